@@ -1,0 +1,92 @@
+"""Backends: interchangeable ways to run one direction of one layer, and the choice between them.
+
+Every backend is a `Backend`: the same function signature, argument names and layout. `choose`
+takes the one asked for by name, or for `auto` the first that can do the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from ..ablation import Ablation
+from . import reference
+
+
+class Weights(NamedTuple):
+    """The parameters of one direction of one layer, as `torch.nn.LSTM` lays them out.
+
+    A matrix has H output features for each of its rows (`Ablation.input_rows` and so on), one
+    block after the other. What the cell does not have is None.
+    """
+
+    ih: Tensor  # rows*H x I
+    hh: Tensor | None  # rows*H x P
+    b_ih: Tensor | None  # rows*H
+    b_hh: Tensor | None  # rows*H
+    hr: Tensor | None  # P x H, the projection of LSTMP; without it P = H
+
+
+class Run(Protocol):
+    """Runs one direction of one layer over a sequence; see `reference.run`."""
+
+    def __call__(
+        self,
+        cell: Ablation,
+        x: Tensor,
+        weights: Weights,
+        h_0: Tensor,
+        c_0: Tensor,
+        padding_mask: Tensor | None,
+        reverse: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]: ...
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A way to run a layer.
+
+    Args:
+        name: what the option `backend` takes.
+        run: the function that does the work.
+        why_not: why this backend cannot run this cell on this input, or None if it can.
+    """
+
+    name: str
+    run: Run
+    why_not: Callable[[Ablation, Tensor], str | None]
+
+
+# In the order in which `auto` tries them: the fastest first, the one that can do anything last.
+BACKENDS: dict[str, Backend] = {
+    "reference": Backend("reference", reference.run, reference.why_not),
+}
+
+BACKEND_CHOICES = ("auto", *BACKENDS)
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError unless `name` is `auto` or the name of a backend."""
+    if name not in BACKEND_CHOICES:
+        raise ValueError(f"unknown backend {name!r}: choose one of {', '.join(BACKEND_CHOICES)}")
+
+
+def choose(name: str, cell: Ablation, x: Tensor) -> Backend:
+    """The backend to run `cell` on an input like `x` with.
+
+    A backend asked for by name is never replaced by another.
+
+    Raises:
+        ValueError: no such backend.
+        RuntimeError: the backend asked for cannot do it; the message says why.
+    """
+    check_name(name)
+    if name != "auto":
+        reason = BACKENDS[name].why_not(cell, x)
+        if reason is not None:
+            raise RuntimeError(f"backend {name!r} cannot run this layer: {reason}")
+        return BACKENDS[name]
+    return next(b for b in BACKENDS.values() if b.why_not(cell, x) is None)

@@ -1,0 +1,337 @@
+"""`WsumLSTM`: a drop-in for `torch.nn.LSTM` whose cell can be taken apart.
+
+Shapes: T time steps, B sequences, I input features, H hidden units, P features of h (P = H
+without a projection), L layers, D directions.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from . import backends
+from .ablation import get_ablation
+from .backends import Weights
+
+State = tuple[Tensor, Tensor]
+
+
+class WsumLSTM(nn.Module):
+    """A multi-layer LSTM with parts of its cell left out (Levy et al., ACL 2018).
+
+    The full cell, `ablation="lstm"`, is that of `torch.nn.LSTM`:
+
+        c~_t = tanh(W_cx x_t + W_ch h_{t-1} + b_c)    content layer, a simple RNN
+        i_t, f_t, o_t = sigmoid(W_*x x_t + W_*h h_{t-1} + b_*)
+        c_t  = i_t * c~_t + f_t * c_{t-1}             memory cell, a weighted sum
+        h_t  = o_t * tanh(c_t)
+
+    `no-srnn` makes the content linear in x_t, `no-out` takes the output gate away, `no-hidden`
+    hides h_{t-1} from the gates, and their combinations do all of it; `no-gates` leaves the simple
+    RNN alone (`torch.nn.RNN`). Parameters have the names, order and layout of torch's modules,
+    less the rows and matrices that the cell does not use, so `load_state_dict` works between
+    `lstm` and `torch.nn.LSTM`, and between `no-gates` and `torch.nn.RNN`, in both directions.
+
+    Args:
+        input_size: features of the input, I.
+        hidden_size: units of the memory cell, H.
+        num_layers: layers, each reading the outputs of the one before.
+        bias: whether there are bias vectors. (A linear content layer has none in any case.)
+        batch_first: input, output and mask are B x T instead of T x B. States are not.
+        dropout: dropout probability on the output of every layer but the last.
+        bidirectional: run each layer in both directions and join their outputs.
+        proj_size: project h_t to this many features, P, as `torch.nn.LSTM` does; 0 for none.
+        device, dtype: of the parameters.
+        ablation: a key of `fairseq_wsum.ABLATIONS`.
+        coupled_gates: the forget gate is f_t = 1 - i_t, without parameters.
+        backend: `auto`, or a name from `fairseq_wsum.backends.BACKENDS`.
+
+    Raises:
+        ValueError: an argument that does not fit; the message names it.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        ablation: str = "lstm",
+        coupled_gates: bool = False,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.cell = get_ablation(ablation, coupled_gates=coupled_gates)
+        backends.check_name(backend)
+        _check_sizes(input_size, hidden_size, num_layers, proj_size)
+        _check_dropout(dropout, num_layers)
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bias = bias
+        self.batch_first = batch_first
+        self.dropout = float(dropout)
+        self.bidirectional = bidirectional
+        self.proj_size = proj_size
+        self.ablation = ablation
+        self.coupled_gates = coupled_gates
+        self.backend = backend
+        for layer in range(num_layers):
+            for suffix in self._suffixes(layer):
+                for name, shape in self._parameter_shapes(layer).items():
+                    parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+                    self.register_parameter(name + suffix, parameter)
+        self.reset_parameters()
+
+    @property
+    def output_size(self) -> int:
+        """Features of h in one direction, P."""
+        return self.proj_size or self.hidden_size
+
+    @property
+    def num_directions(self) -> int:
+        """1, or 2 where the layer is bidirectional."""
+        return 2 if self.bidirectional else 1
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters from U(-1/sqrt(H), 1/sqrt(H)), as `torch.nn.LSTM` does."""
+        bound = 1 / math.sqrt(self.hidden_size)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def flatten_parameters(self) -> None:
+        """Does nothing: for code that was written for `torch.nn.LSTM`."""
+
+    @property
+    def all_weights(self) -> list[list[nn.Parameter]]:
+        """The parameters, a list for each layer and direction, as in `torch.nn.LSTM`."""
+        return [
+            [getattr(self, name + suffix) for name in self._parameter_shapes(layer)]
+            for layer in range(self.num_layers)
+            for suffix in self._suffixes(layer)
+        ]
+
+    def forward(
+        self,
+        x: Tensor | PackedSequence,
+        hx: State | None = None,
+        padding_mask: Tensor | None = None,
+    ) -> tuple[Tensor | PackedSequence, State]:
+        """Run all layers over a batch of sequences.
+
+        Args:
+            x: T x B x I (B x T x I with `batch_first`), one sequence T x I, or a `PackedSequence`.
+            hx: initial state (h_0, c_0), L*D x B x P and L*D x B x H, without the B for one
+                sequence; zero if left out.
+            padding_mask: boolean, True at padding, T x B (B x T with `batch_first`), or T for one
+                sequence. Padding may stand on either side. A padded sequence gives what it gives
+                alone; the outputs at padding are zero.
+
+        Returns:
+            `(output, (h_n, c_n))`: output T x B x D*P, in the form of `x`; the states after the
+            last real step, in the form of `hx`. `no-gates` has no memory cell and hands `c_0`
+            back as it is.
+
+        Raises:
+            RuntimeError, ValueError: a shape or type that does not fit; the message names it.
+        """
+        if isinstance(x, PackedSequence):
+            return self._forward_packed(x, hx, padding_mask)
+        self._check_input(x, padding_mask)
+        batched = x.dim() == 3
+        if not batched:
+            x = x.unsqueeze(1)
+            padding_mask = None if padding_mask is None else padding_mask.unsqueeze(1)
+            hx = None if hx is None else self._add_batch(hx)
+        elif self.batch_first:
+            x = x.transpose(0, 1)
+            padding_mask = None if padding_mask is None else padding_mask.transpose(0, 1)
+
+        y, (h_n, c_n) = self._run_layers(x, self._initial_state(x, hx), padding_mask)
+
+        if not batched:
+            return y.squeeze(1), (h_n.squeeze(1), c_n.squeeze(1))
+        return (y.transpose(0, 1) if self.batch_first else y), (h_n, c_n)
+
+    def extra_repr(self) -> str:
+        shown = [str(self.input_size), str(self.hidden_size)]
+        defaults = {
+            "num_layers": 1,
+            "bias": True,
+            "batch_first": False,
+            "dropout": 0.0,
+            "bidirectional": False,
+            "proj_size": 0,
+            "ablation": None,
+            "coupled_gates": False,
+            "backend": "auto",
+        }
+        for name, default in defaults.items():
+            if getattr(self, name) != default:
+                shown.append(f"{name}={getattr(self, name)!r}")
+        return ", ".join(shown)
+
+    # Parameters
+
+    def _suffixes(self, layer: int) -> Iterator[str]:
+        for direction in range(self.num_directions):
+            yield f"_l{layer}" + ("_reverse" if direction == 1 else "")
+
+    def _parameter_shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
+        """Name (without suffix) to shape, in torch's order, of what the cell has."""
+        h, p, cell = self.hidden_size, self.output_size, self.cell
+        features = self.input_size if layer == 0 else p * self.num_directions
+        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (len(cell.input_rows) * h, features)}
+        if cell.is_recurrent:
+            shapes["weight_hh"] = (len(cell.hidden_rows) * h, p)
+        if self.bias:
+            shapes["bias_ih"] = (len(cell.input_bias_rows) * h,)
+            if cell.is_recurrent:
+                shapes["bias_hh"] = (len(cell.hidden_rows) * h,)
+        if self.proj_size:
+            shapes["weight_hr"] = (p, h)
+        return shapes
+
+    def _weights(self, suffix: str) -> Weights:
+        return Weights(
+            ih=getattr(self, "weight_ih" + suffix),
+            hh=getattr(self, "weight_hh" + suffix, None),
+            b_ih=getattr(self, "bias_ih" + suffix, None),
+            b_hh=getattr(self, "bias_hh" + suffix, None),
+            hr=getattr(self, "weight_hr" + suffix, None),
+        )
+
+    # Running
+
+    def _run_layers(
+        self, x: Tensor, hx: State, padding_mask: Tensor | None
+    ) -> tuple[Tensor, State]:
+        backend = backends.choose(self.backend, self.cell, x)
+        h_0, c_0 = hx
+        h_n: list[Tensor] = []
+        c_n: list[Tensor] = []
+        for layer in range(self.num_layers):
+            if layer > 0:
+                x = F.dropout(x, self.dropout, self.training)
+            outputs: list[Tensor] = []
+            for direction, suffix in enumerate(self._suffixes(layer)):
+                k = layer * self.num_directions + direction
+                y, h, c = backend.run(
+                    cell=self.cell,
+                    x=x,
+                    weights=self._weights(suffix),
+                    h_0=h_0[k],
+                    c_0=c_0[k],
+                    padding_mask=padding_mask,
+                    reverse=direction == 1,
+                )
+                outputs.append(y)
+                h_n.append(h)
+                c_n.append(c)
+            x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+        return x, (torch.stack(h_n), torch.stack(c_n))
+
+    def _forward_packed(
+        self, packed: PackedSequence, hx: State | None, padding_mask: Tensor | None
+    ) -> tuple[PackedSequence, State]:
+        if padding_mask is not None:
+            raise ValueError("padding_mask is for padded input: a PackedSequence has none")
+        x, lengths = pad_packed_sequence(packed)  # T x B x I, in the caller's order
+        self._check_input(x, None)
+        steps = torch.arange(len(x), device=x.device).unsqueeze(1)
+        mask = steps >= lengths.to(x.device)
+        y, state = self._run_layers(x, self._initial_state(x, hx), mask)
+        if packed.sorted_indices is not None:
+            y = y.index_select(1, packed.sorted_indices)
+            lengths = lengths[packed.sorted_indices.to(lengths.device)]
+        data = pack_padded_sequence(y, lengths).data
+        return packed._replace(data=data), state
+
+    def _initial_state(self, x: Tensor, hx: State | None) -> State:
+        slots, batch = self.num_layers * self.num_directions, x.size(1)
+        h_shape = (slots, batch, self.output_size)
+        c_shape = (slots, batch, self.hidden_size)
+        if hx is None:
+            # the parameters' dtype, so that the memory cell stays exact under autocast
+            zeros = self.weight_ih_l0.new_zeros
+            return zeros(h_shape), zeros(c_shape)
+        _check_state(hx)
+        for name, state, shape in zip(("h_0", "c_0"), hx, (h_shape, c_shape), strict=True):
+            if tuple(state.shape) != shape:
+                raise RuntimeError(f"expected {name} of size {shape}, got {tuple(state.shape)}")
+        return hx
+
+    def _add_batch(self, hx: State) -> State:
+        _check_state(hx)
+        if hx[0].dim() != 2 or hx[1].dim() != 2:
+            raise RuntimeError(
+                "for one sequence without a batch dimension h_0 and c_0 must be 2-D, got "
+                f"{hx[0].dim()}-D and {hx[1].dim()}-D"
+            )
+        return hx[0].unsqueeze(1), hx[1].unsqueeze(1)
+
+    def _check_input(self, x: Tensor, padding_mask: Tensor | None) -> None:
+        if x.dim() not in (2, 3):
+            raise ValueError(f"expected input to be 2-D or 3-D, got {x.dim()}-D")
+        if x.size(-1) != self.input_size:
+            raise RuntimeError(
+                f"input.size(-1) must be equal to input_size {self.input_size}, got {x.size(-1)}"
+            )
+        dtype = self.weight_ih_l0.dtype
+        if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
+            raise ValueError(f"input must have the dtype of the parameters, {dtype}, got {x.dtype}")
+        time = 1 if x.dim() == 3 and self.batch_first else 0
+        if x.size(time) == 0:
+            raise RuntimeError("expected a sequence length larger than 0")
+        if padding_mask is None:
+            return
+        if padding_mask.dtype != torch.bool:
+            raise ValueError(f"padding_mask must be boolean, got {padding_mask.dtype}")
+        if padding_mask.shape != x.shape[:-1]:
+            form = "T" if x.dim() == 2 else "B x T" if self.batch_first else "T x B"
+            raise RuntimeError(
+                f"expected padding_mask of size {tuple(x.shape[:-1])} ({form}), "
+                f"got {tuple(padding_mask.shape)}"
+            )
+
+
+def _check_sizes(input_size: int, hidden_size: int, num_layers: int, proj_size: int) -> None:
+    sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
+    for name, value in sizes.items():
+        if not isinstance(value, int):
+            raise TypeError(f"{name} must be an int, got {type(value).__name__}")
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if not 0 <= proj_size < hidden_size:
+        raise ValueError(
+            f"proj_size must be 0 (no projection) or smaller than hidden_size {hidden_size}, "
+            f"got {proj_size}"
+        )
+
+
+def _check_dropout(dropout: float, num_layers: int) -> None:
+    if isinstance(dropout, bool) or not 0 <= dropout <= 1:
+        raise ValueError(f"dropout must be a probability between 0 and 1, got {dropout}")
+    if dropout > 0 and num_layers == 1:
+        warnings.warn(
+            f"dropout={dropout} does nothing with num_layers=1: it stands between layers",
+            stacklevel=3,
+        )
+
+
+def _check_state(hx: State) -> None:
+    if not isinstance(hx, (tuple, list)) or len(hx) != 2:
+        raise TypeError("hx must be a pair (h_0, c_0)")
