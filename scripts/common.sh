@@ -1,0 +1,41 @@
+# Sourced by the other scripts: messages and the Python environment. Not run by itself.
+# shellcheck shell=bash
+
+REPO="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+export REPO
+
+say() { printf '%s\n' "$*" >&2; }
+
+die() {
+    say "error: $*"
+    exit 1
+}
+
+# The value of an option: `value --out "$@"` where "$@" still starts with --out.
+value() {
+    local option="$1"
+    shift
+    [ $# -ge 2 ] || die "$option needs a value (see --help)"
+    printf '%s' "$2"
+}
+
+# Sets PYTHON and puts fairseq's commands on PATH. The environment is $VENV, else the clone's
+# .venv, else whatever is active, so that nobody who has fairseq is made to install it again.
+use_environment() {
+    local venv="${VENV:-}"
+    if [ -z "$venv" ] && [ -d "$REPO/.venv" ]; then
+        venv="$REPO/.venv"
+    fi
+    if [ -n "$venv" ]; then
+        [ -x "$venv/bin/python" ] ||
+            die "VENV=$venv is no virtual environment; run: VENV=$(printf '%q' "$venv") scripts/setup.sh"
+        export PATH="$venv/bin:$PATH"
+    fi
+    local train
+    train="$(command -v fairseq-train)" ||
+        die "fairseq is not installed in ${venv:-the active environment}; run scripts/setup.sh," \
+            "or set VENV to the environment that has it"
+    PYTHON="$(dirname "$train")/python"
+    [ -x "$PYTHON" ] || PYTHON="$(command -v python3)"
+    export PYTHON
+}

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Multi30k, English to German, as fairseq's binary data. The work is in multi30k.py.
+set -euo pipefail
+HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+# shellcheck source=scripts/common.sh
+source "$HERE/common.sh"
+
+case " $* " in
+    *" --help "* | *" -h "*) exec python3 "$HERE/multi30k.py" --help ;;
+esac
+use_environment
+exec "$PYTHON" "$HERE/multi30k.py" "$@"
