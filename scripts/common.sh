@@ -13,9 +13,7 @@ die() {
 
 # The value of an option: `value --out "$@"` where "$@" still starts with --out.
 value() {
-    local option="$1"
-    shift
-    [ $# -ge 2 ] || die "$option needs a value (see --help)"
+    [ $# -ge 2 ] || die "$1 needs a value (see --help)"
     printf '%s' "$2"
 }
 

@@ -1,0 +1,68 @@
+"""Average the weights of the last N epochs' checkpoints of a fairseq training.
+
+usage: average_checkpoints.py FOLDER N OUTPUT
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def main() -> None:
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    folder, number, output = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    paths = last_epochs(folder, number)
+    partial = output.with_name(f"{output.name}.partial.{os.getpid()}")
+    torch.save(average(paths), partial)
+    os.replace(partial, output)
+    print(*(path.name for path in paths))
+
+
+def last_epochs(folder: Path, number: int) -> list[Path]:
+    """The `number` latest checkpoint<epoch>.pt, the oldest first."""
+    epochs = {
+        int(found[1]): path
+        for path in folder.iterdir()
+        if (found := re.fullmatch(r"checkpoint(\d+)\.pt", path.name))
+    }
+    if len(epochs) < number:
+        sys.exit(
+            f"error: --average {number}: {folder} has {len(epochs)} epoch checkpoints; give a "
+            f"smaller number, or train with --keep-last-epochs {number} or more "
+            "and without --no-epoch-checkpoints"
+        )
+    return [epochs[epoch] for epoch in sorted(epochs)[-number:]]
+
+
+def average(paths: list[Path]) -> dict[str, Any]:
+    """The last checkpoint, with the mean of all weights and without the optimiser's state."""
+    sums: dict[str, torch.Tensor] = {}
+    for path in paths:
+        state = load(path)
+        if sums and sums.keys() != state["model"].keys():
+            sys.exit(f"error: {path} is of another model than {paths[0]}; they cannot be averaged")
+        for name, weight in state["model"].items():
+            sums[name] = sums.get(name, 0) + weight.double()
+    for name, weight in state["model"].items():
+        if weight.is_floating_point():  # others, such as a version number, stay as they are
+            state["model"][name] = (sums[name] / len(paths)).to(weight.dtype)
+    state["last_optimizer_state"] = None
+    return state
+
+
+def load(path: Path) -> dict[str, Any]:
+    # fairseq keeps the options of models without a dataclass in a Namespace.
+    torch.serialization.add_safe_globals([argparse.Namespace])
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+if __name__ == "__main__":
+    main()

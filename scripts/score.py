@@ -1,0 +1,239 @@
+"""Score what fairseq-generate printed, both ways, with sacrebleu. Called by score.sh."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from sacrebleu.metrics import BLEU, CHRF
+from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
+
+UNKNOWN = "<unk>"
+
+
+@dataclass
+class Figure:
+    """One score. Its signature says how sacrebleu counted, `text` what was counted."""
+
+    text: str
+    metric: str
+    score: float
+    signature: str
+    reference: str
+
+
+class UserError(Exception):
+    """Something that the user can put right; the message says how."""
+
+
+def main() -> None:
+    args = parse()
+    try:
+        score(args)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--subset", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--beam", type=int, required=True)
+    parser.add_argument("--lenpen", required=True, type=lambda text: text.split(","))
+    parser.add_argument("--checkpoint", required=True)
+    parser.add_argument("--averaged", default="", type=str.split)
+    parser.add_argument("--replace-unk", action="store_true")
+    parser.add_argument("--generate-options", default="", type=str.strip)
+    return parser.parse_args()
+
+
+def score(args: argparse.Namespace) -> None:
+    prepared = json.loads((args.data / "prepared.json").read_text())
+    expected = len(read_lines(args.data / "text" / f"{args.subset}.de"))
+    results = []
+    for lenpen in args.lenpen:
+        printed = read_lines(args.out / f"generate.lenpen{lenpen}.txt")
+        sentences = arrange(tagged(printed, "H"), expected, "hypotheses")
+        if args.replace_unk:
+            source = read_lines(args.data / "text" / f"{args.subset}.en")
+            alignments = arrange(tagged(printed, "A"), expected, "alignments")
+            sentences = replace_unknown(sentences, alignments, source)
+        detok = detokenised(sentences, prepared)
+        write_lines(args.out / f"hypotheses.lenpen{lenpen}.de", sentences)
+        write_lines(args.out / f"hypotheses.lenpen{lenpen}.detok.de", detok)
+        figures = both_ways(
+            sentences, detok, prepared["text"], args.data / "reference", args.subset
+        )
+        results.append({"lenpen": float(lenpen), "figures": [asdict(f) for f in figures]})
+
+    best = max(results, key=lambda result: result["figures"][0]["score"])
+    record = {
+        **best,
+        "subset": args.subset,
+        "sentences": expected,
+        "checkpoint": args.checkpoint,
+        "averaged": args.averaged,
+        "beam": args.beam,
+        "replace_unk": args.replace_unk,
+        "generate_options": args.generate_options,
+        "data": {name: prepared[name] for name in ("text", "units", "max_words", "own_corpus")},
+        "tried": results,
+        "versions": versions("fairseq", "fairseq-fixed", "torch", "sacrebleu", "sacremoses"),
+    }
+    partial = args.out / f"scores.json.partial.{os.getpid()}"
+    partial.write_text(json.dumps(record, indent=2) + "\n")
+    os.replace(partial, args.out / "scores.json")
+    show(results, best, args)
+
+
+# Reading what fairseq-generate printed
+
+
+def tagged(printed: list[str], tag: str) -> dict[int, str]:
+    """The last column of the lines `TAG-number<TAB>...`; of several for a number, the first."""
+    found: dict[int, str] = {}
+    for line in printed:
+        if match := re.match(rf"{tag}-(\d+)\t", line):
+            found.setdefault(int(match[1]), line.rpartition("\t")[2])
+    return found
+
+
+def arrange(found: dict[int, str], expected: int, what: str) -> list[str]:
+    """In the order of the text, and none missing."""
+    if sorted(found) != list(range(expected)):
+        missing = [i for i in range(expected) if i not in found]
+        extra = [i for i in found if i >= expected]
+        raise UserError(
+            f"fairseq-generate gave {len(found)} {what} for {expected} references "
+            f"(missing: {few(missing)}; too many: {few(extra)}; counted from 0). A score over "
+            "them would be wrong. Leave out options such as --quiet, --max-tokens, "
+            "--skip-invalid-size-inputs-valid-test and --num-shards, and see that the data "
+            "folder is the one that the model was trained on"
+        )
+    return [found[i] for i in range(expected)]
+
+
+def few(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers[:5])) + (" ..." if len(numbers) > 5 else "") or "none"
+
+
+def replace_unknown(sentences: list[str], alignments: list[str], source: list[str]) -> list[str]:
+    """Put the aligned source word for every <unk>. An alignment is "source-target ..."."""
+    done = []
+    for sentence, alignment, words in zip(sentences, alignments, source, strict=True):
+        pairs = (pair.split("-") for pair in alignment.split())
+        aligned = {int(target): int(source_word) for source_word, target in pairs}
+        original = words.split()
+        done.append(
+            " ".join(
+                original[aligned[i]] if token == UNKNOWN and i in aligned else token
+                for i, token in enumerate(sentence.split())
+            )
+        )
+    return done
+
+
+# Scoring
+
+
+def detokenised(sentences: list[str], prepared: dict[str, str]) -> list[str]:
+    if prepared["text"] == "raw" and prepared["units"] == "bpe":
+        return sentences  # it was never tokenised
+    moses = MosesDetokenizer(lang="de")
+    return [moses.detokenize(sentence.split()) for sentence in sentences]
+
+
+def lower_cased_tokens(sentences: list[str]) -> list[str]:
+    normalise, moses = MosesPunctNormalizer(lang="de"), MosesTokenizer(lang="de")
+    return [
+        moses.tokenize(normalise.normalize(sentence.lower()), return_str=True)
+        for sentence in sentences
+    ]
+
+
+def both_ways(
+    sentences: list[str], detok: list[str], form: str, references: Path, subset: str
+) -> list[Figure]:
+    """The primary figures, those for the text that the system was trained on, come first."""
+    tokens = {"tokenize": "none", "force": True}
+    if form == "lc.norm.tok":
+        ways = [
+            ("lower-cased tokens", sentences, "lc.norm.tok", tokens),
+            ("detokenised, lower-cased: the system writes no case", detok, "raw", {}),
+        ]
+        lower = True
+    else:
+        ways = [
+            ("detokenised, cased", detok, "raw", {}),
+            (
+                "lower-cased tokens, approximate: cut by sacremoses",
+                lower_cased_tokens(detok),
+                "lc.norm.tok",
+                tokens,
+            ),
+        ]
+        lower = False
+    figures = []
+    for text, system, reference, options in ways:
+        path = references / f"{subset}.{reference}.de"
+        if not path.is_file():
+            print(f"no {path}: left out: {text}", file=sys.stderr)
+            continue
+        right = [read_lines(path)]
+        for metric in (
+            BLEU(lowercase=lower and reference == "raw", **options),
+            CHRF(lowercase=lower and reference == "raw"),
+        ):
+            result = metric.corpus_score(system, right)
+            signature = str(metric.get_signature())
+            figures.append(Figure(text, result.name, result.score, signature, path.name))
+    return figures
+
+
+# Files and the screen
+
+
+def show(results: list[dict], best: dict, args: argparse.Namespace) -> None:
+    if len(results) > 1:
+        first = best["figures"][0]
+        print(f"{first['metric']} {args.subset}, {first['text']}, {first['signature']}")
+        for result in results:
+            mark = "  best" if result is best else ""
+            print(f"  lenpen {result['lenpen']:g}: {result['figures'][0]['score']:.2f}{mark}")
+    print(f"{args.subset}, beam {args.beam}, lenpen {best['lenpen']:g}:")
+    for figure in best["figures"]:
+        print(f"  {figure['metric']:5} {figure['score']:6.2f}  {figure['text']}")
+        print(f"                {figure['signature']}")
+    print(f"written to {args.out / 'scores.json'}")
+
+
+def read_lines(path: Path) -> list[str]:
+    # Not splitlines(): that also breaks a sentence at U+2028, U+0085 and the like.
+    return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+
+
+def write_lines(path: Path, text: list[str]) -> None:
+    partial = path.with_name(f"{path.name}.partial.{os.getpid()}")
+    partial.write_bytes("".join(f"{line}\n" for line in text).encode())
+    os.replace(partial, path)
+
+
+def versions(*packages: str) -> dict[str, str]:
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# Translate with fairseq-generate and score with sacrebleu. See --help.
+set -euo pipefail
+HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+# shellcheck source=scripts/common.sh
+source "$HERE/common.sh"
+
+usage() {
+    cat <<'EOF'
+usage: scripts/score.sh DATA --checkpoints DIR|FILE [options] [any option of fairseq-generate]
+
+Translate a split of DATA (a folder of scripts/prepare_multi30k.sh) and score it, both ways:
+lower-cased tokens, as the literature on Multi30k does, and detokenised text.
+
+  --checkpoints DIR   the training's --save-dir: its checkpoint_best.pt, or see --average;
+                FILE  or one checkpoint
+  --average N         the mean of the last N epochs' checkpoints of DIR
+  --subset S          test (default) or valid
+  --beam N            beam size (default 5)
+  --lenpen P[,P...]   length penalty (default 1). Several: a table, and the best; only with
+                      --subset valid, as choosing on the test set would flatter the result
+  --batch-size N      sentences a batch (default 64)
+  --replace-unk       put the source word with the most attention for every unknown word;
+                      for data of --units words
+  --out FOLDER        (default DIR/score-S)
+  --help              this text
+
+What FOLDER holds then; the results of an earlier run there are replaced:
+  scores.json         every score with its signature, and how it was made
+  hypotheses.*.de     the translations in the order of the text; *.detok.de: detokenised
+  generate.*.txt      what fairseq-generate printed; generate.log: its messages
+  average.pt          the averaged checkpoint
+
+examples:
+  scripts/score.sh data-bin/multi30k-bpe --checkpoints runs/first --average 10
+  scripts/score.sh data-bin/multi30k-bpe --checkpoints runs/first --subset valid \
+      --lenpen 0.6,1.0,1.4
+  scripts/score.sh data-bin/multi30k-words --checkpoints runs/words --replace-unk --cpu
+EOF
+}
+
+data='' checkpoints='' average='' subset=test beam=5 lenpen=1 batch=64 out='' replace_unk=false
+user_dir="$REPO/fairseq_wsum"
+options=() # for fairseq-generate
+
+while [ $# -gt 0 ]; do
+    case "$1" in
+        -h | --help) usage && exit ;;
+        --checkpoints) checkpoints="$(value "$@")"; shift ;;
+        --average) average="$(value "$@")"; shift ;;
+        --subset | --gen-subset) subset="$(value "$@")"; shift ;;
+        --beam) beam="$(value "$@")"; shift ;;
+        --lenpen) lenpen="$(value "$@")"; shift ;;
+        --batch-size) batch="$(value "$@")"; shift ;;
+        --out) out="$(value "$@")"; shift ;;
+        --user-dir) user_dir="$(value "$@")"; shift ;;
+        --replace-unk) replace_unk=true ;;
+        *)
+            if [ -z "$data" ] && [ ${#options[@]} -eq 0 ] && [[ "$1" != -* ]]; then
+                data="$1"
+            else
+                options+=("$1")
+            fi
+            ;;
+    esac
+    shift
+done
+[ -n "$data" ] || die "no data: give the folder first, before fairseq's options (see --help)"
+[ -f "$data/prepared.json" ] ||
+    die "$data has no prepared.json; make the data with scripts/prepare_multi30k.sh"
+[ -n "$checkpoints" ] || die "no --checkpoints: give the --save-dir of the training, or a file"
+[ -e "$checkpoints" ] || die "--checkpoints $checkpoints: no such file or folder"
+[[ "$subset" =~ ^(test|valid)$ ]] || die "--subset $subset: choose from test, valid"
+for option in "--beam $beam" "--batch-size $batch" "--average ${average:-1}"; do
+    [[ "$option" =~ \ [1-9][0-9]*$ ]] || die "$option: give a positive whole number"
+done
+[[ "$lenpen" =~ ^-?[0-9.]+(,-?[0-9.]+)*$ ]] || die "--lenpen $lenpen: give numbers, such as 0.6,1.0"
+[ "$subset" = valid ] || [[ "$lenpen" != *,* ]] ||
+    die "--lenpen $lenpen with --subset test: choose the penalty with --subset valid first"
+use_environment
+
+if [ -d "$checkpoints" ]; then
+    folder="$checkpoints" model="$checkpoints/checkpoint_best.pt"
+    [ -n "$average" ] || [ -f "$model" ] ||
+        die "$folder has no checkpoint_best.pt; name a checkpoint file, or use --average"
+else
+    folder="$(dirname "$checkpoints")" model="$checkpoints"
+    [ -z "$average" ] || die "--average needs a folder, but --checkpoints $checkpoints is a file"
+fi
+
+fixed=(--gen-subset "$subset" --source-lang en --target-lang de --beam "$beam"
+    --batch-size "$batch" --user-dir "$user_dir"
+    # fairseq's defaults would drop the last sentences, and with several GPUs most of them
+    --required-batch-size-multiple 1 --distributed-world-size 1)
+if grep -q '"post_process": "sentencepiece"' "$data/prepared.json"; then
+    ! $replace_unk || die "--replace-unk needs data of --units words: BPE has no unknown words"
+    fixed+=(--post-process sentencepiece)
+fi
+# fairseq's own --replace-unk fails on binary data; score.py replaces, by these alignments
+! $replace_unk || fixed+=(--print-alignment hard)
+
+out="${out:-$folder/score-$subset}"
+mkdir -p "$out"
+rm -f "$out"/scores.json "$out"/hypotheses.lenpen*.de "$out"/generate.lenpen*.txt "$out"/average.pt
+averaged=''
+if [ -n "$average" ]; then
+    model="$out/average.pt"
+    averaged="$("$PYTHON" "$HERE/average_checkpoints.py" "$folder" "$average" "$model")"
+    say "averaged $averaged"
+fi
+
+IFS=, read -ra penalties <<<"$lenpen"
+for penalty in "${penalties[@]}"; do
+    say "translating $subset with $model, beam $beam, length penalty $penalty"
+    command=(fairseq-generate "$data" --path "$model" "${fixed[@]}" --lenpen "$penalty")
+    [ ${#options[@]} -eq 0 ] || command+=("${options[@]}")
+    generated="$out/generate.lenpen$penalty.txt"
+    if ! "${command[@]}" >"$generated.partial" 2>"$out/generate.log"; then
+        tail -n 15 "$out/generate.log" >&2
+        die "fairseq-generate failed; all that it said is in $out/generate.log"
+    fi
+    mv "$generated.partial" "$generated"
+done
+command=("$PYTHON" "$HERE/score.py" "$data" --subset "$subset" --out "$out" --beam "$beam"
+    --lenpen "$lenpen" --checkpoint "$model" --averaged "$averaged")
+! $replace_unk || command+=(--replace-unk)
+[ ${#options[@]} -eq 0 ] || command+=("--generate-options=$(printf '%q ' "${options[@]}")")
+"${command[@]}"

@@ -1,0 +1,150 @@
+#!/usr/bin/env bash
+# fairseq-train with this package, on one process or many. See --help.
+set -euo pipefail
+HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+# shellcheck source=scripts/common.sh
+source "$HERE/common.sh"
+
+usage() {
+    cat <<'EOF'
+usage: scripts/train.sh DATA --arch ARCH --save-dir DIR [options] [any option of fairseq-train]
+
+Train a model on DATA (a folder of scripts/prepare_*.sh or fairseq-preprocess). It goes on by
+itself where it stopped, from DIR/checkpoint_last.pt.
+
+  --gpus N            use N GPUs of this machine; 0: none (default: all that are visible)
+  --cpu-processes N   train on the CPU with N processes, each with its share of the cores
+                      (OMP_NUM_THREADS, if you do not set it) and a batch of its own
+  --precision P       fp32 (default); fp16 or bf16 (weights and all); amp (mixed, PyTorch's own)
+  --dry-run           print the command and stop
+  --help              this text
+
+It adds --user-dir, and --required-batch-size-multiple 1 (without it fairseq drops the last few
+sentences of a data set), unless you give them. Everything else goes to fairseq-train as it is.
+
+examples:
+  # one process: a GPU if there is one, else the CPU
+  scripts/train.sh data-bin/multi30k-bpe --arch wsum_lstm --save-dir runs/first \
+      --optimizer adam --lr 2e-3 --batch-size 96 --max-epoch 30
+
+  # two processes on the CPU
+  scripts/train.sh data-bin/multi30k-bpe --cpu-processes 2 --arch wsum_lstm --save-dir runs/cpu2 ...
+
+  # two machines of eight GPUs; run it on each, with the address of the first
+  torchrun --nnodes 2 --node_rank RANK --nproc_per_node 8 --master_addr HOST --no-python \
+      scripts/train.sh DATA --arch wsum_lstm --save-dir /shared/runs/big ...
+
+  # the same with Slurm: one task a GPU
+  srun --nodes 2 --ntasks-per-node 8 --gpus-per-node 8 \
+      scripts/train.sh DATA --arch wsum_lstm --save-dir /shared/runs/big ...
+EOF
+}
+
+data='' gpus='' cpu_processes='' precision=fp32 dry_run=false
+save_dir='' user_dir="$REPO/fairseq_wsum" multiple=1 restore=''
+options=() # for fairseq-train
+
+positive() { [[ "$2" =~ ^[1-9][0-9]*$ ]] || die "$1 $2: give a positive whole number"; }
+
+while [ $# -gt 0 ]; do
+    case "$1" in
+        -h | --help) usage && exit ;;
+        --dry-run) dry_run=true ;;
+        --gpus) gpus="$(value "$@")"; shift ;;
+        --cpu-processes) cpu_processes="$(value "$@")"; shift ;;
+        --precision) precision="$(value "$@")"; shift ;;
+        --cpu) gpus=0 ;;
+        --save-dir) save_dir="$(value "$@")"; shift ;;
+        --save-dir=*) save_dir="${1#*=}" ;;
+        --user-dir) user_dir="$(value "$@")"; shift ;;
+        --user-dir=*) user_dir="${1#*=}" ;;
+        --required-batch-size-multiple) multiple="$(value "$@")"; shift ;;
+        --required-batch-size-multiple=*) multiple="${1#*=}" ;;
+        --restore-file | --restore-file=*) restore=given && options+=("$1") ;;
+        *)
+            if [ -z "$data" ] && [ ${#options[@]} -eq 0 ] && [[ "$1" != -* ]]; then
+                data="$1"
+            else
+                options+=("$1")
+            fi
+            ;;
+    esac
+    shift
+done
+[ -n "$data" ] || die "no data: give the folder first, before fairseq's options (see --help)"
+# fairseq's default is ./checkpoints, where an older training may lie that it would continue.
+[ -n "$save_dir" ] || die "no --save-dir: give a folder for the checkpoints of this training"
+[ -z "$gpus" ] || [ "$gpus" = 0 ] || positive --gpus "$gpus"
+[ -z "$cpu_processes" ] || positive --cpu-processes "$cpu_processes"
+[ -z "$cpu_processes" ] || [ "${gpus:-0}" = 0 ] ||
+    die "--gpus $gpus and --cpu-processes $cpu_processes exclude each other; give one"
+use_environment
+
+common=(--save-dir "$save_dir" --user-dir "$user_dir" --required-batch-size-multiple "$multiple")
+case "$precision" in
+    fp32) ;;
+    fp16 | bf16 | amp) common+=("--$precision") ;;
+    *) die "--precision $precision: choose from fp32, fp16, bf16, amp" ;;
+esac
+
+# Every branch tells fairseq of all processes. A process that does not know of the others
+# would train by itself and write over their checkpoints.
+first=true
+command=(fairseq-train "$data" "${common[@]}")
+if [ -n "$cpu_processes" ] && [ "$cpu_processes" -gt 1 ]; then
+    [ "${WORLD_SIZE:-1}" = 1 ] || die "--cpu-processes under torchrun; give one of the two"
+    first=false # the first of the processes is, see below
+    cores="$(getconf _NPROCESSORS_ONLN)"
+    export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(((cores + cpu_processes - 1) / cpu_processes))}"
+    port="$("$PYTHON" -c 'import socket as s; print(s.create_server(("", 0)).getsockname()[1])')"
+    command=("$PYTHON" -m torch.distributed.run --nproc_per_node "$cpu_processes"
+        --master_addr 127.0.0.1 --master_port "$port" --no-python
+        "$HERE/train.sh" "$data" "${common[@]}" --gpus 0)
+elif [ -n "${RANK:-}" ] && [ -n "${MASTER_ADDR:-}" ] && [ "${WORLD_SIZE:-1}" -gt 1 ]; then # torchrun
+    [ "$RANK" = 0 ] || first=false
+    command+=(--distributed-world-size "$WORLD_SIZE" --distributed-rank "$RANK"
+        --distributed-init-method env:// --distributed-no-spawn)
+    if [ "$gpus" = 0 ]; then
+        command+=(--cpu --distributed-backend gloo --ddp-backend legacy_ddp)
+    else
+        command+=(--device-id "${LOCAL_RANK:?torchrun sets it}")
+    fi
+elif [ "${SLURM_STEP_NUM_TASKS:-1}" -gt 1 ]; then # srun; fairseq reads the rest from SLURM_*
+    [ "$gpus" != 0 ] || die "--gpus 0 under srun: start the processes with torchrun (see --help)"
+    [ "${SLURM_PROCID:?srun sets it}" = 0 ] || first=false
+    nodes="${SLURM_STEP_NUM_NODES:-${SLURM_NNODES:-1}}"
+    processes="$SLURM_STEP_NUM_TASKS"
+    if [ "$nodes" = "$processes" ]; then # one task a node: fairseq starts one process a GPU
+        processes=$((nodes * ${gpus:-$("$PYTHON" -c 'import torch; print(torch.cuda.device_count())')}))
+    fi
+    command+=(--distributed-world-size "$processes"
+        --distributed-port "${MASTER_PORT:-$((10000 + SLURM_JOB_ID % 50000))}")
+elif [ "${OMPI_COMM_WORLD_SIZE:-1}" -gt 1 ]; then
+    die "mpirun is not supported; start the processes with torchrun or srun (see --help)"
+elif [ "${cpu_processes:-$gpus}" = "" ]; then
+    : # fairseq's own default: all GPUs that are visible, else the CPU
+elif [ "${gpus:-0}" = 0 ]; then
+    command+=(--cpu --distributed-world-size 1)
+else
+    command+=(--distributed-world-size "$gpus")
+fi
+[ ${#options[@]} -eq 0 ] || command+=("${options[@]}")
+
+if $dry_run; then
+    printf '%q ' "${command[@]}"
+    echo
+    exit
+fi
+if $first; then
+    mkdir -p "$save_dir"
+    if command -v flock >/dev/null; then
+        # The lock lives as long as the training, which inherits the open file.
+        exec 9>"$save_dir/.train.lock"
+        flock -n -E 75 9 || [ $? -ne 75 ] ||
+            die "--save-dir $save_dir: another training is writing there; give a new folder"
+    fi
+    if [ -z "$restore" ] && [ -e "$save_dir/checkpoint_last.pt" ]; then
+        say "going on from $save_dir/checkpoint_last.pt"
+    fi
+fi
+exec "${command[@]}"
