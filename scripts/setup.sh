@@ -1,0 +1,172 @@
+#!/usr/bin/env bash
+# Make the Python environment that the other scripts use. See --help.
+set -euo pipefail
+HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+# shellcheck source=scripts/common.sh
+source "$HERE/common.sh"
+
+usage() {
+    cat <<'EOF'
+usage: scripts/setup.sh [--dev]
+
+Make a virtual environment with PyTorch, fairseq and this package (editable). The first time
+takes some minutes, as fairseq is compiled; run it again at any time: it does what is missing.
+
+  --dev    also what scripts/test.sh needs: pytest, ruff, mypy, shellcheck
+  --help   this text
+
+variables:
+  VENV             the environment's folder (default: .venv in this clone)
+  PYTHON           the Python to make it with, 3.10 to 3.12 (default: the first that fits of
+                   python3, python3.12, python3.11, python3.10)
+  TORCH            what to ask pip for, when the environment has no torch yet (default
+                   torch==2.13.0: with CUDA where there is an NVIDIA GPU, else for the CPU)
+  TORCH_INDEX_URL  where the CPU build comes from
+                   (default https://download.pytorch.org/whl/cpu)
+
+examples:
+  scripts/setup.sh
+  VENV=~/envs/wsum PYTHON=python3.12 scripts/setup.sh --dev
+  TORCH='torch==2.8.0 --index-url https://download.pytorch.org/whl/cu128' scripts/setup.sh
+EOF
+}
+
+extra=fairseq
+while [ $# -gt 0 ]; do
+    case "$1" in
+        -h | --help) usage && exit ;;
+        --dev) extra=dev ;;
+        *) die "unknown option $1 (see --help)" ;;
+    esac
+    shift
+done
+
+VENV="${VENV:-$REPO/.venv}"
+TORCH_INDEX_URL="${TORCH_INDEX_URL:-https://download.pytorch.org/whl/cpu}"
+python="$VENV/bin/python"
+log="$VENV/setup.log"
+stamp="$VENV/.fairseq-wsum-setup"
+
+# Done already? `dev` has all of `fairseq`.
+sum="$(cat "$REPO/setup.py" "$REPO/pyproject.toml" | cksum) $REPO"
+if [ -f "$stamp" ] && [ -x "$python" ]; then
+    made="$(cat "$stamp")"
+    if [ "$made" = "dev $sum" ] || [ "$made" = "$extra $sum" ]; then
+        say "the environment $VENV is ready"
+        exit
+    fi
+fi
+
+fits() { # PYTHON VERSIONS...
+    local program="$1" found
+    shift
+    found="$("$program" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" ||
+        return 1
+    [[ " $* " == *" $found "* ]]
+}
+
+choose_python() {
+    local candidate
+    if [ -n "${PYTHON:-}" ]; then
+        fits "$PYTHON" 3.10 3.11 3.12 ||
+            die "PYTHON=$PYTHON is no Python 3.10, 3.11 or 3.12; name one that is"
+        echo "$PYTHON"
+        return
+    fi
+    for candidate in python3 python3.12 python3.11; do
+        if fits "$candidate" 3.11 3.12; then echo "$candidate" && return; fi
+    done
+    for candidate in python3 python3.10; do
+        if fits "$candidate" 3.10; then echo "$candidate" && return; fi
+    done
+    die "no Python 3.10, 3.11 or 3.12 found; install one, or name it: PYTHON=... scripts/setup.sh"
+}
+
+# Run a command with its output in the log, a dot every five seconds, and the time it took.
+step() {
+    local what="$1" start=$SECONDS
+    shift
+    printf '%s ' "$what" >&2
+    (while sleep 5 2>/dev/null; do printf . >&2; done) &
+    dots=$!
+    printf '\n== %s\n' "$what" >>"$log"
+    if ! "$@" >>"$log" 2>&1; then
+        say "failed; the end of $log:"
+        tail -n 20 "$log" >&2
+        die "could not finish: $what"
+    fi
+    kill "$dots" 2>/dev/null
+    wait "$dots" 2>/dev/null || true
+    dots=''
+    say "$((SECONDS - start)) s"
+}
+dots=''
+trap '[ -z "$dots" ] || kill "$dots" 2>/dev/null || true' EXIT
+
+if ! "$python" -m pip --version >/dev/null 2>&1; then
+    if [ -e "$VENV" ] && [ ! -f "$VENV/pyvenv.cfg" ] && [ -n "$(ls -A "$VENV")" ]; then
+        die "VENV=$VENV is a folder with other files in it; give a new one"
+    fi
+    base="$(choose_python)"
+    "$base" -c 'import ensurepip, venv' 2>/dev/null ||
+        die "$base cannot make virtual environments; install its venv module" \
+            "(Debian, Ubuntu: apt install python3-venv), or name another: PYTHON=..."
+    mkdir -p "$VENV"
+    : >>"$log"
+    step "environment $VENV, $("$base" --version)" "$base" -m venv "$VENV"
+fi
+fits "$python" 3.10 3.11 3.12 ||
+    die "the environment $VENV has $("$python" --version); it must be 3.10 to 3.12: set VENV"
+rm -f "$stamp"
+: >>"$log"
+pip() { "$python" -m pip install --disable-pip-version-check "$@"; }
+has() { "$python" -c "import importlib.util as u, sys; sys.exit(u.find_spec('$1') is None)"; }
+
+# There is a wheel for one platform; elsewhere pip compiles.
+if ! has fairseq && ! { [ "$(uname -sm)" = "Linux x86_64" ] && fits "$python" 3.12; }; then
+    command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null ||
+        die "fairseq has to be compiled, but there is no C++ compiler;" \
+            "install one (Debian, Ubuntu: apt install g++; macOS: xcode-select --install)"
+    "$python" -c 'import os, sysconfig as s, sys
+sys.exit(not os.path.exists(os.path.join(s.get_path("include"), "Python.h")))' ||
+        die "fairseq has to be compiled, but Python.h is missing;" \
+            "install it (Debian, Ubuntu: apt install python3-dev)"
+fi
+
+if ! has torch; then
+    index=()
+    if [ -n "${TORCH:-}" ]; then
+        kind="as TORCH says"
+    elif nvidia-smi >/dev/null 2>&1; then
+        kind="with CUDA, some gigabytes"
+    elif [ "$(uname -s)" = Linux ]; then
+        # Asked first, as pip would try for minutes. The +cpu version wins over the plain one.
+        if "$python" -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=10)' \
+            "${TORCH_INDEX_URL%/}/torch/" >/dev/null 2>&1; then
+            kind="for the CPU"
+            index=(--extra-index-url "$TORCH_INDEX_URL")
+        else
+            kind="from pip's own sources, as $TORCH_INDEX_URL cannot be reached"
+        fi
+    else
+        kind="for the CPU"
+    fi
+    # TORCH may hold flags too, so it is split at blanks.
+    read -ra wanted <<<"${TORCH:-torch==2.13.0}"
+    step "${wanted[0]}, $kind" pip "${wanted[@]}" ${index[@]+"${index[@]}"}
+fi
+torch="$("$python" -c 'from importlib.metadata import version; print(version("torch"))')"
+
+# fairseq's build asks for torch. Built in an environment of its own, as pip does by default, it
+# would fetch a second one, with CUDA; so what the build needs goes into ours, where torch is.
+step "what fairseq's build needs" pip 'setuptools>=68' wheel cython numpy
+constraints="$VENV/setup-constraints.txt"
+echo "torch==$torch" >"$constraints" # nothing may replace it
+step "fairseq and this package with [$extra] (fairseq is compiled: 1 to 3 minutes)" \
+    pip --no-build-isolation --constraint "$constraints" --editable "${REPO}[$extra]"
+step "does it run?" "$python" -c 'import fairseq, sacrebleu, sacremoses, sentencepiece, torch'
+
+echo "$extra $sum" >"$stamp.partial"
+mv "$stamp.partial" "$stamp"
+say "ready: torch $torch in $VENV; the scripts find it there" \
+    "$([ "$VENV" = "$REPO/.venv" ] || printf 'with VENV=%q' "$VENV")"

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# The one gate: format, lint, types, shell scripts, tests. See --help.
+set -euo pipefail
+HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+# shellcheck source=scripts/common.sh
+source "$HERE/common.sh"
+
+usage() {
+    cat <<'EOF'
+usage: scripts/test.sh [options of pytest]
+
+Set up the environment if need be (scripts/setup.sh --dev), then check the format, the code, the
+types and the shell scripts, and run the tests. All checks run, even when one fails.
+
+The options are added to `pytest -m "not slow"`; a -m of yours replaces that one.
+
+examples:
+  scripts/test.sh
+  scripts/test.sh -m slow                      the slow tests only
+  scripts/test.sh tests/test_layer.py -x       one file, up to the first failure
+EOF
+}
+
+case "${1:-}" in -h | --help) usage && exit ;; esac
+cd "$REPO"
+export VENV="${VENV:-$REPO/.venv}"
+"$HERE/setup.sh" --dev
+use_environment
+
+failed=()
+check() { # NAME CURE COMMAND...
+    local name="$1" cure="$2"
+    shift 2
+    say "== $name: $*"
+    "$@" || failed+=("$name: $cure")
+}
+
+scripts=(.ci/run)
+while IFS= read -r file; do scripts+=("$file"); done < <(find scripts examples -name '*.sh' | sort)
+
+check format "run: $VENV/bin/ruff format ." ruff format --check .
+check lint "run: $VENV/bin/ruff check --fix . and correct the rest by hand" ruff check .
+check types "correct the types that mypy names above" mypy
+check "shell scripts" "correct what shellcheck names above" shellcheck -x "${scripts[@]}"
+check tests "see the failures above; one test alone: $VENV/bin/pytest FILE -k NAME" \
+    pytest -m "not slow" "$@"
+
+if [ ${#failed[@]} -gt 0 ]; then
+    say "== failed"
+    printf '%s\n' "${failed[@]}" >&2
+    exit 1
+fi
+say "== all good"
