@@ -1,0 +1,158 @@
+"""Make the quickstart's corpus: English image captions and their German translations.
+
+    python make_corpus.py OUT_DIR [--train 4000] [--valid 200] [--test 300] [--seed 1]
+
+The words are in lexicon.py, what German does with them in grammar.py, and captions.py draws
+sentences; here they are dealt out. Every validation and test sentence holds a combination of two
+words ("yellow bicycle", "dog ... swim", "under ... table") that no training sentence holds, while
+each of its words was seen in training: see `held_out`.
+
+The same options give the same bytes on every Python: chance comes from `random.Random.random()`
+alone, which Python promises to keep, and nothing depends on the order of a set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from zlib import crc32
+
+from captions import draw_sentence
+from grammar import Clause, NounPhrase, Phrase, Sentence, State
+
+PATIENCE = 20_000  # draws in a row without a new sentence, after which the grammar is used up
+MAX_WORDS = 22  # on the English side: longer captions only cost time
+
+
+def held_out(first: str, second: str) -> bool:
+    """Is this combination of two English words kept for validation and test? One in eight is."""
+    return crc32(f"{first} + {second}".encode()) % 8 == 0
+
+
+def combinations(tree: Clause | State | NounPhrase) -> Iterator[tuple[str, str]]:
+    """Adjective + noun, subject + verb, verb or preposition + its noun, verb + place."""
+    if isinstance(tree, NounPhrase):
+        if tree.adjective:
+            yield tree.adjective.en, tree.noun.en
+        if isinstance(tree.extra, Phrase):
+            yield from combinations(tree.extra.np)
+        elif tree.extra:
+            yield from combinations(tree.extra.clause)
+        return
+    yield from combinations(tree.subject)
+    if isinstance(tree, State):
+        yield tree.adjective.en, tree.subject.noun.en
+        return
+    verb = tree.verb.en[0]
+    yield tree.subject.noun.en, verb
+    for argument in tree.arguments:
+        yield argument.preposition[0] or verb, argument.np.noun.en
+        yield from combinations(argument.np)
+    if tree.place:
+        yield verb, tree.place.np.noun.en
+        yield from combinations(tree.place.np)
+
+
+def is_new(sentence: Sentence) -> bool:
+    """Does the sentence hold a combination that is held out of training?"""
+    return any(held_out(*pair) for tree in sentence.trees for pair in combinations(tree))
+
+
+def words(sentence: Sentence) -> set[str]:
+    return set(sentence.en.split()) | set(sentence.de.split())
+
+
+def draw_split(
+    seed: int, count: int, new: bool, known: set[str], taken: set[str]
+) -> list[Sentence]:
+    """Draw `count` different sentences. New ones must be of `known` words, and not be `taken`."""
+    rng = random.Random(seed)
+    chosen: dict[str, Sentence] = {}  # a dict keeps the order
+    wasted = 0
+    while len(chosen) < count:
+        sentence = draw_sentence(rng)
+        fits = is_new(sentence) == new and (not new or words(sentence) <= known)
+        fits = fits and len(sentence.en.split()) <= MAX_WORDS
+        if fits and sentence.en not in chosen and sentence.en not in taken:
+            chosen[sentence.en] = sentence
+            wasted = 0
+        else:
+            wasted += 1
+        if wasted == PATIENCE:
+            raise ValueError(
+                f"found only {len(chosen)} of {count} sentences: ask for fewer"
+                + (", or for more training pairs, whose words they share" if new else "")
+            )
+    return list(chosen.values())
+
+
+def make_corpus(
+    train: int = 4000, valid: int = 200, test: int = 300, seed: int = 1
+) -> dict[str, list[Sentence]]:
+    """Draw the three parts. A part's draws do not depend on the sizes of the others."""
+    corpus = {"train": draw_split(3 * seed, train, False, set(), set())}
+    known = {word for sentence in corpus["train"] for word in words(sentence)}
+    taken: set[str] = set()
+    for number, (name, count) in enumerate((("test", test), ("valid", valid)), start=1):
+        corpus[name] = draw_split(3 * seed + number, count, True, known, taken)
+        taken |= {sentence.en for sentence in corpus[name]}
+    return corpus
+
+
+def write_files(folder: Path, files: dict[str, str]) -> list[str]:
+    """Write what is missing; return its names. A file that differs is somebody's: refuse."""
+    folder.mkdir(parents=True, exist_ok=True)
+    old = {name: (folder / name).read_bytes() for name in files if (folder / name).exists()}
+    differing = [name for name in old if old[name] != files[name].encode()]
+    if differing:
+        raise FileExistsError(
+            f"{folder} holds other text in {', '.join(differing)}: "
+            "name another folder, or move those files away"
+        )
+    missing = [name for name in files if name not in old]
+    for name in missing:
+        with tempfile.NamedTemporaryFile("wb", dir=folder, delete=False) as part:
+            part.write(files[name].encode())
+        os.chmod(part.name, 0o644)  # a temporary file is private otherwise
+        os.replace(part.name, folder / name)
+    return missing
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 1000000")
+    return int(text)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Make a small English-German parallel corpus.")
+    parser.add_argument("out_dir", type=Path, help="folder for {train,valid,test}.{en,de}")
+    parser.add_argument("--train", type=positive, default=4000, help="training pairs (%(default)s)")
+    parser.add_argument("--valid", type=positive, default=200, help="valid pairs (%(default)s)")
+    parser.add_argument("--test", type=positive, default=300, help="test pairs (%(default)s)")
+    parser.add_argument("--seed", type=positive, default=1, help="of all chance (%(default)s)")
+    args = parser.parse_args(argv)
+    try:
+        corpus = make_corpus(args.train, args.valid, args.test, args.seed)
+        files = {
+            f"{name}.{side}": "".join(f"{getattr(sentence, side)}\n" for sentence in sentences)
+            for name, sentences in corpus.items()
+            for side in ("en", "de")
+        }
+        written = write_files(args.out_dir, files)
+    except (ValueError, OSError) as error:
+        print(f"make_corpus.py: {error}", file=sys.stderr)
+        return 1
+    sizes = ", ".join(f"{len(corpus[name])} {name}" for name in ("train", "valid", "test"))
+    state = f"wrote {', '.join(written)}" if written else "already there, unchanged"
+    print(f"{args.out_dir}: {sizes} pairs; {state}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
