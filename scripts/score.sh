@@ -96,7 +96,7 @@ if grep -q '"post_process": "sentencepiece"' "$data/prepared.json"; then
     ! $replace_unk || die "--replace-unk needs data of --units words: BPE has no unknown words"
     fixed+=(--post-process sentencepiece)
 fi
-# fairseq's own --replace-unk fails on binary data; score.py replaces, by these alignments
+# fairseq's own --replace-unk wants the data as text; score.py replaces, by these alignments
 ! $replace_unk || fixed+=(--print-alignment hard)
 
 out="${out:-$folder/score-$subset}"

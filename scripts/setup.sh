@@ -160,9 +160,13 @@ torch="$("$python" -c 'from importlib.metadata import version; print(version("to
 # fairseq's build asks for torch. Built in an environment of its own, as pip does by default, it
 # would fetch a second one, with CUDA; so what the build needs goes into ours, where torch is.
 step "what fairseq's build needs" pip 'setuptools>=68' wheel cython numpy
+if fits "$python" 3.10; then
+    # fairseq 0.12.2 asks for omegaconf<2.1, whose metadata newer versions of pip refuse.
+    step "an older pip, for fairseq 0.12.2" pip 'pip<24.1'
+fi
 constraints="$VENV/setup-constraints.txt"
 echo "torch==$torch" >"$constraints" # nothing may replace it
-step "fairseq and this package with [$extra] (fairseq is compiled: 1 to 3 minutes)" \
+step "fairseq and this package with [$extra] (fairseq is compiled: 2 to 5 minutes)" \
     pip --no-build-isolation --constraint "$constraints" --editable "${REPO}[$extra]"
 step "does it run?" "$python" -c 'import fairseq, sacrebleu, sacremoses, sentencepiece, torch'
 

@@ -1,0 +1,152 @@
+"""The published files of Multi30k task 1, English and German: found or fetched, and checked."""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import os
+import shutil
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+LANGUAGES = ("en", "de")
+FORMS = ("lc.norm.tok", "raw")
+SPLITS = {"train": "train", "valid": "val", "test": "test_2016_flickr"}  # ours: published
+SENTENCES = {"train": 29000, "valid": 1014, "test": 1000}
+URL = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1"
+
+# SHA-256 of each text, uncompressed.
+SHA256 = {
+    "train.en": "460a15fbd157e34a7a9957ee388c1ca247fe47af3ef25fb50442af6c274e0fc6",
+    "train.de": "2c2b73fd2b548fbcde3a875e0a78d6ee94d498bfdee6bd3eae3945779e9ddf72",
+    "val.en": "1f2a23d992769b5b3d209b0a10dd0b77c08cceb1f20dfb97ed0aafa49d107227",
+    "val.de": "660e09eb7e1da2f856ea13ee5ad3cf6d36b3d5b0b733c857e94c5747a3dfc660",
+    "test_2016_flickr.en": "399a4382932c1aadd3ceb9bef1008d388a64c76d4ae4e9d4728c6f4301cac182",
+    "test_2016_flickr.de": "4be6b5b3236b79c25475c6bb829800a7ce559e9ba7a1f6c2394fe4d40be46d16",
+    "train.lc.norm.tok.en": "08925f8e0572bcd5a006702fc5fe20e2d77c6917d4eebd576fc20de6693c2119",
+    "train.lc.norm.tok.de": "cb5a23529b65ec2061f1dc446192a9c37382b63cc75f81a0be59d34894b3a505",
+    "val.lc.norm.tok.en": "46573ce391ae227f1c72f873392436a20ef18e0a6d518098cfbd70b77c8572ec",
+    "val.lc.norm.tok.de": "97232bd273eceb7207f689527386a97e4be2616b18ada47576bdaf96c8ae1f00",
+    "test_2016_flickr.lc.norm.tok.en": (
+        "5b7f32627cf99eced828311b955dae9800bb52bc8b91cf8b6526829e605b29d2"
+    ),
+    "test_2016_flickr.lc.norm.tok.de": (
+        "c6a33d39d48f9f510de147651316cd9d918e09ad0219df734a2f16b6baccacc4"
+    ),
+}
+
+
+class UserError(Exception):
+    """Something that the user can put right; the message says how."""
+
+
+def read_corpus(args: argparse.Namespace) -> dict[str, bytes]:
+    """The files needed, by published name: all of --text, and what else there is to score."""
+    other = FORMS[1 - FORMS.index(args.text)]
+    texts: dict[str, bytes] = {}
+    for split in SPLITS:
+        for form in (args.text, other):
+            if form == other and split == "train":
+                continue
+            pair = {}
+            for lang in LANGUAGES:
+                name = published_name(split, form, lang)
+                path = find(name, form, args, required=form == args.text)
+                if path is not None:
+                    pair[name] = read(name, path, split, args)
+            check_same_lines(pair)
+            texts.update(pair)
+    return texts
+
+
+def published_name(split: str, form: str, lang: str) -> str:
+    return f"{SPLITS[split]}.{lang}" if form == "raw" else f"{SPLITS[split]}.{form}.{lang}"
+
+
+def find(name: str, form: str, args: argparse.Namespace, required: bool) -> Path | None:
+    if args.data is None:
+        return download(name, form, args)
+    path = locate(name, args.data)
+    if path is None and required:
+        raise UserError(
+            f"--data {args.data} has neither {name} nor {name}.gz, which --text {args.text} "
+            "needs; add it, or leave --data out to download the corpus"
+        )
+    if path is None:
+        print(f"{args.data} has no {name}: scripts/score.sh will leave out that way of scoring")
+    return path
+
+
+def locate(name: str, folder: Path) -> Path | None:
+    return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
+
+
+def download(name: str, form: str, args: argparse.Namespace) -> Path:
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cache = args.cache or home / "fairseq_wsum" / "multi30k"
+    published = f"raw/{name}.gz" if form == "raw" else f"tok/{name}"
+    path = cache / Path(published).name
+    if path.is_file():
+        return path
+    url = f"{os.environ.get('MULTI30K_URL', URL).rstrip('/')}/{published}"
+    print(f"downloading {url}")
+    cache.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial.{os.getpid()}")
+    try:
+        with urllib.request.urlopen(url, timeout=60) as response, partial.open("wb") as file:
+            shutil.copyfileobj(response, file)
+        os.replace(partial, path)
+    except (OSError, urllib.error.URLError) as error:
+        raise UserError(
+            f"cannot download {url} ({error}); fetch the files of {URL} some other way "
+            "and name their folder with --data"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def read(name: str, path: Path, split: str, args: argparse.Namespace) -> bytes:
+    try:
+        raw = uncompressed(path)
+        raw.decode("utf-8")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}; replace it by the published file") from error
+    if args.own_corpus:
+        return raw
+    cure = f"Remove {path} and run this again" if args.data is None else "Get that file again"
+    cure += ", or give --own-corpus if it is meant to be another corpus"
+    if len(lines(raw)) != SENTENCES[split]:
+        raise UserError(
+            f"{path} has {len(lines(raw))} lines, not {SENTENCES[split]} as Multi30k's {name}. "
+            f"{cure}"
+        )
+    if sha256(raw) != SHA256[name]:
+        raise UserError(f"{path} is not Multi30k's {name}: its SHA-256 differs. {cure}")
+    return raw
+
+
+def uncompressed(path: Path) -> bytes:
+    raw = path.read_bytes()
+    return gzip.decompress(raw) if path.suffix == ".gz" else raw
+
+
+def check_same_lines(pair: dict[str, bytes]) -> None:
+    sizes = {name: len(lines(raw)) for name, raw in pair.items()}
+    if len(set(sizes.values())) > 1:
+        counted = ", ".join(f"{name} has {n} lines" for name, n in sizes.items())
+        raise UserError(f"the two sides do not match: {counted}; line n must translate line n")
+    if 0 in sizes.values():
+        raise UserError(f"{' and '.join(sizes)} are empty")
+
+
+def lines(raw: bytes) -> list[str]:
+    # Not splitlines(): that also breaks a sentence at U+2028, U+0085 and the like.
+    text = raw.decode("utf-8")
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def sha256(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()
