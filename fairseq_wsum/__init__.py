@@ -11,3 +11,9 @@ from .layer import WsumLSTM
 
 __version__ = "0.1.0"
 __all__ = ["ABLATIONS", "Ablation", "WsumLSTM"]
+
+if _find_spec("fairseq") is not None:
+    from . import compat as _compat
+    from .models import wsum_lstm as _wsum_lstm  # noqa: F401
+
+    _compat.apply()

@@ -56,6 +56,8 @@ class WsumLSTM(nn.Module):
         ValueError: an argument that does not fit; the message names it.
     """
 
+    weight_ih_l0: nn.Parameter  # there is always this one; the others are registered by name
+
     def __init__(
         self,
         input_size: int,
@@ -261,18 +263,18 @@ class WsumLSTM(nn.Module):
         return packed._replace(data=data), state
 
     def _initial_state(self, x: Tensor, hx: State | None) -> State:
+        # the memory cell has the parameters' dtype, so that it stays exact under autocast
         slots, batch = self.num_layers * self.num_directions, x.size(1)
         h_shape = (slots, batch, self.output_size)
         c_shape = (slots, batch, self.hidden_size)
         if hx is None:
-            # the parameters' dtype, so that the memory cell stays exact under autocast
             zeros = self.weight_ih_l0.new_zeros
             return zeros(h_shape), zeros(c_shape)
         _check_state(hx)
         for name, state, shape in zip(("h_0", "c_0"), hx, (h_shape, c_shape), strict=True):
             if tuple(state.shape) != shape:
                 raise RuntimeError(f"expected {name} of size {shape}, got {tuple(state.shape)}")
-        return hx
+        return hx[0], hx[1].to(self.weight_ih_l0.dtype)
 
     def _add_batch(self, hx: State) -> State:
         _check_state(hx)

@@ -3,8 +3,8 @@
 Shapes: T time steps, B sequences, I input features, H hidden units, P features of h (P = H
 without a projection).
 
-What needs no h_{t-1} is computed for all time steps at once. A cell without recurrent matrices
-therefore has no product inside its loop over time, only the memory cell's c_t = u_t + f_t * c_{t-1}.
+What needs no h_{t-1} is computed for all time steps at once. So a cell without recurrent matrices
+has no product inside its loop over time, only the memory cell's c_t = u_t + f_t * c_{t-1}.
 """
 
 from __future__ import annotations
@@ -50,14 +50,17 @@ def run(
 
     Returns:
         The output (T x B x P), and the state after the last real step: h (B x P) and c (B x H).
-        Under autocast the memory cell keeps the dtype of `c_0`; h has that of the products.
+        h has the dtype of the products, c that of `c_0`. In between, the memory cell is summed in
+        32 bits at least: in 16 bits a long sum would lose what is added late.
     """
     if padding_mask is not None:
         # zero times a NaN is a NaN: nothing that stands at padding may enter a product
         x = x.masked_fill(padding_mask.unsqueeze(-1), 0)
     z = F.linear(x, weights.ih, _joint_bias(cell, weights))  # T x B x rows*H
+    h_0, c = h_0.to(z.dtype), c_0.to(torch.promote_types(c_0.dtype, torch.float32))
     run_cell = _run_recurrent if cell.is_recurrent else _run_parallel
-    return run_cell(cell, z, weights, h_0.to(z.dtype), c_0, padding_mask, reverse)
+    y, h_n, c_n = run_cell(cell, z, weights, h_0, c, padding_mask, reverse)
+    return y, h_n, c_n.to(c_0.dtype)
 
 
 def _run_recurrent(

@@ -1,0 +1,108 @@
+"""What fairseq 0.12 needs to run on current torch and numpy. `apply` is called on import.
+
+Each shim says why it is there, and does nothing where it is not needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from importlib.util import find_spec
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from fairseq import options, utils
+from fairseq.sequence_generator import SequenceGenerator
+from torch import Tensor
+
+
+def apply() -> None:
+    """Apply all shims; safe to call again."""
+    _allow_namespaces_in_checkpoints()
+    _restore_numpy_compat()
+    _restore_unknown_word_replacement()
+    _allow_bf16_without_tpu()
+
+
+def _allow_namespaces_in_checkpoints() -> None:
+    """torch.load reads tensors and plain types only, unless told otherwise.
+
+    fairseq's checkpoints hold one thing more, for models without a dataclass such as its own
+    `lstm`: an `argparse.Namespace`, a bag of plain values. Allowing it keeps loading safe.
+    """
+    torch.serialization.add_safe_globals([argparse.Namespace])
+
+
+def _restore_numpy_compat() -> None:
+    """Batch buckets and --sample-break-mode eos use `np.compat.long`, which numpy 2 removed.
+
+    (In fairseq's language_pair_dataset.py and token_block_dataset.py.)
+    """
+    if not hasattr(np, "compat"):
+        np.compat = SimpleNamespace(long=int)  # type: ignore[attr-defined]
+
+
+def _restore_unknown_word_replacement() -> None:
+    """--replace-unk wants the source position of every target token, and gets something else.
+
+    fairseq's beam search leaves the alignment empty (an IndexError at the first unknown word);
+    with --print-alignment it is a list of pairs or of probabilities (a TypeError).
+    """
+    generate = SequenceGenerator.generate
+    replace_unk = utils.replace_unk
+    if generate.__module__ == __name__:
+        return
+
+    @functools.wraps(generate)
+    def generate_with_alignment(
+        self: SequenceGenerator, models: Any, sample: dict[str, Any], **kwargs: Any
+    ) -> list[list[dict[str, Tensor]]]:
+        finalized = generate(self, models, sample, **kwargs)
+        src_tokens = sample["net_input"].get("src_tokens")
+        if src_tokens is not None:
+            for tokens, hypotheses in zip(src_tokens, finalized, strict=True):
+                real = (tokens != self.pad) & (tokens != self.eos)
+                for hypothesis in hypotheses:
+                    attention = hypothesis["attention"]  # source x target positions
+                    if attention.numel() > 0 and real.any():
+                        hypothesis["alignment"] = attention[real].argmax(0).cpu()
+        return finalized
+
+    @functools.wraps(replace_unk)
+    def replace_unk_from_any(
+        hypo_str: str, src_str: str, alignment: Any, align_dict: dict[str, str], unk: str
+    ) -> str:
+        return replace_unk(hypo_str, src_str, _source_positions(alignment), align_dict, unk)
+
+    generate_with_alignment.__module__ = __name__
+    SequenceGenerator.generate = generate_with_alignment
+    utils.replace_unk = replace_unk_from_any
+
+
+def _allow_bf16_without_tpu() -> None:
+    """fairseq takes --bf16 to mean --tpu, and fails on a machine that has none (options.py)."""
+    parse = options.parse_args_and_arch
+    if parse.__module__ == __name__:
+        return
+
+    @functools.wraps(parse)
+    def parse_args_and_arch(*args: Any, **kwargs: Any) -> Any:
+        parsed = parse(*args, **kwargs)
+        namespace = parsed[0] if isinstance(parsed, tuple) else parsed
+        if namespace.bf16 and find_spec("torch_xla") is None:
+            namespace.tpu = False
+        return parsed
+
+    parse_args_and_arch.__module__ = __name__
+    options.parse_args_and_arch = parse_args_and_arch
+
+
+def _source_positions(alignment: Any) -> Any:
+    """Target position -> source position, from any of the three forms of an alignment."""
+    if isinstance(alignment, Tensor) or not alignment:
+        return alignment
+    if isinstance(alignment[0], tuple):  # hard: (source, target) pairs
+        return {target: source for source, target in alignment}
+    return [max(range(len(row)), key=lambda s: float(row[s])) for row in alignment]

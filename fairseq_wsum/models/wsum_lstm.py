@@ -1,0 +1,108 @@
+"""`--arch wsum_lstm`: translation with LSTMs whose cells are taken apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fairseq import utils
+from fairseq.data import Dictionary
+from fairseq.models import (
+    FairseqEncoderDecoderModel,
+    register_model,
+    register_model_architecture,
+)
+from fairseq.tasks import FairseqTask
+from torch import Tensor, nn
+
+from ..ablation import ABLATIONS
+from .wsum_decoder import IncrementalState, WsumLSTMDecoder
+from .wsum_encoder import WsumLSTMEncoder
+from .wsum_lstm_config import WsumLSTMConfig, resolve
+
+
+@register_model("wsum_lstm", dataclass=WsumLSTMConfig)
+class WsumLSTMModel(FairseqEncoderDecoderModel):
+    """An encoder and a decoder of ablated LSTMs, with attention (Levy et al., ACL 2018)."""
+
+    @classmethod
+    def build_model(cls, args: Any, task: FairseqTask) -> WsumLSTMModel:
+        """Build the model that `args` (a dataclass, `DictConfig` or `Namespace`) describes.
+
+        Raises:
+            ValueError: options that do not fit together; the message names them.
+        """
+        cfg = resolve(args)
+        source, target = task.source_dictionary, task.target_dictionary
+        if cfg.share_all_embeddings and source != target:
+            raise ValueError(
+                "--share-all-embeddings requires a joined dictionary: prepare the data with "
+                "fairseq-preprocess --joined-dictionary"
+            )
+        encoder_embed = _embedding(source, cfg.encoder_embed_dim)
+        decoder_embed = (
+            encoder_embed if cfg.share_all_embeddings else _embedding(target, cfg.decoder_embed_dim)
+        )
+        encoder = WsumLSTMEncoder(cfg, source, encoder_embed)
+        decoder = WsumLSTMDecoder(cfg, target, decoder_embed, encoder.output_units)
+        model = cls(encoder, decoder)
+
+        _init_uniform(model, cfg.init_range)
+        _load_embedding(cfg.encoder_embed_path, source, encoder_embed)
+        if not cfg.share_all_embeddings:
+            _load_embedding(cfg.decoder_embed_path, target, decoder_embed)
+        encoder_embed.weight.requires_grad_(not cfg.encoder_freeze_embed)
+        if cfg.decoder_freeze_embed:
+            decoder_embed.weight.requires_grad_(False)
+        return model
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        src_lengths: Tensor | None,
+        prev_output_tokens: Tensor,
+        incremental_state: IncrementalState | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Logits B x T x V and, outside training, attention B x T x S."""
+        encoder_out = self.encoder(src_tokens, src_lengths=src_lengths)
+        return self.decoder(prev_output_tokens, encoder_out, incremental_state)
+
+    def prepare_for_inference_(self, cfg: Any) -> None:
+        """fairseq's hook before decoding; it forgets that --replace-unk reads attention too."""
+        super().prepare_for_inference_(cfg)
+        if getattr(cfg.generation, "replace_unk", None) is not None:
+            self.decoder.need_attn = True
+
+
+def _embedding(dictionary: Dictionary, dim: int) -> nn.Embedding:
+    return nn.Embedding(len(dictionary), dim, padding_idx=dictionary.pad())
+
+
+def _init_uniform(model: nn.Module, bound: float) -> None:
+    for parameter in model.parameters():
+        nn.init.uniform_(parameter, -bound, bound)
+    for module in model.modules():
+        if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            nn.init.zeros_(module.weight[module.padding_idx])
+
+
+def _load_embedding(path: str | None, dictionary: Dictionary, embedding: nn.Embedding) -> None:
+    """Overwrite the rows of the words that the file (word2vec's text format) knows."""
+    if path:
+        vectors = utils.parse_embedding(path)
+        utils.print_embed_overlap(vectors, dictionary)
+        utils.load_embedding(vectors, dictionary, embedding)
+
+
+def _register_preset(name: str, **values: Any) -> None:
+    """Register `--arch name`: other defaults for options that were not given."""
+
+    @register_model_architecture("wsum_lstm", name)
+    def preset(args: Any) -> None:
+        for option, value in values.items():
+            if getattr(args, option, None) is None:
+                setattr(args, option, value)
+
+
+for _ablation in ABLATIONS:
+    if _ablation != "lstm":
+        _register_preset(f"wsum_lstm_{_ablation.replace('-', '_')}", ablation=_ablation)

@@ -1,0 +1,7 @@
+"""Parts that the models share. They need torch alone."""
+
+from .attention import ATTENTION_TYPES, Attention
+from .bridge import Bridge
+from .stack import LSTMStack
+
+__all__ = ["ATTENTION_TYPES", "Attention", "Bridge", "LSTMStack"]

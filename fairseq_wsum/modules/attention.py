@@ -1,0 +1,88 @@
+"""Attention over the encoder's outputs (Luong et al., 2015; Bahdanau et al., 2015).
+
+Shapes: S source positions, T target positions, B sentences, K features of a source position,
+H features of a query.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+ATTENTION_TYPES = ("general", "dot", "mlp")
+
+
+class Attention(nn.Module):
+    """Attentional output h^ = tanh(W_out [context ; h]), context = softmax(score(h, s)) s.
+
+    The score of a query h and a source position s is, by `kind`,
+
+        general    s . W h                      (Luong et al., 2015)
+        dot        s . h                        (the same, without W: K = H)
+        mlp        v . tanh(W_h h + W_s s)      (Bahdanau et al., 2015)
+
+    All maps are linear and without bias, but for W_h.
+
+    Args:
+        query_size: H.
+        source_size: K.
+        kind: one of `ATTENTION_TYPES`.
+
+    Raises:
+        ValueError: unknown `kind`, or `dot` with K != H.
+    """
+
+    def __init__(self, query_size: int, source_size: int, kind: str = "general") -> None:
+        super().__init__()
+        if kind not in ATTENTION_TYPES:
+            raise ValueError(
+                f"unknown attention {kind!r}: choose one of {', '.join(ATTENTION_TYPES)}"
+            )
+        if kind == "dot" and query_size != source_size:
+            raise ValueError(
+                f"dot attention needs a source as wide as the query, got {source_size} and "
+                f"{query_size}: use general attention"
+            )
+        self.kind = kind
+        if kind == "general":
+            self.query_proj = nn.Linear(query_size, source_size, bias=False)
+        elif kind == "mlp":
+            self.query_proj = nn.Linear(query_size, query_size)
+            self.source_proj = nn.Linear(source_size, query_size, bias=False)
+            self.score = nn.Linear(query_size, 1, bias=False)
+        self.output_proj = nn.Linear(source_size + query_size, query_size, bias=False)
+
+    def keys(self, source: Tensor) -> Tensor:
+        """What queries are compared with: S x B x K -> B x S x K (or H for `mlp`).
+
+        It depends on the source only: compute it once for all queries.
+        """
+        keys = self.source_proj(source) if self.kind == "mlp" else source
+        return keys.transpose(0, 1)
+
+    def forward(
+        self, query: Tensor, keys: Tensor, source: Tensor, padding_mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Attend from each query.
+
+        Args:
+            query: T x B x H.
+            keys: what `keys(source)` returned.
+            source: S x B x K.
+            padding_mask: True at source padding, S x B.
+
+        Returns:
+            The attentional output, T x B x H, and the attention weights, B x T x S.
+        """
+        scores = self._scores(query.transpose(0, 1), keys)  # B x T x S
+        scores = scores.masked_fill(padding_mask.t().unsqueeze(1), float("-inf"))
+        weights = torch.softmax(scores, dim=-1, dtype=torch.float32).type_as(scores)
+        context = torch.bmm(weights, source.transpose(0, 1).type_as(weights)).transpose(0, 1)
+        return torch.tanh(self.output_proj(torch.cat((context, query), dim=-1))), weights
+
+    def _scores(self, query: Tensor, keys: Tensor) -> Tensor:
+        if self.kind == "mlp":
+            hidden = torch.tanh(self.query_proj(query).unsqueeze(2) + keys.unsqueeze(1))
+            return self.score(hidden).squeeze(-1)  # from B x T x S x H
+        query = self.query_proj(query) if self.kind == "general" else query
+        return torch.bmm(query, keys.transpose(1, 2).type_as(query))

@@ -1,0 +1,85 @@
+"""Layers of LSTMs one upon the other, with dropout between them and residual connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..layer import State, WsumLSTM
+
+
+class LSTMStack(nn.Module):
+    """Several layers of `WsumLSTM`, as a model wants them.
+
+    It adds two things to the layers of one `WsumLSTM`: a dropout module of the model's own
+    between layers, and residual connections, y_l = LSTM_l(x_l) + x_l from the second layer on.
+
+    Args:
+        input_size: features of the input, I.
+        hidden_size: units of each direction, H.
+        num_layers: layers, L.
+        make_layer: makes one layer from its input size and `hidden_size`.
+        dropout: applied to what goes from one layer to the next.
+        residuals: add each layer's input to its output, from the second layer on.
+
+    Attributes:
+        output_size: features of the output, D*H.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        make_layer: Callable[[int, int], WsumLSTM],
+        dropout: nn.Module,
+        residuals: bool = False,
+    ) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.residuals = residuals
+        self.layers = nn.ModuleList()
+        for _ in range(num_layers):
+            layer = make_layer(input_size, hidden_size)
+            self.layers.append(layer)
+            input_size = layer.output_size * layer.num_directions
+        self.output_size = input_size
+
+    def forward(
+        self, x: Tensor, state: State | None = None, padding_mask: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Run all layers.
+
+        Args:
+            x: T x B x I.
+            state: (h_0, c_0), each L x B x D*H; zero if left out.
+            padding_mask: True at padding, T x B.
+
+        Returns:
+            The output, T x B x D*H, and the final state in the form of `state`.
+        """
+        h_n: list[Tensor] = []
+        c_n: list[Tensor] = []
+        for k, layer in enumerate(self.layers):
+            assert isinstance(layer, WsumLSTM)
+            hx = None
+            if state is not None:
+                directions = layer.num_directions
+                hx = _split(state[0][k], directions), _split(state[1][k], directions)
+            y, (h, c) = layer(self.dropout(x) if k > 0 else x, hx, padding_mask)
+            x = y + x if self.residuals and k > 0 else y
+            h_n.append(_join(h))
+            c_n.append(_join(c))
+        return x, (torch.stack(h_n), torch.stack(c_n))
+
+
+def _split(state: Tensor, directions: int) -> Tensor:
+    """B x D*H -> D x B x H."""
+    return torch.stack(state.chunk(directions, dim=-1))
+
+
+def _join(state: Tensor) -> Tensor:
+    """D x B x H -> B x D*H."""
+    return torch.cat(state.unbind(), dim=-1)
