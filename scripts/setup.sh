@@ -87,7 +87,7 @@ step() {
     local what="$1" start=$SECONDS
     shift
     printf '%s ' "$what" >&2
-    (while sleep 5 2>/dev/null; do printf . >&2; done) &
+    (while sleep 5 >/dev/null 2>&1; do printf . >&2; done) &
     dots=$!
     printf '\n== %s\n' "$what" >>"$log"
     if ! "$@" >>"$log" 2>&1; then
