@@ -231,6 +231,6 @@ class WsumLSTMDecoder(FairseqIncrementalDecoder):
     def max_positions(self) -> int:
         return MAX_POSITIONS
 
-    def make_generation_fast_(self, need_attn: bool = False, **unused: object) -> None:
-        """fairseq's hook before decoding: whether attention weights will be read."""
-        self.need_attn = need_attn
+    def make_generation_fast_(self, need_attn: object = False, **unused: object) -> None:
+        """fairseq's hook before decoding: whether (or how) attention weights will be printed."""
+        self.need_attn = bool(need_attn)
