@@ -1,10 +1,10 @@
 """Make the quickstart's corpus: English image captions and their German translations.
 
-    python make_corpus.py OUT_DIR [--train 4000] [--valid 200] [--test 300] [--seed 1]
+    python make_corpus.py OUT_DIR [--train 8000] [--valid 200] [--test 300] [--seed 1]
 
 The words are in lexicon.py, what German does with them in grammar.py, and captions.py draws
 sentences; here they are dealt out. Every validation and test sentence holds a combination of two
-words ("yellow bicycle", "dog ... swim", "under ... table") that no training sentence holds, while
+words ("white jacket", "woman ... sit", "on ... table") that no training sentence holds, while
 each of its words was seen in training: see `held_out`.
 
 The same options give the same bytes on every Python: chance comes from `random.Random.random()`
@@ -25,7 +25,7 @@ from zlib import crc32
 from captions import draw_sentence
 from grammar import Clause, NounPhrase, Phrase, Sentence, State
 
-PATIENCE = 20_000  # draws in a row without a new sentence, after which the grammar is used up
+PATIENCE = 5_000  # draws in a row without a new sentence, after which the grammar is used up
 MAX_WORDS = 22  # on the English side: longer captions only cost time
 
 
@@ -92,7 +92,7 @@ def draw_split(
 
 
 def make_corpus(
-    train: int = 4000, valid: int = 200, test: int = 300, seed: int = 1
+    train: int = 8000, valid: int = 200, test: int = 300, seed: int = 1
 ) -> dict[str, list[Sentence]]:
     """Draw the three parts. A part's draws do not depend on the sizes of the others."""
     corpus = {"train": draw_split(3 * seed, train, False, set(), set())}
@@ -132,7 +132,7 @@ def positive(text: str) -> int:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Make a small English-German parallel corpus.")
     parser.add_argument("out_dir", type=Path, help="folder for {train,valid,test}.{en,de}")
-    parser.add_argument("--train", type=positive, default=4000, help="training pairs (%(default)s)")
+    parser.add_argument("--train", type=positive, default=8000, help="training pairs (%(default)s)")
     parser.add_argument("--valid", type=positive, default=200, help="valid pairs (%(default)s)")
     parser.add_argument("--test", type=positive, default=300, help="test pairs (%(default)s)")
     parser.add_argument("--seed", type=positive, default=1, help="of all chance (%(default)s)")

@@ -1,0 +1,196 @@
+#!/usr/bin/env bash
+# From nothing to a trained and scored translation model, in minutes, on a CPU. See --help.
+set -euo pipefail
+HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+# shellcheck source=scripts/common.sh
+source "$HERE/common.sh"
+
+usage() {
+    cat <<'EOF'
+usage: scripts/quickstart.sh [--ablation NAME] [--epochs N] [--fresh]
+
+Set up the environment, make a small English-German corpus (examples/quickstart), train a model
+on one CPU core, translate the test sentences and score them. Run it again at any time: what is
+done is kept, an interrupted training goes on, and the scores are shown again.
+
+  --ablation NAME   what is left of the LSTM (default no-srnn-hidden): lstm, no-srnn,
+                    no-srnn-out, no-srnn-hidden, no-gates, ...
+  --epochs N        how long to train (default 10)
+  --fresh           train again, in a new folder; the old one stays
+  --help            this text
+
+Everything is written below runs/quickstart:
+  text, data        the corpus, and fairseq's form of it
+  NAME-Nepochs*     a training: checkpoints, train.log, translations and scores in score
+
+examples:
+  scripts/quickstart.sh
+  scripts/quickstart.sh --ablation lstm
+EOF
+}
+
+ablation=no-srnn-hidden epochs=10 fresh=false
+while [ $# -gt 0 ]; do
+    case "$1" in
+        -h | --help) usage && exit ;;
+        --ablation) ablation="$(value "$@")"; shift ;;
+        --epochs) epochs="$(value "$@")"; shift ;;
+        --fresh) fresh=true ;;
+        *) die "unknown option $1 (see --help)" ;;
+    esac
+    shift
+done
+[[ "$epochs" =~ ^[1-9][0-9]*$ ]] || die "--epochs $epochs: give a positive whole number"
+[[ "$ablation" =~ ^[a-z0-9-]+$ ]] || die "--ablation $ablation: give a short name (see --help)"
+
+out="$REPO/runs/quickstart"
+text="$out/text" data="$out/data"
+beam=5
+# So small a model gains nothing from several threads, and they hinder each other on busy cores.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+
+# --- environment and data ------------------------------------------------------------------------
+
+say "== 1. environment"
+if [ -n "${VENV:-}" ] || [ -d "$REPO/.venv" ] || ! command -v fairseq-train >/dev/null; then
+    "$HERE/setup.sh"
+fi
+use_environment
+setup_seconds=$SECONDS
+
+say "== 2. corpus"
+"$PYTHON" "$REPO/examples/quickstart/make_corpus.py" "$text" >&2 ||
+    die "if the corpus is of an older version, move $out away to begin anew"
+if [ ! -d "$data" ]; then
+    partial="$(mktemp -d "$out/data.XXXXXX")"
+    fairseq-preprocess --source-lang en --target-lang de --trainpref "$text/train" \
+        --validpref "$text/valid" --testpref "$text/test" --destdir "$partial" \
+        >"$out/preprocess.log" 2>&1 ||
+        die "fairseq-preprocess failed; what it said is in $out/preprocess.log"
+    mv "$partial" "$data"
+fi
+
+# --- training ------------------------------------------------------------------------------------
+
+# The newest folder of this model; with --fresh, the first number that is free.
+name="$ablation-${epochs}epochs" number=1
+while [ -d "$out/$name-$((number + 1))" ]; do number=$((number + 1)); done
+if $fresh && [ -d "$out/$name" ]; then number=$((number + 1)); fi
+run="$out/$name"
+[ "$number" = 1 ] || run="$run-$number"
+log="$run/train.log"
+
+model=(--arch wsum_lstm --ablation "$ablation"
+    --encoder-layers 1 --encoder-bidirectional --encoder-embed-dim 128 --encoder-hidden-size 128
+    --decoder-layers 1 --decoder-embed-dim 128 --decoder-hidden-size 256 --dropout 0.1
+    --decoder-input-feeding False) # so that training runs over a whole target sentence at once
+learning=(--criterion label_smoothed_cross_entropy --label-smoothing 0.1
+    --optimizer adam --batch-size 32 --clip-norm 1 --seed 1)
+
+# fairseq's log, shortened to what tells that it goes on, and how well.
+show_progress() {
+    local line
+    while IFS= read -r line; do
+        if [[ "$line" =~ epoch\ 0*([0-9]+):\ +([0-9]+)\ /\ ([0-9]+)\ .*\ ppl=([0-9.]+) ]]; then
+            say "   epoch ${BASH_REMATCH[1]}, batch ${BASH_REMATCH[2]} of ${BASH_REMATCH[3]}:" \
+                "training perplexity ${BASH_REMATCH[4]}"
+        elif [[ "$line" =~ \|\ epoch\ 0*([0-9]+)\ \|\ valid\ .*\|\ ppl\ ([0-9.]+) ]]; then
+            say "   epoch ${BASH_REMATCH[1]} done: validation perplexity ${BASH_REMATCH[2]}"
+        elif [[ "$line" == going\ on\ from* ]]; then
+            say "   $line"
+        fi
+    done
+}
+
+train() { # SAVE_DIR LOG options...
+    local save_dir="$1" log="$2"
+    shift 2
+    mkdir -p "$save_dir"
+    if ! "$HERE/train.sh" "$data" --gpus 0 --save-dir "$save_dir" "${model[@]}" "${learning[@]}" \
+        --log-format simple --log-interval 50 "$@" 2>&1 | tee -a "$log" | show_progress; then
+        tail -n 15 "$log" >&2
+        die "the training failed; all that it said is in $log"
+    fi
+}
+
+say "== 3. training: LSTM cell '$ablation', $epochs epochs, in $run"
+start=$SECONDS
+if [ -f "$run/finished" ]; then
+    training="done before, in $(cat "$run/finished") s"
+    say "   $training"
+else
+    train "$run" "$log" --max-epoch "$epochs" --lr 4e-3 --lr-scheduler inverse_sqrt \
+        --warmup-updates 100 --no-epoch-checkpoints
+    echo $((SECONDS - start)) >"$run/finished"
+    training="$((SECONDS - start)) s"
+fi
+
+# --- translating ---------------------------------------------------------------------------------
+
+score="$run/score"
+mkdir -p "$score"
+
+translate() { # CHECKPOINT NAME
+    if ! fairseq-generate "$data" --user-dir "$REPO/fairseq_wsum" --path "$1" --cpu \
+        --beam "$beam" --max-len-a 1.5 --max-len-b 10 \
+        --batch-size 64 --required-batch-size-multiple 1 \
+        >"$score/$2.generate.txt" 2>"$score/$2.log"; then
+        tail -n 15 "$score/$2.log" >&2
+        die "fairseq-generate failed; all that it said is in $score/$2.log"
+    fi
+    # fairseq prints the sentences by length: H-<number> <tab> score <tab> translation
+    grep '^H-' "$score/$2.generate.txt" | cut -c 3- | sort -n | cut -f 3 >"$score/$2.de"
+    [ "$(wc -l <"$score/$2.de")" -eq "$(wc -l <"$text/test.de")" ] ||
+        die "$score/$2.de has not one line for each of $text/test.de"
+}
+
+bleu() { # HYPOTHESES [options]: on tokens, as they are in the corpus
+    local hypotheses="$1"
+    shift
+    sacrebleu "$text/test.de" -i "$hypotheses" --tokenize none --force "$@" 2>/dev/null
+}
+
+say "== 4. translating $(wc -l <"$text/test.en" | tr -d ' ') test sentences, beam $beam"
+start=$SECONDS
+translate "$run/checkpoint_best.pt" trained
+decoding_seconds=$((SECONDS - start))
+
+# The same model before it learned: one update at learning rate 0 writes its checkpoint.
+if [ ! -f "$run/untrained/checkpoint_last.pt" ]; then
+    train "$run/untrained" "$run/untrained.log" --max-update 1 --lr 0 --lr-scheduler fixed \
+        --disable-validation --no-epoch-checkpoints
+fi
+translate "$run/untrained/checkpoint_last.pt" untrained
+
+cat <<EOF
+
+== Eight of the translations
+
+$(paste "$text/test.en" "$text/test.de" "$score/trained.de" | awk -F '\t' '
+    NR % 37 == 1 && shown++ < 8 {
+        printf "  source     %s\n  reference  %s\n", $1, $2
+        printf "  system     %s%s\n\n", $3, $3 == $2 ? "" : "   (differs)"
+    }')
+
+== BLEU on the test set, where every sentence combines words as no training sentence does
+
+  this model                   $(bleu "$score/trained.de" --score-only --width 2)
+  the same model, untrained    $(bleu "$score/untrained.de" --score-only --width 2)
+  copying the English          $(bleu "$text/test.en" --score-only --width 2)
+
+  $(bleu "$score/trained.de" --format text --width 2 | tee "$score/bleu.txt")
+
+== Time
+
+  set-up       $setup_seconds s
+  training     $training
+  translating  $decoding_seconds s
+
+== What next
+
+  another cell                 scripts/quickstart.sh --ablation lstm
+  real data                    scripts/prepare_multi30k.sh --help
+  recipes, published figures   examples/translation_multi30k
+  your own training            scripts/train.sh --help
+  all of it                    README.md
+EOF
