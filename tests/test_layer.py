@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fairseq_wsum import ABLATIONS, WsumLSTM
 from fairseq_wsum.backends import BACKENDS, choose
@@ -438,6 +439,32 @@ def test_dropout_stands_between_layers_and_in_training_only() -> None:
 
 def zero_state(layer: WsumLSTM) -> tuple[Tensor, Tensor]:
     return tuple(torch.zeros_like(s[:, 0]) for s in make_state(layer, 1))
+
+
+# Work
+
+
+class CountProducts(TorchDispatchMode):
+    """Counts the matrix products that are computed."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm):
+            self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+@every_ablation
+def test_a_cell_has_products_in_its_time_loop_only_if_it_is_recurrent(ablation) -> None:
+    layer = make(ablation=ablation, proj_size=2)
+    counts = []
+    for n in (5, 10):
+        x = torch.randn(n, 2, 3, dtype=torch.float64)
+        with CountProducts() as products:
+            layer(x)[0].sum().backward()
+        counts.append(products.count)
+    assert (counts[1] > counts[0]) == ABLATIONS[ablation].is_recurrent
 
 
 # A good citizen of torch

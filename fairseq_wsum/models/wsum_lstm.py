@@ -106,3 +106,18 @@ def _register_preset(name: str, **values: Any) -> None:
 for _ablation in ABLATIONS:
     if _ablation != "lstm":
         _register_preset(f"wsum_lstm_{_ablation.replace('-', '_')}", ablation=_ablation)
+
+# A small, well regularised model for Multi30k in joint BPE: the one of the `strong` recipe.
+_register_preset(
+    "wsum_lstm_multi30k",
+    encoder_embed_dim=256,
+    encoder_layers=1,
+    encoder_bidirectional=True,
+    encoder_dropout_in=0.4,
+    encoder_dropout_out=0.4,
+    decoder_embed_dim=256,
+    decoder_layers=1,
+    decoder_dropout_in=0.4,
+    dropout=0.4,
+    share_all_embeddings=True,
+)

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# The best model for two CPU cores and an hour or two. See --help, and README.md beside this.
+set -euo pipefail
+# shellcheck source=examples/translation_multi30k/recipe.sh
+source "$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/recipe.sh"
+
+usage() {
+    cat <<'EOF'
+usage: examples/translation_multi30k/strong.sh [options] [any option of scripts/train.sh]
+
+Prepare Multi30k in joint BPE, train a small model of ablated LSTMs, choose the length penalty on
+the validation set, and score the test set. Run it again to go on where it stopped.
+
+  --ablation NAME   what is left of the LSTM (default lstm)
+  --data FOLDER     where the files of Multi30k are; without it they are downloaded
+  --own-corpus      FOLDER has other text in files of the same names: check no checksums
+  --out DIR         (default runs/multi30k/strong)
+  --help            this text
+
+examples:
+  examples/translation_multi30k/strong.sh --ablation no-srnn-hidden
+  examples/translation_multi30k/strong.sh --ablation no-srnn-hidden --precision bf16
+EOF
+}
+
+parse strong "$@"
+data="$out/data" run="$out/$ablation"
+
+"$SCRIPTS/prepare_multi30k.sh" --out "$data" ${prepare_options[@]+"${prepare_options[@]}"}
+
+train "$data" "$run" --arch wsum_lstm_multi30k --ablation "$ablation" \
+    --criterion label_smoothed_cross_entropy --label-smoothing 0.1 \
+    --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1 \
+    --lr 0.0025 --lr-scheduler polynomial_decay --warmup-updates 600 --total-num-update 10300 \
+    --batch-size 96 --max-epoch 34 --keep-last-epochs 10 --seed 1 \
+    --log-format simple --log-interval 100
+
+score=("$SCRIPTS/score.sh" "$data" --checkpoints "$run" --average 10)
+"${score[@]}" --subset valid --lenpen 0.6,1.0,1.4
+lenpen="$("$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))["lenpen"])' \
+    "$run/score-valid/scores.json")"
+"${score[@]}" --subset test --lenpen "$lenpen"

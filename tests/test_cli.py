@@ -1,0 +1,215 @@
+"""The real fairseq commands, each in a process of its own, on a tiny corpus."""
+
+import os
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("fairseq")
+from fairseq_wsum import ABLATIONS
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+SENTENCES = {"train": 40, "valid": 7, "test": 9}
+TINY = [
+    *("--encoder-embed-dim", "8", "--decoder-embed-dim", "8"),
+    *("--encoder-layers", "1", "--decoder-layers", "1"),
+]
+TRAINING = [
+    *("--optimizer", "adam", "--lr", "0.01", "--batch-size", "16", "--seed", "1", "--cpu"),
+    *("--required-batch-size-multiple", "1", "--log-format", "json", "--num-workers", "0"),
+]
+
+# fairseq starts to read data in a thread that draws a random number at any time, which may be just
+# before the dropout of an epoch's first batch: without dropout two runs are equal
+REPEATABLE = ["--share-all-embeddings", "--dropout", "0"]
+
+
+def run(command: str, *options: object, stdin: str | None = None, check: bool = True) -> str:
+    """Run a fairseq command from a folder that is not the clone; what it printed."""
+    words = [str(BIN / command), *(str(option) for option in options)]
+    result = subprocess.run(
+        words,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        cwd="/",
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    output = result.stdout + result.stderr
+    assert (result.returncode == 0) == check, output[-4000:]
+    return output
+
+
+def train(data: Path, save_dir: Path, arch: str, *options: object, check: bool = True) -> str:
+    plugin = ("--user-dir", ROOT / "fairseq_wsum", "--save-dir", save_dir)
+    return run(
+        "fairseq-train", data, *plugin, "--arch", arch, *TINY, *TRAINING, *options, check=check
+    )
+
+
+def generate(data: Path, path: object, *options: object) -> dict[str, list[str]]:
+    """Lines of fairseq-generate by their letter, in the order of the data."""
+    output = run(
+        "fairseq-generate",
+        data,
+        *("--user-dir", ROOT / "fairseq_wsum", "--path", path, "--cpu", "--beam", "3"),
+        *("--max-len-b", "12", "--required-batch-size-multiple", "1", "--batch-size", "4"),
+        *options,
+    )
+    lines = sorted(re.findall(r"^([A-Z])-(\d+)\t(.*)$", output, re.M), key=lambda m: int(m[1]))
+    result: dict[str, list[str]] = {"all": [output]}
+    for letter, _, text in lines:
+        result.setdefault(letter, []).append(text.split("\t")[-1])
+    return result
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A made-up language whose translation reverses the words; one dictionary for both sides."""
+    folder = tmp_path_factory.mktemp("corpus")
+    rng = random.Random(0)
+    for split, n in SENTENCES.items():
+        with (folder / f"{split}.en").open("w") as en, (folder / f"{split}.de").open("w") as de:
+            for _ in range(n):
+                words = [f"w{rng.randrange(12)}" for _ in range(rng.randint(1, 6))]
+                if split == "test":
+                    words[0] = "unheard-of"
+                print(*words, file=en)
+                print(*reversed(words), file=de)
+    prefixes = [f"--{split}pref={folder / split}" for split in SENTENCES]
+    binary = folder / "binary"
+    run(
+        "fairseq-preprocess",
+        *("-s", "en", "-t", "de", "--joined-dictionary", "--destdir", binary),
+        *prefixes,
+    )
+    return binary
+
+
+@pytest.fixture(scope="session")
+def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training of two epochs in one go."""
+    save_dir = tmp_path_factory.mktemp("whole")
+    train(data, save_dir, "wsum_lstm", *REPEATABLE, "--max-epoch", 2)
+    return save_dir
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS)
+def test_every_ablation_trains_resumes_and_translates(ablation, data, tmp_path) -> None:
+    arch = "wsum_lstm" + ("" if ablation == "lstm" else "_" + ablation.replace("-", "_"))
+    output = train(data, tmp_path, arch, "--max-epoch", 1)
+    assert f"'ablation': '{ablation}'" in output
+    output = train(data, tmp_path, arch, "--max-epoch", 2)
+    assert "Loaded checkpoint" in output and "begin training epoch 2" in output
+    assert "begin training epoch 1" not in output
+    lines = generate(data, tmp_path / "checkpoint_last.pt", "--scoring", "sacrebleu")
+    assert len(lines["H"]) == len(lines["T"]) == SENTENCES["test"]
+    assert "BLEU" in lines["all"][0]
+
+
+def test_resuming_gives_what_one_run_gives(data, model, tmp_path) -> None:
+    train(data, tmp_path, "wsum_lstm", *REPEATABLE, "--max-epoch", 1)
+    train(data, tmp_path, "wsum_lstm", *REPEATABLE, "--max-epoch", 2)
+    resumed, whole = (
+        torch.load(folder / "checkpoint_last.pt", weights_only=True)["model"]
+        for folder in (tmp_path, model)
+    )
+    torch.testing.assert_close(resumed, whole)
+
+
+def test_validate_and_interactive_read_the_checkpoint(data, model) -> None:
+    plugin = ("--user-dir", ROOT / "fairseq_wsum", "--path", model / "checkpoint_last.pt", "--cpu")
+    output = run("fairseq-validate", data, *plugin, "--batch-size", 4)
+    assert re.search(r"valid on 'valid' subset \| loss \d", output)
+    output = run("fairseq-interactive", data, *plugin, "--beam", 2, stdin="w1 w2\nw3\n")
+    assert len(re.findall(r"^H-\d\t", output, re.M)) == 2
+
+
+def test_an_ensemble_translates_and_prints_alignments(data, model) -> None:
+    pair = f"{model / 'checkpoint1.pt'}:{model / 'checkpoint2.pt'}"
+    lines = generate(data, pair, "--print-alignment")
+    assert len(lines["A"]) == SENTENCES["test"]
+    for source, hypothesis, alignment in zip(lines["S"], lines["H"], lines["A"], strict=True):
+        pairs = [tuple(map(int, pair.split("-"))) for pair in alignment.split()]
+        assert [target for _, target in pairs] == list(range(len(hypothesis.split())))
+        assert all(0 <= position < len(source.split()) for position, _ in pairs)
+
+
+@pytest.mark.parametrize("alignment", [(), ("--print-alignment",), ("--print-alignment", "soft")])
+def test_unknown_words_are_replaced_by_source_words(alignment, data, model, tmp_path) -> None:
+    # fairseq replaces with --dataset-impl raw only
+    run(
+        "fairseq-preprocess",
+        *("-s", "en", "-t", "de", "--joined-dictionary", "--dataset-impl", "raw"),
+        *("--srcdict", data / "dict.en.txt", "--destdir", tmp_path),
+        *("--testpref", data.parent / "test"),
+    )
+    checkpoint = torch.load(model / "checkpoint_last.pt", weights_only=True)
+    unk = 3
+    # the shared embedding is the output layer too: make the unknown word the likely one
+    embedding = checkpoint["model"]["decoder.embed_tokens.weight"]
+    embedding[unk] = 100 * embedding.mean(0)
+    torch.save(checkpoint, tmp_path / "unk.pt")
+    options = ("--dataset-impl", "raw", "--replace-unk", "--unkpen", "-50", *alignment)
+    lines = generate(tmp_path, tmp_path / "unk.pt", *options)
+    words = (data.parent / "test.en").read_text().splitlines()
+    assert all("<unk>" not in hypothesis for hypothesis in lines["H"])
+    for source, hypothesis in zip(words, lines["H"], strict=True):
+        assert set(hypothesis.split()) <= set(source.split())
+
+
+def test_options_of_fairseq_go_together(data, tmp_path) -> None:
+    """Adaptive softmax, length buckets, 16 bits, residuals and other shapes in one training."""
+    train(
+        data,
+        tmp_path,
+        "wsum_lstm",
+        *("--criterion", "adaptive_loss", "--adaptive-softmax-cutoff", "8"),
+        *("--num-batch-buckets", 2, "--bf16", "--residuals", "--max-epoch", 1),
+        *("--encoder-layers", 2, "--decoder-layers", 3, "--encoder-bidirectional"),
+        *("--decoder-input-feeding", False, "--ablation", "no-srnn", "--coupled-gates"),
+    )
+    lines = generate(data, tmp_path / "checkpoint_last.pt")
+    assert len(lines["H"]) == SENTENCES["test"]
+
+
+def test_the_example_for_hydra_trains(data, tmp_path) -> None:
+    run(
+        "fairseq-hydra-train",
+        *("--config-dir", ROOT / "examples" / "translation_multi30k", "--config-name", "strong"),
+        f"common.user_dir={ROOT / 'fairseq_wsum'}",
+        f"task.data={data}",
+        f"checkpoint.save_dir={tmp_path}",
+        f"hydra.run.dir={tmp_path}",
+        "optimization.max_update=2",
+        "common.cpu=true",
+    )
+    checkpoint = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)
+    assert checkpoint["cfg"]["model"]["ablation"] == "no-srnn-hidden"
+    assert "decoder.lstm.layers.0.weight_hh_l0" not in checkpoint["model"]
+    assert len(generate(data, tmp_path / "checkpoint_last.pt")["H"]) == SENTENCES["test"]
+
+
+def test_a_wrong_option_is_named_on_the_command_line(data, tmp_path) -> None:
+    output = train(data, tmp_path, "wsum_lstm", "--ablation", "lstm2", check=False)
+    assert "--ablation lstm2: choose one of lstm, no-srnn" in output
+    assert not list(tmp_path.glob("*.pt"))
+
+
+def test_the_layer_needs_torch_alone() -> None:
+    """Without fairseq on the path the layer works, and nothing of fairseq is imported."""
+    code = """
+import importlib.util, sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *a: None if name == "fairseq" else find(name, *a)
+import torch, fairseq_wsum
+y, _ = fairseq_wsum.WsumLSTM(3, 4, ablation="no-srnn-hidden")(torch.zeros(2, 1, 3))
+assert y.shape == (2, 1, 4) and "fairseq" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
