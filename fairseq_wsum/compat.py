@@ -1,4 +1,4 @@
-"""What fairseq 0.12 needs to run on current torch and numpy. `apply` is called on import.
+"""What fairseq 0.12 needs to run on current torch. `apply` is called on import.
 
 Each shim says why it is there, and does nothing where it is not needed.
 """
@@ -8,10 +8,8 @@ from __future__ import annotations
 import argparse
 import functools
 from importlib.util import find_spec
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 from fairseq import options, utils
 from fairseq.sequence_generator import SequenceGenerator
@@ -21,7 +19,6 @@ from torch import Tensor
 def apply() -> None:
     """Apply all shims; safe to call again."""
     _allow_namespaces_in_checkpoints()
-    _restore_numpy_compat()
     _restore_unknown_word_replacement()
     _allow_bf16_without_tpu()
 
@@ -35,23 +32,16 @@ def _allow_namespaces_in_checkpoints() -> None:
     torch.serialization.add_safe_globals([argparse.Namespace])
 
 
-def _restore_numpy_compat() -> None:
-    """Batch buckets and --sample-break-mode eos use `np.compat.long`, which numpy 2 removed.
-
-    (In fairseq's language_pair_dataset.py and token_block_dataset.py.)
-    """
-    if not hasattr(np, "compat"):
-        np.compat = SimpleNamespace(long=int)  # type: ignore[attr-defined]
-
-
 def _restore_unknown_word_replacement() -> None:
     """--replace-unk wants the source position of every target token, and gets something else.
 
     fairseq's beam search leaves the alignment empty (an IndexError at the first unknown word);
-    with --print-alignment it is a list of pairs or of probabilities (a TypeError).
+    with --print-alignment it is a list of pairs or of probabilities (a TypeError). And without a
+    dictionary its argument is "@@ ", which is then opened as a file (a FileNotFoundError).
     """
     generate = SequenceGenerator.generate
     replace_unk = utils.replace_unk
+    load_align_dict = utils.load_align_dict
     if generate.__module__ == __name__:
         return
 
@@ -76,9 +66,14 @@ def _restore_unknown_word_replacement() -> None:
     ) -> str:
         return replace_unk(hypo_str, src_str, _source_positions(alignment), align_dict, unk)
 
+    @functools.wraps(load_align_dict)
+    def load_align_dict_if_given(replace_unk: str | None) -> dict[str, str] | None:
+        return load_align_dict("" if replace_unk == "@@ " else replace_unk)
+
     generate_with_alignment.__module__ = __name__
     SequenceGenerator.generate = generate_with_alignment
     utils.replace_unk = replace_unk_from_any
+    utils.load_align_dict = load_align_dict_if_given
 
 
 def _allow_bf16_without_tpu() -> None:
@@ -91,7 +86,7 @@ def _allow_bf16_without_tpu() -> None:
     def parse_args_and_arch(*args: Any, **kwargs: Any) -> Any:
         parsed = parse(*args, **kwargs)
         namespace = parsed[0] if isinstance(parsed, tuple) else parsed
-        if namespace.bf16 and find_spec("torch_xla") is None:
+        if getattr(namespace, "bf16", False) and find_spec("torch_xla") is None:
             namespace.tpu = False
         return parsed
 

@@ -25,9 +25,9 @@ TRAINING = [
     *("--required-batch-size-multiple", "1", "--log-format", "json", "--num-workers", "0"),
 ]
 
-# fairseq starts to read data in a thread that draws a random number at any time, which may be just
-# before the dropout of an epoch's first batch: without dropout two runs are equal
-REPEATABLE = ["--share-all-embeddings", "--dropout", "0"]
+# What makes two runs equal. After resuming, fairseq makes other batches of the same sentences:
+# hence one batch with all of them; its reader draws random numbers in a thread: hence no dropout.
+REPEATABLE = ["--share-all-embeddings", "--dropout", "0", "--batch-size", "64"]
 
 
 def run(command: str, *options: object, stdin: str | None = None, check: bool = True) -> str:
@@ -120,12 +120,15 @@ def test_resuming_gives_what_one_run_gives(data, model, tmp_path) -> None:
         torch.load(folder / "checkpoint_last.pt", weights_only=True)["model"]
         for folder in (tmp_path, model)
     )
-    torch.testing.assert_close(resumed, whole)
+    torch.testing.assert_close(resumed, whole, rtol=1e-3, atol=1e-4)
+    start = torch.load(model / "checkpoint1.pt", weights_only=True)["model"]
+    moved = max((whole[name] - start[name]).abs().max() for name in whole)
+    assert moved > 100 * 1e-4  # so much for the tolerance
 
 
 def test_validate_and_interactive_read_the_checkpoint(data, model) -> None:
     plugin = ("--user-dir", ROOT / "fairseq_wsum", "--path", model / "checkpoint_last.pt", "--cpu")
-    output = run("fairseq-validate", data, *plugin, "--batch-size", 4)
+    output = run("fairseq-validate", data, *plugin, "--task", "translation", "--batch-size", 4)
     assert re.search(r"valid on 'valid' subset \| loss \d", output)
     output = run("fairseq-interactive", data, *plugin, "--beam", 2, stdin="w1 w2\nw3\n")
     assert len(re.findall(r"^H-\d\t", output, re.M)) == 2
@@ -165,13 +168,14 @@ def test_unknown_words_are_replaced_by_source_words(alignment, data, model, tmp_
 
 
 def test_options_of_fairseq_go_together(data, tmp_path) -> None:
-    """Adaptive softmax, length buckets, 16 bits, residuals and other shapes in one training."""
+    """Adaptive softmax, 16 bits, residuals and other shapes in one training."""
     train(
         data,
         tmp_path,
         "wsum_lstm",
         *("--criterion", "adaptive_loss", "--adaptive-softmax-cutoff", "8"),
-        *("--num-batch-buckets", 2, "--bf16", "--residuals", "--max-epoch", 1),
+        *("--ddp-backend", "legacy_ddp"),
+        *("--bf16", "--residuals", "--max-epoch", 1),
         *("--encoder-layers", 2, "--decoder-layers", 3, "--encoder-bidirectional"),
         *("--decoder-input-feeding", False, "--ablation", "no-srnn", "--coupled-gates"),
     )
