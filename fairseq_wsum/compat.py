@@ -1,6 +1,6 @@
 """What fairseq 0.12 needs to run on current torch. `apply` is called on import.
 
-Each shim says why it is there, and does nothing where it is not needed.
+Each shim says what fails without it, and where in fairseq.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ from typing import Any
 
 import torch
 from fairseq import options, utils
+from fairseq.distributed import utils as distributed_utils
 from fairseq.sequence_generator import SequenceGenerator
 from torch import Tensor
 
 
+@functools.cache  # once
 def apply() -> None:
-    """Apply all shims; safe to call again."""
+    """Apply all shims."""
     _allow_namespaces_in_checkpoints()
     _restore_unknown_word_replacement()
     _allow_bf16_without_tpu()
+    _send_checkpoints_between_processes()
 
 
 def _allow_namespaces_in_checkpoints() -> None:
@@ -42,8 +45,6 @@ def _restore_unknown_word_replacement() -> None:
     generate = SequenceGenerator.generate
     replace_unk = utils.replace_unk
     load_align_dict = utils.load_align_dict
-    if generate.__module__ == __name__:
-        return
 
     @functools.wraps(generate)
     def generate_with_alignment(
@@ -70,7 +71,6 @@ def _restore_unknown_word_replacement() -> None:
     def load_align_dict_if_given(replace_unk: str | None) -> dict[str, str] | None:
         return load_align_dict("" if replace_unk == "@@ " else replace_unk)
 
-    generate_with_alignment.__module__ = __name__
     SequenceGenerator.generate = generate_with_alignment
     utils.replace_unk = replace_unk_from_any
     utils.load_align_dict = load_align_dict_if_given
@@ -79,8 +79,6 @@ def _restore_unknown_word_replacement() -> None:
 def _allow_bf16_without_tpu() -> None:
     """fairseq takes --bf16 to mean --tpu, and fails on a machine that has none (options.py)."""
     parse = options.parse_args_and_arch
-    if parse.__module__ == __name__:
-        return
 
     @functools.wraps(parse)
     def parse_args_and_arch(*args: Any, **kwargs: Any) -> Any:
@@ -90,8 +88,22 @@ def _allow_bf16_without_tpu() -> None:
             namespace.tpu = False
         return parsed
 
-    parse_args_and_arch.__module__ = __name__
     options.parse_args_and_arch = parse_args_and_arch
+
+
+def _send_checkpoints_between_processes() -> None:
+    """Where several processes resume, the first reads the checkpoint and sends it to the others.
+
+    It does so with torch.save and torch.load (distributed/utils.py), and since torch 2.6 torch.load
+    refuses the configuration in it. torch's own way to send an object has no such trouble.
+    """
+
+    def broadcast_object_slow(obj: Any, src_rank: int, group: Any, dist_device: Any) -> Any:
+        objects = [obj]
+        torch.distributed.broadcast_object_list(objects, src_rank, group, dist_device)
+        return objects[0]
+
+    distributed_utils._broadcast_object_slow = broadcast_object_slow
 
 
 def _source_positions(alignment: Any) -> Any:

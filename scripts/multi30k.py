@@ -14,14 +14,13 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from common import UserError, versions
 from multi30k_files import (
     FORMS,
     LANGUAGES,
     SPLITS,
-    UserError,
     lines,
     locate,
     published_name,
@@ -312,16 +311,6 @@ def binarise(folder: Path, args: argparse.Namespace) -> None:
 def dictionary_size(folder: Path, lang: str) -> int:
     """Entries with fairseq's four special symbols."""
     return 4 + len(lines((folder / f"dict.{lang}.txt").read_bytes()))
-
-
-def versions(*packages: str) -> dict[str, str]:
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from common import UserError
+
 LANGUAGES = ("en", "de")
 FORMS = ("lc.norm.tok", "raw")
 SPLITS = {"train": "train", "valid": "val", "test": "test_2016_flickr"}  # ours: published
@@ -36,10 +38,6 @@ SHA256 = {
         "c6a33d39d48f9f510de147651316cd9d918e09ad0219df734a2f16b6baccacc4"
     ),
 }
-
-
-class UserError(Exception):
-    """Something that the user can put right; the message says how."""
 
 
 def read_corpus(args: argparse.Namespace) -> dict[str, bytes]:

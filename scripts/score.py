@@ -8,9 +8,9 @@ import os
 import re
 import sys
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from common import UserError, versions
 from sacrebleu.metrics import BLEU, CHRF
 from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
 
@@ -26,10 +26,6 @@ class Figure:
     score: float
     signature: str
     reference: str
-
-
-class UserError(Exception):
-    """Something that the user can put right; the message says how."""
 
 
 def main() -> None:
@@ -223,16 +219,6 @@ def write_lines(path: Path, text: list[str]) -> None:
     partial = path.with_name(f"{path.name}.partial.{os.getpid()}")
     partial.write_bytes("".join(f"{line}\n" for line in text).encode())
     os.replace(partial, path)
-
-
-def versions(*packages: str) -> dict[str, str]:
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 if __name__ == "__main__":

@@ -20,9 +20,7 @@ itself where it stopped, from DIR/checkpoint_last.pt.
   --help              this text
 
 It adds --user-dir, and --required-batch-size-multiple 1 (without it fairseq drops the last few
-sentences of a data set), unless you give them; and --load-checkpoint-on-all-dp-ranks, so that
-several processes can resume: the machines must share DIR. Everything else goes to fairseq-train
-as it is.
+sentences of a data set), unless you give them. Everything else goes to fairseq-train as it is.
 
 examples:
   # one process: a GPU if there is one, else the CPU
@@ -82,9 +80,7 @@ done
     die "--gpus $gpus and --cpu-processes $cpu_processes exclude each other; give one"
 use_environment
 
-common=(--save-dir "$save_dir" --user-dir "$user_dir" --required-batch-size-multiple "$multiple"
-    # else the first process sends the checkpoint to the others, which torch 2.6 refuses to read
-    --load-checkpoint-on-all-dp-ranks)
+common=(--save-dir "$save_dir" --user-dir "$user_dir" --required-batch-size-multiple "$multiple")
 case "$precision" in
     fp32) ;;
     fp16 | bf16 | amp) common+=("--$precision") ;;
