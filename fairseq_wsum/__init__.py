@@ -4,7 +4,8 @@ The layer needs torch alone. Where fairseq is installed, importing this package 
 folder with `--user-dir`) registers the architectures `wsum_lstm*`.
 """
 
-from importlib.util import find_spec as _find_spec
+import warnings
+from importlib.util import find_spec
 
 from .ablation import ABLATIONS, Ablation
 from .layer import WsumLSTM
@@ -12,8 +13,24 @@ from .layer import WsumLSTM
 __version__ = "0.1.0"
 __all__ = ["ABLATIONS", "Ablation", "WsumLSTM"]
 
-if _find_spec("fairseq") is not None:
-    from . import compat as _compat
-    from .models import wsum_lstm as _wsum_lstm  # noqa: F401
 
-    _compat.apply()
+def _register() -> None:
+    """Register the architectures with fairseq, where there is one."""
+    if find_spec("fairseq") is None:
+        return
+    try:
+        import fairseq  # noqa: F401
+    except Exception as error:  # a broken fairseq must not take the layer away
+        warnings.warn(
+            f"fairseq cannot be imported, so there is no --arch wsum_lstm: {error!r}. On Python "
+            "3.11 and later, fairseq 0.12 comes from: pip install fairseq-fixed==0.12.3.1",
+            stacklevel=2,
+        )
+        return
+    from . import compat
+    from .models import wsum_lstm  # noqa: F401
+
+    compat.apply()
+
+
+_register()

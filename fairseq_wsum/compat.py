@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import functools
-from importlib.util import find_spec
+import sys
 from typing import Any
 
 import torch
@@ -45,6 +45,7 @@ def _restore_unknown_word_replacement() -> None:
     generate = SequenceGenerator.generate
     replace_unk = utils.replace_unk
     load_align_dict = utils.load_align_dict
+    wanted = False  # both programs load the dictionary before they translate
 
     @functools.wraps(generate)
     def generate_with_alignment(
@@ -52,12 +53,12 @@ def _restore_unknown_word_replacement() -> None:
     ) -> list[list[dict[str, Tensor]]]:
         finalized = generate(self, models, sample, **kwargs)
         src_tokens = sample["net_input"].get("src_tokens")
-        if src_tokens is not None:
+        if wanted and src_tokens is not None:
             for tokens, hypotheses in zip(src_tokens, finalized, strict=True):
                 real = (tokens != self.pad) & (tokens != self.eos)
                 for hypothesis in hypotheses:
                     attention = hypothesis["attention"]  # source x target positions
-                    if attention.numel() > 0 and real.any():
+                    if len(attention) == len(tokens) and real.any():
                         hypothesis["alignment"] = attention[real].argmax(0).cpu()
         return finalized
 
@@ -65,10 +66,14 @@ def _restore_unknown_word_replacement() -> None:
     def replace_unk_from_any(
         hypo_str: str, src_str: str, alignment: Any, align_dict: dict[str, str], unk: str
     ) -> str:
+        if len(alignment) == 0:  # no attention, or nothing to attend to
+            return hypo_str
         return replace_unk(hypo_str, src_str, _source_positions(alignment), align_dict, unk)
 
     @functools.wraps(load_align_dict)
     def load_align_dict_if_given(replace_unk: str | None) -> dict[str, str] | None:
+        nonlocal wanted
+        wanted = replace_unk is not None
         return load_align_dict("" if replace_unk == "@@ " else replace_unk)
 
     SequenceGenerator.generate = generate_with_alignment
@@ -77,14 +82,15 @@ def _restore_unknown_word_replacement() -> None:
 
 
 def _allow_bf16_without_tpu() -> None:
-    """fairseq takes --bf16 to mean --tpu, and fails on a machine that has none (options.py)."""
+    """fairseq takes --bf16 to mean --tpu too, and fails on a machine without one (options.py)."""
     parse = options.parse_args_and_arch
 
     @functools.wraps(parse)
     def parse_args_and_arch(*args: Any, **kwargs: Any) -> Any:
         parsed = parse(*args, **kwargs)
         namespace = parsed[0] if isinstance(parsed, tuple) else parsed
-        if getattr(namespace, "bf16", False) and find_spec("torch_xla") is None:
+        asked = "--tpu" in (kwargs.get("input_args") or sys.argv)
+        if getattr(namespace, "bf16", False) and not asked:
             namespace.tpu = False
         return parsed
 
@@ -108,8 +114,9 @@ def _send_checkpoints_between_processes() -> None:
 
 def _source_positions(alignment: Any) -> Any:
     """Target position -> source position, from any of the three forms of an alignment."""
-    if isinstance(alignment, Tensor) or not alignment:
+    if isinstance(alignment, Tensor):
         return alignment
     if isinstance(alignment[0], tuple):  # hard: (source, target) pairs
         return {target: source for source, target in alignment}
-    return [max(range(len(row)), key=lambda s: float(row[s])) for row in alignment]
+    # soft: probabilities of the source positions, the end of the sentence last
+    return [max(range(len(row[:-1]) or 1), key=lambda s: float(row[s])) for row in alignment]

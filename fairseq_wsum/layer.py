@@ -78,6 +78,7 @@ class WsumLSTM(nn.Module):
         super().__init__()
         self.cell = get_ablation(ablation, coupled_gates=coupled_gates)
         backends.check_name(backend)
+        _check_flags(bias=bias, batch_first=batch_first, bidirectional=bidirectional)
         _check_sizes(input_size, hidden_size, num_layers, proj_size)
         _check_dropout(dropout, num_layers)
         self.input_size = input_size
@@ -137,7 +138,8 @@ class WsumLSTM(nn.Module):
         Args:
             x: T x B x I (B x T x I with `batch_first`), one sequence T x I, or a `PackedSequence`.
             hx: initial state (h_0, c_0), L*D x B x P and L*D x B x H, without the B for one
-                sequence; zero if left out.
+                sequence; zero if left out. c_0 may be in 32 bits where the layer is in 16: then
+                c_n is so too, and a sequence taken in parts loses nothing.
             padding_mask: boolean, True at padding, T x B (B x T with `batch_first`), or T for one
                 sequence. Padding may stand on either side. A padded sequence gives what it gives
                 alone; the outputs at padding are zero.
@@ -221,7 +223,7 @@ class WsumLSTM(nn.Module):
     def _run_layers(
         self, x: Tensor, hx: State, padding_mask: Tensor | None
     ) -> tuple[Tensor, State]:
-        backend = backends.choose(self.backend, self.cell, x)
+        backend = backends.choose(self.backend, self.cell, x, self._weights("_l0"), padding_mask)
         h_0, c_0 = hx
         h_n: list[Tensor] = []
         c_n: list[Tensor] = []
@@ -263,7 +265,6 @@ class WsumLSTM(nn.Module):
         return packed._replace(data=data), state
 
     def _initial_state(self, x: Tensor, hx: State | None) -> State:
-        # the memory cell has the parameters' dtype, so that it stays exact under autocast
         slots, batch = self.num_layers * self.num_directions, x.size(1)
         h_shape = (slots, batch, self.output_size)
         c_shape = (slots, batch, self.hidden_size)
@@ -274,7 +275,7 @@ class WsumLSTM(nn.Module):
         for name, state, shape in zip(("h_0", "c_0"), hx, (h_shape, c_shape), strict=True):
             if tuple(state.shape) != shape:
                 raise RuntimeError(f"expected {name} of size {shape}, got {tuple(state.shape)}")
-        return hx[0], hx[1].to(self.weight_ih_l0.dtype)
+        return hx
 
     def _add_batch(self, hx: State) -> State:
         _check_state(hx)
@@ -310,11 +311,18 @@ class WsumLSTM(nn.Module):
             )
 
 
+def _check_flags(**flags: bool) -> None:
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} must be True or False, got {value!r}")
+
+
 def _check_sizes(input_size: int, hidden_size: int, num_layers: int, proj_size: int) -> None:
     sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
-    for name, value in sizes.items():
+    for name, value in {**sizes, "proj_size": proj_size}.items():
         if not isinstance(value, int):
-            raise TypeError(f"{name} must be an int, got {type(value).__name__}")
+            raise TypeError(f"{name} must be an int, got {value!r}")
+    for name, value in sizes.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     if not 0 <= proj_size < hidden_size:
@@ -325,8 +333,9 @@ def _check_sizes(input_size: int, hidden_size: int, num_layers: int, proj_size: 
 
 
 def _check_dropout(dropout: float, num_layers: int) -> None:
-    if isinstance(dropout, bool) or not 0 <= dropout <= 1:
-        raise ValueError(f"dropout must be a probability between 0 and 1, got {dropout}")
+    number = isinstance(dropout, (int, float)) and not isinstance(dropout, bool)
+    if not number or not 0 <= dropout <= 1:
+        raise ValueError(f"dropout must be a probability between 0 and 1, got {dropout!r}")
     if dropout > 0 and num_layers == 1:
         warnings.warn(
             f"dropout={dropout} does nothing with num_layers=1: it stands between layers",

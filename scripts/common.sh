@@ -4,6 +4,9 @@
 REPO="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 export REPO
 
+# Absolute, as the scripts change folders.
+if [ -n "${VENV:-}" ] && [[ "$VENV" != /* ]]; then VENV="$PWD/$VENV"; fi
+
 say() { printf '%s\n' "$*" >&2; }
 
 die() {

@@ -35,7 +35,7 @@ Prepare Multi30k (WMT16 multimodal, English to German, text only) for fairseq:
 
 EXAMPLES = """\
 examples:
-  # download (3 MB), joint BPE of 8,000 units on the lower-cased, tokenised text
+  # download, joint BPE of 8,000 units on the lower-cased, tokenised text
   scripts/prepare_multi30k.sh --out data-bin/multi30k-bpe
 
   # words, training sentences of at most 50, from files that are here already
@@ -130,7 +130,7 @@ def prepare(args: argparse.Namespace) -> None:
         "own_corpus": args.own_corpus,
         **({"bpe_size": args.bpe_size} if args.units == "bpe" else {"nwords": args.nwords}),
     }
-    out = args.out.absolute()
+    out = args.out.resolve()
     if is_done(out, settings, args.data):
         print(f"{args.out}: done already, with the same options")
         return

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
+import http.client
 import os
 import shutil
 import urllib.error
 import urllib.request
+import zlib
 from pathlib import Path
 
 from common import UserError
@@ -96,7 +98,7 @@ def download(name: str, form: str, args: argparse.Namespace) -> Path:
         with urllib.request.urlopen(url, timeout=60) as response, partial.open("wb") as file:
             shutil.copyfileobj(response, file)
         os.replace(partial, path)
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, urllib.error.URLError, http.client.HTTPException) as error:
         raise UserError(
             f"cannot download {url} ({error}); fetch the files of {URL} some other way "
             "and name their folder with --data"
@@ -107,11 +109,11 @@ def download(name: str, form: str, args: argparse.Namespace) -> Path:
 
 
 def read(name: str, path: Path, split: str, args: argparse.Namespace) -> bytes:
+    raw = uncompressed(path)
     try:
-        raw = uncompressed(path)
         raw.decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}; replace it by the published file") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no UTF-8 text: {error}") from error
     if args.own_corpus:
         return raw
     cure = f"Remove {path} and run this again" if args.data is None else "Get that file again"
@@ -127,8 +129,11 @@ def read(name: str, path: Path, split: str, args: argparse.Namespace) -> bytes:
 
 
 def uncompressed(path: Path) -> bytes:
-    raw = path.read_bytes()
-    return gzip.decompress(raw) if path.suffix == ".gz" else raw
+    try:
+        raw = path.read_bytes()
+        return gzip.decompress(raw) if path.suffix == ".gz" else raw
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"cannot read {path}: {error}; get that file again") from error
 
 
 def check_same_lines(pair: dict[str, bytes]) -> None:

@@ -14,7 +14,7 @@ on one CPU core, translate the test sentences and score them. Run it again at an
 done is kept, an interrupted training goes on, and the scores are shown again.
 
   --ablation NAME   what is left of the LSTM (default no-srnn-hidden): lstm, no-srnn,
-                    no-srnn-out, no-srnn-hidden, no-gates, ...
+                    no-srnn-out, no-srnn-hidden, no-gates, no-srnn-out-hidden, no-out, no-hidden
   --epochs N        how long to train (default 10)
   --fresh           train again, in a new folder; the old one stays
   --help            this text
@@ -41,7 +41,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 [[ "$epochs" =~ ^[1-9][0-9]*$ ]] || die "--epochs $epochs: give a positive whole number"
-[[ "$ablation" =~ ^[a-z0-9-]+$ ]] || die "--ablation $ablation: give a short name (see --help)"
+usage | grep -qE "[ :]$ablation(,|\$)" || die "--ablation $ablation: no such name (see --help)"
 
 out="$REPO/runs/quickstart"
 text="$out/text" data="$out/data"

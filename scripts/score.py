@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 from dataclasses import asdict, dataclass
@@ -83,9 +82,7 @@ def score(args: argparse.Namespace) -> None:
         "tried": results,
         "versions": versions("fairseq", "fairseq-fixed", "torch", "sacrebleu", "sacremoses"),
     }
-    partial = args.out / f"scores.json.partial.{os.getpid()}"
-    partial.write_text(json.dumps(record, indent=2) + "\n")
-    os.replace(partial, args.out / "scores.json")
+    (args.out / "scores.json").write_text(json.dumps(record, indent=2) + "\n")
     show(results, best, args)
 
 
@@ -207,7 +204,6 @@ def show(results: list[dict], best: dict, args: argparse.Namespace) -> None:
     for figure in best["figures"]:
         print(f"  {figure['metric']:5} {figure['score']:6.2f}  {figure['text']}")
         print(f"                {figure['signature']}")
-    print(f"written to {args.out / 'scores.json'}")
 
 
 def read_lines(path: Path) -> list[str]:
@@ -216,9 +212,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def write_lines(path: Path, text: list[str]) -> None:
-    partial = path.with_name(f"{path.name}.partial.{os.getpid()}")
-    partial.write_bytes("".join(f"{line}\n" for line in text).encode())
-    os.replace(partial, path)
+    path.write_bytes("".join(f"{line}\n" for line in text).encode())
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ lower-cased tokens, as the literature on Multi30k does, and detokenised text.
   --out FOLDER        (default DIR/score-S)
   --help              this text
 
-What FOLDER holds then; the results of an earlier run there are replaced:
+What FOLDER holds then. The results of an earlier run there are replaced when the new ones are
+complete; a folder with other files is refused:
   scores.json         every score with its signature, and how it was made
   hypotheses.*.de     the translations in the order of the text; *.detok.de: detokenised
   generate.*.txt      what fairseq-generate printed; generate.log: its messages
@@ -44,6 +45,10 @@ user_dir="$REPO/fairseq_wsum"
 options=() # for fairseq-generate
 
 while [ $# -gt 0 ]; do
+    case "$1" in
+        --checkpoints=* | --average=* | --subset=* | --gen-subset=* | --beam=* | --lenpen=* | \
+            --batch-size=* | --out=* | --user-dir=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+    esac
     case "$1" in
         -h | --help) usage && exit ;;
         --checkpoints) checkpoints="$(value "$@")"; shift ;;
@@ -74,7 +79,8 @@ done
 for option in "--beam $beam" "--batch-size $batch" "--average ${average:-1}"; do
     [[ "$option" =~ \ [1-9][0-9]*$ ]] || die "$option: give a positive whole number"
 done
-[[ "$lenpen" =~ ^-?[0-9.]+(,-?[0-9.]+)*$ ]] || die "--lenpen $lenpen: give numbers, such as 0.6,1.0"
+number='-?([0-9]+(\.[0-9]*)?|\.[0-9]+)'
+[[ "$lenpen" =~ ^$number(,$number)*$ ]] || die "--lenpen $lenpen: give numbers, such as 0.6,1.0"
 [ "$subset" = valid ] || [[ "$lenpen" != *,* ]] ||
     die "--lenpen $lenpen with --subset test: choose the penalty with --subset valid first"
 use_environment
@@ -100,29 +106,37 @@ fi
 ! $replace_unk || fixed+=(--print-alignment hard)
 
 out="${out:-$folder/score-$subset}"
-mkdir -p "$out"
-rm -f "$out"/scores.json "$out"/hypotheses.lenpen*.de "$out"/generate.lenpen*.txt "$out"/average.pt
+if [ -e "$out" ] && [ ! -f "$out/scores.json" ] && [ -n "$(ls -A "$out")" ]; then
+    die "--out $out has other files in it; give a new folder"
+fi
+mkdir -p "$(dirname "$out")"
+work="$(mktemp -d "$(dirname "$out")/.score.XXXXXX")" # becomes OUT in the end
+trap 'rm -rf "$work"' EXIT
 averaged=''
 if [ -n "$average" ]; then
-    model="$out/average.pt"
+    model="$work/average.pt"
     averaged="$("$PYTHON" "$HERE/average_checkpoints.py" "$folder" "$average" "$model")"
     say "averaged $averaged"
 fi
 
 IFS=, read -ra penalties <<<"$lenpen"
 for penalty in "${penalties[@]}"; do
-    say "translating $subset with $model, beam $beam, length penalty $penalty"
+    say "translating $subset with ${averaged:-$model}, beam $beam, length penalty $penalty"
     command=(fairseq-generate "$data" --path "$model" "${fixed[@]}" --lenpen "$penalty")
     [ ${#options[@]} -eq 0 ] || command+=("${options[@]}")
-    generated="$out/generate.lenpen$penalty.txt"
-    if ! "${command[@]}" >"$generated.partial" 2>"$out/generate.log"; then
-        tail -n 15 "$out/generate.log" >&2
-        die "fairseq-generate failed; all that it said is in $out/generate.log"
+    if ! "${command[@]}" >"$work/generate.lenpen$penalty.txt" 2>"$work/generate.log"; then
+        tail -n 30 "$work/generate.log" >&2
+        die "fairseq-generate failed; the end of what it said is above"
     fi
-    mv "$generated.partial" "$generated"
 done
-command=("$PYTHON" "$HERE/score.py" "$data" --subset "$subset" --out "$out" --beam "$beam"
-    --lenpen "$lenpen" --checkpoint "$model" --averaged "$averaged")
+command=("$PYTHON" "$HERE/score.py" "$data" --subset "$subset" --out "$work" --beam "$beam"
+    "--lenpen=$lenpen" --checkpoint "${model/#"$work"/"$out"}" --averaged "$averaged")
 ! $replace_unk || command+=(--replace-unk)
 [ ${#options[@]} -eq 0 ] || command+=("--generate-options=$(printf '%q ' "${options[@]}")")
 "${command[@]}"
+
+# Only what an earlier run of this script left is replaced.
+mkdir -p "$out"
+rm -f "$out"/scores.json "$out"/hypotheses.lenpen*.de "$out"/generate.lenpen*.txt "$out"/average.pt
+mv -f "$work"/* "$out/"
+say "written to $out/scores.json"

@@ -17,8 +17,8 @@ takes some minutes, as fairseq is compiled; run it again at any time: it does wh
 
 variables:
   VENV             the environment's folder (default: .venv in this clone)
-  PYTHON           the Python to make it with, 3.10 to 3.12 (default: the first that fits of
-                   python3, python3.12, python3.11, python3.10)
+  PYTHON           the Python to make it with, 3.11 or 3.12 (default: the first that fits of
+                   python3, python3.12, python3.11)
   TORCH            what to ask pip for, when the environment has no torch yet (default
                    torch==2.13.0: with CUDA where there is an NVIDIA GPU, else for the CPU)
   TORCH_INDEX_URL  where the CPU build comes from
@@ -68,18 +68,15 @@ fits() { # PYTHON VERSIONS...
 choose_python() {
     local candidate
     if [ -n "${PYTHON:-}" ]; then
-        fits "$PYTHON" 3.10 3.11 3.12 ||
-            die "PYTHON=$PYTHON is no Python 3.10, 3.11 or 3.12; name one that is"
+        fits "$PYTHON" 3.11 3.12 ||
+            die "PYTHON=$PYTHON is no Python 3.11 or 3.12; name one that is"
         echo "$PYTHON"
         return
     fi
     for candidate in python3 python3.12 python3.11; do
         if fits "$candidate" 3.11 3.12; then echo "$candidate" && return; fi
     done
-    for candidate in python3 python3.10; do
-        if fits "$candidate" 3.10; then echo "$candidate" && return; fi
-    done
-    die "no Python 3.10, 3.11 or 3.12 found; install one, or name it: PYTHON=... scripts/setup.sh"
+    die "no Python 3.11 or 3.12 found; install one, or name it: PYTHON=... scripts/setup.sh"
 }
 
 # Run a command with its output in the log, a dot every five seconds, and the time it took.
@@ -103,7 +100,7 @@ step() {
 dots=''
 trap '[ -z "$dots" ] || kill "$dots" 2>/dev/null || true' EXIT
 
-if ! "$python" -m pip --version >/dev/null 2>&1; then
+if ! "$python" -c '' >/dev/null 2>&1; then
     if [ -e "$VENV" ] && [ ! -f "$VENV/pyvenv.cfg" ] && [ -n "$(ls -A "$VENV")" ]; then
         die "VENV=$VENV is a folder with other files in it; give a new one"
     fi
@@ -115,10 +112,12 @@ if ! "$python" -m pip --version >/dev/null 2>&1; then
     : >>"$log"
     step "environment $VENV, $("$base" --version)" "$base" -m venv "$VENV"
 fi
-fits "$python" 3.10 3.11 3.12 ||
-    die "the environment $VENV has $("$python" --version); it must be 3.10 to 3.12: set VENV"
+fits "$python" 3.11 3.12 ||
+    die "the environment $VENV has $("$python" --version); it must be 3.11 or 3.12: set VENV"
 rm -f "$stamp"
 : >>"$log"
+"$python" -m pip --version >/dev/null 2>&1 ||
+    step "pip, which the environment lacks" "$python" -m ensurepip
 pip() { "$python" -m pip install --disable-pip-version-check "$@"; }
 has() { "$python" -c "import importlib.util as u, sys; sys.exit(u.find_spec('$1') is None)"; }
 
@@ -160,10 +159,6 @@ torch="$("$python" -c 'from importlib.metadata import version; print(version("to
 # fairseq's build asks for torch. Built in an environment of its own, as pip does by default, it
 # would fetch a second one, with CUDA; so what the build needs goes into ours, where torch is.
 step "what fairseq's build needs" pip 'setuptools>=68' wheel cython numpy
-if fits "$python" 3.10; then
-    # fairseq 0.12.2 asks for omegaconf<2.1, whose metadata newer versions of pip refuse.
-    step "an older pip, for fairseq 0.12.2" pip 'pip<24.1'
-fi
 constraints="$VENV/setup-constraints.txt"
 echo "torch==$torch" >"$constraints" # nothing may replace it
 step "fairseq and this package with [$extra] (fairseq is compiled: 2 to 5 minutes)" \

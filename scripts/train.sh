@@ -48,6 +48,10 @@ positive() { [[ "$2" =~ ^[1-9][0-9]*$ ]] || die "$1 $2: give a positive whole nu
 
 while [ $# -gt 0 ]; do
     case "$1" in
+        --gpus=* | --cpu-processes=* | --precision=* | --save-dir=* | --user-dir=* | \
+            --required-batch-size-multiple=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+    esac
+    case "$1" in
         -h | --help) usage && exit ;;
         --dry-run) dry_run=true ;;
         --gpus) gpus="$(value "$@")"; shift ;;
@@ -55,11 +59,8 @@ while [ $# -gt 0 ]; do
         --precision) precision="$(value "$@")"; shift ;;
         --cpu) gpus=0 ;;
         --save-dir) save_dir="$(value "$@")"; shift ;;
-        --save-dir=*) save_dir="${1#*=}" ;;
         --user-dir) user_dir="$(value "$@")"; shift ;;
-        --user-dir=*) user_dir="${1#*=}" ;;
         --required-batch-size-multiple) multiple="$(value "$@")"; shift ;;
-        --required-batch-size-multiple=*) multiple="${1#*=}" ;;
         --restore-file | --restore-file=*) restore=given && options+=("$1") ;;
         *)
             if [ -z "$data" ] && [ ${#options[@]} -eq 0 ] && [[ "$1" != -* ]]; then
@@ -136,6 +137,8 @@ if $dry_run; then
     exit
 fi
 if $first; then
+    [ -d "${data%%:*}" ] ||
+        die "no data folder ${data%%:*}; make it with scripts/prepare_multi30k.sh or fairseq-preprocess"
     mkdir -p "$save_dir"
     if command -v flock >/dev/null; then
         # The lock lives as long as the training, which inherits the open file.

@@ -183,6 +183,12 @@ def test_options_of_fairseq_go_together(data, tmp_path) -> None:
     assert len(lines["H"]) == SENTENCES["test"]
 
 
+def test_the_lstm_of_fairseq_trains_and_translates_with_the_plugin(data, tmp_path) -> None:
+    """Its checkpoint holds a Namespace, which torch.load refuses unless told otherwise."""
+    train(data, tmp_path, "lstm", "--max-epoch", 1, "--decoder-out-embed-dim", 8)
+    assert len(generate(data, tmp_path / "checkpoint_last.pt")["H"]) == SENTENCES["test"]
+
+
 def test_the_example_for_hydra_trains(data, tmp_path) -> None:
     run(
         "fairseq-hydra-train",

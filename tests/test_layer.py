@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fairseq_wsum import ABLATIONS, WsumLSTM
-from fairseq_wsum.backends import BACKENDS, choose
+from fairseq_wsum.backends import BACKENDS
 
 CELLS = [(name, False) for name in ABLATIONS] + [
     (name, True) for name in ABLATIONS if name != "no-gates"
@@ -498,7 +498,13 @@ def test_compile_traces_the_whole_layer(ablation, coupled) -> None:
     layer = make(ablation=ablation, coupled_gates=coupled, bidirectional=True)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     x, mask, _ = padded_batch([4, 2], "right")
-    assert_same(compiled(x, None, mask), layer(x, None, mask))
+    results = []
+    for module in (compiled, layer):
+        layer.zero_grad()
+        y, state = module(x, None, mask)
+        y.sum().backward()
+        results.append((y, *state, [p.grad.clone() for p in layer.parameters()]))
+    assert_same(*results)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -523,6 +529,10 @@ def test_a_long_sum_loses_nothing_in_16_bits(dtype) -> None:
         layer.bias_ih_l0.copy_(torch.tensor([0.0, 100.0]))
     _, (_, c_n) = layer(torch.ones(1000, 1, 1, dtype=dtype))
     assert c_n.item() == torch.tensor(1000.0).to(dtype).item()
+    state = torch.zeros(1, 1, 1, dtype=dtype), torch.zeros(1, 1, 1)
+    for _ in range(1000):  # a state in 32 bits stays so, from call to call
+        _, state = layer(torch.ones(1, 1, 1, dtype=dtype), state)
+    assert state[1].item() == 1000.0
 
 
 # Bad input
@@ -542,6 +552,14 @@ BAD_ARGUMENTS = {
 @pytest.mark.parametrize(("kwargs", "message"), BAD_ARGUMENTS.values(), ids=BAD_ARGUMENTS)
 def test_a_bad_argument_is_an_error_that_names_it(kwargs, message) -> None:
     with pytest.raises(ValueError, match=message):
+        make(**kwargs)
+
+
+@pytest.mark.parametrize(
+    "kwargs", [dict(bias=0.5), dict(batch_first=1), dict(proj_size=2.0), dict(num_layers="2")]
+)
+def test_an_argument_of_a_wrong_type_is_an_error_that_names_it(kwargs) -> None:
+    with pytest.raises(TypeError, match=next(iter(kwargs))):
         make(**kwargs)
 
 
@@ -578,7 +596,7 @@ def test_a_mask_for_packed_input_is_an_error() -> None:
 
 def test_a_backend_asked_for_by_name_never_falls_back(monkeypatch) -> None:
     broken = copy.copy(BACKENDS["reference"])
-    object.__setattr__(broken, "why_not", lambda cell, x: "it is broken")
+    object.__setattr__(broken, "why_not", lambda *layer: "it is broken")
     monkeypatch.setitem(BACKENDS, "reference", broken)
     with pytest.raises(RuntimeError, match="'reference' cannot run this layer: it is broken"):
-        choose("reference", make().cell, X)
+        make(backend="reference")(X)

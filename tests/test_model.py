@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from itertools import product
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 pytest.importorskip("fairseq")
+from fairseq import utils
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY, build_model
 from fairseq.models.lstm import LSTMModel
@@ -173,6 +175,24 @@ def test_fairseq_generate_gets_the_attention_that_its_options_need(options, want
     assert model.decoder.need_attn == wanted
 
 
+@pytest.mark.parametrize("option", ["replace_unk", "print_alignment"])
+def test_asking_a_model_without_attention_for_alignments_is_an_error(option) -> None:
+    model = make_model(decoder_attention="none")
+    generation = Namespace(beam=5, **{"replace_unk": None, "print_alignment": None, option: "x"})
+    with pytest.raises(ValueError, match=f"--{option.replace('_', '-')} needs attention"):
+        model.prepare_for_inference_(Namespace(generation=generation))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@every_feeding
+def test_in_16_bits_too_incremental_decoding_equals_full_decoding(feeding, dtype) -> None:
+    model = make_model(decoder_input_feeding=feeding).to(dtype)
+    src, lengths, prev = make_batch()
+    full, _ = model(src, lengths, prev)
+    scores, _ = step_by_step(model, src, prev)
+    torch.testing.assert_close(scores, full, rtol=0.02, atol=0.01)
+
+
 @every_feeding
 @pytest.mark.parametrize("ensemble", [1, 2])
 def test_beam_search_finds_what_a_search_over_all_outputs_finds(ensemble, feeding) -> None:
@@ -203,6 +223,18 @@ def score_of(models: list[WsumLSTMModel], src: Tensor, target: list[int]) -> flo
     probabilities = torch.stack([m(src, None, prev)[0].softmax(-1) for m in models]).mean(0)
     steps = probabilities[0].gather(1, torch.tensor(target).unsqueeze(1))
     return steps.log().sum().item()
+
+
+@every_feeding
+@every_variant
+def test_the_model_runs_under_autocast(options, feeding) -> None:
+    model = make_model(decoder_input_feeding=feeding, **options).float()
+    src, lengths, prev = make_batch()
+    exact, _ = model(src, lengths, prev)
+    with torch.autocast("cpu", torch.bfloat16):
+        scores, _ = model(src, lengths, prev)
+        scores.float().sum().backward()
+    torch.testing.assert_close(scores.float(), exact, rtol=0.05, atol=0.02)
 
 
 # fairseq's own LSTM
@@ -268,15 +300,31 @@ def test_every_option_of_the_lstm_of_fairseq_exists() -> None:
 # Building
 
 
-@every_ablation
-@every_feeding
-def test_every_parameter_is_used(ablation, feeding) -> None:
+@pytest.mark.parametrize("encoder", ABLATIONS)
+@pytest.mark.parametrize("decoder", ABLATIONS)
+def test_every_parameter_is_used(decoder, encoder) -> None:
     # what is never used would be dead weight, and an error in distributed training
-    for options in (dict(), dict(encoder_layers=1), dict(encoder_bidirectional=True)):
-        model = make_model(ablation=ablation, decoder_input_feeding=feeding, **options).train()
-        src, lengths, prev = make_batch()
-        model(src, lengths, prev)[0].sum().backward()
-        assert not [name for name, p in model.named_parameters() if p.grad is None]
+    for attention in ("general", "none"):
+        options = dict(encoder_ablation=encoder, decoder_ablation=decoder)
+        unlinked = encoder == "no-gates" and decoder in ("no-srnn-hidden", "no-srnn-out-hidden")
+        if attention == "none" and unlinked:
+            continue  # an error, see BAD_OPTIONS
+        model = make_model(decoder_attention=attention, **options).train()
+        assert not unused_parameters(model)
+
+
+@every_feeding
+@every_variant
+def test_every_parameter_of_a_variant_is_used(options, feeding) -> None:
+    if "criterion" not in options:  # an adaptive softmax needs the targets
+        model = make_model(decoder_input_feeding=feeding, **options).train()
+        assert not unused_parameters(model)
+
+
+def unused_parameters(model: WsumLSTMModel) -> list[str]:
+    src, lengths, prev = make_batch()
+    model(src, lengths, prev)[0].sum().backward()
+    return [name for name, p in model.named_parameters() if p.grad is None]
 
 
 @pytest.mark.parametrize("encoder", ["lstm", "no-gates"])
@@ -336,11 +384,29 @@ def test_the_adaptive_softmax_gives_probabilities_and_trains() -> None:
     log_probs = model.get_normalized_probs(output, log_probs=True)
     torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(3, 6, dtype=torch.float64))
     net_input = {"src_tokens": src, "src_lengths": lengths, "prev_output_tokens": prev}
-    sample = {"net_input": net_input, "target": prev.roll(-1, 1), "ntokens": 18}
+    target = prev.roll(-1, 1)
+    # fairseq's criterion takes the second word after a cutoff for padding, and leaves it out
+    target[(target == 8 + PAD) | (target == 16 + PAD)] = 20
+    sample = {"net_input": net_input, "target": target, "ntokens": 18}
     criterion = AdaptiveLoss(SimpleNamespace(target_dictionary=TARGET), sentence_avg=False)
     loss, _, _ = criterion(model, sample)
-    target = sample["target"].unsqueeze(-1)
-    torch.testing.assert_close(loss.squeeze(), -log_probs.gather(-1, target).sum())
+    expected = -log_probs.gather(-1, target.unsqueeze(-1)).sum()
+    torch.testing.assert_close(loss.squeeze(), expected)
+
+
+# Compatibility
+
+
+def test_an_alignment_of_any_form_gives_source_positions() -> None:
+    words = ("<unk> b <unk>", "x y")
+    forms = (
+        torch.tensor([1, 0, 0]),  # of beam search, from attention
+        [(1, 0), (0, 1), (0, 2)],  # hard: source, target
+        [["0.1", "0.2", "0.7"], ["0", "1", "0"], ["0.6", "0.1", "0.3"]],  # soft, with </s>
+    )
+    for alignment in forms:
+        assert utils.replace_unk(*words, alignment, {"y": "Y"}, "<unk>") == "Y b x"
+    assert utils.replace_unk(*words, torch.empty(0), {}, "<unk>") == words[0]
 
 
 # Options
@@ -359,6 +425,27 @@ def test_a_preset_gives_way_to_what_the_user_says() -> None:
     args = Namespace(ablation="no-out")
     ARCH_CONFIG_REGISTRY["wsum_lstm_no_srnn"](args)
     assert args.ablation == "no-out"
+
+
+def test_the_preset_for_multi30k_is_the_model_of_the_example_for_hydra() -> None:
+    from omegaconf import OmegaConf
+
+    example = Path(__file__).parents[1] / "examples" / "translation_multi30k" / "strong.yaml"
+    named = OmegaConf.load(example).model
+    args = Namespace(ablation=named.ablation)
+    ARCH_CONFIG_REGISTRY["wsum_lstm_multi30k"](args)
+    assert resolve(args) == resolve(named)
+
+
+def test_the_dropouts_of_the_preset_for_multi30k_follow_dropout() -> None:
+    args = Namespace(dropout=0.1, decoder_dropout_in=0.2)
+    ARCH_CONFIG_REGISTRY["wsum_lstm_multi30k"](args)
+    cfg = resolve(args)
+    assert (cfg.encoder_dropout_in, cfg.encoder_dropout_out, cfg.decoder_dropout_in) == (
+        *(0.1, 0.1),
+        0.2,
+    )
+    assert cfg.decoder_dropout_out == cfg.encoder_layer_dropout == 0.1
 
 
 def test_the_default_is_the_readme_model_of_opennmt() -> None:
@@ -381,16 +468,25 @@ def test_a_model_is_built_from_a_dataclass_a_namespace_and_a_dict_config() -> No
     from omegaconf import OmegaConf
 
     expected = sum(p.numel() for p in make_model().parameters())
-    named = OmegaConf.create({"_name": "wsum_lstm", **SMALL, "criterion": "cross_entropy"})
+    named = OmegaConf.create({"_name": "wsum_lstm", **SMALL})
     for model in (
         WsumLSTMModel.build_model(WsumLSTMConfig(**SMALL), make_task()),
         build_model(Namespace(arch="wsum_lstm", **SMALL), make_task()),
         build_model(named, make_task()),
+        WsumLSTMModel.build_model(OmegaConf.structured(WsumLSTMConfig(**SMALL)), make_task()),
     ):
         assert sum(p.numel() for p in model.parameters()) == expected
 
 
 BAD_OPTIONS = {
+    "unlinked": (
+        dict(
+            decoder_attention="none",
+            encoder_ablation="no-gates",
+            decoder_ablation="no-srnn-out-hidden",
+        ),
+        "the decoder would know nothing of the source",
+    ),
     "ablation": (dict(ablation="nope"), "--ablation nope: choose one of lstm, no-srnn"),
     "encoder": (dict(encoder_ablation="nope"), "--encoder-ablation nope"),
     "coupled": (

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# OpenNMT's readme model of early 2018, as the paper used it. See --help, and README.md beside this.
+# OpenNMT's readme model of early 2018, which the paper took. See --help, and README.md beside this.
 set -euo pipefail
 # shellcheck source=examples/translation_multi30k/recipe.sh
 source "$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/recipe.sh"
@@ -12,7 +12,8 @@ Prepare Multi30k in words, train OpenNMT's readme model of 2018 with ablated LST
 test set. Run it again to go on where it stopped.
 
   --ablation NAME   what is left of the LSTM, in encoder and decoder (default lstm); to part them,
-                    add --encoder-ablation and --decoder-ablation. The paper's GATES needed --lr 0.1
+                    add --encoder-ablation and --decoder-ablation, and --out for a folder of its
+                    own. no-gates needs --lr 0.1
   --fairseq-lstm    fairseq's own --arch lstm instead, with the same sizes
   --data FOLDER     where the files of Multi30k are; without it they are downloaded
   --own-corpus      FOLDER has other text in files of the same names: check no checksums
@@ -31,6 +32,9 @@ for option in "$@"; do
 done
 parse opennmt ${options[@]+"${options[@]}"}
 data="$out/data"
+! $peer || [ -z "$ablation" ] ||
+    die "--fairseq-lstm has no ablations; leave out one of it and --ablation $ablation"
+ablation="${ablation:-lstm}"
 
 "$SCRIPTS/prepare_multi30k.sh" --out "$data" --units words --max-words 50 \
     ${prepare_options[@]+"${prepare_options[@]}"}
@@ -55,4 +59,5 @@ train "$data" "$run" "${model[@]}" --criterion cross_entropy --sentence-avg \
     --lr-scheduler fixed --force-anneal 9 --lr-shrink 0.5 --max-epoch 13 \
     --batch-size 64 --no-epoch-checkpoints --seed 1 --log-format simple --log-interval 100
 
-"$SCRIPTS/score.sh" "$data" --checkpoints "$run" --lenpen 0 --batch-size "$batch" --replace-unk
+"$SCRIPTS/score.sh" "$data" --checkpoints "$run/checkpoint_last.pt" --lenpen 0 \
+    --batch-size "$batch" --replace-unk

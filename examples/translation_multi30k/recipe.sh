@@ -6,13 +6,17 @@ SCRIPTS="$HERE/../../scripts"
 # shellcheck source=scripts/common.sh
 source "$SCRIPTS/common.sh"
 
-# The options that every recipe has. Sets ablation, out, prepare_options and train_options.
+# The options that every recipe has. Sets ablation (empty if not given), out, prepare_options and
+# train_options.
 # shellcheck disable=SC2034  # the recipes read them
 parse() { # RECIPE "$@"
     local recipe="$1"
     shift
-    ablation=lstm out='' prepare_options=() train_options=()
+    ablation='' out='' prepare_options=() train_options=()
     while [ $# -gt 0 ]; do
+        case "$1" in
+            --ablation=* | --data=* | --out=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+        esac
         case "$1" in
             -h | --help) usage && exit ;;
             --ablation) ablation="$(value "$@")"; shift ;;
@@ -27,16 +31,28 @@ parse() { # RECIPE "$@"
     use_environment
 }
 
-# Train, unless it was done. fairseq goes on by itself where a training was cut off.
+# Train, unless it was done; where a training was cut off fairseq goes on. A folder is for one set
+# of options: else one model's checkpoints would be scored as another's.
 train() { # DATA RUN options...
-    local data="$1" run="$2"
+    local data="$1" run="$2" made
     shift 2
+    local command=("$SCRIPTS/train.sh" "$data" --save-dir "$run" "$@"
+        ${train_options[@]+"${train_options[@]}"})
+    if [[ " ${train_options[*]-} " == *" --dry-run "* ]]; then
+        "${command[@]}"
+        exit
+    fi
+    made="$(printf '%q ' "$@" ${train_options[@]+"${train_options[@]}"})"
+    mkdir -p "$run"
+    if [ -f "$run/options" ] && [ "$(cat "$run/options")" != "$made" ]; then
+        die "$run was trained with other options: $(cat "$run/options");" \
+            "give a new folder with --out"
+    fi
+    echo "$made" >"$run/options"
     if [ -f "$run/finished" ]; then
-        say "trained before, in $run; give another --out to train again"
+        say "trained before: $run"
         return
     fi
-    mkdir -p "$run"
-    "$SCRIPTS/train.sh" "$data" --save-dir "$run" "$@" \
-        ${train_options[@]+"${train_options[@]}"} 2>&1 | tee -a "$run/train.log"
+    "${command[@]}" 2>&1 | tee -a "$run/train.log"
     touch "$run/finished"
 }

@@ -17,13 +17,17 @@ the validation set, and score the test set. Run it again to go on where it stopp
   --out DIR         (default runs/multi30k/strong)
   --help            this text
 
+The learning rate falls to zero in the 10,300 updates that 34 epochs of Multi30k take one process.
+With several processes, other epochs or other text, give --total-num-update too.
+
 examples:
   examples/translation_multi30k/strong.sh --ablation no-srnn-hidden
-  examples/translation_multi30k/strong.sh --ablation no-srnn-hidden --precision bf16
+  examples/translation_multi30k/strong.sh --precision bf16 --out runs/multi30k/strong-bf16
 EOF
 }
 
 parse strong "$@"
+ablation="${ablation:-lstm}"
 data="$out/data" run="$out/$ablation"
 
 "$SCRIPTS/prepare_multi30k.sh" --out "$data" ${prepare_options[@]+"${prepare_options[@]}"}
@@ -36,7 +40,7 @@ train "$data" "$run" --arch wsum_lstm_multi30k --ablation "$ablation" \
     --log-format simple --log-interval 100
 
 score=("$SCRIPTS/score.sh" "$data" --checkpoints "$run" --average 10)
-"${score[@]}" --subset valid --lenpen 0.6,1.0,1.4
+"${score[@]}" --subset valid --lenpen 0.6,1.0,1.4 --out "$run/score-valid"
 lenpen="$("$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))["lenpen"])' \
     "$run/score-valid/scores.json")"
-"${score[@]}" --subset test --lenpen "$lenpen"
+"${score[@]}" --subset test --lenpen "$lenpen" --out "$run/score-test"

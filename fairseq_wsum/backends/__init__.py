@@ -52,12 +52,13 @@ class Backend:
     Args:
         name: what the option `backend` takes.
         run: the function that does the work.
-        why_not: why this backend cannot run this cell on this input, or None if it can.
+        why_not: why this backend cannot run this cell with these weights on this input and mask,
+            or None if it can.
     """
 
     name: str
     run: Run
-    why_not: Callable[[Ablation, Tensor], str | None]
+    why_not: Callable[[Ablation, Tensor, Weights, Tensor | None], str | None]
 
 
 # In the order in which `auto` tries them: the fastest first, the one that can do anything last.
@@ -74,8 +75,10 @@ def check_name(name: str) -> None:
         raise ValueError(f"unknown backend {name!r}: choose one of {', '.join(BACKEND_CHOICES)}")
 
 
-def choose(name: str, cell: Ablation, x: Tensor) -> Backend:
-    """The backend to run `cell` on an input like `x` with.
+def choose(
+    name: str, cell: Ablation, x: Tensor, weights: Weights, padding_mask: Tensor | None
+) -> Backend:
+    """The backend to run a layer like this one with.
 
     A backend asked for by name is never replaced by another.
 
@@ -85,8 +88,8 @@ def choose(name: str, cell: Ablation, x: Tensor) -> Backend:
     """
     check_name(name)
     if name != "auto":
-        reason = BACKENDS[name].why_not(cell, x)
+        reason = BACKENDS[name].why_not(cell, x, weights, padding_mask)
         if reason is not None:
             raise RuntimeError(f"backend {name!r} cannot run this layer: {reason}")
         return BACKENDS[name]
-    return next(b for b in BACKENDS.values() if b.why_not(cell, x) is None)
+    return next(b for b in BACKENDS.values() if b.why_not(cell, x, weights, padding_mask) is None)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from . import Weights
 
 
-def why_not(cell: Ablation, x: Tensor) -> str | None:
+def why_not(cell: Ablation, x: Tensor, weights: Weights, padding_mask: Tensor | None) -> str | None:
     """The reference backend runs everything."""
     return None
 
@@ -50,8 +50,8 @@ def run(
 
     Returns:
         The output (T x B x P), and the state after the last real step: h (B x P) and c (B x H).
-        h has the dtype of the products, c that of `c_0`. In between, the memory cell is summed in
-        32 bits at least: in 16 bits a long sum would lose what is added late.
+        h has the dtype of the products, c that of `c_0`. Within the sequence the memory cell is
+        summed in 32 bits at least: in 16 bits a long sum would lose what is added late.
     """
     if padding_mask is not None:
         # zero times a NaN is a NaN: nothing that stands at padding may enter a product
@@ -76,9 +76,7 @@ def _run_recurrent(
     z_steps = z.unbind()
     outputs: list[Tensor] = []
     for t in _order(len(z_steps), reverse):
-        z_t = _rows(cell.input_rows, z_steps[t])
-        for row, z_h in _rows(cell.hidden_rows, F.linear(h, _given(weights.hh))).items():
-            z_t[row] = z_t[row] + z_h
+        z_t = _add_rows(cell, z_steps[t], F.linear(h, _given(weights.hh)))
         h_t, c_t = equations.step(cell, z_t, c)
         h_t = _project(h_t.to(z.dtype), weights)
         if padding_mask is not None:
@@ -151,6 +149,16 @@ def _joint_bias(cell: Ablation, weights: Weights) -> Tensor | None:
 def _rows(names: tuple[str, ...], z: Tensor) -> dict[str, Tensor]:
     """Split the last dimension into one part for each row."""
     return dict(zip(names, z.chunk(len(names), dim=-1), strict=True))
+
+
+def _add_rows(cell: Ablation, z_x: Tensor, z_h: Tensor) -> dict[str, Tensor]:
+    """The pre-activations of one step: what comes from x_t plus what comes from h_{t-1}."""
+    if cell.hidden_rows == cell.input_rows:
+        return _rows(cell.input_rows, z_x + z_h)
+    z = _rows(cell.input_rows, z_x)
+    for row, z_row in _rows(cell.hidden_rows, z_h).items():
+        z[row] = z[row] + z_row
+    return z
 
 
 def _project(h: Tensor, weights: Weights) -> Tensor:

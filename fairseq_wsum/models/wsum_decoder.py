@@ -132,8 +132,9 @@ class WsumLSTMDecoder(FairseqIncrementalDecoder):
         if cached is not None:
             prev_output_tokens = prev_output_tokens[:, -1:]
         # padding on the right cannot reach a real position; on the left it must not
-        padding_mask = prev_output_tokens.eq(self.padding_idx).t()  # T x B
-        mask = padding_mask if padding_mask[0].any() else None
+        mask = None
+        if cached is None and prev_output_tokens[:, 0].eq(self.padding_idx).any():
+            mask = prev_output_tokens.eq(self.padding_idx).t()  # T x B
 
         x = self.dropout_in_module(self.embed_tokens(prev_output_tokens)).transpose(0, 1)
         state, feed = self._initial_state(encoder_out) if cached is None else cached
@@ -199,7 +200,8 @@ class WsumLSTMDecoder(FairseqIncrementalDecoder):
         zeros = encoder_out.hiddens.new_zeros(self.num_layers, batch, self.hidden_size)
         h = zeros if self.hidden_bridge is None else self.hidden_bridge(encoder_out.hiddens)
         c = zeros if self.cell_bridge is None else self.cell_bridge(encoder_out.cells)
-        return (h, c), zeros[0]
+        # the sum goes on from call to call in decoding: in 16 bits it would lose what is added late
+        return (h, c.to(torch.promote_types(c.dtype, torch.float32))), zeros[0]
 
     def _cached_state(
         self, incremental_state: IncrementalState | None

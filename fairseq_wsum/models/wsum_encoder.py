@@ -17,7 +17,7 @@ from ..layer import WsumLSTM
 from ..modules import LSTMStack
 from .wsum_lstm_config import ResolvedConfig
 
-MAX_POSITIONS = 100_000  # as fairseq's lstm: the task's limit is the one that counts
+MAX_POSITIONS = 100_000  # there is no limit here: the task's is the one that counts
 
 
 class EncoderOut(NamedTuple):

@@ -67,10 +67,18 @@ class WsumLSTMModel(FairseqEncoderDecoderModel):
         return self.decoder(prev_output_tokens, encoder_out, incremental_state)
 
     def prepare_for_inference_(self, cfg: Any) -> None:
-        """fairseq's hook before decoding; it forgets that --replace-unk reads attention too."""
+        """fairseq's hook before decoding; it forgets that --replace-unk reads attention too.
+
+        Raises:
+            ValueError: attention is asked for, and the model has none.
+        """
         super().prepare_for_inference_(cfg)
-        if getattr(cfg.generation, "replace_unk", None) is not None:
+        replaces = getattr(cfg.generation, "replace_unk", None) is not None
+        if replaces:
             self.decoder.need_attn = True
+        if self.decoder.need_attn and self.decoder.attention is None:
+            option = "--replace-unk" if replaces else "--print-alignment"
+            raise ValueError(f"{option} needs attention, and this model was trained without it")
 
 
 def _embedding(dictionary: Dictionary, dim: int) -> nn.Embedding:
@@ -93,31 +101,29 @@ def _load_embedding(path: str | None, dictionary: Dictionary, embedding: nn.Embe
         utils.load_embedding(vectors, dictionary, embedding)
 
 
-def _register_preset(name: str, **values: Any) -> None:
-    """Register `--arch name`: other defaults for options that were not given."""
+def _default(args: Any, **values: Any) -> None:
+    """Set options that were not given."""
+    for option, value in values.items():
+        if getattr(args, option, None) is None:
+            setattr(args, option, value)
 
-    @register_model_architecture("wsum_lstm", name)
+
+def _register_ablation(name: str) -> None:
+    @register_model_architecture("wsum_lstm", f"wsum_lstm_{name.replace('-', '_')}")
     def preset(args: Any) -> None:
-        for option, value in values.items():
-            if getattr(args, option, None) is None:
-                setattr(args, option, value)
+        _default(args, ablation=name)
 
 
-for _ablation in ABLATIONS:
-    if _ablation != "lstm":
-        _register_preset(f"wsum_lstm_{_ablation.replace('-', '_')}", ablation=_ablation)
+for _name in ABLATIONS:
+    if _name != "lstm":
+        _register_ablation(_name)
 
-# A small, well regularised model for Multi30k in joint BPE: the one of the `strong` recipe.
-_register_preset(
-    "wsum_lstm_multi30k",
-    encoder_embed_dim=256,
-    encoder_layers=1,
-    encoder_bidirectional=True,
-    encoder_dropout_in=0.4,
-    encoder_dropout_out=0.4,
-    decoder_embed_dim=256,
-    decoder_layers=1,
-    decoder_dropout_in=0.4,
-    dropout=0.4,
-    share_all_embeddings=True,
-)
+
+@register_model_architecture("wsum_lstm", "wsum_lstm_multi30k")
+def wsum_lstm_multi30k(args: Any) -> None:
+    """Small and well regularised, for Multi30k in joint BPE: the model of the `strong` recipe."""
+    _default(args, dropout=0.4, share_all_embeddings=True)
+    _default(args, encoder_embed_dim=256, encoder_layers=1, encoder_bidirectional=True)
+    _default(args, encoder_dropout_in=args.dropout, encoder_dropout_out=args.dropout)
+    _default(args, decoder_embed_dim=256, decoder_layers=1)
+    _default(args, decoder_dropout_in=args.dropout, decoder_dropout_out=args.dropout)

@@ -1,10 +1,11 @@
 """The options of `--arch wsum_lstm`: those of fairseq's `lstm`, and what the ablations add."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Optional
 
 from fairseq.dataclass import FairseqDataclass
 from omegaconf import II
+from omegaconf.errors import InterpolationResolutionError
 
 from ..ablation import ABLATIONS
 from ..backends import BACKEND_CHOICES
@@ -39,7 +40,13 @@ class WsumLSTMConfig(FairseqDataclass):
     lstm_backend: str = field(
         default="auto", metadata={"help": f"what computes the LSTM: {', '.join(BACKEND_CHOICES)}"}
     )
-    dropout: float = field(default=0.3, metadata={"help": "dropout probability"})
+    dropout: float = field(
+        default=0.3,
+        metadata={
+            "help": "dropout probability between layers and on the decoder's output; for "
+            "embeddings and the encoder's output see the options of their own"
+        },
+    )
     residuals: bool = field(
         default=False,
         metadata={"help": "add each LSTM layer's input to its output, from the second layer on"},
@@ -142,13 +149,13 @@ class WsumLSTMConfig(FairseqDataclass):
             "Used with the adaptive_loss criterion only"
         },
     )
-    # no help text: fairseq has this option already, and we want to know its value
-    criterion: Optional[str] = II("criterion._name")
+    # no help text, and so no option: it takes the value of fairseq's --criterion
+    criterion_name: Optional[str] = II("criterion._name")
 
     @property
     def attention(self) -> Optional[str]:
         """The kind of attention, or None."""
-        value = self.decoder_attention.lower()
+        value = str(self.decoder_attention).lower()
         if value in _TRUE:
             return "general"
         if value in (*_FALSE, "none"):
@@ -173,7 +180,7 @@ class WsumLSTMConfig(FairseqDataclass):
     @property
     def cutoffs(self) -> Optional[list[int]]:
         """Cutoffs of the adaptive softmax, or None where the softmax is a plain one."""
-        if self.criterion != "adaptive_loss":
+        if self.criterion_name != "adaptive_loss":
             return None
         try:
             return [int(cutoff) for cutoff in str(self.adaptive_softmax_cutoff).split(",")]
@@ -210,7 +217,7 @@ def resolve(args: Any) -> ResolvedConfig:
     Raises:
         ValueError: options that do not fit together; the message names them.
     """
-    given = WsumLSTMConfig.from_namespace(args)
+    given = replace(WsumLSTMConfig(), **_given_values(args))
     values = {f.name: getattr(given, f.name) for f in fields(given)}
 
     def default(option: str, value: Any) -> None:
@@ -238,6 +245,19 @@ def resolve(args: Any) -> ResolvedConfig:
     cfg = ResolvedConfig(**values)
     _check(cfg)
     return cfg
+
+
+def _given_values(args: Any) -> dict[str, Any]:
+    """The options that `args` has."""
+    values = {}
+    for option in fields(WsumLSTMConfig):
+        try:
+            values[option.name] = getattr(args, option.name)
+        except (AttributeError, InterpolationResolutionError):
+            continue  # not there, or a reference to a part of the configuration that is not there
+    if "criterion_name" not in values or str(values["criterion_name"]).startswith("${"):
+        values["criterion_name"] = getattr(args, "criterion", None)  # of a plain Namespace
+    return values
 
 
 def _check(cfg: ResolvedConfig) -> None:
@@ -299,6 +319,14 @@ def _check_attention(cfg: ResolvedConfig) -> None:
             "make them equal or use general"
         )
     _ = cfg.input_feeding  # raises if it is not a BOOL
+    encoder, decoder = ABLATIONS[cfg.encoder_ablation], ABLATIONS[cfg.decoder_ablation]
+    if cfg.attention is None and not decoder.is_recurrent and not encoder.gates:
+        raise ValueError(
+            f"--decoder-attention none with --encoder-ablation {encoder.name} and "
+            f"--decoder-ablation {decoder.name}: the decoder would know nothing of the source, as "
+            "the encoder has no memory cell to hand over and the decoder reads nothing else; use "
+            "attention or another cell"
+        )
 
 
 def _flag(option: str) -> str:
