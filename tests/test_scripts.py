@@ -107,8 +107,16 @@ def lines(path):
     return path.read_text("utf-8").removesuffix("\n").split("\n")
 
 
+RECIPES = Path("..") / "examples" / "translation_multi30k"
+
+
 @pytest.mark.parametrize(
-    "script", ["setup.sh", "test.sh", "prepare_multi30k.sh", "train.sh", "score.sh"]
+    "script",
+    [
+        *("setup.sh", "test.sh", "prepare_multi30k.sh", "train.sh", "score.sh", "quickstart.sh"),
+        *(RECIPES / "strong.sh", RECIPES / "opennmt.sh"),
+    ],
+    ids=str,
 )
 def test_every_script_explains_itself(script):
     text = succeeds(script, "--help")
@@ -267,6 +275,7 @@ def test_every_option_reaches_fairseq_as_it_was_given():
     ("options", "expected"),
     [
         (["--gpus", "4"], "--distributed-world-size 4"),
+        (["--gpus=4"], "--distributed-world-size 4"),
         (["--gpus", "1"], "--distributed-world-size 1"),
         (["--gpus", "0"], "--cpu --distributed-world-size 1"),
         (["--cpu"], "--cpu --distributed-world-size 1"),
@@ -309,6 +318,7 @@ def test_under_slurm_fairseq_gets_the_size_and_a_port():
         (["/data", "--save-dir", "x", "--precision", "fp8"], "--precision fp8"),
         (["/data", "--save-dir", "x", "--gpus", "2", "--cpu-processes", "2"], "--cpu-processes 2"),
         (["/data", "--save-dir"], "--save-dir needs a value"),
+        (["/no/data", "--arch", "wsum_lstm", "--save-dir", "x"], "no data folder /no/data"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -322,7 +332,7 @@ def test_two_trainings_never_write_into_one_folder(tmp_path):
     fcntl = pytest.importorskip("fcntl")
     with (tmp_path / ".train.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        message = fails("train.sh", "/data", "--arch", "wsum_lstm", "--save-dir", tmp_path)
+        message = fails("train.sh", tmp_path, "--arch", "wsum_lstm", "--save-dir", tmp_path)
     assert "another training" in message
 
 
@@ -399,6 +409,8 @@ def test_averaging_gives_the_mean_of_the_weights_of_the_last_epochs(tmp_path):
         (["--checkpoints", "/none"], "/none"),
         (["--checkpoints", "{data}", "--lenpen", "0.6,1"], "--subset valid"),
         (["--checkpoints", "{data}", "--beam", "0"], "--beam 0"),
+        (["--checkpoints", "{data}", "--beam=0"], "--beam 0"),
+        (["--checkpoints", "{data}", "--lenpen", "1.2.3"], "--lenpen 1.2.3"),
         (["--checkpoints", "{data}"], "checkpoint_best.pt"),
         (["--checkpoints", "{data}", "--replace-unk", "--average", "1"], "--replace-unk"),
     ],
@@ -432,3 +444,47 @@ def test_prepare_train_resume_in_two_processes_average_and_score(prepared, tmp_p
     assert all(figure["signature"] for figure in record["figures"])
     for penalty in ("0.5", "1"):
         assert len(lines(out / f"hypotheses.lenpen{penalty}.de")) == 9
+
+    # what fails leaves the scores as they were
+    longest = max(len(line.split()) for line in lines(prepared / "text" / "test.en"))
+    too_short = ["--skip-invalid-size-inputs-valid-test", "--max-source-positions", longest]
+    message = fails(*score, *too_short)
+    assert "hypotheses for 7 references" in message
+    assert "has 2 epoch checkpoints" in fails(*score, "--average", 3)
+    assert json.loads((out / "scores.json").read_text()) == record
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "average.pt").write_text("...")
+    assert "other files" in fails(*score, "--out", tmp_path / "thesis")
+
+
+# Recipes
+
+
+@needs_fairseq
+def test_a_recipe_keeps_one_folder_for_one_set_of_options(corpus, tmp_path):
+    out = tmp_path / "my runs"
+    recipe = [RECIPES / "opennmt.sh", "--own-corpus", "--data", corpus, "--out", out]
+    command = succeeds(*recipe, "--ablation", "no-srnn", "--dry-run")
+    assert "--arch wsum_lstm --ablation no-srnn " in command
+    assert not (out / "no-srnn").exists()  # nothing was trained, so nothing is marked as done
+    (out / "no-srnn").mkdir()
+    (out / "no-srnn" / "options").write_text("--arch another")
+    message = fails(*recipe, "--ablation", "no-srnn", "--decoder-ablation", "lstm")
+    assert "trained with other options: --arch another" in message and "--out" in message
+    assert "--fairseq-lstm" in fails(*recipe, "--ablation", "no-srnn", "--fairseq-lstm")
+
+
+# quickstart.sh
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--ablation", "no"], "--ablation no: no such name"),
+        (["--epochs", "0"], "--epochs 0"),
+        (["--quick"], "--quick"),
+    ],
+    ids=" ".join,
+)
+def test_the_quickstart_names_the_option_that_is_wrong(options, named):
+    assert named in fails("quickstart.sh", *options)
