@@ -251,6 +251,8 @@ def _given_values(args: Any) -> dict[str, Any]:
     """The options that `args` has."""
     values = {}
     for option in fields(WsumLSTMConfig):
+        if option.name == "_name":  # fairseq's, of the architecture
+            continue
         try:
             values[option.name] = getattr(args, option.name)
         except (AttributeError, InterpolationResolutionError):
