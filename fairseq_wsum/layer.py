@@ -89,8 +89,6 @@ class WsumLSTM(nn.Module):
         self.dropout = float(dropout)
         self.bidirectional = bidirectional
         self.proj_size = proj_size
-        self.ablation = ablation
-        self.coupled_gates = coupled_gates
         self.backend = backend
         for layer in range(num_layers):
             for suffix in self._suffixes(layer):
@@ -98,6 +96,16 @@ class WsumLSTM(nn.Module):
                     parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
                     self.register_parameter(name + suffix, parameter)
         self.reset_parameters()
+
+    @property
+    def ablation(self) -> str:
+        """The name of the cell."""
+        return self.cell.name
+
+    @property
+    def coupled_gates(self) -> bool:
+        """Whether the forget gate is f_t = 1 - i_t."""
+        return self.cell.coupled_gates
 
     @property
     def output_size(self) -> int:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 
 class UserError(Exception):
     """Something that the user can put right; the message says how."""
+
+
+def write_lines(path: Path, text: Iterable[str]) -> None:
+    """One sentence a line, in UTF-8, with "\\n" on every system."""
+    path.write_bytes("".join(f"{line}\n" for line in text).encode())
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -13,10 +13,10 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
-from common import UserError, versions
+from common import UserError, versions, write_lines
 from multi30k_files import (
     FORMS,
     LANGUAGES,
@@ -225,10 +225,6 @@ def write_text(folder: Path, texts: dict[str, bytes], args: argparse.Namespace) 
     if args.units == "bpe":
         write_bpe_dictionary(folder)
     return counts
-
-
-def write_lines(path: Path, text: Iterable[str]) -> None:
-    path.write_bytes("".join(f"{line}\n" for line in text).encode())
 
 
 def bpe(model: Path, text: list[str], args: argparse.Namespace) -> Callable[[str], str]:

@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from common import UserError, versions
+from common import UserError, versions, write_lines
 from sacrebleu.metrics import BLEU, CHRF
 from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
 
@@ -209,10 +209,6 @@ def show(results: list[dict], best: dict, args: argparse.Namespace) -> None:
 def read_lines(path: Path) -> list[str]:
     # Not splitlines(): that also breaks a sentence at U+2028, U+0085 and the like.
     return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
-
-
-def write_lines(path: Path, text: list[str]) -> None:
-    path.write_bytes("".join(f"{line}\n" for line in text).encode())
 
 
 if __name__ == "__main__":
