@@ -13,8 +13,8 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from common import UserError, versions, write_lines
 from multi30k_files import (
@@ -38,6 +38,9 @@ examples:
   # download, joint BPE of 8,000 units on the lower-cased, tokenised text
   scripts/prepare_multi30k.sh --out data-bin/multi30k-bpe
 
+  # smaller units, and ten more ways to cut the training text into them (BPE-dropout)
+  scripts/prepare_multi30k.sh --out data-bin/multi30k-dropout --bpe-size 4000 --bpe-dropout 0.1
+
   # words, training sentences of at most 50, from files that are here already
   scripts/prepare_multi30k.sh --data ~/corpora/multi30k --units words --max-words 50 \\
       --out data-bin/multi30k-words
@@ -45,6 +48,8 @@ examples:
 what OUT holds then:
   train, valid, test and dict files   fairseq's data: `fairseq-train OUT` reads them
   text/SPLIT.LANG                     the same as text, cut into units
+  sample-01 ...                       with --bpe-dropout: the training text cut in other ways; for
+                                      one a training epoch: `fairseq-train OUT:OUT/sample-01:...`
   reference/SPLIT.FORM.LANG           the untouched text to score against
   spm.model                           the BPE model, with --units bpe
   prepared.json                       what was done with what; scripts/score.sh reads it
@@ -94,6 +99,20 @@ def parse() -> argparse.Namespace:
     )
     add("--bpe-size", type=positive, default=8000, metavar="N", help="BPE units (default 8000)")
     add(
+        "--bpe-dropout",
+        type=probability,
+        metavar="P",
+        help="cut the training text in other ways too, leaving out each merge of the BPE with "
+        "probability P (Provilkov et al., 2020); 0.1 is usual (default: one way only)",
+    )
+    add(
+        "--bpe-samples",
+        type=positive,
+        default=10,
+        metavar="N",
+        help="with --bpe-dropout: so many ways (default 10)",
+    )
+    add(
         "--nwords",
         type=positive,
         default=50000,
@@ -113,13 +132,26 @@ def parse() -> argparse.Namespace:
         help="the files hold another English-German corpus: check only that both sides have "
         "the same number of lines",
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.bpe_dropout is not None and args.units != "bpe":
+        parser.error(f"--bpe-dropout {args.bpe_dropout} needs --units bpe")
+    return args
 
 
 def positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
     return int(text)
+
+
+def probability(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number between 0 and 1")
+    return value
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -129,6 +161,8 @@ def prepare(args: argparse.Namespace) -> None:
         "max_words": args.max_words,
         "own_corpus": args.own_corpus,
         **({"bpe_size": args.bpe_size} if args.units == "bpe" else {"nwords": args.nwords}),
+        "bpe_dropout": args.bpe_dropout,
+        **({"bpe_samples": args.bpe_samples} if args.bpe_dropout else {}),
     }
     out = args.out.resolve()
     if is_done(out, settings, args.data):
@@ -200,8 +234,8 @@ def write_text(folder: Path, texts: dict[str, bytes], args: argparse.Namespace) 
         for lang in LANGUAGES
     }
     if args.units == "bpe":
-        cut = bpe(folder / "spm.model", corpus["train", "en"] + corpus["train", "de"], args)
-        units = {key: [cut(line) for line in text] for key, text in corpus.items()}
+        encode = bpe(folder / "spm.model", corpus["train", "en"] + corpus["train", "de"], args)
+        units = {key: encode(text) for key, text in corpus.items()}
     elif args.text == "raw":
         units = {key: moses(text, lang=key[1]) for key, text in corpus.items()}
     else:
@@ -209,14 +243,9 @@ def write_text(folder: Path, texts: dict[str, bytes], args: argparse.Namespace) 
 
     counts = {}
     for split in SPLITS:
-        pairs = list(zip(units[split, "en"], units[split, "de"], strict=True))
-        if split == "train" and args.max_words is not None:
-            pairs = [p for p in pairs if max(len(side.split()) for side in p) <= args.max_words]
-            if not pairs:
-                raise UserError(f"--max-words {args.max_words} leaves no training pair")
-        counts[split] = len(pairs)
-        for lang, side in zip(LANGUAGES, zip(*pairs, strict=True), strict=True):
-            write_lines(folder / "text" / f"{split}.{lang}", side)
+        sides = [units[split, lang] for lang in LANGUAGES]
+        max_words = args.max_words if split == "train" else None
+        counts[split] = write_pairs(folder / "text" / split, sides, max_words)
         for form in FORMS if split != "train" else ():
             for lang in LANGUAGES:
                 name = published_name(split, form, lang)
@@ -224,11 +253,37 @@ def write_text(folder: Path, texts: dict[str, bytes], args: argparse.Namespace) 
                     (folder / "reference" / f"{split}.{form}.{lang}").write_bytes(texts[name])
     if args.units == "bpe":
         write_bpe_dictionary(folder)
+    for sample in sample_names(args):
+        sides = [encode(corpus["train", lang], args.bpe_dropout) for lang in LANGUAGES]
+        write_pairs(folder / "text" / sample, sides, args.max_words)
     return counts
 
 
-def bpe(model: Path, text: list[str], args: argparse.Namespace) -> Callable[[str], str]:
-    """Train the joint BPE model; return what cuts a sentence into pieces."""
+def write_pairs(prefix: Path, sides: list[list[str]], max_words: int | None) -> int:
+    """Write PREFIX.en and PREFIX.de without pairs that are too long; return how many are left."""
+    pairs = list(zip(*sides, strict=True))
+    if max_words is not None:
+        pairs = [p for p in pairs if max(len(side.split()) for side in p) <= max_words]
+        if not pairs:
+            raise UserError(f"--max-words {max_words} leaves no training pair")
+    for lang, side in zip(LANGUAGES, zip(*pairs, strict=True), strict=True):
+        write_lines(prefix.with_name(f"{prefix.name}.{lang}"), side)
+    return len(pairs)
+
+
+def sample_names(args: argparse.Namespace) -> list[str]:
+    """A name for each of the training text's other segmentations."""
+    return [f"sample-{i:02d}" for i in range(1, args.bpe_samples + 1) if args.bpe_dropout]
+
+
+class Encode(Protocol):
+    """Cuts sentences into BPE pieces, at random where there is `dropout`."""
+
+    def __call__(self, text: list[str], dropout: float = 0) -> list[str]: ...
+
+
+def bpe(model: Path, text: list[str], args: argparse.Namespace) -> Encode:
+    """Train the joint BPE model; return what cuts sentences into pieces."""
     import sentencepiece
 
     print(f"learning {args.bpe_size} BPE units on {len(text):,} sentences")
@@ -249,7 +304,14 @@ def bpe(model: Path, text: list[str], args: argparse.Namespace) -> Callable[[str
         raise UserError(f"--bpe-size {args.bpe_size} does not suit this text: {reason}") from error
     model.write_bytes(buffer.getvalue())
     processor = sentencepiece.SentencePieceProcessor(model_proto=buffer.getvalue())
-    return lambda line: " ".join(processor.encode(line, out_type=str))
+    sentencepiece.set_random_generator_seed(1)
+
+    def encode(text: list[str], dropout: float = 0) -> list[str]:
+        # Sentence by sentence: in a batch each of its threads would draw the same numbers anew.
+        options = {"out_type": str, "enable_sampling": dropout > 0, "alpha": dropout}
+        return [" ".join(processor.encode(line, **options)) for line in text]
+
+    return encode
 
 
 def write_bpe_dictionary(folder: Path) -> None:
@@ -282,20 +344,22 @@ def moses(text: list[str], lang: str) -> list[str]:
 
 def binarise(folder: Path, args: argparse.Namespace) -> None:
     text = folder / "text"
-    command = [sys.executable, "-m", "fairseq_cli.preprocess"]
+    prefs = ["--trainpref", str(text / "train"), "--validpref", str(text / "valid")]
+    preprocess(folder, [*prefs, "--testpref", str(text / "test")], folder, args)
+    for sample in sample_names(args):
+        preprocess(folder / sample, ["--trainpref", str(text / sample)], folder, args)
+
+
+def preprocess(destdir: Path, prefs: list[str], folder: Path, args: argparse.Namespace) -> None:
+    command = [sys.executable, "-m", "fairseq_cli.preprocess", *prefs]
     command += ["--source-lang", "en", "--target-lang", "de"]
-    for split, option in (
-        ("train", "--trainpref"),
-        ("valid", "--validpref"),
-        ("test", "--testpref"),
-    ):
-        command += [option, str(text / split)]
-    command += ["--destdir", str(folder), "--workers", str(args.workers)]
+    command += ["--destdir", str(destdir), "--workers", str(args.workers)]
     if args.units == "bpe":
-        command += ["--joined-dictionary", "--srcdict", str(text / "dict.txt")]
+        dictionary = folder / "text" / "dict.txt"
+        command += ["--joined-dictionary", "--srcdict", str(dictionary)]
     else:
         command += ["--nwordssrc", str(args.nwords), "--nwordstgt", str(args.nwords)]
-    print("fairseq-preprocess ...", flush=True)
+    print(f"fairseq-preprocess {' '.join(Path(p).name for p in prefs[1::2])} ...", flush=True)
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
         raise UserError(f"fairseq-preprocess failed:\n{done.stdout[-3000:]}")

@@ -166,6 +166,32 @@ def test_the_bpe_dictionary_holds_every_piece_of_the_model(prepared):
 
 
 @needs_fairseq
+def test_bpe_dropout_cuts_the_training_text_in_other_ways_for_other_epochs(corpus, tmp_path):
+    out = tmp_path / "data"
+    options = [*prepare_options(corpus, out), "--bpe-dropout", "0.2", "--bpe-samples", 2]
+    succeeds("prepare_multi30k.sh", *options)
+    names = ("train", "sample-01", "sample-02")
+    cuts = [lines(out / "text" / f"{name}.de") for name in names]
+    assert len({tuple(cut) for cut in cuts}) == 3
+    assert len({tuple(line.replace(" ", "") for line in cut) for cut in cuts}) == 1
+    assert "bpe_dropout is 0.2 there" in fails("prepare_multi30k.sh", *options[:-4])
+
+    data = ":".join(str(folder) for folder in (out, out / "sample-01", out / "sample-02"))
+    train = ["train.sh", data, "--save-dir", tmp_path / "run", *TINY.split()]
+    log = succeeds(*train, "--max-epoch", 3)
+    for folder in data.split(":"):
+        assert f"loaded 60 examples from: {folder}/train.en-de.de" in log
+
+
+@pytest.mark.parametrize("value", ["0", "1", "much"])
+def test_bpe_dropout_is_a_probability(value, tmp_path):
+    options = ["--out", tmp_path / "data", "--bpe-dropout"]
+    assert f"'{value}' is no number between" in fails("prepare_multi30k.sh", *options, value)
+    words = fails("prepare_multi30k.sh", *options, "0.1", "--units", "words")
+    assert "--bpe-dropout 0.1 needs --units bpe" in words
+
+
+@needs_fairseq
 def test_preparing_again_is_skipped_and_never_overwrites(prepared, corpus):
     before = {path: path.stat().st_mtime_ns for path in prepared.rglob("*")}
     options = prepare_options(corpus, prepared)

@@ -142,7 +142,7 @@ class WsumLSTMDecoder(FairseqIncrementalDecoder):
             y, attn, state, feed = self._run_with_feeding(x, state, feed, encoder_out, mask)
         else:
             y, state = self.lstm(x, state, mask)
-            y, attn = self._attend(y, encoder_out, self._keys(encoder_out))
+            y, attn = self._attend(y, encoder_out, self._prepare(encoder_out))
         self._cache_state(incremental_state, state, feed)
 
         if self.additional_fc is not None:
@@ -159,30 +159,31 @@ class WsumLSTMDecoder(FairseqIncrementalDecoder):
         mask: Tensor | None,
     ) -> tuple[Tensor, Tensor | None, State, Tensor]:
         """Step by step, as each step reads the attentional output of the last."""
-        keys = self._keys(encoder_out)
+        prepared = self._prepare(encoder_out)
         outputs: list[Tensor] = []
         attns: list[Tensor | None] = []
         for t, x_t in enumerate(x.unbind()):
             fed = torch.cat((x_t, feed.type_as(x_t)), dim=-1).unsqueeze(0)  # 1 x B x (E + H)
             mask_t = None if mask is None else mask[t : t + 1]
             y, state = self.lstm(fed, state, mask_t)
-            y, attn = self._attend(y, encoder_out, keys)
+            y, attn = self._attend(y, encoder_out, prepared)
             feed = y[0] if mask_t is None else torch.where(mask_t[0].unsqueeze(-1), feed, y[0])
             outputs.append(y)
             attns.append(attn)
         attn = torch.cat([a for a in attns if a is not None], dim=1) if self.attention else None
         return torch.cat(outputs), attn, state, feed
 
-    def _keys(self, encoder_out: EncoderOut) -> Tensor | None:
-        return None if self.attention is None else self.attention.keys(encoder_out.x)
+    def _prepare(self, encoder_out: EncoderOut) -> tuple[Tensor, Tensor] | None:
+        """The keys and values of attention, where there is attention."""
+        return None if self.attention is None else self.attention.prepare(encoder_out.x)
 
     def _attend(
-        self, y: Tensor, encoder_out: EncoderOut, keys: Tensor | None
+        self, y: Tensor, encoder_out: EncoderOut, prepared: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, Tensor | None]:
         """T x B x H -> the decoder's output T x B x H, and attention B x T x S where there is."""
         attn = None
-        if self.attention is not None:
-            y, attn = self.attention(y, keys, encoder_out.x, encoder_out.padding_mask)
+        if self.attention is not None and prepared is not None:
+            y, attn = self.attention(y, *prepared, encoder_out.padding_mask)
         return self.dropout_out_module(y), attn
 
     def output_layer(self, features: Tensor) -> Tensor:

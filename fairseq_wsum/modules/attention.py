@@ -52,23 +52,28 @@ class Attention(nn.Module):
             self.score = nn.Linear(query_size, 1, bias=False)
         self.output_proj = nn.Linear(source_size + query_size, query_size, bias=False)
 
-    def keys(self, source: Tensor) -> Tensor:
-        """What queries are compared with: S x B x K -> B x S x K (or H for `mlp`).
+    def prepare(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        """What queries are compared with, and what they get: the keys and the values.
 
-        It depends on the source only: compute it once for all queries.
+        They depend on the source only: compute them once for all queries.
+
+        Args:
+            source: S x B x K.
+
+        Returns:
+            The keys, B x S x K (or H for `mlp`), and the values, B x S x K.
         """
-        keys = self.source_proj(source) if self.kind == "mlp" else source
-        return keys.transpose(0, 1)
+        values = source.transpose(0, 1).contiguous()  # else every product would copy it
+        return self.source_proj(values) if self.kind == "mlp" else values, values
 
     def forward(
-        self, query: Tensor, keys: Tensor, source: Tensor, padding_mask: Tensor
+        self, query: Tensor, keys: Tensor, values: Tensor, padding_mask: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Attend from each query.
 
         Args:
             query: T x B x H.
-            keys: what `keys(source)` returned.
-            source: S x B x K.
+            keys, values: what `prepare(source)` returned.
             padding_mask: True at source padding, S x B.
 
         Returns:
@@ -77,7 +82,7 @@ class Attention(nn.Module):
         scores = self._scores(query.transpose(0, 1), keys)  # B x T x S
         scores = scores.masked_fill(padding_mask.t().unsqueeze(1), float("-inf"))
         weights = torch.softmax(scores, dim=-1, dtype=torch.float32).type_as(scores)
-        context = torch.bmm(weights, source.transpose(0, 1).type_as(weights)).transpose(0, 1)
+        context = torch.bmm(weights, values.type_as(weights)).transpose(0, 1)
         return torch.tanh(self.output_proj(torch.cat((context, query), dim=-1))), weights
 
     def _scores(self, query: Tensor, keys: Tensor) -> Tensor:
