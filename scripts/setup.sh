@@ -48,7 +48,7 @@ log="$VENV/setup.log"
 stamp="$VENV/.fairseq-wsum-setup"
 
 # Done already? `dev` has all of `fairseq`.
-sum="$(cat "$REPO/setup.py" "$REPO/pyproject.toml" | cksum) $REPO"
+sum="$(cat "$REPO"/{setup.py,pyproject.toml,fairseq_wsum/csrc/*} | cksum) $REPO"
 if [ -f "$stamp" ] && [ -x "$python" ]; then
     made="$(cat "$stamp")"
     if [ "$made" = "dev $sum" ] || [ "$made" = "$extra $sum" ]; then
@@ -164,6 +164,8 @@ echo "torch==$torch" >"$constraints" # nothing may replace it
 step "fairseq and this package with [$extra] (fairseq is compiled: 2 to 5 minutes)" \
     pip --no-build-isolation --constraint "$constraints" --editable "${REPO}[$extra]"
 step "does it run?" "$python" -c 'import fairseq, sacrebleu, sacremoses, sentencepiece, torch'
+missing="$("$python" -c 'from fairseq_wsum.backends import cpp; print(cpp.why_missing() or "")')"
+[ -z "$missing" ] || say "warning: layers will be slow on the CPU: $missing (the log: $log)"
 
 echo "$extra $sum" >"$stamp.partial"
 mv "$stamp.partial" "$stamp"

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from ..ablation import Ablation
-from . import reference
+from . import cpp, reference
 
 
 class Weights(NamedTuple):
@@ -63,6 +63,7 @@ class Backend:
 
 # In the order in which `auto` tries them: the fastest first, the one that can do anything last.
 BACKENDS: dict[str, Backend] = {
+    "cpp": Backend("cpp", cpp.run, cpp.why_not),
     "reference": Backend("reference", reference.run, reference.why_not),
 }
 
@@ -92,4 +93,9 @@ def choose(
         if reason is not None:
             raise RuntimeError(f"backend {name!r} cannot run this layer: {reason}")
         return BACKENDS[name]
-    return next(b for b in BACKENDS.values() if b.why_not(cell, x, weights, padding_mask) is None)
+    backend = next(
+        b for b in BACKENDS.values() if b.why_not(cell, x, weights, padding_mask) is None
+    )
+    if backend.name == "reference" and x.device.type == "cpu" and x.dtype in cpp.DTYPES:
+        cpp.warn_if_missing()
+    return backend

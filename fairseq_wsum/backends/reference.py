@@ -56,7 +56,7 @@ def run(
     if padding_mask is not None:
         # zero times a NaN is a NaN: nothing that stands at padding may enter a product
         x = x.masked_fill(padding_mask.unsqueeze(-1), 0)
-    z = F.linear(x, weights.ih, _joint_bias(cell, weights))  # T x B x rows*H
+    z = F.linear(x, weights.ih, joint_bias(cell, weights))  # T x B x rows*H
     h_0, c = h_0.to(z.dtype), c_0.to(torch.promote_types(c_0.dtype, torch.float32))
     run_cell = _run_recurrent if cell.is_recurrent else _run_parallel
     y, h_n, c_n = run_cell(cell, z, weights, h_0, c, padding_mask, reverse)
@@ -117,13 +117,13 @@ def _run_parallel(
     y = _project(y.to(z.dtype), weights)
     if padding_mask is None:
         return y, y[0 if reverse else -1], c
-    h = _last_real_step(y, h_0, padding_mask, reverse)
+    h = last_real_step(y, h_0, padding_mask, reverse)
     return y.masked_fill(padded, 0), h, c
 
 
-def _last_real_step(y: Tensor, h_0: Tensor, padding_mask: Tensor, reverse: bool) -> Tensor:
+def last_real_step(y: Tensor, h_0: Tensor, padding_mask: Tensor, reverse: bool) -> Tensor:
     """The output (B x P) where each sequence ends; `h_0` for one that is all padding."""
-    n = len(y)
+    n = y.size(0)
     steps = torch.arange(n, device=y.device).unsqueeze(-1)  # T x 1
     if reverse:
         last = steps.masked_fill(padding_mask, n).amin(0)
@@ -134,7 +134,7 @@ def _last_real_step(y: Tensor, h_0: Tensor, padding_mask: Tensor, reverse: bool)
     return torch.where(none, h_0, y.gather(0, index).squeeze(0))
 
 
-def _joint_bias(cell: Ablation, weights: Weights) -> Tensor | None:
+def joint_bias(cell: Ablation, weights: Weights) -> Tensor | None:
     """Both biases in one vector over the input rows, zero where the equations have none."""
     if weights.b_ih is None:
         return None

@@ -1,0 +1,241 @@
+"""The backend for CPUs: kernels in C++ (csrc/), built with the package and loaded when needed.
+
+They are plain C to the outside, so that one build serves every version of torch. This file finds
+the library, hands pointers over, and registers the kernels for `ops`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import warnings
+from ctypes import c_int32, c_int64, c_void_p
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .. import ops
+from ..ablation import Ablation
+from .fused import compute_dtype
+from .fused import run as run  # what the registry takes
+
+if TYPE_CHECKING:
+    from . import Weights
+
+DTYPES = (torch.float32, torch.bfloat16)
+
+
+def why_not(cell: Ablation, x: Tensor, weights: Weights, padding_mask: Tensor | None) -> str | None:
+    """Why these kernels cannot run this layer on this input, or None if they can."""
+    if x.device.type != "cpu":
+        return f"it runs on CPUs, and the input is on {x.device}"
+    if compute_dtype(x) not in DTYPES:
+        return f"it computes in float32 and bfloat16, not in {compute_dtype(x)}"
+    return why_missing()
+
+
+@torch.compiler.assume_constant_result
+def why_missing() -> str | None:
+    """Why there are no kernels, or None where there are."""
+    library = _load()
+    return library if isinstance(library, str) else None
+
+
+@torch.compiler.assume_constant_result
+def warn_if_missing() -> None:
+    """Say that layers on the CPU are slower than they could be, and why. (Python says it once.)"""
+    reason = why_missing()
+    if reason is not None:
+        warnings.warn(f"layers run on the slower reference backend: {reason}", stacklevel=2)
+
+
+def instruction_set() -> str:
+    """What the kernels were chosen for: `avx512_bf16`, `avx512`, `avx2` or `baseline`."""
+    return str(_library().wsum_instruction_set().decode())
+
+
+def use_instruction_set(name: str) -> None:
+    """Take the kernels for another instruction set, to test them.
+
+    Raises:
+        ValueError: this processor or this build has no such.
+    """
+    if _library().wsum_use_instruction_set(name.encode()) != 0:
+        raise ValueError(f"this processor or this build has no instruction set {name!r}")
+
+
+def is_amd() -> bool:
+    """Whether AMD made this processor."""
+    return bool(_library().wsum_is_amd())
+
+
+# The structs of csrc/kernels.h. Sizes first, then flags, then pointers.
+
+
+def _fields(sizes: str, pointers: str) -> list[tuple[str, Any]]:
+    flags = ("cell", "is_bf16", "reverse", "threads")
+    return [
+        *((name, c_int64) for name in sizes.split()),
+        *((name, c_int32) for name in flags),
+        *((name, c_void_p) for name in pointers.split()),
+    ]
+
+
+class _GatedSum(ctypes.Structure):
+    _fields_ = _fields("T B H", "padding z c_0 y c_n cells dy dc_n dz dc_0")
+
+
+class _Recurrence(ctypes.Structure):
+    _fields_ = _fields(
+        "T B H P",
+        "padding z w_hh w_hr h_0 c_0 y h_n c_n gates cells states dy dh_n dc_n dz dh dh_0 dc_0",
+    )
+
+
+@cache
+def _load() -> ctypes.CDLL | str:
+    """The library, or why there is none."""
+    package = Path(__file__).parent.parent
+    for path in sorted(package.glob("_kernels*.so")):
+        try:
+            library = ctypes.CDLL(str(path))
+            library.wsum_instruction_set.restype = ctypes.c_char_p
+        except (OSError, AttributeError) as error:
+            return f"{path.name} does not load: {error}"
+        return library
+    return (
+        "its C++ kernels were not built; with a C++ compiler here, "
+        "`pip install --no-build-isolation --force-reinstall --no-deps` of this package builds them"
+    )
+
+
+def _library() -> Any:
+    library = _load()
+    if isinstance(library, str):
+        raise RuntimeError(f"no C++ backend: {library}")
+    return library
+
+
+def _call(name: str, arguments: ctypes.Structure) -> None:
+    failed = getattr(_library(), name)(ctypes.byref(arguments))
+    assert not failed, f"{name}: no such cell"
+
+
+def _struct(kind: Any, cell: int, real: Tensor, reverse: bool, **values: Any) -> Any:
+    """Fill a struct. Empty tensors and None become null pointers."""
+    given = {
+        name: value.data_ptr() if isinstance(value, Tensor) and value.numel() else value
+        for name, value in values.items()
+        if not (value is None or (isinstance(value, Tensor) and not value.numel()))
+    }
+    return kind(
+        cell=cell,
+        is_bf16=real.dtype == torch.bfloat16,
+        reverse=reverse,
+        threads=torch.get_num_threads(),
+        **given,
+    )
+
+
+def _dense(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.contiguous()
+
+
+def _gated_sum(
+    z: Tensor, c_0: Tensor, padding_mask: Tensor | None, cell: int, reverse: bool, save: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    z, c_0, padding_mask = z.contiguous(), c_0.contiguous(), _dense(padding_mask)
+    y, c_n, cells = ops.gated_sum_outputs(z, c_0, save)
+    time, batch, units = y.shape
+    sizes = dict(T=time, B=batch, H=units)
+    tensors = dict(padding=padding_mask, z=z, c_0=c_0, y=y, c_n=c_n, cells=cells)
+    _call("wsum_gated_sum", _struct(_GatedSum, cell, z, reverse, **sizes, **tensors))
+    return y, c_n, cells
+
+
+def _gated_sum_backward(
+    dy: Tensor | None,
+    dc_n: Tensor | None,
+    z: Tensor,
+    c_0: Tensor,
+    padding_mask: Tensor | None,
+    cells: Tensor,
+    cell: int,
+    reverse: bool,
+) -> tuple[Tensor, Tensor]:
+    dy, dc_n, z, c_0 = _dense(dy), _dense(dc_n), z.contiguous(), c_0.contiguous()
+    padding_mask = _dense(padding_mask)
+    dz, dc_0 = torch.empty_like(z), torch.empty_like(c_0)
+    time, batch, units = cells.shape
+    sizes = dict(T=time, B=batch, H=units)
+    tensors = dict(padding=padding_mask, z=z, c_0=c_0, cells=cells)
+    gradients = dict(dy=dy, dc_n=dc_n, dz=dz, dc_0=dc_0)
+    arguments = _struct(_GatedSum, cell, z, reverse, **sizes, **tensors, **gradients)
+    _call("wsum_gated_sum_backward", arguments)
+    return dz, dc_0
+
+
+def _recurrence(
+    z: Tensor,
+    w_hh: Tensor,
+    w_hr: Tensor | None,
+    h_0: Tensor,
+    c_0: Tensor | None,
+    padding_mask: Tensor | None,
+    cell: int,
+    reverse: bool,
+    save: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    z, w_hh, w_hr, h_0 = z.contiguous(), w_hh.contiguous(), _dense(w_hr), h_0.contiguous()
+    c_0, padding_mask = _dense(c_0), _dense(padding_mask)
+    outputs = ops.recurrence_outputs(z, h_0, c_0, padding_mask, save)
+    names = ("y", "h_n", "c_n", "gates", "cells", "states")
+    tensors = dict(padding=padding_mask, z=z, w_hh=w_hh, w_hr=w_hr, h_0=h_0, c_0=c_0)
+    tensors.update(zip(names, outputs, strict=True))
+    sizes = _recurrence_sizes(z, w_hr, h_0)
+    _call("wsum_recurrence", _struct(_Recurrence, cell, z, reverse, **sizes, **tensors))
+    return outputs
+
+
+def _recurrence_backward(
+    dy: Tensor | None,
+    dh_n: Tensor | None,
+    dc_n: Tensor | None,
+    w_hh: Tensor,
+    w_hr: Tensor | None,
+    h_0: Tensor,
+    c_0: Tensor | None,
+    padding_mask: Tensor | None,
+    gates: Tensor,
+    cells: Tensor,
+    cell: int,
+    reverse: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    dy, dh_n, dc_n, c_0 = _dense(dy), _dense(dh_n), _dense(dc_n), _dense(c_0)
+    w_hh, w_hr, padding_mask = w_hh.contiguous(), _dense(w_hr), _dense(padding_mask)
+    gradients = ops.recurrence_gradients(gates, w_hr, h_0, c_0)
+    tensors = dict(padding=padding_mask, w_hh=w_hh, w_hr=w_hr, c_0=c_0, gates=gates, cells=cells)
+    tensors.update(dy=dy, dh_n=dh_n, dc_n=dc_n)
+    tensors.update(zip(("dz", "dh", "dh_0", "dc_0"), gradients, strict=True))
+    sizes = _recurrence_sizes(gates, w_hr, h_0)
+    arguments = _struct(_Recurrence, cell, gates, reverse, **sizes, **tensors)
+    _call("wsum_recurrence_backward", arguments)
+    return gradients
+
+
+def _recurrence_sizes(z: Tensor, w_hr: Tensor | None, h_0: Tensor) -> dict[str, int]:
+    features = h_0.size(1)
+    return dict(T=len(z), B=len(h_0), H=features if w_hr is None else w_hr.size(1), P=features)
+
+
+ops.implement(
+    "CPU",
+    {
+        "gated_sum": _gated_sum,
+        "gated_sum_backward": _gated_sum_backward,
+        "recurrence": _recurrence,
+        "recurrence_backward": _recurrence_backward,
+    },
+)

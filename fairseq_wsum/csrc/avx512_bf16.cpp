@@ -1,0 +1,23 @@
+// As avx512.cpp; where there are products in bfloat16, with the processor's product of pairs.
+#include "standard.h"
+
+#ifdef WSUM_X86
+static bool runs_here() {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512bf16");
+}
+
+#pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")
+#define VECTOR_BYTES 64
+#define INSTRUCTION_SET avx512_bf16
+#define HAS_BF16_PRODUCT
+#include "instantiate.h"
+
+const Kernels kernels_avx512_bf16{
+    "avx512_bf16", runs_here,
+    [](const GatedSum& p, bool backward) { return kernels_avx512.gated_sum(p, backward); },
+    [](const Recurrence& p, bool backward) {
+        return (p.is_bf16 ? avx512_bf16::recurrence_of : kernels_avx512.recurrence)(p, backward);
+    }};
+#endif

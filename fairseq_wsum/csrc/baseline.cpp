@@ -1,0 +1,9 @@
+// What every processor of the target runs: SSE2 or NEON.
+#include "standard.h"
+
+#define VECTOR_BYTES 16
+#define INSTRUCTION_SET baseline
+#include "instantiate.h"
+
+const Kernels kernels_baseline{"baseline", [] { return true; }, baseline::gated_sum_of,
+                               baseline::recurrence_of};

@@ -1,0 +1,111 @@
+// What a cell has, and one step of it, forward and backward: equations.py for one vector of units.
+// Included once for each instruction set, after vector.h.
+
+// Bits says what the cell has, as `Ablation` does; kernels.h names the bits.
+template <unsigned Bits>
+struct Cell {
+    static constexpr bool srnn = Bits & SRNN;
+    static constexpr bool output_gate = Bits & OUTPUT_GATE;
+    static constexpr bool recurrent_gates = Bits & RECURRENT_GATES;
+    static constexpr bool gates = Bits & GATES;
+    static constexpr bool coupled = Bits & COUPLED;
+
+    // The rows of W_*x, in torch's order i f c o, and those of W_*h; -1 for what is not there.
+    static constexpr int x_i = gates ? 0 : -1;
+    static constexpr int x_f = gates && !coupled ? 1 : -1;
+    static constexpr int x_c = gates ? (coupled ? 1 : 2) : 0;
+    static constexpr int x_o = output_gate ? x_c + 1 : -1;
+    static constexpr int x_rows = x_c + 1 + output_gate;
+
+    static constexpr int h_i = recurrent_gates ? x_i : -1;
+    static constexpr int h_f = recurrent_gates ? x_f : -1;
+    static constexpr int h_c = srnn ? (recurrent_gates ? x_c : 0) : -1;
+    static constexpr int h_o = recurrent_gates && output_gate ? x_o - !srnn : -1;
+    static constexpr int h_rows = (recurrent_gates ? x_rows - 1 : 0) + srnn;
+};
+
+// The pre-activations of a step; after `activate` the gates and the content layer.
+struct Rows {
+    vf i = {}, f = {}, c = {}, o = {};
+};
+
+template <class C>
+inline void activate(Rows& r) {
+    r.c = C::srnn ? tanh(r.c) : r.c;
+    if (!C::gates) return;
+    r.i = sigmoid(r.i);
+    r.f = C::coupled ? 1.0f - r.i : sigmoid(r.f);
+    if (C::output_gate) r.o = sigmoid(r.o);
+}
+
+// h_t from the activated rows; c goes from c_{t-1} to c_t.
+template <class C>
+inline vf step(const Rows& r, vf& c) {
+    if (!C::gates) return r.c;
+    c = r.i * r.c + r.f * c;
+    return C::output_gate ? r.o * tanh(c) : tanh(c);
+}
+
+// The gradients of the pre-activations from dh, that of h_t; dc goes from that of c_t, as far as
+// later steps need c_t, to that of c_{t-1}.
+template <class C>
+inline Rows step_backward(const Rows& r, vf c_last, vf c, vf dh, vf& dc) {
+    Rows d;
+    if (!C::gates) {
+        d.c = dh * (1.0f - r.c * r.c);
+        return d;
+    }
+    const vf tanh_c = tanh(c);
+    if (C::output_gate) {
+        d.o = dh * tanh_c * r.o * (1.0f - r.o);
+        dh *= r.o;
+    }
+    dc += dh * (1.0f - tanh_c * tanh_c);
+    if (C::coupled) {
+        d.i = dc * (r.c - c_last) * r.i * (1.0f - r.i);
+    } else {
+        d.i = dc * r.c * r.i * (1.0f - r.i);
+        d.f = dc * c_last * r.f * (1.0f - r.f);
+    }
+    d.c = dc * r.i;
+    if (C::srnn) d.c *= 1.0f - r.c * r.c;
+    dc *= C::coupled ? 1.0f - r.i : r.f;
+    return d;
+}
+
+// Rows in memory lie `stride` apart, the units of a row side by side.
+
+template <class C, class S>
+inline Rows load_rows(const S* z, int64_t stride, int n) {
+    Rows r;
+    if (C::x_i >= 0) r.i = load(z + C::x_i * stride, n);
+    if (C::x_f >= 0) r.f = load(z + C::x_f * stride, n);
+    r.c = load(z + C::x_c * stride, n);
+    if (C::x_o >= 0) r.o = load(z + C::x_o * stride, n);
+    return r;
+}
+
+template <class C, class S>
+inline void store_rows(S* z, int64_t stride, const Rows& r, int n) {
+    if (C::x_i >= 0) store(z + C::x_i * stride, r.i, n);
+    if (C::x_f >= 0) store(z + C::x_f * stride, r.f, n);
+    store(z + C::x_c * stride, r.c, n);
+    if (C::x_o >= 0) store(z + C::x_o * stride, r.o, n);
+}
+
+// The same for what goes through W_*h.
+template <class C>
+inline void add_hidden_rows(Rows& r, const float* acc, int64_t stride) {
+    if (C::h_i >= 0) r.i += load(acc + C::h_i * stride);
+    if (C::h_f >= 0) r.f += load(acc + C::h_f * stride);
+    if (C::h_c >= 0) r.c += load(acc + C::h_c * stride);
+    if (C::h_o >= 0) r.o += load(acc + C::h_o * stride);
+}
+
+template <class C, class S>
+inline void store_hidden_rows(S* z, int64_t stride, const Rows& r, int n) {
+    if (C::h_i >= 0) store(z + C::h_i * stride, r.i, n);
+    if (C::h_f >= 0) store(z + C::h_f * stride, r.f, n);
+    if (C::h_c >= 0) store(z + C::h_c * stride, r.c, n);
+    if (C::h_o >= 0) store(z + C::h_o * stride, r.o, n);
+}

@@ -1,0 +1,72 @@
+// Cells whose gates and content see x_t only: all that links two time steps is the memory cell,
+// c_t = i_t c~_t + f_t c_{t-1}. One pass over the pre-activations.
+// Included once for each instruction set, after the other headers.
+
+// Calls work(b, from, to) for units [from, to) of sequence b, in parallel.
+template <class Work>
+void for_each_sequence(const GatedSum& p, Work&& work) {
+    if (p.B == 0) return;
+    // Whole sequences, unless there are fewer of them than threads.
+    const int64_t parts = std::min(ceil_div(2 * p.threads, p.B), ceil_div(p.H, V));
+    const int64_t width = round_up(ceil_div(p.H, parts), V);
+#pragma omp parallel for num_threads(p.threads) schedule(static)
+    for (int64_t item = 0; item < p.B * parts; ++item) {
+        const int64_t from = item % parts * width;
+        work(item / parts, from, std::min(from + width, p.H));
+    }
+}
+
+template <class C, class S>
+void gated_sum(const GatedSum& p) {
+    const int64_t B = p.B, H = p.H, z_pitch = C::x_rows * H;
+    for_each_sequence(p, [&](int64_t b, int64_t from, int64_t to) {
+        float* const c_n = p.c_n + b * H;  // c_t on the way
+        for (int64_t n = from; n < to; ++n) c_n[n] = p.c_0[b * H + n];
+        for (int64_t s = 0; s < p.T; ++s) {
+            const int64_t t = p.reverse ? p.T - 1 - s : s, tb = t * B + b;
+            const bool padded = p.padding && p.padding[tb];
+            for (int64_t n = from; n < to; n += V) {
+                const int count = int(std::min<int64_t>(to - n, V));
+                vf c = load(c_n + n, count), h = {};
+                if (!padded) {
+                    Rows r = load_rows<C>(static_cast<const S*>(p.z) + tb * z_pitch + n, H, count);
+                    activate<C>(r);
+                    h = step<C>(r, c);
+                    store(c_n + n, c, count);
+                }
+                store(static_cast<S*>(p.y) + tb * H + n, h, count);
+                if (p.cells) store(p.cells + tb * H + n, c, count);
+            }
+        }
+    });
+}
+
+template <class C, class S>
+void gated_sum_backward(const GatedSum& p) {
+    const int64_t B = p.B, H = p.H, z_pitch = C::x_rows * H;
+    for_each_sequence(p, [&](int64_t b, int64_t from, int64_t to) {
+        float* const dc_0 = p.dc_0 + b * H;  // the gradient of c_t on the way
+        for (int64_t n = from; n < to; ++n) dc_0[n] = p.dc_n ? p.dc_n[b * H + n] : 0;
+        for (int64_t s = p.T - 1; s >= 0; --s) {
+            const int64_t t = p.reverse ? p.T - 1 - s : s, tb = t * B + b;
+            const int64_t t_last = p.reverse ? t + 1 : t - 1;
+            const float* const last = s > 0 ? p.cells + (t_last * B + b) * H : p.c_0 + b * H;
+            const bool padded = p.padding && p.padding[tb];
+            for (int64_t n = from; n < to; n += V) {
+                const int count = int(std::min<int64_t>(to - n, V));
+                Rows d;
+                if (!padded) {
+                    Rows r = load_rows<C>(static_cast<const S*>(p.z) + tb * z_pitch + n, H, count);
+                    activate<C>(r);
+                    const vf c = load(p.cells + tb * H + n, count);
+                    const vf dh =
+                        p.dy ? load(static_cast<const S*>(p.dy) + tb * H + n, count) : vf{};
+                    vf dc = load(dc_0 + n, count);
+                    d = step_backward<C>(r, load(last + n, count), c, dh, dc);
+                    store(dc_0 + n, dc, count);
+                }
+                store_rows<C>(static_cast<S*>(p.dz) + tb * z_pitch + n, H, d, count);
+            }
+        }
+    });
+}

@@ -1,0 +1,84 @@
+// All kernels for one instruction set. The including file defines VECTOR_BYTES and INSTRUCTION_SET,
+// the name of the namespace. With HAS_BF16_PRODUCT there are only those that use this instruction.
+
+namespace INSTRUCTION_SET {
+
+#include "vector.h"
+
+#include "parallel.h"
+
+#include "product.h"
+
+#include "cell.h"
+
+#include "gated_sum.h"
+
+#include "recurrence.h"
+
+#ifdef HAS_BF16_PRODUCT
+
+template <unsigned Bits>
+int run(const Recurrence& p, bool backward) {
+    using C = Cell<Bits>;
+    if (!p.is_bf16) return 1;
+    backward ? recurrence_backward<C, bf16, bf16>(p) : recurrence<C, bf16, bf16>(p);
+    return 0;
+}
+
+#else
+
+template <unsigned Bits>
+int run(const GatedSum& p, bool backward) {
+    using C = Cell<Bits>;
+    if (p.is_bf16)
+        backward ? gated_sum_backward<C, bf16>(p) : gated_sum<C, bf16>(p);
+    else
+        backward ? gated_sum_backward<C, float>(p) : gated_sum<C, float>(p);
+    return 0;
+}
+
+template <unsigned Bits>
+int run(const Recurrence& p, bool backward) {
+    using C = Cell<Bits>;
+    if (p.is_bf16)
+        backward ? recurrence_backward<C, bf16, float>(p) : recurrence<C, bf16, float>(p);
+    else
+        backward ? recurrence_backward<C, float, float>(p) : recurrence<C, float, float>(p);
+    return 0;
+}
+
+int gated_sum_of(const GatedSum& p, bool backward) {
+    switch (unsigned(p.cell)) {
+        case GATES: return run<GATES>(p, backward);
+        case GATES | COUPLED: return run<GATES | COUPLED>(p, backward);
+        case GATES | OUTPUT_GATE: return run<GATES | OUTPUT_GATE>(p, backward);
+        case GATES | OUTPUT_GATE | COUPLED: return run<GATES | OUTPUT_GATE | COUPLED>(p, backward);
+        default: return 1;
+    }
+}
+
+#endif
+
+// With and without an output gate, with and without coupled gates.
+template <unsigned Bits>
+int run_with_gates(const Recurrence& p, bool backward) {
+    switch (p.cell & (OUTPUT_GATE | COUPLED)) {
+        case 0: return run<Bits | GATES>(p, backward);
+        case OUTPUT_GATE: return run<Bits | GATES | OUTPUT_GATE>(p, backward);
+        case COUPLED: return run<Bits | GATES | COUPLED>(p, backward);
+        default: return run<Bits | GATES | OUTPUT_GATE | COUPLED>(p, backward);
+    }
+}
+
+int recurrence_of(const Recurrence& p, bool backward) {
+    if (p.cell == SRNN) return run<SRNN>(p, backward);
+    switch (p.cell & ~(OUTPUT_GATE | COUPLED)) {
+        case GATES | SRNN: return run_with_gates<SRNN>(p, backward);
+        case GATES | RECURRENT_GATES: return run_with_gates<RECURRENT_GATES>(p, backward);
+        case GATES | SRNN | RECURRENT_GATES:
+            return run_with_gates<SRNN | RECURRENT_GATES>(p, backward);
+        default: return 1;
+    }
+}
+
+}  // namespace INSTRUCTION_SET

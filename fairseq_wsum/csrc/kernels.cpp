@@ -1,0 +1,58 @@
+// The C interface: takes the kernels that were built for the best instruction set of this processor.
+#include <atomic>
+
+#include "standard.h"
+
+namespace {
+
+const Kernels* const ALL[] = {
+#ifdef WSUM_X86
+    &kernels_avx512_bf16,
+    &kernels_avx512,
+    &kernels_avx2,
+#endif
+    &kernels_baseline,
+};
+
+const Kernels* best() {
+    for (const Kernels* kernels : ALL)
+        if (kernels->runs_here()) return kernels;
+    return &kernels_baseline;
+}
+
+std::atomic<const Kernels*> chosen{nullptr};
+
+const Kernels& kernels() {
+    if (!chosen.load()) chosen.store(best());
+    return *chosen.load();
+}
+
+}  // namespace
+
+extern "C" {
+
+int wsum_gated_sum(const GatedSum* p) { return kernels().gated_sum(*p, false); }
+int wsum_gated_sum_backward(const GatedSum* p) { return kernels().gated_sum(*p, true); }
+int wsum_recurrence(const Recurrence* p) { return kernels().recurrence(*p, false); }
+int wsum_recurrence_backward(const Recurrence* p) { return kernels().recurrence(*p, true); }
+
+const char* wsum_instruction_set() { return kernels().name; }
+
+int wsum_use_instruction_set(const char* name) {
+    for (const Kernels* kernels : ALL) {
+        if (!std::strcmp(kernels->name, name) && kernels->runs_here()) {
+            chosen.store(kernels);
+            return 0;
+        }
+    }
+    return 1;
+}
+
+int wsum_is_amd() {
+#ifdef WSUM_X86
+    return __builtin_cpu_is("amd");
+#else
+    return 0;
+#endif
+}
+}

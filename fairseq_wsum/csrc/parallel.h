@@ -1,0 +1,46 @@
+// Scratch memory, and the division of the work among threads.
+// Included once for each instruction set.
+
+// Uninitialised, on the border of a cache line.
+template <class T>
+class Buffer {
+public:
+    explicit Buffer(int64_t size)
+        : data_(static_cast<T*>(operator new(std::max<int64_t>(size, 1) * sizeof(T), ALIGN))) {}
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+    ~Buffer() { operator delete(data_, ALIGN); }
+
+    T* get() const { return data_; }
+    T& operator[](int64_t i) const { return data_[i]; }
+
+private:
+    static constexpr std::align_val_t ALIGN{64};
+    T* data_;
+};
+
+struct Range {
+    int64_t from, to;
+};
+
+inline Range share(int64_t size, int64_t part, int64_t parts) {
+    return {size * part / parts, size * (part + 1) / parts};
+}
+
+// What one thread does of a batch. With many sequences each thread has some of its own and never
+// waits for another. With few they would leave its registers empty, and each thread would read the
+// whole matrix: then all threads share the sequences, each has some of the units, and they wait for
+// each other after every step.
+struct Team {
+    static constexpr int64_t ENOUGH = 12;  // sequences for a thread
+
+    Team(int64_t batch, int64_t rank, int64_t size)
+        : rank(rank), size(size), shares_units(size > 1 && batch < ENOUGH * size),
+          rows(shares_units ? Range{0, batch} : share(batch, rank, size)) {}
+
+    const int64_t rank, size;
+    const bool shares_units;
+    const Range rows;  // this thread's sequences
+
+    Range panels(int64_t count) const { return shares_units ? share(count, rank, size) : Range{0, count}; }
+};

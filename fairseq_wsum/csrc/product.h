@@ -1,0 +1,106 @@
+// Products with a matrix that stays the same over all time steps: cut once into panels that lie in
+// memory in the order in which they are read, and multiplied in tiles that stay in registers, so
+// that what follows can be done with the numbers of a tile before they go anywhere.
+// Included once for each instruction set, after vector.h.
+
+// Vectors in registers for the sums of a tile; the rest is for its operands.
+constexpr int SUMS = VECTOR_BYTES == 64 ? 24 : 12;
+
+// How many of the numbers that are summed over are taken at once: bfloat16 in pairs.
+template <class Op>
+constexpr int GROUP = sizeof(float) / sizeof(Op);
+
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+inline int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+inline void convert(float from, float& to) { to = from; }
+inline void convert(bf16 from, bf16& to) { to = from; }
+inline void convert(bf16 from, float& to) {
+    const uint32_t bits = uint32_t(from.bits) << 16;
+    std::memcpy(&to, &bits, sizeof to);
+}
+
+inline vf multiply_add(vf sum, const float* a, const float* b) { return sum + *a * load(b); }
+#ifdef HAS_BF16_PRODUCT
+inline vf multiply_add(vf sum, const bf16* a, const bf16* b) {
+    uint32_t pair;
+    std::memcpy(&pair, a, sizeof pair);
+    const vu pairs = vu{} + pair;
+    __m512i many;
+    std::memcpy(&many, b, sizeof many);
+    return (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)pairs, (__m512bh)many);
+}
+#endif
+
+// out[M][N*V] = a panel's N vectors of outputs for M rows of a. A row of a is `segments` pieces of
+// `k` numbers, `stride` apart; in the panel they follow each other.
+template <class Op, int M, int N>
+void tile(const Op* a, int64_t lda, int64_t segments, int64_t stride, int64_t k, const Op* panel,
+          float* out) {
+    vf sum[M][N] = {};
+    for (int64_t s = 0; s < segments; ++s) {
+        for (int64_t i = 0; i < k; i += GROUP<Op>) {
+#pragma GCC unroll 24
+            for (int n = 0; n < N; ++n) {
+#pragma GCC unroll 24
+                for (int m = 0; m < M; ++m) {
+                    sum[m][n] = multiply_add(sum[m][n], a + m * lda + i, panel + n * V * GROUP<Op>);
+                }
+            }
+            panel += N * V * GROUP<Op>;
+        }
+        a += stride;
+    }
+    for (int m = 0; m < M; ++m)
+        for (int n = 0; n < N; ++n) store(out + (m * N + n) * V, sum[m][n]);
+}
+
+template <class Op, int N, int... M>
+constexpr auto tiles(std::integer_sequence<int, M...>) {
+    using Tile = void (*)(const Op*, int64_t, int64_t, int64_t, int64_t, const Op*, float*);
+    return std::array<Tile, sizeof...(M)>{tile<Op, M + 1, N>...};
+}
+
+// A matrix of `outputs` x (segments * k), in panels of N vectors.
+template <class Op, int N>
+class Panels {
+public:
+    static constexpr int WIDTH = N * V;      // outputs of a panel
+    static constexpr int ROWS = SUMS / N;    // of a tile, at most
+
+    Panels(int64_t count, int64_t segments, int64_t k)
+        : count(count), segments(segments), k(round_up(k, GROUP<Op>)),
+          data_(count * segments * this->k * WIDTH) {}
+
+    const int64_t count, segments, k;
+
+    // Where the number of vector n, lane j of a panel stands that belongs to place i of a segment.
+    Op& at(int64_t panel, int64_t segment, int64_t i, int n, int j) {
+        const int64_t place = (panel * segments + segment) * k + i;
+        const int64_t group = place / GROUP<Op>;
+        return data_[((group * N + n) * V + j) * GROUP<Op> + place % GROUP<Op>];
+    }
+
+    // For each row of [from, to) the panel's outputs are computed, then `use(row, outputs)` is
+    // called; outputs of rows for which `wanted(first, last)` is false are left as they were.
+    // Segments of a row of `a` are `stride` apart.
+    template <class Wanted, class Use>
+    void multiply(int64_t panel, const Op* a, int64_t lda, int64_t stride, int64_t from, int64_t to,
+                  Wanted&& wanted, Use&& use) const {
+        static constexpr auto kernels = tiles<Op, N>(std::make_integer_sequence<int, ROWS>{});
+        alignas(64) float out[ROWS * WIDTH];
+        const Op* data = data_.get() + panel * segments * k * WIDTH;
+        const int64_t blocks = ceil_div(to - from, ROWS);
+        for (int64_t block = 0; block < blocks; ++block) {  // of nearly the same size
+            const int64_t first = from + (to - from) * block / blocks;
+            const int64_t last = from + (to - from) * (block + 1) / blocks;
+            if (wanted(first, last)) {
+                kernels[last - first - 1](a + first * lda, lda, segments, stride, k, data, out);
+            }
+            for (int64_t row = first; row < last; ++row) use(row, out + (row - first) * WIDTH);
+        }
+    }
+
+private:
+    Buffer<Op> data_;
+};

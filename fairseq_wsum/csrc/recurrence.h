@@ -1,0 +1,343 @@
+// Cells with h_{t-1} in them. In each step the product with W_hh and all that follows it are done
+// tile by tile, while the tile is in registers.
+// Included once for each instruction set, after the other headers.
+
+// What forward and backward have in common: where things stand in memory.
+template <class S>
+struct Layout {
+    explicit Layout(const Recurrence& p)
+        : p(p), pitch_h(round_up(p.H, V)), pitch_p(round_up(p.P, V)) {}
+
+    const Recurrence& p;
+    const int64_t pitch_h, pitch_p;  // of the rows of scratch memory: whole vectors
+
+    int64_t time(int64_t step) const { return p.reverse ? p.T - 1 - step : step; }
+    bool padded(int64_t t, int64_t b) const { return p.padding && p.padding[t * p.B + b]; }
+    bool any_real(int64_t t, int64_t from, int64_t to) const {
+        if (!p.padding) return true;
+        for (int64_t b = from; b < to; ++b)
+            if (!p.padding[t * p.B + b]) return true;
+        return false;
+    }
+};
+
+template <class S>
+inline const S* real(const void* p) {
+    return static_cast<const S*>(p);
+}
+template <class S>
+inline S* real(void* p) {
+    return static_cast<S*>(p);
+}
+
+// A row as whole vectors: what is behind its end becomes zero.
+template <class From, class To>
+inline void copy_row(const From* from, To* to, int64_t n) {
+    for (int64_t i = 0; i < n; i += V) store(to + i, load(from + i, int(std::min<int64_t>(n - i, V))));
+}
+
+template <class To>
+inline void clear_row(To* to, int64_t n) {
+    for (int64_t i = 0; i < n; i += V) store(to + i, vf{});
+}
+
+inline int lanes(int64_t n, int64_t size) { return int(std::min<int64_t>(size - n, V)); }
+
+// The numbers of `x` as a tensor of S would hold them.
+template <class S>
+inline vf rounded(vf x) {
+    S as_stored[V];
+    store(as_stored, x);
+    return load(as_stored);
+}
+
+// W_hh for the forward pass: a panel holds some vectors of units, for each all its hidden rows.
+template <class C>
+struct ForwardPanel {
+    static constexpr int ROWS = C::h_rows;
+    static constexpr int BLOCKS = ROWS == 1 ? 4 : ROWS == 2 ? 2 : 1;  // vectors of units
+    static constexpr int N = ROWS * BLOCKS;
+};
+
+// Panel `index` of a matrix whose rows (`outputs` of them, k long) are the outputs. Vector n of the
+// panel takes the rows from first(n) on, as many as `left(n)` says.
+template <class Op, int N, class S, class First, class Left>
+void pack_rows(Panels<Op, N>& panels, int64_t index, const S* w, int64_t k, First&& first,
+               Left&& left) {
+    constexpr int BLOCK = 16;  // columns at a time: a cache line of each row
+    for (int n = 0; n < N; ++n) {
+        const int64_t rows = left(n);
+        const S* from = w + first(n) * k;
+        for (int64_t i = 0; i < panels.k; i += BLOCK) {
+            const int64_t end = std::min(i + BLOCK, panels.k);
+            for (int j = 0; j < V; ++j) {
+                for (int64_t m = i; m < end; ++m) {
+                    Op& to = panels.at(index, 0, m, n, j);
+                    to = Op{};
+                    if (j < rows && m < k) convert(from[j * k + m], to);
+                }
+            }
+        }
+    }
+}
+
+// Panel `index` of a matrix whose columns are the outputs; its rows are the places to sum over, in
+// segments of `k`.
+template <class Op, int N, class S>
+void pack_columns(Panels<Op, N>& panels, int64_t index, const S* w, int64_t outputs, int64_t k) {
+    const int64_t first = index * N * V;
+    for (int64_t segment = 0; segment < panels.segments; ++segment) {
+        for (int64_t i = 0; i < panels.k; ++i) {
+            const S* from = w + (segment * k + i) * outputs + first;
+            for (int n = 0; n < N; ++n) {
+                for (int j = 0; j < V; ++j) {
+                    Op& to = panels.at(index, segment, i, n, j);
+                    to = Op{};
+                    if (i < k && first + n * V + j < outputs) convert(from[n * V + j], to);
+                }
+            }
+        }
+    }
+}
+
+template <class C, class S, class Op>
+void recurrence(const Recurrence& p) {
+    using Panel = ForwardPanel<C>;
+    const Layout<S> at(p);
+    const int64_t B = p.B, H = p.H, P = p.P, z_pitch = C::x_rows * H;
+    const bool projects = p.w_hr != nullptr;
+
+    Panels<Op, Panel::N> w_hh(ceil_div(H, Panel::BLOCKS * V), 1, P);
+    Panels<Op, 4> w_hr(projects ? ceil_div(P, 4 * V) : 0, 1, H);
+    Buffer<Op> h_even(B * at.pitch_p), h_odd(B * at.pitch_p);  // h_t, of even and odd steps
+    Buffer<Op> unprojected(projects ? B * at.pitch_h : 0);
+    Buffer<float> c(C::gates ? B * at.pitch_h : 0);
+    S* const y = real<S>(p.y);
+    S* const states = real<S>(p.states);
+
+#pragma omp parallel num_threads(p.threads)
+    {
+        const Team team(B, thread_rank(), thread_count());
+        const Range mine = share(B, team.rank, team.size);
+        for (int64_t b = mine.from; b < mine.to; ++b) {
+            copy_row(real<S>(p.h_0) + b * P, h_even.get() + b * at.pitch_p, P);
+            if (C::gates) copy_row(p.c_0 + b * H, c.get() + b * at.pitch_h, H);
+        }
+        for (int64_t i = team.rank; i < w_hh.count; i += team.size) {
+            const auto unit = [&](int n) { return (i * Panel::BLOCKS + n / Panel::ROWS) * V; };
+            pack_rows(
+                w_hh, i, real<S>(p.w_hh), P,
+                [&](int n) { return n % Panel::ROWS * H + std::min(unit(n), H); },
+                [&](int n) { return H - unit(n); });
+        }
+        for (int64_t i = team.rank; i < w_hr.count; i += team.size) {
+            const auto feature = [&](int n) { return (i * 4 + n) * V; };
+            pack_rows(
+                w_hr, i, real<S>(p.w_hr), H, [&](int n) { return std::min(feature(n), P); },
+                [&](int n) { return P - feature(n); });
+        }
+#pragma omp barrier
+
+        for (int64_t s = 0; s < p.T; ++s) {
+            const int64_t t = at.time(s);
+            const Op* const h_last = (s % 2 ? h_odd : h_even).get();
+            Op* const h = (s % 2 ? h_even : h_odd).get();
+            const auto any_real = [&](int64_t from, int64_t to) { return at.any_real(t, from, to); };
+
+            // Features [n, n + V) of h_t, which the product gave or, at padding, h_{t-1} is.
+            const auto put = [&](int64_t b, int64_t n, vf value) {
+                const int count = lanes(n, P);
+                const bool padded = at.padded(t, b);
+                const int64_t place = b * at.pitch_p + n, out = (t * B + b) * P + n;
+                const vf h_t = padded ? load(h_last + place) : rounded<S>(value);
+                store(h + place, h_t);
+                store(y + out, padded ? vf{} : h_t, count);
+                if (states) store(states + out, h_t, count);
+            };
+
+            const Range panels = team.panels(w_hh.count);
+            for (int64_t i = panels.from; i < panels.to; ++i) {
+                const auto use = [&](int64_t b, const float* product) {
+                    for (int block = 0; block < Panel::BLOCKS; ++block) {
+                        const int64_t n = (i * Panel::BLOCKS + block) * V;
+                        if (n >= H) break;
+                        const int count = lanes(n, H);
+                        const int64_t tb = t * B + b;
+                        float* const cell = c.get() + b * at.pitch_h + n;
+                        vf c_t = C::gates ? load(cell) : vf{}, h_t = {};
+                        Rows r;
+                        if (!at.padded(t, b)) {
+                            r = load_rows<C>(real<S>(p.z) + tb * z_pitch + n, H, count);
+                            add_hidden_rows<C>(r, product + block * Panel::ROWS * V, V);
+                            activate<C>(r);
+                            h_t = step<C>(r, c_t);
+                            if (C::gates) store(cell, c_t);
+                        }
+                        if (p.gates)
+                            store_rows<C>(real<S>(p.gates) + tb * z_pitch + n, H, r, count);
+                        if (C::gates && p.cells) store(p.cells + tb * H + n, c_t, count);
+                        if (projects)
+                            store(unprojected.get() + b * at.pitch_h + n, h_t);
+                        else
+                            put(b, n, h_t);
+                    }
+                };
+                w_hh.multiply(i, h_last, at.pitch_p, 0, team.rows.from, team.rows.to, any_real, use);
+            }
+            if (team.shares_units) {
+#pragma omp barrier
+            }
+            if (projects) {
+                const Range outputs = team.panels(w_hr.count);
+                for (int64_t i = outputs.from; i < outputs.to; ++i) {
+                    const auto use = [&](int64_t b, const float* product) {
+                        for (int k = 0; k < 4; ++k) {
+                            const int64_t n = (i * 4 + k) * V;
+                            if (n < P) put(b, n, load(product + k * V));
+                        }
+                    };
+                    w_hr.multiply(i, unprojected.get(), at.pitch_h, 0, team.rows.from, team.rows.to,
+                                  any_real, use);
+                }
+                if (team.shares_units) {
+#pragma omp barrier
+                }
+            }
+        }
+#pragma omp barrier
+        for (int64_t b = mine.from; b < mine.to; ++b) {
+            const Op* const h = (p.T % 2 ? h_odd : h_even).get() + b * at.pitch_p;
+            for (int64_t n = 0; n < P; n += V)
+                store(real<S>(p.h_n) + b * P + n, load(h + n), lanes(n, P));
+            for (int64_t n = 0; C::gates && n < H; n += V)
+                store(p.c_n + b * H + n, load(c.get() + b * at.pitch_h + n), lanes(n, H));
+        }
+    }
+}
+
+template <class C, class S, class Op>
+void recurrence_backward(const Recurrence& p) {
+    constexpr int N = 4;
+    const Layout<S> at(p);
+    const int64_t B = p.B, H = p.H, P = p.P, z_pitch = C::x_rows * H;
+    const int64_t dz_pitch = C::h_rows * at.pitch_h;
+    const bool projects = p.w_hr != nullptr;
+
+    Panels<Op, N> w_hh(ceil_div(P, N * V), C::h_rows, H);                    // to dh_{t-1}
+    Panels<Op, N> w_hr(projects ? ceil_div(H, N * V) : 0, 1, P);             // to dh_t unprojected
+    Buffer<Op> dz_even(B * dz_pitch), dz_odd(B * dz_pitch);                  // the hidden rows
+    Buffer<Op> dh_projected(projects ? B * at.pitch_p : 0);
+    Buffer<float> dc(C::gates ? B * at.pitch_h : 0);
+    Buffer<float> stayed(p.padding ? B * at.pitch_p : 0);  // dh that goes past a step of padding
+    S* const dz = real<S>(p.dz);
+
+#pragma omp parallel num_threads(p.threads)
+    {
+        const Team team(B, thread_rank(), thread_count());
+        const Range mine = share(B, team.rank, team.size);
+        for (int64_t b = mine.from; b < mine.to; ++b) {
+            if (p.padding) clear_row(stayed.get() + b * at.pitch_p, P);
+            if (!C::gates) continue;
+            if (p.dc_n)
+                copy_row(p.dc_n + b * H, dc.get() + b * at.pitch_h, H);
+            else
+                clear_row(dc.get() + b * at.pitch_h, H);
+        }
+        for (int64_t i = team.rank; i < w_hh.count; i += team.size)
+            pack_columns(w_hh, i, real<S>(p.w_hh), P, H);
+        for (int64_t i = team.rank; i < w_hr.count; i += team.size)
+            pack_columns(w_hr, i, real<S>(p.w_hr), H, P);
+#pragma omp barrier
+
+        const auto everything = [](int64_t, int64_t) { return true; };
+        for (int64_t s = p.T - 1; s >= -1; --s) {
+            // s = -1 is the initial state: it gets its gradient and that is all.
+            const bool initial = s < 0;
+            const int64_t t = initial ? 0 : at.time(s), t_last = s > 0 ? at.time(s - 1) : 0;
+            const Op* const dz_next = (s % 2 ? dz_even : dz_odd).get();
+            Op* const dz_hidden = (s % 2 ? dz_odd : dz_even).get();
+
+            // Units [n, n + V): from the gradient of h_t, without projection, to that of z_t.
+            const auto through_cell = [&](int64_t b, int64_t n, vf dh) {
+                const int count = lanes(n, H);
+                const int64_t tb = t * B + b;
+                Rows d;
+                if (!at.padded(t, b)) {
+                    const Rows r = load_rows<C>(real<S>(p.gates) + tb * z_pitch + n, H, count);
+                    vf c = {}, c_last = {}, dc_t = {};
+                    float* const grad = dc.get() + b * at.pitch_h + n;
+                    if (C::gates) {
+                        const float* last = s > 0 ? p.cells + (t_last * B + b) * H : p.c_0 + b * H;
+                        c = load(p.cells + tb * H + n, count);
+                        c_last = load(last + n, count);
+                        dc_t = load(grad);
+                    }
+                    d = step_backward<C>(r, c_last, c, dh, dc_t);
+                    if (C::gates) store(grad, dc_t);
+                }
+                store_rows<C>(dz + tb * z_pitch + n, H, d, count);
+                store_hidden_rows<C>(dz_hidden + b * dz_pitch + n, at.pitch_h, d, V);
+            };
+
+            // Features [n, n + V) of the gradient that h_t gets from the next step.
+            const auto through_output = [&](int64_t b, int64_t n, vf dh) {
+                const int count = lanes(n, P);
+                const int64_t tb = t * B + b, place = b * at.pitch_p + n;
+                const bool padded = !initial && at.padded(t, b);
+                if (p.padding) {
+                    dh += load(stayed.get() + place);
+                    store(stayed.get() + place, padded ? dh : vf{});
+                }
+                if (initial) return store(real<S>(p.dh_0) + b * P + n, dh, count);
+                if (padded)
+                    dh = vf{};
+                else if (p.dy)
+                    dh += load(real<S>(p.dy) + tb * P + n, count);
+                if (!projects) return through_cell(b, n, dh);
+                store(real<S>(p.dh) + tb * P + n, dh, count);
+                store(dh_projected.get() + place, rounded<S>(dh));
+            };
+
+            const Range panels = team.panels(w_hh.count);
+            for (int64_t i = panels.from; i < panels.to; ++i) {
+                const int64_t first = i * w_hh.WIDTH;
+                if (s == p.T - 1) {  // there is no next step
+                    for (int64_t b = team.rows.from; b < team.rows.to; ++b) {
+                        for (int64_t n = first; n < std::min(first + w_hh.WIDTH, P); n += V) {
+                            const S* dh_n = real<S>(p.dh_n);
+                            through_output(b, n, dh_n ? load(dh_n + b * P + n, lanes(n, P)) : vf{});
+                        }
+                    }
+                    continue;
+                }
+                const auto use = [&](int64_t b, const float* product) {
+                    for (int k = 0; k < N && first + k * V < P; ++k)
+                        through_output(b, first + k * V, load(product + k * V));
+                };
+                w_hh.multiply(i, dz_next, dz_pitch, at.pitch_h, team.rows.from, team.rows.to,
+                              everything, use);
+            }
+            if (team.shares_units) {
+#pragma omp barrier
+            }
+            if (!projects || initial) continue;
+            const Range units = team.panels(w_hr.count);
+            for (int64_t i = units.from; i < units.to; ++i) {
+                const int64_t first = i * w_hr.WIDTH;
+                const auto use = [&](int64_t b, const float* product) {
+                    for (int k = 0; k < N && first + k * V < H; ++k)
+                        through_cell(b, first + k * V, load(product + k * V));
+                };
+                w_hr.multiply(i, dh_projected.get(), at.pitch_p, 0, team.rows.from, team.rows.to,
+                              everything, use);
+            }
+            if (team.shares_units) {
+#pragma omp barrier
+            }
+        }
+#pragma omp barrier
+        for (int64_t b = mine.from; b < mine.to; ++b)
+            for (int64_t n = 0; C::gates && n < H; n += V)
+                store(p.dc_0 + b * H + n, load(dc.get() + b * at.pitch_h + n), lanes(n, H));
+    }
+}

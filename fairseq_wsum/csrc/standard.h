@@ -1,0 +1,41 @@
+// What the kernels take from elsewhere. Before any `#pragma GCC target`: code from here must run
+// on every processor.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+#if defined(__x86_64__) && !defined(__clang__)
+#define WSUM_X86 1  // clang takes no `#pragma GCC target`
+#include <immintrin.h>
+#endif
+
+#include "kernels.h"
+
+#ifdef _OPENMP
+inline int thread_rank() { return omp_get_thread_num(); }
+inline int thread_count() { return omp_get_num_threads(); }
+#else
+inline int thread_rank() { return 0; }
+inline int thread_count() { return 1; }
+#endif
+
+// The kernels as built for one instruction set.
+struct Kernels {
+    const char* name;
+    bool (*runs_here)();
+    int (*gated_sum)(const GatedSum&, bool backward);
+    int (*recurrence)(const Recurrence&, bool backward);
+};
+
+extern const Kernels kernels_baseline;
+#ifdef WSUM_X86
+extern const Kernels kernels_avx2, kernels_avx512, kernels_avx512_bf16;
+#endif

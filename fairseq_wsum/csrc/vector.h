@@ -1,0 +1,92 @@
+// One SIMD vector of floats, as the compiler's vector extension: its width is VECTOR_BYTES, which
+// the including file sets. Everything is computed in 32 bits; storage may be bfloat16.
+//
+// Included once for each instruction set, inside a namespace of its own (see kernels_*.cpp).
+
+constexpr int V = VECTOR_BYTES / 4;  // floats in a vector
+
+typedef float vf __attribute__((vector_size(VECTOR_BYTES)));
+typedef int32_t vi __attribute__((vector_size(VECTOR_BYTES)));
+typedef uint32_t vu __attribute__((vector_size(VECTOR_BYTES)));
+typedef uint16_t vh __attribute__((vector_size(VECTOR_BYTES / 2)));
+
+inline vf all(float x) { return vf{} + x; }
+
+inline vf load(const float* p) {
+    vf x;
+    std::memcpy(&x, p, sizeof x);
+    return x;
+}
+
+inline vf load(const bf16* p) {
+    vh half;
+    std::memcpy(&half, p, sizeof half);
+    return reinterpret_cast<vf>(__builtin_convertvector(half, vu) << 16);
+}
+
+inline void store(float* p, vf x) { std::memcpy(p, &x, sizeof x); }
+
+// Rounds to the nearest, ties to even; a NaN stays one.
+inline void store(bf16* p, vf x) {
+    const vu bits = reinterpret_cast<vu>(x);
+    const vu rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    const vu nan = (bits >> 16) | 0x40;
+    const vh half = __builtin_convertvector(x == x ? rounded : nan, vh);
+    std::memcpy(p, &half, sizeof half);
+}
+
+// The first n of V numbers; the others are zero, and nothing beyond the n is touched in memory.
+template <class S>
+inline vf load(const S* p, int n) {
+    if (n >= V) return load(p);
+    S part[V] = {};
+    std::memcpy(part, p, n * sizeof(S));
+    return load(part);
+}
+
+template <class S>
+inline void store(S* p, vf x, int n) {
+    if (n >= V) return store(p, x);
+    S part[V];
+    store(part, x);
+    std::memcpy(p, part, n * sizeof(S));
+}
+
+inline vf clamp(vf x, float low, float high) {
+    x = x < low ? all(low) : x;  // a NaN passes
+    return x > high ? all(high) : x;
+}
+
+// exp(x) to 1 ulp or so, for x in [-87, 88]: e^x = 2^n e^r with |r| <= ln(2) / 2, and e^r by its
+// minimax polynomial (Cephes, expf).
+inline vf exp(vf x) {
+    x = clamp(x, -87.0f, 88.0f);
+    const vf shifted = x * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23: rounds to a whole n
+    const vf n = shifted - 12582912.0f;
+    const vf r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    vf p = all(1.9875691500e-4f);
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    // A NaN makes nonsense of n, but stays in p.
+    const vi power = (reinterpret_cast<vi>(shifted) - 0x4b400000 + 127) << 23;
+    return x == x ? p * reinterpret_cast<vf>(power) : x;
+}
+
+inline vf sigmoid(vf x) { return 1.0f / (1.0f + exp(-x)); }
+
+// Near 0 by its polynomial (Cephes, tanhf), as 1 - 2 / (e^2x + 1) would lose the small ones.
+inline vf tanh(vf x) {
+    const vf s = x * x;
+    vf p = all(-5.70498872745e-3f);
+    p = p * s + 2.06390887954e-2f;
+    p = p * s - 5.37397155531e-2f;
+    p = p * s + 1.33314422036e-1f;
+    p = p * s - 3.33332819422e-1f;
+    p = p * s * x + x;
+    const vf far = 1.0f - 2.0f / (exp(2.0f * clamp(x, -40.0f, 40.0f)) + 1.0f);
+    return s < 0.390625f ? p : far;  // |x| < 0.625
+}
