@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from .ablation import Ablation
+from .products import linear
 
 _LIBRARY = torch.library.Library("fairseq_wsum", "DEF")
 
@@ -278,7 +279,7 @@ def _unprojected(cell: Ablation, gates: Tensor, cells: Tensor, units: int) -> Te
 
 def _outer(a: Tensor, b: Tensor) -> Tensor:
     """The sum over all T and B of a b^T: T x B x M and T x B x N -> M x N."""
-    return a.flatten(0, 1).t() @ b.flatten(0, 1)
+    return linear(a.flatten(0, 1).t(), b.flatten(0, 1).t())
 
 
 def _check_saved(saved: bool) -> None:

@@ -66,11 +66,6 @@ def use_instruction_set(name: str) -> None:
         raise ValueError(f"this processor or this build has no instruction set {name!r}")
 
 
-def is_amd() -> bool:
-    """Whether AMD made this processor."""
-    return bool(_library().wsum_is_amd())
-
-
 # The structs of csrc/kernels.h. Sizes first, then flags, then pointers.
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .. import ops
 from ..ablation import Ablation
+from ..products import linear
 from .reference import joint_bias, last_real_step
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ def run(
         weights = weights._replace(
             **{name: w.to(dtype) for name, w in weights._asdict().items() if w is not None}
         )
-    z = F.linear(x, weights.ih, joint_bias(cell, weights))  # T x B x R*H
+    z = linear(x, weights.ih, joint_bias(cell, weights))  # T x B x R*H
     if not cell.is_recurrent:
         y, c_n = ops.gated_sum(cell, z, c, padding_mask, reverse)
         if weights.hr is not None:
-            y = F.linear(y, weights.hr)
+            y = linear(y, weights.hr)
         if padding_mask is None:
             h_n = y[0 if reverse else -1]
         else:

@@ -47,12 +47,4 @@ int wsum_use_instruction_set(const char* name) {
     }
     return 1;
 }
-
-int wsum_is_amd() {
-#ifdef WSUM_X86
-    return __builtin_cpu_is("amd");
-#else
-    return 0;
-#endif
-}
 }

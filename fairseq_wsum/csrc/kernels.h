@@ -74,8 +74,6 @@ int wsum_recurrence_backward(const Recurrence*);
 
 // What the kernels were chosen for: "avx512_bf16", "avx512", "avx2" or "baseline".
 const char* wsum_instruction_set();
-// Whether AMD made this processor: oneDNN's products are faster there than MKL's.
-int wsum_is_amd();
 // Takes another instruction set, for tests; returns 1 if this processor or build has no such.
 int wsum_use_instruction_set(const char* name);
 }

@@ -8,7 +8,6 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from fairseq.data import Dictionary
 from fairseq.models import FairseqIncrementalDecoder
 from fairseq.modules import AdaptiveSoftmax, FairseqDropout
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from ..ablation import get_ablation
 from ..layer import State, WsumLSTM
 from ..modules import Attention, Bridge, LSTMStack
+from ..products import Linear, linear
 from .wsum_encoder import MAX_POSITIONS, EncoderOut
 from .wsum_lstm_config import ResolvedConfig
 
@@ -80,7 +80,7 @@ class WsumLSTMDecoder(FairseqIncrementalDecoder):
     def _add_output_layer(self, cfg: ResolvedConfig) -> None:
         out_dim = cfg.decoder_out_embed_dim
         self.additional_fc = (
-            nn.Linear(self.hidden_size, out_dim) if out_dim != self.hidden_size else None
+            Linear(self.hidden_size, out_dim) if out_dim != self.hidden_size else None
         )
         self.share_input_output_embed = cfg.share_decoder_input_output_embed
         self.adaptive_softmax: AdaptiveSoftmax | None = None
@@ -95,7 +95,7 @@ class WsumLSTMDecoder(FairseqIncrementalDecoder):
                 vocabulary, out_dim, cfg.cutoffs, dropout=cfg.decoder_dropout_out
             )
         elif not self.share_input_output_embed:
-            self.fc_out = nn.Linear(out_dim, vocabulary)
+            self.fc_out = Linear(out_dim, vocabulary)
 
     def forward(
         self,
@@ -191,7 +191,7 @@ class WsumLSTMDecoder(FairseqIncrementalDecoder):
         if self.adaptive_softmax is not None:
             return features
         if self.share_input_output_embed:
-            return F.linear(features, self.embed_tokens.weight)
+            return linear(features, self.embed_tokens.weight)
         return self.fc_out(features)
 
     # State: (h, c), each L x B x H, and the attentional output to feed, B x H

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..products import Linear
+
 ATTENTION_TYPES = ("general", "dot", "mlp")
 
 
@@ -45,12 +47,12 @@ class Attention(nn.Module):
             )
         self.kind = kind
         if kind == "general":
-            self.query_proj = nn.Linear(query_size, source_size, bias=False)
+            self.query_proj = Linear(query_size, source_size, bias=False)
         elif kind == "mlp":
-            self.query_proj = nn.Linear(query_size, query_size)
-            self.source_proj = nn.Linear(source_size, query_size, bias=False)
-            self.score = nn.Linear(query_size, 1, bias=False)
-        self.output_proj = nn.Linear(source_size + query_size, query_size, bias=False)
+            self.query_proj = Linear(query_size, query_size)
+            self.source_proj = Linear(source_size, query_size, bias=False)
+            self.score = Linear(query_size, 1, bias=False)
+        self.output_proj = Linear(source_size + query_size, query_size, bias=False)
 
     def prepare(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """What queries are compared with, and what they get: the keys and the values.

@@ -1,0 +1,69 @@
+"""Products by oneDNN against torch's own."""
+
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from fairseq_wsum import products
+
+needs_onednn = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="this build of torch has no oneDNN"
+)
+
+
+@pytest.fixture
+def onednn(monkeypatch):
+    monkeypatch.setattr(products, "_uses_onednn", True)
+
+
+@needs_onednn
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
+@pytest.mark.parametrize("shape", [(5,), (4, 3, 5), (1, 1, 5)], ids=str)
+def test_onednn_gives_the_product_and_its_gradients(onednn, shape, bias) -> None:
+    layer = products.Linear(5, 7, bias=bias)
+    results = []
+    for module in (layer, torch.nn.Linear(5, 7, bias=bias)):
+        module.load_state_dict(layer.state_dict())
+        torch.manual_seed(1)
+        x = torch.randn(shape, requires_grad=True)
+        y = module(x)
+        gradients = torch.autograd.grad(y, [x, *module.parameters()], torch.randn_like(y))
+        results.append((y, *gradients))
+    torch.testing.assert_close(*results)
+
+
+@needs_onednn
+def test_torch_finds_no_fault_with_the_operator() -> None:
+    x, weight, bias = (torch.randn(size, requires_grad=True) for size in ((4, 3, 5), (7, 5), (7,)))
+    torch.library.opcheck(torch.ops.fairseq_wsum.linear, (x, weight, bias))
+    torch.library.opcheck(torch.ops.fairseq_wsum.linear, (x[0], weight, None))
+
+
+@needs_onednn
+def test_its_second_derivative_is_right(onednn) -> None:
+    x, weight = torch.randn(3, 5, requires_grad=True), torch.randn(7, 5, requires_grad=True)
+    results = []
+    for product in (products.linear, torch.nn.functional.linear):
+        (dx,) = torch.autograd.grad(product(x, weight).pow(3).sum(), x, create_graph=True)
+        results.append(torch.autograd.grad(dx.square().sum(), (x, weight)))
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-4)
+
+
+def test_other_types_and_empty_input_are_torchs(onednn) -> None:
+    x, weight = (torch.randn(n, 5, dtype=torch.float64, requires_grad=True) for n in (3, 7))
+    assert gradcheck(products.linear, (x, weight))
+    assert products.linear(torch.zeros(0, 5), torch.zeros(7, 5)).shape == (0, 7)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert products.linear(torch.zeros(2, 5), torch.zeros(7, 5)).dtype == torch.bfloat16
+
+
+@needs_onednn
+def test_the_environment_decides(monkeypatch) -> None:
+    for value, expected in (("mkl", False), ("onednn", True)):
+        monkeypatch.setattr(products, "_uses_onednn", None)
+        monkeypatch.setenv(products.VARIABLE, value)
+        assert products.uses_onednn() is expected
+    monkeypatch.setattr(products, "_uses_onednn", None)
+    monkeypatch.setenv(products.VARIABLE, "openblas")
+    with pytest.raises(ValueError, match="FAIRSEQ_WSUM_PRODUCTS=openblas: choose from mkl, onednn"):
+        products.uses_onednn()
