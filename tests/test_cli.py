@@ -1,5 +1,6 @@
 """The real fairseq commands, each in a process of its own, on a tiny corpus."""
 
+import json
 import os
 import random
 import re
@@ -223,3 +224,17 @@ y, _ = fairseq_wsum.WsumLSTM(3, 4, ablation="no-srnn-hidden")(torch.zeros(2, 1, 
 assert y.shape == (2, 1, 4) and "fairseq" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_the_benchmarks_run_both_programs_beside_fairseqs_lstm(data, tmp_path) -> None:
+    common = ["--ablations", "no-srnn-hidden", "--layers", 1, "--units", 8, "--rounds", 1]
+    common += ["--batch-size", 4, "--required-batch-size-multiple", 1]
+    for kind, options, unit in (
+        ("train", ["--updates", 4], "target words a second"),
+        ("decode", ["--length", 3], "sentences a second"),
+    ):
+        path = tmp_path / f"{kind}.json"
+        run("fairseq-wsum", "bench", kind, data, *options, *common, "--json", path)
+        rates = json.loads(path.read_text())[unit]
+        assert list(rates) == ["fairseq's lstm", "no-srnn-hidden, input feeding off"]
+        assert all(rate > 0 for rate in rates.values())

@@ -1,0 +1,144 @@
+"""Whole programs against fairseq's own LSTM of the same sizes: `fairseq-train`, `fairseq-generate`.
+
+Each run is a process of its own, as a user starts it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PEER = "fairseq's lstm"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of the models: as many units in every layer as in an embedding."""
+
+    layers: int = 2
+    units: int = 500
+    dropout: float = 0.3
+
+
+@dataclass(frozen=True)
+class System:
+    """A model: its name in the table and its options."""
+
+    name: str
+    options: list[str] = field(default_factory=list)
+
+
+def systems(ablations: Sequence[str], sizes: Sizes) -> list[System]:
+    """The peer, then each ablation; with input feeding where the cell has h_{t-1} in it.
+
+    Input feeding makes every step wait for the last, as fairseq's LSTM does. A cell that needs no
+    h_{t-1} is there to be rid of that, so it is taken without.
+    """
+    from ..ablation import get_ablation
+
+    common = ["--dropout", str(sizes.dropout), "--encoder-dropout-in", "0"]
+    common += ["--decoder-dropout-in", "0"]
+    for side in ("encoder", "decoder"):
+        common += [f"--{side}-layers", str(sizes.layers), f"--{side}-embed-dim", str(sizes.units)]
+        common += [f"--{side}-hidden-size", str(sizes.units)]
+    common += ["--decoder-out-embed-dim", str(sizes.units)]
+    found = [System(PEER, ["--arch", "lstm", *common])]
+    for name in ablations:
+        feeds = get_ablation(name).is_recurrent
+        options = ["--arch", "wsum_lstm", "--ablation", name, *common]
+        options += ["--decoder-input-feeding", str(feeds)]
+        found.append(System(f"{name}, input feeding {'on' if feeds else 'off'}", options))
+    return found
+
+
+def train(
+    data: str, compared: Sequence[System], updates: int, rounds: int, options: Sequence[str]
+) -> dict[str, float]:
+    """Target words a second of `fairseq-train`, the median over all updates but the first few.
+
+    Args:
+        data: a folder of `fairseq-preprocess`.
+        updates: of each run.
+        rounds: runs of each system, all taken in turn.
+        options: further options of `fairseq-train`.
+    """
+    skipped = max(2, updates // 5)  # caches and memory are warm then
+
+    def measure(system: System) -> list[float]:
+        command = ["train", data, *system.options, "--max-update", str(updates)]
+        command += ["--optimizer", "sgd", "--lr", "0.1", "--sentence-avg", "--no-save"]
+        command += ["--disable-validation", "--log-format", "json", "--log-interval", "1"]
+        log = _run([*command, "--seed", "1", *options])
+        lines = re.findall(r"train_inner \| (\{.*\})", log)
+        rates = [float(json.loads(line)["wps"]) for line in lines][skipped:]
+        if not rates:
+            raise RuntimeError(f"no updates after the first {skipped} in fairseq's log:\n{log}")
+        return rates
+
+    return _in_turn(compared, rounds, measure)
+
+
+def decode(
+    data: str, compared: Sequence[System], length: int, rounds: int, options: Sequence[str]
+) -> dict[str, float]:
+    """Sentences a second of `fairseq-generate`, beam 5, on the test set.
+
+    The models have seen one update; every translation is made `length` tokens long, so that all
+    systems take the same steps.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = {}
+        for place, system in enumerate(compared):
+            save_dir = Path(folder) / str(place)
+            command = ["train", data, *system.options, "--max-update", "1", "--lr", "0.1"]
+            command += ["--optimizer", "sgd", "--save-dir", str(save_dir), "--disable-validation"]
+            _run([*command, "--no-epoch-checkpoints", *options])
+            checkpoints[system.name] = save_dir / "checkpoint_last.pt"
+
+        def measure(system: System) -> list[float]:
+            command = ["generate", data, "--path", str(checkpoints[system.name]), "--beam", "5"]
+            command += ["--max-len-a", "0", "--max-len-b", str(length), "--min-len", str(length)]
+            log = _run([*command, *options])
+            found = re.search(r"Translated .*\(([\d.]+) sentences/s", log)
+            if not found:
+                raise RuntimeError(f"fairseq-generate gave no speed:\n{log[-2000:]}")
+            return [float(found[1])]
+
+        return _in_turn(compared, rounds, measure)
+
+
+def _in_turn(
+    compared: Sequence[System], rounds: int, measure: Callable[[System], list[float]]
+) -> dict[str, float]:
+    rates: dict[str, list[float]] = {system.name: [] for system in compared}
+    for number in range(rounds):
+        for system in compared:
+            print(f"round {number + 1} of {rounds}: {system.name}", file=sys.stderr, flush=True)
+            rates[system.name] += measure(system)
+    return {name: statistics.median(values) for name, values in rates.items()}
+
+
+def _run(arguments: Sequence[str]) -> str:
+    """Run `fairseq-...` with the package's models; return what it said."""
+    user_dir = Path(__file__).parent.parent
+    command = [sys.executable, "-m", f"fairseq_cli.{arguments[0]}", *arguments[1:]]
+    command += ["--user-dir", str(user_dir), "--required-batch-size-multiple", "1"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"fairseq-{arguments[0]} failed:\n{done.stdout[-3000:]}")
+    return done.stdout
+
+
+def rows(rates: Mapping[str, float], unit: str) -> list[dict[str, str]]:
+    """For a table."""
+    return [
+        {"model": name, unit: f"{rate:,.1f}", "times as fast": f"{rate / rates[PEER]:.2f}"}
+        for name, rate in rates.items()
+    ]

@@ -1,0 +1,181 @@
+"""`fairseq-wsum`: what is there on this machine, and how fast it is."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from . import __version__, backends, products
+from .ablation import ABLATIONS
+from .backends import BACKEND_CHOICES, BACKENDS, cpp
+from .bench import layers, programs, report
+from .layer import WsumLSTM
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; `arguments` instead of the process's own."""
+    parser = argparse.ArgumentParser(prog="fairseq-wsum", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add(commands, "info", info, "which backends there are, and which one `auto` takes")
+    bench = commands.add_parser("bench", help="speed beside torch's and fairseq's LSTM")
+    kinds = bench.add_subparsers(required=True, metavar="WHAT")
+    _add_layers(kinds)
+    _add_programs(kinds)
+    args, rest = parser.parse_known_args(arguments)
+    if rest and not getattr(args, "passes_on", False):
+        parser.error(f"unknown options: {' '.join(rest)}")
+    args.rest = rest
+    try:
+        args.run(args)
+    except (RuntimeError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    run: Callable[[argparse.Namespace], None],
+    help: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=help, description=help)
+    parser.set_defaults(run=run)
+    return parser
+
+
+# info
+
+
+def info(args: argparse.Namespace) -> None:
+    """Print what is there."""
+    print(f"fairseq-wsum {__version__}, {report.machine()}")
+    missing = cpp.why_missing()
+    print(f"C++ kernels: {missing or cpp.instruction_set()}")
+    print(f"products in fp32 on the CPU: {'oneDNN' if products.uses_onednn() else 'MKL'}")
+    devices = ["cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))]
+    print("\nbackend=auto takes, for `lstm` and `no-srnn-hidden`:\n")
+    rows = []
+    for device in devices:
+        for name, dtype in {**layers.DTYPES, "fp64": torch.float64}.items():
+            row = {"device": device, "type": name}
+            for ablation in ("lstm", "no-srnn-hidden"):
+                layer = WsumLSTM(1, 1, ablation=ablation, device=device, dtype=dtype)
+                x = torch.zeros(1, 1, 1, device=device, dtype=dtype)
+                case = (layer.cell, x, layer._weights("_l0"), None)
+                row[ablation] = backends.choose("auto", *case).name
+                reasons = {b.name: b.why_not(*case) for b in BACKENDS.values()}
+            row["not"] = "; ".join(f"{name}: {why}" for name, why in reasons.items() if why) or "-"
+            rows.append(row)
+    print(report.table(rows))
+
+
+# bench
+
+
+def _shape(text: str) -> layers.Shape:
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.strip().isdecimal() and int(part) for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is no T,B,H, such as 13,64,500")
+    return int(parts[0]), int(parts[1]), int(parts[2])
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
+    return int(text)
+
+
+def _add_layers(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    help = "one layer against torch.nn.LSTM (no-gates: nn.RNN), and SRU where it is installed"
+    add = _add(kinds, "layers", _bench_layers, help).add_argument
+    add("--ablations", nargs="+", choices=ABLATIONS, default=list(ABLATIONS), metavar="NAME")
+    add("--shapes", nargs="+", type=_shape, default=layers.SHAPES, metavar="T,B,H")
+    add("--dtype", choices=layers.DTYPES, default="fp32")
+    add("--device", default="cpu", help="cpu (default) or cuda")
+    add("--backend", choices=BACKEND_CHOICES, default="auto")
+    add("--masks", action="store_true", help="also with a mask, against the same without")
+    add("--rounds", type=_positive, default=15, help="timings of each (default 15)")
+    add("--json", type=Path, metavar="FILE", help="write everything there too")
+    add("--growth", type=Path, metavar="FILE", help="draw how the time grows (.svg, .png)")
+
+
+def _bench_layers(args: argparse.Namespace) -> None:
+    options = dict(dtype=args.dtype, device=args.device, backend=args.backend, rounds=args.rounds)
+    title = f"{args.dtype}, backend {args.backend}, medians of {args.rounds}; "
+    title += report.machine(args.device)
+    print(title, flush=True)
+    results = []
+    for shape in args.shapes:
+        results += layers.compare(shape, args.ablations, masks=args.masks, **options)
+    print(report.table([result.row() for result in results]))
+    growth = {}
+    if args.growth:
+        growth = {
+            what: [r for shape in shapes for r in layers.compare(shape, args.ablations, **options)]
+            for what, shapes in layers.GROWTH.items()
+        }
+        layers.draw_growth(args.growth, growth, title)
+    if args.json:
+        as_dicts = {k: [dataclasses.asdict(r) for r in v] for k, v in growth.items()}
+        record = {"title": title, "results": [dataclasses.asdict(r) for r in results]}
+        report.write_json(args.json, {**record, "growth": as_dicts})
+
+
+def _add_programs(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    for name, run, help in (
+        ("train", _bench_train, "words a second of fairseq-train, against --arch lstm"),
+        ("decode", _bench_decode, "sentences a second of fairseq-generate, against --arch lstm"),
+    ):
+        parser = _add(kinds, name, run, f"{help}; further options go to fairseq")
+        parser.set_defaults(passes_on=True)
+        add = parser.add_argument
+        add("data", help="a folder of fairseq-preprocess, for translation")
+        add("--ablations", nargs="+", choices=ABLATIONS, default=["lstm", "no-srnn-hidden"])
+        add("--layers", type=_positive, default=2, help="of encoder and of decoder (default 2)")
+        add("--units", type=_positive, default=500, help="and width of embeddings (default 500)")
+        add("--batch-size", type=_positive, default=64, help="sentences (default 64)")
+        add("--rounds", type=_positive, default=3, help="runs of each (default 3)")
+        add("--json", type=Path, metavar="FILE", help="write everything there too")
+        if name == "train":
+            add("--updates", type=_positive, default=20, help="of each run (default 20)")
+        else:
+            add("--length", type=_positive, default=15, help="of translations (default 15)")
+
+
+def _compared(args: argparse.Namespace) -> tuple[str, list[programs.System], list[str]]:
+    if not Path(args.data.partition(":")[0]).is_dir():
+        raise ValueError(f"no data folder {args.data}; make it with fairseq-preprocess")
+    options = ["--batch-size", str(args.batch_size), *args.rest]
+    if not torch.cuda.is_available():
+        options.append("--cpu")
+    title = f"{args.layers}+{args.layers} layers of {args.units}, batches of {args.batch_size}, "
+    title += f"{args.data}, {report.machine()}"
+    print(title, flush=True)
+    sizes = programs.Sizes(args.layers, args.units)
+    return title, programs.systems(args.ablations, sizes), options
+
+
+def _bench_train(args: argparse.Namespace) -> None:
+    title, compared, options = _compared(args)
+    rates = programs.train(args.data, compared, args.updates, args.rounds, options)
+    _report_rates(args, title, rates, "target words a second")
+
+
+def _bench_decode(args: argparse.Namespace) -> None:
+    title, compared, options = _compared(args)
+    rates = programs.decode(args.data, compared, args.length, args.rounds, options)
+    _report_rates(args, title, rates, "sentences a second")
+
+
+def _report_rates(args: argparse.Namespace, title: str, rates: dict[str, float], unit: str) -> None:
+    print(report.table(programs.rows(rates, unit)))
+    if args.json:
+        report.write_json(args.json, {"title": title, unit: rates})
+
+
+if __name__ == "__main__":
+    main()

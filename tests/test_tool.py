@@ -1,0 +1,73 @@
+"""`fairseq-wsum`: what it prints and writes, and what it refuses."""
+
+import importlib.util
+import json
+
+import pytest
+import torch
+
+from fairseq_wsum import cli
+from fairseq_wsum.backends import cpp
+from fairseq_wsum.bench import layers
+
+
+def test_info_names_the_backend_of_each_type_and_why_not_the_others(capsys) -> None:
+    cli.main(["info"])
+    printed = capsys.readouterr().out
+    expected = "reference" if cpp.why_missing() else "cpp"
+    assert f"| cpu | fp32 | {expected} | {expected} |" in printed
+    assert "| cpu | fp64 | reference | reference | cpp: it computes in float32" in printed
+
+
+def test_bench_layers_prints_and_writes_every_ratio(capsys, tmp_path) -> None:
+    path = tmp_path / "new" / "layers.json"
+    options = ["--ablations", "no-srnn", "no-gates", "--shapes", "3,2,4", "--rounds", "1"]
+    cli.main(["bench", "layers", *options, "--masks", "--json", str(path)])
+    printed = capsys.readouterr().out
+    record = json.loads(path.read_text())
+    pairs = [(r["layer"], r["peer"], r["padded"]) for r in record["results"] if r["layer"] != "SRU"]
+    assert pairs == [
+        ("no-srnn", "nn.LSTM", False),
+        ("no-srnn", "no-srnn", True),
+        ("no-gates", "nn.RNN", False),
+        ("no-gates", "no-gates", True),
+    ]
+    assert record["title"] in printed and "| no-srnn with a mask | no-srnn | 3, 2, 4 |" in printed
+    assert all(r[key] > 0 for r in record["results"] for key in ("forward", "both", "memory"))
+
+
+def test_memory_is_the_most_at_a_time() -> None:
+    def step() -> None:
+        for _ in range(3):
+            torch.zeros(1000, dtype=torch.float64)  # freed at once
+
+    assert 8000 <= layers.peak_memory(step) < 16000
+
+
+def test_growth_is_drawn_or_says_what_is_missing(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(layers, "GROWTH", {"time steps": ((2, 1, 3), (4, 1, 3))})
+    picture = tmp_path / "growth.svg"
+    options = ["--ablations", "no-srnn", "--shapes", "2,1,3", "--rounds", "1"]
+    command = ["bench", "layers", *options, "--growth", str(picture)]
+    if importlib.util.find_spec("matplotlib"):
+        cli.main(command)
+        assert "<svg" in picture.read_text()
+    else:
+        with pytest.raises(SystemExit, match="pip install matplotlib"):
+            cli.main(command)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["bench", "layers", "--shapes", "3,4"], "'3,4' is no T,B,H"),
+        (["bench", "layers", "--rounds", "0"], "'0' is no positive"),
+        (["bench", "layers", "--round", "3", "--fast"], "unknown options: --fast"),
+        (["bench", "train", "/no/such/folder"], "no data folder /no/such/folder"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_an_error_that_names_it(options, named, capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(options)
+    assert named in f"{stopped.value}{capsys.readouterr().err}"
