@@ -93,7 +93,13 @@ inline void store_rows(S* z, int64_t stride, const Rows& r, int n) {
     if (C::x_o >= 0) store(z + C::x_o * stride, r.o, n);
 }
 
-// The same for what goes through W_*h.
+// So that the rows are there when a tile is done, whose computing takes longer than fetching them.
+template <class C, class S>
+inline void prefetch(const S* z, int64_t stride) {
+    for (int row = 0; row < C::x_rows; ++row) __builtin_prefetch(z + row * stride);
+}
+
+// The same as above for what goes through W_*h.
 template <class C>
 inline void add_hidden_rows(Rows& r, const float* acc, int64_t stride) {
     if (C::h_i >= 0) r.i += load(acc + C::h_i * stride);

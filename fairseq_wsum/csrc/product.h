@@ -81,12 +81,13 @@ public:
         return data_[((group * N + n) * V + j) * GROUP<Op> + place % GROUP<Op>];
     }
 
-    // For each row of [from, to) the panel's outputs are computed, then `use(row, outputs)` is
-    // called; outputs of rows for which `wanted(first, last)` is false are left as they were.
+    // Computes the panel's outputs for the rows [from, to) of `a`, a tile of rows at a time. Before
+    // a tile comes `begin(first, last)`: where it returns false the outputs are nobody's business
+    // and are not computed. After it comes `use(row, outputs)` for each of its rows.
     // Segments of a row of `a` are `stride` apart.
-    template <class Wanted, class Use>
+    template <class Begin, class Use>
     void multiply(int64_t panel, const Op* a, int64_t lda, int64_t stride, int64_t from, int64_t to,
-                  Wanted&& wanted, Use&& use) const {
+                  Begin&& begin, Use&& use) const {
         static constexpr auto kernels = tiles<Op, N>(std::make_integer_sequence<int, ROWS>{});
         alignas(64) float out[ROWS * WIDTH];
         const Op* data = data_.get() + panel * segments * k * WIDTH;
@@ -94,7 +95,7 @@ public:
         for (int64_t block = 0; block < blocks; ++block) {  // of nearly the same size
             const int64_t first = from + (to - from) * block / blocks;
             const int64_t last = from + (to - from) * (block + 1) / blocks;
-            if (wanted(first, last)) {
+            if (begin(first, last)) {
                 kernels[last - first - 1](a + first * lda, lda, segments, stride, k, data, out);
             }
             for (int64_t row = first; row < last; ++row) use(row, out + (row - first) * WIDTH);

@@ -65,19 +65,22 @@ template <class Op, int N, class S, class First, class Left>
 void pack_rows(Panels<Op, N>& panels, int64_t index, const S* w, int64_t k, First&& first,
                Left&& left) {
     constexpr int BLOCK = 16;  // columns at a time: a cache line of each row
-    for (int n = 0; n < N; ++n) {
-        const int64_t rows = left(n);
-        const S* from = w + first(n) * k;
+    const auto pack = [&](const S* from, int n, int rows) {
         for (int64_t i = 0; i < panels.k; i += BLOCK) {
-            const int64_t end = std::min(i + BLOCK, panels.k);
-            for (int j = 0; j < V; ++j) {
-                for (int64_t m = i; m < end; ++m) {
-                    Op& to = panels.at(index, 0, m, n, j);
-                    to = Op{};
-                    if (j < rows && m < k) convert(from[j * k + m], to);
-                }
+            for (int64_t m = i; m < std::min(i + BLOCK, panels.k); ++m) {
+                Op* const to = &panels.at(index, 0, m, n, 0);
+                const int real = m < k ? rows : 0;
+                for (int j = 0; j < real; ++j) convert(from[j * k + m], to[j * GROUP<Op>]);
+                for (int j = real; j < V; ++j) to[j * GROUP<Op>] = Op{};
             }
         }
+    };
+    for (int n = 0; n < N; ++n) {
+        const S* const from = w + first(n) * k;
+        if (left(n) >= V)
+            pack(from, n, V);  // a constant, so that the loop over it is unrolled
+        else
+            pack(from, n, int(std::max<int64_t>(left(n), 0)));
     }
 }
 
@@ -182,7 +185,12 @@ void recurrence(const Recurrence& p) {
                             put(b, n, h_t);
                     }
                 };
-                w_hh.multiply(i, h_last, at.pitch_p, 0, team.rows.from, team.rows.to, any_real, use);
+                const auto begin = [&](int64_t from, int64_t to) {
+                    for (int64_t b = from; b < to; ++b)
+                        prefetch<C>(real<S>(p.z) + (t * B + b) * z_pitch + i * Panel::BLOCKS * V, H);
+                    return any_real(from, to);
+                };
+                w_hh.multiply(i, h_last, at.pitch_p, 0, team.rows.from, team.rows.to, begin, use);
             }
             if (team.shares_units) {
 #pragma omp barrier
@@ -249,7 +257,7 @@ void recurrence_backward(const Recurrence& p) {
             pack_columns(w_hr, i, real<S>(p.w_hr), H, P);
 #pragma omp barrier
 
-        const auto everything = [](int64_t, int64_t) { return true; };
+        const auto everything = [](int64_t, int64_t) { return true; };  // dh of padding goes on
         for (int64_t s = p.T - 1; s >= -1; --s) {
             // s = -1 is the initial state: it gets its gradient and that is all.
             const bool initial = s < 0;
@@ -314,8 +322,19 @@ void recurrence_backward(const Recurrence& p) {
                     for (int k = 0; k < N && first + k * V < P; ++k)
                         through_output(b, first + k * V, load(product + k * V));
                 };
-                w_hh.multiply(i, dz_next, dz_pitch, at.pitch_h, team.rows.from, team.rows.to,
-                              everything, use);
+                const auto begin = [&](int64_t from, int64_t to) {
+                    for (int64_t b = from; b < to && !projects && !initial; ++b) {
+                        const int64_t tb = t * B + b;
+                        for (int64_t n = first; n < std::min(first + w_hh.WIDTH, H); n += V) {
+                            prefetch<C>(real<S>(p.gates) + tb * z_pitch + n, H);
+                            if (C::gates) __builtin_prefetch(p.cells + tb * H + n);
+                            if (p.dy) __builtin_prefetch(real<S>(p.dy) + tb * P + n);
+                        }
+                    }
+                    return true;
+                };
+                w_hh.multiply(i, dz_next, dz_pitch, at.pitch_h, team.rows.from, team.rows.to, begin,
+                              use);
             }
             if (team.shares_units) {
 #pragma omp barrier
