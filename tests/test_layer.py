@@ -542,7 +542,10 @@ BAD_ARGUMENTS = {
     "projection": (dict(proj_size=4), "proj_size must be .* smaller than hidden_size 4, got 4"),
     "negative": (dict(proj_size=-1), "proj_size must be"),
     "coupled": (dict(ablation="no-gates", coupled_gates=True), "coupled_gates=True needs gates"),
-    "backend": (dict(backend="fpga"), "unknown backend 'fpga': choose one of auto, cpp, reference"),
+    "backend": (
+        dict(backend="fpga"),
+        "unknown backend 'fpga': choose one of auto, cpp, reference, triton",
+    ),
     "dropout": (dict(dropout=1.5, num_layers=2), "dropout must be a probability"),
     "layers": (dict(num_layers=0), "num_layers must be at least 1"),
     "hidden": (dict(H=0), "hidden_size must be at least 1"),

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from ..ablation import Ablation
-from . import cpp, reference
+from . import cpp, reference, triton
 
 
 class Weights(NamedTuple):
@@ -61,10 +61,12 @@ class Backend:
     why_not: Callable[[Ablation, Tensor, Weights, Tensor | None], str | None]
 
 
-# In the order in which `auto` tries them: the fastest first, the one that can do anything last.
+# In the order in which `auto` tries them: the fastest first, then the one that can do anything.
 BACKENDS: dict[str, Backend] = {
     "cpp": Backend("cpp", cpp.run, cpp.why_not),
     "reference": Backend("reference", reference.run, reference.why_not),
+    # After the one that can do anything, so by name only: it has not been run on a GPU yet.
+    "triton": Backend("triton", triton.run, triton.why_not),
 }
 
 BACKEND_CHOICES = ("auto", *BACKENDS)

@@ -1,0 +1,360 @@
+"""Triton kernels for cells whose gates and content see x_t only: one pass over the pre-activations.
+
+What links two time steps is the memory cell, c_t = u_t + f_t c_{t-1} with u_t = i_t c~_t. A program
+has a tile of units of one sequence and takes STEPS time steps at a time: it loads them all, so that
+many loads are under way at once, and sums within them by a scan, as
+
+    (f', u') after (f, u)  is  (f f', u' + f' u).
+
+With many units and sequences a program goes through the whole sequence. With few of them and a long
+sequence the time is cut into chunks: a first pass finds (f, u) of each chunk, a second the memory
+cell between them, and then all chunks run at the same time.
+
+The state has 32 bits. Lengths and batch sizes are run-time values: no new length is compiled.
+
+Shapes: z is T x B x R*H, rows i f c o as the cell has them; other tensors T x B x H or B x H.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .. import ops
+
+# Kernels
+
+
+@triton.jit
+def _sigmoid(x):  # type: ignore[no-untyped-def]
+    return 1.0 / (1.0 + tl.exp(-x))
+
+
+@triton.jit
+def _tanh(x):  # type: ignore[no-untyped-def]
+    # near 0 by its series, as 1 - 2 / (e^2x + 1) would lose the small ones
+    s = x * x
+    near = x * (1.0 + s * (-0.33333333 + s * (0.13333333 - s * 0.053968254)))
+    far = 1.0 - 2.0 / (tl.exp(2.0 * tl.minimum(tl.maximum(x, -15.0), 15.0)) + 1.0)
+    return tl.where(s < 0.01, near, tl.where(x != x, x, far))
+
+
+@triton.jit
+def _after(f, u, f_next, u_next):  # type: ignore[no-untyped-def]
+    return f * f_next, u_next + f_next * u
+
+
+@triton.jit
+def _last(values, STEPS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The last of STEPS rows: STEPS x BLOCK -> BLOCK."""
+    rows = tl.arange(0, STEPS)[:, None]
+    return tl.sum(tl.where(rows == STEPS - 1, values, 0.0), 0)
+
+
+@triton.jit
+def _forget_gate(z, H, live, COUPLED: tl.constexpr):  # type: ignore[no-untyped-def]
+    if COUPLED:
+        f = 1.0 - _sigmoid(tl.load(z, mask=live, other=0.0).to(tl.float32))
+    else:
+        f = _sigmoid(tl.load(z + H, mask=live, other=0.0).to(tl.float32))
+    return tl.where(live, f, 1.0)
+
+
+@triton.jit
+def _gates(z, H, live, COUPLED: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Input gate, forget gate and content layer: where not `live`, all is kept as it is."""
+    i = _sigmoid(tl.load(z, mask=live, other=0.0).to(tl.float32))
+    content = tl.load(z + (2 - COUPLED) * H, mask=live, other=0.0).to(tl.float32)
+    return i, _forget_gate(z, H, live, COUPLED), content
+
+
+@triton.jit
+def _forward(  # type: ignore[no-untyped-def]
+    z_ptr, c_start_ptr, padding_ptr, y_ptr, c_n_ptr, cells_ptr, totals_ptr,
+    T, B, H, length,
+    PADDED: tl.constexpr, COUPLED: tl.constexpr, OUTPUT_GATE: tl.constexpr,
+    REVERSE: tl.constexpr, SAVE: tl.constexpr, TOTALS: tl.constexpr,
+    STEPS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One chunk of `length` steps. With TOTALS only its (f, u), else everything."""
+    b, chunk = tl.program_id(0), tl.program_id(2)
+    n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    units = n < H
+    R: tl.constexpr = 3 - COUPLED + OUTPUT_GATE
+    start = (chunk * B + b).to(tl.int64) * H + n
+    if TOTALS:
+        c, kept = tl.zeros((BLOCK,), tl.float32), tl.full((BLOCK,), 1.0, tl.float32)
+    else:
+        c, kept = tl.load(c_start_ptr + start, mask=units, other=0.0), 0.0
+    end = tl.minimum(chunk * length + length, T)
+    for first in range(chunk * length, end, STEPS):
+        s = first + tl.arange(0, STEPS)
+        t = T - 1 - s if REVERSE else s
+        tb = (t * B + b).to(tl.int64)
+        there = (s < end)[:, None] & units[None, :]
+        live = there
+        if PADDED:
+            padding = tl.load(padding_ptr + tb, mask=s < end, other=1)
+            live = there & (padding == 0)[:, None]
+        z = z_ptr + tb[:, None] * (R * H) + n[None, :]
+        i, f, content = _gates(z, H, live, COUPLED)
+        f_all, u_all = tl.associative_scan((f, i * content), 0, _after)
+        cells = u_all + f_all * c[None, :]
+        if TOTALS:
+            kept *= _last(f_all, STEPS)
+        else:
+            h = _tanh(cells)
+            if OUTPUT_GATE:
+                h *= _sigmoid(tl.load(z + (R - 1) * H, mask=live, other=0.0).to(tl.float32))
+            place = tb[:, None] * H + n[None, :]
+            tl.store(y_ptr + place, tl.where(live, h, 0.0), mask=there)
+            if SAVE:
+                tl.store(cells_ptr + place, cells, mask=there)
+        c = _last(cells, STEPS)
+    if TOTALS:
+        tl.store(totals_ptr + 2 * start - n, kept, mask=units)
+        tl.store(totals_ptr + 2 * start - n + H, c, mask=units)
+    else:
+        if end == T:
+            tl.store(c_n_ptr + b.to(tl.int64) * H + n, c, mask=units)
+
+
+@triton.jit
+def _between(totals_ptr, start_ptr, out_ptr, B, H, chunks, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+    """From (f, u) of each chunk to the value before it: chunks x B x 2 x H -> chunks x B x H."""
+    b = tl.program_id(0).to(tl.int64)
+    n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    units = n < H
+    value = tl.load(start_ptr + b * H + n, mask=units, other=0.0)
+    for chunk in range(0, chunks):
+        place = chunk * B + b
+        tl.store(out_ptr + place * H + n, value, mask=units)
+        f = tl.load(totals_ptr + place * 2 * H + n, mask=units, other=0.0)
+        u = tl.load(totals_ptr + place * 2 * H + H + n, mask=units, other=0.0)
+        value = u + f * value
+
+
+@triton.jit
+def _backward(  # type: ignore[no-untyped-def]
+    z_ptr, c_0_ptr, padding_ptr, cells_ptr, dy_ptr, dc_start_ptr, dz_ptr, dc_0_ptr, totals_ptr,
+    T, B, H, length,
+    PADDED: tl.constexpr, COUPLED: tl.constexpr, OUTPUT_GATE: tl.constexpr,
+    REVERSE: tl.constexpr, HAS_DY: tl.constexpr, TOTALS: tl.constexpr,
+    STEPS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One chunk of steps, the last first: the gradient of c_t is g_t + f_{t+1} that of c_{t+1}.
+
+    What goes from chunk to chunk is the gradient of the memory cell before a step, f_t dc_t.
+    """
+    b, chunk = tl.program_id(0), tl.program_id(2)
+    n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    units = n < H
+    R: tl.constexpr = 3 - COUPLED + OUTPUT_GATE
+    start = (chunk * B + b).to(tl.int64) * H + n
+    if TOTALS:
+        dc_next, kept = tl.zeros((BLOCK,), tl.float32), tl.full((BLOCK,), 1.0, tl.float32)
+    else:
+        dc_next, kept = tl.load(dc_start_ptr + start, mask=units, other=0.0), 0.0
+    end = tl.minimum(chunk * length + length, T)
+    for first in range(chunk * length, end, STEPS):
+        k = first + tl.arange(0, STEPS)  # from the end of the sequence
+        s = T - 1 - k
+        t = T - 1 - s if REVERSE else s
+        t_last = t + 1 if REVERSE else t - 1
+        tb = (t * B + b).to(tl.int64)
+        there = (k < end)[:, None] & units[None, :]
+        live = there
+        if PADDED:
+            padding = tl.load(padding_ptr + tb, mask=k < end, other=1)
+            live = there & (padding == 0)[:, None]
+        place = tb[:, None] * H + n[None, :]
+        z = z_ptr + tb[:, None] * (R * H) + n[None, :]
+        i, f, content = _gates(z, H, live, COUPLED)
+        tanh_c = _tanh(tl.load(cells_ptr + place, mask=live, other=0.0))
+        dh = tl.zeros((STEPS, BLOCK), tl.float32)
+        if HAS_DY:
+            dh = tl.load(dy_ptr + place, mask=live, other=0.0).to(tl.float32)
+        g = dh * (1.0 - tanh_c * tanh_c)
+        dz_o = dh
+        if OUTPUT_GATE:
+            o = _sigmoid(tl.load(z + (R - 1) * H, mask=live, other=0.0).to(tl.float32))
+            g *= o
+            dz_o = dh * tanh_c * o * (1.0 - o)
+        # e_t = f_t dc_t = f_t g_t + f_t e_{t+1}
+        f_all, e_all = tl.associative_scan((f, f * g), 0, _after)
+        if TOTALS:
+            kept *= _last(f_all, STEPS)
+        else:
+            # without the step itself, which is e_{t+1}: the scan of what comes one step later
+            later = there & (k > first)[:, None]
+            tb_next = ((t - 1 if REVERSE else t + 1) * B + b).to(tl.int64)
+            live_next = later
+            if PADDED:
+                padding_next = tl.load(padding_ptr + tb_next, mask=(k > first) & (k < end), other=1)
+                live_next = later & (padding_next == 0)[:, None]
+            f_next = _gates(z_ptr + tb_next[:, None] * (R * H) + n[None, :], H, live_next, COUPLED)[
+                1
+            ]
+            f_before, d_all = tl.associative_scan((f_next, g), 0, _after)
+            dc = d_all + f_before * dc_next[None, :]
+            last = tl.where(s == 0, (b * H).to(tl.int64), (t_last * B + b).to(tl.int64) * H)
+            inner = live & (s > 0)[:, None]
+            outer = live & (s == 0)[:, None]
+            c_last = tl.load(cells_ptr + last[:, None] + n[None, :], mask=inner, other=0.0)
+            c_last += tl.load(c_0_ptr + last[:, None] + n[None, :], mask=outer, other=0.0)
+            dz = dz_ptr + tb[:, None] * (R * H) + n[None, :]
+            slope = dc * i * (1.0 - i)
+            if COUPLED:
+                tl.store(dz, tl.where(live, slope * (content - c_last), 0.0), mask=there)
+                tl.store(dz + H, tl.where(live, dc * i, 0.0), mask=there)
+            else:
+                tl.store(dz, tl.where(live, slope * content, 0.0), mask=there)
+                dz_f = dc * c_last * f * (1.0 - f)
+                tl.store(dz + H, tl.where(live, dz_f, 0.0), mask=there)
+                tl.store(dz + 2 * H, tl.where(live, dc * i, 0.0), mask=there)
+            if OUTPUT_GATE:
+                tl.store(dz + (R - 1) * H, tl.where(live, dz_o, 0.0), mask=there)
+        dc_next = _last(e_all + f_all * dc_next[None, :], STEPS)
+    if TOTALS:
+        tl.store(totals_ptr + 2 * start - n, kept, mask=units)
+        tl.store(totals_ptr + 2 * start - n + H, dc_next, mask=units)
+    else:
+        if end == T:
+            tl.store(dc_0_ptr + b.to(tl.int64) * H + n, dc_next, mask=units)
+
+
+# Launchers
+
+
+class Plan(NamedTuple):
+    """How a kernel goes through a batch.
+
+    Args:
+        steps: time steps that a program takes at a time.
+        block: units of a program.
+        chunks: parts of the sequence that run at the same time.
+    """
+
+    steps: int = 16
+    block: int = 128
+    chunks: int = 1
+
+
+# Programs that fill a large GPU; with fewer of them a long sequence is cut into chunks. Estimated,
+# not measured: 132 processors with some programs each.
+ENOUGH_PROGRAMS = 512
+SHORTEST_CHUNK = 128  # steps
+
+
+def plan(time: int, batch: int, units: int) -> Plan:
+    """The plan for a batch of this size."""
+    block = min(128, triton.next_power_of_2(units))
+    programs = batch * triton.cdiv(units, block)
+    chunks = min(triton.cdiv(ENOUGH_PROGRAMS, programs), max(1, time // SHORTEST_CHUNK))
+    return Plan(steps=min(16, triton.next_power_of_2(time)), block=block, chunks=chunks)
+
+
+def gated_sum(
+    z: Tensor,
+    c_0: Tensor,
+    padding_mask: Tensor | None,
+    cell: int,
+    reverse: bool,
+    save: bool,
+    how: Plan | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The operator `gated_sum` of `ops`."""
+    z, c_0 = z.contiguous(), c_0.contiguous()
+    y, c_n, cells = ops.gated_sum_outputs(z, c_0, save)
+    time, batch, units = y.shape
+    if batch == 0:
+        return y, c_n, cells
+    how = how or plan(time, batch, units)
+    options = _options(cell, padding_mask, reverse, how)
+    padding = _bytes(padding_mask, z)
+
+    def launch(start: Tensor, totals: Tensor, only_totals: bool) -> None:
+        _forward[_grid(batch, units, how)](
+            *(z, start, padding, y, c_n, cells, totals),
+            *(time, batch, units, triton.cdiv(time, how.chunks)),
+            **options,
+            SAVE=save,
+            TOTALS=only_totals,
+        )
+
+    _in_chunks(launch, c_0, how)
+    return y, c_n, cells
+
+
+def gated_sum_backward(
+    dy: Tensor | None,
+    dc_n: Tensor | None,
+    z: Tensor,
+    c_0: Tensor,
+    padding_mask: Tensor | None,
+    cells: Tensor,
+    cell: int,
+    reverse: bool,
+    how: Plan | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The operator `gated_sum_backward` of `ops`."""
+    z, c_0 = z.contiguous(), c_0.contiguous()
+    dz, dc_0 = torch.empty_like(z), torch.empty_like(c_0)
+    time, batch, units = cells.shape
+    if batch == 0:
+        return dz, dc_0
+    how = how or plan(time, batch, units)
+    options = _options(cell, padding_mask, reverse, how)
+    padding = _bytes(padding_mask, z)
+    dy_dense = z if dy is None else dy.contiguous()
+    dc = torch.zeros_like(c_0) if dc_n is None else dc_n.contiguous()
+
+    def launch(start: Tensor, totals: Tensor, only_totals: bool) -> None:
+        _backward[_grid(batch, units, how)](
+            *(z, c_0, padding, cells, dy_dense, start, dz, dc_0, totals),
+            *(time, batch, units, triton.cdiv(time, how.chunks)),
+            **options,
+            HAS_DY=dy is not None,
+            TOTALS=only_totals,
+        )
+
+    _in_chunks(launch, dc, how)
+    return dz, dc_0
+
+
+def _in_chunks(launch: Any, start: Tensor, how: Plan) -> None:
+    """Launch once, or for chunks: for their totals, for what is between them, and for them all."""
+    if how.chunks == 1:
+        launch(start, start, False)
+        return
+    batch, units = start.shape
+    totals = start.new_empty((how.chunks, batch, 2, units))
+    between = start.new_empty((how.chunks, batch, units))
+    launch(start, totals, True)
+    grid = (batch, triton.cdiv(units, how.block))
+    _between[grid](totals, start, between, batch, units, how.chunks, BLOCK=how.block)
+    launch(between, totals, False)
+
+
+def _grid(batch: int, units: int, how: Plan) -> tuple[int, int, int]:
+    return batch, triton.cdiv(units, how.block), how.chunks
+
+
+def _options(cell: int, padding_mask: Tensor | None, reverse: bool, how: Plan) -> dict[str, Any]:
+    return dict(
+        PADDED=padding_mask is not None,
+        COUPLED=bool(cell & ops.COUPLED),
+        OUTPUT_GATE=bool(cell & ops.OUTPUT_GATE),
+        REVERSE=reverse,
+        STEPS=how.steps,
+        BLOCK=how.block,
+    )
+
+
+def _bytes(padding_mask: Tensor | None, other: Tensor) -> Tensor:
+    """The mask as bytes; where there is none, something that a kernel may be given."""
+    return other if padding_mask is None else padding_mask.contiguous().view(torch.uint8)
