@@ -47,9 +47,14 @@ python="$VENV/bin/python"
 log="$VENV/setup.log"
 stamp="$VENV/.fairseq-wsum-setup"
 
-# Done already? `dev` has all of `fairseq`.
+# Done already? `dev` has all of `fairseq`. Kernels that were not built for want of a compiler are
+# built when there is one.
+kernels_or_no_compiler() {
+    [ -n "$(find "$REPO/fairseq_wsum" -maxdepth 1 -name '_kernels*.so')" ] ||
+        ! command -v "${CXX:-c++}" >/dev/null
+}
 sum="$(cat "$REPO"/{setup.py,pyproject.toml,fairseq_wsum/csrc/*} | cksum) $REPO"
-if [ -f "$stamp" ] && [ -x "$python" ]; then
+if [ -f "$stamp" ] && [ -x "$python" ] && kernels_or_no_compiler; then
     made="$(cat "$stamp")"
     if [ "$made" = "dev $sum" ] || [ "$made" = "$extra $sum" ]; then
         say "the environment $VENV is ready"

@@ -101,8 +101,8 @@ def _load() -> ctypes.CDLL | str:
             return f"{path.name} does not load: {error}"
         return library
     return (
-        "its C++ kernels were not built; with a C++ compiler here, "
-        "`pip install --no-build-isolation --force-reinstall --no-deps` of this package builds them"
+        "its C++ kernels were not built; install a C++ compiler, then this package again "
+        "(scripts/setup.sh in a clone)"
     )
 
 
