@@ -1,6 +1,7 @@
 """The two operations that a layer is made of, as torch's custom operators.
 
-    gated_sum    a cell whose gates and content see x_t only: the memory cell and the output
+    gated_sum    a cell whose gates and content see x_t only, or a single step of any cell with
+                 gates, from its complete pre-activations: the memory cell and the output
     recurrence   a cell with h_{t-1} in it: every step's product and all that follows it
 
 Both begin where the products with x_t end. A backend brings the kernels for a type of device
@@ -93,11 +94,11 @@ def gated_sum(
     padding_mask: Tensor | None = None,
     reverse: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Run a cell whose gates and content see x_t only, from its pre-activations.
+    """Run a cell with gates from its complete pre-activations.
 
     Args:
-        cell: what the cell has; it has no recurrent matrices.
-        z: W_*x x_t + b_*, T x B x R*H.
+        cell: what the cell has. One with recurrent matrices can only go a single step.
+        z: W_*x x_t + W_*h h_{t-1} + b_*, T x B x R*H.
         c_0: initial memory cell, B x H, in 32 bits.
         padding_mask: True at padding, T x B.
         reverse: go from the last time step to the first.

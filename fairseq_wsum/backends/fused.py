@@ -13,7 +13,7 @@ from torch import Tensor
 from .. import ops
 from ..ablation import Ablation
 from ..products import linear
-from .reference import joint_bias, last_real_step
+from .reference import add_rows, joint_bias, last_real_step
 
 if TYPE_CHECKING:
     from . import Weights
@@ -38,20 +38,33 @@ def run(
             **{name: w.to(dtype) for name, w in weights._asdict().items() if w is not None}
         )
     z = linear(x, weights.ih, joint_bias(cell, weights))  # T x B x R*H
-    if not cell.is_recurrent:
-        y, c_n = ops.gated_sum(cell, z, c, padding_mask, reverse)
-        if weights.hr is not None:
-            y = linear(y, weights.hr)
-        if padding_mask is None:
-            h_n = y[0 if reverse else -1]
+    if cell.is_recurrent and x.size(0) > 1:
+        assert weights.hh is not None
+        memory = c if cell.gates else None
+        y, h_n, c_n = ops.recurrence(
+            cell, z, weights.hh, weights.hr, h_0, memory, padding_mask, reverse
+        )
+        return y, h_n, c_n.to(c_0.dtype) if cell.gates else c_0
+
+    if weights.hh is not None:  # a single step
+        z_h = linear(h_0, weights.hh)
+        if cell.hidden_rows == cell.input_rows:
+            z = z + z_h
         else:
-            h_n = last_real_step(y, h_0, padding_mask, reverse)
-        return y, h_n, c_n.to(c_0.dtype)
-    assert weights.hh is not None
-    memory = c if cell.gates else None
-    y, h_n, c_n = ops.recurrence(
-        cell, z, weights.hh, weights.hr, h_0, memory, padding_mask, reverse
-    )
+            rows = add_rows(cell, z, z_h)
+            z = torch.cat([rows[row] for row in cell.input_rows], dim=-1)
+    if cell.gates:
+        y, c_n = ops.gated_sum(cell, z, c, padding_mask, reverse)
+    else:
+        y, c_n = torch.tanh(z), c
+        if padding_mask is not None:
+            y = y.masked_fill(padding_mask.unsqueeze(-1), 0)
+    if weights.hr is not None:
+        y = linear(y, weights.hr)
+    if padding_mask is None:
+        h_n = y[0 if reverse else -1]
+    else:
+        h_n = last_real_step(y, h_0, padding_mask, reverse)
     return y, h_n, c_n.to(c_0.dtype) if cell.gates else c_0
 
 

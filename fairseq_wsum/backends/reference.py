@@ -76,7 +76,7 @@ def _run_recurrent(
     z_steps = z.unbind()
     outputs: list[Tensor] = []
     for t in _order(len(z_steps), reverse):
-        z_t = _add_rows(cell, z_steps[t], F.linear(h, _given(weights.hh)))
+        z_t = add_rows(cell, z_steps[t], F.linear(h, _given(weights.hh)))
         h_t, c_t = equations.step(cell, z_t, c)
         h_t = _project(h_t.to(z.dtype), weights)
         if padding_mask is not None:
@@ -151,7 +151,7 @@ def _rows(names: tuple[str, ...], z: Tensor) -> dict[str, Tensor]:
     return dict(zip(names, z.chunk(len(names), dim=-1), strict=True))
 
 
-def _add_rows(cell: Ablation, z_x: Tensor, z_h: Tensor) -> dict[str, Tensor]:
+def add_rows(cell: Ablation, z_x: Tensor, z_h: Tensor) -> dict[str, Tensor]:
     """The pre-activations of one step: what comes from x_t plus what comes from h_{t-1}."""
     if cell.hidden_rows == cell.input_rows:
         return _rows(cell.input_rows, z_x + z_h)

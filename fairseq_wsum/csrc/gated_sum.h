@@ -1,5 +1,5 @@
-// Cells whose gates and content see x_t only: all that links two time steps is the memory cell,
-// c_t = i_t c~_t + f_t c_{t-1}. One pass over the pre-activations.
+// Cells whose gates and content see x_t only, and single steps of the others: all that links two
+// time steps is the memory cell, c_t = i_t c~_t + f_t c_{t-1}. One pass over the pre-activations.
 // Included once for each instruction set, after the other headers.
 
 // Calls work(b, from, to) for units [from, to) of sequence b, in parallel.

@@ -47,21 +47,11 @@ int run(const Recurrence& p, bool backward) {
     return 0;
 }
 
-int gated_sum_of(const GatedSum& p, bool backward) {
-    switch (unsigned(p.cell)) {
-        case GATES: return run<GATES>(p, backward);
-        case GATES | COUPLED: return run<GATES | COUPLED>(p, backward);
-        case GATES | OUTPUT_GATE: return run<GATES | OUTPUT_GATE>(p, backward);
-        case GATES | OUTPUT_GATE | COUPLED: return run<GATES | OUTPUT_GATE | COUPLED>(p, backward);
-        default: return 1;
-    }
-}
-
 #endif
 
 // With and without an output gate, with and without coupled gates.
-template <unsigned Bits>
-int run_with_gates(const Recurrence& p, bool backward) {
+template <unsigned Bits, class Problem>
+int run_with_gates(const Problem& p, bool backward) {
     switch (p.cell & (OUTPUT_GATE | COUPLED)) {
         case 0: return run<Bits | GATES>(p, backward);
         case OUTPUT_GATE: return run<Bits | GATES | OUTPUT_GATE>(p, backward);
@@ -69,6 +59,16 @@ int run_with_gates(const Recurrence& p, bool backward) {
         default: return run<Bits | GATES | OUTPUT_GATE | COUPLED>(p, backward);
     }
 }
+
+#ifndef HAS_BF16_PRODUCT
+
+int gated_sum_of(const GatedSum& p, bool backward) {
+    if (!(p.cell & GATES)) return 1;
+    // what the gates see is in z already
+    return p.cell & SRNN ? run_with_gates<SRNN>(p, backward) : run_with_gates<0>(p, backward);
+}
+
+#endif
 
 int recurrence_of(const Recurrence& p, bool backward) {
     if (p.cell == SRNN) return run<SRNN>(p, backward);

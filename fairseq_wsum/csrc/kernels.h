@@ -23,7 +23,8 @@ struct bf16 {
 
 extern "C" {
 
-// A cell whose gates and content see x_t only: its memory cell, a gated sum, and its output.
+// A cell from its complete pre-activations (one whose gates and content see x_t only, or a single
+// step of any): its memory cell, a gated sum, and its output.
 struct GatedSum {
     int64_t T, B, H;
     int32_t cell, is_bf16, reverse, threads;
