@@ -14,7 +14,6 @@ from . import __version__, backends, products
 from .ablation import ABLATIONS
 from .backends import BACKEND_CHOICES, BACKENDS, cpp
 from .bench import layers, programs, report
-from .layer import WsumLSTM
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -63,9 +62,7 @@ def info(args: argparse.Namespace) -> None:
         for name, dtype in {**layers.DTYPES, "fp64": torch.float64}.items():
             row = {"device": device, "type": name}
             for ablation in ("lstm", "no-srnn-hidden"):
-                layer = WsumLSTM(1, 1, ablation=ablation, device=device, dtype=dtype)
-                x = torch.zeros(1, 1, 1, device=device, dtype=dtype)
-                case = (layer.cell, x, layer._weights("_l0"), None)
+                case = (ABLATIONS[ablation], torch.device(device), dtype)
                 row[ablation] = backends.choose("auto", *case).name
                 reasons = {b.name: b.why_not(*case) for b in BACKENDS.values()}
             row["not"] = "; ".join(f"{name}: {why}" for name, why in reasons.items() if why) or "-"

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from . import backends
+from . import backends, rows
 from .ablation import get_ablation
-from .backends import Weights
+from .products import linear
 
 State = tuple[Tensor, Tensor]
 
@@ -178,6 +178,52 @@ class WsumLSTM(nn.Module):
             return y.squeeze(1), (h_n.squeeze(1), c_n.squeeze(1))
         return (y.transpose(0, 1) if self.batch_first else y), (h_n, c_n)
 
+    def input_maps(self, *features: int) -> tuple[list[Tensor], Tensor | None]:
+        """W_*x, cut by features of the input, and b_*: for a layer that goes step by step.
+
+        Where only some features depend on the step before, the product with the others can be
+        done for all steps at once: W_*x x_t + b_* is the sum of the parts and the bias.
+
+        Args:
+            features: how many features each part has; together they are all, I.
+
+        Returns:
+            A matrix R*H x I' for each part, and the bias, R*H, or None.
+
+        Raises:
+            RuntimeError: the module has several layers or directions.
+        """
+        self._check_single()
+        weight: Tensor = self.weight_ih_l0
+        return list(weight.split(features, dim=1)), self._joint_bias("_l0")
+
+    def forward_products(
+        self, z: Tensor, hx: State, padding_mask: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """As `forward`, from the products with the input: see `input_maps`.
+
+        Args:
+            z: W_*x x_t + b_*, T x B x R*H; finite at padding.
+            hx: initial state (h_0, c_0), 1 x B x P and 1 x B x H.
+            padding_mask: True at padding, T x B.
+
+        Returns:
+            `(output, (h_n, c_n))`: T x B x P, 1 x B x P, 1 x B x H.
+
+        Raises:
+            RuntimeError: the module has several layers or directions.
+        """
+        self._check_single()
+        y, h_n, c_n = self._run(z, hx[0][0], hx[1][0], padding_mask, "_l0", False)
+        return y, (h_n.unsqueeze(0), c_n.unsqueeze(0))
+
+    def _check_single(self) -> None:
+        if self.num_layers > 1 or self.bidirectional:
+            raise RuntimeError(
+                "the products with the input are those of one layer in one direction, got "
+                f"num_layers={self.num_layers}, bidirectional={self.bidirectional}"
+            )
+
     def extra_repr(self) -> str:
         shown = [str(self.input_size), str(self.hidden_size)]
         defaults = {
@@ -217,44 +263,61 @@ class WsumLSTM(nn.Module):
             shapes["weight_hr"] = (p, h)
         return shapes
 
-    def _weights(self, suffix: str) -> Weights:
-        return Weights(
-            ih=getattr(self, "weight_ih" + suffix),
-            hh=getattr(self, "weight_hh" + suffix, None),
-            b_ih=getattr(self, "bias_ih" + suffix, None),
-            b_hh=getattr(self, "bias_hh" + suffix, None),
-            hr=getattr(self, "weight_hr" + suffix, None),
-        )
+    def _parameter(self, name: str, suffix: str) -> Tensor | None:
+        parameter: Tensor | None = getattr(self, name + suffix, None)
+        return parameter
 
     # Running
 
     def _run_layers(
         self, x: Tensor, hx: State, padding_mask: Tensor | None
     ) -> tuple[Tensor, State]:
-        backend = backends.choose(self.backend, self.cell, x, self._weights("_l0"), padding_mask)
         h_0, c_0 = hx
         h_n: list[Tensor] = []
         c_n: list[Tensor] = []
         for layer in range(self.num_layers):
             if layer > 0:
                 x = F.dropout(x, self.dropout, self.training)
+            if padding_mask is not None:
+                # zero times a NaN is a NaN: nothing that stands at padding may enter a product
+                x = x.masked_fill(padding_mask.unsqueeze(-1), 0)
             outputs: list[Tensor] = []
             for direction, suffix in enumerate(self._suffixes(layer)):
                 k = layer * self.num_directions + direction
-                y, h, c = backend.run(
-                    cell=self.cell,
-                    x=x,
-                    weights=self._weights(suffix),
-                    h_0=h_0[k],
-                    c_0=c_0[k],
-                    padding_mask=padding_mask,
-                    reverse=direction == 1,
-                )
+                weight = getattr(self, "weight_ih" + suffix)
+                z = linear(x, weight, self._joint_bias(suffix))  # T x B x R*H
+                y, h, c = self._run(z, h_0[k], c_0[k], padding_mask, suffix, direction == 1)
                 outputs.append(y)
                 h_n.append(h)
                 c_n.append(c)
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
         return x, (torch.stack(h_n), torch.stack(c_n))
+
+    def _joint_bias(self, suffix: str) -> Tensor | None:
+        b_ih, b_hh = self._parameter("bias_ih", suffix), self._parameter("bias_hh", suffix)
+        return rows.joint_bias(self.cell, b_ih, b_hh)
+
+    def _run(
+        self,
+        z: Tensor,
+        h_0: Tensor,
+        c_0: Tensor,
+        padding_mask: Tensor | None,
+        suffix: str,
+        reverse: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One direction of one layer, from the products with its input."""
+        backend = backends.choose(self.backend, self.cell, z.device, z.dtype)
+        return backend.run(
+            cell=self.cell,
+            z=z,
+            w_hh=self._parameter("weight_hh", suffix),
+            w_hr=self._parameter("weight_hr", suffix),
+            h_0=h_0,
+            c_0=c_0,
+            padding_mask=padding_mask,
+            reverse=reverse,
+        )
 
     def _forward_packed(
         self, packed: PackedSequence, hx: State | None, padding_mask: Tensor | None

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import rows
 from .ablation import Ablation
 from .products import linear
 
@@ -251,7 +252,7 @@ def _recurrence_gradient(
         h_last = torch.cat((h[1:], h_0[None]) if ctx.reverse else (h_0[None], h[:-1]))
         dw_hh = _hidden_rows_gradient(cell, dz, h_last)
     if w_hr is not None and ctx.needs_input_grad[2]:
-        dw_hr = _outer(dh, _unprojected(cell, gates, cells, w_hr.size(1)))
+        dw_hr = _outer(dh, _unprojected(cell, gates, cells))
     return dz, dw_hh, dw_hr, dh_0, None if c_0 is None else dc_0, None, None, None, None
 
 
@@ -269,13 +270,13 @@ def _hidden_rows_gradient(cell: Ablation, dz: Tensor, h_last: Tensor) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _unprojected(cell: Ablation, gates: Tensor, cells: Tensor, units: int) -> Tensor:
+def _unprojected(cell: Ablation, gates: Tensor, cells: Tensor) -> Tensor:
     """What the projection was applied to, from the saved rows."""
-    rows = dict(zip(cell.input_rows, gates.split(units, dim=-1), strict=True))
+    activated = rows.split(cell.input_rows, gates)
     if not cell.gates:
-        return rows["c"]
+        return activated["c"]
     h = torch.tanh(cells).to(gates.dtype)
-    return rows["o"] * h if cell.output_gate else h
+    return activated["o"] * h if cell.output_gate else h
 
 
 def _outer(a: Tensor, b: Tensor) -> Tensor:

@@ -353,15 +353,14 @@ def test_autocast_takes_bfloat16_and_keeps_the_memory_cell_in_32_bits(ablation) 
 
 @needs_kernels
 def test_auto_takes_these_kernels_for_32_and_16_bits_on_the_cpu() -> None:
-    layer = WsumLSTM(3, 4)
+    cell = ABLATIONS["lstm"]
     for dtype, name in (
         (torch.float32, "cpp"),
         (torch.bfloat16, "cpp"),
         (torch.float64, "reference"),
         (torch.float16, "reference"),
     ):
-        x, weights = torch.zeros(2, 1, 3, dtype=dtype), layer.to(dtype)._weights("_l0")
-        assert backends.choose("auto", layer.cell, x, weights, None).name == name
+        assert backends.choose("auto", cell, torch.device("cpu"), dtype).name == name
     with pytest.raises(RuntimeError, match=r"'cpp' cannot run this layer: .*not in torch\.float64"):
         WsumLSTM(3, 4, dtype=torch.float64, backend="cpp")(torch.zeros(2, 1, 3).double())
 

@@ -603,3 +603,23 @@ def test_a_backend_asked_for_by_name_never_falls_back(monkeypatch) -> None:
     monkeypatch.setitem(BACKENDS, "reference", broken)
     with pytest.raises(RuntimeError, match="'reference' cannot run this layer: it is broken"):
         make(backend="reference")(X)
+
+
+# Step by step
+
+
+@every_cell
+def test_products_of_parts_of_the_input_add_up_to_the_layer(ablation, coupled) -> None:
+    layer = make(I=5, ablation=ablation, coupled_gates=coupled, proj_size=2)
+    x, hx = torch.randn(4, 3, 5, dtype=torch.float64), make_state(layer, 3)
+    (w_a, w_b), bias = layer.input_maps(2, 3)
+    z = nn.functional.linear(x[..., :2], w_a, bias) + nn.functional.linear(x[..., 2:], w_b)
+    y, state = layer.forward_products(z, hx)
+    expected, (h_n, c_n) = layer(x, hx)
+    assert_same((y, *state), (expected, h_n, c_n))
+
+
+@pytest.mark.parametrize("options", [dict(num_layers=2), dict(bidirectional=True)], ids=str)
+def test_several_layers_or_directions_have_no_products_of_one_input(options) -> None:
+    with pytest.raises(RuntimeError, match="one layer in one direction"):
+        make(**options).input_maps(3)

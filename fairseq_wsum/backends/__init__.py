@@ -8,36 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from ..ablation import Ablation
 from . import cpp, reference, triton
 
 
-class Weights(NamedTuple):
-    """The parameters of one direction of one layer, as `torch.nn.LSTM` lays them out.
-
-    A matrix has H output features for each of its rows (`Ablation.input_rows` and so on), one
-    block after the other. What the cell does not have is None.
-    """
-
-    ih: Tensor  # rows*H x I
-    hh: Tensor | None  # rows*H x P
-    b_ih: Tensor | None  # rows*H
-    b_hh: Tensor | None  # rows*H
-    hr: Tensor | None  # P x H, the projection of LSTMP; without it P = H
-
-
 class Run(Protocol):
-    """Runs one direction of one layer over a sequence; see `reference.run`."""
+    """Runs one direction of one layer, from the products with x_t; see `reference.run`."""
 
     def __call__(
         self,
         cell: Ablation,
-        x: Tensor,
-        weights: Weights,
+        z: Tensor,
+        w_hh: Tensor | None,
+        w_hr: Tensor | None,
         h_0: Tensor,
         c_0: Tensor,
         padding_mask: Tensor | None,
@@ -52,13 +40,13 @@ class Backend:
     Args:
         name: what the option `backend` takes.
         run: the function that does the work.
-        why_not: why this backend cannot run this cell with these weights on this input and mask,
-            or None if it can.
+        why_not: why this backend cannot run this cell on this device in this type, or None if it
+            can.
     """
 
     name: str
     run: Run
-    why_not: Callable[[Ablation, Tensor, Weights, Tensor | None], str | None]
+    why_not: Callable[[Ablation, torch.device, torch.dtype], str | None]
 
 
 # In the order in which `auto` tries them: the fastest first, then the one that can do anything.
@@ -78,10 +66,8 @@ def check_name(name: str) -> None:
         raise ValueError(f"unknown backend {name!r}: choose one of {', '.join(BACKEND_CHOICES)}")
 
 
-def choose(
-    name: str, cell: Ablation, x: Tensor, weights: Weights, padding_mask: Tensor | None
-) -> Backend:
-    """The backend to run a layer like this one with.
+def choose(name: str, cell: Ablation, device: torch.device, dtype: torch.dtype) -> Backend:
+    """The backend to run this cell with, on this device, in this type.
 
     A backend asked for by name is never replaced by another.
 
@@ -91,13 +77,19 @@ def choose(
     """
     check_name(name)
     if name != "auto":
-        reason = BACKENDS[name].why_not(cell, x, weights, padding_mask)
+        reason = BACKENDS[name].why_not(cell, device, dtype)
         if reason is not None:
             raise RuntimeError(f"backend {name!r} cannot run this layer: {reason}")
         return BACKENDS[name]
-    backend = next(
-        b for b in BACKENDS.values() if b.why_not(cell, x, weights, padding_mask) is None
-    )
-    if backend.name == "reference" and x.device.type == "cpu" and x.dtype in cpp.DTYPES:
+    backend = next(b for b in BACKENDS.values() if b.why_not(cell, device, dtype) is None)
+    if backend.name == "reference" and device.type == "cpu" and dtype in cpp.DTYPES:
         cpp.warn_if_missing()
     return backend
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """The type of the products with `x`: autocast's, where it is on."""
+    device = x.device.type
+    if torch.is_autocast_enabled(device) and x.dtype != torch.float64:
+        return torch.get_autocast_dtype(device)
+    return x.dtype

@@ -11,28 +11,24 @@ import warnings
 from ctypes import c_int32, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import ops
 from ..ablation import Ablation
-from .fused import compute_dtype
 from .fused import run as run  # what the registry takes
-
-if TYPE_CHECKING:
-    from . import Weights
 
 DTYPES = (torch.float32, torch.bfloat16)
 
 
-def why_not(cell: Ablation, x: Tensor, weights: Weights, padding_mask: Tensor | None) -> str | None:
-    """Why these kernels cannot run this layer on this input, or None if they can."""
-    if x.device.type != "cpu":
-        return f"it runs on CPUs, and the input is on {x.device}"
-    if compute_dtype(x) not in DTYPES:
-        return f"it computes in float32 and bfloat16, not in {compute_dtype(x)}"
+def why_not(cell: Ablation, device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why these kernels cannot run this cell there, or None if they can."""
+    if device.type != "cpu":
+        return f"it runs on CPUs, and the layer is on {device}"
+    if dtype not in DTYPES:
+        return f"it computes in float32 and bfloat16, not in {dtype}"
     return why_missing()
 
 

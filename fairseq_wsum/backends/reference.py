@@ -9,28 +9,24 @@ has no product inside its loop over time, only the memory cell's c_t = u_t + f_t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import equations
+from .. import equations, rows
 from ..ablation import Ablation
 
-if TYPE_CHECKING:
-    from . import Weights
 
-
-def why_not(cell: Ablation, x: Tensor, weights: Weights, padding_mask: Tensor | None) -> str | None:
+def why_not(cell: Ablation, device: torch.device, dtype: torch.dtype) -> str | None:
     """The reference backend runs everything."""
     return None
 
 
 def run(
     cell: Ablation,
-    x: Tensor,
-    weights: Weights,
+    z: Tensor,
+    w_hh: Tensor | None,
+    w_hr: Tensor | None,
     h_0: Tensor,
     c_0: Tensor,
     padding_mask: Tensor | None = None,
@@ -38,35 +34,39 @@ def run(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one direction of one layer over a sequence.
 
+    A matrix has H output features for each of its rows (`Ablation.input_rows` and so on), one block
+    after the other, as `torch.nn.LSTM` lays them out.
+
     Args:
         cell: what the cell has.
-        x: input, T x B x I with T > 0.
-        weights: the parameters, laid out as `cell` says.
+        z: what comes from the input, W_*x x_t + b_*, T x B x rows*H with T > 0; something finite
+            where there is padding.
+        w_hh: W_*h, rows*H x P; None where no row sees h_{t-1}.
+        w_hr: the projection of LSTMP, P x H; None where there is none, and P = H.
         h_0: initial output, B x P.
         c_0: initial memory cell, B x H.
-        padding_mask: True where `x` is padding, T x B. There the state stays as it is and the
-            output is zero.
+        padding_mask: True at padding, T x B. There the state stays as it is and the output is zero.
         reverse: go from the last time step to the first.
 
     Returns:
         The output (T x B x P), and the state after the last real step: h (B x P) and c (B x H).
-        h has the dtype of the products, c that of `c_0`. Within the sequence the memory cell is
-        summed in 32 bits at least: in 16 bits a long sum would lose what is added late.
+        h has the dtype of `z`, c that of `c_0`. Within the sequence the memory cell is summed in
+        32 bits at least: in 16 bits a long sum would lose what is added late.
     """
-    if padding_mask is not None:
-        # zero times a NaN is a NaN: nothing that stands at padding may enter a product
-        x = x.masked_fill(padding_mask.unsqueeze(-1), 0)
-    z = F.linear(x, weights.ih, joint_bias(cell, weights))  # T x B x rows*H
     h_0, c = h_0.to(z.dtype), c_0.to(torch.promote_types(c_0.dtype, torch.float32))
-    run_cell = _run_recurrent if cell.is_recurrent else _run_parallel
-    y, h_n, c_n = run_cell(cell, z, weights, h_0, c, padding_mask, reverse)
+    if cell.is_recurrent:
+        assert w_hh is not None
+        y, h_n, c_n = _run_recurrent(cell, z, w_hh, w_hr, h_0, c, padding_mask, reverse)
+    else:
+        y, h_n, c_n = _run_parallel(cell, z, w_hr, h_0, c, padding_mask, reverse)
     return y, h_n, c_n.to(c_0.dtype)
 
 
 def _run_recurrent(
     cell: Ablation,
     z: Tensor,
-    weights: Weights,
+    w_hh: Tensor,
+    w_hr: Tensor | None,
     h: Tensor,
     c: Tensor,
     padding_mask: Tensor | None,
@@ -76,9 +76,9 @@ def _run_recurrent(
     z_steps = z.unbind()
     outputs: list[Tensor] = []
     for t in _order(len(z_steps), reverse):
-        z_t = add_rows(cell, z_steps[t], F.linear(h, _given(weights.hh)))
-        h_t, c_t = equations.step(cell, z_t, c)
-        h_t = _project(h_t.to(z.dtype), weights)
+        z_t = rows.add_hidden(cell, z_steps[t], F.linear(h, w_hh))
+        h_t, c_t = equations.step(cell, rows.split(cell.input_rows, z_t), c)
+        h_t = _project(h_t.to(z.dtype), w_hr)
         if padding_mask is not None:
             stay = padding_mask[t].unsqueeze(-1)  # B x 1
             h_t, c_t = torch.where(stay, h, h_t), torch.where(stay, c, c_t)
@@ -93,14 +93,14 @@ def _run_recurrent(
 def _run_parallel(
     cell: Ablation,
     z: Tensor,
-    weights: Weights,
+    w_hr: Tensor | None,
     h_0: Tensor,
     c: Tensor,
     padding_mask: Tensor | None,
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """All time steps at once, but for the weighted sum in the memory cell."""
-    z_all = _rows(cell.input_rows, z)
+    z_all = rows.split(cell.input_rows, z)
     i, f = equations.memory_gates(cell, z_all)
     u = i * equations.content(cell, z_all)
     if padding_mask is not None:
@@ -114,7 +114,7 @@ def _run_parallel(
         cells.append(c)
 
     y = equations.output(cell, z_all, _stack(cells, reverse))
-    y = _project(y.to(z.dtype), weights)
+    y = _project(y.to(z.dtype), w_hr)
     if padding_mask is None:
         return y, y[0 if reverse else -1], c
     h = last_real_step(y, h_0, padding_mask, reverse)
@@ -134,35 +134,8 @@ def last_real_step(y: Tensor, h_0: Tensor, padding_mask: Tensor, reverse: bool) 
     return torch.where(none, h_0, y.gather(0, index).squeeze(0))
 
 
-def joint_bias(cell: Ablation, weights: Weights) -> Tensor | None:
-    """Both biases in one vector over the input rows, zero where the equations have none."""
-    if weights.b_ih is None:
-        return None
-    bias = _rows(cell.input_bias_rows, weights.b_ih)
-    if weights.b_hh is not None:
-        for row, b in _rows(cell.hidden_rows, weights.b_hh).items():
-            bias[row] = bias[row] + b
-    zero = torch.zeros_like(bias[cell.input_bias_rows[0]])
-    return torch.cat([bias.get(row, zero) for row in cell.input_rows])
-
-
-def _rows(names: tuple[str, ...], z: Tensor) -> dict[str, Tensor]:
-    """Split the last dimension into one part for each row."""
-    return dict(zip(names, z.chunk(len(names), dim=-1), strict=True))
-
-
-def add_rows(cell: Ablation, z_x: Tensor, z_h: Tensor) -> dict[str, Tensor]:
-    """The pre-activations of one step: what comes from x_t plus what comes from h_{t-1}."""
-    if cell.hidden_rows == cell.input_rows:
-        return _rows(cell.input_rows, z_x + z_h)
-    z = _rows(cell.input_rows, z_x)
-    for row, z_row in _rows(cell.hidden_rows, z_h).items():
-        z[row] = z[row] + z_row
-    return z
-
-
-def _project(h: Tensor, weights: Weights) -> Tensor:
-    return h if weights.hr is None else F.linear(h, weights.hr)
+def _project(h: Tensor, w_hr: Tensor | None) -> Tensor:
+    return h if w_hr is None else F.linear(h, w_hr)
 
 
 def _order(n: int, reverse: bool) -> range:
@@ -172,8 +145,3 @@ def _order(n: int, reverse: bool) -> range:
 def _stack(steps: list[Tensor], reverse: bool) -> Tensor:
     """The steps, taken in the order of `_order`, as a T x B x H tensor in order of time."""
     return torch.stack(steps[::-1] if reverse else steps)
-
-
-def _given(tensor: Tensor | None) -> Tensor:
-    assert tensor is not None, "a recurrent cell has recurrent matrices"
-    return tensor

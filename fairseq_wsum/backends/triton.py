@@ -6,30 +6,26 @@ Triton is imported, and a kernel compiled, when the first layer runs.
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import ops
 from ..ablation import Ablation
-from .fused import compute_dtype
 from .fused import run as run  # what the registry takes
-
-if TYPE_CHECKING:
-    from . import Weights
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def why_not(cell: Ablation, x: Tensor, weights: Weights, padding_mask: Tensor | None) -> str | None:
-    """Why these kernels cannot run this layer on this input, or None if they can."""
-    if x.device.type != "cuda":
-        return f"it runs on GPUs, and the input is on {x.device}"
+def why_not(cell: Ablation, device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why these kernels cannot run this cell there, or None if they can."""
+    if device.type != "cuda":
+        return f"it runs on GPUs, and the layer is on {device}"
     if cell.is_recurrent:
         return "its kernels are for cells without recurrent matrices"
-    if compute_dtype(x) not in DTYPES:
-        return f"it computes in float32, bfloat16 and float16, not in {compute_dtype(x)}"
+    if dtype not in DTYPES:
+        return f"it computes in float32, bfloat16 and float16, not in {dtype}"
     return why_missing()
 
 

@@ -160,12 +160,16 @@ class WsumLSTMDecoder(FairseqIncrementalDecoder):
     ) -> tuple[Tensor, Tensor | None, State, Tensor]:
         """Step by step, as each step reads the attentional output of the last."""
         prepared = self._prepare(encoder_out)
+        first = self.lstm.layers[0]
+        assert isinstance(first, WsumLSTM)
+        (w_x, w_feed), bias = first.input_maps(x.size(-1), feed.size(-1))
+        z = linear(x, w_x, bias)  # T x B x R*H: all that does not wait for a step
         outputs: list[Tensor] = []
         attns: list[Tensor | None] = []
-        for t, x_t in enumerate(x.unbind()):
-            fed = torch.cat((x_t, feed.type_as(x_t)), dim=-1).unsqueeze(0)  # 1 x B x (E + H)
+        for t, z_t in enumerate(z.split(1)):
             mask_t = None if mask is None else mask[t : t + 1]
-            y, state = self.lstm(fed, state, mask_t)
+            z_t = z_t + linear(feed.type_as(x), w_feed)
+            y, state = self.lstm(z_t, state, mask_t, from_products=True)
             y, attn = self._attend(y, encoder_out, prepared)
             feed = y[0] if mask_t is None else torch.where(mask_t[0].unsqueeze(-1), feed, y[0])
             outputs.append(y)

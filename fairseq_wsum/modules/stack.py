@@ -48,7 +48,12 @@ class LSTMStack(nn.Module):
         self.output_size = input_size
 
     def forward(
-        self, x: Tensor, state: State | None = None, padding_mask: Tensor | None = None
+        self,
+        x: Tensor,
+        state: State | None = None,
+        padding_mask: Tensor | None = None,
+        *,
+        from_products: bool = False,
     ) -> tuple[Tensor, State]:
         """Run all layers.
 
@@ -56,6 +61,8 @@ class LSTMStack(nn.Module):
             x: T x B x I.
             state: (h_0, c_0), each L x B x D*H; zero if left out.
             padding_mask: True at padding, T x B.
+            from_products: `x` is not the input but the first layer's products with it, as
+                `WsumLSTM.forward_products` takes them.
 
         Returns:
             The output, T x B x D*H, and the final state in the form of `state`.
@@ -68,7 +75,11 @@ class LSTMStack(nn.Module):
             if state is not None:
                 directions = layer.num_directions
                 hx = _split(state[0][k], directions), _split(state[1][k], directions)
-            y, (h, c) = layer(self.dropout(x) if k > 0 else x, hx, padding_mask)
+            if k == 0 and from_products:
+                assert hx is not None
+                y, (h, c) = layer.forward_products(x, hx, padding_mask)
+            else:
+                y, (h, c) = layer(self.dropout(x) if k > 0 else x, hx, padding_mask)
             x = y + x if self.residuals and k > 0 else y
             h_n.append(_join(h))
             c_n.append(_join(c))
