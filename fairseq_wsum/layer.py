@@ -7,7 +7,6 @@ without a projection), L layers, D directions.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
 
 import torch
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from . import backends, rows
+from . import backends, checks, rows
 from .ablation import get_ablation
 from .products import linear
 
@@ -78,9 +77,9 @@ class WsumLSTM(nn.Module):
         super().__init__()
         self.cell = get_ablation(ablation, coupled_gates=coupled_gates)
         backends.check_name(backend)
-        _check_flags(bias=bias, batch_first=batch_first, bidirectional=bidirectional)
-        _check_sizes(input_size, hidden_size, num_layers, proj_size)
-        _check_dropout(dropout, num_layers)
+        checks.flags(bias=bias, batch_first=batch_first, bidirectional=bidirectional)
+        checks.sizes(input_size, hidden_size, num_layers, proj_size)
+        checks.dropout(dropout, num_layers)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
@@ -342,14 +341,14 @@ class WsumLSTM(nn.Module):
         if hx is None:
             zeros = self.weight_ih_l0.new_zeros
             return zeros(h_shape), zeros(c_shape)
-        _check_state(hx)
+        checks.state(hx)
         for name, state, shape in zip(("h_0", "c_0"), hx, (h_shape, c_shape), strict=True):
             if tuple(state.shape) != shape:
                 raise RuntimeError(f"expected {name} of size {shape}, got {tuple(state.shape)}")
         return hx
 
     def _add_batch(self, hx: State) -> State:
-        _check_state(hx)
+        checks.state(hx)
         if hx[0].dim() != 2 or hx[1].dim() != 2:
             raise RuntimeError(
                 "for one sequence without a batch dimension h_0 and c_0 must be 2-D, got "
@@ -380,40 +379,3 @@ class WsumLSTM(nn.Module):
                 f"expected padding_mask of size {tuple(x.shape[:-1])} ({form}), "
                 f"got {tuple(padding_mask.shape)}"
             )
-
-
-def _check_flags(**flags: bool) -> None:
-    for name, value in flags.items():
-        if not isinstance(value, bool):
-            raise TypeError(f"{name} must be True or False, got {value!r}")
-
-
-def _check_sizes(input_size: int, hidden_size: int, num_layers: int, proj_size: int) -> None:
-    sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
-    for name, value in {**sizes, "proj_size": proj_size}.items():
-        if not isinstance(value, int):
-            raise TypeError(f"{name} must be an int, got {value!r}")
-    for name, value in sizes.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    if not 0 <= proj_size < hidden_size:
-        raise ValueError(
-            f"proj_size must be 0 (no projection) or smaller than hidden_size {hidden_size}, "
-            f"got {proj_size}"
-        )
-
-
-def _check_dropout(dropout: float, num_layers: int) -> None:
-    number = isinstance(dropout, (int, float)) and not isinstance(dropout, bool)
-    if not number or not 0 <= dropout <= 1:
-        raise ValueError(f"dropout must be a probability between 0 and 1, got {dropout!r}")
-    if dropout > 0 and num_layers == 1:
-        warnings.warn(
-            f"dropout={dropout} does nothing with num_layers=1: it stands between layers",
-            stacklevel=3,
-        )
-
-
-def _check_state(hx: State) -> None:
-    if not isinstance(hx, (tuple, list)) or len(hx) != 2:
-        raise TypeError("hx must be a pair (h_0, c_0)")

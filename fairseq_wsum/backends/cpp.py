@@ -20,6 +20,7 @@ from .. import ops
 from ..ablation import Ablation
 from .fused import run as run  # what the registry takes
 
+INTERFACE = 1  # WSUM_INTERFACE of csrc/kernels.h
 DTYPES = (torch.float32, torch.bfloat16)
 
 
@@ -93,8 +94,11 @@ def _load() -> ctypes.CDLL | str:
         try:
             library = ctypes.CDLL(str(path))
             library.wsum_instruction_set.restype = ctypes.c_char_p
+            interface = library.wsum_interface()
         except (OSError, AttributeError) as error:
             return f"{path.name} does not load: {error}"
+        if interface != INTERFACE:
+            return f"{path.name} was built from other sources; install the package again"
         return library
     return (
         "its C++ kernels were not built; install a C++ compiler, then this package again "

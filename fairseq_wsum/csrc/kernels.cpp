@@ -31,6 +31,8 @@ const Kernels& kernels() {
 
 extern "C" {
 
+int wsum_interface() { return WSUM_INTERFACE; }
+
 int wsum_gated_sum(const GatedSum* p) { return kernels().gated_sum(*p, false); }
 int wsum_gated_sum_backward(const GatedSum* p) { return kernels().gated_sum(*p, true); }
 int wsum_recurrence(const Recurrence* p) { return kernels().recurrence(*p, false); }

@@ -67,6 +67,10 @@ struct Recurrence {
     float* dc_0;        // B x H
 };
 
+// Raised with every change of the above; backends/cpp.py refuses a library of another one.
+enum { WSUM_INTERFACE = 1 };
+int wsum_interface();
+
 // They return 0, or 1 where there is no such cell.
 int wsum_gated_sum(const GatedSum*);
 int wsum_gated_sum_backward(const GatedSum*);
