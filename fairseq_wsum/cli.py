@@ -64,7 +64,7 @@ def info(args: argparse.Namespace) -> None:
             for ablation in ("lstm", "no-srnn-hidden"):
                 case = (ABLATIONS[ablation], torch.device(device), dtype)
                 row[ablation] = backends.choose("auto", *case).name
-                reasons = {b.name: b.why_not(*case) for b in BACKENDS.values()}
+                reasons = {b.name: b.why_not(*case, False) for b in BACKENDS.values()}
             row["not"] = "; ".join(f"{name}: {why}" for name, why in reasons.items() if why) or "-"
             rows.append(row)
     print(report.table(rows))

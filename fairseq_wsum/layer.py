@@ -306,7 +306,8 @@ class WsumLSTM(nn.Module):
         reverse: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One direction of one layer, from the products with its input."""
-        backend = backends.choose(self.backend, self.cell, z.device, z.dtype)
+        projects = self.proj_size > 0
+        backend = backends.choose(self.backend, self.cell, z.device, z.dtype, projects)
         return backend.run(
             cell=self.cell,
             z=z,

@@ -14,6 +14,7 @@ import torch
 
 from fairseq_wsum import ABLATIONS, WsumLSTM, equations, ops
 from fairseq_wsum.ablation import get_ablation
+from fairseq_wsum.backends import reference
 
 INTERPRETS = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -86,6 +87,15 @@ def test_the_gated_sum_is_the_equations(ablation, coupled, case, reverse, side) 
 
 @needs_triton
 @inside
+@pytest.mark.parametrize("side", [None, "left"], ids=lambda side: f"pad-{side}")
+@pytest.mark.parametrize("coupled", [False, True], ids=["", "coupled"])
+@pytest.mark.parametrize("ablation", ["lstm", "no-srnn", "no-out"])
+def test_a_single_step_of_a_cell_with_an_s_rnn_is_the_equations(ablation, coupled, side) -> None:
+    compare(ablation, coupled, (1, 3, 5, (1, 8, 1)), False, side, torch.float32)
+
+
+@needs_triton
+@inside
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @every_cell
 def test_in_16_bits_only_what_is_stored_is_rounded(ablation, coupled, dtype) -> None:
@@ -101,10 +111,7 @@ def compare(ablation, coupled, case, reverse, side, dtype) -> None:  # type: ign
     z = torch.randn(time, batch, len(cell.input_rows) * units).to(dtype)
     c_0, dc_n = torch.randn(batch, units), torch.randn(batch, units)
     dy = torch.randn(time, batch, units).to(dtype)
-    mask = None
-    if side is not None:
-        steps, lengths = torch.arange(time).unsqueeze(1), torch.arange(batch) * 2 % (time + 1)
-        mask = steps >= lengths if side == "right" else steps < time - lengths
+    mask = mask_of(side, time, batch)
 
     inputs = [z.double().requires_grad_(), c_0.double().requires_grad_()]
     right = exact(cell, *inputs, mask, reverse)
@@ -123,6 +130,64 @@ def compare(ablation, coupled, case, reverse, side, dtype) -> None:  # type: ign
     assert all(gradient.eq(0).all() for gradient in nothing)
 
 
+RECURRENT = [
+    (name, coupled)
+    for name, cell in ABLATIONS.items()
+    if cell.is_recurrent
+    for coupled in ((False, True) if cell.gates else (False,))
+]
+
+
+@needs_triton
+@inside
+@pytest.mark.parametrize("side", [None, "left", "right"], ids=lambda side: f"pad-{side}")
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize(
+    ("ablation", "coupled"), RECURRENT, ids=[n + ("-coupled" if c else "") for n, c in RECURRENT]
+)
+def test_the_recurrence_is_the_reference(ablation, coupled, reverse, side) -> None:
+    from fairseq_wsum.backends import triton_recurrence as kernels
+
+    time, batch, units, how = 4, 3, 19, kernels.Plan(16, 16, 16, False)
+    cell = get_ablation(ablation, coupled_gates=coupled)
+    z = torch.randn(time, batch, len(cell.input_rows) * units)
+    w_hh = torch.randn(len(cell.hidden_rows) * units, units) / units**0.5
+    h_0, c_0, dh_n, dc_n = (torch.randn(batch, units) for _ in range(4))
+    dy, mask = torch.randn(time, batch, units), mask_of(side, time, batch)
+
+    inputs = [tensor.double().requires_grad_() for tensor in (z, w_hh, h_0, c_0)]
+    right = reference.run(cell, inputs[0], inputs[1], None, *inputs[2:], mask, reverse)
+    given = [tensor.double() for tensor in (dy, dh_n, dc_n)]
+    wanted = [inputs[0], inputs[2], *([inputs[3]] if cell.gates else [])]
+    gradients = torch.autograd.grad(right, wanted, given)
+
+    bits, memory = ops.encode(cell), c_0 if cell.gates else None
+    first, rest = (z, w_hh, None, h_0, memory, mask), (bits, reverse)
+    y, h_n, c_n, gates, cells, states = kernels.recurrence(*first, *rest, True, how)
+    dz, _, dh_0, dc_0 = kernels.recurrence_backward(
+        *(dy, dh_n, dc_n if cell.gates else None, *first[1:], gates, cells, *rest, how)
+    )
+    found = {"y": y, "h_n": h_n, "dz": dz, "dh_0": dh_0}
+    exact = {"y": right[0], "h_n": right[1], "dz": gradients[0], "dh_0": gradients[1]}
+    if cell.gates:
+        found |= {"c_n": c_n, "dc_0": dc_0}
+        exact |= {"c_n": right[2], "dc_0": gradients[2]}
+    for name, tensor in found.items():
+        error = (tensor.double() - exact[name]).abs().amax() / exact[name].abs().amax().clamp_min(1)
+        assert error < TOLERANCE[torch.float32], f"{name}: {error:.2g}"
+    if mask is not None:  # what the gradient of W_*h is made from
+        real = ~mask.unsqueeze(-1)
+        torch.testing.assert_close(states * real, y)
+
+
+def mask_of(side, time, batch):  # type: ignore[no-untyped-def]
+    """Sequences of all lengths from 0 on, with padding on one side."""
+    if side is None:
+        return None
+    steps, lengths = torch.arange(time).unsqueeze(1), torch.arange(batch) * 2 % (time + 1)
+    return steps >= lengths if side == "right" else steps < time - lengths
+
+
 @needs_triton
 @inside
 def test_a_plan_cuts_long_sequences_only_where_there_are_few_units() -> None:
@@ -135,37 +200,43 @@ def test_a_plan_cuts_long_sequences_only_where_there_are_few_units() -> None:
 
 
 @needs_triton
-@pytest.mark.parametrize("totals", [False, True], ids=["whole", "totals"])
 @pytest.mark.parametrize("capability", [80, 90])
-def test_the_kernels_compile_for_a_gpu_that_is_not_here(capability, totals) -> None:
+def test_the_kernels_compile_for_a_gpu_that_is_not_here(capability) -> None:
     if INTERPRETS:
         pytest.skip("the interpreter compiles nothing")
+    from fairseq_wsum.backends import triton_gated_sum, triton_recurrence
+
+    flags = dict(PADDED=True, REVERSE=True)
+    tile = dict(COUPLED=False, OUTPUT_GATE=True, SRNN=False, STEPS=16, BLOCK=128)
+    for totals in (False, True):
+        summed = {**flags, **tile, "TOTALS": totals}
+        compile_for(capability, triton_gated_sum._forward, {**summed, "SAVE": True})
+        compile_for(capability, triton_gated_sum._backward, {**summed, "HAS_DY": True})
+    compile_for(capability, triton_gated_sum._between, dict(BLOCK=128))
+    for name in ("no-srnn", "no-gates"):
+        options = triton_recurrence._cell_options(ops.encode(ABLATIONS[name]))
+        steps = {**flags, **options, **dict(BM=16, BN=16, BK=64, PRECISION="tf32")}
+        compile_for(capability, triton_recurrence._forward, {**steps, "SAVE": True})
+        compile_for(capability, triton_recurrence._backward, {**steps, "HAS_DY": True})
+
+
+def compile_for(capability, kernel, constants) -> None:  # type: ignore[no-untyped-def]
+    """Compile to machine code, with tensors in bfloat16 where a layer has them so."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from fairseq_wsum.backends import triton_gated_sum as kernels
-
-    flags = dict(PADDED=True, COUPLED=False, OUTPUT_GATE=True, REVERSE=True, TOTALS=totals)
-    tile = dict(STEPS=16, BLOCK=128)
-    for kernel, more in (
-        (kernels._forward, dict(SAVE=True)),
-        (kernels._backward, dict(HAS_DY=True)),
-        (kernels._between, None),
-    ):
-        constants = dict(BLOCK=128) if more is None else {**flags, **tile, **more}
-        signature = {}
-        for name in kernel.arg_names:
-            real = "*bf16" if name in ("z_ptr", "y_ptr", "dy_ptr", "dz_ptr") else "*fp32"
-            if name in constants:
-                signature[name] = "constexpr"
-            elif name.endswith("_ptr"):
-                signature[name] = "*u8" if name == "padding_ptr" else real
-            else:
-                signature[name] = "i32"
-        source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
-        compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32))
-        assert compiled.asm["cubin"]
+    types = {"padding_ptr": "*u8", "counter_ptr": "*i32"}
+    for name in ("z", "w", "y", "dy", "dz", "gates", "states"):
+        types[f"{name}_ptr"] = "*bf16"
+    if kernel.arg_names[2] == "h_ptr":
+        types["h_ptr"] = "*bf16"
+    signature = {}
+    for name in kernel.arg_names:
+        other = "*fp32" if name.endswith("_ptr") else "i32"
+        signature[name] = "constexpr" if name in constants else types.get(name, other)
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
+    assert triton.compile(source, target=GPUTarget("cuda", capability, 32)).asm["cubin"]
 
 
 def test_on_a_cpu_the_backend_says_why_not() -> None:

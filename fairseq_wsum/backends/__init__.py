@@ -40,13 +40,13 @@ class Backend:
     Args:
         name: what the option `backend` takes.
         run: the function that does the work.
-        why_not: why this backend cannot run this cell on this device in this type, or None if it
-            can.
+        why_not: why this backend cannot run this cell on this device in this type, with or without
+            a projection; None if it can.
     """
 
     name: str
     run: Run
-    why_not: Callable[[Ablation, torch.device, torch.dtype], str | None]
+    why_not: Callable[[Ablation, torch.device, torch.dtype, bool], str | None]
 
 
 # In the order in which `auto` tries them: the fastest first, then the one that can do anything.
@@ -66,7 +66,9 @@ def check_name(name: str) -> None:
         raise ValueError(f"unknown backend {name!r}: choose one of {', '.join(BACKEND_CHOICES)}")
 
 
-def choose(name: str, cell: Ablation, device: torch.device, dtype: torch.dtype) -> Backend:
+def choose(
+    name: str, cell: Ablation, device: torch.device, dtype: torch.dtype, projects: bool = False
+) -> Backend:
     """The backend to run this cell with, on this device, in this type.
 
     A backend asked for by name is never replaced by another.
@@ -77,11 +79,12 @@ def choose(name: str, cell: Ablation, device: torch.device, dtype: torch.dtype) 
     """
     check_name(name)
     if name != "auto":
-        reason = BACKENDS[name].why_not(cell, device, dtype)
+        reason = BACKENDS[name].why_not(cell, device, dtype, projects)
         if reason is not None:
             raise RuntimeError(f"backend {name!r} cannot run this layer: {reason}")
         return BACKENDS[name]
-    backend = next(b for b in BACKENDS.values() if b.why_not(cell, device, dtype) is None)
+    case = (cell, device, dtype, projects)
+    backend = next(b for b in BACKENDS.values() if b.why_not(*case) is None)
     if backend.name == "reference" and device.type == "cpu" and dtype in cpp.DTYPES:
         cpp.warn_if_missing()
     return backend

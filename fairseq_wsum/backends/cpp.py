@@ -24,7 +24,7 @@ INTERFACE = 1  # WSUM_INTERFACE of csrc/kernels.h
 DTYPES = (torch.float32, torch.bfloat16)
 
 
-def why_not(cell: Ablation, device: torch.device, dtype: torch.dtype) -> str | None:
+def why_not(cell: Ablation, device: torch.device, dtype: torch.dtype, projects: bool) -> str | None:
     """Why these kernels cannot run this cell there, or None if they can."""
     if device.type != "cpu":
         return f"it runs on CPUs, and the layer is on {device}"

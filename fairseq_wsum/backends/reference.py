@@ -17,7 +17,7 @@ from .. import equations, rows
 from ..ablation import Ablation
 
 
-def why_not(cell: Ablation, device: torch.device, dtype: torch.dtype) -> str | None:
+def why_not(cell: Ablation, device: torch.device, dtype: torch.dtype, projects: bool) -> str | None:
     """The reference backend runs everything."""
     return None
 

@@ -1,4 +1,4 @@
-"""The backend for GPUs: kernels in Triton, for cells whose gates and content see x_t only.
+"""The backend for GPUs: kernels in Triton.
 
 Triton is imported, and a kernel compiled, when the first layer runs.
 """
@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from .. import ops
 from ..ablation import Ablation
@@ -18,12 +17,12 @@ from .fused import run as run  # what the registry takes
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def why_not(cell: Ablation, device: torch.device, dtype: torch.dtype) -> str | None:
+def why_not(cell: Ablation, device: torch.device, dtype: torch.dtype, projects: bool) -> str | None:
     """Why these kernels cannot run this cell there, or None if they can."""
     if device.type != "cuda":
         return f"it runs on GPUs, and the layer is on {device}"
-    if cell.is_recurrent:
-        return "its kernels are for cells without recurrent matrices"
+    if cell.is_recurrent and projects:
+        return "it has no projection for cells with recurrent matrices"
     if dtype not in DTYPES:
         return f"it computes in float32, bfloat16 and float16, not in {dtype}"
     return why_missing()
@@ -35,16 +34,36 @@ def why_missing() -> str | None:
     return None if find_spec("triton") else "triton is not installed: pip install triton"
 
 
-def _gated_sum(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _gated_sum(*arguments: Any) -> Any:
     from . import triton_gated_sum
 
     return triton_gated_sum.gated_sum(*arguments)
 
 
-def _gated_sum_backward(*arguments: Any) -> tuple[Tensor, Tensor]:
+def _gated_sum_backward(*arguments: Any) -> Any:
     from . import triton_gated_sum
 
     return triton_gated_sum.gated_sum_backward(*arguments)
 
 
-ops.implement("CUDA", {"gated_sum": _gated_sum, "gated_sum_backward": _gated_sum_backward})
+def _recurrence(*arguments: Any) -> Any:
+    from . import triton_recurrence
+
+    return triton_recurrence.recurrence(*arguments)
+
+
+def _recurrence_backward(*arguments: Any) -> Any:
+    from . import triton_recurrence
+
+    return triton_recurrence.recurrence_backward(*arguments)
+
+
+ops.implement(
+    "CUDA",
+    {
+        "gated_sum": _gated_sum,
+        "gated_sum_backward": _gated_sum_backward,
+        "recurrence": _recurrence,
+        "recurrence_backward": _recurrence_backward,
+    },
+)

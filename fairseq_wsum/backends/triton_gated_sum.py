@@ -1,4 +1,6 @@
-"""Triton kernels for cells whose gates and content see x_t only: one pass over the pre-activations.
+"""Triton kernels for cells whose gates and content see x_t only, and single steps of the others.
+
+One pass over the pre-activations.
 
 What links two time steps is the memory cell, c_t = u_t + f_t c_{t-1} with u_t = i_t c~_t. A program
 has a tile of units of one sequence and takes STEPS time steps at a time: it loads them all, so that
@@ -65,10 +67,12 @@ def _forget_gate(z, H, live, COUPLED: tl.constexpr):  # type: ignore[no-untyped-
 
 
 @triton.jit
-def _gates(z, H, live, COUPLED: tl.constexpr):  # type: ignore[no-untyped-def]
+def _gates(z, H, live, COUPLED: tl.constexpr, SRNN: tl.constexpr):  # type: ignore[no-untyped-def]
     """Input gate, forget gate and content layer: where not `live`, all is kept as it is."""
     i = _sigmoid(tl.load(z, mask=live, other=0.0).to(tl.float32))
     content = tl.load(z + (2 - COUPLED) * H, mask=live, other=0.0).to(tl.float32)
+    if SRNN:
+        content = _tanh(content)
     return i, _forget_gate(z, H, live, COUPLED), content
 
 
@@ -76,7 +80,7 @@ def _gates(z, H, live, COUPLED: tl.constexpr):  # type: ignore[no-untyped-def]
 def _forward(  # type: ignore[no-untyped-def]
     z_ptr, c_start_ptr, padding_ptr, y_ptr, c_n_ptr, cells_ptr, totals_ptr,
     T, B, H, length,
-    PADDED: tl.constexpr, COUPLED: tl.constexpr, OUTPUT_GATE: tl.constexpr,
+    PADDED: tl.constexpr, COUPLED: tl.constexpr, OUTPUT_GATE: tl.constexpr, SRNN: tl.constexpr,
     REVERSE: tl.constexpr, SAVE: tl.constexpr, TOTALS: tl.constexpr,
     STEPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -101,7 +105,7 @@ def _forward(  # type: ignore[no-untyped-def]
             padding = tl.load(padding_ptr + tb, mask=s < end, other=1)
             live = there & (padding == 0)[:, None]
         z = z_ptr + tb[:, None] * (R * H) + n[None, :]
-        i, f, content = _gates(z, H, live, COUPLED)
+        i, f, content = _gates(z, H, live, COUPLED, SRNN)
         f_all, u_all = tl.associative_scan((f, i * content), 0, _after)
         cells = u_all + f_all * c[None, :]
         if TOTALS:
@@ -142,7 +146,7 @@ def _between(totals_ptr, start_ptr, out_ptr, B, H, chunks, BLOCK: tl.constexpr):
 def _backward(  # type: ignore[no-untyped-def]
     z_ptr, c_0_ptr, padding_ptr, cells_ptr, dy_ptr, dc_start_ptr, dz_ptr, dc_0_ptr, totals_ptr,
     T, B, H, length,
-    PADDED: tl.constexpr, COUPLED: tl.constexpr, OUTPUT_GATE: tl.constexpr,
+    PADDED: tl.constexpr, COUPLED: tl.constexpr, OUTPUT_GATE: tl.constexpr, SRNN: tl.constexpr,
     REVERSE: tl.constexpr, HAS_DY: tl.constexpr, TOTALS: tl.constexpr,
     STEPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -173,7 +177,7 @@ def _backward(  # type: ignore[no-untyped-def]
             live = there & (padding == 0)[:, None]
         place = tb[:, None] * H + n[None, :]
         z = z_ptr + tb[:, None] * (R * H) + n[None, :]
-        i, f, content = _gates(z, H, live, COUPLED)
+        i, f, content = _gates(z, H, live, COUPLED, SRNN)
         tanh_c = _tanh(tl.load(cells_ptr + place, mask=live, other=0.0))
         dh = tl.zeros((STEPS, BLOCK), tl.float32)
         if HAS_DY:
@@ -196,9 +200,8 @@ def _backward(  # type: ignore[no-untyped-def]
             if PADDED:
                 padding_next = tl.load(padding_ptr + tb_next, mask=(k > first) & (k < end), other=1)
                 live_next = later & (padding_next == 0)[:, None]
-            f_next = _gates(z_ptr + tb_next[:, None] * (R * H) + n[None, :], H, live_next, COUPLED)[
-                1
-            ]
+            z_next = z_ptr + tb_next[:, None] * (R * H) + n[None, :]
+            f_next = _forget_gate(z_next, H, live_next, COUPLED)
             f_before, d_all = tl.associative_scan((f_next, g), 0, _after)
             dc = d_all + f_before * dc_next[None, :]
             last = tl.where(s == 0, (b * H).to(tl.int64), (t_last * B + b).to(tl.int64) * H)
@@ -210,12 +213,14 @@ def _backward(  # type: ignore[no-untyped-def]
             slope = dc * i * (1.0 - i)
             if COUPLED:
                 tl.store(dz, tl.where(live, slope * (content - c_last), 0.0), mask=there)
-                tl.store(dz + H, tl.where(live, dc * i, 0.0), mask=there)
             else:
                 tl.store(dz, tl.where(live, slope * content, 0.0), mask=there)
                 dz_f = dc * c_last * f * (1.0 - f)
                 tl.store(dz + H, tl.where(live, dz_f, 0.0), mask=there)
-                tl.store(dz + 2 * H, tl.where(live, dc * i, 0.0), mask=there)
+            dz_c = dc * i
+            if SRNN:
+                dz_c *= 1.0 - content * content
+            tl.store(dz + (2 - COUPLED) * H, tl.where(live, dz_c, 0.0), mask=there)
             if OUTPUT_GATE:
                 tl.store(dz + (R - 1) * H, tl.where(live, dz_o, 0.0), mask=there)
         dc_next = _last(e_all + f_all * dc_next[None, :], STEPS)
@@ -349,6 +354,7 @@ def _options(cell: int, padding_mask: Tensor | None, reverse: bool, how: Plan) -
         PADDED=padding_mask is not None,
         COUPLED=bool(cell & ops.COUPLED),
         OUTPUT_GATE=bool(cell & ops.OUTPUT_GATE),
+        SRNN=bool(cell & ops.SRNN),
         REVERSE=reverse,
         STEPS=how.steps,
         BLOCK=how.block,

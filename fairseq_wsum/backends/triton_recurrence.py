@@ -1,0 +1,400 @@
+"""Triton kernels for cells with h_{t-1} in them: each step's product and all that follows it.
+
+A program has a tile of sequences and units and computes all rows of its tile, so that a gate meets
+its content in registers. The tiles of a step need those of the last, from all programs. Where all
+programs fit on the GPU at the same time, one launch goes through the whole sequence, and they wait
+for each other after every step; else every step is a launch of its own.
+
+The memory cell has 32 bits and stays with its program. Lengths and batch sizes are run-time values:
+no new length is compiled.
+
+Shapes: z is T x B x R*H, rows i f c o as the cell has them; w is Q*H x H, the rows that see
+h_{t-1}; other tensors T x B x H or B x H.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .. import ops
+from .triton_gated_sum import _sigmoid, _tanh
+
+# Kernels
+
+
+@triton.jit
+def _wait_for_all(counter_ptr, target):  # type: ignore[no-untyped-def]
+    """Returns when all programs have come here: `target` of them since the launch."""
+    tl.debug_barrier()
+    tl.atomic_add(counter_ptr, 1, sem="release")
+    while tl.atomic_add(counter_ptr, 0, sem="acquire") < target:
+        pass
+    tl.debug_barrier()
+
+
+@triton.jit
+def _product(  # type: ignore[no-untyped-def]
+    sums, a_ptr, w_ptr, a_pitch, k_size, w_k, w_n, m, n, rows, units,
+    BK: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """sums + a w: (BM x K) (K x BN). What other programs have just written is read past the L1."""
+    for k_first in range(0, k_size, BK):
+        k = k_first + tl.arange(0, BK)
+        a = tl.load(
+            a_ptr + m[:, None] * a_pitch + k[None, :],
+            mask=rows[:, None] & (k < k_size)[None, :],
+            other=0.0,
+            cache_modifier=".cg",
+        )
+        w = tl.load(
+            w_ptr + k[:, None] * w_k + n[None, :] * w_n,
+            mask=(k < k_size)[:, None] & units[None, :],
+            other=0.0,
+        )
+        sums = tl.dot(a, w, sums, input_precision=PRECISION)
+    return sums
+
+
+@triton.jit
+def _pre_activation(  # type: ignore[no-untyped-def]
+    z, tile, h_ptr, w_ptr, ROW: tl.constexpr, H, m, n, rows, units,
+    BK: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """What comes from x_t, plus, if it is row ROW of W_*h, what comes from h_{t-1}."""
+    sums = _load(z, tile)
+    if ROW >= 0:
+        w = w_ptr + ROW * H * H
+        sums = _product(sums, h_ptr, w, H, H, 1, H, m, n, rows, units, BK, PRECISION)
+    return sums
+
+
+@triton.jit
+def _add_row(  # type: ignore[no-untyped-def]
+    dh, dz_ptr, X: tl.constexpr, w_ptr, ROW: tl.constexpr, R: tl.constexpr, H, m, n, rows, units,
+    BK: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """dh plus, if it is row ROW of W_*h, what comes from that row's pre-activations."""
+    if ROW >= 0:
+        dz, w = dz_ptr + X * H, w_ptr + ROW * H * H
+        dh = _product(dh, dz, w, R * H, H, H, 1, m, n, rows, units, BK, PRECISION)
+    return dh
+
+
+@triton.jit
+def _load(ptr, mask):  # type: ignore[no-untyped-def]
+    return tl.load(ptr, mask=mask, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def _forward(  # type: ignore[no-untyped-def]
+    z_ptr, w_ptr, h_ptr, c_ptr, padding_ptr, y_ptr, gates_ptr, cells_ptr, states_ptr, counter_ptr,
+    T, B, H, first, last,
+    X_I: tl.constexpr, X_F: tl.constexpr, X_C: tl.constexpr, X_O: tl.constexpr,
+    H_I: tl.constexpr, H_F: tl.constexpr, H_C: tl.constexpr, H_O: tl.constexpr,
+    R: tl.constexpr, SRNN: tl.constexpr, PADDED: tl.constexpr, REVERSE: tl.constexpr,
+    SAVE: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Steps [first, last) in the order in which they are taken. h has two slots, for even and odd
+    steps; c is B x H."""
+    m = tl.program_id(0) * BM + tl.arange(0, BM)
+    n = tl.program_id(1) * BN + tl.arange(0, BN)
+    programs = tl.num_programs(0) * tl.num_programs(1)
+    rows, units = m < B, n < H
+    tile = rows[:, None] & units[None, :]
+    place = m[:, None] * H + n[None, :]
+    c = _load(c_ptr + place, tile)
+    for s in range(first, last):
+        t = T - 1 - s if REVERSE else s
+        h_last = h_ptr + (s % 2) * B * H
+        h_next = h_ptr + ((s + 1) % 2) * B * H
+        tb = (t * B).to(tl.int64) + m
+        z = z_ptr + tb[:, None] * (R * H) + n[None, :]
+        out = tb[:, None] * H + n[None, :]
+
+        z_c = _pre_activation(
+            z + X_C * H, tile, h_last, w_ptr, H_C, H, m, n, rows, units, BK, PRECISION
+        )
+        content = _tanh(z_c) if SRNN else z_c
+        h = content
+        c_next = c
+        if X_I >= 0:
+            z_i = _pre_activation(
+                z + X_I * H, tile, h_last, w_ptr, H_I, H, m, n, rows, units, BK, PRECISION
+            )
+            i = _sigmoid(z_i)
+            f = 1.0 - i
+            if X_F >= 0:
+                z_f = _pre_activation(
+                    z + X_F * H, tile, h_last, w_ptr, H_F, H, m, n, rows, units, BK, PRECISION
+                )
+                f = _sigmoid(z_f)
+            c_next = i * content + f * c
+            h = _tanh(c_next)
+            if X_O >= 0:
+                z_o = _pre_activation(
+                    z + X_O * H, tile, h_last, w_ptr, H_O, H, m, n, rows, units, BK, PRECISION
+                )
+                o = _sigmoid(z_o)
+                h *= o
+                if SAVE:
+                    tl.store(gates_ptr + tb[:, None] * (R * H) + X_O * H + n[None, :], o, mask=tile)
+            if SAVE:
+                gates = gates_ptr + tb[:, None] * (R * H) + n[None, :]
+                tl.store(gates + X_I * H, i, mask=tile)
+                if X_F >= 0:
+                    tl.store(gates + X_F * H, f, mask=tile)
+        if SAVE:
+            gates = gates_ptr + tb[:, None] * (R * H) + n[None, :]
+            tl.store(gates + X_C * H, content, mask=tile)
+        if PADDED:
+            padding = tl.load(padding_ptr + tb, mask=rows, other=1)
+            real = (padding == 0)[:, None]
+            stays = tl.load(h_last + place, mask=tile, other=0.0, cache_modifier=".cg")
+            c_next = tl.where(real, c_next, c)
+            tl.store(y_ptr + out, tl.where(real, h, 0.0), mask=tile)
+            h = tl.where(real, h, stays.to(tl.float32))
+            if SAVE:
+                tl.store(states_ptr + out, h, mask=tile)
+        else:
+            tl.store(y_ptr + out, h, mask=tile)
+        c = c_next
+        tl.store(h_next + place, h, mask=tile)
+        if SAVE and X_I >= 0:
+            tl.store(cells_ptr + out, c, mask=tile)
+        if s + 1 < last:
+            _wait_for_all(counter_ptr, (s + 1 - first) * programs)
+    tl.store(c_ptr + place, c, mask=tile)
+
+
+@triton.jit
+def _backward(  # type: ignore[no-untyped-def]
+    w_ptr, c_0_ptr, padding_ptr, gates_ptr, cells_ptr, dy_ptr, dh_ptr, dc_ptr, dz_ptr, counter_ptr,
+    T, B, H, first, last,
+    X_I: tl.constexpr, X_F: tl.constexpr, X_C: tl.constexpr, X_O: tl.constexpr,
+    H_I: tl.constexpr, H_F: tl.constexpr, H_C: tl.constexpr, H_O: tl.constexpr,
+    R: tl.constexpr, SRNN: tl.constexpr, PADDED: tl.constexpr, REVERSE: tl.constexpr,
+    HAS_DY: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Steps [first, last), the last of the sequence being number 0; number T is the initial state.
+
+    dh (B x H, in 32 bits) is the gradient of the final h, then of what goes past a step of padding,
+    at last of h_0; dc (B x H) that of the memory cell.
+    """
+    m = tl.program_id(0) * BM + tl.arange(0, BM)
+    n = tl.program_id(1) * BN + tl.arange(0, BN)
+    programs = tl.num_programs(0) * tl.num_programs(1)
+    rows, units = m < B, n < H
+    tile = rows[:, None] & units[None, :]
+    place = m[:, None] * H + n[None, :]
+    dh = _load(dh_ptr + place, tile)
+    dc = _load(dc_ptr + place, tile)
+    for k in range(first, last):
+        s = T - 1 - k
+        t = T - 1 - s if REVERSE else s
+        t_next = t - 1 if REVERSE else t + 1
+        t_last = t + 1 if REVERSE else t - 1
+        if k > 0:  # from the pre-activations of the step after
+            dz_next = dz_ptr + (t_next * B).to(tl.int64) * (R * H)
+            dh = _add_row(dh, dz_next, X_I, w_ptr, H_I, R, H, m, n, rows, units, BK, PRECISION)
+            dh = _add_row(dh, dz_next, X_F, w_ptr, H_F, R, H, m, n, rows, units, BK, PRECISION)
+            dh = _add_row(dh, dz_next, X_C, w_ptr, H_C, R, H, m, n, rows, units, BK, PRECISION)
+            dh = _add_row(dh, dz_next, X_O, w_ptr, H_O, R, H, m, n, rows, units, BK, PRECISION)
+        if s >= 0:
+            tb = (t * B).to(tl.int64) + m
+            out = tb[:, None] * H + n[None, :]
+            live = tile
+            stays = tl.zeros((BM, BN), tl.float32)
+            if PADDED:
+                padding = tl.load(padding_ptr + tb, mask=rows, other=1)
+                live = tile & (padding == 0)[:, None]
+                stays = tl.where(live, 0.0, dh)
+                dh = tl.where(live, dh, 0.0)
+            if HAS_DY:
+                dh += _load(dy_ptr + out, live)
+            gates = gates_ptr + tb[:, None] * (R * H) + n[None, :]
+            dz = dz_ptr + tb[:, None] * (R * H) + n[None, :]
+            content = _load(gates + X_C * H, live)
+            d_content = dh
+            if X_I >= 0:
+                i = _load(gates + X_I * H, live)
+                c = _load(cells_ptr + out, live)
+                if s == 0:
+                    c_last = _load(c_0_ptr + place, live)
+                else:
+                    before = (t_last * B).to(tl.int64) + m
+                    c_last = _load(cells_ptr + before[:, None] * H + n[None, :], live)
+                tanh_c = _tanh(c)
+                if X_O >= 0:
+                    o = _load(gates + X_O * H, live)
+                    tl.store(dz + X_O * H, dh * tanh_c * o * (1.0 - o), mask=tile)
+                    dh *= o
+                dc_t = dc + dh * (1.0 - tanh_c * tanh_c)
+                slope = dc_t * i * (1.0 - i)
+                if X_F >= 0:
+                    f = _load(gates + X_F * H, live)
+                    tl.store(dz + X_F * H, dc_t * c_last * f * (1.0 - f), mask=tile)
+                    tl.store(dz + X_I * H, slope * content, mask=tile)
+                else:
+                    f = 1.0 - i
+                    tl.store(dz + X_I * H, slope * (content - c_last), mask=tile)
+                dc = tl.where(live, dc_t * f, dc)
+                d_content = dc_t * i
+            if SRNN:
+                d_content *= 1.0 - content * content
+            tl.store(dz + X_C * H, tl.where(live, d_content, 0.0), mask=tile)
+            dh = stays
+        if k + 1 < last:
+            _wait_for_all(counter_ptr, (k + 1 - first) * programs)
+    tl.store(dh_ptr + place, dh, mask=tile)
+    tl.store(dc_ptr + place, dc, mask=tile)
+
+
+# Launchers
+
+
+class Plan(NamedTuple):
+    """How the kernels go through a batch.
+
+    Args:
+        sequences, units: of a program.
+        block: numbers of a product taken at a time.
+        together: one launch for all steps; all programs must fit on the GPU at the same time.
+    """
+
+    sequences: int
+    units: int
+    block: int
+    together: bool
+
+
+def plan(batch: int, units: int, device: torch.device) -> Plan:
+    """The plan for a batch of this size."""
+    tile = Plan(min(64, max(16, triton.next_power_of_2(batch))), 16, 64, False)
+    if device.type != "cuda":  # the interpreter runs one program after the other
+        return tile
+    programs = triton.cdiv(batch, tile.sequences) * triton.cdiv(units, tile.units)
+    processors = torch.cuda.get_device_properties(device).multi_processor_count
+    return tile._replace(together=programs <= processors)
+
+
+def recurrence(
+    z: Tensor,
+    w_hh: Tensor,
+    w_hr: Tensor | None,
+    h_0: Tensor,
+    c_0: Tensor | None,
+    padding_mask: Tensor | None,
+    cell: int,
+    reverse: bool,
+    save: bool,
+    how: Plan | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The operator `recurrence` of `ops`, without a projection."""
+    assert w_hr is None, "the backend says that it has no projection"
+    z, w_hh = z.contiguous(), w_hh.contiguous()
+    outputs = ops.recurrence_outputs(z, h_0, c_0, padding_mask, save)
+    y, h_n, c_n, gates, cells, states = outputs
+    time, batch, units = y.shape
+    h = torch.stack((h_0, h_0))
+    memory = h_0.new_zeros((batch, units), dtype=torch.float32) if c_0 is None else c_0.clone()
+    nothing = z  # something that a kernel may be given for what it does not touch
+    tensors = (
+        *(z, w_hh, h, memory, _bytes(padding_mask, z), y),
+        *(tensor if tensor.numel() else nothing for tensor in (gates, cells, states)),
+    )
+    flags = dict(PADDED=padding_mask is not None, REVERSE=reverse, SAVE=save)
+    _launch(_forward, tensors, time, (time, batch, units), cell, flags, how)
+    h_n.copy_(h[time % 2])
+    if c_0 is not None:
+        c_n.copy_(memory)
+    return outputs
+
+
+def recurrence_backward(
+    dy: Tensor | None,
+    dh_n: Tensor | None,
+    dc_n: Tensor | None,
+    w_hh: Tensor,
+    w_hr: Tensor | None,
+    h_0: Tensor,
+    c_0: Tensor | None,
+    padding_mask: Tensor | None,
+    gates: Tensor,
+    cells: Tensor,
+    cell: int,
+    reverse: bool,
+    how: Plan | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The operator `recurrence_backward` of `ops`, without a projection."""
+    gradients = ops.recurrence_gradients(gates, w_hr, h_0, c_0)
+    dz, _, dh_0, dc_0 = gradients
+    (batch, units), time = h_0.shape, gates.size(0)
+    zeros = h_0.new_zeros((batch, units), dtype=torch.float32)
+    dh = zeros.clone() if dh_n is None else dh_n.to(torch.float32, copy=True).contiguous()
+    dc = zeros if dc_n is None else dc_n.to(torch.float32, copy=True).contiguous()
+    tensors = (
+        *(w_hh.contiguous(), gates if c_0 is None else c_0.contiguous()),
+        *(_bytes(padding_mask, gates), gates, cells if cells.numel() else gates),
+        *(gates if dy is None else dy.contiguous(), dh, dc, dz),
+    )
+    flags = dict(PADDED=padding_mask is not None, REVERSE=reverse, HAS_DY=dy is not None)
+    _launch(_backward, tensors, time + 1, (time, batch, units), cell, flags, how)
+    dh_0.copy_(dh)
+    if c_0 is not None:
+        dc_0.copy_(dc)
+    return gradients
+
+
+def _launch(
+    kernel: Any,
+    tensors: tuple[Tensor, ...],
+    steps: int,
+    sizes: tuple[int, int, int],
+    cell: int,
+    flags: dict[str, bool],
+    how: Plan | None,
+) -> None:
+    """All steps in one launch, or one launch a step."""
+    _, batch, units = sizes
+    if batch == 0:
+        return
+    device = tensors[0].device
+    how = how or plan(batch, units, device)
+    counter = torch.zeros(1, dtype=torch.int32, device=device)
+    precise = tensors[0].dtype == torch.float32 and not torch.backends.cuda.matmul.allow_tf32
+    options = {
+        **_cell_options(cell),
+        **flags,
+        **dict(BM=how.sequences, BN=how.units, BK=how.block),
+        "PRECISION": "ieee" if precise else "tf32",
+    }
+    grid = (triton.cdiv(batch, how.sequences), triton.cdiv(units, how.units))
+    run: Callable[..., Any] = kernel[grid]
+    if how.together:
+        run(*tensors, counter, *sizes, 0, steps, **options, launch_cooperative_grid=True)
+        return
+    for step in range(steps):
+        run(*tensors, counter, *sizes, step, step + 1, **options)
+
+
+def _cell_options(bits: int) -> dict[str, Any]:
+    """Where each row stands in z and in w_hh; -1 where it does not."""
+    cell = ops.decode(bits)
+    options: dict[str, Any] = {"R": len(cell.input_rows), "SRNN": cell.srnn}
+    for row in "ifco":
+        for letter, names in (("X", cell.input_rows), ("H", cell.hidden_rows)):
+            options[f"{letter}_{row.upper()}"] = names.index(row) if row in names else -1
+    return options
+
+
+def _bytes(padding_mask: Tensor | None, other: Tensor) -> Tensor:
+    """The mask as bytes; where there is none, something that a kernel may be given."""
+    return other if padding_mask is None else padding_mask.contiguous().view(torch.uint8)
