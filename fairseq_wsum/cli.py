@@ -102,6 +102,10 @@ def _add_layers(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def _bench_layers(args: argparse.Namespace) -> None:
     options = dict(dtype=args.dtype, device=args.device, backend=args.backend, rounds=args.rounds)
+    if args.device != "cpu" and not torch.cuda.is_available():
+        raise RuntimeError(f"--device {args.device}: torch sees no GPU here")
+    if args.growth:
+        layers.check_can_draw(args.growth)
     title = f"{args.dtype}, backend {args.backend}, medians of {args.rounds}; "
     title += report.machine(args.device)
     print(title, flush=True)
@@ -115,11 +119,12 @@ def _bench_layers(args: argparse.Namespace) -> None:
             what: [r for shape in shapes for r in layers.compare(shape, args.ablations, **options)]
             for what, shapes in layers.GROWTH.items()
         }
-        layers.draw_growth(args.growth, growth, title)
     if args.json:
         as_dicts = {k: [dataclasses.asdict(r) for r in v] for k, v in growth.items()}
         record = {"title": title, "results": [dataclasses.asdict(r) for r in results]}
         report.write_json(args.json, {**record, "growth": as_dicts})
+    if args.growth:
+        layers.draw_growth(args.growth, growth, title)
 
 
 def _add_programs(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -146,7 +151,7 @@ def _add_programs(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _compared(args: argparse.Namespace) -> tuple[str, list[programs.System], list[str]]:
     if not Path(args.data.partition(":")[0]).is_dir():
         raise ValueError(f"no data folder {args.data}; make it with fairseq-preprocess")
-    options = ["--batch-size", str(args.batch_size), *args.rest]
+    options = ["--batch-size", str(args.batch_size)]
     if not torch.cuda.is_available():
         options.append("--cpu")
     title = f"{args.layers}+{args.layers} layers of {args.units}, batches of {args.batch_size}, "
@@ -158,13 +163,13 @@ def _compared(args: argparse.Namespace) -> tuple[str, list[programs.System], lis
 
 def _bench_train(args: argparse.Namespace) -> None:
     title, compared, options = _compared(args)
-    rates = programs.train(args.data, compared, args.updates, args.rounds, options)
+    rates = programs.train(args.data, compared, args.updates, args.rounds, [*options, *args.rest])
     _report_rates(args, title, rates, "target words a second")
 
 
 def _bench_decode(args: argparse.Namespace) -> None:
     title, compared, options = _compared(args)
-    rates = programs.decode(args.data, compared, args.length, args.rounds, options)
+    rates = programs.decode(args.data, compared, args.length, args.rounds, options, args.rest)
     _report_rates(args, title, rates, "sentences a second")
 
 

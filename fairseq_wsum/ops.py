@@ -9,7 +9,7 @@ Both begin where the products with x_t end. A backend brings the kernels for a t
 gradients, as far as they are products over all time steps.
 
 Shapes: T time steps, B sequences, H hidden units, P features of h (P = H without a projection);
-R rows of pre-activations, of which Q see h_{t-1}. The memory cell has 32 bits or more.
+R rows of pre-activations, of which Q see h_{t-1}. The memory cell has 32 bits.
 """
 
 from __future__ import annotations
@@ -107,6 +107,7 @@ def gated_sum(
     Returns:
         The outputs, T x B x H, zero at padding, and the memory cell at the end, B x H.
     """
+    assert not cell.is_recurrent or len(z) == 1, "a cell with h_{t-1} goes one step at a time"
     save = _wants_grad(z, c_0)
     y, c_n, _ = torch.ops.fairseq_wsum.gated_sum(z, c_0, padding_mask, encode(cell), reverse, save)
     return y, c_n
@@ -156,7 +157,12 @@ def gated_sum_outputs(z: Tensor, c_0: Tensor, save: bool) -> tuple[Tensor, Tenso
     """Empty tensors for what `gated_sum` returns."""
     time, (batch, units) = z.size(0), c_0.shape
     y = z.new_empty((time, batch, units))
-    return y, torch.empty_like(c_0), c_0.new_empty((time, batch, units) if save else 0)
+    return y, c_0.new_empty(c_0.shape), c_0.new_empty((time, batch, units) if save else 0)
+
+
+def gated_sum_gradients(z: Tensor, c_0: Tensor) -> tuple[Tensor, Tensor]:
+    """Empty tensors for what `gated_sum_backward` returns. (Dense, whatever the inputs are.)"""
+    return z.new_empty(z.shape), c_0.new_empty(c_0.shape)
 
 
 def recurrence_outputs(
@@ -168,7 +174,7 @@ def recurrence_outputs(
     return (
         z.new_empty((time, batch, features)),
         h_0.new_empty((batch, features)),
-        torch.empty_like(memory),
+        memory.new_empty(memory.shape),
         z.new_empty(z.shape if save else 0),
         memory.new_empty((time, *memory.shape) if save and c_0 is not None else 0),
         z.new_empty((time, batch, features) if save and padding_mask is not None else 0),
@@ -180,10 +186,10 @@ def recurrence_gradients(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Empty tensors for what `recurrence_backward` returns."""
     return (
-        torch.empty_like(gates),
+        gates.new_empty(gates.shape),
         gates.new_empty(0 if w_hr is None else (gates.size(0), *h_0.shape)),
         h_0.new_empty(h_0.shape),
-        gates.new_empty(0, dtype=torch.float32) if c_0 is None else torch.empty_like(c_0),
+        gates.new_empty(0, dtype=torch.float32) if c_0 is None else c_0.new_empty(c_0.shape),
     )
 
 
@@ -194,7 +200,7 @@ def _fake_gated_sum(z, c_0, padding_mask, cell, reverse, save):  # type: ignore[
 def _fake_gated_sum_backward(  # type: ignore[no-untyped-def]
     dy, dc_n, z, c_0, padding_mask, cells, cell, reverse
 ):
-    return torch.empty_like(z), torch.empty_like(c_0)
+    return gated_sum_gradients(z, c_0)
 
 
 def _fake_recurrence(  # type: ignore[no-untyped-def]

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 CLEARLY = 1.3  # times as fast
 VARIABLE = "FAIRSEQ_WSUM_PRODUCTS"
@@ -56,8 +57,11 @@ def _choose() -> bool:
         raise RuntimeError(f"{VARIABLE}=onednn: this build of torch has no oneDNN")
     if wanted is not None or not there:
         return wanted == "onednn"
-    with torch.no_grad():
-        x, weight = torch.randn(512, 512), torch.randn(512, 512)
+    # whatever is being traced, and whatever the program's defaults are: real tensors of our own
+    options: dict[str, Any] = dict(dtype=torch.float32, device="cpu")
+    with _disable_current_modes(), torch.no_grad():
+        x = torch.linspace(-1, 1, 512 * 512, **options).view(512, 512)
+        weight = x.flip(0).contiguous()
         return _seconds(F.linear, x, weight) > CLEARLY * _seconds(_onednn, x, weight)
 
 

@@ -58,6 +58,19 @@ def test_other_types_and_empty_input_are_torchs(onednn) -> None:
 
 
 @needs_onednn
+def test_measuring_leaves_the_program_as_it_was(monkeypatch) -> None:
+    monkeypatch.delenv(products.VARIABLE, raising=False)
+    monkeypatch.setattr(products, "_uses_onednn", None)
+    before = torch.get_rng_state()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert products.uses_onednn() in (True, False)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@needs_onednn
 def test_the_environment_decides(monkeypatch) -> None:
     for value, expected in (("mkl", False), ("onednn", True)):
         monkeypatch.setattr(products, "_uses_onednn", None)

@@ -88,11 +88,3 @@ def choose(
     if backend.name == "reference" and device.type == "cpu" and dtype in cpp.DTYPES:
         cpp.warn_if_missing()
     return backend
-
-
-def compute_dtype(x: Tensor) -> torch.dtype:
-    """The type of the products with `x`: autocast's, where it is on."""
-    device = x.device.type
-    if torch.is_autocast_enabled(device) and x.dtype != torch.float64:
-        return torch.get_autocast_dtype(device)
-    return x.dtype

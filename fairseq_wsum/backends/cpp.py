@@ -90,17 +90,19 @@ class _Recurrence(ctypes.Structure):
 def _load() -> ctypes.CDLL | str:
     """The library, or why there is none."""
     package = Path(__file__).parent.parent
+    reasons = []
     for path in sorted(package.glob("_kernels*.so")):
         try:
             library = ctypes.CDLL(str(path))
             library.wsum_instruction_set.restype = ctypes.c_char_p
             interface = library.wsum_interface()
         except (OSError, AttributeError) as error:
-            return f"{path.name} does not load: {error}"
-        if interface != INTERFACE:
-            return f"{path.name} was built from other sources; install the package again"
-        return library
-    return (
+            reasons.append(f"{path.name} does not load: {error}")
+            continue
+        if interface == INTERFACE:
+            return library
+        reasons.append(f"{path.name} was built from other sources; install the package again")
+    return "; ".join(reasons) or (
         "its C++ kernels were not built; install a C++ compiler, then this package again "
         "(scripts/setup.sh in a clone)"
     )
@@ -113,23 +115,42 @@ def _library() -> Any:
     return library
 
 
+# The tensors of the memory cell, which have 32 bits.
+_MEMORY = ("c_0", "c_n", "cells", "dc_n", "dc_0")
+
+
 def _call(name: str, arguments: ctypes.Structure) -> None:
-    failed = getattr(_library(), name)(ctypes.byref(arguments))
-    assert not failed, f"{name}: no such cell"
+    if getattr(_library(), name)(ctypes.byref(arguments)):
+        raise ValueError(f"{name}: no cell {arguments.cell}")
 
 
-def _struct(kind: Any, cell: int, real: Tensor, reverse: bool, **values: Any) -> Any:
-    """Fill a struct. Empty tensors and None become null pointers."""
-    given = {
-        name: value.data_ptr() if isinstance(value, Tensor) and value.numel() else value
-        for name, value in values.items()
-        if not (value is None or (isinstance(value, Tensor) and not value.numel()))
-    }
+def _struct(
+    kind: Any,
+    cell: int,
+    real: Tensor,
+    reverse: bool,
+    sizes: dict[str, int],
+    **values: Tensor | None,
+) -> Any:
+    """Fill a struct. Empty tensors and None become null pointers.
+
+    Raises:
+        ValueError: a tensor has another type than the kernels take, which would write beyond it.
+    """
+    given = {}
+    for name, value in values.items():
+        if value is not None and value.numel():
+            wanted = torch.float32 if name in _MEMORY else real.dtype
+            wanted = torch.bool if name == "padding" else wanted
+            if value.dtype != wanted or wanted not in (*DTYPES, torch.bool):
+                raise ValueError(f"the C++ kernels take {name} in {wanted}, got {value.dtype}")
+            given[name] = value.data_ptr()
     return kind(
         cell=cell,
         is_bf16=real.dtype == torch.bfloat16,
         reverse=reverse,
         threads=torch.get_num_threads(),
+        **sizes,
         **given,
     )
 
@@ -146,7 +167,7 @@ def _gated_sum(
     time, batch, units = y.shape
     sizes = dict(T=time, B=batch, H=units)
     tensors = dict(padding=padding_mask, z=z, c_0=c_0, y=y, c_n=c_n, cells=cells)
-    _call("wsum_gated_sum", _struct(_GatedSum, cell, z, reverse, **sizes, **tensors))
+    _call("wsum_gated_sum", _struct(_GatedSum, cell, z, reverse, sizes, **tensors))
     return y, c_n, cells
 
 
@@ -161,13 +182,13 @@ def _gated_sum_backward(
     reverse: bool,
 ) -> tuple[Tensor, Tensor]:
     dy, dc_n, z, c_0 = _dense(dy), _dense(dc_n), z.contiguous(), c_0.contiguous()
-    padding_mask = _dense(padding_mask)
-    dz, dc_0 = torch.empty_like(z), torch.empty_like(c_0)
+    padding_mask, cells = _dense(padding_mask), cells.contiguous()
+    dz, dc_0 = ops.gated_sum_gradients(z, c_0)
     time, batch, units = cells.shape
     sizes = dict(T=time, B=batch, H=units)
     tensors = dict(padding=padding_mask, z=z, c_0=c_0, cells=cells)
     gradients = dict(dy=dy, dc_n=dc_n, dz=dz, dc_0=dc_0)
-    arguments = _struct(_GatedSum, cell, z, reverse, **sizes, **tensors, **gradients)
+    arguments = _struct(_GatedSum, cell, z, reverse, sizes, **tensors, **gradients)
     _call("wsum_gated_sum_backward", arguments)
     return dz, dc_0
 
@@ -190,7 +211,7 @@ def _recurrence(
     tensors = dict(padding=padding_mask, z=z, w_hh=w_hh, w_hr=w_hr, h_0=h_0, c_0=c_0)
     tensors.update(zip(names, outputs, strict=True))
     sizes = _recurrence_sizes(z, w_hr, h_0)
-    _call("wsum_recurrence", _struct(_Recurrence, cell, z, reverse, **sizes, **tensors))
+    _call("wsum_recurrence", _struct(_Recurrence, cell, z, reverse, sizes, **tensors))
     return outputs
 
 
@@ -210,12 +231,13 @@ def _recurrence_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     dy, dh_n, dc_n, c_0 = _dense(dy), _dense(dh_n), _dense(dc_n), _dense(c_0)
     w_hh, w_hr, padding_mask = w_hh.contiguous(), _dense(w_hr), _dense(padding_mask)
+    gates, cells = gates.contiguous(), cells.contiguous()
     gradients = ops.recurrence_gradients(gates, w_hr, h_0, c_0)
     tensors = dict(padding=padding_mask, w_hh=w_hh, w_hr=w_hr, c_0=c_0, gates=gates, cells=cells)
     tensors.update(dy=dy, dh_n=dh_n, dc_n=dc_n)
     tensors.update(zip(("dz", "dh", "dh_0", "dc_0"), gradients, strict=True))
     sizes = _recurrence_sizes(gates, w_hr, h_0)
-    arguments = _struct(_Recurrence, cell, gates, reverse, **sizes, **tensors)
+    arguments = _struct(_Recurrence, cell, gates, reverse, sizes, **tensors)
     _call("wsum_recurrence_backward", arguments)
     return gradients
 

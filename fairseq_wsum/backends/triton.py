@@ -5,6 +5,7 @@ Triton is imported, and a kernel compiled, when the first layer runs.
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
@@ -31,7 +32,10 @@ def why_not(cell: Ablation, device: torch.device, dtype: torch.dtype, projects: 
 @torch.compiler.assume_constant_result
 def why_missing() -> str | None:
     """Why there are no kernels, or None where there are."""
-    return None if find_spec("triton") else "triton is not installed: pip install triton"
+    if not find_spec("triton"):
+        return "triton is not installed: pip install triton"
+    found = tuple(int(part) for part in version("triton").split(".")[:2])
+    return None if found >= (3, 3) else f"it needs triton 3.3, found {version('triton')}"
 
 
 def _gated_sum(*arguments: Any) -> Any:

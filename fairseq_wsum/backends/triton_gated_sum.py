@@ -12,7 +12,8 @@ With many units and sequences a program goes through the whole sequence. With fe
 sequence the time is cut into chunks: a first pass finds (f, u) of each chunk, a second the memory
 cell between them, and then all chunks run at the same time.
 
-The state has 32 bits. Lengths and batch sizes are run-time values: no new length is compiled.
+The state has 32 bits. Lengths and batch sizes are run-time values: no new length is compiled, but
+that sequences shorter than STEPS have kernels of their own.
 
 Shapes: z is T x B x R*H, rows i f c o as the cell has them; other tensors T x B x H or B x H.
 """
@@ -29,6 +30,9 @@ from torch import Tensor
 from .. import ops
 
 # Kernels
+
+# Sizes that are never compiled in. (The number of units is: it does not change within a model.)
+RUN_TIME_VALUES = ("T", "B", "length", "chunks", "first", "last")
 
 
 @triton.jit
@@ -76,7 +80,7 @@ def _gates(z, H, live, COUPLED: tl.constexpr, SRNN: tl.constexpr):  # type: igno
     return i, _forget_gate(z, H, live, COUPLED), content
 
 
-@triton.jit
+@triton.jit(do_not_specialize=RUN_TIME_VALUES)
 def _forward(  # type: ignore[no-untyped-def]
     z_ptr, c_start_ptr, padding_ptr, y_ptr, c_n_ptr, cells_ptr, totals_ptr,
     T, B, H, length,
@@ -127,7 +131,7 @@ def _forward(  # type: ignore[no-untyped-def]
             tl.store(c_n_ptr + b.to(tl.int64) * H + n, c, mask=units)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=RUN_TIME_VALUES)
 def _between(totals_ptr, start_ptr, out_ptr, B, H, chunks, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     """From (f, u) of each chunk to the value before it: chunks x B x 2 x H -> chunks x B x H."""
     b = tl.program_id(0).to(tl.int64)
@@ -142,7 +146,7 @@ def _between(totals_ptr, start_ptr, out_ptr, B, H, chunks, BLOCK: tl.constexpr):
         value = u + f * value
 
 
-@triton.jit
+@triton.jit(do_not_specialize=RUN_TIME_VALUES)
 def _backward(  # type: ignore[no-untyped-def]
     z_ptr, c_0_ptr, padding_ptr, cells_ptr, dy_ptr, dc_start_ptr, dz_ptr, dc_0_ptr, totals_ptr,
     T, B, H, length,
@@ -260,6 +264,7 @@ def plan(time: int, batch: int, units: int) -> Plan:
     block = min(128, triton.next_power_of_2(units))
     programs = batch * triton.cdiv(units, block)
     chunks = min(triton.cdiv(ENOUGH_PROGRAMS, programs), max(1, time // SHORTEST_CHUNK))
+    chunks = triton.cdiv(time, triton.cdiv(time, chunks))  # none of them empty
     return Plan(steps=min(16, triton.next_power_of_2(time)), block=block, chunks=chunks)
 
 
@@ -280,7 +285,7 @@ def gated_sum(
         return y, c_n, cells
     how = how or plan(time, batch, units)
     options = _options(cell, padding_mask, reverse, how)
-    padding = _bytes(padding_mask, z)
+    padding = as_bytes(padding_mask, z)
 
     def launch(start: Tensor, totals: Tensor, only_totals: bool) -> None:
         _forward[_grid(batch, units, how)](
@@ -308,13 +313,14 @@ def gated_sum_backward(
 ) -> tuple[Tensor, Tensor]:
     """The operator `gated_sum_backward` of `ops`."""
     z, c_0 = z.contiguous(), c_0.contiguous()
-    dz, dc_0 = torch.empty_like(z), torch.empty_like(c_0)
+    dz, dc_0 = ops.gated_sum_gradients(z, c_0)
+    cells = cells.contiguous()
     time, batch, units = cells.shape
     if batch == 0:
         return dz, dc_0
     how = how or plan(time, batch, units)
     options = _options(cell, padding_mask, reverse, how)
-    padding = _bytes(padding_mask, z)
+    padding = as_bytes(padding_mask, z)
     dy_dense = z if dy is None else dy.contiguous()
     dc = torch.zeros_like(c_0) if dc_n is None else dc_n.contiguous()
 
@@ -334,15 +340,17 @@ def gated_sum_backward(
 def _in_chunks(launch: Any, start: Tensor, how: Plan) -> None:
     """Launch once, or for chunks: for their totals, for what is between them, and for them all."""
     if how.chunks == 1:
-        launch(start, start, False)
+        with torch.cuda.device_of(start):
+            launch(start, start, False)
         return
     batch, units = start.shape
     totals = start.new_empty((how.chunks, batch, 2, units))
     between = start.new_empty((how.chunks, batch, units))
-    launch(start, totals, True)
-    grid = (batch, triton.cdiv(units, how.block))
-    _between[grid](totals, start, between, batch, units, how.chunks, BLOCK=how.block)
-    launch(between, totals, False)
+    with torch.cuda.device_of(start):
+        launch(start, totals, True)
+        grid = (batch, triton.cdiv(units, how.block))
+        _between[grid](totals, start, between, batch, units, how.chunks, BLOCK=how.block)
+        launch(between, totals, False)
 
 
 def _grid(batch: int, units: int, how: Plan) -> tuple[int, int, int]:
@@ -361,6 +369,6 @@ def _options(cell: int, padding_mask: Tensor | None, reverse: bool, how: Plan) -
     )
 
 
-def _bytes(padding_mask: Tensor | None, other: Tensor) -> Tensor:
+def as_bytes(padding_mask: Tensor | None, other: Tensor) -> Tensor:
     """The mask as bytes; where there is none, something that a kernel may be given."""
     return other if padding_mask is None else padding_mask.contiguous().view(torch.uint8)

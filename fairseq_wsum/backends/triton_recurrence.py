@@ -23,7 +23,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .. import ops
-from .triton_gated_sum import _sigmoid, _tanh
+from .triton_gated_sum import RUN_TIME_VALUES, _sigmoid, _tanh, as_bytes
 
 # Kernels
 
@@ -91,7 +91,7 @@ def _load(ptr, mask):  # type: ignore[no-untyped-def]
     return tl.load(ptr, mask=mask, other=0.0).to(tl.float32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=RUN_TIME_VALUES)
 def _forward(  # type: ignore[no-untyped-def]
     z_ptr, w_ptr, h_ptr, c_ptr, padding_ptr, y_ptr, gates_ptr, cells_ptr, states_ptr, counter_ptr,
     T, B, H, first, last,
@@ -173,7 +173,7 @@ def _forward(  # type: ignore[no-untyped-def]
     tl.store(c_ptr + place, c, mask=tile)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=RUN_TIME_VALUES)
 def _backward(  # type: ignore[no-untyped-def]
     w_ptr, c_0_ptr, padding_ptr, gates_ptr, cells_ptr, dy_ptr, dh_ptr, dc_ptr, dz_ptr, counter_ptr,
     T, B, H, first, last,
@@ -303,11 +303,14 @@ def recurrence(
     outputs = ops.recurrence_outputs(z, h_0, c_0, padding_mask, save)
     y, h_n, c_n, gates, cells, states = outputs
     time, batch, units = y.shape
-    h = torch.stack((h_0, h_0))
-    memory = h_0.new_zeros((batch, units), dtype=torch.float32) if c_0 is None else c_0.clone()
+    h = h_0.new_empty((2, batch, units))
+    h[0] = h_0
+    memory = h_0.new_zeros((batch, units), dtype=torch.float32)
+    if c_0 is not None:
+        memory.copy_(c_0)
     nothing = z  # something that a kernel may be given for what it does not touch
     tensors = (
-        *(z, w_hh, h, memory, _bytes(padding_mask, z), y),
+        *(z, w_hh, h, memory, as_bytes(padding_mask, z), y),
         *(tensor if tensor.numel() else nothing for tensor in (gates, cells, states)),
     )
     flags = dict(PADDED=padding_mask is not None, REVERSE=reverse, SAVE=save)
@@ -337,12 +340,15 @@ def recurrence_backward(
     gradients = ops.recurrence_gradients(gates, w_hr, h_0, c_0)
     dz, _, dh_0, dc_0 = gradients
     (batch, units), time = h_0.shape, gates.size(0)
-    zeros = h_0.new_zeros((batch, units), dtype=torch.float32)
-    dh = zeros.clone() if dh_n is None else dh_n.to(torch.float32, copy=True).contiguous()
-    dc = zeros if dc_n is None else dc_n.to(torch.float32, copy=True).contiguous()
+    dh, dc = h_0.new_zeros((2, batch, units), dtype=torch.float32)
+    if dh_n is not None:
+        dh.copy_(dh_n)
+    if dc_n is not None:
+        dc.copy_(dc_n)
+    gates, cells = gates.contiguous(), cells.contiguous()
     tensors = (
         *(w_hh.contiguous(), gates if c_0 is None else c_0.contiguous()),
-        *(_bytes(padding_mask, gates), gates, cells if cells.numel() else gates),
+        *(as_bytes(padding_mask, gates), gates, cells if cells.numel() else gates),
         *(gates if dy is None else dy.contiguous(), dh, dc, dz),
     )
     flags = dict(PADDED=padding_mask is not None, REVERSE=reverse, HAS_DY=dy is not None)
@@ -369,20 +375,21 @@ def _launch(
     device = tensors[0].device
     how = how or plan(batch, units, device)
     counter = torch.zeros(1, dtype=torch.int32, device=device)
-    precise = tensors[0].dtype == torch.float32 and not torch.backends.cuda.matmul.allow_tf32
     options = {
         **_cell_options(cell),
         **flags,
         **dict(BM=how.sequences, BN=how.units, BK=how.block),
-        "PRECISION": "ieee" if precise else "tf32",
+        # for 32 bits: as precise as torch's products are by default
+        "PRECISION": "ieee",
     }
     grid = (triton.cdiv(batch, how.sequences), triton.cdiv(units, how.units))
     run: Callable[..., Any] = kernel[grid]
-    if how.together:
-        run(*tensors, counter, *sizes, 0, steps, **options, launch_cooperative_grid=True)
-        return
-    for step in range(steps):
-        run(*tensors, counter, *sizes, step, step + 1, **options)
+    with torch.cuda.device_of(tensors[0]):
+        if how.together:
+            run(*tensors, counter, *sizes, 0, steps, **options, launch_cooperative_grid=True)
+            return
+        for step in range(steps):
+            run(*tensors, counter, *sizes, step, step + 1, **options)
 
 
 def _cell_options(bits: int) -> dict[str, Any]:
@@ -393,8 +400,3 @@ def _cell_options(bits: int) -> dict[str, Any]:
         for letter, names in (("X", cell.input_rows), ("H", cell.hidden_rows)):
             options[f"{letter}_{row.upper()}"] = names.index(row) if row in names else -1
     return options
-
-
-def _bytes(padding_mask: Tensor | None, other: Tensor) -> Tensor:
-    """The mask as bytes; where there is none, something that a kernel may be given."""
-    return other if padding_mask is None else padding_mask.contiguous().view(torch.uint8)

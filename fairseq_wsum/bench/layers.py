@@ -6,7 +6,7 @@ Shapes are T (time steps), B (sequences), H (units, and input features).
 from __future__ import annotations
 
 import gc
-import importlib
+import importlib.util
 import os
 import statistics
 import time
@@ -210,16 +210,18 @@ def peak_memory(step: Callable[[], None], device: str = "cpu") -> int:
     return max(accumulate((size for _, size in changes), initial=0))
 
 
-def draw_growth(path: Path, results: Mapping[str, Sequence[Result]], title: str) -> None:
-    """Draw the time of forward and backward over what grows: length, batch and width.
+def check_can_draw(path: Path) -> None:
+    """Raise RuntimeError unless there is something to draw with, and a kind of picture to draw."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise RuntimeError("a picture needs matplotlib: pip install matplotlib")
+    if path.suffix not in (".svg", ".png", ".pdf"):
+        raise RuntimeError(f"--growth {path}: name it .svg, .png or .pdf")
 
-    Raises:
-        RuntimeError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise RuntimeError("a picture needs matplotlib: pip install matplotlib") from error
+
+def draw_growth(path: Path, results: Mapping[str, Sequence[Result]], title: str) -> None:
+    """Draw the time of forward and backward over what grows: length, batch and width."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(5 * len(results), 4), layout="constrained")
     axes = figure.subplots(1, len(results), squeeze=False)[0]
     for axis, (what, sizes) in zip(axes, results.items(), strict=True):
@@ -228,9 +230,10 @@ def draw_growth(path: Path, results: Mapping[str, Sequence[Result]], title: str)
             ours = [r for r in sizes if r.layer == name]
             x = [r.shape[place] for r in ours]
             axis.plot(x, [1000 * r.both for r in ours], marker="o", label=name)
-        lstm = [r for r in sizes if r.peer == "nn.LSTM" and r.layer == sizes[0].layer]
-        x = [r.shape[place] for r in lstm]
-        axis.plot(x, [1000 * r.peer_both for r in lstm], "k--", label="nn.LSTM")
+        for peer, style in (("nn.LSTM", "k--"), ("nn.RNN", "k:")):
+            times = {r.shape[place]: 1000 * r.peer_both for r in sizes if r.peer == peer}
+            if times:
+                axis.plot(list(times), list(times.values()), style, label=peer)
         fixed = [f"{n}={v}" for n, v in zip("TBH", sizes[0].shape, strict=True)]
         del fixed[place]
         axis.set(xscale="log", yscale="log", xlabel=f"{what} ({', '.join(fixed)})")

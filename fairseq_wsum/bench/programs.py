@@ -86,12 +86,24 @@ def train(
 
 
 def decode(
-    data: str, compared: Sequence[System], length: int, rounds: int, options: Sequence[str]
+    data: str,
+    compared: Sequence[System],
+    length: int,
+    rounds: int,
+    common: Sequence[str],
+    options: Sequence[str],
 ) -> dict[str, float]:
     """Sentences a second of `fairseq-generate`, beam 5, on the test set.
 
     The models have seen one update; every translation is made `length` tokens long, so that all
     systems take the same steps.
+
+    Args:
+        data: a folder of `fairseq-preprocess`.
+        length: of each translation, in tokens.
+        rounds: runs of each system, all taken in turn.
+        common: options of both `fairseq-train` and `fairseq-generate`.
+        options: further options of `fairseq-generate`.
     """
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = {}
@@ -99,13 +111,13 @@ def decode(
             save_dir = Path(folder) / str(place)
             command = ["train", data, *system.options, "--max-update", "1", "--lr", "0.1"]
             command += ["--optimizer", "sgd", "--save-dir", str(save_dir), "--disable-validation"]
-            _run([*command, "--no-epoch-checkpoints", *options])
+            _run([*command, "--no-epoch-checkpoints", *common])
             checkpoints[system.name] = save_dir / "checkpoint_last.pt"
 
         def measure(system: System) -> list[float]:
             command = ["generate", data, "--path", str(checkpoints[system.name]), "--beam", "5"]
             command += ["--max-len-a", "0", "--max-len-b", str(length), "--min-len", str(length)]
-            log = _run([*command, *options])
+            log = _run([*command, *common, *options])
             found = re.search(r"Translated .*\(([\d.]+) sentences/s", log)
             if not found:
                 raise RuntimeError(f"fairseq-generate gave no speed:\n{log[-2000:]}")

@@ -3,7 +3,6 @@
 // Included once for each instruction set, after the other headers.
 
 // What forward and backward have in common: where things stand in memory.
-template <class S>
 struct Layout {
     explicit Layout(const Recurrence& p)
         : p(p), pitch_h(round_up(p.H, V)), pitch_p(round_up(p.P, V)) {}
@@ -51,11 +50,13 @@ inline vf rounded(vf x) {
     return load(as_stored);
 }
 
+constexpr int WIDE = 4;  // vectors of outputs in a panel, where nothing else decides
+
 // W_hh for the forward pass: a panel holds some vectors of units, for each all its hidden rows.
 template <class C>
 struct ForwardPanel {
     static constexpr int ROWS = C::h_rows;
-    static constexpr int BLOCKS = ROWS == 1 ? 4 : ROWS == 2 ? 2 : 1;  // vectors of units
+    static constexpr int BLOCKS = ROWS == 1 ? WIDE : ROWS == 2 ? 2 : 1;  // vectors of units
     static constexpr int N = ROWS * BLOCKS;
 };
 
@@ -106,12 +107,12 @@ void pack_columns(Panels<Op, N>& panels, int64_t index, const S* w, int64_t outp
 template <class C, class S, class Op>
 void recurrence(const Recurrence& p) {
     using Panel = ForwardPanel<C>;
-    const Layout<S> at(p);
+    const Layout at(p);
     const int64_t B = p.B, H = p.H, P = p.P, z_pitch = C::x_rows * H;
     const bool projects = p.w_hr != nullptr;
 
     Panels<Op, Panel::N> w_hh(ceil_div(H, Panel::BLOCKS * V), 1, P);
-    Panels<Op, 4> w_hr(projects ? ceil_div(P, 4 * V) : 0, 1, H);
+    Panels<Op, WIDE> w_hr(projects ? ceil_div(P, WIDE * V) : 0, 1, H);
     Buffer<Op> h_even(B * at.pitch_p), h_odd(B * at.pitch_p);  // h_t, of even and odd steps
     Buffer<Op> unprojected(projects ? B * at.pitch_h : 0);
     Buffer<float> c(C::gates ? B * at.pitch_h : 0);
@@ -134,7 +135,7 @@ void recurrence(const Recurrence& p) {
                 [&](int n) { return H - unit(n); });
         }
         for (int64_t i = team.rank; i < w_hr.count; i += team.size) {
-            const auto feature = [&](int n) { return (i * 4 + n) * V; };
+            const auto feature = [&](int n) { return (i * WIDE + n) * V; };
             pack_rows(
                 w_hr, i, real<S>(p.w_hr), H, [&](int n) { return std::min(feature(n), P); },
                 [&](int n) { return P - feature(n); });
@@ -199,8 +200,8 @@ void recurrence(const Recurrence& p) {
                 const Range outputs = team.panels(w_hr.count);
                 for (int64_t i = outputs.from; i < outputs.to; ++i) {
                     const auto use = [&](int64_t b, const float* product) {
-                        for (int k = 0; k < 4; ++k) {
-                            const int64_t n = (i * 4 + k) * V;
+                        for (int k = 0; k < WIDE; ++k) {
+                            const int64_t n = (i * WIDE + k) * V;
                             if (n < P) put(b, n, load(product + k * V));
                         }
                     };
@@ -225,8 +226,8 @@ void recurrence(const Recurrence& p) {
 
 template <class C, class S, class Op>
 void recurrence_backward(const Recurrence& p) {
-    constexpr int N = 4;
-    const Layout<S> at(p);
+    constexpr int N = WIDE;
+    const Layout at(p);
     const int64_t B = p.B, H = p.H, P = p.P, z_pitch = C::x_rows * H;
     const int64_t dz_pitch = C::h_rows * at.pitch_h;
     const bool projects = p.w_hr != nullptr;

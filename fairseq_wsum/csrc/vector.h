@@ -1,7 +1,7 @@
 // One SIMD vector of floats, as the compiler's vector extension: its width is VECTOR_BYTES, which
 // the including file sets. Everything is computed in 32 bits; storage may be bfloat16.
 //
-// Included once for each instruction set, inside a namespace of its own (see kernels_*.cpp).
+// Included once for each instruction set, inside a namespace of its own (see instantiate.h).
 
 constexpr int V = VECTOR_BYTES / 4;  // floats in a vector
 
