@@ -50,6 +50,10 @@ CELLS = [
 every_cell = pytest.mark.parametrize(
     ("ablation", "coupled"), CELLS, ids=[n + ("-coupled" if c else "") for n, c in CELLS]
 )
+WAYS = [(False, None), (False, "left"), (True, None), (True, "right")]
+every_way = pytest.mark.parametrize(
+    ("reverse", "side"), WAYS, ids=["forward", "padded-left", "reverse", "reverse-padded-right"]
+)
 # T, B, H and the plan: steps at a time, units of a program, chunks
 CASES = {
     "one-of-each": (1, 1, 1, (1, 1, 1)),
@@ -77,8 +81,7 @@ def exact(cell, z, c_0, mask, reverse):  # type: ignore[no-untyped-def]
 
 @needs_triton
 @inside
-@pytest.mark.parametrize("side", [None, "left", "right"], ids=lambda side: f"pad-{side}")
-@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@every_way
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 @every_cell
 def test_the_gated_sum_is_the_equations(ablation, coupled, case, reverse, side) -> None:
@@ -140,8 +143,7 @@ RECURRENT = [
 
 @needs_triton
 @inside
-@pytest.mark.parametrize("side", [None, "left", "right"], ids=lambda side: f"pad-{side}")
-@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@every_way
 @pytest.mark.parametrize(
     ("ablation", "coupled"), RECURRENT, ids=[n + ("-coupled" if c else "") for n, c in RECURRENT]
 )
