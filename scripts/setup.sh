@@ -169,7 +169,7 @@ echo "torch==$torch" >"$constraints" # nothing may replace it
 step "fairseq and this package with [$extra] (fairseq is compiled: 2 to 5 minutes)" \
     pip --no-build-isolation --constraint "$constraints" --editable "${REPO}[$extra]"
 step "does it run?" "$python" -c 'import fairseq, sacrebleu, sacremoses, sentencepiece, torch'
-missing="$("$python" -c 'from fairseq_wsum.backends import cpp; print(cpp.why_missing() or "")')"
+missing="$("$python" -c 'from fairseq_wsum.backends import cpp; print(cpp.why_missing() or "")' 2>/dev/null)"
 [ -z "$missing" ] || say "warning: layers will be slow on the CPU: $missing (the log: $log)"
 
 echo "$extra $sum" >"$stamp.partial"
