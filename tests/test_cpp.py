@@ -321,7 +321,11 @@ def test_tensors_of_another_type_or_cell_are_refused() -> None:
 @needs_kernels
 @pytest.mark.parametrize(
     ("ablation", "backend"),
-    [("lstm", "aot_eager"), ("no-srnn-hidden", "aot_eager"), ("no-srnn-hidden", "inductor")],
+    [
+        ("lstm", "aot_eager"),
+        ("no-srnn-hidden", "aot_eager"),
+        pytest.param("no-srnn-hidden", "inductor", marks=pytest.mark.slow),
+    ],
 )
 def test_compile_traces_the_layer_for_every_length_at_once(ablation, backend) -> None:
     torch._dynamo.reset()
