@@ -5,6 +5,8 @@ Triton is imported, and a kernel compiled, when the first layer runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
@@ -38,36 +40,20 @@ def why_missing() -> str | None:
     return None if found >= (3, 3) else f"it needs triton 3.3, found {version('triton')}"
 
 
-def _gated_sum(*arguments: Any) -> Any:
-    from . import triton_gated_sum
+def _kernel(module: str, name: str) -> Callable[..., Any]:
+    """A function that imports its kernel, and triton with it, when it is called."""
 
-    return triton_gated_sum.gated_sum(*arguments)
+    def call(*arguments: Any) -> Any:
+        return getattr(import_module(f"{__package__}.{module}"), name)(*arguments)
 
-
-def _gated_sum_backward(*arguments: Any) -> Any:
-    from . import triton_gated_sum
-
-    return triton_gated_sum.gated_sum_backward(*arguments)
-
-
-def _recurrence(*arguments: Any) -> Any:
-    from . import triton_recurrence
-
-    return triton_recurrence.recurrence(*arguments)
-
-
-def _recurrence_backward(*arguments: Any) -> Any:
-    from . import triton_recurrence
-
-    return triton_recurrence.recurrence_backward(*arguments)
+    return call
 
 
 ops.implement(
     "CUDA",
     {
-        "gated_sum": _gated_sum,
-        "gated_sum_backward": _gated_sum_backward,
-        "recurrence": _recurrence,
-        "recurrence_backward": _recurrence_backward,
+        name + direction: _kernel(f"triton_{name}", name + direction)
+        for name in ("gated_sum", "recurrence")
+        for direction in ("", "_backward")
     },
 )

@@ -116,6 +116,7 @@ def _forward(  # type: ignore[no-untyped-def]
         h_next = h_ptr + ((s + 1) % 2) * B * H
         tb = (t * B).to(tl.int64) + m
         z = z_ptr + tb[:, None] * (R * H) + n[None, :]
+        gates = gates_ptr + tb[:, None] * (R * H) + n[None, :]
         out = tb[:, None] * H + n[None, :]
 
         z_c = _pre_activation(
@@ -144,14 +145,12 @@ def _forward(  # type: ignore[no-untyped-def]
                 o = _sigmoid(z_o)
                 h *= o
                 if SAVE:
-                    tl.store(gates_ptr + tb[:, None] * (R * H) + X_O * H + n[None, :], o, mask=tile)
+                    tl.store(gates + X_O * H, o, mask=tile)
             if SAVE:
-                gates = gates_ptr + tb[:, None] * (R * H) + n[None, :]
                 tl.store(gates + X_I * H, i, mask=tile)
                 if X_F >= 0:
                     tl.store(gates + X_F * H, f, mask=tile)
         if SAVE:
-            gates = gates_ptr + tb[:, None] * (R * H) + n[None, :]
             tl.store(gates + X_C * H, content, mask=tile)
         if PADDED:
             padding = tl.load(padding_ptr + tb, mask=rows, other=1)
