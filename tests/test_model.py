@@ -196,24 +196,28 @@ def test_in_16_bits_too_incremental_decoding_equals_full_decoding(feeding, dtype
 @every_feeding
 @pytest.mark.parametrize("ensemble", [1, 2])
 def test_beam_search_finds_what_a_search_over_all_outputs_finds(ensemble, feeding) -> None:
-    # few words and a beam as wide as all hypotheses: beam search is then an exhaustive search
-    words = make_dictionary(1)
+    # three words that can come out at all, and a beam as wide as all their sequences: beam search
+    # is then an exhaustive search (fairseq's beam is never wider than the dictionary)
+    words = make_dictionary(16)
     task = make_task(SOURCE, words)
     models = [
         make_model(task, decoder_input_feeding=feeding, init_range=1.0) for _ in range(ensemble)
     ]
+    possible = [words.index(f"w{k}") for k in range(3)]
+    for model in models:
+        impossible = [s for s in range(len(words)) if s not in (*possible, EOS)]
+        model.decoder.fc_out.bias.data[impossible] = -1e4
     src, lengths, _ = make_batch((4, 2))
     generator = SequenceGenerator(
         models, words, beam_size=16, max_len_b=2, normalize_scores=False, min_len=1
     )
     sample = {"net_input": {"src_tokens": src, "src_lengths": lengths}}
     found = generator.generate(models, sample)
-    symbols = [s for s in range(len(words)) if s != words.pad()]
     for b in range(2):
         best = max(
             score_of(models, src[b : b + 1], [*sequence, EOS])
             for n in (1, 2)
-            for sequence in product([s for s in symbols if s != EOS], repeat=n)
+            for sequence in product(possible, repeat=n)
         )
         torch.testing.assert_close(found[b][0]["score"].item(), best)
 

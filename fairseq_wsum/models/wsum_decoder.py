@@ -9,21 +9,19 @@ from functools import partial
 
 import torch
 from fairseq.data import Dictionary
-from fairseq.models import FairseqIncrementalDecoder
-from fairseq.modules import AdaptiveSoftmax, FairseqDropout
+from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 
 from ..ablation import get_ablation
 from ..layer import State, WsumLSTM
 from ..modules import Attention, Bridge, LSTMStack
-from ..products import Linear, linear
-from .wsum_encoder import MAX_POSITIONS, EncoderOut
+from ..products import linear
+from .wsum_decoder_base import IncrementalState, WsumDecoderBase
+from .wsum_encoder import EncoderOut
 from .wsum_lstm_config import ResolvedConfig
 
-IncrementalState = dict[str, dict[str, Tensor | None]]
 
-
-class WsumLSTMDecoder(FairseqIncrementalDecoder):
+class WsumLSTMDecoder(WsumDecoderBase):
     """Embeddings, a stack of LSTMs, attention and the output layer.
 
     With input feeding (Luong et al., 2015) the attentional output of a step is part of the next
@@ -38,16 +36,20 @@ class WsumLSTMDecoder(FairseqIncrementalDecoder):
         embed_tokens: nn.Embedding,
         encoder_output_units: int,
     ) -> None:
-        super().__init__(dictionary)
+        super().__init__(
+            cfg,
+            dictionary,
+            embed_tokens,
+            features=cfg.decoder_hidden_size,
+            out_dim=cfg.decoder_out_embed_dim,
+            dropout=cfg.decoder_dropout_out,
+        )
         name = type(self).__name__
-        self.padding_idx = dictionary.pad()
         self.hidden_size = cfg.decoder_hidden_size
         self.num_layers = cfg.decoder_layers
         self.input_feeding = cfg.input_feeding
         self.need_attn = True
-        self.embed_tokens = embed_tokens
         self.dropout_in_module = FairseqDropout(cfg.decoder_dropout_in, module_name=name)
-        self.dropout_out_module = FairseqDropout(cfg.decoder_dropout_out, module_name=name)
         self.lstm = LSTMStack(
             input_size=cfg.decoder_embed_dim + (self.hidden_size if self.input_feeding else 0),
             hidden_size=self.hidden_size,
@@ -67,7 +69,6 @@ class WsumLSTMDecoder(FairseqIncrementalDecoder):
             if cfg.attention is not None
             else None
         )
-        self._add_output_layer(cfg)
 
     def _add_bridges(self, cfg: ResolvedConfig, encoder_output_units: int) -> None:
         """One for each state that the encoder has and the decoder reads."""
@@ -76,26 +77,6 @@ class WsumLSTMDecoder(FairseqIncrementalDecoder):
         shapes = (cfg.encoder_layers, encoder_output_units, self.num_layers, self.hidden_size)
         self.hidden_bridge = Bridge(*shapes) if decoder.is_recurrent else None
         self.cell_bridge = Bridge(*shapes) if encoder.gates and decoder.gates else None
-
-    def _add_output_layer(self, cfg: ResolvedConfig) -> None:
-        out_dim = cfg.decoder_out_embed_dim
-        self.additional_fc = (
-            Linear(self.hidden_size, out_dim) if out_dim != self.hidden_size else None
-        )
-        self.share_input_output_embed = cfg.share_decoder_input_output_embed
-        self.adaptive_softmax: AdaptiveSoftmax | None = None
-        vocabulary = len(self.dictionary)
-        if cfg.cutoffs is not None:
-            if cfg.cutoffs[-1] > vocabulary:
-                raise ValueError(
-                    f"--adaptive-softmax-cutoff {cfg.adaptive_softmax_cutoff}: a cutoff is larger "
-                    f"than the target dictionary, which has {vocabulary} entries"
-                )
-            self.adaptive_softmax = AdaptiveSoftmax(
-                vocabulary, out_dim, cfg.cutoffs, dropout=cfg.decoder_dropout_out
-            )
-        elif not self.share_input_output_embed:
-            self.fc_out = Linear(out_dim, vocabulary)
 
     def forward(
         self,
@@ -145,10 +126,8 @@ class WsumLSTMDecoder(FairseqIncrementalDecoder):
             y, attn = self._attend(y, encoder_out, self._prepare(encoder_out))
         self._cache_state(incremental_state, state, feed)
 
-        if self.additional_fc is not None:
-            y = self.dropout_out_module(self.additional_fc(y))
         wanted = self.need_attn and not self.training
-        return y.transpose(0, 1), attn if wanted else None
+        return self.project(y).transpose(0, 1), attn if wanted else None
 
     def _run_with_feeding(
         self,
@@ -190,14 +169,6 @@ class WsumLSTMDecoder(FairseqIncrementalDecoder):
             y, attn = self.attention(y, *prepared, encoder_out.padding_mask)
         return self.dropout_out_module(y), attn
 
-    def output_layer(self, features: Tensor) -> Tensor:
-        """Features to logits over the vocabulary; the adaptive softmax does that by itself."""
-        if self.adaptive_softmax is not None:
-            return features
-        if self.share_input_output_embed:
-            return linear(features, self.embed_tokens.weight)
-        return self.fc_out(features)
-
     # State: (h, c), each L x B x H, and the attentional output to feed, B x H
 
     def _initial_state(self, encoder_out: EncoderOut) -> tuple[State, Tensor]:
@@ -234,9 +205,6 @@ class WsumLSTMDecoder(FairseqIncrementalDecoder):
             (h, c), feed = cached
             state = h.index_select(1, new_order), c.index_select(1, new_order)
             self._cache_state(incremental_state, state, feed.index_select(0, new_order))
-
-    def max_positions(self) -> int:
-        return MAX_POSITIONS
 
     def make_generation_fast_(self, need_attn: object = False, **unused: object) -> None:
         """fairseq's hook before decoding: whether (or how) attention weights will be printed."""

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from ..layer import WsumLSTM
 from ..modules import LSTMStack
+from .options import MAX_POSITIONS
 from .wsum_lstm_config import ResolvedConfig
-
-MAX_POSITIONS = 100_000  # there is no limit here: the task's is the one that counts
 
 
 class EncoderOut(NamedTuple):

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from fairseq import utils
-from fairseq.data import Dictionary
 from fairseq.models import (
     FairseqEncoderDecoderModel,
     register_model,
     register_model_architecture,
 )
 from fairseq.tasks import FairseqTask
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..ablation import ABLATIONS
-from .wsum_decoder import IncrementalState, WsumLSTMDecoder
+from .options import default
+from .parameters import embedding, init_uniform, load_embedding
+from .wsum_decoder import WsumLSTMDecoder
+from .wsum_decoder_base import IncrementalState
 from .wsum_encoder import WsumLSTMEncoder
 from .wsum_lstm_config import WsumLSTMConfig, resolve
 
@@ -38,18 +39,18 @@ class WsumLSTMModel(FairseqEncoderDecoderModel):
                 "--share-all-embeddings requires a joined dictionary: prepare the data with "
                 "fairseq-preprocess --joined-dictionary"
             )
-        encoder_embed = _embedding(source, cfg.encoder_embed_dim)
+        encoder_embed = embedding(source, cfg.encoder_embed_dim)
         decoder_embed = (
-            encoder_embed if cfg.share_all_embeddings else _embedding(target, cfg.decoder_embed_dim)
+            encoder_embed if cfg.share_all_embeddings else embedding(target, cfg.decoder_embed_dim)
         )
         encoder = WsumLSTMEncoder(cfg, source, encoder_embed)
         decoder = WsumLSTMDecoder(cfg, target, decoder_embed, encoder.output_units)
         model = cls(encoder, decoder)
 
-        _init_uniform(model, cfg.init_range)
-        _load_embedding(cfg.encoder_embed_path, source, encoder_embed)
+        init_uniform(model, cfg.init_range)
+        load_embedding(cfg.encoder_embed_path, source, encoder_embed)
         if not cfg.share_all_embeddings:
-            _load_embedding(cfg.decoder_embed_path, target, decoder_embed)
+            load_embedding(cfg.decoder_embed_path, target, decoder_embed)
         encoder_embed.weight.requires_grad_(not cfg.encoder_freeze_embed)
         if cfg.decoder_freeze_embed:
             decoder_embed.weight.requires_grad_(False)
@@ -81,37 +82,10 @@ class WsumLSTMModel(FairseqEncoderDecoderModel):
             raise ValueError(f"{option} needs attention, and this model was trained without it")
 
 
-def _embedding(dictionary: Dictionary, dim: int) -> nn.Embedding:
-    return nn.Embedding(len(dictionary), dim, padding_idx=dictionary.pad())
-
-
-def _init_uniform(model: nn.Module, bound: float) -> None:
-    for parameter in model.parameters():
-        nn.init.uniform_(parameter, -bound, bound)
-    for module in model.modules():
-        if isinstance(module, nn.Embedding) and module.padding_idx is not None:
-            nn.init.zeros_(module.weight[module.padding_idx])
-
-
-def _load_embedding(path: str | None, dictionary: Dictionary, embedding: nn.Embedding) -> None:
-    """Overwrite the rows of the words that the file (word2vec's text format) knows."""
-    if path:
-        vectors = utils.parse_embedding(path)
-        utils.print_embed_overlap(vectors, dictionary)
-        utils.load_embedding(vectors, dictionary, embedding)
-
-
-def _default(args: Any, **values: Any) -> None:
-    """Set options that were not given."""
-    for option, value in values.items():
-        if getattr(args, option, None) is None:
-            setattr(args, option, value)
-
-
 def _register_ablation(name: str) -> None:
     @register_model_architecture("wsum_lstm", f"wsum_lstm_{name.replace('-', '_')}")
     def preset(args: Any) -> None:
-        _default(args, ablation=name)
+        default(args, ablation=name)
 
 
 for _name in ABLATIONS:
@@ -122,8 +96,8 @@ for _name in ABLATIONS:
 @register_model_architecture("wsum_lstm", "wsum_lstm_multi30k")
 def wsum_lstm_multi30k(args: Any) -> None:
     """Small and well regularised, for Multi30k in joint BPE: the model of the `strong` recipe."""
-    _default(args, dropout=0.4, share_all_embeddings=True)
-    _default(args, encoder_embed_dim=256, encoder_layers=1, encoder_bidirectional=True)
-    _default(args, encoder_dropout_in=args.dropout, encoder_dropout_out=args.dropout)
-    _default(args, decoder_embed_dim=256, decoder_layers=1)
-    _default(args, decoder_dropout_in=args.dropout, decoder_dropout_out=args.dropout)
+    default(args, dropout=0.4, share_all_embeddings=True)
+    default(args, encoder_embed_dim=256, encoder_layers=1, encoder_bidirectional=True)
+    default(args, encoder_dropout_in=args.dropout, encoder_dropout_out=args.dropout)
+    default(args, decoder_embed_dim=256, decoder_layers=1)
+    default(args, decoder_dropout_in=args.dropout, decoder_dropout_out=args.dropout)

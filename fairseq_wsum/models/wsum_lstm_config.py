@@ -3,42 +3,29 @@
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Optional
 
-from fairseq.dataclass import FairseqDataclass
-from omegaconf import II
-from omegaconf.errors import InterpolationResolutionError
-
 from ..ablation import ABLATIONS
-from ..backends import BACKEND_CHOICES
 from ..modules import ATTENTION_TYPES
+from .options import LSTMOptions, check_options, check_sharing, given_values
 
-# fairseq's dataclass machinery reads the annotations as types: hence no `int | None` here, and no
-# `from __future__ import annotations`.
+# as in options.py
 # ruff: noqa: UP045
 
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
-_CELLS = ", ".join(ABLATIONS)
 
 
 @dataclass
-class WsumLSTMConfig(FairseqDataclass):
+class WsumLSTMConfig(LSTMOptions):
     """Defaults are OpenNMT's readme model of 2018: 2 + 2 layers of 500, input feeding.
 
     Where a default is None the value follows from other options: see `resolve`.
     """
 
-    ablation: str = field(default="lstm", metadata={"help": f"what is left of the LSTM: {_CELLS}"})
     encoder_ablation: Optional[str] = field(
         default=None, metadata={"help": "ablation of the encoder (default: --ablation)"}
     )
     decoder_ablation: Optional[str] = field(
         default=None, metadata={"help": "ablation of the decoder (default: --ablation)"}
-    )
-    coupled_gates: bool = field(
-        default=False, metadata={"help": "couple the gates of every cell: f = 1 - i"}
-    )
-    lstm_backend: str = field(
-        default="auto", metadata={"help": f"what computes the LSTM: {', '.join(BACKEND_CHOICES)}"}
     )
     dropout: float = field(
         default=0.3,
@@ -47,14 +34,6 @@ class WsumLSTMConfig(FairseqDataclass):
             "embeddings and the encoder's output see the options of their own"
         },
     )
-    residuals: bool = field(
-        default=False,
-        metadata={"help": "add each LSTM layer's input to its output, from the second layer on"},
-    )
-    init_range: float = field(
-        default=0.1, metadata={"help": "draw all parameters uniformly from [-R, R]"}
-    )
-
     encoder_embed_dim: int = field(default=500, metadata={"help": "encoder embedding dimension"})
     encoder_embed_path: Optional[str] = field(
         default=None, metadata={"help": "path to pre-trained encoder embedding"}
@@ -132,9 +111,6 @@ class WsumLSTMConfig(FairseqDataclass):
         default=None, metadata={"help": "dropout probability between decoder layers"}
     )
 
-    share_decoder_input_output_embed: bool = field(
-        default=False, metadata={"help": "share decoder input and output embeddings"}
-    )
     share_all_embeddings: bool = field(
         default=False,
         metadata={
@@ -142,15 +118,6 @@ class WsumLSTMConfig(FairseqDataclass):
             " (requires shared dictionary and embed dim)"
         },
     )
-    adaptive_softmax_cutoff: Optional[str] = field(
-        default="10000,50000,200000",
-        metadata={
-            "help": "comma separated list of adaptive softmax cutoff points. "
-            "Used with the adaptive_loss criterion only"
-        },
-    )
-    # no help text, and so no option: it takes the value of fairseq's --criterion
-    criterion_name: Optional[str] = II("criterion._name")
 
     @property
     def attention(self) -> Optional[str]:
@@ -176,19 +143,6 @@ class WsumLSTMConfig(FairseqDataclass):
                 f"--decoder-input-feeding {self.decoder_input_feeding}: give True or False"
             )
         return value in _TRUE
-
-    @property
-    def cutoffs(self) -> Optional[list[int]]:
-        """Cutoffs of the adaptive softmax, or None where the softmax is a plain one."""
-        if self.criterion_name != "adaptive_loss":
-            return None
-        try:
-            return [int(cutoff) for cutoff in str(self.adaptive_softmax_cutoff).split(",")]
-        except ValueError:
-            raise ValueError(
-                f"--adaptive-softmax-cutoff {self.adaptive_softmax_cutoff}: give whole numbers "
-                "with commas between them, such as 2000,10000"
-            ) from None
 
 
 @dataclass
@@ -217,7 +171,7 @@ def resolve(args: Any) -> ResolvedConfig:
     Raises:
         ValueError: options that do not fit together; the message names them.
     """
-    given = replace(WsumLSTMConfig(), **_given_values(args))
+    given = replace(WsumLSTMConfig(), **given_values(WsumLSTMConfig, args))
     values = {f.name: getattr(given, f.name) for f in fields(given)}
 
     def default(option: str, value: Any) -> None:
@@ -247,69 +201,32 @@ def resolve(args: Any) -> ResolvedConfig:
     return cfg
 
 
-def _given_values(args: Any) -> dict[str, Any]:
-    """The options that `args` has."""
-    values = {}
-    for option in fields(WsumLSTMConfig):
-        if option.name == "_name":  # fairseq's, of the architecture
-            continue
-        try:
-            values[option.name] = getattr(args, option.name)
-        except (AttributeError, InterpolationResolutionError):
-            continue  # not there, or a reference to a part of the configuration that is not there
-    if "criterion_name" not in values or str(values["criterion_name"]).startswith("${"):
-        values["criterion_name"] = getattr(args, "criterion", None)  # of a plain Namespace
-    return values
-
-
 def _check(cfg: ResolvedConfig) -> None:
-    for option in ("ablation", "encoder_ablation", "decoder_ablation"):
-        if getattr(cfg, option) not in ABLATIONS:
-            raise ValueError(f"{_flag(option)} {getattr(cfg, option)}: choose one of {_CELLS}")
-    if cfg.coupled_gates:
-        for option in ("encoder_ablation", "decoder_ablation"):
-            if not ABLATIONS[getattr(cfg, option)].gates:
-                raise ValueError(
-                    f"--coupled-gates with {_flag(option)} {getattr(cfg, option)}: "
-                    "there are no gates to couple; leave one of the two out"
-                )
-    for side in ("encoder", "decoder"):
-        for option in (f"{side}_embed_dim", f"{side}_hidden_size", f"{side}_layers"):
-            if getattr(cfg, option) < 1:
-                raise ValueError(f"{_flag(option)} {getattr(cfg, option)}: give at least 1")
-    if cfg.lstm_backend not in BACKEND_CHOICES:
-        raise ValueError(
-            f"--lstm-backend {cfg.lstm_backend}: choose one of {', '.join(BACKEND_CHOICES)}"
-        )
-    if cfg.init_range <= 0:
-        raise ValueError(f"--init-range {cfg.init_range}: give a number larger than 0")
-    _check_sharing(cfg)
+    check_options(
+        cfg,
+        ablations=("encoder_ablation", "decoder_ablation"),
+        sizes=[
+            f"{side}_{size}"
+            for side in ("encoder", "decoder")
+            for size in ("embed_dim", "hidden_size", "layers")
+        ],
+    )
+    if cfg.share_all_embeddings:
+        _check_sharing_all(cfg)
+    check_sharing(cfg, cfg.decoder_embed_dim, cfg.decoder_out_embed_dim)
     _check_attention(cfg)
 
 
-def _check_sharing(cfg: ResolvedConfig) -> None:
-    if cfg.share_all_embeddings:
-        if cfg.decoder_embed_path and cfg.decoder_embed_path != cfg.encoder_embed_path:
-            raise ValueError(
-                "--share-all-embeddings is not compatible with a --decoder-embed-path of its own"
-            )
-        if cfg.encoder_embed_dim != cfg.decoder_embed_dim:
-            raise ValueError(
-                f"--share-all-embeddings requires --encoder-embed-dim {cfg.encoder_embed_dim} to "
-                f"match --decoder-embed-dim {cfg.decoder_embed_dim}"
-            )
-    if cfg.share_decoder_input_output_embed:
-        if cfg.cutoffs is not None:
-            raise ValueError(
-                "--share-decoder-input-output-embed does not go with --criterion adaptive_loss: "
-                "the adaptive softmax has output embeddings of its own"
-            )
-        if cfg.decoder_embed_dim != cfg.decoder_out_embed_dim:
-            raise ValueError(
-                f"sharing the output embedding requires --decoder-embed-dim "
-                f"{cfg.decoder_embed_dim} to match --decoder-out-embed-dim "
-                f"{cfg.decoder_out_embed_dim}"
-            )
+def _check_sharing_all(cfg: ResolvedConfig) -> None:
+    if cfg.decoder_embed_path and cfg.decoder_embed_path != cfg.encoder_embed_path:
+        raise ValueError(
+            "--share-all-embeddings is not compatible with a --decoder-embed-path of its own"
+        )
+    if cfg.encoder_embed_dim != cfg.decoder_embed_dim:
+        raise ValueError(
+            f"--share-all-embeddings requires --encoder-embed-dim {cfg.encoder_embed_dim} to "
+            f"match --decoder-embed-dim {cfg.decoder_embed_dim}"
+        )
 
 
 def _check_attention(cfg: ResolvedConfig) -> None:
@@ -329,7 +246,3 @@ def _check_attention(cfg: ResolvedConfig) -> None:
             "the encoder has no memory cell to hand over and the decoder reads nothing else; use "
             "attention or another cell"
         )
-
-
-def _flag(option: str) -> str:
-    return "--" + option.replace("_", "-")

@@ -1,0 +1,148 @@
+"""Options that the models share, and how a model reads what fairseq hands to it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Optional
+
+from fairseq.dataclass import FairseqDataclass
+from omegaconf import II
+from omegaconf.errors import InterpolationResolutionError
+
+from ..ablation import ABLATIONS
+from ..backends import BACKEND_CHOICES
+
+# fairseq's dataclass machinery reads the annotations as types: hence no `int | None` here, and no
+# `from __future__ import annotations`.
+# ruff: noqa: UP045
+
+MAX_POSITIONS = 100_000  # the models have no limit: the task's is the one that counts
+
+_CELLS = ", ".join(ABLATIONS)
+
+
+@dataclass
+class LSTMOptions(FairseqDataclass):
+    """The cell, the backend, the initial values and the output layer."""
+
+    ablation: str = field(default="lstm", metadata={"help": f"what is left of the LSTM: {_CELLS}"})
+    coupled_gates: bool = field(
+        default=False, metadata={"help": "couple the gates of every cell: f = 1 - i"}
+    )
+    lstm_backend: str = field(
+        default="auto", metadata={"help": f"what computes the LSTM: {', '.join(BACKEND_CHOICES)}"}
+    )
+    residuals: bool = field(
+        default=False,
+        metadata={"help": "add each LSTM layer's input to its output, from the second layer on"},
+    )
+    init_range: float = field(
+        default=0.1, metadata={"help": "draw all parameters uniformly from [-R, R]"}
+    )
+    share_decoder_input_output_embed: bool = field(
+        default=False, metadata={"help": "share decoder input and output embeddings"}
+    )
+    adaptive_softmax_cutoff: Optional[str] = field(
+        default="10000,50000,200000",
+        metadata={
+            "help": "comma separated list of adaptive softmax cutoff points. "
+            "Used with the adaptive_loss criterion only"
+        },
+    )
+    # no help text, and so no option: it takes the value of fairseq's --criterion
+    criterion_name: Optional[str] = II("criterion._name")
+
+    @property
+    def cutoffs(self) -> Optional[list[int]]:
+        """Cutoffs of the adaptive softmax, or None where the softmax is a plain one."""
+        if self.criterion_name != "adaptive_loss":
+            return None
+        try:
+            return [int(cutoff) for cutoff in str(self.adaptive_softmax_cutoff).split(",")]
+        except ValueError:
+            raise ValueError(
+                f"--adaptive-softmax-cutoff {self.adaptive_softmax_cutoff}: give whole numbers "
+                "with commas between them, such as 2000,10000"
+            ) from None
+
+
+def given_values(config: type[LSTMOptions], args: Any) -> dict[str, Any]:
+    """The options of `config` that `args` has.
+
+    Args:
+        config: the dataclass of the model.
+        args: that dataclass, its `DictConfig`, or a `Namespace` that may lack options.
+    """
+    values = {}
+    for option in fields(config):
+        if option.name == "_name":  # fairseq's, of the architecture
+            continue
+        try:
+            values[option.name] = getattr(args, option.name)
+        except (AttributeError, InterpolationResolutionError):
+            continue  # not there, or a reference to a part of the configuration that is not there
+    if "criterion_name" not in values or str(values["criterion_name"]).startswith("${"):
+        values["criterion_name"] = getattr(args, "criterion", None)  # of a plain Namespace
+    return values
+
+
+def check_options(cfg: LSTMOptions, ablations: Sequence[str], sizes: Sequence[str]) -> None:
+    """Check the options that the models share.
+
+    Args:
+        cfg: all options, each with its value.
+        ablations: names of the options that say which cells there are.
+        sizes: names of the options that hold a size.
+
+    Raises:
+        ValueError: an option that does not fit; the message names it.
+    """
+    for option in ("ablation", *ablations):
+        if getattr(cfg, option) not in ABLATIONS:
+            raise ValueError(f"{flag(option)} {getattr(cfg, option)}: choose one of {_CELLS}")
+    for option in ablations:
+        if cfg.coupled_gates and not ABLATIONS[getattr(cfg, option)].gates:
+            raise ValueError(
+                f"--coupled-gates with {flag(option)} {getattr(cfg, option)}: "
+                "there are no gates to couple; leave one of the two out"
+            )
+    for option in sizes:
+        if getattr(cfg, option) < 1:
+            raise ValueError(f"{flag(option)} {getattr(cfg, option)}: give at least 1")
+    if cfg.lstm_backend not in BACKEND_CHOICES:
+        raise ValueError(
+            f"--lstm-backend {cfg.lstm_backend}: choose one of {', '.join(BACKEND_CHOICES)}"
+        )
+    if cfg.init_range <= 0:
+        raise ValueError(f"--init-range {cfg.init_range}: give a number larger than 0")
+
+
+def check_sharing(cfg: LSTMOptions, embed_dim: int, out_embed_dim: int) -> None:
+    """Check what goes with --share-decoder-input-output-embed, where it is given.
+
+    Raises:
+        ValueError: an option that does not fit; the message names it.
+    """
+    if not cfg.share_decoder_input_output_embed:
+        return
+    if cfg.cutoffs is not None:
+        raise ValueError(
+            "--share-decoder-input-output-embed does not go with --criterion adaptive_loss: "
+            "the adaptive softmax has output embeddings of its own"
+        )
+    if embed_dim != out_embed_dim:
+        raise ValueError(
+            f"sharing the output embedding requires --decoder-embed-dim {embed_dim} to match "
+            f"--decoder-out-embed-dim {out_embed_dim}"
+        )
+
+
+def flag(option: str) -> str:
+    """The option as it is on the command line."""
+    return "--" + option.replace("_", "-")
+
+
+def default(args: Any, **values: Any) -> None:
+    """Set options that were not given: for presets."""
+    for option, value in values.items():
+        if getattr(args, option, None) is None:
+            setattr(args, option, value)

@@ -1,0 +1,73 @@
+"""What the decoders of translation and language models have in common: the output layer."""
+
+from __future__ import annotations
+
+from fairseq.data import Dictionary
+from fairseq.models import FairseqIncrementalDecoder
+from fairseq.modules import AdaptiveSoftmax, FairseqDropout
+from torch import Tensor, nn
+
+from ..products import Linear, linear
+from .options import MAX_POSITIONS, LSTMOptions
+
+IncrementalState = dict[str, dict[str, Tensor | None]]
+
+
+class WsumDecoderBase(FairseqIncrementalDecoder):
+    """From features to scores over the vocabulary.
+
+    Args:
+        cfg: the options of the output layer.
+        dictionary: of the target.
+        embed_tokens: the input embedding, which may be the output embedding too.
+        features: what the LSTM and what follows it give for a position.
+        out_dim: the output embedding's dimension; where it is another one than `features`, a
+            linear map leads to it.
+        dropout: on the features; also on the linear map's output, and within an adaptive softmax.
+    """
+
+    def __init__(
+        self,
+        cfg: LSTMOptions,
+        dictionary: Dictionary,
+        embed_tokens: nn.Embedding,
+        features: int,
+        out_dim: int,
+        dropout: float,
+    ) -> None:
+        super().__init__(dictionary)
+        self.padding_idx = dictionary.pad()
+        self.embed_tokens = embed_tokens
+        self.dropout_out_module = FairseqDropout(dropout, module_name=type(self).__name__)
+        self.additional_fc = Linear(features, out_dim) if out_dim != features else None
+        self.share_input_output_embed = cfg.share_decoder_input_output_embed
+        self.adaptive_softmax: AdaptiveSoftmax | None = None
+        vocabulary = len(dictionary)
+        if cfg.cutoffs is not None:
+            if cfg.cutoffs[-1] > vocabulary:
+                raise ValueError(
+                    f"--adaptive-softmax-cutoff {cfg.adaptive_softmax_cutoff}: a cutoff is larger "
+                    f"than the target dictionary, which has {vocabulary} entries"
+                )
+            self.adaptive_softmax = AdaptiveSoftmax(
+                vocabulary, out_dim, cfg.cutoffs, dropout=dropout
+            )
+        elif not self.share_input_output_embed:
+            self.fc_out = Linear(out_dim, vocabulary)
+
+    def project(self, features: Tensor) -> Tensor:
+        """The linear map before the output embedding, where there is one."""
+        if self.additional_fc is None:
+            return features
+        return self.dropout_out_module(self.additional_fc(features))
+
+    def output_layer(self, features: Tensor) -> Tensor:
+        """Features to logits over the vocabulary; the adaptive softmax does that by itself."""
+        if self.adaptive_softmax is not None:
+            return features
+        if self.share_input_output_embed:
+            return linear(features, self.embed_tokens.weight)
+        return self.fc_out(features)
+
+    def max_positions(self) -> int:
+        return MAX_POSITIONS
