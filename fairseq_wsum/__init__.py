@@ -28,7 +28,8 @@ def _register() -> None:
         )
         return
     from . import compat
-    from .models import wsum_lstm  # noqa: F401
+    from .models import wsum_lstm, wsum_lstm_lm  # noqa: F401
+    from .tasks import wsum_language_modeling  # noqa: F401
 
     compat.apply()
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy
 import torch
 from fairseq import options, utils
+from fairseq.data import data_utils, language_pair_dataset, token_block_dataset
 from fairseq.distributed import utils as distributed_utils
 from fairseq.sequence_generator import SequenceGenerator
 from torch import Tensor
@@ -24,6 +27,7 @@ def apply() -> None:
     _restore_unknown_word_replacement()
     _allow_bf16_without_tpu()
     _send_checkpoints_between_processes()
+    _restore_old_names_of_numpy()
 
 
 def _allow_namespaces_in_checkpoints() -> None:
@@ -110,6 +114,26 @@ def _send_checkpoints_between_processes() -> None:
         return objects[0]
 
     distributed_utils._broadcast_object_slow = broadcast_object_slow
+
+
+def _restore_old_names_of_numpy() -> None:
+    """Three files of fairseq use `numpy.compat.long` and `numpy.int`, which are both Python's int.
+
+    numpy 1.24 took the one away and numpy 2 the other: an AttributeError where a language model
+    reads sentences, or continues them. The names are put back for these three files alone.
+    """
+    if hasattr(numpy, "compat") and hasattr(numpy, "int"):
+        return
+
+    class NumpyWithOldNames(ModuleType):
+        int = int
+        compat = SimpleNamespace(long=int)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(numpy, name)
+
+    for module in (data_utils, language_pair_dataset, token_block_dataset):
+        module.np = NumpyWithOldNames("numpy")
 
 
 def _source_positions(alignment: Any) -> Any:

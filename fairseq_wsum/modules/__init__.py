@@ -2,6 +2,15 @@
 
 from .attention import ATTENTION_TYPES, Attention
 from .bridge import Bridge
+from .carried_state import CarriedState
+from .dropout import LockedDropout
 from .stack import LSTMStack
 
-__all__ = ["ATTENTION_TYPES", "Attention", "Bridge", "LSTMStack"]
+__all__ = [
+    "ATTENTION_TYPES",
+    "Attention",
+    "Bridge",
+    "CarriedState",
+    "LSTMStack",
+    "LockedDropout",
+]

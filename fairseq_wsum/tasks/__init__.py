@@ -1,0 +1,1 @@
+"""fairseq tasks. fairseq imports every file of this folder when it is given as `--user-dir`."""

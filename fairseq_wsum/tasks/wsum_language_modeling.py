@@ -1,0 +1,314 @@
+"""`--task wsum_language_modeling`: language models that carry their state through the corpus."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from fairseq.data import data_utils, iterators
+from fairseq.distributed import utils as distributed_utils
+from fairseq.tasks import register_task
+from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
+from fairseq.utils import split_paths
+from omegaconf import II
+
+from ..data.stream_states import StreamStates
+from ..data.token_stream import (
+    Sample,
+    StreamBatches,
+    TokenStream,
+    scoring_batches,
+    training_batches,
+)
+from ..modules import CarriedState
+
+# fairseq's dataclass machinery reads the annotations as types: hence no `int | None` here, and no
+# `from __future__ import annotations`.
+# ruff: noqa: UP045
+
+logger = logging.getLogger(__name__)
+
+# of language_modeling, without a meaning for one stream
+_FOR_SENTENCES = (
+    *("self_target", "past_target", "add_bos_token"),
+    *("pad_to_fixed_length", "pad_to_fixed_bsz"),
+)
+
+
+@dataclass
+class WsumLanguageModelingConfig(LanguageModelingConfig):
+    """The options of fairseq's `language_modeling`, and what the stream needs."""
+
+    tokens_per_sample: int = field(
+        default=35,
+        metadata={
+            "help": "time steps of truncated backpropagation: tokens of each stream in a batch"
+        },
+    )
+    tokens_per_sample_valid: int = field(
+        default=1000,
+        metadata={
+            "help": "tokens scored at a time in validation and evaluation, which read one stream; "
+            "it changes speed and memory, not the result"
+        },
+    )
+    # no help text, and so no options: they take the values of fairseq's --update-freq and so on
+    update_freq: list[int] = II("optimization.update_freq")  # noqa: RUF009
+    train_subset: str = II("dataset.train_subset")
+
+
+@register_task("wsum_language_modeling", dataclass=WsumLanguageModelingConfig)
+class WsumLanguageModelingTask(LanguageModelingTask):
+    """Language modelling over one stream of text, as Zaremba et al. (2014) do it.
+
+    The corpus is one stream, its sentences in order. Training reads --batch-size parallel parts of
+    it, --tokens-per-sample tokens of each at a time; the state goes on from batch to batch,
+    detached, and starts from zero at the start of an epoch. Validation and evaluation read one
+    stream from its beginning: every token of the split is scored once, with all of its past in the
+    state. A checkpoint within an epoch holds the states.
+
+    That is `--sample-break-mode none`, the default. With another break mode (`eos`: one sentence a
+    sample) samples are independent, and all is as with fairseq's `language_modeling`.
+    """
+
+    def __init__(self, args: Any, *others: Any, **named: Any) -> None:
+        super().__init__(args, *others, **named)
+        self.states = StreamStates()
+        self.valid_states = StreamStates()
+
+    @classmethod
+    def setup_task(cls, args: Any, **kwargs: Any) -> "WsumLanguageModelingTask":
+        """Load the dictionary.
+
+        Raises:
+            ValueError: options that do not fit together; the message names them.
+        """
+        for option in ("tokens_per_sample", "tokens_per_sample_valid"):
+            if getattr(args, option) < 1:
+                raise ValueError(f"{_flag(option)} {getattr(args, option)}: give at least 1")
+        if _is_stream(args):
+            for option in _FOR_SENTENCES:
+                if getattr(args, option, False):
+                    raise ValueError(
+                        f"{_flag(option)} has no meaning where the corpus is one stream: leave it "
+                        "out, or give --sample-break-mode eos"
+                    )
+        return super().setup_task(args, **kwargs)
+
+    def build_model(self, args: Any, from_checkpoint: bool = False) -> Any:
+        model = super().build_model(args, from_checkpoint)
+        if _is_stream(self.args) and not getattr(model, "carries_state", False):
+            raise ValueError(
+                f"--task wsum_language_modeling carries the state through the corpus, which "
+                f"{type(model).__name__} cannot: use --arch wsum_lstm_lm, --task language_modeling "
+                "or --sample-break-mode eos"
+            )
+        return model
+
+    # Data
+
+    def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> Any:
+        """Load a split (of the epoch's shard, where --arguments DATA are several folders).
+
+        Raises:
+            FileNotFoundError: there is no such split.
+            ValueError: it is empty.
+        """
+        if not _is_stream(self.args):
+            return super().load_dataset(split, epoch=epoch, combine=combine, **kwargs)
+        paths = split_paths(self.args.data)
+        path = f"{paths[(epoch - 1) % len(paths)]}/{split}"
+        sentences = data_utils.load_indexed_dataset(
+            path, self.dictionary, self.args.dataset_impl, combine=combine
+        )
+        if sentences is None:
+            raise FileNotFoundError(f"Dataset not found: {split} ({path})")
+        stream = TokenStream(sentences, self.dictionary.eos())
+        if len(stream) == 0:
+            raise ValueError(f"{path} has no tokens: prepare the data again, from a text that does")
+        self.datasets[split] = stream
+        return stream
+
+    def get_batch_iterator(
+        self,
+        dataset: Any,
+        max_tokens: Optional[int] = None,
+        max_sentences: Optional[int] = None,
+        num_shards: int = 1,
+        shard_id: int = 0,
+        num_workers: int = 0,
+        epoch: int = 1,
+        data_buffer_size: int = 0,
+        skip_remainder_batch: bool = False,
+        **others: Any,
+    ) -> iterators.EpochBatchIterator:
+        """Batches of a split: those of training for the training split, else those of scoring.
+
+        Raises:
+            ValueError: the split has too few tokens for so many streams; the message names options.
+        """
+        if not isinstance(dataset, TokenStream):
+            return super().get_batch_iterator(
+                dataset,
+                max_tokens=max_tokens,
+                max_sentences=max_sentences,
+                num_shards=num_shards,
+                shard_id=shard_id,
+                num_workers=num_workers,
+                epoch=epoch,
+                data_buffer_size=data_buffer_size,
+                skip_remainder_batch=skip_remainder_batch,
+                **others,
+            )
+        if dataset is self.datasets.get(self.args.train_subset):
+            groups = self._batches_of_an_update(epoch)
+            batches = training_batches(
+                dataset,
+                streams=self._streams(dataset, max_tokens, max_sentences, groups * num_shards),
+                steps=self.args.tokens_per_sample,
+                groups=groups,
+                shard=shard_id,
+                shards=num_shards,
+                pad=self.dictionary.pad(),
+            )
+        else:
+            batches = self._scoring_batches(dataset, shard_id)
+        return _in_order(batches, num_workers, epoch, data_buffer_size, skip_remainder_batch)
+
+    def _scoring_batches(self, stream: TokenStream, shard: int) -> StreamBatches:
+        tokens = self.args.tokens_per_sample_valid
+        return scoring_batches(stream, tokens=tokens, shard=shard, pad=self.dictionary.pad())
+
+    def _batches_of_an_update(self, epoch: int) -> int:
+        """--update-freq, which may be a list with a number for each epoch."""
+        numbers = list(self.args.update_freq)
+        return int(numbers[min(epoch, len(numbers)) - 1])
+
+    def _streams(
+        self, stream: TokenStream, max_tokens: Optional[int], streams: Optional[int], batches: int
+    ) -> int:
+        """--batch-size, if it fits."""
+        steps = self.args.tokens_per_sample
+        if streams is None:
+            raise ValueError(
+                "--task wsum_language_modeling needs --batch-size: the number of parallel streams"
+            )
+        if max_tokens is not None and max_tokens < streams * steps:
+            raise ValueError(
+                f"--max-tokens {max_tokens} is less than a batch of --batch-size {streams} streams "
+                f"with --tokens-per-sample {steps} has: make it {streams * steps}, or leave it out"
+            )
+        needed = streams * batches * steps
+        if len(stream) < needed:
+            raise ValueError(
+                f"the training split has {len(stream):,} tokens, which are too few for "
+                f"{streams * batches:,} streams (--batch-size {streams}"
+                + (f", {batches} batches an update" if batches > 1 else "")
+                + f") with --tokens-per-sample {steps}: it takes {needed:,}; make one of them less"
+            )
+        return streams
+
+    # Training and validation
+
+    def train_step(self, sample: Sample, *args: Any, **kwargs: Any) -> Any:
+        """As fairseq's, from the state that the step before of the same streams has left."""
+        with self.states.carried(sample) as sample:
+            return super().train_step(sample, *args, **kwargs)
+
+    def valid_step(self, sample: Sample, *args: Any, **kwargs: Any) -> Any:
+        """As fairseq's; the states of validation are others than those of training."""
+        with self.valid_states.carried(sample) as sample:
+            return super().valid_step(sample, *args, **kwargs)
+
+    def begin_valid_epoch(self, epoch: int, model: Any) -> None:
+        """Gather the states of all processes: the first one writes the checkpoint."""
+        super().begin_valid_epoch(epoch, model)
+        if distributed_utils.get_data_parallel_world_size() > 1:
+            self.states.gather(distributed_utils.get_data_parallel_group())
+
+    def state_dict(self) -> dict[str, Any]:
+        """What fairseq writes into the checkpoint."""
+        return {**super().state_dict(), "stream_states": self.states.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.states.load_state_dict(state_dict.get("stream_states", {}))
+
+    # Evaluation
+
+    def eval_lm_dataloader(
+        self, dataset: Any, context_window: int = 0, num_shards: int = 1, **others: Any
+    ) -> Any:
+        """Batches for fairseq-eval-lm.
+
+        Raises:
+            ValueError: an option that one stream has no use for.
+        """
+        if not isinstance(dataset, TokenStream):
+            return super().eval_lm_dataloader(
+                dataset, context_window=context_window, num_shards=num_shards, **others
+            )
+        if context_window > 0:
+            raise ValueError(
+                f"--context-window {context_window}: the state holds all of the past; leave it out"
+            )
+        if num_shards > 1:
+            raise ValueError(
+                f"--num-shards {num_shards}: one stream is read by one process; leave it out"
+            )
+        batches = self._scoring_batches(dataset, shard=0)
+        itr = _in_order(batches, others.get("num_workers", 0), buffer_size=0).next_epoch_itr()
+        return iterators.CountingIterator(_with_state(itr), start=0, total=len(itr))
+
+    def inference_step(
+        self, generator: Any, models: Any, sample: Sample, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Continue sentences.
+
+        Raises:
+            ValueError: the data are one stream.
+        """
+        if "step" in sample:
+            raise ValueError(
+                "fairseq-generate continues sentences: give --sample-break-mode eos (and "
+                "--prefix-size for the number of words that are given)"
+            )
+        return super().inference_step(generator, models, sample, *args, **kwargs)
+
+
+def _is_stream(args: Any) -> bool:
+    return str(getattr(args, "sample_break_mode", None) or "none") == "none"
+
+
+def _in_order(
+    batches: StreamBatches,
+    num_workers: int,
+    epoch: int = 1,
+    buffer_size: int = 0,
+    skip_remainder_batch: bool = False,
+) -> iterators.EpochBatchIterator:
+    return iterators.EpochBatchIterator(
+        dataset=batches,
+        collate_fn=_only_item,
+        batch_sampler=[[k] for k in range(len(batches))],
+        num_workers=num_workers,
+        epoch=epoch,
+        buffer_size=buffer_size,
+        disable_shuffling=True,
+        skip_remainder_batch=skip_remainder_batch,
+    )
+
+
+def _only_item(items: list[Sample]) -> Sample:
+    (item,) = items
+    return item
+
+
+def _with_state(samples: Any) -> Iterator[Sample]:
+    """Give every sample the same place for the states of the models that score it."""
+    carried_state = CarriedState()
+    for sample in samples:
+        yield {**sample, "net_input": {**sample["net_input"], "carried_state": carried_state}}
+
+
+def _flag(option: str) -> str:
+    return "--" + option.replace("_", "-")

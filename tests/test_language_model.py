@@ -1,0 +1,344 @@
+"""The language model: state, dropout, options. The equations are those of the layer's tests."""
+
+import math
+from argparse import Namespace
+from dataclasses import fields
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+pytest.importorskip("fairseq")
+from fairseq.criterions.adaptive_loss import AdaptiveLoss
+from fairseq.criterions.cross_entropy import CrossEntropyCriterion
+from fairseq.data import Dictionary
+from fairseq.models import ARCH_CONFIG_REGISTRY
+from fairseq.models.lstm_lm import LSTMLanguageModel, base_architecture
+from fairseq.sequence_generator import SequenceGenerator
+from omegaconf import OmegaConf
+
+from fairseq_wsum import ABLATIONS
+from fairseq_wsum.models.wsum_lm_config import WsumLSTMLMConfig, resolve
+from fairseq_wsum.models.wsum_lstm_lm import WsumLSTMLanguageModel
+from fairseq_wsum.modules import CarriedState, LockedDropout
+
+SMALL = dict(decoder_embed_dim=6, decoder_hidden_size=5, decoder_layers=2, dropout=0.0)
+WORDS = 30
+
+
+def make_task(words: int = WORDS) -> SimpleNamespace:
+    dictionary = Dictionary()
+    for k in range(words - 4):
+        dictionary.add_symbol(f"w{k}")
+    return SimpleNamespace(
+        source_dictionary=dictionary, target_dictionary=dictionary, dictionary=dictionary
+    )
+
+
+TASK = make_task()
+
+
+def make_model(task=TASK, **options) -> WsumLSTMLanguageModel:
+    args = Namespace(**{**SMALL, "init_range": 0.5, **options})
+    return WsumLSTMLanguageModel.build_model(args, task).eval()
+
+
+def make_tokens(streams: int = 3, steps: int = 11) -> Tensor:
+    return torch.randint(4, WORDS, (streams, steps))
+
+
+VARIANTS = {
+    **{ablation: dict(ablation=ablation) for ablation in ABLATIONS},
+    "coupled": dict(coupled_gates=True),
+    "projected": dict(decoder_proj_size=3),
+    "projected-residual": dict(decoder_proj_size=3, residuals=True),
+    "shared": dict(share_decoder_input_output_embed=True),
+    "adaptive": dict(criterion="adaptive_loss", adaptive_softmax_cutoff="15"),
+    "other-output": dict(decoder_out_embed_dim=7),
+    "reference": dict(lstm_backend="reference"),
+}
+every_variant = pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+
+
+@every_variant
+@pytest.mark.parametrize("size", [1, 4, 11])
+def test_a_text_in_parts_gives_what_it_gives_in_one_go(size, options) -> None:
+    model, tokens = make_model(**options), make_tokens()
+    whole, _ = model(tokens)
+    carried = CarriedState()
+    parts = [model(part, carried_state=carried)[0] for part in tokens.split(size, dim=1)]
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=1e-5, atol=1e-6)
+
+
+@every_variant
+def test_incremental_decoding_equals_full_decoding(options) -> None:
+    model, tokens = make_model(**options), make_tokens()
+    whole, _ = model(tokens)
+    state: dict = {}
+    steps = [
+        model.decoder(tokens[:, : t + 1], incremental_state=state)[0]
+        for t in range(tokens.shape[1])
+    ]
+    torch.testing.assert_close(torch.cat(steps, dim=1), whole, rtol=1e-5, atol=1e-6)
+
+
+def test_hypotheses_may_be_reordered_dropped_and_repeated() -> None:
+    model, tokens = make_model(), make_tokens()
+    order = torch.tensor([2, 0, 0])
+    state: dict = {}
+    model.decoder(tokens[:, :1], incremental_state=state)
+    model.decoder.reorder_incremental_state_scripting(state, order)
+    tokens = tokens[order]
+    step, _ = model.decoder(tokens[:, :2], incremental_state=state)
+    torch.testing.assert_close(step, model(tokens[:, :2])[0][:, 1:])
+
+
+def test_padding_on_the_right_changes_nothing() -> None:
+    model, tokens = make_model(), make_tokens()
+    padded = torch.nn.functional.pad(tokens, (0, 4), value=TASK.source_dictionary.pad())
+    torch.testing.assert_close(model(padded)[0][:, :-4], model(tokens)[0])
+
+
+def test_an_empty_batch_is_scored_as_nothing() -> None:
+    """What a process gets for which there is no stream to score."""
+    model = make_model()
+    carried = CarriedState()
+    for _ in range(2):
+        logits, _ = model(make_tokens(streams=0), carried_state=carried)
+        assert logits.shape == (0, 11, WORDS)
+
+
+def test_the_gradient_does_not_reach_into_the_part_before() -> None:
+    model, tokens = make_model(), make_tokens()
+    carried = CarriedState()
+    model(tokens, carried_state=carried)
+    assert carried.last is not None
+    assert all(not part.requires_grad and part.abs().sum() > 0 for part in carried.last)
+
+
+def test_the_models_of_an_ensemble_keep_states_of_their_own() -> None:
+    models, tokens = [make_model() for _ in range(2)], make_tokens()
+    carried = CarriedState()
+    for part in tokens.split(4, dim=1):
+        scores = [model(part, carried_state=carried)[0] for model in models]
+    for model, last in zip(models, scores, strict=True):
+        torch.testing.assert_close(last, model(tokens)[0][:, -last.shape[1] :])
+
+
+def test_the_state_of_the_sum_is_in_32_bits_where_the_model_is_in_16() -> None:
+    model = make_model().to(torch.bfloat16)
+    carried = CarriedState()
+    for _ in range(2):
+        model(make_tokens(), carried_state=carried)
+    assert carried.last is not None
+    assert [part.dtype for part in carried.last] == [torch.bfloat16, torch.float32]
+
+
+def test_an_untrained_model_knows_nothing() -> None:
+    """Its loss, in bits a token, is that of a uniform distribution."""
+    model = make_model(init_range=1e-3)
+    tokens = make_tokens(streams=2, steps=50)
+    sample = {
+        "net_input": {"src_tokens": tokens[:, :-1]},
+        "target": tokens[:, 1:].contiguous(),
+        "ntokens": 98,
+    }
+    task = SimpleNamespace(target_dictionary=TASK.target_dictionary)
+    loss, size, _ = CrossEntropyCriterion(task, sentence_avg=False)(model, sample)
+    assert loss.item() / size / math.log(2) == pytest.approx(math.log2(WORDS), abs=1e-3)
+
+
+def test_lstm_equals_the_lstm_of_fairseq() -> None:
+    args = Namespace(**SMALL, criterion="cross_entropy")
+    base_architecture(args)
+    args.decoder_out_embed_dim = 7
+    peer = LSTMLanguageModel.build_model(args, TASK).eval()
+    model = make_model(decoder_out_embed_dim=7)
+    renamed = {}
+    for name, value in peer.state_dict().items():
+        parts = name.split(".")
+        if parts[1] == "layers":  # decoder.layers.0.weight_ih
+            name = f"decoder.lstm.layers.{parts[2]}.{parts[3]}_l0"
+        renamed[name] = value
+    model.load_state_dict(renamed)
+    tokens = make_tokens()
+    torch.testing.assert_close(model(tokens)[0], peer(tokens)[0])
+
+
+# Dropout
+
+
+def test_locked_dropout_drops_the_same_features_at_every_step() -> None:
+    dropout = LockedDropout(0.4)
+    x = torch.ones(50, 20, 30)
+    y = dropout(x)
+    assert torch.equal(y, y[:1].expand_as(y))
+    assert y.unique().tolist() == pytest.approx([0.0, 1 / 0.6])
+    assert (y[0] == 0).float().mean() == pytest.approx(0.4, abs=0.07)  # 600 features
+    assert (y[0] == 0).any(1).all() and not (y[0] == 0).all(0).any()  # of each sequence others
+    assert torch.equal(dropout.eval()(x), x)
+    assert LockedDropout(1.0)(x).abs().sum() == 0
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_dropout_is_on_embeddings_between_layers_and_on_the_output(locked) -> None:
+    """Each alone has an effect; dropping all of it leaves what biases give."""
+    tokens = make_tokens()
+    for option in ("decoder_dropout_in", "decoder_layer_dropout", "decoder_dropout_out"):
+        rates = dict(decoder_dropout_in=0.0, decoder_layer_dropout=0.0, decoder_dropout_out=0.0)
+        model = make_model(**{**rates, option: 0.5}, locked_dropout=locked)
+        whole = model(tokens)[0]
+        model.train()
+        assert not torch.allclose(model(tokens)[0], whole), option
+
+
+def test_nothing_is_dropped_between_the_steps_of_a_layer() -> None:
+    """What reaches the carried state of the first layer has gone through one dropout only."""
+    model = make_model(decoder_dropout_in=0.0, decoder_layer_dropout=0.9, decoder_dropout_out=0.9)
+    tokens = make_tokens()
+    states = []
+    for training in (False, True):
+        carried = CarriedState()
+        model.train(training)(tokens, carried_state=carried)
+        assert carried.last is not None
+        states.append([part[0] for part in carried.last])
+    for expected, state in zip(*states, strict=True):
+        torch.testing.assert_close(state, expected)
+
+
+# Options
+
+
+def test_every_option_of_the_language_model_of_fairseq_exists() -> None:
+    parser = __import__("argparse").ArgumentParser()
+    LSTMLanguageModel.add_args(parser)
+    theirs = {action.dest for action in parser._actions} - {"help"}
+    assert theirs <= {option.name for option in fields(WsumLSTMLMConfig)}
+
+
+def test_defaults_are_those_of_fairseq() -> None:
+    args = Namespace()
+    base_architecture(args)
+    cfg = resolve(Namespace())
+    for option, value in vars(args).items():
+        assert getattr(cfg, option) == value, option
+
+
+@every_variant
+def test_every_parameter_is_used(options) -> None:
+    model = make_model(**options).train()
+    tokens = make_tokens(steps=12)
+    sample = {
+        "net_input": {"src_tokens": tokens[:, :-1]},
+        "target": tokens[:, 1:].contiguous(),
+        "ntokens": 33,
+    }
+    task = SimpleNamespace(target_dictionary=TASK.target_dictionary)
+    adaptive = model.decoder.adaptive_softmax is not None
+    criterion = (AdaptiveLoss if adaptive else CrossEntropyCriterion)(task, sentence_avg=False)
+    criterion(model, sample)[0].backward()
+    unused = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert unused == []
+
+
+def test_weights_start_within_the_init_range_and_biases_at_zero() -> None:
+    model = make_model(init_range=0.03)
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 1:
+            assert not parameter.any(), name
+        else:
+            assert 0.02 < parameter.abs().max() <= 0.03, name
+    assert not model.decoder.embed_tokens.weight[TASK.source_dictionary.pad()].any()
+
+
+def test_tied_embeddings_are_one_tensor() -> None:
+    model = make_model(share_decoder_input_output_embed=True)
+    assert not hasattr(model.decoder, "fc_out")
+    assert model.decoder.additional_fc is not None  # from 5 units to an embedding of 6
+
+
+def test_pretrained_embeddings_are_read_and_may_be_frozen(tmp_path) -> None:
+    path = tmp_path / "vectors.txt"
+    path.write_text("1 6\nw3 1 2 3 4 5 6\n")
+    model = make_model(decoder_embed_path=str(path), decoder_freeze_embed=True)
+    weight = model.decoder.embed_tokens.weight
+    assert weight[TASK.source_dictionary.index("w3")].tolist() == [1, 2, 3, 4, 5, 6]
+    assert not weight.requires_grad
+
+
+PRESETS = {  # layers, units, projection, dropout, init range: Zaremba et al.; Jozefowicz et al.
+    "wsum_lstm_lm_ptb_small": (2, 200, 0, 0.0, 0.1),
+    "wsum_lstm_lm_ptb_medium": (2, 650, 0, 0.5, 0.05),
+    "wsum_lstm_lm_ptb_large": (2, 1500, 0, 0.65, 0.04),
+    "wsum_lstm_lm_gbw": (1, 2048, 512, 0.1, 0.05),
+}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_is_the_published_model(preset) -> None:
+    args = Namespace(**dict.fromkeys(option.name for option in fields(WsumLSTMLMConfig)))
+    args.ablation = "no-srnn"
+    ARCH_CONFIG_REGISTRY[preset](args)
+    given = {name: value for name, value in vars(args).items() if value is not None}
+    cfg = resolve(Namespace(**given))
+    layers, units, projection, dropout, init_range = PRESETS[preset]
+    assert (cfg.decoder_layers, cfg.decoder_hidden_size) == (layers, units)
+    assert cfg.decoder_embed_dim == cfg.features == cfg.decoder_out_embed_dim
+    assert (cfg.decoder_proj_size, cfg.init_range) == (projection, init_range)
+    assert cfg.decoder_dropout_in == cfg.decoder_layer_dropout == cfg.decoder_dropout_out == dropout
+    assert not cfg.share_decoder_input_output_embed
+    assert cfg.ablation == "no-srnn"
+
+
+def test_a_model_is_built_from_a_dataclass_and_a_dict_config() -> None:
+    for args in (
+        WsumLSTMLMConfig(**SMALL),
+        OmegaConf.structured(WsumLSTMLMConfig(**SMALL)),
+    ):
+        model = WsumLSTMLanguageModel.build_model(args, TASK)
+        assert model.decoder.lstm.layers[1].hidden_size == 5
+
+
+MISTAKES = {
+    "ablation": (dict(ablation="x"), "--ablation x: choose one of lstm"),
+    "coupled": (dict(coupled_gates=True, ablation="no-gates"), "--coupled-gates with --ablation"),
+    "projection": (dict(decoder_proj_size=5), "--decoder-proj-size 5: give 0"),
+    "attention": (dict(decoder_attention="1"), "--decoder-attention 1: a language model"),
+    "layers": (dict(decoder_layers=0), "--decoder-layers 0: give at least 1"),
+    "sharing": (
+        dict(share_decoder_input_output_embed=True, decoder_out_embed_dim=7),
+        "--decoder-embed-dim 6 to match --decoder-out-embed-dim 7",
+    ),
+    "cutoff": (
+        dict(criterion="adaptive_loss", adaptive_softmax_cutoff="10,99"),
+        "--adaptive-softmax-cutoff 10,99: a cutoff is larger",
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_options_that_do_not_fit_are_an_error_that_names_them(options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_model(**options)
+
+
+def test_another_dictionary_than_that_of_the_checkpoint_is_an_error() -> None:
+    state = make_model().state_dict()
+    with pytest.raises(ValueError, match=r"knows 30 words, the dictionary .* has 25"):
+        make_model(make_task(25)).load_state_dict(state)
+
+
+def test_beam_search_continues_a_prompt() -> None:
+    """With one beam it takes the best word of the whole text at every step."""
+    model, dictionary = make_model(init_range=1.0), TASK.source_dictionary
+    prompt = torch.tensor([[5, 9, 7]])
+    generator = SequenceGenerator([model], dictionary, beam_size=1, max_len_b=9, min_len=9)
+    sample = {"net_input": {"src_tokens": prompt, "src_lengths": torch.tensor([3])}}
+    ((best,),) = generator.generate([model], sample, prefix_tokens=prompt)
+    text = [dictionary.eos(), *prompt[0].tolist()]
+    while len(text) < 10:
+        scores = model(torch.tensor([text]))[0][0, -1]
+        scores[[dictionary.pad(), dictionary.eos()]] = -math.inf
+        text.append(int(scores.argmax()))
+    assert best["tokens"].tolist() == [*text[1:], dictionary.eos()]

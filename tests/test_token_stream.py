@@ -1,0 +1,181 @@
+"""The corpus as one stream: every token once, in order, with all of its past before it."""
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("fairseq")
+from fairseq_wsum.data.stream_states import StreamStates
+from fairseq_wsum.data.token_stream import TokenStream, scoring_batches, training_batches
+
+EOS, PAD = 2, 1
+
+
+class Sentences(list):
+    """As fairseq's data sets: 1-D tensors and their sizes."""
+
+    @property
+    def sizes(self) -> np.ndarray:
+        return np.array([len(sentence) for sentence in self], dtype=np.int32)
+
+
+def make_stream(*lengths: int) -> tuple[TokenStream, torch.Tensor]:
+    """Sentences of these lengths, of tokens that are all different, and all tokens in order."""
+    sentences, k = Sentences(), 10
+    for length in lengths:
+        sentences.append(torch.arange(k, k + length, dtype=torch.int32))
+        k += length
+    return TokenStream(sentences, EOS), torch.arange(10, k)
+
+
+LENGTHS = (3, 1, 7, 2, 2, 11, 1, 1, 5, 4)  # 37 tokens
+
+
+def test_any_part_of_the_stream_can_be_read() -> None:
+    stream, tokens = make_stream(*LENGTHS)
+    assert len(stream) == len(tokens) == 37
+    with_first = torch.cat((torch.tensor([EOS]), tokens))
+    for start in range(-1, 38):
+        for stop in range(start, 38):
+            expected = with_first[start + 1 : stop + 1]
+            assert torch.equal(stream.read(start, stop), expected), (start, stop)
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(("streams", "steps"), [(1, 1), (1, 5), (2, 3), (3, 4), (2, 100)])
+def test_training_reads_every_token_once_in_order_in_its_stream(
+    streams, steps, groups, shards
+) -> None:
+    stream, tokens = make_stream(*LENGTHS)
+    targets: dict[int, list[torch.Tensor]] = {}
+    last: dict[int, int] = {}
+    for shard in range(shards):
+        batches = training_batches(
+            stream,
+            streams=streams,
+            steps=steps,
+            groups=groups,
+            shard=shard,
+            shards=shards,
+            pad=PAD,
+        )
+        for k, batch in enumerate(batches[n] for n in range(len(batches))):
+            assert batch["step"] == k // groups
+            assert batch["group"] == shard * groups + k % groups
+            assert batch["nsentences"] == streams
+            source = batch["net_input"]["src_tokens"]
+            assert source.shape == batch["target"].shape
+            assert source.shape[1] <= steps
+            assert batch["ntokens"] == batch["target"].ne(PAD).sum()
+            rows = zip(batch["id"].tolist(), source, batch["target"], strict=True)
+            for stream_id, x, y in rows:
+                y = y[y != PAD]
+                x = x[: len(y)]
+                assert torch.equal(x[1:], y[:-1])  # the next input is the target
+                if len(y) == 0:
+                    continue
+                if stream_id in last:  # across batches too
+                    assert x[0] == last[stream_id]
+                last[stream_id] = int(y[-1])
+                targets.setdefault(stream_id, []).append(y)
+    parts = [torch.cat(targets[stream_id]) for stream_id in sorted(targets)]
+    assert torch.equal(torch.cat(parts), tokens)
+    lengths = [len(part) for part in parts]
+    assert len(parts) == streams * groups * shards
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_a_stream_starts_after_the_token_before_it() -> None:
+    stream, tokens = make_stream(*LENGTHS)
+    batches = training_batches(stream, streams=2, steps=4, groups=1, shard=0, shards=1, pad=PAD)
+    first = batches[0]["net_input"]["src_tokens"][:, 0]
+    assert first.tolist() == [EOS, int(tokens[17])]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, 7, 12, 37, 1000])
+def test_scoring_reads_one_stream_and_cuts_where_sentences_end(limit) -> None:
+    stream, tokens = make_stream(*LENGTHS)
+    batches = scoring_batches(stream, tokens=limit, shard=0, pad=PAD)
+    parts = [batches[k] for k in range(len(batches))]
+    targets = torch.cat([part["target"][0] for part in parts])
+    sources = torch.cat([part["net_input"]["src_tokens"][0] for part in parts])
+    assert torch.equal(targets, tokens)
+    assert torch.equal(sources, torch.cat((torch.tensor([EOS]), tokens[:-1])))
+    assert [part["step"] for part in parts] == list(range(len(parts)))
+    ends = set(np.cumsum(LENGTHS).tolist())
+    done = 0
+    for part in parts:
+        size = part["target"].numel()
+        assert size <= limit
+        done += size
+        # where a part ends within a sentence, no sentence ended in it
+        assert done in ends or not ends & set(range(done - size + 1, done + 1))
+
+
+def test_other_processes_have_nothing_to_score() -> None:
+    stream, _ = make_stream(*LENGTHS)
+    first, second = (scoring_batches(stream, tokens=9, shard=k, pad=PAD) for k in (0, 1))
+    assert len(first) == len(second)
+    assert all(second[k]["target"].shape[0] == 0 for k in range(len(second)))
+    assert all(second[k]["ntokens"] == second[k]["nsentences"] == 0 for k in range(len(second)))
+
+
+# States
+
+
+def sample_of(group: int, step: int, rows: int = 2) -> dict:
+    return {"group": group, "step": step, "target": torch.zeros(rows, 3), "net_input": {}}
+
+
+def run(states: StreamStates, group: int, step: int, rows: int = 2) -> float | None:
+    """A model whose state counts the steps; what it has started from."""
+    with states.carried(sample_of(group, step, rows)) as sample:
+        carried = sample["net_input"]["carried_state"]
+        start = carried.take("model")
+        value = 0.0 if start is None else float(start[0].flatten()[0])
+        h = torch.full((1, rows, 1), value + 1)
+        carried.leave("model", (h, h))
+    return None if start is None else value
+
+
+def test_a_step_starts_from_the_state_after_the_one_before() -> None:
+    states = StreamStates()
+    assert [run(states, 0, step) for step in range(4)] == [None, 1, 2, 3]
+    assert [run(states, 1, step) for step in range(2)] == [None, 1]  # another group
+    assert run(states, 0, 4) == 4
+    assert run(states, 0, 0) is None  # a new epoch
+
+
+def test_a_step_that_is_done_again_starts_from_where_it_started() -> None:
+    states = StreamStates()
+    for step in range(3):
+        run(states, 0, step)
+    assert run(states, 0, 2) == 2
+    assert run(states, 0, 3) == 3
+
+
+def test_states_are_taken_up_from_a_checkpoint(tmp_path) -> None:
+    states = StreamStates()
+    for step in range(3):
+        run(states, 0, step)
+        run(states, 1, step)
+    torch.save(states.state_dict(), tmp_path / "states.pt")
+    resumed = StreamStates()
+    resumed.load_state_dict(torch.load(tmp_path / "states.pt", weights_only=True))
+    assert run(resumed, 0, 3) == run(resumed, 1, 3) == 3
+
+
+@pytest.mark.parametrize(("step", "rows"), [(4, 2), (3, 5)], ids=["other-step", "other-streams"])
+def test_a_state_of_other_streams_is_not_taken_up(step, rows, caplog) -> None:
+    states = StreamStates()
+    for k in range(3):
+        run(states, 0, k)
+    assert run(states, 0, step, rows) is None
+    assert "starts from a state of zero" in caplog.text
+
+
+def test_sentences_have_no_state() -> None:
+    sample = {"net_input": {}, "target": torch.zeros(2, 3)}
+    with StreamStates().carried(sample) as same:
+        assert same is sample
