@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -9,6 +10,12 @@ from pathlib import Path
 
 class UserError(Exception):
     """Something that the user can put right; the message says how."""
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
+    return int(text)
 
 
 def write_lines(path: Path, text: Iterable[str]) -> None:
