@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -85,3 +86,19 @@ def preprocess(destdir: Path, prefs: list[str], options: list[str]) -> str:
 def dictionary_size(path: Path) -> int:
     """Entries with fairseq's four special symbols."""
     return 4 + len(lines(path.read_bytes()))
+
+
+def counts(prefix: Path) -> dict[str, int]:
+    """What a split of the binary data holds; the end of each sentence is a token too."""
+    logging.disable(logging.INFO)  # importing fairseq tells of packages that nobody needs here
+    import numpy as np
+    from fairseq.data import Dictionary, indexed_dataset
+
+    index = indexed_dataset.MMapIndexedDataset.Index(f"{prefix}.idx")
+    tokens = np.memmap(f"{prefix}.bin", dtype=index.dtype, mode="r")
+    assert len(tokens) == index.sizes.sum(dtype=np.int64)
+    return {
+        "sentences": len(index),
+        "tokens": len(tokens),
+        "unknown": int(np.count_nonzero(tokens == Dictionary().unk())),
+    }
