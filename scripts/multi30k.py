@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 import data_folder
-from common import UserError, positive, versions, write_lines
+from common import UserError, listed, positive, versions, write_lines
 from corpus_files import lines, sha256
 from data_folder import dictionary_size, is_done, new_folder, write_record
 from multi30k_files import FORMS, LANGUAGES, SPLITS, published_name, read_corpus
@@ -168,9 +168,7 @@ def prepare(args: argparse.Namespace) -> None:
             "versions": versions("fairseq", "fairseq-fixed", "sentencepiece", "sacremoses"),
         }
         write_record(partial, record)
-    sizes = ", ".join(f"{split} {n:,}" for split, n in counts.items())
-    entries = ", ".join(f"{lang} {n:,}" for lang, n in words.items())
-    print(f"{args.out}: sentences: {sizes}; dictionary: {entries}")
+    print(f"{args.out}: sentences: {listed(counts)}; dictionary: {listed(words)}")
 
 
 def write_text(folder: Path, texts: dict[str, bytes], args: argparse.Namespace) -> dict[str, int]:

@@ -11,12 +11,12 @@ import shutil
 import sys
 from pathlib import Path
 
-from common import UserError, positive, versions, write_lines
+from common import UserError, listed, versions, write_lines
 from corpus_files import cache_folder, download, lines, locate, read_text, sha256
 from data_folder import counts, dictionary_size, is_done, new_folder, preprocess, write_record
 
 FILES = {"train": "ptb.train.txt", "valid": "ptb.valid.txt", "test": "ptb.test.txt"}
-TOKENS = {"train": 929589, "valid": 73760, "test": 82430}  # ends of sentences counted
+TOKENS = {"train": 929_589, "valid": 73_760, "test": 82_430}  # ends of sentences counted
 UNKNOWN = (
     "<unk>"  # in the text, and fairseq's own symbol: so it is a word to predict, as it must be
 )
@@ -85,7 +85,6 @@ def parse() -> argparse.Namespace:
         metavar="FOLDER",
         help="without --data: keep downloaded files here (default ~/.cache/fairseq_wsum/ptb)",
     )
-    add("--workers", type=positive, default=1, metavar="N", help="processes (default 1)")
     add(
         "--own-corpus",
         action="store_true",
@@ -104,7 +103,7 @@ def prepare(args: argparse.Namespace) -> None:
     texts = {split: read(name, find(name, args), args) for split, name in FILES.items()}
     unseen = count_unseen(texts)
     with new_folder(out) as partial:
-        binarise(partial, texts, args.workers)
+        binarise(partial, texts)
         found = {split: counts(partial / split) for split in FILES}
         for split, raw in texts.items():
             words = raw.decode().split()
@@ -126,10 +125,6 @@ def prepare(args: argparse.Namespace) -> None:
         write_record(partial, record)
     print(f"{args.out}: tokens: {listed(record['tokens'])}; dictionary: {entries:,}")
     print(f"  {UNKNOWN}: {listed(record['unknown'])}; not in the training text: {listed(unseen)}")
-
-
-def listed(numbers: dict[str, int]) -> str:
-    return ", ".join(f"{split} {n:,}" for split, n in numbers.items())
 
 
 def find(name: str, args: argparse.Namespace) -> Path:
@@ -168,7 +163,7 @@ def count_unseen(texts: dict[str, bytes]) -> dict[str, int]:
     }
 
 
-def binarise(folder: Path, texts: dict[str, bytes], workers: int) -> None:
+def binarise(folder: Path, texts: dict[str, bytes]) -> None:
     text = folder / "text"
     text.mkdir()
     for split, raw in texts.items():
@@ -176,8 +171,7 @@ def binarise(folder: Path, texts: dict[str, bytes], workers: int) -> None:
         write_lines(text / split, (" ".join(line.split()) for line in lines(raw)))
     prefs = [word for split in FILES for word in (f"--{split}pref", str(text / split))]
     # By default fairseq fills the dictionary up with words that do not exist, to a multiple of 8.
-    options = ["--only-source", "--padding-factor", "1", "--workers", str(workers)]
-    preprocess(folder, prefs, options)
+    preprocess(folder, prefs, ["--only-source", "--padding-factor", "1"])
     shutil.rmtree(text)
 
 
