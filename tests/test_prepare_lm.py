@@ -546,7 +546,7 @@ def test_the_data_of_gbw_must_be_its_folder_or_its_archive(gbw, archive, tmp_pat
         (["--threshold", "999"], "--threshold 999 leaves no word"),
         (["--nwords", "4"], "--threshold 3 --nwords 4 leaves no word"),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_gbw_names_the_option_that_is_wrong(gbw, tmp_path, options, named):
     done = run("prepare_gbw.sh", *gbw_options(gbw, tmp_path / "out"), *options)
