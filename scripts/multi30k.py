@@ -7,27 +7,16 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
-import os
-import shutil
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import Protocol
 
-from common import UserError, versions, write_lines
-from multi30k_files import (
-    FORMS,
-    LANGUAGES,
-    SPLITS,
-    lines,
-    locate,
-    published_name,
-    read_corpus,
-    sha256,
-    uncompressed,
-)
+import data_folder
+from common import UserError, listed, positive, versions, write_lines
+from corpus_files import lines, sha256
+from data_folder import dictionary_size, is_done, new_folder, write_record
+from multi30k_files import FORMS, LANGUAGES, SPLITS, published_name, read_corpus
 
 HELP = """\
 Prepare Multi30k (WMT16 multimodal, English to German, text only) for fairseq:
@@ -138,12 +127,6 @@ def parse() -> argparse.Namespace:
     return args
 
 
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
-    return int(text)
-
-
 def probability(text: str) -> float:
     try:
         value = float(text)
@@ -170,55 +153,22 @@ def prepare(args: argparse.Namespace) -> None:
         return
 
     texts = read_corpus(args)
-    partial = out.with_name(f".{out.name}.partial.{os.getpid()}")
-    partial.mkdir(parents=True)
-    try:
+    with new_folder(out) as partial:
         counts = write_text(partial, texts, args)
         binarise(partial, args)
+        words = {lang: dictionary_size(partial / f"dict.{lang}.txt") for lang in LANGUAGES}
         record = {
             **settings,
             "source_lang": "en",
             "target_lang": "de",
             "post_process": "sentencepiece" if args.units == "bpe" else None,
             "sentences": counts,
-            "dictionary": {lang: dictionary_size(partial, lang) for lang in LANGUAGES},
+            "dictionary": words,
             "sha256": {name: sha256(raw) for name, raw in sorted(texts.items())},
             "versions": versions("fairseq", "fairseq-fixed", "sentencepiece", "sacremoses"),
         }
-        (partial / "prepared.json").write_text(json.dumps(record, indent=2) + "\n")
-        os.replace(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    sizes = ", ".join(f"{split} {n:,}" for split, n in counts.items())
-    words = ", ".join(f"{lang} {n:,}" for lang, n in record["dictionary"].items())
-    print(f"{args.out}: sentences: {sizes}; dictionary: {words}")
-
-
-def is_done(out: Path, settings: dict[str, object], data: Path | None) -> bool:
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return False
-    made = out / "prepared.json"
-    if not made.is_file():
-        raise UserError(f"--out {out} has other files in it; give a new folder")
-    old = json.loads(made.read_text())
-    changed = [
-        f"{name} is {old.get(name)!r} there, {new!r} now"
-        for name, new in settings.items()
-        if old.get(name) != new
-    ]
-    if changed:
-        raise UserError(
-            f"--out {out} was made with other options ({'; '.join(changed)}); "
-            "give a new folder, or remove that one"
-        )
-    for name, digest in old["sha256"].items():
-        path = locate(name, data) if data else None
-        if path and sha256(uncompressed(path)) != digest:
-            raise UserError(
-                f"--out {out} was made from another {name} than {path}; "
-                "give a new folder, or remove that one"
-            )
-    return True
+        write_record(partial, record)
+    print(f"{args.out}: sentences: {listed(counts)}; dictionary: {listed(words)}")
 
 
 def write_text(folder: Path, texts: dict[str, bytes], args: argparse.Namespace) -> dict[str, int]:
@@ -351,26 +301,16 @@ def binarise(folder: Path, args: argparse.Namespace) -> None:
 
 
 def preprocess(destdir: Path, prefs: list[str], folder: Path, args: argparse.Namespace) -> None:
-    command = [sys.executable, "-m", "fairseq_cli.preprocess", *prefs]
-    command += ["--source-lang", "en", "--target-lang", "de"]
-    command += ["--destdir", str(destdir), "--workers", str(args.workers)]
+    options = ["--source-lang", "en", "--target-lang", "de", "--workers", str(args.workers)]
     if args.units == "bpe":
         dictionary = folder / "text" / "dict.txt"
-        command += ["--joined-dictionary", "--srcdict", str(dictionary)]
+        options += ["--joined-dictionary", "--srcdict", str(dictionary)]
     else:
-        command += ["--nwordssrc", str(args.nwords), "--nwordstgt", str(args.nwords)]
-    print(f"fairseq-preprocess {' '.join(Path(p).name for p in prefs[1::2])} ...", flush=True)
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if done.returncode != 0:
-        raise UserError(f"fairseq-preprocess failed:\n{done.stdout[-3000:]}")
-    for line in done.stdout.splitlines():
+        options += ["--nwordssrc", str(args.nwords), "--nwordstgt", str(args.nwords)]
+    log = data_folder.preprocess(destdir, prefs, options)
+    for line in log.splitlines():
         if "% replaced" in line:
             print("  " + line.rpartition("/text/")[2])
-
-
-def dictionary_size(folder: Path, lang: str) -> int:
-    """Entries with fairseq's four special symbols."""
-    return 4 + len(lines((folder / f"dict.{lang}.txt").read_bytes()))
 
 
 if __name__ == "__main__":

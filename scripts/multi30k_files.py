@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import gzip
-import hashlib
-import http.client
 import os
-import shutil
-import urllib.error
-import urllib.request
-import zlib
 from pathlib import Path
 
+import corpus_files
 from common import UserError
+from corpus_files import cache_folder, lines, locate, read_text, sha256
 
 LANGUAGES = ("en", "de")
 FORMS = ("lc.norm.tok", "raw")
@@ -79,41 +74,16 @@ def find(name: str, form: str, args: argparse.Namespace, required: bool) -> Path
     return path
 
 
-def locate(name: str, folder: Path) -> Path | None:
-    return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
-
-
 def download(name: str, form: str, args: argparse.Namespace) -> Path:
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    cache = args.cache or home / "fairseq_wsum" / "multi30k"
     published = f"raw/{name}.gz" if form == "raw" else f"tok/{name}"
-    path = cache / Path(published).name
-    if path.is_file():
-        return path
     url = f"{os.environ.get('MULTI30K_URL', URL).rstrip('/')}/{published}"
-    print(f"downloading {url}")
-    cache.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial.{os.getpid()}")
-    try:
-        with urllib.request.urlopen(url, timeout=60) as response, partial.open("wb") as file:
-            shutil.copyfileobj(response, file)
-        os.replace(partial, path)
-    except (OSError, urllib.error.URLError, http.client.HTTPException) as error:
-        raise UserError(
-            f"cannot download {url} ({error}); fetch the files of {URL} some other way "
-            "and name their folder with --data"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    path = cache_folder(args.cache, "multi30k") / Path(published).name
+    cure = f"fetch the files of {URL} some other way and name their folder with --data"
+    return corpus_files.download(url, path, cure)
 
 
 def read(name: str, path: Path, split: str, args: argparse.Namespace) -> bytes:
-    raw = uncompressed(path)
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no UTF-8 text: {error}") from error
+    raw = read_text(path)
     if args.own_corpus:
         return raw
     cure = f"Remove {path} and run this again" if args.data is None else "Get that file again"
@@ -128,14 +98,6 @@ def read(name: str, path: Path, split: str, args: argparse.Namespace) -> bytes:
     return raw
 
 
-def uncompressed(path: Path) -> bytes:
-    try:
-        raw = path.read_bytes()
-        return gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"cannot read {path}: {error}; get that file again") from error
-
-
 def check_same_lines(pair: dict[str, bytes]) -> None:
     sizes = {name: len(lines(raw)) for name, raw in pair.items()}
     if len(set(sizes.values())) > 1:
@@ -143,13 +105,3 @@ def check_same_lines(pair: dict[str, bytes]) -> None:
         raise UserError(f"the two sides do not match: {counted}; line n must translate line n")
     if 0 in sizes.values():
         raise UserError(f"{' and '.join(sizes)} are empty")
-
-
-def lines(raw: bytes) -> list[str]:
-    # Not splitlines(): that also breaks a sentence at U+2028, U+0085 and the like.
-    text = raw.decode("utf-8")
-    return text.removesuffix("\n").split("\n") if text else []
-
-
-def sha256(raw: bytes) -> str:
-    return hashlib.sha256(raw).hexdigest()

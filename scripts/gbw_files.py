@@ -1,0 +1,142 @@
+"""The files of the One Billion Word benchmark: found or fetched, and read one after another."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import tarfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from common import UserError
+from corpus_files import cache_folder, download
+
+ROOT = "1-billion-word-language-modeling-benchmark-r13output"
+FORMS = {  # of the names of the files in each folder
+    "training-monolingual.tokenized.shuffled": re.compile(r"news\.en-\d{5}-of-\d{5}"),
+    "heldout-monolingual.tokenized.shuffled": re.compile(r"news\.en\.heldout-\d{5}-of-\d{5}"),
+}
+PUBLISHED = {
+    "train": [f"news.en-{i:05d}-of-00100" for i in range(1, 100)],
+    "valid": ["news.en.heldout-00001-of-00050"],
+    "test": ["news.en.heldout-00000-of-00050"],
+}
+
+URL = f"http://www.statmt.org/lm-benchmark/{ROOT}.tar.gz"
+SHA256 = "01ba60381110baf7f189dfd2b8374de371e8c9a340835793f190bdae9e90a34e"
+
+
+@dataclass
+class Corpus:
+    data: Path  # the unpacked folder, or the archive
+    splits: dict[str, list[str]]  # the files of train, valid and test
+    sizes: dict[str, int]  # of each of these files, in bytes
+
+
+def find(args: argparse.Namespace) -> Corpus:
+    data = args.data or fetch(args)
+    if not data.exists():
+        raise UserError(f"--data {data} does not exist; name the folder {ROOT} or its archive")
+    if data.is_file() and not args.own_corpus:
+        check_archive(data, args)
+    sizes = {name: size for name, size, _ in members(data)}
+    splits = own_splits(data, sorted(sizes)) if args.own_corpus else PUBLISHED
+    missing = [name for names in splits.values() for name in names if name not in sizes]
+    if missing:
+        more = f" and {len(missing) - 1} more of its files" if len(missing) > 1 else ""
+        raise UserError(
+            f"--data {data} lacks the benchmark's {missing[0]}{more}; unpack the archive again, "
+            "or give --own-corpus if it is meant to be another corpus"
+        )
+    sizes = {name: sizes[name] for names in splits.values() for name in names}
+    for name, size in sizes.items():
+        if size == 0:
+            raise UserError(f"{name} in --data {data} is empty; it must hold a sentence a line")
+    return Corpus(data, splits, sizes)
+
+
+def fetch(args: argparse.Namespace) -> Path:
+    url = os.environ.get("GBW_URL", URL)
+    path = cache_folder(args.cache, "gbw") / Path(URL).name
+    return download(url, path, f"fetch {URL} some other way and name it with --data")
+
+
+def check_archive(path: Path, args: argparse.Namespace) -> None:
+    print(f"checking {path}", flush=True)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != SHA256:
+        cure = f"Remove {path} and run this again" if args.data is None else "Get that file again"
+        raise UserError(
+            f"{path} is not the published archive: its SHA-256 differs. "
+            f"{cure}, or give --own-corpus if it is meant to be another corpus"
+        )
+
+
+def own_splits(data: Path, names: list[str]) -> dict[str, list[str]]:
+    """The same of a corpus that is cut into another number of files."""
+    held_out = [name for name in names if ".heldout-" in name]
+    splits = {
+        "train": [name for name in names if name not in held_out],
+        "valid": [name for name in held_out if "-00001-of-" in name],
+        "test": [name for name in held_out if "-00000-of-" in name],
+    }
+    for split, names in splits.items():
+        if not names:
+            folder = list(FORMS)[split != "train"]
+            raise UserError(
+                f"--data {data} has no {split} file; add one like {folder}/{PUBLISHED[split][0]}"
+            )
+    return splits
+
+
+def members(data: Path) -> Iterator[tuple[str, int, Iterable[bytes]]]:
+    """Name, size and lines of each file, in whatever order the archive has them.
+
+    Read the lines before you ask for the next file: an archive is unpacked as it is read.
+    """
+    with readable(data):
+        if data.is_dir():
+            for path in files_of(data):
+                with path.open("rb") as file:
+                    yield path.name, path.stat().st_size, lines(file, data)
+            return
+        with tarfile.open(data, "r|gz") as archive:
+            for member in archive:
+                path = PurePosixPath(member.name)
+                form = FORMS.get(path.parent.name)
+                if form and form.fullmatch(path.name) and member.isfile():
+                    yield path.name, member.size, lines(archive.extractfile(member), data)
+
+
+def files_of(folder: Path) -> list[Path]:
+    for root in (folder, folder / ROOT):
+        if all((root / name).is_dir() for name in FORMS):
+            return [
+                path
+                for name, form in FORMS.items()
+                for path in sorted((root / name).iterdir())
+                if form.fullmatch(path.name)
+            ]
+    raise UserError(
+        f"--data {folder} has no folders {' and '.join(FORMS)}; name the folder {ROOT} "
+        "or its archive, or leave --data out to download it"
+    )
+
+
+def lines(file: Iterable[bytes], data: Path) -> Iterator[bytes]:
+    with readable(data):
+        yield from file
+
+
+@contextmanager
+def readable(data: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise UserError(f"cannot read {data}: {error}; get it again") from error

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# The One Billion Word benchmark, as fairseq's binary data. The work is in gbw.py.
+set -euo pipefail
+HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+# shellcheck source=scripts/common.sh
+source "$HERE/common.sh"
+
+case " $* " in
+    *" --help "* | *" -h "*) exec python3 "$HERE/gbw.py" --help ;;
+esac
+use_environment
+exec "$PYTHON" "$HERE/gbw.py" "$@"

