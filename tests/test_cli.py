@@ -1,7 +1,6 @@
 """The real fairseq commands, each in a process of its own, on a tiny corpus."""
 
 import json
-import os
 import random
 import re
 import subprocess
@@ -12,10 +11,10 @@ import pytest
 import torch
 
 pytest.importorskip("fairseq")
+from commands import ROOT, USER_DIR, run
+
 from fairseq_wsum import ABLATIONS
 
-ROOT = Path(__file__).parents[1]
-BIN = Path(sys.executable).parent
 SENTENCES = {"train": 40, "valid": 7, "test": 9}
 TINY = [
     *("--encoder-embed-dim", "8", "--decoder-embed-dim", "8"),
@@ -31,24 +30,8 @@ TRAINING = [
 REPEATABLE = ["--share-all-embeddings", "--dropout", "0", "--batch-size", "64"]
 
 
-def run(command: str, *options: object, stdin: str | None = None, check: bool = True) -> str:
-    """Run a fairseq command from a folder that is not the clone; what it printed."""
-    words = [str(BIN / command), *(str(option) for option in options)]
-    result = subprocess.run(
-        words,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        cwd="/",
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    output = result.stdout + result.stderr
-    assert (result.returncode == 0) == check, output[-4000:]
-    return output
-
-
 def train(data: Path, save_dir: Path, arch: str, *options: object, check: bool = True) -> str:
-    plugin = ("--user-dir", ROOT / "fairseq_wsum", "--save-dir", save_dir)
+    plugin = ("--user-dir", USER_DIR, "--save-dir", save_dir)
     return run(
         "fairseq-train", data, *plugin, "--arch", arch, *TINY, *TRAINING, *options, check=check
     )
@@ -59,7 +42,7 @@ def generate(data: Path, path: object, *options: object) -> dict[str, list[str]]
     output = run(
         "fairseq-generate",
         data,
-        *("--user-dir", ROOT / "fairseq_wsum", "--path", path, "--cpu", "--beam", "3"),
+        *("--user-dir", USER_DIR, "--path", path, "--cpu", "--beam", "3"),
         *("--max-len-b", "12", "--required-batch-size-multiple", "1", "--batch-size", "4"),
         *options,
     )
@@ -128,7 +111,7 @@ def test_resuming_gives_what_one_run_gives(data, model, tmp_path) -> None:
 
 
 def test_validate_and_interactive_read_the_checkpoint(data, model) -> None:
-    plugin = ("--user-dir", ROOT / "fairseq_wsum", "--path", model / "checkpoint_last.pt", "--cpu")
+    plugin = ("--user-dir", USER_DIR, "--path", model / "checkpoint_last.pt", "--cpu")
     output = run("fairseq-validate", data, *plugin, "--task", "translation", "--batch-size", 4)
     assert re.search(r"valid on 'valid' subset \| loss \d", output)
     output = run("fairseq-interactive", data, *plugin, "--beam", 2, stdin="w1 w2\nw3\n")

@@ -329,6 +329,7 @@ def test_another_dictionary_than_that_of_the_checkpoint_is_an_error() -> None:
         make_model(make_task(25)).load_state_dict(state)
 
 
+@torch.no_grad()
 def test_beam_search_continues_a_prompt() -> None:
     """With one beam it takes the best word of the whole text at every step."""
     model, dictionary = make_model(init_range=1.0), TASK.source_dictionary

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # OpenNMT's readme model of early 2018, which the paper took. See --help, and README.md beside this.
 set -euo pipefail
-# shellcheck source=examples/translation_multi30k/recipe.sh
-source "$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/recipe.sh"
+# shellcheck source=examples/recipe.sh
+source "$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/recipe.sh"
 
 usage() {
     cat <<'EOF'
@@ -30,7 +30,7 @@ options=() peer=false
 for option in "$@"; do
     if [ "$option" = --fairseq-lstm ]; then peer=true; else options+=("$option"); fi
 done
-parse opennmt ${options[@]+"${options[@]}"}
+parse multi30k/opennmt ${options[@]+"${options[@]}"}
 data="$out/data"
 ! $peer || [ -z "$ablation" ] ||
     die "--fairseq-lstm has no ablations; leave out one of it and --ablation $ablation"

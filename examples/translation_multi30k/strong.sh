@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The best model for two CPU cores and an hour or two. See --help, and README.md beside this.
 set -euo pipefail
-# shellcheck source=examples/translation_multi30k/recipe.sh
-source "$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/recipe.sh"
+# shellcheck source=examples/recipe.sh
+source "$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/recipe.sh"
 
 usage() {
     cat <<'EOF'
@@ -26,7 +26,7 @@ examples:
 EOF
 }
 
-parse strong "$@"
+parse multi30k/strong "$@"
 ablation="${ablation:-lstm}"
 data="$out/data" run="$out/$ablation"
 

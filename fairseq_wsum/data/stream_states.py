@@ -28,6 +28,7 @@ class StreamStates:
 
     def __init__(self) -> None:
         self._kept: dict[int, dict[int, State]] = {}  # group -> the step to come -> state before it
+        self._own: set[int] = set()  # groups that this process reads
 
     @contextmanager
     def carried(self, sample: Sample) -> Iterator[Sample]:
@@ -39,6 +40,7 @@ class StreamStates:
         before = self._before(group, step, sample["target"])
         carried = CarriedState(before)
         yield {**sample, "net_input": {**sample["net_input"], "carried_state": carried}}
+        self._own.add(group)
         self._kept[group] = {} if before is None else {step: before}
         if carried.last is not None:
             self._kept[group][step + 1] = carried.last
@@ -61,11 +63,11 @@ class StreamStates:
         """Get the states of all processes to each, as every one knows its own alone."""
         size = torch.distributed.get_world_size(process_group)
         gathered: list[Any] = [None] * size
-        torch.distributed.all_gather_object(gathered, self.state_dict(), group=process_group)
-        own = self._kept
+        own = {group: state for group, state in self.state_dict().items() if group in self._own}
+        torch.distributed.all_gather_object(gathered, own, group=process_group)
         for states in gathered:
-            self.load_state_dict(states)
-        self._kept.update(own)
+            if states.keys() != own.keys():
+                self.load_state_dict(states)
 
     def state_dict(self) -> dict[int, dict[int, State]]:
         """The state after the last step of each group: group -> the step to come -> (h, c)."""

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Optional
 
 from fairseq.data import data_utils, iterators
@@ -12,6 +13,7 @@ from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageMode
 from fairseq.utils import split_paths
 from omegaconf import II
 
+from ..data.stream_iterator import StreamIterator
 from ..data.stream_states import StreamStates
 from ..data.token_stream import (
     Sample,
@@ -108,7 +110,7 @@ class WsumLanguageModelingTask(LanguageModelingTask):
     # Data
 
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> Any:
-        """Load a split (of the epoch's shard, where --arguments DATA are several folders).
+        """Load a split (of the epoch's shard, where there are several folders).
 
         Raises:
             FileNotFoundError: there is no such split.
@@ -118,14 +120,15 @@ class WsumLanguageModelingTask(LanguageModelingTask):
             return super().load_dataset(split, epoch=epoch, combine=combine, **kwargs)
         paths = split_paths(self.args.data)
         path = f"{paths[(epoch - 1) % len(paths)]}/{split}"
+        binary = Path(f"{path}.bin")
+        if binary.is_file() and binary.stat().st_size == 0:  # which fairseq fails to open
+            raise ValueError(f"{path} has no tokens: prepare the data again, from a text that has")
         sentences = data_utils.load_indexed_dataset(
             path, self.dictionary, self.args.dataset_impl, combine=combine
         )
         if sentences is None:
             raise FileNotFoundError(f"Dataset not found: {split} ({path})")
         stream = TokenStream(sentences, self.dictionary.eos())
-        if len(stream) == 0:
-            raise ValueError(f"{path} has no tokens: prepare the data again, from a text that does")
         self.datasets[split] = stream
         return stream
 
@@ -161,6 +164,7 @@ class WsumLanguageModelingTask(LanguageModelingTask):
                 **others,
             )
         if dataset is self.datasets.get(self.args.train_subset):
+            states = self.states
             groups = self._batches_of_an_update(epoch)
             batches = training_batches(
                 dataset,
@@ -172,8 +176,16 @@ class WsumLanguageModelingTask(LanguageModelingTask):
                 pad=self.dictionary.pad(),
             )
         else:
+            states = self.valid_states
             batches = self._scoring_batches(dataset, shard_id)
-        return _in_order(batches, num_workers, epoch, data_buffer_size, skip_remainder_batch)
+        return StreamIterator(
+            batches,
+            states,
+            num_workers=num_workers,
+            epoch=epoch,
+            buffer_size=data_buffer_size,
+            skip_remainder_batch=skip_remainder_batch,
+        )
 
     def _scoring_batches(self, stream: TokenStream, shard: int) -> StreamBatches:
         tokens = self.args.tokens_per_sample_valid
@@ -226,13 +238,6 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         if distributed_utils.get_data_parallel_world_size() > 1:
             self.states.gather(distributed_utils.get_data_parallel_group())
 
-    def state_dict(self) -> dict[str, Any]:
-        """What fairseq writes into the checkpoint."""
-        return {**super().state_dict(), "stream_states": self.states.state_dict()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.states.load_state_dict(state_dict.get("stream_states", {}))
-
     # Evaluation
 
     def eval_lm_dataloader(
@@ -256,7 +261,8 @@ class WsumLanguageModelingTask(LanguageModelingTask):
                 f"--num-shards {num_shards}: one stream is read by one process; leave it out"
             )
         batches = self._scoring_batches(dataset, shard=0)
-        itr = _in_order(batches, others.get("num_workers", 0), buffer_size=0).next_epoch_itr()
+        workers = others.get("num_workers", 0)
+        itr = StreamIterator(batches, StreamStates(), num_workers=workers).next_epoch_itr()
         return iterators.CountingIterator(_with_state(itr), start=0, total=len(itr))
 
     def inference_step(
@@ -277,30 +283,6 @@ class WsumLanguageModelingTask(LanguageModelingTask):
 
 def _is_stream(args: Any) -> bool:
     return str(getattr(args, "sample_break_mode", None) or "none") == "none"
-
-
-def _in_order(
-    batches: StreamBatches,
-    num_workers: int,
-    epoch: int = 1,
-    buffer_size: int = 0,
-    skip_remainder_batch: bool = False,
-) -> iterators.EpochBatchIterator:
-    return iterators.EpochBatchIterator(
-        dataset=batches,
-        collate_fn=_only_item,
-        batch_sampler=[[k] for k in range(len(batches))],
-        num_workers=num_workers,
-        epoch=epoch,
-        buffer_size=buffer_size,
-        disable_shuffling=True,
-        skip_remainder_batch=skip_remainder_batch,
-    )
-
-
-def _only_item(items: list[Sample]) -> Sample:
-    (item,) = items
-    return item
 
 
 def _with_state(samples: Any) -> Iterator[Sample]:

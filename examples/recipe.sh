@@ -2,15 +2,15 @@
 # shellcheck shell=bash
 
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-SCRIPTS="$HERE/../../scripts"
+SCRIPTS="$HERE/../scripts"
 # shellcheck source=scripts/common.sh
 source "$SCRIPTS/common.sh"
 
 # The options that every recipe has. Sets ablation (empty if not given), out, prepare_options and
 # train_options.
 # shellcheck disable=SC2034  # the recipes read them
-parse() { # RECIPE "$@"
-    local recipe="$1"
+parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
+    local folder="$1"
     shift
     ablation='' out='' prepare_options=() train_options=()
     while [ $# -gt 0 ]; do
@@ -27,7 +27,7 @@ parse() { # RECIPE "$@"
         esac
         shift
     done
-    out="${out:-$REPO/runs/multi30k/$recipe}"
+    out="${out:-$REPO/runs/$folder}"
     use_environment
 }
 

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# LSTM-2048-512 on the One Billion Word benchmark. See --help, and README.md beside this.
+set -euo pipefail
+# shellcheck source=examples/recipe.sh
+source "$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/recipe.sh"
+
+usage() {
+    cat <<'EOF'
+usage: examples/language_model_gbw/gbw.sh [options] [any option of scripts/train.sh]
+
+Prepare the One Billion Word benchmark, train a language model of ablated LSTMs, one layer of 2,048
+units projected to 512 (Jozefowicz et al., 2016), and print the perplexity of held-out text. Run it
+again to go on where it stopped. It wants several GPUs and days.
+
+  --ablation NAME   what is left of the LSTM (default lstm)
+  --passes N        go through the corpus so often (default 5)
+  --nwords N        at most so many words; others become <unk> (default: the benchmark's 800,000)
+  --shards N        parts of the training text; fairseq reads one an epoch (default 99)
+  --data PATH       the published archive or the folder that it unpacks to; without it the archive
+                    is downloaded
+  --own-corpus      PATH has other text in files of the same names
+  --out DIR         (default runs/gbw)
+  --help            this text
+
+examples:
+  examples/language_model_gbw/gbw.sh --gpus 8 --precision amp --ablation no-srnn
+  examples/language_model_gbw/gbw.sh --nwords 50000 --passes 1 --adaptive-softmax-cutoff 2000,10000
+EOF
+}
+
+options=() passes=5 prepare=()
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --passes=* | --nwords=* | --shards=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+    esac
+    case "$1" in
+        --passes) passes="$(value "$@")"; shift ;;
+        --nwords | --shards) prepare+=("$1" "$(value "$@")"); shift ;;
+        *) options+=("$1") ;;
+    esac
+    shift
+done
+[[ "$passes" =~ ^[1-9][0-9]*$ ]] || die "--passes $passes: give a positive whole number"
+parse gbw ${options[@]+"${options[@]}"}
+ablation="${ablation:-lstm}"
+data="$out/data" run="$out/$ablation"
+
+"$SCRIPTS/prepare_gbw.sh" --out "$data" ${prepare[@]+"${prepare[@]}"} \
+    ${prepare_options[@]+"${prepare_options[@]}"}
+
+shards=("$data")
+for shard in "$data"/shard-*; do
+    [ ! -d "$shard" ] || shards+=("$shard")
+done
+joined="$(IFS=:; printf '%s' "${shards[*]}")"
+
+# Of the paper: AdaGrad with 0.2, gradients clipped at 1, 20 time steps, 128 streams. An adaptive
+# softmax stands for its sampled one.
+train "$joined" "$run" --task wsum_language_modeling \
+    --arch wsum_lstm_lm_gbw --ablation "$ablation" \
+    --criterion adaptive_loss --ddp-backend legacy_ddp --sentence-avg \
+    --tokens-per-sample 20 --batch-size 128 --max-epoch "$((passes * ${#shards[@]}))" --seed 1 \
+    --optimizer adagrad --lr 0.2 --clip-norm 1 --lr-scheduler fixed \
+    --best-checkpoint-metric ppl --no-epoch-checkpoints --log-format simple --log-interval 200
+
+"$SCRIPTS/perplexity.sh" "$data" --checkpoint "$run/checkpoint_best.pt" \
+    --out "$run/perplexity.json"

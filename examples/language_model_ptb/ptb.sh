@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# Language models of the Penn Treebank as in Zaremba et al. (2014). See --help, and README.md.
+set -euo pipefail
+# shellcheck source=examples/recipe.sh
+source "$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/recipe.sh"
+
+usage() {
+    cat <<'EOF'
+usage: examples/language_model_ptb/ptb.sh [options] [any option of scripts/train.sh]
+
+Prepare the Penn Treebank, train a language model of ablated LSTMs as Zaremba et al. (2014) did, and
+print the perplexity of the validation and the test set. Run it again to go on where it stopped.
+
+  --size SIZE       small (default), medium or large
+  --ablation NAME   what is left of the LSTM (default lstm)
+  --epochs N        stop after N epochs (default 13, 39 or 55, by size)
+  --seed N          (default 1)
+  --fairseq-lstm    fairseq's own --arch lstm_lm instead, with the same sizes, on its own task
+                    language_modeling: no state is carried, so it is for comparing speed
+  --data FOLDER     where ptb.train.txt, ptb.valid.txt and ptb.test.txt are; without it they are
+                    downloaded
+  --own-corpus      FOLDER has other text in files of the same names: check no checksums
+  --out DIR         (default runs/ptb)
+  --help            this text
+
+examples:
+  examples/language_model_ptb/ptb.sh --ablation no-srnn-hidden
+  for seed in 1 2 3; do examples/language_model_ptb/ptb.sh --epochs 4 --seed $seed; done
+EOF
+}
+
+options=() size=small epochs='' seed=1 peer=false
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --size=* | --epochs=* | --seed=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+    esac
+    case "$1" in
+        --size) size="$(value "$@")"; shift ;;
+        --epochs) epochs="$(value "$@")"; shift ;;
+        --seed) seed="$(value "$@")"; shift ;;
+        --fairseq-lstm) peer=true ;;
+        *) options+=("$1") ;;
+    esac
+    shift
+done
+parse ptb ${options[@]+"${options[@]}"}
+! $peer || [ -z "$ablation" ] ||
+    die "--fairseq-lstm has no ablations; leave out one of it and --ablation $ablation"
+ablation="${ablation:-lstm}"
+
+# Table of TensorFlow's PTB tutorial. --force-anneal is the first epoch with a lower rate.
+case "$size" in
+    small) units=200 dropout=0 steps=20 clip=5 anneal=5 shrink=0.5 all=13 ;;
+    medium) units=650 dropout=0.5 steps=35 clip=5 anneal=7 shrink=0.8 all=39 ;;
+    large) units=1500 dropout=0.65 steps=35 clip=10 anneal=15 shrink=0.8695652 all=55 ;;
+    *) die "--size $size: choose from small, medium, large" ;;
+esac
+epochs="${epochs:-$all}"
+
+data="$out/data"
+"$SCRIPTS/prepare_ptb.sh" --out "$data" ${prepare_options[@]+"${prepare_options[@]}"}
+
+if $peer; then
+    run="$out/$size/fairseq-lstm/epochs-$epochs-seed-$seed"
+    task=language_modeling
+    model=(--arch lstm_lm --decoder-layers 2 --decoder-embed-dim "$units"
+        --decoder-hidden-size "$units" --decoder-out-embed-dim "$units" --dropout "$dropout")
+else
+    run="$out/$size/$ablation/epochs-$epochs-seed-$seed"
+    task=wsum_language_modeling
+    model=(--arch "wsum_lstm_lm_ptb_$size" --ablation "$ablation")
+fi
+
+# --sentence-avg: the loss is summed over the time steps and divided by the streams, as there.
+train "$data" "$run" --task "$task" "${model[@]}" --criterion cross_entropy --sentence-avg \
+    --tokens-per-sample "$steps" --batch-size 20 --max-epoch "$epochs" --seed "$seed" \
+    --optimizer sgd --lr 1.0 --clip-norm "$clip" \
+    --lr-scheduler fixed --force-anneal "$anneal" --lr-shrink "$shrink" \
+    --best-checkpoint-metric ppl --no-epoch-checkpoints --log-format simple --log-interval 200
+
+"$SCRIPTS/perplexity.sh" "$data" --checkpoint "$run/checkpoint_last.pt" --task "$task" \
+    --out "$run/perplexity.json"

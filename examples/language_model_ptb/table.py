@@ -1,0 +1,36 @@
+"""The perplexities that ptb.sh has found, as a table: mean and deviation over seeds."""
+
+import argparse
+import json
+import re
+import statistics
+from collections import defaultdict
+from pathlib import Path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("out", type=Path, help="what was --out of ptb.sh (runs/ptb)")
+    args = parser.parse_args()
+    found: dict[tuple[str, int, str], list[dict[str, float]]] = defaultdict(list)
+    for path in sorted(args.out.glob("*/*/epochs-*-seed-*/perplexity.json")):
+        run, model, size = path.parent, path.parent.parent.name, path.parent.parent.parent.name
+        epochs = int(re.findall(r"epochs-(\d+)", run.name)[0])
+        figures = {split: float(value) for split, value in json.loads(path.read_text()).items()}
+        found[size, epochs, model].append(figures)
+    if not found:
+        parser.error(f"{args.out} has no results of ptb.sh")
+    print("| size | epochs | model | seeds | valid | test |\n|---|---|---|---|---|---|")
+    for (size, epochs, model), figures in sorted(found.items()):
+        cells = [spread([figure[split] for figure in figures]) for split in ("valid", "test")]
+        print(f"| {size} | {epochs} | `{model}` | {len(figures)} | {' | '.join(cells)} |")
+
+
+def spread(values: list[float]) -> str:
+    """Mean, and the standard deviation of the sample where there is one."""
+    mean = f"{statistics.mean(values):.1f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.1f}"
+
+
+if __name__ == "__main__":
+    main()

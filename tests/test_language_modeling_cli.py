@@ -1,0 +1,280 @@
+"""Language models through the real fairseq commands, on a tiny corpus."""
+
+import json
+import math
+import random
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("fairseq")
+from commands import ROOT, USER_DIR, run
+from fairseq.data import Dictionary
+
+from fairseq_wsum.models.wsum_lstm_lm import WsumLSTMLanguageModel
+
+TASK = ("--task", "wsum_language_modeling")
+MODEL = [
+    *("--arch", "wsum_lstm_lm", "--decoder-embed-dim", 8, "--decoder-layers", 2),
+    *("--dropout", 0, "--init-range", 0.5),
+]
+TRAINING = [
+    *("--optimizer", "sgd", "--lr", 1.0, "--clip-norm", 5, "--sentence-avg", "--seed", 1, "--cpu"),
+    *("--batch-size", 3, "--tokens-per-sample", 7, "--num-workers", 0, "--log-format", "json"),
+    *("--log-interval", 1),
+]
+UPDATES = 12  # of an epoch, with these
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Text in which the next word follows from the last one, mostly; some words are cut (@@)."""
+    folder = tmp_path_factory.mktemp("text")
+    rng = random.Random(0)
+    for split, tokens in (("train", 3 * 7 * UPDATES - 4), ("valid", 80), ("test", 90)):
+        text: list[str] = []
+        k = 0
+        while len(text) < tokens:
+            k = (k * 3 + 1) % 11 if rng.random() < 0.8 else rng.randrange(11)
+            text += [f"w{k}@@", "x"] if k == 5 else [f"w{k}"]
+            if rng.random() < 0.15:
+                text.append("\n")  # the end of a sentence is a token too
+        text = [*text[: tokens - 1], "\n"]
+        (folder / split).write_text(" ".join(text).replace(" \n ", "\n").replace(" \n", "\n"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(corpus: Path) -> Path:
+    binary = corpus / "binary"
+    prefixes = [f"--{split}pref={corpus / split}" for split in ("train", "valid", "test")]
+    run("fairseq-preprocess", "--only-source", "--destdir", binary, *prefixes)
+    return binary
+
+
+def train(data: object, save_dir: Path, *options: object, check: bool = True) -> list[dict]:
+    """Train; the statistics of each update and validation, in order."""
+    plugin = ("--user-dir", USER_DIR, "--save-dir", save_dir)
+    output = run("fairseq-train", data, *plugin, *TASK, *MODEL, *TRAINING, *options, check=check)
+    return [json.loads(line) for line in re.findall(r"\{.*\}$", output, re.M) if '"epoch"' in line]
+
+
+def losses(statistics: list[dict]) -> list[float]:
+    return [float(line["loss"]) for line in statistics if "loss" in line]
+
+
+def perplexities(statistics: list[dict]) -> list[float]:
+    return [float(line["valid_ppl"]) for line in statistics if "valid_ppl" in line]
+
+
+def parameters(save_dir: Path) -> dict[str, torch.Tensor]:
+    return torch.load(save_dir / "checkpoint_last.pt", weights_only=True)["model"]
+
+
+def assert_same_model(first: Path, second: Path) -> None:
+    for (name, one), other in zip(
+        parameters(first).items(), parameters(second).values(), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6, msg=name)
+
+
+@pytest.fixture(scope="session")
+def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training of two epochs in one go."""
+    save_dir = tmp_path_factory.mktemp("whole")
+    statistics = train(data, save_dir, "--max-epoch", 2, "--ablation", "no-srnn")
+    updates = [line for line in statistics if "loss" in line and "update" in line]
+    assert len(updates) == 2 * UPDATES
+    return save_dir
+
+
+def test_a_training_that_stops_within_an_epoch_goes_on_as_if_it_had_not(
+    data, model, tmp_path
+) -> None:
+    """And the validation at the stop leaves the state of training alone."""
+    train(data, tmp_path, "--ablation", "no-srnn", "--max-update", UPDATES + 5)
+    saved = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)
+    position = saved["extra_state"]["train_iterator"]
+    assert position["iterations_in_epoch"] == 5
+    ((step, (h, c)),) = position["stream_states"][0].items()
+    assert step == 5 and h.shape == c.shape == (2, 3, 8)
+    train(data, tmp_path, "--ablation", "no-srnn", "--max-epoch", 2)
+    assert_same_model(tmp_path, model)
+
+
+def test_without_its_state_a_training_would_go_on_otherwise(data, model, tmp_path) -> None:
+    """So much for the test above."""
+    train(data, tmp_path, "--ablation", "no-srnn", "--max-update", UPDATES + 5)
+    path = tmp_path / "checkpoint_last.pt"
+    saved = torch.load(path, weights_only=True)
+    del saved["extra_state"]["train_iterator"]["stream_states"]
+    torch.save(saved, path)
+    train(data, tmp_path, "--ablation", "no-srnn", "--max-epoch", 2)
+    with pytest.raises(AssertionError):
+        assert_same_model(tmp_path, model)
+
+
+def test_two_processes_read_the_streams_of_one_with_update_freq_2(data, tmp_path) -> None:
+    options = ["--max-epoch", 2, "--validate-interval-updates", 4, "--ablation", "no-srnn-hidden"]
+    options += ["--lr", 0.2]  # at 1 the differences of rounding grow
+    one = train(data, tmp_path / "one", *options, "--update-freq", 2)
+    arguments = [data, "--save-dir", tmp_path / "two", *TASK, *MODEL, *TRAINING, *options]
+    output = run("bash", ROOT / "scripts/train.sh", "--cpu-processes", 2, *arguments)
+    two = [json.loads(line) for line in re.findall(r"\{.*\}$", output, re.M) if '"epoch"' in line]
+    assert len(losses(one)) == UPDATES  # 2 epochs of half as many
+    assert losses(two) == pytest.approx(losses(one), abs=2e-3)  # printed with three decimals
+    assert_same_model(tmp_path / "one", tmp_path / "two")
+    assert len(perplexities(one)) == 4
+    assert perplexities(two) == pytest.approx(perplexities(one), rel=1e-4)
+
+
+def test_a_checkpoint_has_the_states_of_all_processes(data, tmp_path) -> None:
+    options = [*TASK, *MODEL, *TRAINING, "--save-dir", tmp_path, "--max-update", 2]
+    run("bash", ROOT / "scripts/train.sh", data, "--cpu-processes", 2, *options)
+    saved = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)
+    assert sorted(saved["extra_state"]["train_iterator"]["stream_states"]) == [0, 1]
+    output = run(
+        "bash", ROOT / "scripts/train.sh", data, "--cpu-processes", 2, *options[:-1], UPDATES // 2
+    )
+    assert "Loaded checkpoint" in output and "starts from a state of zero" not in output
+
+
+def perplexity_by_hand(data: Path, corpus: Path, save_dir: Path, words: bool = False) -> float:
+    """Of the test split, in one go; per word instead of token if `words`."""
+    dictionary = Dictionary.load(str(data / "dict.txt"))
+    text = (corpus / "test").read_text()
+    tokens = [
+        dictionary.index(word)
+        for line in text.splitlines()
+        for word in [*line.split(), dictionary.eos_word]
+    ]
+    saved = torch.load(save_dir / "checkpoint_last.pt", weights_only=True)
+    task = type("Task", (), {"source_dictionary": dictionary, "target_dictionary": dictionary})
+    options = type("Options", (), saved["cfg"]["model"])
+    model = WsumLSTMLanguageModel.build_model(options, task).eval()
+    model.load_state_dict(saved["model"])
+    logits, _ = model(torch.tensor([[dictionary.eos(), *tokens[:-1]]]))
+    total = torch.nn.functional.cross_entropy(logits[0], torch.tensor(tokens), reduction="sum")
+    count = len(tokens) - (text.count("@@") if words else 0)
+    return math.exp(total.item() / count)
+
+
+@pytest.mark.parametrize("size", [1, 13, 1000])
+def test_eval_lm_scores_every_token_with_all_of_its_past(size, data, corpus, model) -> None:
+    output = run(
+        *("fairseq-eval-lm", data, "--user-dir", USER_DIR, *TASK, "--cpu"),
+        *("--path", model / "checkpoint_last.pt", "--tokens-per-sample-valid", size),
+    )
+    found = float(re.findall(r"Perplexity: ([\d.]+)", output)[0])
+    assert found == pytest.approx(perplexity_by_hand(data, corpus, model), abs=0.006)
+    assert "Evaluated 90 tokens" in output
+
+
+def test_eval_lm_gives_the_perplexity_of_words_where_they_are_cut(data, corpus, model) -> None:
+    output = run(
+        *("fairseq-eval-lm", data, "--user-dir", USER_DIR, *TASK, "--cpu", "--post-process", "@@ "),
+        *("--path", model / "checkpoint_last.pt", "--tokens-per-sample-valid", 40),
+    )
+    found = float(re.findall(r"Perplexity: ([\d.]+)", output)[0])
+    assert found == pytest.approx(perplexity_by_hand(data, corpus, model, words=True), abs=0.006)
+
+
+def test_validate_gives_the_perplexity_of_eval_lm(data, corpus, model) -> None:
+    output = run(
+        *("fairseq-validate", data, "--user-dir", USER_DIR, *TASK, "--cpu"),
+        *("--path", model / "checkpoint_last.pt", "--batch-size", 3, "--valid-subset", "test"),
+    )
+    found = float(re.findall(r"ppl ([\d.]+)", output)[-1])
+    assert found == pytest.approx(perplexity_by_hand(data, corpus, model), abs=0.006)
+
+
+def test_generate_and_interactive_continue_sentences(data, corpus, model) -> None:
+    common = ["--user-dir", USER_DIR, *TASK, "--cpu", "--path", model / "checkpoint_last.pt"]
+    common += ["--beam", 2, "--max-len-b", 12]
+    every = ("--required-batch-size-multiple", 1)
+    sentences = ("--sample-break-mode", "eos", "--gen-subset", "test", "--prefix-size", 1)
+    output = run("fairseq-generate", data, *common, *sentences, "--batch-size", 4, *every)
+    lines = (corpus / "test").read_text().splitlines()
+    found = dict(re.findall(r"^H-(\d+)\t\S+\t(.*)$", output, re.M))
+    assert len(found) == len(lines)
+    for number, text in found.items():
+        assert text.split()[:1] == lines[int(number)].split()[:1]  # </s> is an empty text
+    output = run("fairseq-interactive", data, *common, stdin="w1 w4\nw2\n")
+    found = dict(re.findall(r"^H-(\d+)\t\S+\t(.*)$", output, re.M))
+    assert found["0"].startswith("w1 w4") and found["1"].startswith("w2")
+    output = run("fairseq-generate", data, *common, "--gen-subset", "test", check=False)
+    assert "fairseq-generate continues sentences: give --sample-break-mode eos" in output
+
+
+@pytest.mark.parametrize("task", ["language_modeling", "wsum_language_modeling"])
+def test_sentences_are_samples_where_that_is_asked_for(task, data, tmp_path) -> None:
+    options = ["--task", task, "--sample-break-mode", "eos", "--max-epoch", 1]
+    statistics = train(data, tmp_path, *options, "--ablation", "no-srnn-out")
+    assert float(statistics[-1]["train_ppl"]) > 1
+    output = run(
+        *("fairseq-eval-lm", data, "--user-dir", USER_DIR, *options[:4], "--cpu"),
+        *("--path", tmp_path / "checkpoint_last.pt"),
+    )
+    assert "Evaluated 90 tokens" in output
+
+
+def test_shards_are_epochs_and_workers_read_ahead(data, tmp_path) -> None:
+    options = ["--max-epoch", 2, "--num-workers", 2, "--optimizer", "adagrad", "--lr", 0.1]
+    options += ["--criterion", "adaptive_loss", "--adaptive-softmax-cutoff", 8, "--bf16"]
+    options += ["--ddp-backend", "legacy_ddp", "--decoder-proj-size", 4, "--locked-dropout"]
+    statistics = train(f"{data}:{data}", tmp_path, *options)
+    assert [line["epoch"] for line in statistics if "train_loss" in line] == [1, 2]
+    output = run(
+        *("fairseq-eval-lm", data, "--user-dir", USER_DIR, *TASK, "--cpu"),
+        *("--path", tmp_path / "checkpoint_last.pt"),
+    )
+    assert "Evaluated 90 tokens" in output
+
+
+MISTAKES = {
+    "too-short": (["--batch-size", 50], "248 tokens, which are too few for 50 streams"),
+    "no-steps": (["--tokens-per-sample", 0], "--tokens-per-sample 0: give at least 1"),
+    "max-tokens": (["--max-tokens", 20], "--max-tokens 20 is less than a batch"),
+    "past": (["--past-target"], "--past-target has no meaning where the corpus is one stream"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_options_that_do_not_fit_are_an_error_that_names_them(
+    options, message, data, tmp_path
+) -> None:
+    plugin = ("--user-dir", USER_DIR, "--save-dir", tmp_path, "--max-update", 1)
+    output = run("fairseq-train", data, *plugin, *TASK, *MODEL, *TRAINING, *options, check=False)
+    assert message in output
+    assert not list(tmp_path.glob("*.pt"))
+
+
+def test_streams_need_a_batch_size_and_a_model_with_a_state(data, tmp_path) -> None:
+    plugin = ("--user-dir", USER_DIR, "--save-dir", tmp_path, "--max-update", 1, *TASK, "--cpu")
+    output = run("fairseq-train", data, *plugin, *MODEL, "--max-tokens", 100, check=False)
+    assert "needs --batch-size: the number of parallel streams" in output
+    options = ("--arch", "lstm_lm", "--batch-size", 3)
+    output = run("fairseq-train", data, *plugin, *options, check=False)
+    assert "which LSTMLanguageModel cannot: use --arch wsum_lstm_lm" in output
+
+
+def test_another_dictionary_and_an_empty_split_are_errors(data, corpus, model, tmp_path) -> None:
+    (tmp_path / "empty").write_text("")
+    (tmp_path / "other").write_text("a b c\n")
+    run(
+        *("fairseq-preprocess", "--only-source", "--destdir", tmp_path / "binary"),
+        *("--trainpref", tmp_path / "other", "--testpref", tmp_path / "empty"),
+    )
+    common = ["--user-dir", USER_DIR, *TASK, "--cpu", "--path", model / "checkpoint_last.pt"]
+    output = run("fairseq-eval-lm", tmp_path / "binary", *common, check=False)
+    assert re.search(r"the checkpoint knows \d+ words, the dictionary \(dict.txt\)", output)
+    run(
+        *("fairseq-preprocess", "--only-source", "--destdir", tmp_path / "second"),
+        *("--srcdict", data / "dict.txt", "--testpref", tmp_path / "empty"),
+    )
+    output = run("fairseq-eval-lm", tmp_path / "second", *common, check=False)
+    assert re.search(r"second/test has no tokens", output)
+    output = run("fairseq-eval-lm", data, *common, "--context-window", 5, check=False)
+    assert "--context-window 5: the state holds all of the past" in output

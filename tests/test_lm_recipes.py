@@ -1,0 +1,103 @@
+"""The recipes for language models, from the text to the perplexity, on tiny corpora."""
+
+import json
+import random
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fairseq")
+from commands import ROOT, run
+
+EXAMPLES = ROOT / "examples"
+TINY = ["--decoder-embed-dim", 8, "--batch-size", 2, "--gpus", 0]
+GBW = "1-billion-word-language-modeling-benchmark-r13output"
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch) -> None:
+    monkeypatch.setenv("VENV", sys.prefix)
+
+
+def write_text(path: Path, lines: int) -> None:
+    rng = random.Random(path.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sentences = [[f"w{rng.randrange(9)}" for _ in range(rng.randint(1, 8))] for _ in range(lines)]
+    path.write_text("".join(" ".join(sentence) + "\n" for sentence in sentences))
+
+
+@pytest.fixture(scope="module")
+def ptb(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("ptb")
+    for split, lines in (("train", 60), ("valid", 9), ("test", 9)):
+        write_text(folder / f"ptb.{split}.txt", lines)
+    return folder
+
+
+def test_the_recipe_for_ptb_prints_perplexities_and_a_table_of_them(ptb, tmp_path) -> None:
+    recipe = [EXAMPLES / "language_model_ptb/ptb.sh", "--data", ptb, "--own-corpus"]
+    recipe += ["--out", tmp_path, "--epochs", 1, *TINY]
+    for seed in (1, 2):
+        output = run("bash", *recipe, "--ablation", "no-srnn", "--seed", seed)
+        assert "trained before" not in output
+    figures = json.loads((tmp_path / "small/no-srnn/epochs-1-seed-2/perplexity.json").read_text())
+    assert list(figures) == ["valid", "test"]
+    assert all(f"{split}: perplexity {figures[split]}" in output for split in figures)
+    assert all(1 < perplexity < 100 for perplexity in figures.values())
+
+    output = run("bash", *recipe, "--ablation", "no-srnn", "--seed", 2)
+    assert "trained before" in output and "done already" in output
+    run("bash", *recipe, "--fairseq-lstm", "--size", "medium")
+    table = run("python", EXAMPLES / "language_model_ptb/table.py", tmp_path)
+    assert re.search(r"\| small \| 1 \| `no-srnn` \| 2 \| [\d.]+ ± [\d.]+ \| ", table)
+    assert re.search(r"\| medium \| 1 \| `fairseq-lstm` \| 1 \| [\d.]+ \| [\d.]+ \|", table)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--size", "tiny"], "error: --size tiny: choose from small, medium, large"),
+        (["--fairseq-lstm", "--ablation", "no-srnn"], "error: --fairseq-lstm has no ablations"),
+    ],
+)
+def test_the_recipe_for_ptb_names_the_option_that_is_wrong(options, message) -> None:
+    output = run("bash", EXAMPLES / "language_model_ptb/ptb.sh", *options, check=False)
+    assert output.startswith(message)
+
+
+def test_the_recipe_for_gbw_goes_through_all_shards(tmp_path) -> None:
+    for k in (1, 2, 3):
+        write_text(
+            tmp_path / GBW / f"training-monolingual.tokenized.shuffled/news.en-{k:05d}-of-00004", 40
+        )
+    for k in (0, 1):
+        write_text(
+            tmp_path / GBW / "heldout-monolingual.tokenized.shuffled"
+            f"/news.en.heldout-{k:05d}-of-00002",
+            9,
+        )
+    output = run(
+        *("bash", EXAMPLES / "language_model_gbw/gbw.sh", "--ablation", "no-srnn-out"),
+        *("--data", tmp_path / GBW, "--own-corpus", "--shards", 2, "--passes", 2),
+        *("--out", tmp_path / "out", *TINY, "--tokens-per-sample", 5),
+        *("--decoder-hidden-size", 12, "--decoder-proj-size", 6, "--adaptive-softmax-cutoff", 8),
+    )
+    assert re.findall(r"begin training epoch (\d+)", output) == ["1", "2", "3", "4"]
+    read = [Path(name) for name in re.findall(r"examples from: (.*)/train", output)]
+    assert {path.name for path in read} == {"data", "shard-002"}
+    figures = json.loads((tmp_path / "out/no-srnn-out/perplexity.json").read_text())
+    assert all(1 < perplexity < 100 for perplexity in figures.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["/nowhere", "--checkpoint", "x"], "error: /nowhere has no dict.txt"),
+        (["--checkpoint", "x"], "error: no data: give the folder first"),
+    ],
+)
+def test_perplexity_names_what_is_missing(arguments, message) -> None:
+    output = run("bash", ROOT / "scripts/perplexity.sh", *arguments, check=False)
+    assert output.startswith(message)
