@@ -128,49 +128,63 @@ def _bench_layers(args: argparse.Namespace) -> None:
 
 
 def _add_programs(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    for name, run, help in (
-        ("train", _bench_train, "words a second of fairseq-train, against --arch lstm"),
-        ("decode", _bench_decode, "sentences a second of fairseq-generate, against --arch lstm"),
+    for name, run, help, of, units, batch in (
+        ("train", _bench_train, "words a second of fairseq-train", "translation", 500, 64),
+        ("decode", _bench_decode, "sentences a second of fairseq-generate", "translation", 500, 64),
+        ("lm", _bench_lm, "tokens a second of fairseq-train", "a language model", 200, 20),
     ):
-        parser = _add(kinds, name, run, f"{help}; further options go to fairseq")
+        help += f" for {of}, against fairseq's own LSTM; further options go to fairseq"
+        parser = _add(kinds, name, run, help)
         parser.set_defaults(passes_on=True)
         add = parser.add_argument
-        add("data", help="a folder of fairseq-preprocess, for translation")
+        add("data", help=f"a folder of fairseq-preprocess, for {of}")
         add("--ablations", nargs="+", choices=ABLATIONS, default=["lstm", "no-srnn-hidden"])
-        add("--layers", type=_positive, default=2, help="of encoder and of decoder (default 2)")
-        add("--units", type=_positive, default=500, help="and width of embeddings (default 500)")
-        add("--batch-size", type=_positive, default=64, help="sentences (default 64)")
+        add("--layers", type=_positive, default=2, help="of encoder, of decoder (default 2)")
+        add("--units", type=_positive, default=units, help=f"and embeddings (default {units})")
+        add("--batch-size", type=_positive, default=batch, help=f"(default {batch})")
         add("--rounds", type=_positive, default=3, help="runs of each (default 3)")
         add("--json", type=Path, metavar="FILE", help="write everything there too")
-        if name == "train":
-            add("--updates", type=_positive, default=20, help="of each run (default 20)")
-        else:
+        if name == "decode":
             add("--length", type=_positive, default=15, help="of translations (default 15)")
+        else:
+            add("--updates", type=_positive, default=20, help="of each run (default 20)")
+        if name == "lm":
+            add("--tokens-per-sample", type=_positive, default=20, help="time steps (default 20)")
 
 
-def _compared(args: argparse.Namespace) -> tuple[str, list[programs.System], list[str]]:
+def _begin(args: argparse.Namespace, layers: str) -> tuple[str, list[str]]:
+    """Say what is measured; that title, and options of fairseq."""
     if not Path(args.data.partition(":")[0]).is_dir():
         raise ValueError(f"no data folder {args.data}; make it with fairseq-preprocess")
     options = ["--batch-size", str(args.batch_size)]
     if not torch.cuda.is_available():
         options.append("--cpu")
-    title = f"{args.layers}+{args.layers} layers of {args.units}, batches of {args.batch_size}, "
+    title = f"{layers} layers of {args.units}, batches of {args.batch_size}, "
     title += f"{args.data}, {report.machine()}"
     print(title, flush=True)
-    sizes = programs.Sizes(args.layers, args.units)
-    return title, programs.systems(args.ablations, sizes), options
+    return title, options
 
 
 def _bench_train(args: argparse.Namespace) -> None:
-    title, compared, options = _compared(args)
+    title, options = _begin(args, f"{args.layers}+{args.layers}")
+    compared = programs.systems(args.ablations, programs.Sizes(args.layers, args.units))
     rates = programs.train(args.data, compared, args.updates, args.rounds, [*options, *args.rest])
     _report_rates(args, title, rates, "target words a second")
 
 
 def _bench_decode(args: argparse.Namespace) -> None:
-    title, compared, options = _compared(args)
+    title, options = _begin(args, f"{args.layers}+{args.layers}")
+    compared = programs.systems(args.ablations, programs.Sizes(args.layers, args.units))
     rates = programs.decode(args.data, compared, args.length, args.rounds, options, args.rest)
     _report_rates(args, title, rates, "sentences a second")
+
+
+def _bench_lm(args: argparse.Namespace) -> None:
+    title, options = _begin(args, str(args.layers))
+    sizes = programs.Sizes(args.layers, args.units, dropout=0.0)
+    compared = programs.language_models(args.ablations, sizes, args.tokens_per_sample)
+    rates = programs.train(args.data, compared, args.updates, args.rounds, [*options, *args.rest])
+    _report_rates(args, title, rates, "tokens a second")
 
 
 def _report_rates(args: argparse.Namespace, title: str, rates: dict[str, float], unit: str) -> None:

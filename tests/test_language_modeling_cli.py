@@ -233,6 +233,16 @@ def test_shards_are_epochs_and_workers_read_ahead(data, tmp_path) -> None:
     assert "Evaluated 90 tokens" in output
 
 
+def test_the_benchmark_runs_beside_fairseqs_language_model(data, tmp_path) -> None:
+    options = ["--ablations", "no-srnn-hidden", "--layers", 1, "--units", 8, "--rounds", 1]
+    options += ["--batch-size", 2, "--updates", 5, "--tokens-per-sample", 6]
+    path = tmp_path / "lm.json"
+    run("fairseq-wsum", "bench", "lm", data, *options, "--json", path)
+    rates = json.loads(path.read_text())["tokens a second"]
+    assert list(rates) == ["fairseq's lstm", "no-srnn-hidden"]
+    assert all(rate > 0 for rate in rates.values())
+
+
 MISTAKES = {
     "too-short": (["--batch-size", 50], "248 tokens, which are too few for 50 streams"),
     "no-steps": (["--tokens-per-sample", 0], "--tokens-per-sample 0: give at least 1"),

@@ -58,10 +58,28 @@ def systems(ablations: Sequence[str], sizes: Sizes) -> list[System]:
     return found
 
 
+def language_models(ablations: Sequence[str], sizes: Sizes, steps: int) -> list[System]:
+    """The peer, which carries no state, then each ablation, which does.
+
+    Args:
+        steps: tokens of a sample.
+    """
+    common = ["--dropout", str(sizes.dropout), "--decoder-layers", str(sizes.layers)]
+    common += ["--tokens-per-sample", str(steps), "--sample-break-mode", "none"]
+    for part in ("embed-dim", "hidden-size", "out-embed-dim"):
+        common += [f"--decoder-{part}", str(sizes.units)]
+    peer = ["--task", "language_modeling", "--arch", "lstm_lm", *common]
+    task = ["--task", "wsum_language_modeling", "--arch", "wsum_lstm_lm", *common]
+    return [
+        System(PEER, peer),
+        *(System(name, [*task, "--ablation", name]) for name in ablations),
+    ]
+
+
 def train(
     data: str, compared: Sequence[System], updates: int, rounds: int, options: Sequence[str]
 ) -> dict[str, float]:
-    """Target words a second of `fairseq-train`, the median over all updates but the first few.
+    """Words a second of `fairseq-train`, the median over all updates but the first few.
 
     Args:
         data: a folder of `fairseq-preprocess`.
