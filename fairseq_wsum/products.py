@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
+from .compiling import constant
+
 CLEARLY = 1.3  # times as fast
 VARIABLE = "FAIRSEQ_WSUM_PRODUCTS"
 
@@ -39,7 +41,7 @@ class Linear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
-@torch.compiler.assume_constant_result
+@constant
 def uses_onednn() -> bool:
     """Whether products are oneDNN's. The first call may measure."""
     global _uses_onednn

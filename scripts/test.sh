@@ -12,7 +12,8 @@ usage: scripts/test.sh [options of pytest]
 Set up the environment if need be (scripts/setup.sh --dev), then check the format, the code, the
 types and the shell scripts, and run the tests. All checks run, even when one fails.
 
-The options are added to `pytest -m "not slow"`; a -m of yours replaces that one.
+The options are added to `pytest -n CORES -m "not slow"`, which runs a file of tests on each core;
+a -m or -n of yours replaces that one.
 
 examples:
   scripts/test.sh
@@ -43,7 +44,7 @@ check lint "run: $VENV/bin/ruff check --fix . and correct the rest by hand" ruff
 check types "correct the types that mypy names above" mypy
 check "shell scripts" "correct what shellcheck names above" shellcheck -x "${scripts[@]}"
 check tests "see the failures above; one test alone: $VENV/bin/pytest FILE -k NAME" \
-    pytest -m "not slow" "$@"
+    pytest -n "$(getconf _NPROCESSORS_ONLN)" --dist loadfile -m "not slow" "$@"
 
 if [ ${#failed[@]} -gt 0 ]; then
     say "== failed"

@@ -233,6 +233,24 @@ def test_shards_are_epochs_and_workers_read_ahead(data, tmp_path) -> None:
     assert "Evaluated 90 tokens" in output
 
 
+def test_the_example_for_hydra_trains(data, tmp_path) -> None:
+    run(
+        *("fairseq-hydra-train", "--config-dir", ROOT / "examples" / "language_model_ptb"),
+        *("--config-name", "small", f"common.user_dir={USER_DIR}", f"task.data={data}"),
+        *(f"checkpoint.save_dir={tmp_path}", f"hydra.run.dir={tmp_path}"),
+        *("optimization.max_update=2", "common.cpu=true", "dataset.batch_size=3"),
+        *("task.tokens_per_sample=7", "optimization.update_freq=[2]"),
+    )
+    saved = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)
+    assert saved["cfg"]["model"]["ablation"] == "no-srnn-hidden"
+    assert sorted(saved["extra_state"]["train_iterator"]["stream_states"]) == [0, 1]
+    output = run(
+        *("fairseq-eval-lm", data, "--user-dir", USER_DIR, *TASK, "--cpu"),
+        *("--path", tmp_path / "checkpoint_last.pt"),
+    )
+    assert "Evaluated 90 tokens" in output
+
+
 def test_the_benchmark_runs_beside_fairseqs_language_model(data, tmp_path) -> None:
     options = ["--ablations", "no-srnn-hidden", "--layers", 1, "--units", 8, "--rounds", 1]
     options += ["--batch-size", 2, "--updates", 5, "--tokens-per-sample", 6]

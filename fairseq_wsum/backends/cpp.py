@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .. import ops
 from ..ablation import Ablation
+from ..compiling import constant
 from .fused import run as run  # what the registry takes
 
 INTERFACE = 1  # WSUM_INTERFACE of csrc/kernels.h
@@ -33,14 +34,14 @@ def why_not(cell: Ablation, device: torch.device, dtype: torch.dtype, projects: 
     return why_missing()
 
 
-@torch.compiler.assume_constant_result
+@constant
 def why_missing() -> str | None:
     """Why there are no kernels, or None where there are."""
     library = _load()
     return library if isinstance(library, str) else None
 
 
-@torch.compiler.assume_constant_result
+@constant
 def warn_if_missing() -> None:
     """Say that layers on the CPU are slower than they could be, and why. (Python says it once.)"""
     reason = why_missing()

@@ -15,6 +15,7 @@ import torch
 
 from .. import ops
 from ..ablation import Ablation
+from ..compiling import constant
 from .fused import run as run  # what the registry takes
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -31,7 +32,7 @@ def why_not(cell: Ablation, device: torch.device, dtype: torch.dtype, projects: 
     return why_missing()
 
 
-@torch.compiler.assume_constant_result
+@constant
 def why_missing() -> str | None:
     """Why there are no kernels, or None where there are."""
     if not find_spec("triton"):
