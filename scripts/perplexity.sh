@@ -17,7 +17,8 @@ Score the validation and the test split of DATA with a language model and print 
   --out FILE          write the figures as JSON too
   --help              this text
 
-Words that were cut into units of subword-nmt: add --post-process '@@ ' for the perplexity of words.
+The perplexity is that of the tokens in DATA. Where these are units of words, add
+--post-process '@@ ' (subword-nmt) or --post-process sentencepiece for the perplexity of words.
 On a machine with a GPU it is used; --cpu does without.
 
 example:
@@ -25,10 +26,10 @@ example:
 EOF
 }
 
-data='' checkpoint='' splits=valid,test task=wsum_language_modeling out='' options=()
+data='' checkpoint='' splits=valid,test task=wsum_language_modeling out='' sentencepiece=false options=()
 while [ $# -gt 0 ]; do
     case "$1" in
-        --checkpoint=* | --splits=* | --task=* | --out=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+        --checkpoint=* | --splits=* | --task=* | --out=* | --post-process=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     esac
     case "$1" in
         -h | --help) usage && exit ;;
@@ -36,6 +37,14 @@ while [ $# -gt 0 ]; do
         --splits) splits="$(value "$@")"; shift ;;
         --task) task="$(value "$@")"; shift ;;
         --out) out="$(value "$@")"; shift ;;
+        --post-process)
+            if [ "$(value "$@")" = sentencepiece ]; then
+                sentencepiece=true # fairseq-eval-lm does not know it
+            else
+                options+=("$1" "$2")
+            fi
+            shift
+            ;;
         *)
             if [ -z "$data" ] && [ ${#options[@]} -eq 0 ] && [[ "$1" != -* ]]; then
                 data="$1"
@@ -61,8 +70,16 @@ for split in ${splits//,/ }; do
     perplexity="$(sed -n 's/.*Perplexity: \([0-9.a-z]*\).*/\1/p' <<<"$log")"
     tokens="$(sed -n 's/.*Evaluated \([0-9,]*\) tokens.*/\1/p' <<<"$log")"
     [ -n "$perplexity" ] || { printf '%s\n' "$log" >&2; die "fairseq-eval-lm gave no perplexity"; }
-    echo "$split: perplexity $perplexity ($tokens tokens)"
+    if $sentencepiece; then
+        bits="$(sed -n 's/.*Loss (base 2): \([0-9.a-z]*\).*/\1/p' <<<"$log")"
+        words="$("$PYTHON" "$HERE/count_words.py" "$data" "$split" 2>/dev/null)"
+        perplexity="$("$PYTHON" -c 'import sys
+bits, tokens, words = (float(number.replace(",", "")) for number in sys.argv[1:])
+print(f"{2 ** (bits * tokens / words):.2f}")' "$bits" "$tokens" "$words")"
+        tokens="$words words, $tokens"
+    fi
     [[ "$perplexity" == [0-9]* ]] || perplexity="\"$perplexity\"" # inf and nan are no JSON
+    echo "$split: perplexity $perplexity ($tokens tokens)"
     figures+="${figures:+, }\"$split\": $perplexity"
 done
 if [ -n "$out" ]; then

@@ -101,3 +101,26 @@ def test_the_recipe_for_gbw_goes_through_all_shards(tmp_path) -> None:
 def test_perplexity_names_what_is_missing(arguments, message) -> None:
     output = run("bash", ROOT / "scripts/perplexity.sh", *arguments, check=False)
     assert output.startswith(message)
+
+
+def test_the_perplexity_of_words_is_that_of_their_units_taken_together(tmp_path) -> None:
+    """The bits of a text are the same, whatever they are divided by."""
+    text = "\u2581a b \u2581c d d\n\u2581a b\n"  # 2 words and an end of sentence, 1 and one
+    for split in ("train", "valid", "test"):
+        (tmp_path / split).write_text(text)
+    prefixes = [f"--{split}pref={tmp_path / split}" for split in ("train", "valid", "test")]
+    data = tmp_path / "data"
+    run("fairseq-preprocess", "--only-source", "--destdir", data, *prefixes)
+    script = ROOT / "scripts/perplexity.sh"
+    run(
+        *("bash", ROOT / "scripts/train.sh", data, "--save-dir", tmp_path / "run", "--gpus", 0),
+        *("--task", "wsum_language_modeling", "--tokens-per-sample", 2, "--batch-size", 1),
+        *("--arch", "wsum_lstm_lm", "--decoder-embed-dim", 4, "--max-update", 1),
+        *("--optimizer", "sgd", "--lr", 0.1),
+    )
+    common = ("bash", script, data, "--checkpoint", tmp_path / "run/checkpoint_last.pt", "--cpu")
+    common = (*common, "--splits", "test")
+    tokens = float(re.findall(r"perplexity ([\d.]+) \(9 tokens", run(*common))[0])
+    output = run(*common, "--post-process", "sentencepiece")
+    words = float(re.findall(r"perplexity ([\d.]+) \(5 words, 9 tokens", output)[0])
+    assert words == pytest.approx(tokens ** (9 / 5), rel=2e-3)
