@@ -44,7 +44,8 @@ train() { # DATA RUN options...
     fi
     made="$(printf '%q ' "$@" ${train_options[@]+"${train_options[@]}"})"
     mkdir -p "$run"
-    if [ -f "$run/options" ] && [ "$(cat "$run/options")" != "$made" ]; then
+    if compgen -G "$run/checkpoint*.pt" >/dev/null && [ -f "$run/options" ] &&
+        [ "$(cat "$run/options")" != "$made" ]; then
         die "$run was trained with other options: $(cat "$run/options");" \
             "give a new folder with --out"
     fi

@@ -139,7 +139,7 @@ def _add_programs(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         add = parser.add_argument
         add("data", help=f"a folder of fairseq-preprocess, for {of}")
         add("--ablations", nargs="+", choices=ABLATIONS, default=["lstm", "no-srnn-hidden"])
-        add("--layers", type=_positive, default=2, help="of encoder, of decoder (default 2)")
+        add("--layers", type=_positive, default=2, help="of each side (default 2)")
         add("--units", type=_positive, default=units, help=f"and embeddings (default {units})")
         add("--batch-size", type=_positive, default=batch, help=f"(default {batch})")
         add("--rounds", type=_positive, default=3, help="runs of each (default 3)")

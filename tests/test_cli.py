@@ -220,5 +220,5 @@ def test_the_benchmarks_run_both_programs_beside_fairseqs_lstm(data, tmp_path) -
         path = tmp_path / f"{kind}.json"
         run("fairseq-wsum", "bench", kind, data, *options, *common, "--json", path)
         rates = json.loads(path.read_text())[unit]
-        assert list(rates) == ["fairseq's lstm", "no-srnn-hidden, input feeding off"]
+        assert list(rates) == ["fairseq's own", "no-srnn-hidden, input feeding off"]
         assert all(rate > 0 for rate in rates.values())

@@ -130,21 +130,27 @@ def test_two_processes_read_the_streams_of_one_with_update_freq_2(data, tmp_path
     assert perplexities(two) == pytest.approx(perplexities(one), rel=1e-4)
 
 
-def test_a_checkpoint_has_the_states_of_all_processes(data, tmp_path) -> None:
-    options = [*TASK, *MODEL, *TRAINING, "--save-dir", tmp_path, "--max-update", 2]
-    run("bash", ROOT / "scripts/train.sh", data, "--cpu-processes", 2, *options)
-    saved = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)
-    assert sorted(saved["extra_state"]["train_iterator"]["stream_states"]) == [0, 1]
-    output = run(
-        "bash", ROOT / "scripts/train.sh", data, "--cpu-processes", 2, *options[:-1], UPDATES // 2
-    )
+def test_other_processes_may_go_on_with_the_same_streams(data, tmp_path) -> None:
+    """Two begin, with an adaptive softmax; one ends it, as if two had."""
+    arguments = [data, *TASK, *MODEL, *TRAINING, "--lr", 0.2, "--ddp-backend", "legacy_ddp"]
+    arguments += ["--criterion", "adaptive_loss", "--adaptive-softmax-cutoff", 8]
+    script = ["bash", ROOT / "scripts/train.sh", *arguments]
+    parts = ["--save-dir", tmp_path / "parts"]
+    run(*script, "--cpu-processes", 2, *parts, "--max-update", 2)
+    output = run(*script, "--gpus", 0, *parts, "--max-epoch", 1, "--update-freq", "2,1")
     assert "Loaded checkpoint" in output and "starts from a state of zero" not in output
+    run(*script, "--cpu-processes", 2, "--save-dir", tmp_path / "whole", "--max-epoch", 1)
+    assert_same_model(tmp_path / "parts", tmp_path / "whole")
+    output = run(*script, "--gpus", 0, *parts, "--max-epoch", 2, "--update-freq", "2,1")
+    assert f"grouped total_num_itrs = {UPDATES}" in output  # the second epoch has one group
 
 
-def perplexity_by_hand(data: Path, corpus: Path, save_dir: Path, words: bool = False) -> float:
-    """Of the test split, in one go; per word instead of token if `words`."""
+def perplexity_by_hand(
+    data: Path, corpus: Path, save_dir: Path, words: bool = False, split: str = "test"
+) -> float:
+    """Of a split, in one go; per word instead of token if `words`."""
     dictionary = Dictionary.load(str(data / "dict.txt"))
-    text = (corpus / "test").read_text()
+    text = (corpus / split).read_text()
     tokens = [
         dictionary.index(word)
         for line in text.splitlines()
@@ -184,10 +190,12 @@ def test_eval_lm_gives_the_perplexity_of_words_where_they_are_cut(data, corpus, 
 def test_validate_gives_the_perplexity_of_eval_lm(data, corpus, model) -> None:
     output = run(
         *("fairseq-validate", data, "--user-dir", USER_DIR, *TASK, "--cpu"),
-        *("--path", model / "checkpoint_last.pt", "--batch-size", 3, "--valid-subset", "test"),
+        *("--path", model / "checkpoint_last.pt", "--batch-size", 3),
+        *("--valid-subset", "test,train"),
     )
-    found = float(re.findall(r"ppl ([\d.]+)", output)[-1])
-    assert found == pytest.approx(perplexity_by_hand(data, corpus, model), abs=0.006)
+    test, train = (float(found) for found in re.findall(r"ppl ([\d.]+)", output))
+    assert test == pytest.approx(perplexity_by_hand(data, corpus, model), abs=0.006)
+    assert train == pytest.approx(perplexity_by_hand(data, corpus, model, split="train"), abs=0.006)
 
 
 def test_generate_and_interactive_continue_sentences(data, corpus, model) -> None:
@@ -220,17 +228,37 @@ def test_sentences_are_samples_where_that_is_asked_for(task, data, tmp_path) -> 
     assert "Evaluated 90 tokens" in output
 
 
-def test_shards_are_epochs_and_workers_read_ahead(data, tmp_path) -> None:
-    options = ["--max-epoch", 2, "--num-workers", 2, "--optimizer", "adagrad", "--lr", 0.1]
-    options += ["--criterion", "adaptive_loss", "--adaptive-softmax-cutoff", 8, "--bf16"]
-    options += ["--ddp-backend", "legacy_ddp", "--decoder-proj-size", 4, "--locked-dropout"]
-    statistics = train(f"{data}:{data}", tmp_path, *options)
-    assert [line["epoch"] for line in statistics if "train_loss" in line] == [1, 2]
-    output = run(
-        *("fairseq-eval-lm", data, "--user-dir", USER_DIR, *TASK, "--cpu"),
-        *("--path", tmp_path / "checkpoint_last.pt"),
+def test_shards_are_epochs_and_workers_change_nothing(corpus, data, tmp_path) -> None:
+    (tmp_path / "other").write_text("w1 w2 w3\n" * 80)
+    shard = tmp_path / "shard"
+    run(
+        *("fairseq-preprocess", "--only-source", "--srcdict", data / "dict.txt"),
+        *("--trainpref", tmp_path / "other", "--destdir", shard),
     )
-    assert "Evaluated 90 tokens" in output
+    options = ["--max-epoch", 2, "--bf16", "--decoder-proj-size", 4, "--locked-dropout"]
+    none = train(f"{data}:{shard}", tmp_path / "none", *options, "--num-workers", 0)
+    two = train(f"{data}:{shard}", tmp_path / "two", *options, "--num-workers", 2)
+    assert losses(none) == losses(two)
+    assert len(losses(none)) == UPDATES + math.ceil(80 * 4 / 3 / 7)  # words and an end a line
+
+
+def test_a_model_that_learns_nothing_has_the_loss_of_a_uniform_distribution(data, tmp_path) -> None:
+    """With a step of one token at the end of an epoch, and --sentence-avg."""
+    options = ["--init-range", 1e-4, "--lr", 0, "--max-epoch", 1, "--tokens-per-sample", 82]
+    statistics = train(data, tmp_path, *options, "--tokens-per-sample-valid", 2)
+    bits = math.log2(len(Dictionary.load(str(data / "dict.txt"))))
+    assert float(statistics[-2]["valid_nll_loss"]) == pytest.approx(bits, abs=1e-3)
+    assert float(statistics[-2]["valid_ppl"]) == pytest.approx(2**bits, abs=0.01)
+    assert float(statistics[-1]["train_nll_loss"]) == pytest.approx(bits, abs=1e-3)
+
+
+def test_streams_of_another_layout_are_refused_within_an_epoch(data, model, tmp_path) -> None:
+    train(data, tmp_path, "--max-update", 2)
+    options = [data, "--user-dir", USER_DIR, "--save-dir", tmp_path, *TASK, *MODEL, *TRAINING]
+    options += ["--tokens-per-sample", 6, "--max-update", 3]
+    output = run("fairseq-train", *options, check=False)
+    assert "--tokens-per-sample was 7 and is 6 now. Give the same, or --reset-dataloader" in output
+    run("fairseq-train", *options, "--reset-dataloader")
 
 
 def test_the_example_for_hydra_trains(data, tmp_path) -> None:
@@ -257,7 +285,7 @@ def test_the_benchmark_runs_beside_fairseqs_language_model(data, tmp_path) -> No
     path = tmp_path / "lm.json"
     run("fairseq-wsum", "bench", "lm", data, *options, "--json", path)
     rates = json.loads(path.read_text())["tokens a second"]
-    assert list(rates) == ["fairseq's lstm", "no-srnn-hidden"]
+    assert list(rates) == ["fairseq's own", "no-srnn-hidden"]
     assert all(rate > 0 for rate in rates.values())
 
 
@@ -265,6 +293,7 @@ MISTAKES = {
     "too-short": (["--batch-size", 50], "248 tokens, which are too few for 50 streams"),
     "no-steps": (["--tokens-per-sample", 0], "--tokens-per-sample 0: give at least 1"),
     "max-tokens": (["--max-tokens", 20], "--max-tokens 20 is less than a batch"),
+    "shortened": (["--shorten-method", "truncate"], "--shorten-method has no meaning where"),
     "past": (["--past-target"], "--past-target has no meaning where the corpus is one stream"),
 }
 
@@ -306,3 +335,5 @@ def test_another_dictionary_and_an_empty_split_are_errors(data, corpus, model, t
     assert re.search(r"second/test has no tokens", output)
     output = run("fairseq-eval-lm", data, *common, "--context-window", 5, check=False)
     assert "--context-window 5: the state holds all of the past" in output
+    output = run("fairseq-eval-lm", data, *common, "--context-window", 40, check=False)
+    assert "no --context-window" in output

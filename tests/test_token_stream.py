@@ -5,6 +5,7 @@ import pytest
 import torch
 
 pytest.importorskip("fairseq")
+from fairseq_wsum.data.stream_iterator import StreamIterator
 from fairseq_wsum.data.stream_states import StreamStates
 from fairseq_wsum.data.token_stream import TokenStream, scoring_batches, training_batches
 
@@ -41,28 +42,28 @@ def test_any_part_of_the_stream_can_be_read() -> None:
             assert torch.equal(stream.read(start, stop), expected), (start, stop)
 
 
-@pytest.mark.parametrize("shards", [1, 2, 3])
+@pytest.mark.parametrize("processes", [1, 2, 3])
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize(("streams", "steps"), [(1, 1), (1, 5), (2, 3), (3, 4), (2, 100)])
 def test_training_reads_every_token_once_in_order_in_its_stream(
-    streams, steps, groups, shards
+    streams, steps, groups, processes
 ) -> None:
     stream, tokens = make_stream(*LENGTHS)
     targets: dict[int, list[torch.Tensor]] = {}
     last: dict[int, int] = {}
-    for shard in range(shards):
+    for process in range(processes):
         batches = training_batches(
             stream,
             streams=streams,
             steps=steps,
             groups=groups,
-            shard=shard,
-            shards=shards,
+            process=process,
+            processes=processes,
             pad=PAD,
         )
         for k, batch in enumerate(batches[n] for n in range(len(batches))):
             assert batch["step"] == k // groups
-            assert batch["group"] == shard * groups + k % groups
+            assert batch["group"] == process * groups + k % groups
             assert batch["nsentences"] == streams
             source = batch["net_input"]["src_tokens"]
             assert source.shape == batch["target"].shape
@@ -82,13 +83,15 @@ def test_training_reads_every_token_once_in_order_in_its_stream(
     parts = [torch.cat(targets[stream_id]) for stream_id in sorted(targets)]
     assert torch.equal(torch.cat(parts), tokens)
     lengths = [len(part) for part in parts]
-    assert len(parts) == streams * groups * shards
+    assert len(parts) == streams * groups * processes
     assert max(lengths) - min(lengths) <= 1
 
 
 def test_a_stream_starts_after_the_token_before_it() -> None:
     stream, tokens = make_stream(*LENGTHS)
-    batches = training_batches(stream, streams=2, steps=4, groups=1, shard=0, shards=1, pad=PAD)
+    batches = training_batches(
+        stream, streams=2, steps=4, groups=1, process=0, processes=1, pad=PAD
+    )
     first = batches[0]["net_input"]["src_tokens"][:, 0]
     assert first.tolist() == [EOS, int(tokens[17])]
 
@@ -96,7 +99,7 @@ def test_a_stream_starts_after_the_token_before_it() -> None:
 @pytest.mark.parametrize("limit", [1, 2, 5, 7, 12, 37, 1000])
 def test_scoring_reads_one_stream_and_cuts_where_sentences_end(limit) -> None:
     stream, tokens = make_stream(*LENGTHS)
-    batches = scoring_batches(stream, tokens=limit, shard=0, pad=PAD)
+    batches = scoring_batches(stream, tokens=limit, process=0, pad=PAD)
     parts = [batches[k] for k in range(len(batches))]
     targets = torch.cat([part["target"][0] for part in parts])
     sources = torch.cat([part["net_input"]["src_tokens"][0] for part in parts])
@@ -115,10 +118,83 @@ def test_scoring_reads_one_stream_and_cuts_where_sentences_end(limit) -> None:
 
 def test_other_processes_have_nothing_to_score() -> None:
     stream, _ = make_stream(*LENGTHS)
-    first, second = (scoring_batches(stream, tokens=9, shard=k, pad=PAD) for k in (0, 1))
+    first, second = (scoring_batches(stream, tokens=9, process=k, pad=PAD) for k in (0, 1))
     assert len(first) == len(second)
-    assert all(second[k]["target"].shape[0] == 0 for k in range(len(second)))
-    assert all(second[k]["ntokens"] == second[k]["nsentences"] == 0 for k in range(len(second)))
+    assert all(second[k]["target"].eq(PAD).all() for k in range(len(second)))
+    assert all(second[k]["ntokens"] == 0 for k in range(len(second)))
+
+
+def test_the_older_format_of_fairseq_is_read_into_memory_first() -> None:
+    class Cached(Sentences):
+        supports_prefetch, fetched = True, False
+
+        def prefetch(self, indices) -> None:
+            self.fetched = sorted(indices) == list(range(len(self)))
+
+        def __getitem__(self, k):
+            assert self.fetched
+            return super().__getitem__(k)
+
+    stream = TokenStream(Cached([torch.arange(3), torch.arange(2)]), EOS)
+    assert stream.read(1, 5).tolist() == [1, 2, 0, 1]
+
+
+# The iterator
+
+
+def make_iterator(groups: int = 1, streams: int = 2, steps: int = 4, **options) -> StreamIterator:
+    stream, _ = make_stream(*LENGTHS)
+    batches = training_batches(
+        stream, streams=streams, steps=steps, groups=groups, process=0, processes=1, pad=PAD
+    )
+    layout = {"streams": streams * groups, "steps": steps}
+    return StreamIterator(batches, StreamStates(), layout, **options)
+
+
+def test_batches_come_in_order_in_every_epoch() -> None:
+    iterator = make_iterator(groups=2)
+    for epoch in (1, 2):
+        samples = list(iterator.next_epoch_itr(shuffle=True))
+        assert [(s["step"], s["group"]) for s in samples] == [
+            (step, group) for step in range(3) for group in range(2)
+        ]
+        assert iterator.epoch == epoch
+
+
+def test_an_iterator_goes_on_where_another_stopped_with_its_states() -> None:
+    first = make_iterator(groups=2)
+    samples = first.next_epoch_itr()
+    for _ in range(4):
+        sample = next(samples)
+        run(first.states, sample["group"], sample["step"])
+    saved = first.state_dict()
+    # one of two processes now: half of the groups are its own
+    second = make_iterator(groups=1, streams=4)
+    second.layout = first.layout
+    second.load_state_dict({**saved, "shuffle": True})
+    assert [s["step"] for s in second.next_epoch_itr()] == [2]
+    assert run(second.states, 0, 2) == run(second.states, 1, 2) == 2
+
+
+def test_a_checkpoint_at_the_end_of_an_epoch_has_no_states() -> None:
+    iterator = make_iterator()
+    for sample in iterator.next_epoch_itr():
+        run(iterator.states, sample["group"], sample["step"])
+    state = iterator.state_dict()
+    assert (state["epoch"], state["iterations_in_epoch"]) == (2, 0)
+    assert "stream_states" not in state
+    make_iterator(steps=7).load_state_dict(state)  # a new epoch may be of another layout
+
+
+def test_there_is_no_place_to_go_on_from_in_other_streams() -> None:
+    iterator = make_iterator()
+    next(iterator.next_epoch_itr())
+    saved = iterator.state_dict()
+    with pytest.raises(ValueError, match=r"steps was 4 and is 3 now\. .*--reset-dataloader"):
+        make_iterator(steps=3).load_state_dict(saved)
+    del saved["layout"]  # of another task
+    with pytest.raises(ValueError, match="streams was unknown and is 2 now"):
+        make_iterator().load_state_dict(saved)
 
 
 # States

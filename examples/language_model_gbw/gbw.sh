@@ -16,6 +16,7 @@ again to go on where it stopped. It wants several GPUs and days.
   --passes N        go through the corpus so often (default 5)
   --nwords N        at most so many words; others become <unk> (default: the benchmark's 800,000)
   --shards N        parts of the training text; fairseq reads one an epoch (default 99)
+  --threshold N, --cache DIR   as of scripts/prepare_gbw.sh
   --data PATH       the published archive or the folder that it unpacks to; without it the archive
                     is downloaded
   --own-corpus      PATH has other text in files of the same names
@@ -31,11 +32,11 @@ EOF
 options=() passes=5 prepare=()
 while [ $# -gt 0 ]; do
     case "$1" in
-        --passes=* | --nwords=* | --shards=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+        --passes=* | --nwords=* | --shards=* | --threshold=* | --cache=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     esac
     case "$1" in
         --passes) passes="$(value "$@")"; shift ;;
-        --nwords | --shards) prepare+=("$1" "$(value "$@")"); shift ;;
+        --nwords | --shards | --threshold | --cache) prepare+=("$1" "$(value "$@")"); shift ;;
         *) options+=("$1") ;;
     esac
     shift
@@ -54,7 +55,7 @@ for shard in "$data"/shard-*; do
 done
 joined="$(IFS=:; printf '%s' "${shards[*]}")"
 
-# Of the paper: AdaGrad with 0.2, gradients clipped at 1, 20 time steps, 128 streams. An adaptive
+# Of Jozefowicz et al.: AdaGrad with 0.2, gradients clipped at 1, 20 time steps, 128 streams. An adaptive
 # softmax stands for its sampled one.
 train "$joined" "$run" --task wsum_language_modeling \
     --arch wsum_lstm_lm_gbw --ablation "$ablation" \

@@ -1,7 +1,11 @@
-"""The perplexities that ptb.sh has found, as a table: mean and deviation over seeds."""
+"""The perplexities that ptb.sh has found, as a table: mean and deviation over seeds.
+
+That of `fairseq-lstm` is of another kind: its state starts from zero every 1,024 tokens.
+"""
 
 import argparse
 import json
+import math
 import re
 import statistics
 from collections import defaultdict
@@ -9,7 +13,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("out", type=Path, help="what was --out of ptb.sh (runs/ptb)")
     args = parser.parse_args()
     found: dict[tuple[str, int, str], list[dict[str, float]]] = defaultdict(list)
@@ -28,8 +32,10 @@ def main() -> None:
 
 def spread(values: list[float]) -> str:
     """Mean, and the standard deviation of the sample where there is one."""
-    mean = f"{statistics.mean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.1f}"
+    mean = f"{statistics.fmean(values):.1f}"
+    if len(values) == 1 or not all(map(math.isfinite, values)):
+        return mean
+    return f"{mean} ± {statistics.stdev(values):.1f}"
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PEER = "fairseq's lstm"
+PEER = "fairseq's own"
 
 
 @dataclass(frozen=True)

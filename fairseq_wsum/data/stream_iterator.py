@@ -20,6 +20,7 @@ class StreamIterator(EpochBatchIterator):
     Args:
         batches: the batches.
         states: the states of their streams.
+        layout: what must be the same for a training to go on within an epoch, by option.
         num_workers, epoch, buffer_size, skip_remainder_batch: as in `EpochBatchIterator`.
     """
 
@@ -27,6 +28,7 @@ class StreamIterator(EpochBatchIterator):
         self,
         batches: StreamBatches,
         states: StreamStates,
+        layout: dict[str, int] | None = None,
         *,
         num_workers: int = 0,
         epoch: int = 1,
@@ -43,17 +45,47 @@ class StreamIterator(EpochBatchIterator):
             disable_shuffling=True,
             skip_remainder_batch=skip_remainder_batch,
         )
+        self.groups = batches.groups
         self.states = states
+        self.layout = layout
 
     def state_dict(self) -> dict[str, Any]:
+        """Where it is; within an epoch, also the layout and the states of the streams."""
         state = super().state_dict()
         if state["iterations_in_epoch"] > 0:  # an epoch starts from zero
+            state["step"] = state["iterations_in_epoch"] // self.groups
+            state["layout"] = self.layout
             state["stream_states"] = self.states.state_dict()
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there.
+
+        Raises:
+            ValueError: within an epoch, from streams of another layout.
+        """
+        state_dict = {**state_dict, "shuffle": False}
+        if state_dict.get("iterations_in_epoch", 0) > 0:
+            self._check_layout(state_dict.get("layout"))
+            # other processes may share the streams out among themselves now
+            state_dict["iterations_in_epoch"] = state_dict["step"] * self.groups
         super().load_state_dict(state_dict)
         self.states.load_state_dict(state_dict.get("stream_states", {}))
+
+    def _check_layout(self, saved: dict[str, int] | None) -> None:
+        if saved == self.layout:
+            return
+        now = self.layout or {}
+        changed = [
+            f"{name} was {'unknown' if saved is None else saved.get(name)} and is {value} now"
+            for name, value in now.items()
+            if saved is None or saved.get(name) != value
+        ]
+        raise ValueError(
+            "the checkpoint was written within an epoch of other streams, so there is no place to "
+            f"go on from: {'; '.join(changed)}. Give the same, or --reset-dataloader to begin the "
+            "training data again"
+        )
 
 
 def _only_item(items: list[Sample]) -> Sample:

@@ -22,8 +22,8 @@ class StreamStates:
 
     A sample says of which group it is and which step: step 0 starts from zero, every other from
     the state after the step before. So there is nothing to reset, training goes on after a
-    validation as if there had been none, and a step that is done again (as fairseq does it when a
-    gradient overflows) starts from where it started.
+    validation as if there had been none, and a step that is done again (as fairseq does it with
+    --amp when a gradient overflows) starts from where it started.
     """
 
     def __init__(self) -> None:
@@ -52,8 +52,8 @@ class StreamStates:
         if state is None or state[0].size(1) != len(like):
             logger.warning(
                 f"step {step} of group {group} starts from a state of zero: there is none to go on "
-                "from (a checkpoint of other streams, or of several processes and written without "
-                "validation)"
+                "from (after a step that ran out of memory, or a checkpoint that one of several "
+                "processes has written without a validation)"
             )
             return None
         h, c = state

@@ -31,6 +31,8 @@ class TokenStream(FairseqDataset):
     """
 
     def __init__(self, sentences: Any, eos: int) -> None:
+        if getattr(sentences, "supports_prefetch", False):  # fairseq's older format wants it
+            sentences.prefetch(np.arange(len(sentences)))
         self.sentences = sentences
         self.ends: NDArray[np.int64] = np.cumsum(sentences.sizes, dtype=np.int64)
         self.eos = eos
@@ -83,11 +85,19 @@ class StreamBatches(Dataset[Sample]):
         self.pad = pad
 
     def __len__(self) -> int:
-        return len(self.bounds) * (len(self.cuts) - 1)
+        return self.groups * (len(self.cuts) - 1)
+
+    @property
+    def groups(self) -> int:
+        """How many batches a step is made of."""
+        return len(self.bounds)
 
     def __getitem__(self, index: int) -> Sample:
-        """A batch in fairseq's form, with the `group` that it is of and its `step` there."""
-        step, group = divmod(index, len(self.bounds))
+        """A batch in fairseq's form, with the `group` that it is of and its `step` there.
+
+        Source and target are B x T tokens.
+        """
+        step, group = divmod(index, self.groups)
         start, stop = int(self.cuts[step]), int(self.cuts[step + 1])
         streams = self.bounds[group]
         tokens = torch.full((len(streams), stop - start + 1), self.pad)
@@ -108,7 +118,14 @@ class StreamBatches(Dataset[Sample]):
 
 
 def training_batches(
-    stream: TokenStream, *, streams: int, steps: int, groups: int, shard: int, shards: int, pad: int
+    stream: TokenStream,
+    *,
+    streams: int,
+    steps: int,
+    groups: int,
+    process: int,
+    processes: int,
+    pad: int,
 ) -> StreamBatches:
     """Batches to train on: B streams at a time, T tokens of each.
 
@@ -124,31 +141,30 @@ def training_batches(
         streams: streams in a batch, B.
         steps: time steps of a batch, T.
         groups: batches of an update in one process.
-        shard, shards: number of this process, and how many there are.
+        process, processes: number of this process, and how many there are.
         pad: index of padding.
     """
-    total = shards * groups * streams
+    total = processes * groups * streams
     ends = np.arange(total + 1, dtype=np.int64) * len(stream) // total
-    bounds = np.stack((ends[:-1], ends[1:]), axis=1).reshape(shards, groups, streams, 2)
+    bounds = np.stack((ends[:-1], ends[1:]), axis=1).reshape(processes, groups, streams, 2)
     longest = int(np.diff(ends).max())
     cuts = np.append(np.arange(0, longest, steps, dtype=np.int64), longest)
-    return StreamBatches(stream, bounds[shard], cuts, shard * groups, pad)
+    return StreamBatches(stream, bounds[process], cuts, process * groups, pad)
 
 
-def scoring_batches(stream: TokenStream, *, tokens: int, shard: int, pad: int) -> StreamBatches:
+def scoring_batches(stream: TokenStream, *, tokens: int, process: int, pad: int) -> StreamBatches:
     """Batches to score: one stream, so that every token has all of its past before it.
 
     Batches end where a sentence ends, as far as that goes. One stream is read by one process: the
-    batches of the others are empty, of size 0 x T.
+    batches of the others have one row, of padding.
 
     Args:
         stream: the tokens.
         tokens: at most so many in a batch.
-        shard: number of this process.
+        process: number of this process.
         pad: index of padding.
     """
-    rows = [[0, len(stream)]] if shard == 0 else []
-    bounds = np.array([rows], dtype=np.int64).reshape(1, len(rows), 2)
+    bounds = np.array([[[0, len(stream) if process == 0 else 0]]], dtype=np.int64)
     return StreamBatches(stream, bounds, _whole_sentences(stream.ends, tokens), 0, pad)
 
 

@@ -36,6 +36,7 @@ class WsumLSTMDecoder(WsumDecoderBase):
         embed_tokens: nn.Embedding,
         encoder_output_units: int,
     ) -> None:
+        name = type(self).__name__
         super().__init__(
             cfg,
             dictionary,
@@ -43,8 +44,8 @@ class WsumLSTMDecoder(WsumDecoderBase):
             features=cfg.decoder_hidden_size,
             out_dim=cfg.decoder_out_embed_dim,
             dropout=cfg.decoder_dropout_out,
+            dropout_module=FairseqDropout(cfg.decoder_dropout_out, module_name=name),
         )
-        name = type(self).__name__
         self.hidden_size = cfg.decoder_hidden_size
         self.num_layers = cfg.decoder_layers
         self.input_feeding = cfg.input_feeding

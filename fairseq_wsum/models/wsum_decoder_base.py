@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fairseq.data import Dictionary
 from fairseq.models import FairseqIncrementalDecoder
-from fairseq.modules import AdaptiveSoftmax, FairseqDropout
+from fairseq.modules import AdaptiveSoftmax
 from torch import Tensor, nn
 
 from ..products import Linear, linear
@@ -23,7 +23,8 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
         features: what the LSTM and what follows it give for a position.
         out_dim: the output embedding's dimension; where it is another one than `features`, a
             linear map leads to it.
-        dropout: on the features; also on the linear map's output, and within an adaptive softmax.
+        dropout: within an adaptive softmax.
+        dropout_module: on the features, and on the linear map's output.
     """
 
     def __init__(
@@ -34,11 +35,12 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
         features: int,
         out_dim: int,
         dropout: float,
+        dropout_module: nn.Module,
     ) -> None:
         super().__init__(dictionary)
         self.padding_idx = dictionary.pad()
         self.embed_tokens = embed_tokens
-        self.dropout_out_module = FairseqDropout(dropout, module_name=type(self).__name__)
+        self.dropout_out_module = dropout_module
         self.additional_fc = Linear(features, out_dim) if out_dim != features else None
         self.share_input_output_embed = cfg.share_decoder_input_output_embed
         self.adaptive_softmax: AdaptiveSoftmax | None = None

@@ -11,7 +11,7 @@ from .options import LSTMOptions, check_options, check_sharing, given_values
 
 @dataclass
 class WsumLSTMLMConfig(LSTMOptions):
-    """Defaults are those of fairseq's `lstm_lm`, but for the output embedding's dimension.
+    """Defaults are those of fairseq's `lstm_lm`, whose biases start from ±0.1, though.
 
     Where a default is None the value follows from other options: see `resolve`.
     """
@@ -19,6 +19,10 @@ class WsumLSTMLMConfig(LSTMOptions):
     dropout: float = field(
         default=0.1,
         metadata={"help": "dropout probability for embeddings, between layers and on the output"},
+    )
+    init_range: float = field(
+        default=0.1,
+        metadata={"help": "draw all weights uniformly from [-R, R]; biases start from zero"},
     )
     locked_dropout: bool = field(
         default=False,

@@ -29,6 +29,9 @@ class WsumLMDecoder(WsumDecoderBase):
     def __init__(
         self, cfg: ResolvedLMConfig, dictionary: Dictionary, embed_tokens: nn.Embedding
     ) -> None:
+        make_dropout: Any = LockedDropout
+        if not cfg.locked_dropout:
+            make_dropout = partial(FairseqDropout, module_name=type(self).__name__)
         super().__init__(
             cfg,
             dictionary,
@@ -36,13 +39,9 @@ class WsumLMDecoder(WsumDecoderBase):
             features=cfg.features,
             out_dim=cfg.decoder_out_embed_dim,
             dropout=cfg.decoder_dropout_out,
+            dropout_module=make_dropout(cfg.decoder_dropout_out),
         )
-        name = type(self).__name__
-        make_dropout: Any = LockedDropout
-        if not cfg.locked_dropout:
-            make_dropout = partial(FairseqDropout, module_name=name)
         self.dropout_in_module = make_dropout(cfg.decoder_dropout_in)
-        self.dropout_out_module = make_dropout(cfg.decoder_dropout_out)
         self.lstm = LSTMStack(
             input_size=cfg.decoder_embed_dim,
             hidden_size=cfg.decoder_hidden_size,

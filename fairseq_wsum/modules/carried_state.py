@@ -11,11 +11,12 @@ class CarriedState:
     """Given to a model with each part of a text, it holds the state to go on from.
 
     A model takes the state at the start of a part and leaves the one at its end, detached: the
-    gradient does not reach into earlier parts (truncated backpropagation). Several models, as in an
-    ensemble, may use one and the same object: each finds what it has left itself.
+    gradient does not reach into earlier parts (truncated backpropagation). Several models that
+    score a text together (fairseq's `eval_lm` takes a list) may use one and the same object: each
+    finds what it has left itself.
 
     Args:
-        start: (h, c), each L x B x H, for a model that has left nothing yet; None for zero.
+        start: (h, c), L x B x P and L x B x H, for a model that has left nothing yet; None is zero.
     """
 
     def __init__(self, start: State | None = None) -> None:

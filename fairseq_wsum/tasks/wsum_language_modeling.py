@@ -1,6 +1,7 @@
 """`--task wsum_language_modeling`: language models that carry their state through the corpus."""
 
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any, Optional
 
 from fairseq.data import data_utils, iterators
 from fairseq.distributed import utils as distributed_utils
+from fairseq.logging import metrics
 from fairseq.tasks import register_task
 from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
-from fairseq.utils import split_paths
+from fairseq.utils import get_perplexity, split_paths
 from omegaconf import II
 
 from ..data.stream_iterator import StreamIterator
@@ -22,6 +24,7 @@ from ..data.token_stream import (
     scoring_batches,
     training_batches,
 )
+from ..models.options import flag
 from ..modules import CarriedState
 
 # fairseq's dataclass machinery reads the annotations as types: hence no `int | None` here, and no
@@ -30,11 +33,18 @@ from ..modules import CarriedState
 
 logger = logging.getLogger(__name__)
 
-# of language_modeling, without a meaning for one stream
-_FOR_SENTENCES = (
-    *("self_target", "past_target", "add_bos_token"),
-    *("pad_to_fixed_length", "pad_to_fixed_bsz"),
-)
+NO_TOKENS = "has no tokens: prepare the data again, from a text that has"
+
+# of language_modeling, without a meaning for one stream, and their defaults
+_FOR_SENTENCES = {
+    "self_target": False,
+    "past_target": False,
+    "add_bos_token": False,
+    "pad_to_fixed_length": False,
+    "pad_to_fixed_bsz": False,
+    "shorten_method": "none",
+    "max_target_positions": None,
+}
 
 
 @dataclass
@@ -50,13 +60,12 @@ class WsumLanguageModelingConfig(LanguageModelingConfig):
     tokens_per_sample_valid: int = field(
         default=1000,
         metadata={
-            "help": "tokens scored at a time in validation and evaluation, which read one stream; "
-            "it changes speed and memory, not the result"
+            "help": "tokens scored at a time in validation and evaluation, which read one stream, "
+            "whatever --batch-size-valid says; it changes speed and memory, not the result"
         },
     )
-    # no help text, and so no options: they take the values of fairseq's --update-freq and so on
+    # no help text, and so no option: it takes the value of fairseq's --update-freq
     update_freq: list[int] = II("optimization.update_freq")  # noqa: RUF009
-    train_subset: str = II("dataset.train_subset")
 
 
 @register_task("wsum_language_modeling", dataclass=WsumLanguageModelingConfig)
@@ -87,12 +96,15 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         """
         for option in ("tokens_per_sample", "tokens_per_sample_valid"):
             if getattr(args, option) < 1:
-                raise ValueError(f"{_flag(option)} {getattr(args, option)}: give at least 1")
+                raise ValueError(
+                    f"{flag(option)} {getattr(args, option)}: give at least 1 "
+                    "(and no --context-window, which fairseq takes from it: the state has the past)"
+                )
         if _is_stream(args):
-            for option in _FOR_SENTENCES:
-                if getattr(args, option, False):
+            for option, default in _FOR_SENTENCES.items():
+                if str(getattr(args, option, default)) not in (str(default), "None"):
                     raise ValueError(
-                        f"{_flag(option)} has no meaning where the corpus is one stream: leave it "
+                        f"{flag(option)} has no meaning where the corpus is one stream: leave it "
                         "out, or give --sample-break-mode eos"
                     )
         return super().setup_task(args, **kwargs)
@@ -122,13 +134,15 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         path = f"{paths[(epoch - 1) % len(paths)]}/{split}"
         binary = Path(f"{path}.bin")
         if binary.is_file() and binary.stat().st_size == 0:  # which fairseq fails to open
-            raise ValueError(f"{path} has no tokens: prepare the data again, from a text that has")
+            raise ValueError(f"{path} {NO_TOKENS}")
         sentences = data_utils.load_indexed_dataset(
             path, self.dictionary, self.args.dataset_impl, combine=combine
         )
         if sentences is None:
             raise FileNotFoundError(f"Dataset not found: {split} ({path})")
         stream = TokenStream(sentences, self.dictionary.eos())
+        if len(stream) == 0:
+            raise ValueError(f"{path} {NO_TOKENS}")
         self.datasets[split] = stream
         return stream
 
@@ -145,7 +159,7 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         skip_remainder_batch: bool = False,
         **others: Any,
     ) -> iterators.EpochBatchIterator:
-        """Batches of a split: those of training for the training split, else those of scoring.
+        """Batches of a split: to train on, if fairseq asks for these, else to score.
 
         Raises:
             ValueError: the split has too few tokens for so many streams; the message names options.
@@ -163,33 +177,41 @@ class WsumLanguageModelingTask(LanguageModelingTask):
                 skip_remainder_batch=skip_remainder_batch,
                 **others,
             )
-        if dataset is self.datasets.get(self.args.train_subset):
-            states = self.states
-            groups = self._batches_of_an_update(epoch)
-            batches = training_batches(
-                dataset,
-                streams=self._streams(dataset, max_tokens, max_sentences, groups * num_shards),
-                steps=self.args.tokens_per_sample,
-                groups=groups,
-                shard=shard_id,
-                shards=num_shards,
-                pad=self.dictionary.pad(),
-            )
-        else:
-            states = self.valid_states
+        if "update_epoch_batch_itr" not in others:  # which fairseq says for training alone
             batches = self._scoring_batches(dataset, shard_id)
+            return StreamIterator(batches, self.valid_states, num_workers=num_workers)
+        groups = self._batches_of_an_update(epoch)
+        streams = self._streams(dataset, max_tokens, max_sentences, groups * num_shards)
+        steps = self.args.tokens_per_sample
+        batches = training_batches(
+            dataset,
+            streams=streams,
+            steps=steps,
+            groups=groups,
+            process=shard_id,
+            processes=num_shards,
+            pad=self.dictionary.pad(),
+        )
+        self.states = StreamStates()  # of this epoch: the next may have other groups
+        layout = {
+            "--batch-size": streams,
+            "the number of batches in an update": groups * num_shards,
+            "--tokens-per-sample": steps,
+            "the number of training tokens": len(dataset),
+        }
         return StreamIterator(
             batches,
-            states,
+            self.states,
+            layout,
             num_workers=num_workers,
             epoch=epoch,
             buffer_size=data_buffer_size,
             skip_remainder_batch=skip_remainder_batch,
         )
 
-    def _scoring_batches(self, stream: TokenStream, shard: int) -> StreamBatches:
+    def _scoring_batches(self, stream: TokenStream, process: int) -> StreamBatches:
         tokens = self.args.tokens_per_sample_valid
-        return scoring_batches(stream, tokens=tokens, shard=shard, pad=self.dictionary.pad())
+        return scoring_batches(stream, tokens=tokens, process=process, pad=self.dictionary.pad())
 
     def _batches_of_an_update(self, epoch: int) -> int:
         """--update-freq, which may be a list with a number for each epoch."""
@@ -230,7 +252,26 @@ class WsumLanguageModelingTask(LanguageModelingTask):
     def valid_step(self, sample: Sample, *args: Any, **kwargs: Any) -> Any:
         """As fairseq's; the states of validation are others than those of training."""
         with self.valid_states.carried(sample) as sample:
-            return super().valid_step(sample, *args, **kwargs)
+            loss, size, log = super().valid_step(sample, *args, **kwargs)
+        if sample["ntokens"] == 0:  # a process that has nothing to score
+            return loss * 0, 0, {name: value * 0 for name, value in log.items()}
+        return loss, size, log
+
+    def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: Any) -> None:
+        """As fairseq's, but that the perplexity is that of tokens in any case.
+
+        fairseq derives it from the loss where the sample size is the number of tokens. With
+        --sentence-avg that is so for a batch with one token, and for no other.
+        """
+        if _is_stream(self.args) and not any("nll_loss" in log for log in logging_outputs):
+            total, tokens, size = (
+                sum(log.get(name, 0) for log in logging_outputs)
+                for name in ("loss", "ntokens", "sample_size")
+            )
+            if size == tokens:
+                metrics.log_scalar("nll_loss", total / tokens / math.log(2), tokens, round=3)
+            metrics.log_derived("ppl", lambda meters: get_perplexity(meters["nll_loss"].avg))
+        super().reduce_metrics(logging_outputs, criterion)
 
     def begin_valid_epoch(self, epoch: int, model: Any) -> None:
         """Gather the states of all processes: the first one writes the checkpoint."""
@@ -260,7 +301,7 @@ class WsumLanguageModelingTask(LanguageModelingTask):
             raise ValueError(
                 f"--num-shards {num_shards}: one stream is read by one process; leave it out"
             )
-        batches = self._scoring_batches(dataset, shard=0)
+        batches = self._scoring_batches(dataset, process=0)
         workers = others.get("num_workers", 0)
         itr = StreamIterator(batches, StreamStates(), num_workers=workers).next_epoch_itr()
         return iterators.CountingIterator(_with_state(itr), start=0, total=len(itr))
@@ -290,7 +331,3 @@ def _with_state(samples: Any) -> Iterator[Sample]:
     carried_state = CarriedState()
     for sample in samples:
         yield {**sample, "net_input": {**sample["net_input"], "carried_state": carried_state}}
-
-
-def _flag(option: str) -> str:
-    return "--" + option.replace("_", "-")
