@@ -1,6 +1,5 @@
 """`--task wsum_language_modeling`: language models that carry their state through the corpus."""
 
-import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -30,8 +29,6 @@ from ..modules import CarriedState
 # fairseq's dataclass machinery reads the annotations as types: hence no `int | None` here, and no
 # `from __future__ import annotations`.
 # ruff: noqa: UP045
-
-logger = logging.getLogger(__name__)
 
 NO_TOKENS = "has no tokens: prepare the data again, from a text that has"
 
