@@ -495,6 +495,7 @@ def test_a_recipe_keeps_one_folder_for_one_set_of_options(corpus, tmp_path):
     assert not (out / "no-srnn").exists()  # nothing was trained, so nothing is marked as done
     (out / "no-srnn").mkdir()
     (out / "no-srnn" / "options").write_text("--arch another")
+    (out / "no-srnn" / "checkpoint_last.pt").touch()  # else there is nothing to mistake
     message = fails(*recipe, "--ablation", "no-srnn", "--decoder-ablation", "lstm")
     assert "trained with other options: --arch another" in message and "--out" in message
     assert "--fairseq-lstm" in fails(*recipe, "--ablation", "no-srnn", "--fairseq-lstm")
