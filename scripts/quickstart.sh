@@ -191,6 +191,7 @@ $(paste "$text/test.en" "$text/test.de" "$score/trained.de" | awk -F '\t' '
   another cell                 scripts/quickstart.sh --ablation lstm
   real data                    scripts/prepare_multi30k.sh --help
   recipes, published figures   examples/translation_multi30k
+  language models              examples/language_model_ptb
   your own training            scripts/train.sh --help
   all of it                    README.md
 EOF
