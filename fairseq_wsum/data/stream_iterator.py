@@ -75,11 +75,11 @@ class StreamIterator(EpochBatchIterator):
     def _check_layout(self, saved: dict[str, int] | None) -> None:
         if saved == self.layout:
             return
-        now = self.layout or {}
+        saved = saved or {}
         changed = [
-            f"{name} was {'unknown' if saved is None else saved.get(name)} and is {value} now"
-            for name, value in now.items()
-            if saved is None or saved.get(name) != value
+            f"{name} was {saved.get(name, 'unknown')} and is {value} now"
+            for name, value in (self.layout or {}).items()
+            if saved.get(name) != value
         ]
         raise ValueError(
             "the checkpoint was written within an epoch of other streams, so there is no place to "

@@ -142,7 +142,7 @@ def flag(option: str) -> str:
 
 
 def default(args: Any, **values: Any) -> None:
-    """Set options that were not given: for presets."""
+    """Set options that were not given."""
     for option, value in values.items():
         if getattr(args, option, None) is None:
             setattr(args, option, value)

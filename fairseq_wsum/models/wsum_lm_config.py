@@ -1,9 +1,9 @@
 """The options of `--arch wsum_lstm_lm`: those of fairseq's `lstm_lm`, and what the cells add."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
-from .options import LSTMOptions, check_options, check_sharing, given_values
+from .options import LSTMOptions, check_options, check_sharing, default, given_values
 
 # as in options.py
 # ruff: noqa: UP045
@@ -98,21 +98,12 @@ def resolve(args: Any) -> ResolvedLMConfig:
         ValueError: options that do not fit together; the message names them.
     """
     given = replace(WsumLSTMLMConfig(), **given_values(WsumLSTMLMConfig, args))
-    values = {f.name: getattr(given, f.name) for f in fields(given)}
-
-    def default(option: str, value: Any) -> None:
-        if values[option] is None:
-            values[option] = value
-
-    default("decoder_hidden_size", given.decoder_embed_dim)
-    output = given.decoder_proj_size or values["decoder_hidden_size"]
-    shared = given.share_decoder_input_output_embed
-    default("decoder_out_embed_dim", given.decoder_embed_dim if shared else output)
-    default("decoder_dropout_in", given.dropout)
-    default("decoder_dropout_out", given.dropout)
-    default("decoder_layer_dropout", values["decoder_dropout_out"])
-
-    cfg = ResolvedLMConfig(**values)
+    cfg = ResolvedLMConfig(**vars(given))  # what was not given is still None
+    default(cfg, decoder_hidden_size=cfg.decoder_embed_dim)
+    shared = cfg.share_decoder_input_output_embed
+    default(cfg, decoder_out_embed_dim=cfg.decoder_embed_dim if shared else cfg.features)
+    default(cfg, decoder_dropout_in=cfg.dropout, decoder_dropout_out=cfg.dropout)
+    default(cfg, decoder_layer_dropout=cfg.decoder_dropout_out)
     _check(cfg)
     return cfg
 

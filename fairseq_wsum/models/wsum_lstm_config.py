@@ -1,11 +1,11 @@
 """The options of `--arch wsum_lstm`: those of fairseq's `lstm`, and what the ablations add."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from ..ablation import ABLATIONS
 from ..modules import ATTENTION_TYPES
-from .options import LSTMOptions, check_options, check_sharing, given_values
+from .options import LSTMOptions, check_options, check_sharing, default, given_values
 
 # as in options.py
 # ruff: noqa: UP045
@@ -172,31 +172,21 @@ def resolve(args: Any) -> ResolvedConfig:
         ValueError: options that do not fit together; the message names them.
     """
     given = replace(WsumLSTMConfig(), **given_values(WsumLSTMConfig, args))
-    values = {f.name: getattr(given, f.name) for f in fields(given)}
-
-    def default(option: str, value: Any) -> None:
-        if values[option] is None:
-            values[option] = value
-
-    default("encoder_ablation", given.ablation)
-    default("decoder_ablation", given.ablation)
-    default("encoder_hidden_size", given.encoder_embed_dim)
-    default("decoder_hidden_size", given.decoder_embed_dim)
+    cfg = ResolvedConfig(**vars(given))  # what was not given is still None
+    default(cfg, encoder_ablation=cfg.ablation, decoder_ablation=cfg.ablation)
+    default(cfg, encoder_hidden_size=cfg.encoder_embed_dim)
+    default(cfg, decoder_hidden_size=cfg.decoder_embed_dim)
     # an adaptive softmax has output embeddings of its own: then "all" are those of the inputs
-    if given.share_all_embeddings and given.cutoffs is None:
-        values["share_decoder_input_output_embed"] = True
-    shared = values["share_decoder_input_output_embed"]
-    default("decoder_out_embed_dim", values[f"decoder_{'embed_dim' if shared else 'hidden_size'}"])
+    if cfg.share_all_embeddings and cfg.cutoffs is None:
+        cfg.share_decoder_input_output_embed = True
+    shared = cfg.share_decoder_input_output_embed
+    default(cfg, decoder_out_embed_dim=cfg.decoder_embed_dim if shared else cfg.decoder_hidden_size)
 
-    default("encoder_layer_dropout", given.encoder_dropout_out)
-    default("encoder_layer_dropout", given.dropout)
-    default("encoder_dropout_out", 0.0)
-    default("encoder_dropout_in", 0.0)
-    default("decoder_dropout_out", given.dropout)
-    default("decoder_layer_dropout", values["decoder_dropout_out"])
-    default("decoder_dropout_in", 0.0)
-
-    cfg = ResolvedConfig(**values)
+    default(cfg, encoder_layer_dropout=given.encoder_dropout_out)
+    default(cfg, encoder_layer_dropout=cfg.dropout)
+    default(cfg, encoder_dropout_out=0.0, encoder_dropout_in=0.0)
+    default(cfg, decoder_dropout_out=cfg.dropout, decoder_dropout_in=0.0)
+    default(cfg, decoder_layer_dropout=cfg.decoder_dropout_out)
     _check(cfg)
     return cfg
 
