@@ -12,6 +12,19 @@ class UserError(Exception):
     """Something that the user can put right; the message says how."""
 
 
+def corpus_parser(script: str, description: str, examples: str) -> argparse.ArgumentParser:
+    """For a script that prepares a corpus: it has --out."""
+    parser = argparse.ArgumentParser(
+        prog=script,
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+    return parser
+
+
 def positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")

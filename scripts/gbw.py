@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import gbw_files
-from common import UserError, listed, positive, versions
+from common import UserError, corpus_parser, listed, positive, versions
 from data_folder import changes, counts, dictionary_size, record_of, write_record
 from gbw_files import Corpus
 from gbw_shards import binarise, count_words, plan
@@ -63,15 +63,8 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="prepare_gbw.sh",
-        description=HELP,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = corpus_parser("prepare_gbw.sh", HELP, EXAMPLES)
     add = parser.add_argument
-    add("--out", type=Path, required=True, metavar="DIR", help="folder to make")
     add(
         "--data",
         type=Path,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 import data_folder
-from common import UserError, listed, positive, versions, write_lines
+from common import UserError, corpus_parser, listed, positive, versions, write_lines
 from corpus_files import lines, sha256
 from data_folder import dictionary_size, is_done, new_folder, write_record
 from multi30k_files import FORMS, LANGUAGES, SPLITS, published_name, read_corpus
@@ -56,15 +56,8 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="prepare_multi30k.sh",
-        description=HELP,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = corpus_parser("prepare_multi30k.sh", HELP, EXAMPLES)
     add = parser.add_argument
-    add("--out", type=Path, required=True, metavar="DIR", help="folder to make")
     add("--data", type=Path, metavar="FOLDER", help="read train.en.gz and so on from here")
     add(
         "--cache",

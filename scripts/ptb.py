@@ -11,7 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from common import UserError, listed, versions, write_lines
+from common import UserError, corpus_parser, listed, versions, write_lines
 from corpus_files import cache_folder, download, lines, locate, read_text, sha256
 from data_folder import counts, dictionary_size, is_done, new_folder, preprocess, write_record
 
@@ -63,15 +63,8 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="prepare_ptb.sh",
-        description=HELP,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = corpus_parser("prepare_ptb.sh", HELP, EXAMPLES)
     add = parser.add_argument
-    add("--out", type=Path, required=True, metavar="DIR", help="folder to make")
     add(
         "--data",
         type=Path,
