@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils.weak import WeakIdKeyDictionary
 
 from .compiling import constant
 
@@ -23,15 +24,44 @@ CLEARLY = 1.3  # times as fast
 VARIABLE = "FAIRSEQ_WSUM_PRODUCTS"
 
 _uses_onednn: bool | None = None  # not known yet
+_ready = WeakIdKeyDictionary()  # a weight -> (its state at that time, it in oneDNN's layout)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y = x W^T + b, as `torch.nn.functional.linear`: ... x K, N x K and N -> ... x N."""
     suits = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
-    if suits and x.numel() > 0 and not torch.is_autocast_enabled("cpu") and uses_onednn():
+    if not suits or x.numel() == 0 or torch.is_autocast_enabled("cpu"):
+        return F.linear(x, weight, bias)
+    if not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        state, ready = _ready.get(weight, (None, None))
+        if ready is not None and state == _state(weight):
+            return _onednn(x, ready, bias)
+    if uses_onednn():
         y: Tensor = torch.ops.fairseq_wsum.linear(x, weight, bias)
         return y
     return F.linear(x, weight, bias)
+
+
+def keep_ready(weight: Tensor) -> None:
+    """Let products with this weight that need no gradient read a copy of it in oneDNN's layout.
+
+    For a program that takes a weight many times as it is, such as one that decodes. The copy is as
+    large as the weight. Once the weight has changed it is not read any more; but a change through
+    `weight.data` cannot be seen. Without effect where oneDNN is not there or not wanted, on other
+    devices than the CPU, and in other types than 32 bits.
+
+    Args:
+        weight: as `linear` takes it, N x K.
+    """
+    suits = weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.numel() > 0
+    if suits and os.environ.get(VARIABLE) != "mkl" and _has_onednn():
+        ready = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
+        _ready[weight] = (_state(weight), ready)
+
+
+def _state(weight: Tensor) -> tuple[int, int]:
+    """What is different once the weight is."""
+    return weight.data_ptr(), weight._version
 
 
 class Linear(nn.Linear):
@@ -54,7 +84,7 @@ def _choose() -> bool:
     wanted = os.environ.get(VARIABLE)
     if wanted not in (None, "mkl", "onednn"):
         raise ValueError(f"{VARIABLE}={wanted}: choose from mkl, onednn, or leave it out")
-    there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    there = _has_onednn()
     if wanted == "onednn" and not there:
         raise RuntimeError(f"{VARIABLE}=onednn: this build of torch has no oneDNN")
     if wanted is not None or not there:
@@ -65,6 +95,10 @@ def _choose() -> bool:
         x = torch.linspace(-1, 1, 512 * 512, **options).view(512, 512)
         weight = x.flip(0).contiguous()
         return _seconds(F.linear, x, weight) > CLEARLY * _seconds(_onednn, x, weight)
+
+
+def _has_onednn() -> bool:
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def _seconds(product: Any, x: Tensor, weight: Tensor) -> float:

@@ -17,9 +17,11 @@ from fairseq.models.lstm import LSTMModel
 from fairseq.sequence_generator import SequenceGenerator
 
 import fairseq_wsum  # registers the architectures
+from fairseq_wsum import products
 from fairseq_wsum.ablation import ABLATIONS
 from fairseq_wsum.models.wsum_lstm import WsumLSTMModel
 from fairseq_wsum.models.wsum_lstm_config import WsumLSTMConfig, resolve
+from fairseq_wsum.modules.attention import ATTENTION_TYPES
 
 SMALL = dict(
     encoder_embed_dim=6,
@@ -60,6 +62,12 @@ def make_batch(lengths=(5, 3, 4), target_length: int = 6) -> tuple[Tensor, Tenso
     prev = torch.randint(4, len(TARGET), (len(lengths), target_length))
     prev[:, 0] = EOS
     return src, torch.tensor(lengths), prev
+
+
+def make_generation(replace_unk=None, print_alignment=None) -> Namespace:
+    """The options of fairseq-generate that the models read."""
+    options = dict(replace_unk=replace_unk, print_alignment=print_alignment)
+    return Namespace(generation=Namespace(beam=5, **options))
 
 
 def step_by_step(model: WsumLSTMModel, src: Tensor, prev: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -113,8 +121,10 @@ def test_incremental_decoding_equals_full_decoding(options, feeding) -> None:
 
 
 @every_feeding
-def test_beam_search_may_reorder_drop_and_repeat_hypotheses(feeding) -> None:
-    model = make_model(decoder_input_feeding=feeding, encoder_bidirectional=True)
+@pytest.mark.parametrize("attention", [*ATTENTION_TYPES, "none"])
+def test_beam_search_may_reorder_drop_and_repeat_hypotheses(feeding, attention) -> None:
+    options = dict(decoder_attention=attention, encoder_hidden_size=7)
+    model = make_model(decoder_input_feeding=feeding, **options)
     src, _, prev = make_batch()
     encoder_out, state = model.encoder(src), {}
     for t in range(1, 4):
@@ -125,6 +135,32 @@ def test_beam_search_may_reorder_drop_and_repeat_hypotheses(feeding) -> None:
     scores, _ = model.decoder(prev[order][:, :4], encoder_out, state)
     expected, _ = model(src[order], None, prev[order][:, :4])
     torch.testing.assert_close(scores[:, -1], expected[:, -1])
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN")
+@every_feeding
+@every_variant
+def test_in_decoding_all_weights_are_kept_ready(options, feeding, monkeypatch) -> None:
+    monkeypatch.delenv(products.VARIABLE, raising=False)
+    model = make_model(decoder_input_feeding=feeding, **options).float()
+    src, _, prev = make_batch()
+    with torch.no_grad():
+        encoder_out = model.encoder(src)
+        expected, _ = model.decoder(prev, encoder_out)
+        model.prepare_for_inference_(make_generation())
+        monkeypatch.setattr(products, "uses_onednn", lambda: pytest.fail("not kept ready"))
+        state: dict = {}
+        steps = [model.decoder(prev[:, : t + 1], encoder_out, state)[0] for t in range(6)]
+    torch.testing.assert_close(torch.cat(steps, dim=1), expected)
+
+
+def test_keys_of_attention_are_computed_once_in_decoding() -> None:
+    model = make_model(decoder_attention="mlp")
+    calls = []
+    model.decoder.attention.source_proj.register_forward_hook(lambda *_: calls.append(1))
+    src, _, prev = make_batch()
+    step_by_step(model, src, prev)
+    assert len(calls) == 1
 
 
 @every_feeding
@@ -171,16 +207,15 @@ def test_attention_is_returned_only_where_it_is_asked_for() -> None:
 )
 def test_fairseq_generate_gets_the_attention_that_its_options_need(options, wanted) -> None:
     model = make_model()
-    model.prepare_for_inference_(Namespace(generation=Namespace(beam=5, **options)))
+    model.prepare_for_inference_(make_generation(**options))
     assert model.decoder.need_attn == wanted
 
 
 @pytest.mark.parametrize("option", ["replace_unk", "print_alignment"])
 def test_asking_a_model_without_attention_for_alignments_is_an_error(option) -> None:
     model = make_model(decoder_attention="none")
-    generation = Namespace(beam=5, **{"replace_unk": None, "print_alignment": None, option: "x"})
     with pytest.raises(ValueError, match=f"--{option.replace('_', '-')} needs attention"):
-        model.prepare_for_inference_(Namespace(generation=generation))
+        model.prepare_for_inference_(make_generation(**{option: "x"}))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

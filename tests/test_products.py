@@ -1,5 +1,8 @@
 """Products by oneDNN against torch's own."""
 
+import copy
+import gc
+
 import pytest
 import torch
 from torch.autograd import gradcheck
@@ -14,6 +17,22 @@ needs_onednn = pytest.mark.skipif(
 @pytest.fixture
 def onednn(monkeypatch):
     monkeypatch.setattr(products, "_uses_onednn", True)
+
+
+@pytest.fixture
+def kept_ready(monkeypatch):
+    """The shapes of the weights that products took from those that are kept ready."""
+    monkeypatch.setattr(products, "_uses_onednn", False)
+    taken = []
+
+    def spy(x, weight, bias=None):
+        taken.append(weight.shape)
+        return onednn(x, weight, bias)
+
+    onednn = products._onednn
+    monkeypatch.delenv(products.VARIABLE, raising=False)
+    monkeypatch.setattr(products, "_onednn", spy)
+    return taken
 
 
 @needs_onednn
@@ -80,3 +99,69 @@ def test_the_environment_decides(monkeypatch) -> None:
     monkeypatch.setenv(products.VARIABLE, "openblas")
     with pytest.raises(ValueError, match="FAIRSEQ_WSUM_PRODUCTS=openblas: choose from mkl, onednn"):
         products.uses_onednn()
+
+
+# A weight that is kept ready
+
+
+@needs_onednn
+@pytest.mark.parametrize("rows", [1, 5, 33])
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
+def test_a_weight_kept_ready_gives_the_same_products(kept_ready, rows, bias) -> None:
+    layer, x = torch.nn.Linear(50, 70, bias=bias), torch.randn(2, rows, 50)
+    products.keep_ready(layer.weight)
+    with torch.no_grad():
+        y = products.linear(x, layer.weight, layer.bias)
+        torch.testing.assert_close(y, layer(x))
+    assert kept_ready == [layer.weight.shape]
+
+
+@needs_onednn
+def test_a_weight_kept_ready_has_gradients(kept_ready) -> None:
+    layer, x = torch.nn.Linear(5, 7), torch.randn(3, 5)
+    products.keep_ready(layer.weight)
+    results = []
+    for product in (products.linear, torch.nn.functional.linear):
+        y = product(x, layer.weight, layer.bias)
+        results.append(torch.autograd.grad(y.square().sum(), list(layer.parameters())))
+    torch.testing.assert_close(*results)
+    assert kept_ready == []
+
+
+@needs_onednn
+@pytest.mark.parametrize("change", ["in place", "load_state_dict", "to", "deepcopy"])
+def test_a_weight_that_has_changed_is_not_taken_as_it_was(kept_ready, change) -> None:
+    layer, x = torch.nn.Linear(5, 7), torch.randn(3, 5)
+    products.keep_ready(layer.weight)
+    with torch.no_grad():
+        if change == "in place":
+            layer.weight.mul_(2)
+        elif change == "load_state_dict":
+            layer.load_state_dict(torch.nn.Linear(5, 7).state_dict())
+        elif change == "to":
+            layer.to(torch.bfloat16).to(torch.float32)
+        else:
+            layer = copy.deepcopy(layer)
+        torch.testing.assert_close(products.linear(x, layer.weight, layer.bias), layer(x))
+    assert kept_ready == []
+
+
+@needs_onednn
+def test_keeping_weights_ready_does_not_keep_them_alive() -> None:
+    layer = torch.nn.Linear(5, 7)
+    before = len(products._ready)
+    products.keep_ready(layer.weight)
+    assert len(products._ready) == before + 1
+    del layer
+    gc.collect()
+    assert len(products._ready) == before
+
+
+def test_what_cannot_be_kept_ready_is_left_as_it_is(monkeypatch) -> None:
+    before = len(products._ready)
+    products.keep_ready(torch.randn(7, 5, dtype=torch.float64))
+    products.keep_ready(torch.empty(7, 0))
+    products.keep_ready(torch.empty(7, 5, device="meta"))
+    monkeypatch.setenv(products.VARIABLE, "mkl")
+    products.keep_ready(torch.randn(7, 5))
+    assert len(products._ready) == before

@@ -5,7 +5,9 @@ Shapes: S source and T target positions, B sentences, E embedding, H hidden unit
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from fairseq.data import Dictionary
@@ -19,6 +21,14 @@ from ..products import linear
 from .wsum_decoder_base import IncrementalState, WsumDecoderBase
 from .wsum_encoder import EncoderOut
 from .wsum_lstm_config import ResolvedConfig
+
+
+class Step(NamedTuple):
+    """What a step of decoding begins with: what the one before has left."""
+
+    state: State  # (h, c), each L x B x H
+    feed: Tensor  # the attentional output to feed, B x H
+    keys: Tensor | None  # of attention, B x S x H, where it has to compute them
 
 
 class WsumLSTMDecoder(WsumDecoderBase):
@@ -110,22 +120,26 @@ class WsumLSTMDecoder(WsumDecoderBase):
     ) -> tuple[Tensor, Tensor | None]:
         """As `forward`, before the output layer."""
         encoder_out = EncoderOut(*encoder_out)
-        cached = self._cached_state(incremental_state)
-        if cached is not None:
-            prev_output_tokens = prev_output_tokens[:, -1:]
+        step = self._cached_step(incremental_state)
         # padding on the right cannot reach a real position; on the left it must not
         mask = None
-        if cached is None and prev_output_tokens[:, 0].eq(self.padding_idx).any():
+        if step is not None:
+            prev_output_tokens = prev_output_tokens[:, -1:]
+        elif prev_output_tokens[:, 0].eq(self.padding_idx).any():
             mask = prev_output_tokens.eq(self.padding_idx).t()  # T x B
 
         x = self.dropout_in_module(self.embed_tokens(prev_output_tokens)).transpose(0, 1)
-        state, feed = self._initial_state(encoder_out) if cached is None else cached
+        values = encoder_out.x.transpose(0, 1).contiguous()  # else every product would copy it
+        if step is None:
+            step = self._first_step(encoder_out, values)
+        attend = partial(self._attend, values, step.keys, encoder_out.padding_mask)
         if self.input_feeding:
-            y, attn, state, feed = self._run_with_feeding(x, state, feed, encoder_out, mask)
+            y, attn, state, feed = self._run_with_feeding(x, step, attend, mask)
         else:
-            y, state = self.lstm(x, state, mask)
-            y, attn = self._attend(y, encoder_out, self._prepare(encoder_out))
-        self._cache_state(incremental_state, state, feed)
+            feed = step.feed
+            y, state = self.lstm(x, step.state, mask)
+            y, attn = attend(y)
+        self._cache_step(incremental_state, Step(state, feed, step.keys))
 
         wanted = self.need_attn and not self.training
         return self.project(y).transpose(0, 1), attn if wanted else None
@@ -133,80 +147,80 @@ class WsumLSTMDecoder(WsumDecoderBase):
     def _run_with_feeding(
         self,
         x: Tensor,
-        state: State,
-        feed: Tensor,
-        encoder_out: EncoderOut,
+        begin: Step,
+        attend: Callable[[Tensor], tuple[Tensor, Tensor | None]],
         mask: Tensor | None,
     ) -> tuple[Tensor, Tensor | None, State, Tensor]:
         """Step by step, as each step reads the attentional output of the last."""
-        prepared = self._prepare(encoder_out)
+        state, feed = begin.state, begin.feed
         first = self.lstm.layers[0]
         assert isinstance(first, WsumLSTM)
         (w_x, w_feed), bias = first.input_maps(x.size(-1), feed.size(-1))
-        z = linear(x, w_x, bias)  # T x B x R*H: all that does not wait for a step
+        # T x B x R*H: all that does not wait for a step. A single one, in decoding, takes the whole
+        # matrix, which is kept ready then.
+        single = x.size(0) == 1
+        parts = x if single else linear(x, w_x, bias)
         outputs: list[Tensor] = []
         attns: list[Tensor | None] = []
-        for t, z_t in enumerate(z.split(1)):
+        for t, part in enumerate(parts.split(1)):
             mask_t = None if mask is None else mask[t : t + 1]
-            z_t = z_t + linear(feed.type_as(x), w_feed)
-            y, state = self.lstm(z_t, state, mask_t, from_products=True)
-            y, attn = self._attend(y, encoder_out, prepared)
+            fed = feed.type_as(x).unsqueeze(0)
+            z = torch.cat((part, fed), dim=-1) if single else part + linear(fed, w_feed)
+            y, state = self.lstm(z, state, mask_t, from_products=not single)
+            y, attn = attend(y)
             feed = y[0] if mask_t is None else torch.where(mask_t[0].unsqueeze(-1), feed, y[0])
             outputs.append(y)
             attns.append(attn)
         attn = torch.cat([a for a in attns if a is not None], dim=1) if self.attention else None
         return torch.cat(outputs), attn, state, feed
 
-    def _prepare(self, encoder_out: EncoderOut) -> tuple[Tensor, Tensor] | None:
-        """The keys and values of attention, where there is attention."""
-        return None if self.attention is None else self.attention.prepare(encoder_out.x)
-
     def _attend(
-        self, y: Tensor, encoder_out: EncoderOut, prepared: tuple[Tensor, Tensor] | None
+        self, values: Tensor, keys: Tensor | None, padding_mask: Tensor, y: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """T x B x H -> the decoder's output T x B x H, and attention B x T x S where there is."""
         attn = None
-        if self.attention is not None and prepared is not None:
-            y, attn = self.attention(y, *prepared, encoder_out.padding_mask)
+        if self.attention is not None:
+            y, attn = self.attention(y, values, keys, padding_mask)
         return self.dropout_out_module(y), attn
 
-    # State: (h, c), each L x B x H, and the attentional output to feed, B x H
+    # Decoding step by step
 
-    def _initial_state(self, encoder_out: EncoderOut) -> tuple[State, Tensor]:
+    def _first_step(self, encoder_out: EncoderOut, values: Tensor) -> Step:
         batch = encoder_out.x.size(1)
         zeros = encoder_out.hiddens.new_zeros(self.num_layers, batch, self.hidden_size)
         h = zeros if self.hidden_bridge is None else self.hidden_bridge(encoder_out.hiddens)
         c = zeros if self.cell_bridge is None else self.cell_bridge(encoder_out.cells)
         # the sum goes on from call to call in decoding: in 16 bits it would lose what is added late
-        return (h, c.to(torch.promote_types(c.dtype, torch.float32))), zeros[0]
+        c = c.to(torch.promote_types(c.dtype, torch.float32))
+        return Step((h, c), zeros[0], self.attention.keys(values) if self.attention else None)
 
-    def _cached_state(
-        self, incremental_state: IncrementalState | None
-    ) -> tuple[State, Tensor] | None:
+    def _cached_step(self, incremental_state: IncrementalState | None) -> Step | None:
         if incremental_state is None:
             return None
         cached = self.get_incremental_state(incremental_state, "cached_state")
         if cached is None:
             return None
-        return (cached["prev_hiddens"], cached["prev_cells"]), cached["input_feed"]
+        state = cached["prev_hiddens"], cached["prev_cells"]
+        return Step(state, cached["input_feed"], cached["keys"])
 
-    def _cache_state(
-        self, incremental_state: IncrementalState | None, state: State, feed: Tensor
-    ) -> None:
+    def _cache_step(self, incremental_state: IncrementalState | None, step: Step) -> None:
         if incremental_state is not None:
-            cached = {"prev_hiddens": state[0], "prev_cells": state[1], "input_feed": feed}
+            (h, c), feed, keys = step
+            cached = {"prev_hiddens": h, "prev_cells": c, "input_feed": feed, "keys": keys}
             self.set_incremental_state(incremental_state, "cached_state", cached)
 
     def reorder_incremental_state(
         self, incremental_state: IncrementalState, new_order: Tensor
     ) -> None:
         """Beam search: go on from the hypotheses `new_order`."""
-        cached = self._cached_state(incremental_state)
-        if cached is not None:
-            (h, c), feed = cached
-            state = h.index_select(1, new_order), c.index_select(1, new_order)
-            self._cache_state(incremental_state, state, feed.index_select(0, new_order))
+        step = self._cached_step(incremental_state)
+        if step is not None:
+            h, c = (part.index_select(1, new_order) for part in step.state)
+            feed = step.feed.index_select(0, new_order)
+            keys = None if step.keys is None else step.keys.index_select(0, new_order)
+            self._cache_step(incremental_state, Step((h, c), feed, keys))
 
     def make_generation_fast_(self, need_attn: object = False, **unused: object) -> None:
         """fairseq's hook before decoding: whether (or how) attention weights will be printed."""
+        super().make_generation_fast_(**unused)
         self.need_attn = bool(need_attn)

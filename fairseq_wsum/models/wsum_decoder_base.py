@@ -7,7 +7,8 @@ from fairseq.models import FairseqIncrementalDecoder
 from fairseq.modules import AdaptiveSoftmax
 from torch import Tensor, nn
 
-from ..products import Linear, linear
+from ..layer import WsumLSTM
+from ..products import Linear, keep_ready, linear
 from .options import MAX_POSITIONS, LSTMOptions
 
 IncrementalState = dict[str, dict[str, Tensor | None]]
@@ -70,6 +71,16 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
         if self.share_input_output_embed:
             return linear(features, self.embed_tokens.weight)
         return self.fc_out(features)
+
+    def make_generation_fast_(self, **unused: object) -> None:
+        """fairseq's hook before decoding: from now on the weights stay as they are."""
+        if self.share_input_output_embed:
+            keep_ready(self.embed_tokens.weight)
+        for module in self.modules():
+            if isinstance(module, (Linear, WsumLSTM)):
+                for parameter in module.parameters(recurse=False):
+                    if parameter.dim() == 2:
+                        keep_ready(parameter)
 
     def max_positions(self) -> int:
         return MAX_POSITIONS

@@ -76,8 +76,14 @@ class WsumLSTMEncoder(FairseqEncoder):
         return EncoderOut(self.dropout_out_module(x), hiddens, cells, padding_mask)
 
     def reorder_encoder_out(self, encoder_out: EncoderOut, new_order: Tensor) -> EncoderOut:
-        """The output for the sentences `new_order`; all four parts have the batch second."""
-        return EncoderOut(*(part.index_select(1, new_order) for part in encoder_out))
+        """The output for the sentences `new_order`; all four parts have the batch second.
+
+        In memory the outputs of a sentence then stand together, as attention reads them: else every
+        step of the decoder would copy them once more.
+        """
+        x, *others = encoder_out
+        x = x.transpose(0, 1).index_select(0, new_order).transpose(0, 1)
+        return EncoderOut(x, *(part.index_select(1, new_order) for part in others))
 
     def max_positions(self) -> int:
         return MAX_POSITIONS

@@ -54,33 +54,35 @@ class Attention(nn.Module):
             self.score = Linear(query_size, 1, bias=False)
         self.output_proj = Linear(source_size + query_size, query_size, bias=False)
 
-    def prepare(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        """What queries are compared with, and what they get: the keys and the values.
+    def keys(self, values: Tensor) -> Tensor | None:
+        """What queries are compared with, where that is not the values themselves.
 
-        They depend on the source only: compute them once for all queries.
+        It depends on the source only: compute it once for all queries.
 
         Args:
-            source: S x B x K.
+            values: the source, B x S x K.
 
         Returns:
-            The keys, B x S x K (or H for `mlp`), and the values, B x S x K.
+            W_s s, B x S x H, for `mlp`; else None.
         """
-        values = source.transpose(0, 1).contiguous()  # else every product would copy it
-        return self.source_proj(values) if self.kind == "mlp" else values, values
+        keys: Tensor | None = self.source_proj(values) if self.kind == "mlp" else None
+        return keys
 
     def forward(
-        self, query: Tensor, keys: Tensor, values: Tensor, padding_mask: Tensor
+        self, query: Tensor, values: Tensor, keys: Tensor | None, padding_mask: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Attend from each query.
 
         Args:
             query: T x B x H.
-            keys, values: what `prepare(source)` returned.
+            values: the source, B x S x K; contiguous, else products copy it.
+            keys: what `keys(values)` returned.
             padding_mask: True at source padding, S x B.
 
         Returns:
             The attentional output, T x B x H, and the attention weights, B x T x S.
         """
+        keys = values if keys is None else keys
         scores = self._scores(query.transpose(0, 1), keys)  # B x T x S
         scores = scores.masked_fill(padding_mask.t().unsqueeze(1), float("-inf"))
         weights = torch.softmax(scores, dim=-1, dtype=torch.float32).type_as(scores)
