@@ -22,7 +22,7 @@ from torch import Tensor
 
 from . import rows
 from .ablation import Ablation
-from .products import linear
+from .products import outer
 
 _LIBRARY = torch.library.Library("fairseq_wsum", "DEF")
 
@@ -287,7 +287,7 @@ def _unprojected(cell: Ablation, gates: Tensor, cells: Tensor) -> Tensor:
 
 def _outer(a: Tensor, b: Tensor) -> Tensor:
     """The sum over all T and B of a b^T: T x B x M and T x B x N -> M x N."""
-    return linear(a.flatten(0, 1).t(), b.flatten(0, 1).t())
+    return outer(a.flatten(0, 1), b.flatten(0, 1))
 
 
 def _check_saved(saved: bool) -> None:

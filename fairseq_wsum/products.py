@@ -1,9 +1,12 @@
 """Matrix products on the CPU, in 32 bits, by the faster of the two libraries that torch has.
 
-torch takes MKL for them. On some AMD processors oneDNN, which torch has too, is twice as fast;
-elsewhere they are even. So the first product measures it, once, in some milliseconds. oneDNN is
-taken where it is clearly faster, so that the choice, and with it the last bits of a result, does
-not change from run to run. FAIRSEQ_WSUM_PRODUCTS=mkl or =onednn in the environment decides it.
+torch takes MKL for them. On AMD processors oneDNN, which torch has too, may be much faster. So the
+first product of each kind measures it, once, in some milliseconds. The one that wins at even
+strength is the same every time, so that the choice, and with it the last bits of a result, does not
+change from run to run. FAIRSEQ_WSUM_PRODUCTS=mkl or =onednn in the environment decides it.
+
+Both libraries bring a matrix into a layout of their own before they compute, in every product. With
+few rows, as in decoding, that takes longer than the product: `keep_ready` does it once.
 """
 
 from __future__ import annotations
@@ -20,11 +23,11 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from .compiling import constant
 
-CLEARLY = 1.3  # times as fast
+CLEARLY = 1.2  # times as fast
 VARIABLE = "FAIRSEQ_WSUM_PRODUCTS"
 
-_uses_onednn: bool | None = None  # not known yet
-_ready = WeakIdKeyDictionary()  # a weight -> (its state at that time, it in oneDNN's layout)
+_choices: dict[str, bool] = {}  # by the name of a product: whether oneDNN computes it
+_ready = WeakIdKeyDictionary()  # a weight -> `_Ready`
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -33,13 +36,21 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if not suits or x.numel() == 0 or torch.is_autocast_enabled("cpu"):
         return F.linear(x, weight, bias)
     if not torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        state, ready = _ready.get(weight, (None, None))
-        if ready is not None and state == _state(weight):
-            return _onednn(x, ready, bias)
-    if uses_onednn():
+        ready = _ready.get(weight)
+        if ready is not None and ready.is_of(weight):
+            return _onednn(x, ready.packed, bias)
+    if uses_onednn("linear"):
         y: Tensor = torch.ops.fairseq_wsum.linear(x, weight, bias)
         return y
     return F.linear(x, weight, bias)
+
+
+def outer(a: Tensor, b: Tensor) -> Tensor:
+    """The sum over rows of a_m b_m^T, as in a weight's gradient: M x N and M x K -> N x K."""
+    suits = a.device.type == "cpu" and a.dtype == b.dtype == torch.float32
+    if suits and a.numel() > 0 and not torch.is_autocast_enabled("cpu") and uses_onednn("outer"):
+        return linear(b.t(), a.t()).t()  # oneDNN copies what is on the left: take the narrower
+    return a.t() @ b
 
 
 def keep_ready(weight: Tensor) -> None:
@@ -55,13 +66,20 @@ def keep_ready(weight: Tensor) -> None:
     """
     suits = weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.numel() > 0
     if suits and os.environ.get(VARIABLE) != "mkl" and _has_onednn():
-        ready = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
-        _ready[weight] = (_state(weight), ready)
+        _ready[weight] = _Ready(weight)
 
 
-def _state(weight: Tensor) -> tuple[int, int]:
-    """What is different once the weight is."""
-    return weight.data_ptr(), weight._version
+class _Ready:
+    """A copy of a weight in oneDNN's layout."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self.source = weight.detach()  # without it other values could come to the same address
+        self.version = weight._version
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(self.source)
+
+    def is_of(self, weight: Tensor) -> bool:
+        """Whether the weight is still what was copied."""
+        return weight.data_ptr() == self.source.data_ptr() and weight._version == self.version
 
 
 class Linear(nn.Linear):
@@ -72,15 +90,14 @@ class Linear(nn.Linear):
 
 
 @constant
-def uses_onednn() -> bool:
-    """Whether products are oneDNN's. The first call may measure."""
-    global _uses_onednn
-    if _uses_onednn is None:
-        _uses_onednn = _choose()
-    return _uses_onednn
+def uses_onednn(product: str = "linear") -> bool:
+    """Whether oneDNN computes it: `linear` or `outer`. The first call may measure."""
+    if product not in _choices:
+        _choices[product] = _choose(product)
+    return _choices[product]
 
 
-def _choose() -> bool:
+def _choose(product: str) -> bool:
     wanted = os.environ.get(VARIABLE)
     if wanted not in (None, "mkl", "onednn"):
         raise ValueError(f"{VARIABLE}={wanted}: choose from mkl, onednn, or leave it out")
@@ -92,28 +109,37 @@ def _choose() -> bool:
     # whatever is being traced, and whatever the program's defaults are: real tensors of our own
     options: dict[str, Any] = dict(dtype=torch.float32, device="cpu")
     with _disable_current_modes(), torch.no_grad():
-        x = torch.linspace(-1, 1, 512 * 512, **options).view(512, 512)
-        weight = x.flip(0).contiguous()
-        return _seconds(F.linear, x, weight) > CLEARLY * _seconds(_onednn, x, weight)
+        a = torch.linspace(-1, 1, 512 * 512, **options).view(512, 512)
+        b = a.flip(0).contiguous()
+        if product == "linear":
+            onednn, mkl = _seconds(_onednn, F.linear, a, b)
+            return onednn < CLEARLY * mkl
+        onednn, mkl = _seconds(_onednn_outer, lambda a, b: a.t() @ b, a, b)
+        return CLEARLY * onednn < mkl
 
 
 def _has_onednn() -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def _seconds(product: Any, x: Tensor, weight: Tensor) -> float:
-    """The shortest of some runs: what else the machine does makes the others longer."""
-    times = []
-    for _ in range(6):
-        start = time.perf_counter()
-        product(x, weight)
-        times.append(time.perf_counter() - start)
-    return min(times)
+def _seconds(product: Any, other: Any, a: Tensor, b: Tensor) -> list[float]:
+    """The shortest of some runs of each: what else the machine does makes the others longer."""
+    times: list[list[float]] = [[], []]
+    for _ in range(8):
+        for run, compute in zip(times, (product, other), strict=True):
+            start = time.perf_counter()
+            compute(a, b)
+            run.append(time.perf_counter() - start)
+    return [min(run) for run in times]
 
 
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return y
+
+
+def _onednn_outer(a: Tensor, b: Tensor) -> Tensor:
+    return _onednn(b.t(), a.t()).t().contiguous()  # as a parameter's .grad will have it
 
 
 # The operator
@@ -138,7 +164,7 @@ def _gradient(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, Tenso
         dx = linear(dy, weight.t())
     dy, x = dy.reshape(-1, dy.size(-1)), x.reshape(-1, x.size(-1))
     if ctx.needs_input_grad[1]:
-        dw = linear(dy.t(), x.t())
+        dw = outer(dy, x)
     if ctx.needs_input_grad[2]:
         db = dy.sum(0)
     return dx, dw, db

@@ -16,13 +16,13 @@ needs_onednn = pytest.mark.skipif(
 
 @pytest.fixture
 def onednn(monkeypatch):
-    monkeypatch.setattr(products, "_uses_onednn", True)
+    monkeypatch.setattr(products, "_choices", {"linear": True, "outer": True})
 
 
 @pytest.fixture
 def kept_ready(monkeypatch):
     """The shapes of the weights that products took from those that are kept ready."""
-    monkeypatch.setattr(products, "_uses_onednn", False)
+    monkeypatch.setattr(products, "_choices", {"linear": False, "outer": False})
     taken = []
 
     def spy(x, weight, bias=None):
@@ -79,11 +79,12 @@ def test_other_types_and_empty_input_are_torchs(onednn) -> None:
 @needs_onednn
 def test_measuring_leaves_the_program_as_it_was(monkeypatch) -> None:
     monkeypatch.delenv(products.VARIABLE, raising=False)
-    monkeypatch.setattr(products, "_uses_onednn", None)
+    monkeypatch.setattr(products, "_choices", {})
     before = torch.get_rng_state()
     torch.set_default_dtype(torch.float64)
     try:
-        assert products.uses_onednn() in (True, False)
+        assert products.uses_onednn("linear") in (True, False)
+        assert products.uses_onednn("outer") in (True, False)
     finally:
         torch.set_default_dtype(torch.float32)
     assert torch.equal(torch.get_rng_state(), before)
@@ -92,10 +93,10 @@ def test_measuring_leaves_the_program_as_it_was(monkeypatch) -> None:
 @needs_onednn
 def test_the_environment_decides(monkeypatch) -> None:
     for value, expected in (("mkl", False), ("onednn", True)):
-        monkeypatch.setattr(products, "_uses_onednn", None)
+        monkeypatch.setattr(products, "_choices", {})
         monkeypatch.setenv(products.VARIABLE, value)
         assert products.uses_onednn() is expected
-    monkeypatch.setattr(products, "_uses_onednn", None)
+    monkeypatch.setattr(products, "_choices", {})
     monkeypatch.setenv(products.VARIABLE, "openblas")
     with pytest.raises(ValueError, match="FAIRSEQ_WSUM_PRODUCTS=openblas: choose from mkl, onednn"):
         products.uses_onednn()
@@ -148,8 +149,9 @@ def test_a_weight_that_has_changed_is_not_taken_as_it_was(kept_ready, change) ->
 
 @needs_onednn
 def test_keeping_weights_ready_does_not_keep_them_alive() -> None:
-    layer = torch.nn.Linear(5, 7)
+    gc.collect()
     before = len(products._ready)
+    layer = torch.nn.Linear(5, 7)
     products.keep_ready(layer.weight)
     assert len(products._ready) == before + 1
     del layer
@@ -158,6 +160,7 @@ def test_keeping_weights_ready_does_not_keep_them_alive() -> None:
 
 
 def test_what_cannot_be_kept_ready_is_left_as_it_is(monkeypatch) -> None:
+    gc.collect()
     before = len(products._ready)
     products.keep_ready(torch.randn(7, 5, dtype=torch.float64))
     products.keep_ready(torch.empty(7, 0))
