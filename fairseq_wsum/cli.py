@@ -144,6 +144,7 @@ def _add_programs(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         add("--units", type=_positive, default=units, help=f"and embeddings (default {units})")
         add("--batch-size", type=_positive, default=batch, help=f"(default {batch})")
         add("--rounds", type=_positive, default=3, help="runs of each (default 3)")
+        add("--onednn-peer", action="store_true", help="also fairseq's own through oneDNN")
         add("--json", type=Path, metavar="FILE", help="write everything there too")
         if name == "decode":
             add("--length", type=_positive, default=15, help="of translations (default 15)")
@@ -168,14 +169,16 @@ def _begin(args: argparse.Namespace, layers: str) -> tuple[str, list[str]]:
 
 def _bench_train(args: argparse.Namespace) -> None:
     title, options = _begin(args, f"{args.layers}+{args.layers}")
-    compared = programs.systems(args.ablations, programs.Sizes(args.layers, args.units))
+    sizes = programs.Sizes(args.layers, args.units)
+    compared = programs.systems(args.ablations, sizes, args.onednn_peer)
     rates = programs.train(args.data, compared, args.updates, args.rounds, [*options, *args.rest])
     _report_rates(args, title, rates, "target words a second")
 
 
 def _bench_decode(args: argparse.Namespace) -> None:
     title, options = _begin(args, f"{args.layers}+{args.layers}")
-    compared = programs.systems(args.ablations, programs.Sizes(args.layers, args.units))
+    sizes = programs.Sizes(args.layers, args.units)
+    compared = programs.systems(args.ablations, sizes, args.onednn_peer)
     rates = programs.decode(args.data, compared, args.length, args.rounds, options, args.rest)
     _report_rates(args, title, rates, "sentences a second")
 
@@ -183,7 +186,8 @@ def _bench_decode(args: argparse.Namespace) -> None:
 def _bench_lm(args: argparse.Namespace) -> None:
     title, options = _begin(args, str(args.layers))
     sizes = programs.Sizes(args.layers, args.units, dropout=0.0)
-    compared = programs.language_models(args.ablations, sizes, args.tokens_per_sample)
+    steps = args.tokens_per_sample
+    compared = programs.language_models(args.ablations, sizes, steps, args.onednn_peer)
     rates = programs.train(args.data, compared, args.updates, args.rounds, [*options, *args.rest])
     _report_rates(args, title, rates, "tokens a second")
 

@@ -213,12 +213,13 @@ assert y.shape == (2, 1, 4) and "fairseq" not in sys.modules
 def test_the_benchmarks_run_both_programs_beside_fairseqs_lstm(data, tmp_path) -> None:
     common = ["--ablations", "no-srnn-hidden", "--layers", 1, "--units", 8, "--rounds", 1]
     common += ["--batch-size", 4, "--required-batch-size-multiple", 1]
-    for kind, options, unit in (
-        ("train", ["--updates", 4], "target words a second"),
-        ("decode", ["--length", 3], "sentences a second"),
+    peer, onednn = "fairseq's own", "fairseq's own through oneDNN"
+    for kind, options, unit, peers in (
+        ("train", ["--updates", 4, "--onednn-peer"], "target words a second", [peer, onednn]),
+        ("decode", ["--length", 3], "sentences a second", [peer]),
     ):
         path = tmp_path / f"{kind}.json"
         run("fairseq-wsum", "bench", kind, data, *options, *common, "--json", path)
         rates = json.loads(path.read_text())[unit]
-        assert list(rates) == ["fairseq's own", "no-srnn-hidden, input feeding off"]
+        assert list(rates) == [*peers, "no-srnn-hidden, input feeding off"]
         assert all(rate > 0 for rate in rates.values())

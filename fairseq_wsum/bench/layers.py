@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import logging
 import os
 import statistics
 import time
@@ -220,6 +221,7 @@ def check_can_draw(path: Path) -> None:
 
 def draw_growth(path: Path, results: Mapping[str, Sequence[Result]], title: str) -> None:
     """Draw the time of forward and backward over what grows: length, batch and width."""
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # fairseq asks for every detail
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5 * len(results), 4), layout="constrained")
@@ -237,6 +239,8 @@ def draw_growth(path: Path, results: Mapping[str, Sequence[Result]], title: str)
         fixed = [f"{n}={v}" for n, v in zip("TBH", sizes[0].shape, strict=True)]
         del fixed[place]
         axis.set(xscale="log", yscale="log", xlabel=f"{what} ({', '.join(fixed)})")
+        axis.set_xticks(*[sorted({r.shape[place] for r in sizes})] * 2)  # the sizes themselves
+        axis.minorticks_off()
         axis.set_ylabel("forward + backward, ms")
         axis.legend(fontsize="small")
     figure.suptitle(title, fontsize="small")

@@ -16,6 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PEER = "fairseq's own"
+ONEDNN_PEER = "fairseq's own through oneDNN"
+# torch takes oneDNN for products in 32 bits then (their error is about 1e-6, as it is with MKL)
+_THROUGH_ONEDNN = """
+import runpy, sys, torch
+torch.set_float32_matmul_precision("medium")
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+"""
 
 
 @dataclass(frozen=True)
@@ -33,10 +40,11 @@ class System:
 
     name: str
     options: list[str] = field(default_factory=list)
+    onednn: bool = False  # all of its products
 
 
-def systems(ablations: Sequence[str], sizes: Sizes) -> list[System]:
-    """The peer, then each ablation; with input feeding where the cell has h_{t-1} in it.
+def systems(ablations: Sequence[str], sizes: Sizes, onednn_peer: bool = False) -> list[System]:
+    """The peers, then each ablation; with input feeding where the cell has h_{t-1} in it.
 
     Input feeding makes every step wait for the last, as fairseq's LSTM does. A cell that needs no
     h_{t-1} is there to be rid of that, so it is taken without.
@@ -49,7 +57,7 @@ def systems(ablations: Sequence[str], sizes: Sizes) -> list[System]:
         common += [f"--{side}-layers", str(sizes.layers), f"--{side}-embed-dim", str(sizes.units)]
         common += [f"--{side}-hidden-size", str(sizes.units)]
     common += ["--decoder-out-embed-dim", str(sizes.units)]
-    found = [System(PEER, ["--arch", "lstm", *common])]
+    found = _peers(["--arch", "lstm", *common], onednn_peer)
     for name in ablations:
         feeds = get_ablation(name).is_recurrent
         options = ["--arch", "wsum_lstm", "--ablation", name, *common]
@@ -58,8 +66,15 @@ def systems(ablations: Sequence[str], sizes: Sizes) -> list[System]:
     return found
 
 
-def language_models(ablations: Sequence[str], sizes: Sizes, steps: int) -> list[System]:
-    """The peer, which carries no state, then each ablation, which does.
+def _peers(options: list[str], onednn_peer: bool) -> list[System]:
+    peers = [System(PEER, options)]
+    return [*peers, System(ONEDNN_PEER, options, onednn=True)] if onednn_peer else peers
+
+
+def language_models(
+    ablations: Sequence[str], sizes: Sizes, steps: int, onednn_peer: bool = False
+) -> list[System]:
+    """The peers, which carry no state, then each ablation, which does.
 
     Args:
         steps: tokens of a sample.
@@ -71,7 +86,7 @@ def language_models(ablations: Sequence[str], sizes: Sizes, steps: int) -> list[
     peer = ["--task", "language_modeling", "--arch", "lstm_lm", *common]
     task = ["--task", "wsum_language_modeling", "--arch", "wsum_lstm_lm", *common]
     return [
-        System(PEER, peer),
+        *_peers(peer, onednn_peer),
         *(System(name, [*task, "--ablation", name]) for name in ablations),
     ]
 
@@ -93,7 +108,7 @@ def train(
         command = ["train", data, *system.options, "--max-update", str(updates)]
         command += ["--optimizer", "sgd", "--lr", "0.1", "--sentence-avg", "--no-save"]
         command += ["--disable-validation", "--log-format", "json", "--log-interval", "1"]
-        log = _run([*command, "--seed", "1", *options])
+        log = _run([*command, "--seed", "1", *options], system.onednn)
         lines = re.findall(r"train_inner \| (\{.*\})", log)
         rates = [float(json.loads(line)["wps"]) for line in lines][skipped:]
         if not rates:
@@ -135,7 +150,7 @@ def decode(
         def measure(system: System) -> list[float]:
             command = ["generate", data, "--path", str(checkpoints[system.name]), "--beam", "5"]
             command += ["--max-len-a", "0", "--max-len-b", str(length), "--min-len", str(length)]
-            log = _run([*command, *common, *options])
+            log = _run([*command, *common, *options], system.onednn)
             found = re.search(r"Translated .*\(([\d.]+) sentences/s", log)
             if not found:
                 raise RuntimeError(f"fairseq-generate gave no speed:\n{log[-2000:]}")
@@ -155,10 +170,11 @@ def _in_turn(
     return {name: statistics.median(values) for name, values in rates.items()}
 
 
-def _run(arguments: Sequence[str]) -> str:
+def _run(arguments: Sequence[str], onednn: bool = False) -> str:
     """Run `fairseq-...` with the package's models; return what it said."""
     user_dir = Path(__file__).parent.parent
-    command = [sys.executable, "-m", f"fairseq_cli.{arguments[0]}", *arguments[1:]]
+    how = ["-c", _THROUGH_ONEDNN] if onednn else ["-m"]
+    command = [sys.executable, *how, f"fairseq_cli.{arguments[0]}", *arguments[1:]]
     command += ["--user-dir", str(user_dir), "--required-batch-size-multiple", "1"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
@@ -168,7 +184,9 @@ def _run(arguments: Sequence[str]) -> str:
 
 def rows(rates: Mapping[str, float], unit: str) -> list[dict[str, str]]:
     """For a table."""
+    peers = {PEER: "times as fast", ONEDNN_PEER: "with fairseq through oneDNN"}
     return [
-        {"model": name, unit: f"{rate:,.1f}", "times as fast": f"{rate / rates[PEER]:.2f}"}
+        {"model": name, unit: f"{rate:,.1f}"}
+        | {title: f"{rate / rates[peer]:.2f}" for peer, title in peers.items() if peer in rates}
         for name, rate in rates.items()
     ]
