@@ -40,7 +40,7 @@ _LIBRARY.define(
 # z: T x B x R*H; w_hh: Q*H x P; w_hr: P x H; h_0: B x P; c_0: B x H, None without gates
 # -> y: T x B x P, h_n: B x P, c_n: B x H, gates: the activated rows, T x B x R*H, cells: c_t,
 #    T x B x H, states: h_t also where y is zero, at padding, T x B x P. (Empty: what there is not,
-#    and the last three unless `save`.)
+#    the last three unless `save`, and gates where h_t holds the same: see `saved`.)
 _LIBRARY.define(
     "recurrence(Tensor z, Tensor w_hh, Tensor? w_hr, Tensor h_0, Tensor? c_0,"
     " Tensor? padding_mask, int cell, bool reverse, bool save)"
@@ -166,7 +166,12 @@ def gated_sum_gradients(z: Tensor, c_0: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def recurrence_outputs(
-    z: Tensor, h_0: Tensor, c_0: Tensor | None, padding_mask: Tensor | None, save: bool
+    z: Tensor,
+    w_hr: Tensor | None,
+    h_0: Tensor,
+    c_0: Tensor | None,
+    padding_mask: Tensor | None,
+    save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Empty tensors for what `recurrence` returns."""
     time, (batch, features) = z.size(0), h_0.shape
@@ -175,10 +180,15 @@ def recurrence_outputs(
         z.new_empty((time, batch, features)),
         h_0.new_empty((batch, features)),
         memory.new_empty(memory.shape),
-        z.new_empty(z.shape if save else 0),
+        z.new_empty(z.shape if save and not _h_is_all(w_hr, c_0) else 0),
         memory.new_empty((time, *memory.shape) if save and c_0 is not None else 0),
         z.new_empty((time, batch, features) if save and padding_mask is not None else 0),
     )
+
+
+def _h_is_all(w_hr: Tensor | None, c_0: Tensor | None) -> bool:
+    """Whether h_t is the only activated row: an S-RNN without a projection."""
+    return c_0 is None and w_hr is None
 
 
 def recurrence_gradients(
@@ -206,7 +216,7 @@ def _fake_gated_sum_backward(  # type: ignore[no-untyped-def]
 def _fake_recurrence(  # type: ignore[no-untyped-def]
     z, w_hh, w_hr, h_0, c_0, padding_mask, cell, reverse, save
 ):
-    return recurrence_outputs(z, h_0, c_0, padding_mask, save)
+    return recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, save)
 
 
 def _fake_recurrence_backward(  # type: ignore[no-untyped-def]
@@ -236,11 +246,19 @@ def _gated_sum_gradient(ctx: Any, dy: Tensor | None, dc_n: Tensor | None, _: Non
 
 def _save_recurrence(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:
     _, w_hh, w_hr, h_0, c_0, padding_mask, ctx.cell, ctx.reverse, ctx.saved = inputs
-    y, _, _, gates, cells, states = output
-    ctx.mark_non_differentiable(gates, cells, states)
+    ctx.mark_non_differentiable(*output[3:])
     ctx.set_materialize_grads(False)
+    rest = saved(output, w_hr, c_0, padding_mask)
+    ctx.save_for_backward(w_hh, w_hr, h_0, c_0, padding_mask, *rest)
+
+
+def saved(
+    output: Sequence[Tensor], w_hr: Tensor | None, c_0: Tensor | None, padding_mask: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What the gradient needs of the outputs of `recurrence`: the gates, the cells and h_t."""
+    y, _, _, gates, cells, states = output
     h = y if padding_mask is None else states
-    ctx.save_for_backward(w_hh, w_hr, h_0, c_0, padding_mask, gates, cells, h)
+    return h if _h_is_all(w_hr, c_0) else gates, cells, h
 
 
 def _recurrence_gradient(

@@ -207,7 +207,7 @@ def _recurrence(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     z, w_hh, w_hr, h_0 = z.contiguous(), w_hh.contiguous(), _dense(w_hr), h_0.contiguous()
     c_0, padding_mask = _dense(c_0), _dense(padding_mask)
-    outputs = ops.recurrence_outputs(z, h_0, c_0, padding_mask, save)
+    outputs = ops.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, save)
     names = ("y", "h_n", "c_n", "gates", "cells", "states")
     tensors = dict(padding=padding_mask, z=z, w_hh=w_hh, w_hr=w_hr, h_0=h_0, c_0=c_0)
     tensors.update(zip(names, outputs, strict=True))

@@ -150,8 +150,7 @@ def _forward(  # type: ignore[no-untyped-def]
                 tl.store(gates + X_I * H, i, mask=tile)
                 if X_F >= 0:
                     tl.store(gates + X_F * H, f, mask=tile)
-        if SAVE:
-            tl.store(gates + X_C * H, content, mask=tile)
+                tl.store(gates + X_C * H, content, mask=tile)
         if PADDED:
             padding = tl.load(padding_ptr + tb, mask=rows, other=1)
             real = (padding == 0)[:, None]
@@ -299,7 +298,7 @@ def recurrence(
     """The operator `recurrence` of `ops`, without a projection."""
     assert w_hr is None, "the backend says that it has no projection"
     z, w_hh = z.contiguous(), w_hh.contiguous()
-    outputs = ops.recurrence_outputs(z, h_0, c_0, padding_mask, save)
+    outputs = ops.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, save)
     y, h_n, c_n, gates, cells, states = outputs
     time, batch, units = y.shape
     h = h_0.new_empty((2, batch, units))
