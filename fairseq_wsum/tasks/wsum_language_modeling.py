@@ -1,5 +1,6 @@
 """`--task wsum_language_modeling`: language models that carry their state through the corpus."""
 
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -238,6 +239,32 @@ class WsumLanguageModelingTask(LanguageModelingTask):
                 + f") with --tokens-per-sample {steps}: it takes {needed:,}; make one of them less"
             )
         return streams
+
+    # What checkpoints say of the dictionary
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint: what the task knows."""
+        return {**super().state_dict(), "words": self._words()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From a checkpoint that is to be scored or to generate.
+
+        Raises:
+            ValueError: it was trained with other words than those of the dictionary.
+        """
+        others = dict(state_dict)
+        words = others.pop("words", None)  # where this task has trained it
+        if words is not None and words != self._words():
+            raise ValueError(
+                "the checkpoint was trained with another dictionary than that in the data folder "
+                "(dict.txt): give the data that the model was trained with, or prepare yours with "
+                "that dict.txt (fairseq-preprocess --srcdict)"
+            )
+        super().load_state_dict(others)
+
+    def _words(self) -> str:
+        """A fingerprint of the dictionary's words, in their order."""
+        return hashlib.sha256("\n".join(self.dictionary.symbols).encode()).hexdigest()
 
     # Training and validation
 
