@@ -68,6 +68,24 @@ def test_its_second_derivative_is_right(onednn) -> None:
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-4)
 
 
+@needs_onednn
+def test_onednn_gets_no_part_of_a_matrix(onednn, monkeypatch) -> None:
+    """With strides it takes seconds for what takes milliseconds."""
+    product, weights = torch.ops.mkldnn._linear_pointwise, []
+
+    def spy(x, weight, *others):
+        weights.append(weight)
+        return product(x, weight, *others)
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", spy)
+    x, whole = torch.randn(3, 5, requires_grad=True), torch.randn(7, 10, requires_grad=True)
+    y = products.linear(x, whole[:, 5:])
+    torch.autograd.grad(y.sum(), (x, whole))
+    products.outer(torch.randn(4, 14)[:, ::2], torch.randn(4, 10)[:, :5])
+    assert len(weights) == 4
+    assert all(w.is_contiguous() or w.t().is_contiguous() for w in weights)
+
+
 def test_other_types_and_empty_input_are_torchs(onednn) -> None:
     x, weight = (torch.randn(n, 5, dtype=torch.float64, requires_grad=True) for n in (3, 7))
     assert gradcheck(products.linear, (x, weight))

@@ -160,6 +160,7 @@ class WsumLSTMDecoder(WsumDecoderBase):
         # matrix, which is kept ready then.
         single = x.size(0) == 1
         parts = x if single else linear(x, w_x, bias)
+        w_feed = w_feed if single else w_feed.contiguous()  # else every step would copy it
         outputs: list[Tensor] = []
         attns: list[Tensor | None] = []
         for t, part in enumerate(parts.split(1)):
