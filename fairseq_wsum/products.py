@@ -13,11 +13,15 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.weak import WeakIdKeyDictionary
 
@@ -28,10 +32,20 @@ VARIABLE = "FAIRSEQ_WSUM_PRODUCTS"
 
 _choices: dict[str, bool] = {}  # by the name of a product: whether oneDNN computes it
 _ready = WeakIdKeyDictionary()  # a weight -> `_Ready`
+_loop: ContextVar[_Loop | None] = ContextVar("loop", default=None)  # set within `repeated()`
+
+_Uses = list[tuple[Tensor, Tensor]]  # dy and x of each
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y = x W^T + b, as `torch.nn.functional.linear`: ... x K, N x K and N -> ... x N."""
+    loop = None if torch.compiler.is_compiling() else _loop.get()
+    if loop is not None and weight.requires_grad and torch.is_grad_enabled():
+        return loop.linear(x, weight, bias)
+    return _linear(x, weight, bias)
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     suits = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
     if not suits or x.numel() == 0 or torch.is_autocast_enabled("cpu"):
         return F.linear(x, weight, bias)
@@ -87,6 +101,82 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)
+
+
+# One gradient for many products
+
+
+@contextmanager
+def repeated() -> Iterator[None]:
+    """Within it, products with the same weight share one product for the weight's gradient.
+
+    For a loop over time. Else the backward pass makes a product with few rows in every step, and
+    adds up matrices. There are no second derivatives of what is computed so. Without effect under
+    autocast and while tracing.
+    """
+    autocast = torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
+    before = _loop.set(None if autocast else _Loop())
+    try:
+        yield
+    finally:
+        _loop.reset(before)
+
+
+class _Loop:
+    """The weights of a loop, each with its uses, which the backward pass collects."""
+
+    def __init__(self) -> None:
+        self.weights: dict[int, tuple[Tensor, Tensor, _Uses]] = {}
+
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if id(weight) not in self.weights:
+            uses: _Uses = []
+            # the weight itself is kept too, so that its id stays its own
+            self.weights[id(weight)] = weight, _AllUses.apply(weight, uses), uses
+        _, alias, uses = self.weights[id(weight)]
+        y: Tensor = _OneUse.apply(x, alias, bias, uses)
+        return y
+
+
+class _AllUses(torch.autograd.Function):
+    """A weight that is used many times; its gradient in one product."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, uses: _Uses) -> Tensor:
+        ctx.uses = uses
+        ctx.set_materialize_grads(False)
+        return weight.view_as(weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, _: None) -> tuple[Tensor | None, None]:
+        if not ctx.uses:
+            return None, None
+        dy, x = (torch.cat(parts) for parts in zip(*ctx.uses, strict=True))
+        ctx.uses.clear()
+        return outer(dy, x), None
+
+
+class _OneUse(torch.autograd.Function):
+    """A product with it, which leaves its share of the gradient to `_AllUses`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, uses: _Uses) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.uses = uses
+        return _linear(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, None, Tensor | None, None]:
+        x, weight = ctx.saved_tensors
+        rows = dy.reshape(-1, dy.size(-1))
+        ctx.uses.append((rows, x.reshape(-1, x.size(-1))))
+        dx = _linear(dy, weight.t()) if ctx.needs_input_grad[0] else None
+        return dx, None, rows.sum(0) if ctx.needs_input_grad[2] else None, None
+
+
+# The choice
 
 
 @constant

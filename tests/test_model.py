@@ -1,6 +1,7 @@
 """The translation model: fairseq's contract, and fairseq's own LSTM as its oracle."""
 
 from argparse import Namespace
+from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from fairseq.sequence_generator import SequenceGenerator
 import fairseq_wsum  # registers the architectures
 from fairseq_wsum import products
 from fairseq_wsum.ablation import ABLATIONS
+from fairseq_wsum.models import wsum_decoder
 from fairseq_wsum.models.wsum_lstm import WsumLSTMModel
 from fairseq_wsum.models.wsum_lstm_config import WsumLSTMConfig, resolve
 from fairseq_wsum.modules.attention import ATTENTION_TYPES
@@ -152,6 +154,20 @@ def test_in_decoding_all_weights_are_kept_ready(options, feeding, monkeypatch) -
         state: dict = {}
         steps = [model.decoder(prev[:, : t + 1], encoder_out, state)[0] for t in range(6)]
     torch.testing.assert_close(torch.cat(steps, dim=1), expected)
+
+
+@every_variant
+def test_a_weight_of_the_loop_has_one_product_for_its_gradient(options, monkeypatch) -> None:
+    """That of all steps together is the sum of the steps'."""
+    model = make_model(decoder_input_feeding="True", decoder_dropout_in=0.0, **options)
+    src, lengths, prev = make_batch()
+    gradients = []
+    for context in (products.repeated, nullcontext):
+        monkeypatch.setattr(wsum_decoder, "repeated", context)
+        y = model(src, lengths, prev)[0]
+        loss = (y * torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)).sum()
+        gradients.append(torch.autograd.grad(loss, list(model.parameters()), allow_unused=True))
+    torch.testing.assert_close(*gradients)
 
 
 def test_keys_of_attention_are_computed_once_in_decoding() -> None:

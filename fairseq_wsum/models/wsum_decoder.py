@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..ablation import get_ablation
 from ..layer import State, WsumLSTM
 from ..modules import Attention, Bridge, LSTMStack
-from ..products import linear
+from ..products import linear, repeated
 from .wsum_decoder_base import IncrementalState, WsumDecoderBase
 from .wsum_encoder import EncoderOut
 from .wsum_lstm_config import ResolvedConfig
@@ -134,7 +134,8 @@ class WsumLSTMDecoder(WsumDecoderBase):
             step = self._first_step(encoder_out, values)
         attend = partial(self._attend, values, step.keys, encoder_out.padding_mask)
         if self.input_feeding:
-            y, attn, state, feed = self._run_with_feeding(x, step, attend, mask)
+            with repeated():
+                y, attn, state, feed = self._run_with_feeding(x, step, attend, mask)
         else:
             feed = step.feed
             y, state = self.lstm(x, step.state, mask)
