@@ -34,8 +34,6 @@ _choices: dict[str, bool] = {}  # by the name of a product: whether oneDNN compu
 _ready = WeakIdKeyDictionary()  # a weight -> `_Ready`
 _loop: ContextVar[_Loop | None] = ContextVar("loop", default=None)  # set within `repeated()`
 
-_Uses = list[tuple[Tensor, Tensor]]  # dy and x of each
-
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y = x W^T + b, as `torch.nn.functional.linear`: ... x K, N x K and N -> ... x N."""
@@ -122,6 +120,29 @@ def repeated() -> Iterator[None]:
         _loop.reset(before)
 
 
+class _Uses:
+    """The products of one weight, as a backward pass goes through them: dy and x of each."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[Tensor, Tensor]] = []
+        self.task = -1
+
+    def add(self, dy: Tensor, x: Tensor) -> None:
+        task = torch._C._current_graph_task_id()
+        if task != self.task:  # an earlier pass may not have asked for this weight's gradient
+            self.parts.clear()
+        self.task = task
+        self.parts.append((dy, x))
+
+    def gradient(self) -> Tensor | None:
+        """Of the weight."""
+        if not self.parts:
+            return None
+        dy, x = (torch.cat(tensors) for tensors in zip(*self.parts, strict=True))
+        self.parts.clear()
+        return outer(dy, x)
+
+
 class _Loop:
     """The weights of a loop, each with its uses, which the backward pass collects."""
 
@@ -130,7 +151,7 @@ class _Loop:
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if id(weight) not in self.weights:
-            uses: _Uses = []
+            uses = _Uses()
             # the weight itself is kept too, so that its id stays its own
             self.weights[id(weight)] = weight, _AllUses.apply(weight, uses), uses
         _, alias, uses = self.weights[id(weight)]
@@ -150,11 +171,7 @@ class _AllUses(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, _: None) -> tuple[Tensor | None, None]:
-        if not ctx.uses:
-            return None, None
-        dy, x = (torch.cat(parts) for parts in zip(*ctx.uses, strict=True))
-        ctx.uses.clear()
-        return outer(dy, x), None
+        return ctx.uses.gradient(), None
 
 
 class _OneUse(torch.autograd.Function):
@@ -171,7 +188,7 @@ class _OneUse(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
         rows = dy.reshape(-1, dy.size(-1))
-        ctx.uses.append((rows, x.reshape(-1, x.size(-1))))
+        ctx.uses.add(rows, x.reshape(-1, x.size(-1)))
         dx = _linear(dy, weight.t()) if ctx.needs_input_grad[0] else None
         return dx, None, rows.sum(0) if ctx.needs_input_grad[2] else None, None
 

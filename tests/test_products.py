@@ -120,6 +120,28 @@ def test_the_environment_decides(monkeypatch) -> None:
         products.uses_onednn()
 
 
+def test_repeated_products_have_the_gradients_of_single_ones() -> None:
+    layer = torch.nn.Linear(5, 5)
+    wanted = [*layer.parameters(), torch.randn(3, 5, requires_grad=True)]
+
+    def loop(product):
+        x, weight, bias = wanted[2], wanted[0], wanted[1]
+        for bias_too in (True, False, True):
+            x = torch.tanh(product(x, weight, bias if bias_too else None))
+        return x.square().sum()
+
+    with products.repeated():
+        loss = loop(products.linear)
+    expected = torch.autograd.grad(loop(torch.nn.functional.linear), wanted)
+    (dx,) = torch.autograd.grad(loss, wanted[2:], retain_graph=True)  # leaves the weight's out
+    torch.testing.assert_close(dx, expected[2])
+    for _ in range(2):
+        torch.testing.assert_close(torch.autograd.grad(loss, wanted, retain_graph=True), expected)
+    (dx,) = torch.autograd.grad(loss, wanted[2:], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        dx.sum().backward()
+
+
 # A weight that is kept ready
 
 
