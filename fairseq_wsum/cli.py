@@ -54,7 +54,7 @@ def info(args: argparse.Namespace) -> None:
     print(f"fairseq-wsum {__version__}, {report.machine()}")
     missing = cpp.why_missing()
     print(f"C++ kernels: {missing or cpp.instruction_set()}")
-    libraries = ["oneDNN" if products.uses_onednn(p) else "MKL" for p in ("linear", "outer")]
+    libraries = ["oneDNN" if products.uses_onednn(p) else "MKL" for p in ("product", "outer")]
     print("products in fp32 on the CPU: {}; gradients of weights: {}".format(*libraries))
     devices = ["cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))]
     print("\nbackend=auto takes, for `lstm` and `no-srnn-hidden`:\n")

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from . import backends, checks, rows
 from .ablation import get_ablation
-from .products import linear
+from .linear import linear
 
 State = tuple[Tensor, Tensor]
 

@@ -18,7 +18,7 @@ from fairseq.models.lstm import LSTMModel
 from fairseq.sequence_generator import SequenceGenerator
 
 import fairseq_wsum  # registers the architectures
-from fairseq_wsum import products
+from fairseq_wsum import linear, products
 from fairseq_wsum.ablation import ABLATIONS
 from fairseq_wsum.models import wsum_decoder
 from fairseq_wsum.models.wsum_lstm import WsumLSTMModel
@@ -124,8 +124,10 @@ def test_incremental_decoding_equals_full_decoding(options, feeding) -> None:
 
 @every_feeding
 @pytest.mark.parametrize("attention", [*ATTENTION_TYPES, "none"])
-def test_beam_search_may_reorder_drop_and_repeat_hypotheses(feeding, attention) -> None:
-    options = dict(decoder_attention=attention, encoder_hidden_size=7)
+@pytest.mark.parametrize("both", [True, False], ids=["bidirectional", "one-way"])
+def test_beam_search_may_reorder_drop_and_repeat_hypotheses(feeding, attention, both) -> None:
+    sizes = dict(encoder_hidden_size=6 if both else 12, decoder_hidden_size=12)  # for `dot`
+    options = dict(decoder_attention=attention, encoder_bidirectional=both, **sizes)
     model = make_model(decoder_input_feeding=feeding, **options)
     src, _, prev = make_batch()
     encoder_out, state = model.encoder(src), {}
@@ -150,24 +152,29 @@ def test_in_decoding_all_weights_are_kept_ready(options, feeding, monkeypatch) -
         encoder_out = model.encoder(src)
         expected, _ = model.decoder(prev, encoder_out)
         model.prepare_for_inference_(make_generation())
-        monkeypatch.setattr(products, "uses_onednn", lambda: pytest.fail("not kept ready"))
+        monkeypatch.setattr(products, "uses_onednn", lambda *_: pytest.fail("not kept ready"))
         state: dict = {}
         steps = [model.decoder(prev[:, : t + 1], encoder_out, state)[0] for t in range(6)]
     torch.testing.assert_close(torch.cat(steps, dim=1), expected)
 
 
 @every_variant
-def test_a_weight_of_the_loop_has_one_product_for_its_gradient(options, monkeypatch) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["fp32", "fp64"])
+def test_a_weight_of_the_loop_has_one_product_for_its_gradient(options, dtype, monkeypatch) -> None:
     """That of all steps together is the sum of the steps'."""
-    model = make_model(decoder_input_feeding="True", decoder_dropout_in=0.0, **options)
+    model = make_model(decoder_input_feeding="True", **options).to(dtype)
     src, lengths, prev = make_batch()
+    calls: list[int] = []
+    monkeypatch.setattr(linear, "outer", lambda a, b: calls.append(len(a)) or a.t() @ b)
     gradients = []
-    for context in (products.repeated, nullcontext):
+    for context in (linear.repeated, nullcontext):
         monkeypatch.setattr(wsum_decoder, "repeated", context)
         y = model(src, lengths, prev)[0]
-        loss = (y * torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)).sum()
+        loss = (y * torch.linspace(-1, 1, y.numel(), dtype=dtype).view_as(y)).sum()
         gradients.append(torch.autograd.grad(loss, list(model.parameters()), allow_unused=True))
     torch.testing.assert_close(*gradients)
+    matrices = sum(p.dim() == 2 for p in model.decoder.parameters())
+    assert 0 < len(calls) <= matrices and max(calls) >= prev.numel()
 
 
 def test_keys_of_attention_are_computed_once_in_decoding() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from fairseq_wsum import products
+from fairseq_wsum import linear, products
 
 needs_onednn = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="this build of torch has no oneDNN"
@@ -16,17 +16,18 @@ needs_onednn = pytest.mark.skipif(
 
 @pytest.fixture
 def onednn(monkeypatch):
-    monkeypatch.setattr(products, "_choices", {"linear": True, "outer": True})
+    monkeypatch.setattr(products, "_choices", {"product": True, "outer": True})
 
 
 @pytest.fixture
 def kept_ready(monkeypatch):
     """The shapes of the weights that products took from those that are kept ready."""
-    monkeypatch.setattr(products, "_choices", {"linear": False, "outer": False})
+    monkeypatch.setattr(products, "_choices", {"product": True, "outer": False})
     taken = []
 
     def spy(x, weight, bias=None):
-        taken.append(weight.shape)
+        if weight.is_mkldnn:
+            taken.append(weight.shape)
         return onednn(x, weight, bias)
 
     onednn = products._onednn
@@ -39,7 +40,7 @@ def kept_ready(monkeypatch):
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
 @pytest.mark.parametrize("shape", [(5,), (4, 3, 5), (1, 1, 5)], ids=str)
 def test_onednn_gives_the_product_and_its_gradients(onednn, shape, bias) -> None:
-    layer = products.Linear(5, 7, bias=bias)
+    layer = linear.Linear(5, 7, bias=bias)
     results = []
     for module in (layer, torch.nn.Linear(5, 7, bias=bias)):
         module.load_state_dict(layer.state_dict())
@@ -62,7 +63,7 @@ def test_torch_finds_no_fault_with_the_operator() -> None:
 def test_its_second_derivative_is_right(onednn) -> None:
     x, weight = torch.randn(3, 5, requires_grad=True), torch.randn(7, 5, requires_grad=True)
     results = []
-    for product in (products.linear, torch.nn.functional.linear):
+    for product in (products.product, torch.nn.functional.linear):
         (dx,) = torch.autograd.grad(product(x, weight).pow(3).sum(), x, create_graph=True)
         results.append(torch.autograd.grad(dx.square().sum(), (x, weight)))
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-4)
@@ -79,7 +80,7 @@ def test_onednn_gets_no_part_of_a_matrix(onednn, monkeypatch) -> None:
 
     monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", spy)
     x, whole = torch.randn(3, 5, requires_grad=True), torch.randn(7, 10, requires_grad=True)
-    y = products.linear(x, whole[:, 5:])
+    y = products.product(x, whole[:, 5:])
     torch.autograd.grad(y.sum(), (x, whole))
     products.outer(torch.randn(4, 14)[:, ::2], torch.randn(4, 10)[:, :5])
     assert len(weights) == 4
@@ -88,10 +89,10 @@ def test_onednn_gets_no_part_of_a_matrix(onednn, monkeypatch) -> None:
 
 def test_other_types_and_empty_input_are_torchs(onednn) -> None:
     x, weight = (torch.randn(n, 5, dtype=torch.float64, requires_grad=True) for n in (3, 7))
-    assert gradcheck(products.linear, (x, weight))
-    assert products.linear(torch.zeros(0, 5), torch.zeros(7, 5)).shape == (0, 7)
+    assert gradcheck(products.product, (x, weight))
+    assert products.product(torch.zeros(0, 5), torch.zeros(7, 5)).shape == (0, 7)
     with torch.autocast("cpu", torch.bfloat16):
-        assert products.linear(torch.zeros(2, 5), torch.zeros(7, 5)).dtype == torch.bfloat16
+        assert products.product(torch.zeros(2, 5), torch.zeros(7, 5)).dtype == torch.bfloat16
 
 
 @needs_onednn
@@ -101,7 +102,7 @@ def test_measuring_leaves_the_program_as_it_was(monkeypatch) -> None:
     before = torch.get_rng_state()
     torch.set_default_dtype(torch.float64)
     try:
-        assert products.uses_onednn("linear") in (True, False)
+        assert products.uses_onednn("product") in (True, False)
         assert products.uses_onednn("outer") in (True, False)
     finally:
         torch.set_default_dtype(torch.float32)
@@ -113,33 +114,11 @@ def test_the_environment_decides(monkeypatch) -> None:
     for value, expected in (("mkl", False), ("onednn", True)):
         monkeypatch.setattr(products, "_choices", {})
         monkeypatch.setenv(products.VARIABLE, value)
-        assert products.uses_onednn() is expected
+        assert products.uses_onednn("product") is expected
     monkeypatch.setattr(products, "_choices", {})
     monkeypatch.setenv(products.VARIABLE, "openblas")
     with pytest.raises(ValueError, match="FAIRSEQ_WSUM_PRODUCTS=openblas: choose from mkl, onednn"):
-        products.uses_onednn()
-
-
-def test_repeated_products_have_the_gradients_of_single_ones() -> None:
-    layer = torch.nn.Linear(5, 5)
-    wanted = [*layer.parameters(), torch.randn(3, 5, requires_grad=True)]
-
-    def loop(product):
-        x, weight, bias = wanted[2], wanted[0], wanted[1]
-        for bias_too in (True, False, True):
-            x = torch.tanh(product(x, weight, bias if bias_too else None))
-        return x.square().sum()
-
-    with products.repeated():
-        loss = loop(products.linear)
-    expected = torch.autograd.grad(loop(torch.nn.functional.linear), wanted)
-    (dx,) = torch.autograd.grad(loss, wanted[2:], retain_graph=True)  # leaves the weight's out
-    torch.testing.assert_close(dx, expected[2])
-    for _ in range(2):
-        torch.testing.assert_close(torch.autograd.grad(loss, wanted, retain_graph=True), expected)
-    (dx,) = torch.autograd.grad(loss, wanted[2:], create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        dx.sum().backward()
+        products.uses_onednn("product")
 
 
 # A weight that is kept ready
@@ -152,7 +131,7 @@ def test_a_weight_kept_ready_gives_the_same_products(kept_ready, rows, bias) -> 
     layer, x = torch.nn.Linear(50, 70, bias=bias), torch.randn(2, rows, 50)
     products.keep_ready(layer.weight)
     with torch.no_grad():
-        y = products.linear(x, layer.weight, layer.bias)
+        y = products.product(x, layer.weight, layer.bias)
         torch.testing.assert_close(y, layer(x))
     assert kept_ready == [layer.weight.shape]
 
@@ -162,7 +141,7 @@ def test_a_weight_kept_ready_has_gradients(kept_ready) -> None:
     layer, x = torch.nn.Linear(5, 7), torch.randn(3, 5)
     products.keep_ready(layer.weight)
     results = []
-    for product in (products.linear, torch.nn.functional.linear):
+    for product in (products.product, torch.nn.functional.linear):
         y = product(x, layer.weight, layer.bias)
         results.append(torch.autograd.grad(y.square().sum(), list(layer.parameters())))
     torch.testing.assert_close(*results)
@@ -183,7 +162,7 @@ def test_a_weight_that_has_changed_is_not_taken_as_it_was(kept_ready, change) ->
             layer.to(torch.bfloat16).to(torch.float32)
         else:
             layer = copy.deepcopy(layer)
-        torch.testing.assert_close(products.linear(x, layer.weight, layer.bias), layer(x))
+        torch.testing.assert_close(products.product(x, layer.weight, layer.bias), layer(x))
     assert kept_ready == []
 
 
@@ -205,6 +184,8 @@ def test_what_cannot_be_kept_ready_is_left_as_it_is(monkeypatch) -> None:
     products.keep_ready(torch.randn(7, 5, dtype=torch.float64))
     products.keep_ready(torch.empty(7, 0))
     products.keep_ready(torch.empty(7, 5, device="meta"))
-    monkeypatch.setenv(products.VARIABLE, "mkl")
+    with torch.inference_mode():
+        products.keep_ready(torch.randn(7, 5))
+    monkeypatch.setattr(products, "_choices", {"product": False})
     products.keep_ready(torch.randn(7, 5))
     assert len(products._ready) == before

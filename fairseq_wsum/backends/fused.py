@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .. import ops, rows
 from ..ablation import Ablation
-from ..products import linear
+from ..linear import linear
 from .reference import last_real_step
 
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from ..ablation import get_ablation
 from ..layer import State, WsumLSTM
+from ..linear import linear, repeated
 from ..modules import Attention, Bridge, LSTMStack
-from ..products import linear, repeated
 from .wsum_decoder_base import IncrementalState, WsumDecoderBase
 from .wsum_encoder import EncoderOut
 from .wsum_lstm_config import ResolvedConfig
@@ -129,7 +129,9 @@ class WsumLSTMDecoder(WsumDecoderBase):
             mask = prev_output_tokens.eq(self.padding_idx).t()  # T x B
 
         x = self.dropout_in_module(self.embed_tokens(prev_output_tokens)).transpose(0, 1)
-        values = encoder_out.x.transpose(0, 1).contiguous()  # else every product would copy it
+        values = encoder_out.x.transpose(0, 1)
+        if self.attention is not None:
+            values = values.contiguous()  # else every product would copy it
         if step is None:
             step = self._first_step(encoder_out, values)
         attend = partial(self._attend, values, step.keys, encoder_out.padding_mask)
@@ -154,14 +156,16 @@ class WsumLSTMDecoder(WsumDecoderBase):
     ) -> tuple[Tensor, Tensor | None, State, Tensor]:
         """Step by step, as each step reads the attentional output of the last."""
         state, feed = begin.state, begin.feed
-        first = self.lstm.layers[0]
-        assert isinstance(first, WsumLSTM)
-        (w_x, w_feed), bias = first.input_maps(x.size(-1), feed.size(-1))
-        # T x B x R*H: all that does not wait for a step. A single one, in decoding, takes the whole
-        # matrix, which is kept ready then.
+        # A single step, in decoding, takes the whole matrix, which is kept ready then. Else what does
+        # not wait for a step is computed at once: parts is T x B x R*H.
         single = x.size(0) == 1
-        parts = x if single else linear(x, w_x, bias)
-        w_feed = w_feed if single else w_feed.contiguous()  # else every step would copy it
+        parts = x
+        if not single:
+            first = self.lstm.layers[0]
+            assert isinstance(first, WsumLSTM)
+            (w_x, w_feed), bias = first.input_maps(x.size(-1), feed.size(-1))
+            parts = linear(x, w_x, bias)
+            w_feed = w_feed.contiguous()  # else every step would copy it
         outputs: list[Tensor] = []
         attns: list[Tensor | None] = []
         for t, part in enumerate(parts.split(1)):

@@ -8,7 +8,8 @@ from fairseq.modules import AdaptiveSoftmax
 from torch import Tensor, nn
 
 from ..layer import WsumLSTM
-from ..products import Linear, keep_ready, linear
+from ..linear import Linear, linear
+from ..products import keep_ready
 from .options import MAX_POSITIONS, LSTMOptions
 
 IncrementalState = dict[str, dict[str, Tensor | None]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..products import Linear
+from ..linear import Linear
 
 ATTENTION_TYPES = ("general", "dot", "mlp")
 

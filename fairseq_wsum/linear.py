@@ -1,0 +1,129 @@
+"""Linear maps: products with a weight, and the weight's gradient where a loop takes it many times.
+
+In a loop over time the backward pass makes, for every weight, a product with few rows in each step,
+and adds up the matrices that come out. `repeated` makes one product of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from .products import outer, product
+
+_loop: ContextVar[_Loop | None] = ContextVar("loop", default=None)  # set within `repeated()`
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """y = x W^T + b, as `torch.nn.functional.linear`: ... x K, N x K and N -> ... x N."""
+    loop = None if torch.compiler.is_compiling() else _loop.get()
+    if loop is None or not (weight.requires_grad and torch.is_grad_enabled()):
+        return product(x, weight, bias)
+    if torch.is_autocast_enabled(x.device.type):  # the types differ from product to product
+        return product(x, weight, bias)
+    return loop.linear(x, weight, bias)
+
+
+class Linear(nn.Linear):
+    """`torch.nn.Linear` by `linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
+
+
+@contextmanager
+def repeated() -> Iterator[None]:
+    """Within it, calls of `linear` with the same weight share one product for its gradient.
+
+    There are no second derivatives of what is computed so. Without effect under autocast and while
+    tracing.
+    """
+    before = _loop.set(_Loop())
+    try:
+        yield
+    finally:
+        _loop.reset(before)
+
+
+def _as_rows(x: Tensor) -> Tensor:
+    return x.reshape(-1, x.size(-1))
+
+
+class _Uses:
+    """The products of one weight, as a backward pass goes through them: dy and x of each."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[Tensor, Tensor]] = []
+        self.task = -1
+
+    def add(self, dy: Tensor, x: Tensor) -> None:
+        task = torch._C._current_graph_task_id()
+        if task != self.task:  # an earlier pass may not have asked for this weight's gradient
+            self.parts.clear()
+        self.task = task
+        # detached: else they would hold the graph that holds them
+        self.parts.append((_as_rows(dy.detach()), _as_rows(x.detach())))
+
+    def gradient(self) -> Tensor | None:
+        """Of the weight."""
+        if not self.parts:
+            return None
+        dy, x = (torch.cat(tensors) for tensors in zip(*self.parts, strict=True))
+        self.parts.clear()
+        return outer(dy, x)
+
+
+class _Loop:
+    """The weights of a loop and their uses."""
+
+    def __init__(self) -> None:
+        self.weights: dict[int, tuple[Tensor, Tensor, _Uses]] = {}
+
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if id(weight) not in self.weights:
+            uses = _Uses()
+            # the weight itself is kept too, so that its id stays its own
+            self.weights[id(weight)] = weight, _AllUses.apply(weight, uses), uses
+        _, alias, uses = self.weights[id(weight)]
+        y: Tensor = _OneUse.apply(x, alias, bias, uses)
+        return y
+
+
+class _AllUses(torch.autograd.Function):
+    """A weight that is used many times; its gradient in one product."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, uses: _Uses) -> Tensor:
+        ctx.uses = uses
+        ctx.set_materialize_grads(False)
+        return weight.view_as(weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, _: None) -> tuple[Tensor | None, None]:
+        return ctx.uses.gradient(), None
+
+
+class _OneUse(torch.autograd.Function):
+    """A product with it, which leaves its share of the gradient to `_AllUses`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, uses: _Uses) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.uses = uses
+        return product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, None, Tensor | None, None]:
+        x, weight = ctx.saved_tensors
+        ctx.uses.add(dy, x)
+        dx = product(dy, weight.t()) if ctx.needs_input_grad[0] else None
+        db = _as_rows(dy).sum(0) if ctx.needs_input_grad[2] else None
+        return dx, None, db, None

@@ -1,0 +1,55 @@
+"""Products in a loop: one product for each weight's gradient."""
+
+import gc
+
+import pytest
+import torch
+
+from fairseq_wsum import linear
+
+
+def test_repeated_products_have_the_gradients_of_single_ones() -> None:
+    layer = torch.nn.Linear(5, 5)
+    wanted = [*layer.parameters(), torch.randn(3, 5, requires_grad=True)]
+
+    def loop(product):
+        x, weight, bias = wanted[2], wanted[0], wanted[1]
+        for bias_too in (True, False, True):
+            x = torch.tanh(product(x, weight, bias if bias_too else None))
+        return x.square().sum()
+
+    with linear.repeated():
+        loss = loop(linear.linear)
+    expected = torch.autograd.grad(loop(torch.nn.functional.linear), wanted)
+    (dx,) = torch.autograd.grad(loss, wanted[2:], retain_graph=True)  # leaves the weight's out
+    torch.testing.assert_close(dx, expected[2])
+    for _ in range(2):
+        torch.testing.assert_close(torch.autograd.grad(loss, wanted, retain_graph=True), expected)
+    (dx,) = torch.autograd.grad(loss, wanted[2:], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        dx.sum().backward()
+
+
+def test_a_pass_that_leaves_a_gradient_out_keeps_nothing_alive() -> None:
+    weight, x = torch.randn(5, 5, requires_grad=True), torch.randn(3, 5, requires_grad=True)
+
+    def count() -> int:
+        gc.collect()
+        return sum(type(thing) is linear._Uses for thing in gc.get_objects())
+
+    before = count()
+    with linear.repeated():
+        y = linear.linear(torch.tanh(linear.linear(x, weight)), weight)
+    torch.autograd.grad(y.sum(), x)
+    del y
+    assert count() == before
+
+
+def test_a_loop_under_autocast_is_as_without_it() -> None:
+    layer, x = torch.nn.Linear(5, 5), torch.randn(3, 5)
+    results = []
+    for product in (linear.linear, torch.nn.functional.linear):
+        with torch.autocast("cpu", torch.bfloat16), linear.repeated():
+            y = product(product(x, layer.weight, layer.bias), layer.weight)
+        results.append((y, *torch.autograd.grad(y.float().sum(), list(layer.parameters()))))
+    torch.testing.assert_close(*results)
