@@ -156,7 +156,7 @@ class WsumLSTMDecoder(WsumDecoderBase):
     ) -> tuple[Tensor, Tensor | None, State, Tensor]:
         """Step by step, as each step reads the attentional output of the last."""
         state, feed = begin.state, begin.feed
-        # A single step, in decoding, takes the whole matrix, which is kept ready then. Else all that
+        # A single step, in decoding, takes the whole matrix, which is kept ready then. Else what
         # waits for no step is computed at once: parts is T x B x R*H.
         single = x.size(0) == 1
         parts = x
