@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .products import outer, product
+from .products import as_rows, outer, product
 
 _loop: ContextVar[_Loop | None] = ContextVar("loop", default=None)  # set within `repeated()`
 
@@ -51,10 +51,6 @@ def repeated() -> Iterator[None]:
         _loop.reset(before)
 
 
-def _as_rows(x: Tensor) -> Tensor:
-    return x.reshape(-1, x.size(-1))
-
-
 class _Uses:
     """The products of one weight, as a backward pass goes through them: dy and x of each."""
 
@@ -68,7 +64,7 @@ class _Uses:
             self.parts.clear()
         self.task = task
         # detached: else they would hold the graph that holds them
-        self.parts.append((_as_rows(dy.detach()), _as_rows(x.detach())))
+        self.parts.append((as_rows(dy.detach()), as_rows(x.detach())))
 
     def gradient(self) -> Tensor | None:
         """Of the weight."""
@@ -125,5 +121,5 @@ class _OneUse(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         ctx.uses.add(dy, x)
         dx = product(dy, weight.t()) if ctx.needs_input_grad[0] else None
-        db = _as_rows(dy).sum(0) if ctx.needs_input_grad[2] else None
+        db = as_rows(dy).sum(0) if ctx.needs_input_grad[2] else None
         return dx, None, db, None

@@ -276,7 +276,7 @@ def _recurrence_gradient(
         h_last = torch.cat((h[1:], h_0[None]) if ctx.reverse else (h_0[None], h[:-1]))
         dw_hh = _hidden_rows_gradient(cell, dz, h_last)
     if w_hr is not None and ctx.needs_input_grad[2]:
-        dw_hr = _outer(dh, _unprojected(cell, gates, cells))
+        dw_hr = outer(dh, _unprojected(cell, gates, cells))
     return dz, dw_hh, dw_hr, dh_0, None if c_0 is None else dc_0, None, None, None, None
 
 
@@ -290,7 +290,7 @@ def _hidden_rows_gradient(cell: Ablation, dz: Tensor, h_last: Tensor) -> Tensor:
             groups[-1][1] = place + 1
         else:
             groups.append([place, place + 1])
-    parts = [_outer(dz[..., a * units : b * units], h_last) for a, b in groups]
+    parts = [outer(dz[..., a * units : b * units], h_last) for a, b in groups]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
@@ -301,11 +301,6 @@ def _unprojected(cell: Ablation, gates: Tensor, cells: Tensor) -> Tensor:
         return activated["c"]
     h = torch.tanh(cells).to(gates.dtype)
     return activated["o"] * h if cell.output_gate else h
-
-
-def _outer(a: Tensor, b: Tensor) -> Tensor:
-    """The sum over all T and B of a b^T: T x B x M and T x B x N -> M x N."""
-    return outer(a.flatten(0, 1), b.flatten(0, 1))
 
 
 def _check_saved(saved: bool) -> None:

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -47,10 +45,16 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def outer(a: Tensor, b: Tensor) -> Tensor:
-    """The sum over rows of a_m b_m^T, as in a weight's gradient: M x N and M x K -> N x K."""
+    """The sum over rows of a_m b_m^T, as in a weight's gradient: ... x N and ... x K -> N x K."""
+    a, b = as_rows(a), as_rows(b)
     if _suits(a, b) and uses_onednn("outer"):
-        return _outer(_by_onednn, a, b)
+        return _onednn_outer(a, b)
     return a.t() @ b
+
+
+def as_rows(x: Tensor) -> Tensor:
+    """... x N -> M x N."""
+    return x.reshape(-1, x.size(-1))
 
 
 def _suits(x: Tensor, weight: Tensor) -> bool:
@@ -94,10 +98,13 @@ class _Ready:
 
 def _ready_copy(weight: Tensor) -> Tensor | None:
     ready = _ready.get(weight)
-    if ready is None or ready.is_of(weight):
-        return None if ready is None else ready.packed
-    del _ready[weight]
-    return None
+    if ready is None:
+        return None
+    if not ready.is_of(weight):
+        del _ready[weight]
+        return None
+    packed: Tensor = ready.packed
+    return packed
 
 
 # The choice
@@ -128,7 +135,7 @@ def _choose(name: str) -> bool:
         if name == "product":
             onednn, mkl = _seconds(_onednn, F.linear, a, b)
             return onednn < CLEARLY * mkl
-        onednn, mkl = _seconds(partial(_outer, _onednn), lambda a, b: a.t() @ b, a, b)
+        onednn, mkl = _seconds(_onednn_outer, lambda a, b: a.t() @ b, a, b)
         return CLEARLY * onednn < mkl
 
 
@@ -163,9 +170,9 @@ def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return y
 
 
-def _outer(by_onednn: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
+def _onednn_outer(a: Tensor, b: Tensor) -> Tensor:
     # oneDNN copies what is on the left: not `a`, as wide as a cell's pre-activations
-    return by_onednn(b.t(), a.t()).t().contiguous()
+    return _by_onednn(b.t(), a.t()).t().contiguous()
 
 
 # The operator
@@ -188,11 +195,10 @@ def _gradient(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, Tenso
     dx = dw = db = None
     if ctx.needs_input_grad[0]:
         dx = product(dy, weight.t())
-    dy, x = dy.reshape(-1, dy.size(-1)), x.reshape(-1, x.size(-1))
     if ctx.needs_input_grad[1]:
         dw = outer(dy, x)
     if ctx.needs_input_grad[2]:
-        db = dy.sum(0)
+        db = as_rows(dy).sum(0)
     return dx, dw, db
 
 

@@ -145,7 +145,7 @@ def test_beam_search_may_reorder_drop_and_repeat_hypotheses(feeding, attention, 
 @every_feeding
 @every_variant
 def test_in_decoding_all_weights_are_kept_ready(options, feeding, monkeypatch) -> None:
-    monkeypatch.delenv(products.VARIABLE, raising=False)
+    monkeypatch.setattr(products, "_choices", {"product": True})
     model = make_model(decoder_input_feeding=feeding, **options).float()
     src, _, prev = make_batch()
     with torch.no_grad():

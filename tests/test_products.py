@@ -31,7 +31,6 @@ def kept_ready(monkeypatch):
         return onednn(x, weight, bias)
 
     onednn = products._onednn
-    monkeypatch.delenv(products.VARIABLE, raising=False)
     monkeypatch.setattr(products, "_onednn", spy)
     return taken
 
@@ -167,7 +166,7 @@ def test_a_weight_that_has_changed_is_not_taken_as_it_was(kept_ready, change) ->
 
 
 @needs_onednn
-def test_keeping_weights_ready_does_not_keep_them_alive() -> None:
+def test_keeping_weights_ready_does_not_keep_them_alive(onednn) -> None:
     gc.collect()
     before = len(products._ready)
     layer = torch.nn.Linear(5, 7)
@@ -178,14 +177,14 @@ def test_keeping_weights_ready_does_not_keep_them_alive() -> None:
     assert len(products._ready) == before
 
 
-def test_what_cannot_be_kept_ready_is_left_as_it_is(monkeypatch) -> None:
-    gc.collect()
-    before = len(products._ready)
-    products.keep_ready(torch.randn(7, 5, dtype=torch.float64))
-    products.keep_ready(torch.empty(7, 0))
-    products.keep_ready(torch.empty(7, 5, device="meta"))
+def test_what_cannot_be_kept_ready_is_left_as_it_is(onednn, monkeypatch) -> None:
+    double, empty = torch.randn(7, 5, dtype=torch.float64), torch.empty(7, 0)
+    elsewhere, plain = torch.empty(7, 5, device="meta"), torch.randn(7, 5)
     with torch.inference_mode():
-        products.keep_ready(torch.randn(7, 5))
+        inference = torch.randn(7, 5)
+    for weight in (double, empty, elsewhere, inference):
+        products.keep_ready(weight)
+        assert weight not in products._ready
     monkeypatch.setattr(products, "_choices", {"product": False})
-    products.keep_ready(torch.randn(7, 5))
-    assert len(products._ready) == before
+    products.keep_ready(plain)
+    assert plain not in products._ready

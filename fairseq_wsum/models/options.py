@@ -17,6 +17,12 @@ from ..backends import BACKEND_CHOICES
 
 MAX_POSITIONS = 100_000  # the models have no limit: the task's is the one that counts
 
+# what to do where a checkpoint and the data do not belong together
+TAKE_ITS_DICTIONARY = (
+    "give the data that the model was trained with, or prepare yours with that dict.txt "
+    "(fairseq-preprocess --srcdict)"
+)
+
 _CELLS = ", ".join(ABLATIONS)
 
 

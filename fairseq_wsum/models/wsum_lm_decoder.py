@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..layer import State, WsumLSTM
 from ..modules import CarriedState, LockedDropout, LSTMStack
+from .options import TAKE_ITS_DICTIONARY
 from .wsum_decoder_base import IncrementalState, WsumDecoderBase
 from .wsum_lm_config import ResolvedLMConfig
 
@@ -148,6 +149,5 @@ class WsumLMDecoder(WsumDecoderBase):
         if weight is not None and len(weight) != len(self.dictionary):
             raise ValueError(
                 f"the checkpoint knows {len(weight):,} words, the dictionary (dict.txt) in the "
-                f"data folder has {len(self.dictionary):,}: give the data that the model was "
-                "trained with, or prepare yours with that dict.txt (fairseq-preprocess --srcdict)"
+                f"data folder has {len(self.dictionary):,}: {TAKE_ITS_DICTIONARY}"
             )

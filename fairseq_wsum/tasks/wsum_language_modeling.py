@@ -24,7 +24,7 @@ from ..data.token_stream import (
     scoring_batches,
     training_batches,
 )
-from ..models.options import flag
+from ..models.options import TAKE_ITS_DICTIONARY, flag
 from ..modules import CarriedState
 
 # fairseq's dataclass machinery reads the annotations as types: hence no `int | None` here, and no
@@ -257,8 +257,7 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         if words is not None and words != self._words():
             raise ValueError(
                 "the checkpoint was trained with another dictionary than that in the data folder "
-                "(dict.txt): give the data that the model was trained with, or prepare yours with "
-                "that dict.txt (fairseq-preprocess --srcdict)"
+                f"(dict.txt): {TAKE_ITS_DICTIONARY}"
             )
         super().load_state_dict(others)
 
