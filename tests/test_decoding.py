@@ -1,0 +1,211 @@
+"""Decoding with the translation model: step by step, in a beam, with attention."""
+
+from contextlib import nullcontext
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor
+
+pytest.importorskip("fairseq")
+from fairseq.sequence_generator import SequenceGenerator
+from translation import (
+    EOS,
+    PAD,
+    SOURCE,
+    VARIANTS,
+    every_feeding,
+    every_variant,
+    make_batch,
+    make_dictionary,
+    make_generation,
+    make_model,
+    make_task,
+    step_by_step,
+)
+
+from fairseq_wsum import linear, products
+from fairseq_wsum.ablation import ABLATIONS
+from fairseq_wsum.models import wsum_decoder
+from fairseq_wsum.models.wsum_lstm import WsumLSTMModel
+from fairseq_wsum.modules.attention import ATTENTION_TYPES
+
+
+@every_feeding
+@pytest.mark.parametrize(
+    "options",
+    [*VARIANTS.values(), *(dict(ablation=name) for name in ABLATIONS)],
+    ids=[*VARIANTS, *ABLATIONS],
+)
+def test_incremental_decoding_equals_full_decoding(options, feeding) -> None:
+    model = make_model(decoder_input_feeding=feeding, **options)
+    src, lengths, prev = make_batch()
+    full, attention = model(src, lengths, prev)
+    scores, step_attention = step_by_step(model, src, prev)
+    torch.testing.assert_close(scores, full)
+    torch.testing.assert_close(step_attention, attention)
+
+
+@every_feeding
+@pytest.mark.parametrize("attention", [*ATTENTION_TYPES, "none"])
+@pytest.mark.parametrize("both", [True, False], ids=["bidirectional", "one-way"])
+def test_beam_search_may_reorder_drop_and_repeat_hypotheses(feeding, attention, both) -> None:
+    sizes = dict(encoder_hidden_size=6 if both else 12, decoder_hidden_size=12)  # for `dot`
+    options = dict(decoder_attention=attention, encoder_bidirectional=both, **sizes)
+    model = make_model(decoder_input_feeding=feeding, **options)
+    src, _, prev = make_batch()
+    encoder_out, state = model.encoder(src), {}
+    for t in range(1, 4):
+        model.decoder(prev[:, :t], encoder_out=encoder_out, incremental_state=state)
+    order = torch.tensor([2, 0, 2, 1, 0])
+    model.decoder.reorder_incremental_state_scripting(state, order)
+    encoder_out = model.encoder.reorder_encoder_out(encoder_out, order)
+    scores, _ = model.decoder(prev[order][:, :4], encoder_out, state)
+    expected, _ = model(src[order], None, prev[order][:, :4])
+    torch.testing.assert_close(scores[:, -1], expected[:, -1])
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN")
+@every_feeding
+@every_variant
+def test_in_decoding_all_weights_are_kept_ready(options, feeding, monkeypatch) -> None:
+    monkeypatch.setattr(products, "_choices", {"product": True})
+    model = make_model(decoder_input_feeding=feeding, **options).float()
+    src, _, prev = make_batch()
+    with torch.no_grad():
+        encoder_out = model.encoder(src)
+        expected, _ = model.decoder(prev, encoder_out)
+        model.prepare_for_inference_(make_generation())
+        monkeypatch.setattr(products, "uses_onednn", lambda *_: pytest.fail("not kept ready"))
+        state: dict = {}
+        steps = [model.decoder(prev[:, : t + 1], encoder_out, state)[0] for t in range(6)]
+    torch.testing.assert_close(torch.cat(steps, dim=1), expected)
+
+
+@every_variant
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["fp32", "fp64"])
+def test_a_weight_of_the_loop_has_one_product_for_its_gradient(options, dtype, monkeypatch) -> None:
+    """That of all steps together is the sum of the steps'."""
+    model = make_model(decoder_input_feeding="True", **options).to(dtype)
+    src, lengths, prev = make_batch()
+    calls: list[int] = []
+    monkeypatch.setattr(linear, "outer", lambda a, b: calls.append(len(a)) or a.t() @ b)
+    gradients = []
+    for context in (linear.repeated, nullcontext):
+        monkeypatch.setattr(wsum_decoder, "repeated", context)
+        y = model(src, lengths, prev)[0]
+        loss = (y * torch.linspace(-1, 1, y.numel(), dtype=dtype).view_as(y)).sum()
+        gradients.append(torch.autograd.grad(loss, list(model.parameters()), allow_unused=True))
+    torch.testing.assert_close(*gradients)
+    matrices = sum(p.dim() == 2 for p in model.decoder.parameters())
+    assert 0 < len(calls) <= matrices and max(calls) >= prev.numel()
+
+
+def test_keys_of_attention_are_computed_once_in_decoding() -> None:
+    model = make_model(decoder_attention="mlp")
+    calls = []
+    model.decoder.attention.source_proj.register_forward_hook(lambda *_: calls.append(1))
+    src, _, prev = make_batch()
+    step_by_step(model, src, prev)
+    assert len(calls) == 1
+
+
+@every_feeding
+@every_variant
+def test_a_sentence_in_a_batch_is_scored_as_it_is_alone(options, feeding) -> None:
+    model = make_model(decoder_input_feeding=feeding, **options)
+    src, lengths, prev = make_batch()
+    scores, attention = model(src, lengths, prev)
+    for b, n in enumerate(lengths):
+        alone, attention_alone = model(src[b : b + 1, -n:], lengths[b : b + 1], prev[b : b + 1])
+        torch.testing.assert_close(scores[b], alone[0])
+        if attention is not None:
+            torch.testing.assert_close(attention[b, :, -n:], attention_alone[0])
+            assert (attention[b, :, :-n] == 0).all()
+
+
+@every_feeding
+def test_padding_on_the_left_of_the_target_changes_nothing(feeding) -> None:
+    model = make_model(decoder_input_feeding=feeding)
+    src, lengths, prev = make_batch()
+    padded = torch.cat((torch.full((len(prev), 2), PAD), prev), dim=1)
+    torch.testing.assert_close(model(src, lengths, padded)[0][:, 2:], model(src, lengths, prev)[0])
+
+
+def test_attention_is_returned_only_where_it_is_asked_for() -> None:
+    model = make_model()
+    src, lengths, prev = make_batch()
+    attention = model(src, lengths, prev)[1]
+    assert attention.shape == (3, 6, 5)
+    torch.testing.assert_close(attention.sum(-1), torch.ones(3, 6, dtype=torch.float64))
+    model.decoder.make_generation_fast_(need_attn=False)
+    assert model(src, lengths, prev)[1] is None
+    model.decoder.make_generation_fast_(need_attn=True)
+    assert model.train()(src, lengths, prev)[1] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        (dict(replace_unk=None, print_alignment=None), False),
+        (dict(replace_unk="", print_alignment=None), True),
+        (dict(replace_unk=None, print_alignment="hard"), True),
+    ],
+)
+def test_fairseq_generate_gets_the_attention_that_its_options_need(options, wanted) -> None:
+    model = make_model()
+    model.prepare_for_inference_(make_generation(**options))
+    assert model.decoder.need_attn == wanted
+
+
+@pytest.mark.parametrize("option", ["replace_unk", "print_alignment"])
+def test_asking_a_model_without_attention_for_alignments_is_an_error(option) -> None:
+    model = make_model(decoder_attention="none")
+    with pytest.raises(ValueError, match=f"--{option.replace('_', '-')} needs attention"):
+        model.prepare_for_inference_(make_generation(**{option: "x"}))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@every_feeding
+def test_in_16_bits_too_incremental_decoding_equals_full_decoding(feeding, dtype) -> None:
+    model = make_model(decoder_input_feeding=feeding).to(dtype)
+    src, lengths, prev = make_batch()
+    full, _ = model(src, lengths, prev)
+    scores, _ = step_by_step(model, src, prev)
+    torch.testing.assert_close(scores, full, rtol=0.02, atol=0.01)
+
+
+@every_feeding
+@pytest.mark.parametrize("ensemble", [1, 2])
+def test_beam_search_finds_what_a_search_over_all_outputs_finds(ensemble, feeding) -> None:
+    # three words that can come out at all, and a beam as wide as all their sequences: beam search
+    # is then an exhaustive search (fairseq's beam is never wider than the dictionary)
+    words = make_dictionary(16)
+    task = make_task(SOURCE, words)
+    models = [
+        make_model(task, decoder_input_feeding=feeding, init_range=1.0) for _ in range(ensemble)
+    ]
+    possible = [words.index(f"w{k}") for k in range(3)]
+    for model in models:
+        impossible = [s for s in range(len(words)) if s not in (*possible, EOS)]
+        model.decoder.fc_out.bias.data[impossible] = -1e4
+    src, lengths, _ = make_batch((4, 2))
+    generator = SequenceGenerator(
+        models, words, beam_size=16, max_len_b=2, normalize_scores=False, min_len=1
+    )
+    sample = {"net_input": {"src_tokens": src, "src_lengths": lengths}}
+    found = generator.generate(models, sample)
+    for b in range(2):
+        best = max(
+            score_of(models, src[b : b + 1], [*sequence, EOS])
+            for n in (1, 2)
+            for sequence in product(possible, repeat=n)
+        )
+        torch.testing.assert_close(found[b][0]["score"].item(), best)
+
+
+def score_of(models: list[WsumLSTMModel], src: Tensor, target: list[int]) -> float:
+    prev = torch.tensor([[EOS, *target[:-1]]])
+    probabilities = torch.stack([m(src, None, prev)[0].softmax(-1) for m in models]).mean(0)
+    steps = probabilities[0].gather(1, torch.tensor(target).unsqueeze(1))
+    return steps.log().sum().item()

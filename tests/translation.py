@@ -1,0 +1,92 @@
+"""Small translation models and batches, in the forms that cover the options."""
+
+from argparse import Namespace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+pytest.importorskip("fairseq")
+from fairseq.data import Dictionary
+
+from fairseq_wsum.ablation import ABLATIONS
+from fairseq_wsum.models.wsum_lstm import WsumLSTMModel
+
+SMALL = dict(
+    encoder_embed_dim=6,
+    decoder_embed_dim=6,
+    encoder_hidden_size=5,
+    decoder_hidden_size=7,
+    encoder_layers=2,
+    decoder_layers=2,
+)
+
+
+def make_dictionary(words: int) -> Dictionary:
+    dictionary = Dictionary()
+    for k in range(words):
+        dictionary.add_symbol(f"w{k}")
+    return dictionary
+
+
+SOURCE, TARGET = make_dictionary(20), make_dictionary(30)
+PAD, EOS = SOURCE.pad(), SOURCE.eos()
+
+
+def make_task(source: Dictionary = SOURCE, target: Dictionary = TARGET) -> SimpleNamespace:
+    return SimpleNamespace(source_dictionary=source, target_dictionary=target)
+
+
+def make_model(task=None, **options) -> WsumLSTMModel:
+    args = Namespace(**{**SMALL, **options})
+    return WsumLSTMModel.build_model(args, task or make_task()).double().eval()
+
+
+def make_batch(lengths=(5, 3, 4), target_length: int = 6) -> tuple[Tensor, Tensor, Tensor]:
+    """src_tokens with padding on the left, src_lengths, prev_output_tokens."""
+    src = torch.full((len(lengths), max(lengths)), PAD)
+    for row, n in zip(src, lengths, strict=True):
+        row[-n:] = torch.randint(4, len(SOURCE), (n,))
+        row[-1] = EOS
+    prev = torch.randint(4, len(TARGET), (len(lengths), target_length))
+    prev[:, 0] = EOS
+    return src, torch.tensor(lengths), prev
+
+
+def make_generation(replace_unk=None, print_alignment=None) -> Namespace:
+    """The options of fairseq-generate that the models read."""
+    options = dict(replace_unk=replace_unk, print_alignment=print_alignment)
+    return Namespace(generation=Namespace(beam=5, **options))
+
+
+def step_by_step(model: WsumLSTMModel, src: Tensor, prev: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Scores and attention of incremental decoding, one token at a time."""
+    encoder_out = model.encoder(src)
+    state: dict = {}
+    steps = [
+        model.decoder(prev[:, : t + 1], encoder_out=encoder_out, incremental_state=state)
+        for t in range(prev.size(1))
+    ]
+    attention = None if steps[0][1] is None else torch.cat([s[1] for s in steps], dim=1)
+    return torch.cat([s[0] for s in steps], dim=1), attention
+
+
+VARIANTS = {
+    "plain": dict(),
+    "bidirectional": dict(encoder_bidirectional=True),
+    "deeper-encoder": dict(encoder_layers=3, decoder_layers=1),
+    "deeper-decoder": dict(encoder_layers=1, decoder_layers=3, residuals=True),
+    "coupled": dict(coupled_gates=True, ablation="no-srnn"),
+    "dot": dict(decoder_attention="dot", encoder_hidden_size=7),
+    "mlp": dict(decoder_attention="mlp"),
+    "no-attention": dict(decoder_attention="none"),
+    "out-embedding": dict(decoder_out_embed_dim=4),
+    "shared-output": dict(share_decoder_input_output_embed=True),
+    "adaptive": dict(criterion="adaptive_loss", adaptive_softmax_cutoff="8,16"),
+    "mixed-cells": dict(encoder_ablation="no-gates", decoder_ablation="no-srnn-out"),
+    "other-mix": dict(encoder_ablation="no-srnn-hidden", decoder_ablation="no-gates"),
+}
+every_feeding = pytest.mark.parametrize("feeding", ["True", "False"], ids=["feeding", "parallel"])
+every_variant = pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+every_ablation = pytest.mark.parametrize("ablation", ABLATIONS)
