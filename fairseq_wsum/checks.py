@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import warnings
 
+import torch
+from torch import Tensor
+
 
 def flags(**flags: bool) -> None:
     """Each is True or False."""
@@ -44,3 +47,14 @@ def state(hx: object) -> None:
     """A pair."""
     if not isinstance(hx, (tuple, list)) or len(hx) != 2:
         raise TypeError("hx must be a pair (h_0, c_0)")
+
+
+def mask(padding_mask: Tensor, shape: torch.Size, form: str) -> None:
+    """Boolean, one value for each time step of each sequence."""
+    if padding_mask.dtype != torch.bool:
+        raise ValueError(f"padding_mask must be boolean, got {padding_mask.dtype}")
+    if padding_mask.shape != shape:
+        raise RuntimeError(
+            f"expected padding_mask of size {tuple(shape)} ({form}), "
+            f"got {tuple(padding_mask.shape)}"
+        )

@@ -210,10 +210,16 @@ class WsumLSTM(nn.Module):
             `(output, (h_n, c_n))`: T x B x P, 1 x B x P, 1 x B x H.
 
         Raises:
-            RuntimeError: the module has several layers or directions.
+            RuntimeError: the module has several layers or directions, or a shape does not fit.
         """
         self._check_single()
-        y, h_n, c_n = self._run(z, hx[0][0], hx[1][0], padding_mask, "_l0", False)
+        width = len(self.cell.input_rows) * self.hidden_size
+        if z.dim() != 3 or z.size(-1) != width:
+            raise RuntimeError(f"expected z of size (T, B, {width}), got {tuple(z.shape)}")
+        if padding_mask is not None:
+            checks.mask(padding_mask, z.shape[:-1], "T x B")
+        h_0, c_0 = self._initial_state(z, hx)
+        y, h_n, c_n = self._run(z, h_0[0], c_0[0], padding_mask, "_l0", False)
         return y, (h_n.unsqueeze(0), c_n.unsqueeze(0))
 
     def _check_single(self) -> None:
@@ -365,18 +371,14 @@ class WsumLSTM(nn.Module):
                 f"input.size(-1) must be equal to input_size {self.input_size}, got {x.size(-1)}"
             )
         dtype = self.weight_ih_l0.dtype
-        if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
+        if x.dtype != dtype and not (
+            torch.amp.is_autocast_available(x.device.type)
+            and torch.is_autocast_enabled(x.device.type)
+        ):
             raise ValueError(f"input must have the dtype of the parameters, {dtype}, got {x.dtype}")
         time = 1 if x.dim() == 3 and self.batch_first else 0
         if x.size(time) == 0:
             raise RuntimeError("expected a sequence length larger than 0")
-        if padding_mask is None:
-            return
-        if padding_mask.dtype != torch.bool:
-            raise ValueError(f"padding_mask must be boolean, got {padding_mask.dtype}")
-        if padding_mask.shape != x.shape[:-1]:
+        if padding_mask is not None:
             form = "T" if x.dim() == 2 else "B x T" if self.batch_first else "T x B"
-            raise RuntimeError(
-                f"expected padding_mask of size {tuple(x.shape[:-1])} ({form}), "
-                f"got {tuple(padding_mask.shape)}"
-            )
+            checks.mask(padding_mask, x.shape[:-1], form)

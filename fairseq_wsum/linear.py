@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .products import as_rows, outer, product
+from .transforms import in_transformation
 
 _loop: ContextVar[_Loop | None] = ContextVar("loop", default=None)  # set within `repeated()`
 
@@ -25,7 +26,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     loop = None if torch.compiler.is_compiling() else _loop.get()
     if loop is None or not (weight.requires_grad and torch.is_grad_enabled()):
         return product(x, weight, bias)
-    if torch.is_autocast_enabled(x.device.type):  # the types differ from product to product
+    # under autocast the types differ from product to product
+    if torch.is_autocast_enabled(x.device.type) or in_transformation():
         return product(x, weight, bias)
     return loop.linear(x, weight, bias)
 
@@ -41,8 +43,8 @@ class Linear(nn.Linear):
 def repeated() -> Iterator[None]:
     """Within it, calls of `linear` with the same weight share one product for its gradient.
 
-    There are no second derivatives of what is computed so. Without effect under autocast and while
-    tracing.
+    There are no second derivatives of what is computed so. Without effect under autocast, under
+    `torch.func` and while tracing.
     """
     before = _loop.set(_Loop())
     try:
@@ -52,26 +54,30 @@ def repeated() -> Iterator[None]:
 
 
 class _Uses:
-    """The products of one weight, as a backward pass goes through them: dy and x of each."""
+    """The products of one weight, as backward passes go through them: dy and x of each."""
 
     def __init__(self) -> None:
-        self.parts: list[tuple[Tensor, Tensor]] = []
-        self.task = -1
+        self.parts: dict[int, list[tuple[Tensor, Tensor]]] = {}  # by pass: one may call another
 
     def add(self, dy: Tensor, x: Tensor) -> None:
         task = torch._C._current_graph_task_id()
-        if task != self.task:  # an earlier pass may not have asked for this weight's gradient
-            self.parts.clear()
-        self.task = task
+        if task not in self.parts:
+            self.parts[task] = []
+            # the pass may not ask for this weight's gradient: nothing stays when it ends
+            engine = torch.autograd.Variable._execution_engine
+            engine.queue_callback(lambda: self._drop(task))
         # detached: else they would hold the graph that holds them
-        self.parts.append((as_rows(dy.detach()), as_rows(x.detach())))
+        self.parts[task].append((as_rows(dy.detach()), as_rows(x.detach())))
+
+    def _drop(self, task: int) -> None:
+        self.parts.pop(task, None)
 
     def gradient(self) -> Tensor | None:
-        """Of the weight."""
-        if not self.parts:
+        """Of the weight, in the pass that runs."""
+        parts = self.parts.pop(torch._C._current_graph_task_id(), None)
+        if parts is None:
             return None
-        dy, x = (torch.cat(tensors) for tensors in zip(*self.parts, strict=True))
-        self.parts.clear()
+        dy, x = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         return outer(dy, x)
 
 

@@ -53,6 +53,8 @@ _LIBRARY.define(
     " bool reverse) -> (Tensor, Tensor, Tensor, Tensor)"
 )
 
+NOT_TRANSFORMED = "it has no rules for torch.func and for forward-mode derivatives"
+
 SRNN, OUTPUT_GATE, RECURRENT_GATES, GATES, COUPLED = (1 << bit for bit in range(5))
 
 
@@ -225,30 +227,33 @@ def _fake_recurrence_backward(  # type: ignore[no-untyped-def]
     return recurrence_gradients(gates, w_hr, h_0, c_0)
 
 
-# Gradients
+# Gradients. An operator that was traced where none was wanted did not save what its gradient needs:
+# then it runs once more.
 
 
 def _save_gated_sum(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:
-    z, c_0, padding_mask, ctx.cell, ctx.reverse, ctx.saved = inputs
+    z, c_0, padding_mask, ctx.cell, ctx.reverse, saved = inputs
     ctx.mark_non_differentiable(output[2])
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(z, c_0, padding_mask, output[2])
+    ctx.save_for_backward(z, c_0, padding_mask, output[2] if saved else None)
 
 
 def _gated_sum_gradient(ctx: Any, dy: Tensor | None, dc_n: Tensor | None, _: None) -> Any:
-    _check_saved(ctx.saved)
     z, c_0, padding_mask, cells = ctx.saved_tensors
+    rest = (ctx.cell, ctx.reverse)
+    if cells is None:
+        _, _, cells = torch.ops.fairseq_wsum.gated_sum(z, c_0, padding_mask, *rest, True)
     dz, dc_0 = torch.ops.fairseq_wsum.gated_sum_backward(
-        dy, dc_n, z, c_0, padding_mask, cells, ctx.cell, ctx.reverse
+        dy, dc_n, z, c_0, padding_mask, cells, *rest
     )
     return dz, dc_0, None, None, None, None
 
 
 def _save_recurrence(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:
-    _, w_hh, w_hr, h_0, c_0, padding_mask, ctx.cell, ctx.reverse, ctx.saved = inputs
+    z, w_hh, w_hr, h_0, c_0, padding_mask, ctx.cell, ctx.reverse, ctx.saved = inputs
     ctx.mark_non_differentiable(*output[3:])
     ctx.set_materialize_grads(False)
-    rest = saved(output, w_hr, c_0, padding_mask)
+    rest = saved(output, w_hr, c_0, padding_mask) if ctx.saved else (z,)
     ctx.save_for_backward(w_hh, w_hr, h_0, c_0, padding_mask, *rest)
 
 
@@ -264,11 +269,16 @@ def saved(
 def _recurrence_gradient(
     ctx: Any, dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None, *_: None
 ) -> Any:
-    _check_saved(ctx.saved)
-    w_hh, w_hr, h_0, c_0, padding_mask, gates, cells, h = ctx.saved_tensors
+    w_hh, w_hr, h_0, c_0, padding_mask = inputs = ctx.saved_tensors[:5]
+    rest = (ctx.cell, ctx.reverse)
+    if ctx.saved:
+        gates, cells, h = ctx.saved_tensors[5:]
+    else:
+        (z,) = ctx.saved_tensors[5:]
+        output = torch.ops.fairseq_wsum.recurrence(z, *inputs, *rest, True)
+        gates, cells, h = saved(output, w_hr, c_0, padding_mask)
     dz, dh, dh_0, dc_0 = torch.ops.fairseq_wsum.recurrence_backward(
-        *(dy, dh_n, dc_n, w_hh, w_hr, h_0, c_0, padding_mask, gates, cells),
-        *(ctx.cell, ctx.reverse),
+        *(dy, dh_n, dc_n, w_hh, w_hr, h_0, c_0, padding_mask, gates, cells), *rest
     )
     cell = decode(ctx.cell)
     dw_hh = dw_hr = None
@@ -301,11 +311,6 @@ def _unprojected(cell: Ablation, gates: Tensor, cells: Tensor) -> Tensor:
         return activated["c"]
     h = torch.tanh(cells).to(gates.dtype)
     return activated["o"] * h if cell.output_gate else h
-
-
-def _check_saved(saved: bool) -> None:
-    if not saved:
-        raise RuntimeError("fairseq_wsum: a gradient needs the operator called with save=True")
 
 
 def _refuse(*_: Any) -> Any:

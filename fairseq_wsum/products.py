@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.weak import WeakIdKeyDictionary
 
-from .compiling import constant
+from .transforms import constant, in_transformation
 
 CLEARLY = 1.2  # times as fast
 VARIABLE = "FAIRSEQ_WSUM_PRODUCTS"
@@ -64,6 +64,7 @@ def _suits(x: Tensor, weight: Tensor) -> bool:
         and x.dtype == weight.dtype == torch.float32
         and x.numel() > 0
         and not torch.is_autocast_enabled("cpu")
+        and not in_transformation()
     )
 
 
@@ -101,7 +102,7 @@ def _ready_copy(weight: Tensor) -> Tensor | None:
     if ready is None:
         return None
     if not ready.is_of(weight):
-        del _ready[weight]
+        _ready.pop(weight, None)  # another thread may have been here
         return None
     packed: Tensor = ready.packed
     return packed

@@ -10,10 +10,11 @@ import pickle
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fairseq_wsum import ABLATIONS, WsumLSTM
+from fairseq_wsum import ABLATIONS, WsumLSTM, products
 from fairseq_wsum.backends import BACKENDS
 
 CELLS = [(name, False) for name in ABLATIONS] + [
@@ -237,7 +238,14 @@ def test_parameters_have_the_names_order_and_shapes_of_torch(ablation) -> None:
     shapes = [[(n, p.shape) for n, p in m.named_parameters()] for m in (ours, theirs)]
     assert shapes[0] == shapes[1]
     theirs.load_state_dict(ours.state_dict())
-    assert [len(w) for w in ours.all_weights] == [len(w) for w in theirs.all_weights]
+    weights = [[[p.shape for p in w] for w in m.all_weights] for m in (ours, theirs)]
+    assert weights[0] == weights[1]
+    ours.flatten_parameters()
+
+
+def test_parameters_start_in_the_range_of_torchs() -> None:
+    for parameter in WsumLSTM(30, 64).parameters():
+        assert 0.9 / 8 < parameter.abs().max() <= 1 / 8
 
 
 # Parameters: H = 4, I = 3. Products H*I a row of x, H*H a row of h, H a bias.
@@ -299,7 +307,7 @@ def test_gradients_are_right_to_the_second_order(ablation, coupled, proj_size, m
     inputs = (x, *state, *parameters)
     assert torch.autograd.gradcheck(loss, inputs)
     if not masked and not proj_size:
-        assert torch.autograd.gradgradcheck(loss, inputs)
+        assert torch.autograd.gradgradcheck(loss, inputs, fast_mode=True)
 
 
 # Padding
@@ -400,6 +408,27 @@ def test_one_sequence_may_have_padding(ablation) -> None:
     assert_same((y[1:4], *state), (y_alone, *state_alone))
 
 
+def test_the_mask_is_batch_first_where_the_input_is() -> None:
+    layer = make(num_layers=2, bidirectional=True)
+    x = torch.randn(5, 2, 3, dtype=torch.float64)
+    mask = torch.arange(5).unsqueeze(1) >= torch.tensor([3, 5])
+    y, state = layer(x, None, mask)
+    layer.batch_first = True
+    y_t, state_t = layer(x.transpose(0, 1), None, mask.t())
+    assert_same((y_t.transpose(0, 1), *state_t), (y, *state))
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_16_bits_a_long_sum_loses_nothing(dtype, backend) -> None:
+    layer = WsumLSTM(1, 1, ablation="no-srnn-out-hidden", dtype=dtype, backend=backend)
+    with torch.no_grad():  # i = 1/2, f = 1, content 2: every step adds 1
+        layer.weight_ih_l0.copy_(torch.tensor([[0.0], [0.0], [2.0]]))
+        layer.bias_ih_l0.copy_(torch.tensor([0.0, 100.0]))
+        _, (_, c_n) = layer(torch.ones(3000, 1, 1, dtype=dtype))
+    assert c_n.item() == torch.tensor(3000.0).to(dtype).item()
+
+
 @every_cell
 def test_a_sequence_in_parts_gives_what_it_gives_in_one(ablation, coupled) -> None:
     layer = make(ablation=ablation, coupled_gates=coupled, num_layers=2, proj_size=2)
@@ -417,6 +446,8 @@ def test_an_empty_batch_gives_an_empty_result(ablation) -> None:
     layer = make(ablation=ablation, bidirectional=True)
     y, (h_n, c_n) = layer(torch.empty(5, 0, 3, dtype=torch.float64))
     assert y.shape == (5, 0, 8) and h_n.shape == c_n.shape == (2, 0, 4)
+    layer.batch_first = True
+    assert layer(torch.empty(0, 5, 3, dtype=torch.float64))[0].shape == (0, 5, 8)
 
 
 @every_ablation
@@ -433,7 +464,9 @@ def test_dropout_stands_between_layers_and_in_training_only() -> None:
         {k.replace("l1", "l0"): v for k, v in layer.state_dict().items() if "l1" in k}
     )
     assert_same(layer(x)[0], second(torch.zeros(4, 2, 4, dtype=torch.float64))[0])
+    first = layer(x)[1][0][0]
     layer.eval()
+    assert_same(layer(x)[1][0][0], first)  # which reads the input as it is
     assert_same(layer(x)[0][:, 0], oracle_layers(layer, x[:, 0], *zero_state(layer))[0])
 
 
@@ -497,7 +530,7 @@ def test_compile_traces_the_whole_layer(ablation, coupled) -> None:
     torch._dynamo.reset()  # its limit of recompilations is for all layers together
     layer = make(ablation=ablation, coupled_gates=coupled, bidirectional=True)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
-    x, mask, _ = padded_batch([4, 2], "right")
+    x, mask, _ = padded_batch([2, 1], "right")
     results = []
     for module in (compiled, layer):
         layer.zero_grad()
@@ -623,3 +656,65 @@ def test_products_of_parts_of_the_input_add_up_to_the_layer(ablation, coupled) -
 def test_several_layers_or_directions_have_no_products_of_one_input(options) -> None:
     with pytest.raises(RuntimeError, match="one layer in one direction"):
         make(**options).input_maps(3)
+
+
+@pytest.mark.parametrize(
+    ("z", "hx", "mask", "message"),
+    [
+        ((4, 3, 19), (3, 3), None, r"z of size \(T, B, 20\), got \(4, 3, 19\)"),
+        ((4, 3, 20), (5, 3), None, r"h_0 of size \(1, 3, 5\), got \(1, 5, 5\)"),
+        ((4, 3, 20), (3, 5), None, r"c_0 of size \(1, 3, 5\), got \(1, 5, 5\)"),
+        ((4, 3, 20), (3, 3), (3, 4), r"padding_mask of size \(4, 3\) \(T x B\), got \(3, 4\)"),
+    ],
+    ids=["z", "h_0", "c_0", "mask"],
+)
+def test_products_states_and_mask_must_fit(z, hx, mask, message) -> None:
+    layer = WsumLSTM(3, 5)
+    state = tuple(torch.zeros(1, batch, 5) for batch in hx)
+    with pytest.raises(RuntimeError, match=message):
+        layer.forward_products(
+            torch.zeros(z), state, None if mask is None else torch.zeros(mask).bool()
+        )
+
+
+# torch.func and forward-mode derivatives
+
+
+@pytest.fixture(params=[False, True], ids=["mkl", "onednn"])
+def onednn(request, monkeypatch):
+    if request.param and not torch.backends.mkldnn.is_available():
+        pytest.skip("torch has no oneDNN")
+    monkeypatch.setattr(products, "_choices", dict(product=request.param, outer=request.param))
+
+
+@every_ablation
+def test_transformations_of_torch_func_are_right(ablation, onednn) -> None:
+    layer = WsumLSTM(3, 5, ablation=ablation)
+    x, direction = torch.randn(4, 2, 3), torch.randn(4, 2, 3)
+
+    def loss(x, parameters=None):
+        return torch.func.functional_call(layer, parameters or {}, (x,))[0].square().sum()
+
+    x.requires_grad_()
+    expected = torch.autograd.grad(loss(x), [x, *layer.parameters()])
+    x = x.detach()
+    parameters = {name: value.detach() for name, value in layer.named_parameters()}
+    _, along = torch.func.jvp(loss, (x,), (direction,))
+    torch.testing.assert_close(along, (expected[0] * direction).sum())
+    gradients = torch.func.grad(loss, argnums=(0, 1))(x, parameters)
+    torch.testing.assert_close((gradients[0], *gradients[1].values()), expected)
+
+    def of_a_sequence(x):  # alone, in a batch of one
+        return torch.func.grad(loss)(x.unsqueeze(1)).squeeze(1)
+
+    each = torch.func.vmap(of_a_sequence, in_dims=1, out_dims=1)(x)
+    torch.testing.assert_close(each, expected[0])
+
+
+def test_forward_mode_derivatives_are_not_lost(onednn) -> None:
+    layer = WsumLSTM(3, 5, ablation="no-srnn-hidden").requires_grad_(False)
+    x, direction = torch.randn(4, 2, 3), torch.randn(4, 2, 3)
+    (_, expected) = torch.func.jvp(lambda x: layer(x)[0], (x,), (direction,))
+    with forward_ad.dual_level():
+        y, _ = layer(forward_ad.make_dual(x, direction))
+        torch.testing.assert_close(forward_ad.unpack_dual(y).tangent, expected)

@@ -53,3 +53,28 @@ def test_a_loop_under_autocast_is_as_without_it() -> None:
             y = product(product(x, layer.weight, layer.bias), layer.weight)
         results.append((y, *torch.autograd.grad(y.float().sum(), list(layer.parameters()))))
     torch.testing.assert_close(*results)
+
+
+def test_a_pass_within_a_pass_takes_nothing_of_it() -> None:
+    weight, x = torch.randn(5, 5, requires_grad=True), torch.randn(3, 5, requires_grad=True)
+    passes = []
+
+    def loop(product):
+        first = torch.tanh(product(x, weight))
+        second = torch.tanh(product(first, weight))
+        return second, torch.tanh(product(second, weight)).square().sum()
+
+    def run():
+        return torch.autograd.grad(loss, [weight, x], retain_graph=True)
+
+    def once_more(_: object) -> None:
+        if not passes:
+            passes.append(())  # this pass comes here too
+            passes[0] = run()
+
+    expected = torch.autograd.grad(loop(torch.nn.functional.linear)[1], [weight, x])
+    with linear.repeated():
+        between, loss = loop(linear.linear)
+    between.register_hook(once_more)
+    outer = run()
+    torch.testing.assert_close([outer, *passes], [expected, expected])

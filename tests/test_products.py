@@ -108,6 +108,23 @@ def test_measuring_leaves_the_program_as_it_was(monkeypatch) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize(
+    ("onednn", "mkl", "product", "outer"),
+    [(1.0, 1.0, True, False), (1.3, 1.0, False, False), (1.0, 1.3, True, True)],
+    ids=["even", "mkl", "onednn"],
+)
+def test_one_measurement_decides(onednn, mkl, product, outer, monkeypatch) -> None:
+    calls = []
+    monkeypatch.delenv(products.VARIABLE, raising=False)
+    monkeypatch.setattr(products, "_has_onednn", lambda: True)
+    monkeypatch.setattr(products, "_choices", {})
+    monkeypatch.setattr(products, "_seconds", lambda *_: calls.append(1) or [onednn, mkl])
+    for _ in range(2):
+        assert products.uses_onednn("product") == product
+        assert products.uses_onednn("outer") == outer
+    assert len(calls) == 2
+
+
 @needs_onednn
 def test_the_environment_decides(monkeypatch) -> None:
     for value, expected in (("mkl", False), ("onednn", True)):
@@ -163,6 +180,22 @@ def test_a_weight_that_has_changed_is_not_taken_as_it_was(kept_ready, change) ->
             layer = copy.deepcopy(layer)
         torch.testing.assert_close(products.product(x, layer.weight, layer.bias), layer(x))
     assert kept_ready == []
+
+
+@needs_onednn
+def test_two_threads_may_find_the_same_stale_copy(kept_ready, monkeypatch) -> None:
+    weight, x = torch.randn(3, 5), torch.randn(2, 5)
+    products.keep_ready(weight)
+    weight.zero_()
+    is_of = products._Ready.is_of
+
+    def after_another_thread(self, weight):
+        del products._ready[weight]
+        return is_of(self, weight)
+
+    monkeypatch.setattr(products._Ready, "is_of", after_another_thread)
+    with torch.no_grad():
+        assert not products.product(x, weight).any()
 
 
 @needs_onednn

@@ -8,7 +8,7 @@ import torch
 
 from fairseq_wsum import cli
 from fairseq_wsum.backends import cpp
-from fairseq_wsum.bench import layers
+from fairseq_wsum.bench import layers, programs
 
 
 def test_info_names_the_backend_of_each_type_and_why_not_the_others(capsys) -> None:
@@ -34,6 +34,14 @@ def test_bench_layers_prints_and_writes_every_ratio(capsys, tmp_path) -> None:
     ]
     assert record["title"] in printed and "| no-srnn with a mask | no-srnn | 3, 2, 4 |" in printed
     assert all(r[key] > 0 for r in record["results"] for key in ("forward", "both", "memory"))
+
+
+def test_ratios_are_above_one_where_ours_is_better() -> None:
+    times = dict(forward=1.0, both=2.0, peer_forward=4.0, peer_both=6.0)
+    result = layers.Result("a", "b", (1, 1, 1), False, memory=100, peer_memory=50, **times)
+    assert list(result.row().values())[-3:] == ["4.00", "3.00", "2.00"]
+    rows = programs.rows({programs.PEER: 10.0, "ours": 20.0}, "words a second")
+    assert [row["times as fast"] for row in rows] == ["1.00", "2.00"]
 
 
 def test_memory_is_the_most_at_a_time() -> None:

@@ -11,14 +11,14 @@ import warnings
 from ctypes import c_int32, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from .. import ops
 from ..ablation import Ablation
-from ..compiling import constant
+from ..transforms import constant, in_transformation
 from .fused import run as run  # what the registry takes
 
 INTERFACE = 1  # WSUM_INTERFACE of csrc/kernels.h
@@ -31,6 +31,8 @@ def why_not(cell: Ablation, device: torch.device, dtype: torch.dtype, projects: 
         return f"it runs on CPUs, and the layer is on {device}"
     if dtype not in DTYPES:
         return f"it computes in float32 and bfloat16, not in {dtype}"
+    if in_transformation():
+        return ops.NOT_TRANSFORMED
     return why_missing()
 
 
@@ -64,27 +66,34 @@ def use_instruction_set(name: str) -> None:
         raise ValueError(f"this processor or this build has no instruction set {name!r}")
 
 
-# The structs of csrc/kernels.h. Sizes first, then flags, then pointers.
+# The structs of csrc/kernels.h: sizes, then flags, then pointers to arrays. Beside the name of an
+# array stand its dimensions; R and Q are H times as many as there are rows, and rows of h_{t-1}.
 
 
-def _fields(sizes: str, pointers: str) -> list[tuple[str, Any]]:
+def _fields(sizes: str, arrays: dict[str, str]) -> list[tuple[str, Any]]:
     flags = ("cell", "is_bf16", "reverse", "threads")
     return [
-        *((name, c_int64) for name in sizes.split()),
+        *((name, c_int64) for name in sizes),
         *((name, c_int32) for name in flags),
-        *((name, c_void_p) for name in pointers.split()),
+        *((name, c_void_p) for name in arrays),
     ]
 
 
 class _GatedSum(ctypes.Structure):
-    _fields_ = _fields("T B H", "padding z c_0 y c_n cells dy dc_n dz dc_0")
+    arrays: ClassVar[dict[str, str]] = {
+        **dict(padding="TB", z="TBR", c_0="BH", y="TBH", c_n="BH", cells="TBH"),
+        **dict(dy="TBH", dc_n="BH", dz="TBR", dc_0="BH"),
+    }
+    _fields_ = _fields("TBH", arrays)
 
 
 class _Recurrence(ctypes.Structure):
-    _fields_ = _fields(
-        "T B H P",
-        "padding z w_hh w_hr h_0 c_0 y h_n c_n gates cells states dy dh_n dc_n dz dh dh_0 dc_0",
-    )
+    arrays: ClassVar[dict[str, str]] = {
+        **dict(padding="TB", z="TBR", w_hh="QP", w_hr="PH", h_0="BP", c_0="BH"),
+        **dict(y="TBP", h_n="BP", c_n="BH", gates="TBR", cells="TBH", states="TBP"),
+        **dict(dy="TBP", dh_n="BP", dc_n="BH", dz="TBR", dh="TBP", dh_0="BP", dc_0="BH"),
+    }
+    _fields_ = _fields("TBHP", arrays)
 
 
 @cache
@@ -121,8 +130,11 @@ _MEMORY = ("c_0", "c_n", "cells", "dc_n", "dc_0")
 
 
 def _call(name: str, arguments: ctypes.Structure) -> None:
-    if getattr(_library(), name)(ctypes.byref(arguments)):
+    result = getattr(_library(), name)(ctypes.byref(arguments))
+    if result == 1:
         raise ValueError(f"{name}: no cell {arguments.cell}")
+    if result == 2:
+        raise MemoryError(f"{name}: not enough memory for its scratch space")
 
 
 def _struct(
@@ -136,8 +148,11 @@ def _struct(
     """Fill a struct. Empty tensors and None become null pointers.
 
     Raises:
-        ValueError: a tensor has another type than the kernels take, which would write beyond it.
+        ValueError: a tensor has another type or shape than the kernels take, and they would read
+            or write beyond it.
     """
+    x_rows, h_rows = (len(names) for names in _rows(cell))
+    lengths = {**sizes, "R": x_rows * sizes["H"], "Q": h_rows * sizes["H"]}
     given = {}
     for name, value in values.items():
         if value is not None and value.numel():
@@ -145,6 +160,10 @@ def _struct(
             wanted = torch.bool if name == "padding" else wanted
             if value.dtype != wanted or wanted not in (*DTYPES, torch.bool):
                 raise ValueError(f"the C++ kernels take {name} in {wanted}, got {value.dtype}")
+            shape = tuple(lengths[size] for size in kind.arrays[name])
+            if value.shape != shape:
+                got = tuple(value.shape)
+                raise ValueError(f"the C++ kernels take {name} of size {shape}, got {got}")
             given[name] = value.data_ptr()
     return kind(
         cell=cell,
@@ -154,6 +173,12 @@ def _struct(
         **sizes,
         **given,
     )
+
+
+@cache
+def _rows(cell: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    ablation = ops.decode(cell)
+    return ablation.input_rows, ablation.hidden_rows
 
 
 def _dense(tensor: Tensor | None) -> Tensor | None:

@@ -22,6 +22,7 @@ def run(
     reverse: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one direction of one layer over a sequence: see `reference.run`."""
+    assert (w_hh is not None) == cell.is_recurrent
     dtype = z.dtype
     h_0, c = h_0.to(dtype), c_0.to(torch.float32)
     w_hh, w_hr = (None if w is None else w.to(dtype) for w in (w_hh, w_hr))

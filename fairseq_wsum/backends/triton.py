@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
 import torch
+from torch.torch_version import TorchVersion
 
 from .. import ops
 from ..ablation import Ablation
-from ..compiling import constant
+from ..transforms import constant, in_transformation
 from .fused import run as run  # what the registry takes
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -29,6 +29,8 @@ def why_not(cell: Ablation, device: torch.device, dtype: torch.dtype, projects: 
         return "it has no projection for cells with recurrent matrices"
     if dtype not in DTYPES:
         return f"it computes in float32, bfloat16 and float16, not in {dtype}"
+    if in_transformation():
+        return ops.NOT_TRANSFORMED
     return why_missing()
 
 
@@ -37,8 +39,8 @@ def why_missing() -> str | None:
     """Why there are no kernels, or None where there are."""
     if not find_spec("triton"):
         return "triton is not installed: pip install triton"
-    found = tuple(int(part) for part in version("triton").split(".")[:2])
-    return None if found >= (3, 3) else f"it needs triton 3.3, found {version('triton')}"
+    found = TorchVersion(import_module("triton").__version__)
+    return None if found >= "3.3" else f"it needs triton 3.3, found {found}"
 
 
 def _kernel(module: str, name: str) -> Callable[..., Any]:

@@ -27,16 +27,34 @@ const Kernels& kernels() {
     return *chosen.load();
 }
 
+// No exception may leave a function that C calls. All scratch memory is taken before threads start.
+template <class Run>
+int guarded(const Run& run) {
+    try {
+        return run();
+    } catch (const std::bad_alloc&) {
+        return 2;
+    }
+}
+
 }  // namespace
 
 extern "C" {
 
 int wsum_interface() { return WSUM_INTERFACE; }
 
-int wsum_gated_sum(const GatedSum* p) { return kernels().gated_sum(*p, false); }
-int wsum_gated_sum_backward(const GatedSum* p) { return kernels().gated_sum(*p, true); }
-int wsum_recurrence(const Recurrence* p) { return kernels().recurrence(*p, false); }
-int wsum_recurrence_backward(const Recurrence* p) { return kernels().recurrence(*p, true); }
+int wsum_gated_sum(const GatedSum* p) {
+    return guarded([p] { return kernels().gated_sum(*p, false); });
+}
+int wsum_gated_sum_backward(const GatedSum* p) {
+    return guarded([p] { return kernels().gated_sum(*p, true); });
+}
+int wsum_recurrence(const Recurrence* p) {
+    return guarded([p] { return kernels().recurrence(*p, false); });
+}
+int wsum_recurrence_backward(const Recurrence* p) {
+    return guarded([p] { return kernels().recurrence(*p, true); });
+}
 
 const char* wsum_instruction_set() { return kernels().name; }
 

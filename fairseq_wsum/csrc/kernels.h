@@ -71,7 +71,7 @@ struct Recurrence {
 enum { WSUM_INTERFACE = 1 };
 int wsum_interface();
 
-// They return 0, or 1 where there is no such cell.
+// They return 0, 1 where there is no such cell, or 2 where there is not enough memory.
 int wsum_gated_sum(const GatedSum*);
 int wsum_gated_sum_backward(const GatedSum*);
 int wsum_recurrence(const Recurrence*);
