@@ -120,7 +120,9 @@ def _restore_old_names_of_numpy() -> None:
     """Three files of fairseq use `numpy.compat.long` and `numpy.int`, which are both Python's int.
 
     numpy 1.24 took the one away and numpy 2 the other: an AttributeError where a language model
-    reads sentences, or continues them. The names are put back for these three files alone.
+    reads sentences, or continues them. And what `numpy.percentile` called `interpolation` until
+    numpy 2.4 is `method`: a TypeError with --num-batch-buckets. The names are put back for these
+    three files alone.
     """
     if hasattr(numpy, "compat") and hasattr(numpy, "int"):
         return
@@ -128,6 +130,9 @@ def _restore_old_names_of_numpy() -> None:
     class NumpyWithOldNames(ModuleType):
         int = int
         compat = SimpleNamespace(long=int)
+
+        def percentile(self, a: Any, q: Any, interpolation: Any = "linear") -> Any:
+            return numpy.percentile(a, q, method=interpolation)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(numpy, name)

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 pytest.importorskip("fairseq")
+from fairseq import utils
 from fairseq.sequence_generator import SequenceGenerator
 from translation import (
     EOS,
     PAD,
     SOURCE,
+    TARGET,
     VARIANTS,
     every_feeding,
     every_variant,
@@ -158,11 +160,35 @@ def test_fairseq_generate_gets_the_attention_that_its_options_need(options, want
     assert model.decoder.need_attn == wanted
 
 
+def test_an_unknown_word_is_replaced_by_the_word_with_the_most_attention() -> None:
+    model = make_model(init_range=1.0)
+    src, lengths, _ = make_batch((5, 3))
+    utils.load_align_dict("")  # as fairseq-generate does for --replace-unk
+    try:
+        generator = SequenceGenerator([model], TARGET, beam_size=1, max_len_b=6)
+        net_input = {"src_tokens": src, "src_lengths": lengths}
+        found = generator.generate([model], {"net_input": net_input})
+    finally:
+        utils.load_align_dict(None)
+    for sentence, length, (best,) in zip(src, lengths.tolist(), found, strict=True):
+        prev = torch.cat((torch.tensor([EOS]), best["tokens"][:-1]))
+        attention = model(sentence[None], None, prev[None])[1][0]  # T x S
+        words = attention[:, -length:-1]  # without padding and the end
+        assert best["alignment"].tolist() == words.argmax(1).tolist()
+
+
 @pytest.mark.parametrize("option", ["replace_unk", "print_alignment"])
 def test_asking_a_model_without_attention_for_alignments_is_an_error(option) -> None:
     model = make_model(decoder_attention="none")
     with pytest.raises(ValueError, match=f"--{option.replace('_', '-')} needs attention"):
         model.prepare_for_inference_(make_generation(**{option: "x"}))
+
+
+def test_in_16_bits_the_memory_cell_of_decoding_has_32() -> None:
+    model, (src, _, prev), state = make_model().to(torch.bfloat16), make_batch(), {}
+    model.decoder(prev[:, :1], model.encoder(src), state)
+    cached = model.decoder.get_incremental_state(state, "cached_state")
+    assert cached["prev_cells"].dtype == torch.float32
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

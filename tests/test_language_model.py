@@ -13,15 +13,18 @@ pytest.importorskip("fairseq")
 from fairseq.criterions.adaptive_loss import AdaptiveLoss
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq.data import Dictionary, TruncatedDictionary
+from fairseq.logging import metrics
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.models.lstm_lm import LSTMLanguageModel, base_architecture
 from fairseq.sequence_generator import SequenceGenerator
 from omegaconf import OmegaConf
 
 from fairseq_wsum import ABLATIONS
+from fairseq_wsum.models.locked_dropout import LockedDropout
 from fairseq_wsum.models.wsum_lm_config import WsumLSTMLMConfig, resolve
 from fairseq_wsum.models.wsum_lstm_lm import WsumLSTMLanguageModel
-from fairseq_wsum.modules import CarriedState, LockedDropout
+from fairseq_wsum.modules import CarriedState
+from fairseq_wsum.tasks.wsum_language_modeling import WsumLanguageModelingTask
 
 SMALL = dict(decoder_embed_dim=6, decoder_hidden_size=5, decoder_layers=2, dropout=0.0)
 WORDS = 30
@@ -164,6 +167,19 @@ def test_locked_dropout_drops_the_same_features_at_every_step() -> None:
     assert (y[0] == 0).any(1).all() and not (y[0] == 0).all(0).any()  # of each sequence others
     assert torch.equal(dropout.eval()(x), x)
     assert LockedDropout(1.0)(x).abs().sum() == 0
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_dropout_may_be_retained_in_decoding(locked) -> None:
+    tokens, scores = make_tokens(), []
+    for retain in (False, True):
+        model = make_model(dropout=0.5, locked_dropout=locked)
+        cfg = Namespace(
+            generation=Namespace(beam=1, retain_dropout=retain, retain_dropout_modules=None)
+        )
+        model.eval().prepare_for_inference_(cfg)
+        scores.append([model(tokens)[0] for _ in range(2)])
+    assert torch.equal(*scores[0]) and not torch.equal(*scores[1])
 
 
 @pytest.mark.parametrize("locked", [False, True])
@@ -310,6 +326,25 @@ MISTAKES = {
 def test_options_that_do_not_fit_are_an_error_that_names_them(options, message) -> None:
     with pytest.raises(ValueError, match=message):
         make_model(**options)
+
+
+def test_dropout_out_is_also_between_layers_as_in_fairseq() -> None:
+    assert resolve(Namespace(dropout=0.1, decoder_dropout_out=0.4)).decoder_layer_dropout == 0.4
+
+
+def test_the_perplexity_of_an_epoch_is_not_summed_in_16_bits() -> None:
+    task = WsumLanguageModelingTask.__new__(WsumLanguageModelingTask)
+    task.args = Namespace(sample_break_mode="none")
+    loss, log = torch.tensor(3500, dtype=torch.float16), dict(ntokens=700, sample_size=700)
+    with metrics.aggregate() as epoch:
+        for _ in range(40):
+            task.reduce_metrics([dict(log, loss=loss, nsentences=1)], AdaptiveLoss(task, False))
+    assert epoch.get_smoothed_values()["ppl"] == pytest.approx(math.exp(5), rel=1e-3)
+
+
+def test_the_longest_sentence_is_that_of_the_task() -> None:
+    assert make_model(max_target_positions=4).max_positions() == 4
+    assert make_model().max_positions() > 10_000
 
 
 def test_a_cut_output_dictionary_is_an_error() -> None:

@@ -4,6 +4,7 @@ import json
 import math
 import random
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -90,12 +91,20 @@ def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_dir
 
 
+@pytest.fixture(scope="module")
+def stopped(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same training, stopped in the second epoch, where it has validated."""
+    save_dir = tmp_path_factory.mktemp("stopped")
+    train(data, save_dir, "--ablation", "no-srnn", "--max-update", UPDATES + 5)
+    return save_dir
+
+
 def test_a_training_that_stops_within_an_epoch_goes_on_as_if_it_had_not(
-    data, model, tmp_path
+    data, model, stopped, tmp_path
 ) -> None:
     """And the validation at the stop leaves the state of training alone."""
-    train(data, tmp_path, "--ablation", "no-srnn", "--max-update", UPDATES + 5)
-    saved = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)
+    path = shutil.copy(stopped / "checkpoint_last.pt", tmp_path)
+    saved = torch.load(path, weights_only=True)
     position = saved["extra_state"]["train_iterator"]
     assert position["iterations_in_epoch"] == 5
     ((step, (h, c)),) = position["stream_states"][0].items()
@@ -104,10 +113,9 @@ def test_a_training_that_stops_within_an_epoch_goes_on_as_if_it_had_not(
     assert_same_model(tmp_path, model)
 
 
-def test_without_its_state_a_training_would_go_on_otherwise(data, model, tmp_path) -> None:
+def test_without_its_state_a_training_would_go_on_otherwise(data, model, stopped, tmp_path) -> None:
     """So much for the test above."""
-    train(data, tmp_path, "--ablation", "no-srnn", "--max-update", UPDATES + 5)
-    path = tmp_path / "checkpoint_last.pt"
+    path = shutil.copy(stopped / "checkpoint_last.pt", tmp_path)
     saved = torch.load(path, weights_only=True)
     del saved["extra_state"]["train_iterator"]["stream_states"]
     torch.save(saved, path)

@@ -10,8 +10,10 @@ from torch import Tensor
 
 pytest.importorskip("fairseq")
 from fairseq import utils
+from fairseq.data import data_utils
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY, build_model
 from fairseq.models.lstm import LSTMModel
+from omegaconf import OmegaConf
 from translation import (
     PAD,
     SMALL,
@@ -25,7 +27,6 @@ from translation import (
     make_task,
 )
 
-import fairseq_wsum  # registers the architectures
 from fairseq_wsum.ablation import ABLATIONS
 from fairseq_wsum.models.wsum_lstm import WsumLSTMModel
 from fairseq_wsum.models.wsum_lstm_config import WsumLSTMConfig, resolve
@@ -171,14 +172,16 @@ def test_shared_embeddings_are_one_tensor() -> None:
     assert "decoder.fc_out.weight" not in model.state_dict()
 
 
-def test_pretrained_embeddings_are_read_and_may_be_frozen(tmp_path) -> None:
+@pytest.mark.parametrize("side", ["encoder", "decoder"])
+def test_pretrained_embeddings_are_read_and_may_be_frozen(side, tmp_path) -> None:
     path = tmp_path / "vectors.txt"
     path.write_text("2 6\nw3 1 2 3 4 5 6\nunheard-of 0 0 0 0 0 0\n")
-    model = make_model(encoder_embed_path=str(path), encoder_freeze_embed=True)
-    weight = model.encoder.embed_tokens.weight
+    model = make_model(**{f"{side}_embed_path": str(path), f"{side}_freeze_embed": True})
+    weights = {part: getattr(model, part).embed_tokens.weight for part in ("encoder", "decoder")}
+    weight = weights.pop(side)
     assert weight[SOURCE.index("w3")].tolist() == [1, 2, 3, 4, 5, 6]
     assert weight[SOURCE.index("w4")].abs().max() <= 0.1
-    assert not weight.requires_grad and model.decoder.embed_tokens.weight.requires_grad
+    assert not weight.requires_grad and all(w.requires_grad for w in weights.values())
 
 
 def test_the_adaptive_softmax_gives_probabilities_and_trains() -> None:
@@ -215,6 +218,11 @@ def test_an_alignment_of_any_form_gives_source_positions() -> None:
     assert utils.replace_unk(*words, torch.empty(0), {}, "<unk>") == words[0]
 
 
+def test_lengths_can_be_put_into_buckets() -> None:
+    """--num-batch-buckets."""
+    assert data_utils.get_buckets([1, 2, 3, 4, 9], num_buckets=2).tolist() == [3, 9]
+
+
 # Options
 
 
@@ -233,9 +241,18 @@ def test_a_preset_gives_way_to_what_the_user_says() -> None:
     assert args.ablation == "no-out"
 
 
-def test_the_preset_for_multi30k_is_the_model_of_the_example_for_hydra() -> None:
-    from omegaconf import OmegaConf
+@pytest.mark.parametrize("arch", ["wsum_lstm_no_srnn", "wsum_lstm_multi30k"])
+def test_a_preset_that_hydra_would_pass_over_is_an_error(arch) -> None:
+    cfg = OmegaConf.structured(WsumLSTMConfig())
+    with pytest.raises(ValueError, match=f"model._name={arch}: with fairseq-hydra-train"):
+        ARCH_CONFIG_REGISTRY[arch](cfg)
+    args = Namespace(ablation="no-out")
+    ARCH_CONFIG_REGISTRY[arch](args)  # what fairseq-train has called before
+    cfg.preset = args.preset
+    ARCH_CONFIG_REGISTRY[arch](cfg)
 
+
+def test_the_preset_for_multi30k_is_the_model_of_the_example_for_hydra() -> None:
     example = Path(__file__).parents[1] / "examples" / "translation_multi30k" / "strong.yaml"
     named = OmegaConf.load(example).model
     args = Namespace(ablation=named.ablation)
@@ -264,6 +281,52 @@ def test_the_default_is_the_readme_model_of_opennmt() -> None:
     assert (cfg.encoder_dropout_in, cfg.encoder_dropout_out, cfg.decoder_dropout_in) == (0, 0, 0)
 
 
+NO_DROPOUT = {
+    f"{side}_{place}": 0.0
+    for side in ("encoder", "decoder")
+    for place in ("dropout_in", "layer_dropout", "dropout_out")
+}
+
+
+@every_feeding
+@pytest.mark.parametrize("place", [*NO_DROPOUT, "additional_fc"])
+def test_dropout_stands_in_its_place_and_in_training_only(place, feeding) -> None:
+    """With one rate at 1 what comes after it knows nothing of what comes before."""
+    options = NO_DROPOUT | ({} if place == "additional_fc" else {place: 1.0})
+    if place == "additional_fc":
+        options |= dict(decoder_dropout_out=1.0, decoder_out_embed_dim=4)
+    model = make_model(decoder_input_feeding=feeding, **options)
+    src, lengths, prev = make_batch()
+    other_src, other_prev = (torch.where(t == PAD, t, torch.full_like(t, 5)) for t in (src, prev))
+
+    def is_cut() -> bool:
+        if place.startswith("encoder"):
+            one, other = model.encoder(src), model.encoder(other_src)
+            if place == "encoder_dropout_out":  # on the output, not on the states
+                return not one.x.any() and bool(one.hiddens.any())
+            if place == "encoder_dropout_in":
+                return torch.equal(one.x, other.x)
+            first, second = (
+                torch.equal(*pair) for pair in zip(one.hiddens, other.hiddens, strict=True)
+            )
+            return second and not first
+        scores, others = (model(src, lengths, words)[0] for words in (prev, other_prev))
+        if place in ("decoder_dropout_out", "additional_fc"):
+            return torch.equal(scores, model.decoder.fc_out.bias.expand_as(scores))
+        return torch.equal(scores, others)
+
+    assert [is_cut(), model.train() and is_cut()] == [False, True]
+
+
+def test_an_adaptive_softmax_leaves_sharing_to_the_inputs() -> None:
+    task = make_task(SOURCE, SOURCE)
+    options = dict(share_all_embeddings=True, adaptive_softmax_cutoff="8")
+    model = make_model(task, criterion="adaptive_loss", **options)
+    assert model.encoder.embed_tokens is model.decoder.embed_tokens
+    with pytest.raises(ValueError, match="--decoder-embed-path of its own"):
+        make_model(task, share_all_embeddings=True, decoder_embed_path="x")
+
+
 def test_dropout_out_is_also_between_layers_as_in_fairseq() -> None:
     cfg = resolve(Namespace(dropout=0.1, encoder_dropout_out=0.2, decoder_dropout_out=0.4))
     assert (cfg.encoder_layer_dropout, cfg.encoder_dropout_out) == (0.2, 0.2)
@@ -271,8 +334,6 @@ def test_dropout_out_is_also_between_layers_as_in_fairseq() -> None:
 
 
 def test_a_model_is_built_from_a_dataclass_a_namespace_and_a_dict_config() -> None:
-    from omegaconf import OmegaConf
-
     expected = sum(p.numel() for p in make_model().parameters())
     named = OmegaConf.create({"_name": "wsum_lstm", **SMALL})
     for model in (
@@ -322,6 +383,11 @@ BAD_OPTIONS = {
         dict(criterion="adaptive_loss", adaptive_softmax_cutoff="ten"),
         "--adaptive-softmax-cutoff ten: give whole numbers",
     ),
+    "order": (
+        dict(criterion="adaptive_loss", adaptive_softmax_cutoff="8,8"),
+        "--adaptive-softmax-cutoff 8,8: give .* each larger than the one before",
+    ),
+    "nothing": (dict(decoder_out_embed_dim=0), "--decoder-out-embed-dim 0: give at least 1"),
     "adaptive": (
         dict(
             criterion="adaptive_loss",
@@ -337,7 +403,3 @@ BAD_OPTIONS = {
 def test_options_that_do_not_fit_are_an_error_that_names_them(options, message) -> None:
     with pytest.raises(ValueError, match=message):
         make_model(**options)
-
-
-def test_the_package_names_its_parts() -> None:
-    assert set(fairseq_wsum.__all__) >= {"WsumLSTM", "ABLATIONS"}

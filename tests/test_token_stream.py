@@ -251,6 +251,25 @@ def test_a_state_of_other_streams_is_not_taken_up(step, rows, caplog) -> None:
     assert "starts from a state of zero" in caplog.text
 
 
+def test_of_what_was_loaded_no_process_sends_the_states_of_another(monkeypatch) -> None:
+    saved = StreamStates()
+    for group in (0, 1):
+        run(saved, group, step=0)
+    first, second = StreamStates(), StreamStates()
+    for group, states in enumerate((first, second)):
+        states.load_state_dict(saved.state_dict())
+        run(states, group, step=1)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda group: 2)
+
+    def all_gather_object(gathered, own, group) -> None:
+        assert list(own) == [0]
+        gathered[:] = [own, {1: second.state_dict()[1]}]
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", all_gather_object)
+    first.gather(None)
+    assert [run(first, group, step=2) for group in (0, 1)] == [2.0, 2.0]
+
+
 def test_sentences_have_no_state() -> None:
     sample = {"net_input": {}, "target": torch.zeros(2, 3)}
     with StreamStates().carried(sample) as same:

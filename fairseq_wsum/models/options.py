@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from typing import Any, Optional
 
 from fairseq.dataclass import FairseqDataclass
-from omegaconf import II
+from omegaconf import II, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from ..ablation import ABLATIONS
@@ -15,7 +16,7 @@ from ..backends import BACKEND_CHOICES
 # `from __future__ import annotations`.
 # ruff: noqa: UP045
 
-MAX_POSITIONS = 100_000  # the models have no limit: the task's is the one that counts
+MAX_POSITIONS = 100_000  # the models have no limit of their own
 
 # what to do where a checkpoint and the data do not belong together
 TAKE_ITS_DICTIONARY = (
@@ -54,25 +55,27 @@ class LSTMOptions(FairseqDataclass):
             "Used with the adaptive_loss criterion only"
         },
     )
-    # no help text, and so no option: it takes the value of fairseq's --criterion
-    criterion_name: Optional[str] = II("criterion._name")
+    # no help text, and so no options
+    criterion_name: Optional[str] = II("criterion._name")  # the value of fairseq's --criterion
+    preset: Optional[str] = field(default=None, compare=False)  # see `use_preset`
 
     @property
     def cutoffs(self) -> Optional[list[int]]:
         """Cutoffs of the adaptive softmax, or None where the softmax is a plain one."""
         if self.criterion_name != "adaptive_loss":
             return None
-        try:
-            return [int(cutoff) for cutoff in str(self.adaptive_softmax_cutoff).split(",")]
-        except ValueError:
+        words = str(self.adaptive_softmax_cutoff).split(",")
+        cutoffs = [int(word) for word in words if word.strip().isdecimal()]
+        if len(cutoffs) < len(words) or any(a >= b for a, b in pairwise([0, *cutoffs])):
             raise ValueError(
                 f"--adaptive-softmax-cutoff {self.adaptive_softmax_cutoff}: give whole numbers "
-                "with commas between them, such as 2000,10000"
-            ) from None
+                "with commas between them, each larger than the one before, such as 2000,10000"
+            )
+        return cutoffs
 
 
-def given_values(config: type[LSTMOptions], args: Any) -> dict[str, Any]:
-    """The options of `config` that `args` has.
+def option_values(config: type[LSTMOptions], args: Any) -> dict[str, Any]:
+    """The options of `config`, with its defaults for those that `args` lacks.
 
     Args:
         config: the dataclass of the model.
@@ -83,10 +86,12 @@ def given_values(config: type[LSTMOptions], args: Any) -> dict[str, Any]:
         if option.name == "_name":  # fairseq's, of the architecture
             continue
         try:
-            values[option.name] = getattr(args, option.name)
+            value = getattr(args, option.name)
         except (AttributeError, InterpolationResolutionError):
-            continue  # not there, or a reference to a part of the configuration that is not there
-    if "criterion_name" not in values or str(values["criterion_name"]).startswith("${"):
+            value = option.default
+        # None: a reference to a part of the configuration that is not there
+        values[option.name] = None if str(value).startswith("${") else value
+    if values["criterion_name"] is None:
         values["criterion_name"] = getattr(args, "criterion", None)  # of a plain Namespace
     return values
 
@@ -145,6 +150,25 @@ def check_sharing(cfg: LSTMOptions, embed_dim: int, out_embed_dim: int) -> None:
 def flag(option: str) -> str:
     """The option as it is on the command line."""
     return "--" + option.replace("_", "-")
+
+
+def use_preset(args: Any, name: str, **values: Any) -> None:
+    """Set options that were not given to those of an architecture's name.
+
+    fairseq calls a preset twice: when it reads the command line, and, when all options have their
+    values and nothing is left to set, before it builds the model. fairseq-hydra-train calls it the
+    second time only.
+
+    Raises:
+        ValueError: the second call was the first.
+    """
+    if OmegaConf.is_config(args) and "preset" in args and args.preset is None:
+        raise ValueError(
+            f"model._name={name}: with fairseq-hydra-train the name of a preset changes nothing, "
+            "as all defaults are set before it is read; give the model's own name and write the "
+            "options out, as the .yaml files in examples do"
+        )
+    default(args, preset=name, **values)
 
 
 def default(args: Any, **values: Any) -> None:

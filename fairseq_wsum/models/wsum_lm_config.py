@@ -1,9 +1,11 @@
 """The options of `--arch wsum_lstm_lm`: those of fairseq's `lstm_lm`, and what the cells add."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from .options import LSTMOptions, check_options, check_sharing, default, given_values
+from omegaconf import II
+
+from .options import LSTMOptions, check_options, check_sharing, default, option_values
 
 # as in options.py
 # ruff: noqa: UP045
@@ -70,6 +72,8 @@ class WsumLSTMLMConfig(LSTMOptions):
     decoder_layer_dropout: Optional[float] = field(
         default=None, metadata={"help": "dropout probability between decoder layers"}
     )
+    # no help text, and so no option: it takes the value of the task's
+    max_target_positions: Optional[int] = II("task.max_target_positions")
 
 
 @dataclass
@@ -97,7 +101,7 @@ def resolve(args: Any) -> ResolvedLMConfig:
     Raises:
         ValueError: options that do not fit together; the message names them.
     """
-    given = replace(WsumLSTMLMConfig(), **given_values(WsumLSTMLMConfig, args))
+    given = WsumLSTMLMConfig(**option_values(WsumLSTMLMConfig, args))
     cfg = ResolvedLMConfig(**vars(given))  # what was not given is still None
     default(cfg, decoder_hidden_size=cfg.decoder_embed_dim)
     shared = cfg.share_decoder_input_output_embed

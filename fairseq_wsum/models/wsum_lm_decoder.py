@@ -14,7 +14,8 @@ from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 
 from ..layer import State, WsumLSTM
-from ..modules import CarriedState, LockedDropout, LSTMStack
+from ..modules import CarriedState, LSTMStack
+from .locked_dropout import LockedDropout
 from .options import TAKE_ITS_DICTIONARY
 from .wsum_decoder_base import IncrementalState, WsumDecoderBase
 from .wsum_lm_config import ResolvedLMConfig
@@ -30,9 +31,8 @@ class WsumLMDecoder(WsumDecoderBase):
     def __init__(
         self, cfg: ResolvedLMConfig, dictionary: Dictionary, embed_tokens: nn.Embedding
     ) -> None:
-        make_dropout: Any = LockedDropout
-        if not cfg.locked_dropout:
-            make_dropout = partial(FairseqDropout, module_name=type(self).__name__)
+        kind: Any = LockedDropout if cfg.locked_dropout else FairseqDropout
+        make_dropout = partial(kind, module_name=type(self).__name__)
         super().__init__(
             cfg,
             dictionary,
@@ -58,6 +58,7 @@ class WsumLMDecoder(WsumDecoderBase):
             residuals=cfg.residuals,
         )
         self.state_sizes = (cfg.features, cfg.decoder_hidden_size)
+        self.longest = cfg.max_target_positions
 
     def forward(
         self,
@@ -106,6 +107,9 @@ class WsumLMDecoder(WsumDecoderBase):
             carried_state.leave(self, state)
         self._cache_state(incremental_state, state)
         return self.project(self.dropout_out_module(y)).transpose(0, 1), None
+
+    def max_positions(self) -> int:
+        return super().max_positions() if self.longest is None else self.longest
 
     # State: (h, c), L x B x P and L x B x H
 

@@ -13,7 +13,7 @@ from fairseq.tasks import FairseqTask
 from torch import Tensor
 
 from ..ablation import ABLATIONS
-from .options import default
+from .options import default, use_preset
 from .parameters import embedding, init_uniform, load_embedding
 from .wsum_decoder import WsumLSTMDecoder
 from .wsum_decoder_base import IncrementalState
@@ -83,9 +83,11 @@ class WsumLSTMModel(FairseqEncoderDecoderModel):
 
 
 def _register_ablation(name: str) -> None:
-    @register_model_architecture("wsum_lstm", f"wsum_lstm_{name.replace('-', '_')}")
+    architecture = f"wsum_lstm_{name.replace('-', '_')}"
+
+    @register_model_architecture("wsum_lstm", architecture)
     def preset(args: Any) -> None:
-        default(args, ablation=name)
+        use_preset(args, architecture, ablation=name)
 
 
 for _name in ABLATIONS:
@@ -96,7 +98,7 @@ for _name in ABLATIONS:
 @register_model_architecture("wsum_lstm", "wsum_lstm_multi30k")
 def wsum_lstm_multi30k(args: Any) -> None:
     """Small and well regularised, for Multi30k in joint BPE: the model of the `strong` recipe."""
-    default(args, dropout=0.4, share_all_embeddings=True)
+    use_preset(args, "wsum_lstm_multi30k", dropout=0.4, share_all_embeddings=True)
     default(args, encoder_embed_dim=256, encoder_layers=1, encoder_bidirectional=True)
     default(args, encoder_dropout_in=args.dropout, encoder_dropout_out=args.dropout)
     default(args, decoder_embed_dim=256, decoder_layers=1)

@@ -1,11 +1,11 @@
 """The options of `--arch wsum_lstm`: those of fairseq's `lstm`, and what the ablations add."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..ablation import ABLATIONS
 from ..modules import ATTENTION_TYPES
-from .options import LSTMOptions, check_options, check_sharing, default, given_values
+from .options import LSTMOptions, check_options, check_sharing, default, option_values
 
 # as in options.py
 # ruff: noqa: UP045
@@ -86,7 +86,8 @@ class WsumLSTMConfig(LSTMOptions):
         default="general",
         metadata={
             "help": "decoder attention: general, dot, mlp or none (fairseq's BOOL works too: "
-            "true is general, false is none)"
+            "true is general, false is none). Without input feeding mlp needs much memory: a "
+            "number for each target word, source word and unit"
         },
     )
     decoder_input_feeding: str = field(
@@ -171,7 +172,7 @@ def resolve(args: Any) -> ResolvedConfig:
     Raises:
         ValueError: options that do not fit together; the message names them.
     """
-    given = replace(WsumLSTMConfig(), **given_values(WsumLSTMConfig, args))
+    given = WsumLSTMConfig(**option_values(WsumLSTMConfig, args))
     cfg = ResolvedConfig(**vars(given))  # what was not given is still None
     default(cfg, encoder_ablation=cfg.ablation, decoder_ablation=cfg.ablation)
     default(cfg, encoder_hidden_size=cfg.encoder_embed_dim)
@@ -196,9 +197,11 @@ def _check(cfg: ResolvedConfig) -> None:
         cfg,
         ablations=("encoder_ablation", "decoder_ablation"),
         sizes=[
-            f"{side}_{size}"
-            for side in ("encoder", "decoder")
-            for size in ("embed_dim", "hidden_size", "layers")
+            *(f"encoder_{size}" for size in ("embed_dim", "hidden_size", "layers")),
+            *(
+                f"decoder_{size}"
+                for size in ("embed_dim", "hidden_size", "layers", "out_embed_dim")
+            ),
         ],
     )
     if cfg.share_all_embeddings:

@@ -7,7 +7,7 @@ from typing import Any
 from fairseq.models import FairseqLanguageModel, register_model, register_model_architecture
 from fairseq.tasks import FairseqTask
 
-from .options import default
+from .options import default, use_preset
 from .parameters import embedding, init_uniform, load_embedding
 from .wsum_lm_config import WsumLSTMLMConfig, resolve
 from .wsum_lm_decoder import WsumLMDecoder
@@ -45,31 +45,31 @@ class WsumLSTMLanguageModel(FairseqLanguageModel):
         return model
 
 
-def _ptb(args: Any, size: int, dropout: float, init_range: float) -> None:
+def _ptb(args: Any, name: str, size: int, dropout: float, init_range: float) -> None:
+    use_preset(args, f"wsum_lstm_lm_ptb_{name}", dropout=dropout, init_range=init_range)
     default(args, decoder_embed_dim=size, decoder_hidden_size=size, decoder_layers=2)
-    default(args, dropout=dropout, init_range=init_range)
 
 
 @register_model_architecture("wsum_lstm_lm", "wsum_lstm_lm_ptb_small")
 def wsum_lstm_lm_ptb_small(args: Any) -> None:
     """The small model of Zaremba et al. (2014)."""
-    _ptb(args, size=200, dropout=0.0, init_range=0.1)
+    _ptb(args, "small", size=200, dropout=0.0, init_range=0.1)
 
 
 @register_model_architecture("wsum_lstm_lm", "wsum_lstm_lm_ptb_medium")
 def wsum_lstm_lm_ptb_medium(args: Any) -> None:
     """The medium model of Zaremba et al. (2014)."""
-    _ptb(args, size=650, dropout=0.5, init_range=0.05)
+    _ptb(args, "medium", size=650, dropout=0.5, init_range=0.05)
 
 
 @register_model_architecture("wsum_lstm_lm", "wsum_lstm_lm_ptb_large")
 def wsum_lstm_lm_ptb_large(args: Any) -> None:
     """The large model of Zaremba et al. (2014)."""
-    _ptb(args, size=1500, dropout=0.65, init_range=0.04)
+    _ptb(args, "large", size=1500, dropout=0.65, init_range=0.04)
 
 
 @register_model_architecture("wsum_lstm_lm", "wsum_lstm_lm_gbw")
 def wsum_lstm_lm_gbw(args: Any) -> None:
     """LSTM-2048-512 of Jozefowicz et al. (2016), for the One Billion Word benchmark."""
+    use_preset(args, "wsum_lstm_lm_gbw", decoder_layers=1, dropout=0.1, init_range=0.05)
     default(args, decoder_embed_dim=512, decoder_hidden_size=2048, decoder_proj_size=512)
-    default(args, decoder_layers=1, dropout=0.1, init_range=0.05)

@@ -3,7 +3,6 @@
 from .attention import ATTENTION_TYPES, Attention
 from .bridge import Bridge
 from .carried_state import CarriedState
-from .dropout import LockedDropout
 from .stack import LSTMStack
 
 __all__ = [
@@ -12,5 +11,4 @@ __all__ = [
     "Bridge",
     "CarriedState",
     "LSTMStack",
-    "LockedDropout",
 ]

@@ -288,10 +288,10 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         """
         if _is_stream(self.args) and not any("nll_loss" in log for log in logging_outputs):
             total, tokens, size = (
-                sum(log.get(name, 0) for log in logging_outputs)
+                float(sum(log.get(name, 0) for log in logging_outputs))
                 for name in ("loss", "ntokens", "sample_size")
             )
-            if size == tokens:
+            if size == tokens:  # numbers, as a tensor of 16 bits would sum an epoch in 16 bits
                 metrics.log_scalar("nll_loss", total / tokens / math.log(2), tokens, round=3)
             metrics.log_derived("ppl", lambda meters: get_perplexity(meters["nll_loss"].avg))
         super().reduce_metrics(logging_outputs, criterion)

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from fairseq.modules import FairseqDropout
+from torch import Tensor
 
 
-class LockedDropout(nn.Module):
+class LockedDropout(FairseqDropout):
     """Drops the same features at every time step of a sequence.
 
     Known as variational dropout (Gal and Ghahramani, 2016) and, in language models, as locked
-    dropout (Merity et al., 2018).
+    dropout (Merity et al., 2018). With fairseq's --retain-dropout it stays in decoding, where every
+    step has a mask of its own.
 
     Args:
         p: probability that a feature of a sequence is dropped.
+        module_name: by which --retain-dropout-modules names it.
     """
 
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
         """T x B x C -> T x B x C."""
-        if not self.training or self.p == 0:
+        if self.p == 0 or not (self.training or self.apply_during_inference):
             return x
         mask = x.new_empty(1, *x.shape[1:]).bernoulli_(1 - self.p)
         return x * mask.div_(1 - self.p) if self.p < 1 else x * mask

@@ -1,0 +1,38 @@
+"""The parts of the models, by hand."""
+
+import torch
+from torch import nn
+
+from fairseq_wsum import WsumLSTM
+from fairseq_wsum.modules import ATTENTION_TYPES, Attention, LSTMStack
+
+
+def test_attention_is_what_its_equations_say() -> None:
+    queries, values = torch.randn(2, 1, 4), torch.randn(1, 3, 4)
+    for kind in ATTENTION_TYPES:
+        attention = Attention(4, 4, kind)
+        padding = torch.zeros(3, 1, dtype=torch.bool)
+        outputs, weights = attention(queries, values, attention.keys(values), padding)
+        for query, output, weight in zip(queries[:, 0], outputs[:, 0], weights[0], strict=True):
+            if kind == "mlp":
+                hidden = [attention.query_proj(query) + attention.source_proj(s) for s in values[0]]
+                scores = torch.cat([attention.score(torch.tanh(h)) for h in hidden])
+            else:
+                scores = values[0] @ (attention.query_proj(query) if kind == "general" else query)
+            expected = scores.softmax(0)
+            torch.testing.assert_close(weight, expected)
+            joined = torch.cat((expected @ values[0], query))
+            torch.testing.assert_close(output, torch.tanh(attention.output_proj(joined)))
+
+
+def test_a_stack_hands_each_direction_its_own_state() -> None:
+    layer = WsumLSTM(3, 4, bidirectional=True)
+    stack = LSTMStack(3, 4, 1, lambda *_: layer, nn.Identity())
+    x, h, c = torch.randn(5, 2, 3), torch.randn(2, 2, 4), torch.randn(2, 2, 4)
+
+    def joined(state: torch.Tensor) -> torch.Tensor:
+        return torch.cat((state[0], state[1]), dim=-1).unsqueeze(0)
+
+    y, (h_n, c_n) = stack(x, (joined(h), joined(c)))
+    expected, (h_1, c_1) = layer(x, (h, c))
+    torch.testing.assert_close((y, h_n, c_n), (expected, joined(h_1), joined(c_1)))
