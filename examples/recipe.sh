@@ -6,8 +6,8 @@ SCRIPTS="$HERE/../scripts"
 # shellcheck source=scripts/common.sh
 source "$SCRIPTS/common.sh"
 
-# The options that every recipe has. Sets ablation (empty if not given), out, prepare_options and
-# train_options.
+# The options that every recipe has. Sets ablation (empty if not given), out, prepare_options,
+# train_options, and score_options: scoring keeps off the GPUs if training does.
 # shellcheck disable=SC2034  # the recipes read them
 parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
     local folder="$1"
@@ -28,7 +28,20 @@ parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
         shift
     done
     out="${out:-$REPO/runs/$folder}"
+    score_options=()
+    case " ${train_options[*]-} " in
+        *' --gpus 0 '* | *' --gpus=0 '* | *' --cpu '* | *' --cpu-processes'*) score_options=(--cpu) ;;
+    esac
     use_environment
+}
+
+has_option() { [[ " ${train_options[*]-} " == *" $1"[\ =]* ]]; } # NAME
+
+# Make the data, unless that was done.
+prepare() { # SCRIPT options...
+    local script="$1"
+    shift
+    has_option --dry-run || "$SCRIPTS/$script" "$@" ${prepare_options[@]+"${prepare_options[@]}"}
 }
 
 # Train, unless it was done; where a training was cut off fairseq goes on. A folder is for one set
@@ -38,11 +51,12 @@ train() { # DATA RUN options...
     shift 2
     local command=("$SCRIPTS/train.sh" "$data" --save-dir "$run" "$@"
         ${train_options[@]+"${train_options[@]}"})
-    if [[ " ${train_options[*]-} " == *" --dry-run "* ]]; then
+    if has_option --dry-run; then
         "${command[@]}"
         exit
     fi
-    made="$(printf '%q ' "$@" ${train_options[@]+"${train_options[@]}"})"
+    made="$(printf '%q ' "$@" ${train_options[@]+"${train_options[@]}"} |
+        sed 's/--stop-time-hours[ =][^ ]* //')" # how long one run may take changes nothing
     mkdir -p "$run"
     if compgen -G "$run/checkpoint*.pt" >/dev/null && [ -f "$run/options" ] &&
         [ "$(cat "$run/options")" != "$made" ]; then
@@ -55,5 +69,6 @@ train() { # DATA RUN options...
         return
     fi
     "${command[@]}" 2>&1 | tee -a "$run/train.log"
-    touch "$run/finished"
+    # fairseq also ends well where the time is up before the last epoch
+    has_option --stop-time-hours || touch "$run/finished"
 }

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+import signal
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 
 class UserError(Exception):
     """Something that the user can put right; the message says how."""
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call it; where the user can put something right, end with the message alone."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else unfinished files would stay
+    try:
+        main()
+    except (UserError, OSError) as error:
+        sys.exit(f"error: {error}")
 
 
 def corpus_parser(script: str, description: str, examples: str) -> argparse.ArgumentParser:

@@ -32,8 +32,9 @@ use_environment() {
             die "VENV=$venv is no virtual environment; run: VENV=$(printf '%q' "$venv") scripts/setup.sh"
         export PATH="$venv/bin:$PATH"
     fi
-    local train
-    train="$(command -v fairseq-train)" ||
+    local train="$venv/bin/fairseq-train"
+    [ -n "$venv" ] || train="$(command -v fairseq-train || true)"
+    [ -x "$train" ] ||
         die "fairseq is not installed in ${venv:-the active environment}; run scripts/setup.sh," \
             "or set VENV to the environment that has it"
     PYTHON="$(dirname "$train")/python"

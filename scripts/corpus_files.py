@@ -34,6 +34,9 @@ def download(url: str, path: Path, cure: str) -> Path:
     try:
         with urllib.request.urlopen(url, timeout=60) as response, partial.open("wb") as file:
             shutil.copyfileobj(response, file)
+            size, whole = file.tell(), response.headers["Content-Length"]
+        if whole is not None and size != int(whole):  # a broken connection looks like the end
+            raise OSError(f"it was cut off after {size:,} of {int(whole):,} bytes")
         os.replace(partial, path)
     except (OSError, urllib.error.URLError, http.client.HTTPException) as error:
         raise UserError(f"cannot download {url} ({error}); {cure}") from error

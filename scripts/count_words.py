@@ -16,6 +16,8 @@ def main() -> None:
     dictionary = Dictionary.load(str(folder / "dict.txt"))
     sentences = data_utils.load_indexed_dataset(str(folder / split), dictionary)
     starts = [symbol.startswith(START) for symbol in dictionary.symbols]
+    if not any(starts):
+        sys.exit(f"{folder} is not in units of SentencePiece: no word starts with {START}")
     starts[dictionary.eos()] = True
     print(sum(starts[unit] for k in range(len(sentences)) for unit in sentences[k].tolist()))
 

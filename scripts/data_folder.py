@@ -58,13 +58,20 @@ def is_done(out: Path, settings: Mapping[str, object], data: Path | None) -> boo
 
 
 @contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `out` when the block ends well and vanishes otherwise."""
+def new_folder(out: Path, settings: Mapping[str, object]) -> Iterator[Path]:
+    """A folder to fill, which becomes `out` when the block ends well and vanishes otherwise.
+
+    Where another run with these `settings` has made `out` meanwhile, that one stays.
+    """
     partial = out.with_name(f".{out.name}.partial.{os.getpid()}")
     partial.mkdir(parents=True)
     try:
         yield partial
-        os.replace(partial, out)
+        try:
+            os.replace(partial, out)
+        except OSError:
+            if record_of(out, settings) is None:
+                raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -10,14 +10,13 @@ import fcntl
 import json
 import os
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import gbw_files
-from common import UserError, corpus_parser, listed, positive, versions
+from common import UserError, corpus_parser, listed, positive, run, versions
 from data_folder import changes, counts, dictionary_size, record_of, write_record
 from gbw_files import Corpus
 from gbw_shards import binarise, count_words, plan
@@ -55,11 +54,7 @@ GBW_URL in the environment replaces the address of the archive."""
 
 
 def main() -> None:
-    args = parse()
-    try:
-        prepare(args)
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    prepare(parse())
 
 
 def parse() -> argparse.Namespace:
@@ -212,4 +207,4 @@ def check_all_there(
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import argparse
 import io
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Protocol
 
 import data_folder
-from common import UserError, corpus_parser, listed, positive, versions, write_lines
+from common import UserError, corpus_parser, listed, positive, run, versions, write_lines
 from corpus_files import lines, sha256
 from data_folder import dictionary_size, is_done, new_folder, write_record
 from multi30k_files import FORMS, LANGUAGES, SPLITS, published_name, read_corpus
@@ -48,11 +47,7 @@ MULTI30K_URL in the environment replaces the address of the files
 
 
 def main() -> None:
-    args = parse()
-    try:
-        prepare(args)
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    prepare(parse())
 
 
 def parse() -> argparse.Namespace:
@@ -146,7 +141,7 @@ def prepare(args: argparse.Namespace) -> None:
         return
 
     texts = read_corpus(args)
-    with new_folder(out) as partial:
+    with new_folder(out, settings) as partial:
         counts = write_text(partial, texts, args)
         binarise(partial, args)
         words = {lang: dictionary_size(partial / f"dict.{lang}.txt") for lang in LANGUAGES}
@@ -307,4 +302,4 @@ def preprocess(destdir: Path, prefs: list[str], folder: Path, args: argparse.Nam
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

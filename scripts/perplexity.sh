@@ -40,10 +40,11 @@ while [ $# -gt 0 ]; do
         --task) task="$(value "$@")"; shift ;;
         --out) out="$(value "$@")"; shift ;;
         --post-process)
-            if [ "$(value "$@")" = sentencepiece ]; then
+            processing="$(value "$@")"
+            if [ "$processing" = sentencepiece ]; then
                 sentencepiece=true # fairseq-eval-lm does not know it
             else
-                options+=("$1" "$2")
+                options+=("$1" "$processing")
             fi
             shift
             ;;
@@ -62,6 +63,7 @@ done
     "scripts/prepare_gbw.sh or fairseq-preprocess --only-source has made"
 [ -n "$checkpoint" ] || die "no --checkpoint: give the file of the model"
 [ -f "$checkpoint" ] || die "--checkpoint $checkpoint: no such file"
+[ -z "$out" ] || mkdir -p "$(dirname "$out")"
 use_environment
 
 figures=''
@@ -74,7 +76,8 @@ for split in ${splits//,/ }; do
     [ -n "$perplexity" ] || { printf '%s\n' "$log" >&2; die "fairseq-eval-lm gave no perplexity"; }
     if $sentencepiece; then
         bits="$(sed -n 's/.*Loss (base 2): \([0-9.a-z]*\).*/\1/p' <<<"$log")"
-        words="$("$PYTHON" "$HERE/count_words.py" "$data" "$split" 2>/dev/null)"
+        counted="$("$PYTHON" "$HERE/count_words.py" "$data" "$split" 2>&1)" || die "$counted"
+        words="${counted##*$'\n'}" # fairseq may have said something before
         perplexity="$("$PYTHON" -c 'import sys
 bits, tokens, words = (float(number.replace(",", "")) for number in sys.argv[1:])
 print(f"{2 ** (bits * tokens / words):.2f}")' "$bits" "$tokens" "$words")"

@@ -8,10 +8,9 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import sys
 from pathlib import Path
 
-from common import UserError, corpus_parser, listed, versions, write_lines
+from common import UserError, corpus_parser, listed, run, versions, write_lines
 from corpus_files import cache_folder, download, lines, locate, read_text, sha256
 from data_folder import counts, dictionary_size, is_done, new_folder, preprocess, write_record
 
@@ -55,11 +54,7 @@ PTB_URL in the environment replaces the address of the folder that holds the thr
 
 
 def main() -> None:
-    args = parse()
-    try:
-        prepare(args)
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    prepare(parse())
 
 
 def parse() -> argparse.Namespace:
@@ -94,7 +89,7 @@ def prepare(args: argparse.Namespace) -> None:
 
     texts = {split: read(name, find(name, args), args) for split, name in FILES.items()}
     unseen = count_unseen(texts)
-    with new_folder(out) as partial:
+    with new_folder(out, settings) as partial:
         binarise(partial, texts)
         found = {split: counts(partial / split) for split in FILES}
         for split, raw in texts.items():
@@ -168,4 +163,4 @@ def binarise(folder: Path, texts: dict[str, bytes]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -41,7 +41,10 @@ while [ $# -gt 0 ]; do
     shift
 done
 [[ "$epochs" =~ ^[1-9][0-9]*$ ]] || die "--epochs $epochs: give a positive whole number"
-usage | grep -qE "[ :]$ablation(,|\$)" || die "--ablation $ablation: no such name (see --help)"
+case "$ablation" in
+    lstm | no-srnn | no-srnn-out | no-srnn-hidden | no-gates | no-srnn-out-hidden | no-out | no-hidden) ;;
+    *) die "--ablation $ablation: no such name (see --help)" ;;
+esac
 
 out="$REPO/runs/quickstart"
 text="$out/text" data="$out/data"

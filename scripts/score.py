@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from common import UserError, versions, write_lines
+from common import UserError, run, versions, write_lines
 from sacrebleu.metrics import BLEU, CHRF
 from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
 
@@ -28,11 +28,7 @@ class Figure:
 
 
 def main() -> None:
-    args = parse()
-    try:
-        score(args)
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    score(parse())
 
 
 def parse() -> argparse.Namespace:
@@ -212,4 +208,4 @@ def read_lines(path: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -96,7 +96,7 @@ fi
 
 fixed=(--gen-subset "$subset" --source-lang en --target-lang de --beam "$beam"
     --batch-size "$batch" --user-dir "$user_dir"
-    # fairseq's defaults would drop the last sentences, and with several GPUs most of them
+    # fairseq's default would drop the last sentences
     --required-batch-size-multiple 1 --distributed-world-size 1)
 if grep -q '"post_process": "sentencepiece"' "$data/prepared.json"; then
     ! $replace_unk || die "--replace-unk needs data of --units words: BPE has no unknown words"

@@ -47,15 +47,16 @@ python="$VENV/bin/python"
 log="$VENV/setup.log"
 stamp="$VENV/.fairseq-wsum-setup"
 
-# Done already? `dev` has all of `fairseq`. Kernels that were not built for want of a compiler are
-# built when there is one.
-kernels_or_no_compiler() {
+# Done already? `dev` has all of `fairseq`. Kernels that could not be built are built when there is
+# another compiler, or one at all.
+compiler() { "${CXX:-c++}" --version 2>/dev/null | head -n 1; }
+kernels_or_no_other_compiler() {
     [ -n "$(find "$REPO/fairseq_wsum" -maxdepth 1 -name '_kernels*.so')" ] ||
-        ! command -v "${CXX:-c++}" >/dev/null
+        [ "$(compiler)" = "$(sed -n 2p "$stamp")" ]
 }
 sum="$(cat "$REPO"/{setup.py,pyproject.toml,fairseq_wsum/csrc/*} | cksum) $REPO"
-if [ -f "$stamp" ] && [ -x "$python" ] && kernels_or_no_compiler; then
-    made="$(cat "$stamp")"
+if [ -f "$stamp" ] && [ -x "$python" ] && kernels_or_no_other_compiler; then
+    made="$(sed -n 1p "$stamp")"
     if [ "$made" = "dev $sum" ] || [ "$made" = "$extra $sum" ]; then
         say "the environment $VENV is ready"
         exit
@@ -124,10 +125,11 @@ rm -f "$stamp"
 "$python" -m pip --version >/dev/null 2>&1 ||
     step "pip, which the environment lacks" "$python" -m ensurepip
 pip() { "$python" -m pip install --disable-pip-version-check "$@"; }
-has() { "$python" -c "import importlib.util as u, sys; sys.exit(u.find_spec('$1') is None)"; }
+# By what pip writes last, so that half a package does not count. (-P: not what lies in this folder.)
+has() { "$python" -P -c 'import importlib.metadata as m, sys; m.version(sys.argv[1])' "$1" 2>/dev/null; }
 
 # There is a wheel for one platform; elsewhere pip compiles.
-if ! has fairseq && ! { [ "$(uname -sm)" = "Linux x86_64" ] && fits "$python" 3.12; }; then
+if ! has fairseq-fixed && ! { [ "$(uname -sm)" = "Linux x86_64" ] && fits "$python" 3.12; }; then
     command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null ||
         die "fairseq has to be compiled, but there is no C++ compiler;" \
             "install one (Debian, Ubuntu: apt install g++; macOS: xcode-select --install)"
@@ -159,7 +161,7 @@ if ! has torch; then
     read -ra wanted <<<"${TORCH:-torch==2.13.0}"
     step "${wanted[0]}, $kind" pip "${wanted[@]}" ${index[@]+"${index[@]}"}
 fi
-torch="$("$python" -c 'from importlib.metadata import version; print(version("torch"))')"
+torch="$("$python" -P -c 'from importlib.metadata import version; print(version("torch"))')"
 
 # fairseq's build asks for torch. Built in an environment of its own, as pip does by default, it
 # would fetch a second one, with CUDA; so what the build needs goes into ours, where torch is.
@@ -168,11 +170,11 @@ constraints="$VENV/setup-constraints.txt"
 echo "torch==$torch" >"$constraints" # nothing may replace it
 step "fairseq and this package with [$extra] (fairseq is compiled: 2 to 5 minutes)" \
     pip --no-build-isolation --constraint "$constraints" --editable "${REPO}[$extra]"
-step "does it run?" "$python" -c 'import fairseq, sacrebleu, sacremoses, sentencepiece, torch'
-missing="$("$python" -c 'from fairseq_wsum.backends import cpp; print(cpp.why_missing() or "")' 2>/dev/null)"
+step "does it run?" "$python" -P -c 'import fairseq, sacrebleu, sacremoses, sentencepiece, torch'
+missing="$("$python" -P -c 'from fairseq_wsum.backends import cpp; print(cpp.why_missing() or "")' 2>/dev/null)"
 [ -z "$missing" ] || say "warning: layers will be slow on the CPU: $missing (the log: $log)"
 
-echo "$extra $sum" >"$stamp.partial"
+printf '%s\n' "$extra $sum" "$(compiler)" >"$stamp.partial"
 mv "$stamp.partial" "$stamp"
 say "ready: torch $torch in $VENV; the scripts find it there" \
     "$([ "$VENV" = "$REPO/.venv" ] || printf 'with VENV=%q' "$VENV")"

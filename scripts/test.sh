@@ -44,7 +44,7 @@ check lint "run: $VENV/bin/ruff check --fix . and correct the rest by hand" ruff
 check types "correct the types that mypy names above" mypy
 check "shell scripts" "correct what shellcheck names above" shellcheck -x "${scripts[@]}"
 check tests "see the failures above; one test alone: $VENV/bin/pytest FILE -k NAME" \
-    pytest -n "$(getconf _NPROCESSORS_ONLN)" --dist loadfile -m "not slow" "$@"
+    pytest -n "$(getconf _NPROCESSORS_ONLN)" --dist loadfile --no-loadscope-reorder -m "not slow" "$@"
 
 if [ ${#failed[@]} -gt 0 ]; then
     say "== failed"

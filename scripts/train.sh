@@ -15,7 +15,8 @@ itself where it stopped, from DIR/checkpoint_last.pt.
   --gpus N            use N GPUs of this machine; 0: none (default: all that are visible)
   --cpu-processes N   train on the CPU with N processes, each with its share of the cores
                       (OMP_NUM_THREADS, if you do not set it) and a batch of its own
-  --precision P       fp32 (default); fp16 or bf16 (weights and all); amp (mixed, PyTorch's own)
+  --precision P       fp32 (default); fp16 or bf16 (weights and all); amp (mixed, PyTorch's own);
+                      fp16 and amp on GPUs only
   --dry-run           print the command and stop
   --help              this text
 
@@ -79,6 +80,11 @@ done
 [ -z "$cpu_processes" ] || positive --cpu-processes "$cpu_processes"
 [ -z "$cpu_processes" ] || [ "${gpus:-0}" = 0 ] ||
     die "--gpus $gpus and --cpu-processes $cpu_processes exclude each other; give one"
+if [ "$gpus" = 0 ] || [ -n "$cpu_processes" ]; then
+    case "$precision" in
+        fp16 | amp) die "--precision $precision needs a GPU; on the CPU: bf16, or fp32" ;;
+    esac
+fi
 use_environment
 
 common=(--save-dir "$save_dir" --user-dir "$user_dir" --required-batch-size-multiple "$multiple")

@@ -20,7 +20,7 @@ def run(command: object, *options: object, stdin: str | None = None, check: bool
         capture_output=True,
         text=True,
         cwd="/",
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "VENV": sys.prefix},
     )
     output = result.stdout + result.stderr
     assert (result.returncode == 0) == check, output[-4000:]

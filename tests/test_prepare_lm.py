@@ -3,15 +3,18 @@
 import fcntl
 import gzip
 import hashlib
+import http.server
 import importlib.util
 import json
 import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -70,8 +73,9 @@ def load(monkeypatch):
 def fails_here(main, monkeypatch, *arguments):
     """The message with which a script's `main` ends in this process."""
     monkeypatch.setattr(sys, "argv", ["script", *map(str, arguments)])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
     with pytest.raises(SystemExit) as ended:
-        main()
+        sys.modules["common"].run(main)
     return str(ended.value)
 
 
@@ -268,6 +272,63 @@ def test_ptb_is_downloaded_once(ptb, tmp_path):
     shutil.rmtree(site)
     assert "downloading" not in succeeds("prepare_ptb.sh", *options, PTB_URL=f"{site.as_uri()}/")
     assert sorted(path.name for path in cache.iterdir()) == sorted(PTB)
+
+
+@pytest.fixture
+def cut_off():
+    """The address of a site that breaks every answer off in the middle."""
+
+    class Half(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"w " * 250)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Half) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_half_a_download_is_not_kept(load, cut_off, tmp_path):
+    path, files = tmp_path / "cache/file", load("corpus_files")
+    with pytest.raises(load("common").UserError, match=r"cut off after 500 of 1,000 bytes\); cure"):
+        files.download(f"{cut_off}/file", path, "cure")
+    assert not list(path.parent.iterdir())
+
+
+def test_of_two_runs_at_a_time_one_makes_the_folder(load, tmp_path):
+    data_folder, out = load("data_folder"), tmp_path / "out"
+
+    def make(settings):
+        with data_folder.new_folder(out, settings) as partial:
+            data_folder.write_record(partial, {**settings, "by": "us"})
+            out.mkdir(exist_ok=True)
+            data_folder.write_record(out, {"own": True, "by": "the other"})
+
+    make({"own": True})
+    with pytest.raises(load("common").UserError, match="was made with other options"):
+        make({"own": False})
+    assert json.loads((out / "prepared.json").read_text())["by"] == "the other"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_run_that_is_told_to_end_leaves_nothing_behind(ptb, tmp_path):
+    program = (
+        "import os, signal, sys\n"
+        f"sys.path.insert(0, {str(SCRIPTS)!r})\n"
+        "import common, data_folder, ptb\n"
+        "data_folder.subprocess.run = lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "common.run(ptb.main)\n"
+    )
+    options = ["--data", ptb, "--own-corpus", "--out", tmp_path / "out"]
+    done = subprocess.run([sys.executable, "-c", program, *map(str, options)])
+    assert done.returncode == 143
+    assert not list(tmp_path.glob("*out*"))
 
 
 # prepare_gbw.sh

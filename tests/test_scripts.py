@@ -317,6 +317,14 @@ def test_an_option_of_ours_becomes_fairseqs(options, expected):
 
 
 @needs_fairseq
+@pytest.mark.parametrize("where", [["--gpus", "0"], ["--cpu-processes", "2"]], ids=" ".join)
+@pytest.mark.parametrize("precision", ["fp16", "amp"])
+def test_a_precision_that_a_cpu_has_not_is_an_error(precision, where):
+    message = fails("train.sh", "data", "--save-dir", "s", "--precision", precision, *where)
+    assert f"--precision {precision} needs a GPU; on the CPU: bf16" in message
+
+
+@needs_fairseq
 def test_under_torchrun_each_process_knows_of_the_others():
     rank = {"RANK": "9", "LOCAL_RANK": "1", "WORLD_SIZE": "16", "MASTER_ADDR": "first"}
     common = "--distributed-world-size 16 --distributed-rank 9 --distributed-init-method env:// "
@@ -467,6 +475,8 @@ def test_prepare_train_resume_in_two_processes_average_and_score(prepared, tmp_p
     assert record["sentences"] == 9 and record["generate_options"] == "--max-len-b 10"
     assert record["averaged"] == ["checkpoint1.pt", "checkpoint2.pt"]
     assert [tried["lenpen"] for tried in record["tried"]] == [0.5, 1.0]
+    bleu = [tried["figures"][0]["score"] for tried in record["tried"]]
+    assert record["figures"][0]["score"] == max(bleu)
     assert all(figure["signature"] for figure in record["figures"])
     for penalty in ("0.5", "1"):
         assert len(lines(out / f"hypotheses.lenpen{penalty}.de")) == 9
@@ -483,6 +493,32 @@ def test_prepare_train_resume_in_two_processes_average_and_score(prepared, tmp_p
     assert "other files" in fails(*score, "--out", tmp_path / "thesis")
 
 
+@needs_fairseq
+def test_the_best_penalty_wins_and_unknown_words_are_replaced(prepared, tmp_path):
+    reference = lines(prepared / "reference" / "valid.lc.norm.tok.de")
+    source = [line.split() for line in lines(prepared / "text" / "valid.en")]
+    for penalty, sentences in (("0.5", reference), ("1", ["<unk> b <unk>"] * len(reference))):
+        printed = [f"H-{i}\t-0.1\t{sentence}" for i, sentence in enumerate(sentences)]
+        printed += [f"A-{i}\t1-0 0-1 0-2" for i in range(len(sentences))]
+        (tmp_path / f"generate.lenpen{penalty}.txt").write_text("\n".join(printed[::-1]) + "\n")
+    command = [
+        sys.executable,
+        SCRIPTS / "score.py",
+        prepared,
+        "--subset",
+        "valid",
+        "--out",
+        tmp_path,
+    ]
+    command += ["--beam", "5", "--lenpen", "1,0.5", "--checkpoint", "c.pt", "--replace-unk"]
+    subprocess.run(command, check=True, capture_output=True)
+    record = json.loads((tmp_path / "scores.json").read_text())
+    assert record["lenpen"] == 0.5 and record["figures"][0]["score"] == pytest.approx(100)
+    assert [tried["lenpen"] for tried in record["tried"]] == [1.0, 0.5]
+    replaced = [f"{words[1]} b {words[0]}" for words in source]
+    assert lines(tmp_path / "hypotheses.lenpen1.de") == replaced
+
+
 # Recipes
 
 
@@ -492,8 +528,8 @@ def test_a_recipe_keeps_one_folder_for_one_set_of_options(corpus, tmp_path):
     recipe = [RECIPES / "opennmt.sh", "--own-corpus", "--data", corpus, "--out", out]
     command = succeeds(*recipe, "--ablation", "no-srnn", "--dry-run")
     assert "--arch wsum_lstm --ablation no-srnn " in command
-    assert not (out / "no-srnn").exists()  # nothing was trained, so nothing is marked as done
-    (out / "no-srnn").mkdir()
+    assert not out.exists()  # nothing was prepared or trained, so nothing is marked as done
+    (out / "no-srnn").mkdir(parents=True)
     (out / "no-srnn" / "options").write_text("--arch another")
     (out / "no-srnn" / "checkpoint_last.pt").touch()  # else there is nothing to mistake
     message = fails(*recipe, "--ablation", "no-srnn", "--decoder-ablation", "lstm")

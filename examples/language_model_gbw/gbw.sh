@@ -29,14 +29,14 @@ examples:
 EOF
 }
 
-options=() passes=5 prepare=()
+options=() passes=5 gbw_options=()
 while [ $# -gt 0 ]; do
     case "$1" in
         --passes=* | --nwords=* | --shards=* | --threshold=* | --cache=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     esac
     case "$1" in
         --passes) passes="$(value "$@")"; shift ;;
-        --nwords | --shards | --threshold | --cache) prepare+=("$1" "$(value "$@")"); shift ;;
+        --nwords | --shards | --threshold | --cache) gbw_options+=("$1" "$(value "$@")"); shift ;;
         *) options+=("$1") ;;
     esac
     shift
@@ -46,8 +46,7 @@ parse gbw ${options[@]+"${options[@]}"}
 ablation="${ablation:-lstm}"
 data="$out/data" run="$out/$ablation"
 
-"$SCRIPTS/prepare_gbw.sh" --out "$data" ${prepare[@]+"${prepare[@]}"} \
-    ${prepare_options[@]+"${prepare_options[@]}"}
+prepare prepare_gbw.sh --out "$data" ${gbw_options[@]+"${gbw_options[@]}"}
 
 shards=("$data")
 for shard in "$data"/shard-*; do
@@ -65,4 +64,4 @@ train "$joined" "$run" --task wsum_language_modeling \
     --best-checkpoint-metric ppl --no-epoch-checkpoints --log-format simple --log-interval 200
 
 "$SCRIPTS/perplexity.sh" "$data" --checkpoint "$run/checkpoint_best.pt" \
-    --out "$run/perplexity.json"
+    --out "$run/perplexity.json" ${score_options[@]+"${score_options[@]}"}

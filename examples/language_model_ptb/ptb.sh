@@ -56,9 +56,10 @@ case "$size" in
     *) die "--size $size: choose from small, medium, large" ;;
 esac
 epochs="${epochs:-$all}"
+[[ "$epochs" =~ ^[1-9][0-9]*$ ]] || die "--epochs $epochs: give a positive whole number"
 
 data="$out/data"
-"$SCRIPTS/prepare_ptb.sh" --out "$data" ${prepare_options[@]+"${prepare_options[@]}"}
+prepare prepare_ptb.sh --out "$data"
 
 if $peer; then
     run="$out/$size/fairseq-lstm/epochs-$epochs-seed-$seed"
@@ -79,4 +80,4 @@ train "$data" "$run" --task "$task" "${model[@]}" --criterion cross_entropy --se
     --best-checkpoint-metric ppl --no-epoch-checkpoints --log-format simple --log-interval 200
 
 "$SCRIPTS/perplexity.sh" "$data" --checkpoint "$run/checkpoint_last.pt" --task "$task" \
-    --out "$run/perplexity.json"
+    --out "$run/perplexity.json" ${score_options[@]+"${score_options[@]}"}

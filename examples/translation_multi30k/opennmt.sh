@@ -36,8 +36,7 @@ data="$out/data"
     die "--fairseq-lstm has no ablations; leave out one of it and --ablation $ablation"
 ablation="${ablation:-lstm}"
 
-"$SCRIPTS/prepare_multi30k.sh" --out "$data" --units words --max-words 50 \
-    ${prepare_options[@]+"${prepare_options[@]}"}
+prepare prepare_multi30k.sh --out "$data" --units words --max-words 50
 
 if $peer; then
     run="$out/fairseq-lstm"
@@ -60,4 +59,4 @@ train "$data" "$run" "${model[@]}" --criterion cross_entropy --sentence-avg \
     --batch-size 64 --no-epoch-checkpoints --seed 1 --log-format simple --log-interval 100
 
 "$SCRIPTS/score.sh" "$data" --checkpoints "$run/checkpoint_last.pt" --lenpen 0 \
-    --batch-size "$batch" --replace-unk
+    --batch-size "$batch" --replace-unk ${score_options[@]+"${score_options[@]}"}

@@ -30,7 +30,7 @@ parse multi30k/strong "$@"
 ablation="${ablation:-lstm}"
 data="$out/data" run="$out/$ablation"
 
-"$SCRIPTS/prepare_multi30k.sh" --out "$data" ${prepare_options[@]+"${prepare_options[@]}"}
+prepare prepare_multi30k.sh --out "$data"
 
 train "$data" "$run" --arch wsum_lstm_multi30k --ablation "$ablation" \
     --criterion label_smoothed_cross_entropy --label-smoothing 0.1 \
@@ -39,7 +39,8 @@ train "$data" "$run" --arch wsum_lstm_multi30k --ablation "$ablation" \
     --batch-size 96 --max-epoch 34 --keep-last-epochs 10 --seed 1 \
     --log-format simple --log-interval 100
 
-score=("$SCRIPTS/score.sh" "$data" --checkpoints "$run" --average 10)
+score=("$SCRIPTS/score.sh" "$data" --checkpoints "$run" --average 10
+    ${score_options[@]+"${score_options[@]}"})
 "${score[@]}" --subset valid --lenpen 0.6,1.0,1.4 --out "$run/score-valid"
 lenpen="$("$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))["lenpen"])' \
     "$run/score-valid/scores.json")"
