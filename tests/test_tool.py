@@ -44,6 +44,23 @@ def test_ratios_are_above_one_where_ours_is_better() -> None:
     assert [row["times as fast"] for row in rows] == ["1.00", "2.00"]
 
 
+def test_times_and_speeds_are_medians_without_what_warms_up(monkeypatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(layers.time, "perf_counter", lambda: clock[0])
+    took = iter([100.0, 2.0, 9.0, 1.0])  # the first is not counted
+
+    def step() -> None:
+        clock[0] += next(took)
+
+    assert layers._times({"a": step}, rounds=3, device="cpu") == {"a": 2.0}
+
+    rates = [1.0, 1.0, 7.0, 5.0, 60.0]  # the first two are not counted
+    log = "".join(f'| train_inner | {{"wps": "{rate}"}}\n' for rate in rates)
+    monkeypatch.setattr(programs, "_run", lambda command, onednn: log)
+    system = programs.System("a", [])
+    assert programs.train("data", [system], updates=5, rounds=2, options=[]) == {"a": 7.0}
+
+
 def test_memory_is_the_most_at_a_time() -> None:
     def step() -> None:
         for _ in range(3):
