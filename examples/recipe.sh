@@ -69,6 +69,9 @@ train() { # DATA RUN options...
         return
     fi
     "${command[@]}" 2>&1 | tee -a "$run/train.log"
-    # fairseq also ends well where the time is up before the last epoch
-    has_option --stop-time-hours || touch "$run/finished"
+    if has_option --stop-time-hours; then # fairseq ends as well as after the last epoch
+        say "if the time was up, run this again to go on; the scores are of the model so far"
+    else
+        touch "$run/finished"
+    fi
 }
