@@ -67,9 +67,9 @@ setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
-    package_dir={
-        "": "."
-    },  # editable: the clone's folder on the path, found before a folder of its name
+    # named, so that an editable installation puts the clone on the path, and does not lose to a
+    # clone called fairseq_wsum in the current folder
+    package_dir={"": "."},
     packages=find_packages(include=["fairseq_wsum", "fairseq_wsum.*"]),
     package_data={"fairseq_wsum": ["py.typed", "csrc/*"]},
     ext_modules=[KERNELS],

@@ -29,13 +29,13 @@ parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
     done
     out="${out:-$REPO/runs/$folder}"
     score_options=()
-    case " ${train_options[*]-} " in
-        *' --gpus 0 '* | *' --gpus=0 '* | *' --cpu '* | *' --cpu-processes'*) score_options=(--cpu) ;;
-    esac
+    if has_option '--gpus 0' || has_option --gpus=0 || has_option --cpu || has_option --cpu-processes; then
+        score_options=(--cpu)
+    fi
     use_environment
 }
 
-has_option() { [[ " ${train_options[*]-} " == *" $1"[\ =]* ]]; } # NAME
+has_option() { [[ " ${train_options[*]-} " == *" $1"[\ =]* ]]; } # NAME, or NAME and its value
 
 # Make the data, unless that was done.
 prepare() { # SCRIPT options...

@@ -501,16 +501,9 @@ def test_the_best_penalty_wins_and_unknown_words_are_replaced(prepared, tmp_path
         printed = [f"H-{i}\t-0.1\t{sentence}" for i, sentence in enumerate(sentences)]
         printed += [f"A-{i}\t1-0 0-1 0-2" for i in range(len(sentences))]
         (tmp_path / f"generate.lenpen{penalty}.txt").write_text("\n".join(printed[::-1]) + "\n")
-    command = [
-        sys.executable,
-        SCRIPTS / "score.py",
-        prepared,
-        "--subset",
-        "valid",
-        "--out",
-        tmp_path,
-    ]
-    command += ["--beam", "5", "--lenpen", "1,0.5", "--checkpoint", "c.pt", "--replace-unk"]
+    command = [sys.executable, SCRIPTS / "score.py", prepared, "--out", tmp_path]
+    command += ["--subset", "valid", "--beam", "5", "--lenpen", "1,0.5", "--replace-unk"]
+    command += ["--checkpoint", "c.pt"]
     subprocess.run(command, check=True, capture_output=True)
     record = json.loads((tmp_path / "scores.json").read_text())
     assert record["lenpen"] == 0.5 and record["figures"][0]["score"] == pytest.approx(100)

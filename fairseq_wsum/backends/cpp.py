@@ -151,7 +151,7 @@ def _struct(
         ValueError: a tensor has another type or shape than the kernels take, and they would read
             or write beyond it.
     """
-    x_rows, h_rows = (len(names) for names in _rows(cell))
+    x_rows, h_rows = _rows(cell)
     lengths = {**sizes, "R": x_rows * sizes["H"], "Q": h_rows * sizes["H"]}
     given = {}
     for name, value in values.items():
@@ -176,9 +176,10 @@ def _struct(
 
 
 @cache
-def _rows(cell: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _rows(cell: int) -> tuple[int, int]:
+    """How many rows of pre-activations there are, and how many of them see h_{t-1}."""
     ablation = ops.decode(cell)
-    return ablation.input_rows, ablation.hidden_rows
+    return len(ablation.input_rows), len(ablation.hidden_rows)
 
 
 def _dense(tensor: Tensor | None) -> Tensor | None:

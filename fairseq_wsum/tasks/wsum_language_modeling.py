@@ -287,11 +287,12 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         --sentence-avg that is so for a batch with one token, and for no other.
         """
         if _is_stream(self.args) and not any("nll_loss" in log for log in logging_outputs):
+            # floats, as a tensor of 16 bits would sum an epoch in 16 bits
             total, tokens, size = (
                 float(sum(log.get(name, 0) for log in logging_outputs))
                 for name in ("loss", "ntokens", "sample_size")
             )
-            if size == tokens:  # numbers, as a tensor of 16 bits would sum an epoch in 16 bits
+            if size == tokens:
                 metrics.log_scalar("nll_loss", total / tokens / math.log(2), tokens, round=3)
             metrics.log_derived("ppl", lambda meters: get_perplexity(meters["nll_loss"].avg))
         super().reduce_metrics(logging_outputs, criterion)
