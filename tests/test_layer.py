@@ -307,7 +307,7 @@ def test_gradients_are_right_to_the_second_order(ablation, coupled, proj_size, m
     inputs = (x, *state, *parameters)
     assert torch.autograd.gradcheck(loss, inputs)
     if not masked and not proj_size:
-        assert torch.autograd.gradgradcheck(loss, inputs, fast_mode=True)
+        assert torch.autograd.gradgradcheck(loss, inputs)
 
 
 # Padding

@@ -58,8 +58,8 @@ every_way = pytest.mark.parametrize(
 CASES = {
     "one-of-each": (1, 1, 1, (1, 1, 1)),
     "odd": (7, 3, 5, (4, 8, 1)),
-    "many-units": (3, 1, 33, (2, 16, 1)),
-    "chunks": (9, 1, 5, (2, 8, 3)),
+    "many-units": (5, 2, 33, (2, 16, 1)),
+    "chunks": (13, 2, 5, (2, 8, 3)),
     "chunks-of-uneven-length": (9, 1, 3, (4, 4, 2)),
     "more-chunks-than-needed": (5, 2, 3, (2, 4, 4)),
 }
