@@ -1,7 +1,8 @@
 """Linear maps: products with a weight, and the weight's gradient where a loop takes it many times.
 
 In a loop over time the backward pass makes, for every weight, a product with few rows in each step,
-and adds up the matrices that come out. `repeated` makes one product of them.
+and adds up the matrices that come out. `repeated` makes one product of them. So it does for what
+attention reads in every step, which is a matrix for each sentence.
 """
 
 from __future__ import annotations
@@ -23,13 +24,30 @@ _loop: ContextVar[_Loop | None] = ContextVar("loop", default=None)  # set within
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y = x W^T + b, as `torch.nn.functional.linear`: ... x K, N x K and N -> ... x N."""
-    loop = None if torch.compiler.is_compiling() else _loop.get()
-    if loop is None or not (weight.requires_grad and torch.is_grad_enabled()):
-        return product(x, weight, bias)
+    loop = _loop_of(weight)
+    return product(x, weight, bias) if loop is None else loop.linear(x, weight, bias)
+
+
+def bmm(x: Tensor, matrices: Tensor, transposed: bool = False) -> Tensor:
+    """A matrix for each sequence: B x T x N and B x N x K (or K x N, `transposed`) -> B x T x K."""
+    loop = _loop_of(matrices)
+    if loop is None:
+        return torch.bmm(x, _turned(matrices, transposed))
+    return loop.bmm(x, matrices, transposed)
+
+
+def _turned(matrices: Tensor, transposed: bool) -> Tensor:
+    return matrices.transpose(1, 2) if transposed else matrices
+
+
+def _loop_of(weight: Tensor) -> _Loop | None:
+    """The loop that is to make the weight's gradient."""
+    if torch.compiler.is_compiling() or not (weight.requires_grad and torch.is_grad_enabled()):
+        return None
     # under autocast the types differ from product to product
-    if torch.is_autocast_enabled(x.device.type) or in_transformation():
-        return product(x, weight, bias)
-    return loop.linear(x, weight, bias)
+    if torch.is_autocast_enabled(weight.device.type) or in_transformation():
+        return None
+    return _loop.get()
 
 
 class Linear(nn.Linear):
@@ -41,7 +59,7 @@ class Linear(nn.Linear):
 
 @contextmanager
 def repeated() -> Iterator[None]:
-    """Within it, calls of `linear` with the same weight share one product for its gradient.
+    """Within it, all calls of `linear` or `bmm` with a weight share one product for its gradient.
 
     There are no second derivatives of what is computed so. Without effect under autocast, under
     `torch.func` and while tracing.
@@ -54,12 +72,16 @@ def repeated() -> Iterator[None]:
 
 
 class _Uses:
-    """The products of one weight, as backward passes go through them: dy and x of each."""
+    """The products of one weight, as backward passes go through them.
+
+    Its gradient is a sum of a^T b; of each product it keeps a and b, whose last dimensions are the
+    weight's. (All its leading ones, if the weight is a matrix for each sequence.)
+    """
 
     def __init__(self) -> None:
         self.parts: dict[int, list[tuple[Tensor, Tensor]]] = {}  # by pass: one may call another
 
-    def add(self, dy: Tensor, x: Tensor) -> None:
+    def add(self, a: Tensor, b: Tensor) -> None:
         task = torch._C._current_graph_task_id()
         if task not in self.parts:
             self.parts[task] = []
@@ -67,7 +89,7 @@ class _Uses:
             engine = torch.autograd.Variable._execution_engine
             engine.queue_callback(lambda: self._drop(task))
         # detached: else they would hold the graph that holds them
-        self.parts[task].append((as_rows(dy.detach()), as_rows(x.detach())))
+        self.parts[task].append((a.detach(), b.detach()))
 
     def _drop(self, task: int) -> None:
         self.parts.pop(task, None)
@@ -77,8 +99,8 @@ class _Uses:
         parts = self.parts.pop(torch._C._current_graph_task_id(), None)
         if parts is None:
             return None
-        dy, x = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-        return outer(dy, x)
+        a, b = (torch.cat(tensors, dim=-2) for tensors in zip(*parts, strict=True))
+        return outer(a, b) if a.dim() == 2 else torch.bmm(a.transpose(1, 2), b)
 
 
 class _Loop:
@@ -88,13 +110,20 @@ class _Loop:
         self.weights: dict[int, tuple[Tensor, Tensor, _Uses]] = {}
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        y: Tensor = _OneUse.apply(x, *self._uses(weight), bias)
+        return y
+
+    def bmm(self, x: Tensor, matrices: Tensor, transposed: bool) -> Tensor:
+        y: Tensor = _OneBatchUse.apply(x, *self._uses(matrices), transposed)
+        return y
+
+    def _uses(self, weight: Tensor) -> tuple[Tensor, _Uses]:
         if id(weight) not in self.weights:
             uses = _Uses()
             # the weight itself is kept too, so that its id stays its own
             self.weights[id(weight)] = weight, _AllUses.apply(weight, uses), uses
         _, alias, uses = self.weights[id(weight)]
-        y: Tensor = _OneUse.apply(x, alias, bias, uses)
-        return y
+        return alias, uses
 
 
 class _AllUses(torch.autograd.Function):
@@ -113,19 +142,38 @@ class _AllUses(torch.autograd.Function):
 
 
 class _OneUse(torch.autograd.Function):
-    """A product with it, which leaves its share of the gradient to `_AllUses`."""
+    """`linear` with it, which leaves its share of the gradient to `_AllUses`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, uses: _Uses) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, uses: _Uses, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.uses = uses
         return product(x, weight, bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, None, Tensor | None, None]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, None, None, Tensor | None]:
         x, weight = ctx.saved_tensors
-        ctx.uses.add(dy, x)
+        ctx.uses.add(as_rows(dy), as_rows(x))
         dx = product(dy, weight.t()) if ctx.needs_input_grad[0] else None
-        db = as_rows(dy).sum(0) if ctx.needs_input_grad[2] else None
-        return dx, None, db, None
+        db = as_rows(dy).sum(0) if ctx.needs_input_grad[3] else None
+        return dx, None, None, db
+
+
+class _OneBatchUse(torch.autograd.Function):
+    """`bmm` with it, likewise."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, matrices: Tensor, uses: _Uses, transposed: bool) -> Tensor:
+        ctx.save_for_backward(x, matrices)
+        ctx.uses, ctx.transposed = uses, transposed
+        return torch.bmm(x, _turned(matrices, transposed))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, None, None, None]:
+        x, matrices = ctx.saved_tensors
+        ctx.uses.add(*((dy, x) if ctx.transposed else (x, dy)))
+        wanted = ctx.needs_input_grad[0]
+        dx = torch.bmm(dy, _turned(matrices, not ctx.transposed)) if wanted else None
+        return dx, None, None, None

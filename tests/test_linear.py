@@ -4,6 +4,7 @@ import gc
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fairseq_wsum import linear
 
@@ -28,6 +29,47 @@ def test_repeated_products_have_the_gradients_of_single_ones() -> None:
     (dx,) = torch.autograd.grad(loss, wanted[2:], create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         dx.sum().backward()
+
+
+class Products(TorchDispatchMode):
+    """Counts the products that have a size."""
+
+    def __init__(self, size: tuple[int, ...]) -> None:
+        super().__init__()
+        self.size, self.count = size, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **kwargs or {})
+        if function is torch.ops.aten.bmm.default:
+            self.count += result.shape == self.size
+        return result
+
+
+def test_what_is_attended_to_in_every_step_has_one_product_for_its_gradient() -> None:
+    source = torch.randn(2, 7, 5, requires_grad=True)
+    query = torch.randn(2, 1, 5, requires_grad=True)
+
+    def loop(product):
+        x, steps = query, []
+        for _ in range(3):
+            weights = torch.softmax(product(x, source, True), dim=-1)
+            x = torch.tanh(product(weights, source, False))
+            steps.append(x)
+        return torch.cat(steps).square().sum()
+
+    def plainly(x, matrices, transposed):
+        return torch.bmm(x, matrices.transpose(1, 2) if transposed else matrices)
+
+    expected = torch.autograd.grad(loop(plainly), [source, query])
+    with linear.repeated():
+        loss = loop(linear.bmm)
+    for _ in range(2):
+        with Products((2, 7, 5)) as products:
+            found = torch.autograd.grad(loss, [source, query], retain_graph=True)
+        torch.testing.assert_close(found, expected)
+        assert products.count == 1
+    (alone,) = torch.autograd.grad(loss, [query])
+    torch.testing.assert_close(alone, expected[1])
 
 
 def test_a_pass_that_leaves_a_gradient_out_keeps_nothing_alive() -> None:
