@@ -13,7 +13,7 @@ import torch
 from . import __version__, backends, products
 from .ablation import ABLATIONS
 from .backends import BACKEND_CHOICES, BACKENDS, cpp
-from .bench import layers, programs, report
+from .bench import layers, profile, programs, report
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -145,6 +145,7 @@ def _add_programs(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         add("--batch-size", type=_positive, default=batch, help=f"(default {batch})")
         add("--rounds", type=_positive, default=3, help="runs of each (default 3)")
         add("--onednn-peer", action="store_true", help="also fairseq's own through oneDNN")
+        add("--profile", action="store_true", help="one more run of each: where the time goes")
         add("--json", type=Path, metavar="FILE", help="write everything there too")
         if name == "decode":
             add("--length", type=_positive, default=15, help="of translations (default 15)")
@@ -158,6 +159,11 @@ def _begin(args: argparse.Namespace, layers: str) -> tuple[str, list[str]]:
     """Say what is measured; that title, and options of fairseq."""
     if not Path(args.data.partition(":")[0]).is_dir():
         raise ValueError(f"no data folder {args.data}; make it with fairseq-preprocess")
+    if args.profile and torch.cuda.is_available():
+        raise ValueError(
+            "--profile is for programs on the CPU: hide the GPUs with "
+            "CUDA_VISIBLE_DEVICES= in the environment"
+        )
     options = ["--batch-size", str(args.batch_size)]
     if not torch.cuda.is_available():
         options.append("--cpu")
@@ -171,16 +177,17 @@ def _bench_train(args: argparse.Namespace) -> None:
     title, options = _begin(args, f"{args.layers}+{args.layers}")
     sizes = programs.Sizes(args.layers, args.units)
     compared = programs.systems(args.ablations, sizes, args.onednn_peer)
-    rates = programs.train(args.data, compared, args.updates, args.rounds, [*options, *args.rest])
-    _report_rates(args, title, rates, "target words a second")
+    _train(args, title, compared, options, "target words a second")
 
 
 def _bench_decode(args: argparse.Namespace) -> None:
     title, options = _begin(args, f"{args.layers}+{args.layers}")
     sizes = programs.Sizes(args.layers, args.units)
     compared = programs.systems(args.ablations, sizes, args.onednn_peer)
-    rates = programs.decode(args.data, compared, args.length, args.rounds, options, args.rest)
-    _report_rates(args, title, rates, "sentences a second")
+    measured = programs.decode(
+        *(args.data, compared, args.length, args.rounds, options, args.rest), profile=args.profile
+    )
+    _report(args, title, measured, "sentences a second")
 
 
 def _bench_lm(args: argparse.Namespace) -> None:
@@ -188,14 +195,31 @@ def _bench_lm(args: argparse.Namespace) -> None:
     sizes = programs.Sizes(args.layers, args.units, dropout=0.0)
     steps = args.tokens_per_sample
     compared = programs.language_models(args.ablations, sizes, steps, args.onednn_peer)
-    rates = programs.train(args.data, compared, args.updates, args.rounds, [*options, *args.rest])
-    _report_rates(args, title, rates, "tokens a second")
+    _train(args, title, compared, options, "tokens a second")
 
 
-def _report_rates(args: argparse.Namespace, title: str, rates: dict[str, float], unit: str) -> None:
-    print(report.table(programs.rows(rates, unit)))
+def _train(
+    args: argparse.Namespace,
+    title: str,
+    compared: list[programs.System],
+    options: list[str],
+    unit: str,
+) -> None:
+    options = [*options, *args.rest]
+    measured = programs.train(
+        args.data, compared, args.updates, args.rounds, options, profile=args.profile
+    )
+    _report(args, title, measured, unit)
+
+
+def _report(args: argparse.Namespace, title: str, measured: programs.Measured, unit: str) -> None:
+    print(report.table(programs.rows(measured.rates, unit)))
+    record: dict[str, object] = {"title": title, unit: measured.rates}
+    if measured.profiles:
+        print("", report.table(profile.rows(measured.profiles)), sep="\n")
+        record["profiles"] = {k: dataclasses.asdict(p) for k, p in measured.profiles.items()}
     if args.json:
-        report.write_json(args.json, {"title": title, unit: rates})
+        report.write_json(args.json, record)
 
 
 if __name__ == "__main__":

@@ -15,18 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .profile import Profile
+
 PEER = "fairseq's own"
 ONEDNN_PEER = "fairseq's own through oneDNN"
-# With "medium" torch takes oneDNN for products in 32 bits. Some processors compute in 16 then.
-_THROUGH_ONEDNN = """
-import runpy, sys, torch
-torch.set_float32_matmul_precision("medium")
-a = torch.rand(512, 512)
-exact = a.double() @ a.double()
-if ((a @ a - exact).abs().max() / exact.abs().max()).item() > 1e-5:
-    sys.exit("on this processor oneDNN computes in 16 bits: leave out --onednn-peer")
-runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
-"""
 
 
 @dataclass(frozen=True)
@@ -95,9 +87,22 @@ def language_models(
     ]
 
 
+@dataclass
+class Measured:
+    """Of each system, by its name: what was read from fairseq's log, and profiles if wanted."""
+
+    rates: dict[str, float]
+    profiles: dict[str, Profile]
+
+
 def train(
-    data: str, compared: Sequence[System], updates: int, rounds: int, options: Sequence[str]
-) -> dict[str, float]:
+    data: str,
+    compared: Sequence[System],
+    updates: int,
+    rounds: int,
+    options: Sequence[str],
+    profile: bool = False,
+) -> Measured:
     """Words a second of `fairseq-train`, the median over all updates but the first few.
 
     Args:
@@ -105,21 +110,24 @@ def train(
         updates: of each run.
         rounds: runs of each system, all taken in turn.
         options: further options of `fairseq-train`.
+        profile: one more run of each, under torch's profiler.
     """
     skipped = max(2, updates // 5)  # caches and memory are warm then
 
-    def measure(system: System) -> list[float]:
+    def command(system: System) -> list[str]:
         command = ["train", data, *system.options, "--max-update", str(updates)]
         command += ["--optimizer", "sgd", "--lr", "0.1", "--sentence-avg", "--no-save"]
         command += ["--disable-validation", "--log-format", "json", "--log-interval", "1"]
-        log = _run([*command, "--seed", "1", *options], system.onednn)
+        return [*command, "--seed", "1", *options]
+
+    def read(log: str) -> list[float]:
         lines = re.findall(r"train_inner \| (\{.*\})", log)
         rates = [float(json.loads(line)["wps"]) for line in lines][skipped:]
         if not rates:
             raise RuntimeError(f"no updates after the first {skipped} in fairseq's log:\n{log}")
         return rates
 
-    return _in_turn(compared, rounds, measure)
+    return _measure(compared, rounds, command, read, profile)
 
 
 def decode(
@@ -129,7 +137,8 @@ def decode(
     rounds: int,
     common: Sequence[str],
     options: Sequence[str],
-) -> dict[str, float]:
+    profile: bool = False,
+) -> Measured:
     """Sentences a second of `fairseq-generate`, beam 5, on the test set.
 
     The models have seen one update; every translation is made `length` tokens long, so that all
@@ -141,45 +150,66 @@ def decode(
         rounds: runs of each system, all taken in turn.
         common: options of both `fairseq-train` and `fairseq-generate`.
         options: further options of `fairseq-generate`.
+        profile: one more run of each, under torch's profiler.
     """
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = {}
         for place, system in enumerate(compared):
             save_dir = Path(folder) / str(place)
-            command = ["train", data, *system.options, "--max-update", "1", "--lr", "0.1"]
-            command += ["--optimizer", "sgd", "--save-dir", str(save_dir), "--disable-validation"]
-            _run([*command, "--no-epoch-checkpoints", *common])
+            begin = ["train", data, *system.options, "--max-update", "1", "--lr", "0.1"]
+            begin += ["--optimizer", "sgd", "--save-dir", str(save_dir), "--disable-validation"]
+            _run([*begin, "--no-epoch-checkpoints", *common])
             checkpoints[system.name] = save_dir / "checkpoint_last.pt"
 
-        def measure(system: System) -> list[float]:
+        def command(system: System) -> list[str]:
             command = ["generate", data, "--path", str(checkpoints[system.name]), "--beam", "5"]
             command += ["--max-len-a", "0", "--max-len-b", str(length), "--min-len", str(length)]
-            log = _run([*command, *common, *options], system.onednn)
+            return [*command, *common, *options]
+
+        def read(log: str) -> list[float]:
             found = re.search(r"Translated .*\(([\d.]+) sentences/s", log)
             if not found:
                 raise RuntimeError(f"fairseq-generate gave no speed:\n{log[-2000:]}")
             return [float(found[1])]
 
-        return _in_turn(compared, rounds, measure)
+        return _measure(compared, rounds, command, read, profile)
 
 
-def _in_turn(
-    compared: Sequence[System], rounds: int, measure: Callable[[System], list[float]]
-) -> dict[str, float]:
+def _measure(
+    compared: Sequence[System],
+    rounds: int,
+    command: Callable[[System], list[str]],
+    read: Callable[[str], list[float]],
+    profile: bool,
+) -> Measured:
     rates: dict[str, list[float]] = {system.name: [] for system in compared}
     for number in range(rounds):
         for system in compared:
-            print(f"round {number + 1} of {rounds}: {system.name}", file=sys.stderr, flush=True)
-            rates[system.name] += measure(system)
-    return {name: statistics.median(values) for name, values in rates.items()}
+            _say(f"round {number + 1} of {rounds}: {system.name}")
+            rates[system.name] += read(_run(command(system), system.onednn))
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    profiles = {}
+    for system in compared if profile else ():
+        _say(f"profile: {system.name}")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "profile.json"
+            log = _run(command(system), system.onednn, path)
+            words = re.findall(r"dictionary: (\d+) types", log)
+            profiles[system.name] = Profile.read(path, int(words[-1]))
+    return Measured(medians, profiles)
 
 
-def _run(arguments: Sequence[str], onednn: bool = False) -> str:
+def _say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
+
+
+def _run(arguments: Sequence[str], onednn: bool = False, profile: Path | None = None) -> str:
     """Run `fairseq-...` with the package's models; return what it said."""
-    user_dir = Path(__file__).parent.parent
-    how = ["-c", _THROUGH_ONEDNN] if onednn else ["-m"]
-    command = [sys.executable, *how, f"fairseq_cli.{arguments[0]}", *arguments[1:]]
-    command += ["--user-dir", str(user_dir), "--required-batch-size-multiple", "1"]
+    folder = Path(__file__).parent
+    command = [sys.executable, "-P", str(folder / "child.py"), *(["--onednn"] if onednn else [])]
+    command += ["--profile", str(profile)] if profile else []
+    command += [f"fairseq_cli.{arguments[0]}", *arguments[1:]]
+    command += ["--user-dir", str(folder.parent), "--required-batch-size-multiple", "1"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"fairseq-{arguments[0]} failed:\n{done.stdout[-3000:]}")

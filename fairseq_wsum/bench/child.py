@@ -1,0 +1,88 @@
+"""One of fairseq's commands in a process of its own, as a benchmark wants it.
+
+    python child.py [--onednn] [--profile FILE] MODULE ARGUMENTS
+
+It imports nothing of this package: fairseq's own models run as they do without it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import runpy
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SKIPPED = 2  # updates, or batches: caches and memory are warm then
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--onednn", action="store_true", help="all products by oneDNN")
+    parser.add_argument("--profile", type=Path, help="write the time of every operation there")
+    parser.add_argument("module")
+    parser.add_argument("rest", nargs=argparse.REMAINDER)
+    args = parser.parse_args()
+    if args.onednn:
+        _through_onednn()
+    sys.argv = [args.module, *args.rest]
+    with _profiled(args.profile) if args.profile else nullcontext():
+        runpy.run_module(args.module, run_name="__main__", alter_sys=True)
+
+
+def _through_onednn() -> None:
+    # With "medium" torch takes oneDNN for products in 32 bits. Some processors compute in 16 then.
+    torch.set_float32_matmul_precision("medium")
+    a = torch.rand(512, 512)
+    exact = a.double() @ a.double()
+    if ((a @ a - exact).abs().max() / exact.abs().max()).item() > 1e-5:
+        sys.exit("on this processor oneDNN computes in 16 bits: leave out --onednn-peer")
+
+
+@contextmanager
+def _profiled(path: Path) -> Iterator[None]:
+    """Write how long a step took, and each operation by the shapes of its inputs, in seconds."""
+    from fairseq.tasks import FairseqTask
+    from fairseq.trainer import Trainer
+
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would print lines
+    kinds = [torch.profiler.ProfilerActivity.CPU]
+    profiler = torch.profiler.profile(activities=kinds, record_shapes=True)
+    starts: list[float] = []
+
+    def count(owner: Any, name: str) -> None:
+        step = getattr(owner, name)
+
+        @functools.wraps(step)
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            if len(starts) == SKIPPED:
+                profiler.start()
+            starts.append(time.perf_counter())
+            return step(*args, **kwargs)
+
+        setattr(owner, name, counted)
+
+    count(Trainer, "train_step")
+    count(FairseqTask, "inference_step")
+    yield
+    end = time.perf_counter()
+    steps = len(starts) - SKIPPED
+    if steps <= 0:
+        sys.exit(f"a profile needs more than {SKIPPED} updates or batches")
+    profiler.stop()
+    events = profiler.key_averages(group_by_input_shape=True)
+    operations = [(e.key, e.input_shapes, 1e-6 * e.self_cpu_time_total / steps) for e in events]
+    path.write_text(json.dumps({"step": (end - starts[SKIPPED]) / steps, "operations": operations}))
+
+
+if __name__ == "__main__":
+    main()
