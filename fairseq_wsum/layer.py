@@ -7,7 +7,8 @@ without a projection), L layers, D directions.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +17,19 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from . import backends, checks, rows
 from .ablation import get_ablation
-from .linear import linear
+from .linear import linear, once
 
 State = tuple[Tensor, Tensor]
+
+
+def stack(states: Sequence[Tensor]) -> Tensor:
+    """As `torch.stack`, but a view of a single one: in a loop over time copies cost something."""
+    return states[0].unsqueeze(0) if len(states) == 1 else torch.stack(list(states))
+
+
+def unstack(state: Tensor) -> tuple[Tensor, ...]:
+    """What `stack` was given."""
+    return (state.squeeze(0),) if state.size(0) == 1 else state.unbind()
 
 
 class WsumLSTM(nn.Module):
@@ -277,7 +288,7 @@ class WsumLSTM(nn.Module):
     def _run_layers(
         self, x: Tensor, hx: State, padding_mask: Tensor | None
     ) -> tuple[Tensor, State]:
-        h_0, c_0 = hx
+        h_0, c_0 = (unstack(state) for state in hx)
         h_n: list[Tensor] = []
         c_n: list[Tensor] = []
         for layer in range(self.num_layers):
@@ -296,11 +307,11 @@ class WsumLSTM(nn.Module):
                 h_n.append(h)
                 c_n.append(c)
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
-        return x, (torch.stack(h_n), torch.stack(c_n))
+        return x, (stack(h_n), stack(c_n))
 
     def _joint_bias(self, suffix: str) -> Tensor | None:
         b_ih, b_hh = self._parameter("bias_ih", suffix), self._parameter("bias_hh", suffix)
-        return rows.joint_bias(self.cell, b_ih, b_hh)
+        return once((b_ih, b_hh), partial(rows.joint_bias, self.cell))
 
     def _run(
         self,

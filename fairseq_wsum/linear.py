@@ -7,7 +7,7 @@ attention reads in every step, which is a matrix for each sentence.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -18,6 +18,8 @@ from torch.autograd.function import once_differentiable
 
 from .products import as_rows, outer, product
 from .transforms import in_transformation
+
+Inputs = tuple[Tensor | None, ...]
 
 _loop: ContextVar[_Loop | None] = ContextVar("loop", default=None)  # set within `repeated()`
 
@@ -38,6 +40,12 @@ def bmm(x: Tensor, matrices: Tensor, transposed: bool = False) -> Tensor:
 
 def _turned(matrices: Tensor, transposed: bool) -> Tensor:
     return matrices.transpose(1, 2) if transposed else matrices
+
+
+def once(tensors: Inputs, make: Callable[..., Tensor | None]) -> Tensor | None:
+    """`make(*tensors)`; within `repeated()`, what it gave the first time."""
+    loop = next(filter(None, (_loop_of(t) for t in tensors if t is not None)), None)
+    return make(*tensors) if loop is None else loop.once(tensors, make)
 
 
 def _loop_of(weight: Tensor) -> _Loop | None:
@@ -61,8 +69,8 @@ class Linear(nn.Linear):
 def repeated() -> Iterator[None]:
     """Within it, all calls of `linear` or `bmm` with a weight share one product for its gradient.
 
-    There are no second derivatives of what is computed so. Without effect under autocast, under
-    `torch.func` and while tracing.
+    So weights must not change within. There are no second derivatives of what is computed so.
+    Without effect under autocast, under `torch.func` and while tracing.
     """
     before = _loop.set(_Loop())
     try:
@@ -94,70 +102,85 @@ class _Uses:
     def _drop(self, task: int) -> None:
         self.parts.pop(task, None)
 
-    def gradient(self) -> Tensor | None:
-        """Of the weight, in the pass that runs."""
+    def gradients(self, of_bias: bool) -> tuple[Tensor | None, Tensor | None]:
+        """Of the weight, and of what is added to its products, in the pass that runs."""
         parts = self.parts.pop(torch._C._current_graph_task_id(), None)
         if parts is None:
-            return None
+            return None, None
         a, b = (torch.cat(tensors, dim=-2) for tensors in zip(*parts, strict=True))
-        return outer(a, b) if a.dim() == 2 else torch.bmm(a.transpose(1, 2), b)
+        dw = outer(a, b) if a.dim() == 2 else torch.bmm(a.transpose(1, 2), b)
+        return dw, a.sum(0) if of_bias else None
 
 
 class _Loop:
-    """The weights of a loop and their uses."""
+    """The weights of a loop and their uses, and what is made of weights once."""
 
     def __init__(self) -> None:
-        self.weights: dict[int, tuple[Tensor, Tensor, _Uses]] = {}
+        # by the ids of the inputs, which are kept too, so that these stay their own
+        self.weights: dict[tuple[int, ...], tuple[Inputs, Sequence[Tensor | None], _Uses]] = {}
+        self.made: dict[tuple[int, ...], tuple[Inputs, Tensor | None]] = {}
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        y: Tensor = _OneUse.apply(x, *self._uses(weight), bias)
+        y: Tensor = _OneUse.apply(x, *self._uses(weight, bias))
         return y
 
     def bmm(self, x: Tensor, matrices: Tensor, transposed: bool) -> Tensor:
-        y: Tensor = _OneBatchUse.apply(x, *self._uses(matrices), transposed)
+        alias, _, uses = self._uses(matrices, None)
+        y: Tensor = _OneBatchUse.apply(x, alias, uses, transposed)
         return y
 
-    def _uses(self, weight: Tensor) -> tuple[Tensor, _Uses]:
-        if id(weight) not in self.weights:
+    def once(self, tensors: Inputs, make: Callable[..., Tensor | None]) -> Tensor | None:
+        key = _ids(tensors)
+        if key not in self.made:
+            self.made[key] = tensors, make(*tensors)
+        return self.made[key][1]
+
+    def _uses(self, *inputs: Tensor | None) -> tuple[Tensor | None, Tensor | None, _Uses]:
+        key = _ids(inputs)
+        if key not in self.weights:
             uses = _Uses()
-            # the weight itself is kept too, so that its id stays its own
-            self.weights[id(weight)] = weight, _AllUses.apply(weight, uses), uses
-        _, alias, uses = self.weights[id(weight)]
-        return alias, uses
+            self.weights[key] = inputs, _AllUses.apply(*inputs, uses), uses
+        _, (weight, bias), uses = self.weights[key]
+        return weight, bias, uses
+
+
+def _ids(tensors: Inputs) -> tuple[int, ...]:
+    return tuple(map(id, tensors))
 
 
 class _AllUses(torch.autograd.Function):
-    """A weight that is used many times; its gradient in one product."""
+    """A weight, and a bias, that are used many times; their gradients all at once."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, uses: _Uses) -> Tensor:
+    def forward(
+        ctx: Any, weight: Tensor, bias: Tensor | None, uses: _Uses
+    ) -> tuple[Tensor, Tensor | None]:
         ctx.uses = uses
         ctx.set_materialize_grads(False)
-        return weight.view_as(weight)
+        return weight.view_as(weight), None if bias is None else bias.view_as(bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, _: None) -> tuple[Tensor | None, None]:
-        return ctx.uses.gradient(), None
+    def backward(ctx: Any, *_: None) -> tuple[Tensor | None, Tensor | None, None]:
+        return *ctx.uses.gradients(ctx.needs_input_grad[1]), None
 
 
 class _OneUse(torch.autograd.Function):
-    """`linear` with it, which leaves its share of the gradient to `_AllUses`."""
+    """`linear` with them, which leaves its share of the gradients to `_AllUses`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, uses: _Uses, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, uses: _Uses) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.uses = uses
         return product(x, weight, bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, None, None, Tensor | None]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, None, None, None]:
         x, weight = ctx.saved_tensors
         ctx.uses.add(as_rows(dy), as_rows(x))
         dx = product(dy, weight.t()) if ctx.needs_input_grad[0] else None
-        db = as_rows(dy).sum(0) if ctx.needs_input_grad[3] else None
-        return dx, None, None, db
+        return dx, None, None, None
 
 
 class _OneBatchUse(torch.autograd.Function):

@@ -216,10 +216,15 @@ def test_the_benchmarks_run_both_programs_beside_fairseqs_lstm(data, tmp_path) -
     peer, onednn = "fairseq's own", "fairseq's own through oneDNN"
     for kind, options, unit, peers in (
         ("train", ["--updates", 4, "--onednn-peer"], "target words a second", [peer, onednn]),
-        ("decode", ["--length", 3], "sentences a second", [peer]),
+        ("decode", ["--length", 3, "--profile"], "sentences a second", [peer]),
     ):
         path = tmp_path / f"{kind}.json"
         run("fairseq-wsum", "bench", kind, data, *options, *common, "--json", path)
-        rates = json.loads(path.read_text())[unit]
+        record = json.loads(path.read_text())
+        rates, profiles = record[unit], record.get("profiles", {})
         assert list(rates) == [*peers, "no-srnn-hidden, input feeding off"]
         assert all(rate > 0 for rate in rates.values())
+        assert list(profiles) == (list(rates) if kind == "decode" else [])
+        for profile in profiles.values():
+            assert all(seconds > 0 for seconds in profile["parts"].values())
+            assert sum(profile["parts"].values()) == pytest.approx(profile["step"])

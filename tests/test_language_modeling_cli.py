@@ -291,10 +291,14 @@ def test_the_benchmark_runs_beside_fairseqs_language_model(data, tmp_path) -> No
     options = ["--ablations", "no-srnn-hidden", "--layers", 1, "--units", 8, "--rounds", 1]
     options += ["--batch-size", 2, "--updates", 5, "--tokens-per-sample", 6]
     path = tmp_path / "lm.json"
-    run("fairseq-wsum", "bench", "lm", data, *options, "--json", path)
-    rates = json.loads(path.read_text())["tokens a second"]
-    assert list(rates) == ["fairseq's own", "no-srnn-hidden"]
-    assert all(rate > 0 for rate in rates.values())
+    run("fairseq-wsum", "bench", "lm", data, *options, "--profile", "--json", path)
+    record = json.loads(path.read_text())
+    for what in (record["tokens a second"], record["profiles"]):
+        assert list(what) == ["fairseq's own", "no-srnn-hidden"]
+    assert all(rate > 0 for rate in record["tokens a second"].values())
+    for profile in record["profiles"].values():
+        assert profile["parts"]["products as wide as the vocabulary"] > 0
+        assert sum(profile["parts"].values()) == pytest.approx(profile["step"])
 
 
 MISTAKES = {

@@ -72,6 +72,24 @@ def test_what_is_attended_to_in_every_step_has_one_product_for_its_gradient() ->
     torch.testing.assert_close(alone, expected[1])
 
 
+def test_what_is_made_of_weights_is_made_once_in_a_loop() -> None:
+    b_ih, b_hh = torch.randn(3, requires_grad=True), torch.randn(3)
+
+    def make() -> torch.Tensor | None:
+        return linear.once((b_ih, b_hh), torch.add)
+
+    assert make() is not make()
+    with linear.repeated():
+        first = make()
+        assert first is make() and linear.once((b_hh, b_ih), torch.add) is not first
+        with torch.autocast("cpu", torch.bfloat16):
+            assert make() is not first
+    with linear.repeated():
+        assert make() is not first
+    torch.testing.assert_close(first, b_ih + b_hh)
+    assert linear.once((None, None), lambda *_: None) is None
+
+
 def test_a_pass_that_leaves_a_gradient_out_keeps_nothing_alive() -> None:
     weight, x = torch.randn(5, 5, requires_grad=True), torch.randn(3, 5, requires_grad=True)
 

@@ -8,7 +8,7 @@ import torch
 
 from fairseq_wsum import cli
 from fairseq_wsum.backends import cpp
-from fairseq_wsum.bench import layers, programs
+from fairseq_wsum.bench import layers, profile, programs
 
 
 def test_info_names_the_backend_of_each_type_and_why_not_the_others(capsys) -> None:
@@ -58,7 +58,30 @@ def test_times_and_speeds_are_medians_without_what_warms_up(monkeypatch) -> None
     log = "".join(f'| train_inner | {{"wps": "{rate}"}}\n' for rate in rates)
     monkeypatch.setattr(programs, "_run", lambda command, onednn: log)
     system = programs.System("a", [])
-    assert programs.train("data", [system], updates=5, rounds=2, options=[]) == {"a": 7.0}
+    measured = programs.train("data", [system], updates=5, rounds=2, options=[])
+    assert (measured.rates, measured.profiles) == ({"a": 7.0}, {})
+
+
+def test_a_profile_has_the_time_of_every_part(tmp_path) -> None:
+    operations = [
+        ("aten::mm", [[6, 5], [5, 70]], 1.0),  # a vocabulary of seven words, ten beams
+        ("aten::_log_softmax", [[6, 7], [], []], 2.0),
+        ("mkldnn::_linear_pointwise", [[6, 5], [8, 5], []], 4.0),
+        ("GeneratedBackwardFor_fairseq_wsum_recurrence_defaultBackward", [[3, 6, 5]], 8.0),
+        ("aten::add_", [[6, 5], [0]], 16.0),
+    ]
+    path = tmp_path / "profile.json"
+    path.write_text(json.dumps({"step": 40.0, "operations": operations}))
+    found = profile.Profile.read(path, words=7)
+    assert found.step == 40.0
+    assert found.parts == {
+        profile.OUTPUT: 1.0,
+        profile.WIDE: 2.0,
+        profile.LAYERS: 12.0,
+        profile.REST: 25.0,
+    }
+    (row,) = profile.rows({"ours": found})
+    assert list(row.values()) == ["ours", "40000", "1000", "2000", "12000", "25000"]
 
 
 def test_memory_is_the_most_at_a_time() -> None:

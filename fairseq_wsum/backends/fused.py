@@ -42,7 +42,7 @@ def run(
     if w_hr is not None:
         y = linear(y, w_hr)
     if padding_mask is None:
-        h_n = y[0 if reverse else -1]
+        h_n = y.squeeze(0) if y.size(0) == 1 else y[0 if reverse else -1]
     else:
         h_n = last_real_step(y, h_0, padding_mask, reverse)
     return y, h_n, c_n.to(c_0.dtype) if cell.gates else c_0

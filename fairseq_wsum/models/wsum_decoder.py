@@ -18,6 +18,7 @@ from ..ablation import get_ablation
 from ..layer import State, WsumLSTM
 from ..linear import linear, repeated
 from ..modules import Attention, Bridge, LSTMStack
+from ..modules.stack import by_layer, of_layers
 from .wsum_decoder_base import IncrementalState, WsumDecoderBase
 from .wsum_encoder import EncoderOut
 from .wsum_lstm_config import ResolvedConfig
@@ -155,7 +156,7 @@ class WsumLSTMDecoder(WsumDecoderBase):
         mask: Tensor | None,
     ) -> tuple[Tensor, Tensor | None, State, Tensor]:
         """Step by step, as each step reads the attentional output of the last."""
-        state, feed = begin.state, begin.feed
+        states, feed = by_layer(begin.state), begin.feed
         # A single step, in decoding, takes the whole matrix, which is kept ready then. Else what
         # waits for no step is computed at once: parts is T x B x R*H.
         single = x.size(0) == 1
@@ -172,13 +173,14 @@ class WsumLSTMDecoder(WsumDecoderBase):
             mask_t = None if mask is None else mask[t : t + 1]
             fed = feed.type_as(x).unsqueeze(0)
             z = torch.cat((part, fed), dim=-1) if single else part + linear(fed, w_feed)
-            y, state = self.lstm(z, state, mask_t, from_products=not single)
+            y, states = self.lstm.run(z, states, mask_t, from_products=not single)
             y, attn = attend(y)
-            feed = y[0] if mask_t is None else torch.where(mask_t[0].unsqueeze(-1), feed, y[0])
+            h = y.squeeze(0)
+            feed = h if mask_t is None else torch.where(mask_t[0].unsqueeze(-1), feed, h)
             outputs.append(y)
             attns.append(attn)
         attn = torch.cat([a for a in attns if a is not None], dim=1) if self.attention else None
-        return torch.cat(outputs), attn, state, feed
+        return torch.cat(outputs), attn, of_layers(states), feed
 
     def _attend(
         self, values: Tensor, keys: Tensor | None, padding_mask: Tensor, y: Tensor

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from ..layer import State, WsumLSTM
+from ..layer import State, WsumLSTM, stack, unstack
 
 
 class LSTMStack(nn.Module):
@@ -48,12 +48,7 @@ class LSTMStack(nn.Module):
         self.output_size = input_size
 
     def forward(
-        self,
-        x: Tensor,
-        state: State | None = None,
-        padding_mask: Tensor | None = None,
-        *,
-        from_products: bool = False,
+        self, x: Tensor, state: State | None = None, padding_mask: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """Run all layers.
 
@@ -61,36 +56,61 @@ class LSTMStack(nn.Module):
             x: T x B x I.
             state: (h_0, c_0), each L x B x D*H; zero if left out.
             padding_mask: True at padding, T x B.
-            from_products: `x` is not the input but the first layer's products with it, as
-                `WsumLSTM.forward_products` takes them.
 
         Returns:
             The output, T x B x D*H, and the final state in the form of `state`.
         """
-        h_n: list[Tensor] = []
-        c_n: list[Tensor] = []
+        y, states = self.run(x, None if state is None else by_layer(state), padding_mask)
+        return y, of_layers(states)
+
+    def run(
+        self,
+        x: Tensor,
+        states: Sequence[State] | None = None,
+        padding_mask: Tensor | None = None,
+        *,
+        from_products: bool = False,
+    ) -> tuple[Tensor, list[State]]:
+        """As `forward`, with the state of each layer by itself: for loops over time.
+
+        Args:
+            states: (h_0, c_0) of each layer, B x D*H; zero if left out.
+            from_products: `x` is not the input but the first layer's products with it, as
+                `WsumLSTM.forward_products` takes them.
+        """
+        final: list[State] = []
         for k, layer in enumerate(self.layers):
             assert isinstance(layer, WsumLSTM)
             hx = None
-            if state is not None:
-                directions = layer.num_directions
-                hx = _split(state[0][k], directions), _split(state[1][k], directions)
+            if states is not None:
+                h_0, c_0 = states[k]
+                hx = _split(h_0, layer.num_directions), _split(c_0, layer.num_directions)
             if k == 0 and from_products:
                 assert hx is not None
                 y, (h, c) = layer.forward_products(x, hx, padding_mask)
             else:
                 y, (h, c) = layer(self.dropout(x) if k > 0 else x, hx, padding_mask)
             x = y + x if self.residuals and k > 0 else y
-            h_n.append(_join(h))
-            c_n.append(_join(c))
-        return x, (torch.stack(h_n), torch.stack(c_n))
+            final.append((_join(h), _join(c)))
+        return x, final
+
+
+def by_layer(state: State) -> list[State]:
+    """(h, c), each L x B x D*H -> the same for each layer, B x D*H."""
+    return list(zip(unstack(state[0]), unstack(state[1]), strict=True))
+
+
+def of_layers(states: Sequence[State]) -> State:
+    """What `by_layer` was given."""
+    return stack([h for h, _ in states]), stack([c for _, c in states])
 
 
 def _split(state: Tensor, directions: int) -> Tensor:
     """B x D*H -> D x B x H."""
-    return torch.stack(state.chunk(directions, dim=-1))
+    return stack(state.chunk(directions, dim=-1))
 
 
 def _join(state: Tensor) -> Tensor:
     """D x B x H -> B x D*H."""
-    return torch.cat(state.unbind(), dim=-1)
+    parts = unstack(state)
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
