@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 SKIPPED = 2  # updates, or batches: caches and memory are warm then
+PROFILED = 8  # at most of them; a profile takes much memory and time
 
 
 def main() -> None:
@@ -57,16 +58,22 @@ def _profiled(path: Path) -> Iterator[None]:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would print lines
     kinds = [torch.profiler.ProfilerActivity.CPU]
     profiler = torch.profiler.profile(activities=kinds, record_shapes=True)
-    starts: list[float] = []
+    starts: list[float] = []  # of each step, while they are counted
+
+    def begin_step() -> None:
+        if len(starts) <= SKIPPED + PROFILED:
+            if len(starts) == SKIPPED:
+                profiler.start()
+            starts.append(time.perf_counter())
+            if len(starts) > SKIPPED + PROFILED:
+                profiler.stop()
 
     def count(owner: Any, name: str) -> None:
         step = getattr(owner, name)
 
         @functools.wraps(step)
         def counted(*args: Any, **kwargs: Any) -> Any:
-            if len(starts) == SKIPPED:
-                profiler.start()
-            starts.append(time.perf_counter())
+            begin_step()
             return step(*args, **kwargs)
 
         setattr(owner, name, counted)
@@ -74,14 +81,16 @@ def _profiled(path: Path) -> Iterator[None]:
     count(Trainer, "train_step")
     count(FairseqTask, "inference_step")
     yield
-    end = time.perf_counter()
-    steps = len(starts) - SKIPPED
+    begin_step()  # there is no other
+    steps = len(starts) - 1 - SKIPPED
     if steps <= 0:
         sys.exit(f"a profile needs more than {SKIPPED} updates or batches")
-    profiler.stop()
+    if steps < PROFILED:
+        profiler.stop()
     events = profiler.key_averages(group_by_input_shape=True)
     operations = [(e.key, e.input_shapes, 1e-6 * e.self_cpu_time_total / steps) for e in events]
-    path.write_text(json.dumps({"step": (end - starts[SKIPPED]) / steps, "operations": operations}))
+    seconds = (starts[-1] - starts[SKIPPED]) / steps
+    path.write_text(json.dumps({"step": seconds, "operations": operations}))
 
 
 if __name__ == "__main__":
