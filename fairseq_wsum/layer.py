@@ -7,7 +7,7 @@ without a projection), L layers, D directions.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -22,13 +22,8 @@ from .linear import linear, once
 State = tuple[Tensor, Tensor]
 
 
-def stack(states: Sequence[Tensor]) -> Tensor:
-    """As `torch.stack`, but a view of a single one: in a loop over time copies cost something."""
-    return states[0].unsqueeze(0) if len(states) == 1 else torch.stack(list(states))
-
-
 def unstack(state: Tensor) -> tuple[Tensor, ...]:
-    """What `stack` was given."""
+    """Its slices; of a single one no gradient has to be filled with zeros."""
     return (state.squeeze(0),) if state.size(0) == 1 else state.unbind()
 
 
@@ -307,7 +302,7 @@ class WsumLSTM(nn.Module):
                 h_n.append(h)
                 c_n.append(c)
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
-        return x, (stack(h_n), stack(c_n))
+        return x, (torch.stack(h_n), torch.stack(c_n))
 
     def _joint_bias(self, suffix: str) -> Tensor | None:
         b_ih, b_hh = self._parameter("bias_ih", suffix), self._parameter("bias_hh", suffix)

@@ -388,6 +388,19 @@ def test_packed_sequences_give_what_torch_gives(batch_first, enforce_sorted) -> 
 # Forms of input
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+@every_ablation
+def test_final_states_may_be_changed_in_place(ablation, steps) -> None:
+    """As those of torch: programs set some of them to zero between batches."""
+    layer = WsumLSTM(3, 4, ablation=ablation)
+    h_0, c_0 = torch.randn(1, 2, 4), torch.randn(1, 2, 4)
+    with torch.no_grad():
+        y, (h_n, c_n) = layer(torch.randn(steps, 2, 3), (h_0, c_0))
+    copies = [t.clone() for t in (y, h_0, c_0)]
+    h_n.zero_(), c_n.zero_()
+    assert all(map(torch.equal, (y, h_0, c_0), copies))
+
+
 @every_ablation
 def test_one_sequence_needs_no_batch_dimension(ablation) -> None:
     layer = make(ablation=ablation, num_layers=2, bidirectional=True, batch_first=True)

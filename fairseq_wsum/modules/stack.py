@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..layer import State, WsumLSTM, stack, unstack
+from ..layer import State, WsumLSTM, unstack
 
 
 class LSTMStack(nn.Module):
@@ -102,12 +102,17 @@ def by_layer(state: State) -> list[State]:
 
 def of_layers(states: Sequence[State]) -> State:
     """What `by_layer` was given."""
-    return stack([h for h, _ in states]), stack([c for _, c in states])
+    return _stack([h for h, _ in states]), _stack([c for _, c in states])
+
+
+def _stack(states: Sequence[Tensor]) -> Tensor:
+    """What `unstack` was given; a single one is not copied."""
+    return states[0].unsqueeze(0) if len(states) == 1 else torch.stack(list(states))
 
 
 def _split(state: Tensor, directions: int) -> Tensor:
     """B x D*H -> D x B x H."""
-    return stack(state.chunk(directions, dim=-1))
+    return _stack(state.chunk(directions, dim=-1))
 
 
 def _join(state: Tensor) -> Tensor:
