@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from ..ablation import get_ablation
 from ..layer import State, WsumLSTM
 from ..linear import linear, repeated
-from ..modules import Attention, Bridge, LSTMStack
-from ..modules.stack import by_layer, of_layers
+from ..modules import Attention, Bridge, LSTMStack, by_layer, of_layers
 from .wsum_decoder_base import IncrementalState, WsumDecoderBase
 from .wsum_encoder import EncoderOut
 from .wsum_lstm_config import ResolvedConfig

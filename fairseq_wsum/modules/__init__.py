@@ -3,7 +3,7 @@
 from .attention import ATTENTION_TYPES, Attention
 from .bridge import Bridge
 from .carried_state import CarriedState
-from .stack import LSTMStack
+from .stack import LSTMStack, by_layer, of_layers
 
 __all__ = [
     "ATTENTION_TYPES",
@@ -11,4 +11,6 @@ __all__ = [
     "Bridge",
     "CarriedState",
     "LSTMStack",
+    "by_layer",
+    "of_layers",
 ]
