@@ -43,19 +43,20 @@ def _turned(matrices: Tensor, transposed: bool) -> Tensor:
 
 
 def once(tensors: Inputs, make: Callable[..., Tensor | None]) -> Tensor | None:
-    """`make(*tensors)`; within `repeated()`, what it gave the first time."""
+    """`make(*tensors)`; within `repeated()`, what the first call with these tensors made."""
     loop = next(filter(None, (_loop_of(t) for t in tensors if t is not None)), None)
     return make(*tensors) if loop is None else loop.once(tensors, make)
 
 
 def _loop_of(weight: Tensor) -> _Loop | None:
     """The loop that is to make the weight's gradient."""
-    if torch.compiler.is_compiling() or not (weight.requires_grad and torch.is_grad_enabled()):
+    loop = None if torch.compiler.is_compiling() else _loop.get()
+    if loop is None or not (weight.requires_grad and torch.is_grad_enabled()):
         return None
     # under autocast the types differ from product to product
     if torch.is_autocast_enabled(weight.device.type) or in_transformation():
         return None
-    return _loop.get()
+    return loop
 
 
 class Linear(nn.Linear):
