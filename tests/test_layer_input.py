@@ -1,0 +1,238 @@
+"""What `WsumLSTM` takes: forms of input, options, its products one by one, and bad input."""
+
+import copy
+
+import pytest
+import torch
+from layer_oracle import assert_same, every_ablation, every_cell, make, make_state, oracle_layers
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fairseq_wsum import ABLATIONS, WsumLSTM
+from fairseq_wsum.backends import BACKENDS
+
+# Forms of input
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@every_ablation
+def test_final_states_may_be_changed_in_place(ablation, steps) -> None:
+    """As those of torch: programs set some of them to zero between batches."""
+    layer = WsumLSTM(3, 4, ablation=ablation)
+    h_0, c_0 = torch.randn(1, 2, 4), torch.randn(1, 2, 4)
+    with torch.no_grad():
+        y, (h_n, c_n) = layer(torch.randn(steps, 2, 3), (h_0, c_0))
+    copies = [t.clone() for t in (y, h_0, c_0)]
+    h_n.zero_(), c_n.zero_()
+    assert all(map(torch.equal, (y, h_0, c_0), copies))
+
+
+@every_ablation
+def test_one_sequence_needs_no_batch_dimension(ablation) -> None:
+    layer = make(ablation=ablation, num_layers=2, bidirectional=True, batch_first=True)
+    x = torch.randn(5, 3, dtype=torch.float64)
+    h_0, c_0 = make_state(layer, 1)
+    y, (h_n, c_n) = layer(x, (h_0[:, 0], c_0[:, 0]))
+    y_b, (h_b, c_b) = layer(x.unsqueeze(0), (h_0, c_0))
+    assert_same((y, h_n, c_n), (y_b[0], h_b[:, 0], c_b[:, 0]))
+
+
+@every_ablation
+def test_one_sequence_may_have_padding(ablation) -> None:
+    layer = make(ablation=ablation)
+    x = torch.randn(5, 3, dtype=torch.float64)
+    mask = torch.tensor([True, False, False, False, True])
+    y, state = layer(x, padding_mask=mask)
+    y_alone, state_alone = layer(x[1:4])
+    assert_same((y[1:4], *state), (y_alone, *state_alone))
+
+
+def test_the_mask_is_batch_first_where_the_input_is() -> None:
+    layer = make(num_layers=2, bidirectional=True)
+    x = torch.randn(5, 2, 3, dtype=torch.float64)
+    mask = torch.arange(5).unsqueeze(1) >= torch.tensor([3, 5])
+    y, state = layer(x, None, mask)
+    layer.batch_first = True
+    y_t, state_t = layer(x.transpose(0, 1), None, mask.t())
+    assert_same((y_t.transpose(0, 1), *state_t), (y, *state))
+
+
+@every_cell
+def test_a_sequence_in_parts_gives_what_it_gives_in_one(ablation, coupled) -> None:
+    layer = make(ablation=ablation, coupled_gates=coupled, num_layers=2, proj_size=2)
+    x = torch.randn(7, 2, 3, dtype=torch.float64)
+    whole, final = layer(x)
+    state, parts = None, []
+    for part in x.split([1, 4, 2]):
+        y, state = layer(part, state)
+        parts.append(y)
+    assert_same((torch.cat(parts), *state), (whole, *final))
+
+
+@every_ablation
+def test_an_empty_batch_gives_an_empty_result(ablation) -> None:
+    layer = make(ablation=ablation, bidirectional=True)
+    y, (h_n, c_n) = layer(torch.empty(5, 0, 3, dtype=torch.float64))
+    assert y.shape == (5, 0, 8) and h_n.shape == c_n.shape == (2, 0, 4)
+    layer.batch_first = True
+    assert layer(torch.empty(0, 5, 3, dtype=torch.float64))[0].shape == (0, 5, 8)
+
+
+@every_ablation
+def test_an_empty_sequence_is_an_error(ablation) -> None:
+    with pytest.raises(RuntimeError, match="sequence length larger than 0"):
+        make(ablation=ablation)(torch.empty(0, 2, 3, dtype=torch.float64))
+
+
+def test_dropout_stands_between_layers_and_in_training_only() -> None:
+    layer = make(num_layers=2, dropout=1.0)
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+    second = make(I=4)  # with dropout 1 the second layer reads zeros
+    second.load_state_dict(
+        {k.replace("l1", "l0"): v for k, v in layer.state_dict().items() if "l1" in k}
+    )
+    assert_same(layer(x)[0], second(torch.zeros(4, 2, 4, dtype=torch.float64))[0])
+    first = layer(x)[1][0][0]
+    layer.eval()
+    assert_same(layer(x)[1][0][0], first)  # which reads the input as it is
+    assert_same(layer(x)[0][:, 0], oracle_layers(layer, x[:, 0], *zero_state(layer))[0])
+
+
+def zero_state(layer: WsumLSTM) -> tuple[Tensor, Tensor]:
+    return tuple(torch.zeros_like(s[:, 0]) for s in make_state(layer, 1))
+
+
+# Step by step
+
+
+@every_cell
+def test_products_of_parts_of_the_input_add_up_to_the_layer(ablation, coupled) -> None:
+    layer = make(I=5, ablation=ablation, coupled_gates=coupled, proj_size=2)
+    x, hx = torch.randn(4, 3, 5, dtype=torch.float64), make_state(layer, 3)
+    (w_a, w_b), bias = layer.input_maps(2, 3)
+    z = nn.functional.linear(x[..., :2], w_a, bias) + nn.functional.linear(x[..., 2:], w_b)
+    y, state = layer.forward_products(z, hx)
+    expected, (h_n, c_n) = layer(x, hx)
+    assert_same((y, *state), (expected, h_n, c_n))
+
+
+@pytest.mark.parametrize("options", [dict(num_layers=2), dict(bidirectional=True)], ids=str)
+def test_several_layers_or_directions_have_no_products_of_one_input(options) -> None:
+    with pytest.raises(RuntimeError, match="one layer in one direction"):
+        make(**options).input_maps(3)
+
+
+@pytest.mark.parametrize(
+    ("z", "hx", "mask", "message"),
+    [
+        ((4, 3, 19), (3, 3), None, r"z of size \(T, B, 20\), got \(4, 3, 19\)"),
+        ((4, 3, 20), (5, 3), None, r"h_0 of size \(1, 3, 5\), got \(1, 5, 5\)"),
+        ((4, 3, 20), (3, 5), None, r"c_0 of size \(1, 3, 5\), got \(1, 5, 5\)"),
+        ((4, 3, 20), (3, 3), (3, 4), r"padding_mask of size \(4, 3\) \(T x B\), got \(3, 4\)"),
+    ],
+    ids=["z", "h_0", "c_0", "mask"],
+)
+def test_products_states_and_mask_must_fit(z, hx, mask, message) -> None:
+    layer = WsumLSTM(3, 5)
+    state = tuple(torch.zeros(1, batch, 5) for batch in hx)
+    with pytest.raises(RuntimeError, match=message):
+        layer.forward_products(
+            torch.zeros(z), state, None if mask is None else torch.zeros(mask).bool()
+        )
+
+
+# Work
+
+
+class CountProducts(TorchDispatchMode):
+    """Counts the matrix products that are computed."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm):
+            self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+@every_ablation
+def test_a_cell_has_products_in_its_time_loop_only_if_it_is_recurrent(ablation) -> None:
+    layer = make(ablation=ablation, proj_size=2)
+    counts = []
+    for n in (5, 10):
+        x = torch.randn(n, 2, 3, dtype=torch.float64)
+        with CountProducts() as products:
+            layer(x)[0].sum().backward()
+        counts.append(products.count)
+    assert (counts[1] > counts[0]) == ABLATIONS[ablation].is_recurrent
+
+
+# Bad input
+
+BAD_ARGUMENTS = {
+    "ablation": (dict(ablation="lstm2"), "unknown ablation 'lstm2'"),
+    "projection": (dict(proj_size=4), "proj_size must be .* smaller than hidden_size 4, got 4"),
+    "negative": (dict(proj_size=-1), "proj_size must be"),
+    "coupled": (dict(ablation="no-gates", coupled_gates=True), "coupled_gates=True needs gates"),
+    "backend": (
+        dict(backend="fpga"),
+        "unknown backend 'fpga': choose one of auto, cpp, reference, triton",
+    ),
+    "dropout": (dict(dropout=1.5, num_layers=2), "dropout must be a probability"),
+    "layers": (dict(num_layers=0), "num_layers must be at least 1"),
+    "hidden": (dict(H=0), "hidden_size must be at least 1"),
+}
+
+
+@pytest.mark.parametrize(("kwargs", "message"), BAD_ARGUMENTS.values(), ids=BAD_ARGUMENTS)
+def test_a_bad_argument_is_an_error_that_names_it(kwargs, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**kwargs)
+
+
+@pytest.mark.parametrize(
+    "kwargs", [dict(bias=0.5), dict(batch_first=1), dict(proj_size=2.0), dict(num_layers="2")]
+)
+def test_an_argument_of_a_wrong_type_is_an_error_that_names_it(kwargs) -> None:
+    with pytest.raises(TypeError, match=next(iter(kwargs))):
+        make(**kwargs)
+
+
+def test_dropout_without_a_second_layer_warns() -> None:
+    with pytest.warns(UserWarning, match="between layers"):
+        make(dropout=0.5)
+
+
+X = torch.zeros(5, 2, 3, dtype=torch.float64)
+STATE = torch.zeros(1, 2, 4, dtype=torch.float64)
+BAD_INPUT = {
+    "dimensions": ((X[0, 0],), "2-D or 3-D, got 1-D"),
+    "features": ((X[..., :2],), "equal to input_size 3, got 2"),
+    "dtype": ((X.float(),), "dtype of the parameters"),
+    "mask-shape": ((X, None, torch.zeros(2, 5, dtype=torch.bool)), r"\(5, 2\) \(T x B\)"),
+    "mask-dtype": ((X, None, torch.zeros(5, 2)), "padding_mask must be boolean"),
+    "state-shape": ((X, (STATE, STATE[:, :1])), r"c_0 of size \(1, 2, 4\), got \(1, 1, 4\)"),
+    "state-pair": ((X, STATE), "pair"),
+    "state-unbatched": ((X[:, 0], (STATE, STATE)), "must be 2-D"),
+}
+
+
+@pytest.mark.parametrize(("args", "message"), BAD_INPUT.values(), ids=BAD_INPUT)
+def test_bad_input_is_an_error_that_says_what_was_expected(args, message) -> None:
+    with pytest.raises((ValueError, RuntimeError, TypeError), match=message):
+        make()(*args)
+
+
+def test_a_mask_for_packed_input_is_an_error() -> None:
+    packed = pack_padded_sequence(X, torch.tensor([5, 5]))
+    with pytest.raises(ValueError, match="PackedSequence has none"):
+        make()(packed, None, torch.zeros(5, 2, dtype=torch.bool))
+
+
+def test_a_backend_asked_for_by_name_never_falls_back(monkeypatch) -> None:
+    broken = copy.copy(BACKENDS["reference"])
+    object.__setattr__(broken, "why_not", lambda *layer: "it is broken")
+    monkeypatch.setitem(BACKENDS, "reference", broken)
+    with pytest.raises(RuntimeError, match="'reference' cannot run this layer: it is broken"):
+        make(backend="reference")(X)

@@ -1,0 +1,120 @@
+"""`WsumLSTM` is a good citizen of torch: pickle, compile, autocast, 16 bits, `torch.func`."""
+
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+from layer_oracle import assert_same, every_ablation, every_cell, make, padded_batch
+from torch.autograd import forward_ad
+
+from fairseq_wsum import WsumLSTM, products
+
+
+@every_cell
+def test_a_layer_survives_pickle_copy_and_state_dict(ablation, coupled) -> None:
+    layer = make(ablation=ablation, coupled_gates=coupled, num_layers=2)
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+    expected = layer(x)
+    assert_same(pickle.loads(pickle.dumps(layer))(x), expected)
+    assert_same(copy.deepcopy(layer)(x), expected)
+    buffer = io.BytesIO()
+    torch.save(layer.state_dict(), buffer)
+    buffer.seek(0)
+    fresh = make(ablation=ablation, coupled_gates=coupled, num_layers=2)
+    fresh.load_state_dict(torch.load(buffer, weights_only=True))
+    assert_same(fresh(x), expected)
+
+
+def test_repr_shows_what_is_not_the_default() -> None:
+    layer = WsumLSTM(3, 4, 2, bidirectional=True, ablation="no-srnn", coupled_gates=True)
+    assert repr(layer) == (
+        "WsumLSTM(3, 4, num_layers=2, bidirectional=True, ablation='no-srnn', coupled_gates=True)"
+    )
+
+
+@every_cell
+def test_compile_traces_the_whole_layer(ablation, coupled) -> None:
+    torch._dynamo.reset()  # its limit of recompilations is for all layers together
+    layer = make(ablation=ablation, coupled_gates=coupled, bidirectional=True)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    x, mask, _ = padded_batch([2, 1], "right")
+    results = []
+    for module in (compiled, layer):
+        layer.zero_grad()
+        y, state = module(x, None, mask)
+        y.sum().backward()
+        results.append((y, *state, [p.grad.clone() for p in layer.parameters()]))
+    assert_same(*results)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@every_ablation
+def test_autocast_computes_products_in_16_bits_and_the_memory_cell_in_32(ablation, dtype) -> None:
+    layer = WsumLSTM(8, 16, ablation=ablation)
+    x = torch.rand(6, 2, 8)
+    exact, (_, c_exact) = layer(x)
+    with torch.autocast("cpu", dtype):
+        y, (h_n, c_n) = layer(x)
+    assert (y.dtype, h_n.dtype, c_n.dtype) == (dtype, dtype, torch.float32)
+    torch.testing.assert_close(y.float(), exact, rtol=0.02, atol=0.01)
+    torch.testing.assert_close(c_n, c_exact, rtol=0.02, atol=0.01)
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_long_sum_loses_nothing_in_16_bits(dtype, backend) -> None:
+    layer = WsumLSTM(1, 1, ablation="no-srnn-out-hidden", dtype=dtype, backend=backend)
+    with torch.no_grad():  # i = 1/2, f = 1, content 2: every step adds 1
+        layer.weight_ih_l0.copy_(torch.tensor([[0.0], [0.0], [2.0]]))
+        layer.bias_ih_l0.copy_(torch.tensor([0.0, 100.0]))
+        _, (_, c_n) = layer(torch.ones(3000, 1, 1, dtype=dtype))
+    assert c_n.item() == torch.tensor(3000.0).to(dtype).item()
+    state = torch.zeros(1, 1, 1, dtype=dtype), torch.zeros(1, 1, 1)
+    for _ in range(1000):  # a state in 32 bits stays so, from call to call
+        _, state = layer(torch.ones(1, 1, 1, dtype=dtype), state)
+    assert state[1].item() == 1000.0
+
+
+# torch.func and forward-mode derivatives
+
+
+@pytest.fixture(params=[False, True], ids=["mkl", "onednn"])
+def onednn(request, monkeypatch):
+    if request.param and not torch.backends.mkldnn.is_available():
+        pytest.skip("torch has no oneDNN")
+    monkeypatch.setattr(products, "_choices", dict(product=request.param, outer=request.param))
+
+
+@every_ablation
+def test_transformations_of_torch_func_are_right(ablation, onednn) -> None:
+    layer = WsumLSTM(3, 5, ablation=ablation)
+    x, direction = torch.randn(4, 2, 3), torch.randn(4, 2, 3)
+
+    def loss(x, parameters=None):
+        return torch.func.functional_call(layer, parameters or {}, (x,))[0].square().sum()
+
+    x.requires_grad_()
+    expected = torch.autograd.grad(loss(x), [x, *layer.parameters()])
+    x = x.detach()
+    parameters = {name: value.detach() for name, value in layer.named_parameters()}
+    _, along = torch.func.jvp(loss, (x,), (direction,))
+    torch.testing.assert_close(along, (expected[0] * direction).sum())
+    gradients = torch.func.grad(loss, argnums=(0, 1))(x, parameters)
+    torch.testing.assert_close((gradients[0], *gradients[1].values()), expected)
+
+    def of_a_sequence(x):  # alone, in a batch of one
+        return torch.func.grad(loss)(x.unsqueeze(1)).squeeze(1)
+
+    each = torch.func.vmap(of_a_sequence, in_dims=1, out_dims=1)(x)
+    torch.testing.assert_close(each, expected[0])
+
+
+def test_forward_mode_derivatives_are_not_lost(onednn) -> None:
+    layer = WsumLSTM(3, 5, ablation="no-srnn-hidden").requires_grad_(False)
+    x, direction = torch.randn(4, 2, 3), torch.randn(4, 2, 3)
+    (_, expected) = torch.func.jvp(lambda x: layer(x)[0], (x,), (direction,))
+    with forward_ad.dual_level():
+        y, _ = layer(forward_ad.make_dual(x, direction))
+        torch.testing.assert_close(forward_ad.unpack_dual(y).tangent, expected)
