@@ -1,10 +1,44 @@
 """Shared by all tests: fixed seeds, and one thread (the tensors here are tiny)."""
 
+import importlib
+import sys
+
 import pytest
 import torch
+from shell import SCRIPTS, succeeds
+from translation_corpus import prepare_options, write_corpus
 
 
 @pytest.fixture(autouse=True)
 def _fixed_seed() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Import scripts/NAME.py and all that it imports from there, anew."""
+
+    def load(name):
+        return importlib.import_module(name)
+
+    scripts = {path.stem for path in SCRIPTS.glob("*.py")}
+    kept = {name: sys.modules.pop(name) for name in scripts & set(sys.modules)}
+    monkeypatch.syspath_prepend(SCRIPTS)
+    yield load
+    for name in scripts & set(sys.modules):
+        del sys.modules[name]
+    sys.modules.update(kept)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "with a blank")
+
+
+@pytest.fixture(scope="session")
+def prepared(corpus, tmp_path_factory):
+    """Lower-cased tokens in BPE units."""
+    out = tmp_path_factory.mktemp("data") / "bpe data"
+    succeeds("prepare_multi30k.sh", *prepare_options(corpus, out))
+    return out

@@ -1,111 +1,19 @@
 """The shell scripts, run on a tiny corpus in the environment of this Python."""
 
-import gzip
 import importlib.util
 import json
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
-PUBLISHED = {"train": 60, "val": 9, "test_2016_flickr": 7}  # 7, 9: no multiples of 8
-FORMS = {"lc.norm.tok": ".lc.norm.tok", "raw": ""}
-TINY = "--arch wsum_lstm --encoder-embed-dim 8 --decoder-embed-dim 8 --encoder-layers 1"
-TINY += " --decoder-layers 1 --optimizer adam --lr 0.01 --batch-size 30 --log-format simple"
-FOREIGN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+from shell import SCRIPTS, fails, lines, run, succeeds
+from translation_corpus import FORMS, TINY
 
 needs_fairseq = pytest.mark.skipif(
     importlib.util.find_spec("fairseq") is None, reason="fairseq is not installed"
 )
-
-
-def run(script, *arguments, **variables):
-    known = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-    return subprocess.run(
-        [SCRIPTS / script, *map(str, arguments)],
-        env={**known, "VENV": sys.prefix, **variables},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
-def succeeds(*arguments, **variables):
-    done = run(*arguments, **variables)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-def fails(*arguments, **variables):
-    done = run(*arguments, **variables)
-    assert done.returncode != 0, done.stdout
-    assert "error: " in done.stderr and "Traceback" not in done.stderr
-    return done.stderr
-
-
-def load(name):
-    """Import scripts/NAME.py, which is no package, under a name of its own."""
-    spec = importlib.util.spec_from_file_location(f"script_{name}", SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(SCRIPTS))
-    return module
-
-
-def write_corpus(folder):
-    """Both forms of a little English and German; the training text packed, the rest plain."""
-    folder.mkdir(parents=True)
-    nouns = [("man", "Mann"), ("dog", "Hund"), ("ball", "Ball"), ("tree", "Baum"), ("boy", "Junge")]
-    verbs = [("sees", "sieht"), ("has", "hat"), ("takes", "nimmt"), ("loves", "liebt")]
-    for split, size in PUBLISHED.items():
-        sides = {"en": [], "de": []}
-        for i in range(size):
-            (en, de), (verb, tut) = nouns[i % 5], verbs[i % 4]
-            more_en, more_de = nouns[(i // 5) % 5]
-            sides["en"].append(f"The {en} {verb} {i} {more_en}, so.")
-            sides["de"].append(f"Der {de} {tut} {i} {more_de}, so.")
-        # Blanks that are no line ends, though Python's splitlines() takes them for one.
-        sides["de"][3] = sides["de"][3].replace(" ", "\u2028", 1).replace(" ", "\xa0", 1)
-        for lang, text in sides.items():
-            tokens = [" ".join(s.lower().replace(",", " ,").split())[:-1] + " ." for s in text]
-            for infix, form in ((".lc.norm.tok", tokens), ("", text)):
-                raw = "".join(f"{line}\n" for line in form).encode()
-                path = folder / f"{split}{infix}.{lang}"
-                if split == "train":
-                    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(raw))
-                else:
-                    path.write_bytes(raw)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return write_corpus(tmp_path_factory.mktemp("corpus") / "with a blank")
-
-
-def prepare_options(corpus, out):
-    return ["--own-corpus", "--data", corpus, "--bpe-size", "90", "--out", out]
-
-
-@pytest.fixture(scope="module")
-def prepared(corpus, tmp_path_factory):
-    """Lower-cased tokens in BPE units."""
-    out = tmp_path_factory.mktemp("data") / "bpe data"
-    succeeds("prepare_multi30k.sh", *prepare_options(corpus, out))
-    return out
-
-
-def lines(path):
-    return path.read_text("utf-8").removesuffix("\n").split("\n")
-
 
 RECIPES = Path("..") / "examples" / "translation_multi30k"
 
@@ -133,149 +41,6 @@ def test_setup_refuses_an_unknown_option():
 def test_setup_never_makes_an_environment_among_other_files(tmp_path):
     (tmp_path / "thesis.tex").write_text("...")
     assert "VENV" in fails("setup.sh", VENV=str(tmp_path))
-
-
-# prepare_multi30k.sh
-
-
-@needs_fairseq
-def test_preparing_keeps_every_sentence_and_its_bpe_can_be_undone(prepared, corpus):
-    record = json.loads((prepared / "prepared.json").read_text())
-    assert record["sentences"] == {"train": 60, "valid": 9, "test": 7}
-    for split, published in (("valid", "val"), ("test", "test_2016_flickr")):
-        for lang in ("en", "de"):
-            units = lines(prepared / "text" / f"{split}.{lang}")
-            text = [line.replace(" ", "").replace("\u2581", " ").strip() for line in units]
-            assert text == lines(corpus / f"{published}.lc.norm.tok.{lang}")
-            for form, infix in FORMS.items():
-                reference = prepared / "reference" / f"{split}.{form}.{lang}"
-                assert (
-                    reference.read_bytes() == (corpus / f"{published}{infix}.{lang}").read_bytes()
-                )
-
-
-@needs_fairseq
-def test_the_bpe_dictionary_holds_every_piece_of_the_model(prepared):
-    sentencepiece = pytest.importorskip("sentencepiece")
-    model = sentencepiece.SentencePieceProcessor(model_file=str(prepared / "spm.model"))
-    pieces = {model.id_to_piece(i) for i in range(model.get_piece_size())}
-    for lang in ("en", "de"):
-        entries = {line.split(" ")[0] for line in lines(prepared / f"dict.{lang}.txt")}
-        assert pieces - {"<unk>", "<s>", "</s>"} <= entries
-        assert (len(entries) + 4) % 8 == 0
-
-
-@needs_fairseq
-def test_bpe_dropout_cuts_the_training_text_in_other_ways_for_other_epochs(corpus, tmp_path):
-    out = tmp_path / "data"
-    options = [*prepare_options(corpus, out), "--bpe-dropout", "0.2", "--bpe-samples", 2]
-    succeeds("prepare_multi30k.sh", *options)
-    names = ("train", "sample-01", "sample-02")
-    cuts = [lines(out / "text" / f"{name}.de") for name in names]
-    assert len({tuple(cut) for cut in cuts}) == 3
-    assert len({tuple(line.replace(" ", "") for line in cut) for cut in cuts}) == 1
-    assert "bpe_dropout is 0.2 there" in fails("prepare_multi30k.sh", *options[:-4])
-
-    data = ":".join(str(folder) for folder in (out, out / "sample-01", out / "sample-02"))
-    train = ["train.sh", data, "--save-dir", tmp_path / "run", *TINY.split()]
-    log = succeeds(*train, "--max-epoch", 3)
-    for folder in data.split(":"):
-        assert f"loaded 60 examples from: {folder}/train.en-de.de" in log
-
-
-@pytest.mark.parametrize("value", ["0", "1", "much"])
-def test_bpe_dropout_is_a_probability(value, tmp_path):
-    options = ["--out", tmp_path / "data", "--bpe-dropout"]
-    assert f"'{value}' is no number between" in fails("prepare_multi30k.sh", *options, value)
-    words = fails("prepare_multi30k.sh", *options, "0.1", "--units", "words")
-    assert "--bpe-dropout 0.1 needs --units bpe" in words
-
-
-@needs_fairseq
-def test_preparing_again_is_skipped_and_never_overwrites(prepared, corpus):
-    before = {path: path.stat().st_mtime_ns for path in prepared.rglob("*")}
-    options = prepare_options(corpus, prepared)
-    assert "done already" in succeeds("prepare_multi30k.sh", *options)
-    assert "units is 'bpe' there" in fails("prepare_multi30k.sh", *options, "--units", "words")
-    assert {path: path.stat().st_mtime_ns for path in prepared.rglob("*")} == before
-
-
-@needs_fairseq
-def test_preparing_notices_another_corpus_and_foreign_files(prepared, corpus, tmp_path):
-    other = shutil.copytree(corpus, tmp_path / "other")
-    (other / "val.de").write_text("ein anderer Satz\n" * 9)
-    assert "another val.de" in fails("prepare_multi30k.sh", *prepare_options(other, prepared))
-    assert "--out" in fails("prepare_multi30k.sh", *prepare_options(corpus, other))
-
-
-@needs_fairseq
-def test_a_missing_file_is_named_with_its_option(corpus, tmp_path):
-    other = shutil.copytree(corpus, tmp_path / "other")
-    (other / "train.lc.norm.tok.de.gz").unlink()
-    message = fails("prepare_multi30k.sh", *prepare_options(other, tmp_path / "out"))
-    assert "train.lc.norm.tok.de" in message and "--data" in message
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["other"]
-
-
-@needs_fairseq
-def test_sides_of_different_length_are_an_error(corpus, tmp_path):
-    other = shutil.copytree(corpus, tmp_path / "other")
-    (other / "val.lc.norm.tok.de").write_text("ein satz\n" * 8)
-    message = fails("prepare_multi30k.sh", *prepare_options(other, tmp_path / "out"))
-    assert "val.lc.norm.tok.en has 9 lines, val.lc.norm.tok.de has 8" in message
-
-
-@needs_fairseq
-def test_only_the_published_text_passes_for_multi30k(corpus, tmp_path):
-    options = ["--data", corpus, "--out", tmp_path / "out"]
-    message = fails("prepare_multi30k.sh", *options)
-    assert "60 lines, not 29000" in message and "--own-corpus" in message
-    options[1] = shutil.copytree(corpus, tmp_path / "other")
-    (options[1] / "train.lc.norm.tok.en").write_text("a man .\n" * 29000)
-    assert "SHA-256" in fails("prepare_multi30k.sh", *options)
-
-
-@needs_fairseq
-def test_the_files_are_downloaded_once_and_raw_text_becomes_cased_words(corpus, tmp_path):
-    pytest.importorskip("sacremoses")
-    site, cache = tmp_path / "site", tmp_path / "cache"
-    for name in ("raw", "tok"):
-        (site / name).mkdir(parents=True)
-    for split in PUBLISHED:
-        for lang in ("en", "de"):
-            for infix in FORMS.values():
-                text = corpus / f"{split}{infix}.{lang}"
-                packed = text.with_name(f"{text.name}.gz")
-                raw = gzip.decompress(packed.read_bytes()) if packed.exists() else text.read_bytes()
-                if infix:
-                    (site / "tok" / text.name).write_bytes(raw)
-                else:
-                    (site / "raw" / packed.name).write_bytes(gzip.compress(raw))
-    options = ["--own-corpus", "--text", "raw", "--units", "words", "--max-words", "10"]
-    options += ["--cache", cache, "--out", tmp_path / "out"]
-
-    message = fails("prepare_multi30k.sh", *options, MULTI30K_URL=f"{tmp_path.as_uri()}/none")
-    assert "cannot download" in message and "--data" in message
-    assert not list(cache.iterdir())
-    succeeds("prepare_multi30k.sh", *options, MULTI30K_URL=f"{site.as_uri()}/")
-    assert len(list(cache.iterdir())) == 10
-    assert lines(tmp_path / "out" / "text" / "valid.de")[3] == "Der Baum liebt 3 Mann , so ."
-    assert len({(tmp_path / "out" / f"dict.{lang}.txt").read_text() for lang in ("en", "de")}) == 2
-
-
-def test_max_words_leaves_out_long_training_pairs_only(corpus, tmp_path, monkeypatch):
-    multi30k = load("multi30k")
-    options = ["--own-corpus", "--data", str(corpus), "--out", "unused", "--units", "words"]
-    monkeypatch.setattr(sys, "argv", ["multi30k.py", *options, "--max-words", "8"])
-    args = multi30k.parse()
-    texts = multi30k.read_corpus(args)
-    for name in ("train.lc.norm.tok.de", "val.lc.norm.tok.de"):
-        texts[name] = texts[name].replace(b"so .", b"so so .", 5)  # 9 words
-    sizes = {"train": 55, "valid": 9, "test": 7}
-    assert multi30k.write_text(tmp_path, texts, args) == sizes
-    for split, size in sizes.items():
-        for lang in ("en", "de"):
-            assert len(lines(tmp_path / "text" / f"{split}.{lang}")) == size
 
 
 # train.sh
@@ -373,7 +138,7 @@ def test_two_trainings_never_write_into_one_folder(tmp_path):
 # score.sh
 
 
-def test_a_missing_hypothesis_is_an_error_that_gives_the_numbers():
+def test_a_missing_hypothesis_is_an_error_that_gives_the_numbers(load):
     pytest.importorskip("sacremoses")
     score = load("score")
     printed = [
@@ -391,7 +156,7 @@ def test_a_missing_hypothesis_is_an_error_that_gives_the_numbers():
         score.arrange(found, 2, "hypotheses")
 
 
-def test_an_unknown_word_becomes_the_source_word_it_attends_to():
+def test_an_unknown_word_becomes_the_source_word_it_attends_to(load):
     pytest.importorskip("sacremoses")
     replaced = load("score").replace_unknown(
         ["ein <unk> <unk>", ""], ["0-0 2-1 1-2", ""], ["a zebra runs", "no"]
@@ -400,7 +165,7 @@ def test_an_unknown_word_becomes_the_source_word_it_attends_to():
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_reference_itself_scores_100_both_ways(form, tmp_path):
+def test_the_reference_itself_scores_100_both_ways(form, tmp_path, load):
     pytest.importorskip("sacremoses")
     score = load("score")
     text = {
@@ -418,7 +183,7 @@ def test_the_reference_itself_scores_100_both_ways(form, tmp_path):
     assert ("case:lc" in bleu[1]) == (form == "lc.norm.tok")
 
 
-def test_averaging_gives_the_mean_of_the_weights_of_the_last_epochs(tmp_path):
+def test_averaging_gives_the_mean_of_the_weights_of_the_last_epochs(tmp_path, load):
     torch = pytest.importorskip("torch")
     for epoch, value in ((1, 100.0), (9, 1.0), (10, 4.0)):
         weights = {"w": torch.full((2, 3), value), "steps": torch.tensor(epoch)}

@@ -1,101 +1,28 @@
-"""The scripts that prepare corpora for language modelling, run on tiny corpora of the same form."""
+"""scripts/prepare_gbw.sh, on a tiny corpus of the same form."""
 
 import fcntl
-import gzip
 import hashlib
-import http.server
-import importlib.util
 import json
-import os
 import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tarfile
-import threading
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("fairseq")
+from shell import fails, run, succeeds, times_in
+from text_corpora import UNK, decoded, made_up, replaced, words_of
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 ROOT = "1-billion-word-language-modeling-benchmark-r13output"
 TRAINING = "training-monolingual.tokenized.shuffled"
 HELD_OUT = "heldout-monolingual.tokenized.shuffled"
-PTB = ["ptb.train.txt", "ptb.valid.txt", "ptb.test.txt"]
-UNK = "<unk>"
-
-
-def run(script, *arguments, **variables):
-    return subprocess.run(
-        [SCRIPTS / script, *map(str, arguments)],
-        env={**os.environ, "VENV": sys.prefix, **variables},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
-def succeeds(*arguments, **variables):
-    done = run(*arguments, **variables)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "INFO" not in done.stderr  # none of fairseq's chatter
-    return done.stdout
-
-
-def fails(*arguments, **variables):
-    done = run(*arguments, **variables)
-    assert done.returncode != 0, done.stdout
-    assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr
-    return done.stderr
-
-
-@pytest.fixture
-def load(monkeypatch):
-    """Import scripts/NAME.py and all that it imports from there, anew."""
-
-    def load(name):
-        return importlib.import_module(name)
-
-    scripts = {path.stem for path in SCRIPTS.glob("*.py")}
-    kept = {name: sys.modules.pop(name) for name in scripts & set(sys.modules)}
-    monkeypatch.syspath_prepend(SCRIPTS)
-    yield load
-    for name in scripts & set(sys.modules):
-        del sys.modules[name]
-    sys.modules.update(kept)
-
-
-def fails_here(main, monkeypatch, *arguments):
-    """The message with which a script's `main` ends in this process."""
-    monkeypatch.setattr(sys, "argv", ["script", *map(str, arguments)])
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    with pytest.raises(SystemExit) as ended:
-        sys.modules["common"].run(main)
-    return str(ended.value)
-
-
-def words_of(path):
-    """The lines of a text, each a list of words that ends with fairseq's end of sentence."""
-    # split() alone also cuts at the no-break space and the like.
-    return [[*line.decode().split(" "), "</s>"] for line in path.read_bytes().splitlines()]
-
-
-def decoded(folder, split="train"):
-    """What `words_of` gives, from fairseq's binary data."""
-    from fairseq.data import Dictionary, data_utils
-
-    dictionary = Dictionary.load(str(folder / "dict.txt"))
-    data = data_utils.load_indexed_dataset(str(folder / split), dictionary)
-    return [[dictionary[i] for i in data[sentence].tolist()] for sentence in range(len(data))]
-
-
-def replaced(sentences, known):
-    return [[word if word in known else UNK for word in sentence] for sentence in sentences]
+TRAIN_FILES = [f"news.en-{i:05d}-of-00006" for i in range(1, 6)]
+HELD_OUT_FILES = [f"news.en.heldout-{i:05d}-of-00003" for i in range(3)]
 
 
 def files_in(folder):
@@ -106,235 +33,13 @@ def files_in(folder):
     }
 
 
-def times_in(folder):
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-
-
-def made_up(lines, seed, odd=()):
-    """Sentences of words of which few are frequent and many are rare."""
-    draw = random.Random(seed)
-    sentences = [
-        " ".join(f"w{int(draw.expovariate(0.05))}" for _ in range(draw.randint(1, 12)))
-        for _ in range(lines)
-    ]
-    return "".join(f"{sentence}\n" for sentence in [*sentences, *odd]).encode()
-
-
-@pytest.mark.parametrize("script", ["prepare_ptb.sh", "prepare_gbw.sh"])
-def test_every_script_explains_itself(script):
-    text = succeeds(script, "--help")
-    assert text.startswith("usage: ") and "examples:" in text and "fairseq-train" in text
-
-
-# prepare_ptb.sh
-
-
-@pytest.fixture(scope="module")
-def ptb(tmp_path_factory):
-    """Each line begins and ends with a blank, and <unk> is in the text, as in the published one."""
-    folder = tmp_path_factory.mktemp("corpus") / "with a blank"
-    folder.mkdir()
-    for seed, (name, size) in enumerate(zip(PTB, (60, 11, 7), strict=True)):
-        text = made_up(size, seed, odd=[f"w0 {UNK} w1", UNK]).replace(b"\n", b" \n ").rstrip(b" ")
-        (folder / name).write_bytes(b" " + text)
-    train = folder / PTB[0]
-    train.with_name(f"{train.name}.gz").write_bytes(gzip.compress(train.read_bytes()))
-    train.unlink()
-    return folder
-
-
-@pytest.fixture(scope="module")
-def ptb_data(ptb, tmp_path_factory):
-    out = tmp_path_factory.mktemp("data") / "ptb data"
-    return out, succeeds("prepare_ptb.sh", "--own-corpus", "--data", ptb, "--out", out)
-
-
-def ptb_sentences(folder):
-    texts = {}
-    for name in PTB:
-        path = folder / name
-        raw = (
-            path.read_bytes() if path.exists() else gzip.decompress(Path(f"{path}.gz").read_bytes())
-        )
-        texts[name.split(".")[1]] = [[*line.split(), "</s>"] for line in raw.decode().splitlines()]
-    return texts
-
-
-def test_ptb_keeps_every_word_in_order(ptb, ptb_data):
-    out, _ = ptb_data
-    texts = ptb_sentences(ptb)
-    known = {word for sentence in texts["train"] for word in sentence}
-    for split, sentences in texts.items():
-        assert decoded(out, split) == replaced(sentences, known)
-    assert decoded(out) == texts["train"]
-
-
-def test_the_dictionary_of_ptb_is_its_words_and_two_symbols_that_never_occur(ptb, ptb_data):
-    from fairseq.data import Dictionary
-
-    out, log = ptb_data
-    train = Counter(word for sentence in ptb_sentences(ptb)["train"] for word in sentence)
-    dictionary = Dictionary.load(str(out / "dict.txt"))
-    assert set(dictionary.symbols) == {*train, "<s>", "<pad>"}
-    assert dictionary.index(UNK) == dictionary.unk() and train[UNK] == 2
-    assert f"dictionary: {len(train) + 2}\n" in log
-
-
-def test_ptb_is_counted(ptb, ptb_data):
-    out, log = ptb_data
-    texts = ptb_sentences(ptb)
-    known = {word for sentence in texts["train"] for word in sentence}
-    record = json.loads((out / "prepared.json").read_text())
-    for split, sentences in texts.items():
-        words = [word for sentence in sentences for word in sentence]
-        unseen = sum(word not in known for word in words)
-        assert record["sentences"][split] == len(sentences)
-        assert record["tokens"][split] == len(words)
-        assert record["unknown"][split] == words.count(UNK) + unseen
-        assert record["unseen"].get(split, 0) == unseen
-        assert f"{split} {len(words)}" in log
-    assert record["unseen"]["valid"] > 0
-
-
-def test_preparing_ptb_again_is_skipped_and_never_overwrites(ptb, ptb_data, tmp_path):
-    out, _ = ptb_data
-    before = times_in(out)
-    options = ["--data", ptb, "--out", out]
-    assert "done already" in succeeds("prepare_ptb.sh", "--own-corpus", *options)
-    assert "own_corpus is True there" in fails("prepare_ptb.sh", *options)
-    other = shutil.copytree(ptb, tmp_path / "other")
-    (other / PTB[1]).write_bytes(made_up(11, 5))
-    message = fails("prepare_ptb.sh", "--own-corpus", "--data", other, "--out", out)
-    assert f"another {PTB[1]}" in message
-    assert times_in(out) == before
-    assert "other files" in fails("prepare_ptb.sh", *options[:2], "--out", other)
-
-
-@pytest.mark.parametrize(
-    ("raw", "named"),
-    [
-        (None, f"--data .* has neither {PTB[2]} nor {PTB[2]}.gz"),
-        (b"", f"{PTB[2]} is empty"),
-        (b" \n\n", f"{PTB[2]} is empty"),
-        (b"caf\xe9\n", f"{PTB[2]} is no UTF-8"),
-    ],
-    ids=["missing", "empty", "blank lines", "latin-1"],
-)
-def test_a_bad_file_of_ptb_is_named(ptb, tmp_path, raw, named):
-    other = shutil.copytree(ptb, tmp_path / "other")
-    (other / PTB[2]).unlink()
-    if raw is not None:
-        (other / PTB[2]).write_bytes(raw)
-    message = fails("prepare_ptb.sh", "--own-corpus", "--data", other, "--out", tmp_path / "out")
-    assert re.search(named, message)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["other"]
-
-
-def test_only_mikolovs_text_passes_for_ptb(ptb, tmp_path):
-    message = fails("prepare_ptb.sh", "--data", ptb, "--out", tmp_path / "out")
-    assert "SHA-256" in message and "--own-corpus" in message
-
-
-def test_ptb_needs_no_option_where_the_sums_are_right(ptb, tmp_path, load, monkeypatch, capsys):
-    module = load("ptb")
-    texts = ptb_sentences(ptb)
-    train = {word for sentence in texts["train"] for word in sentence}
-    sums = {}
-    corpus = tmp_path / "corpus"
-    corpus.mkdir()
-    for name in PTB:
-        sentences = replaced(texts[name.split(".")[1]], train)
-        raw = "".join(" ".join(words[:-1]) + "\n" for words in sentences).encode()
-        (corpus / name).write_bytes(raw)
-        sums[name] = hashlib.sha256(raw).hexdigest()
-    tokens = {split: sum(map(len, sentences)) for split, sentences in texts.items()}
-    monkeypatch.setattr(module, "SHA256", sums)
-    monkeypatch.setattr(module, "TOKENS", tokens)
-    out = tmp_path / "out"
-    monkeypatch.setattr(sys, "argv", ["ptb.py", "--data", str(corpus), "--out", str(out)])
-    module.main()
-    assert "not in the training text: valid 0, test 0" in capsys.readouterr().out
-    assert json.loads((out / "prepared.json").read_text())["tokens"] == tokens
-
-
-def test_ptb_is_downloaded_once(ptb, tmp_path):
-    site, cache, out = tmp_path / "site", tmp_path / "cache", tmp_path / "out"
-    shutil.copytree(ptb, site)
-    (site / PTB[0]).write_bytes(gzip.decompress((site / f"{PTB[0]}.gz").read_bytes()))
-    options = ["--own-corpus", "--cache", cache, "--out", out]
-    message = fails("prepare_ptb.sh", *options, PTB_URL=f"{tmp_path.as_uri()}/none")
-    assert "cannot download" in message and "--data" in message
-    assert not list(cache.iterdir())
-    assert (
-        succeeds("prepare_ptb.sh", *options, PTB_URL=f"{site.as_uri()}/").count("downloading") == 3
-    )
-    shutil.rmtree(out)
-    shutil.rmtree(site)
-    assert "downloading" not in succeeds("prepare_ptb.sh", *options, PTB_URL=f"{site.as_uri()}/")
-    assert sorted(path.name for path in cache.iterdir()) == sorted(PTB)
-
-
-@pytest.fixture
-def cut_off():
-    """The address of a site that breaks every answer off in the middle."""
-
-    class Half(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("Content-Length", "1000")
-            self.end_headers()
-            self.wfile.write(b"w " * 250)
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Half) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-
-
-def test_half_a_download_is_not_kept(load, cut_off, tmp_path):
-    path, files = tmp_path / "cache/file", load("corpus_files")
-    with pytest.raises(load("common").UserError, match=r"cut off after 500 of 1,000 bytes\); cure"):
-        files.download(f"{cut_off}/file", path, "cure")
-    assert not list(path.parent.iterdir())
-
-
-def test_of_two_runs_at_a_time_one_makes_the_folder(load, tmp_path):
-    data_folder, out = load("data_folder"), tmp_path / "out"
-
-    def make(settings):
-        with data_folder.new_folder(out, settings) as partial:
-            data_folder.write_record(partial, {**settings, "by": "us"})
-            out.mkdir(exist_ok=True)
-            data_folder.write_record(out, {"own": True, "by": "the other"})
-
-    make({"own": True})
-    with pytest.raises(load("common").UserError, match="was made with other options"):
-        make({"own": False})
-    assert json.loads((out / "prepared.json").read_text())["by"] == "the other"
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-def test_a_run_that_is_told_to_end_leaves_nothing_behind(ptb, tmp_path):
-    program = (
-        "import os, signal, sys\n"
-        f"sys.path.insert(0, {str(SCRIPTS)!r})\n"
-        "import common, data_folder, ptb\n"
-        "data_folder.subprocess.run = lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM)\n"
-        "common.run(ptb.main)\n"
-    )
-    options = ["--data", ptb, "--own-corpus", "--out", tmp_path / "out"]
-    done = subprocess.run([sys.executable, "-c", program, *map(str, options)])
-    assert done.returncode == 143
-    assert not list(tmp_path.glob("*out*"))
-
-
-# prepare_gbw.sh
-
-TRAIN_FILES = [f"news.en-{i:05d}-of-00006" for i in range(1, 6)]
-HELD_OUT_FILES = [f"news.en.heldout-{i:05d}-of-00003" for i in range(3)]
+def fails_here(main, monkeypatch, *arguments):
+    """The message with which a script's `main` ends in this process."""
+    monkeypatch.setattr(sys, "argv", ["script", *map(str, arguments)])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        sys.modules["common"].run(main)
+    return str(ended.value)
 
 
 def write_gbw(folder):
@@ -391,6 +96,11 @@ def frequent(texts, threshold=3):
 
 def shard_folders(out):
     return [out, *sorted(out.glob("shard-*"))]
+
+
+def test_the_script_explains_itself():
+    text = succeeds("prepare_gbw.sh", "--help")
+    assert text.startswith("usage: ") and "examples:" in text and "fairseq-train" in text
 
 
 def test_gbw_keeps_every_word_in_order_and_rare_ones_as_unknown(gbw, gbw_data):

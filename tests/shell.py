@@ -1,0 +1,51 @@
+"""Running the scripts of the project, each in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+# what a cluster may have set around these tests
+FOREIGN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+
+
+def run(script, *arguments, **variables):
+    """With the environment of this Python; the variables are added to what is set."""
+    known = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    return subprocess.run(
+        [SCRIPTS / script, *map(str, arguments)],
+        env={**known, "VENV": sys.prefix, **variables},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def succeeds(script, *arguments, **variables):
+    """What it printed."""
+    done = run(script, *arguments, **variables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (_prepares(script) and "INFO" in done.stderr)  # none of fairseq's chatter
+    return done.stdout + done.stderr
+
+
+def fails(script, *arguments, **variables):
+    """Its message."""
+    done = run(script, *arguments, **variables)
+    assert done.returncode != 0, done.stdout
+    assert "error: " in done.stderr and "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: ") or not _prepares(script)
+    return done.stderr
+
+
+def _prepares(script):
+    return str(script).startswith("prepare_")
+
+
+def lines(path):
+    return path.read_text("utf-8").removesuffix("\n").split("\n")
+
+
+def times_in(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
