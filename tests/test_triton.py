@@ -211,6 +211,18 @@ def test_a_plan_cuts_long_sequences_only_where_there_are_few_units() -> None:
 
 
 @needs_triton
+@inside
+def test_a_plan_takes_one_launch_for_all_steps_where_all_programs_fit() -> None:
+    from fairseq_wsum.backends import triton_recurrence as kernels
+
+    assert kernels.plan(20, 650, 132) == kernels.Plan(32, 16, 64, together=True)
+    assert kernels.plan(128, 1500, 132) == kernels.Plan(64, 32, 64, together=True)
+    assert kernels.plan(128, 1500, 108) == kernels.Plan(64, 32, 64, together=True)
+    assert kernels.plan(128, 1500, 93) == kernels.Plan(64, 32, 64, together=False)
+    assert not kernels.plan(1, 1, 0).together
+
+
+@needs_triton
 @pytest.mark.parametrize("capability", [80, 90])
 def test_the_kernels_compile_for_a_gpu_that_is_not_here(capability) -> None:
     if INTERPRETS:
@@ -224,9 +236,9 @@ def test_the_kernels_compile_for_a_gpu_that_is_not_here(capability) -> None:
         compile_for(capability, triton_gated_sum._forward, {**summed, "SAVE": True})
         compile_for(capability, triton_gated_sum._backward, {**summed, "HAS_DY": True})
     compile_for(capability, triton_gated_sum._between, dict(BLOCK=128))
-    for name, sequences in (("no-srnn", 16), ("lstm", 64), ("no-gates", 32)):
+    for name, sequences, units in (("no-srnn", 16, 16), ("lstm", 64, 32), ("no-gates", 32, 16)):
         options = triton_recurrence._cell_options(ops.encode(ABLATIONS[name]))
-        steps = {**flags, **options, **dict(BM=sequences, BN=16, BK=64, PRECISION="ieee")}
+        steps = {**flags, **options, **dict(BM=sequences, BN=units, BK=64, PRECISION="ieee")}
         compile_for(capability, triton_recurrence._forward, {**steps, "SAVE": True})
         compile_for(capability, triton_recurrence._backward, {**steps, "HAS_DY": True})
 

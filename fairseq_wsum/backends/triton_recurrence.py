@@ -273,14 +273,31 @@ class Plan(NamedTuple):
     together: bool
 
 
-def plan(batch: int, units: int, device: torch.device) -> Plan:
-    """The plan for a batch of this size."""
-    tile = Plan(min(64, max(16, triton.next_power_of_2(batch))), 16, 64, False)
-    if device.type != "cuda":  # the interpreter runs one program after the other
-        return tile
-    programs = triton.cdiv(batch, tile.sequences) * triton.cdiv(units, tile.units)
-    processors = torch.cuda.get_device_properties(device).multi_processor_count
-    return tile._replace(together=programs <= processors)
+# Units of a program, the first that lets all programs run at the same time: more of them mean fewer
+# programs and more work in each. With 64 the kernels for sm_90 no longer fit into the registers.
+TILES = (16, 32)
+
+
+def plan(batch: int, units: int, processors: int) -> Plan:
+    """The plan for a batch of this size. (Estimated, not measured.)
+
+    Args:
+        batch, units: B and H.
+        processors: multiprocessors of the GPU; each surely has room for one program.
+    """
+    sequences = min(64, max(16, triton.next_power_of_2(batch)))
+    for tile in TILES:
+        programs = triton.cdiv(batch, sequences) * triton.cdiv(units, tile)
+        if programs <= processors:
+            return Plan(sequences, tile, 64, together=True)
+    return Plan(sequences, TILES[-1], 64, together=False)
+
+
+def _processors(device: torch.device) -> int:
+    if device.type != "cuda":
+        return 0  # the interpreter runs one program after the other
+    count: int = torch.cuda.get_device_properties(device).multi_processor_count
+    return count
 
 
 def recurrence(
@@ -371,7 +388,7 @@ def _launch(
     if batch == 0:
         return
     device = tensors[0].device
-    how = how or plan(batch, units, device)
+    how = how or plan(batch, units, _processors(device))
     counter = torch.zeros(1, dtype=torch.int32, device=device)
     options = {
         **_cell_options(cell),
