@@ -202,7 +202,8 @@ def mask_of(side, time, batch):  # type: ignore[no-untyped-def]
 def test_a_plan_cuts_long_sequences_only_where_there_are_few_units() -> None:
     from fairseq_wsum.backends import triton_gated_sum as kernels
 
-    assert kernels.plan(512, 32, 1024).chunks == 2
+    assert kernels.plan(512, 32, 1024).chunks == 1
+    assert kernels.plan(512, 8, 1024).chunks == 4
     assert kernels.plan(64, 1, 64).chunks == 1
     long = kernels.plan(100_000, 1, 64)
     assert kernels.ENOUGH_PROGRAMS * 0.9 < long.chunks <= kernels.ENOUGH_PROGRAMS
@@ -215,11 +216,11 @@ def test_a_plan_cuts_long_sequences_only_where_there_are_few_units() -> None:
 def test_a_plan_takes_one_launch_for_all_steps_where_all_programs_fit() -> None:
     from fairseq_wsum.backends import triton_recurrence as kernels
 
-    assert kernels.plan(20, 650, 132) == kernels.Plan(32, 16, 64, together=True)
-    assert kernels.plan(128, 1500, 132) == kernels.Plan(64, 32, 64, together=True)
-    assert kernels.plan(128, 1500, 108) == kernels.Plan(64, 32, 64, together=True)
-    assert kernels.plan(128, 1500, 93) == kernels.Plan(64, 32, 64, together=False)
-    assert not kernels.plan(1, 1, 0).together
+    for dtype, block in ((torch.bfloat16, 64), (torch.float32, 32)):
+        assert kernels.plan(20, 650, dtype, 132) == kernels.Plan(32, 16, block, together=True)
+        assert kernels.plan(128, 1500, dtype, 94) == kernels.Plan(64, 32, block, together=True)
+        assert kernels.plan(128, 1500, dtype, 93) == kernels.Plan(64, 32, block, together=False)
+    assert not kernels.plan(1, 1, torch.float32, 0).together
 
 
 @needs_triton
@@ -230,12 +231,12 @@ def test_the_kernels_compile_for_a_gpu_that_is_not_here(capability) -> None:
     from fairseq_wsum.backends import triton_gated_sum, triton_recurrence
 
     flags = dict(PADDED=True, REVERSE=True)
-    tile = dict(COUPLED=False, OUTPUT_GATE=True, SRNN=False, STEPS=16, BLOCK=128)
+    tile = dict(COUPLED=False, OUTPUT_GATE=True, SRNN=False, STEPS=16, BLOCK=64)
     for totals in (False, True):
         summed = {**flags, **tile, "TOTALS": totals}
         compile_for(capability, triton_gated_sum._forward, {**summed, "SAVE": True})
         compile_for(capability, triton_gated_sum._backward, {**summed, "HAS_DY": True})
-    compile_for(capability, triton_gated_sum._between, dict(BLOCK=128))
+    compile_for(capability, triton_gated_sum._between, dict(BLOCK=64))
     for name, sequences, units in (("no-srnn", 16, 16), ("lstm", 64, 32), ("no-gates", 32, 16)):
         options = triton_recurrence._cell_options(ops.encode(ABLATIONS[name]))
         steps = {**flags, **options, **dict(BM=sequences, BN=units, BK=64, PRECISION="ieee")}

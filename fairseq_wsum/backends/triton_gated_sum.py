@@ -249,22 +249,25 @@ class Plan(NamedTuple):
     """
 
     steps: int = 16
-    block: int = 128
+    block: int = 64  # with 128 the backward kernel for 32 bits no longer fits into the registers
     chunks: int = 1
 
 
-# Programs that fill a large GPU; with fewer of them a long sequence is cut into chunks. Estimated,
-# not measured: 132 processors with some programs each.
+# Chunks read the pre-activations twice, which pays only where programs are too few to keep the
+# memory of a large GPU busy. Estimated, not measured: 132 processors with some programs each.
+FEW_PROGRAMS = 256
 ENOUGH_PROGRAMS = 512
 SHORTEST_CHUNK = 128  # steps
 
 
 def plan(time: int, batch: int, units: int) -> Plan:
     """The plan for a batch of this size."""
-    block = min(128, triton.next_power_of_2(units))
+    block = min(Plan().block, triton.next_power_of_2(units))
     programs = batch * triton.cdiv(units, block)
-    chunks = min(triton.cdiv(ENOUGH_PROGRAMS, programs), max(1, time // SHORTEST_CHUNK))
-    chunks = triton.cdiv(time, triton.cdiv(time, chunks))  # none of them empty
+    chunks = 1
+    if programs < FEW_PROGRAMS:
+        chunks = min(triton.cdiv(ENOUGH_PROGRAMS, programs), max(1, time // SHORTEST_CHUNK))
+        chunks = triton.cdiv(time, triton.cdiv(time, chunks))  # none of them empty
     return Plan(steps=min(16, triton.next_power_of_2(time)), block=block, chunks=chunks)
 
 

@@ -39,39 +39,50 @@ def _wait_for_all(counter_ptr, target):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _product(  # type: ignore[no-untyped-def]
-    sums, a_ptr, w_ptr, a_pitch, k_size, w_k, w_n, m, n, rows, units,
-    BK: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    """sums + a w: (BM x K) (K x BN). What other programs have just written is read past the L1."""
-    for k_first in range(0, k_size, BK):
-        k = k_first + tl.arange(0, BK)
-        a = tl.load(
-            a_ptr + m[:, None] * a_pitch + k[None, :],
-            mask=rows[:, None] & (k < k_size)[None, :],
-            other=0.0,
-            cache_modifier=".cg",
-        )
-        w = tl.load(
-            w_ptr + k[:, None] * w_k + n[None, :] * w_n,
-            mask=(k < k_size)[:, None] & units[None, :],
-            other=0.0,
-        )
-        sums = tl.dot(a, w, sums, input_precision=PRECISION)
+def _load(ptr, mask):  # type: ignore[no-untyped-def]
+    return tl.load(ptr, mask=mask, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def _from_others(ptr, mask):  # type: ignore[no-untyped-def]
+    """What other programs have just written is read past the L1."""
+    return tl.load(ptr, mask=mask, other=0.0, cache_modifier=".cg")
+
+
+@triton.jit
+def _row(z, X: tl.constexpr, H, tile, BM: tl.constexpr, BN: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Row X of the pre-activations from x_t, if the cell has it."""
+    sums = tl.zeros((BM, BN), tl.float32)
+    if X >= 0:
+        sums = _load(z + X * H, tile)
     return sums
 
 
 @triton.jit
-def _pre_activation(  # type: ignore[no-untyped-def]
-    z, tile, h_ptr, w_ptr, ROW: tl.constexpr, H, m, n, rows, units,
-    BK: tl.constexpr, PRECISION: tl.constexpr,
+def _add_hidden(  # type: ignore[no-untyped-def]
+    z_i, z_f, z_c, z_o, h_ptr, w_ptr,
+    H_I: tl.constexpr, H_F: tl.constexpr, H_C: tl.constexpr, H_O: tl.constexpr,
+    H, m, n, rows, units, BK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """What comes from x_t, plus, if it is row ROW of W_*h, what comes from h_{t-1}."""
-    sums = _load(z, tile)
-    if ROW >= 0:
-        w = w_ptr + ROW * H * H
-        sums = _product(sums, h_ptr, w, H, H, 1, H, m, n, rows, units, BK, PRECISION)
-    return sums
+    """z + W_*h h_{t-1} in the rows that W_*h has. All at a time, as they read the same h_{t-1}."""
+    for k_first in range(0, H, BK):
+        k = k_first + tl.arange(0, BK)
+        h = _from_others(h_ptr + m[:, None] * H + k[None, :], rows[:, None] & (k < H)[None, :])
+        w = w_ptr + n[None, :] * H + k[:, None]
+        there = (k < H)[:, None] & units[None, :]
+        if H_I >= 0:
+            w_i = tl.load(w + H_I * H * H, mask=there, other=0.0)
+            z_i = tl.dot(h, w_i, z_i, input_precision=PRECISION)
+        if H_F >= 0:
+            w_f = tl.load(w + H_F * H * H, mask=there, other=0.0)
+            z_f = tl.dot(h, w_f, z_f, input_precision=PRECISION)
+        if H_C >= 0:
+            w_c = tl.load(w + H_C * H * H, mask=there, other=0.0)
+            z_c = tl.dot(h, w_c, z_c, input_precision=PRECISION)
+        if H_O >= 0:
+            w_o = tl.load(w + H_O * H * H, mask=there, other=0.0)
+            z_o = tl.dot(h, w_o, z_o, input_precision=PRECISION)
+    return z_i, z_f, z_c, z_o
 
 
 @triton.jit
@@ -79,16 +90,19 @@ def _add_row(  # type: ignore[no-untyped-def]
     dh, dz_ptr, X: tl.constexpr, w_ptr, ROW: tl.constexpr, R: tl.constexpr, H, m, n, rows, units,
     BK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """dh plus, if it is row ROW of W_*h, what comes from that row's pre-activations."""
+    """dh plus, if it is row ROW of W_*h, what comes from that row's pre-activations.
+
+    One row after the other: they share nothing, and all at a time take too much shared memory.
+    """
     if ROW >= 0:
-        dz, w = dz_ptr + X * H, w_ptr + ROW * H * H
-        dh = _product(dh, dz, w, R * H, H, H, 1, m, n, rows, units, BK, PRECISION)
+        for k_first in range(0, H, BK):
+            k = k_first + tl.arange(0, BK)
+            dz = dz_ptr + X * H + m[:, None] * (R * H) + k[None, :]
+            w = w_ptr + ROW * H * H + k[:, None] * H + n[None, :]
+            dz_k = _from_others(dz, rows[:, None] & (k < H)[None, :])
+            w_k = tl.load(w, mask=(k < H)[:, None] & units[None, :], other=0.0)
+            dh = tl.dot(dz_k, w_k, dh, input_precision=PRECISION)
     return dh
-
-
-@triton.jit
-def _load(ptr, mask):  # type: ignore[no-untyped-def]
-    return tl.load(ptr, mask=mask, other=0.0).to(tl.float32)
 
 
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
@@ -119,29 +133,20 @@ def _forward(  # type: ignore[no-untyped-def]
         gates = gates_ptr + tb[:, None] * (R * H) + n[None, :]
         out = tb[:, None] * H + n[None, :]
 
-        z_c = _pre_activation(
-            z + X_C * H, tile, h_last, w_ptr, H_C, H, m, n, rows, units, BK, PRECISION
-        )
+        z_i, z_f, z_c, z_o = _add_hidden(
+            _row(z, X_I, H, tile, BM, BN), _row(z, X_F, H, tile, BM, BN),
+            _row(z, X_C, H, tile, BM, BN), _row(z, X_O, H, tile, BM, BN),
+            h_last, w_ptr, H_I, H_F, H_C, H_O, H, m, n, rows, units, BK, PRECISION,
+        )  # fmt: skip
         content = _tanh(z_c) if SRNN else z_c
         h = content
         c_next = c
         if X_I >= 0:
-            z_i = _pre_activation(
-                z + X_I * H, tile, h_last, w_ptr, H_I, H, m, n, rows, units, BK, PRECISION
-            )
             i = _sigmoid(z_i)
-            f = 1.0 - i
-            if X_F >= 0:
-                z_f = _pre_activation(
-                    z + X_F * H, tile, h_last, w_ptr, H_F, H, m, n, rows, units, BK, PRECISION
-                )
-                f = _sigmoid(z_f)
+            f = _sigmoid(z_f) if X_F >= 0 else 1.0 - i
             c_next = i * content + f * c
             h = _tanh(c_next)
             if X_O >= 0:
-                z_o = _pre_activation(
-                    z + X_O * H, tile, h_last, w_ptr, H_O, H, m, n, rows, units, BK, PRECISION
-                )
                 o = _sigmoid(z_o)
                 h *= o
                 if SAVE:
@@ -154,7 +159,7 @@ def _forward(  # type: ignore[no-untyped-def]
         if PADDED:
             padding = tl.load(padding_ptr + tb, mask=rows, other=1)
             real = (padding == 0)[:, None]
-            stays = tl.load(h_last + place, mask=tile, other=0.0, cache_modifier=".cg")
+            stays = _from_others(h_last + place, tile)
             c_next = tl.where(real, c_next, c)
             tl.store(y_ptr + out, tl.where(real, h, 0.0), mask=tile)
             h = tl.where(real, h, stays.to(tl.float32))
@@ -274,23 +279,26 @@ class Plan(NamedTuple):
 
 
 # Units of a program, the first that lets all programs run at the same time: more of them mean fewer
-# programs and more work in each. With 64 the kernels for sm_90 no longer fit into the registers.
+# programs and more work in each. With 64 the kernels for sm_90 no longer fit into the registers,
+# nor those for 32 bits with more than 32 numbers of a product at a time.
 TILES = (16, 32)
 
 
-def plan(batch: int, units: int, processors: int) -> Plan:
+def plan(batch: int, units: int, dtype: torch.dtype, processors: int) -> Plan:
     """The plan for a batch of this size. (Estimated, not measured.)
 
     Args:
         batch, units: B and H.
+        dtype: of the matrices.
         processors: multiprocessors of the GPU; each surely has room for one program.
     """
     sequences = min(64, max(16, triton.next_power_of_2(batch)))
+    block = 128 // dtype.itemsize
     for tile in TILES:
         programs = triton.cdiv(batch, sequences) * triton.cdiv(units, tile)
         if programs <= processors:
-            return Plan(sequences, tile, 64, together=True)
-    return Plan(sequences, TILES[-1], 64, together=False)
+            return Plan(sequences, tile, block, together=True)
+    return Plan(sequences, TILES[-1], block, together=False)
 
 
 def _processors(device: torch.device) -> int:
@@ -388,7 +396,7 @@ def _launch(
     if batch == 0:
         return
     device = tensors[0].device
-    how = how or plan(batch, units, _processors(device))
+    how = how or plan(batch, units, tensors[0].dtype, _processors(device))
     counter = torch.zeros(1, dtype=torch.int32, device=device)
     options = {
         **_cell_options(cell),
