@@ -20,8 +20,8 @@ DEV = ["pytest>=8", "pytest-xdist>=3.6", "ruff==0.17.*", "mypy>=2,<3", "shellche
 # for its interpreter, where torch comes without it
 DEV += ["triton; sys_platform == 'linux' and platform_machine == 'x86_64'"]
 
-# Plain C to the outside: it needs neither torch nor Python's headers, and serves every version of
-# both. Optional: without a compiler the package works, on its slower reference backend.
+# Both libraries are optional: without a compiler the package works, only slower. The kernels are
+# plain C to the outside: they need no headers of torch or Python, and serve every version of both.
 OPENMP = [] if sys.platform == "darwin" else ["-fopenmp"]
 KERNELS = Extension(
     "fairseq_wsum._kernels",
@@ -42,8 +42,34 @@ KERNELS = Extension(
 )
 
 
-class BuildKernels(build_ext):
-    """Compiles the files at the same time: each holds the kernels for one instruction set."""
+def memory() -> list[Extension]:
+    """What keeps the memory of tensors: for the torch that is here, if there is one."""
+    try:
+        import torch
+    except ImportError:
+        return []
+    folder = Path(torch.__file__).parent
+    return [
+        Extension(
+            "fairseq_wsum._memory",
+            sources=["fairseq_wsum/csrc/torch/memory.cpp"],
+            include_dirs=[str(folder / "include")],
+            library_dirs=[str(folder / "lib")],
+            libraries=["c10"],
+            define_macros=[
+                ("WSUM_TORCH", f'"{torch.__version__}"'),
+                ("_GLIBCXX_USE_CXX11_ABI", str(int(torch.compiled_with_cxx11_abi()))),
+            ],
+            extra_compile_args=["-O2", "-std=c++20", "-g0"],
+            language="c++",
+            optional=True,
+            py_limited_api=True,
+        )
+    ]
+
+
+class BuildInParallel(build_ext):
+    """Compiles the files at the same time: of the kernels, each is for one instruction set."""
 
     def build_extension(self, ext: Extension) -> None:
         compile_all = self.compiler.compile
@@ -71,9 +97,9 @@ setup(
     # clone called fairseq_wsum in the current folder
     package_dir={"": "."},
     packages=find_packages(include=["fairseq_wsum", "fairseq_wsum.*"]),
-    package_data={"fairseq_wsum": ["py.typed", "csrc/*"]},
-    ext_modules=[KERNELS],
-    cmdclass={"build_ext": BuildKernels},
+    package_data={"fairseq_wsum": ["py.typed", "csrc/*", "csrc/torch/*"]},
+    ext_modules=[KERNELS, *memory()],
+    cmdclass={"build_ext": BuildInParallel},
     entry_points={"console_scripts": ["fairseq-wsum = fairseq_wsum.cli:main"]},
     python_requires=">=3.11,<3.13",
     install_requires=["torch>=2.4"],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from . import __version__, backends, products
+from . import __version__, backends, memory, products
 from .ablation import ABLATIONS
 from .backends import BACKEND_CHOICES, BACKENDS, cpp
 from .bench import layers, profile, programs, report
@@ -56,6 +56,8 @@ def info(args: argparse.Namespace) -> None:
     print(f"C++ kernels: {missing or cpp.instruction_set()}")
     libraries = ["oneDNN" if products.uses_onednn(p) else "MKL" for p in ("product", "outer")]
     print("products in fp32 on the CPU: {}; gradients of weights: {}".format(*libraries))
+    why_not = memory.why_not()
+    print(f"memory of freed tensors: {f'given back ({why_not})' if why_not else 'kept'}")
     devices = ["cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))]
     print("\nbackend=auto takes, for `lstm` and `no-srnn-hidden`:\n")
     rows = []

@@ -54,7 +54,7 @@ kernels_or_no_other_compiler() {
     [ -n "$(find "$REPO/fairseq_wsum" -maxdepth 1 -name '_kernels*.so')" ] ||
         [ "$(compiler)" = "$(sed -n 2p "$stamp")" ]
 }
-sum="$(cat "$REPO"/{setup.py,pyproject.toml,fairseq_wsum/csrc/*} | cksum) $REPO"
+sum="$(cat "$REPO"/{setup.py,pyproject.toml,fairseq_wsum/csrc/{,torch/}*.*} | cksum) $REPO"
 if [ -f "$stamp" ] && [ -x "$python" ] && kernels_or_no_other_compiler; then
     made="$(sed -n 1p "$stamp")"
     if [ "$made" = "dev $sum" ] || [ "$made" = "$extra $sum" ]; then

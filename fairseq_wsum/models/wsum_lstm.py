@@ -12,6 +12,7 @@ from fairseq.models import (
 from fairseq.tasks import FairseqTask
 from torch import Tensor
 
+from .. import memory
 from ..ablation import ABLATIONS
 from .options import default, use_preset
 from .parameters import embedding, init_uniform, load_embedding
@@ -32,6 +33,7 @@ class WsumLSTMModel(FairseqEncoderDecoderModel):
         Raises:
             ValueError: options that do not fit together; the message names them.
         """
+        memory.keep()
         cfg = resolve(args)
         source, target = task.source_dictionary, task.target_dictionary
         if cfg.share_all_embeddings and source != target:

@@ -7,6 +7,7 @@ from typing import Any
 from fairseq.models import FairseqLanguageModel, register_model, register_model_architecture
 from fairseq.tasks import FairseqTask
 
+from .. import memory
 from .options import default, use_preset
 from .parameters import embedding, init_uniform, load_embedding
 from .wsum_lm_config import WsumLSTMLMConfig, resolve
@@ -30,6 +31,7 @@ class WsumLSTMLanguageModel(FairseqLanguageModel):
         Raises:
             ValueError: options that do not fit together; the message names them.
         """
+        memory.keep()
         cfg = resolve(args)
         source, target = task.source_dictionary, task.target_dictionary
         if len(source) != len(target):  # a cut dictionary claims to equal the whole

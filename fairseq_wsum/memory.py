@@ -1,0 +1,91 @@
+"""Memory of large tensors on the CPU, kept when they are freed (csrc/torch/memory.cpp).
+
+torch gives it back to the system, and the next update gets the same pages again, filled with zeros
+one by one: for tensors as wide as the vocabulary that takes longer than computing them.
+FAIRSEQ_WSUM_KEEP_MEMORY=0 in the environment leaves it as it is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+
+VARIABLE = "FAIRSEQ_WSUM_KEEP_MEMORY"
+
+
+@dataclass(frozen=True)
+class Count:
+    """Bytes: of large tensors, of what is kept for others, and the most that tensors have had."""
+
+    used: int
+    kept: int
+    peak: int
+
+
+def keep() -> None:
+    """From now on the process keeps the memory of large tensors, whoever computes with them.
+
+    It keeps as much as makes the whole a quarter larger than what tensors have needed, at most.
+    Without effect where `why_not` has a reason.
+    """
+    if why_not() is None:
+        _library().wsum_memory_keep()
+
+
+def why_not() -> str | None:
+    """Why no memory is kept here, or None if it is, once there is a model of fairseq.
+
+    Raises:
+        ValueError: the variable has another value than 0 or 1.
+    """
+    wanted = os.environ.get(VARIABLE, "1")
+    if wanted not in ("0", "1"):
+        raise ValueError(f"{VARIABLE}={wanted}: choose from 0, 1, or leave it out")
+    if wanted == "0":
+        return f"{VARIABLE}=0"
+    if torch.cuda.is_available():
+        return "there is a GPU"
+    library = _load()
+    return library if isinstance(library, str) else None
+
+
+def count() -> Count:
+    """What there is of it at the moment."""
+    values = [ctypes.c_int64() for _ in range(3)]
+    _library().wsum_memory_count(*map(ctypes.byref, values))
+    return Count(*(value.value for value in values))
+
+
+@cache
+def _load() -> ctypes.CDLL | str:
+    """The library, or why there is none."""
+    reasons = []
+    for path in sorted(Path(__file__).parent.glob("_memory*.so")):
+        try:
+            library = ctypes.CDLL(str(path))
+            library.wsum_memory_torch.restype = ctypes.c_char_p
+            built_for = library.wsum_memory_torch().decode()
+        except (OSError, AttributeError) as error:
+            reasons.append(f"{path.name} does not load: {error}")
+            continue
+        if built_for == torch.__version__:
+            return library
+        reasons.append(
+            f"{path.name} was built for torch {built_for}, and this is {torch.__version__}; "
+            "install the package again"
+        )
+    return "; ".join(reasons) or (
+        "the library was not built; install a C++ compiler, then this package again"
+    )
+
+
+def _library() -> ctypes.CDLL:
+    library = _load()
+    if isinstance(library, str):
+        raise RuntimeError(f"no memory is kept: {library}")
+    return library
