@@ -42,16 +42,19 @@ KERNELS = Extension(
 )
 
 
+MEMORY = "fairseq_wsum._memory"
+
+
 def memory() -> list[Extension]:
     """What keeps the memory of tensors: for the torch that is here, if there is one."""
     try:
         import torch
-    except ImportError:
+    except (ImportError, OSError):  # a library of CUDA may be missing
         return []
     folder = Path(torch.__file__).parent
     return [
         Extension(
-            "fairseq_wsum._memory",
+            MEMORY,
             sources=["fairseq_wsum/csrc/torch/memory.cpp"],
             include_dirs=[str(folder / "include")],
             library_dirs=[str(folder / "lib")],
@@ -81,6 +84,7 @@ class BuildInParallel(build_ext):
 
         self.compiler.compile = compile_together
         try:
+            self.force = ext.name == MEMORY  # it depends on the torch that is here, too
             super().build_extension(ext)
         finally:
             self.compiler.compile = compile_all

@@ -20,7 +20,7 @@ VARIABLE = "FAIRSEQ_WSUM_KEEP_MEMORY"
 
 @dataclass(frozen=True)
 class Count:
-    """Bytes: of large tensors, of what is kept for others, and the most that tensors have had."""
+    """Bytes: of large tensors, kept for others, and the most that tensors have had at once."""
 
     used: int
     kept: int
@@ -30,8 +30,8 @@ class Count:
 def keep() -> None:
     """From now on the process keeps the memory of large tensors, whoever computes with them.
 
-    It keeps as much as makes the whole a quarter larger than what tensors have needed, at most.
-    Without effect where `why_not` has a reason.
+    All is about a quarter larger at most than what tensors have needed at once. Nothing is kept
+    when the process forks. Without effect where `why_not` has a reason.
     """
     if why_not() is None:
         _library().wsum_memory_keep()
@@ -50,6 +50,11 @@ def why_not() -> str | None:
         return f"{VARIABLE}=0"
     if torch.cuda.is_available():
         return "there is a GPU"
+    return why_missing()
+
+
+def why_missing() -> str | None:
+    """Why there is no library for it, or None where there is."""
     library = _load()
     return library if isinstance(library, str) else None
 
@@ -80,7 +85,8 @@ def _load() -> ctypes.CDLL | str:
             "install the package again"
         )
     return "; ".join(reasons) or (
-        "the library was not built; install a C++ compiler, then this package again"
+        "its library was not built; install a C++ compiler, then this package again, with "
+        "--no-build-isolation (scripts/setup.sh in a clone)"
     )
 
 

@@ -40,7 +40,7 @@ use_environment() {
     PYTHON="$(dirname "$train")/python"
     [ -x "$PYTHON" ] || PYTHON="$(command -v python3)"
     export PYTHON
-    # Large tensors in pages of 2 MB: on the CPU torch takes the scores of all words from the system
-    # anew in every update, and in pages of 4 KB that is a noticeable part of it.
+    # Large tensors in pages of 2 MB: to take the scores of all words from the system in pages of
+    # 4 KB, as torch does on the CPU in every update, is a noticeable part of it.
     export THP_MEM_ALLOC_ENABLE="${THP_MEM_ALLOC_ENABLE:-1}"
 }

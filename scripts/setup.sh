@@ -47,15 +47,18 @@ python="$VENV/bin/python"
 log="$VENV/setup.log"
 stamp="$VENV/.fairseq-wsum-setup"
 
-# Done already? `dev` has all of `fairseq`. Kernels that could not be built are built when there is
-# another compiler, or one at all.
+# Done already? `dev` has all of `fairseq`. Libraries that could not be built are built when there is
+# another compiler, or one at all; and again for another torch.
 compiler() { "${CXX:-c++}" --version 2>/dev/null | head -n 1; }
-kernels_or_no_other_compiler() {
-    [ -n "$(find "$REPO/fairseq_wsum" -maxdepth 1 -name '_kernels*.so')" ] ||
+there() { [ -n "$(find "$REPO/fairseq_wsum" -maxdepth 1 -name "$1")" ]; }
+built_or_no_other_compiler() {
+    { there '_kernels*.so' && there '_memory*.so'; } ||
         [ "$(compiler)" = "$(sed -n 2p "$stamp")" ]
 }
+torch_here() { find "$VENV"/lib/python*/site-packages -maxdepth 1 -name 'torch-*.dist-info'; }
 sum="$(cat "$REPO"/{setup.py,pyproject.toml,fairseq_wsum/csrc/{,torch/}*.*} | cksum) $REPO"
-if [ -f "$stamp" ] && [ -x "$python" ] && kernels_or_no_other_compiler; then
+if [ -f "$stamp" ] && [ -x "$python" ] && built_or_no_other_compiler &&
+    [ "$(torch_here)" = "$(sed -n 3p "$stamp")" ]; then
     made="$(sed -n 1p "$stamp")"
     if [ "$made" = "dev $sum" ] || [ "$made" = "$extra $sum" ]; then
         say "the environment $VENV is ready"
@@ -171,10 +174,13 @@ echo "torch==$torch" >"$constraints" # nothing may replace it
 step "fairseq and this package with [$extra] (fairseq is compiled: 2 to 5 minutes)" \
     pip --no-build-isolation --constraint "$constraints" --editable "${REPO}[$extra]"
 step "does it run?" "$python" -P -c 'import fairseq, sacrebleu, sacremoses, sentencepiece, torch'
-missing="$("$python" -P -c 'from fairseq_wsum.backends import cpp; print(cpp.why_missing() or "")' 2>/dev/null)"
+why_missing() { "$python" -P -c "from fairseq_wsum$1; print($2.why_missing() or '')" 2>/dev/null; }
+missing="$(why_missing '.backends import cpp' cpp)"
 [ -z "$missing" ] || say "warning: layers will be slow on the CPU: $missing (the log: $log)"
+missing="$(why_missing ' import memory' memory)"
+[ -z "$missing" ] || say "warning: models will be slower on the CPU: $missing (the log: $log)"
 
-printf '%s\n' "$extra $sum" "$(compiler)" >"$stamp.partial"
+printf '%s\n' "$extra $sum" "$(compiler)" "$(torch_here)" >"$stamp.partial"
 mv "$stamp.partial" "$stamp"
 say "ready: torch $torch in $VENV; the scripts find it there" \
     "$([ "$VENV" = "$REPO/.venv" ] || printf 'with VENV=%q' "$VENV")"
