@@ -17,7 +17,7 @@ the validation set, and score the test set. Run it again to go on where it stopp
   --out DIR         (default runs/multi30k/strong)
   --help            this text
 
-The learning rate falls to zero in the 10,300 updates that 34 epochs of Multi30k take one process.
+The learning rate falls to zero in the 13,938 updates that 46 epochs of Multi30k take one process.
 With several processes, other epochs or other text, give --total-num-update too.
 
 examples:
@@ -35,8 +35,8 @@ prepare prepare_multi30k.sh --out "$data"
 train "$data" "$run" --arch wsum_lstm_multi30k --ablation "$ablation" \
     --criterion label_smoothed_cross_entropy --label-smoothing 0.1 \
     --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1 \
-    --lr 0.0025 --lr-scheduler polynomial_decay --warmup-updates 600 --total-num-update 10300 \
-    --batch-size 96 --max-epoch 34 --keep-last-epochs 10 --seed 1 \
+    --lr 0.002 --lr-scheduler polynomial_decay --warmup-updates 600 --total-num-update 13938 \
+    --batch-size 96 --max-epoch 46 --keep-last-epochs 10 --seed 1 \
     --log-format simple --log-interval 100
 
 score=("$SCRIPTS/score.sh" "$data" --checkpoints "$run" --average 10

@@ -100,8 +100,8 @@ for _name in ABLATIONS:
 @register_model_architecture("wsum_lstm", "wsum_lstm_multi30k")
 def wsum_lstm_multi30k(args: Any) -> None:
     """Small and well regularised, for Multi30k in joint BPE: the model of the `strong` recipe."""
-    use_preset(args, "wsum_lstm_multi30k", dropout=0.4, share_all_embeddings=True)
-    default(args, encoder_embed_dim=256, encoder_layers=1, encoder_bidirectional=True)
+    use_preset(args, "wsum_lstm_multi30k", dropout=0.45, share_all_embeddings=True)
+    default(args, encoder_embed_dim=384, encoder_layers=1, encoder_bidirectional=True)
     default(args, encoder_dropout_in=args.dropout, encoder_dropout_out=args.dropout)
-    default(args, decoder_embed_dim=256, decoder_layers=1)
+    default(args, decoder_embed_dim=384, decoder_layers=1)
     default(args, decoder_dropout_in=args.dropout, decoder_dropout_out=args.dropout)
