@@ -83,11 +83,12 @@ class BuildInParallel(build_ext):
                 return [made for part in parts for made in part]
 
         self.compiler.compile = compile_together
+        force = self.force
+        self.force = force or ext.name == MEMORY  # which depends on the torch that is here, too
         try:
-            self.force = ext.name == MEMORY  # it depends on the torch that is here, too
             super().build_extension(ext)
         finally:
-            self.compiler.compile = compile_all
+            self.compiler.compile, self.force = compile_all, force
 
 
 setup(

@@ -11,9 +11,10 @@ import ctypes
 import os
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import torch
+
+from . import native
 
 VARIABLE = "FAIRSEQ_WSUM_KEEP_MEMORY"
 
@@ -69,25 +70,20 @@ def count() -> Count:
 @cache
 def _load() -> ctypes.CDLL | str:
     """The library, or why there is none."""
-    reasons = []
-    for path in sorted(Path(__file__).parent.glob("_memory*.so")):
-        try:
-            library = ctypes.CDLL(str(path))
-            library.wsum_memory_torch.restype = ctypes.c_char_p
-            built_for = library.wsum_memory_torch().decode()
-        except (OSError, AttributeError) as error:
-            reasons.append(f"{path.name} does not load: {error}")
-            continue
-        if built_for == torch.__version__:
-            return library
-        reasons.append(
-            f"{path.name} was built for torch {built_for}, and this is {torch.__version__}; "
-            "install the package again"
-        )
-    return "; ".join(reasons) or (
+    return native.load(
+        "_memory",
+        _check,
         "its library was not built; install a C++ compiler, then this package again, with "
-        "--no-build-isolation (scripts/setup.sh in a clone)"
+        "--no-build-isolation (scripts/setup.sh in a clone)",
     )
+
+
+def _check(library: ctypes.CDLL) -> str | None:
+    library.wsum_memory_torch.restype = ctypes.c_char_p
+    built_for = library.wsum_memory_torch().decode()
+    if built_for == torch.__version__:
+        return None
+    return f"for torch {built_for}, and this is {torch.__version__}"
 
 
 def _library() -> ctypes.CDLL:

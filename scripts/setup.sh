@@ -174,10 +174,13 @@ echo "torch==$torch" >"$constraints" # nothing may replace it
 step "fairseq and this package with [$extra] (fairseq is compiled: 2 to 5 minutes)" \
     pip --no-build-isolation --constraint "$constraints" --editable "${REPO}[$extra]"
 step "does it run?" "$python" -P -c 'import fairseq, sacrebleu, sacremoses, sentencepiece, torch'
-why_missing() { "$python" -P -c "from fairseq_wsum$1; print($2.why_missing() or '')" 2>/dev/null; }
-missing="$(why_missing '.backends import cpp' cpp)"
+why_missing() { # MODULE
+    "$python" -P -c 'import importlib, sys
+print(importlib.import_module(sys.argv[1]).why_missing() or "")' "$1" 2>/dev/null
+}
+missing="$(why_missing fairseq_wsum.backends.cpp)"
 [ -z "$missing" ] || say "warning: layers will be slow on the CPU: $missing (the log: $log)"
-missing="$(why_missing ' import memory' memory)"
+missing="$(why_missing fairseq_wsum.memory)"
 [ -z "$missing" ] || say "warning: models will be slower on the CPU: $missing (the log: $log)"
 
 printf '%s\n' "$extra $sum" "$(compiler)" "$(torch_here)" >"$stamp.partial"

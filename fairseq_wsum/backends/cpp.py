@@ -10,13 +10,12 @@ import ctypes
 import warnings
 from ctypes import c_int32, c_int64, c_void_p
 from functools import cache
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from .. import ops
+from .. import native, ops
 from ..ablation import Ablation
 from ..transforms import constant, in_transformation
 from .fused import run as run  # what the registry takes
@@ -99,23 +98,17 @@ class _Recurrence(ctypes.Structure):
 @cache
 def _load() -> ctypes.CDLL | str:
     """The library, or why there is none."""
-    package = Path(__file__).parent.parent
-    reasons = []
-    for path in sorted(package.glob("_kernels*.so")):
-        try:
-            library = ctypes.CDLL(str(path))
-            library.wsum_instruction_set.restype = ctypes.c_char_p
-            interface = library.wsum_interface()
-        except (OSError, AttributeError) as error:
-            reasons.append(f"{path.name} does not load: {error}")
-            continue
-        if interface == INTERFACE:
-            return library
-        reasons.append(f"{path.name} was built from other sources; install the package again")
-    return "; ".join(reasons) or (
+    return native.load(
+        "_kernels",
+        _check,
         "its C++ kernels were not built; install a C++ compiler, then this package again "
-        "(scripts/setup.sh in a clone)"
+        "(scripts/setup.sh in a clone)",
     )
+
+
+def _check(library: ctypes.CDLL) -> str | None:
+    library.wsum_instruction_set.restype = ctypes.c_char_p
+    return None if library.wsum_interface() == INTERFACE else "from other sources"
 
 
 def _library() -> Any:

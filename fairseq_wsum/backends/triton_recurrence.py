@@ -59,6 +59,17 @@ def _row(z, X: tl.constexpr, H, tile, BM: tl.constexpr, BN: tl.constexpr):  # ty
 
 
 @triton.jit
+def _add_product(  # type: ignore[no-untyped-def]
+    sums, h, w_ptr, ROW: tl.constexpr, H, there, PRECISION: tl.constexpr
+):
+    """sums + h w, where w is of row ROW of W_*h, if the cell has it."""
+    if ROW >= 0:
+        w = tl.load(w_ptr + ROW * H * H, mask=there, other=0.0)
+        sums = tl.dot(h, w, sums, input_precision=PRECISION)
+    return sums
+
+
+@triton.jit
 def _add_hidden(  # type: ignore[no-untyped-def]
     z_i, z_f, z_c, z_o, h_ptr, w_ptr,
     H_I: tl.constexpr, H_F: tl.constexpr, H_C: tl.constexpr, H_O: tl.constexpr,
@@ -70,18 +81,10 @@ def _add_hidden(  # type: ignore[no-untyped-def]
         h = _from_others(h_ptr + m[:, None] * H + k[None, :], rows[:, None] & (k < H)[None, :])
         w = w_ptr + n[None, :] * H + k[:, None]
         there = (k < H)[:, None] & units[None, :]
-        if H_I >= 0:
-            w_i = tl.load(w + H_I * H * H, mask=there, other=0.0)
-            z_i = tl.dot(h, w_i, z_i, input_precision=PRECISION)
-        if H_F >= 0:
-            w_f = tl.load(w + H_F * H * H, mask=there, other=0.0)
-            z_f = tl.dot(h, w_f, z_f, input_precision=PRECISION)
-        if H_C >= 0:
-            w_c = tl.load(w + H_C * H * H, mask=there, other=0.0)
-            z_c = tl.dot(h, w_c, z_c, input_precision=PRECISION)
-        if H_O >= 0:
-            w_o = tl.load(w + H_O * H * H, mask=there, other=0.0)
-            z_o = tl.dot(h, w_o, z_o, input_precision=PRECISION)
+        z_i = _add_product(z_i, h, w, H_I, H, there, PRECISION)
+        z_f = _add_product(z_f, h, w, H_F, H, there, PRECISION)
+        z_c = _add_product(z_c, h, w, H_C, H, there, PRECISION)
+        z_o = _add_product(z_o, h, w, H_O, H, there, PRECISION)
     return z_i, z_f, z_c, z_o
 
 
