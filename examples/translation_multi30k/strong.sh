@@ -41,7 +41,7 @@ train "$data" "$run" --arch wsum_lstm_multi30k --ablation "$ablation" \
 
 score=("$SCRIPTS/score.sh" "$data" --checkpoints "$run" --average 10
     ${score_options[@]+"${score_options[@]}"})
-"${score[@]}" --subset valid --lenpen 0.6,1.0,1.4 --out "$run/score-valid"
+"${score[@]}" --subset valid --lenpen 0.6,1.0,1.4,1.8 --out "$run/score-valid"
 lenpen="$("$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))["lenpen"])' \
     "$run/score-valid/scores.json")"
 "${score[@]}" --subset test --lenpen "$lenpen" --out "$run/score-test"
