@@ -148,14 +148,38 @@ RECURRENT = [
     ("ablation", "coupled"), RECURRENT, ids=[n + ("-coupled" if c else "") for n, c in RECURRENT]
 )
 def test_the_recurrence_is_the_reference(ablation, coupled, reverse, side) -> None:
+    compare_recurrence(ablation, coupled, 19, reverse, side, torch.float32, together=False)
+
+
+@needs_triton
+@inside
+@pytest.mark.parametrize("ablation", [name for name, coupled in RECURRENT if not coupled])
+def test_the_recurrence_waits_for_its_own_steps_in_one_launch(ablation) -> None:
+    compare_recurrence(ablation, False, 13, False, "right", torch.float32, together=True)
+
+
+@needs_triton
+@inside
+@pytest.mark.parametrize("units", [16, 19])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("ablation", ["lstm", "no-srnn", "no-gates"])
+def test_the_recurrence_in_16_bits(ablation, dtype, units) -> None:
+    if INTERPRETS and dtype is torch.bfloat16:
+        pytest.skip("the interpreter's products take the bits of bfloat16 for whole numbers")
+    compare_recurrence(ablation, False, units, True, "left", dtype, together=False)
+
+
+def compare_recurrence(ablation, coupled, units, reverse, side, dtype, together) -> None:  # type: ignore[no-untyped-def]
+    """Outputs, final states and gradients against the reference in float64."""
     from fairseq_wsum.backends import triton_recurrence as kernels
 
-    time, batch, units, how = 4, 3, 19, kernels.Plan(16, 16, 16, False)
+    time, batch, how = 4, 3, kernels.Plan(16, 16, 16, together)
     cell = get_ablation(ablation, coupled_gates=coupled)
-    z = torch.randn(time, batch, len(cell.input_rows) * units)
-    w_hh = torch.randn(len(cell.hidden_rows) * units, units) / units**0.5
-    h_0, c_0, dh_n, dc_n = (torch.randn(batch, units) for _ in range(4))
-    dy, mask = torch.randn(time, batch, units), mask_of(side, time, batch)
+    z = torch.randn(time, batch, len(cell.input_rows) * units).to(dtype)
+    w_hh = (torch.randn(len(cell.hidden_rows) * units, units) / units**0.5).to(dtype)
+    c_0, dc_n = (torch.randn(batch, units) for _ in range(2))
+    h_0, dh_n = (torch.randn(batch, units).to(dtype) for _ in range(2))
+    dy, mask = torch.randn(time, batch, units).to(dtype), mask_of(side, time, batch)
 
     inputs = [tensor.double().requires_grad_() for tensor in (z, w_hh, h_0, c_0)]
     right = reference.run(cell, inputs[0], inputs[1], None, *inputs[2:], mask, reverse)
@@ -183,7 +207,7 @@ def test_the_recurrence_is_the_reference(ablation, coupled, reverse, side) -> No
         error = (tensor.double().cpu() - exact[name]).abs().amax() / exact[
             name
         ].abs().amax().clamp_min(1)
-        assert error < TOLERANCE[torch.float32], f"{name}: {error:.2g}"
+        assert error < TOLERANCE[dtype], f"{name}: {error:.2g}"
     if mask is not None:  # what the gradient of W_*h is made from
         real = ~mask.unsqueeze(-1)
         torch.testing.assert_close(h * real, y)
@@ -217,9 +241,12 @@ def test_a_plan_takes_one_launch_for_all_steps_where_all_programs_fit() -> None:
     from fairseq_wsum.backends import triton_recurrence as kernels
 
     for dtype, block in ((torch.bfloat16, 64), (torch.float32, 32)):
-        assert kernels.plan(20, 650, dtype, 132) == kernels.Plan(32, 16, block, together=True)
+        small = kernels.Plan(16, 16, block, together=True)
+        assert kernels.plan(20, 650, dtype, 132) == small
+        assert kernels.plan(20, 650, dtype, 81) == small._replace(sequences=32)
         assert kernels.plan(128, 1500, dtype, 94) == kernels.Plan(64, 32, block, together=True)
         assert kernels.plan(128, 1500, dtype, 93) == kernels.Plan(64, 32, block, together=False)
+        assert kernels.plan(3, 1500, dtype, 50) == kernels.Plan(16, 32, block, together=True)
     assert not kernels.plan(1, 1, torch.float32, 0).together
 
 
@@ -230,57 +257,97 @@ def test_the_kernels_compile_for_a_gpu_that_is_not_here(capability) -> None:
         pytest.skip("the interpreter compiles nothing")
     from fairseq_wsum.backends import triton_gated_sum, triton_recurrence
 
-    flags = dict(PADDED=True, REVERSE=True)
+    flags = dict(PADDED=True, REVERSE=True, H=650)
     tile = dict(COUPLED=False, OUTPUT_GATE=True, SRNN=False, STEPS=16, BLOCK=64)
     for totals in (False, True):
         summed = {**flags, **tile, "TOTALS": totals}
         compile_for(capability, triton_gated_sum._forward, {**summed, "SAVE": True})
         compile_for(capability, triton_gated_sum._backward, {**summed, "HAS_DY": True})
-    compile_for(capability, triton_gated_sum._between, dict(BLOCK=64))
+    compile_for(capability, triton_gated_sum._between, dict(BLOCK=64, H=650))
     for name, sequences, units in (("no-srnn", 16, 16), ("lstm", 64, 32), ("no-gates", 32, 16)):
-        options = triton_recurrence._cell_options(ops.encode(ABLATIONS[name]))
-        steps = {**flags, **options, **dict(BM=sequences, BN=units, BK=64, PRECISION="ieee")}
-        compile_for(capability, triton_recurrence._forward, {**steps, "SAVE": True})
-        compile_for(capability, triton_recurrence._backward, {**steps, "HAS_DY": True})
+        how = triton_recurrence.Plan(sequences, units, 64, together=True)
+        for kernel, constants in recurrence_kernels(ABLATIONS[name], how, units=650):
+            compile_for(capability, kernel, {**flags, **constants}, how.warps)
 
 
-def compile_for(capability, kernel, constants) -> None:  # type: ignore[no-untyped-def]
-    """Compile to machine code, with tensors in bfloat16 where a layer has them so."""
+@needs_triton
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("units", [200, 512, 650])
+def test_products_are_read_ahead_and_fit_into_the_shared_memory(units, dtype) -> None:
+    """For the GPUs with the least of it, 99 KB: what is read ahead goes there."""
+    if INTERPRETS:
+        pytest.skip("the interpreter compiles nothing")
+    from fairseq_wsum.backends import triton_recurrence
+
+    for batch in (16, 128):  # the smallest tile, and the largest
+        how = triton_recurrence.plan(batch, units, dtype, 132 if batch == 16 else 0)
+        for kernel, constants in recurrence_kernels(ABLATIONS["lstm"], how, units):
+            constants |= dict(PADDED=False, REVERSE=False)
+            compiled = compile_for(86, kernel, constants, how.warps, dtype)
+            assert "cp.async" in compiled.asm["ptx"]
+            assert compiled.metadata.shared <= 99 * 1024
+
+
+def recurrence_kernels(cell, how, units):  # type: ignore[no-untyped-def]
+    """Both kernels, each with the constants of its launch."""
+    from fairseq_wsum.backends import triton_recurrence as kernels
+
+    bits = ops.encode(cell)
+    tile = dict(H=units, BM=how.sequences, BN=how.units, BK=how.block, PRECISION="ieee")
+    shared = kernels._cell_options(bits) | tile
+    yield kernels._forward, {**shared, **kernels._products_of_h(bits), "SAVE": True}
+    yield kernels._backward, {**shared, **kernels._products_of_dz(bits), "HAS_DY": True}
+
+
+def compile_for(capability, kernel, constants, warps=4, dtype=torch.bfloat16):  # type: ignore[no-untyped-def]
+    """Compile to machine code, with tensors in `dtype` where a layer has them so, as torch's
+    allocator places them."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
     types = {"padding_ptr": "*u8", "counter_ptr": "*i32"}
     for name in ("z", "w", "y", "dy", "dz", "gates", "states"):
-        types[f"{name}_ptr"] = "*bf16"
+        types[f"{name}_ptr"] = "*bf16" if dtype is torch.bfloat16 else "*fp32"
     if kernel.arg_names[2] == "h_ptr":
-        types["h_ptr"] = "*bf16"
-    signature = {}
-    for name in kernel.arg_names:
+        types["h_ptr"] = types["y_ptr"]
+    signature, aligned = {}, {}
+    for i, name in enumerate(kernel.arg_names):
         other = "*fp32" if name.endswith("_ptr") else "i32"
         signature[name] = "constexpr" if name in constants else types.get(name, other)
-    source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
-    assert triton.compile(source, target=GPUTarget("cuda", capability, 32)).asm["cubin"]
+        if name.endswith("_ptr"):
+            aligned[(i,)] = [["tt.divisibility", 16]]
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=aligned)
+    target, options = GPUTarget("cuda", capability, 32), {"num_warps": warps}
+    compiled = triton.compile(source, target=target, options=options)
+    assert compiled.asm["cubin"]
+    return compiled
 
 
 @needs_triton
 @pytest.mark.skipif(DEVICE == "cpu", reason="there is no GPU")
+@pytest.mark.parametrize(("reverse", "side"), [(False, None), (True, "right")])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 @pytest.mark.parametrize("ablation", ["lstm", "no-srnn", "no-srnn-out", "no-gates"])
-def test_one_launch_for_all_steps_gives_the_bits_of_one_for_each(ablation) -> None:
+def test_one_launch_for_all_steps_gives_the_bits_of_one_for_each(
+    ablation, dtype, reverse, side
+) -> None:
     from fairseq_wsum.backends import triton_recurrence as kernels
 
-    cell, (time, batch, units) = ABLATIONS[ablation], (50, 40, 200)
-    z = torch.randn(time, batch, len(cell.input_rows) * units, device=DEVICE)
+    cell, (time, batch, units) = ABLATIONS[ablation], (50, 40, 256)
+    z = torch.randn(time, batch, len(cell.input_rows) * units, device=DEVICE, dtype=dtype)
     w_hh = torch.randn(len(cell.hidden_rows) * units, units, device=DEVICE) / units**0.5
-    h_0 = torch.randn(batch, units, device=DEVICE)
+    h_0 = torch.randn(batch, units, device=DEVICE, dtype=dtype)
     c_0 = torch.randn(batch, units, device=DEVICE) if cell.gates else None
-    first, rest = (z, w_hh, None, h_0, c_0, None), (ops.encode(cell), False)
+    mask = mask_of(side, time, batch)
+    mask = None if mask is None else mask.to(DEVICE)
+    first, rest = (z, w_hh.to(dtype), None, h_0, c_0, mask), (ops.encode(cell), reverse)
     results = []
     for together in (False, True, True, True):
         how = kernels.Plan(16, 16, 64, together)
         outputs = kernels.recurrence(*first, *rest, True, how)
         y, h_n, c_n = outputs[:3]
-        gates, cells, _ = ops.saved(outputs, None, c_0, None)
+        gates, cells, _ = ops.saved(outputs, None, c_0, mask)
         gradients = kernels.recurrence_backward(y, h_n, None, *first[1:], gates, cells, *rest, how)
         results.append((y, h_n, c_n, *gradients))
     for other in results[1:]:

@@ -31,7 +31,8 @@ from .. import ops
 
 # Kernels
 
-# Sizes that are never compiled in. (The number of units is: it does not change within a model.)
+# Sizes that are never compiled in. The number of units is: from it Triton knows how many neighbours
+# one access may take.
 RUN_TIME_VALUES = ("T", "B", "length", "chunks", "first", "last")
 
 
@@ -62,7 +63,7 @@ def _last(values, STEPS: tl.constexpr):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _forget_gate(z, H, live, COUPLED: tl.constexpr):  # type: ignore[no-untyped-def]
+def _forget_gate(z, H: tl.constexpr, live, COUPLED: tl.constexpr):  # type: ignore[no-untyped-def]
     if COUPLED:
         f = 1.0 - _sigmoid(tl.load(z, mask=live, other=0.0).to(tl.float32))
     else:
@@ -71,7 +72,7 @@ def _forget_gate(z, H, live, COUPLED: tl.constexpr):  # type: ignore[no-untyped-
 
 
 @triton.jit
-def _gates(z, H, live, COUPLED: tl.constexpr, SRNN: tl.constexpr):  # type: ignore[no-untyped-def]
+def _gates(z, H: tl.constexpr, live, COUPLED: tl.constexpr, SRNN: tl.constexpr):  # type: ignore[no-untyped-def]
     """Input gate, forget gate and content layer: where not `live`, all is kept as it is."""
     i = _sigmoid(tl.load(z, mask=live, other=0.0).to(tl.float32))
     content = tl.load(z + (2 - COUPLED) * H, mask=live, other=0.0).to(tl.float32)
@@ -83,7 +84,7 @@ def _gates(z, H, live, COUPLED: tl.constexpr, SRNN: tl.constexpr):  # type: igno
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
 def _forward(  # type: ignore[no-untyped-def]
     z_ptr, c_start_ptr, padding_ptr, y_ptr, c_n_ptr, cells_ptr, totals_ptr,
-    T, B, H, length,
+    T, B, length, H: tl.constexpr,
     PADDED: tl.constexpr, COUPLED: tl.constexpr, OUTPUT_GATE: tl.constexpr, SRNN: tl.constexpr,
     REVERSE: tl.constexpr, SAVE: tl.constexpr, TOTALS: tl.constexpr,
     STEPS: tl.constexpr, BLOCK: tl.constexpr,
@@ -132,7 +133,9 @@ def _forward(  # type: ignore[no-untyped-def]
 
 
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
-def _between(totals_ptr, start_ptr, out_ptr, B, H, chunks, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+def _between(  # type: ignore[no-untyped-def]
+    totals_ptr, start_ptr, out_ptr, B, chunks, H: tl.constexpr, BLOCK: tl.constexpr
+):
     """From (f, u) of each chunk to the value before it: chunks x B x 2 x H -> chunks x B x H."""
     b = tl.program_id(0).to(tl.int64)
     n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -149,7 +152,7 @@ def _between(totals_ptr, start_ptr, out_ptr, B, H, chunks, BLOCK: tl.constexpr):
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
 def _backward(  # type: ignore[no-untyped-def]
     z_ptr, c_0_ptr, padding_ptr, cells_ptr, dy_ptr, dc_start_ptr, dz_ptr, dc_0_ptr, totals_ptr,
-    T, B, H, length,
+    T, B, length, H: tl.constexpr,
     PADDED: tl.constexpr, COUPLED: tl.constexpr, OUTPUT_GATE: tl.constexpr, SRNN: tl.constexpr,
     REVERSE: tl.constexpr, HAS_DY: tl.constexpr, TOTALS: tl.constexpr,
     STEPS: tl.constexpr, BLOCK: tl.constexpr,
@@ -293,7 +296,7 @@ def gated_sum(
     def launch(start: Tensor, totals: Tensor, only_totals: bool) -> None:
         _forward[_grid(batch, units, how)](
             *(z, start, padding, y, c_n, cells, totals),
-            *(time, batch, units, triton.cdiv(time, how.chunks)),
+            *(time, batch, triton.cdiv(time, how.chunks), units),
             **options,
             SAVE=save,
             TOTALS=only_totals,
@@ -330,7 +333,7 @@ def gated_sum_backward(
     def launch(start: Tensor, totals: Tensor, only_totals: bool) -> None:
         _backward[_grid(batch, units, how)](
             *(z, c_0, padding, cells, dy_dense, start, dz, dc_0, totals),
-            *(time, batch, units, triton.cdiv(time, how.chunks)),
+            *(time, batch, triton.cdiv(time, how.chunks), units),
             **options,
             HAS_DY=dy is not None,
             TOTALS=only_totals,
@@ -352,7 +355,7 @@ def _in_chunks(launch: Any, start: Tensor, how: Plan) -> None:
     with torch.cuda.device_of(start):
         launch(start, totals, True)
         grid = (batch, triton.cdiv(units, how.block))
-        _between[grid](totals, start, between, batch, units, how.chunks, BLOCK=how.block)
+        _between[grid](totals, start, between, batch, how.chunks, units, how.block)
         launch(between, totals, False)
 
 

@@ -3,10 +3,12 @@
 A program has a tile of sequences and units and computes all rows of its tile, so that a gate meets
 its content in registers. The tiles of a step need those of the last, from all programs. Where all
 programs fit on the GPU at the same time, one launch goes through the whole sequence, and they wait
-for each other after every step; else every step is a launch of its own.
+for each other after every step; else every step is a launch of its own. What a step needs of its
+own is read before it waits.
 
 The memory cell has 32 bits and stays with its program. Lengths and batch sizes are run-time values:
-no new length is compiled.
+no new length is compiled. The number of units is compiled in: from it Triton knows how many
+neighbours one access may take, without which nothing of 16 bits is read ahead.
 
 Shapes: z is T x B x R*H, rows i f c o as the cell has them; w is Q*H x H, the rows that see
 h_{t-1}; other tensors T x B x H or B x H.
@@ -29,10 +31,15 @@ from .triton_gated_sum import RUN_TIME_VALUES, _sigmoid, _tanh, as_bytes
 
 
 @triton.jit
-def _wait_for_all(counter_ptr, target):  # type: ignore[no-untyped-def]
-    """Returns when all programs have come here: `target` of them since the launch."""
+def _arrive(counter_ptr):  # type: ignore[no-untyped-def]
+    """Tells the others that this program has written its tile of a step."""
     tl.debug_barrier()
     tl.atomic_add(counter_ptr, 1, sem="release")
+
+
+@triton.jit
+def _wait(counter_ptr, target):  # type: ignore[no-untyped-def]
+    """Returns when `target` programs have arrived since the launch."""
     while tl.atomic_add(counter_ptr, 0, sem="acquire") < target:
         pass
     tl.debug_barrier()
@@ -50,7 +57,7 @@ def _from_others(ptr, mask):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _row(z, X: tl.constexpr, H, tile, BM: tl.constexpr, BN: tl.constexpr):  # type: ignore[no-untyped-def]
+def _row(z, X: tl.constexpr, H: tl.constexpr, tile, BM: tl.constexpr, BN: tl.constexpr):  # type: ignore[no-untyped-def]
     """Row X of the pre-activations from x_t, if the cell has it."""
     sums = tl.zeros((BM, BN), tl.float32)
     if X >= 0:
@@ -60,7 +67,7 @@ def _row(z, X: tl.constexpr, H, tile, BM: tl.constexpr, BN: tl.constexpr):  # ty
 
 @triton.jit
 def _add_product(  # type: ignore[no-untyped-def]
-    sums, h, w_ptr, ROW: tl.constexpr, H, there, PRECISION: tl.constexpr
+    sums, h, w_ptr, ROW: tl.constexpr, H: tl.constexpr, there, PRECISION: tl.constexpr
 ):
     """sums + h w, where w is of row ROW of W_*h, if the cell has it."""
     if ROW >= 0:
@@ -73,7 +80,7 @@ def _add_product(  # type: ignore[no-untyped-def]
 def _add_hidden(  # type: ignore[no-untyped-def]
     z_i, z_f, z_c, z_o, h_ptr, w_ptr,
     H_I: tl.constexpr, H_F: tl.constexpr, H_C: tl.constexpr, H_O: tl.constexpr,
-    H, m, n, rows, units, BK: tl.constexpr, PRECISION: tl.constexpr,
+    H: tl.constexpr, m, n, rows, units, BK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """z + W_*h h_{t-1} in the rows that W_*h has. All at a time, as they read the same h_{t-1}."""
     for k_first in range(0, H, BK):
@@ -89,29 +96,26 @@ def _add_hidden(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _add_row(  # type: ignore[no-untyped-def]
-    dh, dz_ptr, X: tl.constexpr, w_ptr, ROW: tl.constexpr, R: tl.constexpr, H, m, n, rows, units,
+def _add_rows(  # type: ignore[no-untyped-def]
+    dh, dz_ptr, w_ptr, ROWS: tl.constexpr, R: tl.constexpr, H: tl.constexpr, m, n, rows, units,
     BK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """dh plus, if it is row ROW of W_*h, what comes from that row's pre-activations.
-
-    One row after the other: they share nothing, and all at a time take too much shared memory.
-    """
-    if ROW >= 0:
-        for k_first in range(0, H, BK):
-            k = k_first + tl.arange(0, BK)
-            dz = dz_ptr + X * H + m[:, None] * (R * H) + k[None, :]
-            w = w_ptr + ROW * H * H + k[:, None] * H + n[None, :]
-            dz_k = _from_others(dz, rows[:, None] & (k < H)[None, :])
-            w_k = tl.load(w, mask=(k < H)[:, None] & units[None, :], other=0.0)
-            dh = tl.dot(dz_k, w_k, dh, input_precision=PRECISION)
+    """dh plus what comes from the pre-activations of ROWS neighbouring rows, which W_*h has too."""
+    for k_first in range(0, ROWS * H, BK):
+        k = k_first + tl.arange(0, BK)
+        there = k < ROWS * H
+        dz = dz_ptr + m[:, None] * (R * H) + k[None, :]
+        dz_k = _from_others(dz, rows[:, None] & there[None, :])
+        w = w_ptr + k[:, None] * H + n[None, :]
+        w_k = tl.load(w, mask=there[:, None] & units[None, :], other=0.0)
+        dh = tl.dot(dz_k, w_k, dh, input_precision=PRECISION)
     return dh
 
 
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
 def _forward(  # type: ignore[no-untyped-def]
     z_ptr, w_ptr, h_ptr, c_ptr, padding_ptr, y_ptr, gates_ptr, cells_ptr, states_ptr, counter_ptr,
-    T, B, H, first, last,
+    T, B, first, last, H: tl.constexpr,
     X_I: tl.constexpr, X_F: tl.constexpr, X_C: tl.constexpr, X_O: tl.constexpr,
     H_I: tl.constexpr, H_F: tl.constexpr, H_C: tl.constexpr, H_O: tl.constexpr,
     R: tl.constexpr, SRNN: tl.constexpr, PADDED: tl.constexpr, REVERSE: tl.constexpr,
@@ -127,7 +131,7 @@ def _forward(  # type: ignore[no-untyped-def]
     tile = rows[:, None] & units[None, :]
     place = m[:, None] * H + n[None, :]
     c = _load(c_ptr + place, tile)
-    for s in range(first, last):
+    for s in tl.range(first, last, num_stages=1):
         t = T - 1 - s if REVERSE else s
         h_last = h_ptr + (s % 2) * B * H
         h_next = h_ptr + ((s + 1) % 2) * B * H
@@ -136,10 +140,15 @@ def _forward(  # type: ignore[no-untyped-def]
         gates = gates_ptr + tb[:, None] * (R * H) + n[None, :]
         out = tb[:, None] * H + n[None, :]
 
+        z_i = _row(z, X_I, H, tile, BM, BN)
+        z_f = _row(z, X_F, H, tile, BM, BN)
+        z_c = _row(z, X_C, H, tile, BM, BN)
+        z_o = _row(z, X_O, H, tile, BM, BN)
+        if s > first:
+            _wait(counter_ptr, (s - first) * programs)
         z_i, z_f, z_c, z_o = _add_hidden(
-            _row(z, X_I, H, tile, BM, BN), _row(z, X_F, H, tile, BM, BN),
-            _row(z, X_C, H, tile, BM, BN), _row(z, X_O, H, tile, BM, BN),
-            h_last, w_ptr, H_I, H_F, H_C, H_O, H, m, n, rows, units, BK, PRECISION,
+            z_i, z_f, z_c, z_o, h_last, w_ptr,
+            H_I, H_F, H_C, H_O, H, m, n, rows, units, BK, PRECISION,
         )  # fmt: skip
         content = _tanh(z_c) if SRNN else z_c
         h = content
@@ -175,16 +184,16 @@ def _forward(  # type: ignore[no-untyped-def]
         if SAVE and X_I >= 0:
             tl.store(cells_ptr + out, c, mask=tile)
         if s + 1 < last:
-            _wait_for_all(counter_ptr, (s + 1 - first) * programs)
+            _arrive(counter_ptr)
     tl.store(c_ptr + place, c, mask=tile)
 
 
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
 def _backward(  # type: ignore[no-untyped-def]
     w_ptr, c_0_ptr, padding_ptr, gates_ptr, cells_ptr, dy_ptr, dh_ptr, dc_ptr, dz_ptr, counter_ptr,
-    T, B, H, first, last,
+    T, B, first, last, H: tl.constexpr,
     X_I: tl.constexpr, X_F: tl.constexpr, X_C: tl.constexpr, X_O: tl.constexpr,
-    H_I: tl.constexpr, H_F: tl.constexpr, H_C: tl.constexpr, H_O: tl.constexpr,
+    X_1: tl.constexpr, ROWS_1: tl.constexpr, X_2: tl.constexpr, ROWS_2: tl.constexpr,
     R: tl.constexpr, SRNN: tl.constexpr, PADDED: tl.constexpr, REVERSE: tl.constexpr,
     HAS_DY: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -202,54 +211,66 @@ def _backward(  # type: ignore[no-untyped-def]
     place = m[:, None] * H + n[None, :]
     dh = _load(dh_ptr + place, tile)
     dc = _load(dc_ptr + place, tile)
-    for k in range(first, last):
+    for k in tl.range(first, last, num_stages=1):
         s = T - 1 - k
         t = T - 1 - s if REVERSE else s
         t_next = t - 1 if REVERSE else t + 1
         t_last = t + 1 if REVERSE else t - 1
+        step = tl.full((BM,), s, tl.int32)[:, None]  # as a tensor, to be a part of masks
+        tb = (t * B).to(tl.int64) + m
+        out = tb[:, None] * H + n[None, :]
+        live = tile & (step >= 0)
+        if PADDED:
+            padding = tl.load(padding_ptr + tb[:, None], mask=rows[:, None] & (step >= 0), other=1)
+            live = live & (padding == 0)
+        dy = tl.zeros((BM, BN), tl.float32)
+        if HAS_DY:
+            dy = _load(dy_ptr + out, live)
+        gates = gates_ptr + tb[:, None] * (R * H) + n[None, :]
+        content = _load(gates + X_C * H, live)
+        if X_I >= 0:
+            i = _load(gates + X_I * H, live)
+            f = 1.0 - i
+            if X_F >= 0:
+                f = _load(gates + X_F * H, live)
+            if X_O >= 0:
+                o = _load(gates + X_O * H, live)
+            c = _load(cells_ptr + out, live)
+            before = (t_last * B).to(tl.int64) + m
+            c_last = _load(cells_ptr + before[:, None] * H + n[None, :], live & (step > 0))
+            c_last += _load(c_0_ptr + place, live & (step == 0))
+
+        if k > first:
+            _wait(counter_ptr, (k - first) * programs)
         if k > 0:  # from the pre-activations of the step after
             dz_next = dz_ptr + (t_next * B).to(tl.int64) * (R * H)
-            dh = _add_row(dh, dz_next, X_I, w_ptr, H_I, R, H, m, n, rows, units, BK, PRECISION)
-            dh = _add_row(dh, dz_next, X_F, w_ptr, H_F, R, H, m, n, rows, units, BK, PRECISION)
-            dh = _add_row(dh, dz_next, X_C, w_ptr, H_C, R, H, m, n, rows, units, BK, PRECISION)
-            dh = _add_row(dh, dz_next, X_O, w_ptr, H_O, R, H, m, n, rows, units, BK, PRECISION)
+            dh = _add_rows(
+                dh, dz_next + X_1 * H, w_ptr, ROWS_1, R, H, m, n, rows, units, BK, PRECISION
+            )
+            if ROWS_2 > 0:
+                w_2 = w_ptr + ROWS_1 * H * H
+                dh = _add_rows(
+                    dh, dz_next + X_2 * H, w_2, ROWS_2, R, H, m, n, rows, units, BK, PRECISION
+                )
         if s >= 0:
-            tb = (t * B).to(tl.int64) + m
-            out = tb[:, None] * H + n[None, :]
-            live = tile
             stays = tl.zeros((BM, BN), tl.float32)
             if PADDED:
-                padding = tl.load(padding_ptr + tb, mask=rows, other=1)
-                live = tile & (padding == 0)[:, None]
                 stays = tl.where(live, 0.0, dh)
                 dh = tl.where(live, dh, 0.0)
-            if HAS_DY:
-                dh += _load(dy_ptr + out, live)
-            gates = gates_ptr + tb[:, None] * (R * H) + n[None, :]
+            dh += dy
             dz = dz_ptr + tb[:, None] * (R * H) + n[None, :]
-            content = _load(gates + X_C * H, live)
             d_content = dh
             if X_I >= 0:
-                i = _load(gates + X_I * H, live)
-                c = _load(cells_ptr + out, live)
-                if s == 0:
-                    c_last = _load(c_0_ptr + place, live)
-                else:
-                    before = (t_last * B).to(tl.int64) + m
-                    c_last = _load(cells_ptr + before[:, None] * H + n[None, :], live)
                 tanh_c = _tanh(c)
                 if X_O >= 0:
-                    o = _load(gates + X_O * H, live)
                     tl.store(dz + X_O * H, dh * tanh_c * o * (1.0 - o), mask=tile)
                     dh *= o
                 dc_t = dc + dh * (1.0 - tanh_c * tanh_c)
                 slope = dc_t * i * (1.0 - i)
                 if X_F >= 0:
-                    f = _load(gates + X_F * H, live)
                     tl.store(dz + X_F * H, dc_t * c_last * f * (1.0 - f), mask=tile)
                     tl.store(dz + X_I * H, slope * content, mask=tile)
                 else:
-                    f = 1.0 - i
                     tl.store(dz + X_I * H, slope * (content - c_last), mask=tile)
                 dc = tl.where(live, dc_t * f, dc)
                 d_content = dc_t * i
@@ -258,7 +279,7 @@ def _backward(  # type: ignore[no-untyped-def]
             tl.store(dz + X_C * H, tl.where(live, d_content, 0.0), mask=tile)
             dh = stays
         if k + 1 < last:
-            _wait_for_all(counter_ptr, (k + 1 - first) * programs)
+            _arrive(counter_ptr)
     tl.store(dh_ptr + place, dh, mask=tile)
     tl.store(dc_ptr + place, dc, mask=tile)
 
@@ -280,28 +301,32 @@ class Plan(NamedTuple):
     block: int
     together: bool
 
+    @property
+    def warps(self) -> int:
+        """So many that the kernels for sm_90 fit into the registers, but for a few numbers."""
+        return 8 if self.sequences > 32 else 4
 
-# Units of a program, the first that lets all programs run at the same time: more of them mean fewer
-# programs and more work in each. With 64 the kernels for sm_90 no longer fit into the registers,
-# nor those for 32 bits with more than 32 numbers of a product at a time.
-TILES = (16, 32)
+
+# What a program may have, sequences and units, with the least work first.
+TILES = ((16, 16), (32, 16), (64, 16), (64, 32))
 
 
 def plan(batch: int, units: int, dtype: torch.dtype, processors: int) -> Plan:
-    """The plan for a batch of this size. (Estimated, not measured.)
+    """The plan for a batch of this size: the smallest tiles of which all fit. (Not measured.)
 
     Args:
         batch, units: B and H.
         dtype: of the matrices.
         processors: multiprocessors of the GPU; each surely has room for one program.
     """
-    sequences = min(64, max(16, triton.next_power_of_2(batch)))
+    most = max(16, triton.next_power_of_2(batch))
     block = 128 // dtype.itemsize
-    for tile in TILES:
+    for sequences, tile in TILES:
+        sequences = min(sequences, most)
         programs = triton.cdiv(batch, sequences) * triton.cdiv(units, tile)
         if programs <= processors:
             return Plan(sequences, tile, block, together=True)
-    return Plan(sequences, TILES[-1], block, together=False)
+    return Plan(sequences, tile, block, together=False)
 
 
 def _processors(device: torch.device) -> int:
@@ -339,8 +364,9 @@ def recurrence(
         *(z, w_hh, h, memory, as_bytes(padding_mask, z), y),
         *(tensor if tensor.numel() else nothing for tensor in (gates, cells, states)),
     )
-    flags = dict(PADDED=padding_mask is not None, REVERSE=reverse, SAVE=save)
-    _launch(_forward, tensors, time, (time, batch, units), cell, flags, how)
+    options = _cell_options(cell) | _products_of_h(cell)
+    options |= dict(PADDED=padding_mask is not None, REVERSE=reverse, SAVE=save)
+    _launch(_forward, tensors, time, (time, batch, units), options, how)
     h_n.copy_(h[time % 2])
     if c_0 is not None:
         c_n.copy_(memory)
@@ -366,7 +392,8 @@ def recurrence_backward(
     gradients = ops.recurrence_gradients(gates, w_hr, h_0, c_0)
     dz, _, dh_0, dc_0 = gradients
     (batch, units), time = h_0.shape, gates.size(0)
-    dh, dc = h_0.new_zeros((2, batch, units), dtype=torch.float32)
+    # each at an address of its own: Triton compiles again for one that is not a multiple of 16
+    dh, dc = (h_0.new_zeros((batch, units), dtype=torch.float32) for _ in range(2))
     if dh_n is not None:
         dh.copy_(dh_n)
     if dc_n is not None:
@@ -377,8 +404,9 @@ def recurrence_backward(
         *(as_bytes(padding_mask, gates), gates, cells if cells.numel() else gates),
         *(gates if dy is None else dy.contiguous(), dh, dc, dz),
     )
-    flags = dict(PADDED=padding_mask is not None, REVERSE=reverse, HAS_DY=dy is not None)
-    _launch(_backward, tensors, time + 1, (time, batch, units), cell, flags, how)
+    options = _cell_options(cell) | _products_of_dz(cell)
+    options |= dict(PADDED=padding_mask is not None, REVERSE=reverse, HAS_DY=dy is not None)
+    _launch(_backward, tensors, time + 1, (time, batch, units), options, how)
     dh_0.copy_(dh)
     if c_0 is not None:
         dc_0.copy_(dc)
@@ -390,39 +418,54 @@ def _launch(
     tensors: tuple[Tensor, ...],
     steps: int,
     sizes: tuple[int, int, int],
-    cell: int,
-    flags: dict[str, bool],
+    options: dict[str, Any],
     how: Plan | None,
 ) -> None:
     """All steps in one launch, or one launch a step."""
-    _, batch, units = sizes
+    time, batch, units = sizes
     if batch == 0:
         return
     device = tensors[0].device
     how = how or plan(batch, units, tensors[0].dtype, _processors(device))
     counter = torch.zeros(1, dtype=torch.int32, device=device)
-    options = {
-        **_cell_options(cell),
-        **flags,
-        **dict(BM=how.sequences, BN=how.units, BK=how.block),
-        # for 32 bits: as precise as torch's products are by default
-        "PRECISION": "ieee",
-    }
+    options |= dict(H=units, BM=how.sequences, BN=how.units, BK=how.block)
+    options["num_warps"] = how.warps
+    options["PRECISION"] = "ieee"  # for 32 bits: as precise as torch's products are by default
     grid = (triton.cdiv(batch, how.sequences), triton.cdiv(units, how.units))
     run: Callable[..., Any] = kernel[grid]
     with torch.cuda.device_of(tensors[0]):
         if how.together:
-            run(*tensors, counter, *sizes, 0, steps, **options, launch_cooperative_grid=True)
+            run(*tensors, counter, time, batch, 0, steps, **options, launch_cooperative_grid=True)
             return
         for step in range(steps):
-            run(*tensors, counter, *sizes, step, step + 1, **options)
+            run(*tensors, counter, time, batch, step, step + 1, **options)
 
 
 def _cell_options(bits: int) -> dict[str, Any]:
-    """Where each row stands in z and in w_hh; -1 where it does not."""
+    """Where each row stands in z; -1 where it does not."""
     cell = ops.decode(bits)
-    options: dict[str, Any] = {"R": len(cell.input_rows), "SRNN": cell.srnn}
-    for row in "ifco":
-        for letter, names in (("X", cell.input_rows), ("H", cell.hidden_rows)):
-            options[f"{letter}_{row.upper()}"] = names.index(row) if row in names else -1
-    return options
+    places = {f"X_{row.upper()}": _place(cell.input_rows, row) for row in "ifco"}
+    return {"R": len(cell.input_rows), "SRNN": cell.srnn, **places}
+
+
+def _products_of_h(bits: int) -> dict[str, int]:
+    """Where each row stands in w_hh; -1 where it does not."""
+    rows = ops.decode(bits).hidden_rows
+    return {f"H_{row.upper()}": _place(rows, row) for row in "ifco"}
+
+
+def _place(rows: tuple[str, ...], row: str) -> int:
+    return rows.index(row) if row in rows else -1
+
+
+def _products_of_dz(bits: int) -> dict[str, int]:
+    """Rows of w_hh that are neighbours in z too: where in z they begin, and how many they are.
+
+    There are one or two lots: w_hh lacks at most the content layer, in their midst.
+    """
+    cell = ops.decode(bits)
+    places = [cell.input_rows.index(row) for row in cell.hidden_rows]
+    first = [place for i, place in enumerate(places) if place == places[0] + i]
+    rest = places[len(first) :]
+    assert not rest or rest == list(range(rest[0], rest[0] + len(rest)))
+    return dict(X_1=first[0], ROWS_1=len(first), X_2=rest[0] if rest else 0, ROWS_2=len(rest))
