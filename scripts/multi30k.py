@@ -53,7 +53,12 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = corpus_parser("prepare_multi30k.sh", HELP, EXAMPLES)
     add = parser.add_argument
-    add("--data", type=Path, metavar="FOLDER", help="read train.en.gz and so on from here")
+    add(
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="read the published files from here, such as train.lc.norm.tok.en.gz",
+    )
     add(
         "--cache",
         type=Path,

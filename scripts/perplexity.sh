@@ -74,6 +74,11 @@ for split in ${splits//,/ }; do
     perplexity="$(sed -n 's/.*Perplexity: \([0-9.a-z]*\).*/\1/p' <<<"$log")"
     tokens="$(sed -n 's/.*Evaluated \([0-9,]*\) tokens.*/\1/p' <<<"$log")"
     [ -n "$perplexity" ] || { printf '%s\n' "$log" >&2; die "fairseq-eval-lm gave no perplexity"; }
+    if [ "$tokens" = 0 ] || [[ "$log" == *"samples have invalid sizes and will be skipped"* ]]; then
+        grep -i 'skipped' <<<"$log" >&2 || true
+        die "not all of $split was scored, as samples are longer than the model takes;" \
+            "give a smaller --tokens-per-sample or --context-window"
+    fi
     if $sentencepiece; then
         bits="$(sed -n 's/.*Loss (base 2): \([0-9.a-z]*\).*/\1/p' <<<"$log")"
         counted="$("$PYTHON" "$HERE/count_words.py" "$data" "$split" 2>&1)" || die "$counted"

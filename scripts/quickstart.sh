@@ -6,15 +6,16 @@ HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 source "$HERE/common.sh"
 
 usage() {
-    cat <<'EOF'
+    cat <<EOF
 usage: scripts/quickstart.sh [--ablation NAME] [--epochs N] [--fresh]
 
 Set up the environment, make a small English-German corpus (examples/quickstart), train a model
 on one CPU core, translate the test sentences and score them. Run it again at any time: what is
 done is kept, an interrupted training goes on, and the scores are shown again.
 
-  --ablation NAME   what is left of the LSTM (default no-srnn-hidden): lstm, no-srnn,
-                    no-srnn-out, no-srnn-hidden, no-gates, no-srnn-out-hidden, no-out, no-hidden
+  --ablation NAME   what is left of the LSTM (default no-srnn-hidden), one of
+                    ${ABLATIONS[*]:0:5}
+                    ${ABLATIONS[*]:5}
   --epochs N        how long to train (default 10)
   --fresh           train again, in a new folder; the old one stays
   --help            this text
@@ -41,10 +42,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 [[ "$epochs" =~ ^[1-9][0-9]*$ ]] || die "--epochs $epochs: give a positive whole number"
-case "$ablation" in
-    lstm | no-srnn | no-srnn-out | no-srnn-hidden | no-gates | no-srnn-out-hidden | no-out | no-hidden) ;;
-    *) die "--ablation $ablation: no such name (see --help)" ;;
-esac
+check_ablation "$ablation"
 
 out="$REPO/runs/quickstart"
 text="$out/text" data="$out/data"
@@ -150,7 +148,9 @@ translate() { # CHECKPOINT NAME
 bleu() { # HYPOTHESES [options]: on tokens, as they are in the corpus
     local hypotheses="$1"
     shift
-    sacrebleu "$text/test.de" -i "$hypotheses" --tokenize none --force "$@" 2>/dev/null
+    sacrebleu "$text/test.de" -i "$hypotheses" --tokenize none --force --width 2 "$@" \
+        2>"$score/sacrebleu.log" ||
+        die "sacrebleu failed; all that it said is in $score/sacrebleu.log"
 }
 
 say "== 4. translating $(wc -l <"$text/test.en" | tr -d ' ') test sentences, beam $beam"
@@ -165,6 +165,11 @@ if [ ! -f "$run/untrained/checkpoint_last.pt" ]; then
 fi
 translate "$run/untrained/checkpoint_last.pt" untrained
 
+trained="$(bleu "$score/trained.de" --score-only)"
+untrained="$(bleu "$score/untrained.de" --score-only)"
+copied="$(bleu "$text/test.en" --score-only)"
+bleu "$score/trained.de" --format text >"$score/bleu.txt"
+
 cat <<EOF
 
 == Eight of the translations
@@ -177,11 +182,11 @@ $(paste "$text/test.en" "$text/test.de" "$score/trained.de" | awk -F '\t' '
 
 == BLEU on the test set, where every sentence combines words as no training sentence does
 
-  this model                   $(bleu "$score/trained.de" --score-only --width 2)
-  the same model, untrained    $(bleu "$score/untrained.de" --score-only --width 2)
-  copying the English          $(bleu "$text/test.en" --score-only --width 2)
+  this model                   $trained
+  the same model, untrained    $untrained
+  copying the English          $copied
 
-  $(bleu "$score/trained.de" --format text --width 2 | tee "$score/bleu.txt")
+  $(cat "$score/bleu.txt")
 
 == Time
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from common import UserError, run, versions, write_lines
+from corpus_files import lines
 from sacrebleu.metrics import BLEU, CHRF
 from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
 
@@ -203,8 +204,7 @@ def show(results: list[dict], best: dict, args: argparse.Namespace) -> None:
 
 
 def read_lines(path: Path) -> list[str]:
-    # Not splitlines(): that also breaks a sentence at U+2028, U+0085 and the like.
-    return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+    return lines(path.read_bytes())
 
 
 if __name__ == "__main__":

@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import ROOT
 from shell import SCRIPTS, fails, lines, run, succeeds
 from translation_corpus import FORMS, TINY
+
+from fairseq_wsum import ABLATIONS
 
 needs_fairseq = pytest.mark.skipif(
     importlib.util.find_spec("fairseq") is None, reason="fairseq is not installed"
@@ -18,17 +21,29 @@ needs_fairseq = pytest.mark.skipif(
 RECIPES = Path("..") / "examples" / "translation_multi30k"
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        *("setup.sh", "test.sh", "prepare_multi30k.sh", "train.sh", "score.sh", "quickstart.sh"),
-        *(RECIPES / "strong.sh", RECIPES / "opennmt.sh"),
-    ],
-    ids=str,
+SHARED = {"common.sh", "recipe.sh"}  # sourced by the others
+ALL_SCRIPTS = sorted(
+    path
+    for folder in ("scripts", "examples")
+    for path in (ROOT / folder).rglob("*.sh")
+    if path.name not in SHARED
 )
+
+
+@pytest.mark.parametrize("script", ALL_SCRIPTS, ids=lambda path: path.name)
 def test_every_script_explains_itself(script):
     text = succeeds(script, "--help")
-    assert text.startswith("usage: ") and "examples:" in text
+    assert text.startswith("usage: ") and "\nexample" in text
+
+
+def test_the_scripts_know_all_cells():
+    names = 'source "$1"; printf "%s\n" "${ABLATIONS[@]}"'
+    done = subprocess.run(
+        ["bash", "-c", names, "bash", ROOT / "scripts" / "common.sh"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == list(ABLATIONS)
 
 
 # setup.sh

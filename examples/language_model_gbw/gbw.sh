@@ -25,41 +25,53 @@ again to go on where it stopped. It wants several GPUs and days.
 
 examples:
   examples/language_model_gbw/gbw.sh --gpus 8 --precision amp --ablation no-srnn
-  examples/language_model_gbw/gbw.sh --nwords 50000 --passes 1 --adaptive-softmax-cutoff 2000,10000
+  examples/language_model_gbw/gbw.sh --nwords 50000 --passes 1 --out runs/gbw-50k \
+      --adaptive-softmax-cutoff 2000,10000
 EOF
 }
 
-options=() passes=5 gbw_options=()
+options=() passes=5 shards=99 gbw_options=()
 while [ $# -gt 0 ]; do
     case "$1" in
         --passes=* | --nwords=* | --shards=* | --threshold=* | --cache=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     esac
     case "$1" in
         --passes) passes="$(value "$@")"; shift ;;
-        --nwords | --shards | --threshold | --cache) gbw_options+=("$1" "$(value "$@")"); shift ;;
+        --nwords | --shards | --threshold | --cache)
+            gbw_options+=("$1" "$(value "$@")")
+            [ "$1" != --shards ] || shards="$2"
+            shift
+            ;;
         *) options+=("$1") ;;
     esac
     shift
 done
-[[ "$passes" =~ ^[1-9][0-9]*$ ]] || die "--passes $passes: give a positive whole number"
+for option in passes shards; do
+    [[ "${!option}" =~ ^[1-9][0-9]*$ ]] ||
+        die "--$option ${!option}: give a positive whole number"
+done
 parse gbw ${options[@]+"${options[@]}"}
 ablation="${ablation:-lstm}"
 data="$out/data" run="$out/$ablation"
 
 prepare prepare_gbw.sh --out "$data" ${gbw_options[@]+"${gbw_options[@]}"}
 
-shards=("$data")
-for shard in "$data"/shard-*; do
-    [ ! -d "$shard" ] || shards+=("$shard")
-done
-joined="$(IFS=:; printf '%s' "${shards[*]}")"
+folders=("$data")
+if has_option --dry-run; then
+    for ((i = 2; i <= shards; i++)); do folders+=("$data/shard-$(printf %03d "$i")"); done
+else
+    for shard in "$data"/shard-*; do
+        [ ! -d "$shard" ] || folders+=("$shard")
+    done
+fi
+joined="$(IFS=:; printf '%s' "${folders[*]}")"
 
 # Of Jozefowicz et al.: AdaGrad with 0.2, gradients clipped at 1, 20 time steps, 128 streams. An adaptive
 # softmax stands for its sampled one.
 train "$joined" "$run" --task wsum_language_modeling \
     --arch wsum_lstm_lm_gbw --ablation "$ablation" \
     --criterion adaptive_loss --ddp-backend legacy_ddp --sentence-avg \
-    --tokens-per-sample 20 --batch-size 128 --max-epoch "$((passes * ${#shards[@]}))" --seed 1 \
+    --tokens-per-sample 20 --batch-size 128 --max-epoch "$((passes * ${#folders[@]}))" --seed 1 \
     --optimizer adagrad --lr 0.2 --clip-norm 1 --lr-scheduler fixed \
     --best-checkpoint-metric ppl --no-epoch-checkpoints --log-format simple --log-interval 200
 

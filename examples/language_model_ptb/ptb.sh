@@ -64,6 +64,8 @@ prepare prepare_ptb.sh --out "$data"
 if $peer; then
     run="$out/$size/fairseq-lstm/epochs-$epochs-seed-$seed"
     task=language_modeling
+    # It takes no longer samples than in training unless told so, and eval-lm's have 1,024 tokens.
+    score_options+=(--model-overrides "{'max_target_positions': 1024}")
     model=(--arch lstm_lm --decoder-layers 2 --decoder-embed-dim "$units"
         --decoder-hidden-size "$units" --decoder-out-embed-dim "$units" --dropout "$dropout")
 else

@@ -114,12 +114,6 @@ def train(
     """
     skipped = max(2, updates // 5)  # caches and memory are warm then
 
-    def command(system: System) -> list[str]:
-        command = ["train", data, *system.options, "--max-update", str(updates)]
-        command += ["--optimizer", "sgd", "--lr", "0.1", "--sentence-avg", "--no-save"]
-        command += ["--disable-validation", "--log-format", "json", "--log-interval", "1"]
-        return [*command, "--seed", "1", *options]
-
     def read(log: str) -> list[float]:
         lines = re.findall(r"train_inner \| (\{.*\})", log)
         rates = [float(json.loads(line)["wps"]) for line in lines][skipped:]
@@ -127,7 +121,16 @@ def train(
             raise RuntimeError(f"no updates after the first {skipped} in fairseq's log:\n{log}")
         return rates
 
-    return _measure(compared, rounds, command, read, profile)
+    # a folder of its own, as fairseq goes on from what it finds in ./checkpoints
+    with tempfile.TemporaryDirectory() as folder:
+
+        def command(system: System) -> list[str]:
+            command = ["train", data, *system.options, "--max-update", str(updates)]
+            command += ["--optimizer", "sgd", "--lr", "0.1", "--sentence-avg", "--no-save"]
+            command += ["--disable-validation", "--log-format", "json", "--log-interval", "1"]
+            return [*command, "--save-dir", folder, "--seed", "1", *options]
+
+        return _measure(compared, rounds, command, read, profile)
 
 
 def decode(

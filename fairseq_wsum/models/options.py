@@ -24,7 +24,7 @@ TAKE_ITS_DICTIONARY = (
     "(fairseq-preprocess --srcdict)"
 )
 
-_CELLS = ", ".join(ABLATIONS)
+_CELLS = ", ".join(f"{name} ({cell.title})" for name, cell in ABLATIONS.items())
 
 
 @dataclass

@@ -25,7 +25,7 @@ class LSTMStack(nn.Module):
         residuals: add each layer's input to its output, from the second layer on.
 
     Attributes:
-        output_size: features of the output, D*H.
+        output_size: features of the output, D*P, where P is H unless the layers project.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class LSTMStack(nn.Module):
 
         Args:
             x: T x B x I.
-            state: (h_0, c_0), each L x B x D*H; zero if left out.
+            state: (h_0, c_0), L x B x D*P and L x B x D*H; zero if left out.
             padding_mask: True at padding, T x B.
 
         Returns:
-            The output, T x B x D*H, and the final state in the form of `state`.
+            The output, T x B x D*P, and the final state in the form of `state`.
         """
         y, states = self.run(x, None if state is None else by_layer(state), padding_mask)
         return y, of_layers(states)
