@@ -18,25 +18,33 @@ from fairseq.data import data_utils, language_pair_dataset, token_block_dataset
 from fairseq.distributed import utils as distributed_utils
 from fairseq.sequence_generator import SequenceGenerator
 from torch import Tensor
+from torch.torch_version import TorchVersion
 
 
 @functools.cache  # once
 def apply() -> None:
     """Apply all shims."""
-    _allow_namespaces_in_checkpoints()
+    allow_in_checkpoints()
     _restore_unknown_word_replacement()
     _allow_bf16_without_tpu()
     _send_checkpoints_between_processes()
     _restore_old_names_of_numpy()
 
 
-def _allow_namespaces_in_checkpoints() -> None:
+def allow_in_checkpoints() -> None:
     """torch.load reads tensors and plain types only, unless told otherwise.
 
-    fairseq's checkpoints hold one thing more, for models without a dataclass such as its own
-    `lstm`: an `argparse.Namespace`, a bag of plain values. Allowing it keeps loading safe.
+    fairseq's checkpoints hold two things more: for models without a dataclass, such as its own
+    `lstm`, an `argparse.Namespace`, a bag of plain values; after a validation with `--eval-bleu`
+    arrays of numpy, the counts of n-grams. Allowing these keeps loading safe.
     """
-    torch.serialization.add_safe_globals([argparse.Namespace])
+    reconstruct = numpy.empty(0).__reduce__()[0]
+    numbers = [type(numpy.dtype(kind)) for kind in (numpy.int64, numpy.float64)]
+    allowed: list[Any] = [argparse.Namespace, numpy.ndarray, numpy.dtype, *numbers, reconstruct]
+    if TorchVersion(torch.__version__) >= "2.6":  # by the names that numpy 1 and 2 have for it
+        names = (f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core"))
+        allowed += [(reconstruct, name) for name in names]
+    torch.serialization.add_safe_globals(allowed)
 
 
 def _restore_unknown_word_replacement() -> None:
@@ -70,7 +78,7 @@ def _restore_unknown_word_replacement() -> None:
     def replace_unk_from_any(
         hypo_str: str, src_str: str, alignment: Any, align_dict: dict[str, str], unk: str
     ) -> str:
-        if len(alignment) == 0:  # no attention, or nothing to attend to
+        if alignment is None or len(alignment) == 0:  # no attention, or nothing to attend to
             return hypo_str
         return replace_unk(hypo_str, src_str, _source_positions(alignment), align_dict, unk)
 

@@ -5,7 +5,6 @@ usage: average_checkpoints.py FOLDER N OUTPUT
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import sys
@@ -59,8 +58,10 @@ def average(paths: list[Path]) -> dict[str, Any]:
 
 
 def load(path: Path) -> dict[str, Any]:
-    # fairseq keeps the options of models without a dataclass in a Namespace.
-    torch.serialization.add_safe_globals([argparse.Namespace])
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # the package may not be installed
+    from fairseq_wsum.compat import allow_in_checkpoints
+
+    allow_in_checkpoints()
     return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -110,6 +110,18 @@ def test_resuming_gives_what_one_run_gives(data, model, tmp_path) -> None:
     assert moved > 100 * 1e-4  # so much for the tolerance
 
 
+def test_the_checkpoints_of_a_training_that_scores_itself_are_read_again(data, tmp_path) -> None:
+    """With --eval-bleu fairseq writes numbers of numpy into them."""
+    score = ["--eval-bleu", "--eval-bleu-args", '{"beam": 2}', "--best-checkpoint-metric", "bleu"]
+    score.append("--maximize-best-checkpoint-metric")
+    train(data, tmp_path, "wsum_lstm", *score, "--max-epoch", 1)
+    output = train(data, tmp_path, "wsum_lstm", *score, "--max-epoch", 2)
+    assert "Loaded checkpoint" in output and "begin training epoch 2" in output
+    average = tmp_path / "average.pt"
+    run("python", ROOT / "scripts" / "average_checkpoints.py", tmp_path, 2, average)
+    assert len(generate(data, average)["H"]) == SENTENCES["test"]
+
+
 def test_validate_and_interactive_read_the_checkpoint(data, model) -> None:
     plugin = ("--user-dir", USER_DIR, "--path", model / "checkpoint_last.pt", "--cpu")
     output = run("fairseq-validate", data, *plugin, "--task", "translation", "--batch-size", 4)
@@ -149,6 +161,9 @@ def test_unknown_words_are_replaced_by_source_words(alignment, data, model, tmp_
     assert all("<unk>" not in hypothesis for hypothesis in lines["H"])
     for source, hypothesis in zip(words, lines["H"], strict=True):
         assert set(hypothesis.split()) <= set(source.split())
+    if not alignment:  # a reference has nothing to be replaced
+        lines = generate(tmp_path, tmp_path / "unk.pt", *options, "--score-reference")
+        assert len(lines["H"]) == SENTENCES["test"]
 
 
 def test_options_of_fairseq_go_together(data, tmp_path) -> None:

@@ -350,3 +350,6 @@ def test_another_dictionary_and_an_empty_split_are_errors(data, corpus, model, t
     assert "--context-window 5: the state holds all of the past" in output
     output = run("fairseq-eval-lm", data, *common, "--context-window", 40, check=False)
     assert "no --context-window" in output
+    sentences = ["--sample-break-mode", "eos", "--context-window", 40]
+    output = run("fairseq-eval-lm", data, *common, *sentences, check=False)
+    assert "--context-window, which fairseq takes from it, must be less" in output

@@ -184,6 +184,15 @@ def test_pretrained_embeddings_are_read_and_may_be_frozen(side, tmp_path) -> Non
     assert not weight.requires_grad and all(w.requires_grad for w in weights.values())
 
 
+def test_vectors_that_are_not_there_or_of_another_size_are_named(tmp_path) -> None:
+    path = tmp_path / "vectors.txt"
+    with pytest.raises(ValueError, match=r"--encoder-embed-path .* no such file.*None"):
+        make_model(encoder_embed_path=str(path))
+    path.write_text("1 2\nw3 1 2\n")
+    with pytest.raises(ValueError, match=r"--decoder-embed-path .* 2 numbers.*-embed-dim 2"):
+        make_model(decoder_embed_path=str(path))
+
+
 def test_the_adaptive_softmax_gives_probabilities_and_trains() -> None:
     from fairseq.criterions.adaptive_loss import AdaptiveLoss
 

@@ -198,6 +198,7 @@ def test_the_reference_itself_scores_100_both_ways(form, tmp_path, load):
     assert ("case:lc" in bleu[1]) == (form == "lc.norm.tok")
 
 
+@needs_fairseq
 def test_averaging_gives_the_mean_of_the_weights_of_the_last_epochs(tmp_path, load):
     torch = pytest.importorskip("torch")
     for epoch, value in ((1, 100.0), (9, 1.0), (10, 4.0)):

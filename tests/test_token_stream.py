@@ -1,5 +1,8 @@
 """The corpus as one stream: every token once, in order, with all of its past before it."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -274,3 +277,17 @@ def test_sentences_have_no_state() -> None:
     sample = {"net_input": {}, "target": torch.zeros(2, 3)}
     with StreamStates().carried(sample) as same:
         assert same is sample
+
+
+def test_a_data_loader_goes_with_its_iterator() -> None:
+    """Else its worker processes stay until the collector of cycles comes, and end late."""
+    iterator = make_iterator()
+    batches = iterator.next_epoch_itr()
+    assert len(list(batches)) == len(iterator)
+    gone = weakref.ref(iterator)
+    gc.disable()
+    try:
+        del iterator, batches
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -24,14 +24,17 @@ TAKE_ITS_DICTIONARY = (
     "(fairseq-preprocess --srcdict)"
 )
 
-_CELLS = ", ".join(f"{name} ({cell.title})" for name, cell in ABLATIONS.items())
+_CELLS = ", ".join(ABLATIONS)
+_CELLS_OF_PAPER = ", ".join(f"{name} ({cell.title})" for name, cell in ABLATIONS.items())
 
 
 @dataclass
 class LSTMOptions(FairseqDataclass):
     """The cell, the backend, the initial values and the output layer."""
 
-    ablation: str = field(default="lstm", metadata={"help": f"what is left of the LSTM: {_CELLS}"})
+    ablation: str = field(
+        default="lstm", metadata={"help": f"what is left of the LSTM: {_CELLS_OF_PAPER}"}
+    )
     coupled_gates: bool = field(
         default=False, metadata={"help": "couple the gates of every cell: f = 1 - i"}
     )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from fairseq import utils
 from fairseq.data import Dictionary
 from torch import nn
+
+from .options import flag
 
 
 def embedding(dictionary: Dictionary, dim: int) -> nn.Embedding:
@@ -28,9 +32,28 @@ def init_uniform(model: nn.Module, bound: float, *, zero_biases: bool = False) -
             nn.init.zeros_(module.weight[module.padding_idx])
 
 
-def load_embedding(path: str | None, dictionary: Dictionary, embedding: nn.Embedding) -> None:
-    """Overwrite the rows of the words that the file (word2vec's text format) knows."""
-    if path:
-        vectors = utils.parse_embedding(path)
-        utils.print_embed_overlap(vectors, dictionary)
-        utils.load_embedding(vectors, dictionary, embedding)
+def load_embedding(
+    option: str, path: str | None, dictionary: Dictionary, embedding: nn.Embedding
+) -> None:
+    """Overwrite the rows of the words that the file (word2vec's text format) knows.
+
+    Raises:
+        ValueError: there is no such file, or its vectors have another size; the message names
+            `option`, which has the path.
+    """
+    if not path:
+        return
+    if not Path(path).is_file():
+        raise ValueError(
+            f"{flag(option)} {path}: no such file. A trained model has its vectors: to use one "
+            f"where the file is not, give --model-overrides \"{{'{option}': None}}\""
+        )
+    vectors = utils.parse_embedding(path)
+    size = next((len(vector) for vector in vectors.values()), embedding.embedding_dim)
+    if size != embedding.embedding_dim:
+        raise ValueError(
+            f"{flag(option)} {path} has vectors of {size} numbers, and the embedding has "
+            f"{embedding.embedding_dim}: give {flag(option.replace('path', 'dim'))} {size}"
+        )
+    utils.print_embed_overlap(vectors, dictionary)
+    utils.load_embedding(vectors, dictionary, embedding)

@@ -94,9 +94,13 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         """
         for option in ("tokens_per_sample", "tokens_per_sample_valid"):
             if getattr(args, option) < 1:
+                window = (
+                    "no --context-window, which fairseq takes from it: the state has the past"
+                    if _is_stream(args)
+                    else "--context-window, which fairseq takes from it, must be less"
+                )
                 raise ValueError(
-                    f"{flag(option)} {getattr(args, option)}: give at least 1 "
-                    "(and no --context-window, which fairseq takes from it: the state has the past)"
+                    f"{flag(option)} {getattr(args, option)}: give at least 1 (and {window})"
                 )
         if _is_stream(args):
             for option, default in _FOR_SENTENCES.items():
