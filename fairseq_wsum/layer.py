@@ -220,8 +220,8 @@ class WsumLSTM(nn.Module):
         """
         self._check_single()
         width = len(self.cell.input_rows) * self.hidden_size
-        if z.dim() != 3 or z.size(-1) != width:
-            raise RuntimeError(f"expected z of size (T, B, {width}), got {tuple(z.shape)}")
+        if z.dim() != 3 or z.size(0) == 0 or z.size(-1) != width:
+            raise RuntimeError(f"expected z of size (T > 0, B, {width}), got {tuple(z.shape)}")
         if padding_mask is not None:
             checks.mask(padding_mask, z.shape[:-1], "T x B")
         h_0, c_0 = self._initial_state(z, hx)

@@ -126,12 +126,13 @@ def test_several_layers_or_directions_have_no_products_of_one_input(options) -> 
 @pytest.mark.parametrize(
     ("z", "hx", "mask", "message"),
     [
-        ((4, 3, 19), (3, 3), None, r"z of size \(T, B, 20\), got \(4, 3, 19\)"),
+        ((4, 3, 19), (3, 3), None, r"z of size \(T > 0, B, 20\), got \(4, 3, 19\)"),
+        ((0, 3, 20), (3, 3), None, r"z of size \(T > 0, B, 20\), got \(0, 3, 20\)"),
         ((4, 3, 20), (5, 3), None, r"h_0 of size \(1, 3, 5\), got \(1, 5, 5\)"),
         ((4, 3, 20), (3, 5), None, r"c_0 of size \(1, 3, 5\), got \(1, 5, 5\)"),
         ((4, 3, 20), (3, 3), (3, 4), r"padding_mask of size \(4, 3\) \(T x B\), got \(3, 4\)"),
     ],
-    ids=["z", "h_0", "c_0", "mask"],
+    ids=["z", "no-steps", "h_0", "c_0", "mask"],
 )
 def test_products_states_and_mask_must_fit(z, hx, mask, message) -> None:
     layer = WsumLSTM(3, 5)

@@ -357,3 +357,14 @@ def test_one_launch_for_all_steps_gives_the_bits_of_one_for_each(
 def test_on_a_cpu_the_backend_says_why_not() -> None:
     with pytest.raises(RuntimeError, match="'triton' cannot run this layer: it runs on GPUs"):
         WsumLSTM(3, 4, ablation="no-srnn-hidden", backend="triton")(torch.zeros(2, 1, 3))
+
+
+@needs_triton
+def test_on_an_older_gpu_the_backend_says_why_not(monkeypatch) -> None:
+    from fairseq_wsum.backends import triton
+
+    case = (get_ablation("lstm"), torch.device("cuda"), torch.float16, False)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert triton.why_not(*case) == "it needs compute capability 8.0, found 7.5"
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    assert triton.why_not(*case) is None

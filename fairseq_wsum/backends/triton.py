@@ -31,7 +31,17 @@ def why_not(cell: Ablation, device: torch.device, dtype: torch.dtype, projects: 
         return f"it computes in float32, bfloat16 and float16, not in {dtype}"
     if in_transformation():
         return ops.NOT_TRANSFORMED
-    return why_missing()
+    return why_missing() or _why_not_on(device)
+
+
+@constant
+def _why_not_on(device: torch.device) -> str | None:
+    if torch.version.hip:
+        return "it was made for NVIDIA's GPUs only"
+    found = torch.cuda.get_device_capability(device)
+    return (
+        None if found >= (8, 0) else "it needs compute capability 8.0, found {}.{}".format(*found)
+    )
 
 
 @constant
