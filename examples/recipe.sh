@@ -35,8 +35,8 @@ parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
     [ -z "$ablation" ] || check_ablation "$ablation"
     use_environment
     # Said now, not when all the data is made. (What fairseq says of its own options comes later.)
-    "$SCRIPTS/train.sh" "$out/data" --save-dir "$out" ${train_options[@]+"${train_options[@]}"} \
-        --dry-run >/dev/null
+    "$SCRIPTS/train.sh" "$out/data" --dry-run --save-dir "$out" \
+        ${train_options[@]+"${train_options[@]}"} >/dev/null
 }
 
 has_option() { [[ " ${train_options[*]-} " == *" $1"[\ =]* ]]; } # NAME, or NAME and its value

@@ -24,7 +24,11 @@ value() {
 }
 
 check_ablation() { # NAME
-    [[ " ${ABLATIONS[*]} " == *" $1 "* ]] || die "--ablation $1: choose one of ${ABLATIONS[*]}"
+    local name
+    for name in "${ABLATIONS[@]}"; do
+        [ "$1" != "$name" ] || return 0
+    done
+    die "--ablation $1: choose one of ${ABLATIONS[*]}"
 }
 
 # Sets PYTHON and puts fairseq's commands on PATH. The environment is $VENV, else the clone's

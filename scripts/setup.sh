@@ -172,7 +172,7 @@ step "what fairseq's build needs" pip 'setuptools>=68' wheel cython numpy
 constraints="$VENV/setup-constraints.txt"
 echo "torch==$torch" >"$constraints" # nothing may replace it
 step "fairseq and this package with [$extra] (fairseq is compiled: 2 to 5 minutes)" \
-    pip --no-build-isolation --constraint "$constraints" --editable "${REPO}[$extra]"
+    pip --verbose --no-build-isolation --constraint "$constraints" --editable "${REPO}[$extra]"
 step "does it run?" "$python" -P -c 'import fairseq, sacrebleu, sacremoses, sentencepiece, torch'
 why_missing() { # MODULE
     "$python" -P -c 'import importlib, sys

@@ -58,6 +58,11 @@ def test_the_recipe_for_ptb_prints_perplexities_and_a_table_of_them(ptb, tmp_pat
     row = re.search(r"\| small \| 1 \| `fairseq-lstm` \| 1 \| ([\d.]+) \| ([\d.]+) \|", table)
     assert row and all(1 < float(perplexity) < 100 for perplexity in row.groups())
 
+    peer = tmp_path / "small/fairseq-lstm/epochs-1-seed-1/checkpoint_last.pt"
+    score = [ROOT / "scripts/perplexity.sh", tmp_path / "data", "--checkpoint", peer, "--cpu"]
+    output = run("bash", *score, "--task", "language_modeling", check=False)
+    assert "not all of valid was scored" in output and "max_target_positions" in output
+
 
 def test_the_table_has_means_and_deviations_over_seeds(tmp_path) -> None:
     for run_folder, valid, test in (

@@ -297,6 +297,21 @@ def test_the_best_penalty_wins_and_unknown_words_are_replaced(prepared, tmp_path
 
 
 @needs_fairseq
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--ablation", "lstm no-srnn"], "--ablation lstm no-srnn: choose one of lstm no-srnn "),
+        (["--gpus", "two"], "--gpus two: give a positive whole number"),
+        (["--precision"], "--precision needs a value"),
+    ],
+    ids=" ".join,
+)
+def test_a_recipe_names_the_option_that_is_wrong_before_it_makes_data(options, named, tmp_path):
+    message = fails(RECIPES / "strong.sh", "--out", tmp_path / "out", *options)
+    assert named in message and not (tmp_path / "out").exists()
+
+
+@needs_fairseq
 def test_a_recipe_keeps_one_folder_for_one_set_of_options(corpus, tmp_path):
     out = tmp_path / "my runs"
     recipe = [RECIPES / "opennmt.sh", "--own-corpus", "--data", corpus, "--out", out]
@@ -317,7 +332,7 @@ def test_a_recipe_keeps_one_folder_for_one_set_of_options(corpus, tmp_path):
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--ablation", "no"], "--ablation no: no such name"),
+        (["--ablation", "no"], "--ablation no: choose one of lstm"),
         (["--epochs", "0"], "--epochs 0"),
         (["--quick"], "--quick"),
     ],

@@ -111,6 +111,7 @@ def test_growth_is_drawn_or_says_what_is_missing(tmp_path, monkeypatch, capsys) 
         (["bench", "layers", "--shapes", "3,4"], "'3,4' is no T,B,H"),
         (["bench", "layers", "--rounds", "0"], "'0' is no positive"),
         (["bench", "layers", "--round", "3", "--fast"], "unknown options: --fast"),
+        (["bench", "layers", "--json", "/"], "/ is a folder: name a file in it"),
         (["bench", "train", "/no/such/folder"], "no data folder /no/such/folder"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -15,7 +15,7 @@ again to go on where it stopped. It wants several GPUs and days.
   --ablation NAME   what is left of the LSTM (default lstm)
   --passes N        go through the corpus so often (default 5)
   --nwords N        at most so many words; others become <unk> (default: the benchmark's 800,000)
-  --shards N        parts of the training text; fairseq reads one an epoch (default 99)
+  --shards N        parts of the training text; fairseq reads one an epoch (default: one a file, 99)
   --threshold N, --cache DIR   as of scripts/prepare_gbw.sh
   --data PATH       the published archive or the folder that it unpacks to; without it the archive
                     is downloaded
@@ -30,7 +30,7 @@ examples:
 EOF
 }
 
-options=() passes=5 shards=99 gbw_options=()
+options=() passes=5 shards='' gbw_options=()
 while [ $# -gt 0 ]; do
     case "$1" in
         --passes=* | --nwords=* | --shards=* | --threshold=* | --cache=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
@@ -47,7 +47,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 for option in passes shards; do
-    [[ "${!option}" =~ ^[1-9][0-9]*$ ]] ||
+    [[ "${!option:-1}" =~ ^[1-9][0-9]*$ ]] ||
         die "--$option ${!option}: give a positive whole number"
 done
 parse gbw ${options[@]+"${options[@]}"}
@@ -57,7 +57,10 @@ data="$out/data" run="$out/$ablation"
 prepare prepare_gbw.sh --out "$data" ${gbw_options[@]+"${gbw_options[@]}"}
 
 folders=("$data")
-if has_option --dry-run; then
+if has_option --dry-run; then # as if the data were there
+    [ -n "$shards" ] || [[ " ${prepare_options[*]-} " != *" --own-corpus "* ]] ||
+        die "--dry-run with --own-corpus: give --shards too, as your files have not been counted"
+    shards="${shards:-99}"
     for ((i = 2; i <= shards; i++)); do folders+=("$data/shard-$(printf %03d "$i")"); done
 else
     for shard in "$data"/shard-*; do

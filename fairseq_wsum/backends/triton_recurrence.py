@@ -39,7 +39,10 @@ def _arrive(counter_ptr):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _wait(counter_ptr, target):  # type: ignore[no-untyped-def]
-    """Returns when `target` programs have arrived since the launch."""
+    """Returns when `target` programs have arrived since the launch.
+
+    That it acquires is what makes this program see what they wrote, also where it is in its L1.
+    """
     while tl.atomic_add(counter_ptr, 0, sem="acquire") < target:
         pass
     tl.debug_barrier()
@@ -52,7 +55,7 @@ def _load(ptr, mask):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _from_others(ptr, mask):  # type: ignore[no-untyped-def]
-    """What other programs have just written is read past the L1."""
+    """What other programs have just written: where accesses have 16 bytes, not by way of the L1."""
     return tl.load(ptr, mask=mask, other=0.0, cache_modifier=".cg")
 
 
@@ -144,6 +147,8 @@ def _forward(  # type: ignore[no-untyped-def]
         z_f = _row(z, X_F, H, tile, BM, BN)
         z_c = _row(z, X_C, H, tile, BM, BN)
         z_o = _row(z, X_O, H, tile, BM, BN)
+        if PADDED:
+            padding = tl.load(padding_ptr + tb, mask=rows, other=1)
         if s > first:
             _wait(counter_ptr, (s - first) * programs)
         z_i, z_f, z_c, z_o = _add_hidden(
@@ -169,7 +174,6 @@ def _forward(  # type: ignore[no-untyped-def]
                     tl.store(gates + X_F * H, f, mask=tile)
                 tl.store(gates + X_C * H, content, mask=tile)
         if PADDED:
-            padding = tl.load(padding_ptr + tb, mask=rows, other=1)
             real = (padding == 0)[:, None]
             stays = _from_others(h_last + place, tile)
             c_next = tl.where(real, c_next, c)
@@ -303,7 +307,10 @@ class Plan(NamedTuple):
 
     @property
     def warps(self) -> int:
-        """So many that the kernels for sm_90 fit into the registers, but for a few numbers."""
+        """With 4 the tiles of 64 sequences do not fit into the registers of sm_90.
+
+        With 8 those do, but for 64 x 32 in 32 bits.
+        """
         return 8 if self.sequences > 32 else 4
 
 
