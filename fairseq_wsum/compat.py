@@ -16,6 +16,7 @@ import torch
 from fairseq import options, utils
 from fairseq.data import data_utils, language_pair_dataset, token_block_dataset
 from fairseq.distributed import utils as distributed_utils
+from fairseq.search import DiverseBeamSearch
 from fairseq.sequence_generator import SequenceGenerator
 from torch import Tensor
 from torch.torch_version import TorchVersion
@@ -26,6 +27,7 @@ def apply() -> None:
     """Apply all shims."""
     allow_in_checkpoints()
     _restore_unknown_word_replacement()
+    _count_overlaps_within_a_batch()
     _allow_bf16_without_tpu()
     _send_checkpoints_between_processes()
     _restore_old_names_of_numpy()
@@ -91,6 +93,25 @@ def _restore_unknown_word_replacement() -> None:
     SequenceGenerator.generate = generate_with_alignment
     utils.replace_unk = replace_unk_from_any
     utils.load_align_dict = load_align_dict_if_given
+
+
+def _count_overlaps_within_a_batch() -> None:
+    """--diverse-beam-groups counts overlaps in a tensor with a row for each sentence of a batch.
+
+    It takes the row by the sentence's number in the data (search.py), an IndexError where that is
+    not below the size of the batch. Without the number fairseq takes the place in the batch.
+    """
+    generate = SequenceGenerator._generate
+
+    @functools.wraps(generate)
+    def generate_with_places(
+        self: SequenceGenerator, sample: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> list[list[dict[str, Tensor]]]:
+        if isinstance(self.search, DiverseBeamSearch):
+            sample = {name: value for name, value in sample.items() if name != "id"}
+        return generate(self, sample, *args, **kwargs)
+
+    SequenceGenerator._generate = generate_with_places
 
 
 def _allow_bf16_without_tpu() -> None:
