@@ -271,8 +271,11 @@ def test_the_kernels_compile_for_a_gpu_that_is_not_here(capability) -> None:
 
 
 @needs_triton
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
-@pytest.mark.parametrize("units", [200, 512, 650])
+@pytest.mark.parametrize(
+    ("units", "dtype"),
+    [(200, torch.bfloat16), (650, torch.bfloat16), (650, torch.float32)],
+    ids=str,
+)
 def test_products_are_read_ahead_and_fit_into_the_shared_memory(units, dtype) -> None:
     """For the GPUs with the least of it, 99 KB: what is read ahead goes there."""
     if INTERPRETS:

@@ -170,6 +170,7 @@ def _backward(  # type: ignore[no-untyped-def]
         dc_next, kept = tl.zeros((BLOCK,), tl.float32), tl.full((BLOCK,), 1.0, tl.float32)
     else:
         dc_next, kept = tl.load(dc_start_ptr + start, mask=units, other=0.0), 0.0
+        c_0 = tl.load(c_0_ptr + b.to(tl.int64) * H + n, mask=units, other=0.0)
     end = tl.minimum(chunk * length + length, T)
     for first in range(chunk * length, end, STEPS):
         k = first + tl.arange(0, STEPS)  # from the end of the sequence
@@ -211,11 +212,9 @@ def _backward(  # type: ignore[no-untyped-def]
             f_next = _forget_gate(z_next, H, live_next, COUPLED)
             f_before, d_all = tl.associative_scan((f_next, g), 0, _after)
             dc = d_all + f_before * dc_next[None, :]
-            last = tl.where(s == 0, (b * H).to(tl.int64), (t_last * B + b).to(tl.int64) * H)
-            inner = live & (s > 0)[:, None]
-            outer = live & (s == 0)[:, None]
-            c_last = tl.load(cells_ptr + last[:, None] + n[None, :], mask=inner, other=0.0)
-            c_last += tl.load(c_0_ptr + last[:, None] + n[None, :], mask=outer, other=0.0)
+            before = cells_ptr + (t_last * B + b).to(tl.int64)[:, None] * H + n[None, :]
+            c_last = tl.load(before, mask=live & (s > 0)[:, None], other=0.0)
+            c_last = tl.where((s == 0)[:, None], c_0[None, :], c_last)
             dz = dz_ptr + tb[:, None] * (R * H) + n[None, :]
             slope = dc * i * (1.0 - i)
             if COUPLED:
