@@ -9,6 +9,14 @@ from shell import SCRIPTS, succeeds
 from translation_corpus import prepare_options, write_corpus
 
 
+LONGEST = ("test_cli.py", "test_language_modeling_cli.py", "test_lm_recipes.py", "test_triton.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that with a file on each core no core has one left at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture(autouse=True)
 def _fixed_seed() -> None:
     torch.manual_seed(0)

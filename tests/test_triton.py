@@ -162,7 +162,7 @@ def test_the_recurrence_waits_for_its_own_steps_in_one_launch(ablation) -> None:
 @inside
 @pytest.mark.parametrize("units", [16, 19])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("ablation", ["lstm", "no-srnn", "no-gates"])
+@pytest.mark.parametrize("ablation", ["lstm", "no-srnn"])
 def test_the_recurrence_in_16_bits(ablation, dtype, units) -> None:
     if INTERPRETS and dtype is torch.bfloat16:
         pytest.skip("the interpreter's products take the bits of bfloat16 for whole numbers")
