@@ -8,7 +8,6 @@ import torch
 from shell import SCRIPTS, succeeds
 from translation_corpus import prepare_options, write_corpus
 
-
 LONGEST = ("test_cli.py", "test_language_modeling_cli.py", "test_lm_recipes.py", "test_triton.py")
 
 
