@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,9 +31,6 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"unknown options: {' '.join(rest)}")
     args.rest = rest
     try:
-        for path in (getattr(args, "json", None), getattr(args, "growth", None)):
-            if path:
-                report.check_can_write(path)
         args.run(args)
     except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f"error: {error}")
@@ -92,6 +90,20 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _output(text: str) -> Path:
+    """A file that can be written, found out before anything is measured for it."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is a folder: name a file in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if not os.access(path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{path}: the folder cannot be written to")
+    return path
+
+
 def _add_layers(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     help = "one layer against torch.nn.LSTM (no-gates: nn.RNN), and SRU where it is installed"
     add = _add(kinds, "layers", _bench_layers, help).add_argument
@@ -102,8 +114,8 @@ def _add_layers(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add("--backend", choices=BACKEND_CHOICES, default="auto")
     add("--masks", action="store_true", help="also with a mask, against the same without")
     add("--rounds", type=_positive, default=15, help="timings of each (default 15)")
-    add("--json", type=Path, metavar="FILE", help="write everything there too")
-    add("--growth", type=Path, metavar="FILE", help="draw how the time grows (.svg, .png)")
+    add("--json", type=_output, metavar="FILE", help="write everything there too")
+    add("--growth", type=_output, metavar="FILE", help="draw how the time grows (.svg, .png)")
 
 
 def _bench_layers(args: argparse.Namespace) -> None:
@@ -151,7 +163,7 @@ def _add_programs(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         add("--rounds", type=_positive, default=3, help="runs of each (default 3)")
         add("--onednn-peer", action="store_true", help="also fairseq's own through oneDNN")
         add("--profile", action="store_true", help="one more run of each: where the time goes")
-        add("--json", type=Path, metavar="FILE", help="write everything there too")
+        add("--json", type=_output, metavar="FILE", help="write everything there too")
         if name == "decode":
             add("--length", type=_positive, default=15, help="of translations (default 15)")
         else:

@@ -13,6 +13,9 @@ from typing import Any
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the package may not be installed
+import fairseq_wsum  # noqa: F401  # so that torch.load takes what fairseq saves
+
 
 def main() -> None:
     if len(sys.argv) != 4:
@@ -45,7 +48,7 @@ def average(paths: list[Path]) -> dict[str, Any]:
     """The last checkpoint, with the mean of all weights and without the optimiser's state."""
     sums: dict[str, torch.Tensor] = {}
     for path in paths:
-        state = load(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         if sums and sums.keys() != state["model"].keys():
             sys.exit(f"error: {path} is of another model than {paths[0]}; they cannot be averaged")
         for name, weight in state["model"].items():
@@ -55,14 +58,6 @@ def average(paths: list[Path]) -> dict[str, Any]:
             state["model"][name] = (sums[name] / len(paths)).to(weight.dtype)
     state["last_optimizer_state"] = None
     return state
-
-
-def load(path: Path) -> dict[str, Any]:
-    sys.path.insert(0, str(Path(__file__).parents[1]))  # the package may not be installed
-    from fairseq_wsum.compat import allow_in_checkpoints
-
-    allow_in_checkpoints()
-    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,15 @@ check_ablation() { # NAME
     die "--ablation $1: choose one of ${ABLATIONS[*]}"
 }
 
+# The C++ compiler's first words; fails if there is none.
+compiler() { "${CXX:-c++}" --version 2>/dev/null | head -n 1; }
+
+# Why a module's C++ library is missing; nothing if it is there. (-P: not what lies in this folder.)
+why_missing() { # PYTHON MODULE
+    "$1" -P -c 'import importlib, sys
+print(importlib.import_module(sys.argv[1]).why_missing() or "")' "$2"
+}
+
 # Sets PYTHON and puts fairseq's commands on PATH. The environment is $VENV, else the clone's
 # .venv, else whatever is active, so that nobody who has fairseq is made to install it again.
 use_environment() {

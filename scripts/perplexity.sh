@@ -74,13 +74,13 @@ for split in ${splits//,/ }; do
     perplexity="$(sed -n 's/.*Perplexity: \([0-9.a-z]*\).*/\1/p' <<<"$log")"
     tokens="$(sed -n 's/.*Evaluated \([0-9,]*\) tokens.*/\1/p' <<<"$log")"
     [ -n "$perplexity" ] || { printf '%s\n' "$log" >&2; die "fairseq-eval-lm gave no perplexity"; }
-    [ "$tokens" != 0 ] || [[ "$log" == *"will be skipped"* ]] || die "$split has no tokens to score"
     if [[ "$log" == *"samples have invalid sizes and will be skipped"* ]]; then
         grep 'will be skipped' <<<"$log" >&2
         die "not all of $split was scored, as samples are longer than the model takes;" \
             "give a smaller --tokens-per-sample, or let a model that can take more:" \
             "--model-overrides \"{'max_target_positions': 1024}\""
     fi
+    [ "$tokens" != 0 ] || die "$split has no tokens to score"
     if $sentencepiece; then
         bits="$(sed -n 's/.*Loss (base 2): \([0-9.a-z]*\).*/\1/p' <<<"$log")"
         counted="$("$PYTHON" "$HERE/count_words.py" "$data" "$split" 2>&1)" || die "$counted"

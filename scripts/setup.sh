@@ -49,7 +49,6 @@ stamp="$VENV/.fairseq-wsum-setup"
 
 # Done already? `dev` has all of `fairseq`. Libraries that could not be built are built when there is
 # another compiler, or one at all; and again for another torch.
-compiler() { "${CXX:-c++}" --version 2>/dev/null | head -n 1; }
 there() { [ -n "$(find "$REPO/fairseq_wsum" -maxdepth 1 -name "$1")" ]; }
 built_or_no_other_compiler() {
     { there '_kernels*.so' && there '_memory*.so'; } ||
@@ -173,14 +172,11 @@ constraints="$VENV/setup-constraints.txt"
 echo "torch==$torch" >"$constraints" # nothing may replace it
 step "fairseq and this package with [$extra] (fairseq is compiled: 2 to 5 minutes)" \
     pip --verbose --no-build-isolation --constraint "$constraints" --editable "${REPO}[$extra]"
-step "does it run?" "$python" -P -c 'import fairseq, sacrebleu, sacremoses, sentencepiece, torch'
-why_missing() { # MODULE
-    "$python" -P -c 'import importlib, sys
-print(importlib.import_module(sys.argv[1]).why_missing() or "")' "$1" 2>/dev/null
-}
-missing="$(why_missing fairseq_wsum.backends.cpp)"
+step "does it run?" "$python" -P -c 'import fairseq, sacrebleu, sacremoses, sentencepiece
+import fairseq_wsum.backends.cpp, fairseq_wsum.memory'
+missing="$(why_missing "$python" fairseq_wsum.backends.cpp 2>>"$log")"
 [ -z "$missing" ] || say "warning: layers will be slow on the CPU: $missing (the log: $log)"
-missing="$(why_missing fairseq_wsum.memory)"
+missing="$(why_missing "$python" fairseq_wsum.memory 2>>"$log")"
 [ -z "$missing" ] || say "warning: models will be slower on the CPU: $missing (the log: $log)"
 
 printf '%s\n' "$extra $sum" "$(compiler)" "$(torch_here)" >"$stamp.partial"

@@ -41,10 +41,12 @@ while IFS= read -r file; do scripts+=("$file"); done < <(find scripts examples -
 
 # The tests pass without the C++ libraries, too: where there is a compiler they must have been built.
 libraries() {
-    "${CXX:-c++}" --version >/dev/null 2>&1 || return 0
-    "$PYTHON" -P -c 'from fairseq_wsum import memory
-from fairseq_wsum.backends import cpp
-raise SystemExit("\n".join(filter(None, (cpp.why_missing(), memory.why_missing()))) or None)'
+    compiler >/dev/null || return 0
+    local module missing
+    for module in fairseq_wsum.backends.cpp fairseq_wsum.memory; do
+        missing="$(why_missing "$PYTHON" "$module")" || return 1
+        [ -z "$missing" ] || { say "$missing" && return 1; }
+    done
 }
 
 check libraries "see the compiler's errors in $VENV/setup.log" libraries

@@ -56,9 +56,8 @@ def test_the_recipe_for_ptb_prints_perplexities_and_a_table_of_them(ptb, tmp_pat
     table = run("python", EXAMPLES / "language_model_ptb/table.py", tmp_path)
     assert re.search(r"\| small \| 1 \| `no-srnn` \| 1 \| [\d.]+ \| [\d.]+ \|", table)
     row = re.search(r"\| small \| 1 \| `fairseq-lstm` \| 1 \| ([\d.]+) \| ([\d.]+) \|", table)
-    assert row and all(
-        float(perplexity) > 1 for perplexity in row.groups()
-    )  # 1 is that of no token
+    assert row
+    assert min(map(float, row.groups())) > 1  # 1 is the perplexity of no tokens
 
     peer = tmp_path / "small/fairseq-lstm/epochs-1-seed-1/checkpoint_last.pt"
     score = [ROOT / "scripts/perplexity.sh", tmp_path / "data", "--checkpoint", peer, "--cpu"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -34,15 +33,6 @@ def table(rows: Sequence[Mapping[str, str]]) -> str:
     header = list(rows[0])
     lines = [header, ["---"] * len(header), *([row[key] for key in header] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def check_can_write(path: Path) -> None:
-    """Raise OSError if `path` cannot be written, before anything is measured for it."""
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder: name a file in it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"{path}: the folder cannot be written to")
 
 
 def write_json(path: Path, record: Mapping[str, object]) -> None:

@@ -33,14 +33,17 @@ def init_uniform(model: nn.Module, bound: float, *, zero_biases: bool = False) -
 
 
 def load_embedding(
-    option: str, path: str | None, dictionary: Dictionary, embedding: nn.Embedding
+    cfg: object, option: str, dictionary: Dictionary, embedding: nn.Embedding
 ) -> None:
-    """Overwrite the rows of the words that the file (word2vec's text format) knows.
+    """Overwrite the rows of the words that a file knows, if `option` of `cfg` names one.
+
+    The file has the text format of word2vec: a line of two numbers, then a word a line.
 
     Raises:
         ValueError: there is no such file, or its vectors have another size; the message names
-            `option`, which has the path.
+            `option`.
     """
+    path = getattr(cfg, option)
     if not path:
         return
     if not Path(path).is_file():

@@ -50,9 +50,9 @@ class WsumLSTMModel(FairseqEncoderDecoderModel):
         model = cls(encoder, decoder)
 
         init_uniform(model, cfg.init_range)
-        load_embedding("encoder_embed_path", cfg.encoder_embed_path, source, encoder_embed)
+        load_embedding(cfg, "encoder_embed_path", source, encoder_embed)
         if not cfg.share_all_embeddings:
-            load_embedding("decoder_embed_path", cfg.decoder_embed_path, target, decoder_embed)
+            load_embedding(cfg, "decoder_embed_path", target, decoder_embed)
         encoder_embed.weight.requires_grad_(not cfg.encoder_freeze_embed)
         if cfg.decoder_freeze_embed:
             decoder_embed.weight.requires_grad_(False)

@@ -42,7 +42,7 @@ class WsumLSTMLanguageModel(FairseqLanguageModel):
         embed_tokens = embedding(source, cfg.decoder_embed_dim)
         model = cls(WsumLMDecoder(cfg, source, embed_tokens))
         init_uniform(model, cfg.init_range, zero_biases=True)
-        load_embedding("decoder_embed_path", cfg.decoder_embed_path, source, embed_tokens)
+        load_embedding(cfg, "decoder_embed_path", source, embed_tokens)
         embed_tokens.weight.requires_grad_(not cfg.decoder_freeze_embed)
         return model
 
