@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from .products import as_rows, outer, product
 from .transforms import in_transformation
@@ -70,7 +69,7 @@ class Linear(nn.Linear):
 def repeated() -> Iterator[None]:
     """Within it, all calls of `linear` or `bmm` with a weight share one product for its gradient.
 
-    So weights must not change within. There are no second derivatives of what is computed so.
+    So weights must not change within. A second derivative of what is computed so is refused.
     Without effect under autocast, under `torch.func` and while tracing.
     """
     before = _loop.set(_Loop())
@@ -91,6 +90,11 @@ class _Uses:
         self.parts: dict[int, list[tuple[Tensor, Tensor]]] = {}  # by pass: one may call another
 
     def add(self, a: Tensor, b: Tensor) -> None:
+        if torch.is_grad_enabled():  # some would be wrong without a word
+            raise RuntimeError(
+                "create_graph=True: there are no second derivatives of what is computed within "
+                "linear.repeated(), such as a decoder with input feeding"
+            )
         task = torch._C._current_graph_task_id()
         if task not in self.parts:
             self.parts[task] = []
@@ -161,7 +165,6 @@ class _AllUses(torch.autograd.Function):
         return weight.view_as(weight), None if bias is None else bias.view_as(bias)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *_: None) -> tuple[Tensor | None, Tensor | None, None]:
         return *ctx.uses.gradients(ctx.needs_input_grad[1]), None
 
@@ -176,7 +179,6 @@ class _OneUse(torch.autograd.Function):
         return product(x, weight, bias)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, None, None, None]:
         x, weight = ctx.saved_tensors
         ctx.uses.add(as_rows(dy), as_rows(x))
@@ -194,7 +196,6 @@ class _OneBatchUse(torch.autograd.Function):
         return torch.bmm(x, _turned(matrices, transposed))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, None, None, None]:
         x, matrices = ctx.saved_tensors
         ctx.uses.add(*((dy, x) if ctx.transposed else (x, dy)))

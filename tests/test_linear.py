@@ -26,9 +26,16 @@ def test_repeated_products_have_the_gradients_of_single_ones() -> None:
     torch.testing.assert_close(dx, expected[2])
     for _ in range(2):
         torch.testing.assert_close(torch.autograd.grad(loss, wanted, retain_graph=True), expected)
-    (dx,) = torch.autograd.grad(loss, wanted[2:], create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        dx.sum().backward()
+
+
+@pytest.mark.parametrize("of", range(3), ids=["x", "weight", "matrices"])
+def test_a_second_derivative_is_refused(of) -> None:
+    sizes = (2, 3, 5), (5, 5), (2, 5, 5)
+    x, weight, matrices = wanted = [torch.randn(size, requires_grad=True) for size in sizes]
+    with linear.repeated():
+        y = linear.bmm(linear.linear(x, weight), matrices)
+    with pytest.raises(RuntimeError, match="create_graph=True: there are no second derivatives"):
+        torch.autograd.grad(y.square().sum(), wanted[of], create_graph=True)
 
 
 class Products(TorchDispatchMode):
