@@ -12,7 +12,8 @@ usage: scripts/train.sh DATA --arch ARCH --save-dir DIR [options] [any option of
 Train a model on DATA (a folder of scripts/prepare_*.sh or fairseq-preprocess). It goes on by
 itself where it stopped, from DIR/checkpoint_last.pt.
 
-  --gpus N            use N GPUs of this machine; 0: none (default: all that are visible)
+  --gpus N            use N GPUs of this machine; 0: none (default: all that are visible; not
+                      where torchrun or srun start a process for each)
   --cpu-processes N   train on the CPU with N processes, each with its share of the cores
                       (OMP_NUM_THREADS, if you do not set it) and a batch of its own
   --precision P       fp32 (default); fp16 or bf16 (weights and all); amp (mixed, PyTorch's own);
@@ -35,7 +36,7 @@ examples:
   torchrun --nnodes 2 --node_rank RANK --nproc_per_node 8 --master_addr HOST --no-python \
       scripts/train.sh DATA --arch wsum_lstm --save-dir /shared/runs/big ...
 
-  # the same with Slurm: one task a GPU
+  # the same with Slurm: a task for each GPU (or one a node, which starts them)
   srun --nodes 2 --ntasks-per-node 8 --gpus-per-node 8 \
       scripts/train.sh DATA --arch wsum_lstm --save-dir /shared/runs/big ...
 EOF
@@ -80,12 +81,15 @@ done
 [ -z "$cpu_processes" ] || positive --cpu-processes "$cpu_processes"
 [ -z "$cpu_processes" ] || [ "${gpus:-0}" = 0 ] ||
     die "--gpus $gpus and --cpu-processes $cpu_processes exclude each other; give one"
-if [ "$gpus" = 0 ] || [ -n "$cpu_processes" ]; then
-    case "$precision" in
-        fp16 | amp) die "--precision $precision needs a GPU; on the CPU: bf16, or fp32" ;;
-    esac
-fi
 use_environment
+
+gpus_here() { "$PYTHON" -c 'import torch; print(torch.cuda.device_count())'; }
+on_cpu() { # asked for, or for want of a GPU
+    [ "$gpus" = 0 ] || [ -n "$cpu_processes" ] || { [ -z "$gpus" ] && [ "$(gpus_here)" = 0 ]; }
+}
+case "$precision" in
+    fp16 | amp) ! on_cpu || die "--precision $precision needs a GPU; on the CPU: bf16, or fp32" ;;
+esac
 
 common=(--save-dir "$save_dir" --user-dir "$user_dir" --required-batch-size-multiple "$multiple")
 case "$precision" in
@@ -108,6 +112,7 @@ if [ -n "$cpu_processes" ] && [ "$cpu_processes" -gt 1 ]; then
         --master_addr 127.0.0.1 --master_port "$port" --no-python
         "$HERE/train.sh" "$data" "${common[@]}" --gpus 0)
 elif [ -n "${RANK:-}" ] && [ -n "${MASTER_ADDR:-}" ] && [ "${WORLD_SIZE:-1}" -gt 1 ]; then # torchrun
+    [ "${gpus:-0}" = 0 ] || die "--gpus $gpus: torchrun's --nproc_per_node says how many; leave it out"
     [ "$RANK" = 0 ] || first=false
     command+=(--distributed-world-size "$WORLD_SIZE" --distributed-rank "$RANK"
         --distributed-init-method env:// --distributed-no-spawn)
@@ -121,8 +126,14 @@ elif [ "${SLURM_STEP_NUM_TASKS:-1}" -gt 1 ]; then # srun; fairseq reads the rest
     [ "${SLURM_PROCID:?srun sets it}" = 0 ] || first=false
     nodes="${SLURM_STEP_NUM_NODES:-${SLURM_NNODES:-1}}"
     processes="$SLURM_STEP_NUM_TASKS"
-    if [ "$nodes" = "$processes" ]; then # one task a node: fairseq starts one process a GPU
-        processes=$((nodes * ${gpus:-$("$PYTHON" -c 'import torch; print(torch.cuda.device_count())')}))
+    if [ "$nodes" = "$processes" ]; then # one task a node: fairseq starts a process for each GPU
+        processes=$((nodes * ${gpus:-$(gpus_here)}))
+        if [ -n "$gpus" ]; then # it takes all that it sees
+            seen="${CUDA_VISIBLE_DEVICES:-$(seq -s , 0 $((gpus - 1)))}"
+            command=(env "CUDA_VISIBLE_DEVICES=$(cut -d , -f "-$gpus" <<<"$seen")" "${command[@]}")
+        fi
+    elif [ -n "$gpus" ]; then
+        die "--gpus $gpus: Slurm's --ntasks-per-node says how many; leave it out"
     fi
     command+=(--distributed-world-size "$processes"
         --distributed-port "${MASTER_PORT:-$((10000 + SLURM_JOB_ID % 50000))}")

@@ -87,7 +87,7 @@ def test_every_option_reaches_fairseq_as_it_was_given():
         (["--cpu"], "--cpu --distributed-world-size 1"),
         (["--cpu-processes", "1"], "--cpu --distributed-world-size 1"),
         (["--precision", "bf16"], "--bf16"),
-        (["--precision", "amp"], "--amp"),
+        (["--gpus", "1", "--precision", "amp"], "--amp"),
         (["--required-batch-size-multiple", "8"], "--required-batch-size-multiple 8"),
     ],
     ids=" ".join,
@@ -97,10 +97,11 @@ def test_an_option_of_ours_becomes_fairseqs(options, expected):
 
 
 @needs_fairseq
-@pytest.mark.parametrize("where", [["--gpus", "0"], ["--cpu-processes", "2"]], ids=" ".join)
+@pytest.mark.parametrize("where", [[], ["--gpus", "0"], ["--cpu-processes", "2"]], ids=" ".join)
 @pytest.mark.parametrize("precision", ["fp16", "amp"])
 def test_a_precision_that_a_cpu_has_not_is_an_error(precision, where):
-    message = fails("train.sh", "data", "--save-dir", "s", "--precision", precision, *where)
+    options = ["--save-dir", "s", "--precision", precision, *where]
+    message = fails("train.sh", "data", *options, CUDA_VISIBLE_DEVICES="")
     assert f"--precision {precision} needs a GPU; on the CPU: bf16" in message
 
 
@@ -111,6 +112,8 @@ def test_under_torchrun_each_process_knows_of_the_others():
     common += "--distributed-no-spawn "
     assert common + "--device-id 1" in dry_run(**rank)
     assert common + "--cpu --distributed-backend gloo" in dry_run("--gpus", "0", **rank)
+    message = fails("train.sh", "/data", "--save-dir", "x", "--gpus", "2", **rank)
+    assert "--gpus 2: torchrun's --nproc_per_node says how many" in message
 
 
 @needs_fairseq
@@ -118,8 +121,13 @@ def test_under_slurm_fairseq_gets_the_size_and_a_port():
     slurm = {"SLURM_STEP_NUM_NODES": "2", "SLURM_PROCID": "1", "SLURM_JOB_ID": "60007"}
     a_gpu_a_task = dry_run(SLURM_STEP_NUM_TASKS="16", **slurm)
     assert "--distributed-world-size 16 --distributed-port 20007" in a_gpu_a_task
-    a_node_a_task = dry_run("--gpus", "8", SLURM_STEP_NUM_TASKS="2", **slurm)
-    assert "--distributed-world-size 16 --distributed-port 20007" in a_node_a_task
+    options = ["--save-dir", "x", "--gpus", "8"]
+    message = fails("train.sh", "/data", *options, SLURM_STEP_NUM_TASKS="16", **slurm)
+    assert "--gpus 8: Slurm's --ntasks-per-node says how many" in message
+    slurm |= {"SLURM_STEP_NUM_TASKS": "2", "CUDA_VISIBLE_DEVICES": "2,3,5,7"}
+    a_node_a_task = dry_run("--gpus", "3", **slurm)
+    assert "--distributed-world-size 6 --distributed-port 20007" in a_node_a_task
+    assert a_node_a_task.startswith(r"env CUDA_VISIBLE_DEVICES=2\,3\,5 fairseq-train ")
 
 
 @needs_fairseq
