@@ -16,6 +16,7 @@ import torch
 from fairseq import options, utils
 from fairseq.data import data_utils, language_pair_dataset, token_block_dataset
 from fairseq.distributed import utils as distributed_utils
+from fairseq.optim import AMPOptimizer
 from fairseq.search import DiverseBeamSearch
 from fairseq.sequence_generator import SequenceGenerator
 from torch import Tensor
@@ -29,6 +30,7 @@ def apply() -> None:
     _restore_unknown_word_replacement()
     _count_overlaps_within_a_batch()
     _allow_bf16_without_tpu()
+    _divide_by_the_loss_scale_once()
     _send_checkpoints_between_processes()
     _restore_old_names_of_numpy()
 
@@ -128,6 +130,20 @@ def _allow_bf16_without_tpu() -> None:
         return parsed
 
     options.parse_args_and_arch = parse_args_and_arch
+
+
+def _divide_by_the_loss_scale_once() -> None:
+    """--amp divides gradients by the scale of the loss twice (optim/amp_optimizer.py).
+
+    It has the scaler unscale torch's optimizer, to clip, and step fairseq's wrapper around it,
+    which the scaler takes for another, and unscales too: SGD's steps are 128 times too short.
+    """
+
+    def step(self: AMPOptimizer) -> None:
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    AMPOptimizer.step = step
 
 
 def _send_checkpoints_between_processes() -> None:

@@ -17,7 +17,7 @@ die() {
     exit 1
 }
 
-# The value of an option: `value --out "$@"` where "$@" still starts with --out.
+# The value of an option: `value "$@"` where "$@" still starts with the option.
 value() {
     [ $# -ge 2 ] || die "$1 needs a value (see --help)"
     printf '%s' "$2"

@@ -126,7 +126,8 @@ for penalty in "${penalties[@]}"; do
     [ ${#options[@]} -eq 0 ] || command+=("${options[@]}")
     if ! "${command[@]}" >"$work/generate.lenpen$penalty.txt" 2>"$work/generate.log"; then
         tail -n 30 "$work/generate.log" >&2
-        die "fairseq-generate failed; the end of what it said is above"
+        die "fairseq-generate failed; the end of what it said is above" \
+            "$($replace_unk && echo "(--print-alignment there is what --replace-unk needs)")"
     fi
 done
 command=("$PYTHON" "$HERE/score.py" "$data" --subset "$subset" --out "$work" --beam "$beam"

@@ -311,6 +311,7 @@ def test_the_best_penalty_wins_and_unknown_words_are_replaced(prepared, tmp_path
         (["--ablation", "lstm no-srnn"], "--ablation lstm no-srnn: choose one of lstm no-srnn "),
         (["--gpus", "two"], "--gpus two: give a positive whole number"),
         (["--precision"], "--precision needs a value"),
+        (["--save-dir", "x"], "--save-dir: a recipe trains in a folder in --out"),
     ],
     ids=" ".join,
 )

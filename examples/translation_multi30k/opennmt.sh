@@ -58,5 +58,7 @@ train "$data" "$run" "${model[@]}" --criterion cross_entropy --sentence-avg \
     --lr-scheduler fixed --force-anneal 9 --lr-shrink 0.5 --max-epoch 13 \
     --batch-size 64 --no-epoch-checkpoints --seed 1 --log-format simple --log-interval 100
 
-"$SCRIPTS/score.sh" "$data" --checkpoints "$run/checkpoint_last.pt" --lenpen 0 \
-    --batch-size "$batch" --replace-unk ${score_options[@]+"${score_options[@]}"}
+score=("$SCRIPTS/score.sh" "$data" --checkpoints "$run/checkpoint_last.pt" --lenpen 0
+    --batch-size "$batch")
+[[ " ${train_options[*]-} " =~ \ --decoder-attention[\ =](none|0|False)\  ]] || score+=(--replace-unk)
+"${score[@]}" ${score_options[@]+"${score_options[@]}"}

@@ -39,7 +39,10 @@ train "$data" "$run" --arch wsum_lstm_multi30k --ablation "$ablation" \
     --batch-size 96 --max-epoch 46 --keep-last-epochs 10 --seed 1 \
     --log-format simple --log-interval 100
 
-score=("$SCRIPTS/score.sh" "$data" --checkpoints "$run" --average 10
+epochs="$(find "$run" -name 'checkpoint[0-9]*.pt' | wc -l)" # fewer than 10 after a short training
+average=()
+[ "$epochs" -eq 0 ] || average=(--average $((epochs < 10 ? epochs : 10)))
+score=("$SCRIPTS/score.sh" "$data" --checkpoints "$run" ${average[@]+"${average[@]}"}
     ${score_options[@]+"${score_options[@]}"})
 "${score[@]}" --subset valid --lenpen 0.6,1.0,1.4,1.8 --out "$run/score-valid"
 lenpen="$("$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))["lenpen"])' \

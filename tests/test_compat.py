@@ -1,0 +1,31 @@
+"""The shims for fairseq that no command shows here, for want of a GPU."""
+
+import pytest
+import torch
+
+pytest.importorskip("fairseq")
+
+from fairseq.optim import AMPOptimizer
+from omegaconf import OmegaConf
+
+import fairseq_wsum  # noqa: F401  # applies them
+
+
+def test_steps_with_a_scaled_loss_are_those_without() -> None:
+    start, x = torch.randn(5), torch.randn(5)
+    sgd = {"_name": "sgd", "lr": [0.5], "momentum": 0.9, "weight_decay": 0.0}
+    amp = {"fp16_init_scale": 128, "min_loss_scale": 1e-4}
+    config = OmegaConf.create({"optimizer": sgd, "common": amp})
+    weights = []
+    for scale in (1, 128):
+        weight = torch.nn.Parameter(start.clone())
+        optimizer = AMPOptimizer.build_optimizer(config, [weight])
+        optimizer._grad_scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        for _ in range(2):
+            optimizer.zero_grad()
+            optimizer.backward((weight * x).sum().square())
+            optimizer.clip_grad_norm(0.3)
+            optimizer.step()
+        weights.append(weight.detach())
+    torch.testing.assert_close(*weights)
+    assert not torch.allclose(weights[0], start)
