@@ -329,9 +329,12 @@ def test_dropout_stands_in_its_place_and_in_training_only(place, feeding) -> Non
 
 def test_an_adaptive_softmax_leaves_sharing_to_the_inputs() -> None:
     task = make_task(SOURCE, SOURCE)
-    options = dict(share_all_embeddings=True, adaptive_softmax_cutoff="8")
-    model = make_model(task, criterion="adaptive_loss", **options)
+    adaptive = dict(criterion="adaptive_loss", adaptive_softmax_cutoff="8")
+    model = make_model(task, share_all_embeddings=True, **adaptive)
     assert model.encoder.embed_tokens is model.decoder.embed_tokens
+    # and fairseq's own takes this option, too, without effect
+    model = make_model(share_decoder_input_output_embed=True, decoder_hidden_size=7, **adaptive)
+    assert not model.decoder.share_input_output_embed and model.decoder.additional_fc is None
     with pytest.raises(ValueError, match="--decoder-embed-path of its own"):
         make_model(task, share_all_embeddings=True, decoder_embed_path="x")
 
@@ -397,14 +400,6 @@ BAD_OPTIONS = {
         "--adaptive-softmax-cutoff 8,8: give .* each larger than the one before",
     ),
     "nothing": (dict(decoder_out_embed_dim=0), "--decoder-out-embed-dim 0: give at least 1"),
-    "adaptive": (
-        dict(
-            criterion="adaptive_loss",
-            adaptive_softmax_cutoff="8",
-            share_decoder_input_output_embed=True,
-        ),
-        "does not go with --criterion adaptive_loss",
-    ),
 }
 
 

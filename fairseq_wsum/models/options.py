@@ -1,5 +1,6 @@
 """Options that the models share, and how a model reads what fairseq hands to it."""
 
+from argparse import SUPPRESS
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
@@ -49,7 +50,11 @@ class LSTMOptions(FairseqDataclass):
         default=0.1, metadata={"help": "draw all parameters uniformly from [-R, R]"}
     )
     share_decoder_input_output_embed: bool = field(
-        default=False, metadata={"help": "share decoder input and output embeddings"}
+        default=False,
+        metadata={
+            "help": "share decoder input and output embeddings "
+            "(not with the adaptive_loss criterion, whose adaptive softmax has its own)"
+        },
     )
     adaptive_softmax_cutoff: Optional[str] = field(
         default="10000,50000,200000",
@@ -58,9 +63,11 @@ class LSTMOptions(FairseqDataclass):
             "Used with the adaptive_loss criterion only"
         },
     )
-    # no help text, and so no options
+    # no options: fairseq makes none of a value from elsewhere, and does not show the other
     criterion_name: Optional[str] = II("criterion._name")  # the value of fairseq's --criterion
-    preset: Optional[str] = field(default=None, compare=False)  # see `use_preset`
+    preset: Optional[str] = field(
+        default=None, compare=False, metadata={"help": SUPPRESS}
+    )  # see `use_preset`
 
     @property
     def cutoffs(self) -> Optional[list[int]]:
@@ -138,11 +145,6 @@ def check_sharing(cfg: LSTMOptions, embed_dim: int, out_embed_dim: int) -> None:
     """
     if not cfg.share_decoder_input_output_embed:
         return
-    if cfg.cutoffs is not None:
-        raise ValueError(
-            "--share-decoder-input-output-embed does not go with --criterion adaptive_loss: "
-            "the adaptive softmax has output embeddings of its own"
-        )
     if embed_dim != out_embed_dim:
         raise ValueError(
             f"sharing the output embedding requires --decoder-embed-dim {embed_dim} to match "

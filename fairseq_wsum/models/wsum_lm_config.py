@@ -104,6 +104,8 @@ def resolve(args: Any) -> ResolvedLMConfig:
     given = WsumLSTMLMConfig(**option_values(WsumLSTMLMConfig, args))
     cfg = ResolvedLMConfig(**vars(given))  # what was not given is still None
     default(cfg, decoder_hidden_size=cfg.decoder_embed_dim)
+    # an adaptive softmax has output embeddings of its own, which nothing shares
+    cfg.share_decoder_input_output_embed &= cfg.cutoffs is None
     shared = cfg.share_decoder_input_output_embed
     default(cfg, decoder_out_embed_dim=cfg.decoder_embed_dim if shared else cfg.features)
     default(cfg, decoder_dropout_in=cfg.dropout, decoder_dropout_out=cfg.dropout)

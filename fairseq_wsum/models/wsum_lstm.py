@@ -38,8 +38,8 @@ class WsumLSTMModel(FairseqEncoderDecoderModel):
         source, target = task.source_dictionary, task.target_dictionary
         if cfg.share_all_embeddings and source != target:
             raise ValueError(
-                "--share-all-embeddings requires a joined dictionary: prepare the data with "
-                "fairseq-preprocess --joined-dictionary"
+                "--share-all-embeddings (part of --arch wsum_lstm_multi30k) requires a joined "
+                "dictionary: prepare the data with fairseq-preprocess --joined-dictionary"
             )
         encoder_embed = embedding(source, cfg.encoder_embed_dim)
         decoder_embed = (

@@ -177,10 +177,9 @@ def resolve(args: Any) -> ResolvedConfig:
     default(cfg, encoder_ablation=cfg.ablation, decoder_ablation=cfg.ablation)
     default(cfg, encoder_hidden_size=cfg.encoder_embed_dim)
     default(cfg, decoder_hidden_size=cfg.decoder_embed_dim)
-    # an adaptive softmax has output embeddings of its own: then "all" are those of the inputs
-    if cfg.share_all_embeddings and cfg.cutoffs is None:
-        cfg.share_decoder_input_output_embed = True
-    shared = cfg.share_decoder_input_output_embed
+    wanted = cfg.share_decoder_input_output_embed or cfg.share_all_embeddings
+    # an adaptive softmax has output embeddings of its own, which nothing shares
+    shared = cfg.share_decoder_input_output_embed = wanted and cfg.cutoffs is None
     default(cfg, decoder_out_embed_dim=cfg.decoder_embed_dim if shared else cfg.decoder_hidden_size)
 
     default(cfg, encoder_layer_dropout=given.encoder_dropout_out)
