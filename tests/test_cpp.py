@@ -338,6 +338,8 @@ def test_tensors_of_another_shape_are_refused() -> None:
         recurrence(z, weight, None, h_0, c_0, torch.zeros(2, 4).bool(), bits, False, True)
     with pytest.raises(ValueError, match=r"z of size \(4, 5, 24\), got \(4, 2, 24\)"):
         recurrence(z, weight, None, torch.zeros(5, 6), c_0, None, bits, False, True)
+    with pytest.raises(ValueError, match=r"z of size \(4, 2, 24\), got \(4, 0, 24\)"):
+        recurrence(z[:, :0], weight, None, h_0, c_0, None, bits, False, True)
     with pytest.raises(ValueError, match=r"w_hh of size \(24, 6\), got \(24, 3\)"):
         torch.func.functional_call(layer, {"weight_hh_l0": weight[:, :3]}, (z[..., :3],))
 

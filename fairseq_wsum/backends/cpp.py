@@ -118,8 +118,9 @@ def _library() -> Any:
     return library
 
 
-# The tensors of the memory cell, which have 32 bits.
+# The tensors of the memory cell, which have 32 bits; and those that are empty where not needed.
 _MEMORY = ("c_0", "c_n", "cells", "dc_n", "dc_0")
+_OPTIONAL = ("c_n", "gates", "cells", "states", "dc_n", "dh", "dc_0")
 
 
 def _call(name: str, arguments: ctypes.Structure) -> None:
@@ -138,7 +139,7 @@ def _struct(
     sizes: dict[str, int],
     **values: Tensor | None,
 ) -> Any:
-    """Fill a struct. Empty tensors and None become null pointers.
+    """Fill a struct. What is not there becomes a null pointer.
 
     Raises:
         ValueError: a tensor has another type or shape than the kernels take, and they would read
@@ -148,7 +149,7 @@ def _struct(
     lengths = {**sizes, "R": x_rows * sizes["H"], "Q": h_rows * sizes["H"]}
     given = {}
     for name, value in values.items():
-        if value is not None and value.numel():
+        if value is not None and not (name in _OPTIONAL and value.numel() == 0):
             wanted = torch.float32 if name in _MEMORY else real.dtype
             wanted = torch.bool if name == "padding" else wanted
             if value.dtype != wanted or wanted not in (*DTYPES, torch.bool):
@@ -157,7 +158,7 @@ def _struct(
             if value.shape != shape:
                 got = tuple(value.shape)
                 raise ValueError(f"the C++ kernels take {name} of size {shape}, got {got}")
-            given[name] = value.data_ptr()
+            given[name] = value.data_ptr()  # null if it is empty
     return kind(
         cell=cell,
         is_bf16=real.dtype == torch.bfloat16,

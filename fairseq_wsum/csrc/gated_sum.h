@@ -6,10 +6,14 @@
 template <class Work>
 void for_each_sequence(const GatedSum& p, Work&& work) {
     if (p.B == 0) return;
+    // Less than this costs less than to wake the others. (All or one: OpenMP ends threads that a
+    // smaller number leaves over, and torch would have to start them again.)
+    constexpr int64_t ENOUGH = 1024;
+    const int threads = p.T * p.B * p.H < ENOUGH ? 1 : p.threads;
     // Whole sequences, unless there are fewer of them than threads.
-    const int64_t parts = std::min(ceil_div(2 * p.threads, p.B), ceil_div(p.H, V));
+    const int64_t parts = std::min(ceil_div(2 * threads, p.B), ceil_div(p.H, V));
     const int64_t width = round_up(ceil_div(p.H, parts), V);
-#pragma omp parallel for num_threads(p.threads) schedule(static)
+#pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t item = 0; item < p.B * parts; ++item) {
         const int64_t from = item % parts * width;
         work(item / parts, from, std::min(from + width, p.H));
