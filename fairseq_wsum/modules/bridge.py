@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ..linear import Linear
+
 
 class Bridge(nn.Module):
     """Maps states L_e x B x H_e to L_d x B x H_d.
@@ -20,11 +22,11 @@ class Bridge(nn.Module):
         super().__init__()
         self.target_shape = (target_layers, target_size)
         self.joins_layers = source_layers != target_layers
-        self.proj: nn.Linear | None = None
+        self.proj: Linear | None = None
         if self.joins_layers:
-            self.proj = nn.Linear(source_layers * source_size, target_layers * target_size)
+            self.proj = Linear(source_layers * source_size, target_layers * target_size)
         elif source_size != target_size:
-            self.proj = nn.Linear(source_size, target_size)
+            self.proj = Linear(source_size, target_size)
 
     def forward(self, state: Tensor) -> Tensor:
         """L_e x B x H_e -> L_d x B x H_d."""
