@@ -14,7 +14,7 @@ import torch
 from . import __version__, backends, memory, products
 from .ablation import ABLATIONS
 from .backends import BACKEND_CHOICES, BACKENDS, cpp
-from .bench import layers, profile, programs, report
+from .bench import bandwidth, layers, profile, programs, report
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -25,6 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
     bench = commands.add_parser("bench", help="speed beside torch's and fairseq's LSTM")
     kinds = bench.add_subparsers(required=True, metavar="WHAT")
     _add_layers(kinds)
+    _add_bandwidth(kinds)
     _add_programs(kinds)
     args, rest = parser.parse_known_args(arguments)
     if rest and not getattr(args, "passes_on", False):
@@ -68,7 +69,9 @@ def info(args: argparse.Namespace) -> None:
             for ablation in ("lstm", "no-srnn-hidden"):
                 case = (ABLATIONS[ablation], torch.device(device), dtype)
                 row[ablation] = backends.choose("auto", *case).name
-                reasons = {b.name: b.why_not(*case, False) for b in BACKENDS.values()}
+                reasons = {
+                    b.name: b.why_not(*case, False) or b.only_by_name for b in BACKENDS.values()
+                }
             row["not"] = "; ".join(f"{name}: {why}" for name, why in reasons.items() if why) or "-"
             rows.append(row)
     print(report.table(rows))
@@ -120,8 +123,7 @@ def _add_layers(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def _bench_layers(args: argparse.Namespace) -> None:
     options = dict(dtype=args.dtype, device=args.device, backend=args.backend, rounds=args.rounds)
-    if args.device != "cpu" and not torch.cuda.is_available():
-        raise RuntimeError(f"--device {args.device}: torch sees no GPU here")
+    _check_device(args.device)
     if args.growth:
         layers.check_can_draw(args.growth)
     title = f"{args.dtype}, backend {args.backend}, medians of {args.rounds}; "
@@ -143,6 +145,36 @@ def _bench_layers(args: argparse.Namespace) -> None:
         report.write_json(args.json, {**record, "growth": as_dicts})
     if args.growth:
         layers.draw_growth(args.growth, growth, title)
+
+
+def _add_bandwidth(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    help = "bytes a second of the kernel of the cells without h_{t-1}, against a copy"
+    add = _add(kinds, "bandwidth", _bench_bandwidth, help).add_argument
+    names = bandwidth.CELLS
+    add("--ablations", nargs="+", choices=names, default=list(names), metavar="NAME")
+    add("--shapes", nargs="+", type=_shape, default=bandwidth.SHAPES, metavar="T,B,H")
+    add("--dtype", choices=layers.DTYPES, default="fp32")
+    add("--device", default="cpu", help="cpu (default) or cuda")
+    add("--rounds", type=_positive, default=15, help="timings of each (default 15)")
+    add("--json", type=_output, metavar="FILE", help="write everything there too")
+
+
+def _bench_bandwidth(args: argparse.Namespace) -> None:
+    _check_device(args.device)
+    title = f"{args.dtype}, medians of {args.rounds}; {report.machine(args.device)}"
+    print(title, flush=True)
+    results = []
+    for shape in args.shapes:
+        results += bandwidth.measure(shape, args.ablations, args.dtype, args.device, args.rounds)
+    print(report.table([result.row() for result in results]))
+    if args.json:
+        record = {"title": title, "results": [dataclasses.asdict(r) for r in results]}
+        report.write_json(args.json, record)
+
+
+def _check_device(device: str) -> None:
+    if device != "cpu" and not torch.cuda.is_available():
+        raise RuntimeError(f"--device {device}: torch sees no GPU here")
 
 
 def _add_programs(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -36,6 +36,17 @@ def test_bench_layers_prints_and_writes_every_ratio(capsys, tmp_path) -> None:
     assert all(r[key] > 0 for r in record["results"] for key in ("forward", "both", "memory"))
 
 
+@pytest.mark.skipif(cpp.why_missing() is not None, reason="the C++ kernels were not built")
+def test_bench_bandwidth_counts_what_a_copy_of_as_many_bytes_takes(capsys, tmp_path) -> None:
+    path = tmp_path / "bandwidth.json"
+    options = ["--ablations", "no-srnn-hidden", "--shapes", "5,3,8", "--dtype", "bf16"]
+    cli.main(["bench", "bandwidth", *options, "--rounds", "1", "--json", str(path)])
+    (result,) = json.loads(path.read_text())["results"]
+    assert all(result[rate] > 0 for rate in ("forward", "backward", "copy"))
+    share = result["forward"] / result["copy"]
+    assert f"{share:.2f} | {result['backward'] / result['copy']:.2f} |" in capsys.readouterr().out
+
+
 def test_ratios_are_above_one_where_ours_is_better() -> None:
     times = dict(forward=1.0, both=2.0, peer_forward=4.0, peer_both=6.0)
     result = layers.Result("a", "b", (1, 1, 1), False, memory=100, peer_memory=50, **times)

@@ -42,19 +42,20 @@ class Backend:
         run: the function that does the work.
         why_not: why this backend cannot run this cell on this device in this type, with or without
             a projection; None if it can.
+        only_by_name: why `auto` does not take it all the same; None if it may.
     """
 
     name: str
     run: Run
     why_not: Callable[[Ablation, torch.device, torch.dtype, bool], str | None]
+    only_by_name: str | None = None
 
 
 # In the order in which `auto` tries them: the fastest first, then the one that can do anything.
 BACKENDS: dict[str, Backend] = {
     "cpp": Backend("cpp", cpp.run, cpp.why_not),
+    "triton": Backend("triton", triton.run, triton.why_not, "it has not been run on a GPU yet"),
     "reference": Backend("reference", reference.run, reference.why_not),
-    # After the one that can do anything, so by name only: it has not been run on a GPU yet.
-    "triton": Backend("triton", triton.run, triton.why_not),
 }
 
 BACKEND_CHOICES = ("auto", *BACKENDS)
@@ -84,7 +85,8 @@ def choose(
             raise RuntimeError(f"backend {name!r} cannot run this layer: {reason}")
         return BACKENDS[name]
     case = (cell, device, dtype, projects)
-    backend = next(b for b in BACKENDS.values() if b.why_not(*case) is None)
+    automatic = (b for b in BACKENDS.values() if b.only_by_name is None)
+    backend = next(b for b in automatic if b.why_not(*case) is None)
     if backend.name == "reference" and device.type == "cpu" and dtype in cpp.DTYPES:
         cpp.warn_if_missing()
     return backend

@@ -144,8 +144,8 @@ def compare(
     wanted = {name for pair in pairs for name in pair}
     subjects = {name: subject for name, subject in subjects.items() if name in wanted}
 
-    forward = _times({name: s.forward for name, s in subjects.items()}, rounds, device)
-    both = _times({name: s.both for name, s in subjects.items()}, rounds, device)
+    forward = median_times({name: s.forward for name, s in subjects.items()}, rounds, device)
+    both = median_times({name: s.both for name, s in subjects.items()}, rounds, device)
     memory = {}
     for name, subject in subjects.items():
         subject.clear()
@@ -170,8 +170,10 @@ def _sru(units: int, options: Mapping[str, Any]) -> nn.Module | None:
     return layer
 
 
-def _times(steps: Mapping[str, Callable[[], None]], rounds: int, device: str) -> dict[str, float]:
-    """The median time of each, all taken in turn."""
+def median_times(
+    steps: Mapping[str, Callable[[], object]], rounds: int, device: str
+) -> dict[str, float]:
+    """The median time of each in seconds, all taken in turn."""
     for step in steps.values():  # the first run chooses, compiles and allocates
         step()
     seconds: dict[str, list[float]] = {name: [] for name in steps}
