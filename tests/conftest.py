@@ -8,7 +8,14 @@ import torch
 from shell import SCRIPTS, succeeds
 from translation_corpus import prepare_options, write_corpus
 
-LONGEST = ("test_cli.py", "test_language_modeling_cli.py", "test_lm_recipes.py", "test_triton.py")
+LONGEST = (
+    "test_cli.py",
+    "test_language_modeling_cli.py",
+    "test_lm_recipes.py",
+    "test_triton.py",
+    "test_scripts.py",
+    "test_cpp.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
