@@ -58,7 +58,7 @@ class WsumLSTM(nn.Module):
         backend: `auto`, or a name from `fairseq_wsum.backends.BACKENDS`.
 
     Raises:
-        ValueError: an argument that does not fit; the message names it.
+        TypeError, ValueError: an argument that does not fit; the message names it.
     """
 
     weight_ih_l0: nn.Parameter  # there is always this one; the others are registered by name
@@ -163,7 +163,9 @@ class WsumLSTM(nn.Module):
             back as it is.
 
         Raises:
-            RuntimeError, ValueError: a shape or type that does not fit; the message names it.
+            RuntimeError, TypeError, ValueError: a shape or type that does not fit; the message
+                names it.
+            RuntimeError: the backend asked for by name cannot run this; the message says why.
         """
         if isinstance(x, PackedSequence):
             return self._forward_packed(x, hx, padding_mask)

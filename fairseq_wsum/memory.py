@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import os
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 
@@ -31,11 +30,11 @@ class Count:
 def keep() -> None:
     """From now on the process keeps the memory of large tensors, whoever computes with them.
 
-    All is about a quarter larger at most than what tensors have needed at once. Nothing is kept
-    when the process forks. Without effect where `why_not` has a reason.
+    It holds at most about a quarter more than tensors have needed at once. Nothing is kept when
+    the process forks. Without effect where `why_not` has a reason.
     """
     if why_not() is None:
-        _library().wsum_memory_keep()
+        _LIBRARY.get().wsum_memory_keep()
 
 
 def why_not() -> str | None:
@@ -56,26 +55,14 @@ def why_not() -> str | None:
 
 def why_missing() -> str | None:
     """Why there is no library for it, or None where there is."""
-    library = _load()
-    return library if isinstance(library, str) else None
+    return _LIBRARY.why_missing()
 
 
 def count() -> Count:
     """What there is of it at the moment."""
     values = [ctypes.c_int64() for _ in range(3)]
-    _library().wsum_memory_count(*map(ctypes.byref, values))
+    _LIBRARY.get().wsum_memory_count(*map(ctypes.byref, values))
     return Count(*(value.value for value in values))
-
-
-@cache
-def _load() -> ctypes.CDLL | str:
-    """The library, or why there is none."""
-    return native.load(
-        "_memory",
-        _check,
-        "its library was not built; install a C++ compiler, then this package again, with "
-        "--no-build-isolation (scripts/setup.sh in a clone)",
-    )
 
 
 def _check(library: ctypes.CDLL) -> str | None:
@@ -86,8 +73,9 @@ def _check(library: ctypes.CDLL) -> str | None:
     return f"for torch {built_for}, and this is {torch.__version__}"
 
 
-def _library() -> ctypes.CDLL:
-    library = _load()
-    if isinstance(library, str):
-        raise RuntimeError(f"no memory is kept: {library}")
-    return library
+_LIBRARY = native.Library(
+    "_memory",
+    _check,
+    "its library was not built; install a C++ compiler, then this package again, with "
+    "--no-build-isolation (scripts/setup.sh in a clone)",
+)

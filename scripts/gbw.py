@@ -78,7 +78,7 @@ def parse() -> argparse.Namespace:
         type=positive,
         default=3,
         metavar="N",
-        help="words that occur at least so often in the training text make the dictionary, "
+        help="words that occur at least N times in the training text make the dictionary, "
         "and others become <unk> (default 3, as the benchmark's 793,471, which count sentence "
         "boundaries and <unk>, but not fairseq's <pad>)",
     )

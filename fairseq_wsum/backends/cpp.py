@@ -38,8 +38,7 @@ def why_not(cell: Ablation, device: torch.device, dtype: torch.dtype, projects: 
 @constant
 def why_missing() -> str | None:
     """Why there are no kernels, or None where there are."""
-    library = _load()
-    return library if isinstance(library, str) else None
+    return _LIBRARY.why_missing()
 
 
 @constant
@@ -52,7 +51,7 @@ def warn_if_missing() -> None:
 
 def instruction_set() -> str:
     """What the kernels were chosen for: `avx512_bf16`, `avx512`, `avx2` or `baseline`."""
-    return str(_library().wsum_instruction_set().decode())
+    return str(_LIBRARY.get().wsum_instruction_set().decode())
 
 
 def use_instruction_set(name: str) -> None:
@@ -61,7 +60,7 @@ def use_instruction_set(name: str) -> None:
     Raises:
         ValueError: this processor or this build has no such.
     """
-    if _library().wsum_use_instruction_set(name.encode()) != 0:
+    if _LIBRARY.get().wsum_use_instruction_set(name.encode()) != 0:
         raise ValueError(f"this processor or this build has no instruction set {name!r}")
 
 
@@ -95,27 +94,17 @@ class _Recurrence(ctypes.Structure):
     _fields_ = _fields("TBHP", arrays)
 
 
-@cache
-def _load() -> ctypes.CDLL | str:
-    """The library, or why there is none."""
-    return native.load(
-        "_kernels",
-        _check,
-        "its C++ kernels were not built; install a C++ compiler, then this package again "
-        "(scripts/setup.sh in a clone)",
-    )
-
-
 def _check(library: ctypes.CDLL) -> str | None:
     library.wsum_instruction_set.restype = ctypes.c_char_p
     return None if library.wsum_interface() == INTERFACE else "from other sources"
 
 
-def _library() -> Any:
-    library = _load()
-    if isinstance(library, str):
-        raise RuntimeError(f"no C++ backend: {library}")
-    return library
+_LIBRARY = native.Library(
+    "_kernels",
+    _check,
+    "its C++ kernels were not built; install a C++ compiler, then this package again "
+    "(scripts/setup.sh in a clone)",
+)
 
 
 # The tensors of the memory cell, which have 32 bits; and those that are empty where not needed.
@@ -124,7 +113,7 @@ _OPTIONAL = ("c_n", "gates", "cells", "states", "dc_n", "dh", "dc_0")
 
 
 def _call(name: str, arguments: ctypes.Structure) -> None:
-    result = getattr(_library(), name)(ctypes.byref(arguments))
+    result = getattr(_LIBRARY.get(), name)(ctypes.byref(arguments))
     if result == 1:
         raise ValueError(f"{name}: no cell {arguments.cell}")
     if result == 2:

@@ -165,7 +165,7 @@ def use_preset(args: Any, name: str, **values: Any) -> None:
     second time only.
 
     Raises:
-        ValueError: the second call was the first.
+        ValueError: it is called for the first time when the model is built.
     """
     if OmegaConf.is_config(args) and "preset" in args and args.preset is None:
         raise ValueError(

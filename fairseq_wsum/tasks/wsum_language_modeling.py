@@ -94,13 +94,11 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         """
         for option in ("tokens_per_sample", "tokens_per_sample_valid"):
             if getattr(args, option) < 1:
-                window = (
-                    "no --context-window, which fairseq takes from it: the state has the past"
-                    if _is_stream(args)
-                    else "--context-window, which fairseq takes from it, must be less"
-                )
+                what = "no" if _is_stream(args) else "a smaller"
+                window = f" (and {what} --context-window, which fairseq takes from it)"
                 raise ValueError(
-                    f"{flag(option)} {getattr(args, option)}: give at least 1 (and {window})"
+                    f"{flag(option)} {getattr(args, option)}: give at least 1"
+                    + (window if option == "tokens_per_sample" else "")
                 )
         if _is_stream(args):
             for option, default in _FOR_SENTENCES.items():
@@ -240,7 +238,7 @@ class WsumLanguageModelingTask(LanguageModelingTask):
                 f"the training split has {len(stream):,} tokens, which are too few for "
                 f"{streams * batches:,} streams (--batch-size {streams}"
                 + (f", {batches} batches an update" if batches > 1 else "")
-                + f") with --tokens-per-sample {steps}: it takes {needed:,}; make one of them less"
+                + f") with --tokens-per-sample {steps}: it takes {needed:,}; lower one of them"
             )
         return streams
 
