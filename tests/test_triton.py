@@ -62,6 +62,7 @@ CASES = {
     "one-of-each": (1, 1, 1, (1, 1, 1)),
     "odd": (7, 3, 5, (4, 8, 1)),
     "many-units": (5, 2, 33, (2, 16, 1)),
+    "fewer-steps-than-at-a-time": (3, 2, 5, (16, 8, 1)),
     "chunks": (13, 2, 5, (2, 8, 3)),
     "chunks-of-uneven-length": (9, 1, 3, (4, 4, 2)),
     "more-chunks-than-needed": (5, 2, 3, (2, 4, 4)),
@@ -248,7 +249,8 @@ def test_a_plan_cuts_long_sequences_only_where_there_are_few_units() -> None:
     long = kernels.plan(100_000, 1, 64)
     assert kernels.ENOUGH_PROGRAMS * 0.9 < long.chunks <= kernels.ENOUGH_PROGRAMS
     assert (long.chunks - 1) * -(-100_000 // long.chunks) < 100_000  # no chunk is empty
-    assert kernels.plan(3, 2, 5) == kernels.Plan(steps=4, block=8, chunks=1)
+    assert kernels.plan(3, 2, 5) == kernels.Plan(steps=16, block=8, chunks=1)
+    assert kernels.plan(1, 2, 5) == kernels.Plan(steps=1, block=8, chunks=1)
 
 
 @needs_triton

@@ -12,8 +12,8 @@ With many units and sequences a program goes through the whole sequence. With fe
 sequence the time is cut into chunks: a first pass finds (f, u) of each chunk, a second the memory
 cell between them, and then all chunks run at the same time.
 
-The state has 32 bits. Lengths and batch sizes are run-time values: no new length is compiled, but
-that sequences shorter than STEPS have kernels of their own.
+The state has 32 bits. Lengths and batch sizes are run-time values: no new length is compiled. (A
+single step, as in decoding, has kernels of its own.)
 
 Shapes: z is T x B x R*H, rows i f c o as the cell has them; other tensors T x B x H or B x H.
 """
@@ -28,26 +28,9 @@ import triton.language as tl
 from torch import Tensor
 
 from .. import ops
+from .triton_common import RUN_TIME_VALUES, as_bytes, sigmoid, tanh
 
 # Kernels
-
-# Sizes that are never compiled in. The number of units is: from it Triton knows how many neighbours
-# one access may take.
-RUN_TIME_VALUES = ("T", "B", "length", "chunks", "first", "last")
-
-
-@triton.jit
-def _sigmoid(x):  # type: ignore[no-untyped-def]
-    return 1.0 / (1.0 + tl.exp(-x))
-
-
-@triton.jit
-def _tanh(x):  # type: ignore[no-untyped-def]
-    # near 0 by its series, as 1 - 2 / (e^2x + 1) would lose the small ones
-    s = x * x
-    near = x * (1.0 + s * (-0.33333333 + s * (0.13333333 - s * 0.053968254)))
-    far = 1.0 - 2.0 / (tl.exp(2.0 * tl.minimum(tl.maximum(x, -15.0), 15.0)) + 1.0)
-    return tl.where(s < 0.01, near, tl.where(x != x, x, far))
 
 
 @triton.jit
@@ -65,19 +48,19 @@ def _last(values, STEPS: tl.constexpr):  # type: ignore[no-untyped-def]
 @triton.jit
 def _forget_gate(z, H: tl.constexpr, live, COUPLED: tl.constexpr):  # type: ignore[no-untyped-def]
     if COUPLED:
-        f = 1.0 - _sigmoid(tl.load(z, mask=live, other=0.0).to(tl.float32))
+        f = 1.0 - sigmoid(tl.load(z, mask=live, other=0.0).to(tl.float32))
     else:
-        f = _sigmoid(tl.load(z + H, mask=live, other=0.0).to(tl.float32))
+        f = sigmoid(tl.load(z + H, mask=live, other=0.0).to(tl.float32))
     return tl.where(live, f, 1.0)
 
 
 @triton.jit
 def _gates(z, H: tl.constexpr, live, COUPLED: tl.constexpr, SRNN: tl.constexpr):  # type: ignore[no-untyped-def]
     """Input gate, forget gate and content layer: where not `live`, all is kept as it is."""
-    i = _sigmoid(tl.load(z, mask=live, other=0.0).to(tl.float32))
+    i = sigmoid(tl.load(z, mask=live, other=0.0).to(tl.float32))
     content = tl.load(z + (2 - COUPLED) * H, mask=live, other=0.0).to(tl.float32)
     if SRNN:
-        content = _tanh(content)
+        content = tanh(content)
     return i, _forget_gate(z, H, live, COUPLED), content
 
 
@@ -116,9 +99,9 @@ def _forward(  # type: ignore[no-untyped-def]
         if TOTALS:
             kept *= _last(f_all, STEPS)
         else:
-            h = _tanh(cells)
+            h = tanh(cells)
             if OUTPUT_GATE:
-                h *= _sigmoid(tl.load(z + (R - 1) * H, mask=live, other=0.0).to(tl.float32))
+                h *= sigmoid(tl.load(z + (R - 1) * H, mask=live, other=0.0).to(tl.float32))
             place = tb[:, None] * H + n[None, :]
             tl.store(y_ptr + place, tl.where(live, h, 0.0), mask=there)
             if SAVE:
@@ -186,14 +169,14 @@ def _backward(  # type: ignore[no-untyped-def]
         place = tb[:, None] * H + n[None, :]
         z = z_ptr + tb[:, None] * (R * H) + n[None, :]
         i, f, content = _gates(z, H, live, COUPLED, SRNN)
-        tanh_c = _tanh(tl.load(cells_ptr + place, mask=live, other=0.0))
+        tanh_c = tanh(tl.load(cells_ptr + place, mask=live, other=0.0))
         dh = tl.zeros((STEPS, BLOCK), tl.float32)
         if HAS_DY:
             dh = tl.load(dy_ptr + place, mask=live, other=0.0).to(tl.float32)
         g = dh * (1.0 - tanh_c * tanh_c)
         dz_o = dh
         if OUTPUT_GATE:
-            o = _sigmoid(tl.load(z + (R - 1) * H, mask=live, other=0.0).to(tl.float32))
+            o = sigmoid(tl.load(z + (R - 1) * H, mask=live, other=0.0).to(tl.float32))
             g *= o
             dz_o = dh * tanh_c * o * (1.0 - o)
         # e_t = f_t dc_t = f_t g_t + f_t e_{t+1}
@@ -270,7 +253,7 @@ def plan(time: int, batch: int, units: int) -> Plan:
     if programs < FEW_PROGRAMS:
         chunks = min(triton.cdiv(ENOUGH_PROGRAMS, programs), max(1, time // SHORTEST_CHUNK))
         chunks = triton.cdiv(time, triton.cdiv(time, chunks))  # none of them empty
-    return Plan(steps=min(16, triton.next_power_of_2(time)), block=block, chunks=chunks)
+    return Plan(steps=1 if time == 1 else Plan().steps, block=block, chunks=chunks)
 
 
 def gated_sum(
@@ -372,8 +355,3 @@ def _options(cell: int, padding_mask: Tensor | None, reverse: bool, how: Plan) -
         STEPS=how.steps,
         BLOCK=how.block,
     )
-
-
-def as_bytes(padding_mask: Tensor | None, other: Tensor) -> Tensor:
-    """The mask as bytes; where there is none, something that a kernel may be given."""
-    return other if padding_mask is None else padding_mask.contiguous().view(torch.uint8)

@@ -25,7 +25,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .. import ops
-from .triton_gated_sum import RUN_TIME_VALUES, _sigmoid, _tanh, as_bytes
+from .triton_common import RUN_TIME_VALUES, as_bytes, sigmoid, tanh
 
 # Kernels
 
@@ -83,12 +83,12 @@ def _add_product(  # type: ignore[no-untyped-def]
 def _add_hidden(  # type: ignore[no-untyped-def]
     z_i, z_f, z_c, z_o, h_ptr, w_ptr,
     H_I: tl.constexpr, H_F: tl.constexpr, H_C: tl.constexpr, H_O: tl.constexpr,
-    H: tl.constexpr, m, n, rows, units, BK: tl.constexpr, PRECISION: tl.constexpr,
+    H: tl.constexpr, m, n, sequences, units, BK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """z + W_*h h_{t-1} in the rows that W_*h has. All at a time, as they read the same h_{t-1}."""
     for k_first in range(0, H, BK):
         k = k_first + tl.arange(0, BK)
-        h = _from_others(h_ptr + m[:, None] * H + k[None, :], rows[:, None] & (k < H)[None, :])
+        h = _from_others(h_ptr + m[:, None] * H + k[None, :], sequences[:, None] & (k < H)[None, :])
         w = w_ptr + n[None, :] * H + k[:, None]
         there = (k < H)[:, None] & units[None, :]
         z_i = _add_product(z_i, h, w, H_I, H, there, PRECISION)
@@ -100,7 +100,7 @@ def _add_hidden(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _add_rows(  # type: ignore[no-untyped-def]
-    dh, dz_ptr, w_ptr, ROWS: tl.constexpr, R: tl.constexpr, H: tl.constexpr, m, n, rows, units,
+    dh, dz_ptr, w_ptr, ROWS: tl.constexpr, R: tl.constexpr, H: tl.constexpr, m, n, sequences, units,
     BK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """dh plus what comes from the pre-activations of ROWS neighbouring rows, which W_*h has too."""
@@ -108,7 +108,7 @@ def _add_rows(  # type: ignore[no-untyped-def]
         k = k_first + tl.arange(0, BK)
         there = k < ROWS * H
         dz = dz_ptr + m[:, None] * (R * H) + k[None, :]
-        dz_k = _from_others(dz, rows[:, None] & there[None, :])
+        dz_k = _from_others(dz, sequences[:, None] & there[None, :])
         w = w_ptr + k[:, None] * H + n[None, :]
         w_k = tl.load(w, mask=there[:, None] & units[None, :], other=0.0)
         dh = tl.dot(dz_k, w_k, dh, input_precision=PRECISION)
@@ -130,8 +130,8 @@ def _forward(  # type: ignore[no-untyped-def]
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     n = tl.program_id(1) * BN + tl.arange(0, BN)
     programs = tl.num_programs(0) * tl.num_programs(1)
-    rows, units = m < B, n < H
-    tile = rows[:, None] & units[None, :]
+    sequences, units = m < B, n < H
+    tile = sequences[:, None] & units[None, :]
     place = m[:, None] * H + n[None, :]
     c = _load(c_ptr + place, tile)
     for s in tl.range(first, last, num_stages=1):
@@ -148,23 +148,23 @@ def _forward(  # type: ignore[no-untyped-def]
         z_c = _row(z, X_C, H, tile, BM, BN)
         z_o = _row(z, X_O, H, tile, BM, BN)
         if PADDED:
-            padding = tl.load(padding_ptr + tb, mask=rows, other=1)
+            padding = tl.load(padding_ptr + tb, mask=sequences, other=1)
         if s > first:
             _wait(counter_ptr, (s - first) * programs)
         z_i, z_f, z_c, z_o = _add_hidden(
             z_i, z_f, z_c, z_o, h_last, w_ptr,
-            H_I, H_F, H_C, H_O, H, m, n, rows, units, BK, PRECISION,
+            H_I, H_F, H_C, H_O, H, m, n, sequences, units, BK, PRECISION,
         )  # fmt: skip
-        content = _tanh(z_c) if SRNN else z_c
+        content = tanh(z_c) if SRNN else z_c
         h = content
         c_next = c
         if X_I >= 0:
-            i = _sigmoid(z_i)
-            f = _sigmoid(z_f) if X_F >= 0 else 1.0 - i
+            i = sigmoid(z_i)
+            f = sigmoid(z_f) if X_F >= 0 else 1.0 - i
             c_next = i * content + f * c
-            h = _tanh(c_next)
+            h = tanh(c_next)
             if X_O >= 0:
-                o = _sigmoid(z_o)
+                o = sigmoid(z_o)
                 h *= o
                 if SAVE:
                     tl.store(gates + X_O * H, o, mask=tile)
@@ -210,8 +210,8 @@ def _backward(  # type: ignore[no-untyped-def]
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     n = tl.program_id(1) * BN + tl.arange(0, BN)
     programs = tl.num_programs(0) * tl.num_programs(1)
-    rows, units = m < B, n < H
-    tile = rows[:, None] & units[None, :]
+    sequences, units = m < B, n < H
+    tile = sequences[:, None] & units[None, :]
     place = m[:, None] * H + n[None, :]
     dh = _load(dh_ptr + place, tile)
     dc = _load(dc_ptr + place, tile)
@@ -225,7 +225,8 @@ def _backward(  # type: ignore[no-untyped-def]
         out = tb[:, None] * H + n[None, :]
         live = tile & (step >= 0)
         if PADDED:
-            padding = tl.load(padding_ptr + tb[:, None], mask=rows[:, None] & (step >= 0), other=1)
+            there = sequences[:, None] & (step >= 0)
+            padding = tl.load(padding_ptr + tb[:, None], mask=there, other=1)
             live = live & (padding == 0)
         dy = tl.zeros((BM, BN), tl.float32)
         if HAS_DY:
@@ -249,12 +250,12 @@ def _backward(  # type: ignore[no-untyped-def]
         if k > 0:  # from the pre-activations of the step after
             dz_next = dz_ptr + (t_next * B).to(tl.int64) * (R * H)
             dh = _add_rows(
-                dh, dz_next + X_1 * H, w_ptr, ROWS_1, R, H, m, n, rows, units, BK, PRECISION
+                dh, dz_next + X_1 * H, w_ptr, ROWS_1, R, H, m, n, sequences, units, BK, PRECISION
             )
             if ROWS_2 > 0:
                 w_2 = w_ptr + ROWS_1 * H * H
                 dh = _add_rows(
-                    dh, dz_next + X_2 * H, w_2, ROWS_2, R, H, m, n, rows, units, BK, PRECISION
+                    dh, dz_next + X_2 * H, w_2, ROWS_2, R, H, m, n, sequences, units, BK, PRECISION
                 )
         if s >= 0:
             stays = tl.zeros((BM, BN), tl.float32)
@@ -265,7 +266,7 @@ def _backward(  # type: ignore[no-untyped-def]
             dz = dz_ptr + tb[:, None] * (R * H) + n[None, :]
             d_content = dh
             if X_I >= 0:
-                tanh_c = _tanh(c)
+                tanh_c = tanh(c)
                 if X_O >= 0:
                     tl.store(dz + X_O * H, dh * tanh_c * o * (1.0 - o), mask=tile)
                     dh *= o
