@@ -63,6 +63,14 @@ def uncompressed(path: Path) -> bytes:
         raise UserError(f"cannot read {path}: {error}; get that file again") from error
 
 
+def wrong_file(path: Path, what: str, data: Path | None) -> UserError:
+    """The error for a file that is not the published one; `data` is the option --data."""
+    cure = f"Remove {path} and run this again" if data is None else "Get that file again"
+    return UserError(
+        f"{path} {what}. {cure}, or give --own-corpus if it is meant to be another corpus"
+    )
+
+
 def lines(raw: bytes) -> list[str]:
     # Not splitlines(): that also breaks a sentence at U+2028, U+0085 and the like.
     text = raw.decode("utf-8")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from common import UserError
-from corpus_files import cache_folder, download
+from corpus_files import cache_folder, download, wrong_file
 
 ROOT = "1-billion-word-language-modeling-benchmark-r13output"
 FORMS = {  # of the names of the files in each folder
@@ -71,11 +71,7 @@ def check_archive(path: Path, args: argparse.Namespace) -> None:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != SHA256:
-        cure = f"Remove {path} and run this again" if args.data is None else "Get that file again"
-        raise UserError(
-            f"{path} is not the published archive: its SHA-256 differs. "
-            f"{cure}, or give --own-corpus if it is meant to be another corpus"
-        )
+        raise wrong_file(path, "is not the published archive: its SHA-256 differs", args.data)
 
 
 def own_splits(data: Path, names: list[str]) -> dict[str, list[str]]:

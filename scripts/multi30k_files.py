@@ -8,7 +8,7 @@ from pathlib import Path
 
 import corpus_files
 from common import UserError
-from corpus_files import cache_folder, lines, locate, read_text, sha256
+from corpus_files import cache_folder, lines, locate, read_text, sha256, wrong_file
 
 LANGUAGES = ("en", "de")
 FORMS = ("lc.norm.tok", "raw")
@@ -86,15 +86,12 @@ def read(name: str, path: Path, split: str, args: argparse.Namespace) -> bytes:
     raw = read_text(path)
     if args.own_corpus:
         return raw
-    cure = f"Remove {path} and run this again" if args.data is None else "Get that file again"
-    cure += ", or give --own-corpus if it is meant to be another corpus"
-    if len(lines(raw)) != SENTENCES[split]:
-        raise UserError(
-            f"{path} has {len(lines(raw))} lines, not {SENTENCES[split]} as Multi30k's {name}. "
-            f"{cure}"
-        )
+    found, expected = len(lines(raw)), SENTENCES[split]
+    if found != expected:
+        what = f"has {found} lines, not {expected} as Multi30k's {name}"
+        raise wrong_file(path, what, args.data)
     if sha256(raw) != SHA256[name]:
-        raise UserError(f"{path} is not Multi30k's {name}: its SHA-256 differs. {cure}")
+        raise wrong_file(path, f"is not Multi30k's {name}: its SHA-256 differs", args.data)
     return raw
 
 

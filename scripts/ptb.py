@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from common import UserError, corpus_parser, listed, run, versions, write_lines
-from corpus_files import cache_folder, download, lines, locate, read_text, sha256
+from corpus_files import cache_folder, download, lines, locate, read_text, sha256, wrong_file
 from data_folder import counts, dictionary_size, is_done, new_folder, preprocess, write_record
 
 FILES = {"train": "ptb.train.txt", "valid": "ptb.valid.txt", "test": "ptb.test.txt"}
@@ -133,11 +133,7 @@ def read(name: str, path: Path, args: argparse.Namespace) -> bytes:
     if not raw.split():
         raise UserError(f"{path} is empty; it must hold a sentence a line")
     if not args.own_corpus and sha256(raw) != SHA256[name]:
-        cure = f"Remove {path} and run this again" if args.data is None else "Get that file again"
-        raise UserError(
-            f"{path} is not Mikolov's {name}: its SHA-256 differs. "
-            f"{cure}, or give --own-corpus if it is meant to be another corpus"
-        )
+        raise wrong_file(path, f"is not Mikolov's {name}: its SHA-256 differs", args.data)
     return raw
 
 

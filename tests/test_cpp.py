@@ -133,7 +133,7 @@ def test_every_instruction_set_and_number_of_threads_agrees(ablation, threads, n
 
 @needs_kernels
 @every_ablation
-def test_layers_upon_layers_without_bias_and_batch_first(ablation) -> None:
+def test_layers_upon_layers_without_bias(ablation) -> None:
     shape = SHAPES["odd"]
     options = dict(ablation=ablation, num_layers=2, bias=False, bidirectional=True)
     compare(*twins(shape, **options), shape)

@@ -117,7 +117,10 @@ def compare(
 
     Args:
         shape: T, B, H.
+        ablations: of the layers.
         dtype: a key of `DTYPES`.
+        device, backend: of the layers, and the device of their peers.
+        rounds: timings of each.
         masks: each ablation also with a mask of random lengths; its peer is itself without one.
     """
     steps, batch, units = shape
@@ -152,9 +155,16 @@ def compare(
         memory[name] = peak_memory(subject.both, device)
     return [
         Result(
-            *(subjects[name].name, peer, shape, subjects[name].mask is not None),
-            *(forward[name], both[name], memory[name]),
-            *(forward[peer], both[peer], memory[peer]),
+            layer=subjects[name].name,
+            peer=peer,
+            shape=shape,
+            padded=subjects[name].mask is not None,
+            forward=forward[name],
+            both=both[name],
+            memory=memory[name],
+            peer_forward=forward[peer],
+            peer_both=both[peer],
+            peer_memory=memory[peer],
         )
         for name, peer in pairs
     ]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..ablation import ABLATIONS
 from .profile import Profile
 
 PEER = "fairseq's own"
@@ -45,8 +46,6 @@ def systems(ablations: Sequence[str], sizes: Sizes, onednn_peer: bool = False) -
     Input feeding makes every step wait for the last, as fairseq's LSTM does. A cell that needs no
     h_{t-1} is there to be rid of that, so it is taken without.
     """
-    from ..ablation import get_ablation
-
     common = ["--dropout", str(sizes.dropout), "--encoder-dropout-in", "0"]
     common += ["--decoder-dropout-in", "0"]
     for side in ("encoder", "decoder"):
@@ -55,7 +54,7 @@ def systems(ablations: Sequence[str], sizes: Sizes, onednn_peer: bool = False) -
     common += ["--decoder-out-embed-dim", str(sizes.units)]
     found = _peers(["--arch", "lstm", *common], onednn_peer)
     for name in ablations:
-        feeds = get_ablation(name).is_recurrent
+        feeds = ABLATIONS[name].is_recurrent
         options = ["--arch", "wsum_lstm", "--ablation", name, *common]
         options += ["--decoder-input-feeding", str(feeds)]
         found.append(System(f"{name}, input feeding {'on' if feeds else 'off'}", options))

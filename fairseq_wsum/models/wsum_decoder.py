@@ -18,7 +18,7 @@ from ..ablation import get_ablation
 from ..layer import State, WsumLSTM
 from ..linear import linear, repeated
 from ..modules import Attention, Bridge, LSTMStack, by_layer, of_layers
-from .wsum_decoder_base import IncrementalState, WsumDecoderBase
+from .wsum_decoder_base import IncrementalState, WsumDecoderBase, widened
 from .wsum_encoder import EncoderOut
 from .wsum_lstm_config import ResolvedConfig
 
@@ -197,9 +197,9 @@ class WsumLSTMDecoder(WsumDecoderBase):
         zeros = encoder_out.hiddens.new_zeros(self.num_layers, batch, self.hidden_size)
         h = zeros if self.hidden_bridge is None else self.hidden_bridge(encoder_out.hiddens)
         c = zeros if self.cell_bridge is None else self.cell_bridge(encoder_out.cells)
-        # the sum goes on from call to call in decoding: in 16 bits it would lose what is added late
-        c = c.to(torch.promote_types(c.dtype, torch.float32))
-        return Step((h, c), zeros[0], self.attention.keys(values) if self.attention else None)
+        return Step(
+            (h, widened(c)), zeros[0], self.attention.keys(values) if self.attention else None
+        )
 
     def _cached_step(self, incremental_state: IncrementalState | None) -> Step | None:
         if incremental_state is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from fairseq.data import Dictionary
 from fairseq.models import FairseqIncrementalDecoder
 from fairseq.modules import AdaptiveSoftmax
@@ -13,6 +14,14 @@ from ..products import keep_ready
 from .options import MAX_POSITIONS, LSTMOptions
 
 IncrementalState = dict[str, dict[str, Tensor | None]]
+
+
+def widened(c: Tensor) -> Tensor:
+    """A memory cell to go on from, in 32 bits at least.
+
+    Its sum goes on from call to call: in 16 bits it would lose what is added late.
+    """
+    return c.to(torch.promote_types(c.dtype, torch.float32))
 
 
 class WsumDecoderBase(FairseqIncrementalDecoder):

@@ -8,7 +8,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import torch
 from fairseq.data import Dictionary
 from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ from ..layer import State, WsumLSTM
 from ..modules import CarriedState, LSTMStack
 from .locked_dropout import LockedDropout
 from .options import TAKE_ITS_DICTIONARY
-from .wsum_decoder_base import IncrementalState, WsumDecoderBase
+from .wsum_decoder_base import IncrementalState, WsumDecoderBase, widened
 from .wsum_lm_config import ResolvedLMConfig
 
 
@@ -115,8 +114,7 @@ class WsumLMDecoder(WsumDecoderBase):
 
     def _zero_state(self, x: Tensor) -> State:
         h, c = (x.new_zeros(len(self.lstm.layers), x.size(1), size) for size in self.state_sizes)
-        # the sum goes on from part to part: in 16 bits it would lose what is added late
-        return h, c.to(torch.promote_types(c.dtype, torch.float32))
+        return h, widened(c)
 
     def _cached_state(self, incremental_state: IncrementalState | None) -> State | None:
         if incremental_state is None:
