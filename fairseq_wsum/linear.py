@@ -53,7 +53,10 @@ def _loop_of(weight: Tensor) -> _Loop | None:
     if loop is None or not (weight.requires_grad and torch.is_grad_enabled()):
         return None
     # under autocast the types differ from product to product
-    if torch.is_autocast_enabled(weight.device.type) or in_transformation():
+    device = weight.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return None
+    if in_transformation():
         return None
     return loop
 

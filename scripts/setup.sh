@@ -175,9 +175,8 @@ step "fairseq and this package with [$extra] (fairseq is compiled: 2 to 5 minute
 step "does it run?" "$python" -P -c 'import fairseq, sacrebleu, sacremoses, sentencepiece
 import fairseq_wsum.backends.cpp, fairseq_wsum.memory'
 missing="$(why_missing "$python" fairseq_wsum.backends.cpp 2>>"$log")"
-[ -z "$missing" ] || say "warning: layers will be slow on the CPU: $missing (the log: $log)"
-missing="$(why_missing "$python" fairseq_wsum.memory 2>>"$log")"
-[ -z "$missing" ] || say "warning: models will be slower on the CPU: $missing (the log: $log)"
+[ -n "$missing" ] || missing="$(why_missing "$python" fairseq_wsum.memory 2>>"$log")"
+[ -z "$missing" ] || say "warning: all will be slower on the CPU: $missing (the log: $log)"
 
 printf '%s\n' "$extra $sum" "$(compiler)" "$(torch_here)" >"$stamp.partial"
 mv "$stamp.partial" "$stamp"

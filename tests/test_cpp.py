@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fairseq_wsum import ABLATIONS, WsumLSTM, backends, ops
 from fairseq_wsum.backends import cpp
+from fairseq_wsum.bench.layers import peak_memory
 
 needs_kernels = pytest.mark.skipif(cpp.why_missing() is not None, reason=f"{cpp.why_missing()}")
 
@@ -294,6 +295,18 @@ def operator_inputs(ablation: str, side: str | None = "left") -> tuple[object, t
     w_hh = torch.randn(len(cell.hidden_rows) * H, H, requires_grad=True)
     h_0 = torch.randn(B, H, requires_grad=True)
     return torch.ops.fairseq_wsum.recurrence, (z, w_hh, None, h_0, c_0, *rest)
+
+
+@needs_kernels
+@pytest.mark.parametrize("ablation", ["lstm", "no-srnn-hidden", "no-gates"])
+def test_memory_grows_with_the_length_and_no_faster(ablation) -> None:
+    layer = WsumLSTM(16, 16, ablation=ablation, backend="cpp")
+
+    def memory(steps: int) -> int:
+        x = torch.randn(steps, 4, 16)
+        return peak_memory(lambda: layer(x)[0].sum().backward())
+
+    assert memory(400) < 1.05 * 2 * memory(200)
 
 
 @needs_kernels

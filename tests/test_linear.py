@@ -112,6 +112,12 @@ def test_a_pass_that_leaves_a_gradient_out_keeps_nothing_alive() -> None:
     assert count() == before
 
 
+def test_a_loop_on_the_meta_device_is_as_anywhere() -> None:
+    weight = torch.randn(5, 5, device="meta", requires_grad=True)
+    with linear.repeated():
+        assert linear.linear(torch.randn(3, 5, device="meta"), weight).shape == (3, 5)
+
+
 def test_a_loop_under_autocast_is_as_without_it() -> None:
     layer, x = torch.nn.Linear(5, 5), torch.randn(3, 5)
     results = []

@@ -136,8 +136,9 @@ def compare(
         subjects[name] = Subject(name, layer, x)
         pairs.append((name, "nn.RNN" if name == "no-gates" else "nn.LSTM"))
         if masks:
-            lengths = torch.randint(steps // 2, steps + 1, (batch,), device=device)
-            mask = torch.arange(steps, device=device).unsqueeze(1) >= lengths
+            seed = torch.Generator().manual_seed(1)  # the same lengths in every run
+            lengths = torch.randint(steps // 2, steps + 1, (batch,), generator=seed)
+            mask = (torch.arange(steps).unsqueeze(1) >= lengths).to(device)
             subjects[f"{name}, mask"] = Subject(name, layer, x, mask)
             pairs.append((f"{name}, mask", name))
     sru = _sru(units, options)
