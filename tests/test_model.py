@@ -358,6 +358,9 @@ def test_a_model_is_built_from_a_dataclass_a_namespace_and_a_dict_config() -> No
         WsumLSTMModel.build_model(OmegaConf.structured(WsumLSTMConfig(**SMALL)), make_task()),
     ):
         assert sum(p.numel() for p in model.parameters()) == expected
+    adaptive = Namespace(arch="wsum_lstm", criterion="adaptive_loss", **SMALL)
+    adaptive.adaptive_softmax_cutoff = "8,16"
+    assert build_model(adaptive, make_task()).decoder.adaptive_softmax is not None
 
 
 BAD_OPTIONS = {

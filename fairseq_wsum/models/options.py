@@ -69,6 +69,14 @@ class LSTMOptions(FairseqDataclass):
         default=None, compare=False, metadata={"help": SUPPRESS}
     )  # see `use_preset`
 
+    @classmethod
+    def from_namespace(cls, args: Any) -> "LSTMOptions":
+        """fairseq's, which would miss --criterion: a Namespace has it under another name."""
+        config: LSTMOptions = super().from_namespace(args)
+        if not isinstance(args, cls) and not hasattr(args, "criterion_name"):
+            config.criterion_name = getattr(args, "criterion", None)
+        return config
+
     @property
     def cutoffs(self) -> Optional[list[int]]:
         """Cutoffs of the adaptive softmax, or None where the softmax is a plain one."""
