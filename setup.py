@@ -1,6 +1,7 @@
 """Packaging. Tool settings (ruff, mypy, pytest) are in pyproject.toml."""
 
 import os
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +10,8 @@ from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.*)"', (ROOT / "fairseq_wsum/__init__.py").read_text())
+assert VERSION is not None
 
 # An extra, because the layer needs torch alone. A fork: upstream's last release, 0.12.2, cannot be
 # imported on Python 3.11 and later.
@@ -105,7 +108,7 @@ def remove_stale(library: Path, sources: list[str]) -> None:
 
 setup(
     name="fairseq-wsum",
-    version="0.1.0",
+    version=VERSION[1],
     description="Ablated LSTMs for fairseq: the LSTM as an element-wise weighted sum",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

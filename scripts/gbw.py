@@ -187,7 +187,7 @@ def only_run(folder: Path) -> Iterator[None]:
 
 
 def total(shards: Iterable[Path], split: str) -> dict[str, int]:
-    found = Counter()
+    found: Counter[str] = Counter()
     for prefix in shards:
         if prefix.name == split:
             found.update(counts(prefix))

@@ -104,10 +104,12 @@ def members(data: Path) -> Iterator[tuple[str, int, Iterable[bytes]]]:
             return
         with tarfile.open(data, "r|gz") as archive:
             for member in archive:
-                path = PurePosixPath(member.name)
-                form = FORMS.get(path.parent.name)
-                if form and form.fullmatch(path.name) and member.isfile():
-                    yield path.name, member.size, lines(archive.extractfile(member), data)
+                inside = PurePosixPath(member.name)
+                form = FORMS.get(inside.parent.name)
+                if form and form.fullmatch(inside.name) and member.isfile():
+                    unpacked = archive.extractfile(member)
+                    assert unpacked is not None  # as it is a file
+                    yield inside.name, member.size, lines(unpacked, data)
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ import argparse
 import io
 from collections import Counter
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import data_folder
 from common import UserError, corpus_parser, listed, positive, run, versions, write_lines
@@ -251,8 +251,8 @@ def bpe(model: Path, text: list[str], args: argparse.Namespace) -> Encode:
 
     def encode(text: list[str], dropout: float = 0) -> list[str]:
         # Sentence by sentence: in a batch each of its threads would draw the same numbers anew.
-        options = {"out_type": str, "enable_sampling": dropout > 0, "alpha": dropout}
-        return [" ".join(processor.encode(line, **options)) for line in text]
+        sampling = dict[str, Any](enable_sampling=dropout > 0, alpha=dropout)
+        return [" ".join(processor.encode(line, out_type=str, **sampling)) for line in text]
 
     return encode
 

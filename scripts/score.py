@@ -8,6 +8,7 @@ import re
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from common import UserError, run, versions, write_lines
 from corpus_files import lines
@@ -49,7 +50,7 @@ def parse() -> argparse.Namespace:
 def score(args: argparse.Namespace) -> None:
     prepared = json.loads((args.data / "prepared.json").read_text())
     expected = len(read_lines(args.data / "text" / f"{args.subset}.de"))
-    results = []
+    results: list[dict[str, Any]] = []
     for lenpen in args.lenpen:
         printed = read_lines(args.out / f"generate.lenpen{lenpen}.txt")
         sentences = arrange(tagged(printed, "H"), expected, "hypotheses")
@@ -152,7 +153,7 @@ def both_ways(
     sentences: list[str], detok: list[str], form: str, references: Path, subset: str
 ) -> list[Figure]:
     """The primary figures, those for the text that the system was trained on, come first."""
-    tokens = {"tokenize": "none", "force": True}
+    tokens: dict[str, Any] = {"tokenize": "none", "force": True}
     if form == "lc.norm.tok":
         ways = [
             ("lower-cased tokens", sentences, "lc.norm.tok", tokens),

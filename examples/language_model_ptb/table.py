@@ -20,14 +20,14 @@ def main() -> None:
     for path in sorted(args.out.glob("*/*/epochs-*-seed-*/perplexity.json")):
         run, model, size = path.parent, path.parent.parent.name, path.parent.parent.parent.name
         epochs = int(re.findall(r"epochs-(\d+)", run.name)[0])
-        figures = {split: float(value) for split, value in json.loads(path.read_text()).items()}
-        found[size, epochs, model].append(figures)
+        figures = json.loads(path.read_text())
+        found[size, epochs, model].append({k: float(value) for k, value in figures.items()})
     if not found:
         parser.error(f"{args.out} has no results of ptb.sh")
     print("| size | epochs | model | seeds | valid | test |\n|---|---|---|---|---|---|")
-    for (size, epochs, model), figures in sorted(found.items()):
-        cells = [spread([figure[split] for figure in figures]) for split in ("valid", "test")]
-        print(f"| {size} | {epochs} | `{model}` | {len(figures)} | {' | '.join(cells)} |")
+    for (size, epochs, model), runs in sorted(found.items()):
+        cells = [spread([run[split] for run in runs]) for split in ("valid", "test")]
+        print(f"| {size} | {epochs} | `{model}` | {len(runs)} | {' | '.join(cells)} |")
 
 
 def spread(values: list[float]) -> str:

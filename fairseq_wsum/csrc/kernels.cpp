@@ -1,4 +1,5 @@
-// The C interface: takes the kernels that were built for the best instruction set of this processor.
+// The C interface: takes the kernels that were built for the best instruction set of this
+// processor.
 #include <atomic>
 
 #include "standard.h"

@@ -42,5 +42,7 @@ struct Team {
     const bool shares_units;
     const Range rows;  // this thread's sequences
 
-    Range panels(int64_t count) const { return shares_units ? share(count, rank, size) : Range{0, count}; }
+    Range panels(int64_t count) const {
+        return shares_units ? share(count, rank, size) : Range{0, count};
+    }
 };

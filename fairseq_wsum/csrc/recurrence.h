@@ -32,7 +32,10 @@ inline S* real(void* p) {
 // A row as whole vectors: what is behind its end becomes zero.
 template <class From, class To>
 inline void copy_row(const From* from, To* to, int64_t n) {
-    for (int64_t i = 0; i < n; i += V) store(to + i, load(from + i, int(std::min<int64_t>(n - i, V))));
+    for (int64_t i = 0; i < n; i += V) {
+        const int count = int(std::min<int64_t>(n - i, V));
+        store(to + i, load(from + i, count));
+    }
 }
 
 template <class To>
@@ -146,7 +149,9 @@ void recurrence(const Recurrence& p) {
             const int64_t t = at.time(s);
             const Op* const h_last = (s % 2 ? h_odd : h_even).get();
             Op* const h = (s % 2 ? h_even : h_odd).get();
-            const auto any_real = [&](int64_t from, int64_t to) { return at.any_real(t, from, to); };
+            const auto any_real = [&](int64_t from, int64_t to) {
+                return at.any_real(t, from, to);
+            };
 
             // Features [n, n + V) of h_t, which the product gave or, at padding, h_{t-1} is.
             const auto put = [&](int64_t b, int64_t n, vf value) {
@@ -188,7 +193,8 @@ void recurrence(const Recurrence& p) {
                 };
                 const auto begin = [&](int64_t from, int64_t to) {
                     for (int64_t b = from; b < to; ++b)
-                        prefetch<C>(real<S>(p.z) + (t * B + b) * z_pitch + i * Panel::BLOCKS * V, H);
+                        prefetch<C>(
+                            real<S>(p.z) + (t * B + b) * z_pitch + i * Panel::BLOCKS * V, H);
                     return any_real(from, to);
                 };
                 w_hh.multiply(i, h_last, at.pitch_p, 0, team.rows.from, team.rows.to, begin, use);

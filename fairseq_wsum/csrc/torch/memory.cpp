@@ -41,7 +41,7 @@ struct Block {
 };
 
 class KeepingAllocator final : public c10::Allocator {
-   public:
+public:
     explicit KeepingAllocator(c10::Allocator* other) : other_(other) {}
 
     // (Small tensors carry torch's deleter, not ours, which would hand them on to it.)
