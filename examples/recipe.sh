@@ -22,7 +22,7 @@ parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
             --ablation) ablation="$(value "$@")"; shift ;;
             --data) prepare_options+=(--data "$(value "$@")"); shift ;;
             --own-corpus) prepare_options+=(--own-corpus) ;;
-            --save-dir | --save-dir=*) die "$1: a recipe trains in a folder in --out; give that" ;;
+            --save-dir | --save-dir=*) die "$1: a recipe chooses the folder, within --out; give that" ;;
             --out) out="$(value "$@")"; shift ;;
             *) train_options+=("$1") ;;
         esac

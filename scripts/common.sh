@@ -32,7 +32,7 @@ check_ablation() { # NAME
 }
 
 # The C++ compiler's first words; fails if there is none.
-compiler() { "${CXX:-c++}" --version 2>/dev/null | head -n 1; }
+compiler() { "${CXX:-c++}" --version 2>/dev/null | sed -n 1p; }
 
 # Why a module's C++ library is missing; nothing if it is there. (-P: not what lies in this folder.)
 why_missing() { # PYTHON MODULE

@@ -126,8 +126,9 @@ for penalty in "${penalties[@]}"; do
     [ ${#options[@]} -eq 0 ] || command+=("${options[@]}")
     if ! "${command[@]}" >"$work/generate.lenpen$penalty.txt" 2>"$work/generate.log"; then
         tail -n 30 "$work/generate.log" >&2
-        die "fairseq-generate failed; the end of what it said is above" \
-            "$($replace_unk && echo "(--print-alignment there is what --replace-unk needs)")"
+        hint=''
+        ! grep -q -e --print-alignment "$work/generate.log" || hint=" (--replace-unk turns it on)"
+        die "fairseq-generate failed; the end of what it said is above$hint"
     fi
 done
 command=("$PYTHON" "$HERE/score.py" "$data" --subset "$subset" --out "$work" --beam "$beam"

@@ -55,7 +55,7 @@ built_or_no_other_compiler() {
         [ "$(compiler)" = "$(sed -n 2p "$stamp")" ]
 }
 torch_here() { find "$VENV"/lib/python*/site-packages -maxdepth 1 -name 'torch-*.dist-info'; }
-sum="$(cat "$REPO"/{setup.py,pyproject.toml,fairseq_wsum/csrc/{,torch/}*.*} | cksum) $REPO"
+sum="$(cat "$REPO"/{setup.py,pyproject.toml,fairseq_wsum/__init__.py,fairseq_wsum/csrc/{,torch/}*.*} | cksum) $REPO"
 if [ -f "$stamp" ] && [ -x "$python" ] && built_or_no_other_compiler &&
     [ "$(torch_here)" = "$(sed -n 3p "$stamp")" ]; then
     made="$(sed -n 1p "$stamp")"
@@ -176,7 +176,7 @@ step "does it run?" "$python" -P -c 'import fairseq, sacrebleu, sacremoses, sent
 import fairseq_wsum.backends.cpp, fairseq_wsum.memory'
 missing="$(why_missing "$python" fairseq_wsum.backends.cpp 2>>"$log")"
 [ -n "$missing" ] || missing="$(why_missing "$python" fairseq_wsum.memory 2>>"$log")"
-[ -z "$missing" ] || say "warning: all will be slower on the CPU: $missing (the log: $log)"
+[ -z "$missing" ] || say "warning: everything will be slower on the CPU: $missing (the log: $log)"
 
 printf '%s\n' "$extra $sum" "$(compiler)" "$(torch_here)" >"$stamp.partial"
 mv "$stamp.partial" "$stamp"

@@ -129,8 +129,11 @@ elif [ "${SLURM_STEP_NUM_TASKS:-1}" -gt 1 ]; then # srun; fairseq reads the rest
     if [ "$nodes" = "$processes" ]; then # one task a node: fairseq starts a process for each GPU
         processes=$((nodes * ${gpus:-$(gpus_here)}))
         if [ -n "$gpus" ]; then # it takes all that it sees
-            seen="${CUDA_VISIBLE_DEVICES:-$(seq -s , 0 $((gpus - 1)))}"
-            command=(env "CUDA_VISIBLE_DEVICES=$(cut -d , -f "-$gpus" <<<"$seen")" "${command[@]}")
+            IFS=, read -ra seen <<<"${CUDA_VISIBLE_DEVICES:-$(seq -s , 0 $((gpus - 1)))}"
+            [ ${#seen[@]} -ge "$gpus" ] ||
+                die "--gpus $gpus: CUDA_VISIBLE_DEVICES shows ${#seen[@]} to this task"
+            devices="$(printf '%s,' "${seen[@]:0:gpus}")"
+            command=(env "CUDA_VISIBLE_DEVICES=${devices%,}" "${command[@]}")
         fi
     elif [ -n "$gpus" ]; then
         die "--gpus $gpus: Slurm's --ntasks-per-node says how many; leave it out"

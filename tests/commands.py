@@ -17,6 +17,7 @@ BIN = Path(sys.executable).parent
 
 # A new Python takes longer to import torch and fairseq than most commands here take for their work.
 # So commands of Python packages are forked from a process that has imported these two, and no more.
+# (How a command starts cold, and what Python does when it ends, the tests of the scripts show.)
 _forkserver = multiprocessing.get_context("forkserver")
 _forkserver.set_forkserver_preload(["torch", "fairseq"])
 
@@ -42,7 +43,8 @@ def _start(words: list[str], environment: dict[str, str], stdin: str) -> tuple[i
 def _fork(words: list[str], environment: dict[str, str], stdin: str) -> tuple[int, str]:
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder, name) for name in ("stdin", "stdout", "stderr")]
-        files[0].write_text(stdin)
+        for file, text in zip(files, (stdin, "", ""), strict=True):
+            file.write_text(text)
         process = _forkserver.Process(target=_become, args=(words, environment, files))
         process.start()
         process.join()
@@ -52,8 +54,11 @@ def _fork(words: list[str], environment: dict[str, str], stdin: str) -> tuple[in
 def _become(words: list[str], environment: dict[str, str], files: list[Path]) -> None:
     """Be the command from now on, with its input and output in files."""
     for descriptor, file in enumerate(files):
-        os.dup2(os.open(file, os.O_RDWR | os.O_CREAT), descriptor)
+        os.dup2(os.open(file, os.O_RDWR), descriptor)
     sys.stdin = os.fdopen(0, closefd=False)  # multiprocessing has closed the one that was
+    multiprocessing.set_start_method(
+        None, force=True
+    )  # as it was, for workers of the command's own
     os.environ.clear()
     os.environ.update(environment)
     os.chdir("/")

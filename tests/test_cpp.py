@@ -353,6 +353,12 @@ def test_tensors_of_another_shape_are_refused() -> None:
         recurrence(z, weight, None, torch.zeros(5, 6), c_0, None, bits, False, True)
     with pytest.raises(ValueError, match=r"z of size \(4, 2, 24\), got \(4, 0, 24\)"):
         recurrence(z[:, :0], weight, None, h_0, c_0, None, bits, False, True)
+    with pytest.raises(ValueError, match="take a c_0 for this cell"):
+        recurrence(z, weight, None, h_0, None, None, bits, False, True)
+    backward = torch.ops.fairseq_wsum.recurrence_backward
+    with pytest.raises(ValueError, match=r"cells of size \(4, 2, 6\), got \(0,\)"):
+        rest = (torch.empty(0), bits, False)
+        backward(None, None, None, weight, None, h_0, c_0, None, z, *rest)
     with pytest.raises(ValueError, match=r"w_hh of size \(24, 6\), got \(24, 3\)"):
         torch.func.functional_call(layer, {"weight_hh_l0": weight[:, :3]}, (z[..., :3],))
 

@@ -128,6 +128,7 @@ def test_under_slurm_fairseq_gets_the_size_and_a_port():
     a_node_a_task = dry_run("--gpus", "3", **slurm)
     assert "--distributed-world-size 6 --distributed-port 20007" in a_node_a_task
     assert a_node_a_task.startswith(r"env CUDA_VISIBLE_DEVICES=2\,3\,5 fairseq-train ")
+    assert "CUDA_VISIBLE_DEVICES shows 4" in fails("train.sh", "/data", *options, **slurm)
 
 
 @needs_fairseq
@@ -311,7 +312,7 @@ def test_the_best_penalty_wins_and_unknown_words_are_replaced(prepared, tmp_path
         (["--ablation", "lstm no-srnn"], "--ablation lstm no-srnn: choose one of lstm no-srnn "),
         (["--gpus", "two"], "--gpus two: give a positive whole number"),
         (["--precision"], "--precision needs a value"),
-        (["--save-dir", "x"], "--save-dir: a recipe trains in a folder in --out"),
+        (["--save-dir", "x"], "--save-dir: a recipe chooses the folder, within --out"),
     ],
     ids=" ".join,
 )

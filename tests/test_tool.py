@@ -63,7 +63,7 @@ def test_times_and_speeds_are_medians_without_what_warms_up(monkeypatch) -> None
     def step() -> None:
         clock[0] += next(took)
 
-    assert layers._times({"a": step}, rounds=3, device="cpu") == {"a": 2.0}
+    assert layers.median_times({"a": step}, rounds=3, device="cpu") == {"a": 2.0}
 
     rates = [1.0, 1.0, 7.0, 5.0, 60.0]  # the first two are not counted
     log = "".join(f'| train_inner | {{"wps": "{rate}"}}\n' for rate in rates)

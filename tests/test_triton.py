@@ -93,6 +93,9 @@ GATED_SUMS = [
 ]
 
 
+assert len(CELLS) == len(WAYS)
+
+
 @needs_triton
 @inside
 @pytest.mark.parametrize(("ablation", "coupled", "case", "way"), GATED_SUMS)

@@ -60,5 +60,6 @@ train "$data" "$run" "${model[@]}" --criterion cross_entropy --sentence-avg \
 
 score=("$SCRIPTS/score.sh" "$data" --checkpoints "$run/checkpoint_last.pt" --lenpen 0
     --batch-size "$batch")
-[[ " ${train_options[*]-} " =~ \ --decoder-attention[\ =](none|0|no|off|[Ff]alse)\  ]] || score+=(--replace-unk)
+given="$(printf ' %s ' "${train_options[*]-}" | tr '[:upper:]' '[:lower:]')"
+[[ "$given" =~ \ --decoder-attention[\ =](none|0|no|off|false)\  ]] || score+=(--replace-unk)
 "${score[@]}" ${score_options[@]+"${score_options[@]}"}

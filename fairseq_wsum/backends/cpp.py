@@ -107,9 +107,8 @@ _LIBRARY = native.Library(
 )
 
 
-# The tensors of the memory cell, which have 32 bits; and those that are empty where not needed.
+# The tensors of the memory cell, which have 32 bits.
 _MEMORY = ("c_0", "c_n", "cells", "dc_n", "dc_0")
-_OPTIONAL = ("c_n", "gates", "cells", "states", "dc_n", "dh", "dc_0")
 
 
 def _call(name: str, arguments: ctypes.Structure) -> None:
@@ -128,7 +127,7 @@ def _struct(
     sizes: dict[str, int],
     **values: Tensor | None,
 ) -> Any:
-    """Fill a struct. What is not there becomes a null pointer.
+    """Fill a struct. None becomes a null pointer.
 
     Raises:
         ValueError: a tensor has another type or shape than the kernels take, and they would read
@@ -138,7 +137,7 @@ def _struct(
     lengths = {**sizes, "R": x_rows * sizes["H"], "Q": h_rows * sizes["H"]}
     given = {}
     for name, value in values.items():
-        if value is not None and not (name in _OPTIONAL and value.numel() == 0):
+        if value is not None:
             wanted = torch.float32 if name in _MEMORY else real.dtype
             wanted = torch.bool if name == "padding" else wanted
             if value.dtype != wanted or wanted not in (*DTYPES, torch.bool):
@@ -147,7 +146,7 @@ def _struct(
             if value.shape != shape:
                 got = tuple(value.shape)
                 raise ValueError(f"the C++ kernels take {name} of size {shape}, got {got}")
-            given[name] = value.data_ptr()  # null if it is empty
+            given[name] = value.data_ptr()
     return kind(
         cell=cell,
         is_bf16=real.dtype == torch.bfloat16,
@@ -176,7 +175,7 @@ def _gated_sum(
     y, c_n, cells = ops.gated_sum_outputs(z, c_0, save)
     time, batch, units = y.shape
     sizes = dict(T=time, B=batch, H=units)
-    tensors = dict(padding=padding_mask, z=z, c_0=c_0, y=y, c_n=c_n, cells=cells)
+    tensors = dict(padding=padding_mask, z=z, c_0=c_0, y=y, c_n=c_n, cells=_made(cells))
     _call("wsum_gated_sum", _struct(_GatedSum, cell, z, reverse, sizes, **tensors))
     return y, c_n, cells
 
@@ -216,10 +215,11 @@ def _recurrence(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     z, w_hh, w_hr, h_0 = z.contiguous(), w_hh.contiguous(), _dense(w_hr), h_0.contiguous()
     c_0, padding_mask = _dense(c_0), _dense(padding_mask)
+    _check_memory(cell, c_0)
     outputs = ops.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, save)
     names = ("y", "h_n", "c_n", "gates", "cells", "states")
     tensors = dict(padding=padding_mask, z=z, w_hh=w_hh, w_hr=w_hr, h_0=h_0, c_0=c_0)
-    tensors.update(zip(names, outputs, strict=True))
+    tensors.update(zip(names, map(_made, outputs), strict=True))
     sizes = _recurrence_sizes(z, w_hr, h_0)
     _call("wsum_recurrence", _struct(_Recurrence, cell, z, reverse, sizes, **tensors))
     return outputs
@@ -242,14 +242,26 @@ def _recurrence_backward(
     dy, dh_n, dc_n, c_0 = _dense(dy), _dense(dh_n), _dense(dc_n), _dense(c_0)
     w_hh, w_hr, padding_mask = w_hh.contiguous(), _dense(w_hr), _dense(padding_mask)
     gates, cells = gates.contiguous(), cells.contiguous()
+    _check_memory(cell, c_0)
     gradients = ops.recurrence_gradients(gates, w_hr, h_0, c_0)
-    tensors = dict(padding=padding_mask, w_hh=w_hh, w_hr=w_hr, c_0=c_0, gates=gates, cells=cells)
-    tensors.update(dy=dy, dh_n=dh_n, dc_n=dc_n)
-    tensors.update(zip(("dz", "dh", "dh_0", "dc_0"), gradients, strict=True))
+    tensors = dict(padding=padding_mask, w_hh=w_hh, w_hr=w_hr, gates=gates, dy=dy, dh_n=dh_n)
+    if c_0 is not None:
+        tensors.update(c_0=c_0, cells=cells, dc_n=dc_n)
+    tensors.update(zip(("dz", "dh", "dh_0", "dc_0"), map(_made, gradients), strict=True))
     sizes = _recurrence_sizes(gates, w_hr, h_0)
     arguments = _struct(_Recurrence, cell, gates, reverse, sizes, **tensors)
     _call("wsum_recurrence_backward", arguments)
     return gradients
+
+
+def _check_memory(cell: int, c_0: Tensor | None) -> None:
+    if (c_0 is None) == bool(cell & ops.GATES):
+        raise ValueError(f"the C++ kernels take {'a' if c_0 is None else 'no'} c_0 for this cell")
+
+
+def _made(tensor: Tensor) -> Tensor | None:
+    """An output, or None for one that is empty because it was not asked for."""
+    return tensor if tensor.numel() else None
 
 
 def _recurrence_sizes(z: Tensor, w_hr: Tensor | None, h_0: Tensor) -> dict[str, int]:
