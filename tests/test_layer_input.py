@@ -178,7 +178,7 @@ BAD_ARGUMENTS = {
     "coupled": (dict(ablation="no-gates", coupled_gates=True), "coupled_gates=True needs gates"),
     "backend": (
         dict(backend="fpga"),
-        "unknown backend 'fpga': choose one of auto, cpp, reference, triton",
+        "unknown backend 'fpga': choose one of auto, cpp, triton, reference",
     ),
     "dropout": (dict(dropout=1.5, num_layers=2), "dropout must be a probability"),
     "layers": (dict(num_layers=0), "num_layers must be at least 1"),
