@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -107,17 +107,24 @@ def _output(text: str) -> Path:
     return path
 
 
+def _add_measurement(
+    add: Callable[..., object], ablations: list[str], shapes: Sequence[layers.Shape]
+) -> None:
+    """What is measured, how often, and where the figures go."""
+    add("--ablations", nargs="+", choices=ablations, default=ablations, metavar="NAME")
+    add("--shapes", nargs="+", type=_shape, default=shapes, metavar="T,B,H")
+    add("--dtype", choices=layers.DTYPES, default="fp32")
+    add("--device", default="cpu", help="cpu (default) or cuda")
+    add("--rounds", type=_positive, default=15, help="timings of each (default 15)")
+    add("--json", type=_output, metavar="FILE", help="write everything there too")
+
+
 def _add_layers(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     help = "one layer against torch.nn.LSTM (no-gates: nn.RNN), and SRU where it is installed"
     add = _add(kinds, "layers", _bench_layers, help).add_argument
-    add("--ablations", nargs="+", choices=ABLATIONS, default=list(ABLATIONS), metavar="NAME")
-    add("--shapes", nargs="+", type=_shape, default=layers.SHAPES, metavar="T,B,H")
-    add("--dtype", choices=layers.DTYPES, default="fp32")
-    add("--device", default="cpu", help="cpu (default) or cuda")
+    _add_measurement(add, list(ABLATIONS), layers.SHAPES)
     add("--backend", choices=BACKEND_CHOICES, default="auto")
     add("--masks", action="store_true", help="also with a mask, against the same without")
-    add("--rounds", type=_positive, default=15, help="timings of each (default 15)")
-    add("--json", type=_output, metavar="FILE", help="write everything there too")
     add("--growth", type=_output, metavar="FILE", help="draw how the time grows (.svg, .png)")
 
 
@@ -150,13 +157,7 @@ def _bench_layers(args: argparse.Namespace) -> None:
 def _add_bandwidth(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     help = "bytes a second of the kernel of the cells without h_{t-1}, against a copy"
     add = _add(kinds, "bandwidth", _bench_bandwidth, help).add_argument
-    names = bandwidth.CELLS
-    add("--ablations", nargs="+", choices=names, default=list(names), metavar="NAME")
-    add("--shapes", nargs="+", type=_shape, default=bandwidth.SHAPES, metavar="T,B,H")
-    add("--dtype", choices=layers.DTYPES, default="fp32")
-    add("--device", default="cpu", help="cpu (default) or cuda")
-    add("--rounds", type=_positive, default=15, help="timings of each (default 15)")
-    add("--json", type=_output, metavar="FILE", help="write everything there too")
+    _add_measurement(add, list(bandwidth.CELLS), bandwidth.SHAPES)
 
 
 def _bench_bandwidth(args: argparse.Namespace) -> None:

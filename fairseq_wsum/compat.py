@@ -26,7 +26,7 @@ from torch.torch_version import TorchVersion
 @functools.cache  # once
 def apply() -> None:
     """Apply all shims."""
-    allow_in_checkpoints()
+    _allow_in_checkpoints()
     _restore_unknown_word_replacement()
     _count_overlaps_within_a_batch()
     _allow_bf16_without_tpu()
@@ -35,7 +35,7 @@ def apply() -> None:
     _restore_old_names_of_numpy()
 
 
-def allow_in_checkpoints() -> None:
+def _allow_in_checkpoints() -> None:
     """torch.load reads tensors and plain types only, unless told otherwise.
 
     fairseq's checkpoints hold two things more: for models without a dataclass, such as its own

@@ -87,14 +87,15 @@ gpus_here() { "$PYTHON" -c 'import torch; print(torch.cuda.device_count())'; }
 on_cpu() { # asked for, or for want of a GPU
     [ "$gpus" = 0 ] || [ -n "$cpu_processes" ] || { [ -z "$gpus" ] && [ "$(gpus_here)" = 0 ]; }
 }
-case "$precision" in
-    fp16 | amp) ! on_cpu || die "--precision $precision needs a GPU; on the CPU: bf16, or fp32" ;;
-esac
 
 common=(--save-dir "$save_dir" --user-dir "$user_dir" --required-batch-size-multiple "$multiple")
 case "$precision" in
     fp32) ;;
-    fp16 | bf16 | amp) common+=("--$precision") ;;
+    bf16) common+=(--bf16) ;;
+    fp16 | amp)
+        ! on_cpu || die "--precision $precision needs a GPU; on the CPU: bf16, or fp32"
+        common+=("--$precision")
+        ;;
     *) die "--precision $precision: choose from fp32, fp16, bf16, amp" ;;
 esac
 

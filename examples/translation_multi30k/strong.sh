@@ -32,7 +32,7 @@ parse multi30k/strong "$@"
 ablation="${ablation:-lstm}"
 data="$out/data" run="$out/$ablation"
 
-prepare prepare_multi30k.sh --out "$data" --bpe-dropout 0.1
+prepare prepare_multi30k.sh --out "$data" --bpe-dropout 0.1 --bpe-samples 10
 epochs=() # fairseq takes these folders in turn, one an epoch
 for sample in 01 02 03 04 05 06 07 08 09 10; do
     epochs+=("$data" "$data/sample-$sample")

@@ -1,6 +1,6 @@
 """Options that the models share, and how a model reads what fairseq hands to it."""
 
-from argparse import SUPPRESS
+from argparse import SUPPRESS, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
@@ -73,7 +73,7 @@ class LSTMOptions(FairseqDataclass):
     def from_namespace(cls, args: Any) -> "LSTMOptions":
         """fairseq's, which would miss --criterion: a Namespace has it under another name."""
         config: LSTMOptions = super().from_namespace(args)
-        if not isinstance(args, cls) and not hasattr(args, "criterion_name"):
+        if isinstance(args, Namespace) and str(config.criterion_name).startswith("${"):
             config.criterion_name = getattr(args, "criterion", None)
         return config
 
@@ -99,6 +99,8 @@ def option_values(config: type[LSTMOptions], args: Any) -> dict[str, Any]:
         config: the dataclass of the model.
         args: that dataclass, its `DictConfig`, or a `Namespace` that may lack options.
     """
+    if isinstance(args, Namespace):
+        args = config.from_namespace(args)
     values = {}
     for option in fields(config):
         if option.name == "_name":  # fairseq's, of the architecture
@@ -109,8 +111,6 @@ def option_values(config: type[LSTMOptions], args: Any) -> dict[str, Any]:
             value = option.default
         # None: a reference to a part of the configuration that is not there
         values[option.name] = None if str(value).startswith("${") else value
-    if values["criterion_name"] is None:
-        values["criterion_name"] = getattr(args, "criterion", None)  # of a plain Namespace
     return values
 
 
