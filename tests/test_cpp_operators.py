@@ -1,0 +1,181 @@
+"""The C++ kernels as torch sees them: operators to check, compile and export; autocast; memory."""
+
+import pytest
+import torch
+from cpp_oracle import SHAPES, assert_near, mask_of, needs_kernels, twins
+from layer_oracle import every_ablation
+from torch import Tensor
+
+from fairseq_wsum import ABLATIONS, WsumLSTM, ops
+from fairseq_wsum.backends import cpp
+from fairseq_wsum.bench.layers import peak_memory
+
+
+def operator_inputs(ablation: str, side: str | None = "left") -> tuple[object, tuple[object, ...]]:
+    """An operator for this cell, with inputs that it takes."""
+    cell = WsumLSTM(1, 1, ablation=ablation).cell
+    T, B, H = 4, 3, 5
+    z = torch.randn(T, B, len(cell.input_rows) * H, requires_grad=True)
+    c_0 = torch.randn(B, H, requires_grad=True) if cell.gates else None
+    rest = (mask_of(side, T, B), ops.encode(cell), False, True)
+    if not cell.is_recurrent:
+        return torch.ops.fairseq_wsum.gated_sum, (z, c_0, *rest)
+    w_hh = torch.randn(len(cell.hidden_rows) * H, H, requires_grad=True)
+    h_0 = torch.randn(B, H, requires_grad=True)
+    return torch.ops.fairseq_wsum.recurrence, (z, w_hh, None, h_0, c_0, *rest)
+
+
+@needs_kernels
+@pytest.mark.parametrize("ablation", ["lstm", "no-srnn-hidden", "no-gates"])
+def test_memory_grows_with_the_length_and_no_faster(ablation) -> None:
+    layer = WsumLSTM(16, 16, ablation=ablation, backend="cpp")
+
+    def memory(steps: int) -> int:
+        x = torch.randn(steps, 4, 16)
+        return peak_memory(lambda: layer(x)[0].sum().backward())
+
+    assert memory(400) < 1.05 * 2 * memory(200)
+
+
+@needs_kernels
+@pytest.mark.parametrize("side", [None, "left"], ids=lambda side: f"pad-{side}")
+@every_ablation
+def test_torch_finds_no_fault_with_the_operators(ablation, side) -> None:
+    operator, inputs = operator_inputs(ablation, side)
+    torch.library.opcheck(operator, inputs)
+
+
+@needs_kernels
+def test_torch_finds_no_fault_with_a_projection_and_states_in_another_order() -> None:
+    z, w_hh, w_hr = torch.randn(4, 3, 15), torch.randn(15, 2), torch.randn(2, 5)
+    h_0, c_0 = torch.randn(2, 3).t(), torch.randn(5, 3).t()  # not contiguous
+    tensors = [t.requires_grad_() for t in (z, w_hh, w_hr, h_0, c_0)]
+    bits = ops.encode(ABLATIONS["no-out"])
+    inputs = (*tensors, mask_of("right", 4, 3), bits, True, True)
+    torch.library.opcheck(torch.ops.fairseq_wsum.recurrence, inputs)
+    z, bits = torch.randn(4, 3, 20, requires_grad=True), ops.encode(ABLATIONS["no-srnn-hidden"])
+    inputs = (z, tensors[4], None, bits, True, True)
+    torch.library.opcheck(torch.ops.fairseq_wsum.gated_sum, inputs)
+
+
+@needs_kernels
+def test_tensors_of_another_type_or_cell_are_refused() -> None:
+    z, c_0, bits = torch.randn(4, 3, 20), torch.randn(3, 5), ops.encode(ABLATIONS["no-srnn-hidden"])
+    gated_sum = torch.ops.fairseq_wsum.gated_sum
+    with pytest.raises(ValueError, match=r"take z in torch\.float16"):
+        gated_sum(z.half(), c_0, None, bits, False, False)
+    with pytest.raises(ValueError, match=r"take c_0 in torch\.float32, got torch\.bfloat16"):
+        gated_sum(z, c_0.bfloat16(), None, bits, False, False)
+    with pytest.raises(ValueError, match="no cell 0"):
+        gated_sum(z[..., :5], c_0, None, 0, False, False)
+
+
+@needs_kernels
+def test_tensors_of_another_shape_are_refused() -> None:
+    layer = WsumLSTM(3, 6, ablation="lstm", backend="cpp")
+    z, h_0, c_0, weight = torch.randn(4, 2, 24), *torch.zeros(2, 2, 6), layer.weight_hh_l0
+    recurrence, bits = torch.ops.fairseq_wsum.recurrence, ops.encode(layer.cell)
+    with pytest.raises(ValueError, match=r"padding of size \(4, 2\), got \(2, 4\)"):
+        recurrence(z, weight, None, h_0, c_0, torch.zeros(2, 4).bool(), bits, False, True)
+    with pytest.raises(ValueError, match=r"z of size \(4, 5, 24\), got \(4, 2, 24\)"):
+        recurrence(z, weight, None, torch.zeros(5, 6), c_0, None, bits, False, True)
+    with pytest.raises(ValueError, match=r"z of size \(4, 2, 24\), got \(4, 0, 24\)"):
+        recurrence(z[:, :0], weight, None, h_0, c_0, None, bits, False, True)
+    with pytest.raises(ValueError, match="take a c_0 for this cell"):
+        recurrence(z, weight, None, h_0, None, None, bits, False, True)
+    backward = torch.ops.fairseq_wsum.recurrence_backward
+    with pytest.raises(ValueError, match=r"cells of size \(4, 2, 6\), got \(0,\)"):
+        rest = (torch.empty(0), bits, False)
+        backward(None, None, None, weight, None, h_0, c_0, None, z, *rest)
+    with pytest.raises(ValueError, match=r"w_hh of size \(24, 6\), got \(24, 3\)"):
+        torch.func.functional_call(layer, {"weight_hh_l0": weight[:, :3]}, (z[..., :3],))
+
+
+@needs_kernels
+def test_without_memory_for_scratch_space_it_is_a_memory_error() -> None:
+    too_wide = cpp._Recurrence(T=1, B=1, H=1, P=1 << 50, cell=ops.SRNN, threads=1)
+    with pytest.raises(MemoryError, match="wsum_recurrence"):
+        cpp._call("wsum_recurrence", too_wide)
+
+
+@needs_kernels
+def test_torch_func_gets_the_reference_or_an_error_that_says_so() -> None:
+    x = torch.randn(4, 2, 3)
+    fast, auto = (WsumLSTM(3, 6, ablation="no-srnn", backend=name) for name in ("cpp", "auto"))
+    torch.func.vmap(lambda x: auto(x)[0], in_dims=1)(x)
+    with pytest.raises(RuntimeError, match=r"'cpp' cannot run this layer: .* torch\.func"):
+        torch.func.vmap(lambda x: fast(x)[0], in_dims=1)(x)
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("ablation", "backend"),
+    [
+        ("lstm", "aot_eager"),
+        ("no-srnn-hidden", "aot_eager"),
+        pytest.param("no-srnn-hidden", "inductor", marks=pytest.mark.slow),
+    ],
+)
+def test_compile_traces_the_layer_for_every_length_at_once(ablation, backend) -> None:
+    torch._dynamo.reset()
+    layer = WsumLSTM(3, 20, 2, bidirectional=True, ablation=ablation, backend="cpp")
+    graphs, made = [], 0
+
+    def compile_graph(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> object:
+        graphs.append(graph)
+        return torch._dynamo.lookup_backend(backend)(graph, inputs)
+
+    compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend=compile_graph)
+    for time in (4, 7, 9):
+        x, mask = torch.randn(time, 5, 3), mask_of("right", time, 5)
+        results = []
+        for module in (compiled, layer):
+            layer.zero_grad()
+            y, state = module(x, None, mask)
+            y.square().sum().backward()
+            results.append((y, *state, *[p.grad.clone() for p in layer.parameters()]))
+        for found, right in zip(*results, strict=True):
+            torch.testing.assert_close(found, right)
+        made = made or len(graphs)
+    assert len(graphs) == made
+
+
+@needs_kernels
+@pytest.mark.parametrize("ablation", ["lstm", "no-srnn-hidden"])
+def test_what_was_exported_without_gradients_has_gradients(ablation) -> None:
+    layer = WsumLSTM(3, 5, ablation=ablation, backend="cpp")
+    x, mask = torch.randn(4, 2, 3), mask_of("left", 4, 2)
+    with torch.no_grad():
+        exported = torch.export.export(layer, (x, None, mask)).module()
+    gradients = []
+    for module in (layer, exported):
+        y, _ = module(x, None, mask)
+        gradients.append(torch.autograd.grad(y.square().sum(), list(module.parameters())))
+    torch.testing.assert_close(*gradients)
+
+
+@needs_kernels
+@pytest.mark.parametrize("ablation", ["lstm", "no-srnn-hidden"])
+def test_export_keeps_the_operators(ablation) -> None:
+    layer = WsumLSTM(3, 20, ablation=ablation, backend="cpp").eval()
+    time = torch.export.Dim("time", min=2, max=100)
+    program = torch.export.export(layer, (torch.randn(4, 5, 3),), dynamic_shapes=({0: time},))
+    x = torch.randn(9, 5, 3)
+    torch.testing.assert_close(program.module()(x), layer(x))
+    operator = "gated_sum" if ablation == "no-srnn-hidden" else "recurrence"
+    assert f"fairseq_wsum.{operator}" in program.graph_module.code
+
+
+@needs_kernels
+@every_ablation
+def test_autocast_takes_bfloat16_and_keeps_the_memory_cell_in_32_bits(ablation) -> None:
+    fast, exact = twins(SHAPES["odd"], ablation=ablation)
+    x = torch.randn(5, 13, 7)
+    with torch.autocast("cpu", torch.bfloat16):
+        y, (h_n, c_n) = fast(x)
+    right, (_, c_right) = exact(x.double())
+    assert (y.dtype, h_n.dtype, c_n.dtype) == (torch.bfloat16, torch.bfloat16, torch.float32)
+    assert_near(y.detach(), right.detach(), torch.bfloat16, "y")
+    assert_near(c_n.detach(), c_right.detach(), torch.bfloat16, "c_n")
+    y.float().sum().backward()
+    assert all(p.grad.dtype == torch.float32 for p in fast.parameters())
