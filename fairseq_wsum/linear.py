@@ -104,8 +104,7 @@ class _Uses:
             # the pass may not ask for this weight's gradient: nothing stays when it ends
             engine = torch.autograd.Variable._execution_engine
             engine.queue_callback(lambda: self._drop(task))
-        # detached: else they would hold the graph that holds them
-        self.parts[task].append((a.detach(), b.detach()))
+        self.parts[task].append((_detached(a), _detached(b)))
 
     def _drop(self, task: int) -> None:
         self.parts.pop(task, None)
@@ -118,6 +117,11 @@ class _Uses:
         a, b = (torch.cat(tensors, dim=-2) for tensors in zip(*parts, strict=True))
         dw = outer(a, b) if a.dim() == 2 else torch.bmm(a.transpose(1, 2), b)
         return dw, a.sum(0) if of_bias else None
+
+
+def _detached(tensor: Tensor) -> Tensor:
+    """Else it would hold the graph that holds it. (A batched gradient cannot be detached.)"""
+    return tensor.detach() if tensor.requires_grad else tensor
 
 
 class _Loop:

@@ -239,6 +239,8 @@ def _save_gated_sum(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -
 
 
 def _gated_sum_gradient(ctx: Any, dy: Tensor | None, dc_n: Tensor | None, _: None) -> Any:
+    if torch.is_grad_enabled():
+        _refuse()
     z, c_0, padding_mask, cells = ctx.saved_tensors
     rest = (ctx.cell, ctx.reverse)
     if cells is None:
@@ -269,13 +271,16 @@ def saved(
 def _recurrence_gradient(
     ctx: Any, dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None, *_: None
 ) -> Any:
-    w_hh, w_hr, h_0, c_0, padding_mask = inputs = ctx.saved_tensors[:5]
+    if torch.is_grad_enabled():
+        _refuse()
+    # all at once: torch.utils.checkpoint gives them out a single time
+    w_hh, w_hr, h_0, c_0, padding_mask, *kept = ctx.saved_tensors
     rest = (ctx.cell, ctx.reverse)
     if ctx.saved:
-        gates, cells, h = ctx.saved_tensors[5:]
+        gates, cells, h = kept
     else:
-        (z,) = ctx.saved_tensors[5:]
-        output = torch.ops.fairseq_wsum.recurrence(z, *inputs, *rest, True)
+        inputs = (*kept, w_hh, w_hr, h_0, c_0, padding_mask)
+        output = torch.ops.fairseq_wsum.recurrence(*inputs, *rest, True)
         gates, cells, h = saved(output, w_hr, c_0, padding_mask)
     dz, dh, dh_0, dc_0 = torch.ops.fairseq_wsum.recurrence_backward(
         *(dy, dh_n, dc_n, w_hh, w_hr, h_0, c_0, padding_mask, gates, cells), *rest
@@ -300,8 +305,9 @@ def _hidden_rows_gradient(cell: Ablation, dz: Tensor, h_last: Tensor) -> Tensor:
             groups[-1][1] = place + 1
         else:
             groups.append([place, place + 1])
-    parts = [outer(dz[..., a * units : b * units], h_last) for a, b in groups]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    if groups == [[0, len(cell.input_rows)]]:  # no slice: of batched gradients it cannot be whole
+        return outer(dz, h_last)
+    return torch.cat([outer(dz[..., a * units : b * units], h_last) for a, b in groups])
 
 
 def _unprojected(cell: Ablation, gates: Tensor, cells: Tensor) -> Tensor:
@@ -314,6 +320,7 @@ def _unprojected(cell: Ablation, gates: Tensor, cells: Tensor) -> Tensor:
 
 
 def _refuse(*_: Any) -> Any:
+    """At create_graph=True already: later, what is constant in dy would be lost without a word."""
     raise NotImplementedError(
         "second derivatives need the reference backend: give the layer backend='reference' "
         "(--lstm-backend reference)"

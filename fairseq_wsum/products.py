@@ -33,12 +33,11 @@ _ready = WeakIdKeyDictionary()  # a weight -> `_Ready`
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y = x W^T + b, as `torch.nn.functional.linear`: ... x K, N x K and N -> ... x N."""
+    ready = None if torch.compiler.is_compiling() else _ready_copy(weight)
     if not _suits(x, weight):
         return F.linear(x, weight, bias)
-    if not torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        ready = _ready_copy(weight)
-        if ready is not None:
-            return _onednn(x, ready, bias)
+    if ready is not None and not torch.is_grad_enabled():
+        return _onednn(x, ready, bias)
     if uses_onednn("product"):
         return _by_onednn(x, weight, bias)
     return F.linear(x, weight, bias)
@@ -98,7 +97,8 @@ class _Ready:
 
 
 def _ready_copy(weight: Tensor) -> Tensor | None:
-    ready = _ready.get(weight)
+    """The copy, if the weight is still what it was; else the copy is dropped."""
+    ready = _ready.get(weight) if _ready else None
     if ready is None:
         return None
     if not ready.is_of(weight):

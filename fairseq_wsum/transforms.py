@@ -21,13 +21,12 @@ def constant(function: Function) -> Function:
     return function
 
 
+@constant
 def in_transformation() -> bool:
     """Whether `torch.func` (grad, vmap, jvp, ...) or a forward-mode derivative is at work.
 
     They need rules that operators of our own do not have: a tangent would be lost without a word.
     """
-    if torch.compiler.is_compiling():
-        return False
     return (
         forward_ad._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None
     )

@@ -2,26 +2,32 @@
 
 import pytest
 import torch
+import torch.autograd.forward_ad as forward_ad
 from cpp_oracle import SHAPES, assert_near, mask_of, needs_kernels, twins
 from layer_oracle import every_ablation
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
 
 from fairseq_wsum import ABLATIONS, WsumLSTM, ops
 from fairseq_wsum.backends import cpp
 from fairseq_wsum.bench.layers import peak_memory
 
 
-def operator_inputs(ablation: str, side: str | None = "left") -> tuple[object, tuple[object, ...]]:
+def operator_inputs(
+    ablation: str, side: str | None = "left", dtype: torch.dtype = torch.float32
+) -> tuple[object, tuple[object, ...]]:
     """An operator for this cell, with inputs that it takes."""
+    options = dict(dtype=dtype, requires_grad=True)
     cell = WsumLSTM(1, 1, ablation=ablation).cell
     T, B, H = 4, 3, 5
-    z = torch.randn(T, B, len(cell.input_rows) * H, requires_grad=True)
+    z = torch.randn(T, B, len(cell.input_rows) * H, **options)
     c_0 = torch.randn(B, H, requires_grad=True) if cell.gates else None
     rest = (mask_of(side, T, B), ops.encode(cell), False, True)
     if not cell.is_recurrent:
         return torch.ops.fairseq_wsum.gated_sum, (z, c_0, *rest)
-    w_hh = torch.randn(len(cell.hidden_rows) * H, H, requires_grad=True)
-    h_0 = torch.randn(B, H, requires_grad=True)
+    w_hh = torch.randn(len(cell.hidden_rows) * H, H, **options)
+    h_0 = torch.randn(B, H, **options)
     return torch.ops.fairseq_wsum.recurrence, (z, w_hh, None, h_0, c_0, *rest)
 
 
@@ -38,11 +44,66 @@ def test_memory_grows_with_the_length_and_no_faster(ablation) -> None:
 
 
 @needs_kernels
+@every_ablation
+def test_memory_is_at_most_that_of_torch(ablation) -> None:
+    layers = WsumLSTM(200, 200, ablation=ablation, backend="cpp"), torch.nn.LSTM(200, 200)
+    x = torch.randn(20, 20, 200)
+    ours, theirs = (peak_memory(lambda: layer(x)[0].sum().backward()) for layer in layers)  # noqa: B023
+    assert 0 < ours <= theirs
+
+
+@needs_kernels
+@pytest.mark.parametrize("frozen", [False, True], ids=["", "frozen"])
+@every_ablation
+def test_a_second_derivative_is_refused(ablation, frozen) -> None:
+    layer = WsumLSTM(3, 4, ablation=ablation, backend="cpp").requires_grad_(not frozen)
+    x = torch.randn(4, 2, 3, requires_grad=True)
+    y, _ = layer(x)
+    with pytest.raises(NotImplementedError, match="backend='reference'"):
+        torch.autograd.grad(y.sum(), x, create_graph=True)
+
+
+@needs_kernels
+@pytest.mark.parametrize("reentrant", [False, True], ids=["", "reentrant"])
+@every_ablation
+def test_what_a_checkpoint_computes_again_has_the_same_gradients(ablation, reentrant) -> None:
+    layer = WsumLSTM(3, 5, ablation=ablation, backend="cpp")
+    x = torch.randn(4, 2, 3, requires_grad=True)
+    gradients = []
+    for y in (layer(x)[0], checkpoint(lambda x: layer(x)[0], x, use_reentrant=reentrant)):
+        layer.zero_grad()
+        y.square().sum().backward()
+        gradients.append([p.grad.clone() for p in layer.parameters()])
+    torch.testing.assert_close(*gradients)
+
+
+@needs_kernels
+@every_ablation
+def test_many_gradients_at_once_are_the_same_as_one_by_one(ablation) -> None:
+    layer = WsumLSTM(3, 5, ablation=ablation, backend="cpp")
+    x = torch.randn(4, 2, 3)
+    jacobians = [
+        torch.autograd.functional.jacobian(lambda x: layer(x)[0], x, vectorize=vectorize)
+        for vectorize in (False, True)
+    ]
+    torch.testing.assert_close(*jacobians)
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("side", [None, "left"], ids=lambda side: f"pad-{side}")
 @every_ablation
-def test_torch_finds_no_fault_with_the_operators(ablation, side) -> None:
-    operator, inputs = operator_inputs(ablation, side)
+def test_torch_finds_no_fault_with_the_operators(ablation, side, dtype) -> None:
+    operator, inputs = operator_inputs(ablation, side, dtype)
     torch.library.opcheck(operator, inputs)
+
+
+@needs_kernels
+@pytest.mark.parametrize("ablation", ["lstm", "no-srnn-hidden"])
+def test_torch_finds_no_fault_where_nothing_is_saved(ablation) -> None:
+    operator, (*inputs, save) = operator_inputs(ablation)
+    assert save
+    torch.library.opcheck(operator, (*inputs, False))
 
 
 @needs_kernels
@@ -108,6 +169,30 @@ def test_torch_func_gets_the_reference_or_an_error_that_says_so() -> None:
 
 
 @needs_kernels
+@pytest.mark.parametrize("ablation", ["lstm", "no-srnn-hidden"])
+def test_what_is_compiled_takes_part_in_torch_func_and_forward_mode(ablation) -> None:
+    layer = WsumLSTM(3, 5, ablation=ablation)
+
+    def dual(x: Tensor, v: Tensor) -> Tensor:
+        with forward_ad.dual_level():
+            y, _ = layer(forward_ad.make_dual(x, v))
+            return forward_ad.unpack_dual(y).tangent
+
+    def jvp(x: Tensor, v: Tensor) -> Tensor:
+        return torch.func.jvp(lambda x: layer(x)[0], (x,), (v,))[1]
+
+    def grad(x: Tensor, v: Tensor) -> Tensor:
+        return torch.func.grad(lambda x: (layer(x)[0] * v[..., :1]).sum())(x)
+
+    x, v = torch.randn(4, 2, 3), torch.randn(4, 2, 3)
+    for transformed in (dual, jvp, grad):
+        torch._dynamo.reset()
+        found = torch.compile(transformed, backend="aot_eager")(x, v)
+        torch.testing.assert_close(found, transformed(x, v))
+        assert found.abs().sum() > 0
+
+
+@needs_kernels
 @pytest.mark.parametrize(
     ("ablation", "backend"),
     [
@@ -164,6 +249,23 @@ def test_export_keeps_the_operators(ablation) -> None:
     torch.testing.assert_close(program.module()(x), layer(x))
     operator = "gated_sum" if ablation == "no-srnn-hidden" else "recurrence"
     assert f"fairseq_wsum.{operator}" in program.graph_module.code
+
+
+@needs_kernels
+def test_under_autocast_single_steps_share_one_copy_of_the_weights() -> None:
+    layer, copies = WsumLSTM(3, 5, backend="cpp"), []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            if function is torch.ops.aten._to_copy.default:
+                copies.append(args[0].shape)
+            return function(*args, **(kwargs or {}))
+
+    state = None
+    with torch.autocast("cpu", torch.bfloat16), Watch():
+        for x in torch.randn(4, 1, 2, 3):
+            _, state = layer(x, state)
+    assert copies.count(layer.weight_hh_l0.shape) == copies.count(layer.weight_ih_l0.shape) == 1
 
 
 @needs_kernels

@@ -4,6 +4,7 @@ import gc
 
 import pytest
 import torch
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fairseq_wsum import linear
@@ -110,6 +111,26 @@ def test_a_pass_that_leaves_a_gradient_out_keeps_nothing_alive() -> None:
     torch.autograd.grad(y.sum(), x)
     del y
     assert count() == before
+
+
+def test_many_gradients_at_once_are_the_same_as_one_by_one() -> None:
+    x = torch.randn(2, 5)
+
+    def loop(weight: Tensor, bias: Tensor, matrices: Tensor) -> Tensor:
+        y = x
+        with linear.repeated():
+            for _ in range(3):
+                y = linear.linear(y, weight, bias).tanh()
+                attended = linear.bmm(y.unsqueeze(1), matrices, transposed=True)
+                y = y + linear.bmm(attended, matrices).squeeze(1)
+        return y
+
+    inputs = torch.randn(5, 5), torch.randn(5), torch.randn(2, 3, 5)
+    jacobians = [
+        torch.autograd.functional.jacobian(loop, inputs, vectorize=vectorize)
+        for vectorize in (False, True)
+    ]
+    torch.testing.assert_close(*jacobians)
 
 
 def test_a_loop_on_the_meta_device_is_as_anywhere() -> None:

@@ -183,6 +183,15 @@ def test_a_weight_that_has_changed_is_not_taken_as_it_was(kept_ready, change) ->
 
 
 @needs_onednn
+def test_nothing_is_kept_of_a_weight_that_has_another_type_now(onednn) -> None:
+    layer = torch.nn.Linear(5, 7)
+    products.keep_ready(layer.weight)
+    layer.to(torch.bfloat16)
+    products.product(torch.randn(3, 5).bfloat16(), layer.weight)
+    assert layer.weight not in products._ready
+
+
+@needs_onednn
 def test_two_threads_may_find_the_same_stale_copy(kept_ready, monkeypatch) -> None:
     weight, x = torch.randn(3, 5), torch.randn(2, 5)
     products.keep_ready(weight)

@@ -25,8 +25,8 @@ def run(
     assert (w_hh is not None) == cell.is_recurrent
     dtype = z.dtype
     h_0, c = h_0.to(dtype), c_0.to(torch.float32)
-    w_hh, w_hr = (None if w is None else w.to(dtype) for w in (w_hh, w_hr))
     if w_hh is not None and z.size(0) > 1:
+        w_hh, w_hr = w_hh.to(dtype), None if w_hr is None else w_hr.to(dtype)
         memory = c if cell.gates else None
         y, h_n, c_n = ops.recurrence(cell, z, w_hh, w_hr, h_0, memory, padding_mask, reverse)
         return y, h_n, c_n.to(c_0.dtype) if cell.gates else c_0
