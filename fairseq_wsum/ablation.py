@@ -18,7 +18,7 @@ class Ablation:
 
     Args:
         name: the short name that options take, such as `no-srnn`.
-        title: the name in the paper, such as `LSTM - S-RNN`.
+        title: the name in the paper, such as `LSTM - S-RNN`, or one made like it.
         srnn: the content layer is a simple RNN, c~ = tanh(W_cx x + W_ch h + b_c);
             without it the content is linear, c~ = W_cx x, with no bias.
         output_gate: h = o * tanh(c); without it h = tanh(c).

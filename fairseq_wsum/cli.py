@@ -111,9 +111,12 @@ def _add_measurement(
     add: Callable[..., object], ablations: list[str], shapes: Sequence[layers.Shape]
 ) -> None:
     """What is measured, how often, and where the figures go."""
-    add("--ablations", nargs="+", choices=ablations, default=ablations, metavar="NAME")
-    add("--shapes", nargs="+", type=_shape, default=shapes, metavar="T,B,H")
-    add("--dtype", choices=layers.DTYPES, default="fp32")
+    names = f"cells to measure (default: {' '.join(ablations)})"
+    usual = " ".join(",".join(map(str, shape)) for shape in shapes)
+    sizes = f"time steps, sequences and units (default: {usual})"
+    add("--ablations", nargs="+", choices=ablations, default=ablations, metavar="NAME", help=names)
+    add("--shapes", nargs="+", type=_shape, default=shapes, metavar="T,B,H", help=sizes)
+    add("--dtype", choices=layers.DTYPES, default="fp32", help="(default fp32)")
     add("--device", default="cpu", help="cpu (default) or cuda")
     add("--rounds", type=_positive, default=15, help="timings of each (default 15)")
     add("--json", type=_output, metavar="FILE", help="write everything there too")
@@ -123,7 +126,7 @@ def _add_layers(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     help = "one layer against torch.nn.LSTM (no-gates: nn.RNN), and SRU where it is installed"
     add = _add(kinds, "layers", _bench_layers, help).add_argument
     _add_measurement(add, list(ABLATIONS), layers.SHAPES)
-    add("--backend", choices=BACKEND_CHOICES, default="auto")
+    add("--backend", choices=BACKEND_CHOICES, default="auto", help="of our layer (default auto)")
     add("--masks", action="store_true", help="also with a mask, against the same without")
     add("--growth", type=_output, metavar="FILE", help="draw how the time grows (.svg, .png)")
 

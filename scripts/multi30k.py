@@ -99,7 +99,8 @@ def parse() -> argparse.Namespace:
         type=positive,
         default=50000,
         metavar="N",
-        help="with --units words: at most so many words a language (default 50000)",
+        help="with --units words: at most so many words a language, fairseq's four symbols "
+        "among them (default 50000)",
     )
     add(
         "--max-words",

@@ -10,7 +10,8 @@ usage() {
 usage: scripts/setup.sh [--dev]
 
 Make a virtual environment with PyTorch, fairseq and this package (editable). The first time
-takes some minutes, as fairseq is compiled; run it again at any time: it does what is missing.
+takes some minutes, as fairseq is compiled (but for Python 3.12 on Linux x86_64, for which there is
+a wheel); run it again at any time: it does what is missing.
 
   --dev    also what scripts/test.sh needs: pytest, ruff, mypy, shellcheck
   --help   this text

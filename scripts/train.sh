@@ -16,7 +16,8 @@ itself where it stopped, from DIR/checkpoint_last.pt.
                       where torchrun or srun start a process for each)
   --cpu-processes N   train on the CPU with N processes, each with its share of the cores
                       (OMP_NUM_THREADS, if you do not set it) and a batch of its own
-  --precision P       fp32 (default); fp16 or bf16 (weights and all); amp (mixed, PyTorch's own);
+  --precision P       fp32 (default); fp16 or bf16 (the whole model, while the optimiser
+                      updates copies of the weights in fp32); amp (mixed, PyTorch's own);
                       fp16 and amp on GPUs only
   --dry-run           print the command and stop
   --help              this text

@@ -14,7 +14,8 @@ again to go on where it stopped. It wants several GPUs and days.
 
   --ablation NAME   what is left of the LSTM (default lstm)
   --passes N        go through the corpus N times (default 5)
-  --nwords N        at most so many words; others become <unk> (default: the benchmark's 800,000)
+  --nwords N        at most so many words, fairseq's four symbols among them; others become <unk>
+                    (default: the benchmark's 800,000)
   --shards N        parts of the training text; fairseq reads one an epoch (default: one a file, 99)
   --threshold N, --cache DIR   as of scripts/prepare_gbw.sh
   --data PATH       the published archive or the folder that it unpacks to; without it the archive

@@ -2,7 +2,8 @@
 
     python child.py [--onednn] [--profile FILE] MODULE ARGUMENTS
 
-It imports nothing of this package: fairseq's own models run as they do without it.
+It imports nothing of this package. `--user-dir`, which all systems get, does, and applies the shims
+that fairseq needs; but memory is kept only where a model of this package is built.
 """
 
 from __future__ import annotations

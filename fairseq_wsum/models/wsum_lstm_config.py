@@ -51,12 +51,16 @@ class WsumLSTMConfig(LSTMOptions):
     )
     encoder_dropout_in: Optional[float] = field(
         default=None,
-        metadata={"help": "dropout probability for encoder input embedding (default: 0)"},
+        metadata={
+            "help": "dropout probability for encoder input embedding (default: 0; in "
+            "wsum_lstm_multi30k --dropout)"
+        },
     )
     encoder_dropout_out: Optional[float] = field(
         default=None,
         metadata={
-            "help": "dropout probability for encoder output (default: 0) and, unless "
+            "help": "dropout probability for encoder output (default: 0; in wsum_lstm_multi30k "
+            "--dropout) and, unless "
             "--encoder-layer-dropout is given, between encoder layers (default: --dropout)"
         },
     )
@@ -99,7 +103,10 @@ class WsumLSTMConfig(LSTMOptions):
     )
     decoder_dropout_in: Optional[float] = field(
         default=None,
-        metadata={"help": "dropout probability for decoder input embedding (default: 0)"},
+        metadata={
+            "help": "dropout probability for decoder input embedding (default: 0; in "
+            "wsum_lstm_multi30k --dropout)"
+        },
     )
     decoder_dropout_out: Optional[float] = field(
         default=None,

@@ -102,7 +102,7 @@ public:
             block = *last->second;
             forget(last);
         } else {
-            // never more than a quarter above what tensors have needed at once
+            // never more than a quarter above the blocks that tensors have had at once
             const size_t peak = std::max(peak_, used_ + size);
             while (kept_ && used_ + size + kept_ > peak + peak / 4) release_oldest();
             block.data = from_system(size);
