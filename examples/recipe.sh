@@ -29,6 +29,7 @@ parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
         shift
     done
     out="${out:-$REPO/runs/$folder}"
+    check_colon --out "$out"
     score_options=()
     if has_option '--gpus 0' || has_option --gpus=0 || has_option --cpu || has_option --cpu-processes; then
         score_options=(--cpu)

@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from . import backends, checks, rows
 from .ablation import get_ablation
 from .linear import linear, once
+from .transforms import in_autocast
 
 State = tuple[Tensor, Tensor]
 
@@ -360,6 +361,7 @@ class WsumLSTM(nn.Module):
         for name, state, shape in zip(("h_0", "c_0"), hx, (h_shape, c_shape), strict=True):
             if tuple(state.shape) != shape:
                 raise RuntimeError(f"expected {name} of size {shape}, got {tuple(state.shape)}")
+        checks.state_types(hx, None if in_autocast(x.device) else self.weight_ih_l0.dtype)
         return hx
 
     def _add_batch(self, hx: State) -> State:
@@ -379,10 +381,7 @@ class WsumLSTM(nn.Module):
                 f"input.size(-1) must be equal to input_size {self.input_size}, got {x.size(-1)}"
             )
         dtype = self.weight_ih_l0.dtype
-        if x.dtype != dtype and not (
-            torch.amp.is_autocast_available(x.device.type)
-            and torch.is_autocast_enabled(x.device.type)
-        ):
+        if x.dtype != dtype and not in_autocast(x.device):
             raise ValueError(f"input must have the dtype of the parameters, {dtype}, got {x.dtype}")
         time = 1 if x.dim() == 3 and self.batch_first else 0
         if x.size(time) == 0:

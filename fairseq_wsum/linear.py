@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .products import as_rows, outer, product
-from .transforms import in_transformation
+from .transforms import in_autocast, in_transformation
 
 Inputs = tuple[Tensor | None, ...]
 
@@ -53,10 +53,7 @@ def _loop_of(weight: Tensor) -> _Loop | None:
     if loop is None or not (weight.requires_grad and torch.is_grad_enabled()):
         return None
     # under autocast the types differ from product to product
-    device = weight.device.type
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-        return None
-    if in_transformation():
+    if in_autocast(weight.device) or in_transformation():
         return None
     return loop
 

@@ -1,4 +1,4 @@
-"""What torch may do with a program other than run it: compile it, or transform it."""
+"""What torch may do with a program other than run it: compile, transform or autocast it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ def constant(function: Function) -> Function:
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
+
+
+def in_autocast(device: torch.device) -> bool:
+    """Whether products on this device choose their own types."""
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
 
 
 @constant

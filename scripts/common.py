@@ -36,6 +36,12 @@ def corpus_parser(script: str, description: str, examples: str) -> argparse.Argu
     return parser
 
 
+def check_cache(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """--cache says where downloads are kept, and --data that there are none."""
+    if args.cache is not None and args.data is not None:
+        parser.error(f"--cache {args.cache} with --data {args.data}: leave one of the two out")
+
+
 def positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")

@@ -40,6 +40,21 @@ why_missing() { # PYTHON MODULE
 print(importlib.import_module(sys.argv[1]).why_missing() or "")' "$2"
 }
 
+# The environment may be another's, with fairseq alone.
+check_modules() { # NAME...
+    local missing
+    missing="$("$PYTHON" -P -c 'import sys
+from importlib.util import find_spec
+print(*(name for name in sys.argv[1:] if find_spec(name) is None))' "$@")"
+    [ -z "$missing" ] || die "$PYTHON has no $missing: run scripts/setup.sh, or pip install $missing"
+}
+
+# fairseq cuts data folders and models at every ":".
+check_colon() { # OPTION PATH
+    [[ "$2" != *:* ]] || die "$1 $2: fairseq takes ':' for the end of a path; give one without," \
+        "such as a link to it"
+}
+
 # Sets PYTHON and puts fairseq's commands on PATH. The environment is $VENV, else the clone's
 # .venv, else whatever is active, so that nobody who has fairseq is made to install it again.
 use_environment() {

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import gbw_files
-from common import UserError, corpus_parser, listed, positive, run, versions
+from common import UserError, check_cache, corpus_parser, listed, positive, run, versions
 from data_folder import changes, counts, dictionary_size, record_of, write_record
 from gbw_files import Corpus
 from gbw_shards import binarise, count_words, plan
@@ -101,7 +101,9 @@ def parse() -> argparse.Namespace:
         help="--data holds another corpus in files of the same names, however many: check only "
         "that none is empty",
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    check_cache(parser, args)
+    return args
 
 
 def prepare(args: argparse.Namespace) -> None:

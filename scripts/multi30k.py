@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import data_folder
-from common import UserError, corpus_parser, listed, positive, run, versions, write_lines
+from common import (
+    UserError,
+    check_cache,
+    corpus_parser,
+    listed,
+    positive,
+    run,
+    versions,
+    write_lines,
+)
 from corpus_files import lines, sha256
 from data_folder import dictionary_size, is_done, new_folder, write_record
 from multi30k_files import FORMS, LANGUAGES, SPLITS, published_name, read_corpus
@@ -79,7 +88,7 @@ def parse() -> argparse.Namespace:
         help="bpe: one SentencePiece BPE model and dictionary for both languages (default); "
         "words: a dictionary for each language; raw text is cut by sacremoses first",
     )
-    add("--bpe-size", type=positive, default=8000, metavar="N", help="BPE units (default 8000)")
+    add("--bpe-size", type=positive, metavar="N", help="BPE units (default 8000)")
     add(
         "--bpe-dropout",
         type=probability,
@@ -90,14 +99,12 @@ def parse() -> argparse.Namespace:
     add(
         "--bpe-samples",
         type=positive,
-        default=10,
         metavar="N",
         help="with --bpe-dropout: so many ways (default 10)",
     )
     add(
         "--nwords",
         type=positive,
-        default=50000,
         metavar="N",
         help="with --units words: at most so many words a language, fairseq's four symbols "
         "among them (default 50000)",
@@ -116,8 +123,19 @@ def parse() -> argparse.Namespace:
         "the same number of lines",
     )
     args = parser.parse_args()
-    if args.bpe_dropout is not None and args.units != "bpe":
-        parser.error(f"--bpe-dropout {args.bpe_dropout} needs --units bpe")
+    check_cache(parser, args)
+    words = args.units == "words"
+    for option, value, needed in (
+        ("--bpe-dropout", args.bpe_dropout, words and "--units bpe"),
+        ("--bpe-size", args.bpe_size, words and "--units bpe"),
+        ("--bpe-samples", args.bpe_samples, not args.bpe_dropout and "--bpe-dropout"),
+        ("--nwords", args.nwords, not words and "--units words"),
+    ):
+        if value is not None and needed:
+            parser.error(f"{option} {value} needs {needed}")
+    args.bpe_size = args.bpe_size or 8000
+    args.bpe_samples = args.bpe_samples or 10
+    args.nwords = args.nwords or 50000
     return args
 
 

@@ -42,6 +42,7 @@ def read_corpus(args: argparse.Namespace) -> dict[str, bytes]:
     other = FORMS[1 - FORMS.index(args.text)]
     texts: dict[str, bytes] = {}
     for split in SPLITS:
+        pairs = {}
         for form in (args.text, other):
             if form == other and split == "train":
                 continue
@@ -52,7 +53,9 @@ def read_corpus(args: argparse.Namespace) -> dict[str, bytes]:
                 if path is not None:
                     pair[name] = read(name, path, split, args)
             check_same_lines(pair)
-            texts.update(pair)
+            pairs.update(pair)
+        check_same_lines(pairs)  # both forms: what is translated, and what it is scored against
+        texts.update(pairs)
     return texts
 
 
@@ -99,6 +102,6 @@ def check_same_lines(pair: dict[str, bytes]) -> None:
     sizes = {name: len(lines(raw)) for name, raw in pair.items()}
     if len(set(sizes.values())) > 1:
         counted = ", ".join(f"{name} has {n} lines" for name, n in sizes.items())
-        raise UserError(f"the two sides do not match: {counted}; line n must translate line n")
+        raise UserError(f"the files do not match: {counted}; line n must translate line n")
     if 0 in sizes.values():
         raise UserError(f"{' and '.join(sizes)} are empty")

@@ -9,4 +9,5 @@ case " $* " in
     *" --help "* | *" -h "*) exec python3 "$HERE/multi30k.py" --help ;;
 esac
 use_environment
+check_modules sentencepiece sacremoses
 exec "$PYTHON" "$HERE/multi30k.py" "$@"

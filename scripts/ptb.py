@@ -10,7 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
-from common import UserError, corpus_parser, listed, run, versions, write_lines
+from common import UserError, check_cache, corpus_parser, listed, run, versions, write_lines
 from corpus_files import cache_folder, download, lines, locate, read_text, sha256, wrong_file
 from data_folder import counts, dictionary_size, is_done, new_folder, preprocess, write_record
 
@@ -77,7 +77,9 @@ def parse() -> argparse.Namespace:
         action="store_true",
         help="the files hold another corpus: check only that none is empty",
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    check_cache(parser, args)
+    return args
 
 
 def prepare(args: argparse.Namespace) -> None:

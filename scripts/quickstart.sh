@@ -33,6 +33,9 @@ EOF
 ablation=no-srnn-hidden epochs=10 fresh=false
 while [ $# -gt 0 ]; do
     case "$1" in
+        --ablation=* | --epochs=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+    esac
+    case "$1" in
         -h | --help) usage && exit ;;
         --ablation) ablation="$(value "$@")"; shift ;;
         --epochs) epochs="$(value "$@")"; shift ;;

@@ -154,35 +154,33 @@ def both_ways(
 ) -> list[Figure]:
     """The primary figures, those for the text that the system was trained on, come first."""
     tokens: dict[str, Any] = {"tokenize": "none", "force": True}
+    # what is scored, the system's, the form of the reference, whether in lower case, and how
     if form == "lc.norm.tok":
         ways = [
-            ("lower-cased tokens", sentences, "lc.norm.tok", tokens),
-            ("detokenised, lower-cased: the system writes no case", detok, "raw", {}),
+            ("lower-cased tokens", sentences, "lc.norm.tok", False, tokens),
+            ("detokenised, lower-cased", detok, "raw", True, {}),
+            ("detokenised, cased (the system writes no case)", detok, "raw", False, {}),
         ]
-        lower = True
     else:
+        approximate = "lower-cased tokens, approximate: cut by sacremoses"
         ways = [
-            ("detokenised, cased", detok, "raw", {}),
-            (
-                "lower-cased tokens, approximate: cut by sacremoses",
-                lower_cased_tokens(detok),
-                "lc.norm.tok",
-                tokens,
-            ),
+            ("detokenised, cased", detok, "raw", False, {}),
+            (approximate, lower_cased_tokens(detok), "lc.norm.tok", False, tokens),
         ]
-        lower = False
     figures = []
-    for text, system, reference, options in ways:
+    for text, system, reference, lower, options in ways:
         path = references / f"{subset}.{reference}.de"
         if not path.is_file():
             print(f"no {path}: left out: {text}", file=sys.stderr)
             continue
-        right = [read_lines(path)]
-        for metric in (
-            BLEU(lowercase=lower and reference == "raw", **options),
-            CHRF(lowercase=lower and reference == "raw"),
-        ):
-            result = metric.corpus_score(system, right)
+        right = read_lines(path)
+        if len(right) != len(system):  # sacrebleu would score the first of them
+            raise UserError(
+                f"{path} has {len(right)} lines for {len(system)} translations: prepare the data "
+                "again from text whose forms have the same sentences"
+            )
+        for metric in (BLEU(lowercase=lower, **options), CHRF(lowercase=lower)):
+            result = metric.corpus_score(system, [right])
             signature = str(metric.get_signature())
             figures.append(Figure(text, result.name, result.score, signature, path.name))
     return figures

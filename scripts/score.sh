@@ -75,6 +75,8 @@ done
     die "$data has no prepared.json; make the data with scripts/prepare_multi30k.sh"
 [ -n "$checkpoints" ] || die "no --checkpoints: give the --save-dir of the training, or a file"
 [ -e "$checkpoints" ] || die "--checkpoints $checkpoints: no such file or folder"
+check_colon DATA "$data"
+check_colon --checkpoints "$checkpoints"
 [[ "$subset" =~ ^(test|valid)$ ]] || die "--subset $subset: choose from test, valid"
 for option in "--beam $beam" "--batch-size $batch" "--average ${average:-1}"; do
     [[ "$option" =~ \ [1-9][0-9]*$ ]] || die "$option: give a positive whole number"
@@ -84,6 +86,8 @@ number='-?([0-9]+(\.[0-9]*)?|\.[0-9]+)'
 [ "$subset" = valid ] || [[ "$lenpen" != *,* ]] ||
     die "--lenpen $lenpen with --subset test: choose the penalty with --subset valid first"
 use_environment
+check_modules sacrebleu sacremoses
+! grep -q '"post_process": "sentencepiece"' "$data/prepared.json" || check_modules sentencepiece
 
 if [ -d "$checkpoints" ]; then
     folder="$checkpoints" model="$checkpoints/checkpoint_best.pt"
@@ -106,6 +110,7 @@ fi
 ! $replace_unk || fixed+=(--print-alignment hard)
 
 out="${out:-$folder/score-$subset}"
+check_colon --out "$out"
 if [ -e "$out" ] && [ ! -f "$out/scores.json" ] && [ -n "$(ls -A "$out")" ]; then
     die "--out $out has other files in it; give a new folder"
 fi

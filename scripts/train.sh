@@ -160,7 +160,8 @@ if $dry_run; then
 fi
 if $first; then
     [ -d "${data%%:*}" ] ||
-        die "no data folder ${data%%:*}; make it with scripts/prepare_multi30k.sh or fairseq-preprocess"
+        die "no data folder ${data%%:*} (a ':' ends a path); make it with" \
+            "scripts/prepare_multi30k.sh or fairseq-preprocess"
     mkdir -p "$save_dir"
     if command -v flock >/dev/null; then
         # The lock lives as long as the training, which inherits the open file.

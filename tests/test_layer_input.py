@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from layer_oracle import assert_same, every_ablation, every_cell, make, make_state, oracle_layers
@@ -193,7 +194,7 @@ def test_a_bad_argument_is_an_error_that_names_it(kwargs, message) -> None:
 
 
 @pytest.mark.parametrize(
-    "kwargs", [dict(bias=0.5), dict(batch_first=1), dict(proj_size=2.0), dict(num_layers="2")]
+    "kwargs", [dict(bias=0.5), dict(batch_first=2), dict(proj_size=2.0), dict(num_layers="2")]
 )
 def test_an_argument_of_a_wrong_type_is_an_error_that_names_it(kwargs) -> None:
     with pytest.raises(TypeError, match=next(iter(kwargs))):
@@ -215,6 +216,8 @@ BAD_INPUT = {
     "mask-dtype": ((X, None, torch.zeros(5, 2)), "padding_mask must be boolean"),
     "state-shape": ((X, (STATE, STATE[:, :1])), r"c_0 of size \(1, 2, 4\), got \(1, 1, 4\)"),
     "state-pair": ((X, STATE), "pair"),
+    "state-whole": ((X, (STATE.long(), STATE)), "h_0 must have the dtype of the parameters"),
+    "state-dtype": ((X, (STATE, STATE.float())), "c_0 must have .*float64, got torch.float32"),
     "state-unbatched": ((X[:, 0], (STATE, STATE)), "must be 2-D"),
 }
 
@@ -223,6 +226,23 @@ BAD_INPUT = {
 def test_bad_input_is_an_error_that_says_what_was_expected(args, message) -> None:
     with pytest.raises((ValueError, RuntimeError, TypeError), match=message):
         make()(*args)
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_the_memory_cell_may_have_more_bits_and_no_fewer(backend) -> None:
+    layer, x = WsumLSTM(3, 4, dtype=torch.bfloat16, backend=backend), X.bfloat16()
+    _, (h_n, c_n) = layer(x, (STATE.bfloat16(), STATE.float()))
+    assert (h_n.dtype, c_n.dtype) == (torch.bfloat16, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, (_, c_n) = WsumLSTM(3, 4)(X.float(), (STATE.bfloat16(), STATE.float()))
+        assert c_n.dtype == torch.float32
+        with pytest.raises(ValueError, match="c_0 must have a floating dtype"):
+            WsumLSTM(3, 4)(X.float(), (STATE.bfloat16(), STATE.long()))
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    layer = WsumLSTM(3, 4, np.int64(2), bidirectional=1, dropout=np.float32(0.5))
+    assert layer(torch.zeros(2, 1, 3))[0].shape == (2, 1, 8)
 
 
 def test_a_mask_for_packed_input_is_an_error() -> None:

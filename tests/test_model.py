@@ -330,6 +330,12 @@ def test_dropout_stands_in_its_place_and_in_training_only(place, feeding) -> Non
     assert [is_cut(), model.train() and is_cut()] == [False, True]
 
 
+@pytest.mark.parametrize("written", ["8,16", "[8,16]", "(8, 16)", "8,16,", "8e0,16"])
+def test_cutoffs_are_read_as_fairseq_reads_them(written) -> None:
+    model = make_model(criterion="adaptive_loss", adaptive_softmax_cutoff=written)
+    assert model.decoder.adaptive_softmax.cutoff == [8, 16, 34]
+
+
 def test_an_adaptive_softmax_leaves_sharing_to_the_inputs() -> None:
     task = make_task(SOURCE, SOURCE)
     adaptive = dict(criterion="adaptive_loss", adaptive_softmax_cutoff="8")

@@ -73,7 +73,8 @@ def test_preparing_again_is_skipped_and_never_overwrites(prepared, corpus):
     before = {path: path.stat().st_mtime_ns for path in prepared.rglob("*")}
     options = prepare_options(corpus, prepared)
     assert "done already" in succeeds("prepare_multi30k.sh", *options)
-    assert "units is 'bpe' there" in fails("prepare_multi30k.sh", *options, "--units", "words")
+    words = ["--own-corpus", "--data", corpus, "--out", prepared, "--units", "words"]
+    assert "units is 'bpe' there" in fails("prepare_multi30k.sh", *words)
     assert {path: path.stat().st_mtime_ns for path in prepared.rglob("*")} == before
 
 
@@ -138,6 +139,34 @@ def test_the_files_are_downloaded_once_and_raw_text_becomes_cased_words(corpus, 
     assert len(list(cache.iterdir())) == 10
     assert lines(tmp_path / "out" / "text" / "valid.de")[3] == "Der Baum liebt 3 Mann , so ."
     assert len({(tmp_path / "out" / f"dict.{lang}.txt").read_text() for lang in ("en", "de")}) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--units", "words", "--bpe-dropout", "0.1"], "--bpe-dropout 0.1 needs --units bpe"),
+        (["--units", "words", "--bpe-size", "90"], "--bpe-size 90 needs --units bpe"),
+        (["--bpe-samples", "5"], "--bpe-samples 5 needs --bpe-dropout"),
+        (["--nwords", "10"], "--nwords 10 needs --units words"),
+        (["--cache", "x", "--data", "y"], "--cache x with --data y: leave one of the two out"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_option_that_would_do_nothing_is_an_error(options, message, monkeypatch, load, capsys):
+    monkeypatch.setattr(sys, "argv", ["multi30k.py", "--out", "unused", *options])
+    with pytest.raises(SystemExit):
+        load("multi30k").parse()
+    assert message in capsys.readouterr().err
+
+
+def test_text_and_references_of_other_lengths_are_an_error(corpus, tmp_path):
+    other = shutil.copytree(corpus, tmp_path / "other")
+    for lang in ("en", "de"):
+        raw = other / f"test_2016_flickr.{lang}"
+        raw.write_text("".join(f"{line}\n" for line in lines(raw)[:5]), "utf-8")
+    message = fails("prepare_multi30k.sh", *prepare_options(other, tmp_path / "out"))
+    assert "the files do not match" in message
+    assert "test_2016_flickr.lc.norm.tok.de has 7 lines, test_2016_flickr.en has 5" in message
 
 
 def test_max_words_leaves_out_long_training_pairs_only(corpus, tmp_path, monkeypatch, load):

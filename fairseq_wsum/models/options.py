@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any, Optional
 
 from fairseq.dataclass import FairseqDataclass
+from fairseq.utils import eval_str_list
 from omegaconf import II, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
@@ -82,14 +83,16 @@ class LSTMOptions(FairseqDataclass):
         """Cutoffs of the adaptive softmax, or None where the softmax is a plain one."""
         if self.criterion_name != "adaptive_loss":
             return None
-        words = str(self.adaptive_softmax_cutoff).split(",")
-        cutoffs = [int(word) for word in words if word.strip().isdecimal()]
-        if len(cutoffs) < len(words) or any(a >= b for a, b in pairwise([0, *cutoffs])):
+        try:
+            cutoffs = eval_str_list(self.adaptive_softmax_cutoff, type=int)
+        except Exception:
+            cutoffs = None
+        if not cutoffs or any(a >= b for a, b in pairwise([0, *cutoffs])):
             raise ValueError(
                 f"--adaptive-softmax-cutoff {self.adaptive_softmax_cutoff}: give whole numbers "
                 "with commas between them, each larger than the one before, such as 2000,10000"
             )
-        return cutoffs
+        return list(cutoffs)
 
 
 def option_values(config: type[LSTMOptions], args: Any) -> dict[str, Any]:
