@@ -364,14 +364,36 @@ def test_the_recipe_opennmt_trains_and_replaces_unknown_words(cell, corpus, tmp_
     assert f"  BLEU  {record['figures'][0]['score']:6.2f}  lower-cased tokens" in output
 
 
+def strong(tmp_path, *options):
+    """The command of the recipe, as words."""
+    recipe = [RECIPES / "strong.sh", "--out", tmp_path / "out", "--dry-run"]
+    return shlex.split(succeeds(*recipe, *options))
+
+
+@needs_fairseq
+@pytest.mark.parametrize(
+    ("options", "folders", "epochs"),
+    [
+        ([], 20, "40"),
+        (["--bpe-dropout=0"], 1, "46"),
+        (["--ablation", "no-srnn-hidden"], 1, "46"),
+        (["--ablation", "no-srnn-hidden", "--bpe-dropout", "0.2"], 20, "40"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_the_recipe_strong_has_bpe_dropout_where_it_helped(options, folders, epochs, tmp_path):
+    command = strong(tmp_path, *options)
+    assert len(command[1].split(":")) == folders
+    assert command[command.index("--max-epoch") + 1] == epochs
+
+
 @needs_fairseq
 def test_the_example_for_hydra_is_the_recipe_strong(tmp_path):
     from fairseq import options
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
     from omegaconf import OmegaConf
 
-    recipe = [RECIPES / "strong.sh", "--out", tmp_path / "out", "--dry-run"]
-    command = shlex.split(succeeds(*recipe, "--ablation", "no-srnn-hidden"))
+    command = strong(tmp_path)
     parser = options.get_training_parser()
     args = options.parse_args_and_arch(parser, command[1:])
     recipe_cfg = convert_namespace_to_omegaconf(args)
