@@ -330,7 +330,7 @@ def test_dropout_stands_in_its_place_and_in_training_only(place, feeding) -> Non
     assert [is_cut(), model.train() and is_cut()] == [False, True]
 
 
-@pytest.mark.parametrize("written", ["8,16", "[8,16]", "(8, 16)", "8,16,", "8e0,16"])
+@pytest.mark.parametrize("written", ["8,16", "[8,16]", "(8, 16)", "8,16,", "8e0,16", [8, 16]])
 def test_cutoffs_are_read_as_fairseq_reads_them(written) -> None:
     model = make_model(criterion="adaptive_loss", adaptive_softmax_cutoff=written)
     assert model.decoder.adaptive_softmax.cutoff == [8, 16, 34]
@@ -406,6 +406,10 @@ BAD_OPTIONS = {
     "cutoff": (
         dict(criterion="adaptive_loss", adaptive_softmax_cutoff="ten"),
         "--adaptive-softmax-cutoff ten: give whole numbers",
+    ),
+    "code": (
+        dict(criterion="adaptive_loss", adaptive_softmax_cutoff="[exit()]"),
+        r"--adaptive-softmax-cutoff \[exit\(\)\]: give whole numbers",
     ),
     "order": (
         dict(criterion="adaptive_loss", adaptive_softmax_cutoff="8,8"),

@@ -1,13 +1,13 @@
 """Options that the models share, and how a model reads what fairseq hands to it."""
 
 from argparse import SUPPRESS, Namespace
-from collections.abc import Sequence
+from ast import literal_eval
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import Any, Optional
 
 from fairseq.dataclass import FairseqDataclass
-from fairseq.utils import eval_str_list
 from omegaconf import II, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
@@ -83,16 +83,17 @@ class LSTMOptions(FairseqDataclass):
         """Cutoffs of the adaptive softmax, or None where the softmax is a plain one."""
         if self.criterion_name != "adaptive_loss":
             return None
-        try:
-            cutoffs = eval_str_list(self.adaptive_softmax_cutoff, type=int)
-        except Exception:
-            cutoffs = None
+        try:  # as fairseq reads it, without eval(): it may come from a stranger's checkpoint
+            values = literal_eval(str(self.adaptive_softmax_cutoff))
+            cutoffs = list(map(int, values if isinstance(values, Iterable) else [values]))
+        except (ValueError, TypeError, SyntaxError):
+            cutoffs = []
         if not cutoffs or any(a >= b for a, b in pairwise([0, *cutoffs])):
             raise ValueError(
                 f"--adaptive-softmax-cutoff {self.adaptive_softmax_cutoff}: give whole numbers "
                 "with commas between them, each larger than the one before, such as 2000,10000"
             )
-        return list(cutoffs)
+        return cutoffs
 
 
 def option_values(config: type[LSTMOptions], args: Any) -> dict[str, Any]:
