@@ -203,6 +203,7 @@ def test_the_example_for_hydra_trains(data, tmp_path) -> None:
         f"hydra.run.dir={tmp_path}",
         "optimization.max_update=2",
         "common.cpu=true",
+        "model.ablation=no-srnn-hidden",
     )
     checkpoint = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)
     assert checkpoint["cfg"]["model"]["ablation"] == "no-srnn-hidden"
