@@ -258,6 +258,28 @@ def test_scoring_names_the_option_that_is_wrong(prepared, options, named):
     assert named in fails("score.sh", prepared, *options)
 
 
+@needs_fairseq
+def test_a_path_that_fairseq_would_cut_is_an_error(prepared, tmp_path):
+    data, training = tmp_path / "data 12:30", tmp_path / "run 12:30"
+    data.symlink_to(prepared)
+    training.mkdir()
+    cure = "fairseq takes ':' for the end of a path; give one without, such as a link to it"
+    message = fails("score.sh", prepared, "--checkpoints", training)
+    assert f"--checkpoints {training}: {cure}" in message
+    assert f"DATA {data}: {cure}" in fails("score.sh", data, "--checkpoints", tmp_path)
+
+
+def test_a_package_that_the_environment_lacks_is_named():
+    check = 'source "$1"; PYTHON="$2"; check_modules json no_such_one nor_this'
+    done = subprocess.run(
+        ["bash", "-c", check, "bash", SCRIPTS / "common.sh", sys.executable],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "has no no_such_one nor_this: run scripts/setup.sh, or pip install" in done.stderr
+
+
 # All together
 
 
