@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.weak import WeakIdKeyDictionary
 
-from .transforms import constant, in_transformation
+from .transforms import constant, in_autocast, in_transformation
 
 CLEARLY = 1.2  # times as fast
 VARIABLE = "FAIRSEQ_WSUM_PRODUCTS"
@@ -62,7 +62,7 @@ def _suits(x: Tensor, weight: Tensor) -> bool:
         x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and x.numel() > 0
-        and not torch.is_autocast_enabled("cpu")
+        and not in_autocast(x.device)
         and not in_transformation()
     )
 

@@ -42,20 +42,17 @@ def read_corpus(args: argparse.Namespace) -> dict[str, bytes]:
     other = FORMS[1 - FORMS.index(args.text)]
     texts: dict[str, bytes] = {}
     for split in SPLITS:
-        pairs = {}
+        found = {}  # both forms: what is translated, and what it is scored against
         for form in (args.text, other):
             if form == other and split == "train":
                 continue
-            pair = {}
             for lang in LANGUAGES:
                 name = published_name(split, form, lang)
                 path = find(name, form, args, required=form == args.text)
                 if path is not None:
-                    pair[name] = read(name, path, split, args)
-            check_same_lines(pair)
-            pairs.update(pair)
-        check_same_lines(pairs)  # both forms: what is translated, and what it is scored against
-        texts.update(pairs)
+                    found[name] = read(name, path, split, args)
+        check_same_lines(found)
+        texts.update(found)
     return texts
 
 
@@ -98,8 +95,8 @@ def read(name: str, path: Path, split: str, args: argparse.Namespace) -> bytes:
     return raw
 
 
-def check_same_lines(pair: dict[str, bytes]) -> None:
-    sizes = {name: len(lines(raw)) for name, raw in pair.items()}
+def check_same_lines(texts: dict[str, bytes]) -> None:
+    sizes = {name: len(lines(raw)) for name, raw in texts.items()}
     if len(set(sizes.values())) > 1:
         counted = ", ".join(f"{name} has {n} lines" for name, n in sizes.items())
         raise UserError(f"the files do not match: {counted}; line n must translate line n")

@@ -87,7 +87,6 @@ number='-?([0-9]+(\.[0-9]*)?|\.[0-9]+)'
     die "--lenpen $lenpen with --subset test: choose the penalty with --subset valid first"
 use_environment
 check_modules sacrebleu sacremoses
-! grep -q '"post_process": "sentencepiece"' "$data/prepared.json" || check_modules sentencepiece
 
 if [ -d "$checkpoints" ]; then
     folder="$checkpoints" model="$checkpoints/checkpoint_best.pt"
@@ -104,6 +103,7 @@ fixed=(--gen-subset "$subset" --source-lang en --target-lang de --beam "$beam"
     --required-batch-size-multiple 1 --distributed-world-size 1)
 if grep -q '"post_process": "sentencepiece"' "$data/prepared.json"; then
     ! $replace_unk || die "--replace-unk needs data of --units words: BPE has no unknown words"
+    check_modules sentencepiece
     fixed+=(--post-process sentencepiece)
 fi
 # fairseq's own --replace-unk wants the data as text; score.py replaces, by these alignments

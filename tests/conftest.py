@@ -14,6 +14,7 @@ LONGEST = (
     "test_lm_recipes.py",
     "test_triton.py",
     "test_scripts.py",
+    "test_translation_recipes.py",
     "test_cpp.py",
     "test_cpp_operators.py",
 )

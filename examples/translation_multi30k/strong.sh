@@ -48,7 +48,7 @@ case "$ablation" in
 esac
 
 epochs=("$data") samples="$bpe_dropout" schedule=(--total-num-update 13938 --max-epoch 46)
-if [[ "$bpe_dropout" =~ ^0*(\.0*)?$ ]]; then
+if [[ "$bpe_dropout" =~ ^(0+(\.0*)?|\.0+)$ ]]; then
     samples=0.1 # all the same, so that one folder does for every cell
 else
     schedule=(--total-num-update 12120 --max-epoch 40)

@@ -1,0 +1,95 @@
+"""The recipes for translation, on a tiny corpus."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from shell import SCRIPTS, fails, succeeds
+
+pytest.importorskip("fairseq")
+
+RECIPES = Path("..") / "examples" / "translation_multi30k"
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--ablation", "lstm no-srnn"], "--ablation lstm no-srnn: choose one of lstm no-srnn "),
+        (["--gpus", "two"], "--gpus two: give a positive whole number"),
+        (["--precision"], "--precision needs a value"),
+        (["--save-dir", "x"], "--save-dir: a recipe chooses the folder, within --out"),
+        (["--out", "12:30"], "--out 12:30: fairseq takes ':' for the end of a path"),
+    ],
+    ids=" ".join,
+)
+def test_a_recipe_names_the_option_that_is_wrong_before_it_makes_data(options, named, tmp_path):
+    message = fails(RECIPES / "strong.sh", "--out", tmp_path / "out", *options)
+    assert named in message and not (tmp_path / "out").exists()
+
+
+def test_a_recipe_keeps_one_folder_for_one_set_of_options(corpus, tmp_path):
+    out = tmp_path / "my runs"
+    recipe = [RECIPES / "opennmt.sh", "--own-corpus", "--data", corpus, "--out", out]
+    command = succeeds(*recipe, "--ablation", "no-srnn", "--dry-run")
+    assert "--arch wsum_lstm --ablation no-srnn " in command
+    assert not out.exists()  # nothing was prepared or trained, so nothing is marked as done
+    (out / "no-srnn").mkdir(parents=True)
+    (out / "no-srnn" / "options").write_text("--arch another")
+    (out / "no-srnn" / "checkpoint_last.pt").touch()  # else there is nothing to mistake
+    message = fails(*recipe, "--ablation", "no-srnn", "--decoder-ablation", "lstm")
+    assert "trained with other options: --arch another" in message and "--out" in message
+    assert "--fairseq-lstm" in fails(*recipe, "--ablation", "no-srnn", "--fairseq-lstm")
+
+
+@pytest.mark.parametrize("cell", [["--ablation", "no-srnn"], ["--fairseq-lstm"]], ids="".join)
+def test_the_recipe_opennmt_trains_and_replaces_unknown_words(cell, corpus, tmp_path):
+    small = ["--decoder-out-embed-dim", 8, "--max-epoch", 1, "--gpus", 0]
+    for side in ("encoder", "decoder"):
+        small += [f"--{side}-embed-dim", 8, f"--{side}-hidden-size", 8]
+    recipe = [RECIPES / "opennmt.sh", "--own-corpus", "--data", corpus, "--out", tmp_path]
+    output = succeeds(*recipe, *cell, *small)
+    (record,) = tmp_path.glob("*/score-test/scores.json")
+    record = json.loads(record.read_text())
+    assert record["replace_unk"] and record["sentences"] == 7 and record["lenpen"] == 0
+    assert f"  BLEU  {record['figures'][0]['score']:6.2f}  lower-cased tokens" in output
+
+
+def strong(tmp_path, *options):
+    """The command of the recipe, as words."""
+    recipe = [RECIPES / "strong.sh", "--out", tmp_path / "out", "--dry-run"]
+    return shlex.split(succeeds(*recipe, *options))
+
+
+@pytest.mark.parametrize(
+    ("options", "folders", "epochs"),
+    [
+        ([], 20, "40"),
+        (["--bpe-dropout=0"], 1, "46"),
+        (["--ablation", "no-srnn-hidden"], 1, "46"),
+        (["--ablation", "no-srnn-hidden", "--bpe-dropout", "0.2"], 20, "40"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_the_recipe_strong_has_bpe_dropout_where_it_helped(options, folders, epochs, tmp_path):
+    command = strong(tmp_path, *options)
+    assert len(command[1].split(":")) == folders
+    assert command[command.index("--max-epoch") + 1] == epochs
+
+
+def test_the_example_for_hydra_is_the_recipe_strong(tmp_path):
+    from fairseq import options
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+    from omegaconf import OmegaConf
+
+    command = strong(tmp_path)
+    parser = options.get_training_parser()
+    args = options.parse_args_and_arch(parser, command[1:])
+    recipe_cfg = convert_namespace_to_omegaconf(args)
+    example = OmegaConf.load(SCRIPTS / RECIPES / "strong.yaml")
+    # the model has a test of its own; fairseq-train finds the languages by the names of the files
+    for group, named in example.items():
+        for option in named if group not in ("model", "task") else ():
+            where = option in ("save_dir", "user_dir")
+            if not where and not OmegaConf.is_missing(named, option):
+                assert recipe_cfg[group][option] == named[option], f"{group}.{option}"
