@@ -1,9 +1,9 @@
 """Matrix products on the CPU, in 32 bits, by the faster of the two libraries that torch has.
 
 torch takes MKL for them. On AMD processors oneDNN, which torch has too, may be much faster. So the
-first product of each kind measures it, once, in some milliseconds: oneDNN computes unless MKL is
-clearly faster, but gradients of weights are MKL's unless oneDNN is. Where they are even the choice,
-and with it the last bits of a result, thus does not change from run to run.
+first product of each kind measures it, once, in about a tenth of a second: oneDNN computes unless
+MKL is clearly faster, but gradients of weights are MKL's unless oneDNN is. Where they are even the
+choice, and with it the last bits of a result, thus does not change from run to run.
 FAIRSEQ_WSUM_PRODUCTS=mkl or =onednn in the environment decides it.
 
 Both libraries bring a matrix into a layout of their own before they compute, in every product. With
@@ -131,11 +131,12 @@ def _choose(name: str) -> bool:
     # whatever is being traced, and whatever the program's defaults are: real tensors of our own
     options: dict[str, Any] = dict(dtype=torch.float32, device="cpu")
     with _disable_current_modes(), torch.no_grad():
-        a = torch.linspace(-1, 1, 512 * 512, **options).view(512, 512)
-        b = a.flip(0).contiguous()
+        b = torch.linspace(-1, 1, 512 * 512, **options).view(512, 512)
         if name == "product":
-            onednn, mkl = _seconds(_onednn, F.linear, a, b)
+            onednn, mkl = _seconds(_onednn, F.linear, b.flip(0), b)
             return onednn < CLEARLY * mkl
+        # wide, as the rows of a cell and a vocabulary are: where oneDNN gains, it gains there
+        a = torch.linspace(-1, 1, 512 * 2048, **options).view(512, 2048)
         onednn, mkl = _seconds(_onednn_outer, lambda a, b: a.t() @ b, a, b)
         return CLEARLY * onednn < mkl
 

@@ -126,6 +126,7 @@ def train(
         def command(system: System) -> list[str]:
             command = ["train", data, *system.options, "--max-update", str(updates)]
             command += ["--optimizer", "sgd", "--lr", "0.1", "--sentence-avg", "--no-save"]
+            command += ["--clip-norm", "5"]  # else it diverges, and there is nothing to measure
             command += ["--disable-validation", "--log-format", "json", "--log-interval", "1"]
             return [*command, "--save-dir", folder, "--seed", "1", *options]
 
