@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from . import __version__, backends, memory, products
+from . import __version__, backends, kernels, memory, products
 from .ablation import ABLATIONS
-from .backends import BACKEND_CHOICES, BACKENDS, cpp
+from .backends import BACKEND_CHOICES, BACKENDS
 from .bench import bandwidth, layers, profile, programs, report
 
 
@@ -54,8 +54,8 @@ def _add(
 def info(args: argparse.Namespace) -> None:
     """Print what is there."""
     print(f"fairseq-wsum {__version__}, {report.machine()}")
-    missing = cpp.why_missing()
-    print(f"C++ kernels: {missing or cpp.instruction_set()}")
+    missing = kernels.why_missing()
+    print(f"C++ kernels: {missing or kernels.instruction_set()}")
     libraries = ["oneDNN" if products.uses_onednn(p) else "MKL" for p in ("product", "outer")]
     print("products in fp32 on the CPU: {}; gradients of weights: {}".format(*libraries))
     why_not = memory.why_not()

@@ -174,8 +174,8 @@ echo "torch==$torch" >"$constraints" # nothing may replace it
 step "fairseq and this package with [$extra] (fairseq is compiled: 2 to 5 minutes)" \
     pip --verbose --no-build-isolation --constraint "$constraints" --editable "${REPO}[$extra]"
 step "does it run?" "$python" -P -c 'import fairseq, sacrebleu, sacremoses, sentencepiece
-import fairseq_wsum.backends.cpp, fairseq_wsum.memory'
-missing="$(why_missing "$python" fairseq_wsum.backends.cpp 2>>"$log")"
+import fairseq_wsum.kernels, fairseq_wsum.memory'
+missing="$(why_missing "$python" fairseq_wsum.kernels 2>>"$log")"
 [ -n "$missing" ] || missing="$(why_missing "$python" fairseq_wsum.memory 2>>"$log")"
 [ -z "$missing" ] || say "warning: everything will be slower on the CPU: $missing (the log: $log)"
 

@@ -43,7 +43,7 @@ while IFS= read -r file; do scripts+=("$file"); done < <(find scripts examples -
 libraries() {
     compiler >/dev/null || return 0
     local module missing
-    for module in fairseq_wsum.backends.cpp fairseq_wsum.memory; do
+    for module in fairseq_wsum.kernels fairseq_wsum.memory; do
         missing="$(why_missing "$PYTHON" "$module")" || return 1
         [ -z "$missing" ] || { say "$missing" && return 1; }
     done

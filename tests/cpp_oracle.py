@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from fairseq_wsum import WsumLSTM
-from fairseq_wsum.backends import cpp
+from fairseq_wsum import WsumLSTM, kernels
 
-needs_kernels = pytest.mark.skipif(cpp.why_missing() is not None, reason=f"{cpp.why_missing()}")
+needs_kernels = pytest.mark.skipif(
+    kernels.why_missing() is not None, reason=f"{kernels.why_missing()}"
+)
 
 # From one unit over odd numbers to more than a panel; batches smaller and larger than a tile, and
 # larger than what each of two threads gets of its own.

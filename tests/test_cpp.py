@@ -13,8 +13,7 @@ from cpp_oracle import SHAPES, assert_near, compare, mask_of, needs_kernels, twi
 from layer_oracle import every_ablation, every_cell
 from torch import Tensor
 
-from fairseq_wsum import ABLATIONS, WsumLSTM, backends
-from fairseq_wsum.backends import cpp
+from fairseq_wsum import ABLATIONS, WsumLSTM, backends, kernels
 
 
 @needs_kernels
@@ -33,20 +32,20 @@ def test_it_computes_what_the_reference_computes(ablation, coupled, shape, side,
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @every_ablation
 def test_every_instruction_set_and_number_of_threads_agrees(ablation, threads, name) -> None:
-    before = cpp.instruction_set()
+    before = kernels.instruction_set()
     try:
-        cpp.use_instruction_set(name)
+        kernels.use_instruction_set(name)
     except ValueError as error:
         pytest.skip(str(error))
     torch.set_num_threads(threads)
     try:
-        for dtype in cpp.DTYPES:
+        for dtype in kernels.DTYPES:
             for kind in ("odd", "many-sequences", "projection-of-many"):
                 shape = SHAPES[kind]
                 mask = mask_of("left", shape["T"], shape["B"])
                 compare(*twins(shape, dtype, ablation=ablation), shape, mask)
     finally:
-        cpp.use_instruction_set(before)
+        kernels.use_instruction_set(before)
 
 
 @needs_kernels
@@ -232,7 +231,7 @@ def test_auto_takes_these_kernels_for_32_and_16_bits_on_the_cpu() -> None:
 
 
 def test_without_kernels_auto_warns_and_a_name_is_an_error(monkeypatch) -> None:
-    monkeypatch.setattr(cpp._LIBRARY, "_found", (None, "they were never built"))
+    monkeypatch.setattr(kernels._LIBRARY, "_found", (None, "they were never built"))
     x = torch.randn(3, 2, 3)
     with pytest.warns(UserWarning, match="slower reference backend: they were never built"):
         y, _ = WsumLSTM(3, 4)(x)

@@ -6,15 +6,14 @@ import json
 import pytest
 import torch
 
-from fairseq_wsum import cli
-from fairseq_wsum.backends import cpp
+from fairseq_wsum import cli, kernels
 from fairseq_wsum.bench import layers, profile, programs
 
 
 def test_info_names_the_backend_of_each_type_and_why_not_the_others(capsys) -> None:
     cli.main(["info"])
     printed = capsys.readouterr().out
-    expected = "reference" if cpp.why_missing() else "cpp"
+    expected = "reference" if kernels.why_missing() else "cpp"
     assert f"| cpu | fp32 | {expected} | {expected} |" in printed
     assert "| cpu | fp64 | reference | reference | cpp: it computes in float32" in printed
 
@@ -36,7 +35,7 @@ def test_bench_layers_prints_and_writes_every_ratio(capsys, tmp_path) -> None:
     assert all(r[key] > 0 for r in record["results"] for key in ("forward", "both", "memory"))
 
 
-@pytest.mark.skipif(cpp.why_missing() is not None, reason="the C++ kernels were not built")
+@pytest.mark.skipif(kernels.why_missing() is not None, reason="the C++ kernels were not built")
 def test_bench_bandwidth_counts_what_a_copy_of_as_many_bytes_takes(capsys, tmp_path) -> None:
     path = tmp_path / "bandwidth.json"
     options = ["--ablations", "no-srnn-hidden", "--shapes", "5,3,8", "--dtype", "bf16"]

@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .. import kernels
 from ..ablation import Ablation
 from . import cpp, reference, triton
 
@@ -87,6 +88,6 @@ def choose(
     case = (cell, device, dtype, projects)
     automatic = (b for b in BACKENDS.values() if b.only_by_name is None)
     backend = next(b for b in automatic if b.why_not(*case) is None)
-    if backend.name == "reference" and device.type == "cpu" and dtype in cpp.DTYPES:
-        cpp.warn_if_missing()
+    if backend.name == "reference" and device.type == "cpu" and dtype in kernels.DTYPES:
+        kernels.warn_if_missing()
     return backend

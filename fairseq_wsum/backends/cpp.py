@@ -1,13 +1,11 @@
 """The backend for CPUs: kernels in C++ (csrc/), built with the package and loaded when needed.
 
-They are plain C to the outside, so that one build serves every version of torch. This file finds
-the library, hands pointers over, and registers the kernels for `ops`.
+This file hands pointers over, and registers the kernels for `ops`.
 """
 
 from __future__ import annotations
 
 import ctypes
-import warnings
 from ctypes import c_int32, c_int64, c_void_p
 from functools import cache
 from typing import Any, ClassVar
@@ -15,53 +13,21 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from .. import native, ops
+from .. import kernels, ops
 from ..ablation import Ablation
-from ..transforms import constant, in_transformation
+from ..transforms import in_transformation
 from .fused import run as run  # what the registry takes
-
-INTERFACE = 1  # WSUM_INTERFACE of csrc/kernels.h
-DTYPES = (torch.float32, torch.bfloat16)
 
 
 def why_not(cell: Ablation, device: torch.device, dtype: torch.dtype, projects: bool) -> str | None:
     """Why these kernels cannot run this cell there, or None if they can."""
     if device.type != "cpu":
         return f"it runs on CPUs, and the layer is on {device}"
-    if dtype not in DTYPES:
+    if dtype not in kernels.DTYPES:
         return f"it computes in float32 and bfloat16, not in {dtype}"
     if in_transformation():
         return ops.NOT_TRANSFORMED
-    return why_missing()
-
-
-@constant
-def why_missing() -> str | None:
-    """Why there are no kernels, or None where there are."""
-    return _LIBRARY.why_missing()
-
-
-@constant
-def warn_if_missing() -> None:
-    """Say that layers on the CPU are slower than they could be, and why. (Python says it once.)"""
-    reason = why_missing()
-    if reason is not None:
-        warnings.warn(f"layers run on the slower reference backend: {reason}", stacklevel=2)
-
-
-def instruction_set() -> str:
-    """What the kernels were chosen for: `avx512_bf16`, `avx512`, `avx2` or `baseline`."""
-    return str(_LIBRARY.get().wsum_instruction_set().decode())
-
-
-def use_instruction_set(name: str) -> None:
-    """Take the kernels for another instruction set, to test them.
-
-    Raises:
-        ValueError: this processor or this build has no such.
-    """
-    if _LIBRARY.get().wsum_use_instruction_set(name.encode()) != 0:
-        raise ValueError(f"this processor or this build has no instruction set {name!r}")
+    return kernels.why_missing()
 
 
 # The structs of csrc/kernels.h: sizes, then flags, then pointers to arrays. Beside the name of an
@@ -94,29 +60,13 @@ class _Recurrence(ctypes.Structure):
     _fields_ = _fields("TBHP", arrays)
 
 
-def _check(library: ctypes.CDLL) -> str | None:
-    library.wsum_instruction_set.restype = ctypes.c_char_p
-    return None if library.wsum_interface() == INTERFACE else "from other sources"
-
-
-_LIBRARY = native.Library(
-    "_kernels",
-    _check,
-    "its C++ kernels were not built; install a C++ compiler, then this package again "
-    "(scripts/setup.sh in a clone)",
-)
-
-
 # The tensors of the memory cell, which have 32 bits.
 _MEMORY = ("c_0", "c_n", "cells", "dc_n", "dc_0")
 
 
 def _call(name: str, arguments: ctypes.Structure) -> None:
-    result = getattr(_LIBRARY.get(), name)(ctypes.byref(arguments))
-    if result == 1:
+    if kernels.call(name, arguments) == 1:
         raise ValueError(f"{name}: no cell {arguments.cell}")
-    if result == 2:
-        raise MemoryError(f"{name}: not enough memory for its scratch space")
 
 
 def _struct(
@@ -140,7 +90,7 @@ def _struct(
         if value is not None:
             wanted = torch.float32 if name in _MEMORY else real.dtype
             wanted = torch.bool if name == "padding" else wanted
-            if value.dtype != wanted or wanted not in (*DTYPES, torch.bool):
+            if value.dtype != wanted or wanted not in (*kernels.DTYPES, torch.bool):
                 raise ValueError(f"the C++ kernels take {name} in {wanted}, got {value.dtype}")
             shape = tuple(lengths[size] for size in kind.arrays[name])
             if value.shape != shape:

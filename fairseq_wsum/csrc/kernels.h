@@ -1,5 +1,5 @@
 // The interface of the CPU kernels: plain C, so that one build serves every version of torch.
-// backends/cpp.py calls it; the two structs stand there again.
+// kernels.py loads it; backends/cpp.py calls it, where the two structs stand again.
 //
 // T time steps, B sequences, H hidden units, P features of h (P = H without a projection), rows:
 // `x_rows` of pre-activations, of which `h_rows` see h_{t-1}. All arrays are dense, the last index
@@ -67,7 +67,7 @@ struct Recurrence {
     float* dc_0;        // B x H
 };
 
-// Raised with every change of the above; backends/cpp.py refuses a library of another one.
+// Raised with every change of the above; kernels.py refuses a library of another one.
 enum { WSUM_INTERFACE = 1 };
 int wsum_interface();
 

@@ -1,0 +1,71 @@
+"""The library of the C++ kernels (csrc/): whether it is there, and calls into it.
+
+It is plain C to the outside, so that one build serves every version of torch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import warnings
+
+import torch
+
+from . import native
+from .transforms import constant
+
+INTERFACE = 1  # WSUM_INTERFACE of csrc/kernels.h
+DTYPES = (torch.float32, torch.bfloat16)
+
+
+@constant
+def why_missing() -> str | None:
+    """Why there are no kernels, or None where there are."""
+    return _LIBRARY.why_missing()
+
+
+@constant
+def warn_if_missing() -> None:
+    """Say that layers on the CPU are slower than they could be, and why. (Python says it once.)"""
+    reason = why_missing()
+    if reason is not None:
+        warnings.warn(f"layers run on the slower reference backend: {reason}", stacklevel=2)
+
+
+def instruction_set() -> str:
+    """What the kernels were chosen for: `avx512_bf16`, `avx512`, `avx2` or `baseline`."""
+    return str(_LIBRARY.get().wsum_instruction_set().decode())
+
+
+def use_instruction_set(name: str) -> None:
+    """Take the kernels for another instruction set, to test them.
+
+    Raises:
+        ValueError: this processor or this build has no such.
+    """
+    if _LIBRARY.get().wsum_use_instruction_set(name.encode()) != 0:
+        raise ValueError(f"this processor or this build has no instruction set {name!r}")
+
+
+def call(name: str, arguments: ctypes.Structure) -> int:
+    """Call a function with its struct; return what it returns.
+
+    Raises:
+        MemoryError: there was not enough for its scratch space.
+    """
+    result = int(getattr(_LIBRARY.get(), name)(ctypes.byref(arguments)))
+    if result == 2:
+        raise MemoryError(f"{name}: not enough memory for its scratch space")
+    return result
+
+
+def _check(library: ctypes.CDLL) -> str | None:
+    library.wsum_instruction_set.restype = ctypes.c_char_p
+    return None if library.wsum_interface() == INTERFACE else "from other sources"
+
+
+_LIBRARY = native.Library(
+    "_kernels",
+    _check,
+    "its C++ kernels were not built; install a C++ compiler, then this package again "
+    "(scripts/setup.sh in a clone)",
+)
