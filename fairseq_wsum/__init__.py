@@ -1,7 +1,7 @@
 """Ablated LSTMs for fairseq: the LSTM as a dynamically computed element-wise weighted sum.
 
 The layer needs torch alone. Where fairseq is installed, importing this package (or naming its
-folder with `--user-dir`) registers the architectures `wsum_lstm*`.
+folder with `--user-dir`) registers the architectures `wsum_lstm*`, the task and the criterion.
 """
 
 import warnings
@@ -28,6 +28,7 @@ def _register() -> None:
         )
         return
     from . import compat
+    from .criterions import wsum_cross_entropy  # noqa: F401
     from .models import wsum_lstm, wsum_lstm_lm  # noqa: F401
     from .tasks import wsum_language_modeling  # noqa: F401
 

@@ -13,7 +13,7 @@ import torch
 from . import native
 from .transforms import constant
 
-INTERFACE = 1  # WSUM_INTERFACE of csrc/kernels.h
+INTERFACE = 2  # WSUM_INTERFACE of csrc/kernels.h
 DTYPES = (torch.float32, torch.bfloat16)
 
 

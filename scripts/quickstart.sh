@@ -88,7 +88,7 @@ model=(--arch wsum_lstm --ablation "$ablation"
     --encoder-layers 1 --encoder-bidirectional --encoder-embed-dim 128 --encoder-hidden-size 128
     --decoder-layers 1 --decoder-embed-dim 128 --decoder-hidden-size 256 --dropout 0.1
     --decoder-input-feeding False) # so that training runs over a whole target sentence at once
-learning=(--criterion label_smoothed_cross_entropy --label-smoothing 0.1
+learning=(--criterion wsum_cross_entropy --label-smoothing 0.1
     --optimizer adam --batch-size 32 --clip-norm 1 --seed 1)
 
 # fairseq's log, shortened to what tells that it goes on, and how well.

@@ -75,7 +75,7 @@ else
 fi
 
 # --sentence-avg: the loss is summed over the time steps and divided by the streams, as there.
-train "$data" "$run" --task "$task" "${model[@]}" --criterion cross_entropy --sentence-avg \
+train "$data" "$run" --task "$task" "${model[@]}" --criterion wsum_cross_entropy --sentence-avg \
     --tokens-per-sample "$steps" --batch-size 20 --max-epoch "$epochs" --seed "$seed" \
     --optimizer sgd --lr 1.0 --clip-norm "$clip" \
     --lr-scheduler fixed --force-anneal "$anneal" --lr-shrink "$shrink" \

@@ -53,7 +53,7 @@ else
     batch=64
 fi
 
-train "$data" "$run" "${model[@]}" --criterion cross_entropy --sentence-avg \
+train "$data" "$run" "${model[@]}" --criterion wsum_cross_entropy --sentence-avg \
     --optimizer sgd --lr 1.0 --clip-norm 5 \
     --lr-scheduler fixed --force-anneal 9 --lr-shrink 0.5 --max-epoch 13 \
     --batch-size 64 --no-epoch-checkpoints --seed 1 --log-format simple --log-interval 100

@@ -60,7 +60,7 @@ fi
 prepare prepare_multi30k.sh --out "$data" --bpe-dropout "$samples" --bpe-samples 10
 
 train "$(IFS=: && echo "${epochs[*]}")" "$run" --arch wsum_lstm_multi30k --ablation "$ablation" \
-    --criterion label_smoothed_cross_entropy --label-smoothing 0.1 \
+    --criterion wsum_cross_entropy --label-smoothing 0.1 \
     --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1 \
     --lr 0.002 --lr-scheduler polynomial_decay --warmup-updates 600 "${schedule[@]}" \
     --batch-size 96 --keep-last-epochs 10 --seed 1 \

@@ -20,6 +20,7 @@ from .profile import Profile
 
 PEER = "fairseq's own"
 ONEDNN_PEER = "fairseq's own through oneDNN"
+CRITERION = ["--criterion", "wsum_cross_entropy"]  # of the models here; the peers have fairseq's
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ def systems(ablations: Sequence[str], sizes: Sizes, onednn_peer: bool = False) -
         common += [f"--{side}-hidden-size", str(sizes.units)]
     common += ["--decoder-out-embed-dim", str(sizes.units)]
     found = _peers(["--arch", "lstm", *common], onednn_peer)
+    common += CRITERION
     for name in ablations:
         feeds = ABLATIONS[name].is_recurrent
         options = ["--arch", "wsum_lstm", "--ablation", name, *common]
@@ -82,7 +84,7 @@ def language_models(
     task = ["--task", "wsum_language_modeling", "--arch", "wsum_lstm_lm", *common]
     return [
         *_peers(peer, onednn_peer),
-        *(System(name, [*task, "--ablation", name]) for name in ablations),
+        *(System(name, [*task, "--ablation", name, *CRITERION]) for name in ablations),
     ]
 
 

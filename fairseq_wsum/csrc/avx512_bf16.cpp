@@ -19,5 +19,6 @@ const Kernels kernels_avx512_bf16{
     [](const GatedSum& p, bool backward) { return kernels_avx512.gated_sum(p, backward); },
     [](const Recurrence& p, bool backward) {
         return (p.is_bf16 ? avx512_bf16::recurrence_of : kernels_avx512.recurrence)(p, backward);
-    }};
+    },
+    [](const CrossEntropy& p, bool backward) { return kernels_avx512.cross_entropy(p, backward); }};
 #endif

@@ -15,6 +15,8 @@ namespace INSTRUCTION_SET {
 
 #include "recurrence.h"
 
+#include "cross_entropy.h"
+
 #ifdef HAS_BF16_PRODUCT
 
 template <unsigned Bits>
@@ -44,6 +46,18 @@ int run(const Recurrence& p, bool backward) {
         backward ? recurrence_backward<C, bf16, float>(p) : recurrence<C, bf16, float>(p);
     else
         backward ? recurrence_backward<C, float, float>(p) : recurrence<C, float, float>(p);
+    return 0;
+}
+
+#endif
+
+#ifndef HAS_BF16_PRODUCT
+
+int cross_entropy_of(const CrossEntropy& p, bool backward) {
+    if (p.is_bf16)
+        backward ? cross_entropy_backward<bf16>(p) : cross_entropy<bf16>(p);
+    else
+        backward ? cross_entropy_backward<float>(p) : cross_entropy<float>(p);
     return 0;
 }
 

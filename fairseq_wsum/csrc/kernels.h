@@ -1,5 +1,5 @@
 // The interface of the CPU kernels: plain C, so that one build serves every version of torch.
-// kernels.py loads it; backends/cpp.py calls it, where the two structs stand again.
+// kernels.py loads it; backends/cpp.py and cross_entropy.py call it, where the structs stand again.
 //
 // T time steps, B sequences, H hidden units, P features of h (P = H without a projection), rows:
 // `x_rows` of pre-activations, of which `h_rows` see h_{t-1}. All arrays are dense, the last index
@@ -67,8 +67,24 @@ struct Recurrence {
     float* dc_0;        // B x H
 };
 
+// Of N rows of scores over W words with the right words: -log softmax(z), at the target and summed
+// over all words.
+struct CrossEntropy {
+    int64_t N, W, ignored;  // a target that is `ignored` makes its row zero, and its gradient
+    int32_t is_bf16, threads;
+    const void* z;           // real, N x W
+    const int64_t* targets;  // N, from 0 to W - 1
+    float* nll;              // N: -log p of the target
+    float* smooth;           // N: the sum of -log p over all words
+    double* logsumexp;       // N: log sum exp(z), for the backward pass
+    // backward
+    const float* dnll;     // N
+    const float* dsmooth;  // N
+    void* dz;              // real, N x W
+};
+
 // Raised with every change of the above; kernels.py refuses a library of another one.
-enum { WSUM_INTERFACE = 1 };
+enum { WSUM_INTERFACE = 2 };
 int wsum_interface();
 
 // They return 0, 1 where there is no such cell, or 2 where there is not enough memory.
@@ -76,6 +92,8 @@ int wsum_gated_sum(const GatedSum*);
 int wsum_gated_sum_backward(const GatedSum*);
 int wsum_recurrence(const Recurrence*);
 int wsum_recurrence_backward(const Recurrence*);
+int wsum_cross_entropy(const CrossEntropy*);
+int wsum_cross_entropy_backward(const CrossEntropy*);
 
 // What the kernels were chosen for: "avx512_bf16", "avx512", "avx2" or "baseline".
 const char* wsum_instruction_set();

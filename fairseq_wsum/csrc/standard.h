@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <new>
@@ -33,6 +34,7 @@ struct Kernels {
     bool (*runs_here)();
     int (*gated_sum)(const GatedSum&, bool backward);
     int (*recurrence)(const Recurrence&, bool backward);
+    int (*cross_entropy)(const CrossEntropy&, bool backward);
 };
 
 extern const Kernels kernels_baseline;

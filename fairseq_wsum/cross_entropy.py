@@ -1,0 +1,176 @@
+"""The cross entropy of scores over a vocabulary, by C++ kernels (csrc/cross_entropy.h).
+
+torch makes three arrays on the way, each as large as the scores: the logarithms of all
+probabilities and, in the backward pass, their gradient and that of the scores. Here it is the last
+one alone, and the scores are read twice.
+
+N rows of scores over W words.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_int32, c_int64, c_void_p
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import kernels
+from .transforms import in_transformation
+
+Losses = tuple[Tensor, Tensor, Tensor]
+
+
+def suits(logits: Tensor) -> bool:
+    """Whether there are kernels for these scores: on the CPU, in 32 bits or bfloat16."""
+    return (
+        logits.device.type == "cpu"
+        and logits.dtype in kernels.DTYPES
+        and not in_transformation()
+        and kernels.why_missing() is None
+    )
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, ignored: int) -> tuple[Tensor, Tensor]:
+    """-log softmax(logits): at the targets, and summed over all words.
+
+    Args:
+        logits: scores that `suits` has found suitable, N x W.
+        targets: the right words, N, whole numbers of 64 bits.
+        ignored: the target of rows whose losses and gradients are zero.
+
+    Returns:
+        Both losses, each N, in 32 bits.
+
+    Raises:
+        IndexError: a target is no word.
+    """
+    nll, smooth, _ = torch.ops.fairseq_wsum.cross_entropy(logits, targets, ignored)
+    return nll, smooth
+
+
+class _CrossEntropy(ctypes.Structure):
+    """The struct of csrc/kernels.h."""
+
+    _fields_ = [
+        *((name, c_int64) for name in ("N", "W", "ignored")),
+        *((name, c_int32) for name in ("is_bf16", "threads")),
+        *((name, c_void_p) for name in ("z", "targets", "nll", "smooth", "logsumexp")),
+        *((name, c_void_p) for name in ("dnll", "dsmooth", "dz")),
+    ]
+
+
+_DTYPES = {"targets": torch.int64, "logsumexp": torch.float64}
+
+
+def _call(name: str, z: Tensor, targets: Tensor, ignored: int, **arrays: Tensor | None) -> None:
+    """Hand dense tensors over.
+
+    Raises:
+        ValueError: a tensor has another type or shape than the kernels take, and they would read
+            or write beyond it.
+        IndexError: a target is no word.
+    """
+    rows, words = z.shape
+    if z.dtype not in kernels.DTYPES:
+        raise ValueError(f"the C++ kernels take scores in {kernels.DTYPES}, got {z.dtype}")
+    for what, tensor in {"targets": targets, **arrays}.items():
+        dtype = _DTYPES.get(what, z.dtype if what == "dz" else torch.float32)
+        shape = z.shape if what == "dz" else (rows,)
+        if tensor is not None and (tensor.dtype != dtype or tensor.shape != shape):
+            got = f"{tuple(tensor.shape)} in {tensor.dtype}"
+            raise ValueError(f"the C++ kernels take {what} of {tuple(shape)} in {dtype}, got {got}")
+    wrong = targets[((targets < 0) | (targets >= words)) & (targets != ignored)]
+    if len(wrong):
+        raise IndexError(f"target {int(wrong[0])} is no word of {words}")
+    pointers = {what: tensor.data_ptr() for what, tensor in arrays.items() if tensor is not None}
+    pointers.update(z=z.data_ptr(), targets=targets.data_ptr())
+    flags = dict(is_bf16=z.dtype == torch.bfloat16, threads=torch.get_num_threads())
+    kernels.call(name, _CrossEntropy(N=rows, W=words, ignored=ignored, **flags, **pointers))
+
+
+def _forward(logits: Tensor, targets: Tensor, ignored: int) -> Losses:
+    z, targets = logits.contiguous(), targets.contiguous()
+    nll, smooth, logsumexp = losses = _fake_forward(z, targets, ignored)
+    arrays = dict(nll=nll, smooth=smooth, logsumexp=logsumexp)
+    _call("wsum_cross_entropy", z, targets, ignored, **arrays)
+    return losses
+
+
+def _backward(
+    dnll: Tensor | None,
+    dsmooth: Tensor | None,
+    logits: Tensor,
+    targets: Tensor,
+    logsumexp: Tensor,
+    ignored: int,
+) -> Tensor:
+    z, targets, logsumexp = logits.contiguous(), targets.contiguous(), logsumexp.contiguous()
+    dnll, dsmooth = (None if d is None else d.contiguous() for d in (dnll, dsmooth))
+    dz = z.new_empty(z.shape)
+    arrays = dict(logsumexp=logsumexp, dnll=dnll, dsmooth=dsmooth, dz=dz)
+    _call("wsum_cross_entropy_backward", z, targets, ignored, **arrays)
+    return dz
+
+
+# The operator
+
+_LIBRARY = torch.library.Library("fairseq_wsum", "FRAGMENT")
+# -> the losses, in 32 bits, and log sum exp(logits) for the backward pass, in 64: N each
+_LIBRARY.define(
+    "cross_entropy(Tensor logits, Tensor targets, int ignored) -> (Tensor, Tensor, Tensor)"
+)
+# -> the gradient of the scores
+_LIBRARY.define(
+    "cross_entropy_backward(Tensor? dnll, Tensor? dsmooth, Tensor logits, Tensor targets,"
+    " Tensor logsumexp, int ignored) -> Tensor"
+)
+_LIBRARY.impl("cross_entropy", _forward, "CPU")
+_LIBRARY.impl("cross_entropy_backward", _backward, "CPU")
+
+
+def _fake_forward(logits: Tensor, targets: Tensor, ignored: int) -> Losses:
+    nll, smooth, logsumexp = (
+        logits.new_empty(logits.size(0), dtype=dtype)
+        for dtype in (torch.float32, torch.float32, torch.float64)
+    )
+    return nll, smooth, logsumexp
+
+
+def _fake_backward(  # type: ignore[no-untyped-def]
+    dnll, dsmooth, logits, targets, logsumexp, ignored
+):
+    return logits.new_empty(logits.shape)
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Losses) -> None:
+    logits, targets, ctx.ignored = inputs
+    ctx.mark_non_differentiable(output[2])
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(logits, targets, output[2])
+
+
+def _gradient(ctx: Any, dnll: Tensor | None, dsmooth: Tensor | None, _: None) -> Any:
+    if torch.is_grad_enabled():
+        _refuse()
+    inputs = (dnll, dsmooth, *ctx.saved_tensors, ctx.ignored)
+    return torch.ops.fairseq_wsum.cross_entropy_backward(*inputs), None, None
+
+
+def _refuse(*_: Any) -> Any:
+    """At create_graph=True already: later, what is constant in a cotangent would be lost."""
+    raise NotImplementedError(
+        "second derivatives need fairseq's own loss: --criterion cross_entropy, or "
+        "label_smoothed_cross_entropy"
+    )
+
+
+for _name, _fake, _setup, _formula in (
+    ("cross_entropy", _fake_forward, _save, _gradient),
+    ("cross_entropy_backward", _fake_backward, None, _refuse),
+):
+    torch.library.register_fake(f"fairseq_wsum::{_name}", _fake, lib=_LIBRARY)
+    torch.library.register_autograd(
+        f"fairseq_wsum::{_name}", _formula, setup_context=_setup, lib=_LIBRARY
+    )

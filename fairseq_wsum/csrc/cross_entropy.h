@@ -1,0 +1,118 @@
+// The cross entropy of scores over a vocabulary with the right words, and its gradient: a pass over
+// the scores each, and no array of probabilities.
+// Included once for each instruction set, after vector.h.
+
+// The first n of V numbers, and in place of the others `rest`.
+inline vf first(vf x, int n, float rest) {
+    for (int i = n; i < V; ++i) x[i] = rest;
+    return x;
+}
+
+inline float largest(vf x) {
+    float high = x[0];
+    for (int i = 1; i < V; ++i) high = x[i] > high ? x[i] : high;
+    return high;
+}
+
+inline double total(vf x) {
+    double sum = 0;
+    for (int i = 0; i < V; ++i) sum += x[i];
+    return sum;
+}
+
+// Sums over one row of scores, on the way through it: of exp(z - high), and of z.
+struct RowSums {
+    float high = -INFINITY;  // the largest z so far
+    double exps = 0, scores = 0;
+
+    // A block of it, short enough to be in the nearest cache still when its maximum is known, and
+    // for sums in 32 bits.
+    template <class S>
+    void add(const S* z, int64_t size) {
+        const int64_t whole = size - size % V;
+        const int rest = int(size - whole);
+        vf most = all(-INFINITY);
+        for (int64_t w = 0; w < whole; w += V) {
+            const vf x = load(z + w);
+            most = x > most ? x : most;
+        }
+        if (rest) {
+            const vf x = first(load(z + whole, rest), rest, -INFINITY);
+            most = x > most ? x : most;
+        }
+        const float block = largest(most);
+        if (block > high) {
+            exps *= std::exp(double(high) - block);
+            high = block;
+        }
+        const float origin = high > -INFINITY ? high : 0;
+        vf e = {}, s = {};
+        for (int64_t w = 0; w < whole; w += V) {
+            const vf x = load(z + w);
+            e += exp(x - origin);
+            s += x;
+        }
+        if (rest) {
+            const vf x = load(z + whole, rest);
+            e += first(exp(x - origin), rest, 0);
+            s += x;
+        }
+        exps += total(e);
+        scores += total(s);
+    }
+
+    double logsumexp() const { return high + std::log(exps); }
+};
+
+// Calls work(n) for every row, in parallel; what there is to do for padding is done in no time, so
+// neighbours go to different threads.
+template <class Work>
+void for_each_row(const CrossEntropy& p, Work&& work) {
+    constexpr int64_t ENOUGH = 4096;  // as in for_each_sequence
+    const int threads = p.N * p.W < ENOUGH ? 1 : p.threads;
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (int64_t n = 0; n < p.N; ++n) work(n);
+}
+
+template <class S>
+void cross_entropy(const CrossEntropy& p) {
+    constexpr int64_t BLOCK = 1024;
+    for_each_row(p, [&](int64_t n) {
+        p.nll[n] = p.smooth[n] = p.logsumexp[n] = 0;
+        if (p.targets[n] == p.ignored) return;
+        const S* const z = static_cast<const S*>(p.z) + n * p.W;
+        RowSums sums;
+        for (int64_t w = 0; w < p.W; w += BLOCK) sums.add(z + w, std::min(BLOCK, p.W - w));
+        const double logsumexp = sums.logsumexp();
+        p.logsumexp[n] = logsumexp;
+        p.nll[n] = float(logsumexp - load(z + p.targets[n], 1)[0]);
+        p.smooth[n] = float(p.W * logsumexp - sums.scores);
+    });
+}
+
+template <class S>
+void cross_entropy_backward(const CrossEntropy& p) {
+    for_each_row(p, [&](int64_t n) {
+        const S* const z = static_cast<const S*>(p.z) + n * p.W;
+        S* const dz = static_cast<S*>(p.dz) + n * p.W;
+        const int64_t target = p.targets[n];
+        if (target == p.ignored) {
+            std::memset(dz, 0, p.W * sizeof(S));
+            return;
+        }
+        const float dnll = p.dnll ? p.dnll[n] : 0, dsmooth = p.dsmooth ? p.dsmooth[n] : 0;
+        const float scale = dnll + p.W * dsmooth;
+        // in two parts, so that large scores, too, leave an exact difference
+        const float coarse = float(p.logsumexp[n]), fine = float(p.logsumexp[n] - coarse);
+        const auto gradient = [=](vf x) {
+            const vf log_p = x - coarse - fine;
+            // what is too small for 32 bits is zero: with smaller numbers products are slow
+            return scale * (log_p < -87.0f ? vf{} : exp(log_p)) - dsmooth;
+        };
+        for (int64_t w = 0; w < p.W; w += V) {
+            const int count = int(std::min<int64_t>(p.W - w, V));
+            store(dz + w, gradient(load(z + w, count)), count);
+        }
+        store(dz + target, gradient(load(z + target, 1)) - dnll, 1);  // rounded once
+    });
+}

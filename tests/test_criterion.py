@@ -1,0 +1,158 @@
+"""`--criterion wsum_cross_entropy` against fairseq's own criteria."""
+
+from argparse import Namespace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from cpp_oracle import needs_kernels
+
+pytest.importorskip("fairseq")
+from fairseq.criterions import CRITERION_REGISTRY
+from fairseq.criterions.cross_entropy import CrossEntropyCriterion
+from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
+from fairseq.distributed import ModuleProxyWrapper
+from fairseq.models.lstm_lm import LSTMLanguageModel, base_architecture
+from translation import PAD, TARGET, make_batch, make_model
+
+from fairseq_wsum import cross_entropy
+from fairseq_wsum.criterions.wsum_cross_entropy import WsumCrossEntropyCriterion
+from fairseq_wsum.models.wsum_lstm_lm import WsumLSTMLanguageModel
+
+TASK = SimpleNamespace(
+    **dict.fromkeys(("source_dictionary", "target_dictionary", "dictionary"), TARGET)
+)
+
+
+def make_sample() -> dict[str, object]:
+    src, lengths, prev = make_batch()
+    target = prev.roll(-1, 1)
+    target[1, 4:] = PAD
+    net_input = {"src_tokens": src, "src_lengths": lengths, "prev_output_tokens": prev}
+    return {"net_input": net_input, "target": target, "ntokens": int((target != PAD).sum())}
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """The shapes of the scores that the kernels took."""
+    shapes = []
+
+    def spy(logits, *rest):
+        shapes.append(tuple(logits.shape))
+        return compute(logits, *rest)
+
+    compute = cross_entropy.cross_entropy
+    monkeypatch.setattr(cross_entropy, "cross_entropy", spy)
+    return shapes
+
+
+def assert_same(ours, theirs, model, sample, tolerance, reduce=True) -> None:
+    """The loss, what is logged, and every gradient."""
+    results = []
+    for criterion in (ours, theirs):
+        model.zero_grad()
+        loss, size, log = criterion(model, sample, reduce=reduce)
+        loss.sum().backward()
+        gradients = {name: p.grad.float() for name, p in model.named_parameters()}
+        results.append((loss.detach().view(-1), size, log, gradients))
+    (loss, size, log, gradients), (loss_2, size_2, log_2, gradients_2) = results
+    torch.testing.assert_close((loss, size), (loss_2, size_2), **tolerance)
+    torch.testing.assert_close(gradients, gradients_2, **tolerance)
+    for name, value in log_2.items():
+        found = torch.as_tensor(log[name]).view(-1)
+        torch.testing.assert_close(found, torch.as_tensor(value).view(-1), **tolerance)
+
+
+# Both compute in 32 bits; in bfloat16 gradients of 8 bits go through the model.
+TOLERANCES = {
+    torch.float32: dict(rtol=1e-5, atol=1e-5),
+    torch.bfloat16: dict(rtol=0.05, atol=0.05),
+}
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=["fp32", "bf16"])
+@pytest.mark.parametrize("reduce", [True, False], ids=["sum", "each"])
+@pytest.mark.parametrize(
+    "options",
+    [dict(), dict(label_smoothing=0.1), dict(label_smoothing=0.2, ignore_prefix_size=2)],
+    ids=["plain", "smoothed", "prefix"],
+)
+def test_it_is_fairseqs_label_smoothed_cross_entropy(options, reduce, dtype, taken) -> None:
+    model = make_model().to(dtype)
+    ours = WsumCrossEntropyCriterion(TASK, True, **{"label_smoothing": 0.0, **options})
+    theirs = LabelSmoothedCrossEntropyCriterion(TASK, True, **{"label_smoothing": 0.0, **options})
+    assert_same(ours, theirs, model, make_sample(), TOLERANCES[dtype], reduce)
+    assert taken == [(3 * (6 - options.get("ignore_prefix_size", 0)), len(TARGET))]
+
+
+@needs_kernels
+@pytest.mark.parametrize("average", [True, False], ids=["sentences", "tokens"])
+def test_without_smoothing_it_is_fairseqs_cross_entropy(average, taken) -> None:
+    model = make_model(share_decoder_input_output_embed=True).float()
+    ours = WsumCrossEntropyCriterion(TASK, average, label_smoothing=0.0)
+    theirs = CrossEntropyCriterion(TASK, average)
+    assert_same(ours, theirs, model, make_sample(), TOLERANCES[torch.float32])
+    assert len(taken) == 1
+
+
+def make_language_model(kind: type) -> torch.nn.Module:
+    """One of fairseq's own or of ours."""
+    args = Namespace(decoder_embed_dim=6, decoder_hidden_size=5, decoder_layers=1, dropout=0.0)
+    args.add_bos_token, args.tokens_per_sample, args.criterion = False, 11, "cross_entropy"
+    if kind is LSTMLanguageModel:
+        base_architecture(args)
+    return kind.build_model(args, TASK).eval()
+
+
+def make_text() -> dict[str, object]:
+    tokens = torch.randint(4, len(TARGET), (3, 12))
+    target = tokens[:, 1:].contiguous()
+    return {"net_input": {"src_tokens": tokens[:, :-1]}, "target": target, "ntokens": 33}
+
+
+class InOthers(torch.nn.Module):
+    """A model within another module, as for several processes."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args: object, **kwargs: object) -> object:
+        return self.module(*args, **kwargs)
+
+
+@needs_kernels
+def test_language_models_and_several_processes_get_it(taken) -> None:
+    model = ModuleProxyWrapper(InOthers(make_language_model(WsumLSTMLanguageModel)))
+    ours = WsumCrossEntropyCriterion(TASK, False, label_smoothing=0.1)
+    theirs = LabelSmoothedCrossEntropyCriterion(TASK, False, label_smoothing=0.1)
+    assert_same(ours, theirs, model, make_text(), TOLERANCES[torch.float32])
+    assert taken == [(33, len(TARGET))]
+
+
+@pytest.mark.parametrize("model", ["double", "fairseqs"])
+def test_other_types_and_models_get_fairseqs(model, taken) -> None:
+    ours = WsumCrossEntropyCriterion(TASK, True, label_smoothing=0.1)
+    theirs = LabelSmoothedCrossEntropyCriterion(TASK, True, label_smoothing=0.1)
+    pair = {
+        "double": (make_model(), make_sample()),
+        "fairseqs": (make_language_model(LSTMLanguageModel), make_text()),
+    }[model]
+    assert_same(ours, theirs, *pair, dict(rtol=0, atol=0))
+    assert taken == []
+
+
+@needs_kernels
+def test_its_accuracy_is_fairseqs() -> None:
+    options = dict(label_smoothing=0.1, report_accuracy=True)
+    logs = []
+    model, sample = make_model().float(), make_sample()
+    for kind in (WsumCrossEntropyCriterion, LabelSmoothedCrossEntropyCriterion):
+        _, _, log = kind(TASK, True, **options)(model, sample)
+        logs.append((log["n_correct"], log["total"]))
+    assert logs[0] == logs[1]
+
+
+def test_fairseq_knows_it() -> None:
+    assert CRITERION_REGISTRY["wsum_cross_entropy"] is WsumCrossEntropyCriterion
