@@ -1,8 +1,8 @@
 """The cross entropy of scores over a vocabulary, by C++ kernels (csrc/cross_entropy.h).
 
-torch makes three arrays on the way, each as large as the scores: the logarithms of all
+torch makes three arrays of 32 bits on the way, each as long as the scores: the logarithms of all
 probabilities and, in the backward pass, their gradient and that of the scores. Here it is the last
-one alone, and the scores are read twice.
+one alone, in the type of the scores, which are read twice.
 
 N rows of scores over W words.
 """
@@ -64,37 +64,36 @@ class _CrossEntropy(ctypes.Structure):
 _DTYPES = {"targets": torch.int64, "logsumexp": torch.float64}
 
 
-def _call(name: str, z: Tensor, targets: Tensor, ignored: int, **arrays: Tensor | None) -> None:
-    """Hand dense tensors over.
+def _call(name: str, z: Tensor, ignored: int, **arrays: Tensor | None) -> None:
+    """Hand dense tensors over, `targets` among them.
 
     Raises:
-        ValueError: a tensor has another type or shape than the kernels take, and they would read
-            or write beyond it.
-        IndexError: a target is no word.
+        ValueError: a tensor has another type or shape than the kernels take.
     """
     rows, words = z.shape
-    if z.dtype not in kernels.DTYPES:
-        raise ValueError(f"the C++ kernels take scores in {kernels.DTYPES}, got {z.dtype}")
-    for what, tensor in {"targets": targets, **arrays}.items():
-        dtype = _DTYPES.get(what, z.dtype if what == "dz" else torch.float32)
-        shape = z.shape if what == "dz" else (rows,)
-        if tensor is not None and (tensor.dtype != dtype or tensor.shape != shape):
-            got = f"{tuple(tensor.shape)} in {tensor.dtype}"
-            raise ValueError(f"the C++ kernels take {what} of {tuple(shape)} in {dtype}, got {got}")
+    real = torch.bfloat16 if z.dtype == torch.bfloat16 else torch.float32
+    pointers = {"z": kernels.pointer("scores", z, real, (rows, words))}
+    for what, tensor in arrays.items():
+        if tensor is not None:
+            dtype = _DTYPES.get(what, real if what == "dz" else torch.float32)
+            shape = (rows, words) if what == "dz" else (rows,)
+            pointers[what] = kernels.pointer(what, tensor, dtype, shape)
+    flags = dict(is_bf16=real == torch.bfloat16, threads=torch.get_num_threads())
+    kernels.call(name, _CrossEntropy(N=rows, W=words, ignored=ignored, **flags, **pointers))
+
+
+def _check_targets(targets: Tensor, words: int, ignored: int) -> None:
     wrong = targets[((targets < 0) | (targets >= words)) & (targets != ignored)]
     if len(wrong):
         raise IndexError(f"target {int(wrong[0])} is no word of {words}")
-    pointers = {what: tensor.data_ptr() for what, tensor in arrays.items() if tensor is not None}
-    pointers.update(z=z.data_ptr(), targets=targets.data_ptr())
-    flags = dict(is_bf16=z.dtype == torch.bfloat16, threads=torch.get_num_threads())
-    kernels.call(name, _CrossEntropy(N=rows, W=words, ignored=ignored, **flags, **pointers))
 
 
 def _forward(logits: Tensor, targets: Tensor, ignored: int) -> Losses:
     z, targets = logits.contiguous(), targets.contiguous()
-    nll, smooth, logsumexp = losses = _fake_forward(z, targets, ignored)
-    arrays = dict(nll=nll, smooth=smooth, logsumexp=logsumexp)
-    _call("wsum_cross_entropy", z, targets, ignored, **arrays)
+    _check_targets(targets, z.size(1), ignored)
+    nll, smooth, logsumexp = losses = _losses(z, targets, ignored)
+    arrays = dict(targets=targets, nll=nll, smooth=smooth, logsumexp=logsumexp)
+    _call("wsum_cross_entropy", z, ignored, **arrays)
     return losses
 
 
@@ -109,8 +108,9 @@ def _backward(
     z, targets, logsumexp = logits.contiguous(), targets.contiguous(), logsumexp.contiguous()
     dnll, dsmooth = (None if d is None else d.contiguous() for d in (dnll, dsmooth))
     dz = z.new_empty(z.shape)
-    arrays = dict(logsumexp=logsumexp, dnll=dnll, dsmooth=dsmooth, dz=dz)
-    _call("wsum_cross_entropy_backward", z, targets, ignored, **arrays)
+    _check_targets(targets, z.size(1), ignored)
+    arrays = dict(targets=targets, logsumexp=logsumexp, dnll=dnll, dsmooth=dsmooth, dz=dz)
+    _call("wsum_cross_entropy_backward", z, ignored, **arrays)
     return dz
 
 
@@ -130,7 +130,8 @@ _LIBRARY.impl("cross_entropy", _forward, "CPU")
 _LIBRARY.impl("cross_entropy_backward", _backward, "CPU")
 
 
-def _fake_forward(logits: Tensor, targets: Tensor, ignored: int) -> Losses:
+def _losses(logits: Tensor, targets: Tensor, ignored: int) -> Losses:
+    """Empty tensors for what `cross_entropy` returns."""
     nll, smooth, logsumexp = (
         logits.new_empty(logits.size(0), dtype=dtype)
         for dtype in (torch.float32, torch.float32, torch.float64)
@@ -167,7 +168,7 @@ def _refuse(*_: Any) -> Any:
 
 
 for _name, _fake, _setup, _formula in (
-    ("cross_entropy", _fake_forward, _save, _gradient),
+    ("cross_entropy", _losses, _save, _gradient),
     ("cross_entropy_backward", _fake_backward, None, _refuse),
 ):
     torch.library.register_fake(f"fairseq_wsum::{_name}", _fake, lib=_LIBRARY)

@@ -6,9 +6,10 @@ It is plain C to the outside, so that one build serves every version of torch.
 from __future__ import annotations
 
 import ctypes
-import warnings
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from . import native
 from .transforms import constant
@@ -21,14 +22,6 @@ DTYPES = (torch.float32, torch.bfloat16)
 def why_missing() -> str | None:
     """Why there are no kernels, or None where there are."""
     return _LIBRARY.why_missing()
-
-
-@constant
-def warn_if_missing() -> None:
-    """Say that layers on the CPU are slower than they could be, and why. (Python says it once.)"""
-    reason = why_missing()
-    if reason is not None:
-        warnings.warn(f"layers run on the slower reference backend: {reason}", stacklevel=2)
 
 
 def instruction_set() -> str:
@@ -44,6 +37,21 @@ def use_instruction_set(name: str) -> None:
     """
     if _LIBRARY.get().wsum_use_instruction_set(name.encode()) != 0:
         raise ValueError(f"this processor or this build has no instruction set {name!r}")
+
+
+def pointer(name: str, tensor: Tensor, dtype: torch.dtype, shape: Sequence[int]) -> int:
+    """Of a tensor, for a struct.
+
+    Raises:
+        ValueError: it has another type or shape than the kernels take, and they would read or
+            write beyond it.
+    """
+    if tensor.dtype != dtype:
+        raise ValueError(f"the C++ kernels take {name} in {dtype}, got {tensor.dtype}")
+    if tensor.shape != tuple(shape):
+        got = tuple(tensor.shape)
+        raise ValueError(f"the C++ kernels take {name} of size {tuple(shape)}, got {got}")
+    return tensor.data_ptr()
 
 
 def call(name: str, arguments: ctypes.Structure) -> int:

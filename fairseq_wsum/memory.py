@@ -30,8 +30,8 @@ class Count:
 def keep() -> None:
     """From now on the process keeps the memory of large tensors, whoever computes with them.
 
-    It holds at most a quarter more blocks than were in use at once; with what blocks are larger
-    than tensors that is at worst three quarters more than tensors have needed. Nothing is kept
+    It holds at most half as much again as was in use at once; with what blocks are larger than
+    tensors that is at worst a little more than twice what tensors have needed. Nothing is kept
     when the process forks. Without effect where `why_not` has a reason.
     """
     if why_not() is None:

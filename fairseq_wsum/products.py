@@ -135,7 +135,8 @@ def _choose(name: str) -> bool:
         if name == "product":
             onednn, mkl = _seconds(_onednn, F.linear, b.flip(0), b)
             return onednn < CLEARLY * mkl
-        # wide, as the rows of a cell and a vocabulary are: where oneDNN gains, it gains there
+        # wide, as the rows of a cell or a vocabulary are: a matrix of 512 x 512 takes about as long
+        # by both, so that the choice would waver
         a = torch.linspace(-1, 1, 512 * 2048, **options).view(512, 2048)
         onednn, mkl = _seconds(_onednn_outer, lambda a, b: a.t() @ b, a, b)
         return CLEARLY * onednn < mkl

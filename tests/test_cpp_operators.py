@@ -40,6 +40,7 @@ def test_memory_grows_with_the_length_and_no_faster(ablation) -> None:
         x = torch.randn(steps, 4, 16)
         return peak_memory(lambda: layer(x)[0].sum().backward())
 
+    memory(1)  # the first products of a process may measure which library is faster
     assert memory(400) < 1.05 * 2 * memory(200)
 
 
@@ -123,7 +124,7 @@ def test_torch_finds_no_fault_with_a_projection_and_states_in_another_order() ->
 def test_tensors_of_another_type_or_cell_are_refused() -> None:
     z, c_0, bits = torch.randn(4, 3, 20), torch.randn(3, 5), ops.encode(ABLATIONS["no-srnn-hidden"])
     gated_sum = torch.ops.fairseq_wsum.gated_sum
-    with pytest.raises(ValueError, match=r"take z in torch\.float16"):
+    with pytest.raises(ValueError, match=r"take float32 and bfloat16, got torch\.float16"):
         gated_sum(z.half(), c_0, None, bits, False, False)
     with pytest.raises(ValueError, match=r"take c_0 in torch\.float32, got torch\.bfloat16"):
         gated_sum(z, c_0.bfloat16(), None, bits, False, False)

@@ -1,4 +1,4 @@
-"""The cross entropy in C++ against torch's in float64, and the criterion against fairseq's."""
+"""The cross entropy in C++ against torch's in float64."""
 
 import pytest
 import torch
@@ -13,9 +13,9 @@ PAD = 1
 # rows x words: one, odd numbers, around a vector, more than a block
 SHAPES = [(1, 1), (1, 7), (3, 16), (5, 33), (2, 1024), (7, 1025), (4, 2081), (0, 9)]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# Of what is near 1 or near the logarithm of the vocabulary. Measured over all tests here: 2e-7,
-# and 0.004 for gradients in bfloat16, which are rounded to 8 bits.
-TOLERANCE = {torch.float32: 1e-6, torch.bfloat16: 0.008}
+# Of losses, and of gradients next to the largest of their row but the target's. Measured over all
+# tests here: 2e-7, and 0.004 for gradients in bfloat16, which are rounded to 8 bits.
+TOLERANCE = {torch.float32: 1e-6, torch.bfloat16: 0.006}
 
 with_dtypes = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 
@@ -28,26 +28,29 @@ def exact(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return nll.masked_fill(padding, 0), -log_p.sum(1).masked_fill(padding, 0)
 
 
-def compare(logits: Tensor, targets: Tensor) -> float:
-    """The largest difference from float64 of losses and gradients, as a part of their size."""
+def assert_near(logits: Tensor, targets: Tensor, smoothed: bool = True) -> None:
+    """Losses and gradients are those in float64."""
     results = []
-    weights = torch.randn(2, len(logits), dtype=torch.float64)
+    weights = torch.rand(2, len(logits), dtype=torch.float64) + 0.5
+    weights[1] *= smoothed / logits.size(1)
     for z, function in (
         (logits, lambda *x: cross_entropy.cross_entropy(*x, PAD)),
         (logits.double(), exact),
     ):
         z = z.detach().requires_grad_()
         nll, smooth = function(z, targets)
-        smooth = smooth / z.size(1)
         loss = (weights[0] * nll + weights[1] * smooth).sum()
-        results.append((nll, smooth, *torch.autograd.grad(loss, z)))
-    worst = 0.0
-    for found, right in zip(*results, strict=True):
-        scale = right.abs().amax().clamp_min(1) if right.numel() else 1
-        assert found.isfinite().all()
-        error = (found.double() - right).abs() / scale
-        worst = max(worst, error.amax().item() if error.numel() else 0.0)
-    return worst
+        results.append((nll, smooth / z.size(1), *torch.autograd.grad(loss, z)))
+    for what, found, right in zip(("nll", "smooth", "dz"), *results, strict=True):
+        assert found.isfinite().all(), what
+        tolerance = TOLERANCE[logits.dtype if what == "dz" else torch.float32]
+        scale = right.abs().clamp_min(1)
+        if what == "dz":  # the target's is far from all others
+            others = right.abs().scatter(1, targets.unsqueeze(1), 0)
+            scale = others.amax(1, keepdim=True).clamp_min(1e-6).expand_as(right)
+            scale = scale.scatter(1, targets.unsqueeze(1), 1)
+        worst = ((found.double() - right).abs() / scale).flatten()
+        assert worst.numel() == 0 or worst.amax() < tolerance, f"{what}: {worst.amax():.2g}"
 
 
 def targets_of(rows: int, words: int) -> Tensor:
@@ -58,17 +61,17 @@ def targets_of(rows: int, words: int) -> Tensor:
 
 @needs_kernels
 @with_dtypes
+@pytest.mark.parametrize("smoothed", [False, True], ids=["", "smoothed"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_it_is_torchs_cross_entropy(shape, dtype) -> None:
-    logits = torch.randn(shape).to(dtype)
-    assert compare(logits, targets_of(*shape)) < TOLERANCE[dtype]
+def test_it_is_torchs_cross_entropy(shape, smoothed, dtype) -> None:
+    assert_near(torch.randn(shape).to(dtype), targets_of(*shape), smoothed)
 
 
 @needs_kernels
 @with_dtypes
 @pytest.mark.parametrize("name", ["avx512_bf16", "avx512", "avx2", "baseline"])
 def test_every_instruction_set_and_number_of_threads_agrees(name, dtype) -> None:
-    before, threads = kernels.instruction_set(), torch.get_num_threads()
+    before = kernels.instruction_set()
     try:
         kernels.use_instruction_set(name)
     except ValueError as error:
@@ -76,11 +79,10 @@ def test_every_instruction_set_and_number_of_threads_agrees(name, dtype) -> None
     try:
         for count in (1, 2, 3):
             torch.set_num_threads(count)
-            logits = torch.randn(7, 1500).to(dtype)
-            assert compare(logits, targets_of(7, 1500)) < TOLERANCE[dtype]
+            for words in (5, 1503):
+                assert_near(torch.randn(40, words).to(dtype), targets_of(40, words))
     finally:
         kernels.use_instruction_set(before)
-        torch.set_num_threads(threads)
 
 
 @needs_kernels
@@ -88,7 +90,7 @@ def test_large_scores_in_any_order_are_no_trouble() -> None:
     logits = torch.linspace(-100, 100, 3000).expand(3, -1).clone()
     logits[1] = logits[1].flip(0)
     logits[2] = logits[2][torch.randperm(3000)] * 50
-    assert compare(logits, torch.tensor([0, 5, 2999])) < TOLERANCE[torch.float32]
+    assert_near(logits, torch.tensor([0, 5, 2999]))
 
 
 @needs_kernels
@@ -114,10 +116,25 @@ def test_what_is_not_finite_is_not_hidden(value) -> None:
 
 
 @needs_kernels
-def test_the_same_input_gives_the_same_bits() -> None:
+def test_either_loss_alone_has_its_gradient() -> None:
+    logits, targets = torch.randn(4, 40, requires_grad=True), targets_of(4, 40)
+    for which in (0, 1):
+        found, right = (
+            torch.autograd.grad(losses[which].sum(), logits)[0]
+            for losses in (
+                cross_entropy.cross_entropy(logits, targets, PAD),
+                exact(logits, targets),
+            )
+        )
+        torch.testing.assert_close(found, right, rtol=1e-5, atol=1e-5)
+
+
+@needs_kernels
+def test_the_same_input_gives_the_same_bits_on_any_number_of_threads() -> None:
     logits, targets = torch.randn(50, 3000, requires_grad=True), targets_of(50, 3000)
     results = []
-    for _ in range(2):
+    for threads in (3, 1):
+        torch.set_num_threads(threads)
         nll, _ = cross_entropy.cross_entropy(logits, targets, PAD)
         results.append((nll, *torch.autograd.grad(nll.sum(), logits)))
     for one, other in zip(*results, strict=True):
@@ -154,13 +171,20 @@ def test_what_the_kernels_cannot_take_is_refused() -> None:
         with pytest.raises(IndexError, match=f"target {wrong} is no word of 5"):
             cross_entropy.cross_entropy(logits, torch.tensor([0, wrong, 2]), PAD)
     cross_entropy.cross_entropy(logits, torch.tensor([0, -100, 2]), -100)
-    with pytest.raises(ValueError, match=r"scores in .*, got torch\.float16"):
+    with pytest.raises(ValueError, match=r"take scores in torch\.float32, got torch\.float16"):
         cross_entropy.cross_entropy(logits.half(), targets, PAD)
-    with pytest.raises(ValueError, match=r"take targets of \(3,\) in torch.int64, got \(2,\)"):
+    with pytest.raises(ValueError, match=r"take targets of size \(3,\), got \(2,\)"):
         cross_entropy.cross_entropy(logits, targets[:2], PAD)
-    with pytest.raises(ValueError, match=r"got .* in torch\.int32"):
+    with pytest.raises(ValueError, match=r"take targets in torch\.int64, got torch\.int32"):
         cross_entropy.cross_entropy(logits, targets.int(), PAD)
     assert not cross_entropy.suits(logits.double())
     nll, _ = cross_entropy.cross_entropy(logits.requires_grad_(), targets, PAD)
     with pytest.raises(NotImplementedError, match="--criterion cross_entropy"):
         torch.autograd.grad(nll.sum(), logits, create_graph=True)
+
+
+def test_without_kernels_and_under_torch_func_there_is_none(monkeypatch) -> None:
+    logits = torch.randn(2, 5)
+    assert torch.func.vmap(lambda z: z * cross_entropy.suits(logits))(logits).eq(0).all()
+    monkeypatch.setattr(kernels._LIBRARY, "_found", (None, "they were never built"))
+    assert not cross_entropy.suits(logits)

@@ -45,7 +45,7 @@ assert memory.count().used >= second.nbytes
 
 
 @needs_library
-def test_tensors_keep_to_themselves_and_all_is_a_quarter_larger_at_most() -> None:
+def test_tensors_keep_to_themselves_and_all_is_half_as_large_again_at_most() -> None:
     run("""
 import random
 import threading
@@ -64,7 +64,7 @@ def work(number):
             name = 10_000 * number + step
             live[name] = torch.full((int(2 ** numbers.uniform(8, 20)),), name, dtype=torch.int32)
         count = memory.count()
-        if count.used + count.kept > 1.25 * count.peak:
+        if count.used + count.kept > 1.5 * count.peak:
             failures.append(f"{count}")
 
 threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]

@@ -63,19 +63,19 @@ prepare prepare_ptb.sh --out "$data"
 
 if $peer; then
     run="$out/$size/fairseq-lstm/epochs-$epochs-seed-$seed"
-    task=language_modeling
+    task=language_modeling criterion=cross_entropy
     # It takes no longer samples than in training unless told so, and eval-lm's have 1,024 tokens.
     score_options+=(--model-overrides "{'max_target_positions': 1024}")
     model=(--arch lstm_lm --decoder-layers 2 --decoder-embed-dim "$units"
         --decoder-hidden-size "$units" --decoder-out-embed-dim "$units" --dropout "$dropout")
 else
     run="$out/$size/$ablation/epochs-$epochs-seed-$seed"
-    task=wsum_language_modeling
+    task=wsum_language_modeling criterion=wsum_cross_entropy
     model=(--arch "wsum_lstm_lm_ptb_$size" --ablation "$ablation")
 fi
 
 # --sentence-avg: the loss is summed over the time steps and divided by the streams, as there.
-train "$data" "$run" --task "$task" "${model[@]}" --criterion wsum_cross_entropy --sentence-avg \
+train "$data" "$run" --task "$task" "${model[@]}" --criterion "$criterion" --sentence-avg \
     --tokens-per-sample "$steps" --batch-size 20 --max-epoch "$epochs" --seed "$seed" \
     --optimizer sgd --lr 1.0 --clip-norm "$clip" \
     --lr-scheduler fixed --force-anneal "$anneal" --lr-shrink "$shrink" \

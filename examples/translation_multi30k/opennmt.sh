@@ -39,7 +39,7 @@ ablation="${ablation:-lstm}"
 prepare prepare_multi30k.sh --out "$data" --units words --max-words 50
 
 if $peer; then
-    run="$out/fairseq-lstm"
+    run="$out/fairseq-lstm" criterion=cross_entropy
     model=(--arch lstm --dropout 0.3 --encoder-dropout-in 0 --decoder-dropout-in 0
         --encoder-layers 2 --encoder-embed-dim 500 --encoder-hidden-size 500
         --decoder-layers 2 --decoder-embed-dim 500 --decoder-hidden-size 500
@@ -48,12 +48,12 @@ if $peer; then
     # --replace-unk would take the wrong word wherever a batch has padding.
     batch=1
 else
-    run="$out/$ablation"
+    run="$out/$ablation" criterion=wsum_cross_entropy
     model=(--arch wsum_lstm --ablation "$ablation") # its defaults are this recipe's
     batch=64
 fi
 
-train "$data" "$run" "${model[@]}" --criterion wsum_cross_entropy --sentence-avg \
+train "$data" "$run" "${model[@]}" --criterion "$criterion" --sentence-avg \
     --optimizer sgd --lr 1.0 --clip-norm 5 \
     --lr-scheduler fixed --force-anneal 9 --lr-shrink 0.5 --max-epoch 13 \
     --batch-size 64 --no-epoch-checkpoints --seed 1 --log-format simple --log-interval 100

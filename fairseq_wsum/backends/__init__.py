@@ -6,6 +6,7 @@ takes the one asked for by name, or for `auto` the first that can do the work.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from .. import kernels
 from ..ablation import Ablation
+from ..transforms import constant
 from . import cpp, reference, triton
 
 
@@ -89,5 +91,13 @@ def choose(
     automatic = (b for b in BACKENDS.values() if b.only_by_name is None)
     backend = next(b for b in automatic if b.why_not(*case) is None)
     if backend.name == "reference" and device.type == "cpu" and dtype in kernels.DTYPES:
-        kernels.warn_if_missing()
+        _warn_if_missing()
     return backend
+
+
+@constant
+def _warn_if_missing() -> None:
+    """Say that layers on the CPU are slower than they could be, and why. (Python says it once.)"""
+    reason = kernels.why_missing()
+    if reason is not None:
+        warnings.warn(f"layers run on the slower reference backend: {reason}", stacklevel=2)

@@ -83,6 +83,8 @@ def _struct(
         ValueError: a tensor has another type or shape than the kernels take, and they would read
             or write beyond it.
     """
+    if real.dtype not in kernels.DTYPES:
+        raise ValueError(f"the C++ kernels take float32 and bfloat16, got {real.dtype}")
     x_rows, h_rows = _rows(cell)
     lengths = {**sizes, "R": x_rows * sizes["H"], "Q": h_rows * sizes["H"]}
     given = {}
@@ -90,13 +92,8 @@ def _struct(
         if value is not None:
             wanted = torch.float32 if name in _MEMORY else real.dtype
             wanted = torch.bool if name == "padding" else wanted
-            if value.dtype != wanted or wanted not in (*kernels.DTYPES, torch.bool):
-                raise ValueError(f"the C++ kernels take {name} in {wanted}, got {value.dtype}")
-            shape = tuple(lengths[size] for size in kind.arrays[name])
-            if value.shape != shape:
-                got = tuple(value.shape)
-                raise ValueError(f"the C++ kernels take {name} of size {shape}, got {got}")
-            given[name] = value.data_ptr()
+            shape = [lengths[size] for size in kind.arrays[name]]
+            given[name] = kernels.pointer(name, value, wanted, shape)
     return kind(
         cell=cell,
         is_bf16=real.dtype == torch.bfloat16,

@@ -54,10 +54,9 @@ def systems(ablations: Sequence[str], sizes: Sizes, onednn_peer: bool = False) -
         common += [f"--{side}-hidden-size", str(sizes.units)]
     common += ["--decoder-out-embed-dim", str(sizes.units)]
     found = _peers(["--arch", "lstm", *common], onednn_peer)
-    common += CRITERION
     for name in ablations:
         feeds = ABLATIONS[name].is_recurrent
-        options = ["--arch", "wsum_lstm", "--ablation", name, *common]
+        options = ["--arch", "wsum_lstm", "--ablation", name, *common, *CRITERION]
         options += ["--decoder-input-feeding", str(feeds)]
         found.append(System(f"{name}, input feeding {'on' if feeds else 'off'}", options))
     return found

@@ -2,9 +2,9 @@
 // the scores each, and no array of probabilities.
 // Included once for each instruction set, after vector.h.
 
-// The first n of V numbers, and in place of the others `rest`.
-inline vf first(vf x, int n, float rest) {
-    for (int i = n; i < V; ++i) x[i] = rest;
+// The first n of V numbers, and in place of the others `filler`.
+inline vf first(vf x, int n, float filler) {
+    for (int i = n; i < V; ++i) x[i] = filler;
     return x;
 }
 
@@ -25,8 +25,8 @@ struct RowSums {
     float high = -INFINITY;  // the largest z so far
     double exps = 0, scores = 0;
 
-    // A block of it, short enough to be in the nearest cache still when its maximum is known, and
-    // for sums in 32 bits.
+    // A block of it: short enough to be in the nearest cache still when its maximum is known, and to
+    // be summed in 32 bits.
     template <class S>
     void add(const S* z, int64_t size) {
         const int64_t whole = size - size % V;
@@ -64,13 +64,13 @@ struct RowSums {
     double logsumexp() const { return high + std::log(exps); }
 };
 
-// Calls work(n) for every row, in parallel; what there is to do for padding is done in no time, so
-// neighbours go to different threads.
+// Calls work(n) for every row, in parallel. Rows of padding cost next to nothing, so each thread gets
+// some from everywhere; but not every second one, or threads would wait for the same new pages.
 template <class Work>
 void for_each_row(const CrossEntropy& p, Work&& work) {
     constexpr int64_t ENOUGH = 4096;  // as in for_each_sequence
     const int threads = p.N * p.W < ENOUGH ? 1 : p.threads;
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
+#pragma omp parallel for num_threads(threads) schedule(static, 16)
     for (int64_t n = 0; n < p.N; ++n) work(n);
 }
 
@@ -106,8 +106,8 @@ void cross_entropy_backward(const CrossEntropy& p) {
         const float coarse = float(p.logsumexp[n]), fine = float(p.logsumexp[n] - coarse);
         const auto gradient = [=](vf x) {
             const vf log_p = x - coarse - fine;
-            // what is too small for 32 bits is zero: with smaller numbers products are slow
-            return scale * (log_p < -87.0f ? vf{} : exp(log_p)) - dsmooth;
+            // less than 2e-35 is zero: near the smallest numbers that there are products are slow
+            return scale * (log_p < -80.0f ? vf{} : exp(log_p)) - dsmooth;
         };
         for (int64_t w = 0; w < p.W; w += V) {
             const int count = int(std::min<int64_t>(p.W - w, V));

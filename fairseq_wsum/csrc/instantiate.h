@@ -49,10 +49,6 @@ int run(const Recurrence& p, bool backward) {
     return 0;
 }
 
-#endif
-
-#ifndef HAS_BF16_PRODUCT
-
 int cross_entropy_of(const CrossEntropy& p, bool backward) {
     if (p.is_bf16)
         backward ? cross_entropy_backward<bf16>(p) : cross_entropy<bf16>(p);

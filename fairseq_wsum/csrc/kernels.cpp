@@ -56,9 +56,11 @@ int wsum_recurrence(const Recurrence* p) {
 int wsum_recurrence_backward(const Recurrence* p) {
     return guarded([p] { return kernels().recurrence(*p, true); });
 }
-int wsum_cross_entropy(const CrossEntropy* p) { return kernels().cross_entropy(*p, false); }
+int wsum_cross_entropy(const CrossEntropy* p) {
+    return guarded([p] { return kernels().cross_entropy(*p, false); });
+}
 int wsum_cross_entropy_backward(const CrossEntropy* p) {
-    return kernels().cross_entropy(*p, true);
+    return guarded([p] { return kernels().cross_entropy(*p, true); });
 }
 
 const char* wsum_instruction_set() { return kernels().name; }

@@ -73,7 +73,7 @@ struct CrossEntropy {
     int64_t N, W, ignored;  // a target that is `ignored` makes its row zero, and its gradient
     int32_t is_bf16, threads;
     const void* z;           // real, N x W
-    const int64_t* targets;  // N, from 0 to W - 1
+    const int64_t* targets;  // N, from 0 to W - 1 or `ignored`
     float* nll;              // N: -log p of the target
     float* smooth;           // N: the sum of -log p over all words
     double* logsumexp;       // N: log sum exp(z), for the backward pass

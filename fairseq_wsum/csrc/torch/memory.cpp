@@ -102,9 +102,9 @@ public:
             block = *last->second;
             forget(last);
         } else {
-            // never more than a quarter above the blocks that tensors have had at once
+            // never more than half above the blocks that tensors have had at once
             const size_t peak = std::max(peak_, used_ + size);
-            while (kept_ && used_ + size + kept_ > peak + peak / 4) release_oldest();
+            while (kept_ && used_ + size + kept_ > peak + peak / 2) release_oldest();
             block.data = from_system(size);
         }
         in_use_.emplace(block.data, block.size);
