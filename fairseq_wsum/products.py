@@ -1,7 +1,7 @@
 """Matrix products on the CPU, in 32 bits, by the faster of the two libraries that torch has.
 
 torch takes MKL for them. On AMD processors oneDNN, which torch has too, may be much faster. So the
-first product of each kind measures it, once, in about a tenth of a second: oneDNN computes unless
+first product of each kind measures it, once, in some tenths of a second: oneDNN computes unless
 MKL is clearly faster, but gradients of weights are MKL's unless oneDNN is. Where they are even the
 choice, and with it the last bits of a result, thus does not change from run to run.
 FAIRSEQ_WSUM_PRODUCTS=mkl or =onednn in the environment decides it.

@@ -46,8 +46,8 @@ def taken(monkeypatch):
     return shapes
 
 
-# Of gradients, next to the largest of a parameter. In bfloat16 those of the scores may be rounded to
-# neighbours of 8 bits; over all tests here they are the same.
+# Of gradients, next to the largest of a parameter. In bfloat16 those of the scores may be rounded
+# to neighbours of 8 bits; over all tests here they are the same.
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.01, torch.float64: 0}
 
 
