@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from . import kernels
+from .registry import LIBRARY, derive, implement
 from .transforms import in_transformation
 
 Losses = tuple[Tensor, Tensor, Tensor]
@@ -64,36 +65,33 @@ class _CrossEntropy(ctypes.Structure):
 _DTYPES = {"targets": torch.int64, "logsumexp": torch.float64}
 
 
-def _call(name: str, z: Tensor, ignored: int, **arrays: Tensor | None) -> None:
-    """Hand dense tensors over, `targets` among them.
+def _call(name: str, z: Tensor, targets: Tensor, ignored: int, **arrays: Tensor | None) -> None:
+    """Hand dense tensors over.
 
     Raises:
         ValueError: a tensor has another type or shape than the kernels take.
+        IndexError: a target is no word.
     """
     rows, words = z.shape
     real = torch.bfloat16 if z.dtype == torch.bfloat16 else torch.float32
     pointers = {"z": kernels.pointer("scores", z, real, (rows, words))}
-    for what, tensor in arrays.items():
+    for what, tensor in {"targets": targets, **arrays}.items():
         if tensor is not None:
             dtype = _DTYPES.get(what, real if what == "dz" else torch.float32)
             shape = (rows, words) if what == "dz" else (rows,)
             pointers[what] = kernels.pointer(what, tensor, dtype, shape)
     flags = dict(is_bf16=real == torch.bfloat16, threads=torch.get_num_threads())
-    kernels.call(name, _CrossEntropy(N=rows, W=words, ignored=ignored, **flags, **pointers))
-
-
-def _check_targets(targets: Tensor, words: int, ignored: int) -> None:
-    wrong = targets[((targets < 0) | (targets >= words)) & (targets != ignored)]
-    if len(wrong):
+    arguments = _CrossEntropy(N=rows, W=words, ignored=ignored, **flags, **pointers)
+    if kernels.call(name, arguments) == 1:
+        wrong = targets[((targets < 0) | (targets >= words)) & (targets != ignored)]
         raise IndexError(f"target {int(wrong[0])} is no word of {words}")
 
 
 def _forward(logits: Tensor, targets: Tensor, ignored: int) -> Losses:
     z, targets = logits.contiguous(), targets.contiguous()
-    _check_targets(targets, z.size(1), ignored)
     nll, smooth, logsumexp = losses = _losses(z, targets, ignored)
-    arrays = dict(targets=targets, nll=nll, smooth=smooth, logsumexp=logsumexp)
-    _call("wsum_cross_entropy", z, ignored, **arrays)
+    arrays = dict(nll=nll, smooth=smooth, logsumexp=logsumexp)
+    _call("wsum_cross_entropy", z, targets, ignored, **arrays)
     return losses
 
 
@@ -108,26 +106,23 @@ def _backward(
     z, targets, logsumexp = logits.contiguous(), targets.contiguous(), logsumexp.contiguous()
     dnll, dsmooth = (None if d is None else d.contiguous() for d in (dnll, dsmooth))
     dz = z.new_empty(z.shape)
-    _check_targets(targets, z.size(1), ignored)
-    arrays = dict(targets=targets, logsumexp=logsumexp, dnll=dnll, dsmooth=dsmooth, dz=dz)
-    _call("wsum_cross_entropy_backward", z, ignored, **arrays)
+    arrays = dict(logsumexp=logsumexp, dnll=dnll, dsmooth=dsmooth, dz=dz)
+    _call("wsum_cross_entropy_backward", z, targets, ignored, **arrays)
     return dz
 
 
 # The operator
 
-_LIBRARY = torch.library.Library("fairseq_wsum", "FRAGMENT")
 # -> the losses, in 32 bits, and log sum exp(logits) for the backward pass, in 64: N each
-_LIBRARY.define(
+LIBRARY.define(
     "cross_entropy(Tensor logits, Tensor targets, int ignored) -> (Tensor, Tensor, Tensor)"
 )
 # -> the gradient of the scores
-_LIBRARY.define(
+LIBRARY.define(
     "cross_entropy_backward(Tensor? dnll, Tensor? dsmooth, Tensor logits, Tensor targets,"
     " Tensor logsumexp, int ignored) -> Tensor"
 )
-_LIBRARY.impl("cross_entropy", _forward, "CPU")
-_LIBRARY.impl("cross_entropy_backward", _backward, "CPU")
+implement("CPU", {"cross_entropy": _forward, "cross_entropy_backward": _backward})
 
 
 def _losses(logits: Tensor, targets: Tensor, ignored: int) -> Losses:
@@ -167,11 +162,5 @@ def _refuse(*_: Any) -> Any:
     )
 
 
-for _name, _fake, _setup, _formula in (
-    ("cross_entropy", _losses, _save, _gradient),
-    ("cross_entropy_backward", _fake_backward, None, _refuse),
-):
-    torch.library.register_fake(f"fairseq_wsum::{_name}", _fake, lib=_LIBRARY)
-    torch.library.register_autograd(
-        f"fairseq_wsum::{_name}", _formula, setup_context=_setup, lib=_LIBRARY
-    )
+derive("cross_entropy", _losses, _gradient, _save)
+derive("cross_entropy_backward", _fake_backward, _refuse)

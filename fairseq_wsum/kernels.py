@@ -14,7 +14,7 @@ from torch import Tensor
 from . import native
 from .transforms import constant
 
-INTERFACE = 2  # WSUM_INTERFACE of csrc/kernels.h
+INTERFACE = 3  # WSUM_INTERFACE of csrc/kernels.h
 DTYPES = (torch.float32, torch.bfloat16)
 
 

@@ -5,7 +5,7 @@
     recurrence   a cell with h_{t-1} in it: every step's product and all that follows it
 
 Both begin where the products with x_t end. A backend brings the kernels for a type of device
-(`implement`); what they share stands here: the signatures, the shapes for tracing, and the
+(`registry.implement`); what they share stands here: the signatures, the shapes for tracing, and the
 gradients, as far as they are products over all time steps.
 
 Shapes: T time steps, B sequences, H hidden units, P features of h (P = H without a projection);
@@ -14,7 +14,7 @@ R rows of pre-activations, of which Q see h_{t-1}. The memory cell has 32 bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,17 +23,16 @@ from torch import Tensor
 from . import rows
 from .ablation import Ablation
 from .products import outer
-
-_LIBRARY = torch.library.Library("fairseq_wsum", "DEF")
+from .registry import LIBRARY, derive
 
 # z: T x B x R*H; c_0: B x H; padding_mask: T x B, True at padding; cell: `encode`.
 # -> y: T x B x H, c_n: B x H, cells: c_t, T x B x H (empty unless `save`)
-_LIBRARY.define(
+LIBRARY.define(
     "gated_sum(Tensor z, Tensor c_0, Tensor? padding_mask, int cell, bool reverse, bool save)"
     " -> (Tensor, Tensor, Tensor)"
 )
 # -> dz, dc_0
-_LIBRARY.define(
+LIBRARY.define(
     "gated_sum_backward(Tensor? dy, Tensor? dc_n, Tensor z, Tensor c_0, Tensor? padding_mask,"
     " Tensor cells, int cell, bool reverse) -> (Tensor, Tensor)"
 )
@@ -41,13 +40,13 @@ _LIBRARY.define(
 # -> y: T x B x P, h_n: B x P, c_n: B x H, gates: the activated rows, T x B x R*H, cells: c_t,
 #    T x B x H, states: h_t also where y is zero, at padding, T x B x P. (Empty: what there is not,
 #    the last three unless `save`, and gates where h_t holds the same: see `saved`.)
-_LIBRARY.define(
+LIBRARY.define(
     "recurrence(Tensor z, Tensor w_hh, Tensor? w_hr, Tensor h_0, Tensor? c_0,"
     " Tensor? padding_mask, int cell, bool reverse, bool save)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 # -> dz, dh: the gradient of h_t, T x B x P (empty without a projection), dh_0, dc_0
-_LIBRARY.define(
+LIBRARY.define(
     "recurrence_backward(Tensor? dy, Tensor? dh_n, Tensor? dc_n, Tensor w_hh, Tensor? w_hr,"
     " Tensor h_0, Tensor? c_0, Tensor? padding_mask, Tensor gates, Tensor cells, int cell,"
     " bool reverse) -> (Tensor, Tensor, Tensor, Tensor)"
@@ -82,12 +81,6 @@ def decode(bits: int) -> Ablation:
         gates=bool(bits & GATES),
         coupled_gates=bool(bits & COUPLED),
     )
-
-
-def implement(dispatch_key: str, kernels: dict[str, Callable[..., Any]]) -> None:
-    """Register a backend's kernels, by the names of the operators, for a type of device."""
-    for name, kernel in kernels.items():
-        _LIBRARY.impl(name, kernel, dispatch_key)
 
 
 def gated_sum(
@@ -327,13 +320,7 @@ def _refuse(*_: Any) -> Any:
     )
 
 
-for _name, _fake, _save, _gradient in (
-    ("gated_sum", _fake_gated_sum, _save_gated_sum, _gated_sum_gradient),
-    ("gated_sum_backward", _fake_gated_sum_backward, None, _refuse),
-    ("recurrence", _fake_recurrence, _save_recurrence, _recurrence_gradient),
-    ("recurrence_backward", _fake_recurrence_backward, None, _refuse),
-):
-    torch.library.register_fake(f"fairseq_wsum::{_name}", _fake, lib=_LIBRARY)
-    torch.library.register_autograd(
-        f"fairseq_wsum::{_name}", _gradient, setup_context=_save, lib=_LIBRARY
-    )
+derive("gated_sum", _fake_gated_sum, _gated_sum_gradient, _save_gated_sum)
+derive("gated_sum_backward", _fake_gated_sum_backward, _refuse)
+derive("recurrence", _fake_recurrence, _recurrence_gradient, _save_recurrence)
+derive("recurrence_backward", _fake_recurrence_backward, _refuse)

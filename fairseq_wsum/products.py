@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.weak import WeakIdKeyDictionary
 
+from .registry import LIBRARY, derive, implement
 from .transforms import constant, in_autocast, in_transformation
 
 CLEARLY = 1.2  # times as fast
@@ -180,9 +181,8 @@ def _onednn_outer(a: Tensor, b: Tensor) -> Tensor:
 
 # The operator
 
-_LIBRARY = torch.library.Library("fairseq_wsum", "FRAGMENT")
-_LIBRARY.define("linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
-_LIBRARY.impl("linear", _onednn, "CPU")
+LIBRARY.define("linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
+implement("CPU", {"linear": _onednn})
 
 
 def _fake(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -205,7 +205,4 @@ def _gradient(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, Tenso
     return dx, dw, db
 
 
-torch.library.register_fake("fairseq_wsum::linear", _fake, lib=_LIBRARY)
-torch.library.register_autograd(
-    "fairseq_wsum::linear", _gradient, setup_context=_save, lib=_LIBRARY
-)
+derive("linear", _fake, _gradient, _save)

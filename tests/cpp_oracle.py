@@ -3,6 +3,9 @@
 T time steps, B sequences, I input features, H hidden units, P features of h.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 import torch
 from torch import Tensor
@@ -12,6 +15,21 @@ from fairseq_wsum import WsumLSTM, kernels
 needs_kernels = pytest.mark.skipif(
     kernels.why_missing() is not None, reason=f"{kernels.why_missing()}"
 )
+
+
+@contextmanager
+def instruction_set(name: str) -> Iterator[None]:
+    """Kernels for another one; without such, the test is skipped."""
+    before = kernels.instruction_set()
+    try:
+        kernels.use_instruction_set(name)
+    except ValueError as error:
+        pytest.skip(str(error))
+    try:
+        yield
+    finally:
+        kernels.use_instruction_set(before)
+
 
 # From one unit over odd numbers to more than a panel; batches smaller and larger than a tile, and
 # larger than what each of two threads gets of its own.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cpp_oracle import SHAPES, assert_near, compare, mask_of, needs_kernels, twins
+from cpp_oracle import SHAPES, assert_near, compare, instruction_set, mask_of, needs_kernels, twins
 from layer_oracle import every_ablation, every_cell
 from torch import Tensor
 
@@ -32,20 +32,13 @@ def test_it_computes_what_the_reference_computes(ablation, coupled, shape, side,
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @every_ablation
 def test_every_instruction_set_and_number_of_threads_agrees(ablation, threads, name) -> None:
-    before = kernels.instruction_set()
-    try:
-        kernels.use_instruction_set(name)
-    except ValueError as error:
-        pytest.skip(str(error))
     torch.set_num_threads(threads)
-    try:
+    with instruction_set(name):
         for dtype in kernels.DTYPES:
             for kind in ("odd", "many-sequences", "projection-of-many"):
                 shape = SHAPES[kind]
                 mask = mask_of("left", shape["T"], shape["B"])
                 compare(*twins(shape, dtype, ablation=ablation), shape, mask)
-    finally:
-        kernels.use_instruction_set(before)
 
 
 @needs_kernels

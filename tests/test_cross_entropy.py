@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from cpp_oracle import needs_kernels
+from cpp_oracle import instruction_set, needs_kernels
 from torch import Tensor
 
 from fairseq_wsum import cross_entropy, kernels
@@ -71,18 +71,11 @@ def test_it_is_torchs_cross_entropy(shape, smoothed, dtype) -> None:
 @with_dtypes
 @pytest.mark.parametrize("name", ["avx512_bf16", "avx512", "avx2", "baseline"])
 def test_every_instruction_set_and_number_of_threads_agrees(name, dtype) -> None:
-    before = kernels.instruction_set()
-    try:
-        kernels.use_instruction_set(name)
-    except ValueError as error:
-        pytest.skip(str(error))
-    try:
+    with instruction_set(name):
         for count in (1, 2, 3):
             torch.set_num_threads(count)
             for words in (5, 1503):
                 assert_near(torch.randn(40, words).to(dtype), targets_of(40, words))
-    finally:
-        kernels.use_instruction_set(before)
 
 
 @needs_kernels

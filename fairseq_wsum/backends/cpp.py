@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from .. import kernels, ops
+from .. import kernels, ops, registry
 from ..ablation import Ablation
 from ..transforms import in_transformation
 from .fused import run as run  # what the registry takes
@@ -216,7 +216,7 @@ def _recurrence_sizes(z: Tensor, w_hr: Tensor | None, h_0: Tensor) -> dict[str, 
     return dict(T=len(z), B=len(h_0), H=features if w_hr is None else w_hr.size(1), P=features)
 
 
-ops.implement(
+registry.implement(
     "CPU",
     {
         "gated_sum": _gated_sum,

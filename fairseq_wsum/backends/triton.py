@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.torch_version import TorchVersion
 
-from .. import ops
+from .. import ops, registry
 from ..ablation import Ablation
 from ..transforms import constant, in_transformation
 from .fused import run as run  # what the registry takes
@@ -62,7 +62,7 @@ def _kernel(module: str, name: str) -> Callable[..., Any]:
     return call
 
 
-ops.implement(
+registry.implement(
     "CUDA",
     {
         name + direction: _kernel(f"triton_{name}", name + direction)

@@ -74,6 +74,12 @@ void for_each_row(const CrossEntropy& p, Work&& work) {
     for (int64_t n = 0; n < p.N; ++n) work(n);
 }
 
+inline bool targets_are_words(const CrossEntropy& p) {
+    return std::all_of(p.targets, p.targets + p.N, [&](int64_t target) {
+        return target == p.ignored || (target >= 0 && target < p.W);
+    });
+}
+
 template <class S>
 void cross_entropy(const CrossEntropy& p) {
     constexpr int64_t BLOCK = 1024;

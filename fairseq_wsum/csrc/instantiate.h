@@ -50,6 +50,7 @@ int run(const Recurrence& p, bool backward) {
 }
 
 int cross_entropy_of(const CrossEntropy& p, bool backward) {
+    if (!targets_are_words(p)) return 1;
     if (p.is_bf16)
         backward ? cross_entropy_backward<bf16>(p) : cross_entropy<bf16>(p);
     else

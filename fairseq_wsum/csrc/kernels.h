@@ -84,10 +84,10 @@ struct CrossEntropy {
 };
 
 // Raised with every change of the above; kernels.py refuses a library of another one.
-enum { WSUM_INTERFACE = 2 };
+enum { WSUM_INTERFACE = 3 };
 int wsum_interface();
 
-// They return 0, 1 where there is no such cell, or 2 where there is not enough memory.
+// They return 0, 1 where there is no such cell or a target is no word, or 2 where there is not enough memory.
 int wsum_gated_sum(const GatedSum*);
 int wsum_gated_sum_backward(const GatedSum*);
 int wsum_recurrence(const Recurrence*);
