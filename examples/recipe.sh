@@ -62,7 +62,7 @@ train() { # DATA RUN options...
         exit
     fi
     made="$(printf '%q ' "$@" ${train_options[@]+"${train_options[@]}"} |
-        sed 's/--stop-time-hours[ =][^ ]* //')" # how long one run may take changes nothing
+        sed 's/--stop-time-hours[ =][^ ]* //; s/--skip-damaged //')" # these change nothing
     mkdir -p "$run"
     if compgen -G "$run/checkpoint*.pt" >/dev/null && [ -f "$run/options" ] &&
         [ "$(cat "$run/options")" != "$made" ]; then

@@ -56,9 +56,19 @@ class Ablation:
         return tuple(row for row in self.input_rows if row != "c" or self.srnn)
 
     @property
+    def has_twin(self) -> bool:
+        """Whether a module of torch has the same parameters: `nn.LSTM`, or `nn.RNN`."""
+        return self.name in ("lstm", "no-gates") and not self.coupled_gates
+
+    @property
     def is_recurrent(self) -> bool:
         """Whether any h_{t-1} is used: without it only the memory cell links two time steps."""
         return bool(self.hidden_rows)
+
+
+def describe(cell: Ablation) -> str:
+    """The cell as options name it."""
+    return f"{cell.name} with coupled gates" if cell.coupled_gates else cell.name
 
 
 _NO_SRNN = Ablation("no-srnn", "LSTM - S-RNN", srnn=False)

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from . import backends, checks, rows
-from .ablation import get_ablation
+from .ablation import describe, get_ablation
+from .entries import add_entry
 from .linear import linear, once
 from .transforms import in_autocast
 
@@ -26,6 +27,31 @@ State = tuple[Tensor, Tensor]
 def unstack(state: Tensor) -> tuple[Tensor, ...]:
     """Its slices; of a single one no gradient has to be filled with zeros."""
     return (state.squeeze(0),) if state.size(0) == 1 else state.unbind()
+
+
+def _entry(layer: nn.Module) -> str | None:
+    """What the state dict says of the cell; one that torch has too says nothing, as torch's."""
+    assert isinstance(layer, WsumLSTM)
+    return None if layer.cell.has_twin else describe(layer.cell)
+
+
+def _check_cell(
+    layer: nn.Module, of: str | None, state_dict: object, prefix: str, strict: bool
+) -> str | None:
+    assert isinstance(layer, WsumLSTM)
+    here = _entry(layer)
+    if of == here or (of is None and not strict):
+        return None
+    cell, name = describe(layer.cell), prefix.removesuffix(".") or "the layer"
+    if of is None:
+        return (
+            f"{name} has the cell {cell}, and the weights do not say of which cell they are: take "
+            "a state_dict() of such a layer as it is, or, if you are sure, load with strict=False"
+        )
+    return (
+        f"{name} has the cell {cell}, and the weights are of {of}: make the layer with that one "
+        "(--ablation, --encoder-ablation, --decoder-ablation, --coupled-gates)"
+    )
 
 
 class WsumLSTM(nn.Module):
@@ -42,7 +68,8 @@ class WsumLSTM(nn.Module):
     hides h_{t-1} from the gates, and their combinations do all of it; `no-gates` leaves the simple
     RNN alone (`torch.nn.RNN`). Parameters have the names, order and layout of torch's modules,
     less the rows and matrices that the cell does not use, so `load_state_dict` works between
-    `lstm` and `torch.nn.LSTM`, and between `no-gates` and `torch.nn.RNN`, in both directions.
+    `lstm` and `torch.nn.LSTM`, and between `no-gates` and `torch.nn.RNN`, in both directions. The
+    state dict of any other cell has its name in an entry `cell`: another cell refuses the weights.
 
     Args:
         input_size: features of the input, I.
@@ -101,6 +128,7 @@ class WsumLSTM(nn.Module):
                 for name, shape in self._parameter_shapes(layer).items():
                     parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
                     self.register_parameter(name + suffix, parameter)
+        add_entry(self, "cell", _entry, _check_cell)
         self.reset_parameters()
 
     @property

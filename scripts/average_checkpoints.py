@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the package may not be installed
-import fairseq_wsum  # noqa: F401  # so that torch.load takes what fairseq saves
+from fairseq_wsum.checkpoint_files import damage, read
 
 
 def main() -> None:
@@ -48,7 +48,10 @@ def average(paths: list[Path]) -> dict[str, Any]:
     """The last checkpoint, with the mean of all weights and without the optimiser's state."""
     sums: dict[str, torch.Tensor] = {}
     for path in paths:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        what = damage(path)
+        if what is not None:
+            sys.exit(f"error: {path} is damaged: {what}; leave it out with a smaller --average")
+        state = read(path)
         if sums and sums.keys() != state["model"].keys():
             sys.exit(f"error: {path} is of another model than {paths[0]}; they cannot be averaged")
         for name, weight in state["model"].items():

@@ -17,6 +17,15 @@ die() {
     exit 1
 }
 
+# End after a program of fairseq has failed: with its message, where that names what to do.
+die_of() { # PROGRAM LOG
+    local last
+    last="$(tail -n 1 "$2")"
+    [[ "$last" != ValueError:* ]] || die "${last#ValueError: }"
+    tail -n 30 "$2" >&2
+    die "$1 failed; the end of what it said is above"
+}
+
 # The value of an option: `value "$@"` where "$@" still starts with the option.
 value() {
     [ $# -ge 2 ] || die "$1 needs a value (see --help)"

@@ -63,14 +63,19 @@ done
     "scripts/prepare_gbw.sh or fairseq-preprocess --only-source has made"
 [ -n "$checkpoint" ] || die "no --checkpoint: give the file of the model"
 [ -f "$checkpoint" ] || die "--checkpoint $checkpoint: no such file"
+check_colon DATA "$data"
+check_colon --checkpoint "$checkpoint"
 [ -z "$out" ] || mkdir -p "$(dirname "$out")"
 use_environment
 
+log_file="$(mktemp)"
+trap 'rm -f "$log_file"' EXIT
 figures=''
 for split in ${splits//,/ }; do
-    log="$(fairseq-eval-lm "$data" --user-dir "$REPO/fairseq_wsum" --task "$task" \
+    fairseq-eval-lm "$data" --user-dir "$REPO/fairseq_wsum" --task "$task" \
         --path "$checkpoint" --gen-subset "$split" --log-format none \
-        ${options[@]+"${options[@]}"} 2>&1)" || { printf '%s\n' "$log" >&2; exit 1; }
+        ${options[@]+"${options[@]}"} >"$log_file" 2>&1 || die_of fairseq-eval-lm "$log_file"
+    log="$(cat "$log_file")"
     perplexity="$(sed -n 's/.*Perplexity: \([0-9.a-z]*\).*/\1/p' <<<"$log")"
     tokens="$(sed -n 's/.*Evaluated \([0-9,]*\) tokens.*/\1/p' <<<"$log")"
     [ -n "$perplexity" ] || { printf '%s\n' "$log" >&2; die "fairseq-eval-lm gave no perplexity"; }

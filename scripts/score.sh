@@ -130,10 +130,15 @@ for penalty in "${penalties[@]}"; do
     command=(fairseq-generate "$data" --path "$model" "${fixed[@]}" --lenpen "$penalty")
     [ ${#options[@]} -eq 0 ] || command+=("${options[@]}")
     if ! "${command[@]}" >"$work/generate.lenpen$penalty.txt" 2>"$work/generate.log"; then
-        tail -n 30 "$work/generate.log" >&2
-        hint=''
-        ! grep -q -e --print-alignment "$work/generate.log" || hint=" (--replace-unk turns it on)"
-        die "fairseq-generate failed; the end of what it said is above$hint"
+        if sentence="$(grep -m 1 -o 'Size of sample #[0-9]* is invalid ([^)]*)' "$work/generate.log")"; then
+            longer="N --max-target-positions N --model-overrides"
+            die "$subset has a sentence that is longer than the model takes ($sentence), and a score" \
+                "needs all of them. An LSTM has no limit: raise that of the model, with" \
+                "--max-source-positions $longer" \
+                "\"{'max_source_positions': N, 'max_target_positions': N}\""
+        fi
+        ! grep -q -e --print-alignment "$work/generate.log" || say "--replace-unk turns it on"
+        die_of fairseq-generate "$work/generate.log"
     fi
 done
 command=("$PYTHON" "$HERE/score.py" "$data" --subset "$subset" --out "$work" --beam "$beam"

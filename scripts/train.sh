@@ -19,11 +19,17 @@ itself where it stopped, from DIR/checkpoint_last.pt.
   --precision P       fp32 (default); fp16 or bf16 (the whole model, while the optimiser
                       updates copies of the weights in fp32); amp (mixed, PyTorch's own);
                       fp16 and amp on GPUs only
+  --skip-damaged      if DIR/checkpoint_last.pt is damaged or missing, go on from the newest
+                      checkpoint in DIR that is whole. Nothing is deleted
   --dry-run           print the command and stop
   --help              this text
 
-It adds --user-dir, and --required-batch-size-multiple 1 (without it fairseq drops the last few
-sentences of a data set), unless you give them. Everything else goes to fairseq-train as it is.
+It adds these options of fairseq, unless you give them. All other options go to fairseq-train as
+they are:
+  --user-dir                           this package
+  --required-batch-size-multiple 1     else fairseq drops the last few sentences of a data set
+  --update-epoch-batch-itr True        else a training that is resumed after its first epoch gets
+                                       other batches than one that runs through
 
 examples:
   # one process: a GPU if there is one, else the CPU
@@ -43,8 +49,22 @@ examples:
 EOF
 }
 
-data='' gpus='' cpu_processes='' precision=fp32 dry_run=false
-save_dir='' user_dir="$REPO/fairseq_wsum" multiple=1 restore=''
+# Keep other trainings out of the folder. The lock lives as long as the training, which inherits
+# the open file; so do its data workers, which notice within seconds that it was killed.
+lock() {
+    local file="$save_dir/.train.lock"
+    exec 9>>"$file"
+    if ! flock -n -E 75 9; then
+        say "waiting for the end of another training in $save_dir"
+        flock -w 20 -E 75 9 || [ $? -ne 75 ] ||
+            die "--save-dir $save_dir: another training is writing there ($(cat "$file"));" \
+                "wait until it has ended, or give a new folder"
+    fi
+    echo "process $$ on $(uname -n)" >"$file"
+}
+
+data='' gpus='' cpu_processes='' precision=fp32 dry_run=false skip_damaged=false
+save_dir='' user_dir="$REPO/fairseq_wsum" multiple=1 new_batches=True restore=''
 options=() # for fairseq-train
 
 positive() { [[ "$2" =~ ^[1-9][0-9]*$ ]] || die "$1 $2: give a positive whole number"; }
@@ -52,11 +72,12 @@ positive() { [[ "$2" =~ ^[1-9][0-9]*$ ]] || die "$1 $2: give a positive whole nu
 while [ $# -gt 0 ]; do
     case "$1" in
         --gpus=* | --cpu-processes=* | --precision=* | --save-dir=* | --user-dir=* | \
-            --required-batch-size-multiple=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+            --required-batch-size-multiple=* | --update-epoch-batch-itr=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     esac
     case "$1" in
         -h | --help) usage && exit ;;
         --dry-run) dry_run=true ;;
+        --skip-damaged) skip_damaged=true ;;
         --gpus) gpus="$(value "$@")"; shift ;;
         --cpu-processes) cpu_processes="$(value "$@")"; shift ;;
         --precision) precision="$(value "$@")"; shift ;;
@@ -64,6 +85,7 @@ while [ $# -gt 0 ]; do
         --save-dir) save_dir="$(value "$@")"; shift ;;
         --user-dir) user_dir="$(value "$@")"; shift ;;
         --required-batch-size-multiple) multiple="$(value "$@")"; shift ;;
+        --update-epoch-batch-itr) new_batches="$(value "$@")"; shift ;;
         --restore-file | --restore-file=*) restore=given && options+=("$1") ;;
         *)
             if [ -z "$data" ] && [ ${#options[@]} -eq 0 ] && [[ "$1" != -* ]]; then
@@ -89,7 +111,8 @@ on_cpu() { # asked for, or for want of a GPU
     [ "$gpus" = 0 ] || [ -n "$cpu_processes" ] || { [ -z "$gpus" ] && [ "$(gpus_here)" = 0 ]; }
 }
 
-common=(--save-dir "$save_dir" --user-dir "$user_dir" --required-batch-size-multiple "$multiple")
+common=(--save-dir "$save_dir" --user-dir "$user_dir" --required-batch-size-multiple "$multiple"
+    --update-epoch-batch-itr "$new_batches")
 case "$precision" in
     fp32) ;;
     bf16) common+=(--bf16) ;;
@@ -113,6 +136,8 @@ if [ -n "$cpu_processes" ] && [ "$cpu_processes" -gt 1 ]; then
     command=("$PYTHON" -m torch.distributed.run --nproc_per_node "$cpu_processes"
         --master_addr 127.0.0.1 --master_port "$port" --no-python
         "$HERE/train.sh" "$data" "${common[@]}" --gpus 0)
+    ! $skip_damaged || command+=(--skip-damaged)
+    skip_damaged=false # each of the processes does it
 elif [ -n "${RANK:-}" ] && [ -n "${MASTER_ADDR:-}" ] && [ "${WORLD_SIZE:-1}" -gt 1 ]; then # torchrun
     [ "${gpus:-0}" = 0 ] || die "--gpus $gpus: torchrun's --nproc_per_node says how many; leave it out"
     [ "$RANK" = 0 ] || first=false
@@ -158,19 +183,27 @@ if $dry_run; then
     echo
     exit
 fi
+last="$save_dir/checkpoint_last.pt"
+if $skip_damaged && [ -z "$restore" ]; then
+    # Of every process, as fairseq wants the same file for all.
+    restore="$("$PYTHON" "$HERE/newest_checkpoint.py" "$save_dir")"
+    [ -z "$restore" ] || command+=(--restore-file "$restore")
+fi
 if $first; then
     [ -d "${data%%:*}" ] ||
         die "no data folder ${data%%:*} (a ':' ends a path); make it with" \
             "scripts/prepare_multi30k.sh or fairseq-preprocess"
+    if [ -z "$restore" ] && [ ! -e "$last" ] && compgen -G "$save_dir/checkpoint*.pt" >/dev/null; then
+        die "--save-dir $save_dir has checkpoints but no checkpoint_last.pt: a new training would" \
+            "write over them. Go on from the newest with --skip-damaged, name one with" \
+            "--restore-file, or give a new folder"
+    fi
     mkdir -p "$save_dir"
     if command -v flock >/dev/null; then
-        # The lock lives as long as the training, which inherits the open file.
-        exec 9>"$save_dir/.train.lock"
-        flock -n -E 75 9 || [ $? -ne 75 ] ||
-            die "--save-dir $save_dir: another training is writing there; give a new folder"
+        lock
     fi
-    if [ -z "$restore" ] && [ -e "$save_dir/checkpoint_last.pt" ]; then
-        say "going on from $save_dir/checkpoint_last.pt"
+    if [ -z "$restore" ] && [ -e "$last" ]; then
+        say "going on from $last"
     fi
 fi
 exec "${command[@]}"

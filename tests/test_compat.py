@@ -8,7 +8,7 @@ pytest.importorskip("fairseq")
 from fairseq.optim import AMPOptimizer
 from omegaconf import OmegaConf
 
-import fairseq_wsum  # noqa: F401  # applies them
+import fairseq_wsum.plugin  # noqa: F401  # applies them
 
 
 def test_steps_with_a_scaled_loss_are_those_without() -> None:

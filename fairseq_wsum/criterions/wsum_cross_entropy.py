@@ -24,6 +24,18 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
     probabilities; anything else gets fairseq's own.
     """
 
+    @classmethod
+    def build_criterion(cls, cfg: Any, task: Any) -> WsumCrossEntropyCriterion:
+        """Build the criterion that `cfg` describes.
+
+        Raises:
+            ValueError: --label-smoothing is no probability.
+        """
+        if not 0 <= cfg.label_smoothing <= 1:
+            raise ValueError(f"--label-smoothing {cfg.label_smoothing}: give a number from 0 to 1")
+        criterion: WsumCrossEntropyCriterion = super().build_criterion(cfg, task)
+        return criterion
+
     def compute_loss(
         self, model: Any, net_output: Any, sample: dict[str, Any], reduce: bool = True
     ) -> tuple[Tensor, Tensor]:

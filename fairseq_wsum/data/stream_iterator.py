@@ -59,6 +59,7 @@ class StreamIterator(EpochBatchIterator):
     def state_dict(self) -> dict[str, Any]:
         """Where it is; within an epoch, also the layout and the states of the streams."""
         state = super().state_dict()
+        state.pop("batches", None)  # their number says nothing here, the layout does
         if state["iterations_in_epoch"] > 0:  # an epoch starts from zero
             state["step"] = state["iterations_in_epoch"] // self.groups
             state["layout"] = self.layout

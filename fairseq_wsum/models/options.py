@@ -22,8 +22,8 @@ MAX_POSITIONS = 100_000  # the models have no limit of their own
 
 # what to do where a checkpoint and the data do not belong together
 TAKE_ITS_DICTIONARY = (
-    "give the data that the model was trained with, or prepare yours with that dict.txt "
-    "(fairseq-preprocess --srcdict)"
+    "give the data that the model was trained with, or prepare yours with its dict files "
+    "(fairseq-preprocess --srcdict, --tgtdict)"
 )
 
 _CELLS = ", ".join(ABLATIONS)
@@ -64,7 +64,8 @@ class LSTMOptions(FairseqDataclass):
             "Used with the adaptive_loss criterion only"
         },
     )
-    # no options: fairseq makes none of a value from elsewhere, and does not show the other
+    # no options: fairseq makes none of a value from elsewhere, and does not show the last
+    max_target_positions: Optional[int] = II("task.max_target_positions")
     criterion_name: Optional[str] = II("criterion._name")  # the value of fairseq's --criterion
     preset: Optional[str] = field(
         default=None, compare=False, metadata={"help": SUPPRESS}
@@ -145,7 +146,11 @@ def check_options(cfg: LSTMOptions, ablations: Sequence[str], sizes: Sequence[st
         raise ValueError(
             f"--lstm-backend {cfg.lstm_backend}: choose one of {', '.join(BACKEND_CHOICES)}"
         )
-    if cfg.init_range <= 0:
+    for option, value in vars(cfg).items():
+        is_probability = "dropout" in option and isinstance(value, float)
+        if is_probability and not 0 <= value <= 1:
+            raise ValueError(f"{flag(option)} {value}: give a probability, from 0 to 1")
+    if not cfg.init_range > 0:
         raise ValueError(f"--init-range {cfg.init_range}: give a number larger than 0")
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+from typing import Any
 
 from fairseq import utils
 from fairseq.data import Dictionary
 from torch import nn
 
-from .options import flag
+from ..entries import add_entry
+from .options import TAKE_ITS_DICTIONARY, flag
 
 
 def embedding(dictionary: Dictionary, dim: int) -> nn.Embedding:
@@ -60,3 +63,28 @@ def load_embedding(
         )
     utils.print_embed_overlap(vectors, dictionary)
     utils.load_embedding(vectors, dictionary, embedding)
+
+
+def remember_words(module: nn.Module) -> None:
+    """Let a module with a `dictionary` refuse weights that were trained with other words."""
+    add_entry(module, "words", _fingerprint, _check_words)
+
+
+def _fingerprint(module: nn.Module) -> str:
+    """Of the dictionary's words, in their order."""
+    symbols: list[str] = module.dictionary.symbols  # type: ignore[union-attr, assignment]
+    return hashlib.sha256("\n".join(symbols).encode()).hexdigest()
+
+
+def _check_words(
+    module: nn.Module, words: str | None, state_dict: dict[str, Any], prefix: str, strict: bool
+) -> str | None:
+    weight, known = state_dict.get(f"{prefix}embed_tokens.weight"), len(module.dictionary)  # type: ignore[arg-type]
+    if weight is not None and len(weight) != known:
+        what = f"knows {len(weight):,} words, and the dictionary in the data folder has {known:,}"
+    elif words is not None and words != _fingerprint(module):
+        what = "was trained with another dictionary than the one in the data folder"
+    else:
+        return None
+    # not one message of several: torch's, of the sizes of all matrices, would bury it
+    raise ValueError(f"the checkpoint's {prefix.removesuffix('.')} {what}: {TAKE_ITS_DICTIONARY}")

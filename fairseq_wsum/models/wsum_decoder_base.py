@@ -12,6 +12,7 @@ from ..layer import WsumLSTM
 from ..linear import Linear, linear
 from ..products import keep_ready
 from .options import MAX_POSITIONS, LSTMOptions
+from .parameters import remember_words
 
 IncrementalState = dict[str, dict[str, Tensor | None]]
 
@@ -70,6 +71,8 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
                     module.__class__ = Linear
         elif not self.share_input_output_embed:
             self.fc_out = Linear(out_dim, vocabulary)
+        self.longest = cfg.max_target_positions or MAX_POSITIONS
+        remember_words(self)
 
     def project(self, features: Tensor) -> Tensor:
         """The linear map before the output embedding, where there is one."""
@@ -96,4 +99,4 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
                         keep_ready(parameter)
 
     def max_positions(self) -> int:
-        return MAX_POSITIONS
+        return self.longest

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..layer import WsumLSTM
 from ..modules import LSTMStack
 from .options import MAX_POSITIONS
+from .parameters import remember_words
 from .wsum_lstm_config import ResolvedConfig
 
 
@@ -59,6 +60,8 @@ class WsumLSTMEncoder(FairseqEncoder):
             residuals=cfg.residuals,
         )
         self.output_units = self.lstm.output_size
+        self.longest = cfg.max_source_positions or MAX_POSITIONS
+        remember_words(self)
 
     def forward(
         self, src_tokens: Tensor, src_lengths: Tensor | None = None, enforce_sorted: bool = True
@@ -86,4 +89,4 @@ class WsumLSTMEncoder(FairseqEncoder):
         return EncoderOut(x, *(part.index_select(1, new_order) for part in others))
 
     def max_positions(self) -> int:
-        return MAX_POSITIONS
+        return self.longest

@@ -3,8 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from omegaconf import II
-
 from .options import LSTMOptions, check_options, check_sharing, default, option_values
 
 # as in options.py
@@ -72,8 +70,6 @@ class WsumLSTMLMConfig(LSTMOptions):
     decoder_layer_dropout: Optional[float] = field(
         default=None, metadata={"help": "dropout probability between decoder layers"}
     )
-    # no help text, and so no option: it takes the value of the task's
-    max_target_positions: Optional[int] = II("task.max_target_positions")
 
 
 @dataclass

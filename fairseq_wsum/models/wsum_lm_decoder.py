@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from ..layer import State, WsumLSTM
 from ..modules import CarriedState, LSTMStack
 from .locked_dropout import LockedDropout
-from .options import TAKE_ITS_DICTIONARY
 from .wsum_decoder_base import IncrementalState, WsumDecoderBase, widened
 from .wsum_lm_config import ResolvedLMConfig
 
@@ -57,7 +56,6 @@ class WsumLMDecoder(WsumDecoderBase):
             residuals=cfg.residuals,
         )
         self.state_sizes = (cfg.features, cfg.decoder_hidden_size)
-        self.longest = cfg.max_target_positions
 
     def forward(
         self,
@@ -107,9 +105,6 @@ class WsumLMDecoder(WsumDecoderBase):
         self._cache_state(incremental_state, state)
         return self.project(self.dropout_out_module(y)).transpose(0, 1), None
 
-    def max_positions(self) -> int:
-        return super().max_positions() if self.longest is None else self.longest
-
     # State: (h, c), L x B x P and L x B x H
 
     def _zero_state(self, x: Tensor) -> State:
@@ -139,17 +134,3 @@ class WsumLMDecoder(WsumDecoderBase):
         if state is not None:
             h, c = (part.index_select(1, new_order) for part in state)
             self._cache_state(incremental_state, (h, c))
-
-    def upgrade_state_dict_named(self, state_dict: dict[str, Tensor], name: str) -> None:
-        """fairseq's hook before loading a checkpoint: are its words those of the dictionary?
-
-        Raises:
-            ValueError: it has another number of words.
-        """
-        super().upgrade_state_dict_named(state_dict, name)
-        weight = state_dict.get(f"{name}.embed_tokens.weight")
-        if weight is not None and len(weight) != len(self.dictionary):
-            raise ValueError(
-                f"the checkpoint knows {len(weight):,} words, the dictionary (dict.txt) in the "
-                f"data folder has {len(self.dictionary):,}: {TAKE_ITS_DICTIONARY}"
-            )

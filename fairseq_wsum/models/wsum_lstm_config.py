@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from omegaconf import II
+
 from ..ablation import ABLATIONS
 from ..modules import ATTENTION_TYPES
 from .options import LSTMOptions, check_options, check_sharing, default, option_values
@@ -126,6 +128,8 @@ class WsumLSTMConfig(LSTMOptions):
             " (requires shared dictionary and embed dim)"
         },
     )
+    # no option of the model's: the value is the task's
+    max_source_positions: Optional[int] = II("task.max_source_positions")
 
     @property
     def attention(self) -> Optional[str]:

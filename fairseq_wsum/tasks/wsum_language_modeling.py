@@ -1,6 +1,5 @@
 """`--task wsum_language_modeling`: language models that carry their state through the corpus."""
 
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,11 +9,13 @@ from typing import Any, Optional
 from fairseq.data import data_utils, iterators
 from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import metrics
+from fairseq.models import ARCH_MODEL_REGISTRY, FairseqLanguageModel
 from fairseq.tasks import register_task
 from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
 from fairseq.utils import get_perplexity, split_paths
 from omegaconf import II
 
+from ..compat.options import check_batch_limits
 from ..data.stream_iterator import StreamIterator
 from ..data.stream_states import StreamStates
 from ..data.token_stream import (
@@ -24,7 +25,7 @@ from ..data.token_stream import (
     scoring_batches,
     training_batches,
 )
-from ..models.options import TAKE_ITS_DICTIONARY, flag
+from ..models.options import flag
 from ..modules import CarriedState
 
 # fairseq's dataclass machinery reads the annotations as types: hence no `int | None` here, and no
@@ -110,6 +111,14 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         return super().setup_task(args, **kwargs)
 
     def build_model(self, args: Any, from_checkpoint: bool = False) -> Any:
+        name = getattr(args, "_name", None)
+        if not issubclass(
+            ARCH_MODEL_REGISTRY.get(name, FairseqLanguageModel), FairseqLanguageModel
+        ):
+            raise ValueError(
+                f"--task wsum_language_modeling takes a language model, and {name} is none: a "
+                "translation model is scored with scripts/score.sh, or fairseq-generate"
+            )
         model = super().build_model(args, from_checkpoint)
         if _is_stream(self.args) and not getattr(model, "carries_state", False):
             raise ValueError(
@@ -227,6 +236,7 @@ class WsumLanguageModelingTask(LanguageModelingTask):
             raise ValueError(
                 "--task wsum_language_modeling needs --batch-size: the number of parallel streams"
             )
+        check_batch_limits(max_tokens, streams)
         if max_tokens is not None and max_tokens < streams * steps:
             raise ValueError(
                 f"--max-tokens {max_tokens} is less than a batch of --batch-size {streams} streams "
@@ -241,31 +251,6 @@ class WsumLanguageModelingTask(LanguageModelingTask):
                 + f") with --tokens-per-sample {steps}: it takes {needed:,}; lower one of them"
             )
         return streams
-
-    # What checkpoints say of the dictionary
-
-    def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint: what the task knows."""
-        return {**super().state_dict(), "words": self._words()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """From a checkpoint that is to be scored or to generate.
-
-        Raises:
-            ValueError: it was trained with other words than those of the dictionary.
-        """
-        others = dict(state_dict)
-        words = others.pop("words", None)  # where this task has trained it
-        if words is not None and words != self._words():
-            raise ValueError(
-                "the checkpoint was trained with another dictionary than that in the data folder "
-                f"(dict.txt): {TAKE_ITS_DICTIONARY}"
-            )
-        super().load_state_dict(others)
-
-    def _words(self) -> str:
-        """A fingerprint of the dictionary's words, in their order."""
-        return hashlib.sha256("\n".join(self.dictionary.symbols).encode()).hexdigest()
 
     # Training and validation
 

@@ -1,0 +1,106 @@
+"""Optimisers in 16 bits: what fairseq does wrong, and what its checkpoints lack."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from fairseq.optim import AMPOptimizer
+from fairseq.optim.fp16_optimizer import FP16Optimizer
+from torch import Tensor
+
+# what DynamicLossScaler counts, beside the scale, which fairseq saves
+_OF_SCALER = {
+    "_iter",
+    "_last_overflow_iter",
+    "_last_rescale_iter",
+    "_overflows_since_rescale",
+}
+
+
+def apply() -> None:
+    """Apply the shims of this file."""
+    _divide_by_the_loss_scale_once()
+    _keep_the_weights_in_32_bits()
+    _keep_the_scale_of_amp()
+
+
+def _divide_by_the_loss_scale_once() -> None:
+    """--amp divides gradients by the scale of the loss twice (optim/amp_optimizer.py).
+
+    It has the scaler unscale torch's optimizer, to clip, and step fairseq's wrapper around it,
+    which the scaler takes for another, and unscales too: SGD's steps are 128 times too short.
+    """
+
+    def step(self: AMPOptimizer) -> None:
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    AMPOptimizer.step = step
+
+
+def _keep_the_weights_in_32_bits() -> None:
+    """With --bf16 and --fp16 the optimiser updates copies of the weights in 32 bits.
+
+    fairseq's checkpoints hold the weights in 16 bits alone, from which it makes new copies
+    (optim/fp16_optimizer.py): a resumed training would have lost the last bits of every weight,
+    and when the scale of the loss is to grow.
+    """
+    state_dict, load_state_dict = FP16Optimizer.state_dict, FP16Optimizer.load_state_dict
+
+    @functools.wraps(state_dict)
+    def whole_state_dict(self: FP16Optimizer) -> dict[str, Any]:
+        state = {**state_dict(self), "fp32_params": [p.detach() for p in _copies(self)]}
+        if self.scaler is not None:
+            state["scaler"] = {name: getattr(self.scaler, name) for name in _OF_SCALER}
+        return state
+
+    @functools.wraps(load_state_dict)
+    def load_whole_state_dict(
+        self: FP16Optimizer, state: dict[str, Any], optimizer_overrides: Any = None
+    ) -> None:
+        others = dict(state)
+        saved, scaler = others.pop("fp32_params", []), others.pop("scaler", {})
+        load_state_dict(self, others, optimizer_overrides)
+        copies = _copies(self)
+        if [p.shape for p in saved] == [p.shape for p in copies]:  # else of another form: flat
+            with torch.no_grad():
+                for copy, value in zip(copies, saved, strict=True):
+                    copy.copy_(value)
+        if self.scaler is not None:
+            for name in _OF_SCALER & scaler.keys():
+                setattr(self.scaler, name, scaler[name])
+
+    FP16Optimizer.state_dict, FP16Optimizer.load_state_dict = (
+        whole_state_dict,
+        load_whole_state_dict,
+    )
+
+
+def _copies(optimizer: FP16Optimizer) -> list[Tensor]:
+    """The weights in 32 bits: a list, or a flat one for each device."""
+    copies = optimizer.fp32_params
+    return list(copies.values() if isinstance(copies, dict) else copies)
+
+
+def _keep_the_scale_of_amp() -> None:
+    """fairseq's checkpoints lack the scale of the loss of --amp (optim/amp_optimizer.py)."""
+    state_dict, load_state_dict = AMPOptimizer.state_dict, AMPOptimizer.load_state_dict
+
+    @functools.wraps(state_dict)
+    def state_dict_with_scale(self: AMPOptimizer) -> dict[str, Any]:
+        return {**state_dict(self), "grad_scaler": self.scaler.state_dict()}
+
+    @functools.wraps(load_state_dict)
+    def load_state_dict_with_scale(
+        self: AMPOptimizer, state: dict[str, Any], optimizer_overrides: Any = None
+    ) -> None:
+        others = dict(state)
+        scale = others.pop("grad_scaler", None)
+        load_state_dict(self, others, optimizer_overrides)
+        if scale:  # empty where there is no GPU
+            self.scaler.load_state_dict(scale)
+
+    AMPOptimizer.state_dict = state_dict_with_scale
+    AMPOptimizer.load_state_dict = load_state_dict_with_scale

@@ -1,0 +1,74 @@
+"""Entries of a state dict that say what its weights belong to.
+
+Weights of equal shapes can belong to different cells, or to different words. An entry beside them
+says to which, so that nothing else takes them. It is a text, as bytes in a tensor, because many
+programs expect every value of a state dict to be a tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Check = Callable[[nn.Module, str | None, dict[str, Any], str, bool], str | None]
+
+
+def add_entry(
+    module: nn.Module, key: str, text: Callable[[nn.Module], str | None], check: Check
+) -> None:
+    """Give the state dict of a module an entry, and check it before the module loads weights.
+
+    Args:
+        module: the module. (Functions, not methods, are given, as it may be copied.)
+        key: the name of the entry.
+        text: from the module what the entry says; None for no entry.
+        check: from the module, what the entry of the weights says (None without one), the state
+            dict, the prefix of the module's own keys in it, and whether it is loaded strictly, to
+            an error message, or None.
+    """
+    module.register_state_dict_post_hook(_Write(key, text))
+    module.register_load_state_dict_pre_hook(_Check(key, check))
+
+
+class _Write:
+    """Called with a state dict when it is made."""
+
+    def __init__(self, key: str, text: Callable[[nn.Module], str | None]) -> None:
+        self.key = key
+        self.text = text
+
+    def __call__(
+        self, module: nn.Module, state_dict: dict[str, Any], prefix: str, metadata: Any
+    ) -> None:
+        text = self.text(module)
+        if text is not None:
+            encoded = torch.tensor(list(text.encode()), dtype=torch.uint8)
+            state_dict[prefix + self.key] = encoded
+
+
+class _Check:
+    """Called with a state dict before it is loaded."""
+
+    def __init__(self, key: str, check: Check) -> None:
+        self.key = key
+        self.check = check
+
+    def __call__(
+        self,
+        module: nn.Module,
+        state_dict: dict[str, Any],
+        prefix: str,
+        metadata: Any,
+        strict: bool,
+        missing: list[str],
+        unexpected: list[str],
+        errors: list[str],
+    ) -> None:
+        entry: Tensor | None = state_dict.pop(prefix + self.key, None)
+        text = None if entry is None else bytes(entry.tolist()).decode(errors="replace")
+        error = self.check(module, text, state_dict, prefix, strict)
+        if error is not None:
+            errors.append(error)

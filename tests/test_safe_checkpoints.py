@@ -1,0 +1,227 @@
+"""Checkpoints of a stranger, through every program that reads one: nothing in them is run."""
+
+import ast
+import importlib.util
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("fairseq")
+import fairseq
+from commands import BIN, USER_DIR, run
+from shell import fails, succeeds
+from text_corpora import made_up
+from translation_corpus import TINY
+
+import fairseq_wsum.plugin  # noqa: F401  # applies the shims
+from fairseq_wsum.checkpoint_files import allowed, damage, read
+from fairseq_wsum.compat.literals import EVALUATING, NotALiteralError, literal
+
+needs_sacremoses = pytest.mark.skipif(
+    importlib.util.find_spec("sacremoses") is None, reason="sacremoses is not installed"
+)
+
+
+class Runs:
+    """Pickled, it is a call of os.system."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self):
+        import os
+
+        return os.system, (self.command,)
+
+
+@pytest.fixture
+def trap(tmp_path) -> Path:
+    """A file that a checkpoint makes if anything in it is run."""
+    return tmp_path / "trapped"
+
+
+def calls(trap: Path) -> str:
+    return f"__import__('pathlib').Path({str(trap)!r}).touch()"
+
+
+def in_pickle(state: dict, trap: Path) -> None:
+    state["extra_state"]["val_loss"] = Runs(f"touch {trap}")
+
+
+def in_options(state: dict, trap: Path) -> None:
+    """As fairseq saves them: a Namespace in a dict."""
+    options = state["cfg"]["model"]
+    if isinstance(options, Namespace):
+        options.decoder_attention = calls(trap)
+    else:
+        options["decoder_attention"] = calls(trap)
+
+
+def in_old_options(state: dict, trap: Path) -> None:
+    """As fairseq saved them up to 0.10: one Namespace."""
+    parts = state["cfg"]
+    args = {**vars(Namespace(**vars(parts["model"]))), "decoder_attention": calls(trap)}
+    args |= {key: value for key, value in parts["task"].items() if key != "_name"}
+    args |= {"task": parts["task"]["_name"], "criterion": "cross_entropy"}
+    state["args"], state["cfg"] = Namespace(**args), None
+
+
+PLACES = {"pickle": in_pickle, "options": in_options, "old-options": in_old_options}
+
+
+def make(honest: Path, place: str, trap: Path, folder: Path) -> Path:
+    state = read(honest / "checkpoint_last.pt")
+    PLACES[place](state, trap)
+    path = folder / "checkpoint1.pt"
+    torch.save(state, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def translator(prepared, tmp_path_factory) -> Path:
+    """fairseq's own LSTM: its options are a Namespace, and it evaluates some of them."""
+    folder = tmp_path_factory.mktemp("lstm")
+    options = [*TINY.replace("wsum_lstm", "lstm").split(), "--decoder-out-embed-dim", "8"]
+    succeeds("train.sh", prepared, "--save-dir", folder, *options, "--max-epoch", 1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("text")
+    for split, lines in (("train", 60), ("valid", 5), ("test", 5)):
+        (folder / f"ptb.{split}.txt").write_bytes(made_up(lines, seed=lines))
+    out = folder / "data"
+    succeeds("prepare_ptb.sh", "--own-corpus", "--data", folder, "--out", out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def language_model(text, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("lstm_lm")
+    options = "--task language_modeling --arch fconv_lm --decoder-embed-dim 8 --optimizer sgd"
+    options += " --lr 0.1 --batch-size 8 --max-epoch 1 --tokens-per-sample 8"
+    layers = ["--decoder-layers", "[(8, 3)]", "--adaptive-softmax-cutoff", "8"]
+    succeeds("train.sh", text, "--save-dir", folder, *options.split(), *layers)
+    return folder
+
+
+def programs(data: Path, checkpoint: Path, folder: Path) -> dict[str, list]:
+    """Every program of fairseq that reads a checkpoint of a translation model."""
+    common = [data, "--user-dir", USER_DIR, "--cpu"]
+    reading = [*common, "--path", checkpoint]
+    training = [*common, "--save-dir", folder, "--max-epoch", 1, *TINY.split()]
+    return {
+        "generate": ["fairseq-generate", *reading, "--gen-subset", "valid"],
+        "interactive": ["fairseq-interactive", *reading],
+        "validate": ["fairseq-validate", *reading, "--task", "translation", "--batch-size", 8],
+        "resume": ["fairseq-train", *training, "--restore-file", checkpoint],
+        "finetune": ["fairseq-train", *training, "--finetune-from-model", checkpoint],
+    }
+
+
+READ = [
+    *((program, "options") for program in programs(Path(), Path(), Path())),
+    *(("generate", "pickle"), ("resume", "pickle")),
+    *(("generate", "old-options"), ("validate", "old-options")),
+]
+
+
+@pytest.mark.parametrize(("program", "place"), READ)
+def test_no_program_of_fairseq_runs_what_a_checkpoint_says(
+    program, place, prepared, translator, trap, tmp_path
+) -> None:
+    checkpoint = make(translator, place, trap, tmp_path)
+    command = programs(prepared, checkpoint, tmp_path / "new")[program]
+    output = run(*command, check=False, stdin="a\n")
+    assert not trap.exists()
+    if place != "pickle" and program not in ("resume", "finetune"):  # these read no options
+        assert "--decoder-attention is" in output and "is not a literal of Python" in output
+
+
+@needs_sacremoses
+@pytest.mark.parametrize("place", ["pickle", "options"])
+def test_no_script_runs_what_a_checkpoint_says(place, prepared, translator, trap, tmp_path) -> None:
+    make(translator, place, trap, tmp_path)
+    message = fails("score.sh", prepared, "--checkpoints", tmp_path, "--average", 1)
+    found = {"pickle": "checkpoint1.pt is damaged: it holds", "options": "--decoder-attention is"}
+    assert found[place] in message
+    assert not trap.exists()
+
+
+def test_scoring_a_language_model_runs_nothing(text, language_model, trap, tmp_path) -> None:
+    checkpoint = make(language_model, "options", trap, tmp_path)
+    options = ["--checkpoint", checkpoint, "--task", "language_modeling"]
+    assert "--decoder-attention is" in fails("perplexity.sh", text, *options)
+    assert not trap.exists()
+
+
+def test_the_trap_works(translator, trap, tmp_path) -> None:
+    """Without the plugin fairseq runs the option."""
+    program = """
+import argparse, sys, torch
+torch.serialization.add_safe_globals([argparse.Namespace])
+from fairseq import checkpoint_utils
+checkpoint_utils.load_model_ensemble_and_task([sys.argv[1]], arg_overrides={"data": sys.argv[2]})
+"""
+    checkpoint = make(translator, "options", trap, tmp_path)
+    data = read(checkpoint)["cfg"]["task"]["data"]
+    run(BIN / "python", "-c", program, checkpoint, data, check=False)
+    assert trap.exists()
+
+
+def test_what_fairseq_evaluates_is_covered() -> None:
+    """By the source of fairseq: every module with a call of eval."""
+    root = Path(fairseq.__file__).parent
+    found = set()
+    for path in root.rglob("*.py"):
+        parts = path.relative_to(root.parent).with_suffix("").parts
+        if "examples" in parts or "eval(" not in path.read_text("utf-8"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            called = node.func if isinstance(node, ast.Call) else None
+            if isinstance(called, ast.Name) and called.id in ("eval", "exec"):
+                found.add(".".join(parts))
+    found.discard("fairseq.data.codedataset")  # of its data, not of a checkpoint
+    assert found == set(EVALUATING)
+    for name in found & set(sys.modules):
+        assert vars(sys.modules[name])["eval"] is literal
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("1", "True", "None", "-2.5e-3", "10000,50000", "(0.9, 0.98)", "[(512, 3)] * 20", "'a'"),
+        *("[(512, 10, 5)] + [(512, 8, 4)] + [(512, 4, 2)] * 3", "1/3", " 4 "),
+    ],
+)
+def test_a_literal_has_its_value(text) -> None:
+    assert literal(text) == eval(text.strip())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("__import__('os')", "a", "(1).real", "[x for x in 'ab']", "f'{1}'", "lambda: 1"),
+        *("[1] * 99999999", "'a' * 9999 * 9999", "(" * 5000, "9**9**9", "", "1/0"),
+    ],
+)
+def test_nothing_else_is_evaluated(text) -> None:
+    with pytest.raises(NotALiteralError):
+        literal(text)
+
+
+def test_checkpoints_are_read_with_few_types_allowed() -> None:
+    """None of them can be called with something to run."""
+    names = {getattr(kind, "__name__", "") for kind in allowed() if not isinstance(kind, tuple)}
+    assert names == {"Namespace", "ndarray", "dtype", "Int64DType", "Float64DType", "_reconstruct"}
+
+
+def test_a_pickle_that_calls_is_told_from_a_broken_file(tmp_path) -> None:
+    torch.save({"model": {}, "x": Runs("true")}, tmp_path / "calls.pt")
+    assert damage(tmp_path / "calls.pt") == (
+        "it holds posix.system, which is neither a tensor nor a plain value"
+    )
