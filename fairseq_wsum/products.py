@@ -1,10 +1,8 @@
 """Matrix products on the CPU, in 32 bits, by the faster of the two libraries that torch has.
 
-torch takes MKL for them. On AMD processors oneDNN, which torch has too, may be much faster. So the
-first product of each kind measures it, once, in some tenths of a second: oneDNN computes unless
-MKL is clearly faster, but gradients of weights are MKL's unless oneDNN is. Where they are even the
-choice, and with it the last bits of a result, thus does not change from run to run.
-FAIRSEQ_WSUM_PRODUCTS=mkl or =onednn in the environment decides it.
+torch takes MKL for them. On AMD processors oneDNN, which torch has too, is up to twice as fast. So
+the processor decides which computes, and two runs of a program give the same bits.
+FAIRSEQ_WSUM_PRODUCTS=mkl or =onednn in the environment decides otherwise.
 
 Both libraries bring a matrix into a layout of their own before they compute, in every product. With
 few rows, as in decoding, that takes longer than the product: `keep_ready` does it once.
@@ -13,20 +11,20 @@ few rows, as in decoding, that takes longer than the product: `keep_ready` does 
 from __future__ import annotations
 
 import os
-import time
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.weak import WeakIdKeyDictionary
 
 from .registry import LIBRARY, derive, implement
 from .transforms import constant, in_autocast, in_transformation
 
-CLEARLY = 1.2  # times as fast
 VARIABLE = "FAIRSEQ_WSUM_PRODUCTS"
+CPUINFO = Path("/proc/cpuinfo")
+ZEN_5 = 26  # its processor family
 
 _choices: dict[str, bool] = {}  # by the name of a product: whether oneDNN computes it
 _ready = WeakIdKeyDictionary()  # a weight -> `_Ready`
@@ -114,7 +112,7 @@ def _ready_copy(weight: Tensor) -> Tensor | None:
 
 @constant
 def uses_onednn(name: str) -> bool:
-    """Whether oneDNN computes it: `product` or `outer`. The first call may measure."""
+    """Whether oneDNN computes it: `product` or `outer`."""
     if name not in _choices:
         _choices[name] = _choose(name)
     return _choices[name]
@@ -129,18 +127,20 @@ def _choose(name: str) -> bool:
         raise RuntimeError(f"{VARIABLE}=onednn: this build of torch has no oneDNN")
     if wanted is not None or not there:
         return wanted == "onednn"
-    # whatever is being traced, and whatever the program's defaults are: real tensors of our own
-    options: dict[str, Any] = dict(dtype=torch.float32, device="cpu")
-    with _disable_current_modes(), torch.no_grad():
-        b = torch.linspace(-1, 1, 512 * 512, **options).view(512, 512)
-        if name == "product":
-            onednn, mkl = _seconds(_onednn, F.linear, b.flip(0), b)
-            return onednn < CLEARLY * mkl
-        # wide, as the rows of a cell or a vocabulary are: a matrix of 512 x 512 takes about as long
-        # by both, so that the choice would waver
-        a = torch.linspace(-1, 1, 512 * 2048, **options).view(512, 2048)
-        onednn, mkl = _seconds(_onednn_outer, lambda a, b: a.t() @ b, a, b)
-        return CLEARLY * onednn < mkl
+    family = _amd_family()
+    # In the gradient of a weight oneDNN first copies one of the matrices: that pays from Zen 5 on.
+    return family is not None and (name == "product" or family >= ZEN_5)
+
+
+def _amd_family() -> int | None:
+    """The processor family, where it is AMD's and the system says so."""
+    try:
+        lines = CPUINFO.read_text().splitlines()
+    except OSError:
+        return None
+    pairs = (line.partition(":") for line in lines if ":" in line)
+    first = {name.strip(): value.strip() for name, _, value in reversed(list(pairs))}
+    return int(first["cpu family"]) if first.get("vendor_id") == "AuthenticAMD" else None
 
 
 def _has_onednn() -> bool:
@@ -148,17 +148,6 @@ def _has_onednn() -> bool:
     return torch.backends.mkldnn.is_available() and all(
         hasattr(torch.ops.mkldnn, name) for name in operators
     )
-
-
-def _seconds(one: Any, other: Any, a: Tensor, b: Tensor) -> list[float]:
-    """The shortest of some runs of each: what else the machine does makes the others longer."""
-    times: list[list[float]] = [[], []]
-    for _ in range(8):
-        for run, compute in zip(times, (one, other), strict=True):
-            start = time.perf_counter()
-            compute(a, b)
-            run.append(time.perf_counter() - start)
-    return [min(run) for run in times]
 
 
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -94,35 +94,30 @@ def test_other_types_and_empty_input_are_torchs(onednn) -> None:
         assert products.product(torch.zeros(2, 5), torch.zeros(7, 5)).dtype == torch.bfloat16
 
 
-@needs_onednn
-def test_measuring_leaves_the_program_as_it_was(monkeypatch) -> None:
-    monkeypatch.delenv(products.VARIABLE, raising=False)
-    monkeypatch.setattr(products, "_choices", {})
-    before = torch.get_rng_state()
-    torch.set_default_dtype(torch.float64)
-    try:
-        assert products.uses_onednn("product") in (True, False)
-        assert products.uses_onednn("outer") in (True, False)
-    finally:
-        torch.set_default_dtype(torch.float32)
-    assert torch.equal(torch.get_rng_state(), before)
+CPUINFO = "processor : 0\nvendor_id : {}\ncpu family : {}\nflags : fpu vme\n\nprocessor : 1\n"
 
 
 @pytest.mark.parametrize(
-    ("onednn", "mkl", "product", "outer"),
-    [(1.0, 1.0, True, False), (1.3, 1.0, False, False), (1.0, 1.3, True, True)],
-    ids=["even", "mkl", "onednn"],
+    ("vendor", "family", "product", "outer"),
+    [
+        ("AuthenticAMD", 25, True, False),
+        ("AuthenticAMD", 26, True, True),
+        ("GenuineIntel", 6, False, False),
+    ],
+    ids=["zen-4", "zen-5", "intel"],
 )
-def test_one_measurement_decides(onednn, mkl, product, outer, monkeypatch) -> None:
-    calls = []
+def test_the_processor_decides(vendor, family, product, outer, monkeypatch, tmp_path) -> None:
     monkeypatch.delenv(products.VARIABLE, raising=False)
     monkeypatch.setattr(products, "_has_onednn", lambda: True)
-    monkeypatch.setattr(products, "_choices", {})
-    monkeypatch.setattr(products, "_seconds", lambda *_: calls.append(1) or [onednn, mkl])
-    for _ in range(2):
-        assert products.uses_onednn("product") == product
-        assert products.uses_onednn("outer") == outer
-    assert len(calls) == 2
+    monkeypatch.setattr(products, "CPUINFO", tmp_path / "cpuinfo")
+    for text in (CPUINFO.format(vendor, family), None):
+        monkeypatch.setattr(products, "_choices", {})
+        if text is None:  # a system that does not say
+            (tmp_path / "cpuinfo").unlink()
+        else:
+            (tmp_path / "cpuinfo").write_text(text)
+        assert products.uses_onednn("product") == (product and text is not None)
+        assert products.uses_onednn("outer") == (outer and text is not None)
 
 
 @needs_onednn
