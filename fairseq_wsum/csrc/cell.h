@@ -62,7 +62,7 @@ inline Rows step_backward(const Rows& r, vf c_last, vf c, vf dh, vf& dc) {
     }
     dc += dh * (1.0f - tanh_c * tanh_c);
     if (C::coupled) {
-        d.i = dc * (r.c - c_last) * r.i * (1.0f - r.i);
+        d.i = (dc * r.c - dc * c_last) * r.i * (1.0f - r.i);
     } else {
         d.i = dc * r.c * r.i * (1.0f - r.i);
         d.f = dc * c_last * r.f * (1.0f - r.f);

@@ -53,6 +53,14 @@ inline vf rounded(vf x) {
     return load(as_stored);
 }
 
+// `x`, of whose lanes `n` are in use, for a product that takes pairs: it also reads the lane after
+// an odd number of them, and zero times what stands there must be zero.
+template <class Op>
+inline vf ended(vf x, int n) {
+    if (GROUP<Op> > 1 && n < V) x[n] = 0;
+    return x;
+}
+
 constexpr int WIDE = 4;  // vectors of outputs in a panel, where nothing else decides
 
 // W_hh for the forward pass: a panel holds some vectors of units, for each all its hidden rows.
@@ -158,7 +166,7 @@ void recurrence(const Recurrence& p) {
                 const int count = lanes(n, P);
                 const bool padded = at.padded(t, b);
                 const int64_t place = b * at.pitch_p + n, out = (t * B + b) * P + n;
-                const vf h_t = padded ? load(h_last + place) : rounded<S>(value);
+                const vf h_t = padded ? load(h_last + place) : ended<Op>(rounded<S>(value), count);
                 store(h + place, h_t);
                 store(y + out, padded ? vf{} : h_t, count);
                 if (states) store(states + out, h_t, count);
@@ -186,7 +194,7 @@ void recurrence(const Recurrence& p) {
                             store_rows<C>(real<S>(p.gates) + tb * z_pitch + n, H, r, count);
                         if (C::gates && p.cells) store(p.cells + tb * H + n, c_t, count);
                         if (projects)
-                            store(unprojected.get() + b * at.pitch_h + n, h_t);
+                            store(unprojected.get() + b * at.pitch_h + n, ended<Op>(h_t, count));
                         else
                             put(b, n, h_t);
                     }
@@ -297,6 +305,7 @@ void recurrence_backward(const Recurrence& p) {
             // Features [n, n + V) of the gradient that h_t gets from the next step.
             const auto through_output = [&](int64_t b, int64_t n, vf dh) {
                 const int count = lanes(n, P);
+                dh = ended<Op>(dh, count);
                 const int64_t tb = t * B + b, place = b * at.pitch_p + n;
                 const bool padded = !initial && at.padded(t, b);
                 if (p.padding) {
@@ -351,8 +360,10 @@ void recurrence_backward(const Recurrence& p) {
             for (int64_t i = units.from; i < units.to; ++i) {
                 const int64_t first = i * w_hr.WIDTH;
                 const auto use = [&](int64_t b, const float* product) {
-                    for (int k = 0; k < N && first + k * V < H; ++k)
-                        through_cell(b, first + k * V, load(product + k * V));
+                    for (int k = 0; k < N && first + k * V < H; ++k) {
+                        const int64_t n = first + k * V;
+                        through_cell(b, n, ended<Op>(load(product + k * V), lanes(n, H)));
+                    }
                 };
                 w_hr.multiply(i, dh_projected.get(), at.pitch_p, 0, team.rows.from, team.rows.to,
                               everything, use);

@@ -57,10 +57,12 @@ inline vf clamp(vf x, float low, float high) {
     return x > high ? all(high) : x;
 }
 
-// exp(x) to 1 ulp or so, for x in [-87, 88]: e^x = 2^n e^r with |r| <= ln(2) / 2, and e^r by its
-// minimax polynomial (Cephes, expf).
+// exp(x) to 1 ulp or so: e^x = 2^n e^r with |r| <= ln(2) / 2, and e^r by its minimax polynomial
+// (Cephes, expf). It is 0 below -87.7 and infinite above 88.4, where the exponent of 2^n is that of
+// 0 or of infinity: so the gate of an infinite pre-activation is exactly 0 or 1. A NaN makes
+// nonsense of n, but stays in p.
 inline vf exp(vf x) {
-    x = clamp(x, -87.0f, 88.0f);
+    x = clamp(x, -88.0f, 89.0f);  // n from -127 to 128
     const vf shifted = x * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23: rounds to a whole n
     const vf n = shifted - 12582912.0f;
     const vf r = x - n * 0.693359375f + n * 2.12194440e-4f;
@@ -71,9 +73,8 @@ inline vf exp(vf x) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r + 1.0f;
-    // A NaN makes nonsense of n, but stays in p.
     const vi power = (reinterpret_cast<vi>(shifted) - 0x4b400000 + 127) << 23;
-    return x == x ? p * reinterpret_cast<vf>(power) : x;
+    return p * reinterpret_cast<vf>(power);
 }
 
 inline vf sigmoid(vf x) { return 1.0f / (1.0f + exp(-x)); }

@@ -1,0 +1,216 @@
+"""The C++ kernels on infinities and NaN, against the reference in float64.
+
+T time steps, B sequences, H hidden units, P features of h.
+"""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from cpp_oracle import TOLERANCE, instruction_set, mask_of, needs_kernels
+from layer_oracle import every_cell
+from torch import Tensor
+
+from fairseq_wsum import WsumLSTM, cross_entropy
+from fairseq_wsum.ablation import get_ablation
+from fairseq_wsum.backends import cpp, reference
+
+# What torch multiplies has an even number of terms: with an odd one, its bfloat16 product on a CPU
+# with AMX carries a NaN from one row into the one before.
+SHAPES = {
+    "one-step": dict(T=1, B=6, H=8),
+    "odd-units": dict(T=4, B=7, H=33),
+    "many-sequences": dict(T=2, B=31, H=20),
+    "odd-projection": dict(T=4, B=7, H=33, P=17),
+}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+every_dtype = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
+every_instruction_set = pytest.mark.parametrize(
+    "name", ["avx512_bf16", "avx512", "avx2", "baseline"]
+)
+
+
+def spoil(tensor: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Put an infinity or NaN into every second sequence, not at padding; return which have one.
+
+    tensor: T x B x units or B x units, in place; mask: T x B. -> B
+    """
+    steps = tensor if tensor.dim() == 3 else tensor.unsqueeze(0)
+    spoiled = torch.zeros(steps.size(1), dtype=torch.bool)
+    for b in range(0, steps.size(1), 2):
+        real = [t for t in range(len(steps)) if mask is None or not mask[t, b]]
+        if real:
+            t, n = real[int(torch.randint(len(real), ()))], torch.randint(steps.size(2), ())
+            steps[t, b, n] = (math.inf, -math.inf, math.nan)[b // 2 % 3]
+            spoiled[b] = True
+    return spoiled
+
+
+def assert_same(found: Tensor, right: Tensor, dtype: torch.dtype, what: str) -> None:
+    """NaN, infinities and finite numbers stand in the same places, and the numbers are near."""
+    found, right = found.detach().double(), right.detach()
+    assert torch.equal(found.isnan(), right.isnan()), what
+    infinite = right.isinf()
+    assert torch.equal(found.isinf(), infinite), what
+    if dtype == torch.float32:  # in bfloat16 a factor near zero may be rounded to either sign
+        assert torch.equal(found[infinite], right[infinite]), what
+    found, right = found[right.isfinite()], right[right.isfinite()]
+    if right.numel():
+        scale = right.abs().amax().clamp_min(0.1)
+        error = (found - right).abs().amax() / scale
+        assert error < TOLERANCE[dtype], f"{what}: {error:.2g}"
+
+
+def problem(
+    ablation: str, coupled: bool, shape: dict[str, int], dtype: torch.dtype
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Inputs of a backend for one direction of a layer, and cotangents of what it returns."""
+    T, B, H, P = shape["T"], shape["B"], shape["H"], shape.get("P", shape["H"])
+    layer = WsumLSTM(
+        1, H, ablation=ablation, coupled_gates=coupled, proj_size=shape.get("P", 0), dtype=dtype
+    )
+    inputs = dict(
+        z=torch.randn(T, B, len(layer.cell.input_rows) * H) / 2,
+        w_hh=getattr(layer, "weight_hh_l0", None),
+        w_hr=getattr(layer, "weight_hr_l0", None),
+        h_0=torch.randn(B, P),
+        c_0=torch.randn(B, H),
+    )
+    cotangents = dict(y=torch.randn(T, B, P), h_n=torch.randn(B, P), c_n=torch.randn(B, H))
+    return tuple(
+        {name: t.detach().to(dtype) for name, t in tensors.items() if t is not None}
+        for tensors in (inputs, cotangents)
+    )
+
+
+def outcome(
+    backend: Callable[..., tuple[Tensor, ...]],
+    inputs: dict[str, Tensor],
+    cotangents: dict[str, Tensor],
+    dtype: torch.dtype,
+    **options: object,
+) -> dict[str, Tensor]:
+    """What a backend returns, and every gradient."""
+    leaves = {name: t.to(dtype, copy=True).requires_grad_() for name, t in inputs.items()}
+    absent = {name: None for name in ("w_hh", "w_hr") if name not in leaves}
+    outputs = backend(**leaves, **absent, **options)
+    outputs = dict(zip(("y", "h_n", "c_n"), outputs, strict=True))
+    gradients = torch.autograd.grad(
+        list(outputs.values()),
+        list(leaves.values()),
+        [cotangents[name].to(dtype) for name in outputs],
+        allow_unused=True,
+    )
+    named = {"d" + name: d for name, d in zip(leaves, gradients, strict=True) if d is not None}
+    return {**outputs, **named}
+
+
+@needs_kernels
+@every_dtype
+@every_instruction_set
+@every_cell
+def test_infinities_and_nan_give_what_the_reference_gives(ablation, coupled, name, dtype) -> None:
+    cell = get_ablation(ablation, coupled_gates=coupled)
+    with instruction_set(name):
+        for kind, shape in SHAPES.items():
+            if "P" in shape and not cell.is_recurrent:
+                continue  # torch's product projects them
+            for spoiled in ("z", "h_0", "c_0", "y", "h_n", "c_n"):
+                inputs, cotangents = problem(ablation, coupled, shape, dtype)
+                spoil((inputs if spoiled in inputs else cotangents)[spoiled])
+                options = dict(cell=cell, reverse=shape["B"] % 2 == 1)
+                found = outcome(cpp.run, inputs, cotangents, dtype, **options)
+                right = outcome(reference.run, inputs, cotangents, torch.float64, **options)
+                assert found.keys() == right.keys()
+                for what in found:
+                    assert_same(found[what], right[what], dtype, f"{kind}, {spoiled}: {what}")
+
+
+@needs_kernels
+@every_dtype
+@every_instruction_set
+@pytest.mark.parametrize("side", ["left", "right"])
+@every_cell
+def test_a_padded_sequence_gives_what_the_reference_gives_for_it_alone(
+    ablation, coupled, side, name, dtype
+) -> None:
+    # alone, as in the reference's gradients zero times a NaN at padding is a NaN
+    cell = get_ablation(ablation, coupled_gates=coupled)
+    shape = SHAPES["odd-units"]
+    mask = mask_of(side, shape["T"], shape["B"])
+    for spoiled in ("z", "y"):
+        inputs, cotangents = problem(ablation, coupled, shape, dtype)
+        spoil((inputs if spoiled == "z" else cotangents)[spoiled], mask)
+        for bad in (math.inf, math.nan):
+            inputs["z"][mask] = cotangents["y"][mask] = bad
+            with instruction_set(name):
+                found = outcome(cpp.run, inputs, cotangents, dtype, cell=cell, padding_mask=mask)
+            assert found["y"][mask].eq(0).all() and found["dz"][mask].eq(0).all()
+            for b, padded in enumerate(mask.unbind(1)):
+                alone = [
+                    {k: t if "w" in k else t[..., b : b + 1, :] for k, t in tensors.items()}
+                    for tensors in (inputs, cotangents)
+                ]
+                alone[0]["z"], alone[1]["y"] = alone[0]["z"][~padded], alone[1]["y"][~padded]
+                if padded.all():
+                    assert torch.equal(found["h_n"][b], inputs["h_0"][b])
+                    continue
+                right = outcome(reference.run, *alone, torch.float64, cell=cell)
+                for what in right:
+                    if "w" not in what:
+                        of_b = found[what][..., b : b + 1, :]
+                        of_b = of_b[~padded] if what in ("y", "dz") else of_b
+                        assert_same(of_b, right[what], dtype, f"{spoiled}, sequence {b}: {what}")
+
+
+@needs_kernels
+@every_dtype
+@every_instruction_set
+@every_cell
+def test_an_infinite_input_of_the_layer_stays_in_its_sequence(
+    ablation, coupled, name, dtype
+) -> None:
+    options = dict(ablation=ablation, coupled_gates=coupled, bidirectional=True, dtype=dtype)
+    layer = WsumLSTM(6, 20, backend="cpp", **options)
+    exact = WsumLSTM(6, 20, backend="reference", **{**options, "dtype": torch.float64})
+    exact.load_state_dict(layer.state_dict())
+    x = torch.randn(4, 14, 6).to(dtype)
+    with torch.no_grad(), instruction_set(name):
+        clean, _ = layer(x)
+        spoiled = spoil(x)
+        y, state = layer(x)
+        right, right_state = exact(x.double())
+    assert torch.equal(y[:, ~spoiled], clean[:, ~spoiled])
+    for found, expected in zip((y, *state), (right, *right_state), strict=True):
+        assert_same(found, expected, dtype, "")
+
+
+@needs_kernels
+@every_dtype
+@every_instruction_set
+@pytest.mark.parametrize("words", [7, 16, 1100])
+def test_the_cross_entropy_of_infinities_and_nan_is_torchs(words, name, dtype) -> None:
+    logits, targets = torch.randn(12, words).to(dtype), torch.randint(words, (12,))
+    spoil(logits)
+    logits[1] = -math.inf  # all of them
+    logits[3, targets[3]] = -math.inf
+    logits[5, targets[5]] = math.inf
+    weights = torch.ones(2, 12)
+    weights[0, 7], weights[0, 9], weights[1, 11] = math.inf, math.nan, -math.inf
+    results = []
+    for real in (dtype, torch.float64):
+        z = logits.to(real, copy=True).requires_grad_()
+        if real == dtype:
+            with instruction_set(name):
+                losses = cross_entropy.cross_entropy(z, targets, -100)
+                results.append((*losses, *torch.autograd.grad(losses, z, tuple(weights))))
+        else:
+            log_p = F.log_softmax(z, -1)
+            losses = F.nll_loss(log_p, targets, reduction="none"), -log_p.sum(1)
+            given = tuple(weights.double())
+            results.append((*losses, *torch.autograd.grad(losses, z, given)))
+    for what, found, right in zip(("nll", "smooth", "dz"), *results, strict=True):
+        assert_same(found, right, dtype, what)
