@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
+import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import IO
 
 
 class UserError(Exception):
@@ -32,8 +36,18 @@ def corpus_parser(script: str, description: str, examples: str) -> argparse.Argu
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+    parser.add_argument(
+        "--out", type=out_folder, required=True, metavar="DIR", help="folder to make"
+    )
     return parser
+
+
+def out_folder(text: str) -> Path:
+    if ":" in text:
+        raise argparse.ArgumentTypeError(
+            f"{text}: fairseq takes ':' for the end of a path; give a folder without"
+        )
+    return Path(text)
 
 
 def check_cache(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -46,6 +60,36 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
     return int(text)
+
+
+@contextmanager
+def locked(path: Path, busy: str) -> Iterator[IO[bytes]]:
+    """Open `path` to append to it, for this run alone; `busy` is the message for a second run."""
+    with path.open("ab") as file:  # appending changes nothing before the lock is ours
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(busy) from error
+        except OSError:
+            print(f"{path.parent} is on a file system without locks: start no second run there")
+        if not is_open_at(file, path):
+            raise UserError(f"another run has just finished with {path}; run this again")
+        # A program that we start holds the lock as well: it may outlive us and write on.
+        os.set_inheritable(file.fileno(), True)
+        yield file
+
+
+def is_open_at(file: IO[bytes], path: Path) -> bool:
+    """Whether `path` still is this open file, and was not moved or removed."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def few(names: list[str]) -> str:
+    """Three of the names at most."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def listed(numbers: Mapping[str, int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import hashlib
 import http.client
@@ -10,9 +11,14 @@ import shutil
 import urllib.error
 import urllib.request
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
-from common import UserError
+from common import UserError, is_open_at, locked
+
+# fairseq's own: such a word would become padding or a sentence boundary, and would not be scored.
+# (A word <unk> is predicted like any other.)
+SYMBOLS = frozenset(("<pad>", "<s>", "</s>"))
 
 
 def locate(name: str, folder: Path) -> Path | None:
@@ -28,31 +34,54 @@ def download(url: str, path: Path, cure: str) -> Path:
     """Fetch `url` into `path`, unless that is there already; `cure` says what else can be done."""
     if path.is_file():
         return path
-    print(f"downloading {url}", flush=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial.{os.getpid()}")
-    try:
-        with urllib.request.urlopen(url, timeout=60) as response, partial.open("wb") as file:
-            shutil.copyfileobj(response, file)
-            size, whole = file.tell(), response.headers["Content-Length"]
-        if whole is not None and size != int(whole):  # a broken connection looks like the end
-            raise OSError(f"it was cut off after {size:,} of {int(whole):,} bytes")
-        os.replace(partial, path)
-    except (OSError, urllib.error.URLError, http.client.HTTPException) as error:
-        raise UserError(f"cannot download {url} ({error}); {cure}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with locked(partial, f"another run is downloading {path}; wait until it has ended") as file:
+        try:
+            print(f"downloading {url}", flush=True)
+            file.seek(0)
+            file.truncate()  # what a run that was killed has left
+            with urllib.request.urlopen(url, timeout=60) as response:
+                shutil.copyfileobj(response, file)
+                size, whole = file.tell(), response.headers["Content-Length"]
+            if whole is not None and size != int(whole):  # a broken connection looks like the end
+                raise OSError(f"it was cut off after {size:,} of {int(whole):,} bytes")
+            file.flush()
+            os.replace(partial, path)
+        except (OSError, urllib.error.URLError, http.client.HTTPException) as error:
+            raise UserError(f"cannot download {url} ({error}); {cure}") from error
+        finally:
+            if is_open_at(file, partial):
+                partial.unlink()
     return path
 
 
 def read_text(path: Path) -> bytes:
-    """The file without its gzip, which must be UTF-8; not decoded, so that it can be summed."""
-    raw = uncompressed(path)
+    """The text of a file, which must be UTF-8; not decoded, so that it can be summed.
+
+    A byte-order mark is left out: it would become part of the first word.
+    """
+    raw = uncompressed(path).removeprefix(codecs.BOM_UTF8)
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is no UTF-8 text: {error}") from error
     return raw
+
+
+def check_symbols(file: object, text: Iterable[str]) -> None:
+    """None of SYMBOLS may be in the lines `text` of a `file`."""
+    for number, line in enumerate(text, start=1):
+        check_line(file, number, line.split())
+
+
+def check_line(file: object, number: int, words: Iterable[str]) -> None:
+    for word in words:
+        if word in SYMBOLS:
+            raise UserError(
+                f"{file}, line {number}: {word} is a symbol of fairseq, which would take it for "
+                "padding or a sentence boundary; replace it in the text, for example by <unk>"
+            )
 
 
 def uncompressed(path: Path) -> bytes:

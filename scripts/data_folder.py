@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import logging
@@ -9,29 +10,89 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from common import UserError
-from corpus_files import lines, locate, sha256, uncompressed
+from common import UserError, few, is_open_at, locked
+from corpus_files import lines
+
+RECORD = "prepared.json"
+BEGUN = "begun.json"  # in an unfinished folder: what the next run needs to go on from there
+LOCK = "fairseq_wsum.lock"  # marks an unfinished folder as ours
+NO_DATA = (RECORD, BEGUN, LOCK, "preprocess.log")
+MAPPINGS = {"made": int, "sha256": str, "tokens": int}  # in RECORD and BEGUN: what each maps to
 
 
-def record_of(out: Path, settings: Mapping[str, object]) -> dict | None:
+# A finished folder
+
+
+def is_done(
+    args: argparse.Namespace, settings: Mapping[str, object], sums: Callable[[], Mapping[str, str]]
+) -> bool:
+    """Whether --out was made already with these `settings`, and from the files of --data.
+
+    `sums` gives the SHA-256 of each of these files by name. It is called only if it is needed.
+    """
+    out = args.out.resolve()
+    record = record_of(out, settings)
+    if record is None:
+        return False
+    if args.data is not None and (names := differing(record["sha256"], sums())):
+        raise UserError(
+            f"--out {out} was made from other files than --data {args.data} has now: "
+            f"{few(names)}; give a new folder, or remove that one"
+        )
+    print(f"{args.out}: done already, with the same options")
+    return True
+
+
+def record_of(out: Path, settings: Mapping[str, object]) -> dict[str, Any] | None:
     """prepared.json of a folder that was made with these `settings`; None where nothing is yet."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
-    made = out / "prepared.json"
-    if not made.is_file():
+    if not (out / RECORD).is_file():
         raise UserError(f"--out {out} has other files in it; give a new folder")
-    old = json.loads(made.read_text())
-    changed = changes(old, settings)
+    record = read_record(out, ("corpus", "script", "made", "sha256"))
+    if record["corpus"] != settings["corpus"]:
+        raise UserError(
+            f"--out {out} holds another corpus ({record['corpus']}, made by {record['script']}); "
+            "give a new folder"
+        )
+    changed = changes(record, settings)
     if changed:
         raise UserError(
             f"--out {out} was made with other options ({changed}); "
             "give a new folder, or remove that one"
         )
-    return old
+    check_made(out, record["made"])
+    return record
+
+
+def read_record(folder: Path, keys: Iterable[str] = ()) -> dict[str, Any]:
+    """prepared.json of a prepared folder; an error where one of `keys` is missing."""
+    return read_json(folder / RECORD, keys, "prepare the data again, in a new folder")
+
+
+def read_json(path: Path, keys: Iterable[str], cure: str) -> dict[str, Any]:
+    """An object that was written as JSON; it must have these `keys`."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"cannot read {path} ({error}); {cure}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is damaged: it holds no JSON object; {cure}")
+    for key in keys:
+        if key not in found:
+            raise UserError(f"{path} is damaged, or of another version: it lacks {key!r}; {cure}")
+        if key in MAPPINGS and not is_mapping(found[key], MAPPINGS[key]):
+            raise UserError(f"{path} is damaged: {key!r} is {found[key]!r:.50}; {cure}")
+    return found
+
+
+def is_mapping(found: object, kind: type) -> bool:
+    return isinstance(found, dict) and all(isinstance(value, kind) for value in found.values())
 
 
 def changes(old: Mapping[str, object], new: Mapping[str, object]) -> str:
@@ -42,50 +103,133 @@ def changes(old: Mapping[str, object], new: Mapping[str, object]) -> str:
     )
 
 
-def is_done(out: Path, settings: Mapping[str, object], data: Path | None) -> bool:
-    """Whether `out` was made already, from the files that `data` holds now."""
-    record = record_of(out, settings)
-    if record is None:
-        return False
-    for name, digest in record["sha256"].items():
-        path = locate(name, data) if data else None
-        if path and sha256(uncompressed(path)) != digest:
-            raise UserError(
-                f"--out {out} was made from another {name} than {path}; "
-                "give a new folder, or remove that one"
-            )
-    return True
+def differing(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """The names of files that are not the same in both."""
+    return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+
+
+def check_made(out: Path, made: Mapping[str, int]) -> None:
+    found = {name: size_of(out / name) for name in made}
+    wrong = [
+        f"{name} is missing" if size is None else f"{name} has {size} bytes, not {made[name]}"
+        for name, size in found.items()
+        if size != made[name]
+    ]
+    if wrong:
+        raise UserError(
+            f"--out {out} is damaged ({few(wrong)}); "
+            "remove that folder and run this again, or give a new one"
+        )
+
+
+def size_of(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
+def write_record(folder: Path, record: Mapping[str, object]) -> None:
+    """Write prepared.json, with the name and size of each file that was made."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    made = {
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in files
+        if path.name not in NO_DATA
+    }
+    (folder / RECORD).write_text(json.dumps({**record, "made": made}, indent=2) + "\n")
+
+
+# An unfinished folder
 
 
 @contextmanager
 def new_folder(out: Path, settings: Mapping[str, object]) -> Iterator[Path]:
-    """A folder to fill, which becomes `out` when the block ends well and vanishes otherwise.
-
-    Where another run with these `settings` has made `out` meanwhile, that one stays.
-    """
-    partial = out.with_name(f".{out.name}.partial.{os.getpid()}")
-    partial.mkdir(parents=True)
-    try:
+    """A folder to fill, which becomes `out` when the block ends well and vanishes otherwise."""
+    with only_run(out) as partial:
+        if (partial / BEGUN).is_file():
+            raise UserError(
+                f"{partial} holds an unfinished run of another script, which can go on from "
+                "there; remove that folder, or give another --out"
+            )
         yield partial
+        finish(partial, out, settings)
+
+
+@contextmanager
+def only_run(out: Path) -> Iterator[Path]:
+    """The folder .NAME.partial beside `out`, which a second run may not write at the same time.
+
+    It is empty, unless a run that was broken off has left BEGUN in it. It vanishes at the end,
+    unless it has BEGUN then or has become `out`.
+    """
+    folder = out.with_name(f".{out.name}.partial")
+    lock = folder / LOCK
+    if os.path.lexists(folder) and not is_ours(folder):
+        raise UserError(
+            f"{folder} is needed for unfinished data, but was not made by this script; "
+            "move it away, or give another --out"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(lock, f"another run is at work in {folder}; wait until it has ended") as file:
         try:
-            os.replace(partial, out)
-        except OSError:
-            if record_of(out, settings) is None:
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            if not (folder / BEGUN).is_file():
+                clear(folder)
+            yield folder
+        finally:
+            if is_open_at(file, lock) and not (folder / BEGUN).is_file():
+                with suppress(OSError):  # the error that brought us here matters more
+                    clear(folder)
+                    lock.unlink()  # last, as the folder is ours as long as it is there
+                    folder.rmdir()
 
 
-def write_record(folder: Path, record: Mapping[str, object]) -> None:
-    (folder / "prepared.json").write_text(json.dumps(record, indent=2) + "\n")
+def is_ours(folder: Path) -> bool:
+    """Made by us, or empty."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    return (folder / LOCK).is_file() or not any(folder.iterdir())
 
 
-def preprocess(destdir: Path, prefs: list[str], options: list[str]) -> str:
-    """Run fairseq-preprocess on the texts that `prefs` names; return what it printed."""
-    command = [sys.executable, "-m", "fairseq_cli.preprocess", *prefs, *options]
-    command += ["--destdir", str(destdir)]
-    print(f"fairseq-preprocess {' '.join(Path(p).name for p in prefs[1::2])} ...", flush=True)
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def clear(folder: Path) -> None:
+    """Remove all but the lock."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
+
+
+def finish(partial: Path, out: Path, settings: Mapping[str, object]) -> None:
+    """Name the folder `out`. Where another run with these `settings` made that, it stays."""
+    try:
+        os.replace(partial, out)
+    except OSError:
+        if record_of(out, settings) is None:
+            raise
+        (partial / BEGUN).unlink(missing_ok=True)
+    else:
+        for name in (BEGUN, LOCK):
+            (out / name).unlink(missing_ok=True)
+
+
+# Its content
+
+
+def preprocess(folder: Path, destdir: str, prefs: Mapping[str, str], options: list[str]) -> str:
+    """Run fairseq-preprocess on the text PREF of each split; return what it printed.
+
+    All paths are relative to `folder`, as fairseq-preprocess splits paths at commas.
+    """
+    # -P: the folder has no modules for Python.
+    command = [sys.executable, "-P", "-m", "fairseq_cli.preprocess", *options]
+    command += [f"--destdir={destdir}", *(f"--{split}pref={pref}" for split, pref in prefs.items())]
+    print(f"fairseq-preprocess {' '.join(Path(p).name for p in prefs.values())} ...", flush=True)
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        close_fds=False,  # so that it holds the lock as well
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     if done.returncode != 0:
         raise UserError(f"fairseq-preprocess failed:\n{done.stdout[-3000:]}")
     return done.stdout

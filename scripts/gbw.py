@@ -6,23 +6,28 @@ Run it through prepare_gbw.sh, which finds the Python environment.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
-import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 import gbw_files
-from common import UserError, check_cache, corpus_parser, listed, positive, run, versions
-from data_folder import changes, counts, dictionary_size, record_of, write_record
+from common import UserError, check_cache, corpus_parser, few, listed, positive, run, versions
+from data_folder import (
+    BEGUN,
+    changes,
+    counts,
+    dictionary_size,
+    differing,
+    finish,
+    is_done,
+    only_run,
+    read_json,
+    write_record,
+)
 from gbw_files import Corpus
 from gbw_shards import binarise, count_words, plan
-
-BEGUN = "begun.json"  # in the unfinished folder: with what it was begun; written after dict.txt
-LOCK = "lock"
 
 HELP = """\
 Prepare the One Billion Word benchmark (Chelba et al., 2013) for fairseq. Its sentences are in no
@@ -108,22 +113,18 @@ def parse() -> argparse.Namespace:
 
 def prepare(args: argparse.Namespace) -> None:
     names = ("threshold", "nwords", "shards", "own_corpus")
-    settings = {name: getattr(args, name) for name in names}
-    out = args.out.resolve()
-    record = record_of(out, settings)
-    if record is not None:
-        if args.data and gbw_files.find(args).sizes != record["files"]:
-            raise UserError(
-                f"--out {out} was made from other files than {args.data}; "
-                "give a new folder, or remove that one"
-            )
-        print(f"{args.out}: done already, with the same options")
+    settings = {
+        "corpus": "gbw",
+        "script": "prepare_gbw.sh",
+        **{name: getattr(args, name) for name in names},
+    }
+    if is_done(args, settings, lambda: gbw_files.find(args, read=True).sha256):
         return
 
-    corpus = gbw_files.find(args)
-    partial = out.with_name(f".{out.name}.partial")
-    shards = plan(partial, corpus, args.shards)
-    with only_run(partial):
+    out = args.out.resolve()
+    with only_run(out) as partial:
+        corpus = gbw_files.find(args, read=(partial / BEGUN).is_file())
+        shards = plan(partial, corpus, args.shards)
         counted = begin(partial, corpus, settings, args)
         binarise(partial, corpus, shards)
         found = {split: total(shards, split) for split in corpus.splits}
@@ -134,13 +135,11 @@ def prepare(args: argparse.Namespace) -> None:
             **{what: {split: n[what] for split, n in found.items()} for what in found["train"]},
             "dictionary": dictionary_size(partial / "dict.txt"),
             "data": [str(folder.relative_to(partial)) for folder in train],
-            "files": corpus.sizes,
+            "sha256": corpus.sha256,
             "versions": versions("fairseq", "fairseq-fixed"),
         }
         write_record(partial, record)
-        os.replace(partial, out)
-    for name in (BEGUN, LOCK):
-        (out / name).unlink()
+        finish(partial, out, settings)
     print(f"{args.out}: tokens: {listed(record['tokens'])}; dictionary: {record['dictionary']:,}")
     print(f"  <unk>: {listed(record['unknown'])}")
     print(f"  fairseq-train {':'.join(str(args.out / folder) for folder in record['data'])} ...")
@@ -150,17 +149,17 @@ def begin(
     folder: Path, corpus: Corpus, settings: dict[str, object], args: argparse.Namespace
 ) -> dict[str, int]:
     """Count the tokens of each split, unless that was done with the same options and files."""
-    note = folder / BEGUN
+    note = folder / BEGUN  # written after dict.txt
     if not note.is_file():
         tokens = count_words(folder, corpus, args)
         partial = note.with_name(f"{note.name}.partial")
-        partial.write_text(json.dumps({**settings, "files": corpus.sizes, "tokens": tokens}))
+        partial.write_text(json.dumps({**settings, "sha256": corpus.sha256, "tokens": tokens}))
         os.replace(partial, note)
         return tokens
-    old = json.loads(note.read_text())
+    old = read_json(note, ("sha256", "tokens"), f"remove {folder} and run this again")
     changed = changes(old, settings)
-    if not changed and old["files"] != corpus.sizes:
-        changed = "--data has other files now"
+    if not changed and (names := differing(old["sha256"], corpus.sha256)):
+        changed = f"--data has other files now: {few(names)}"
     if changed:
         raise UserError(
             f"{folder} was begun with other options ({changed}); "
@@ -168,24 +167,6 @@ def begin(
         )
     print(f"going on with what is in {folder}")
     return old["tokens"]
-
-
-@contextmanager
-def only_run(folder: Path) -> Iterator[None]:
-    """Make the unfinished folder, and keep a second run out, which would write the same files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"another run is at work in {folder}; wait for it") from error
-        except OSError:
-            pass  # a file system without locks
-        try:
-            yield
-        finally:
-            if not (folder / BEGUN).is_file():  # nothing to go on from, or it has become --out
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 def total(shards: Iterable[Path], split: str) -> dict[str, int]:
@@ -199,12 +180,12 @@ def total(shards: Iterable[Path], split: str) -> dict[str, int]:
 def check_all_there(
     folder: Path, found: dict[str, dict[str, int]], counted: dict[str, int]
 ) -> None:
-    """The files may have changed between the two times that they are read."""
+    """The note of what was counted, or a part of the data, may be damaged."""
     written = {split: n["tokens"] for split, n in found.items()}
     if written != counted:
         raise UserError(
-            f"{listed(written)} tokens were written, but {listed(counted)} counted before: the "
-            f"corpus has changed meanwhile; remove {folder} and run this again"
+            f"{listed(written)} tokens were written, but {listed(counted)} were counted before; "
+            f"remove {folder} and run this again"
         )
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import codecs
+import gzip
 import hashlib
 import os
 import re
 import tarfile
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 
 from common import UserError
@@ -36,15 +40,47 @@ class Corpus:
     data: Path  # the unpacked folder, or the archive
     splits: dict[str, list[str]]  # the files of train, valid and test
     sizes: dict[str, int]  # of each of these files, in bytes
+    sha256: dict[str, str]  # of the text of each; "" until it has been read
 
 
-def find(args: argparse.Namespace) -> Corpus:
+class File:
+    """A file of the corpus, line by line; it knows the SHA-256 of what was read of it."""
+
+    def __init__(self, name: str, size: int, raw: Iterable[bytes], data: Path) -> None:
+        self.name = name
+        self.size = size
+        self._raw = raw
+        self._data = data
+        self._sum = hashlib.sha256()
+
+    def __iter__(self) -> Iterator[bytes]:
+        with readable(self._data):
+            raw = iter(self._raw)
+            # A byte-order mark would become part of the first word.
+            first = [line.removeprefix(codecs.BOM_UTF8) for line in islice(raw, 1)]
+            for line in chain(first, raw):
+                self._sum.update(line)
+                yield line
+
+    def sha256(self) -> str:
+        return self._sum.hexdigest()
+
+
+def find(args: argparse.Namespace, read: bool = False) -> Corpus:
+    """With `read` all files are read for their SHA-256."""
     data = args.data or fetch(args)
     if not data.exists():
         raise UserError(f"--data {data} does not exist; name the folder {ROOT} or its archive")
     if data.is_file() and not args.own_corpus:
         check_archive(data, args)
-    sizes = {name: size for name, size, _ in members(data)}
+    if read:
+        print(f"reading {data}, to compare it with what was read before", flush=True)
+    sizes, sums = {}, {}
+    for file in members(data):
+        sizes[file.name] = file.size
+        if read:
+            deque(file, maxlen=0)
+            sums[file.name] = file.sha256()
     splits = own_splits(data, sorted(sizes)) if args.own_corpus else PUBLISHED
     missing = [name for names in splits.values() for name in names if name not in sizes]
     if missing:
@@ -53,11 +89,12 @@ def find(args: argparse.Namespace) -> Corpus:
             f"--data {data} lacks the benchmark's {missing[0]}{more}; unpack the archive again, "
             "or give --own-corpus if it is meant to be another corpus"
         )
-    sizes = {name: sizes[name] for names in splits.values() for name in names}
+    used = [name for names in splits.values() for name in names]
+    sizes = {name: sizes[name] for name in used}
     for name, size in sizes.items():
         if size == 0:
             raise UserError(f"{name} in --data {data} is empty; it must hold a sentence a line")
-    return Corpus(data, splits, sizes)
+    return Corpus(data, splits, sizes, {name: sums.get(name, "") for name in used})
 
 
 def fetch(args: argparse.Namespace) -> Path:
@@ -91,25 +128,29 @@ def own_splits(data: Path, names: list[str]) -> dict[str, list[str]]:
     return splits
 
 
-def members(data: Path) -> Iterator[tuple[str, int, Iterable[bytes]]]:
-    """Name, size and lines of each file, in whatever order the archive has them.
+def members(data: Path) -> Iterator[File]:
+    """Each file, in whatever order the archive has them.
 
-    Read the lines before you ask for the next file: an archive is unpacked as it is read.
+    Read its lines before you ask for the next file: an archive is unpacked as it is read.
     """
     with readable(data):
         if data.is_dir():
             for path in files_of(data):
                 with path.open("rb") as file:
-                    yield path.name, path.stat().st_size, lines(file, data)
+                    yield File(path.name, path.stat().st_size, file, data)
             return
-        with tarfile.open(data, "r|gz") as archive:
-            for member in archive:
-                inside = PurePosixPath(member.name)
-                form = FORMS.get(inside.parent.name)
-                if form and form.fullmatch(inside.name) and member.isfile():
-                    unpacked = archive.extractfile(member)
-                    assert unpacked is not None  # as it is a file
-                    yield inside.name, member.size, lines(unpacked, data)
+        # tarfile could unpack it too, but then ignores the check sum, and with it any damage.
+        with gzip.open(data) as unzipped:
+            with tarfile.open(fileobj=unzipped, mode="r|") as archive:
+                for member in archive:
+                    inside = PurePosixPath(member.name)
+                    form = FORMS.get(inside.parent.name)
+                    if form and form.fullmatch(inside.name) and member.isfile():
+                        unpacked = archive.extractfile(member)
+                        assert unpacked is not None  # as it is a file
+                        yield File(inside.name, member.size, unpacked, data)
+            while unzipped.read(1 << 20):
+                pass  # the check sum is at the very end
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -127,14 +168,10 @@ def files_of(folder: Path) -> list[Path]:
     )
 
 
-def lines(file: Iterable[bytes], data: Path) -> Iterator[bytes]:
-    with readable(data):
-        yield from file
-
-
 @contextmanager
 def readable(data: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+    # tarfile may raise a ValueError where a damaged header has no number or no text.
+    except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
         raise UserError(f"cannot read {data}: {error}; get it again") from error

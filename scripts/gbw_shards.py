@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import UserError, listed
+from corpus_files import SYMBOLS, check_line
 from data_folder import import_fairseq
 from gbw_files import Corpus, members
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from fairseq.data import Dictionary
 
 TOKENS = {"train": 798_949_912, "valid": 165_560, "test": 159_658}  # ends of sentences counted
+RAW_SYMBOLS = frozenset(symbol.encode() for symbol in SYMBOLS)
 PARTS = "parts"  # a folder for each file of the corpus, as binary data
 
 
@@ -39,20 +41,23 @@ def plan(folder: Path, corpus: Corpus, n: int | None) -> dict[Path, list[str]]:
 
 
 def count_words(folder: Path, corpus: Corpus, args: argparse.Namespace) -> dict[str, int]:
-    """Write dict.txt; return the number of tokens of each split."""
+    """Write dict.txt; note the SHA-256 of each file; return the number of tokens of each split."""
     print(f"counting the words of {len(corpus.sizes)} files", flush=True)
     split_of = {name: split for split, names in corpus.splits.items() for name in names}
     words: Counter[bytes] = Counter()
     tokens = dict.fromkeys(corpus.splits, 0)
-    for name, _, text in members(corpus.data):
-        split = split_of.get(name)
+    for file in members(corpus.data):
+        split = split_of.get(file.name)
         if split is None:
             continue
-        for line in text:
+        for number, line in enumerate(file, start=1):
             found = line.split()
+            if not RAW_SYMBOLS.isdisjoint(found):
+                check_line(file.name, number, line.decode(errors="replace").split())
             tokens[split] += len(found) + 1
             if split == "train":
                 words.update(found)
+        corpus.sha256[file.name] = file.sha256()
     if not args.own_corpus and tokens != TOKENS:
         raise UserError(
             f"{corpus.data} has other tokens ({listed(tokens)}) than the benchmark "
@@ -110,15 +115,20 @@ def binarise_files(
         return
     print(f"binarising {len(left)} of {len(corpus.sizes)} files", flush=True)
     encode = encoder(dictionary)
-    for name, _, text in members(corpus.data):
-        if name in left:
+    for file in members(corpus.data):
+        if file.name in left:
             partial = parts / ".partial"
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
-            tokens = encode(text, partial / "part")
-            os.replace(partial, parts / name)
-            print(f"  {name}: {tokens:,} tokens", flush=True)
-            left.remove(name)
+            tokens = encode(file, partial / "part")
+            if file.sha256() != corpus.sha256[file.name]:
+                raise UserError(
+                    f"{file.name} in {corpus.data} has changed since its words were counted; "
+                    f"remove {parts.parent} and run this again"
+                )
+            os.replace(partial, parts / file.name)
+            print(f"  {file.name}: {tokens:,} tokens", flush=True)
+            left.remove(file.name)
         if not left:
             break
 

@@ -22,7 +22,7 @@ from common import (
     versions,
     write_lines,
 )
-from corpus_files import lines, sha256
+from corpus_files import check_symbols, lines, sha256
 from data_folder import dictionary_size, is_done, new_folder, write_record
 from multi30k_files import FORMS, LANGUAGES, SPLITS, published_name, read_corpus
 
@@ -151,6 +151,8 @@ def probability(text: str) -> float:
 
 def prepare(args: argparse.Namespace) -> None:
     settings = {
+        "corpus": "multi30k",
+        "script": "prepare_multi30k.sh",
         "text": args.text,
         "units": args.units,
         "max_words": args.max_words,
@@ -159,13 +161,11 @@ def prepare(args: argparse.Namespace) -> None:
         "bpe_dropout": args.bpe_dropout,
         **({"bpe_samples": args.bpe_samples} if args.bpe_dropout else {}),
     }
-    out = args.out.resolve()
-    if is_done(out, settings, args.data):
-        print(f"{args.out}: done already, with the same options")
+    if is_done(args, settings, lambda: sums(read_corpus(args))):
         return
 
     texts = read_corpus(args)
-    with new_folder(out, settings) as partial:
+    with new_folder(args.out.resolve(), settings) as partial:
         counts = write_text(partial, texts, args)
         binarise(partial, args)
         words = {lang: dictionary_size(partial / f"dict.{lang}.txt") for lang in LANGUAGES}
@@ -176,11 +176,15 @@ def prepare(args: argparse.Namespace) -> None:
             "post_process": "sentencepiece" if args.units == "bpe" else None,
             "sentences": counts,
             "dictionary": words,
-            "sha256": {name: sha256(raw) for name, raw in sorted(texts.items())},
+            "sha256": sums(texts),
             "versions": versions("fairseq", "fairseq-fixed", "sentencepiece", "sacremoses"),
         }
         write_record(partial, record)
     print(f"{args.out}: sentences: {listed(counts)}; dictionary: {listed(words)}")
+
+
+def sums(texts: dict[str, bytes]) -> dict[str, str]:
+    return {name: sha256(raw) for name, raw in sorted(texts.items())}
 
 
 def write_text(folder: Path, texts: dict[str, bytes], args: argparse.Namespace) -> dict[str, int]:
@@ -203,6 +207,10 @@ def write_text(folder: Path, texts: dict[str, bytes], args: argparse.Namespace) 
     else:
         units = corpus
 
+    # Not the text before, as BPE and sacremoses cut such words. BPE leaves a word whole, though, if
+    # the training text has none of its characters.
+    for (split, lang), text in units.items():
+        check_symbols(published_name(split, args.text, lang), text)
     counts = {}
     for split in SPLITS:
         sides = [units[split, lang] for lang in LANGUAGES]
@@ -305,24 +313,21 @@ def moses(text: list[str], lang: str) -> list[str]:
 
 
 def binarise(folder: Path, args: argparse.Namespace) -> None:
-    text = folder / "text"
-    prefs = ["--trainpref", str(text / "train"), "--validpref", str(text / "valid")]
-    preprocess(folder, [*prefs, "--testpref", str(text / "test")], folder, args)
+    preprocess(folder, ".", {split: f"text/{split}" for split in SPLITS}, args)
     for sample in sample_names(args):
-        preprocess(folder / sample, ["--trainpref", str(text / sample)], folder, args)
+        preprocess(folder, sample, {"train": f"text/{sample}"}, args)
 
 
-def preprocess(destdir: Path, prefs: list[str], folder: Path, args: argparse.Namespace) -> None:
+def preprocess(folder: Path, destdir: str, prefs: dict[str, str], args: argparse.Namespace) -> None:
     options = ["--source-lang", "en", "--target-lang", "de", "--workers", str(args.workers)]
     if args.units == "bpe":
-        dictionary = folder / "text" / "dict.txt"
-        options += ["--joined-dictionary", "--srcdict", str(dictionary)]
+        options += ["--joined-dictionary", "--srcdict", "text/dict.txt"]
     else:
         options += ["--nwordssrc", str(args.nwords), "--nwordstgt", str(args.nwords)]
-    log = data_folder.preprocess(destdir, prefs, options)
+    log = data_folder.preprocess(folder, destdir, prefs, options)
     for line in log.splitlines():
         if "% replaced" in line:
-            print("  " + line.rpartition("/text/")[2])
+            print("  " + line.rpartition(" text/")[2])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,16 @@ import shutil
 from pathlib import Path
 
 from common import UserError, check_cache, corpus_parser, listed, run, versions, write_lines
-from corpus_files import cache_folder, download, lines, locate, read_text, sha256, wrong_file
+from corpus_files import (
+    cache_folder,
+    check_symbols,
+    download,
+    lines,
+    locate,
+    read_text,
+    sha256,
+    wrong_file,
+)
 from data_folder import counts, dictionary_size, is_done, new_folder, preprocess, write_record
 
 FILES = {"train": "ptb.train.txt", "valid": "ptb.valid.txt", "test": "ptb.test.txt"}
@@ -83,15 +92,13 @@ def parse() -> argparse.Namespace:
 
 
 def prepare(args: argparse.Namespace) -> None:
-    settings = {"own_corpus": args.own_corpus}
-    out = args.out.resolve()
-    if is_done(out, settings, args.data):
-        print(f"{args.out}: done already, with the same options")
+    settings = {"corpus": "ptb", "script": "prepare_ptb.sh", "own_corpus": args.own_corpus}
+    if is_done(args, settings, lambda: sums(read_corpus(args))):
         return
 
-    texts = {split: read(name, find(name, args), args) for split, name in FILES.items()}
+    texts = read_corpus(args)
     unseen = count_unseen(texts)
-    with new_folder(out, settings) as partial:
+    with new_folder(args.out.resolve(), settings) as partial:
         binarise(partial, texts)
         found = {split: counts(partial / split) for split in FILES}
         for split, raw in texts.items():
@@ -108,12 +115,20 @@ def prepare(args: argparse.Namespace) -> None:
             **{what: {split: found[split][what] for split in FILES} for what in found["train"]},
             "unseen": unseen,
             "dictionary": entries,
-            "sha256": {FILES[split]: sha256(raw) for split, raw in texts.items()},
+            "sha256": sums(texts),
             "versions": versions("fairseq", "fairseq-fixed"),
         }
         write_record(partial, record)
     print(f"{args.out}: tokens: {listed(record['tokens'])}; dictionary: {entries:,}")
     print(f"  {UNKNOWN}: {listed(record['unknown'])}; not in the training text: {listed(unseen)}")
+
+
+def read_corpus(args: argparse.Namespace) -> dict[str, bytes]:
+    return {split: read(name, find(name, args), args) for split, name in FILES.items()}
+
+
+def sums(texts: dict[str, bytes]) -> dict[str, str]:
+    return {FILES[split]: sha256(raw) for split, raw in texts.items()}
 
 
 def find(name: str, args: argparse.Namespace) -> Path:
@@ -136,6 +151,7 @@ def read(name: str, path: Path, args: argparse.Namespace) -> bytes:
         raise UserError(f"{path} is empty; it must hold a sentence a line")
     if not args.own_corpus and sha256(raw) != SHA256[name]:
         raise wrong_file(path, f"is not Mikolov's {name}: its SHA-256 differs", args.data)
+    check_symbols(path, lines(raw))
     return raw
 
 
@@ -154,9 +170,9 @@ def binarise(folder: Path, texts: dict[str, bytes]) -> None:
     for split, raw in texts.items():
         # One kind of blank everywhere: fairseq also takes a carriage return for the end of a line.
         write_lines(text / split, (" ".join(line.split()) for line in lines(raw)))
-    prefs = [word for split in FILES for word in (f"--{split}pref", str(text / split))]
+    prefs = {split: f"text/{split}" for split in FILES}
     # By default fairseq fills the dictionary up with words that do not exist, to a multiple of 8.
-    preprocess(folder, prefs, ["--only-source", "--padding-factor", "1"])
+    preprocess(folder, ".", prefs, ["--only-source", "--padding-factor", "1"])
     shutil.rmtree(text)
 
 

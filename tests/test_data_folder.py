@@ -1,10 +1,24 @@
 """What the scripts that prepare data share: downloads, and the folder that they make."""
 
+import fcntl
 import http.server
 import json
+import subprocess
 import threading
 
 import pytest
+
+SETTINGS = {"corpus": "ours", "script": "prepare_ours.sh", "own": True}
+
+
+@pytest.fixture
+def folders(load):
+    return load("data_folder")
+
+
+@pytest.fixture
+def user_error(load):
+    return load("common").UserError
 
 
 @pytest.fixture
@@ -27,24 +41,165 @@ def cut_off():
         server.shutdown()
 
 
-def test_half_a_download_is_not_kept(load, cut_off, tmp_path):
+def test_half_a_download_is_not_kept(load, user_error, cut_off, tmp_path):
     path, files = tmp_path / "cache/file", load("corpus_files")
-    with pytest.raises(load("common").UserError, match=r"cut off after 500 of 1,000 bytes\); cure"):
+    with pytest.raises(user_error, match=r"cut off after 500 of 1,000 bytes\); cure"):
         files.download(f"{cut_off}/file", path, "cure")
     assert not list(path.parent.iterdir())
 
 
-def test_of_two_runs_at_a_time_one_makes_the_folder(load, tmp_path):
-    data_folder, out = load("data_folder"), tmp_path / "out"
+def test_a_download_replaces_what_a_killed_run_has_left(load, tmp_path):
+    site, path = tmp_path / "site", tmp_path / "cache/file"
+    site.write_bytes(b"whole")
+    path.parent.mkdir()
+    (path.parent / ".file.partial").write_bytes(b"half of another")
+    load("corpus_files").download(site.as_uri(), path, "cure")
+    assert [(p.name, p.read_bytes()) for p in path.parent.iterdir()] == [("file", b"whole")]
 
-    def make(settings):
-        with data_folder.new_folder(out, settings) as partial:
-            data_folder.write_record(partial, {**settings, "by": "us"})
-            out.mkdir(exist_ok=True)
-            data_folder.write_record(out, {"own": True, "by": "the other"})
 
-    make({"own": True})
-    with pytest.raises(load("common").UserError, match="was made with other options"):
-        make({"own": False})
-    assert json.loads((out / "prepared.json").read_text())["by"] == "the other"
+def test_two_runs_never_download_the_same_file_at_a_time(load, user_error, tmp_path):
+    path = tmp_path / "file"
+    with (tmp_path / ".file.partial").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(user_error, match=f"another run is downloading {path}; wait"):
+            load("corpus_files").download((tmp_path / "site").as_uri(), path, "cure")
+        assert (tmp_path / ".file.partial").exists()
+
+
+def make(folders, out, text="text"):
+    with folders.new_folder(out, SETTINGS) as partial:
+        (partial / "train.bin").write_text(text)
+        folders.write_record(partial, {**SETTINGS, "sha256": {}})
+
+
+def test_of_two_runs_at_a_time_one_makes_the_folder(folders, user_error, tmp_path):
+    out = tmp_path / "out"
+    with (
+        folders.only_run(out),
+        pytest.raises(user_error, match=f"another run is at work in {tmp_path}/.out.partial; wait"),
+    ):
+        make(folders, out)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_was_made_meanwhile_stays(folders, user_error, tmp_path):
+    # Where the file system has no locks, or another host makes the folder.
+    out = tmp_path / "out"
+    other = tmp_path / "other"
+    make(folders, other, "the other")
+    with folders.new_folder(out, SETTINGS):
+        other.rename(out)
+    assert (out / "train.bin").read_text() == "the other"
+    with (
+        pytest.raises(user_error, match="own is True there, False now"),
+        folders.new_folder(out, {**SETTINGS, "own": False}),
+    ):
+        pass
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_a_killed_run_has_left_is_cleared_and_the_folder_made(folders, tmp_path):
+    out, partial = tmp_path / "out", tmp_path / ".out.partial"
+    (partial / "text").mkdir(parents=True)
+    for name in (folders.LOCK, "train.bin", "stale.bin", "text/train"):
+        (partial / name).write_text("half")
+    make(folders, out)
+    assert sorted(path.name for path in out.iterdir()) == ["prepared.json", "train.bin"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def foreign_file(partial):
+    partial.mkdir()
+    (partial / "mine").write_text("precious")
+
+
+def file_of_that_name(partial):
+    partial.write_text("precious")
+
+
+def link_to_a_folder(partial):
+    (partial.parent / "mine").mkdir()
+    partial.symlink_to(partial.parent / "mine")
+
+
+@pytest.mark.parametrize("occupy", [foreign_file, file_of_that_name, link_to_a_folder])
+def test_what_is_not_ours_is_never_touched(folders, user_error, tmp_path, occupy):
+    occupy(tmp_path / ".out.partial")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(user_error, match=r"\.out\.partial is needed .* move it away, or give"):
+        make(folders, tmp_path / "out")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_unfinished_run_that_can_go_on_is_not_cleared_by_another_script(
+    folders, user_error, tmp_path
+):
+    partial = tmp_path / ".out.partial"
+    partial.mkdir()
+    for name in (folders.LOCK, folders.BEGUN, "dict.txt"):
+        (partial / name).write_text("{}")
+    with pytest.raises(user_error, match="holds an unfinished run of another script"):
+        make(folders, tmp_path / "out")
+    assert len(list(partial.iterdir())) == 3
+
+
+def test_a_program_that_a_killed_run_has_started_keeps_the_lock(load, user_error, tmp_path):
+    path, locked = tmp_path / "lock", load("common").locked
+    with locked(path, "busy"):
+        child = subprocess.Popen(["sleep", "60"], close_fds=False)
+    try:
+        with pytest.raises(user_error, match="busy"), locked(path, "busy"):
+            pass
+    finally:
+        child.kill()
+        child.wait()
+    with locked(path, "busy"):
+        pass
+
+
+def test_a_lock_on_a_file_that_has_gone_is_no_lock(load, user_error, tmp_path, monkeypatch):
+    common, path = load("common"), tmp_path / "lock"
+    # The other run ends between our opening the file and our locking it.
+    monkeypatch.setattr(common.fcntl, "flock", lambda *_: path.unlink())
+    with pytest.raises(user_error, match="just finished"), common.locked(path, "busy"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("record", "named"),
+    [
+        (b"", "cannot read"),
+        (b'{"corpus": "ours", "scr', "cannot read"),
+        (b"\xff", "cannot read"),
+        (b"[" * 100_000, "cannot read"),
+        (b"[]", "holds no JSON object"),
+        (b'"ours"', "holds no JSON object"),
+        (b'{"script": "x"}', "lacks 'corpus'"),
+        (b'{"corpus": 1, "script": 1, "made": [], "sha256": {}}', r"'made' is \[\]"),
+        (b'{"corpus": 1, "script": 1, "made": {}, "sha256": {"x": 1}}', "'sha256' is {'x': 1}"),
+    ],
+    ids=["empty", "cut", "no text", "deep", "list", "string", "no keys", "no object", "no sum"],
+)
+def test_a_damaged_record_is_named(folders, user_error, tmp_path, record, named):
+    (tmp_path / "prepared.json").write_bytes(record)
+    with pytest.raises(user_error, match=f"{named}.*; prepare the data again, in a new folder"):
+        folders.record_of(tmp_path, SETTINGS)
+
+
+def test_a_record_is_read_with_the_keys_that_are_needed(folders, user_error, tmp_path):
+    with pytest.raises(user_error, match=r"cannot read .*prepared\.json"):
+        folders.read_record(tmp_path)
+    folders.write_record(tmp_path, {"text": "raw"})
+    assert folders.read_record(tmp_path, ["text"]) == {"text": "raw", "made": {}}
+    with pytest.raises(user_error, match=r"prepared\.json is damaged.* it lacks 'units'"):
+        folders.read_record(tmp_path, ["text", "units"])
+
+
+def test_the_record_lists_what_was_made(folders, tmp_path):
+    (tmp_path / "shard-002").mkdir()
+    for name in ("train.bin", "preprocess.log", "shard-002/train.bin", folders.LOCK):
+        (tmp_path / name).write_text("four")
+    (tmp_path / "shard-002" / "dict.txt").symlink_to("../train.bin")
+    folders.write_record(tmp_path, SETTINGS)
+    made = json.loads((tmp_path / "prepared.json").read_text())["made"]
+    assert made == {"train.bin": 4, "shard-002/train.bin": 4, "shard-002/dict.txt": 4}

@@ -42,6 +42,10 @@ def fails_here(main, monkeypatch, *arguments):
     return str(ended.value)
 
 
+def change_a_byte(path):
+    path.write_bytes(path.read_bytes().replace(b" ", b"_", 1))
+
+
 def write_gbw(folder):
     """Five training files and three held-out ones, with blanks that are no ends of words."""
     for seed, name in enumerate(TRAIN_FILES + HELD_OUT_FILES):
@@ -177,8 +181,9 @@ def test_preparing_gbw_again_is_skipped_and_never_overwrites(gbw, gbw_data, tmp_
     assert "done already" in succeeds("prepare_gbw.sh", *options)
     assert "threshold is 3 there, 2 now" in fails("prepare_gbw.sh", *options, "--threshold", 2)
     other = shutil.copytree(gbw, tmp_path / "other")
-    (other / TRAINING / TRAIN_FILES[1]).write_bytes(b"another\n")
-    assert "made from other files" in fails("prepare_gbw.sh", *gbw_options(other, out))
+    change_a_byte(other / TRAINING / TRAIN_FILES[1])
+    message = fails("prepare_gbw.sh", *gbw_options(other, out))
+    assert f"made from other files than --data {other} has now: {TRAIN_FILES[1]};" in message
     assert times_in(out) == before
     assert "other files in it" in fails("prepare_gbw.sh", *gbw_options(gbw, other))
 
@@ -248,24 +253,52 @@ def test_an_unfinished_preparation_goes_on_with_the_same_options_and_files_only(
     message = fails("prepare_gbw.sh", *gbw_options(gbw, out), "--shards", 2)
     assert "shards is None there, 2 now" in message and str(partial) in message
     other = shutil.copytree(gbw, tmp_path / "other")
-    (other / TRAINING / TRAIN_FILES[4]).write_bytes(b"another\n")
-    assert "--data has other files now" in fails("prepare_gbw.sh", *gbw_options(other, out))
-    with (partial / "lock").open() as lock:
+    change_a_byte(other / TRAINING / TRAIN_FILES[4])
+    message = fails("prepare_gbw.sh", *gbw_options(other, out))
+    assert f"--data has other files now: {TRAIN_FILES[4]})" in message
+    with (partial / load("data_folder").LOCK).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "another run is at work" in fails("prepare_gbw.sh", *gbw_options(gbw, out))
-    before[partial / "lock"] = (partial / "lock").stat().st_mtime_ns
     assert times_in(partial) == before
+
+
+@pytest.mark.parametrize(
+    ("note", "named"),
+    [
+        (b"", "cannot read"),
+        (b'{"tokens": {}', "cannot read"),
+        (b"[]", "holds no JSON object"),
+        (b"{}", "lacks 'sha256'"),
+        (b'{"sha256": {}, "tokens": {"train": "many"}}', "'tokens' is"),
+    ],
+    ids=["empty", "cut", "list", "no keys", "no number"],
+)
+def test_a_damaged_note_of_an_unfinished_preparation_is_named(
+    gbw, tmp_path, load, monkeypatch, note, named
+):
+    options = gbw_options(gbw, tmp_path / "out")
+    break_off(load, monkeypatch, options, "replace", 1)
+    path = tmp_path / ".out.partial" / "begun.json"
+    path.write_bytes(note)
+    message = fails_here(load("gbw").main, monkeypatch, *options)
+    assert str(path) in message and named in message and f"remove {path.parent} and" in message
+    assert path.read_bytes() == note
 
 
 def test_a_file_that_changes_between_counting_and_binarising_is_noticed(
     gbw, tmp_path, load, monkeypatch
 ):
     other = shutil.copytree(gbw, tmp_path / "other")
-    options = gbw_options(other, tmp_path / "out")
-    break_off(load, monkeypatch, options, "replace", 1)
-    path = other / TRAINING / TRAIN_FILES[0]
-    path.write_bytes(path.read_bytes().replace(b" ", b"_", 1))
-    assert "has changed meanwhile" in fails_here(load("gbw").main, monkeypatch, *options)
+    module, original = load("gbw"), load("gbw_shards").binarise
+
+    def binarise(*arguments):
+        path = other / TRAINING / TRAIN_FILES[0]
+        path.write_bytes(path.read_bytes()[::-1])  # as many tokens
+        return original(*arguments)
+
+    monkeypatch.setattr(module, "binarise", binarise)
+    message = fails_here(module.main, monkeypatch, *gbw_options(other, tmp_path / "out"))
+    assert f"{TRAIN_FILES[0]} in {other} has changed since its words were counted" in message
     assert not (tmp_path / "out").exists()
 
 

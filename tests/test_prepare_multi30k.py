@@ -82,7 +82,8 @@ def test_preparing_again_is_skipped_and_never_overwrites(prepared, corpus):
 def test_preparing_notices_another_corpus_and_foreign_files(prepared, corpus, tmp_path):
     other = shutil.copytree(corpus, tmp_path / "other")
     (other / "val.de").write_text("ein anderer Satz\n" * 9)
-    assert "another val.de" in fails("prepare_multi30k.sh", *prepare_options(other, prepared))
+    message = fails("prepare_multi30k.sh", *prepare_options(other, prepared))
+    assert f"made from other files than --data {other} has now: val.de;" in message
     assert "--out" in fails("prepare_multi30k.sh", *prepare_options(corpus, other))
 
 
@@ -182,3 +183,35 @@ def test_max_words_leaves_out_long_training_pairs_only(corpus, tmp_path, monkeyp
     for split, size in sizes.items():
         for lang in ("en", "de"):
             assert len(lines(tmp_path / "text" / f"{split}.{lang}")) == size
+
+
+def with_bpe(multi30k, monkeypatch, corpus, *more):
+    options = ["--own-corpus", "--data", corpus, "--out", "unused", "--bpe-size", "90", *more]
+    monkeypatch.setattr(sys, "argv", ["multi30k.py", *map(str, options)])
+    return multi30k.parse()
+
+
+def test_bpe_cuts_the_symbols_of_fairseq_as_other_text(corpus, tmp_path, monkeypatch, load):
+    pytest.importorskip("sentencepiece")
+    multi30k = load("multi30k")
+    args = with_bpe(multi30k, monkeypatch, corpus, "--bpe-dropout", "0.2", "--bpe-samples", "1")
+    texts = multi30k.read_corpus(args)
+    texts = {name: raw.replace(b"so .", b"<s> x<pad> </s> .") for name, raw in texts.items()}
+    multi30k.write_text(tmp_path, texts, args)
+    for split in ("train", "valid", "test", "sample-01"):
+        units = lines(tmp_path / "text" / f"{split}.de")
+        assert "<s> x<pad> </s>" in units[0].replace(" ", "").replace("\u2581", " ")
+
+
+def test_a_symbol_of_fairseq_that_bpe_leaves_whole_is_an_error(corpus, tmp_path, monkeypatch, load):
+    pytest.importorskip("sentencepiece")
+    multi30k, other = load("multi30k"), str.maketrans("padPAD", "\u0431" * 6)
+    args = with_bpe(multi30k, monkeypatch, corpus)
+    texts = {
+        name: raw.decode().translate(other).encode()  # no character of <pad> is left
+        for name, raw in multi30k.read_corpus(args).items()
+    }
+    name = "test_2016_flickr.lc.norm.tok.en"
+    texts[name] = texts[name].replace(b" .", b" <pad>", 3)
+    with pytest.raises(load("common").UserError, match=f"{name}, line 1: <pad> is a symbol"):
+        multi30k.write_text(tmp_path, texts, args)

@@ -95,7 +95,7 @@ def test_preparing_ptb_again_is_skipped_and_never_overwrites(ptb, ptb_data, tmp_
     other = shutil.copytree(ptb, tmp_path / "other")
     (other / PTB[1]).write_bytes(made_up(11, 5))
     message = fails("prepare_ptb.sh", "--own-corpus", "--data", other, "--out", out)
-    assert f"another {PTB[1]}" in message
+    assert f"made from other files than --data {other} has now: {PTB[1]};" in message
     assert times_in(out) == before
     assert "other files" in fails("prepare_ptb.sh", *options[:2], "--out", other)
 
