@@ -1,14 +1,17 @@
-"""Which checkpoint of a folder to go on from where checkpoint_last.pt is damaged or missing.
+"""Give a folder a checkpoint_last.pt to go on from, where that is missing or damaged.
 
-usage: newest_checkpoint.py FOLDER
+usage: restore_last.py FOLDER
 
-Prints its path; nothing where checkpoint_last.pt is whole, or there is no checkpoint at all.
-Called by train.sh.
+It becomes a copy of the newest checkpoint of the folder that is whole. A damaged one is kept under
+another name. Called by train.sh.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+from itertools import count
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the package may not be installed
@@ -21,17 +24,29 @@ def main() -> None:
     folder = Path(sys.argv[1])
     last = folder / "checkpoint_last.pt"
     what = damage(last) if last.is_file() else "it is missing"
-    if what is None or not list(folder.glob("checkpoint*.pt")):
+    if what is None:
         return
     found = newest(folder, leave_out=last)
     if found is None:
         sys.exit(
-            f"error: {last}: {what}, and no other checkpoint of {folder} can be gone on from; "
-            "give a new --save-dir to begin again"
+            f"error: {last}: {what}, and from no other checkpoint in {folder} can a training go "
+            "on; give a new --save-dir to begin again"
         )
     path, updates = found
-    print(f"{last}: {what}; going on from {path} ({updates} updates)", file=sys.stderr)
-    print(path)
+    partial = last.with_name(f"{last.name}.tmp")
+    shutil.copyfile(path, partial)
+    if last.exists():
+        kept = unused(f"{last}.damaged")
+        last.rename(kept)
+        what += f"; it is kept as {kept.name}"
+    os.replace(partial, last)
+    print(f"{last}: {what}. Going on from {path.name} ({updates} updates)", file=sys.stderr)
+
+
+def unused(name: str) -> Path:
+    """`name`, or with a number where that is taken."""
+    names = (Path(name if n == 1 else f"{name}.{n}") for n in count(1))
+    return next(path for path in names if not path.exists())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ usage() {
 usage: scripts/train.sh DATA --arch ARCH --save-dir DIR [options] [any option of fairseq-train]
 
 Train a model on DATA (a folder of scripts/prepare_*.sh or fairseq-preprocess). It goes on by
-itself where it stopped, from DIR/checkpoint_last.pt.
+itself where it stopped, from DIR/checkpoint_last.pt, and ends as if it had not stopped.
 
   --gpus N            use N GPUs of this machine; 0: none (default: all that are visible; not
                       where torchrun or srun start a process for each)
@@ -19,8 +19,9 @@ itself where it stopped, from DIR/checkpoint_last.pt.
   --precision P       fp32 (default); fp16 or bf16 (the whole model, while the optimiser
                       updates copies of the weights in fp32); amp (mixed, PyTorch's own);
                       fp16 and amp on GPUs only
-  --skip-damaged      if DIR/checkpoint_last.pt is damaged or missing, go on from the newest
-                      checkpoint in DIR that is whole. Nothing is deleted
+  --skip-damaged      if DIR/checkpoint_last.pt is damaged, keep it under another name and go on
+                      from the newest checkpoint in DIR that is whole. (If it is missing, training
+                      goes on from there in any case.)
   --dry-run           print the command and stop
   --help              this text
 
@@ -137,7 +138,6 @@ if [ -n "$cpu_processes" ] && [ "$cpu_processes" -gt 1 ]; then
         --master_addr 127.0.0.1 --master_port "$port" --no-python
         "$HERE/train.sh" "$data" "${common[@]}" --gpus 0)
     ! $skip_damaged || command+=(--skip-damaged)
-    skip_damaged=false # each of the processes does it
 elif [ -n "${RANK:-}" ] && [ -n "${MASTER_ADDR:-}" ] && [ "${WORLD_SIZE:-1}" -gt 1 ]; then # torchrun
     [ "${gpus:-0}" = 0 ] || die "--gpus $gpus: torchrun's --nproc_per_node says how many; leave it out"
     [ "$RANK" = 0 ] || first=false
@@ -183,26 +183,21 @@ if $dry_run; then
     echo
     exit
 fi
-last="$save_dir/checkpoint_last.pt"
-if $skip_damaged && [ -z "$restore" ]; then
-    # Of every process, as fairseq wants the same file for all.
-    restore="$("$PYTHON" "$HERE/newest_checkpoint.py" "$save_dir")"
-    [ -z "$restore" ] || command+=(--restore-file "$restore")
-fi
 if $first; then
     [ -d "${data%%:*}" ] ||
         die "no data folder ${data%%:*} (a ':' ends a path); make it with" \
             "scripts/prepare_multi30k.sh or fairseq-preprocess"
-    if [ -z "$restore" ] && [ ! -e "$last" ] && compgen -G "$save_dir/checkpoint*.pt" >/dev/null; then
-        die "--save-dir $save_dir has checkpoints but no checkpoint_last.pt: a new training would" \
-            "write over them. Go on from the newest with --skip-damaged, name one with" \
-            "--restore-file, or give a new folder"
-    fi
     mkdir -p "$save_dir"
     if command -v flock >/dev/null; then
         lock
     fi
-    if [ -z "$restore" ] && [ -e "$last" ]; then
+    last="$save_dir/checkpoint_last.pt"
+    if [ -z "$restore" ] && compgen -G "$save_dir/checkpoint*.pt" >/dev/null; then
+        # Where checkpoint_last.pt is missing fairseq would begin a new training, and write over the
+        # other checkpoints.
+        if $skip_damaged || [ ! -e "$last" ]; then
+            "$PYTHON" "$HERE/restore_last.py" "$save_dir"
+        fi
         say "going on from $last"
     fi
 fi

@@ -1,14 +1,10 @@
-"""Where in an epoch a resumed training goes on.
-
-fairseq's checkpoint holds the number of batches that a process has read (data/iterators.py). With
-another number of processes, or other batches, that number stands for another place: some batches
-would be trained twice, and others never.
-"""
+"""Where in an epoch a resumed training goes on, and an end for the data workers of an epoch."""
 
 from __future__ import annotations
 
 import functools
 import logging
+import weakref
 import zlib
 from typing import Any
 
@@ -20,6 +16,16 @@ logger = logging.getLogger(__name__)
 
 def apply() -> None:
     """Apply the shims of this file."""
+    _go_on_at_the_right_batch()
+    _end_workers_with_their_epoch()
+
+
+def _go_on_at_the_right_batch() -> None:
+    """fairseq's checkpoint holds the number of batches that a process has read in the epoch.
+
+    With another number of processes, or other batches, that number stands for another place: some
+    batches would be trained twice, and others never (data/iterators.py).
+    """
     state_dict, load_state_dict = EpochBatchIterator.state_dict, EpochBatchIterator.load_state_dict
 
     @functools.wraps(state_dict)
@@ -40,6 +46,31 @@ def apply() -> None:
 
     EpochBatchIterator.state_dict = state_dict_with_batches
     EpochBatchIterator.load_state_dict = load_state_dict_at_its_place
+
+
+def _end_workers_with_their_epoch() -> None:
+    """fairseq's iterator and its data loader refer to each other (data/iterators.py).
+
+    So the garbage collector finds them when they are not needed any more, some time later, and then
+    it waits up to five seconds for every worker. With --update-epoch-batch-itr True, where every
+    epoch has an iterator of its own, short epochs would take several times as long.
+    """
+    get_iterator_for_epoch = EpochBatchIterator._get_iterator_for_epoch
+
+    @functools.wraps(get_iterator_for_epoch)
+    def get_iterator_without_cycle(self: EpochBatchIterator, *args: Any, **kwargs: Any) -> Any:
+        iterator = get_iterator_for_epoch(self, *args, **kwargs)
+        owner = weakref.ref(self)
+
+        def ordered_batches(*of_epoch: Any) -> Any:
+            alive = owner()
+            assert alive is not None  # only it asks for another epoch
+            return alive.ordered_batches(*of_epoch)
+
+        self.epoch_batch_sampler.ordered_batches = ordered_batches
+        return iterator
+
+    EpochBatchIterator._get_iterator_for_epoch = get_iterator_without_cycle
 
 
 def _batches(iterator: EpochBatchIterator) -> dict[str, int]:

@@ -49,13 +49,6 @@ class StreamIterator(EpochBatchIterator):
         self.states = states
         self.layout = layout
 
-    def _get_iterator_for_epoch(self, *args: Any, **kwargs: Any) -> Any:
-        iterator = super()._get_iterator_for_epoch(*args, **kwargs)
-        # The sampler has what it needs. With it iterator and data loader refer to each other, so
-        # that worker processes end not with the epoch but some time later, within five seconds.
-        self.epoch_batch_sampler.ordered_batches = None
-        return iterator
-
     def state_dict(self) -> dict[str, Any]:
         """Where it is; within an epoch, also the layout and the states of the streams."""
         state = super().state_dict()

@@ -1,0 +1,183 @@
+"""Checkpoints that a kill or a full disk has damaged, and what a training makes of them."""
+
+import errno
+import random
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("fairseq")
+from commands import BIN, USER_DIR
+from fairseq import checkpoint_utils
+from fairseq.file_io import PathManager
+from shell import SCRIPTS, fails, succeeds
+from shell import run as run_script
+from translation_corpus import TINY
+
+import fairseq_wsum.plugin  # noqa: F401  # applies the shims
+from fairseq_wsum.checkpoint_files import damage, newest, read
+
+EPOCHS = 3
+
+
+def empty(raw: bytes) -> bytes:
+    return b""
+
+
+def cut(raw: bytes) -> bytes:
+    return raw[: len(raw) // 2]
+
+
+def end_missing(raw: bytes) -> bytes:
+    return raw[:-10]
+
+
+def garbage(raw: bytes) -> bytes:
+    return random.Random(0).randbytes(len(raw))
+
+
+def text(raw: bytes) -> bytes:
+    return b"No space left on device\n"
+
+
+def flipped(raw: bytes) -> bytes:
+    """One bit of the weights, of which torch.load says nothing."""
+    middle = len(raw) // 2
+    return raw[:middle] + bytes([raw[middle] ^ 1]) + raw[middle + 1 :]
+
+
+DAMAGES = (empty, cut, end_missing, garbage, text, flipped)
+every_damage = pytest.mark.parametrize("damaged", DAMAGES, ids=lambda damaged: damaged.__name__)
+
+
+@pytest.fixture(scope="module")
+def whole(prepared, tmp_path_factory) -> Path:
+    """A training in one go."""
+    folder = tmp_path_factory.mktemp("whole")
+    succeeds(*training(prepared, folder), "--max-epoch", EPOCHS)
+    return folder
+
+
+def training(data: Path, folder: Path) -> list:
+    return ["train.sh", data, "--save-dir", folder, "--gpus", 0, *TINY.split(), "--dropout", 0.3]
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    one, other = (read(folder / "checkpoint_last.pt") for folder in (first, second))
+    assert one["optimizer_history"][-1] == other["optimizer_history"][-1]
+    assert one["model"].keys() == other["model"].keys()
+    assert all(torch.equal(one["model"][name], other["model"][name]) for name in one["model"])
+
+
+@every_damage
+def test_damage_is_found_and_the_newest_whole_checkpoint(damaged, whole, tmp_path) -> None:
+    for name in ("checkpoint1.pt", "checkpoint2.pt", "checkpoint_last.pt"):
+        shutil.copy(whole / name, tmp_path)
+    last = tmp_path / "checkpoint_last.pt"
+    assert damage(last) is None
+    raw = last.read_bytes()
+    last.write_bytes(damaged(raw))
+    assert damage(last)
+    assert newest(tmp_path) == (tmp_path / "checkpoint2.pt", 4)
+    (tmp_path / "checkpoint2.pt").write_bytes(damaged(raw))
+    assert newest(tmp_path) == (tmp_path / "checkpoint1.pt", 2)
+    average = read(tmp_path / "checkpoint1.pt") | {"last_optimizer_state": None}
+    torch.save(average, tmp_path / "checkpoint1.pt")
+    assert newest(tmp_path) is None
+
+
+def test_a_training_names_the_damage_and_goes_on_where_it_is_told_to(
+    prepared, whole, tmp_path
+) -> None:
+    for name in ("checkpoint1.pt", "checkpoint2.pt"):
+        shutil.copy(whole / name, tmp_path)
+    last = tmp_path / "checkpoint_last.pt"
+    last.write_bytes(b"")
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.pt")}
+    done = run_script(*training(prepared, tmp_path), "--max-epoch", EPOCHS)
+    assert done.returncode != 0
+    assert f"{last} is damaged: it is empty. Nothing was deleted" in done.stderr
+    assert f"--restore-file {tmp_path}/checkpoint2.pt" in done.stderr
+    assert {path: path.read_bytes() for path in tmp_path.glob("*.pt")} == before
+    log = succeeds(*training(prepared, tmp_path), "--max-epoch", EPOCHS, "--skip-damaged")
+    assert "it is kept as checkpoint_last.pt.damaged. Going on from checkpoint2.pt" in log
+    assert_same_weights(tmp_path, whole)
+    assert (tmp_path / "checkpoint_last.pt.damaged").read_bytes() == b""
+
+
+def test_a_training_without_its_last_checkpoint_does_not_begin_again(
+    prepared, whole, tmp_path
+) -> None:
+    shutil.copy(whole / "checkpoint1.pt", tmp_path)
+    before = (tmp_path / "checkpoint1.pt").read_bytes()
+    log = succeeds(*training(prepared, tmp_path), "--max-epoch", EPOCHS)
+    assert "it is missing. Going on from checkpoint1.pt (2 updates)" in log
+    assert (tmp_path / "checkpoint1.pt").read_bytes() == before
+    assert_same_weights(tmp_path, whole)
+
+    (tmp_path / "checkpoint_last.pt").unlink()
+    for path in tmp_path.glob("checkpoint*.pt"):
+        path.write_bytes(b"")
+    message = fails(*training(prepared, tmp_path), "--max-epoch", EPOCHS)
+    assert "from no other checkpoint" in message and "give a new --save-dir" in message
+
+
+def test_a_copy_is_whole_or_not_there(tmp_path, monkeypatch) -> None:
+    source, target = tmp_path / "checkpoint1.pt", tmp_path / "checkpoint_last.pt"
+    source.write_bytes(b"new" * 1000)
+    target.write_bytes(b"old")
+
+    def full_disk(src: str, dst: str) -> None:
+        Path(dst).write_bytes(Path(src).read_bytes()[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(shutil, "copyfile", full_disk)
+        PathManager.copy(str(source), str(target), overwrite=True)
+    assert target.read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [source.name, target.name]
+    assert PathManager.copy(str(source), str(target), overwrite=True)
+    assert target.read_bytes() == source.read_bytes()
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)  # between fairseq's three attempts
+    path = tmp_path / "checkpoint_last.pt"
+    path.write_bytes(b"old")
+    with pytest.raises(Exception, match="pickle"):
+        checkpoint_utils.torch_persistent_save({"model": lambda: None}, str(path))
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_training_survives_a_full_disk(prepared, whole, tmp_path) -> None:
+    """Here: a limit to the size of a file."""
+    succeeds(*training(prepared, tmp_path), "--max-epoch", 1)
+    limit = (tmp_path / "checkpoint1.pt").stat().st_size // 2
+    script, *options = map(str, training(prepared, tmp_path))
+    done = subprocess.run(
+        [SCRIPTS / script, *options, "--max-epoch", str(EPOCHS)],
+        env={"PATH": f"{BIN}:/usr/bin:/bin", "VENV": sys.prefix, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert done.returncode != 0 and "File too large" in done.stderr + done.stdout
+    assert {path.name for path in tmp_path.glob("*.pt*")} == {
+        *("checkpoint1.pt", "checkpoint_best.pt", "checkpoint_last.pt")
+    }
+    succeeds(*training(prepared, tmp_path), "--max-epoch", EPOCHS)
+    assert_same_weights(tmp_path, whole)
+
+
+def test_an_average_of_damaged_checkpoints_is_refused(prepared, whole, tmp_path) -> None:
+    pytest.importorskip("sacremoses")
+    for name in ("checkpoint1.pt", "checkpoint2.pt"):
+        (tmp_path / name).write_bytes(flipped((whole / name).read_bytes()))
+    message = fails("score.sh", prepared, "--checkpoints", tmp_path, "--average", 2)
+    assert "checkpoint1.pt is damaged: the checksum of" in message
+    assert USER_DIR.name not in message
