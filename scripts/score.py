@@ -12,6 +12,8 @@ from typing import Any
 
 from common import UserError, run, versions, write_lines
 from corpus_files import lines
+from data_folder import read_record
+from recorded import NEEDED
 from sacrebleu.metrics import BLEU, CHRF
 from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
 
@@ -48,7 +50,7 @@ def parse() -> argparse.Namespace:
 
 
 def score(args: argparse.Namespace) -> None:
-    prepared = json.loads((args.data / "prepared.json").read_text())
+    prepared = read_record(args.data, NEEDED)
     expected = len(read_lines(args.data / "text" / f"{args.subset}.de"))
     results: list[dict[str, Any]] = []
     for lenpen in args.lenpen:
@@ -76,7 +78,7 @@ def score(args: argparse.Namespace) -> None:
         "beam": args.beam,
         "replace_unk": args.replace_unk,
         "generate_options": args.generate_options,
-        "data": {name: prepared[name] for name in ("text", "units", "max_words", "own_corpus")},
+        "data": {name: prepared[name] for name in NEEDED},
         "tried": results,
         "versions": versions("fairseq", "fairseq-fixed", "torch", "sacrebleu", "sacremoses"),
     }

@@ -101,7 +101,8 @@ fixed=(--gen-subset "$subset" --source-lang en --target-lang de --beam "$beam"
     --batch-size "$batch" --user-dir "$user_dir"
     # fairseq's default would drop the last sentences
     --required-batch-size-multiple 1 --distributed-world-size 1)
-if grep -q '"post_process": "sentencepiece"' "$data/prepared.json"; then
+post_process="$("$PYTHON" "$HERE/recorded.py" "$data")"
+if [ "$post_process" = sentencepiece ]; then
     ! $replace_unk || die "--replace-unk needs data of --units words: BPE has no unknown words"
     check_modules sentencepiece
     fixed+=(--post-process sentencepiece)

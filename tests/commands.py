@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,15 @@ def run(command: object, *options: object, stdin: str = "", check: bool = True) 
     code, output = (_fork if of_python else _start)(words, environment, stdin)
     assert (code == 0) == check, output[-4000:]
     return output
+
+
+def train(data: object, save_dir: object, *options: object, check: bool = True) -> str:
+    """The command of scripts/train.sh for one process on the CPU, without the start of a Python."""
+    script = [ROOT / "scripts" / "train.sh", data, "--save-dir", save_dir, "--gpus", 0, *options]
+    environment = {**os.environ, "VENV": sys.prefix}
+    command = [*map(str, script), "--dry-run"]
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return run(*shlex.split(shown.stdout), check=check)
 
 
 def _start(words: list[str], environment: dict[str, str], stdin: str) -> tuple[int, str]:

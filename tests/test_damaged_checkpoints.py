@@ -12,7 +12,7 @@ import pytest
 import torch
 
 pytest.importorskip("fairseq")
-from commands import BIN, USER_DIR
+from commands import BIN, train
 from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 from shell import SCRIPTS, fails, succeeds
@@ -23,6 +23,7 @@ import fairseq_wsum.plugin  # noqa: F401  # applies the shims
 from fairseq_wsum.checkpoint_files import damage, newest, read
 
 EPOCHS = 3
+OPTIONS = [*TINY.split(), "--dropout", "0.3"]
 
 
 def empty(raw: bytes) -> bytes:
@@ -59,12 +60,12 @@ every_damage = pytest.mark.parametrize("damaged", DAMAGES, ids=lambda damaged: d
 def whole(prepared, tmp_path_factory) -> Path:
     """A training in one go."""
     folder = tmp_path_factory.mktemp("whole")
-    succeeds(*training(prepared, folder), "--max-epoch", EPOCHS)
+    train(prepared, folder, *OPTIONS, "--max-epoch", EPOCHS)
     return folder
 
 
 def training(data: Path, folder: Path) -> list:
-    return ["train.sh", data, "--save-dir", folder, "--gpus", 0, *TINY.split(), "--dropout", 0.3]
+    return ["train.sh", data, "--save-dir", folder, "--gpus", 0, *OPTIONS]
 
 
 def assert_same_weights(first: Path, second: Path) -> None:
@@ -156,7 +157,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatc
 
 def test_a_training_survives_a_full_disk(prepared, whole, tmp_path) -> None:
     """Here: a limit to the size of a file."""
-    succeeds(*training(prepared, tmp_path), "--max-epoch", 1)
+    train(prepared, tmp_path, *OPTIONS, "--max-epoch", 1)
     limit = (tmp_path / "checkpoint1.pt").stat().st_size // 2
     script, *options = map(str, training(prepared, tmp_path))
     done = subprocess.run(
@@ -170,7 +171,7 @@ def test_a_training_survives_a_full_disk(prepared, whole, tmp_path) -> None:
     assert {path.name for path in tmp_path.glob("*.pt*")} == {
         *("checkpoint1.pt", "checkpoint_best.pt", "checkpoint_last.pt")
     }
-    succeeds(*training(prepared, tmp_path), "--max-epoch", EPOCHS)
+    train(prepared, tmp_path, *OPTIONS, "--max-epoch", EPOCHS)
     assert_same_weights(tmp_path, whole)
 
 
@@ -180,4 +181,3 @@ def test_an_average_of_damaged_checkpoints_is_refused(prepared, whole, tmp_path)
         (tmp_path / name).write_bytes(flipped((whole / name).read_bytes()))
     message = fails("score.sh", prepared, "--checkpoints", tmp_path, "--average", 2)
     assert "checkpoint1.pt is damaged: the checksum of" in message
-    assert USER_DIR.name not in message

@@ -11,7 +11,7 @@ import torch
 
 pytest.importorskip("fairseq")
 import fairseq
-from commands import BIN, USER_DIR, run
+from commands import BIN, USER_DIR, run, train
 from shell import fails, succeeds
 from text_corpora import made_up
 from translation_corpus import TINY
@@ -85,7 +85,7 @@ def translator(prepared, tmp_path_factory) -> Path:
     """fairseq's own LSTM: its options are a Namespace, and it evaluates some of them."""
     folder = tmp_path_factory.mktemp("lstm")
     options = [*TINY.replace("wsum_lstm", "lstm").split(), "--decoder-out-embed-dim", "8"]
-    succeeds("train.sh", prepared, "--save-dir", folder, *options, "--max-epoch", 1)
+    train(prepared, folder, *options, "--max-epoch", 1)
     return folder
 
 
@@ -105,7 +105,7 @@ def language_model(text, tmp_path_factory) -> Path:
     options = "--task language_modeling --arch fconv_lm --decoder-embed-dim 8 --optimizer sgd"
     options += " --lr 0.1 --batch-size 8 --max-epoch 1 --tokens-per-sample 8"
     layers = ["--decoder-layers", "[(8, 3)]", "--adaptive-softmax-cutoff", "8"]
-    succeeds("train.sh", text, "--save-dir", folder, *options.split(), *layers)
+    train(text, folder, *options.split(), *layers)
     return folder
 
 

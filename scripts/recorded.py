@@ -1,0 +1,25 @@
+"""Check what was recorded of a data folder before long work begins; print how units are undone.
+
+usage: recorded.py DATA
+
+Called by score.sh.
+"""
+
+import sys
+from pathlib import Path
+
+from common import run
+from data_folder import read_record
+
+NEEDED = ("text", "units", "max_words", "own_corpus")  # to score a translation
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    record = read_record(Path(sys.argv[1]), (*NEEDED, "post_process"))
+    print(record["post_process"] or "")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,201 @@
+"""Trainings that are resumed, against one that ran through."""
+
+import copy
+import gc
+import logging
+import weakref
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("fairseq")
+from commands import run, train
+from fairseq.data.iterators import EpochBatchIterator
+from fairseq.optim.fp16_optimizer import FP16Optimizer
+from omegaconf import OmegaConf
+from shell import SCRIPTS
+from test_damaged_checkpoints import assert_same_weights
+from translation_corpus import TINY
+
+import fairseq_wsum.plugin  # noqa: F401  # applies the shims
+from fairseq_wsum.checkpoint_files import read
+
+# 9 updates an epoch, and dropout, which draws other numbers if anything goes on elsewhere
+TRAINING = [*TINY.replace("--batch-size 30", "--batch-size 7").split(), "--dropout", "0.4"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_translation_training_resumed_in_its_second_epoch_is_the_one_that_ran_through(
+    precision, prepared, tmp_path
+) -> None:
+    options = ["--precision", precision, "--no-epoch-checkpoints", "--update-freq", 2]
+    train(prepared, tmp_path / "whole", *TRAINING, *options, "--max-epoch", 3)
+    train(prepared, tmp_path / "parts", *TRAINING, *options, "--max-update", 7)  # of 5 an epoch
+    log = train(prepared, tmp_path / "parts", *TRAINING, *options, "--max-epoch", 3)
+    assert "Loaded checkpoint" in log and "begins again" not in log
+    assert_same_weights(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_another_number_of_processes_goes_on_at_the_same_batch(prepared, tmp_path) -> None:
+    train(prepared, tmp_path, *TRAINING, "--max-update", 5)
+    script = ["bash", SCRIPTS / "train.sh", prepared, "--save-dir", tmp_path, *TRAINING]
+    output = run(*script, "--cpu-processes", 2, "--max-epoch", 1)
+    assert "after 5 of 9 batches of epoch 1 in 1 processes. 2 processes go on there" in output
+    assert "the last 1 of these batches are trained a second time" in output
+    position = read(tmp_path / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"]
+    assert position == 5 + 3  # updates 3, 4 and 5 of two processes
+
+
+def test_other_data_begin_the_epoch_again(prepared, tmp_path) -> None:
+    train(prepared, tmp_path, *TRAINING, "--max-update", 5)
+    log = train(prepared, tmp_path, *TRAINING, "--max-epoch", 1, "--batch-size", 15)
+    assert "after 5 of 9 batches of epoch 1" in log and "(4 in 1 processes)" in log
+    assert "The epoch begins again" in log
+    assert read(tmp_path / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"] == 5 + 4
+
+
+# The iterator itself
+
+
+class Numbers(torch.utils.data.Dataset):
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+    def __len__(self) -> int:
+        return self.size
+
+
+def batches_of(size: int) -> list[list[int]]:
+    return [list(part) for part in np.array_split(np.arange(size), size // 3)]
+
+
+def iterators(processes: int, size: int = 47, epoch: int = 2) -> list[EpochBatchIterator]:
+    return [
+        EpochBatchIterator(
+            Numbers(size),
+            collate_fn=list,
+            batch_sampler=batches_of(size),
+            num_shards=processes,
+            shard_id=process,
+            epoch=epoch,
+        )
+        for process in range(processes)
+    ]
+
+
+def read_some(iterator: EpochBatchIterator, number: int | None = None) -> list[int]:
+    epoch = iterator.next_epoch_itr(shuffle=True)
+    found: list[int] = []
+    for k, batch in enumerate(epoch):
+        found += batch
+        if k + 1 == number:
+            break
+    return found
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 1), (1, 2), (2, 1), (2, 3), (3, 2), (4, 4)])
+def test_no_batch_is_left_out_by_other_processes(before, after, caplog) -> None:
+    first = iterators(before)
+    trained = Counter(number for it in first for number in read_some(it, 2))
+    with caplog.at_level(logging.WARNING):
+        for it in iterators(after):
+            it.load_state_dict(first[0].state_dict())
+            trained.update(read_some(it))
+    assert set(trained) == set(range(47))
+    again = sum(count - 1 for count in trained.values())
+    batches = 2 * before % after
+    assert again <= 4 * batches and bool(again) == bool(batches)
+    assert bool(caplog.records) == (before != after)
+    assert ("a second time" in caplog.text) == bool(batches)
+
+
+def test_other_batches_begin_the_epoch_again(caplog) -> None:
+    (first,) = iterators(1)
+    read_some(first, 3)
+    (other,) = iterators(1, size=50)
+    other.load_state_dict(first.state_dict())
+    assert sorted(read_some(other)) == list(range(50))
+    assert "The epoch begins again" in caplog.text
+
+
+def test_a_checkpoint_of_fairseq_alone_is_read_as_ever() -> None:
+    (first,), (second,) = iterators(1), iterators(1)
+    read_some(first, 3)
+    state = first.state_dict()
+    del state["batches"]
+    second.load_state_dict(state)
+    assert len(read_some(second)) < 47
+
+
+# Optimisers in 16 bits
+
+
+SGD = {"_name": "sgd", "lr": [1e-3], "momentum": 0.0, "weight_decay": 0.0}
+COMMON = {
+    "fp16_no_flatten_grads": True,
+    "fp16_init_scale": 4,
+    "fp16_scale_window": 3,
+    "fp16_scale_tolerance": 0.0,
+    "threshold_loss_scale": None,
+    "min_loss_scale": 1e-4,
+}
+
+
+def optimizer_of(values: torch.Tensor) -> tuple[torch.nn.Parameter, FP16Optimizer]:
+    weight = torch.nn.Parameter(values)
+    common = {**COMMON, "bf16": values.dtype == torch.bfloat16}
+    config = OmegaConf.create({"optimizer": SGD, "common": common})
+    return weight, FP16Optimizer.build_optimizer(config, [weight])
+
+
+def update(weight: torch.nn.Parameter, optimizer: FP16Optimizer) -> None:
+    optimizer.zero_grad()
+    optimizer.backward((weight.float() * torch.arange(len(weight))).sum())
+    optimizer.clip_grad_norm(0.0)
+    optimizer.step()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
+def test_the_weights_in_32_bits_and_the_scale_are_restored(dtype) -> None:
+    weight, optimizer = optimizer_of(torch.randn(50).to(dtype))
+    for _ in range(4):
+        update(weight, optimizer)
+    state = copy.deepcopy(optimizer.state_dict())
+    resumed_weight, resumed = optimizer_of(weight.detach().clone())
+    assert not torch.equal(resumed.fp32_params[0], optimizer.fp32_params[0])
+    resumed.load_state_dict(state)
+    for _ in range(4):
+        update(weight, optimizer)
+        update(resumed_weight, resumed)
+    assert torch.equal(resumed.fp32_params[0], optimizer.fp32_params[0])
+    assert torch.equal(resumed_weight, weight)
+    if dtype == torch.float16:
+        assert vars(resumed.scaler) == vars(optimizer.scaler)
+
+
+def test_weights_of_another_form_leave_the_copies_as_they_are() -> None:
+    _, optimizer = optimizer_of(torch.randn(12).bfloat16())
+    before = optimizer.fp32_params[0].clone()
+    optimizer.load_state_dict({**optimizer.state_dict(), "fp32_params": [torch.zeros(3, 4)]})
+    assert torch.equal(optimizer.fp32_params[0], before)
+
+
+# Workers
+
+
+def test_the_workers_of_an_epoch_end_with_it() -> None:
+    """Nothing refers back to an iterator: it does not wait for the garbage collector."""
+    (iterator,) = iterators(1)
+    read_some(iterator)
+    alive = weakref.ref(iterator)
+    gc.disable()
+    try:
+        del iterator
+        assert alive() is None
+    finally:
+        gc.enable()

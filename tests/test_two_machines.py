@@ -1,0 +1,172 @@
+"""Training on two machines: two network namespaces of this one, which share its files."""
+
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from commands import BIN
+from shell import FOREIGN, SCRIPTS, succeeds
+from translation_corpus import TINY
+
+from fairseq_wsum.checkpoint_files import read
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        importlib.util.find_spec("fairseq") is None, reason="fairseq is not installed"
+    ),
+    pytest.mark.skipif(shutil.which("ip") is None, reason="this machine has no `ip` (iproute2)"),
+    pytest.mark.skipif(os.getuid() != 0, reason="only root can make network namespaces"),
+]
+
+INTERFACE = "wsum0"  # on both machines
+ADDRESSES = ("10.77.0.1", "10.77.0.2")
+PORT = 29555  # free, as the namespaces are new
+# 6 updates an epoch with two processes. A checkpoint every 7 is in the middle of most epochs.
+# Dropout shows whether each process draws its random numbers as before.
+EPOCHS = 20
+OPTIONS = f"{TINY} --batch-size 5 --dropout 0.3 --max-epoch {EPOCHS}"
+OPTIONS += " --disable-validation --save-interval 100 --save-interval-updates 7"
+START, STOP = 120, 60  # seconds; measured: 14 for a whole training, 6 to notice a dead peer
+
+
+class Machines:
+    """Two network namespaces joined by a cable; each runs torchrun with one process."""
+
+    def __init__(self, names, logs):
+        self.names = names
+        self.logs = [logs / f"machine{rank}.log" for rank in (0, 1)]
+
+    def start(self, data, save_dir, *wrapper, **variables):
+        """torchrun on both. The wrapper is a command that runs the command after it."""
+        foreign = {*FOREIGN, "GLOO_SOCKET_IFNAME"}
+        known = {name: value for name, value in os.environ.items() if name not in foreign}
+        environment = known | {"OMP_NUM_THREADS": "1", "VENV": sys.prefix} | variables
+        return [self._start(rank, data, save_dir, wrapper, environment) for rank in (0, 1)]
+
+    def _start(self, rank, data, save_dir, wrapper, environment):
+        command = ["ip", "netns", "exec", self.names[rank], *wrapper, BIN / "torchrun"]
+        command += ["--nnodes", "2", "--node_rank", str(rank), "--nproc_per_node", "1"]
+        command += ["--master_addr", ADDRESSES[0], "--master_port", str(PORT), "--no-python"]
+        command += [SCRIPTS / "train.sh", data, "--save-dir", save_dir, "--gpus", "0"]
+        with self.logs[rank].open("w") as log:
+            return subprocess.Popen(
+                [*command, *OPTIONS.split()], env=environment, stdout=log, stderr=log
+            )
+
+    def log(self, rank):
+        return self.logs[rank].read_text()
+
+    def kill(self, rank):
+        """All processes of one machine. (torchrun starts each of its own in a new session.)"""
+        for _ in range(20):
+            pids = _ip("netns", "pids", self.names[rank]).split()
+            if not pids:
+                return
+            subprocess.run(["kill", "-9", *pids], capture_output=True)  # some may have ended
+            time.sleep(0.1)
+
+
+def _ip(*arguments):
+    return subprocess.run(
+        ["ip", *arguments], check=True, capture_output=True, text=True, timeout=20
+    ).stdout
+
+
+def _join(names):
+    for name in names:
+        _ip("netns", "add", name)
+    peer = ("peer", "name", INTERFACE, "netns", names[1])
+    _ip("link", "add", INTERFACE, "netns", names[0], "type", "veth", *peer)
+    for name, address in zip(names, ADDRESSES, strict=True):
+        _ip("-n", name, "address", "add", f"{address}/24", "dev", INTERFACE)
+        for interface in ("lo", INTERFACE):
+            _ip("-n", name, "link", "set", interface, "up")
+
+
+@pytest.fixture
+def machines(tmp_path):
+    names = [f"wsum-{os.getpid()}-{rank}" for rank in (0, 1)]
+    both = Machines(names, tmp_path)
+    try:
+        try:
+            _join(names)
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"network namespaces cannot be made here: {error.stderr.strip()}")
+        yield both
+    finally:
+        made = [rank for rank, name in enumerate(names) if Path("/run/netns", name).exists()]
+        for rank in made:
+            both.kill(rank)
+            _ip("netns", "delete", names[rank])  # and the cable with it
+
+
+@pytest.fixture(scope="module")
+def expected(prepared, tmp_path_factory):
+    """The weights that two processes of one machine come to."""
+    folder = tmp_path_factory.mktemp("one machine")
+    options = ["--save-dir", folder, "--cpu-processes", 2, *OPTIONS.split()]
+    succeeds("train.sh", prepared, *options, OMP_NUM_THREADS="1")
+    return _weights(folder)
+
+
+def _weights(folder):
+    return read(folder / "checkpoint_last.pt")["model"]
+
+
+def _assert_same(weights, expected):
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+def _train(machines, data, folder):
+    for process in machines.start(data, folder, GLOO_SOCKET_IFNAME=INTERFACE):
+        assert process.wait(START) == 0, machines.log(0) + machines.log(1)
+
+
+def test_two_machines_come_to_the_weights_of_one(machines, prepared, expected, tmp_path):
+    _train(machines, prepared, tmp_path / "run")
+    assert "rank 0" in machines.log(0) and "rank 1" in machines.log(1)
+    _assert_same(_weights(tmp_path / "run"), expected)
+
+
+def test_training_resumes_to_the_same_weights_after_a_machine_died(
+    machines, prepared, expected, tmp_path
+):
+    folder = tmp_path / "run"
+    first, _ = machines.start(prepared, folder, GLOO_SOCKET_IFNAME=INTERFACE)
+    deadline = time.monotonic() + START
+    while not list(folder.glob("checkpoint_2_*.pt")):
+        assert time.monotonic() < deadline and first.poll() is None, machines.log(0)
+        time.sleep(0.02)
+    machines.kill(1)
+    assert first.wait(STOP) != 0
+    assert "Connection closed by peer" in machines.log(0) or "reset by peer" in machines.log(0)
+    assert "done training" not in machines.log(0)
+
+    _train(machines, prepared, folder)
+    assert "going on from" in machines.log(0)
+    _assert_same(_weights(folder), expected)
+
+
+def test_a_host_name_that_means_loopback_needs_the_interface_named(machines, prepared, tmp_path):
+    hosts = tmp_path / "hosts"
+    hosts.write_text(f"127.0.0.1 localhost {socket.gethostname()}\n")
+    bind = 'mount --bind "$0" /etc/hosts; exec "$@"'
+    namespace = ("unshare", "--mount", "bash", "-ec", bind, str(hosts))
+    processes = machines.start(prepared, tmp_path / "run", *namespace)
+    deadline = time.monotonic() + START
+    while all(process.poll() is None for process in processes):
+        assert time.monotonic() < deadline, machines.log(0) + machines.log(1)
+        time.sleep(0.1)
+    # Either side may be the one that connects, and is refused; the other waits for it.
+    (refused,) = [rank for rank in (0, 1) if processes[rank].poll() is not None]
+    assert processes[refused].returncode != 0
+    assert "Connection refused, remote=[127.0.0.1]" in machines.log(refused)
