@@ -122,7 +122,7 @@ setup(
     cmdclass={"build_ext": BuildInParallel},
     entry_points={"console_scripts": ["fairseq-wsum = fairseq_wsum.cli:main"]},
     python_requires=">=3.11,<3.13",
-    install_requires=["torch>=2.4"],
+    install_requires=["torch>=2.6"],
     extras_require={
         "fairseq": FAIRSEQ + TEXT,
         "tensorboard": TENSORBOARD,

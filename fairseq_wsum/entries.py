@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-Check = Callable[[nn.Module, str | None, dict[str, Any], str, bool], str | None]
+Text = Callable[[nn.Module], str | None]
+Check = Callable[[nn.Module, str | None, dict[str, Any], str], str | None]
 
 
 def add_entry(
-    module: nn.Module, key: str, text: Callable[[nn.Module], str | None], check: Check
+    module: nn.Module, key: str, text: Text, check: Check, *, required: bool = False
 ) -> None:
     """Give the state dict of a module an entry, and check it before the module loads weights.
 
@@ -26,17 +27,17 @@ def add_entry(
         key: the name of the entry.
         text: from the module what the entry says; None for no entry.
         check: from the module, what the entry of the weights says (None without one), the state
-            dict, the prefix of the module's own keys in it, and whether it is loaded strictly, to
-            an error message, or None.
+            dict, and the prefix of the module's own keys in it, to an error message, or None.
+        required: a state dict without the entry lacks a key, where the module's own has it.
     """
     module.register_state_dict_post_hook(_Write(key, text))
-    module.register_load_state_dict_pre_hook(_Check(key, check))
+    module.register_load_state_dict_pre_hook(_Check(key, text if required else None, check))
 
 
 class _Write:
     """Called with a state dict when it is made."""
 
-    def __init__(self, key: str, text: Callable[[nn.Module], str | None]) -> None:
+    def __init__(self, key: str, text: Text) -> None:
         self.key = key
         self.text = text
 
@@ -52,8 +53,9 @@ class _Write:
 class _Check:
     """Called with a state dict before it is loaded."""
 
-    def __init__(self, key: str, check: Check) -> None:
+    def __init__(self, key: str, required: Text | None, check: Check) -> None:
         self.key = key
+        self.required = required
         self.check = check
 
     def __call__(
@@ -62,13 +64,15 @@ class _Check:
         state_dict: dict[str, Any],
         prefix: str,
         metadata: Any,
-        strict: bool,
+        strict: bool,  # always True: torch looks at missing keys later
         missing: list[str],
         unexpected: list[str],
         errors: list[str],
     ) -> None:
         entry: Tensor | None = state_dict.pop(prefix + self.key, None)
         text = None if entry is None else bytes(entry.tolist()).decode(errors="replace")
-        error = self.check(module, text, state_dict, prefix, strict)
+        if text is None and self.required is not None and self.required(module) is not None:
+            missing.append(prefix + self.key)
+        error = self.check(module, text, state_dict, prefix)
         if error is not None:
             errors.append(error)

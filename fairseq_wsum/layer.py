@@ -35,22 +35,14 @@ def _entry(layer: nn.Module) -> str | None:
     return None if layer.cell.has_twin else describe(layer.cell)
 
 
-def _check_cell(
-    layer: nn.Module, of: str | None, state_dict: object, prefix: str, strict: bool
-) -> str | None:
+def _check_cell(layer: nn.Module, of: str | None, state_dict: object, prefix: str) -> str | None:
     assert isinstance(layer, WsumLSTM)
-    here = _entry(layer)
-    if of == here or (of is None and not strict):
+    if of is None or of == _entry(layer):
         return None
-    cell, name = describe(layer.cell), prefix.removesuffix(".") or "the layer"
-    if of is None:
-        return (
-            f"{name} has the cell {cell}, and the weights do not say of which cell they are: take "
-            "a state_dict() of such a layer as it is, or, if you are sure, load with strict=False"
-        )
     return (
-        f"{name} has the cell {cell}, and the weights are of {of}: make the layer with that one "
-        "(--ablation, --encoder-ablation, --decoder-ablation, --coupled-gates)"
+        f"{prefix.removesuffix('.') or 'the layer'} has the cell {describe(layer.cell)}, and the "
+        f"weights are of {of}: make the layer with that one (--ablation, --encoder-ablation, "
+        "--decoder-ablation, --coupled-gates)"
     )
 
 
@@ -70,6 +62,7 @@ class WsumLSTM(nn.Module):
     less the rows and matrices that the cell does not use, so `load_state_dict` works between
     `lstm` and `torch.nn.LSTM`, and between `no-gates` and `torch.nn.RNN`, in both directions. The
     state dict of any other cell has its name in an entry `cell`: another cell refuses the weights.
+    (Weights without that entry are loaded with `strict=False`.)
 
     Args:
         input_size: features of the input, I.
@@ -128,7 +121,7 @@ class WsumLSTM(nn.Module):
                 for name, shape in self._parameter_shapes(layer).items():
                     parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
                     self.register_parameter(name + suffix, parameter)
-        add_entry(self, "cell", _entry, _check_cell)
+        add_entry(self, "cell", _entry, _check_cell, required=True)
         self.reset_parameters()
 
     @property

@@ -40,11 +40,20 @@ examples:
   # two processes on the CPU
   scripts/train.sh data-bin/multi30k-bpe --cpu-processes 2 --arch wsum_lstm --save-dir runs/cpu2 ...
 
-  # two machines of eight GPUs; run it on each, with the address of the first
-  torchrun --nnodes 2 --node_rank RANK --nproc_per_node 8 --master_addr HOST --no-python \
+  # Two machines of eight GPUs. Run it on both: RANK is 0 on the first and 1 on the second, HOST
+  # is the address of the first, eth0 the interface of each (see: ip -br address). Both need the
+  # same DATA and options, and a --save-dir that they share. See docs/two-machines.md.
+  NCCL_SOCKET_IFNAME=eth0 torchrun --nnodes 2 --node_rank RANK --nproc_per_node 8 \
+      --master_addr HOST --master_port 29500 --no-python \
       scripts/train.sh DATA --arch wsum_lstm --save-dir /shared/runs/big ...
 
-  # the same with Slurm: a task for each GPU (or one a node, which starts them)
+  # The same on CPUs, two processes a machine. Without GLOO_SOCKET_IFNAME the machines may look
+  # for each other at 127.0.0.1: one is refused, and the other waits.
+  GLOO_SOCKET_IFNAME=eth0 OMP_NUM_THREADS=8 torchrun --nnodes 2 --node_rank RANK \
+      --nproc_per_node 2 --master_addr HOST --master_port 29500 --no-python \
+      scripts/train.sh DATA --gpus 0 --arch wsum_lstm --save-dir /shared/runs/big ...
+
+  # two machines with Slurm: a task for each GPU (or one a node, which starts them)
   srun --nodes 2 --ntasks-per-node 8 --gpus-per-node 8 \
       scripts/train.sh DATA --arch wsum_lstm --save-dir /shared/runs/big ...
 EOF

@@ -14,6 +14,7 @@ pytest.importorskip("fairseq")
 from commands import ROOT, USER_DIR, run
 
 from fairseq_wsum import ABLATIONS
+from fairseq_wsum.bench.child import onednn_is_exact
 
 SENTENCES = {"train": 40, "valid": 7, "test": 9}
 TINY = [
@@ -218,15 +219,30 @@ def test_a_wrong_option_is_named_on_the_command_line(data, tmp_path) -> None:
 
 
 def test_the_layer_needs_torch_alone() -> None:
-    """Without fairseq on the path the layer works, and nothing slow is imported either."""
+    """It imports no fairseq, which sets up the root logger, and nothing that takes seconds."""
     code = """
-import importlib.util, sys
-find = importlib.util.find_spec
-importlib.util.find_spec = lambda name, *a: None if name == "fairseq" else find(name, *a)
+import logging, sys
 import torch, fairseq_wsum
-assert "torch._dynamo" not in sys.modules and "triton" not in sys.modules  # seconds to import
+assert not {"fairseq", "torch._dynamo", "triton"} & sys.modules.keys()
 y, _ = fairseq_wsum.WsumLSTM(3, 4, ablation="no-srnn-hidden")(torch.zeros(2, 1, 3))
-assert y.shape == (2, 1, 4) and "fairseq" not in sys.modules
+assert y.shape == (2, 1, 4)
+root = logging.getLogger()
+assert root.level == logging.WARNING and not root.handlers
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_a_program_of_ones_own_gets_the_models_from_the_plugin() -> None:
+    code = """
+import fairseq_wsum, fairseq_wsum.plugin
+from fairseq.models import ARCH_MODEL_REGISTRY
+from fairseq.utils import eval_bool
+assert "wsum_lstm" in ARCH_MODEL_REGISTRY and "wsum_lstm_lm" in ARCH_MODEL_REGISTRY
+try:
+    eval_bool("open('/')")
+    raise SystemExit("it was evaluated")
+except ValueError:
+    pass
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
@@ -234,9 +250,11 @@ assert y.shape == (2, 1, 4) and "fairseq" not in sys.modules
 def test_the_benchmarks_run_both_programs_beside_fairseqs_lstm(data, tmp_path) -> None:
     common = ["--ablations", "no-srnn-hidden", "--layers", 1, "--units", 8, "--rounds", 1]
     common += ["--batch-size", 4, "--required-batch-size-multiple", 1]
-    peer, onednn = "fairseq's own", "fairseq's own through oneDNN"
+    peer, peers, onednn = "fairseq's own", ["fairseq's own"], []
+    if onednn_is_exact():
+        peers, onednn = [peer, "fairseq's own through oneDNN"], ["--onednn-peer"]
     for kind, options, unit, peers in (
-        ("train", ["--updates", 4, "--onednn-peer"], "target words a second", [peer, onednn]),
+        ("train", ["--updates", 4, *onednn], "target words a second", peers),
         ("decode", ["--length", 3, "--profile"], "sentences a second", [peer]),
     ):
         path = tmp_path / f"{kind}.json"

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -145,14 +146,39 @@ def test_training_names_the_option_that_is_wrong(options, named):
     assert named in fails("train.sh", *options)
 
 
+needs_flock = pytest.mark.skipif(shutil.which("flock") is None, reason="this machine has no flock")
+
+
 @needs_fairseq
-@pytest.mark.skipif(shutil.which("flock") is None, reason="this machine has no flock")
+@needs_flock
+@pytest.mark.slow
 def test_two_trainings_never_write_into_one_folder(tmp_path):
     fcntl = pytest.importorskip("fcntl")
     with (tmp_path / ".train.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("process 7 on there\n")
+        lock.flush()
         message = fails("train.sh", tmp_path, "--arch", "wsum_lstm", "--save-dir", tmp_path)
-    assert "another training" in message
+    assert "another training is writing there (process 7 on there); wait until" in message
+
+
+@needs_fairseq
+@needs_flock
+def test_a_training_waits_for_the_end_of_the_one_before(tmp_path):
+    """Its data workers hold the lock for some seconds after it was killed."""
+    fcntl = pytest.importorskip("fcntl")
+    command = [SCRIPTS / "train.sh", tmp_path, "--save-dir", tmp_path, "--gpus", "0"]
+    command += ["--arch", "wsum_lstm", "--help-me"]
+    with (tmp_path / ".train.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        training = subprocess.Popen(
+            command, env={**os.environ, "VENV": sys.prefix}, stderr=subprocess.PIPE, text=True
+        )
+        first = training.stderr.readline()
+    message = first + training.communicate()[1]
+    assert f"waiting for the end of another training in {tmp_path}" in first
+    assert "another training is writing" not in message and "unrecognized arguments" in message
+    assert (tmp_path / ".train.lock").read_text().startswith("process ")
 
 
 # score.sh

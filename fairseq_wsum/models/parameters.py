@@ -77,7 +77,7 @@ def _fingerprint(module: nn.Module) -> str:
 
 
 def _check_words(
-    module: nn.Module, words: str | None, state_dict: dict[str, Any], prefix: str, strict: bool
+    module: nn.Module, words: str | None, state_dict: dict[str, Any], prefix: str
 ) -> str | None:
     weight, known = state_dict.get(f"{prefix}embed_tokens.weight"), len(module.dictionary)  # type: ignore[arg-type]
     if weight is not None and len(weight) != known:

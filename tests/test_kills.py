@@ -1,0 +1,218 @@
+"""Trainings killed with -9 at random moments and at every stage of a save."""
+
+import contextlib
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fairseq")
+from commands import ROOT, run, train
+from shell import FOREIGN, SCRIPTS
+from test_damaged_checkpoints import assert_same_weights
+from text_corpora import made_up
+from translation_corpus import TINY
+
+pytestmark = pytest.mark.slow
+
+KILLS = 8  # of each training; there are four
+STAGES = 16  # of each training; there are two
+LONGEST = 120  # seconds; measured: 15 for a training of one process
+
+TRANSLATION = [*TINY.replace("--batch-size 30", "--batch-size 3").split(), "--dropout", "0.4"]
+LANGUAGE_MODEL = [
+    *("--task", "wsum_language_modeling", "--arch", "wsum_lstm_lm", "--decoder-embed-dim", "8"),
+    *("--dropout", "0.3", "--optimizer", "adam", "--lr", "0.01", "--batch-size", "2"),
+    *("--tokens-per-sample", "5", "--log-format", "simple"),
+]
+# Saved at the end of each epoch and twice within it, as best, last and under its own name.
+SAVING = ["--max-epoch", "3", "--save-interval-updates", "7", "--log-interval", "1"]
+MODELS = {"translation": TRANSLATION, "language-model": LANGUAGE_MODEL}
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("text")
+    for split, lines in (("train", 30), ("valid", 5), ("test", 5)):
+        (folder / split).write_bytes(made_up(lines, seed=lines))
+    prefixes = [f"--{split}pref={folder / split}" for split in ("train", "valid", "test")]
+    run("fairseq-preprocess", "--only-source", "--destdir", folder / "data", *prefixes)
+    return folder / "data"
+
+
+@pytest.fixture(params=MODELS)
+def problem(request, prepared, text) -> tuple[Path, list[str]]:
+    """The data and the options of a training."""
+    data = prepared if request.param == "translation" else text
+    return data, MODELS[request.param] + SAVING
+
+
+class Training:
+    """scripts/train.sh in a session of its own, with its log in a file."""
+
+    def __init__(self, data: Path, folder: Path, options: list[str], processes: int) -> None:
+        self.log = folder.with_name(f"{folder.name}.log")
+        where = ["--gpus", "0"] if processes == 1 else ["--cpu-processes", str(processes)]
+        command = [SCRIPTS / "train.sh", data, "--save-dir", folder, *where, *options]
+        known = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                command,
+                env={**known, "VENV": sys.prefix, "OMP_NUM_THREADS": "1"},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def wait_for(self, text: str) -> None:
+        deadline = time.monotonic() + LONGEST
+        while text not in self.log.read_text():
+            assert self.process.poll() is None and time.monotonic() < deadline, self.end()
+            time.sleep(0.01)
+
+    def end(self) -> str:
+        """The end of the log."""
+        return self.log.read_text()[-4000:]
+
+    def seconds(self) -> float:
+        """How long it takes, when it has started."""
+        assert self.process.wait(LONGEST) == 0, self.end()
+        (seconds,) = re.findall(r"done training in ([\d.]+) seconds", self.log.read_text())
+        return float(seconds)
+
+    def kill(self) -> None:
+        """All of its processes; torchrun gives each of its own a session."""
+        folder = str(self.log.with_suffix("")).encode()
+        for _ in range(100):
+            found = [pid for pid in _pids() if pid != os.getpid() and folder in _command(pid)]
+            if not found:
+                break
+            for pid in found:
+                _end(pid)
+            time.sleep(0.02)
+        self.process.wait(LONGEST)
+
+
+def _end(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _pids() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
+
+
+def _command(pid: int) -> bytes:
+    """Empty for a process that has ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return b"" if state == "Z" else Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in /proc")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_training_killed_at_random_moments_is_the_one_that_ran_through(
+    processes, problem, tmp_path
+) -> None:
+    data, options = problem
+    draw = random.Random(processes)
+    seconds = Training(data, tmp_path / "whole", options, processes).seconds()
+    for _ in range(KILLS):
+        training = Training(data, tmp_path / "killed", options, processes)
+        training.wait_for("Start iterating over samples")
+        time.sleep(draw.uniform(0, seconds))
+        training.kill()
+    Training(data, tmp_path / "killed", options, processes).seconds()
+    assert_same_weights(tmp_path / "killed", tmp_path / "whole")
+
+
+# Every stage of a save: a program in place of fairseq-train that kills itself at the Nth of them.
+DIES = """
+import os, signal, shutil, sys
+from fairseq_cli.train import cli_main
+
+at = int(sys.argv.pop(1))
+stages = 0
+
+def stage(name):
+    global stages
+    stages += 1
+    if stages == at:
+        print("dies:", name, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def around(module, name):
+    call = getattr(module, name)
+    def stepped(*args, **kwargs):
+        stage("before " + name)
+        result = call(*args, **kwargs)
+        stage("after " + name)
+        return result
+    setattr(module, name, stepped)
+
+def half(source, target):
+    raw = open(source, "rb").read()
+    with open(target, "wb") as file:
+        file.write(raw[: len(raw) // 2])
+        file.flush()
+        stage("within a copy")
+        file.write(raw[len(raw) // 2 :])
+
+def save(state, file):
+    import io
+    buffer = io.BytesIO()
+    whole(state, buffer)
+    raw = buffer.getvalue()
+    file.write(raw[: len(raw) // 2])
+    file.flush()
+    stage("within a checkpoint")
+    file.write(raw[len(raw) // 2 :])
+
+whole, torch.save = torch.save, save
+shutil.copyfile = half
+for module, name in ((os, "rename"), (os, "fsync"), (os, "remove")):
+    around(module, name)
+sys.argv[0] = "fairseq-train"
+cli_main()
+print("stages:", stages)
+"""
+
+
+def test_a_training_killed_at_any_stage_of_a_save_is_the_one_that_ran_through(
+    problem, tmp_path
+) -> None:
+    data, options = problem
+    options = [*options, "--keep-last-epochs", "1", "--keep-interval-updates", "1"]
+    program = tmp_path / "dies.py"
+    program.write_text(DIES)
+    plugin = ["--user-dir", ROOT / "fairseq_wsum", "--cpu", "--required-batch-size-multiple", "1"]
+    plugin += ["--update-epoch-batch-itr", "True", "--distributed-world-size", "1"]
+
+    def start(folder: Path, at: int) -> str:
+        command = [sys.executable, program, at, data, "--save-dir", folder, *plugin, *options]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+        assert done.returncode == (0 if at == 0 else -signal.SIGKILL), done.stderr[-2000:]
+        return done.stdout
+
+    stages = int(re.findall(r"stages: (\d+)", start(tmp_path / "whole", 0))[0])
+    assert stages > 60
+    died = set()
+    # A save has some fifteen stages, and this is no divisor of their number: it meets all of them.
+    for at in range(3, stages + 1, stages // STAGES):
+        folder = tmp_path / f"killed-{at}"
+        died.add(re.findall(r"dies: (.*)", start(folder, at))[0])
+        last = folder / "checkpoint_last.pt"
+        if last.exists() or list(folder.glob("checkpoint*.pt")):
+            # what train.sh does first
+            run(sys.executable, ROOT / "scripts" / "restore_last.py", folder)
+        train(data, folder, *options)
+        assert_same_weights(folder, tmp_path / "whole")
+    assert died >= {"within a copy", "within a checkpoint", "before rename", "after rename"}

@@ -1,0 +1,119 @@
+"""Mistakes on the command line: the message names the option or the file, and the cure."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fairseq")
+from commands import USER_DIR, run, train
+from shell import fails, lines, succeeds
+from text_corpora import made_up
+from translation_corpus import TINY, prepare_options, write_corpus
+
+TRAINING = TINY.split()
+
+
+@pytest.fixture(scope="module")
+def model(prepared, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    train(prepared, folder, *TRAINING, "--max-epoch", 1, "--ablation", "no-out")
+    return folder
+
+
+VALUES = {
+    "negative-dropout": (["--dropout", "-0.1"], "--dropout -0.1: give a probability"),
+    "nan-dropout": (["--dropout", "nan"], "--dropout nan: give a probability"),
+    "part": (["--decoder-dropout-in", "1.5"], "--decoder-dropout-in 1.5: give a probability"),
+    "no-batch": (["--batch-size", "0"], "--batch-size 0: give at least 1"),
+    "no-tokens": (["--max-tokens", "-5"], "--max-tokens -5: give at least 1"),
+    "smoothing": (
+        ["--criterion", "wsum_cross_entropy", "--label-smoothing", "1.5"],
+        "--label-smoothing 1.5: give a number from 0 to 1",
+    ),
+    "negative-smoothing": (
+        ["--criterion", "wsum_cross_entropy", "--label-smoothing", "-0.1"],
+        "--label-smoothing -0.1: give a number from 0 to 1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), VALUES.values(), ids=VALUES)
+def test_a_value_that_means_nothing_is_named(options, message, prepared, tmp_path) -> None:
+    output = train(prepared, tmp_path, *TRAINING, "--max-epoch", 1, *options, check=False)
+    assert message in output
+    assert not list(tmp_path.glob("*.pt"))
+
+
+def test_a_training_is_not_gone_on_with_by_another_cell(prepared, model, tmp_path) -> None:
+    """Their weights have the same shapes."""
+    shutil.copy(model / "checkpoint_last.pt", tmp_path)
+    output = train(
+        *(prepared, tmp_path, *TRAINING, "--max-epoch", 2, "--ablation", "lstm"),
+        *("--coupled-gates",),
+        check=False,
+    )
+    assert "has the cell lstm with coupled gates, and the weights are of no-out" in output
+
+
+def test_another_data_folder_is_named_in_scoring(prepared, model, tmp_path) -> None:
+    """Also one whose dictionary has as many words."""
+    checkpoints = ["--checkpoints", model / "checkpoint_last.pt"]
+    corpus = write_corpus(tmp_path / "corpus")
+    other = prepare_options(corpus, tmp_path / "other")
+    other[other.index("90")] = "80"
+    succeeds("prepare_multi30k.sh", *other)
+    message = fails("score.sh", tmp_path / "other", *checkpoints)
+    assert "knows 96 words, and the dictionary in the data folder has 88: give the data" in message
+
+    same_size = tmp_path / "same size"
+    shutil.copytree(prepared, same_size)
+    for name in ("dict.en.txt", "dict.de.txt"):
+        words = (same_size / name).read_text("utf-8").splitlines(keepends=True)
+        (same_size / name).write_text("".join(reversed(words)), "utf-8")
+    message = fails("score.sh", same_size, *checkpoints)
+    assert "was trained with another dictionary than the one in the data folder" in message
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"text": "raw"}'], ids=["empty", "list", "cut"])
+def test_a_damaged_record_of_the_data_is_named(text, prepared, model, tmp_path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(prepared, data)
+    (data / "prepared.json").write_text(text)
+    message = fails("score.sh", data, "--checkpoints", model)
+    assert f"{data}/prepared.json" in message and "prepare the data again" in message
+
+
+def test_a_translation_model_has_no_perplexity(model, tmp_path) -> None:
+    for split, size in (("train", 20), ("valid", 5), ("test", 5)):
+        (tmp_path / f"ptb.{split}.txt").write_bytes(made_up(size, seed=size))
+    succeeds("prepare_ptb.sh", "--own-corpus", "--data", tmp_path, "--out", tmp_path / "data")
+    checkpoint = ["--checkpoint", model / "checkpoint_last.pt"]
+    message = fails("perplexity.sh", tmp_path / "data", *checkpoint)
+    assert "takes a language model, and wsum_lstm is none: a translation model is scored" in message
+    link = tmp_path / "data 12:30"
+    link.symlink_to(tmp_path / "data")
+    assert f"DATA {link}: fairseq takes ':'" in fails("perplexity.sh", link, *checkpoint)
+
+
+def test_longer_sentences_than_the_model_takes_are_refused_or_skipped(prepared, tmp_path) -> None:
+    """As fairseq's own test_max_positions has it for its models."""
+    texts = [lines(prepared / "text" / f"{split}.de") for split in ("valid", "test")]
+    lengths = sorted(len(line.split()) + 1 for text in texts for line in text)
+    limit = ["--max-target-positions", lengths[len(lengths) // 2]]
+    output = train(prepared, tmp_path, *TRAINING, "--max-epoch", 1, *limit, check=False)
+    assert "skip this example with --skip-invalid-size-inputs-valid-test" in output
+    skip = "--skip-invalid-size-inputs-valid-test"
+    train(prepared, tmp_path, *TRAINING, "--max-epoch", 1, *limit, skip)
+    reading = ["--user-dir", USER_DIR, "--path", tmp_path / "checkpoint_last.pt", "--cpu"]
+    output = run("fairseq-generate", prepared, *reading, check=False)
+    assert skip in output
+    run("fairseq-generate", prepared, *reading, skip)
+    message = fails("score.sh", prepared, "--checkpoints", tmp_path)
+    assert "has a sentence that is longer than the model takes" in message
+    overrides = "{'max_source_positions': 99, 'max_target_positions': 99}"
+    longer = ["--max-source-positions", 99, "--max-target-positions", 99]
+    command = ["score.sh", prepared, "--checkpoints", tmp_path, *longer, "--model-overrides"]
+    succeeds(*command, overrides)
+    assert json.loads((tmp_path / "score-test" / "scores.json").read_text())["sentences"] == 7
