@@ -250,11 +250,11 @@ except ValueError:
 def test_the_benchmarks_run_both_programs_beside_fairseqs_lstm(data, tmp_path) -> None:
     common = ["--ablations", "no-srnn-hidden", "--layers", 1, "--units", 8, "--rounds", 1]
     common += ["--batch-size", 4, "--required-batch-size-multiple", 1]
-    peer, peers, onednn = "fairseq's own", ["fairseq's own"], []
+    peer, both, onednn = "fairseq's own", ["fairseq's own"], []
     if onednn_is_exact():
-        peers, onednn = [peer, "fairseq's own through oneDNN"], ["--onednn-peer"]
+        both, onednn = [peer, "fairseq's own through oneDNN"], ["--onednn-peer"]
     for kind, options, unit, peers in (
-        ("train", ["--updates", 4, *onednn], "target words a second", peers),
+        ("train", ["--updates", 4, *onednn], "target words a second", both),
         ("decode", ["--length", 3, "--profile"], "sentences a second", [peer]),
     ):
         path = tmp_path / f"{kind}.json"

@@ -70,11 +70,16 @@ class Training:
                 start_new_session=True,
             )
 
-    def wait_for(self, text: str) -> None:
+    def begins(self) -> bool:
+        """Wait until it trains; False if it has nothing left to train."""
         deadline = time.monotonic() + LONGEST
-        while text not in self.log.read_text():
-            assert self.process.poll() is None and time.monotonic() < deadline, self.end()
+        while "Start iterating over samples" not in self.log.read_text():
+            if self.process.poll() is not None:
+                assert self.process.returncode == 0, self.end()
+                return False
+            assert time.monotonic() < deadline, self.end()
             time.sleep(0.01)
+        return True
 
     def end(self) -> str:
         """The end of the log."""
@@ -125,18 +130,25 @@ def test_a_training_killed_at_random_moments_is_the_one_that_ran_through(
     data, options = problem
     draw = random.Random(processes)
     seconds = Training(data, tmp_path / "whole", options, processes).seconds()
-    for _ in range(KILLS):
-        training = Training(data, tmp_path / "killed", options, processes)
-        training.wait_for("Start iterating over samples")
-        time.sleep(draw.uniform(0, seconds))
-        training.kill()
-    Training(data, tmp_path / "killed", options, processes).seconds()
-    assert_same_weights(tmp_path / "killed", tmp_path / "whole")
+    kills = trainings = 0
+    while kills < KILLS:
+        folder = tmp_path / f"killed{trainings}"
+        training = Training(data, folder, options, processes)
+        if training.begins():
+            time.sleep(draw.uniform(0, seconds / 2))
+            kills += training.process.poll() is None
+            training.kill()
+        else:
+            assert_same_weights(folder, tmp_path / "whole")
+            trainings += 1
+    Training(data, folder, options, processes).seconds()
+    assert_same_weights(folder, tmp_path / "whole")
 
 
 # Every stage of a save: a program in place of fairseq-train that kills itself at the Nth of them.
 DIES = """
 import os, signal, shutil, sys
+import torch
 from fairseq_cli.train import cli_main
 
 at = int(sys.argv.pop(1))
