@@ -12,7 +12,8 @@ from fairseq_wsum.data.stream_iterator import StreamIterator
 from fairseq_wsum.data.stream_states import StreamStates
 from fairseq_wsum.data.token_stream import TokenStream, scoring_batches, training_batches
 
-EOS, PAD = 2, 1
+PAD, EOS, UNK = 1, 2, 3
+SYMBOLS = dict(eos=EOS, pad=PAD, unk=UNK)
 
 
 class Sentences(list):
@@ -29,7 +30,7 @@ def make_stream(*lengths: int) -> tuple[TokenStream, torch.Tensor]:
     for length in lengths:
         sentences.append(torch.arange(k, k + length, dtype=torch.int32))
         k += length
-    return TokenStream(sentences, EOS), torch.arange(10, k)
+    return TokenStream(sentences, **SYMBOLS), torch.arange(10, k)
 
 
 LENGTHS = (3, 1, 7, 2, 2, 11, 1, 1, 5, 4)  # 37 tokens
@@ -43,6 +44,16 @@ def test_any_part_of_the_stream_can_be_read() -> None:
         for stop in range(start, 38):
             expected = with_first[start + 1 : stop + 1]
             assert torch.equal(stream.read(start, stop), expected), (start, stop)
+
+
+def test_a_word_that_is_the_symbol_for_padding_is_an_unknown_word() -> None:
+    """Else no loss would count it."""
+    sentences = Sentences([torch.tensor([7, PAD, EOS]), torch.tensor([PAD, 8, EOS])])
+    stream = TokenStream(sentences, **SYMBOLS)
+    assert stream.read(-1, 6).tolist() == [EOS, 7, UNK, EOS, UNK, 8, EOS]
+    assert sentences[0].tolist() == [7, PAD, EOS]  # the data stay as they are
+    (batch,) = scoring_batches(stream, tokens=10, process=0, pad=PAD)
+    assert batch["ntokens"] == 6
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
@@ -138,8 +149,8 @@ def test_the_older_format_of_fairseq_is_read_into_memory_first() -> None:
             assert self.fetched
             return super().__getitem__(k)
 
-    stream = TokenStream(Cached([torch.arange(3), torch.arange(2)]), EOS)
-    assert stream.read(1, 5).tolist() == [1, 2, 0, 1]
+    stream = TokenStream(Cached([torch.arange(5, 8), torch.arange(5, 7)]), **SYMBOLS)
+    assert stream.read(1, 5).tolist() == [6, 7, 5, 6]
 
 
 # The iterator

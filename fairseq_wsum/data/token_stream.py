@@ -28,14 +28,18 @@ class TokenStream(FairseqDataset):
     Args:
         sentences: a data set of 1-D tensors with an attribute `sizes`; it may lie on disk.
         eos: index of the end of a sentence, which stands before the first token.
+        pad, unk: a word of the text that is the symbol for padding is read as an unknown word.
+            (fairseq-preprocess gives it the index of padding, which no loss counts.)
     """
 
-    def __init__(self, sentences: Any, eos: int) -> None:
+    def __init__(self, sentences: Any, *, eos: int, pad: int, unk: int) -> None:
         if getattr(sentences, "supports_prefetch", False):  # fairseq's older format wants it
             sentences.prefetch(np.arange(len(sentences)))
         self.sentences = sentences
         self.ends: NDArray[np.int64] = np.cumsum(sentences.sizes, dtype=np.int64)
         self.eos = eos
+        self.pad = pad
+        self.unk = unk
 
     def __len__(self) -> int:
         """Number of tokens."""
@@ -49,7 +53,8 @@ class TokenStream(FairseqDataset):
         while start < stop:
             first = int(self.ends[k - 1]) if k > 0 else 0
             end = min(int(self.ends[k]), stop)
-            parts.append(self.sentences[k][start - first : end - first].long())
+            part = self.sentences[k][start - first : end - first].long()
+            parts.append(part.masked_fill(part == self.pad, self.unk))
             start = end
             k += 1
         return torch.cat(parts) if parts else torch.empty(0, dtype=torch.long)

@@ -149,7 +149,8 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         )
         if sentences is None:
             raise FileNotFoundError(f"Dataset not found: {split} ({path})")
-        stream = TokenStream(sentences, self.dictionary.eos())
+        words = self.dictionary
+        stream = TokenStream(sentences, eos=words.eos(), pad=words.pad(), unk=words.unk())
         if len(stream) == 0:
             raise ValueError(f"{path} {NO_TOKENS}")
         self.datasets[split] = stream
