@@ -133,6 +133,10 @@ case "$precision" in
     *) die "--precision $precision: choose from fp32, fp16, bf16, amp" ;;
 esac
 
+# Idle OpenMP threads sleep instead of spinning. That costs some 5 % on a machine without other work
+# and trains 1.7 times as fast beside two busy processes (README, Variables of the environment).
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
+
 # Every branch tells fairseq of all processes. A process that does not know of the others
 # would train by itself and write over their checkpoints.
 first=true
