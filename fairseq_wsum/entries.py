@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .ablation import Ablation, describe
+
 Text = Callable[[nn.Module], str | None]
 Check = Callable[[nn.Module, str | None, dict[str, Any], str], str | None]
 
@@ -32,6 +34,34 @@ def add_entry(
     """
     module.register_state_dict_post_hook(_Write(key, text))
     module.register_load_state_dict_pre_hook(_Check(key, text if required else None, check))
+
+
+def add_cell(layer: nn.Module) -> None:
+    """Let a layer with a `cell` refuse the weights of another, also where all shapes are equal.
+
+    A cell that a module of torch has too gets no entry, as torch's state dicts have none.
+    """
+    add_entry(layer, "cell", _name_of_cell, _check_cell, required=True)
+
+
+def _name_of_cell(layer: nn.Module) -> str | None:
+    cell = layer.cell
+    assert isinstance(cell, Ablation)
+    return None if cell.has_twin else describe(cell)
+
+
+def _check_cell(
+    layer: nn.Module, of: str | None, state_dict: dict[str, Any], prefix: str
+) -> str | None:
+    cell = layer.cell
+    assert isinstance(cell, Ablation)
+    if of is None or of == _name_of_cell(layer):
+        return None
+    return (
+        f"{prefix.removesuffix('.') or 'the layer'} has the cell {describe(cell)}, and the weights "
+        f"are of {of}: make the layer with that one (--ablation, --encoder-ablation, "
+        "--decoder-ablation, --coupled-gates)"
+    )
 
 
 class _Write:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from . import backends, checks, rows
-from .ablation import describe, get_ablation
-from .entries import add_entry
+from .ablation import get_ablation
+from .entries import add_cell
 from .linear import linear, once
 from .transforms import in_autocast
 
@@ -27,23 +27,6 @@ State = tuple[Tensor, Tensor]
 def unstack(state: Tensor) -> tuple[Tensor, ...]:
     """Its slices; of a single one no gradient has to be filled with zeros."""
     return (state.squeeze(0),) if state.size(0) == 1 else state.unbind()
-
-
-def _entry(layer: nn.Module) -> str | None:
-    """What the state dict says of the cell; one that torch has too says nothing, as torch's."""
-    assert isinstance(layer, WsumLSTM)
-    return None if layer.cell.has_twin else describe(layer.cell)
-
-
-def _check_cell(layer: nn.Module, of: str | None, state_dict: object, prefix: str) -> str | None:
-    assert isinstance(layer, WsumLSTM)
-    if of is None or of == _entry(layer):
-        return None
-    return (
-        f"{prefix.removesuffix('.') or 'the layer'} has the cell {describe(layer.cell)}, and the "
-        f"weights are of {of}: make the layer with that one (--ablation, --encoder-ablation, "
-        "--decoder-ablation, --coupled-gates)"
-    )
 
 
 class WsumLSTM(nn.Module):
@@ -121,7 +104,7 @@ class WsumLSTM(nn.Module):
                 for name, shape in self._parameter_shapes(layer).items():
                     parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
                     self.register_parameter(name + suffix, parameter)
-        add_entry(self, "cell", _entry, _check_cell, required=True)
+        add_cell(self)
         self.reset_parameters()
 
     @property

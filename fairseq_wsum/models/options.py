@@ -147,8 +147,9 @@ def check_options(cfg: LSTMOptions, ablations: Sequence[str], sizes: Sequence[st
             f"--lstm-backend {cfg.lstm_backend}: choose one of {', '.join(BACKEND_CHOICES)}"
         )
     for option, value in vars(cfg).items():
-        is_probability = "dropout" in option and isinstance(value, float)
-        if is_probability and not 0 <= value <= 1:
+        if "dropout" not in option or value is None or isinstance(value, bool):
+            continue
+        if not 0 <= value <= 1:
             raise ValueError(f"{flag(option)} {value}: give a probability, from 0 to 1")
     if not cfg.init_range > 0:
         raise ValueError(f"--init-range {cfg.init_range}: give a number larger than 0")
