@@ -57,12 +57,13 @@ def damage(path: Path) -> str | None:
     if path.stat().st_size == 0:
         return "it is empty"
     try:
-        if zipfile.is_zipfile(path):  # else it is cut off, or of torch before 1.6
+        zipped = zipfile.is_zipfile(path)  # else it is cut off, or of torch before 1.6
+        if zipped:
             with zipfile.ZipFile(path) as parts:
                 broken = parts.testzip()
             if broken is not None:
                 return f"the checksum of {broken} in it is wrong"
-        state = read(path)
+        state = read(path, mmap=zipped)  # all bytes were read above: no second copy of the weights
     except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
         return f"it is cut off, or no checkpoint ({_first_line(error)})"
     except pickle.UnpicklingError as error:
