@@ -2,8 +2,9 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
+
+import warm
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 # what a cluster may have set around these tests
@@ -15,7 +16,7 @@ def run(script, *arguments, **variables):
     known = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     return subprocess.run(
         [SCRIPTS / script, *map(str, arguments)],
-        env={**known, "VENV": sys.prefix, **variables},
+        env={**known, "VENV": str(warm.environment()), **variables},
         capture_output=True,
         text=True,
         timeout=300,

@@ -3,13 +3,13 @@
 import json
 import random
 import re
-import sys
 from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("fairseq")
+import warm
 from commands import ROOT, run
 
 EXAMPLES = ROOT / "examples"
@@ -19,7 +19,7 @@ GBW = "1-billion-word-language-modeling-benchmark-r13output"
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch) -> None:
-    monkeypatch.setenv("VENV", sys.prefix)
+    monkeypatch.setenv("VENV", str(warm.environment()))
 
 
 def write_text(path: Path, lines: int) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import warm
 from commands import ROOT
 from shell import SCRIPTS, fails, lines, run, succeeds
 from translation_corpus import FORMS, TINY
@@ -172,7 +173,10 @@ def test_a_training_waits_for_the_end_of_the_one_before(tmp_path):
     with (tmp_path / ".train.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         training = subprocess.Popen(
-            command, env={**os.environ, "VENV": sys.prefix}, stderr=subprocess.PIPE, text=True
+            command,
+            env={**os.environ, "VENV": str(warm.environment())},
+            stderr=subprocess.PIPE,
+            text=True,
         )
         first = training.stderr.readline()
     message = first + training.communicate()[1]

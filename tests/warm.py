@@ -1,0 +1,251 @@
+"""A virtual environment whose commands start warm, forked from a process that has imported torch.
+
+A cold `fairseq-train` imports for six seconds, longer than most commands here work, and a script
+starts several. So `environment()` makes a folder like that of a virtual environment, in which every
+Python command is a small client. It hands its words, variables, folder and open files to a server,
+which forks a process that becomes the command.
+
+One server has imported torch; a second one fairseq too, for fairseq's own commands. So no command
+starts with more in memory than it would import itself.
+
+What this cannot show: how a command starts cold, how Python ends, and limits of the process. The
+tests of scripts/quickstart.sh, of kills and of full disks use the real environment, `sys.prefix`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import gc
+import json
+import os
+import runpy
+import select
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+WITH_A_VALUE = ("-W", "-X")
+MOST_FILES = 64
+
+
+@functools.cache
+def environment() -> Path:
+    """The folder, for VENV in the scripts, and as long as this process lives."""
+    folder = Path(tempfile.mkdtemp(prefix="warm-"))  # short: the path of a socket has a limit
+    (folder / "bin").mkdir()
+    for path in Path(sys.prefix, "bin").iterdir():
+        if is_python(path):
+            words = [sys.executable, "-IS", __file__, folder, path]
+            client = folder / "bin" / path.name
+            client.write_text(f'#!/bin/sh\nexec {shlex.join(map(str, words))} "$@"\n')
+            client.chmod(0o755)
+    server = subprocess.Popen([sys.executable, "-P", __file__, folder], stdin=subprocess.PIPE)
+    atexit.register(close, server, folder)
+    return folder
+
+
+def close(server: subprocess.Popen[bytes], folder: Path) -> None:
+    assert server.stdin is not None
+    server.stdin.close()  # which is how it knows
+    server.wait()
+    shutil.rmtree(folder)
+
+
+def is_python(path: Path) -> bool:
+    """Whether a command of the environment is Python's, or written in it."""
+    if path.name.startswith("python"):
+        return True
+    with path.open("rb") as file:
+        return path.is_file() and b"python" in file.readline() and file.read(3) != b"'''"
+
+
+# The client. It imports nothing but Python's own library.
+
+
+def ask(folder: Path, command: Path, words: list[str]) -> None:
+    """Have the command run by a server, and end as it ends."""
+    name = "fairseq" if is_of_fairseq(command, words) else "torch"
+    job = dict(command=str(command), words=words, variables=dict(os.environ), folder=os.getcwd())
+    job["python"] = str(folder / "bin" / "python")
+    files = [int(number) for number in os.listdir("/proc/self/fd")]
+    files = [number for number in files if is_open(number)]
+    with socket.socket(socket.AF_UNIX) as connection:
+        while connection.connect_ex(str(folder / name)) != 0:  # the server is still importing
+            select.select([], [], [], 0.05)
+        message = json.dumps(job | {"files": files}).encode()
+        socket.send_fds(connection, [len(message).to_bytes(8, "big")], files)
+        connection.sendall(message)
+        status = int(connection.recv(16) or -signal.SIGKILL)
+    if status < 0:
+        signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    sys.exit(status)
+
+
+def is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+def is_of_fairseq(command: Path, words: list[str]) -> bool:
+    """Whether it imports fairseq in any case."""
+    if command.name == "fairseq-wsum":
+        return False
+    return command.name.startswith("fairseq-") or any(w.startswith("fairseq_cli.") for w in words)
+
+
+# The servers
+
+
+def serve(folder: Path) -> dict:
+    """Answer clients until the tests end; returns in forked processes only, with what to be."""
+    import torch
+
+    torch.set_num_threads(1)  # no threads of OpenMP here, which would be lost in a fork
+    beside = os.fork()
+    if beside == 0:
+        import fairseq  # noqa: F401
+
+    name = "fairseq" if beside == 0 else "torch"
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait for commands
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / name))
+        listener.listen(16)
+        while True:
+            ready, _, _ = select.select([listener, 0], [], [])
+            if 0 in ready:
+                os._exit(0)
+            connection, _ = listener.accept()
+            if os.fork() == 0:
+                break
+            connection.close()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    return start(connection)
+
+
+def start(connection: socket.socket) -> dict:
+    """Fork once more: this process waits for the other, and tells the client how it ended."""
+    length, files, _, _ = socket.recv_fds(connection, 8, MOST_FILES)
+    message = b""
+    while len(message) < int.from_bytes(length, "big"):
+        message += connection.recv(1 << 16)
+    job = json.loads(message)
+    command = os.fork()
+    if command == 0:
+        connection.close()
+        job["opened"] = files
+        return job
+    for file in files:
+        os.close(file)
+    ended = os.pidfd_open(command)
+    ready, _, _ = select.select([ended, connection], [], [])
+    if ended not in ready:  # the client was killed
+        os.kill(command, signal.SIGKILL)
+    _, status = os.waitpid(command, 0)
+    connection.send(str(os.waitstatus_to_exitcode(status)).encode())
+    os._exit(0)
+
+
+def become(job: dict) -> None:
+    """Be the command from now on."""
+    highest = max(job["files"] + job["opened"]) + 1
+    spare = [os.dup2(file, highest + i) for i, file in enumerate(job["opened"])]
+    os.closerange(0, highest)
+    for file, number in zip(spare, job["files"], strict=True):
+        os.dup2(file, number)
+    os.closerange(highest, highest + len(spare))
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = os.fdopen(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    os.environ.clear()
+    os.environ.update(job["variables"])
+    os.chdir(job["folder"])
+    sys.executable = job["python"]
+
+    import logging
+
+    import torch
+
+    logging.getLogger().handlers.clear()  # importing fairseq made one; commands make their own
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count())))
+
+
+def run(command: Path, words: list[str]) -> None:
+    """What `python ...`, or a command that is written in Python, does."""
+    if not command.name.startswith("python"):
+        words = ["-P", str(command), *words]
+    options = []
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("-") or word in ("-c", "-m"):
+            break
+        options.append(word)
+        if word in WITH_A_VALUE:
+            options.append(next(rest))
+    safe = any(option in ("-P", "-I") for option in options)
+    kind, what, sys.argv = split(word, list(rest))
+    if not safe:
+        first = {"-c": "", "-m": os.getcwd(), "": os.path.dirname(os.path.realpath(what))}
+        sys.path.insert(0, first[kind])
+    if kind == "-c":
+        module = type(sys)("__main__")
+        sys.modules["__main__"] = module
+        exec(compile(what, "<string>", "exec"), vars(module))
+    elif kind == "-m":
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+    else:
+        # not `run_path`, after which what a program has defined is gone before Python ends
+        module = type(sys)("__main__")
+        module.__file__ = what
+        sys.modules["__main__"] = module
+        exec(compile(Path(what).read_bytes(), what, "exec"), vars(module))
+
+
+def end(program: Callable[[], None]) -> None:
+    """Run it, and end as Python does, but without taking all modules apart.
+
+    Every object that is touched makes a copy of its page here: that takes most of a second.
+    """
+    status = 0
+    try:
+        program()
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def split(word: str, rest: list[str]) -> tuple[str, str, list[str]]:
+    if word in ("-c", "-m"):
+        return word, rest[0], [word, *rest[1:]]
+    return "", word, [word, *rest]
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        ask(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
+    else:
+        job = serve(Path(sys.argv[1]))
+        become(job)
+        end(functools.partial(run, Path(job["command"]), job["words"]))
