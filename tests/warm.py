@@ -5,8 +5,8 @@ starts several. So `environment()` makes a folder like that of a virtual environ
 Python command is a small client. It hands its words, variables, folder and open files to a server,
 which forks a process that becomes the command.
 
-One server has imported torch; a second one fairseq too, for fairseq's own commands. So no command
-starts with more in memory than it would import itself.
+One server has imported torch; a second one, for fairseq's own commands, fairseq and what its
+trainings import. So nothing is there that a command would have to import itself and forgets.
 
 What this cannot show: how a command starts cold, how Python ends, and limits of the process. The
 tests of scripts/quickstart.sh, of kills and of full disks use the real environment, `sys.prefix`.
@@ -117,6 +117,7 @@ def serve(folder: Path) -> dict:
     beside = os.fork()
     if beside == 0:
         import fairseq  # noqa: F401
+        import torch._dynamo  # as every training does, and takes two seconds for it
 
     name = "fairseq" if beside == 0 else "torch"
     gc.freeze()
