@@ -10,6 +10,7 @@ from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
+CSRC = ROOT / "fairseq_wsum" / "ops" / "csrc"
 VERSION = re.search(r'__version__ = "(.*)"', (ROOT / "fairseq_wsum/__init__.py").read_text())
 assert VERSION is not None
 
@@ -24,13 +25,13 @@ DEV += PLOT
 # for its interpreter, where torch comes without it
 DEV += ["triton; sys_platform == 'linux' and platform_machine == 'x86_64'"]
 
-# Both libraries are optional: without a compiler the package works, only slower. The kernels are
-# plain C to the outside: they need no headers of torch or Python, and serve every version of both.
+# The kernels are optional: without a compiler the package works, only slower. Their interface is
+# plain C: they need no headers of torch or Python, and serve every version of both.
 OPENMP = [] if sys.platform == "darwin" else ["-fopenmp"]
 KERNELS = Extension(
-    "fairseq_wsum._kernels",
-    sources=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("fairseq_wsum/csrc/*.cpp")),
-    depends=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("fairseq_wsum/csrc/*.h")),
+    "fairseq_wsum.ops._kernels",
+    sources=sorted(str(path.relative_to(ROOT)) for path in CSRC.glob("*.cpp")),
+    depends=sorted(str(path.relative_to(ROOT)) for path in CSRC.glob("*.h")),
     extra_compile_args=[
         "-O3",
         "-std=c++17",
@@ -46,35 +47,6 @@ KERNELS = Extension(
 )
 
 
-MEMORY = "fairseq_wsum._memory"
-
-
-def memory() -> list[Extension]:
-    """What keeps the memory of tensors: for the torch that is here, if there is one."""
-    try:
-        import torch
-    except (ImportError, OSError):  # a library of CUDA may be missing
-        return []
-    folder = Path(torch.__file__).parent
-    return [
-        Extension(
-            MEMORY,
-            sources=["fairseq_wsum/csrc/torch/memory.cpp"],
-            include_dirs=[str(folder / "include")],
-            library_dirs=[str(folder / "lib")],
-            libraries=["c10"],
-            define_macros=[
-                ("WSUM_TORCH", f'"{torch.__version__}"'),
-                ("_GLIBCXX_USE_CXX11_ABI", str(int(torch.compiled_with_cxx11_abi()))),
-            ],
-            extra_compile_args=["-O2", "-std=c++20", "-g0"],
-            language="c++",
-            optional=True,
-            py_limited_api=True,
-        )
-    ]
-
-
 class BuildInParallel(build_ext):
     """Compiles the files at the same time: of the kernels, each is for one instruction set."""
 
@@ -87,15 +59,13 @@ class BuildInParallel(build_ext):
                 return [made for part in parts for made in part]
 
         self.compiler.compile = compile_together
-        force = self.force
-        self.force = force or ext.name == MEMORY  # which depends on the torch that is here, too
         try:
             super().build_extension(ext)
         except Exception:
             remove_stale(ROOT / self.get_ext_filename(ext.name), [*ext.sources, *ext.depends])
             raise
         finally:
-            self.compiler.compile, self.force = compile_all, force
+            self.compiler.compile = compile_all
 
 
 def remove_stale(library: Path, sources: list[str]) -> None:
@@ -117,8 +87,8 @@ setup(
     # clone called fairseq_wsum in the current folder
     package_dir={"": "."},
     packages=find_packages(include=["fairseq_wsum", "fairseq_wsum.*"]),
-    package_data={"fairseq_wsum": ["py.typed", "csrc/*", "csrc/torch/*"]},
-    ext_modules=[KERNELS, *memory()],
+    package_data={"fairseq_wsum": ["py.typed", "ops/csrc/*"]},
+    ext_modules=[KERNELS],
     cmdclass={"build_ext": BuildInParallel},
     entry_points={"console_scripts": ["fairseq-wsum = fairseq_wsum.cli:main"]},
     python_requires=">=3.11,<3.13",

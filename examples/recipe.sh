@@ -6,20 +6,20 @@ SCRIPTS="$HERE/../scripts"
 # shellcheck source=scripts/common.sh
 source "$SCRIPTS/common.sh"
 
-# The options that every recipe has. Sets ablation (empty if not given), out, prepare_options,
+# The options that every recipe has. Sets cell (empty if not given), out, prepare_options,
 # train_options, and score_options: scoring keeps off the GPUs if training does.
 # shellcheck disable=SC2034  # the recipes read them
 parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
     local folder="$1"
     shift
-    ablation='' out='' prepare_options=() train_options=()
+    cell='' out='' prepare_options=() train_options=()
     while [ $# -gt 0 ]; do
         case "$1" in
-            --ablation=* | --data=* | --out=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+            --cell=* | --data=* | --out=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
         esac
         case "$1" in
             -h | --help) usage && exit ;;
-            --ablation) ablation="$(value "$@")"; shift ;;
+            --cell) cell="$(value "$@")"; shift ;;
             --data) prepare_options+=(--data "$(value "$@")"); shift ;;
             --own-corpus) prepare_options+=(--own-corpus) ;;
             --save-dir | --save-dir=*) die "$1: a recipe chooses the folder, within --out; give that" ;;
@@ -34,7 +34,7 @@ parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
     if has_option '--gpus 0' || has_option --gpus=0 || has_option --cpu || has_option --cpu-processes; then
         score_options=(--cpu)
     fi
-    [ -z "$ablation" ] || check_ablation "$ablation"
+    [ -z "$cell" ] || check_cell "$cell"
     use_environment
     # Said now, not when all the data is made. (What fairseq says of its own options comes later.)
     "$SCRIPTS/train.sh" "$out/data" --dry-run --save-dir "$out" \

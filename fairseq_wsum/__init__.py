@@ -7,11 +7,11 @@ the task and the criterion are registered.
 
 import sys
 
-from .ablation import ABLATIONS, Ablation
+from .cells import CELLS, Cell, register_cell
 from .layer import WsumLSTM
 
 __version__ = "0.1.0"
-__all__ = ["ABLATIONS", "Ablation", "WsumLSTM"]
+__all__ = ["CELLS", "Cell", "WsumLSTM", "register_cell"]
 
 if "fairseq" in sys.modules:
     from . import plugin  # noqa: F401

@@ -4,8 +4,8 @@
 REPO="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 export REPO
 
-# The names in fairseq_wsum/ablation.py, to check one before anything is set up.
-ABLATIONS=(lstm no-srnn no-srnn-out no-srnn-hidden no-gates no-srnn-out-hidden no-out no-hidden)
+# The cells of this package, to check one before anything is set up.
+CELLS=(lstm no-srnn no-srnn-out no-srnn-hidden no-gates no-srnn-out-hidden no-out no-hidden)
 
 # Absolute, as the scripts change folders.
 if [ -n "${VENV:-}" ] && [[ "$VENV" != /* ]]; then VENV="$PWD/$VENV"; fi
@@ -32,21 +32,20 @@ value() {
     printf '%s' "$2"
 }
 
-check_ablation() { # NAME
+check_cell() { # NAME
     local name
-    for name in "${ABLATIONS[@]}"; do
+    for name in "${CELLS[@]}"; do
         [ "$1" != "$name" ] || return 0
     done
-    die "--ablation $1: choose one of ${ABLATIONS[*]}"
+    die "--cell $1: choose one of ${CELLS[*]}"
 }
 
 # The C++ compiler's first words; fails if there is none.
 compiler() { "${CXX:-c++}" --version 2>/dev/null | sed -n 1p; }
 
-# Why a module's C++ library is missing; nothing if it is there. (-P: not what lies in this folder.)
-why_missing() { # PYTHON MODULE
-    "$1" -P -c 'import importlib, sys
-print(importlib.import_module(sys.argv[1]).why_missing() or "")' "$2"
+# Why the C++ kernels are missing; nothing if they are there. (-P: not what lies in this folder.)
+why_missing() { # PYTHON
+    "$1" -P -c 'from fairseq_wsum.ops import kernels; print(kernels.why_missing() or "")'
 }
 
 # The environment may be another's, with fairseq alone.

@@ -7,15 +7,15 @@ source "$HERE/common.sh"
 
 usage() {
     cat <<EOF
-usage: scripts/quickstart.sh [--ablation NAME] [--epochs N] [--fresh]
+usage: scripts/quickstart.sh [--cell NAME] [--epochs N] [--fresh]
 
 Set up the environment, make a small English-German corpus (examples/quickstart), train a model
 on one CPU core, translate the test sentences and score them. Run it again at any time: what is
 done is kept, an interrupted training goes on, and the scores are shown again.
 
-  --ablation NAME   what is left of the LSTM (default no-srnn-hidden), one of
-                    ${ABLATIONS[*]:0:5}
-                    ${ABLATIONS[*]:5}
+  --cell NAME   what is left of the LSTM (default no-srnn-hidden), one of
+                    ${CELLS[*]:0:5}
+                    ${CELLS[*]:5}
   --epochs N        how long to train (default 10)
   --fresh           train again, in a new folder; the old one stays
   --help            this text
@@ -26,18 +26,18 @@ Everything is written below runs/quickstart:
 
 examples:
   scripts/quickstart.sh
-  scripts/quickstart.sh --ablation lstm
+  scripts/quickstart.sh --cell lstm
 EOF
 }
 
-ablation=no-srnn-hidden epochs=10 fresh=false
+cell=no-srnn-hidden epochs=10 fresh=false
 while [ $# -gt 0 ]; do
     case "$1" in
-        --ablation=* | --epochs=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+        --cell=* | --epochs=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     esac
     case "$1" in
         -h | --help) usage && exit ;;
-        --ablation) ablation="$(value "$@")"; shift ;;
+        --cell) cell="$(value "$@")"; shift ;;
         --epochs) epochs="$(value "$@")"; shift ;;
         --fresh) fresh=true ;;
         *) die "unknown option $1 (see --help)" ;;
@@ -45,7 +45,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 [[ "$epochs" =~ ^[1-9][0-9]*$ ]] || die "--epochs $epochs: give a positive whole number"
-check_ablation "$ablation"
+check_cell "$cell"
 
 out="$REPO/runs/quickstart"
 text="$out/text" data="$out/data"
@@ -77,14 +77,14 @@ fi
 # --- training ------------------------------------------------------------------------------------
 
 # The newest folder of this model; with --fresh, the first number that is free.
-name="$ablation-${epochs}epochs" number=1
+name="$cell-${epochs}epochs" number=1
 while [ -d "$out/$name-$((number + 1))" ]; do number=$((number + 1)); done
 if $fresh && [ -d "$out/$name" ]; then number=$((number + 1)); fi
 run="$out/$name"
 [ "$number" = 1 ] || run="$run-$number"
 log="$run/train.log"
 
-model=(--arch wsum_lstm --ablation "$ablation"
+model=(--arch wsum_lstm --cell "$cell"
     --encoder-layers 1 --encoder-bidirectional --encoder-embed-dim 128 --encoder-hidden-size 128
     --decoder-layers 1 --decoder-embed-dim 128 --decoder-hidden-size 256 --dropout 0.1
     --decoder-input-feeding False) # so that training runs over a whole target sentence at once
@@ -117,7 +117,7 @@ train() { # SAVE_DIR LOG options...
     fi
 }
 
-say "== 3. training: LSTM cell '$ablation', $epochs epochs, in $run"
+say "== 3. training: LSTM cell '$cell', $epochs epochs, in $run"
 start=$SECONDS
 if [ -f "$run/finished" ]; then
     training="done before, in $(cat "$run/finished") s"
@@ -199,7 +199,7 @@ $(paste "$text/test.en" "$text/test.de" "$score/trained.de" | awk -F '\t' '
 
 == What next
 
-  another cell                 scripts/quickstart.sh --ablation lstm
+  another cell                 scripts/quickstart.sh --cell lstm
   real data                    scripts/prepare_multi30k.sh --help
   recipes, published figures   examples/translation_multi30k
   language models              examples/language_model_ptb

@@ -48,17 +48,14 @@ python="$VENV/bin/python"
 log="$VENV/setup.log"
 stamp="$VENV/.fairseq-wsum-setup"
 
-# Done already? `dev` has all of `fairseq`. Libraries that could not be built are built when there is
-# another compiler, or one at all; and again for another torch.
-there() { [ -n "$(find "$REPO/fairseq_wsum" -maxdepth 1 -name "$1")" ]; }
+# Done already? `dev` has all of `fairseq`. Kernels that could not be built are built when there is
+# another compiler, or one at all.
 built_or_no_other_compiler() {
-    { there '_kernels*.so' && there '_memory*.so'; } ||
+    [ -n "$(find "$REPO/fairseq_wsum/ops" -maxdepth 1 -name '_kernels*.so')" ] ||
         [ "$(compiler)" = "$(sed -n 2p "$stamp")" ]
 }
-torch_here() { find "$VENV"/lib/python*/site-packages -maxdepth 1 -name 'torch-*.dist-info'; }
-sum="$(cat "$REPO"/{setup.py,pyproject.toml,fairseq_wsum/__init__.py,fairseq_wsum/csrc/{,torch/}*.*} | cksum) $REPO"
-if [ -f "$stamp" ] && [ -x "$python" ] && built_or_no_other_compiler &&
-    [ "$(torch_here)" = "$(sed -n 3p "$stamp")" ]; then
+sum="$(cat "$REPO"/{setup.py,pyproject.toml,fairseq_wsum/__init__.py,fairseq_wsum/ops/csrc/*} | cksum) $REPO"
+if [ -f "$stamp" ] && [ -x "$python" ] && built_or_no_other_compiler; then
     made="$(sed -n 1p "$stamp")"
     if [ "$made" = "dev $sum" ] || [ "$made" = "$extra $sum" ]; then
         say "the environment $VENV is ready"
@@ -174,12 +171,11 @@ echo "torch==$torch" >"$constraints" # nothing may replace it
 step "fairseq and this package with [$extra] (fairseq is compiled: 2 to 5 minutes)" \
     pip --verbose --no-build-isolation --constraint "$constraints" --editable "${REPO}[$extra]"
 step "does it run?" "$python" -P -c 'import fairseq, sacrebleu, sacremoses, sentencepiece
-import fairseq_wsum.kernels, fairseq_wsum.memory'
-missing="$(why_missing "$python" fairseq_wsum.kernels 2>>"$log")"
-[ -n "$missing" ] || missing="$(why_missing "$python" fairseq_wsum.memory 2>>"$log")"
+import fairseq_wsum.ops.kernels'
+missing="$(why_missing "$python" 2>>"$log")"
 [ -z "$missing" ] || say "warning: everything will be slower on the CPU: $missing (the log: $log)"
 
-printf '%s\n' "$extra $sum" "$(compiler)" "$(torch_here)" >"$stamp.partial"
+printf '%s\n' "$extra $sum" "$(compiler)" >"$stamp.partial"
 mv "$stamp.partial" "$stamp"
 say "ready: torch $torch in $VENV; the scripts find it there" \
     "$([ "$VENV" = "$REPO/.venv" ] || printf 'with VENV=%q' "$VENV")"

@@ -3,18 +3,41 @@
 T time steps, B sequences, I input features, H hidden units, P features of h.
 """
 
+from typing import NamedTuple
+
 import pytest
 import torch
 from torch import Tensor
 
-from fairseq_wsum import ABLATIONS, WsumLSTM
+from fairseq_wsum import CELLS, WsumLSTM
 
-CELLS = [(name, False) for name in ABLATIONS] + [
-    (name, True) for name in ABLATIONS if name != "no-gates"
+ALL_CELLS = [(name, False) for name in CELLS] + [
+    (name, True) for name in CELLS if name != "no-gates"
 ]
-CELL_IDS = [name + ("-coupled" if coupled else "") for name, coupled in CELLS]
-every_cell = pytest.mark.parametrize(("ablation", "coupled"), CELLS, ids=CELL_IDS)
-every_ablation = pytest.mark.parametrize("ablation", ABLATIONS)
+CELL_IDS = [name + ("-coupled" if coupled else "") for name, coupled in ALL_CELLS]
+every_cell = pytest.mark.parametrize(("cell", "coupled"), ALL_CELLS, ids=CELL_IDS)
+every_name = pytest.mark.parametrize("cell", CELLS)
+
+
+class Equations(NamedTuple):
+    """A cell of the paper: the letters that have a matrix W_*x, a matrix W_*h, and a bias."""
+
+    x: str
+    h: str
+    b: str
+
+
+# Levy et al. (2018), equations 1 to 6 and section 3; the last three combine what they take away.
+PAPER = {
+    "lstm": Equations(x="ifco", h="ifco", b="ifco"),
+    "no-srnn": Equations(x="ifco", h="ifo", b="ifo"),
+    "no-srnn-out": Equations(x="ifc", h="if", b="if"),
+    "no-srnn-hidden": Equations(x="ifco", h="", b="ifo"),
+    "no-gates": Equations(x="c", h="c", b="c"),
+    "no-srnn-out-hidden": Equations(x="ifc", h="", b="if"),
+    "no-out": Equations(x="ifc", h="ifc", b="ifc"),
+    "no-hidden": Equations(x="ifco", h="c", b="ifco"),
+}
 
 
 def oracle(
@@ -22,56 +45,39 @@ def oracle(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The paper's equations for one direction, one sequence and one step at a time.
 
-    Written from the paper, case by case, and on purpose not from the package's description of a
-    cell. x: T x I; h: P; c: H.
+    Written from the paper, and on purpose not from the package's description of a cell.
+    x: T x I; h: P; c: H.
     """
-    name, n = layer.ablation, layer.hidden_size
-    srnn = "srnn" not in name
-    hidden = "hidden" not in name
-    order = [
-        row
-        for row in "ifco"
-        if not (row == "o" and "out" in name) and not (row == "f" and layer.coupled_gates)
-    ]
-    if name == "no-gates":
-        order = ["c"]
+    n, coupled = layer.hidden_size, "coupled" in layer.cell.label
+    has = PAPER[layer.cell.name]
+    if coupled:
+        has = Equations(*(letters.replace("f", "") for letters in has))
 
-    def block(parameter: str, rows: list[str], row: str) -> Tensor | None:
-        tensor = getattr(layer, parameter + suffix, None)
-        if tensor is None or row not in rows:
-            return None
-        k = rows.index(row)
-        return tensor[k * n : (k + 1) * n]
+    def block(parameter: str, letters: str, letter: str) -> Tensor:
+        k = letters.index(letter)
+        return getattr(layer, parameter + suffix)[k * n : (k + 1) * n]
 
-    hidden_order = [r for r in order if (srnn if r == "c" else hidden)]
-    bias_order = [r for r in order if r != "c" or srnn]
-
-    def z(row: str, x_t: Tensor, h: Tensor) -> Tensor:
-        w_x = block("weight_ih", order, row)
-        assert w_x is not None
-        value = w_x @ x_t
-        w_h = block("weight_hh", hidden_order, row)
-        if w_h is not None:
-            value = value + w_h @ h
-        for bias in (
-            block("bias_ih", bias_order, row),
-            block("bias_hh", hidden_order, row),
-        ):
-            if bias is not None:
-                value = value + bias
+    def z(letter: str, x_t: Tensor, h: Tensor) -> Tensor:
+        value = block("weight_ih", has.x, letter) @ x_t
+        if letter in has.h:
+            value = value + block("weight_hh", has.h, letter) @ h
+        if letter in has.b and layer.bias:
+            value = value + block("bias_ih", has.b, letter)
+        if letter in has.h and layer.bias:
+            value = value + block("bias_hh", has.h, letter)
         return value
 
     outputs = []
     for x_t in x:
         content = z("c", x_t, h)
-        if srnn:
+        if "c" in has.h:  # the S-RNN; without it the content is linear
             content = torch.tanh(content)
-        if name == "no-gates":
+        if has.x == "c":
             h = content
         else:
             i = torch.sigmoid(z("i", x_t, h))
-            f = 1 - i if layer.coupled_gates else torch.sigmoid(z("f", x_t, h))
-            o = torch.ones(n, dtype=x.dtype) if "out" in name else torch.sigmoid(z("o", x_t, h))
+            f = 1 - i if coupled else torch.sigmoid(z("f", x_t, h))
+            o = torch.sigmoid(z("o", x_t, h)) if "o" in has.x else torch.ones(n, dtype=x.dtype)
             c = i * content + f * c
             h = o * torch.tanh(c)
         if layer.proj_size:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from child import onednn_is_exact
 
 pytest.importorskip("fairseq")
 from commands import ROOT, USER_DIR, run
 
-from fairseq_wsum import ABLATIONS
-from fairseq_wsum.bench.child import onednn_is_exact
+from fairseq_wsum import CELLS
 
+PROGRAMS = ROOT / "benchmarks" / "programs.py"
 SENTENCES = {"train": 40, "valid": 7, "test": 9}
 TINY = [
     *("--encoder-embed-dim", "8", "--decoder-embed-dim", "8"),
@@ -85,12 +86,11 @@ def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_dir
 
 
-@pytest.mark.parametrize("ablation", ABLATIONS)
-def test_every_ablation_trains_resumes_and_translates(ablation, data, tmp_path) -> None:
-    arch = "wsum_lstm" + ("" if ablation == "lstm" else "_" + ablation.replace("-", "_"))
-    output = train(data, tmp_path, arch, "--max-epoch", 1)
-    assert f"'ablation': '{ablation}'" in output
-    output = train(data, tmp_path, arch, "--max-epoch", 2)
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_trains_resumes_and_translates(cell, data, tmp_path) -> None:
+    output = train(data, tmp_path, "wsum_lstm", "--cell", cell, "--max-epoch", 1)
+    assert f"'cell': '{cell}'" in output
+    output = train(data, tmp_path, "wsum_lstm", "--cell", cell, "--max-epoch", 2)
     assert "Loaded checkpoint" in output and "begin training epoch 2" in output
     assert "begin training epoch 1" not in output
     lines = generate(data, tmp_path / "checkpoint_last.pt", "--scoring", "sacrebleu")
@@ -182,7 +182,7 @@ def test_options_of_fairseq_go_together(data, tmp_path) -> None:
         *("--ddp-backend", "legacy_ddp"),
         *("--bf16", "--residuals", "--max-epoch", 1),
         *("--encoder-layers", 2, "--decoder-layers", 3, "--encoder-bidirectional"),
-        *("--decoder-input-feeding", False, "--ablation", "no-srnn", "--coupled-gates"),
+        *("--decoder-input-feeding", False, "--cell", "no-srnn", "--coupled-gates"),
     )
     lines = generate(data, tmp_path / "checkpoint_last.pt")
     assert len(lines["H"]) == SENTENCES["test"]
@@ -204,17 +204,17 @@ def test_the_example_for_hydra_trains(data, tmp_path) -> None:
         f"hydra.run.dir={tmp_path}",
         "optimization.max_update=2",
         "common.cpu=true",
-        "model.ablation=no-srnn-hidden",
+        "model.cell=no-srnn-hidden",
     )
     checkpoint = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)
-    assert checkpoint["cfg"]["model"]["ablation"] == "no-srnn-hidden"
+    assert checkpoint["cfg"]["model"]["cell"] == "no-srnn-hidden"
     assert "decoder.lstm.layers.0.weight_hh_l0" not in checkpoint["model"]
     assert len(generate(data, tmp_path / "checkpoint_last.pt")["H"]) == SENTENCES["test"]
 
 
 def test_a_wrong_option_is_named_on_the_command_line(data, tmp_path) -> None:
-    output = train(data, tmp_path, "wsum_lstm", "--ablation", "lstm2", check=False)
-    assert "--ablation lstm2: choose one of lstm, no-srnn" in output
+    output = train(data, tmp_path, "wsum_lstm", "--cell", "lstm2", check=False)
+    assert "--cell lstm2: choose one of lstm, no-srnn" in output
     assert not list(tmp_path.glob("*.pt"))
 
 
@@ -224,7 +224,7 @@ def test_the_layer_needs_torch_alone() -> None:
 import logging, sys
 import torch, fairseq_wsum
 assert not {"fairseq", "torch._dynamo", "triton"} & sys.modules.keys()
-y, _ = fairseq_wsum.WsumLSTM(3, 4, ablation="no-srnn-hidden")(torch.zeros(2, 1, 3))
+y, _ = fairseq_wsum.WsumLSTM(3, 4, cell="no-srnn-hidden")(torch.zeros(2, 1, 3))
 assert y.shape == (2, 1, 4)
 root = logging.getLogger()
 assert root.level == logging.WARNING and not root.handlers
@@ -248,7 +248,7 @@ except ValueError:
 
 
 def test_the_benchmarks_run_both_programs_beside_fairseqs_lstm(data, tmp_path) -> None:
-    common = ["--ablations", "no-srnn-hidden", "--layers", 1, "--units", 8, "--rounds", 1]
+    common = ["--cells", "no-srnn-hidden", "--layers", 1, "--units", 8, "--rounds", 1]
     common += ["--batch-size", 4, "--required-batch-size-multiple", 1]
     peer, both, onednn = "fairseq's own", ["fairseq's own"], []
     if onednn_is_exact():
@@ -258,7 +258,9 @@ def test_the_benchmarks_run_both_programs_beside_fairseqs_lstm(data, tmp_path) -
         ("decode", ["--length", 3, "--profile"], "sentences a second", [peer]),
     ):
         path = tmp_path / f"{kind}.json"
-        run("fairseq-wsum", "bench", kind, data, *options, *common, "--json", path)
+        run(
+            "python", ROOT / "benchmarks/programs.py", kind, data, *options, *common, "--json", path
+        )
         record = json.loads(path.read_text())
         rates, profiles = record[unit], record.get("profiles", {})
         assert list(rates) == [*peers, "no-srnn-hidden, input feeding off"]

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from cpp_oracle import SHAPES, assert_near, compare, instruction_set, mask_of, needs_kernels, twins
-from layer_oracle import every_ablation, every_cell
+from layer_oracle import every_cell, every_name
 from torch import Tensor
 
-from fairseq_wsum import ABLATIONS, WsumLSTM, backends, kernels
+from fairseq_wsum import CELLS, WsumLSTM, backends
+from fairseq_wsum.ops import kernels
 
 
 @needs_kernels
@@ -21,8 +22,8 @@ from fairseq_wsum import ABLATIONS, WsumLSTM, backends, kernels
 @pytest.mark.parametrize("side", [None, "left", "right"], ids=lambda side: f"pad-{side}")
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @every_cell
-def test_it_computes_what_the_reference_computes(ablation, coupled, shape, side, dtype) -> None:
-    options = dict(ablation=ablation, coupled_gates=coupled, bidirectional=True)
+def test_it_computes_what_the_reference_computes(cell, coupled, shape, side, dtype) -> None:
+    options = dict(cell=cell, coupled_gates=coupled, bidirectional=True)
     fast, exact = twins(shape, dtype, **options)
     compare(fast, exact, shape, mask_of(side, shape["T"], shape["B"]))
 
@@ -30,30 +31,30 @@ def test_it_computes_what_the_reference_computes(ablation, coupled, shape, side,
 @needs_kernels
 @pytest.mark.parametrize("name", ["avx512_bf16", "avx512", "avx2", "baseline"])
 @pytest.mark.parametrize("threads", [1, 2, 3])
-@every_ablation
-def test_every_instruction_set_and_number_of_threads_agrees(ablation, threads, name) -> None:
+@every_name
+def test_every_instruction_set_and_number_of_threads_agrees(cell, threads, name) -> None:
     torch.set_num_threads(threads)
     with instruction_set(name):
         for dtype in kernels.DTYPES:
             for kind in ("odd", "many-sequences", "projection-of-many"):
                 shape = SHAPES[kind]
                 mask = mask_of("left", shape["T"], shape["B"])
-                compare(*twins(shape, dtype, ablation=ablation), shape, mask)
+                compare(*twins(shape, dtype, cell=cell), shape, mask)
 
 
 @needs_kernels
-@every_ablation
-def test_layers_upon_layers_without_bias(ablation) -> None:
+@every_name
+def test_layers_upon_layers_without_bias(cell) -> None:
     shape = SHAPES["odd"]
-    options = dict(ablation=ablation, num_layers=2, bias=False, bidirectional=True)
+    options = dict(cell=cell, num_layers=2, bias=False, bidirectional=True)
     compare(*twins(shape, **options), shape)
 
 
 @needs_kernels
-@every_ablation
-def test_the_same_inputs_give_the_same_bits(ablation) -> None:
+@every_name
+def test_the_same_inputs_give_the_same_bits(cell) -> None:
     torch.set_num_threads(2)
-    layer = WsumLSTM(20, 65, ablation=ablation, backend="cpp", bidirectional=True)
+    layer = WsumLSTM(20, 65, cell=cell, backend="cpp", bidirectional=True)
     x, mask = torch.randn(7, 29, 20, requires_grad=True), mask_of("right", 7, 29)
     runs = []
     for _ in range(3):
@@ -64,9 +65,9 @@ def test_the_same_inputs_give_the_same_bits(ablation) -> None:
 
 
 @needs_kernels
-@every_ablation
-def test_memory_that_is_not_dense_and_expanded_gradients_are_read_right(ablation) -> None:
-    fast, exact = twins(SHAPES["odd"], ablation=ablation)
+@every_name
+def test_memory_that_is_not_dense_and_expanded_gradients_are_read_right(cell) -> None:
+    fast, exact = twins(SHAPES["odd"], cell=cell)
     results = []
     for layer in (fast, exact):
         torch.manual_seed(1)
@@ -82,9 +83,9 @@ def test_memory_that_is_not_dense_and_expanded_gradients_are_read_right(ablation
 
 
 @needs_kernels
-@every_ablation
-def test_only_the_gradients_that_are_wanted_and_one_output_used_twice(ablation) -> None:
-    fast, exact = twins(SHAPES["odd"], ablation=ablation)
+@every_name
+def test_only_the_gradients_that_are_wanted_and_one_output_used_twice(cell) -> None:
+    fast, exact = twins(SHAPES["odd"], cell=cell)
     results = []
     for layer in (fast, exact):
         torch.manual_seed(1)
@@ -111,9 +112,9 @@ def test_the_gradient_of_the_projection_alone() -> None:
 
 
 @needs_kernels
-@every_ablation
-def test_states_split_and_carried_over_are_one_run(ablation) -> None:
-    layer = WsumLSTM(6, 33, ablation=ablation, backend="cpp")
+@every_name
+def test_states_split_and_carried_over_are_one_run(cell) -> None:
+    layer = WsumLSTM(6, 33, cell=cell, backend="cpp")
     x = torch.randn(11, 5, 6)
     whole, state = layer(x)
     first, carried = layer(x[:4])
@@ -123,10 +124,10 @@ def test_states_split_and_carried_over_are_one_run(ablation) -> None:
 
 
 @needs_kernels
-@pytest.mark.parametrize("ablation", ["lstm", "no-srnn-hidden"])
-def test_ten_thousand_steps_in_16_bits_both_ways_and_padded_stay_right(ablation) -> None:
+@pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden"])
+def test_ten_thousand_steps_in_16_bits_both_ways_and_padded_stay_right(cell) -> None:
     shape = dict(T=10_000, B=3, I=3, H=20)
-    fast, exact = twins(shape, torch.bfloat16, ablation=ablation, bidirectional=True)
+    fast, exact = twins(shape, torch.bfloat16, cell=cell, bidirectional=True)
     with torch.no_grad():
         for layer in (fast, exact):
             for name, weight in layer.named_parameters():
@@ -136,10 +137,10 @@ def test_ten_thousand_steps_in_16_bits_both_ways_and_padded_stay_right(ablation)
 
 
 @needs_kernels
-@every_ablation
-def test_ten_thousand_steps_and_saturated_gates_stay_right(ablation) -> None:
+@every_name
+def test_ten_thousand_steps_and_saturated_gates_stay_right(cell) -> None:
     shape = dict(T=10_000, B=2, I=3, H=5)
-    fast, exact = twins(shape, ablation=ablation)
+    fast, exact = twins(shape, cell=cell)
     with torch.no_grad():
         for layer in (fast, exact):
             layer.weight_ih_l0.mul_(50 / layer.weight_ih_l0.abs().amax())
@@ -159,9 +160,9 @@ def test_ten_thousand_steps_and_saturated_gates_stay_right(ablation) -> None:
 
 @needs_kernels
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-@every_ablation
-def test_what_is_not_a_number_is_not_hidden_and_stays_in_its_sequence(ablation, bad) -> None:
-    layer = WsumLSTM(3, 20, ablation=ablation, backend="cpp")
+@every_name
+def test_what_is_not_a_number_is_not_hidden_and_stays_in_its_sequence(cell, bad) -> None:
+    layer = WsumLSTM(3, 20, cell=cell, backend="cpp")
     with torch.no_grad():
         layer.weight_ih_l0.abs_()
     x = torch.randn(4, 14, 3)
@@ -182,9 +183,9 @@ def test_what_is_not_a_number_is_not_hidden_and_stays_in_its_sequence(ablation, 
 
 
 @needs_kernels
-@every_ablation
-def test_an_empty_batch_gives_an_empty_result(ablation) -> None:
-    layer = WsumLSTM(3, 20, ablation=ablation, backend="cpp")
+@every_name
+def test_an_empty_batch_gives_an_empty_result(cell) -> None:
+    layer = WsumLSTM(3, 20, cell=cell, backend="cpp")
     x = torch.randn(4, 0, 3, requires_grad=True)
     y, (h_n, c_n) = layer(x)
     y.sum().backward()
@@ -211,7 +212,7 @@ def test_threads_of_the_program_share_a_layer() -> None:
 
 @needs_kernels
 def test_auto_takes_these_kernels_for_32_and_16_bits_on_the_cpu() -> None:
-    cell = ABLATIONS["lstm"]
+    cell = CELLS["lstm"]
     for dtype, name in (
         (torch.float32, "cpp"),
         (torch.bfloat16, "cpp"),
@@ -224,7 +225,7 @@ def test_auto_takes_these_kernels_for_32_and_16_bits_on_the_cpu() -> None:
 
 
 def test_without_kernels_auto_warns_and_a_name_is_an_error(monkeypatch) -> None:
-    monkeypatch.setattr(kernels._LIBRARY, "_found", (None, "they were never built"))
+    monkeypatch.setattr(kernels, "_find", lambda: (None, "they were never built"))
     x = torch.randn(3, 2, 3)
     with pytest.warns(UserWarning, match="slower reference backend: they were never built"):
         y, _ = WsumLSTM(3, 4)(x)
@@ -248,6 +249,6 @@ def test_without_a_compiler_the_package_is_built_without_kernels(tmp_path) -> No
         text=True,
     )
     assert built.returncode == 0, built.stderr
-    assert '"fairseq_wsum._kernels" failed' in built.stderr
+    assert '"fairseq_wsum.ops._kernels" failed' in built.stderr
     assert list(tmp_path.glob("build/lib*/fairseq_wsum/layer.py"))
-    assert not list(tmp_path.glob("build/lib*/fairseq_wsum/_kernels*"))
+    assert not list(tmp_path.glob("build/lib*/fairseq_wsum/ops/_kernels*"))

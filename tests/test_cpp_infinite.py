@@ -13,9 +13,10 @@ from cpp_oracle import TOLERANCE, instruction_set, mask_of, needs_kernels
 from layer_oracle import every_cell
 from torch import Tensor
 
-from fairseq_wsum import WsumLSTM, cross_entropy
-from fairseq_wsum.ablation import get_ablation
+from fairseq_wsum import WsumLSTM
 from fairseq_wsum.backends import cpp, reference
+from fairseq_wsum.cells import get_cell
+from fairseq_wsum.ops import cross_entropy
 
 # What torch multiplies has an even number of terms: with an odd one, its bfloat16 product on a CPU
 # with AMX carries a NaN from one row into the one before.
@@ -65,15 +66,15 @@ def assert_same(found: Tensor, right: Tensor, dtype: torch.dtype, what: str) -> 
 
 
 def problem(
-    ablation: str, coupled: bool, shape: dict[str, int], dtype: torch.dtype
+    cell: str, coupled: bool, shape: dict[str, int], dtype: torch.dtype
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Inputs of a backend for one direction of a layer, and cotangents of what it returns."""
     T, B, H, P = shape["T"], shape["B"], shape["H"], shape.get("P", shape["H"])
     layer = WsumLSTM(
-        1, H, ablation=ablation, coupled_gates=coupled, proj_size=shape.get("P", 0), dtype=dtype
+        1, H, cell=cell, coupled_gates=coupled, proj_size=shape.get("P", 0), dtype=dtype
     )
     inputs = dict(
-        z=torch.randn(T, B, len(layer.cell.input_rows) * H) / 2,
+        z=torch.randn(T, B, len(layer.cell.rows) * H) / 2,
         w_hh=getattr(layer, "weight_hh_l0", None),
         w_hr=getattr(layer, "weight_hr_l0", None),
         h_0=torch.randn(B, P),
@@ -96,6 +97,7 @@ def outcome(
     """What a backend returns, and every gradient."""
     leaves = {name: t.to(dtype, copy=True).requires_grad_() for name, t in inputs.items()}
     absent = {name: None for name in ("w_hh", "w_hr") if name not in leaves}
+    absent |= dict(b_hh=None, v={})
     outputs = backend(**leaves, **absent, **options)
     outputs = dict(zip(("y", "h_n", "c_n"), outputs, strict=True))
     gradients = torch.autograd.grad(
@@ -112,14 +114,14 @@ def outcome(
 @every_dtype
 @every_instruction_set
 @every_cell
-def test_infinities_and_nan_give_what_the_reference_gives(ablation, coupled, name, dtype) -> None:
-    cell = get_ablation(ablation, coupled_gates=coupled)
+def test_infinities_and_nan_give_what_the_reference_gives(cell, coupled, name, dtype) -> None:
+    cell = get_cell(cell, coupled_gates=coupled)
     with instruction_set(name):
         for kind, shape in SHAPES.items():
             if "P" in shape and not cell.is_recurrent:
                 continue  # torch's product projects them
             for spoiled in ("z", "h_0", "c_0", "y", "h_n", "c_n"):
-                inputs, cotangents = problem(ablation, coupled, shape, dtype)
+                inputs, cotangents = problem(cell, coupled, shape, dtype)
                 spoil((inputs if spoiled in inputs else cotangents)[spoiled])
                 options = dict(cell=cell, reverse=shape["B"] % 2 == 1)
                 found = outcome(cpp.run, inputs, cotangents, dtype, **options)
@@ -135,14 +137,14 @@ def test_infinities_and_nan_give_what_the_reference_gives(ablation, coupled, nam
 @pytest.mark.parametrize("side", ["left", "right"])
 @every_cell
 def test_a_padded_sequence_gives_what_the_reference_gives_for_it_alone(
-    ablation, coupled, side, name, dtype
+    cell, coupled, side, name, dtype
 ) -> None:
     # alone, as in the reference's gradients zero times a NaN at padding is a NaN
-    cell = get_ablation(ablation, coupled_gates=coupled)
+    cell = get_cell(cell, coupled_gates=coupled)
     shape = SHAPES["odd-units"]
     mask = mask_of(side, shape["T"], shape["B"])
     for spoiled in ("z", "y"):
-        inputs, cotangents = problem(ablation, coupled, shape, dtype)
+        inputs, cotangents = problem(cell, coupled, shape, dtype)
         spoil((inputs if spoiled == "z" else cotangents)[spoiled], mask)
         for bad in (math.inf, math.nan):
             inputs["z"][mask] = cotangents["y"][mask] = bad
@@ -170,10 +172,8 @@ def test_a_padded_sequence_gives_what_the_reference_gives_for_it_alone(
 @every_dtype
 @every_instruction_set
 @every_cell
-def test_an_infinite_input_of_the_layer_stays_in_its_sequence(
-    ablation, coupled, name, dtype
-) -> None:
-    options = dict(ablation=ablation, coupled_gates=coupled, bidirectional=True, dtype=dtype)
+def test_an_infinite_input_of_the_layer_stays_in_its_sequence(cell, coupled, name, dtype) -> None:
+    options = dict(cell=cell, coupled_gates=coupled, bidirectional=True, dtype=dtype)
     layer = WsumLSTM(6, 20, backend="cpp", **options)
     exact = WsumLSTM(6, 20, backend="reference", **{**options, "dtype": torch.float64})
     exact.load_state_dict(layer.state_dict())

@@ -4,26 +4,27 @@ import pytest
 import torch
 import torch.autograd.forward_ad as forward_ad
 from cpp_oracle import SHAPES, assert_near, mask_of, needs_kernels, twins
-from layer_oracle import every_ablation
+from layer_oracle import every_name
+from layers import peak_memory
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
-from fairseq_wsum import ABLATIONS, WsumLSTM, ops
+from fairseq_wsum import CELLS, WsumLSTM
 from fairseq_wsum.backends import cpp
-from fairseq_wsum.bench.layers import peak_memory
+from fairseq_wsum.ops import operators
 
 
 def operator_inputs(
-    ablation: str, side: str | None = "left", dtype: torch.dtype = torch.float32
+    cell: str, side: str | None = "left", dtype: torch.dtype = torch.float32
 ) -> tuple[object, tuple[object, ...]]:
     """An operator for this cell, with inputs that it takes."""
     options = dict(dtype=dtype, requires_grad=True)
-    cell = WsumLSTM(1, 1, ablation=ablation).cell
+    cell = WsumLSTM(1, 1, cell=cell).cell
     T, B, H = 4, 3, 5
-    z = torch.randn(T, B, len(cell.input_rows) * H, **options)
-    c_0 = torch.randn(B, H, requires_grad=True) if cell.gates else None
-    rest = (mask_of(side, T, B), ops.encode(cell), False, True)
+    z = torch.randn(T, B, len(cell.rows) * H, **options)
+    c_0 = torch.randn(B, H, requires_grad=True) if cell.has_memory else None
+    rest = (mask_of(side, T, B), operators.encode(cell), False, True)
     if not cell.is_recurrent:
         return torch.ops.fairseq_wsum.gated_sum, (z, c_0, *rest)
     w_hh = torch.randn(len(cell.hidden_rows) * H, H, **options)
@@ -32,9 +33,9 @@ def operator_inputs(
 
 
 @needs_kernels
-@pytest.mark.parametrize("ablation", ["lstm", "no-srnn-hidden", "no-gates"])
-def test_memory_grows_with_the_length_and_no_faster(ablation) -> None:
-    layer = WsumLSTM(16, 16, ablation=ablation, backend="cpp")
+@pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden", "no-gates"])
+def test_memory_grows_with_the_length_and_no_faster(cell) -> None:
+    layer = WsumLSTM(16, 16, cell=cell, backend="cpp")
 
     def memory(steps: int) -> int:
         x = torch.randn(steps, 4, 16)
@@ -45,9 +46,9 @@ def test_memory_grows_with_the_length_and_no_faster(ablation) -> None:
 
 
 @needs_kernels
-@every_ablation
-def test_memory_is_at_most_that_of_torch(ablation) -> None:
-    layers = WsumLSTM(200, 200, ablation=ablation, backend="cpp"), torch.nn.LSTM(200, 200)
+@every_name
+def test_memory_is_at_most_that_of_torch(cell) -> None:
+    layers = WsumLSTM(200, 200, cell=cell, backend="cpp"), torch.nn.LSTM(200, 200)
     x = torch.randn(20, 20, 200)
     ours, theirs = (peak_memory(lambda: layer(x)[0].sum().backward()) for layer in layers)  # noqa: B023
     assert 0 < ours <= theirs
@@ -55,9 +56,9 @@ def test_memory_is_at_most_that_of_torch(ablation) -> None:
 
 @needs_kernels
 @pytest.mark.parametrize("frozen", [False, True], ids=["", "frozen"])
-@every_ablation
-def test_a_second_derivative_is_refused(ablation, frozen) -> None:
-    layer = WsumLSTM(3, 4, ablation=ablation, backend="cpp").requires_grad_(not frozen)
+@every_name
+def test_a_second_derivative_is_refused(cell, frozen) -> None:
+    layer = WsumLSTM(3, 4, cell=cell, backend="cpp").requires_grad_(not frozen)
     x = torch.randn(4, 2, 3, requires_grad=True)
     y, _ = layer(x)
     with pytest.raises(NotImplementedError, match="backend='reference'"):
@@ -66,9 +67,9 @@ def test_a_second_derivative_is_refused(ablation, frozen) -> None:
 
 @needs_kernels
 @pytest.mark.parametrize("reentrant", [False, True], ids=["", "reentrant"])
-@every_ablation
-def test_what_a_checkpoint_computes_again_has_the_same_gradients(ablation, reentrant) -> None:
-    layer = WsumLSTM(3, 5, ablation=ablation, backend="cpp")
+@every_name
+def test_what_a_checkpoint_computes_again_has_the_same_gradients(cell, reentrant) -> None:
+    layer = WsumLSTM(3, 5, cell=cell, backend="cpp")
     x = torch.randn(4, 2, 3, requires_grad=True)
     gradients = []
     for y in (layer(x)[0], checkpoint(lambda x: layer(x)[0], x, use_reentrant=reentrant)):
@@ -79,9 +80,9 @@ def test_what_a_checkpoint_computes_again_has_the_same_gradients(ablation, reent
 
 
 @needs_kernels
-@every_ablation
-def test_many_gradients_at_once_are_the_same_as_one_by_one(ablation) -> None:
-    layer = WsumLSTM(3, 5, ablation=ablation, backend="cpp")
+@every_name
+def test_many_gradients_at_once_are_the_same_as_one_by_one(cell) -> None:
+    layer = WsumLSTM(3, 5, cell=cell, backend="cpp")
     x = torch.randn(4, 2, 3)
     jacobians = [
         torch.autograd.functional.jacobian(lambda x: layer(x)[0], x, vectorize=vectorize)
@@ -93,16 +94,16 @@ def test_many_gradients_at_once_are_the_same_as_one_by_one(ablation) -> None:
 @needs_kernels
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("side", [None, "left"], ids=lambda side: f"pad-{side}")
-@every_ablation
-def test_torch_finds_no_fault_with_the_operators(ablation, side, dtype) -> None:
-    operator, inputs = operator_inputs(ablation, side, dtype)
+@every_name
+def test_torch_finds_no_fault_with_the_operators(cell, side, dtype) -> None:
+    operator, inputs = operator_inputs(cell, side, dtype)
     torch.library.opcheck(operator, inputs)
 
 
 @needs_kernels
-@pytest.mark.parametrize("ablation", ["lstm", "no-srnn-hidden"])
-def test_torch_finds_no_fault_where_nothing_is_saved(ablation) -> None:
-    operator, (*inputs, save) = operator_inputs(ablation)
+@pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden"])
+def test_torch_finds_no_fault_where_nothing_is_saved(cell) -> None:
+    operator, (*inputs, save) = operator_inputs(cell)
     assert save
     torch.library.opcheck(operator, (*inputs, False))
 
@@ -112,17 +113,18 @@ def test_torch_finds_no_fault_with_a_projection_and_states_in_another_order() ->
     z, w_hh, w_hr = torch.randn(4, 3, 15), torch.randn(15, 2), torch.randn(2, 5)
     h_0, c_0 = torch.randn(2, 3).t(), torch.randn(5, 3).t()  # not contiguous
     tensors = [t.requires_grad_() for t in (z, w_hh, w_hr, h_0, c_0)]
-    bits = ops.encode(ABLATIONS["no-out"])
+    bits = operators.encode(CELLS["no-out"])
     inputs = (*tensors, mask_of("right", 4, 3), bits, True, True)
     torch.library.opcheck(torch.ops.fairseq_wsum.recurrence, inputs)
-    z, bits = torch.randn(4, 3, 20, requires_grad=True), ops.encode(ABLATIONS["no-srnn-hidden"])
+    z, bits = torch.randn(4, 3, 20, requires_grad=True), operators.encode(CELLS["no-srnn-hidden"])
     inputs = (z, tensors[4], None, bits, True, True)
     torch.library.opcheck(torch.ops.fairseq_wsum.gated_sum, inputs)
 
 
 @needs_kernels
 def test_tensors_of_another_type_or_cell_are_refused() -> None:
-    z, c_0, bits = torch.randn(4, 3, 20), torch.randn(3, 5), ops.encode(ABLATIONS["no-srnn-hidden"])
+    z, c_0 = torch.randn(4, 3, 20), torch.randn(3, 5)
+    bits = operators.encode(CELLS["no-srnn-hidden"])
     gated_sum = torch.ops.fairseq_wsum.gated_sum
     with pytest.raises(ValueError, match=r"take float32 and bfloat16, got torch\.float16"):
         gated_sum(z.half(), c_0, None, bits, False, False)
@@ -134,9 +136,9 @@ def test_tensors_of_another_type_or_cell_are_refused() -> None:
 
 @needs_kernels
 def test_tensors_of_another_shape_are_refused() -> None:
-    layer = WsumLSTM(3, 6, ablation="lstm", backend="cpp")
+    layer = WsumLSTM(3, 6, cell="lstm", backend="cpp")
     z, h_0, c_0, weight = torch.randn(4, 2, 24), *torch.zeros(2, 2, 6), layer.weight_hh_l0
-    recurrence, bits = torch.ops.fairseq_wsum.recurrence, ops.encode(layer.cell)
+    recurrence, bits = torch.ops.fairseq_wsum.recurrence, operators.encode(layer.cell)
     with pytest.raises(ValueError, match=r"padding of size \(4, 2\), got \(2, 4\)"):
         recurrence(z, weight, None, h_0, c_0, torch.zeros(2, 4).bool(), bits, False, True)
     with pytest.raises(ValueError, match=r"z of size \(4, 5, 24\), got \(4, 2, 24\)"):
@@ -155,7 +157,7 @@ def test_tensors_of_another_shape_are_refused() -> None:
 
 @needs_kernels
 def test_without_memory_for_scratch_space_it_is_a_memory_error() -> None:
-    too_wide = cpp._Recurrence(T=1, B=1, H=1, P=1 << 50, cell=ops.SRNN, threads=1)
+    too_wide = cpp._Recurrence(T=1, B=1, H=1, P=1 << 50, cell=operators.SRNN, threads=1)
     with pytest.raises(MemoryError, match="wsum_recurrence"):
         cpp._call("wsum_recurrence", too_wide)
 
@@ -163,16 +165,16 @@ def test_without_memory_for_scratch_space_it_is_a_memory_error() -> None:
 @needs_kernels
 def test_torch_func_gets_the_reference_or_an_error_that_says_so() -> None:
     x = torch.randn(4, 2, 3)
-    fast, auto = (WsumLSTM(3, 6, ablation="no-srnn", backend=name) for name in ("cpp", "auto"))
+    fast, auto = (WsumLSTM(3, 6, cell="no-srnn", backend=name) for name in ("cpp", "auto"))
     torch.func.vmap(lambda x: auto(x)[0], in_dims=1)(x)
     with pytest.raises(RuntimeError, match=r"'cpp' cannot run this layer: .* torch\.func"):
         torch.func.vmap(lambda x: fast(x)[0], in_dims=1)(x)
 
 
 @needs_kernels
-@pytest.mark.parametrize("ablation", ["lstm", "no-srnn-hidden"])
-def test_what_is_compiled_takes_part_in_torch_func_and_forward_mode(ablation) -> None:
-    layer = WsumLSTM(3, 5, ablation=ablation)
+@pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden"])
+def test_what_is_compiled_takes_part_in_torch_func_and_forward_mode(cell) -> None:
+    layer = WsumLSTM(3, 5, cell=cell)
 
     def dual(x: Tensor, v: Tensor) -> Tensor:
         with forward_ad.dual_level():
@@ -195,16 +197,16 @@ def test_what_is_compiled_takes_part_in_torch_func_and_forward_mode(ablation) ->
 
 @needs_kernels
 @pytest.mark.parametrize(
-    ("ablation", "backend"),
+    ("cell", "backend"),
     [
         ("lstm", "aot_eager"),
         ("no-srnn-hidden", "aot_eager"),
         pytest.param("no-srnn-hidden", "inductor", marks=pytest.mark.slow),
     ],
 )
-def test_compile_traces_the_layer_for_every_length_at_once(ablation, backend) -> None:
+def test_compile_traces_the_layer_for_every_length_at_once(cell, backend) -> None:
     torch._dynamo.reset()
-    layer = WsumLSTM(3, 20, 2, bidirectional=True, ablation=ablation, backend="cpp")
+    layer = WsumLSTM(3, 20, 2, bidirectional=True, cell=cell, backend="cpp")
     graphs, made = [], 0
 
     def compile_graph(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> object:
@@ -227,9 +229,9 @@ def test_compile_traces_the_layer_for_every_length_at_once(ablation, backend) ->
 
 
 @needs_kernels
-@pytest.mark.parametrize("ablation", ["lstm", "no-srnn-hidden"])
-def test_what_was_exported_without_gradients_has_gradients(ablation) -> None:
-    layer = WsumLSTM(3, 5, ablation=ablation, backend="cpp")
+@pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden"])
+def test_what_was_exported_without_gradients_has_gradients(cell) -> None:
+    layer = WsumLSTM(3, 5, cell=cell, backend="cpp")
     x, mask = torch.randn(4, 2, 3), mask_of("left", 4, 2)
     with torch.no_grad():
         exported = torch.export.export(layer, (x, None, mask)).module()
@@ -241,14 +243,14 @@ def test_what_was_exported_without_gradients_has_gradients(ablation) -> None:
 
 
 @needs_kernels
-@pytest.mark.parametrize("ablation", ["lstm", "no-srnn-hidden"])
-def test_export_keeps_the_operators(ablation) -> None:
-    layer = WsumLSTM(3, 20, ablation=ablation, backend="cpp").eval()
+@pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden"])
+def test_export_keeps_the_operators(cell) -> None:
+    layer = WsumLSTM(3, 20, cell=cell, backend="cpp").eval()
     time = torch.export.Dim("time", min=2, max=100)
     program = torch.export.export(layer, (torch.randn(4, 5, 3),), dynamic_shapes=({0: time},))
     x = torch.randn(9, 5, 3)
     torch.testing.assert_close(program.module()(x), layer(x))
-    operator = "gated_sum" if ablation == "no-srnn-hidden" else "recurrence"
+    operator = "gated_sum" if cell == "no-srnn-hidden" else "recurrence"
     assert f"fairseq_wsum.{operator}" in program.graph_module.code
 
 
@@ -270,9 +272,9 @@ def test_under_autocast_single_steps_share_one_copy_of_the_weights() -> None:
 
 
 @needs_kernels
-@every_ablation
-def test_autocast_takes_bfloat16_and_keeps_the_memory_cell_in_32_bits(ablation) -> None:
-    fast, exact = twins(SHAPES["odd"], ablation=ablation)
+@every_name
+def test_autocast_takes_bfloat16_and_keeps_the_memory_cell_in_32_bits(cell) -> None:
+    fast, exact = twins(SHAPES["odd"], cell=cell)
     x = torch.randn(5, 13, 7)
     with torch.autocast("cpu", torch.bfloat16):
         y, (h_n, c_n) = fast(x)

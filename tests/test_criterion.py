@@ -15,9 +15,9 @@ from fairseq.distributed import ModuleProxyWrapper
 from fairseq.models.lstm_lm import LSTMLanguageModel, base_architecture
 from translation import PAD, TARGET, make_batch, make_model
 
-from fairseq_wsum import cross_entropy
-from fairseq_wsum.criterions.wsum_cross_entropy import WsumCrossEntropyCriterion
-from fairseq_wsum.models.wsum_lstm_lm import WsumLSTMLanguageModel
+from fairseq_wsum.ops import cross_entropy
+from fairseq_wsum.plugin.criterions.wsum_cross_entropy import WsumCrossEntropyCriterion
+from fairseq_wsum.plugin.models.wsum_lstm_lm import WsumLSTMLanguageModel
 
 TASK = SimpleNamespace(
     **dict.fromkeys(("source_dictionary", "target_dictionary", "dictionary"), TARGET)

@@ -26,18 +26,18 @@ from translation import (
     step_by_step,
 )
 
-from fairseq_wsum import linear, products
-from fairseq_wsum.ablation import ABLATIONS
-from fairseq_wsum.models import wsum_decoder
-from fairseq_wsum.models.wsum_lstm import WsumLSTMModel
-from fairseq_wsum.modules.attention import ATTENTION_TYPES
+from fairseq_wsum.cells import CELLS
+from fairseq_wsum.ops import linear, products
+from fairseq_wsum.plugin.models import wsum_decoder
+from fairseq_wsum.plugin.models.wsum_lstm import WsumLSTMModel
+from fairseq_wsum.plugin.modules.attention import ATTENTION_TYPES
 
 
 @every_feeding
 @pytest.mark.parametrize(
     "options",
-    [*VARIANTS.values(), *(dict(ablation=name) for name in ABLATIONS)],
-    ids=[*VARIANTS, *ABLATIONS],
+    [*VARIANTS.values(), *(dict(cell=name) for name in CELLS)],
+    ids=[*VARIANTS, *CELLS],
 )
 def test_incremental_decoding_equals_full_decoding(options, feeding) -> None:
     model = make_model(decoder_input_feeding=feeding, **options)

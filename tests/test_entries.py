@@ -7,51 +7,45 @@ from itertools import permutations
 
 import pytest
 import torch
-from layer_oracle import every_cell
+from layer_oracle import ALL_CELLS, every_cell
 
-from fairseq_wsum import ABLATIONS, WsumLSTM
-from fairseq_wsum.ablation import Ablation, describe, get_ablation
+from fairseq_wsum import WsumLSTM
+from fairseq_wsum.cells import Cell, get_cell
 
-CELLS = [
-    get_ablation(name, coupled_gates=coupled)
-    for name, cell in ABLATIONS.items()
-    for coupled in ((False, True) if cell.gates else (False,))
-]
+ALL = [get_cell(name, coupled_gates=coupled) for name, coupled in ALL_CELLS]
 
 
-def make(cell: Ablation) -> WsumLSTM:
-    return WsumLSTM(3, 4, ablation=cell.name, coupled_gates=cell.coupled_gates)
+def make(cell: Cell) -> WsumLSTM:
+    return WsumLSTM(3, 4, cell=cell)
 
 
-def shapes(cell: Ablation) -> dict[str, torch.Size]:
+def shapes(cell: Cell) -> dict[str, torch.Size]:
     return {name: parameter.shape for name, parameter in make(cell).named_parameters()}
 
 
-EQUAL = [(a, b) for a, b in permutations(CELLS, 2) if shapes(a) == shapes(b)]
+EQUAL = [(a, b) for a, b in permutations(ALL, 2) if shapes(a) == shapes(b)]
 
 
 def test_some_cells_have_weights_of_equal_shapes() -> None:
-    names = {(describe(a), describe(b)) for a, b in EQUAL}
+    names = {(a.label, b.label) for a, b in EQUAL}
     assert ("no-out", "lstm with coupled gates") in names
     assert ("no-srnn-out", "no-srnn with coupled gates") in names
 
 
 @pytest.mark.parametrize("strict", [True, False], ids=["strict", "not-strict"])
-@pytest.mark.parametrize(
-    ("cell", "other"), EQUAL, ids=lambda cell: describe(cell).replace(" ", "-")
-)
+@pytest.mark.parametrize(("cell", "other"), EQUAL, ids=lambda cell: cell.label.replace(" ", "-"))
 def test_another_cell_refuses_weights_of_equal_shapes(cell, other, strict) -> None:
     layer = make(other)
     before = copy.deepcopy(layer.state_dict())
-    named = f"has the cell {describe(other)}, and the weights are of {describe(cell)}: make"
+    named = f"has the cell {other.label}, and the weights are of {cell.label}: make"
     with pytest.raises(RuntimeError, match=named):
         layer.load_state_dict(make(cell).state_dict(), strict=strict)
     assert before.keys() == layer.state_dict().keys()
 
 
 @every_cell
-def test_the_same_cell_takes_the_weights(ablation, coupled) -> None:
-    layer, other = (make(get_ablation(ablation, coupled_gates=coupled)) for _ in range(2))
+def test_the_same_cell_takes_the_weights(cell, coupled) -> None:
+    layer, other = (make(get_cell(cell, coupled_gates=coupled)) for _ in range(2))
     file = io.BytesIO()
     torch.save(layer.state_dict(), file)
     file.seek(0)
@@ -63,24 +57,24 @@ def test_the_same_cell_takes_the_weights(ablation, coupled) -> None:
 
 
 @every_cell
-def test_weights_without_the_name_of_their_cell(ablation, coupled) -> None:
+def test_weights_without_the_name_of_their_cell(cell, coupled) -> None:
     """Those of torch's modules have none, and need none; others are taken if one is sure."""
-    cell = get_ablation(ablation, coupled_gates=coupled)
+    cell = get_cell(cell, coupled_gates=coupled)
     layer = make(cell)
     weights = dict(layer.named_parameters())
-    assert ("cell" in layer.state_dict()) == (not cell.has_twin)
-    if cell.has_twin:
+    assert ("cell" in layer.state_dict()) == (cell.twin is None)
+    if cell.twin:
         layer.load_state_dict(weights)
     else:
         with pytest.raises(RuntimeError, match=r'Missing key.*: "cell"'):
             layer.load_state_dict(weights)
-    missing = [] if cell.has_twin else ["cell"]
+    missing = [] if cell.twin else ["cell"]
     assert layer.load_state_dict(weights, strict=False).missing_keys == missing
 
 
 def test_the_entry_is_in_the_state_dict_of_a_whole_model() -> None:
-    model = torch.nn.ModuleDict({"encoder": make(get_ablation("no-out"))})
-    other = torch.nn.ModuleDict({"encoder": make(get_ablation("lstm", coupled_gates=True))})
+    model = torch.nn.ModuleDict({"encoder": make(get_cell("no-out"))})
+    other = torch.nn.ModuleDict({"encoder": make(get_cell("lstm", coupled_gates=True))})
     assert "encoder.cell" in model.state_dict()
     model.load_state_dict(model.state_dict())
     with pytest.raises(RuntimeError, match="encoder has the cell lstm with coupled gates"):

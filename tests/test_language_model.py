@@ -19,12 +19,12 @@ from fairseq.models.lstm_lm import LSTMLanguageModel, base_architecture
 from fairseq.sequence_generator import SequenceGenerator
 from omegaconf import OmegaConf
 
-from fairseq_wsum import ABLATIONS
-from fairseq_wsum.models.locked_dropout import LockedDropout
-from fairseq_wsum.models.wsum_lm_config import WsumLSTMLMConfig, resolve
-from fairseq_wsum.models.wsum_lstm_lm import WsumLSTMLanguageModel
-from fairseq_wsum.modules import CarriedState
-from fairseq_wsum.tasks.wsum_language_modeling import WsumLanguageModelingTask
+from fairseq_wsum import CELLS
+from fairseq_wsum.plugin.models.locked_dropout import LockedDropout
+from fairseq_wsum.plugin.models.wsum_lm_config import WsumLSTMLMConfig, read_config
+from fairseq_wsum.plugin.models.wsum_lstm_lm import WsumLSTMLanguageModel
+from fairseq_wsum.plugin.modules import CarriedState
+from fairseq_wsum.plugin.tasks.wsum_language_modeling import WsumLanguageModelingTask
 
 SMALL = dict(decoder_embed_dim=6, decoder_hidden_size=5, decoder_layers=2, dropout=0.0)
 WORDS = 30
@@ -52,7 +52,7 @@ def make_tokens(streams: int = 3, steps: int = 11) -> Tensor:
 
 
 VARIANTS = {
-    **{ablation: dict(ablation=ablation) for ablation in ABLATIONS},
+    **{cell: dict(cell=cell) for cell in CELLS},
     "coupled": dict(coupled_gates=True),
     "projected": dict(decoder_proj_size=3),
     "projected-residual": dict(decoder_proj_size=3, residuals=True),
@@ -220,9 +220,10 @@ def test_every_option_of_the_language_model_of_fairseq_exists() -> None:
 def test_defaults_are_those_of_fairseq() -> None:
     args = Namespace()
     base_architecture(args)
-    cfg = resolve(Namespace())
-    for option, value in vars(args).items():
-        assert getattr(cfg, option) == value, option
+    cfg = read_config(Namespace())
+    values = {f"decoder_{option}": value for option, value in vars(cfg.decoder).items()}
+    ours = vars(cfg) | values | {"decoder_out_embed_dim": cfg.out_embed_dim}
+    assert {option: ours[option] for option in vars(args)} == vars(args)
 
 
 @every_variant
@@ -283,17 +284,18 @@ PRESETS = {  # layers, units, projection, dropout, init range: Zaremba et al.; J
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_is_the_published_model(preset) -> None:
     args = Namespace(**dict.fromkeys(option.name for option in fields(WsumLSTMLMConfig)))
-    args.ablation = "no-srnn"
+    args.cell = "no-srnn"
     ARCH_CONFIG_REGISTRY[preset](args)
     given = {name: value for name, value in vars(args).items() if value is not None}
-    cfg = resolve(Namespace(**given))
+    cfg = read_config(Namespace(**given))
+    side = cfg.decoder
     layers, units, projection, dropout, init_range = PRESETS[preset]
-    assert (cfg.decoder_layers, cfg.decoder_hidden_size) == (layers, units)
-    assert cfg.decoder_embed_dim == cfg.features == cfg.decoder_out_embed_dim
+    assert (side.layers, side.hidden_size) == (layers, units)
+    assert side.embed_dim == cfg.features == cfg.out_embed_dim
     assert (cfg.decoder_proj_size, cfg.init_range) == (projection, init_range)
-    assert cfg.decoder_dropout_in == cfg.decoder_layer_dropout == cfg.decoder_dropout_out == dropout
+    assert side.dropout_in == side.layer_dropout == side.dropout_out == dropout
     assert not cfg.share_decoder_input_output_embed
-    assert cfg.ablation == "no-srnn"
+    assert cfg.cell == "no-srnn"
 
 
 def test_a_model_is_built_from_a_dataclass_and_a_dict_config() -> None:
@@ -306,8 +308,8 @@ def test_a_model_is_built_from_a_dataclass_and_a_dict_config() -> None:
 
 
 MISTAKES = {
-    "ablation": (dict(ablation="x"), "--ablation x: choose one of lstm"),
-    "coupled": (dict(coupled_gates=True, ablation="no-gates"), "--coupled-gates with --ablation"),
+    "cell": (dict(cell="x"), "--cell x: choose one of lstm"),
+    "coupled": (dict(coupled_gates=True, cell="no-gates"), "--coupled-gates with --cell"),
     "projection": (dict(decoder_proj_size=5), "--decoder-proj-size 5: give 0"),
     "attention": (dict(decoder_attention="1"), "--decoder-attention 1: a language model"),
     "layers": (dict(decoder_layers=0), "--decoder-layers 0: give at least 1"),
@@ -329,7 +331,8 @@ def test_options_that_do_not_fit_are_an_error_that_names_them(options, message) 
 
 
 def test_dropout_out_is_also_between_layers_as_in_fairseq() -> None:
-    assert resolve(Namespace(dropout=0.1, decoder_dropout_out=0.4)).decoder_layer_dropout == 0.4
+    cfg = read_config(Namespace(dropout=0.1, decoder_dropout_out=0.4))
+    assert cfg.decoder.layer_dropout == 0.4
 
 
 def test_the_perplexity_of_an_epoch_is_not_summed_in_16_bits() -> None:

@@ -14,8 +14,9 @@ pytest.importorskip("fairseq")
 from commands import ROOT, USER_DIR, run
 from fairseq.data import Dictionary
 
-from fairseq_wsum.models.wsum_lstm_lm import WsumLSTMLanguageModel
+from fairseq_wsum.plugin.models.wsum_lstm_lm import WsumLSTMLanguageModel
 
+PROGRAMS = ROOT / "benchmarks" / "programs.py"
 TASK = ("--task", "wsum_language_modeling")
 MODEL = [
     *("--arch", "wsum_lstm_lm", "--decoder-embed-dim", 8, "--decoder-layers", 2),
@@ -85,7 +86,7 @@ def assert_same_model(first: Path, second: Path) -> None:
 def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training of two epochs in one go."""
     save_dir = tmp_path_factory.mktemp("whole")
-    statistics = train(data, save_dir, "--max-epoch", 2, "--ablation", "no-srnn")
+    statistics = train(data, save_dir, "--max-epoch", 2, "--cell", "no-srnn")
     updates = [line for line in statistics if "loss" in line and "update" in line]
     assert len(updates) == 2 * UPDATES
     return save_dir
@@ -95,7 +96,7 @@ def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stopped(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same training, stopped in the second epoch, where it has validated."""
     save_dir = tmp_path_factory.mktemp("stopped")
-    train(data, save_dir, "--ablation", "no-srnn", "--max-update", UPDATES + 5)
+    train(data, save_dir, "--cell", "no-srnn", "--max-update", UPDATES + 5)
     return save_dir
 
 
@@ -109,7 +110,7 @@ def test_a_training_that_stops_within_an_epoch_goes_on_as_if_it_had_not(
     assert position["iterations_in_epoch"] == 5
     ((step, (h, c)),) = position["stream_states"][0].items()
     assert step == 5 and h.shape == c.shape == (2, 3, 8)
-    train(data, tmp_path, "--ablation", "no-srnn", "--max-epoch", 2)
+    train(data, tmp_path, "--cell", "no-srnn", "--max-epoch", 2)
     assert_same_model(tmp_path, model)
 
 
@@ -119,13 +120,13 @@ def test_without_its_state_a_training_would_go_on_otherwise(data, model, stopped
     saved = torch.load(path, weights_only=True)
     del saved["extra_state"]["train_iterator"]["stream_states"]
     torch.save(saved, path)
-    train(data, tmp_path, "--ablation", "no-srnn", "--max-epoch", 2)
+    train(data, tmp_path, "--cell", "no-srnn", "--max-epoch", 2)
     with pytest.raises(AssertionError):
         assert_same_model(tmp_path, model)
 
 
 def test_two_processes_read_the_streams_of_one_with_update_freq_2(data, tmp_path) -> None:
-    options = ["--max-epoch", 2, "--validate-interval-updates", 4, "--ablation", "no-srnn-hidden"]
+    options = ["--max-epoch", 2, "--validate-interval-updates", 4, "--cell", "no-srnn-hidden"]
     options += ["--lr", 0.2]  # at 1 the differences of rounding grow
     one = train(data, tmp_path / "one", *options, "--update-freq", 2)
     arguments = [data, "--save-dir", tmp_path / "two", *TASK, *MODEL, *TRAINING, *options]
@@ -227,7 +228,7 @@ def test_generate_and_interactive_continue_sentences(data, corpus, model) -> Non
 @pytest.mark.parametrize("task", ["language_modeling", "wsum_language_modeling"])
 def test_sentences_are_samples_where_that_is_asked_for(task, data, tmp_path) -> None:
     options = ["--task", task, "--sample-break-mode", "eos", "--max-epoch", 1]
-    statistics = train(data, tmp_path, *options, "--ablation", "no-srnn-out")
+    statistics = train(data, tmp_path, *options, "--cell", "no-srnn-out")
     assert float(statistics[-1]["train_ppl"]) > 1
     output = run(
         *("fairseq-eval-lm", data, "--user-dir", USER_DIR, *options[:4], "--cpu"),
@@ -278,7 +279,7 @@ def test_the_example_for_hydra_trains(data, tmp_path) -> None:
         *("task.tokens_per_sample=7", "optimization.update_freq=[2]"),
     )
     saved = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)
-    assert saved["cfg"]["model"]["ablation"] == "no-srnn-hidden"
+    assert saved["cfg"]["model"]["cell"] == "no-srnn-hidden"
     assert sorted(saved["extra_state"]["train_iterator"]["stream_states"]) == [0, 1]
     output = run(
         *("fairseq-eval-lm", data, "--user-dir", USER_DIR, *TASK, "--cpu"),
@@ -288,10 +289,12 @@ def test_the_example_for_hydra_trains(data, tmp_path) -> None:
 
 
 def test_the_benchmark_runs_beside_fairseqs_language_model(data, tmp_path) -> None:
-    options = ["--ablations", "no-srnn-hidden", "--layers", 1, "--units", 8, "--rounds", 1]
+    options = ["--cells", "no-srnn-hidden", "--layers", 1, "--units", 8, "--rounds", 1]
     options += ["--batch-size", 2, "--updates", 5, "--tokens-per-sample", 6]
     path = tmp_path / "lm.json"
-    run("fairseq-wsum", "bench", "lm", data, *options, "--profile", "--json", path)
+    run(
+        "python", ROOT / "benchmarks/programs.py", "lm", data, *options, "--profile", "--json", path
+    )
     record = json.loads(path.read_text())
     for what in (record["tokens a second"], record["profiles"]):
         assert list(what) == ["fairseq's own", "no-srnn-hidden"]

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from layer_oracle import assert_same, every_ablation, every_cell, make, make_state, oracle_layers
+from layer_oracle import assert_same, every_cell, every_name, make, make_state, oracle_layers
 from torch import Tensor, nn
 
 from fairseq_wsum import WsumLSTM
@@ -18,9 +18,9 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("proj_size", [0, 2], ids=["plain", "projected"])
 @every_cell
-def test_every_cell_agrees_with_the_equations(ablation, coupled, proj_size, shape) -> None:
+def test_every_cell_agrees_with_the_equations(cell, coupled, proj_size, shape) -> None:
     layer = make(
-        ablation=ablation,
+        cell=cell,
         coupled_gates=coupled,
         proj_size=proj_size,
         num_layers=2,
@@ -34,17 +34,17 @@ def test_every_cell_agrees_with_the_equations(ablation, coupled, proj_size, shap
         assert_same((y[:, b], h_n[:, b], c_n[:, b]), expected)
 
 
-@every_ablation
-def test_the_initial_state_is_zero_if_left_out(ablation) -> None:
-    layer = make(ablation=ablation, proj_size=2)
+@every_name
+def test_the_initial_state_is_zero_if_left_out(cell) -> None:
+    layer = make(cell=cell, proj_size=2)
     x = torch.randn(4, 3, 3, dtype=torch.float64)
     zeros = tuple(torch.zeros_like(s) for s in make_state(layer, 3))
     assert_same(layer(x), layer(x, zeros))
 
 
-@every_ablation
-def test_there_are_no_biases_without_bias(ablation) -> None:
-    layer = make(ablation=ablation, bias=False)
+@every_name
+def test_there_are_no_biases_without_bias(cell) -> None:
+    layer = make(cell=cell, bias=False)
     assert not [name for name, _ in layer.named_parameters() if "bias" in name]
     x = torch.randn(4, 1, 3, dtype=torch.float64)
     h_0, c_0 = make_state(layer, 1)
@@ -53,7 +53,7 @@ def test_there_are_no_biases_without_bias(ablation) -> None:
 
 
 def test_no_gates_hands_its_memory_cell_back() -> None:
-    layer = make(ablation="no-gates")
+    layer = make(cell="no-gates")
     h_0, c_0 = make_state(layer, 2)
     _, (_, c_n) = layer(torch.randn(4, 2, 3, dtype=torch.float64), (h_0, c_0))
     assert torch.equal(c_n, c_0)
@@ -84,7 +84,7 @@ def test_lstm_equals_torch_lstm(kind, proj_size) -> None:
 @pytest.mark.parametrize("kind", TORCH_KINDS.values(), ids=TORCH_KINDS)
 def test_no_gates_equals_torch_rnn(kind) -> None:
     theirs = nn.RNN(3, 4, dtype=torch.float64, **kind)
-    ours = make(ablation="no-gates", **kind)
+    ours = make(cell="no-gates", **kind)
     ours.load_state_dict(theirs.state_dict())
     h_0, c_0 = make_state(ours, 5)
     compare_with_torch(ours, theirs, (h_0, c_0), h_0, lambda state: state[0])
@@ -112,10 +112,10 @@ def compare_with_torch(ours, theirs, our_state, their_state, as_theirs) -> None:
     assert_same(results[0], results[1])
 
 
-@pytest.mark.parametrize("ablation", ["lstm", "no-gates"])
-def test_parameters_have_the_names_order_and_shapes_of_torch(ablation) -> None:
-    theirs = (nn.LSTM if ablation == "lstm" else nn.RNN)(3, 4, 2, bidirectional=True)
-    ours = WsumLSTM(3, 4, 2, bidirectional=True, ablation=ablation)
+@pytest.mark.parametrize("cell", ["lstm", "no-gates"])
+def test_parameters_have_the_names_order_and_shapes_of_torch(cell) -> None:
+    theirs = (nn.LSTM if cell == "lstm" else nn.RNN)(3, 4, 2, bidirectional=True)
+    ours = WsumLSTM(3, 4, 2, bidirectional=True, cell=cell)
     shapes = [[(n, p.shape) for n, p in m.named_parameters()] for m in (ours, theirs)]
     assert shapes[0] == shapes[1]
     theirs.load_state_dict(ours.state_dict())
@@ -142,14 +142,14 @@ PARAMETERS = {
 }
 
 
-@every_ablation
-def test_the_number_of_parameters_shows_the_ablation(ablation) -> None:
-    assert sum(p.numel() for p in make(ablation=ablation).parameters()) == PARAMETERS[ablation]
+@every_name
+def test_the_number_of_parameters_shows_the_ablation(cell) -> None:
+    assert sum(p.numel() for p in make(cell=cell).parameters()) == PARAMETERS[cell]
 
 
 @every_cell
-def test_every_parameter_is_used(ablation, coupled) -> None:
-    layer = make(ablation=ablation, coupled_gates=coupled, num_layers=2, proj_size=2)
+def test_every_parameter_is_used(cell, coupled) -> None:
+    layer = make(cell=cell, coupled_gates=coupled, num_layers=2, proj_size=2)
     y, _ = layer(torch.randn(3, 2, 3, dtype=torch.float64))
     y.sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in layer.parameters())
@@ -161,11 +161,11 @@ def test_every_parameter_is_used(ablation, coupled) -> None:
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
 @pytest.mark.parametrize("proj_size", [0, 2], ids=["plain", "projected"])
 @every_cell
-def test_gradients_are_right_to_the_second_order(ablation, coupled, proj_size, masked) -> None:
+def test_gradients_are_right_to_the_second_order(cell, coupled, proj_size, masked) -> None:
     layer = make(
         I=2,
         H=3,
-        ablation=ablation,
+        cell=cell,
         coupled_gates=coupled,
         proj_size=proj_size,
         bidirectional=True,

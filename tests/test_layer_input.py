@@ -5,22 +5,22 @@ import copy
 import numpy as np
 import pytest
 import torch
-from layer_oracle import assert_same, every_ablation, every_cell, make, make_state, oracle_layers
+from layer_oracle import assert_same, every_cell, every_name, make, make_state, oracle_layers
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fairseq_wsum import ABLATIONS, WsumLSTM
+from fairseq_wsum import CELLS, WsumLSTM
 from fairseq_wsum.backends import BACKENDS
 
 # Forms of input
 
 
 @pytest.mark.parametrize("steps", [1, 3])
-@every_ablation
-def test_final_states_may_be_changed_in_place(ablation, steps) -> None:
+@every_name
+def test_final_states_may_be_changed_in_place(cell, steps) -> None:
     """As those of torch: programs set some of them to zero between batches."""
-    layer = WsumLSTM(3, 4, ablation=ablation)
+    layer = WsumLSTM(3, 4, cell=cell)
     h_0, c_0 = torch.randn(1, 2, 4), torch.randn(1, 2, 4)
     with torch.no_grad():
         y, (h_n, c_n) = layer(torch.randn(steps, 2, 3), (h_0, c_0))
@@ -29,9 +29,9 @@ def test_final_states_may_be_changed_in_place(ablation, steps) -> None:
     assert all(map(torch.equal, (y, h_0, c_0), copies))
 
 
-@every_ablation
-def test_one_sequence_needs_no_batch_dimension(ablation) -> None:
-    layer = make(ablation=ablation, num_layers=2, bidirectional=True, batch_first=True)
+@every_name
+def test_one_sequence_needs_no_batch_dimension(cell) -> None:
+    layer = make(cell=cell, num_layers=2, bidirectional=True, batch_first=True)
     x = torch.randn(5, 3, dtype=torch.float64)
     h_0, c_0 = make_state(layer, 1)
     y, (h_n, c_n) = layer(x, (h_0[:, 0], c_0[:, 0]))
@@ -39,9 +39,9 @@ def test_one_sequence_needs_no_batch_dimension(ablation) -> None:
     assert_same((y, h_n, c_n), (y_b[0], h_b[:, 0], c_b[:, 0]))
 
 
-@every_ablation
-def test_one_sequence_may_have_padding(ablation) -> None:
-    layer = make(ablation=ablation)
+@every_name
+def test_one_sequence_may_have_padding(cell) -> None:
+    layer = make(cell=cell)
     x = torch.randn(5, 3, dtype=torch.float64)
     mask = torch.tensor([True, False, False, False, True])
     y, state = layer(x, padding_mask=mask)
@@ -60,8 +60,8 @@ def test_the_mask_is_batch_first_where_the_input_is() -> None:
 
 
 @every_cell
-def test_a_sequence_in_parts_gives_what_it_gives_in_one(ablation, coupled) -> None:
-    layer = make(ablation=ablation, coupled_gates=coupled, num_layers=2, proj_size=2)
+def test_a_sequence_in_parts_gives_what_it_gives_in_one(cell, coupled) -> None:
+    layer = make(cell=cell, coupled_gates=coupled, num_layers=2, proj_size=2)
     x = torch.randn(7, 2, 3, dtype=torch.float64)
     whole, final = layer(x)
     state, parts = None, []
@@ -71,19 +71,19 @@ def test_a_sequence_in_parts_gives_what_it_gives_in_one(ablation, coupled) -> No
     assert_same((torch.cat(parts), *state), (whole, *final))
 
 
-@every_ablation
-def test_an_empty_batch_gives_an_empty_result(ablation) -> None:
-    layer = make(ablation=ablation, bidirectional=True)
+@every_name
+def test_an_empty_batch_gives_an_empty_result(cell) -> None:
+    layer = make(cell=cell, bidirectional=True)
     y, (h_n, c_n) = layer(torch.empty(5, 0, 3, dtype=torch.float64))
     assert y.shape == (5, 0, 8) and h_n.shape == c_n.shape == (2, 0, 4)
     layer.batch_first = True
     assert layer(torch.empty(0, 5, 3, dtype=torch.float64))[0].shape == (0, 5, 8)
 
 
-@every_ablation
-def test_an_empty_sequence_is_an_error(ablation) -> None:
+@every_name
+def test_an_empty_sequence_is_an_error(cell) -> None:
     with pytest.raises(RuntimeError, match="sequence length larger than 0"):
-        make(ablation=ablation)(torch.empty(0, 2, 3, dtype=torch.float64))
+        make(cell=cell)(torch.empty(0, 2, 3, dtype=torch.float64))
 
 
 def test_dropout_stands_between_layers_and_in_training_only() -> None:
@@ -108,8 +108,8 @@ def zero_state(layer: WsumLSTM) -> tuple[Tensor, Tensor]:
 
 
 @every_cell
-def test_products_of_parts_of_the_input_add_up_to_the_layer(ablation, coupled) -> None:
-    layer = make(I=5, ablation=ablation, coupled_gates=coupled, proj_size=2)
+def test_products_of_parts_of_the_input_add_up_to_the_layer(cell, coupled) -> None:
+    layer = make(I=5, cell=cell, coupled_gates=coupled, proj_size=2)
     x, hx = torch.randn(4, 3, 5, dtype=torch.float64), make_state(layer, 3)
     (w_a, w_b), bias = layer.input_maps(2, 3)
     z = nn.functional.linear(x[..., :2], w_a, bias) + nn.functional.linear(x[..., 2:], w_b)
@@ -158,25 +158,28 @@ class CountProducts(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@every_ablation
-def test_a_cell_has_products_in_its_time_loop_only_if_it_is_recurrent(ablation) -> None:
-    layer = make(ablation=ablation, proj_size=2)
+@every_name
+def test_a_cell_has_products_in_its_time_loop_only_if_it_is_recurrent(cell) -> None:
+    layer = make(cell=cell, proj_size=2)
     counts = []
     for n in (5, 10):
         x = torch.randn(n, 2, 3, dtype=torch.float64)
         with CountProducts() as products:
             layer(x)[0].sum().backward()
         counts.append(products.count)
-    assert (counts[1] > counts[0]) == ABLATIONS[ablation].is_recurrent
+    assert (counts[1] > counts[0]) == CELLS[cell].is_recurrent
 
 
 # Bad input
 
 BAD_ARGUMENTS = {
-    "ablation": (dict(ablation="lstm2"), "unknown ablation 'lstm2'"),
+    "cell": (dict(cell="lstm2"), "unknown cell 'lstm2'"),
     "projection": (dict(proj_size=4), "proj_size must be .* smaller than hidden_size 4, got 4"),
     "negative": (dict(proj_size=-1), "proj_size must be"),
-    "coupled": (dict(ablation="no-gates", coupled_gates=True), "coupled_gates=True needs gates"),
+    "coupled": (
+        dict(cell="no-gates", coupled_gates=True),
+        "'no-gates' has no forget gate",
+    ),
     "backend": (
         dict(backend="fpga"),
         "unknown backend 'fpga': choose one of auto, cpp, triton, reference",

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from layer_oracle import assert_same, every_ablation, every_cell, make, make_state, padded_batch
+from layer_oracle import assert_same, every_cell, every_name, make, make_state, padded_batch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -10,9 +10,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("proj_size", [0, 2], ids=["plain", "projected"])
 @every_cell
-def test_padding_never_changes_a_result(ablation, coupled, proj_size, side) -> None:
+def test_padding_never_changes_a_result(cell, coupled, proj_size, side) -> None:
     layer = make(
-        ablation=ablation,
+        cell=cell,
         coupled_gates=coupled,
         proj_size=proj_size,
         num_layers=2,
@@ -28,9 +28,9 @@ def test_padding_never_changes_a_result(ablation, coupled, proj_size, side) -> N
         assert_same((y[~mask[:, b], b], h_n[:, b], c_n[:, b]), (y_b[:, 0], h_b[:, 0], c_b[:, 0]))
 
 
-@every_ablation
-def test_what_stands_at_padding_reaches_no_gradient(ablation) -> None:
-    layer = make(ablation=ablation, bidirectional=True)
+@every_name
+def test_what_stands_at_padding_reaches_no_gradient(cell) -> None:
+    layer = make(cell=cell, bidirectional=True)
     x, mask, _ = padded_batch([4, 2], "left")
     x.requires_grad_()
     layer(x, padding_mask=mask)[0].sum().backward()
@@ -38,9 +38,9 @@ def test_what_stands_at_padding_reaches_no_gradient(ablation) -> None:
     assert all(torch.isfinite(p.grad).all() for p in layer.parameters() if p.grad is not None)
 
 
-@every_ablation
-def test_a_sequence_that_is_all_padding_keeps_its_state(ablation) -> None:
-    layer = make(ablation=ablation, bidirectional=True)
+@every_name
+def test_a_sequence_that_is_all_padding_keeps_its_state(cell) -> None:
+    layer = make(cell=cell, bidirectional=True)
     h_0, c_0 = make_state(layer, 2)
     mask = torch.tensor([[True, False]] * 3)
     x = torch.randn(3, 2, 3, dtype=torch.float64)

@@ -6,15 +6,16 @@ import pickle
 
 import pytest
 import torch
-from layer_oracle import assert_same, every_ablation, every_cell, make, padded_batch
+from layer_oracle import assert_same, every_cell, every_name, make, padded_batch
 from torch.autograd import forward_ad
 
-from fairseq_wsum import WsumLSTM, products
+from fairseq_wsum import WsumLSTM
+from fairseq_wsum.ops import products
 
 
 @every_cell
-def test_a_layer_survives_pickle_copy_and_state_dict(ablation, coupled) -> None:
-    layer = make(ablation=ablation, coupled_gates=coupled, num_layers=2)
+def test_a_layer_survives_pickle_copy_and_state_dict(cell, coupled) -> None:
+    layer = make(cell=cell, coupled_gates=coupled, num_layers=2)
     x = torch.randn(4, 2, 3, dtype=torch.float64)
     expected = layer(x)
     assert_same(pickle.loads(pickle.dumps(layer))(x), expected)
@@ -22,22 +23,22 @@ def test_a_layer_survives_pickle_copy_and_state_dict(ablation, coupled) -> None:
     buffer = io.BytesIO()
     torch.save(layer.state_dict(), buffer)
     buffer.seek(0)
-    fresh = make(ablation=ablation, coupled_gates=coupled, num_layers=2)
+    fresh = make(cell=cell, coupled_gates=coupled, num_layers=2)
     fresh.load_state_dict(torch.load(buffer, weights_only=True))
     assert_same(fresh(x), expected)
 
 
 def test_repr_shows_what_is_not_the_default() -> None:
-    layer = WsumLSTM(3, 4, 2, bidirectional=True, ablation="no-srnn", coupled_gates=True)
+    layer = WsumLSTM(3, 4, 2, bidirectional=True, cell="no-srnn", coupled_gates=True)
     assert repr(layer) == (
-        "WsumLSTM(3, 4, num_layers=2, bidirectional=True, ablation='no-srnn', coupled_gates=True)"
+        "WsumLSTM(3, 4, num_layers=2, bidirectional=True, cell='no-srnn with coupled gates')"
     )
 
 
 @every_cell
-def test_compile_traces_the_whole_layer(ablation, coupled) -> None:
+def test_compile_traces_the_whole_layer(cell, coupled) -> None:
     torch._dynamo.reset()  # its limit of recompilations is for all layers together
-    layer = make(ablation=ablation, coupled_gates=coupled, bidirectional=True)
+    layer = make(cell=cell, coupled_gates=coupled, bidirectional=True)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     x, mask, _ = padded_batch([2, 1], "right")
     results = []
@@ -50,9 +51,9 @@ def test_compile_traces_the_whole_layer(ablation, coupled) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@every_ablation
-def test_autocast_computes_products_in_16_bits_and_the_memory_cell_in_32(ablation, dtype) -> None:
-    layer = WsumLSTM(8, 16, ablation=ablation)
+@every_name
+def test_autocast_computes_products_in_16_bits_and_the_memory_cell_in_32(cell, dtype) -> None:
+    layer = WsumLSTM(8, 16, cell=cell)
     x = torch.rand(6, 2, 8)
     exact, (_, c_exact) = layer(x)
     with torch.autocast("cpu", dtype):
@@ -65,7 +66,7 @@ def test_autocast_computes_products_in_16_bits_and_the_memory_cell_in_32(ablatio
 @pytest.mark.parametrize("backend", ["auto", "reference"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_a_long_sum_loses_nothing_in_16_bits(dtype, backend) -> None:
-    layer = WsumLSTM(1, 1, ablation="no-srnn-out-hidden", dtype=dtype, backend=backend)
+    layer = WsumLSTM(1, 1, cell="no-srnn-out-hidden", dtype=dtype, backend=backend)
     with torch.no_grad():  # i = 1/2, f = 1, content 2: every step adds 1
         layer.weight_ih_l0.copy_(torch.tensor([[0.0], [0.0], [2.0]]))
         layer.bias_ih_l0.copy_(torch.tensor([0.0, 100.0]))
@@ -87,9 +88,9 @@ def onednn(request, monkeypatch):
     monkeypatch.setattr(products, "_choices", dict(product=request.param, outer=request.param))
 
 
-@every_ablation
-def test_transformations_of_torch_func_are_right(ablation, onednn) -> None:
-    layer = WsumLSTM(3, 5, ablation=ablation)
+@every_name
+def test_transformations_of_torch_func_are_right(cell, onednn) -> None:
+    layer = WsumLSTM(3, 5, cell=cell)
     x, direction = torch.randn(4, 2, 3), torch.randn(4, 2, 3)
 
     def loss(x, parameters=None):
@@ -112,7 +113,7 @@ def test_transformations_of_torch_func_are_right(ablation, onednn) -> None:
 
 
 def test_forward_mode_derivatives_are_not_lost(onednn) -> None:
-    layer = WsumLSTM(3, 5, ablation="no-srnn-hidden").requires_grad_(False)
+    layer = WsumLSTM(3, 5, cell="no-srnn-hidden").requires_grad_(False)
     x, direction = torch.randn(4, 2, 3), torch.randn(4, 2, 3)
     (_, expected) = torch.func.jvp(lambda x: layer(x)[0], (x,), (direction,))
     with forward_ad.dual_level():

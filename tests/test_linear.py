@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fairseq_wsum import linear
+from fairseq_wsum.ops import linear
 
 
 def test_repeated_products_have_the_gradients_of_single_ones() -> None:

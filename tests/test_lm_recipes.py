@@ -40,7 +40,7 @@ def ptb(tmp_path_factory) -> Path:
 def test_the_recipe_for_ptb_prints_perplexities_and_a_table_of_them(ptb, tmp_path) -> None:
     recipe = [EXAMPLES / "language_model_ptb/ptb.sh", "--data", ptb, "--own-corpus"]
     recipe += ["--out", tmp_path, "--epochs", 1, *TINY]
-    recipe_of_a_cell = [*recipe, "--ablation", "no-srnn", "--seed", 2]
+    recipe_of_a_cell = [*recipe, "--cell", "no-srnn", "--seed", 2]
     output = run("bash", *recipe_of_a_cell, "--stop-time-hours", 1e-5)
     assert "run this again to go on" in output
     output = run("bash", *recipe_of_a_cell)
@@ -110,7 +110,7 @@ def test_the_recipe_for_ptb_is_the_published_one(size, tmp_path) -> None:
     [
         (["--epochs", "0"], "error: --epochs 0: give a positive whole number"),
         (["--size", "tiny"], "error: --size tiny: choose from small, medium, large"),
-        (["--fairseq-lstm", "--ablation", "no-srnn"], "error: --fairseq-lstm has no ablations"),
+        (["--fairseq-lstm", "--cell", "no-srnn"], "error: --fairseq-lstm has no other cells"),
     ],
 )
 def test_the_recipe_for_ptb_names_the_option_that_is_wrong(options, message) -> None:
@@ -130,7 +130,7 @@ def test_the_recipe_for_gbw_goes_through_all_shards(tmp_path) -> None:
             9,
         )
     output = run(
-        *("bash", EXAMPLES / "language_model_gbw/gbw.sh", "--ablation", "no-srnn-out"),
+        *("bash", EXAMPLES / "language_model_gbw/gbw.sh", "--cell", "no-srnn-out"),
         *("--data", tmp_path / GBW, "--own-corpus", "--shards", 2, "--passes", 2),
         *("--out", tmp_path / "out", *TINY, "--tokens-per-sample", 5),
         *("--decoder-hidden-size", 12, "--decoder-proj-size", 6, "--adaptive-softmax-cutoff", 8),

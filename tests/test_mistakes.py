@@ -18,7 +18,7 @@ TRAINING = TINY.split()
 @pytest.fixture(scope="module")
 def model(prepared, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("model")
-    train(prepared, folder, *TRAINING, "--max-epoch", 1, "--ablation", "no-out")
+    train(prepared, folder, *TRAINING, "--max-epoch", 1, "--cell", "no-out")
     return folder
 
 
@@ -50,7 +50,7 @@ def test_a_training_is_not_gone_on_with_by_another_cell(prepared, model, tmp_pat
     """Their weights have the same shapes."""
     shutil.copy(model / "checkpoint_last.pt", tmp_path)
     output = train(
-        *(prepared, tmp_path, *TRAINING, "--max-epoch", 2, "--ablation", "lstm"),
+        *(prepared, tmp_path, *TRAINING, "--max-epoch", 2, "--cell", "lstm"),
         *("--coupled-gates",),
         check=False,
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 pytest.importorskip("fairseq")
 from fairseq import utils
 from fairseq.data import data_utils
-from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY, build_model
+from fairseq.models import ARCH_CONFIG_REGISTRY, build_model
 from fairseq.models.lstm import LSTMModel
 from omegaconf import OmegaConf
 from translation import (
@@ -19,18 +19,18 @@ from translation import (
     SMALL,
     SOURCE,
     TARGET,
-    every_ablation,
     every_feeding,
+    every_name,
     every_variant,
     make_batch,
     make_model,
     make_task,
 )
 
-from fairseq_wsum.ablation import ABLATIONS
-from fairseq_wsum.linear import Linear
-from fairseq_wsum.models.wsum_lstm import WsumLSTMModel
-from fairseq_wsum.models.wsum_lstm_config import WsumLSTMConfig, resolve
+from fairseq_wsum.cells import CELLS
+from fairseq_wsum.ops.linear import Linear
+from fairseq_wsum.plugin.models.wsum_lstm import WsumLSTMModel
+from fairseq_wsum.plugin.models.wsum_lstm_config import WsumLSTMConfig, read_config
 
 
 @every_feeding
@@ -108,12 +108,12 @@ def test_every_option_of_the_lstm_of_fairseq_exists() -> None:
 # Building
 
 
-@pytest.mark.parametrize("encoder", ABLATIONS)
-@pytest.mark.parametrize("decoder", ABLATIONS)
+@pytest.mark.parametrize("encoder", CELLS)
+@pytest.mark.parametrize("decoder", CELLS)
 def test_every_parameter_is_used(decoder, encoder) -> None:
     # what is never used would be dead weight, and an error in distributed training
     for attention in ("general", "none"):
-        options = dict(encoder_ablation=encoder, decoder_ablation=decoder)
+        options = dict(encoder_cell=encoder, decoder_cell=decoder)
         unlinked = encoder == "no-gates" and decoder in ("no-srnn-hidden", "no-srnn-out-hidden")
         if attention == "none" and unlinked:
             continue  # an error, see BAD_OPTIONS
@@ -136,18 +136,18 @@ def unused_parameters(model: WsumLSTMModel) -> list[str]:
 
 
 @pytest.mark.parametrize("encoder", ["lstm", "no-gates"])
-@every_ablation
-def test_the_decoder_starts_from_every_state_that_both_sides_have(ablation, encoder) -> None:
-    model = make_model(encoder_ablation=encoder, decoder_ablation=ablation)
-    cell = ABLATIONS[ablation]
+@every_name
+def test_the_decoder_starts_from_every_state_that_both_sides_have(cell, encoder) -> None:
+    model = make_model(encoder_cell=encoder, decoder_cell=cell)
+    cell = CELLS[cell]
     assert (model.decoder.hidden_bridge is not None) == cell.is_recurrent
-    assert (model.decoder.cell_bridge is not None) == (cell.gates and encoder != "no-gates")
+    assert (model.decoder.cell_bridge is not None) == (cell.has_memory and encoder != "no-gates")
 
 
 def test_encoder_and_decoder_may_have_cells_of_their_own() -> None:
-    model = make_model(ablation="no-srnn", decoder_ablation="no-gates")
-    assert {layer.ablation for layer in model.encoder.lstm.layers} == {"no-srnn"}
-    assert {layer.ablation for layer in model.decoder.lstm.layers} == {"no-gates"}
+    model = make_model(cell="no-srnn", decoder_cell="no-gates")
+    assert {layer.cell.name for layer in model.encoder.lstm.layers} == {"no-srnn"}
+    assert {layer.cell.name for layer in model.decoder.lstm.layers} == {"no-gates"}
 
 
 def test_residuals_add_the_input_of_a_layer_to_its_output() -> None:
@@ -238,27 +238,18 @@ def test_lengths_can_be_put_into_buckets() -> None:
 # Options
 
 
-def test_every_ablation_has_a_preset() -> None:
-    for name in ABLATIONS:
-        arch = "wsum_lstm" if name == "lstm" else "wsum_lstm_" + name.replace("-", "_")
-        assert ARCH_MODEL_REGISTRY[arch] is WsumLSTMModel
-        args = Namespace()
-        ARCH_CONFIG_REGISTRY[arch](args)
-        assert resolve(args).decoder_ablation == name
-
-
 def test_a_preset_gives_way_to_what_the_user_says() -> None:
-    args = Namespace(ablation="no-out")
-    ARCH_CONFIG_REGISTRY["wsum_lstm_no_srnn"](args)
-    assert args.ablation == "no-out"
+    args = Namespace(encoder_layers=3)
+    ARCH_CONFIG_REGISTRY["wsum_lstm_multi30k"](args)
+    assert args.encoder_layers == 3
 
 
-@pytest.mark.parametrize("arch", ["wsum_lstm_no_srnn", "wsum_lstm_multi30k"])
-def test_a_preset_that_hydra_would_pass_over_is_an_error(arch) -> None:
+def test_a_preset_that_hydra_would_pass_over_is_an_error() -> None:
+    arch = "wsum_lstm_multi30k"
     cfg = OmegaConf.structured(WsumLSTMConfig())
     with pytest.raises(ValueError, match=f"model._name={arch}: with fairseq-hydra-train"):
         ARCH_CONFIG_REGISTRY[arch](cfg)
-    args = Namespace(ablation="no-out")
+    args = Namespace()
     ARCH_CONFIG_REGISTRY[arch](args)  # what fairseq-train has called before
     cfg.preset = args.preset
     ARCH_CONFIG_REGISTRY[arch](cfg)
@@ -267,30 +258,35 @@ def test_a_preset_that_hydra_would_pass_over_is_an_error(arch) -> None:
 def test_the_preset_for_multi30k_is_the_model_of_the_example_for_hydra() -> None:
     example = Path(__file__).parents[1] / "examples" / "translation_multi30k" / "strong.yaml"
     named = OmegaConf.load(example).model
-    args = Namespace(ablation=named.ablation)
+    args = Namespace(cell=named.cell)
     ARCH_CONFIG_REGISTRY["wsum_lstm_multi30k"](args)
-    assert resolve(args) == resolve(named)
+    ours, theirs = (effective(read_config(options)) for options in (args, named))
+    assert ours | {"preset": None} == theirs
 
 
 def test_the_dropouts_of_the_preset_for_multi30k_follow_dropout() -> None:
     args = Namespace(dropout=0.1, decoder_dropout_in=0.2)
     ARCH_CONFIG_REGISTRY["wsum_lstm_multi30k"](args)
-    cfg = resolve(args)
-    assert (cfg.encoder_dropout_in, cfg.encoder_dropout_out, cfg.decoder_dropout_in) == (
-        *(0.1, 0.1),
-        0.2,
-    )
-    assert cfg.decoder_dropout_out == cfg.encoder_layer_dropout == 0.1
+    encoder, decoder = read_config(args).encoder, read_config(args).decoder
+    assert (encoder.dropout_in, encoder.dropout_out, decoder.dropout_in) == (0.1, 0.1, 0.2)
+    assert decoder.dropout_out == encoder.layer_dropout == 0.1
 
 
 def test_the_default_is_the_readme_model_of_opennmt() -> None:
-    cfg = resolve(Namespace())
-    assert (cfg.encoder_layers, cfg.decoder_layers) == (2, 2)
-    assert cfg.encoder_embed_dim == cfg.encoder_hidden_size == cfg.decoder_hidden_size == 500
-    assert cfg.decoder_out_embed_dim == 500 and cfg.attention == "general" and cfg.input_feeding
-    dropouts = (cfg.encoder_layer_dropout, cfg.decoder_layer_dropout, cfg.decoder_dropout_out)
-    assert dropouts == (0.3, 0.3, 0.3)
-    assert (cfg.encoder_dropout_in, cfg.encoder_dropout_out, cfg.decoder_dropout_in) == (0, 0, 0)
+    cfg = read_config(Namespace())
+    encoder, decoder = cfg.encoder, cfg.decoder
+    assert (encoder.layers, decoder.layers) == (2, 2)
+    assert encoder.embed_dim == encoder.hidden_size == decoder.hidden_size == 500
+    assert cfg.out_embed_dim == 500 and cfg.attention == "general" and cfg.input_feeding
+    assert (encoder.layer_dropout, decoder.layer_dropout, decoder.dropout_out) == (0.3, 0.3, 0.3)
+    assert (encoder.dropout_in, encoder.dropout_out, decoder.dropout_in) == (0, 0, 0)
+
+
+def effective(cfg: WsumLSTMConfig) -> dict[str, object]:
+    """All options, with the values that follow from others."""
+    sides = {"encoder": cfg.encoder, "decoder": cfg.decoder}
+    values = {f"{side}_{k}": v for side, known in sides.items() for k, v in vars(known).items()}
+    return vars(cfg) | values | {"decoder_out_embed_dim": cfg.out_embed_dim}
 
 
 NO_DROPOUT = {
@@ -349,9 +345,9 @@ def test_an_adaptive_softmax_leaves_sharing_to_the_inputs() -> None:
 
 
 def test_dropout_out_is_also_between_layers_as_in_fairseq() -> None:
-    cfg = resolve(Namespace(dropout=0.1, encoder_dropout_out=0.2, decoder_dropout_out=0.4))
-    assert (cfg.encoder_layer_dropout, cfg.encoder_dropout_out) == (0.2, 0.2)
-    assert (cfg.decoder_layer_dropout, cfg.decoder_dropout_out) == (0.4, 0.4)
+    cfg = read_config(Namespace(dropout=0.1, encoder_dropout_out=0.2, decoder_dropout_out=0.4))
+    assert (cfg.encoder.layer_dropout, cfg.encoder.dropout_out) == (0.2, 0.2)
+    assert (cfg.decoder.layer_dropout, cfg.decoder.dropout_out) == (0.4, 0.4)
 
 
 def test_a_model_is_built_from_a_dataclass_a_namespace_and_a_dict_config() -> None:
@@ -373,16 +369,16 @@ BAD_OPTIONS = {
     "unlinked": (
         dict(
             decoder_attention="none",
-            encoder_ablation="no-gates",
-            decoder_ablation="no-srnn-out-hidden",
+            encoder_cell="no-gates",
+            decoder_cell="no-srnn-out-hidden",
         ),
         "the decoder would know nothing of the source",
     ),
-    "ablation": (dict(ablation="nope"), "--ablation nope: choose one of lstm, no-srnn"),
-    "encoder": (dict(encoder_ablation="nope"), "--encoder-ablation nope"),
+    "cell": (dict(cell="nope"), "--cell nope: choose one of lstm, no-srnn"),
+    "encoder": (dict(encoder_cell="nope"), "--encoder-cell nope"),
     "coupled": (
-        dict(coupled_gates=True, decoder_ablation="no-gates"),
-        "--coupled-gates with --decoder-ablation no-gates",
+        dict(coupled_gates=True, decoder_cell="no-gates"),
+        "--coupled-gates with --decoder-cell no-gates",
     ),
     "attention": (dict(decoder_attention="soft"), "--decoder-attention soft: choose one of"),
     "dot": (dict(decoder_attention="dot"), r"--decoder-attention dot needs as many .*\(5"),

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from fairseq_wsum import WsumLSTM
-from fairseq_wsum.modules import ATTENTION_TYPES, Attention, LSTMStack
+from fairseq_wsum.plugin.modules import ATTENTION_TYPES, Attention, LSTMStack
 
 
 def test_attention_is_what_its_equations_say() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from fairseq_wsum import linear, products
+from fairseq_wsum.ops import linear, products
 
 needs_onednn = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="this build of torch has no oneDNN"
@@ -54,8 +54,8 @@ def test_onednn_gives_the_product_and_its_gradients(onednn, shape, bias) -> None
 @needs_onednn
 def test_torch_finds_no_fault_with_the_operator() -> None:
     x, weight, bias = (torch.randn(size, requires_grad=True) for size in ((4, 3, 5), (7, 5), (7,)))
-    torch.library.opcheck(torch.ops.fairseq_wsum.linear, (x, weight, bias))
-    torch.library.opcheck(torch.ops.fairseq_wsum.linear, (x[0], weight, None))
+    torch.library.opcheck(torch.ops.fairseq_wsum.ops.linear, (x, weight, bias))
+    torch.library.opcheck(torch.ops.fairseq_wsum.ops.linear, (x[0], weight, None))
 
 
 @needs_onednn

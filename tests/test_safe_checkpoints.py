@@ -18,7 +18,7 @@ from translation_corpus import TINY
 
 import fairseq_wsum.plugin  # noqa: F401  # applies the shims
 from fairseq_wsum.checkpoint_files import allowed, damage, read
-from fairseq_wsum.compat.literals import EVALUATING, NotALiteralError, literal
+from fairseq_wsum.plugin.compat.literals import EVALUATING, NotALiteralError, literal
 
 needs_sacremoses = pytest.mark.skipif(
     importlib.util.find_spec("sacremoses") is None, reason="sacremoses is not installed"

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 pytest.importorskip("fairseq")
-from fairseq_wsum.data.stream_iterator import StreamIterator
-from fairseq_wsum.data.stream_states import StreamStates
-from fairseq_wsum.data.token_stream import TokenStream, scoring_batches, training_batches
+from fairseq_wsum.plugin.data.stream_iterator import StreamIterator
+from fairseq_wsum.plugin.data.stream_states import StreamStates
+from fairseq_wsum.plugin.data.token_stream import TokenStream, scoring_batches, training_batches
 
 PAD, EOS, UNK = 1, 2, 3
 SYMBOLS = dict(eos=EOS, pad=PAD, unk=UNK)

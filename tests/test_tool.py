@@ -1,13 +1,20 @@
-"""`fairseq-wsum`: what it prints and writes, and what it refuses."""
+"""`fairseq-wsum` and the benchmarks: what they print and write, and what they refuse."""
 
 import importlib.util
 import json
+import re
+from functools import partial
 
+import bandwidth
+import layers
+import profiles
+import programs
 import pytest
+import report
 import torch
 
-from fairseq_wsum import cli, kernels
-from fairseq_wsum.bench import layers, profile, programs
+from fairseq_wsum import cli
+from fairseq_wsum.ops import kernels
 
 
 def test_info_names_the_backend_of_each_type_and_why_not_the_others(capsys) -> None:
@@ -20,8 +27,8 @@ def test_info_names_the_backend_of_each_type_and_why_not_the_others(capsys) -> N
 
 def test_bench_layers_prints_and_writes_every_ratio(capsys, tmp_path) -> None:
     path = tmp_path / "new" / "layers.json"
-    options = ["--ablations", "no-srnn", "no-gates", "--shapes", "3,2,4", "--rounds", "1"]
-    cli.main(["bench", "layers", *options, "--masks", "--json", str(path)])
+    options = ["--cells", "no-srnn", "no-gates", "--shapes", "3,2,4", "--rounds", "1"]
+    layers.main([*options, "--masks", "--json", str(path)])
     printed = capsys.readouterr().out
     record = json.loads(path.read_text())
     pairs = [(r["layer"], r["peer"], r["padded"]) for r in record["results"] if r["layer"] != "SRU"]
@@ -38,8 +45,8 @@ def test_bench_layers_prints_and_writes_every_ratio(capsys, tmp_path) -> None:
 @pytest.mark.skipif(kernels.why_missing() is not None, reason="the C++ kernels were not built")
 def test_bench_bandwidth_counts_what_a_copy_of_as_many_bytes_takes(capsys, tmp_path) -> None:
     path = tmp_path / "bandwidth.json"
-    options = ["--ablations", "no-srnn-hidden", "--shapes", "5,3,8", "--dtype", "bf16"]
-    cli.main(["bench", "bandwidth", *options, "--rounds", "1", "--json", str(path)])
+    options = ["--cells", "no-srnn-hidden", "--shapes", "5,3,8", "--dtype", "bf16"]
+    bandwidth.main([*options, "--rounds", "1", "--json", str(path)])
     (result,) = json.loads(path.read_text())["results"]
     assert all(result[rate] > 0 for rate in ("forward", "backward", "copy"))
     share = result["forward"] / result["copy"]
@@ -82,15 +89,15 @@ def test_a_profile_has_the_time_of_every_part(tmp_path) -> None:
     ]
     path = tmp_path / "profile.json"
     path.write_text(json.dumps({"step": 40.0, "operations": operations}))
-    found = profile.Profile.read(path, words=7)
+    found = profiles.Profile.read(path, words=7)
     assert found.step == 40.0
     assert found.parts == {
-        profile.OUTPUT: 1.0,
-        profile.WIDE: 2.0,
-        profile.LAYERS: 12.0,
-        profile.REST: 25.0,
+        profiles.OUTPUT: 1.0,
+        profiles.WIDE: 2.0,
+        profiles.LAYERS: 12.0,
+        profiles.REST: 25.0,
     }
-    (row,) = profile.rows({"ours": found})
+    (row,) = profiles.rows({"ours": found})
     assert list(row.values()) == ["ours", "40000", "1000", "2000", "12000", "25000"]
 
 
@@ -105,28 +112,39 @@ def test_memory_is_the_most_at_a_time() -> None:
 def test_growth_is_drawn_or_says_what_is_missing(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(layers, "GROWTH", {"time steps": ((2, 1, 3), (4, 1, 3))})
     picture = tmp_path / "growth.svg"
-    options = ["--ablations", "no-srnn", "--shapes", "2,1,3", "--rounds", "1"]
-    command = ["bench", "layers", *options, "--growth", str(picture)]
+    options = ["--cells", "no-srnn", "--shapes", "2,1,3", "--rounds", "1"]
+    command = [*options, "--growth", str(picture)]
     if importlib.util.find_spec("matplotlib"):
-        cli.main(command)
+        layers.main(command)
         assert "<svg" in picture.read_text()
     else:
-        with pytest.raises(SystemExit, match="pip install matplotlib"):
-            cli.main(command)
+        with pytest.raises(RuntimeError, match="pip install matplotlib"):
+            layers.main(command)
 
 
 @pytest.mark.parametrize(
-    ("options", "named"),
+    ("program", "options", "named"),
     [
-        (["bench", "layers", "--shapes", "3,4"], "'3,4' is no T,B,H"),
-        (["bench", "layers", "--rounds", "0"], "'0' is no positive"),
-        (["bench", "layers", "--round", "3", "--fast"], "unknown options: --fast"),
-        (["bench", "layers", "--json", "/"], "/ is a folder: name a file in it"),
-        (["bench", "train", "/no/such/folder"], "no data folder /no/such/folder"),
+        (layers, ["--shapes", "3,4"], "'3,4' is no T,B,H"),
+        (layers, ["--rounds", "0"], "'0' is no positive"),
+        (layers, ["--fast"], "unrecognized arguments: --fast"),
+        (layers, ["--json", "/"], "/ is a folder: name a file in it"),
+        (programs, ["train", "/no/such/folder"], "no data folder /no/such/folder"),
+        (cli, ["options", "wsum_gru"], "no architecture wsum_gru: those of this package are wsum_"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_input_is_an_error_that_names_it(options, named, capsys) -> None:
+def test_bad_input_is_an_error_that_names_it(program, options, named, capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
-        cli.main(options)
+        report.end_with_errors(partial(program.main, options))
     assert named in f"{stopped.value}{capsys.readouterr().err}"
+
+
+def test_the_help_of_every_option_can_be_printed(capsys) -> None:
+    pytest.importorskip("fairseq")
+    cli.main(["options", "wsum_lstm_multi30k"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"--encoder-cell \w+ cell of the encoder", printed)
+    assert re.search(
+        r"--encoder-embed-dim \w+ encoder embedding dimension \(default: 384\)", printed
+    )

@@ -15,7 +15,7 @@ RECIPES = Path("..") / "examples" / "translation_multi30k"
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--ablation", "lstm no-srnn"], "--ablation lstm no-srnn: choose one of lstm no-srnn "),
+        (["--cell", "lstm no-srnn"], "--cell lstm no-srnn: choose one of lstm no-srnn "),
         (["--gpus", "two"], "--gpus two: give a positive whole number"),
         (["--precision"], "--precision needs a value"),
         (["--save-dir", "x"], "--save-dir: a recipe chooses the folder, within --out"),
@@ -31,18 +31,18 @@ def test_a_recipe_names_the_option_that_is_wrong_before_it_makes_data(options, n
 def test_a_recipe_keeps_one_folder_for_one_set_of_options(corpus, tmp_path):
     out = tmp_path / "my runs"
     recipe = [RECIPES / "opennmt.sh", "--own-corpus", "--data", corpus, "--out", out]
-    command = succeeds(*recipe, "--ablation", "no-srnn", "--dry-run")
-    assert "--arch wsum_lstm --ablation no-srnn " in command
+    command = succeeds(*recipe, "--cell", "no-srnn", "--dry-run")
+    assert "--arch wsum_lstm --cell no-srnn " in command
     assert not out.exists()  # nothing was prepared or trained, so nothing is marked as done
     (out / "no-srnn").mkdir(parents=True)
     (out / "no-srnn" / "options").write_text("--arch another")
     (out / "no-srnn" / "checkpoint_last.pt").touch()  # else there is nothing to mistake
-    message = fails(*recipe, "--ablation", "no-srnn", "--decoder-ablation", "lstm")
+    message = fails(*recipe, "--cell", "no-srnn", "--decoder-cell", "lstm")
     assert "trained with other options: --arch another" in message and "--out" in message
-    assert "--fairseq-lstm" in fails(*recipe, "--ablation", "no-srnn", "--fairseq-lstm")
+    assert "--fairseq-lstm" in fails(*recipe, "--cell", "no-srnn", "--fairseq-lstm")
 
 
-@pytest.mark.parametrize("cell", [["--ablation", "no-srnn"], ["--fairseq-lstm"]], ids="".join)
+@pytest.mark.parametrize("cell", [["--cell", "no-srnn"], ["--fairseq-lstm"]], ids="".join)
 def test_the_recipe_opennmt_trains_and_replaces_unknown_words(cell, corpus, tmp_path):
     small = ["--decoder-out-embed-dim", 8, "--max-epoch", 1, "--gpus", 0]
     for side in ("encoder", "decoder"):
@@ -66,8 +66,8 @@ def strong(tmp_path, *options):
     [
         ([], 20, "40"),
         (["--bpe-dropout=0"], 1, "46"),
-        (["--ablation", "no-srnn-hidden"], 1, "46"),
-        (["--ablation", "no-srnn-hidden", "--bpe-dropout", "0.2"], 20, "40"),
+        (["--cell", "no-srnn-hidden"], 1, "46"),
+        (["--cell", "no-srnn-hidden", "--bpe-dropout", "0.2"], 20, "40"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

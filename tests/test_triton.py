@@ -12,9 +12,10 @@ import sys
 import pytest
 import torch
 
-from fairseq_wsum import ABLATIONS, WsumLSTM, equations, ops
-from fairseq_wsum.ablation import get_ablation
+from fairseq_wsum import CELLS, WsumLSTM
 from fairseq_wsum.backends import reference
+from fairseq_wsum.cells import get_cell
+from fairseq_wsum.ops import operators
 
 INTERPRETS = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -43,12 +44,12 @@ def test_triton_kernels() -> None:
 
 CELLS = [
     (name, coupled)
-    for name, cell in ABLATIONS.items()
+    for name, cell in CELLS.items()
     if not cell.is_recurrent
     for coupled in (False, True)
 ]
 every_cell = pytest.mark.parametrize(
-    ("ablation", "coupled"), CELLS, ids=[n + ("-coupled" if c else "") for n, c in CELLS]
+    ("cell", "coupled"), CELLS, ids=[n + ("-coupled" if c else "") for n, c in CELLS]
 )
 # reverse, and the side of the padding
 WAYS = {
@@ -78,10 +79,10 @@ def tolerance(dtype, size):  # type: ignore[no-untyped-def]
 
 def exact(cell, z, c_0, mask, reverse):  # type: ignore[no-untyped-def]
     """The equations, step by step, in float64."""
-    rows = dict(zip(cell.input_rows, z.chunk(len(cell.input_rows), dim=-1), strict=True))
+    rows = dict(zip(cell.rows, z.chunk(len(cell.rows), dim=-1), strict=True))
     c, outputs = c_0, [None] * len(z)
     for t in reversed(range(len(z))) if reverse else range(len(z)):
-        h, c_t = equations.step(cell, {row: values[t] for row, values in rows.items()}, c)
+        h, c_t = cell.step({row: values[t] for row, values in rows.items()}, c)
         stay = torch.zeros_like(c, dtype=torch.bool) if mask is None else mask[t].unsqueeze(-1)
         c = torch.where(stay, c, c_t)
         outputs[t] = h.masked_fill(stay, 0)
@@ -103,37 +104,37 @@ assert len(CELLS) == len(WAYS)
 
 @needs_triton
 @inside
-@pytest.mark.parametrize(("ablation", "coupled", "case", "way"), GATED_SUMS)
-def test_the_gated_sum_is_the_equations(ablation, coupled, case, way) -> None:
-    compare(ablation, coupled, CASES[case], *WAYS[way], torch.float32)
+@pytest.mark.parametrize(("cell", "coupled", "case", "way"), GATED_SUMS)
+def test_the_gated_sum_is_the_equations(cell, coupled, case, way) -> None:
+    compare(cell, coupled, CASES[case], *WAYS[way], torch.float32)
 
 
 @needs_triton
 @inside
 @pytest.mark.parametrize("side", [None, "left"], ids=lambda side: f"pad-{side}")
 @pytest.mark.parametrize("coupled", [False, True], ids=["", "coupled"])
-@pytest.mark.parametrize("ablation", ["lstm", "no-srnn", "no-out"])
-def test_a_single_step_of_a_cell_with_an_s_rnn_is_the_equations(ablation, coupled, side) -> None:
-    compare(ablation, coupled, (1, 3, 5, (1, 8, 1)), False, side, torch.float32)
+@pytest.mark.parametrize("cell", ["lstm", "no-srnn", "no-out"])
+def test_a_single_step_of_a_cell_with_an_s_rnn_is_the_equations(cell, coupled, side) -> None:
+    compare(cell, coupled, (1, 3, 5, (1, 8, 1)), False, side, torch.float32)
 
 
 @needs_triton
 @inside
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @every_cell
-def test_in_16_bits_only_what_is_stored_is_rounded(ablation, coupled, dtype) -> None:
-    compare(ablation, coupled, CASES["odd"], False, "left", dtype)
+def test_in_16_bits_only_what_is_stored_is_rounded(cell, coupled, dtype) -> None:
+    compare(cell, coupled, CASES["odd"], False, "left", dtype)
 
 
 @needs_triton
 @inside
 @pytest.mark.parametrize("case", ["odd", "chunks"])
 @every_cell
-def test_saturated_gates_stay_right(ablation, coupled, case) -> None:
-    compare(ablation, coupled, CASES[case], True, "left", torch.float32, size=50)
+def test_saturated_gates_stay_right(cell, coupled, case) -> None:
+    compare(cell, coupled, CASES[case], True, "left", torch.float32, size=50)
 
 
-def compare(ablation, coupled, case, reverse, side, dtype, size=1) -> None:  # type: ignore[no-untyped-def]
+def compare(cell, coupled, case, reverse, side, dtype, size=1) -> None:  # type: ignore[no-untyped-def]
     """Outputs, final states and gradients of one case against float64.
 
     size: of the pre-activations.
@@ -141,8 +142,8 @@ def compare(ablation, coupled, case, reverse, side, dtype, size=1) -> None:  # t
     from fairseq_wsum.backends import triton_gated_sum as kernels
 
     time, batch, units, plan = case
-    cell = get_ablation(ablation, coupled_gates=coupled)
-    z = size * torch.randn(time, batch, len(cell.input_rows) * units).to(dtype)
+    cell = get_cell(cell, coupled_gates=coupled)
+    z = size * torch.randn(time, batch, len(cell.rows) * units).to(dtype)
     c_0, dc_n = torch.randn(batch, units), torch.randn(batch, units)
     dy = torch.randn(time, batch, units).to(dtype)
     mask = mask_of(side, time, batch)
@@ -153,7 +154,7 @@ def compare(ablation, coupled, case, reverse, side, dtype, size=1) -> None:  # t
 
     z, c_0, dy, dc_n = (tensor.to(DEVICE) for tensor in (z, c_0, dy, dc_n))
     mask = None if mask is None else mask.to(DEVICE)
-    how, bits = kernels.Plan(*plan), ops.encode(cell)
+    how, bits = kernels.Plan(*plan), operators.encode(cell)
     y, c_n, cells = kernels.gated_sum(z, c_0, mask, bits, reverse, True, how)
     found = kernels.gated_sum_backward(dy, dc_n, z, c_0, mask, cells, bits, reverse, how)
     names = ("y", "c_n", "dz", "dc_0")
@@ -168,9 +169,9 @@ def compare(ablation, coupled, case, reverse, side, dtype, size=1) -> None:  # t
 
 RECURRENT = [
     (name, coupled)
-    for name, cell in ABLATIONS.items()
+    for name, cell in CELLS.items()
     if cell.is_recurrent
-    for coupled in ((False, True) if cell.gates else (False,))
+    for coupled in ((False, True) if cell.has_memory else (False,))
 ]
 
 
@@ -185,27 +186,27 @@ RECURRENCES = [
 
 @needs_triton
 @inside
-@pytest.mark.parametrize(("ablation", "coupled", "way"), RECURRENCES)
-def test_the_recurrence_is_the_reference(ablation, coupled, way) -> None:
-    compare_recurrence(ablation, coupled, 19, *WAYS[way], torch.float32, together=False)
+@pytest.mark.parametrize(("cell", "coupled", "way"), RECURRENCES)
+def test_the_recurrence_is_the_reference(cell, coupled, way) -> None:
+    compare_recurrence(cell, coupled, 19, *WAYS[way], torch.float32, together=False)
 
 
 @needs_triton
 @inside
-@pytest.mark.parametrize("ablation", [name for name, coupled in RECURRENT if not coupled])
-def test_the_recurrence_waits_for_its_own_steps_in_one_launch(ablation) -> None:
-    compare_recurrence(ablation, False, 13, False, "right", torch.float32, together=True)
+@pytest.mark.parametrize("cell", [name for name, coupled in RECURRENT if not coupled])
+def test_the_recurrence_waits_for_its_own_steps_in_one_launch(cell) -> None:
+    compare_recurrence(cell, False, 13, False, "right", torch.float32, together=True)
 
 
 @needs_triton
 @inside
 @pytest.mark.parametrize("units", [16, 19])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("ablation", ["lstm", "no-srnn"])
-def test_the_recurrence_in_16_bits(ablation, dtype, units) -> None:
+@pytest.mark.parametrize("cell", ["lstm", "no-srnn"])
+def test_the_recurrence_in_16_bits(cell, dtype, units) -> None:
     if INTERPRETS and dtype is torch.bfloat16:
         pytest.skip("the interpreter's products take the bits of bfloat16 for whole numbers")
-    compare_recurrence(ablation, False, units, True, "left", dtype, together=False)
+    compare_recurrence(cell, False, units, True, "left", dtype, together=False)
 
 
 @needs_triton
@@ -213,21 +214,21 @@ def test_the_recurrence_in_16_bits(ablation, dtype, units) -> None:
 @pytest.mark.parametrize(
     ("time", "batch", "units"), [(1, 1, 1), (1, 3, 7), (3, 1, 33), (2, 17, 7)], ids=str
 )
-@pytest.mark.parametrize("ablation", ["lstm", "no-srnn", "no-gates"])
-def test_the_recurrence_of_few_and_of_odd_sizes(ablation, time, batch, units) -> None:
+@pytest.mark.parametrize("cell", ["lstm", "no-srnn", "no-gates"])
+def test_the_recurrence_of_few_and_of_odd_sizes(cell, time, batch, units) -> None:
     sizes = dict(time=time, batch=batch)
-    compare_recurrence(ablation, False, units, True, None, torch.float32, False, **sizes)
+    compare_recurrence(cell, False, units, True, None, torch.float32, False, **sizes)
 
 
 @needs_triton
 @inside
-@pytest.mark.parametrize(("ablation", "coupled"), RECURRENT)
-def test_a_recurrence_with_saturated_gates_stays_right(ablation, coupled) -> None:
-    compare_recurrence(ablation, coupled, 7, False, "left", torch.float32, False, size=50)
+@pytest.mark.parametrize(("cell", "coupled"), RECURRENT)
+def test_a_recurrence_with_saturated_gates_stays_right(cell, coupled) -> None:
+    compare_recurrence(cell, coupled, 7, False, "left", torch.float32, False, size=50)
 
 
 def compare_recurrence(  # type: ignore[no-untyped-def]
-    ablation, coupled, units, reverse, side, dtype, together, time=4, batch=3, size=1
+    cell, coupled, units, reverse, side, dtype, together, time=4, batch=3, size=1
 ) -> None:
     """Outputs, final states and gradients against the reference in float64.
 
@@ -236,29 +237,29 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
     from fairseq_wsum.backends import triton_recurrence as kernels
 
     how = kernels.Plan(16, 16, 16, together)
-    cell = get_ablation(ablation, coupled_gates=coupled)
-    z = size * torch.randn(time, batch, len(cell.input_rows) * units).to(dtype)
+    cell = get_cell(cell, coupled_gates=coupled)
+    z = size * torch.randn(time, batch, len(cell.rows) * units).to(dtype)
     w_hh = (torch.randn(len(cell.hidden_rows) * units, units) / units**0.5).to(dtype)
     c_0, dc_n = (torch.randn(batch, units) for _ in range(2))
     h_0, dh_n = (torch.randn(batch, units).to(dtype) for _ in range(2))
     dy, mask = torch.randn(time, batch, units).to(dtype), mask_of(side, time, batch)
 
     inputs = [tensor.double().requires_grad_() for tensor in (z, w_hh, h_0, c_0)]
-    right = reference.run(cell, inputs[0], inputs[1], None, *inputs[2:], mask, reverse)
+    right = reference.run(cell, *inputs[:2], None, None, {}, *inputs[2:], mask, reverse)
     given = [tensor.double() for tensor in (dy, dh_n, dc_n)]
-    wanted = [inputs[0], inputs[2], *([inputs[3]] if cell.gates else [])]
+    wanted = [inputs[0], inputs[2], *([inputs[3]] if cell.has_memory else [])]
     gradients = torch.autograd.grad(right, wanted, given)
 
     on_device = (z, w_hh, h_0, c_0, dy, dh_n, dc_n)
     z, w_hh, h_0, c_0, dy, dh_n, dc_n = (tensor.to(DEVICE) for tensor in on_device)
     mask = None if mask is None else mask.to(DEVICE)
-    bits, memory = ops.encode(cell), c_0 if cell.gates else None
+    bits, memory = operators.encode(cell), c_0 if cell.has_memory else None
     first, rest = (z, w_hh, None, h_0, memory, mask), (bits, reverse)
     outputs = kernels.recurrence(*first, *rest, True, how)
     y, h_n, c_n = outputs[:3]
-    gates, cells, h = ops.saved(outputs, None, memory, mask)
+    gates, cells, h = operators.saved(outputs, None, memory, mask)
     dz, _, dh_0, dc_0 = kernels.recurrence_backward(
-        *(dy, dh_n, dc_n if cell.gates else None, *first[1:], gates, cells, *rest, how)
+        *(dy, dh_n, dc_n if cell.has_memory else None, *first[1:], gates, cells, *rest, how)
     )
     nothing = kernels.recurrence_backward(*(None, None, None, *first[1:], gates, cells, *rest, how))
     assert all(gradient.eq(0).all() for gradient in nothing)
@@ -267,7 +268,7 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
     assert not any(tensor.numel() for tensor in unsaved[3:])
     found = {"y": y, "h_n": h_n, "dz": dz, "dh_0": dh_0}
     exact = {"y": right[0], "h_n": right[1], "dz": gradients[0], "dh_0": gradients[1]}
-    if cell.gates:
+    if cell.has_memory:
         found |= {"c_n": c_n, "dc_0": dc_0}
         exact |= {"c_n": right[2], "dc_0": gradients[2]}
     for name, tensor in found.items():
@@ -333,7 +334,7 @@ def test_the_kernels_compile_for_a_gpu_that_is_not_here(capability) -> None:
     compile_for(capability, triton_gated_sum._between, dict(BLOCK=64, H=650))
     for name, sequences, units in (("no-srnn", 16, 16), ("lstm", 64, 32), ("no-gates", 32, 16)):
         how = triton_recurrence.Plan(sequences, units, 64, together=True)
-        for kernel, constants in recurrence_kernels(ABLATIONS[name], how, units=650):
+        for kernel, constants in recurrence_kernels(CELLS[name], how, units=650):
             compile_for(capability, kernel, {**flags, **constants}, how.warps)
 
 
@@ -351,7 +352,7 @@ def test_products_are_read_ahead_and_fit_into_the_shared_memory(units, dtype) ->
 
     for batch in (16, 128):  # the smallest tile, and the largest
         how = triton_recurrence.plan(batch, units, dtype, 132 if batch == 16 else 0)
-        for kernel, constants in recurrence_kernels(ABLATIONS["lstm"], how, units):
+        for kernel, constants in recurrence_kernels(CELLS["lstm"], how, units):
             constants |= dict(PADDED=False, REVERSE=False)
             compiled = compile_for(86, kernel, constants, how.warps, dtype)
             assert "cp.async" in compiled.asm["ptx"]
@@ -362,7 +363,7 @@ def recurrence_kernels(cell, how, units):  # type: ignore[no-untyped-def]
     """Both kernels, each with the constants of its launch."""
     from fairseq_wsum.backends import triton_recurrence as kernels
 
-    bits = ops.encode(cell)
+    bits = operators.encode(cell)
     tile = dict(H=units, BM=how.sequences, BN=how.units, BK=how.block, PRECISION="ieee")
     shared = kernels._cell_options(bits) | tile
     yield kernels._forward, {**shared, **kernels._products_of_h(bits), "SAVE": True}
@@ -399,26 +400,26 @@ def compile_for(capability, kernel, constants, warps=4, dtype=torch.bfloat16):  
 @pytest.mark.parametrize(("reverse", "side"), [(False, None), (True, "right")])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 @pytest.mark.parametrize("units", [200, 256], ids=["odd-tiles", "whole-tiles"])
-@pytest.mark.parametrize("ablation", ["lstm", "no-srnn", "no-srnn-out", "no-gates"])
+@pytest.mark.parametrize("cell", ["lstm", "no-srnn", "no-srnn-out", "no-gates"])
 def test_one_launch_for_all_steps_gives_the_bits_of_one_for_each(
-    ablation, units, dtype, reverse, side
+    cell, units, dtype, reverse, side
 ) -> None:
     from fairseq_wsum.backends import triton_recurrence as kernels
 
-    cell, (time, batch) = ABLATIONS[ablation], (50, 40)
-    z = torch.randn(time, batch, len(cell.input_rows) * units, device=DEVICE, dtype=dtype)
+    cell, (time, batch) = CELLS[cell], (50, 40)
+    z = torch.randn(time, batch, len(cell.rows) * units, device=DEVICE, dtype=dtype)
     w_hh = torch.randn(len(cell.hidden_rows) * units, units, device=DEVICE) / units**0.5
     h_0 = torch.randn(batch, units, device=DEVICE, dtype=dtype)
-    c_0 = torch.randn(batch, units, device=DEVICE) if cell.gates else None
+    c_0 = torch.randn(batch, units, device=DEVICE) if cell.has_memory else None
     mask = mask_of(side, time, batch)
     mask = None if mask is None else mask.to(DEVICE)
-    first, rest = (z, w_hh.to(dtype), None, h_0, c_0, mask), (ops.encode(cell), reverse)
+    first, rest = (z, w_hh.to(dtype), None, h_0, c_0, mask), (operators.encode(cell), reverse)
     results = []
     for together in (False, True, True, True):
         how = kernels.Plan(16, 16, 64, together)
         outputs = kernels.recurrence(*first, *rest, True, how)
         y, h_n, c_n = outputs[:3]
-        gates, cells, _ = ops.saved(outputs, None, c_0, mask)
+        gates, cells, _ = operators.saved(outputs, None, c_0, mask)
         gradients = kernels.recurrence_backward(y, h_n, None, *first[1:], gates, cells, *rest, how)
         results.append((y, h_n, c_n, *gradients))
     for other in results[1:]:
@@ -427,14 +428,14 @@ def test_one_launch_for_all_steps_gives_the_bits_of_one_for_each(
 
 def test_on_a_cpu_the_backend_says_why_not() -> None:
     with pytest.raises(RuntimeError, match="'triton' cannot run this layer: it runs on GPUs"):
-        WsumLSTM(3, 4, ablation="no-srnn-hidden", backend="triton")(torch.zeros(2, 1, 3))
+        WsumLSTM(3, 4, cell="no-srnn-hidden", backend="triton")(torch.zeros(2, 1, 3))
 
 
 @needs_triton
 def test_on_an_older_gpu_the_backend_says_why_not(monkeypatch) -> None:
     from fairseq_wsum.backends import triton
 
-    case = (get_ablation("lstm"), torch.device("cuda"), torch.float16, False)
+    case = (get_cell("lstm"), torch.device("cuda"), torch.float16, False)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     assert triton.why_not(*case) == "it needs compute capability 8.0, found 7.5"
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))

@@ -10,8 +10,8 @@ from torch import Tensor
 pytest.importorskip("fairseq")
 from fairseq.data import Dictionary
 
-from fairseq_wsum.ablation import ABLATIONS
-from fairseq_wsum.models.wsum_lstm import WsumLSTMModel
+from fairseq_wsum.cells import CELLS
+from fairseq_wsum.plugin.models.wsum_lstm import WsumLSTMModel
 
 SMALL = dict(
     encoder_embed_dim=6,
@@ -77,16 +77,16 @@ VARIANTS = {
     "bidirectional": dict(encoder_bidirectional=True),
     "deeper-encoder": dict(encoder_layers=3, decoder_layers=1),
     "deeper-decoder": dict(encoder_layers=1, decoder_layers=3, residuals=True),
-    "coupled": dict(coupled_gates=True, ablation="no-srnn"),
+    "coupled": dict(coupled_gates=True, cell="no-srnn"),
     "dot": dict(decoder_attention="dot", encoder_hidden_size=7),
     "mlp": dict(decoder_attention="mlp"),
     "no-attention": dict(decoder_attention="none"),
     "out-embedding": dict(decoder_out_embed_dim=4),
     "shared-output": dict(share_decoder_input_output_embed=True),
     "adaptive": dict(criterion="adaptive_loss", adaptive_softmax_cutoff="8,16"),
-    "mixed-cells": dict(encoder_ablation="no-gates", decoder_ablation="no-srnn-out"),
-    "other-mix": dict(encoder_ablation="no-srnn-hidden", decoder_ablation="no-gates"),
+    "mixed-cells": dict(encoder_cell="no-gates", decoder_cell="no-srnn-out"),
+    "other-mix": dict(encoder_cell="no-srnn-hidden", decoder_cell="no-gates"),
 }
 every_feeding = pytest.mark.parametrize("feeding", ["True", "False"], ids=["feeding", "parallel"])
 every_variant = pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
-every_ablation = pytest.mark.parametrize("ablation", ABLATIONS)
+every_name = pytest.mark.parametrize("cell", CELLS)

@@ -12,7 +12,7 @@ Prepare the One Billion Word benchmark, train a language model of ablated LSTMs,
 units projected to 512 (Jozefowicz et al., 2016), and print the perplexity of held-out text. Run it
 again to go on where it stopped. It wants several GPUs and days.
 
-  --ablation NAME   what is left of the LSTM (default lstm)
+  --cell NAME   what is left of the LSTM (default lstm)
   --passes N        go through the corpus N times (default 5)
   --nwords N        at most so many words, fairseq's four symbols among them; others become <unk>
                     (default: the benchmark's 800,000)
@@ -25,7 +25,7 @@ again to go on where it stopped. It wants several GPUs and days.
   --help            this text
 
 examples:
-  examples/language_model_gbw/gbw.sh --gpus 8 --precision amp --ablation no-srnn
+  examples/language_model_gbw/gbw.sh --gpus 8 --precision amp --cell no-srnn
   examples/language_model_gbw/gbw.sh --nwords 50000 --passes 1 --out runs/gbw-50k \
       --adaptive-softmax-cutoff 2000,10000
 EOF
@@ -52,8 +52,8 @@ for option in passes shards; do
         die "--$option ${!option}: give a positive whole number"
 done
 parse gbw ${options[@]+"${options[@]}"}
-ablation="${ablation:-lstm}"
-data="$out/data" run="$out/$ablation"
+cell="${cell:-lstm}"
+data="$out/data" run="$out/$cell"
 
 prepare prepare_gbw.sh --out "$data" ${gbw_options[@]+"${gbw_options[@]}"}
 
@@ -73,7 +73,7 @@ joined="$(IFS=:; printf '%s' "${folders[*]}")"
 # Of Jozefowicz et al.: AdaGrad with 0.2, gradients clipped at 1, 20 time steps, 128 streams. An adaptive
 # softmax stands for its sampled one.
 train "$joined" "$run" --task wsum_language_modeling \
-    --arch wsum_lstm_lm_gbw --ablation "$ablation" \
+    --arch wsum_lstm_lm_gbw --cell "$cell" \
     --criterion adaptive_loss --ddp-backend legacy_ddp --sentence-avg \
     --tokens-per-sample 20 --batch-size 128 --max-epoch "$((passes * ${#folders[@]}))" --seed 1 \
     --optimizer adagrad --lr 0.2 --clip-norm 1 --lr-scheduler fixed \

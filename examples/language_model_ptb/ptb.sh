@@ -12,7 +12,7 @@ Prepare the Penn Treebank, train a language model of ablated LSTMs as Zaremba et
 print the perplexity of the validation and the test set. Run it again to go on where it stopped.
 
   --size SIZE       small (default), medium or large
-  --ablation NAME   what is left of the LSTM (default lstm)
+  --cell NAME   what is left of the LSTM (default lstm)
   --epochs N        stop after N epochs (default 13, 39 or 55, by size)
   --seed N          (default 1)
   --fairseq-lstm    fairseq's own --arch lstm_lm instead, with the same sizes, on its own task
@@ -24,7 +24,7 @@ print the perplexity of the validation and the test set. Run it again to go on w
   --help            this text
 
 examples:
-  examples/language_model_ptb/ptb.sh --ablation no-srnn-hidden
+  examples/language_model_ptb/ptb.sh --cell no-srnn-hidden
   for seed in 1 2 3; do examples/language_model_ptb/ptb.sh --epochs 4 --seed $seed; done
 EOF
 }
@@ -44,9 +44,9 @@ while [ $# -gt 0 ]; do
     shift
 done
 parse ptb ${options[@]+"${options[@]}"}
-! $peer || [ -z "$ablation" ] ||
-    die "--fairseq-lstm has no ablations; leave out one of it and --ablation $ablation"
-ablation="${ablation:-lstm}"
+! $peer || [ -z "$cell" ] ||
+    die "--fairseq-lstm has no other cells; leave out one of it and --cell $cell"
+cell="${cell:-lstm}"
 
 # Table of TensorFlow's PTB tutorial. --force-anneal is the first epoch with a lower rate.
 case "$size" in
@@ -69,9 +69,9 @@ if $peer; then
     model=(--arch lstm_lm --decoder-layers 2 --decoder-embed-dim "$units"
         --decoder-hidden-size "$units" --decoder-out-embed-dim "$units" --dropout "$dropout")
 else
-    run="$out/$size/$ablation/epochs-$epochs-seed-$seed"
+    run="$out/$size/$cell/epochs-$epochs-seed-$seed"
     task=wsum_language_modeling criterion=wsum_cross_entropy
-    model=(--arch "wsum_lstm_lm_ptb_$size" --ablation "$ablation")
+    model=(--arch "wsum_lstm_lm_ptb_$size" --cell "$cell")
 fi
 
 # --sentence-avg: the loss is summed over the time steps and divided by the streams, as there.

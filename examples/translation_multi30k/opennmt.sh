@@ -11,8 +11,8 @@ usage: examples/translation_multi30k/opennmt.sh [options] [any option of scripts
 Prepare Multi30k in words, train OpenNMT's readme model of 2018 with ablated LSTMs, and score the
 test set. Run it again to go on where it stopped.
 
-  --ablation NAME   what is left of the LSTM, in encoder and decoder (default lstm); to part them,
-                    add --encoder-ablation and --decoder-ablation, and --out for a folder of its
+  --cell NAME   what is left of the LSTM, in encoder and decoder (default lstm); to part them,
+                    add --encoder-cell and --decoder-cell, and --out for a folder of its
                     own. no-gates needs --lr 0.1
   --fairseq-lstm    fairseq's own --arch lstm instead, with the same sizes
   --data FOLDER     where the files of Multi30k are; without it they are downloaded
@@ -21,7 +21,7 @@ test set. Run it again to go on where it stopped.
   --help            this text
 
 examples:
-  examples/translation_multi30k/opennmt.sh --ablation no-srnn-hidden
+  examples/translation_multi30k/opennmt.sh --cell no-srnn-hidden
   examples/translation_multi30k/opennmt.sh --fairseq-lstm
 EOF
 }
@@ -32,9 +32,9 @@ for option in "$@"; do
 done
 parse multi30k/opennmt ${options[@]+"${options[@]}"}
 data="$out/data"
-! $peer || [ -z "$ablation" ] ||
-    die "--fairseq-lstm has no ablations; leave out one of it and --ablation $ablation"
-ablation="${ablation:-lstm}"
+! $peer || [ -z "$cell" ] ||
+    die "--fairseq-lstm has no other cells; leave out one of it and --cell $cell"
+cell="${cell:-lstm}"
 
 prepare prepare_multi30k.sh --out "$data" --units words --max-words 50
 
@@ -48,8 +48,8 @@ if $peer; then
     # --replace-unk would take the wrong word wherever a batch has padding.
     batch=1
 else
-    run="$out/$ablation" criterion=wsum_cross_entropy
-    model=(--arch wsum_lstm --ablation "$ablation") # its defaults are this recipe's
+    run="$out/$cell" criterion=wsum_cross_entropy
+    model=(--arch wsum_lstm --cell "$cell") # its defaults are this recipe's
     batch=64
 fi
 

@@ -11,7 +11,7 @@ usage: examples/translation_multi30k/strong.sh [options] [any option of scripts/
 Prepare Multi30k in joint BPE, train a small model of ablated LSTMs, choose the length penalty on
 the validation set, and score the test set. Run it again to go on where it stopped.
 
-  --ablation NAME   what is left of the LSTM (default lstm)
+  --cell NAME   what is left of the LSTM (default lstm)
   --data FOLDER     where the files of Multi30k are; without it they are downloaded
   --own-corpus      FOLDER has other text in files of the same names: check no checksums
   --out DIR         (default runs/multi30k/strong)
@@ -25,7 +25,7 @@ of 40 epochs, or 13,938 of 46 without BPE-dropout. With several processes, other
 text, give --total-num-update too.
 
 examples:
-  examples/translation_multi30k/strong.sh --ablation no-srnn-hidden
+  examples/translation_multi30k/strong.sh --cell no-srnn-hidden
   examples/translation_multi30k/strong.sh --precision bf16 --out runs/multi30k/strong-bf16
 EOF
 }
@@ -40,9 +40,9 @@ while [ $# -gt 0 ]; do
     shift
 done
 parse multi30k/strong ${options[@]+"${options[@]}"}
-ablation="${ablation:-lstm}"
-data="$out/data" run="$out/$ablation"
-case "$ablation" in
+cell="${cell:-lstm}"
+data="$out/data" run="$out/$cell"
+case "$cell" in
     no-srnn-hidden | no-srnn-out-hidden) bpe_dropout="${bpe_dropout:-0}" ;;
     *) bpe_dropout="${bpe_dropout:-0.1}" ;;
 esac
@@ -59,7 +59,7 @@ else
 fi
 prepare prepare_multi30k.sh --out "$data" --bpe-dropout "$samples" --bpe-samples 10
 
-train "$(IFS=: && echo "${epochs[*]}")" "$run" --arch wsum_lstm_multi30k --ablation "$ablation" \
+train "$(IFS=: && echo "${epochs[*]}")" "$run" --arch wsum_lstm_multi30k --cell "$cell" \
     --criterion wsum_cross_entropy --label-smoothing 0.1 \
     --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1 \
     --lr 0.002 --lr-scheduler polynomial_decay --warmup-updates 600 "${schedule[@]}" \

@@ -14,9 +14,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .. import kernels
-from ..ablation import Ablation
-from ..transforms import constant
+from ..cells import Cell, Rows
+from ..ops import kernels
+from ..ops.transforms import constant
 from . import cpp, reference, triton
 
 
@@ -25,10 +25,12 @@ class Run(Protocol):
 
     def __call__(
         self,
-        cell: Ablation,
+        cell: Cell,
         z: Tensor,
         w_hh: Tensor | None,
+        b_hh: Tensor | None,
         w_hr: Tensor | None,
+        v: Rows,
         h_0: Tensor,
         c_0: Tensor,
         padding_mask: Tensor | None,
@@ -50,7 +52,7 @@ class Backend:
 
     name: str
     run: Run
-    why_not: Callable[[Ablation, torch.device, torch.dtype, bool], str | None]
+    why_not: Callable[[Cell, torch.device, torch.dtype, bool], str | None]
     only_by_name: str | None = None
 
 
@@ -71,7 +73,7 @@ def check_name(name: str) -> None:
 
 
 def choose(
-    name: str, cell: Ablation, device: torch.device, dtype: torch.dtype, projects: bool = False
+    name: str, cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool = False
 ) -> Backend:
     """The backend to run this cell with, on this device, in this type.
 

@@ -1,6 +1,6 @@
 """The backend for CPUs: kernels in C++ (csrc/), built with the package and loaded when needed.
 
-This file hands pointers over, and registers the kernels for `ops`.
+This file hands pointers over, and registers the kernels for `operators`.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from .. import kernels, ops, registry
-from ..ablation import Ablation
-from ..transforms import in_transformation
+from ..cells import Cell
+from ..ops import kernels, library, operators
+from ..ops.transforms import in_transformation
 from .fused import run as run  # what the registry takes
 
 
-def why_not(cell: Ablation, device: torch.device, dtype: torch.dtype, projects: bool) -> str | None:
+def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool) -> str | None:
     """Why these kernels cannot run this cell there, or None if they can."""
+    if not operators.has_kernels(cell):
+        return f"it has kernels for the LSTM and its ablations, not for {cell.label}"
     if device.type != "cpu":
         return f"it runs on CPUs, and the layer is on {device}"
     if dtype not in kernels.DTYPES:
         return f"it computes in float32 and bfloat16, not in {dtype}"
     if in_transformation():
-        return ops.NOT_TRANSFORMED
+        return operators.NOT_TRANSFORMED
     return kernels.why_missing()
 
 
@@ -107,8 +109,8 @@ def _struct(
 @cache
 def _rows(cell: int) -> tuple[int, int]:
     """How many rows of pre-activations there are, and how many of them see h_{t-1}."""
-    ablation = ops.decode(cell)
-    return len(ablation.input_rows), len(ablation.hidden_rows)
+    description = operators.decode(cell)
+    return len(description.rows), len(description.hidden_rows)
 
 
 def _dense(tensor: Tensor | None) -> Tensor | None:
@@ -119,7 +121,7 @@ def _gated_sum(
     z: Tensor, c_0: Tensor, padding_mask: Tensor | None, cell: int, reverse: bool, save: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     z, c_0, padding_mask = z.contiguous(), c_0.contiguous(), _dense(padding_mask)
-    y, c_n, cells = ops.gated_sum_outputs(z, c_0, save)
+    y, c_n, cells = operators.gated_sum_outputs(z, c_0, save)
     time, batch, units = y.shape
     sizes = dict(T=time, B=batch, H=units)
     tensors = dict(padding=padding_mask, z=z, c_0=c_0, y=y, c_n=c_n, cells=_made(cells))
@@ -139,7 +141,7 @@ def _gated_sum_backward(
 ) -> tuple[Tensor, Tensor]:
     dy, dc_n, z, c_0 = _dense(dy), _dense(dc_n), z.contiguous(), c_0.contiguous()
     padding_mask, cells = _dense(padding_mask), cells.contiguous()
-    dz, dc_0 = ops.gated_sum_gradients(z, c_0)
+    dz, dc_0 = operators.gated_sum_gradients(z, c_0)
     time, batch, units = cells.shape
     sizes = dict(T=time, B=batch, H=units)
     tensors = dict(padding=padding_mask, z=z, c_0=c_0, cells=cells)
@@ -163,7 +165,7 @@ def _recurrence(
     z, w_hh, w_hr, h_0 = z.contiguous(), w_hh.contiguous(), _dense(w_hr), h_0.contiguous()
     c_0, padding_mask = _dense(c_0), _dense(padding_mask)
     _check_memory(cell, c_0)
-    outputs = ops.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, save)
+    outputs = operators.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, save)
     names = ("y", "h_n", "c_n", "gates", "cells", "states")
     tensors = dict(padding=padding_mask, z=z, w_hh=w_hh, w_hr=w_hr, h_0=h_0, c_0=c_0)
     tensors.update(zip(names, map(_made, outputs), strict=True))
@@ -190,7 +192,7 @@ def _recurrence_backward(
     w_hh, w_hr, padding_mask = w_hh.contiguous(), _dense(w_hr), _dense(padding_mask)
     gates, cells = gates.contiguous(), cells.contiguous()
     _check_memory(cell, c_0)
-    gradients = ops.recurrence_gradients(gates, w_hr, h_0, c_0)
+    gradients = operators.recurrence_gradients(gates, w_hr, h_0, c_0)
     tensors = dict(padding=padding_mask, w_hh=w_hh, w_hr=w_hr, gates=gates, dy=dy, dh_n=dh_n)
     if c_0 is not None:
         tensors.update(c_0=c_0, cells=cells, dc_n=dc_n)
@@ -202,7 +204,7 @@ def _recurrence_backward(
 
 
 def _check_memory(cell: int, c_0: Tensor | None) -> None:
-    if (c_0 is None) == bool(cell & ops.GATES):
+    if (c_0 is None) == bool(cell & operators.GATES):
         raise ValueError(f"the C++ kernels take {'a' if c_0 is None else 'no'} c_0 for this cell")
 
 
@@ -216,7 +218,7 @@ def _recurrence_sizes(z: Tensor, w_hr: Tensor | None, h_0: Tensor) -> dict[str, 
     return dict(T=len(z), B=len(h_0), H=features if w_hr is None else w_hr.size(1), P=features)
 
 
-registry.implement(
+library.implement(
     "CPU",
     {
         "gated_sum": _gated_sum,

@@ -1,40 +1,43 @@
-"""What the backends with kernels of their own share: a layer in terms of `ops`."""
+"""What the backends with kernels of their own share: a layer in terms of `operators`."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from .. import ops, rows
-from ..ablation import Ablation
-from ..linear import linear
+from ..cells import Cell, Rows
+from ..cells.rows import add_hidden
+from ..ops import operators
+from ..ops.linear import linear
 from .reference import last_real_step
 
 
 def run(
-    cell: Ablation,
+    cell: Cell,
     z: Tensor,
     w_hh: Tensor | None,
+    b_hh: Tensor | None,
     w_hr: Tensor | None,
+    v: Rows,
     h_0: Tensor,
     c_0: Tensor,
     padding_mask: Tensor | None = None,
     reverse: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one direction of one layer over a sequence: see `reference.run`."""
-    assert (w_hh is not None) == cell.is_recurrent
+    assert (w_hh is not None) == cell.is_recurrent and b_hh is None and not v
     dtype = z.dtype
     h_0, c = h_0.to(dtype), c_0.to(torch.float32)
     if w_hh is not None and z.size(0) > 1:
         w_hh, w_hr = w_hh.to(dtype), None if w_hr is None else w_hr.to(dtype)
-        memory = c if cell.gates else None
-        y, h_n, c_n = ops.recurrence(cell, z, w_hh, w_hr, h_0, memory, padding_mask, reverse)
-        return y, h_n, c_n.to(c_0.dtype) if cell.gates else c_0
+        memory = c if cell.has_memory else None
+        y, h_n, c_n = operators.recurrence(cell, z, w_hh, w_hr, h_0, memory, padding_mask, reverse)
+        return y, h_n, c_n.to(c_0.dtype) if cell.has_memory else c_0
 
     if w_hh is not None:  # a single step, for which it does not pay to prepare the matrix
-        z = rows.add_hidden(cell, z, linear(h_0, w_hh))
-    if cell.gates:
-        y, c_n = ops.gated_sum(cell, z, c, padding_mask, reverse)
+        z = add_hidden(cell, z, linear(h_0, w_hh))
+    if cell.has_memory:
+        y, c_n = operators.gated_sum(cell, z, c, padding_mask, reverse)
     else:
         y, c_n = torch.tanh(z), c
         if padding_mask is not None:
@@ -45,4 +48,4 @@ def run(
         h_n = y.squeeze(0) if y.size(0) == 1 else y[0 if reverse else -1]
     else:
         h_n = last_real_step(y, h_0, padding_mask, reverse)
-    return y, h_n, c_n.to(c_0.dtype) if cell.gates else c_0
+    return y, h_n, c_n.to(c_0.dtype) if cell.has_memory else c_0

@@ -13,20 +13,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import equations, rows
-from ..ablation import Ablation
+from ..cells import Cell, Rows
+from ..cells.cell import memory
+from ..cells.rows import split
 
 
-def why_not(cell: Ablation, device: torch.device, dtype: torch.dtype, projects: bool) -> str | None:
+def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool) -> str | None:
     """The reference backend runs everything."""
     return None
 
 
 def run(
-    cell: Ablation,
+    cell: Cell,
     z: Tensor,
     w_hh: Tensor | None,
+    b_hh: Tensor | None,
     w_hr: Tensor | None,
+    v: Rows,
     h_0: Tensor,
     c_0: Tensor,
     padding_mask: Tensor | None = None,
@@ -34,15 +37,16 @@ def run(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one direction of one layer over a sequence.
 
-    A matrix has H output features for each of its rows (`Ablation.input_rows` and so on), one block
-    after the other, as `torch.nn.LSTM` lays them out.
+    A matrix has H output features for each of its rows (`Cell.rows` and so on), one block after the
+    other, as `torch.nn.LSTM` lays them out.
 
     Args:
-        cell: what the cell has.
-        z: what comes from the input, W_*x x_t + b_*, T x B x rows*H with T > 0; something finite
-            where there is padding.
+        cell: what the cell has and computes.
+        z: what comes from the input, W_*x x_t + b_*, T x B x rows*H with T > 0; finite at padding.
         w_hh: W_*h, rows*H x P; None where no row sees h_{t-1}.
+        b_hh: added to W_*h h_{t-1}, rows*H; None where the cell has no `inner_bias_rows`.
         w_hr: the projection of LSTMP, P x H; None where there is none, and P = H.
+        v: the cell's vectors by name, H each.
         h_0: initial output, B x P.
         c_0: initial memory cell, B x H.
         padding_mask: True at padding, T x B. There the state stays as it is and the output is zero.
@@ -54,30 +58,33 @@ def run(
         32 bits at least: in 16 bits a long sum would lose what is added late.
     """
     h_0, c = h_0.to(z.dtype), c_0.to(torch.promote_types(c_0.dtype, torch.float32))
-    if cell.is_recurrent:
-        assert w_hh is not None
-        y, h_n, c_n = _run_recurrent(cell, z, w_hh, w_hr, h_0, c, padding_mask, reverse)
-    else:
+    if cell.is_gated_sum:
         y, h_n, c_n = _run_parallel(cell, z, w_hr, h_0, c, padding_mask, reverse)
+    else:
+        y, h_n, c_n = _run_steps(cell, z, w_hh, b_hh, w_hr, v, h_0, c, padding_mask, reverse)
     return y, h_n, c_n.to(c_0.dtype)
 
 
-def _run_recurrent(
-    cell: Ablation,
+def _run_steps(
+    cell: Cell,
     z: Tensor,
-    w_hh: Tensor,
+    w_hh: Tensor | None,
+    b_hh: Tensor | None,
     w_hr: Tensor | None,
+    v: Rows,
     h: Tensor,
     c: Tensor,
     padding_mask: Tensor | None,
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One step after the other, with the product of h_{t-1} in each."""
+    assert (w_hh is not None) == cell.is_recurrent
     z_steps = z.unbind()
     outputs: list[Tensor] = []
     for t in _order(len(z_steps), reverse):
-        z_t = rows.add_hidden(cell, z_steps[t], F.linear(h, w_hh))
-        h_t, c_t = equations.step(cell, rows.split(cell.input_rows, z_t), c)
+        from_x = split(cell.rows, z_steps[t])
+        from_h = {} if w_hh is None else split(cell.hidden_rows, F.linear(h, w_hh, b_hh))
+        h_t, c_t = cell.step(cell.preactivations(from_x, from_h, c, v), c)
         h_t = _project(h_t.to(z.dtype), w_hr)
         if padding_mask is not None:
             stay = padding_mask[t].unsqueeze(-1)  # B x 1
@@ -91,7 +98,7 @@ def _run_recurrent(
 
 
 def _run_parallel(
-    cell: Ablation,
+    cell: Cell,
     z: Tensor,
     w_hr: Tensor | None,
     h_0: Tensor,
@@ -100,9 +107,9 @@ def _run_parallel(
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """All time steps at once, but for the weighted sum in the memory cell."""
-    z_all = rows.split(cell.input_rows, z)
-    i, f = equations.memory_gates(cell, z_all)
-    u = i * equations.content(cell, z_all)
+    z_all = split(cell.rows, z)
+    i, f = cell.gates(z_all)
+    u = i * cell.content(z_all)
     if padding_mask is not None:
         padded = padding_mask.unsqueeze(-1)
         u, f = u.masked_fill(padded, 0), f.masked_fill(padded, 1)
@@ -110,10 +117,10 @@ def _run_parallel(
     u_steps, f_steps = u.unbind(), f.unbind()
     cells: list[Tensor] = []
     for t in _order(len(u_steps), reverse):
-        c = equations.memory(u_steps[t], f_steps[t], c)
+        c = memory(u_steps[t], f_steps[t], c)
         cells.append(c)
 
-    y = equations.output(cell, z_all, _stack(cells, reverse))
+    y = cell.output(z_all, _stack(cells, reverse))
     y = _project(y.to(z.dtype), w_hr)
     if padding_mask is None:
         return y, y[0 if reverse else -1], c

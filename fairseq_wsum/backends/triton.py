@@ -13,16 +13,18 @@ from typing import Any
 import torch
 from torch.torch_version import TorchVersion
 
-from .. import ops, registry
-from ..ablation import Ablation
-from ..transforms import constant, in_transformation
+from ..cells import Cell
+from ..ops import library, operators
+from ..ops.transforms import constant, in_transformation
 from .fused import run as run  # what the registry takes
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def why_not(cell: Ablation, device: torch.device, dtype: torch.dtype, projects: bool) -> str | None:
+def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool) -> str | None:
     """Why these kernels cannot run this cell there, or None if they can."""
+    if not operators.has_kernels(cell):
+        return f"it has kernels for the LSTM and its ablations, not for {cell.label}"
     if device.type != "cuda":
         return f"it runs on GPUs, and the layer is on {device}"
     if cell.is_recurrent and projects:
@@ -30,7 +32,7 @@ def why_not(cell: Ablation, device: torch.device, dtype: torch.dtype, projects: 
     if dtype not in DTYPES:
         return f"it computes in float32, bfloat16 and float16, not in {dtype}"
     if in_transformation():
-        return ops.NOT_TRANSFORMED
+        return operators.NOT_TRANSFORMED
     return why_missing() or _why_not_on(device)
 
 
@@ -62,7 +64,7 @@ def _kernel(module: str, name: str) -> Callable[..., Any]:
     return call
 
 
-registry.implement(
+library.implement(
     "CUDA",
     {
         name + direction: _kernel(f"triton_{name}", name + direction)

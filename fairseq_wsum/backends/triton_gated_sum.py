@@ -27,7 +27,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .. import ops
+from ..ops import operators
 from .triton_common import RUN_TIME_VALUES, as_bytes, sigmoid, tanh
 
 # Kernels
@@ -265,9 +265,9 @@ def gated_sum(
     save: bool,
     how: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The operator `gated_sum` of `ops`."""
+    """The operator `gated_sum` of `operators`."""
     z, c_0 = z.contiguous(), c_0.contiguous()
-    y, c_n, cells = ops.gated_sum_outputs(z, c_0, save)
+    y, c_n, cells = operators.gated_sum_outputs(z, c_0, save)
     time, batch, units = y.shape
     if batch == 0:
         return y, c_n, cells
@@ -299,9 +299,9 @@ def gated_sum_backward(
     reverse: bool,
     how: Plan | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The operator `gated_sum_backward` of `ops`."""
+    """The operator `gated_sum_backward` of `operators`."""
     z, c_0 = z.contiguous(), c_0.contiguous()
-    dz, dc_0 = ops.gated_sum_gradients(z, c_0)
+    dz, dc_0 = operators.gated_sum_gradients(z, c_0)
     cells = cells.contiguous()
     time, batch, units = cells.shape
     if batch == 0:
@@ -348,9 +348,9 @@ def _grid(batch: int, units: int, how: Plan) -> tuple[int, int, int]:
 def _options(cell: int, padding_mask: Tensor | None, reverse: bool, how: Plan) -> dict[str, Any]:
     return dict(
         PADDED=padding_mask is not None,
-        COUPLED=bool(cell & ops.COUPLED),
-        OUTPUT_GATE=bool(cell & ops.OUTPUT_GATE),
-        SRNN=bool(cell & ops.SRNN),
+        COUPLED=bool(cell & operators.COUPLED),
+        OUTPUT_GATE=bool(cell & operators.OUTPUT_GATE),
+        SRNN=bool(cell & operators.SRNN),
         REVERSE=reverse,
         STEPS=how.steps,
         BLOCK=how.block,

@@ -24,7 +24,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .. import ops
+from ..ops import operators
 from .triton_common import RUN_TIME_VALUES, as_bytes, sigmoid, tanh
 
 # Kernels
@@ -356,10 +356,10 @@ def recurrence(
     save: bool,
     how: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The operator `recurrence` of `ops`, without a projection."""
+    """The operator `recurrence` of `operators`, without a projection."""
     assert w_hr is None, "the backend says that it has no projection"
     z, w_hh = z.contiguous(), w_hh.contiguous()
-    outputs = ops.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, save)
+    outputs = operators.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, save)
     y, h_n, c_n, gates, cells, states = outputs
     time, batch, units = y.shape
     h = h_0.new_empty((2, batch, units))
@@ -396,8 +396,8 @@ def recurrence_backward(
     reverse: bool,
     how: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The operator `recurrence_backward` of `ops`, without a projection."""
-    gradients = ops.recurrence_gradients(gates, w_hr, h_0, c_0)
+    """The operator `recurrence_backward` of `operators`, without a projection."""
+    gradients = operators.recurrence_gradients(gates, w_hr, h_0, c_0)
     dz, _, dh_0, dc_0 = gradients
     (batch, units), time = h_0.shape, gates.size(0)
     # each at an address of its own: Triton compiles again for one that is not a multiple of 16
@@ -451,14 +451,14 @@ def _launch(
 
 def _cell_options(bits: int) -> dict[str, Any]:
     """Where each row stands in z; -1 where it does not."""
-    cell = ops.decode(bits)
-    places = {f"X_{row.upper()}": _place(cell.input_rows, row) for row in "ifco"}
-    return {"R": len(cell.input_rows), "SRNN": cell.srnn, **places}
+    cell = operators.decode(bits)
+    places = {f"X_{row.upper()}": _place(cell.rows, row) for row in "ifco"}
+    return {"R": len(cell.rows), "SRNN": operators.has_srnn(cell), **places}
 
 
 def _products_of_h(bits: int) -> dict[str, int]:
     """Where each row stands in w_hh; -1 where it does not."""
-    rows = ops.decode(bits).hidden_rows
+    rows = operators.decode(bits).hidden_rows
     return {f"H_{row.upper()}": _place(rows, row) for row in "ifco"}
 
 
@@ -471,8 +471,8 @@ def _products_of_dz(bits: int) -> dict[str, int]:
 
     There are one or two lots: w_hh lacks at most the content layer, in their midst.
     """
-    cell = ops.decode(bits)
-    places = [cell.input_rows.index(row) for row in cell.hidden_rows]
+    cell = operators.decode(bits)
+    places = [cell.rows.index(row) for row in cell.hidden_rows]
     first = [place for i, place in enumerate(places) if place == places[0] + i]
     rest = places[len(first) :]
     assert not rest or rest == list(range(rest[0], rest[0] + len(rest)))

@@ -1,0 +1,119 @@
+"""The kernel of the cells without h_{t-1}: how fast it moves memory, against a plain copy.
+
+It reads its inputs once, writes its outputs once, and has little to compute: a copy of as many
+bytes is what it can reach.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import report
+import torch
+from layers import median_times
+from report import DTYPES, Shape
+
+from fairseq_wsum import CELLS
+from fairseq_wsum.backends import BACKENDS
+from fairseq_wsum.ops import operators
+
+GATED_SUMS = tuple(name for name, cell in CELLS.items() if not cell.is_recurrent)
+SHAPES: tuple[Shape, ...] = ((512, 32, 1024),)  # large enough to fill a GPU
+
+
+@dataclass(frozen=True)
+class Bandwidth:
+    """Of one cell at one shape (T, B, H): bytes a second."""
+
+    layer: str
+    shape: Shape
+    forward: float
+    backward: float
+    copy: float
+
+    def row(self) -> dict[str, str]:
+        """For a table."""
+        return {
+            "cell": self.layer,
+            "T, B, H": ", ".join(map(str, self.shape)),
+            "copy GB/s": f"{self.copy / 1e9:.1f}",
+            "forward GB/s": f"{self.forward / 1e9:.1f}",
+            "backward GB/s": f"{self.backward / 1e9:.1f}",
+            "forward of the copy": f"{self.forward / self.copy:.2f}",
+            "backward of the copy": f"{self.backward / self.copy:.2f}",
+        }
+
+
+def measure(
+    shape: Shape,
+    names: Sequence[str] = GATED_SUMS,
+    dtype: str = "fp32",
+    device: str = "cpu",
+    rounds: int = 15,
+) -> list[Bandwidth]:
+    """Time the kernels of training, forward (which saves the cells) and backward, and a copy.
+
+    Args:
+        shape: T, B, H.
+        names: of `GATED_SUMS`.
+        dtype: a key of `DTYPES`.
+
+    Raises:
+        RuntimeError: there is no kernel for this device and type; the message says why.
+    """
+    place = torch.device(device)
+    kernel = BACKENDS["cpp" if place.type == "cpu" else "triton"]
+    results = []
+    for name in names:
+        cell, (steps, batch, units) = CELLS[name], shape
+        reason = kernel.why_not(cell, place, DTYPES[dtype], False)
+        if reason is not None:
+            raise RuntimeError(f"backend {kernel.name!r} cannot run {name}: {reason}")
+        z = torch.randn(*(steps, batch, len(cell.rows) * units), device=place, dtype=DTYPES[dtype])
+        c_0 = torch.zeros(batch, units, device=place)
+        how = (operators.encode(cell), False)
+        forward = partial(torch.ops.fairseq_wsum.gated_sum, z, c_0, None, *how, True)
+        y, c_n, cells = forward()
+        dy = torch.ones_like(y)
+        backward = partial(
+            torch.ops.fairseq_wsum.gated_sum_backward, dy, None, z, c_0, None, cells, *how
+        )
+        other = torch.empty_like(z)
+        moved = {
+            "forward": (z, c_0, y, c_n, cells),
+            "backward": (dy, z, c_0, cells, *backward()),
+            "copy": (z, other),
+        }
+        copy = partial(other.copy_, z)
+        passes: dict[str, Callable[[], object]] = dict(
+            forward=forward, backward=backward, copy=copy
+        )
+        seconds = median_times(passes, rounds, device)
+        rates = {k: sum(t.nbytes for t in moved[k]) / seconds[k] for k in passes}
+        results.append(Bandwidth(name, shape, **rates))
+    return results
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; `arguments` instead of the process's own."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    report.add_measurement(parser, list(GATED_SUMS), SHAPES)
+    args = parser.parse_args(arguments)
+    report.check_device(args.device)
+    title = f"{args.dtype}, medians of {args.rounds}; {report.machine(args.device)}"
+    print(title, flush=True)
+    results = []
+    for shape in args.shapes:
+        results += measure(shape, args.cells, args.dtype, args.device, args.rounds)
+    print(report.table([result.row() for result in results]))
+    if args.json:
+        record = {"title": title, "results": [dataclasses.asdict(r) for r in results]}
+        report.write_json(args.json, record)
+
+
+if __name__ == "__main__":
+    report.end_with_errors(main)

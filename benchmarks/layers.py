@@ -1,0 +1,302 @@
+"""One layer against torch.nn.LSTM (no-gates: nn.RNN), and SRU where it is installed.
+
+It prints the time of the forward pass, of forward and backward, and memory.
+
+Shapes are T (time steps), B (sequences), H (units, and input features).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import gc
+import importlib.util
+import logging
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import report
+import torch
+from report import DTYPES, Shape
+from torch import Tensor, nn
+
+from fairseq_wsum import CELLS, WsumLSTM
+from fairseq_wsum.backends import BACKEND_CHOICES
+
+# A sequence-to-sequence model on Multi30k, a small and a medium language model, and long sequences.
+SHAPES: tuple[Shape, ...] = ((13, 64, 500), (20, 20, 200), (35, 20, 650), (128, 16, 512))
+# For the picture: one of the three grows, the others stay.
+GROWTH: dict[str, tuple[Shape, ...]] = {
+    "time steps": tuple((t, 16, 256) for t in (8, 16, 32, 64, 128, 256)),
+    "sequences": tuple((32, b, 256) for b in (1, 4, 16, 64, 128)),
+    "units": tuple((32, 16, h) for h in (64, 128, 256, 512, 1024)),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """Medians of one layer at one shape, and of the peer that was taken in turn with it.
+
+    Times are in seconds; memory, the peak of what torch allocates during forward and backward, in
+    bytes. (What kernels allocate for themselves, ours and the peers', is not in it.)
+    """
+
+    layer: str
+    peer: str
+    shape: Shape
+    padded: bool
+    forward: float
+    both: float
+    memory: int
+    peer_forward: float
+    peer_both: float
+    peer_memory: int
+
+    @property
+    def faster(self) -> float:
+        """How many times as fast as the peer, forward and backward."""
+        return self.peer_both / self.both
+
+    def row(self) -> dict[str, str]:
+        """For a table."""
+        return {
+            "layer": self.layer + (" with a mask" if self.padded else ""),
+            "peer": self.peer,
+            "T, B, H": ", ".join(map(str, self.shape)),
+            "forward ms": f"{1000 * self.forward:.2f}",
+            "forward + backward ms": f"{1000 * self.both:.2f}",
+            "times as fast: forward": f"{self.peer_forward / self.forward:.2f}",
+            "forward + backward": f"{self.faster:.2f}",
+            "memory of the peer's": f"{self.memory / self.peer_memory:.2f}",
+        }
+
+
+@dataclass
+class Subject:
+    """Something to time: a layer and its input."""
+
+    name: str
+    layer: nn.Module
+    x: Tensor
+    mask: Tensor | None = None
+
+    def forward(self) -> None:
+        with torch.no_grad():
+            self._run()
+
+    def clear(self) -> None:
+        self.x.grad = None
+        self.layer.zero_grad()
+
+    def both(self) -> None:
+        self.clear()
+        self._run().backward(torch.ones_like(self.x))
+
+    def _run(self) -> Tensor:
+        y: Tensor
+        if self.mask is None:
+            y, _ = self.layer(self.x)
+        else:
+            y, _ = self.layer(self.x, None, self.mask)
+        return y
+
+
+def compare(
+    shape: Shape,
+    cells: Sequence[str] = tuple(CELLS),
+    dtype: str = "fp32",
+    device: str = "cpu",
+    backend: str = "auto",
+    rounds: int = 15,
+    masks: bool = False,
+) -> list[Result]:
+    """Time layers of these cells and their peers, in turn.
+
+    Args:
+        shape: T, B, H.
+        cells: of the layers.
+        dtype: a key of `DTYPES`.
+        device, backend: of the layers, and the device of their peers.
+        rounds: timings of each.
+        masks: each ablation also with a mask of random lengths; its peer is itself without one.
+    """
+    steps, batch, units = shape
+    options: dict[str, Any] = dict(device=device, dtype=DTYPES[dtype])
+    x = torch.randn(shape, **options, requires_grad=True)
+    subjects = {
+        "nn.LSTM": Subject("nn.LSTM", nn.LSTM(units, units, **options), x),
+        "nn.RNN": Subject("nn.RNN", nn.RNN(units, units, **options), x),
+    }
+    pairs = []
+    for name in cells:
+        layer = WsumLSTM(units, units, cell=name, backend=backend, **options)
+        subjects[name] = Subject(name, layer, x)
+        pairs.append((name, "nn.RNN" if name == "no-gates" else "nn.LSTM"))
+        if masks:
+            seed = torch.Generator().manual_seed(1)  # the same lengths in every run
+            lengths = torch.randint(steps // 2, steps + 1, (batch,), generator=seed)
+            mask = (torch.arange(steps).unsqueeze(1) >= lengths).to(device)
+            subjects[f"{name}, mask"] = Subject(name, layer, x, mask)
+            pairs.append((f"{name}, mask", name))
+    sru = _sru(units, options)
+    if sru is not None:
+        subjects["SRU"] = Subject("SRU", sru, x)
+        pairs.append(("SRU", "nn.LSTM"))
+    wanted = {name for pair in pairs for name in pair}
+    subjects = {name: subject for name, subject in subjects.items() if name in wanted}
+
+    forward = median_times({name: s.forward for name, s in subjects.items()}, rounds, device)
+    both = median_times({name: s.both for name, s in subjects.items()}, rounds, device)
+    memory = {}
+    for name, subject in subjects.items():
+        subject.clear()
+        memory[name] = peak_memory(subject.both, device)
+    return [
+        Result(
+            layer=subjects[name].name,
+            peer=peer,
+            shape=shape,
+            padded=subjects[name].mask is not None,
+            forward=forward[name],
+            both=both[name],
+            memory=memory[name],
+            peer_forward=forward[peer],
+            peer_both=both[peer],
+            peer_memory=memory[peer],
+        )
+        for name, peer in pairs
+    ]
+
+
+def _sru(units: int, options: Mapping[str, Any]) -> nn.Module | None:
+    """The peer of Lei et al. (2018), where it is installed."""
+    try:
+        sru = importlib.import_module("sru")
+    except ImportError:
+        return None
+    layer: nn.Module = sru.SRU(units, units, num_layers=1).to(**options)
+    return layer
+
+
+def median_times(
+    steps: Mapping[str, Callable[[], object]], rounds: int, device: str
+) -> dict[str, float]:
+    """The median time of each in seconds, all taken in turn."""
+    for step in steps.values():  # the first run chooses, compiles and allocates
+        step()
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    gc.disable()  # its pauses would hit one of them
+    try:
+        for _ in range(rounds):
+            for name, step in steps.items():
+                _wait(device)
+                start = time.perf_counter()
+                step()
+                _wait(device)
+                seconds[name].append(time.perf_counter() - start)
+    finally:
+        gc.enable()
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def _wait(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize(device)
+
+
+def peak_memory(step: Callable[[], None], device: str = "cpu") -> int:
+    """The most that torch had allocated at a time during `step`, over what it had before."""
+    if device != "cpu":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        step()
+        return torch.cuda.max_memory_allocated(device) - before
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler would print a line each time
+    kinds = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=kinds, profile_memory=True) as profile:
+        step()
+    assert profile.profiler is not None
+    events = profile.profiler.kineto_results.events()
+    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+    return max(accumulate((size for _, size in changes), initial=0))
+
+
+def check_can_draw(path: Path) -> None:
+    """Raise RuntimeError unless there is something to draw with, and a kind of picture to draw."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise RuntimeError("a picture needs matplotlib: pip install matplotlib")
+    if path.suffix not in (".svg", ".png", ".pdf"):
+        raise RuntimeError(f"--growth {path}: name it .svg, .png or .pdf")
+
+
+def draw_growth(path: Path, results: Mapping[str, Sequence[Result]], title: str) -> None:
+    """Draw the time of forward and backward over what grows: length, batch and width."""
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # fairseq asks for every detail
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5 * len(results), 4), layout="constrained")
+    axes = figure.subplots(1, len(results), squeeze=False)[0]
+    for axis, (what, sizes) in zip(axes, results.items(), strict=True):
+        place = list(results).index(what)
+        for name in dict.fromkeys(r.layer for r in sizes):
+            ours = [r for r in sizes if r.layer == name]
+            x = [r.shape[place] for r in ours]
+            axis.plot(x, [1000 * r.both for r in ours], marker="o", label=name)
+        for peer, style in (("nn.LSTM", "k--"), ("nn.RNN", "k:")):
+            times = {r.shape[place]: 1000 * r.peer_both for r in sizes if r.peer == peer}
+            if times:
+                axis.plot(list(times), list(times.values()), style, label=peer)
+        fixed = [f"{n}={v}" for n, v in zip("TBH", sizes[0].shape, strict=True)]
+        del fixed[place]
+        axis.set(xscale="log", yscale="log", xlabel=f"{what} ({', '.join(fixed)})")
+        axis.set_xticks(*[sorted({r.shape[place] for r in sizes})] * 2)  # the sizes themselves
+        axis.minorticks_off()
+        axis.set_ylabel("forward + backward, ms")
+        axis.legend(fontsize="small")
+    figure.suptitle(title, fontsize="small")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; `arguments` instead of the process's own."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    report.add_measurement(parser, list(CELLS), SHAPES)
+    add = parser.add_argument
+    add("--backend", choices=BACKEND_CHOICES, default="auto", help="of our layer (default auto)")
+    add("--masks", action="store_true", help="also with a mask, against the same without")
+    add("--growth", type=report.output_file, metavar="FILE", help="draw the growth (.svg, .png)")
+    args = parser.parse_args(arguments)
+    options = dict(dtype=args.dtype, device=args.device, backend=args.backend, rounds=args.rounds)
+    report.check_device(args.device)
+    if args.growth:
+        check_can_draw(args.growth)
+    title = f"{args.dtype}, backend {args.backend}, medians of {args.rounds}; "
+    title += report.machine(args.device)
+    print(title, flush=True)
+    results = []
+    for shape in args.shapes:
+        results += compare(shape, args.cells, masks=args.masks, **options)
+    print(report.table([result.row() for result in results]))
+    growth = {}
+    if args.growth:
+        growth = {
+            what: [r for shape in shapes for r in compare(shape, args.cells, **options)]
+            for what, shapes in GROWTH.items()
+        }
+    if args.json:
+        as_dicts = {k: [dataclasses.asdict(r) for r in v] for k, v in growth.items()}
+        record = {"title": title, "results": [dataclasses.asdict(r) for r in results]}
+        report.write_json(args.json, {**record, "growth": as_dicts})
+    if args.growth:
+        draw_growth(args.growth, growth, title)
+
+
+if __name__ == "__main__":
+    report.end_with_errors(main)

@@ -1,0 +1,346 @@
+"""Whole programs against fairseq's own LSTM of the same sizes.
+
+Further options go to fairseq. Each run is a process of its own, as a user starts it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import profiles
+import report
+import torch
+from profiles import Profile
+
+from fairseq_wsum import CELLS
+
+PEER = "fairseq's own"
+ONEDNN_PEER = "fairseq's own through oneDNN"
+CRITERION = ["--criterion", "wsum_cross_entropy"]  # of the models here; the peers have fairseq's
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of the models: as many units in every layer as in an embedding."""
+
+    layers: int = 2
+    units: int = 500
+    dropout: float = 0.3
+
+
+@dataclass(frozen=True)
+class System:
+    """A model: its name in the table and its options."""
+
+    name: str
+    options: list[str] = field(default_factory=list)
+    onednn: bool = False  # all of its products
+
+
+def systems(cells: Sequence[str], sizes: Sizes, onednn_peer: bool = False) -> list[System]:
+    """The peers, then each ablation; with input feeding where the cell has h_{t-1} in it.
+
+    Input feeding makes every step wait for the last, as fairseq's LSTM does. A cell that needs no
+    h_{t-1} is there to be rid of that, so it is taken without.
+    """
+    common = ["--dropout", str(sizes.dropout), "--encoder-dropout-in", "0"]
+    common += ["--decoder-dropout-in", "0"]
+    for side in ("encoder", "decoder"):
+        common += [f"--{side}-layers", str(sizes.layers), f"--{side}-embed-dim", str(sizes.units)]
+        common += [f"--{side}-hidden-size", str(sizes.units)]
+    common += ["--decoder-out-embed-dim", str(sizes.units)]
+    found = _peers(["--arch", "lstm", *common], onednn_peer)
+    for name in cells:
+        feeds = CELLS[name].is_recurrent
+        options = ["--arch", "wsum_lstm", "--cell", name, *common, *CRITERION]
+        options += ["--decoder-input-feeding", str(feeds)]
+        found.append(System(f"{name}, input feeding {'on' if feeds else 'off'}", options))
+    return found
+
+
+def _peers(options: list[str], onednn_peer: bool) -> list[System]:
+    peers = [System(PEER, options)]
+    return [*peers, System(ONEDNN_PEER, options, onednn=True)] if onednn_peer else peers
+
+
+def language_models(
+    cells: Sequence[str], sizes: Sizes, steps: int, onednn_peer: bool = False
+) -> list[System]:
+    """The peers, which carry no state, then each ablation, which does.
+
+    Args:
+        steps: tokens of a sample.
+    """
+    common = ["--dropout", str(sizes.dropout), "--decoder-layers", str(sizes.layers)]
+    common += ["--tokens-per-sample", str(steps), "--sample-break-mode", "none"]
+    for part in ("embed-dim", "hidden-size", "out-embed-dim"):
+        common += [f"--decoder-{part}", str(sizes.units)]
+    peer = ["--task", "language_modeling", "--arch", "lstm_lm", *common]
+    task = ["--task", "wsum_language_modeling", "--arch", "wsum_lstm_lm", *common]
+    return [
+        *_peers(peer, onednn_peer),
+        *(System(name, [*task, "--cell", name, *CRITERION]) for name in cells),
+    ]
+
+
+@dataclass
+class Measured:
+    """Of each system, by its name: what was read from fairseq's log, and profiles if wanted."""
+
+    rates: dict[str, float]
+    profiles: dict[str, Profile]
+
+
+def train(
+    data: str,
+    compared: Sequence[System],
+    updates: int,
+    rounds: int,
+    options: Sequence[str],
+    profile: bool = False,
+) -> Measured:
+    """Words a second of `fairseq-train`, the median over all updates but the first few.
+
+    Args:
+        data: a folder of `fairseq-preprocess`.
+        updates: of each run.
+        rounds: runs of each system, all taken in turn.
+        options: further options of `fairseq-train`.
+        profile: one more run of each, under torch's profiler.
+    """
+    skipped = max(2, updates // 5)  # caches and memory are warm then
+
+    def read(log: str) -> list[float]:
+        lines = re.findall(r"train_inner \| (\{.*\})", log)
+        rates = [float(json.loads(line)["wps"]) for line in lines][skipped:]
+        if not rates:
+            raise RuntimeError(f"no updates after the first {skipped} in fairseq's log:\n{log}")
+        return rates
+
+    # a folder of its own, as fairseq goes on from what it finds in ./checkpoints
+    with tempfile.TemporaryDirectory() as folder:
+
+        def command(system: System) -> list[str]:
+            command = ["train", data, *system.options, "--max-update", str(updates)]
+            command += ["--optimizer", "sgd", "--lr", "0.1", "--sentence-avg", "--no-save"]
+            command += ["--clip-norm", "5"]  # else it diverges, and there is nothing to measure
+            command += ["--disable-validation", "--log-format", "json", "--log-interval", "1"]
+            return [*command, "--save-dir", folder, "--seed", "1", *options]
+
+        return _measure(compared, rounds, command, read, profile)
+
+
+def decode(
+    data: str,
+    compared: Sequence[System],
+    length: int,
+    rounds: int,
+    common: Sequence[str],
+    options: Sequence[str],
+    profile: bool = False,
+) -> Measured:
+    """Sentences a second of `fairseq-generate`, beam 5, on the test set.
+
+    The models have seen one update; every translation is made `length` tokens long, so that all
+    systems take the same steps.
+
+    Args:
+        data: a folder of `fairseq-preprocess`.
+        length: of each translation, in tokens.
+        rounds: runs of each system, all taken in turn.
+        common: options of both `fairseq-train` and `fairseq-generate`.
+        options: further options of `fairseq-generate`.
+        profile: one more run of each, under torch's profiler.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = {}
+        for place, system in enumerate(compared):
+            save_dir = Path(folder) / str(place)
+            begin = ["train", data, *system.options, "--max-update", "1", "--lr", "0.1"]
+            begin += ["--optimizer", "sgd", "--save-dir", str(save_dir), "--disable-validation"]
+            _run([*begin, "--no-epoch-checkpoints", *common])
+            checkpoints[system.name] = save_dir / "checkpoint_last.pt"
+
+        def command(system: System) -> list[str]:
+            command = ["generate", data, "--path", str(checkpoints[system.name]), "--beam", "5"]
+            command += ["--max-len-a", "0", "--max-len-b", str(length), "--min-len", str(length)]
+            return [*command, *common, *options]
+
+        def read(log: str) -> list[float]:
+            found = re.search(r"Translated .*\(([\d.]+) sentences/s", log)
+            if not found:
+                raise RuntimeError(f"fairseq-generate gave no speed:\n{log[-2000:]}")
+            return [float(found[1])]
+
+        return _measure(compared, rounds, command, read, profile)
+
+
+def _measure(
+    compared: Sequence[System],
+    rounds: int,
+    command: Callable[[System], list[str]],
+    read: Callable[[str], list[float]],
+    profile: bool,
+) -> Measured:
+    rates: dict[str, list[float]] = {system.name: [] for system in compared}
+    for number in range(rounds):
+        for system in compared:
+            _say(f"round {number + 1} of {rounds}: {system.name}")
+            rates[system.name] += read(_run(command(system), system.onednn))
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    profiles = {}
+    for system in compared if profile else ():
+        _say(f"profile: {system.name}")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "profile.json"
+            log = _run(command(system), system.onednn, path)
+            words = re.findall(r"dictionary: (\d+) types", log)
+            profiles[system.name] = Profile.read(path, int(words[-1]))
+    return Measured(medians, profiles)
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
+
+
+def _run(arguments: Sequence[str], onednn: bool = False, profile: Path | None = None) -> str:
+    """Run `fairseq-...` with the package's models; return what it said."""
+    folder = Path(__file__).parent
+    command = [sys.executable, "-P", str(folder / "child.py"), *(["--onednn"] if onednn else [])]
+    command += ["--profile", str(profile)] if profile else []
+    command += [f"fairseq_cli.{arguments[0]}", *arguments[1:]]
+    command += [
+        "--user-dir",
+        str(folder.parent / "fairseq_wsum"),
+        "--required-batch-size-multiple",
+        "1",
+    ]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"fairseq-{arguments[0]} failed:\n{done.stdout[-3000:]}")
+    return done.stdout
+
+
+def rows(rates: Mapping[str, float], unit: str) -> list[dict[str, str]]:
+    """For a table."""
+    peers = {PEER: "times as fast", ONEDNN_PEER: "with fairseq through oneDNN"}
+    return [
+        {"model": name, unit: f"{rate:,.1f}"}
+        | {title: f"{rate / rates[peer]:.2f}" for peer, title in peers.items() if peer in rates}
+        for name, rate in rates.items()
+    ]
+
+
+# The command line
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; `arguments` instead of the process's own."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="WHAT")
+    for name, run, help, units, batch in (
+        ("train", _bench_train, "words a second of fairseq-train, translation", 500, 64),
+        ("decode", _bench_decode, "sentences a second of fairseq-generate", 500, 64),
+        ("lm", _bench_lm, "tokens a second of fairseq-train, a language model", 200, 20),
+    ):
+        command = commands.add_parser(name, help=help, description=help)
+        command.set_defaults(run=run)
+        add = command.add_argument
+        add("data", help="a folder of fairseq-preprocess")
+        add("--cells", nargs="+", choices=CELLS, default=["lstm", "no-srnn-hidden"])
+        add("--layers", type=report.positive, default=2, help="of each side (default 2)")
+        add("--units", type=report.positive, default=units, help=f"(default {units})")
+        add("--batch-size", type=report.positive, default=batch, help=f"(default {batch})")
+        add("--rounds", type=report.positive, default=3, help="runs of each (default 3)")
+        add("--onednn-peer", action="store_true", help="also fairseq's own through oneDNN")
+        add("--profile", action="store_true", help="one more run of each: where the time goes")
+        add("--json", type=report.output_file, metavar="FILE", help="write everything there too")
+        if name == "decode":
+            add("--length", type=report.positive, default=15, help="of translations (default 15)")
+        else:
+            add("--updates", type=report.positive, default=20, help="of each run (default 20)")
+        if name == "lm":
+            help = "time steps (default 20)"
+            add("--tokens-per-sample", type=report.positive, default=20, help=help)
+    args, rest = parser.parse_known_args(arguments)
+    args.rest = rest
+    args.run(args)
+
+
+def _begin(args: argparse.Namespace, layers: str) -> tuple[str, list[str]]:
+    """Say what is measured; returns that title, and options of fairseq."""
+    if not Path(args.data.partition(":")[0]).is_dir():
+        raise ValueError(f"no data folder {args.data}; make it with fairseq-preprocess")
+    if args.profile and torch.cuda.is_available():
+        raise ValueError(
+            "--profile is for programs on the CPU: hide the GPUs with "
+            "CUDA_VISIBLE_DEVICES= in the environment"
+        )
+    options = ["--batch-size", str(args.batch_size)]
+    if not torch.cuda.is_available():
+        options.append("--cpu")
+    title = f"{layers} layers of {args.units}, batches of {args.batch_size}, "
+    title += f"{args.data}, {report.machine()}"
+    print(title, flush=True)
+    return title, options
+
+
+def _bench_train(args: argparse.Namespace) -> None:
+    title, options = _begin(args, f"{args.layers}+{args.layers}")
+    sizes = Sizes(args.layers, args.units)
+    compared = systems(args.cells, sizes, args.onednn_peer)
+    _train(args, title, compared, options, "target words a second")
+
+
+def _bench_decode(args: argparse.Namespace) -> None:
+    title, options = _begin(args, f"{args.layers}+{args.layers}")
+    sizes = Sizes(args.layers, args.units)
+    compared = systems(args.cells, sizes, args.onednn_peer)
+    measured = decode(
+        *(args.data, compared, args.length, args.rounds, options, args.rest), profile=args.profile
+    )
+    _report(args, title, measured, "sentences a second")
+
+
+def _bench_lm(args: argparse.Namespace) -> None:
+    title, options = _begin(args, str(args.layers))
+    sizes = Sizes(args.layers, args.units, dropout=0.0)
+    steps = args.tokens_per_sample
+    compared = language_models(args.cells, sizes, steps, args.onednn_peer)
+    _train(args, title, compared, options, "tokens a second")
+
+
+def _train(
+    args: argparse.Namespace,
+    title: str,
+    compared: list[System],
+    options: list[str],
+    unit: str,
+) -> None:
+    options = [*options, *args.rest]
+    measured = train(args.data, compared, args.updates, args.rounds, options, profile=args.profile)
+    _report(args, title, measured, unit)
+
+
+def _report(args: argparse.Namespace, title: str, measured: Measured, unit: str) -> None:
+    print(report.table(rows(measured.rates, unit)))
+    record: dict[str, object] = {"title": title, unit: measured.rates}
+    if measured.profiles:
+        print("", report.table(profiles.rows(measured.profiles)), sep="\n")
+        record["profiles"] = {k: dataclasses.asdict(p) for k, p in measured.profiles.items()}
+    if args.json:
+        report.write_json(args.json, record)
+
+
+if __name__ == "__main__":
+    report.end_with_errors(main)

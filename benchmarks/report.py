@@ -1,0 +1,89 @@
+"""What every benchmark has in common: its options, the machine, a table, and the same as JSON.
+
+Everything that is compared is taken in turn within one run, so that a change in the machine's speed
+hits all of it; what counts is the ratio of the medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from fairseq_wsum.info import machine, table
+
+__all__ = ["Shape", "add_measurement", "check_device", "end_with_errors", "machine", "output_file"]
+__all__ += ["positive", "table", "write_json"]
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+Shape = tuple[int, int, int]  # T, B, H
+
+
+def end_with_errors(main: Callable[[], None]) -> None:
+    """Call it; an error that a user can put right ends the program with its message alone."""
+    try:
+        main()
+    except (OSError, RuntimeError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+def add_measurement(
+    parser: argparse.ArgumentParser, cells: Sequence[str], shapes: Sequence[Shape]
+) -> None:
+    """Options of what is measured, how often, and where the figures go."""
+    add = parser.add_argument
+    names = f"cells to measure (default: {' '.join(cells)})"
+    usual = " ".join(",".join(map(str, shape)) for shape in shapes)
+    sizes = f"time steps, sequences and units (default: {usual})"
+    add("--cells", nargs="+", choices=cells, default=cells, metavar="NAME", help=names)
+    add("--shapes", nargs="+", type=_shape, default=shapes, metavar="T,B,H", help=sizes)
+    add("--dtype", choices=DTYPES, default="fp32", help="(default fp32)")
+    add("--device", default="cpu", help="cpu (default) or cuda")
+    add("--rounds", type=positive, default=15, help="timings of each (default 15)")
+    add("--json", type=output_file, metavar="FILE", help="write everything there too")
+
+
+def check_device(device: str) -> None:
+    """Raise RuntimeError where torch does not see it."""
+    if device != "cpu" and not torch.cuda.is_available():
+        raise RuntimeError(f"--device {device}: torch sees no GPU here")
+
+
+def _shape(text: str) -> Shape:
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.strip().isdecimal() and int(part) for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is no T,B,H, such as 13,64,500")
+    return int(parts[0]), int(parts[1]), int(parts[2])
+
+
+def positive(text: str) -> int:
+    """A positive whole number."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
+    return int(text)
+
+
+def output_file(text: str) -> Path:
+    """A file that can be written; checked before anything is measured for it."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is a folder: name a file in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if not os.access(path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{path}: the folder cannot be written to")
+    return path
+
+
+def write_json(path: Path, record: Mapping[str, object]) -> None:
+    """Write a record, complete or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,9 @@
+"""Cells: what each has, and what it computes. A cell is one file and a line in the registry."""
+
+from .cell import Cell as Cell
+from .cell import Rows as Rows
+from .lstm import LSTM as LSTM
+from .lstm import SimpleRNN as SimpleRNN
+from .registry import CELLS as CELLS
+from .registry import get_cell as get_cell
+from .registry import register_cell as register_cell

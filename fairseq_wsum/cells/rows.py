@@ -1,0 +1,54 @@
+"""Rows of pre-activations, side by side in one tensor.
+
+Shapes: R rows of H units each make a last dimension of R*H.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .cell import Cell
+
+
+def split(names: tuple[str, ...], z: Tensor) -> dict[str, Tensor]:
+    """Each row by its letter: ... x R*H -> ... x H."""
+    return dict(zip(names, z.chunk(len(names), dim=-1), strict=True)) if names else {}
+
+
+def add_hidden(cell: Cell, z_x: Tensor, z_h: Tensor) -> Tensor:
+    """What comes from x_t, all rows, plus what comes from h_{t-1}, those rows that see it."""
+    if cell.hidden_rows == cell.rows:
+        return z_x + z_h
+    z = split(cell.rows, z_x)
+    for row, values in split(cell.hidden_rows, z_h).items():
+        z[row] = z[row] + values
+    return torch.cat([z[row] for row in cell.rows], dim=-1)
+
+
+def joint_bias(cell: Cell, b_ih: Tensor | None, b_hh: Tensor | None) -> Tensor | None:
+    """Both biases in one vector over all rows, zero where the equations have none.
+
+    The inner biases (`Cell.inner_bias_rows`) are not in it.
+    """
+    if b_ih is None:
+        return None
+    joins = not cell.inner_bias_rows
+    if b_hh is not None and joins and cell.rows == cell.bias_rows == cell.hidden_rows:
+        return b_ih + b_hh
+    bias = split(cell.bias_rows, b_ih)
+    zero = torch.zeros_like(b_ih[: b_ih.numel() // len(bias)])
+    if b_hh is not None:
+        for row, values in split(cell.hidden_rows, b_hh).items():
+            if row not in cell.inner_bias_rows:
+                bias[row] = bias.get(row, zero) + values
+    return torch.cat([bias.get(row, zero) for row in cell.rows])
+
+
+def inner_bias(cell: Cell, b_hh: Tensor | None) -> Tensor | None:
+    """What is added to W_*h h_{t-1}, over all hidden rows; None where that is nothing."""
+    if b_hh is None or not cell.inner_bias_rows:
+        return None
+    bias = split(cell.hidden_rows, b_hh)
+    inner = cell.inner_bias_rows
+    return torch.cat([b if row in inner else torch.zeros_like(b) for row, b in bias.items()])

@@ -1,0 +1,70 @@
+"""`fairseq-wsum info`: what there is on this machine, and which backend `auto` takes."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+import torch
+
+from . import __version__, backends
+from .backends import BACKENDS
+from .cells import CELLS
+from .ops import kernels, products
+
+DTYPES = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "fp64": torch.float64,
+}
+
+
+def info() -> None:
+    """Print it."""
+    print(f"fairseq-wsum {__version__}, {machine()}")
+    missing = kernels.why_missing()
+    print(f"C++ kernels: {missing or kernels.instruction_set()}")
+    libraries = ["oneDNN" if products.uses_onednn(p) else "MKL" for p in ("product", "outer")]
+    print("products in fp32 on the CPU: {}; gradients of weights: {}".format(*libraries))
+    devices = ["cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))]
+    cells = ("lstm", "no-srnn-hidden")
+    print("\nbackend=auto takes, for `lstm` and `no-srnn-hidden`:\n")
+    rows = []
+    for device in devices:
+        for name, dtype in DTYPES.items():
+            row = {"device": device, "type": name}
+            for cell in cells:
+                case = (CELLS[cell], torch.device(device), dtype)
+                row[cell] = backends.choose("auto", *case).name
+                reasons = {
+                    b.name: b.why_not(*case, False) or b.only_by_name for b in BACKENDS.values()
+                }
+            row["not"] = "; ".join(f"{name}: {why}" for name, why in reasons.items() if why) or "-"
+            rows.append(row)
+    print(table(rows))
+
+
+def machine(device: str = "cpu") -> str:
+    """The hardware and software of a measurement, in one line."""
+    parts = [f"{processor()}, {torch.get_num_threads()} threads"]
+    if device != "cpu":
+        parts.insert(0, torch.cuda.get_device_name(device))
+    return f"{', '.join(parts)}, torch {torch.__version__}, {date.today()}"
+
+
+def processor() -> str:
+    """The name of the CPU, as far as the system tells."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next(line.split(":")[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def table(rows: Sequence[Mapping[str, str]]) -> str:
+    """Rows with the same keys, as a Markdown table."""
+    header = list(rows[0])
+    lines = [header, ["---"] * len(header), *([row[key] for key in header] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

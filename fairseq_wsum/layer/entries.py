@@ -1,0 +1,108 @@
+"""Entries of a state dict that say what its weights belong to.
+
+Weights of equal shapes can belong to different cells, or to different words. An entry beside them
+says to which, so that nothing else takes them. It is a text, as bytes in a tensor, because many
+programs expect every value of a state dict to be a tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..cells import Cell
+
+Text = Callable[[nn.Module], str | None]
+Check = Callable[[nn.Module, str | None, dict[str, Any], str], str | None]
+
+
+def add_entry(
+    module: nn.Module, key: str, text: Text, check: Check, *, required: bool = False
+) -> None:
+    """Give the state dict of a module an entry, and check it before the module loads weights.
+
+    Args:
+        module: the module. (Functions, not methods, are given, as it may be copied.)
+        key: the name of the entry.
+        text: from the module what the entry says; None for no entry.
+        check: from the module, what the entry of the weights says (None without one), the state
+            dict, and the prefix of the module's own keys in it, to an error message, or None.
+        required: a state dict without the entry lacks a key, where the module's own has it.
+    """
+    module.register_state_dict_post_hook(_Write(key, text))
+    module.register_load_state_dict_pre_hook(_Check(key, text if required else None, check))
+
+
+def add_cell(layer: nn.Module) -> None:
+    """Let a layer with a `cell` refuse the weights of another, also where all shapes are equal.
+
+    A cell that a module of torch has too gets no entry, as torch's state dicts have none.
+    """
+    add_entry(layer, "cell", _name_of_cell, _check_cell, required=True)
+
+
+def _name_of_cell(layer: nn.Module) -> str | None:
+    cell = layer.cell
+    assert isinstance(cell, Cell)
+    return None if cell.twin else cell.label
+
+
+def _check_cell(
+    layer: nn.Module, of: str | None, state_dict: dict[str, Any], prefix: str
+) -> str | None:
+    cell = layer.cell
+    assert isinstance(cell, Cell)
+    if of is None or of == _name_of_cell(layer):
+        return None
+    return (
+        f"{prefix.removesuffix('.') or 'the layer'} has the cell {cell.label}, and the weights "
+        f"are of {of}: make the layer with that one (--cell, --encoder-cell, "
+        "--decoder-cell, --coupled-gates)"
+    )
+
+
+class _Write:
+    """Called with a state dict when it is made."""
+
+    def __init__(self, key: str, text: Text) -> None:
+        self.key = key
+        self.text = text
+
+    def __call__(
+        self, module: nn.Module, state_dict: dict[str, Any], prefix: str, metadata: Any
+    ) -> None:
+        text = self.text(module)
+        if text is not None:
+            encoded = torch.tensor(list(text.encode()), dtype=torch.uint8)
+            state_dict[prefix + self.key] = encoded
+
+
+class _Check:
+    """Called with a state dict before it is loaded."""
+
+    def __init__(self, key: str, required: Text | None, check: Check) -> None:
+        self.key = key
+        self.required = required
+        self.check = check
+
+    def __call__(
+        self,
+        module: nn.Module,
+        state_dict: dict[str, Any],
+        prefix: str,
+        metadata: Any,
+        strict: bool,  # always True: torch looks at missing keys later
+        missing: list[str],
+        unexpected: list[str],
+        errors: list[str],
+    ) -> None:
+        entry: Tensor | None = state_dict.pop(prefix + self.key, None)
+        text = None if entry is None else bytes(entry.tolist()).decode(errors="replace")
+        if text is None and self.required is not None and self.required(module) is not None:
+            missing.append(prefix + self.key)
+        error = self.check(module, text, state_dict, prefix)
+        if error is not None:
+            errors.append(error)

@@ -1,0 +1,388 @@
+"""`WsumLSTM`: a drop-in for `torch.nn.LSTM` whose cell can be taken apart.
+
+Shapes: T time steps, B sequences, I input features, H hidden units, P features of h (P = H
+without a projection), L layers, D directions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from .. import backends
+from ..cells import Cell, get_cell
+from ..cells.rows import inner_bias, joint_bias
+from ..ops.linear import linear, once
+from ..ops.transforms import in_autocast
+from . import checks
+from .entries import add_cell
+
+State = tuple[Tensor, Tensor]
+
+
+def unstack(state: Tensor) -> tuple[Tensor, ...]:
+    """Its slices; of a single one no gradient has to be filled with zeros."""
+    return (state.squeeze(0),) if state.size(0) == 1 else state.unbind()
+
+
+class WsumLSTM(nn.Module):
+    """A multi-layer LSTM with parts of its cell left out (Levy et al., ACL 2018), or another cell.
+
+    The full cell, `cell="lstm"`, is that of `torch.nn.LSTM`:
+
+        c~_t = tanh(W_cx x_t + W_ch h_{t-1} + b_c)    content layer, a simple RNN
+        i_t, f_t, o_t = sigmoid(W_*x x_t + W_*h h_{t-1} + b_*)
+        c_t  = i_t * c~_t + f_t * c_{t-1}             memory cell, a weighted sum
+        h_t  = o_t * tanh(c_t)
+
+    `no-srnn` makes the content linear in x_t, `no-out` takes the output gate away, `no-hidden`
+    hides h_{t-1} from the gates, and their combinations do all of it; `no-gates` leaves the simple
+    RNN alone (`torch.nn.RNN`). Parameters have the names, order and layout of torch's modules,
+    less the rows and matrices that the cell does not use, so `load_state_dict` works between
+    `lstm` and `torch.nn.LSTM`, and between `no-gates` and `torch.nn.RNN`, in both directions. The
+    state dict of any other cell has its name in an entry `cell`: another cell refuses the weights.
+    (Weights without that entry are loaded with `strict=False`.)
+
+    Args:
+        input_size: features of the input, I.
+        hidden_size: units of the memory cell, H.
+        num_layers: layers, each reading the outputs of the one before.
+        bias: whether there are bias vectors. (A linear content layer has none in any case.)
+        batch_first: input, output and mask are B x T instead of T x B. States are not.
+        dropout: dropout probability on the output of every layer but the last.
+        bidirectional: run each layer in both directions and join their outputs.
+        proj_size: project h_t to this many features, P, as `torch.nn.LSTM` does; 0 for none.
+        device, dtype: of the parameters.
+        cell: a name from `fairseq_wsum.CELLS`, or a `Cell`.
+        coupled_gates: the forget gate is f_t = 1 - i_t, without parameters.
+        backend: `auto`, or a name from `fairseq_wsum.backends.BACKENDS`.
+
+    Raises:
+        TypeError, ValueError: an argument that does not fit; the message names it.
+    """
+
+    weight_ih_l0: nn.Parameter  # there is always this one; the others are registered by name
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        cell: str | Cell = "lstm",
+        coupled_gates: bool = False,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.cell = get_cell(cell, coupled_gates=coupled_gates)
+        backends.check_name(backend)
+        checks.flags(bias=bias, batch_first=batch_first, bidirectional=bidirectional)
+        checks.sizes(input_size, hidden_size, num_layers, proj_size)
+        checks.dropout(dropout, num_layers)
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bias = bias
+        self.batch_first = batch_first
+        self.dropout = float(dropout)
+        self.bidirectional = bidirectional
+        self.proj_size = proj_size
+        self.backend = backend
+        for layer in range(num_layers):
+            for suffix in self._suffixes(layer):
+                for name, shape in self._parameter_shapes(layer).items():
+                    parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+                    self.register_parameter(name + suffix, parameter)
+        add_cell(self)
+        self.reset_parameters()
+
+    @property
+    def output_size(self) -> int:
+        """Features of h in one direction, P."""
+        return self.proj_size or self.hidden_size
+
+    @property
+    def num_directions(self) -> int:
+        """1, or 2 where the layer is bidirectional."""
+        return 2 if self.bidirectional else 1
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters from U(-1/sqrt(H), 1/sqrt(H)), as `torch.nn.LSTM` does."""
+        bound = 1 / math.sqrt(self.hidden_size)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def flatten_parameters(self) -> None:
+        """Does nothing: for code that was written for `torch.nn.LSTM`."""
+
+    @property
+    def all_weights(self) -> list[list[nn.Parameter]]:
+        """The parameters, a list for each layer and direction, as in `torch.nn.LSTM`."""
+        return [
+            [getattr(self, name + suffix) for name in self._parameter_shapes(layer)]
+            for layer in range(self.num_layers)
+            for suffix in self._suffixes(layer)
+        ]
+
+    def forward(
+        self,
+        x: Tensor | PackedSequence,
+        hx: State | None = None,
+        padding_mask: Tensor | None = None,
+    ) -> tuple[Tensor | PackedSequence, State]:
+        """Run all layers over a batch of sequences.
+
+        Args:
+            x: T x B x I (B x T x I with `batch_first`), one sequence T x I, or a `PackedSequence`.
+            hx: initial state (h_0, c_0), L*D x B x P and L*D x B x H, without the B for one
+                sequence; zero if left out. c_0 may be in 32 bits where the layer is in 16: then
+                c_n is so too, and a sequence taken in parts loses nothing.
+            padding_mask: boolean, True at padding, T x B (B x T with `batch_first`), or T for one
+                sequence. Padding may stand on either side. A padded sequence gives what it gives
+                alone; the outputs at padding are zero.
+
+        Returns:
+            `(output, (h_n, c_n))`: output T x B x D*P, in the form of `x`; the states after the
+            last real step, in the form of `hx`. `no-gates` has no memory cell and hands `c_0`
+            back as it is.
+
+        Raises:
+            RuntimeError, TypeError, ValueError: a shape or type that does not fit; the message
+                names it.
+            RuntimeError: the backend asked for by name cannot run this; the message says why.
+        """
+        if isinstance(x, PackedSequence):
+            return self._forward_packed(x, hx, padding_mask)
+        self._check_input(x, padding_mask)
+        batched = x.dim() == 3
+        if not batched:
+            x = x.unsqueeze(1)
+            padding_mask = None if padding_mask is None else padding_mask.unsqueeze(1)
+            hx = None if hx is None else self._add_batch(hx)
+        elif self.batch_first:
+            x = x.transpose(0, 1)
+            padding_mask = None if padding_mask is None else padding_mask.transpose(0, 1)
+
+        y, (h_n, c_n) = self._run_layers(x, self._initial_state(x, hx), padding_mask)
+
+        if not batched:
+            return y.squeeze(1), (h_n.squeeze(1), c_n.squeeze(1))
+        return (y.transpose(0, 1) if self.batch_first else y), (h_n, c_n)
+
+    def input_maps(self, *features: int) -> tuple[list[Tensor], Tensor | None]:
+        """W_*x, cut by features of the input, and b_*: for a layer that goes step by step.
+
+        Where only some features depend on the step before, the product with the others can be
+        done for all steps at once: W_*x x_t + b_* is the sum of the parts and the bias.
+
+        Args:
+            features: how many features each part has; together they are all, I.
+
+        Returns:
+            A matrix R*H x I' for each part, and the bias, R*H, or None.
+
+        Raises:
+            RuntimeError: the module has several layers or directions.
+        """
+        self._check_single()
+        weight: Tensor = self.weight_ih_l0
+        return list(weight.split(features, dim=1)), self._joint_bias("_l0")
+
+    def forward_products(
+        self, z: Tensor, hx: State, padding_mask: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """As `forward`, from the products with the input: see `input_maps`.
+
+        Args:
+            z: W_*x x_t + b_*, T x B x R*H; finite at padding.
+            hx: initial state (h_0, c_0), 1 x B x P and 1 x B x H.
+            padding_mask: True at padding, T x B.
+
+        Returns:
+            `(output, (h_n, c_n))`: T x B x P, 1 x B x P, 1 x B x H.
+
+        Raises:
+            RuntimeError: the module has several layers or directions, or a shape does not fit.
+        """
+        self._check_single()
+        width = len(self.cell.rows) * self.hidden_size
+        if z.dim() != 3 or z.size(0) == 0 or z.size(-1) != width:
+            raise RuntimeError(f"expected z of size (T > 0, B, {width}), got {tuple(z.shape)}")
+        if padding_mask is not None:
+            checks.mask(padding_mask, z.shape[:-1], "T x B")
+        h_0, c_0 = self._initial_state(z, hx)
+        y, h_n, c_n = self._run(z, h_0[0], c_0[0], padding_mask, "_l0", False)
+        return y, (h_n.unsqueeze(0), c_n.unsqueeze(0))
+
+    def _check_single(self) -> None:
+        if self.num_layers > 1 or self.bidirectional:
+            raise RuntimeError(
+                "the products with the input are those of one layer in one direction, got "
+                f"num_layers={self.num_layers}, bidirectional={self.bidirectional}"
+            )
+
+    def extra_repr(self) -> str:
+        shown = [str(self.input_size), str(self.hidden_size)]
+        defaults = {
+            "num_layers": 1,
+            "bias": True,
+            "batch_first": False,
+            "dropout": 0.0,
+            "bidirectional": False,
+            "proj_size": 0,
+            "backend": "auto",
+        }
+        for name, default in defaults.items():
+            if getattr(self, name) != default:
+                shown.append(f"{name}={getattr(self, name)!r}")
+        shown.append(f"cell={self.cell.label!r}")
+        return ", ".join(shown)
+
+    # Parameters
+
+    def _suffixes(self, layer: int) -> Iterator[str]:
+        for direction in range(self.num_directions):
+            yield f"_l{layer}" + ("_reverse" if direction == 1 else "")
+
+    def _parameter_shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
+        """Name (without suffix) to shape, in torch's order, of what the cell has."""
+        h, p, cell = self.hidden_size, self.output_size, self.cell
+        features = self.input_size if layer == 0 else p * self.num_directions
+        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (len(cell.rows) * h, features)}
+        if cell.is_recurrent:
+            shapes["weight_hh"] = (len(cell.hidden_rows) * h, p)
+        if self.bias:
+            shapes["bias_ih"] = (len(cell.bias_rows) * h,)
+            if cell.is_recurrent:
+                shapes["bias_hh"] = (len(cell.hidden_rows) * h,)
+        if self.proj_size:
+            shapes["weight_hr"] = (p, h)
+        return shapes | dict.fromkeys(cell.vectors, (h,))
+
+    def _parameter(self, name: str, suffix: str) -> Tensor | None:
+        parameter: Tensor | None = getattr(self, name + suffix, None)
+        return parameter
+
+    # Running
+
+    def _run_layers(
+        self, x: Tensor, hx: State, padding_mask: Tensor | None
+    ) -> tuple[Tensor, State]:
+        h_0, c_0 = (unstack(state) for state in hx)
+        h_n: list[Tensor] = []
+        c_n: list[Tensor] = []
+        for layer in range(self.num_layers):
+            if layer > 0:
+                x = F.dropout(x, self.dropout, self.training)
+            if padding_mask is not None:
+                # zero times a NaN is a NaN: nothing that stands at padding may enter a product
+                x = x.masked_fill(padding_mask.unsqueeze(-1), 0)
+            outputs: list[Tensor] = []
+            for direction, suffix in enumerate(self._suffixes(layer)):
+                k = layer * self.num_directions + direction
+                weight = getattr(self, "weight_ih" + suffix)
+                z = linear(x, weight, self._joint_bias(suffix))  # T x B x R*H
+                y, h, c = self._run(z, h_0[k], c_0[k], padding_mask, suffix, direction == 1)
+                outputs.append(y)
+                h_n.append(h)
+                c_n.append(c)
+            x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+        return x, (torch.stack(h_n), torch.stack(c_n))
+
+    def _joint_bias(self, suffix: str) -> Tensor | None:
+        b_ih, b_hh = self._parameter("bias_ih", suffix), self._parameter("bias_hh", suffix)
+        return once((b_ih, b_hh), partial(joint_bias, self.cell))
+
+    def _run(
+        self,
+        z: Tensor,
+        h_0: Tensor,
+        c_0: Tensor,
+        padding_mask: Tensor | None,
+        suffix: str,
+        reverse: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One direction of one layer, from the products with its input."""
+        projects = self.proj_size > 0
+        backend = backends.choose(self.backend, self.cell, z.device, z.dtype, projects)
+        return backend.run(
+            cell=self.cell,
+            z=z,
+            w_hh=self._parameter("weight_hh", suffix),
+            b_hh=inner_bias(self.cell, self._parameter("bias_hh", suffix)),
+            w_hr=self._parameter("weight_hr", suffix),
+            v={name: getattr(self, name + suffix) for name in self.cell.vectors},
+            h_0=h_0,
+            c_0=c_0,
+            padding_mask=padding_mask,
+            reverse=reverse,
+        )
+
+    def _forward_packed(
+        self, packed: PackedSequence, hx: State | None, padding_mask: Tensor | None
+    ) -> tuple[PackedSequence, State]:
+        if padding_mask is not None:
+            raise ValueError("padding_mask is for padded input: a PackedSequence has none")
+        x, lengths = pad_packed_sequence(packed)  # T x B x I, in the caller's order
+        self._check_input(x, None)
+        steps = torch.arange(x.size(0), device=x.device).unsqueeze(1)
+        mask = steps >= lengths.to(x.device)
+        y, state = self._run_layers(x, self._initial_state(x, hx), mask)
+        if packed.sorted_indices is not None:
+            y = y.index_select(1, packed.sorted_indices)
+            lengths = lengths[packed.sorted_indices.to(lengths.device)]
+        data = pack_padded_sequence(y, lengths).data
+        return packed._replace(data=data), state
+
+    def _initial_state(self, x: Tensor, hx: State | None) -> State:
+        slots, batch = self.num_layers * self.num_directions, x.size(1)
+        h_shape = (slots, batch, self.output_size)
+        c_shape = (slots, batch, self.hidden_size)
+        if hx is None:
+            zeros = self.weight_ih_l0.new_zeros
+            return zeros(h_shape), zeros(c_shape)
+        checks.state(hx)
+        for name, state, shape in zip(("h_0", "c_0"), hx, (h_shape, c_shape), strict=True):
+            if tuple(state.shape) != shape:
+                raise RuntimeError(f"expected {name} of size {shape}, got {tuple(state.shape)}")
+        checks.state_types(hx, None if in_autocast(x.device) else self.weight_ih_l0.dtype)
+        return hx
+
+    def _add_batch(self, hx: State) -> State:
+        checks.state(hx)
+        if hx[0].dim() != 2 or hx[1].dim() != 2:
+            raise RuntimeError(
+                "for one sequence without a batch dimension h_0 and c_0 must be 2-D, got "
+                f"{hx[0].dim()}-D and {hx[1].dim()}-D"
+            )
+        return hx[0].unsqueeze(1), hx[1].unsqueeze(1)
+
+    def _check_input(self, x: Tensor, padding_mask: Tensor | None) -> None:
+        if x.dim() not in (2, 3):
+            raise ValueError(f"expected input to be 2-D or 3-D, got {x.dim()}-D")
+        if x.size(-1) != self.input_size:
+            raise RuntimeError(
+                f"input.size(-1) must be equal to input_size {self.input_size}, got {x.size(-1)}"
+            )
+        dtype = self.weight_ih_l0.dtype
+        if x.dtype != dtype and not in_autocast(x.device):
+            raise ValueError(f"input must have the dtype of the parameters, {dtype}, got {x.dtype}")
+        time = 1 if x.dim() == 3 and self.batch_first else 0
+        if x.size(time) == 0:
+            raise RuntimeError("expected a sequence length larger than 0")
+        if padding_mask is not None:
+            form = "T" if x.dim() == 2 else "B x T" if self.batch_first else "T x B"
+            checks.mask(padding_mask, x.shape[:-1], form)

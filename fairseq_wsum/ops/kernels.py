@@ -1,0 +1,95 @@
+"""The library of the C++ kernels (csrc/): whether it is there, and calls into it.
+
+It is plain C to the outside, so that one build serves every version of torch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .transforms import constant
+
+INTERFACE = 3  # WSUM_INTERFACE of csrc/kernels.h
+DTYPES = (torch.float32, torch.bfloat16)
+
+
+@constant
+def why_missing() -> str | None:
+    """Why there are no kernels, or None where there are."""
+    return _find()[1]
+
+
+def instruction_set() -> str:
+    """What the kernels were chosen for: `avx512_bf16`, `avx512`, `avx2` or `baseline`."""
+    return str(_library().wsum_instruction_set().decode())
+
+
+def use_instruction_set(name: str) -> None:
+    """Take the kernels for another instruction set, to test them.
+
+    Raises:
+        ValueError: this processor or this build has no such.
+    """
+    if _library().wsum_use_instruction_set(name.encode()) != 0:
+        raise ValueError(f"this processor or this build has no instruction set {name!r}")
+
+
+def pointer(name: str, tensor: Tensor, dtype: torch.dtype, shape: Sequence[int]) -> int:
+    """Of a tensor, for a struct.
+
+    Raises:
+        ValueError: it has another type or shape than the kernels take, and they would read or
+            write beyond it.
+    """
+    if tensor.dtype != dtype:
+        raise ValueError(f"the C++ kernels take {name} in {dtype}, got {tensor.dtype}")
+    if tensor.shape != tuple(shape):
+        got = tuple(tensor.shape)
+        raise ValueError(f"the C++ kernels take {name} of size {tuple(shape)}, got {got}")
+    return tensor.data_ptr()
+
+
+def call(name: str, arguments: ctypes.Structure) -> int:
+    """Call a function with its struct; return what it returns.
+
+    Raises:
+        MemoryError: there was not enough for its scratch space.
+    """
+    result = int(getattr(_library(), name)(ctypes.byref(arguments)))
+    if result == 2:
+        raise MemoryError(f"{name}: not enough memory for its scratch space")
+    return result
+
+
+def _library() -> ctypes.CDLL:
+    library, reason = _find()
+    if library is None:
+        raise RuntimeError(reason)
+    return library
+
+
+@cache
+def _find() -> tuple[ctypes.CDLL | None, str | None]:
+    """The library, or why there is none."""
+    reasons = []
+    for path in sorted(Path(__file__).parent.glob("_kernels*.so")):
+        try:
+            library = ctypes.CDLL(str(path))
+            interface = library.wsum_interface()
+        except (OSError, AttributeError) as error:
+            reasons.append(f"{path.name} does not load: {error}")
+            continue
+        if interface == INTERFACE:
+            library.wsum_instruction_set.restype = ctypes.c_char_p
+            return library, None
+        reasons.append(f"{path.name} was built from other sources; install the package again")
+    return None, "; ".join(reasons) or (
+        "its C++ kernels were not built; install a C++ compiler, then this package again "
+        "(scripts/setup.sh in a clone)"
+    )

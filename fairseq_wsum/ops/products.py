@@ -1,0 +1,197 @@
+"""Matrix products on the CPU, in 32 bits, by the faster of the two libraries that torch has.
+
+torch takes MKL for them. On AMD processors oneDNN, which torch has too, is up to twice as fast. So
+the processor decides which computes, and two runs of a program give the same bits.
+FAIRSEQ_WSUM_PRODUCTS=mkl or =onednn in the environment decides otherwise.
+
+Both libraries bring a matrix into a layout of their own before they compute, in every product. With
+few rows, as in decoding, that takes longer than the product: `keep_ready` does it once.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+from .library import LIBRARY, derive, implement
+from .transforms import constant, in_autocast, in_transformation
+
+VARIABLE = "FAIRSEQ_WSUM_PRODUCTS"
+CPUINFO = Path("/proc/cpuinfo")
+ZEN_5 = 26  # its processor family
+
+_choices: dict[str, bool] = {}  # by the name of a product: whether oneDNN computes it
+_ready = WeakIdKeyDictionary()  # a weight -> `_Ready`
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """y = x W^T + b, as `torch.nn.functional.linear`: ... x K, N x K and N -> ... x N."""
+    ready = None if torch.compiler.is_compiling() else _ready_copy(weight)
+    if not _suits(x, weight):
+        return F.linear(x, weight, bias)
+    if ready is not None and not torch.is_grad_enabled():
+        return _onednn(x, ready, bias)
+    if uses_onednn("product"):
+        return _by_onednn(x, weight, bias)
+    return F.linear(x, weight, bias)
+
+
+def outer(a: Tensor, b: Tensor) -> Tensor:
+    """The sum over rows of a_m b_m^T, as in a weight's gradient: ... x N and ... x K -> N x K."""
+    a, b = as_rows(a), as_rows(b)
+    if _suits(a, b) and uses_onednn("outer"):
+        return _onednn_outer(a, b)
+    return a.t() @ b
+
+
+def as_rows(x: Tensor) -> Tensor:
+    """... x N -> M x N."""
+    return x.reshape(-1, x.size(-1))
+
+
+def _suits(x: Tensor, weight: Tensor) -> bool:
+    """Whether there is a choice."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and x.numel() > 0
+        and not in_autocast(x.device)
+        and not in_transformation()
+    )
+
+
+def keep_ready(weight: Tensor) -> None:
+    """Let products with this weight that need no gradient read a copy of it in oneDNN's layout.
+
+    For a program that takes a weight many times as it is, such as one that decodes. The copy is as
+    large as the weight and stays as long as it. Once the weight has changed it is not read any
+    more; but a change through `weight.data` cannot be seen. Without effect where products are not
+    oneDNN's: on other devices than the CPU, and in other types than 32 bits.
+
+    Args:
+        weight: as `product` takes it, N x K.
+    """
+    suits = weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.numel() > 0
+    if suits and not weight.is_inference() and uses_onednn("product"):
+        _ready[weight] = _Ready(weight)
+
+
+class _Ready:
+    """A copy of a weight in oneDNN's layout."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self.source = weight.detach()  # without it other values could come to the same address
+        self.version = weight._version
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(self.source)
+
+    def is_of(self, weight: Tensor) -> bool:
+        """Whether the weight is still what was copied."""
+        return weight.data_ptr() == self.source.data_ptr() and weight._version == self.version
+
+
+def _ready_copy(weight: Tensor) -> Tensor | None:
+    """The copy, if the weight is still what it was; else the copy is dropped."""
+    ready = _ready.get(weight) if _ready else None
+    if ready is None:
+        return None
+    if not ready.is_of(weight):
+        _ready.pop(weight, None)  # another thread may have been here
+        return None
+    packed: Tensor = ready.packed
+    return packed
+
+
+# The choice
+
+
+@constant
+def uses_onednn(name: str) -> bool:
+    """Whether oneDNN computes it: `product` or `outer`."""
+    if name not in _choices:
+        _choices[name] = _choose(name)
+    return _choices[name]
+
+
+def _choose(name: str) -> bool:
+    wanted = os.environ.get(VARIABLE)
+    if wanted not in (None, "mkl", "onednn"):
+        raise ValueError(f"{VARIABLE}={wanted}: choose from mkl, onednn, or leave it out")
+    there = _has_onednn()
+    if wanted == "onednn" and not there:
+        raise RuntimeError(f"{VARIABLE}=onednn: this build of torch has no oneDNN")
+    if wanted is not None or not there:
+        return wanted == "onednn"
+    family = _amd_family()
+    # In the gradient of a weight oneDNN first copies one of the matrices: that pays from Zen 5 on.
+    return family is not None and (name == "product" or family >= ZEN_5)
+
+
+def _amd_family() -> int | None:
+    """The processor family, where it is AMD's and the system says so."""
+    try:
+        lines = CPUINFO.read_text().splitlines()
+    except OSError:
+        return None
+    pairs = (line.partition(":") for line in lines if ":" in line)
+    first = {name.strip(): value.strip() for name, _, value in reversed(list(pairs))}
+    return int(first["cpu family"]) if first.get("vendor_id") == "AuthenticAMD" else None
+
+
+def _has_onednn() -> bool:
+    operators = ("_linear_pointwise", "_reorder_linear_weight")
+    return torch.backends.mkldnn.is_available() and all(
+        hasattr(torch.ops.mkldnn, name) for name in operators
+    )
+
+
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    if not (weight.is_mkldnn or weight.is_contiguous() or weight.t().is_contiguous()):
+        weight = weight.contiguous()  # a thousand times as fast as oneDNN with a part of a matrix
+    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return y
+
+
+def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """As `_onednn`, with gradients."""
+    y: Tensor = torch.ops.fairseq_wsum.linear(x, weight, bias)
+    return y
+
+
+def _onednn_outer(a: Tensor, b: Tensor) -> Tensor:
+    # oneDNN copies what is on the left: not `a`, as wide as a cell's pre-activations
+    return _by_onednn(b.t(), a.t()).t().contiguous()
+
+
+# The operator
+
+LIBRARY.define("linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
+implement("CPU", {"linear": _onednn})
+
+
+def _fake(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return x.new_empty((*x.shape[:-1], weight.size(0)))
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[0], inputs[1])
+
+
+def _gradient(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    x, weight = ctx.saved_tensors
+    dx = dw = db = None
+    if ctx.needs_input_grad[0]:
+        dx = product(dy, weight.t())
+    if ctx.needs_input_grad[1]:
+        dw = outer(dy, x)
+    if ctx.needs_input_grad[2]:
+        db = as_rows(dy).sum(0)
+    return dx, dw, db
+
+
+derive("linear", _fake, _gradient, _save)

@@ -1,0 +1,100 @@
+"""Checkpoints: read safely, written whole or not at all, and tested before a training goes on."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq import checkpoint_utils
+from fairseq.dataclass.configs import CheckpointConfig
+from fairseq.file_io import PathManager
+
+from ...checkpoint_files import allowed, damage, newest
+
+
+def apply() -> None:
+    """Apply the shims of this file."""
+    torch.serialization.add_safe_globals(allowed())  # torch.load refuses them otherwise
+    _write_whole_files()
+    _test_before_going_on()
+
+
+def _write_whole_files() -> None:
+    """fairseq copies a checkpoint to checkpoint_best.pt and checkpoint_last.pt in place.
+
+    A kill or a full disk in the middle leaves a part of a file there (checkpoint_utils.py). A copy
+    is written beside, and renamed; so is the checkpoint itself, by fairseq. Both are on the disk
+    before they are renamed, and what could not be written whole is removed.
+    """
+    copy, rename = PathManager.copy, PathManager.rename
+    torch_persistent_save = checkpoint_utils.torch_persistent_save
+
+    def copy_whole(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
+        if PathManager.path_requires_pathmanager(dst_path):  # a store that is no file system
+            return bool(copy(src_path, dst_path, overwrite))
+        partial = f"{dst_path}.tmp"
+        try:
+            shutil.copyfile(src_path, partial)
+            rename_when_on_disk(partial, dst_path)
+        except BaseException:
+            Path(partial).unlink(missing_ok=True)
+            raise
+        return True
+
+    def rename_when_on_disk(src: str, dst: str) -> None:
+        with open(src, "rb") as file:
+            os.fsync(file.fileno())
+        rename(src, dst)
+
+    @functools.wraps(torch_persistent_save)
+    def save_whole(obj: Any, filename: str, *args: Any, **kwargs: Any) -> None:
+        try:
+            torch_persistent_save(obj, filename, *args, **kwargs)
+        except BaseException:
+            Path(f"{filename}.tmp").unlink(missing_ok=True)
+            raise
+
+    PathManager.copy = staticmethod(copy_whole)
+    PathManager.rename = staticmethod(rename_when_on_disk)
+    checkpoint_utils.torch_persistent_save = save_whole
+
+
+def _test_before_going_on() -> None:
+    """From a damaged checkpoint_last.pt fairseq ends in a bare EOFError (checkpoint_utils.py)."""
+    load_checkpoint = checkpoint_utils.load_checkpoint
+
+    @functools.wraps(load_checkpoint)
+    def load_tested_checkpoint(cfg: CheckpointConfig, trainer: Any, **kwargs: Any) -> Any:
+        path = _restored(cfg, trainer.checkpoint_suffix)
+        if trainer.data_parallel_rank == 0 and path.is_file():  # it reads for all
+            what = damage(path)
+            if what is not None:
+                raise ValueError(f"{path} is damaged: {what}. {_cure(path)}")
+        return load_checkpoint(cfg, trainer, **kwargs)
+
+    checkpoint_utils.load_checkpoint = load_tested_checkpoint
+
+
+def _restored(cfg: CheckpointConfig, suffix: str) -> Path:
+    """The file that fairseq is to go on from, if it is there."""
+    name = cfg.restore_file.replace(".pt", f"{suffix}.pt")
+    return Path(cfg.save_dir, name) if cfg.restore_file == "checkpoint_last.pt" else Path(name)
+
+
+def _cure(path: Path) -> str:
+    found = newest(path.parent, leave_out=path)
+    if found is None:
+        return (
+            "No other checkpoint in this folder can be gone on from. Nothing was deleted: give a "
+            "new --save-dir to begin again"
+        )
+    other, updates = found
+    return (
+        f"Nothing was deleted. The newest checkpoint in this folder that is whole is {other} "
+        f"({updates} updates): go on from it with --restore-file {other}, this time only, or with "
+        "scripts/train.sh --skip-damaged"
+    )

@@ -1,0 +1,75 @@
+"""`--criterion wsum_cross_entropy`: fairseq's cross entropy, in less memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fairseq.criterions import register_criterion
+from fairseq.criterions.label_smoothed_cross_entropy import (
+    LabelSmoothedCrossEntropyCriterion,
+    LabelSmoothedCrossEntropyCriterionConfig,
+)
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...ops import cross_entropy
+from ..models.wsum_decoder_base import WsumDecoderBase
+
+
+@register_criterion("wsum_cross_entropy", dataclass=LabelSmoothedCrossEntropyCriterionConfig)
+class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
+    """The loss of `label_smoothed_cross_entropy`, which is that of `cross_entropy` by default.
+
+    On the CPU the models of this package get it from their scores without an array of
+    probabilities; anything else gets fairseq's own.
+    """
+
+    @classmethod
+    def build_criterion(cls, cfg: Any, task: Any) -> WsumCrossEntropyCriterion:
+        """Build the criterion that `cfg` describes.
+
+        Raises:
+            ValueError: --label-smoothing is no probability.
+        """
+        if not 0 <= cfg.label_smoothing <= 1:
+            raise ValueError(f"--label-smoothing {cfg.label_smoothing}: give a number from 0 to 1")
+        criterion: WsumCrossEntropyCriterion = super().build_criterion(cfg, task)
+        return criterion
+
+    def compute_loss(
+        self, model: Any, net_output: Any, sample: dict[str, Any], reduce: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """The loss and its part without smoothing, summed, or of each token (N x 1)."""
+        decoder, logits = getattr(model, "decoder", None), net_output[0]
+        ours = isinstance(decoder, WsumDecoderBase) and decoder.adaptive_softmax is None
+        if not (ours and cross_entropy.suits(logits)):
+            return self._fairseqs_loss(model, net_output, sample, reduce)
+        targets = model.get_targets(sample, net_output)
+        skipped = max(self.ignore_prefix_size, 0)
+        if skipped:
+            targets = targets.clone()
+            targets[:, :skipped] = self.padding_idx
+        losses = cross_entropy.cross_entropy(
+            logits.flatten(0, 1), targets.flatten(), self.padding_idx
+        )
+        if reduce:
+            nll, smooth = (loss.sum() for loss in losses)
+        else:
+            nll, smooth = (loss.view(targets.shape)[:, skipped:].reshape(-1, 1) for loss in losses)
+        if self.eps == 0:
+            return nll, nll
+        share = self.eps / (logits.size(-1) - 1)  # of every word but the right one
+        return (1 - self.eps - share) * nll + share * smooth, nll
+
+    def _fairseqs_loss(
+        self, model: Any, net_output: Any, sample: dict[str, Any], reduce: bool
+    ) -> tuple[Tensor, Tensor]:
+        """That of `label_smoothed_cross_entropy`, or if nothing is smoothed of `cross_entropy`."""
+        if self.eps != 0:
+            loss: tuple[Tensor, Tensor] = super().compute_loss(model, net_output, sample, reduce)
+            return loss
+        log_p, targets = self.get_lprobs_and_target(model, net_output, sample)
+        reduction = "sum" if reduce else "none"
+        nll = F.nll_loss(log_p, targets, ignore_index=self.padding_idx, reduction=reduction)
+        nll = nll if reduce else nll.unsqueeze(1)
+        return nll, nll

@@ -1,0 +1,222 @@
+"""Options that the models share, and how a model reads what fairseq hands to it."""
+
+from argparse import SUPPRESS, Namespace
+from ast import literal_eval
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from itertools import pairwise
+from typing import Any, Optional, TypeVar
+
+from fairseq.dataclass import FairseqDataclass
+from omegaconf import II, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
+
+from ...backends import BACKEND_CHOICES
+from ...cells import CELLS, Cell, get_cell
+
+# fairseq's dataclass machinery reads the annotations as types: hence no `int | None` here, and no
+# `from __future__ import annotations`.
+# ruff: noqa: UP045
+
+Value = TypeVar("Value")
+
+MAX_POSITIONS = 100_000  # the models have no limit of their own
+
+# what to do where a checkpoint and the data do not belong together
+TAKE_ITS_DICTIONARY = (
+    "give the data that the model was trained with, or prepare yours with its dict files "
+    "(fairseq-preprocess --srcdict, --tgtdict)"
+)
+
+_CELLS_WITH_TITLES = ", ".join(f"{name} ({cell.title})" for name, cell in CELLS.items())
+
+
+@dataclass(frozen=True)
+class Side:
+    """The LSTMs of an encoder or a decoder, with a value for every option."""
+
+    cell: Cell
+    embed_dim: int
+    hidden_size: int
+    layers: int
+    dropout_in: float
+    dropout_out: float
+    layer_dropout: float
+
+
+@dataclass
+class LSTMOptions(FairseqDataclass):
+    """The cell, the backend, the initial values and the output layer."""
+
+    cell: str = field(
+        default="lstm",
+        metadata={"help": f"cell of all layers: {_CELLS_WITH_TITLES}, or one of your own"},
+    )
+    coupled_gates: bool = field(
+        default=False, metadata={"help": "couple the gates of every cell: f = 1 - i"}
+    )
+    lstm_backend: str = field(
+        default="auto", metadata={"help": f"what computes the LSTM: {', '.join(BACKEND_CHOICES)}"}
+    )
+    residuals: bool = field(
+        default=False,
+        metadata={"help": "add each LSTM layer's input to its output, from the second layer on"},
+    )
+    init_range: float = field(
+        default=0.1, metadata={"help": "draw all parameters uniformly from [-R, R]"}
+    )
+    share_decoder_input_output_embed: bool = field(
+        default=False,
+        metadata={
+            "help": "share decoder input and output embeddings "
+            "(not with the adaptive_loss criterion, whose adaptive softmax has its own)"
+        },
+    )
+    adaptive_softmax_cutoff: Optional[str] = field(
+        default="10000,50000,200000",
+        metadata={
+            "help": "comma separated list of adaptive softmax cutoff points. "
+            "Used with the adaptive_loss criterion only"
+        },
+    )
+    # no options: fairseq makes none of a value from elsewhere, and does not show the last
+    max_target_positions: Optional[int] = II("task.max_target_positions")
+    criterion_name: Optional[str] = II("criterion._name")  # the value of fairseq's --criterion
+    preset: Optional[str] = field(
+        default=None, compare=False, metadata={"help": SUPPRESS}
+    )  # see `use_preset`
+
+    @classmethod
+    def from_namespace(cls, args: Any) -> "LSTMOptions":
+        """fairseq's, which would miss --criterion: a Namespace has it under another name."""
+        config: LSTMOptions = super().from_namespace(args)
+        if isinstance(args, Namespace) and str(config.criterion_name).startswith("${"):
+            config.criterion_name = getattr(args, "criterion", None)
+        return config
+
+    @property
+    def cutoffs(self) -> Optional[list[int]]:
+        """Cutoffs of the adaptive softmax, or None where the softmax is a plain one."""
+        if self.criterion_name != "adaptive_loss":
+            return None
+        try:  # as fairseq reads it, without eval(): it may come from a stranger's checkpoint
+            values = literal_eval(str(self.adaptive_softmax_cutoff))
+            cutoffs = list(map(int, values if isinstance(values, Iterable) else [values]))
+        except (ValueError, TypeError, SyntaxError):
+            cutoffs = []
+        if not cutoffs or any(a >= b for a, b in pairwise([0, *cutoffs])):
+            raise ValueError(
+                f"--adaptive-softmax-cutoff {self.adaptive_softmax_cutoff}: give whole numbers "
+                "with commas between them, each larger than the one before, such as 2000,10000"
+            )
+        return cutoffs
+
+
+def option_values(config: type[LSTMOptions], args: Any) -> dict[str, Any]:
+    """The options of `config`, with its defaults for those that `args` lacks.
+
+    Args:
+        config: the dataclass of the model.
+        args: that dataclass, its `DictConfig`, or a `Namespace` that may lack options.
+    """
+    if isinstance(args, Namespace):
+        args = config.from_namespace(args)
+    values = {}
+    for option in fields(config):
+        if option.name == "_name":  # fairseq's, of the architecture
+            continue
+        try:
+            value = getattr(args, option.name)
+        except (AttributeError, InterpolationResolutionError):
+            value = option.default
+        # None: a reference to a part of the configuration that is not there
+        values[option.name] = None if str(value).startswith("${") else value
+    return values
+
+
+def check_options(cfg: LSTMOptions, cells: Sequence[str], sizes: Sequence[str]) -> None:
+    """Check the options that the models share.
+
+    Args:
+        cfg: all options, each with its value.
+        cells: names of the options that say which cells there are.
+        sizes: names of the options that hold a size.
+
+    Raises:
+        ValueError: an option that does not fit; the message names it.
+    """
+    for option in ("cell", *cells):
+        name = getattr(cfg, option)
+        if name is not None and name not in CELLS:
+            raise ValueError(f"{flag(option)} {name}: choose one of {', '.join(CELLS)}")
+    for option in cells:
+        name = cfg.cell if getattr(cfg, option) is None else getattr(cfg, option)
+        try:
+            get_cell(name, coupled_gates=cfg.coupled_gates)
+        except ValueError as error:
+            raise ValueError(
+                f"--coupled-gates with {flag(option)} {name}: {error}; leave one of the two out"
+            ) from None
+    for option in sizes:
+        if getattr(cfg, option) is not None and getattr(cfg, option) < 1:
+            raise ValueError(f"{flag(option)} {getattr(cfg, option)}: give at least 1")
+    if cfg.lstm_backend not in BACKEND_CHOICES:
+        raise ValueError(
+            f"--lstm-backend {cfg.lstm_backend}: choose one of {', '.join(BACKEND_CHOICES)}"
+        )
+    for option, value in vars(cfg).items():
+        if "dropout" not in option or value is None or isinstance(value, bool):
+            continue
+        if not 0 <= value <= 1:
+            raise ValueError(f"{flag(option)} {value}: give a probability, from 0 to 1")
+    if not cfg.init_range > 0:
+        raise ValueError(f"--init-range {cfg.init_range}: give a number larger than 0")
+
+
+def check_sharing(embed_dim: int, out_embed_dim: int) -> None:
+    """Check that the output embedding can be the input embedding.
+
+    Raises:
+        ValueError: their sizes differ.
+    """
+    if embed_dim != out_embed_dim:
+        raise ValueError(
+            f"sharing the output embedding requires --decoder-embed-dim {embed_dim} to match "
+            f"--decoder-out-embed-dim {out_embed_dim}"
+        )
+
+
+def first(*values: Value | None) -> Value:
+    """The first that was given. (The last always is.)"""
+    return next(value for value in values if value is not None)
+
+
+def flag(option: str) -> str:
+    """The option as it is on the command line."""
+    return "--" + option.replace("_", "-")
+
+
+def use_preset(args: Any, name: str, **values: Any) -> None:
+    """Set options that were not given to those of an architecture's name.
+
+    fairseq calls a preset twice: when it reads the command line, and, when all options have their
+    values and nothing is left to set, before it builds the model. fairseq-hydra-train calls it the
+    second time only.
+
+    Raises:
+        ValueError: it is called for the first time when the model is built.
+    """
+    if OmegaConf.is_config(args) and "preset" in args and args.preset is None:
+        raise ValueError(
+            f"model._name={name}: with fairseq-hydra-train the name of a preset changes nothing, "
+            "as all defaults are set before it is read; give the model's own name and write the "
+            "options out, as the .yaml files in examples do"
+        )
+    default(args, preset=name, **values)
+
+
+def default(args: Any, **values: Any) -> None:
+    """Set options that were not given."""
+    for option, value in values.items():
+        if getattr(args, option, None) is None:
+            setattr(args, option, value)

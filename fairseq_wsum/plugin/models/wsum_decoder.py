@@ -1,0 +1,229 @@
+"""The decoder of `wsum_lstm`.
+
+Shapes: S source and T target positions, B sentences, E embedding, H hidden units, L layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from fairseq.data import Dictionary
+from fairseq.modules import FairseqDropout
+from torch import Tensor, nn
+
+from ...layer import State, WsumLSTM
+from ...ops.linear import linear, repeated
+from ..modules import Attention, Bridge, LSTMStack, by_layer, of_layers
+from .wsum_decoder_base import IncrementalState, WsumDecoderBase, widened
+from .wsum_encoder import EncoderOut
+from .wsum_lstm_config import WsumLSTMConfig
+
+
+class Step(NamedTuple):
+    """What a step of decoding begins with: what the one before has left."""
+
+    state: State  # (h, c), each L x B x H
+    feed: Tensor  # the attentional output to feed, B x H
+    keys: Tensor | None  # of attention, B x S x H, where it has to compute them
+
+
+class WsumLSTMDecoder(WsumDecoderBase):
+    """Embeddings, a stack of LSTMs, attention and the output layer.
+
+    With input feeding (Luong et al., 2015) the attentional output of a step is part of the next
+    step's input, so there is a loop over time here. Without it, attention comes after the
+    recurrence and the whole target runs through every layer at once.
+    """
+
+    def __init__(
+        self,
+        cfg: WsumLSTMConfig,
+        dictionary: Dictionary,
+        embed_tokens: nn.Embedding,
+        encoder_output_units: int,
+    ) -> None:
+        name = type(self).__name__
+        side = cfg.decoder
+        super().__init__(
+            cfg,
+            dictionary,
+            embed_tokens,
+            features=side.hidden_size,
+            out_dim=cfg.out_embed_dim,
+            shares_output=cfg.shares_output,
+            dropout=side.dropout_out,
+            dropout_module=FairseqDropout(side.dropout_out, module_name=name),
+        )
+        self.hidden_size = side.hidden_size
+        self.num_layers = side.layers
+        self.input_feeding = cfg.input_feeding
+        self.need_attn = True
+        self.dropout_in_module = FairseqDropout(side.dropout_in, module_name=name)
+        self.lstm = LSTMStack(
+            input_size=side.embed_dim + (self.hidden_size if self.input_feeding else 0),
+            hidden_size=self.hidden_size,
+            num_layers=self.num_layers,
+            make_layer=partial(WsumLSTM, cell=side.cell, backend=cfg.lstm_backend),
+            dropout=FairseqDropout(side.layer_dropout, module_name=name),
+            residuals=cfg.residuals,
+        )
+        self._add_bridges(cfg, encoder_output_units)
+        self.attention = (
+            Attention(self.hidden_size, encoder_output_units, cfg.attention)
+            if cfg.attention is not None
+            else None
+        )
+
+    def _add_bridges(self, cfg: WsumLSTMConfig, encoder_output_units: int) -> None:
+        """One for each state that the encoder has and the decoder reads."""
+        encoder, decoder = cfg.encoder.cell, cfg.decoder.cell
+        shapes = (cfg.encoder.layers, encoder_output_units, self.num_layers, self.hidden_size)
+        self.hidden_bridge = Bridge(*shapes) if decoder.is_recurrent else None
+        both = encoder.has_memory and decoder.has_memory
+        self.cell_bridge = Bridge(*shapes) if both else None
+
+    def forward(
+        self,
+        prev_output_tokens: Tensor,
+        encoder_out: EncoderOut,
+        incremental_state: IncrementalState | None = None,
+        src_lengths: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Scores for the next token at every target position.
+
+        Args:
+            prev_output_tokens: B x T; of these only the last is read where `incremental_state`
+                holds the state of the ones before.
+            encoder_out: what the encoder returned.
+            incremental_state: fairseq's, for decoding step by step.
+            src_lengths: unused, fairseq's.
+
+        Returns:
+            Logits, B x T x V (features, with an adaptive softmax), and the attention weights,
+            B x T x S; None in training, and where they are not asked for.
+        """
+        x, attn = self.extract_features(prev_output_tokens, encoder_out, incremental_state)
+        return self.output_layer(x), attn
+
+    def extract_features(
+        self,
+        prev_output_tokens: Tensor,
+        encoder_out: EncoderOut,
+        incremental_state: IncrementalState | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """As `forward`, before the output layer."""
+        encoder_out = EncoderOut(*encoder_out)
+        step = self._cached_step(incremental_state)
+        # padding on the right cannot reach a real position; on the left it must not
+        mask = None
+        if step is not None:
+            prev_output_tokens = prev_output_tokens[:, -1:]
+        elif prev_output_tokens[:, 0].eq(self.padding_idx).any():
+            mask = prev_output_tokens.eq(self.padding_idx).t()  # T x B
+
+        x = self.dropout_in_module(self.embed_tokens(prev_output_tokens)).transpose(0, 1)
+        values = encoder_out.x.transpose(0, 1)
+        if self.attention is not None:
+            values = values.contiguous()  # else every product would copy it
+        if step is None:
+            step = self._first_step(encoder_out, values)
+        attend = partial(self._attend, values, step.keys, encoder_out.padding_mask)
+        if self.input_feeding:
+            with repeated():
+                y, attn, state, feed = self._run_with_feeding(x, step, attend, mask)
+        else:
+            feed = step.feed
+            y, state = self.lstm(x, step.state, mask)
+            y, attn = attend(y)
+        self._cache_step(incremental_state, Step(state, feed, step.keys))
+
+        wanted = self.need_attn and not self.training
+        return self.project(y).transpose(0, 1), attn if wanted else None
+
+    def _run_with_feeding(
+        self,
+        x: Tensor,
+        begin: Step,
+        attend: Callable[[Tensor], tuple[Tensor, Tensor | None]],
+        mask: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None, State, Tensor]:
+        """Step by step, as each step reads the attentional output of the last."""
+        states, feed = by_layer(begin.state), begin.feed
+        # A single step, in decoding, takes the whole matrix, which is kept ready then. Else what
+        # waits for no step is computed at once: parts is T x B x R*H.
+        single = x.size(0) == 1
+        parts = x
+        if not single:
+            first = self.lstm.layers[0]
+            assert isinstance(first, WsumLSTM)
+            (w_x, w_feed), bias = first.input_maps(x.size(-1), feed.size(-1))
+            parts = linear(x, w_x, bias)
+            w_feed = w_feed.contiguous()  # else every step would copy it
+        outputs: list[Tensor] = []
+        attns: list[Tensor | None] = []
+        for t, part in enumerate(parts.split(1)):
+            mask_t = None if mask is None else mask[t : t + 1]
+            fed = feed.type_as(x).unsqueeze(0)
+            z = torch.cat((part, fed), dim=-1) if single else part + linear(fed, w_feed)
+            y, states = self.lstm.run(z, states, mask_t, from_products=not single)
+            y, attn = attend(y)
+            h = y.squeeze(0)
+            feed = h if mask_t is None else torch.where(mask_t[0].unsqueeze(-1), feed, h)
+            outputs.append(y)
+            attns.append(attn)
+        attn = torch.cat([a for a in attns if a is not None], dim=1) if self.attention else None
+        return torch.cat(outputs), attn, of_layers(states), feed
+
+    def _attend(
+        self, values: Tensor, keys: Tensor | None, padding_mask: Tensor, y: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """T x B x H -> the decoder's output T x B x H, and attention B x T x S where there is."""
+        attn = None
+        if self.attention is not None:
+            y, attn = self.attention(y, values, keys, padding_mask)
+        return self.dropout_out_module(y), attn
+
+    # Decoding step by step
+
+    def _first_step(self, encoder_out: EncoderOut, values: Tensor) -> Step:
+        batch = encoder_out.x.size(1)
+        zeros = encoder_out.hiddens.new_zeros(self.num_layers, batch, self.hidden_size)
+        h = zeros if self.hidden_bridge is None else self.hidden_bridge(encoder_out.hiddens)
+        c = zeros if self.cell_bridge is None else self.cell_bridge(encoder_out.cells)
+        return Step(
+            (h, widened(c)), zeros[0], self.attention.keys(values) if self.attention else None
+        )
+
+    def _cached_step(self, incremental_state: IncrementalState | None) -> Step | None:
+        if incremental_state is None:
+            return None
+        cached = self.get_incremental_state(incremental_state, "cached_state")
+        if cached is None:
+            return None
+        state = cached["prev_hiddens"], cached["prev_cells"]
+        return Step(state, cached["input_feed"], cached["keys"])
+
+    def _cache_step(self, incremental_state: IncrementalState | None, step: Step) -> None:
+        if incremental_state is not None:
+            (h, c), feed, keys = step
+            cached = {"prev_hiddens": h, "prev_cells": c, "input_feed": feed, "keys": keys}
+            self.set_incremental_state(incremental_state, "cached_state", cached)
+
+    def reorder_incremental_state(
+        self, incremental_state: IncrementalState, new_order: Tensor
+    ) -> None:
+        """Beam search: go on from the hypotheses `new_order`."""
+        step = self._cached_step(incremental_state)
+        if step is not None:
+            h, c = (part.index_select(1, new_order) for part in step.state)
+            feed = step.feed.index_select(0, new_order)
+            keys = None if step.keys is None else step.keys.index_select(0, new_order)
+            self._cache_step(incremental_state, Step((h, c), feed, keys))
+
+    def make_generation_fast_(self, need_attn: object = False, **unused: object) -> None:
+        """fairseq's hook before decoding: whether (or how) attention weights will be printed."""
+        super().make_generation_fast_(**unused)
+        self.need_attn = bool(need_attn)

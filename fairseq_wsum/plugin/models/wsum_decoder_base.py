@@ -1,0 +1,104 @@
+"""What the decoders of translation and language models have in common: the output layer."""
+
+from __future__ import annotations
+
+import torch
+from fairseq.data import Dictionary
+from fairseq.models import FairseqIncrementalDecoder
+from fairseq.modules import AdaptiveSoftmax
+from torch import Tensor, nn
+
+from ...layer import WsumLSTM
+from ...ops.linear import Linear, linear
+from ...ops.products import keep_ready
+from .options import MAX_POSITIONS, LSTMOptions
+from .parameters import remember_words
+
+IncrementalState = dict[str, dict[str, Tensor | None]]
+
+
+def widened(c: Tensor) -> Tensor:
+    """A memory cell to go on from, in 32 bits at least.
+
+    Its sum goes on from call to call: in 16 bits it would lose what is added late.
+    """
+    return c.to(torch.promote_types(c.dtype, torch.float32))
+
+
+class WsumDecoderBase(FairseqIncrementalDecoder):
+    """From features to scores over the vocabulary.
+
+    Args:
+        cfg: the options of the output layer.
+        dictionary: of the target.
+        embed_tokens: the input embedding.
+        features: what the LSTM and what follows it give for a position.
+        out_dim: the output embedding's dimension; where it is another one than `features`, a
+            linear map leads to it.
+        shares_output: the output embedding is the input embedding.
+        dropout: within an adaptive softmax.
+        dropout_module: on the features, and on the linear map's output.
+    """
+
+    def __init__(
+        self,
+        cfg: LSTMOptions,
+        dictionary: Dictionary,
+        embed_tokens: nn.Embedding,
+        features: int,
+        out_dim: int,
+        shares_output: bool,
+        dropout: float,
+        dropout_module: nn.Module,
+    ) -> None:
+        super().__init__(dictionary)
+        self.padding_idx = dictionary.pad()
+        self.embed_tokens = embed_tokens
+        self.dropout_out_module = dropout_module
+        self.additional_fc = Linear(features, out_dim) if out_dim != features else None
+        self.share_input_output_embed = shares_output
+        self.adaptive_softmax: AdaptiveSoftmax | None = None
+        vocabulary = len(dictionary)
+        if cfg.cutoffs is not None:
+            if cfg.cutoffs[-1] > vocabulary:
+                raise ValueError(
+                    f"--adaptive-softmax-cutoff {cfg.adaptive_softmax_cutoff}: a cutoff is larger "
+                    f"than the target dictionary, which has {vocabulary} entries"
+                )
+            self.adaptive_softmax = AdaptiveSoftmax(
+                vocabulary, out_dim, cfg.cutoffs, dropout=dropout
+            )
+            for module in self.adaptive_softmax.modules():
+                if type(module) is nn.Linear:  # the same, by the faster library for products
+                    module.__class__ = Linear
+        elif not self.share_input_output_embed:
+            self.fc_out = Linear(out_dim, vocabulary)
+        self.longest = cfg.max_target_positions or MAX_POSITIONS
+        remember_words(self)
+
+    def project(self, features: Tensor) -> Tensor:
+        """The linear map before the output embedding, where there is one."""
+        if self.additional_fc is None:
+            return features
+        return self.dropout_out_module(self.additional_fc(features))
+
+    def output_layer(self, features: Tensor) -> Tensor:
+        """Features to logits over the vocabulary; the adaptive softmax does that by itself."""
+        if self.adaptive_softmax is not None:
+            return features
+        if self.share_input_output_embed:
+            return linear(features, self.embed_tokens.weight)
+        return self.fc_out(features)
+
+    def make_generation_fast_(self, **unused: object) -> None:
+        """fairseq's hook before decoding: from now on the weights stay as they are."""
+        if self.share_input_output_embed:
+            keep_ready(self.embed_tokens.weight)
+        for module in self.modules():
+            if isinstance(module, (Linear, WsumLSTM)):
+                for parameter in module.parameters(recurse=False):
+                    if parameter.dim() == 2:
+                        keep_ready(parameter)
+
+    def max_positions(self) -> int:
+        return self.longest

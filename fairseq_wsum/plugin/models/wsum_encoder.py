@@ -1,0 +1,92 @@
+"""The encoder of `wsum_lstm`.
+
+Shapes: S source positions, B sentences, E embedding, H hidden units, D directions, L layers.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+from fairseq.data import Dictionary
+from fairseq.models import FairseqEncoder
+from fairseq.modules import FairseqDropout
+from torch import Tensor, nn
+
+from ...layer import WsumLSTM
+from ..modules import LSTMStack
+from .options import MAX_POSITIONS
+from .parameters import remember_words
+from .wsum_lstm_config import WsumLSTMConfig
+
+
+class EncoderOut(NamedTuple):
+    """What fairseq's LSTM encoder returns, in its order."""
+
+    x: Tensor  # outputs, S x B x D*H
+    hiddens: Tensor  # final h of each layer, L x B x D*H
+    cells: Tensor  # final c of each layer, L x B x D*H
+    padding_mask: Tensor  # True at padding, S x B
+
+
+class WsumLSTMEncoder(FairseqEncoder):
+    """Embeddings and a stack of LSTMs in one direction or two.
+
+    Positions stay where they are in `src_tokens` (padding on the left, unless the task was told
+    otherwise), so that attention weights refer to the tokens of the batch.
+    """
+
+    def __init__(
+        self, cfg: WsumLSTMConfig, dictionary: Dictionary, embed_tokens: nn.Embedding
+    ) -> None:
+        super().__init__(dictionary)
+        name = type(self).__name__
+        side = cfg.encoder
+        self.padding_idx = dictionary.pad()
+        self.embed_tokens = embed_tokens
+        self.dropout_in_module = FairseqDropout(side.dropout_in, module_name=name)
+        self.dropout_out_module = FairseqDropout(side.dropout_out, module_name=name)
+        self.lstm = LSTMStack(
+            input_size=side.embed_dim,
+            hidden_size=side.hidden_size,
+            num_layers=side.layers,
+            make_layer=partial(
+                WsumLSTM,
+                bidirectional=cfg.encoder_bidirectional,
+                cell=side.cell,
+                backend=cfg.lstm_backend,
+            ),
+            dropout=FairseqDropout(side.layer_dropout, module_name=name),
+            residuals=cfg.residuals,
+        )
+        self.output_units = self.lstm.output_size
+        self.longest = cfg.max_source_positions or MAX_POSITIONS
+        remember_words(self)
+
+    def forward(
+        self, src_tokens: Tensor, src_lengths: Tensor | None = None, enforce_sorted: bool = True
+    ) -> EncoderOut:
+        """Encode a batch.
+
+        Args:
+            src_tokens: B x S, with padding on either side.
+            src_lengths, enforce_sorted: fairseq's; the padding in `src_tokens` says it all.
+        """
+        padding_mask = src_tokens.eq(self.padding_idx).t()  # S x B
+        x = self.dropout_in_module(self.embed_tokens(src_tokens)).transpose(0, 1)
+        mask = padding_mask if padding_mask.any() else None
+        x, (hiddens, cells) = self.lstm(x, padding_mask=mask)
+        return EncoderOut(self.dropout_out_module(x), hiddens, cells, padding_mask)
+
+    def reorder_encoder_out(self, encoder_out: EncoderOut, new_order: Tensor) -> EncoderOut:
+        """The output for the sentences `new_order`; all four parts have the batch second.
+
+        In memory the outputs of a sentence then stand together, as attention reads them: else every
+        step of the decoder would copy them once more.
+        """
+        x, *others = encoder_out
+        x = x.transpose(0, 1).index_select(0, new_order).transpose(0, 1)
+        return EncoderOut(x, *(part.index_select(1, new_order) for part in others))
+
+    def max_positions(self) -> int:
+        return self.longest

@@ -1,0 +1,132 @@
+"""The options of `--arch wsum_lstm_lm`: those of fairseq's `lstm_lm`, and what the cells add."""
+
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from ...cells import get_cell
+from .options import LSTMOptions, Side, check_options, check_sharing, first, option_values
+
+# as in options.py
+# ruff: noqa: UP045
+
+
+@dataclass
+class WsumLSTMLMConfig(LSTMOptions):
+    """Defaults are those of fairseq's `lstm_lm`, whose biases start from ±0.1, though.
+
+    Where a default is None the value follows from other options: see `decoder` and `out_embed_dim`.
+    """
+
+    dropout: float = field(
+        default=0.1,
+        metadata={"help": "dropout probability for embeddings, between layers and on the output"},
+    )
+    init_range: float = field(
+        default=0.1,
+        metadata={"help": "draw all weights uniformly from [-R, R]; biases start from zero"},
+    )
+    locked_dropout: bool = field(
+        default=False,
+        metadata={
+            "help": "drop the same features at every time step of a sample (variational dropout)"
+        },
+    )
+    decoder_embed_dim: int = field(default=512, metadata={"help": "decoder embedding dimension"})
+    decoder_embed_path: Optional[str] = field(
+        default=None, metadata={"help": "path to pre-trained decoder embedding"}
+    )
+    decoder_freeze_embed: bool = field(
+        default=False, metadata={"help": "freeze decoder embeddings"}
+    )
+    decoder_hidden_size: Optional[int] = field(
+        default=None, metadata={"help": "decoder hidden size (default: --decoder-embed-dim)"}
+    )
+    decoder_proj_size: int = field(
+        default=0,
+        metadata={"help": "project each layer's output to so many features; 0: do not (default)"},
+    )
+    decoder_layers: int = field(default=1, metadata={"help": "number of decoder layers"})
+    decoder_out_embed_dim: Optional[int] = field(
+        default=None,
+        metadata={
+            "help": "decoder output embedding dimension (default: --decoder-embed-dim where "
+            "the output embedding is shared, else that of the last layer's output)"
+        },
+    )
+    decoder_attention: str = field(
+        default="0",
+        metadata={"help": "BOOL: a language model has nothing to attend to, only False will do"},
+    )
+    decoder_dropout_in: Optional[float] = field(
+        default=None,
+        metadata={"help": "dropout probability for decoder input embedding (default: --dropout)"},
+    )
+    decoder_dropout_out: Optional[float] = field(
+        default=None,
+        metadata={
+            "help": "dropout probability for decoder output and, unless --decoder-layer-dropout "
+            "is given, between decoder layers (default: --dropout)"
+        },
+    )
+    decoder_layer_dropout: Optional[float] = field(
+        default=None, metadata={"help": "dropout probability between decoder layers"}
+    )
+
+    @property
+    def decoder(self) -> Side:
+        """The layers' options, each with its value."""
+        dropout_out = first(self.decoder_dropout_out, self.dropout)
+        return Side(
+            cell=get_cell(self.cell, coupled_gates=self.coupled_gates),
+            embed_dim=self.decoder_embed_dim,
+            hidden_size=first(self.decoder_hidden_size, self.decoder_embed_dim),
+            layers=self.decoder_layers,
+            dropout_in=first(self.decoder_dropout_in, self.dropout),
+            dropout_out=dropout_out,
+            layer_dropout=first(self.decoder_layer_dropout, dropout_out),
+        )
+
+    @property
+    def features(self) -> int:
+        """Features of a layer's output."""
+        return self.decoder_proj_size or self.decoder.hidden_size
+
+    @property
+    def shares_output(self) -> bool:
+        """Whether the output embedding is the input embedding."""
+        # an adaptive softmax has embeddings of its own
+        return self.share_decoder_input_output_embed and self.cutoffs is None
+
+    @property
+    def out_embed_dim(self) -> int:
+        """The size of the output embedding."""
+        own = self.decoder_embed_dim if self.shares_output else self.features
+        return first(self.decoder_out_embed_dim, own)
+
+
+def read_config(args: Any) -> WsumLSTMLMConfig:
+    """The configuration in what fairseq hands to `build_model`.
+
+    Args:
+        args: a `WsumLSTMLMConfig`, its `DictConfig`, or a `Namespace` that may lack options.
+
+    Raises:
+        ValueError: options that do not fit together; the message names them.
+    """
+    cfg = WsumLSTMLMConfig(**option_values(WsumLSTMLMConfig, args))
+    sizes = ("embed_dim", "hidden_size", "layers", "out_embed_dim")
+    check_options(cfg, cells=("cell",), sizes=[f"decoder_{size}" for size in sizes])
+    hidden_size = cfg.decoder.hidden_size
+    if not 0 <= cfg.decoder_proj_size < hidden_size:
+        raise ValueError(
+            f"--decoder-proj-size {cfg.decoder_proj_size}: give 0 (no projection) or less than "
+            f"--decoder-hidden-size {hidden_size}"
+        )
+    if cfg.shares_output:
+        check_sharing(cfg.decoder_embed_dim, cfg.out_embed_dim)
+    if str(cfg.decoder_attention).lower() not in ("0", "false", "no", "off", "none"):
+        raise ValueError(
+            f"--decoder-attention {cfg.decoder_attention}: a language model has nothing to attend "
+            "to; leave it out"
+        )
+    return cfg

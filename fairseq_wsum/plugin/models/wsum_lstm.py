@@ -1,0 +1,91 @@
+"""`--arch wsum_lstm`: translation with LSTMs whose cells are taken apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fairseq.models import (
+    FairseqEncoderDecoderModel,
+    register_model,
+    register_model_architecture,
+)
+from fairseq.tasks import FairseqTask
+from torch import Tensor
+
+from .options import default, use_preset
+from .parameters import embedding, init_uniform, load_embedding
+from .wsum_decoder import WsumLSTMDecoder
+from .wsum_decoder_base import IncrementalState
+from .wsum_encoder import WsumLSTMEncoder
+from .wsum_lstm_config import WsumLSTMConfig, read_config
+
+
+@register_model("wsum_lstm", dataclass=WsumLSTMConfig)
+class WsumLSTMModel(FairseqEncoderDecoderModel):
+    """An encoder and a decoder of ablated LSTMs, with attention (Levy et al., ACL 2018)."""
+
+    @classmethod
+    def build_model(cls, args: Any, task: FairseqTask) -> WsumLSTMModel:
+        """Build the model that `args` (a dataclass, `DictConfig` or `Namespace`) describes.
+
+        Raises:
+            ValueError: options that do not fit together; the message names them.
+        """
+        cfg = read_config(args)
+        source, target = task.source_dictionary, task.target_dictionary
+        if cfg.share_all_embeddings and source != target:
+            raise ValueError(
+                "--share-all-embeddings (part of --arch wsum_lstm_multi30k) requires a joined "
+                "dictionary: prepare the data with fairseq-preprocess --joined-dictionary"
+            )
+        encoder_embed = embedding(source, cfg.encoder_embed_dim)
+        decoder_embed = (
+            encoder_embed if cfg.share_all_embeddings else embedding(target, cfg.decoder_embed_dim)
+        )
+        encoder = WsumLSTMEncoder(cfg, source, encoder_embed)
+        decoder = WsumLSTMDecoder(cfg, target, decoder_embed, encoder.output_units)
+        model = cls(encoder, decoder)
+
+        init_uniform(model, cfg.init_range)
+        load_embedding(cfg, "encoder_embed_path", source, encoder_embed)
+        if not cfg.share_all_embeddings:
+            load_embedding(cfg, "decoder_embed_path", target, decoder_embed)
+        encoder_embed.weight.requires_grad_(not cfg.encoder_freeze_embed)
+        if cfg.decoder_freeze_embed:
+            decoder_embed.weight.requires_grad_(False)
+        return model
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        src_lengths: Tensor | None,
+        prev_output_tokens: Tensor,
+        incremental_state: IncrementalState | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Logits B x T x V and, outside training, attention B x T x S."""
+        encoder_out = self.encoder(src_tokens, src_lengths=src_lengths)
+        return self.decoder(prev_output_tokens, encoder_out, incremental_state)
+
+    def prepare_for_inference_(self, cfg: Any) -> None:
+        """fairseq's hook before decoding; it forgets that --replace-unk reads attention too.
+
+        Raises:
+            ValueError: attention is asked for, and the model has none.
+        """
+        super().prepare_for_inference_(cfg)
+        replaces = getattr(cfg.generation, "replace_unk", None) is not None
+        if replaces:
+            self.decoder.need_attn = True
+        if self.decoder.need_attn and self.decoder.attention is None:
+            option = "--replace-unk" if replaces else "--print-alignment"
+            raise ValueError(f"{option} needs attention, and this model was trained without it")
+
+
+@register_model_architecture("wsum_lstm", "wsum_lstm_multi30k")
+def wsum_lstm_multi30k(args: Any) -> None:
+    """Small and well regularised, for Multi30k in joint BPE: the model of the `strong` recipe."""
+    use_preset(args, "wsum_lstm_multi30k", dropout=0.45, share_all_embeddings=True)
+    default(args, encoder_embed_dim=384, encoder_layers=1, encoder_bidirectional=True)
+    default(args, encoder_dropout_in=args.dropout, encoder_dropout_out=args.dropout)
+    default(args, decoder_embed_dim=384, decoder_layers=1)
+    default(args, decoder_dropout_in=args.dropout, decoder_dropout_out=args.dropout)

@@ -1,0 +1,255 @@
+"""The options of `--arch wsum_lstm`: those of fairseq's `lstm`, and what the cells add."""
+
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from omegaconf import II
+
+from ...cells import get_cell
+from ..modules import ATTENTION_TYPES
+from .options import LSTMOptions, Side, check_options, check_sharing, first, option_values
+
+# as in options.py
+# ruff: noqa: UP045
+
+_TRUE = ("1", "true", "yes", "on")
+_FALSE = ("0", "false", "no", "off")
+
+
+@dataclass
+class WsumLSTMConfig(LSTMOptions):
+    """Defaults are OpenNMT's readme model of 2018: 2 + 2 layers of 500, input feeding.
+
+    Where a default is None the value follows from other options: see `encoder`, `decoder` and
+    `out_embed_dim`.
+    """
+
+    encoder_cell: Optional[str] = field(
+        default=None, metadata={"help": "cell of the encoder (default: --cell)"}
+    )
+    decoder_cell: Optional[str] = field(
+        default=None, metadata={"help": "cell of the decoder (default: --cell)"}
+    )
+    dropout: float = field(
+        default=0.3,
+        metadata={
+            "help": "dropout probability between layers and on the decoder's output; for "
+            "embeddings and the encoder's output see the options of their own"
+        },
+    )
+    encoder_embed_dim: int = field(default=500, metadata={"help": "encoder embedding dimension"})
+    encoder_embed_path: Optional[str] = field(
+        default=None, metadata={"help": "path to pre-trained encoder embedding"}
+    )
+    encoder_freeze_embed: bool = field(
+        default=False, metadata={"help": "freeze encoder embeddings"}
+    )
+    encoder_hidden_size: Optional[int] = field(
+        default=None,
+        metadata={"help": "encoder hidden size, of each direction (default: --encoder-embed-dim)"},
+    )
+    encoder_layers: int = field(default=2, metadata={"help": "number of encoder layers"})
+    encoder_bidirectional: bool = field(
+        default=False, metadata={"help": "make all layers of encoder bidirectional"}
+    )
+    encoder_dropout_in: Optional[float] = field(
+        default=None,
+        metadata={
+            "help": "dropout probability for encoder input embedding (default: 0; in "
+            "wsum_lstm_multi30k --dropout)"
+        },
+    )
+    encoder_dropout_out: Optional[float] = field(
+        default=None,
+        metadata={
+            "help": "dropout probability for encoder output (default: 0; in wsum_lstm_multi30k "
+            "--dropout) and, unless "
+            "--encoder-layer-dropout is given, between encoder layers (default: --dropout)"
+        },
+    )
+    encoder_layer_dropout: Optional[float] = field(
+        default=None, metadata={"help": "dropout probability between encoder layers"}
+    )
+
+    decoder_embed_dim: int = field(default=500, metadata={"help": "decoder embedding dimension"})
+    decoder_embed_path: Optional[str] = field(
+        default=None, metadata={"help": "path to pre-trained decoder embedding"}
+    )
+    decoder_freeze_embed: bool = field(
+        default=False, metadata={"help": "freeze decoder embeddings"}
+    )
+    decoder_hidden_size: Optional[int] = field(
+        default=None, metadata={"help": "decoder hidden size (default: --decoder-embed-dim)"}
+    )
+    decoder_layers: int = field(default=2, metadata={"help": "number of decoder layers"})
+    decoder_out_embed_dim: Optional[int] = field(
+        default=None,
+        metadata={
+            "help": "decoder output embedding dimension (default: --decoder-embed-dim where "
+            "the output embedding is shared, else --decoder-hidden-size)"
+        },
+    )
+    decoder_attention: str = field(
+        default="general",
+        metadata={
+            "help": "decoder attention: general, dot, mlp or none (fairseq's BOOL works too: "
+            "true is general, false is none). Without input feeding mlp needs much memory: a "
+            "number for each target word, source word and unit"
+        },
+    )
+    decoder_input_feeding: str = field(
+        default="True",
+        metadata={
+            "help": "BOOL: feed the attentional output into the next step. Without it the whole "
+            "target runs through the LSTM at once in training"
+        },
+    )
+    decoder_dropout_in: Optional[float] = field(
+        default=None,
+        metadata={
+            "help": "dropout probability for decoder input embedding (default: 0; in "
+            "wsum_lstm_multi30k --dropout)"
+        },
+    )
+    decoder_dropout_out: Optional[float] = field(
+        default=None,
+        metadata={
+            "help": "dropout probability for decoder output and, unless --decoder-layer-dropout "
+            "is given, between decoder layers (default: --dropout)"
+        },
+    )
+    decoder_layer_dropout: Optional[float] = field(
+        default=None, metadata={"help": "dropout probability between decoder layers"}
+    )
+
+    share_all_embeddings: bool = field(
+        default=False,
+        metadata={
+            "help": "share encoder, decoder and output embeddings"
+            " (requires shared dictionary and embed dim)"
+        },
+    )
+    # no option of the model's: the value is the task's
+    max_source_positions: Optional[int] = II("task.max_source_positions")
+
+    @property
+    def attention(self) -> Optional[str]:
+        """The kind of attention, or None."""
+        value = str(self.decoder_attention).lower()
+        if value in _TRUE:
+            return "general"
+        if value in (*_FALSE, "none"):
+            return None
+        if value not in ATTENTION_TYPES:
+            raise ValueError(
+                f"--decoder-attention {self.decoder_attention}: choose one of "
+                f"{', '.join(ATTENTION_TYPES)} or none"
+            )
+        return value
+
+    @property
+    def input_feeding(self) -> bool:
+        """Whether the attentional output is fed into the next step."""
+        value = str(self.decoder_input_feeding).lower()
+        if value not in _TRUE + _FALSE:
+            raise ValueError(
+                f"--decoder-input-feeding {self.decoder_input_feeding}: give True or False"
+            )
+        return value in _TRUE
+
+    @property
+    def encoder(self) -> Side:
+        """The encoder's options, each with its value."""
+        return Side(
+            cell=get_cell(first(self.encoder_cell, self.cell), coupled_gates=self.coupled_gates),
+            embed_dim=self.encoder_embed_dim,
+            hidden_size=first(self.encoder_hidden_size, self.encoder_embed_dim),
+            layers=self.encoder_layers,
+            dropout_in=first(self.encoder_dropout_in, 0.0),
+            dropout_out=first(self.encoder_dropout_out, 0.0),
+            layer_dropout=first(self.encoder_layer_dropout, self.encoder_dropout_out, self.dropout),
+        )
+
+    @property
+    def decoder(self) -> Side:
+        """The decoder's options, each with its value."""
+        dropout_out = first(self.decoder_dropout_out, self.dropout)
+        return Side(
+            cell=get_cell(first(self.decoder_cell, self.cell), coupled_gates=self.coupled_gates),
+            embed_dim=self.decoder_embed_dim,
+            hidden_size=first(self.decoder_hidden_size, self.decoder_embed_dim),
+            layers=self.decoder_layers,
+            dropout_in=first(self.decoder_dropout_in, 0.0),
+            dropout_out=dropout_out,
+            layer_dropout=first(self.decoder_layer_dropout, dropout_out),
+        )
+
+    @property
+    def shares_output(self) -> bool:
+        """Whether the output embedding is the decoder's input embedding."""
+        wanted = self.share_decoder_input_output_embed or self.share_all_embeddings
+        return wanted and self.cutoffs is None  # an adaptive softmax has embeddings of its own
+
+    @property
+    def out_embed_dim(self) -> int:
+        """The size of the output embedding."""
+        own = self.decoder.embed_dim if self.shares_output else self.decoder.hidden_size
+        return first(self.decoder_out_embed_dim, own)
+
+
+def read_config(args: Any) -> WsumLSTMConfig:
+    """The configuration in what fairseq hands to `build_model`.
+
+    Args:
+        args: a `WsumLSTMConfig`, its `DictConfig`, or a `Namespace` that may lack options.
+
+    Raises:
+        ValueError: options that do not fit together; the message names them.
+    """
+    cfg = WsumLSTMConfig(**option_values(WsumLSTMConfig, args))
+    sides = [
+        f"{side}_{size}"
+        for side in ("encoder", "decoder")
+        for size in ("embed_dim", "hidden_size", "layers")
+    ]
+    check_options(
+        cfg, cells=("encoder_cell", "decoder_cell"), sizes=[*sides, "decoder_out_embed_dim"]
+    )
+    if cfg.share_all_embeddings:
+        _check_sharing_all(cfg)
+    if cfg.shares_output:
+        check_sharing(cfg.decoder_embed_dim, cfg.out_embed_dim)
+    _check_attention(cfg)
+    return cfg
+
+
+def _check_sharing_all(cfg: WsumLSTMConfig) -> None:
+    if cfg.decoder_embed_path and cfg.decoder_embed_path != cfg.encoder_embed_path:
+        raise ValueError(
+            "--share-all-embeddings is not compatible with a --decoder-embed-path of its own"
+        )
+    if cfg.encoder_embed_dim != cfg.decoder_embed_dim:
+        raise ValueError(
+            f"--share-all-embeddings requires --encoder-embed-dim {cfg.encoder_embed_dim} to "
+            f"match --decoder-embed-dim {cfg.decoder_embed_dim}"
+        )
+
+
+def _check_attention(cfg: WsumLSTMConfig) -> None:
+    encoder, decoder = cfg.encoder, cfg.decoder
+    encoder_units = encoder.hidden_size * (2 if cfg.encoder_bidirectional else 1)
+    if cfg.attention == "dot" and encoder_units != decoder.hidden_size:
+        raise ValueError(
+            f"--decoder-attention dot needs as many encoder units ({encoder_units}, both "
+            f"directions together) as --decoder-hidden-size ({decoder.hidden_size}): "
+            "make them equal or use general"
+        )
+    _ = cfg.input_feeding  # raises if it is not a BOOL
+    reads_source = decoder.cell.is_recurrent or encoder.cell.has_memory
+    if cfg.attention is None and not reads_source:
+        raise ValueError(
+            f"--decoder-attention none with --encoder-cell {encoder.cell.name} and "
+            f"--decoder-cell {decoder.cell.name}: the decoder would know nothing of the source, as "
+            "the encoder has no memory cell to hand over and the decoder reads nothing else; use "
+            "attention or another cell"
+        )

@@ -1,0 +1,40 @@
+"""From the encoder's final states to the decoder's initial ones."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ...ops.linear import Linear
+
+
+class Bridge(nn.Module):
+    """Maps states L_e x B x H_e to L_d x B x H_d.
+
+    - the same shape: the states as they are, no parameters;
+    - another width: one linear map, the same for every layer (as in fairseq's LSTM);
+    - another number of layers: one linear map from the states of all the encoder's layers,
+      side by side, to those of all the decoder's.
+    """
+
+    def __init__(
+        self, source_layers: int, source_size: int, target_layers: int, target_size: int
+    ) -> None:
+        super().__init__()
+        self.target_shape = (target_layers, target_size)
+        self.joins_layers = source_layers != target_layers
+        self.proj: Linear | None = None
+        if self.joins_layers:
+            self.proj = Linear(source_layers * source_size, target_layers * target_size)
+        elif source_size != target_size:
+            self.proj = Linear(source_size, target_size)
+
+    def forward(self, state: Tensor) -> Tensor:
+        """L_e x B x H_e -> L_d x B x H_d."""
+        if self.proj is None:
+            return state
+        if not self.joins_layers:
+            return self.proj(state)
+        batch = state.size(1)
+        joined = state.transpose(0, 1).reshape(batch, -1)
+        layers, size = self.target_shape
+        return self.proj(joined).view(batch, layers, size).transpose(0, 1)

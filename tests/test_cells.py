@@ -1,0 +1,35 @@
+"""What each cell has, against the table of the paper."""
+
+import pytest
+from layer_oracle import PAPER
+
+from fairseq_wsum import CELLS
+from fairseq_wsum.cells import get_cell
+
+
+def test_the_oracle_knows_every_cell() -> None:
+    assert set(PAPER) == set(CELLS)
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_a_cell_has_the_rows_of_the_paper(name: str) -> None:
+    cell = get_cell(name)
+    assert tuple("".join(r) for r in (cell.rows, cell.hidden_rows, cell.bias_rows)) == PAPER[name]
+    assert cell.is_recurrent == bool(PAPER[name].h) == (not cell.is_gated_sum)
+
+
+@pytest.mark.parametrize("name", [n for n in PAPER if n != "no-gates"])
+def test_coupled_gates_have_no_forget_rows(name: str) -> None:
+    cell = get_cell(name, coupled_gates=True)
+    rows = (cell.rows, cell.hidden_rows, cell.bias_rows)
+    assert tuple("".join(r) for r in rows) == tuple(r.replace("f", "") for r in PAPER[name])
+
+
+def test_an_unknown_cell_is_an_error_that_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"unknown cell 'no-lstm'.*no-srnn-hidden"):
+        get_cell("no-lstm")
+
+
+def test_coupled_gates_without_gates_are_an_error() -> None:
+    with pytest.raises(ValueError, match="cell 'no-gates' has no forget gate to couple"):
+        get_cell("no-gates", coupled_gates=True)
