@@ -208,7 +208,7 @@ def test_the_example_for_hydra_trains(data, tmp_path) -> None:
     )
     checkpoint = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)
     assert checkpoint["cfg"]["model"]["cell"] == "no-srnn-hidden"
-    assert "decoder.lstm.layers.0.weight_hh_l0" not in checkpoint["model"]
+    assert "decoder.lstm.weight_hh_l0" not in checkpoint["model"]
     assert len(generate(data, tmp_path / "checkpoint_last.pt")["H"]) == SENTENCES["test"]
 
 

@@ -152,9 +152,9 @@ def test_it_takes_the_memory_of_one_more_array_of_scores(dtype) -> None:
 def test_torch_finds_no_fault_with_the_operator(dtype) -> None:
     logits = torch.randn(4, 9).to(dtype).requires_grad_()
     targets = torch.tensor([0, 8, PAD, 3])
-    torch.library.opcheck(torch.ops.fairseq_wsum.ops.cross_entropy, (logits, targets, PAD))
+    torch.library.opcheck(torch.ops.fairseq_wsum.cross_entropy, (logits, targets, PAD))
     turned = torch.randn(9, 4).t().requires_grad_()
-    torch.library.opcheck(torch.ops.fairseq_wsum.ops.cross_entropy, (turned, targets, PAD))
+    torch.library.opcheck(torch.ops.fairseq_wsum.cross_entropy, (turned, targets, PAD))
 
 
 @needs_kernels

@@ -1,6 +1,5 @@
 """Decoding with the translation model: step by step, in a beam, with attention."""
 
-from contextlib import nullcontext
 from itertools import product
 
 import pytest
@@ -27,8 +26,6 @@ from translation import (
 )
 
 from fairseq_wsum.cells import CELLS
-from fairseq_wsum.ops import linear, products
-from fairseq_wsum.plugin.models import wsum_decoder
 from fairseq_wsum.plugin.models.wsum_lstm import WsumLSTMModel
 from fairseq_wsum.plugin.modules.attention import ATTENTION_TYPES
 
@@ -65,42 +62,6 @@ def test_beam_search_may_reorder_drop_and_repeat_hypotheses(feeding, attention, 
     scores, _ = model.decoder(prev[order][:, :4], encoder_out, state)
     expected, _ = model(src[order], None, prev[order][:, :4])
     torch.testing.assert_close(scores[:, -1], expected[:, -1])
-
-
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN")
-@every_feeding
-@every_variant
-def test_in_decoding_all_weights_are_kept_ready(options, feeding, monkeypatch) -> None:
-    monkeypatch.setattr(products, "_choices", {"product": True})
-    model = make_model(decoder_input_feeding=feeding, **options).float()
-    src, _, prev = make_batch()
-    with torch.no_grad():
-        encoder_out = model.encoder(src)
-        expected, _ = model.decoder(prev, encoder_out)
-        model.prepare_for_inference_(make_generation())
-        monkeypatch.setattr(products, "uses_onednn", lambda *_: pytest.fail("not kept ready"))
-        state: dict = {}
-        steps = [model.decoder(prev[:, : t + 1], encoder_out, state)[0] for t in range(6)]
-    torch.testing.assert_close(torch.cat(steps, dim=1), expected)
-
-
-@every_variant
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["fp32", "fp64"])
-def test_a_weight_of_the_loop_has_one_product_for_its_gradient(options, dtype, monkeypatch) -> None:
-    """That of all steps together is the sum of the steps'."""
-    model = make_model(decoder_input_feeding="True", **options).to(dtype)
-    src, lengths, prev = make_batch()
-    calls: list[int] = []
-    monkeypatch.setattr(linear, "outer", lambda a, b: calls.append(len(a)) or a.t() @ b)
-    gradients = []
-    for context in (linear.repeated, nullcontext):
-        monkeypatch.setattr(wsum_decoder, "repeated", context)
-        y = model(src, lengths, prev)[0]
-        loss = (y * torch.linspace(-1, 1, y.numel(), dtype=dtype).view_as(y)).sum()
-        gradients.append(torch.autograd.grad(loss, list(model.parameters()), allow_unused=True))
-    torch.testing.assert_close(*gradients)
-    matrices = sum(p.dim() == 2 for p in model.decoder.parameters())
-    assert 0 < len(calls) <= matrices and max(calls) >= prev.numel()
 
 
 def test_keys_of_attention_are_computed_once_in_decoding() -> None:

@@ -147,7 +147,7 @@ def test_lstm_equals_the_lstm_of_fairseq() -> None:
     for name, value in peer.state_dict().items():
         parts = name.split(".")
         if parts[1] == "layers":  # decoder.layers.0.weight_ih
-            name = f"decoder.lstm.layers.{parts[2]}.{parts[3]}_l0"
+            name = f"decoder.lstm.{parts[3]}_l{parts[2]}"
         renamed[name] = value
     model.load_state_dict(renamed)
     tokens = make_tokens()
@@ -304,7 +304,7 @@ def test_a_model_is_built_from_a_dataclass_and_a_dict_config() -> None:
         OmegaConf.structured(WsumLSTMLMConfig(**SMALL)),
     ):
         model = WsumLSTMLanguageModel.build_model(args, TASK)
-        assert model.decoder.lstm.layers[1].hidden_size == 5
+        assert model.decoder.lstm.hidden_size == 5
 
 
 MISTAKES = {

@@ -2,7 +2,15 @@
 
 import pytest
 import torch
-from layer_oracle import assert_same, every_cell, every_name, make, make_state, oracle_layers
+from layer_oracle import (
+    assert_same,
+    every_cell,
+    every_name,
+    make,
+    make_state,
+    oracle_layers,
+    padded_batch,
+)
 from torch import Tensor, nn
 
 from fairseq_wsum import WsumLSTM
@@ -189,3 +197,20 @@ def test_gradients_are_right_to_the_second_order(cell, coupled, proj_size, maske
     assert torch.autograd.gradcheck(loss, inputs)
     if not masked and not proj_size:
         assert torch.autograd.gradgradcheck(loss, inputs)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "both-ways"])
+def test_residuals_and_a_module_for_dropout_stand_between_layers(bidirectional) -> None:
+    class Doubled(nn.Module):
+        def forward(self, x):
+            return 2 * x
+
+    options = dict(bidirectional=bidirectional, cell="no-srnn")
+    layer = make(num_layers=2, residuals=True, dropout=Doubled(), **options)
+    first, second = make(**options), make(I=8 if bidirectional else 4, **options)
+    for name, parameter in layer.named_parameters():
+        part = first if "_l0" in name else second
+        getattr(part, name.replace("_l1", "_l0")).data = parameter.data
+    x, mask, _ = padded_batch([4, 2], "left")
+    below, _ = first(x, None, mask)
+    assert_same(layer(x, None, mask)[0], second(2 * below, None, mask)[0] + below)

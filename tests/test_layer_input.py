@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from layer_oracle import assert_same, every_cell, every_name, make, make_state, oracle_layers
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -102,46 +102,6 @@ def test_dropout_stands_between_layers_and_in_training_only() -> None:
 
 def zero_state(layer: WsumLSTM) -> tuple[Tensor, Tensor]:
     return tuple(torch.zeros_like(s[:, 0]) for s in make_state(layer, 1))
-
-
-# Step by step
-
-
-@every_cell
-def test_products_of_parts_of_the_input_add_up_to_the_layer(cell, coupled) -> None:
-    layer = make(I=5, cell=cell, coupled_gates=coupled, proj_size=2)
-    x, hx = torch.randn(4, 3, 5, dtype=torch.float64), make_state(layer, 3)
-    (w_a, w_b), bias = layer.input_maps(2, 3)
-    z = nn.functional.linear(x[..., :2], w_a, bias) + nn.functional.linear(x[..., 2:], w_b)
-    y, state = layer.forward_products(z, hx)
-    expected, (h_n, c_n) = layer(x, hx)
-    assert_same((y, *state), (expected, h_n, c_n))
-
-
-@pytest.mark.parametrize("options", [dict(num_layers=2), dict(bidirectional=True)], ids=str)
-def test_several_layers_or_directions_have_no_products_of_one_input(options) -> None:
-    with pytest.raises(RuntimeError, match="one layer in one direction"):
-        make(**options).input_maps(3)
-
-
-@pytest.mark.parametrize(
-    ("z", "hx", "mask", "message"),
-    [
-        ((4, 3, 19), (3, 3), None, r"z of size \(T > 0, B, 20\), got \(4, 3, 19\)"),
-        ((0, 3, 20), (3, 3), None, r"z of size \(T > 0, B, 20\), got \(0, 3, 20\)"),
-        ((4, 3, 20), (5, 3), None, r"h_0 of size \(1, 3, 5\), got \(1, 5, 5\)"),
-        ((4, 3, 20), (3, 5), None, r"c_0 of size \(1, 3, 5\), got \(1, 5, 5\)"),
-        ((4, 3, 20), (3, 3), (3, 4), r"padding_mask of size \(4, 3\) \(T x B\), got \(3, 4\)"),
-    ],
-    ids=["z", "no-steps", "h_0", "c_0", "mask"],
-)
-def test_products_states_and_mask_must_fit(z, hx, mask, message) -> None:
-    layer = WsumLSTM(3, 5)
-    state = tuple(torch.zeros(1, batch, 5) for batch in hx)
-    with pytest.raises(RuntimeError, match=message):
-        layer.forward_products(
-            torch.zeros(z), state, None if mask is None else torch.zeros(mask).bool()
-        )
 
 
 # Work

@@ -1,10 +1,8 @@
 """The parts of the models, by hand."""
 
 import torch
-from torch import nn
 
-from fairseq_wsum import WsumLSTM
-from fairseq_wsum.plugin.modules import ATTENTION_TYPES, Attention, LSTMStack
+from fairseq_wsum.plugin.modules import ATTENTION_TYPES, Attention
 
 
 def test_attention_is_what_its_equations_say() -> None:
@@ -23,16 +21,3 @@ def test_attention_is_what_its_equations_say() -> None:
             torch.testing.assert_close(weight, expected)
             joined = torch.cat((expected @ values[0], query))
             torch.testing.assert_close(output, torch.tanh(attention.output_proj(joined)))
-
-
-def test_a_stack_hands_each_direction_its_own_state() -> None:
-    layer = WsumLSTM(3, 4, bidirectional=True)
-    stack = LSTMStack(3, 4, 1, lambda *_: layer, nn.Identity())
-    x, h, c = torch.randn(5, 2, 3), torch.randn(2, 2, 4), torch.randn(2, 2, 4)
-
-    def joined(state: torch.Tensor) -> torch.Tensor:
-        return torch.cat((state[0], state[1]), dim=-1).unsqueeze(0)
-
-    y, (h_n, c_n) = stack(x, (joined(h), joined(c)))
-    expected, (h_1, c_1) = layer(x, (h, c))
-    torch.testing.assert_close((y, h_n, c_n), (expected, joined(h_1), joined(c_1)))

@@ -1,13 +1,10 @@
 """Products by oneDNN against torch's own."""
 
-import copy
-import gc
-
 import pytest
 import torch
 from torch.autograd import gradcheck
 
-from fairseq_wsum.ops import linear, products
+from fairseq_wsum.ops import products
 
 needs_onednn = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="this build of torch has no oneDNN"
@@ -19,27 +16,11 @@ def onednn(monkeypatch):
     monkeypatch.setattr(products, "_choices", {"product": True, "outer": True})
 
 
-@pytest.fixture
-def kept_ready(monkeypatch):
-    """The shapes of the weights that products took from those that are kept ready."""
-    monkeypatch.setattr(products, "_choices", {"product": True, "outer": False})
-    taken = []
-
-    def spy(x, weight, bias=None):
-        if weight.is_mkldnn:
-            taken.append(weight.shape)
-        return onednn(x, weight, bias)
-
-    onednn = products._onednn
-    monkeypatch.setattr(products, "_onednn", spy)
-    return taken
-
-
 @needs_onednn
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
 @pytest.mark.parametrize("shape", [(5,), (4, 3, 5), (1, 1, 5)], ids=str)
 def test_onednn_gives_the_product_and_its_gradients(onednn, shape, bias) -> None:
-    layer = linear.Linear(5, 7, bias=bias)
+    layer = products.Linear(5, 7, bias=bias)
     results = []
     for module in (layer, torch.nn.Linear(5, 7, bias=bias)):
         module.load_state_dict(layer.state_dict())
@@ -54,8 +35,8 @@ def test_onednn_gives_the_product_and_its_gradients(onednn, shape, bias) -> None
 @needs_onednn
 def test_torch_finds_no_fault_with_the_operator() -> None:
     x, weight, bias = (torch.randn(size, requires_grad=True) for size in ((4, 3, 5), (7, 5), (7,)))
-    torch.library.opcheck(torch.ops.fairseq_wsum.ops.linear, (x, weight, bias))
-    torch.library.opcheck(torch.ops.fairseq_wsum.ops.linear, (x[0], weight, None))
+    torch.library.opcheck(torch.ops.fairseq_wsum.linear, (x, weight, bias))
+    torch.library.opcheck(torch.ops.fairseq_wsum.linear, (x[0], weight, None))
 
 
 @needs_onednn
@@ -133,95 +114,3 @@ def test_the_environment_decides(monkeypatch) -> None:
 
 
 # A weight that is kept ready
-
-
-@needs_onednn
-@pytest.mark.parametrize("rows", [1, 5, 33])
-@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
-def test_a_weight_kept_ready_gives_the_same_products(kept_ready, rows, bias) -> None:
-    layer, x = torch.nn.Linear(50, 70, bias=bias), torch.randn(2, rows, 50)
-    products.keep_ready(layer.weight)
-    with torch.no_grad():
-        y = products.product(x, layer.weight, layer.bias)
-        torch.testing.assert_close(y, layer(x))
-    assert kept_ready == [layer.weight.shape]
-
-
-@needs_onednn
-def test_a_weight_kept_ready_has_gradients(kept_ready) -> None:
-    layer, x = torch.nn.Linear(5, 7), torch.randn(3, 5)
-    products.keep_ready(layer.weight)
-    results = []
-    for product in (products.product, torch.nn.functional.linear):
-        y = product(x, layer.weight, layer.bias)
-        results.append(torch.autograd.grad(y.square().sum(), list(layer.parameters())))
-    torch.testing.assert_close(*results)
-    assert kept_ready == []
-
-
-@needs_onednn
-@pytest.mark.parametrize("change", ["in place", "load_state_dict", "to", "deepcopy"])
-def test_a_weight_that_has_changed_is_not_taken_as_it_was(kept_ready, change) -> None:
-    layer, x = torch.nn.Linear(5, 7), torch.randn(3, 5)
-    products.keep_ready(layer.weight)
-    with torch.no_grad():
-        if change == "in place":
-            layer.weight.mul_(2)
-        elif change == "load_state_dict":
-            layer.load_state_dict(torch.nn.Linear(5, 7).state_dict())
-        elif change == "to":
-            layer.to(torch.bfloat16).to(torch.float32)
-        else:
-            layer = copy.deepcopy(layer)
-        torch.testing.assert_close(products.product(x, layer.weight, layer.bias), layer(x))
-    assert kept_ready == []
-
-
-@needs_onednn
-def test_nothing_is_kept_of_a_weight_that_has_another_type_now(onednn) -> None:
-    layer = torch.nn.Linear(5, 7)
-    products.keep_ready(layer.weight)
-    layer.to(torch.bfloat16)
-    products.product(torch.randn(3, 5).bfloat16(), layer.weight)
-    assert layer.weight not in products._ready
-
-
-@needs_onednn
-def test_two_threads_may_find_the_same_stale_copy(kept_ready, monkeypatch) -> None:
-    weight, x = torch.randn(3, 5), torch.randn(2, 5)
-    products.keep_ready(weight)
-    weight.zero_()
-    is_of = products._Ready.is_of
-
-    def after_another_thread(self, weight):
-        del products._ready[weight]
-        return is_of(self, weight)
-
-    monkeypatch.setattr(products._Ready, "is_of", after_another_thread)
-    with torch.no_grad():
-        assert not products.product(x, weight).any()
-
-
-@needs_onednn
-def test_keeping_weights_ready_does_not_keep_them_alive(onednn) -> None:
-    gc.collect()
-    before = len(products._ready)
-    layer = torch.nn.Linear(5, 7)
-    products.keep_ready(layer.weight)
-    assert len(products._ready) == before + 1
-    del layer
-    gc.collect()
-    assert len(products._ready) == before
-
-
-def test_what_cannot_be_kept_ready_is_left_as_it_is(onednn, monkeypatch) -> None:
-    double, empty = torch.randn(7, 5, dtype=torch.float64), torch.empty(7, 0)
-    elsewhere, plain = torch.empty(7, 5, device="meta"), torch.randn(7, 5)
-    with torch.inference_mode():
-        inference = torch.randn(7, 5)
-    for weight in (double, empty, elsewhere, inference):
-        products.keep_ready(weight)
-        assert weight not in products._ready
-    monkeypatch.setattr(products, "_choices", {"product": False})
-    products.keep_ready(plain)
-    assert plain not in products._ready

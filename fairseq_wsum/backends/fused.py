@@ -8,7 +8,7 @@ from torch import Tensor
 from ..cells import Cell, Rows
 from ..cells.rows import add_hidden
 from ..ops import operators
-from ..ops.linear import linear
+from ..ops.products import product
 from .reference import last_real_step
 
 
@@ -35,7 +35,7 @@ def run(
         return y, h_n, c_n.to(c_0.dtype) if cell.has_memory else c_0
 
     if w_hh is not None:  # a single step, for which it does not pay to prepare the matrix
-        z = add_hidden(cell, z, linear(h_0, w_hh))
+        z = add_hidden(cell, z, product(h_0, w_hh))
     if cell.has_memory:
         y, c_n = operators.gated_sum(cell, z, c, padding_mask, reverse)
     else:
@@ -43,7 +43,7 @@ def run(
         if padding_mask is not None:
             y = y.masked_fill(padding_mask.unsqueeze(-1), 0)
     if w_hr is not None:
-        y = linear(y, w_hr)
+        y = product(y, w_hr)
     if padding_mask is None:
         h_n = y.squeeze(0) if y.size(0) == 1 else y[0 if reverse else -1]
     else:

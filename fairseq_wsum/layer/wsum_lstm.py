@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +17,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from .. import backends
 from ..cells import Cell, get_cell
 from ..cells.rows import inner_bias, joint_bias
-from ..ops.linear import linear, once
+from ..ops.products import product
 from ..ops.transforms import in_autocast
 from . import checks
 from .entries import add_cell
@@ -29,6 +28,11 @@ State = tuple[Tensor, Tensor]
 def unstack(state: Tensor) -> tuple[Tensor, ...]:
     """Its slices; of a single one no gradient has to be filled with zeros."""
     return (state.squeeze(0),) if state.size(0) == 1 else state.unbind()
+
+
+def _stack(states: list[Tensor]) -> Tensor:
+    """What `unstack` was given; a single one is not copied."""
+    return states[0].unsqueeze(0) if len(states) == 1 else torch.stack(states)
 
 
 class WsumLSTM(nn.Module):
@@ -55,12 +59,15 @@ class WsumLSTM(nn.Module):
         num_layers: layers, each reading the outputs of the one before.
         bias: whether there are bias vectors. (A linear content layer has none in any case.)
         batch_first: input, output and mask are B x T instead of T x B. States are not.
-        dropout: dropout probability on the output of every layer but the last.
+        dropout: dropout probability on the output of every layer but the last, or a module that
+            is applied there.
         bidirectional: run each layer in both directions and join their outputs.
         proj_size: project h_t to this many features, P, as `torch.nn.LSTM` does; 0 for none.
         device, dtype: of the parameters.
         cell: a name from `fairseq_wsum.CELLS`, or a `Cell`.
         coupled_gates: the forget gate is f_t = 1 - i_t, without parameters.
+        residuals: add each layer's input to its output, y_l = LSTM_l(x_l) + x_l, from the second
+            layer on.
         backend: `auto`, or a name from `fairseq_wsum.backends.BACKENDS`.
 
     Raises:
@@ -76,7 +83,7 @@ class WsumLSTM(nn.Module):
         num_layers: int = 1,
         bias: bool = True,
         batch_first: bool = False,
-        dropout: float = 0.0,
+        dropout: float | nn.Module = 0.0,
         bidirectional: bool = False,
         proj_size: int = 0,
         device: torch.device | str | None = None,
@@ -84,22 +91,27 @@ class WsumLSTM(nn.Module):
         *,
         cell: str | Cell = "lstm",
         coupled_gates: bool = False,
+        residuals: bool = False,
         backend: str = "auto",
     ) -> None:
         super().__init__()
         self.cell = get_cell(cell, coupled_gates=coupled_gates)
         backends.check_name(backend)
-        checks.flags(bias=bias, batch_first=batch_first, bidirectional=bidirectional)
+        checks.flags(
+            bias=bias, batch_first=batch_first, bidirectional=bidirectional, residuals=residuals
+        )
         checks.sizes(input_size, hidden_size, num_layers, proj_size)
-        checks.dropout(dropout, num_layers)
+        if not isinstance(dropout, nn.Module):
+            checks.dropout(dropout, num_layers)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
         self.bias = bias
         self.batch_first = batch_first
-        self.dropout = float(dropout)
+        self.dropout = dropout if isinstance(dropout, nn.Module) else float(dropout)
         self.bidirectional = bidirectional
         self.proj_size = proj_size
+        self.residuals = residuals
         self.backend = backend
         for layer in range(num_layers):
             for suffix in self._suffixes(layer):
@@ -182,58 +194,6 @@ class WsumLSTM(nn.Module):
             return y.squeeze(1), (h_n.squeeze(1), c_n.squeeze(1))
         return (y.transpose(0, 1) if self.batch_first else y), (h_n, c_n)
 
-    def input_maps(self, *features: int) -> tuple[list[Tensor], Tensor | None]:
-        """W_*x, cut by features of the input, and b_*: for a layer that goes step by step.
-
-        Where only some features depend on the step before, the product with the others can be
-        done for all steps at once: W_*x x_t + b_* is the sum of the parts and the bias.
-
-        Args:
-            features: how many features each part has; together they are all, I.
-
-        Returns:
-            A matrix R*H x I' for each part, and the bias, R*H, or None.
-
-        Raises:
-            RuntimeError: the module has several layers or directions.
-        """
-        self._check_single()
-        weight: Tensor = self.weight_ih_l0
-        return list(weight.split(features, dim=1)), self._joint_bias("_l0")
-
-    def forward_products(
-        self, z: Tensor, hx: State, padding_mask: Tensor | None = None
-    ) -> tuple[Tensor, State]:
-        """As `forward`, from the products with the input: see `input_maps`.
-
-        Args:
-            z: W_*x x_t + b_*, T x B x R*H; finite at padding.
-            hx: initial state (h_0, c_0), 1 x B x P and 1 x B x H.
-            padding_mask: True at padding, T x B.
-
-        Returns:
-            `(output, (h_n, c_n))`: T x B x P, 1 x B x P, 1 x B x H.
-
-        Raises:
-            RuntimeError: the module has several layers or directions, or a shape does not fit.
-        """
-        self._check_single()
-        width = len(self.cell.rows) * self.hidden_size
-        if z.dim() != 3 or z.size(0) == 0 or z.size(-1) != width:
-            raise RuntimeError(f"expected z of size (T > 0, B, {width}), got {tuple(z.shape)}")
-        if padding_mask is not None:
-            checks.mask(padding_mask, z.shape[:-1], "T x B")
-        h_0, c_0 = self._initial_state(z, hx)
-        y, h_n, c_n = self._run(z, h_0[0], c_0[0], padding_mask, "_l0", False)
-        return y, (h_n.unsqueeze(0), c_n.unsqueeze(0))
-
-    def _check_single(self) -> None:
-        if self.num_layers > 1 or self.bidirectional:
-            raise RuntimeError(
-                "the products with the input are those of one layer in one direction, got "
-                f"num_layers={self.num_layers}, bidirectional={self.bidirectional}"
-            )
-
     def extra_repr(self) -> str:
         shown = [str(self.input_size), str(self.hidden_size)]
         defaults = {
@@ -243,6 +203,7 @@ class WsumLSTM(nn.Module):
             "dropout": 0.0,
             "bidirectional": False,
             "proj_size": 0,
+            "residuals": False,
             "backend": "auto",
         }
         for name, default in defaults.items():
@@ -285,8 +246,9 @@ class WsumLSTM(nn.Module):
         h_n: list[Tensor] = []
         c_n: list[Tensor] = []
         for layer in range(self.num_layers):
+            below = x
             if layer > 0:
-                x = F.dropout(x, self.dropout, self.training)
+                x = self._drop(x)
             if padding_mask is not None:
                 # zero times a NaN is a NaN: nothing that stands at padding may enter a product
                 x = x.masked_fill(padding_mask.unsqueeze(-1), 0)
@@ -294,17 +256,25 @@ class WsumLSTM(nn.Module):
             for direction, suffix in enumerate(self._suffixes(layer)):
                 k = layer * self.num_directions + direction
                 weight = getattr(self, "weight_ih" + suffix)
-                z = linear(x, weight, self._joint_bias(suffix))  # T x B x R*H
+                z = product(x, weight, self._joint_bias(suffix))  # T x B x R*H
                 y, h, c = self._run(z, h_0[k], c_0[k], padding_mask, suffix, direction == 1)
                 outputs.append(y)
                 h_n.append(h)
                 c_n.append(c)
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
-        return x, (torch.stack(h_n), torch.stack(c_n))
+            if self.residuals and layer > 0:
+                x = x + below
+        return x, (_stack(h_n), _stack(c_n))
 
     def _joint_bias(self, suffix: str) -> Tensor | None:
         b_ih, b_hh = self._parameter("bias_ih", suffix), self._parameter("bias_hh", suffix)
-        return once((b_ih, b_hh), partial(joint_bias, self.cell))
+        return joint_bias(self.cell, b_ih, b_hh)
+
+    def _drop(self, x: Tensor) -> Tensor:
+        if isinstance(self.dropout, nn.Module):
+            dropped: Tensor = self.dropout(x)
+            return dropped
+        return F.dropout(x, self.dropout, self.training)
 
     def _run(
         self,

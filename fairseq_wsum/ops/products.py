@@ -3,9 +3,6 @@
 torch takes MKL for them. On AMD processors oneDNN, which torch has too, is up to twice as fast. So
 the processor decides which computes, and two runs of a program give the same bits.
 FAIRSEQ_WSUM_PRODUCTS=mkl or =onednn in the environment decides otherwise.
-
-Both libraries bring a matrix into a layout of their own before they compute, in every product. With
-few rows, as in decoding, that takes longer than the product: `keep_ready` does it once.
 """
 
 from __future__ import annotations
@@ -16,8 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch.utils.weak import WeakIdKeyDictionary
+from torch import Tensor, nn
 
 from .library import LIBRARY, derive, implement
 from .transforms import constant, in_autocast, in_transformation
@@ -27,19 +23,20 @@ CPUINFO = Path("/proc/cpuinfo")
 ZEN_5 = 26  # its processor family
 
 _choices: dict[str, bool] = {}  # by the name of a product: whether oneDNN computes it
-_ready = WeakIdKeyDictionary()  # a weight -> `_Ready`
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y = x W^T + b, as `torch.nn.functional.linear`: ... x K, N x K and N -> ... x N."""
-    ready = None if torch.compiler.is_compiling() else _ready_copy(weight)
-    if not _suits(x, weight):
-        return F.linear(x, weight, bias)
-    if ready is not None and not torch.is_grad_enabled():
-        return _onednn(x, ready, bias)
-    if uses_onednn("product"):
+    if _suits(x, weight) and uses_onednn("product"):
         return _by_onednn(x, weight, bias)
     return F.linear(x, weight, bias)
+
+
+class Linear(nn.Linear):
+    """`torch.nn.Linear` by `product`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return product(x, self.weight, self.bias)
 
 
 def outer(a: Tensor, b: Tensor) -> Tensor:
@@ -64,47 +61,6 @@ def _suits(x: Tensor, weight: Tensor) -> bool:
         and not in_autocast(x.device)
         and not in_transformation()
     )
-
-
-def keep_ready(weight: Tensor) -> None:
-    """Let products with this weight that need no gradient read a copy of it in oneDNN's layout.
-
-    For a program that takes a weight many times as it is, such as one that decodes. The copy is as
-    large as the weight and stays as long as it. Once the weight has changed it is not read any
-    more; but a change through `weight.data` cannot be seen. Without effect where products are not
-    oneDNN's: on other devices than the CPU, and in other types than 32 bits.
-
-    Args:
-        weight: as `product` takes it, N x K.
-    """
-    suits = weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.numel() > 0
-    if suits and not weight.is_inference() and uses_onednn("product"):
-        _ready[weight] = _Ready(weight)
-
-
-class _Ready:
-    """A copy of a weight in oneDNN's layout."""
-
-    def __init__(self, weight: Tensor) -> None:
-        self.source = weight.detach()  # without it other values could come to the same address
-        self.version = weight._version
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(self.source)
-
-    def is_of(self, weight: Tensor) -> bool:
-        """Whether the weight is still what was copied."""
-        return weight.data_ptr() == self.source.data_ptr() and weight._version == self.version
-
-
-def _ready_copy(weight: Tensor) -> Tensor | None:
-    """The copy, if the weight is still what it was; else the copy is dropped."""
-    ready = _ready.get(weight) if _ready else None
-    if ready is None:
-        return None
-    if not ready.is_of(weight):
-        _ready.pop(weight, None)  # another thread may have been here
-        return None
-    packed: Tensor = ready.packed
-    return packed
 
 
 # The choice
@@ -144,14 +100,11 @@ def _amd_family() -> int | None:
 
 
 def _has_onednn() -> bool:
-    operators = ("_linear_pointwise", "_reorder_linear_weight")
-    return torch.backends.mkldnn.is_available() and all(
-        hasattr(torch.ops.mkldnn, name) for name in operators
-    )
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    if not (weight.is_mkldnn or weight.is_contiguous() or weight.t().is_contiguous()):
+    if not (weight.is_contiguous() or weight.t().is_contiguous()):
         weight = weight.contiguous()  # a thousand times as fast as oneDNN with a part of a matrix
     y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return y

@@ -15,8 +15,7 @@ from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 
 from ...layer import State, WsumLSTM
-from ...ops.linear import linear, repeated
-from ..modules import Attention, Bridge, LSTMStack, by_layer, of_layers
+from ..modules import Attention, Bridge
 from .wsum_decoder_base import IncrementalState, WsumDecoderBase, widened
 from .wsum_encoder import EncoderOut
 from .wsum_lstm_config import WsumLSTMConfig
@@ -62,13 +61,14 @@ class WsumLSTMDecoder(WsumDecoderBase):
         self.input_feeding = cfg.input_feeding
         self.need_attn = True
         self.dropout_in_module = FairseqDropout(side.dropout_in, module_name=name)
-        self.lstm = LSTMStack(
-            input_size=side.embed_dim + (self.hidden_size if self.input_feeding else 0),
-            hidden_size=self.hidden_size,
-            num_layers=self.num_layers,
-            make_layer=partial(WsumLSTM, cell=side.cell, backend=cfg.lstm_backend),
+        self.lstm = WsumLSTM(
+            side.embed_dim + (side.hidden_size if self.input_feeding else 0),
+            side.hidden_size,
+            side.layers,
             dropout=FairseqDropout(side.layer_dropout, module_name=name),
             residuals=cfg.residuals,
+            cell=side.cell,
+            backend=cfg.lstm_backend,
         )
         self._add_bridges(cfg, encoder_output_units)
         self.attention = (
@@ -132,8 +132,7 @@ class WsumLSTMDecoder(WsumDecoderBase):
             step = self._first_step(encoder_out, values)
         attend = partial(self._attend, values, step.keys, encoder_out.padding_mask)
         if self.input_feeding:
-            with repeated():
-                y, attn, state, feed = self._run_with_feeding(x, step, attend, mask)
+            y, attn, state, feed = self._run_with_feeding(x, step, attend, mask)
         else:
             feed = step.feed
             y, state = self.lstm(x, step.state, mask)
@@ -151,31 +150,20 @@ class WsumLSTMDecoder(WsumDecoderBase):
         mask: Tensor | None,
     ) -> tuple[Tensor, Tensor | None, State, Tensor]:
         """Step by step, as each step reads the attentional output of the last."""
-        states, feed = by_layer(begin.state), begin.feed
-        # A single step, in decoding, takes the whole matrix, which is kept ready then. Else what
-        # waits for no step is computed at once: parts is T x B x R*H.
-        single = x.size(0) == 1
-        parts = x
-        if not single:
-            first = self.lstm.layers[0]
-            assert isinstance(first, WsumLSTM)
-            (w_x, w_feed), bias = first.input_maps(x.size(-1), feed.size(-1))
-            parts = linear(x, w_x, bias)
-            w_feed = w_feed.contiguous()  # else every step would copy it
+        state, feed = begin.state, begin.feed
         outputs: list[Tensor] = []
         attns: list[Tensor | None] = []
-        for t, part in enumerate(parts.split(1)):
+        for t, x_t in enumerate(x.split(1)):
             mask_t = None if mask is None else mask[t : t + 1]
-            fed = feed.type_as(x).unsqueeze(0)
-            z = torch.cat((part, fed), dim=-1) if single else part + linear(fed, w_feed)
-            y, states = self.lstm.run(z, states, mask_t, from_products=not single)
+            fed = torch.cat((x_t, feed.type_as(x).unsqueeze(0)), dim=-1)
+            y, state = self.lstm(fed, state, mask_t)
             y, attn = attend(y)
             h = y.squeeze(0)
             feed = h if mask_t is None else torch.where(mask_t[0].unsqueeze(-1), feed, h)
             outputs.append(y)
             attns.append(attn)
         attn = torch.cat([a for a in attns if a is not None], dim=1) if self.attention else None
-        return torch.cat(outputs), attn, of_layers(states), feed
+        return torch.cat(outputs), attn, state, feed
 
     def _attend(
         self, values: Tensor, keys: Tensor | None, padding_mask: Tensor, y: Tensor
@@ -225,5 +213,4 @@ class WsumLSTMDecoder(WsumDecoderBase):
 
     def make_generation_fast_(self, need_attn: object = False, **unused: object) -> None:
         """fairseq's hook before decoding: whether (or how) attention weights will be printed."""
-        super().make_generation_fast_(**unused)
         self.need_attn = bool(need_attn)

@@ -8,9 +8,7 @@ from fairseq.models import FairseqIncrementalDecoder
 from fairseq.modules import AdaptiveSoftmax
 from torch import Tensor, nn
 
-from ...layer import WsumLSTM
-from ...ops.linear import Linear, linear
-from ...ops.products import keep_ready
+from ...ops.products import Linear, product
 from .options import MAX_POSITIONS, LSTMOptions
 from .parameters import remember_words
 
@@ -68,9 +66,6 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
             self.adaptive_softmax = AdaptiveSoftmax(
                 vocabulary, out_dim, cfg.cutoffs, dropout=dropout
             )
-            for module in self.adaptive_softmax.modules():
-                if type(module) is nn.Linear:  # the same, by the faster library for products
-                    module.__class__ = Linear
         elif not self.share_input_output_embed:
             self.fc_out = Linear(out_dim, vocabulary)
         self.longest = cfg.max_target_positions or MAX_POSITIONS
@@ -87,18 +82,8 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
         if self.adaptive_softmax is not None:
             return features
         if self.share_input_output_embed:
-            return linear(features, self.embed_tokens.weight)
+            return product(features, self.embed_tokens.weight)
         return self.fc_out(features)
-
-    def make_generation_fast_(self, **unused: object) -> None:
-        """fairseq's hook before decoding: from now on the weights stay as they are."""
-        if self.share_input_output_embed:
-            keep_ready(self.embed_tokens.weight)
-        for module in self.modules():
-            if isinstance(module, (Linear, WsumLSTM)):
-                for parameter in module.parameters(recurse=False):
-                    if parameter.dim() == 2:
-                        keep_ready(parameter)
 
     def max_positions(self) -> int:
         return self.longest

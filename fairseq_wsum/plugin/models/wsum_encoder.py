@@ -5,7 +5,6 @@ Shapes: S source positions, B sentences, E embedding, H hidden units, D directio
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 from fairseq.data import Dictionary
@@ -14,7 +13,6 @@ from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 
 from ...layer import WsumLSTM
-from ..modules import LSTMStack
 from .options import MAX_POSITIONS
 from .parameters import remember_words
 from .wsum_lstm_config import WsumLSTMConfig
@@ -46,20 +44,17 @@ class WsumLSTMEncoder(FairseqEncoder):
         self.embed_tokens = embed_tokens
         self.dropout_in_module = FairseqDropout(side.dropout_in, module_name=name)
         self.dropout_out_module = FairseqDropout(side.dropout_out, module_name=name)
-        self.lstm = LSTMStack(
-            input_size=side.embed_dim,
-            hidden_size=side.hidden_size,
-            num_layers=side.layers,
-            make_layer=partial(
-                WsumLSTM,
-                bidirectional=cfg.encoder_bidirectional,
-                cell=side.cell,
-                backend=cfg.lstm_backend,
-            ),
+        self.lstm = WsumLSTM(
+            side.embed_dim,
+            side.hidden_size,
+            side.layers,
+            bidirectional=cfg.encoder_bidirectional,
             dropout=FairseqDropout(side.layer_dropout, module_name=name),
             residuals=cfg.residuals,
+            cell=side.cell,
+            backend=cfg.lstm_backend,
         )
-        self.output_units = self.lstm.output_size
+        self.output_units = self.lstm.output_size * self.lstm.num_directions
         self.longest = cfg.max_source_positions or MAX_POSITIONS
         remember_words(self)
 
@@ -75,8 +70,14 @@ class WsumLSTMEncoder(FairseqEncoder):
         padding_mask = src_tokens.eq(self.padding_idx).t()  # S x B
         x = self.dropout_in_module(self.embed_tokens(src_tokens)).transpose(0, 1)
         mask = padding_mask if padding_mask.any() else None
-        x, (hiddens, cells) = self.lstm(x, padding_mask=mask)
+        x, state = self.lstm(x, padding_mask=mask)
+        hiddens, cells = (self._join_directions(part) for part in state)
         return EncoderOut(self.dropout_out_module(x), hiddens, cells, padding_mask)
+
+    def _join_directions(self, state: Tensor) -> Tensor:
+        """L*D x B x H -> L x B x D*H."""
+        directions = state.unflatten(0, (-1, self.lstm.num_directions))  # L x D x B x H
+        return directions.transpose(1, 2).flatten(2)
 
     def reorder_encoder_out(self, encoder_out: EncoderOut, new_order: Tensor) -> EncoderOut:
         """The output for the sentences `new_order`; all four parts have the batch second.

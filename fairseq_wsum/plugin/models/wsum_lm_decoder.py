@@ -13,7 +13,7 @@ from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 
 from ...layer import State, WsumLSTM
-from ..modules import CarriedState, LSTMStack
+from ..modules import CarriedState
 from .locked_dropout import LockedDropout
 from .wsum_decoder_base import IncrementalState, WsumDecoderBase, widened
 from .wsum_lm_config import WsumLSTMLMConfig
@@ -43,18 +43,15 @@ class WsumLMDecoder(WsumDecoderBase):
             dropout_module=make_dropout(side.dropout_out),
         )
         self.dropout_in_module = make_dropout(side.dropout_in)
-        self.lstm = LSTMStack(
-            input_size=side.embed_dim,
-            hidden_size=side.hidden_size,
-            num_layers=side.layers,
-            make_layer=partial(
-                WsumLSTM,
-                proj_size=cfg.decoder_proj_size,
-                cell=side.cell,
-                backend=cfg.lstm_backend,
-            ),
+        self.lstm = WsumLSTM(
+            side.embed_dim,
+            side.hidden_size,
+            side.layers,
             dropout=make_dropout(side.layer_dropout),
+            proj_size=cfg.decoder_proj_size,
             residuals=cfg.residuals,
+            cell=side.cell,
+            backend=cfg.lstm_backend,
         )
         self.state_sizes = (cfg.features, side.hidden_size)
 
@@ -109,7 +106,7 @@ class WsumLMDecoder(WsumDecoderBase):
     # State: (h, c), L x B x P and L x B x H
 
     def _zero_state(self, x: Tensor) -> State:
-        h, c = (x.new_zeros(len(self.lstm.layers), x.size(1), size) for size in self.state_sizes)
+        h, c = (x.new_zeros(self.lstm.num_layers, x.size(1), size) for size in self.state_sizes)
         return h, widened(c)
 
     def _cached_state(self, incremental_state: IncrementalState | None) -> State | None:

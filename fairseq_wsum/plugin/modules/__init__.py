@@ -3,14 +3,5 @@
 from .attention import ATTENTION_TYPES, Attention
 from .bridge import Bridge
 from .carried_state import CarriedState
-from .stack import LSTMStack, by_layer, of_layers
 
-__all__ = [
-    "ATTENTION_TYPES",
-    "Attention",
-    "Bridge",
-    "CarriedState",
-    "LSTMStack",
-    "by_layer",
-    "of_layers",
-]
+__all__ = ["ATTENTION_TYPES", "Attention", "Bridge", "CarriedState"]

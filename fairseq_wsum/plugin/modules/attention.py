@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ...ops.linear import Linear, bmm
+from ...ops.products import Linear
 
 ATTENTION_TYPES = ("general", "dot", "mlp")
 
@@ -86,7 +86,7 @@ class Attention(nn.Module):
         scores = self._scores(query.transpose(0, 1), keys)  # B x T x S
         scores = scores.masked_fill(padding_mask.t().unsqueeze(1), float("-inf"))
         weights = torch.softmax(scores, dim=-1, dtype=torch.float32).type_as(scores)
-        context = bmm(weights, values.type_as(weights)).transpose(0, 1)
+        context = torch.bmm(weights, values.type_as(weights)).transpose(0, 1)
         return torch.tanh(self.output_proj(torch.cat((context, query), dim=-1))), weights
 
     def _scores(self, query: Tensor, keys: Tensor) -> Tensor:
@@ -94,4 +94,4 @@ class Attention(nn.Module):
             hidden = torch.tanh(self.query_proj(query).unsqueeze(2) + keys.unsqueeze(1))
             return self.score(hidden).squeeze(-1)  # from B x T x S x H
         query = self.query_proj(query) if self.kind == "general" else query
-        return bmm(query, keys.type_as(query), transposed=True)
+        return torch.bmm(query, keys.type_as(query).transpose(1, 2))

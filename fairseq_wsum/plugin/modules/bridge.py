@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ...ops.linear import Linear
+from ...ops.products import Linear
 
 
 class Bridge(nn.Module):
