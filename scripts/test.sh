@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The one gate: format, lint, types, shell scripts, tests. See --help.
+# The one gate: format, lint, types, shell scripts, documents, tests. See --help.
 set -euo pipefail
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=scripts/common.sh
@@ -10,7 +10,8 @@ usage() {
 usage: scripts/test.sh [options of pytest]
 
 Set up the environment if need be (scripts/setup.sh --dev), then check the format, the code, the
-types and the shell scripts, and run the tests. All checks run, even when one fails.
+types and the shell scripts, build the documents into docs/_build, and run the tests. All checks run,
+even when one fails.
 
 The options are added to `pytest -n CORES -m "not slow"`, which runs a file of tests on each core;
 a -m or -n of yours replaces that one.
@@ -52,6 +53,9 @@ check format "run: $VENV/bin/ruff format ." ruff format --check .
 check lint "run: $VENV/bin/ruff check --fix . and correct the rest by hand" ruff check .
 check types "correct the types that mypy names above" mypy
 check "shell scripts" "correct what shellcheck names above" shellcheck -x "${scripts[@]}"
+# -E: a page that has not changed would keep its warnings to itself
+check documents "correct what Sphinx names above" \
+    sphinx-build -W --keep-going -n -q -E -c docs . docs/_build
 check tests "see the failures above; one test alone: $VENV/bin/pytest FILE -k NAME" \
     pytest -n "$(getconf _NPROCESSORS_ONLN)" --dist loadfile --no-loadscope-reorder -m "not slow" "$@"
 
