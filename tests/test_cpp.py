@@ -250,5 +250,5 @@ def test_without_a_compiler_the_package_is_built_without_kernels(tmp_path) -> No
     )
     assert built.returncode == 0, built.stderr
     assert '"fairseq_wsum.ops._kernels" failed' in built.stderr
-    assert list(tmp_path.glob("build/lib*/fairseq_wsum/layer.py"))
+    assert list(tmp_path.glob("build/lib*/fairseq_wsum/layer/wsum_lstm.py"))
     assert not list(tmp_path.glob("build/lib*/fairseq_wsum/ops/_kernels*"))

@@ -157,7 +157,9 @@ def example(monkeypatch):
 
 
 def test_the_example_is_short_and_its_layer_is_the_minimal_gru(example) -> None:
-    assert len((example / "__init__.py").read_text().splitlines()) <= 35
+    program = (example / "__init__.py").read_text()
+    assert len(program.splitlines()) <= 35
+    assert program in (example.parents[1] / "docs" / "development.md").read_text()
     layer = WsumLSTM(3, 4, cell="own-mingru", **COMMON)
     assert [name for name, _ in layer.named_parameters()] == ["weight_ih_l0", "bias_ih_l0"]
     x, h = torch.randn(6, 2, 3, **COMMON), torch.randn(2, 4, **COMMON)

@@ -42,14 +42,14 @@ def test_triton_kernels() -> None:
     assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-6000:]
 
 
-CELLS = [
+GATED = [
     (name, coupled)
     for name, cell in CELLS.items()
     if not cell.is_recurrent
     for coupled in (False, True)
 ]
 every_cell = pytest.mark.parametrize(
-    ("cell", "coupled"), CELLS, ids=[n + ("-coupled" if c else "") for n, c in CELLS]
+    ("cell", "coupled"), GATED, ids=[n + ("-coupled" if c else "") for n, c in GATED]
 )
 # reverse, and the side of the padding
 WAYS = {
@@ -92,14 +92,14 @@ def exact(cell, z, c_0, mask, reverse):  # type: ignore[no-untyped-def]
 # In the interpreter, which takes long, every two of cell, case and way meet, but not all three.
 GATED_SUMS = [
     (*cell, case, way)
-    for i, cell in enumerate(CELLS)
+    for i, cell in enumerate(GATED)
     for j, case in enumerate(CASES)
     for k, way in enumerate(WAYS)
-    if not INTERPRETS or (i + j + k) % len(CELLS) == 0
+    if not INTERPRETS or (i + j + k) % len(GATED) == 0
 ]
 
 
-assert len(CELLS) == len(WAYS)
+assert len(GATED) == len(WAYS)
 
 
 @needs_triton

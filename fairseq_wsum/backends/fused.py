@@ -31,13 +31,18 @@ def run(
     if w_hh is not None and z.size(0) > 1:
         w_hh, w_hr = w_hh.to(dtype), None if w_hr is None else w_hr.to(dtype)
         memory = c if cell.has_memory else None
-        y, h_n, c_n = operators.recurrence(cell, z, w_hh, w_hr, h_0, memory, padding_mask, reverse)
+        given = (z, w_hh, w_hr, h_0, memory)
+        y, h_n, c_n, *_ = torch.ops.fairseq_wsum.recurrence(
+            *given, padding_mask, operators.encode(cell), reverse, _wants_grad(*given)
+        )
         return y, h_n, c_n.to(c_0.dtype) if cell.has_memory else c_0
 
     if w_hh is not None:  # a single step, for which it does not pay to prepare the matrix
         z = add_hidden(cell, z, product(h_0, w_hh))
     if cell.has_memory:
-        y, c_n = operators.gated_sum(cell, z, c, padding_mask, reverse)
+        y, c_n, _ = torch.ops.fairseq_wsum.gated_sum(
+            z, c, padding_mask, operators.encode(cell), reverse, _wants_grad(z, c)
+        )
     else:
         y, c_n = torch.tanh(z), c
         if padding_mask is not None:
@@ -49,3 +54,7 @@ def run(
     else:
         h_n = last_real_step(y, h_0, padding_mask, reverse)
     return y, h_n, c_n.to(c_0.dtype) if cell.has_memory else c_0
+
+
+def _wants_grad(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)

@@ -30,11 +30,6 @@ def unstack(state: Tensor) -> tuple[Tensor, ...]:
     return (state.squeeze(0),) if state.size(0) == 1 else state.unbind()
 
 
-def _stack(states: list[Tensor]) -> Tensor:
-    """What `unstack` was given; a single one is not copied."""
-    return states[0].unsqueeze(0) if len(states) == 1 else torch.stack(states)
-
-
 class WsumLSTM(nn.Module):
     """A multi-layer LSTM with parts of its cell left out (Levy et al., ACL 2018), or another cell.
 
@@ -264,7 +259,7 @@ class WsumLSTM(nn.Module):
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
             if self.residuals and layer > 0:
                 x = x + below
-        return x, (_stack(h_n), _stack(c_n))
+        return x, (torch.stack(h_n), torch.stack(c_n))
 
     def _joint_bias(self, suffix: str) -> Tensor | None:
         b_ih, b_hh = self._parameter("bias_ih", suffix), self._parameter("bias_hh", suffix)

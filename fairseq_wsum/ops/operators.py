@@ -94,68 +94,6 @@ def decode(bits: int) -> LSTM | SimpleRNN:
     )
 
 
-def gated_sum(
-    cell: Cell,
-    z: Tensor,
-    c_0: Tensor,
-    padding_mask: Tensor | None = None,
-    reverse: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """Run a cell with gates from its complete pre-activations.
-
-    Args:
-        cell: what the cell has. One with recurrent matrices can only go a single step.
-        z: W_*x x_t + W_*h h_{t-1} + b_*, T x B x R*H.
-        c_0: initial memory cell, B x H, in 32 bits.
-        padding_mask: True at padding, T x B.
-        reverse: go from the last time step to the first.
-
-    Returns:
-        The outputs, T x B x H, zero at padding, and the memory cell at the end, B x H.
-    """
-    assert not cell.is_recurrent or len(z) == 1, "a cell with h_{t-1} goes one step at a time"
-    save = _wants_grad(z, c_0)
-    y, c_n, _ = torch.ops.fairseq_wsum.gated_sum(z, c_0, padding_mask, encode(cell), reverse, save)
-    return y, c_n
-
-
-def recurrence(
-    cell: Cell,
-    z: Tensor,
-    w_hh: Tensor,
-    w_hr: Tensor | None,
-    h_0: Tensor,
-    c_0: Tensor | None,
-    padding_mask: Tensor | None = None,
-    reverse: bool = False,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Run a cell with h_{t-1} in it, from what comes from x_t.
-
-    Args:
-        cell: what the cell has.
-        z: W_*x x_t + b_*, T x B x R*H.
-        w_hh: the matrices of h_{t-1}, one upon the other, Q*H x P.
-        w_hr: the projection, P x H, where there is one.
-        h_0: initial output, B x P.
-        c_0: initial memory cell, B x H, in 32 bits; None for a cell without one.
-        padding_mask: True at padding, T x B.
-        reverse: go from the last time step to the first.
-
-    Returns:
-        The outputs, T x B x P, zero at padding; the last real one, B x P; the memory cell after
-        it, B x H, or an empty tensor.
-    """
-    save = _wants_grad(z, w_hh, w_hr, h_0, c_0)
-    outputs = torch.ops.fairseq_wsum.recurrence(
-        z, w_hh, w_hr, h_0, c_0, padding_mask, encode(cell), reverse, save
-    )
-    return outputs[0], outputs[1], outputs[2]
-
-
-def _wants_grad(*tensors: Tensor | None) -> bool:
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-
-
 # Shapes, for tracing; the kernels allocate by them too
 
 
