@@ -94,7 +94,7 @@ def test_a_translation_model_has_no_perplexity(model, tmp_path) -> None:
     assert "takes a language model, and wsum_lstm is none: a translation model is scored" in message
     link = tmp_path / "data 12:30"
     link.symlink_to(tmp_path / "data")
-    assert f"DATA {link}: fairseq takes ':'" in fails("perplexity.sh", link, *checkpoint)
+    assert f"DATA {link}: fairseq splits paths at ':'" in fails("perplexity.sh", link, *checkpoint)
 
 
 def test_longer_sentences_than_the_model_takes_are_refused_or_skipped(prepared, tmp_path) -> None:
@@ -112,7 +112,7 @@ def test_longer_sentences_than_the_model_takes_are_refused_or_skipped(prepared, 
     assert skip in output
     run("fairseq-generate", prepared, *reading, skip)
     message = fails("score.sh", prepared, "--checkpoints", tmp_path)
-    assert "has a sentence that is longer than the model takes" in message
+    assert "has a sentence longer than the model accepts" in message
     overrides = "{'max_source_positions': 99, 'max_target_positions': 99}"
     longer = ["--max-source-positions", 99, "--max-target-positions", 99]
     command = ["score.sh", prepared, "--checkpoints", tmp_path, *longer, "--model-overrides"]

@@ -130,7 +130,7 @@ def test_a_damaged_record_is_an_error(corpora, tmp_path, script):
 @scripts
 def test_an_out_folder_with_a_colon_is_refused_at_once(corpora, tmp_path, script):
     done = run(script, *options(script, corpora[script], tmp_path / "a:b"))
-    assert f"--out: {tmp_path}/a:b: fairseq takes ':'" in done.stderr
+    assert f"--out: {tmp_path}/a:b: fairseq splits paths at ':'" in done.stderr
     assert "give a folder without" in done.stderr and not list(tmp_path.iterdir())
 
 

@@ -346,7 +346,7 @@ def test_the_data_of_gbw_must_be_its_folder_or_its_archive(gbw, archive, tmp_pat
     ("options", "named"),
     [
         (["--shards", "6"], "--shards 6 is too many: there are 5 training files"),
-        (["--shards", "0"], "--shards: '0' is no positive whole number"),
+        (["--shards", "0"], "--shards: '0' is not a positive whole number"),
         (["--threshold", "999"], "--threshold 999 leaves no word"),
         (["--nwords", "4"], "--threshold 3 --nwords 4 leaves no word"),
     ],

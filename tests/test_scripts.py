@@ -100,7 +100,7 @@ def test_an_option_of_ours_becomes_fairseqs(options, expected):
 def test_a_precision_that_a_cpu_has_not_is_an_error(precision, where):
     options = ["--save-dir", "s", "--precision", precision, *where]
     message = fails("train.sh", "data", *options, CUDA_VISIBLE_DEVICES="")
-    assert f"--precision {precision} needs a GPU; on the CPU: bf16" in message
+    assert f"--precision {precision} needs a GPU; on the CPU use bf16" in message
 
 
 @needs_fairseq
@@ -111,7 +111,7 @@ def test_under_torchrun_each_process_knows_of_the_others():
     assert common + "--device-id 1" in dry_run(**rank)
     assert common + "--cpu --distributed-backend gloo" in dry_run("--gpus", "0", **rank)
     message = fails("train.sh", "/data", "--save-dir", "x", "--gpus", "2", **rank)
-    assert "--gpus 2: torchrun's --nproc_per_node says how many" in message
+    assert "--gpus 2: torchrun's --nproc_per_node sets the number" in message
 
 
 @needs_fairseq
@@ -121,12 +121,12 @@ def test_under_slurm_fairseq_gets_the_size_and_a_port():
     assert "--distributed-world-size 16 --distributed-port 20007" in a_gpu_a_task
     options = ["--save-dir", "x", "--gpus", "8"]
     message = fails("train.sh", "/data", *options, SLURM_STEP_NUM_TASKS="16", **slurm)
-    assert "--gpus 8: Slurm's --ntasks-per-node says how many" in message
+    assert "--gpus 8: Slurm's --ntasks-per-node sets the number" in message
     slurm |= {"SLURM_STEP_NUM_TASKS": "2", "CUDA_VISIBLE_DEVICES": "2,3,5,7"}
     a_node_a_task = dry_run("--gpus", "3", **slurm)
     assert "--distributed-world-size 6 --distributed-port 20007" in a_node_a_task
     assert a_node_a_task.startswith(r"env CUDA_VISIBLE_DEVICES=2\,3\,5 fairseq-train ")
-    assert "CUDA_VISIBLE_DEVICES shows 4" in fails("train.sh", "/data", *options, **slurm)
+    assert "CUDA_VISIBLE_DEVICES gives this task only 4" in fails("train.sh", "/data", *options, **slurm)
 
 
 @needs_fairseq
@@ -180,7 +180,7 @@ def test_a_training_waits_for_the_end_of_the_one_before(tmp_path):
         )
         first = training.stderr.readline()
     message = first + training.communicate()[1]
-    assert f"waiting for the end of another training in {tmp_path}" in first
+    assert f"waiting for another training in {tmp_path} to end" in first
     assert "another training is writing" not in message and "unrecognized arguments" in message
     assert (tmp_path / ".train.lock").read_text().startswith("process ")
 
@@ -288,7 +288,7 @@ def test_a_path_that_fairseq_would_cut_is_an_error(prepared, tmp_path):
     data, training = tmp_path / "data 12:30", tmp_path / "run 12:30"
     data.symlink_to(prepared)
     training.mkdir()
-    cure = "fairseq takes ':' for the end of a path; give one without, such as a link to it"
+    cure = "fairseq splits paths at ':'; give a path without one, such as a link to it"
     message = fails("score.sh", prepared, "--checkpoints", training)
     assert f"--checkpoints {training}: {cure}" in message
     assert f"DATA {data}: {cure}" in fails("score.sh", data, "--checkpoints", tmp_path)
@@ -314,7 +314,7 @@ def test_prepare_train_resume_in_two_processes_average_and_score(prepared, tmp_p
     train = ["train.sh", prepared, "--save-dir", run_folder, *TINY.split()]
     succeeds(*train, "--max-epoch", 1)
     log = succeeds(*train, "--max-epoch", 2, "--cpu-processes", 2)
-    assert "going on from" in log and log.count("done training") == 1
+    assert "continuing from" in log and log.count("done training") == 1
     # Epoch 2 is one update of both processes together, 30 sentences each.
     assert "num_updates 3" in log and "num_updates 4" not in log
 

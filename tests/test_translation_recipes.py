@@ -18,8 +18,8 @@ RECIPES = Path("..") / "examples" / "translation_multi30k"
         (["--cell", "lstm no-srnn"], "--cell lstm no-srnn: choose one of lstm no-srnn "),
         (["--gpus", "two"], "--gpus two: give a positive whole number"),
         (["--precision"], "--precision needs a value"),
-        (["--save-dir", "x"], "--save-dir: a recipe chooses the folder, within --out"),
-        (["--out", "12:30"], "--out 12:30: fairseq takes ':' for the end of a path"),
+        (["--save-dir", "x"], "--save-dir: a recipe sets it to a folder within --out"),
+        (["--out", "12:30"], "--out 12:30: fairseq splits paths at ':'"),
     ],
     ids=" ".join,
 )

@@ -152,7 +152,7 @@ def test_training_resumes_to_the_same_weights_after_a_machine_died(
     assert "done training" not in machines.log(0)
 
     _train(machines, prepared, folder)
-    assert "going on from" in machines.log(0)
+    assert "continuing from" in machines.log(0)
     _assert_same(_weights(folder), expected)
 
 
