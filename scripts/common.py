@@ -1,4 +1,4 @@
-"""Shared by the Python halves of the scripts."""
+"""Helpers that the Python scripts share."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def write_lines(path: Path, text: Iterable[str]) -> None:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """The versions of those `packages` that are installed."""
+    """The versions of the installed ones among `packages`."""
     found = {}
     for package in packages:
         try:

@@ -106,7 +106,7 @@ def test_a_training_names_the_damage_and_goes_on_where_it_is_told_to(
     assert f"--restore-file {tmp_path}/checkpoint2.pt" in done.stderr
     assert {path: path.read_bytes() for path in tmp_path.glob("*.pt")} == before
     log = succeeds(*training(prepared, tmp_path), "--max-epoch", EPOCHS, "--skip-damaged")
-    assert "it is kept as checkpoint_last.pt.damaged. Going on from checkpoint2.pt" in log
+    assert "it is kept as checkpoint_last.pt.damaged. Continuing from checkpoint2.pt" in log
     assert_same_weights(tmp_path, whole)
     assert (tmp_path / "checkpoint_last.pt.damaged").read_bytes() == b""
 
@@ -117,7 +117,7 @@ def test_a_training_without_its_last_checkpoint_does_not_begin_again(
     shutil.copy(whole / "checkpoint1.pt", tmp_path)
     before = (tmp_path / "checkpoint1.pt").read_bytes()
     log = succeeds(*training(prepared, tmp_path), "--max-epoch", EPOCHS)
-    assert "it is missing. Going on from checkpoint1.pt (2 updates)" in log
+    assert "it is missing. Continuing from checkpoint1.pt (2 updates)" in log
     assert (tmp_path / "checkpoint1.pt").read_bytes() == before
     assert_same_weights(tmp_path, whole)
 
@@ -125,7 +125,7 @@ def test_a_training_without_its_last_checkpoint_does_not_begin_again(
     for path in tmp_path.glob("checkpoint*.pt"):
         path.write_bytes(b"")
     message = fails(*training(prepared, tmp_path), "--max-epoch", EPOCHS)
-    assert "from no other checkpoint" in message and "give a new --save-dir" in message
+    assert "has no other checkpoint" in message and "give a new --save-dir" in message
 
 
 def test_a_copy_is_whole_or_not_there(tmp_path, monkeypatch) -> None:

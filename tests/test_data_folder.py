@@ -43,7 +43,7 @@ def cut_off():
 
 def test_half_a_download_is_not_kept(load, user_error, cut_off, tmp_path):
     path, files = tmp_path / "cache/file", load("corpus_files")
-    with pytest.raises(user_error, match=r"cut off after 500 of 1,000 bytes\); cure"):
+    with pytest.raises(user_error, match=r"the connection ended after 500 of 1,000 bytes\); cure"):
         files.download(f"{cut_off}/file", path, "cure")
     assert not list(path.parent.iterdir())
 
@@ -76,7 +76,7 @@ def test_of_two_runs_at_a_time_one_makes_the_folder(folders, user_error, tmp_pat
     out = tmp_path / "out"
     with (
         folders.only_run(out),
-        pytest.raises(user_error, match=f"another run is at work in {tmp_path}/.out.partial; wait"),
+        pytest.raises(user_error, match=f"another run is writing to {tmp_path}/.out.partial; wait"),
     ):
         make(folders, out)
     assert not list(tmp_path.iterdir())
@@ -172,8 +172,8 @@ def test_a_lock_on_a_file_that_has_gone_is_no_lock(load, user_error, tmp_path, m
         (b'{"corpus": "ours", "scr', "cannot read"),
         (b"\xff", "cannot read"),
         (b"[" * 100_000, "cannot read"),
-        (b"[]", "holds no JSON object"),
-        (b'"ours"', "holds no JSON object"),
+        (b"[]", "is not a JSON object"),
+        (b'"ours"', "is not a JSON object"),
         (b'{"script": "x"}', "lacks 'corpus'"),
         (b'{"corpus": 1, "script": 1, "made": [], "sha256": {}}', r"'made' is \[\]"),
         (b'{"corpus": 1, "script": 1, "made": {}, "sha256": {"x": 1}}', "'sha256' is {'x': 1}"),

@@ -51,7 +51,7 @@ def test_the_recipe_for_ptb_prints_perplexities_and_a_table_of_them(ptb, tmp_pat
     assert all(1 < perplexity < 100 for perplexity in figures.values())
 
     output = run("bash", *recipe_of_a_cell)
-    assert "already trained" in output and "done already" in output
+    assert "already trained" in output and "already done" in output
     run("bash", *recipe, "--fairseq-lstm")
     table = run("python", EXAMPLES / "language_model_ptb/table.py", tmp_path)
     assert re.search(r"\| small \| 1 \| `no-srnn` \| 1 \| [\d.]+ \| [\d.]+ \|", table)

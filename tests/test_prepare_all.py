@@ -116,7 +116,7 @@ def test_a_damaged_folder_is_not_done(corpora, made, tmp_path, script, change, n
     before = times_in(out)
     message = fails(script, *options(script, corpora[script], out))
     assert re.search(named.format(path.relative_to(out)), message)
-    assert f"--out {out} is damaged" in message and "remove that folder and run this" in message
+    assert f"--out {out} is damaged" in message and "remove the folder and run this" in message
     assert times_in(out) == before
 
 

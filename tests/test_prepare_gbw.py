@@ -157,7 +157,7 @@ def test_the_archive_and_the_folder_give_the_same_data(gbw, gbw_data, archive, t
     assert [path.name for path in tmp_path.iterdir()] == ["packed"]
     # The folder above ROOT will do as well.
     options = gbw_options(gbw.parent, tmp_path / "packed")
-    assert "done already" in succeeds("prepare_gbw.sh", *options)
+    assert "already done" in succeeds("prepare_gbw.sh", *options)
 
 
 def test_gbw_in_fewer_shards_and_words(gbw, archive, tmp_path):
@@ -178,7 +178,7 @@ def test_preparing_gbw_again_is_skipped_and_never_overwrites(gbw, gbw_data, tmp_
     out, _ = gbw_data
     before = times_in(out)
     options = gbw_options(gbw, out)
-    assert "done already" in succeeds("prepare_gbw.sh", *options)
+    assert "already done" in succeeds("prepare_gbw.sh", *options)
     assert "threshold is 3 there, 2 now" in fails("prepare_gbw.sh", *options, "--threshold", 2)
     other = shutil.copytree(gbw, tmp_path / "other")
     change_a_byte(other / TRAINING / TRAIN_FILES[1])
@@ -236,7 +236,7 @@ def test_a_preparation_that_was_broken_off_goes_on_to_the_same_end(
     capsys.readouterr()
     load("gbw").main()
     log = capsys.readouterr().out
-    assert ("going on with what is in" in log) == (after > 0)
+    assert ("continuing the unfinished run in" in log) == (after > 0)
     steps = [line for line in log.splitlines() if line.startswith(("counting", "binarising"))]
     assert steps[:1] == ([goes_on_with] if goes_on_with else [])
     assert files_in(out) == files_in(gbw_data[0])
@@ -258,7 +258,7 @@ def test_an_unfinished_preparation_goes_on_with_the_same_options_and_files_only(
     assert f"--data has other files now: {TRAIN_FILES[4]})" in message
     with (partial / load("data_folder").LOCK).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "another run is at work" in fails("prepare_gbw.sh", *gbw_options(gbw, out))
+        assert "another run is writing to" in fails("prepare_gbw.sh", *gbw_options(gbw, out))
     assert times_in(partial) == before
 
 
@@ -267,7 +267,7 @@ def test_an_unfinished_preparation_goes_on_with_the_same_options_and_files_only(
     [
         (b"", "cannot read"),
         (b'{"tokens": {}', "cannot read"),
-        (b"[]", "holds no JSON object"),
+        (b"[]", "is not a JSON object"),
         (b"{}", "lacks 'sha256'"),
         (b'{"sha256": {}, "tokens": {"train": "many"}}', "'tokens' is"),
     ],
@@ -321,7 +321,7 @@ def in_latin_1(corpus, path):
         (without, f"{HELD_OUT}/{HELD_OUT_FILES[1]}", "no valid file; add one like heldout-"),
         (emptied, f"{TRAINING}/{TRAIN_FILES[2]}", f"{TRAIN_FILES[2]} in --data .* is empty"),
         (emptied, f"{HELD_OUT}/{HELD_OUT_FILES[1]}", f"{HELD_OUT_FILES[1]} in --data .* is empty"),
-        (in_latin_1, f"{TRAINING}/{TRAIN_FILES[2]}", "the training text is no UTF-8"),
+        (in_latin_1, f"{TRAINING}/{TRAIN_FILES[2]}", "the training text is not UTF-8"),
     ],
     ids=["no test", "no valid", "empty train", "empty valid", "latin-1"],
 )
@@ -347,8 +347,8 @@ def test_the_data_of_gbw_must_be_its_folder_or_its_archive(gbw, archive, tmp_pat
     [
         (["--shards", "6"], "--shards 6 is too many: there are 5 training files"),
         (["--shards", "0"], "--shards: '0' is not a positive whole number"),
-        (["--threshold", "999"], "--threshold 999 leaves no word"),
-        (["--nwords", "4"], "--threshold 3 --nwords 4 leaves no word"),
+        (["--threshold", "999"], "--threshold 999 leaves no words"),
+        (["--nwords", "4"], "--threshold 3 --nwords 4 leaves no words"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -63,7 +63,7 @@ def test_bpe_dropout_cuts_the_training_text_in_other_ways_for_other_epochs(corpu
 @pytest.mark.parametrize("value", ["0", "1", "much"])
 def test_bpe_dropout_is_a_probability(value, tmp_path):
     options = ["--out", tmp_path / "data", "--bpe-dropout"]
-    assert f"'{value}' is no number between" in fails("prepare_multi30k.sh", *options, value)
+    assert f"'{value}' is not a number between" in fails("prepare_multi30k.sh", *options, value)
     words = fails("prepare_multi30k.sh", *options, "0.1", "--units", "words")
     assert "--bpe-dropout 0.1 needs --units bpe" in words
 
@@ -72,7 +72,7 @@ def test_bpe_dropout_is_a_probability(value, tmp_path):
 def test_preparing_again_is_skipped_and_never_overwrites(prepared, corpus):
     before = {path: path.stat().st_mtime_ns for path in prepared.rglob("*")}
     options = prepare_options(corpus, prepared)
-    assert "done already" in succeeds("prepare_multi30k.sh", *options)
+    assert "already done" in succeeds("prepare_multi30k.sh", *options)
     words = ["--own-corpus", "--data", corpus, "--out", prepared, "--units", "words"]
     assert "units is 'bpe' there" in fails("prepare_multi30k.sh", *words)
     assert {path: path.stat().st_mtime_ns for path in prepared.rglob("*")} == before

@@ -90,7 +90,7 @@ def test_preparing_ptb_again_is_skipped_and_never_overwrites(ptb, ptb_data, tmp_
     out, _ = ptb_data
     before = times_in(out)
     options = ["--data", ptb, "--out", out]
-    assert "done already" in succeeds("prepare_ptb.sh", "--own-corpus", *options)
+    assert "already done" in succeeds("prepare_ptb.sh", "--own-corpus", *options)
     assert "own_corpus is True there" in fails("prepare_ptb.sh", *options)
     other = shutil.copytree(ptb, tmp_path / "other")
     (other / PTB[1]).write_bytes(made_up(11, 5))
@@ -106,7 +106,7 @@ def test_preparing_ptb_again_is_skipped_and_never_overwrites(ptb, ptb_data, tmp_
         (None, f"--data .* has neither {PTB[2]} nor {PTB[2]}.gz"),
         (b"", f"{PTB[2]} is empty"),
         (b" \n\n", f"{PTB[2]} is empty"),
-        (b"caf\xe9\n", f"{PTB[2]} is no UTF-8"),
+        (b"caf\xe9\n", f"{PTB[2]} is not UTF-8"),
     ],
     ids=["missing", "empty", "blank lines", "latin-1"],
 )
