@@ -31,8 +31,9 @@ from gbw_shards import binarise, count_words, plan
 
 HELP = """\
 Prepare the One Billion Word benchmark (Chelba et al., 2013) for fairseq. Its sentences are in
-random order. Including sentence ends, the published corpus has 798,949,912 training tokens in 99 files,
-165,560 validation tokens (held-out file 00001) and 159,658 test tokens (held-out file 00000)."""
+random order. Including sentence ends, the published corpus has 798,949,912 training tokens in 99
+files, 165,560 validation tokens (held-out file 00001) and 159,658 test tokens (held-out file
+00000)."""
 
 EXAMPLES = """\
 examples:

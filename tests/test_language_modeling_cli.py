@@ -300,7 +300,7 @@ def test_the_benchmark_runs_beside_fairseqs_language_model(data, tmp_path) -> No
         assert list(what) == ["fairseq's own", "no-srnn-hidden"]
     assert all(rate > 0 for rate in record["tokens a second"].values())
     for profile in record["profiles"].values():
-        assert profile["parts"]["products as wide as the vocabulary"] > 0
+        assert profile["parts"]["products of vocabulary size"] > 0
         assert sum(profile["parts"].values()) == pytest.approx(profile["step"])
 
 

@@ -42,7 +42,7 @@ def test_the_recipe_for_ptb_prints_perplexities_and_a_table_of_them(ptb, tmp_pat
     recipe += ["--out", tmp_path, "--epochs", 1, *TINY]
     recipe_of_a_cell = [*recipe, "--cell", "no-srnn", "--seed", 2]
     output = run("bash", *recipe_of_a_cell, "--stop-time-hours", 1e-5)
-    assert "run this again to go on" in output
+    assert "run this again to continue" in output
     output = run("bash", *recipe_of_a_cell)
     assert "continuing from" in output
     figures = json.loads((tmp_path / "small/no-srnn/epochs-1-seed-2/perplexity.json").read_text())

@@ -221,7 +221,7 @@ def test_a_training_set_too_small_to_know_the_words_is_an_error(quickstart, tmp_
 def test_a_bad_size_is_an_error_that_names_it(quickstart, tmp_path, capsys, number):
     with pytest.raises(SystemExit):
         quickstart.make_corpus.main([str(tmp_path), f"--train={number}"])
-    assert f"'{number}' is no number" in capsys.readouterr().err
+    assert f"'{number}' is not a whole number" in capsys.readouterr().err
 
 
 # It cannot be done without grammar

@@ -42,7 +42,7 @@ def test_another_number_of_processes_goes_on_at_the_same_batch(prepared, tmp_pat
     train(prepared, tmp_path, *TRAINING, "--max-update", 5)
     script = ["bash", SCRIPTS / "train.sh", prepared, "--save-dir", tmp_path, *TRAINING]
     output = run(*script, "--cpu-processes", 2, "--max-epoch", 1)
-    assert "after 5 of 9 batches of epoch 1 in 1 processes. 2 processes go on there" in output
+    assert "after 5 of 9 batches of epoch 1 in 1 processes. Training resumes there in 2" in output
     assert "the last 1 of these batches are trained a second time" in output
     position = read(tmp_path / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"]
     assert position == 5 + 3  # updates 3, 4 and 5 of two processes

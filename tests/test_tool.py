@@ -125,10 +125,10 @@ def test_growth_is_drawn_or_says_what_is_missing(tmp_path, monkeypatch, capsys) 
 @pytest.mark.parametrize(
     ("program", "options", "named"),
     [
-        (layers, ["--shapes", "3,4"], "'3,4' is no T,B,H"),
-        (layers, ["--rounds", "0"], "'0' is no positive"),
+        (layers, ["--shapes", "3,4"], "'3,4' is not T,B,H"),
+        (layers, ["--rounds", "0"], "'0' is not a positive"),
         (layers, ["--fast"], "unrecognized arguments: --fast"),
-        (layers, ["--json", "/"], "/ is a folder: name a file in it"),
+        (layers, ["--json", "/"], "/ is a folder: give a file in it"),
         (programs, ["train", "/no/such/folder"], "no data folder /no/such/folder"),
         (cli, ["options", "wsum_gru"], "no architecture wsum_gru: those of this package are wsum_"),
     ],
