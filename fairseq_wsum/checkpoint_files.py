@@ -66,14 +66,14 @@ def damage(path: Path) -> str | None:
                 return f"the checksum of {broken} in it is wrong"
         state = read(path, mmap=zipped)  # testzip has read every byte, so map instead of copying
     except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
-        return f"it is cut off, or no checkpoint ({_first_line(error)})"
+        return f"it is truncated, or not a checkpoint ({_first_line(error)})"
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         if found is None:
-            return "it is no checkpoint"
+            return "it is not a checkpoint"
         return f"it holds {found[1]}, which is neither a tensor nor a plain value"
     if not isinstance(state, dict) or "model" not in state:
-        return "it is no checkpoint of fairseq"
+        return "it is not a fairseq checkpoint"
     return None
 
 

@@ -359,7 +359,7 @@ def test_a_cut_output_dictionary_is_an_error() -> None:
 
 def test_another_dictionary_than_that_of_the_checkpoint_is_an_error() -> None:
     state = make_model().state_dict()
-    with pytest.raises(ValueError, match=r"knows 30 words, and the dictionary .* has 25"):
+    with pytest.raises(ValueError, match=r"knows 30 words, but the dictionary .* has 25"):
         make_model(make_task(25)).load_state_dict(state)
 
 

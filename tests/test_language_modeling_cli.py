@@ -355,4 +355,4 @@ def test_another_dictionary_and_an_empty_split_are_errors(data, corpus, model, t
     assert "no --context-window" in output
     sentences = ["--sample-break-mode", "eos", "--context-window", 40]
     output = run("fairseq-eval-lm", data, *common, *sentences, check=False)
-    assert "a smaller --context-window, which fairseq takes from it" in output
+    assert "a smaller --context-window, which fairseq subtracts from it" in output

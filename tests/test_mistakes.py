@@ -65,7 +65,7 @@ def test_another_data_folder_is_named_in_scoring(prepared, model, tmp_path) -> N
     other[other.index("90")] = "80"
     succeeds("prepare_multi30k.sh", *other)
     message = fails("score.sh", tmp_path / "other", *checkpoints)
-    assert "knows 96 words, and the dictionary in the data folder has 88: give the data" in message
+    assert "knows 96 words, but the dictionary in the data folder has 88: give the data" in message
 
     same_size = tmp_path / "same size"
     shutil.copytree(prepared, same_size)
@@ -91,7 +91,7 @@ def test_a_translation_model_has_no_perplexity(model, tmp_path) -> None:
     succeeds("prepare_ptb.sh", "--own-corpus", "--data", tmp_path, "--out", tmp_path / "data")
     checkpoint = ["--checkpoint", model / "checkpoint_last.pt"]
     message = fails("perplexity.sh", tmp_path / "data", *checkpoint)
-    assert "takes a language model, and wsum_lstm is none: a translation model is scored" in message
+    assert "needs a language model, and wsum_lstm is not one: score translation models" in message
     link = tmp_path / "data 12:30"
     link.symlink_to(tmp_path / "data")
     assert f"DATA {link}: fairseq splits paths at ':'" in fails("perplexity.sh", link, *checkpoint)
