@@ -368,7 +368,7 @@ BAD_OPTIONS = {
         "--coupled-gates with --decoder-cell no-gates",
     ),
     "attention": (dict(decoder_attention="soft"), "--decoder-attention soft: choose one of"),
-    "dot": (dict(decoder_attention="dot"), r"--decoder-attention dot needs an encoder output size .*\(5"),
+    "dot": (dict(decoder_attention="dot"), r"-attention dot needs an encoder output size .*\(5"),
     "feeding": (dict(decoder_input_feeding="maybe"), "--decoder-input-feeding maybe: give True"),
     "layers": (dict(encoder_layers=0), "--encoder-layers 0: give at least 1"),
     "backend": (dict(lstm_backend="fpga"), "--lstm-backend fpga: choose one of auto"),
