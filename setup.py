@@ -49,7 +49,7 @@ KERNELS = Extension(
 
 
 class BuildInParallel(build_ext):
-    """Compiles the source files, one for each instruction set, in parallel."""
+    """Compiles the source files in parallel; there is one for each instruction set."""
 
     def build_extension(self, ext: Extension) -> None:
         compile_all = self.compiler.compile

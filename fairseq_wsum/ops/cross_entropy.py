@@ -126,7 +126,7 @@ implement("CPU", {"cross_entropy": _forward, "cross_entropy_backward": _backward
 
 
 def _losses(logits: Tensor, targets: Tensor, ignored: int) -> Losses:
-    """Empty tensors for what `cross_entropy` returns."""
+    """Uninitialised outputs of `cross_entropy`."""
     nll, smooth, logsumexp = (
         logits.new_empty(logits.size(0), dtype=dtype)
         for dtype in (torch.float32, torch.float32, torch.float64)

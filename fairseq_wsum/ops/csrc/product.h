@@ -66,8 +66,8 @@ constexpr auto tiles(std::integer_sequence<int, M...>) {
 template <class Op, int N>
 class Panels {
 public:
-    static constexpr int WIDTH = N * V;      // number of outputs of a panel
-    static constexpr int ROWS = SUMS / N;    // maximum number of rows of a tile
+    static constexpr int WIDTH = N * V;    // number of outputs of a panel
+    static constexpr int ROWS = SUMS / N;  // maximum number of rows of a tile
 
     Panels(int64_t count, int64_t segments, int64_t k)
         : count(count), segments(segments), k(round_up(k, GROUP<Op>)),

@@ -94,7 +94,7 @@ def _place(iterator: EpochBatchIterator, state: dict[str, Any], saved: dict[str,
     if not same or iterator.grouped_shuffling:  # which depends on the number of processes
         logger.warning(
             f"The checkpoint was written {where}, and the batches are not the same now "
-            f"({now['number']} in {now['processes']} processes). The epoch starts again: some "
+            f"({now['number']} in {now['processes']} processes). The epoch begins again: some "
             "batches are trained a second time, but none is left out. Possible causes are "
             "different data, a different --seed, --batch-size or --max-tokens, or training without "
             "--update-epoch-batch-itr True, which scripts/train.sh sets"

@@ -226,7 +226,7 @@ def read_config(args: Any) -> WsumLSTMConfig:
 def _check_sharing_all(cfg: WsumLSTMConfig) -> None:
     if cfg.decoder_embed_path and cfg.decoder_embed_path != cfg.encoder_embed_path:
         raise ValueError(
-            "--share-all-embeddings is not compatible with a --decoder-embed-path of its own"
+            "--share-all-embeddings is not compatible with a different --decoder-embed-path"
         )
     if cfg.encoder_embed_dim != cfg.decoder_embed_dim:
         raise ValueError(
