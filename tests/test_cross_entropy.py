@@ -164,7 +164,7 @@ def test_what_the_kernels_cannot_take_is_refused() -> None:
         with pytest.raises(IndexError, match=f"target {wrong} is outside the vocabulary"):
             cross_entropy.cross_entropy(logits, torch.tensor([0, wrong, 2]), PAD)
     cross_entropy.cross_entropy(logits, torch.tensor([0, -100, 2]), -100)
-    with pytest.raises(ValueError, match=r"take scores in torch\.float32, got torch\.float16"):
+    with pytest.raises(ValueError, match=r"take logits in torch\.float32, got torch\.float16"):
         cross_entropy.cross_entropy(logits.half(), targets, PAD)
     with pytest.raises(ValueError, match=r"take targets of size \(3,\), got \(2,\)"):
         cross_entropy.cross_entropy(logits, targets[:2], PAD)

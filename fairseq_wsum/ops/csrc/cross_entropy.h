@@ -1,4 +1,4 @@
-// The cross entropy over a vocabulary and its gradient. Each takes one pass over the scores and
+// The cross entropy over a vocabulary and its gradient. Each takes one pass over the logits and
 // needs no array of probabilities.
 // Included once for each instruction set, after vector.h.
 
@@ -20,7 +20,7 @@ inline double total(vf x) {
     return sum;
 }
 
-// Running sums over one row of scores: of exp(z - high), and of z.
+// Running sums over one row of logits: of exp(z - high), and of z.
 struct RowSums {
     float high = -INFINITY;  // the largest z so far
     double exps = 0, scores = 0;
@@ -109,7 +109,7 @@ void cross_entropy_backward(const CrossEntropy& p) {
         }
         const float dnll = p.dnll ? p.dnll[n] : 0, dsmooth = p.dsmooth ? p.dsmooth[n] : 0;
         const float scale = dnll + p.W * dsmooth;
-        // in two parts, so that the difference is exact for large scores too
+        // in two parts, so that the difference is exact for large logits too
         const float coarse = float(p.logsumexp[n]), fine = float(p.logsumexp[n] - coarse);
         const auto gradient = [=](vf x) {
             const vf log_p = x - coarse - fine;

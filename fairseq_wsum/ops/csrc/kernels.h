@@ -68,7 +68,7 @@ struct Recurrence {
     float* dc_0;        // B x H
 };
 
-// The cross entropy of N rows of scores over W words: -log softmax(z), at the target and summed
+// The cross entropy of N rows of logits over W words: -log softmax(z), at the target and summed
 // over all words.
 struct CrossEntropy {
     int64_t N, W, ignored;  // rows with the target `ignored` have zero losses and gradients
