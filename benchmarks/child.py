@@ -30,9 +30,7 @@ def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--onednn", action="store_true", help="compute all products with oneDNN")
-    parser.add_argument(
-        "--profile", type=Path, help="write the time of each operation here"
-    )
+    parser.add_argument("--profile", type=Path, help="write the time of each operation here")
     parser.add_argument("module")
     parser.add_argument("rest", nargs=argparse.REMAINDER)
     args = parser.parse_args()

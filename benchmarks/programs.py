@@ -266,7 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         add("--onednn-peer", action="store_true", help="also run fairseq's LSTM with oneDNN")
         add("--profile", action="store_true", help="run each model once more with a profiler")
         add(
-            "--json", type=report.output_file, metavar="FILE", help="write all results to FILE, too"
+            "--json", type=report.output_file, metavar="FILE", help="also write all results to FILE"
         )
         if name == "decode":
             help = "tokens per translation (default 15)"

@@ -98,7 +98,7 @@ def test_every_cell_trains_resumes_and_translates(cell, data, tmp_path) -> None:
     assert "BLEU" in lines["all"][0]
 
 
-def test_resuming_gives_what_one_run_gives(data, model, tmp_path) -> None:
+def test_resuming_equals_an_uninterrupted_run(data, model, tmp_path) -> None:
     train(data, tmp_path, "wsum_lstm", *REPEATABLE, "--max-epoch", 1)
     train(data, tmp_path, "wsum_lstm", *REPEATABLE, "--max-epoch", 2)
     resumed, whole = (
@@ -111,7 +111,7 @@ def test_resuming_gives_what_one_run_gives(data, model, tmp_path) -> None:
     assert moved > 100 * 1e-4  # so much for the tolerance
 
 
-def test_the_checkpoints_of_a_training_that_scores_itself_are_read_again(data, tmp_path) -> None:
+def test_checkpoints_with_eval_bleu_can_be_read_again(data, tmp_path) -> None:
     """With --eval-bleu fairseq writes numbers of numpy into them."""
     score = ["--eval-bleu", "--eval-bleu-args", '{"beam": 2}', "--best-checkpoint-metric", "bleu"]
     score.append("--maximize-best-checkpoint-metric")
@@ -131,7 +131,7 @@ def test_validate_and_interactive_read_the_checkpoint(data, model) -> None:
     assert len(re.findall(r"^H-\d\t", output, re.M)) == 2
 
 
-def test_groups_of_a_beam_translate_in_batches(data, model) -> None:
+def test_diverse_beam_groups_translate_in_batches(data, model) -> None:
     lines = generate(data, model / "checkpoint_last.pt", "--diverse-beam-groups", 3)
     assert len(lines["H"]) == SENTENCES["test"]
 
@@ -172,7 +172,7 @@ def test_unknown_words_are_replaced_by_source_words(alignment, data, model, tmp_
         assert len(lines["H"]) == SENTENCES["test"]
 
 
-def test_options_of_fairseq_go_together(data, tmp_path) -> None:
+def test_options_of_fairseq_can_be_combined(data, tmp_path) -> None:
     """Adaptive softmax, 16 bits, residuals and other shapes in one training."""
     train(
         data,
@@ -188,13 +188,13 @@ def test_options_of_fairseq_go_together(data, tmp_path) -> None:
     assert len(lines["H"]) == SENTENCES["test"]
 
 
-def test_the_lstm_of_fairseq_trains_and_translates_with_the_plugin(data, tmp_path) -> None:
+def test_fairseqs_lstm_trains_and_translates_with_the_plugin(data, tmp_path) -> None:
     """Its checkpoint holds a Namespace, which torch.load refuses unless told otherwise."""
     train(data, tmp_path, "lstm", "--max-epoch", 1, "--decoder-out-embed-dim", 8)
     assert len(generate(data, tmp_path / "checkpoint_last.pt")["H"]) == SENTENCES["test"]
 
 
-def test_the_example_for_hydra_trains(data, tmp_path) -> None:
+def test_the_hydra_example_trains(data, tmp_path) -> None:
     run(
         "fairseq-hydra-train",
         *("--config-dir", ROOT / "examples" / "translation_multi30k", "--config-name", "strong"),
@@ -218,7 +218,7 @@ def test_a_wrong_option_is_named_on_the_command_line(data, tmp_path) -> None:
     assert not list(tmp_path.glob("*.pt"))
 
 
-def test_the_layer_needs_torch_alone() -> None:
+def test_the_layer_needs_only_torch() -> None:
     """It imports no fairseq, which sets up the root logger, and nothing that takes seconds."""
     code = """
 import logging, sys
@@ -232,7 +232,7 @@ assert root.level == logging.WARNING and not root.handlers
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_a_program_of_ones_own_gets_the_models_from_the_plugin() -> None:
+def test_a_user_program_gets_the_models_from_the_plugin() -> None:
     code = """
 import fairseq_wsum, fairseq_wsum.plugin
 from fairseq.models import ARCH_MODEL_REGISTRY
@@ -247,7 +247,7 @@ except ValueError:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_the_benchmarks_run_both_programs_beside_fairseqs_lstm(data, tmp_path) -> None:
+def test_the_benchmarks_compare_both_programs_with_fairseqs_lstm(data, tmp_path) -> None:
     common = ["--cells", "no-srnn-hidden", "--layers", 1, "--units", 8, "--rounds", 1]
     common += ["--batch-size", 4, "--required-batch-size-multiple", 1]
     peer, both, onednn = "fairseq's own", ["fairseq's own"], []

@@ -76,7 +76,7 @@ def assert_same_weights(first: Path, second: Path) -> None:
 
 
 @every_damage
-def test_damage_is_found_and_the_newest_whole_checkpoint(damaged, whole, tmp_path) -> None:
+def test_damage_and_the_newest_intact_checkpoint_are_found(damaged, whole, tmp_path) -> None:
     for name in ("checkpoint1.pt", "checkpoint2.pt", "checkpoint_last.pt"):
         shutil.copy(whole / name, tmp_path)
     last = tmp_path / "checkpoint_last.pt"
@@ -92,9 +92,7 @@ def test_damage_is_found_and_the_newest_whole_checkpoint(damaged, whole, tmp_pat
     assert newest(tmp_path) is None
 
 
-def test_a_training_names_the_damage_and_goes_on_where_it_is_told_to(
-    prepared, whole, tmp_path
-) -> None:
+def test_a_training_names_the_damage_and_continues_on_request(prepared, whole, tmp_path) -> None:
     for name in ("checkpoint1.pt", "checkpoint2.pt"):
         shutil.copy(whole / name, tmp_path)
     last = tmp_path / "checkpoint_last.pt"
@@ -111,7 +109,7 @@ def test_a_training_names_the_damage_and_goes_on_where_it_is_told_to(
     assert (tmp_path / "checkpoint_last.pt.damaged").read_bytes() == b""
 
 
-def test_a_training_without_its_last_checkpoint_does_not_begin_again(
+def test_a_training_without_its_last_checkpoint_does_not_start_again(
     prepared, whole, tmp_path
 ) -> None:
     shutil.copy(whole / "checkpoint1.pt", tmp_path)
@@ -128,7 +126,7 @@ def test_a_training_without_its_last_checkpoint_does_not_begin_again(
     assert "has no other checkpoint" in message and "give a new --save-dir" in message
 
 
-def test_a_copy_is_whole_or_not_there(tmp_path, monkeypatch) -> None:
+def test_a_copy_is_complete_or_absent(tmp_path, monkeypatch) -> None:
     source, target = tmp_path / "checkpoint1.pt", tmp_path / "checkpoint_last.pt"
     source.write_bytes(b"new" * 1000)
     target.write_bytes(b"old")
@@ -146,7 +144,7 @@ def test_a_copy_is_whole_or_not_there(tmp_path, monkeypatch) -> None:
     assert target.read_bytes() == source.read_bytes()
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch) -> None:
+def test_a_failed_checkpoint_write_leaves_no_file(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)  # between fairseq's three attempts
     path = tmp_path / "checkpoint_last.pt"
     path.write_bytes(b"old")
@@ -175,7 +173,7 @@ def test_a_training_survives_a_full_disk(prepared, whole, tmp_path) -> None:
     assert_same_weights(tmp_path, whole)
 
 
-def test_an_average_of_damaged_checkpoints_is_refused(prepared, whole, tmp_path) -> None:
+def test_an_average_of_damaged_checkpoints_is_rejected(prepared, whole, tmp_path) -> None:
     pytest.importorskip("sacremoses")
     for name in ("checkpoint1.pt", "checkpoint2.pt"):
         (tmp_path / name).write_bytes(flipped((whole / name).read_bytes()))

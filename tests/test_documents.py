@@ -47,7 +47,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @every_page
-def test_every_link_leads_to_a_file_and_an_anchor_that_exist(page) -> None:
+def test_every_link_leads_to_an_existing_file_and_anchor(page) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         if "://" in link:
             continue

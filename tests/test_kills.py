@@ -124,7 +124,7 @@ def _command(pid: int) -> bytes:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in /proc")
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_training_killed_at_random_moments_is_the_one_that_ran_through(
+def test_a_training_killed_at_random_moments_equals_an_uninterrupted_one(
     processes, problem, tmp_path
 ) -> None:
     data, options = problem
@@ -196,7 +196,7 @@ print("stages:", *stages, sep=";")
 """
 
 
-def test_a_training_killed_at_any_stage_of_a_save_is_the_one_that_ran_through(
+def test_a_training_killed_at_any_stage_of_a_save_equals_an_uninterrupted_one(
     problem, tmp_path
 ) -> None:
     data, options = problem

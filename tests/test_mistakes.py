@@ -40,13 +40,13 @@ VALUES = {
 
 
 @pytest.mark.parametrize(("options", "message"), VALUES.values(), ids=VALUES)
-def test_a_value_that_means_nothing_is_named(options, message, prepared, tmp_path) -> None:
+def test_an_invalid_value_is_named(options, message, prepared, tmp_path) -> None:
     output = train(prepared, tmp_path, *TRAINING, "--max-epoch", 1, *options, check=False)
     assert message in output
     assert not list(tmp_path.glob("*.pt"))
 
 
-def test_a_training_is_not_gone_on_with_by_another_cell(prepared, model, tmp_path) -> None:
+def test_a_training_is_not_continued_with_another_cell(prepared, model, tmp_path) -> None:
     """Their weights have the same shapes."""
     shutil.copy(model / "checkpoint_last.pt", tmp_path)
     output = train(
@@ -97,7 +97,9 @@ def test_a_translation_model_has_no_perplexity(model, tmp_path) -> None:
     assert f"DATA {link}: fairseq splits paths at ':'" in fails("perplexity.sh", link, *checkpoint)
 
 
-def test_longer_sentences_than_the_model_takes_are_refused_or_skipped(prepared, tmp_path) -> None:
+def test_sentences_longer_than_the_model_accepts_are_rejected_or_skipped(
+    prepared, tmp_path
+) -> None:
     """As fairseq's own test_max_positions has it for its models."""
     texts = [lines(prepared / "text" / f"{split}.de") for split in ("valid", "test")]
     lengths = sorted(len(line.split()) + 1 for text in texts for line in text)

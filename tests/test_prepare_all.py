@@ -109,7 +109,7 @@ def cut(path):
     ids=["removed", "cut"],
 )
 @scripts
-def test_a_damaged_folder_is_not_done(corpora, made, tmp_path, script, change, named):
+def test_a_damaged_folder_is_not_skipped(corpora, made, tmp_path, script, change, named):
     out = shutil.copytree(made[script], tmp_path / "out", symlinks=True)
     path = sorted(out.rglob("*.bin"))[-1]
     change(path)
@@ -121,7 +121,7 @@ def test_a_damaged_folder_is_not_done(corpora, made, tmp_path, script, change, n
 
 
 @scripts
-def test_a_damaged_record_is_an_error(corpora, tmp_path, script):
+def test_a_damaged_record_is_rejected(corpora, tmp_path, script):
     (tmp_path / "prepared.json").write_text('{"own_corpus": true')
     message = fails(script, *options(script, corpora[script], tmp_path))
     assert f"cannot read {tmp_path}/prepared.json" in message
@@ -145,7 +145,7 @@ def test_an_out_folder_with_a_colon_is_refused_at_once(corpora, tmp_path, script
         ("prepare_gbw.sh", GBW[2]),
     ],
 )
-def test_a_symbol_of_fairseq_is_no_word(corpora, tmp_path, script, name, symbol):
+def test_a_fairseq_symbol_in_the_text_is_rejected(corpora, tmp_path, script, name, symbol):
     corpus = shutil.copytree(corpora[script], tmp_path / "corpus")
     lines = (corpus / name).read_text().split("\n")
     lines[4] += f" {symbol} ."
@@ -157,7 +157,7 @@ def test_a_symbol_of_fairseq_is_no_word(corpora, tmp_path, script, name, symbol)
     assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
 
 
-def test_unk_is_a_word(corpora, tmp_path):
+def test_unk_is_kept_as_a_word(corpora, tmp_path):
     script = "prepare_gbw.sh"
     corpus = shutil.copytree(corpora[script], tmp_path / "corpus")
     rewrite(corpus, lambda raw: b"<unk> pad s </pad> <S>\n" + raw)
@@ -178,7 +178,7 @@ common.run({module}.main)
 
 
 @pytest.mark.parametrize("script", ["prepare_ptb.sh", "prepare_multi30k.sh"])
-def test_a_run_that_was_killed_is_no_obstacle(corpora, made, tmp_path, script):
+def test_a_killed_run_does_not_block_the_next(corpora, made, tmp_path, script):
     arguments = [str(word) for word in options(script, corpora[script], tmp_path / "out")]
     module = script.removeprefix("prepare_").removesuffix(".sh")
     program = KILLED.format(scripts=str(SCRIPTS), module=module)

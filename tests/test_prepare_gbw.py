@@ -107,7 +107,7 @@ def test_the_script_explains_itself():
     assert text.startswith("usage: ") and "examples:" in text and "fairseq-train" in text
 
 
-def test_gbw_keeps_every_word_in_order_and_rare_ones_as_unknown(gbw, gbw_data):
+def test_gbw_keeps_the_words_in_order_and_replaces_rare_ones_by_unk(gbw, gbw_data):
     out, log = gbw_data
     texts = gbw_sentences(gbw)
     known = frequent(texts)
@@ -121,7 +121,7 @@ def test_gbw_keeps_every_word_in_order_and_rare_ones_as_unknown(gbw, gbw_data):
     assert f"fairseq-train {':'.join(map(str, shard_folders(out)))} ..." in log
 
 
-def test_fairseq_reads_a_shard_an_epoch_and_the_validation_text_of_the_first(gbw, gbw_data):
+def test_fairseq_reads_one_shard_per_epoch_and_validates_on_the_first(gbw, gbw_data):
     from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
 
     data = re.search("fairseq-train (.*) [.]{3}", gbw_data[1])[1]
@@ -136,7 +136,7 @@ def test_fairseq_reads_a_shard_an_epoch_and_the_validation_text_of_the_first(gbw
     assert task.dataset("valid").sizes.sum() == tokens[HELD_OUT_FILES[1]]
 
 
-def test_gbw_is_counted_as_it_is_read_back(gbw_data):
+def test_the_recorded_counts_of_gbw_match_its_data(gbw_data):
     out, _ = gbw_data
     record = json.loads((out / "prepared.json").read_text())
     folders = [out / name for name in record["data"]]
@@ -160,7 +160,7 @@ def test_the_archive_and_the_folder_give_the_same_data(gbw, gbw_data, archive, t
     assert "already done" in succeeds("prepare_gbw.sh", *options)
 
 
-def test_gbw_in_fewer_shards_and_words(gbw, archive, tmp_path):
+def test_gbw_can_have_fewer_shards_and_words(gbw, archive, tmp_path):
     out = tmp_path / "out"
     options = [*gbw_options(archive, out), "--shards", 2, "--nwords", 20, "--threshold", 1]
     assert "dictionary: 20\n" in succeeds("prepare_gbw.sh", *options)
@@ -224,7 +224,7 @@ def break_off(load, monkeypatch, options, function, after):
     ids=["not counted", "counted", "3 files binarised", "all", "half a shard", "all joined"],
 )
 @pytest.mark.parametrize("form", ["folder", "archive"])
-def test_a_preparation_that_was_broken_off_goes_on_to_the_same_end(
+def test_an_interrupted_preparation_continues_to_the_same_result(
     gbw, archive, gbw_data, tmp_path, load, monkeypatch, capsys, form, after, goes_on_with
 ):
     # Every result is moved to its place: what was counted, 7 files, 7 times the .bin and .idx of a
@@ -243,7 +243,7 @@ def test_a_preparation_that_was_broken_off_goes_on_to_the_same_end(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_an_unfinished_preparation_goes_on_with_the_same_options_and_files_only(
+def test_an_unfinished_preparation_continues_only_with_the_same_options_and_files(
     gbw, tmp_path, load, monkeypatch
 ):
     out = tmp_path / "out"
@@ -273,7 +273,7 @@ def test_an_unfinished_preparation_goes_on_with_the_same_options_and_files_only(
     ],
     ids=["empty", "cut", "list", "no keys", "no number"],
 )
-def test_a_damaged_note_of_an_unfinished_preparation_is_named(
+def test_a_damaged_record_of_an_unfinished_preparation_is_named(
     gbw, tmp_path, load, monkeypatch, note, named
 ):
     options = gbw_options(gbw, tmp_path / "out")
@@ -285,7 +285,7 @@ def test_a_damaged_note_of_an_unfinished_preparation_is_named(
     assert path.read_bytes() == note
 
 
-def test_a_file_that_changes_between_counting_and_binarising_is_noticed(
+def test_a_file_that_changes_between_counting_and_binarising_is_rejected(
     gbw, tmp_path, load, monkeypatch
 ):
     other = shutil.copytree(gbw, tmp_path / "other")
@@ -352,7 +352,7 @@ def test_the_data_of_gbw_must_be_its_folder_or_its_archive(gbw, archive, tmp_pat
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_gbw_names_the_option_that_is_wrong(gbw, tmp_path, options, named):
+def test_gbw_names_a_wrong_option(gbw, tmp_path, options, named):
     done = run("prepare_gbw.sh", *gbw_options(gbw, tmp_path / "out"), *options)
     assert done.returncode != 0 and named in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
@@ -366,7 +366,7 @@ def test_only_the_published_files_pass_for_gbw(gbw, archive, tmp_path):
     assert "news.en-00001-of-00100 and 100 more" in message and "--own-corpus" in message
 
 
-def test_gbw_needs_no_option_where_sum_and_counts_are_right(
+def test_gbw_needs_no_option_if_checksum_and_counts_match(
     gbw, archive, gbw_data, tmp_path, load, monkeypatch
 ):
     module, files, shards = load("gbw"), load("gbw_files"), load("gbw_shards")

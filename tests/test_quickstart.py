@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.slow
-def test_the_quickstart_trains_scores_and_is_quick_the_second_time(tmp_path) -> None:
+def test_the_quickstart_trains_and_scores_and_its_second_run_is_quick(tmp_path) -> None:
     clone = tmp_path / "a clone"
     for folder in ("fairseq_wsum", "scripts", "examples"):
         shutil.copytree(ROOT / folder, clone / folder)

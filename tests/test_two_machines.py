@@ -131,13 +131,13 @@ def _train(machines, data, folder):
         assert process.wait(START) == 0, machines.log(0) + machines.log(1)
 
 
-def test_two_machines_come_to_the_weights_of_one(machines, prepared, expected, tmp_path):
+def test_two_machines_give_the_weights_of_one(machines, prepared, expected, tmp_path):
     _train(machines, prepared, tmp_path / "run")
     assert "rank 0" in machines.log(0) and "rank 1" in machines.log(1)
     _assert_same(_weights(tmp_path / "run"), expected)
 
 
-def test_training_resumes_to_the_same_weights_after_a_machine_died(
+def test_training_resumes_to_the_same_weights_after_a_machine_dies(
     machines, prepared, expected, tmp_path
 ):
     folder = tmp_path / "run"
@@ -156,7 +156,7 @@ def test_training_resumes_to_the_same_weights_after_a_machine_died(
     _assert_same(_weights(folder), expected)
 
 
-def test_a_host_name_that_means_loopback_needs_the_interface_named(machines, prepared, tmp_path):
+def test_a_loopback_host_name_needs_the_interface_to_be_named(machines, prepared, tmp_path):
     hosts = tmp_path / "hosts"
     hosts.write_text(f"127.0.0.1 localhost {socket.gethostname()}\n")
     bind = 'mount --bind "$0" /etc/hosts; exec "$@"'
