@@ -1,4 +1,4 @@
-"""What each cell has, against the table of the paper."""
+"""The parts of each cell, compared with the paper's table."""
 
 import pytest
 from layer_oracle import PAPER

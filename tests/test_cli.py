@@ -1,4 +1,4 @@
-"""The real fairseq commands, each in a process of its own, on a tiny corpus."""
+"""The real fairseq commands, each in its own process, on a tiny corpus."""
 
 import json
 import random
@@ -27,8 +27,9 @@ TRAINING = [
     *("--required-batch-size-multiple", "1", "--log-format", "json", "--num-workers", "0"),
 ]
 
-# What makes two runs equal. After resuming, fairseq makes other batches of the same sentences:
-# hence one batch with all of them; its reader draws random numbers in a thread: hence no dropout.
+# These options make two runs equal. After resuming, fairseq makes other batches of the same
+# sentences, so one batch has all of them. Its reader draws random numbers in a thread, so there is
+# no dropout.
 REPEATABLE = ["--share-all-embeddings", "--dropout", "0", "--batch-size", "64"]
 
 
@@ -80,7 +81,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training of two epochs in one go."""
+    """An uninterrupted training of two epochs."""
     save_dir = tmp_path_factory.mktemp("whole")
     train(data, save_dir, "wsum_lstm", *REPEATABLE, "--max-epoch", 2)
     return save_dir
@@ -108,11 +109,11 @@ def test_resuming_equals_an_uninterrupted_run(data, model, tmp_path) -> None:
     torch.testing.assert_close(resumed, whole, rtol=1e-3, atol=1e-4)
     start = torch.load(model / "checkpoint1.pt", weights_only=True)["model"]
     moved = max((whole[name] - start[name]).abs().max() for name in whole)
-    assert moved > 100 * 1e-4  # so much for the tolerance
+    assert moved > 100 * 1e-4  # far more than the tolerance
 
 
 def test_checkpoints_with_eval_bleu_can_be_read_again(data, tmp_path) -> None:
-    """With --eval-bleu fairseq writes numbers of numpy into them."""
+    """With --eval-bleu fairseq saves numpy scalars in checkpoints."""
     score = ["--eval-bleu", "--eval-bleu-args", '{"beam": 2}', "--best-checkpoint-metric", "bleu"]
     score.append("--maximize-best-checkpoint-metric")
     train(data, tmp_path, "wsum_lstm", *score, "--max-epoch", 1)
@@ -157,7 +158,7 @@ def test_unknown_words_are_replaced_by_source_words(alignment, data, model, tmp_
     )
     checkpoint = torch.load(model / "checkpoint_last.pt", weights_only=True)
     unk = 3
-    # the shared embedding is the output layer too: make the unknown word the likely one
+    # the shared embedding is also the output layer: make the unknown word likely
     embedding = checkpoint["model"]["decoder.embed_tokens.weight"]
     embedding[unk] = 100 * embedding.mean(0)
     torch.save(checkpoint, tmp_path / "unk.pt")
@@ -219,7 +220,7 @@ def test_a_wrong_option_is_named_on_the_command_line(data, tmp_path) -> None:
 
 
 def test_the_layer_needs_only_torch() -> None:
-    """It imports no fairseq, which sets up the root logger, and nothing that takes seconds."""
+    """It imports neither fairseq, which configures the root logger, nor anything slow."""
     code = """
 import logging, sys
 import torch, fairseq_wsum

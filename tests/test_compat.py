@@ -1,4 +1,4 @@
-"""The shims for fairseq that no command shows here, for want of a GPU."""
+"""The shims for fairseq that its commands use on GPUs only."""
 
 import pytest
 import torch

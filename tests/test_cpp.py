@@ -131,7 +131,7 @@ def test_ten_thousand_padded_bidirectional_steps_in_16_bits_stay_accurate(cell) 
     with torch.no_grad():
         for layer in (fast, exact):
             for name, weight in layer.named_parameters():
-                if "weight_hh" in name:  # contracting, so that what a step rounds fades
+                if "weight_hh" in name:  # contracting, so that rounding errors decay
                     weight.mul_(0.1)
     compare(fast, exact, shape, mask_of("left", 10_000, 3))
 
@@ -144,7 +144,7 @@ def test_ten_thousand_steps_and_saturated_gates_stay_accurate(cell) -> None:
     with torch.no_grad():
         for layer in (fast, exact):
             layer.weight_ih_l0.mul_(50 / layer.weight_ih_l0.abs().amax())
-            if exact.cell.is_recurrent:  # contracting, so that what a step rounds fades
+            if exact.cell.is_recurrent:  # contracting, so that rounding errors decay
                 layer.weight_hh_l0.mul_(0.1)
     x = torch.rand(10_000, 2, 3) * 2 - 1
     results = []
@@ -174,7 +174,7 @@ def test_infinities_and_nan_are_not_hidden_and_stay_in_their_sequence(cell, bad)
     assert torch.equal(y[:, others], clean[:, others])
     if bad != bad:
         assert y[2:, 5].isnan().all()
-    # at padding it does no harm
+    # at padding it has no effect
     mask = torch.zeros(4, 14, dtype=torch.bool)
     mask[2:, 5] = True
     y, _ = layer(x, None, mask)

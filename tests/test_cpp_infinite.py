@@ -18,8 +18,8 @@ from fairseq_wsum.backends import cpp, reference
 from fairseq_wsum.cells import get_cell
 from fairseq_wsum.ops import cross_entropy
 
-# What torch multiplies has an even number of terms: with an odd one, its bfloat16 product on a CPU
-# with AMX carries a NaN from one row into the one before.
+# torch's products have an even number of terms here: with an odd one, its bfloat16 product on a CPU
+# with AMX carries a NaN from one row into the previous one.
 SHAPES = {
     "one-step": dict(T=1, B=6, H=8),
     "odd-units": dict(T=4, B=7, H=33),

@@ -1,4 +1,4 @@
-"""The C++ kernels as torch sees them: operators to check, compile and export; autocast; memory."""
+"""The C++ kernels as torch operators: opcheck, compile, export, autocast and memory."""
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def test_memory_grows_linearly_with_the_length(cell) -> None:
         x = torch.randn(steps, 4, 16)
         return peak_memory(lambda: layer(x)[0].sum().backward())
 
-    memory(1)  # the first products of a process may measure which library is faster
+    memory(1)  # the first call of a process may allocate more
     assert memory(400) < 1.05 * 2 * memory(200)
 
 

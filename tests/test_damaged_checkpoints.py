@@ -1,4 +1,4 @@
-"""Checkpoints that a kill or a full disk has damaged, and what a training makes of them."""
+"""How a training handles checkpoints that a kill or a full disk has damaged."""
 
 import errno
 import random
@@ -47,7 +47,7 @@ def text(raw: bytes) -> bytes:
 
 
 def flipped(raw: bytes) -> bytes:
-    """One bit of the weights, of which torch.load says nothing."""
+    """Flip one bit of the weights, which torch.load does not detect."""
     middle = len(raw) // 2
     return raw[:middle] + bytes([raw[middle] ^ 1]) + raw[middle + 1 :]
 
@@ -58,7 +58,7 @@ every_damage = pytest.mark.parametrize("damaged", DAMAGES, ids=lambda damaged: d
 
 @pytest.fixture(scope="module")
 def whole(prepared, tmp_path_factory) -> Path:
-    """A training in one go."""
+    """An uninterrupted training."""
     folder = tmp_path_factory.mktemp("whole")
     train(prepared, folder, *OPTIONS, "--max-epoch", EPOCHS)
     return folder

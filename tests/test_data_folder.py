@@ -1,4 +1,4 @@
-"""What the scripts that prepare data share: downloads, and the folder that they make."""
+"""Downloads and output folders of the scripts that prepare data."""
 
 import fcntl
 import http.server
@@ -23,7 +23,7 @@ def user_error(load):
 
 @pytest.fixture
 def cut_off():
-    """The address of a site that breaks every answer off in the middle."""
+    """The address of a server that cuts off every response in the middle."""
 
     class Half(http.server.BaseHTTPRequestHandler):
         def do_GET(self):

@@ -165,7 +165,7 @@ def test_incremental_decoding_equals_full_decoding_in_16_bits(feeding, dtype) ->
 @every_feeding
 @pytest.mark.parametrize("ensemble", [1, 2])
 def test_beam_search_equals_exhaustive_search(ensemble, feeding) -> None:
-    # three words that can come out at all, and a beam as wide as all their sequences: beam search
+    # only three words are possible, and the beam holds all their sequences, so beam search
     # is then an exhaustive search (fairseq's beam is never wider than the dictionary)
     words = make_dictionary(16)
     task = make_task(SOURCE, words)

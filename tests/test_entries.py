@@ -1,4 +1,4 @@
-"""What a state dict says of its weights: the cell that they are of, and the words."""
+"""The entries of a state dict that identify the cell and the dictionary of its weights."""
 
 import copy
 import io
@@ -58,7 +58,7 @@ def test_the_same_cell_accepts_the_weights(cell, coupled) -> None:
 
 @every_cell
 def test_only_torchs_weights_load_without_a_cell_name(cell, coupled) -> None:
-    """Those of torch's modules have none, and need none; others are taken if one is sure."""
+    """The weights of torch's modules need no cell name; others load with strict=False only."""
     cell = get_cell(cell, coupled_gates=coupled)
     layer = make(cell)
     weights = dict(layer.named_parameters())

@@ -124,7 +124,7 @@ def test_a_16_bit_model_keeps_its_memory_cell_in_32_bits() -> None:
 
 
 def test_an_untrained_model_predicts_a_uniform_distribution() -> None:
-    """Its loss, in bits a token, is that of a uniform distribution."""
+    """Its loss in bits per token is that of a uniform distribution."""
     model = make_model(init_range=1e-3)
     tokens = make_tokens(streams=2, steps=50)
     sample = {
@@ -184,7 +184,7 @@ def test_dropout_can_be_retained_in_decoding(locked) -> None:
 
 @pytest.mark.parametrize("locked", [False, True])
 def test_dropout_is_on_embeddings_between_layers_and_on_the_output(locked) -> None:
-    """Dropping all at one place leaves the same output at every position, whatever is read."""
+    """With everything dropped at one place, all positions have the same output for any input."""
     tokens = make_tokens()
     for option in ("decoder_dropout_in", "decoder_layer_dropout", "decoder_dropout_out"):
         rates = dict(decoder_dropout_in=0.0, decoder_layer_dropout=0.0, decoder_dropout_out=0.0)
@@ -194,7 +194,7 @@ def test_dropout_is_on_embeddings_between_layers_and_on_the_output(locked) -> No
 
 
 def test_recurrent_connections_have_no_dropout() -> None:
-    """What reaches the carried state of the first layer has gone through one dropout only."""
+    """The carried state of the first layer depends on the input dropout only."""
     model = make_model(decoder_dropout_in=0.0, decoder_layer_dropout=0.9, decoder_dropout_out=0.9)
     tokens = make_tokens()
     states = []

@@ -84,7 +84,7 @@ def assert_same_model(first: Path, second: Path) -> None:
 
 @pytest.fixture(scope="session")
 def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training of two epochs in one go."""
+    """An uninterrupted training of two epochs."""
     save_dir = tmp_path_factory.mktemp("whole")
     statistics = train(data, save_dir, "--max-epoch", 2, "--cell", "no-srnn")
     updates = [line for line in statistics if "loss" in line and "update" in line]
@@ -103,7 +103,7 @@ def stopped(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_training_resumed_within_an_epoch_equals_an_uninterrupted_one(
     data, model, stopped, tmp_path
 ) -> None:
-    """And the validation at the stop leaves the state of training alone."""
+    """The validation at the stop does not change the training state either."""
     path = shutil.copy(stopped / "checkpoint_last.pt", tmp_path)
     saved = torch.load(path, weights_only=True)
     position = saved["extra_state"]["train_iterator"]
@@ -115,7 +115,7 @@ def test_a_training_resumed_within_an_epoch_equals_an_uninterrupted_one(
 
 
 def test_resuming_without_the_state_gives_another_result(data, model, stopped, tmp_path) -> None:
-    """So much for the test above."""
+    """This shows that the test above depends on the state."""
     path = shutil.copy(stopped / "checkpoint_last.pt", tmp_path)
     saved = torch.load(path, weights_only=True)
     del saved["extra_state"]["train_iterator"]["stream_states"]
@@ -140,7 +140,7 @@ def test_two_processes_equal_one_with_update_freq_2(data, tmp_path) -> None:
 
 
 def test_another_number_of_processes_can_continue_the_same_streams(data, tmp_path) -> None:
-    """Two begin, with an adaptive softmax; one ends it, as if two had."""
+    """Two processes start the training, with an adaptive softmax, and one finishes it."""
     arguments = [data, *TASK, *MODEL, *TRAINING, "--lr", 0.2, "--ddp-backend", "legacy_ddp"]
     arguments += ["--criterion", "adaptive_loss", "--adaptive-softmax-cutoff", 8]
     script = ["bash", ROOT / "scripts/train.sh", *arguments]

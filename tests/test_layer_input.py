@@ -19,7 +19,7 @@ from fairseq_wsum.backends import BACKENDS
 @pytest.mark.parametrize("steps", [1, 3])
 @every_name
 def test_final_states_can_be_changed_in_place(cell, steps) -> None:
-    """As those of torch: programs set some of them to zero between batches."""
+    """Programs set some of torch's final states to zero between batches."""
     layer = WsumLSTM(3, 4, cell=cell)
     h_0, c_0 = torch.randn(1, 2, 4), torch.randn(1, 2, 4)
     with torch.no_grad():

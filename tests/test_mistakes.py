@@ -47,7 +47,7 @@ def test_an_invalid_value_is_named(options, message, prepared, tmp_path) -> None
 
 
 def test_a_training_is_not_continued_with_another_cell(prepared, model, tmp_path) -> None:
-    """Their weights have the same shapes."""
+    """The weights of the two cells have the same shapes."""
     shutil.copy(model / "checkpoint_last.pt", tmp_path)
     output = train(
         *(prepared, tmp_path, *TRAINING, "--max-epoch", 2, "--cell", "lstm"),
@@ -58,7 +58,7 @@ def test_a_training_is_not_continued_with_another_cell(prepared, model, tmp_path
 
 
 def test_another_data_folder_is_named_in_scoring(prepared, model, tmp_path) -> None:
-    """Also one whose dictionary has as many words."""
+    """This includes a folder whose dictionary has the same size."""
     checkpoints = ["--checkpoints", model / "checkpoint_last.pt"]
     corpus = write_corpus(tmp_path / "corpus")
     other = prepare_options(corpus, tmp_path / "other")

@@ -65,7 +65,7 @@ def test_lstm_with_input_feeding_equals_fairseqs_lstm(attention, bidirectional) 
     scores, attn = ours(src, lengths, prev)
     scores_theirs, attn_theirs = theirs(src, lengths, prev)
     torch.testing.assert_close(scores, scores_theirs)
-    if attention == "1":  # theirs has moved the padding to the right
+    if attention == "1":  # fairseq's LSTM has moved the padding to the right
         for b, n in enumerate(lengths):
             torch.testing.assert_close(attn[b, :, -n:], attn_theirs[b, :, :n])
     for k, (part, part_theirs) in enumerate(
@@ -109,7 +109,7 @@ def test_every_option_of_fairseqs_lstm_exists() -> None:
 @pytest.mark.parametrize("encoder", CELLS)
 @pytest.mark.parametrize("decoder", CELLS)
 def test_every_parameter_is_used(decoder, encoder) -> None:
-    # what is never used would be dead weight, and an error in distributed training
+    # an unused parameter would be dead weight, and an error in distributed training
     for attention in ("general", "none"):
         options = dict(encoder_cell=encoder, decoder_cell=decoder)
         unlinked = encoder == "no-gates" and decoder in ("no-srnn-hidden", "no-srnn-out-hidden")
@@ -193,7 +193,7 @@ def test_the_adaptive_softmax_gives_probabilities_and_trains() -> None:
     torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(3, 6, dtype=torch.float64))
     net_input = {"src_tokens": src, "src_lengths": lengths, "prev_output_tokens": prev}
     target = prev.roll(-1, 1)
-    # fairseq's criterion takes the second word after a cutoff for padding, and leaves it out
+    # fairseq's criterion mistakes the second word after a cutoff for padding and ignores it
     target[(target == 8 + PAD) | (target == 16 + PAD)] = 20
     sample = {"net_input": net_input, "target": target, "ntokens": 18}
     criterion = AdaptiveLoss(SimpleNamespace(target_dictionary=TARGET), sentence_avg=False)
@@ -286,7 +286,7 @@ NO_DROPOUT = {
 @every_feeding
 @pytest.mark.parametrize("place", [*NO_DROPOUT, "additional_fc"])
 def test_dropout_applies_in_its_place_and_only_in_training(place, feeding) -> None:
-    """With one rate at 1 what comes after it knows nothing of what comes before."""
+    """With one rate at 1, nothing after that place depends on anything before it."""
     options = NO_DROPOUT | ({} if place == "additional_fc" else {place: 1.0})
     if place == "additional_fc":
         options |= dict(decoder_dropout_out=1.0, decoder_out_embed_dim=4)

@@ -1,4 +1,4 @@
-"""Cells that are not of this package: the example, and two that need what no cell here needs."""
+"""Custom cells: the example, and two that need features that no cell of the package uses."""
 
 import copy
 import pickle

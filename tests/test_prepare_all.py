@@ -1,4 +1,4 @@
-"""What the three scripts that prepare a corpus have in common, on tiny corpora."""
+"""The common behaviour of the three scripts that prepare a corpus, on tiny corpora."""
 
 import gzip
 import re
@@ -59,7 +59,7 @@ def made(corpora, tmp_path_factory):
 
 
 def data_in(folder):
-    """All but what was printed, and the times in it."""
+    """The files of a folder without logs and the times in them."""
     return {
         path.relative_to(folder): path.read_bytes()
         for path in folder.rglob("*")
@@ -77,7 +77,7 @@ def rewrite(corpus, change):
 
 @scripts
 def test_byte_order_marks_and_odd_paths_change_nothing(corpora, made, tmp_path, script):
-    # A comma parts files for fairseq-preprocess, and a colon folders for all of fairseq.
+    # fairseq-preprocess splits file names at commas, and all of fairseq splits folders at colons.
     corpus = shutil.copytree(corpora[script], tmp_path / "in, 'or' \"out\": $here")
     rewrite(corpus, lambda raw: BOM + raw)
     out = tmp_path / "out, 'or' \"in\" $here" / "data, too"

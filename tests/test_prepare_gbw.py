@@ -47,19 +47,19 @@ def change_a_byte(path):
 
 
 def write_gbw(folder):
-    """Five training files and three held-out ones, with blanks that are no ends of words."""
+    """Five training files and three held-out ones, with extra spaces."""
     for seed, name in enumerate(TRAIN_FILES + HELD_OUT_FILES):
         path = folder / ROOT / (HELD_OUT if "heldout" in name else TRAINING) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(made_up(20 + seed, seed, odd=["10\xa0000 \x85 caf\xe9\u2028 ."]))
-    # What else is there in the published one.
+    # The published archive has other files, too.
     (folder / ROOT / HELD_OUT / "news.en-00000-of-00006").write_bytes(b"all that is held out\n")
     (folder / ROOT / "README").write_text("...")
     return folder / ROOT
 
 
 def pack(folder, archive):
-    """As .tar.gz, in no order."""
+    """Pack the folder as .tar.gz, in arbitrary order."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     random.Random(1).shuffle(paths)
     with tarfile.open(archive, "w:gz") as tar:
@@ -89,7 +89,7 @@ def gbw_data(gbw, tmp_path_factory):
 
 
 def gbw_sentences(folder):
-    """Of each file, by its name."""
+    """The sentences of each file, by its name."""
     return {path.name: words_of(path) for path in folder.rglob("news*")}
 
 
@@ -189,11 +189,11 @@ def test_preparing_gbw_again_is_skipped_and_never_overwrites(gbw, gbw_data, tmp_
 
 
 class Broken(Exception):
-    """What a test breaks a run off with."""
+    """The error with which a test interrupts a run."""
 
 
 def break_off(load, monkeypatch, options, function, after):
-    """Run prepare_gbw.sh here, up to the call number `after` of a function of gbw_shards."""
+    """Run prepare_gbw.sh in this process up to call number `after` of a function of gbw_shards."""
     module, shards = load("gbw"), load("gbw_shards")
     original = getattr(shards.os, function)
     calls = []

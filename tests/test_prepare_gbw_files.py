@@ -30,7 +30,7 @@ def archive(tmp_path_factory):
 
 @pytest.fixture
 def read(load, tmp_path):
-    """What prepare_gbw.sh reads from an archive; None where it is refused."""
+    """What prepare_gbw.sh reads from an archive; None if it is rejected."""
     files, error = load("gbw_files"), load("common").UserError
 
     def read(raw):
@@ -66,7 +66,7 @@ def test_a_truncated_archive_is_rejected(archive, read):
 
 
 def test_data_after_the_end_of_the_archive_is_checked(archive, read):
-    # tar fills its last block up, so that the check sum may come long after the last file.
+    # tar pads its last block, so the checksum may come long after the last file.
     filled = gzip.decompress(archive.read_bytes()) + bytes(1 << 20)
     raw = bytearray(gzip.compress(filled))
     assert read(bytes(raw)) == read(archive.read_bytes())

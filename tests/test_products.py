@@ -51,7 +51,7 @@ def test_its_second_derivative_is_correct(onednn) -> None:
 
 @needs_onednn
 def test_onednn_gets_only_whole_matrices(onednn, monkeypatch) -> None:
-    """With strides it takes seconds for what takes milliseconds."""
+    """oneDNN needs seconds for strided matrices instead of milliseconds."""
     product, weights = torch.ops.mkldnn._linear_pointwise, []
 
     def spy(x, weight, *others):

@@ -20,7 +20,7 @@ def corpus(quickstart):
     return quickstart.make_corpus.make_corpus(train=4000)  # half of the default, to be quick
 
 
-# An independent look at its German
+# An independent check of its German
 
 SINGULAR = {
     "m": "Mann Junge Arbeiter Tourist Hund Vogel Affe Esel Mantel Pullover Hut Helm Koffer Ball "
@@ -222,7 +222,7 @@ def test_a_bad_size_is_named(quickstart, tmp_path, capsys, number):
     assert f"'{number}' is not a whole number" in capsys.readouterr().err
 
 
-# It cannot be done without grammar
+# Translation needs grammar
 
 
 def word_for_word(corpus) -> list[str]:

@@ -1,4 +1,4 @@
-"""Trainings that are resumed, against one that ran through."""
+"""Resumed trainings, compared with an uninterrupted one."""
 
 import copy
 import gc
@@ -22,7 +22,7 @@ from translation_corpus import TINY
 import fairseq_wsum.plugin  # noqa: F401  # applies the shims
 from fairseq_wsum.checkpoint_files import read
 
-# 9 updates an epoch, and dropout, which draws other numbers if anything goes on elsewhere
+# 9 updates per epoch, and dropout, whose random numbers differ if training continues elsewhere
 TRAINING = [*TINY.replace("--batch-size 30", "--batch-size 7").split(), "--dropout", "0.4"]
 
 
@@ -189,7 +189,7 @@ def test_weights_of_another_form_leave_the_fp32_copies_unchanged() -> None:
 
 
 def test_the_workers_of_an_epoch_end_with_it() -> None:
-    """Nothing refers back to an iterator: it does not wait for the garbage collector."""
+    """An iterator is in no reference cycle, so it is freed without the garbage collector."""
     (iterator,) = iterators(1)
     read_some(iterator)
     alive = weakref.ref(iterator)

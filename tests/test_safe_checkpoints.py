@@ -1,4 +1,4 @@
-"""Checkpoints of a stranger, through every program that reads one: nothing in them is run."""
+"""No program that reads an untrusted checkpoint runs code from it."""
 
 import ast
 import importlib.util
@@ -26,7 +26,7 @@ needs_sacremoses = pytest.mark.skipif(
 
 
 class Runs:
-    """Pickled, it is a call of os.system."""
+    """An object that is pickled as a call of os.system."""
 
     def __init__(self, command: str) -> None:
         self.command = command
@@ -39,7 +39,7 @@ class Runs:
 
 @pytest.fixture
 def trap(tmp_path) -> Path:
-    """A file that a checkpoint makes if anything in it is run."""
+    """A file that a checkpoint creates if its code is run."""
     return tmp_path / "trapped"
 
 
@@ -217,7 +217,7 @@ def test_nothing_else_is_evaluated(text) -> None:
 
 
 def test_checkpoints_are_read_with_an_allowlist_of_types() -> None:
-    """None of them can be called with something to run."""
+    """None of the allowed types can be used to run code."""
     names = {getattr(kind, "__name__", "") for kind in allowed() if not isinstance(kind, tuple)}
     assert names == {"Namespace", "ndarray", "dtype", "Int64DType", "Float64DType", "_reconstruct"}
 

@@ -166,7 +166,7 @@ def test_two_trainings_never_write_into_one_folder(tmp_path):
 @needs_fairseq
 @needs_flock
 def test_a_training_waits_for_the_previous_one_to_end(tmp_path):
-    """Its data workers hold the lock for some seconds after it was killed."""
+    """The data workers of a killed training hold the lock for some seconds."""
     fcntl = pytest.importorskip("fcntl")
     command = [SCRIPTS / "train.sh", tmp_path, "--save-dir", tmp_path, "--gpus", "0"]
     command += ["--arch", "wsum_lstm", "--help-me"]
@@ -331,7 +331,7 @@ def test_prepare_train_resume_in_two_processes_average_and_score(prepared, tmp_p
     for penalty in ("0.5", "1"):
         assert len(lines(out / f"hypotheses.lenpen{penalty}.de")) == 9
 
-    # what fails leaves the scores as they were
+    # a failed run leaves the scores unchanged
     longest = max(len(line.split()) for line in lines(prepared / "text" / "test.en"))
     too_short = ["--skip-invalid-size-inputs-valid-test", "--max-source-positions", longest]
     message = fails(*score, *too_short)

@@ -1,4 +1,4 @@
-"""The corpus as one stream: every token once, in order, with all of its past before it."""
+"""The corpus as one stream: every token once, in order, with its whole past before it."""
 
 import gc
 import weakref
@@ -17,7 +17,7 @@ SYMBOLS = dict(eos=EOS, pad=PAD, unk=UNK)
 
 
 class Sentences(list):
-    """As fairseq's data sets: 1-D tensors and their sizes."""
+    """Like fairseq's data sets: 1-D tensors and their sizes."""
 
     @property
     def sizes(self) -> np.ndarray:
@@ -47,7 +47,7 @@ def test_any_part_of_the_stream_can_be_read() -> None:
 
 
 def test_a_padding_symbol_in_the_text_becomes_unknown() -> None:
-    """Else no loss would count it."""
+    """Otherwise the loss would ignore it."""
     sentences = Sentences([torch.tensor([7, PAD, EOS]), torch.tensor([PAD, 8, EOS])])
     stream = TokenStream(sentences, **SYMBOLS)
     assert stream.read(-1, 6).tolist() == [EOS, 7, UNK, EOS, UNK, 8, EOS]
@@ -182,7 +182,7 @@ def test_an_iterator_continues_from_the_position_and_states_of_another() -> None
         sample = next(samples)
         run(first.states, sample["group"], sample["step"])
     saved = first.state_dict()
-    # one of two processes now: half of the groups are its own
+    # now one of two processes, which has half of the groups
     second = make_iterator(groups=1, streams=4)
     second.layout = first.layout
     second.load_state_dict({**saved, "shuffle": True})
@@ -219,7 +219,7 @@ def sample_of(group: int, step: int, rows: int = 2) -> dict:
 
 
 def run(states: StreamStates, group: int, step: int, rows: int = 2) -> float | None:
-    """A model whose state counts the steps; what it has started from."""
+    """A model whose state counts the steps and that records its initial states."""
     with states.carried(sample_of(group, step, rows)) as sample:
         carried = sample["net_input"]["carried_state"]
         start = carried.take("model")
@@ -291,7 +291,7 @@ def test_sentences_have_no_state() -> None:
 
 
 def test_a_data_loader_is_freed_with_its_iterator() -> None:
-    """Else its worker processes stay until the collector of cycles comes, and end late."""
+    """Otherwise its worker processes would live until the garbage collector runs."""
     iterator = make_iterator()
     batches = iterator.next_epoch_itr()
     assert len(list(batches)) == len(iterator)

@@ -1,4 +1,4 @@
-"""`fairseq-wsum` and the benchmarks: what they print and write, and what they refuse."""
+"""`fairseq-wsum` and the benchmarks: output, files and rejected input."""
 
 import importlib.util
 import json

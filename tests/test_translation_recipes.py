@@ -36,7 +36,7 @@ def test_a_recipe_folder_belongs_to_one_set_of_options(corpus, tmp_path):
     assert not out.exists()  # nothing was prepared or trained, so nothing is marked as done
     (out / "no-srnn").mkdir(parents=True)
     (out / "no-srnn" / "options").write_text("--arch another")
-    (out / "no-srnn" / "checkpoint_last.pt").touch()  # else there is nothing to mistake
+    (out / "no-srnn" / "checkpoint_last.pt").touch()  # otherwise nothing could be confused
     message = fails(*recipe, "--cell", "no-srnn", "--decoder-cell", "lstm")
     assert "trained with other options: --arch another" in message and "--out" in message
     assert "--fairseq-lstm" in fails(*recipe, "--cell", "no-srnn", "--fairseq-lstm")

@@ -31,7 +31,7 @@ inside = pytest.mark.skipif(
 @needs_triton
 @pytest.mark.skipif(INTERPRETS or DEVICE != "cpu", reason="the others run by themselves here")
 def test_triton_kernels() -> None:
-    """Runs this file with the interpreter."""
+    """Run this file in Triton's interpreter."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
         env={**os.environ, "TRITON_INTERPRET": "1"},
@@ -89,7 +89,7 @@ def exact(cell, z, c_0, mask, reverse):  # type: ignore[no-untyped-def]
     return torch.stack(outputs), c
 
 
-# In the interpreter, which takes long, every two of cell, case and way meet, but not all three.
+# In the slow interpreter, all pairs of cell, case and way are tested, but not all triples.
 GATED_SUMS = [
     (*cell, case, way)
     for i, cell in enumerate(GATED)
@@ -175,7 +175,7 @@ RECURRENT = [
 ]
 
 
-# In the interpreter only a few of the cells without padding.
+# In the interpreter, test only a few cells without padding.
 RECURRENCES = [
     (name, coupled, way)
     for name, coupled in RECURRENT

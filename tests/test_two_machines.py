@@ -1,4 +1,4 @@
-"""Training on two machines: two network namespaces of this one, which share its files."""
+"""Training on two machines, simulated by two network namespaces that share the files."""
 
 import importlib.util
 import os
@@ -110,7 +110,7 @@ def machines(tmp_path):
 
 @pytest.fixture(scope="module")
 def expected(prepared, tmp_path_factory):
-    """The weights that two processes of one machine come to."""
+    """The weights of a training with two processes on one machine."""
     folder = tmp_path_factory.mktemp("one machine")
     options = ["--save-dir", folder, "--cpu-processes", 2, *OPTIONS.split()]
     succeeds("train.sh", prepared, *options, OMP_NUM_THREADS="1")
@@ -166,7 +166,7 @@ def test_a_loopback_host_name_needs_the_interface_to_be_named(machines, prepared
     while all(process.poll() is None for process in processes):
         assert time.monotonic() < deadline, machines.log(0) + machines.log(1)
         time.sleep(0.1)
-    # Either side may be the one that connects, and is refused; the other waits for it.
+    # Either side may be the one that connects and is refused; the other waits for it.
     (refused,) = [rank for rank in (0, 1) if processes[rank].poll() is not None]
     assert processes[refused].returncode != 0
     assert "Connection refused, remote=[127.0.0.1]" in machines.log(refused)
