@@ -139,7 +139,7 @@ def test_the_gbw_recipe_trains_on_all_shards(tmp_path) -> None:
     read = [Path(name).name for name in re.findall(r"examples from: (.*)/train", output)]
     read = [
         name for name, _ in groupby(read)
-    ]  # the last one belongs to an epoch that is not trained
+    ]  # the last epoch is not trained
     assert read == ["data", "shard-002", "data", "shard-002", "data"]
     figures = json.loads((tmp_path / "out/no-srnn-out/perplexity.json").read_text())
     assert all(1 < perplexity < 100 for perplexity in figures.values())
@@ -159,7 +159,7 @@ def test_perplexity_names_what_is_missing(arguments, message) -> None:
 
 def test_the_perplexity_per_word_sums_the_bits_of_its_subwords(tmp_path) -> None:
     """The bits of a text are the same, whatever they are divided by."""
-    text = "\u2581a b \u2581c d d\n\u2581a b\n"  # 2 words and a sentence end, 1 word and a sentence end
+    text = "\u2581a b \u2581c d d\n\u2581a b\n"  # sentences of 2 words and 1 word
     for split in ("train", "valid", "test"):
         (tmp_path / split).write_text(text)
     prefixes = [f"--{split}pref={tmp_path / split}" for split in ("train", "valid", "test")]
