@@ -138,7 +138,7 @@ def check(command: list[str]) -> None:
 
 @functools.cache
 def help_of(*program: str) -> str:
-    """What --help prints, and what it prints of the command of fairseq that options go on to."""
+    """The output of --help, and that of the fairseq command that gets the other options."""
     name, *words = program
     start = (
         ["python", ROOT / name] if name.endswith(".py") else [ROOT / name if "/" in name else name]

@@ -132,7 +132,7 @@ def test_parameters_have_the_names_order_and_shapes_of_torch(cell) -> None:
     ours.flatten_parameters()
 
 
-def test_parameters_are_initialized_in_torchs_range() -> None:
+def test_parameters_are_initialised_in_torchs_range() -> None:
     for parameter in WsumLSTM(30, 64).parameters():
         assert 0.9 / 8 < parameter.abs().max() <= 1 / 8
 

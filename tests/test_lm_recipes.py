@@ -137,9 +137,7 @@ def test_the_gbw_recipe_trains_on_all_shards(tmp_path) -> None:
     )
     assert re.findall(r"begin training epoch (\d+)", output) == ["1", "2", "3", "4"]
     read = [Path(name).name for name in re.findall(r"examples from: (.*)/train", output)]
-    read = [
-        name for name, _ in groupby(read)
-    ]  # the last epoch is not trained
+    read = [name for name, _ in groupby(read)]  # the last epoch is not trained
     assert read == ["data", "shard-002", "data", "shard-002", "data"]
     figures = json.loads((tmp_path / "out/no-srnn-out/perplexity.json").read_text())
     assert all(1 < perplexity < 100 for perplexity in figures.values())

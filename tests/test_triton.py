@@ -194,7 +194,7 @@ def test_the_recurrence_equals_the_reference(cell, coupled, way) -> None:
 @needs_triton
 @inside
 @pytest.mark.parametrize("cell", [name for name, coupled in RECURRENT if not coupled])
-def test_the_recurrence_synchronizes_its_steps_in_one_launch(cell) -> None:
+def test_the_recurrence_synchronises_its_steps_in_one_launch(cell) -> None:
     compare_recurrence(cell, False, 13, False, "right", torch.float32, together=True)
 
 
