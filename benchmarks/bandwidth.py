@@ -1,7 +1,7 @@
-"""The kernel of the cells without h_{t-1}: how fast it moves memory, against a plain copy.
+"""Compare the memory bandwidth of the kernel of the cells without h_{t-1} with that of a copy.
 
-It reads its inputs once, writes its outputs once, and has little to compute: a copy of as many
-bytes is what it can reach.
+The kernel reads its inputs once, writes its outputs once, and computes little, so the bandwidth of
+a copy is its upper bound.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SHAPES: tuple[Shape, ...] = ((512, 32, 1024),)  # large enough to fill a GPU
 
 @dataclass(frozen=True)
 class Bandwidth:
-    """Of one cell at one shape (T, B, H): bytes a second."""
+    """The bandwidth of one cell at one shape (T, B, H), in bytes per second."""
 
     layer: str
     shape: Shape
@@ -36,7 +36,7 @@ class Bandwidth:
     copy: float
 
     def row(self) -> dict[str, str]:
-        """For a table."""
+        """The row of a table."""
         return {
             "cell": self.layer,
             "T, B, H": ", ".join(map(str, self.shape)),
@@ -55,15 +55,15 @@ def measure(
     device: str = "cpu",
     rounds: int = 15,
 ) -> list[Bandwidth]:
-    """Time the kernels of training, forward (which saves the cells) and backward, and a copy.
+    """Time the training kernels, forward (which saves the cells) and backward, and a copy.
 
     Args:
         shape: T, B, H.
-        names: of `GATED_SUMS`.
+        names: names from `GATED_SUMS`.
         dtype: a key of `DTYPES`.
 
     Raises:
-        RuntimeError: there is no kernel for this device and type; the message says why.
+        RuntimeError: the device and dtype have no kernel; the message says why.
     """
     place = torch.device(device)
     kernel = BACKENDS["cpp" if place.type == "cpu" else "triton"]
@@ -99,7 +99,7 @@ def measure(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; `arguments` instead of the process's own."""
+    """Run the command line, with `arguments` or those of the process."""
     parser = argparse.ArgumentParser(description=__doc__)
     report.add_measurement(parser, list(GATED_SUMS), SHAPES)
     args = parser.parse_args(arguments)

@@ -1,9 +1,9 @@
-"""One of fairseq's commands in a process of its own, as a benchmark wants it.
+"""Run one of fairseq's commands in its own process for a benchmark.
 
     python child.py [--onednn] [--profile FILE] MODULE ARGUMENTS
 
-It imports nothing of this package. `--user-dir`, which all systems get, does, and applies the shims
-that fairseq needs; but memory is kept only where a model of this package is built.
+This file imports nothing from the package. `--user-dir`, which all systems get, imports it and
+applies the shims that fairseq needs.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from typing import Any
 
 import torch
 
-SKIPPED = 2  # updates, or batches: caches and memory are warm then
-PROFILED = 8  # at most of them; a profile takes much memory and time
+SKIPPED = 2  # updates or batches before the profile, which warm up the caches and the allocator
+PROFILED = 8  # the most updates or batches to profile, as a profile takes much memory and time
 
 
 def main() -> None:
-    """Run it."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--onednn", action="store_true", help="all products by oneDNN")
-    parser.add_argument("--profile", type=Path, help="write the time of every operation there")
+    parser.add_argument("--onednn", action="store_true", help="compute all products with oneDNN")
+    parser.add_argument("--profile", type=Path, help="write the time of each operation here")
     parser.add_argument("module")
     parser.add_argument("rest", nargs=argparse.REMAINDER)
     args = parser.parse_args()
@@ -39,7 +39,7 @@ def main() -> None:
     sys.argv = [args.module, *args.rest]
     with _profiled(args.profile) if args.profile else nullcontext():
         runpy.run_module(args.module, run_name="__main__", alter_sys=True)
-    # A thread of the data loader may still read ahead, and abort the process while Python ends.
+    # A data loader thread may still be reading ahead and abort the process while Python exits.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
@@ -48,11 +48,11 @@ def main() -> None:
 def _through_onednn() -> None:
     torch.set_float32_matmul_precision("medium")
     if not onednn_is_exact():
-        sys.exit("on this processor oneDNN computes in 16 bits: leave out --onednn-peer")
+        sys.exit("oneDNN computes in 16 bits on this processor: leave out --onednn-peer")
 
 
 def onednn_is_exact() -> bool:
-    """Whether products have 32 bits with "medium", with which torch takes oneDNN for them."""
+    """Whether products are computed in 32 bits at "medium", at which torch uses oneDNN for them."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     a = torch.rand(512, 512)
@@ -64,14 +64,14 @@ def onednn_is_exact() -> bool:
 
 @contextmanager
 def _profiled(path: Path) -> Iterator[None]:
-    """Write how long a step took, and each operation by the shapes of its inputs, in seconds."""
+    """Write the seconds per step, and those of each operation by the shapes of its inputs."""
     from fairseq.tasks import FairseqTask
     from fairseq.trainer import Trainer
 
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would print lines
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler prints lines
     kinds = [torch.profiler.ProfilerActivity.CPU]
     profiler = torch.profiler.profile(activities=kinds, record_shapes=True)
-    starts: list[float] = []  # of each step, while they are counted
+    starts: list[float] = []  # the start of each counted step
 
     def begin_step() -> None:
         if len(starts) <= SKIPPED + PROFILED:
@@ -94,7 +94,7 @@ def _profiled(path: Path) -> Iterator[None]:
     count(Trainer, "train_step")
     count(FairseqTask, "inference_step")
     yield
-    begin_step()  # there is no other
+    begin_step()  # ends the last step
     steps = len(starts) - 1 - SKIPPED
     if steps <= 0:
         sys.exit(f"a profile needs more than {SKIPPED} updates or batches")

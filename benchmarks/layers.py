@@ -1,6 +1,6 @@
-"""One layer against torch.nn.LSTM (no-gates: nn.RNN), and SRU where it is installed.
+"""Compare one layer with torch.nn.LSTM (no-gates: nn.RNN), and SRU with nn.LSTM if it is installed.
 
-It prints the time of the forward pass, of forward and backward, and memory.
+Prints the time of the forward pass, the time of forward and backward, and the memory.
 
 Shapes are T (time steps), B (sequences), H (units, and input features).
 """
@@ -29,9 +29,9 @@ from torch import Tensor, nn
 from fairseq_wsum import CELLS, WsumLSTM
 from fairseq_wsum.backends import BACKEND_CHOICES
 
-# A sequence-to-sequence model on Multi30k, a small and a medium language model, and long sequences.
+# A translation model on Multi30k, a small and a medium language model, and long sequences.
 SHAPES: tuple[Shape, ...] = ((13, 64, 500), (20, 20, 200), (35, 20, 650), (128, 16, 512))
-# For the picture: one of the three grows, the others stay.
+# For the picture: one of the three sizes grows, and the others are fixed.
 GROWTH: dict[str, tuple[Shape, ...]] = {
     "time steps": tuple((t, 16, 256) for t in (8, 16, 32, 64, 128, 256)),
     "sequences": tuple((32, b, 256) for b in (1, 4, 16, 64, 128)),
@@ -41,10 +41,10 @@ GROWTH: dict[str, tuple[Shape, ...]] = {
 
 @dataclass(frozen=True)
 class Result:
-    """Medians of one layer at one shape, and of the peer that was taken in turn with it.
+    """The medians of one layer at one shape, and of its peer, which was timed in turn with it.
 
-    Times are in seconds; memory, the peak of what torch allocates during forward and backward, in
-    bytes. (What kernels allocate for themselves, ours and the peers', is not in it.)
+    Times are in seconds. Memory is the peak that torch allocates during forward and backward, in
+    bytes, without the scratch space that kernels allocate themselves.
     """
 
     layer: str
@@ -60,11 +60,11 @@ class Result:
 
     @property
     def faster(self) -> float:
-        """How many times as fast as the peer, forward and backward."""
+        """How many times as fast as its peer the layer is, forward and backward."""
         return self.peer_both / self.both
 
     def row(self) -> dict[str, str]:
-        """For a table."""
+        """The row of a table."""
         return {
             "layer": self.layer + (" with a mask" if self.padded else ""),
             "peer": self.peer,
@@ -120,11 +120,12 @@ def compare(
 
     Args:
         shape: T, B, H.
-        cells: of the layers.
+        cells: the cells of the layers.
         dtype: a key of `DTYPES`.
-        device, backend: of the layers, and the device of their peers.
-        rounds: timings of each.
-        masks: each ablation also with a mask of random lengths; its peer is itself without one.
+        device: the device of the layers and their peers.
+        backend: the backend of the layers.
+        rounds: the number of timings of each.
+        masks: also time each cell with a mask of random lengths; its peer is itself without one.
     """
     steps, batch, units = shape
     options: dict[str, Any] = dict(device=device, dtype=DTYPES[dtype])
@@ -175,7 +176,7 @@ def compare(
 
 
 def _sru(units: int, options: Mapping[str, Any]) -> nn.Module | None:
-    """The peer of Lei et al. (2018), where it is installed."""
+    """The SRU of Lei et al. (2018), if it is installed."""
     try:
         sru = importlib.import_module("sru")
     except ImportError:
@@ -187,11 +188,11 @@ def _sru(units: int, options: Mapping[str, Any]) -> nn.Module | None:
 def median_times(
     steps: Mapping[str, Callable[[], object]], rounds: int, device: str
 ) -> dict[str, float]:
-    """The median time of each in seconds, all taken in turn."""
+    """The median time of each step in seconds; the steps take turns."""
     for step in steps.values():  # the first run chooses, compiles and allocates
         step()
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    gc.disable()  # its pauses would hit one of them
+    gc.disable()  # a pause would affect only one of the steps
     try:
         for _ in range(rounds):
             for name, step in steps.items():
@@ -211,7 +212,7 @@ def _wait(device: str) -> None:
 
 
 def peak_memory(step: Callable[[], None], device: str = "cpu") -> int:
-    """The most that torch had allocated at a time during `step`, over what it had before."""
+    """The peak of torch's allocations during `step`, without those from before."""
     if device != "cpu":
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -228,16 +229,16 @@ def peak_memory(step: Callable[[], None], device: str = "cpu") -> int:
 
 
 def check_can_draw(path: Path) -> None:
-    """Raise RuntimeError unless there is something to draw with, and a kind of picture to draw."""
+    """Raise RuntimeError unless matplotlib is installed and can write this type of file."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise RuntimeError("a picture needs matplotlib: pip install matplotlib")
+        raise RuntimeError("--growth needs matplotlib: pip install matplotlib")
     if path.suffix not in (".svg", ".png", ".pdf"):
-        raise RuntimeError(f"--growth {path}: name it .svg, .png or .pdf")
+        raise RuntimeError(f"--growth {path}: give a .svg, .png or .pdf file")
 
 
 def draw_growth(path: Path, results: Mapping[str, Sequence[Result]], title: str) -> None:
-    """Draw the time of forward and backward over what grows: length, batch and width."""
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # fairseq asks for every detail
+    """Draw the time of forward and backward over the growing length, batch or width."""
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # fairseq's level is INFO
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5 * len(results), 4), layout="constrained")
@@ -265,13 +266,14 @@ def draw_growth(path: Path, results: Mapping[str, Sequence[Result]], title: str)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; `arguments` instead of the process's own."""
+    """Run the command line, with `arguments` or those of the process."""
     parser = argparse.ArgumentParser(description=__doc__)
     report.add_measurement(parser, list(CELLS), SHAPES)
     add = parser.add_argument
-    add("--backend", choices=BACKEND_CHOICES, default="auto", help="of our layer (default auto)")
-    add("--masks", action="store_true", help="also with a mask, against the same without")
-    add("--growth", type=report.output_file, metavar="FILE", help="draw the growth (.svg, .png)")
+    add("--backend", choices=BACKEND_CHOICES, default="auto", help="our backend (default auto)")
+    add("--masks", action="store_true", help="also compare each layer with and without a mask")
+    growth = "draw how the time grows with each size (.svg, .png, .pdf)"
+    add("--growth", type=report.output_file, metavar="FILE", help=growth)
     args = parser.parse_args(arguments)
     options = dict(dtype=args.dtype, device=args.device, backend=args.backend, rounds=args.rounds)
     report.check_device(args.device)

@@ -1,6 +1,6 @@
-"""Whole programs against fairseq's own LSTM of the same sizes.
+"""Compare whole programs with fairseq's own LSTM of the same sizes.
 
-Further options go to fairseq. Each run is a process of its own, as a user starts it.
+Any further options are passed to fairseq. Each run is its own process, as for a user.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from fairseq_wsum import CELLS
 
 PEER = "fairseq's own"
 ONEDNN_PEER = "fairseq's own through oneDNN"
-CRITERION = ["--criterion", "wsum_cross_entropy"]  # of the models here; the peers have fairseq's
+CRITERION = ["--criterion", "wsum_cross_entropy"]  # of our models; the peers use fairseq's
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of the models: as many units in every layer as in an embedding."""
+    """The sizes of the models. Embeddings and layers have the same number of units."""
 
     layers: int = 2
     units: int = 500
@@ -44,14 +44,14 @@ class System:
 
     name: str
     options: list[str] = field(default_factory=list)
-    onednn: bool = False  # all of its products
+    onednn: bool = False  # compute all of its products with oneDNN
 
 
 def systems(cells: Sequence[str], sizes: Sizes, onednn_peer: bool = False) -> list[System]:
-    """The peers, then each ablation; with input feeding where the cell has h_{t-1} in it.
+    """The peers, then each ablation, with input feeding if its cell reads h_{t-1}.
 
-    Input feeding makes every step wait for the last, as fairseq's LSTM does. A cell that needs no
-    h_{t-1} is there to be rid of that, so it is taken without.
+    With input feeding every step waits for the last, as in fairseq's LSTM. The cells without
+    h_{t-1} exist to avoid that, so they are measured without input feeding.
     """
     common = ["--dropout", str(sizes.dropout), "--encoder-dropout-in", "0"]
     common += ["--decoder-dropout-in", "0"]
@@ -95,7 +95,7 @@ def language_models(
 
 @dataclass
 class Measured:
-    """Of each system, by its name: what was read from fairseq's log, and profiles if wanted."""
+    """The rates from fairseq's log, and the profiles if requested, by the system's name."""
 
     rates: dict[str, float]
     profiles: dict[str, Profile]
@@ -109,16 +109,16 @@ def train(
     options: Sequence[str],
     profile: bool = False,
 ) -> Measured:
-    """Words a second of `fairseq-train`, the median over all updates but the first few.
+    """Words per second of `fairseq-train`, the median over all updates but the first few.
 
     Args:
         data: a folder of `fairseq-preprocess`.
-        updates: of each run.
-        rounds: runs of each system, all taken in turn.
+        updates: the number of updates per run.
+        rounds: the number of runs of each system; the systems take turns.
         options: further options of `fairseq-train`.
-        profile: one more run of each, under torch's profiler.
+        profile: run each system once more under torch's profiler.
     """
-    skipped = max(2, updates // 5)  # caches and memory are warm then
+    skipped = max(2, updates // 5)  # these warm up the caches and the allocator
 
     def read(log: str) -> list[float]:
         lines = re.findall(r"train_inner \| (\{.*\})", log)
@@ -127,13 +127,13 @@ def train(
             raise RuntimeError(f"no updates after the first {skipped} in fairseq's log:\n{log}")
         return rates
 
-    # a folder of its own, as fairseq goes on from what it finds in ./checkpoints
+    # a new folder, as fairseq would continue a training that it finds in ./checkpoints
     with tempfile.TemporaryDirectory() as folder:
 
         def command(system: System) -> list[str]:
             command = ["train", data, *system.options, "--max-update", str(updates)]
             command += ["--optimizer", "sgd", "--lr", "0.1", "--sentence-avg", "--no-save"]
-            command += ["--clip-norm", "5"]  # else it diverges, and there is nothing to measure
+            command += ["--clip-norm", "5"]  # without clipping the training would diverge
             command += ["--disable-validation", "--log-format", "json", "--log-interval", "1"]
             return [*command, "--save-dir", folder, "--seed", "1", *options]
 
@@ -149,18 +149,18 @@ def decode(
     options: Sequence[str],
     profile: bool = False,
 ) -> Measured:
-    """Sentences a second of `fairseq-generate`, beam 5, on the test set.
+    """Sentences per second of `fairseq-generate`, beam 5, on the test set.
 
-    The models have seen one update; every translation is made `length` tokens long, so that all
-    systems take the same steps.
+    The models are trained for one update. Every translation has `length` tokens, so that all
+    systems take the same number of steps.
 
     Args:
         data: a folder of `fairseq-preprocess`.
-        length: of each translation, in tokens.
-        rounds: runs of each system, all taken in turn.
+        length: the number of tokens in each translation.
+        rounds: the number of runs of each system; the systems take turns.
         common: options of both `fairseq-train` and `fairseq-generate`.
         options: further options of `fairseq-generate`.
-        profile: one more run of each, under torch's profiler.
+        profile: run each system once more under torch's profiler.
     """
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = {}
@@ -179,7 +179,7 @@ def decode(
         def read(log: str) -> list[float]:
             found = re.search(r"Translated .*\(([\d.]+) sentences/s", log)
             if not found:
-                raise RuntimeError(f"fairseq-generate gave no speed:\n{log[-2000:]}")
+                raise RuntimeError(f"fairseq-generate printed no speed:\n{log[-2000:]}")
             return [float(found[1])]
 
         return _measure(compared, rounds, command, read, profile)
@@ -214,7 +214,7 @@ def _say(what: str) -> None:
 
 
 def _run(arguments: Sequence[str], onednn: bool = False, profile: Path | None = None) -> str:
-    """Run `fairseq-...` with the package's models; return what it said."""
+    """Run `fairseq-...` with the package's models; return its output."""
     folder = Path(__file__).parent
     command = [sys.executable, "-P", str(folder / "child.py"), *(["--onednn"] if onednn else [])]
     command += ["--profile", str(profile)] if profile else []
@@ -232,7 +232,7 @@ def _run(arguments: Sequence[str], onednn: bool = False, profile: Path | None = 
 
 
 def rows(rates: Mapping[str, float], unit: str) -> list[dict[str, str]]:
-    """For a table."""
+    """The rows of a table."""
     peers = {PEER: "times as fast", ONEDNN_PEER: "with fairseq through oneDNN"}
     return [
         {"model": name, unit: f"{rate:,.1f}"}
@@ -245,32 +245,36 @@ def rows(rates: Mapping[str, float], unit: str) -> list[dict[str, str]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; `arguments` instead of the process's own."""
+    """Run the command line, with `arguments` or those of the process."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="WHAT")
     for name, run, help, units, batch in (
-        ("train", _bench_train, "words a second of fairseq-train, translation", 500, 64),
-        ("decode", _bench_decode, "sentences a second of fairseq-generate", 500, 64),
-        ("lm", _bench_lm, "tokens a second of fairseq-train, a language model", 200, 20),
+        ("train", _bench_train, "words per second of fairseq-train, translation", 500, 64),
+        ("decode", _bench_decode, "sentences per second of fairseq-generate", 500, 64),
+        ("lm", _bench_lm, "tokens per second of fairseq-train, language model", 200, 20),
     ):
         command = commands.add_parser(name, help=help, description=help)
         command.set_defaults(run=run)
         add = command.add_argument
         add("data", help="a folder of fairseq-preprocess")
         add("--cells", nargs="+", choices=CELLS, default=["lstm", "no-srnn-hidden"])
-        add("--layers", type=report.positive, default=2, help="of each side (default 2)")
-        add("--units", type=report.positive, default=units, help=f"(default {units})")
+        sides = "layers" if name == "lm" else "layers of encoder and decoder, each"
+        add("--layers", type=report.positive, default=2, help=f"{sides} (default 2)")
+        add("--units", type=report.positive, default=units, help=f"layer size (default {units})")
         add("--batch-size", type=report.positive, default=batch, help=f"(default {batch})")
-        add("--rounds", type=report.positive, default=3, help="runs of each (default 3)")
-        add("--onednn-peer", action="store_true", help="also fairseq's own through oneDNN")
-        add("--profile", action="store_true", help="one more run of each: where the time goes")
-        add("--json", type=report.output_file, metavar="FILE", help="write everything there too")
+        add("--rounds", type=report.positive, default=3, help="runs of each model (default 3)")
+        add("--onednn-peer", action="store_true", help="also run fairseq's LSTM with oneDNN")
+        add("--profile", action="store_true", help="run each model once more with a profiler")
+        add(
+            "--json", type=report.output_file, metavar="FILE", help="also write all results to FILE"
+        )
         if name == "decode":
-            add("--length", type=report.positive, default=15, help="of translations (default 15)")
+            help = "tokens per translation (default 15)"
+            add("--length", type=report.positive, default=15, help=help)
         else:
-            add("--updates", type=report.positive, default=20, help="of each run (default 20)")
+            add("--updates", type=report.positive, default=20, help="updates per run (default 20)")
         if name == "lm":
-            help = "time steps (default 20)"
+            help = "time steps per sample (default 20)"
             add("--tokens-per-sample", type=report.positive, default=20, help=help)
     args, rest = parser.parse_known_args(arguments)
     args.rest = rest
@@ -278,12 +282,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _begin(args: argparse.Namespace, layers: str) -> tuple[str, list[str]]:
-    """Say what is measured; returns that title, and options of fairseq."""
+    """Print the title of the benchmark; return it, and options for fairseq."""
     if not Path(args.data.partition(":")[0]).is_dir():
         raise ValueError(f"no data folder {args.data}; make it with fairseq-preprocess")
     if args.profile and torch.cuda.is_available():
         raise ValueError(
-            "--profile is for programs on the CPU: hide the GPUs with "
+            "--profile needs programs on the CPU: hide the GPUs with "
             "CUDA_VISIBLE_DEVICES= in the environment"
         )
     options = ["--batch-size", str(args.batch_size)]

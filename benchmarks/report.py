@@ -1,7 +1,7 @@
-"""What every benchmark has in common: its options, the machine, a table, and the same as JSON.
+"""Options, the description of the machine, and tables and JSON files, shared by the benchmarks.
 
-Everything that is compared is taken in turn within one run, so that a change in the machine's speed
-hits all of it; what counts is the ratio of the medians.
+All subjects of a comparison are timed in turn within one run, so that changes in the machine's
+speed affect them alike. The result is the ratio of the medians.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Shape = tuple[int, int, int]  # T, B, H
 
 
 def end_with_errors(main: Callable[[], None]) -> None:
-    """Call it; an error that a user can put right ends the program with its message alone."""
+    """Call `main`; an error that the user can fix ends with its message and no traceback."""
     try:
         main()
     except (OSError, RuntimeError, ValueError) as error:
@@ -35,21 +35,21 @@ def end_with_errors(main: Callable[[], None]) -> None:
 def add_measurement(
     parser: argparse.ArgumentParser, cells: Sequence[str], shapes: Sequence[Shape]
 ) -> None:
-    """Options of what is measured, how often, and where the figures go."""
+    """Add the options for what is measured, how often, and where the results are written."""
     add = parser.add_argument
     names = f"cells to measure (default: {' '.join(cells)})"
     usual = " ".join(",".join(map(str, shape)) for shape in shapes)
-    sizes = f"time steps, sequences and units (default: {usual})"
+    sizes = f"numbers of time steps, sequences and units (default: {usual})"
     add("--cells", nargs="+", choices=cells, default=cells, metavar="NAME", help=names)
     add("--shapes", nargs="+", type=_shape, default=shapes, metavar="T,B,H", help=sizes)
-    add("--dtype", choices=DTYPES, default="fp32", help="(default fp32)")
+    add("--dtype", choices=DTYPES, default="fp32", help="floating-point type (default fp32)")
     add("--device", default="cpu", help="cpu (default) or cuda")
-    add("--rounds", type=positive, default=15, help="timings of each (default 15)")
-    add("--json", type=output_file, metavar="FILE", help="write everything there too")
+    add("--rounds", type=positive, default=15, help="timings of each layer (default 15)")
+    add("--json", type=output_file, metavar="FILE", help="also write all results to FILE")
 
 
 def check_device(device: str) -> None:
-    """Raise RuntimeError where torch does not see it."""
+    """Raise RuntimeError if torch does not see the device."""
     if device != "cpu" and not torch.cuda.is_available():
         raise RuntimeError(f"--device {device}: torch sees no GPU here")
 
@@ -57,22 +57,22 @@ def check_device(device: str) -> None:
 def _shape(text: str) -> Shape:
     parts = text.split(",")
     if len(parts) != 3 or not all(part.strip().isdecimal() and int(part) for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is no T,B,H, such as 13,64,500")
+        raise argparse.ArgumentTypeError(f"{text!r} is not T,B,H, such as 13,64,500")
     return int(parts[0]), int(parts[1]), int(parts[2])
 
 
 def positive(text: str) -> int:
     """A positive whole number."""
     if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
 
 
 def output_file(text: str) -> Path:
-    """A file that can be written; checked before anything is measured for it."""
+    """A file that can be written, which is checked before anything is measured."""
     path = Path(text)
     if path.is_dir():
-        raise argparse.ArgumentTypeError(f"{path} is a folder: name a file in it")
+        raise argparse.ArgumentTypeError(f"{path} is a folder: give a file in it")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-# Sourced by the recipes: their common options, and the steps that they share. Not run by itself.
+# The options and steps that the recipes share, sourced by them.
 # shellcheck shell=bash
 
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -6,8 +6,8 @@ SCRIPTS="$HERE/../scripts"
 # shellcheck source=scripts/common.sh
 source "$SCRIPTS/common.sh"
 
-# The options that every recipe has. Sets cell (empty if not given), out, prepare_options,
-# train_options, and score_options: scoring keeps off the GPUs if training does.
+# Read the options that every recipe has. Sets cell (empty if not given), out, prepare_options,
+# train_options and score_options (--cpu if the training is on the CPU).
 # shellcheck disable=SC2034  # the recipes read them
 parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
     local folder="$1"
@@ -22,7 +22,7 @@ parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
             --cell) cell="$(value "$@")"; shift ;;
             --data) prepare_options+=(--data "$(value "$@")"); shift ;;
             --own-corpus) prepare_options+=(--own-corpus) ;;
-            --save-dir | --save-dir=*) die "$1: a recipe chooses the folder, within --out; give that" ;;
+            --save-dir | --save-dir=*) die "$1: a recipe sets it to a folder within --out; give --out" ;;
             --out) out="$(value "$@")"; shift ;;
             *) train_options+=("$1") ;;
         esac
@@ -36,22 +36,22 @@ parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
     fi
     [ -z "$cell" ] || check_cell "$cell"
     use_environment
-    # Said now, not when all the data is made. (What fairseq says of its own options comes later.)
+    # Report wrong options of train.sh before the data is made. (fairseq checks its own ones later.)
     "$SCRIPTS/train.sh" "$out/data" --dry-run --save-dir "$out" \
         ${train_options[@]+"${train_options[@]}"} >/dev/null
 }
 
 has_option() { [[ " ${train_options[*]-} " == *" $1"[\ =]* ]]; } # NAME, or NAME and its value
 
-# Make the data, unless that was done.
+# Prepare the data, unless it is ready.
 prepare() { # SCRIPT options...
     local script="$1"
     shift
     has_option --dry-run || "$SCRIPTS/$script" "$@" ${prepare_options[@]+"${prepare_options[@]}"}
 }
 
-# Train, unless it was done; where a training was cut off fairseq goes on. A folder is for one set
-# of options: else one model's checkpoints would be scored as another's.
+# Train, unless the training is finished; fairseq continues an interrupted one. A folder belongs to
+# one set of options: otherwise one model's checkpoints could be scored as another's.
 train() { # DATA RUN options...
     local data="$1" run="$2" made
     shift 2
@@ -62,7 +62,7 @@ train() { # DATA RUN options...
         exit
     fi
     made="$(printf '%q ' "$@" ${train_options[@]+"${train_options[@]}"} |
-        sed 's/--stop-time-hours[ =][^ ]* //; s/--skip-damaged //')" # these change nothing
+        sed 's/--stop-time-hours[ =][^ ]* //; s/--skip-damaged //')" # these do not change the model
     mkdir -p "$run"
     if compgen -G "$run/checkpoint*.pt" >/dev/null && [ -f "$run/options" ] &&
         [ "$(cat "$run/options")" != "$made" ]; then
@@ -71,12 +71,12 @@ train() { # DATA RUN options...
     fi
     echo "$made" >"$run/options"
     if [ -f "$run/finished" ]; then
-        say "trained before: $run"
+        say "already trained: $run"
         return
     fi
     "${command[@]}" 2>&1 | tee -a "$run/train.log"
-    if has_option --stop-time-hours; then # fairseq ends as well as after the last epoch
-        say "if the time was up, run this again to go on; the scores are of the model so far"
+    if has_option --stop-time-hours; then # fairseq's exit status is 0 when time is up
+        say "if the time was up, run this again to continue; the scores are of the model so far"
     else
         touch "$run/finished"
     fi

@@ -1,8 +1,8 @@
 """Ablated LSTMs for fairseq: the LSTM as a dynamically computed element-wise weighted sum.
 
-The layer needs torch alone, and importing it imports no fairseq. Within fairseq, where `--user-dir`
-names this package's folder, or after `import fairseq_wsum.plugin`, the architectures `wsum_lstm*`,
-the task and the criterion are registered.
+The layer depends on torch only and does not import fairseq. The architectures `wsum_lstm*`, the
+task and the criterion are registered by `import fairseq_wsum.plugin`, or by fairseq's option
+`--user-dir` with the folder of this package.
 """
 
 import sys

@@ -1,6 +1,6 @@
-"""Checkpoints of fairseq as files: read safely, tested for damage, the newest of a folder.
+"""fairseq checkpoint files: reading them safely, checking for damage, and finding the newest.
 
-This module needs torch alone.
+This module depends on torch and numpy only.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import torch
 
 
 def allowed() -> list[Any]:
-    """What fairseq's checkpoints hold beside tensors and plain types.
+    """The types in fairseq's checkpoints besides tensors and plain Python types.
 
-    Models without a dataclass, such as fairseq's own `lstm`, have an `argparse.Namespace`, a bag of
-    plain values. After a validation with `--eval-bleu` there are arrays of numpy, the counts of
-    n-grams. None of these runs anything when it is loaded.
+    Models without a dataclass, such as fairseq's own `lstm`, save an `argparse.Namespace` of plain
+    values. Validation with `--eval-bleu` adds numpy arrays of n-gram counts. Loading these types
+    runs no code.
     """
     reconstruct = numpy.empty(0).__reduce__()[0]
-    # by the names that numpy 1 and 2 have for it
+    # numpy 1 and numpy 2 pickle it under different names
     names = (f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core"))
     numbers = [type(numpy.dtype(kind)) for kind in (numpy.int64, numpy.float64)]
     named = [(reconstruct, name) for name in names]
@@ -32,59 +32,60 @@ def allowed() -> list[Any]:
 
 
 def read(path: Path, *, mmap: bool = False) -> dict[str, Any]:
-    """Load a checkpoint into host memory; nothing in it is run.
+    """Load a checkpoint into host memory without running any code in it.
 
     Args:
         path: the file.
         mmap: leave the tensors on disk until they are used.
 
     Raises:
-        pickle.UnpicklingError: it holds objects of other types.
-        EOFError, OSError, RuntimeError: it cannot be read.
+        pickle.UnpicklingError: the file contains objects of other types.
+        EOFError, OSError, RuntimeError: the file cannot be read.
     """
     known = torch.serialization.get_safe_globals()
-    new = [kind for kind in allowed() if kind not in known]  # what is added is removed in the end
+    # `safe_globals` removes what it was given, so types that were known before must not be in it
+    new = [kind for kind in allowed() if kind not in known]
     with torch.serialization.safe_globals(new):
         state: dict[str, Any] = torch.load(path, "cpu", weights_only=True, mmap=mmap or None)
     return state
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint, or None. All of its bytes are checked.
+    """What is wrong with a checkpoint, or None if it is intact. Every byte is checked.
 
-    torch.load by itself does not check the checksums that a checkpoint holds.
+    `torch.load` alone does not verify the checksums stored in a checkpoint.
     """
     if path.stat().st_size == 0:
         return "it is empty"
     try:
-        zipped = zipfile.is_zipfile(path)  # else it is cut off, or of torch before 1.6
+        zipped = zipfile.is_zipfile(path)  # otherwise truncated, or written by torch before 1.6
         if zipped:
             with zipfile.ZipFile(path) as parts:
                 broken = parts.testzip()
             if broken is not None:
                 return f"the checksum of {broken} in it is wrong"
-        state = read(path, mmap=zipped)  # all bytes were read above: no second copy of the weights
+        state = read(path, mmap=zipped)  # testzip has read every byte, so map instead of copying
     except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
-        return f"it is cut off, or no checkpoint ({_first_line(error)})"
+        return f"it is truncated, or not a checkpoint ({_first_line(error)})"
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         if found is None:
-            return "it is no checkpoint"
+            return "it is not a checkpoint"
         return f"it holds {found[1]}, which is neither a tensor nor a plain value"
     if not isinstance(state, dict) or "model" not in state:
-        return "it is no checkpoint of fairseq"
+        return "it is not a fairseq checkpoint"
     return None
 
 
 def newest(folder: Path, leave_out: Path | None = None) -> tuple[Path, int] | None:
-    """The checkpoint after the most updates from which a training can go on, and the updates.
+    """The intact, resumable checkpoint with the most updates, and its number of updates.
 
     Args:
-        folder: of the checkpoints.
-        leave_out: a file that does not count.
+        folder: the folder to search.
+        leave_out: a file to ignore.
 
     Returns:
-        None where no checkpoint is left.
+        The path and the number of updates, or None if there is no such checkpoint.
     """
     found = []
     for path in folder.glob("checkpoint*.pt"):
@@ -97,13 +98,13 @@ def newest(folder: Path, leave_out: Path | None = None) -> tuple[Path, int] | No
 
 
 def _updates(path: Path) -> int | None:
-    """How many updates a checkpoint is of; None where no training can go on from it."""
+    """The number of updates of a checkpoint, or None if training cannot resume from it."""
     try:
         state = read(path, mmap=True)
-        if state.get("last_optimizer_state") is None:  # an average, or saved without
+        if state.get("last_optimizer_state") is None:  # averaged, or saved without optimizer state
             return None
         return int(state["optimizer_history"][-1]["num_updates"])
-    except Exception:  # whatever is wrong with a damaged file
+    except Exception:  # a damaged file can raise anything
         return None
 
 

@@ -1,4 +1,4 @@
-"""`fairseq-wsum`: what there is on this machine, and what the options of a model mean."""
+"""`fairseq-wsum`: show the backends available on this machine and the options of a model."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from .info import info
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; `arguments` instead of the process's own."""
+    """Run the command line with `arguments`, by default those of the process."""
     parser = argparse.ArgumentParser(prog="fairseq-wsum", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    help = "which backends there are, and which one `auto` takes"
+    help = "show the available backends, and which one `auto` selects"
     commands.add_parser("info", help=help, description=help).set_defaults(run=lambda args: info())
-    help = "the help of every option of an architecture, which `fairseq-train --help` leaves out"
+    help = "show the help of every option of an architecture; `fairseq-train --help` omits it"
     options = commands.add_parser("options", help=help, description=help)
     options.add_argument("arch", metavar="ARCH", help="such as wsum_lstm or wsum_lstm_lm")
     options.set_defaults(run=lambda args: _options(args.arch))
@@ -26,10 +26,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _options(arch: str) -> None:
-    """Print the help of a model's options, as fairseq reads them, with the architecture's defaults.
+    """Print the help of an architecture's options with the defaults of that architecture.
 
     Raises:
-        ValueError: fairseq does not know the architecture.
+        RuntimeError: fairseq cannot be imported.
+        ValueError: the architecture is unknown.
     """
     try:
         from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
@@ -49,7 +50,7 @@ def _options(arch: str) -> None:
     model = ARCH_MODEL_REGISTRY[arch]
     model.add_args(parser)
     given = argparse.Namespace()
-    ARCH_CONFIG_REGISTRY[arch](given)  # what the name of the architecture sets
+    ARCH_CONFIG_REGISTRY[arch](given)  # the values that this architecture changes
     parser.set_defaults(**vars(given))
     parser.print_help()
 

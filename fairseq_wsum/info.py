@@ -1,4 +1,4 @@
-"""`fairseq-wsum info`: what there is on this machine, and which backend `auto` takes."""
+"""`fairseq-wsum info`: the backends available on this machine, and which one `auto` selects."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DTYPES = {
 
 
 def info() -> None:
-    """Print it."""
+    """Print the versions, the libraries and the table of backends."""
     print(f"fairseq-wsum {__version__}, {machine()}")
     missing = kernels.why_missing()
     print(f"C++ kernels: {missing or kernels.instruction_set()}")
@@ -47,7 +47,7 @@ def info() -> None:
 
 
 def machine(device: str = "cpu") -> str:
-    """The hardware and software of a measurement, in one line."""
+    """The hardware and software of this machine in one line, to go with a measurement."""
     parts = [f"{processor()}, {torch.get_num_threads()} threads"]
     if device != "cpu":
         parts.insert(0, torch.cuda.get_device_name(device))
@@ -55,7 +55,7 @@ def machine(device: str = "cpu") -> str:
 
 
 def processor() -> str:
-    """The name of the CPU, as far as the system tells."""
+    """The name of the CPU as the operating system reports it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
             return next(line.split(":")[1].strip() for line in lines if "model name" in line)
@@ -64,7 +64,7 @@ def processor() -> str:
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> str:
-    """Rows with the same keys, as a Markdown table."""
+    """Format rows with the same keys as a Markdown table."""
     header = list(rows[0])
     lines = [header, ["---"] * len(header), *([row[key] for key in header] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def last_epochs(folder: Path, number: int) -> list[Path]:
-    """The `number` latest checkpoint<epoch>.pt, the oldest first."""
+    """The latest `number` files checkpoint<epoch>.pt, oldest first."""
     epochs = {
         int(found[1]): path
         for path in folder.iterdir()
@@ -45,7 +45,7 @@ def last_epochs(folder: Path, number: int) -> list[Path]:
 
 
 def average(paths: list[Path]) -> dict[str, Any]:
-    """The last checkpoint, with the mean of all weights and without the optimiser's state."""
+    """The last checkpoint with averaged weights and without the optimiser's state."""
     sums: dict[str, torch.Tensor] = {}
     for path in paths:
         what = damage(path)
@@ -53,11 +53,11 @@ def average(paths: list[Path]) -> dict[str, Any]:
             sys.exit(f"error: {path} is damaged: {what}; leave it out with a smaller --average")
         state = read(path)
         if sums and sums.keys() != state["model"].keys():
-            sys.exit(f"error: {path} is of another model than {paths[0]}; they cannot be averaged")
+            sys.exit(f"error: {path} and {paths[0]} are different models; they cannot be averaged")
         for name, weight in state["model"].items():
             sums[name] = sums.get(name, 0) + weight.double()
     for name, weight in state["model"].items():
-        if weight.is_floating_point():  # others, such as a version number, stay as they are
+        if weight.is_floating_point():  # integers, such as a version number, are kept
             state["model"][name] = (sums[name] / len(paths)).to(weight.dtype)
     state["last_optimizer_state"] = None
     return state

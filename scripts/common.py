@@ -1,4 +1,4 @@
-"""Shared by the Python halves of the scripts."""
+"""Helpers that the Python scripts share."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import IO
 
 
 class UserError(Exception):
-    """Something that the user can put right; the message says how."""
+    """A problem that the user can fix; the message says how."""
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call it; where the user can put something right, end with the message alone."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else unfinished files would stay
+    """Call `main`; a problem that the user can fix ends with its message and no traceback."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that unfinished files are removed
     try:
         main()
     except (UserError, OSError) as error:
@@ -28,7 +28,7 @@ def run(main: Callable[[], None]) -> None:
 
 
 def corpus_parser(script: str, description: str, examples: str) -> argparse.ArgumentParser:
-    """For a script that prepares a corpus: it has --out."""
+    """The parser of a script that prepares a corpus, with the option --out."""
     parser = argparse.ArgumentParser(
         prog=script,
         description=description,
@@ -37,7 +37,7 @@ def corpus_parser(script: str, description: str, examples: str) -> argparse.Argu
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--out", type=out_folder, required=True, metavar="DIR", help="folder to make"
+        "--out", type=out_folder, required=True, metavar="DIR", help="folder to create"
     )
     return parser
 
@@ -45,42 +45,42 @@ def corpus_parser(script: str, description: str, examples: str) -> argparse.Argu
 def out_folder(text: str) -> Path:
     if ":" in text:
         raise argparse.ArgumentTypeError(
-            f"{text}: fairseq takes ':' for the end of a path; give a folder without"
+            f"{text}: fairseq splits paths at ':'; give a folder without one"
         )
     return Path(text)
 
 
 def check_cache(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """--cache says where downloads are kept, and --data that there are none."""
+    """--cache is where downloads are kept, and --data means that nothing is downloaded."""
     if args.cache is not None and args.data is not None:
         parser.error(f"--cache {args.cache} with --data {args.data}: leave one of the two out")
 
 
 def positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
 
 
 @contextmanager
 def locked(path: Path, busy: str) -> Iterator[IO[bytes]]:
-    """Open `path` to append to it, for this run alone; `busy` is the message for a second run."""
+    """Open `path` for appending, locked for this run; `busy` is the error of a second run."""
     with path.open("ab") as file:  # appending changes nothing before the lock is ours
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(busy) from error
         except OSError:
-            print(f"{path.parent} is on a file system without locks: start no second run there")
+            print(f"{path.parent} is on a file system without locks: do not start a second run")
         if not is_open_at(file, path):
             raise UserError(f"another run has just finished with {path}; run this again")
-        # A program that we start holds the lock as well: it may outlive us and write on.
+        # Programs that we start inherit the lock, as they may outlive us and still write.
         os.set_inheritable(file.fileno(), True)
         yield file
 
 
 def is_open_at(file: IO[bytes], path: Path) -> bool:
-    """Whether `path` still is this open file, and was not moved or removed."""
+    """Whether `path` is still this open file, neither moved nor removed."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -88,7 +88,7 @@ def is_open_at(file: IO[bytes], path: Path) -> bool:
 
 
 def few(names: list[str]) -> str:
-    """Three of the names at most."""
+    """At most three of the names, and the number of the others."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
@@ -97,12 +97,12 @@ def listed(numbers: Mapping[str, int]) -> str:
 
 
 def write_lines(path: Path, text: Iterable[str]) -> None:
-    """One sentence a line, in UTF-8, with "\\n" on every system."""
+    """Write one sentence per line, in UTF-8, with "\\n" on every system."""
     path.write_bytes("".join(f"{line}\n" for line in text).encode())
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """The versions of those `packages` that are installed."""
+    """The versions of the installed ones among `packages`."""
     found = {}
     for package in packages:
         try:

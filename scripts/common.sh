@@ -1,13 +1,13 @@
-# Sourced by the other scripts: messages and the Python environment. Not run by itself.
+# Messages and the Python environment, sourced by the other scripts.
 # shellcheck shell=bash
 
 REPO="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 export REPO
 
-# The cells of this package, to check one before anything is set up.
+# The cells of this package, so that --cell can be checked before anything is set up.
 CELLS=(lstm no-srnn no-srnn-out no-srnn-hidden no-gates no-srnn-out-hidden no-out no-hidden)
 
-# Absolute, as the scripts change folders.
+# The path is made absolute, as the scripts change folders.
 if [ -n "${VENV:-}" ] && [[ "$VENV" != /* ]]; then VENV="$PWD/$VENV"; fi
 
 say() { printf '%s\n' "$*" >&2; }
@@ -17,13 +17,13 @@ die() {
     exit 1
 }
 
-# End after a program of fairseq has failed: with its message, where that names what to do.
+# Exit after a fairseq program failed. A ValueError is a message for the user and is shown alone.
 die_of() { # PROGRAM LOG
     local last
     last="$(tail -n 1 "$2")"
     [[ "$last" != ValueError:* ]] || die "${last#ValueError: }"
     tail -n 30 "$2" >&2
-    die "$1 failed; the end of what it said is above"
+    die "$1 failed; the end of its output is above"
 }
 
 # The value of an option: `value "$@"` where "$@" still starts with the option.
@@ -40,15 +40,15 @@ check_cell() { # NAME
     die "--cell $1: choose one of ${CELLS[*]}"
 }
 
-# The C++ compiler's first words; fails if there is none.
+# The first line of the C++ compiler's version; fails if there is no compiler.
 compiler() { "${CXX:-c++}" --version 2>/dev/null | sed -n 1p; }
 
-# Why the C++ kernels are missing; nothing if they are there. (-P: not what lies in this folder.)
+# Why the C++ kernels are missing; empty if they are present. (-P: import nothing from this folder.)
 why_missing() { # PYTHON
     "$1" -P -c 'from fairseq_wsum.ops import kernels; print(kernels.why_missing() or "")'
 }
 
-# The environment may be another's, with fairseq alone.
+# The environment may be the user's own and have fairseq alone.
 check_modules() { # NAME...
     local missing
     missing="$("$PYTHON" -P -c 'import sys
@@ -57,14 +57,14 @@ print(*(name for name in sys.argv[1:] if find_spec(name) is None))' "$@")"
     [ -z "$missing" ] || die "$PYTHON has no $missing: run scripts/setup.sh, or pip install $missing"
 }
 
-# fairseq cuts data folders and models at every ":".
+# fairseq splits the paths of data folders and models at ":".
 check_colon() { # OPTION PATH
-    [[ "$2" != *:* ]] || die "$1 $2: fairseq takes ':' for the end of a path; give one without," \
+    [[ "$2" != *:* ]] || die "$1 $2: fairseq splits paths at ':'; give a path without one," \
         "such as a link to it"
 }
 
-# Sets PYTHON and puts fairseq's commands on PATH. The environment is $VENV, else the clone's
-# .venv, else whatever is active, so that nobody who has fairseq is made to install it again.
+# Set PYTHON and put fairseq's commands on PATH. The environment is $VENV, else the clone's .venv,
+# else the active one, so that users who have fairseq need not install it again.
 use_environment() {
     local venv="${VENV:-}"
     if [ -z "$venv" ] && [ -d "$REPO/.venv" ]; then
@@ -72,7 +72,7 @@ use_environment() {
     fi
     if [ -n "$venv" ]; then
         [ -x "$venv/bin/python" ] ||
-            die "VENV=$venv is no virtual environment; run: VENV=$(printf '%q' "$venv") scripts/setup.sh"
+            die "VENV=$venv is not a virtual environment; run: VENV=$(printf '%q' "$venv") scripts/setup.sh"
         export PATH="$venv/bin:$PATH"
     fi
     local train="$venv/bin/fairseq-train"
@@ -83,7 +83,7 @@ use_environment() {
     PYTHON="$(dirname "$train")/python"
     [ -x "$PYTHON" ] || PYTHON="$(command -v python3)"
     export PYTHON
-    # Large tensors in pages of 2 MB: to take the scores of all words from the system in pages of
-    # 4 KB, as torch does on the CPU in every update, is a noticeable part of it.
+    # Allocate large tensors in pages of 2 MB. On the CPU torch allocates the logits anew in every
+    # update, which takes a noticeable part of the time with pages of 4 KB.
     export THP_MEM_ALLOC_ENABLE="${THP_MEM_ALLOC_ENABLE:-1}"
 }

@@ -1,4 +1,4 @@
-"""Files of a corpus: found or fetched, and read."""
+"""Find or download the files of a corpus, and read them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pathlib import Path
 
 from common import UserError, is_open_at, locked
 
-# fairseq's own: such a word would become padding or a sentence boundary, and would not be scored.
-# (A word <unk> is predicted like any other.)
+# fairseq's own symbols: such a word would become padding or a sentence boundary and not be scored.
+# (The word <unk> is predicted like any other.)
 SYMBOLS = frozenset(("<pad>", "<s>", "</s>"))
 
 
@@ -31,21 +31,21 @@ def cache_folder(given: Path | None, corpus: str) -> Path:
 
 
 def download(url: str, path: Path, cure: str) -> Path:
-    """Fetch `url` into `path`, unless that is there already; `cure` says what else can be done."""
+    """Download `url` to `path` unless that exists; `cure` ends the message if it fails."""
     if path.is_file():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    with locked(partial, f"another run is downloading {path}; wait until it has ended") as file:
+    with locked(partial, f"another run is downloading {path}; wait until it ends") as file:
         try:
             print(f"downloading {url}", flush=True)
             file.seek(0)
-            file.truncate()  # what a run that was killed has left
+            file.truncate()  # a killed run may have left a part
             with urllib.request.urlopen(url, timeout=60) as response:
                 shutil.copyfileobj(response, file)
                 size, whole = file.tell(), response.headers["Content-Length"]
             if whole is not None and size != int(whole):  # a broken connection looks like the end
-                raise OSError(f"it was cut off after {size:,} of {int(whole):,} bytes")
+                raise OSError(f"the connection ended after {size:,} of {int(whole):,} bytes")
             file.flush()
             os.replace(partial, path)
         except (OSError, urllib.error.URLError, http.client.HTTPException) as error:
@@ -57,20 +57,20 @@ def download(url: str, path: Path, cure: str) -> Path:
 
 
 def read_text(path: Path) -> bytes:
-    """The text of a file, which must be UTF-8; not decoded, so that it can be summed.
+    """The bytes of a file, which must be UTF-8 text; they are not decoded, so they can be hashed.
 
-    A byte-order mark is left out: it would become part of the first word.
+    A byte-order mark is removed, as it would become part of the first word.
     """
     raw = uncompressed(path).removeprefix(codecs.BOM_UTF8)
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no UTF-8 text: {error}") from error
+        raise UserError(f"{path} is not UTF-8 text: {error}") from error
     return raw
 
 
 def check_symbols(file: object, text: Iterable[str]) -> None:
-    """None of SYMBOLS may be in the lines `text` of a `file`."""
+    """Raise an error if the lines `text` of `file` contain one of SYMBOLS."""
     for number, line in enumerate(text, start=1):
         check_line(file, number, line.split())
 
@@ -79,7 +79,7 @@ def check_line(file: object, number: int, words: Iterable[str]) -> None:
     for word in words:
         if word in SYMBOLS:
             raise UserError(
-                f"{file}, line {number}: {word} is a symbol of fairseq, which would take it for "
+                f"{file}, line {number}: {word} is a symbol of fairseq and would be read as "
                 "padding or a sentence boundary; replace it in the text, for example by <unk>"
             )
 
@@ -89,19 +89,17 @@ def uncompressed(path: Path) -> bytes:
         raw = path.read_bytes()
         return gzip.decompress(raw) if path.suffix == ".gz" else raw
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"cannot read {path}: {error}; get that file again") from error
+        raise UserError(f"cannot read {path}: {error}; get the file again") from error
 
 
 def wrong_file(path: Path, what: str, data: Path | None) -> UserError:
-    """The error for a file that is not the published one; `data` is the option --data."""
-    cure = f"Remove {path} and run this again" if data is None else "Get that file again"
-    return UserError(
-        f"{path} {what}. {cure}, or give --own-corpus if it is meant to be another corpus"
-    )
+    """The error for a file that differs from the published one; `data` is the option --data."""
+    cure = f"Remove {path} and run this again" if data is None else "Get the file again"
+    return UserError(f"{path} {what}. {cure}, or give --own-corpus if another corpus is intended")
 
 
 def lines(raw: bytes) -> list[str]:
-    # Not splitlines(): that also breaks a sentence at U+2028, U+0085 and the like.
+    # splitlines() would also break a sentence at U+2028, U+0085 and the like.
     text = raw.decode("utf-8")
     return text.removesuffix("\n").split("\n") if text else []
 

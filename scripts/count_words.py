@@ -1,6 +1,6 @@
-"""Words of a split that was cut into units by SentencePiece, ends of sentences counted.
+"""Count the words and sentence ends of a split that SentencePiece cut into subwords.
 
-Run by perplexity.sh, as fairseq-eval-lm knows the units of subword-nmt alone.
+Called by perplexity.sh, as fairseq-eval-lm supports the subwords of subword-nmt only.
 """
 
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fairseq.data import Dictionary, data_utils
 
-START = "\u2581"  # a unit that starts a word starts with it
+START = "\u2581"  # the first character of each subword that begins a word
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
     sentences = data_utils.load_indexed_dataset(str(folder / split), dictionary)
     starts = [symbol.startswith(START) for symbol in dictionary.symbols]
     if not any(starts):
-        sys.exit(f"{folder} is not in units of SentencePiece: no word starts with {START}")
+        sys.exit(f"{folder} has no SentencePiece subwords: no word starts with {START}")
     starts[dictionary.eos()] = True
     print(sum(starts[unit] for k in range(len(sentences)) for unit in sentences[k].tolist()))
 

@@ -1,4 +1,4 @@
-"""A folder of fairseq's binary data: made whole or not at all, and never made over another."""
+"""Make a folder of fairseq's binary data: complete or not at all, and never over another one."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from common import UserError, few, is_open_at, locked
 from corpus_files import lines
 
 RECORD = "prepared.json"
-BEGUN = "begun.json"  # in an unfinished folder: what the next run needs to go on from there
+BEGUN = "begun.json"  # in an unfinished folder: what the next run needs to continue
 LOCK = "fairseq_wsum.lock"  # marks an unfinished folder as ours
 NO_DATA = (RECORD, BEGUN, LOCK, "preprocess.log")
-MAPPINGS = {"made": int, "sha256": str, "tokens": int}  # in RECORD and BEGUN: what each maps to
+MAPPINGS = {"made": int, "sha256": str, "tokens": int}  # in RECORD and BEGUN: types of the values
 
 
 # A finished folder
@@ -31,9 +31,9 @@ MAPPINGS = {"made": int, "sha256": str, "tokens": int}  # in RECORD and BEGUN: w
 def is_done(
     args: argparse.Namespace, settings: Mapping[str, object], sums: Callable[[], Mapping[str, str]]
 ) -> bool:
-    """Whether --out was made already with these `settings`, and from the files of --data.
+    """Whether --out was already made with these `settings` and from the files of --data.
 
-    `sums` gives the SHA-256 of each of these files by name. It is called only if it is needed.
+    `sums` returns the SHA-256 of each of these files by name. It is called only if needed.
     """
     out = args.out.resolve()
     record = record_of(out, settings)
@@ -42,14 +42,14 @@ def is_done(
     if args.data is not None and (names := differing(record["sha256"], sums())):
         raise UserError(
             f"--out {out} was made from other files than --data {args.data} has now: "
-            f"{few(names)}; give a new folder, or remove that one"
+            f"{few(names)}; give a new folder, or remove the old one"
         )
-    print(f"{args.out}: done already, with the same options")
+    print(f"{args.out}: already done, with the same options")
     return True
 
 
 def record_of(out: Path, settings: Mapping[str, object]) -> dict[str, Any] | None:
-    """prepared.json of a folder that was made with these `settings`; None where nothing is yet."""
+    """prepared.json of a folder made with these `settings`; None if `out` is missing or empty."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     if not (out / RECORD).is_file():
@@ -64,25 +64,25 @@ def record_of(out: Path, settings: Mapping[str, object]) -> dict[str, Any] | Non
     if changed:
         raise UserError(
             f"--out {out} was made with other options ({changed}); "
-            "give a new folder, or remove that one"
+            "give a new folder, or remove the old one"
         )
     check_made(out, record["made"])
     return record
 
 
 def read_record(folder: Path, keys: Iterable[str] = ()) -> dict[str, Any]:
-    """prepared.json of a prepared folder; an error where one of `keys` is missing."""
+    """prepared.json of a prepared folder; it is an error if one of `keys` is missing."""
     return read_json(folder / RECORD, keys, "prepare the data again, in a new folder")
 
 
 def read_json(path: Path, keys: Iterable[str], cure: str) -> dict[str, Any]:
-    """An object that was written as JSON; it must have these `keys`."""
+    """The JSON object in a file, which must have these `keys`."""
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read {path} ({error}); {cure}") from error
     if not isinstance(found, dict):
-        raise UserError(f"{path} is damaged: it holds no JSON object; {cure}")
+        raise UserError(f"{path} is damaged: it is not a JSON object; {cure}")
     for key in keys:
         if key not in found:
             raise UserError(f"{path} is damaged, or of another version: it lacks {key!r}; {cure}")
@@ -104,7 +104,7 @@ def changes(old: Mapping[str, object], new: Mapping[str, object]) -> str:
 
 
 def differing(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    """The names of files that are not the same in both."""
+    """The names of the files that differ."""
     return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
 
 
@@ -118,7 +118,7 @@ def check_made(out: Path, made: Mapping[str, int]) -> None:
     if wrong:
         raise UserError(
             f"--out {out} is damaged ({few(wrong)}); "
-            "remove that folder and run this again, or give a new one"
+            "remove the folder and run this again, or give a new one"
         )
 
 
@@ -127,7 +127,7 @@ def size_of(path: Path) -> int | None:
 
 
 def write_record(folder: Path, record: Mapping[str, object]) -> None:
-    """Write prepared.json, with the name and size of each file that was made."""
+    """Write prepared.json, with the name and size of each file in the folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     made = {
         path.relative_to(folder).as_posix(): path.stat().st_size
@@ -142,12 +142,12 @@ def write_record(folder: Path, record: Mapping[str, object]) -> None:
 
 @contextmanager
 def new_folder(out: Path, settings: Mapping[str, object]) -> Iterator[Path]:
-    """A folder to fill, which becomes `out` when the block ends well and vanishes otherwise."""
+    """A folder to fill. It becomes `out` if the block succeeds and is removed otherwise."""
     with only_run(out) as partial:
         if (partial / BEGUN).is_file():
             raise UserError(
-                f"{partial} holds an unfinished run of another script, which can go on from "
-                "there; remove that folder, or give another --out"
+                f"{partial} holds an unfinished run of another script, which can continue it; "
+                "remove the folder, or give another --out"
             )
         yield partial
         finish(partial, out, settings)
@@ -155,34 +155,34 @@ def new_folder(out: Path, settings: Mapping[str, object]) -> Iterator[Path]:
 
 @contextmanager
 def only_run(out: Path) -> Iterator[Path]:
-    """The folder .NAME.partial beside `out`, which a second run may not write at the same time.
+    """The folder .NAME.partial beside `out`, locked against other runs.
 
-    It is empty, unless a run that was broken off has left BEGUN in it. It vanishes at the end,
-    unless it has BEGUN then or has become `out`.
+    It is empty unless an interrupted run left BEGUN in it. It is removed at the end unless it then
+    has BEGUN or has become `out`.
     """
     folder = out.with_name(f".{out.name}.partial")
     lock = folder / LOCK
     if os.path.lexists(folder) and not is_ours(folder):
         raise UserError(
-            f"{folder} is needed for unfinished data, but was not made by this script; "
+            f"{folder} is needed for unfinished data but was not made by this script; "
             "move it away, or give another --out"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(lock, f"another run is at work in {folder}; wait until it has ended") as file:
+    with locked(lock, f"another run is writing to {folder}; wait until it ends") as file:
         try:
             if not (folder / BEGUN).is_file():
                 clear(folder)
             yield folder
         finally:
             if is_open_at(file, lock) and not (folder / BEGUN).is_file():
-                with suppress(OSError):  # the error that brought us here matters more
+                with suppress(OSError):  # an error of the block matters more
                     clear(folder)
-                    lock.unlink()  # last, as the folder is ours as long as it is there
+                    lock.unlink()  # last, as the lock marks the folder as ours
                     folder.rmdir()
 
 
 def is_ours(folder: Path) -> bool:
-    """Made by us, or empty."""
+    """Whether the folder is ours, or empty."""
     if folder.is_symlink() or not folder.is_dir():
         return False
     return (folder / LOCK).is_file() or not any(folder.iterdir())
@@ -198,7 +198,7 @@ def clear(folder: Path) -> None:
 
 
 def finish(partial: Path, out: Path, settings: Mapping[str, object]) -> None:
-    """Name the folder `out`. Where another run with these `settings` made that, it stays."""
+    """Rename the folder to `out`, unless another run with these `settings` has made that."""
     try:
         os.replace(partial, out)
     except OSError:
@@ -214,11 +214,11 @@ def finish(partial: Path, out: Path, settings: Mapping[str, object]) -> None:
 
 
 def preprocess(folder: Path, destdir: str, prefs: Mapping[str, str], options: list[str]) -> str:
-    """Run fairseq-preprocess on the text PREF of each split; return what it printed.
+    """Run fairseq-preprocess on the text PREF of each split; return its output.
 
     All paths are relative to `folder`, as fairseq-preprocess splits paths at commas.
     """
-    # -P: the folder has no modules for Python.
+    # -P: import no Python module from the folder.
     command = [sys.executable, "-P", "-m", "fairseq_cli.preprocess", *options]
     command += [f"--destdir={destdir}", *(f"--{split}pref={pref}" for split, pref in prefs.items())]
     print(f"fairseq-preprocess {' '.join(Path(p).name for p in prefs.values())} ...", flush=True)
@@ -236,12 +236,12 @@ def preprocess(folder: Path, destdir: str, prefs: Mapping[str, str], options: li
 
 
 def dictionary_size(path: Path) -> int:
-    """Entries with fairseq's four special symbols."""
+    """Number of entries, including fairseq's four special symbols."""
     return 4 + len(lines(path.read_bytes()))
 
 
 def import_fairseq() -> None:
-    """Without what it tells of packages that nobody needs here."""
+    """Import fairseq without its log messages about optional packages."""
     logging.disable(logging.INFO)
     try:
         importlib.import_module("fairseq")
@@ -250,7 +250,7 @@ def import_fairseq() -> None:
 
 
 def counts(prefix: Path) -> dict[str, int]:
-    """What a split of the binary data holds; the end of each sentence is a token too."""
+    """Sentences, tokens and unknown words of a binarised split; sentence ends are tokens, too."""
     import_fairseq()
     import numpy as np
     from fairseq.data import Dictionary, indexed_dataset
@@ -258,6 +258,6 @@ def counts(prefix: Path) -> dict[str, int]:
     index = indexed_dataset.MMapIndexedDataset.Index(f"{prefix}.idx")
     tokens = np.memmap(f"{prefix}.bin", dtype=index.dtype, mode="r")
     assert len(tokens) == index.sizes.sum(dtype=np.int64)
-    unk, step = Dictionary().unk(), 1 << 24  # in steps, as comparing makes an array as long
+    unk, step = Dictionary().unk(), 1 << 24  # in steps, as a comparison allocates an array
     unknown = (np.count_nonzero(tokens[i : i + step] == unk) for i in range(0, len(tokens), step))
     return {"sentences": len(index), "tokens": len(tokens), "unknown": int(sum(unknown))}

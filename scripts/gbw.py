@@ -1,6 +1,6 @@
-"""The One Billion Word benchmark, from the published archive to fairseq's binary data in shards.
+"""Turn the archive of the One Billion Word benchmark into shards of fairseq's binary data.
 
-Run it through prepare_gbw.sh, which finds the Python environment.
+Run it with prepare_gbw.sh, which finds the Python environment.
 """
 
 from __future__ import annotations
@@ -30,30 +30,31 @@ from gbw_files import Corpus
 from gbw_shards import binarise, count_words, plan
 
 HELP = """\
-Prepare the One Billion Word benchmark (Chelba et al., 2013) for fairseq. Its sentences are in no
-order. The published corpus has, ends of sentences counted, 798,949,912 training tokens in 99 files,
-165,560 validation tokens (held-out file 00001) and 159,658 test tokens (held-out file 00000)."""
+Prepare the One Billion Word benchmark (Chelba et al., 2013) for fairseq. Its sentences are in
+random order. Including sentence ends, the published corpus has 798,949,912 training tokens in 99
+files, 165,560 validation tokens (held-out file 00001) and 159,658 test tokens (held-out file
+00000)."""
 
 EXAMPLES = """\
 examples:
-  # download 1.8 GB, and a shard of data for each of the 99 training files
+  # download 1.8 GB, and make one shard of data for each of the 99 training files
   scripts/prepare_gbw.sh --out data-bin/gbw
 
-  # from the archive, or the folder that it unpacks to; the most frequent words only; 10 shards
+  # use the archive or its unpacked folder, the most frequent words only, and 10 shards
   scripts/prepare_gbw.sh --data ~/corpora/1-billion-word-language-modeling-benchmark-r13output \\
       --nwords 100000 --shards 10 --out data-bin/gbw-100k
 
-  # train on all shards: fairseq reads one an epoch, so 10 epochs go through the corpus once
+  # train on all shards: fairseq reads one shard per epoch, so one pass takes 10 epochs
   fairseq-train "$(echo data-bin/gbw-100k data-bin/gbw-100k/shard-* | tr ' ' :)" \\
       --task wsum_language_modeling ...
 
-what OUT holds then:
-  train, valid, test and dict.txt   fairseq's data, of the training text the first shard
-  shard-002/train ...               the other shards; their dict.txt is a link to the one of OUT
-  prepared.json                     what was done with what
+files in OUT:
+  train, valid, test and dict.txt   fairseq's data; train is the first shard
+  shard-002/train ...               the other shards; their dict.txt is a link to the one in OUT
+  prepared.json                     the options, counts, checksums and versions
 
-Nothing is held in memory but the words and their counts. A run that was broken off goes on where it
-was, in the folder .NAME.partial beside OUT, when it is started again with the same options.
+Memory holds the words and their counts only. An interrupted run continues in the folder
+.NAME.partial beside OUT when it is started again with the same options.
 
 GBW_URL in the environment replaces the address of the archive."""
 
@@ -70,7 +71,7 @@ def parse() -> argparse.Namespace:
         type=Path,
         metavar="PATH",
         help=f"read {gbw_files.ROOT} from here: the unpacked folder, or the .tar.gz, which is "
-        "read as it is and needs no room unpacked",
+        "read without unpacking it to disk",
     )
     add(
         "--cache",
@@ -83,28 +84,28 @@ def parse() -> argparse.Namespace:
         type=positive,
         default=3,
         metavar="N",
-        help="words that occur at least N times in the training text make the dictionary, "
-        "and others become <unk> (default 3, as the benchmark's 793,471, which count sentence "
-        "boundaries and <unk>, but not fairseq's <pad>)",
+        help="the dictionary has the words that occur at least N times in the training text; "
+        "others become <unk> (default 3, which gives the benchmark's 793,471 entries: they include "
+        "sentence boundaries and <unk>, but not fairseq's <pad>)",
     )
     add(
         "--nwords",
         type=positive,
         metavar="N",
-        help="at most so many entries in the dictionary, fairseq's four symbols among them; "
-        "the most frequent words stay (default: no limit)",
+        help="limit the dictionary to N entries, including fairseq's four symbols, and keep the "
+        "most frequent words (default: no limit)",
     )
     add(
         "--shards",
         type=positive,
         metavar="N",
-        help="share the training files out to so many shards, in order (default: a shard a file)",
+        help="distribute the training files over N shards, in order (default: one shard per file)",
     )
     add(
         "--own-corpus",
         action="store_true",
-        help="--data holds another corpus in files of the same names, however many: check only "
-        "that none is empty",
+        help="--data holds another corpus in any number of files with names of the same form: "
+        "check only that none is empty",
     )
     args = parser.parse_args()
     check_cache(parser, args)
@@ -148,7 +149,7 @@ def prepare(args: argparse.Namespace) -> None:
 def begin(
     folder: Path, corpus: Corpus, settings: dict[str, object], args: argparse.Namespace
 ) -> dict[str, int]:
-    """Count the tokens of each split, unless that was done with the same options and files."""
+    """Count the tokens of each split, unless an earlier run with the same options and files did."""
     note = folder / BEGUN  # written after dict.txt
     if not note.is_file():
         tokens = count_words(folder, corpus, args)
@@ -163,9 +164,9 @@ def begin(
     if changed:
         raise UserError(
             f"{folder} was begun with other options ({changed}); "
-            "give the same again to go on, or remove that folder"
+            "give the same options to continue, or remove the folder"
         )
-    print(f"going on with what is in {folder}")
+    print(f"continuing the unfinished run in {folder}")
     return old["tokens"]
 
 
@@ -180,7 +181,7 @@ def total(shards: Iterable[Path], split: str) -> dict[str, int]:
 def check_all_there(
     folder: Path, found: dict[str, dict[str, int]], counted: dict[str, int]
 ) -> None:
-    """The note of what was counted, or a part of the data, may be damaged."""
+    """Compare the counts, as the recorded ones or a part of the data may be damaged."""
     written = {split: n["tokens"] for split, n in found.items()}
     if written != counted:
         raise UserError(

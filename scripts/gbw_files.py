@@ -1,4 +1,4 @@
-"""The files of the One Billion Word benchmark: found or fetched, and read one after another."""
+"""Find or download the files of the One Billion Word benchmark, and read them one by one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from common import UserError
 from corpus_files import cache_folder, download, wrong_file
 
 ROOT = "1-billion-word-language-modeling-benchmark-r13output"
-FORMS = {  # of the names of the files in each folder
+FORMS = {  # of the file names in each folder
     "training-monolingual.tokenized.shuffled": re.compile(r"news\.en-\d{5}-of-\d{5}"),
     "heldout-monolingual.tokenized.shuffled": re.compile(r"news\.en\.heldout-\d{5}-of-\d{5}"),
 }
@@ -44,7 +44,7 @@ class Corpus:
 
 
 class File:
-    """A file of the corpus, line by line; it knows the SHA-256 of what was read of it."""
+    """A file of the corpus, read line by line, and the SHA-256 of the lines read so far."""
 
     def __init__(self, name: str, size: int, raw: Iterable[bytes], data: Path) -> None:
         self.name = name
@@ -56,7 +56,7 @@ class File:
     def __iter__(self) -> Iterator[bytes]:
         with readable(self._data):
             raw = iter(self._raw)
-            # A byte-order mark would become part of the first word.
+            # Remove a byte-order mark, which would become part of the first word.
             first = [line.removeprefix(codecs.BOM_UTF8) for line in islice(raw, 1)]
             for line in chain(first, raw):
                 self._sum.update(line)
@@ -67,14 +67,14 @@ class File:
 
 
 def find(args: argparse.Namespace, read: bool = False) -> Corpus:
-    """With `read` all files are read for their SHA-256."""
+    """The corpus of --data or of the downloaded archive; `read` computes its files' SHA-256."""
     data = args.data or fetch(args)
     if not data.exists():
-        raise UserError(f"--data {data} does not exist; name the folder {ROOT} or its archive")
+        raise UserError(f"--data {data} does not exist; give the folder {ROOT} or its archive")
     if data.is_file() and not args.own_corpus:
         check_archive(data, args)
     if read:
-        print(f"reading {data}, to compare it with what was read before", flush=True)
+        print(f"reading {data} to compare it with the files of the earlier run", flush=True)
     sizes, sums = {}, {}
     for file in members(data):
         sizes[file.name] = file.size
@@ -87,20 +87,20 @@ def find(args: argparse.Namespace, read: bool = False) -> Corpus:
         more = f" and {len(missing) - 1} more of its files" if len(missing) > 1 else ""
         raise UserError(
             f"--data {data} lacks the benchmark's {missing[0]}{more}; unpack the archive again, "
-            "or give --own-corpus if it is meant to be another corpus"
+            "or give --own-corpus if another corpus is intended"
         )
     used = [name for names in splits.values() for name in names]
     sizes = {name: sizes[name] for name in used}
     for name, size in sizes.items():
         if size == 0:
-            raise UserError(f"{name} in --data {data} is empty; it must hold a sentence a line")
+            raise UserError(f"{name} in --data {data} is empty; it must have one sentence per line")
     return Corpus(data, splits, sizes, {name: sums.get(name, "") for name in used})
 
 
 def fetch(args: argparse.Namespace) -> Path:
     url = os.environ.get("GBW_URL", URL)
     path = cache_folder(args.cache, "gbw") / Path(URL).name
-    return download(url, path, f"fetch {URL} some other way and name it with --data")
+    return download(url, path, f"download {URL} some other way and give it with --data")
 
 
 def check_archive(path: Path, args: argparse.Namespace) -> None:
@@ -112,7 +112,7 @@ def check_archive(path: Path, args: argparse.Namespace) -> None:
 
 
 def own_splits(data: Path, names: list[str]) -> dict[str, list[str]]:
-    """The same of a corpus that is cut into another number of files."""
+    """The splits of a corpus with another number of files."""
     held_out = [name for name in names if ".heldout-" in name]
     splits = {
         "train": [name for name in names if name not in held_out],
@@ -129,9 +129,9 @@ def own_splits(data: Path, names: list[str]) -> dict[str, list[str]]:
 
 
 def members(data: Path) -> Iterator[File]:
-    """Each file, in whatever order the archive has them.
+    """Each file, in the order of the archive.
 
-    Read its lines before you ask for the next file: an archive is unpacked as it is read.
+    Read its lines before the next file is requested, as the archive is unpacked while it is read.
     """
     with readable(data):
         if data.is_dir():
@@ -139,7 +139,7 @@ def members(data: Path) -> Iterator[File]:
                 with path.open("rb") as file:
                     yield File(path.name, path.stat().st_size, file, data)
             return
-        # tarfile could unpack it too, but then ignores the check sum, and with it any damage.
+        # tarfile could unpack gzip itself, but would ignore the checksum and miss damage.
         with gzip.open(data) as unzipped:
             with tarfile.open(fileobj=unzipped, mode="r|") as archive:
                 for member in archive:
@@ -147,10 +147,10 @@ def members(data: Path) -> Iterator[File]:
                     form = FORMS.get(inside.parent.name)
                     if form and form.fullmatch(inside.name) and member.isfile():
                         unpacked = archive.extractfile(member)
-                        assert unpacked is not None  # as it is a file
+                        assert unpacked is not None  # None only for members that are not files
                         yield File(inside.name, member.size, unpacked, data)
             while unzipped.read(1 << 20):
-                pass  # the check sum is at the very end
+                pass  # the checksum is at the very end
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -163,7 +163,7 @@ def files_of(folder: Path) -> list[Path]:
                 if form.fullmatch(path.name)
             ]
     raise UserError(
-        f"--data {folder} has no folders {' and '.join(FORMS)}; name the folder {ROOT} "
+        f"--data {folder} has no folders {' and '.join(FORMS)}; give the folder {ROOT} "
         "or its archive, or leave --data out to download it"
     )
 
@@ -172,6 +172,6 @@ def files_of(folder: Path) -> list[Path]:
 def readable(data: Path) -> Iterator[None]:
     try:
         yield
-    # tarfile may raise a ValueError where a damaged header has no number or no text.
+    # tarfile may raise a ValueError if a damaged header has an invalid number or text.
     except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
         raise UserError(f"cannot read {data}: {error}; get it again") from error

@@ -1,7 +1,7 @@
-"""The One Billion Word benchmark counted and binarised, a file at a time.
+"""Count and binarise the One Billion Word benchmark, one file at a time.
 
-Each step leaves its result in the folder, whole or not at all, and skips what is there already:
-so a run goes on where another was broken off.
+Each step writes its result to the folder completely or not at all, and skips what is already there.
+A run can therefore continue an interrupted one.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from gbw_files import Corpus, members
 if TYPE_CHECKING:
     from fairseq.data import Dictionary
 
-TOKENS = {"train": 798_949_912, "valid": 165_560, "test": 159_658}  # ends of sentences counted
+TOKENS = {"train": 798_949_912, "valid": 165_560, "test": 159_658}  # including sentence ends
 RAW_SYMBOLS = frozenset(symbol.encode() for symbol in SYMBOLS)
-PARTS = "parts"  # a folder for each file of the corpus, as binary data
+PARTS = "parts"  # has a folder with the binary data of each file of the corpus
 
 
 def plan(folder: Path, corpus: Corpus, n: int | None) -> dict[Path, list[str]]:
-    """The files that go into each part of the data, which is named without its .bin and .idx."""
+    """The files that make up each .bin and .idx of the data, which is named without its suffix."""
     train = corpus.splits["train"]
     n = n or len(train)
     if n > len(train):
@@ -41,7 +41,7 @@ def plan(folder: Path, corpus: Corpus, n: int | None) -> dict[Path, list[str]]:
 
 
 def count_words(folder: Path, corpus: Corpus, args: argparse.Namespace) -> dict[str, int]:
-    """Write dict.txt; note the SHA-256 of each file; return the number of tokens of each split."""
+    """Write dict.txt, record the SHA-256 of each file, and return the tokens of each split."""
     print(f"counting the words of {len(corpus.sizes)} files", flush=True)
     split_of = {name: split for split, names in corpus.splits.items() for name in names}
     words: Counter[bytes] = Counter()
@@ -60,9 +60,8 @@ def count_words(folder: Path, corpus: Corpus, args: argparse.Namespace) -> dict[
         corpus.sha256[file.name] = file.sha256()
     if not args.own_corpus and tokens != TOKENS:
         raise UserError(
-            f"{corpus.data} has other tokens ({listed(tokens)}) than the benchmark "
-            f"({listed(TOKENS)}); get it again, or give --own-corpus if it is meant to be another "
-            "corpus"
+            f"{corpus.data} has other numbers of tokens ({listed(tokens)}) than the benchmark "
+            f"({listed(TOKENS)}); get it again, or give --own-corpus if another corpus is intended"
         )
     write_dictionary(folder / "dict.txt", words, args)
     return tokens
@@ -78,18 +77,20 @@ def write_dictionary(path: Path, words: Counter[bytes], args: argparse.Namespace
             if n >= args.threshold:
                 dictionary.add_symbol(word.decode(), n)
     except UnicodeDecodeError as error:
-        raise UserError(f"the training text is no UTF-8: {error}") from error
-    # By default fairseq fills it up with words that do not exist, to a multiple of 8.
+        raise UserError(f"the training text is not UTF-8: {error}") from error
+    # By default fairseq pads the dictionary with made-up words to a multiple of 8.
     dictionary.finalize(nwords=args.nwords or -1, padding_factor=1)
     if len(dictionary) == dictionary.nspecial:
         limits = f"--threshold {args.threshold}" + (f" --nwords {args.nwords}" * bool(args.nwords))
-        raise UserError(f"{limits} leaves no word for the dictionary")
+        raise UserError(f"{limits} leaves no words in the dictionary")
     dictionary.save(str(path))
 
 
 def binarise(folder: Path, corpus: Corpus, shards: dict[Path, list[str]]) -> None:
-    """Write all of `shards`. Each file is binarised by itself, as an archive has them in any order,
-    and then joined to others."""
+    """Write all of `shards`.
+
+    The archive has the files in any order, so each is binarised on its own before they are joined.
+    """
     import_fairseq()
     from fairseq.data import Dictionary
 
@@ -134,11 +135,11 @@ def binarise_files(
 
 
 def encoder(dictionary: Dictionary) -> Callable[[Iterable[bytes], Path], int]:
-    """What writes lines as fairseq's binary data and returns the number of their tokens."""
+    """A function that writes lines as fairseq's binary data and returns their number of tokens."""
     import torch
     from fairseq.data.indexed_dataset import make_builder
 
-    # fairseq's own encode_line stores a sentence word by word, which takes six times as long.
+    # fairseq's own encode_line stores a sentence word by word and takes six times as long.
     index = {word.encode(): i for word, i in dictionary.indices.items()}
     eos, unk = dictionary.eos(), dictionary.unk()
 
@@ -161,7 +162,7 @@ def is_joined(prefix: Path) -> bool:
 
 
 def join(folder: Path, prefix: Path, names: list[str], vocabulary: int) -> None:
-    """Write the parts `names`, in this order, as one, and remove them."""
+    """Join the parts `names` in this order, and remove them."""
     from fairseq.data.indexed_dataset import make_builder
 
     shard = prefix.parent
@@ -175,7 +176,7 @@ def join(folder: Path, prefix: Path, names: list[str], vocabulary: int) -> None:
         builder.merge_file_(str(folder / PARTS / name / "part"))
     builder.finalize(str(new_index))
     os.replace(new_data, data)
-    os.replace(new_index, index)  # last, as it marks what is done
+    os.replace(new_index, index)  # last, as is_joined checks for it
     for name in names:
         shutil.rmtree(folder / PARTS / name)
 

@@ -1,6 +1,6 @@
-"""Multi30k task 1, English to German, from the published files to fairseq's binary data.
+"""Turn the published files of Multi30k task 1, English to German, into fairseq's binary data.
 
-Run it through prepare_multi30k.sh, which finds the Python environment.
+Run it with prepare_multi30k.sh, which finds the Python environment.
 """
 
 from __future__ import annotations
@@ -32,24 +32,25 @@ Prepare Multi30k (WMT16 multimodal, English to German, text only) for fairseq:
 
 EXAMPLES = """\
 examples:
-  # download, joint BPE of 8,000 units on the lower-cased, tokenised text
+  # download; a joint BPE of 8,000 units on the lower-cased, tokenised text
   scripts/prepare_multi30k.sh --out data-bin/multi30k-bpe
 
-  # smaller units, and ten more ways to cut the training text into them (BPE-dropout)
+  # smaller units, and ten more segmentations of the training text (BPE-dropout)
   scripts/prepare_multi30k.sh --out data-bin/multi30k-dropout --bpe-size 4000 --bpe-dropout 0.1
 
-  # words, training sentences of at most 50, from files that are here already
+  # words, training sentences of at most 50 words, from local files
   scripts/prepare_multi30k.sh --data ~/corpora/multi30k --units words --max-words 50 \\
       --out data-bin/multi30k-words
 
-what OUT holds then:
-  train, valid, test and dict files   fairseq's data: `fairseq-train OUT` reads them
+files in OUT:
+  train, valid, test and dict files   fairseq's data, for `fairseq-train OUT`
   text/SPLIT.LANG                     the same as text, cut into units
-  sample-01 ...                       with --bpe-dropout: the training text cut in other ways; for
-                                      one a training epoch: `fairseq-train OUT:OUT/sample-01:...`
-  reference/SPLIT.FORM.LANG           the untouched text to score against
-  spm.model                           the BPE model, with --units bpe
-  prepared.json                       what was done with what; scripts/score.sh reads it
+  sample-01 ...                       with --bpe-dropout: other segmentations of the training text;
+                                      `fairseq-train OUT:OUT/sample-01:...` uses one per epoch
+  reference/SPLIT.FORM.LANG           the unchanged text to score against
+  spm.model                           with --units bpe: the BPE model
+  prepared.json                       the options, counts, checksums and versions, which
+                                      scripts/score.sh reads
 
 MULTI30K_URL in the environment replaces the address of the files
 (the folder that holds raw/ and tok/)."""
@@ -86,36 +87,36 @@ def parse() -> argparse.Namespace:
         choices=("bpe", "words"),
         default="bpe",
         help="bpe: one SentencePiece BPE model and dictionary for both languages (default); "
-        "words: a dictionary for each language; raw text is cut by sacremoses first",
+        "words: one dictionary per language; raw text is tokenised by sacremoses first",
     )
     add("--bpe-size", type=positive, metavar="N", help="BPE units (default 8000)")
     add(
         "--bpe-dropout",
         type=probability,
         metavar="P",
-        help="cut the training text in other ways too, leaving out each merge of the BPE with "
-        "probability P (Provilkov et al., 2020); 0.1 is usual (default: one way only)",
+        help="add other segmentations of the training text, in which each BPE merge is dropped "
+        "with probability P (Provilkov et al., 2020); 0.1 is usual (default: none)",
     )
     add(
         "--bpe-samples",
         type=positive,
         metavar="N",
-        help="with --bpe-dropout: so many ways (default 10)",
+        help="with --bpe-dropout: number of other segmentations (default 10)",
     )
     add(
         "--nwords",
         type=positive,
         metavar="N",
-        help="with --units words: at most so many words a language, fairseq's four symbols "
-        "among them (default 50000)",
+        help="with --units words: limit the dictionary of each language to N entries, including "
+        "fairseq's four symbols (default 50000)",
     )
     add(
         "--max-words",
         type=positive,
         metavar="N",
-        help="leave out training pairs with more than N units (BPE units or words) on either side",
+        help="leave out training pairs with more than N BPE units or words on either side",
     )
-    add("--workers", type=positive, default=1, metavar="N", help="processes (default 1)")
+    add("--workers", type=positive, default=1, metavar="N", help="number of processes (default 1)")
     add(
         "--own-corpus",
         action="store_true",
@@ -145,7 +146,7 @@ def probability(text: str) -> float:
     except ValueError:
         value = -1
     if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number between 0 and 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
     return value
 
 
@@ -188,10 +189,10 @@ def sums(texts: dict[str, bytes]) -> dict[str, str]:
 
 
 def write_text(folder: Path, texts: dict[str, bytes], args: argparse.Namespace) -> dict[str, int]:
-    """Write text/ and reference/, and spm.model and its dictionary for BPE. Return line counts."""
+    """Write text/, reference/ and, for BPE, spm.model and its dictionary; return line counts."""
     (folder / "text").mkdir()
     (folder / "reference").mkdir()
-    # One kind of blank everywhere: fairseq cuts at any, the no-break space in raw text too.
+    # Use one kind of space: fairseq splits at any, including the no-break space in raw text.
     corpus = {
         (split, lang): [
             " ".join(line.split()) for line in lines(texts[published_name(split, args.text, lang)])
@@ -207,7 +208,7 @@ def write_text(folder: Path, texts: dict[str, bytes], args: argparse.Namespace) 
     else:
         units = corpus
 
-    # Not the text before, as BPE and sacremoses cut such words. BPE leaves a word whole, though, if
+    # Check the units, as BPE and sacremoses split such words in the text. BPE keeps a word whole if
     # the training text has none of its characters.
     for (split, lang), text in units.items():
         check_symbols(published_name(split, args.text, lang), text)
@@ -230,30 +231,30 @@ def write_text(folder: Path, texts: dict[str, bytes], args: argparse.Namespace) 
 
 
 def write_pairs(prefix: Path, sides: list[list[str]], max_words: int | None) -> int:
-    """Write PREFIX.en and PREFIX.de without pairs that are too long; return how many are left."""
+    """Write PREFIX.en and PREFIX.de without pairs that are too long; return the number written."""
     pairs = list(zip(*sides, strict=True))
     if max_words is not None:
         pairs = [p for p in pairs if max(len(side.split()) for side in p) <= max_words]
         if not pairs:
-            raise UserError(f"--max-words {max_words} leaves no training pair")
+            raise UserError(f"--max-words {max_words} leaves no training pairs")
     for lang, side in zip(LANGUAGES, zip(*pairs, strict=True), strict=True):
         write_lines(prefix.with_name(f"{prefix.name}.{lang}"), side)
     return len(pairs)
 
 
 def sample_names(args: argparse.Namespace) -> list[str]:
-    """A name for each of the training text's other segmentations."""
+    """The names of the other segmentations of the training text."""
     return [f"sample-{i:02d}" for i in range(1, args.bpe_samples + 1) if args.bpe_dropout]
 
 
 class Encode(Protocol):
-    """Cuts sentences into BPE pieces, at random where there is `dropout`."""
+    """Cuts sentences into BPE pieces, at random if `dropout` is positive."""
 
     def __call__(self, text: list[str], dropout: float = 0) -> list[str]: ...
 
 
 def bpe(model: Path, text: list[str], args: argparse.Namespace) -> Encode:
-    """Train the joint BPE model; return what cuts sentences into pieces."""
+    """Train the joint BPE model; return a function that cuts sentences into pieces."""
     import sentencepiece
 
     print(f"learning {args.bpe_size} BPE units on {len(text):,} sentences")
@@ -265,7 +266,7 @@ def bpe(model: Path, text: list[str], args: argparse.Namespace) -> Encode:
             model_type="bpe",
             vocab_size=args.bpe_size,
             character_coverage=1.0,
-            # The text as it is, so that undoing the BPE gives back exactly what was cut.
+            # No normalisation, so that undoing the BPE restores the text exactly.
             normalization_rule_name="identity",
             minloglevel=2,
         )
@@ -277,7 +278,7 @@ def bpe(model: Path, text: list[str], args: argparse.Namespace) -> Encode:
     sentencepiece.set_random_generator_seed(1)
 
     def encode(text: list[str], dropout: float = 0) -> list[str]:
-        # Sentence by sentence: in a batch each of its threads would draw the same numbers anew.
+        # One sentence at a time: each thread of a batch would draw the same random numbers.
         sampling = dict[str, Any](enable_sampling=dropout > 0, alpha=dropout)
         return [" ".join(processor.encode(line, out_type=str, **sampling)) for line in text]
 
@@ -285,7 +286,7 @@ def bpe(model: Path, text: list[str], args: argparse.Namespace) -> Encode:
 
 
 def write_bpe_dictionary(folder: Path) -> None:
-    """All pieces of the model, most frequent first, as fairseq's dictionary text/dict.txt."""
+    """Write text/dict.txt, fairseq's dictionary, with all pieces of the model by frequency."""
     import sentencepiece
 
     model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "spm.model"))
@@ -298,7 +299,7 @@ def write_bpe_dictionary(folder: Path) -> None:
     )
     pieces.sort(key=lambda piece: (-seen[piece], piece))
     entries = [f"{piece} {seen[piece]}" for piece in pieces]
-    # With fairseq's four specials a multiple of 8, as fairseq does itself: GPUs like it.
+    # Pad to a multiple of 8 with fairseq's four symbols, as fairseq does: GPUs run faster.
     entries += [f"madeupword{i:04d} 0" for i in range(-(len(entries) + 4) % 8)]
     write_lines(folder / "text" / "dict.txt", entries)
 

@@ -1,4 +1,4 @@
-"""The published files of Multi30k task 1, English and German: found or fetched, and checked."""
+"""Find or download the published files of Multi30k task 1, English and German, and check them."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ SHA256 = {
 
 
 def read_corpus(args: argparse.Namespace) -> dict[str, bytes]:
-    """The files needed, by published name: all of --text, and what else there is to score."""
+    """The needed files by published name: all of --text, and the other form to score against."""
     other = FORMS[1 - FORMS.index(args.text)]
     texts: dict[str, bytes] = {}
     for split in SPLITS:
-        found = {}  # both forms: what is translated, and what it is scored against
+        found = {}  # both forms: the translated one, and the one to score against
         for form in (args.text, other):
             if form == other and split == "train":
                 continue
@@ -70,7 +70,7 @@ def find(name: str, form: str, args: argparse.Namespace, required: bool) -> Path
             "needs; add it, or leave --data out to download the corpus"
         )
     if path is None:
-        print(f"{args.data} has no {name}: scripts/score.sh will leave out that way of scoring")
+        print(f"{args.data} has no {name}: scripts/score.sh will not score against it")
     return path
 
 
@@ -78,7 +78,7 @@ def download(name: str, form: str, args: argparse.Namespace) -> Path:
     published = f"raw/{name}.gz" if form == "raw" else f"tok/{name}"
     url = f"{os.environ.get('MULTI30K_URL', URL).rstrip('/')}/{published}"
     path = cache_folder(args.cache, "multi30k") / Path(published).name
-    cure = f"fetch the files of {URL} some other way and name their folder with --data"
+    cure = f"download the files of {URL} some other way and give their folder with --data"
     return corpus_files.download(url, path, cure)
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The perplexity of a language model, by fairseq-eval-lm. See --help.
+# Compute the perplexity of a language model with fairseq-eval-lm. See --help.
 set -euo pipefail
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=scripts/common.sh
@@ -12,16 +12,18 @@ usage: scripts/perplexity.sh DATA --checkpoint FILE [options] [any option of fai
 Score the validation and the test split of DATA with a language model and print its perplexity.
 
   --checkpoint FILE   the model
-  --splits LIST       (default valid,test)
-  --task TASK         (default wsum_language_modeling: one stream, the state carried)
-  --out FILE          write the figures as JSON too
+  --splits LIST       splits to score (default valid,test)
+  --task TASK         fairseq's task (default wsum_language_modeling: one stream, and the state is
+                      carried from sentence to sentence)
+  --out FILE          write the perplexities to FILE as JSON, too
   --help              this text
 
-The perplexity is that of the tokens in DATA. Where these are units of words, add
---post-process '@@ ' (subword-nmt) or --post-process sentencepiece for the perplexity of words.
-(subword-nmt: where no sentence is longer than --tokens-per-sample-valid, 1,000 by default.)
-On a machine with a GPU it is used; --cpu does without. With a large vocabulary give a smaller
---tokens-per-sample-valid if memory is short: the result is the same.
+The perplexity is per token of DATA. If the tokens are subwords, add --post-process '@@ '
+(subword-nmt) or --post-process sentencepiece for the perplexity per word. With '@@ ', no sentence
+may be longer than --tokens-per-sample-valid (default 1,000).
+
+A GPU is used if there is one, unless --cpu is given. If memory runs out with a large vocabulary,
+give a smaller --tokens-per-sample-valid; the result is the same.
 
 example:
   scripts/perplexity.sh data-bin/ptb --checkpoint runs/lm/checkpoint_best.pt
@@ -42,7 +44,7 @@ while [ $# -gt 0 ]; do
         --post-process)
             processing="$(value "$@")"
             if [ "$processing" = sentencepiece ]; then
-                sentencepiece=true # fairseq-eval-lm does not know it
+                sentencepiece=true # handled below, as fairseq-eval-lm does not support it
             else
                 options+=("$1" "$processing")
             fi
@@ -60,8 +62,8 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$data" ] || die "no data: give the folder first (see --help)"
 [ -f "$data/dict.txt" ] || die "$data has no dict.txt: give a folder that scripts/prepare_ptb.sh," \
-    "scripts/prepare_gbw.sh or fairseq-preprocess --only-source has made"
-[ -n "$checkpoint" ] || die "no --checkpoint: give the file of the model"
+    "scripts/prepare_gbw.sh or fairseq-preprocess --only-source made"
+[ -n "$checkpoint" ] || die "no --checkpoint: give the model's checkpoint file"
 [ -f "$checkpoint" ] || die "--checkpoint $checkpoint: no such file"
 check_colon DATA "$data"
 check_colon --checkpoint "$checkpoint"
@@ -81,21 +83,21 @@ for split in ${splits//,/ }; do
     [ -n "$perplexity" ] || { printf '%s\n' "$log" >&2; die "fairseq-eval-lm gave no perplexity"; }
     if [[ "$log" == *"samples have invalid sizes and will be skipped"* ]]; then
         grep 'will be skipped' <<<"$log" >&2
-        die "not all of $split was scored, as samples are longer than the model takes;" \
-            "give a smaller --tokens-per-sample, or let a model that can take more:" \
+        die "part of $split was not scored, as some samples are longer than the model accepts;" \
+            "give a smaller --tokens-per-sample, or raise the model's limit with" \
             "--model-overrides \"{'max_target_positions': 1024}\""
     fi
     [ "$tokens" != 0 ] || die "$split has no tokens to score"
     if $sentencepiece; then
         bits="$(sed -n 's/.*Loss (base 2): \([0-9.a-z]*\).*/\1/p' <<<"$log")"
         counted="$("$PYTHON" "$HERE/count_words.py" "$data" "$split" 2>&1)" || die "$counted"
-        words="${counted##*$'\n'}" # fairseq may have said something before
+        words="${counted##*$'\n'}" # fairseq may have printed messages before the count
         perplexity="$("$PYTHON" -c 'import sys
 bits, tokens, words = (float(number.replace(",", "")) for number in sys.argv[1:])
 print(f"{2 ** (bits * tokens / words):.2f}")' "$bits" "$tokens" "$words")"
         tokens="$words words, $tokens"
     fi
-    [[ "$perplexity" == [0-9]* ]] || perplexity="\"$perplexity\"" # inf and nan are no JSON
+    [[ "$perplexity" == [0-9]* ]] || perplexity="\"$perplexity\"" # JSON has no inf and nan
     echo "$split: perplexity $perplexity ($tokens tokens)"
     figures+="${figures:+, }\"$split\": $perplexity"
 done

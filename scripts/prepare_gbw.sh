@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The One Billion Word benchmark, as fairseq's binary data. The work is in gbw.py.
+# Prepare the One Billion Word benchmark as fairseq's binary data, with gbw.py.
 set -euo pipefail
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=scripts/common.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Multi30k, English to German, as fairseq's binary data. The work is in multi30k.py.
+# Prepare Multi30k, English to German, as fairseq's binary data, with multi30k.py.
 set -euo pipefail
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=scripts/common.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Penn Treebank for language modelling, as fairseq's binary data. The work is in ptb.py.
+# Prepare the Penn Treebank for language modelling as fairseq's binary data, with ptb.py.
 set -euo pipefail
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=scripts/common.sh

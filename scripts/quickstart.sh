@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing to a trained and scored translation model, in minutes, on a CPU. See --help.
+# Train and score a small translation model from scratch in minutes, on a CPU. See --help.
 set -euo pipefail
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=scripts/common.sh
@@ -10,19 +10,19 @@ usage() {
 usage: scripts/quickstart.sh [--cell NAME] [--epochs N] [--fresh]
 
 Set up the environment, make a small English-German corpus (examples/quickstart), train a model
-on one CPU core, translate the test sentences and score them. Run it again at any time: what is
-done is kept, an interrupted training goes on, and the scores are shown again.
+on one CPU core, translate the test sentences and score them. It can be run again at any time: it
+skips finished steps, continues an interrupted training, and shows the scores again.
 
-  --cell NAME   what is left of the LSTM (default no-srnn-hidden), one of
+  --cell NAME       the LSTM cell (default no-srnn-hidden), one of
                     ${CELLS[*]:0:5}
                     ${CELLS[*]:5}
-  --epochs N        how long to train (default 10)
+  --epochs N        number of training epochs (default 10)
   --fresh           train again, in a new folder; the old one stays
   --help            this text
 
-Everything is written below runs/quickstart:
-  text, data        the corpus, and fairseq's form of it
-  NAME-Nepochs*     a training: checkpoints, train.log, translations and scores in score
+All files are written below runs/quickstart:
+  text, data        the corpus as text and as fairseq's binary data
+  NAME-Nepochs*     a training: checkpoints, train.log, and translations and scores in score
 
 examples:
   scripts/quickstart.sh
@@ -50,7 +50,7 @@ check_cell "$cell"
 out="$REPO/runs/quickstart"
 text="$out/text" data="$out/data"
 beam=5
-# So small a model gains nothing from several threads, and they hinder each other on busy cores.
+# A model of this size gains nothing from several threads, which slow each other on busy cores.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 
 # --- environment and data ------------------------------------------------------------------------
@@ -64,19 +64,19 @@ setup_seconds=$SECONDS
 
 say "== 2. corpus"
 "$PYTHON" "$REPO/examples/quickstart/make_corpus.py" "$text" >&2 ||
-    die "if the corpus is of an older version, move $out away to begin anew"
+    die "if an older version made the corpus, move $out away to start again"
 if [ ! -d "$data" ]; then
     partial="$(mktemp -d "$out/data.XXXXXX")"
     fairseq-preprocess --source-lang en --target-lang de --trainpref "$text/train" \
         --validpref "$text/valid" --testpref "$text/test" --destdir "$partial" \
         >"$out/preprocess.log" 2>&1 ||
-        die "fairseq-preprocess failed; what it said is in $out/preprocess.log"
+        die "fairseq-preprocess failed; its output is in $out/preprocess.log"
     mv "$partial" "$data"
 fi
 
 # --- training ------------------------------------------------------------------------------------
 
-# The newest folder of this model; with --fresh, the first number that is free.
+# The newest folder of this model; with --fresh, the next unused number.
 name="$cell-${epochs}epochs" number=1
 while [ -d "$out/$name-$((number + 1))" ]; do number=$((number + 1)); done
 if $fresh && [ -d "$out/$name" ]; then number=$((number + 1)); fi
@@ -91,7 +91,7 @@ model=(--arch wsum_lstm --cell "$cell"
 learning=(--criterion wsum_cross_entropy --label-smoothing 0.1
     --optimizer adam --batch-size 32 --clip-norm 1 --seed 1)
 
-# fairseq's log, shortened to what tells that it goes on, and how well.
+# Print the progress and the perplexities from fairseq's log.
 show_progress() {
     local line
     while IFS= read -r line; do
@@ -100,7 +100,7 @@ show_progress() {
                 "training perplexity ${BASH_REMATCH[4]}"
         elif [[ "$line" =~ \|\ epoch\ 0*([0-9]+)\ \|\ valid\ .*\|\ ppl\ ([0-9.]+) ]]; then
             say "   epoch ${BASH_REMATCH[1]} done: validation perplexity ${BASH_REMATCH[2]}"
-        elif [[ "$line" == going\ on\ from* ]]; then
+        elif [[ "$line" == continuing\ from* ]]; then
             say "   $line"
         fi
     done
@@ -113,7 +113,7 @@ train() { # SAVE_DIR LOG options...
     if ! "$HERE/train.sh" "$data" --gpus 0 --save-dir "$save_dir" "${model[@]}" "${learning[@]}" \
         --log-format simple --log-interval 50 "$@" 2>&1 | tee -a "$log" | show_progress; then
         tail -n 15 "$log" >&2
-        die "the training failed; all that it said is in $log"
+        die "the training failed; its output is in $log"
     fi
 }
 
@@ -140,12 +140,12 @@ translate() { # CHECKPOINT NAME
         --batch-size 64 --required-batch-size-multiple 1 \
         >"$score/$2.generate.txt" 2>"$score/$2.log"; then
         tail -n 15 "$score/$2.log" >&2
-        die "fairseq-generate failed; all that it said is in $score/$2.log"
+        die "fairseq-generate failed; its messages are in $score/$2.log"
     fi
     # fairseq prints the sentences by length: H-<number> <tab> score <tab> translation
     grep '^H-' "$score/$2.generate.txt" | cut -c 3- | sort -n | cut -f 3 >"$score/$2.de"
     [ "$(wc -l <"$score/$2.de")" -eq "$(wc -l <"$text/test.de")" ] ||
-        die "$score/$2.de has not one line for each of $text/test.de"
+        die "$score/$2.de and $text/test.de have different numbers of lines"
 }
 
 bleu() { # HYPOTHESES [options]: on tokens, as they are in the corpus
@@ -153,7 +153,7 @@ bleu() { # HYPOTHESES [options]: on tokens, as they are in the corpus
     shift
     sacrebleu "$text/test.de" -i "$hypotheses" --tokenize none --force --width 2 "$@" \
         2>"$score/sacrebleu.log" ||
-        die "sacrebleu failed; all that it said is in $score/sacrebleu.log"
+        die "sacrebleu failed; its messages are in $score/sacrebleu.log"
 }
 
 say "== 4. translating $(wc -l <"$text/test.en" | tr -d ' ') test sentences, beam $beam"
@@ -161,7 +161,7 @@ start=$SECONDS
 translate "$run/checkpoint_best.pt" trained
 decoding_seconds=$((SECONDS - start))
 
-# The same model before it learned: one update at learning rate 0 writes its checkpoint.
+# The same model untrained: one update at learning rate 0 writes its checkpoint.
 if [ ! -f "$run/untrained/checkpoint_last.pt" ]; then
     train "$run/untrained" "$run/untrained.log" --max-update 1 --lr 0 --lr-scheduler fixed \
         --disable-validation --no-epoch-checkpoints
@@ -183,7 +183,7 @@ $(paste "$text/test.en" "$text/test.de" "$score/trained.de" | awk -F '\t' '
         printf "  system     %s%s\n\n", $3, $3 == $2 ? "" : "   (differs)"
     }')
 
-== BLEU on the test set, where every sentence combines words as no training sentence does
+== BLEU on the test set, where every sentence has a combination of words unseen in training
 
   this model                   $trained
   the same model, untrained    $untrained
@@ -204,5 +204,5 @@ $(paste "$text/test.en" "$text/test.de" "$score/trained.de" | awk -F '\t' '
   recipes, published figures   examples/translation_multi30k
   language models              examples/language_model_ptb
   your own training            scripts/train.sh --help
-  all of it                    README.md
+  all documentation            docs/index.md
 EOF

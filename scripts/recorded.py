@@ -1,4 +1,4 @@
-"""Check what was recorded of a data folder before long work begins; print how units are undone.
+"""Check the record of a data folder before long work begins; print its --post-process.
 
 usage: recorded.py DATA
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from common import run
 from data_folder import read_record
 
-NEEDED = ("text", "units", "max_words", "own_corpus")  # to score a translation
+NEEDED = ("text", "units", "max_words", "own_corpus")  # for scoring a translation
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
-"""Give a folder a checkpoint_last.pt to go on from, where that is missing or damaged.
+"""Replace a missing or damaged checkpoint_last.pt of a folder.
 
 usage: restore_last.py FOLDER
 
-It becomes a copy of the newest checkpoint of the folder that is whole. A damaged one is kept under
+The new file is a copy of the newest intact checkpoint in the folder. A damaged one is kept under
 another name. Called by train.sh.
 """
 
@@ -29,8 +29,8 @@ def main() -> None:
     found = newest(folder, leave_out=last)
     if found is None:
         sys.exit(
-            f"error: {last}: {what}, and from no other checkpoint in {folder} can a training go "
-            "on; give a new --save-dir to begin again"
+            f"error: {last}: {what}, and {folder} has no other checkpoint to continue from; "
+            "give a new --save-dir to start again"
         )
     path, updates = found
     partial = last.with_name(f"{last.name}.tmp")
@@ -40,11 +40,11 @@ def main() -> None:
         last.rename(kept)
         what += f"; it is kept as {kept.name}"
     os.replace(partial, last)
-    print(f"{last}: {what}. Going on from {path.name} ({updates} updates)", file=sys.stderr)
+    print(f"{last}: {what}. Continuing from {path.name} ({updates} updates)", file=sys.stderr)
 
 
 def unused(name: str) -> Path:
-    """`name`, or with a number where that is taken."""
+    """`name`, with a number if it is taken."""
     names = (Path(name if n == 1 else f"{name}.{n}") for n in count(1))
     return next(path for path in names if not path.exists())
 

@@ -1,4 +1,4 @@
-"""Score what fairseq-generate printed, both ways, with sacrebleu. Called by score.sh."""
+"""Score the output of fairseq-generate in both ways with sacrebleu. Called by score.sh."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNKNOWN = "<unk>"
 
 @dataclass
 class Figure:
-    """One score. Its signature says how sacrebleu counted, `text` what was counted."""
+    """One score. `signature` says how sacrebleu computed it, `text` on which form of the text."""
 
     text: str
     metric: str
@@ -86,11 +86,11 @@ def score(args: argparse.Namespace) -> None:
     show(results, best, args)
 
 
-# Reading what fairseq-generate printed
+# Reading the output of fairseq-generate
 
 
 def tagged(printed: list[str], tag: str) -> dict[int, str]:
-    """The last column of the lines `TAG-number<TAB>...`; of several for a number, the first."""
+    """The last column of the lines `TAG-number<TAB>...`; the first line counts for each number."""
     found: dict[int, str] = {}
     for line in printed:
         if match := re.match(rf"{tag}-(\d+)\t", line):
@@ -99,16 +99,16 @@ def tagged(printed: list[str], tag: str) -> dict[int, str]:
 
 
 def arrange(found: dict[int, str], expected: int, what: str) -> list[str]:
-    """In the order of the text, and none missing."""
+    """Sort into the order of the text, and check that none is missing."""
     if sorted(found) != list(range(expected)):
         missing = [i for i in range(expected) if i not in found]
         extra = [i for i in found if i >= expected]
         raise UserError(
             f"fairseq-generate gave {len(found)} {what} for {expected} references "
-            f"(missing: {few(missing)}; too many: {few(extra)}; counted from 0). A score over "
-            "them would be wrong. Leave out options such as --quiet, --max-tokens, "
-            "--skip-invalid-size-inputs-valid-test and --num-shards, and see that the data "
-            "folder is the one that the model was trained on"
+            f"(missing: {few(missing)}; too many: {few(extra)}; counted from 0). Their score "
+            "would be wrong. Leave out options such as --quiet, --max-tokens, "
+            "--skip-invalid-size-inputs-valid-test and --num-shards, and check that the model "
+            "was trained on this data folder"
         )
     return [found[i] for i in range(expected)]
 
@@ -118,7 +118,7 @@ def few(numbers: list[int]) -> str:
 
 
 def replace_unknown(sentences: list[str], alignments: list[str], source: list[str]) -> list[str]:
-    """Put the aligned source word for every <unk>. An alignment is "source-target ..."."""
+    """Replace every <unk> by the aligned source word. An alignment is "source-target ..."."""
     done = []
     for sentence, alignment, words in zip(sentences, alignments, source, strict=True):
         pairs = (pair.split("-") for pair in alignment.split())
@@ -138,7 +138,7 @@ def replace_unknown(sentences: list[str], alignments: list[str], source: list[st
 
 def detokenised(sentences: list[str], prepared: dict[str, str]) -> list[str]:
     if prepared["text"] == "raw" and prepared["units"] == "bpe":
-        return sentences  # it was never tokenised
+        return sentences  # the text was never tokenised
     moses = MosesDetokenizer(lang="de")
     return [moses.detokenize(sentence.split()) for sentence in sentences]
 
@@ -154,9 +154,9 @@ def lower_cased_tokens(sentences: list[str]) -> list[str]:
 def both_ways(
     sentences: list[str], detok: list[str], form: str, references: Path, subset: str
 ) -> list[Figure]:
-    """The primary figures, those for the text that the system was trained on, come first."""
+    """The scores, first those on the form of the text that the system was trained on."""
     tokens: dict[str, Any] = {"tokenize": "none", "force": True}
-    # what is scored, the system's, the form of the reference, whether in lower case, and how
+    # description, the system's sentences, form of the reference, lower case, options of BLEU
     if form == "lc.norm.tok":
         ways = [
             ("lower-cased tokens", sentences, "lc.norm.tok", False, tokens),
@@ -164,7 +164,7 @@ def both_ways(
             ("detokenised, cased (the system writes no case)", detok, "raw", False, {}),
         ]
     else:
-        approximate = "lower-cased tokens, approximate: cut by sacremoses"
+        approximate = "lower-cased tokens, approximate: tokenised by sacremoses"
         ways = [
             ("detokenised, cased", detok, "raw", False, {}),
             (approximate, lower_cased_tokens(detok), "lc.norm.tok", False, tokens),
@@ -173,13 +173,13 @@ def both_ways(
     for text, system, reference, lower, options in ways:
         path = references / f"{subset}.{reference}.de"
         if not path.is_file():
-            print(f"no {path}: left out: {text}", file=sys.stderr)
+            print(f"not scored, as there is no {path}: {text}", file=sys.stderr)
             continue
         right = read_lines(path)
-        if len(right) != len(system):  # sacrebleu would score the first of them
+        if len(right) != len(system):  # sacrebleu would silently score the first ones
             raise UserError(
                 f"{path} has {len(right)} lines for {len(system)} translations: prepare the data "
-                "again from text whose forms have the same sentences"
+                "again from files with the same sentences in both forms"
             )
         for metric in (BLEU(lowercase=lower, **options), CHRF(lowercase=lower)):
             result = metric.corpus_score(system, [right])
@@ -188,7 +188,7 @@ def both_ways(
     return figures
 
 
-# Files and the screen
+# Files and output
 
 
 def show(results: list[dict], best: dict, args: argparse.Namespace) -> None:

@@ -9,25 +9,25 @@ usage() {
     cat <<'EOF'
 usage: scripts/score.sh DATA --checkpoints DIR|FILE [options] [any option of fairseq-generate]
 
-Translate a split of DATA (a folder of scripts/prepare_multi30k.sh) and score it, both ways:
-lower-cased tokens, as the literature on Multi30k does, and detokenised text.
+Translate a split of DATA (a folder of scripts/prepare_multi30k.sh) and score it in both ways: as
+lower-cased tokens, like the literature on Multi30k, and as detokenised text.
 
-  --checkpoints DIR   the training's --save-dir: its checkpoint_best.pt, or see --average;
-                FILE  or one checkpoint
-  --average N         the mean of the last N epochs' checkpoints of DIR
+  --checkpoints DIR   the training's --save-dir: use its checkpoint_best.pt, or see --average
+                FILE  use this checkpoint
+  --average N         average the checkpoints of the last N epochs in DIR
   --subset S          test (default) or valid
   --beam N            beam size (default 5)
-  --lenpen P[,P...]   length penalty (default 1). Several: a table, and the best; only with
-                      --subset valid, as choosing on the test set would flatter the result
-  --batch-size N      sentences a batch (default 64)
-  --replace-unk       put the source word with the most attention for every unknown word;
-                      for data of --units words
+  --lenpen P[,P...]   length penalty (default 1). Several print a table and keep the best; they
+                      need --subset valid, as choosing on the test set would flatter the result
+  --batch-size N      sentences per batch (default 64)
+  --replace-unk       replace every unknown word by the source word with the most attention; for
+                      data prepared with --units words
   --out FOLDER        (default DIR/score-S)
   --help              this text
 
-What FOLDER holds then. The results of an earlier run there are replaced when the new ones are
-complete; a folder with other files is refused:
-  scores.json         every score with its signature, and how it was made
+Files in FOLDER (the results of an earlier run are replaced once the new ones are complete; a folder
+with other files is refused):
+  scores.json         every score with its signature, and how the translations were made
   hypotheses.*.de     the translations in the order of the text; *.detok.de: detokenised
   generate.*.txt      what fairseq-generate printed; generate.log: its messages
   average.pt          the averaged checkpoint
@@ -99,7 +99,7 @@ fi
 
 fixed=(--gen-subset "$subset" --source-lang en --target-lang de --beam "$beam"
     --batch-size "$batch" --user-dir "$user_dir"
-    # fairseq's default would drop the last sentences
+    # fairseq's default multiple would drop the last sentences
     --required-batch-size-multiple 1 --distributed-world-size 1)
 post_process="$("$PYTHON" "$HERE/recorded.py" "$data")"
 if [ "$post_process" = sentencepiece ]; then
@@ -107,7 +107,7 @@ if [ "$post_process" = sentencepiece ]; then
     check_modules sentencepiece
     fixed+=(--post-process sentencepiece)
 fi
-# fairseq's own --replace-unk wants the data as text; score.py replaces, by these alignments
+# fairseq's own --replace-unk needs the data as text; score.py replaces by these alignments instead
 ! $replace_unk || fixed+=(--print-alignment hard)
 
 out="${out:-$folder/score-$subset}"
@@ -116,7 +116,7 @@ if [ -e "$out" ] && [ ! -f "$out/scores.json" ] && [ -n "$(ls -A "$out")" ]; the
     die "--out $out has other files in it; give a new folder"
 fi
 mkdir -p "$(dirname "$out")"
-work="$(mktemp -d "$(dirname "$out")/.score.XXXXXX")" # becomes OUT in the end
+work="$(mktemp -d "$(dirname "$out")/.score.XXXXXX")" # its files move to OUT at the end
 trap 'rm -rf "$work"' EXIT
 averaged=''
 if [ -n "$average" ]; then
@@ -133,8 +133,8 @@ for penalty in "${penalties[@]}"; do
     if ! "${command[@]}" >"$work/generate.lenpen$penalty.txt" 2>"$work/generate.log"; then
         if sentence="$(grep -m 1 -o 'Size of sample #[0-9]* is invalid ([^)]*)' "$work/generate.log")"; then
             longer="N --max-target-positions N --model-overrides"
-            die "$subset has a sentence that is longer than the model takes ($sentence), and a score" \
-                "needs all of them. An LSTM has no limit: raise that of the model, with" \
+            die "$subset has a sentence longer than the model accepts ($sentence), and a score" \
+                "needs every sentence. An LSTM itself has no limit: raise the model's with" \
                 "--max-source-positions $longer" \
                 "\"{'max_source_positions': N, 'max_target_positions': N}\""
         fi

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make the Python environment that the other scripts use. See --help.
+# Create the Python environment that the other scripts use. See --help.
 set -euo pipefail
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=scripts/common.sh
@@ -9,20 +9,20 @@ usage() {
     cat <<'EOF'
 usage: scripts/setup.sh [--dev]
 
-Make a virtual environment with PyTorch, fairseq and this package (editable). The first time
-takes some minutes, as fairseq is compiled (but for Python 3.12 on Linux x86_64, for which there is
-a wheel); run it again at any time: it does what is missing.
+Create a virtual environment with PyTorch, fairseq and this package (editable). The first run takes
+some minutes, as fairseq is compiled (except for Python 3.12 on Linux x86_64, which has a wheel). It
+can be run again at any time and then completes what is missing.
 
-  --dev    also what scripts/test.sh needs: pytest, ruff, mypy, shellcheck
+  --dev    also install what scripts/test.sh needs: pytest, ruff, mypy, shellcheck
   --help   this text
 
 variables:
   VENV             the environment's folder (default: .venv in this clone)
-  PYTHON           the Python to make it with, 3.11 or 3.12 (default: the first that fits of
-                   python3, python3.12, python3.11)
-  TORCH            what to ask pip for, when the environment has no torch yet (default
-                   torch==2.13.0: with CUDA where there is an NVIDIA GPU, else for the CPU)
-  TORCH_INDEX_URL  where the CPU build comes from
+  PYTHON           the Python for a new environment, 3.11 or 3.12 (default: the first suitable
+                   one of python3, python3.12, python3.11)
+  TORCH            pip's requirement for torch, if the environment has none yet (default
+                   torch==2.13.0: with CUDA if there is an NVIDIA GPU, else for the CPU)
+  TORCH_INDEX_URL  the package index for the CPU build
                    (default https://download.pytorch.org/whl/cpu)
 
 examples:
@@ -48,8 +48,8 @@ python="$VENV/bin/python"
 log="$VENV/setup.log"
 stamp="$VENV/.fairseq-wsum-setup"
 
-# Done already? `dev` has all of `fairseq`. Kernels that could not be built are built when there is
-# another compiler, or one at all.
+# Is the environment ready? `dev` includes `fairseq`. Kernels that failed to build are built again
+# with another compiler.
 built_or_no_other_compiler() {
     [ -n "$(find "$REPO/fairseq_wsum/ops" -maxdepth 1 -name '_kernels*.so')" ] ||
         [ "$(compiler)" = "$(sed -n 2p "$stamp")" ]
@@ -75,17 +75,17 @@ choose_python() {
     local candidate
     if [ -n "${PYTHON:-}" ]; then
         fits "$PYTHON" 3.11 3.12 ||
-            die "PYTHON=$PYTHON is no Python 3.11 or 3.12; name one that is"
+            die "PYTHON=$PYTHON is not Python 3.11 or 3.12; give one that is"
         echo "$PYTHON"
         return
     fi
     for candidate in python3 python3.12 python3.11; do
         if fits "$candidate" 3.11 3.12; then echo "$candidate" && return; fi
     done
-    die "no Python 3.11 or 3.12 found; install one, or name it: PYTHON=... scripts/setup.sh"
+    die "no Python 3.11 or 3.12 found; install one, or give its path: PYTHON=... scripts/setup.sh"
 }
 
-# Run a command with its output in the log, a dot every five seconds, and the time it took.
+# Run a command with its output in the log; print a dot every five seconds, then the time it took.
 step() {
     local what="$1" start=$SECONDS
     shift
@@ -108,27 +108,28 @@ trap '[ -z "$dots" ] || kill "$dots" 2>/dev/null || true' EXIT
 
 if ! "$python" -c '' >/dev/null 2>&1; then
     if [ -e "$VENV" ] && [ ! -f "$VENV/pyvenv.cfg" ] && [ -n "$(ls -A "$VENV")" ]; then
-        die "VENV=$VENV is a folder with other files in it; give a new one"
+        die "VENV=$VENV is a folder with other files in it; give a new folder"
     fi
     base="$(choose_python)"
     "$base" -c 'import ensurepip, venv' 2>/dev/null ||
         die "$base cannot make virtual environments; install its venv module" \
-            "(Debian, Ubuntu: apt install python3-venv), or name another: PYTHON=..."
+            "(Debian, Ubuntu: apt install python3-venv), or give another Python: PYTHON=..."
     mkdir -p "$VENV"
     : >>"$log"
     step "environment $VENV, $("$base" --version)" "$base" -m venv "$VENV"
 fi
 fits "$python" 3.11 3.12 ||
-    die "the environment $VENV has $("$python" --version); it must be 3.11 or 3.12: set VENV"
+    die "the environment $VENV has $("$python" --version); set VENV to one with Python 3.11 or 3.12"
 rm -f "$stamp"
 : >>"$log"
 "$python" -m pip --version >/dev/null 2>&1 ||
     step "pip, which the environment lacks" "$python" -m ensurepip
 pip() { "$python" -m pip install --disable-pip-version-check "$@"; }
-# By what pip writes last, so that half a package does not count. (-P: not what lies in this folder.)
+# Check the metadata, which pip writes last: a half-installed package does not count. (-P: import
+# nothing from this folder.)
 has() { "$python" -P -c 'import importlib.metadata as m, sys; m.version(sys.argv[1])' "$1" 2>/dev/null; }
 
-# There is a wheel for one platform; elsewhere pip compiles.
+# One platform has a wheel; on the others pip compiles.
 if ! has fairseq-fixed && ! { [ "$(uname -sm)" = "Linux x86_64" ] && fits "$python" 3.12; }; then
     command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null ||
         die "fairseq has to be compiled, but there is no C++ compiler;" \
@@ -142,38 +143,38 @@ fi
 if ! has torch; then
     index=()
     if [ -n "${TORCH:-}" ]; then
-        kind="as TORCH says"
+        kind="from TORCH"
     elif nvidia-smi >/dev/null 2>&1; then
         kind="with CUDA, some gigabytes"
     elif [ "$(uname -s)" = Linux ]; then
-        # Asked first, as pip would try for minutes. The +cpu version wins over the plain one.
+        # Try the index first, as pip would retry for minutes. pip prefers +cpu to a plain version.
         if "$python" -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=10)' \
             "${TORCH_INDEX_URL%/}/torch/" >/dev/null 2>&1; then
             kind="for the CPU"
             index=(--extra-index-url "$TORCH_INDEX_URL")
         else
-            kind="from pip's own sources, as $TORCH_INDEX_URL cannot be reached"
+            kind="from pip's default index, as $TORCH_INDEX_URL cannot be reached"
         fi
     else
         kind="for the CPU"
     fi
-    # TORCH may hold flags too, so it is split at blanks.
+    # TORCH may contain flags, so it is split at spaces.
     read -ra wanted <<<"${TORCH:-torch==2.13.0}"
     step "${wanted[0]}, $kind" pip "${wanted[@]}" ${index[@]+"${index[@]}"}
 fi
 torch="$("$python" -P -c 'from importlib.metadata import version; print(version("torch"))')"
 
-# fairseq's build asks for torch. Built in an environment of its own, as pip does by default, it
-# would fetch a second one, with CUDA; so what the build needs goes into ours, where torch is.
-step "what fairseq's build needs" pip 'setuptools>=68' wheel cython numpy
+# fairseq's build requires torch. pip's isolated build would download a second torch, with CUDA, so
+# fairseq is built without isolation and its build requirements go into our environment.
+step "fairseq's build requirements" pip 'setuptools>=68' wheel cython numpy
 constraints="$VENV/setup-constraints.txt"
 echo "torch==$torch" >"$constraints" # nothing may replace it
 step "fairseq and this package with [$extra] (fairseq is compiled: 2 to 5 minutes)" \
     pip --verbose --no-build-isolation --constraint "$constraints" --editable "${REPO}[$extra]"
-step "does it run?" "$python" -P -c 'import fairseq, sacrebleu, sacremoses, sentencepiece
+step "import check" "$python" -P -c 'import fairseq, sacrebleu, sacremoses, sentencepiece
 import fairseq_wsum.ops.kernels'
 missing="$(why_missing "$python" 2>>"$log")"
-[ -z "$missing" ] || say "warning: everything will be slower on the CPU: $missing (the log: $log)"
+[ -z "$missing" ] || say "warning: everything will be slower on the CPU: $missing (log: $log)"
 
 printf '%s\n' "$extra $sum" "$(compiler)" >"$stamp.partial"
 mv "$stamp.partial" "$stamp"

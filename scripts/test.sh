@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The one gate: format, lint, types, shell scripts, documents, tests. See --help.
+# Check format, lint, types, shell scripts and documents, and run the tests. See --help.
 set -euo pipefail
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=scripts/common.sh
@@ -9,12 +9,12 @@ usage() {
     cat <<'EOF'
 usage: scripts/test.sh [options of pytest]
 
-Set up the environment if need be (scripts/setup.sh --dev), then check the format, the code, the
-types and the shell scripts, build the documents into docs/_build, and run the tests. All checks run,
-even when one fails.
+Set up the environment if necessary (scripts/setup.sh --dev), check the format, the code, the types
+and the shell scripts, build the documents into docs/_build, and run the tests. All checks run, even
+if one fails.
 
-The options are added to `pytest -n CORES -m "not slow"`, which runs a file of tests on each core;
-a -m or -n of yours replaces that one.
+The options are added to `pytest -n CORES -m "not slow"`, which runs one test file per core. Your
+own -m or -n replaces the default.
 
 examples:
   scripts/test.sh
@@ -40,7 +40,7 @@ check() { # NAME CURE COMMAND...
 scripts=(.ci/run)
 while IFS= read -r file; do scripts+=("$file"); done < <(find scripts examples -name '*.sh' | sort)
 
-# The tests pass without the C++ kernels, too: where there is a compiler they must have been built.
+# The tests also pass without the C++ kernels, so a machine with a compiler must have built them.
 kernels() {
     compiler >/dev/null || return 0
     local missing
@@ -53,7 +53,7 @@ check format "run: $VENV/bin/ruff format ." ruff format --check .
 check lint "run: $VENV/bin/ruff check --fix . and correct the rest by hand" ruff check .
 check types "correct the types that mypy names above" mypy
 check "shell scripts" "correct what shellcheck names above" shellcheck -x "${scripts[@]}"
-# -E: a page that has not changed would keep its warnings to itself
+# -E rebuilds every page: unchanged pages would print no warnings
 check documents "correct what Sphinx names above" \
     sphinx-build -W --keep-going -n -q -E -c docs . docs/_build
 check tests "see the failures above; one test alone: $VENV/bin/pytest FILE -k NAME" \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# fairseq-train with this package, on one process or many. See --help.
+# Run fairseq-train with this package, in one process or many. See --help.
 set -euo pipefail
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=scripts/common.sh
@@ -9,28 +9,27 @@ usage() {
     cat <<'EOF'
 usage: scripts/train.sh DATA --arch ARCH --save-dir DIR [options] [any option of fairseq-train]
 
-Train a model on DATA (a folder of scripts/prepare_*.sh or fairseq-preprocess). It goes on by
-itself where it stopped, from DIR/checkpoint_last.pt, and ends as if it had not stopped.
+Train a model on DATA (a folder of scripts/prepare_*.sh or fairseq-preprocess). An interrupted
+training continues from DIR/checkpoint_last.pt and gives the result of an uninterrupted one.
 
-  --gpus N            use N GPUs of this machine; 0: none (default: all that are visible; not
-                      where torchrun or srun start a process for each)
-  --cpu-processes N   train on the CPU with N processes, each with its share of the cores
-                      (OMP_NUM_THREADS, if you do not set it) and a batch of its own
-  --precision P       fp32 (default); fp16 or bf16 (the whole model, while the optimiser
-                      updates copies of the weights in fp32); amp (mixed, PyTorch's own);
-                      fp16 and amp on GPUs only
-  --skip-damaged      if DIR/checkpoint_last.pt is damaged, keep it under another name and go on
-                      from the newest checkpoint in DIR that is whole. (If it is missing, training
-                      goes on from there in any case.)
+  --gpus N            use N GPUs of this machine; 0 uses the CPU (default: all visible GPUs). Leave
+                      it out if torchrun or srun starts one process per GPU
+  --cpu-processes N   train on the CPU with N processes, each with its own batch and an equal share
+                      of the cores (OMP_NUM_THREADS, unless it is set)
+  --precision P       fp32 (default); fp16 or bf16 (the whole model; the optimiser updates fp32
+                      copies of the weights); amp (PyTorch's automatic mixed precision). fp16 and
+                      amp need a GPU
+  --skip-damaged      if DIR/checkpoint_last.pt is damaged, keep it under another name and continue
+                      from the newest intact checkpoint in DIR. (If it is missing, training
+                      continues from there in any case.)
   --dry-run           print the command and stop
   --help              this text
 
-It adds these options of fairseq, unless you give them. All other options go to fairseq-train as
-they are:
+These fairseq options are added unless you give them; all other options are passed to fairseq-train:
   --user-dir                           this package
-  --required-batch-size-multiple 1     else fairseq drops the last few sentences of a data set
-  --update-epoch-batch-itr True        else a training that is resumed after its first epoch gets
-                                       other batches than one that runs through
+  --required-batch-size-multiple 1     otherwise fairseq drops the last few sentences of a data set
+  --update-epoch-batch-itr True        otherwise a training resumed after its first epoch gets other
+                                       batches than an uninterrupted one
 
 examples:
   # one process: a GPU if there is one, else the CPU
@@ -40,35 +39,35 @@ examples:
   # two processes on the CPU
   scripts/train.sh data-bin/multi30k-bpe --cpu-processes 2 --arch wsum_lstm --save-dir runs/cpu2 ...
 
-  # Two machines of eight GPUs. Run it on both: RANK is 0 on the first and 1 on the second, HOST
-  # is the address of the first, eth0 the interface of each (see: ip -br address). Both need the
-  # same DATA and options, and a --save-dir that they share. See docs/two-machines.md.
+  # Two machines with eight GPUs each. Run this on both: RANK is 0 on the first and 1 on the second,
+  # HOST is the address of the first, eth0 the interface of each (see: ip -br address). Both need
+  # the same DATA and options, and a shared --save-dir. See docs/two-machines.md.
   NCCL_SOCKET_IFNAME=eth0 torchrun --nnodes 2 --node_rank RANK --nproc_per_node 8 \
       --master_addr HOST --master_port 29500 --no-python \
       scripts/train.sh DATA --arch wsum_lstm --save-dir /shared/runs/big ...
 
-  # The same on CPUs, two processes a machine. Without GLOO_SOCKET_IFNAME the machines may look
-  # for each other at 127.0.0.1: one is refused, and the other waits.
+  # The same on CPUs, two processes per machine. Without GLOO_SOCKET_IFNAME the machines may try to
+  # reach each other at 127.0.0.1: one is refused, and the other waits.
   GLOO_SOCKET_IFNAME=eth0 OMP_NUM_THREADS=8 torchrun --nnodes 2 --node_rank RANK \
       --nproc_per_node 2 --master_addr HOST --master_port 29500 --no-python \
       scripts/train.sh DATA --gpus 0 --arch wsum_lstm --save-dir /shared/runs/big ...
 
-  # two machines with Slurm: a task for each GPU (or one a node, which starts them)
+  # two machines with Slurm: one task per GPU (or one per node, which starts the others)
   srun --nodes 2 --ntasks-per-node 8 --gpus-per-node 8 \
       scripts/train.sh DATA --arch wsum_lstm --save-dir /shared/runs/big ...
 EOF
 }
 
-# Keep other trainings out of the folder. The lock lives as long as the training, which inherits
-# the open file; so do its data workers, which notice within seconds that it was killed.
+# Keep other trainings out of the folder. The training and its data workers inherit the open file
+# and hold the lock until they end; the workers of a killed training end within seconds.
 lock() {
     local file="$save_dir/.train.lock"
     exec 9>>"$file"
     if ! flock -n -E 75 9; then
-        say "waiting for the end of another training in $save_dir"
+        say "waiting for another training in $save_dir to end"
         flock -w 20 -E 75 9 || [ $? -ne 75 ] ||
             die "--save-dir $save_dir: another training is writing there ($(cat "$file"));" \
-                "wait until it has ended, or give a new folder"
+                "wait until it ends, or give a new folder"
     fi
     echo "process $$ on $(uname -n)" >"$file"
 }
@@ -108,16 +107,16 @@ while [ $# -gt 0 ]; do
     shift
 done
 [ -n "$data" ] || die "no data: give the folder first, before fairseq's options (see --help)"
-# fairseq's default is ./checkpoints, where an older training may lie that it would continue.
+# fairseq would continue any older training in its default folder, ./checkpoints.
 [ -n "$save_dir" ] || die "no --save-dir: give a folder for the checkpoints of this training"
 [ -z "$gpus" ] || [ "$gpus" = 0 ] || positive --gpus "$gpus"
 [ -z "$cpu_processes" ] || positive --cpu-processes "$cpu_processes"
 [ -z "$cpu_processes" ] || [ "${gpus:-0}" = 0 ] ||
-    die "--gpus $gpus and --cpu-processes $cpu_processes exclude each other; give one"
+    die "--gpus $gpus and --cpu-processes $cpu_processes exclude each other; give only one"
 use_environment
 
 gpus_here() { "$PYTHON" -c 'import torch; print(torch.cuda.device_count())'; }
-on_cpu() { # asked for, or for want of a GPU
+on_cpu() { # by request, or because there is no GPU
     [ "$gpus" = 0 ] || [ -n "$cpu_processes" ] || { [ -z "$gpus" ] && [ "$(gpus_here)" = 0 ]; }
 }
 
@@ -127,23 +126,23 @@ case "$precision" in
     fp32) ;;
     bf16) common+=(--bf16) ;;
     fp16 | amp)
-        ! on_cpu || die "--precision $precision needs a GPU; on the CPU: bf16, or fp32"
+        ! on_cpu || die "--precision $precision needs a GPU; on the CPU use bf16 or fp32"
         common+=("--$precision")
         ;;
     *) die "--precision $precision: choose from fp32, fp16, bf16, amp" ;;
 esac
 
-# Idle OpenMP threads sleep instead of spinning. That costs some 5 % on a machine without other work
-# and trains 1.7 times as fast beside two busy processes (README, Variables of the environment).
+# Idle OpenMP threads sleep instead of spinning. This costs about 5 % on an otherwise idle machine
+# and trains 1.7 times as fast beside two busy processes (docs/benchmarks.md, "Idle threads").
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
 
-# Every branch tells fairseq of all processes. A process that does not know of the others
-# would train by itself and write over their checkpoints.
+# Every branch tells fairseq the number of processes. A process that does not know of the others
+# would train alone and overwrite their checkpoints.
 first=true
 command=(fairseq-train "$data" "${common[@]}")
 if [ -n "$cpu_processes" ] && [ "$cpu_processes" -gt 1 ]; then
-    [ "${WORLD_SIZE:-1}" = 1 ] || die "--cpu-processes under torchrun; give one of the two"
-    first=false # the first of the processes is, see below
+    [ "${WORLD_SIZE:-1}" = 1 ] || die "--cpu-processes and torchrun exclude each other; use only one"
+    first=false # torchrun runs this script again in each process, where RANK 0 is the first
     cores="$(getconf _NPROCESSORS_ONLN)"
     export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(((cores + cpu_processes - 1) / cpu_processes))}"
     port="$("$PYTHON" -c 'import socket as s; print(s.create_server(("", 0)).getsockname()[1])')"
@@ -152,7 +151,7 @@ if [ -n "$cpu_processes" ] && [ "$cpu_processes" -gt 1 ]; then
         "$HERE/train.sh" "$data" "${common[@]}" --gpus 0)
     ! $skip_damaged || command+=(--skip-damaged)
 elif [ -n "${RANK:-}" ] && [ -n "${MASTER_ADDR:-}" ] && [ "${WORLD_SIZE:-1}" -gt 1 ]; then # torchrun
-    [ "${gpus:-0}" = 0 ] || die "--gpus $gpus: torchrun's --nproc_per_node says how many; leave it out"
+    [ "${gpus:-0}" = 0 ] || die "--gpus $gpus: torchrun's --nproc_per_node sets the number; leave --gpus out"
     [ "$RANK" = 0 ] || first=false
     command+=(--distributed-world-size "$WORLD_SIZE" --distributed-rank "$RANK"
         --distributed-init-method env:// --distributed-no-spawn)
@@ -166,24 +165,24 @@ elif [ "${SLURM_STEP_NUM_TASKS:-1}" -gt 1 ]; then # srun; fairseq reads the rest
     [ "${SLURM_PROCID:?srun sets it}" = 0 ] || first=false
     nodes="${SLURM_STEP_NUM_NODES:-${SLURM_NNODES:-1}}"
     processes="$SLURM_STEP_NUM_TASKS"
-    if [ "$nodes" = "$processes" ]; then # one task a node: fairseq starts a process for each GPU
+    if [ "$nodes" = "$processes" ]; then # one task per node: fairseq starts a process per GPU
         processes=$((nodes * ${gpus:-$(gpus_here)}))
-        if [ -n "$gpus" ]; then # it takes all that it sees
+        if [ -n "$gpus" ]; then # fairseq uses every visible GPU
             IFS=, read -ra seen <<<"${CUDA_VISIBLE_DEVICES:-$(seq -s , 0 $((gpus - 1)))}"
             [ ${#seen[@]} -ge "$gpus" ] ||
-                die "--gpus $gpus: CUDA_VISIBLE_DEVICES shows ${#seen[@]} to this task"
+                die "--gpus $gpus: CUDA_VISIBLE_DEVICES gives this task only ${#seen[@]}"
             devices="$(printf '%s,' "${seen[@]:0:gpus}")"
             command=(env "CUDA_VISIBLE_DEVICES=${devices%,}" "${command[@]}")
         fi
     elif [ -n "$gpus" ]; then
-        die "--gpus $gpus: Slurm's --ntasks-per-node says how many; leave it out"
+        die "--gpus $gpus: Slurm's --ntasks-per-node sets the number; leave --gpus out"
     fi
     command+=(--distributed-world-size "$processes"
         --distributed-port "${MASTER_PORT:-$((10000 + SLURM_JOB_ID % 50000))}")
 elif [ "${OMPI_COMM_WORLD_SIZE:-1}" -gt 1 ]; then
     die "mpirun is not supported; start the processes with torchrun or srun (see --help)"
 elif [ "${cpu_processes:-$gpus}" = "" ]; then
-    : # fairseq's own default: all GPUs that are visible, else the CPU
+    : # fairseq's own default: all visible GPUs, else the CPU
 elif [ "${gpus:-0}" = 0 ]; then
     command+=(--cpu --distributed-world-size 1)
 else
@@ -206,12 +205,12 @@ if $first; then
     fi
     last="$save_dir/checkpoint_last.pt"
     if [ -z "$restore" ] && compgen -G "$save_dir/checkpoint*.pt" >/dev/null; then
-        # Where checkpoint_last.pt is missing fairseq would begin a new training, and write over the
-        # other checkpoints.
+        # Without checkpoint_last.pt fairseq would start a new training and overwrite the other
+        # checkpoints.
         if $skip_damaged || [ ! -e "$last" ]; then
             "$PYTHON" "$HERE/restore_last.py" "$save_dir"
         fi
-        say "going on from $last"
+        say "continuing from $last"
     fi
 fi
 exec "${command[@]}"

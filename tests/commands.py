@@ -1,4 +1,4 @@
-"""Running the real commands, each in a process of its own."""
+"""Run the real commands, each in its own process."""
 
 import os
 import shlex
@@ -14,7 +14,7 @@ BIN = Path(sys.executable).parent
 
 
 def run(command: object, *options: object, stdin: str = "", check: bool = True) -> str:
-    """Run a command, of the environment if it is there, from a folder that is not the clone."""
+    """Run a command, preferably from the environment, in a folder outside the clone."""
     words = [str(command), *(str(option) for option in options)]
     path = warm.environment() / "bin" / words[0]
     words[0] = str(path) if path.exists() else words[0]
@@ -27,7 +27,7 @@ def run(command: object, *options: object, stdin: str = "", check: bool = True) 
 
 
 def train(data: object, save_dir: object, *options: object, check: bool = True) -> str:
-    """The command of scripts/train.sh for one process on the CPU, without the start of a Python."""
+    """Run the command of scripts/train.sh for one CPU process without starting another Python."""
     script = [ROOT / "scripts" / "train.sh", data, "--save-dir", save_dir, "--gpus", 0, *options]
     environment = {**os.environ, "VENV": str(warm.environment())}
     command = [*map(str, script), "--dry-run"]

@@ -1,4 +1,4 @@
-"""Shared by all tests: fixed seeds, and one thread (the tensors here are tiny)."""
+"""Fixtures for all tests: fixed seeds, and one thread, as the tensors are tiny."""
 
 import importlib
 import sys
@@ -21,7 +21,7 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, so that with a file on each core no core has one left at the end."""
+    """Run the longest files first, so that no core is left with a long one at the end."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
@@ -33,7 +33,7 @@ def _fixed_seed() -> None:
 
 @pytest.fixture
 def load(monkeypatch):
-    """Import scripts/NAME.py and all that it imports from there, anew."""
+    """Import scripts/NAME.py anew, with everything that it imports from there."""
 
     def load(name):
         return importlib.import_module(name)

@@ -20,7 +20,7 @@ needs_kernels = pytest.mark.skipif(
 
 @contextmanager
 def instruction_set(name: str) -> Iterator[None]:
-    """Kernels for another one; without such, the test is skipped."""
+    """Use the kernels for another instruction set; skip the test if it has none."""
     before = kernels.instruction_set()
     try:
         kernels.use_instruction_set(name)
@@ -59,7 +59,7 @@ def assert_near(found: Tensor, exact: Tensor, dtype: torch.dtype, what: str) -> 
 def twins(
     shape: dict[str, int], dtype: torch.dtype = torch.float32, **options: object
 ) -> tuple[WsumLSTM, WsumLSTM]:
-    """A layer on the C++ backend, and the same with the same numbers on the float64 reference."""
+    """A layer on the C++ backend, and one with the same weights on the float64 reference."""
     sizes = shape["I"], shape["H"]
     options = {"proj_size": shape.get("P", 0), **options}
     fast = WsumLSTM(*sizes, dtype=dtype, backend="cpp", **options)
@@ -80,7 +80,7 @@ def mask_of(side: str | None, time: int, batch: int) -> Tensor | None:
 def compare(
     fast: WsumLSTM, exact: WsumLSTM, shape: dict[str, int], mask: Tensor | None = None
 ) -> None:
-    """Outputs, final states and every gradient, from random cotangents on all of them."""
+    """Compare outputs, final states and all gradients, with random cotangents on all of them."""
     dtype = fast.weight_ih_l0.dtype
     slots, features = fast.num_layers * fast.num_directions, fast.output_size
     T, B = shape["T"], shape["B"]

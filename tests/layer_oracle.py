@@ -1,4 +1,4 @@
-"""The oracle of `WsumLSTM`, the equations written out, and what its tests have in common.
+"""The oracle of `WsumLSTM`, the equations written out, and helpers that its tests share.
 
 T time steps, B sequences, I input features, H hidden units, P features of h.
 """

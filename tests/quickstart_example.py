@@ -1,4 +1,4 @@
-"""The modules of examples/quickstart, which are no package."""
+"""Import the modules of examples/quickstart, which is not a package."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MODULES = ("lexicon", "grammar", "captions", "make_corpus")  # in the order they
 
 
 def load_modules() -> SimpleNamespace:
-    """The example's files, as the script itself sees them: siblings on the path."""
+    """The example's modules, imported as the script does: as siblings on the path."""
     hidden = {name: sys.modules.pop(name) for name in MODULES if name in sys.modules}
     loaded = SimpleNamespace()
     for name in MODULES:

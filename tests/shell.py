@@ -1,4 +1,4 @@
-"""Running the scripts of the project, each in a process of its own."""
+"""Run the project's scripts, each in its own process."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ FOREIGN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "SLURM_STEP_NUM_TASKS", "OMPI_CO
 
 
 def run(script, *arguments, **variables):
-    """With the environment of this Python; the variables are added to what is set."""
+    """Run a script in the environment of this Python, with additional `variables`."""
     known = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     return subprocess.run(
         [SCRIPTS / script, *map(str, arguments)],
@@ -24,7 +24,7 @@ def run(script, *arguments, **variables):
 
 
 def succeeds(script, *arguments, **variables):
-    """What it printed."""
+    """Run a script that must succeed; return its output."""
     done = run(script, *arguments, **variables)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not (_prepares(script) and "INFO" in done.stderr)  # none of fairseq's chatter
@@ -32,7 +32,7 @@ def succeeds(script, *arguments, **variables):
 
 
 def fails(script, *arguments, **variables):
-    """Its message."""
+    """Run a script that must fail; return its message."""
     done = run(script, *arguments, **variables)
     assert done.returncode != 0, done.stdout
     assert "error: " in done.stderr and "Traceback" not in done.stderr

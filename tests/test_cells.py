@@ -1,4 +1,4 @@
-"""What each cell has, against the table of the paper."""
+"""The parts of each cell, compared with the paper's table."""
 
 import pytest
 from layer_oracle import PAPER
@@ -25,11 +25,11 @@ def test_coupled_gates_have_no_forget_rows(name: str) -> None:
     assert tuple("".join(r) for r in rows) == tuple(r.replace("f", "") for r in PAPER[name])
 
 
-def test_an_unknown_cell_is_an_error_that_lists_the_known_ones() -> None:
+def test_an_unknown_cell_is_rejected_with_a_list_of_known_ones() -> None:
     with pytest.raises(ValueError, match=r"unknown cell 'no-lstm'.*no-srnn-hidden"):
         get_cell("no-lstm")
 
 
-def test_coupled_gates_without_gates_are_an_error() -> None:
+def test_coupled_gates_without_gates_are_rejected() -> None:
     with pytest.raises(ValueError, match="cell 'no-gates' has no forget gate to couple"):
         get_cell("no-gates", coupled_gates=True)

@@ -1,4 +1,4 @@
-"""The real fairseq commands, each in a process of its own, on a tiny corpus."""
+"""The real fairseq commands, each in its own process, on a tiny corpus."""
 
 import json
 import random
@@ -27,8 +27,9 @@ TRAINING = [
     *("--required-batch-size-multiple", "1", "--log-format", "json", "--num-workers", "0"),
 ]
 
-# What makes two runs equal. After resuming, fairseq makes other batches of the same sentences:
-# hence one batch with all of them; its reader draws random numbers in a thread: hence no dropout.
+# These options make two runs equal. After resuming, fairseq makes other batches of the same
+# sentences, so one batch has all of them. Its reader draws random numbers in a thread, so there is
+# no dropout.
 REPEATABLE = ["--share-all-embeddings", "--dropout", "0", "--batch-size", "64"]
 
 
@@ -80,7 +81,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training of two epochs in one go."""
+    """An uninterrupted training of two epochs."""
     save_dir = tmp_path_factory.mktemp("whole")
     train(data, save_dir, "wsum_lstm", *REPEATABLE, "--max-epoch", 2)
     return save_dir
@@ -98,7 +99,7 @@ def test_every_cell_trains_resumes_and_translates(cell, data, tmp_path) -> None:
     assert "BLEU" in lines["all"][0]
 
 
-def test_resuming_gives_what_one_run_gives(data, model, tmp_path) -> None:
+def test_resuming_equals_an_uninterrupted_run(data, model, tmp_path) -> None:
     train(data, tmp_path, "wsum_lstm", *REPEATABLE, "--max-epoch", 1)
     train(data, tmp_path, "wsum_lstm", *REPEATABLE, "--max-epoch", 2)
     resumed, whole = (
@@ -108,11 +109,11 @@ def test_resuming_gives_what_one_run_gives(data, model, tmp_path) -> None:
     torch.testing.assert_close(resumed, whole, rtol=1e-3, atol=1e-4)
     start = torch.load(model / "checkpoint1.pt", weights_only=True)["model"]
     moved = max((whole[name] - start[name]).abs().max() for name in whole)
-    assert moved > 100 * 1e-4  # so much for the tolerance
+    assert moved > 100 * 1e-4  # far more than the tolerance
 
 
-def test_the_checkpoints_of_a_training_that_scores_itself_are_read_again(data, tmp_path) -> None:
-    """With --eval-bleu fairseq writes numbers of numpy into them."""
+def test_checkpoints_with_eval_bleu_can_be_read_again(data, tmp_path) -> None:
+    """With --eval-bleu fairseq saves numpy scalars in checkpoints."""
     score = ["--eval-bleu", "--eval-bleu-args", '{"beam": 2}', "--best-checkpoint-metric", "bleu"]
     score.append("--maximize-best-checkpoint-metric")
     train(data, tmp_path, "wsum_lstm", *score, "--max-epoch", 1)
@@ -131,7 +132,7 @@ def test_validate_and_interactive_read_the_checkpoint(data, model) -> None:
     assert len(re.findall(r"^H-\d\t", output, re.M)) == 2
 
 
-def test_groups_of_a_beam_translate_in_batches(data, model) -> None:
+def test_diverse_beam_groups_translate_in_batches(data, model) -> None:
     lines = generate(data, model / "checkpoint_last.pt", "--diverse-beam-groups", 3)
     assert len(lines["H"]) == SENTENCES["test"]
 
@@ -157,7 +158,7 @@ def test_unknown_words_are_replaced_by_source_words(alignment, data, model, tmp_
     )
     checkpoint = torch.load(model / "checkpoint_last.pt", weights_only=True)
     unk = 3
-    # the shared embedding is the output layer too: make the unknown word the likely one
+    # the shared embedding is also the output layer: make the unknown word likely
     embedding = checkpoint["model"]["decoder.embed_tokens.weight"]
     embedding[unk] = 100 * embedding.mean(0)
     torch.save(checkpoint, tmp_path / "unk.pt")
@@ -172,7 +173,7 @@ def test_unknown_words_are_replaced_by_source_words(alignment, data, model, tmp_
         assert len(lines["H"]) == SENTENCES["test"]
 
 
-def test_options_of_fairseq_go_together(data, tmp_path) -> None:
+def test_options_of_fairseq_can_be_combined(data, tmp_path) -> None:
     """Adaptive softmax, 16 bits, residuals and other shapes in one training."""
     train(
         data,
@@ -188,13 +189,13 @@ def test_options_of_fairseq_go_together(data, tmp_path) -> None:
     assert len(lines["H"]) == SENTENCES["test"]
 
 
-def test_the_lstm_of_fairseq_trains_and_translates_with_the_plugin(data, tmp_path) -> None:
+def test_fairseqs_lstm_trains_and_translates_with_the_plugin(data, tmp_path) -> None:
     """Its checkpoint holds a Namespace, which torch.load refuses unless told otherwise."""
     train(data, tmp_path, "lstm", "--max-epoch", 1, "--decoder-out-embed-dim", 8)
     assert len(generate(data, tmp_path / "checkpoint_last.pt")["H"]) == SENTENCES["test"]
 
 
-def test_the_example_for_hydra_trains(data, tmp_path) -> None:
+def test_the_hydra_example_trains(data, tmp_path) -> None:
     run(
         "fairseq-hydra-train",
         *("--config-dir", ROOT / "examples" / "translation_multi30k", "--config-name", "strong"),
@@ -218,8 +219,8 @@ def test_a_wrong_option_is_named_on_the_command_line(data, tmp_path) -> None:
     assert not list(tmp_path.glob("*.pt"))
 
 
-def test_the_layer_needs_torch_alone() -> None:
-    """It imports no fairseq, which sets up the root logger, and nothing that takes seconds."""
+def test_the_layer_needs_only_torch() -> None:
+    """It imports neither fairseq, which configures the root logger, nor anything slow."""
     code = """
 import logging, sys
 import torch, fairseq_wsum
@@ -232,7 +233,7 @@ assert root.level == logging.WARNING and not root.handlers
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_a_program_of_ones_own_gets_the_models_from_the_plugin() -> None:
+def test_a_user_program_gets_the_models_from_the_plugin() -> None:
     code = """
 import fairseq_wsum, fairseq_wsum.plugin
 from fairseq.models import ARCH_MODEL_REGISTRY
@@ -247,7 +248,7 @@ except ValueError:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_the_benchmarks_run_both_programs_beside_fairseqs_lstm(data, tmp_path) -> None:
+def test_the_benchmarks_compare_both_programs_with_fairseqs_lstm(data, tmp_path) -> None:
     common = ["--cells", "no-srnn-hidden", "--layers", 1, "--units", 8, "--rounds", 1]
     common += ["--batch-size", 4, "--required-batch-size-multiple", 1]
     peer, both, onednn = "fairseq's own", ["fairseq's own"], []

@@ -1,4 +1,4 @@
-"""The shims for fairseq that no command shows here, for want of a GPU."""
+"""The shims for fairseq that its commands use on GPUs only."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 import fairseq_wsum.plugin  # noqa: F401  # applies them
 
 
-def test_steps_with_a_scaled_loss_are_those_without() -> None:
+def test_loss_scaling_does_not_change_the_updates() -> None:
     start, x = torch.randn(5), torch.randn(5)
     sgd = {"_name": "sgd", "lr": [0.5], "momentum": 0.9, "weight_decay": 0.0}
     amp = {"fp16_init_scale": 128, "min_loss_scale": 1e-4}

@@ -22,7 +22,7 @@ from fairseq_wsum.ops import kernels
 @pytest.mark.parametrize("side", [None, "left", "right"], ids=lambda side: f"pad-{side}")
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @every_cell
-def test_it_computes_what_the_reference_computes(cell, coupled, shape, side, dtype) -> None:
+def test_results_equal_the_reference(cell, coupled, shape, side, dtype) -> None:
     options = dict(cell=cell, coupled_gates=coupled, bidirectional=True)
     fast, exact = twins(shape, dtype, **options)
     compare(fast, exact, shape, mask_of(side, shape["T"], shape["B"]))
@@ -44,7 +44,7 @@ def test_every_instruction_set_and_number_of_threads_agrees(cell, threads, name)
 
 @needs_kernels
 @every_name
-def test_layers_upon_layers_without_bias(cell) -> None:
+def test_stacked_layers_without_bias_equal_the_reference(cell) -> None:
     shape = SHAPES["odd"]
     options = dict(cell=cell, num_layers=2, bias=False, bidirectional=True)
     compare(*twins(shape, **options), shape)
@@ -66,7 +66,7 @@ def test_the_same_inputs_give_the_same_bits(cell) -> None:
 
 @needs_kernels
 @every_name
-def test_memory_that_is_not_dense_and_expanded_gradients_are_read_right(cell) -> None:
+def test_strided_input_and_expanded_gradients_are_read_correctly(cell) -> None:
     fast, exact = twins(SHAPES["odd"], cell=cell)
     results = []
     for layer in (fast, exact):
@@ -84,7 +84,7 @@ def test_memory_that_is_not_dense_and_expanded_gradients_are_read_right(cell) ->
 
 @needs_kernels
 @every_name
-def test_only_the_gradients_that_are_wanted_and_one_output_used_twice(cell) -> None:
+def test_partial_gradients_and_a_reused_output_are_correct(cell) -> None:
     fast, exact = twins(SHAPES["odd"], cell=cell)
     results = []
     for layer in (fast, exact):
@@ -101,7 +101,7 @@ def test_only_the_gradients_that_are_wanted_and_one_output_used_twice(cell) -> N
 
 
 @needs_kernels
-def test_the_gradient_of_the_projection_alone() -> None:
+def test_the_gradient_of_the_projection_alone_is_correct() -> None:
     layer = WsumLSTM(3, 5, proj_size=2, backend="cpp").requires_grad_(False)
     layer.weight_hr_l0.requires_grad_()
     x = torch.randn(4, 2, 3)
@@ -113,7 +113,7 @@ def test_the_gradient_of_the_projection_alone() -> None:
 
 @needs_kernels
 @every_name
-def test_states_split_and_carried_over_are_one_run(cell) -> None:
+def test_a_sequence_in_parts_equals_one_run(cell) -> None:
     layer = WsumLSTM(6, 33, cell=cell, backend="cpp")
     x = torch.randn(11, 5, 6)
     whole, state = layer(x)
@@ -125,26 +125,26 @@ def test_states_split_and_carried_over_are_one_run(cell) -> None:
 
 @needs_kernels
 @pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden"])
-def test_ten_thousand_steps_in_16_bits_both_ways_and_padded_stay_right(cell) -> None:
+def test_ten_thousand_padded_bidirectional_steps_in_16_bits_stay_accurate(cell) -> None:
     shape = dict(T=10_000, B=3, I=3, H=20)
     fast, exact = twins(shape, torch.bfloat16, cell=cell, bidirectional=True)
     with torch.no_grad():
         for layer in (fast, exact):
             for name, weight in layer.named_parameters():
-                if "weight_hh" in name:  # contracting, so that what a step rounds fades
+                if "weight_hh" in name:  # contracting, so that rounding errors decay
                     weight.mul_(0.1)
     compare(fast, exact, shape, mask_of("left", 10_000, 3))
 
 
 @needs_kernels
 @every_name
-def test_ten_thousand_steps_and_saturated_gates_stay_right(cell) -> None:
+def test_ten_thousand_steps_and_saturated_gates_stay_accurate(cell) -> None:
     shape = dict(T=10_000, B=2, I=3, H=5)
     fast, exact = twins(shape, cell=cell)
     with torch.no_grad():
         for layer in (fast, exact):
             layer.weight_ih_l0.mul_(50 / layer.weight_ih_l0.abs().amax())
-            if exact.cell.is_recurrent:  # contracting, so that what a step rounds fades
+            if exact.cell.is_recurrent:  # contracting, so that rounding errors decay
                 layer.weight_hh_l0.mul_(0.1)
     x = torch.rand(10_000, 2, 3) * 2 - 1
     results = []
@@ -161,7 +161,7 @@ def test_ten_thousand_steps_and_saturated_gates_stay_right(cell) -> None:
 @needs_kernels
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @every_name
-def test_what_is_not_a_number_is_not_hidden_and_stays_in_its_sequence(cell, bad) -> None:
+def test_infinities_and_nan_are_not_hidden_and_stay_in_their_sequence(cell, bad) -> None:
     layer = WsumLSTM(3, 20, cell=cell, backend="cpp")
     with torch.no_grad():
         layer.weight_ih_l0.abs_()
@@ -174,7 +174,7 @@ def test_what_is_not_a_number_is_not_hidden_and_stays_in_its_sequence(cell, bad)
     assert torch.equal(y[:, others], clean[:, others])
     if bad != bad:
         assert y[2:, 5].isnan().all()
-    # at padding it does no harm
+    # at padding it has no effect
     mask = torch.zeros(4, 14, dtype=torch.bool)
     mask[2:, 5] = True
     y, _ = layer(x, None, mask)
@@ -194,7 +194,7 @@ def test_an_empty_batch_gives_an_empty_result(cell) -> None:
 
 
 @needs_kernels
-def test_threads_of_the_program_share_a_layer() -> None:
+def test_program_threads_can_share_a_layer() -> None:
     layer = WsumLSTM(20, 65, 2, backend="cpp")
     x = torch.randn(7, 29, 20)
 
@@ -211,7 +211,7 @@ def test_threads_of_the_program_share_a_layer() -> None:
 
 
 @needs_kernels
-def test_auto_takes_these_kernels_for_32_and_16_bits_on_the_cpu() -> None:
+def test_auto_chooses_the_kernels_for_32_and_16_bits_on_the_cpu() -> None:
     cell = CELLS["lstm"]
     for dtype, name in (
         (torch.float32, "cpp"),
@@ -224,7 +224,7 @@ def test_auto_takes_these_kernels_for_32_and_16_bits_on_the_cpu() -> None:
         WsumLSTM(3, 4, dtype=torch.float64, backend="cpp")(torch.zeros(2, 1, 3).double())
 
 
-def test_without_kernels_auto_warns_and_a_name_is_an_error(monkeypatch) -> None:
+def test_without_kernels_auto_warns_and_cpp_is_rejected(monkeypatch) -> None:
     monkeypatch.setattr(kernels, "_find", lambda: (None, "they were never built"))
     x = torch.randn(3, 2, 3)
     with pytest.warns(UserWarning, match="slower reference backend: they were never built"):

@@ -18,8 +18,8 @@ from fairseq_wsum.backends import cpp, reference
 from fairseq_wsum.cells import get_cell
 from fairseq_wsum.ops import cross_entropy
 
-# What torch multiplies has an even number of terms: with an odd one, its bfloat16 product on a CPU
-# with AMX carries a NaN from one row into the one before.
+# torch's products have an even number of terms here: with an odd one, its bfloat16 product on a CPU
+# with AMX carries a NaN from one row into the previous one.
 SHAPES = {
     "one-step": dict(T=1, B=6, H=8),
     "odd-units": dict(T=4, B=7, H=33),
@@ -114,7 +114,7 @@ def outcome(
 @every_dtype
 @every_instruction_set
 @every_cell
-def test_infinities_and_nan_give_what_the_reference_gives(cell, coupled, name, dtype) -> None:
+def test_infinities_and_nan_equal_the_reference(cell, coupled, name, dtype) -> None:
     cell = get_cell(cell, coupled_gates=coupled)
     with instruction_set(name):
         for kind, shape in SHAPES.items():
@@ -136,7 +136,7 @@ def test_infinities_and_nan_give_what_the_reference_gives(cell, coupled, name, d
 @every_instruction_set
 @pytest.mark.parametrize("side", ["left", "right"])
 @every_cell
-def test_a_padded_sequence_gives_what_the_reference_gives_for_it_alone(
+def test_a_padded_sequence_equals_the_reference_on_it_alone(
     cell, coupled, side, name, dtype
 ) -> None:
     # alone, as in the reference's gradients zero times a NaN at padding is a NaN
@@ -192,7 +192,7 @@ def test_an_infinite_input_of_the_layer_stays_in_its_sequence(cell, coupled, nam
 @every_dtype
 @every_instruction_set
 @pytest.mark.parametrize("words", [7, 16, 1100])
-def test_the_cross_entropy_of_infinities_and_nan_is_torchs(words, name, dtype) -> None:
+def test_the_cross_entropy_of_infinities_and_nan_equals_torchs(words, name, dtype) -> None:
     logits, targets = torch.randn(12, words).to(dtype), torch.randint(words, (12,))
     spoil(logits)
     logits[1] = -math.inf  # all of them

@@ -1,4 +1,4 @@
-"""The C++ kernels as torch sees them: operators to check, compile and export; autocast; memory."""
+"""The C++ kernels as torch operators: opcheck, compile, export, autocast and memory."""
 
 import pytest
 import torch
@@ -34,20 +34,20 @@ def operator_inputs(
 
 @needs_kernels
 @pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden", "no-gates"])
-def test_memory_grows_with_the_length_and_no_faster(cell) -> None:
+def test_memory_grows_linearly_with_the_length(cell) -> None:
     layer = WsumLSTM(16, 16, cell=cell, backend="cpp")
 
     def memory(steps: int) -> int:
         x = torch.randn(steps, 4, 16)
         return peak_memory(lambda: layer(x)[0].sum().backward())
 
-    memory(1)  # the first products of a process may measure which library is faster
+    memory(1)  # the first call of a process may allocate more
     assert memory(400) < 1.05 * 2 * memory(200)
 
 
 @needs_kernels
 @every_name
-def test_memory_is_at_most_that_of_torch(cell) -> None:
+def test_memory_is_at_most_torchs(cell) -> None:
     layers = WsumLSTM(200, 200, cell=cell, backend="cpp"), torch.nn.LSTM(200, 200)
     x = torch.randn(20, 20, 200)
     ours, theirs = (peak_memory(lambda: layer(x)[0].sum().backward()) for layer in layers)  # noqa: B023
@@ -57,7 +57,7 @@ def test_memory_is_at_most_that_of_torch(cell) -> None:
 @needs_kernels
 @pytest.mark.parametrize("frozen", [False, True], ids=["", "frozen"])
 @every_name
-def test_a_second_derivative_is_refused(cell, frozen) -> None:
+def test_a_second_derivative_is_rejected(cell, frozen) -> None:
     layer = WsumLSTM(3, 4, cell=cell, backend="cpp").requires_grad_(not frozen)
     x = torch.randn(4, 2, 3, requires_grad=True)
     y, _ = layer(x)
@@ -68,7 +68,7 @@ def test_a_second_derivative_is_refused(cell, frozen) -> None:
 @needs_kernels
 @pytest.mark.parametrize("reentrant", [False, True], ids=["", "reentrant"])
 @every_name
-def test_what_a_checkpoint_computes_again_has_the_same_gradients(cell, reentrant) -> None:
+def test_activation_checkpointing_gives_the_same_gradients(cell, reentrant) -> None:
     layer = WsumLSTM(3, 5, cell=cell, backend="cpp")
     x = torch.randn(4, 2, 3, requires_grad=True)
     gradients = []
@@ -81,7 +81,7 @@ def test_what_a_checkpoint_computes_again_has_the_same_gradients(cell, reentrant
 
 @needs_kernels
 @every_name
-def test_many_gradients_at_once_are_the_same_as_one_by_one(cell) -> None:
+def test_batched_gradients_equal_single_ones(cell) -> None:
     layer = WsumLSTM(3, 5, cell=cell, backend="cpp")
     x = torch.randn(4, 2, 3)
     jacobians = [
@@ -95,21 +95,21 @@ def test_many_gradients_at_once_are_the_same_as_one_by_one(cell) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("side", [None, "left"], ids=lambda side: f"pad-{side}")
 @every_name
-def test_torch_finds_no_fault_with_the_operators(cell, side, dtype) -> None:
+def test_the_operators_pass_torchs_opcheck(cell, side, dtype) -> None:
     operator, inputs = operator_inputs(cell, side, dtype)
     torch.library.opcheck(operator, inputs)
 
 
 @needs_kernels
 @pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden"])
-def test_torch_finds_no_fault_where_nothing_is_saved(cell) -> None:
+def test_the_operators_pass_opcheck_without_saved_tensors(cell) -> None:
     operator, (*inputs, save) = operator_inputs(cell)
     assert save
     torch.library.opcheck(operator, (*inputs, False))
 
 
 @needs_kernels
-def test_torch_finds_no_fault_with_a_projection_and_states_in_another_order() -> None:
+def test_the_operators_pass_opcheck_with_a_projection_and_strided_states() -> None:
     z, w_hh, w_hr = torch.randn(4, 3, 15), torch.randn(15, 2), torch.randn(2, 5)
     h_0, c_0 = torch.randn(2, 3).t(), torch.randn(5, 3).t()  # not contiguous
     tensors = [t.requires_grad_() for t in (z, w_hh, w_hr, h_0, c_0)]
@@ -122,7 +122,7 @@ def test_torch_finds_no_fault_with_a_projection_and_states_in_another_order() ->
 
 
 @needs_kernels
-def test_tensors_of_another_type_or_cell_are_refused() -> None:
+def test_tensors_of_another_type_or_cell_are_rejected() -> None:
     z, c_0 = torch.randn(4, 3, 20), torch.randn(3, 5)
     bits = operators.encode(CELLS["no-srnn-hidden"])
     gated_sum = torch.ops.fairseq_wsum.gated_sum
@@ -135,7 +135,7 @@ def test_tensors_of_another_type_or_cell_are_refused() -> None:
 
 
 @needs_kernels
-def test_tensors_of_another_shape_are_refused() -> None:
+def test_tensors_of_another_shape_are_rejected() -> None:
     layer = WsumLSTM(3, 6, cell="lstm", backend="cpp")
     z, h_0, c_0, weight = torch.randn(4, 2, 24), *torch.zeros(2, 2, 6), layer.weight_hh_l0
     recurrence, bits = torch.ops.fairseq_wsum.recurrence, operators.encode(layer.cell)
@@ -156,14 +156,14 @@ def test_tensors_of_another_shape_are_refused() -> None:
 
 
 @needs_kernels
-def test_without_memory_for_scratch_space_it_is_a_memory_error() -> None:
+def test_failing_to_allocate_scratch_space_is_a_memory_error() -> None:
     too_wide = cpp._Recurrence(T=1, B=1, H=1, P=1 << 50, cell=operators.SRNN, threads=1)
     with pytest.raises(MemoryError, match="wsum_recurrence"):
         cpp._call("wsum_recurrence", too_wide)
 
 
 @needs_kernels
-def test_torch_func_gets_the_reference_or_an_error_that_says_so() -> None:
+def test_torch_func_uses_the_reference_or_raises_a_clear_error() -> None:
     x = torch.randn(4, 2, 3)
     fast, auto = (WsumLSTM(3, 6, cell="no-srnn", backend=name) for name in ("cpp", "auto"))
     torch.func.vmap(lambda x: auto(x)[0], in_dims=1)(x)
@@ -173,7 +173,7 @@ def test_torch_func_gets_the_reference_or_an_error_that_says_so() -> None:
 
 @needs_kernels
 @pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden"])
-def test_what_is_compiled_takes_part_in_torch_func_and_forward_mode(cell) -> None:
+def test_a_compiled_layer_works_with_torch_func_and_forward_mode(cell) -> None:
     layer = WsumLSTM(3, 5, cell=cell)
 
     def dual(x: Tensor, v: Tensor) -> Tensor:
@@ -230,7 +230,7 @@ def test_compile_traces_the_layer_for_every_length_at_once(cell, backend) -> Non
 
 @needs_kernels
 @pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden"])
-def test_what_was_exported_without_gradients_has_gradients(cell) -> None:
+def test_a_layer_exported_without_gradients_has_gradients(cell) -> None:
     layer = WsumLSTM(3, 5, cell=cell, backend="cpp")
     x, mask = torch.randn(4, 2, 3), mask_of("left", 4, 2)
     with torch.no_grad():
@@ -273,7 +273,7 @@ def test_under_autocast_single_steps_share_one_copy_of_the_weights() -> None:
 
 @needs_kernels
 @every_name
-def test_autocast_takes_bfloat16_and_keeps_the_memory_cell_in_32_bits(cell) -> None:
+def test_autocast_uses_bfloat16_and_keeps_the_memory_cell_in_32_bits(cell) -> None:
     fast, exact = twins(SHAPES["odd"], cell=cell)
     x = torch.randn(5, 13, 7)
     with torch.autocast("cpu", torch.bfloat16):

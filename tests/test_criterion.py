@@ -79,7 +79,7 @@ def assert_same(ours, theirs, model, sample, reduce=True) -> None:
     [dict(), dict(label_smoothing=0.1), dict(label_smoothing=0.2, ignore_prefix_size=2)],
     ids=["plain", "smoothed", "prefix"],
 )
-def test_it_is_fairseqs_label_smoothed_cross_entropy(options, reduce, dtype, taken) -> None:
+def test_it_equals_fairseqs_label_smoothed_cross_entropy(options, reduce, dtype, taken) -> None:
     model = make_model().to(dtype)
     ours = WsumCrossEntropyCriterion(TASK, True, **{"label_smoothing": 0.0, **options})
     theirs = LabelSmoothedCrossEntropyCriterion(TASK, True, **{"label_smoothing": 0.0, **options})
@@ -89,7 +89,7 @@ def test_it_is_fairseqs_label_smoothed_cross_entropy(options, reduce, dtype, tak
 
 @needs_kernels
 @pytest.mark.parametrize("average", [True, False], ids=["sentences", "tokens"])
-def test_without_smoothing_it_is_fairseqs_cross_entropy(average, taken) -> None:
+def test_without_smoothing_it_equals_fairseqs_cross_entropy(average, taken) -> None:
     model = make_model(share_decoder_input_output_embed=True).float()
     ours = WsumCrossEntropyCriterion(TASK, average, label_smoothing=0.0)
     theirs = CrossEntropyCriterion(TASK, average)
@@ -124,7 +124,7 @@ class InOthers(torch.nn.Module):
 
 
 @needs_kernels
-def test_language_models_and_several_processes_get_it(taken) -> None:
+def test_language_models_and_several_processes_use_it(taken) -> None:
     model = ModuleProxyWrapper(InOthers(make_language_model(WsumLSTMLanguageModel)))
     ours = WsumCrossEntropyCriterion(TASK, False, label_smoothing=0.1)
     theirs = LabelSmoothedCrossEntropyCriterion(TASK, False, label_smoothing=0.1)
@@ -134,7 +134,7 @@ def test_language_models_and_several_processes_get_it(taken) -> None:
 
 @pytest.mark.parametrize("smoothing", [0.1, 0.0], ids=["smoothed", "plain"])
 @pytest.mark.parametrize("model", ["double", "fairseqs"])
-def test_other_types_and_models_get_fairseqs(model, smoothing, taken) -> None:
+def test_other_types_and_models_use_fairseqs(model, smoothing, taken) -> None:
     ours = WsumCrossEntropyCriterion(TASK, True, label_smoothing=smoothing)
     theirs = CrossEntropyCriterion(TASK, True)
     if smoothing:
@@ -148,7 +148,7 @@ def test_other_types_and_models_get_fairseqs(model, smoothing, taken) -> None:
 
 
 @needs_kernels
-def test_its_accuracy_is_fairseqs() -> None:
+def test_its_accuracy_equals_fairseqs() -> None:
     options = dict(label_smoothing=0.1, report_accuracy=True)
     logs = []
     model, sample = make_model().float(), make_sample()
@@ -158,5 +158,5 @@ def test_its_accuracy_is_fairseqs() -> None:
     assert logs[0] == logs[1]
 
 
-def test_fairseq_knows_it() -> None:
+def test_it_is_registered_with_fairseq() -> None:
     assert CRITERION_REGISTRY["wsum_cross_entropy"] is WsumCrossEntropyCriterion

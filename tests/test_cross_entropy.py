@@ -63,7 +63,7 @@ def targets_of(rows: int, words: int) -> Tensor:
 @with_dtypes
 @pytest.mark.parametrize("smoothed", [False, True], ids=["", "smoothed"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_it_is_torchs_cross_entropy(shape, smoothed, dtype) -> None:
+def test_it_equals_torchs_cross_entropy(shape, smoothed, dtype) -> None:
     assert_near(torch.randn(shape).to(dtype), targets_of(*shape), smoothed)
 
 
@@ -79,7 +79,7 @@ def test_every_instruction_set_and_number_of_threads_agrees(name, dtype) -> None
 
 
 @needs_kernels
-def test_large_scores_in_any_order_are_no_trouble() -> None:
+def test_large_logits_in_any_order_are_exact() -> None:
     logits = torch.linspace(-100, 100, 3000).expand(3, -1).clone()
     logits[1] = logits[1].flip(0)
     logits[2] = logits[2][torch.randperm(3000)] * 50
@@ -87,7 +87,7 @@ def test_large_scores_in_any_order_are_no_trouble() -> None:
 
 
 @needs_kernels
-def test_words_without_a_chance_get_no_gradient() -> None:
+def test_words_of_probability_zero_get_no_gradient() -> None:
     logits = torch.randn(2, 2500)
     logits[:, :1100] = -torch.inf  # more than a block
     z = logits.requires_grad_()
@@ -101,7 +101,7 @@ def test_words_without_a_chance_get_no_gradient() -> None:
 
 @needs_kernels
 @pytest.mark.parametrize("value", [torch.nan, torch.inf], ids=str)
-def test_what_is_not_finite_is_not_hidden(value) -> None:
+def test_infinities_and_nan_are_not_hidden(value) -> None:
     logits = torch.randn(2, 1500)
     logits[1, 20] = value
     nll, smooth = cross_entropy.cross_entropy(logits, torch.tensor([3, 3]), PAD)
@@ -109,7 +109,7 @@ def test_what_is_not_finite_is_not_hidden(value) -> None:
 
 
 @needs_kernels
-def test_either_loss_alone_has_its_gradient() -> None:
+def test_each_loss_alone_has_its_own_gradient() -> None:
     logits, targets = torch.randn(4, 40, requires_grad=True), targets_of(4, 40)
     for which in (0, 1):
         found, right = (
@@ -136,7 +136,7 @@ def test_the_same_input_gives_the_same_bits_on_any_number_of_threads() -> None:
 
 @needs_kernels
 @with_dtypes
-def test_it_takes_the_memory_of_one_more_array_of_scores(dtype) -> None:
+def test_peak_memory_is_one_more_array_of_logits(dtype) -> None:
     logits = torch.randn(200, 3000).to(dtype).requires_grad_()
     targets = targets_of(200, 3000)
 
@@ -149,7 +149,7 @@ def test_it_takes_the_memory_of_one_more_array_of_scores(dtype) -> None:
 
 @needs_kernels
 @with_dtypes
-def test_torch_finds_no_fault_with_the_operator(dtype) -> None:
+def test_the_operator_passes_torchs_opcheck(dtype) -> None:
     logits = torch.randn(4, 9).to(dtype).requires_grad_()
     targets = torch.tensor([0, 8, PAD, 3])
     torch.library.opcheck(torch.ops.fairseq_wsum.cross_entropy, (logits, targets, PAD))
@@ -158,13 +158,13 @@ def test_torch_finds_no_fault_with_the_operator(dtype) -> None:
 
 
 @needs_kernels
-def test_what_the_kernels_cannot_take_is_refused() -> None:
+def test_unsupported_input_is_rejected() -> None:
     logits, targets = torch.randn(3, 5), torch.tensor([0, 4, 2])
     for wrong in (5, -2):
-        with pytest.raises(IndexError, match=f"target {wrong} is no word of 5"):
+        with pytest.raises(IndexError, match=f"target {wrong} is outside the vocabulary"):
             cross_entropy.cross_entropy(logits, torch.tensor([0, wrong, 2]), PAD)
     cross_entropy.cross_entropy(logits, torch.tensor([0, -100, 2]), -100)
-    with pytest.raises(ValueError, match=r"take scores in torch\.float32, got torch\.float16"):
+    with pytest.raises(ValueError, match=r"take logits in torch\.float32, got torch\.float16"):
         cross_entropy.cross_entropy(logits.half(), targets, PAD)
     with pytest.raises(ValueError, match=r"take targets of size \(3,\), got \(2,\)"):
         cross_entropy.cross_entropy(logits, targets[:2], PAD)
@@ -176,7 +176,7 @@ def test_what_the_kernels_cannot_take_is_refused() -> None:
         torch.autograd.grad(nll.sum(), logits, create_graph=True)
 
 
-def test_without_kernels_and_under_torch_func_there_is_none(monkeypatch) -> None:
+def test_it_is_unavailable_without_kernels_and_under_torch_func(monkeypatch) -> None:
     logits = torch.randn(2, 5)
     assert torch.func.vmap(lambda z: z * cross_entropy.suits(logits))(logits).eq(0).all()
     monkeypatch.setattr(kernels, "_find", lambda: (None, "they were never built"))

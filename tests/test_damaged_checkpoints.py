@@ -1,4 +1,4 @@
-"""Checkpoints that a kill or a full disk has damaged, and what a training makes of them."""
+"""How a training handles checkpoints that a kill or a full disk has damaged."""
 
 import errno
 import random
@@ -47,7 +47,7 @@ def text(raw: bytes) -> bytes:
 
 
 def flipped(raw: bytes) -> bytes:
-    """One bit of the weights, of which torch.load says nothing."""
+    """Flip one bit of the weights, which torch.load does not detect."""
     middle = len(raw) // 2
     return raw[:middle] + bytes([raw[middle] ^ 1]) + raw[middle + 1 :]
 
@@ -58,7 +58,7 @@ every_damage = pytest.mark.parametrize("damaged", DAMAGES, ids=lambda damaged: d
 
 @pytest.fixture(scope="module")
 def whole(prepared, tmp_path_factory) -> Path:
-    """A training in one go."""
+    """An uninterrupted training."""
     folder = tmp_path_factory.mktemp("whole")
     train(prepared, folder, *OPTIONS, "--max-epoch", EPOCHS)
     return folder
@@ -76,7 +76,7 @@ def assert_same_weights(first: Path, second: Path) -> None:
 
 
 @every_damage
-def test_damage_is_found_and_the_newest_whole_checkpoint(damaged, whole, tmp_path) -> None:
+def test_damage_and_the_newest_intact_checkpoint_are_found(damaged, whole, tmp_path) -> None:
     for name in ("checkpoint1.pt", "checkpoint2.pt", "checkpoint_last.pt"):
         shutil.copy(whole / name, tmp_path)
     last = tmp_path / "checkpoint_last.pt"
@@ -92,9 +92,7 @@ def test_damage_is_found_and_the_newest_whole_checkpoint(damaged, whole, tmp_pat
     assert newest(tmp_path) is None
 
 
-def test_a_training_names_the_damage_and_goes_on_where_it_is_told_to(
-    prepared, whole, tmp_path
-) -> None:
+def test_a_training_names_the_damage_and_continues_on_request(prepared, whole, tmp_path) -> None:
     for name in ("checkpoint1.pt", "checkpoint2.pt"):
         shutil.copy(whole / name, tmp_path)
     last = tmp_path / "checkpoint_last.pt"
@@ -106,18 +104,18 @@ def test_a_training_names_the_damage_and_goes_on_where_it_is_told_to(
     assert f"--restore-file {tmp_path}/checkpoint2.pt" in done.stderr
     assert {path: path.read_bytes() for path in tmp_path.glob("*.pt")} == before
     log = succeeds(*training(prepared, tmp_path), "--max-epoch", EPOCHS, "--skip-damaged")
-    assert "it is kept as checkpoint_last.pt.damaged. Going on from checkpoint2.pt" in log
+    assert "it is kept as checkpoint_last.pt.damaged. Continuing from checkpoint2.pt" in log
     assert_same_weights(tmp_path, whole)
     assert (tmp_path / "checkpoint_last.pt.damaged").read_bytes() == b""
 
 
-def test_a_training_without_its_last_checkpoint_does_not_begin_again(
+def test_a_training_without_its_last_checkpoint_does_not_start_again(
     prepared, whole, tmp_path
 ) -> None:
     shutil.copy(whole / "checkpoint1.pt", tmp_path)
     before = (tmp_path / "checkpoint1.pt").read_bytes()
     log = succeeds(*training(prepared, tmp_path), "--max-epoch", EPOCHS)
-    assert "it is missing. Going on from checkpoint1.pt (2 updates)" in log
+    assert "it is missing. Continuing from checkpoint1.pt (2 updates)" in log
     assert (tmp_path / "checkpoint1.pt").read_bytes() == before
     assert_same_weights(tmp_path, whole)
 
@@ -125,10 +123,10 @@ def test_a_training_without_its_last_checkpoint_does_not_begin_again(
     for path in tmp_path.glob("checkpoint*.pt"):
         path.write_bytes(b"")
     message = fails(*training(prepared, tmp_path), "--max-epoch", EPOCHS)
-    assert "from no other checkpoint" in message and "give a new --save-dir" in message
+    assert "has no other checkpoint" in message and "give a new --save-dir" in message
 
 
-def test_a_copy_is_whole_or_not_there(tmp_path, monkeypatch) -> None:
+def test_a_copy_is_complete_or_absent(tmp_path, monkeypatch) -> None:
     source, target = tmp_path / "checkpoint1.pt", tmp_path / "checkpoint_last.pt"
     source.write_bytes(b"new" * 1000)
     target.write_bytes(b"old")
@@ -146,7 +144,7 @@ def test_a_copy_is_whole_or_not_there(tmp_path, monkeypatch) -> None:
     assert target.read_bytes() == source.read_bytes()
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch) -> None:
+def test_a_failed_checkpoint_write_leaves_no_file(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)  # between fairseq's three attempts
     path = tmp_path / "checkpoint_last.pt"
     path.write_bytes(b"old")
@@ -175,7 +173,7 @@ def test_a_training_survives_a_full_disk(prepared, whole, tmp_path) -> None:
     assert_same_weights(tmp_path, whole)
 
 
-def test_an_average_of_damaged_checkpoints_is_refused(prepared, whole, tmp_path) -> None:
+def test_an_average_of_damaged_checkpoints_is_rejected(prepared, whole, tmp_path) -> None:
     pytest.importorskip("sacremoses")
     for name in ("checkpoint1.pt", "checkpoint2.pt"):
         (tmp_path / name).write_bytes(flipped((whole / name).read_bytes()))

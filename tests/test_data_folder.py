@@ -1,4 +1,4 @@
-"""What the scripts that prepare data share: downloads, and the folder that they make."""
+"""Downloads and output folders of the scripts that prepare data."""
 
 import fcntl
 import http.server
@@ -23,7 +23,7 @@ def user_error(load):
 
 @pytest.fixture
 def cut_off():
-    """The address of a site that breaks every answer off in the middle."""
+    """The address of a server that cuts off every response in the middle."""
 
     class Half(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -41,14 +41,14 @@ def cut_off():
         server.shutdown()
 
 
-def test_half_a_download_is_not_kept(load, user_error, cut_off, tmp_path):
+def test_a_partial_download_is_not_kept(load, user_error, cut_off, tmp_path):
     path, files = tmp_path / "cache/file", load("corpus_files")
-    with pytest.raises(user_error, match=r"cut off after 500 of 1,000 bytes\); cure"):
+    with pytest.raises(user_error, match=r"the connection ended after 500 of 1,000 bytes\); cure"):
         files.download(f"{cut_off}/file", path, "cure")
     assert not list(path.parent.iterdir())
 
 
-def test_a_download_replaces_what_a_killed_run_has_left(load, tmp_path):
+def test_a_download_replaces_the_partial_file_of_a_killed_run(load, tmp_path):
     site, path = tmp_path / "site", tmp_path / "cache/file"
     site.write_bytes(b"whole")
     path.parent.mkdir()
@@ -57,7 +57,7 @@ def test_a_download_replaces_what_a_killed_run_has_left(load, tmp_path):
     assert [(p.name, p.read_bytes()) for p in path.parent.iterdir()] == [("file", b"whole")]
 
 
-def test_two_runs_never_download_the_same_file_at_a_time(load, user_error, tmp_path):
+def test_two_runs_never_download_the_same_file_at_once(load, user_error, tmp_path):
     path = tmp_path / "file"
     with (tmp_path / ".file.partial").open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -72,17 +72,17 @@ def make(folders, out, text="text"):
         folders.write_record(partial, {**SETTINGS, "sha256": {}})
 
 
-def test_of_two_runs_at_a_time_one_makes_the_folder(folders, user_error, tmp_path):
+def test_only_one_of_two_concurrent_runs_makes_the_folder(folders, user_error, tmp_path):
     out = tmp_path / "out"
     with (
         folders.only_run(out),
-        pytest.raises(user_error, match=f"another run is at work in {tmp_path}/.out.partial; wait"),
+        pytest.raises(user_error, match=f"another run is writing to {tmp_path}/.out.partial; wait"),
     ):
         make(folders, out)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_was_made_meanwhile_stays(folders, user_error, tmp_path):
+def test_a_folder_made_by_a_concurrent_run_is_kept(folders, user_error, tmp_path):
     # Where the file system has no locks, or another host makes the folder.
     out = tmp_path / "out"
     other = tmp_path / "other"
@@ -98,7 +98,7 @@ def test_a_folder_that_was_made_meanwhile_stays(folders, user_error, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_what_a_killed_run_has_left_is_cleared_and_the_folder_made(folders, tmp_path):
+def test_the_partial_folder_of_a_killed_run_is_cleared(folders, tmp_path):
     out, partial = tmp_path / "out", tmp_path / ".out.partial"
     (partial / "text").mkdir(parents=True)
     for name in (folders.LOCK, "train.bin", "stale.bin", "text/train"):
@@ -123,7 +123,7 @@ def link_to_a_folder(partial):
 
 
 @pytest.mark.parametrize("occupy", [foreign_file, file_of_that_name, link_to_a_folder])
-def test_what_is_not_ours_is_never_touched(folders, user_error, tmp_path, occupy):
+def test_foreign_files_are_never_touched(folders, user_error, tmp_path, occupy):
     occupy(tmp_path / ".out.partial")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(user_error, match=r"\.out\.partial is needed .* move it away, or give"):
@@ -131,9 +131,7 @@ def test_what_is_not_ours_is_never_touched(folders, user_error, tmp_path, occupy
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_an_unfinished_run_that_can_go_on_is_not_cleared_by_another_script(
-    folders, user_error, tmp_path
-):
+def test_another_script_does_not_clear_an_unfinished_run(folders, user_error, tmp_path):
     partial = tmp_path / ".out.partial"
     partial.mkdir()
     for name in (folders.LOCK, folders.BEGUN, "dict.txt"):
@@ -143,7 +141,7 @@ def test_an_unfinished_run_that_can_go_on_is_not_cleared_by_another_script(
     assert len(list(partial.iterdir())) == 3
 
 
-def test_a_program_that_a_killed_run_has_started_keeps_the_lock(load, user_error, tmp_path):
+def test_a_program_started_by_a_killed_run_keeps_the_lock(load, user_error, tmp_path):
     path, locked = tmp_path / "lock", load("common").locked
     with locked(path, "busy"):
         child = subprocess.Popen(["sleep", "60"], close_fds=False)
@@ -157,7 +155,7 @@ def test_a_program_that_a_killed_run_has_started_keeps_the_lock(load, user_error
         pass
 
 
-def test_a_lock_on_a_file_that_has_gone_is_no_lock(load, user_error, tmp_path, monkeypatch):
+def test_a_lock_on_a_removed_file_is_rejected(load, user_error, tmp_path, monkeypatch):
     common, path = load("common"), tmp_path / "lock"
     # The other run ends between our opening the file and our locking it.
     monkeypatch.setattr(common.fcntl, "flock", lambda *_: path.unlink())
@@ -172,8 +170,8 @@ def test_a_lock_on_a_file_that_has_gone_is_no_lock(load, user_error, tmp_path, m
         (b'{"corpus": "ours", "scr', "cannot read"),
         (b"\xff", "cannot read"),
         (b"[" * 100_000, "cannot read"),
-        (b"[]", "holds no JSON object"),
-        (b'"ours"', "holds no JSON object"),
+        (b"[]", "is not a JSON object"),
+        (b'"ours"', "is not a JSON object"),
         (b'{"script": "x"}', "lacks 'corpus'"),
         (b'{"corpus": 1, "script": 1, "made": [], "sha256": {}}', r"'made' is \[\]"),
         (b'{"corpus": 1, "script": 1, "made": {}, "sha256": {"x": 1}}', "'sha256' is {'x': 1}"),
@@ -186,7 +184,7 @@ def test_a_damaged_record_is_named(folders, user_error, tmp_path, record, named)
         folders.record_of(tmp_path, SETTINGS)
 
 
-def test_a_record_is_read_with_the_keys_that_are_needed(folders, user_error, tmp_path):
+def test_a_record_must_have_the_needed_keys(folders, user_error, tmp_path):
     with pytest.raises(user_error, match=r"cannot read .*prepared\.json"):
         folders.read_record(tmp_path)
     folders.write_record(tmp_path, {"text": "raw"})
@@ -195,7 +193,7 @@ def test_a_record_is_read_with_the_keys_that_are_needed(folders, user_error, tmp
         folders.read_record(tmp_path, ["text", "units"])
 
 
-def test_the_record_lists_what_was_made(folders, tmp_path):
+def test_the_record_lists_the_files(folders, tmp_path):
     (tmp_path / "shard-002").mkdir()
     for name in ("train.bin", "preprocess.log", "shard-002/train.bin", folders.LOCK):
         (tmp_path / name).write_text("four")

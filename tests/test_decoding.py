@@ -48,7 +48,7 @@ def test_incremental_decoding_equals_full_decoding(options, feeding) -> None:
 @every_feeding
 @pytest.mark.parametrize("attention", [*ATTENTION_TYPES, "none"])
 @pytest.mark.parametrize("both", [True, False], ids=["bidirectional", "one-way"])
-def test_beam_search_may_reorder_drop_and_repeat_hypotheses(feeding, attention, both) -> None:
+def test_beam_search_can_reorder_drop_and_repeat_hypotheses(feeding, attention, both) -> None:
     sizes = dict(encoder_hidden_size=6 if both else 12, decoder_hidden_size=12)  # for `dot`
     options = dict(decoder_attention=attention, encoder_bidirectional=both, **sizes)
     model = make_model(decoder_input_feeding=feeding, **options)
@@ -64,7 +64,7 @@ def test_beam_search_may_reorder_drop_and_repeat_hypotheses(feeding, attention, 
     torch.testing.assert_close(scores[:, -1], expected[:, -1])
 
 
-def test_keys_of_attention_are_computed_once_in_decoding() -> None:
+def test_decoding_computes_attention_keys_once() -> None:
     model = make_model(decoder_attention="mlp")
     calls = []
     model.decoder.attention.source_proj.register_forward_hook(lambda *_: calls.append(1))
@@ -75,7 +75,7 @@ def test_keys_of_attention_are_computed_once_in_decoding() -> None:
 
 @every_feeding
 @every_variant
-def test_a_sentence_in_a_batch_is_scored_as_it_is_alone(options, feeding) -> None:
+def test_a_sentence_gets_the_same_score_in_a_batch_as_alone(options, feeding) -> None:
     model = make_model(decoder_input_feeding=feeding, **options)
     src, lengths, prev = make_batch()
     scores, attention = model(src, lengths, prev)
@@ -95,7 +95,7 @@ def test_padding_on_the_left_of_the_target_changes_nothing(feeding) -> None:
     torch.testing.assert_close(model(src, lengths, padded)[0][:, 2:], model(src, lengths, prev)[0])
 
 
-def test_attention_is_returned_only_where_it_is_asked_for() -> None:
+def test_attention_is_returned_only_on_request() -> None:
     model = make_model()
     src, lengths, prev = make_batch()
     attention = model(src, lengths, prev)[1]
@@ -139,13 +139,13 @@ def test_an_unknown_word_is_replaced_by_the_word_with_the_most_attention() -> No
 
 
 @pytest.mark.parametrize("option", ["replace_unk", "print_alignment"])
-def test_asking_a_model_without_attention_for_alignments_is_an_error(option) -> None:
+def test_alignments_from_a_model_without_attention_are_rejected(option) -> None:
     model = make_model(decoder_attention="none")
     with pytest.raises(ValueError, match=f"--{option.replace('_', '-')} needs attention"):
         model.prepare_for_inference_(make_generation(**{option: "x"}))
 
 
-def test_in_16_bits_the_memory_cell_of_decoding_has_32() -> None:
+def test_16_bit_decoding_keeps_the_memory_cell_in_32_bits() -> None:
     model, (src, _, prev), state = make_model().to(torch.bfloat16), make_batch(), {}
     model.decoder(prev[:, :1], model.encoder(src), state)
     cached = model.decoder.get_incremental_state(state, "cached_state")
@@ -154,7 +154,7 @@ def test_in_16_bits_the_memory_cell_of_decoding_has_32() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @every_feeding
-def test_in_16_bits_too_incremental_decoding_equals_full_decoding(feeding, dtype) -> None:
+def test_incremental_decoding_equals_full_decoding_in_16_bits(feeding, dtype) -> None:
     model = make_model(decoder_input_feeding=feeding).to(dtype)
     src, lengths, prev = make_batch()
     full, _ = model(src, lengths, prev)
@@ -164,8 +164,8 @@ def test_in_16_bits_too_incremental_decoding_equals_full_decoding(feeding, dtype
 
 @every_feeding
 @pytest.mark.parametrize("ensemble", [1, 2])
-def test_beam_search_finds_what_a_search_over_all_outputs_finds(ensemble, feeding) -> None:
-    # three words that can come out at all, and a beam as wide as all their sequences: beam search
+def test_beam_search_equals_exhaustive_search(ensemble, feeding) -> None:
+    # only three words are possible, and the beam holds all their sequences, so beam search
     # is then an exhaustive search (fairseq's beam is never wider than the dictionary)
     words = make_dictionary(16)
     task = make_task(SOURCE, words)

@@ -47,7 +47,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @every_page
-def test_every_link_leads_to_a_file_and_an_anchor_that_exist(page) -> None:
+def test_every_link_leads_to_an_existing_file_and_anchor(page) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         if "://" in link:
             continue
@@ -138,7 +138,7 @@ def check(command: list[str]) -> None:
 
 @functools.cache
 def help_of(*program: str) -> str:
-    """What --help prints, and what it prints of the command of fairseq that options go on to."""
+    """The output of --help, and that of the fairseq command that gets the other options."""
     name, *words = program
     start = (
         ["python", ROOT / name] if name.endswith(".py") else [ROOT / name if "/" in name else name]

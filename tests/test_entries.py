@@ -1,4 +1,4 @@
-"""What a state dict says of its weights: the cell that they are of, and the words."""
+"""The entries of a state dict that identify the cell and the dictionary of its weights."""
 
 import copy
 import io
@@ -26,7 +26,7 @@ def shapes(cell: Cell) -> dict[str, torch.Size]:
 EQUAL = [(a, b) for a, b in permutations(ALL, 2) if shapes(a) == shapes(b)]
 
 
-def test_some_cells_have_weights_of_equal_shapes() -> None:
+def test_some_cells_have_weights_of_the_same_shapes() -> None:
     names = {(a.label, b.label) for a, b in EQUAL}
     assert ("no-out", "lstm with coupled gates") in names
     assert ("no-srnn-out", "no-srnn with coupled gates") in names
@@ -34,7 +34,7 @@ def test_some_cells_have_weights_of_equal_shapes() -> None:
 
 @pytest.mark.parametrize("strict", [True, False], ids=["strict", "not-strict"])
 @pytest.mark.parametrize(("cell", "other"), EQUAL, ids=lambda cell: cell.label.replace(" ", "-"))
-def test_another_cell_refuses_weights_of_equal_shapes(cell, other, strict) -> None:
+def test_another_cell_rejects_weights_of_the_same_shapes(cell, other, strict) -> None:
     layer = make(other)
     before = copy.deepcopy(layer.state_dict())
     named = f"has the cell {other.label}, and the weights are of {cell.label}: make"
@@ -44,7 +44,7 @@ def test_another_cell_refuses_weights_of_equal_shapes(cell, other, strict) -> No
 
 
 @every_cell
-def test_the_same_cell_takes_the_weights(cell, coupled) -> None:
+def test_the_same_cell_accepts_the_weights(cell, coupled) -> None:
     layer, other = (make(get_cell(cell, coupled_gates=coupled)) for _ in range(2))
     file = io.BytesIO()
     torch.save(layer.state_dict(), file)
@@ -57,8 +57,8 @@ def test_the_same_cell_takes_the_weights(cell, coupled) -> None:
 
 
 @every_cell
-def test_weights_without_the_name_of_their_cell(cell, coupled) -> None:
-    """Those of torch's modules have none, and need none; others are taken if one is sure."""
+def test_only_torchs_weights_load_without_a_cell_name(cell, coupled) -> None:
+    """The weights of torch's modules need no cell name; others load with strict=False only."""
     cell = get_cell(cell, coupled_gates=coupled)
     layer = make(cell)
     weights = dict(layer.named_parameters())

@@ -54,7 +54,7 @@ def problem(request, prepared, text) -> tuple[Path, list[str]]:
 
 
 class Training:
-    """scripts/train.sh in a session of its own, with its log in a file."""
+    """Start scripts/train.sh in its own session, with its log in a file."""
 
     def __init__(self, data: Path, folder: Path, options: list[str], processes: int) -> None:
         self.log = folder.with_name(f"{folder.name}.log")
@@ -71,7 +71,7 @@ class Training:
             )
 
     def begins(self) -> bool:
-        """Wait until it trains; False if it has nothing left to train."""
+        """Wait until the training runs; return False if nothing is left to train."""
         deadline = time.monotonic() + LONGEST
         while "Start iterating over samples" not in self.log.read_text():
             if self.process.poll() is not None:
@@ -86,7 +86,7 @@ class Training:
         return self.log.read_text()[-4000:]
 
     def seconds(self) -> float:
-        """How long it takes, when it has started."""
+        """The duration of a training after its start."""
         assert self.process.wait(LONGEST) == 0, self.end()
         (seconds,) = re.findall(r"done training in ([\d.]+) seconds", self.log.read_text())
         return float(seconds)
@@ -114,7 +114,7 @@ def _pids() -> list[int]:
 
 
 def _command(pid: int) -> bytes:
-    """Empty for a process that has ended."""
+    """The command line of a process; empty after it has ended."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         return b"" if state == "Z" else Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -124,7 +124,7 @@ def _command(pid: int) -> bytes:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in /proc")
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_training_killed_at_random_moments_is_the_one_that_ran_through(
+def test_a_training_killed_at_random_moments_equals_an_uninterrupted_one(
     processes, problem, tmp_path
 ) -> None:
     data, options = problem
@@ -196,7 +196,7 @@ print("stages:", *stages, sep=";")
 """
 
 
-def test_a_training_killed_at_any_stage_of_a_save_is_the_one_that_ran_through(
+def test_a_training_killed_at_any_stage_of_a_save_equals_an_uninterrupted_one(
     problem, tmp_path
 ) -> None:
     data, options = problem

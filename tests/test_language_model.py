@@ -66,7 +66,7 @@ every_variant = pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIAN
 
 @every_variant
 @pytest.mark.parametrize("size", [1, 4, 11])
-def test_a_text_in_parts_gives_what_it_gives_in_one_go(size, options) -> None:
+def test_a_text_in_parts_equals_the_whole_text(size, options) -> None:
     model, tokens = make_model(**options), make_tokens()
     whole, _ = model(tokens)
     carried = CarriedState()
@@ -86,7 +86,7 @@ def test_incremental_decoding_equals_full_decoding(options) -> None:
     torch.testing.assert_close(torch.cat(steps, dim=1), whole, rtol=1e-5, atol=1e-6)
 
 
-def test_hypotheses_may_be_reordered_dropped_and_repeated() -> None:
+def test_hypotheses_can_be_reordered_dropped_and_repeated() -> None:
     model, tokens = make_model(), make_tokens()
     order = torch.tensor([2, 0, 0])
     state: dict = {}
@@ -97,7 +97,7 @@ def test_hypotheses_may_be_reordered_dropped_and_repeated() -> None:
     torch.testing.assert_close(step, model(tokens[:, :2])[0][:, 1:])
 
 
-def test_the_gradient_does_not_reach_into_the_part_before() -> None:
+def test_the_gradient_stops_at_the_previous_part() -> None:
     model, tokens = make_model(), make_tokens()
     carried = CarriedState()
     model(tokens, carried_state=carried)
@@ -105,7 +105,7 @@ def test_the_gradient_does_not_reach_into_the_part_before() -> None:
     assert all(not part.requires_grad and part.abs().sum() > 0 for part in carried.last)
 
 
-def test_the_models_of_an_ensemble_keep_states_of_their_own() -> None:
+def test_the_models_of_an_ensemble_keep_separate_states() -> None:
     models, tokens = [make_model() for _ in range(2)], make_tokens()
     carried = CarriedState()
     for part in tokens.split(4, dim=1):
@@ -114,7 +114,7 @@ def test_the_models_of_an_ensemble_keep_states_of_their_own() -> None:
         torch.testing.assert_close(last, model(tokens)[0][:, -last.shape[1] :])
 
 
-def test_the_state_of_the_sum_is_in_32_bits_where_the_model_is_in_16() -> None:
+def test_a_16_bit_model_keeps_its_memory_cell_in_32_bits() -> None:
     model = make_model().to(torch.bfloat16)
     carried = CarriedState()
     for _ in range(2):
@@ -123,8 +123,8 @@ def test_the_state_of_the_sum_is_in_32_bits_where_the_model_is_in_16() -> None:
     assert [part.dtype for part in carried.last] == [torch.bfloat16, torch.float32]
 
 
-def test_an_untrained_model_knows_nothing() -> None:
-    """Its loss, in bits a token, is that of a uniform distribution."""
+def test_an_untrained_model_predicts_a_uniform_distribution() -> None:
+    """Its loss in bits per token is that of a uniform distribution."""
     model = make_model(init_range=1e-3)
     tokens = make_tokens(streams=2, steps=50)
     sample = {
@@ -137,7 +137,7 @@ def test_an_untrained_model_knows_nothing() -> None:
     assert loss.item() / size / math.log(2) == pytest.approx(math.log2(WORDS), abs=1e-3)
 
 
-def test_lstm_equals_the_lstm_of_fairseq() -> None:
+def test_lstm_equals_fairseqs_lstm() -> None:
     args = Namespace(**SMALL, criterion="cross_entropy")
     base_architecture(args)
     args.decoder_out_embed_dim = 7
@@ -170,7 +170,7 @@ def test_locked_dropout_drops_the_same_features_at_every_step() -> None:
 
 
 @pytest.mark.parametrize("locked", [False, True])
-def test_dropout_may_be_retained_in_decoding(locked) -> None:
+def test_dropout_can_be_retained_in_decoding(locked) -> None:
     tokens, scores = make_tokens(), []
     for retain in (False, True):
         model = make_model(dropout=0.5, locked_dropout=locked)
@@ -184,7 +184,7 @@ def test_dropout_may_be_retained_in_decoding(locked) -> None:
 
 @pytest.mark.parametrize("locked", [False, True])
 def test_dropout_is_on_embeddings_between_layers_and_on_the_output(locked) -> None:
-    """Dropping all at one place leaves the same output at every position, whatever is read."""
+    """With everything dropped at one place, all positions have the same output for any input."""
     tokens = make_tokens()
     for option in ("decoder_dropout_in", "decoder_layer_dropout", "decoder_dropout_out"):
         rates = dict(decoder_dropout_in=0.0, decoder_layer_dropout=0.0, decoder_dropout_out=0.0)
@@ -193,8 +193,8 @@ def test_dropout_is_on_embeddings_between_layers_and_on_the_output(locked) -> No
         assert model.train()(tokens)[0].std(0).max() < 1e-6, option
 
 
-def test_nothing_is_dropped_between_the_steps_of_a_layer() -> None:
-    """What reaches the carried state of the first layer has gone through one dropout only."""
+def test_recurrent_connections_have_no_dropout() -> None:
+    """The carried state of the first layer depends on the input dropout only."""
     model = make_model(decoder_dropout_in=0.0, decoder_layer_dropout=0.9, decoder_dropout_out=0.9)
     tokens = make_tokens()
     states = []
@@ -210,7 +210,7 @@ def test_nothing_is_dropped_between_the_steps_of_a_layer() -> None:
 # Options
 
 
-def test_every_option_of_the_language_model_of_fairseq_exists() -> None:
+def test_every_option_of_fairseqs_language_model_exists() -> None:
     parser = ArgumentParser()
     LSTMLanguageModel.add_args(parser)
     theirs = {action.dest for action in parser._actions} - {"help"}
@@ -264,7 +264,7 @@ def test_tied_embeddings_are_one_tensor() -> None:
     assert changed == [7]  # a word that is not read, so it is its output embedding
 
 
-def test_pretrained_embeddings_are_read_and_may_be_frozen(tmp_path) -> None:
+def test_pretrained_embeddings_are_read_and_can_be_frozen(tmp_path) -> None:
     path = tmp_path / "vectors.txt"
     path.write_text("1 6\nw3 1 2 3 4 5 6\n")
     model = make_model(decoder_embed_path=str(path), decoder_freeze_embed=True)
@@ -282,7 +282,7 @@ PRESETS = {  # layers, units, projection, dropout, init range: Zaremba et al.; J
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_is_the_published_model(preset) -> None:
+def test_a_preset_equals_the_published_model(preset) -> None:
     args = Namespace(**dict.fromkeys(option.name for option in fields(WsumLSTMLMConfig)))
     args.cell = "no-srnn"
     ARCH_CONFIG_REGISTRY[preset](args)
@@ -325,12 +325,12 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("options", "message"), MISTAKES.values(), ids=MISTAKES)
-def test_options_that_do_not_fit_are_an_error_that_names_them(options, message) -> None:
+def test_incompatible_options_are_named(options, message) -> None:
     with pytest.raises(ValueError, match=message):
         make_model(**options)
 
 
-def test_dropout_out_is_also_between_layers_as_in_fairseq() -> None:
+def test_dropout_out_also_applies_between_layers_as_in_fairseq() -> None:
     cfg = read_config(Namespace(dropout=0.1, decoder_dropout_out=0.4))
     assert cfg.decoder.layer_dropout == 0.4
 
@@ -345,21 +345,21 @@ def test_the_perplexity_of_an_epoch_is_not_summed_in_16_bits() -> None:
     assert epoch.get_smoothed_values()["ppl"] == pytest.approx(math.exp(5), rel=1e-3)
 
 
-def test_the_longest_sentence_is_that_of_the_task() -> None:
+def test_the_maximum_length_comes_from_the_task() -> None:
     assert make_model(max_target_positions=4).max_positions() == 4
     assert make_model().max_positions() > 10_000
 
 
-def test_a_cut_output_dictionary_is_an_error() -> None:
+def test_a_truncated_output_dictionary_is_rejected() -> None:
     cut = TruncatedDictionary(TASK.source_dictionary, 10)
     task = SimpleNamespace(source_dictionary=TASK.source_dictionary, target_dictionary=cut)
     with pytest.raises(ValueError, match="--output-dictionary-size: this model predicts"):
         make_model(task)
 
 
-def test_another_dictionary_than_that_of_the_checkpoint_is_an_error() -> None:
+def test_a_dictionary_that_differs_from_the_checkpoints_is_rejected() -> None:
     state = make_model().state_dict()
-    with pytest.raises(ValueError, match=r"knows 30 words, and the dictionary .* has 25"):
+    with pytest.raises(ValueError, match=r"knows 30 words, but the dictionary .* has 25"):
         make_model(make_task(25)).load_state_dict(state)
 
 

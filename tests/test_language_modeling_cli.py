@@ -84,7 +84,7 @@ def assert_same_model(first: Path, second: Path) -> None:
 
 @pytest.fixture(scope="session")
 def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training of two epochs in one go."""
+    """An uninterrupted training of two epochs."""
     save_dir = tmp_path_factory.mktemp("whole")
     statistics = train(data, save_dir, "--max-epoch", 2, "--cell", "no-srnn")
     updates = [line for line in statistics if "loss" in line and "update" in line]
@@ -100,10 +100,10 @@ def stopped(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_dir
 
 
-def test_a_training_that_stops_within_an_epoch_goes_on_as_if_it_had_not(
+def test_a_training_resumed_within_an_epoch_equals_an_uninterrupted_one(
     data, model, stopped, tmp_path
 ) -> None:
-    """And the validation at the stop leaves the state of training alone."""
+    """The validation at the stop does not change the training state either."""
     path = shutil.copy(stopped / "checkpoint_last.pt", tmp_path)
     saved = torch.load(path, weights_only=True)
     position = saved["extra_state"]["train_iterator"]
@@ -114,8 +114,8 @@ def test_a_training_that_stops_within_an_epoch_goes_on_as_if_it_had_not(
     assert_same_model(tmp_path, model)
 
 
-def test_without_its_state_a_training_would_go_on_otherwise(data, model, stopped, tmp_path) -> None:
-    """So much for the test above."""
+def test_resuming_without_the_state_gives_another_result(data, model, stopped, tmp_path) -> None:
+    """This shows that the test above depends on the state."""
     path = shutil.copy(stopped / "checkpoint_last.pt", tmp_path)
     saved = torch.load(path, weights_only=True)
     del saved["extra_state"]["train_iterator"]["stream_states"]
@@ -125,7 +125,7 @@ def test_without_its_state_a_training_would_go_on_otherwise(data, model, stopped
         assert_same_model(tmp_path, model)
 
 
-def test_two_processes_read_the_streams_of_one_with_update_freq_2(data, tmp_path) -> None:
+def test_two_processes_equal_one_with_update_freq_2(data, tmp_path) -> None:
     options = ["--max-epoch", 2, "--validate-interval-updates", 4, "--cell", "no-srnn-hidden"]
     options += ["--lr", 0.2]  # at 1 the differences of rounding grow
     one = train(data, tmp_path / "one", *options, "--update-freq", 2)
@@ -139,8 +139,8 @@ def test_two_processes_read_the_streams_of_one_with_update_freq_2(data, tmp_path
     assert perplexities(two) == pytest.approx(perplexities(one), rel=1e-4)
 
 
-def test_other_processes_may_go_on_with_the_same_streams(data, tmp_path) -> None:
-    """Two begin, with an adaptive softmax; one ends it, as if two had."""
+def test_another_number_of_processes_can_continue_the_same_streams(data, tmp_path) -> None:
+    """Two processes start the training, with an adaptive softmax, and one finishes it."""
     arguments = [data, *TASK, *MODEL, *TRAINING, "--lr", 0.2, "--ddp-backend", "legacy_ddp"]
     arguments += ["--criterion", "adaptive_loss", "--adaptive-softmax-cutoff", 8]
     script = ["bash", ROOT / "scripts/train.sh", *arguments]
@@ -177,7 +177,7 @@ def perplexity_by_hand(
 
 
 @pytest.mark.parametrize("size", [1, 13, 1000])
-def test_eval_lm_scores_every_token_with_all_of_its_past(size, data, corpus, model) -> None:
+def test_eval_lm_scores_every_token_with_its_whole_past(size, data, corpus, model) -> None:
     output = run(
         *("fairseq-eval-lm", data, "--user-dir", USER_DIR, *TASK, "--cpu"),
         *("--path", model / "checkpoint_last.pt", "--tokens-per-sample-valid", size),
@@ -187,7 +187,7 @@ def test_eval_lm_scores_every_token_with_all_of_its_past(size, data, corpus, mod
     assert "Evaluated 90 tokens" in output
 
 
-def test_eval_lm_gives_the_perplexity_of_words_where_they_are_cut(data, corpus, model) -> None:
+def test_eval_lm_gives_the_perplexity_per_word_for_subwords(data, corpus, model) -> None:
     output = run(
         *("fairseq-eval-lm", data, "--user-dir", USER_DIR, *TASK, "--cpu", "--post-process", "@@ "),
         *("--path", model / "checkpoint_last.pt", "--tokens-per-sample-valid", 40),
@@ -226,7 +226,7 @@ def test_generate_and_interactive_continue_sentences(data, corpus, model) -> Non
 
 
 @pytest.mark.parametrize("task", ["language_modeling", "wsum_language_modeling"])
-def test_sentences_are_samples_where_that_is_asked_for(task, data, tmp_path) -> None:
+def test_sentences_are_samples_on_request(task, data, tmp_path) -> None:
     options = ["--task", task, "--sample-break-mode", "eos", "--max-epoch", 1]
     statistics = train(data, tmp_path, *options, "--cell", "no-srnn-out")
     assert float(statistics[-1]["train_ppl"]) > 1
@@ -237,7 +237,7 @@ def test_sentences_are_samples_where_that_is_asked_for(task, data, tmp_path) -> 
     assert "Evaluated 90 tokens" in output
 
 
-def test_shards_are_epochs_and_workers_change_nothing(corpus, data, tmp_path) -> None:
+def test_each_shard_is_an_epoch_and_workers_change_nothing(corpus, data, tmp_path) -> None:
     (tmp_path / "other").write_text("w1 w2 w3\n" * 80)
     shard = tmp_path / "shard"
     run(
@@ -261,7 +261,7 @@ def test_a_model_that_learns_nothing_has_the_loss_of_a_uniform_distribution(data
     assert float(statistics[-1]["train_nll_loss"]) == pytest.approx(bits, abs=1e-3)
 
 
-def test_streams_of_another_layout_are_refused_within_an_epoch(data, model, tmp_path) -> None:
+def test_another_stream_layout_is_rejected_within_an_epoch(data, model, tmp_path) -> None:
     train(data, tmp_path, "--max-update", 2)
     options = [data, "--user-dir", USER_DIR, "--save-dir", tmp_path, *TASK, *MODEL, *TRAINING]
     options += ["--tokens-per-sample", 6, "--max-update", 3]
@@ -270,7 +270,7 @@ def test_streams_of_another_layout_are_refused_within_an_epoch(data, model, tmp_
     run("fairseq-train", *options, "--reset-dataloader")
 
 
-def test_the_example_for_hydra_trains(data, tmp_path) -> None:
+def test_the_hydra_example_trains(data, tmp_path) -> None:
     run(
         *("fairseq-hydra-train", "--config-dir", ROOT / "examples" / "language_model_ptb"),
         *("--config-name", "small", f"common.user_dir={USER_DIR}", f"task.data={data}"),
@@ -288,7 +288,7 @@ def test_the_example_for_hydra_trains(data, tmp_path) -> None:
     assert "Evaluated 90 tokens" in output
 
 
-def test_the_benchmark_runs_beside_fairseqs_language_model(data, tmp_path) -> None:
+def test_the_benchmark_compares_with_fairseqs_language_model(data, tmp_path) -> None:
     options = ["--cells", "no-srnn-hidden", "--layers", 1, "--units", 8, "--rounds", 1]
     options += ["--batch-size", 2, "--updates", 5, "--tokens-per-sample", 6]
     path = tmp_path / "lm.json"
@@ -300,7 +300,7 @@ def test_the_benchmark_runs_beside_fairseqs_language_model(data, tmp_path) -> No
         assert list(what) == ["fairseq's own", "no-srnn-hidden"]
     assert all(rate > 0 for rate in record["tokens a second"].values())
     for profile in record["profiles"].values():
-        assert profile["parts"]["products as wide as the vocabulary"] > 0
+        assert profile["parts"]["products of vocabulary size"] > 0
         assert sum(profile["parts"].values()) == pytest.approx(profile["step"])
 
 
@@ -314,9 +314,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("options", "message"), MISTAKES.values(), ids=MISTAKES)
-def test_options_that_do_not_fit_are_an_error_that_names_them(
-    options, message, data, tmp_path
-) -> None:
+def test_incompatible_options_are_named(options, message, data, tmp_path) -> None:
     plugin = ("--user-dir", USER_DIR, "--save-dir", tmp_path, "--max-update", 1)
     output = run("fairseq-train", data, *plugin, *TASK, *MODEL, *TRAINING, *options, check=False)
     assert message in output
@@ -332,7 +330,7 @@ def test_streams_need_a_batch_size_and_a_model_with_a_state(data, tmp_path) -> N
     assert "which LSTMLanguageModel cannot: use --arch wsum_lstm_lm" in output
 
 
-def test_another_dictionary_and_an_empty_split_are_errors(data, corpus, model, tmp_path) -> None:
+def test_another_dictionary_and_an_empty_split_are_rejected(data, corpus, model, tmp_path) -> None:
     (tmp_path / "empty").write_text("")
     words = (data / "dict.txt").read_text().splitlines(keepends=True)
     (tmp_path / "other.txt").write_text("".join(reversed(words)))  # as many
@@ -355,4 +353,4 @@ def test_another_dictionary_and_an_empty_split_are_errors(data, corpus, model, t
     assert "no --context-window" in output
     sentences = ["--sample-break-mode", "eos", "--context-window", 40]
     output = run("fairseq-eval-lm", data, *common, *sentences, check=False)
-    assert "a smaller --context-window, which fairseq takes from it" in output
+    assert "a smaller --context-window, which fairseq subtracts from it" in output

@@ -43,7 +43,7 @@ def test_every_cell_agrees_with_the_equations(cell, coupled, proj_size, shape) -
 
 
 @every_name
-def test_the_initial_state_is_zero_if_left_out(cell) -> None:
+def test_the_initial_state_defaults_to_zero(cell) -> None:
     layer = make(cell=cell, proj_size=2)
     x = torch.randn(4, 3, 3, dtype=torch.float64)
     zeros = tuple(torch.zeros_like(s) for s in make_state(layer, 3))
@@ -51,7 +51,7 @@ def test_the_initial_state_is_zero_if_left_out(cell) -> None:
 
 
 @every_name
-def test_there_are_no_biases_without_bias(cell) -> None:
+def test_bias_false_removes_all_biases(cell) -> None:
     layer = make(cell=cell, bias=False)
     assert not [name for name, _ in layer.named_parameters() if "bias" in name]
     x = torch.randn(4, 1, 3, dtype=torch.float64)
@@ -60,7 +60,7 @@ def test_there_are_no_biases_without_bias(cell) -> None:
     assert_same(y[:, 0], oracle_layers(layer, x[:, 0], h_0[:, 0], c_0[:, 0])[0])
 
 
-def test_no_gates_hands_its_memory_cell_back() -> None:
+def test_no_gates_returns_its_memory_cell() -> None:
     layer = make(cell="no-gates")
     h_0, c_0 = make_state(layer, 2)
     _, (_, c_n) = layer(torch.randn(4, 2, 3, dtype=torch.float64), (h_0, c_0))
@@ -132,7 +132,7 @@ def test_parameters_have_the_names_order_and_shapes_of_torch(cell) -> None:
     ours.flatten_parameters()
 
 
-def test_parameters_start_in_the_range_of_torchs() -> None:
+def test_parameters_are_initialised_in_torchs_range() -> None:
     for parameter in WsumLSTM(30, 64).parameters():
         assert 0.9 / 8 < parameter.abs().max() <= 1 / 8
 
@@ -169,7 +169,7 @@ def test_every_parameter_is_used(cell, coupled) -> None:
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
 @pytest.mark.parametrize("proj_size", [0, 2], ids=["plain", "projected"])
 @every_cell
-def test_gradients_are_right_to_the_second_order(cell, coupled, proj_size, masked) -> None:
+def test_gradients_are_correct_to_the_second_order(cell, coupled, proj_size, masked) -> None:
     layer = make(
         I=2,
         H=3,
@@ -200,7 +200,7 @@ def test_gradients_are_right_to_the_second_order(cell, coupled, proj_size, maske
 
 
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "both-ways"])
-def test_residuals_and_a_module_for_dropout_stand_between_layers(bidirectional) -> None:
+def test_residuals_and_a_dropout_module_apply_between_layers(bidirectional) -> None:
     class Doubled(nn.Module):
         def forward(self, x):
             return 2 * x

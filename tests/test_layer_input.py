@@ -18,8 +18,8 @@ from fairseq_wsum.backends import BACKENDS
 
 @pytest.mark.parametrize("steps", [1, 3])
 @every_name
-def test_final_states_may_be_changed_in_place(cell, steps) -> None:
-    """As those of torch: programs set some of them to zero between batches."""
+def test_final_states_can_be_changed_in_place(cell, steps) -> None:
+    """Programs set some of torch's final states to zero between batches."""
     layer = WsumLSTM(3, 4, cell=cell)
     h_0, c_0 = torch.randn(1, 2, 4), torch.randn(1, 2, 4)
     with torch.no_grad():
@@ -40,7 +40,7 @@ def test_one_sequence_needs_no_batch_dimension(cell) -> None:
 
 
 @every_name
-def test_one_sequence_may_have_padding(cell) -> None:
+def test_one_sequence_can_have_padding(cell) -> None:
     layer = make(cell=cell)
     x = torch.randn(5, 3, dtype=torch.float64)
     mask = torch.tensor([True, False, False, False, True])
@@ -49,7 +49,7 @@ def test_one_sequence_may_have_padding(cell) -> None:
     assert_same((y[1:4], *state), (y_alone, *state_alone))
 
 
-def test_the_mask_is_batch_first_where_the_input_is() -> None:
+def test_the_mask_is_batch_first_if_the_input_is() -> None:
     layer = make(num_layers=2, bidirectional=True)
     x = torch.randn(5, 2, 3, dtype=torch.float64)
     mask = torch.arange(5).unsqueeze(1) >= torch.tensor([3, 5])
@@ -60,7 +60,7 @@ def test_the_mask_is_batch_first_where_the_input_is() -> None:
 
 
 @every_cell
-def test_a_sequence_in_parts_gives_what_it_gives_in_one(cell, coupled) -> None:
+def test_a_sequence_in_parts_equals_the_whole(cell, coupled) -> None:
     layer = make(cell=cell, coupled_gates=coupled, num_layers=2, proj_size=2)
     x = torch.randn(7, 2, 3, dtype=torch.float64)
     whole, final = layer(x)
@@ -81,12 +81,12 @@ def test_an_empty_batch_gives_an_empty_result(cell) -> None:
 
 
 @every_name
-def test_an_empty_sequence_is_an_error(cell) -> None:
+def test_an_empty_sequence_is_rejected(cell) -> None:
     with pytest.raises(RuntimeError, match="sequence length larger than 0"):
         make(cell=cell)(torch.empty(0, 2, 3, dtype=torch.float64))
 
 
-def test_dropout_stands_between_layers_and_in_training_only() -> None:
+def test_dropout_applies_between_layers_and_only_in_training() -> None:
     layer = make(num_layers=2, dropout=1.0)
     x = torch.randn(4, 2, 3, dtype=torch.float64)
     second = make(I=4)  # with dropout 1 the second layer reads zeros
@@ -119,7 +119,7 @@ class CountProducts(TorchDispatchMode):
 
 
 @every_name
-def test_a_cell_has_products_in_its_time_loop_only_if_it_is_recurrent(cell) -> None:
+def test_only_recurrent_cells_have_products_in_the_time_loop(cell) -> None:
     layer = make(cell=cell, proj_size=2)
     counts = []
     for n in (5, 10):
@@ -151,7 +151,7 @@ BAD_ARGUMENTS = {
 
 
 @pytest.mark.parametrize(("kwargs", "message"), BAD_ARGUMENTS.values(), ids=BAD_ARGUMENTS)
-def test_a_bad_argument_is_an_error_that_names_it(kwargs, message) -> None:
+def test_a_bad_argument_is_named(kwargs, message) -> None:
     with pytest.raises(ValueError, match=message):
         make(**kwargs)
 
@@ -159,7 +159,7 @@ def test_a_bad_argument_is_an_error_that_names_it(kwargs, message) -> None:
 @pytest.mark.parametrize(
     "kwargs", [dict(bias=0.5), dict(batch_first=2), dict(proj_size=2.0), dict(num_layers="2")]
 )
-def test_an_argument_of_a_wrong_type_is_an_error_that_names_it(kwargs) -> None:
+def test_an_argument_of_the_wrong_type_is_named(kwargs) -> None:
     with pytest.raises(TypeError, match=next(iter(kwargs))):
         make(**kwargs)
 
@@ -186,13 +186,13 @@ BAD_INPUT = {
 
 
 @pytest.mark.parametrize(("args", "message"), BAD_INPUT.values(), ids=BAD_INPUT)
-def test_bad_input_is_an_error_that_says_what_was_expected(args, message) -> None:
+def test_bad_input_is_rejected_with_the_expected_form(args, message) -> None:
     with pytest.raises((ValueError, RuntimeError, TypeError), match=message):
         make()(*args)
 
 
 @pytest.mark.parametrize("backend", ["auto", "reference"])
-def test_the_memory_cell_may_have_more_bits_and_no_fewer(backend) -> None:
+def test_the_memory_cell_can_have_more_bits_but_not_fewer(backend) -> None:
     layer, x = WsumLSTM(3, 4, dtype=torch.bfloat16, backend=backend), X.bfloat16()
     _, (h_n, c_n) = layer(x, (STATE.bfloat16(), STATE.float()))
     assert (h_n.dtype, c_n.dtype) == (torch.bfloat16, torch.float32)
@@ -203,12 +203,12 @@ def test_the_memory_cell_may_have_more_bits_and_no_fewer(backend) -> None:
             WsumLSTM(3, 4)(X.float(), (STATE.bfloat16(), STATE.long()))
 
 
-def test_numbers_of_numpy_are_numbers() -> None:
+def test_numpy_numbers_are_accepted() -> None:
     layer = WsumLSTM(3, 4, np.int64(2), bidirectional=1, dropout=np.float32(0.5))
     assert layer(torch.zeros(2, 1, 3))[0].shape == (2, 1, 8)
 
 
-def test_a_mask_for_packed_input_is_an_error() -> None:
+def test_a_mask_with_packed_input_is_rejected() -> None:
     packed = pack_padded_sequence(X, torch.tensor([5, 5]))
     with pytest.raises(ValueError, match="PackedSequence has none"):
         make()(packed, None, torch.zeros(5, 2, dtype=torch.bool))

@@ -29,7 +29,7 @@ def test_padding_never_changes_a_result(cell, coupled, proj_size, side) -> None:
 
 
 @every_name
-def test_what_stands_at_padding_reaches_no_gradient(cell) -> None:
+def test_values_at_padding_reach_no_gradient(cell) -> None:
     layer = make(cell=cell, bidirectional=True)
     x, mask, _ = padded_batch([4, 2], "left")
     x.requires_grad_()
@@ -51,7 +51,7 @@ def test_a_sequence_that_is_all_padding_keeps_its_state(cell) -> None:
 
 @pytest.mark.parametrize("enforce_sorted", [True, False], ids=["sorted", "unsorted"])
 @pytest.mark.parametrize("batch_first", [False, True], ids=["time-first", "batch-first"])
-def test_packed_sequences_give_what_torch_gives(batch_first, enforce_sorted) -> None:
+def test_packed_sequences_equal_torchs(batch_first, enforce_sorted) -> None:
     kind = dict(num_layers=2, bidirectional=True, batch_first=batch_first, proj_size=2)
     theirs = nn.LSTM(3, 4, dtype=torch.float64, **kind)
     ours = make(**kind)

@@ -28,7 +28,7 @@ def test_a_layer_survives_pickle_copy_and_state_dict(cell, coupled) -> None:
     assert_same(fresh(x), expected)
 
 
-def test_repr_shows_what_is_not_the_default() -> None:
+def test_repr_shows_options_that_differ_from_the_default() -> None:
     layer = WsumLSTM(3, 4, 2, bidirectional=True, cell="no-srnn", coupled_gates=True)
     assert repr(layer) == (
         "WsumLSTM(3, 4, num_layers=2, bidirectional=True, cell='no-srnn with coupled gates')"
@@ -52,7 +52,7 @@ def test_compile_traces_the_whole_layer(cell, coupled) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @every_name
-def test_autocast_computes_products_in_16_bits_and_the_memory_cell_in_32(cell, dtype) -> None:
+def test_autocast_uses_16_bits_for_products_and_32_for_the_memory_cell(cell, dtype) -> None:
     layer = WsumLSTM(8, 16, cell=cell)
     x = torch.rand(6, 2, 8)
     exact, (_, c_exact) = layer(x)
@@ -65,7 +65,7 @@ def test_autocast_computes_products_in_16_bits_and_the_memory_cell_in_32(cell, d
 
 @pytest.mark.parametrize("backend", ["auto", "reference"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_long_sum_loses_nothing_in_16_bits(dtype, backend) -> None:
+def test_a_long_sum_is_exact_in_16_bits(dtype, backend) -> None:
     layer = WsumLSTM(1, 1, cell="no-srnn-out-hidden", dtype=dtype, backend=backend)
     with torch.no_grad():  # i = 1/2, f = 1, content 2: every step adds 1
         layer.weight_ih_l0.copy_(torch.tensor([[0.0], [0.0], [2.0]]))
@@ -89,7 +89,7 @@ def onednn(request, monkeypatch):
 
 
 @every_name
-def test_transformations_of_torch_func_are_right(cell, onednn) -> None:
+def test_torch_func_transformations_are_correct(cell, onednn) -> None:
     layer = WsumLSTM(3, 5, cell=cell)
     x, direction = torch.randn(4, 2, 3), torch.randn(4, 2, 3)
 
@@ -112,7 +112,7 @@ def test_transformations_of_torch_func_are_right(cell, onednn) -> None:
     torch.testing.assert_close(each, expected[0])
 
 
-def test_forward_mode_derivatives_are_not_lost(onednn) -> None:
+def test_forward_mode_derivatives_are_correct(onednn) -> None:
     layer = WsumLSTM(3, 5, cell="no-srnn-hidden").requires_grad_(False)
     x, direction = torch.randn(4, 2, 3), torch.randn(4, 2, 3)
     (_, expected) = torch.func.jvp(lambda x: layer(x)[0], (x,), (direction,))

@@ -37,21 +37,21 @@ def ptb(tmp_path_factory) -> Path:
     return folder
 
 
-def test_the_recipe_for_ptb_prints_perplexities_and_a_table_of_them(ptb, tmp_path) -> None:
+def test_the_ptb_recipe_prints_perplexities_and_a_table(ptb, tmp_path) -> None:
     recipe = [EXAMPLES / "language_model_ptb/ptb.sh", "--data", ptb, "--own-corpus"]
     recipe += ["--out", tmp_path, "--epochs", 1, *TINY]
     recipe_of_a_cell = [*recipe, "--cell", "no-srnn", "--seed", 2]
     output = run("bash", *recipe_of_a_cell, "--stop-time-hours", 1e-5)
-    assert "run this again to go on" in output
+    assert "run this again to continue" in output
     output = run("bash", *recipe_of_a_cell)
-    assert "going on from" in output
+    assert "continuing from" in output
     figures = json.loads((tmp_path / "small/no-srnn/epochs-1-seed-2/perplexity.json").read_text())
     assert list(figures) == ["valid", "test"]
     assert all(f"{split}: perplexity {figures[split]}" in output for split in figures)
     assert all(1 < perplexity < 100 for perplexity in figures.values())
 
     output = run("bash", *recipe_of_a_cell)
-    assert "trained before" in output and "done already" in output
+    assert "already trained" in output and "already done" in output
     run("bash", *recipe, "--fairseq-lstm")
     table = run("python", EXAMPLES / "language_model_ptb/table.py", tmp_path)
     assert re.search(r"\| small \| 1 \| `no-srnn` \| 1 \| [\d.]+ \| [\d.]+ \|", table)
@@ -62,10 +62,10 @@ def test_the_recipe_for_ptb_prints_perplexities_and_a_table_of_them(ptb, tmp_pat
     peer = tmp_path / "small/fairseq-lstm/epochs-1-seed-1/checkpoint_last.pt"
     score = [ROOT / "scripts/perplexity.sh", tmp_path / "data", "--checkpoint", peer, "--cpu"]
     output = run("bash", *score, "--task", "language_modeling", check=False)
-    assert "not all of valid was scored" in output and "max_target_positions" in output
+    assert "part of valid was not scored" in output and "max_target_positions" in output
 
 
-def test_the_table_has_means_and_deviations_over_seeds(tmp_path) -> None:
+def test_the_table_has_means_and_standard_deviations_over_seeds(tmp_path) -> None:
     for run_folder, valid, test in (
         ("medium/lstm/epochs-4-seed-1", 90, 80.25),
         ("small/lstm/epochs-4-seed-1", 100, 90),
@@ -95,7 +95,7 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("size", PUBLISHED)
-def test_the_recipe_for_ptb_is_the_published_one(size, tmp_path) -> None:
+def test_the_ptb_recipe_equals_the_published_one(size, tmp_path) -> None:
     recipe = [EXAMPLES / "language_model_ptb/ptb.sh", "--dry-run", "--size", size, "--seed", 3]
     command = run("bash", *recipe, "--out", tmp_path).strip() + " "
     wanted = PUBLISHED[size].split()
@@ -113,12 +113,12 @@ def test_the_recipe_for_ptb_is_the_published_one(size, tmp_path) -> None:
         (["--fairseq-lstm", "--cell", "no-srnn"], "error: --fairseq-lstm has no other cells"),
     ],
 )
-def test_the_recipe_for_ptb_names_the_option_that_is_wrong(options, message) -> None:
+def test_the_ptb_recipe_names_a_wrong_option(options, message) -> None:
     output = run("bash", EXAMPLES / "language_model_ptb/ptb.sh", *options, check=False)
     assert output.startswith(message)
 
 
-def test_the_recipe_for_gbw_goes_through_all_shards(tmp_path) -> None:
+def test_the_gbw_recipe_trains_on_all_shards(tmp_path) -> None:
     for k in (1, 2, 3):
         write_text(
             tmp_path / GBW / f"training-monolingual.tokenized.shuffled/news.en-{k:05d}-of-00004", 40
@@ -137,7 +137,7 @@ def test_the_recipe_for_gbw_goes_through_all_shards(tmp_path) -> None:
     )
     assert re.findall(r"begin training epoch (\d+)", output) == ["1", "2", "3", "4"]
     read = [Path(name).name for name in re.findall(r"examples from: (.*)/train", output)]
-    read = [name for name, _ in groupby(read)]  # the last is of an epoch that is not trained
+    read = [name for name, _ in groupby(read)]  # the last epoch is not trained
     assert read == ["data", "shard-002", "data", "shard-002", "data"]
     figures = json.loads((tmp_path / "out/no-srnn-out/perplexity.json").read_text())
     assert all(1 < perplexity < 100 for perplexity in figures.values())
@@ -155,9 +155,9 @@ def test_perplexity_names_what_is_missing(arguments, message) -> None:
     assert output.startswith(message)
 
 
-def test_the_perplexity_of_words_is_that_of_their_units_taken_together(tmp_path) -> None:
+def test_the_perplexity_per_word_sums_the_bits_of_its_subwords(tmp_path) -> None:
     """The bits of a text are the same, whatever they are divided by."""
-    text = "\u2581a b \u2581c d d\n\u2581a b\n"  # 2 words and an end of sentence, 1 and one
+    text = "\u2581a b \u2581c d d\n\u2581a b\n"  # sentences of 2 words and 1 word
     for split in ("train", "valid", "test"):
         (tmp_path / split).write_text(text)
     prefixes = [f"--{split}pref={tmp_path / split}" for split in ("train", "valid", "test")]

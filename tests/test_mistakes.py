@@ -40,14 +40,14 @@ VALUES = {
 
 
 @pytest.mark.parametrize(("options", "message"), VALUES.values(), ids=VALUES)
-def test_a_value_that_means_nothing_is_named(options, message, prepared, tmp_path) -> None:
+def test_an_invalid_value_is_named(options, message, prepared, tmp_path) -> None:
     output = train(prepared, tmp_path, *TRAINING, "--max-epoch", 1, *options, check=False)
     assert message in output
     assert not list(tmp_path.glob("*.pt"))
 
 
-def test_a_training_is_not_gone_on_with_by_another_cell(prepared, model, tmp_path) -> None:
-    """Their weights have the same shapes."""
+def test_a_training_is_not_continued_with_another_cell(prepared, model, tmp_path) -> None:
+    """The weights of the two cells have the same shapes."""
     shutil.copy(model / "checkpoint_last.pt", tmp_path)
     output = train(
         *(prepared, tmp_path, *TRAINING, "--max-epoch", 2, "--cell", "lstm"),
@@ -58,14 +58,14 @@ def test_a_training_is_not_gone_on_with_by_another_cell(prepared, model, tmp_pat
 
 
 def test_another_data_folder_is_named_in_scoring(prepared, model, tmp_path) -> None:
-    """Also one whose dictionary has as many words."""
+    """This includes a folder whose dictionary has the same size."""
     checkpoints = ["--checkpoints", model / "checkpoint_last.pt"]
     corpus = write_corpus(tmp_path / "corpus")
     other = prepare_options(corpus, tmp_path / "other")
     other[other.index("90")] = "80"
     succeeds("prepare_multi30k.sh", *other)
     message = fails("score.sh", tmp_path / "other", *checkpoints)
-    assert "knows 96 words, and the dictionary in the data folder has 88: give the data" in message
+    assert "knows 96 words, but the dictionary in the data folder has 88: give the data" in message
 
     same_size = tmp_path / "same size"
     shutil.copytree(prepared, same_size)
@@ -91,13 +91,15 @@ def test_a_translation_model_has_no_perplexity(model, tmp_path) -> None:
     succeeds("prepare_ptb.sh", "--own-corpus", "--data", tmp_path, "--out", tmp_path / "data")
     checkpoint = ["--checkpoint", model / "checkpoint_last.pt"]
     message = fails("perplexity.sh", tmp_path / "data", *checkpoint)
-    assert "takes a language model, and wsum_lstm is none: a translation model is scored" in message
+    assert "needs a language model, and wsum_lstm is not one: score translation models" in message
     link = tmp_path / "data 12:30"
     link.symlink_to(tmp_path / "data")
-    assert f"DATA {link}: fairseq takes ':'" in fails("perplexity.sh", link, *checkpoint)
+    assert f"DATA {link}: fairseq splits paths at ':'" in fails("perplexity.sh", link, *checkpoint)
 
 
-def test_longer_sentences_than_the_model_takes_are_refused_or_skipped(prepared, tmp_path) -> None:
+def test_sentences_longer_than_the_model_accepts_are_rejected_or_skipped(
+    prepared, tmp_path
+) -> None:
     """As fairseq's own test_max_positions has it for its models."""
     texts = [lines(prepared / "text" / f"{split}.de") for split in ("valid", "test")]
     lengths = sorted(len(line.split()) + 1 for text in texts for line in text)
@@ -112,7 +114,7 @@ def test_longer_sentences_than_the_model_takes_are_refused_or_skipped(prepared, 
     assert skip in output
     run("fairseq-generate", prepared, *reading, skip)
     message = fails("score.sh", prepared, "--checkpoints", tmp_path)
-    assert "has a sentence that is longer than the model takes" in message
+    assert "has a sentence longer than the model accepts" in message
     overrides = "{'max_source_positions': 99, 'max_target_positions': 99}"
     longer = ["--max-source-positions", 99, "--max-target-positions", 99]
     command = ["score.sh", prepared, "--checkpoints", tmp_path, *longer, "--model-overrides"]

@@ -49,7 +49,7 @@ def test_the_model_runs_under_autocast(options, feeding) -> None:
 
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one-direction", "two-directions"])
 @pytest.mark.parametrize("attention", ["1", "0"], ids=["attention", "no-attention"])
-def test_lstm_with_input_feeding_equals_the_lstm_of_fairseq(attention, bidirectional) -> None:
+def test_lstm_with_input_feeding_equals_fairseqs_lstm(attention, bidirectional) -> None:
     options = dict(
         SMALL,
         decoder_attention=attention,
@@ -65,7 +65,7 @@ def test_lstm_with_input_feeding_equals_the_lstm_of_fairseq(attention, bidirecti
     scores, attn = ours(src, lengths, prev)
     scores_theirs, attn_theirs = theirs(src, lengths, prev)
     torch.testing.assert_close(scores, scores_theirs)
-    if attention == "1":  # theirs has moved the padding to the right
+    if attention == "1":  # fairseq's LSTM has moved the padding to the right
         for b, n in enumerate(lengths):
             torch.testing.assert_close(attn[b, :, -n:], attn_theirs[b, :, :n])
     for k, (part, part_theirs) in enumerate(
@@ -92,7 +92,7 @@ def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return result
 
 
-def test_every_option_of_the_lstm_of_fairseq_exists() -> None:
+def test_every_option_of_fairseqs_lstm_exists() -> None:
     from argparse import ArgumentParser
 
     theirs, ours = ArgumentParser(), ArgumentParser()
@@ -109,7 +109,7 @@ def test_every_option_of_the_lstm_of_fairseq_exists() -> None:
 @pytest.mark.parametrize("encoder", CELLS)
 @pytest.mark.parametrize("decoder", CELLS)
 def test_every_parameter_is_used(decoder, encoder) -> None:
-    # what is never used would be dead weight, and an error in distributed training
+    # an unused parameter would be dead weight, and an error in distributed training
     for attention in ("general", "none"):
         options = dict(encoder_cell=encoder, decoder_cell=decoder)
         unlinked = encoder == "no-gates" and decoder in ("no-srnn-hidden", "no-srnn-out-hidden")
@@ -135,20 +135,20 @@ def unused_parameters(model: WsumLSTMModel) -> list[str]:
 
 @pytest.mark.parametrize("encoder", ["lstm", "no-gates"])
 @every_name
-def test_the_decoder_starts_from_every_state_that_both_sides_have(cell, encoder) -> None:
+def test_the_decoder_starts_from_every_shared_state(cell, encoder) -> None:
     model = make_model(encoder_cell=encoder, decoder_cell=cell)
     cell = CELLS[cell]
     assert (model.decoder.hidden_bridge is not None) == cell.is_recurrent
     assert (model.decoder.cell_bridge is not None) == (cell.has_memory and encoder != "no-gates")
 
 
-def test_encoder_and_decoder_may_have_cells_of_their_own() -> None:
+def test_encoder_and_decoder_can_have_different_cells() -> None:
     model = make_model(cell="no-srnn", decoder_cell="no-gates")
     assert model.encoder.lstm.cell.name == "no-srnn"
     assert model.decoder.lstm.cell.name == "no-gates"
 
 
-def test_all_parameters_start_within_the_init_range_but_padding_at_zero() -> None:
+def test_parameters_start_within_the_init_range_and_padding_at_zero() -> None:
     model = make_model(init_range=0.01)
     assert all(p.abs().max() <= 0.01 for p in model.parameters())
     for embedding in (model.encoder.embed_tokens, model.decoder.embed_tokens):
@@ -163,7 +163,7 @@ def test_shared_embeddings_are_one_tensor() -> None:
 
 
 @pytest.mark.parametrize("side", ["encoder", "decoder"])
-def test_pretrained_embeddings_are_read_and_may_be_frozen(side, tmp_path) -> None:
+def test_pretrained_embeddings_are_read_and_can_be_frozen(side, tmp_path) -> None:
     path = tmp_path / "vectors.txt"
     path.write_text("2 6\nw3 1 2 3 4 5 6\nunheard-of 0 0 0 0 0 0\n")
     model = make_model(**{f"{side}_embed_path": str(path), f"{side}_freeze_embed": True})
@@ -174,7 +174,7 @@ def test_pretrained_embeddings_are_read_and_may_be_frozen(side, tmp_path) -> Non
     assert not weight.requires_grad and all(w.requires_grad for w in weights.values())
 
 
-def test_vectors_that_are_not_there_or_of_another_size_are_named(tmp_path) -> None:
+def test_embedding_files_that_are_missing_or_of_another_size_are_named(tmp_path) -> None:
     path = tmp_path / "vectors.txt"
     with pytest.raises(ValueError, match=r"--encoder-embed-path .* no such file.*None"):
         make_model(encoder_embed_path=str(path))
@@ -193,7 +193,7 @@ def test_the_adaptive_softmax_gives_probabilities_and_trains() -> None:
     torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(3, 6, dtype=torch.float64))
     net_input = {"src_tokens": src, "src_lengths": lengths, "prev_output_tokens": prev}
     target = prev.roll(-1, 1)
-    # fairseq's criterion takes the second word after a cutoff for padding, and leaves it out
+    # fairseq's criterion mistakes the second word after a cutoff for padding and ignores it
     target[(target == 8 + PAD) | (target == 16 + PAD)] = 20
     sample = {"net_input": net_input, "target": target, "ntokens": 18}
     criterion = AdaptiveLoss(SimpleNamespace(target_dictionary=TARGET), sentence_avg=False)
@@ -205,7 +205,7 @@ def test_the_adaptive_softmax_gives_probabilities_and_trains() -> None:
 # Compatibility
 
 
-def test_an_alignment_of_any_form_gives_source_positions() -> None:
+def test_every_form_of_alignment_gives_source_positions() -> None:
     words = ("<unk> b <unk>", "x y")
     forms = (
         torch.tensor([1, 0, 0]),  # of beam search, from attention
@@ -217,7 +217,7 @@ def test_an_alignment_of_any_form_gives_source_positions() -> None:
     assert utils.replace_unk(*words, torch.empty(0), {}, "<unk>") == words[0]
 
 
-def test_lengths_can_be_put_into_buckets() -> None:
+def test_batches_can_be_padded_to_bucket_lengths() -> None:
     """--num-batch-buckets."""
     assert data_utils.get_buckets([1, 2, 3, 4, 9], num_buckets=2).tolist() == [3, 9]
 
@@ -225,13 +225,13 @@ def test_lengths_can_be_put_into_buckets() -> None:
 # Options
 
 
-def test_a_preset_gives_way_to_what_the_user_says() -> None:
+def test_user_options_override_a_preset() -> None:
     args = Namespace(encoder_layers=3)
     ARCH_CONFIG_REGISTRY["wsum_lstm_multi30k"](args)
     assert args.encoder_layers == 3
 
 
-def test_a_preset_that_hydra_would_pass_over_is_an_error() -> None:
+def test_a_preset_that_hydra_would_ignore_is_rejected() -> None:
     arch = "wsum_lstm_multi30k"
     cfg = OmegaConf.structured(WsumLSTMConfig())
     with pytest.raises(ValueError, match=f"model._name={arch}: with fairseq-hydra-train"):
@@ -242,7 +242,7 @@ def test_a_preset_that_hydra_would_pass_over_is_an_error() -> None:
     ARCH_CONFIG_REGISTRY[arch](cfg)
 
 
-def test_the_preset_for_multi30k_is_the_model_of_the_example_for_hydra() -> None:
+def test_the_multi30k_preset_equals_the_model_of_the_hydra_example() -> None:
     example = Path(__file__).parents[1] / "examples" / "translation_multi30k" / "strong.yaml"
     named = OmegaConf.load(example).model
     args = Namespace(cell=named.cell)
@@ -251,7 +251,7 @@ def test_the_preset_for_multi30k_is_the_model_of_the_example_for_hydra() -> None
     assert ours | {"preset": None} == theirs
 
 
-def test_the_dropouts_of_the_preset_for_multi30k_follow_dropout() -> None:
+def test_the_dropouts_of_the_multi30k_preset_follow_dropout() -> None:
     args = Namespace(dropout=0.1, decoder_dropout_in=0.2)
     ARCH_CONFIG_REGISTRY["wsum_lstm_multi30k"](args)
     encoder, decoder = read_config(args).encoder, read_config(args).decoder
@@ -259,7 +259,7 @@ def test_the_dropouts_of_the_preset_for_multi30k_follow_dropout() -> None:
     assert decoder.dropout_out == encoder.layer_dropout == 0.1
 
 
-def test_the_default_is_the_readme_model_of_opennmt() -> None:
+def test_the_default_is_opennmts_readme_model() -> None:
     cfg = read_config(Namespace())
     encoder, decoder = cfg.encoder, cfg.decoder
     assert (encoder.layers, decoder.layers) == (2, 2)
@@ -285,8 +285,8 @@ NO_DROPOUT = {
 
 @every_feeding
 @pytest.mark.parametrize("place", [*NO_DROPOUT, "additional_fc"])
-def test_dropout_stands_in_its_place_and_in_training_only(place, feeding) -> None:
-    """With one rate at 1 what comes after it knows nothing of what comes before."""
+def test_dropout_applies_in_its_place_and_only_in_training(place, feeding) -> None:
+    """With one rate at 1, nothing after that place depends on anything before it."""
     options = NO_DROPOUT | ({} if place == "additional_fc" else {place: 1.0})
     if place == "additional_fc":
         options |= dict(decoder_dropout_out=1.0, decoder_out_embed_dim=4)
@@ -314,12 +314,12 @@ def test_dropout_stands_in_its_place_and_in_training_only(place, feeding) -> Non
 
 
 @pytest.mark.parametrize("written", ["8,16", "[8,16]", "(8, 16)", "8,16,", "8e0,16", [8, 16]])
-def test_cutoffs_are_read_as_fairseq_reads_them(written) -> None:
+def test_cutoffs_are_parsed_like_fairseqs(written) -> None:
     model = make_model(criterion="adaptive_loss", adaptive_softmax_cutoff=written)
     assert model.decoder.adaptive_softmax.cutoff == [8, 16, 34]
 
 
-def test_an_adaptive_softmax_leaves_sharing_to_the_inputs() -> None:
+def test_an_adaptive_softmax_shares_only_the_input_embeddings() -> None:
     task = make_task(SOURCE, SOURCE)
     adaptive = dict(criterion="adaptive_loss", adaptive_softmax_cutoff="8")
     model = make_model(task, share_all_embeddings=True, **adaptive)
@@ -327,11 +327,11 @@ def test_an_adaptive_softmax_leaves_sharing_to_the_inputs() -> None:
     # and fairseq's own takes this option, too, without effect
     model = make_model(share_decoder_input_output_embed=True, decoder_hidden_size=7, **adaptive)
     assert not model.decoder.share_input_output_embed and model.decoder.additional_fc is None
-    with pytest.raises(ValueError, match="--decoder-embed-path of its own"):
+    with pytest.raises(ValueError, match="with a different --decoder-embed-path"):
         make_model(task, share_all_embeddings=True, decoder_embed_path="x")
 
 
-def test_dropout_out_is_also_between_layers_as_in_fairseq() -> None:
+def test_dropout_out_also_applies_between_layers_as_in_fairseq() -> None:
     cfg = read_config(Namespace(dropout=0.1, encoder_dropout_out=0.2, decoder_dropout_out=0.4))
     assert (cfg.encoder.layer_dropout, cfg.encoder.dropout_out) == (0.2, 0.2)
     assert (cfg.decoder.layer_dropout, cfg.decoder.dropout_out) == (0.4, 0.4)
@@ -359,7 +359,7 @@ BAD_OPTIONS = {
             encoder_cell="no-gates",
             decoder_cell="no-srnn-out-hidden",
         ),
-        "the decoder would know nothing of the source",
+        "the decoder could not see the source",
     ),
     "cell": (dict(cell="nope"), "--cell nope: choose one of lstm, no-srnn"),
     "encoder": (dict(encoder_cell="nope"), "--encoder-cell nope"),
@@ -368,7 +368,7 @@ BAD_OPTIONS = {
         "--coupled-gates with --decoder-cell no-gates",
     ),
     "attention": (dict(decoder_attention="soft"), "--decoder-attention soft: choose one of"),
-    "dot": (dict(decoder_attention="dot"), r"--decoder-attention dot needs as many .*\(5"),
+    "dot": (dict(decoder_attention="dot"), r"-attention dot needs an encoder output size .*\(5"),
     "feeding": (dict(decoder_input_feeding="maybe"), "--decoder-input-feeding maybe: give True"),
     "layers": (dict(encoder_layers=0), "--encoder-layers 0: give at least 1"),
     "backend": (dict(lstm_backend="fpga"), "--lstm-backend fpga: choose one of auto"),
@@ -403,6 +403,6 @@ BAD_OPTIONS = {
 
 
 @pytest.mark.parametrize(("options", "message"), BAD_OPTIONS.values(), ids=BAD_OPTIONS)
-def test_options_that_do_not_fit_are_an_error_that_names_them(options, message) -> None:
+def test_incompatible_options_are_named(options, message) -> None:
     with pytest.raises(ValueError, match=message):
         make_model(**options)

@@ -5,7 +5,7 @@ import torch
 from fairseq_wsum.plugin.modules import ATTENTION_TYPES, Attention
 
 
-def test_attention_is_what_its_equations_say() -> None:
+def test_attention_equals_its_equations() -> None:
     queries, values = torch.randn(2, 1, 4), torch.randn(1, 3, 4)
     for kind in ATTENTION_TYPES:
         attention = Attention(4, 4, kind)

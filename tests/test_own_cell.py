@@ -1,4 +1,4 @@
-"""Cells that are not of this package: the example, and two that need what no cell here needs."""
+"""Custom cells: the example, and two that need features that no cell of the package uses."""
 
 import copy
 import pickle
@@ -77,7 +77,7 @@ def sru(layer: WsumLSTM, x: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
     return torch.stack(outputs)
 
 
-def test_a_gru_can_be_described_and_is_that_of_torch() -> None:
+def test_a_gru_can_be_described_and_equals_torchs() -> None:
     ours, theirs = WsumLSTM(3, 4, cell=GRU(), **COMMON), nn.GRU(3, 4, **COMMON)
     theirs.load_state_dict(dict(ours.named_parameters()))
     x, h_0 = torch.randn(6, 2, 3, **COMMON), torch.randn(1, 2, 4, **COMMON)
@@ -89,7 +89,7 @@ def test_a_gru_can_be_described_and_is_that_of_torch() -> None:
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_a_cell_that_sees_its_memory_is_that_of_the_paper(side) -> None:
+def test_a_cell_that_reads_its_memory_equals_the_papers(side) -> None:
     layer = WsumLSTM(3, 4, cell=SRU(), **COMMON)
     x, mask, alone = padded_batch([5, 2, 7], side)
     c_0 = torch.randn(1, 3, 4, **COMMON)
@@ -102,7 +102,7 @@ def test_a_cell_that_sees_its_memory_is_that_of_the_paper(side) -> None:
     assert torch.autograd.gradcheck(lambda x: layer(x)[0], inputs)
 
 
-def test_a_backend_with_kernels_says_that_it_has_none_for_the_cell() -> None:
+def test_a_backend_reports_that_it_has_no_kernel_for_the_cell() -> None:
     class Sharper(LSTM):
         def content(self, z):
             return torch.tanh(2 * z["c"])
@@ -129,7 +129,7 @@ class Nameless(Cell):
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
-def test_a_description_that_contradicts_itself_is_refused(attributes, message) -> None:
+def test_a_contradictory_description_is_rejected(attributes, message) -> None:
     cell = Nameless()
     vars(cell).update(attributes)
     with pytest.raises(ValueError, match=message):
@@ -137,7 +137,7 @@ def test_a_description_that_contradicts_itself_is_refused(attributes, message) -
     assert not isinstance(CELLS.get(getattr(cell, "name", "")), Nameless)
 
 
-def test_a_class_is_no_cell() -> None:
+def test_a_class_is_rejected_as_a_cell() -> None:
     with pytest.raises(TypeError, match="register_cell takes an instance"):
         register_cell(GRU)
 
@@ -156,7 +156,7 @@ def example(monkeypatch):
     assert isinstance(registry._cells.pop("own-mingru"), own_cell.MinGRU)
 
 
-def test_the_example_is_short_and_its_layer_is_the_minimal_gru(example) -> None:
+def test_the_example_is_short_and_its_layer_equals_the_min_gru(example) -> None:
     program = (example / "__init__.py").read_text()
     assert len(program.splitlines()) <= 35
     assert program in (example.parents[1] / "docs" / "development.md").read_text()

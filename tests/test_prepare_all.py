@@ -1,4 +1,4 @@
-"""What the three scripts that prepare a corpus have in common, on tiny corpora."""
+"""The common behaviour of the three scripts that prepare a corpus, on tiny corpora."""
 
 import gzip
 import re
@@ -59,7 +59,7 @@ def made(corpora, tmp_path_factory):
 
 
 def data_in(folder):
-    """All but what was printed, and the times in it."""
+    """The files of a folder without logs and the times in them."""
     return {
         path.relative_to(folder): path.read_bytes()
         for path in folder.rglob("*")
@@ -77,7 +77,7 @@ def rewrite(corpus, change):
 
 @scripts
 def test_byte_order_marks_and_odd_paths_change_nothing(corpora, made, tmp_path, script):
-    # A comma parts files for fairseq-preprocess, and a colon folders for all of fairseq.
+    # fairseq-preprocess splits file names at commas, and all of fairseq splits folders at colons.
     corpus = shutil.copytree(corpora[script], tmp_path / "in, 'or' \"out\": $here")
     rewrite(corpus, lambda raw: BOM + raw)
     out = tmp_path / "out, 'or' \"in\" $here" / "data, too"
@@ -109,19 +109,19 @@ def cut(path):
     ids=["removed", "cut"],
 )
 @scripts
-def test_a_damaged_folder_is_not_done(corpora, made, tmp_path, script, change, named):
+def test_a_damaged_folder_is_not_skipped(corpora, made, tmp_path, script, change, named):
     out = shutil.copytree(made[script], tmp_path / "out", symlinks=True)
     path = sorted(out.rglob("*.bin"))[-1]
     change(path)
     before = times_in(out)
     message = fails(script, *options(script, corpora[script], out))
     assert re.search(named.format(path.relative_to(out)), message)
-    assert f"--out {out} is damaged" in message and "remove that folder and run this" in message
+    assert f"--out {out} is damaged" in message and "remove the folder and run this" in message
     assert times_in(out) == before
 
 
 @scripts
-def test_a_damaged_record_is_an_error(corpora, tmp_path, script):
+def test_a_damaged_record_is_rejected(corpora, tmp_path, script):
     (tmp_path / "prepared.json").write_text('{"own_corpus": true')
     message = fails(script, *options(script, corpora[script], tmp_path))
     assert f"cannot read {tmp_path}/prepared.json" in message
@@ -130,7 +130,7 @@ def test_a_damaged_record_is_an_error(corpora, tmp_path, script):
 @scripts
 def test_an_out_folder_with_a_colon_is_refused_at_once(corpora, tmp_path, script):
     done = run(script, *options(script, corpora[script], tmp_path / "a:b"))
-    assert f"--out: {tmp_path}/a:b: fairseq takes ':'" in done.stderr
+    assert f"--out: {tmp_path}/a:b: fairseq splits paths at ':'" in done.stderr
     assert "give a folder without" in done.stderr and not list(tmp_path.iterdir())
 
 
@@ -145,7 +145,7 @@ def test_an_out_folder_with_a_colon_is_refused_at_once(corpora, tmp_path, script
         ("prepare_gbw.sh", GBW[2]),
     ],
 )
-def test_a_symbol_of_fairseq_is_no_word(corpora, tmp_path, script, name, symbol):
+def test_a_fairseq_symbol_in_the_text_is_rejected(corpora, tmp_path, script, name, symbol):
     corpus = shutil.copytree(corpora[script], tmp_path / "corpus")
     lines = (corpus / name).read_text().split("\n")
     lines[4] += f" {symbol} ."
@@ -157,7 +157,7 @@ def test_a_symbol_of_fairseq_is_no_word(corpora, tmp_path, script, name, symbol)
     assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
 
 
-def test_unk_is_a_word(corpora, tmp_path):
+def test_unk_is_kept_as_a_word(corpora, tmp_path):
     script = "prepare_gbw.sh"
     corpus = shutil.copytree(corpora[script], tmp_path / "corpus")
     rewrite(corpus, lambda raw: b"<unk> pad s </pad> <S>\n" + raw)
@@ -178,7 +178,7 @@ common.run({module}.main)
 
 
 @pytest.mark.parametrize("script", ["prepare_ptb.sh", "prepare_multi30k.sh"])
-def test_a_run_that_was_killed_is_no_obstacle(corpora, made, tmp_path, script):
+def test_a_killed_run_does_not_block_the_next(corpora, made, tmp_path, script):
     arguments = [str(word) for word in options(script, corpora[script], tmp_path / "out")]
     module = script.removeprefix("prepare_").removesuffix(".sh")
     program = KILLED.format(scripts=str(SCRIPTS), module=module)

@@ -47,19 +47,19 @@ def change_a_byte(path):
 
 
 def write_gbw(folder):
-    """Five training files and three held-out ones, with blanks that are no ends of words."""
+    """Five training files and three held-out ones, with extra spaces."""
     for seed, name in enumerate(TRAIN_FILES + HELD_OUT_FILES):
         path = folder / ROOT / (HELD_OUT if "heldout" in name else TRAINING) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(made_up(20 + seed, seed, odd=["10\xa0000 \x85 caf\xe9\u2028 ."]))
-    # What else is there in the published one.
+    # The published archive has other files, too.
     (folder / ROOT / HELD_OUT / "news.en-00000-of-00006").write_bytes(b"all that is held out\n")
     (folder / ROOT / "README").write_text("...")
     return folder / ROOT
 
 
 def pack(folder, archive):
-    """As .tar.gz, in no order."""
+    """Pack the folder as .tar.gz, in arbitrary order."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     random.Random(1).shuffle(paths)
     with tarfile.open(archive, "w:gz") as tar:
@@ -89,7 +89,7 @@ def gbw_data(gbw, tmp_path_factory):
 
 
 def gbw_sentences(folder):
-    """Of each file, by its name."""
+    """The sentences of each file, by its name."""
     return {path.name: words_of(path) for path in folder.rglob("news*")}
 
 
@@ -107,7 +107,7 @@ def test_the_script_explains_itself():
     assert text.startswith("usage: ") and "examples:" in text and "fairseq-train" in text
 
 
-def test_gbw_keeps_every_word_in_order_and_rare_ones_as_unknown(gbw, gbw_data):
+def test_gbw_keeps_the_words_in_order_and_replaces_rare_ones_by_unk(gbw, gbw_data):
     out, log = gbw_data
     texts = gbw_sentences(gbw)
     known = frequent(texts)
@@ -121,7 +121,7 @@ def test_gbw_keeps_every_word_in_order_and_rare_ones_as_unknown(gbw, gbw_data):
     assert f"fairseq-train {':'.join(map(str, shard_folders(out)))} ..." in log
 
 
-def test_fairseq_reads_a_shard_an_epoch_and_the_validation_text_of_the_first(gbw, gbw_data):
+def test_fairseq_reads_one_shard_per_epoch_and_validates_on_the_first(gbw, gbw_data):
     from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
 
     data = re.search("fairseq-train (.*) [.]{3}", gbw_data[1])[1]
@@ -136,7 +136,7 @@ def test_fairseq_reads_a_shard_an_epoch_and_the_validation_text_of_the_first(gbw
     assert task.dataset("valid").sizes.sum() == tokens[HELD_OUT_FILES[1]]
 
 
-def test_gbw_is_counted_as_it_is_read_back(gbw_data):
+def test_the_recorded_counts_of_gbw_match_its_data(gbw_data):
     out, _ = gbw_data
     record = json.loads((out / "prepared.json").read_text())
     folders = [out / name for name in record["data"]]
@@ -157,10 +157,10 @@ def test_the_archive_and_the_folder_give_the_same_data(gbw, gbw_data, archive, t
     assert [path.name for path in tmp_path.iterdir()] == ["packed"]
     # The folder above ROOT will do as well.
     options = gbw_options(gbw.parent, tmp_path / "packed")
-    assert "done already" in succeeds("prepare_gbw.sh", *options)
+    assert "already done" in succeeds("prepare_gbw.sh", *options)
 
 
-def test_gbw_in_fewer_shards_and_words(gbw, archive, tmp_path):
+def test_gbw_can_have_fewer_shards_and_words(gbw, archive, tmp_path):
     out = tmp_path / "out"
     options = [*gbw_options(archive, out), "--shards", 2, "--nwords", 20, "--threshold", 1]
     assert "dictionary: 20\n" in succeeds("prepare_gbw.sh", *options)
@@ -178,7 +178,7 @@ def test_preparing_gbw_again_is_skipped_and_never_overwrites(gbw, gbw_data, tmp_
     out, _ = gbw_data
     before = times_in(out)
     options = gbw_options(gbw, out)
-    assert "done already" in succeeds("prepare_gbw.sh", *options)
+    assert "already done" in succeeds("prepare_gbw.sh", *options)
     assert "threshold is 3 there, 2 now" in fails("prepare_gbw.sh", *options, "--threshold", 2)
     other = shutil.copytree(gbw, tmp_path / "other")
     change_a_byte(other / TRAINING / TRAIN_FILES[1])
@@ -189,11 +189,11 @@ def test_preparing_gbw_again_is_skipped_and_never_overwrites(gbw, gbw_data, tmp_
 
 
 class Broken(Exception):
-    """What a test breaks a run off with."""
+    """The error with which a test interrupts a run."""
 
 
 def break_off(load, monkeypatch, options, function, after):
-    """Run prepare_gbw.sh here, up to the call number `after` of a function of gbw_shards."""
+    """Run prepare_gbw.sh in this process up to call number `after` of a function of gbw_shards."""
     module, shards = load("gbw"), load("gbw_shards")
     original = getattr(shards.os, function)
     calls = []
@@ -224,7 +224,7 @@ def break_off(load, monkeypatch, options, function, after):
     ids=["not counted", "counted", "3 files binarised", "all", "half a shard", "all joined"],
 )
 @pytest.mark.parametrize("form", ["folder", "archive"])
-def test_a_preparation_that_was_broken_off_goes_on_to_the_same_end(
+def test_an_interrupted_preparation_continues_to_the_same_result(
     gbw, archive, gbw_data, tmp_path, load, monkeypatch, capsys, form, after, goes_on_with
 ):
     # Every result is moved to its place: what was counted, 7 files, 7 times the .bin and .idx of a
@@ -236,14 +236,14 @@ def test_a_preparation_that_was_broken_off_goes_on_to_the_same_end(
     capsys.readouterr()
     load("gbw").main()
     log = capsys.readouterr().out
-    assert ("going on with what is in" in log) == (after > 0)
+    assert ("continuing the unfinished run in" in log) == (after > 0)
     steps = [line for line in log.splitlines() if line.startswith(("counting", "binarising"))]
     assert steps[:1] == ([goes_on_with] if goes_on_with else [])
     assert files_in(out) == files_in(gbw_data[0])
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_an_unfinished_preparation_goes_on_with_the_same_options_and_files_only(
+def test_an_unfinished_preparation_continues_only_with_the_same_options_and_files(
     gbw, tmp_path, load, monkeypatch
 ):
     out = tmp_path / "out"
@@ -258,7 +258,7 @@ def test_an_unfinished_preparation_goes_on_with_the_same_options_and_files_only(
     assert f"--data has other files now: {TRAIN_FILES[4]})" in message
     with (partial / load("data_folder").LOCK).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "another run is at work" in fails("prepare_gbw.sh", *gbw_options(gbw, out))
+        assert "another run is writing to" in fails("prepare_gbw.sh", *gbw_options(gbw, out))
     assert times_in(partial) == before
 
 
@@ -267,13 +267,13 @@ def test_an_unfinished_preparation_goes_on_with_the_same_options_and_files_only(
     [
         (b"", "cannot read"),
         (b'{"tokens": {}', "cannot read"),
-        (b"[]", "holds no JSON object"),
+        (b"[]", "is not a JSON object"),
         (b"{}", "lacks 'sha256'"),
         (b'{"sha256": {}, "tokens": {"train": "many"}}', "'tokens' is"),
     ],
     ids=["empty", "cut", "list", "no keys", "no number"],
 )
-def test_a_damaged_note_of_an_unfinished_preparation_is_named(
+def test_a_damaged_record_of_an_unfinished_preparation_is_named(
     gbw, tmp_path, load, monkeypatch, note, named
 ):
     options = gbw_options(gbw, tmp_path / "out")
@@ -285,7 +285,7 @@ def test_a_damaged_note_of_an_unfinished_preparation_is_named(
     assert path.read_bytes() == note
 
 
-def test_a_file_that_changes_between_counting_and_binarising_is_noticed(
+def test_a_file_that_changes_between_counting_and_binarising_is_rejected(
     gbw, tmp_path, load, monkeypatch
 ):
     other = shutil.copytree(gbw, tmp_path / "other")
@@ -321,7 +321,7 @@ def in_latin_1(corpus, path):
         (without, f"{HELD_OUT}/{HELD_OUT_FILES[1]}", "no valid file; add one like heldout-"),
         (emptied, f"{TRAINING}/{TRAIN_FILES[2]}", f"{TRAIN_FILES[2]} in --data .* is empty"),
         (emptied, f"{HELD_OUT}/{HELD_OUT_FILES[1]}", f"{HELD_OUT_FILES[1]} in --data .* is empty"),
-        (in_latin_1, f"{TRAINING}/{TRAIN_FILES[2]}", "the training text is no UTF-8"),
+        (in_latin_1, f"{TRAINING}/{TRAIN_FILES[2]}", "the training text is not UTF-8"),
     ],
     ids=["no test", "no valid", "empty train", "empty valid", "latin-1"],
 )
@@ -346,13 +346,13 @@ def test_the_data_of_gbw_must_be_its_folder_or_its_archive(gbw, archive, tmp_pat
     ("options", "named"),
     [
         (["--shards", "6"], "--shards 6 is too many: there are 5 training files"),
-        (["--shards", "0"], "--shards: '0' is no positive whole number"),
-        (["--threshold", "999"], "--threshold 999 leaves no word"),
-        (["--nwords", "4"], "--threshold 3 --nwords 4 leaves no word"),
+        (["--shards", "0"], "--shards: '0' is not a positive whole number"),
+        (["--threshold", "999"], "--threshold 999 leaves no words"),
+        (["--nwords", "4"], "--threshold 3 --nwords 4 leaves no words"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_gbw_names_the_option_that_is_wrong(gbw, tmp_path, options, named):
+def test_gbw_names_a_wrong_option(gbw, tmp_path, options, named):
     done = run("prepare_gbw.sh", *gbw_options(gbw, tmp_path / "out"), *options)
     assert done.returncode != 0 and named in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
@@ -366,7 +366,7 @@ def test_only_the_published_files_pass_for_gbw(gbw, archive, tmp_path):
     assert "news.en-00001-of-00100 and 100 more" in message and "--own-corpus" in message
 
 
-def test_gbw_needs_no_option_where_sum_and_counts_are_right(
+def test_gbw_needs_no_option_if_checksum_and_counts_match(
     gbw, archive, gbw_data, tmp_path, load, monkeypatch
 ):
     module, files, shards = load("gbw"), load("gbw_files"), load("gbw_shards")

@@ -30,7 +30,7 @@ def archive(tmp_path_factory):
 
 @pytest.fixture
 def read(load, tmp_path):
-    """What prepare_gbw.sh reads from an archive; None where it is refused."""
+    """What prepare_gbw.sh reads from an archive; None if it is rejected."""
     files, error = load("gbw_files"), load("common").UserError
 
     def read(raw):
@@ -45,7 +45,7 @@ def read(load, tmp_path):
     return read
 
 
-def test_a_flipped_bit_anywhere_is_refused_or_harmless(archive, read):
+def test_a_flipped_bit_anywhere_is_rejected_or_harmless(archive, read):
     raw = archive.read_bytes()
     whole, draw = read(raw), random.Random(0)
     refused = 0
@@ -59,14 +59,14 @@ def test_a_flipped_bit_anywhere_is_refused_or_harmless(archive, read):
     assert refused > 600  # harmless: the name and the time in gzip's header
 
 
-def test_an_archive_that_is_cut_anywhere_is_refused(archive, read):
+def test_a_truncated_archive_is_rejected(archive, read):
     raw = archive.read_bytes()
     for size in [*range(0, len(raw), 13), *range(len(raw) - 20, len(raw))]:
         assert read(raw[:size]) is None, size
 
 
-def test_what_follows_the_end_of_the_archive_is_checked_too(archive, read):
-    # tar fills its last block up, so that the check sum may come long after the last file.
+def test_data_after_the_end_of_the_archive_is_checked(archive, read):
+    # tar pads its last block, so the checksum may come long after the last file.
     filled = gzip.decompress(archive.read_bytes()) + bytes(1 << 20)
     raw = bytearray(gzip.compress(filled))
     assert read(bytes(raw)) == read(archive.read_bytes())
@@ -74,7 +74,7 @@ def test_what_follows_the_end_of_the_archive_is_checked_too(archive, read):
     assert read(bytes(raw)) is None
 
 
-def test_a_byte_order_mark_is_no_part_of_a_file_of_gbw(load, tmp_path):
+def test_a_byte_order_mark_is_removed_from_gbw(load, tmp_path):
     bom = "\ufeff".encode()
     for raw, lines in (
         (b"", []),

@@ -43,7 +43,7 @@ def test_the_bpe_dictionary_holds_every_piece_of_the_model(prepared):
 
 
 @needs_fairseq
-def test_bpe_dropout_cuts_the_training_text_in_other_ways_for_other_epochs(corpus, tmp_path):
+def test_bpe_dropout_gives_other_segmentations_for_other_epochs(corpus, tmp_path):
     out = tmp_path / "data"
     options = [*prepare_options(corpus, out), "--bpe-dropout", "0.2", "--bpe-samples", 2]
     succeeds("prepare_multi30k.sh", *options)
@@ -63,7 +63,7 @@ def test_bpe_dropout_cuts_the_training_text_in_other_ways_for_other_epochs(corpu
 @pytest.mark.parametrize("value", ["0", "1", "much"])
 def test_bpe_dropout_is_a_probability(value, tmp_path):
     options = ["--out", tmp_path / "data", "--bpe-dropout"]
-    assert f"'{value}' is no number between" in fails("prepare_multi30k.sh", *options, value)
+    assert f"'{value}' is not a number between" in fails("prepare_multi30k.sh", *options, value)
     words = fails("prepare_multi30k.sh", *options, "0.1", "--units", "words")
     assert "--bpe-dropout 0.1 needs --units bpe" in words
 
@@ -72,14 +72,14 @@ def test_bpe_dropout_is_a_probability(value, tmp_path):
 def test_preparing_again_is_skipped_and_never_overwrites(prepared, corpus):
     before = {path: path.stat().st_mtime_ns for path in prepared.rglob("*")}
     options = prepare_options(corpus, prepared)
-    assert "done already" in succeeds("prepare_multi30k.sh", *options)
+    assert "already done" in succeeds("prepare_multi30k.sh", *options)
     words = ["--own-corpus", "--data", corpus, "--out", prepared, "--units", "words"]
     assert "units is 'bpe' there" in fails("prepare_multi30k.sh", *words)
     assert {path: path.stat().st_mtime_ns for path in prepared.rglob("*")} == before
 
 
 @needs_fairseq
-def test_preparing_notices_another_corpus_and_foreign_files(prepared, corpus, tmp_path):
+def test_preparing_detects_another_corpus_and_foreign_files(prepared, corpus, tmp_path):
     other = shutil.copytree(corpus, tmp_path / "other")
     (other / "val.de").write_text("ein anderer Satz\n" * 9)
     message = fails("prepare_multi30k.sh", *prepare_options(other, prepared))
@@ -97,7 +97,7 @@ def test_a_missing_file_is_named_with_its_option(corpus, tmp_path):
 
 
 @needs_fairseq
-def test_sides_of_different_length_are_an_error(corpus, tmp_path):
+def test_sides_of_different_lengths_are_rejected(corpus, tmp_path):
     other = shutil.copytree(corpus, tmp_path / "other")
     (other / "val.lc.norm.tok.de").write_text("ein satz\n" * 8)
     message = fails("prepare_multi30k.sh", *prepare_options(other, tmp_path / "out"))
@@ -153,14 +153,14 @@ def test_the_files_are_downloaded_once_and_raw_text_becomes_cased_words(corpus, 
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_an_option_that_would_do_nothing_is_an_error(options, message, monkeypatch, load, capsys):
+def test_an_option_without_effect_is_rejected(options, message, monkeypatch, load, capsys):
     monkeypatch.setattr(sys, "argv", ["multi30k.py", "--out", "unused", *options])
     with pytest.raises(SystemExit):
         load("multi30k").parse()
     assert message in capsys.readouterr().err
 
 
-def test_text_and_references_of_other_lengths_are_an_error(corpus, tmp_path):
+def test_text_and_references_of_different_lengths_are_rejected(corpus, tmp_path):
     other = shutil.copytree(corpus, tmp_path / "other")
     for lang in ("en", "de"):
         raw = other / f"test_2016_flickr.{lang}"
@@ -191,7 +191,7 @@ def with_bpe(multi30k, monkeypatch, corpus, *more):
     return multi30k.parse()
 
 
-def test_bpe_cuts_the_symbols_of_fairseq_as_other_text(corpus, tmp_path, monkeypatch, load):
+def test_bpe_splits_fairseqs_symbols_like_other_text(corpus, tmp_path, monkeypatch, load):
     pytest.importorskip("sentencepiece")
     multi30k = load("multi30k")
     args = with_bpe(multi30k, monkeypatch, corpus, "--bpe-dropout", "0.2", "--bpe-samples", "1")
@@ -203,7 +203,7 @@ def test_bpe_cuts_the_symbols_of_fairseq_as_other_text(corpus, tmp_path, monkeyp
         assert "<s> x<pad> </s>" in units[0].replace(" ", "").replace("\u2581", " ")
 
 
-def test_a_symbol_of_fairseq_that_bpe_leaves_whole_is_an_error(corpus, tmp_path, monkeypatch, load):
+def test_a_fairseq_symbol_that_bpe_keeps_whole_is_rejected(corpus, tmp_path, monkeypatch, load):
     pytest.importorskip("sentencepiece")
     multi30k, other = load("multi30k"), str.maketrans("padPAD", "\u0431" * 6)
     args = with_bpe(multi30k, monkeypatch, corpus)

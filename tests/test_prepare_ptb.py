@@ -59,7 +59,7 @@ def test_ptb_keeps_every_word_in_order(ptb, ptb_data):
     assert decoded(out) == texts["train"]
 
 
-def test_the_dictionary_of_ptb_is_its_words_and_two_symbols_that_never_occur(ptb, ptb_data):
+def test_the_ptb_dictionary_has_its_words_and_two_unused_symbols(ptb, ptb_data):
     from fairseq.data import Dictionary
 
     out, log = ptb_data
@@ -70,7 +70,7 @@ def test_the_dictionary_of_ptb_is_its_words_and_two_symbols_that_never_occur(ptb
     assert f"dictionary: {len(train) + 2}\n" in log
 
 
-def test_ptb_is_counted(ptb, ptb_data):
+def test_the_tokens_of_ptb_are_counted(ptb, ptb_data):
     out, log = ptb_data
     texts = ptb_sentences(ptb)
     known = {word for sentence in texts["train"] for word in sentence}
@@ -90,7 +90,7 @@ def test_preparing_ptb_again_is_skipped_and_never_overwrites(ptb, ptb_data, tmp_
     out, _ = ptb_data
     before = times_in(out)
     options = ["--data", ptb, "--out", out]
-    assert "done already" in succeeds("prepare_ptb.sh", "--own-corpus", *options)
+    assert "already done" in succeeds("prepare_ptb.sh", "--own-corpus", *options)
     assert "own_corpus is True there" in fails("prepare_ptb.sh", *options)
     other = shutil.copytree(ptb, tmp_path / "other")
     (other / PTB[1]).write_bytes(made_up(11, 5))
@@ -106,7 +106,7 @@ def test_preparing_ptb_again_is_skipped_and_never_overwrites(ptb, ptb_data, tmp_
         (None, f"--data .* has neither {PTB[2]} nor {PTB[2]}.gz"),
         (b"", f"{PTB[2]} is empty"),
         (b" \n\n", f"{PTB[2]} is empty"),
-        (b"caf\xe9\n", f"{PTB[2]} is no UTF-8"),
+        (b"caf\xe9\n", f"{PTB[2]} is not UTF-8"),
     ],
     ids=["missing", "empty", "blank lines", "latin-1"],
 )
@@ -125,7 +125,7 @@ def test_only_mikolovs_text_passes_for_ptb(ptb, tmp_path):
     assert "SHA-256" in message and "--own-corpus" in message
 
 
-def test_ptb_needs_no_option_where_the_sums_are_right(ptb, tmp_path, load, monkeypatch, capsys):
+def test_ptb_needs_no_option_if_the_checksums_match(ptb, tmp_path, load, monkeypatch, capsys):
     module = load("ptb")
     texts = ptb_sentences(ptb)
     train = {word for sentence in texts["train"] for word in sentence}
@@ -169,7 +169,7 @@ def test_the_script_explains_itself():
     assert text.startswith("usage: ") and "examples:" in text and "fairseq-train" in text
 
 
-def test_a_run_that_is_told_to_end_leaves_nothing_behind(ptb, tmp_path):
+def test_a_terminated_run_leaves_nothing_behind(ptb, tmp_path):
     program = (
         "import os, signal, sys\n"
         f"sys.path.insert(0, {str(SCRIPTS)!r})\n"

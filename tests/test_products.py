@@ -33,14 +33,14 @@ def test_onednn_gives_the_product_and_its_gradients(onednn, shape, bias) -> None
 
 
 @needs_onednn
-def test_torch_finds_no_fault_with_the_operator() -> None:
+def test_the_operator_passes_torchs_opcheck() -> None:
     x, weight, bias = (torch.randn(size, requires_grad=True) for size in ((4, 3, 5), (7, 5), (7,)))
     torch.library.opcheck(torch.ops.fairseq_wsum.linear, (x, weight, bias))
     torch.library.opcheck(torch.ops.fairseq_wsum.linear, (x[0], weight, None))
 
 
 @needs_onednn
-def test_its_second_derivative_is_right(onednn) -> None:
+def test_its_second_derivative_is_correct(onednn) -> None:
     x, weight = torch.randn(3, 5, requires_grad=True), torch.randn(7, 5, requires_grad=True)
     results = []
     for product in (products.product, torch.nn.functional.linear):
@@ -50,8 +50,8 @@ def test_its_second_derivative_is_right(onednn) -> None:
 
 
 @needs_onednn
-def test_onednn_gets_no_part_of_a_matrix(onednn, monkeypatch) -> None:
-    """With strides it takes seconds for what takes milliseconds."""
+def test_onednn_gets_only_whole_matrices(onednn, monkeypatch) -> None:
+    """oneDNN needs seconds for strided matrices instead of milliseconds."""
     product, weights = torch.ops.mkldnn._linear_pointwise, []
 
     def spy(x, weight, *others):
@@ -67,7 +67,7 @@ def test_onednn_gets_no_part_of_a_matrix(onednn, monkeypatch) -> None:
     assert all(w.is_contiguous() or w.t().is_contiguous() for w in weights)
 
 
-def test_other_types_and_empty_input_are_torchs(onednn) -> None:
+def test_other_types_and_empty_input_use_torch(onednn) -> None:
     x, weight = (torch.randn(n, 5, dtype=torch.float64, requires_grad=True) for n in (3, 7))
     assert gradcheck(products.product, (x, weight))
     assert products.product(torch.zeros(0, 5), torch.zeros(7, 5)).shape == (0, 7)
@@ -87,7 +87,9 @@ CPUINFO = "processor : 0\nvendor_id : {}\ncpu family : {}\nflags : fpu vme\n\npr
     ],
     ids=["zen-4", "zen-5", "intel"],
 )
-def test_the_processor_decides(vendor, family, product, outer, monkeypatch, tmp_path) -> None:
+def test_the_processor_determines_the_library(
+    vendor, family, product, outer, monkeypatch, tmp_path
+) -> None:
     monkeypatch.delenv(products.VARIABLE, raising=False)
     monkeypatch.setattr(products, "_has_onednn", lambda: True)
     monkeypatch.setattr(products, "CPUINFO", tmp_path / "cpuinfo")
@@ -102,7 +104,7 @@ def test_the_processor_decides(vendor, family, product, outer, monkeypatch, tmp_
 
 
 @needs_onednn
-def test_the_environment_decides(monkeypatch) -> None:
+def test_the_environment_overrides_the_choice(monkeypatch) -> None:
     for value, expected in (("mkl", False), ("onednn", True)):
         monkeypatch.setattr(products, "_choices", {})
         monkeypatch.setenv(products.VARIABLE, value)

@@ -14,11 +14,11 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.slow
-def test_the_quickstart_trains_scores_and_is_quick_the_second_time(tmp_path) -> None:
+def test_the_quickstart_trains_and_scores_and_its_second_run_is_quick(tmp_path) -> None:
     clone = tmp_path / "a clone"
     for folder in ("fairseq_wsum", "scripts", "examples"):
         shutil.copytree(ROOT / folder, clone / folder)
-    # no VENV and no .venv: the environment that is on PATH is used, and not set up again
+    # without VENV and .venv the environment on PATH is used and not set up again
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {k: v for k, v in os.environ.items() if k != "VENV"} | {"PATH": path}
 

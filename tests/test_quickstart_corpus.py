@@ -20,7 +20,7 @@ def corpus(quickstart):
     return quickstart.make_corpus.make_corpus(train=4000)  # half of the default, to be quick
 
 
-# An independent look at its German
+# An independent check of its German
 
 SINGULAR = {
     "m": "Mann Junge Arbeiter Tourist Hund Vogel Affe Esel Mantel Pullover Hut Helm Koffer Ball "
@@ -94,7 +94,7 @@ def test_every_noun_phrase_of_the_corpus_agrees(corpus):
         ("durch um", "einem einer dem seinem seiner ihrem ihrer vielen einigen"),
     ],
 )
-def test_no_preposition_stands_before_a_case_it_does_not_govern(corpus, prepositions, never):
+def test_no_preposition_precedes_a_case_it_does_not_govern(corpus, prepositions, never):
     wrong = re.compile(
         rf"\b({prepositions.replace(' ', '|')}) ({never.replace(' ', '|')}) \S*[a-z]"
     )
@@ -115,9 +115,7 @@ def test_the_parts_have_their_sizes_and_share_no_sentence(corpus):
     assert len(set(english)) == len(english) == 4500
 
 
-def test_each_held_out_sentence_is_of_known_words_in_a_combination_never_trained(
-    corpus, quickstart
-):
+def test_each_held_out_sentence_combines_known_words_in_an_unseen_way(corpus, quickstart):
     combinations = quickstart.make_corpus.combinations
 
     def pairs(sentence):
@@ -153,7 +151,7 @@ def test_every_word_of_the_lexicon_is_seen_in_training(corpus, quickstart):
     assert all(german & {verb.de[1], verb.de[2]} for verb in quickstart.lexicon.VERBS)
 
 
-def test_a_sentence_of_another_part_is_not_drawn_again(corpus, quickstart):
+def test_splits_share_no_drawn_sentence(corpus, quickstart):
     known = {word for s in corpus["train"] for word in (s.en + " " + s.de).split()}
     draw = quickstart.make_corpus.draw_split
     first = {sentence.en for sentence in draw(1, 20, True, known, set())}
@@ -210,7 +208,7 @@ def test_other_text_of_the_same_name_is_left_alone(quickstart, tmp_path, capsys)
     assert (tmp_path / "train.en").read_text() == "mine\n"
 
 
-def test_a_training_set_too_small_to_know_the_words_is_an_error(quickstart, tmp_path, capsys):
+def test_a_training_set_too_small_for_the_vocabulary_is_rejected(quickstart, tmp_path, capsys):
     options = ["--train", "1", "--valid", "1", "--test", "1"]
     assert quickstart.make_corpus.main([str(tmp_path), *options]) == 1
     assert "more training pairs" in capsys.readouterr().err
@@ -218,13 +216,13 @@ def test_a_training_set_too_small_to_know_the_words_is_an_error(quickstart, tmp_
 
 
 @pytest.mark.parametrize("number", ["0", "-3", "many", "99999999"])
-def test_a_bad_size_is_an_error_that_names_it(quickstart, tmp_path, capsys, number):
+def test_a_bad_size_is_named(quickstart, tmp_path, capsys, number):
     with pytest.raises(SystemExit):
         quickstart.make_corpus.main([str(tmp_path), f"--train={number}"])
-    assert f"'{number}' is no number" in capsys.readouterr().err
+    assert f"'{number}' is not a whole number" in capsys.readouterr().err
 
 
-# It cannot be done without grammar
+# Translation needs grammar
 
 
 def word_for_word(corpus) -> list[str]:

@@ -133,7 +133,7 @@ def test_prepositions_govern_their_case_and_contract(say, preposition, case, wor
 
 
 def sentences(s):
-    """Trees, and what they have to be in both languages."""
+    """Trees, and their expected sentences in both languages."""
     np, to, acc, dat, clause = s.np, s.to, s.acc, s.dat, s.clause
     in_park = to("in", "in", "dat", np("the park"))
     in_coat = to("in", "in", "dat", np("a red coat"))

@@ -1,4 +1,4 @@
-"""Trainings that are resumed, against one that ran through."""
+"""Resumed trainings, compared with an uninterrupted one."""
 
 import copy
 import gc
@@ -22,12 +22,12 @@ from translation_corpus import TINY
 import fairseq_wsum.plugin  # noqa: F401  # applies the shims
 from fairseq_wsum.checkpoint_files import read
 
-# 9 updates an epoch, and dropout, which draws other numbers if anything goes on elsewhere
+# 9 updates per epoch, and dropout, whose random numbers differ if training continues elsewhere
 TRAINING = [*TINY.replace("--batch-size 30", "--batch-size 7").split(), "--dropout", "0.4"]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_translation_training_resumed_in_its_second_epoch_is_the_one_that_ran_through(
+def test_a_training_resumed_in_its_second_epoch_equals_an_uninterrupted_one(
     precision, prepared, tmp_path
 ) -> None:
     options = ["--precision", precision, "--no-epoch-checkpoints", "--update-freq", 2]
@@ -38,17 +38,17 @@ def test_a_translation_training_resumed_in_its_second_epoch_is_the_one_that_ran_
     assert_same_weights(tmp_path / "parts", tmp_path / "whole")
 
 
-def test_another_number_of_processes_goes_on_at_the_same_batch(prepared, tmp_path) -> None:
+def test_another_number_of_processes_continues_at_the_same_batch(prepared, tmp_path) -> None:
     train(prepared, tmp_path, *TRAINING, "--max-update", 5)
     script = ["bash", SCRIPTS / "train.sh", prepared, "--save-dir", tmp_path, *TRAINING]
     output = run(*script, "--cpu-processes", 2, "--max-epoch", 1)
-    assert "after 5 of 9 batches of epoch 1 in 1 processes. 2 processes go on there" in output
+    assert "after 5 of 9 batches of epoch 1 in 1 processes. Training resumes there in 2" in output
     assert "the last 1 of these batches are trained a second time" in output
     position = read(tmp_path / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"]
     assert position == 5 + 3  # updates 3, 4 and 5 of two processes
 
 
-def test_other_data_begin_the_epoch_again(prepared, tmp_path) -> None:
+def test_other_data_restart_the_epoch(prepared, tmp_path) -> None:
     train(prepared, tmp_path, *TRAINING, "--max-update", 5)
     log = train(prepared, tmp_path, *TRAINING, "--max-epoch", 1, "--batch-size", 15)
     assert "after 5 of 9 batches of epoch 1" in log and "(4 in 1 processes)" in log
@@ -99,7 +99,7 @@ def read_some(iterator: EpochBatchIterator, number: int | None = None) -> list[i
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 1), (1, 2), (2, 1), (2, 3), (3, 2), (4, 4)])
-def test_no_batch_is_left_out_by_other_processes(before, after, caplog) -> None:
+def test_another_number_of_processes_skips_no_batch(before, after, caplog) -> None:
     first = iterators(before)
     trained = Counter(number for it in first for number in read_some(it, 2))
     with caplog.at_level(logging.WARNING):
@@ -114,7 +114,7 @@ def test_no_batch_is_left_out_by_other_processes(before, after, caplog) -> None:
     assert ("a second time" in caplog.text) == bool(batches)
 
 
-def test_other_batches_begin_the_epoch_again(caplog) -> None:
+def test_other_batches_restart_the_epoch(caplog) -> None:
     (first,) = iterators(1)
     read_some(first, 3)
     (other,) = iterators(1, size=50)
@@ -123,7 +123,7 @@ def test_other_batches_begin_the_epoch_again(caplog) -> None:
     assert "The epoch begins again" in caplog.text
 
 
-def test_a_checkpoint_of_fairseq_alone_is_read_as_ever() -> None:
+def test_a_checkpoint_from_fairseq_alone_is_read_as_before() -> None:
     (first,), (second,) = iterators(1), iterators(1)
     read_some(first, 3)
     state = first.state_dict()
@@ -161,7 +161,7 @@ def update(weight: torch.nn.Parameter, optimizer: FP16Optimizer) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
-def test_the_weights_in_32_bits_and_the_scale_are_restored(dtype) -> None:
+def test_the_fp32_weights_and_the_loss_scale_are_restored(dtype) -> None:
     weight, optimizer = optimizer_of(torch.randn(50).to(dtype))
     for _ in range(4):
         update(weight, optimizer)
@@ -178,7 +178,7 @@ def test_the_weights_in_32_bits_and_the_scale_are_restored(dtype) -> None:
         assert vars(resumed.scaler) == vars(optimizer.scaler)
 
 
-def test_weights_of_another_form_leave_the_copies_as_they_are() -> None:
+def test_weights_of_another_form_leave_the_fp32_copies_unchanged() -> None:
     _, optimizer = optimizer_of(torch.randn(12).bfloat16())
     before = optimizer.fp32_params[0].clone()
     optimizer.load_state_dict({**optimizer.state_dict(), "fp32_params": [torch.zeros(3, 4)]})
@@ -189,7 +189,7 @@ def test_weights_of_another_form_leave_the_copies_as_they_are() -> None:
 
 
 def test_the_workers_of_an_epoch_end_with_it() -> None:
-    """Nothing refers back to an iterator: it does not wait for the garbage collector."""
+    """An iterator is in no reference cycle, so it is freed without the garbage collector."""
     (iterator,) = iterators(1)
     read_some(iterator)
     alive = weakref.ref(iterator)

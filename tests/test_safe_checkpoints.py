@@ -1,4 +1,4 @@
-"""Checkpoints of a stranger, through every program that reads one: nothing in them is run."""
+"""No program that reads an untrusted checkpoint runs code from it."""
 
 import ast
 import importlib.util
@@ -26,7 +26,7 @@ needs_sacremoses = pytest.mark.skipif(
 
 
 class Runs:
-    """Pickled, it is a call of os.system."""
+    """An object that is pickled as a call of os.system."""
 
     def __init__(self, command: str) -> None:
         self.command = command
@@ -39,7 +39,7 @@ class Runs:
 
 @pytest.fixture
 def trap(tmp_path) -> Path:
-    """A file that a checkpoint makes if anything in it is run."""
+    """A file that a checkpoint creates if its code is run."""
     return tmp_path / "trapped"
 
 
@@ -131,7 +131,7 @@ READ = [
 
 
 @pytest.mark.parametrize(("program", "place"), READ)
-def test_no_program_of_fairseq_runs_what_a_checkpoint_says(
+def test_no_fairseq_program_runs_code_from_a_checkpoint(
     program, place, prepared, translator, trap, tmp_path
 ) -> None:
     checkpoint = make(translator, place, trap, tmp_path)
@@ -144,7 +144,7 @@ def test_no_program_of_fairseq_runs_what_a_checkpoint_says(
 
 @needs_sacremoses
 @pytest.mark.parametrize("place", ["pickle", "options"])
-def test_no_script_runs_what_a_checkpoint_says(place, prepared, translator, trap, tmp_path) -> None:
+def test_no_script_runs_code_from_a_checkpoint(place, prepared, translator, trap, tmp_path) -> None:
     make(translator, place, trap, tmp_path)
     message = fails("score.sh", prepared, "--checkpoints", tmp_path, "--average", 1)
     found = {"pickle": "checkpoint1.pt is damaged: it holds", "options": "--decoder-attention is"}
@@ -152,7 +152,9 @@ def test_no_script_runs_what_a_checkpoint_says(place, prepared, translator, trap
     assert not trap.exists()
 
 
-def test_scoring_a_language_model_runs_nothing(text, language_model, trap, tmp_path) -> None:
+def test_scoring_a_language_model_runs_no_code_from_a_checkpoint(
+    text, language_model, trap, tmp_path
+) -> None:
     checkpoint = make(language_model, "options", trap, tmp_path)
     options = ["--checkpoint", checkpoint, "--task", "language_modeling"]
     assert "--decoder-attention is" in fails("perplexity.sh", text, *options)
@@ -173,7 +175,7 @@ checkpoint_utils.load_model_ensemble_and_task([sys.argv[1]], arg_overrides={"dat
     assert trap.exists()
 
 
-def test_what_fairseq_evaluates_is_covered() -> None:
+def test_every_eval_in_fairseq_is_covered() -> None:
     """By the source of fairseq: every module with a call of eval."""
     root = Path(fairseq.__file__).parent
     found = set()
@@ -198,7 +200,7 @@ def test_what_fairseq_evaluates_is_covered() -> None:
         *("[(512, 10, 5)] + [(512, 8, 4)] + [(512, 4, 2)] * 3", "1/3", " 4 "),
     ],
 )
-def test_a_literal_has_its_value(text) -> None:
+def test_a_literal_evaluates_to_its_value(text) -> None:
     assert literal(text) == eval(text.strip())
 
 
@@ -214,13 +216,13 @@ def test_nothing_else_is_evaluated(text) -> None:
         literal(text)
 
 
-def test_checkpoints_are_read_with_few_types_allowed() -> None:
-    """None of them can be called with something to run."""
+def test_checkpoints_are_read_with_an_allowlist_of_types() -> None:
+    """None of the allowed types can be used to run code."""
     names = {getattr(kind, "__name__", "") for kind in allowed() if not isinstance(kind, tuple)}
     assert names == {"Namespace", "ndarray", "dtype", "Int64DType", "Float64DType", "_reconstruct"}
 
 
-def test_a_pickle_that_calls_is_told_from_a_broken_file(tmp_path) -> None:
+def test_a_pickle_with_a_call_is_distinguished_from_a_broken_file(tmp_path) -> None:
     torch.save({"model": {}, "x": Runs("true")}, tmp_path / "calls.pt")
     assert damage(tmp_path / "calls.pt") == (
         "it holds posix.system, which is neither a tensor nor a plain value"

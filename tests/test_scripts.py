@@ -47,11 +47,11 @@ def test_the_scripts_know_all_cells():
 # setup.sh
 
 
-def test_setup_refuses_an_unknown_option():
+def test_setup_rejects_an_unknown_option():
     assert "--devel" in fails("setup.sh", "--devel")
 
 
-def test_setup_never_makes_an_environment_among_other_files(tmp_path):
+def test_setup_never_creates_an_environment_in_a_folder_with_other_files(tmp_path):
     (tmp_path / "thesis.tex").write_text("...")
     assert "VENV" in fails("setup.sh", VENV=str(tmp_path))
 
@@ -66,7 +66,7 @@ def dry_run(*options, **variables):
 
 
 @needs_fairseq
-def test_every_option_reaches_fairseq_as_it_was_given():
+def test_every_option_reaches_fairseq_unchanged():
     command = dry_run("--arch", "wsum_lstm", "--user-dir", "/x", "--notes", "it's two words")
     assert command.startswith(r"fairseq-train /my\ data --save-dir runs/a\ b --user-dir /x ")
     assert command.endswith(r"--arch wsum_lstm --notes it\'s\ two\ words")
@@ -90,28 +90,28 @@ def test_every_option_reaches_fairseq_as_it_was_given():
     ],
     ids=" ".join,
 )
-def test_an_option_of_ours_becomes_fairseqs(options, expected):
+def test_our_options_are_translated_to_fairseqs(options, expected):
     assert f" {expected} " in f"{dry_run(*options)} "
 
 
 @needs_fairseq
 @pytest.mark.parametrize("where", [[], ["--gpus", "0"], ["--cpu-processes", "2"]], ids=" ".join)
 @pytest.mark.parametrize("precision", ["fp16", "amp"])
-def test_a_precision_that_a_cpu_has_not_is_an_error(precision, where):
+def test_fp16_on_cpu_is_rejected(precision, where):
     options = ["--save-dir", "s", "--precision", precision, *where]
     message = fails("train.sh", "data", *options, CUDA_VISIBLE_DEVICES="")
-    assert f"--precision {precision} needs a GPU; on the CPU: bf16" in message
+    assert f"--precision {precision} needs a GPU; on the CPU use bf16" in message
 
 
 @needs_fairseq
-def test_under_torchrun_each_process_knows_of_the_others():
+def test_under_torchrun_each_process_gets_rank_and_world_size():
     rank = {"RANK": "9", "LOCAL_RANK": "1", "WORLD_SIZE": "16", "MASTER_ADDR": "first"}
     common = "--distributed-world-size 16 --distributed-rank 9 --distributed-init-method env:// "
     common += "--distributed-no-spawn "
     assert common + "--device-id 1" in dry_run(**rank)
     assert common + "--cpu --distributed-backend gloo" in dry_run("--gpus", "0", **rank)
     message = fails("train.sh", "/data", "--save-dir", "x", "--gpus", "2", **rank)
-    assert "--gpus 2: torchrun's --nproc_per_node says how many" in message
+    assert "--gpus 2: torchrun's --nproc_per_node sets the number" in message
 
 
 @needs_fairseq
@@ -121,12 +121,12 @@ def test_under_slurm_fairseq_gets_the_size_and_a_port():
     assert "--distributed-world-size 16 --distributed-port 20007" in a_gpu_a_task
     options = ["--save-dir", "x", "--gpus", "8"]
     message = fails("train.sh", "/data", *options, SLURM_STEP_NUM_TASKS="16", **slurm)
-    assert "--gpus 8: Slurm's --ntasks-per-node says how many" in message
+    assert "--gpus 8: Slurm's --ntasks-per-node sets the number" in message
     slurm |= {"SLURM_STEP_NUM_TASKS": "2", "CUDA_VISIBLE_DEVICES": "2,3,5,7"}
     a_node_a_task = dry_run("--gpus", "3", **slurm)
     assert "--distributed-world-size 6 --distributed-port 20007" in a_node_a_task
     assert a_node_a_task.startswith(r"env CUDA_VISIBLE_DEVICES=2\,3\,5 fairseq-train ")
-    assert "CUDA_VISIBLE_DEVICES shows 4" in fails("train.sh", "/data", *options, **slurm)
+    assert "gives this task only 4" in fails("train.sh", "/data", *options, **slurm)
 
 
 @needs_fairseq
@@ -143,7 +143,7 @@ def test_under_slurm_fairseq_gets_the_size_and_a_port():
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_training_names_the_option_that_is_wrong(options, named):
+def test_training_names_a_wrong_option(options, named):
     assert named in fails("train.sh", *options)
 
 
@@ -165,8 +165,8 @@ def test_two_trainings_never_write_into_one_folder(tmp_path):
 
 @needs_fairseq
 @needs_flock
-def test_a_training_waits_for_the_end_of_the_one_before(tmp_path):
-    """Its data workers hold the lock for some seconds after it was killed."""
+def test_a_training_waits_for_the_previous_one_to_end(tmp_path):
+    """The data workers of a killed training hold the lock for some seconds."""
     fcntl = pytest.importorskip("fcntl")
     command = [SCRIPTS / "train.sh", tmp_path, "--save-dir", tmp_path, "--gpus", "0"]
     command += ["--arch", "wsum_lstm", "--help-me"]
@@ -180,7 +180,7 @@ def test_a_training_waits_for_the_end_of_the_one_before(tmp_path):
         )
         first = training.stderr.readline()
     message = first + training.communicate()[1]
-    assert f"waiting for the end of another training in {tmp_path}" in first
+    assert f"waiting for another training in {tmp_path} to end" in first
     assert "another training is writing" not in message and "unrecognized arguments" in message
     assert (tmp_path / ".train.lock").read_text().startswith("process ")
 
@@ -188,7 +188,7 @@ def test_a_training_waits_for_the_end_of_the_one_before(tmp_path):
 # score.sh
 
 
-def test_a_missing_hypothesis_is_an_error_that_gives_the_numbers(load):
+def test_missing_hypotheses_are_rejected_and_listed(load):
     pytest.importorskip("sacremoses")
     score = load("score")
     printed = [
@@ -206,7 +206,7 @@ def test_a_missing_hypothesis_is_an_error_that_gives_the_numbers(load):
         score.arrange(found, 2, "hypotheses")
 
 
-def test_an_unknown_word_becomes_the_source_word_it_attends_to(load):
+def test_an_unknown_word_becomes_its_aligned_source_word(load):
     pytest.importorskip("sacremoses")
     replaced = load("score").replace_unknown(
         ["ein <unk> <unk>", ""], ["0-0 2-1 1-2", ""], ["a zebra runs", "no"]
@@ -236,7 +236,7 @@ def test_the_reference_itself_scores_100_both_ways(form, tmp_path, load):
         assert figures[4].score < 90
 
 
-def test_references_of_another_number_are_an_error(tmp_path, load):
+def test_a_wrong_number_of_references_is_rejected(tmp_path, load):
     pytest.importorskip("sacremoses")
     score = load("score")
     (tmp_path / "test.raw.de").write_text("Ein Mann.\n")
@@ -278,23 +278,23 @@ def test_averaging_gives_the_mean_of_the_weights_of_the_last_epochs(tmp_path, lo
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_scoring_names_the_option_that_is_wrong(prepared, options, named):
+def test_scoring_names_a_wrong_option(prepared, options, named):
     options = [option.format(data=prepared) for option in options]
     assert named in fails("score.sh", prepared, *options)
 
 
 @needs_fairseq
-def test_a_path_that_fairseq_would_cut_is_an_error(prepared, tmp_path):
+def test_a_path_that_fairseq_would_split_is_rejected(prepared, tmp_path):
     data, training = tmp_path / "data 12:30", tmp_path / "run 12:30"
     data.symlink_to(prepared)
     training.mkdir()
-    cure = "fairseq takes ':' for the end of a path; give one without, such as a link to it"
+    cure = "fairseq splits paths at ':'; give a path without one, such as a link to it"
     message = fails("score.sh", prepared, "--checkpoints", training)
     assert f"--checkpoints {training}: {cure}" in message
     assert f"DATA {data}: {cure}" in fails("score.sh", data, "--checkpoints", tmp_path)
 
 
-def test_a_package_that_the_environment_lacks_is_named():
+def test_a_missing_package_is_named():
     check = 'source "$1"; PYTHON="$2"; check_modules json no_such_one nor_this'
     done = subprocess.run(
         ["bash", "-c", check, "bash", SCRIPTS / "common.sh", sys.executable],
@@ -314,7 +314,7 @@ def test_prepare_train_resume_in_two_processes_average_and_score(prepared, tmp_p
     train = ["train.sh", prepared, "--save-dir", run_folder, *TINY.split()]
     succeeds(*train, "--max-epoch", 1)
     log = succeeds(*train, "--max-epoch", 2, "--cpu-processes", 2)
-    assert "going on from" in log and log.count("done training") == 1
+    assert "continuing from" in log and log.count("done training") == 1
     # Epoch 2 is one update of both processes together, 30 sentences each.
     assert "num_updates 3" in log and "num_updates 4" not in log
 
@@ -331,7 +331,7 @@ def test_prepare_train_resume_in_two_processes_average_and_score(prepared, tmp_p
     for penalty in ("0.5", "1"):
         assert len(lines(out / f"hypotheses.lenpen{penalty}.de")) == 9
 
-    # what fails leaves the scores as they were
+    # a failed run leaves the scores unchanged
     longest = max(len(line.split()) for line in lines(prepared / "text" / "test.en"))
     too_short = ["--skip-invalid-size-inputs-valid-test", "--max-source-positions", longest]
     message = fails(*score, *too_short)
@@ -374,5 +374,5 @@ def test_the_best_penalty_wins_and_unknown_words_are_replaced(prepared, tmp_path
     ],
     ids=" ".join,
 )
-def test_the_quickstart_names_the_option_that_is_wrong(options, named):
+def test_the_quickstart_names_a_wrong_option(options, named):
     assert named in fails("quickstart.sh", *options)

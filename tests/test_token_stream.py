@@ -1,4 +1,4 @@
-"""The corpus as one stream: every token once, in order, with all of its past before it."""
+"""The corpus as one stream: every token once, in order, with its whole past before it."""
 
 import gc
 import weakref
@@ -17,7 +17,7 @@ SYMBOLS = dict(eos=EOS, pad=PAD, unk=UNK)
 
 
 class Sentences(list):
-    """As fairseq's data sets: 1-D tensors and their sizes."""
+    """Like fairseq's data sets: 1-D tensors and their sizes."""
 
     @property
     def sizes(self) -> np.ndarray:
@@ -46,8 +46,8 @@ def test_any_part_of_the_stream_can_be_read() -> None:
             assert torch.equal(stream.read(start, stop), expected), (start, stop)
 
 
-def test_a_word_that_is_the_symbol_for_padding_is_an_unknown_word() -> None:
-    """Else no loss would count it."""
+def test_a_padding_symbol_in_the_text_becomes_unknown() -> None:
+    """Otherwise the loss would ignore it."""
     sentences = Sentences([torch.tensor([7, PAD, EOS]), torch.tensor([PAD, 8, EOS])])
     stream = TokenStream(sentences, **SYMBOLS)
     assert stream.read(-1, 6).tolist() == [EOS, 7, UNK, EOS, UNK, 8, EOS]
@@ -111,7 +111,7 @@ def test_a_stream_starts_after_the_token_before_it() -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5, 7, 12, 37, 1000])
-def test_scoring_reads_one_stream_and_cuts_where_sentences_end(limit) -> None:
+def test_scoring_reads_one_stream_split_at_sentence_ends(limit) -> None:
     stream, tokens = make_stream(*LENGTHS)
     batches = scoring_batches(stream, tokens=limit, process=0, pad=PAD)
     parts = [batches[k] for k in range(len(batches))]
@@ -138,7 +138,7 @@ def test_other_processes_have_nothing_to_score() -> None:
     assert all(second[k]["ntokens"] == 0 for k in range(len(second)))
 
 
-def test_the_older_format_of_fairseq_is_read_into_memory_first() -> None:
+def test_fairseqs_older_format_is_read_into_memory() -> None:
     class Cached(Sentences):
         supports_prefetch, fetched = True, False
 
@@ -175,14 +175,14 @@ def test_batches_come_in_order_in_every_epoch() -> None:
         assert iterator.epoch == epoch
 
 
-def test_an_iterator_goes_on_where_another_stopped_with_its_states() -> None:
+def test_an_iterator_continues_from_the_position_and_states_of_another() -> None:
     first = make_iterator(groups=2)
     samples = first.next_epoch_itr()
     for _ in range(4):
         sample = next(samples)
         run(first.states, sample["group"], sample["step"])
     saved = first.state_dict()
-    # one of two processes now: half of the groups are its own
+    # now one of two processes, which has half of the groups
     second = make_iterator(groups=1, streams=4)
     second.layout = first.layout
     second.load_state_dict({**saved, "shuffle": True})
@@ -200,7 +200,7 @@ def test_a_checkpoint_at_the_end_of_an_epoch_has_no_states() -> None:
     make_iterator(steps=7).load_state_dict(state)  # a new epoch may be of another layout
 
 
-def test_there_is_no_place_to_go_on_from_in_other_streams() -> None:
+def test_a_position_in_other_streams_is_rejected() -> None:
     iterator = make_iterator()
     next(iterator.next_epoch_itr())
     saved = iterator.state_dict()
@@ -219,7 +219,7 @@ def sample_of(group: int, step: int, rows: int = 2) -> dict:
 
 
 def run(states: StreamStates, group: int, step: int, rows: int = 2) -> float | None:
-    """A model whose state counts the steps; what it has started from."""
+    """A model whose state counts the steps and that records its initial states."""
     with states.carried(sample_of(group, step, rows)) as sample:
         carried = sample["net_input"]["carried_state"]
         start = carried.take("model")
@@ -237,7 +237,7 @@ def test_a_step_starts_from_the_state_after_the_one_before() -> None:
     assert run(states, 0, 0) is None  # a new epoch
 
 
-def test_a_step_that_is_done_again_starts_from_where_it_started() -> None:
+def test_a_repeated_step_starts_from_the_same_state() -> None:
     states = StreamStates()
     for step in range(3):
         run(states, 0, step)
@@ -245,7 +245,7 @@ def test_a_step_that_is_done_again_starts_from_where_it_started() -> None:
     assert run(states, 0, 3) == 3
 
 
-def test_states_are_taken_up_from_a_checkpoint(tmp_path) -> None:
+def test_states_are_restored_from_a_checkpoint(tmp_path) -> None:
     states = StreamStates()
     for step in range(3):
         run(states, 0, step)
@@ -257,7 +257,7 @@ def test_states_are_taken_up_from_a_checkpoint(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("step", "rows"), [(4, 2), (3, 5)], ids=["other-step", "other-streams"])
-def test_a_state_of_other_streams_is_not_taken_up(step, rows, caplog) -> None:
+def test_a_state_of_other_streams_is_not_restored(step, rows, caplog) -> None:
     states = StreamStates()
     for k in range(3):
         run(states, 0, k)
@@ -265,7 +265,7 @@ def test_a_state_of_other_streams_is_not_taken_up(step, rows, caplog) -> None:
     assert "starts from a state of zero" in caplog.text
 
 
-def test_of_what_was_loaded_no_process_sends_the_states_of_another(monkeypatch) -> None:
+def test_no_process_sends_the_loaded_states_of_another(monkeypatch) -> None:
     saved = StreamStates()
     for group in (0, 1):
         run(saved, group, step=0)
@@ -290,8 +290,8 @@ def test_sentences_have_no_state() -> None:
         assert same is sample
 
 
-def test_a_data_loader_goes_with_its_iterator() -> None:
-    """Else its worker processes stay until the collector of cycles comes, and end late."""
+def test_a_data_loader_is_freed_with_its_iterator() -> None:
+    """Otherwise its worker processes would live until the garbage collector runs."""
     iterator = make_iterator()
     batches = iterator.next_epoch_itr()
     assert len(list(batches)) == len(iterator)

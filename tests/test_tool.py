@@ -1,4 +1,4 @@
-"""`fairseq-wsum` and the benchmarks: what they print and write, and what they refuse."""
+"""`fairseq-wsum` and the benchmarks: output, files and rejected input."""
 
 import importlib.util
 import json
@@ -43,7 +43,7 @@ def test_bench_layers_prints_and_writes_every_ratio(capsys, tmp_path) -> None:
 
 
 @pytest.mark.skipif(kernels.why_missing() is not None, reason="the C++ kernels were not built")
-def test_bench_bandwidth_counts_what_a_copy_of_as_many_bytes_takes(capsys, tmp_path) -> None:
+def test_bench_bandwidth_compares_with_a_copy_of_the_same_size(capsys, tmp_path) -> None:
     path = tmp_path / "bandwidth.json"
     options = ["--cells", "no-srnn-hidden", "--shapes", "5,3,8", "--dtype", "bf16"]
     bandwidth.main([*options, "--rounds", "1", "--json", str(path)])
@@ -53,7 +53,7 @@ def test_bench_bandwidth_counts_what_a_copy_of_as_many_bytes_takes(capsys, tmp_p
     assert f"{share:.2f} | {result['backward'] / result['copy']:.2f} |" in capsys.readouterr().out
 
 
-def test_ratios_are_above_one_where_ours_is_better() -> None:
+def test_ratios_are_above_one_if_ours_is_better() -> None:
     times = dict(forward=1.0, both=2.0, peer_forward=4.0, peer_both=6.0)
     result = layers.Result("a", "b", (1, 1, 1), False, memory=100, peer_memory=50, **times)
     assert list(result.row().values())[-3:] == ["4.00", "3.00", "2.00"]
@@ -61,7 +61,7 @@ def test_ratios_are_above_one_where_ours_is_better() -> None:
     assert [row["times as fast"] for row in rows] == ["1.00", "2.00"]
 
 
-def test_times_and_speeds_are_medians_without_what_warms_up(monkeypatch) -> None:
+def test_times_and_speeds_are_medians_without_the_warm_up(monkeypatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(layers.time, "perf_counter", lambda: clock[0])
     took = iter([100.0, 2.0, 9.0, 1.0])  # the first is not counted
@@ -79,7 +79,7 @@ def test_times_and_speeds_are_medians_without_what_warms_up(monkeypatch) -> None
     assert (measured.rates, measured.profiles) == ({"a": 7.0}, {})
 
 
-def test_a_profile_has_the_time_of_every_part(tmp_path) -> None:
+def test_a_profile_gives_the_time_of_every_part(tmp_path) -> None:
     operations = [
         ("aten::mm", [[6, 5], [5, 70]], 1.0),  # a vocabulary of seven words, ten beams
         ("aten::_log_softmax", [[6, 7], [], []], 2.0),
@@ -101,7 +101,7 @@ def test_a_profile_has_the_time_of_every_part(tmp_path) -> None:
     assert list(row.values()) == ["ours", "40000", "1000", "2000", "12000", "25000"]
 
 
-def test_memory_is_the_most_at_a_time() -> None:
+def test_memory_is_the_peak() -> None:
     def step() -> None:
         for _ in range(3):
             torch.zeros(1000, dtype=torch.float64)  # freed at once
@@ -109,7 +109,7 @@ def test_memory_is_the_most_at_a_time() -> None:
     assert 8000 <= layers.peak_memory(step) < 16000
 
 
-def test_growth_is_drawn_or_says_what_is_missing(tmp_path, monkeypatch, capsys) -> None:
+def test_growth_is_drawn_or_names_the_missing_package(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(layers, "GROWTH", {"time steps": ((2, 1, 3), (4, 1, 3))})
     picture = tmp_path / "growth.svg"
     options = ["--cells", "no-srnn", "--shapes", "2,1,3", "--rounds", "1"]
@@ -125,16 +125,16 @@ def test_growth_is_drawn_or_says_what_is_missing(tmp_path, monkeypatch, capsys) 
 @pytest.mark.parametrize(
     ("program", "options", "named"),
     [
-        (layers, ["--shapes", "3,4"], "'3,4' is no T,B,H"),
-        (layers, ["--rounds", "0"], "'0' is no positive"),
+        (layers, ["--shapes", "3,4"], "'3,4' is not T,B,H"),
+        (layers, ["--rounds", "0"], "'0' is not a positive"),
         (layers, ["--fast"], "unrecognized arguments: --fast"),
-        (layers, ["--json", "/"], "/ is a folder: name a file in it"),
+        (layers, ["--json", "/"], "/ is a folder: give a file in it"),
         (programs, ["train", "/no/such/folder"], "no data folder /no/such/folder"),
         (cli, ["options", "wsum_gru"], "no architecture wsum_gru: those of this package are wsum_"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_input_is_an_error_that_names_it(program, options, named, capsys) -> None:
+def test_bad_input_is_named(program, options, named, capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
         report.end_with_errors(partial(program.main, options))
     assert named in f"{stopped.value}{capsys.readouterr().err}"

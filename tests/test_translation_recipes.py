@@ -18,17 +18,17 @@ RECIPES = Path("..") / "examples" / "translation_multi30k"
         (["--cell", "lstm no-srnn"], "--cell lstm no-srnn: choose one of lstm no-srnn "),
         (["--gpus", "two"], "--gpus two: give a positive whole number"),
         (["--precision"], "--precision needs a value"),
-        (["--save-dir", "x"], "--save-dir: a recipe chooses the folder, within --out"),
-        (["--out", "12:30"], "--out 12:30: fairseq takes ':' for the end of a path"),
+        (["--save-dir", "x"], "--save-dir: a recipe sets it to a folder within --out"),
+        (["--out", "12:30"], "--out 12:30: fairseq splits paths at ':'"),
     ],
     ids=" ".join,
 )
-def test_a_recipe_names_the_option_that_is_wrong_before_it_makes_data(options, named, tmp_path):
+def test_a_recipe_names_a_wrong_option_before_it_makes_data(options, named, tmp_path):
     message = fails(RECIPES / "strong.sh", "--out", tmp_path / "out", *options)
     assert named in message and not (tmp_path / "out").exists()
 
 
-def test_a_recipe_keeps_one_folder_for_one_set_of_options(corpus, tmp_path):
+def test_a_recipe_folder_belongs_to_one_set_of_options(corpus, tmp_path):
     out = tmp_path / "my runs"
     recipe = [RECIPES / "opennmt.sh", "--own-corpus", "--data", corpus, "--out", out]
     command = succeeds(*recipe, "--cell", "no-srnn", "--dry-run")
@@ -36,14 +36,14 @@ def test_a_recipe_keeps_one_folder_for_one_set_of_options(corpus, tmp_path):
     assert not out.exists()  # nothing was prepared or trained, so nothing is marked as done
     (out / "no-srnn").mkdir(parents=True)
     (out / "no-srnn" / "options").write_text("--arch another")
-    (out / "no-srnn" / "checkpoint_last.pt").touch()  # else there is nothing to mistake
+    (out / "no-srnn" / "checkpoint_last.pt").touch()  # otherwise nothing could be confused
     message = fails(*recipe, "--cell", "no-srnn", "--decoder-cell", "lstm")
     assert "trained with other options: --arch another" in message and "--out" in message
     assert "--fairseq-lstm" in fails(*recipe, "--cell", "no-srnn", "--fairseq-lstm")
 
 
 @pytest.mark.parametrize("cell", [["--cell", "no-srnn"], ["--fairseq-lstm"]], ids="".join)
-def test_the_recipe_opennmt_trains_and_replaces_unknown_words(cell, corpus, tmp_path):
+def test_the_opennmt_recipe_trains_and_replaces_unknown_words(cell, corpus, tmp_path):
     small = ["--decoder-out-embed-dim", 8, "--max-epoch", 1, "--gpus", 0]
     for side in ("encoder", "decoder"):
         small += [f"--{side}-embed-dim", 8, f"--{side}-hidden-size", 8]
@@ -71,13 +71,13 @@ def strong(tmp_path, *options):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_the_recipe_strong_has_bpe_dropout_where_it_helped(options, folders, epochs, tmp_path):
+def test_the_strong_recipe_uses_bpe_dropout_where_it_helped(options, folders, epochs, tmp_path):
     command = strong(tmp_path, *options)
     assert len(command[1].split(":")) == folders
     assert command[command.index("--max-epoch") + 1] == epochs
 
 
-def test_the_example_for_hydra_is_the_recipe_strong(tmp_path):
+def test_the_hydra_example_equals_the_strong_recipe(tmp_path):
     from fairseq import options
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
     from omegaconf import OmegaConf

@@ -31,7 +31,7 @@ inside = pytest.mark.skipif(
 @needs_triton
 @pytest.mark.skipif(INTERPRETS or DEVICE != "cpu", reason="the others run by themselves here")
 def test_triton_kernels() -> None:
-    """Runs this file with the interpreter."""
+    """Run this file in Triton's interpreter."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
         env={**os.environ, "TRITON_INTERPRET": "1"},
@@ -89,7 +89,7 @@ def exact(cell, z, c_0, mask, reverse):  # type: ignore[no-untyped-def]
     return torch.stack(outputs), c
 
 
-# In the interpreter, which takes long, every two of cell, case and way meet, but not all three.
+# In the slow interpreter, all pairs of cell, case and way are tested, but not all triples.
 GATED_SUMS = [
     (*cell, case, way)
     for i, cell in enumerate(GATED)
@@ -105,7 +105,7 @@ assert len(GATED) == len(WAYS)
 @needs_triton
 @inside
 @pytest.mark.parametrize(("cell", "coupled", "case", "way"), GATED_SUMS)
-def test_the_gated_sum_is_the_equations(cell, coupled, case, way) -> None:
+def test_the_gated_sum_equals_the_equations(cell, coupled, case, way) -> None:
     compare(cell, coupled, CASES[case], *WAYS[way], torch.float32)
 
 
@@ -114,7 +114,7 @@ def test_the_gated_sum_is_the_equations(cell, coupled, case, way) -> None:
 @pytest.mark.parametrize("side", [None, "left"], ids=lambda side: f"pad-{side}")
 @pytest.mark.parametrize("coupled", [False, True], ids=["", "coupled"])
 @pytest.mark.parametrize("cell", ["lstm", "no-srnn", "no-out"])
-def test_a_single_step_of_a_cell_with_an_s_rnn_is_the_equations(cell, coupled, side) -> None:
+def test_a_single_step_of_a_cell_with_an_s_rnn_equals_the_equations(cell, coupled, side) -> None:
     compare(cell, coupled, (1, 3, 5, (1, 8, 1)), False, side, torch.float32)
 
 
@@ -122,7 +122,7 @@ def test_a_single_step_of_a_cell_with_an_s_rnn_is_the_equations(cell, coupled, s
 @inside
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @every_cell
-def test_in_16_bits_only_what_is_stored_is_rounded(cell, coupled, dtype) -> None:
+def test_only_stored_values_are_rounded_to_16_bits(cell, coupled, dtype) -> None:
     compare(cell, coupled, CASES["odd"], False, "left", dtype)
 
 
@@ -130,7 +130,7 @@ def test_in_16_bits_only_what_is_stored_is_rounded(cell, coupled, dtype) -> None
 @inside
 @pytest.mark.parametrize("case", ["odd", "chunks"])
 @every_cell
-def test_saturated_gates_stay_right(cell, coupled, case) -> None:
+def test_saturated_gates_stay_accurate(cell, coupled, case) -> None:
     compare(cell, coupled, CASES[case], True, "left", torch.float32, size=50)
 
 
@@ -175,7 +175,7 @@ RECURRENT = [
 ]
 
 
-# In the interpreter only a few of the cells without padding.
+# In the interpreter, test only a few cells without padding.
 RECURRENCES = [
     (name, coupled, way)
     for name, coupled in RECURRENT
@@ -187,14 +187,14 @@ RECURRENCES = [
 @needs_triton
 @inside
 @pytest.mark.parametrize(("cell", "coupled", "way"), RECURRENCES)
-def test_the_recurrence_is_the_reference(cell, coupled, way) -> None:
+def test_the_recurrence_equals_the_reference(cell, coupled, way) -> None:
     compare_recurrence(cell, coupled, 19, *WAYS[way], torch.float32, together=False)
 
 
 @needs_triton
 @inside
 @pytest.mark.parametrize("cell", [name for name, coupled in RECURRENT if not coupled])
-def test_the_recurrence_waits_for_its_own_steps_in_one_launch(cell) -> None:
+def test_the_recurrence_synchronises_its_steps_in_one_launch(cell) -> None:
     compare_recurrence(cell, False, 13, False, "right", torch.float32, together=True)
 
 
@@ -203,7 +203,7 @@ def test_the_recurrence_waits_for_its_own_steps_in_one_launch(cell) -> None:
 @pytest.mark.parametrize("units", [16, 19])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("cell", ["lstm", "no-srnn"])
-def test_the_recurrence_in_16_bits(cell, dtype, units) -> None:
+def test_the_recurrence_equals_the_reference_in_16_bits(cell, dtype, units) -> None:
     if INTERPRETS and dtype is torch.bfloat16:
         pytest.skip("the interpreter's products take the bits of bfloat16 for whole numbers")
     compare_recurrence(cell, False, units, True, "left", dtype, together=False)
@@ -215,7 +215,7 @@ def test_the_recurrence_in_16_bits(cell, dtype, units) -> None:
     ("time", "batch", "units"), [(1, 1, 1), (1, 3, 7), (3, 1, 33), (2, 17, 7)], ids=str
 )
 @pytest.mark.parametrize("cell", ["lstm", "no-srnn", "no-gates"])
-def test_the_recurrence_of_few_and_of_odd_sizes(cell, time, batch, units) -> None:
+def test_the_recurrence_handles_small_and_odd_sizes(cell, time, batch, units) -> None:
     sizes = dict(time=time, batch=batch)
     compare_recurrence(cell, False, units, True, None, torch.float32, False, **sizes)
 
@@ -223,7 +223,7 @@ def test_the_recurrence_of_few_and_of_odd_sizes(cell, time, batch, units) -> Non
 @needs_triton
 @inside
 @pytest.mark.parametrize(("cell", "coupled"), RECURRENT)
-def test_a_recurrence_with_saturated_gates_stays_right(cell, coupled) -> None:
+def test_a_recurrence_with_saturated_gates_stays_accurate(cell, coupled) -> None:
     compare_recurrence(cell, coupled, 7, False, "left", torch.float32, False, size=50)
 
 
@@ -290,7 +290,7 @@ def mask_of(side, time, batch):  # type: ignore[no-untyped-def]
 
 @needs_triton
 @inside
-def test_a_plan_cuts_long_sequences_only_where_there_are_few_units() -> None:
+def test_a_plan_splits_long_sequences_only_if_units_are_few() -> None:
     from fairseq_wsum.backends import triton_gated_sum as kernels
 
     assert kernels.plan(512, 32, 1024).chunks == 1
@@ -305,7 +305,7 @@ def test_a_plan_cuts_long_sequences_only_where_there_are_few_units() -> None:
 
 @needs_triton
 @inside
-def test_a_plan_takes_one_launch_for_all_steps_where_all_programs_fit() -> None:
+def test_a_plan_uses_one_launch_if_all_programs_fit() -> None:
     from fairseq_wsum.backends import triton_recurrence as kernels
 
     for dtype, block in ((torch.bfloat16, 64), (torch.float32, 32)):
@@ -320,7 +320,7 @@ def test_a_plan_takes_one_launch_for_all_steps_where_all_programs_fit() -> None:
 
 @needs_triton
 @pytest.mark.parametrize("capability", [80, 90])
-def test_the_kernels_compile_for_a_gpu_that_is_not_here(capability) -> None:
+def test_the_kernels_compile_for_an_absent_gpu(capability) -> None:
     if INTERPRETS:
         pytest.skip("the interpreter compiles nothing")
     from fairseq_wsum.backends import triton_gated_sum, triton_recurrence
@@ -344,7 +344,7 @@ def test_the_kernels_compile_for_a_gpu_that_is_not_here(capability) -> None:
     [(200, torch.bfloat16), (650, torch.bfloat16), (650, torch.float32)],
     ids=str,
 )
-def test_products_are_read_ahead_and_fit_into_the_shared_memory(units, dtype) -> None:
+def test_prefetched_products_fit_into_shared_memory(units, dtype) -> None:
     """For the GPUs with the least of it, 99 KB: what is read ahead goes there."""
     if INTERPRETS:
         pytest.skip("the interpreter compiles nothing")
@@ -401,7 +401,7 @@ def compile_for(capability, kernel, constants, warps=4, dtype=torch.bfloat16):  
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 @pytest.mark.parametrize("units", [200, 256], ids=["odd-tiles", "whole-tiles"])
 @pytest.mark.parametrize("cell", ["lstm", "no-srnn", "no-srnn-out", "no-gates"])
-def test_one_launch_for_all_steps_gives_the_bits_of_one_for_each(
+def test_one_launch_for_all_steps_equals_one_per_step_bit_for_bit(
     cell, units, dtype, reverse, side
 ) -> None:
     from fairseq_wsum.backends import triton_recurrence as kernels
@@ -426,17 +426,17 @@ def test_one_launch_for_all_steps_gives_the_bits_of_one_for_each(
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
-def test_on_a_cpu_the_backend_says_why_not() -> None:
+def test_the_backend_explains_why_it_rejects_a_cpu() -> None:
     with pytest.raises(RuntimeError, match="'triton' cannot run this layer: it runs on GPUs"):
         WsumLSTM(3, 4, cell="no-srnn-hidden", backend="triton")(torch.zeros(2, 1, 3))
 
 
 @needs_triton
-def test_on_an_older_gpu_the_backend_says_why_not(monkeypatch) -> None:
+def test_the_backend_explains_why_it_rejects_an_older_gpu(monkeypatch) -> None:
     from fairseq_wsum.backends import triton
 
     case = (get_cell("lstm"), torch.device("cuda"), torch.float16, False)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    assert triton.why_not(*case) == "it needs compute capability 8.0, found 7.5"
+    assert triton.why_not(*case) == "it needs compute capability 8.0 or higher, found 7.5"
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     assert triton.why_not(*case) is None

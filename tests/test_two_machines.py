@@ -1,4 +1,4 @@
-"""Training on two machines: two network namespaces of this one, which share its files."""
+"""Training on two machines, simulated by two network namespaces that share the files."""
 
 import importlib.util
 import os
@@ -110,7 +110,7 @@ def machines(tmp_path):
 
 @pytest.fixture(scope="module")
 def expected(prepared, tmp_path_factory):
-    """The weights that two processes of one machine come to."""
+    """The weights of a training with two processes on one machine."""
     folder = tmp_path_factory.mktemp("one machine")
     options = ["--save-dir", folder, "--cpu-processes", 2, *OPTIONS.split()]
     succeeds("train.sh", prepared, *options, OMP_NUM_THREADS="1")
@@ -131,13 +131,13 @@ def _train(machines, data, folder):
         assert process.wait(START) == 0, machines.log(0) + machines.log(1)
 
 
-def test_two_machines_come_to_the_weights_of_one(machines, prepared, expected, tmp_path):
+def test_two_machines_give_the_weights_of_one(machines, prepared, expected, tmp_path):
     _train(machines, prepared, tmp_path / "run")
     assert "rank 0" in machines.log(0) and "rank 1" in machines.log(1)
     _assert_same(_weights(tmp_path / "run"), expected)
 
 
-def test_training_resumes_to_the_same_weights_after_a_machine_died(
+def test_training_resumes_to_the_same_weights_after_a_machine_dies(
     machines, prepared, expected, tmp_path
 ):
     folder = tmp_path / "run"
@@ -152,11 +152,11 @@ def test_training_resumes_to_the_same_weights_after_a_machine_died(
     assert "done training" not in machines.log(0)
 
     _train(machines, prepared, folder)
-    assert "going on from" in machines.log(0)
+    assert "continuing from" in machines.log(0)
     _assert_same(_weights(folder), expected)
 
 
-def test_a_host_name_that_means_loopback_needs_the_interface_named(machines, prepared, tmp_path):
+def test_a_loopback_host_name_needs_the_interface_to_be_named(machines, prepared, tmp_path):
     hosts = tmp_path / "hosts"
     hosts.write_text(f"127.0.0.1 localhost {socket.gethostname()}\n")
     bind = 'mount --bind "$0" /etc/hosts; exec "$@"'
@@ -166,7 +166,7 @@ def test_a_host_name_that_means_loopback_needs_the_interface_named(machines, pre
     while all(process.poll() is None for process in processes):
         assert time.monotonic() < deadline, machines.log(0) + machines.log(1)
         time.sleep(0.1)
-    # Either side may be the one that connects, and is refused; the other waits for it.
+    # Either side may be the one that connects and is refused; the other waits for it.
     (refused,) = [rank for rank in (0, 1) if processes[rank].poll() is not None]
     assert processes[refused].returncode != 0
     assert "Connection refused, remote=[127.0.0.1]" in machines.log(refused)

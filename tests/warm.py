@@ -39,7 +39,7 @@ MOST_FILES = 64
 
 @functools.cache
 def environment() -> Path:
-    """The folder, for VENV in the scripts, and as long as this process lives."""
+    """The folder, to use as VENV in the scripts while this process lives."""
     folder = Path(tempfile.mkdtemp(prefix="warm-"))  # short: the path of a socket has a limit
     (folder / "bin").mkdir()
     for path in Path(sys.prefix, "bin").iterdir():
@@ -72,7 +72,7 @@ def is_python(path: Path) -> bool:
 
 
 def ask(folder: Path, command: Path, words: list[str]) -> None:
-    """Have the command run by a server, and end as it ends."""
+    """Let a server run the command, and exit with its status."""
     name = "fairseq" if is_of_fairseq(command, words) else "torch"
     job = dict(command=str(command), words=words, variables=dict(os.environ), folder=os.getcwd())
     job["python"] = str(folder / "bin" / "python")
@@ -100,7 +100,7 @@ def is_open(number: int) -> bool:
 
 
 def is_of_fairseq(command: Path, words: list[str]) -> bool:
-    """Whether it imports fairseq in any case."""
+    """Whether the command always imports fairseq."""
     if command.name == "fairseq-wsum":
         return False
     return command.name.startswith("fairseq-") or any(w.startswith("fairseq_cli.") for w in words)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# LSTM-2048-512 on the One Billion Word benchmark. See --help, and README.md beside this.
+# Train LSTM-2048-512 on the One Billion Word benchmark. See --help and README.md in this folder.
 set -euo pipefail
 # shellcheck source=examples/recipe.sh
 source "$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/recipe.sh"
@@ -8,20 +8,20 @@ usage() {
     cat <<'EOF'
 usage: examples/language_model_gbw/gbw.sh [options] [any option of scripts/train.sh]
 
-Prepare the One Billion Word benchmark, train a language model of ablated LSTMs, one layer of 2,048
-units projected to 512 (Jozefowicz et al., 2016), and print the perplexity of held-out text. Run it
-again to go on where it stopped. It wants several GPUs and days.
+Prepare the One Billion Word benchmark, train a language model with an ablated LSTM, one layer of
+2,048 units projected to 512 (Jozefowicz et al., 2016), and print the perplexity of held-out text.
+Run it again to continue where it stopped. The full training takes several GPUs and days.
 
-  --cell NAME   what is left of the LSTM (default lstm)
+  --cell NAME       the LSTM cell (default lstm)
   --passes N        go through the corpus N times (default 5)
-  --nwords N        at most so many words, fairseq's four symbols among them; others become <unk>
-                    (default: the benchmark's 800,000)
-  --shards N        parts of the training text; fairseq reads one an epoch (default: one a file, 99)
-  --threshold N, --cache DIR   as of scripts/prepare_gbw.sh
-  --data PATH       the published archive or the folder that it unpacks to; without it the archive
-                    is downloaded
+  --nwords N        limit the dictionary to N entries, including fairseq's four symbols; other words
+                    become <unk> (default: the benchmark's 800,000)
+  --shards N        parts of the training text; fairseq reads one per epoch (default: one per file,
+                    99)
+  --threshold N, --cache DIR   see scripts/prepare_gbw.sh
+  --data PATH       the published archive or its unpacked folder (default: download the archive)
   --own-corpus      PATH has other text in files of the same names
-  --out DIR         (default runs/gbw)
+  --out DIR         folder for data and results (default runs/gbw)
   --help            this text
 
 examples:
@@ -60,7 +60,7 @@ prepare prepare_gbw.sh --out "$data" ${gbw_options[@]+"${gbw_options[@]}"}
 folders=("$data")
 if has_option --dry-run; then # as if the data were there
     [ -n "$shards" ] || [[ " ${prepare_options[*]-} " != *" --own-corpus "* ]] ||
-        die "--dry-run with --own-corpus: give --shards too, as your files have not been counted"
+        die "--dry-run with --own-corpus: give --shards too, as the files have not been counted"
     shards="${shards:-99}"
     for ((i = 2; i <= shards; i++)); do folders+=("$data/shard-$(printf %03d "$i")"); done
 else
@@ -70,8 +70,8 @@ else
 fi
 joined="$(IFS=:; printf '%s' "${folders[*]}")"
 
-# Of Jozefowicz et al.: AdaGrad with 0.2, gradients clipped at 1, 20 time steps, 128 streams. An adaptive
-# softmax stands for its sampled one.
+# From Jozefowicz et al.: AdaGrad with 0.2, gradients clipped at 1, 20 time steps, 128 streams. An
+# adaptive softmax replaces their sampled softmax.
 train "$joined" "$run" --task wsum_language_modeling \
     --arch wsum_lstm_lm_gbw --cell "$cell" \
     --criterion adaptive_loss --ddp-backend legacy_ddp --sentence-avg \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Language models of the Penn Treebank as in Zaremba et al. (2014). See --help, and README.md.
+# Train language models on the Penn Treebank as Zaremba et al. (2014) did. See --help and README.md.
 set -euo pipefail
 # shellcheck source=examples/recipe.sh
 source "$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/recipe.sh"
@@ -8,19 +8,19 @@ usage() {
     cat <<'EOF'
 usage: examples/language_model_ptb/ptb.sh [options] [any option of scripts/train.sh]
 
-Prepare the Penn Treebank, train a language model of ablated LSTMs as Zaremba et al. (2014) did, and
-print the perplexity of the validation and the test set. Run it again to go on where it stopped.
+Prepare the Penn Treebank, train a language model with ablated LSTMs like Zaremba et al. (2014), and
+print the perplexity of the validation and the test set. Run it again to continue where it stopped.
 
   --size SIZE       small (default), medium or large
-  --cell NAME   what is left of the LSTM (default lstm)
+  --cell NAME       the LSTM cell (default lstm)
   --epochs N        stop after N epochs (default 13, 39 or 55, by size)
-  --seed N          (default 1)
-  --fairseq-lstm    fairseq's own --arch lstm_lm instead, with the same sizes, on its own task
-                    language_modeling: no state is carried, so it is for comparing speed
-  --data FOLDER     where ptb.train.txt, ptb.valid.txt and ptb.test.txt are; without it they are
-                    downloaded
-  --own-corpus      FOLDER has other text in files of the same names: check no checksums
-  --out DIR         (default runs/ptb)
+  --seed N          random seed (default 1)
+  --fairseq-lstm    train fairseq's own --arch lstm_lm instead, with the same sizes and its own task
+                    language_modeling; that task carries no state, so only compare the speed
+  --data FOLDER     folder with ptb.train.txt, ptb.valid.txt and ptb.test.txt (default: download
+                    them)
+  --own-corpus      FOLDER has other text in files of the same names: do not verify checksums
+  --out DIR         folder for data and results (default runs/ptb)
   --help            this text
 
 examples:
@@ -45,10 +45,10 @@ while [ $# -gt 0 ]; do
 done
 parse ptb ${options[@]+"${options[@]}"}
 ! $peer || [ -z "$cell" ] ||
-    die "--fairseq-lstm has no other cells; leave out one of it and --cell $cell"
+    die "--fairseq-lstm has no other cells; leave out either it or --cell $cell"
 cell="${cell:-lstm}"
 
-# Table of TensorFlow's PTB tutorial. --force-anneal is the first epoch with a lower rate.
+# From the table in TensorFlow's PTB tutorial. --force-anneal is the first epoch with a lower rate.
 case "$size" in
     small) units=200 dropout=0 steps=20 clip=5 anneal=5 shrink=0.5 all=13 ;;
     medium) units=650 dropout=0.5 steps=35 clip=5 anneal=7 shrink=0.8 all=39 ;;
@@ -64,7 +64,7 @@ prepare prepare_ptb.sh --out "$data"
 if $peer; then
     run="$out/$size/fairseq-lstm/epochs-$epochs-seed-$seed"
     task=language_modeling criterion=cross_entropy
-    # It takes no longer samples than in training unless told so, and eval-lm's have 1,024 tokens.
+    # It accepts only samples as long as in training by default, but eval-lm's have 1,024 tokens.
     score_options+=(--model-overrides "{'max_target_positions': 1024}")
     model=(--arch lstm_lm --decoder-layers 2 --decoder-embed-dim "$units"
         --decoder-hidden-size "$units" --decoder-out-embed-dim "$units" --dropout "$dropout")
@@ -74,7 +74,7 @@ else
     model=(--arch "wsum_lstm_lm_ptb_$size" --cell "$cell")
 fi
 
-# --sentence-avg: the loss is summed over the time steps and divided by the streams, as there.
+# --sentence-avg: as in the tutorial, the loss is summed over time steps and divided by the streams.
 train "$data" "$run" --task "$task" "${model[@]}" --criterion "$criterion" --sentence-avg \
     --tokens-per-sample "$steps" --batch-size 20 --max-epoch "$epochs" --seed "$seed" \
     --optimizer sgd --lr 1.0 --clip-norm "$clip" \

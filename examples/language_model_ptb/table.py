@@ -1,6 +1,6 @@
-"""The perplexities that ptb.sh has found, as a table: mean and deviation over seeds.
+"""Print the perplexities of ptb.sh as a table, with mean and standard deviation over seeds.
 
-That of `fairseq-lstm` is of another kind: its state starts from zero every 1,024 tokens.
+The perplexity of `fairseq-lstm` is not comparable: its state starts from zero every 1,024 tokens.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
-    parser.add_argument("out", type=Path, help="what was --out of ptb.sh (runs/ptb)")
+    parser.add_argument("out", type=Path, help="the --out folder of ptb.sh (such as runs/ptb)")
     args = parser.parse_args()
     found: dict[tuple[str, int, str], list[dict[str, float]]] = defaultdict(list)
     for path in sorted(args.out.glob("*/*/epochs-*-seed-*/perplexity.json")):
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def spread(values: list[float]) -> str:
-    """Mean, and the standard deviation of the sample where there is one."""
+    """Mean, and the sample standard deviation of more than one value."""
     mean = f"{statistics.fmean(values):.1f}"
     if len(values) == 1 or not all(map(math.isfinite, values)):
         return mean

@@ -1,4 +1,4 @@
-"""A cell of one's own, a minGRU (Feng et al., 2024, section 3.1), as a `--user-dir` of fairseq."""
+"""A custom cell, the minGRU (Feng et al., 2024, section 3.1), as a `--user-dir` for fairseq."""
 
 import torch
 from torch import Tensor
@@ -12,14 +12,14 @@ class MinGRU(Cell):
     """z_t = sigmoid(W_z x_t + b_z), g_t = W_h x_t + b_h, h_t = (1 - z_t) * h_{t-1} + z_t * g_t."""
 
     name = "own-mingru"
-    rows = ("z", "h")  # of W_*x; no `hidden_rows`: nothing but the memory cell links two steps
+    rows = ("z", "h")  # of W_*x; no `hidden_rows`, as only the memory cell links two steps
 
     def content(self, z: Rows) -> Tensor:
         """g_t."""
         return z["h"]
 
     def gates(self, z: Rows) -> tuple[Tensor, Tensor]:
-        """The weight of the content, and that of the memory cell."""
+        """The weights of the content and of the memory cell."""
         update = torch.sigmoid(z["z"])
         return update, 1 - update
 

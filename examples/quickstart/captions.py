@@ -1,4 +1,4 @@
-"""Draw captions: choose the words of a tree by chance, so that they suit each other."""
+"""Draw captions: choose random words for a tree such that they go together."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CONJUNCTIONS = (("while", "während"), ("because", "weil"))
 
 
 def pick(rng: Random, items: tuple[T, ...]) -> T:
-    """As `rng.choice`, whose use of chance may change with the Python version."""
+    """Like `rng.choice`, whose use of random numbers may change between Python versions."""
     return items[int(rng.random() * len(items))]
 
 
@@ -195,7 +195,7 @@ def draw_relative(rng: Random) -> Sentence:
     acts = suits(gap.np.noun, LIVING) and chance(rng, 0.5)
     if not acts and not states:
         return statement(inner)
-    # "the white ball is brown" will not do: where the main clause says how it is, no adjective
+    # avoid "the white ball is brown": drop the adjective if the main clause has one for the noun
     head = replace(gap.np, determiner="the", owner=None)
     head = head if acts else replace(head, adjective=None)
     inner = replace(
@@ -220,5 +220,5 @@ KINDS = (
 
 
 def draw_sentence(rng: Random) -> Sentence:
-    """Any kind of caption."""
+    """Draw a caption of any kind."""
     return pick(rng, KINDS)(rng)

@@ -1,6 +1,6 @@
-"""Trees of a sentence, and how each is said in English and in German.
+"""Sentence trees, and how each is expressed in English and in German.
 
-A tree is built once and said twice, so both sides always mean the same. The German functions
+A tree is built once and expressed twice, so both sides always mean the same. The German functions
 know three cases ("nom", "acc", "dat") and four kinds of agreement ("m", "f", "n", "pl").
 """
 
@@ -23,7 +23,7 @@ class NounPhrase:
 
 @dataclass(frozen=True)
 class Phrase:
-    """A noun phrase in its part: a bare object, or behind a preposition (English, German)."""
+    """A noun phrase with its role: a bare object, or after a preposition (English, German)."""
 
     preposition: tuple[str, str]
     case: str
@@ -100,7 +100,7 @@ def english_verb(clause: Clause) -> str:
 
 
 def english_rest(clause: Clause | State, arguments_from: int = 0) -> str:
-    """All but the subject: verb, arguments, place, time."""
+    """The clause without its subject: verb, arguments, place, time."""
     if isinstance(clause, State):
         return f"{BE[clause.subject.plural]} {clause.adjective.en}"
     words = [english_verb(clause), *map(english_phrase, clause.arguments[arguments_from:])]
@@ -137,9 +137,9 @@ def table(nom: str, acc: str, dat: str) -> dict[str, dict[str, str]]:
 
 DER = table("der die das die", "den die das die", "dem der dem den")
 EIN = table("- e - e", "en e - e", "em er em en")  # ein, kein, mein: the ending of the article
-WEAK = table("e e e en", "en e e en", "en en en en")  # the adjective behind der
-MIXED = table("er e es en", "en e es en", "en en en en")  # behind ein
-STRONG = table("er e es e", "en e es e", "em er em en")  # behind no article, or a number
+WEAK = table("e e e en", "en e e en", "en en en en")  # the adjective after der
+MIXED = table("er e es en", "en e es en", "en en en en")  # after ein
+STRONG = table("er e es e", "en e es e", "em er em en")  # after a number or no article
 PRONOUN = table("er sie es sie", "ihn sie es sie", "ihm ihr ihm ihnen")
 RELATIVE = table("der die das die", "den die das die", "dem der dem denen")
 CONTRACTED = {
@@ -159,7 +159,7 @@ def agreement(np: NounPhrase) -> str:
 
 
 def german_determiner(np: NounPhrase, case: str) -> tuple[str, dict[str, dict[str, str]]]:
-    """The determiner, and the endings that an adjective takes behind it."""
+    """The determiner, and the endings that an adjective takes after it."""
     gender = agreement(np)
     if np.determiner == "the":
         return DER[case][gender], WEAK
@@ -204,7 +204,7 @@ def german_phrase(phrase: Phrase) -> str:
 
 
 def german_verb(clause: Clause | State) -> tuple[str, str]:
-    """The finite verb, and what closes the clause: prefix, participle or infinitive."""
+    """The finite verb, and the end of the clause: prefix, participle or infinitive."""
     plural = clause.subject.plural
     if isinstance(clause, State):
         return AUXILIARY["sein"][plural], clause.adjective.predicate or clause.adjective.de
@@ -217,7 +217,7 @@ def german_verb(clause: Clause | State) -> tuple[str, str]:
 
 
 def german_middle(clause: Clause | State, front: object = None, arguments_from: int = 0) -> str:
-    """Time, known objects, place, new objects, prepositional arguments. `front` stands elsewhere.
+    """Time, known objects, place, new objects and prepositional arguments, without `front`.
 
     "Sie gibt heute dem Kind im Park einen Ball": a definite object comes before the place.
     """
@@ -243,7 +243,7 @@ def german_main(clause: Clause | State, front: str = "", fronted: object = None)
 
 
 def german_final(clause: Clause | State, subject: str, arguments_from: int = 0) -> str:
-    """Verb last, as behind während, weil and relative pronouns: "der einen Hut aufsetzt"."""
+    """Verb last, as after während, weil and relative pronouns: "der einen Hut aufsetzt"."""
     finite, closing = german_verb(clause)
     if isinstance(clause, Clause) and clause.tense == "present":
         finite, closing = closing + finite, ""
@@ -344,7 +344,7 @@ def existence(clause: Clause) -> Sentence:
 
 
 def sentence(english: str, german: str, *trees: Clause | State) -> Sentence:
-    """Add the full stop; a comma that closes a clause there, or before another one, is dropped."""
+    """Add the full stop; drop a closing comma before it or before another comma."""
     german = f"{german} .".replace(", ,", ",").replace(", .", ".")
     return Sentence(f"{english} .", german, trees)
 

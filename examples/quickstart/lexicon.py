@@ -1,4 +1,4 @@
-"""The words of the quickstart's grammar, English beside German. Only data and two look-ups.
+"""The words of the quickstart's grammar, in English and German: data and two look-ups.
 
 A role says where a noun may stand ("food" can be eaten) and which adjectives suit it.
 """
@@ -15,9 +15,9 @@ class Noun:
     de: str
     gender: str  # of the German word: "m", "f" or "n"
     roles: str
-    de_plural: str = ""  # empty: only ever singular here
-    en_plural: str = ""  # empty: English adds an s
-    pronoun: str = "it"  # the English one; German follows the grammatical gender
+    de_plural: str = ""  # empty: used in the singular only
+    en_plural: str = ""  # empty: the singular with an s
+    pronoun: str = "it"  # in English; in German it follows the grammatical gender
     weak: bool = False  # der Junge, den Jungen: -n or -en in every case but the nominative
     mass: bool = False  # without an article: "hot tea"
     at: tuple[str, str] = ("", "")  # for a place: in the park, on the beach
@@ -28,12 +28,12 @@ class Adjective:
     en: str
     de: str  # the stem, to which endings are added
     roles: str
-    predicate: str = ""  # where it is not the stem: ein müder Mann, der Mann ist müde
+    predicate: str = ""  # if it differs from the stem: ein müder Mann, der Mann ist müde
 
 
 @dataclass(frozen=True)
 class Slot:
-    """What a verb takes: prepositions to choose from ("" = bare object), German case, roles."""
+    """An argument of a verb: possible prepositions ("" = bare object), German case, roles."""
 
     case: str
     roles: str
@@ -49,7 +49,7 @@ class Verb:
     prefix: str = ""  # separable: zieht ... an
     auxiliary: str = "haben"  # of the perfect: hat gelesen, ist gelaufen
     tenses: str = "present perfect can want must"
-    place: bool = True  # may "in the park" be added?
+    place: bool = True  # whether "in the park" may be added
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ ADJECTIVES = (
 
 LIVING = "person animal"
 HANDY = "person pet"
-UNFINISHED = "present can want must"  # nobody says "has stood behind a tree" of a picture
+UNFINISHED = "present can want must"  # captions do not say "has stood behind a tree"
 ON = (("on", "auf"),)
 UNDER = (("under", "unter"),)
 BESIDE = (("behind", "hinter"), ("in front of", "vor"), ("next to", "neben"))
@@ -260,7 +260,7 @@ VERBS = (
          (Slot("dat", "landmark", BESIDE),), tenses=UNFINISHED),
     Verb(("swim", "swimming", "swum"), ("schwimmen", "schwimmt", "geschwommen"), LIVING,
          (Slot("dat", "waters", (("in", "in"),)),), auxiliary="sein", place=False),
-    # where something goes: accusative, behind the same prepositions
+    # where something goes: accusative, after the same prepositions
     Verb(("jump", "jumping", "jumped"), ("springen", "springt", "gesprungen"), HANDY,
          (Slot("acc", "seat", (("on", "auf"), ("over", "über"))),), auxiliary="sein", place=False),
     Verb(("climb", "climbing", "climbed"), ("klettern", "klettert", "geklettert"), HANDY,
@@ -282,7 +282,7 @@ VERBS = (
          (Slot("acc", "reading"), Slot("acc", "surface", ON)), place=False),
 )
 
-# "there is a car behind the house": German says that it stands there, a book lies
+# "there is a car behind the house": in German a car "stands" there, and a book "lies"
 STANDS = Verb(("be", "", ""), ("stehen", "steht", "gestanden"), "landmark vessel",
               (Slot("dat", "landmark", BESIDE),))
 LIES = Verb(("be", "", ""), ("liegen", "liegt", "gelegen"), "reading toy",

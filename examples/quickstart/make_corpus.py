@@ -2,13 +2,14 @@
 
     python make_corpus.py OUT_DIR [--train 8000] [--valid 200] [--test 300] [--seed 1]
 
-The words are in lexicon.py, what German does with them in grammar.py, and captions.py draws
-sentences; here they are dealt out. Every validation and test sentence holds a combination of two
-words ("white jacket", "woman ... sit", "on ... table") that no training sentence holds, while
-each of its words was seen in training: see `held_out`.
+The words are in lexicon.py and the German and English grammar in grammar.py; captions.py draws
+sentences, and this file splits them. Every validation and test sentence contains a combination of
+two words ("white jacket", "woman ... sit", "on ... table") that no training sentence contains,
+although each of its words occurs in training: see `held_out`.
 
-The same options give the same bytes on every Python: chance comes from `random.Random.random()`
-alone, which Python promises to keep, and nothing depends on the order of a set.
+The same options give the same bytes on every Python: all random numbers come from
+`random.Random.random()`, which Python guarantees not to change, and nothing depends on the order of
+a set.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from zlib import crc32
 from captions import draw_sentence
 from grammar import Clause, NounPhrase, Phrase, Sentence, State
 
-PATIENCE = 5_000  # draws in a row without a new sentence, after which the grammar is used up
-MAX_WORDS = 22  # on the English side: longer captions only cost time
+PATIENCE = 5_000  # draws in a row without a new sentence before the grammar counts as exhausted
+MAX_WORDS = 22  # on the English side; longer captions would only cost time
 
 
 def held_out(first: str, second: str) -> bool:
-    """Is this combination of two English words kept for validation and test? One in eight is."""
+    """Whether this pair of English words is kept for validation and test; one in eight is."""
     return crc32(f"{first} + {second}".encode()) % 8 == 0
 
 
@@ -59,7 +60,7 @@ def combinations(tree: Clause | State | NounPhrase) -> Iterator[tuple[str, str]]
 
 
 def is_new(sentence: Sentence) -> bool:
-    """Does the sentence hold a combination that is held out of training?"""
+    """Whether the sentence contains a combination that is held out of training."""
     return any(held_out(*pair) for tree in sentence.trees for pair in combinations(tree))
 
 
@@ -70,7 +71,7 @@ def words(sentence: Sentence) -> set[str]:
 def draw_split(
     seed: int, count: int, new: bool, known: set[str], taken: set[str]
 ) -> list[Sentence]:
-    """Draw `count` different sentences. New ones must be of `known` words, and not be `taken`."""
+    """Draw `count` distinct sentences; new ones use `known` words only and are not `taken`."""
     rng = random.Random(seed)
     chosen: dict[str, Sentence] = {}  # a dict keeps the order
     wasted = 0
@@ -105,27 +106,27 @@ def make_corpus(
 
 
 def write_files(folder: Path, files: dict[str, str]) -> list[str]:
-    """Write what is missing; return its names. A file that differs is somebody's: refuse."""
+    """Write the missing files and return their names; refuse to overwrite a differing file."""
     folder.mkdir(parents=True, exist_ok=True)
     old = {name: (folder / name).read_bytes() for name in files if (folder / name).exists()}
     differing = [name for name in old if old[name] != files[name].encode()]
     if differing:
         raise FileExistsError(
-            f"{folder} holds other text in {', '.join(differing)}: "
-            "name another folder, or move those files away"
+            f"{folder} has other text in {', '.join(differing)}: "
+            "give another folder, or move those files away"
         )
     missing = [name for name in files if name not in old]
     for name in missing:
         with tempfile.NamedTemporaryFile("wb", dir=folder, delete=False) as part:
             part.write(files[name].encode())
-        os.chmod(part.name, 0o644)  # a temporary file is private otherwise
+        os.chmod(part.name, 0o644)  # temporary files are private by default
         os.replace(part.name, folder / name)
     return missing
 
 
 def positive(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) <= 1_000_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 1000000")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1000000")
     return int(text)
 
 
@@ -135,7 +136,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--train", type=positive, default=8000, help="training pairs (%(default)s)")
     parser.add_argument("--valid", type=positive, default=200, help="valid pairs (%(default)s)")
     parser.add_argument("--test", type=positive, default=300, help="test pairs (%(default)s)")
-    parser.add_argument("--seed", type=positive, default=1, help="of all chance (%(default)s)")
+    parser.add_argument("--seed", type=positive, default=1, help="random seed (%(default)s)")
     args = parser.parse_args(argv)
     try:
         corpus = make_corpus(args.train, args.valid, args.test, args.seed)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# OpenNMT's readme model of early 2018, which the paper took. See --help, and README.md beside this.
+# Train OpenNMT's readme model of early 2018, as in the paper. See --help and README.md.
 set -euo pipefail
 # shellcheck source=examples/recipe.sh
 source "$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/recipe.sh"
@@ -9,15 +9,15 @@ usage() {
 usage: examples/translation_multi30k/opennmt.sh [options] [any option of scripts/train.sh]
 
 Prepare Multi30k in words, train OpenNMT's readme model of 2018 with ablated LSTMs, and score the
-test set. Run it again to go on where it stopped.
+test set. Run it again to continue where it stopped.
 
-  --cell NAME   what is left of the LSTM, in encoder and decoder (default lstm); to part them,
-                    add --encoder-cell and --decoder-cell, and --out for a folder of its
-                    own. no-gates needs --lr 0.1
-  --fairseq-lstm    fairseq's own --arch lstm instead, with the same sizes
-  --data FOLDER     where the files of Multi30k are; without it they are downloaded
-  --own-corpus      FOLDER has other text in files of the same names: check no checksums
-  --out DIR         (default runs/multi30k/opennmt)
+  --cell NAME       the LSTM cell of encoder and decoder (default lstm). For different cells add
+                    --encoder-cell and --decoder-cell, and a separate --out. no-gates needs
+                    --lr 0.1
+  --fairseq-lstm    train fairseq's own --arch lstm instead, with the same sizes
+  --data FOLDER     folder with the files of Multi30k (default: download them)
+  --own-corpus      FOLDER has other text in files of the same names: do not verify checksums
+  --out DIR         folder for data and results (default runs/multi30k/opennmt)
   --help            this text
 
 examples:
@@ -33,7 +33,7 @@ done
 parse multi30k/opennmt ${options[@]+"${options[@]}"}
 data="$out/data"
 ! $peer || [ -z "$cell" ] ||
-    die "--fairseq-lstm has no other cells; leave out one of it and --cell $cell"
+    die "--fairseq-lstm has no other cells; leave out either it or --cell $cell"
 cell="${cell:-lstm}"
 
 prepare prepare_multi30k.sh --out "$data" --units words --max-words 50
@@ -44,8 +44,8 @@ if $peer; then
         --encoder-layers 2 --encoder-embed-dim 500 --encoder-hidden-size 500
         --decoder-layers 2 --decoder-embed-dim 500 --decoder-hidden-size 500
         --decoder-out-embed-dim 500)
-    # Its attention weights are those of sentences with the padding moved to the right, so that
-    # --replace-unk would take the wrong word wherever a batch has padding.
+    # fairseq's LSTM moves the padding to the right, and with it its attention weights, so that
+    # --replace-unk would take the wrong word in a batch with padding.
     batch=1
 else
     run="$out/$cell" criterion=wsum_cross_entropy

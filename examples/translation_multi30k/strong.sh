@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The best model for two CPU cores and an hour or two. See --help, and README.md beside this.
+# Train the best model for two CPU cores in an hour or two. See --help and README.md.
 set -euo pipefail
 # shellcheck source=examples/recipe.sh
 source "$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/recipe.sh"
@@ -8,21 +8,21 @@ usage() {
     cat <<'EOF'
 usage: examples/translation_multi30k/strong.sh [options] [any option of scripts/train.sh]
 
-Prepare Multi30k in joint BPE, train a small model of ablated LSTMs, choose the length penalty on
-the validation set, and score the test set. Run it again to go on where it stopped.
+Prepare Multi30k in joint BPE, train a small model with ablated LSTMs, choose the length penalty on
+the validation set, and score the test set. Run it again to continue where it stopped.
 
-  --cell NAME   what is left of the LSTM (default lstm)
-  --data FOLDER     where the files of Multi30k are; without it they are downloaded
-  --own-corpus      FOLDER has other text in files of the same names: check no checksums
-  --out DIR         (default runs/multi30k/strong)
-  --bpe-dropout P   cut the training text of every second epoch into units in another way, by
-                    BPE-dropout; 0: never (default 0.1, but 0 for no-srnn-hidden and
-                    no-srnn-out-hidden: on the validation set it helped lstm, and not the former)
+  --cell NAME       the LSTM cell (default lstm)
+  --data FOLDER     folder with the files of Multi30k (default: download them)
+  --own-corpus      FOLDER has other text in files of the same names: do not verify checksums
+  --out DIR         folder for data and results (default runs/multi30k/strong)
+  --bpe-dropout P   in every second epoch, use another segmentation of the training text, made with
+                    BPE-dropout; 0 turns this off (default 0.1, but 0 for no-srnn-hidden and
+                    no-srnn-out-hidden; on the validation set it helped lstm and not no-srnn-hidden)
   --help            this text
 
-The learning rate falls to zero in the updates that the epochs of Multi30k take one process: 12,120
-of 40 epochs, or 13,938 of 46 without BPE-dropout. With several processes, other epochs or other
-text, give --total-num-update too.
+The learning rate falls to zero over the number of updates that one process needs for Multi30k:
+12,120 for 40 epochs, or 13,938 for 46 epochs without BPE-dropout. With several processes, other
+epochs or other text, give --total-num-update too.
 
 examples:
   examples/translation_multi30k/strong.sh --cell no-srnn-hidden
@@ -49,10 +49,10 @@ esac
 
 epochs=("$data") samples="$bpe_dropout" schedule=(--total-num-update 13938 --max-epoch 46)
 if [[ "$bpe_dropout" =~ ^(0+(\.0*)?|\.0+)$ ]]; then
-    samples=0.1 # all the same, so that one folder does for every cell
+    samples=0.1 # prepare the samples anyway, so that all cells share one folder
 else
     schedule=(--total-num-update 12120 --max-epoch 40)
-    epochs=() # fairseq takes these folders in turn, one an epoch
+    epochs=() # fairseq reads these folders in turn, one per epoch
     for sample in 01 02 03 04 05 06 07 08 09 10; do
         epochs+=("$data" "$data/sample-$sample")
     done

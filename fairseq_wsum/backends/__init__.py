@@ -1,7 +1,8 @@
-"""Backends: interchangeable ways to run one direction of one layer, and the choice between them.
+"""Backends: interchangeable implementations of one direction of one layer.
 
-Every backend is a `Backend`: the same function signature, argument names and layout. `choose`
-takes the one asked for by name, or for `auto` the first that can do the work.
+All backends share one function signature with the same argument names and layout. `choose` returns
+the backend with a given name. For `auto` it returns the first backend that supports the cell, the
+device and the dtype.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from . import cpp, reference, triton
 
 
 class Run(Protocol):
-    """Runs one direction of one layer, from the products with x_t; see `reference.run`."""
+    """Runs one direction of one layer, given the products with x_t; see `reference.run`."""
 
     def __call__(
         self,
@@ -40,14 +41,14 @@ class Run(Protocol):
 
 @dataclass(frozen=True)
 class Backend:
-    """A way to run a layer.
+    """An implementation of a layer.
 
     Args:
-        name: what the option `backend` takes.
-        run: the function that does the work.
-        why_not: why this backend cannot run this cell on this device in this type, with or without
-            a projection; None if it can.
-        only_by_name: why `auto` does not take it all the same; None if it may.
+        name: the value of the option `backend`.
+        run: the function that runs the layer.
+        why_not: returns why this backend does not support a cell on a device in a dtype, with or
+            without a projection, or None if it does.
+        only_by_name: why `auto` never selects this backend, or None if it may.
     """
 
     name: str
@@ -56,7 +57,7 @@ class Backend:
     only_by_name: str | None = None
 
 
-# In the order in which `auto` tries them: the fastest first, then the one that can do anything.
+# `auto` tries them in this order: the fast ones first, then the one that supports everything.
 BACKENDS: dict[str, Backend] = {
     "cpp": Backend("cpp", cpp.run, cpp.why_not),
     "triton": Backend("triton", triton.run, triton.why_not, "it has not been run on a GPU yet"),
@@ -75,13 +76,13 @@ def check_name(name: str) -> None:
 def choose(
     name: str, cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool = False
 ) -> Backend:
-    """The backend to run this cell with, on this device, in this type.
+    """Choose the backend for this cell on this device in this dtype.
 
-    A backend asked for by name is never replaced by another.
+    A backend given by name is never replaced by another.
 
     Raises:
-        ValueError: no such backend.
-        RuntimeError: the backend asked for cannot do it; the message says why.
+        ValueError: there is no backend of this name.
+        RuntimeError: the backend given by name does not support this layer; the message says why.
     """
     check_name(name)
     if name != "auto":
@@ -99,7 +100,7 @@ def choose(
 
 @constant
 def _warn_if_missing() -> None:
-    """Say that layers on the CPU are slower than they could be, and why. (Python says it once.)"""
+    """Warn that the C++ kernels are missing, and why. Python shows the warning once."""
     reason = kernels.why_missing()
     if reason is not None:
         warnings.warn(f"layers run on the slower reference backend: {reason}", stacklevel=2)

@@ -1,6 +1,6 @@
-"""The backend for CPUs: kernels in C++ (csrc/), built with the package and loaded when needed.
+"""The CPU backend: C++ kernels (ops/csrc/), built with the package and loaded on first use.
 
-This file hands pointers over, and registers the kernels for `operators`.
+This file passes tensors to the kernels as pointers and registers the kernels for the operators.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch import Tensor
 from ..cells import Cell
 from ..ops import kernels, library, operators
 from ..ops.transforms import in_transformation
-from .fused import run as run  # what the registry takes
+from .fused import run as run  # for the registry of backends
 
 
 def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool) -> str | None:
-    """Why these kernels cannot run this cell there, or None if they can."""
+    """Why these kernels do not support this cell, device or dtype, or None if they do."""
     if not operators.has_kernels(cell):
         return f"it has kernels for the LSTM and its ablations, not for {cell.label}"
     if device.type != "cpu":
@@ -32,8 +32,9 @@ def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool
     return kernels.why_missing()
 
 
-# The structs of csrc/kernels.h: sizes, then flags, then pointers to arrays. Beside the name of an
-# array stand its dimensions; R and Q are H times as many as there are rows, and rows of h_{t-1}.
+# The structs of csrc/kernels.h: sizes, then flags, then pointers to arrays. `arrays` gives the
+# dimensions of each array, where R is H times the number of rows and Q is H times the number of
+# hidden rows.
 
 
 def _fields(sizes: str, arrays: dict[str, str]) -> list[tuple[str, Any]]:
@@ -62,7 +63,7 @@ class _Recurrence(ctypes.Structure):
     _fields_ = _fields("TBHP", arrays)
 
 
-# The tensors of the memory cell, which have 32 bits.
+# The tensors of the memory cell, which are always float32.
 _MEMORY = ("c_0", "c_n", "cells", "dc_n", "dc_0")
 
 
@@ -74,31 +75,39 @@ def _call(name: str, arguments: ctypes.Structure) -> None:
 def _struct(
     kind: Any,
     cell: int,
-    real: Tensor,
+    like: Tensor,
     reverse: bool,
     sizes: dict[str, int],
     **values: Tensor | None,
 ) -> Any:
     """Fill a struct. None becomes a null pointer.
 
+    Args:
+        kind: the class of the struct.
+        cell: the encoded cell.
+        like: a tensor with the dtype of all tensors except the mask and the memory cell.
+        reverse: run from the last time step to the first.
+        sizes: the dimensions by letter.
+        values: the tensors by name.
+
     Raises:
-        ValueError: a tensor has another type or shape than the kernels take, and they would read
-            or write beyond it.
+        ValueError: a tensor has the wrong dtype or shape, so that the kernels would access memory
+            out of bounds.
     """
-    if real.dtype not in kernels.DTYPES:
-        raise ValueError(f"the C++ kernels take float32 and bfloat16, got {real.dtype}")
+    if like.dtype not in kernels.DTYPES:
+        raise ValueError(f"the C++ kernels take float32 and bfloat16, got {like.dtype}")
     x_rows, h_rows = _rows(cell)
     lengths = {**sizes, "R": x_rows * sizes["H"], "Q": h_rows * sizes["H"]}
     given = {}
     for name, value in values.items():
         if value is not None:
-            wanted = torch.float32 if name in _MEMORY else real.dtype
+            wanted = torch.float32 if name in _MEMORY else like.dtype
             wanted = torch.bool if name == "padding" else wanted
             shape = [lengths[size] for size in kind.arrays[name]]
             given[name] = kernels.pointer(name, value, wanted, shape)
     return kind(
         cell=cell,
-        is_bf16=real.dtype == torch.bfloat16,
+        is_bf16=like.dtype == torch.bfloat16,
         reverse=reverse,
         threads=torch.get_num_threads(),
         **sizes,
@@ -108,7 +117,7 @@ def _struct(
 
 @cache
 def _rows(cell: int) -> tuple[int, int]:
-    """How many rows of pre-activations there are, and how many of them see h_{t-1}."""
+    """The number of rows of pre-activations, and of those that depend on h_{t-1}."""
     description = operators.decode(cell)
     return len(description.rows), len(description.hidden_rows)
 
@@ -209,7 +218,7 @@ def _check_memory(cell: int, c_0: Tensor | None) -> None:
 
 
 def _made(tensor: Tensor) -> Tensor | None:
-    """An output, or None for one that is empty because it was not asked for."""
+    """The tensor, or None if it is empty because the output is not needed."""
     return tensor if tensor.numel() else None
 
 

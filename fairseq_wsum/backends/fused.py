@@ -1,4 +1,4 @@
-"""What the backends with kernels of their own share: a layer in terms of `operators`."""
+"""`run` for the C++ and Triton backends: a layer expressed through the custom operators."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(
         )
         return y, h_n, c_n.to(c_0.dtype) if cell.has_memory else c_0
 
-    if w_hh is not None:  # a single step, for which it does not pay to prepare the matrix
+    if w_hh is not None:  # a single step does not repay the cost of repacking the matrix
         z = add_hidden(cell, z, product(h_0, w_hh))
     if cell.has_memory:
         y, c_n, _ = torch.ops.fairseq_wsum.gated_sum(

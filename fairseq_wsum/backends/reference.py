@@ -1,10 +1,10 @@
-"""The reference backend: plain torch, for any dtype and device; the oracle of all others.
+"""The reference backend: plain torch for any dtype and device. It is the oracle for all others.
 
 Shapes: T time steps, B sequences, I input features, H hidden units, P features of h (P = H
 without a projection).
 
-What needs no h_{t-1} is computed for all time steps at once. So a cell without recurrent matrices
-has no product inside its loop over time, only the memory cell's c_t = u_t + f_t * c_{t-1}.
+Everything that does not depend on h_{t-1} is computed for all time steps at once. So the time loop
+of a gated sum contains no matrix products, only the memory cell's c_t = u_t + f_t * c_{t-1}.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..cells.rows import split
 
 
 def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool) -> str | None:
-    """The reference backend runs everything."""
+    """The reference backend supports everything."""
     return None
 
 
@@ -37,25 +37,28 @@ def run(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one direction of one layer over a sequence.
 
-    A matrix has H output features for each of its rows (`Cell.rows` and so on), one block after the
-    other, as `torch.nn.LSTM` lays them out.
+    A matrix has one block of H output features for each row of the cell (`Cell.rows`,
+    `Cell.hidden_rows`), in the layout of `torch.nn.LSTM`.
 
     Args:
-        cell: what the cell has and computes.
-        z: what comes from the input, W_*x x_t + b_*, T x B x rows*H with T > 0; finite at padding.
-        w_hh: W_*h, rows*H x P; None where no row sees h_{t-1}.
-        b_hh: added to W_*h h_{t-1}, rows*H; None where the cell has no `inner_bias_rows`.
-        w_hr: the projection of LSTMP, P x H; None where there is none, and P = H.
+        cell: the cell to run.
+        z: the pre-activations from the input, W_*x x_t + b_*, T x B x rows*H with T > 0. Values at
+            padding must be finite.
+        w_hh: W_*h, hidden_rows*H x P; None if no row depends on h_{t-1}.
+        b_hh: the bias added to W_*h h_{t-1}, hidden_rows*H; None if the cell has no
+            `inner_bias_rows`.
+        w_hr: the projection of LSTMP, P x H; None without a projection, and then P = H.
         v: the cell's vectors by name, H each.
-        h_0: initial output, B x P.
+        h_0: initial hidden state, B x P.
         c_0: initial memory cell, B x H.
-        padding_mask: True at padding, T x B. There the state stays as it is and the output is zero.
-        reverse: go from the last time step to the first.
+        padding_mask: True at padding, T x B. At padding the state is kept and the output is zero.
+        reverse: run from the last time step to the first.
 
     Returns:
-        The output (T x B x P), and the state after the last real step: h (B x P) and c (B x H).
-        h has the dtype of `z`, c that of `c_0`. Within the sequence the memory cell is summed in
-        32 bits at least: in 16 bits a long sum would lose what is added late.
+        The output (T x B x P), and the state after the last time step that is not padding: h
+        (B x P) and c (B x H). h has the dtype of `z`, and c has the dtype of `c_0`. Within the
+        sequence the memory cell is computed in at least 32 bits, because a long sum in 16 bits
+        would lose small late contributions.
     """
     h_0, c = h_0.to(z.dtype), c_0.to(torch.promote_types(c_0.dtype, torch.float32))
     if cell.is_gated_sum:
@@ -77,7 +80,7 @@ def _run_steps(
     padding_mask: Tensor | None,
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One step after the other, with the product of h_{t-1} in each."""
+    """Run time step by time step, with the product with h_{t-1} in each."""
     assert (w_hh is not None) == cell.is_recurrent
     z_steps = z.unbind()
     outputs: list[Tensor] = []
@@ -106,7 +109,7 @@ def _run_parallel(
     padding_mask: Tensor | None,
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """All time steps at once, but for the weighted sum in the memory cell."""
+    """Compute all time steps at once, except for the weighted sum in the memory cell."""
     z_all = split(cell.rows, z)
     i, f = cell.gates(z_all)
     u = i * cell.content(z_all)
@@ -129,7 +132,7 @@ def _run_parallel(
 
 
 def last_real_step(y: Tensor, h_0: Tensor, padding_mask: Tensor, reverse: bool) -> Tensor:
-    """The output (B x P) where each sequence ends; `h_0` for one that is all padding."""
+    """The output (B x P) at the end of each sequence; `h_0` for sequences that are all padding."""
     n = y.size(0)
     steps = torch.arange(n, device=y.device).unsqueeze(-1)  # T x 1
     if reverse:
@@ -150,5 +153,5 @@ def _order(n: int, reverse: bool) -> range:
 
 
 def _stack(steps: list[Tensor], reverse: bool) -> Tensor:
-    """The steps, taken in the order of `_order`, as a T x B x H tensor in order of time."""
+    """Stack steps computed in the order of `_order` into a T x B x H tensor in order of time."""
     return torch.stack(steps[::-1] if reverse else steps)

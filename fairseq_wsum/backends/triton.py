@@ -1,6 +1,6 @@
-"""The backend for GPUs: kernels in Triton.
+"""The GPU backend: Triton kernels.
 
-Triton is imported, and a kernel compiled, when the first layer runs.
+Triton is imported and the kernels are compiled when a layer first needs them.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from torch.torch_version import TorchVersion
 from ..cells import Cell
 from ..ops import library, operators
 from ..ops.transforms import constant, in_transformation
-from .fused import run as run  # what the registry takes
+from .fused import run as run  # for the registry of backends
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool) -> str | None:
-    """Why these kernels cannot run this cell there, or None if they can."""
+    """Why these kernels do not support this cell, device or dtype, or None if they do."""
     if not operators.has_kernels(cell):
         return f"it has kernels for the LSTM and its ablations, not for {cell.label}"
     if device.type != "cuda":
         return f"it runs on GPUs, and the layer is on {device}"
     if cell.is_recurrent and projects:
-        return "it has no projection for cells with recurrent matrices"
+        return "it does not support a projection for cells with recurrent matrices"
     if dtype not in DTYPES:
         return f"it computes in float32, bfloat16 and float16, not in {dtype}"
     if in_transformation():
@@ -39,24 +39,26 @@ def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool
 @constant
 def _why_not_on(device: torch.device) -> str | None:
     if torch.version.hip:
-        return "it was made for NVIDIA's GPUs only"
+        return "it supports NVIDIA GPUs only"
     found = torch.cuda.get_device_capability(device)
     return (
-        None if found >= (8, 0) else "it needs compute capability 8.0, found {}.{}".format(*found)
+        None
+        if found >= (8, 0)
+        else "it needs compute capability 8.0 or higher, found {}.{}".format(*found)
     )
 
 
 @constant
 def why_missing() -> str | None:
-    """Why there are no kernels, or None where there are."""
+    """Why Triton cannot be used, or None if it can."""
     if not find_spec("triton"):
         return "triton is not installed: pip install triton"
     found = TorchVersion(import_module("triton").__version__)
-    return None if found >= "3.3" else f"it needs triton 3.3, found {found}"
+    return None if found >= "3.3" else f"it needs triton 3.3 or later, found {found}"
 
 
 def _kernel(module: str, name: str) -> Callable[..., Any]:
-    """A function that imports its kernel, and triton with it, when it is called."""
+    """A function that imports its kernel, and with it Triton, when it is first called."""
 
     def call(*arguments: Any) -> Any:
         return getattr(import_module(f"{__package__}.{module}"), name)(*arguments)

@@ -1,4 +1,4 @@
-"""What the Triton kernels have in common."""
+"""Code shared by the Triton kernels."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-# Sizes that are never compiled in. The number of units is: from it Triton knows how many neighbours
-# one access may take.
+# Arguments that Triton must not specialise on, so that new values need no compilation. The number
+# of units is a compile-time constant instead, because Triton derives the width of vectorised
+# accesses from it.
 RUN_TIME_VALUES = ("T", "B", "length", "chunks", "first", "last")
 
 
@@ -19,7 +20,7 @@ def sigmoid(x):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def tanh(x):  # type: ignore[no-untyped-def]
-    # near 0 by its series, as 1 - 2 / (e^2x + 1) would lose the small ones
+    # use the Taylor series near 0, where 1 - 2 / (e^2x + 1) loses precision
     s = x * x
     near = x * (1.0 + s * (-0.33333333 + s * (0.13333333 - s * 0.053968254)))
     far = 1.0 - 2.0 / (tl.exp(2.0 * tl.minimum(tl.maximum(x, -15.0), 15.0)) + 1.0)
@@ -27,5 +28,5 @@ def tanh(x):  # type: ignore[no-untyped-def]
 
 
 def as_bytes(padding_mask: Tensor | None, other: Tensor) -> Tensor:
-    """The mask as bytes; where there is none, something that a kernel may be given."""
+    """The mask as bytes, or `other` as a placeholder argument if there is no mask."""
     return other if padding_mask is None else padding_mask.contiguous().view(torch.uint8)

@@ -1,21 +1,22 @@
-"""Triton kernels for cells whose gates and content see x_t only, and single steps of the others.
+"""Triton kernels for gated sums, and for single steps of all other gated cells.
 
-One pass over the pre-activations.
-
-What links two time steps is the memory cell, c_t = u_t + f_t c_{t-1} with u_t = i_t c~_t. A program
-has a tile of units of one sequence and takes STEPS time steps at a time: it loads them all, so that
-many loads are under way at once, and sums within them by a scan, as
+They make one pass over the pre-activations. The only connection between time steps is the memory
+cell, c_t = u_t + f_t c_{t-1} with u_t = i_t c~_t. Each program owns a tile of units of one sequence
+and handles STEPS time steps at a time. It loads them all at once, so that many loads are in flight,
+and combines them with an associative scan:
 
     (f', u') after (f, u)  is  (f f', u' + f' u).
 
-With many units and sequences a program goes through the whole sequence. With few of them and a long
-sequence the time is cut into chunks: a first pass finds (f, u) of each chunk, a second the memory
-cell between them, and then all chunks run at the same time.
+With many units and sequences, each program runs through the whole sequence. With few units and
+sequences and a long sequence, time is divided into chunks. A first pass computes (f, u) of each
+chunk, a second pass the memory cell at the chunk boundaries, and a third pass runs all chunks in
+parallel.
 
-The state has 32 bits. Lengths and batch sizes are run-time values: no new length is compiled. (A
-single step, as in decoding, has kernels of its own.)
+The state is float32. Sequence length and batch size are run-time values, so that new sizes need no
+compilation; only a single step, as in decoding, compiles separate kernels.
 
-Shapes: z is T x B x R*H, rows i f c o as the cell has them; other tensors T x B x H or B x H.
+Shapes: z is T x B x R*H, with the rows of the cell in the order i f c o; all other tensors are
+T x B x H or B x H.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def _forget_gate(z, H: tl.constexpr, live, COUPLED: tl.constexpr):  # type: igno
 
 @triton.jit
 def _gates(z, H: tl.constexpr, live, COUPLED: tl.constexpr, SRNN: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Input gate, forget gate and content layer: where not `live`, all is kept as it is."""
+    """Input gate, forget gate and content layer. Where `live` is False, the memory is kept."""
     i = sigmoid(tl.load(z, mask=live, other=0.0).to(tl.float32))
     content = tl.load(z + (2 - COUPLED) * H, mask=live, other=0.0).to(tl.float32)
     if SRNN:
@@ -72,7 +73,7 @@ def _forward(  # type: ignore[no-untyped-def]
     REVERSE: tl.constexpr, SAVE: tl.constexpr, TOTALS: tl.constexpr,
     STEPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One chunk of `length` steps. With TOTALS only its (f, u), else everything."""
+    """Run one chunk of `length` steps. With TOTALS, compute only its (f, u)."""
     b, chunk = tl.program_id(0), tl.program_id(2)
     n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     units = n < H
@@ -119,7 +120,7 @@ def _forward(  # type: ignore[no-untyped-def]
 def _between(  # type: ignore[no-untyped-def]
     totals_ptr, start_ptr, out_ptr, B, chunks, H: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """From (f, u) of each chunk to the value before it: chunks x B x 2 x H -> chunks x B x H."""
+    """The value before each chunk, from (f, u): chunks x B x 2 x H -> chunks x B x H."""
     b = tl.program_id(0).to(tl.int64)
     n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     units = n < H
@@ -140,9 +141,9 @@ def _backward(  # type: ignore[no-untyped-def]
     REVERSE: tl.constexpr, HAS_DY: tl.constexpr, TOTALS: tl.constexpr,
     STEPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One chunk of steps, the last first: the gradient of c_t is g_t + f_{t+1} that of c_{t+1}.
+    """Run one chunk of steps in reverse, with dc_t = g_t + f_{t+1} dc_{t+1}.
 
-    What goes from chunk to chunk is the gradient of the memory cell before a step, f_t dc_t.
+    Chunks pass on the gradient of the memory cell before a step, f_t dc_t.
     """
     b, chunk = tl.program_id(0), tl.program_id(2)
     n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -156,7 +157,7 @@ def _backward(  # type: ignore[no-untyped-def]
         c_0 = tl.load(c_0_ptr + b.to(tl.int64) * H + n, mask=units, other=0.0)
     end = tl.minimum(chunk * length + length, T)
     for first in range(chunk * length, end, STEPS):
-        k = first + tl.arange(0, STEPS)  # from the end of the sequence
+        k = first + tl.arange(0, STEPS)  # counted from the end of the sequence
         s = T - 1 - k
         t = T - 1 - s if REVERSE else s
         t_last = t + 1 if REVERSE else t - 1
@@ -184,7 +185,7 @@ def _backward(  # type: ignore[no-untyped-def]
         if TOTALS:
             kept *= _last(f_all, STEPS)
         else:
-            # without the step itself, which is e_{t+1}: the scan of what comes one step later
+            # an exclusive scan, which gives e_{t+1}: scan the values shifted by one step
             later = there & (k > first)[:, None]
             tb_next = ((t - 1 if REVERSE else t + 1) * B + b).to(tl.int64)
             live_next = later
@@ -225,21 +226,22 @@ def _backward(  # type: ignore[no-untyped-def]
 
 
 class Plan(NamedTuple):
-    """How a kernel goes through a batch.
+    """How a kernel divides a batch among programs.
 
     Args:
-        steps: time steps that a program takes at a time.
-        block: units of a program.
-        chunks: parts of the sequence that run at the same time.
+        steps: number of time steps that a program handles at a time.
+        block: number of units of a program.
+        chunks: number of parts of the sequence that run in parallel.
     """
 
     steps: int = 16
-    block: int = 64  # with 128 the backward kernel for 32 bits no longer fits into the registers
+    block: int = 64  # with 128, the float32 backward kernel exceeds the registers
     chunks: int = 1
 
 
-# Chunks read the pre-activations twice, which pays only where programs are too few to keep the
-# memory of a large GPU busy. Estimated, not measured: 132 processors with some programs each.
+# Chunks read the pre-activations twice. That pays off only if there are too few programs to use the
+# memory bandwidth of a large GPU. The thresholds are estimates for 132 multiprocessors with a few
+# programs each; they have not been measured.
 FEW_PROGRAMS = 256
 ENOUGH_PROGRAMS = 512
 SHORTEST_CHUNK = 128  # steps
@@ -252,7 +254,7 @@ def plan(time: int, batch: int, units: int) -> Plan:
     chunks = 1
     if programs < FEW_PROGRAMS:
         chunks = min(triton.cdiv(ENOUGH_PROGRAMS, programs), max(1, time // SHORTEST_CHUNK))
-        chunks = triton.cdiv(time, triton.cdiv(time, chunks))  # none of them empty
+        chunks = triton.cdiv(time, triton.cdiv(time, chunks))  # avoid empty chunks
     return Plan(steps=1 if time == 1 else Plan().steps, block=block, chunks=chunks)
 
 
@@ -326,7 +328,7 @@ def gated_sum_backward(
 
 
 def _in_chunks(launch: Any, start: Tensor, how: Plan) -> None:
-    """Launch once, or for chunks: for their totals, for what is between them, and for them all."""
+    """Launch once for a single chunk, else three times: totals, chunk boundaries, all chunks."""
     if how.chunks == 1:
         with torch.cuda.device_of(start):
             launch(start, start, False)

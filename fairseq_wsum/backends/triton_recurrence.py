@@ -1,17 +1,18 @@
-"""Triton kernels for cells with h_{t-1} in them: each step's product and all that follows it.
+"""Triton kernels for recurrent cells: in every step the product with h_{t-1} and the cell itself.
 
-A program has a tile of sequences and units and computes all rows of its tile, so that a gate meets
-its content in registers. The tiles of a step need those of the last, from all programs. Where all
-programs fit on the GPU at the same time, one launch goes through the whole sequence, and they wait
-for each other after every step; else every step is a launch of its own. What a step needs of its
-own is read before it waits.
+Each program owns a tile of sequences and units. It computes all rows of that tile, so that gates
+and content are combined in registers. A step of one tile needs the previous step of all tiles of
+the same sequences. If all programs fit on the GPU at the same time, a single launch runs the whole
+sequence with a barrier after every step; otherwise every step is a separate launch. Inputs that do
+not depend on the previous step are loaded before the barrier.
 
-The memory cell has 32 bits and stays with its program. Lengths and batch sizes are run-time values:
-no new length is compiled. The number of units is compiled in: from it Triton knows how many
-neighbours one access may take, without which nothing of 16 bits is read ahead.
+The memory cell is float32 and stays with its program. Sequence length and batch size are run-time
+values, so that new sizes need no compilation. The number of units is a compile-time constant,
+because Triton derives the width of vectorised accesses from it and prefetches no 16-bit data
+without it.
 
-Shapes: z is T x B x R*H, rows i f c o as the cell has them; w is Q*H x H, the rows that see
-h_{t-1}; other tensors T x B x H or B x H.
+Shapes: z is T x B x R*H, with the rows of the cell in the order i f c o; w is Q*H x H, with the
+rows that depend on h_{t-1}; all other tensors are T x B x H or B x H.
 """
 
 from __future__ import annotations
@@ -32,16 +33,17 @@ from .triton_common import RUN_TIME_VALUES, as_bytes, sigmoid, tanh
 
 @triton.jit
 def _arrive(counter_ptr):  # type: ignore[no-untyped-def]
-    """Tells the others that this program has written its tile of a step."""
+    """Signal the other programs that this program has written its tile of a step."""
     tl.debug_barrier()
     tl.atomic_add(counter_ptr, 1, sem="release")
 
 
 @triton.jit
 def _wait(counter_ptr, target):  # type: ignore[no-untyped-def]
-    """Returns when `target` programs have arrived since the launch.
+    """Wait until `_arrive` has been called `target` times since the launch.
 
-    That it acquires is what makes this program see what they wrote, also where it is in its L1.
+    The acquire semantics make the other programs' writes visible here, even if the L1 cache of this
+    program holds older values.
     """
     while tl.atomic_add(counter_ptr, 0, sem="acquire") < target:
         pass
@@ -55,13 +57,13 @@ def _load(ptr, mask):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _from_others(ptr, mask):  # type: ignore[no-untyped-def]
-    """What other programs have just written: where accesses have 16 bytes, not by way of the L1."""
+    """Load what other programs have just written, bypassing the L1 cache for 16-byte accesses."""
     return tl.load(ptr, mask=mask, other=0.0, cache_modifier=".cg")
 
 
 @triton.jit
 def _row(z, X: tl.constexpr, H: tl.constexpr, tile, BM: tl.constexpr, BN: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Row X of the pre-activations from x_t, if the cell has it."""
+    """Row X of the pre-activations from x_t, or zeros if the cell does not have it."""
     sums = tl.zeros((BM, BN), tl.float32)
     if X >= 0:
         sums = _load(z + X * H, tile)
@@ -72,7 +74,7 @@ def _row(z, X: tl.constexpr, H: tl.constexpr, tile, BM: tl.constexpr, BN: tl.con
 def _add_product(  # type: ignore[no-untyped-def]
     sums, h, w_ptr, ROW: tl.constexpr, H: tl.constexpr, there, PRECISION: tl.constexpr
 ):
-    """sums + h w, where w is of row ROW of W_*h, if the cell has it."""
+    """Add h w to `sums`, where w is row ROW of W_*h, if the cell has that row."""
     if ROW >= 0:
         w = tl.load(w_ptr + ROW * H * H, mask=there, other=0.0)
         sums = tl.dot(h, w, sums, input_precision=PRECISION)
@@ -85,7 +87,7 @@ def _add_hidden(  # type: ignore[no-untyped-def]
     H_I: tl.constexpr, H_F: tl.constexpr, H_C: tl.constexpr, H_O: tl.constexpr,
     H: tl.constexpr, m, n, sequences, units, BK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """z + W_*h h_{t-1} in the rows that W_*h has. All at a time, as they read the same h_{t-1}."""
+    """Add W_*h h_{t-1} to the hidden rows of z. One loop serves all rows and loads h_{t-1} once."""
     for k_first in range(0, H, BK):
         k = k_first + tl.arange(0, BK)
         h = _from_others(h_ptr + m[:, None] * H + k[None, :], sequences[:, None] & (k < H)[None, :])
@@ -103,7 +105,7 @@ def _add_rows(  # type: ignore[no-untyped-def]
     dh, dz_ptr, w_ptr, ROWS: tl.constexpr, R: tl.constexpr, H: tl.constexpr, m, n, sequences, units,
     BK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """dh plus what comes from the pre-activations of ROWS neighbouring rows, which W_*h has too."""
+    """Add to dh the gradient through ROWS hidden rows that are adjacent in both z and W_*h."""
     for k_first in range(0, ROWS * H, BK):
         k = k_first + tl.arange(0, BK)
         there = k < ROWS * H
@@ -125,8 +127,10 @@ def _forward(  # type: ignore[no-untyped-def]
     SAVE: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Steps [first, last) in the order in which they are taken. h has two slots, for even and odd
-    steps; c is B x H."""
+    """Run steps [first, last), counted in the order of computation.
+
+    h has two slots, for even and odd steps; c is B x H.
+    """
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     n = tl.program_id(1) * BN + tl.arange(0, BN)
     programs = tl.num_programs(0) * tl.num_programs(1)
@@ -202,10 +206,10 @@ def _backward(  # type: ignore[no-untyped-def]
     HAS_DY: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Steps [first, last), the last of the sequence being number 0; number T is the initial state.
+    """Run steps [first, last), counted from the end of the sequence; step T is the initial state.
 
-    dh (B x H, in 32 bits) is the gradient of the final h, then of what goes past a step of padding,
-    at last of h_0; dc (B x H) that of the memory cell.
+    dh (B x H, float32) holds the gradient of the final h at first, then the gradient that passes
+    through padding, and finally that of h_0. dc (B x H) holds the gradient of the memory cell.
     """
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     n = tl.program_id(1) * BN + tl.arange(0, BN)
@@ -220,7 +224,7 @@ def _backward(  # type: ignore[no-untyped-def]
         t = T - 1 - s if REVERSE else s
         t_next = t - 1 if REVERSE else t + 1
         t_last = t + 1 if REVERSE else t - 1
-        step = tl.full((BM,), s, tl.int32)[:, None]  # as a tensor, to be a part of masks
+        step = tl.full((BM,), s, tl.int32)[:, None]  # a tensor, for use in masks
         tb = (t * B).to(tl.int64) + m
         out = tb[:, None] * H + n[None, :]
         live = tile & (step >= 0)
@@ -247,7 +251,7 @@ def _backward(  # type: ignore[no-untyped-def]
 
         if k > first:
             _wait(counter_ptr, (k - first) * programs)
-        if k > 0:  # from the pre-activations of the step after
+        if k > 0:  # add the gradient through the pre-activations of the next time step
             dz_next = dz_ptr + (t_next * B).to(tl.int64) * (R * H)
             dh = _add_rows(
                 dh, dz_next + X_1 * H, w_ptr, ROWS_1, R, H, m, n, sequences, units, BK, PRECISION
@@ -293,12 +297,12 @@ def _backward(  # type: ignore[no-untyped-def]
 
 
 class Plan(NamedTuple):
-    """How the kernels go through a batch.
+    """How the kernels divide a batch among programs.
 
     Args:
-        sequences, units: of a program.
-        block: numbers of a product taken at a time.
-        together: one launch for all steps; all programs must fit on the GPU at the same time.
+        sequences, units: size of a program's tile.
+        block: block size of the inner dimension of a matrix product.
+        together: run all steps in one launch; all programs must fit on the GPU at the same time.
     """
 
     sequences: int
@@ -308,24 +312,25 @@ class Plan(NamedTuple):
 
     @property
     def warps(self) -> int:
-        """With 4 the tiles of 64 sequences do not fit into the registers of sm_90.
+        """The number of warps of a program.
 
-        With 8 those do, but for 64 x 32 in 32 bits.
+        On sm_90, tiles of 64 sequences exceed the registers of 4 warps. They fit into the registers
+        of 8 warps, except for 64 x 32 in float32.
         """
         return 8 if self.sequences > 32 else 4
 
 
-# What a program may have, sequences and units, with the least work first.
+# The possible tiles, sequences x units, from the smallest to the largest.
 TILES = ((16, 16), (32, 16), (64, 16), (64, 32))
 
 
 def plan(batch: int, units: int, dtype: torch.dtype, processors: int) -> Plan:
-    """The plan for a batch of this size: the smallest tiles of which all fit. (Not measured.)
+    """The plan for a batch: the smallest tiles that all fit on the GPU at once. (Not measured.)
 
     Args:
         batch, units: B and H.
-        dtype: of the matrices.
-        processors: multiprocessors of the GPU; each surely has room for one program.
+        dtype: dtype of the matrices.
+        processors: number of multiprocessors of the GPU; each can hold at least one program.
     """
     most = max(16, triton.next_power_of_2(batch))
     block = 128 // dtype.itemsize
@@ -339,7 +344,7 @@ def plan(batch: int, units: int, dtype: torch.dtype, processors: int) -> Plan:
 
 def _processors(device: torch.device) -> int:
     if device.type != "cuda":
-        return 0  # the interpreter runs one program after the other
+        return 0  # the interpreter runs programs sequentially, so they cannot wait for each other
     count: int = torch.cuda.get_device_properties(device).multi_processor_count
     return count
 
@@ -357,7 +362,7 @@ def recurrence(
     how: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The operator `recurrence` of `operators`, without a projection."""
-    assert w_hr is None, "the backend says that it has no projection"
+    assert w_hr is None, "the backend rejects projections"
     z, w_hh = z.contiguous(), w_hh.contiguous()
     outputs = operators.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, save)
     y, h_n, c_n, gates, cells, states = outputs
@@ -367,7 +372,7 @@ def recurrence(
     memory = h_0.new_zeros((batch, units), dtype=torch.float32)
     if c_0 is not None:
         memory.copy_(c_0)
-    nothing = z  # something that a kernel may be given for what it does not touch
+    nothing = z  # a placeholder for arguments that the kernel does not access
     tensors = (
         *(z, w_hh, h, memory, as_bytes(padding_mask, z), y),
         *(tensor if tensor.numel() else nothing for tensor in (gates, cells, states)),
@@ -400,7 +405,7 @@ def recurrence_backward(
     gradients = operators.recurrence_gradients(gates, w_hr, h_0, c_0)
     dz, _, dh_0, dc_0 = gradients
     (batch, units), time = h_0.shape, gates.size(0)
-    # each at an address of its own: Triton compiles again for one that is not a multiple of 16
+    # Separate allocations: Triton recompiles for an address that is not a multiple of 16.
     dh, dc = (h_0.new_zeros((batch, units), dtype=torch.float32) for _ in range(2))
     if dh_n is not None:
         dh.copy_(dh_n)
@@ -429,7 +434,7 @@ def _launch(
     options: dict[str, Any],
     how: Plan | None,
 ) -> None:
-    """All steps in one launch, or one launch a step."""
+    """Run all steps in one launch, or with one launch per step."""
     time, batch, units = sizes
     if batch == 0:
         return
@@ -438,7 +443,7 @@ def _launch(
     counter = torch.zeros(1, dtype=torch.int32, device=device)
     options |= dict(H=units, BM=how.sequences, BN=how.units, BK=how.block)
     options["num_warps"] = how.warps
-    options["PRECISION"] = "ieee"  # for 32 bits: as precise as torch's products are by default
+    options["PRECISION"] = "ieee"  # full float32, like torch's matrix products by default
     grid = (triton.cdiv(batch, how.sequences), triton.cdiv(units, how.units))
     run: Callable[..., Any] = kernel[grid]
     with torch.cuda.device_of(tensors[0]):
@@ -450,14 +455,14 @@ def _launch(
 
 
 def _cell_options(bits: int) -> dict[str, Any]:
-    """Where each row stands in z; -1 where it does not."""
+    """The index of each row in z, or -1 if the cell does not have it."""
     cell = operators.decode(bits)
     places = {f"X_{row.upper()}": _place(cell.rows, row) for row in "ifco"}
     return {"R": len(cell.rows), "SRNN": operators.has_srnn(cell), **places}
 
 
 def _products_of_h(bits: int) -> dict[str, int]:
-    """Where each row stands in w_hh; -1 where it does not."""
+    """The index of each row in w_hh, or -1 if it is not a hidden row."""
     rows = operators.decode(bits).hidden_rows
     return {f"H_{row.upper()}": _place(rows, row) for row in "ifco"}
 
@@ -467,9 +472,10 @@ def _place(rows: tuple[str, ...], row: str) -> int:
 
 
 def _products_of_dz(bits: int) -> dict[str, int]:
-    """Rows of w_hh that are neighbours in z too: where in z they begin, and how many they are.
+    """Groups of hidden rows that are adjacent in z: the index of the first row, and the number.
 
-    There are one or two lots: w_hh lacks at most the content layer, in their midst.
+    There are at most two groups: with recurrent gates, w_hh lacks at most the content layer, which
+    lies between the gates.
     """
     cell = operators.decode(bits)
     places = [cell.rows.index(row) for row in cell.hidden_rows]

@@ -1,4 +1,4 @@
-"""Cells: what each has, and what it computes. A cell is one file and a line in the registry."""
+"""Cells: their parameters and equations. A new cell is one file and one line in the registry."""
 
 from .cell import Cell as Cell
 from .cell import Rows as Rows

@@ -1,10 +1,11 @@
-"""`Cell`: what every cell has in common. Each one is an element-wise weighted sum.
+"""`Cell`: the base class of all cells. Each cell is an element-wise weighted sum.
 
-    z_t = W_*x x_t + W_*h h_{t-1} + b_*     pre-activations, a row of them for each letter
+    z_t = W_*x x_t + W_*h h_{t-1} + b_*     pre-activations, one row for each letter
     c_t = f_t * c_{t-1} + i_t * g_t         memory cell, where g_t is the content
     h_t = output(z_t, c_t)
 
-Shapes: `... x H`: one time step (B x H) or, where a cell sees x_t alone, all of them (T x B x H).
+Shapes: tensors are `... x H`, either one time step (B x H) or all time steps at once (T x B x H).
+The latter is possible for cells whose gates and content depend on x_t only.
 """
 
 from __future__ import annotations
@@ -15,31 +16,34 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-Rows = Mapping[str, Tensor]  # pre-activations by their letters
+Rows = Mapping[str, Tensor]  # pre-activations by row letter
 
 
 class Cell:
-    """A recurrent cell: its parameters as data, and its equations.
+    """A recurrent cell: its parameters, described as data, and its equations.
 
-    A cell is computed from *rows* of pre-activations, named by the letters of its paper. A subclass
-    names them, and defines `content`, `gates` and `output`. From the rows follows how a layer runs:
+    A cell is computed from *rows* of pre-activations, which carry the letters of its paper. A
+    subclass names its rows and defines `content`, `gates` and `output`. The rows determine how a
+    layer runs:
 
-    - a cell with neither `hidden_rows` nor `sees_memory` is a *gated sum*: everything but the
-      recursion of c_t is computed for all time steps at once;
-    - one with `sees_memory` and no `hidden_rows` goes step by step, element by element;
-    - one with `hidden_rows` has a product with h_{t-1} in every step.
+    - A cell with neither `hidden_rows` nor `sees_memory` is a *gated sum*. Everything except the
+      recursion of c_t is computed for all time steps at once.
+    - A cell with `sees_memory` but no `hidden_rows` runs step by step, with element-wise operations
+      only.
+    - A cell with `hidden_rows` has a matrix product with h_{t-1} in every step.
 
     Attributes:
-        name: what options and `get_cell` take.
-        title: the name in its paper.
-        rows: the rows of W_*x, in the order in which the parameters have them.
-        hidden_rows: those of W_*h: the rows that see h_{t-1}.
-        bias_rows: the rows with a bias b_*x; all rows, unless given.
-        inner_bias_rows: hidden rows whose bias b_*h stays with the product W_*h h_{t-1}, as that of
-            the content in a GRU. All other biases are added up.
-        vectors: names of further parameters, of H elements each.
-        sees_memory: `preactivations` reads c_{t-1}.
-        has_memory: there is a memory cell; without one h_t is the content.
+        name: the name used in options and by `get_cell`.
+        title: the name in the paper.
+        rows: the rows of W_*x, in the order in which the parameters store them.
+        hidden_rows: the rows of W_*h, that is, the rows that depend on h_{t-1}.
+        bias_rows: the rows with a bias b_*x; all rows by default.
+        inner_bias_rows: hidden rows whose bias b_*h is added to the product W_*h h_{t-1}, like the
+            content bias of a GRU. All other biases b_*h are added to b_*x.
+        vectors: names of further parameters of H elements each.
+        sees_memory: whether `preactivations` reads c_{t-1}.
+        has_memory: whether there is a memory cell; without one, h_t is the content.
+        twin: the name of the equivalent class in `torch.nn`, or None.
     """
 
     name: str
@@ -58,32 +62,31 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """The cell as a state dict names it: of two cells with one label, one takes the weights of
-        the other."""
+        """The name stored in state dicts. Cells with equal labels can load each other's weights."""
         return self.name
 
     @property
     def is_recurrent(self) -> bool:
-        """Whether any row sees h_{t-1}: there is a product in every step."""
+        """Whether any row depends on h_{t-1}, which requires a matrix product in every step."""
         return bool(self.hidden_rows)
 
     @property
     def is_gated_sum(self) -> bool:
-        """Whether only the memory cell links two time steps."""
+        """Whether the memory cell is the only connection between time steps."""
         return not (self.hidden_rows or self.sees_memory)
 
     def coupled(self) -> Cell:
-        """The cell with f_t = 1 - i_t in place of a forget gate of its own.
+        """This cell with f_t = 1 - i_t in place of a separate forget gate.
 
         Raises:
-            ValueError: it has no such gate.
+            ValueError: the cell has no forget gate.
         """
         raise ValueError(f"cell {self.name!r} has no forget gate to couple")
 
     # The equations
 
     def preactivations(self, x: Rows, h: Rows, c: Tensor, v: Rows) -> Rows:
-        """z_t, from what comes from x_t and from h_{t-1}, c_{t-1}, and the vectors."""
+        """z_t from the parts that depend on x_t and on h_{t-1}, c_{t-1}, and the vectors."""
         return {row: values + h[row] if row in h else values for row, values in x.items()}
 
     def content(self, z: Rows) -> Tensor:
@@ -109,5 +112,5 @@ class Cell:
 
 
 def memory(u: Tensor, f: Tensor, c: Tensor) -> Tensor:
-    """c_t = u_t + f_t * c_{t-1}, where u_t = i_t * g_t is what a step adds."""
+    """c_t = u_t + f_t * c_{t-1}, where u_t = i_t * g_t is the new content of step t."""
     return torch.addcmul(u, f, c)

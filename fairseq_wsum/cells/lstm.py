@@ -1,8 +1,8 @@
-"""The LSTM of Levy et al. (ACL 2018) with its parts taken away.
+"""The LSTM and its ablations by Levy et al. (ACL 2018).
 
-An LSTM is a simple RNN (S-RNN, its content layer) plus a gated memory cell. `LSTM` says which parts
-of the two are left; `SimpleRNN` is the first alone. Letters of the rows: `i`, `f`, `o` for the
-gates and `c` for the content layer c~ (torch's documentation writes `g` for it).
+An LSTM is a simple RNN (S-RNN, its content layer) plus a gated memory cell. `LSTM` describes which
+parts of these two remain; `SimpleRNN` is the S-RNN without the memory cell. The rows are named `i`,
+`f` and `o` for the gates and `c` for the content layer c~ (`g` in torch's documentation).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ class LSTM(Cell):
     h_t = o_t * tanh(c_t), where a gate is sigmoid(W_*x x_t + W_*h h_{t-1} + b_*).
 
     Args:
-        name: what options take, such as `no-srnn`.
-        title: the name in the paper, such as `LSTM - S-RNN`, or one made like it.
-        srnn: the content layer is a simple RNN; without it the content is linear, c~ = W_cx x,
-            with no bias.
-        output_gate: without it h = tanh(c).
-        recurrent_gates: the gates see h_{t-1}; without it they see x_t only.
-        coupled_gates: the forget gate is f = 1 - i and has no parameters.
+        name: the name used in options, such as `no-srnn`.
+        title: the name in the paper, such as `LSTM - S-RNN`, or a name in the same style.
+        srnn: whether the content layer is a simple RNN. If False, the content is linear without
+            a bias, c~ = W_cx x.
+        output_gate: whether there is an output gate. If False, h = tanh(c).
+        recurrent_gates: whether the gates depend on h_{t-1}. If False, they depend on x_t only.
+        coupled_gates: whether the forget gate is f = 1 - i, without parameters.
     """
 
     name: str = "lstm"
@@ -39,7 +39,7 @@ class LSTM(Cell):
 
     @property
     def rows(self) -> tuple[str, ...]:  # type: ignore[override]
-        """In torch's order."""
+        """The rows in torch's order."""
         has = {"i": True, "f": not self.coupled_gates, "c": True, "o": self.output_gate}
         return tuple(row for row in "ifco" if has[row])
 
@@ -82,7 +82,7 @@ class LSTM(Cell):
 
 @dataclass(frozen=True)
 class SimpleRNN(Cell):
-    """h_t = tanh(W_cx x_t + W_ch h_{t-1} + b_c): the content layer alone, with no memory cell."""
+    """h_t = tanh(W_cx x_t + W_ch h_{t-1} + b_c), the content layer without a memory cell."""
 
     name: str = "no-gates"
     title: str = "LSTM - GATES"

@@ -1,4 +1,4 @@
-"""The cells by their names. A line here, or `register_cell`, makes a cell known."""
+"""The registry of cells by name. Cells are added to `ABLATIONS` or through `register_cell`."""
 
 from __future__ import annotations
 
@@ -11,40 +11,42 @@ from .lstm import ABLATIONS
 _cells: dict[str, Cell] = {cell.name: cell for cell in ABLATIONS}
 _BUILT_IN = frozenset(_cells)
 
-# The cells that there are, by name.
+# All registered cells by name, read-only.
 CELLS = MappingProxyType(_cells)
 
 
 def register_cell(cell: Cell) -> Cell:
-    """Make a cell known: then `--cell` and `WsumLSTM(cell=...)` take its name.
+    """Register a cell, so that `--cell` and `WsumLSTM(cell=...)` accept its name.
 
     Args:
-        cell: an instance of a subclass of `Cell`. To be pickled with a layer, its class must be
-            importable.
+        cell: an instance of a subclass of `Cell`. The class must be importable if a layer with this
+            cell is to be pickled.
 
     Returns:
         The cell.
 
     Raises:
-        TypeError: it is no instance of `Cell`.
-        ValueError: its name is taken, or what it says of its parameters contradicts itself.
+        TypeError: `cell` is not an instance of `Cell`.
+        ValueError: the name belongs to a built-in cell, or the description of the parameters is
+            inconsistent.
     """
     if not isinstance(cell, Cell):
         raise TypeError(f"register_cell takes an instance of a subclass of Cell, got {cell!r}")
     problem = _problem(cell)
     if problem is not None:
         raise ValueError(f"cell {getattr(cell, 'name', cell)!r}: {problem}")
-    if cell.name in _BUILT_IN and cell != CELLS[cell.name]:  # one's own may be imported twice
+    if cell.name in _BUILT_IN and cell != CELLS[cell.name]:  # user modules may be imported twice
         raise ValueError(f"cell {cell.name!r}: the name is that of a cell of this package")
     _cells[cell.name] = cell
     return cell
 
 
 def get_cell(cell: str | Cell, *, coupled_gates: bool = False) -> Cell:
-    """A cell by its name, with f_t = 1 - i_t if `coupled_gates`; a `Cell` is taken as it is.
+    """Look up a cell by name, or check a `Cell`; with `coupled_gates`, f_t = 1 - i_t.
 
     Raises:
-        ValueError: there is no cell of this name, or it has no forget gate to couple.
+        ValueError: the name is unknown, the description of the cell is inconsistent, or the cell
+            has no forget gate to couple.
     """
     if isinstance(cell, Cell):
         found = cell
@@ -59,7 +61,7 @@ def get_cell(cell: str | Cell, *, coupled_gates: bool = False) -> Cell:
 
 
 def _problem(cell: Cell) -> str | None:
-    """What contradicts itself in the description of a cell."""
+    """What is inconsistent in the description of a cell, or None."""
     name = getattr(cell, "name", None)
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name):
         return "its name must be lower-case letters, digits and - _ ."

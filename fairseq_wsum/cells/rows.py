@@ -1,6 +1,6 @@
-"""Rows of pre-activations, side by side in one tensor.
+"""Rows of pre-activations, concatenated in one tensor.
 
-Shapes: R rows of H units each make a last dimension of R*H.
+Shapes: R rows of H units each form a last dimension of R*H.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from .cell import Cell
 
 
 def split(names: tuple[str, ...], z: Tensor) -> dict[str, Tensor]:
-    """Each row by its letter: ... x R*H -> ... x H."""
+    """Split a tensor into its rows by letter: ... x R*H -> ... x H."""
     return dict(zip(names, z.chunk(len(names), dim=-1), strict=True)) if names else {}
 
 
 def add_hidden(cell: Cell, z_x: Tensor, z_h: Tensor) -> Tensor:
-    """What comes from x_t, all rows, plus what comes from h_{t-1}, those rows that see it."""
+    """Add W_*h h_{t-1}, which has the hidden rows only, to W_*x x_t, which has all rows."""
     if cell.hidden_rows == cell.rows:
         return z_x + z_h
     z = split(cell.rows, z_x)
@@ -27,9 +27,9 @@ def add_hidden(cell: Cell, z_x: Tensor, z_h: Tensor) -> Tensor:
 
 
 def joint_bias(cell: Cell, b_ih: Tensor | None, b_hh: Tensor | None) -> Tensor | None:
-    """Both biases in one vector over all rows, zero where the equations have none.
+    """The sum of both biases in one vector over all rows, zero for rows without a bias.
 
-    The inner biases (`Cell.inner_bias_rows`) are not in it.
+    The inner biases (`Cell.inner_bias_rows`) are excluded.
     """
     if b_ih is None:
         return None
@@ -46,7 +46,7 @@ def joint_bias(cell: Cell, b_ih: Tensor | None, b_hh: Tensor | None) -> Tensor |
 
 
 def inner_bias(cell: Cell, b_hh: Tensor | None) -> Tensor | None:
-    """What is added to W_*h h_{t-1}, over all hidden rows; None where that is nothing."""
+    """The bias added to W_*h h_{t-1} over all hidden rows; None if the cell has no inner bias."""
     if b_hh is None or not cell.inner_bias_rows:
         return None
     bias = split(cell.hidden_rows, b_hh)

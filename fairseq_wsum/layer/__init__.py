@@ -1,4 +1,4 @@
-"""The layer."""
+"""`WsumLSTM`, the layer."""
 
 from .wsum_lstm import State as State
 from .wsum_lstm import WsumLSTM as WsumLSTM

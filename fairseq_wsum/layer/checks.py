@@ -1,4 +1,4 @@
-"""Errors for the arguments of `WsumLSTM`, as `torch.nn.LSTM` gives them or clearer."""
+"""Argument checks of `WsumLSTM`, with the error types of `torch.nn.LSTM`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ NARROW = (torch.float16, torch.bfloat16)
 
 
 def flags(**flags: bool) -> None:
-    """Each is True or False."""
+    """Check that each flag is True or False."""
     for name, value in flags.items():
         if value not in (True, False):
             raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
 def sizes(input_size: int, hidden_size: int, num_layers: int, proj_size: int) -> None:
-    """Whole numbers that make a layer."""
+    """Check the sizes of a layer."""
     sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
     for name, value in {**sizes, "proj_size": proj_size}.items():
         if not isinstance(value, Integral):
@@ -35,25 +35,28 @@ def sizes(input_size: int, hidden_size: int, num_layers: int, proj_size: int) ->
 
 
 def dropout(dropout: float, num_layers: int) -> None:
-    """A probability; a warning where it does nothing."""
+    """Check that dropout is a probability, and warn if it has no effect."""
     number = isinstance(dropout, Real) and not isinstance(dropout, bool)
     if not number or not 0 <= dropout <= 1:
         raise ValueError(f"dropout must be a probability between 0 and 1, got {dropout!r}")
     if dropout > 0 and num_layers == 1:
         warnings.warn(
-            f"dropout={dropout} does nothing with num_layers=1: it stands between layers",
+            f"dropout={dropout} has no effect with num_layers=1: it is applied between layers",
             stacklevel=3,
         )
 
 
 def state(hx: object) -> None:
-    """A pair."""
+    """Check that the state is a pair."""
     if not isinstance(hx, (tuple, list)) or len(hx) != 2:
         raise TypeError("hx must be a pair (h_0, c_0)")
 
 
 def state_types(hx: tuple[Tensor, Tensor], dtype: torch.dtype | None) -> None:
-    """The type of the parameters, `dtype` (None: any); c_0 may have 32 bits where that has 16."""
+    """Check that the state has `dtype`, or any floating-point dtype if `dtype` is None.
+
+    c_0 may be float32 if `dtype` has 16 bits.
+    """
     for name, tensor in zip(("h_0", "c_0"), hx, strict=True):
         if dtype is None:
             fits = tensor.is_floating_point()
@@ -66,7 +69,7 @@ def state_types(hx: tuple[Tensor, Tensor], dtype: torch.dtype | None) -> None:
 
 
 def mask(padding_mask: Tensor, shape: torch.Size, form: str) -> None:
-    """Boolean, one value for each time step of each sequence."""
+    """Check that the mask is boolean with one value for each time step of each sequence."""
     if padding_mask.dtype != torch.bool:
         raise ValueError(f"padding_mask must be boolean, got {padding_mask.dtype}")
     if padding_mask.shape != shape:

@@ -1,8 +1,8 @@
-"""Entries of a state dict that say what its weights belong to.
+"""State dict entries that identify what the weights belong to.
 
-Weights of equal shapes can belong to different cells, or to different words. An entry beside them
-says to which, so that nothing else takes them. It is a text, as bytes in a tensor, because many
-programs expect every value of a state dict to be a tensor.
+Weights of equal shapes can belong to different cells or to different vocabularies. An extra entry
+records which, so that loading them into the wrong module fails. The entry is a text encoded as
+bytes in a tensor, because many programs expect every value of a state dict to be a tensor.
 """
 
 from __future__ import annotations
@@ -22,24 +22,28 @@ Check = Callable[[nn.Module, str | None, dict[str, Any], str], str | None]
 def add_entry(
     module: nn.Module, key: str, text: Text, check: Check, *, required: bool = False
 ) -> None:
-    """Give the state dict of a module an entry, and check it before the module loads weights.
+    """Add an entry to the state dict of a module, and check it before the module loads weights.
 
     Args:
-        module: the module. (Functions, not methods, are given, as it may be copied.)
+        module: the module.
         key: the name of the entry.
-        text: from the module what the entry says; None for no entry.
-        check: from the module, what the entry of the weights says (None without one), the state
-            dict, and the prefix of the module's own keys in it, to an error message, or None.
-        required: a state dict without the entry lacks a key, where the module's own has it.
+        text: maps the module to the text of the entry, or to None for no entry. `text` and `check`
+            must be functions, because a bound method would refer to the original of a copied
+            module.
+        check: maps the module, the text found in the loaded state dict (None without an entry),
+            that state dict, and the prefix of the module's keys in it to an error message, or to
+            None.
+        required: report a missing key if the loaded state dict lacks the entry and the module has
+            one.
     """
     module.register_state_dict_post_hook(_Write(key, text))
     module.register_load_state_dict_pre_hook(_Check(key, text if required else None, check))
 
 
 def add_cell(layer: nn.Module) -> None:
-    """Let a layer with a `cell` refuse the weights of another, also where all shapes are equal.
+    """Make a layer with a `cell` reject the weights of other cells, even if all shapes match.
 
-    A cell that a module of torch has too gets no entry, as torch's state dicts have none.
+    Cells with an equivalent in `torch.nn` get no entry, because torch's state dicts have none.
     """
     add_entry(layer, "cell", _name_of_cell, _check_cell, required=True)
 
@@ -59,13 +63,13 @@ def _check_cell(
         return None
     return (
         f"{prefix.removesuffix('.') or 'the layer'} has the cell {cell.label}, and the weights "
-        f"are of {of}: make the layer with that one (--cell, --encoder-cell, "
+        f"are of {of}: create the layer with that cell (--cell, --encoder-cell, "
         "--decoder-cell, --coupled-gates)"
     )
 
 
 class _Write:
-    """Called with a state dict when it is made."""
+    """Hook that adds the entry when a state dict is created."""
 
     def __init__(self, key: str, text: Text) -> None:
         self.key = key
@@ -81,7 +85,7 @@ class _Write:
 
 
 class _Check:
-    """Called with a state dict before it is loaded."""
+    """Hook that checks the entry before a state dict is loaded."""
 
     def __init__(self, key: str, required: Text | None, check: Check) -> None:
         self.key = key
@@ -94,7 +98,7 @@ class _Check:
         state_dict: dict[str, Any],
         prefix: str,
         metadata: Any,
-        strict: bool,  # always True: torch looks at missing keys later
+        strict: bool,  # always True: torch handles missing keys later
         missing: list[str],
         unexpected: list[str],
         errors: list[str],

@@ -1,4 +1,4 @@
-"""`WsumLSTM`: a drop-in for `torch.nn.LSTM` whose cell can be taken apart.
+"""`WsumLSTM`, a drop-in replacement for `torch.nn.LSTM` with an ablatable cell.
 
 Shapes: T time steps, B sequences, I input features, H hidden units, P features of h (P = H
 without a projection), L layers, D directions.
@@ -26,39 +26,45 @@ State = tuple[Tensor, Tensor]
 
 
 def unstack(state: Tensor) -> tuple[Tensor, ...]:
-    """Its slices; of a single one no gradient has to be filled with zeros."""
+    """The slices along the first dimension.
+
+    For a single slice, `squeeze` avoids a backward pass that fills a gradient with zeros.
+    """
     return (state.squeeze(0),) if state.size(0) == 1 else state.unbind()
 
 
 class WsumLSTM(nn.Module):
-    """A multi-layer LSTM with parts of its cell left out (Levy et al., ACL 2018), or another cell.
+    """A multi-layer LSTM with an ablated cell (Levy et al., ACL 2018), or with another cell.
 
-    The full cell, `cell="lstm"`, is that of `torch.nn.LSTM`:
+    The full cell, `cell="lstm"`, is the cell of `torch.nn.LSTM`:
 
         c~_t = tanh(W_cx x_t + W_ch h_{t-1} + b_c)    content layer, a simple RNN
         i_t, f_t, o_t = sigmoid(W_*x x_t + W_*h h_{t-1} + b_*)
         c_t  = i_t * c~_t + f_t * c_{t-1}             memory cell, a weighted sum
         h_t  = o_t * tanh(c_t)
 
-    `no-srnn` makes the content linear in x_t, `no-out` takes the output gate away, `no-hidden`
-    hides h_{t-1} from the gates, and their combinations do all of it; `no-gates` leaves the simple
-    RNN alone (`torch.nn.RNN`). Parameters have the names, order and layout of torch's modules,
-    less the rows and matrices that the cell does not use, so `load_state_dict` works between
-    `lstm` and `torch.nn.LSTM`, and between `no-gates` and `torch.nn.RNN`, in both directions. The
-    state dict of any other cell has its name in an entry `cell`: another cell refuses the weights.
-    (Weights without that entry are loaded with `strict=False`.)
+    `no-srnn` makes the content linear in x_t, `no-out` removes the output gate, and `no-hidden`
+    makes the gates independent of h_{t-1}. Combined names combine these ablations. `no-gates`
+    removes the memory cell with all gates, which leaves a simple RNN (`torch.nn.RNN`).
+
+    Parameters have the names, order and layout of torch's modules, without the rows and matrices
+    that the cell does not use. So `load_state_dict` works in both directions between `lstm` and
+    `torch.nn.LSTM`, and between `no-gates` and `torch.nn.RNN`. The state dict of any other cell
+    stores the name of the cell in an entry `cell`, and a layer with a different cell rejects the
+    weights. Use `strict=False` to load weights without that entry.
 
     Args:
-        input_size: features of the input, I.
-        hidden_size: units of the memory cell, H.
-        num_layers: layers, each reading the outputs of the one before.
-        bias: whether there are bias vectors. (A linear content layer has none in any case.)
-        batch_first: input, output and mask are B x T instead of T x B. States are not.
-        dropout: dropout probability on the output of every layer but the last, or a module that
-            is applied there.
-        bidirectional: run each layer in both directions and join their outputs.
-        proj_size: project h_t to this many features, P, as `torch.nn.LSTM` does; 0 for none.
-        device, dtype: of the parameters.
+        input_size: number of input features, I.
+        hidden_size: number of units of the memory cell, H.
+        num_layers: number of stacked layers.
+        bias: whether there are bias vectors. A linear content layer never has one.
+        batch_first: input, output and mask are B x T instead of T x B. States are not affected.
+        dropout: dropout probability on the output of every layer but the last, or a module to
+            apply there instead.
+        bidirectional: run each layer in both directions and concatenate the outputs.
+        proj_size: project h_t to this many features, P, as `torch.nn.LSTM` does; 0 for no
+            projection.
+        device, dtype: device and dtype of the parameters.
         cell: a name from `fairseq_wsum.CELLS`, or a `Cell`.
         coupled_gates: the forget gate is f_t = 1 - i_t, without parameters.
         residuals: add each layer's input to its output, y_l = LSTM_l(x_l) + x_l, from the second
@@ -66,10 +72,10 @@ class WsumLSTM(nn.Module):
         backend: `auto`, or a name from `fairseq_wsum.backends.BACKENDS`.
 
     Raises:
-        TypeError, ValueError: an argument that does not fit; the message names it.
+        TypeError, ValueError: an argument is invalid; the message names it.
     """
 
-    weight_ih_l0: nn.Parameter  # there is always this one; the others are registered by name
+    weight_ih_l0: nn.Parameter  # every cell has this one; all others are looked up by name
 
     def __init__(
         self,
@@ -118,12 +124,12 @@ class WsumLSTM(nn.Module):
 
     @property
     def output_size(self) -> int:
-        """Features of h in one direction, P."""
+        """Number of features of h in one direction, P."""
         return self.proj_size or self.hidden_size
 
     @property
     def num_directions(self) -> int:
-        """1, or 2 where the layer is bidirectional."""
+        """2 if the layer is bidirectional, else 1."""
         return 2 if self.bidirectional else 1
 
     def reset_parameters(self) -> None:
@@ -133,11 +139,11 @@ class WsumLSTM(nn.Module):
             nn.init.uniform_(parameter, -bound, bound)
 
     def flatten_parameters(self) -> None:
-        """Does nothing: for code that was written for `torch.nn.LSTM`."""
+        """Do nothing. This exists for code written for `torch.nn.LSTM`."""
 
     @property
     def all_weights(self) -> list[list[nn.Parameter]]:
-        """The parameters, a list for each layer and direction, as in `torch.nn.LSTM`."""
+        """The parameters in one list per layer and direction, as in `torch.nn.LSTM`."""
         return [
             [getattr(self, name + suffix) for name in self._parameter_shapes(layer)]
             for layer in range(self.num_layers)
@@ -155,21 +161,20 @@ class WsumLSTM(nn.Module):
         Args:
             x: T x B x I (B x T x I with `batch_first`), one sequence T x I, or a `PackedSequence`.
             hx: initial state (h_0, c_0), L*D x B x P and L*D x B x H, without the B for one
-                sequence; zero if left out. c_0 may be in 32 bits where the layer is in 16: then
-                c_n is so too, and a sequence taken in parts loses nothing.
+                sequence; zero by default. In a layer with 16-bit parameters, c_0 may be float32;
+                then c_n is float32 too, and running a sequence in parts loses no precision.
             padding_mask: boolean, True at padding, T x B (B x T with `batch_first`), or T for one
-                sequence. Padding may stand on either side. A padded sequence gives what it gives
-                alone; the outputs at padding are zero.
+                sequence. Sequences may be padded on either side. Padding never changes a result,
+                and the outputs at padding are zero.
 
         Returns:
-            `(output, (h_n, c_n))`: output T x B x D*P, in the form of `x`; the states after the
-            last real step, in the form of `hx`. `no-gates` has no memory cell and hands `c_0`
-            back as it is.
+            `(output, (h_n, c_n))`. The output is T x B x D*P, in the form of `x`. The states are
+            those after the last time step that is not padding, in the form of `hx`. `no-gates` has
+            no memory cell and returns `c_0` unchanged.
 
         Raises:
-            RuntimeError, TypeError, ValueError: a shape or type that does not fit; the message
-                names it.
-            RuntimeError: the backend asked for by name cannot run this; the message says why.
+            RuntimeError, TypeError, ValueError: a shape or dtype is wrong; the message names it.
+            RuntimeError: the backend given by name cannot run this layer; the message says why.
         """
         if isinstance(x, PackedSequence):
             return self._forward_packed(x, hx, padding_mask)
@@ -214,7 +219,7 @@ class WsumLSTM(nn.Module):
             yield f"_l{layer}" + ("_reverse" if direction == 1 else "")
 
     def _parameter_shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
-        """Name (without suffix) to shape, in torch's order, of what the cell has."""
+        """The shapes of the cell's parameters by name (without suffix), in torch's order."""
         h, p, cell = self.hidden_size, self.output_size, self.cell
         features = self.input_size if layer == 0 else p * self.num_directions
         shapes: dict[str, tuple[int, ...]] = {"weight_ih": (len(cell.rows) * h, features)}
@@ -245,7 +250,7 @@ class WsumLSTM(nn.Module):
             if layer > 0:
                 x = self._drop(x)
             if padding_mask is not None:
-                # zero times a NaN is a NaN: nothing that stands at padding may enter a product
+                # zero times NaN is NaN, so values at padding must not enter a matrix product
                 x = x.masked_fill(padding_mask.unsqueeze(-1), 0)
             outputs: list[Tensor] = []
             for direction, suffix in enumerate(self._suffixes(layer)):
@@ -280,7 +285,7 @@ class WsumLSTM(nn.Module):
         suffix: str,
         reverse: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """One direction of one layer, from the products with its input."""
+        """Run one direction of one layer, given the products with its input."""
         projects = self.proj_size > 0
         backend = backends.choose(self.backend, self.cell, z.device, z.dtype, projects)
         return backend.run(

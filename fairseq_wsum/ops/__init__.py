@@ -1,1 +1,1 @@
-"""Custom operators, matrix products, and the C++ library (csrc/)."""
+"""Custom operators, matrix products and the C++ library (csrc/)."""

@@ -1,10 +1,10 @@
-"""The cross entropy of scores over a vocabulary, by C++ kernels (csrc/cross_entropy.h).
+"""The cross entropy over a vocabulary, computed by C++ kernels (csrc/cross_entropy.h).
 
-torch makes three arrays of 32 bits on the way, each as long as the scores: the logarithms of all
-probabilities and, in the backward pass, their gradient and that of the scores. Here it is the last
-one alone, in the type of the scores, which are read twice.
+torch allocates three float32 arrays of the size of the logits: the log-probabilities and, in the
+backward pass, their gradient and the gradient of the logits. These kernels allocate only the last
+one, in the dtype of the logits, and read the logits twice.
 
-N rows of scores over W words.
+Shapes: N rows of logits over W words.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Losses = tuple[Tensor, Tensor, Tensor]
 
 
 def suits(logits: Tensor) -> bool:
-    """Whether there are kernels for these scores: on the CPU, in 32 bits or bfloat16."""
+    """Whether the kernels support these logits: on the CPU, in float32 or bfloat16."""
     return (
         logits.device.type == "cpu"
         and logits.dtype in kernels.DTYPES
@@ -34,25 +34,25 @@ def suits(logits: Tensor) -> bool:
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, ignored: int) -> tuple[Tensor, Tensor]:
-    """-log softmax(logits): at the targets, and summed over all words.
+    """-log softmax(logits), at the targets and summed over all words.
 
     Args:
-        logits: scores that `suits` has found suitable, N x W.
-        targets: the right words, N, whole numbers of 64 bits.
-        ignored: the target of rows whose losses and gradients are zero.
+        logits: N x W; `suits(logits)` must be True.
+        targets: indices of the target words, N, int64.
+        ignored: rows with this target have zero loss and zero gradient.
 
     Returns:
-        Both losses, each N, in 32 bits.
+        Both losses, N each, float32.
 
     Raises:
-        IndexError: a target is no word.
+        IndexError: a target is outside the vocabulary.
     """
     nll, smooth, _ = torch.ops.fairseq_wsum.cross_entropy(logits, targets, ignored)
     return nll, smooth
 
 
 class _CrossEntropy(ctypes.Structure):
-    """The struct of csrc/kernels.h."""
+    """The struct `CrossEntropy` of csrc/kernels.h."""
 
     _fields_ = [
         *((name, c_int64) for name in ("N", "W", "ignored")),
@@ -66,25 +66,25 @@ _DTYPES = {"targets": torch.int64, "logsumexp": torch.float64}
 
 
 def _call(name: str, z: Tensor, targets: Tensor, ignored: int, **arrays: Tensor | None) -> None:
-    """Hand dense tensors over.
+    """Call a kernel with contiguous tensors.
 
     Raises:
-        ValueError: a tensor has another type or shape than the kernels take.
-        IndexError: a target is no word.
+        ValueError: a tensor has the wrong dtype or shape.
+        IndexError: a target is outside the vocabulary.
     """
     rows, words = z.shape
-    real = torch.bfloat16 if z.dtype == torch.bfloat16 else torch.float32
-    pointers = {"z": kernels.pointer("scores", z, real, (rows, words))}
+    logits_dtype = torch.bfloat16 if z.dtype == torch.bfloat16 else torch.float32
+    pointers = {"z": kernels.pointer("logits", z, logits_dtype, (rows, words))}
     for what, tensor in {"targets": targets, **arrays}.items():
         if tensor is not None:
-            dtype = _DTYPES.get(what, real if what == "dz" else torch.float32)
+            dtype = _DTYPES.get(what, logits_dtype if what == "dz" else torch.float32)
             shape = (rows, words) if what == "dz" else (rows,)
             pointers[what] = kernels.pointer(what, tensor, dtype, shape)
-    flags = dict(is_bf16=real == torch.bfloat16, threads=torch.get_num_threads())
+    flags = dict(is_bf16=logits_dtype == torch.bfloat16, threads=torch.get_num_threads())
     arguments = _CrossEntropy(N=rows, W=words, ignored=ignored, **flags, **pointers)
     if kernels.call(name, arguments) == 1:
         wrong = targets[((targets < 0) | (targets >= words)) & (targets != ignored)]
-        raise IndexError(f"target {int(wrong[0])} is no word of {words}")
+        raise IndexError(f"target {int(wrong[0])} is outside the vocabulary of {words} words")
 
 
 def _forward(logits: Tensor, targets: Tensor, ignored: int) -> Losses:
@@ -113,11 +113,11 @@ def _backward(
 
 # The operator
 
-# -> the losses, in 32 bits, and log sum exp(logits) for the backward pass, in 64: N each
+# -> the two losses (float32) and log sum exp(logits) for the backward pass (float64): N each
 LIBRARY.define(
     "cross_entropy(Tensor logits, Tensor targets, int ignored) -> (Tensor, Tensor, Tensor)"
 )
-# -> the gradient of the scores
+# -> the gradient of the logits
 LIBRARY.define(
     "cross_entropy_backward(Tensor? dnll, Tensor? dsmooth, Tensor logits, Tensor targets,"
     " Tensor logsumexp, int ignored) -> Tensor"
@@ -126,7 +126,7 @@ implement("CPU", {"cross_entropy": _forward, "cross_entropy_backward": _backward
 
 
 def _losses(logits: Tensor, targets: Tensor, ignored: int) -> Losses:
-    """Empty tensors for what `cross_entropy` returns."""
+    """Uninitialised outputs of `cross_entropy`."""
     nll, smooth, logsumexp = (
         logits.new_empty(logits.size(0), dtype=dtype)
         for dtype in (torch.float32, torch.float32, torch.float64)
@@ -155,7 +155,10 @@ def _gradient(ctx: Any, dnll: Tensor | None, dsmooth: Tensor | None, _: None) ->
 
 
 def _refuse(*_: Any) -> Any:
-    """At create_graph=True already: later, what is constant in a cotangent would be lost."""
+    """Fail as soon as create_graph=True is seen.
+
+    The later call would miss terms that are constant in the cotangents.
+    """
     raise NotImplementedError(
         "second derivatives need fairseq's own loss: --criterion cross_entropy, or "
         "label_smoothed_cross_entropy"

@@ -1,6 +1,6 @@
-"""The library of the C++ kernels (csrc/): whether it is there, and calls into it.
+"""The C++ kernel library (csrc/): finding it, loading it and calling its functions.
 
-It is plain C to the outside, so that one build serves every version of torch.
+Its interface is plain C, so that one build works with every version of torch.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ DTYPES = (torch.float32, torch.bfloat16)
 
 @constant
 def why_missing() -> str | None:
-    """Why there are no kernels, or None where there are."""
+    """Why the kernels are not available, or None if they are."""
     return _find()[1]
 
 
 def instruction_set() -> str:
-    """What the kernels were chosen for: `avx512_bf16`, `avx512`, `avx2` or `baseline`."""
+    """The instruction set in use: `avx512_bf16`, `avx512`, `avx2` or `baseline`."""
     return str(_library().wsum_instruction_set().decode())
 
 
 def use_instruction_set(name: str) -> None:
-    """Take the kernels for another instruction set, to test them.
+    """Use the kernels for another instruction set, for tests.
 
     Raises:
-        ValueError: this processor or this build has no such.
+        ValueError: this processor or this build does not support it.
     """
     if _library().wsum_use_instruction_set(name.encode()) != 0:
         raise ValueError(f"this processor or this build has no instruction set {name!r}")
 
 
 def pointer(name: str, tensor: Tensor, dtype: torch.dtype, shape: Sequence[int]) -> int:
-    """Of a tensor, for a struct.
+    """The address of a tensor's data, for a struct.
 
     Raises:
-        ValueError: it has another type or shape than the kernels take, and they would read or
-            write beyond it.
+        ValueError: the tensor has the wrong dtype or shape, so that the kernels would access memory
+            out of bounds.
     """
     if tensor.dtype != dtype:
         raise ValueError(f"the C++ kernels take {name} in {dtype}, got {tensor.dtype}")
@@ -56,10 +56,10 @@ def pointer(name: str, tensor: Tensor, dtype: torch.dtype, shape: Sequence[int])
 
 
 def call(name: str, arguments: ctypes.Structure) -> int:
-    """Call a function with its struct; return what it returns.
+    """Call a function of the library with its struct and return its result.
 
     Raises:
-        MemoryError: there was not enough for its scratch space.
+        MemoryError: the scratch space could not be allocated.
     """
     result = int(getattr(_library(), name)(ctypes.byref(arguments)))
     if result == 2:
@@ -76,20 +76,20 @@ def _library() -> ctypes.CDLL:
 
 @cache
 def _find() -> tuple[ctypes.CDLL | None, str | None]:
-    """The library, or why there is none."""
+    """The library, or the reason why it is not available."""
     reasons = []
     for path in sorted(Path(__file__).parent.glob("_kernels*.so")):
         try:
             library = ctypes.CDLL(str(path))
             interface = library.wsum_interface()
         except (OSError, AttributeError) as error:
-            reasons.append(f"{path.name} does not load: {error}")
+            reasons.append(f"{path.name} cannot be loaded: {error}")
             continue
         if interface == INTERFACE:
             library.wsum_instruction_set.restype = ctypes.c_char_p
             return library, None
-        reasons.append(f"{path.name} was built from other sources; install the package again")
+        reasons.append(f"{path.name} was built from other sources; reinstall the package")
     return None, "; ".join(reasons) or (
-        "its C++ kernels were not built; install a C++ compiler, then this package again "
+        "its C++ kernels were not built; install a C++ compiler, then reinstall this package "
         "(scripts/setup.sh in a clone)"
     )

@@ -1,4 +1,4 @@
-"""The operators of this package, as torch knows them: `torch.ops.fairseq_wsum`."""
+"""Registration of this package's custom operators, `torch.ops.fairseq_wsum`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LIBRARY = torch.library.Library("fairseq_wsum", "DEF")
 
 
 def implement(dispatch_key: str, kernels: dict[str, Callable[..., Any]]) -> None:
-    """Register kernels, by the names of the operators, for a type of device."""
+    """Register kernels, given by operator name, for a device type."""
     for name, kernel in kernels.items():
         LIBRARY.impl(name, kernel, dispatch_key)
 
@@ -22,13 +22,13 @@ def derive(
     gradient: Callable[..., Any],
     save: Callable[..., Any] | None = None,
 ) -> None:
-    """Register what an operator needs beside its kernels.
+    """Register the shape function and the gradient of an operator.
 
     Args:
-        name: of the operator.
-        fake: the shapes of what it returns, for tracing.
-        gradient: its backward pass.
-        save: what that needs of inputs and outputs.
+        name: the name of the operator.
+        fake: returns empty tensors in the shapes of the outputs, for tracing.
+        gradient: the backward pass.
+        save: stores the inputs and outputs that the backward pass needs.
     """
     torch.library.register_fake(f"fairseq_wsum::{name}", fake, lib=LIBRARY)
     torch.library.register_autograd(

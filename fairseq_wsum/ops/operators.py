@@ -1,15 +1,15 @@
-"""The two operations that a layer is made of, as torch's custom operators.
+"""The two operations of a layer as custom operators of torch.
 
-    gated_sum    a cell whose gates and content see x_t only, or a single step of any cell with
-                 gates, from its complete pre-activations: the memory cell and the output
-    recurrence   a cell with h_{t-1} in it: every step's product and all that follows it
+    gated_sum    computes the memory cell and the output from complete pre-activations: for a cell
+                 whose gates and content depend on x_t only, or for a single step of any gated cell
+    recurrence   runs a recurrent cell: in every step the product with h_{t-1} and the cell itself
 
-Both begin where the products with x_t end. A backend brings the kernels for a type of device
-(`library.implement`); what they share stands here: the signatures, the shapes for tracing, and the
-gradients, as far as they are products over all time steps.
+Both take the products with x_t as input. Each backend provides the kernels for one device type
+(`library.implement`). This file defines what the backends share: the signatures, the shapes for
+tracing, and those parts of the gradients that are matrix products over all time steps.
 
 Shapes: T time steps, B sequences, H hidden units, P features of h (P = H without a projection);
-R rows of pre-activations, of which Q see h_{t-1}. The memory cell has 32 bits.
+R rows of pre-activations, Q of which depend on h_{t-1}. The memory cell is float32.
 """
 
 from __future__ import annotations
@@ -37,9 +37,13 @@ LIBRARY.define(
     " Tensor cells, int cell, bool reverse) -> (Tensor, Tensor)"
 )
 # z: T x B x R*H; w_hh: Q*H x P; w_hr: P x H; h_0: B x P; c_0: B x H, None without gates
-# -> y: T x B x P, h_n: B x P, c_n: B x H, gates: the activated rows, T x B x R*H, cells: c_t,
-#    T x B x H, states: h_t also where y is zero, at padding, T x B x P. (Empty: what there is not,
-#    the last three unless `save`, and gates where h_t holds the same: see `saved`.)
+# -> y: T x B x P, h_n: B x P, c_n: B x H,
+#    gates: the activated rows, T x B x R*H,
+#    cells: c_t, T x B x H,
+#    states: h_t, T x B x P, which differs from y at padding, where y is zero.
+#    `gates`, `cells` and `states` are empty unless `save` is set. `c_n` and `cells` are empty
+#    without a memory cell, `states` without padding, and `gates` if h_t has the same values (see
+#    `saved`).
 LIBRARY.define(
     "recurrence(Tensor z, Tensor w_hh, Tensor? w_hr, Tensor h_0, Tensor? c_0,"
     " Tensor? padding_mask, int cell, bool reverse, bool save)"
@@ -52,14 +56,14 @@ LIBRARY.define(
     " bool reverse) -> (Tensor, Tensor, Tensor, Tensor)"
 )
 
-NOT_TRANSFORMED = "it has no rules for torch.func and for forward-mode derivatives"
+NOT_TRANSFORMED = "it does not support torch.func or forward-mode derivatives"
 
 SRNN, OUTPUT_GATE, RECURRENT_GATES, GATES, COUPLED = (1 << bit for bit in range(5))
 
 
 def has_kernels(cell: Cell) -> bool:
-    """Whether these operators know the cell."""
-    return type(cell) in (LSTM, SimpleRNN)  # not a subclass, whose equations may be others
+    """Whether these operators support the cell."""
+    return type(cell) in (LSTM, SimpleRNN)  # a subclass may have different equations
 
 
 def has_srnn(cell: Cell) -> bool:
@@ -68,7 +72,7 @@ def has_srnn(cell: Cell) -> bool:
 
 
 def encode(cell: Cell) -> int:
-    """What the cell has, as the bits that the operators take."""
+    """The parts of the cell as the bits that the operators take."""
     if not isinstance(cell, LSTM):
         return SRNN
     parts = {
@@ -94,18 +98,18 @@ def decode(bits: int) -> LSTM | SimpleRNN:
     )
 
 
-# Shapes, for tracing; the kernels allocate by them too
+# Shapes for tracing; the kernels use the same functions to allocate their outputs
 
 
 def gated_sum_outputs(z: Tensor, c_0: Tensor, save: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Empty tensors for what `gated_sum` returns."""
+    """Uninitialised outputs of `gated_sum`."""
     time, (batch, units) = z.size(0), c_0.shape
     y = z.new_empty((time, batch, units))
     return y, c_0.new_empty(c_0.shape), c_0.new_empty((time, batch, units) if save else 0)
 
 
 def gated_sum_gradients(z: Tensor, c_0: Tensor) -> tuple[Tensor, Tensor]:
-    """Empty tensors for what `gated_sum_backward` returns. (Dense, whatever the inputs are.)"""
+    """Uninitialised outputs of `gated_sum_backward`, contiguous whatever the inputs are."""
     return z.new_empty(z.shape), c_0.new_empty(c_0.shape)
 
 
@@ -117,7 +121,7 @@ def recurrence_outputs(
     padding_mask: Tensor | None,
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Empty tensors for what `recurrence` returns."""
+    """Uninitialised outputs of `recurrence`."""
     time, (batch, features) = z.size(0), h_0.shape
     memory = z.new_empty(0, dtype=torch.float32) if c_0 is None else c_0
     return (
@@ -131,14 +135,14 @@ def recurrence_outputs(
 
 
 def _h_is_all(w_hr: Tensor | None, c_0: Tensor | None) -> bool:
-    """Whether h_t is the only activated row: an S-RNN without a projection."""
+    """Whether h_t is the only activated row, as in an S-RNN without a projection."""
     return c_0 is None and w_hr is None
 
 
 def recurrence_gradients(
     gates: Tensor, w_hr: Tensor | None, h_0: Tensor, c_0: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Empty tensors for what `recurrence_backward` returns."""
+    """Uninitialised outputs of `recurrence_backward`."""
     return (
         gates.new_empty(gates.shape),
         gates.new_empty(0 if w_hr is None else (gates.size(0), *h_0.shape)),
@@ -169,8 +173,8 @@ def _fake_recurrence_backward(  # type: ignore[no-untyped-def]
     return recurrence_gradients(gates, w_hr, h_0, c_0)
 
 
-# Gradients. An operator that was traced where none was wanted did not save what its gradient needs:
-# then it runs once more.
+# Gradients. An operator traced without gradients has not saved what the backward pass needs. In
+# that case the backward pass runs the operator again.
 
 
 def _save_gated_sum(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:
@@ -204,7 +208,7 @@ def _save_recurrence(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) 
 def saved(
     output: Sequence[Tensor], w_hr: Tensor | None, c_0: Tensor | None, padding_mask: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What the gradient needs of the outputs of `recurrence`: the gates, the cells and h_t."""
+    """The outputs of `recurrence` that its gradient needs: gates, cells and h_t."""
     y, _, _, gates, cells, states = output
     h = y if padding_mask is None else states
     return h if _h_is_all(w_hr, c_0) else gates, cells, h
@@ -215,7 +219,7 @@ def _recurrence_gradient(
 ) -> Any:
     if torch.is_grad_enabled():
         _refuse()
-    # all at once: torch.utils.checkpoint gives them out a single time
+    # read it only once: torch.utils.checkpoint allows a single access to the saved tensors
     w_hh, w_hr, h_0, c_0, padding_mask, *kept = ctx.saved_tensors
     rest = (ctx.cell, ctx.reverse)
     if ctx.saved:
@@ -238,22 +242,22 @@ def _recurrence_gradient(
 
 
 def _hidden_rows_gradient(cell: Cell, dz: Tensor, h_last: Tensor) -> Tensor:
-    """Of W_*h: the sum over all steps of dz_t h_{t-1}^T, for the rows that see h_{t-1}."""
+    """The gradient of W_*h: the sum over all steps of dz_t h_{t-1}^T, for the hidden rows."""
     units = dz.size(-1) // len(cell.rows)
-    groups: list[list[int]] = []  # neighbours among the rows go into one product
+    groups: list[list[int]] = []  # adjacent rows share one matrix product
     for row in cell.hidden_rows:
         place = cell.rows.index(row)
         if groups and groups[-1][1] == place:
             groups[-1][1] = place + 1
         else:
             groups.append([place, place + 1])
-    if groups == [[0, len(cell.rows)]]:  # no slice: of batched gradients it cannot be whole
+    if groups == [[0, len(cell.rows)]]:  # a full slice would not be contiguous under vmap
         return outer(dz, h_last)
     return torch.cat([outer(dz[..., a * units : b * units], h_last) for a, b in groups])
 
 
 def _unprojected(cell: Cell, gates: Tensor, cells: Tensor) -> Tensor:
-    """What the projection was applied to, from the saved rows."""
+    """h_t before the projection, recomputed from the saved rows."""
     activated = split(cell.rows, gates)
     if not isinstance(cell, LSTM):
         return activated["c"]
@@ -262,7 +266,10 @@ def _unprojected(cell: Cell, gates: Tensor, cells: Tensor) -> Tensor:
 
 
 def _refuse(*_: Any) -> Any:
-    """At create_graph=True already: later, what is constant in dy would be lost without a word."""
+    """Fail as soon as create_graph=True is seen.
+
+    The later call would silently miss terms that are constant in dy.
+    """
     raise NotImplementedError(
         "second derivatives need the reference backend: give the layer backend='reference' "
         "(--lstm-backend reference)"

@@ -1,8 +1,8 @@
-"""Matrix products on the CPU, in 32 bits, by the faster of the two libraries that torch has.
+"""Matrix products in float32 on the CPU, computed by the faster of torch's two libraries.
 
-torch takes MKL for them. On AMD processors oneDNN, which torch has too, is up to twice as fast. So
-the processor decides which computes, and two runs of a program give the same bits.
-FAIRSEQ_WSUM_PRODUCTS=mkl or =onednn in the environment decides otherwise.
+torch uses MKL for these products. On AMD processors oneDNN, which torch also includes, is up to
+twice as fast. The choice depends on the processor only, so that two runs of a program give the same
+bits. The environment variable FAIRSEQ_WSUM_PRODUCTS overrides it with `mkl` or `onednn`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from .transforms import constant, in_autocast, in_transformation
 
 VARIABLE = "FAIRSEQ_WSUM_PRODUCTS"
 CPUINFO = Path("/proc/cpuinfo")
-ZEN_5 = 26  # its processor family
+ZEN_5 = 26  # AMD's processor family number
 
-_choices: dict[str, bool] = {}  # by the name of a product: whether oneDNN computes it
+_choices: dict[str, bool] = {}  # kind of product -> whether oneDNN computes it
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -33,14 +33,14 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """`torch.nn.Linear` by `product`."""
+    """`torch.nn.Linear`, computed by `product`."""
 
     def forward(self, x: Tensor) -> Tensor:
         return product(x, self.weight, self.bias)
 
 
 def outer(a: Tensor, b: Tensor) -> Tensor:
-    """The sum over rows of a_m b_m^T, as in a weight's gradient: ... x N and ... x K -> N x K."""
+    """The sum of a_m b_m^T over all rows, as in weight gradients: ... x N, ... x K -> N x K."""
     a, b = as_rows(a), as_rows(b)
     if _suits(a, b) and uses_onednn("outer"):
         return _onednn_outer(a, b)
@@ -53,7 +53,7 @@ def as_rows(x: Tensor) -> Tensor:
 
 
 def _suits(x: Tensor, weight: Tensor) -> bool:
-    """Whether there is a choice."""
+    """Whether oneDNN may compute this product."""
     return (
         x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
@@ -68,7 +68,7 @@ def _suits(x: Tensor, weight: Tensor) -> bool:
 
 @constant
 def uses_onednn(name: str) -> bool:
-    """Whether oneDNN computes it: `product` or `outer`."""
+    """Whether oneDNN computes this kind of product, `product` or `outer`."""
     if name not in _choices:
         _choices[name] = _choose(name)
     return _choices[name]
@@ -77,19 +77,19 @@ def uses_onednn(name: str) -> bool:
 def _choose(name: str) -> bool:
     wanted = os.environ.get(VARIABLE)
     if wanted not in (None, "mkl", "onednn"):
-        raise ValueError(f"{VARIABLE}={wanted}: choose from mkl, onednn, or leave it out")
+        raise ValueError(f"{VARIABLE}={wanted}: choose from mkl, onednn, or unset it")
     there = _has_onednn()
     if wanted == "onednn" and not there:
         raise RuntimeError(f"{VARIABLE}=onednn: this build of torch has no oneDNN")
     if wanted is not None or not there:
         return wanted == "onednn"
     family = _amd_family()
-    # In the gradient of a weight oneDNN first copies one of the matrices: that pays from Zen 5 on.
+    # For weight gradients oneDNN first copies one matrix, which pays off on Zen 5 and later.
     return family is not None and (name == "product" or family >= ZEN_5)
 
 
 def _amd_family() -> int | None:
-    """The processor family, where it is AMD's and the system says so."""
+    """The processor family of an AMD processor; None for others, or if it is unknown."""
     try:
         lines = CPUINFO.read_text().splitlines()
     except OSError:
@@ -105,19 +105,19 @@ def _has_onednn() -> bool:
 
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if not (weight.is_contiguous() or weight.t().is_contiguous()):
-        weight = weight.contiguous()  # a thousand times as fast as oneDNN with a part of a matrix
+        weight = weight.contiguous()  # oneDNN is a thousand times slower on slices of a matrix
     y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return y
 
 
 def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """As `_onednn`, with gradients."""
+    """`_onednn` with gradients."""
     y: Tensor = torch.ops.fairseq_wsum.linear(x, weight, bias)
     return y
 
 
 def _onednn_outer(a: Tensor, b: Tensor) -> Tensor:
-    # oneDNN copies what is on the left: not `a`, as wide as a cell's pre-activations
+    # oneDNN copies its left operand, so put `b` there: `a` has all pre-activations and is larger
     return _by_onednn(b.t(), a.t()).t().contiguous()
 
 

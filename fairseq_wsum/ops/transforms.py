@@ -1,4 +1,4 @@
-"""What torch may do with a program other than run it: compile, transform or autocast it."""
+"""Detection of torch's program transformations: compilation, `torch.func` and autocast."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def constant(function: Function) -> Function:
-    """Call it while tracing and take its result as a constant.
+    """Decorator: `torch.compile` calls the function while tracing and keeps the result constant.
 
-    This is `torch.compiler.assume_constant_result`, which imports the whole compiler to set one
-    attribute: half as long again as importing torch takes.
+    `torch.compiler.assume_constant_result` does the same. But it imports the whole compiler to set
+    this one attribute, which takes half as long as importing torch.
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
 
 
 def in_autocast(device: torch.device) -> bool:
-    """Whether products on this device choose their own types."""
+    """Whether autocast chooses the dtypes of matrix products on this device."""
     return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
 
 
 @constant
 def in_transformation() -> bool:
-    """Whether `torch.func` (grad, vmap, jvp, ...) or a forward-mode derivative is at work.
+    """Whether a `torch.func` transform (grad, vmap, jvp, ...) or forward-mode AD is active.
 
-    They need rules that operators of our own do not have: a tangent would be lost without a word.
+    Custom operators have no rules for these, and would silently drop a tangent.
     """
     return (
         forward_ad._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None

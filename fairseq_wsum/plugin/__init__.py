@@ -1,7 +1,7 @@
-"""What fairseq gets from this package: architectures, a task, a criterion, and shims of its own.
+"""The fairseq plugin: architectures, a task, a criterion, and compatibility shims for fairseq.
 
-`fairseq_wsum` imports this where fairseq is imported already, as with `--user-dir`. In a program of
-your own, import it yourself.
+`fairseq_wsum` imports this module if fairseq has already been imported, as with `--user-dir`. Other
+programs must import it explicitly.
 """
 
 from . import compat

@@ -1,4 +1,4 @@
-// As avx512.cpp; where there are products in bfloat16, with the processor's product of pairs.
+// Like avx512.cpp, but bfloat16 matrix products use the instruction for products of pairs.
 #include "standard.h"
 
 #ifdef WSUM_X86

@@ -1,4 +1,4 @@
-// What every processor of the target runs: SSE2 or NEON.
+// The instruction set that every processor of the target architecture supports: SSE2 or NEON.
 #include "standard.h"
 
 #define VECTOR_BYTES 16

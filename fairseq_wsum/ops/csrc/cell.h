@@ -1,7 +1,7 @@
-// What a cell has, and one step of it, forward and backward: equations.py for one vector of units.
+// One step of a cell, forward and backward: the equations of cells/lstm.py for one vector of units.
 // Included once for each instruction set, after vector.h.
 
-// Bits says what the cell has, as `Ablation` does; kernels.h names the bits.
+// The parts of a cell, like `LSTM` and `SimpleRNN` in cells/lstm.py. kernels.h names the bits.
 template <unsigned Bits>
 struct Cell {
     static constexpr bool srnn = Bits & SRNN;
@@ -10,7 +10,7 @@ struct Cell {
     static constexpr bool gates = Bits & GATES;
     static constexpr bool coupled = Bits & COUPLED;
 
-    // The rows of W_*x, in torch's order i f c o, and those of W_*h; -1 for what is not there.
+    // The indices of the rows in W_*x (in torch's order i f c o) and in W_*h; -1 for missing rows.
     static constexpr int x_i = gates ? 0 : -1;
     static constexpr int x_f = gates && !coupled ? 1 : -1;
     static constexpr int x_c = gates ? (coupled ? 1 : 2) : 0;
@@ -24,7 +24,7 @@ struct Cell {
     static constexpr int h_rows = (recurrent_gates ? x_rows - 1 : 0) + srnn;
 };
 
-// The pre-activations of a step; after `activate` the gates and the content layer.
+// The pre-activations of a step or, after `activate`, the gates and the content layer.
 struct Rows {
     vf i = {}, f = {}, c = {}, o = {};
 };
@@ -38,7 +38,7 @@ inline void activate(Rows& r) {
     if (C::output_gate) r.o = sigmoid(r.o);
 }
 
-// h_t from the activated rows; c goes from c_{t-1} to c_t.
+// Returns h_t, given the activated rows, and updates c from c_{t-1} to c_t.
 template <class C>
 inline vf step(const Rows& r, vf& c) {
     if (!C::gates) return r.c;
@@ -46,8 +46,8 @@ inline vf step(const Rows& r, vf& c) {
     return C::output_gate ? r.o * tanh(c) : tanh(c);
 }
 
-// The gradients of the pre-activations from dh, that of h_t; dc goes from that of c_t, as far as
-// later steps need c_t, to that of c_{t-1}.
+// Returns the gradients of the pre-activations, given dh, the gradient of h_t. On entry dc is the
+// gradient of c_t through later steps; on return it is the gradient of c_{t-1}.
 template <class C>
 inline Rows step_backward(const Rows& r, vf c_last, vf c, vf dh, vf& dc) {
     Rows d;
@@ -73,7 +73,7 @@ inline Rows step_backward(const Rows& r, vf c_last, vf c, vf dh, vf& dc) {
     return d;
 }
 
-// Rows in memory lie `stride` apart, the units of a row side by side.
+// In storage, rows are `stride` apart and the units of a row are contiguous.
 
 template <class C, class S>
 inline Rows load_rows(const S* z, int64_t stride, int n) {
@@ -93,13 +93,13 @@ inline void store_rows(S* z, int64_t stride, const Rows& r, int n) {
     if (C::x_o >= 0) store(z + C::x_o * stride, r.o, n);
 }
 
-// So that the rows are there when a tile is done, whose computing takes longer than fetching them.
+// Prefetches the rows, which arrive while a tile is being computed.
 template <class C, class S>
 inline void prefetch(const S* z, int64_t stride) {
     for (int row = 0; row < C::x_rows; ++row) __builtin_prefetch(z + row * stride);
 }
 
-// The same as above for what goes through W_*h.
+// The same for the rows of W_*h.
 template <class C>
 inline void add_hidden_rows(Rows& r, const float* acc, int64_t stride) {
     if (C::h_i >= 0) r.i += load(acc + C::h_i * stride);

@@ -1,8 +1,8 @@
-// The cross entropy of scores over a vocabulary with the right words, and its gradient: a pass over
-// the scores each, and no array of probabilities.
+// The cross entropy over a vocabulary and its gradient. Each takes one pass over the logits and
+// needs no array of probabilities.
 // Included once for each instruction set, after vector.h.
 
-// The first n of V numbers, and in place of the others `filler`.
+// Keeps the first n of V numbers and replaces the others by `filler`.
 inline vf first(vf x, int n, float filler) {
     for (int i = n; i < V; ++i) x[i] = filler;
     return x;
@@ -20,13 +20,13 @@ inline double total(vf x) {
     return sum;
 }
 
-// Sums over one row of scores, on the way through it: of exp(z - high), and of z.
+// Running sums over one row of logits: of exp(z - high), and of z.
 struct RowSums {
     float high = -INFINITY;  // the largest z so far
     double exps = 0, scores = 0;
 
-    // A block of it: short enough to be in the nearest cache still when its maximum is known, and to
-    // be summed in 32 bits.
+    // Adds a block of the row. Blocks are short enough to stay in the L1 cache for the second pass,
+    // and to be summed in float32.
     template <class S>
     void add(const S* z, int64_t size) {
         const int64_t whole = size - size % V;
@@ -64,8 +64,9 @@ struct RowSums {
     double logsumexp() const { return high + std::log(exps); }
 };
 
-// Calls work(n) for every row, in parallel. Rows of padding cost next to nothing, so each thread gets
-// some from everywhere; but not every second one, or threads would wait for the same new pages.
+// Calls work(n) for every row, in parallel. Rows at padding take almost no time, so each thread
+// gets chunks of rows from the whole batch. With single rows, threads would wait for the same new
+// memory pages.
 template <class Work>
 void for_each_row(const CrossEntropy& p, Work&& work) {
     constexpr int64_t ENOUGH = 4096;  // as in for_each_sequence
@@ -108,11 +109,11 @@ void cross_entropy_backward(const CrossEntropy& p) {
         }
         const float dnll = p.dnll ? p.dnll[n] : 0, dsmooth = p.dsmooth ? p.dsmooth[n] : 0;
         const float scale = dnll + p.W * dsmooth;
-        // in two parts, so that large scores, too, leave an exact difference
+        // in two parts, so that the difference is exact for large logits too
         const float coarse = float(p.logsumexp[n]), fine = float(p.logsumexp[n] - coarse);
         const auto gradient = [=](vf x) {
             const vf log_p = x - coarse - fine;
-            // less than 2e-35 is zero: near the smallest numbers that there are products are slow
+            // treat less than 2e-35 as zero, because arithmetic with subnormal numbers is slow
             return scale * (log_p < -80.0f ? vf{} : exp(log_p)) - dsmooth;
         };
         for (int64_t w = 0; w < p.W; w += V) {

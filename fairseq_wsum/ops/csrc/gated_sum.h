@@ -1,16 +1,16 @@
-// Cells whose gates and content see x_t only, and single steps of the others: all that links two
-// time steps is the memory cell, c_t = i_t c~_t + f_t c_{t-1}. One pass over the pre-activations.
+// Gated sums, and single steps of all other cells with gates, in one pass over the pre-activations.
+// The only connection between time steps is the memory cell, c_t = i_t c~_t + f_t c_{t-1}.
 // Included once for each instruction set, after the other headers.
 
 // Calls work(b, from, to) for units [from, to) of sequence b, in parallel.
 template <class Work>
 void for_each_sequence(const GatedSum& p, Work&& work) {
     if (p.B == 0) return;
-    // Less than this costs less than to wake the others. (All or one: OpenMP ends threads that a
-    // smaller number leaves over, and torch would have to start them again.)
+    // Less work than this is faster on one thread. The choice is between one and all threads: with
+    // fewer, OpenMP would end the remaining ones, and torch would have to start them again.
     constexpr int64_t ENOUGH = 1024;
     const int threads = p.T * p.B * p.H < ENOUGH ? 1 : p.threads;
-    // Whole sequences, unless there are fewer of them than threads.
+    // Sequences are divided only if there are too few of them for the threads.
     const int64_t parts = std::min(ceil_div(2 * threads, p.B), ceil_div(p.H, V));
     const int64_t width = round_up(ceil_div(p.H, parts), V);
 #pragma omp parallel for num_threads(threads) schedule(static)
@@ -24,7 +24,7 @@ template <class C, class S>
 void gated_sum(const GatedSum& p) {
     const int64_t B = p.B, H = p.H, z_pitch = C::x_rows * H;
     for_each_sequence(p, [&](int64_t b, int64_t from, int64_t to) {
-        float* const c_n = p.c_n + b * H;  // c_t on the way
+        float* const c_n = p.c_n + b * H;  // holds c_t during the loop
         for (int64_t n = from; n < to; ++n) c_n[n] = p.c_0[b * H + n];
         for (int64_t s = 0; s < p.T; ++s) {
             const int64_t t = p.reverse ? p.T - 1 - s : s, tb = t * B + b;
@@ -49,7 +49,7 @@ template <class C, class S>
 void gated_sum_backward(const GatedSum& p) {
     const int64_t B = p.B, H = p.H, z_pitch = C::x_rows * H;
     for_each_sequence(p, [&](int64_t b, int64_t from, int64_t to) {
-        float* const dc_0 = p.dc_0 + b * H;  // the gradient of c_t on the way
+        float* const dc_0 = p.dc_0 + b * H;  // holds the gradient of c_t during the loop
         for (int64_t n = from; n < to; ++n) dc_0[n] = p.dc_n ? p.dc_n[b * H + n] : 0;
         for (int64_t s = p.T - 1; s >= 0; --s) {
             const int64_t t = p.reverse ? p.T - 1 - s : s, tb = t * B + b;

@@ -1,5 +1,6 @@
 // All kernels for one instruction set. The including file defines VECTOR_BYTES and INSTRUCTION_SET,
-// the name of the namespace. With HAS_BF16_PRODUCT there are only those that use this instruction.
+// the name of the namespace. If it defines HAS_BF16_PRODUCT, only the kernels that use the bfloat16
+// product instruction are compiled.
 
 namespace INSTRUCTION_SET {
 
@@ -60,7 +61,7 @@ int cross_entropy_of(const CrossEntropy& p, bool backward) {
 
 #endif
 
-// With and without an output gate, with and without coupled gates.
+// Selects the variant with or without an output gate, and with or without coupled gates.
 template <unsigned Bits, class Problem>
 int run_with_gates(const Problem& p, bool backward) {
     switch (p.cell & (OUTPUT_GATE | COUPLED)) {
@@ -75,7 +76,7 @@ int run_with_gates(const Problem& p, bool backward) {
 
 int gated_sum_of(const GatedSum& p, bool backward) {
     if (!(p.cell & GATES)) return 1;
-    // what the gates see is in z already
+    // z is complete, so it does not matter whether the gates depend on h_{t-1}
     return p.cell & SRNN ? run_with_gates<SRNN>(p, backward) : run_with_gates<0>(p, backward);
 }
 

@@ -1,5 +1,4 @@
-// The C interface: takes the kernels that were built for the best instruction set of this
-// processor.
+// The C interface. It calls the kernels for the best instruction set that this processor supports.
 #include <atomic>
 
 #include "standard.h"
@@ -28,7 +27,8 @@ const Kernels& kernels() {
     return *chosen.load();
 }
 
-// No exception may leave a function that C calls. All scratch memory is taken before threads start.
+// Exceptions must not leave a function with C linkage. Kernels allocate their scratch buffers
+// before they start threads, so all allocation errors are caught here.
 template <class Run>
 int guarded(const Run& run) {
     try {

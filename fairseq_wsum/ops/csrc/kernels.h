@@ -1,10 +1,11 @@
-// The interface of the CPU kernels: plain C, so that one build serves every version of torch.
-// kernels.py loads it; backends/cpp.py and cross_entropy.py call it, where the structs stand again.
+// The interface of the CPU kernels. It is plain C, so that one build works with every version of
+// torch. kernels.py loads the library. backends/cpp.py and cross_entropy.py call it and repeat the
+// definitions of the structs.
 //
-// T time steps, B sequences, H hidden units, P features of h (P = H without a projection), rows:
-// `x_rows` of pre-activations, of which `h_rows` see h_{t-1}. All arrays are dense, the last index
-// the fastest. A null pointer is what is not there or not wanted. "real" is float, or bfloat16
-// where `is_bf16`.
+// Dimensions: T time steps, B sequences, H hidden units, P features of h (P = H without a
+// projection), x_rows rows of pre-activations, h_rows of which depend on h_{t-1}. All arrays are
+// contiguous in row-major order. A null pointer stands for an array that does not exist or is not
+// needed. "real" is bfloat16 if `is_bf16` is set, else float.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +24,8 @@ struct bf16 {
 
 extern "C" {
 
-// A cell from its complete pre-activations (one whose gates and content see x_t only, or a single
-// step of any): its memory cell, a gated sum, and its output.
+// The memory cell and the output, computed from complete pre-activations. For cells whose gates and
+// content depend on x_t only, and for single steps of all other cells with gates.
 struct GatedSum {
     int64_t T, B, H;
     int32_t cell, is_bf16, reverse, threads;
@@ -34,19 +35,19 @@ struct GatedSum {
     void* y;                 // real, T x B x H
     float* c_n;              // B x H
     float* cells;            // T x B x H: c_t, for the backward pass
-    // backward
+    // for the backward pass only
     const void* dy;     // real, T x B x H
     const float* dc_n;  // B x H
     void* dz;           // real, T x B x x_rows*H
     float* dc_0;        // B x H
 };
 
-// A cell with h_{t-1} in it.
+// A recurrent cell: in every step the product with h_{t-1} and the cell itself.
 struct Recurrence {
     int64_t T, B, H, P;
     int32_t cell, is_bf16, reverse, threads;
     const uint8_t* padding;  // T x B, 1 at padding
-    const void* z;           // real, T x B x x_rows*H: what comes from x_t
+    const void* z;           // real, T x B x x_rows*H: the pre-activations from x_t
     const void* w_hh;        // real, h_rows*H x P
     const void* w_hr;        // real, P x H: the projection
     const void* h_0;         // real, B x P
@@ -56,38 +57,39 @@ struct Recurrence {
     float* c_n;              // B x H
     void* gates;             // real, T x B x x_rows*H: the activated rows, for the backward pass
     float* cells;            // T x B x H: c_t, for the backward pass
-    void* states;            // real, T x B x P: h_t, also at padding, where y is zero
-    // backward
+    void* states;            // real, T x B x P: h_t, which differs from y at padding, where y is 0
+    // for the backward pass only
     const void* dy;     // real, T x B x P
     const void* dh_n;   // real, B x P
     const float* dc_n;  // B x H
     void* dz;           // real, T x B x x_rows*H
-    void* dh;           // real, T x B x P: the gradient of h_t, with a projection only
+    void* dh;           // real, T x B x P: the gradient of h_t; null without a projection
     void* dh_0;         // real, B x P
     float* dc_0;        // B x H
 };
 
-// Of N rows of scores over W words with the right words: -log softmax(z), at the target and summed
+// The cross entropy of N rows of logits over W words: -log softmax(z), at the target and summed
 // over all words.
 struct CrossEntropy {
-    int64_t N, W, ignored;  // a target that is `ignored` makes its row zero, and its gradient
+    int64_t N, W, ignored;  // rows with the target `ignored` have zero losses and gradients
     int32_t is_bf16, threads;
     const void* z;           // real, N x W
     const int64_t* targets;  // N, from 0 to W - 1 or `ignored`
     float* nll;              // N: -log p of the target
     float* smooth;           // N: the sum of -log p over all words
     double* logsumexp;       // N: log sum exp(z), for the backward pass
-    // backward
+    // for the backward pass only
     const float* dnll;     // N
     const float* dsmooth;  // N
     void* dz;              // real, N x W
 };
 
-// Raised with every change of the above; kernels.py refuses a library of another one.
+// The version of this interface, increased with every change to the structs. kernels.py rejects
+// libraries with a different version.
 enum { WSUM_INTERFACE = 3 };
 int wsum_interface();
 
-// They return 0, 1 where there is no such cell or a target is no word, or 2 where there is not enough memory.
+// Returns 0 on success, 1 for an unknown cell or an invalid target, 2 if an allocation failed.
 int wsum_gated_sum(const GatedSum*);
 int wsum_gated_sum_backward(const GatedSum*);
 int wsum_recurrence(const Recurrence*);
@@ -95,8 +97,8 @@ int wsum_recurrence_backward(const Recurrence*);
 int wsum_cross_entropy(const CrossEntropy*);
 int wsum_cross_entropy_backward(const CrossEntropy*);
 
-// What the kernels were chosen for: "avx512_bf16", "avx512", "avx2" or "baseline".
+// The instruction set in use: "avx512_bf16", "avx512", "avx2" or "baseline".
 const char* wsum_instruction_set();
-// Takes another instruction set, for tests; returns 1 if this processor or build has no such.
+// Selects another instruction set, for tests. Returns 1 if this processor or build lacks it.
 int wsum_use_instruction_set(const char* name);
 }

@@ -1,7 +1,7 @@
-// Scratch memory, and the division of the work among threads.
+// Scratch buffers, and the division of work among threads.
 // Included once for each instruction set.
 
-// Uninitialised, on the border of a cache line.
+// An uninitialised array that is aligned to a cache line.
 template <class T>
 class Buffer {
 public:
@@ -27,12 +27,12 @@ inline Range share(int64_t size, int64_t part, int64_t parts) {
     return {size * part / parts, size * (part + 1) / parts};
 }
 
-// What one thread does of a batch. With many sequences each thread has some of its own and never
-// waits for another. With few they would leave its registers empty, and each thread would read the
-// whole matrix: then all threads share the sequences, each has some of the units, and they wait for
-// each other after every step.
+// The part of a batch that one thread computes. With many sequences, each thread has its own
+// sequences and never waits for other threads. Few sequences per thread would not fill the
+// registers, and each thread would read the whole matrix. In that case each thread computes a part
+// of the units for all sequences, with a barrier after every step.
 struct Team {
-    static constexpr int64_t ENOUGH = 12;  // sequences for a thread
+    static constexpr int64_t ENOUGH = 12;  // sequences per thread
 
     Team(int64_t batch, int64_t rank, int64_t size)
         : rank(rank), size(size), shares_units(size > 1 && batch < ENOUGH * size),

@@ -1,12 +1,12 @@
-// Products with a matrix that stays the same over all time steps: cut once into panels that lie in
-// memory in the order in which they are read, and multiplied in tiles that stay in registers, so
-// that what follows can be done with the numbers of a tile before they go anywhere.
+// Products with a matrix that is the same in all time steps. The matrix is packed once into panels,
+// which are stored in the order in which they are read. Products are computed in tiles that fit
+// into registers, and the caller processes each tile before the next one is computed.
 // Included once for each instruction set, after vector.h.
 
-// Vectors in registers for the sums of a tile; the rest is for its operands.
+// Number of vector registers that accumulate a tile; the others hold operands.
 constexpr int SUMS = VECTOR_BYTES == 64 ? 24 : 12;
 
-// How many of the numbers that are summed over are taken at once: bfloat16 in pairs.
+// Number of consecutive terms of a sum that one instruction handles: two for bfloat16.
 template <class Op>
 constexpr int GROUP = sizeof(float) / sizeof(Op);
 
@@ -32,8 +32,9 @@ inline vf multiply_add(vf sum, const bf16* a, const bf16* b) {
 }
 #endif
 
-// out[M][N*V] = a panel's N vectors of outputs for M rows of a. A row of a is `segments` pieces of
-// `k` numbers, `stride` apart; in the panel they follow each other.
+// Computes out[M][N*V], the N vectors of a panel's outputs for M rows of `a`. A row of `a` consists
+// of `segments` segments of `k` numbers each. They are `stride` apart in `a` and consecutive in the
+// panel.
 template <class Op, int M, int N>
 void tile(const Op* a, int64_t lda, int64_t segments, int64_t stride, int64_t k, const Op* panel,
           float* out) {
@@ -65,8 +66,8 @@ constexpr auto tiles(std::integer_sequence<int, M...>) {
 template <class Op, int N>
 class Panels {
 public:
-    static constexpr int WIDTH = N * V;      // outputs of a panel
-    static constexpr int ROWS = SUMS / N;    // of a tile, at most
+    static constexpr int WIDTH = N * V;    // number of outputs of a panel
+    static constexpr int ROWS = SUMS / N;  // maximum number of rows of a tile
 
     Panels(int64_t count, int64_t segments, int64_t k)
         : count(count), segments(segments), k(round_up(k, GROUP<Op>)),
@@ -74,17 +75,17 @@ public:
 
     const int64_t count, segments, k;
 
-    // Where the number of vector n, lane j of a panel stands that belongs to place i of a segment.
+    // The weight from input i of a segment to the output in vector n, lane j of a panel.
     Op& at(int64_t panel, int64_t segment, int64_t i, int n, int j) {
         const int64_t place = (panel * segments + segment) * k + i;
         const int64_t group = place / GROUP<Op>;
         return data_[((group * N + n) * V + j) * GROUP<Op> + place % GROUP<Op>];
     }
 
-    // Computes the panel's outputs for the rows [from, to) of `a`, a tile of rows at a time. Before
-    // a tile comes `begin(first, last)`: where it returns false the outputs are nobody's business
-    // and are not computed. After it comes `use(row, outputs)` for each of its rows.
-    // Segments of a row of `a` are `stride` apart.
+    // Computes the outputs of a panel for the rows [from, to) of `a`, one tile of rows at a time.
+    // `begin(first, last)` is called before each tile. If it returns false, the outputs of the tile
+    // are left undefined. `use(row, outputs)` is called for each row after its tile. The segments
+    // of a row of `a` are `stride` apart.
     template <class Begin, class Use>
     void multiply(int64_t panel, const Op* a, int64_t lda, int64_t stride, int64_t from, int64_t to,
                   Begin&& begin, Use&& use) const {

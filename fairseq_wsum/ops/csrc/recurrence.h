@@ -1,18 +1,17 @@
-// Cells with h_{t-1} in them. In each step the product with W_hh and all that follows it are done
-// tile by tile, while the tile is in registers.
+// Recurrent cells. Each step computes the product with W_hh and the cell itself tile by tile.
 // Included once for each instruction set, after the other headers.
 
-// What forward and backward have in common: where things stand in memory.
+// Indexing shared by the forward and the backward pass.
 struct Layout {
     explicit Layout(const Recurrence& p)
         : p(p), pitch_h(round_up(p.H, V)), pitch_p(round_up(p.P, V)) {}
 
     const Recurrence& p;
-    const int64_t pitch_h, pitch_p;  // of the rows of scratch memory: whole vectors
+    const int64_t pitch_h, pitch_p;  // row lengths of scratch buffers, rounded up to whole vectors
 
     int64_t time(int64_t step) const { return p.reverse ? p.T - 1 - step : step; }
     bool padded(int64_t t, int64_t b) const { return p.padding && p.padding[t * p.B + b]; }
-    bool any_real(int64_t t, int64_t from, int64_t to) const {
+    bool any_unpadded(int64_t t, int64_t from, int64_t to) const {
         if (!p.padding) return true;
         for (int64_t b = from; b < to; ++b)
             if (!p.padding[t * p.B + b]) return true;
@@ -29,7 +28,7 @@ inline S* real(void* p) {
     return static_cast<S*>(p);
 }
 
-// A row as whole vectors: what is behind its end becomes zero.
+// Copies a row of n numbers as whole vectors. The lanes after its end are set to zero.
 template <class From, class To>
 inline void copy_row(const From* from, To* to, int64_t n) {
     for (int64_t i = 0; i < n; i += V) {
@@ -45,7 +44,7 @@ inline void clear_row(To* to, int64_t n) {
 
 inline int lanes(int64_t n, int64_t size) { return int(std::min<int64_t>(size - n, V)); }
 
-// The numbers of `x` as a tensor of S would hold them.
+// Rounds `x` to the precision of S.
 template <class S>
 inline vf rounded(vf x) {
     S as_stored[V];
@@ -53,17 +52,17 @@ inline vf rounded(vf x) {
     return load(as_stored);
 }
 
-// `x`, of whose lanes `n` are in use, for a product that takes pairs: it also reads the lane after
-// an odd number of them, and zero times what stands there must be zero.
+// Prepares `x`, of which n lanes are in use, as the operand of a product of pairs. For odd n the
+// product also reads the next lane and multiplies it by zero, so that lane must be finite.
 template <class Op>
 inline vf ended(vf x, int n) {
     if (GROUP<Op> > 1 && n < V) x[n] = 0;
     return x;
 }
 
-constexpr int WIDE = 4;  // vectors of outputs in a panel, where nothing else decides
+constexpr int WIDE = 4;  // default number of vectors of outputs in a panel
 
-// W_hh for the forward pass: a panel holds some vectors of units, for each all its hidden rows.
+// The panels of W_hh for the forward pass. A panel has all hidden rows of some vectors of units.
 template <class C>
 struct ForwardPanel {
     static constexpr int ROWS = C::h_rows;
@@ -71,19 +70,19 @@ struct ForwardPanel {
     static constexpr int N = ROWS * BLOCKS;
 };
 
-// Panel `index` of a matrix whose rows (`outputs` of them, k long) are the outputs. Vector n of the
-// panel takes the rows from first(n) on, as many as `left(n)` says.
+// Packs panel `index` of a matrix whose rows, of length k, are the outputs. Vector n of the panel
+// takes up to V rows, starting at row first(n), of which left(n) remain.
 template <class Op, int N, class S, class First, class Left>
 void pack_rows(Panels<Op, N>& panels, int64_t index, const S* w, int64_t k, First&& first,
                Left&& left) {
-    constexpr int BLOCK = 16;  // columns at a time: a cache line of each row
+    constexpr int BLOCK = 16;  // number of columns at a time, a cache line of each row
     const auto pack = [&](const S* from, int n, int rows) {
         for (int64_t i = 0; i < panels.k; i += BLOCK) {
             for (int64_t m = i; m < std::min(i + BLOCK, panels.k); ++m) {
                 Op* const to = &panels.at(index, 0, m, n, 0);
-                const int real = m < k ? rows : 0;
-                for (int j = 0; j < real; ++j) convert(from[j * k + m], to[j * GROUP<Op>]);
-                for (int j = real; j < V; ++j) to[j * GROUP<Op>] = Op{};
+                const int filled = m < k ? rows : 0;
+                for (int j = 0; j < filled; ++j) convert(from[j * k + m], to[j * GROUP<Op>]);
+                for (int j = filled; j < V; ++j) to[j * GROUP<Op>] = Op{};
             }
         }
     };
@@ -96,8 +95,8 @@ void pack_rows(Panels<Op, N>& panels, int64_t index, const S* w, int64_t k, Firs
     }
 }
 
-// Panel `index` of a matrix whose columns are the outputs; its rows are the places to sum over, in
-// segments of `k`.
+// Packs panel `index` of a matrix whose columns are the outputs. Its rows are summed over, and come
+// in segments of length `k`.
 template <class Op, int N, class S>
 void pack_columns(Panels<Op, N>& panels, int64_t index, const S* w, int64_t outputs, int64_t k) {
     const int64_t first = index * N * V;
@@ -124,7 +123,7 @@ void recurrence(const Recurrence& p) {
 
     Panels<Op, Panel::N> w_hh(ceil_div(H, Panel::BLOCKS * V), 1, P);
     Panels<Op, WIDE> w_hr(projects ? ceil_div(P, WIDE * V) : 0, 1, H);
-    Buffer<Op> h_even(B * at.pitch_p), h_odd(B * at.pitch_p);  // h_t, of even and odd steps
+    Buffer<Op> h_even(B * at.pitch_p), h_odd(B * at.pitch_p);  // h_t of even and odd steps
     Buffer<Op> unprojected(projects ? B * at.pitch_h : 0);
     Buffer<float> c(C::gates ? B * at.pitch_h : 0);
     S* const y = real<S>(p.y);
@@ -157,11 +156,11 @@ void recurrence(const Recurrence& p) {
             const int64_t t = at.time(s);
             const Op* const h_last = (s % 2 ? h_odd : h_even).get();
             Op* const h = (s % 2 ? h_even : h_odd).get();
-            const auto any_real = [&](int64_t from, int64_t to) {
-                return at.any_real(t, from, to);
+            const auto any_unpadded = [&](int64_t from, int64_t to) {
+                return at.any_unpadded(t, from, to);
             };
 
-            // Features [n, n + V) of h_t, which the product gave or, at padding, h_{t-1} is.
+            // Stores features [n, n + V) of h_t: `value` or, at padding, h_{t-1}.
             const auto put = [&](int64_t b, int64_t n, vf value) {
                 const int count = lanes(n, P);
                 const bool padded = at.padded(t, b);
@@ -203,7 +202,7 @@ void recurrence(const Recurrence& p) {
                     for (int64_t b = from; b < to; ++b)
                         prefetch<C>(
                             real<S>(p.z) + (t * B + b) * z_pitch + i * Panel::BLOCKS * V, H);
-                    return any_real(from, to);
+                    return any_unpadded(from, to);
                 };
                 w_hh.multiply(i, h_last, at.pitch_p, 0, team.rows.from, team.rows.to, begin, use);
             }
@@ -220,7 +219,7 @@ void recurrence(const Recurrence& p) {
                         }
                     };
                     w_hr.multiply(i, unprojected.get(), at.pitch_h, 0, team.rows.from, team.rows.to,
-                                  any_real, use);
+                                  any_unpadded, use);
                 }
                 if (team.shares_units) {
 #pragma omp barrier
@@ -246,12 +245,12 @@ void recurrence_backward(const Recurrence& p) {
     const int64_t dz_pitch = C::h_rows * at.pitch_h;
     const bool projects = p.w_hr != nullptr;
 
-    Panels<Op, N> w_hh(ceil_div(P, N * V), C::h_rows, H);                    // to dh_{t-1}
-    Panels<Op, N> w_hr(projects ? ceil_div(H, N * V) : 0, 1, P);             // to dh_t unprojected
-    Buffer<Op> dz_even(B * dz_pitch), dz_odd(B * dz_pitch);                  // the hidden rows
+    Panels<Op, N> w_hh(ceil_div(P, N * V), C::h_rows, H);         // gives dh_{t-1}
+    Panels<Op, N> w_hr(projects ? ceil_div(H, N * V) : 0, 1, P);  // gives dh_t before projection
+    Buffer<Op> dz_even(B * dz_pitch), dz_odd(B * dz_pitch);       // hidden rows only
     Buffer<Op> dh_projected(projects ? B * at.pitch_p : 0);
     Buffer<float> dc(C::gates ? B * at.pitch_h : 0);
-    Buffer<float> stayed(p.padding ? B * at.pitch_p : 0);  // dh that goes past a step of padding
+    Buffer<float> stayed(p.padding ? B * at.pitch_p : 0);  // dh that passes through padding
     S* const dz = real<S>(p.dz);
 
 #pragma omp parallel num_threads(p.threads)
@@ -272,15 +271,15 @@ void recurrence_backward(const Recurrence& p) {
             pack_columns(w_hr, i, real<S>(p.w_hr), H, P);
 #pragma omp barrier
 
-        const auto everything = [](int64_t, int64_t) { return true; };  // dh of padding goes on
+        const auto everything = [](int64_t, int64_t) { return true; };  // dh passes through padding
         for (int64_t s = p.T - 1; s >= -1; --s) {
-            // s = -1 is the initial state: it gets its gradient and that is all.
+            // s = -1 is the initial state, which only receives its gradient.
             const bool initial = s < 0;
             const int64_t t = initial ? 0 : at.time(s), t_last = s > 0 ? at.time(s - 1) : 0;
             const Op* const dz_next = (s % 2 ? dz_even : dz_odd).get();
             Op* const dz_hidden = (s % 2 ? dz_odd : dz_even).get();
 
-            // Units [n, n + V): from the gradient of h_t, without projection, to that of z_t.
+            // Computes the gradient of units [n, n + V) of z_t from that of the unprojected h_t.
             const auto through_cell = [&](int64_t b, int64_t n, vf dh) {
                 const int count = lanes(n, H);
                 const int64_t tb = t * B + b;
@@ -302,7 +301,7 @@ void recurrence_backward(const Recurrence& p) {
                 store_hidden_rows<C>(dz_hidden + b * dz_pitch + n, at.pitch_h, d, V);
             };
 
-            // Features [n, n + V) of the gradient that h_t gets from the next step.
+            // Takes features [n, n + V) of the gradient of h_t through the next step.
             const auto through_output = [&](int64_t b, int64_t n, vf dh) {
                 const int count = lanes(n, P);
                 dh = ended<Op>(dh, count);

@@ -1,5 +1,5 @@
-// What the kernels take from elsewhere. Before any `#pragma GCC target`: code from here must run
-// on every processor.
+// Standard headers. They must be included before any `#pragma GCC target`, because their code must
+// run on every processor.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,7 @@
 #include <omp.h>
 #endif
 #if defined(__x86_64__) && !defined(__clang__)
-#define WSUM_X86 1  // clang takes no `#pragma GCC target`
+#define WSUM_X86 1  // clang does not support `#pragma GCC target`
 #include <immintrin.h>
 #endif
 
@@ -28,7 +28,7 @@ inline int thread_rank() { return 0; }
 inline int thread_count() { return 1; }
 #endif
 
-// The kernels as built for one instruction set.
+// The kernels for one instruction set.
 struct Kernels {
     const char* name;
     bool (*runs_here)();

@@ -1,7 +1,7 @@
-// One SIMD vector of floats, as the compiler's vector extension: its width is VECTOR_BYTES, which
-// the including file sets. Everything is computed in 32 bits; storage may be bfloat16.
+// A SIMD vector of floats, based on the compiler's vector extension. Its size is VECTOR_BYTES,
+// which the including file defines. Everything is computed in float32; storage may be bfloat16.
 //
-// Included once for each instruction set, inside a namespace of its own (see instantiate.h).
+// Included once for each instruction set, inside a separate namespace (see instantiate.h).
 
 constexpr int V = VECTOR_BYTES / 4;  // floats in a vector
 
@@ -26,7 +26,7 @@ inline vf load(const bf16* p) {
 
 inline void store(float* p, vf x) { std::memcpy(p, &x, sizeof x); }
 
-// Rounds to the nearest, ties to even; a NaN stays one.
+// Rounds to nearest, ties to even; NaN stays NaN.
 inline void store(bf16* p, vf x) {
     const vu bits = reinterpret_cast<vu>(x);
     const vu rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
@@ -35,7 +35,7 @@ inline void store(bf16* p, vf x) {
     std::memcpy(p, &half, sizeof half);
 }
 
-// The first n of V numbers; the others are zero, and nothing beyond the n is touched in memory.
+// Loads the first n of V numbers and sets the others to zero. Does not read beyond the first n.
 template <class S>
 inline vf load(const S* p, int n) {
     if (n >= V) return load(p);
@@ -53,14 +53,14 @@ inline void store(S* p, vf x, int n) {
 }
 
 inline vf clamp(vf x, float low, float high) {
-    x = x < low ? all(low) : x;  // a NaN passes
+    x = x < low ? all(low) : x;  // NaN passes through
     return x > high ? all(high) : x;
 }
 
-// exp(x) to 1 ulp or so: e^x = 2^n e^r with |r| <= ln(2) / 2, and e^r by its minimax polynomial
-// (Cephes, expf). It is 0 below -87.7 and infinite above 88.4, where the exponent of 2^n is that of
-// 0 or of infinity: so the gate of an infinite pre-activation is exactly 0 or 1. A NaN makes
-// nonsense of n, but stays in p.
+// exp(x) with an error of about 1 ulp: e^x = 2^n e^r with |r| <= ln(2) / 2, where e^r is computed
+// by the minimax polynomial of Cephes (expf). The result is 0 below -87.7 and infinite above 88.4,
+// where the bits of 2^n are those of 0 and infinity. So the gate of an infinite pre-activation is
+// exactly 0 or 1. For NaN, n is meaningless, but p is NaN and so is the result.
 inline vf exp(vf x) {
     x = clamp(x, -88.0f, 89.0f);  // n from -127 to 128
     const vf shifted = x * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23: rounds to a whole n
@@ -79,7 +79,7 @@ inline vf exp(vf x) {
 
 inline vf sigmoid(vf x) { return 1.0f / (1.0f + exp(-x)); }
 
-// Near 0 by its polynomial (Cephes, tanhf), as 1 - 2 / (e^2x + 1) would lose the small ones.
+// Uses the polynomial of Cephes (tanhf) near 0, where 1 - 2 / (e^2x + 1) loses precision.
 inline vf tanh(vf x) {
     const vf s = x * x;
     vf p = all(-5.70498872745e-3f);

@@ -1,7 +1,7 @@
-"""What fairseq 0.12 needs, to run on current torch and numpy and to keep what users trust it with.
+"""Shims that let fairseq 0.12 run on current torch and numpy, and that fix bugs in fairseq.
 
-Each shim says what fails without it, and where in fairseq. They change fairseq, and nothing else;
-`fairseq_wsum.plugin` applies them.
+Each shim documents what fails without it, and where in fairseq. The shims change nothing but
+fairseq, except for torch's list of safe globals. `fairseq_wsum.plugin` applies them.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Checkpoints: read safely, written whole or not at all, and tested before a training goes on."""
+"""Checkpoints: safe to read, written atomically, and checked before training resumes."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ from ...checkpoint_files import allowed, damage, newest
 
 def apply() -> None:
     """Apply the shims of this file."""
-    torch.serialization.add_safe_globals(allowed())  # torch.load refuses them otherwise
+    torch.serialization.add_safe_globals(allowed())  # torch.load rejects these types otherwise
     _write_whole_files()
     _test_before_going_on()
 
 
 def _write_whole_files() -> None:
-    """fairseq copies a checkpoint to checkpoint_best.pt and checkpoint_last.pt in place.
+    """Write checkpoints atomically.
 
-    A kill or a full disk in the middle leaves a part of a file there (checkpoint_utils.py). A copy
-    is written beside, and renamed; so is the checkpoint itself, by fairseq. Both are on the disk
-    before they are renamed, and what could not be written whole is removed.
+    fairseq copies a checkpoint to checkpoint_best.pt and checkpoint_last.pt in place
+    (checkpoint_utils.py). If the process is killed or the disk is full, a partial file is left.
+    This shim writes a copy to a temporary file and renames it, as fairseq does for the checkpoint
+    itself. Both are flushed to disk before the rename, and partial files are removed.
     """
     copy, rename = PathManager.copy, PathManager.rename
     torch_persistent_save = checkpoint_utils.torch_persistent_save
 
     def copy_whole(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
-        if PathManager.path_requires_pathmanager(dst_path):  # a store that is no file system
+        if PathManager.path_requires_pathmanager(dst_path):  # not a local file system
             return bool(copy(src_path, dst_path, overwrite))
         partial = f"{dst_path}.tmp"
         try:
@@ -64,13 +65,16 @@ def _write_whole_files() -> None:
 
 
 def _test_before_going_on() -> None:
-    """From a damaged checkpoint_last.pt fairseq ends in a bare EOFError (checkpoint_utils.py)."""
+    """Check a checkpoint before training resumes from it.
+
+    With a damaged checkpoint_last.pt fairseq fails with a bare EOFError (checkpoint_utils.py).
+    """
     load_checkpoint = checkpoint_utils.load_checkpoint
 
     @functools.wraps(load_checkpoint)
     def load_tested_checkpoint(cfg: CheckpointConfig, trainer: Any, **kwargs: Any) -> Any:
         path = _restored(cfg, trainer.checkpoint_suffix)
-        if trainer.data_parallel_rank == 0 and path.is_file():  # it reads for all
+        if trainer.data_parallel_rank == 0 and path.is_file():  # only this process reads the file
             what = damage(path)
             if what is not None:
                 raise ValueError(f"{path} is damaged: {what}. {_cure(path)}")
@@ -80,7 +84,7 @@ def _test_before_going_on() -> None:
 
 
 def _restored(cfg: CheckpointConfig, suffix: str) -> Path:
-    """The file that fairseq is to go on from, if it is there."""
+    """The file from which fairseq resumes, if it exists."""
     name = cfg.restore_file.replace(".pt", f"{suffix}.pt")
     return Path(cfg.save_dir, name) if cfg.restore_file == "checkpoint_last.pt" else Path(name)
 
@@ -89,12 +93,12 @@ def _cure(path: Path) -> str:
     found = newest(path.parent, leave_out=path)
     if found is None:
         return (
-            "No other checkpoint in this folder can be gone on from. Nothing was deleted: give a "
-            "new --save-dir to begin again"
+            "Training cannot resume from any other checkpoint in this folder. Nothing was deleted: "
+            "give a new --save-dir to start again"
         )
     other, updates = found
     return (
-        f"Nothing was deleted. The newest checkpoint in this folder that is whole is {other} "
-        f"({updates} updates): go on from it with --restore-file {other}, this time only, or with "
+        f"Nothing was deleted. The newest intact checkpoint in this folder is {other} "
+        f"({updates} updates): resume from it with --restore-file {other}, this time only, or with "
         "scripts/train.sh --skip-damaged"
     )

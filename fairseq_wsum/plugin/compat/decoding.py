@@ -1,4 +1,4 @@
-"""What is wrong in fairseq's decoding."""
+"""Fixes for fairseq's decoding."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ def apply() -> None:
 
 
 def _restore_unknown_word_replacement() -> None:
-    """--replace-unk wants the source position of every target token, and gets something else.
+    """Make --replace-unk work, which needs the source position of every target token.
 
-    fairseq's beam search leaves the alignment empty (an IndexError at the first unknown word);
-    with --print-alignment it is a list of pairs or of probabilities (a TypeError). And without a
-    dictionary its argument is "@@ ", which is then opened as a file (a FileNotFoundError).
+    fairseq's beam search leaves the alignment empty, which causes an IndexError at the first
+    unknown word. With --print-alignment the alignment is a list of pairs or of probabilities, which
+    causes a TypeError. Without a dictionary the option's value is "@@ ", which is then opened as a
+    file and causes a FileNotFoundError.
     """
     generate = SequenceGenerator.generate
     replace_unk = utils.replace_unk
     load_align_dict = utils.load_align_dict
-    wanted = False  # both programs load the dictionary before they translate
+    wanted = False  # set when the dictionary is loaded, which precedes translation
 
     @functools.wraps(generate)
     def generate_with_alignment(
@@ -48,7 +49,7 @@ def _restore_unknown_word_replacement() -> None:
     def replace_unk_from_any(
         hypo_str: str, src_str: str, alignment: Any, align_dict: dict[str, str], unk: str
     ) -> str:
-        if alignment is None or len(alignment) == 0:  # no attention, or nothing to attend to
+        if alignment is None or len(alignment) == 0:  # no attention, or an empty source
             return hypo_str
         return replace_unk(hypo_str, src_str, _source_positions(alignment), align_dict, unk)
 
@@ -64,10 +65,11 @@ def _restore_unknown_word_replacement() -> None:
 
 
 def _count_overlaps_within_a_batch() -> None:
-    """--diverse-beam-groups counts overlaps in a tensor with a row for each sentence of a batch.
+    """Make --diverse-beam-groups index its overlap counts by position in the batch.
 
-    It takes the row by the sentence's number in the data (search.py), an IndexError where that is
-    not below the size of the batch. Without the number fairseq takes the place in the batch.
+    The counts have one row for each sentence of the batch, but search.py indexes them by the
+    sentence's number in the data set. That raises an IndexError if the number is not below the
+    batch size. Without the numbers in the sample, fairseq uses the position in the batch.
     """
     generate = SequenceGenerator._generate
 
@@ -83,10 +85,10 @@ def _count_overlaps_within_a_batch() -> None:
 
 
 def _source_positions(alignment: Any) -> Any:
-    """Target position -> source position, from any of the three forms of an alignment."""
+    """Map target positions to source positions, from any of the three forms of an alignment."""
     if isinstance(alignment, Tensor):
         return alignment
     if isinstance(alignment[0], tuple):  # hard: (source, target) pairs
         return {target: source for source, target in alignment}
-    # soft: probabilities of the source positions, the end of the sentence last
+    # soft: probabilities of the source positions; the last is the end-of-sentence token
     return [max(range(len(row[:-1]) or 1), key=lambda s: float(row[s])) for row in alignment]

@@ -1,7 +1,7 @@
-"""Options that fairseq evaluates as Python, read as literals instead.
+"""Safe parsing of the options that fairseq passes to `eval`.
 
-A checkpoint holds the options of its model. fairseq calls `eval` on some of them, so that a
-stranger's checkpoint could run any program when it is loaded.
+A checkpoint contains the options of its model. fairseq calls `eval` on some of them, so an
+untrusted checkpoint could run arbitrary code when it is loaded. These shims accept literals only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from fairseq import models
 
-# The modules of fairseq that evaluate an option (and not only one of the command line).
+# The fairseq modules that evaluate options which can come from a checkpoint.
 EVALUATING = (
     "fairseq.criterions.ctc",
     "fairseq.data.audio.raw_audio_dataset",
@@ -36,7 +36,7 @@ EVALUATING = (
     "fairseq.optim.fused_lamb",
     "fairseq.utils",
 )
-LONGEST = 10_000  # characters of an option, and items of a list that it makes
+LONGEST = 10_000  # maximum number of characters of an option, and of items in its value
 
 _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -47,7 +47,7 @@ _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
 
 
 class NotALiteralError(ValueError):
-    """An option that is to be evaluated is neither a literal nor made of literals."""
+    """The value of an evaluated option is neither a literal nor composed of literals."""
 
     def __init__(self, text: str) -> None:
         super().__init__(f"{text!r} is not a literal of Python, and is not evaluated")
@@ -58,21 +58,22 @@ def apply() -> None:
     """Apply the shims of this file."""
     for name in EVALUATING:
         if name in sys.modules:
-            vars(sys.modules[name])["eval"] = literal  # found before Python's own
+            vars(sys.modules[name])["eval"] = literal  # shadows the built-in
     _name_the_option()
 
 
 def literal(text: str) -> Any:
-    """The value of a literal; numbers and lists may be added, and multiplied.
+    """Evaluate a literal, or an arithmetic expression of literals.
 
-    So "(0.9, 0.98)" and fairseq's own defaults, such as "[(512, 3)] * 20", are read as ever.
+    This includes values such as "(0.9, 0.98)" and fairseq's own defaults, such as
+    "[(512, 3)] * 20".
 
     Raises:
-        NotALiteralError: it is anything else, or too long.
-        TypeError: it is no string, as with Python's own `eval`.
+        NotALiteralError: `text` is anything else, or too long.
+        TypeError: `text` is not a string, as for Python's `eval`.
     """
     if not isinstance(text, str):
-        raise TypeError(f"a string is wanted, got {type(text).__name__}")
+        raise TypeError(f"expected a string, got {type(text).__name__}")
     try:
         if len(text) > LONGEST:
             raise ValueError
@@ -91,7 +92,7 @@ def _value(node: ast.expr) -> Any:
 
 
 def _items(left: Any, right: Any) -> int:
-    """How many items a product has: 1 for numbers."""
+    """The number of items in a product; 1 for numbers."""
     if isinstance(left, int) and isinstance(right, int):
         return 1
     sizes = (
@@ -102,7 +103,7 @@ def _items(left: Any, right: Any) -> int:
 
 
 def _name_the_option() -> None:
-    """Where an option of a model is not a literal, the error names it."""
+    """Name the model option in the error for a value that is not a literal."""
     build_model = models.build_model
 
     @functools.wraps(build_model)
@@ -113,8 +114,8 @@ def _name_the_option() -> None:
             names = " or ".join(_options_with(cfg, error.text)) or "an option of the model"
             raise ValueError(
                 f"{names} is {error.text!r}: this is not a literal of Python, such as True or "
-                "[(512, 3)] * 2, and it is not evaluated, as it may come from a stranger's "
-                "checkpoint. If you trust the file, give the option by --model-overrides"
+                "[(512, 3)] * 2, and is not evaluated, because it may come from an untrusted "
+                "checkpoint. If you trust the file, set the option with --model-overrides"
             ) from None
 
     models.build_model = build_model_of_literals

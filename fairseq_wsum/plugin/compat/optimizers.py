@@ -1,4 +1,4 @@
-"""Optimisers in 16 bits: what fairseq does wrong, and what its checkpoints lack."""
+"""Fixes for fairseq's 16-bit optimizers and for their state in checkpoints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fairseq.optim import AMPOptimizer
 from fairseq.optim.fp16_optimizer import FP16Optimizer
 from torch import Tensor
 
-# what DynamicLossScaler counts, beside the scale, which fairseq saves
+# the counters of DynamicLossScaler; fairseq saves only its scale
 _OF_SCALER = {
     "_iter",
     "_last_overflow_iter",
@@ -27,10 +27,11 @@ def apply() -> None:
 
 
 def _divide_by_the_loss_scale_once() -> None:
-    """--amp divides gradients by the scale of the loss twice (optim/amp_optimizer.py).
+    """Make --amp divide gradients by the loss scale only once (optim/amp_optimizer.py).
 
-    It has the scaler unscale torch's optimizer, to clip, and step fairseq's wrapper around it,
-    which the scaler takes for another, and unscales too: SGD's steps are 128 times too short.
+    fairseq lets the scaler unscale torch's optimizer before clipping, but then lets it step
+    fairseq's wrapper around that optimizer. The scaler treats the wrapper as another optimizer and
+    unscales again, so that SGD's steps are 128 times too small.
     """
 
     def step(self: AMPOptimizer) -> None:
@@ -41,11 +42,12 @@ def _divide_by_the_loss_scale_once() -> None:
 
 
 def _keep_the_weights_in_32_bits() -> None:
-    """With --bf16 and --fp16 the optimiser updates copies of the weights in 32 bits.
+    """Save the float32 weights of --bf16 and --fp16, and the counters of the loss scaler.
 
-    fairseq's checkpoints hold the weights in 16 bits alone, from which it makes new copies
-    (optim/fp16_optimizer.py): a resumed training would have lost the last bits of every weight,
-    and when the scale of the loss is to grow.
+    With these options the optimizer updates float32 copies of the weights. fairseq's checkpoints
+    contain the 16-bit weights only, from which fairseq creates new copies
+    (optim/fp16_optimizer.py). A resumed run would lose the last bits of every weight, and would not
+    know when to raise the loss scale next.
     """
     state_dict, load_state_dict = FP16Optimizer.state_dict, FP16Optimizer.load_state_dict
 
@@ -64,7 +66,7 @@ def _keep_the_weights_in_32_bits() -> None:
         saved, scaler = others.pop("fp32_params", []), others.pop("scaler", {})
         load_state_dict(self, others, optimizer_overrides)
         copies = _copies(self)
-        if [p.shape for p in saved] == [p.shape for p in copies]:  # else of another form: flat
+        if [p.shape for p in saved] == [p.shape for p in copies]:  # differs if only one is flat
             with torch.no_grad():
                 for copy, value in zip(copies, saved, strict=True):
                     copy.copy_(value)
@@ -79,13 +81,13 @@ def _keep_the_weights_in_32_bits() -> None:
 
 
 def _copies(optimizer: FP16Optimizer) -> list[Tensor]:
-    """The weights in 32 bits: a list, or a flat one for each device."""
+    """The float32 weights, either one tensor per parameter or one flat tensor per device."""
     copies = optimizer.fp32_params
     return list(copies.values() if isinstance(copies, dict) else copies)
 
 
 def _keep_the_scale_of_amp() -> None:
-    """fairseq's checkpoints lack the scale of the loss of --amp (optim/amp_optimizer.py)."""
+    """Save the loss scale of --amp, which fairseq's checkpoints lack (optim/amp_optimizer.py)."""
     state_dict, load_state_dict = AMPOptimizer.state_dict, AMPOptimizer.load_state_dict
 
     @functools.wraps(state_dict)
@@ -99,7 +101,7 @@ def _keep_the_scale_of_amp() -> None:
         others = dict(state)
         scale = others.pop("grad_scaler", None)
         load_state_dict(self, others, optimizer_overrides)
-        if scale:  # empty where there is no GPU
+        if scale:  # empty if saved without a GPU
             self.scaler.load_state_dict(scale)
 
     AMPOptimizer.state_dict = state_dict_with_scale

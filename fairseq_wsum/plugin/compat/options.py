@@ -1,4 +1,4 @@
-"""Options that fairseq takes for something else."""
+"""Fixes for options that fairseq misinterprets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def apply() -> None:
 
 
 def _allow_bf16_without_tpu() -> None:
-    """fairseq takes --bf16 to mean --tpu too, and fails on a machine without one (options.py)."""
+    """Make --bf16 work without a TPU: fairseq's --bf16 implies --tpu (options.py)."""
     parse = options.parse_args_and_arch
 
     @functools.wraps(parse)
@@ -33,9 +33,10 @@ def _allow_bf16_without_tpu() -> None:
 
 
 def _refuse_batches_of_nothing() -> None:
-    """fairseq takes a --batch-size or --max-tokens below 1 for no limit at all.
+    """Reject a --batch-size or --max-tokens below 1.
 
-    Without the other of the two the whole corpus is one batch (data_utils_fast.pyx).
+    fairseq treats such a value as no limit. If the other option is not given either, the whole
+    corpus becomes one batch (data_utils_fast.pyx).
     """
     get_batch_iterator = FairseqTask.get_batch_iterator
 
@@ -58,9 +59,9 @@ def check_batch_limits(max_tokens: int | None, max_sentences: int | None) -> Non
     """Check the limits of a batch.
 
     Raises:
-        ValueError: a limit below 1; the message names its option.
+        ValueError: a limit is below 1; the message names its option.
     """
     limits = {"--max-tokens": max_tokens, "--batch-size": max_sentences}
     for option, limit in limits.items():
         if limit is not None and limit < 1:
-            raise ValueError(f"{option} {limit}: give at least 1, or leave it out")
+            raise ValueError(f"{option} {limit}: give at least 1, or omit it")

@@ -1,4 +1,4 @@
-"""Where in an epoch a resumed training goes on, and an end for the data workers of an epoch."""
+"""Resuming at the right place in an epoch, and stopping data workers at the end of an epoch."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ def apply() -> None:
 
 
 def _go_on_at_the_right_batch() -> None:
-    """fairseq's checkpoint holds the number of batches that a process has read in the epoch.
+    """Resume at the right batch if the number of processes or the batches have changed.
 
-    With another number of processes, or other batches, that number stands for another place: some
-    batches would be trained twice, and others never (data/iterators.py).
+    fairseq's checkpoints store how many batches a process has read in the epoch
+    (data/iterators.py). After such a change, that number refers to another position. Some batches
+    would be trained twice and others never.
     """
     state_dict, load_state_dict = EpochBatchIterator.state_dict, EpochBatchIterator.load_state_dict
 
@@ -39,7 +40,7 @@ def _go_on_at_the_right_batch() -> None:
     def load_state_dict_at_its_place(self: EpochBatchIterator, state: dict[str, Any]) -> None:
         saved = state.get("batches")
         if state.get("iterations_in_epoch", 0) > 0 and saved is not None:
-            self.epoch = state["epoch"]  # which the batches may depend on
+            self.epoch = state["epoch"]  # the batches may depend on it
             iterations = _place(self, state, saved)
             state = {**state, "iterations_in_epoch": iterations}
         load_state_dict(self, state)
@@ -49,11 +50,11 @@ def _go_on_at_the_right_batch() -> None:
 
 
 def _end_workers_with_their_epoch() -> None:
-    """fairseq's iterator and its data loader refer to each other (data/iterators.py).
+    """Break the reference cycle between fairseq's iterator and its data loader.
 
-    So the garbage collector finds them when they are not needed any more, some time later, and then
-    it waits up to five seconds for every worker. With --update-epoch-batch-itr True, where every
-    epoch has an iterator of its own, short epochs would take several times as long.
+    Because of the cycle (data/iterators.py), the workers live until the garbage collector runs,
+    which then waits up to five seconds for each of them. With --update-epoch-batch-itr True every
+    epoch has a new iterator, and short epochs would take several times as long.
     """
     get_iterator_for_epoch = EpochBatchIterator._get_iterator_for_epoch
 
@@ -64,7 +65,7 @@ def _end_workers_with_their_epoch() -> None:
 
         def ordered_batches(*of_epoch: Any) -> Any:
             alive = owner()
-            assert alive is not None  # only it asks for another epoch
+            assert alive is not None  # only the owner requests another epoch
             return alive.ordered_batches(*of_epoch)
 
         self.epoch_batch_sampler.ordered_batches = ordered_batches
@@ -74,7 +75,7 @@ def _end_workers_with_their_epoch() -> None:
 
 
 def _batches(iterator: EpochBatchIterator) -> dict[str, int]:
-    """What the place in an epoch is counted in: all batches of the epoch, and who shares them."""
+    """A summary of the batches of the epoch, and the number of processes that share them."""
     batches = iterator.frozen_batches
     sizes = np.array([len(batch) for batch in batches], dtype=np.int64)
     sentences = np.concatenate([np.asarray(batch, dtype=np.int64) for batch in batches])
@@ -83,7 +84,7 @@ def _batches(iterator: EpochBatchIterator) -> dict[str, int]:
 
 
 def _place(iterator: EpochBatchIterator, state: dict[str, Any], saved: dict[str, int]) -> int:
-    """How many batches each process has to pass over; says so where that is not what was saved."""
+    """The number of batches that each process skips; warns if it differs from the saved number."""
     now = _batches(iterator)
     done = state["iterations_in_epoch"] * saved["processes"]
     where = f"after {done} of {saved['number']} batches of epoch {state['epoch']}"
@@ -93,17 +94,17 @@ def _place(iterator: EpochBatchIterator, state: dict[str, Any], saved: dict[str,
     if not same or iterator.grouped_shuffling:  # which depends on the number of processes
         logger.warning(
             f"The checkpoint was written {where}, and the batches are not the same now "
-            f"({now['number']} in {now['processes']} processes). The epoch begins again: what it "
-            "had trained is trained a second time, and nothing is left out. Causes are other data, "
-            "another --seed, --batch-size or --max-tokens, or a training without "
-            "--update-epoch-batch-itr True, which scripts/train.sh gives"
+            f"({now['number']} in {now['processes']} processes). The epoch begins again: some "
+            "batches are trained a second time, but none is left out. Possible causes are "
+            "different data, a different --seed, --batch-size or --max-tokens, or training without "
+            "--update-epoch-batch-itr True, which scripts/train.sh sets"
         )
         return 0
     iterations = done // now["processes"]
     again = done - iterations * now["processes"]
     logger.warning(
         f"The checkpoint was written {where} in {saved['processes']} processes. "
-        f"{now['processes']} processes go on there"
+        f"Training resumes there in {now['processes']} processes"
         + (f"; the last {again} of these batches are trained a second time" if again else "")
     )
     return iterations

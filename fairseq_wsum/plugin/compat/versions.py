@@ -1,4 +1,4 @@
-"""What fails on current torch and numpy."""
+"""Fixes for failures on current torch and numpy."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ def apply() -> None:
 
 
 def _send_checkpoints_between_processes() -> None:
-    """Where several processes resume, the first reads the checkpoint and sends it to the others.
+    """Broadcast checkpoints with torch's own function.
 
-    It does so with torch.save and torch.load (distributed/utils.py), and since torch 2.6 torch.load
-    refuses the configuration in it. torch's own way to send an object has no such trouble.
+    When several processes resume, the first one reads the checkpoint and sends it to the others.
+    fairseq serializes it with torch.save and torch.load (distributed/utils.py), but since torch 2.6
+    torch.load rejects the configuration in it. torch's `broadcast_object_list` accepts it.
     """
 
     def broadcast_object_slow(obj: Any, src_rank: int, group: Any, dist_device: Any) -> Any:
@@ -33,12 +34,13 @@ def _send_checkpoints_between_processes() -> None:
 
 
 def _restore_old_names_of_numpy() -> None:
-    """Three files of fairseq use `numpy.compat.long` and `numpy.int`, which are both Python's int.
+    """Give three fairseq modules the numpy names that they use and that numpy has removed.
 
-    numpy 1.24 took the one away and numpy 2 the other: an AttributeError where a language model
-    reads sentences, or continues them. And what `numpy.percentile` called `interpolation` until
-    numpy 2.4 is `method`: a TypeError with --num-batch-buckets. The names are put back for these
-    three files alone.
+    `numpy.int` was removed in numpy 1.24 and `numpy.compat.long` in numpy 2; both were Python's
+    int. Without them a language model that reads or continues sentences raises an AttributeError.
+    The argument `interpolation` of `numpy.percentile` was removed in numpy 2.4 in favour of
+    `method`, and --num-batch-buckets raises a TypeError. Only these three modules see the old
+    names.
     """
     if hasattr(numpy, "compat") and hasattr(numpy, "int"):
         return

@@ -1,1 +1,1 @@
-"""fairseq criteria. fairseq imports no file of this folder by itself: the package does."""
+"""fairseq criteria. fairseq does not import this folder by itself, so the plugin imports it."""

@@ -1,4 +1,4 @@
-"""`--criterion wsum_cross_entropy`: fairseq's cross entropy, in less memory."""
+"""`--criterion wsum_cross_entropy`: fairseq's cross entropy with a smaller memory footprint."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from ..models.wsum_decoder_base import WsumDecoderBase
 
 @register_criterion("wsum_cross_entropy", dataclass=LabelSmoothedCrossEntropyCriterionConfig)
 class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
-    """The loss of `label_smoothed_cross_entropy`, which is that of `cross_entropy` by default.
+    """Label-smoothed cross entropy; without smoothing, the default, plain cross entropy.
 
-    On the CPU the models of this package get it from their scores without an array of
-    probabilities; anything else gets fairseq's own.
+    The losses are those of fairseq's `label_smoothed_cross_entropy` and `cross_entropy`.
+    For models of this package on the CPU, the loss is computed directly from the logits, without an
+    array of probabilities. In all other cases it is computed by fairseq.
     """
 
     @classmethod
@@ -29,7 +30,7 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
         """Build the criterion that `cfg` describes.
 
         Raises:
-            ValueError: --label-smoothing is no probability.
+            ValueError: --label-smoothing is not between 0 and 1.
         """
         if not 0 <= cfg.label_smoothing <= 1:
             raise ValueError(f"--label-smoothing {cfg.label_smoothing}: give a number from 0 to 1")
@@ -39,7 +40,7 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
     def compute_loss(
         self, model: Any, net_output: Any, sample: dict[str, Any], reduce: bool = True
     ) -> tuple[Tensor, Tensor]:
-        """The loss and its part without smoothing, summed, or of each token (N x 1)."""
+        """The loss with and without smoothing, summed, or for each token (N x 1)."""
         decoder, logits = getattr(model, "decoder", None), net_output[0]
         ours = isinstance(decoder, WsumDecoderBase) and decoder.adaptive_softmax is None
         if not (ours and cross_entropy.suits(logits)):
@@ -58,13 +59,13 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
             nll, smooth = (loss.view(targets.shape)[:, skipped:].reshape(-1, 1) for loss in losses)
         if self.eps == 0:
             return nll, nll
-        share = self.eps / (logits.size(-1) - 1)  # of every word but the right one
+        share = self.eps / (logits.size(-1) - 1)  # for each word except the target
         return (1 - self.eps - share) * nll + share * smooth, nll
 
     def _fairseqs_loss(
         self, model: Any, net_output: Any, sample: dict[str, Any], reduce: bool
     ) -> tuple[Tensor, Tensor]:
-        """That of `label_smoothed_cross_entropy`, or if nothing is smoothed of `cross_entropy`."""
+        """fairseq's `label_smoothed_cross_entropy`, or `cross_entropy` without smoothing."""
         if self.eps != 0:
             loss: tuple[Tensor, Tensor] = super().compute_loss(model, net_output, sample, reduce)
             return loss

@@ -1,1 +1,1 @@
-"""Data sets of the tasks."""
+"""Data sets for the tasks."""

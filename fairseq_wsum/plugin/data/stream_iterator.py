@@ -1,4 +1,4 @@
-"""Goes through the batches of streams in order."""
+"""The iterator over the batches of parallel streams."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from .token_stream import Sample, StreamBatches
 
 
 class StreamIterator(EpochBatchIterator):
-    """fairseq's iterator, without shuffling; its state has those of the streams in it.
+    """fairseq's iterator without shuffling. Its state dict includes the states of the streams.
 
-    fairseq writes the state of the iterator over the training data into every checkpoint, and
-    hands it back when training goes on. (What a task's `state_dict` says, it writes too, but it
-    does not hand it back to a training.)
+    fairseq saves the state of the training iterator in every checkpoint and restores it when
+    training resumes. It also saves a task's `state_dict`, but does not restore that for training.
 
     Args:
         batches: the batches.
-        states: the states of their streams.
-        layout: what must be the same for a training to go on within an epoch, by option.
+        states: the hidden states of the streams.
+        layout: the values, by option, that must not change if training resumes within an epoch.
         num_workers, epoch, buffer_size, skip_remainder_batch: as in `EpochBatchIterator`.
     """
 
@@ -50,25 +49,25 @@ class StreamIterator(EpochBatchIterator):
         self.layout = layout
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it is; within an epoch, also the layout and the states of the streams."""
+        """The position; within an epoch, also the layout and the states of the streams."""
         state = super().state_dict()
-        state.pop("batches", None)  # their number says nothing here, the layout does
-        if state["iterations_in_epoch"] > 0:  # an epoch starts from zero
+        state.pop("batches", None)  # from compat/resuming.py; here `layout` takes its place
+        if state["iterations_in_epoch"] > 0:  # at the start of an epoch all states are zero
             state["step"] = state["iterations_in_epoch"] // self.groups
             state["layout"] = self.layout
             state["stream_states"] = self.states.state_dict()
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there.
+        """Continue from a saved position.
 
         Raises:
-            ValueError: within an epoch, from streams of another layout.
+            ValueError: the position is within an epoch, and the layout has changed.
         """
         state_dict = {**state_dict, "shuffle": False}
         if state_dict.get("iterations_in_epoch", 0) > 0:
             self._check_layout(state_dict.get("layout"))
-            # other processes may share the streams out among themselves now
+            # the number of processes, and with it the number of groups in each, may have changed
             state_dict["iterations_in_epoch"] = state_dict["step"] * self.groups
         super().load_state_dict(state_dict)
         self.states.load_state_dict(state_dict.get("stream_states", {}))
@@ -83,9 +82,9 @@ class StreamIterator(EpochBatchIterator):
             if saved.get(name) != value
         ]
         raise ValueError(
-            "the checkpoint was written within an epoch of other streams, so there is no place to "
-            f"go on from: {'; '.join(changed)}. Give the same, or --reset-dataloader to begin the "
-            "training data again"
+            "the checkpoint was written within an epoch with different streams, so training cannot "
+            f"resume there: {'; '.join(changed)}. Give the same, or --reset-dataloader to start "
+            "the training data again"
         )
 
 

@@ -1,4 +1,4 @@
-"""The states of all streams that a process reads, from one step to the next."""
+"""The hidden states of all streams of a process, carried from step to step."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ logger = logging.getLogger(__name__)
 
 
 class StreamStates:
-    """For each group of streams the state after its last step, and the one before it.
+    """Stores, for each group of streams, the states before and after the latest step.
 
-    A sample says of which group it is and which step: step 0 starts from zero, every other from
-    the state after the step before. So there is nothing to reset, training goes on after a
-    validation as if there had been none, and a step that is done again (as fairseq does it with
-    --amp when a gradient overflows) starts from where it started.
+    Each sample contains its group and its step. Step 0 starts from zero, and every other step from
+    the state after the previous step. So no reset is needed, validation does not affect training,
+    and a repeated step (fairseq repeats a step with --amp when a gradient overflows) starts from
+    the same state again.
     """
 
     def __init__(self) -> None:
-        self._kept: dict[int, dict[int, State]] = {}  # group -> the step to come -> state before it
+        self._kept: dict[int, dict[int, State]] = {}  # group -> step -> state before that step
         self._own: set[int] = set()  # groups that this process reads
 
     @contextmanager
     def carried(self, sample: Sample) -> Iterator[Sample]:
-        """The sample with the state to go on from; the state it ends in is kept."""
+        """Context manager: add the initial state to the sample, and store its final state."""
         if "step" not in sample:  # a batch of sentences
             yield sample
             return
@@ -51,16 +51,16 @@ class StreamStates:
         state = self._kept.get(group, {}).get(step)
         if state is None or state[0].size(1) != len(like):
             logger.warning(
-                f"step {step} of group {group} starts from a state of zero: there is none to go on "
-                "from (after a step that ran out of memory, or a checkpoint that one of several "
-                "processes has written without a validation)"
+                f"step {step} of group {group} starts from a state of zero, because there is no "
+                "state of the previous step (it ran out of memory, or the checkpoint was written "
+                "by one of several processes without a validation)"
             )
             return None
         h, c = state
         return h.to(like.device), c.to(like.device)
 
     def gather(self, process_group: Any) -> None:
-        """Get the states of all processes to each, as every one knows its own alone."""
+        """Exchange the states between processes, because each has only those of its own groups."""
         size = torch.distributed.get_world_size(process_group)
         gathered: list[Any] = [None] * size
         own = {group: state for group, state in self.state_dict().items() if group in self._own}
@@ -70,7 +70,7 @@ class StreamStates:
                 self.load_state_dict(states)
 
     def state_dict(self) -> dict[int, dict[int, State]]:
-        """The state after the last step of each group: group -> the step to come -> (h, c)."""
+        """The state after the latest step of each group: group -> next step -> (h, c)."""
         last = {}
         for group, states in self._kept.items():
             if states:
@@ -79,5 +79,5 @@ class StreamStates:
         return last
 
     def load_state_dict(self, states: dict[int, dict[int, State]]) -> None:
-        """Take up the states of a `state_dict`, beside those of other groups."""
+        """Load the states of a `state_dict`. The states of all other groups are kept."""
         self._kept.update({group: dict(steps) for group, steps in states.items()})

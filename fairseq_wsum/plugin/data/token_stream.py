@@ -1,11 +1,10 @@
-"""A corpus as one stream of tokens, and batches that go through it in order.
+"""A corpus as one stream of tokens, and batches that read it in order.
 
-The protocol of Zaremba et al. (2014) and of TensorFlow's PTB tutorial: sentences in the order of
-the corpus, each with its end-of-sentence token, make one stream; it is cut into as many streams of
-equal length as are read in parallel; a batch holds the next T tokens of each. A batch's targets are
-the tokens themselves, its inputs the tokens before them: inputs and targets overlap by one, from
-batch to batch too. Before the first token of all stands an end of sentence: every token is a target
-once.
+The protocol is that of Zaremba et al. (2014) and of TensorFlow's PTB tutorial. The sentences in the
+order of the corpus, each with its end-of-sentence token, form one stream. This stream is divided
+into B parallel streams of equal length, and a batch holds the next T tokens of each. The targets of
+a batch are these tokens, and the inputs are the tokens before them. An end-of-sentence token
+precedes the first token of the corpus, so that every token is a target exactly once.
 """
 
 from __future__ import annotations
@@ -23,17 +22,18 @@ Sample = dict[str, Any]
 
 
 class TokenStream(FairseqDataset):
-    """The sentences of a fairseq data set, one after the other.
+    """The concatenated sentences of a fairseq data set.
 
     Args:
-        sentences: a data set of 1-D tensors with an attribute `sizes`; it may lie on disk.
-        eos: index of the end of a sentence, which stands before the first token.
-        pad, unk: a word of the text that is the symbol for padding is read as an unknown word.
-            (fairseq-preprocess gives it the index of padding, which no loss counts.)
+        sentences: a data set of 1-D tensors with an attribute `sizes`; it may be on disk.
+        eos: index of the end-of-sentence token, which precedes the first token.
+        pad, unk: indices of padding and of the unknown word. fairseq-preprocess maps the word
+            `<pad>` in a text to the index of padding, which losses ignore. Such a word is read as
+            an unknown word.
     """
 
     def __init__(self, sentences: Any, *, eos: int, pad: int, unk: int) -> None:
-        if getattr(sentences, "supports_prefetch", False):  # fairseq's older format wants it
+        if getattr(sentences, "supports_prefetch", False):  # required by fairseq's older format
             sentences.prefetch(np.arange(len(sentences)))
         self.sentences = sentences
         self.ends: NDArray[np.int64] = np.cumsum(sentences.sizes, dtype=np.int64)
@@ -46,10 +46,10 @@ class TokenStream(FairseqDataset):
         return int(self.ends[-1]) if len(self.ends) else 0
 
     def read(self, start: int, stop: int) -> Tensor:
-        """Tokens `start` to `stop` (not included); -1 is the end of sentence before the first."""
+        """The tokens [start, stop). Position -1 is the end-of-sentence token before the first."""
         parts = [torch.tensor([self.eos])] if start < 0 <= stop else []
         start = max(start, 0)
-        k = int(np.searchsorted(self.ends, start, side="right"))  # the sentence that `start` is in
+        k = int(np.searchsorted(self.ends, start, side="right"))  # the sentence with `start`
         while start < stop:
             first = int(self.ends[k - 1]) if k > 0 else 0
             end = min(int(self.ends[k]), stop)
@@ -61,17 +61,17 @@ class TokenStream(FairseqDataset):
 
 
 class StreamBatches(Dataset[Sample]):
-    """Batches of parallel streams, in order: the whole batch is an item.
+    """Batches of parallel streams in order. Each item is a whole batch.
 
-    With several groups (see `training_batches`) the groups take turns: step 0 of all groups, then
-    step 1 of all groups, and so on.
+    Several groups (see `training_batches`) alternate: step 0 of all groups, then step 1 of all
+    groups, and so on.
 
     Args:
         stream: the tokens.
-        bounds: first token and end of each stream of each group, groups x streams x 2.
-        cuts: where the steps end, counted from the start of each stream; the first is 0. A stream
-            that is shorter than the last cut is padded on the right.
-        first_group: what the first group is called; the others follow.
+        bounds: the range [first, end) of each stream of each group, groups x streams x 2.
+        cuts: the boundaries of the steps, counted from the start of each stream; the first is 0.
+            Streams that are shorter than the last cut are padded on the right.
+        first_group: the number of the first group; the others follow.
         pad: index of padding.
     """
 
@@ -94,14 +94,11 @@ class StreamBatches(Dataset[Sample]):
 
     @property
     def groups(self) -> int:
-        """How many batches a step is made of."""
+        """The number of groups, that is, of batches in a step."""
         return len(self.bounds)
 
     def __getitem__(self, index: int) -> Sample:
-        """A batch in fairseq's form, with the `group` that it is of and its `step` there.
-
-        Source and target are B x T tokens.
-        """
+        """A batch in fairseq's form, with its `group` and `step`. Source and target are B x T."""
         step, group = divmod(index, self.groups)
         start, stop = int(self.cuts[step]), int(self.cuts[step + 1])
         streams = self.bounds[group]
@@ -134,19 +131,19 @@ def training_batches(
 ) -> StreamBatches:
     """Batches to train on: B streams at a time, T tokens of each.
 
-    An update is made of the batches of all processes, and of several from each with --update-freq:
-    the streams are as many as the update has rows, and every one of its batches has a group of
-    streams for itself. So two processes, and one with --update-freq 2, read the same streams.
+    An update consists of the batches of all processes, with several batches per process if
+    --update-freq is above 1. Every batch of an update reads its own group of B streams. So two
+    processes read the same streams as one process with --update-freq 2.
 
-    The lengths of the streams differ by one token at most, and the last step may be shorter:
-    nothing is left out.
+    The lengths of the streams differ by at most one token, and the last step may be shorter than T.
+    No token is left out.
 
     Args:
         stream: the tokens.
-        streams: streams in a batch, B.
-        steps: time steps of a batch, T.
-        groups: batches of an update in one process.
-        process, processes: number of this process, and how many there are.
+        streams: number of streams in a batch, B.
+        steps: number of time steps in a batch, T.
+        groups: number of batches in an update of one process.
+        process, processes: index of this process, and number of processes.
         pad: index of padding.
     """
     total = processes * groups * streams
@@ -158,15 +155,15 @@ def training_batches(
 
 
 def scoring_batches(stream: TokenStream, *, tokens: int, process: int, pad: int) -> StreamBatches:
-    """Batches to score: one stream, so that every token has all of its past before it.
+    """Batches to score: a single stream, so that every token is predicted from its whole past.
 
-    Batches end where a sentence ends, as far as that goes. One stream is read by one process: the
-    batches of the others have one row, of padding.
+    Batches end at sentence ends where possible. The first process reads the stream; batches in
+    other processes contain one row of padding.
 
     Args:
         stream: the tokens.
-        tokens: at most so many in a batch.
-        process: number of this process.
+        tokens: maximum number of tokens in a batch.
+        process: index of this process.
         pad: index of padding.
     """
     bounds = np.array([[[0, len(stream) if process == 0 else 0]]], dtype=np.int64)
@@ -174,7 +171,7 @@ def scoring_batches(stream: TokenStream, *, tokens: int, process: int, pad: int)
 
 
 def _whole_sentences(ends: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
-    """Where to cut a stream into parts of at most `limit` tokens; a long sentence is cut too."""
+    """Boundaries of parts of at most `limit` tokens. Only longer sentences are split."""
     cuts = [0]
     while cuts[-1] < ends[-1]:
         within = int(np.searchsorted(ends, cuts[-1] + limit, side="right"))

@@ -1,1 +1,1 @@
-"""fairseq models. fairseq imports every file of this folder when it is given as `--user-dir`."""
+"""fairseq models. fairseq imports every file in this folder if the plugin is its `--user-dir`."""

@@ -7,15 +7,15 @@ from torch import Tensor
 
 
 class LockedDropout(FairseqDropout):
-    """Drops the same features at every time step of a sequence.
+    """Dropout of the same features at every time step of a sequence.
 
-    Known as variational dropout (Gal and Ghahramani, 2016) and, in language models, as locked
-    dropout (Merity et al., 2018). With fairseq's --retain-dropout it stays in decoding, where every
-    step has a mask of its own.
+    It is known as variational dropout (Gal and Ghahramani, 2016) and, in language models, as locked
+    dropout (Merity et al., 2018). With fairseq's --retain-dropout it is also applied in decoding,
+    where every step draws a new mask.
 
     Args:
         p: probability that a feature of a sequence is dropped.
-        module_name: by which --retain-dropout-modules names it.
+        module_name: the name of this module for --retain-dropout-modules.
     """
 
     def forward(self, x: Tensor, inplace: bool = False) -> Tensor:

@@ -1,4 +1,4 @@
-"""Options that the models share, and how a model reads what fairseq hands to it."""
+"""Options shared by the models, and functions that read and check fairseq's configuration."""
 
 from argparse import SUPPRESS, Namespace
 from ast import literal_eval
@@ -14,15 +14,15 @@ from omegaconf.errors import InterpolationResolutionError
 from ...backends import BACKEND_CHOICES
 from ...cells import CELLS, Cell, get_cell
 
-# fairseq's dataclass machinery reads the annotations as types: hence no `int | None` here, and no
-# `from __future__ import annotations`.
+# fairseq's dataclass machinery needs annotations that are types and supports `Optional` only, so
+# this file uses neither `int | None` nor `from __future__ import annotations`.
 # ruff: noqa: UP045
 
 Value = TypeVar("Value")
 
-MAX_POSITIONS = 100_000  # the models have no limit of their own
+MAX_POSITIONS = 100_000  # fairseq needs a limit; the models have none
 
-# what to do where a checkpoint and the data do not belong together
+# the advice for a checkpoint and data with different dictionaries
 TAKE_ITS_DICTIONARY = (
     "give the data that the model was trained with, or prepare yours with its dict files "
     "(fairseq-preprocess --srcdict, --tgtdict)"
@@ -33,7 +33,7 @@ _CELLS_WITH_TITLES = ", ".join(f"{name} ({cell.title})" for name, cell in CELLS.
 
 @dataclass(frozen=True)
 class Side:
-    """The LSTMs of an encoder or a decoder, with a value for every option."""
+    """The options of the LSTMs of an encoder or a decoder, with all defaults resolved."""
 
     cell: Cell
     embed_dim: int
@@ -46,17 +46,17 @@ class Side:
 
 @dataclass
 class LSTMOptions(FairseqDataclass):
-    """The cell, the backend, the initial values and the output layer."""
+    """The options for the cell, the backend, the initial values and the output layer."""
 
     cell: str = field(
         default="lstm",
-        metadata={"help": f"cell of all layers: {_CELLS_WITH_TITLES}, or one of your own"},
+        metadata={"help": f"cell of all layers: {_CELLS_WITH_TITLES}, or a registered cell"},
     )
     coupled_gates: bool = field(
-        default=False, metadata={"help": "couple the gates of every cell: f = 1 - i"}
+        default=False, metadata={"help": "couple the gates of all cells: f = 1 - i"}
     )
     lstm_backend: str = field(
-        default="auto", metadata={"help": f"what computes the LSTM: {', '.join(BACKEND_CHOICES)}"}
+        default="auto", metadata={"help": f"backend of the LSTM: {', '.join(BACKEND_CHOICES)}"}
     )
     residuals: bool = field(
         default=False,
@@ -69,17 +69,18 @@ class LSTMOptions(FairseqDataclass):
         default=False,
         metadata={
             "help": "share decoder input and output embeddings "
-            "(not with the adaptive_loss criterion, whose adaptive softmax has its own)"
+            "(no effect with the adaptive_loss criterion, whose adaptive softmax has its own)"
         },
     )
     adaptive_softmax_cutoff: Optional[str] = field(
         default="10000,50000,200000",
         metadata={
             "help": "comma separated list of adaptive softmax cutoff points. "
-            "Used with the adaptive_loss criterion only"
+            "Only used with the adaptive_loss criterion"
         },
     )
-    # no options: fairseq makes none of a value from elsewhere, and does not show the last
+    # The following are not options: fairseq creates none for interpolated values, and `preset` has
+    # a suppressed help text.
     max_target_positions: Optional[int] = II("task.max_target_positions")
     criterion_name: Optional[str] = II("criterion._name")  # the value of fairseq's --criterion
     preset: Optional[str] = field(
@@ -88,7 +89,7 @@ class LSTMOptions(FairseqDataclass):
 
     @classmethod
     def from_namespace(cls, args: Any) -> "LSTMOptions":
-        """fairseq's, which would miss --criterion: a Namespace has it under another name."""
+        """Extend fairseq's method, which misses --criterion: a Namespace has it as `criterion`."""
         config: LSTMOptions = super().from_namespace(args)
         if isinstance(args, Namespace) and str(config.criterion_name).startswith("${"):
             config.criterion_name = getattr(args, "criterion", None)
@@ -96,10 +97,14 @@ class LSTMOptions(FairseqDataclass):
 
     @property
     def cutoffs(self) -> Optional[list[int]]:
-        """Cutoffs of the adaptive softmax, or None where the softmax is a plain one."""
+        """Cutoffs of the adaptive softmax, or None with the standard softmax.
+
+        Raises:
+            ValueError: --adaptive-softmax-cutoff is not a list of increasing numbers.
+        """
         if self.criterion_name != "adaptive_loss":
             return None
-        try:  # as fairseq reads it, without eval(): it may come from a stranger's checkpoint
+        try:  # like fairseq, but without eval(): the value may come from an untrusted checkpoint
             values = literal_eval(str(self.adaptive_softmax_cutoff))
             cutoffs = list(map(int, values if isinstance(values, Iterable) else [values]))
         except (ValueError, TypeError, SyntaxError):
@@ -107,29 +112,29 @@ class LSTMOptions(FairseqDataclass):
         if not cutoffs or any(a >= b for a, b in pairwise([0, *cutoffs])):
             raise ValueError(
                 f"--adaptive-softmax-cutoff {self.adaptive_softmax_cutoff}: give whole numbers "
-                "with commas between them, each larger than the one before, such as 2000,10000"
+                "separated by commas, each larger than the one before, such as 2000,10000"
             )
         return cutoffs
 
 
 def option_values(config: type[LSTMOptions], args: Any) -> dict[str, Any]:
-    """The options of `config`, with its defaults for those that `args` lacks.
+    """The values of all options of `config`; options missing in `args` get their defaults.
 
     Args:
         config: the dataclass of the model.
-        args: that dataclass, its `DictConfig`, or a `Namespace` that may lack options.
+        args: an instance of that dataclass, its `DictConfig`, or a `Namespace`.
     """
     if isinstance(args, Namespace):
         args = config.from_namespace(args)
     values = {}
     for option in fields(config):
-        if option.name == "_name":  # fairseq's, of the architecture
+        if option.name == "_name":  # fairseq's field for the architecture
             continue
         try:
             value = getattr(args, option.name)
         except (AttributeError, InterpolationResolutionError):
             value = option.default
-        # None: a reference to a part of the configuration that is not there
+        # an unresolved reference to another part of the configuration counts as None
         values[option.name] = None if str(value).startswith("${") else value
     return values
 
@@ -138,12 +143,12 @@ def check_options(cfg: LSTMOptions, cells: Sequence[str], sizes: Sequence[str]) 
     """Check the options that the models share.
 
     Args:
-        cfg: all options, each with its value.
-        cells: names of the options that say which cells there are.
-        sizes: names of the options that hold a size.
+        cfg: the options.
+        cells: names of the options that choose the cells.
+        sizes: names of the options that are sizes.
 
     Raises:
-        ValueError: an option that does not fit; the message names it.
+        ValueError: an option is invalid; the message names it.
     """
     for option in ("cell", *cells):
         name = getattr(cfg, option)
@@ -155,7 +160,7 @@ def check_options(cfg: LSTMOptions, cells: Sequence[str], sizes: Sequence[str]) 
             get_cell(name, coupled_gates=cfg.coupled_gates)
         except ValueError as error:
             raise ValueError(
-                f"--coupled-gates with {flag(option)} {name}: {error}; leave one of the two out"
+                f"--coupled-gates with {flag(option)} {name}: {error}; omit one of the two"
             ) from None
     for option in sizes:
         if getattr(cfg, option) is not None and getattr(cfg, option) < 1:
@@ -168,7 +173,7 @@ def check_options(cfg: LSTMOptions, cells: Sequence[str], sizes: Sequence[str]) 
         if "dropout" not in option or value is None or isinstance(value, bool):
             continue
         if not 0 <= value <= 1:
-            raise ValueError(f"{flag(option)} {value}: give a probability, from 0 to 1")
+            raise ValueError(f"{flag(option)} {value}: give a probability from 0 to 1")
     if not cfg.init_range > 0:
         raise ValueError(f"--init-range {cfg.init_range}: give a number larger than 0")
 
@@ -187,30 +192,30 @@ def check_sharing(embed_dim: int, out_embed_dim: int) -> None:
 
 
 def first(*values: Value | None) -> Value:
-    """The first that was given. (The last always is.)"""
+    """The first value that is not None."""
     return next(value for value in values if value is not None)
 
 
 def flag(option: str) -> str:
-    """The option as it is on the command line."""
+    """The option as written on the command line."""
     return "--" + option.replace("_", "-")
 
 
 def use_preset(args: Any, name: str, **values: Any) -> None:
-    """Set options that were not given to those of an architecture's name.
+    """Set options that were not given to the values of a named architecture (a preset).
 
-    fairseq calls a preset twice: when it reads the command line, and, when all options have their
-    values and nothing is left to set, before it builds the model. fairseq-hydra-train calls it the
-    second time only.
+    fairseq calls a preset twice: when it parses the command line, and before it builds the model.
+    By the second call all options have values, so it has no effect. fairseq-hydra-train makes the
+    second call only.
 
     Raises:
-        ValueError: it is called for the first time when the model is built.
+        ValueError: the first call occurs when the model is built.
     """
     if OmegaConf.is_config(args) and "preset" in args and args.preset is None:
         raise ValueError(
-            f"model._name={name}: with fairseq-hydra-train the name of a preset changes nothing, "
-            "as all defaults are set before it is read; give the model's own name and write the "
-            "options out, as the .yaml files in examples do"
+            f"model._name={name}: presets have no effect with fairseq-hydra-train, because it sets "
+            "all defaults before it reads the name; give the model's own name and set the "
+            "options explicitly, as the .yaml files in examples do"
         )
     default(args, preset=name, **values)
 

@@ -1,4 +1,4 @@
-"""Embeddings and initial values, as the models need them."""
+"""Embeddings and initial values of the models."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from .options import TAKE_ITS_DICTIONARY, flag
 
 
 def embedding(dictionary: Dictionary, dim: int) -> nn.Embedding:
-    """A row for each word."""
+    """An embedding with one vector for each word of a dictionary."""
     return nn.Embedding(len(dictionary), dim, padding_idx=dictionary.pad())
 
 
 def init_uniform(model: nn.Module, bound: float, *, zero_biases: bool = False) -> None:
-    """Draw all parameters from [-bound, bound]; the embedding of padding is zero.
+    """Draw all parameters uniformly from [-bound, bound]; the embedding of padding is zero.
 
     Args:
-        zero_biases: vectors start from zero.
+        model: the model.
+        bound: the bound.
+        zero_biases: initialise all one-dimensional parameters to zero instead.
     """
     for parameter in model.parameters():
         if zero_biases and parameter.dim() == 1:
@@ -38,12 +40,13 @@ def init_uniform(model: nn.Module, bound: float, *, zero_biases: bool = False) -
 def load_embedding(
     cfg: object, option: str, dictionary: Dictionary, embedding: nn.Embedding
 ) -> None:
-    """Overwrite the rows of the words that a file knows, if `option` of `cfg` names one.
+    """Load pre-trained vectors into an embedding, if `option` of `cfg` names a file.
 
-    The file has the text format of word2vec: a line of two numbers, then a word a line.
+    The file is in word2vec's text format: one line with two numbers, then one line for each word.
+    Words that are not in the file keep their vectors.
 
     Raises:
-        ValueError: there is no such file, or its vectors have another size; the message names
+        ValueError: the file does not exist, or its vectors have the wrong size; the message names
             `option`.
     """
     path = getattr(cfg, option)
@@ -51,14 +54,14 @@ def load_embedding(
         return
     if not Path(path).is_file():
         raise ValueError(
-            f"{flag(option)} {path}: no such file. A trained model has its vectors: to use one "
-            f"where the file is not, give --model-overrides \"{{'{option}': None}}\""
+            f"{flag(option)} {path}: no such file. A trained model contains the vectors: to use it "
+            f"without the file, give --model-overrides \"{{'{option}': None}}\""
         )
     vectors = utils.parse_embedding(path)
     size = next((len(vector) for vector in vectors.values()), embedding.embedding_dim)
     if size != embedding.embedding_dim:
         raise ValueError(
-            f"{flag(option)} {path} has vectors of {size} numbers, and the embedding has "
+            f"{flag(option)} {path} has vectors of {size} numbers, but the embedding has "
             f"{embedding.embedding_dim}: give {flag(option.replace('path', 'dim'))} {size}"
         )
     utils.print_embed_overlap(vectors, dictionary)
@@ -66,12 +69,12 @@ def load_embedding(
 
 
 def remember_words(module: nn.Module) -> None:
-    """Let a module with a `dictionary` refuse weights that were trained with other words."""
+    """Make a module with a `dictionary` reject weights trained with a different dictionary."""
     add_entry(module, "words", _fingerprint, _check_words)
 
 
 def _fingerprint(module: nn.Module) -> str:
-    """Of the dictionary's words, in their order."""
+    """A hash of the dictionary's words in order."""
     symbols: list[str] = module.dictionary.symbols  # type: ignore[union-attr, assignment]
     return hashlib.sha256("\n".join(symbols).encode()).hexdigest()
 
@@ -81,10 +84,10 @@ def _check_words(
 ) -> str | None:
     weight, known = state_dict.get(f"{prefix}embed_tokens.weight"), len(module.dictionary)  # type: ignore[arg-type]
     if weight is not None and len(weight) != known:
-        what = f"knows {len(weight):,} words, and the dictionary in the data folder has {known:,}"
+        what = f"knows {len(weight):,} words, but the dictionary in the data folder has {known:,}"
     elif words is not None and words != _fingerprint(module):
         what = "was trained with another dictionary than the one in the data folder"
     else:
         return None
-    # not one message of several: torch's, of the sizes of all matrices, would bury it
+    # raise at once: collected errors would bury this one among torch's messages about sizes
     raise ValueError(f"the checkpoint's {prefix.removesuffix('.')} {what}: {TAKE_ITS_DICTIONARY}")

@@ -22,19 +22,19 @@ from .wsum_lstm_config import WsumLSTMConfig
 
 
 class Step(NamedTuple):
-    """What a step of decoding begins with: what the one before has left."""
+    """The values that a decoding step takes over from the previous step."""
 
     state: State  # (h, c), each L x B x H
     feed: Tensor  # the attentional output to feed, B x H
-    keys: Tensor | None  # of attention, B x S x H, where it has to compute them
+    keys: Tensor | None  # of the attention, B x S x H; None if they are the values
 
 
 class WsumLSTMDecoder(WsumDecoderBase):
     """Embeddings, a stack of LSTMs, attention and the output layer.
 
     With input feeding (Luong et al., 2015) the attentional output of a step is part of the next
-    step's input, so there is a loop over time here. Without it, attention comes after the
-    recurrence and the whole target runs through every layer at once.
+    step's input, so this class loops over time. Without it, the LSTM runs over the whole target at
+    once, and attention follows.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class WsumLSTMDecoder(WsumDecoderBase):
         )
 
     def _add_bridges(self, cfg: WsumLSTMConfig, encoder_output_units: int) -> None:
-        """One for each state that the encoder has and the decoder reads."""
+        """Add a bridge for each state that the encoder has and the decoder reads."""
         encoder, decoder = cfg.encoder.cell, cfg.decoder.cell
         shapes = (cfg.encoder.layers, encoder_output_units, self.num_layers, self.hidden_size)
         self.hidden_bridge = Bridge(*shapes) if decoder.is_recurrent else None
@@ -95,15 +95,15 @@ class WsumLSTMDecoder(WsumDecoderBase):
         """Scores for the next token at every target position.
 
         Args:
-            prev_output_tokens: B x T; of these only the last is read where `incremental_state`
-                holds the state of the ones before.
-            encoder_out: what the encoder returned.
-            incremental_state: fairseq's, for decoding step by step.
-            src_lengths: unused, fairseq's.
+            prev_output_tokens: B x T. If `incremental_state` holds the state of the earlier tokens,
+                only the last token is read.
+            encoder_out: the output of the encoder.
+            incremental_state: fairseq's state for step-by-step decoding.
+            src_lengths: unused argument of fairseq's interface.
 
         Returns:
-            Logits, B x T x V (features, with an adaptive softmax), and the attention weights,
-            B x T x S; None in training, and where they are not asked for.
+            Logits, B x T x V (features with an adaptive softmax), and the attention weights,
+            B x T x S. The weights are None in training, and if they are not needed.
         """
         x, attn = self.extract_features(prev_output_tokens, encoder_out, incremental_state)
         return self.output_layer(x), attn
@@ -114,10 +114,10 @@ class WsumLSTMDecoder(WsumDecoderBase):
         encoder_out: EncoderOut,
         incremental_state: IncrementalState | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """As `forward`, before the output layer."""
+        """Like `forward`, but without the output layer."""
         encoder_out = EncoderOut(*encoder_out)
         step = self._cached_step(incremental_state)
-        # padding on the right cannot reach a real position; on the left it must not
+        # padding on the right cannot affect earlier positions; padding on the left must be masked
         mask = None
         if step is not None:
             prev_output_tokens = prev_output_tokens[:, -1:]
@@ -127,7 +127,7 @@ class WsumLSTMDecoder(WsumDecoderBase):
         x = self.dropout_in_module(self.embed_tokens(prev_output_tokens)).transpose(0, 1)
         values = encoder_out.x.transpose(0, 1)
         if self.attention is not None:
-            values = values.contiguous()  # else every product would copy it
+            values = values.contiguous()  # otherwise every product would copy it
         if step is None:
             step = self._first_step(encoder_out, values)
         attend = partial(self._attend, values, step.keys, encoder_out.padding_mask)
@@ -149,7 +149,7 @@ class WsumLSTMDecoder(WsumDecoderBase):
         attend: Callable[[Tensor], tuple[Tensor, Tensor | None]],
         mask: Tensor | None,
     ) -> tuple[Tensor, Tensor | None, State, Tensor]:
-        """Step by step, as each step reads the attentional output of the last."""
+        """Run step by step, because each step reads the previous step's attentional output."""
         state, feed = begin.state, begin.feed
         outputs: list[Tensor] = []
         attns: list[Tensor | None] = []
@@ -168,7 +168,7 @@ class WsumLSTMDecoder(WsumDecoderBase):
     def _attend(
         self, values: Tensor, keys: Tensor | None, padding_mask: Tensor, y: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """T x B x H -> the decoder's output T x B x H, and attention B x T x S where there is."""
+        """The decoder's output, T x B x H, and the attention weights, B x T x S, if any."""
         attn = None
         if self.attention is not None:
             y, attn = self.attention(y, values, keys, padding_mask)
@@ -203,7 +203,7 @@ class WsumLSTMDecoder(WsumDecoderBase):
     def reorder_incremental_state(
         self, incremental_state: IncrementalState, new_order: Tensor
     ) -> None:
-        """Beam search: go on from the hypotheses `new_order`."""
+        """Select the hypotheses `new_order`, for beam search."""
         step = self._cached_step(incremental_state)
         if step is not None:
             h, c = (part.index_select(1, new_order) for part in step.state)
@@ -212,5 +212,5 @@ class WsumLSTMDecoder(WsumDecoderBase):
             self._cache_step(incremental_state, Step((h, c), feed, keys))
 
     def make_generation_fast_(self, need_attn: object = False, **unused: object) -> None:
-        """fairseq's hook before decoding: whether (or how) attention weights will be printed."""
+        """fairseq's hook before decoding; `need_attn` says whether attention weights are needed."""
         self.need_attn = bool(need_attn)

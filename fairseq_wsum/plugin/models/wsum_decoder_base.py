@@ -1,4 +1,4 @@
-"""What the decoders of translation and language models have in common: the output layer."""
+"""The base class of the translation and language model decoders: the output layer."""
 
 from __future__ import annotations
 
@@ -16,26 +16,29 @@ IncrementalState = dict[str, dict[str, Tensor | None]]
 
 
 def widened(c: Tensor) -> Tensor:
-    """A memory cell to go on from, in 32 bits at least.
+    """Convert a memory cell that is passed from call to call to at least 32 bits.
 
-    Its sum goes on from call to call: in 16 bits it would lose what is added late.
+    The memory cell is a long sum, which would lose small late contributions in 16 bits.
     """
     return c.to(torch.promote_types(c.dtype, torch.float32))
 
 
 class WsumDecoderBase(FairseqIncrementalDecoder):
-    """From features to scores over the vocabulary.
+    """Maps features to scores over the vocabulary.
 
     Args:
         cfg: the options of the output layer.
-        dictionary: of the target.
+        dictionary: the target dictionary.
         embed_tokens: the input embedding.
-        features: what the LSTM and what follows it give for a position.
-        out_dim: the output embedding's dimension; where it is another one than `features`, a
-            linear map leads to it.
-        shares_output: the output embedding is the input embedding.
-        dropout: within an adaptive softmax.
-        dropout_module: on the features, and on the linear map's output.
+        features: number of features of a position before the output layer.
+        out_dim: the output embedding's dimension. If it differs from `features`, a linear map is
+            added before the output embedding.
+        shares_output: whether the output embedding is the input embedding.
+        dropout: dropout probability within the adaptive softmax.
+        dropout_module: dropout on the features and on the output of the linear map.
+
+    Raises:
+        ValueError: a cutoff of the adaptive softmax exceeds the vocabulary size.
     """
 
     def __init__(
@@ -72,13 +75,13 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
         remember_words(self)
 
     def project(self, features: Tensor) -> Tensor:
-        """The linear map before the output embedding, where there is one."""
+        """Apply the linear map before the output embedding, if there is one."""
         if self.additional_fc is None:
             return features
         return self.dropout_out_module(self.additional_fc(features))
 
     def output_layer(self, features: Tensor) -> Tensor:
-        """Features to logits over the vocabulary; the adaptive softmax does that by itself."""
+        """Map features to logits, or return them unchanged for the adaptive softmax."""
         if self.adaptive_softmax is not None:
             return features
         if self.share_input_output_embed:

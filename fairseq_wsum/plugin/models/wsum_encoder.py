@@ -19,7 +19,7 @@ from .wsum_lstm_config import WsumLSTMConfig
 
 
 class EncoderOut(NamedTuple):
-    """What fairseq's LSTM encoder returns, in its order."""
+    """The outputs of the encoder, in the order of fairseq's LSTM encoder."""
 
     x: Tensor  # outputs, S x B x D*H
     hiddens: Tensor  # final h of each layer, L x B x D*H
@@ -28,10 +28,10 @@ class EncoderOut(NamedTuple):
 
 
 class WsumLSTMEncoder(FairseqEncoder):
-    """Embeddings and a stack of LSTMs in one direction or two.
+    """Embeddings and a stack of unidirectional or bidirectional LSTMs.
 
-    Positions stay where they are in `src_tokens` (padding on the left, unless the task was told
-    otherwise), so that attention weights refer to the tokens of the batch.
+    The outputs keep the positions of `src_tokens`, which is padded on the left by default. So the
+    attention weights refer to the positions of the batch.
     """
 
     def __init__(
@@ -65,7 +65,8 @@ class WsumLSTMEncoder(FairseqEncoder):
 
         Args:
             src_tokens: B x S, with padding on either side.
-            src_lengths, enforce_sorted: fairseq's; the padding in `src_tokens` says it all.
+            src_lengths, enforce_sorted: unused arguments of fairseq's interface; the padding in
+                `src_tokens` determines the lengths.
         """
         padding_mask = src_tokens.eq(self.padding_idx).t()  # S x B
         x = self.dropout_in_module(self.embed_tokens(src_tokens)).transpose(0, 1)
@@ -80,10 +81,10 @@ class WsumLSTMEncoder(FairseqEncoder):
         return directions.transpose(1, 2).flatten(2)
 
     def reorder_encoder_out(self, encoder_out: EncoderOut, new_order: Tensor) -> EncoderOut:
-        """The output for the sentences `new_order`; all four parts have the batch second.
+        """Select the sentences `new_order`. In all four parts the batch is the second dimension.
 
-        In memory the outputs of a sentence then stand together, as attention reads them: else every
-        step of the decoder would copy them once more.
+        The selected outputs are stored batch first, which is the order in which attention reads
+        them. Otherwise every step of the decoder would copy them.
         """
         x, *others = encoder_out
         x = x.transpose(0, 1).index_select(0, new_order).transpose(0, 1)

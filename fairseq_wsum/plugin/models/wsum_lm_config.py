@@ -1,4 +1,4 @@
-"""The options of `--arch wsum_lstm_lm`: those of fairseq's `lstm_lm`, and what the cells add."""
+"""The options of `--arch wsum_lstm_lm`: those of fairseq's `lstm_lm`, and those of the cells."""
 
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -12,9 +12,10 @@ from .options import LSTMOptions, Side, check_options, check_sharing, first, opt
 
 @dataclass
 class WsumLSTMLMConfig(LSTMOptions):
-    """Defaults are those of fairseq's `lstm_lm`, whose biases start from ±0.1, though.
+    """The options. The defaults are those of fairseq's `lstm_lm`, except that biases start at zero.
 
-    Where a default is None the value follows from other options: see `decoder` and `out_embed_dim`.
+    A default of None means that the value depends on other options: see `decoder` and
+    `out_embed_dim`.
     """
 
     dropout: float = field(
@@ -23,7 +24,7 @@ class WsumLSTMLMConfig(LSTMOptions):
     )
     init_range: float = field(
         default=0.1,
-        metadata={"help": "draw all weights uniformly from [-R, R]; biases start from zero"},
+        metadata={"help": "draw all weights uniformly from [-R, R]; biases start at zero"},
     )
     locked_dropout: bool = field(
         default=False,
@@ -43,19 +44,19 @@ class WsumLSTMLMConfig(LSTMOptions):
     )
     decoder_proj_size: int = field(
         default=0,
-        metadata={"help": "project each layer's output to so many features; 0: do not (default)"},
+        metadata={"help": "project each layer's output to this many features; 0: no projection"},
     )
     decoder_layers: int = field(default=1, metadata={"help": "number of decoder layers"})
     decoder_out_embed_dim: Optional[int] = field(
         default=None,
         metadata={
-            "help": "decoder output embedding dimension (default: --decoder-embed-dim where "
-            "the output embedding is shared, else that of the last layer's output)"
+            "help": "decoder output embedding dimension (default: --decoder-embed-dim if the "
+            "output embedding is shared, else the size of the last layer's output)"
         },
     )
     decoder_attention: str = field(
         default="0",
-        metadata={"help": "BOOL: a language model has nothing to attend to, only False will do"},
+        metadata={"help": "BOOL: must be False, because a language model has no attention"},
     )
     decoder_dropout_in: Optional[float] = field(
         default=None,
@@ -74,7 +75,7 @@ class WsumLSTMLMConfig(LSTMOptions):
 
     @property
     def decoder(self) -> Side:
-        """The layers' options, each with its value."""
+        """The options of the layers, with all defaults resolved."""
         dropout_out = first(self.decoder_dropout_out, self.dropout)
         return Side(
             cell=get_cell(self.cell, coupled_gates=self.coupled_gates),
@@ -88,13 +89,13 @@ class WsumLSTMLMConfig(LSTMOptions):
 
     @property
     def features(self) -> int:
-        """Features of a layer's output."""
+        """Number of features of a layer's output."""
         return self.decoder_proj_size or self.decoder.hidden_size
 
     @property
     def shares_output(self) -> bool:
         """Whether the output embedding is the input embedding."""
-        # an adaptive softmax has embeddings of its own
+        # an adaptive softmax has its own embeddings
         return self.share_decoder_input_output_embed and self.cutoffs is None
 
     @property
@@ -105,13 +106,13 @@ class WsumLSTMLMConfig(LSTMOptions):
 
 
 def read_config(args: Any) -> WsumLSTMLMConfig:
-    """The configuration in what fairseq hands to `build_model`.
+    """Read and check the configuration that fairseq passes to `build_model`.
 
     Args:
         args: a `WsumLSTMLMConfig`, its `DictConfig`, or a `Namespace` that may lack options.
 
     Raises:
-        ValueError: options that do not fit together; the message names them.
+        ValueError: an option is invalid, or options are incompatible; the message names them.
     """
     cfg = WsumLSTMLMConfig(**option_values(WsumLSTMLMConfig, args))
     sizes = ("embed_dim", "hidden_size", "layers", "out_embed_dim")
@@ -126,7 +127,7 @@ def read_config(args: Any) -> WsumLSTMLMConfig:
         check_sharing(cfg.decoder_embed_dim, cfg.out_embed_dim)
     if str(cfg.decoder_attention).lower() not in ("0", "false", "no", "off", "none"):
         raise ValueError(
-            f"--decoder-attention {cfg.decoder_attention}: a language model has nothing to attend "
-            "to; leave it out"
+            f"--decoder-attention {cfg.decoder_attention}: a language model has no source to "
+            "attend to; omit this option"
         )
     return cfg

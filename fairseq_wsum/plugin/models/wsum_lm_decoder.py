@@ -22,8 +22,8 @@ from .wsum_lm_config import WsumLSTMLMConfig
 class WsumLMDecoder(WsumDecoderBase):
     """Embeddings, a stack of LSTMs and the output layer.
 
-    Dropout is that of Zaremba et al. (2014): on the embeddings and on what every layer gives to the
-    next and to the output layer, never on what a layer gives to itself.
+    Dropout follows Zaremba et al. (2014). It is applied to the embeddings and to the outputs that
+    each layer passes to the next layer or to the output layer, but not to recurrent connections.
     """
 
     def __init__(
@@ -66,14 +66,14 @@ class WsumLMDecoder(WsumDecoderBase):
         """Scores for the next token at every position.
 
         Args:
-            prev_output_tokens: B x T, padded on the right; of these only the last is read where
-                `incremental_state` holds the state of the ones before.
-            encoder_out, src_lengths: unused, fairseq's.
-            incremental_state: fairseq's, for decoding step by step.
-            carried_state: the state to go on from, and the place for the one at the end.
+            prev_output_tokens: B x T, padded on the right. If `incremental_state` holds the state
+                of the earlier tokens, only the last token is read.
+            encoder_out, src_lengths: unused arguments of fairseq's interface.
+            incremental_state: fairseq's state for step-by-step decoding.
+            carried_state: provides the initial state and stores the final state.
 
         Returns:
-            Logits, B x T x V (features, with an adaptive softmax), and None.
+            Logits, B x T x V (features with an adaptive softmax), and None.
         """
         x, extra = self.extract_features(
             prev_output_tokens, encoder_out, incremental_state, src_lengths, carried_state
@@ -88,7 +88,7 @@ class WsumLMDecoder(WsumDecoderBase):
         src_lengths: Tensor | None = None,
         carried_state: CarriedState | None = None,
     ) -> tuple[Tensor, None]:
-        """As `forward`, before the output layer."""
+        """Like `forward`, but without the output layer."""
         state = self._cached_state(incremental_state)
         if state is not None:
             prev_output_tokens = prev_output_tokens[:, -1:]
@@ -127,7 +127,7 @@ class WsumLMDecoder(WsumDecoderBase):
     def reorder_incremental_state(
         self, incremental_state: IncrementalState, new_order: Tensor
     ) -> None:
-        """Beam search: go on from the hypotheses `new_order`."""
+        """Select the hypotheses `new_order`, for beam search."""
         state = self._cached_state(incremental_state)
         if state is not None:
             h, c = (part.index_select(1, new_order) for part in state)

@@ -1,4 +1,4 @@
-"""`--arch wsum_lstm`: translation with LSTMs whose cells are taken apart."""
+"""`--arch wsum_lstm`: translation with ablated LSTMs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class WsumLSTMModel(FairseqEncoderDecoderModel):
         """Build the model that `args` (a dataclass, `DictConfig` or `Namespace`) describes.
 
         Raises:
-            ValueError: options that do not fit together; the message names them.
+            ValueError: an option is invalid, or options are incompatible; the message names them.
         """
         cfg = read_config(args)
         source, target = task.source_dictionary, task.target_dictionary
@@ -62,15 +62,15 @@ class WsumLSTMModel(FairseqEncoderDecoderModel):
         prev_output_tokens: Tensor,
         incremental_state: IncrementalState | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Logits B x T x V and, outside training, attention B x T x S."""
+        """Logits, B x T x V, and outside training the attention weights, B x T x S."""
         encoder_out = self.encoder(src_tokens, src_lengths=src_lengths)
         return self.decoder(prev_output_tokens, encoder_out, incremental_state)
 
     def prepare_for_inference_(self, cfg: Any) -> None:
-        """fairseq's hook before decoding; it forgets that --replace-unk reads attention too.
+        """Extend fairseq's hook before decoding, which ignores that --replace-unk needs attention.
 
         Raises:
-            ValueError: attention is asked for, and the model has none.
+            ValueError: an option needs attention, and the model has none.
         """
         super().prepare_for_inference_(cfg)
         replaces = getattr(cfg.generation, "replace_unk", None) is not None
@@ -83,7 +83,7 @@ class WsumLSTMModel(FairseqEncoderDecoderModel):
 
 @register_model_architecture("wsum_lstm", "wsum_lstm_multi30k")
 def wsum_lstm_multi30k(args: Any) -> None:
-    """Small and well regularised, for Multi30k in joint BPE: the model of the `strong` recipe."""
+    """A small, well-regularised model for Multi30k with joint BPE, used by the `strong` recipe."""
     use_preset(args, "wsum_lstm_multi30k", dropout=0.45, share_all_embeddings=True)
     default(args, encoder_embed_dim=384, encoder_layers=1, encoder_bidirectional=True)
     default(args, encoder_dropout_in=args.dropout, encoder_dropout_out=args.dropout)

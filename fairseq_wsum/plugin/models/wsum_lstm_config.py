@@ -1,4 +1,4 @@
-"""The options of `--arch wsum_lstm`: those of fairseq's `lstm`, and what the cells add."""
+"""The options of `--arch wsum_lstm`: those of fairseq's `lstm`, and those of the cells."""
 
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -18,10 +18,10 @@ _FALSE = ("0", "false", "no", "off")
 
 @dataclass
 class WsumLSTMConfig(LSTMOptions):
-    """Defaults are OpenNMT's readme model of 2018: 2 + 2 layers of 500, input feeding.
+    """The options. The defaults are the model of OpenNMT's README of 2018.
 
-    Where a default is None the value follows from other options: see `encoder`, `decoder` and
-    `out_embed_dim`.
+    That model has 2 + 2 layers of 500 units with input feeding. A default of None means that the
+    value depends on other options: see `encoder`, `decoder` and `out_embed_dim`.
     """
 
     encoder_cell: Optional[str] = field(
@@ -33,8 +33,8 @@ class WsumLSTMConfig(LSTMOptions):
     dropout: float = field(
         default=0.3,
         metadata={
-            "help": "dropout probability between layers and on the decoder's output; for "
-            "embeddings and the encoder's output see the options of their own"
+            "help": "dropout probability between layers and on the decoder's output; embeddings "
+            "and the encoder's output have separate options"
         },
     )
     encoder_embed_dim: int = field(default=500, metadata={"help": "encoder embedding dimension"})
@@ -46,11 +46,11 @@ class WsumLSTMConfig(LSTMOptions):
     )
     encoder_hidden_size: Optional[int] = field(
         default=None,
-        metadata={"help": "encoder hidden size, of each direction (default: --encoder-embed-dim)"},
+        metadata={"help": "encoder hidden size per direction (default: --encoder-embed-dim)"},
     )
     encoder_layers: int = field(default=2, metadata={"help": "number of encoder layers"})
     encoder_bidirectional: bool = field(
-        default=False, metadata={"help": "make all layers of encoder bidirectional"}
+        default=False, metadata={"help": "make all encoder layers bidirectional"}
     )
     encoder_dropout_in: Optional[float] = field(
         default=None,
@@ -85,23 +85,23 @@ class WsumLSTMConfig(LSTMOptions):
     decoder_out_embed_dim: Optional[int] = field(
         default=None,
         metadata={
-            "help": "decoder output embedding dimension (default: --decoder-embed-dim where "
-            "the output embedding is shared, else --decoder-hidden-size)"
+            "help": "decoder output embedding dimension (default: --decoder-embed-dim if the "
+            "output embedding is shared, else --decoder-hidden-size)"
         },
     )
     decoder_attention: str = field(
         default="general",
         metadata={
             "help": "decoder attention: general, dot, mlp or none (fairseq's BOOL works too: "
-            "true is general, false is none). Without input feeding mlp needs much memory: a "
-            "number for each target word, source word and unit"
+            "true is general, false is none). Without input feeding, mlp stores a number for "
+            "each target word, source word and unit, which is large"
         },
     )
     decoder_input_feeding: str = field(
         default="True",
         metadata={
-            "help": "BOOL: feed the attentional output into the next step. Without it the whole "
-            "target runs through the LSTM at once in training"
+            "help": "BOOL: feed the attentional output into the next step. Without it, training "
+            "is faster, because the LSTM processes the whole target at once"
         },
     )
     decoder_dropout_in: Optional[float] = field(
@@ -126,10 +126,10 @@ class WsumLSTMConfig(LSTMOptions):
         default=False,
         metadata={
             "help": "share encoder, decoder and output embeddings"
-            " (requires shared dictionary and embed dim)"
+            " (requires a shared dictionary and equal embedding dimensions)"
         },
     )
-    # no option of the model's: the value is the task's
+    # not an option of the model: the task provides the value
     max_source_positions: Optional[int] = II("task.max_source_positions")
 
     @property
@@ -159,7 +159,7 @@ class WsumLSTMConfig(LSTMOptions):
 
     @property
     def encoder(self) -> Side:
-        """The encoder's options, each with its value."""
+        """The encoder's options, with all defaults resolved."""
         return Side(
             cell=get_cell(first(self.encoder_cell, self.cell), coupled_gates=self.coupled_gates),
             embed_dim=self.encoder_embed_dim,
@@ -172,7 +172,7 @@ class WsumLSTMConfig(LSTMOptions):
 
     @property
     def decoder(self) -> Side:
-        """The decoder's options, each with its value."""
+        """The decoder's options, with all defaults resolved."""
         dropout_out = first(self.decoder_dropout_out, self.dropout)
         return Side(
             cell=get_cell(first(self.decoder_cell, self.cell), coupled_gates=self.coupled_gates),
@@ -188,7 +188,7 @@ class WsumLSTMConfig(LSTMOptions):
     def shares_output(self) -> bool:
         """Whether the output embedding is the decoder's input embedding."""
         wanted = self.share_decoder_input_output_embed or self.share_all_embeddings
-        return wanted and self.cutoffs is None  # an adaptive softmax has embeddings of its own
+        return wanted and self.cutoffs is None  # an adaptive softmax has its own embeddings
 
     @property
     def out_embed_dim(self) -> int:
@@ -198,13 +198,13 @@ class WsumLSTMConfig(LSTMOptions):
 
 
 def read_config(args: Any) -> WsumLSTMConfig:
-    """The configuration in what fairseq hands to `build_model`.
+    """Read and check the configuration that fairseq passes to `build_model`.
 
     Args:
         args: a `WsumLSTMConfig`, its `DictConfig`, or a `Namespace` that may lack options.
 
     Raises:
-        ValueError: options that do not fit together; the message names them.
+        ValueError: an option is invalid, or options are incompatible; the message names them.
     """
     cfg = WsumLSTMConfig(**option_values(WsumLSTMConfig, args))
     sides = [
@@ -226,7 +226,7 @@ def read_config(args: Any) -> WsumLSTMConfig:
 def _check_sharing_all(cfg: WsumLSTMConfig) -> None:
     if cfg.decoder_embed_path and cfg.decoder_embed_path != cfg.encoder_embed_path:
         raise ValueError(
-            "--share-all-embeddings is not compatible with a --decoder-embed-path of its own"
+            "--share-all-embeddings is not compatible with a different --decoder-embed-path"
         )
     if cfg.encoder_embed_dim != cfg.decoder_embed_dim:
         raise ValueError(
@@ -240,8 +240,8 @@ def _check_attention(cfg: WsumLSTMConfig) -> None:
     encoder_units = encoder.hidden_size * (2 if cfg.encoder_bidirectional else 1)
     if cfg.attention == "dot" and encoder_units != decoder.hidden_size:
         raise ValueError(
-            f"--decoder-attention dot needs as many encoder units ({encoder_units}, both "
-            f"directions together) as --decoder-hidden-size ({decoder.hidden_size}): "
+            f"--decoder-attention dot needs an encoder output size ({encoder_units}, summed over "
+            f"directions) equal to --decoder-hidden-size ({decoder.hidden_size}): "
             "make them equal or use general"
         )
     _ = cfg.input_feeding  # raises if it is not a BOOL
@@ -249,7 +249,7 @@ def _check_attention(cfg: WsumLSTMConfig) -> None:
     if cfg.attention is None and not reads_source:
         raise ValueError(
             f"--decoder-attention none with --encoder-cell {encoder.cell.name} and "
-            f"--decoder-cell {decoder.cell.name}: the decoder would know nothing of the source, as "
-            "the encoder has no memory cell to hand over and the decoder reads nothing else; use "
-            "attention or another cell"
+            f"--decoder-cell {decoder.cell.name}: the decoder could not see the source, because it "
+            "reads nothing but a memory cell and the encoder has none; use attention or another "
+            "cell"
         )

@@ -1,4 +1,4 @@
-"""`--arch wsum_lstm_lm`: language models with LSTMs whose cells are taken apart."""
+"""`--arch wsum_lstm_lm`: language models with ablated LSTMs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .wsum_lm_decoder import WsumLMDecoder
 
 @register_model("wsum_lstm_lm", dataclass=WsumLSTMLMConfig)
 class WsumLSTMLanguageModel(FairseqLanguageModel):
-    """Ablated LSTMs over the words of a text (Zaremba et al., 2014; Levy et al., ACL 2018).
+    """A language model with ablated LSTMs (Zaremba et al., 2014; Levy et al., ACL 2018).
 
-    It goes on from the state that it ended in where a task gives it a `CarriedState`, as
-    `--task wsum_language_modeling` does.
+    If a task passes it a `CarriedState`, as `--task wsum_language_modeling` does, it continues from
+    its previous final state.
     """
 
     carries_state = True  # the decoder takes a `carried_state`
@@ -28,14 +28,14 @@ class WsumLSTMLanguageModel(FairseqLanguageModel):
         """Build the model that `args` (a dataclass, `DictConfig` or `Namespace`) describes.
 
         Raises:
-            ValueError: options that do not fit together; the message names them.
+            ValueError: an option is invalid, or options are incompatible; the message names them.
         """
         cfg = read_config(args)
         source, target = task.source_dictionary, task.target_dictionary
-        if len(source) != len(target):  # a cut dictionary claims to equal the whole
+        if len(source) != len(target):  # a truncated dictionary compares equal
             raise ValueError(
-                "--output-dictionary-size: this model predicts the words that it reads; leave it "
-                "out, or cut the dictionary with fairseq-preprocess --nwordssrc"
+                "--output-dictionary-size: this model predicts the words that it reads; omit this "
+                "option, or limit the dictionary with fairseq-preprocess --nwordssrc"
             )
         embed_tokens = embedding(source, cfg.decoder_embed_dim)
         model = cls(WsumLMDecoder(cfg, source, embed_tokens))

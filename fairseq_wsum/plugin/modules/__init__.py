@@ -1,4 +1,4 @@
-"""Parts that the models share. They need torch alone."""
+"""Modules shared by the models. They depend on torch only."""
 
 from .attention import ATTENTION_TYPES, Attention
 from .bridge import Bridge

@@ -15,15 +15,15 @@ ATTENTION_TYPES = ("general", "dot", "mlp")
 
 
 class Attention(nn.Module):
-    """Attentional output h^ = tanh(W_out [context ; h]), context = softmax(score(h, s)) s.
+    """Attention with the output h^ = tanh(W_out [context ; h]), context = softmax(score(h, s)) s.
 
     The score of a query h and a source position s is, by `kind`,
 
         general    s . W h                      (Luong et al., 2015)
-        dot        s . h                        (the same, without W: K = H)
+        dot        s . h                        (Luong et al., 2015; requires K = H)
         mlp        v . tanh(W_h h + W_s s)      (Bahdanau et al., 2015)
 
-    All maps are linear and without bias, but for W_h.
+    All maps are linear. Only W_h has a bias.
 
     Args:
         query_size: H.
@@ -31,7 +31,7 @@ class Attention(nn.Module):
         kind: one of `ATTENTION_TYPES`.
 
     Raises:
-        ValueError: unknown `kind`, or `dot` with K != H.
+        ValueError: `kind` is unknown, or it is `dot` and K != H.
     """
 
     def __init__(self, query_size: int, source_size: int, kind: str = "general") -> None:
@@ -42,7 +42,7 @@ class Attention(nn.Module):
             )
         if kind == "dot" and query_size != source_size:
             raise ValueError(
-                f"dot attention needs a source as wide as the query, got {source_size} and "
+                f"dot attention needs a source of the query's size, got {source_size} and "
                 f"{query_size}: use general attention"
             )
         self.kind = kind
@@ -55,15 +55,15 @@ class Attention(nn.Module):
         self.output_proj = Linear(source_size + query_size, query_size, bias=False)
 
     def keys(self, values: Tensor) -> Tensor | None:
-        """What queries are compared with, where that is not the values themselves.
+        """The keys, if they differ from the values.
 
-        It depends on the source only: compute it once for all queries.
+        The keys depend on the source only, so compute them once for all queries.
 
         Args:
             values: the source, B x S x K.
 
         Returns:
-            W_s s, B x S x H, for `mlp`; else None.
+            W_s s, B x S x H, for `mlp`, else None.
         """
         keys: Tensor | None = self.source_proj(values) if self.kind == "mlp" else None
         return keys
@@ -75,8 +75,8 @@ class Attention(nn.Module):
 
         Args:
             query: T x B x H.
-            values: the source, B x S x K; contiguous, else products copy it.
-            keys: what `keys(values)` returned.
+            values: the source, B x S x K; should be contiguous, because products copy it otherwise.
+            keys: the result of `keys(values)`.
             padding_mask: True at source padding, S x B.
 
         Returns:

@@ -1,4 +1,4 @@
-"""From the encoder's final states to the decoder's initial ones."""
+"""The map from the encoder's final states to the decoder's initial states."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ...ops.products import Linear
 class Bridge(nn.Module):
     """Maps states L_e x B x H_e to L_d x B x H_d.
 
-    - the same shape: the states as they are, no parameters;
-    - another width: one linear map, the same for every layer (as in fairseq's LSTM);
-    - another number of layers: one linear map from the states of all the encoder's layers,
-      side by side, to those of all the decoder's.
+    - If the shapes are equal, the states are passed on unchanged, without parameters.
+    - If only the sizes H_e and H_d differ, all layers share one linear map (as in fairseq's LSTM).
+    - If the numbers of layers differ, one linear map takes the concatenated states of all encoder
+      layers to those of all decoder layers.
     """
 
     def __init__(

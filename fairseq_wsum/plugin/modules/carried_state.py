@@ -8,26 +8,26 @@ from ...layer import State
 
 
 class CarriedState:
-    """Given to a model with each part of a text, it holds the state to go on from.
+    """Holds the state between the parts of a text. A model receives it with each part.
 
-    A model takes the state at the start of a part and leaves the one at its end, detached: the
-    gradient does not reach into earlier parts (truncated backpropagation). Several models that
-    score a text together (fairseq's `eval_lm` takes a list) may use one and the same object: each
-    finds what it has left itself.
+    A model takes the state at the start of a part and leaves its state at the end, detached, so
+    that the gradient does not reach earlier parts (truncated backpropagation). Several models that
+    score a text together, as in fairseq's `eval_lm`, can share one object, which keeps a separate
+    state for each model.
 
     Args:
-        start: (h, c), L x B x P and L x B x H, for a model that has left nothing yet; None is zero.
+        start: the initial state (h, c), L x B x P and L x B x H; None for zero.
     """
 
     def __init__(self, start: State | None = None) -> None:
         self.start = start
-        self.last: State | None = None  # what was left last, by whichever model
+        self.last: State | None = None  # the state left most recently, by any model
         self._left: dict[nn.Module, State] = {}
 
     def take(self, model: nn.Module) -> State | None:
-        """The state that `model` goes on from; None is zero."""
+        """The state from which `model` continues; None for zero."""
         return self._left.get(model, self.start)
 
     def leave(self, model: nn.Module, state: State) -> None:
-        """Keep the state that `model` has ended in."""
+        """Store the final state of `model`."""
         self.last = self._left[model] = (state[0].detach(), state[1].detach())

@@ -28,13 +28,13 @@ from ..data.token_stream import (
 from ..models.options import flag
 from ..modules import CarriedState
 
-# fairseq's dataclass machinery reads the annotations as types: hence no `int | None` here, and no
-# `from __future__ import annotations`.
+# fairseq's dataclass machinery needs annotations that are types and supports `Optional` only, so
+# this file uses neither `int | None` nor `from __future__ import annotations`.
 # ruff: noqa: UP045
 
-NO_TOKENS = "has no tokens: prepare the data again, from a text that has"
+NO_TOKENS = "has no tokens: prepare the data again from a text that is not empty"
 
-# of language_modeling, without a meaning for one stream, and their defaults
+# options of language_modeling that have no meaning for a single stream, and their defaults
 _FOR_SENTENCES = {
     "self_target": False,
     "past_target": False,
@@ -48,37 +48,39 @@ _FOR_SENTENCES = {
 
 @dataclass
 class WsumLanguageModelingConfig(LanguageModelingConfig):
-    """The options of fairseq's `language_modeling`, and what the stream needs."""
+    """The options of fairseq's `language_modeling`, and those of the stream."""
 
     tokens_per_sample: int = field(
         default=35,
         metadata={
-            "help": "time steps of truncated backpropagation: tokens of each stream in a batch"
+            "help": "number of time steps of truncated backpropagation: tokens of each stream "
+            "in a batch"
         },
     )
     tokens_per_sample_valid: int = field(
         default=1000,
         metadata={
-            "help": "tokens scored at a time in validation and evaluation, which read one stream, "
-            "whatever --batch-size-valid says; it changes speed and memory, not the result"
+            "help": "number of tokens scored at a time in validation and evaluation, which read "
+            "a single stream and ignore --batch-size-valid; affects speed and host memory, "
+            "not the result"
         },
     )
-    # no help text, and so no option: it takes the value of fairseq's --update-freq
+    # not an option, because it has no help text: the value is that of fairseq's --update-freq
     update_freq: list[int] = II("optimization.update_freq")  # noqa: RUF009
 
 
 @register_task("wsum_language_modeling", dataclass=WsumLanguageModelingConfig)
 class WsumLanguageModelingTask(LanguageModelingTask):
-    """Language modelling over one stream of text, as Zaremba et al. (2014) do it.
+    """Language modelling over one stream of text, as in Zaremba et al. (2014).
 
-    The corpus is one stream, its sentences in order. Training reads --batch-size parallel parts of
-    it, --tokens-per-sample tokens of each at a time; the state goes on from batch to batch,
-    detached, and starts from zero at the start of an epoch. Validation and evaluation read one
-    stream from its beginning: every token of the split is scored once, with all of its past in the
-    state. A checkpoint within an epoch holds the states.
+    The corpus is one stream with its sentences in order. Training reads --batch-size parallel parts
+    of it, with --tokens-per-sample tokens of each at a time. The state is carried from batch to
+    batch, detached, and is zero at the start of an epoch. Validation and evaluation read a split as
+    a single stream: every token is scored once, with its whole past in the state. Checkpoints
+    written within an epoch contain the states.
 
-    That is `--sample-break-mode none`, the default. With another break mode (`eos`: one sentence a
-    sample) samples are independent, and all is as with fairseq's `language_modeling`.
+    This is `--sample-break-mode none`, the default. With other break modes (such as `eos`, one
+    sentence per sample) samples are independent, and the task equals fairseq's `language_modeling`.
     """
 
     def __init__(self, args: Any, *others: Any, **named: Any) -> None:
@@ -91,12 +93,12 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         """Load the dictionary.
 
         Raises:
-            ValueError: options that do not fit together; the message names them.
+            ValueError: an option is invalid, or options are incompatible; the message names them.
         """
         for option in ("tokens_per_sample", "tokens_per_sample_valid"):
             if getattr(args, option) < 1:
                 what = "no" if _is_stream(args) else "a smaller"
-                window = f" (and {what} --context-window, which fairseq takes from it)"
+                window = f" (and {what} --context-window, which fairseq subtracts from it)"
                 raise ValueError(
                     f"{flag(option)} {getattr(args, option)}: give at least 1"
                     + (window if option == "tokens_per_sample" else "")
@@ -105,8 +107,8 @@ class WsumLanguageModelingTask(LanguageModelingTask):
             for option, default in _FOR_SENTENCES.items():
                 if str(getattr(args, option, default)) not in (str(default), "None"):
                     raise ValueError(
-                        f"{flag(option)} has no meaning where the corpus is one stream: leave it "
-                        "out, or give --sample-break-mode eos"
+                        f"{flag(option)} has no meaning where the corpus is one stream: omit this "
+                        "option, or give --sample-break-mode eos"
                     )
         return super().setup_task(args, **kwargs)
 
@@ -116,8 +118,8 @@ class WsumLanguageModelingTask(LanguageModelingTask):
             ARCH_MODEL_REGISTRY.get(name, FairseqLanguageModel), FairseqLanguageModel
         ):
             raise ValueError(
-                f"--task wsum_language_modeling takes a language model, and {name} is none: a "
-                "translation model is scored with scripts/score.sh, or fairseq-generate"
+                f"--task wsum_language_modeling needs a language model, and {name} is not one: "
+                "score translation models with scripts/score.sh or fairseq-generate"
             )
         model = super().build_model(args, from_checkpoint)
         if _is_stream(self.args) and not getattr(model, "carries_state", False):
@@ -131,18 +133,18 @@ class WsumLanguageModelingTask(LanguageModelingTask):
     # Data
 
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> Any:
-        """Load a split (of the epoch's shard, where there are several folders).
+        """Load a split; with several data folders, from the folder of this epoch.
 
         Raises:
-            FileNotFoundError: there is no such split.
-            ValueError: it is empty.
+            FileNotFoundError: the split does not exist.
+            ValueError: the split is empty.
         """
         if not _is_stream(self.args):
             return super().load_dataset(split, epoch=epoch, combine=combine, **kwargs)
         paths = split_paths(self.args.data)
         path = f"{paths[(epoch - 1) % len(paths)]}/{split}"
         binary = Path(f"{path}.bin")
-        if binary.is_file() and binary.stat().st_size == 0:  # which fairseq fails to open
+        if binary.is_file() and binary.stat().st_size == 0:  # fairseq cannot open an empty file
             raise ValueError(f"{path} {NO_TOKENS}")
         sentences = data_utils.load_indexed_dataset(
             path, self.dictionary, self.args.dataset_impl, combine=combine
@@ -169,10 +171,11 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         skip_remainder_batch: bool = False,
         **others: Any,
     ) -> iterators.EpochBatchIterator:
-        """Batches of a split: to train on, if fairseq asks for these, else to score.
+        """Batches of a split, for training or for scoring.
 
         Raises:
-            ValueError: the split has too few tokens for so many streams; the message names options.
+            ValueError: --batch-size or --max-tokens is invalid, or the split has too few tokens for
+                the streams; the message names the options.
         """
         if not isinstance(dataset, TokenStream):
             return super().get_batch_iterator(
@@ -187,7 +190,7 @@ class WsumLanguageModelingTask(LanguageModelingTask):
                 skip_remainder_batch=skip_remainder_batch,
                 **others,
             )
-        if "update_epoch_batch_itr" not in others:  # which fairseq says for training alone
+        if "update_epoch_batch_itr" not in others:  # fairseq passes it for training only
             batches = self._scoring_batches(dataset, shard_id)
             return StreamIterator(batches, self.valid_states, num_workers=num_workers)
         groups = self._batches_of_an_update(epoch)
@@ -202,7 +205,7 @@ class WsumLanguageModelingTask(LanguageModelingTask):
             processes=num_shards,
             pad=self.dictionary.pad(),
         )
-        self.states = StreamStates()  # of this epoch: the next may have other groups
+        self.states = StreamStates()  # new in each epoch, because the groups may change
         layout = {
             "--batch-size": streams,
             "the number of batches in an update": groups * num_shards,
@@ -224,14 +227,14 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         return scoring_batches(stream, tokens=tokens, process=process, pad=self.dictionary.pad())
 
     def _batches_of_an_update(self, epoch: int) -> int:
-        """--update-freq, which may be a list with a number for each epoch."""
+        """The value of --update-freq for this epoch; the option can be a list, one per epoch."""
         numbers = list(self.args.update_freq)
         return int(numbers[min(epoch, len(numbers)) - 1])
 
     def _streams(
         self, stream: TokenStream, max_tokens: Optional[int], streams: Optional[int], batches: int
     ) -> int:
-        """--batch-size, if it fits."""
+        """Return --batch-size after checking it against the other options and the data."""
         steps = self.args.tokens_per_sample
         if streams is None:
             raise ValueError(
@@ -241,41 +244,41 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         if max_tokens is not None and max_tokens < streams * steps:
             raise ValueError(
                 f"--max-tokens {max_tokens} is less than a batch of --batch-size {streams} streams "
-                f"with --tokens-per-sample {steps} has: make it {streams * steps}, or leave it out"
+                f"with --tokens-per-sample {steps}: set it to {streams * steps}, or omit it"
             )
         needed = streams * batches * steps
         if len(stream) < needed:
             raise ValueError(
                 f"the training split has {len(stream):,} tokens, which are too few for "
                 f"{streams * batches:,} streams (--batch-size {streams}"
-                + (f", {batches} batches an update" if batches > 1 else "")
-                + f") with --tokens-per-sample {steps}: it takes {needed:,}; lower one of them"
+                + (f", {batches} batches per update" if batches > 1 else "")
+                + f") with --tokens-per-sample {steps}: {needed:,} are needed; lower one of them"
             )
         return streams
 
     # Training and validation
 
     def train_step(self, sample: Sample, *args: Any, **kwargs: Any) -> Any:
-        """As fairseq's, from the state that the step before of the same streams has left."""
+        """Run fairseq's step, starting from the state after the previous step of the streams."""
         with self.states.carried(sample) as sample:
             return super().train_step(sample, *args, **kwargs)
 
     def valid_step(self, sample: Sample, *args: Any, **kwargs: Any) -> Any:
-        """As fairseq's; the states of validation are others than those of training."""
+        """Run fairseq's step with states that are separate from those of training."""
         with self.valid_states.carried(sample) as sample:
             loss, size, log = super().valid_step(sample, *args, **kwargs)
-        if sample["ntokens"] == 0:  # a process that has nothing to score
+        if sample["ntokens"] == 0:  # this process has nothing to score
             return loss * 0, 0, {name: value * 0 for name, value in log.items()}
         return loss, size, log
 
     def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: Any) -> None:
-        """As fairseq's, but that the perplexity is that of tokens in any case.
+        """Extend fairseq's method to always report the perplexity per token.
 
-        fairseq derives it from the loss where the sample size is the number of tokens. With
-        --sentence-avg that is so for a batch with one token, and for no other.
+        fairseq derives the perplexity from the loss only if the sample size is the number of
+        tokens. With --sentence-avg this holds only for batches with one token.
         """
         if _is_stream(self.args) and not any("nll_loss" in log for log in logging_outputs):
-            # floats, as a tensor of 16 bits would sum an epoch in 16 bits
+            # use floats, because 16-bit tensors would be summed in 16 bits
             total, tokens, size = (
                 float(sum(log.get(name, 0) for log in logging_outputs))
                 for name in ("loss", "ntokens", "sample_size")
@@ -286,7 +289,7 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         super().reduce_metrics(logging_outputs, criterion)
 
     def begin_valid_epoch(self, epoch: int, model: Any) -> None:
-        """Gather the states of all processes: the first one writes the checkpoint."""
+        """Gather the states of all processes, because the first process writes the checkpoint."""
         super().begin_valid_epoch(epoch, model)
         if distributed_utils.get_data_parallel_world_size() > 1:
             self.states.gather(distributed_utils.get_data_parallel_group())
@@ -299,7 +302,7 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         """Batches for fairseq-eval-lm.
 
         Raises:
-            ValueError: an option that one stream has no use for.
+            ValueError: an option does not apply to a single stream; the message names it.
         """
         if not isinstance(dataset, TokenStream):
             return super().eval_lm_dataloader(
@@ -307,11 +310,11 @@ class WsumLanguageModelingTask(LanguageModelingTask):
             )
         if context_window > 0:
             raise ValueError(
-                f"--context-window {context_window}: the state holds all of the past; leave it out"
+                f"--context-window {context_window}: the state holds all of the past; omit it"
             )
         if num_shards > 1:
             raise ValueError(
-                f"--num-shards {num_shards}: one stream is read by one process; leave it out"
+                f"--num-shards {num_shards}: one process reads the whole stream; omit it"
             )
         batches = self._scoring_batches(dataset, process=0)
         workers = others.get("num_workers", 0)
@@ -324,12 +327,12 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         """Continue sentences.
 
         Raises:
-            ValueError: the data are one stream.
+            ValueError: the data are a single stream.
         """
         if "step" in sample:
             raise ValueError(
                 "fairseq-generate continues sentences: give --sample-break-mode eos (and "
-                "--prefix-size for the number of words that are given)"
+                "--prefix-size for the number of words in the prefix)"
             )
         return super().inference_step(generator, models, sample, *args, **kwargs)
 
@@ -339,7 +342,7 @@ def _is_stream(args: Any) -> bool:
 
 
 def _with_state(samples: Any) -> Iterator[Sample]:
-    """Give every sample the same place for the states of the models that score it."""
+    """Add one `CarriedState`, shared by all samples, which stores the states of the models."""
     carried_state = CarriedState()
     for sample in samples:
         yield {**sample, "net_input": {**sample["net_input"], "carried_state": carried_state}}
