@@ -272,8 +272,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("--backend", choices=BACKEND_CHOICES, default="auto", help="our backend (default auto)")
     add("--masks", action="store_true", help="also compare each layer with and without a mask")
-    growth = "draw how the time grows with each size (.svg, .png, .pdf)"
-    add("--growth", type=report.output_file, metavar="FILE", help=growth)
+    help = "draw how the time grows with each size (.svg, .png, .pdf)"
+    add("--growth", type=report.output_file, metavar="FILE", help=help)
     args = parser.parse_args(arguments)
     options = dict(dtype=args.dtype, device=args.device, backend=args.backend, rounds=args.rounds)
     report.check_device(args.device)

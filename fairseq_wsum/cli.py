@@ -25,6 +25,15 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"error: {error}")
 
 
+class _WithDefaults(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds an option's default, unless its help names one or other options decide."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or "default" in (action.help or ""):
+            return action.help
+        return super()._get_help_string(action)
+
+
 def _options(arch: str) -> None:
     """Print the help of an architecture's options with the defaults of that architecture.
 
@@ -33,24 +42,29 @@ def _options(arch: str) -> None:
         ValueError: the architecture is unknown.
     """
     try:
-        from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+        from fairseq import models
+        from fairseq.dataclass.utils import gen_parser_from_dataclass
 
         from . import plugin  # noqa: F401
     except ImportError as error:
         raise RuntimeError(f"the models need fairseq, and {error}") from error
-    if arch not in ARCH_MODEL_REGISTRY:
-        ours = ", ".join(sorted(name for name in ARCH_MODEL_REGISTRY if name.startswith("wsum_")))
+    if arch not in models.ARCH_MODEL_REGISTRY:
+        known = sorted(models.ARCH_MODEL_REGISTRY)
+        ours = ", ".join(name for name in known if name.startswith("wsum_"))
         raise ValueError(f"no architecture {arch}: those of this package are {ours}")
     parser = argparse.ArgumentParser(
         prog=f"fairseq-train --arch {arch}",
         usage="%(prog)s ...",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_WithDefaults,
         add_help=False,
     )
-    model = ARCH_MODEL_REGISTRY[arch]
-    model.add_args(parser)
+    dataclass = models.MODEL_DATACLASS_REGISTRY.get(models.ARCH_MODEL_NAME_REGISTRY[arch])
+    if dataclass is not None:
+        gen_parser_from_dataclass(parser, dataclass())
+    else:
+        models.ARCH_MODEL_REGISTRY[arch].add_args(parser)
     given = argparse.Namespace()
-    ARCH_CONFIG_REGISTRY[arch](given)  # the values that this architecture changes
+    models.ARCH_CONFIG_REGISTRY[arch](given)  # the values that this architecture changes
     parser.set_defaults(**vars(given))
     parser.print_help()
 

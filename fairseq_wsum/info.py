@@ -35,13 +35,15 @@ def info() -> None:
     for device in devices:
         for name, dtype in DTYPES.items():
             row = {"device": device, "type": name}
+            reasons: dict[str, None] = {}  # a set that keeps its order
             for cell in cells:
                 case = (CELLS[cell], torch.device(device), dtype)
                 row[cell] = backends.choose("auto", *case).name
-                reasons = {
-                    b.name: b.why_not(*case, False) or b.only_by_name for b in BACKENDS.values()
-                }
-            row["not"] = "; ".join(f"{name}: {why}" for name, why in reasons.items() if why) or "-"
+                for backend in BACKENDS.values():
+                    why = backend.why_not(*case, False) or backend.only_by_name
+                    if why:
+                        reasons[f"{backend.name}: {why}"] = None
+            row["not"] = "; ".join(reasons) or "-"
             rows.append(row)
     print(table(rows))
 

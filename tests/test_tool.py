@@ -144,7 +144,10 @@ def test_the_help_of_every_option_can_be_printed(capsys) -> None:
     pytest.importorskip("fairseq")
     cli.main(["options", "wsum_lstm_multi30k"])
     printed = " ".join(capsys.readouterr().out.split())
-    assert re.search(r"--encoder-cell \w+ cell of the encoder", printed)
+    assert re.search(r"--encoder-cell \w+ cell of the encoder \(default: --cell\) -", printed)
+    assert "--init-range INIT_RANGE draw all parameters uniformly from [-R, R] (default: 0.1)" in (
+        printed
+    )
     assert re.search(
         r"--encoder-embed-dim \w+ encoder embedding dimension \(default: 384\)", printed
     )
