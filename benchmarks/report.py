@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from fairseq_wsum.info import machine, table
+from fairseq_wsum.cli import machine, table
 
 __all__ = ["Shape", "add_measurement", "check_device", "end_with_errors", "machine", "output_file"]
 __all__ += ["positive", "table", "write_json"]
