@@ -132,11 +132,6 @@ def test_validate_and_interactive_read_the_checkpoint(data, model) -> None:
     assert len(re.findall(r"^H-\d\t", output, re.M)) == 2
 
 
-def test_diverse_beam_groups_translate_in_batches(data, model) -> None:
-    lines = generate(data, model / "checkpoint_last.pt", "--diverse-beam-groups", 3)
-    assert len(lines["H"]) == SENTENCES["test"]
-
-
 def test_an_ensemble_translates_and_prints_alignments(data, model) -> None:
     pair = f"{model / 'checkpoint1.pt'}:{model / 'checkpoint2.pt'}"
     lines = generate(data, pair, "--print-alignment")

@@ -10,7 +10,6 @@ from torch import Tensor
 
 pytest.importorskip("fairseq")
 from fairseq import utils
-from fairseq.data import data_utils
 from fairseq.models import ARCH_CONFIG_REGISTRY, build_model
 from fairseq.models.lstm import LSTMModel
 from omegaconf import OmegaConf
@@ -215,11 +214,6 @@ def test_every_form_of_alignment_gives_source_positions() -> None:
     for alignment in forms:
         assert utils.replace_unk(*words, alignment, {"y": "Y"}, "<unk>") == "Y b x"
     assert utils.replace_unk(*words, torch.empty(0), {}, "<unk>") == words[0]
-
-
-def test_batches_can_be_padded_to_bucket_lengths() -> None:
-    """--num-batch-buckets."""
-    assert data_utils.get_buckets([1, 2, 3, 4, 9], num_buckets=2).tolist() == [3, 9]
 
 
 # Options

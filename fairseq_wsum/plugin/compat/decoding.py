@@ -6,7 +6,6 @@ import functools
 from typing import Any
 
 from fairseq import utils
-from fairseq.search import DiverseBeamSearch
 from fairseq.sequence_generator import SequenceGenerator
 from torch import Tensor
 
@@ -14,7 +13,6 @@ from torch import Tensor
 def apply() -> None:
     """Apply the shims of this file."""
     _restore_unknown_word_replacement()
-    _count_overlaps_within_a_batch()
 
 
 def _restore_unknown_word_replacement() -> None:
@@ -62,26 +60,6 @@ def _restore_unknown_word_replacement() -> None:
     SequenceGenerator.generate = generate_with_alignment
     utils.replace_unk = replace_unk_from_any
     utils.load_align_dict = load_align_dict_if_given
-
-
-def _count_overlaps_within_a_batch() -> None:
-    """Make --diverse-beam-groups index its overlap counts by position in the batch.
-
-    The counts have one row for each sentence of the batch, but search.py indexes them by the
-    sentence's number in the data set. That raises an IndexError if the number is not below the
-    batch size. Without the numbers in the sample, fairseq uses the position in the batch.
-    """
-    generate = SequenceGenerator._generate
-
-    @functools.wraps(generate)
-    def generate_with_places(
-        self: SequenceGenerator, sample: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> list[list[dict[str, Tensor]]]:
-        if isinstance(self.search, DiverseBeamSearch):
-            sample = {name: value for name, value in sample.items() if name != "id"}
-        return generate(self, sample, *args, **kwargs)
-
-    SequenceGenerator._generate = generate_with_places
 
 
 def _source_positions(alignment: Any) -> Any:

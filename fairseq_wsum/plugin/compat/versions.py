@@ -38,9 +38,7 @@ def _restore_old_names_of_numpy() -> None:
 
     `numpy.int` was removed in numpy 1.24 and `numpy.compat.long` in numpy 2; both were Python's
     int. Without them a language model that reads or continues sentences raises an AttributeError.
-    The argument `interpolation` of `numpy.percentile` was removed in numpy 2.4 in favour of
-    `method`, and --num-batch-buckets raises a TypeError. Only these three modules see the old
-    names.
+    Only these three modules see the old names.
     """
     if hasattr(numpy, "compat") and hasattr(numpy, "int"):
         return
@@ -48,9 +46,6 @@ def _restore_old_names_of_numpy() -> None:
     class NumpyWithOldNames(ModuleType):
         int = int
         compat = SimpleNamespace(long=int)
-
-        def percentile(self, a: Any, q: Any, interpolation: Any = "linear") -> Any:
-            return numpy.percentile(a, q, method=interpolation)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(numpy, name)
