@@ -61,11 +61,13 @@ def close(server: subprocess.Popen[bytes], folder: Path) -> None:
 
 
 def is_python(path: Path) -> bool:
-    """Whether a command of the environment is Python's, or written in it."""
+    """Whether a command of the environment is Python, or written in it."""
     if path.name.startswith("python"):
         return True
-    with path.open("rb") as file:
-        return path.is_file() and b"python" in file.readline() and file.read(3) != b"'''"
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:  # a path with a blank is in the second line: see pip
+        return file.read(2) == b"#!" and b"python" in file.readline() + file.readline()
 
 
 # The client. It imports nothing but Python's own library.
