@@ -37,7 +37,7 @@ def test_some_cells_have_weights_of_the_same_shapes() -> None:
 def test_another_cell_rejects_weights_of_the_same_shapes(cell, other, strict) -> None:
     layer = make(other)
     before = copy.deepcopy(layer.state_dict())
-    named = f"has the cell {other.label}, and the weights are of {cell.label}: make"
+    named = f"has the cell {other.label}, and the weights are of {cell.label}: create"
     with pytest.raises(RuntimeError, match=named):
         layer.load_state_dict(make(cell).state_dict(), strict=strict)
     assert before.keys() == layer.state_dict().keys()

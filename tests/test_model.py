@@ -228,7 +228,7 @@ def test_user_options_override_a_preset() -> None:
 def test_a_preset_that_hydra_would_ignore_is_rejected() -> None:
     arch = "wsum_lstm_multi30k"
     cfg = OmegaConf.structured(WsumLSTMConfig())
-    with pytest.raises(ValueError, match=f"model._name={arch}: with fairseq-hydra-train"):
+    with pytest.raises(ValueError, match=f"model._name={arch}: presets have no effect"):
         ARCH_CONFIG_REGISTRY[arch](cfg)
     args = Namespace()
     ARCH_CONFIG_REGISTRY[arch](args)  # what fairseq-train has called before
