@@ -15,12 +15,11 @@ from pathlib import Path
 
 import torch
 
-from fairseq_wsum.cli import machine, table
+from fairseq_wsum.cli import DTYPES, machine, table
 
-__all__ = ["Shape", "add_measurement", "check_device", "end_with_errors", "machine", "output_file"]
-__all__ += ["positive", "table", "write_json"]
+__all__ = ["DTYPES", "Shape", "add_measurement", "check_device", "end_with_errors", "machine"]
+__all__ += ["output_file", "positive", "table", "write_json"]
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Shape = tuple[int, int, int]  # T, B, H
 
 

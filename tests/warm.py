@@ -203,18 +203,17 @@ def run(command: Path, words: list[str]) -> None:
     if not safe:
         first = {"-c": "", "-m": os.getcwd(), "": os.path.dirname(os.path.realpath(what))}
         sys.path.insert(0, first[kind])
-    if kind == "-c":
-        module = type(sys)("__main__")
-        sys.modules["__main__"] = module
-        exec(compile(what, "<string>", "exec"), vars(module))
-    elif kind == "-m":
+    if kind == "-m":
         runpy.run_module(what, run_name="__main__", alter_sys=True)
+        return
+    # not `run_path`, which deletes what a program has defined before Python ends
+    module = sys.modules["__main__"] = type(sys)("__main__")
+    if kind == "-c":
+        code, file = what.encode(), "<string>"
     else:
-        # not `run_path`, after which what a program has defined is gone before Python ends
-        module = type(sys)("__main__")
-        module.__file__ = what
-        sys.modules["__main__"] = module
-        exec(compile(Path(what).read_bytes(), what, "exec"), vars(module))
+        code, file = Path(what).read_bytes(), what
+        module.__file__ = file
+    exec(compile(code, file, "exec"), vars(module))
 
 
 def end(program: Callable[[], None]) -> None:

@@ -60,7 +60,7 @@ class Backend:
 # `auto` tries them in this order: the fast ones first, then the one that supports everything.
 BACKENDS: dict[str, Backend] = {
     "cpp": Backend("cpp", cpp.run, cpp.why_not),
-    "triton": Backend("triton", triton.run, triton.why_not, "it has not been run on a GPU yet"),
+    "triton": Backend("triton", triton.run, triton.why_not, "it has not run on a GPU yet"),
     "reference": Backend("reference", reference.run, reference.why_not),
 }
 

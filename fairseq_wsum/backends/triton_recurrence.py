@@ -458,7 +458,7 @@ def _cell_options(bits: int) -> dict[str, Any]:
     """The index of each row in z, or -1 if the cell does not have it."""
     cell = operators.decode(bits)
     places = {f"X_{row.upper()}": _place(cell.rows, row) for row in "ifco"}
-    return {"R": len(cell.rows), "SRNN": operators.has_srnn(cell), **places}
+    return {"R": len(cell.rows), "SRNN": "c" in cell.hidden_rows, **places}
 
 
 def _products_of_h(bits: int) -> dict[str, int]:

@@ -32,9 +32,7 @@ def register_cell(cell: Cell) -> Cell:
     """
     if not isinstance(cell, Cell):
         raise TypeError(f"register_cell takes an instance of a subclass of Cell, got {cell!r}")
-    problem = _problem(cell)
-    if problem is not None:
-        raise ValueError(f"cell {getattr(cell, 'name', cell)!r}: {problem}")
+    _check(cell)
     if cell.name in _BUILT_IN and cell != CELLS[cell.name]:  # user modules may be imported twice
         raise ValueError(f"cell {cell.name!r}: the name is that of a cell of this package")
     _cells[cell.name] = cell
@@ -49,15 +47,19 @@ def get_cell(cell: str | Cell, *, coupled_gates: bool = False) -> Cell:
             has no forget gate to couple.
     """
     if isinstance(cell, Cell):
+        _check(cell)
         found = cell
-        problem = _problem(cell)
-        if problem is not None:
-            raise ValueError(f"cell {getattr(cell, 'name', cell)!r}: {problem}")
     elif cell in CELLS:
         found = CELLS[cell]
     else:
         raise ValueError(f"unknown cell {cell!r}: choose one of {', '.join(CELLS)}")
     return found.coupled() if coupled_gates else found
+
+
+def _check(cell: Cell) -> None:
+    problem = _problem(cell)
+    if problem is not None:
+        raise ValueError(f"cell {getattr(cell, 'name', cell)!r}: {problem}")
 
 
 def _problem(cell: Cell) -> str | None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from . import kernels
-from .library import LIBRARY, derive, implement
+from .library import LIBRARY, derive, implement, no_second_derivatives
 from .transforms import in_transformation
 
 Losses = tuple[Tensor, Tensor, Tensor]
@@ -154,16 +154,8 @@ def _gradient(ctx: Any, dnll: Tensor | None, dsmooth: Tensor | None, _: None) ->
     return torch.ops.fairseq_wsum.cross_entropy_backward(*inputs), None, None
 
 
-def _refuse(*_: Any) -> Any:
-    """Fail as soon as create_graph=True is seen.
-
-    The later call would miss terms that are constant in the cotangents.
-    """
-    raise NotImplementedError(
-        "second derivatives need fairseq's own loss: --criterion cross_entropy, or "
-        "label_smoothed_cross_entropy"
-    )
-
-
+_refuse = no_second_derivatives(
+    "fairseq's own loss: --criterion cross_entropy, or label_smoothed_cross_entropy"
+)
 derive("cross_entropy", _losses, _gradient, _save)
 derive("cross_entropy_backward", _fake_backward, _refuse)

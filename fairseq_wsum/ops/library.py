@@ -34,3 +34,16 @@ def derive(
     torch.library.register_autograd(
         f"fairseq_wsum::{name}", gradient, setup_context=save, lib=LIBRARY
     )
+
+
+def no_second_derivatives(cure: str) -> Callable[..., Any]:
+    """The gradient of a backward pass: an error that says what second derivatives need.
+
+    A backward pass calls it too, under create_graph=True. Otherwise a later derivative would
+    silently miss the terms that are constant in the incoming gradient.
+    """
+
+    def refuse(*_: Any) -> Any:
+        raise NotImplementedError(f"second derivatives need {cure}")
+
+    return refuse

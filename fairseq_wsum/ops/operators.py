@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..cells import LSTM, Cell, SimpleRNN
 from ..cells.rows import split
-from .library import LIBRARY, derive
+from .library import LIBRARY, derive, no_second_derivatives
 from .products import outer
 
 # z: T x B x R*H; c_0: B x H; padding_mask: T x B, True at padding; cell: `encode`.
@@ -64,11 +64,6 @@ SRNN, OUTPUT_GATE, RECURRENT_GATES, GATES, COUPLED = (1 << bit for bit in range(
 def has_kernels(cell: Cell) -> bool:
     """Whether these operators support the cell."""
     return type(cell) in (LSTM, SimpleRNN)  # a subclass may have different equations
-
-
-def has_srnn(cell: Cell) -> bool:
-    """Whether the content layer of a cell that `has_kernels` is a simple RNN."""
-    return not isinstance(cell, LSTM) or cell.srnn
 
 
 def encode(cell: Cell) -> int:
@@ -265,17 +260,9 @@ def _unprojected(cell: Cell, gates: Tensor, cells: Tensor) -> Tensor:
     return activated["o"] * h if cell.output_gate else h
 
 
-def _refuse(*_: Any) -> Any:
-    """Fail as soon as create_graph=True is seen.
-
-    The later call would silently miss terms that are constant in dy.
-    """
-    raise NotImplementedError(
-        "second derivatives need the reference backend: give the layer backend='reference' "
-        "(--lstm-backend reference)"
-    )
-
-
+_refuse = no_second_derivatives(
+    "the reference backend: give the layer backend='reference' (--lstm-backend reference)"
+)
 derive("gated_sum", _fake_gated_sum, _gated_sum_gradient, _save_gated_sum)
 derive("gated_sum_backward", _fake_gated_sum_backward, _refuse)
 derive("recurrence", _fake_recurrence, _recurrence_gradient, _save_recurrence)
