@@ -7,7 +7,8 @@ without a projection), L layers, D directions.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,26 @@ from .entries import add_cell
 State = tuple[Tensor, Tensor]
 
 
-def unstack(state: Tensor) -> tuple[Tensor, ...]:
+class Pass(NamedTuple):
+    """One direction of one layer over a batch.
+
+    Attributes:
+        layer: the index of the layer, from 0.
+        arguments: what the backend was given, by name: see `backends.reference.run`.
+        y: the output, T x B x P.
+        c_n: the last memory cell, B x H.
+    """
+
+    layer: int
+    arguments: dict[str, Any]
+    y: Tensor
+    c_n: Tensor
+
+
+Record = Callable[[Pass], None]
+
+
+def _unstack(state: Tensor) -> tuple[Tensor, ...]:
     """The slices along the first dimension.
 
     For a single slice, `squeeze` avoids a backward pass that fills a gradient with zeros.
@@ -155,6 +175,8 @@ class WsumLSTM(nn.Module):
         x: Tensor | PackedSequence,
         hx: State | None = None,
         padding_mask: Tensor | None = None,
+        *,
+        record: Record | None = None,
     ) -> tuple[Tensor | PackedSequence, State]:
         """Run all layers over a batch of sequences.
 
@@ -166,6 +188,8 @@ class WsumLSTM(nn.Module):
             padding_mask: boolean, True at padding, T x B (B x T with `batch_first`), or T for one
                 sequence. Sequences may be padded on either side. Padding never changes a result,
                 and the outputs at padding are zero.
+            record: called with a `Pass` after each direction of each layer; see
+                `fairseq_wsum.weights.trace`.
 
         Returns:
             `(output, (h_n, c_n))`. The output is T x B x D*P, in the form of `x`. The states are
@@ -177,7 +201,7 @@ class WsumLSTM(nn.Module):
             RuntimeError: the backend given by name cannot run this layer; the message says why.
         """
         if isinstance(x, PackedSequence):
-            return self._forward_packed(x, hx, padding_mask)
+            return self._forward_packed(x, hx, padding_mask, record)
         self._check_input(x, padding_mask)
         batched = x.dim() == 3
         if not batched:
@@ -188,7 +212,7 @@ class WsumLSTM(nn.Module):
             x = x.transpose(0, 1)
             padding_mask = None if padding_mask is None else padding_mask.transpose(0, 1)
 
-        y, (h_n, c_n) = self._run_layers(x, self._initial_state(x, hx), padding_mask)
+        y, (h_n, c_n) = self._run_layers(x, self._initial_state(x, hx), padding_mask, record)
 
         if not batched:
             return y.squeeze(1), (h_n.squeeze(1), c_n.squeeze(1))
@@ -233,16 +257,17 @@ class WsumLSTM(nn.Module):
             shapes["weight_hr"] = (p, h)
         return shapes | dict.fromkeys(cell.vectors, (h,))
 
-    def _parameter(self, name: str, suffix: str) -> Tensor | None:
-        parameter: Tensor | None = getattr(self, name + suffix, None)
+    def _parameter(self, name: str) -> Tensor | None:
+        """The parameter of this name, or None if the cell does not have it."""
+        parameter: Tensor | None = getattr(self, name, None)
         return parameter
 
     # Running
 
     def _run_layers(
-        self, x: Tensor, hx: State, padding_mask: Tensor | None
+        self, x: Tensor, hx: State, padding_mask: Tensor | None, record: Record | None
     ) -> tuple[Tensor, State]:
-        h_0, c_0 = (unstack(state) for state in hx)
+        h_0, c_0 = (_unstack(state) for state in hx)
         h_n: list[Tensor] = []
         c_n: list[Tensor] = []
         for layer in range(self.num_layers):
@@ -256,8 +281,12 @@ class WsumLSTM(nn.Module):
             for direction, suffix in enumerate(self._suffixes(layer)):
                 k = layer * self.num_directions + direction
                 weight = getattr(self, "weight_ih" + suffix)
-                z = product(x, weight, self._joint_bias(suffix))  # T x B x R*H
-                y, h, c = self._run(z, h_0[k], c_0[k], padding_mask, suffix, direction == 1)
+                b_ih, b_hh = (self._parameter(b + suffix) for b in ("bias_ih", "bias_hh"))
+                z = product(x, weight, joint_bias(self.cell, b_ih, b_hh))  # T x B x R*H
+                given = self._arguments(z, h_0[k], c_0[k], padding_mask, suffix, direction == 1)
+                y, h, c = self._backend(z).run(**given)
+                if record is not None:
+                    record(Pass(layer, given, y, c))
                 outputs.append(y)
                 h_n.append(h)
                 c_n.append(c)
@@ -266,17 +295,16 @@ class WsumLSTM(nn.Module):
                 x = x + below
         return x, (torch.stack(h_n), torch.stack(c_n))
 
-    def _joint_bias(self, suffix: str) -> Tensor | None:
-        b_ih, b_hh = self._parameter("bias_ih", suffix), self._parameter("bias_hh", suffix)
-        return joint_bias(self.cell, b_ih, b_hh)
-
     def _drop(self, x: Tensor) -> Tensor:
         if isinstance(self.dropout, nn.Module):
             dropped: Tensor = self.dropout(x)
             return dropped
         return F.dropout(x, self.dropout, self.training)
 
-    def _run(
+    def _backend(self, z: Tensor) -> backends.Backend:
+        return backends.choose(self.backend, self.cell, z.device, z.dtype, self.proj_size > 0)
+
+    def _arguments(
         self,
         z: Tensor,
         h_0: Tensor,
@@ -284,16 +312,14 @@ class WsumLSTM(nn.Module):
         padding_mask: Tensor | None,
         suffix: str,
         reverse: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Run one direction of one layer, given the products with its input."""
-        projects = self.proj_size > 0
-        backend = backends.choose(self.backend, self.cell, z.device, z.dtype, projects)
-        return backend.run(
+    ) -> dict[str, Any]:
+        """The arguments of the backend for one direction of one layer: see `reference.run`."""
+        return dict(
             cell=self.cell,
             z=z,
-            w_hh=self._parameter("weight_hh", suffix),
-            b_hh=inner_bias(self.cell, self._parameter("bias_hh", suffix)),
-            w_hr=self._parameter("weight_hr", suffix),
+            w_hh=self._parameter("weight_hh" + suffix),
+            b_hh=inner_bias(self.cell, self._parameter("bias_hh" + suffix)),
+            w_hr=self._parameter("weight_hr" + suffix),
             v={name: getattr(self, name + suffix) for name in self.cell.vectors},
             h_0=h_0,
             c_0=c_0,
@@ -302,7 +328,11 @@ class WsumLSTM(nn.Module):
         )
 
     def _forward_packed(
-        self, packed: PackedSequence, hx: State | None, padding_mask: Tensor | None
+        self,
+        packed: PackedSequence,
+        hx: State | None,
+        padding_mask: Tensor | None,
+        record: Record | None,
     ) -> tuple[PackedSequence, State]:
         if padding_mask is not None:
             raise ValueError("padding_mask is for padded input: a PackedSequence has none")
@@ -310,7 +340,7 @@ class WsumLSTM(nn.Module):
         self._check_input(x, None)
         steps = torch.arange(x.size(0), device=x.device).unsqueeze(1)
         mask = steps >= lengths.to(x.device)
-        y, state = self._run_layers(x, self._initial_state(x, hx), mask)
+        y, state = self._run_layers(x, self._initial_state(x, hx), mask, record)
         if packed.sorted_indices is not None:
             y = y.index_select(1, packed.sorted_indices)
             lengths = lengths[packed.sorted_indices.to(lengths.device)]
