@@ -1,0 +1,138 @@
+"""What a model computed on a sentence: its words, a trace of every layer, and the attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .trace import Trace
+
+
+@dataclass(frozen=True)
+class Line:
+    """A sentence to look at.
+
+    Attributes:
+        text: the sentence, in the source language of a translation model.
+        target: its translation; None for the model's own.
+        where: where it was given, for messages.
+    """
+
+    text: str
+    target: str | None
+    where: str
+
+
+@dataclass(frozen=True)
+class Text:
+    """A sentence as the model reads it.
+
+    Attributes:
+        tokens: the entries of the dictionary, one for each time step, such as `▁Haus` or `Hau@@`.
+        words: the words of which the tokens are parts.
+        word_of: the index in `words` of each token; it never decreases.
+    """
+
+    tokens: tuple[str, ...]
+    words: tuple[str, ...]
+    word_of: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """One layer of an encoder or a decoder on one sentence.
+
+    Attributes:
+        side: `encoder` or `decoder`.
+        layer: the number of the layer, from 1.
+        text: the tokens that the layer reads. Those of a decoder are one step behind the tokens
+            that it predicts: the first is the end-of-sentence symbol.
+        directions: the trace of the forward direction and, in a bidirectional layer, that of the
+            backward direction, each for a batch of one.
+    """
+
+    side: str
+    layer: int
+    text: Text
+    directions: tuple[Trace, ...]
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence in a translation model or a language model.
+
+    Attributes:
+        views: every layer whose cell is a weighted sum: first the encoder's, then the decoder's.
+        source: the source sentence; None in a language model.
+        target: the tokens that the decoder predicts.
+        attention: the decoder's attention weights, predicted token x source token, or None.
+    """
+
+    views: tuple[View, ...]
+    source: Text | None
+    target: Text
+    attention: Tensor | None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model and what it computed on some sentences.
+
+    Attributes:
+        name: the name to show, by default that of the checkpoint.
+        architecture: fairseq's name of the architecture.
+        cells: the cell of each side by name, such as `{"encoder": "lstm"}`.
+        sentences: the sentences, in the order in which they were given.
+    """
+
+    name: str
+    architecture: str
+    cells: dict[str, str]
+    sentences: Sequence[Sentence]
+
+
+def join_words(tokens: Sequence[str], kind: str | None) -> Text:
+    """Group subword tokens into words.
+
+    Args:
+        tokens: entries of the dictionary.
+        kind: how subwords are marked: `sentencepiece` (a word begins with ▁), `subword_nmt` (a
+            token that ends with @@ continues in the next one), or None for whole words.
+    """
+    words: list[str] = []
+    word_of: list[int] = []
+    goes_on = False
+    for token in tokens:
+        special = token.startswith("<") and token.endswith(">")
+        if kind == "sentencepiece":
+            part, begins = token.removeprefix("▁"), token.startswith("▁") or special
+            after_special = bool(words) and words[-1].startswith("<") and words[-1].endswith(">")
+            begins = begins or after_special
+        elif kind == "subword_nmt":
+            part, begins = token.removesuffix("@@"), not goes_on or special
+            goes_on = token.endswith("@@")
+        else:
+            part, begins = token, True
+        if begins or not words:
+            words.append(part)
+        else:
+            words[-1] += part
+        word_of.append(len(words) - 1)
+    return Text(tuple(tokens), tuple(words), tuple(word_of))
+
+
+def join_norms(norms: Tensor, text: Text, reverse: bool) -> Tensor:
+    """The norms of words from the norms of their tokens: t x j for tokens -> t x j for words.
+
+    The weight of a word has the weights of its tokens side by side, so its norm is the root of
+    the sum of their squares. The memory is that after the last token of a word was read, which is
+    its first one in a backward direction.
+    """
+    word_of = torch.tensor(text.word_of)
+    counts = word_of.bincount()
+    last = counts.cumsum(0) - (counts if reverse else 1)
+    squares = norms.new_zeros(len(word_of), len(counts)).index_add_(1, word_of, norms**2)
+    return squares[last].sqrt()

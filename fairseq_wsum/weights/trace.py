@@ -1,0 +1,187 @@
+"""`trace`: the contents, gates and memory cells of a layer, from the description of its cell.
+
+The layer runs as usual, with any backend. Its outputs give h_{t-1} for every step. So the gates of
+all steps follow at once, with the products that one more forward pass would need.
+
+Shapes: T time steps, B sequences, H hidden units, P features of h.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from ..cells import Cell, Rows
+from ..cells.cell import memory
+from ..cells.rows import split
+from ..layer import Pass, State, WsumLSTM
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one direction of one layer computed.
+
+    The memory cell is c_t = f_t * c_{t-1} + i_t * g_t. For every cell i_t is the factor of the
+    content, such as 1 - z_t in a GRU. At padding i_t and g_t are zero and f_t is one.
+
+    Attributes:
+        cell: the cell.
+        layer: the index of the layer, from 0.
+        reverse: whether the direction is from the last time step to the first.
+        preactivations: z_t by row, T x B x H each.
+        contents: g_t, T x B x H.
+        input_gates: i_t, T x B x H.
+        forget_gates: f_t, T x B x H.
+        cells: c_t, rebuilt from the gates, T x B x H.
+        outputs: h_t as the layer computed it, zero at padding, T x B x P.
+        h_0: the initial hidden state, B x P.
+        c_0: the initial memory cell, B x H.
+        c_n: the last memory cell as the layer computed it, B x H.
+        w_hr: the projection of LSTMP, P x H, or None.
+        padding_mask: True at padding, T x B, or None.
+    """
+
+    cell: Cell
+    layer: int
+    reverse: bool
+    preactivations: Rows
+    contents: Tensor
+    input_gates: Tensor
+    forget_gates: Tensor
+    cells: Tensor
+    outputs: Tensor
+    h_0: Tensor
+    c_0: Tensor
+    c_n: Tensor
+    w_hr: Tensor | None
+    padding_mask: Tensor | None
+
+    def output(self, cells: Tensor) -> Tensor:
+        """h_t from memory cells c_t, T x B x H -> T x B x P."""
+        h = self.cell.output(self.preactivations, cells)
+        h = h if self.w_hr is None else F.linear(h, self.w_hr.to(h.dtype))
+        return h if self.padding_mask is None else h.masked_fill(self.padding_mask[..., None], 0)
+
+
+def trace(
+    layer: WsumLSTM,
+    x: Tensor | PackedSequence,
+    hx: State | None = None,
+    padding_mask: Tensor | None = None,
+) -> list[Trace]:
+    """Run a layer and return what its cells computed.
+
+    Args:
+        layer: a layer whose cell has a memory cell. In training mode its dropout is active.
+        x, hx, padding_mask: as in `WsumLSTM.forward`.
+
+    Returns:
+        A `Trace` for each layer and direction, in the order of the states: first layer, forward;
+        first layer, backward; second layer, forward, and so on. Time is always the first dimension.
+        The sequences have the order of the batch. Values are float32, or float64 in a layer of
+        float64.
+
+    Raises:
+        ValueError: the cell has no memory cell, so it computes no weighted sum.
+        RuntimeError, TypeError, ValueError: as in `WsumLSTM.forward`.
+    """
+    if not layer.cell.has_memory:
+        raise ValueError(
+            f"cell {layer.cell.name!r} has no memory cell, so it computes no weighted sum"
+        )
+    passes: list[Pass] = []
+    layer(x, hx, padding_mask, record=passes.append)
+    return [_trace(one) for one in passes]
+
+
+def _trace(one: Pass) -> Trace:
+    given = one.arguments
+    cell, mask, reverse = given["cell"], given["padding_mask"], given["reverse"]
+    dtype = torch.promote_types(given["z"].dtype, torch.float32)
+    z_x = split(cell.rows, given["z"].to(dtype))
+    h_0, c_0 = given["h_0"].to(dtype), given["c_0"].to(dtype)
+    v = {name: vector.to(dtype) for name, vector in given["v"].items()}
+    z_h = _hidden_products(given, before(one.y.to(dtype), h_0, mask, reverse))
+
+    steps = range(len(one.y))
+    order = reversed(steps) if reverse else steps
+    if not cell.sees_memory:
+        z = cell.preactivations(z_x, z_h, c_0, v)
+        g, i, f = _content_and_gates(cell, z, mask)
+        c, found = c_0, {}
+        for t in order:
+            found[t] = c = memory(i[t] * g[t], f[t], c)
+        cells = torch.stack([found[t] for t in steps])
+    else:
+        c, rows = c_0, {}
+        for t in order:
+            at_t = ({row: z[t] for row, z in part.items()} for part in (z_x, z_h))
+            rows[t] = cell.preactivations(*at_t, c, v)
+            g, i, f = _content_and_gates(cell, rows[t], None if mask is None else mask[t])
+            c = memory(i * g, f, c)
+            rows[t] = rows[t], g, i, f, c
+        z = {row: torch.stack([rows[t][0][row] for t in steps]) for row in rows[0][0]}
+        g, i, f, cells = (torch.stack([rows[t][k] for t in steps]) for k in (1, 2, 3, 4))
+    return Trace(
+        cell=cell,
+        layer=one.layer,
+        reverse=reverse,
+        preactivations=z,
+        contents=g,
+        input_gates=i,
+        forget_gates=f,
+        cells=cells,
+        outputs=one.y.to(dtype),
+        h_0=h_0,
+        c_0=c_0,
+        c_n=one.c_n.to(dtype),
+        w_hr=given["w_hr"],
+        padding_mask=mask,
+    )
+
+
+def _content_and_gates(
+    cell: Cell, z: Rows, padding_mask: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    g = cell.content(z)
+    i, f = cell.gates(z)
+    if padding_mask is None:
+        return g, i, f
+    padded = padding_mask.unsqueeze(-1)
+    return g.masked_fill(padded, 0), i.masked_fill(padded, 0), f.masked_fill(padded, 1)
+
+
+def _hidden_products(given: dict[str, Any], h: Tensor) -> Rows:
+    """W_*h h_{t-1} of all steps by row, T x B x H each."""
+    w_hh, b_hh = given["w_hh"], given["b_hh"]
+    if w_hh is None:
+        return {}
+    with torch.autocast(h.device.type, enabled=False):
+        b_hh = None if b_hh is None else b_hh.to(h.dtype)
+        return split(given["cell"].hidden_rows, F.linear(h, w_hh.to(h.dtype), b_hh))
+
+
+def before(y: Tensor, first: Tensor, padding_mask: Tensor | None, reverse: bool) -> Tensor:
+    """The state before every step: the output at the last step that is not padding.
+
+    Args:
+        y: the state after every step, T x B x P; its values at padding are not read.
+        first: the state before the first step, B x P.
+        padding_mask: True at padding, T x B.
+        reverse: whether time runs backwards.
+    """
+    if reverse:
+        mask = None if padding_mask is None else padding_mask.flip(0)
+        return before(y.flip(0), first, mask, False).flip(0)
+    states = torch.cat((first[None], y))
+    if padding_mask is None:
+        return states[:-1]
+    steps = torch.arange(1, len(y) + 1, device=y.device).unsqueeze(-1)  # indices in `states`
+    last = steps.masked_fill(padding_mask, 0).cummax(0).values  # T x B
+    last = torch.cat((torch.zeros_like(last[:1]), last[:-1]))
+    return states.gather(0, last.unsqueeze(-1).expand_as(y))

@@ -1,0 +1,237 @@
+"""The weights of the weighted sum, from a trace.
+
+    c_t = sum_j w^t_j * g_j + s_t * c_0
+    w^t_j = i_j * f_{j+1} * ... * f_t          the weight of step j in the memory cell at step t
+    s_t = f_1 * ... * f_t                      the share of the initial memory cell
+
+Levy et al. (ACL 2018), equation (7) and section 4. In a backward direction the products run from
+step j down to step t.
+
+The products are computed step by step. With gates between 0 and 1 nothing can overflow, and nothing
+cancels, as it would in a difference of summed logarithms; a gate may also be zero or negative.
+
+Shapes: t and j are time steps, both of T; B sequences, H hidden units. Weights at padding are zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .trace import Trace
+
+BLOCK = 64  # steps whose weights are held at the same time
+TINY = 1e-30  # squares below it count as zero: arithmetic with denormal numbers is slow
+
+
+class Lifetimes(NamedTuple):
+    """How long each step stays in memory, both T x B.
+
+    Attributes:
+        steps: the number of later steps at which the norm of the step's weight is still at least
+            the given share of its norm at the step itself. Zero at padding.
+        complete: whether the norm fell below that share before the end of the sequence. Where it
+            did not, the step may have stayed in memory for longer.
+    """
+
+    steps: Tensor
+    complete: Tensor
+
+
+class Miss(NamedTuple):
+    """By how far the weighted sum misses what the layer computed: the largest differences.
+
+    Attributes:
+        cells: of the memory cells c_t, relative to the largest of them.
+        outputs: of the outputs h_t that follow from the weighted sum to those of the layer,
+            relative to the largest output.
+        last: of the last memory cell to the layer's own c_n, relative to its largest element.
+    """
+
+    cells: float
+    outputs: float
+    last: float
+
+
+def weights(trace: Trace, units: Sequence[int] | None = None) -> Tensor:
+    """w^t_j for every pair of steps, T x T x B x H.
+
+    Args:
+        trace: a trace of one direction of one layer.
+        units: the hidden units to return; all by default. All of them need T * T * B * H numbers.
+    """
+    i, f = (part if units is None else part[..., list(units)] for part in _gates(trace))
+    now, rows = torch.zeros_like(i), []
+    for t in range(len(i)):
+        now = now * f[t]
+        now[t] = i[t]
+        rows.append(now)
+    return _in_order(trace, torch.stack(rows))
+
+
+def norms(trace: Trace) -> Tensor:
+    """The L2 norms of w^t_j over the hidden units, T x T x B. A norm below 1e-15 counts as zero.
+
+    Takes memory for the result and for some 3 T * B * H further numbers.
+    """
+    steps, batch = trace.cells.shape[:2]
+    found = trace.cells.new_zeros(batch, steps, steps)
+    for t, block in _squares(trace):
+        found[:, t : t + block.size(1), : block.size(2)] = block.sqrt_()
+    return _in_order(trace, found.permute(1, 2, 0))
+
+
+def initial_shares(trace: Trace) -> Tensor:
+    """s_t, the weight of the initial memory cell, T x B x H. Zero at padding."""
+    _, f = _gates(trace)
+    shares = f.cumprod(0)
+    return _zero_at_padding(trace, shares.flip(0) if trace.reverse else shares)
+
+
+def lifetimes(trace: Trace, share: float = 0.5) -> Lifetimes:
+    """How long each step stays in memory: until its norm falls below a share of its first norm.
+
+    Takes memory for T * B * H numbers, not for all norms.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"share {share}: give a number between 0 and 1")
+    steps, batch = trace.cells.shape[:2]
+    first = trace.cells.new_zeros(batch, steps)
+    end = torch.full((batch, steps), steps, device=first.device)  # the first step that is below
+    padded = _padded(trace)  # T x B in the order of the direction
+    for t, block in _squares(trace):
+        size, known = block.shape[1:]
+        new = torch.arange(size, device=first.device)
+        first[:, t:known] = block[:, new, t + new]
+        below = block < share**2 * first[:, None, :known]
+        later = torch.arange(t, t + size, device=first.device)[:, None] > torch.arange(
+            known, device=first.device
+        )
+        below &= later
+        at = torch.where(below.any(1), t + below.int().argmax(1), steps)
+        end[:, :known] = torch.minimum(end[:, :known], at)
+    # padding between a step and its end does not count
+    real = torch.ones(steps, batch) if padded is None else (~padded).float()
+    real = real.to(first.device)
+    count = torch.cat((torch.zeros_like(real[:1]), real.cumsum(0))).t()  # B x T+1, before a step
+    begin = torch.arange(steps, device=first.device)
+    life = count.gather(1, end) - count[:, begin + 1]
+    complete = end < steps
+    life, complete = life.t(), complete.t()
+    if padded is not None:
+        life, complete = life.masked_fill(padded, 0), complete & ~padded
+    if trace.reverse:
+        life, complete = life.flip(0), complete.flip(0)
+    return Lifetimes(life.long(), complete)
+
+
+def half_lives(forget_gates: Tensor) -> Tensor:
+    """The number of steps after which half of a unit's content is left, N x H -> H.
+
+    It is ln(1/2) / mean(ln f_t), the half-life at the geometric mean of the forget gates; infinite
+    where they are all one.
+
+    Args:
+        forget_gates: f_t between 0 and 1 at N steps that are not padding.
+    """
+    mean = forget_gates.clamp(torch.finfo(forget_gates.dtype).tiny, 1).log().mean(0)
+    return math.log(2) / mean.abs()
+
+
+def rebuild(trace: Trace) -> Tensor:
+    """c_t as the weighted sum, T x B x H: sum_j w^t_j * g_j + s_t * c_0. Zero at padding.
+
+    This takes T * T * B * H multiplications, but memory for some T * B * H numbers only.
+    """
+    i, f = _gates(trace)
+    g = trace.contents.flip(0) if trace.reverse else trace.contents
+    now, sums = torch.zeros_like(i), []
+    for t in range(len(i)):
+        now[:t] *= f[t]
+        now[t] = i[t]
+        sums.append((now[: t + 1] * g[: t + 1]).sum(0))
+    total = torch.stack(sums)
+    total = total.flip(0) if trace.reverse else total
+    return _zero_at_padding(trace, total + initial_shares(trace) * trace.c_0)
+
+
+def miss(trace: Trace) -> Miss:
+    """By how far the weighted sum misses what the layer computed; see `rebuild` for the cost."""
+    rebuilt = rebuild(trace)
+    cells = _zero_at_padding(trace, trace.cells)
+    last = trace.cells[0 if trace.reverse else -1]
+    return Miss(
+        cells=_difference(rebuilt, cells),
+        outputs=_difference(trace.output(rebuilt), trace.outputs),
+        last=_difference(last, trace.c_n),
+    )
+
+
+def _difference(found: Tensor, expected: Tensor) -> float:
+    size = expected.detach().abs().max().clamp_min(torch.finfo(expected.dtype).tiny)
+    return float((found - expected).detach().abs().max() / size)
+
+
+def _squares(trace: Trace) -> Iterator[tuple[int, Tensor]]:
+    """The squared norms of w^t_j in blocks of steps t, in the order of the direction.
+
+    Within a block, the weights follow from each other step by step. The weight of an earlier step
+    is the one that it has at the end of the block before, times the gates since then, so its norm
+    is a scalar product, and those of a block are a matrix product.
+
+    Yields:
+        The first step of a block, and the squared norms, B x steps of the block x j, for all j up
+        to the end of the block.
+    """
+    i, f = (part.transpose(0, 1) ** 2 for part in _gates(trace))  # B x T x H
+    earlier = torch.zeros_like(i)  # (w^t_j)^2 at the end of the block before, by j
+    for t in range(0, i.size(1), BLOCK):
+        f_t = f[:, t : t + BLOCK]
+        size = f_t.size(1)
+        since = _without_tiny(f_t.cumprod(1))
+        block = i.new_zeros(i.size(0), size, t + size)
+        block[:, :, :t] = since @ earlier[:, :t].transpose(1, 2)
+        within = earlier[:, t : t + size]
+        for k in range(size):
+            within[:, :k] *= f_t[:, k : k + 1]
+            within[:, k] = i[:, t + k]
+            block[:, k, t : t + k + 1] = within[:, : k + 1].sum(-1)
+        earlier[:, :t] *= since[:, -1:]
+        _without_tiny(earlier[:, : t + size])
+        yield t, block
+
+
+def _without_tiny(x: Tensor) -> Tensor:
+    return x.masked_fill_(x < TINY, 0)
+
+
+def _gates(trace: Trace) -> tuple[Tensor, Tensor]:
+    """i_t and f_t in the order of the direction, without their gradients."""
+    i, f = trace.input_gates.detach(), trace.forget_gates.detach()
+    return (i.flip(0), f.flip(0)) if trace.reverse else (i, f)
+
+
+def _padded(trace: Trace) -> Tensor | None:
+    """The padding mask in the order of the direction."""
+    mask = trace.padding_mask
+    return mask.flip(0) if mask is not None and trace.reverse else mask
+
+
+def _in_order(trace: Trace, found: Tensor) -> Tensor:
+    """Weights of t and j, T x T x B (x H), in the order of time, and zero where t is padding."""
+    found = found.flip(0, 1) if trace.reverse else found
+    mask = trace.padding_mask
+    if mask is None:
+        return found
+    mask = mask.unsqueeze(1)
+    return found.masked_fill(mask if found.dim() == 3 else mask.unsqueeze(-1), 0)
+
+
+def _zero_at_padding(trace: Trace, x: Tensor) -> Tensor:
+    """T x B x H, zero at padding."""
+    mask = trace.padding_mask
+    return x if mask is None else x.masked_fill(mask.unsqueeze(-1), 0)

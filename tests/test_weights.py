@@ -1,0 +1,185 @@
+"""The weighted sum as data: traces, weights, norms, lifetimes, against equations written out."""
+
+import math
+
+import pytest
+import torch
+from layer_oracle import assert_same, padded_batch
+from test_own_cell import GRU, SRU
+from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
+
+from fairseq_wsum import CELLS, WsumLSTM
+from fairseq_wsum.cells import LSTM
+from fairseq_wsum.ops import kernels
+from fairseq_wsum.weights import (
+    half_lives,
+    initial_shares,
+    lifetimes,
+    miss,
+    norms,
+    rebuild,
+    trace,
+    weights,
+)
+
+WITH_MEMORY = [name for name, cell in CELLS.items() if cell.has_memory]
+needs_kernels = pytest.mark.skipif(kernels.why_missing() is not None, reason="no C++ kernels")
+
+
+def weighted_sum(one):
+    """sum_j w^t_j * g_j + s_t * c_0 from all weights, T x B x H."""
+    total = torch.einsum("tjbh,jbh->tbh", weights(one), one.contents)
+    return total + initial_shares(one) * one.c_0
+
+
+def written_out(one):
+    """w^t_j by the definition: one product for every pair of steps."""
+    i, f = one.input_gates, one.forget_gates
+    steps = len(i)
+    found = torch.zeros(steps, steps, *i.shape[1:], dtype=i.dtype)
+    for t in range(steps):
+        for j in range(t, steps) if one.reverse else range(t + 1):
+            between = range(t, j) if one.reverse else range(j + 1, t + 1)
+            found[t, j] = i[j] * math.prod((f[k] for k in between), start=torch.ones(()))
+    if one.padding_mask is not None:
+        found[one.padding_mask.unsqueeze(1).expand(steps, steps, -1)] = 0
+    return found
+
+
+def test_two_steps_by_hand() -> None:
+    layer = WsumLSTM(1, 1, cell="no-srnn-hidden")
+    # rows i, f, c, o: gates of 1/2 at x = 0; at x = 1 the input gate is 3/4, the forget gate 1/5
+    layer.load_state_dict(
+        {
+            "weight_ih_l0": torch.tensor([[math.log(3)], [-math.log(4)], [2.0], [0.0]]),
+            "bias_ih_l0": torch.tensor([0.0, 0.0, 0.0]),
+        },
+        strict=False,
+    )
+    x = torch.tensor([[[1.0]], [[1.0]]])
+    (one,) = trace(layer, x, (torch.zeros(1, 1, 1), torch.full((1, 1, 1), 10.0)))
+    assert_same(one.contents.flatten(), torch.tensor([2.0, 2.0]))
+    assert_same(one.input_gates.flatten(), torch.tensor([0.75, 0.75]))
+    assert_same(one.forget_gates.flatten(), torch.tensor([0.2, 0.2]))
+    # c_1 = 0.75 * 2 + 0.2 * 10 = 3.5; c_2 = 0.75 * 2 + 0.2 * 3.5 = 2.2
+    assert_same(one.cells.flatten(), torch.tensor([3.5, 2.2]))
+    assert_same(weights(one).flatten(), torch.tensor([0.75, 0, 0.15, 0.75]))
+    assert_same(initial_shares(one).flatten(), torch.tensor([0.2, 0.04]))
+    assert_same(rebuild(one).flatten(), torch.tensor([3.5, 2.2]))
+
+
+@pytest.mark.parametrize("side", [None, "left", "right"])
+@pytest.mark.parametrize("cell", [*WITH_MEMORY, GRU(), SRU(), LSTM(coupled_gates=True)])
+def test_the_weighted_sum_is_the_memory_cell(cell, side) -> None:
+    layer = WsumLSTM(3, 4, 2, cell=cell, bidirectional=True, residuals=True, dtype=torch.float64)
+    x, mask, _ = padded_batch([5, 2, 7], side or "left")
+    mask = None if side is None else mask
+    x = torch.randn_like(x) if mask is None else x
+    hx = tuple(torch.randn(4, 3, 4, dtype=torch.float64) for _ in range(2))
+    y, (_, c_n) = layer(x, hx, mask)
+    traces = trace(layer, x, hx, mask)
+    assert [(one.layer, one.reverse) for one in traces] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    for one, c in zip(traces, c_n, strict=True):
+        assert_same(weights(one), written_out(one))
+        assert_same(norms(one), written_out(one).norm(dim=-1))
+        expected = one.cells if mask is None else one.cells.masked_fill(mask[..., None], 0)
+        assert_same(weighted_sum(one), expected)
+        assert_same(rebuild(one), expected)
+        assert_same(one.c_n, c)
+        assert max(miss(one)) < 1e-12
+        if mask is not None:
+            assert not weights(one).permute(0, 2, 1, 3)[mask].any()  # t is padding
+            assert not weights(one).permute(1, 2, 0, 3)[mask].any()  # j is padding
+    sides = torch.cat([one.output(rebuild(one)) for one in traces[2:]], dim=-1)
+    below = torch.cat([one.outputs for one in traces[:2]], dim=-1)
+    assert_same(sides + below, y)
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("cell", WITH_MEMORY)
+def test_the_sum_explains_the_outputs_of_the_kernels(cell, dtype) -> None:
+    layer = WsumLSTM(8, 16, 2, cell=cell, bidirectional=True, backend="cpp", dtype=dtype)
+    x = torch.randn(40, 3, 8, dtype=dtype)
+    mask = torch.zeros(40, 3, dtype=torch.bool)
+    mask[:4, 1] = mask[30:, 2] = True
+    with torch.no_grad():
+        for one in trace(layer, x, padding_mask=mask):
+            assert max(miss(one)) < (1e-5 if dtype == torch.float32 else 0.03)
+
+
+def test_a_projection_and_a_packed_sequence() -> None:
+    layer = WsumLSTM(3, 6, proj_size=2, dtype=torch.float64)
+    sequences = [torch.randn(n, 3, dtype=torch.float64) for n in (4, 6)]
+    packed = pack_padded_sequence(
+        pad_sequence(sequences), torch.tensor([4, 6]), enforce_sorted=False
+    )
+    (one,) = trace(layer, packed)
+    assert one.padding_mask.sum(0).tolist() == [2, 0]
+    assert one.outputs.shape == (6, 2, 2) and max(miss(one)) < 1e-12
+    (alone,) = trace(layer, sequences[0])
+    assert_same(norms(one)[:4, :4, 0], norms(alone)[..., 0])
+
+
+def test_a_cell_without_memory_is_refused() -> None:
+    with pytest.raises(ValueError, match="'no-gates' has no memory cell"):
+        trace(WsumLSTM(2, 3, cell="no-gates"), torch.randn(4, 1, 2))
+
+
+def test_single_units() -> None:
+    layer = WsumLSTM(3, 5)
+    (one,) = trace(layer, torch.randn(6, 2, 3))
+    assert torch.equal(weights(one, [4, 0]), weights(one)[..., [4, 0]])
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_long_sequences_are_stable(reverse) -> None:
+    """150 steps, several blocks, with gates of zero and of one, against exact arithmetic."""
+    layer = WsumLSTM(2, 3, cell="no-srnn-hidden", bidirectional=reverse)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.mul_(60)
+    *_, one = trace(layer, torch.randn(150, 1, 2) * torch.rand(150, 1, 1))
+    assert one.forget_gates.min() < 1e-12 and one.forget_gates.max() == 1
+    exact = type(one)(**{**vars(one), **{k: getattr(one, k).detach().double() for k in _GATES}})
+    expected = written_out(exact).norm(dim=-1)
+    assert torch.isfinite(norms(one)).all()
+    assert_same(norms(one), expected.float(), rtol=1e-4, atol=1e-6)
+
+
+_GATES = ("input_gates", "forget_gates")
+
+
+def test_lifetimes_count_the_steps_above_half() -> None:
+    layer = WsumLSTM(3, 4, 1, cell="no-srnn-hidden", bidirectional=True)
+    x, mask = torch.randn(150, 2, 3), torch.zeros(150, 2, dtype=torch.bool)
+    mask[:20, 1] = mask[70, 0] = True
+    for one in trace(layer, x, padding_mask=mask):
+        found, all_norms = lifetimes(one, share=0.3), norms(one)
+        for b in range(2):
+            for j in range(150):
+                order = range(j - 1, -1, -1) if one.reverse else range(j + 1, 150)
+                later = [all_norms[t, j, b] for t in order if not mask[t, b]]
+                above = [bool(norm >= 0.3 * all_norms[j, j, b]) for norm in later]
+                alive = above.index(False) if False in above else len(above)
+                wanted = (0, False) if mask[j, b] else (alive, False in above)
+                assert (int(found.steps[j, b]), bool(found.complete[j, b])) == wanted
+
+
+def test_a_share_must_be_a_fraction() -> None:
+    (one,) = trace(WsumLSTM(2, 3), torch.randn(4, 1, 2))
+    with pytest.raises(ValueError, match="share 1"):
+        lifetimes(one, share=1)
+
+
+def test_half_lives() -> None:
+    f = torch.tensor([[0.5, 0.25, 1.0], [0.5, 1.0, 1.0]])
+    assert half_lives(f).tolist() == pytest.approx([1, 1, math.inf])
+
+
+def test_a_trace_has_gradients() -> None:
+    layer = WsumLSTM(2, 3, cell="no-srnn-hidden")
+    (one,) = trace(layer, torch.randn(4, 1, 2))
+    one.forget_gates.sum().backward()
+    assert layer.weight_ih_l0.grad is not None
+    assert not norms(one).requires_grad
