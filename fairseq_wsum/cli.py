@@ -1,4 +1,4 @@
-"""`fairseq-wsum`: show the backends available on this machine and the options of a model."""
+"""`fairseq-wsum`: backends, the options of a model, and the weights that a model computes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from . import __version__, backends
 from .backends import BACKENDS
 from .cells import CELLS
 from .ops import kernels, products
+from .weights import command
 
 DTYPES = {
     "fp32": torch.float32,
@@ -33,6 +34,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = commands.add_parser("options", help=help, description=help)
     options.add_argument("arch", metavar="ARCH", help="such as wsum_lstm or wsum_lstm_lm")
     options.set_defaults(run=lambda args: _options(args.arch))
+    weights = commands.add_parser("weights", help=command.HELP, description=command.__doc__)
+    command.add_arguments(weights)
+    weights.set_defaults(run=command.run)
     args = parser.parse_args(arguments)
     try:
         args.run(args)

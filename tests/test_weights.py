@@ -150,12 +150,12 @@ def test_long_sequences_are_stable(reverse) -> None:
 _GATES = ("input_gates", "forget_gates")
 
 
-def test_lifetimes_count_the_steps_above_half() -> None:
+def test_lifetimes_count_the_steps_above_a_share() -> None:
     layer = WsumLSTM(3, 4, 1, cell="no-srnn-hidden", bidirectional=True)
     x, mask = torch.randn(150, 2, 3), torch.zeros(150, 2, dtype=torch.bool)
     mask[:20, 1] = mask[70, 0] = True
     for one in trace(layer, x, padding_mask=mask):
-        found, all_norms = lifetimes(one, share=0.3), norms(one)
+        found, all_norms = lifetimes(one, 0.3, later=(0, 1, 70, 200)), norms(one)
         for b in range(2):
             for j in range(150):
                 order = range(j - 1, -1, -1) if one.reverse else range(j + 1, 150)
@@ -164,6 +164,11 @@ def test_lifetimes_count_the_steps_above_half() -> None:
                 alive = above.index(False) if False in above else len(above)
                 wanted = (0, False) if mask[j, b] else (alive, False in above)
                 assert (int(found.steps[j, b]), bool(found.complete[j, b])) == wanted
+                for k, kept in zip((0, 1, 70, 200), found.kept, strict=True):
+                    t = j - k if one.reverse else j + k
+                    known = 0 <= t < 150 and not (mask[t, b] or mask[j, b])
+                    expected = all_norms[t, j, b] / all_norms[j, j, b] if known else torch.nan
+                    assert float(kept[j, b]) == pytest.approx(float(expected), nan_ok=True)
 
 
 def test_a_share_must_be_a_fraction() -> None:

@@ -132,7 +132,11 @@ def join_norms(norms: Tensor, text: Text, reverse: bool) -> Tensor:
     its first one in a backward direction.
     """
     word_of = torch.tensor(text.word_of)
-    counts = word_of.bincount()
-    last = counts.cumsum(0) - (counts if reverse else 1)
-    squares = norms.new_zeros(len(word_of), len(counts)).index_add_(1, word_of, norms**2)
-    return squares[last].sqrt()
+    squares = norms.new_zeros(len(word_of), len(text.words)).index_add_(1, word_of, norms**2)
+    return squares[last_tokens(text, reverse)].sqrt()
+
+
+def last_tokens(text: Text, reverse: bool) -> Tensor:
+    """The index of the token with which each word is complete, in the order of a direction."""
+    counts = torch.tensor(text.word_of).bincount()
+    return counts.cumsum(0) - (counts if reverse else 1)

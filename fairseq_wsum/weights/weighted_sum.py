@@ -29,17 +29,20 @@ TINY = 1e-30  # squares below it count as zero: arithmetic with denormal numbers
 
 
 class Lifetimes(NamedTuple):
-    """How long each step stays in memory, both T x B.
+    """How long each step stays in memory.
 
     Attributes:
-        steps: the number of later steps at which the norm of the step's weight is still at least
-            the given share of its norm at the step itself. Zero at padding.
-        complete: whether the norm fell below that share before the end of the sequence. Where it
-            did not, the step may have stayed in memory for longer.
+        steps: T x B, the number of later steps at which the norm of the step's weight is still at
+            least the given share of its norm at the step itself. Zero at padding.
+        complete: T x B, whether the norm fell below that share before the end of the sequence.
+            Where it did not, the step may have stayed in memory for longer.
+        kept: K x T x B, the norm of the step's weight K steps later, as a share of its norm at the
+            step itself. NaN if the sequence ends before, and at padding.
     """
 
     steps: Tensor
     complete: Tensor
+    kept: Tensor
 
 
 class Miss(NamedTuple):
@@ -92,41 +95,51 @@ def initial_shares(trace: Trace) -> Tensor:
     return _zero_at_padding(trace, shares.flip(0) if trace.reverse else shares)
 
 
-def lifetimes(trace: Trace, share: float = 0.5) -> Lifetimes:
+def lifetimes(trace: Trace, share: float = 0.5, later: Sequence[int] = ()) -> Lifetimes:
     """How long each step stays in memory: until its norm falls below a share of its first norm.
 
     Takes memory for T * B * H numbers, not for all norms.
+
+    Args:
+        trace: a trace of one direction of one layer.
+        share: the share, between 0 and 1.
+        later: numbers of steps, K of them, after which to return how much is kept.
+
+    Raises:
+        ValueError: `share` is not between 0 and 1.
     """
     if not 0 < share < 1:
         raise ValueError(f"share {share}: give a number between 0 and 1")
     steps, batch = trace.cells.shape[:2]
-    first = trace.cells.new_zeros(batch, steps)
+    first = trace.cells.new_zeros(batch, steps)  # squared, as all norms here
+    kept = trace.cells.new_full((len(later), batch, steps), torch.nan)
     end = torch.full((batch, steps), steps, device=first.device)  # the first step that is below
-    padded = _padded(trace)  # T x B in the order of the direction
+    order = torch.arange(steps, device=first.device)
     for t, block in _squares(trace):
         size, known = block.shape[1:]
-        new = torch.arange(size, device=first.device)
-        first[:, t:known] = block[:, new, t + new]
+        rows, at = order[:size], order[t:known]
+        first[:, at] = block[:, rows, at]
         below = block < share**2 * first[:, None, :known]
-        later = torch.arange(t, t + size, device=first.device)[:, None] > torch.arange(
-            known, device=first.device
-        )
-        below &= later
-        at = torch.where(below.any(1), t + below.int().argmax(1), steps)
-        end[:, :known] = torch.minimum(end[:, :known], at)
-    # padding between a step and its end does not count
-    real = torch.ones(steps, batch) if padded is None else (~padded).float()
-    real = real.to(first.device)
-    count = torch.cat((torch.zeros_like(real[:1]), real.cumsum(0))).t()  # B x T+1, before a step
-    begin = torch.arange(steps, device=first.device)
-    life = count.gather(1, end) - count[:, begin + 1]
-    complete = end < steps
-    life, complete = life.t(), complete.t()
+        below &= at[:, None] > order[:known]
+        found = torch.where(below.any(1), t + below.int().argmax(1), steps)
+        end[:, :known] = torch.minimum(end[:, :known], found)
+        for of_k, k in zip(kept, later, strict=True):
+            new = at >= k
+            j = at[new] - k
+            of_k[:, j] = (block[:, rows[new], j] / first[:, j]).sqrt()
+
+    padded = _padded(trace)
+    real = order.new_ones(batch, steps) if padded is None else (~padded).t().long()
+    before = torch.cat((torch.zeros_like(real[:, :1]), real.cumsum(1)), 1)  # real steps before t
+    life = before.gather(1, end) - before[:, 1:]
+    complete = (end < steps) & real.bool()
     if padded is not None:
-        life, complete = life.masked_fill(padded, 0), complete & ~padded
-    if trace.reverse:
-        life, complete = life.flip(0), complete.flip(0)
-    return Lifetimes(life.long(), complete)
+        life *= real
+        for of_k, k in zip(kept, later, strict=True):
+            of_k[real == 0] = torch.nan
+            of_k[:, : max(steps - k, 0)].masked_fill_(real[:, k:] == 0, torch.nan)
+    results = (life.t(), complete.t(), kept.transpose(1, 2))
+    return Lifetimes(*(x.flip(-2) if trace.reverse else x for x in results))
 
 
 def half_lives(forget_gates: Tensor) -> Tensor:

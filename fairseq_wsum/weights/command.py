@@ -1,0 +1,290 @@
+"""`fairseq-wsum weights`: show what the memory cells of a trained model remember."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .sentences import Line, Model, Sentence
+
+if TYPE_CHECKING:
+    from .models import Reader
+
+HELP = "show the weights that the gates of a trained model compute"
+MOST_TOKENS = 200  # of a sentence in a picture or a page
+MOST_SENTENCES = 200  # in a picture or a page
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT")
+
+    group = parser.add_argument_group("sentences (give at least one)")
+    add = group.add_argument
+    add("--sentence", action="append", default=[], metavar="TEXT", help="may be repeated")
+    add("--target-sentence", action="append", default=[], metavar="TEXT")
+    add("--input", metavar="FILE", help="one sentence in a line; - reads standard input")
+    add("--target", type=Path, metavar="FILE", help="the translations of --input, line by line")
+    group.description = (
+        "The text must look like that of the training: lower-cased and tokenised, if that was. "
+        "Without a target a translation model translates the sentence itself."
+    )
+    add(
+        "--carry-state",
+        action="store_true",
+        help="a language model begins each sentence with the state after the one before",
+    )
+
+    group = parser.add_argument_group("results (give at least one)")
+    add = group.add_argument
+    add("--picture", type=Path, metavar="FILE", help=".png, .svg or .pdf")
+    add("--page", type=Path, metavar="FILE", help="a page to explore in a browser, .html")
+    add("--arrays", type=Path, metavar="FILE", help="all numbers for NumPy, .npz")
+    add("--tables", type=Path, metavar="FOLDER", help="tables over all sentences")
+    add("--overwrite", action="store_true", help="replace files that exist")
+
+    group = parser.add_argument_group("choice for --picture, --tables and --page")
+    add = group.add_argument
+    add("--side", choices=("encoder", "decoder"), help="draw this side (default: the first)")
+    add("--layer", type=int, metavar="N", help="draw this layer (default 1)")
+    add("--unit", type=int, metavar="N", help="draw one hidden unit instead of the norm over all")
+    add("--join-subwords", action="store_true", help="draw words, not subwords")
+    help = "parts of speech, for --tables: a line per sentence, with a tag for each of its words"
+    add("--tags", type=Path, metavar="FILE", help=help)
+
+    group = parser.add_argument_group("model")
+    add = group.add_argument
+    help = "the folder with its dictionaries (default: the data of its training)"
+    add("--data", type=Path, metavar="FOLDER", help=help)
+    help = "a folder with code of your own, such as a cell"
+    add("--user-dir", type=Path, metavar="FOLDER", help=help)
+    help = "segment the text (default: sentencepiece, if the data folder has spm.model)"
+    add("--bpe", choices=("sentencepiece", "subword_nmt"), help=help)
+    help = "the model of sentencepiece, or the codes of subword_nmt"
+    add("--bpe-model", type=Path, metavar="FILE", help=help)
+    add("--beam", type=_positive, default=5, metavar="N", help="beam size (default 5)")
+    add("--device", default="cpu", help="cpu (default) or cuda")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command.
+
+    Raises:
+        OSError, RuntimeError, ValueError: an option or a file is wrong; the message names it.
+    """
+    _check_outputs(args)
+    lines = _lines(args)
+    tags = None if args.tags is None else _read_lines("--tags", args.tags)
+    _check_number(args, lines, tags)
+    from .models import Reader  # imports fairseq, which takes seconds
+
+    logging.getLogger().setLevel(logging.WARNING)  # fairseq logs every detail of every library
+    readers = [
+        Reader(
+            path,
+            data=args.data,
+            user_dir=args.user_dir,
+            bpe=args.bpe,
+            bpe_model=args.bpe_model,
+            beam=args.beam,
+            device=args.device,
+        )
+        for path in args.checkpoints
+    ]
+    for reader in readers:
+        _check_lines(args, reader, lines)
+    _write(args, readers, lines, tags)
+
+
+def _write(
+    args: argparse.Namespace, readers: list[Reader], lines: list[Line], tags: list[str] | None
+) -> None:
+    from .arrays import Arrays
+    from .page import write_page
+    from .picture import draw
+    from .tables import Tables
+
+    keep = args.picture is not None or args.page is not None
+    models = []
+    with contextlib.ExitStack() as files:
+        arrays = None
+        if args.arrays is not None:
+            arrays = files.enter_context(Arrays(files.enter_context(_whole(args.arrays))))
+        for reader, name in zip(readers, _names(args.checkpoints), strict=True):
+            tables = None if args.tables is None else Tables(reader.word_counts)
+            kept: list[Sentence] = []
+            for k, sentence in enumerate(reader.sentences(lines, args.carry_state)):
+                if keep:
+                    kept.append(sentence)
+                if arrays is not None:
+                    arrays.add(sentence)
+                if tables is not None:
+                    tables.add(sentence, None if tags is None else tags[k].split())
+            models.append(Model(name, reader.architecture, reader.cells, kept))
+        if tables is not None:
+            tables.write(args.tables)
+        if args.picture is not None:
+            with _whole(args.picture) as path:
+                join = args.join_subwords
+                draw(path, models[0], side=args.side, layer=args.layer, unit=args.unit, join=join)
+        if args.page is not None:
+            with _whole(args.page) as path:
+                write_page(path, models)
+    for path in (args.arrays, args.tables, args.picture, args.page):
+        if path is not None:
+            print(f"wrote {path}")
+
+
+def _names(checkpoints: list[Path]) -> list[str]:
+    """A name for each checkpoint: its folder, with the file's name where folders are equal."""
+    folders = [path.resolve().parent.name for path in checkpoints]
+    if len(set(folders)) == len(folders):
+        return folders
+    return [f"{folder}/{path.stem}" for folder, path in zip(folders, checkpoints, strict=True)]
+
+
+# The sentences
+
+
+def _lines(args: argparse.Namespace) -> list[Line]:
+    """All sentences that were given.
+
+    Raises:
+        ValueError: there is none, one is empty, or the numbers of sentences and targets differ.
+    """
+    texts, wheres = list(args.sentence), ["--sentence"] * len(args.sentence)
+    targets = list(args.target_sentence)
+    if targets and len(targets) != len(texts):
+        raise ValueError("give as many --target-sentence as --sentence, or none")
+    if args.input is not None:
+        found = _read_lines("--input", args.input)
+        texts += found
+        wheres += [f"--input {args.input}, line {n + 1}" for n in range(len(found))]
+        if args.target is not None:
+            translations = _read_lines("--target", args.target)
+            if len(translations) != len(found):
+                raise ValueError(
+                    f"--target {args.target} has {len(translations)} lines, and --input "
+                    f"{args.input} has {len(found)}"
+                )
+            targets += translations
+    elif args.target is not None:
+        raise ValueError("--target belongs to --input; for --sentence give --target-sentence")
+    if not texts:
+        raise ValueError("no sentences: give --sentence TEXT or --input FILE")
+    if targets and len(targets) != len(texts):
+        raise ValueError("give a target for every sentence, or for none")
+    for text, where in zip(texts, wheres, strict=True):
+        if not text.strip():
+            raise ValueError(f"{where} is empty: remove it")
+    every = targets or [None] * len(texts)
+    return [Line(*line) for line in zip(texts, every, wheres, strict=True)]
+
+
+def _read_lines(option: str, file: str | Path) -> list[str]:
+    try:
+        text = sys.stdin.read() if str(file) == "-" else Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{option} {file}: {error}") from error
+    return text.removesuffix("\n").split("\n")  # splitlines() would split at U+2028 too
+
+
+def _check_number(args: argparse.Namespace, lines: list[Line], tags: list[str] | None) -> None:
+    if tags is not None and args.tables is None:
+        raise ValueError("--tags is for --tables FOLDER, which is missing")
+    if tags is not None and len(tags) != len(lines):
+        raise ValueError(f"--tags {args.tags} has {len(tags)} lines for {len(lines)} sentences")
+    for option, path in (("--picture", args.picture), ("--page", args.page)):
+        if path is not None and len(lines) > MOST_SENTENCES:
+            raise ValueError(
+                f"{option} shows at most {MOST_SENTENCES} sentences, and {len(lines)} were given: "
+                f"give fewer, or only --tables and --arrays"
+            )
+
+
+def _check_lines(args: argparse.Namespace, reader: Reader, lines: list[Line]) -> None:
+    for line in lines:
+        if (args.picture or args.page) and reader.length(line) > MOST_TOKENS:
+            raise ValueError(
+                f"{line.where} has {reader.length(line)} tokens, and --picture and --page show at "
+                f"most {MOST_TOKENS}: split it, or give only --tables and --arrays"
+            )
+        if reader.is_unknown(line):
+            print(
+                f"warning: {line.where}: the dictionary has none of its words; does the text look "
+                "like that of the training?",
+                file=sys.stderr,
+            )
+
+
+# The results
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Check that all results can be written, before any work.
+
+    Raises:
+        ValueError: no result was asked for, or one cannot be written.
+    """
+    files = {"--picture": args.picture, "--page": args.page, "--arrays": args.arrays}
+    if args.tables is None and not any(files.values()):
+        raise ValueError("nothing to write: give --picture, --page, --arrays or --tables")
+    if len(args.checkpoints) > 2 or (len(args.checkpoints) == 2 and args.page is None):
+        raise ValueError("give one checkpoint, or two to compare them with --page")
+    if len(args.checkpoints) == 2 and (args.picture or args.arrays or args.tables):
+        raise ValueError("--picture, --arrays and --tables are for one checkpoint")
+    suffixes = {"--picture": (".png", ".svg", ".pdf"), "--page": (".html",), "--arrays": (".npz",)}
+    for option, path in files.items():
+        if path is None:
+            continue
+        if path.suffix.lower() not in suffixes[option]:
+            raise ValueError(f"{option} {path}: the name must end with {_any(suffixes[option])}")
+        if path.exists() and not args.overwrite:
+            raise ValueError(f"{option} {path} exists: give another name, or --overwrite")
+        _check_folder(option, path.parent)
+    if args.picture is not None and importlib.util.find_spec("matplotlib") is None:
+        raise ValueError('--picture needs matplotlib: pip install "fairseq-wsum[plot]"')
+    if args.tables is not None:
+        if args.tables.exists() and not args.tables.is_dir():
+            raise ValueError(f"--tables {args.tables} is a file: give a folder")
+        if args.tables.exists() and any(args.tables.iterdir()) and not args.overwrite:
+            raise ValueError(f"--tables {args.tables} is not empty: give another, or --overwrite")
+        _check_folder("--tables", args.tables)
+
+
+def _any(names: tuple[str, ...]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _check_folder(option: str, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{option}: the folder {folder} cannot be made: {error}") from error
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"{option}: the folder {folder} cannot be written to")
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A name to write to, which becomes `path` when the file is complete."""
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)

@@ -1,0 +1,320 @@
+"""Reading a checkpoint, and running its model on sentences with a trace of every layer."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq import checkpoint_utils, utils
+from fairseq.data import Dictionary, encoders
+from fairseq.models import ARCH_MODEL_REGISTRY, BaseFairseqModel, FairseqLanguageModel
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from .. import checkpoint_files, plugin  # noqa: F401  # registers the architectures
+from ..layer import State, WsumLSTM
+from ..plugin.modules import CarriedState
+from .sentences import Line, Sentence, Text, View, join_words
+from .trace import Trace, trace
+
+
+class Reader:
+    """A checkpoint with its dictionaries, which turns lines into traced sentences.
+
+    Args:
+        checkpoint: a checkpoint of a model whose layers are `WsumLSTM`s.
+        data: the folder with the model's dictionaries, by default that of its training.
+        user_dir: a folder with code of the user, such as a cell, to import before.
+        bpe: fairseq's name of the segmentation, `sentencepiece` or `subword_nmt`, or None if the
+            text is segmented already. By default sentencepiece if the data folder has `spm.model`.
+        bpe_model: the model of sentencepiece, or the codes of subword-nmt.
+        beam: beam size for the model's own translations.
+        device: the device to run on.
+
+    Attributes:
+        architecture: fairseq's name of the model's architecture.
+        cells: the cells by side, those without a weighted sum too.
+
+    Raises:
+        OSError, ValueError: a file is missing or not usable; the message names the option.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        *,
+        data: Path | None = None,
+        user_dir: Path | None = None,
+        bpe: str | None = None,
+        bpe_model: Path | None = None,
+        beam: int = 5,
+        device: str = "cpu",
+    ) -> None:
+        state = _read(checkpoint)
+        if user_dir is not None:
+            utils.import_user_module(OmegaConf.create({"user_dir": str(user_dir)}))
+        self.architecture, trained_on = _origin(state)
+        _check_architecture(checkpoint, self.architecture)
+        folder = _data_folder(data, trained_on)
+        (self.model,), cfg, self.task = checkpoint_utils.load_model_ensemble_and_task(
+            [str(checkpoint)], arg_overrides={"data": str(folder)}
+        )
+        self.model.to(device).eval()
+        self.device = device
+        self.layers = _layers(self.model)
+        self.cells = {side: layer.cell.name for side, layer in self.layers.items()}
+        _check_cells(checkpoint, self.architecture, self.layers)
+        self.is_language_model = isinstance(self.model, FairseqLanguageModel)
+        marks, self.bpe = _segmentation(bpe, bpe_model, folder)
+        self.marks = marks or _marks(self.task.target_dictionary.symbols)
+        cfg.generation.beam = beam
+        self._generation = cfg.generation
+
+    def sentences(self, lines: Iterable[Line], carry_state: bool = False) -> Iterator[Sentence]:
+        """Run the model on each line.
+
+        Args:
+            lines: the lines, none of them empty.
+            carry_state: whether a language model begins each line with the state after the line
+                before.
+
+        Raises:
+            ValueError: `carry_state` for a translation model, or a target for a language model.
+        """
+        if carry_state and not self.is_language_model:
+            raise ValueError(
+                "--carry-state is for language models, and this is a translation model"
+            )
+        carried = CarriedState() if carry_state else None
+        for line in lines:
+            if not self.is_language_model:
+                yield self._translation(line)
+            elif line.target is None:
+                yield self._text(line, carried)
+            else:
+                raise ValueError("a target is for translation models, and this is a language model")
+
+    def is_unknown(self, line: Line) -> bool:
+        """Whether every word of a line is unknown to the dictionary."""
+        dictionary = self.task.source_dictionary
+        tokens, _ = self._encode(line.text, dictionary)
+        return bool((tokens[:-1] == dictionary.unk()).all())
+
+    def length(self, line: Line) -> int:
+        """The number of tokens of a line, or of its target if that has more."""
+        source, _ = self._encode(line.text, self.task.source_dictionary)
+        target, _ = self._encode(line.target or "", self.task.target_dictionary)
+        return max(len(source), len(target))
+
+    def word_counts(self, side: str) -> dict[str, int] | None:
+        """How often each word occurs in the training text of a side; None with subwords."""
+        if self.marks is not None:
+            return None
+        tasks = self.task
+        dictionary = tasks.source_dictionary if side == "encoder" else tasks.target_dictionary
+        counts = zip(dictionary.symbols, dictionary.count, strict=True)
+        return dict(list(counts)[dictionary.nspecial :])
+
+    def _text(self, line: Line, carried: CarriedState | None) -> Sentence:
+        tokens, names = self._encode(line.text, self.task.target_dictionary)
+        begin = self.task.target_dictionary.eos()
+        inputs = torch.cat((tokens.new_tensor([begin]), tokens[:-1])).unsqueeze(0)
+        given = {} if carried is None else {"carried_state": carried}
+        calls, _ = self._run(lambda: self.model(inputs.to(self.device), **given))
+        read = self._shifted(names)
+        return Sentence(self._views(calls, {"decoder": read}), None, self._words(names), None)
+
+    def _translation(self, line: Line) -> Sentence:
+        source, source_names = self._encode(line.text, self.task.source_dictionary)
+        batch = source.unsqueeze(0).to(self.device)
+        lengths = torch.tensor([batch.size(1)], device=self.device)
+        if line.target is not None:
+            target, names = self._encode(line.target, self.task.target_dictionary)
+        else:
+            target = self._translate(batch, lengths)
+            names = [self.task.target_dictionary[int(token)] for token in target]
+        begin = self.task.target_dictionary.eos()
+        inputs = torch.cat((target.new_tensor([begin]), target[:-1])).unsqueeze(0).to(self.device)
+        calls, (_, attention) = self._run(lambda: self.model(batch, lengths, inputs))
+        words = self._words(source_names)
+        texts = {"encoder": words, "decoder": self._shifted(names)}
+        attention = None if attention is None else attention[0].float().cpu()
+        return Sentence(self._views(calls, texts), words, self._words(names), attention)
+
+    def _translate(self, batch: Tensor, lengths: Tensor) -> Tensor:
+        """The model's own translation, with the end of the sentence."""
+        generator = self.task.build_generator([self.model], self._generation)
+        sample = {"net_input": {"src_tokens": batch, "src_lengths": lengths}}
+        with torch.no_grad():
+            tokens: Tensor = self.task.inference_step(generator, [self.model], sample)[0][0][
+                "tokens"
+            ]
+        return tokens.cpu()
+
+    def _encode(self, text: str, dictionary: Dictionary) -> tuple[Tensor, list[str]]:
+        """The tokens of a line with the end of the sentence, and their names."""
+        pieces = (text if self.bpe is None else self.bpe.encode(text)).split()
+        tokens = [dictionary.index(piece) for piece in pieces]
+        names = [
+            f"{piece} <unk>" if token == dictionary.unk() else piece
+            for piece, token in zip(pieces, tokens, strict=True)
+        ]
+        eos = dictionary.eos()
+        return torch.tensor([*tokens, eos]), [*names, dictionary[eos]]
+
+    def _words(self, names: Sequence[str]) -> Text:
+        return join_words(names, self.marks)
+
+    def _shifted(self, names: Sequence[str]) -> Text:
+        """The tokens that a decoder reads to predict `names`: it begins with the last one, </s>."""
+        return self._words([names[-1], *names[:-1]])
+
+    # Traces
+
+    def _run(self, forward: Callable[[], Any]) -> tuple[dict[str, list[Any]], Any]:
+        """Run the model, and record how it called its layers: the bound arguments, by side."""
+        calls: dict[str, list[Any]] = {side: [] for side in self.layers}
+        hooks = [
+            layer.register_forward_pre_hook(_recorder(calls[side]), with_kwargs=True)
+            for side, layer in self.layers.items()
+        ]
+        try:
+            with torch.no_grad():
+                result = forward()
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return calls, result
+
+    def _views(self, calls: dict[str, list[Any]], texts: dict[str, Text]) -> tuple[View, ...]:
+        views: list[View] = []
+        for side, layer in self.layers.items():
+            if not layer.cell.has_memory or not calls[side]:
+                continue
+            x, hx, mask = _joined(calls[side])
+            with torch.no_grad():
+                traces = [_on_cpu(one) for one in trace(layer, x, hx, mask)]
+            size = layer.num_directions
+            for k in range(layer.num_layers):
+                directions = tuple(traces[k * size : (k + 1) * size])
+                views.append(View(side, k + 1, texts[side], directions))
+        return tuple(views)
+
+
+Call = tuple[Tensor, State | None, Tensor | None]
+
+
+def _recorder(calls: list[Call]) -> Callable[..., None]:
+    def record(layer: WsumLSTM, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        names = ("x", "hx", "padding_mask")
+        given = dict(zip(names, args, strict=False)) | kwargs
+        calls.append((given["x"], given.get("hx"), given.get("padding_mask")))
+
+    return record
+
+
+def _joined(calls: list[Call]) -> Call:
+    """One call over the whole sentence, in place of one for each step (input feeding)."""
+    masks = [mask for _, _, mask in calls if mask is not None]
+    mask = torch.cat(masks) if masks else None
+    return torch.cat([x for x, _, _ in calls]), calls[0][1], mask
+
+
+def _on_cpu(trace: Trace) -> Trace:
+    parts = {field.name: getattr(trace, field.name) for field in fields(trace)}
+    moved: dict[str, Any] = {
+        name: part.cpu() for name, part in parts.items() if isinstance(part, Tensor)
+    }
+    rows = {row: z.cpu() for row, z in trace.preactivations.items()}
+    return replace(trace, preactivations=rows, **moved)
+
+
+# The checkpoint
+
+
+def _read(checkpoint: Path) -> dict[str, Any]:
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {checkpoint}")
+    problem = checkpoint_files.damage(checkpoint)
+    if problem is not None:
+        raise ValueError(f"checkpoint {checkpoint} cannot be used: {problem}")
+    return checkpoint_files.read(checkpoint, mmap=True)
+
+
+def _origin(state: dict[str, Any]) -> tuple[str, str]:
+    """The architecture, and the folder of the data of the training."""
+    cfg: Any = state.get("cfg")
+    args = state["args"] if cfg is None else cfg["model"]
+    if isinstance(args, Namespace):  # of a model without a dataclass
+        return str(args.arch), str(args.data)
+    return str(args["_name"]), str(cfg["task"]["data"])
+
+
+def _check_architecture(checkpoint: Path, architecture: str) -> None:
+    if architecture not in ARCH_MODEL_REGISTRY:
+        raise ValueError(
+            f"checkpoint {checkpoint}: there is no architecture {architecture} here; if it is your "
+            "own, give its folder with --user-dir"
+        )
+
+
+def _data_folder(given: Path | None, recorded: str) -> Path:
+    folder = given or Path(utils.split_paths(recorded)[0])
+    if not list(folder.glob("dict*.txt")):
+        problem = "has no dictionary (dict*.txt)" if folder.is_dir() else "does not exist"
+        whose = "--data" if given else "the data folder of the training,"
+        raise FileNotFoundError(
+            f"{whose} {folder} {problem}: give the folder with the model's dictionaries with --data"
+        )
+    return folder
+
+
+def _layers(model: BaseFairseqModel) -> dict[str, WsumLSTM]:
+    """The layers by side: `encoder`, `decoder`, or the name of the module that holds them."""
+    found = {}
+    for name, module in model.named_modules():
+        if isinstance(module, WsumLSTM):
+            side, _, rest = name.rpartition(".")
+            found[side if rest == "lstm" else name] = module
+    return found
+
+
+def _check_cells(checkpoint: Path, architecture: str, layers: dict[str, WsumLSTM]) -> None:
+    if not layers:
+        raise ValueError(
+            f"checkpoint {checkpoint} is of architecture {architecture}, which has no WsumLSTM: "
+            "give a checkpoint of wsum_lstm or wsum_lstm_lm"
+        )
+    if not any(layer.cell.has_memory for layer in layers.values()):
+        names = ", ".join(sorted({layer.cell.name for layer in layers.values()}))
+        raise ValueError(
+            f"checkpoint {checkpoint}: cell {names} has no memory cell, so it computes no weighted "
+            "sum and there are no weights to show"
+        )
+
+
+def _segmentation(name: str | None, model: Path | None, folder: Path) -> tuple[str | None, Any]:
+    """The segmentation into subwords: its name and its encoder, or None, None."""
+    if name is None and model is not None:
+        raise ValueError("--bpe-model needs --bpe: choose sentencepiece or subword_nmt")
+    if name is None and (folder / "spm.model").is_file():
+        name, model = "sentencepiece", folder / "spm.model"
+    if name is None:
+        return None, None
+    if model is None:
+        raise ValueError(f"--bpe {name} needs --bpe-model FILE")
+    if not model.is_file():
+        raise FileNotFoundError(f"--bpe-model {model}: there is no such file")
+    option = {"sentencepiece": "sentencepiece_model", "subword_nmt": "bpe_codes"}[name]
+    return name, encoders.build_bpe(OmegaConf.create({"_name": name, option: str(model)}))
+
+
+def _marks(symbols: Sequence[str]) -> str | None:
+    """How a dictionary marks subwords, for text that is segmented already; None for words."""
+    if any(symbol.startswith("▁") for symbol in symbols):
+        return "sentencepiece"
+    return "subword_nmt" if any(symbol.endswith("@@") for symbol in symbols) else None

@@ -1,0 +1,37 @@
+// Small helpers.
+
+const byId = (id) => document.getElementById(id);
+const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
+const range = (n) => Array.from({ length: n }, (_, k) => k);
+const quote = (word) => `“${word}”`;
+function percent(x) {
+  if (x > 0 && x < 0.001) return "< 0.1%";
+  return `${(100 * x).toFixed(x && Math.abs(x) < 0.01 ? 1 : 0)}%`;
+}
+
+function number(x) {
+  if (x === 0) return "0";
+  return Math.abs(x) < 0.001 ? x.toExponential(1).replace("-", "−") : x.toPrecision(3).replace("-", "−");
+}
+
+function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+/** Fill a select with [value, text] pairs, in groups if they have a third part. */
+function setOptions(select, options, value) {
+  const groups = new Map();
+  select.replaceChildren();
+  for (const [key, text, group] of options) {
+    let parent = select;
+    if (group) {
+      if (!groups.has(group)) groups.set(group, select.appendChild(element("optgroup", { label: group })));
+      parent = groups.get(group);
+    }
+    parent.append(element("option", { value: key }, text));
+  }
+  select.value = value;
+}

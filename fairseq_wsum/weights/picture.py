@@ -1,0 +1,289 @@
+"""`draw`: the paper's picture of the weighted sum, with matplotlib.
+
+A sentence is a square. The shade of row j in column t is the norm of w^t_j: how much of word j is
+in the memory cell after word t. Levy et al. (ACL 2018), section 4.
+
+Shapes: j and t are the n words, or tokens, of a sentence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .sentences import Model, Sentence, View, join_norms
+from .weighted_sum import norms, weights
+
+DATES: dict[str, dict[str, None]] = {  # what to leave out, so that equal pictures are equal files
+    ".png": {},
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None},
+}
+SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "fairseq-wsum", "pdf.fonttype": 42}
+DPI = 160
+TALLEST = 2**15  # pixels of a PNG file; many programs open no larger ones
+COLOURS = "magma_r"
+
+# Inches, and points for fonts
+PAGE = 12.0  # the width beyond which a sentence begins a new row
+MARGIN = 0.2
+SPACE = 0.05  # between a label and what is beside it
+GAP = 0.45  # between sentences
+BAR = 0.14  # the width of the colour bar, and of its ticks and its label
+BAR_TEXT = 0.75
+AXIS = 0.24  # the description of an axis
+LINE = 0.22  # a line of the title
+SMALL = 8.0
+
+
+@dataclass(frozen=True)
+class Square:
+    """What is drawn for a sentence.
+
+    Attributes:
+        words: the labels of rows and columns, n of them.
+        weights: row j, column t, n x n; NaN below the diagonal of a layer with one direction.
+        backward: the diagonal of the backward direction, n; None in a layer with one direction.
+    """
+
+    words: tuple[str, ...]
+    weights: Tensor
+    backward: Tensor | None
+
+
+def draw(
+    path: Path,
+    model: Model,
+    *,
+    side: str | None = None,
+    layer: int | None = None,
+    unit: int | None = None,
+    join: bool = False,
+) -> None:
+    """Draw the weights of one layer on every sentence of a model.
+
+    Above the diagonal is the forward direction, below it the backward one. On the diagonal each of
+    them has a triangle. All sentences have the same scale. A PDF file has a page for each sentence,
+    as large as the sentence needs; a PNG or SVG file has all sentences, in rows. Equal models give
+    equal files. The fonts are those of matplotlib's settings.
+
+    Args:
+        path: a .png, .svg or .pdf file.
+        model: a model with its sentences.
+        side: `encoder` or `decoder`; by default the encoder, if it computes a weighted sum.
+        layer: the number of the layer, from 1; by default the first.
+        unit: the index of a hidden unit, from 0, to draw |w^t_j| of this unit. By default, the L2
+            norm over all units.
+        join: whether to draw words in place of subword tokens, as in `join_norms`.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: the type of file, the side, the layer or the unit does not exist; there is no
+            sentence; or the sentences do not fit into a PNG file.
+    """
+    if path.suffix.lower() not in DATES:
+        raise ValueError(f"--picture {path}: the name must end with .png, .svg or .pdf")
+    if not model.sentences:
+        raise ValueError("--picture: there is no sentence to draw")
+    views = [find_view(sentence, side, layer) for sentence in model.sentences]
+    squares = [square(view, unit, join) for view in views]
+    title = _title(model, views[0], unit)
+    label = "norm of the weights" if unit is None else "absolute value of the weight"
+    _write(path, squares, title, label)
+
+
+def find_view(sentence: Sentence, side: str | None, layer: int | None) -> View:
+    """The view of a side and a layer; see `draw` for the defaults.
+
+    Raises:
+        ValueError: there is no such side or layer.
+    """
+    if not sentence.views:
+        raise ValueError("no layer of the model computes a weighted sum")
+    sides = list(dict.fromkeys(view.side for view in sentence.views))
+    if side is not None and side not in sides:
+        raise ValueError(f"--side {side}: the model has weighted sums in its {' and '.join(sides)}")
+    views = {view.layer: view for view in sentence.views if view.side == (side or sides[0])}
+    if layer is not None and layer not in views:
+        known = ", ".join(map(str, views))
+        raise ValueError(f"--layer {layer}: the {side or sides[0]} has weighted sums in {known}")
+    return views[next(iter(views)) if layer is None else layer]
+
+
+def square(view: View, unit: int | None = None, join: bool = False) -> Square:
+    """The norms of a layer's weights, or |w^t_j| of a unit, as `draw` shows them.
+
+    Raises:
+        ValueError: there is no such unit.
+    """
+    units = view.directions[0].cells.size(-1)
+    if unit is not None and not 0 <= unit < units:
+        where = f"layer {view.layer} of the {view.side}"
+        raise ValueError(f"--unit {unit}: {where} has the units 0 to {units - 1}")
+    parts = []
+    for trace in view.directions:
+        part = norms(trace) if unit is None else weights(trace, [unit])[..., 0].abs()
+        part = part[..., 0].detach().cpu()  # t x j
+        parts.append((join_norms(part, view.text, trace.reverse) if join else part).t())
+    words = view.text.words if join else view.text.tokens
+    above = torch.ones_like(parts[0], dtype=torch.bool).triu()
+    if len(parts) == 1:
+        return Square(words, parts[0].masked_fill(~above, torch.nan), None)
+    forward, backward = parts
+    return Square(words, torch.where(above, forward, backward), backward.diagonal())
+
+
+def _title(model: Model, view: View, unit: int | None) -> list[str]:
+    parts = [view.side, f"layer {view.layer}", f"cell {model.cells[view.side]}"]
+    parts += [] if unit is None else [f"unit {unit}"]
+    lines = [model.name, ", ".join(parts)]
+    both = len(view.directions) == 2
+    return [*lines, "forward above the diagonal, backward below"] if both else lines
+
+
+def _write(path: Path, squares: Sequence[Square], title: Sequence[str], label: str) -> None:
+    import matplotlib
+    from matplotlib.backends.backend_pdf import PdfPages
+
+    kind = path.suffix.lower()
+    with matplotlib.rc_context(SETTINGS), _quiet("fontTools.subset"):
+        if kind == ".pdf":
+            with PdfPages(path, metadata=DATES[kind]) as pages:
+                for page in figures(squares, title, label, each=True):
+                    pages.savefig(page)
+            return
+        (figure,) = figures(squares, title, label)
+        if kind == ".png" and figure.get_figheight() * DPI > TALLEST:
+            raise ValueError(
+                f"--picture: {len(squares)} sentences do not fit into a .png file: give a .pdf "
+                "file or fewer sentences"
+            )
+        figure.savefig(path, format=kind[1:], dpi="figure", metadata=DATES[kind])
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Hide the information that a library logs. Importing fairseq makes it visible."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def figures(
+    squares: Sequence[Square], title: Sequence[str], label: str, each: bool = False
+) -> Iterator[Any]:
+    """The matplotlib figures of some sentences: one of all, or one of each.
+
+    Args:
+        squares: the sentences.
+        title: lines of text above them.
+        label: the description of the colour bar.
+        each: whether each sentence has its own figure.
+    """
+    largest = max(float(one.weights.nan_to_num().max()) for one in squares) or 1.0
+    numbers = [str(k + 1) if len(squares) > 1 else "" for k in range(len(squares))]
+    boxes = [_Box(one, number) for one, number in zip(squares, numbers, strict=True)]
+    for page in [[box] for box in boxes] if each else [boxes]:
+        yield _page(page, title, label, largest)
+
+
+class _Box:
+    """The place of a sentence on a page. Sizes are in inches."""
+
+    def __init__(self, square: Square, number: str) -> None:
+        self.square, self.number = square, number
+        n = len(square.words)
+        self.side = min(0.45 * n, max(0.16 * n, 4.5)) if n < 100 else max(16.0, 0.08 * n)
+        self.font = min(9.0, 0.75 * 72 * self.side / n)
+        self.before = AXIS + max(_width(word, self.font) for word in square.words) + 2 * SPACE
+        self.size = self.before + max(self.side, 2.0)  # the descriptions of the axes need this
+        self.x = self.y = 0.0  # the top left corner
+
+    def draw(self, figure: Any, largest: float) -> Any:
+        """Draw the sentence; returns what the colour bar describes."""
+        from matplotlib.collections import PolyCollection
+
+        n = len(self.square.words)
+        style: dict[str, Any] = dict(
+            cmap=COLOURS, clim=(0, largest), edgecolors="white", linewidths=0.4
+        )
+        x, y = self.x + self.before, self.y + self.before
+        axes = _axes(figure, x, y, self.side, self.side)
+        axes.set(xlim=(0, n), ylim=(n, 0))
+        mesh = axes.pcolormesh(self.square.weights.numpy(), **style)
+        if self.square.backward is not None:
+            corners = [((k, k), (k, k + 1), (k + 1, k + 1)) for k in range(n)]
+            axes.add_collection(
+                PolyCollection(corners, array=self.square.backward.numpy(), **style)
+            )
+            axes.plot((0, n), (0, n), color="0.3", linewidth=0.6)
+        axes.set_axis_off()
+        for k, word in enumerate(self.square.words):
+            at = (k + 0.5) * self.side / n
+            row, column = dict(ha="right", va="center_baseline"), dict(ha="center", va="bottom")
+            _text(figure, x - SPACE, y + at, word, size=self.font, **row)
+            _text(figure, x + at, y - SPACE, word, size=self.font, rotation=90, **column)
+        _text(figure, x, self.y, "in the memory cell after this word")
+        _text(figure, self.x, y, "weight of this word", rotation=90)
+        _text(figure, self.x, self.y, self.number, weight="bold")
+        return mesh
+
+
+def _page(boxes: Sequence[_Box], title: Sequence[str], label: str, largest: float) -> Any:
+    """A figure of some sentences, in rows from left to right, beside a colour bar."""
+    from matplotlib.figure import Figure
+
+    top = MARGIN + LINE * len(title) + 2 * SPACE
+    x, y, below, right = MARGIN, top, top, MARGIN + max(_width(line, 10) for line in title)
+    for box in boxes:
+        if x > MARGIN and x + box.size > PAGE:
+            x, y = MARGIN, below + GAP
+        box.x, box.y = x, y
+        x += box.size + GAP
+        below, right = max(below, y + box.size), max(right, box.x + box.size)
+    width, height = right + GAP + BAR + BAR_TEXT, below + MARGIN
+    figure = Figure((width, height), dpi=DPI)
+    for number, line in enumerate(title):
+        weight = "normal" if number else "bold"
+        _text(figure, MARGIN, MARGIN + number * LINE, line, size=SMALL + 1, weight=weight)
+    shown = [box.draw(figure, largest) for box in boxes]
+    first = boxes[0]
+    bar = _axes(figure, right + GAP, first.y + first.before, BAR, min(first.side, 3.0))
+    colours: Any = figure.colorbar(shown[0], cax=bar)
+    colours.solids.set_edgecolor("face")  # without it, some programs show thin white lines
+    colours.outline.set_visible(False)
+    colours.ax.tick_params(labelsize=SMALL, length=2)
+    colours.set_label(label, fontsize=SMALL)
+    return figure
+
+
+def _axes(figure: Any, x: float, y: float, width: float, height: float) -> Any:
+    """Axes from their top left corner, in inches."""
+    w, h = figure.get_size_inches()
+    return figure.add_axes((x / w, 1 - (y + height) / h, width / w, height / h))
+
+
+def _text(figure: Any, x: float, y: float, text: str, **style: Any) -> None:
+    w, h = figure.get_size_inches()
+    style = dict(size=SMALL, va="top", ha="left", parse_math=False) | style
+    figure.text(x / w, 1 - y / h, text, **style)
+
+
+def _width(text: str, size: float) -> float:
+    """The width of a text in inches, for a font of `size` points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(size=size)
+    return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72

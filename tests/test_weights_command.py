@@ -1,0 +1,217 @@
+"""`fairseq-wsum weights` on checkpoints of every kind, and its messages for bad input."""
+
+import importlib.util
+import sys
+
+import numpy
+import pytest
+import torch
+
+pytest.importorskip("fairseq")
+from commands import ROOT, run, train
+from text_corpora import made_up
+from translation_corpus import TINY
+
+from fairseq_wsum import cli
+from fairseq_wsum.weights import miss
+from fairseq_wsum.weights.models import Line, Reader
+
+SENTENCE = "the man sees the dog ."
+OPTIONS = {
+    "translator": ["--cell", "no-srnn-hidden", "--encoder-bidirectional"],
+    "parallel": ["--cell", "lstm", "--encoder-layers", 2, "--decoder-input-feeding", "False"],
+    "half": ["--encoder-cell", "no-gates", "--decoder-cell", "no-srnn"],
+    "none": ["--cell", "no-gates"],
+}
+
+
+@pytest.fixture(scope="session")
+def models(prepared, tmp_path_factory):
+    """A checkpoint of each kind, trained for a moment."""
+    folder = tmp_path_factory.mktemp("models")
+    for name, options in OPTIONS.items():
+        train(prepared, folder / name, *TINY.split(), *options, "--max-update", 2)
+    lm = ["--task", "wsum_language_modeling", "--arch", "wsum_lstm_lm", "--decoder-embed-dim", 8]
+    lm += ["--decoder-layers", 2, "--decoder-proj-size", 4, "--optimizer", "sgd", "--lr", 1.0]
+    lm += ["--batch-size", 3, "--tokens-per-sample", 7, "--max-update", 4]
+    text = folder / "text"
+    text.write_bytes(made_up(40, seed=0))
+    prefixes = [f"--{split}pref={text}" for split in ("train", "valid")]
+    run("fairseq-preprocess", "--only-source", "--destdir", folder / "data", *prefixes)
+    train(folder / "data", folder / "lm", *lm)
+    return {name: folder / name / "checkpoint_last.pt" for name in (*OPTIONS, "lm")}
+
+
+def main(*words) -> None:
+    cli.main(["weights", *map(str, words)])
+
+
+def fails(capsys, *words) -> str:
+    with pytest.raises(SystemExit) as error:
+        main(*words)
+    return f"{error.value}{capsys.readouterr().err}"
+
+
+@pytest.mark.parametrize("name", ["translator", "parallel", "half", "lm"])
+@pytest.mark.parametrize("target", [None, "der Mann sieht den Hund ."])
+def test_the_sum_explains_every_layer_of_a_checkpoint(models, name, target) -> None:
+    reader = Reader(models[name])
+    if reader.is_language_model:
+        target = None
+    (sentence,) = reader.sentences([Line(SENTENCE, target, "here")])
+    expected = {
+        "translator": [("encoder", 1, 2), ("decoder", 1, 1)],
+        "parallel": [("encoder", 1, 1), ("encoder", 2, 1), ("decoder", 1, 1)],
+        "half": [("decoder", 1, 1)],
+        "lm": [("decoder", 1, 1), ("decoder", 2, 1)],
+    }
+    found = [(view.side, view.layer, len(view.directions)) for view in sentence.views]
+    assert found == expected[name]
+    for view in sentence.views:
+        for one in view.directions:
+            assert len(one.cells) == len(view.text.tokens)
+            assert max(miss(one)) < 1e-5
+    if sentence.attention is not None:
+        tokens = (len(sentence.target.tokens), len(sentence.source.tokens))
+        assert sentence.attention.shape == tokens
+        torch.testing.assert_close(sentence.attention.sum(1), torch.ones(tokens[0]))
+
+
+def test_the_decoder_reads_what_it_predicted_one_step_before(models) -> None:
+    (sentence,) = Reader(models["half"]).sentences([Line(SENTENCE, "der Hund .", "here")])
+    (view,) = sentence.views
+    assert view.text.tokens[0] == "</s>" and sentence.target.tokens[-1] == "</s>"
+    assert view.text.tokens[1:] == sentence.target.tokens[:-1]
+
+
+def test_a_language_model_can_carry_its_state(models) -> None:
+    reader = Reader(models["lm"])
+    lines = [Line(words, None, "here") for words in ("w1 w4 w2", "w7 w0")]
+    for carries in (True, False):
+        first, second = reader.sentences(lines, carry_state=carries)
+        for before, after in zip(first.views, second.views, strict=True):
+            last, start = before.directions[0].c_n, after.directions[0].c_0
+            assert torch.equal(last, start) == carries
+    whole = Line("w1 w4 w2 </s> w7 w0", None, "here")
+    (together,) = reader.sentences([whole])
+    *_, second = reader.sentences(lines, carry_state=True)
+    for one, parts in zip(together.views, second.views, strict=True):
+        cells = one.directions[0].cells[-3:]
+        torch.testing.assert_close(cells, parts.directions[0].cells)
+
+
+def test_all_results_are_written(models, tmp_path, capsys) -> None:
+    inputs, tags = tmp_path / "text", tmp_path / "tags"
+    inputs.write_text(f"{SENTENCE}\na boy has 3 tree .\n")
+    tags.write_text("D N V D N .\nD N V X N .\n")
+    files = {"--picture": "p.png", "--page": "p.html", "--arrays": "a.npz", "--tables": "t"}
+    outputs = [word for option, name in files.items() for word in (option, tmp_path / name)]
+    main(models["translator"], "--input", inputs, "--tags", tags, "--join-subwords", *outputs)
+    printed = capsys.readouterr().out
+    for name in files.values():
+        assert f"wrote {tmp_path / name}" in printed and (tmp_path / name).exists()
+    assert not list(tmp_path.glob(".partial*"))
+    assert (tmp_path / "t" / "tags.tsv").is_file()
+    with numpy.load(tmp_path / "a.npz") as arrays:
+        i, f = (arrays[f"1/encoder/1/backward/{gate}_gates"] for gate in ("input", "forget"))
+        norms, tokens = arrays["1/encoder/1/backward/norms"], arrays["1/encoder/1/tokens"]
+        assert tokens[-1] == "</s>" and norms.shape == (len(tokens), len(tokens))
+        assert norms[0, 1] == pytest.approx(numpy.linalg.norm(i[1] * f[0]), rel=1e-5)
+        assert arrays["0/attention"].shape == (len(arrays["0/target"]), len(arrays["0/source"]))
+    message = fails(capsys, models["translator"], "--input", inputs, *outputs)
+    assert f"--picture {tmp_path / 'p.png'} exists: give another name, or --overwrite" in message
+    main(models["translator"], "--input", inputs, *outputs, "--overwrite")
+
+
+def test_two_models_are_compared_on_one_page(models, tmp_path) -> None:
+    page = tmp_path / "new" / "page.html"
+    both = (models["translator"], models["parallel"])
+    main(*both, "--sentence", SENTENCE, "--page", page)
+    assert "translator" in page.read_text() and "parallel" in page.read_text()
+
+
+def test_standard_input_and_a_cell_of_ones_own(prepared, tmp_path) -> None:
+    own = ROOT / "examples" / "own_cell"
+    given = [*TINY.split(), "--user-dir", own, "--cell", "own-mingru", "--max-update", 1]
+    train(prepared, tmp_path, *given)
+    words = [tmp_path / "checkpoint_last.pt", "--user-dir", own, "--input", "-"]
+    run("fairseq-wsum", "weights", *words, "--arrays", tmp_path / "a.npz", stdin=f"{SENTENCE}\n")
+    with numpy.load(tmp_path / "a.npz") as arrays:
+        gates = [arrays[f"0/encoder/1/forward/{gate}_gates"] for gate in ("input", "forget")]
+    numpy.testing.assert_allclose(sum(gates), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "nothing to write: give --picture, --page, --arrays or --tables"),
+        (["--page", "x.htm"], "--page x.htm: the name must end with .html"),
+        (["--picture", "x.jpg"], "the name must end with .png, .svg or .pdf"),
+        (["--page", "{}/file/x.html"], "--page: the folder {}/file cannot be made"),
+        (["--tables", "{}/file"], "--tables {}/file is a file: give a folder"),
+        (["--page", "{}/p.html"], "no sentences: give --sentence TEXT or --input FILE"),
+        (["--page", "{}/p.html", "--input", "{}/none"], "--input {}/none: "),
+        (["--page", "{}/p.html", "--input", "{}/gap"], "--input {}/gap, line 2 is empty: remove"),
+        (
+            ["--page", "{}/p.html", "--input", "{}/two", "--target", "{}/file"],
+            "--target {}/file has",
+        ),
+        (["--page", "{}/p.html", "--sentence", "a", "--tags", "{}/two"], "--tags is for --tables"),
+        (["--tables", "{}/t", "--sentence", "a", "--tags", "{}/two"], "has 2 lines for 1"),
+        (["--page", "{}/p.html", "--input", "{}/many"], "--page shows at most 200 sentences"),
+        (["--picture", "{}/p.png", "--sentence", "{long}"], "--sentence has 5001 tokens, and"),
+        (["--page", "{}/p.html", "--sentence", "a", "--carry-state"], "--carry-state is for"),
+        (["--page", "{}/p.html", "--sentence", "a", "--data", "{}"], "--data {} has no dictionary"),
+        (["--page", "{}/p.html", "--sentence", "a", "--bpe", "subword_nmt"], "needs --bpe-model"),
+        (["--picture", "{}/p.png", "--sentence", "a", "--layer", "7"], "--layer 7"),
+        (["--picture", "{}/p.png", "--sentence", "a", "--unit", "700"], "--unit 700"),
+    ],
+)
+def test_wrong_input_is_named(models, tmp_path, capsys, options, message) -> None:
+    (tmp_path / "file").write_text("x\n")
+    (tmp_path / "two").write_text("x\ny\n")
+    (tmp_path / "gap").write_text("x\n\ny\n")
+    (tmp_path / "many").write_text("x\n" * 201)
+    long = " ".join(["man"] * 5000)
+    options = [option.replace("{}", str(tmp_path)).replace("{long}", long) for option in options]
+    assert message.replace("{}", str(tmp_path)) in fails(capsys, models["half"], *options)
+    assert not (tmp_path / "p.html").exists() and not (tmp_path / "p.png").exists()
+
+
+def test_a_missing_matplotlib_is_named(capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    message = fails(capsys, "any.pt", "--sentence", "a", "--picture", tmp_path / "p.png")
+    assert 'pip install "fairseq-wsum[plot]"' in message
+
+
+def test_a_text_of_5000_words_goes_into_tables(models, tmp_path) -> None:
+    long = " ".join(["w1", "w4", "w2"] * 1667)
+    main(models["lm"], "--sentence", long, "--tables", tmp_path / "t")
+    assert (tmp_path / "t" / "words.tsv").read_text().count("w4") == 2  # of each layer
+
+
+def test_unknown_words_are_shown_with_a_warning(models, tmp_path, capsys) -> None:
+    main(models["lm"], "--sentence", "Straße über", "--arrays", tmp_path / "a.npz")
+    assert "--sentence: the dictionary has none of its words" in capsys.readouterr().err
+    with numpy.load(tmp_path / "a.npz") as arrays:
+        assert arrays["0/target"].tolist() == ["Straße <unk>", "über <unk>", "</s>"]
+
+
+def test_a_model_without_a_weighted_sum_is_refused(models, tmp_path, capsys, prepared) -> None:
+    options = ["--sentence", SENTENCE, "--page", tmp_path / "p.html"]
+    message = fails(capsys, models["none"], *options)
+    assert "cell no-gates has no memory cell, so it computes no weighted sum" in message
+    train(prepared, tmp_path, *TINY.replace("wsum_lstm", "lstm").split(), "--max-update", 1)
+    message = fails(capsys, tmp_path / "checkpoint_last.pt", *options)
+    assert "is of architecture lstm, which has no WsumLSTM" in message
+    message = fails(capsys, tmp_path / "none.pt", *options)
+    assert f"there is no checkpoint {tmp_path / 'none.pt'}" in message
+    broken = tmp_path / "broken.pt"
+    broken.write_bytes(models["half"].read_bytes()[:1000])
+    assert "broken.pt cannot be used: it is truncated" in fails(capsys, broken, *options)
+
+
+def test_the_help_needs_no_fairseq() -> None:
+    code = "import sys\nfrom fairseq_wsum import cli\ntry:\n cli.main(['weights', '--help'])\n"
+    code += "except SystemExit:\n assert 'fairseq' not in sys.modules"
+    assert "--carry-state" in run(sys.executable, "-c", code)

@@ -1,0 +1,149 @@
+"""The picture of `fairseq_wsum.weights`: what is shaded, and that all of it can be seen."""
+
+import re
+
+import numpy
+import pytest
+import torch
+from weights_models import SENTENCES, make_model
+
+from fairseq_wsum.weights import norms, picture, weights
+from fairseq_wsum.weights.picture import Square, draw, figures, find_view, square
+from fairseq_wsum.weights.sentences import Text, View
+
+pytest.importorskip("matplotlib")
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text as Label
+
+LONG = max(SENTENCES, key=len)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model(sentences=SENTENCES[:2], units=6)
+
+
+def made_up(*words: str) -> Square:
+    return Square(words, torch.rand(len(words), len(words)), torch.rand(len(words)))
+
+
+def labels(figure) -> list[Label]:
+    return [text for text in figure.findobj(Label) if text.get_visible() and text.get_text()]
+
+
+def test_forward_norms_are_above_the_diagonal_and_backward_norms_below(model) -> None:
+    view = model.sentences[1].views[0]
+    shown = square(view)
+    forward, backward = (norms(trace)[..., 0] for trace in view.directions)  # t x j
+    assert shown.words == view.text.tokens
+    for j in range(len(shown.words)):
+        assert shown.backward[j] == backward[j, j]
+        for t in range(len(shown.words)):
+            assert shown.weights[j, t] == (forward if j <= t else backward)[t, j]
+            assert shown.weights[j, t] > 0
+
+
+def test_a_layer_with_one_direction_has_an_empty_triangle(model) -> None:
+    shown = square(find_view(model.sentences[0], "decoder", 2))
+    empty = torch.ones_like(shown.weights, dtype=torch.bool).tril(-1)
+    assert torch.equal(shown.weights.isnan(), empty)
+    assert shown.backward is None
+
+
+def test_a_unit_is_shaded_by_the_size_of_its_weights(model) -> None:
+    view = find_view(model.sentences[0], "encoder", 2)
+    forward, backward = (weights(trace)[:, :, 0, 4].abs().t() for trace in view.directions)
+    shown = square(view, unit=4)
+    torch.testing.assert_close(shown.weights, forward.triu() + backward.tril(-1))
+    torch.testing.assert_close(shown.backward, backward.diagonal())
+
+
+def test_words_are_shown_in_place_of_their_tokens(model) -> None:
+    view = model.sentences[0].views[0]  # of four tokens
+    text = Text(("a@@", "b", "c", "</s>"), ("ab", "c", "</s>"), (0, 0, 1, 2))
+    shown = square(View("encoder", 1, text, view.directions), join=True)
+    forward, backward = (norms(trace)[..., 0] for trace in view.directions)
+    assert shown.words == text.words
+    assert shown.weights[0, 1] == forward[2, :2].norm()
+    assert shown.weights[1, 0] == backward[0, 2]  # in the memory cell at the first token of ab
+    assert shown.backward[0] == backward[0, :2].norm()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_equal_models_give_equal_files(model, tmp_path, suffix) -> None:
+    for name in ("one", "two"):
+        draw(tmp_path / f"{name}{suffix}", model, unit=2, join=True)
+    one, two = (tmp_path / f"{name}{suffix}" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_pdf_has_a_page_for_each_sentence(model, tmp_path) -> None:
+    draw(tmp_path / "picture.pdf", model)
+    content = (tmp_path / "picture.pdf").read_bytes()
+    assert len(re.findall(rb"/Type /Page\b", content)) == len(model.sentences)
+
+
+def test_text_in_an_svg_is_text(tmp_path) -> None:
+    tokens = ["▁Größe", "▁$5", "und", "▁$6", "Wei@@", "ß", "<unk>", "\\frac", "a_b", "x^2"]
+    draw(tmp_path / "picture.svg", make_model(sentences=[tokens], units=4, name="models/a_$b_$"))
+    content = (tmp_path / "picture.svg").read_text(encoding="utf-8")
+    for word in (*tokens, "models/a_$b_$", "cell no-srnn-hidden"):
+        assert f">{word}<".replace("<unk>", "&lt;unk&gt;") in content or word in content
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [[LONG], [["a"]], [["W" * 60, "b"]], [*SENTENCES[:4], *SENTENCES[:3]], [LONG * 2]],
+    ids=["60 words", "one word", "a long word", "many sentences", "120 words"],
+)
+def test_every_label_lies_inside_the_picture_and_beside_the_others(lines) -> None:
+    shown = [made_up(*line, "</s>") for line in lines]
+    title = ["experiments/multi30k/no-srnn-hidden/seed-1/checkpoint_best.pt", "encoder, layer 1"]
+    (figure,) = figures(shown, title, "norm of the weights")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    places = [label.get_window_extent(canvas.get_renderer()).extents for label in labels(figure)]
+    assert len(places) > sum(2 * len(one.words) for one in shown)
+    x0, y0, x1, y1 = torch.tensor(numpy.array(places)).t()
+    assert x0.min() >= 0 and x1.max() <= figure.bbox.width
+    assert y0.min() >= 0 and y1.max() <= figure.bbox.height
+    wide = torch.minimum(x1[:, None], x1) - torch.maximum(x0[:, None], x0)  # of what they share
+    high = torch.minimum(y1[:, None], y1) - torch.maximum(y0[:, None], y0)
+    assert not ((wide > 2) & (high > 2)).triu(1).any()  # pixels
+
+
+def test_all_sentences_have_the_same_scale() -> None:
+    strong, weak = made_up("a", "b"), made_up("c", "d")
+    strong.weights[0, 1] = 7.0
+    for page in figures([weak, strong], ["title"], "norm", each=True):
+        (mesh,) = page.axes[0].collections[:1]
+        assert mesh.get_clim() == (0, 7)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"side": "decoder"}, "--side decoder: the model has weighted sums in its encoder"),
+        ({"layer": 3}, "--layer 3: the encoder has weighted sums in 1, 2"),
+        ({"unit": 6}, "--unit 6: layer 1 of the encoder has the units 0 to 5"),
+        ({"unit": -1}, "--unit -1: layer 1 of the encoder has the units 0 to 5"),
+    ],
+)
+def test_options_beyond_the_model_are_rejected(tmp_path, options, message) -> None:
+    one = make_model(sentences=[["a"]], units=6, decoder=False)
+    with pytest.raises(ValueError, match=message):
+        draw(tmp_path / "picture.png", one, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_types_of_file_are_rejected(model, tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"--picture .*jpg: .* end with \.png, \.svg or \.pdf"):
+        draw(tmp_path / "picture.jpg", model)
+
+
+def test_too_many_sentences_for_a_png_are_rejected(model, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(picture, "TALLEST", 600)
+    with pytest.raises(ValueError, match=r"2 sentences do not fit .* give a \.pdf file or fewer"):
+        draw(tmp_path / "picture.png", model)
+    draw(tmp_path / "picture.svg", model)

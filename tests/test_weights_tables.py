@@ -1,0 +1,231 @@
+"""The tables of `fairseq_wsum.weights`, against numbers worked out by hand."""
+
+import math
+
+import numpy
+import pytest
+import torch
+from weights_models import make_model
+
+from fairseq_wsum.cells import CELLS
+from fairseq_wsum.weights import half_lives
+from fairseq_wsum.weights.sentences import Sentence, Text, View
+from fairseq_wsum.weights.tables import Tables
+from fairseq_wsum.weights.trace import Trace
+
+SPLIT = Text(("a", "b@@", "c", "</s>"), ("a", "bc", "</s>"), (0, 1, 1, 2))
+
+
+def words(*tokens: str) -> Text:
+    return Text(tokens, tokens, tuple(range(len(tokens))))
+
+
+def gates(i: list[float], f: list[float], reverse: bool = False) -> Trace:
+    """A trace of one unit whose contents are all one."""
+    steps = range(len(i))
+    c, cells = 0.0, {}
+    for t in reversed(steps) if reverse else steps:
+        c = cells[t] = i[t] + f[t] * c
+    i_t, f_t, c_t = (
+        torch.tensor(part).reshape(-1, 1, 1) for part in (i, f, [cells[t] for t in steps])
+    )
+    zero = torch.zeros(1, 1)
+    return Trace(
+        cell=CELLS["no-srnn-hidden"],
+        layer=0,
+        reverse=reverse,
+        preactivations={},
+        contents=torch.ones_like(i_t),
+        input_gates=i_t,
+        forget_gates=f_t,
+        cells=c_t,
+        outputs=c_t,
+        h_0=zero,
+        c_0=zero,
+        c_n=torch.full((1, 1), c),
+        w_hr=None,
+        padding_mask=None,
+    )
+
+
+def reads(text: Text, *directions: Trace) -> Sentence:
+    return Sentence((View("encoder", 1, text, directions),), text, text, None)
+
+
+def table(folder, name: str) -> dict[tuple[str, ...], dict[str, str]]:
+    """The rows of a table by direction and by the column after it."""
+    lines = (folder / f"{name}.tsv").read_text(encoding="utf-8").splitlines()
+    header, *rows = (line.split("\t") for line in lines)
+    assert all(len(row) == len(header) for row in rows)
+    return {(row[2], row[3]): dict(zip(header, row, strict=True)) for row in rows}
+
+
+def life(row: dict[str, str]) -> list[float]:
+    names = "occurrences lifetime censored kept_1 kept_1_of kept_2 kept_2_of"
+    return [float(row[name]) for name in names.split()]
+
+
+@pytest.fixture
+def two(tmp_path):
+    """The folder with the tables of two sentences; their words have tags."""
+    one = [1.0] * 4
+    tables = Tables(share=0.5)
+    # norms after 1, 2, 3 steps: a .8, .64, .256; bc, which is complete at its second token, .4
+    forward = gates(one, [0.9, 0.8, 0.8, 0.4])
+    # </s> .3; bc, which is complete at its first token, .8
+    backward = gates(one, [0.8, 0.9, 0.3, 0.9], reverse=True)
+    tables.add(reads(SPLIT, forward, backward), ["X", "Y"])
+    short = gates([1.0, 1.0], [0.9, 0.6]), gates([1.0, 1.0], [0.2, 0.9], reverse=True)
+    tables.add(reads(words("a", "</s>"), *short), ["X"])
+    tables.write(tmp_path / "new" / "tables")
+    return tmp_path / "new" / "tables"
+
+
+def test_lifetimes_of_words_are_those_worked_out_by_hand(two) -> None:
+    found = table(two, "words")
+    assert list(found)[:3] == [("forward", "</s>"), ("forward", "a"), ("forward", "bc")]
+    # a lives for 2 steps in the first sentence, and for at least 1, its last step, in the second
+    assert life(found["forward", "a"]) == pytest.approx([2, 1.5, 0.5, 0.7, 2, 0.64, 1])
+    bc = [1, 0, 0, 0.4, 1, math.nan, 0]
+    assert life(found["forward", "bc"]) == pytest.approx(bc, nan_ok=True)
+    end = [2, 0, 1, math.nan, 0, math.nan, 0]
+    assert life(found["forward", "</s>"]) == pytest.approx(end, nan_ok=True)
+    assert life(found["backward", "</s>"]) == pytest.approx([2, 0, 0, 0.25, 2, 0.27, 1])
+    bc = [1, 1, 1, 0.8, 1, math.nan, 0]
+    assert life(found["backward", "bc"]) == pytest.approx(bc, nan_ok=True)
+    assert life(found["backward", "a"]) == pytest.approx(end, nan_ok=True)
+
+
+def test_words_with_the_same_tag_share_a_row(two) -> None:
+    lives, tags = table(two, "words"), table(two, "tags")
+    assert {tag for _, tag in tags} == {"X", "Y"}
+    for direction in ("forward", "backward"):
+        for tag, word in (("X", "a"), ("Y", "bc")):
+            found, expected = life(tags[direction, tag]), life(lives[direction, word])
+            assert found == pytest.approx(expected, nan_ok=True)
+
+
+def test_units_are_described_over_all_steps(two) -> None:
+    row = table(two, "units")["forward", "0"]
+    f = torch.tensor([0.9, 0.8, 0.8, 0.4, 0.9, 0.6])
+    assert float(row["forget_gate"]) == pytest.approx(float(f.mean()), rel=1e-4)
+    assert float(row["input_gate"]) == 1
+    assert float(row["half_life"]) == pytest.approx(float(half_lives(f[:, None])), rel=1e-4)
+    # c_t: 1, 1.8, 2.44, 1.976; 1, 1.6
+    expected = numpy.corrcoef([1, 1.8, 2.44, 1.976, 1, 1.6], [1, 2, 3, 4, 1, 2])[0, 1]
+    assert float(row["position_correlation"]) == pytest.approx(expected, rel=1e-4)
+    assert row["opens_1"] == ""  # no word occurs five times
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_unit_that_counts_is_found(tmp_path, reverse) -> None:
+    tables = Tables()
+    for size in (3, 7):
+        text = words(*"abcdefg"[:size])
+        tables.add(reads(text, gates([1.0] * size, [1.0] * size, reverse)))
+    tables.write(tmp_path)
+    (row,) = table(tmp_path, "units").values()
+    assert (row["position_correlation"], row["half_life"]) == ("1", "inf")
+    (row,) = table(tmp_path, "half_lives").values()
+    assert [row[name] for name in ("units", "q05", "q50", "q95")] == ["1", "inf", "inf", "inf"]
+
+
+def test_a_constant_memory_cell_has_no_correlation(tmp_path) -> None:
+    tables = Tables()
+    tables.add(reads(words("a", "b", "c"), gates([0.1] * 3, [0.0] * 3)))
+    tables.write(tmp_path)
+    (row,) = table(tmp_path, "units").values()
+    assert row["position_correlation"] == "nan"
+
+
+def test_an_input_gate_opens_for_the_words_with_the_highest_mean(tmp_path) -> None:
+    tables = Tables()
+    for k in range(5):
+        i = [0.2, 0.9, 0.1 * k, 1.0]  # c: 0.2 on average, as a; d is rare after the first sentence
+        text = words("a", "b", "c", "d" if k == 0 else f"d{k}")
+        tables.add(reads(text, gates(i, [0.5] * 4)))
+    tables.write(tmp_path)
+    (row,) = table(tmp_path, "units").values()
+    assert [row[f"opens_{k}"] for k in range(1, 6)] == ["b", "a", "c", "", ""]
+
+
+def test_deciles_follow_the_frequencies_of_the_training_text(tmp_path) -> None:
+    letters = [*"abcdefghij", "</s>"]
+    counts = {letter: 100 - k for k, letter in enumerate(letters[:9])}  # j is unknown
+    for given in (lambda side: counts, None):
+        tables = Tables(given)
+        tables.add(reads(words(*letters), gates([1.0] * 11, [0.1] * 11)))
+        folder = tmp_path / str(given is None)
+        tables.write(folder)
+        rows = list(table(folder, "frequency").values())
+        columns = ("decile", "rarest", "most_frequent", "types", "occurrences")
+        found = [[int(row[name]) for name in columns] for row in rows]
+        if given is None:  # all words occur once
+            assert found == [[6, 1, 1, 10, 10]]
+        else:
+            known = [[k + 1, 100 - k, 100 - k, 1, 1] for k in range(9)]
+            assert found == [*known, [10, 0, 0, 1, 1]]
+
+
+def test_the_tables_of_a_model_agree_with_each_other(tmp_path) -> None:
+    model = make_model(units=7)
+    tables = Tables()
+    for sentence in model.sentences:
+        tables.add(sentence)
+    tables.write(tmp_path)
+    lines = (tmp_path / "words.tsv").read_text(encoding="utf-8").splitlines()
+    header, *rows = (line.split("\t") for line in lines)
+    views = {tuple(row[:3]) for row in rows}
+    assert len(views) == 6  # an encoder with two directions and a decoder, of two layers each
+    for name, rest in (("units", 7), ("half_lives", 1)):
+        assert len((tmp_path / f"{name}.tsv").read_text().splitlines()) == 1 + 6 * rest
+    assert (tmp_path / "tags.tsv").read_text().count("\n") == 1
+    f = torch.cat([one.views[0].directions[0].forget_gates[:, 0] for one in model.sentences])
+    lines = (tmp_path / "units.tsv").read_text().splitlines()[1:8]  # encoder, layer 1, forward
+    found = [float(line.split("\t")[6]) for line in lines]
+    assert found == pytest.approx(half_lives(f).tolist(), rel=1e-4)
+    column = header.index("occurrences")
+    tokens = sum(len(sentence.views[0].text.words) for sentence in model.sentences)
+    first = ["encoder", "1", "forward"]
+    assert sum(int(row[column]) for row in rows if row[:3] == first) == tokens
+
+
+def test_tables_of_the_same_corpus_are_the_same_files(tmp_path) -> None:
+    for name in ("one", "two"):
+        tables = Tables()
+        for sentence in make_model(units=4).sentences:
+            tables.add(sentence)
+        tables.write(tmp_path / name)
+        assert sorted(path.suffix for path in (tmp_path / name).iterdir()) == [".tsv"] * 5
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("tags", [[], ["X"], ["X", "Y", "."]])
+def test_a_wrong_number_of_tags_is_rejected(tags) -> None:
+    tables = Tables()
+    trace = gates([1.0] * 4, [0.5] * 4)
+    tables.add(reads(SPLIT, trace), ["X", "Y"])
+    message = rf"--tags, line 2: give one tag for each of the 2 words instead of {len(tags)}: a bc"
+    with pytest.raises(ValueError, match=message):
+        tables.add(reads(SPLIT, trace), tags)
+
+
+def test_tags_of_a_language_model_belong_to_the_words_that_it_reads(tmp_path) -> None:
+    tables = Tables()
+    read, predicted = words("</s>", "a", "b"), words("a", "b", "</s>")
+    view = View("decoder", 1, read, (gates([1.0] * 3, [0.9, 0.9, 0.1]),))
+    tables.add(Sentence((view,), None, predicted, None), ["X", "Y"])
+    tables.write(tmp_path)
+    found = table(tmp_path, "tags")
+    assert life(found["forward", "X"])[:4] == pytest.approx([1, 1, 1, 0.1])
+    assert life(found["forward", "Y"])[:3] == [1, 0, 1]
+
+
+def test_tags_of_a_source_sentence_are_not_those_of_its_translation(tmp_path) -> None:
+    tables = Tables()
+    source, target = words("a", "</s>"), words("</s>", "x", "y", "z")
+    view = View("decoder", 1, target, (gates([1.0] * 4, [0.9] * 4),))
+    tables.add(Sentence((view,), source, target, None), ["X"])
+    tables.write(tmp_path)
+    assert table(tmp_path, "tags") == {}
