@@ -83,9 +83,8 @@ def run(args: argparse.Namespace) -> None:
     lines = _lines(args)
     tags = None if args.tags is None else _read_lines("--tags", args.tags)
     _check_number(args, lines, tags)
+    logging.basicConfig(level=logging.WARNING)  # before fairseq makes all libraries log everything
     from .models import Reader  # imports fairseq, which takes seconds
-
-    logging.getLogger().setLevel(logging.WARNING)  # fairseq logs every detail of every library
     readers = [
         Reader(
             path,
