@@ -77,6 +77,15 @@ def test_the_sum_explains_every_layer_of_a_checkpoint(models, name, target) -> N
         torch.testing.assert_close(sentence.attention.sum(1), torch.ones(tokens[0]))
 
 
+def test_text_that_is_segmented_already_stays_so(models) -> None:
+    reader = Reader(models["half"])
+    (plain,) = reader.sentences([Line(SENTENCE, "der hund .", "here")])
+    assert len(plain.source.tokens) > len(plain.source.words) == len(SENTENCE.split()) + 1
+    texts = (" ".join(text.tokens[:-1]) for text in (plain.source, plain.target))
+    (segmented,) = reader.sentences([Line(*texts, "here")])
+    assert segmented.source == plain.source and segmented.target == plain.target
+
+
 def test_the_decoder_reads_what_it_predicted_one_step_before(models) -> None:
     (sentence,) = Reader(models["half"]).sentences([Line(SENTENCE, "der Hund .", "here")])
     (view,) = sentence.views
@@ -163,6 +172,7 @@ def test_standard_input_and_a_cell_of_ones_own(prepared, tmp_path) -> None:
         (["--page", "{}/p.html", "--sentence", "a", "--carry-state"], "--carry-state is for"),
         (["--page", "{}/p.html", "--sentence", "a", "--data", "{}"], "--data {} has no dictionary"),
         (["--page", "{}/p.html", "--sentence", "a", "--bpe", "subword_nmt"], "needs --bpe-model"),
+        (["--page", "{}/p.html", "--device", "cuda"], "--device cuda: torch sees no GPU here"),
         (["--picture", "{}/p.png", "--sentence", "a", "--layer", "7"], "--layer 7"),
         (["--picture", "{}/p.png", "--sentence", "a", "--unit", "700"], "--unit 700"),
     ],

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from .sentences import Line, Model, Sentence
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help = "the model of sentencepiece, or the codes of subword_nmt"
     add("--bpe-model", type=Path, metavar="FILE", help=help)
     add("--beam", type=_positive, default=5, metavar="N", help="beam size (default 5)")
-    add("--device", default="cpu", help="cpu (default) or cuda")
+    add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -84,7 +86,10 @@ def run(args: argparse.Namespace) -> None:
     tags = None if args.tags is None else _read_lines("--tags", args.tags)
     _check_number(args, lines, tags)
     logging.basicConfig(level=logging.WARNING)  # before fairseq makes all libraries log everything
-    from .models import Reader  # imports fairseq, which takes seconds
+    try:
+        from .models import Reader  # imports fairseq, which takes seconds
+    except ImportError as error:
+        raise RuntimeError(f"a checkpoint needs fairseq, and {error}") from error
     readers = [
         Reader(
             path,
@@ -227,11 +232,13 @@ def _check_lines(args: argparse.Namespace, reader: Reader, lines: list[Line]) ->
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
-    """Check that all results can be written, before any work.
+    """Check that all results can be made and written, before any work.
 
     Raises:
-        ValueError: no result was asked for, or one cannot be written.
+        ValueError: no result was asked for, one cannot be written, or there is no GPU.
     """
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: torch sees no GPU here")
     files = {"--picture": args.picture, "--page": args.page, "--arrays": args.arrays}
     if args.tables is None and not any(files.values()):
         raise ValueError("nothing to write: give --picture, --page, --arrays or --tables")

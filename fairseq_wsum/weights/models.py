@@ -157,7 +157,8 @@ class Reader:
 
     def _encode(self, text: str, dictionary: Dictionary) -> tuple[Tensor, list[str]]:
         """The tokens of a line with the end of the sentence, and their names."""
-        pieces = (text if self.bpe is None else self.bpe.encode(text)).split()
+        segmented = self.bpe is None or "▁" in text or "@@ " in text
+        pieces = (text if segmented else self.bpe.encode(text)).split()
         tokens = [dictionary.index(piece) for piece in pieces]
         names = [
             f"{piece} <unk>" if token == dictionary.unk() else piece
