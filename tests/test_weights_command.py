@@ -172,7 +172,11 @@ def test_standard_input_and_a_cell_of_ones_own(prepared, tmp_path) -> None:
         (["--page", "{}/p.html", "--sentence", "a", "--carry-state"], "--carry-state is for"),
         (["--page", "{}/p.html", "--sentence", "a", "--data", "{}"], "--data {} has no dictionary"),
         (["--page", "{}/p.html", "--sentence", "a", "--bpe", "subword_nmt"], "needs --bpe-model"),
-        (["--page", "{}/p.html", "--device", "cuda"], "--device cuda: torch sees no GPU here"),
+        pytest.param(
+            ["--page", "{}/p.html", "--device", "cuda"],
+            "--device cuda: torch sees no GPU here",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
         (["--picture", "{}/p.png", "--sentence", "a", "--layer", "7"], "--layer 7"),
         (["--picture", "{}/p.png", "--sentence", "a", "--unit", "700"], "--unit 700"),
     ],

@@ -112,7 +112,7 @@ def _write(
 ) -> None:
     from .arrays import Arrays
     from .page import write_page
-    from .picture import draw
+    from .picture import draw, find_view, square
     from .tables import Tables
 
     keep = args.picture is not None or args.page is not None
@@ -125,6 +125,8 @@ def _write(
             tables = None if args.tables is None else Tables(reader.word_counts)
             kept: list[Sentence] = []
             for k, sentence in enumerate(reader.sentences(lines, args.carry_state)):
+                if args.picture is not None and k == 0:  # a wrong choice is known at once
+                    square(find_view(sentence, args.side, args.layer), args.unit)
                 if keep:
                     kept.append(sentence)
                 if arrays is not None:
