@@ -160,8 +160,9 @@ class Reader:
         segmented = self.bpe is None or "▁" in text or "@@ " in text
         pieces = (text if segmented else self.bpe.encode(text)).split()
         tokens = [dictionary.index(piece) for piece in pieces]
+        unknown = dictionary.unk_string()
         names = [
-            f"{piece} <unk>" if token == dictionary.unk() else piece
+            f"{piece} {unknown}" if token == dictionary.unk() and piece != unknown else piece
             for piece, token in zip(pieces, tokens, strict=True)
         ]
         eos = dictionary.eos()

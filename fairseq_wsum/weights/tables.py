@@ -105,9 +105,9 @@ class Tables:
           of occurrences for which it was so up to the end of the sentence. Their lives may be
           longer, so the mean is a lower bound.
         - `frequency.tsv`: the same by deciles of the running words without `</s>`, from the most
-          frequent to the rarest. Words that are equally frequent are in the same decile, so that
-          there may be fewer than ten. Frequencies are those of the training text where they are
-          known, and otherwise those of this corpus.
+          frequent to the rarest; unknown words are the rarest. Words that are equally frequent are
+          in the same decile, so that there may be fewer than ten. Frequencies are those of the
+          training text where they are known, and otherwise those of this corpus.
         - `tags.tsv`: the same by part of speech. Without tags it has no rows.
         - `units.tsv`: the hidden units, from 0. `forget_gate` and `input_gate` are means over all
           steps; `half_life` is that of `half_lives`, in steps. `position_correlation` is that of
