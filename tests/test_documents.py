@@ -20,7 +20,8 @@ BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.M | re.S)
 LANGUAGES = {"sh", "python", "text", "bibtex", "{eval-rst}", "{toctree}"}
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 
-OTHERS = {"echo", "export", "pgrep", "pip", "pkill", "python", "python3", "source", "sphinx-build"}
+OTHERS = {"awk", "cut", "echo", "export", "pgrep", "pip", "pkill", "python", "python3", "sort"}
+OTHERS |= {"source", "sphinx-build"}
 PLACEHOLDERS = {"N": "1", "NAME": "lstm"}
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

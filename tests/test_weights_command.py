@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from pathlib import Path
 
 import numpy
 import pytest
@@ -13,7 +14,7 @@ from text_corpora import made_up
 from translation_corpus import TINY
 
 from fairseq_wsum import cli
-from fairseq_wsum.weights import miss
+from fairseq_wsum.weights import command, miss
 from fairseq_wsum.weights.models import Line, Reader
 
 SENTENCE = "the man sees the dog ."
@@ -137,6 +138,13 @@ def test_two_models_are_compared_on_one_page(models, tmp_path) -> None:
     both = (models["translator"], models["parallel"])
     main(*both, "--sentence", SENTENCE, "--page", page)
     assert "translator" in page.read_text() and "parallel" in page.read_text()
+
+
+def test_two_checkpoints_have_different_names() -> None:
+    paths = ["/runs/lstm/seed-1/a.pt", "/runs/gru/seed-1/a.pt", "/runs/gru/seed-1/b.pt"]
+    names = [command._names([Path(paths[k]), Path(paths[n])]) for k, n in ((0, 1), (1, 2))]
+    assert names == [["lstm/seed-1", "gru/seed-1"], ["a", "b"]]
+    assert command._names([Path(paths[0])]) == ["seed-1"]
 
 
 def test_standard_input_and_a_cell_of_ones_own(prepared, tmp_path) -> None:

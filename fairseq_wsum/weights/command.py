@@ -149,11 +149,18 @@ def _write(
 
 
 def _names(checkpoints: list[Path]) -> list[str]:
-    """A name for each checkpoint: its folder, with the file's name where folders are equal."""
-    folders = [path.resolve().parent.name for path in checkpoints]
-    if len(set(folders)) == len(folders):
-        return folders
-    return [f"{folder}/{path.stem}" for folder, path in zip(folders, checkpoints, strict=True)]
+    """A name for each checkpoint: its folder, with as many folders above as make them differ.
+
+    Checkpoints of one folder have the names of the files.
+    """
+    paths = [path.resolve() for path in checkpoints]
+    folders = [path.parent.parts for path in paths]
+    if len(set(folders)) < len(paths):
+        return [path.stem for path in paths]
+    depth = 1
+    while len({parts[-depth:] for parts in folders}) < len(paths):
+        depth += 1
+    return ["/".join(parts[-depth:]) for parts in folders]
 
 
 # The sentences
