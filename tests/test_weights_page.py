@@ -240,7 +240,7 @@ def test_every_control_is_reached_by_tab_and_shows_its_focus(page):
             break
         assert outline, name
         seen.add(name)
-    wanted = "theme sentence next join compare shared model layer direction unit row scroll"
+    wanted = "theme sentence next join small compare shared model layer direction unit row scroll"
     wanted += " reverse life forget input word SUMMARY"
     assert set(wanted.split()) <= seen and any("map" in name for name in seen), seen
 
@@ -285,6 +285,11 @@ def test_controls_by_keyboard(page):
     assert len([panel for panel in page.all(".panel") if panel.is_displayed()]) == 2
     page.press(k.SPACE, at="#shared")
     assert "shared=0" in page.driver.current_url
+    linear = page.all(".weights .legend .ticks span")[1].text
+    page.press(k.SPACE, at="#small")
+    bent = page.all(".weights .legend .ticks span")[1].text
+    assert "small=1" in page.driver.current_url
+    assert float(bent) == pytest.approx(float(linear) / 2, rel=0.01)
     page.press(k.ENTER, at="summary")
     assert page.shown(".formula")
     page.press(k.ENTER, at="#theme")

@@ -15,6 +15,10 @@ function palette() {
 }
 
 let colours = palette();
+let power = 1; // the colour of a value x is that of (x / largest) ^ power
+
+/** The place of a value on the colour scale, from 0 to 1. */
+const level = (value, largest) => clamp(Math.abs(value) / (largest || 1), 0, 1) ** power;
 
 function showTheme() {
   colours = palette();
@@ -92,7 +96,8 @@ function createMap(figure, onWord) {
 
   function paintCell(context, x, y, value, upper) {
     const side = size - 1;
-    context.fillStyle = colours[Math.round(255 * clamp(Math.abs(value) / (content.largest || 1), 0, 1))];
+    const shade = level(value, content.largest);
+    context.fillStyle = colours[Math.round(255 * shade)];
     if (upper === null) {
       context.fillRect(x, y, side, side);
     } else {
@@ -103,7 +108,7 @@ function createMap(figure, onWord) {
       context.fill();
     }
     if (value < 0) { // a minus sign, as the colour is that of the absolute value
-      context.fillStyle = Math.abs(value) / content.largest > 0.5 === isDark() ? "#000" : "#fff";
+      context.fillStyle = shade > 0.5 === isDark() ? "#000" : "#fff";
       context.fillRect(x + side / 2 - 3, y + side / 2 - 0.75, 6, 1.5);
     }
   }
@@ -209,7 +214,7 @@ function createMap(figure, onWord) {
 function showLegend(box, { largest, negative }) {
   const bar = element("span", { class: "bar" });
   bar.style.background = `linear-gradient(to right, ${colours.filter((_, n) => n % 15 === 0).join(", ")})`;
-  const ticks = [0, largest / 2, largest].map((x) => element("span", {}, number(x)));
+  const ticks = [0, largest * 0.5 ** (1 / power), largest].map((x) => element("span", {}, number(x)));
   box.replaceChildren(bar, element("span", { class: "ticks" }, ...ticks));
   box.title = negative ? "Absolute value; − marks negative weights" : "";
   if (negative) box.append(element("span", { class: "sign" }, "− negative"));

@@ -125,6 +125,7 @@ const other = data.models.length > 1 ? { model: 1, layer: 0 } : { model: 0, laye
 const state = {
   sentence: 0,
   join: false,
+  small: false,
   compare: false,
   shared: true,
   panels: [{ model: 0, layer: 0, direction: "both", unit: "" }, { ...other, direction: "both", unit: "" }],
@@ -145,6 +146,7 @@ function writeAddress() {
   const panels = state.panels.slice(0, state.compare ? 2 : 1);
   const parts = new URLSearchParams({ sentence: state.sentence + 1 });
   if (state.join) parts.set("join", 1);
+  if (state.small) parts.set("small", 1);
   if (state.compare) parts.set("shared", Number(state.shared));
   panels.forEach(({ model, layer, direction, unit }, n) =>
     parts.set("ab"[n], [model + 1, layer + 1, direction, unit || "all"].join(".")));
@@ -156,6 +158,7 @@ function readAddress() {
   const parts = new URLSearchParams(location.hash.slice(1));
   state.sentence = clamp((parseInt(parts.get("sentence"), 10) || 1) - 1, 0, data.sentences.length - 1);
   state.join = hasSubwords && parts.get("join") === "1";
+  state.small = parts.get("small") === "1";
   state.compare = parts.has("b");
   state.shared = parts.get("shared") !== "0";
   ["a", "b"].forEach((name, n) => {
@@ -169,11 +172,13 @@ const panels = [createPanel(0), createPanel(1)];
 
 function render() {
   state.panels.forEach(repair);
+  power = state.small ? 0.5 : 1;
   const shown = state.panels.slice(0, state.compare ? 2 : 1);
   const found = shown.map((panel) => weightsOf(panel, state));
   const largest = Math.max(...found.map((one) => one.largest));
   byId("sentence").value = state.sentence;
   byId("join").checked = state.join;
+  byId("small").checked = state.small;
   byId("compare").checked = state.compare;
   byId("shared").checked = state.shared;
   byId("shared-label").hidden = !state.compare;
@@ -203,7 +208,7 @@ function start() {
   byId("sentence").addEventListener("change", (event) => goTo(+event.target.value));
   byId("previous").addEventListener("click", () => goTo(state.sentence - 1));
   byId("next").addEventListener("click", () => goTo(state.sentence + 1));
-  for (const name of ["join", "compare", "shared"]) {
+  for (const name of ["join", "small", "compare", "shared"]) {
     byId(name).addEventListener("change", (event) => {
       state[name] = event.target.checked;
       render();
