@@ -7,15 +7,16 @@ SCRIPTS="$HERE/../scripts"
 source "$SCRIPTS/common.sh"
 
 # Read the options that every recipe has. Sets cell (empty if not given), out, prepare_options,
-# train_options and score_options (--cpu if the training is on the CPU).
+# train_options and score_options (--cpu if the training is on the CPU, and --user-dir if given).
 # shellcheck disable=SC2034  # the recipes read them
 parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
     local folder="$1"
     shift
+    local user_dir=''
     cell='' out='' prepare_options=() train_options=()
     while [ $# -gt 0 ]; do
         case "$1" in
-            --cell=* | --data=* | --out=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+            --cell=* | --data=* | --out=* | --user-dir=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
         esac
         case "$1" in
             -h | --help) usage && exit ;;
@@ -24,6 +25,7 @@ parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
             --own-corpus) prepare_options+=(--own-corpus) ;;
             --save-dir | --save-dir=*) die "$1: a recipe sets it to a folder within --out; give --out" ;;
             --out) out="$(value "$@")"; shift ;;
+            --user-dir) user_dir="$(value "$@")"; train_options+=("$1" "$user_dir"); shift ;;
             *) train_options+=("$1") ;;
         esac
         shift
@@ -34,8 +36,13 @@ parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
     if has_option '--gpus 0' || has_option --gpus=0 || has_option --cpu || has_option --cpu-processes; then
         score_options=(--cpu)
     fi
-    [ -z "$cell" ] || check_cell "$cell"
     use_environment
+    # A cell of the user's own is known to fairseq only.
+    if [ -n "$user_dir" ]; then
+        score_options+=(--user-dir "$user_dir")
+    elif [ -n "$cell" ]; then
+        check_cell "$cell"
+    fi
     # Report wrong options of train.sh before the data is made. (fairseq checks its own ones later.)
     "$SCRIPTS/train.sh" "$out/data" --dry-run --save-dir "$out" \
         ${train_options[@]+"${train_options[@]}"} >/dev/null

@@ -4,9 +4,6 @@
 REPO="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 export REPO
 
-# The cells of this package, so that --cell can be checked before anything is set up.
-CELLS=(lstm no-srnn no-srnn-out no-srnn-hidden no-gates no-srnn-out-hidden no-out no-hidden)
-
 # The path is made absolute, as the scripts change folders.
 if [ -n "${VENV:-}" ] && [[ "$VENV" != /* ]]; then VENV="$PWD/$VENV"; fi
 
@@ -32,12 +29,11 @@ value() {
     printf '%s' "$2"
 }
 
+# Report an unknown cell before anything is made. Needs use_environment.
 check_cell() { # NAME
-    local name
-    for name in "${CELLS[@]}"; do
-        [ "$1" != "$name" ] || return 0
-    done
-    die "--cell $1: choose one of ${CELLS[*]}"
+    local cells
+    cells="$("$PYTHON" -P -c 'from fairseq_wsum import CELLS; print(*CELLS, sep=", ")')"
+    [[ ", $cells, " == *", $1, "* ]] || die "--cell $1: choose one of $cells"
 }
 
 # The first line of the C++ compiler's version; fails if there is no compiler.

@@ -6,16 +6,14 @@ HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 source "$HERE/common.sh"
 
 usage() {
-    cat <<EOF
+    cat <<'EOF'
 usage: scripts/quickstart.sh [--cell NAME] [--epochs N] [--fresh]
 
 Set up the environment, make a small English-German corpus (examples/quickstart), train a model
 on one CPU core, translate the test sentences and score them. It can be run again at any time: it
 skips finished steps, continues an interrupted training, and shows the scores again.
 
-  --cell NAME       the LSTM cell (default no-srnn-hidden), one of
-                    ${CELLS[*]:0:5}
-                    ${CELLS[*]:5}
+  --cell NAME       the cell (default no-srnn-hidden); README.md lists them all
   --epochs N        number of training epochs (default 10)
   --fresh           train again, in a new folder; the old one stays
   --help            this text
@@ -45,7 +43,9 @@ while [ $# -gt 0 ]; do
     shift
 done
 [[ "$epochs" =~ ^[1-9][0-9]*$ ]] || die "--epochs $epochs: give a positive whole number"
-check_cell "$cell"
+if [ -x "${VENV:-$REPO/.venv}/bin/fairseq-train" ]; then # otherwise it is checked after the set-up
+    (use_environment && check_cell "$cell")
+fi
 
 out="$REPO/runs/quickstart"
 text="$out/text" data="$out/data"
@@ -60,6 +60,7 @@ if [ -n "${VENV:-}" ] || [ -d "$REPO/.venv" ] || ! command -v fairseq-train >/de
     "$HERE/setup.sh"
 fi
 use_environment
+check_cell "$cell"
 setup_seconds=$SECONDS
 
 say "== 2. corpus"

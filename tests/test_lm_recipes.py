@@ -52,6 +52,8 @@ def test_the_ptb_recipe_prints_perplexities_and_a_table(ptb, tmp_path) -> None:
 
     output = run("bash", *recipe_of_a_cell)
     assert "already trained" in output and "already done" in output
+    own = ["--user-dir", EXAMPLES / "own_cell", "--cell", "own-mingru"]
+    assert "test: perplexity" in run("bash", *recipe, *own)
     run("bash", *recipe, "--fairseq-lstm")
     table = run("python", EXAMPLES / "language_model_ptb/table.py", tmp_path)
     assert re.search(r"\| small \| 1 \| `no-srnn` \| 1 \| [\d.]+ \| [\d.]+ \|", table)

@@ -13,8 +13,6 @@ from commands import ROOT
 from shell import SCRIPTS, fails, lines, run, succeeds
 from translation_corpus import FORMS, TINY
 
-from fairseq_wsum import CELLS
-
 needs_fairseq = pytest.mark.skipif(
     importlib.util.find_spec("fairseq") is None, reason="fairseq is not installed"
 )
@@ -32,16 +30,6 @@ ALL_SCRIPTS = sorted(
 def test_every_script_explains_itself(script):
     text = succeeds(script, "--help")
     assert text.startswith("usage: ") and "\nexample" in text
-
-
-def test_the_scripts_know_all_cells():
-    names = 'source "$1"; printf "%s\n" "${CELLS[@]}"'
-    done = subprocess.run(
-        ["bash", "-c", names, "bash", ROOT / "scripts" / "common.sh"],
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.split() == list(CELLS)
 
 
 # setup.sh
@@ -368,7 +356,7 @@ def test_the_best_penalty_wins_and_unknown_words_are_replaced(prepared, tmp_path
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--cell", "no"], "--cell no: choose one of lstm"),
+        (["--cell", "no"], "--cell no: choose one of lstm, no-srnn"),
         (["--epochs=0"], "--epochs 0"),
         (["--quick"], "--quick"),
     ],

@@ -15,7 +15,7 @@ RECIPES = Path("..") / "examples" / "translation_multi30k"
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--cell", "lstm no-srnn"], "--cell lstm no-srnn: choose one of lstm no-srnn "),
+        (["--cell", "lstm no-srnn"], "--cell lstm no-srnn: choose one of lstm, no-srnn, "),
         (["--gpus", "two"], "--gpus two: give a positive whole number"),
         (["--precision"], "--precision needs a value"),
         (["--save-dir", "x"], "--save-dir: a recipe sets it to a folder within --out"),
