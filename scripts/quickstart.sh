@@ -200,6 +200,8 @@ $(paste "$text/test.en" "$text/test.de" "$score/trained.de" | awk -F '\t' '
 
 == What next
 
+  what this model remembers    fairseq-wsum weights ${run#"$REPO"/}/checkpoint_best.pt \\
+                                   --sentence 'the man is walking .' --page weights.html
   another cell                 scripts/quickstart.sh --cell lstm
   real data                    scripts/prepare_multi30k.sh --help
   recipes, published figures   examples/translation_multi30k

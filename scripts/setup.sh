@@ -32,7 +32,7 @@ examples:
 EOF
 }
 
-extra=fairseq
+extra=fairseq,plot
 while [ $# -gt 0 ]; do
     case "$1" in
         -h | --help) usage && exit ;;
@@ -48,7 +48,7 @@ python="$VENV/bin/python"
 log="$VENV/setup.log"
 stamp="$VENV/.fairseq-wsum-setup"
 
-# Is the environment ready? `dev` includes `fairseq`. Kernels that failed to build are built again
+# Is the environment ready? `dev` includes `fairseq` and `plot`. Kernels that failed to build are built again
 # with another compiler.
 built_or_no_other_compiler() {
     [ -n "$(find "$REPO/fairseq_wsum/ops" -maxdepth 1 -name '_kernels*.so')" ] ||

@@ -15,6 +15,7 @@ LONGEST = (
     "test_triton.py",
     "test_scripts.py",
     "test_translation_recipes.py",
+    "test_weights_command.py",
     "test_cpp.py",
     "test_cpp_operators.py",
 )
