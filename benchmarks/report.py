@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from fairseq_wsum.cli import DTYPES, machine, table
+from fairseq_wsum.weights.command import positive
 
 __all__ = ["DTYPES", "Shape", "add_measurement", "check_device", "end_with_errors", "machine"]
 __all__ += ["output_file", "positive", "table", "write_json"]
@@ -58,13 +59,6 @@ def _shape(text: str) -> Shape:
     if len(parts) != 3 or not all(part.strip().isdecimal() and int(part) for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r} is not T,B,H, such as 13,64,500")
     return int(parts[0]), int(parts[1]), int(parts[2])
-
-
-def positive(text: str) -> int:
-    """A positive whole number."""
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return int(text)
 
 
 def output_file(text: str) -> Path:

@@ -168,8 +168,8 @@ def _fake_recurrence_backward(  # type: ignore[no-untyped-def]
     return recurrence_gradients(gates, w_hr, h_0, c_0)
 
 
-# Gradients. An operator traced without gradients has not saved what the backward pass needs. In
-# that case the backward pass runs the operator again.
+# Gradients. If an operator was traced without gradients, it saved nothing for the backward pass,
+# which then runs it again.
 
 
 def _save_gated_sum(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:

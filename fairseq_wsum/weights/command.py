@@ -8,12 +8,12 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from .files import whole
 from .sentences import Line, Model, Sentence
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--bpe", choices=("sentencepiece", "subword_nmt"), help=help)
     help = "the model of sentencepiece, or the codes of subword_nmt"
     add("--bpe-model", type=Path, metavar="FILE", help=help)
-    add("--beam", type=_positive, default=5, metavar="N", help="beam size (default 5)")
+    add("--beam", type=positive, default=5, metavar="N", help="beam size (default 5)")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
 
 
@@ -120,7 +120,7 @@ def _write(
     with contextlib.ExitStack() as files:
         arrays = None
         if args.arrays is not None:
-            arrays = files.enter_context(Arrays(files.enter_context(_whole(args.arrays))))
+            arrays = files.enter_context(Arrays(files.enter_context(whole(args.arrays))))
         for reader, name in zip(readers, _names(args.checkpoints), strict=True):
             tables = None if args.tables is None else Tables(reader.word_counts)
             kept: list[Sentence] = []
@@ -137,11 +137,11 @@ def _write(
         if tables is not None:
             tables.write(args.tables)
         if args.picture is not None:
-            with _whole(args.picture) as path:
+            with whole(args.picture) as path:
                 join = args.join_subwords
                 draw(path, models[0], side=args.side, layer=args.layer, unit=args.unit, join=join)
         if args.page is not None:
-            with _whole(args.page) as path:
+            with whole(args.page) as path:
                 write_page(path, models)
     for path in (args.arrays, args.tables, args.picture, args.page):
         if path is not None:
@@ -224,9 +224,10 @@ def _check_number(args: argparse.Namespace, lines: list[Line], tags: list[str] |
 
 def _check_lines(args: argparse.Namespace, reader: Reader, lines: list[Line]) -> None:
     for line in lines:
-        if (args.picture or args.page) and reader.length(line) > MOST_TOKENS:
+        tokens = reader.length(line)
+        if (args.picture or args.page) and tokens > MOST_TOKENS:
             raise ValueError(
-                f"{line.where} has {reader.length(line)} tokens, and --picture and --page show at "
+                f"{line.where} has {tokens} tokens, and --picture and --page show at "
                 f"most {MOST_TOKENS}: split it, or give only --tables and --arrays"
             )
         if reader.is_unknown(line):
@@ -288,18 +289,8 @@ def _check_folder(option: str, folder: Path) -> None:
         raise ValueError(f"{option}: the folder {folder} cannot be written to")
 
 
-@contextlib.contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A name to write to, which becomes `path` when the file is complete."""
-    partial = path.with_name(f".partial-{path.name}")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A positive whole number."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)

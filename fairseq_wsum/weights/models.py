@@ -121,8 +121,7 @@ class Reader:
 
     def _text(self, line: Line, carried: CarriedState | None) -> Sentence:
         tokens, names = self._encode(line.text, self.task.target_dictionary)
-        begin = self.task.target_dictionary.eos()
-        inputs = torch.cat((tokens.new_tensor([begin]), tokens[:-1])).unsqueeze(0)
+        inputs = tokens.roll(1).unsqueeze(0)  # a decoder begins with the last token, </s>
         given = {} if carried is None else {"carried_state": carried}
         calls, _ = self._run(lambda: self.model(inputs.to(self.device), **given))
         read = self._shifted(names)
@@ -137,8 +136,7 @@ class Reader:
         else:
             target = self._translate(batch, lengths)
             names = [self.task.target_dictionary[int(token)] for token in target]
-        begin = self.task.target_dictionary.eos()
-        inputs = torch.cat((target.new_tensor([begin]), target[:-1])).unsqueeze(0).to(self.device)
+        inputs = target.roll(1).unsqueeze(0).to(self.device)
         calls, (_, attention) = self._run(lambda: self.model(batch, lengths, inputs))
         words = self._words(source_names)
         texts = {"encoder": words, "decoder": self._shifted(names)}

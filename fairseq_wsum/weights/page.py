@@ -151,12 +151,12 @@ class Gates:
         words, means = self.word_means(i)
         count = min(WORDS, len(words))
         order = means.argsort(stable=True, dim=0, descending=True)
+
+        def opened(rows: Tensor, k: int) -> list[tuple[str, float]]:
+            return [(words[n], round(float(means[n, k]), 3)) for n in rows.tolist()]
+
         found = []
         for k, unit in enumerate(chosen):
-
-            def opened(rows: Tensor, k: int = k) -> list[tuple[str, float]]:
-                return [(words[n], round(float(means[n, k]), 3)) for n in rows.tolist()]
-
             bins = forgets[:, k].float().histc(BINS, 0, 1)
             found.append(
                 {
@@ -165,8 +165,8 @@ class Gates:
                     "forget": round(float(forgets[:, k].mean()), 4),
                     "input": round(float(inputs[:, k].mean()), 4),
                     "bins": bins.int().tolist(),
-                    "most": opened(order[:count, k]),
-                    "least": opened(order[:, k].flip(0)[:count]),
+                    "most": opened(order[:count, k], k),
+                    "least": opened(order[:, k].flip(0)[:count], k),
                 }
             )
         return found

@@ -1,7 +1,7 @@
 """`draw`: the paper's picture of the weighted sum, with matplotlib.
 
 A sentence is a square. The shade of row j in column t is the norm of w^t_j: how much of word j is
-in the memory cell after word t. Levy et al. (ACL 2018), section 4.
+in the memory cell after word t. Levy et al. (ACL 2018).
 
 Shapes: j and t are the n words, or tokens, of a sentence.
 """

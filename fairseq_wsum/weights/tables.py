@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .files import whole
 from .sentences import Sentence, Text, View, last_tokens
 from .trace import Trace
 from .weighted_sum import half_lives, lifetimes
@@ -268,9 +269,7 @@ def _add(sums: dict[str, Array], key: str, numbers: Array) -> None:
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Row]) -> None:
-    partial = path.with_name(f".partial-{path.name}")
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
+    with whole(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
         for row in (header, *rows):
             cells = (f"{x:.5g}" if isinstance(x, float) else str(x) for x in row)
             file.write("\t".join(cells) + "\n")
-    partial.replace(path)

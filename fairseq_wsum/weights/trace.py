@@ -109,24 +109,16 @@ def _trace(one: Pass) -> Trace:
     z_h = _hidden_products(given, before(one.y.to(dtype), h_0, mask, reverse))
 
     steps = range(len(one.y))
-    order = reversed(steps) if reverse else steps
-    if not cell.sees_memory:
-        z = cell.preactivations(z_x, z_h, c_0, v)
-        g, i, f = _content_and_gates(cell, z, mask)
-        c, found = c_0, {}
-        for t in order:
-            found[t] = c = memory(i[t] * g[t], f[t], c)
-        cells = torch.stack([found[t] for t in steps])
+    order = steps[::-1] if reverse else steps
+    if cell.sees_memory:
+        z = _step_by_step(cell, z_x, z_h, c_0, v, mask, order)
     else:
-        c, rows = c_0, {}
-        for t in order:
-            at_t = ({row: z[t] for row, z in part.items()} for part in (z_x, z_h))
-            rows[t] = cell.preactivations(*at_t, c, v)
-            g, i, f = _content_and_gates(cell, rows[t], None if mask is None else mask[t])
-            c = memory(i * g, f, c)
-            rows[t] = rows[t], g, i, f, c
-        z = {row: torch.stack([rows[t][0][row] for t in steps]) for row in rows[0][0]}
-        g, i, f, cells = (torch.stack([rows[t][k] for t in steps]) for k in (1, 2, 3, 4))
+        z = cell.preactivations(z_x, z_h, c_0, v)
+    g, i, f = _content_and_gates(cell, z, mask)
+    c, found = c_0, {}
+    for t in order:
+        found[t] = c = memory(i[t] * g[t], f[t], c)
+    cells = torch.stack([found[t] for t in steps])
     return Trace(
         cell=cell,
         layer=one.layer,
@@ -143,6 +135,19 @@ def _trace(one: Pass) -> Trace:
         w_hr=given["w_hr"],
         padding_mask=mask,
     )
+
+
+def _step_by_step(
+    cell: Cell, z_x: Rows, z_h: Rows, c: Tensor, v: Rows, mask: Tensor | None, order: range
+) -> Rows:
+    """The pre-activations of a cell that reads c_{t-1}, T x B x H each."""
+    rows = {}
+    for t in order:
+        from_x, from_h = ({row: z[t] for row, z in part.items()} for part in (z_x, z_h))
+        rows[t] = cell.preactivations(from_x, from_h, c, v)
+        g, i, f = _content_and_gates(cell, rows[t], None if mask is None else mask[t])
+        c = memory(i * g, f, c)
+    return {row: torch.stack([rows[t][row] for t in sorted(rows)]) for row in rows[0]}
 
 
 def _content_and_gates(

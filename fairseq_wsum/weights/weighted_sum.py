@@ -4,7 +4,7 @@
     w^t_j = i_j * f_{j+1} * ... * f_t          the weight of step j in the memory cell at step t
     s_t = f_1 * ... * f_t                      the share of the initial memory cell
 
-Levy et al. (ACL 2018), equation (7) and section 4. In a backward direction the products run from
+Levy et al. (ACL 2018). In a backward direction the products run from
 step j down to step t.
 
 The products are computed step by step. With gates between 0 and 1 nothing can overflow, and nothing
