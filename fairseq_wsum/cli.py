@@ -54,24 +54,27 @@ def _info() -> None:
     print(f"C++ kernels: {missing or kernels.instruction_set()}")
     libraries = ["oneDNN" if products.uses_onednn(p) else "MKL" for p in ("product", "outer")]
     print("products in fp32 on the CPU: {}; gradients of weights: {}".format(*libraries))
-    devices = ["cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))]
-    cells = ("lstm", "no-srnn-hidden")
-    print("\nbackend=auto takes, for `lstm` and `no-srnn-hidden`:\n")
-    rows = []
-    for device in devices:
-        for name, dtype in DTYPES.items():
-            row = {"device": device, "type": name}
-            reasons: dict[str, None] = {}  # a set that keeps its order
-            for cell in cells:
-                case = (CELLS[cell], torch.device(device), dtype)
-                row[cell] = backends.choose("auto", *case).name
-                for backend in BACKENDS.values():
-                    why = backend.why_not(*case, False) or backend.only_by_name
-                    if why:
-                        reasons[f"{backend.name}: {why}"] = None
-            row["not"] = "; ".join(reasons) or "-"
-            rows.append(row)
-    print(table(rows))
+    for device in ("cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))):
+        print(f"\nbackend=auto takes on {device}:\n")
+        reasons: dict[str, None] = {}  # a set that keeps its order
+        print(table([_choices(name, torch.device(device), reasons) for name in CELLS]))
+        print("\nbecause\n")
+        print("\n".join(f"- {reason}" for reason in reasons))
+
+
+def _choices(name: str, device: torch.device, reasons: dict[str, None]) -> dict[str, str]:
+    """The backends that `auto` selects for a cell, by dtype; adds why not others to `reasons`."""
+    row = {"cell": name}
+    for label, dtype in DTYPES.items():
+        case = (CELLS[name], device, dtype)
+        row[label] = backends.choose("auto", *case).name
+        for backend in BACKENDS.values():
+            if backend.name == row[label]:
+                break
+            why = backend.why_not(*case, False) or backend.why_not_auto(device, dtype)
+            assert why is not None
+            reasons[f"not {backend.name}: {why.partition(', not for')[0]}"] = None
+    return row
 
 
 def machine(device: str = "cpu") -> str:

@@ -6,11 +6,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import warm
+
+from fairseq_wsum import CELLS
 
 ROOT = Path(__file__).parents[1]
 USER_DIR = ROOT / "fairseq_wsum"
 BIN = Path(sys.executable).parent
+
+
+def every_cells_options(usual: tuple[str, ...]) -> pytest.MarkDecorator:
+    """Parametrize `cell` with the options of every cell. Only the `usual` ones are not slow."""
+    options = {name: ["--cell", name] for name in CELLS}
+    options["window"] = ["--cell", "qrnn", "--window", "2"]
+    kinds = {name: () if name in usual else pytest.mark.slow for name in options}
+    return pytest.mark.parametrize(
+        "cell", [pytest.param(options[name], id=name, marks=kinds[name]) for name in options]
+    )
 
 
 def run(command: object, *options: object, stdin: str = "", check: bool = True) -> str:

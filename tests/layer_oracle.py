@@ -7,16 +7,34 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from relatives_oracle import RELATIVES
 from torch import Tensor
 
 from fairseq_wsum import CELLS, WsumLSTM
 
+ABLATIONS = [name for name in CELLS if name not in RELATIVES]
 ALL_CELLS = [(name, False) for name in CELLS] + [
-    (name, True) for name in CELLS if name != "no-gates"
+    (name, True) for name in ABLATIONS if name != "no-gates"
 ]
 CELL_IDS = [name + ("-coupled" if coupled else "") for name, coupled in ALL_CELLS]
 every_cell = pytest.mark.parametrize(("cell", "coupled"), ALL_CELLS, ids=CELL_IDS)
 every_name = pytest.mark.parametrize("cell", CELLS)
+
+PROJECTIONS = {"plain": 0, "projected": 2}
+every_cell_and_projection = pytest.mark.parametrize(
+    ("cell", "coupled", "proj_size"),
+    [
+        pytest.param(cell, coupled, size, id=f"{name}-{kind}")
+        for (cell, coupled), name in zip(ALL_CELLS, CELL_IDS, strict=True)
+        for kind, size in PROJECTIONS.items()
+        if CELLS[cell].can_project or not size
+    ],
+)
+
+
+def projection(cell: str) -> int:
+    """A size to which this cell can project: 0, no projection, if it cannot."""
+    return 2 if CELLS[cell].can_project else 0
 
 
 class Equations(NamedTuple):
@@ -48,6 +66,10 @@ def oracle(
     Written from the paper, and on purpose not from the package's description of a cell.
     x: T x I; h: P; c: H.
     """
+    if layer.cell.name in RELATIVES:
+        names = (name for name, _ in layer.named_parameters() if name.endswith(suffix))
+        p = {name.removesuffix(suffix): getattr(layer, name) for name in names}
+        return RELATIVES[layer.cell.name](layer.cell, p, x, h, c)
     n, coupled = layer.hidden_size, "coupled" in layer.cell.label
     has = PAPER[layer.cell.name]
     if coupled:

@@ -2,13 +2,14 @@
 
 import pytest
 from layer_oracle import PAPER
+from relatives_oracle import RELATIVES
 
 from fairseq_wsum import CELLS
 from fairseq_wsum.cells import get_cell
 
 
-def test_the_oracle_knows_every_cell() -> None:
-    assert set(PAPER) == set(CELLS)
+def test_the_oracles_know_every_cell() -> None:
+    assert [*PAPER, *RELATIVES] == list(CELLS)
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -30,6 +31,7 @@ def test_an_unknown_cell_is_rejected_with_a_list_of_known_ones() -> None:
         get_cell("no-lstm")
 
 
-def test_coupled_gates_without_gates_are_rejected() -> None:
-    with pytest.raises(ValueError, match="cell 'no-gates' has no forget gate to couple"):
-        get_cell("no-gates", coupled_gates=True)
+@pytest.mark.parametrize("name", ["no-gates", *RELATIVES])
+def test_coupled_gates_are_rejected_where_there_are_none_to_couple(name: str) -> None:
+    with pytest.raises(ValueError, match=f"cell '{name}' has no forget gate to couple"):
+        get_cell(name, coupled_gates=True)

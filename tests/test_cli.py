@@ -12,9 +12,7 @@ import torch
 from child import onednn_is_exact
 
 pytest.importorskip("fairseq")
-from commands import ROOT, USER_DIR, run
-
-from fairseq_wsum import CELLS
+from commands import ROOT, USER_DIR, every_cells_options, run
 
 PROGRAMS = ROOT / "benchmarks" / "programs.py"
 SENTENCES = {"train": 40, "valid": 7, "test": 9}
@@ -87,11 +85,11 @@ def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_dir
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@every_cells_options(usual=("lstm", "no-srnn-hidden", "no-gates", "gru", "mingru", "sru", "window"))
 def test_every_cell_trains_resumes_and_translates(cell, data, tmp_path) -> None:
-    output = train(data, tmp_path, "wsum_lstm", "--cell", cell, "--max-epoch", 1)
-    assert f"'cell': '{cell}'" in output
-    output = train(data, tmp_path, "wsum_lstm", "--cell", cell, "--max-epoch", 2)
+    output = train(data, tmp_path, "wsum_lstm", *cell, "--max-epoch", 1)
+    assert f"'cell': '{cell[1]}'" in output
+    output = train(data, tmp_path, "wsum_lstm", *cell, "--max-epoch", 2)
     assert "Loaded checkpoint" in output and "begin training epoch 2" in output
     assert "begin training epoch 1" not in output
     lines = generate(data, tmp_path / "checkpoint_last.pt", "--scoring", "sacrebleu")

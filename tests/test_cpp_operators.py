@@ -26,14 +26,16 @@ def operator_inputs(
     c_0 = torch.randn(B, H, requires_grad=True) if cell.has_memory else None
     rest = (mask_of(side, T, B), operators.encode(cell), False, True)
     if not cell.is_recurrent:
-        return torch.ops.fairseq_wsum.gated_sum, (z, c_0, *rest)
+        v = torch.randn(len(cell.vectors), H, **options) if cell.vectors else None
+        return torch.ops.fairseq_wsum.gated_sum, (z, v, c_0, *rest)
     w_hh = torch.randn(len(cell.hidden_rows) * H, H, **options)
     h_0 = torch.randn(B, H, **options)
-    return torch.ops.fairseq_wsum.recurrence, (z, w_hh, None, h_0, c_0, *rest)
+    b_hh = torch.randn(len(cell.hidden_rows) * H, **options) if cell.inner_bias_rows else None
+    return torch.ops.fairseq_wsum.recurrence, (z, w_hh, b_hh, None, h_0, c_0, *rest)
 
 
 @needs_kernels
-@pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden", "no-gates"])
+@pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden", "no-gates", "gru", "mingru", "sru"])
 def test_memory_grows_linearly_with_the_length(cell) -> None:
     layer = WsumLSTM(16, 16, cell=cell, backend="cpp")
 
@@ -46,9 +48,30 @@ def test_memory_grows_linearly_with_the_length(cell) -> None:
 
 
 @needs_kernels
+@pytest.mark.slow
+@every_name
+def test_a_hundred_thousand_steps_run_in_linear_memory_and_equal_their_parts(cell) -> None:
+    layer = WsumLSTM(16, 64, cell=cell, backend="cpp")
+    x = torch.randn(100_000, 1, 16)
+
+    def memory(steps: int) -> int:
+        return peak_memory(lambda: layer(x[:steps])[0].sum().backward())
+
+    memory(1)
+    assert memory(100_000) < 1.05 * 2 * memory(50_000)
+    with torch.no_grad():
+        whole, state, parts = layer(x)[0], None, []
+        for part in x.split(7_001):
+            y, state = layer(part, state)
+            parts.append(y)
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-4, atol=1e-5)
+
+
+@needs_kernels
 @every_name
 def test_memory_is_at_most_torchs(cell) -> None:
-    layers = WsumLSTM(200, 200, cell=cell, backend="cpp"), torch.nn.LSTM(200, 200)
+    peer = torch.nn.GRU if cell in ("gru", "mingru", "minlstm", "qrnn") else torch.nn.LSTM
+    layers = WsumLSTM(200, 200, cell=cell, backend="cpp"), peer(200, 200)
     x = torch.randn(20, 20, 200)
     ours, theirs = (peak_memory(lambda: layer(x)[0].sum().backward()) for layer in layers)  # noqa: B023
     assert 0 < ours <= theirs
@@ -92,9 +115,12 @@ def test_batched_gradients_equal_single_ones(cell) -> None:
 
 
 @needs_kernels
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("side", [None, "left"], ids=lambda side: f"pad-{side}")
-@every_name
+@pytest.mark.parametrize(
+    ("side", "dtype"), [("left", torch.float32), (None, torch.bfloat16)], ids=["fp32", "bf16"]
+)
+@pytest.mark.parametrize(
+    "cell", ["lstm", "no-srnn", "no-gates", "no-srnn-hidden", "gru", "mingru", "sru"]
+)
 def test_the_operators_pass_torchs_opcheck(cell, side, dtype) -> None:
     operator, inputs = operator_inputs(cell, side, dtype)
     torch.library.opcheck(operator, inputs)
@@ -114,10 +140,11 @@ def test_the_operators_pass_opcheck_with_a_projection_and_strided_states() -> No
     h_0, c_0 = torch.randn(2, 3).t(), torch.randn(5, 3).t()  # not contiguous
     tensors = [t.requires_grad_() for t in (z, w_hh, w_hr, h_0, c_0)]
     bits = operators.encode(CELLS["no-out"])
-    inputs = (*tensors, mask_of("right", 4, 3), bits, True, True)
+    z, w_hh, *others = tensors
+    inputs = (z, w_hh, None, *others, mask_of("right", 4, 3), bits, True, True)
     torch.library.opcheck(torch.ops.fairseq_wsum.recurrence, inputs)
     z, bits = torch.randn(4, 3, 20, requires_grad=True), operators.encode(CELLS["no-srnn-hidden"])
-    inputs = (z, tensors[4], None, bits, True, True)
+    inputs = (z, None, tensors[4], None, bits, True, True)
     torch.library.opcheck(torch.ops.fairseq_wsum.gated_sum, inputs)
 
 
@@ -127,11 +154,11 @@ def test_tensors_of_another_type_or_cell_are_rejected() -> None:
     bits = operators.encode(CELLS["no-srnn-hidden"])
     gated_sum = torch.ops.fairseq_wsum.gated_sum
     with pytest.raises(ValueError, match=r"take float32 and bfloat16, got torch\.float16"):
-        gated_sum(z.half(), c_0, None, bits, False, False)
+        gated_sum(z.half(), None, c_0, None, bits, False, False)
     with pytest.raises(ValueError, match=r"take c_0 in torch\.float32, got torch\.bfloat16"):
-        gated_sum(z, c_0.bfloat16(), None, bits, False, False)
+        gated_sum(z, None, c_0.bfloat16(), None, bits, False, False)
     with pytest.raises(ValueError, match="no cell 0"):
-        gated_sum(z[..., :5], c_0, None, 0, False, False)
+        gated_sum(z[..., :5], None, c_0, None, 0, False, False)
 
 
 @needs_kernels
@@ -140,13 +167,13 @@ def test_tensors_of_another_shape_are_rejected() -> None:
     z, h_0, c_0, weight = torch.randn(4, 2, 24), *torch.zeros(2, 2, 6), layer.weight_hh_l0
     recurrence, bits = torch.ops.fairseq_wsum.recurrence, operators.encode(layer.cell)
     with pytest.raises(ValueError, match=r"padding of size \(4, 2\), got \(2, 4\)"):
-        recurrence(z, weight, None, h_0, c_0, torch.zeros(2, 4).bool(), bits, False, True)
+        recurrence(z, weight, None, None, h_0, c_0, torch.zeros(2, 4).bool(), bits, False, True)
     with pytest.raises(ValueError, match=r"z of size \(4, 5, 24\), got \(4, 2, 24\)"):
-        recurrence(z, weight, None, torch.zeros(5, 6), c_0, None, bits, False, True)
+        recurrence(z, weight, None, None, torch.zeros(5, 6), c_0, None, bits, False, True)
     with pytest.raises(ValueError, match=r"z of size \(4, 2, 24\), got \(4, 0, 24\)"):
-        recurrence(z[:, :0], weight, None, h_0, c_0, None, bits, False, True)
+        recurrence(z[:, :0], weight, None, None, h_0, c_0, None, bits, False, True)
     with pytest.raises(ValueError, match="take a c_0 for this cell"):
-        recurrence(z, weight, None, h_0, None, None, bits, False, True)
+        recurrence(z, weight, None, None, h_0, None, None, bits, False, True)
     backward = torch.ops.fairseq_wsum.recurrence_backward
     with pytest.raises(ValueError, match=r"cells of size \(4, 2, 6\), got \(0,\)"):
         rest = (torch.empty(0), bits, False)

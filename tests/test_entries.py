@@ -24,6 +24,7 @@ def shapes(cell: Cell) -> dict[str, torch.Size]:
 
 
 EQUAL = [(a, b) for a, b in permutations(ALL, 2) if shapes(a) == shapes(b)]
+NAMED = [(a, b) for a, b in EQUAL if a.twin is None]  # torch's weights do not name their cell
 
 
 def test_some_cells_have_weights_of_the_same_shapes() -> None:
@@ -33,7 +34,7 @@ def test_some_cells_have_weights_of_the_same_shapes() -> None:
 
 
 @pytest.mark.parametrize("strict", [True, False], ids=["strict", "not-strict"])
-@pytest.mark.parametrize(("cell", "other"), EQUAL, ids=lambda cell: cell.label.replace(" ", "-"))
+@pytest.mark.parametrize(("cell", "other"), NAMED, ids=lambda cell: cell.label.replace(" ", "-"))
 def test_another_cell_rejects_weights_of_the_same_shapes(cell, other, strict) -> None:
     layer = make(other)
     before = copy.deepcopy(layer.state_dict())
@@ -41,6 +42,18 @@ def test_another_cell_rejects_weights_of_the_same_shapes(cell, other, strict) ->
     with pytest.raises(RuntimeError, match=named):
         layer.load_state_dict(make(cell).state_dict(), strict=strict)
     assert before.keys() == layer.state_dict().keys()
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm", "no-gates"])
+@pytest.mark.parametrize("other", ["gru", "lstm", "no-gates", "mingru", "qrnn"])
+def test_torchs_weights_are_rejected_by_another_cell(cell, other) -> None:
+    weights = make(get_cell(cell)).state_dict()
+    if cell == other:
+        return make(get_cell(other)).load_state_dict(weights)
+    rows = [len(get_cell(name).rows) for name in (cell, other)]
+    named = f"has the cell {other}, and the weights are of {cell}: create"
+    with pytest.raises(RuntimeError, match=named if rows[0] != rows[1] else "Missing key"):
+        make(get_cell(other)).load_state_dict(weights)
 
 
 @every_cell

@@ -54,6 +54,7 @@ def make_tokens(streams: int = 3, steps: int = 11) -> Tensor:
 VARIANTS = {
     **{cell: dict(cell=cell) for cell in CELLS},
     "coupled": dict(coupled_gates=True),
+    "window": dict(cell="qrnn", window=2),
     "projected": dict(decoder_proj_size=3),
     "projected-residual": dict(decoder_proj_size=3, residuals=True),
     "shared": dict(share_decoder_input_output_embed=True),
@@ -311,6 +312,12 @@ MISTAKES = {
     "cell": (dict(cell="x"), "--cell x: choose one of lstm"),
     "coupled": (dict(coupled_gates=True, cell="no-gates"), "--coupled-gates with --cell"),
     "projection": (dict(decoder_proj_size=5), "--decoder-proj-size 5: give 0"),
+    "no-projection": (
+        dict(cell="sru", decoder_proj_size=3),
+        "--decoder-proj-size 3: cell sru cannot have a projection; use 0",
+    ),
+    "window": (dict(cell="qrnn", window=0), "--window 0: cell 'qrnn' has a window of 1 or 2"),
+    "no-window": (dict(window=2), "--window 2: cell 'lstm' reads x_t only"),
     "attention": (dict(decoder_attention="1"), "--decoder-attention 1: a language model"),
     "layers": (dict(decoder_layers=0), "--decoder-layers 0: give at least 1"),
     "sharing": (

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 pytest.importorskip("fairseq")
-from commands import ROOT, USER_DIR, run
+from commands import ROOT, USER_DIR, every_cells_options, run
 from fairseq.data import Dictionary
 
 from fairseq_wsum.plugin.models.wsum_lstm_lm import WsumLSTMLanguageModel
@@ -174,6 +174,16 @@ def perplexity_by_hand(
     total = torch.nn.functional.cross_entropy(logits[0], torch.tensor(tokens), reduction="sum")
     count = len(tokens) - (text.count("@@") if words else 0)
     return math.exp(total.item() / count)
+
+
+@every_cells_options(usual=("lstm", "gru", "window"))
+def test_every_cell_trains_resumes_and_scores(cell, data, corpus, tmp_path) -> None:
+    train(data, tmp_path, "--max-update", UPDATES - 3, *cell)
+    statistics = train(data, tmp_path, "--max-update", UPDATES + 2, *cell)
+    assert len([line for line in statistics if "loss" in line and "update" in line]) == 5
+    given = ["--path", tmp_path / "checkpoint_last.pt", "--gen-subset", "test", "--cpu"]
+    output = run("fairseq-eval-lm", data, "--user-dir", USER_DIR, *TASK, *given)
+    assert re.search(r"Perplexity: \d", output)
 
 
 @pytest.mark.parametrize("size", [1, 13, 1000])

@@ -5,11 +5,13 @@ import torch
 from layer_oracle import (
     assert_same,
     every_cell,
+    every_cell_and_projection,
     every_name,
     make,
     make_state,
     oracle_layers,
     padded_batch,
+    projection,
 )
 from torch import Tensor, nn
 
@@ -24,8 +26,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize("proj_size", [0, 2], ids=["plain", "projected"])
-@every_cell
+@every_cell_and_projection
 def test_every_cell_agrees_with_the_equations(cell, coupled, proj_size, shape) -> None:
     layer = make(
         cell=cell,
@@ -44,7 +45,7 @@ def test_every_cell_agrees_with_the_equations(cell, coupled, proj_size, shape) -
 
 @every_name
 def test_the_initial_state_defaults_to_zero(cell) -> None:
-    layer = make(cell=cell, proj_size=2)
+    layer = make(cell=cell, proj_size=projection(cell))
     x = torch.randn(4, 3, 3, dtype=torch.float64)
     zeros = tuple(torch.zeros_like(s) for s in make_state(layer, 3))
     assert_same(layer(x), layer(x, zeros))
@@ -60,8 +61,9 @@ def test_bias_false_removes_all_biases(cell) -> None:
     assert_same(y[:, 0], oracle_layers(layer, x[:, 0], h_0[:, 0], c_0[:, 0])[0])
 
 
-def test_no_gates_returns_its_memory_cell() -> None:
-    layer = make(cell="no-gates")
+@pytest.mark.parametrize("cell", ["no-gates", "gru", "mingru", "minlstm"])
+def test_a_cell_whose_state_is_h_returns_c_unchanged(cell) -> None:
+    layer = make(cell=cell)
     h_0, c_0 = make_state(layer, 2)
     _, (_, c_n) = layer(torch.randn(4, 2, 3, dtype=torch.float64), (h_0, c_0))
     assert torch.equal(c_n, c_0)
@@ -98,6 +100,15 @@ def test_no_gates_equals_torch_rnn(kind) -> None:
     compare_with_torch(ours, theirs, (h_0, c_0), h_0, lambda state: state[0])
 
 
+@pytest.mark.parametrize("kind", TORCH_KINDS.values(), ids=TORCH_KINDS)
+def test_gru_equals_torch_gru(kind) -> None:
+    theirs = nn.GRU(3, 4, dtype=torch.float64, **kind)
+    ours = make(cell="gru", **kind)
+    ours.load_state_dict(theirs.state_dict())
+    h_0, c_0 = make_state(ours, 5)
+    compare_with_torch(ours, theirs, (h_0, c_0), h_0, lambda state: state[0])
+
+
 def compare_with_torch(ours, theirs, our_state, their_state, as_theirs) -> None:
     """Outputs, final states and all gradients, with random cotangents on all of them."""
     x = torch.randn(5, 5, 3, dtype=torch.float64, requires_grad=True)
@@ -120,9 +131,11 @@ def compare_with_torch(ours, theirs, our_state, their_state, as_theirs) -> None:
     assert_same(results[0], results[1])
 
 
-@pytest.mark.parametrize("cell", ["lstm", "no-gates"])
-def test_parameters_have_the_names_order_and_shapes_of_torch(cell) -> None:
-    theirs = (nn.LSTM if cell == "lstm" else nn.RNN)(3, 4, 2, bidirectional=True)
+@pytest.mark.parametrize(
+    ("cell", "kind"), {"lstm": nn.LSTM, "no-gates": nn.RNN, "gru": nn.GRU}.items()
+)
+def test_parameters_have_the_names_order_and_shapes_of_torch(cell, kind) -> None:
+    theirs = kind(3, 4, 2, bidirectional=True)
     ours = WsumLSTM(3, 4, 2, bidirectional=True, cell=cell)
     shapes = [[(n, p.shape) for n, p in m.named_parameters()] for m in (ours, theirs)]
     assert shapes[0] == shapes[1]
@@ -147,6 +160,11 @@ PARAMETERS = {
     "no-srnn-out-hidden": 3 * 12 + 2 * 4,
     "no-out": 3 * 12 + 3 * 16 + 6 * 4,
     "no-hidden": 4 * 12 + 16 + 5 * 4,
+    "gru": 3 * 12 + 3 * 16 + 6 * 4,
+    "mingru": 2 * 12 + 2 * 4,
+    "minlstm": 3 * 12 + 3 * 4,
+    "qrnn": 3 * 12 + 3 * 4,
+    "sru": 4 * 12 + 2 * 4 + 2 * 4,  # as the sizes differ, a matrix for the input; two vectors
 }
 
 
@@ -157,7 +175,8 @@ def test_the_number_of_parameters_shows_the_ablation(cell) -> None:
 
 @every_cell
 def test_every_parameter_is_used(cell, coupled) -> None:
-    layer = make(cell=cell, coupled_gates=coupled, num_layers=2, proj_size=2)
+    size = projection(cell)
+    layer = make(cell=cell, coupled_gates=coupled, num_layers=2, proj_size=size)
     y, _ = layer(torch.randn(3, 2, 3, dtype=torch.float64))
     y.sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in layer.parameters())
@@ -167,8 +186,7 @@ def test_every_parameter_is_used(cell, coupled) -> None:
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
-@pytest.mark.parametrize("proj_size", [0, 2], ids=["plain", "projected"])
-@every_cell
+@every_cell_and_projection
 def test_gradients_are_correct_to_the_second_order(cell, coupled, proj_size, masked) -> None:
     layer = make(
         I=2,

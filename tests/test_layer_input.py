@@ -5,7 +5,15 @@ import copy
 import numpy as np
 import pytest
 import torch
-from layer_oracle import assert_same, every_cell, every_name, make, make_state, oracle_layers
+from layer_oracle import (
+    assert_same,
+    every_cell,
+    every_name,
+    make,
+    make_state,
+    oracle_layers,
+    projection,
+)
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -61,7 +69,8 @@ def test_the_mask_is_batch_first_if_the_input_is() -> None:
 
 @every_cell
 def test_a_sequence_in_parts_equals_the_whole(cell, coupled) -> None:
-    layer = make(cell=cell, coupled_gates=coupled, num_layers=2, proj_size=2)
+    size = projection(cell)
+    layer = make(cell=cell, coupled_gates=coupled, num_layers=2, proj_size=size)
     x = torch.randn(7, 2, 3, dtype=torch.float64)
     whole, final = layer(x)
     state, parts = None, []
@@ -120,7 +129,7 @@ class CountProducts(TorchDispatchMode):
 
 @every_name
 def test_only_recurrent_cells_have_products_in_the_time_loop(cell) -> None:
-    layer = make(cell=cell, proj_size=2)
+    layer = make(cell=cell, proj_size=projection(cell))
     counts = []
     for n in (5, 10):
         x = torch.randn(n, 2, 3, dtype=torch.float64)
@@ -142,7 +151,7 @@ BAD_ARGUMENTS = {
     ),
     "backend": (
         dict(backend="fpga"),
-        "unknown backend 'fpga': choose one of auto, cpp, triton, reference",
+        "unknown backend 'fpga': choose one of auto, cpp, torch, triton, reference",
     ),
     "dropout": (dict(dropout=1.5, num_layers=2), "dropout must be a probability"),
     "layers": (dict(num_layers=0), "num_layers must be at least 1"),

@@ -2,14 +2,20 @@
 
 import pytest
 import torch
-from layer_oracle import assert_same, every_cell, every_name, make, make_state, padded_batch
+from layer_oracle import (
+    assert_same,
+    every_cell_and_projection,
+    every_name,
+    make,
+    make_state,
+    padded_batch,
+)
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("proj_size", [0, 2], ids=["plain", "projected"])
-@every_cell
+@every_cell_and_projection
 def test_padding_never_changes_a_result(cell, coupled, proj_size, side) -> None:
     layer = make(
         cell=cell,

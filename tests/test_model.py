@@ -105,15 +105,26 @@ def test_every_option_of_fairseqs_lstm_exists() -> None:
 # Building
 
 
-@pytest.mark.parametrize("encoder", CELLS)
-@pytest.mark.parametrize("decoder", CELLS)
-def test_every_parameter_is_used(decoder, encoder) -> None:
+# One cell of each kind of state: (h, c), h alone, c alone
+KINDS = ("lstm", "no-gates", "mingru", "qrnn")
+READS_H = {"lstm", "no-srnn", "no-srnn-out", "no-gates", "no-out", "no-hidden"}
+READS_H |= {"gru", "mingru", "minlstm"}
+READS_C = set(CELLS) - {"no-gates", "gru", "mingru", "minlstm"}
+
+
+@pytest.mark.parametrize(
+    ("encoder", "decoder"),
+    [(a, b) for a in CELLS for b in CELLS if a in KINDS or b in KINDS],
+)
+def test_every_parameter_is_used(encoder, decoder) -> None:
     # an unused parameter would be dead weight, and an error in distributed training
     for attention in ("general", "none"):
         options = dict(encoder_cell=encoder, decoder_cell=decoder)
-        unlinked = encoder == "no-gates" and decoder in ("no-srnn-hidden", "no-srnn-out-hidden")
+        unlinked = encoder == "no-gates" and decoder not in READS_H
         if attention == "none" and unlinked:
             continue  # an error, see BAD_OPTIONS
+        if attention == "none" and encoder == "sru" and decoder not in READS_H:
+            continue  # the decoder reads the last c only, on which v_r has no influence
         model = make_model(decoder_attention=attention, **options).train()
         assert not unused_parameters(model)
 
@@ -132,13 +143,23 @@ def unused_parameters(model: WsumLSTMModel) -> list[str]:
     return [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
 
 
-@pytest.mark.parametrize("encoder", ["lstm", "no-gates"])
+@pytest.mark.parametrize("encoder", ["lstm", "no-gates", "gru"])
 @every_name
 def test_the_decoder_starts_from_every_shared_state(cell, encoder) -> None:
     model = make_model(encoder_cell=encoder, decoder_cell=cell)
-    cell = CELLS[cell]
-    assert (model.decoder.hidden_bridge is not None) == cell.is_recurrent
-    assert (model.decoder.cell_bridge is not None) == (cell.has_memory and encoder != "no-gates")
+    assert (model.decoder.hidden_bridge is not None) == (cell in READS_H)
+    assert (model.decoder.cell_bridge is not None) == (cell in READS_C and encoder != "no-gates")
+
+
+def test_the_memory_of_a_gru_is_its_hidden_state() -> None:
+    model = make_model(encoder_cell="gru", decoder_cell="sru")
+    encoded = model.encoder(make_batch()[0])
+    assert encoded.hiddens.any() and torch.equal(encoded.cells, encoded.hiddens)
+
+
+def test_a_window_applies_to_the_side_that_can_have_one() -> None:
+    model = make_model(window=2, encoder_cell="qrnn", decoder_cell="lstm")
+    assert model.encoder.lstm.cell.window == 2 and model.decoder.lstm.cell.window == 1
 
 
 def test_encoder_and_decoder_can_have_different_cells() -> None:
@@ -357,6 +378,10 @@ BAD_OPTIONS = {
     ),
     "cell": (dict(cell="nope"), "--cell nope: choose one of lstm, no-srnn"),
     "encoder": (dict(encoder_cell="nope"), "--encoder-cell nope"),
+    "window": (
+        dict(window=2, encoder_cell="gru"),
+        "--window 2: cell 'gru' reads x_t only, .*; cell 'lstm' reads x_t only",
+    ),
     "coupled": (
         dict(coupled_gates=True, decoder_cell="no-gates"),
         "--coupled-gates with --decoder-cell no-gates",

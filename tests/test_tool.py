@@ -13,16 +13,21 @@ import pytest
 import report
 import torch
 
-from fairseq_wsum import cli
+from fairseq_wsum import CELLS, cli
 from fairseq_wsum.ops import kernels
 
 
 def test_info_names_the_backend_of_each_type_and_why_not_the_others(capsys) -> None:
     cli.main(["info"])
     printed = capsys.readouterr().out
-    expected = "reference" if kernels.why_missing() else "cpp"
-    assert f"| cpu | fp32 | {expected} | {expected} |" in printed
-    assert "| cpu | fp64 | reference | reference | cpp: it computes in float32" in printed
+    missing = kernels.why_missing()
+    for name in CELLS:
+        torchs = name in ("lstm", "no-gates", "gru")
+        fast = "cpp" if not missing else "torch" if torchs else "reference"
+        assert f"| {name} | {fast} | {fast} | reference | reference |" in printed
+    assert f"- not cpp: {missing or 'it computes in float32 and bfloat16'}" in printed
+    assert "- not torch: it has torch's kernels for lstm, no-gates and gru\n" in printed
+    assert "- not triton: it runs on GPUs, and the layer is on cpu" in printed
 
 
 def test_bench_layers_prints_and_writes_every_ratio(capsys, tmp_path) -> None:
@@ -145,9 +150,7 @@ def test_the_help_of_every_option_can_be_printed(capsys) -> None:
     cli.main(["options", "wsum_lstm_multi30k"])
     printed = " ".join(capsys.readouterr().out.split())
     assert re.search(r"--encoder-cell \w+ cell of the encoder \(default: --cell\) -", printed)
-    assert "--init-range INIT_RANGE draw all parameters uniformly from [-R, R] (default: 0.1)" in (
-        printed
-    )
+    assert "--init-range INIT_RANGE draw all parameters uniformly from [-R, R], except" in (printed)
     assert re.search(
         r"--encoder-embed-dim \w+ encoder embedding dimension \(default: 384\)", printed
     )

@@ -1,75 +1,48 @@
 """The Triton kernels in Triton's interpreter or, where there is one, on a GPU.
 
-The interpreter has to be switched on before triton is imported, so these tests run in a process of
-their own: see `test_triton_kernels`.
+The tests of the scan are in `test_triton_scan`.
 """
-
-import importlib.util
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
+from triton_helpers import (
+    CASES,
+    DEVICE,
+    INTERPRETS,
+    TOLERANCE,
+    WAYS,
+    error_of,
+    inside,
+    mask_of,
+    needs_triton,
+    on_device,
+    outside,
+    run_in_interpreter,
+)
 
 from fairseq_wsum import CELLS, WsumLSTM
 from fairseq_wsum.backends import reference
 from fairseq_wsum.cells import get_cell
 from fairseq_wsum.ops import operators
 
-INTERPRETS = os.environ.get("TRITON_INTERPRET") == "1"
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-
-needs_triton = pytest.mark.skipif(
-    importlib.util.find_spec("triton") is None, reason="triton is not installed"
-)
-inside = pytest.mark.skipif(
-    not INTERPRETS and DEVICE == "cpu", reason="run by test_triton_kernels, in the interpreter"
-)
-
 
 @needs_triton
-@pytest.mark.skipif(INTERPRETS or DEVICE != "cpu", reason="the others run by themselves here")
+@outside
 def test_triton_kernels() -> None:
-    """Run this file in Triton's interpreter."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
-        env={**os.environ, "TRITON_INTERPRET": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-6000:]
+    run_in_interpreter(__file__)
 
 
+# The other gated sums run on the scan: see `test_triton_scan`.
+OWN = {name: cell for name, cell in CELLS.items() if operators.has_kernels(cell, "cuda")}
 GATED = [
     (name, coupled)
-    for name, cell in CELLS.items()
+    for name, cell in OWN.items()
     if not cell.is_recurrent
     for coupled in (False, True)
 ]
 every_cell = pytest.mark.parametrize(
     ("cell", "coupled"), GATED, ids=[n + ("-coupled" if c else "") for n, c in GATED]
 )
-# reverse, and the side of the padding
-WAYS = {
-    "forward": (False, None),
-    "padded-left": (False, "left"),
-    "reverse": (True, None),
-    "reverse-padded-right": (True, "right"),
-}
-# T, B, H and the plan: steps at a time, units of a program, chunks
-CASES = {
-    "one-of-each": (1, 1, 1, (1, 1, 1)),
-    "odd": (7, 3, 5, (4, 8, 1)),
-    "many-units": (5, 2, 33, (2, 16, 1)),
-    "fewer-steps-than-at-a-time": (3, 2, 5, (16, 8, 1)),
-    "chunks": (13, 2, 5, (2, 8, 3)),
-    "chunks-of-uneven-length": (9, 1, 3, (4, 4, 2)),
-    "more-chunks-than-needed": (5, 2, 3, (2, 4, 4)),
-}
-# Largest difference from float64, over the largest number or 1; in bf16 what is stored is rounded.
-TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 0.01, torch.float16: 2e-3}
 
 
 def tolerance(dtype, size):  # type: ignore[no-untyped-def]
@@ -152,24 +125,25 @@ def compare(cell, coupled, case, reverse, side, dtype, size=1) -> None:  # type:
     right = exact(cell, *inputs, mask, reverse)
     gradients = torch.autograd.grad(right, inputs, (dy.double(), dc_n.double()))
 
-    z, c_0, dy, dc_n = (tensor.to(DEVICE) for tensor in (z, c_0, dy, dc_n))
-    mask = None if mask is None else mask.to(DEVICE)
+    z, c_0, dy, dc_n, mask = on_device(z, c_0, dy, dc_n, mask)
     how, bits = kernels.Plan(*plan), operators.encode(cell)
-    y, c_n, cells = kernels.gated_sum(z, c_0, mask, bits, reverse, True, how)
-    found = kernels.gated_sum_backward(dy, dc_n, z, c_0, mask, cells, bits, reverse, how)
+    y, c_n, cells = kernels.gated_sum(z, None, c_0, mask, bits, reverse, True, how)
+    rest = (z, None, c_0, mask, cells, bits, reverse, how)
+    dz, dv, dc_0 = kernels.gated_sum_backward(dy, dc_n, *rest)
+    assert not dv.numel()
     names = ("y", "c_n", "dz", "dc_0")
-    for name, a, b in zip(names, (y, c_n, *found), (*right, *gradients), strict=True):
-        error = (a.double().cpu() - b).abs().amax() / b.abs().amax().clamp_min(1)
+    for name, a, b in zip(names, (y, c_n, dz, dc_0), (*right, *gradients), strict=True):
+        error = error_of(a, b)
         assert error < tolerance(dtype, size), f"{name}: {error:.2g}"
-    nothing = kernels.gated_sum_backward(None, None, z, c_0, mask, cells, bits, reverse, how)
+    nothing = kernels.gated_sum_backward(None, None, *rest)
     assert all(gradient.eq(0).all() for gradient in nothing)
-    unsaved = kernels.gated_sum(z, c_0, mask, bits, reverse, False, how)
+    unsaved = kernels.gated_sum(z, None, c_0, mask, bits, reverse, False, how)
     assert torch.equal(unsaved[0], y) and torch.equal(unsaved[1], c_n) and not unsaved[2].numel()
 
 
 RECURRENT = [
     (name, coupled)
-    for name, cell in CELLS.items()
+    for name, cell in OWN.items()
     if cell.is_recurrent
     for coupled in ((False, True) if cell.has_memory else (False,))
 ]
@@ -245,17 +219,17 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
     dy, mask = torch.randn(time, batch, units).to(dtype), mask_of(side, time, batch)
 
     inputs = [tensor.double().requires_grad_() for tensor in (z, w_hh, h_0, c_0)]
-    right = reference.run(cell, *inputs[:2], None, None, {}, *inputs[2:], mask, reverse)
+    right = reference.recur(cell, *inputs[:2], None, None, {}, *inputs[2:], mask, reverse)
     given = [tensor.double() for tensor in (dy, dh_n, dc_n)]
     wanted = [inputs[0], inputs[2], *([inputs[3]] if cell.has_memory else [])]
     gradients = torch.autograd.grad(right, wanted, given)
 
-    on_device = (z, w_hh, h_0, c_0, dy, dh_n, dc_n)
-    z, w_hh, h_0, c_0, dy, dh_n, dc_n = (tensor.to(DEVICE) for tensor in on_device)
-    mask = None if mask is None else mask.to(DEVICE)
+    z, w_hh, h_0, c_0 = on_device(z, w_hh, h_0, c_0)
+    dy, dh_n, dc_n, mask = on_device(dy, dh_n, dc_n, mask)
     bits, memory = operators.encode(cell), c_0 if cell.has_memory else None
     first, rest = (z, w_hh, None, h_0, memory, mask), (bits, reverse)
-    outputs = kernels.recurrence(*first, *rest, True, how)
+    forward = (z, w_hh, None, *first[2:])  # without inner biases
+    outputs = kernels.recurrence(*forward, *rest, True, how)
     y, h_n, c_n = outputs[:3]
     gates, cells, h = operators.saved(outputs, None, memory, mask)
     dz, _, dh_0, dc_0 = kernels.recurrence_backward(
@@ -263,7 +237,7 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
     )
     nothing = kernels.recurrence_backward(*(None, None, None, *first[1:], gates, cells, *rest, how))
     assert all(gradient.eq(0).all() for gradient in nothing)
-    unsaved = kernels.recurrence(*first, *rest, False, how)
+    unsaved = kernels.recurrence(*forward, *rest, False, how)
     assert all(torch.equal(a, b) for a, b in zip(unsaved[:3], outputs[:3], strict=True))
     assert not any(tensor.numel() for tensor in unsaved[3:])
     found = {"y": y, "h_n": h_n, "dz": dz, "dh_0": dh_0}
@@ -272,26 +246,17 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
         found |= {"c_n": c_n, "dc_0": dc_0}
         exact |= {"c_n": right[2], "dc_0": gradients[2]}
     for name, tensor in found.items():
-        largest = exact[name].abs().amax().clamp_min(1)
-        error = (tensor.double().cpu() - exact[name]).abs().amax() / largest
+        error = error_of(tensor, exact[name])
         assert error < tolerance(dtype, size), f"{name}: {error:.2g}"
     if mask is not None:  # what the gradient of W_*h is made from
         real = ~mask.unsqueeze(-1)
         torch.testing.assert_close(h * real, y)
 
 
-def mask_of(side, time, batch):  # type: ignore[no-untyped-def]
-    """Sequences of all lengths from 0 on, with padding on one side."""
-    if side is None:
-        return None
-    steps, lengths = torch.arange(time).unsqueeze(1), torch.arange(batch) * 2 % (time + 1)
-    return steps >= lengths if side == "right" else steps < time - lengths
-
-
 @needs_triton
 @inside
 def test_a_plan_splits_long_sequences_only_if_units_are_few() -> None:
-    from fairseq_wsum.backends import triton_gated_sum as kernels
+    from fairseq_wsum.backends import triton_common as kernels
 
     assert kernels.plan(512, 32, 1024).chunks == 1
     assert kernels.plan(512, 8, 1024).chunks == 4
@@ -323,7 +288,12 @@ def test_a_plan_uses_one_launch_if_all_programs_fit() -> None:
 def test_the_kernels_compile_for_an_absent_gpu(capability) -> None:
     if INTERPRETS:
         pytest.skip("the interpreter compiles nothing")
-    from fairseq_wsum.backends import triton_gated_sum, triton_recurrence
+    from fairseq_wsum.backends import (
+        triton_common,
+        triton_gated_sum,
+        triton_recurrence,
+        triton_scan,
+    )
 
     flags = dict(PADDED=True, REVERSE=True, H=650)
     tile = dict(COUPLED=False, OUTPUT_GATE=True, SRNN=False, STEPS=16, BLOCK=64)
@@ -331,7 +301,10 @@ def test_the_kernels_compile_for_an_absent_gpu(capability) -> None:
         summed = {**flags, **tile, "TOTALS": totals}
         compile_for(capability, triton_gated_sum._forward, {**summed, "SAVE": True})
         compile_for(capability, triton_gated_sum._backward, {**summed, "HAS_DY": True})
-    compile_for(capability, triton_gated_sum._between, dict(BLOCK=64, H=650))
+        scanned = {**flags, "STEPS": 16, "BLOCK": 64, "TOTALS": totals}
+        compile_for(capability, triton_scan._forward, scanned)
+        compile_for(capability, triton_scan._backward, {**scanned, "HAS_DCELLS": True})
+    compile_for(capability, triton_common._between, dict(BLOCK=64, H=650))
     for name, sequences, units in (("no-srnn", 16, 16), ("lstm", 64, 32), ("no-gates", 32, 16)):
         how = triton_recurrence.Plan(sequences, units, 64, together=True)
         for kernel, constants in recurrence_kernels(CELLS[name], how, units=650):
@@ -378,7 +351,7 @@ def compile_for(capability, kernel, constants, warps=4, dtype=torch.bfloat16):  
     from triton.compiler import ASTSource
 
     types = {"padding_ptr": "*u8", "counter_ptr": "*i32"}
-    for name in ("z", "w", "y", "dy", "dz", "gates", "states"):
+    for name in ("z", "w", "y", "dy", "dz", "gates", "states", "f", "u", "df", "du"):
         types[f"{name}_ptr"] = "*bf16" if dtype is torch.bfloat16 else "*fp32"
     if kernel.arg_names[2] == "h_ptr":
         types["h_ptr"] = types["y_ptr"]
@@ -411,13 +384,12 @@ def test_one_launch_for_all_steps_equals_one_per_step_bit_for_bit(
     w_hh = torch.randn(len(cell.hidden_rows) * units, units, device=DEVICE) / units**0.5
     h_0 = torch.randn(batch, units, device=DEVICE, dtype=dtype)
     c_0 = torch.randn(batch, units, device=DEVICE) if cell.has_memory else None
-    mask = mask_of(side, time, batch)
-    mask = None if mask is None else mask.to(DEVICE)
+    (mask,) = on_device(mask_of(side, time, batch))
     first, rest = (z, w_hh.to(dtype), None, h_0, c_0, mask), (operators.encode(cell), reverse)
     results = []
     for together in (False, True, True, True):
         how = kernels.Plan(16, 16, 64, together)
-        outputs = kernels.recurrence(*first, *rest, True, how)
+        outputs = kernels.recurrence(*first[:2], None, *first[2:], *rest, True, how)
         y, h_n, c_n = outputs[:3]
         gates, cells, _ = operators.saved(outputs, None, c_0, mask)
         gradients = kernels.recurrence_backward(y, h_n, None, *first[1:], gates, cells, *rest, how)

@@ -76,7 +76,8 @@ def test_the_weighted_sum_is_the_memory_cell(cell, side) -> None:
     mask = None if side is None else mask
     x = torch.randn_like(x) if mask is None else x
     hx = tuple(torch.randn(4, 3, 4, dtype=torch.float64) for _ in range(2))
-    y, (_, c_n) = layer(x, hx, mask)
+    y, (h_n, c_n) = layer(x, hx, mask)
+    c_n = h_n if layer.cell.hidden_is_memory else c_n
     traces = trace(layer, x, hx, mask)
     assert [(one.layer, one.reverse) for one in traces] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     for one, c in zip(traces, c_n, strict=True):

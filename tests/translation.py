@@ -78,6 +78,7 @@ VARIANTS = {
     "deeper-encoder": dict(encoder_layers=3, decoder_layers=1),
     "deeper-decoder": dict(encoder_layers=1, decoder_layers=3, residuals=True),
     "coupled": dict(coupled_gates=True, cell="no-srnn"),
+    "window": dict(cell="qrnn", window=2),
     "dot": dict(decoder_attention="dot", encoder_hidden_size=7),
     "mlp": dict(decoder_attention="mlp"),
     "no-attention": dict(decoder_attention="none"),

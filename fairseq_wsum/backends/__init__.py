@@ -18,17 +18,19 @@ from torch import Tensor
 from ..cells import Cell, Rows
 from ..ops import kernels
 from ..ops.transforms import constant
-from . import cpp, reference, triton
+from . import cpp, reference, torch_kernels, triton
 
 
 class Run(Protocol):
-    """Runs one direction of one layer, given the products with x_t; see `reference.run`."""
+    """Runs one direction of one layer; see `reference.run`."""
 
     def __call__(
         self,
         cell: Cell,
-        z: Tensor,
+        x: Tensor,
+        w_ih: Tensor,
         w_hh: Tensor | None,
+        b_ih: Tensor | None,
         b_hh: Tensor | None,
         w_hr: Tensor | None,
         v: Rows,
@@ -48,19 +50,21 @@ class Backend:
         run: the function that runs the layer.
         why_not: returns why this backend does not support a cell on a device in a dtype, with or
             without a projection, or None if it does.
-        only_by_name: why `auto` never selects this backend, or None if it may.
+        why_not_auto: returns why `auto` does not select this backend on a device in a dtype that it
+            supports, or None if it may.
     """
 
     name: str
     run: Run
     why_not: Callable[[Cell, torch.device, torch.dtype, bool], str | None]
-    only_by_name: str | None = None
+    why_not_auto: Callable[[torch.device, torch.dtype], str | None] = lambda device, dtype: None
 
 
 # `auto` tries them in this order: the fast ones first, then the one that supports everything.
 BACKENDS: dict[str, Backend] = {
     "cpp": Backend("cpp", cpp.run, cpp.why_not),
-    "triton": Backend("triton", triton.run, triton.why_not, "it has not run on a GPU yet"),
+    "torch": Backend("torch", torch_kernels.run, torch_kernels.why_not, torch_kernels.why_not_auto),
+    "triton": Backend("triton", triton.run, triton.why_not, triton.why_not_auto),
     "reference": Backend("reference", reference.run, reference.why_not),
 }
 
@@ -91,16 +95,19 @@ def choose(
             raise RuntimeError(f"backend {name!r} cannot run this layer: {reason}")
         return BACKENDS[name]
     case = (cell, device, dtype, projects)
-    automatic = (b for b in BACKENDS.values() if b.only_by_name is None)
-    backend = next(b for b in automatic if b.why_not(*case) is None)
-    if backend.name == "reference" and device.type == "cpu" and dtype in kernels.DTYPES:
-        _warn_if_missing()
+    backend = next(
+        b
+        for b in BACKENDS.values()
+        if b.why_not_auto(device, dtype) is None and b.why_not(*case) is None
+    )
+    if backend.name != "cpp":
+        reason = BACKENDS["cpp"].why_not(*case)
+        if reason is not None and reason == kernels.why_missing():
+            _warn(backend.name, reason)
     return backend
 
 
 @constant
-def _warn_if_missing() -> None:
+def _warn(name: str, reason: str) -> None:
     """Warn that the C++ kernels are missing, and why. Python shows the warning once."""
-    reason = kernels.why_missing()
-    if reason is not None:
-        warnings.warn(f"layers run on the slower reference backend: {reason}", stacklevel=2)
+    warnings.warn(f"layers run on the slower {name} backend: {reason}", stacklevel=2)

@@ -15,14 +15,15 @@ from torch import Tensor
 
 from ..cells import Cell
 from ..ops import kernels, library, operators
+from ..ops import scan as scans
 from ..ops.transforms import in_transformation
 from .fused import run as run  # for the registry of backends
 
 
 def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool) -> str | None:
     """Why these kernels do not support this cell, device or dtype, or None if they do."""
-    if not operators.has_kernels(cell):
-        return f"it has kernels for the LSTM and its ablations, not for {cell.label}"
+    if not operators.has_kernels(cell, "cpu") and not cell.is_gated_sum:
+        return f"it has kernels for gated sums and the package's own cells, not for {cell.label}"
     if device.type != "cpu":
         return f"it runs on CPUs, and the layer is on {device}"
     if dtype not in kernels.DTYPES:
@@ -33,12 +34,12 @@ def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool
 
 
 # The structs of csrc/kernels.h: sizes, then flags, then pointers to arrays. `arrays` gives the
-# dimensions of each array, where R is H times the number of rows and Q is H times the number of
-# hidden rows.
+# dimensions of each array, where R is H times the number of rows, Q is H times the number of hidden
+# rows, S is H times that of `saved_rows`, and V is the number of vectors.
 
 
-def _fields(sizes: str, arrays: dict[str, str]) -> list[tuple[str, Any]]:
-    flags = ("cell", "is_bf16", "reverse", "threads")
+def _fields(sizes: str, arrays: dict[str, str], cell: bool = True) -> list[tuple[str, Any]]:
+    flags = (*(("cell",) if cell else ()), "is_bf16", "reverse", "threads")
     return [
         *((name, c_int64) for name in sizes),
         *((name, c_int32) for name in flags),
@@ -48,23 +49,31 @@ def _fields(sizes: str, arrays: dict[str, str]) -> list[tuple[str, Any]]:
 
 class _GatedSum(ctypes.Structure):
     arrays: ClassVar[dict[str, str]] = {
-        **dict(padding="TB", z="TBR", c_0="BH", y="TBH", c_n="BH", cells="TBH"),
-        **dict(dy="TBH", dc_n="BH", dz="TBR", dc_0="BH"),
+        **dict(padding="TB", z="TBR", v="VH", c_0="BH", y="TBH", c_n="BH", cells="TBH"),
+        **dict(dy="TBH", dc_n="BH", dz="TBR", dv="BVH", dc_0="BH"),
     }
     _fields_ = _fields("TBH", arrays)
 
 
+class _Scan(ctypes.Structure):
+    arrays: ClassVar[dict[str, str]] = {
+        **dict(padding="TB", f="TBH", u="TBH", c_0="BH", c_n="BH", cells="TBH"),
+        **dict(dcells="TBH", dc_n="BH", df="TBH", du="TBH", dc_0="BH"),
+    }
+    _fields_ = _fields("TBH", arrays, cell=False)
+
+
 class _Recurrence(ctypes.Structure):
     arrays: ClassVar[dict[str, str]] = {
-        **dict(padding="TB", z="TBR", w_hh="QP", w_hr="PH", h_0="BP", c_0="BH"),
-        **dict(y="TBP", h_n="BP", c_n="BH", gates="TBR", cells="TBH", states="TBP"),
+        **dict(padding="TB", z="TBR", w_hh="QP", b_hh="Q", w_hr="PH", h_0="BP", c_0="BH"),
+        **dict(y="TBP", h_n="BP", c_n="BH", rows="TBS", cells="TBH", states="TBP"),
         **dict(dy="TBP", dh_n="BP", dc_n="BH", dz="TBR", dh="TBP", dh_0="BP", dc_0="BH"),
     }
     _fields_ = _fields("TBHP", arrays)
 
 
-# The tensors of the memory cell, which are always float32.
-_MEMORY = ("c_0", "c_n", "cells", "dc_n", "dc_0")
+# The tensors of the memory cell, which are always float32, and sums in float32.
+_FLOAT32 = ("c_0", "c_n", "cells", "dc_n", "dc_0", "dcells", "dv")
 
 
 def _call(name: str, arguments: ctypes.Structure) -> None:
@@ -74,7 +83,7 @@ def _call(name: str, arguments: ctypes.Structure) -> None:
 
 def _struct(
     kind: Any,
-    cell: int,
+    cell: int | None,
     like: Tensor,
     reverse: bool,
     sizes: dict[str, int],
@@ -84,7 +93,7 @@ def _struct(
 
     Args:
         kind: the class of the struct.
-        cell: the encoded cell.
+        cell: the encoded cell; None for a struct without one.
         like: a tensor with the dtype of all tensors except the mask and the memory cell.
         reverse: run from the last time step to the first.
         sizes: the dimensions by letter.
@@ -96,17 +105,16 @@ def _struct(
     """
     if like.dtype not in kernels.DTYPES:
         raise ValueError(f"the C++ kernels take float32 and bfloat16, got {like.dtype}")
-    x_rows, h_rows = _rows(cell)
-    lengths = {**sizes, "R": x_rows * sizes["H"], "Q": h_rows * sizes["H"]}
+    lengths = sizes if cell is None else {**sizes, **_lengths(cell, sizes["H"])}
     given = {}
     for name, value in values.items():
         if value is not None:
-            wanted = torch.float32 if name in _MEMORY else like.dtype
+            wanted = torch.float32 if name in _FLOAT32 else like.dtype
             wanted = torch.bool if name == "padding" else wanted
             shape = [lengths[size] for size in kind.arrays[name]]
             given[name] = kernels.pointer(name, value, wanted, shape)
     return kind(
-        cell=cell,
+        **({} if cell is None else {"cell": cell}),
         is_bf16=like.dtype == torch.bfloat16,
         reverse=reverse,
         threads=torch.get_num_threads(),
@@ -116,10 +124,15 @@ def _struct(
 
 
 @cache
-def _rows(cell: int) -> tuple[int, int]:
-    """The number of rows of pre-activations, and of those that depend on h_{t-1}."""
+def _lengths(cell: int, units: int) -> dict[str, int]:
+    """The dimensions that depend on the cell, for H units."""
     description = operators.decode(cell)
-    return len(description.rows), len(description.hidden_rows)
+    return {
+        "R": len(description.rows) * units,
+        "Q": len(description.hidden_rows) * units,
+        "S": len(operators.saved_rows(description)) * units,
+        "V": len(description.vectors),
+    }
 
 
 def _dense(tensor: Tensor | None) -> Tensor | None:
@@ -127,13 +140,20 @@ def _dense(tensor: Tensor | None) -> Tensor | None:
 
 
 def _gated_sum(
-    z: Tensor, c_0: Tensor, padding_mask: Tensor | None, cell: int, reverse: bool, save: bool
+    z: Tensor,
+    v: Tensor | None,
+    c_0: Tensor,
+    padding_mask: Tensor | None,
+    cell: int,
+    reverse: bool,
+    save: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    z, c_0, padding_mask = z.contiguous(), c_0.contiguous(), _dense(padding_mask)
-    y, c_n, cells = operators.gated_sum_outputs(z, c_0, save)
+    z, v, c_0, padding_mask = z.contiguous(), _dense(v), c_0.contiguous(), _dense(padding_mask)
+    _check_vectors(cell, v)
+    y, c_n, cells = operators.gated_sum_outputs(z, c_0, padding_mask, cell, save)
     time, batch, units = y.shape
     sizes = dict(T=time, B=batch, H=units)
-    tensors = dict(padding=padding_mask, z=z, c_0=c_0, y=y, c_n=c_n, cells=_made(cells))
+    tensors = dict(padding=padding_mask, z=z, v=v, c_0=c_0, y=y, c_n=c_n, cells=_made(cells))
     _call("wsum_gated_sum", _struct(_GatedSum, cell, z, reverse, sizes, **tensors))
     return y, c_n, cells
 
@@ -142,27 +162,64 @@ def _gated_sum_backward(
     dy: Tensor | None,
     dc_n: Tensor | None,
     z: Tensor,
+    v: Tensor | None,
     c_0: Tensor,
     padding_mask: Tensor | None,
     cells: Tensor,
     cell: int,
     reverse: bool,
-) -> tuple[Tensor, Tensor]:
-    dy, dc_n, z, c_0 = _dense(dy), _dense(dc_n), z.contiguous(), c_0.contiguous()
+) -> tuple[Tensor, Tensor, Tensor]:
+    dy, dc_n, z, v, c_0 = _dense(dy), _dense(dc_n), z.contiguous(), _dense(v), c_0.contiguous()
     padding_mask, cells = _dense(padding_mask), cells.contiguous()
-    dz, dc_0 = operators.gated_sum_gradients(z, c_0)
+    _check_vectors(cell, v)
+    dz, dv, dc_0 = operators.gated_sum_gradients(z, v, c_0)
     time, batch, units = cells.shape
     sizes = dict(T=time, B=batch, H=units)
-    tensors = dict(padding=padding_mask, z=z, c_0=c_0, cells=cells)
-    gradients = dict(dy=dy, dc_n=dc_n, dz=dz, dc_0=dc_0)
+    parts = None if v is None else c_0.new_empty((batch, *v.shape))
+    tensors = dict(padding=padding_mask, z=z, v=v, c_0=c_0, cells=cells)
+    gradients = dict(dy=dy, dc_n=dc_n, dz=dz, dv=parts, dc_0=dc_0)
     arguments = _struct(_GatedSum, cell, z, reverse, sizes, **tensors, **gradients)
     _call("wsum_gated_sum_backward", arguments)
-    return dz, dc_0
+    return dz, dv if parts is None else parts.sum(0).to(z.dtype), dc_0
+
+
+def _scan(
+    f: Tensor, u: Tensor, c_0: Tensor, padding_mask: Tensor | None, reverse: bool
+) -> tuple[Tensor, Tensor]:
+    f, u, c_0, padding_mask = f.contiguous(), u.contiguous(), c_0.contiguous(), _dense(padding_mask)
+    cells, c_n = scans.scan_outputs(f, c_0)
+    tensors = dict(padding=padding_mask, f=f, u=u, c_0=c_0, c_n=c_n, cells=cells)
+    kernels.call("wsum_scan", _struct(_Scan, None, f, reverse, _scan_sizes(f), **tensors))
+    return cells, c_n
+
+
+def _scan_backward(
+    dcells: Tensor | None,
+    dc_n: Tensor | None,
+    f: Tensor,
+    c_0: Tensor,
+    padding_mask: Tensor | None,
+    cells: Tensor,
+    reverse: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    dcells, dc_n, f, c_0 = _dense(dcells), _dense(dc_n), f.contiguous(), c_0.contiguous()
+    padding_mask, cells = _dense(padding_mask), cells.contiguous()
+    df, du, dc_0 = scans.scan_gradients(f, c_0)
+    tensors = dict(padding=padding_mask, f=f, c_0=c_0, cells=cells)
+    gradients = dict(dcells=dcells, dc_n=dc_n, df=df, du=du, dc_0=dc_0)
+    arguments = _struct(_Scan, None, f, reverse, _scan_sizes(f), **tensors, **gradients)
+    kernels.call("wsum_scan_backward", arguments)
+    return df, du, dc_0
+
+
+def _scan_sizes(f: Tensor) -> dict[str, int]:
+    return dict(zip("TBH", f.shape, strict=True))
 
 
 def _recurrence(
     z: Tensor,
     w_hh: Tensor,
+    b_hh: Tensor | None,
     w_hr: Tensor | None,
     h_0: Tensor,
     c_0: Tensor | None,
@@ -171,12 +228,12 @@ def _recurrence(
     reverse: bool,
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    z, w_hh, w_hr, h_0 = z.contiguous(), w_hh.contiguous(), _dense(w_hr), h_0.contiguous()
-    c_0, padding_mask = _dense(c_0), _dense(padding_mask)
+    z, w_hh, b_hh, w_hr = z.contiguous(), w_hh.contiguous(), _dense(b_hh), _dense(w_hr)
+    h_0, c_0, padding_mask = h_0.contiguous(), _dense(c_0), _dense(padding_mask)
     _check_memory(cell, c_0)
-    outputs = operators.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, save)
-    names = ("y", "h_n", "c_n", "gates", "cells", "states")
-    tensors = dict(padding=padding_mask, z=z, w_hh=w_hh, w_hr=w_hr, h_0=h_0, c_0=c_0)
+    outputs = operators.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, cell, save)
+    names = ("y", "h_n", "c_n", "rows", "cells", "states")
+    tensors = dict(padding=padding_mask, z=z, w_hh=w_hh, b_hh=b_hh, w_hr=w_hr, h_0=h_0, c_0=c_0)
     tensors.update(zip(names, map(_made, outputs), strict=True))
     sizes = _recurrence_sizes(z, w_hr, h_0)
     _call("wsum_recurrence", _struct(_Recurrence, cell, z, reverse, sizes, **tensors))
@@ -192,29 +249,34 @@ def _recurrence_backward(
     h_0: Tensor,
     c_0: Tensor | None,
     padding_mask: Tensor | None,
-    gates: Tensor,
+    rows: Tensor,
     cells: Tensor,
     cell: int,
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     dy, dh_n, dc_n, c_0 = _dense(dy), _dense(dh_n), _dense(dc_n), _dense(c_0)
     w_hh, w_hr, padding_mask = w_hh.contiguous(), _dense(w_hr), _dense(padding_mask)
-    gates, cells = gates.contiguous(), cells.contiguous()
+    rows, cells = rows.contiguous(), cells.contiguous()
     _check_memory(cell, c_0)
-    gradients = operators.recurrence_gradients(gates, w_hr, h_0, c_0)
-    tensors = dict(padding=padding_mask, w_hh=w_hh, w_hr=w_hr, gates=gates, dy=dy, dh_n=dh_n)
+    gradients = operators.recurrence_gradients(rows, w_hr, h_0, c_0, cell)
+    tensors = dict(padding=padding_mask, w_hh=w_hh, w_hr=w_hr, rows=rows, dy=dy, dh_n=dh_n)
     if c_0 is not None:
         tensors.update(c_0=c_0, cells=cells, dc_n=dc_n)
     tensors.update(zip(("dz", "dh", "dh_0", "dc_0"), map(_made, gradients), strict=True))
-    sizes = _recurrence_sizes(gates, w_hr, h_0)
-    arguments = _struct(_Recurrence, cell, gates, reverse, sizes, **tensors)
+    sizes = _recurrence_sizes(rows, w_hr, h_0)
+    arguments = _struct(_Recurrence, cell, rows, reverse, sizes, **tensors)
     _call("wsum_recurrence_backward", arguments)
     return gradients
 
 
 def _check_memory(cell: int, c_0: Tensor | None) -> None:
-    if (c_0 is None) == bool(cell & operators.GATES):
+    if (c_0 is None) == operators.decode(cell).has_memory:
         raise ValueError(f"the C++ kernels take {'a' if c_0 is None else 'no'} c_0 for this cell")
+
+
+def _check_vectors(cell: int, v: Tensor | None) -> None:
+    if (v is None) == bool(operators.decode(cell).vectors):
+        raise ValueError(f"the C++ kernels take {'a' if v is None else 'no'} v for this cell")
 
 
 def _made(tensor: Tensor) -> Tensor | None:
@@ -232,6 +294,8 @@ library.implement(
     {
         "gated_sum": _gated_sum,
         "gated_sum_backward": _gated_sum_backward,
+        "scan": _scan,
+        "scan_backward": _scan_backward,
         "recurrence": _recurrence,
         "recurrence_backward": _recurrence_backward,
     },

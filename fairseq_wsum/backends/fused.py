@@ -6,13 +6,35 @@ import torch
 from torch import Tensor
 
 from ..cells import Cell, Rows
-from ..cells.rows import add_hidden
+from ..cells.rows import add_hidden, inner_bias
 from ..ops import operators
 from ..ops.products import product
-from .reference import last_real_step
+from ..ops.scan import scan
+from . import reference
+from .steps import last_real_step
 
 
 def run(
+    cell: Cell,
+    x: Tensor,
+    w_ih: Tensor,
+    w_hh: Tensor | None,
+    b_ih: Tensor | None,
+    b_hh: Tensor | None,
+    w_hr: Tensor | None,
+    v: Rows,
+    h_0: Tensor,
+    c_0: Tensor,
+    padding_mask: Tensor | None = None,
+    reverse: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run one direction of one layer over a sequence: see `reference.run`."""
+    z = reference.input_products(cell, x, w_ih, b_ih, b_hh)
+    b_hh = inner_bias(cell, b_hh)
+    return recur(cell, z, w_hh, b_hh, w_hr, v, h_0, c_0, padding_mask, reverse)
+
+
+def recur(
     cell: Cell,
     z: Tensor,
     w_hh: Tensor | None,
@@ -24,24 +46,22 @@ def run(
     padding_mask: Tensor | None = None,
     reverse: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run one direction of one layer over a sequence: see `reference.run`."""
-    assert (w_hh is not None) == cell.is_recurrent and b_hh is None and not v
-    dtype = z.dtype
-    h_0, c = h_0.to(dtype), c_0.to(torch.float32)
+    """`run`, given the products with x_t: see `reference.recur`."""
+    h_0, c = h_0.to(z.dtype), c_0.to(torch.float32)
+    if not operators.has_kernels(cell, z.device.type):  # a gated sum without kernels of its own
+        y, h_n, c_n = reference.run_parallel(cell, z, w_hr, h_0, c, padding_mask, reverse, scan)
+        return y, h_n, c_n.to(c_0.dtype)
     if w_hh is not None and z.size(0) > 1:
-        w_hh, w_hr = w_hh.to(dtype), None if w_hr is None else w_hr.to(dtype)
-        memory = c if cell.has_memory else None
-        given = (z, w_hh, w_hr, h_0, memory)
-        y, h_n, c_n, *_ = torch.ops.fairseq_wsum.recurrence(
-            *given, padding_mask, operators.encode(cell), reverse, _wants_grad(*given)
-        )
+        y, h_n, c_n = _recurrence(cell, z, w_hh, b_hh, w_hr, h_0, c, padding_mask, reverse)
         return y, h_n, c_n.to(c_0.dtype) if cell.has_memory else c_0
 
     if w_hh is not None:  # a single step does not repay the cost of repacking the matrix
-        z = add_hidden(cell, z, product(h_0, w_hh))
+        z = add_hidden(cell, z, product(h_0, w_hh, b_hh))
     if cell.has_memory:
+        vectors = torch.stack([v[name].to(z.dtype) for name in cell.vectors]) if v else None
         y, c_n, _ = torch.ops.fairseq_wsum.gated_sum(
-            z, c, padding_mask, operators.encode(cell), reverse, _wants_grad(z, c)
+            *(z, vectors, c, padding_mask, operators.encode(cell), reverse),
+            _wants_grad(z, vectors, c),
         )
     else:
         y, c_n = torch.tanh(z), c
@@ -54,6 +74,25 @@ def run(
     else:
         h_n = last_real_step(y, h_0, padding_mask, reverse)
     return y, h_n, c_n.to(c_0.dtype) if cell.has_memory else c_0
+
+
+def _recurrence(
+    cell: Cell,
+    z: Tensor,
+    w_hh: Tensor,
+    b_hh: Tensor | None,
+    w_hr: Tensor | None,
+    h_0: Tensor,
+    c_0: Tensor,
+    padding_mask: Tensor | None,
+    reverse: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    b_hh, w_hr = (t if t is None else t.to(z.dtype) for t in (b_hh, w_hr))
+    given = (z, w_hh.to(z.dtype), b_hh, w_hr, h_0, c_0 if cell.has_memory else None)
+    y, h_n, c_n, *_ = torch.ops.fairseq_wsum.recurrence(
+        *given, padding_mask, operators.encode(cell), reverse, _wants_grad(*given)
+    )
+    return y, h_n, c_n
 
 
 def _wants_grad(*tensors: Tensor | None) -> bool:

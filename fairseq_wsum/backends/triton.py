@@ -23,8 +23,11 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool) -> str | None:
     """Why these kernels do not support this cell, device or dtype, or None if they do."""
-    if not operators.has_kernels(cell):
-        return f"it has kernels for the LSTM and its ablations, not for {cell.label}"
+    if not operators.has_kernels(cell, "cuda") and not cell.is_gated_sum:
+        return (
+            "it has kernels for gated sums and for the LSTM and its ablations,"
+            f" not for {cell.label}"
+        )
     if device.type != "cuda":
         return f"it runs on GPUs, and the layer is on {device}"
     if cell.is_recurrent and projects:
@@ -34,6 +37,11 @@ def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool
     if in_transformation():
         return operators.NOT_TRANSFORMED
     return why_missing() or _why_not_on(device)
+
+
+def why_not_auto(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why `auto` takes another backend."""
+    return "it has not run on a GPU yet"
 
 
 @constant
@@ -70,7 +78,7 @@ library.implement(
     "CUDA",
     {
         name + direction: _kernel(f"triton_{name}", name + direction)
-        for name in ("gated_sum", "recurrence")
+        for name in ("gated_sum", "recurrence", "scan")
         for direction in ("", "_backward")
     },
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import torch
 import triton
 import triton.language as tl
@@ -30,3 +32,89 @@ def tanh(x):  # type: ignore[no-untyped-def]
 def as_bytes(padding_mask: Tensor | None, other: Tensor) -> Tensor:
     """The mask as bytes, or `other` as a placeholder argument if there is no mask."""
     return other if padding_mask is None else padding_mask.contiguous().view(torch.uint8)
+
+
+# Scans of the memory cell over time, in tiles and in chunks
+
+
+@triton.jit
+def after(f, u, f_next, u_next):  # type: ignore[no-untyped-def]
+    """Join c -> u + f c and the step after it, for an associative scan."""
+    return f * f_next, u_next + f_next * u
+
+
+@triton.jit
+def last_row(values, STEPS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The last of STEPS rows: STEPS x BLOCK -> BLOCK."""
+    rows = tl.arange(0, STEPS)[:, None]
+    return tl.sum(tl.where(rows == STEPS - 1, values, 0.0), 0)
+
+
+@triton.jit(do_not_specialize=RUN_TIME_VALUES)
+def _between(  # type: ignore[no-untyped-def]
+    totals_ptr, start_ptr, out_ptr, B, chunks, H: tl.constexpr, BLOCK: tl.constexpr
+):
+    """The value before each chunk, from (f, u): chunks x B x 2 x H -> chunks x B x H."""
+    b = tl.program_id(0).to(tl.int64)
+    n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    units = n < H
+    value = tl.load(start_ptr + b * H + n, mask=units, other=0.0)
+    for chunk in range(0, chunks):
+        place = chunk * B + b
+        tl.store(out_ptr + place * H + n, value, mask=units)
+        f = tl.load(totals_ptr + place * 2 * H + n, mask=units, other=0.0)
+        u = tl.load(totals_ptr + place * 2 * H + H + n, mask=units, other=0.0)
+        value = u + f * value
+
+
+class Plan(NamedTuple):
+    """How a kernel divides a batch among programs.
+
+    Args:
+        steps: number of time steps that a program handles at a time.
+        block: number of units of a program.
+        chunks: number of parts of the sequence that run in parallel.
+    """
+
+    steps: int = 16
+    block: int = 64  # with 128, the float32 backward kernel exceeds the registers
+    chunks: int = 1
+
+
+# Chunks read the inputs of a kernel twice. That pays off only if there are too few programs to use
+# the memory bandwidth of a large GPU. The thresholds are estimates for 132 multiprocessors with a
+# few programs each; they have not been measured.
+FEW_PROGRAMS = 256
+ENOUGH_PROGRAMS = 512
+SHORTEST_CHUNK = 128  # steps
+
+
+def plan(time: int, batch: int, units: int) -> Plan:
+    """The plan for a batch of this size."""
+    block = min(Plan().block, triton.next_power_of_2(units))
+    programs = batch * triton.cdiv(units, block)
+    chunks = 1
+    if programs < FEW_PROGRAMS:
+        chunks = min(triton.cdiv(ENOUGH_PROGRAMS, programs), max(1, time // SHORTEST_CHUNK))
+        chunks = triton.cdiv(time, triton.cdiv(time, chunks))  # avoid empty chunks
+    return Plan(steps=1 if time == 1 else Plan().steps, block=block, chunks=chunks)
+
+
+def grid(batch: int, units: int, how: Plan) -> tuple[int, int, int]:
+    return batch, triton.cdiv(units, how.block), how.chunks
+
+
+def in_chunks(launch: Any, start: Tensor, how: Plan) -> None:
+    """Launch once for a single chunk, else three times: totals, chunk boundaries, all chunks."""
+    if how.chunks == 1:
+        with torch.cuda.device_of(start):
+            launch(start, start, False)
+        return
+    batch, units = start.shape
+    totals = start.new_empty((how.chunks, batch, 2, units))
+    between = start.new_empty((how.chunks, batch, units))
+    with torch.cuda.device_of(start):
+        launch(start, totals, True)
+        tiles = grid(batch, units, how)[:2]
+        _between[tiles](totals, start, between, batch, how.chunks, units, how.block)
+        launch(between, totals, False)

@@ -21,7 +21,7 @@ T x B x H or B x H.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import triton
@@ -29,21 +29,20 @@ import triton.language as tl
 from torch import Tensor
 
 from ..ops import operators
-from .triton_common import RUN_TIME_VALUES, as_bytes, sigmoid, tanh
+from .triton_common import (
+    RUN_TIME_VALUES,
+    Plan,
+    after,
+    as_bytes,
+    grid,
+    in_chunks,
+    last_row,
+    plan,
+    sigmoid,
+    tanh,
+)
 
 # Kernels
-
-
-@triton.jit
-def _after(f, u, f_next, u_next):  # type: ignore[no-untyped-def]
-    return f * f_next, u_next + f_next * u
-
-
-@triton.jit
-def _last(values, STEPS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The last of STEPS rows: STEPS x BLOCK -> BLOCK."""
-    rows = tl.arange(0, STEPS)[:, None]
-    return tl.sum(tl.where(rows == STEPS - 1, values, 0.0), 0)
 
 
 @triton.jit
@@ -95,10 +94,10 @@ def _forward(  # type: ignore[no-untyped-def]
             live = there & (padding == 0)[:, None]
         z = z_ptr + tb[:, None] * (R * H) + n[None, :]
         i, f, content = _gates(z, H, live, COUPLED, SRNN)
-        f_all, u_all = tl.associative_scan((f, i * content), 0, _after)
+        f_all, u_all = tl.associative_scan((f, i * content), 0, after)
         cells = u_all + f_all * c[None, :]
         if TOTALS:
-            kept *= _last(f_all, STEPS)
+            kept *= last_row(f_all, STEPS)
         else:
             h = tanh(cells)
             if OUTPUT_GATE:
@@ -107,30 +106,13 @@ def _forward(  # type: ignore[no-untyped-def]
             tl.store(y_ptr + place, tl.where(live, h, 0.0), mask=there)
             if SAVE:
                 tl.store(cells_ptr + place, cells, mask=there)
-        c = _last(cells, STEPS)
+        c = last_row(cells, STEPS)
     if TOTALS:
         tl.store(totals_ptr + 2 * start - n, kept, mask=units)
         tl.store(totals_ptr + 2 * start - n + H, c, mask=units)
     else:
         if end == T:
             tl.store(c_n_ptr + b.to(tl.int64) * H + n, c, mask=units)
-
-
-@triton.jit(do_not_specialize=RUN_TIME_VALUES)
-def _between(  # type: ignore[no-untyped-def]
-    totals_ptr, start_ptr, out_ptr, B, chunks, H: tl.constexpr, BLOCK: tl.constexpr
-):
-    """The value before each chunk, from (f, u): chunks x B x 2 x H -> chunks x B x H."""
-    b = tl.program_id(0).to(tl.int64)
-    n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    units = n < H
-    value = tl.load(start_ptr + b * H + n, mask=units, other=0.0)
-    for chunk in range(0, chunks):
-        place = chunk * B + b
-        tl.store(out_ptr + place * H + n, value, mask=units)
-        f = tl.load(totals_ptr + place * 2 * H + n, mask=units, other=0.0)
-        u = tl.load(totals_ptr + place * 2 * H + H + n, mask=units, other=0.0)
-        value = u + f * value
 
 
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
@@ -181,9 +163,9 @@ def _backward(  # type: ignore[no-untyped-def]
             g *= o
             dz_o = dh * tanh_c * o * (1.0 - o)
         # e_t = f_t dc_t = f_t g_t + f_t e_{t+1}
-        f_all, e_all = tl.associative_scan((f, f * g), 0, _after)
+        f_all, e_all = tl.associative_scan((f, f * g), 0, after)
         if TOTALS:
-            kept *= _last(f_all, STEPS)
+            kept *= last_row(f_all, STEPS)
         else:
             # an exclusive scan, which gives e_{t+1}: scan the values shifted by one step
             later = there & (k > first)[:, None]
@@ -194,7 +176,7 @@ def _backward(  # type: ignore[no-untyped-def]
                 live_next = later & (padding_next == 0)[:, None]
             z_next = z_ptr + tb_next[:, None] * (R * H) + n[None, :]
             f_next = _forget_gate(z_next, H, live_next, COUPLED)
-            f_before, d_all = tl.associative_scan((f_next, g), 0, _after)
+            f_before, d_all = tl.associative_scan((f_next, g), 0, after)
             dc = d_all + f_before * dc_next[None, :]
             before = cells_ptr + (t_last * B + b).to(tl.int64)[:, None] * H + n[None, :]
             c_last = tl.load(before, mask=live & (s > 0)[:, None], other=0.0)
@@ -213,7 +195,7 @@ def _backward(  # type: ignore[no-untyped-def]
             tl.store(dz + (2 - COUPLED) * H, tl.where(live, dz_c, 0.0), mask=there)
             if OUTPUT_GATE:
                 tl.store(dz + (R - 1) * H, tl.where(live, dz_o, 0.0), mask=there)
-        dc_next = _last(e_all + f_all * dc_next[None, :], STEPS)
+        dc_next = last_row(e_all + f_all * dc_next[None, :], STEPS)
     if TOTALS:
         tl.store(totals_ptr + 2 * start - n, kept, mask=units)
         tl.store(totals_ptr + 2 * start - n + H, dc_next, mask=units)
@@ -225,41 +207,9 @@ def _backward(  # type: ignore[no-untyped-def]
 # Launchers
 
 
-class Plan(NamedTuple):
-    """How a kernel divides a batch among programs.
-
-    Args:
-        steps: number of time steps that a program handles at a time.
-        block: number of units of a program.
-        chunks: number of parts of the sequence that run in parallel.
-    """
-
-    steps: int = 16
-    block: int = 64  # with 128, the float32 backward kernel exceeds the registers
-    chunks: int = 1
-
-
-# Chunks read the pre-activations twice. That pays off only if there are too few programs to use the
-# memory bandwidth of a large GPU. The thresholds are estimates for 132 multiprocessors with a few
-# programs each; they have not been measured.
-FEW_PROGRAMS = 256
-ENOUGH_PROGRAMS = 512
-SHORTEST_CHUNK = 128  # steps
-
-
-def plan(time: int, batch: int, units: int) -> Plan:
-    """The plan for a batch of this size."""
-    block = min(Plan().block, triton.next_power_of_2(units))
-    programs = batch * triton.cdiv(units, block)
-    chunks = 1
-    if programs < FEW_PROGRAMS:
-        chunks = min(triton.cdiv(ENOUGH_PROGRAMS, programs), max(1, time // SHORTEST_CHUNK))
-        chunks = triton.cdiv(time, triton.cdiv(time, chunks))  # avoid empty chunks
-    return Plan(steps=1 if time == 1 else Plan().steps, block=block, chunks=chunks)
-
-
 def gated_sum(
     z: Tensor,
+    v: Tensor | None,
     c_0: Tensor,
     padding_mask: Tensor | None,
     cell: int,
@@ -267,9 +217,10 @@ def gated_sum(
     save: bool,
     how: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The operator `gated_sum` of `operators`."""
+    """The operator `gated_sum` of `operators`, for the LSTM and its ablations."""
+    assert v is None, "the backend rejects cells with vectors"
     z, c_0 = z.contiguous(), c_0.contiguous()
-    y, c_n, cells = operators.gated_sum_outputs(z, c_0, save)
+    y, c_n, cells = operators.gated_sum_outputs(z, c_0, padding_mask, cell, save)
     time, batch, units = y.shape
     if batch == 0:
         return y, c_n, cells
@@ -278,7 +229,7 @@ def gated_sum(
     padding = as_bytes(padding_mask, z)
 
     def launch(start: Tensor, totals: Tensor, only_totals: bool) -> None:
-        _forward[_grid(batch, units, how)](
+        _forward[grid(batch, units, how)](
             *(z, start, padding, y, c_n, cells, totals),
             *(time, batch, triton.cdiv(time, how.chunks), units),
             **options,
@@ -286,7 +237,7 @@ def gated_sum(
             TOTALS=only_totals,
         )
 
-    _in_chunks(launch, c_0, how)
+    in_chunks(launch, c_0, how)
     return y, c_n, cells
 
 
@@ -294,20 +245,21 @@ def gated_sum_backward(
     dy: Tensor | None,
     dc_n: Tensor | None,
     z: Tensor,
+    v: Tensor | None,
     c_0: Tensor,
     padding_mask: Tensor | None,
     cells: Tensor,
     cell: int,
     reverse: bool,
     how: Plan | None = None,
-) -> tuple[Tensor, Tensor]:
-    """The operator `gated_sum_backward` of `operators`."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The operator `gated_sum_backward` of `operators`, for the LSTM and its ablations."""
     z, c_0 = z.contiguous(), c_0.contiguous()
-    dz, dc_0 = operators.gated_sum_gradients(z, c_0)
+    dz, dv, dc_0 = operators.gated_sum_gradients(z, v, c_0)
     cells = cells.contiguous()
     time, batch, units = cells.shape
     if batch == 0:
-        return dz, dc_0
+        return dz, dv, dc_0
     how = how or plan(time, batch, units)
     options = _options(cell, padding_mask, reverse, how)
     padding = as_bytes(padding_mask, z)
@@ -315,7 +267,7 @@ def gated_sum_backward(
     dc = torch.zeros_like(c_0) if dc_n is None else dc_n.contiguous()
 
     def launch(start: Tensor, totals: Tensor, only_totals: bool) -> None:
-        _backward[_grid(batch, units, how)](
+        _backward[grid(batch, units, how)](
             *(z, c_0, padding, cells, dy_dense, start, dz, dc_0, totals),
             *(time, batch, triton.cdiv(time, how.chunks), units),
             **options,
@@ -323,28 +275,8 @@ def gated_sum_backward(
             TOTALS=only_totals,
         )
 
-    _in_chunks(launch, dc, how)
-    return dz, dc_0
-
-
-def _in_chunks(launch: Any, start: Tensor, how: Plan) -> None:
-    """Launch once for a single chunk, else three times: totals, chunk boundaries, all chunks."""
-    if how.chunks == 1:
-        with torch.cuda.device_of(start):
-            launch(start, start, False)
-        return
-    batch, units = start.shape
-    totals = start.new_empty((how.chunks, batch, 2, units))
-    between = start.new_empty((how.chunks, batch, units))
-    with torch.cuda.device_of(start):
-        launch(start, totals, True)
-        grid = (batch, triton.cdiv(units, how.block))
-        _between[grid](totals, start, between, batch, how.chunks, units, how.block)
-        launch(between, totals, False)
-
-
-def _grid(batch: int, units: int, how: Plan) -> tuple[int, int, int]:
-    return batch, triton.cdiv(units, how.block), how.chunks
+    in_chunks(launch, dc, how)
+    return dz, dv, dc_0
 
 
 def _options(cell: int, padding_mask: Tensor | None, reverse: bool, how: Plan) -> dict[str, Any]:

@@ -352,6 +352,7 @@ def _processors(device: torch.device) -> int:
 def recurrence(
     z: Tensor,
     w_hh: Tensor,
+    b_hh: Tensor | None,
     w_hr: Tensor | None,
     h_0: Tensor,
     c_0: Tensor | None,
@@ -362,9 +363,9 @@ def recurrence(
     how: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The operator `recurrence` of `operators`, without a projection."""
-    assert w_hr is None, "the backend rejects projections"
+    assert w_hr is None and b_hh is None, "the backend rejects projections and the GRU"
     z, w_hh = z.contiguous(), w_hh.contiguous()
-    outputs = operators.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, save)
+    outputs = operators.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, cell, save)
     y, h_n, c_n, gates, cells, states = outputs
     time, batch, units = y.shape
     h = h_0.new_empty((2, batch, units))
@@ -402,7 +403,7 @@ def recurrence_backward(
     how: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The operator `recurrence_backward` of `operators`, without a projection."""
-    gradients = operators.recurrence_gradients(gates, w_hr, h_0, c_0)
+    gradients = operators.recurrence_gradients(gates, w_hr, h_0, c_0, cell)
     dz, _, dh_0, dc_0 = gradients
     (batch, units), time = h_0.shape, gates.size(0)
     # Separate allocations: Triton recompiles for an address that is not a multiple of 16.

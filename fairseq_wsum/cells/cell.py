@@ -40,9 +40,15 @@ class Cell:
         bias_rows: the rows with a bias b_*x; all rows by default.
         inner_bias_rows: hidden rows whose bias b_*h is added to the product W_*h h_{t-1}, like the
             content bias of a GRU. All other biases b_*h are added to b_*x.
+        skip_rows: the rows, at the end of `rows`, that are the input itself (see `skip`). They have
+            no matrix.
         vectors: names of further parameters of H elements each.
         sees_memory: whether `preactivations` reads c_{t-1}.
         has_memory: whether there is a memory cell; without one, h_t is the content.
+        hidden_is_memory: whether h_t is the memory cell itself, as in a GRU. A layer then starts
+            from h_0 and returns c_0 unchanged.
+        can_project: whether a layer may project h_t (`proj_size`).
+        window: the number of inputs that a step reads: 1 for x_t, 2 for x_t and x_{t-1}.
         twin: the name of the equivalent class in `torch.nn`, or None.
     """
 
@@ -51,14 +57,23 @@ class Cell:
     rows: tuple[str, ...]
     hidden_rows: tuple[str, ...] = ()
     inner_bias_rows: tuple[str, ...] = ()
+    skip_rows: tuple[str, ...] = ()
     vectors: tuple[str, ...] = ()
     sees_memory: bool = False
     has_memory: bool = True
+    hidden_is_memory: bool = False
+    can_project: bool = True
+    window: int = 1
     twin: ClassVar[str | None] = None
 
     @property
     def bias_rows(self) -> tuple[str, ...]:
-        return self.rows
+        return self.weight_rows
+
+    @property
+    def weight_rows(self) -> tuple[str, ...]:
+        """The rows with a matrix W_*x."""
+        return tuple(row for row in self.rows if row not in self.skip_rows)
 
     @property
     def label(self) -> str:
@@ -75,6 +90,16 @@ class Cell:
         """Whether the memory cell is the only connection between time steps."""
         return not (self.hidden_rows or self.sees_memory)
 
+    @property
+    def carries_h(self) -> bool:
+        """Whether the next step reads h_t."""
+        return self.is_recurrent or self.hidden_is_memory
+
+    @property
+    def carries_c(self) -> bool:
+        """Whether the next step reads a memory cell c_t that is not h_t."""
+        return self.has_memory and not self.hidden_is_memory
+
     def coupled(self) -> Cell:
         """This cell with f_t = 1 - i_t in place of a separate forget gate.
 
@@ -83,7 +108,34 @@ class Cell:
         """
         raise ValueError(f"cell {self.name!r} has no forget gate to couple")
 
+    def with_window(self, window: int) -> Cell:
+        """This cell with another `window`.
+
+        Raises:
+            ValueError: the cell has no such window.
+        """
+        if window == self.window:
+            return self
+        raise ValueError(f"cell {self.name!r} reads x_t only, so it has no window of {window}")
+
+    def fit(self, features: int, units: int) -> Cell:
+        """The form of this cell in a layer with `features` inputs and `units` units."""
+        return self
+
+    def initialise(self, parameters: Mapping[str, Tensor], units: int) -> None:
+        """Change the initial parameters where the cell needs other values than uniform ones.
+
+        Args:
+            parameters: the parameters of one direction of one layer, by name without suffix; all
+                are drawn uniformly when this is called.
+            units: H.
+        """
+
     # The equations
+
+    def skip(self, x: Tensor) -> Tensor:
+        """The `skip_rows` of a step, from its input: ... x I -> ... x len(skip_rows)*H."""
+        return x
 
     def preactivations(self, x: Rows, h: Rows, c: Tensor, v: Rows) -> Rows:
         """z_t from the parts that depend on x_t and on h_{t-1}, c_{t-1}, and the vectors."""

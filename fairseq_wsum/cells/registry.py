@@ -1,4 +1,4 @@
-"""The registry of cells by name. Cells are added to `ABLATIONS` or through `register_cell`."""
+"""The registry of cells by name: those of this package, and those of `register_cell`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ import re
 from types import MappingProxyType
 
 from .cell import Cell
+from .gru import GRU
 from .lstm import ABLATIONS
+from .mingru import MinGRU
+from .minlstm import MinLSTM
+from .qrnn import QRNN
+from .sru import SRU
 
-_cells: dict[str, Cell] = {cell.name: cell for cell in ABLATIONS}
+RELATIVES = (GRU(), MinGRU(), MinLSTM(), QRNN(), SRU())
+
+_cells: dict[str, Cell] = {cell.name: cell for cell in (*ABLATIONS, *RELATIVES)}
 _BUILT_IN = frozenset(_cells)
 
 # All registered cells by name, read-only.
@@ -39,12 +46,17 @@ def register_cell(cell: Cell) -> Cell:
     return cell
 
 
-def get_cell(cell: str | Cell, *, coupled_gates: bool = False) -> Cell:
-    """Look up a cell by name, or check a `Cell`; with `coupled_gates`, f_t = 1 - i_t.
+def get_cell(cell: str | Cell, *, coupled_gates: bool = False, window: int | None = None) -> Cell:
+    """Look up a cell by name, or check a `Cell`.
+
+    Args:
+        cell: a name or a cell.
+        coupled_gates: replace the forget gate by f_t = 1 - i_t.
+        window: the number of inputs that a step reads; None for that of the cell.
 
     Raises:
         ValueError: the name is unknown, the description of the cell is inconsistent, or the cell
-            has no forget gate to couple.
+            has no forget gate to couple or no such window.
     """
     if isinstance(cell, Cell):
         _check(cell)
@@ -53,6 +65,8 @@ def get_cell(cell: str | Cell, *, coupled_gates: bool = False) -> Cell:
         found = CELLS[cell]
     else:
         raise ValueError(f"unknown cell {cell!r}: choose one of {', '.join(CELLS)}")
+    if window is not None:
+        found = found.with_window(window)
     return found.coupled() if coupled_gates else found
 
 
@@ -72,12 +86,16 @@ def _problem(cell: Cell) -> str | None:
         return f"its rows must be different letters, at least one, got {rows}"
     for attribute, whole in (
         ("hidden_rows", rows),
-        ("bias_rows", rows),
+        ("bias_rows", cell.weight_rows),
         ("inner_bias_rows", cell.hidden_rows),
     ):
         part = getattr(cell, attribute)
         if tuple(row for row in whole if row in part) != tuple(part):
             return f"{attribute} {part} must be some of {whole}, in that order"
+    if cell.rows != (*cell.weight_rows, *cell.skip_rows):
+        return f"skip_rows {cell.skip_rows} must be the last of {rows}"
+    if cell.window not in (1, 2):
+        return f"its window must be 1 or 2, got {cell.window}"
     if not cell.has_memory and not cell.hidden_rows:
         return "without a memory cell and hidden_rows nothing links two time steps"
     return None

@@ -17,23 +17,26 @@ def split(names: tuple[str, ...], z: Tensor) -> dict[str, Tensor]:
 
 
 def add_hidden(cell: Cell, z_x: Tensor, z_h: Tensor) -> Tensor:
-    """Add W_*h h_{t-1}, which has the hidden rows only, to W_*x x_t, which has all rows."""
-    if cell.hidden_rows == cell.rows:
+    """Complete pre-activations, from W_*x x_t of all rows and W_*h h_{t-1} of the hidden rows.
+
+    The cell must not read c_{t-1}.
+    """
+    if cell.hidden_rows == cell.rows and not cell.inner_bias_rows:
         return z_x + z_h
-    z = split(cell.rows, z_x)
-    for row, values in split(cell.hidden_rows, z_h).items():
-        z[row] = z[row] + values
+    z = cell.preactivations(split(cell.rows, z_x), split(cell.hidden_rows, z_h), z_x, {})
     return torch.cat([z[row] for row in cell.rows], dim=-1)
 
 
 def joint_bias(cell: Cell, b_ih: Tensor | None, b_hh: Tensor | None) -> Tensor | None:
-    """The sum of both biases in one vector over all rows, zero for rows without a bias.
+    """The sum of both biases in one vector over all rows with a matrix; zero without a bias.
 
     The inner biases (`Cell.inner_bias_rows`) are excluded.
     """
     if b_ih is None:
         return None
     joins = not cell.inner_bias_rows
+    if b_hh is None and cell.weight_rows == cell.bias_rows:
+        return b_ih
     if b_hh is not None and joins and cell.rows == cell.bias_rows == cell.hidden_rows:
         return b_ih + b_hh
     bias = split(cell.bias_rows, b_ih)
@@ -42,7 +45,7 @@ def joint_bias(cell: Cell, b_ih: Tensor | None, b_hh: Tensor | None) -> Tensor |
         for row, values in split(cell.hidden_rows, b_hh).items():
             if row not in cell.inner_bias_rows:
                 bias[row] = bias.get(row, zero) + values
-    return torch.cat([bias.get(row, zero) for row in cell.rows])
+    return torch.cat([bias.get(row, zero) for row in cell.weight_rows])
 
 
 def inner_bias(cell: Cell, b_hh: Tensor | None) -> Tensor | None:

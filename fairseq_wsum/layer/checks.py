@@ -8,6 +8,8 @@ from numbers import Integral, Real
 import torch
 from torch import Tensor
 
+from ..cells import Cell
+
 NARROW = (torch.float16, torch.bfloat16)
 
 
@@ -46,18 +48,30 @@ def dropout(dropout: float, num_layers: int) -> None:
         )
 
 
-def state(hx: object) -> None:
-    """Check that the state is a pair."""
-    if not isinstance(hx, (tuple, list)) or len(hx) != 2:
-        raise TypeError("hx must be a pair (h_0, c_0)")
+def projection(cell: Cell, proj_size: int) -> None:
+    """Check that a cell may have a projection."""
+    if proj_size and not cell.can_project:
+        raise ValueError(
+            f"proj_size {proj_size}: cell {cell.name!r} cannot have a projection, because its "
+            f"{'state is its output' if cell.hidden_is_memory else 'output has the input added'}; "
+            "use 0"
+        )
 
 
-def state_types(hx: tuple[Tensor, Tensor], dtype: torch.dtype | None) -> None:
+def state(hx: object, parts: int) -> None:
+    """Check that the state is a pair, or has at most `parts` parts."""
+    if not isinstance(hx, (tuple, list)) or not 2 <= len(hx) <= parts:
+        raise TypeError(
+            "hx must be a pair (h_0, c_0)" + (" or a triple (h_0, c_0, x_0)" if parts > 2 else "")
+        )
+
+
+def state_types(hx: tuple[Tensor, ...], dtype: torch.dtype | None) -> None:
     """Check that the state has `dtype`, or any floating-point dtype if `dtype` is None.
 
     c_0 may be float32 if `dtype` has 16 bits.
     """
-    for name, tensor in zip(("h_0", "c_0"), hx, strict=True):
+    for name, tensor in zip(("h_0", "c_0", "x_0"), hx, strict=False):
         if dtype is None:
             fits = tensor.is_floating_point()
         else:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..cells import Cell
+from ..cells import CELLS, Cell
 
 Text = Callable[[nn.Module], str | None]
 Check = Callable[[nn.Module, str | None, dict[str, Any], str], str | None]
@@ -59,13 +59,25 @@ def _check_cell(
 ) -> str | None:
     cell = layer.cell
     assert isinstance(cell, Cell)
-    if of is None or of == _name_of_cell(layer):
+    if of is None:
+        of = _torchs_cell(layer, state_dict.get(prefix + "weight_ih_l0"))
+    if of is None or of == cell.label:
         return None
     return (
         f"{prefix.removesuffix('.') or 'the layer'} has the cell {cell.label}, and the weights "
         f"are of {of}: create the layer with that cell (--cell, --encoder-cell, "
-        "--decoder-cell, --coupled-gates)"
+        "--decoder-cell, --coupled-gates, --window)"
     )
+
+
+def _torchs_cell(layer: nn.Module, found: Tensor | None) -> str | None:
+    """The cell of weights without an entry, if their number of rows shows that it is another."""
+    units = layer.hidden_size
+    assert isinstance(units, int)
+    if found is None or found.shape[:1] == layer.get_parameter("weight_ih_l0").shape[:1]:
+        return None
+    twins = {len(cell.rows) * units: cell.name for cell in CELLS.values() if cell.twin}
+    return twins.get(len(found))
 
 
 class _Write:

@@ -17,13 +17,13 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from .. import backends
 from ..cells import Cell, get_cell
-from ..cells.rows import inner_bias, joint_bias
-from ..ops.products import product
-from ..ops.transforms import in_autocast
+from ..ops.transforms import in_autocast, product_dtype
 from . import checks
 from .entries import add_cell
+from .window import LastInputs
 
-State = tuple[Tensor, Tensor]
+# (h, c); with a window of 2 (h, c, x), see `WsumLSTM.forward`
+State = tuple[Tensor, ...]
 
 
 class Pass(NamedTuple):
@@ -65,13 +65,14 @@ class WsumLSTM(nn.Module):
 
     `no-srnn` makes the content linear in x_t, `no-out` removes the output gate, and `no-hidden`
     makes the gates independent of h_{t-1}. Combined names combine these ablations. `no-gates`
-    removes the memory cell with all gates, which leaves a simple RNN (`torch.nn.RNN`).
+    removes the memory cell with all gates, which leaves a simple RNN (`torch.nn.RNN`). The other
+    cells are relatives of the LSTM: `gru`, `mingru`, `minlstm`, `qrnn` and `sru`.
 
     Parameters have the names, order and layout of torch's modules, without the rows and matrices
     that the cell does not use. So `load_state_dict` works in both directions between `lstm` and
-    `torch.nn.LSTM`, and between `no-gates` and `torch.nn.RNN`. The state dict of any other cell
-    stores the name of the cell in an entry `cell`, and a layer with a different cell rejects the
-    weights. Use `strict=False` to load weights without that entry.
+    `torch.nn.LSTM`, `gru` and `torch.nn.GRU`, and `no-gates` and `torch.nn.RNN`. The state dict of
+    any other cell stores the name of the cell in an entry `cell`, and a layer with a different cell
+    rejects the weights. Use `strict=False` to load weights without that entry.
 
     Args:
         input_size: number of input features, I.
@@ -87,6 +88,7 @@ class WsumLSTM(nn.Module):
         device, dtype: device and dtype of the parameters.
         cell: a name from `fairseq_wsum.CELLS`, or a `Cell`.
         coupled_gates: the forget gate is f_t = 1 - i_t, without parameters.
+        window: for `qrnn`, 1 (x_t alone, the default) or 2 (x_t and x_{t-1}).
         residuals: add each layer's input to its output, y_l = LSTM_l(x_l) + x_l, from the second
             layer on.
         backend: `auto`, or a name from `fairseq_wsum.backends.BACKENDS`.
@@ -112,16 +114,18 @@ class WsumLSTM(nn.Module):
         *,
         cell: str | Cell = "lstm",
         coupled_gates: bool = False,
+        window: int | None = None,
         residuals: bool = False,
         backend: str = "auto",
     ) -> None:
         super().__init__()
-        self.cell = get_cell(cell, coupled_gates=coupled_gates)
+        self.cell = get_cell(cell, coupled_gates=coupled_gates, window=window)
         backends.check_name(backend)
         checks.flags(
             bias=bias, batch_first=batch_first, bidirectional=bidirectional, residuals=residuals
         )
         checks.sizes(input_size, hidden_size, num_layers, proj_size)
+        checks.projection(self.cell, proj_size)
         if not isinstance(dropout, nn.Module):
             checks.dropout(dropout, num_layers)
         self.input_size = input_size
@@ -153,10 +157,23 @@ class WsumLSTM(nn.Module):
         return 2 if self.bidirectional else 1
 
     def reset_parameters(self) -> None:
-        """Draw all parameters from U(-1/sqrt(H), 1/sqrt(H)), as `torch.nn.LSTM` does."""
+        """Draw all parameters from U(-1/sqrt(H), 1/sqrt(H)), as `torch.nn.LSTM` does.
+
+        Then the cell sets those for which it needs other values (`Cell.initialise`).
+        """
         bound = 1 / math.sqrt(self.hidden_size)
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
+        self.initialise_cell()
+
+    @torch.no_grad()
+    def initialise_cell(self) -> None:
+        """Set the initial parameters that the cell prescribes, after all were drawn uniformly."""
+        for layer in range(self.num_layers):
+            for suffix in self._suffixes(layer):
+                names = self._parameter_shapes(layer)
+                parameters = {name: getattr(self, name + suffix) for name in names}
+                self._cell(layer).initialise(parameters, self.hidden_size)
 
     def flatten_parameters(self) -> None:
         """Do nothing. This exists for code written for `torch.nn.LSTM`."""
@@ -184,7 +201,9 @@ class WsumLSTM(nn.Module):
             x: T x B x I (B x T x I with `batch_first`), one sequence T x I, or a `PackedSequence`.
             hx: initial state (h_0, c_0), L*D x B x P and L*D x B x H, without the B for one
                 sequence; zero by default. In a layer with 16-bit parameters, c_0 may be float32;
-                then c_n is float32 too, and running a sequence in parts loses no precision.
+                then c_n is float32 too, and running a sequence in parts loses no precision. With
+                a window of 2, hx may have a third part: the last inputs of all layers, side by
+                side, D x B x F, where F is the sum of the layers' input sizes.
             padding_mask: boolean, True at padding, T x B (B x T with `batch_first`), or T for one
                 sequence. Sequences may be padded on either side. Padding never changes a result,
                 and the outputs at padding are zero.
@@ -193,8 +212,10 @@ class WsumLSTM(nn.Module):
 
         Returns:
             `(output, (h_n, c_n))`. The output is T x B x D*P, in the form of `x`. The states are
-            those after the last time step that is not padding, in the form of `hx`. `no-gates` has
-            no memory cell and returns `c_0` unchanged.
+            those after the last time step that is not padding, in the form of `hx`. With a window
+            of 2 there is a third part, the last inputs. `no-gates` has no memory cell and returns
+            `c_0` unchanged. So do the cells whose h_t is the memory cell (`gru`, `mingru`,
+            `minlstm`), which start from `h_0`.
 
         Raises:
             RuntimeError, TypeError, ValueError: a shape or dtype is wrong; the message names it.
@@ -212,11 +233,11 @@ class WsumLSTM(nn.Module):
             x = x.transpose(0, 1)
             padding_mask = None if padding_mask is None else padding_mask.transpose(0, 1)
 
-        y, (h_n, c_n) = self._run_layers(x, self._initial_state(x, hx), padding_mask, record)
+        y, state = self._run_layers(x, self._initial_state(x, hx), padding_mask, record)
 
         if not batched:
-            return y.squeeze(1), (h_n.squeeze(1), c_n.squeeze(1))
-        return (y.transpose(0, 1) if self.batch_first else y), (h_n, c_n)
+            return y.squeeze(1), tuple(part.squeeze(1) for part in state)
+        return (y.transpose(0, 1) if self.batch_first else y), state
 
     def extra_repr(self) -> str:
         shown = [str(self.input_size), str(self.hidden_size)]
@@ -244,18 +265,26 @@ class WsumLSTM(nn.Module):
 
     def _parameter_shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
         """The shapes of the cell's parameters by name (without suffix), in torch's order."""
-        h, p, cell = self.hidden_size, self.output_size, self.cell
-        features = self.input_size if layer == 0 else p * self.num_directions
-        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (len(cell.rows) * h, features)}
+        h, p, cell = self.hidden_size, self.output_size, self._cell(layer)
+        features = self._features(layer) * cell.window
+        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (len(cell.weight_rows) * h, features)}
         if cell.is_recurrent:
             shapes["weight_hh"] = (len(cell.hidden_rows) * h, p)
-        if self.bias:
+        if self.bias and cell.bias_rows:
             shapes["bias_ih"] = (len(cell.bias_rows) * h,)
             if cell.is_recurrent:
                 shapes["bias_hh"] = (len(cell.hidden_rows) * h,)
         if self.proj_size:
             shapes["weight_hr"] = (p, h)
         return shapes | dict.fromkeys(cell.vectors, (h,))
+
+    def _features(self, layer: int) -> int:
+        """The number of input features of a layer."""
+        return self.input_size if layer == 0 else self.output_size * self.num_directions
+
+    def _cell(self, layer: int) -> Cell:
+        """The form of the cell in a layer."""
+        return self.cell.fit(self._features(layer), self.hidden_size)
 
     def _parameter(self, name: str) -> Tensor | None:
         """The parameter of this name, or None if the cell does not have it."""
@@ -267,33 +296,46 @@ class WsumLSTM(nn.Module):
     def _run_layers(
         self, x: Tensor, hx: State, padding_mask: Tensor | None, record: Record | None
     ) -> tuple[Tensor, State]:
-        h_0, c_0 = (_unstack(state) for state in hx)
+        h_0, c_0 = (_unstack(state) for state in hx[:2])
+        last_inputs = LastInputs(hx[2], padding_mask) if self.cell.window > 1 else None
         h_n: list[Tensor] = []
         c_n: list[Tensor] = []
         for layer in range(self.num_layers):
-            below = x
+            below, cell = x, self._cell(layer)
             if layer > 0:
                 x = self._drop(x)
             if padding_mask is not None:
                 # zero times NaN is NaN, so values at padding must not enter a matrix product
                 x = x.masked_fill(padding_mask.unsqueeze(-1), 0)
+            backend = self._backend(x)
             outputs: list[Tensor] = []
             for direction, suffix in enumerate(self._suffixes(layer)):
                 k = layer * self.num_directions + direction
-                weight = getattr(self, "weight_ih" + suffix)
-                b_ih, b_hh = (self._parameter(b + suffix) for b in ("bias_ih", "bias_hh"))
-                z = product(x, weight, joint_bias(self.cell, b_ih, b_hh))  # T x B x R*H
-                given = self._arguments(z, h_0[k], c_0[k], padding_mask, suffix, direction == 1)
-                y, h, c = self._backend(z).run(**given)
+                given = dict(
+                    cell=cell,
+                    x=x if last_inputs is None else last_inputs.join(x, direction == 1),
+                    w_ih=getattr(self, "weight_ih" + suffix),
+                    w_hh=self._parameter("weight_hh" + suffix),
+                    b_ih=self._parameter("bias_ih" + suffix),
+                    b_hh=self._parameter("bias_hh" + suffix),
+                    w_hr=self._parameter("weight_hr" + suffix),
+                    v={name: getattr(self, name + suffix) for name in cell.vectors},
+                    h_0=h_0[k],
+                    c_0=h_0[k] if cell.hidden_is_memory else c_0[k],
+                    padding_mask=padding_mask,
+                    reverse=direction == 1,
+                )
+                y, h, c = backend.run(**given)
                 if record is not None:
                     record(Pass(layer, given, y, c))
                 outputs.append(y)
                 h_n.append(h)
-                c_n.append(c)
+                c_n.append(c_0[k] if cell.hidden_is_memory else c)
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
             if self.residuals and layer > 0:
                 x = x + below
-        return x, (torch.stack(h_n), torch.stack(c_n))
+        state: State = (torch.stack(h_n), torch.stack(c_n))
+        return x, state if last_inputs is None else (*state, last_inputs.state())
 
     def _drop(self, x: Tensor) -> Tensor:
         if isinstance(self.dropout, nn.Module):
@@ -301,31 +343,9 @@ class WsumLSTM(nn.Module):
             return dropped
         return F.dropout(x, self.dropout, self.training)
 
-    def _backend(self, z: Tensor) -> backends.Backend:
-        return backends.choose(self.backend, self.cell, z.device, z.dtype, self.proj_size > 0)
-
-    def _arguments(
-        self,
-        z: Tensor,
-        h_0: Tensor,
-        c_0: Tensor,
-        padding_mask: Tensor | None,
-        suffix: str,
-        reverse: bool,
-    ) -> dict[str, Any]:
-        """The arguments of the backend for one direction of one layer: see `reference.run`."""
-        return dict(
-            cell=self.cell,
-            z=z,
-            w_hh=self._parameter("weight_hh" + suffix),
-            b_hh=inner_bias(self.cell, self._parameter("bias_hh" + suffix)),
-            w_hr=self._parameter("weight_hr" + suffix),
-            v={name: getattr(self, name + suffix) for name in self.cell.vectors},
-            h_0=h_0,
-            c_0=c_0,
-            padding_mask=padding_mask,
-            reverse=reverse,
-        )
+    def _backend(self, x: Tensor) -> backends.Backend:
+        dtype = product_dtype(x, self.weight_ih_l0)
+        return backends.choose(self.backend, self.cell, x.device, dtype, self.proj_size > 0)
 
     def _forward_packed(
         self,
@@ -349,26 +369,31 @@ class WsumLSTM(nn.Module):
 
     def _initial_state(self, x: Tensor, hx: State | None) -> State:
         slots, batch = self.num_layers * self.num_directions, x.size(1)
-        h_shape = (slots, batch, self.output_size)
-        c_shape = (slots, batch, self.hidden_size)
+        shapes = {
+            "h_0": (slots, batch, self.output_size),
+            "c_0": (slots, batch, self.hidden_size),
+        }
+        if self.cell.window > 1:
+            features = sum(map(self._features, range(self.num_layers)))
+            shapes["x_0"] = (self.num_directions, batch, features)
+        zeros = self.weight_ih_l0.new_zeros
         if hx is None:
-            zeros = self.weight_ih_l0.new_zeros
-            return zeros(h_shape), zeros(c_shape)
-        checks.state(hx)
-        for name, state, shape in zip(("h_0", "c_0"), hx, (h_shape, c_shape), strict=True):
+            return tuple(zeros(shape) for shape in shapes.values())
+        checks.state(hx, len(shapes))
+        for (name, shape), state in zip(shapes.items(), hx, strict=False):
             if tuple(state.shape) != shape:
                 raise RuntimeError(f"expected {name} of size {shape}, got {tuple(state.shape)}")
         checks.state_types(hx, None if in_autocast(x.device) else self.weight_ih_l0.dtype)
-        return hx
+        return (*hx, *(zeros(shape) for shape in list(shapes.values())[len(hx) :]))
 
     def _add_batch(self, hx: State) -> State:
-        checks.state(hx)
-        if hx[0].dim() != 2 or hx[1].dim() != 2:
+        checks.state(hx, 3 if self.cell.window > 1 else 2)
+        if any(part.dim() != 2 for part in hx):
+            found = " and ".join(f"{part.dim()}-D" for part in hx)
             raise RuntimeError(
-                "for one sequence without a batch dimension h_0 and c_0 must be 2-D, got "
-                f"{hx[0].dim()}-D and {hx[1].dim()}-D"
+                "for one sequence without a batch dimension h_0 and c_0 must be 2-D, got " + found
             )
-        return hx[0].unsqueeze(1), hx[1].unsqueeze(1)
+        return tuple(part.unsqueeze(1) for part in hx)
 
     def _check_input(self, x: Tensor, padding_mask: Tensor | None) -> None:
         if x.dim() not in (2, 3):

@@ -47,6 +47,14 @@ def outer(a: Tensor, b: Tensor) -> Tensor:
     return a.t() @ b
 
 
+def outer_to(out: Tensor, a: Tensor, b: Tensor) -> None:
+    """Write `outer(a, b)` to a tensor N x K."""
+    if _suits(a, b) and uses_onednn("outer"):
+        out.copy_(outer(a, b))
+    else:
+        out.addmm_(as_rows(a).t(), as_rows(b), beta=0)
+
+
 def as_rows(x: Tensor) -> Tensor:
     """... x N -> M x N."""
     return x.reshape(-1, x.size(-1))

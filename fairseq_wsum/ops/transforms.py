@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 from torch.autograd import forward_ad
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -24,6 +25,13 @@ def constant(function: Function) -> Function:
 def in_autocast(device: torch.device) -> bool:
     """Whether autocast chooses the dtypes of matrix products on this device."""
     return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+
+
+def product_dtype(x: Tensor, weight: Tensor) -> torch.dtype:
+    """The dtype of the product of two tensors: that of autocast, which leaves float64 alone."""
+    if in_autocast(x.device) and torch.float64 not in (x.dtype, weight.dtype):
+        return torch.get_autocast_dtype(x.device.type)
+    return x.dtype
 
 
 @constant

@@ -16,9 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from ..backends.reference import input_products
+from ..backends.steps import before
 from ..cells import Cell, Rows
 from ..cells.cell import memory
-from ..cells.rows import split
+from ..cells.rows import inner_bias, split
 from ..layer import Pass, State, WsumLSTM
 
 
@@ -102,8 +104,8 @@ def trace(
 def _trace(one: Pass) -> Trace:
     given = one.arguments
     cell, mask, reverse = given["cell"], given["padding_mask"], given["reverse"]
-    dtype = torch.promote_types(given["z"].dtype, torch.float32)
-    z_x = split(cell.rows, given["z"].to(dtype))
+    dtype = torch.promote_types(one.y.dtype, torch.float32)
+    z_x = split(cell.rows, _input_products(given, dtype))
     h_0, c_0 = given["h_0"].to(dtype), given["c_0"].to(dtype)
     v = {name: vector.to(dtype) for name, vector in given["v"].items()}
     z_h = _hidden_products(given, before(one.y.to(dtype), h_0, mask, reverse))
@@ -161,32 +163,21 @@ def _content_and_gates(
     return g.masked_fill(padded, 0), i.masked_fill(padded, 0), f.masked_fill(padded, 1)
 
 
+def _input_products(given: dict[str, Any], dtype: torch.dtype) -> Tensor:
+    """The pre-activations from the input, T x B x rows*H."""
+    x, w_ih = given["x"].to(dtype), given["w_ih"].to(dtype)
+    b_ih, b_hh = (
+        None if given[name] is None else given[name].to(dtype) for name in ("b_ih", "b_hh")
+    )
+    with torch.autocast(x.device.type, enabled=False):
+        return input_products(given["cell"], x, w_ih, b_ih, b_hh)
+
+
 def _hidden_products(given: dict[str, Any], h: Tensor) -> Rows:
     """W_*h h_{t-1} of all steps by row, T x B x H each."""
-    w_hh, b_hh = given["w_hh"], given["b_hh"]
+    w_hh, b_hh = given["w_hh"], inner_bias(given["cell"], given["b_hh"])
     if w_hh is None:
         return {}
     with torch.autocast(h.device.type, enabled=False):
         b_hh = None if b_hh is None else b_hh.to(h.dtype)
         return split(given["cell"].hidden_rows, F.linear(h, w_hh.to(h.dtype), b_hh))
-
-
-def before(y: Tensor, first: Tensor, padding_mask: Tensor | None, reverse: bool) -> Tensor:
-    """The state before every step: the output at the last step that is not padding.
-
-    Args:
-        y: the state after every step, T x B x P; its values at padding are not read.
-        first: the state before the first step, B x P.
-        padding_mask: True at padding, T x B.
-        reverse: whether time runs backwards.
-    """
-    if reverse:
-        mask = None if padding_mask is None else padding_mask.flip(0)
-        return before(y.flip(0), first, mask, False).flip(0)
-    states = torch.cat((first[None], y))
-    if padding_mask is None:
-        return states[:-1]
-    steps = torch.arange(1, len(y) + 1, device=y.device).unsqueeze(-1)  # indices in `states`
-    last = steps.masked_fill(padding_mask, 0).cummax(0).values  # T x B
-    last = torch.cat((torch.zeros_like(last[:1]), last[:-1]))
-    return states.gather(0, last.unsqueeze(-1).expand_as(y))

@@ -1,10 +1,11 @@
-// Gated sums, and single steps of all other cells with gates, in one pass over the pre-activations.
-// The only connection between time steps is the memory cell, c_t = i_t c~_t + f_t c_{t-1}.
+// Cells without products with h_{t-1}, and single steps of all other cells with a memory, in one pass
+// over the pre-activations. The only connection between time steps is the memory cell, which the
+// gates of an SRU read as well.
 // Included once for each instruction set, after the other headers.
 
 // Calls work(b, from, to) for units [from, to) of sequence b, in parallel.
-template <class Work>
-void for_each_sequence(const GatedSum& p, Work&& work) {
+template <class Problem, class Work>
+void for_each_sequence(const Problem& p, Work&& work) {
     if (p.B == 0) return;
     // Less work than this is faster on one thread. The choice is between one and all threads: with
     // fewer, OpenMP would end the remaining ones, and torch would have to start them again.
@@ -20,6 +21,12 @@ void for_each_sequence(const GatedSum& p, Work&& work) {
     }
 }
 
+// Adds the products of the vectors with c_{t-1} to the rows that see it.
+template <class C, class S>
+inline void add_vectors(Values<C>& r, vf c_last, const S* v, int64_t stride, int n) {
+    for (int k = 0; k < C::vectors; ++k) r[C::seen(k)] += load(v + k * stride, n) * c_last;
+}
+
 template <class C, class S>
 void gated_sum(const GatedSum& p) {
     const int64_t B = p.B, H = p.H, z_pitch = C::x_rows * H;
@@ -33,9 +40,10 @@ void gated_sum(const GatedSum& p) {
                 const int count = int(std::min<int64_t>(to - n, V));
                 vf c = load(c_n + n, count), h = {};
                 if (!padded) {
-                    Rows r = load_rows<C>(static_cast<const S*>(p.z) + tb * z_pitch + n, H, count);
-                    activate<C>(r);
-                    h = step<C>(r, c);
+                    auto r = load_rows<C>(static_cast<const S*>(p.z) + tb * z_pitch + n, H, count);
+                    add_vectors<C>(r, c, static_cast<const S*>(p.v) + n, H, count);
+                    C::activate(r);
+                    h = C::step(r, c);
                     store(c_n + n, c, count);
                 }
                 store(static_cast<S*>(p.y) + tb * H + n, h, count);
@@ -51,6 +59,9 @@ void gated_sum_backward(const GatedSum& p) {
     for_each_sequence(p, [&](int64_t b, int64_t from, int64_t to) {
         float* const dc_0 = p.dc_0 + b * H;  // holds the gradient of c_t during the loop
         for (int64_t n = from; n < to; ++n) dc_0[n] = p.dc_n ? p.dc_n[b * H + n] : 0;
+        for (int k = 0; k < C::vectors; ++k)
+            std::fill(p.dv + (b * C::vectors + k) * H + from, p.dv + (b * C::vectors + k) * H + to,
+                      0.0f);
         for (int64_t s = p.T - 1; s >= 0; --s) {
             const int64_t t = p.reverse ? p.T - 1 - s : s, tb = t * B + b;
             const int64_t t_last = p.reverse ? t + 1 : t - 1;
@@ -58,18 +69,26 @@ void gated_sum_backward(const GatedSum& p) {
             const bool padded = p.padding && p.padding[tb];
             for (int64_t n = from; n < to; n += V) {
                 const int count = int(std::min<int64_t>(to - n, V));
-                Rows d;
+                Values<C> d;
                 if (!padded) {
-                    Rows r = load_rows<C>(static_cast<const S*>(p.z) + tb * z_pitch + n, H, count);
-                    activate<C>(r);
+                    auto r = load_rows<C>(static_cast<const S*>(p.z) + tb * z_pitch + n, H, count);
+                    const vf c_last = load(last + n, count);
+                    add_vectors<C>(r, c_last, static_cast<const S*>(p.v) + n, H, count);
+                    C::activate(r);
                     const vf c = load(p.cells + tb * H + n, count);
                     const vf dh =
                         p.dy ? load(static_cast<const S*>(p.dy) + tb * H + n, count) : vf{};
                     vf dc = load(dc_0 + n, count);
-                    d = step_backward<C>(r, load(last + n, count), c, dh, dc);
+                    C::backward(r, c_last, c, dh, dc, d);
+                    for (int k = 0; k < C::vectors; ++k) {
+                        float* const dv = p.dv + (b * C::vectors + k) * H + n;
+                        store(dv, load(dv, count) + d[C::seen(k)] * c_last, count);
+                        dc += d[C::seen(k)] *
+                              load(static_cast<const S*>(p.v) + k * H + n, count);
+                    }
                     store(dc_0 + n, dc, count);
                 }
-                store_rows<C>(static_cast<S*>(p.dz) + tb * z_pitch + n, H, d, count);
+                store_rows(static_cast<S*>(p.dz) + tb * z_pitch + n, H, d, count);
             }
         }
     });

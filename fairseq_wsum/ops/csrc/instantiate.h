@@ -12,7 +12,21 @@ namespace INSTRUCTION_SET {
 
 #include "cell.h"
 
+#include "lstm.h"
+
+#include "gru.h"
+
+#include "mingru.h"
+
+#include "minlstm.h"
+
+#include "qrnn.h"
+
+#include "sru.h"
+
 #include "gated_sum.h"
+
+#include "scan.h"
 
 #include "recurrence.h"
 
@@ -20,9 +34,8 @@ namespace INSTRUCTION_SET {
 
 #ifdef HAS_BF16_PRODUCT
 
-template <unsigned Bits>
+template <class C>
 int run(const Recurrence& p, bool backward) {
-    using C = Cell<Bits>;
     if (!p.is_bf16) return 1;
     backward ? recurrence_backward<C, bf16, bf16>(p) : recurrence<C, bf16, bf16>(p);
     return 0;
@@ -30,9 +43,8 @@ int run(const Recurrence& p, bool backward) {
 
 #else
 
-template <unsigned Bits>
+template <class C>
 int run(const GatedSum& p, bool backward) {
-    using C = Cell<Bits>;
     if (p.is_bf16)
         backward ? gated_sum_backward<C, bf16>(p) : gated_sum<C, bf16>(p);
     else
@@ -40,13 +52,20 @@ int run(const GatedSum& p, bool backward) {
     return 0;
 }
 
-template <unsigned Bits>
+template <class C>
 int run(const Recurrence& p, bool backward) {
-    using C = Cell<Bits>;
     if (p.is_bf16)
         backward ? recurrence_backward<C, bf16, float>(p) : recurrence<C, bf16, float>(p);
     else
         backward ? recurrence_backward<C, float, float>(p) : recurrence<C, float, float>(p);
+    return 0;
+}
+
+int scan_of(const Scan& p, bool backward) {
+    if (p.is_bf16)
+        backward ? scan_backward<bf16>(p) : scan<bf16>(p);
+    else
+        backward ? scan_backward<float>(p) : scan<float>(p);
     return 0;
 }
 
@@ -65,17 +84,24 @@ int cross_entropy_of(const CrossEntropy& p, bool backward) {
 template <unsigned Bits, class Problem>
 int run_with_gates(const Problem& p, bool backward) {
     switch (p.cell & (OUTPUT_GATE | COUPLED)) {
-        case 0: return run<Bits | GATES>(p, backward);
-        case OUTPUT_GATE: return run<Bits | GATES | OUTPUT_GATE>(p, backward);
-        case COUPLED: return run<Bits | GATES | COUPLED>(p, backward);
-        default: return run<Bits | GATES | OUTPUT_GATE | COUPLED>(p, backward);
+        case 0: return run<Lstm<Bits | GATES>>(p, backward);
+        case OUTPUT_GATE: return run<Lstm<Bits | GATES | OUTPUT_GATE>>(p, backward);
+        case COUPLED: return run<Lstm<Bits | GATES | COUPLED>>(p, backward);
+        default: return run<Lstm<Bits | GATES | OUTPUT_GATE | COUPLED>>(p, backward);
     }
 }
 
 #ifndef HAS_BF16_PRODUCT
 
 int gated_sum_of(const GatedSum& p, bool backward) {
-    if (!(p.cell & GATES)) return 1;
+    switch (p.cell) {
+        case GRU: return run<GruStep>(p, backward);
+        case MINGRU: return run<MinGru>(p, backward);
+        case MINLSTM: return run<MinLstm>(p, backward);
+        case QRNN: return run<Qrnn>(p, backward);
+        case SRU: return run<Sru>(p, backward);
+    }
+    if (p.cell > PARTS || !(p.cell & GATES)) return 1;
     // z is complete, so it does not matter whether the gates depend on h_{t-1}
     return p.cell & SRNN ? run_with_gates<SRNN>(p, backward) : run_with_gates<0>(p, backward);
 }
@@ -83,7 +109,8 @@ int gated_sum_of(const GatedSum& p, bool backward) {
 #endif
 
 int recurrence_of(const Recurrence& p, bool backward) {
-    if (p.cell == SRNN) return run<SRNN>(p, backward);
+    if (p.cell == GRU) return run<Gru>(p, backward);
+    if (p.cell == SRNN) return run<Lstm<SRNN>>(p, backward);
     switch (p.cell & ~(OUTPUT_GATE | COUPLED)) {
         case GATES | SRNN: return run_with_gates<SRNN>(p, backward);
         case GATES | RECURRENT_GATES: return run_with_gates<RECURRENT_GATES>(p, backward);

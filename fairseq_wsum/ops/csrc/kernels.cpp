@@ -50,6 +50,12 @@ int wsum_gated_sum(const GatedSum* p) {
 int wsum_gated_sum_backward(const GatedSum* p) {
     return guarded([p] { return kernels().gated_sum(*p, true); });
 }
+int wsum_scan(const Scan* p) {
+    return guarded([p] { return kernels().scan(*p, false); });
+}
+int wsum_scan_backward(const Scan* p) {
+    return guarded([p] { return kernels().scan(*p, true); });
+}
 int wsum_recurrence(const Recurrence* p) {
     return guarded([p] { return kernels().recurrence(*p, false); });
 }

@@ -3,19 +3,26 @@
 // definitions of the structs.
 //
 // Dimensions: T time steps, B sequences, H hidden units, P features of h (P = H without a
-// projection), x_rows rows of pre-activations, h_rows of which depend on h_{t-1}. All arrays are
-// contiguous in row-major order. A null pointer stands for an array that does not exist or is not
+// projection), x_rows rows of pre-activations, h_rows of which depend on h_{t-1}, and `values` and
+// `vectors` of the cell (cell.h). All arrays are contiguous in row-major order. A null pointer stands for an array that does not exist or is not
 // needed. "real" is bfloat16 if `is_bf16` is set, else float.
 #pragma once
 
 #include <cstdint>
 
-enum CellBits : unsigned {
+// The numbers of the cells, as in ops/operators.py: the parts of the LSTM, or another cell.
+enum CellNumbers : int32_t {
     SRNN = 1,
     OUTPUT_GATE = 2,
     RECURRENT_GATES = 4,
     GATES = 8,
     COUPLED = 16,
+    PARTS = 31,
+    GRU = 1 << 5,
+    MINGRU = 2 << 5,
+    MINLSTM = 3 << 5,
+    QRNN = 4 << 5,
+    SRU = 5 << 5,
 };
 
 struct bf16 {
@@ -24,13 +31,14 @@ struct bf16 {
 
 extern "C" {
 
-// The memory cell and the output, computed from complete pre-activations. For cells whose gates and
-// content depend on x_t only, and for single steps of all other cells with gates.
+// The memory cell and the output, computed from complete pre-activations. For cells without products
+// with h_{t-1}, and for single steps of all other cells with a memory.
 struct GatedSum {
     int64_t T, B, H;
     int32_t cell, is_bf16, reverse, threads;
     const uint8_t* padding;  // T x B, 1 at padding
     const void* z;           // real, T x B x x_rows*H
+    const void* v;           // real, vectors x H
     const float* c_0;        // B x H
     void* y;                 // real, T x B x H
     float* c_n;              // B x H
@@ -39,7 +47,26 @@ struct GatedSum {
     const void* dy;     // real, T x B x H
     const float* dc_n;  // B x H
     void* dz;           // real, T x B x x_rows*H
+    float* dv;          // B x vectors x H, to be summed over B
     float* dc_0;        // B x H
+};
+
+// c_t = f_t c_{t-1} + u_t
+struct Scan {
+    int64_t T, B, H;
+    int32_t is_bf16, reverse, threads;
+    const uint8_t* padding;  // T x B, 1 at padding
+    const void* f;           // real, T x B x H
+    const void* u;           // real, T x B x H
+    const float* c_0;        // B x H
+    float* c_n;              // B x H
+    float* cells;            // T x B x H: c_t
+    // for the backward pass only
+    const float* dcells;  // T x B x H
+    const float* dc_n;    // B x H
+    void* df;             // real, T x B x H
+    void* du;             // real, T x B x H
+    float* dc_0;          // B x H
 };
 
 // A recurrent cell: in every step the product with h_{t-1} and the cell itself.
@@ -49,13 +76,14 @@ struct Recurrence {
     const uint8_t* padding;  // T x B, 1 at padding
     const void* z;           // real, T x B x x_rows*H: the pre-activations from x_t
     const void* w_hh;        // real, h_rows*H x P
+    const void* b_hh;        // real, h_rows*H: the inner biases
     const void* w_hr;        // real, P x H: the projection
     const void* h_0;         // real, B x P
-    const float* c_0;        // B x H; null without gates
+    const float* c_0;        // B x H; null without a memory cell
     void* y;                 // real, T x B x P
     void* h_n;               // real, B x P
     float* c_n;              // B x H
-    void* gates;             // real, T x B x x_rows*H: the activated rows, for the backward pass
+    void* rows;              // real, T x B x values*H: the activated rows, for the backward pass
     float* cells;            // T x B x H: c_t, for the backward pass
     void* states;            // real, T x B x P: h_t, which differs from y at padding, where y is 0
     // for the backward pass only
@@ -86,12 +114,14 @@ struct CrossEntropy {
 
 // The version of this interface, increased with every change to the structs. kernels.py rejects
 // libraries with a different version.
-enum { WSUM_INTERFACE = 3 };
+enum { WSUM_INTERFACE = 4 };
 int wsum_interface();
 
 // Returns 0 on success, 1 for an unknown cell or an invalid target, 2 if an allocation failed.
 int wsum_gated_sum(const GatedSum*);
 int wsum_gated_sum_backward(const GatedSum*);
+int wsum_scan(const Scan*);
+int wsum_scan_backward(const Scan*);
 int wsum_recurrence(const Recurrence*);
 int wsum_recurrence_backward(const Recurrence*);
 int wsum_cross_entropy(const CrossEntropy*);

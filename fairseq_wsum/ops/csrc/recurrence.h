@@ -118,14 +118,15 @@ template <class C, class S, class Op>
 void recurrence(const Recurrence& p) {
     using Panel = ForwardPanel<C>;
     const Layout at(p);
-    const int64_t B = p.B, H = p.H, P = p.P, z_pitch = C::x_rows * H;
+    const int64_t B = p.B, H = p.H, P = p.P, z_pitch = C::x_rows * H, pitch = C::values * H;
     const bool projects = p.w_hr != nullptr;
 
     Panels<Op, Panel::N> w_hh(ceil_div(H, Panel::BLOCKS * V), 1, P);
     Panels<Op, WIDE> w_hr(projects ? ceil_div(P, WIDE * V) : 0, 1, H);
     Buffer<Op> h_even(B * at.pitch_p), h_odd(B * at.pitch_p);  // h_t of even and odd steps
     Buffer<Op> unprojected(projects ? B * at.pitch_h : 0);
-    Buffer<float> c(C::gates ? B * at.pitch_h : 0);
+    Buffer<float> c(C::memory ? B * at.pitch_h : 0);
+    const S* const b_hh = real<S>(p.b_hh);
     S* const y = real<S>(p.y);
     S* const states = real<S>(p.states);
 
@@ -135,7 +136,7 @@ void recurrence(const Recurrence& p) {
         const Range mine = share(B, team.rank, team.size);
         for (int64_t b = mine.from; b < mine.to; ++b) {
             copy_row(real<S>(p.h_0) + b * P, h_even.get() + b * at.pitch_p, P);
-            if (C::gates) copy_row(p.c_0 + b * H, c.get() + b * at.pitch_h, H);
+            if (C::memory) copy_row(p.c_0 + b * H, c.get() + b * at.pitch_h, H);
         }
         for (int64_t i = team.rank; i < w_hh.count; i += team.size) {
             const auto unit = [&](int n) { return (i * Panel::BLOCKS + n / Panel::ROWS) * V; };
@@ -180,18 +181,18 @@ void recurrence(const Recurrence& p) {
                         const int count = lanes(n, H);
                         const int64_t tb = t * B + b;
                         float* const cell = c.get() + b * at.pitch_h + n;
-                        vf c_t = C::gates ? load(cell) : vf{}, h_t = {};
-                        Rows r;
+                        vf c_t = C::memory ? load(cell) : vf{}, h_t = {};
+                        Values<C> r;
                         if (!at.padded(t, b)) {
                             r = load_rows<C>(real<S>(p.z) + tb * z_pitch + n, H, count);
-                            add_hidden_rows<C>(r, product + block * Panel::ROWS * V, V);
-                            activate<C>(r);
-                            h_t = step<C>(r, c_t);
-                            if (C::gates) store(cell, c_t);
+                            add_inner_biases(r, b_hh ? b_hh + n : nullptr, H, count);
+                            add_hidden_rows(r, product + block * Panel::ROWS * V, V);
+                            C::activate(r);
+                            h_t = C::step(r, c_t);
+                            if (C::memory) store(cell, c_t);
                         }
-                        if (p.gates)
-                            store_rows<C>(real<S>(p.gates) + tb * z_pitch + n, H, r, count);
-                        if (C::gates && p.cells) store(p.cells + tb * H + n, c_t, count);
+                        if (p.rows) store_values(real<S>(p.rows) + tb * pitch + n, H, r, count);
+                        if (C::memory && p.cells) store(p.cells + tb * H + n, c_t, count);
                         if (projects)
                             store(unprojected.get() + b * at.pitch_h + n, ended<Op>(h_t, count));
                         else
@@ -200,8 +201,8 @@ void recurrence(const Recurrence& p) {
                 };
                 const auto begin = [&](int64_t from, int64_t to) {
                     for (int64_t b = from; b < to; ++b)
-                        prefetch<C>(
-                            real<S>(p.z) + (t * B + b) * z_pitch + i * Panel::BLOCKS * V, H);
+                        prefetch(real<S>(p.z) + (t * B + b) * z_pitch + i * Panel::BLOCKS * V, H,
+                                 C::x_rows);
                     return any_unpadded(from, to);
                 };
                 w_hh.multiply(i, h_last, at.pitch_p, 0, team.rows.from, team.rows.to, begin, use);
@@ -231,7 +232,7 @@ void recurrence(const Recurrence& p) {
             const Op* const h = (p.T % 2 ? h_odd : h_even).get() + b * at.pitch_p;
             for (int64_t n = 0; n < P; n += V)
                 store(real<S>(p.h_n) + b * P + n, load(h + n), lanes(n, P));
-            for (int64_t n = 0; C::gates && n < H; n += V)
+            for (int64_t n = 0; C::memory && n < H; n += V)
                 store(p.c_n + b * H + n, load(c.get() + b * at.pitch_h + n), lanes(n, H));
         }
     }
@@ -241,7 +242,7 @@ template <class C, class S, class Op>
 void recurrence_backward(const Recurrence& p) {
     constexpr int N = WIDE;
     const Layout at(p);
-    const int64_t B = p.B, H = p.H, P = p.P, z_pitch = C::x_rows * H;
+    const int64_t B = p.B, H = p.H, P = p.P, z_pitch = C::x_rows * H, pitch = C::values * H;
     const int64_t dz_pitch = C::h_rows * at.pitch_h;
     const bool projects = p.w_hr != nullptr;
 
@@ -249,7 +250,7 @@ void recurrence_backward(const Recurrence& p) {
     Panels<Op, N> w_hr(projects ? ceil_div(H, N * V) : 0, 1, P);  // gives dh_t before projection
     Buffer<Op> dz_even(B * dz_pitch), dz_odd(B * dz_pitch);       // hidden rows only
     Buffer<Op> dh_projected(projects ? B * at.pitch_p : 0);
-    Buffer<float> dc(C::gates ? B * at.pitch_h : 0);
+    Buffer<float> dc(C::memory ? B * at.pitch_h : 0);
     Buffer<float> stayed(p.padding ? B * at.pitch_p : 0);  // dh that passes through padding
     S* const dz = real<S>(p.dz);
 
@@ -259,7 +260,7 @@ void recurrence_backward(const Recurrence& p) {
         const Range mine = share(B, team.rank, team.size);
         for (int64_t b = mine.from; b < mine.to; ++b) {
             if (p.padding) clear_row(stayed.get() + b * at.pitch_p, P);
-            if (!C::gates) continue;
+            if (!C::memory) continue;
             if (p.dc_n)
                 copy_row(p.dc_n + b * H, dc.get() + b * at.pitch_h, H);
             else
@@ -283,22 +284,22 @@ void recurrence_backward(const Recurrence& p) {
             const auto through_cell = [&](int64_t b, int64_t n, vf dh) {
                 const int count = lanes(n, H);
                 const int64_t tb = t * B + b;
-                Rows d;
+                Values<C> d;
                 if (!at.padded(t, b)) {
-                    const Rows r = load_rows<C>(real<S>(p.gates) + tb * z_pitch + n, H, count);
+                    const auto r = load_values<C>(real<S>(p.rows) + tb * pitch + n, H, count);
                     vf c = {}, c_last = {}, dc_t = {};
                     float* const grad = dc.get() + b * at.pitch_h + n;
-                    if (C::gates) {
+                    if (C::memory) {
                         const float* last = s > 0 ? p.cells + (t_last * B + b) * H : p.c_0 + b * H;
                         c = load(p.cells + tb * H + n, count);
                         c_last = load(last + n, count);
                         dc_t = load(grad);
                     }
-                    d = step_backward<C>(r, c_last, c, dh, dc_t);
-                    if (C::gates) store(grad, dc_t);
+                    C::backward(r, c_last, c, dh, dc_t, d);
+                    if (C::memory) store(grad, dc_t);
                 }
-                store_rows<C>(dz + tb * z_pitch + n, H, d, count);
-                store_hidden_rows<C>(dz_hidden + b * dz_pitch + n, at.pitch_h, d, V);
+                store_rows(dz + tb * z_pitch + n, H, d, count);
+                store_hidden_rows(dz_hidden + b * dz_pitch + n, at.pitch_h, d, V);
             };
 
             // Takes features [n, n + V) of the gradient of h_t through the next step.
@@ -341,8 +342,8 @@ void recurrence_backward(const Recurrence& p) {
                     for (int64_t b = from; b < to && !projects && !initial; ++b) {
                         const int64_t tb = t * B + b;
                         for (int64_t n = first; n < std::min(first + w_hh.WIDTH, H); n += V) {
-                            prefetch<C>(real<S>(p.gates) + tb * z_pitch + n, H);
-                            if (C::gates) __builtin_prefetch(p.cells + tb * H + n);
+                            prefetch(real<S>(p.rows) + tb * pitch + n, H, C::values);
+                            if (C::memory) __builtin_prefetch(p.cells + tb * H + n);
                             if (p.dy) __builtin_prefetch(real<S>(p.dy) + tb * P + n);
                         }
                     }
@@ -373,7 +374,7 @@ void recurrence_backward(const Recurrence& p) {
         }
 #pragma omp barrier
         for (int64_t b = mine.from; b < mine.to; ++b)
-            for (int64_t n = 0; C::gates && n < H; n += V)
+            for (int64_t n = 0; C::memory && n < H; n += V)
                 store(p.dc_0 + b * H + n, load(dc.get() + b * at.pitch_h + n), lanes(n, H));
     }
 }

@@ -33,6 +33,7 @@ struct Kernels {
     const char* name;
     bool (*runs_here)();
     int (*gated_sum)(const GatedSum&, bool backward);
+    int (*scan)(const Scan&, bool backward);
     int (*recurrence)(const Recurrence&, bool backward);
     int (*cross_entropy)(const CrossEntropy&, bool backward);
 };

@@ -56,8 +56,7 @@ class StreamStates:
                 "by one of several processes without a validation)"
             )
             return None
-        h, c = state
-        return h.to(like.device), c.to(like.device)
+        return tuple(part.to(like.device) for part in state)
 
     def gather(self, process_group: Any) -> None:
         """Exchange the states between processes, because each has only those of its own groups."""
@@ -70,12 +69,12 @@ class StreamStates:
                 self.load_state_dict(states)
 
     def state_dict(self) -> dict[int, dict[int, State]]:
-        """The state after the latest step of each group: group -> next step -> (h, c)."""
+        """The state after the latest step of each group: group -> next step -> state."""
         last = {}
         for group, states in self._kept.items():
             if states:
-                step, (h, c) = max(states.items())
-                last[group] = {step: (h.cpu(), c.cpu())}
+                step = max(states)
+                last[group] = {step: tuple(part.cpu() for part in states[step])}
         return last
 
     def load_state_dict(self, states: dict[int, dict[int, State]]) -> None:

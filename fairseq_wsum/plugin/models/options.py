@@ -55,6 +55,10 @@ class LSTMOptions(FairseqDataclass):
     coupled_gates: bool = field(
         default=False, metadata={"help": "couple the gates of all cells: f = 1 - i"}
     )
+    window: Optional[int] = field(
+        default=None,
+        metadata={"help": "inputs that a step of a qrnn reads: 1 (default) or 2"},
+    )
     lstm_backend: str = field(
         default="auto", metadata={"help": f"backend of the LSTM: {', '.join(BACKEND_CHOICES)}"}
     )
@@ -63,7 +67,11 @@ class LSTMOptions(FairseqDataclass):
         metadata={"help": "add each LSTM layer's input to its output, from the second layer on"},
     )
     init_range: float = field(
-        default=0.1, metadata={"help": "draw all parameters uniformly from [-R, R]"}
+        default=0.1,
+        metadata={
+            "help": "draw all parameters uniformly from [-R, R], except those for which minlstm "
+            "and sru prescribe other values"
+        },
     )
     share_decoder_input_output_embed: bool = field(
         default=False,
@@ -162,6 +170,8 @@ def check_options(cfg: LSTMOptions, cells: Sequence[str], sizes: Sequence[str]) 
             raise ValueError(
                 f"--coupled-gates with {flag(option)} {name}: {error}; omit one of the two"
             ) from None
+    if cfg.window is not None:
+        _check_window(cfg, [first(getattr(cfg, option), cfg.cell) for option in cells])
     for option in sizes:
         if getattr(cfg, option) is not None and getattr(cfg, option) < 1:
             raise ValueError(f"{flag(option)} {getattr(cfg, option)}: give at least 1")
@@ -176,6 +186,30 @@ def check_options(cfg: LSTMOptions, cells: Sequence[str], sizes: Sequence[str]) 
             raise ValueError(f"{flag(option)} {value}: give a probability from 0 to 1")
     if not cfg.init_range > 0:
         raise ValueError(f"--init-range {cfg.init_range}: give a number larger than 0")
+
+
+def _check_window(cfg: LSTMOptions, cells: Sequence[str]) -> None:
+    """Check that at least one of the cells can have the window."""
+    problems = {}
+    for name in cells:
+        try:
+            get_cell(name, window=cfg.window)
+        except ValueError as error:
+            problems[name] = str(error)
+    if len(problems) == len(set(cells)):
+        raise ValueError(f"--window {cfg.window}: {'; '.join(problems.values())}")
+
+
+def described_cell(cfg: LSTMOptions, name: str) -> Cell:
+    """The cell with this name, as the options describe it.
+
+    --window applies to the cells that can have one.
+    """
+    cell = get_cell(name, coupled_gates=cfg.coupled_gates)
+    try:
+        return cell if cfg.window is None else cell.with_window(cfg.window)
+    except ValueError:
+        return cell
 
 
 def check_sharing(embed_dim: int, out_embed_dim: int) -> None:

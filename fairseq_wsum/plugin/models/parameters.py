@@ -10,6 +10,7 @@ from fairseq import utils
 from fairseq.data import Dictionary
 from torch import nn
 
+from ...layer import WsumLSTM
 from ...layer.entries import add_entry
 from .options import TAKE_ITS_DICTIONARY, flag
 
@@ -24,7 +25,7 @@ def init_uniform(model: nn.Module, bound: float, *, zero_biases: bool = False) -
 
     Args:
         model: the model.
-        bound: the bound.
+        bound: the bound. Where a cell needs other values than uniform ones, it sets them.
         zero_biases: initialise all one-dimensional parameters to zero instead.
     """
     for parameter in model.parameters():
@@ -35,6 +36,8 @@ def init_uniform(model: nn.Module, bound: float, *, zero_biases: bool = False) -
     for module in model.modules():
         if isinstance(module, nn.Embedding) and module.padding_idx is not None:
             nn.init.zeros_(module.weight[module.padding_idx])
+        elif isinstance(module, WsumLSTM):
+            module.initialise_cell()
 
 
 def load_embedding(

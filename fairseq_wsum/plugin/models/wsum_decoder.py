@@ -16,7 +16,13 @@ from torch import Tensor, nn
 
 from ...layer import State, WsumLSTM
 from ..modules import Attention, Bridge
-from .wsum_decoder_base import IncrementalState, WsumDecoderBase, widened
+from .wsum_decoder_base import (
+    IncrementalState,
+    WsumDecoderBase,
+    pack_state,
+    unpack_state,
+    widened,
+)
 from .wsum_encoder import EncoderOut
 from .wsum_lstm_config import WsumLSTMConfig
 
@@ -24,7 +30,7 @@ from .wsum_lstm_config import WsumLSTMConfig
 class Step(NamedTuple):
     """The values that a decoding step takes over from the previous step."""
 
-    state: State  # (h, c), each L x B x H
+    state: State  # (h, c), each L x B x H; with a window of 2 also the last inputs
     feed: Tensor  # the attentional output to feed, B x H
     keys: Tensor | None  # of the attention, B x S x H; None if they are the values
 
@@ -81,8 +87,8 @@ class WsumLSTMDecoder(WsumDecoderBase):
         """Add a bridge for each state that the encoder has and the decoder reads."""
         encoder, decoder = cfg.encoder.cell, cfg.decoder.cell
         shapes = (cfg.encoder.layers, encoder_output_units, self.num_layers, self.hidden_size)
-        self.hidden_bridge = Bridge(*shapes) if decoder.is_recurrent else None
-        both = encoder.has_memory and decoder.has_memory
+        self.hidden_bridge = Bridge(*shapes) if decoder.carries_h else None
+        both = encoder.has_memory and decoder.carries_c
         self.cell_bridge = Bridge(*shapes) if both else None
 
     def forward(
@@ -191,13 +197,11 @@ class WsumLSTMDecoder(WsumDecoderBase):
         cached = self.get_incremental_state(incremental_state, "cached_state")
         if cached is None:
             return None
-        state = cached["prev_hiddens"], cached["prev_cells"]
-        return Step(state, cached["input_feed"], cached["keys"])
+        return Step(unpack_state(cached), cached["input_feed"], cached["keys"])
 
     def _cache_step(self, incremental_state: IncrementalState | None, step: Step) -> None:
         if incremental_state is not None:
-            (h, c), feed, keys = step
-            cached = {"prev_hiddens": h, "prev_cells": c, "input_feed": feed, "keys": keys}
+            cached = {**pack_state(step.state), "input_feed": step.feed, "keys": step.keys}
             self.set_incremental_state(incremental_state, "cached_state", cached)
 
     def reorder_incremental_state(
@@ -206,10 +210,10 @@ class WsumLSTMDecoder(WsumDecoderBase):
         """Select the hypotheses `new_order`, for beam search."""
         step = self._cached_step(incremental_state)
         if step is not None:
-            h, c = (part.index_select(1, new_order) for part in step.state)
+            state = tuple(part.index_select(1, new_order) for part in step.state)
             feed = step.feed.index_select(0, new_order)
             keys = None if step.keys is None else step.keys.index_select(0, new_order)
-            self._cache_step(incremental_state, Step((h, c), feed, keys))
+            self._cache_step(incremental_state, Step(state, feed, keys))
 
     def make_generation_fast_(self, need_attn: object = False, **unused: object) -> None:
         """fairseq's hook before decoding; `need_attn` says whether attention weights are needed."""

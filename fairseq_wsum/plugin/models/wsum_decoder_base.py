@@ -8,11 +8,24 @@ from fairseq.models import FairseqIncrementalDecoder
 from fairseq.modules import AdaptiveSoftmax
 from torch import Tensor, nn
 
+from ...layer import State
 from ...ops.products import Linear, product
 from .options import MAX_POSITIONS, LSTMOptions
 from .parameters import remember_words
 
 IncrementalState = dict[str, dict[str, Tensor | None]]
+_STATE = ("prev_hiddens", "prev_cells", "prev_inputs")  # the parts of a layer's state
+
+
+def pack_state(state: State) -> dict[str, Tensor | None]:
+    """The entries for a state of the layers in fairseq's incremental state."""
+    return dict(zip(_STATE, state, strict=False))
+
+
+def unpack_state(cached: dict[str, Tensor | None]) -> State:
+    """The state in the entries of `pack_state`."""
+    parts = (cached.get(name) for name in _STATE)
+    return tuple(part for part in parts if part is not None)
 
 
 def widened(c: Tensor) -> Tensor:

@@ -72,7 +72,9 @@ class WsumLSTMEncoder(FairseqEncoder):
         x = self.dropout_in_module(self.embed_tokens(src_tokens)).transpose(0, 1)
         mask = padding_mask if padding_mask.any() else None
         x, state = self.lstm(x, padding_mask=mask)
-        hiddens, cells = (self._join_directions(part) for part in state)
+        hiddens, cells = (self._join_directions(part) for part in state[:2])
+        if self.lstm.cell.hidden_is_memory:
+            cells = hiddens
         return EncoderOut(self.dropout_out_module(x), hiddens, cells, padding_mask)
 
     def _join_directions(self, state: Tensor) -> Tensor:

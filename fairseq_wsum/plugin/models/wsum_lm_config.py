@@ -3,8 +3,15 @@
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from ...cells import get_cell
-from .options import LSTMOptions, Side, check_options, check_sharing, first, option_values
+from .options import (
+    LSTMOptions,
+    Side,
+    check_options,
+    check_sharing,
+    described_cell,
+    first,
+    option_values,
+)
 
 # as in options.py
 # ruff: noqa: UP045
@@ -78,7 +85,7 @@ class WsumLSTMLMConfig(LSTMOptions):
         """The options of the layers, with all defaults resolved."""
         dropout_out = first(self.decoder_dropout_out, self.dropout)
         return Side(
-            cell=get_cell(self.cell, coupled_gates=self.coupled_gates),
+            cell=described_cell(self, self.cell),
             embed_dim=self.decoder_embed_dim,
             hidden_size=first(self.decoder_hidden_size, self.decoder_embed_dim),
             layers=self.decoder_layers,
@@ -122,6 +129,11 @@ def read_config(args: Any) -> WsumLSTMLMConfig:
         raise ValueError(
             f"--decoder-proj-size {cfg.decoder_proj_size}: give 0 (no projection) or less than "
             f"--decoder-hidden-size {hidden_size}"
+        )
+    if cfg.decoder_proj_size and not cfg.decoder.cell.can_project:
+        raise ValueError(
+            f"--decoder-proj-size {cfg.decoder_proj_size}: cell {cfg.cell} cannot have a "
+            "projection; use 0, the default"
         )
     if cfg.shares_output:
         check_sharing(cfg.decoder_embed_dim, cfg.out_embed_dim)

@@ -15,7 +15,13 @@ from torch import Tensor, nn
 from ...layer import State, WsumLSTM
 from ..modules import CarriedState
 from .locked_dropout import LockedDropout
-from .wsum_decoder_base import IncrementalState, WsumDecoderBase, widened
+from .wsum_decoder_base import (
+    IncrementalState,
+    WsumDecoderBase,
+    pack_state,
+    unpack_state,
+    widened,
+)
 from .wsum_lm_config import WsumLSTMLMConfig
 
 
@@ -103,7 +109,7 @@ class WsumLMDecoder(WsumDecoderBase):
         self._cache_state(incremental_state, state)
         return self.project(self.dropout_out_module(y)).transpose(0, 1), None
 
-    # State: (h, c), L x B x P and L x B x H
+    # State: (h, c), L x B x P and L x B x H, and with a window of 2 the last inputs
 
     def _zero_state(self, x: Tensor) -> State:
         h, c = (x.new_zeros(self.lstm.num_layers, x.size(1), size) for size in self.state_sizes)
@@ -115,14 +121,11 @@ class WsumLMDecoder(WsumDecoderBase):
         cached = self.get_incremental_state(incremental_state, "cached_state")
         if cached is None:
             return None
-        h, c = cached["prev_hiddens"], cached["prev_cells"]
-        assert h is not None and c is not None
-        return h, c
+        return unpack_state(cached)
 
     def _cache_state(self, incremental_state: IncrementalState | None, state: State) -> None:
         if incremental_state is not None:
-            cached = {"prev_hiddens": state[0], "prev_cells": state[1]}
-            self.set_incremental_state(incremental_state, "cached_state", cached)
+            self.set_incremental_state(incremental_state, "cached_state", pack_state(state))
 
     def reorder_incremental_state(
         self, incremental_state: IncrementalState, new_order: Tensor
@@ -130,5 +133,5 @@ class WsumLMDecoder(WsumDecoderBase):
         """Select the hypotheses `new_order`, for beam search."""
         state = self._cached_state(incremental_state)
         if state is not None:
-            h, c = (part.index_select(1, new_order) for part in state)
-            self._cache_state(incremental_state, (h, c))
+            state = tuple(part.index_select(1, new_order) for part in state)
+            self._cache_state(incremental_state, state)

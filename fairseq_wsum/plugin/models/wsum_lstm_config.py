@@ -5,9 +5,16 @@ from typing import Any, Optional
 
 from omegaconf import II
 
-from ...cells import get_cell
 from ..modules import ATTENTION_TYPES
-from .options import LSTMOptions, Side, check_options, check_sharing, first, option_values
+from .options import (
+    LSTMOptions,
+    Side,
+    check_options,
+    check_sharing,
+    described_cell,
+    first,
+    option_values,
+)
 
 # as in options.py
 # ruff: noqa: UP045
@@ -161,7 +168,7 @@ class WsumLSTMConfig(LSTMOptions):
     def encoder(self) -> Side:
         """The encoder's options, with all defaults resolved."""
         return Side(
-            cell=get_cell(first(self.encoder_cell, self.cell), coupled_gates=self.coupled_gates),
+            cell=described_cell(self, first(self.encoder_cell, self.cell)),
             embed_dim=self.encoder_embed_dim,
             hidden_size=first(self.encoder_hidden_size, self.encoder_embed_dim),
             layers=self.encoder_layers,
@@ -175,7 +182,7 @@ class WsumLSTMConfig(LSTMOptions):
         """The decoder's options, with all defaults resolved."""
         dropout_out = first(self.decoder_dropout_out, self.dropout)
         return Side(
-            cell=get_cell(first(self.decoder_cell, self.cell), coupled_gates=self.coupled_gates),
+            cell=described_cell(self, first(self.decoder_cell, self.cell)),
             embed_dim=self.decoder_embed_dim,
             hidden_size=first(self.decoder_hidden_size, self.decoder_embed_dim),
             layers=self.decoder_layers,
@@ -245,7 +252,7 @@ def _check_attention(cfg: WsumLSTMConfig) -> None:
             "make them equal or use general"
         )
     _ = cfg.input_feeding  # raises if it is not a BOOL
-    reads_source = decoder.cell.is_recurrent or encoder.cell.has_memory
+    reads_source = decoder.cell.carries_h or encoder.cell.has_memory
     if cfg.attention is None and not reads_source:
         raise ValueError(
             f"--decoder-attention none with --encoder-cell {encoder.cell.name} and "

@@ -16,7 +16,7 @@ class CarriedState:
     state for each model.
 
     Args:
-        start: the initial state (h, c), L x B x P and L x B x H; None for zero.
+        start: the initial state of the layers, such as (h, c); None for zero.
     """
 
     def __init__(self, start: State | None = None) -> None:
@@ -30,4 +30,4 @@ class CarriedState:
 
     def leave(self, model: nn.Module, state: State) -> None:
         """Store the final state of `model`."""
-        self.last = self._left[model] = (state[0].detach(), state[1].detach())
+        self.last = self._left[model] = tuple(part.detach() for part in state)

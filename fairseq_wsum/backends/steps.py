@@ -1,0 +1,43 @@
+"""Neighbours in time when some steps are padding.
+
+Shapes: T time steps, B sequences, P features.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def last_real_step(y: Tensor, h_0: Tensor, padding_mask: Tensor, reverse: bool) -> Tensor:
+    """The output (B x P) at the end of each sequence; `h_0` for sequences that are all padding."""
+    n = y.size(0)
+    steps = torch.arange(n, device=y.device).unsqueeze(-1)  # T x 1
+    if reverse:
+        last = steps.masked_fill(padding_mask, n).amin(0)
+    else:
+        last = steps.masked_fill(padding_mask, -1).amax(0)
+    index = last.clamp(0, n - 1).view(1, -1, 1).expand(1, -1, y.size(-1))
+    none = padding_mask.all(0).unsqueeze(-1)
+    return torch.where(none, h_0, y.gather(0, index).squeeze(0))
+
+
+def before(y: Tensor, first: Tensor, padding_mask: Tensor | None, reverse: bool) -> Tensor:
+    """The state before every step: the output at the last step that is not padding.
+
+    Args:
+        y: the state after every step, T x B x P; its values at padding are not read.
+        first: the state before the first step, B x P.
+        padding_mask: True at padding, T x B.
+        reverse: whether time runs backwards.
+    """
+    if reverse:
+        mask = None if padding_mask is None else padding_mask.flip(0)
+        return before(y.flip(0), first, mask, False).flip(0)
+    states = torch.cat((first[None], y))
+    if padding_mask is None:
+        return states[:-1]
+    steps = torch.arange(1, len(y) + 1, device=y.device).unsqueeze(-1)  # indices in `states`
+    last = steps.masked_fill(padding_mask, 0).cummax(0).values  # T x B
+    last = torch.cat((torch.zeros_like(last[:1]), last[:-1]))
+    return states.gather(0, last.unsqueeze(-1).expand_as(y))

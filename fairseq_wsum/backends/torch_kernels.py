@@ -1,0 +1,169 @@
+"""The torch backend: torch's own recurrent kernels, oneDNN on CPUs and cuDNN on GPUs.
+
+It runs the cells that torch has, `lstm`, `no-gates` and `gru`, with the functions that
+`torch.nn.LSTM`, `RNN` and `GRU` call. Like those, it keeps the memory cell of a 16-bit layer in 16
+bits from step to step, where the other backends keep 32: a sum of thousands of small contributions
+stops growing early.
+
+Shapes: T time steps, B sequences, I input features, H hidden units, P features of h.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..cells import GRU, LSTM, Cell, Rows, SimpleRNN
+from ..ops import operators
+from ..ops.transforms import in_autocast, in_transformation, product_dtype
+from .steps import last_real_step
+
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+# Every other type, even a subclass of these, may have other equations.
+_FUNCTIONS: dict[type[Cell], str] = {LSTM: "lstm", SimpleRNN: "rnn_tanh", GRU: "gru"}
+
+_FLAGS = 8  # copies of the flag in `_freeze`: GPUs are slow unless the width is a multiple of 8
+
+
+def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool) -> str | None:
+    """Why torch's kernels do not support this cell, device or dtype, or None if they do."""
+    if type(cell) not in _FUNCTIONS or cell.twin is None:
+        return f"it has torch's kernels for lstm, no-gates and gru, not for {cell.label}"
+    if projects and type(cell) is not LSTM:
+        return f"it supports a projection for lstm only, not for {cell.label}"
+    if device.type not in ("cpu", "cuda"):
+        return f"it runs on CPUs and on GPUs of the type cuda, and the layer is on {device}"
+    if dtype not in DTYPES:
+        return f"it computes in float32, float64, bfloat16 and float16, not in {dtype}"
+    if torch.compiler.is_compiling():
+        # torch leaves its modules out, too (torch._dynamo.config.allow_rnn); gradients can fail
+        return "torch.compile does not trace torch's recurrent kernels"
+    # torch.func.grad works, but vmap fails in all of these kernels, and jvp in those of oneDNN
+    return operators.NOT_TRANSFORMED if in_transformation() else None
+
+
+def why_not_auto(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why `auto` takes another backend on a device in a dtype, or None if it may take this one."""
+    if dtype == torch.float64:
+        # People check results and second derivatives in float64, and cuDNN has only first ones.
+        return "float64 is left to the reference, which has all derivatives"
+    if dtype == torch.float16 and device.type == "cpu":
+        # It works, but without oneDNN (torch 2.13), hardly faster than the reference backend.
+        return "float16 on a CPU is left to the reference, whose memory cell has 32 bits"
+    return None
+
+
+def run(
+    cell: Cell,
+    x: Tensor,
+    w_ih: Tensor,
+    w_hh: Tensor | None,
+    b_ih: Tensor | None,
+    b_hh: Tensor | None,
+    w_hr: Tensor | None,
+    v: Rows,
+    h_0: Tensor,
+    c_0: Tensor,
+    padding_mask: Tensor | None = None,
+    reverse: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run one direction of one layer over a sequence: see `reference.run`.
+
+    It differs from the reference in the dtype of the memory cell between two steps, as described
+    at the top. A second derivative exists on CPUs only; on GPUs cuDNN raises an error.
+    """
+    autocast, dtype = in_autocast(x.device), product_dtype(x, w_ih)
+    x, h_0 = x.to(dtype), h_0.to(dtype)
+    given = (w_ih, w_hh, b_ih, b_hh, w_hr)
+    weights = [weight.to(dtype) for weight in given if weight is not None]
+    function = _FUNCTIONS[type(cell)]
+    state = (h_0, c_0.to(dtype)) if function == "lstm" else (h_0,)
+
+    rows = None
+    if padding_mask is not None:
+        rows = _real_steps_first(padding_mask, reverse)
+        if function == "lstm":
+            x, weights[0] = _freeze(x, weights[0], padding_mask)
+        x = x.flatten(0, 1).index_select(0, rows).view_as(x)
+    elif reverse:
+        x = x.flip(0)
+
+    # every tensor has its dtype already, so autocast has nothing left to choose
+    with torch.autocast(x.device.type, enabled=False) if autocast else nullcontext():
+        y, h_n, *c_n = _call(function, x, state, weights, b_ih is not None)
+
+    if padding_mask is not None and rows is not None:
+        y = torch.empty_like(y).flatten(0, 1).index_copy(0, rows, y.flatten(0, 1)).view_as(y)
+        y = y.masked_fill(padding_mask.unsqueeze(-1), 0)
+        h_n = last_real_step(y, h_0, padding_mask, reverse)
+    elif reverse:
+        y = y.flip(0)
+    if not cell.has_memory:
+        return y, h_n, c_0
+    last = (c_n[0] if c_n else h_n).to(c_0.dtype)
+    if padding_mask is not None:  # `c_0` may have more bits than the kernels kept of it
+        last = torch.where(padding_mask.all(0).unsqueeze(-1), c_0, last)
+    return y, h_n, last
+
+
+def _call(
+    function: str, x: Tensor, state: tuple[Tensor, ...], weights: list[Tensor], has_biases: bool
+) -> tuple[Tensor, ...]:
+    """Call torch for one layer, one direction and no mask; returns y and the parts of the state."""
+    if x.device.type == "cuda":
+        # cuDNN wants all weights in one piece, in this order, as `nn.LSTM.flatten_parameters` lays
+        # them out. Otherwise it makes this copy itself, with a warning.
+        flat = torch.cat([weight.flatten() for weight in weights])
+        pieces = flat.split([weight.numel() for weight in weights])
+        weights = [piece.view_as(weight) for piece, weight in zip(pieces, weights, strict=True)]
+    parts = tuple(part.unsqueeze(0).contiguous() for part in state)  # cuDNN rejects others
+    hx: Any = parts if len(parts) > 1 else parts[0]
+    # cuDNN computes no gradients without `train`, whatever the mode of the layer
+    layers, dropout, train = 1, 0.0, torch.is_grad_enabled()
+    bidirectional = batch_first = False
+    y, *final = getattr(torch._VF, function)(
+        x, hx, weights, has_biases, layers, dropout, train, bidirectional, batch_first
+    )
+    return y, *(part.squeeze(0) for part in final)
+
+
+def _real_steps_first(padding_mask: Tensor, reverse: bool) -> Tensor:
+    """For every step of the kernels, the row of the flattened input that it reads, T*B.
+
+    The kernels run forwards and without a mask. So each sequence starts with its real steps, in the
+    order in which they are run, and its padding follows.
+    """
+    time, batch = padding_mask.shape
+    padding = padding_mask.flip(0) if reverse else padding_mask
+    steps = padding.to(torch.uint8).argsort(dim=0, stable=True)
+    steps = time - 1 - steps if reverse else steps
+    return (steps * batch + torch.arange(batch, device=steps.device)).flatten()
+
+
+def _freeze(x: Tensor, w_ih: Tensor, padding_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Make padding keep the memory cell of an LSTM: i_t = 0 and f_t = 1, exactly.
+
+    torch has no mask for this. Packed sequences would do the same, but on a CPU they run without
+    oneDNN and take O(T^2) time for gradients, and on a GPU they wait for the lengths. So the input
+    gets a flag that is 1 at padding, whose weights overrule all others in the two gates. The other
+    gates are free, as outputs at padding are not used. All gradients are those of the real steps.
+
+    Args:
+        x: the input, T x B x I, zero at padding.
+        w_ih: W_*x, 4*H x I.
+        padding_mask: True at padding, T x B.
+
+    Returns:
+        The input and W_*x with further columns for the flag.
+    """
+    units = w_ih.size(0) // 4
+    large = min(torch.finfo(x.dtype).max / 16, 1e18)  # the sum of all copies must be finite
+    gate = w_ih.new_full((units, _FLAGS), large)
+    weights = F.pad(torch.cat((-gate, gate)), (0, 0, 0, 2 * units))  # rows i, f, c, o
+    flags = padding_mask.unsqueeze(-1).expand(-1, -1, _FLAGS).to(x.dtype)
+    return torch.cat((x, flags), dim=-1), torch.cat((w_ih, weights), dim=-1)

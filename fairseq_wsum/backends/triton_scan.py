@@ -1,0 +1,222 @@
+"""Triton kernels for the scan of a gated sum whose gates are given: c_t = f_t c_{t-1} + u_t.
+
+They make one pass over f and u, in tiles and chunks as in `triton_gated_sum`, with the same
+associative scan. It multiplies factors but never divides by them, so that f may be 0 or negative.
+
+The state is float32. Sequence length and batch size are run-time values, so that new sizes need no
+compilation; only a single step, as in decoding, compiles separate kernels.
+
+Shapes: f, u and the memory cells are T x B x H; c_0 and c_n are B x H; the gradients have the
+shapes of what they belong to.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ..ops.scan import scan_gradients, scan_outputs
+from .triton_common import (
+    RUN_TIME_VALUES,
+    Plan,
+    after,
+    as_bytes,
+    grid,
+    in_chunks,
+    last_row,
+    plan,
+)
+
+# Kernels
+
+
+@triton.jit(do_not_specialize=RUN_TIME_VALUES)
+def _forward(  # type: ignore[no-untyped-def]
+    f_ptr, u_ptr, c_start_ptr, padding_ptr, cells_ptr, c_n_ptr, totals_ptr,
+    T, B, length, H: tl.constexpr,
+    PADDED: tl.constexpr, REVERSE: tl.constexpr, TOTALS: tl.constexpr,
+    STEPS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Run one chunk of `length` steps. With TOTALS, compute only its (f, u)."""
+    b, chunk = tl.program_id(0), tl.program_id(2)
+    n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    units = n < H
+    start = (chunk * B + b).to(tl.int64) * H + n
+    if TOTALS:
+        c, kept = tl.zeros((BLOCK,), tl.float32), tl.full((BLOCK,), 1.0, tl.float32)
+    else:
+        c, kept = tl.load(c_start_ptr + start, mask=units, other=0.0), 0.0
+    end = tl.minimum(chunk * length + length, T)
+    for first in range(chunk * length, end, STEPS):
+        s = first + tl.arange(0, STEPS)
+        t = T - 1 - s if REVERSE else s
+        tb = (t * B + b).to(tl.int64)
+        there = (s < end)[:, None] & units[None, :]
+        live = there
+        if PADDED:
+            padding = tl.load(padding_ptr + tb, mask=s < end, other=1)
+            live = there & (padding == 0)[:, None]
+        place = tb[:, None] * H + n[None, :]
+        # where `live` is False, the memory is kept
+        f = tl.load(f_ptr + place, mask=live, other=1.0).to(tl.float32)
+        u = tl.load(u_ptr + place, mask=live, other=0.0).to(tl.float32)
+        f_all, u_all = tl.associative_scan((f, u), 0, after)
+        cells = u_all + f_all * c[None, :]
+        if TOTALS:
+            kept *= last_row(f_all, STEPS)
+        else:
+            tl.store(cells_ptr + place, cells, mask=there)
+        c = last_row(cells, STEPS)
+    if TOTALS:
+        tl.store(totals_ptr + 2 * start - n, kept, mask=units)
+        tl.store(totals_ptr + 2 * start - n + H, c, mask=units)
+    else:
+        if end == T:
+            tl.store(c_n_ptr + b.to(tl.int64) * H + n, c, mask=units)
+
+
+@triton.jit(do_not_specialize=RUN_TIME_VALUES)
+def _backward(  # type: ignore[no-untyped-def]
+    f_ptr, c_0_ptr, padding_ptr, cells_ptr, dcells_ptr, dc_start_ptr,
+    df_ptr, du_ptr, dc_0_ptr, totals_ptr,
+    T, B, length, H: tl.constexpr,
+    PADDED: tl.constexpr, REVERSE: tl.constexpr, HAS_DCELLS: tl.constexpr, TOTALS: tl.constexpr,
+    STEPS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Run one chunk of steps in reverse, with dc_t = g_t + f_{t+1} dc_{t+1}.
+
+    g_t is the gradient of c_t as an output, from `dcells`. Each tile reads f one step later than
+    everything else; after the last step it is 1, as c_n is c_T. Chunks pass on dc_t.
+    """
+    b, chunk = tl.program_id(0), tl.program_id(2)
+    n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    units = n < H
+    start = (chunk * B + b).to(tl.int64) * H + n
+    if TOTALS:
+        dc_next, kept = tl.zeros((BLOCK,), tl.float32), tl.full((BLOCK,), 1.0, tl.float32)
+    else:
+        dc_next, kept = tl.load(dc_start_ptr + start, mask=units, other=0.0), 0.0
+        c_0 = tl.load(c_0_ptr + b.to(tl.int64) * H + n, mask=units, other=0.0)
+    end = tl.minimum(chunk * length + length, T)
+    for first in range(chunk * length, end, STEPS):
+        k = first + tl.arange(0, STEPS)  # counted from the end of the sequence
+        s = T - 1 - k
+        t = T - 1 - s if REVERSE else s
+        tb = (t * B + b).to(tl.int64)
+        tb_next = ((t - 1 if REVERSE else t + 1) * B + b).to(tl.int64)
+        there = (k < end)[:, None] & units[None, :]
+        live, live_next = there, there & (k > 0)[:, None]
+        if PADDED:
+            padding = tl.load(padding_ptr + tb, mask=k < end, other=1)
+            live = there & (padding == 0)[:, None]
+            padding_next = tl.load(padding_ptr + tb_next, mask=(k > 0) & (k < end), other=1)
+            live_next = there & (padding_next == 0)[:, None]
+        place = tb[:, None] * H + n[None, :]
+        place_next = tb_next[:, None] * H + n[None, :]
+        f_next = tl.load(f_ptr + place_next, mask=live_next, other=1.0).to(tl.float32)
+        g = tl.zeros((STEPS, BLOCK), tl.float32)
+        if HAS_DCELLS:
+            g = tl.load(dcells_ptr + place, mask=there, other=0.0)  # also at padding
+        f_all, d_all = tl.associative_scan((f_next, g), 0, after)
+        dc = d_all + f_all * dc_next[None, :]
+        if TOTALS:
+            kept *= last_row(f_all, STEPS)
+        else:
+            t_last = t + 1 if REVERSE else t - 1
+            before = cells_ptr + (t_last * B + b).to(tl.int64)[:, None] * H + n[None, :]
+            c_last = tl.load(before, mask=live & (s > 0)[:, None], other=0.0)
+            c_last = tl.where((s == 0)[:, None], c_0[None, :], c_last)
+            tl.store(df_ptr + place, tl.where(live, dc * c_last, 0.0), mask=there)
+            tl.store(du_ptr + place, tl.where(live, dc, 0.0), mask=there)
+        dc_next = last_row(dc, STEPS)
+    if TOTALS:
+        tl.store(totals_ptr + 2 * start - n, kept, mask=units)
+        tl.store(totals_ptr + 2 * start - n + H, dc_next, mask=units)
+    else:
+        if end == T:
+            tb = ((T - 1 if REVERSE else 0) * B + b).to(tl.int64)
+            f = tl.load(f_ptr + tb * H + n, mask=units, other=1.0).to(tl.float32)
+            if PADDED:
+                f = tl.where(tl.load(padding_ptr + tb) == 0, f, 1.0)
+            tl.store(dc_0_ptr + b.to(tl.int64) * H + n, f * dc_next, mask=units)
+
+
+# Launchers
+
+
+def scan(
+    f: Tensor,
+    u: Tensor,
+    c_0: Tensor,
+    padding_mask: Tensor | None,
+    reverse: bool,
+    how: Plan | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The operator `scan` of `ops.scan`."""
+    f, u, c_0 = f.contiguous(), u.contiguous(), c_0.contiguous()
+    cells, c_n = scan_outputs(f, c_0)
+    time, batch, units = f.shape
+    if batch == 0:
+        return cells, c_n
+    how = how or plan(time, batch, units)
+    options = _options(padding_mask, reverse, how)
+    padding = as_bytes(padding_mask, f)
+
+    def launch(start: Tensor, totals: Tensor, only_totals: bool) -> None:
+        _forward[grid(batch, units, how)](
+            *(f, u, start, padding, cells, c_n, totals),
+            *(time, batch, triton.cdiv(time, how.chunks), units),
+            **options,
+            TOTALS=only_totals,
+        )
+
+    in_chunks(launch, c_0, how)
+    return cells, c_n
+
+
+def scan_backward(
+    dcells: Tensor | None,
+    dc_n: Tensor | None,
+    f: Tensor,
+    c_0: Tensor,
+    padding_mask: Tensor | None,
+    cells: Tensor,
+    reverse: bool,
+    how: Plan | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The operator `scan_backward` of `ops.scan`."""
+    f, c_0, cells = f.contiguous(), c_0.contiguous(), cells.contiguous()
+    df, du, dc_0 = scan_gradients(f, c_0)
+    time, batch, units = f.shape
+    if batch == 0:
+        return df, du, dc_0
+    how = how or plan(time, batch, units)
+    options = _options(padding_mask, reverse, how)
+    padding = as_bytes(padding_mask, f)
+    dcells_dense = cells if dcells is None else dcells.contiguous()
+    dc = torch.zeros_like(c_0) if dc_n is None else dc_n.contiguous()
+
+    def launch(start: Tensor, totals: Tensor, only_totals: bool) -> None:
+        _backward[grid(batch, units, how)](
+            *(f, c_0, padding, cells, dcells_dense, start, df, du, dc_0, totals),
+            *(time, batch, triton.cdiv(time, how.chunks), units),
+            **options,
+            HAS_DCELLS=dcells is not None,
+            TOTALS=only_totals,
+        )
+
+    in_chunks(launch, dc, how)
+    return df, du, dc_0
+
+
+def _options(padding_mask: Tensor | None, reverse: bool, how: Plan) -> dict[str, Any]:
+    return dict(
+        PADDED=padding_mask is not None,
+        REVERSE=reverse,
+        STEPS=how.steps,
+        BLOCK=how.block,
+    )

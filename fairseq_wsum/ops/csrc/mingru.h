@@ -1,0 +1,19 @@
+// The minGRU: see cells/mingru.py.
+
+struct MinGru : Memory, NotRecurrent {
+    enum { Z, G };
+    static constexpr int x_rows = 2, values = 2;
+
+    using Rows = Values<MinGru>;
+
+    static void activate(Rows& r) { r[Z] = sigmoid(r[Z]); }
+
+    static vf step(const Rows& r, vf& c) { return c = r[Z] * r[G] + (1.0f - r[Z]) * c; }
+
+    static void backward(const Rows& r, vf c_last, vf, vf dh, vf& dc, Rows& d) {
+        dc += dh;
+        d[Z] = (dc * r[G] - dc * c_last) * r[Z] * (1.0f - r[Z]);
+        d[G] = dc * r[Z];
+        dc *= 1.0f - r[Z];
+    }
+};

@@ -1,0 +1,145 @@
+"""The operator `scan` and its reference against the equation in a float64 loop."""
+
+from itertools import product
+
+import pytest
+import torch
+from cpp_oracle import TOLERANCE, instruction_set, needs_kernels
+from torch import Tensor
+
+from fairseq_wsum.ops.scan import by_pairs, by_steps, scan, scan_reference
+
+SHAPES = [(1, 1, 1), (1, 3, 7), (5, 1, 33), (6, 4, 16), (13, 3, 20), (64, 2, 3), (37, 5, 70)]
+SIDES = [None, "left", "right", "holes", "all"]
+
+
+def loop(
+    f: Tensor, u: Tensor, c: Tensor, padding_mask: Tensor | None, reverse: bool
+) -> tuple[Tensor, Tensor]:
+    """c_t = f_t * c_{t-1} + u_t, one step at a time."""
+    cells = {}
+    steps = range(len(f))
+    for t in reversed(steps) if reverse else steps:
+        new = f[t] * c + u[t]
+        c = new if padding_mask is None else torch.where(padding_mask[t, :, None], c, new)
+        cells[t] = c
+    return torch.stack([cells[t] for t in steps]), c
+
+
+def mask_of(side: str | None, time: int, batch: int) -> Tensor | None:
+    if side is None:
+        return None
+    lengths, steps = torch.arange(batch) % (time + 1), torch.arange(time).unsqueeze(1)
+    return {
+        "left": steps < time - lengths,
+        "right": steps >= lengths,
+        "holes": torch.rand(time, batch) < 0.4,
+        "all": torch.ones(time, batch, dtype=torch.bool),
+    }[side]
+
+
+def problem(shape: tuple[int, int, int], side: str | None) -> tuple[list[Tensor], Tensor | None]:
+    """f with zeros, ones and negative numbers, u, c_0; f and u are NaN at padding."""
+    time, batch, units = shape
+    f = torch.rand(shape) * 1.5 - 0.5
+    f[torch.rand(shape) < 0.1] = 0
+    f[torch.rand(shape) < 0.1] = 1
+    u, mask = torch.randn(shape), mask_of(side, time, batch)
+    if mask is not None:
+        f[mask], u[mask] = float("nan"), float("nan")
+    return [f, u, torch.randn(batch, units)], mask
+
+
+def outcome(function, inputs, mask, reverse, dtype, memory) -> list[Tensor]:
+    """Cells, the last one, and all gradients for random cotangents on both."""
+    f, u, c_0 = inputs
+    leaves = [t.to(d, copy=True) for t, d in ((f, dtype), (u, dtype), (c_0, memory))]
+    if function is loop and mask is not None:  # NaN times zero is NaN
+        leaves[:2] = [t.masked_fill(mask.unsqueeze(-1), 0) for t in leaves[:2]]
+    leaves = [leaf.requires_grad_() for leaf in leaves]
+    outputs = function(*leaves, mask, reverse)
+    torch.manual_seed(1)
+    cotangents = [torch.randn(t.shape).to(t.dtype) for t in outputs]
+    return [*outputs, *torch.autograd.grad(outputs, leaves, cotangents)]
+
+
+def compare(function, shape, side, reverse, dtype, memory=torch.float32) -> None:
+    inputs, mask = problem(shape, side)
+    inputs[:2] = [t.to(dtype).float() for t in inputs[:2]]
+    exact = outcome(loop, inputs, mask, reverse, torch.float64, torch.float64)
+    found = outcome(function, inputs, mask, reverse, dtype, memory)
+    for name, a, b in zip(("c", "c_n", "df", "du", "dc_0"), found, exact, strict=True):
+        error = (a.double() - b).abs().amax() / b.abs().amax().clamp_min(1)
+        assert error < TOLERANCE.get(dtype, 1e-12), f"{name}: {error:.2g}"
+
+
+@needs_kernels
+@pytest.mark.parametrize("name", ["avx512", "avx2", "baseline"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("side", SIDES)
+def test_the_kernels_equal_the_loop(side, reverse, dtype, name) -> None:
+    with instruction_set(name):
+        for threads, shape in product((1, 2), SHAPES):
+            torch.set_num_threads(threads)
+            compare(scan, shape, side, reverse, dtype)
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("side", SIDES)
+def test_the_reference_equals_the_loop(side, reverse) -> None:
+    for shape in SHAPES:
+        compare(scan_reference, shape, side, reverse, torch.float64, torch.float64)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 7, 16, 33])
+def test_pairs_of_steps_equal_single_steps(steps) -> None:
+    """The reference for GPUs, here on the CPU: values, and derivatives to the second order."""
+    (f, u, c_0), _ = problem((steps, 2, 3), None)
+    given = [t.double().requires_grad_() for t in (f, u, c_0)]
+    torch.testing.assert_close(by_pairs(*given), by_steps(*given))
+    if steps <= 4:
+        assert torch.autograd.gradcheck(by_pairs, given)
+        assert torch.autograd.gradgradcheck(by_pairs, given)
+
+
+def test_pairs_of_steps_take_a_logarithmic_number_of_operations() -> None:
+    counts = []
+    for steps in (256, 1024):
+        f, u, c_0 = torch.rand(steps, 1, 1), torch.rand(steps, 1, 1), torch.rand(1, 1)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            by_pairs(f, u, c_0)
+        counts.append(sum(event.count for event in profile.key_averages()))
+    assert counts[1] < 1.4 * counts[0]
+
+
+@needs_kernels
+@pytest.mark.parametrize("side", [None, "left"])
+def test_the_operator_passes_opcheck(side) -> None:
+    inputs, mask = problem((5, 3, 4), side)
+    inputs[:2] = [t.nan_to_num() for t in inputs[:2]]
+    inputs = [t.requires_grad_() for t in inputs]
+    torch.library.opcheck(torch.ops.fairseq_wsum.scan, (*inputs, mask, True))
+
+
+@needs_kernels
+def test_bad_tensors_are_rejected() -> None:
+    f, u, c_0 = torch.rand(4, 2, 3), torch.rand(4, 2, 3), torch.rand(2, 3)
+    with pytest.raises(ValueError, match=r"take float32 and bfloat16, got torch\.float64"):
+        scan(f.double(), u.double(), c_0)
+    with pytest.raises(ValueError, match=r"take u in torch\.float32, got torch\.bfloat16"):
+        scan(f, u.bfloat16(), c_0)
+    with pytest.raises(ValueError, match=r"take c_0 in torch\.float32, got torch\.float64"):
+        scan(f, u, c_0.double())
+    with pytest.raises(ValueError, match=r"take u of size \(4, 2, 3\), got \(3, 2, 3\)"):
+        scan(f, u[1:], c_0)
+    with pytest.raises(NotImplementedError, match="second derivatives need the reference"):
+        loss = scan(f.requires_grad_(), u, c_0)[0].square().sum()
+        torch.autograd.grad(loss, f, create_graph=True)
+
+
+@needs_kernels
+@pytest.mark.parametrize("time", [0, 3])
+def test_an_empty_batch_gives_an_empty_result(time) -> None:
+    cells, c_n = scan(torch.rand(time, 0, 3), torch.rand(time, 0, 3), torch.rand(0, 3))
+    assert cells.shape == (time, 0, 3) and c_n.shape == (0, 3)

@@ -1,0 +1,77 @@
+"""What the tests of the Triton kernels share.
+
+The kernels run in Triton's interpreter or, where there is one, on a GPU. The interpreter has to be
+switched on before triton is imported, so the tests marked `inside` run in a process of their own.
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+INTERPRETS = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+needs_triton = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="triton is not installed"
+)
+inside = pytest.mark.skipif(
+    not INTERPRETS and DEVICE == "cpu", reason="run by run_in_interpreter, in the interpreter"
+)
+outside = pytest.mark.skipif(
+    INTERPRETS or DEVICE != "cpu", reason="the others run by themselves here"
+)
+
+# reverse, and the side of the padding
+WAYS = {
+    "forward": (False, None),
+    "padded-left": (False, "left"),
+    "reverse": (True, None),
+    "reverse-padded-right": (True, "right"),
+}
+# T, B, H and the plan: steps at a time, units of a program, chunks
+CASES = {
+    "one-of-each": (1, 1, 1, (1, 1, 1)),
+    "odd": (7, 3, 5, (4, 8, 1)),
+    "many-units": (5, 2, 33, (2, 16, 1)),
+    "fewer-steps-than-at-a-time": (3, 2, 5, (16, 8, 1)),
+    "chunks": (13, 2, 5, (2, 8, 3)),
+    "chunks-of-uneven-length": (9, 1, 3, (4, 4, 2)),
+    "more-chunks-than-needed": (5, 2, 3, (2, 4, 4)),
+}
+# Largest difference from float64, over the largest number or 1; in bf16 what is stored is rounded.
+TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 0.01, torch.float16: 2e-3}
+
+
+def run_in_interpreter(path) -> None:  # type: ignore[no-untyped-def]
+    """Run a file of tests in Triton's interpreter."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-6000:]
+
+
+def on_device(*tensors):  # type: ignore[no-untyped-def]
+    """The tensors on the device of the kernels; None stays None."""
+    return [None if tensor is None else tensor.to(DEVICE) for tensor in tensors]
+
+
+def error_of(found, right):  # type: ignore[no-untyped-def]
+    """The largest difference, over the largest number or 1."""
+    largest = right.abs().amax().clamp_min(1)
+    return (found.double().cpu() - right).abs().amax() / largest
+
+
+def mask_of(side, time, batch):  # type: ignore[no-untyped-def]
+    """Sequences of all lengths from 0 on, with padding on one side."""
+    if side is None:
+        return None
+    steps, lengths = torch.arange(time).unsqueeze(1), torch.arange(batch) * 2 % (time + 1)
+    return steps >= lengths if side == "right" else steps < time - lengths
