@@ -71,16 +71,21 @@ def measure(
     for name in names:
         cell, (steps, batch, units) = CELLS[name], shape
         reason = kernel.why_not(cell, place, DTYPES[dtype], False)
+        if not operators.has_kernels(cell, place.type):
+            reason = "it runs on the operator `scan`, not on a kernel of its own"
         if reason is not None:
             raise RuntimeError(f"backend {kernel.name!r} cannot run {name}: {reason}")
         z = torch.randn(*(steps, batch, len(cell.rows) * units), device=place, dtype=DTYPES[dtype])
         c_0 = torch.zeros(batch, units, device=place)
+        vectors = len(cell.vectors)
+        v = torch.randn(vectors, units).to(z) if vectors else None
         how = (operators.encode(cell), False)
-        forward = partial(torch.ops.fairseq_wsum.gated_sum, z, c_0, None, *how, True)
+        forward = partial(torch.ops.fairseq_wsum.gated_sum, z, v, c_0, None, *how, True)
         y, c_n, cells = forward()
+        cells = operators.first(cells, y)
         dy = torch.ones_like(y)
         backward = partial(
-            torch.ops.fairseq_wsum.gated_sum_backward, dy, None, z, c_0, None, cells, *how
+            torch.ops.fairseq_wsum.gated_sum_backward, dy, None, z, v, c_0, None, cells, *how
         )
         other = torch.empty_like(z)
         moved = {
@@ -93,7 +98,8 @@ def measure(
             forward=forward, backward=backward, copy=copy
         )
         seconds = median_times(passes, rounds, device)
-        rates = {k: sum(t.nbytes for t in moved[k]) / seconds[k] for k in passes}
+        size = {k: sum({id(t): t.nbytes for t in moved[k]}.values()) for k in passes}
+        rates = {k: size[k] / seconds[k] for k in passes}
         results.append(Bandwidth(name, shape, **rates))
     return results
 

@@ -1,8 +1,9 @@
-"""Compare one layer with torch.nn.LSTM (no-gates: nn.RNN), and SRU with nn.LSTM if it is installed.
+"""Compare one layer with torch's own: nn.LSTM, nn.GRU for the GRU's relatives, nn.RNN for no-gates.
 
-Prints the time of the forward pass, the time of forward and backward, and the memory.
+Prints the time of the forward pass, the time of forward and backward, and the memory. The package
+of the SRU is compared with nn.LSTM if it is installed.
 
-Shapes are T (time steps), B (sequences), H (units, and input features).
+Shapes are T (time steps), B (sequences), H (units and, without --inputs, input features).
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from torch import Tensor, nn
 
 from fairseq_wsum import CELLS, WsumLSTM
 from fairseq_wsum.backends import BACKEND_CHOICES
+from fairseq_wsum.cells import Cell
+
+PEERS = {"no-gates": nn.RNN, **dict.fromkeys(("gru", "mingru", "minlstm", "qrnn"), nn.GRU)}
 
 # A translation model on Multi30k, a small and a medium language model, and long sequences.
 SHAPES: tuple[Shape, ...] = ((13, 64, 500), (20, 20, 200), (35, 20, 650), (128, 16, 512))
@@ -96,7 +100,8 @@ class Subject:
 
     def both(self) -> None:
         self.clear()
-        self._run().backward(torch.ones_like(self.x))
+        y = self._run()
+        y.backward(torch.ones_like(y))
 
     def _run(self) -> Tensor:
         y: Tensor
@@ -115,6 +120,8 @@ def compare(
     backend: str = "auto",
     rounds: int = 15,
     masks: bool = False,
+    scans: bool = False,
+    inputs: int | None = None,
 ) -> list[Result]:
     """Time layers of these cells and their peers, in turn.
 
@@ -126,26 +133,37 @@ def compare(
         backend: the backend of the layers.
         rounds: the number of timings of each.
         masks: also time each cell with a mask of random lengths; its peer is itself without one.
+        scans: also time each gated sum on the operator `scan`; its peer is its own kernel.
+        inputs: number of input features; H by default.
     """
     steps, batch, units = shape
     options: dict[str, Any] = dict(device=device, dtype=DTYPES[dtype])
-    x = torch.randn(shape, **options, requires_grad=True)
-    subjects = {
-        "nn.LSTM": Subject("nn.LSTM", nn.LSTM(units, units, **options), x),
-        "nn.RNN": Subject("nn.RNN", nn.RNN(units, units, **options), x),
-    }
+    inputs = units if inputs is None else inputs
+    x = torch.randn(steps, batch, inputs, **options, requires_grad=True)
+    subjects = {}
+    for kind in (nn.LSTM, nn.GRU, nn.RNN):
+        name = f"nn.{kind.__name__}"
+        subjects[name] = Subject(name, kind(inputs, units, **options), x)
     pairs = []
     for name in cells:
-        layer = WsumLSTM(units, units, cell=name, backend=backend, **options)
+        layer = WsumLSTM(inputs, units, cell=name, backend=backend, **options)
         subjects[name] = Subject(name, layer, x)
-        pairs.append((name, "nn.RNN" if name == "no-gates" else "nn.LSTM"))
+        pairs.append((name, f"nn.{PEERS.get(name, nn.LSTM).__name__}"))
+        if name == "qrnn":
+            layer = WsumLSTM(inputs, units, cell=name, window=2, backend=backend, **options)
+            subjects["qrnn, window 2"] = Subject("qrnn, window 2", layer, x)
+            pairs.append(("qrnn, window 2", "nn.GRU"))
+        if scans and CELLS[name].is_gated_sum:
+            layer = WsumLSTM(inputs, units, cell=_without_kernel(name), backend=backend, **options)
+            subjects[f"{name}, scan"] = Subject(f"{name} on scan", layer, x)
+            pairs.append((f"{name}, scan", name))
         if masks:
             seed = torch.Generator().manual_seed(1)  # the same lengths in every run
             lengths = torch.randint(steps // 2, steps + 1, (batch,), generator=seed)
             mask = (torch.arange(steps).unsqueeze(1) >= lengths).to(device)
             subjects[f"{name}, mask"] = Subject(name, layer, x, mask)
             pairs.append((f"{name}, mask", name))
-    sru = _sru(units, options)
+    sru = _sru(inputs, units, options)
     if sru is not None:
         subjects["SRU"] = Subject("SRU", sru, x)
         pairs.append(("SRU", "nn.LSTM"))
@@ -175,13 +193,20 @@ def compare(
     ]
 
 
-def _sru(units: int, options: Mapping[str, Any]) -> nn.Module | None:
+def _without_kernel(name: str) -> Cell:
+    """The same cell as a class of somebody else's, for which there is no kernel."""
+    kind = type(CELLS[name])
+    other: Cell = type("Other" + kind.__name__, (kind,), {})(**vars(CELLS[name]))
+    return other
+
+
+def _sru(inputs: int, units: int, options: Mapping[str, Any]) -> nn.Module | None:
     """The SRU of Lei et al. (2018), if it is installed."""
     try:
         sru = importlib.import_module("sru")
     except ImportError:
         return None
-    layer: nn.Module = sru.SRU(units, units, num_layers=1).to(**options)
+    layer: nn.Module = sru.SRU(inputs, units, num_layers=1).to(**options)
     return layer
 
 
@@ -249,7 +274,7 @@ def draw_growth(path: Path, results: Mapping[str, Sequence[Result]], title: str)
             ours = [r for r in sizes if r.layer == name]
             x = [r.shape[place] for r in ours]
             axis.plot(x, [1000 * r.both for r in ours], marker="o", label=name)
-        for peer, style in (("nn.LSTM", "k--"), ("nn.RNN", "k:")):
+        for peer, style in (("nn.LSTM", "k--"), ("nn.GRU", "k-."), ("nn.RNN", "k:")):
             times = {r.shape[place]: 1000 * r.peer_both for r in sizes if r.peer == peer}
             if times:
                 axis.plot(list(times), list(times.values()), style, label=peer)
@@ -272,6 +297,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("--backend", choices=BACKEND_CHOICES, default="auto", help="our backend (default auto)")
     add("--masks", action="store_true", help="also compare each layer with and without a mask")
+    help = "also compare each gated sum with itself on the operator `scan`"
+    add("--scans", action="store_true", help=help)
+    add("--inputs", type=report.positive, metavar="N", help="input features (default H)")
     help = "draw how the time grows with each size (.svg, .png, .pdf)"
     add("--growth", type=report.output_file, metavar="FILE", help=help)
     args = parser.parse_args(arguments)
@@ -284,7 +312,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(title, flush=True)
     results = []
     for shape in args.shapes:
-        results += compare(shape, args.cells, masks=args.masks, **options)
+        results += compare(
+            shape, args.cells, masks=args.masks, scans=args.scans, inputs=args.inputs, **options
+        )
     print(report.table([result.row() for result in results]))
     growth = {}
     if args.growth:
