@@ -1,0 +1,528 @@
+#!/usr/bin/env bash
+# Check and measure everything on a GPU: tests, speed, commands, trainings. See --help.
+set -euo pipefail
+HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+# shellcheck source=scripts/common.sh
+source "$HERE/common.sh"
+
+usage() {
+    cat <<'EOT'
+usage: scripts/gpu_check.sh [options]
+
+Check and measure this package on the GPU of this machine. A step has several parts. Every part has
+a time limit and a file for its output. A failed part does not stop the others. The end is a table
+of all parts, which is also in DIR/summary.md. The exit status is 1 if a part failed.
+
+It needs torch, and Triton for most of it. Parts that need more are skipped, and the table says why.
+
+  --steps LIST      the steps to run, separated by commas (default: all but trainings). The start of
+                    a part's name will do, too: tests/layers, speed/bf16, trainings/ptb-medium
+  --all             also the trainings, which take hours
+  --list            list the steps and stop
+  --out DIR         folder for the results (default runs/gpu-check); one with results is refused
+  --resume          go on in such a folder: only run what has not passed there
+  --limit SECONDS   time limit of each part (default: tests 900, speed 300, info 120, commands 300,
+                    trainings 14400)
+  --backend NAME    the backend in commands and trainings (default auto)
+  --multi30k DIR    data for the trainings, made by: scripts/prepare_multi30k.sh --out DIR
+                    --bpe-dropout 0.1 --bpe-samples 10
+  --ptb DIR         data for the trainings, made by: scripts/prepare_ptb.sh --out DIR
+  --tiny            tiny sizes, to try the script itself; the times mean nothing
+  --device DEVICE   cuda (default) or cpu, which skips what needs a GPU
+  --help            this text
+
+PYTHON=... sets the interpreter (default: that of VENV, or of the clone's .venv, else python3).
+
+Files in DIR: summary.md; results.tsv, every result; STEP/PART.txt, the output of a part (PART.2.txt
+if it ran again); speed/*.json, the measurements; trainings, the models. Of a finished training of
+Multi30k only checkpoint_best.pt is kept.
+
+examples:
+  scripts/gpu_check.sh
+  scripts/gpu_check.sh --steps trainings --ptb runs/ptb/data --resume
+  scripts/gpu_check.sh --device cpu --tiny --out runs/gpu-check-trial
+EOT
+}
+
+STEPS=(
+    "tests      the Triton kernels and whole layers against float64"
+    "speed      layers against torch's own, and kernels against the bandwidth of a copy"
+    "info       fairseq-wsum info"
+    "commands   train, resume, translate and score with fp32, fp16, bf16 and amp; needs fairseq"
+    "trainings  Multi30k strong, PTB medium and large; needs fairseq, --multi30k and --ptb"
+)
+PAPER=(lstm no-srnn no-srnn-out no-srnn-hidden no-gates)
+
+steps='' all=false out="$REPO/runs/gpu-check" resume=false limit='' backend=auto
+multi30k='' ptb='' tiny=false device=cuda
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --steps=* | --out=* | --limit=* | --backend=* | --multi30k=* | --ptb=* | --device=*)
+            set -- "${1%%=*}" "${1#*=}" "${@:2}"
+            ;;
+    esac
+    case "$1" in
+        -h | --help) usage && exit ;;
+        --list) printf '%s\n' "${STEPS[@]}" && exit ;;
+        --steps) steps="$(value "$@")"; shift ;;
+        --all) all=true ;;
+        --out) out="$(value "$@")"; shift ;;
+        --resume) resume=true ;;
+        --limit) limit="$(value "$@")"; shift ;;
+        --backend) backend="$(value "$@")"; shift ;;
+        --multi30k) multi30k="$(value "$@")"; shift ;;
+        --ptb) ptb="$(value "$@")"; shift ;;
+        --tiny) tiny=true ;;
+        --device) device="$(value "$@")"; shift ;;
+        *) die "unknown option $1 (see --help)" ;;
+    esac
+    shift
+done
+! $all || [ -z "$steps" ] || die "--all and --steps exclude each other; give only one"
+if $all; then steps=tests,speed,info,commands,trainings; fi
+steps="${steps:-tests,speed,info,commands}"
+IFS=, read -ra wanted <<<"$steps"
+known="$(printf '%s\n' "${STEPS[@]%% *}")"
+for item in "${wanted[@]}"; do
+    grep -qxF -e "${item%%/*}" <<<"$known" ||
+        die "--steps $steps: there is no step '${item%%/*}'; choose from ${known//$'\n'/, }"
+done
+[[ "$device" =~ ^(cuda|cpu)$ ]] || die "--device $device: choose cuda or cpu"
+[[ "${limit:-1}" =~ ^[1-9][0-9]*$ ]] || die "--limit $limit: give a positive whole number"
+command -v timeout >/dev/null || die "this machine has no command timeout (GNU coreutils)"
+check_colon --out "$out"
+[[ "$out" == /* ]] || out="$PWD/$out"
+results="$out/results.tsv"
+for folder in "--multi30k $multi30k" "--ptb $ptb"; do
+    [ -z "${folder#* }" ] || [ -f "${folder#* }/prepared.json" ] ||
+        die "$folder has no prepared.json; make the data as --help says"
+done
+[ -z "$multi30k" ] || multi30k="$(cd "$multi30k" && pwd)"
+[ -z "$ptb" ] || ptb="$(cd "$ptb" && pwd)"
+
+# --- the environment -----------------------------------------------------------------------------
+
+if [ -z "${PYTHON:-}" ]; then
+    PYTHON="${VENV:-$REPO/.venv}/bin/python"
+    [ -n "${VENV:-}" ] || [ -x "$PYTHON" ] || PYTHON=python3
+fi
+PYTHON="$(command -v "$PYTHON")" || die "PYTHON: there is no Python interpreter; set PYTHON or VENV"
+[[ "$PYTHON" == /* ]] || PYTHON="$PWD/$PYTHON"
+bin="$(dirname "$PYTHON")"
+export PYTHON PATH="$bin:$PATH" PYTHONUNBUFFERED=1
+if [ -x "$bin/fairseq-train" ] && [ -x "$bin/python" ]; then
+    export VENV="${bin%/*}" # for the other scripts
+fi
+unset TRITON_INTERPRET
+[ "$device" = cuda ] || export CUDA_VISIBLE_DEVICES=
+
+# What is here, one fact a line, with tabs: `head NAME VALUE`, `missing MODULE`, `bandwidth CELLS`,
+# `cells DTYPE BACKEND REASON CELLS`, and `clone` if the package is not installed.
+facts="$("$PYTHON" -P -c 'import importlib.util, platform, sys
+for module in "torch pytest triton fairseq sacrebleu sacremoses sentencepiece".split():
+    if importlib.util.find_spec(module) is None:
+        print("missing", module, sep="\t")
+        if module == "torch":
+            sys.exit(f"error: {sys.executable} has no torch; set PYTHON to one that has")
+if importlib.util.find_spec("fairseq_wsum") is None:
+    print("clone")
+    sys.path.append(sys.argv[2])
+import torch
+from fairseq_wsum import CELLS, cli
+from fairseq_wsum.backends import BACKENDS
+from fairseq_wsum.ops import operators
+
+device = torch.device(sys.argv[1])
+if device.type == "cuda" and not torch.cuda.is_available():
+    sys.exit("error: torch sees no GPU here; --device cpu tries the script without one")
+triton = importlib.util.find_spec("triton") and importlib.import_module("triton").__version__
+name = torch.cuda.get_device_name() if device.type == "cuda" else cli.processor()
+print("head", "device", name, sep="\t")
+cuda = f", CUDA {torch.version.cuda}" if torch.version.cuda else ""
+print("head", "torch", torch.__version__ + cuda, sep="\t")
+print("head", "Triton", triton or "not installed", sep="\t")
+print("head", "Python", platform.python_version(), sep="\t")
+gated = [n for n, c in CELLS.items() if not c.is_recurrent]  # on a GPU the others run on the scan
+print("bandwidth", *(n for n in gated if operators.has_kernels(CELLS[n], "cuda")))
+for dtype in ("fp32", "bf16", "fp16"):
+    print("cells", dtype, "auto", "-", " ".join(CELLS), sep="\t")
+    for backend in BACKENDS.values():
+        why = {n: backend.why_not(c, device, cli.DTYPES[dtype], False) for n, c in CELLS.items()}
+        runs = [n for n in CELLS if why[n] is None]
+        print("cells", dtype, backend.name, why["lstm"] or "-", " ".join(runs), sep="\t")
+' "$device" "$REPO")" || die "the package could not be asked for its backends; see above"
+if grep -qx clone <<<"$facts"; then export PYTHONPATH="$REPO${PYTHONPATH:+:$PYTHONPATH}"; fi
+
+cells_of() { awk -F '\t' -v d="$1" -v b="$2" '$1 == "cells" && $2 == d && $3 == b { print $5 }' <<<"$facts"; }
+reason_of() { awk -F '\t' -v d="$1" -v b="$2" '$1 == "cells" && $2 == d && $3 == b { print $4 }' <<<"$facts"; }
+backends="$(awk -F '\t' '$1 == "cells" && $2 == "fp32" { print $3 }' <<<"$facts")"
+grep -qxF -e "$backend" <<<"$backends" ||
+    die "--backend $backend: choose from ${backends//$'\n'/, }"
+
+wants() { # STEP
+    local item
+    for item in "${wanted[@]}"; do
+        [ "${item%%/*}" != "$1" ] || return 0
+    done
+    return 1
+}
+
+# Which of these Python modules are missing, as a reason; empty if none is.
+lacks() { # MODULE...
+    local module missing=''
+    for module in "$@"; do
+        ! grep -qxF -e "missing"$'\t'"$module" <<<"$facts" || missing+=" $module"
+    done
+    echo "${missing:+not installed:$missing}"
+}
+
+no_fairseq=''
+if wants commands || wants trainings; then
+    no_fairseq="$(lacks fairseq)"
+    if [ -z "$no_fairseq" ] && ! command -v fairseq-train >/dev/null; then
+        no_fairseq="there is no command fairseq-train beside $PYTHON or on PATH"
+    elif [ -z "$no_fairseq" ]; then
+        no_fairseq="$("$PYTHON" -P -c 'import fairseq_wsum.plugin' 2>&1 >/dev/null)" && no_fairseq='' ||
+            no_fairseq="fairseq cannot be imported: $(tail -n 1 <<<"$no_fairseq")"
+    fi
+fi
+
+# --- the results ---------------------------------------------------------------------------------
+
+driver=-
+if [ "$device" = cuda ]; then
+    driver="$(nvidia-smi --query-gpu=driver_version --format=csv,noheader -i 0 2>/dev/null ||
+        echo unknown)"
+fi
+commit="$(git -C "$REPO" describe --always --dirty 2>/dev/null || echo unknown)"
+begun="$(date '+%Y-%m-%d %H:%M %Z')"
+
+# The last result of every part, in the order of the first ones.
+rows() {
+    awk -F '\t' '!/^#/ { if (!($1 in row)) order[++n] = $1; row[$1] = $0 }
+        END { for (i = 1; i <= n; i++) print row[order[i]] }' "$results"
+}
+
+summary() {
+    echo "# Check on $device"
+    echo
+    if $tiny; then printf 'Tiny sizes: the times mean nothing.\n\n'; fi
+    echo "| | |"
+    echo "|---|---|"
+    awk -F '\t' '$1 == "head" { print "| " $2 " | " $3 " |" }' <<<"$facts"
+    echo "| driver | $driver |"
+    echo "| commit | $commit |"
+    echo "| backend of commands and trainings | $backend |"
+    echo "| date | $begun |"
+    echo
+    echo "| part | result | seconds | |"
+    echo "|---|---|---|---|"
+    rows | awk -F '\t' '{ print "| " $1 " | " $2 " | " $3 " | " $4 " |" }'
+}
+
+write_summary() {
+    summary >"$out/summary.md.partial"
+    mv "$out/summary.md.partial" "$out/summary.md"
+}
+
+record() { # NAME RESULT SECONDS NOTE
+    local note
+    note="$(tr '\t|' ' /' <<<"$4" | cut -c 1-200)"
+    printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$note" >>"$results"
+    say "$1: $2${note:+ ($note)}"
+    write_summary
+}
+
+# --- what the parts run --------------------------------------------------------------------------
+
+gpus=1 updates=8
+if [ "$device" = cpu ]; then gpus=0; fi
+if $tiny; then updates=2; fi
+export HERE out device backend gpus tiny updates multi30k ptb # for the functions below
+
+# Make the data of the commands from the quickstart's corpus, unless it is there.
+corpus() {
+    local folder="$out/commands/data" partial
+    [ ! -d "$folder" ] || return 0
+    partial="$(mktemp -d "$out/commands/data.XXXXXX")"
+    "$PYTHON" "$REPO/examples/quickstart/make_corpus.py" "$partial/text" \
+        --train 400 --valid 40 --test 40
+    fairseq-preprocess --source-lang en --target-lang de --trainpref "$partial/text/train" \
+        --validpref "$partial/text/valid" --testpref "$partial/text/test" \
+        --destdir "$partial/translation"
+    fairseq-preprocess --only-source --trainpref "$partial/text/train.de" \
+        --validpref "$partial/text/valid.de" --testpref "$partial/text/test.de" \
+        --destdir "$partial/language-model"
+    mv "$partial" "$folder"
+}
+
+# Train, and resume. The losses must be finite, and the second training must go on from the first.
+resumed() { # LOG COMMAND...
+    local log="$1"
+    shift
+    "$@" --max-update "$updates" 2>&1 | tee "$log"
+    "$@" --max-update $((2 * updates)) 2>&1 | tee -a "$log"
+    grep -q "@ $updates updates" "$log" || die "the training was not resumed after $updates updates"
+    grep -q "\"valid_num_updates\": \"$((2 * updates))\"" "$log" ||
+        die "the resumed training did not reach $((2 * updates)) updates"
+    [ "$device" = cpu ] || grep -q '"gb_free"\|_gb_free"' "$log" || die "it did not run on the GPU"
+    ! grep -Eiq '"(train_|valid_)?loss": "(nan|-?inf)"' "$log" || die "a loss is not finite"
+}
+
+# The options that the small models share.
+small() { # PRECISION
+    printf '%s\n' --gpus "$gpus" --precision "$1" --lstm-backend "$backend" --optimizer adam --lr 0.001 \
+        --clip-norm 1 --seed 1 --num-workers 0 --log-format json --log-interval 1 --no-epoch-checkpoints
+}
+
+translation() { # CELL PRECISION
+    local work found options=() generate=()
+    corpus
+    work="$(mktemp -d "$out/commands/$1-$2.XXXXXX")"
+    mapfile -t options < <(small "$2")
+    resumed "$work/log" "$HERE/train.sh" "$out/commands/data/translation" --save-dir "$work/run" \
+        --arch wsum_lstm --cell "$1" "${options[@]}" --batch-size 32 --encoder-bidirectional \
+        --encoder-embed-dim 64 --encoder-hidden-size 64 --encoder-layers 2 \
+        --decoder-embed-dim 64 --decoder-hidden-size 128 --decoder-layers 2 \
+        --criterion wsum_cross_entropy --label-smoothing 0.1
+    if [ "$device" = cpu ]; then generate+=(--cpu); fi
+    if [[ "$2" =~ ^(fp16|amp)$ ]]; then generate+=(--fp16); fi
+    fairseq-generate "$out/commands/data/translation" --user-dir "$REPO/fairseq_wsum" \
+        --path "$work/run/checkpoint_last.pt" --beam 5 --max-len-b 20 --batch-size 16 \
+        --required-batch-size-multiple 1 ${generate[@]+"${generate[@]}"} 2>&1 | tee "$work/translated"
+    found="$(grep -c '^H-' "$work/translated" || true)"
+    [ "$found" = 40 ] || die "40 sentences have $found translations"
+    ! grep -Eiq '^H-[0-9]+[[:space:]]+(nan|-?inf)' "$work/translated" || die "a score is not finite"
+    rm -r "$work"
+}
+
+# A language model with carried state.
+language_model() { # CELL PRECISION
+    local work options=() score=()
+    corpus
+    work="$(mktemp -d "$out/commands/lm-$1-$2.XXXXXX")"
+    mapfile -t options < <(small "$2")
+    resumed "$work/log" "$HERE/train.sh" "$out/commands/data/language-model" --save-dir "$work/run" \
+        --task wsum_language_modeling --arch wsum_lstm_lm --cell "$1" "${options[@]}" \
+        --decoder-embed-dim 64 --decoder-layers 2 --batch-size 8 --tokens-per-sample 16 \
+        --criterion wsum_cross_entropy
+    if [ "$device" = cpu ]; then score+=(--cpu); fi
+    if [[ "$2" =~ ^(fp16|amp)$ ]]; then score+=(--fp16); fi
+    "$HERE/perplexity.sh" "$out/commands/data/language-model" --splits test \
+        --checkpoint "$work/run/checkpoint_last.pt" ${score[@]+"${score[@]}"} | tee "$work/perplexity"
+    grep -q 'perplexity [0-9]' "$work/perplexity" || die "the perplexity is not finite"
+    rm -r "$work"
+}
+
+# A folder for a recipe, with a link to the prepared data.
+recipe_folder() { # FOLDER DATA
+    mkdir -p "$1"
+    [ -e "$1/data" ] || ln -s "$2" "$1/data"
+}
+
+# The options of a recipe that depend on the data and on --tiny.
+recipe_options() { # DATA
+    printf '%s\n' --gpus "$gpus" --lstm-backend "$backend"
+    if grep -q '"own_corpus": true' "$1/prepared.json"; then echo --own-corpus; fi
+    if $tiny; then printf '%s\n' --max-update 2; fi
+}
+
+multi30k_training() { # CELL SEED
+    local folder="$out/trainings/multi30k-seed-$2" options=()
+    recipe_folder "$folder" "$multi30k"
+    mapfile -t options < <(recipe_options "$multi30k")
+    if [ "$1" = no-gates ]; then options+=(--lr 0.0002); fi # an S-RNN needs a smaller one
+    "$REPO/examples/translation_multi30k/strong.sh" --cell "$1" --out "$folder" --seed "$2" \
+        --precision bf16 "${options[@]}"
+    find "$folder/$1" \( -name 'checkpoint*.pt' ! -name checkpoint_best.pt -o -name average.pt \) -delete
+    "$PYTHON" -P -c 'import json, sys
+scores = (json.load(open(f"{sys.argv[1]}/score-{split}/scores.json")) for split in ("valid", "test"))
+print("BLEU valid {:.2f}, test {:.2f}".format(*(s["figures"][0]["score"] for s in scores)))
+' "$folder/$1"
+}
+
+ptb_training() { # SIZE CELL
+    local folder="$out/trainings/ptb" options=()
+    recipe_folder "$folder" "$ptb"
+    mapfile -t options < <(recipe_options "$ptb")
+    if [ "$2" = no-gates ]; then options+=(--lr 0.1); fi # an S-RNN needs a smaller one
+    "$REPO/examples/language_model_ptb/ptb.sh" --size "$1" --cell "$2" --out "$folder" "${options[@]}" |
+        tee "$folder/$1-$2.out"
+    grep ': perplexity ' "$folder/$1-$2.out" | paste -s -d ' '
+}
+
+export -f say die corpus resumed small translation language_model recipe_folder recipe_options \
+    multi30k_training ptb_training
+
+# --- the parts -----------------------------------------------------------------------------------
+
+names=() limits=() reasons=() commands=()
+part() { # NAME LIMIT REASON COMMAND...; it is skipped if there is a reason
+    local name="$1" item
+    for item in "${wanted[@]}"; do
+        [[ "$name" == "$item" || "$name" == "$item"/* || "$name" == "$item"-* ]] || continue
+        names+=("$name") limits+=("${limit:-$2}") reasons+=("$3")
+        commands+=("$(printf '%q ' "${@:4}")")
+        return
+    done
+}
+
+plan_tests() {
+    local reason no_triton few=() few_layers=()
+    reason="$(lacks pytest)"
+    no_triton="${reason:-$(lacks triton)}"
+    [ "$device" = cuda ] || no_triton='needs a GPU'
+    if $tiny; then few=(-k one-of-each) few_layers=(-k "whole and fp32"); fi
+    local pytest=("$PYTHON" -m pytest -v -p no:cacheprovider --durations 10)
+    part tests/triton 900 "$no_triton" "${pytest[@]}" tests/test_triton.py ${few[@]+"${few[@]}"}
+    part tests/scan 900 "$no_triton" "${pytest[@]}" tests/test_triton_scan.py ${few[@]+"${few[@]}"}
+    part tests/layers 900 "$reason" env FAIRSEQ_WSUM_TEST_DEVICE="$device" \
+        "${pytest[@]}" tests/test_gpu.py ${few_layers[@]+"${few_layers[@]}"}
+}
+
+plan_speed() {
+    local dtype name reason cells=() sizes=() gated=()
+    if $tiny; then sizes=(--shapes '3,2,4' --rounds 1); fi
+    local common=(--device "$device" ${sizes[@]+"${sizes[@]}"})
+    for dtype in fp32 bf16; do
+        for name in $backends; do
+            reason="$(reason_of "$dtype" "$name")"
+            read -ra cells <<<"$(cells_of "$dtype" "$name")"
+            [ ${#cells[@]} -eq 0 ] || reason=''
+            part "speed/$dtype-$name" 300 "$reason" "$PYTHON" benchmarks/layers.py "${common[@]}" \
+                --dtype "$dtype" --backend "$name" --json "$out/speed/$dtype-$name.json" \
+                --cells ${cells[@]+"${cells[@]}"}
+        done
+        name=triton
+        [ "$device" = cuda ] || name=cpp
+        reason="$(reason_of "$dtype" "$name")"
+        read -ra gated <<<"$(sed -n 's/^bandwidth //p' <<<"$facts")"
+        part "speed/$dtype-bandwidth" 300 "${reason#-}" "$PYTHON" benchmarks/bandwidth.py \
+            "${common[@]}" --dtype "$dtype" --json "$out/speed/$dtype-bandwidth.json" \
+            --cells "${gated[@]}"
+    done
+}
+
+plan_commands() {
+    local what precision cell reason dtype
+    for what in lstm no-srnn-hidden gru lm-lstm; do
+        cell="${what#lm-}"
+        for precision in fp32 fp16 bf16 amp; do
+            reason="$no_fairseq" dtype="${precision/amp/fp16}"
+            if [ -z "$reason" ] && [[ "$device $dtype" == "cpu fp16" ]]; then
+                reason='needs a GPU'
+            elif [ -z "$reason" ] && [[ " $(cells_of "$dtype" "$backend") " != *" $cell "* ]]; then
+                reason="backend $backend cannot run $cell in $dtype"
+            fi
+            if [ "$what" = "$cell" ]; then
+                part "commands/$what-$precision" 300 "$reason" translation "$cell" "$precision"
+            else
+                part "commands/$what-$precision" 300 "$reason" language_model "$cell" "$precision"
+            fi
+        done
+    done
+}
+
+plan_trainings() {
+    local cell seed size reason
+    reason="$no_fairseq"
+    [ -n "$multi30k" ] || reason="${reason:-no --multi30k DIR given}"
+    reason="${reason:-$(lacks sacrebleu sacremoses sentencepiece)}"
+    for seed in 1 2 3; do
+        for cell in $(cells_of fp32 auto); do
+            part "trainings/multi30k-$cell-seed-$seed" 14400 "$reason" \
+                multi30k_training "$cell" "$seed"
+        done
+    done
+    reason="$no_fairseq"
+    [ -n "$ptb" ] || reason="${reason:-no --ptb DIR given}"
+    for size in medium large; do
+        for cell in "${PAPER[@]}"; do
+            [[ "$size $cell" =~ ^(medium .*|large lstm|large no-srnn-hidden)$ ]] || continue
+            part "trainings/ptb-$size-$cell" 14400 "$reason" ptb_training "$size" "$cell"
+        done
+    done
+}
+
+plan_tests
+plan_speed
+part info 120 '' "$PYTHON" -m fairseq_wsum.cli info
+plan_commands
+plan_trainings
+for item in "${wanted[@]}"; do
+    printf '%s\n' "${names[@]}" | grep -q -e "^${item}\$" -e "^${item}[/-]" ||
+        die "--steps $steps: no part has the name '$item'"
+done
+
+# --- the folder ----------------------------------------------------------------------------------
+
+mkdir -p "$out"
+kind="$(awk -F '\t' '$2 == "device" { print $3 }' <<<"$facts"), tiny: $tiny, backend: $backend"
+if [ -f "$results" ]; then
+    $resume || die "--out $out has results already; give a new folder, or add --resume"
+    [ "$(sed -n 1p "$results")" = "# $kind" ] ||
+        die "--out $out has results of: $(sed -n 's/^# //p' "$results"); here: $kind; give a new folder"
+else
+    [ -z "$(ls -A "$out")" ] || die "--out $out has other files in it; give a new folder"
+    echo "# $kind" >"$results"
+fi
+
+# --- running them --------------------------------------------------------------------------------
+
+job='' current=''
+# shellcheck disable=SC2317,SC2329  # called by the trap
+interrupted() {
+    trap - INT TERM
+    [ -z "$job" ] || kill -TERM "$job" 2>/dev/null || true
+    [ -z "$current" ] || record "$current" failed "$((SECONDS - start))" interrupted
+    summary
+    exit 130
+}
+trap interrupted INT TERM
+
+passed_before() { rows | awk -F '\t' -v n="$1" '$1 == n && $2 == "passed" { found = 1 } END { exit !found }'; }
+
+run_part() { # NAME LIMIT COMMAND
+    local log number=1 status=0 note='' result=passed
+    [[ "$1" == */* ]] && log="$out/$1" || log="$out/$1/$1"
+    mkdir -p "$(dirname "$log")"
+    if [ -e "$log.txt" ]; then
+        number=2
+        while [ -e "$log.$number.txt" ]; do number=$((number + 1)); done
+        log+=".$number"
+    fi
+    log+=.txt
+    say "== $1, in $log"
+    printf '$ %s\n' "$3" >"$log"
+    start=$SECONDS current="$1"
+    timeout -k 10 "$2" bash -euo pipefail -c "$3" >>"$log" 2>&1 </dev/null &
+    job=$!
+    wait "$job" || status=$?
+    job='' current=''
+    note="$(sed '1d; /^[[:space:]=]*$/d' "$log" | tail -n 1 | sed 's/^=* //; s/ =*$//')"
+    if [ "$status" = 0 ] && [[ "$1" == tests/* && "$note" != *' passed'* ]]; then
+        status=1 note="no test ran: $note"
+    fi
+    case "$status" in
+        0) [[ "$1" =~ ^(tests|trainings)/ ]] || note='' ;;
+        124 | 137) result=failed note="stopped at the time limit of $2 s; last line: $note" ;;
+        *) result=failed note="status $status: $note" ;;
+    esac
+    record "$1" "$result" "$((SECONDS - start))" "$note"
+}
+
+cd "$REPO"
+write_summary
+for ((i = 0; i < ${#names[@]}; i++)); do
+    if passed_before "${names[i]}"; then
+        say "${names[i]}: passed before"
+    elif [ -n "${reasons[i]}" ]; then
+        record "${names[i]}" skipped 0 "${reasons[i]}"
+    else
+        run_part "${names[i]}" "${limits[i]}" "${commands[i]}"
+    fi
+done
+write_summary
+cat "$out/summary.md"
+failed="$(rows | awk -F '\t' '$2 == "failed" { print $1 }')"
+[ -z "$failed" ] || die "failed: ${failed//$'\n'/, }; the outputs are in $out"

@@ -1,0 +1,132 @@
+"""scripts/gpu_check.sh on the CPU, with tiny sizes. Most tests use a stub, not the benchmarks."""
+
+import json
+
+import pytest
+import warm
+from shell import fails, run, succeeds
+
+# In place of Python: a program of benchmarks/ prints a line, and FAIL names those that fail.
+STUB = """#!/bin/sh
+case "$*" in
+    *benchmarks/*)
+        case "$*" in
+            *"--dtype $FAIL "*) echo 'error: no such luck' >&2; exit 3 ;;
+            *"--dtype $HANG "*) sleep 60 ;;
+        esac
+        echo measured ;;
+    *) exec "$REAL" "$@" ;;
+esac
+"""
+TINY = ("--device", "cpu", "--tiny")
+
+
+@pytest.fixture
+def stub(tmp_path):
+    path = tmp_path / "stub" / "python"
+    path.parent.mkdir()
+    path.write_text(STUB)
+    path.chmod(0o755)
+    real = str(warm.environment() / "bin" / "python")
+    return {"PYTHON": str(path), "REAL": real, "FAIL": "none", "HANG": "none"}
+
+
+def results(out):
+    """The result of each part in the table."""
+    lines = (out / "summary.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
+    return {row[0]: row[1] for row in rows if row[1] in ("passed", "failed", "skipped")}
+
+
+def test_the_steps_are_listed_in_order() -> None:
+    names = [line.split()[0] for line in succeeds("gpu_check.sh", "--list").splitlines()]
+    assert names == ["tests", "speed", "info", "commands", "trainings"]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--steps", "tests,sped"], "--steps tests,sped: there is no step 'sped'"),
+        (["--device", "tpu"], "--device tpu"),
+        (["--limit", "0"], "--limit 0"),
+        (["--ptb", "/none"], "--ptb /none"),
+        (["--out", "12:30"], "--out 12:30"),
+        (["--all", "--steps", "info"], "--all"),
+        (["--teps"], "--teps"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_wrong_option_is_named(options, named) -> None:
+    assert named in fails("gpu_check.sh", *options)
+
+
+def test_unknown_parts_and_backends_make_no_folder(stub, tmp_path) -> None:
+    out = tmp_path / "out"
+    options = [*TINY, "--out", out, "--steps"]
+    assert "'speed/fp99'" in fails("gpu_check.sh", *options, "info,speed/fp99", **stub)
+    message = fails("gpu_check.sh", *options, "info", "--backend", "best", **stub)
+    assert "--backend best: choose from auto, " in message
+    assert not out.exists()
+
+
+def test_the_results_are_in_the_summary_and_in_files(tmp_path) -> None:
+    out = tmp_path / "out"
+    steps = "info,speed/fp32-auto,speed/bf16-triton,tests/triton"
+    printed = succeeds("gpu_check.sh", *TINY, "--steps", steps, "--out", out)
+    assert results(out) == {
+        "tests/triton": "skipped",
+        "speed/fp32-auto": "passed",
+        "speed/bf16-triton": "skipped",
+        "info": "passed",
+    }
+    summary = (out / "summary.md").read_text()
+    assert summary in printed and "| tests/triton | skipped | 0 | needs a GPU |" in summary
+    for name in ("device", "driver", "torch", "Triton", "date"):
+        assert f"\n| {name} | " in summary
+    assert "backend=auto takes" in (out / "info" / "info.txt").read_text()
+    record = json.loads((out / "speed" / "fp32-auto.json").read_text())
+    assert {result["layer"] for result in record["results"]} >= {"lstm", "no-gates", "gru"}
+
+
+def test_a_failed_part_is_named_and_the_others_run(stub, tmp_path) -> None:
+    out = tmp_path / "out"
+    options = [*TINY, "--out", out, "--steps", "info,speed"]
+    message = fails_after("gpu_check.sh", *options, **stub | {"FAIL": "fp32"})
+    found = results(out)
+    assert found["speed/fp32-auto"] == found["speed/fp32-reference"] == "failed"
+    assert found["speed/bf16-auto"] == found["info"] == "passed"
+    assert "error: failed: speed/fp32-auto, speed/fp32-" in message
+    assert "status 3: error: no such luck" in (out / "summary.md").read_text()
+
+    # the folder is refused; with --resume only what failed runs again, into another file
+    before = (out / "results.tsv").read_text()
+    assert f"--out {out} has results already" in fails("gpu_check.sh", *options, **stub)
+    assert "has results of" in fails("gpu_check.sh", *TINY[:2], "--out", out, "--resume", **stub)
+    assert (out / "results.tsv").read_text() == before
+    again = succeeds("gpu_check.sh", *options, "--resume", **stub)
+    assert "speed/bf16-auto: passed before" in again and "info: passed before" in again
+    assert "failed" not in results(out).values()
+    names = {path.name for path in (out / "speed").iterdir()}
+    assert "fp32-auto.2.txt" in names and "bf16-auto.2.txt" not in names
+    assert "no such luck" in (out / "speed" / "fp32-auto.txt").read_text()
+
+
+def test_a_part_that_hangs_is_stopped(stub, tmp_path) -> None:
+    out = tmp_path / "out"
+    options = [*TINY, "--out", out, "--steps", "info,speed/fp32-auto", "--limit", "2"]
+    fails_after("gpu_check.sh", *options, **stub | {"HANG": "fp32"})
+    assert results(out)["speed/fp32-auto"] == "failed"
+    assert "stopped at the time limit of 2 s" in (out / "summary.md").read_text()
+
+
+def test_a_folder_with_other_files_is_refused(stub, tmp_path) -> None:
+    (tmp_path / "thesis.tex").write_text("...")
+    message = fails("gpu_check.sh", *TINY, "--steps", "info", "--out", tmp_path, **stub)
+    assert f"--out {tmp_path} has other files in it" in message
+
+
+def fails_after(script, *arguments, **variables):  # type: ignore[no-untyped-def]
+    """Run a script that fails at its end; return its messages."""
+    done = run(script, *arguments, **variables)
+    assert done.returncode == 1, done.stdout + done.stderr
+    return done.stderr
