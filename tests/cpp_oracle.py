@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fairseq_wsum import CELLS, WsumLSTM
+from fairseq_wsum import WsumLSTM
+from fairseq_wsum.cells import get_cell
 from fairseq_wsum.ops import kernels
 
 needs_kernels = pytest.mark.skipif(
@@ -61,7 +62,7 @@ def twins(
 ) -> tuple[WsumLSTM, WsumLSTM]:
     """A layer on the C++ backend, and one with the same weights on the float64 reference."""
     sizes = shape["I"], shape["H"]
-    projects = CELLS[str(options.get("cell", "lstm"))].can_project
+    projects = get_cell(options.get("cell", "lstm")).can_project
     options = {"proj_size": shape.get("P", 0) if projects else 0, **options}
     fast = WsumLSTM(*sizes, dtype=dtype, backend="cpp", **options)
     exact = WsumLSTM(*sizes, dtype=torch.float64, backend="reference", **options)

@@ -14,7 +14,7 @@ from layer_oracle import every_cell, every_name
 from torch import Tensor
 
 from fairseq_wsum import CELLS, WsumLSTM, backends
-from fairseq_wsum.ops import kernels
+from fairseq_wsum.ops import kernels, operators
 
 
 @needs_kernels
@@ -26,6 +26,18 @@ def test_results_equal_the_reference(cell, coupled, shape, side, dtype) -> None:
     options = dict(cell=cell, coupled_gates=coupled, bidirectional=True)
     fast, exact = twins(shape, dtype, **options)
     compare(fast, exact, shape, mask_of(side, shape["T"], shape["B"]))
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("shape", ["one-step", "odd", "projection"])
+@pytest.mark.parametrize("cell", [name for name, cell in CELLS.items() if cell.is_gated_sum])
+def test_a_gated_sum_of_ones_own_runs_on_the_scan(cell, shape, dtype) -> None:
+    kind = type(CELLS[cell])
+    own = type("Own" + kind.__name__, (kind,), {})(**vars(CELLS[cell]))
+    assert not operators.has_kernels(own, "cpu")
+    fast, exact = twins(SHAPES[shape], dtype, cell=own, bidirectional=True)
+    compare(fast, exact, SHAPES[shape], mask_of("left", SHAPES[shape]["T"], SHAPES[shape]["B"]))
 
 
 @needs_kernels
