@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import re
+import subprocess
+import sys
 from functools import partial
 
 import bandwidth
@@ -28,6 +30,12 @@ def test_info_names_the_backend_of_each_type_and_why_not_the_others(capsys) -> N
     assert f"- not cpp: {missing or 'it computes in float32 and bfloat16'}" in printed
     assert "- not torch: it has torch's kernels for lstm, no-gates and gru\n" in printed
     assert "- not triton: it runs on GPUs, and the layer is on cpu" in printed
+
+
+def test_a_reader_that_stops_early_gets_no_message() -> None:
+    command = f"{sys.executable} -m fairseq_wsum.cli info | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.stdout.startswith("fairseq-wsum") and not done.stderr
 
 
 def test_bench_layers_prints_and_writes_every_ratio(capsys, tmp_path) -> None:
