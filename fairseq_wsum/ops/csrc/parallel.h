@@ -29,13 +29,15 @@ inline Range share(int64_t size, int64_t part, int64_t parts) {
 
 // The part of a batch that one thread computes. With many sequences, each thread has its own
 // sequences and never waits for other threads. Few sequences per thread would not fill the
-// registers, and each thread would read the whole matrix. In that case each thread computes a part
-// of the units for all sequences, with a barrier after every step.
+// registers, and each thread would read the whole matrix of `bytes`. In that case each thread
+// computes a part of the units for all sequences, with a barrier after every step. Fewer sequences
+// are enough if the matrix stays in the cache of a core.
 struct Team {
-    static constexpr int64_t ENOUGH = 12;  // sequences per thread
+    static constexpr int64_t CACHE = 1 << 20;
 
-    Team(int64_t batch, int64_t rank, int64_t size)
-        : rank(rank), size(size), shares_units(size > 1 && batch < ENOUGH * size),
+    Team(int64_t batch, int64_t bytes, int64_t rank, int64_t size)
+        : rank(rank), size(size),
+          shares_units(size > 1 && batch < (bytes > CACHE ? 12 : 8) * size),
           rows(shares_units ? Range{0, batch} : share(batch, rank, size)) {}
 
     const int64_t rank, size;

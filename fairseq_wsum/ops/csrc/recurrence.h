@@ -132,7 +132,7 @@ void recurrence(const Recurrence& p) {
 
 #pragma omp parallel num_threads(p.threads)
     {
-        const Team team(B, thread_rank(), thread_count());
+        const Team team(B, C::h_rows * H * P * sizeof(Op), thread_rank(), thread_count());
         const Range mine = share(B, team.rank, team.size);
         for (int64_t b = mine.from; b < mine.to; ++b) {
             copy_row(real<S>(p.h_0) + b * P, h_even.get() + b * at.pitch_p, P);
@@ -256,7 +256,7 @@ void recurrence_backward(const Recurrence& p) {
 
 #pragma omp parallel num_threads(p.threads)
     {
-        const Team team(B, thread_rank(), thread_count());
+        const Team team(B, C::h_rows * H * P * sizeof(Op), thread_rank(), thread_count());
         const Range mine = share(B, team.rank, team.size);
         for (int64_t b = mine.from; b < mine.to; ++b) {
             if (p.padding) clear_row(stayed.get() + b * at.pitch_p, P);
