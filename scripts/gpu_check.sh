@@ -20,7 +20,7 @@ It needs torch, and Triton for most of it. Parts that need more are skipped, and
   --all             also the trainings, which take hours
   --list            list the steps and stop
   --out DIR         folder for the results (default runs/gpu-check); one with results is refused
-  --resume          go on in such a folder: only run what has not passed there
+  --resume          continue in such a folder, and skip the parts that passed there
   --limit SECONDS   time limit of each part (default: tests 900, speed 300, info 120, commands 300,
                     trainings 14400)
   --backend NAME    the backend in commands and trainings (default auto)

@@ -92,18 +92,10 @@ def test_lstm_equals_torch_lstm(kind, proj_size) -> None:
 
 
 @pytest.mark.parametrize("kind", TORCH_KINDS.values(), ids=TORCH_KINDS)
-def test_no_gates_equals_torch_rnn(kind) -> None:
-    theirs = nn.RNN(3, 4, dtype=torch.float64, **kind)
-    ours = make(cell="no-gates", **kind)
-    ours.load_state_dict(theirs.state_dict())
-    h_0, c_0 = make_state(ours, 5)
-    compare_with_torch(ours, theirs, (h_0, c_0), h_0, lambda state: state[0])
-
-
-@pytest.mark.parametrize("kind", TORCH_KINDS.values(), ids=TORCH_KINDS)
-def test_gru_equals_torch_gru(kind) -> None:
-    theirs = nn.GRU(3, 4, dtype=torch.float64, **kind)
-    ours = make(cell="gru", **kind)
+@pytest.mark.parametrize(("cell", "peer"), {"no-gates": nn.RNN, "gru": nn.GRU}.items())
+def test_no_gates_equals_torch_rnn_and_gru_torch_gru(cell, peer, kind) -> None:
+    theirs = peer(3, 4, dtype=torch.float64, **kind)
+    ours = make(cell=cell, **kind)
     ours.load_state_dict(theirs.state_dict())
     h_0, c_0 = make_state(ours, 5)
     compare_with_torch(ours, theirs, (h_0, c_0), h_0, lambda state: state[0])

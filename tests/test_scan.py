@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 import torch
-from cpp_oracle import TOLERANCE, instruction_set, needs_kernels
+from cpp_oracle import TOLERANCE, instruction_set, mask_of, needs_kernels
 from torch import Tensor
 
 from fairseq_wsum.ops.scan import by_pairs, by_steps, scan, scan_reference
@@ -26,16 +26,13 @@ def loop(
     return torch.stack([cells[t] for t in steps]), c
 
 
-def mask_of(side: str | None, time: int, batch: int) -> Tensor | None:
-    if side is None:
-        return None
-    lengths, steps = torch.arange(batch) % (time + 1), torch.arange(time).unsqueeze(1)
-    return {
-        "left": steps < time - lengths,
-        "right": steps >= lengths,
-        "holes": torch.rand(time, batch) < 0.4,
-        "all": torch.ones(time, batch, dtype=torch.bool),
-    }[side]
+def any_mask(side: str | None, time: int, batch: int) -> Tensor | None:
+    """Padding on one side, in random places, or everywhere."""
+    if side == "holes":
+        return torch.rand(time, batch) < 0.4
+    if side == "all":
+        return torch.ones(time, batch, dtype=torch.bool)
+    return mask_of(side, time, batch)
 
 
 def problem(shape: tuple[int, int, int], side: str | None) -> tuple[list[Tensor], Tensor | None]:
@@ -44,7 +41,7 @@ def problem(shape: tuple[int, int, int], side: str | None) -> tuple[list[Tensor]
     f = torch.rand(shape) * 1.5 - 0.5
     f[torch.rand(shape) < 0.1] = 0
     f[torch.rand(shape) < 0.1] = 1
-    u, mask = torch.randn(shape), mask_of(side, time, batch)
+    u, mask = torch.randn(shape), any_mask(side, time, batch)
     if mask is not None:
         f[mask], u[mask] = float("nan"), float("nan")
     return [f, u, torch.randn(batch, units)], mask

@@ -41,7 +41,7 @@ def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool
 
 def why_not_auto(device: torch.device, dtype: torch.dtype) -> str | None:
     """Why `auto` takes another backend."""
-    return "it has not run on a GPU yet"
+    return "its kernels are untested on a GPU"
 
 
 @constant

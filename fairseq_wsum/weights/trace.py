@@ -22,6 +22,7 @@ from ..cells import Cell, Rows
 from ..cells.cell import memory
 from ..cells.rows import inner_bias, split
 from ..layer import Pass, State, WsumLSTM
+from ..ops.scan import scan_reference
 
 
 @dataclass(frozen=True)
@@ -110,17 +111,14 @@ def _trace(one: Pass) -> Trace:
     v = {name: vector.to(dtype) for name, vector in given["v"].items()}
     z_h = _hidden_products(given, before(one.y.to(dtype), h_0, mask, reverse))
 
-    steps = range(len(one.y))
-    order = steps[::-1] if reverse else steps
     if cell.sees_memory:
+        steps = range(len(one.y))
+        order = steps[::-1] if reverse else steps
         z = _step_by_step(cell, z_x, z_h, c_0, v, mask, order)
     else:
         z = cell.preactivations(z_x, z_h, c_0, v)
     g, i, f = _content_and_gates(cell, z, mask)
-    c, found = c_0, {}
-    for t in order:
-        found[t] = c = memory(i[t] * g[t], f[t], c)
-    cells = torch.stack([found[t] for t in steps])
+    cells, _ = scan_reference(f, i * g, c_0, reverse=reverse)  # the gates are masked already
     return Trace(
         cell=cell,
         layer=one.layer,
