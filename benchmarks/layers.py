@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import gc
-import importlib.util
+import importlib
 import logging
 import os
 import statistics
@@ -253,14 +253,6 @@ def peak_memory(step: Callable[[], None], device: str = "cpu") -> int:
     return max(accumulate((size for _, size in changes), initial=0))
 
 
-def check_can_draw(path: Path) -> None:
-    """Raise RuntimeError unless matplotlib is installed and can write this type of file."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise RuntimeError("--growth needs matplotlib: pip install matplotlib")
-    if path.suffix not in (".svg", ".png", ".pdf"):
-        raise RuntimeError(f"--growth {path}: give a .svg, .png or .pdf file")
-
-
 def draw_growth(path: Path, results: Mapping[str, Sequence[Result]], title: str) -> None:
     """Draw the time of forward and backward over the growing length, batch or width."""
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # fairseq's level is INFO
@@ -286,8 +278,7 @@ def draw_growth(path: Path, results: Mapping[str, Sequence[Result]], title: str)
         axis.set_ylabel("forward + backward, ms")
         axis.legend(fontsize="small")
     figure.suptitle(title, fontsize="small")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    report.save_figure(path, figure)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -306,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = dict(dtype=args.dtype, device=args.device, backend=args.backend, rounds=args.rounds)
     report.check_device(args.device)
     if args.growth:
-        check_can_draw(args.growth)
+        report.check_can_draw("--growth", args.growth)
     title = f"{args.dtype}, backend {args.backend}, medians of {args.rounds}; "
     title += report.machine(args.device)
     print(title, flush=True)

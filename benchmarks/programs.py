@@ -1,4 +1,4 @@
-"""Compare whole programs with fairseq's own LSTM of the same sizes.
+"""Compare whole programs with those of fairseq's own model of the same sizes.
 
 Any further options are passed to fairseq. Each run is its own process, as for a user.
 """
@@ -14,83 +14,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import profiles
 import report
 import torch
 from profiles import Profile
+from systems import ONEDNN_PEER, PEER, TRANSLATION, System, add_sizes, language_models, read_sizes
 
 from fairseq_wsum import CELLS
-
-PEER = "fairseq's own"
-ONEDNN_PEER = "fairseq's own through oneDNN"
-CRITERION = ["--criterion", "wsum_cross_entropy"]  # of our models; the peers use fairseq's
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """The sizes of the models. Embeddings and layers have the same number of units."""
-
-    layers: int = 2
-    units: int = 500
-    dropout: float = 0.3
-
-
-@dataclass(frozen=True)
-class System:
-    """A model: its name in the table and its options."""
-
-    name: str
-    options: list[str] = field(default_factory=list)
-    onednn: bool = False  # compute all of its products with oneDNN
-
-
-def systems(cells: Sequence[str], sizes: Sizes, onednn_peer: bool = False) -> list[System]:
-    """The peers, then each ablation, with input feeding if its cell reads h_{t-1}.
-
-    With input feeding every step waits for the last, as in fairseq's LSTM. The cells without
-    h_{t-1} exist to avoid that, so they are measured without input feeding.
-    """
-    common = ["--dropout", str(sizes.dropout), "--encoder-dropout-in", "0"]
-    common += ["--decoder-dropout-in", "0"]
-    for side in ("encoder", "decoder"):
-        common += [f"--{side}-layers", str(sizes.layers), f"--{side}-embed-dim", str(sizes.units)]
-        common += [f"--{side}-hidden-size", str(sizes.units)]
-    common += ["--decoder-out-embed-dim", str(sizes.units)]
-    found = _peers(["--arch", "lstm", *common], onednn_peer)
-    for name in cells:
-        feeds = CELLS[name].is_recurrent
-        options = ["--arch", "wsum_lstm", "--cell", name, *common, *CRITERION]
-        options += ["--decoder-input-feeding", str(feeds)]
-        found.append(System(f"{name}, input feeding {'on' if feeds else 'off'}", options))
-    return found
-
-
-def _peers(options: list[str], onednn_peer: bool) -> list[System]:
-    peers = [System(PEER, options)]
-    return [*peers, System(ONEDNN_PEER, options, onednn=True)] if onednn_peer else peers
-
-
-def language_models(
-    cells: Sequence[str], sizes: Sizes, steps: int, onednn_peer: bool = False
-) -> list[System]:
-    """The peers, which carry no state, then each ablation, which does.
-
-    Args:
-        steps: tokens of a sample.
-    """
-    common = ["--dropout", str(sizes.dropout), "--decoder-layers", str(sizes.layers)]
-    common += ["--tokens-per-sample", str(steps), "--sample-break-mode", "none"]
-    for part in ("embed-dim", "hidden-size", "out-embed-dim"):
-        common += [f"--decoder-{part}", str(sizes.units)]
-    peer = ["--task", "language_modeling", "--arch", "lstm_lm", *common]
-    task = ["--task", "wsum_language_modeling", "--arch", "wsum_lstm_lm", *common]
-    return [
-        *_peers(peer, onednn_peer),
-        *(System(name, [*task, "--cell", name, *CRITERION]) for name in cells),
-    ]
 
 
 @dataclass
@@ -248,22 +181,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, with `arguments` or those of the process."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="WHAT")
-    for name, run, help, units, batch in (
-        ("train", _bench_train, "words per second of fairseq-train, translation", 500, 64),
-        ("decode", _bench_decode, "sentences per second of fairseq-generate", 500, 64),
-        ("lm", _bench_lm, "tokens per second of fairseq-train, language model", 200, 20),
+    for name, run, help, models, batch in (
+        ("train", _bench_train, "words per second of fairseq-train, translation", TRANSLATION, 64),
+        ("decode", _bench_decode, "sentences per second of fairseq-generate", TRANSLATION, 64),
+        ("lm", _bench_lm, "tokens per second of fairseq-train, language model", ["lstm_lm"], 20),
     ):
         command = commands.add_parser(name, help=help, description=help)
         command.set_defaults(run=run)
         add = command.add_argument
         add("data", help="a folder of fairseq-preprocess")
+        if models is TRANSLATION:
+            help = "compare the package's model with this one of fairseq (default lstm)"
+            add("--model", choices=models, default="lstm", help=help)
         add("--cells", nargs="+", choices=CELLS, default=["lstm", "no-srnn-hidden"])
-        sides = "layers" if name == "lm" else "layers of encoder and decoder, each"
-        add("--layers", type=report.positive, default=2, help=f"{sides} (default 2)")
-        add("--units", type=report.positive, default=units, help=f"layer size (default {units})")
+        add_sizes(command, *models)
         add("--batch-size", type=report.positive, default=batch, help=f"(default {batch})")
         add("--rounds", type=report.positive, default=3, help="runs of each model (default 3)")
-        add("--onednn-peer", action="store_true", help="also run fairseq's LSTM with oneDNN")
+        add("--onednn-peer", action="store_true", help="also run fairseq's model with oneDNN")
         add("--profile", action="store_true", help="run each model once more with a profiler")
         add(
             "--json", type=report.output_file, metavar="FILE", help="also write all results to FILE"
@@ -281,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args.run(args)
 
 
-def _begin(args: argparse.Namespace, layers: str) -> tuple[str, list[str]]:
+def _begin(args: argparse.Namespace, sizes: str) -> tuple[str, list[str]]:
     """Print the title of the benchmark; return it, and options for fairseq."""
     if not Path(args.data.partition(":")[0]).is_dir():
         raise ValueError(f"no data folder {args.data}; make it with fairseq-preprocess")
@@ -293,23 +227,22 @@ def _begin(args: argparse.Namespace, layers: str) -> tuple[str, list[str]]:
     options = ["--batch-size", str(args.batch_size)]
     if not torch.cuda.is_available():
         options.append("--cpu")
-    title = f"{layers} layers of {args.units}, batches of {args.batch_size}, "
-    title += f"{args.data}, {report.machine()}"
+    title = f"{sizes}, batches of {args.batch_size}, {args.data}, {report.machine()}"
     print(title, flush=True)
     return title, options
 
 
 def _bench_train(args: argparse.Namespace) -> None:
-    title, options = _begin(args, f"{args.layers}+{args.layers}")
-    sizes = Sizes(args.layers, args.units)
-    compared = systems(args.cells, sizes, args.onednn_peer)
+    sizes = read_sizes(args, args.model)
+    title, options = _begin(args, sizes.describe(sides=2))
+    compared = TRANSLATION[args.model](args.cells, sizes, args.onednn_peer)
     _train(args, title, compared, options, "target words a second")
 
 
 def _bench_decode(args: argparse.Namespace) -> None:
-    title, options = _begin(args, f"{args.layers}+{args.layers}")
-    sizes = Sizes(args.layers, args.units)
-    compared = systems(args.cells, sizes, args.onednn_peer)
+    sizes = read_sizes(args, args.model)
+    title, options = _begin(args, sizes.describe(sides=2))
+    compared = TRANSLATION[args.model](args.cells, sizes, args.onednn_peer)
     measured = decode(
         *(args.data, compared, args.length, args.rounds, options, args.rest), profile=args.profile
     )
@@ -317,10 +250,9 @@ def _bench_decode(args: argparse.Namespace) -> None:
 
 
 def _bench_lm(args: argparse.Namespace) -> None:
-    title, options = _begin(args, str(args.layers))
-    sizes = Sizes(args.layers, args.units, dropout=0.0)
-    steps = args.tokens_per_sample
-    compared = language_models(args.cells, sizes, steps, args.onednn_peer)
+    sizes = read_sizes(args, "lstm_lm")
+    title, options = _begin(args, sizes.describe(sides=1))
+    compared = language_models(args.cells, sizes, args.tokens_per_sample, args.onednn_peer)
     _train(args, title, compared, options, "tokens a second")
 
 

@@ -1,4 +1,4 @@
-"""Options, the description of the machine, and tables and JSON files, shared by the benchmarks.
+"""Options, the description of the machine, tables and files, shared by the benchmarks.
 
 All subjects of a comparison are timed in turn within one run, so that changes in the machine's
 speed affect them alike. The result is the ratio of the medians.
@@ -7,19 +7,23 @@ speed affect them alike. The result is the ratio of the medians.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from fairseq_wsum.cli import DTYPES, machine, table
 from fairseq_wsum.weights.command import positive
+from fairseq_wsum.weights.picture import DATES, DPI, SETTINGS
 
-__all__ = ["DTYPES", "Shape", "add_measurement", "check_device", "end_with_errors", "machine"]
-__all__ += ["output_file", "positive", "table", "write_json"]
+__all__ = ["DTYPES", "Shape", "add_measurement", "check_can_draw", "check_device"]
+__all__ += ["end_with_errors", "machine", "output_file", "positive", "save_figure", "table"]
+__all__ += ["write_json"]
 
 Shape = tuple[int, int, int]  # T, B, H
 
@@ -80,3 +84,19 @@ def write_json(path: Path, record: Mapping[str, object]) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
+
+
+def check_can_draw(option: str, path: Path) -> None:
+    """Raise ValueError unless matplotlib is installed and can write this type of file."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ValueError(f'{option} needs matplotlib: pip install "fairseq-wsum[plot]"')
+    if path.suffix not in DATES:
+        raise ValueError(f"{option} {path}: the name must end with .png, .svg or .pdf")
+
+
+def save_figure(path: Path, figure: Any) -> None:
+    """Write a figure of matplotlib. Equal figures give equal files."""
+    import matplotlib
+
+    with matplotlib.rc_context(SETTINGS):
+        figure.savefig(path, dpi=DPI, metadata=DATES[path.suffix])

@@ -88,3 +88,17 @@ train() { # DATA RUN options...
         touch "$run/finished"
     fi
 }
+
+# Average the checkpoints of the last 10 epochs, choose the length penalty on the validation set, and
+# score the test set with it.
+score_chosen() { # DATA RUN
+    local data="$1" run="$2" saved average=() score lenpen
+    saved="$(find "$run" -name 'checkpoint[0-9]*.pt' | wc -l)" # fewer than 10 in a short training
+    [ "$saved" -eq 0 ] || average=(--average $((saved < 10 ? saved : 10)))
+    score=("$SCRIPTS/score.sh" "$data" --checkpoints "$run" ${average[@]+"${average[@]}"}
+        ${score_options[@]+"${score_options[@]}"})
+    "${score[@]}" --subset valid --lenpen 0.6,1.0,1.4,1.8 --out "$run/score-valid"
+    lenpen="$("$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))["lenpen"])' \
+        "$run/score-valid/scores.json")"
+    "${score[@]}" --subset test --lenpen "$lenpen" --out "$run/score-test"
+}

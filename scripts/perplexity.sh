@@ -7,11 +7,14 @@ source "$HERE/common.sh"
 
 usage() {
     cat <<'EOF'
-usage: scripts/perplexity.sh DATA --checkpoint FILE [options] [any option of fairseq-eval-lm]
+usage: scripts/perplexity.sh DATA --checkpoint FILE|DIR [options] [any option of fairseq-eval-lm]
 
 Score the validation and the test split of DATA with a language model and print its perplexity.
 
   --checkpoint FILE   the model
+               DIR    with --average: the training's --save-dir
+  --average N         average the checkpoints of the last N epochs in DIR into DIR/average-N.pt, and
+                      score that model
   --splits LIST       splits to score (default valid,test)
   --task TASK         fairseq's task (default wsum_language_modeling: one stream, and the state is
                       carried from sentence to sentence)
@@ -25,19 +28,24 @@ may be longer than --tokens-per-sample-valid (default 1,000).
 A GPU is used if there is one, unless --cpu is given. If memory runs out with a large vocabulary,
 give a smaller --tokens-per-sample-valid; the result is the same.
 
-example:
+examples:
   scripts/perplexity.sh data-bin/ptb --checkpoint runs/lm/checkpoint_best.pt
+  scripts/perplexity.sh data-bin/ptb --checkpoint runs/lm --average 5
 EOF
 }
 
-data='' checkpoint='' splits=valid,test task=wsum_language_modeling out='' sentencepiece=false options=()
+data='' checkpoint='' average='' splits=valid,test task=wsum_language_modeling out=''
+sentencepiece=false options=()
 while [ $# -gt 0 ]; do
     case "$1" in
-        --checkpoint=* | --splits=* | --task=* | --out=* | --post-process=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+        --checkpoint=* | --average=* | --splits=* | --task=* | --out=* | --post-process=*)
+            set -- "${1%%=*}" "${1#*=}" "${@:2}"
+            ;;
     esac
     case "$1" in
         -h | --help) usage && exit ;;
         --checkpoint) checkpoint="$(value "$@")"; shift ;;
+        --average) average="$(value "$@")"; shift ;;
         --splits) splits="$(value "$@")"; shift ;;
         --task) task="$(value "$@")"; shift ;;
         --out) out="$(value "$@")"; shift ;;
@@ -62,13 +70,25 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$data" ] || die "no data: give the folder first (see --help)"
 [ -f "$data/dict.txt" ] || die "$data has no dict.txt: give a folder that scripts/prepare_ptb.sh," \
-    "scripts/prepare_gbw.sh or fairseq-preprocess --only-source made"
+    "prepare_wikitext2.sh, prepare_gbw.sh or fairseq-preprocess --only-source made"
 [ -n "$checkpoint" ] || die "no --checkpoint: give the model's checkpoint file"
-[ -f "$checkpoint" ] || die "--checkpoint $checkpoint: no such file"
+if [ -n "$average" ]; then
+    [[ "$average" =~ ^[1-9][0-9]*$ ]] || die "--average $average: give a positive whole number"
+    [ -d "$checkpoint" ] || die "--average needs a folder, but --checkpoint $checkpoint is not one"
+else
+    [ -f "$checkpoint" ] || die "--checkpoint $checkpoint: no such file"
+fi
 check_colon DATA "$data"
 check_colon --checkpoint "$checkpoint"
 [ -z "$out" ] || mkdir -p "$(dirname "$out")"
 use_environment
+
+if [ -n "$average" ]; then
+    averaged="$("$PYTHON" "$HERE/average_checkpoints.py" "$checkpoint" "$average" \
+        "$checkpoint/average-$average.pt")"
+    checkpoint="$checkpoint/average-$average.pt"
+    say "averaged $averaged into $checkpoint"
+fi
 
 log_file="$(mktemp)"
 trap 'rm -f "$log_file"' EXIT

@@ -167,7 +167,7 @@ def test_unknown_words_are_replaced_by_source_words(alignment, data, model, tmp_
 
 
 def test_options_of_fairseq_can_be_combined(data, tmp_path) -> None:
-    """Adaptive softmax, 16 bits, residuals and other shapes in one training."""
+    """Adaptive softmax, 16 bits, residuals, blocks and other shapes in one training."""
     train(
         data,
         tmp_path,
@@ -175,6 +175,8 @@ def test_options_of_fairseq_can_be_combined(data, tmp_path) -> None:
         *("--criterion", "adaptive_loss", "--adaptive-softmax-cutoff", "8"),
         *("--ddp-backend", "legacy_ddp"),
         *("--bf16", "--residuals", "--max-epoch", 1),
+        *("--layer-norm", "--encoder-ffn-embed-dim", 12, "--decoder-ffn-embed-dim", 16),
+        *("--decoder-attention-heads", 2),
         *("--encoder-layers", 2, "--decoder-layers", 3, "--encoder-bidirectional"),
         *("--decoder-input-feeding", False, "--cell", "no-srnn", "--coupled-gates"),
     )
@@ -185,6 +187,61 @@ def test_options_of_fairseq_can_be_combined(data, tmp_path) -> None:
 def test_fairseqs_lstm_trains_and_translates_with_the_plugin(data, tmp_path) -> None:
     """Its checkpoint holds a Namespace, which torch.load refuses unless told otherwise."""
     train(data, tmp_path, "lstm", "--max-epoch", 1, "--decoder-out-embed-dim", 8)
+    assert len(generate(data, tmp_path / "checkpoint_last.pt")["H"]) == SENTENCES["test"]
+
+
+def test_a_transformer_with_gated_sums_trains_resumes_and_translates(data, tmp_path) -> None:
+    """With many of fairseq's options, an ensemble, unknown words and pruned layers."""
+    options = [
+        *("--encoder-attention-heads", 2, "--decoder-attention-heads", 2, "--cell", "sru"),
+        *("--encoder-ffn-embed-dim", 10, "--encoder-layers", 2, "--decoder-layers", 2),
+        *("--encoder-normalize-before", "--decoder-normalize-before", "--activation-fn", "gelu"),
+        *("--attention-dropout", 0.1, "--activation-dropout", 0.1, "--layernorm-embedding"),
+        *("--encoder-layerdrop", 0.2, "--decoder-layerdrop", 0.2, "--share-all-embeddings"),
+        *("--criterion", "wsum_cross_entropy", "--label-smoothing", 0.1, "--bf16"),
+    ]
+    train(data, tmp_path, "wsum_transformer", *options, "--max-epoch", 1)
+    output = train(data, tmp_path, "wsum_transformer", *options, "--max-epoch", 2)
+    assert "Loaded checkpoint" in output and "begin training epoch 2" in output
+    checkpoint = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)
+    assert checkpoint["cfg"]["model"]["cell"] == "sru"
+    pair = f"{tmp_path / 'checkpoint1.pt'}:{tmp_path / 'checkpoint2.pt'}"
+    lines = generate(data, pair, "--print-alignment", "--scoring", "sacrebleu")
+    assert len(lines["H"]) == len(lines["A"]) == SENTENCES["test"] and "BLEU" in lines["all"][0]
+    kept = "{'encoder_layers_to_keep': '0,1', 'decoder_layers_to_keep': '1'}"
+    pruned = ("--model-overrides", kept)
+    assert len(generate(data, tmp_path / "checkpoint_last.pt", *pruned)["H"]) == SENTENCES["test"]
+
+
+def test_a_mixed_transformer_trains_with_an_adaptive_softmax(data, tmp_path) -> None:
+    options = ["--cell", "gru", "--encoder-attention-layers", "all", "--decoder-learned-pos"]
+    options += ["--encoder-attention-heads", 2, "--decoder-attention-heads", 2]
+    output = train(data, tmp_path, "wsum_transformer", *options, check=False)
+    assert "give --token-positional-embeddings" in output
+    options += ["--token-positional-embeddings", "--ddp-backend", "legacy_ddp"]
+    options += ["--criterion", "adaptive_loss", "--adaptive-softmax-cutoff", "8"]
+    train(data, tmp_path, "wsum_transformer", *options, "--max-epoch", 1)
+    assert len(generate(data, tmp_path / "checkpoint_last.pt")["H"]) == SENTENCES["test"]
+
+
+def test_hydra_trains_a_transformer_with_gated_sums(data, tmp_path) -> None:
+    heads = dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 2)
+    config = {
+        "common": {"user_dir": str(USER_DIR), "cpu": True},
+        "task": {"_name": "translation", "data": str(data)},
+        "model": {"_name": "wsum_transformer", "encoder_embed_dim": 8, "cell": "mingru", **heads},
+        "criterion": {"_name": "wsum_cross_entropy"},
+        "optimizer": {"_name": "adam"},
+        "lr_scheduler": {"_name": "fixed"},
+        "optimization": {"lr": [0.01], "max_update": 2},
+        "dataset": {"batch_size": 16, "required_batch_size_multiple": 1},
+        "checkpoint": {"save_dir": str(tmp_path)},
+    }
+    (tmp_path / "small.yaml").write_text(json.dumps(config))
+    named = ("--config-dir", tmp_path, "--config-name", "small")
+    run("fairseq-hydra-train", *named, f"hydra.run.dir={tmp_path}")
+    checkpoint = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)
+    assert checkpoint["model"]["decoder.layers.5.self_attn.wsum.weight_ih_l0"].shape == (16, 8)
     assert len(generate(data, tmp_path / "checkpoint_last.pt")["H"]) == SENTENCES["test"]
 
 
@@ -241,25 +298,31 @@ except ValueError:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_the_benchmarks_compare_both_programs_with_fairseqs_lstm(data, tmp_path) -> None:
+def test_the_benchmarks_compare_both_programs_with_fairseqs_own_models(data, tmp_path) -> None:
     common = ["--cells", "no-srnn-hidden", "--layers", 1, "--units", 8, "--rounds", 1]
     common += ["--batch-size", 4, "--required-batch-size-multiple", 1]
+    transformer = ["--model", "transformer", "--heads", 2]
     peer, both, onednn = "fairseq's own", ["fairseq's own"], []
     if onednn_is_exact():
         both, onednn = [peer, "fairseq's own through oneDNN"], ["--onednn-peer"]
-    for kind, options, unit, peers in (
-        ("train", ["--updates", 4, *onednn], "target words a second", both),
-        ("decode", ["--length", 3, "--profile"], "sentences a second", [peer]),
+    updates, lstm = ["--updates", 4], "no-srnn-hidden, input feeding off"
+    for kind, options, unit, models in (
+        ("train", [*updates, *onednn], "target words a second", [*both, lstm]),
+        ("train", [*updates, *transformer], "target words a second", [peer, "no-srnn-hidden"]),
+        (
+            *("decode", [*transformer, "--length", 3, "--profile"]),
+            *("sentences a second", [peer, "no-srnn-hidden"]),
+        ),
     ):
-        path = tmp_path / f"{kind}.json"
+        path = tmp_path / "results.json"
         run(
             "python", ROOT / "benchmarks/programs.py", kind, data, *options, *common, "--json", path
         )
         record = json.loads(path.read_text())
         rates, profiles = record[unit], record.get("profiles", {})
-        assert list(rates) == [*peers, "no-srnn-hidden, input feeding off"]
+        assert list(rates) == models
         assert all(rate > 0 for rate in rates.values())
-        assert list(profiles) == (list(rates) if kind == "decode" else [])
+        assert list(profiles) == (models if kind == "decode" else [])
         for profile in profiles.values():
             assert all(seconds > 0 for seconds in profile["parts"].values())
             assert sum(profile["parts"].values()) == pytest.approx(profile["step"])

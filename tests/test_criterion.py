@@ -12,6 +12,7 @@ from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from fairseq.distributed import ModuleProxyWrapper
+from fairseq.models.lstm import LSTMDecoder
 from fairseq.models.lstm_lm import LSTMLanguageModel, base_architecture
 from translation import PAD, TARGET, make_batch, make_model
 
@@ -124,25 +125,34 @@ class InOthers(torch.nn.Module):
 
 
 @needs_kernels
-def test_language_models_and_several_processes_use_it(taken) -> None:
-    model = ModuleProxyWrapper(InOthers(make_language_model(WsumLSTMLanguageModel)))
+@pytest.mark.parametrize(
+    "kind", [WsumLSTMLanguageModel, LSTMLanguageModel], ids=["ours", "fairseq"]
+)
+def test_language_models_and_several_processes_use_it(kind, taken) -> None:
+    model = ModuleProxyWrapper(InOthers(make_language_model(kind)))
     ours = WsumCrossEntropyCriterion(TASK, False, label_smoothing=0.1)
     theirs = LabelSmoothedCrossEntropyCriterion(TASK, False, label_smoothing=0.1)
     assert_same(ours, theirs, model, make_text())
     assert taken == [(33, len(TARGET))]
 
 
+class Sharper(LSTMDecoder):
+    """A decoder with a softmax of its own."""
+
+    def get_normalized_probs(self, net_output, log_probs, sample=None):
+        return super().get_normalized_probs((net_output[0] * 2, *net_output[1:]), log_probs, sample)
+
+
 @pytest.mark.parametrize("smoothing", [0.1, 0.0], ids=["smoothed", "plain"])
-@pytest.mark.parametrize("model", ["double", "fairseqs"])
+@pytest.mark.parametrize("model", ["double", "sharper"])
 def test_other_types_and_models_use_fairseqs(model, smoothing, taken) -> None:
     ours = WsumCrossEntropyCriterion(TASK, True, label_smoothing=smoothing)
     theirs = CrossEntropyCriterion(TASK, True)
     if smoothing:
         theirs = LabelSmoothedCrossEntropyCriterion(TASK, True, label_smoothing=smoothing)
-    pair = {
-        "double": (make_model(), make_sample()),
-        "fairseqs": (make_language_model(LSTMLanguageModel), make_text()),
-    }[model]
+    sharper = make_language_model(LSTMLanguageModel)
+    sharper.decoder.__class__ = Sharper
+    pair = {"double": (make_model(), make_sample()), "sharper": (sharper, make_text())}[model]
     assert_same(ours, theirs, *pair)
     assert taken == []
 

@@ -10,7 +10,9 @@ pytest.importorskip("fairseq")
 from fairseq import utils
 from fairseq.sequence_generator import SequenceGenerator
 from translation import (
+    BLOCKS,
     EOS,
+    HEADS,
     PAD,
     SOURCE,
     TARGET,
@@ -29,12 +31,19 @@ from fairseq_wsum.cells import CELLS
 from fairseq_wsum.plugin.models.wsum_lstm import WsumLSTMModel
 from fairseq_wsum.plugin.modules.attention import ATTENTION_TYPES
 
+CELLS_IN_BLOCKS = ("no-srnn-hidden", "no-gates", "mingru")
+plain_or_blocks = pytest.mark.parametrize("options", [{}, BLOCKS | HEADS], ids=["plain", "blocks"])
+
 
 @every_feeding
 @pytest.mark.parametrize(
     "options",
-    [*VARIANTS.values(), *(dict(cell=name) for name in CELLS)],
-    ids=[*VARIANTS, *CELLS],
+    [
+        *VARIANTS.values(),
+        *(dict(cell=name) for name in CELLS),
+        *(dict(BLOCKS, cell=name) for name in CELLS_IN_BLOCKS),
+    ],
+    ids=[*VARIANTS, *CELLS, *(f"{name}-blocks" for name in CELLS_IN_BLOCKS)],
 )
 def test_incremental_decoding_equals_full_decoding(options, feeding) -> None:
     model = make_model(decoder_input_feeding=feeding, **options)
@@ -45,12 +54,19 @@ def test_incremental_decoding_equals_full_decoding(options, feeding) -> None:
     torch.testing.assert_close(step_attention, attention)
 
 
+REORDERED = {name: dict(decoder_attention=name) for name in (*ATTENTION_TYPES, "none")}
+REORDERED |= {
+    f"{name}-heads": dict(REORDERED[name], decoder_attention_heads=3) for name in ("general", "dot")
+}
+REORDERED |= {"blocks": BLOCKS, "windows": dict(BLOCKS, cell="qrnn", window=2)}
+
+
 @every_feeding
-@pytest.mark.parametrize("attention", [*ATTENTION_TYPES, "none"])
+@pytest.mark.parametrize("options", REORDERED.values(), ids=REORDERED)
 @pytest.mark.parametrize("both", [True, False], ids=["bidirectional", "one-way"])
-def test_beam_search_can_reorder_drop_and_repeat_hypotheses(feeding, attention, both) -> None:
+def test_beam_search_can_reorder_drop_and_repeat_hypotheses(feeding, options, both) -> None:
     sizes = dict(encoder_hidden_size=6 if both else 12, decoder_hidden_size=12)  # for `dot`
-    options = dict(decoder_attention=attention, encoder_bidirectional=both, **sizes)
+    options = dict(options, encoder_bidirectional=both, **sizes)
     model = make_model(decoder_input_feeding=feeding, **options)
     src, _, prev = make_batch()
     encoder_out, state = model.encoder(src), {}
@@ -64,8 +80,9 @@ def test_beam_search_can_reorder_drop_and_repeat_hypotheses(feeding, attention, 
     torch.testing.assert_close(scores[:, -1], expected[:, -1])
 
 
-def test_decoding_computes_attention_keys_once() -> None:
-    model = make_model(decoder_attention="mlp")
+@pytest.mark.parametrize("options", [dict(decoder_attention="mlp"), HEADS], ids=["mlp", "heads"])
+def test_decoding_computes_attention_keys_once(options) -> None:
+    model = make_model(**options)
     calls = []
     model.decoder.attention.source_proj.register_forward_hook(lambda *_: calls.append(1))
     src, _, prev = make_batch()
@@ -88,8 +105,9 @@ def test_a_sentence_gets_the_same_score_in_a_batch_as_alone(options, feeding) ->
 
 
 @every_feeding
-def test_padding_on_the_left_of_the_target_changes_nothing(feeding) -> None:
-    model = make_model(decoder_input_feeding=feeding)
+@plain_or_blocks
+def test_padding_on_the_left_of_the_target_changes_nothing(options, feeding) -> None:
+    model = make_model(decoder_input_feeding=feeding, **options)
     src, lengths, prev = make_batch()
     padded = torch.cat((torch.full((len(prev), 2), PAD), prev), dim=1)
     torch.testing.assert_close(model(src, lengths, padded)[0][:, 2:], model(src, lengths, prev)[0])
@@ -154,8 +172,9 @@ def test_16_bit_decoding_keeps_the_memory_cell_in_32_bits() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @every_feeding
-def test_incremental_decoding_equals_full_decoding_in_16_bits(feeding, dtype) -> None:
-    model = make_model(decoder_input_feeding=feeding).to(dtype)
+@plain_or_blocks
+def test_incremental_decoding_equals_full_decoding_in_16_bits(options, feeding, dtype) -> None:
+    model = make_model(decoder_input_feeding=feeding, **options).to(dtype)
     src, lengths, prev = make_batch()
     full, _ = model(src, lengths, prev)
     scores, _ = step_by_step(model, src, prev)

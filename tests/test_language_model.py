@@ -60,6 +60,7 @@ VARIANTS = {
     "shared": dict(share_decoder_input_output_embed=True),
     "adaptive": dict(criterion="adaptive_loss", adaptive_softmax_cutoff="15"),
     "other-output": dict(decoder_out_embed_dim=7),
+    "regularised": dict(embedding_dropout=0.2, weight_dropout=0.5, activation_regularization=2.0),
     "reference": dict(lstm_backend="reference"),
 }
 every_variant = pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
@@ -323,6 +324,22 @@ MISTAKES = {
     "sharing": (
         dict(share_decoder_input_output_embed=True, decoder_out_embed_dim=7),
         "--decoder-embed-dim 6 to match --decoder-out-embed-dim 7",
+    ),
+    "embedding-dropout": (
+        dict(embedding_dropout=1.5),
+        "--embedding-dropout 1.5: give a probability from 0 to 1",
+    ),
+    "weight-dropout": (
+        dict(weight_dropout=0.5, cell="no-srnn-hidden"),
+        "--weight-dropout 0.5: cell no-srnn-hidden has no recurrent matrices; use 0",
+    ),
+    "penalty": (
+        dict(activation_regularization=-1.0),
+        "--activation-regularization -1.0: give a number that is not negative",
+    ),
+    "penalty-lost": (
+        dict(temporal_activation_regularization=1.0, criterion="cross_entropy"),
+        "--temporal-activation-regularization 1.0: --criterion cross_entropy does not add it",
     ),
     "cutoff": (
         dict(criterion="adaptive_loss", adaptive_softmax_cutoff="10,99"),

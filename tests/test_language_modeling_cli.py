@@ -186,6 +186,31 @@ def test_every_cell_trains_resumes_and_scores(cell, data, corpus, tmp_path) -> N
     assert re.search(r"Perplexity: \d", output)
 
 
+def test_a_transformer_carries_its_state_resumes_and_scores(data, tmp_path) -> None:
+    """Its perplexity does not depend on the parts in which it reads a text."""
+    model = ["--arch", "wsum_transformer_lm", "--cell", "mingru", "--decoder-embed-dim", 8]
+    model += [
+        "--decoder-layers",
+        2,
+        "--decoder-attention-heads",
+        2,
+        "--decoder-ffn-embed-dim",
+        16,
+        "--dropout",
+        0,
+    ]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    command = ["fairseq-train", data, "--user-dir", USER_DIR, *TASK, *model, *TRAINING]
+    run(*command, "--lr", 0.1, "--save-dir", whole, "--max-epoch", 1)
+    run(*command, "--lr", 0.1, "--save-dir", parts, "--max-update", 5)
+    run(*command, "--lr", 0.1, "--save-dir", parts, "--max-epoch", 1)
+    assert_same_model(whole, parts)
+    score = ["fairseq-eval-lm", data, "--user-dir", USER_DIR, *TASK, "--cpu"]
+    score += ["--path", whole / "checkpoint_last.pt", "--tokens-per-sample-valid"]
+    found = [re.findall(r"Perplexity: ([\d.]+)", run(*score, size))[0] for size in (7, 1000)]
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("size", [1, 13, 1000])
 def test_eval_lm_scores_every_token_with_its_whole_past(size, data, corpus, model) -> None:
     output = run(

@@ -120,6 +120,50 @@ def test_the_ptb_recipe_names_a_wrong_option(options, message) -> None:
     assert output.startswith(message)
 
 
+# streams; dropout of the input, between layers, of the output and of words: Merity et al. (2018)
+DROPOUT = {"ptb": (20, 0.4, 0.25, 0.4, 0.1), "wikitext2": (40, 0.65, 0.2, 0.4, 0.1)}
+
+
+@pytest.mark.parametrize(("corpus", "cell"), [("ptb", "no-srnn-hidden"), ("wikitext2", "lstm")])
+def test_the_awd_recipe_has_the_published_regularisation(corpus, cell, tmp_path) -> None:
+    recipe = [EXAMPLES / "language_model_awd/awd.sh", "--dry-run", "--corpus", corpus]
+    command = run("bash", *recipe, "--cell", cell, "--out", tmp_path, "--epochs", 10).strip() + " "
+    streams, *rates = DROPOUT[corpus]
+    names = ["decoder-dropout-in", "decoder-layer-dropout", "decoder-dropout-out"]
+    names += ["embedding-dropout"]
+    wanted = [f"--{name} {rate}" for name, rate in zip(names, rates, strict=True)]
+    wanted += [f"--batch-size {streams}", "--locked-dropout", "--share-decoder-input-output-embed"]
+    wanted += ["--activation-regularization 2", "--temporal-activation-regularization 1"]
+    wanted += [f"--save-dir {tmp_path}/{corpus}/{cell}/epochs-10-seed-1", "--force-anneal 7"]
+    assert [option for option in wanted if f" {option} " not in command] == []
+    assert (" --weight-dropout 0.5 " in command) == (cell == "lstm")
+
+
+def test_the_awd_recipe_averages_the_last_epochs(tmp_path) -> None:
+    for split, lines in (("train", 80), ("valid", 9), ("test", 9)):
+        write_text(tmp_path / f"wiki.{split}.tokens", lines)
+    recipe = [EXAMPLES / "language_model_awd/awd.sh", "--corpus", "wikitext2", "--cell", "lstm"]
+    recipe += ["--data", tmp_path, "--own-corpus", "--out", tmp_path / "out", "--epochs", 3]
+    output = run("bash", *recipe, "--average", 2, *TINY, "--tokens-per-sample", 15)
+    folder = tmp_path / "out/wikitext2/lstm/epochs-3-seed-1"
+    assert f"averaged checkpoint2.pt checkpoint3.pt into {folder}/average-2.pt" in output
+    figures = json.loads((folder / "perplexity.json").read_text())
+    assert all(1 < figures[split] < 100 for split in ("valid", "test"))
+    assert f"test: perplexity {figures['test']}" in output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--corpus", "wikitext103"], "error: --corpus wikitext103: choose from ptb, wikitext2"),
+        (["--average=0"], "error: --average 0: give a positive whole number"),
+    ],
+)
+def test_the_awd_recipe_names_a_wrong_option(options, message) -> None:
+    output = run("bash", EXAMPLES / "language_model_awd/awd.sh", *options, check=False)
+    assert output.startswith(message)
+
+
 def test_the_gbw_recipe_trains_on_all_shards(tmp_path) -> None:
     for k in (1, 2, 3):
         write_text(
@@ -150,9 +194,14 @@ def test_the_gbw_recipe_trains_on_all_shards(tmp_path) -> None:
     [
         (["/nowhere", "--checkpoint", "x"], "error: /nowhere has no dict.txt"),
         (["--checkpoint", "x"], "error: no data: give the folder first"),
+        (["DATA", "--checkpoint", "x"], "error: --checkpoint x: no such file"),
+        (["DATA", "--checkpoint", "x", "--average", 2], "error: --average needs a folder, but"),
+        (["DATA", "--checkpoint", "x", "--average", 0], "error: --average 0: give a positive"),
     ],
 )
-def test_perplexity_names_what_is_missing(arguments, message) -> None:
+def test_perplexity_names_what_is_missing(arguments, message, tmp_path) -> None:
+    (tmp_path / "dict.txt").touch()
+    arguments = [tmp_path if word == "DATA" else word for word in arguments]
     output = run("bash", ROOT / "scripts/perplexity.sh", *arguments, check=False)
     assert output.startswith(message)
 

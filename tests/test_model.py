@@ -14,6 +14,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY, build_model
 from fairseq.models.lstm import LSTMModel
 from omegaconf import OmegaConf
 from translation import (
+    BLOCKS,
     PAD,
     SMALL,
     SOURCE,
@@ -175,8 +176,9 @@ def test_parameters_start_within_the_init_range_and_padding_at_zero() -> None:
         assert (embedding.weight[PAD] == 0).all() and (embedding.weight[PAD + 1] != 0).any()
 
 
-def test_shared_embeddings_are_one_tensor() -> None:
-    model = make_model(make_task(SOURCE, SOURCE), share_all_embeddings=True)
+@pytest.mark.parametrize("options", [{}, BLOCKS], ids=["plain", "blocks"])
+def test_shared_embeddings_are_one_tensor(options) -> None:
+    model = make_model(make_task(SOURCE, SOURCE), share_all_embeddings=True, **options)
     assert model.encoder.embed_tokens is model.decoder.embed_tokens
     assert not hasattr(model.decoder, "fc_out")
     assert "decoder.fc_out.weight" not in model.state_dict()

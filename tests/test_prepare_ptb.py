@@ -1,5 +1,6 @@
 """scripts/prepare_ptb.sh, on a tiny corpus of the same form."""
 
+import dataclasses
 import gzip
 import hashlib
 import json
@@ -129,17 +130,17 @@ def test_ptb_needs_no_option_if_the_checksums_match(ptb, tmp_path, load, monkeyp
     module = load("ptb")
     texts = ptb_sentences(ptb)
     train = {word for sentence in texts["train"] for word in sentence}
-    sums = {}
     corpus = tmp_path / "corpus"
     corpus.mkdir()
-    for name in PTB:
-        sentences = replaced(texts[name.split(".")[1]], train)
-        raw = "".join(" ".join(words[:-1]) + "\n" for words in sentences).encode()
-        (corpus / name).write_bytes(raw)
-        sums[name] = hashlib.sha256(raw).hexdigest()
     tokens = {split: sum(map(len, sentences)) for split, sentences in texts.items()}
-    monkeypatch.setattr(module, "SHA256", sums)
-    monkeypatch.setattr(module, "TOKENS", tokens)
+    files = {}
+    for split, file in module.PTB.files.items():
+        sentences = replaced(texts[split], train)
+        raw = "".join(" ".join(words[:-1]) + "\n" for words in sentences).encode()
+        (corpus / file.name).write_bytes(raw)
+        sha256 = hashlib.sha256(raw).hexdigest()
+        files[split] = dataclasses.replace(file, tokens=tokens[split], sha256=sha256)
+    monkeypatch.setattr(module, "PTB", dataclasses.replace(module.PTB, files=files))
     out = tmp_path / "out"
     monkeypatch.setattr(sys, "argv", ["ptb.py", "--data", str(corpus), "--out", str(out)])
     module.main()

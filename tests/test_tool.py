@@ -131,7 +131,7 @@ def test_growth_is_drawn_or_names_the_missing_package(tmp_path, monkeypatch, cap
         layers.main(command)
         assert "<svg" in picture.read_text()
     else:
-        with pytest.raises(RuntimeError, match="pip install matplotlib"):
+        with pytest.raises(ValueError, match="--growth needs matplotlib: pip install"):
             layers.main(command)
 
 
@@ -143,6 +143,7 @@ def test_growth_is_drawn_or_names_the_missing_package(tmp_path, monkeypatch, cap
         (layers, ["--fast"], "unrecognized arguments: --fast"),
         (layers, ["--json", "/"], "/ is a folder: give a file in it"),
         (programs, ["train", "/no/such/folder"], "no data folder /no/such/folder"),
+        (programs, ["train", "/", "--heads", "2"], "--heads is for --model transformer"),
         (cli, ["options", "wsum_gru"], "no architecture wsum_gru: those of this package are wsum_"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -55,6 +55,19 @@ def test_the_opennmt_recipe_trains_and_replaces_unknown_words(cell, corpus, tmp_
     assert f"  BLEU  {record['figures'][0]['score']:6.2f}  lower-cased tokens" in output
 
 
+def test_the_transformer_recipe_gives_every_model_the_same_training(tmp_path):
+    recipe = [RECIPES / "transformer.sh", "--out", tmp_path / "out", "--dry-run"]
+    ours, other, theirs = (
+        shlex.split(succeeds(*recipe, *options))
+        for options in ([], ["--cell", "sru"], ["--fairseq-transformer"])
+    )
+    assert "--arch wsum_transformer_multi30k --cell no-srnn-hidden" in " ".join(ours)
+    training = ours[ours.index("--criterion") :]
+    for command in (other, theirs):
+        assert command[command.index("--criterion") :] == training
+    assert "leave out either" in fails(*recipe, "--cell", "sru", "--fairseq-transformer")
+
+
 def strong(tmp_path, *options):
     """The command of the recipe, as words."""
     recipe = [RECIPES / "strong.sh", "--out", tmp_path / "out", "--dry-run"]

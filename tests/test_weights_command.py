@@ -17,9 +17,10 @@ from fairseq_wsum import cli
 from fairseq_wsum.weights import command, miss
 from fairseq_wsum.weights.models import Line, Reader
 
+BLOCKS = ["--decoder-layers", 2, "--layer-norm", "--residuals", "--encoder-ffn-embed-dim", 16]
 SENTENCE = "the man sees the dog ."
 OPTIONS = {
-    "translator": ["--cell", "no-srnn-hidden", "--encoder-bidirectional"],
+    "translator": ["--cell", "no-srnn-hidden", "--encoder-bidirectional", *BLOCKS],
     "parallel": ["--cell", "lstm", "--encoder-layers", 2, "--decoder-input-feeding", "False"],
     "half": ["--encoder-cell", "no-gates", "--decoder-cell", "no-srnn"],
     "none": ["--cell", "no-gates"],
@@ -35,12 +36,16 @@ def models(prepared, tmp_path_factory):
     lm = ["--task", "wsum_language_modeling", "--arch", "wsum_lstm_lm", "--decoder-embed-dim", 8]
     lm += ["--decoder-layers", 2, "--decoder-proj-size", 4, "--optimizer", "sgd", "--lr", 1.0]
     lm += ["--batch-size", 3, "--tokens-per-sample", 7, "--max-update", 4]
+    mixed = ["--arch", "wsum_transformer", "--cell", "mingru", "--encoder-attention-layers", 1]
+    for side in ("encoder", "decoder"):
+        mixed += [f"--{side}-embed-dim", 8, f"--{side}-layers", 3, f"--{side}-attention-heads", 2]
+    train(prepared, folder / "transformer", *TINY.split(), *mixed, "--max-update", 2)
     text = folder / "text"
     text.write_bytes(made_up(40, seed=0))
     prefixes = [f"--{split}pref={text}" for split in ("train", "valid")]
     run("fairseq-preprocess", "--only-source", "--destdir", folder / "data", *prefixes)
     train(folder / "data", folder / "lm", *lm)
-    return {name: folder / name / "checkpoint_last.pt" for name in (*OPTIONS, "lm")}
+    return {name: folder / name / "checkpoint_last.pt" for name in (*OPTIONS, "transformer", "lm")}
 
 
 def main(*words) -> None:
@@ -53,7 +58,7 @@ def fails(capsys, *words) -> str:
     return f"{error.value}{capsys.readouterr().err}"
 
 
-@pytest.mark.parametrize("name", ["translator", "parallel", "half", "lm"])
+@pytest.mark.parametrize("name", ["translator", "parallel", "half", "transformer", "lm"])
 @pytest.mark.parametrize("target", [None, "der Mann sieht den Hund ."])
 def test_the_sum_explains_every_layer_of_a_checkpoint(models, name, target) -> None:
     reader = Reader(models[name])
@@ -61,9 +66,14 @@ def test_the_sum_explains_every_layer_of_a_checkpoint(models, name, target) -> N
         target = None
     (sentence,) = reader.sentences([Line(SENTENCE, target, "here")])
     expected = {
-        "translator": [("encoder", 1, 2), ("decoder", 1, 1)],
+        "translator": [("encoder", 1, 2), ("decoder", 1, 1), ("decoder", 2, 1)],
         "parallel": [("encoder", 1, 1), ("encoder", 2, 1), ("decoder", 1, 1)],
         "half": [("decoder", 1, 1)],
+        "transformer": [
+            ("encoder", 1, 2),
+            ("encoder", 3, 2),
+            *(("decoder", k, 1) for k in (1, 2, 3)),
+        ],
         "lm": [("decoder", 1, 1), ("decoder", 2, 1)],
     }
     found = [(view.side, view.layer, len(view.directions)) for view in sentence.views]

@@ -66,12 +66,4 @@ train "$(IFS=: && echo "${epochs[*]}")" "$run" --arch wsum_lstm_multi30k --cell 
     --batch-size 96 --keep-last-epochs 10 --seed 1 \
     --log-format simple --log-interval 100
 
-saved="$(find "$run" -name 'checkpoint[0-9]*.pt' | wc -l)" # fewer than 10 after a short training
-average=()
-[ "$saved" -eq 0 ] || average=(--average $((saved < 10 ? saved : 10)))
-score=("$SCRIPTS/score.sh" "$data" --checkpoints "$run" ${average[@]+"${average[@]}"}
-    ${score_options[@]+"${score_options[@]}"})
-"${score[@]}" --subset valid --lenpen 0.6,1.0,1.4,1.8 --out "$run/score-valid"
-lenpen="$("$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))["lenpen"])' \
-    "$run/score-valid/scores.json")"
-"${score[@]}" --subset test --lenpen "$lenpen" --out "$run/score-test"
+score_chosen "$data" "$run"

@@ -6,9 +6,16 @@ programs must import it explicitly.
 
 from . import compat
 from .criterions import wsum_cross_entropy
-from .models import wsum_lstm, wsum_lstm_lm
+from .models import wsum_lstm, wsum_lstm_lm, wsum_transformer, wsum_transformer_lm
 from .tasks import wsum_language_modeling
 
 compat.apply()
 
-__all__ = ["wsum_cross_entropy", "wsum_language_modeling", "wsum_lstm", "wsum_lstm_lm"]
+__all__ = [
+    "wsum_cross_entropy",
+    "wsum_language_modeling",
+    "wsum_lstm",
+    "wsum_lstm_lm",
+    "wsum_transformer",
+    "wsum_transformer_lm",
+]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from fairseq import checkpoint_utils, utils
@@ -66,7 +67,7 @@ class Reader:
         self.model.to(device).eval()
         self.device = device
         self.layers = _layers(self.model)
-        self.cells = {side: layer.cell.name for side, layer in self.layers.items()}
+        self.cells = {layer.side: layer.module.cell.name for layer in self.layers}
         _check_cells(checkpoint, self.architecture, self.layers)
         self.is_language_model = isinstance(self.model, FairseqLanguageModel)
         marks, self.bpe = _segmentation(bpe, bpe_model, folder)
@@ -138,6 +139,8 @@ class Reader:
             names = [self.task.target_dictionary[int(token)] for token in target]
         inputs = target.roll(1).unsqueeze(0).to(self.device)
         calls, (_, attention) = self._run(lambda: self.model(batch, lengths, inputs))
+        if isinstance(attention, dict):  # of a Transformer
+            (attention,) = attention["attn"]
         words = self._words(source_names)
         texts = {"encoder": words, "decoder": self._shifted(names)}
         attention = None if attention is None else attention[0].float().cpu()
@@ -175,12 +178,12 @@ class Reader:
 
     # Traces
 
-    def _run(self, forward: Callable[[], Any]) -> tuple[dict[str, list[Any]], Any]:
-        """Run the model, and record how it called its layers: the bound arguments, by side."""
-        calls: dict[str, list[Any]] = {side: [] for side in self.layers}
+    def _run(self, forward: Callable[[], Any]) -> tuple[list[list[Call]], Any]:
+        """Run the model, and record how it called each of `self.layers`."""
+        calls: list[list[Call]] = [[] for _ in self.layers]
         hooks = [
-            layer.register_forward_pre_hook(_recorder(calls[side]), with_kwargs=True)
-            for side, layer in self.layers.items()
+            layer.module.register_forward_pre_hook(_recorder(own), with_kwargs=True)
+            for layer, own in zip(self.layers, calls, strict=True)
         ]
         try:
             with torch.no_grad():
@@ -190,22 +193,31 @@ class Reader:
                 hook.remove()
         return calls, result
 
-    def _views(self, calls: dict[str, list[Any]], texts: dict[str, Text]) -> tuple[View, ...]:
+    def _views(self, calls: list[list[Call]], texts: dict[str, Text]) -> tuple[View, ...]:
         views: list[View] = []
-        for side, layer in self.layers.items():
-            if not layer.cell.has_memory or not calls[side]:
+        for layer, own in zip(self.layers, calls, strict=True):
+            module = layer.module
+            if not module.cell.has_memory or not own:
                 continue
-            x, hx, mask = _joined(calls[side])
+            x, hx, mask = _joined(own)
             with torch.no_grad():
-                traces = [_on_cpu(one) for one in trace(layer, x, hx, mask)]
-            size = layer.num_directions
-            for k in range(layer.num_layers):
+                traces = [_on_cpu(one) for one in trace(module, x, hx, mask)]
+            size = module.num_directions
+            for k in range(module.num_layers):
                 directions = tuple(traces[k * size : (k + 1) * size])
-                views.append(View(side, k + 1, texts[side], directions))
+                views.append(View(layer.side, layer.number + k, texts[layer.side], directions))
         return tuple(views)
 
 
 Call = tuple[Tensor, State | None, Tensor | None]
+
+
+class _Layer(NamedTuple):
+    """A `WsumLSTM` of a model, which may have several layers."""
+
+    side: str  # `encoder` or `decoder`
+    number: int  # of its first layer within the side, from 1
+    module: WsumLSTM
 
 
 def _recorder(calls: list[Call]) -> Callable[..., None]:
@@ -273,24 +285,25 @@ def _data_folder(given: Path | None, recorded: str) -> Path:
     return folder
 
 
-def _layers(model: BaseFairseqModel) -> dict[str, WsumLSTM]:
-    """The layers by side: `encoder`, `decoder`, or the name of the module that holds them."""
-    found = {}
+def _layers(model: BaseFairseqModel) -> list[_Layer]:
+    """The layers of the family in a model, with their place in the encoder or the decoder."""
+    found = []
     for name, module in model.named_modules():
         if isinstance(module, WsumLSTM):
-            side, _, rest = name.rpartition(".")
-            found[side if rest == "lstm" else name] = module
+            place = re.search(r"\.(\d+)\.", name)  # such as encoder.layers.2.self_attn.wsum
+            found.append(_Layer(name.split(".")[0], int(place[1]) + 1 if place else 1, module))
     return found
 
 
-def _check_cells(checkpoint: Path, architecture: str, layers: dict[str, WsumLSTM]) -> None:
+def _check_cells(checkpoint: Path, architecture: str, layers: list[_Layer]) -> None:
     if not layers:
         raise ValueError(
             f"checkpoint {checkpoint} is of architecture {architecture}, which has no WsumLSTM: "
-            "give a checkpoint of wsum_lstm or wsum_lstm_lm"
+            "give a checkpoint of wsum_lstm, wsum_transformer or their language models"
         )
-    if not any(layer.cell.has_memory for layer in layers.values()):
-        names = ", ".join(sorted({layer.cell.name for layer in layers.values()}))
+    cells = [layer.module.cell for layer in layers]
+    if not any(cell.has_memory for cell in cells):
+        names = ", ".join(sorted({cell.name for cell in cells}))
         raise ValueError(
             f"checkpoint {checkpoint}: cell {names} has no memory cell, so it computes no weighted "
             "sum and there are no weights to show"

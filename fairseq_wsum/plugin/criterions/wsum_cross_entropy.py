@@ -9,11 +9,11 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterion,
     LabelSmoothedCrossEntropyCriterionConfig,
 )
+from fairseq.models import FairseqDecoder
 from torch import Tensor
 from torch.nn import functional as F
 
 from ...ops import cross_entropy
-from ..models.wsum_decoder_base import WsumDecoderBase
 
 
 @register_criterion("wsum_cross_entropy", dataclass=LabelSmoothedCrossEntropyCriterionConfig)
@@ -21,8 +21,10 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
     """Label-smoothed cross entropy; without smoothing, the default, plain cross entropy.
 
     The losses are those of fairseq's `label_smoothed_cross_entropy` and `cross_entropy`.
-    For models of this package on the CPU, the loss is computed directly from the logits, without an
-    array of probabilities. In all other cases it is computed by fairseq.
+    For models on the CPU whose decoder ends in fairseq's softmax, as those of this package do, the
+    loss is computed directly from the logits, without an array of probabilities. In all other
+    cases it is computed by fairseq. The penalty that a `wsum_lstm_lm` may have in training counts
+    in the gradient, but not in the loss that is logged.
     """
 
     @classmethod
@@ -40,10 +42,22 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
     def compute_loss(
         self, model: Any, net_output: Any, sample: dict[str, Any], reduce: bool = True
     ) -> tuple[Tensor, Tensor]:
-        """The loss with and without smoothing, summed, or for each token (N x 1)."""
-        decoder, logits = getattr(model, "decoder", None), net_output[0]
-        ours = isinstance(decoder, WsumDecoderBase) and decoder.adaptive_softmax is None
-        if not (ours and cross_entropy.suits(logits)):
+        """The loss with and without smoothing, summed, or for each token (N x 1).
+
+        If the model returns a `penalty`, the first of the two has its gradient, too.
+        """
+        loss, nll = self._cross_entropy(model, net_output, sample, reduce)
+        extra = net_output[1]
+        if isinstance(extra, dict) and "penalty" in extra:
+            # This adds zero, so that fairseq logs the cross entropy.
+            loss = loss + (extra["penalty"] - extra["penalty"].detach())
+        return loss, nll
+
+    def _cross_entropy(
+        self, model: Any, net_output: Any, sample: dict[str, Any], reduce: bool
+    ) -> tuple[Tensor, Tensor]:
+        logits = net_output[0]
+        if not (_ends_in_softmax(model) and cross_entropy.suits(logits)):
             return self._fairseqs_loss(model, net_output, sample, reduce)
         targets = model.get_targets(sample, net_output)
         skipped = max(self.ignore_prefix_size, 0)
@@ -74,3 +88,16 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
         nll = F.nll_loss(log_p, targets, ignore_index=self.padding_idx, reduction=reduction)
         nll = nll if reduce else nll.unsqueeze(1)
         return nll, nll
+
+
+def _ends_in_softmax(model: Any) -> bool:
+    """Whether a model's probabilities are fairseq's softmax over its first output."""
+    decoder = getattr(model, "decoder", None)
+    return (
+        isinstance(decoder, FairseqDecoder)
+        and getattr(decoder, "adaptive_softmax", None) is None
+        and all(
+            getattr(type(decoder), name) is getattr(FairseqDecoder, name)
+            for name in ("get_normalized_probs", "get_normalized_probs_scriptable")
+        )
+    )

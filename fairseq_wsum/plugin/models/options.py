@@ -45,8 +45,8 @@ class Side:
 
 
 @dataclass
-class LSTMOptions(FairseqDataclass):
-    """The options for the cell, the backend, the initial values and the output layer."""
+class CellOptions(FairseqDataclass):
+    """The options for the cell and the backend."""
 
     cell: str = field(
         default="lstm",
@@ -62,6 +62,12 @@ class LSTMOptions(FairseqDataclass):
     lstm_backend: str = field(
         default="auto", metadata={"help": f"backend of the LSTM: {', '.join(BACKEND_CHOICES)}"}
     )
+
+
+@dataclass
+class LSTMOptions(CellOptions):
+    """The options for the cell, the backend, the initial values and the output layer."""
+
     residuals: bool = field(
         default=False,
         metadata={"help": "add each LSTM layer's input to its output, from the second layer on"},
@@ -125,7 +131,7 @@ class LSTMOptions(FairseqDataclass):
         return cutoffs
 
 
-def option_values(config: type[LSTMOptions], args: Any) -> dict[str, Any]:
+def option_values(config: type[FairseqDataclass], args: Any) -> dict[str, Any]:
     """The values of all options of `config`; options missing in `args` get their defaults.
 
     Args:
@@ -148,12 +154,25 @@ def option_values(config: type[LSTMOptions], args: Any) -> dict[str, Any]:
 
 
 def check_options(cfg: LSTMOptions, cells: Sequence[str], sizes: Sequence[str]) -> None:
-    """Check the options that the models share.
+    """Check the options that the models with LSTMs share.
 
     Args:
         cfg: the options.
         cells: names of the options that choose the cells.
         sizes: names of the options that are sizes.
+
+    Raises:
+        ValueError: an option is invalid; the message names it.
+    """
+    check_cells(cfg, cells)
+    check_sizes(cfg, sizes)
+    check_probabilities(cfg)
+    if not cfg.init_range > 0:
+        raise ValueError(f"--init-range {cfg.init_range}: give a number larger than 0")
+
+
+def check_cells(cfg: CellOptions, cells: Sequence[str]) -> None:
+    """Check the options of `CellOptions`, and the options `cells` that choose cells.
 
     Raises:
         ValueError: an option is invalid; the message names it.
@@ -172,23 +191,37 @@ def check_options(cfg: LSTMOptions, cells: Sequence[str], sizes: Sequence[str]) 
             ) from None
     if cfg.window is not None:
         _check_window(cfg, [first(getattr(cfg, option), cfg.cell) for option in cells])
-    for option in sizes:
-        if getattr(cfg, option) is not None and getattr(cfg, option) < 1:
-            raise ValueError(f"{flag(option)} {getattr(cfg, option)}: give at least 1")
     if cfg.lstm_backend not in BACKEND_CHOICES:
         raise ValueError(
             f"--lstm-backend {cfg.lstm_backend}: choose one of {', '.join(BACKEND_CHOICES)}"
         )
+
+
+def check_sizes(cfg: FairseqDataclass, sizes: Sequence[str]) -> None:
+    """Check that the options `sizes` are at least 1, where they are given.
+
+    Raises:
+        ValueError: one is not; the message names it.
+    """
+    for option in sizes:
+        if getattr(cfg, option) is not None and getattr(cfg, option) < 1:
+            raise ValueError(f"{flag(option)} {getattr(cfg, option)}: give at least 1")
+
+
+def check_probabilities(cfg: FairseqDataclass) -> None:
+    """Check that all dropouts are probabilities.
+
+    Raises:
+        ValueError: one is not; the message names it.
+    """
     for option, value in vars(cfg).items():
         if "dropout" not in option or value is None or isinstance(value, bool):
             continue
         if not 0 <= value <= 1:
             raise ValueError(f"{flag(option)} {value}: give a probability from 0 to 1")
-    if not cfg.init_range > 0:
-        raise ValueError(f"--init-range {cfg.init_range}: give a number larger than 0")
 
 
-def _check_window(cfg: LSTMOptions, cells: Sequence[str]) -> None:
+def _check_window(cfg: CellOptions, cells: Sequence[str]) -> None:
     """Check that at least one of the cells can have the window."""
     problems = {}
     for name in cells:
@@ -200,7 +233,7 @@ def _check_window(cfg: LSTMOptions, cells: Sequence[str]) -> None:
         raise ValueError(f"--window {cfg.window}: {'; '.join(problems.values())}")
 
 
-def described_cell(cfg: LSTMOptions, name: str) -> Cell:
+def described_cell(cfg: CellOptions, name: str) -> Cell:
     """The cell with this name, as the options describe it.
 
     --window applies to the cells that can have one.

@@ -21,7 +21,9 @@ def embedding(dictionary: Dictionary, dim: int) -> nn.Embedding:
 
 
 def init_uniform(model: nn.Module, bound: float, *, zero_biases: bool = False) -> None:
-    """Draw all parameters uniformly from [-bound, bound]; the embedding of padding is zero.
+    """Draw all parameters uniformly from [-bound, bound].
+
+    The embedding of padding is zero. Layer normalisation starts with weight 1 and bias 0.
 
     Args:
         model: the model.
@@ -38,6 +40,8 @@ def init_uniform(model: nn.Module, bound: float, *, zero_biases: bool = False) -
             nn.init.zeros_(module.weight[module.padding_idx])
         elif isinstance(module, WsumLSTM):
             module.initialise_cell()
+        elif isinstance(module, nn.LayerNorm):
+            module.reset_parameters()
 
 
 def load_embedding(

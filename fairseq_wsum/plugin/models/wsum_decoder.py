@@ -14,8 +14,9 @@ from fairseq.data import Dictionary
 from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 
-from ...layer import State, WsumLSTM
-from ..modules import Attention, Bridge
+from ...layer import State
+from ..modules import Attention, Bridge, Projected
+from .layers import make_layers
 from .wsum_decoder_base import (
     IncrementalState,
     WsumDecoderBase,
@@ -32,7 +33,7 @@ class Step(NamedTuple):
 
     state: State  # (h, c), each L x B x H; with a window of 2 also the last inputs
     feed: Tensor  # the attentional output to feed, B x H
-    keys: Tensor | None  # of the attention, B x S x H; None if they are the values
+    projected: Projected  # by the attention, from the source
 
 
 class WsumLSTMDecoder(WsumDecoderBase):
@@ -67,18 +68,18 @@ class WsumLSTMDecoder(WsumDecoderBase):
         self.input_feeding = cfg.input_feeding
         self.need_attn = True
         self.dropout_in_module = FairseqDropout(side.dropout_in, module_name=name)
-        self.lstm = WsumLSTM(
+        self.lstm = make_layers(
+            cfg,
+            side,
             side.embed_dim + (side.hidden_size if self.input_feeding else 0),
-            side.hidden_size,
-            side.layers,
-            dropout=FairseqDropout(side.layer_dropout, module_name=name),
-            residuals=cfg.residuals,
-            cell=side.cell,
-            backend=cfg.lstm_backend,
+            cfg.decoder_ffn_embed_dim,
+            module_name=name,
         )
         self._add_bridges(cfg, encoder_output_units)
         self.attention = (
-            Attention(self.hidden_size, encoder_output_units, cfg.attention)
+            Attention(
+                self.hidden_size, encoder_output_units, cfg.attention, cfg.decoder_attention_heads
+            )
             if cfg.attention is not None
             else None
         )
@@ -131,19 +132,19 @@ class WsumLSTMDecoder(WsumDecoderBase):
             mask = prev_output_tokens.eq(self.padding_idx).t()  # T x B
 
         x = self.dropout_in_module(self.embed_tokens(prev_output_tokens)).transpose(0, 1)
-        values = encoder_out.x.transpose(0, 1)
+        source = encoder_out.x.transpose(0, 1)
         if self.attention is not None:
-            values = values.contiguous()  # otherwise every product would copy it
+            source = source.contiguous()  # otherwise every product would copy it
         if step is None:
-            step = self._first_step(encoder_out, values)
-        attend = partial(self._attend, values, step.keys, encoder_out.padding_mask)
+            step = self._first_step(encoder_out, source)
+        attend = partial(self._attend, source, step.projected, encoder_out.padding_mask)
         if self.input_feeding:
             y, attn, state, feed = self._run_with_feeding(x, step, attend, mask)
         else:
             feed = step.feed
             y, state = self.lstm(x, step.state, mask)
             y, attn = attend(y)
-        self._cache_step(incremental_state, Step(state, feed, step.keys))
+        self._cache_step(incremental_state, Step(state, feed, step.projected))
 
         wanted = self.need_attn and not self.training
         return self.project(y).transpose(0, 1), attn if wanted else None
@@ -172,24 +173,23 @@ class WsumLSTMDecoder(WsumDecoderBase):
         return torch.cat(outputs), attn, state, feed
 
     def _attend(
-        self, values: Tensor, keys: Tensor | None, padding_mask: Tensor, y: Tensor
+        self, source: Tensor, projected: Projected, padding_mask: Tensor, y: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """The decoder's output, T x B x H, and the attention weights, B x T x S, if any."""
         attn = None
         if self.attention is not None:
-            y, attn = self.attention(y, values, keys, padding_mask)
+            y, attn = self.attention(y, source, projected, padding_mask)
         return self.dropout_out_module(y), attn
 
     # Decoding step by step
 
-    def _first_step(self, encoder_out: EncoderOut, values: Tensor) -> Step:
+    def _first_step(self, encoder_out: EncoderOut, source: Tensor) -> Step:
         batch = encoder_out.x.size(1)
         zeros = encoder_out.hiddens.new_zeros(self.num_layers, batch, self.hidden_size)
         h = zeros if self.hidden_bridge is None else self.hidden_bridge(encoder_out.hiddens)
         c = zeros if self.cell_bridge is None else self.cell_bridge(encoder_out.cells)
-        return Step(
-            (h, widened(c)), zeros[0], self.attention.keys(values) if self.attention else None
-        )
+        projected = self.attention.project(source) if self.attention else Projected(None, None)
+        return Step((h, widened(c)), zeros[0], projected)
 
     def _cached_step(self, incremental_state: IncrementalState | None) -> Step | None:
         if incremental_state is None:
@@ -197,11 +197,13 @@ class WsumLSTMDecoder(WsumDecoderBase):
         cached = self.get_incremental_state(incremental_state, "cached_state")
         if cached is None:
             return None
-        return Step(unpack_state(cached), cached["input_feed"], cached["keys"])
+        projected = Projected(cached["keys"], cached["values"])
+        return Step(unpack_state(cached), cached["input_feed"], projected)
 
     def _cache_step(self, incremental_state: IncrementalState | None, step: Step) -> None:
         if incremental_state is not None:
-            cached = {**pack_state(step.state), "input_feed": step.feed, "keys": step.keys}
+            cached = {**pack_state(step.state), "input_feed": step.feed}
+            cached |= step.projected._asdict()
             self.set_incremental_state(incremental_state, "cached_state", cached)
 
     def reorder_incremental_state(
@@ -212,8 +214,10 @@ class WsumLSTMDecoder(WsumDecoderBase):
         if step is not None:
             state = tuple(part.index_select(1, new_order) for part in step.state)
             feed = step.feed.index_select(0, new_order)
-            keys = None if step.keys is None else step.keys.index_select(0, new_order)
-            self._cache_step(incremental_state, Step(state, feed, keys))
+            keys, values = (
+                None if part is None else part.index_select(0, new_order) for part in step.projected
+            )
+            self._cache_step(incremental_state, Step(state, feed, Projected(keys, values)))
 
     def make_generation_fast_(self, need_attn: object = False, **unused: object) -> None:
         """fairseq's hook before decoding; `need_attn` says whether attention weights are needed."""

@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import torch
 from fairseq.data import Dictionary
 from fairseq.models import FairseqIncrementalDecoder
 from fairseq.modules import AdaptiveSoftmax
 from torch import Tensor, nn
 
-from ...layer import State
 from ...ops.products import Linear, product
+from ..modules.states import IncrementalState, pack_state, unpack_state, widened
 from .options import MAX_POSITIONS, LSTMOptions
 from .parameters import remember_words
 
-IncrementalState = dict[str, dict[str, Tensor | None]]
-_STATE = ("prev_hiddens", "prev_cells", "prev_inputs")  # the parts of a layer's state
-
-
-def pack_state(state: State) -> dict[str, Tensor | None]:
-    """The entries for a state of the layers in fairseq's incremental state."""
-    return dict(zip(_STATE, state, strict=False))
-
-
-def unpack_state(cached: dict[str, Tensor | None]) -> State:
-    """The state in the entries of `pack_state`."""
-    parts = (cached.get(name) for name in _STATE)
-    return tuple(part for part in parts if part is not None)
-
-
-def widened(c: Tensor) -> Tensor:
-    """Convert a memory cell that is passed from call to call to at least 32 bits.
-
-    The memory cell is a long sum, which would lose small late contributions in 16 bits.
-    """
-    return c.to(torch.promote_types(c.dtype, torch.float32))
+__all__ = ["IncrementalState", "WsumDecoderBase", "pack_state", "unpack_state", "widened"]
 
 
 class WsumDecoderBase(FairseqIncrementalDecoder):

@@ -12,7 +12,7 @@ from fairseq.models import FairseqEncoder
 from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 
-from ...layer import WsumLSTM
+from .layers import make_layers
 from .options import MAX_POSITIONS
 from .parameters import remember_words
 from .wsum_lstm_config import WsumLSTMConfig
@@ -44,15 +44,13 @@ class WsumLSTMEncoder(FairseqEncoder):
         self.embed_tokens = embed_tokens
         self.dropout_in_module = FairseqDropout(side.dropout_in, module_name=name)
         self.dropout_out_module = FairseqDropout(side.dropout_out, module_name=name)
-        self.lstm = WsumLSTM(
+        self.lstm = make_layers(
+            cfg,
+            side,
             side.embed_dim,
-            side.hidden_size,
-            side.layers,
+            cfg.encoder_ffn_embed_dim,
             bidirectional=cfg.encoder_bidirectional,
-            dropout=FairseqDropout(side.layer_dropout, module_name=name),
-            residuals=cfg.residuals,
-            cell=side.cell,
-            backend=cfg.lstm_backend,
+            module_name=name,
         )
         self.output_units = self.lstm.output_size * self.lstm.num_directions
         self.longest = cfg.max_source_positions or MAX_POSITIONS

@@ -10,6 +10,7 @@ from .options import (
     check_sharing,
     described_cell,
     first,
+    flag,
     option_values,
 )
 
@@ -37,6 +38,35 @@ class WsumLSTMLMConfig(LSTMOptions):
         default=False,
         metadata={
             "help": "drop the same features at every time step of a sample (variational dropout)"
+        },
+    )
+    embedding_dropout: float = field(
+        default=0.0,
+        metadata={
+            "help": "probability that a word of the vocabulary is dropped: its input embedding is "
+            "zero at all positions of a batch"
+        },
+    )
+    weight_dropout: float = field(
+        default=0.0,
+        metadata={
+            "help": "dropout probability for the elements of the recurrent matrices, once per "
+            "batch (DropConnect); for cells with products with h_{t-1}"
+        },
+    )
+    activation_regularization: float = field(
+        default=0.0,
+        metadata={
+            "help": "weight of the mean square of the last layer's output after dropout, added to "
+            "the loss of each token (AR); needs --criterion wsum_cross_entropy"
+        },
+    )
+    temporal_activation_regularization: float = field(
+        default=0.0,
+        metadata={
+            "help": "weight of the mean square of the change of the last layer's output from one "
+            "time step to the next, added to the loss of each token (TAR); needs "
+            "--criterion wsum_cross_entropy"
         },
     )
     decoder_embed_dim: int = field(default=512, metadata={"help": "decoder embedding dimension"})
@@ -135,6 +165,12 @@ def read_config(args: Any) -> WsumLSTMLMConfig:
             f"--decoder-proj-size {cfg.decoder_proj_size}: cell {cfg.cell} cannot have a "
             "projection; use 0, the default"
         )
+    if cfg.weight_dropout and not cfg.decoder.cell.is_recurrent:
+        raise ValueError(
+            f"--weight-dropout {cfg.weight_dropout}: cell {cfg.cell} has no recurrent matrices; "
+            "use 0, the default, or a cell that has them, such as lstm"
+        )
+    _check_penalties(cfg)
     if cfg.shares_output:
         check_sharing(cfg.decoder_embed_dim, cfg.out_embed_dim)
     if str(cfg.decoder_attention).lower() not in ("0", "false", "no", "off", "none"):
@@ -143,3 +179,16 @@ def read_config(args: Any) -> WsumLSTMLMConfig:
             "attend to; omit this option"
         )
     return cfg
+
+
+def _check_penalties(cfg: WsumLSTMLMConfig) -> None:
+    """Check the options that add a penalty to the loss, which other criteria would leave out."""
+    for option in ("activation_regularization", "temporal_activation_regularization"):
+        weight = getattr(cfg, option)
+        if not weight >= 0:
+            raise ValueError(f"{flag(option)} {weight}: give a number that is not negative")
+        if weight and cfg.criterion_name not in (None, "wsum_cross_entropy"):
+            raise ValueError(
+                f"{flag(option)} {weight}: --criterion {cfg.criterion_name} does not add it to the "
+                "loss; use --criterion wsum_cross_entropy, or 0, the default"
+            )

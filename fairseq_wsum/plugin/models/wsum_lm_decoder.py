@@ -14,7 +14,10 @@ from torch import Tensor, nn
 
 from ...layer import State, WsumLSTM
 from ..modules import CarriedState
+from .activation_penalty import activation_penalty
+from .embedding_dropout import EmbeddingDropout
 from .locked_dropout import LockedDropout
+from .weight_dropout import WeightDropout
 from .wsum_decoder_base import (
     IncrementalState,
     WsumDecoderBase,
@@ -24,19 +27,24 @@ from .wsum_decoder_base import (
 )
 from .wsum_lm_config import WsumLSTMLMConfig
 
+Extra = dict[str, Tensor]
+
 
 class WsumLMDecoder(WsumDecoderBase):
     """Embeddings, a stack of LSTMs and the output layer.
 
     Dropout follows Zaremba et al. (2014). It is applied to the embeddings and to the outputs that
     each layer passes to the next layer or to the output layer, but not to recurrent connections.
+    Dropout of words and of recurrent weights, and the penalties on the activations, are those of
+    Merity et al. (2018).
     """
 
     def __init__(
         self, cfg: WsumLSTMLMConfig, dictionary: Dictionary, embed_tokens: nn.Embedding
     ) -> None:
         kind: Any = LockedDropout if cfg.locked_dropout else FairseqDropout
-        make_dropout = partial(kind, module_name=type(self).__name__)
+        name = type(self).__name__
+        make_dropout = partial(kind, module_name=name)
         side = cfg.decoder
         super().__init__(
             cfg,
@@ -49,6 +57,9 @@ class WsumLMDecoder(WsumDecoderBase):
             dropout_module=make_dropout(side.dropout_out),
         )
         self.dropout_in_module = make_dropout(side.dropout_in)
+        self.embedding_dropout_module = EmbeddingDropout(cfg.embedding_dropout, name)
+        self.weight_dropout_module = WeightDropout(cfg.weight_dropout, name)
+        self.penalties = (cfg.activation_regularization, cfg.temporal_activation_regularization)
         self.lstm = WsumLSTM(
             side.embed_dim,
             side.hidden_size,
@@ -68,7 +79,7 @@ class WsumLMDecoder(WsumDecoderBase):
         incremental_state: IncrementalState | None = None,
         src_lengths: Tensor | None = None,
         carried_state: CarriedState | None = None,
-    ) -> tuple[Tensor, None]:
+    ) -> tuple[Tensor, Extra | None]:
         """Scores for the next token at every position.
 
         Args:
@@ -79,7 +90,8 @@ class WsumLMDecoder(WsumDecoderBase):
             carried_state: provides the initial state and stores the final state.
 
         Returns:
-            Logits, B x T x V (features with an adaptive softmax), and None.
+            Logits, B x T x V (features with an adaptive softmax), and None; in training with
+            penalties on the activations, a dictionary with their sum as `penalty`.
         """
         x, extra = self.extract_features(
             prev_output_tokens, encoder_out, incremental_state, src_lengths, carried_state
@@ -93,21 +105,27 @@ class WsumLMDecoder(WsumDecoderBase):
         incremental_state: IncrementalState | None = None,
         src_lengths: Tensor | None = None,
         carried_state: CarriedState | None = None,
-    ) -> tuple[Tensor, None]:
+    ) -> tuple[Tensor, Extra | None]:
         """Like `forward`, but without the output layer."""
         state = self._cached_state(incremental_state)
         if state is not None:
             prev_output_tokens = prev_output_tokens[:, -1:]
         elif carried_state is not None:
             state = carried_state.take(self)
-        x = self.dropout_in_module(self.embed_tokens(prev_output_tokens).transpose(0, 1))
+        x = self.embedding_dropout_module(self.embed_tokens, prev_output_tokens)
+        x = self.dropout_in_module(x.transpose(0, 1))
         if state is None:
             state = self._zero_state(x)
-        y, state = self.lstm(x, state)
+        y, state = self.weight_dropout_module(self.lstm, x, state)
         if carried_state is not None:
             carried_state.leave(self, state)
         self._cache_state(incremental_state, state)
-        return self.project(self.dropout_out_module(y)).transpose(0, 1), None
+        dropped = self.dropout_out_module(y)
+        extra: Extra | None = None
+        if self.training and any(self.penalties):
+            real = prev_output_tokens.ne(self.padding_idx).t()
+            extra = {"penalty": activation_penalty(y, dropped, real, *self.penalties)}
+        return self.project(dropped).transpose(0, 1), extra
 
     # State: (h, c), L x B x P and L x B x H, and with a window of 2 the last inputs
 

@@ -13,6 +13,7 @@ from .options import (
     check_sharing,
     described_cell,
     first,
+    flag,
     option_values,
 )
 
@@ -59,6 +60,13 @@ class WsumLSTMConfig(LSTMOptions):
     encoder_bidirectional: bool = field(
         default=False, metadata={"help": "make all encoder layers bidirectional"}
     )
+    encoder_ffn_embed_dim: int = field(
+        default=0,
+        metadata={
+            "help": "inner size of a feed-forward block after each encoder layer, as in a "
+            "Transformer; 0 for none"
+        },
+    )
     encoder_dropout_in: Optional[float] = field(
         default=None,
         metadata={
@@ -75,7 +83,11 @@ class WsumLSTMConfig(LSTMOptions):
         },
     )
     encoder_layer_dropout: Optional[float] = field(
-        default=None, metadata={"help": "dropout probability between encoder layers"}
+        default=None,
+        metadata={
+            "help": "dropout probability between encoder layers; with --layer-norm or a "
+            "feed-forward block, on the output of each layer and of each block"
+        },
     )
 
     decoder_embed_dim: int = field(default=500, metadata={"help": "decoder embedding dimension"})
@@ -89,6 +101,13 @@ class WsumLSTMConfig(LSTMOptions):
         default=None, metadata={"help": "decoder hidden size (default: --decoder-embed-dim)"}
     )
     decoder_layers: int = field(default=2, metadata={"help": "number of decoder layers"})
+    decoder_ffn_embed_dim: int = field(
+        default=0,
+        metadata={
+            "help": "inner size of a feed-forward block after each decoder layer, as in a "
+            "Transformer; 0 for none"
+        },
+    )
     decoder_out_embed_dim: Optional[int] = field(
         default=None,
         metadata={
@@ -102,6 +121,13 @@ class WsumLSTMConfig(LSTMOptions):
             "help": "decoder attention: general, dot, mlp or none (fairseq's BOOL works too: "
             "true is general, false is none). Without input feeding, mlp stores a number for "
             "each target word, source word and unit, which is large"
+        },
+    )
+    decoder_attention_heads: int = field(
+        default=1,
+        metadata={
+            "help": "attention heads, for general and dot. With several heads, general projects "
+            "queries, keys and values as a Transformer does, and dot splits the features"
         },
     )
     decoder_input_feeding: str = field(
@@ -126,9 +152,28 @@ class WsumLSTMConfig(LSTMOptions):
         },
     )
     decoder_layer_dropout: Optional[float] = field(
-        default=None, metadata={"help": "dropout probability between decoder layers"}
+        default=None,
+        metadata={
+            "help": "dropout probability between decoder layers; with --layer-norm or a "
+            "feed-forward block, on the output of each layer and of each block"
+        },
     )
 
+    residuals: bool = field(
+        default=False,
+        metadata={
+            "help": "add each LSTM layer's input to its output, from the second layer on; with "
+            "--layer-norm or a feed-forward block also in the first layer, if the sizes agree"
+        },
+    )
+    layer_norm: bool = field(
+        default=False,
+        metadata={
+            "help": "normalise the input of each LSTM layer and of each feed-forward block, and "
+            "the output of the last layer, in the encoder and in the decoder; the weights of the "
+            "normalisation start at 1 and its biases at 0, whatever --init-range is"
+        },
+    )
     share_all_embeddings: bool = field(
         default=False,
         metadata={
@@ -219,9 +264,14 @@ def read_config(args: Any) -> WsumLSTMConfig:
         for side in ("encoder", "decoder")
         for size in ("embed_dim", "hidden_size", "layers")
     ]
-    check_options(
-        cfg, cells=("encoder_cell", "decoder_cell"), sizes=[*sides, "decoder_out_embed_dim"]
-    )
+    sizes = [*sides, "decoder_out_embed_dim", "decoder_attention_heads"]
+    check_options(cfg, cells=("encoder_cell", "decoder_cell"), sizes=sizes)
+    for option in ("encoder_ffn_embed_dim", "decoder_ffn_embed_dim"):
+        if getattr(cfg, option) < 0:
+            raise ValueError(
+                f"{flag(option)} {getattr(cfg, option)}: give at least 1, or 0 for no feed-forward "
+                "blocks"
+            )
     if cfg.share_all_embeddings:
         _check_sharing_all(cfg)
     if cfg.shares_output:
@@ -251,6 +301,8 @@ def _check_attention(cfg: WsumLSTMConfig) -> None:
             f"directions) equal to --decoder-hidden-size ({decoder.hidden_size}): "
             "make them equal or use general"
         )
+    if cfg.decoder_attention_heads > 1:
+        _check_heads(cfg)
     _ = cfg.input_feeding  # raises if it is not a BOOL
     reads_source = decoder.cell.carries_h or encoder.cell.has_memory
     if cfg.attention is None and not reads_source:
@@ -259,4 +311,19 @@ def _check_attention(cfg: WsumLSTMConfig) -> None:
             f"--decoder-cell {decoder.cell.name}: the decoder could not see the source, because it "
             "reads nothing but a memory cell and the encoder has none; use attention or another "
             "cell"
+        )
+
+
+def _check_heads(cfg: WsumLSTMConfig) -> None:
+    heads, size = cfg.decoder_attention_heads, cfg.decoder.hidden_size
+    if cfg.attention in (None, "mlp"):
+        raise ValueError(
+            f"--decoder-attention-heads {heads} with --decoder-attention {cfg.decoder_attention}: "
+            "only general and dot can have several heads; use one of them, or omit "
+            "--decoder-attention-heads"
+        )
+    if size % heads:
+        raise ValueError(
+            f"--decoder-attention-heads {heads} does not divide --decoder-hidden-size {size}: "
+            "give a divisor"
         )

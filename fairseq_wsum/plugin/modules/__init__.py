@@ -1,7 +1,17 @@
-"""Modules shared by the models. They depend on torch only."""
+"""Modules shared by the models."""
 
-from .attention import ATTENTION_TYPES, Attention
+from .attention import ATTENTION_TYPES, Attention, Projected
+from .blocks import LSTMBlocks
 from .bridge import Bridge
 from .carried_state import CarriedState
+from .self_attention import WsumSelfAttention
 
-__all__ = ["ATTENTION_TYPES", "Attention", "Bridge", "CarriedState"]
+__all__ = [
+    "ATTENTION_TYPES",
+    "Attention",
+    "Bridge",
+    "CarriedState",
+    "LSTMBlocks",
+    "Projected",
+    "WsumSelfAttention",
+]

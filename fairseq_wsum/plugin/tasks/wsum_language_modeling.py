@@ -125,8 +125,9 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         if _is_stream(self.args) and not getattr(model, "carries_state", False):
             raise ValueError(
                 f"--task wsum_language_modeling carries the state through the corpus, which "
-                f"{type(model).__name__} cannot: use --arch wsum_lstm_lm, --task language_modeling "
-                "or --sample-break-mode eos"
+                f"{type(model).__name__} cannot: use --arch wsum_lstm_lm, or wsum_transformer_lm "
+                "without --decoder-attention-layers; or --task language_modeling, or "
+                "--sample-break-mode eos"
             )
         return model
 

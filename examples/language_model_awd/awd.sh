@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# Train language models with the regularisation of the AWD-LSTM. See --help and README.md.
+set -euo pipefail
+# shellcheck source=examples/recipe.sh
+source "$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/recipe.sh"
+
+usage() {
+    cat <<'EOF'
+usage: examples/language_model_awd/awd.sh [options] [any option of scripts/train.sh]
+
+Prepare the Penn Treebank or WikiText-2, train a small language model with ablated LSTMs and the
+regularisation of the AWD-LSTM (Merity et al., 2018), average the last checkpoints, and print the
+perplexity of the validation and the test set. Run it again to continue where it stopped.
+
+  --corpus NAME     ptb (default) or wikitext2
+  --cell NAME       the LSTM cell (default no-srnn-hidden)
+  --epochs N        stop after N epochs (default 40, or 20 for wikitext2); the learning rate falls
+                    in the last two fifths of them
+  --average N       average the checkpoints of the last N epochs (default 5)
+  --seed N          random seed (default 1)
+  --data FOLDER     folder with the files of the corpus (default: download them)
+  --own-corpus      FOLDER has other text in files of the same names: do not verify checksums
+  --out DIR         folder for data and results (default runs/awd)
+  --help            this text
+
+examples:
+  examples/language_model_awd/awd.sh
+  examples/language_model_awd/awd.sh --corpus wikitext2 --cell lstm
+  examples/language_model_awd/awd.sh --decoder-layers 4 --residuals --out runs/awd-4-layers
+EOF
+}
+
+options=() corpus=ptb epochs='' average=5 seed=1
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --corpus=* | --epochs=* | --average=* | --seed=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+    esac
+    case "$1" in
+        --corpus) corpus="$(value "$@")"; shift ;;
+        --epochs) epochs="$(value "$@")"; shift ;;
+        --average) average="$(value "$@")"; shift ;;
+        --seed) seed="$(value "$@")"; shift ;;
+        *) options+=("$1") ;;
+    esac
+    shift
+done
+
+# Dropout rates are those of Merity et al.; fewer epochs suffice for the larger corpus.
+case "$corpus" in
+    ptb) streams=20 dropout_in=0.4 layer_dropout=0.25 all=40 ;;
+    wikitext2) streams=40 dropout_in=0.65 layer_dropout=0.2 all=20 ;;
+    *) die "--corpus $corpus: choose from ptb, wikitext2" ;;
+esac
+epochs="${epochs:-$all}"
+for option in epochs average; do
+    [[ "${!option}" =~ ^[1-9][0-9]*$ ]] ||
+        die "--$option ${!option}: give a positive whole number"
+done
+parse awd ${options[@]+"${options[@]}"}
+cell="${cell:-no-srnn-hidden}"
+data="$out/$corpus/data" run="$out/$corpus/$cell/epochs-$epochs-seed-$seed"
+
+prepare "prepare_$corpus.sh" --out "$data"
+
+has_recurrent_matrices() { # CELL
+    "$PYTHON" -P -c 'import sys
+from fairseq_wsum import CELLS
+sys.exit(not (sys.argv[1] in CELLS and CELLS[sys.argv[1]].is_recurrent))' "$1"
+}
+weight_dropout=()
+! has_recurrent_matrices "$cell" || weight_dropout=(--weight-dropout 0.5)
+
+# In one update Adam's weight decay shrinks a weight by 0.036 times the learning rate of 0.001. That
+# is what SGD does in the paper: 1.2e-6 times a learning rate of 30.
+train "$data" "$run" --task wsum_language_modeling --arch wsum_lstm_lm --cell "$cell" \
+    --decoder-embed-dim 400 --decoder-layers 3 --share-decoder-input-output-embed \
+    --init-range 0.05 --locked-dropout --decoder-dropout-in "$dropout_in" \
+    --decoder-layer-dropout "$layer_dropout" --decoder-dropout-out 0.4 --embedding-dropout 0.1 \
+    ${weight_dropout[@]+"${weight_dropout[@]}"} \
+    --activation-regularization 2 --temporal-activation-regularization 1 \
+    --criterion wsum_cross_entropy --tokens-per-sample 70 --batch-size "$streams" \
+    --max-epoch "$epochs" --seed "$seed" \
+    --optimizer adam --lr 0.001 --weight-decay 0.036 --clip-norm 0.25 \
+    --lr-scheduler fixed --force-anneal $((epochs * 3 / 5 + 1)) --lr-shrink 0.8 \
+    --best-checkpoint-metric ppl --keep-last-epochs "$average" \
+    --log-format simple --log-interval 200
+
+score=(--checkpoint "$run/checkpoint_last.pt") # if the first epoch is not complete
+saved="$(find "$run" -name 'checkpoint[0-9]*.pt' | wc -l)"
+[ "$saved" -eq 0 ] ||
+    score=(--checkpoint "$run" --average $((saved < average ? saved : average)))
+"$SCRIPTS/perplexity.sh" "$data" "${score[@]}" --out "$run/perplexity.json" \
+    ${score_options[@]+"${score_options[@]}"}

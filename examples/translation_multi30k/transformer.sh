@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Train a Transformer whose self-attention is a gated sum. See --help and README.md.
+set -euo pipefail
+# shellcheck source=examples/recipe.sh
+source "$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/recipe.sh"
+
+usage() {
+    cat <<'EOF'
+usage: examples/translation_multi30k/transformer.sh [options] [any option of scripts/train.sh]
+
+Prepare Multi30k in joint BPE, train a small Transformer with gated sums in place of self-attention,
+choose the length penalty on the validation set, and score the test set. All models have the same
+number of parameters. Run it again to continue where it stopped.
+
+  --cell NAME       the cell of the gated sums (default no-srnn-hidden)
+  --fairseq-transformer
+                    train fairseq's own --arch transformer instead
+  --data FOLDER     folder with the files of Multi30k (default: download them)
+  --own-corpus      FOLDER has other text in files of the same names: do not verify checksums
+  --out DIR         folder for data and results (default runs/multi30k/transformer)
+  --help            this text
+
+The learning rate falls to zero over the number of updates that one process needs for Multi30k. With
+several processes, other epochs or other text, give --total-num-update too.
+
+examples:
+  examples/translation_multi30k/transformer.sh
+  examples/translation_multi30k/transformer.sh --fairseq-transformer
+EOF
+}
+
+options=() peer=false
+for option in "$@"; do
+    if [ "$option" = --fairseq-transformer ]; then peer=true; else options+=("$option"); fi
+done
+parse multi30k/transformer ${options[@]+"${options[@]}"}
+data="$out/data"
+! $peer || [ -z "$cell" ] ||
+    die "--fairseq-transformer has no cells; leave out either it or --cell $cell"
+cell="${cell:-no-srnn-hidden}"
+
+prepare prepare_multi30k.sh --out "$data"
+
+if $peer; then
+    run="$out/fairseq-transformer"
+    model=(--arch transformer --share-all-embeddings --dropout 0.3)
+    for side in encoder decoder; do
+        model+=("--$side-layers" 4 "--$side-embed-dim" 128 "--$side-ffn-embed-dim" 256
+            "--$side-attention-heads" 4)
+    done
+else
+    run="$out/$cell"
+    model=(--arch wsum_transformer_multi30k --cell "$cell")
+fi
+
+train "$data" "$run" "${model[@]}" \
+    --criterion wsum_cross_entropy --label-smoothing 0.1 \
+    --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1 \
+    --lr 0.004 --lr-scheduler polynomial_decay --warmup-updates 800 \
+    --total-num-update 10400 --max-epoch 40 \
+    --max-tokens 2048 --keep-last-epochs 10 --seed 1 \
+    --log-format simple --log-interval 100
+
+score_chosen "$data" "$run"

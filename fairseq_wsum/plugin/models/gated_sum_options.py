@@ -1,0 +1,103 @@
+"""The options of Transformers with gated sums: what takes the place of self-attention."""
+
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from ...cells import Cell
+from .options import CellOptions, described_cell, first, flag
+
+# as in options.py
+# ruff: noqa: UP045
+
+
+@dataclass(frozen=True)
+class GatedSums:
+    """What takes the place of self-attention in the layers of an encoder or a decoder."""
+
+    cell: Cell
+    hidden_size: int  # of each direction
+    backend: str
+    attention_layers: frozenset[int]  # those that keep self-attention
+
+    def __contains__(self, layer: int) -> bool:
+        """Whether a layer, counted from 0, has a gated sum."""
+        return layer not in self.attention_layers
+
+
+@dataclass
+class GatedSumOptions(CellOptions):
+    """The options for a decoder's gated sums, and for positions."""
+
+    decoder_hidden_size: Optional[int] = field(
+        default=None,
+        metadata={"help": "hidden size of the decoder's gated sums (default: --decoder-embed-dim)"},
+    )
+    decoder_attention_layers: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "decoder layers that keep self-attention: numbers from 0, separated by commas, "
+            "or all"
+        },
+    )
+    token_positional_embeddings: bool = field(
+        default=False,
+        metadata={"help": "add positional embeddings, which gated sums do not need"},
+    )
+
+
+def gated_sums(cfg: Any, side: str, cell: str, default_size: int) -> GatedSums:
+    """What the options say about the gated sums of a side, `encoder` or `decoder`.
+
+    Raises:
+        ValueError: an option is invalid; the message names it.
+    """
+    return GatedSums(
+        cell=described_cell(cfg, cell),
+        hidden_size=first(getattr(cfg, f"{side}_hidden_size"), default_size),
+        backend=cfg.lstm_backend,
+        attention_layers=_attention_layers(cfg, side),
+    )
+
+
+def set_positions(cfg: Any, *sides: GatedSums) -> None:
+    """Decide whether there are positional embeddings: set `no_token_positional_embeddings`.
+
+    Raises:
+        ValueError: the options contradict each other, or one of them is needed to decide.
+    """
+    wanted, unwanted = cfg.token_positional_embeddings, cfg.no_token_positional_embeddings
+    if wanted and unwanted:
+        raise ValueError(
+            "--token-positional-embeddings and --no-token-positional-embeddings: give one of them"
+        )
+    if not (wanted or unwanted) and any(0 not in side for side in sides):
+        raise ValueError(
+            "attention in layer 0 cannot see the order of the words without positions: give "
+            "--token-positional-embeddings (or --no-token-positional-embeddings, if you want a "
+            "model without)"
+        )
+    cfg.no_token_positional_embeddings = not wanted
+
+
+def _attention_layers(cfg: Any, side: str) -> frozenset[int]:
+    """The layers of a side that keep self-attention."""
+    option, layers = f"{side}_attention_layers", range(getattr(cfg, f"{side}_layers"))
+    given = str(getattr(cfg, option) or "none").strip()
+    kept = f"{side}_layers_to_keep"
+    if given != "none" and getattr(cfg, kept):
+        raise ValueError(
+            f"{flag(kept)} changes the numbers of the layers, so it cannot be used with "
+            f"{flag(option)}"
+        )
+    if given in ("none", "all"):
+        return frozenset(layers if given == "all" else ())
+    try:
+        chosen = frozenset(int(number) for number in given.split(","))
+    except ValueError:
+        chosen = frozenset([-1])
+    if not chosen <= set(layers):
+        raise ValueError(
+            f"{flag(option)} {given}: give numbers from 0 to {len(layers) - 1}, separated by "
+            f"commas, or all ({flag(f'{side}_layers')} is {len(layers)})"
+        )
+    return chosen

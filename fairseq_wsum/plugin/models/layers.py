@@ -1,0 +1,55 @@
+"""The layers of an encoder or a decoder."""
+
+from __future__ import annotations
+
+from fairseq.modules import FairseqDropout
+
+from ...layer import WsumLSTM
+from ..modules import LSTMBlocks
+from .options import Side
+from .wsum_lstm_config import WsumLSTMConfig
+
+
+def make_layers(
+    cfg: WsumLSTMConfig,
+    side: Side,
+    input_size: int,
+    ffn_embed_dim: int,
+    *,
+    bidirectional: bool = False,
+    module_name: str,
+) -> WsumLSTM | LSTMBlocks:
+    """The layers: a `WsumLSTM`, or `LSTMBlocks` with --layer-norm or feed-forward blocks.
+
+    Args:
+        cfg: the options of the model.
+        side: the options of the encoder or the decoder.
+        input_size: number of input features of the first layer.
+        ffn_embed_dim: inner size of the feed-forward blocks; 0 for none.
+        bidirectional: whether there are two directions.
+        module_name: the name of the dropout in fairseq's --retain-dropout-modules.
+    """
+    dropout = FairseqDropout(side.layer_dropout, module_name=module_name)
+    if cfg.layer_norm or ffn_embed_dim:
+        return LSTMBlocks(
+            input_size,
+            side.hidden_size,
+            side.layers,
+            dropout,
+            bidirectional=bidirectional,
+            residuals=cfg.residuals,
+            layer_norm=cfg.layer_norm,
+            ffn_size=ffn_embed_dim,
+            cell=side.cell,
+            backend=cfg.lstm_backend,
+        )
+    return WsumLSTM(
+        input_size,
+        side.hidden_size,
+        side.layers,
+        bidirectional=bidirectional,
+        dropout=dropout,
+        residuals=cfg.residuals,
+        cell=side.cell,
+        backend=cfg.lstm_backend,
+    )

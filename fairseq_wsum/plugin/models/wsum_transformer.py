@@ -1,0 +1,84 @@
+"""`--arch wsum_transformer`: fairseq's Transformer with gated sums in place of self-attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from fairseq.data import Dictionary
+from fairseq.models import register_model, register_model_architecture
+from fairseq.models.transformer import TransformerModelBase
+from fairseq.tasks import FairseqTask
+from torch import nn
+
+from ...cells import CELLS
+from ..modules import WsumSelfAttention
+from .options import default, use_preset
+from .wsum_transformer_config import WsumTransformerConfig, read_config
+from .wsum_transformer_layers import WsumTransformerDecoder, WsumTransformerEncoder
+
+
+@register_model("wsum_transformer", dataclass=WsumTransformerConfig)
+class WsumTransformerModel(TransformerModelBase):
+    """A Transformer (Vaswani et al., 2017) whose self-attention is a gated sum.
+
+    Layer normalisation, feed-forward layers, residual connections and attention over the source are
+    fairseq's. The weighted sum of the memory cell (Levy et al., ACL 2018) takes the place of
+    self-attention: in two directions in the encoder, in one in the decoder.
+    """
+
+    @classmethod
+    def add_args(cls, parser: Any) -> None:
+        """Add the options of the dataclass, as fairseq does for its other models."""
+        super(TransformerModelBase, cls).add_args(parser)
+
+    @classmethod
+    def build_model(cls, args: Any, task: FairseqTask) -> WsumTransformerModel:
+        """Build the model that `args` (a dataclass, `DictConfig` or `Namespace`) describes.
+
+        Raises:
+            ValueError: an option is invalid, or options are incompatible; the message names them.
+        """
+        model: WsumTransformerModel = super().build_model(read_config(args), task)
+        return model
+
+    @classmethod
+    def build_encoder(
+        cls, cfg: Any, src_dict: Dictionary, embed_tokens: nn.Embedding
+    ) -> WsumTransformerEncoder:
+        return WsumTransformerEncoder(cfg, src_dict, embed_tokens)
+
+    @classmethod
+    def build_decoder(
+        cls, cfg: Any, tgt_dict: Dictionary, embed_tokens: nn.Embedding
+    ) -> WsumTransformerDecoder:
+        return WsumTransformerDecoder(
+            cfg, tgt_dict, embed_tokens, no_encoder_attn=cfg.no_cross_attention
+        )
+
+
+@register_model_architecture("wsum_transformer", "wsum_transformer_multi30k")
+def wsum_transformer_multi30k(args: Any) -> None:
+    """A model for Multi30k as large as Transformer-tiny (Wu et al., 2021), for every cell.
+
+    Transformer-tiny has 4 + 4 layers of width 128 with a feed-forward width of 256. Here the
+    feed-forward width makes up for what a gated sum has more or less than self-attention.
+    """
+    use_preset(args, "wsum_transformer_multi30k", dropout=0.3, share_all_embeddings=True)
+    default(args, encoder_embed_dim=128, encoder_layers=4, decoder_layers=4)
+    default(args, encoder_attention_heads=4, decoder_attention_heads=4)
+    default(args, decoder_embed_dim=args.encoder_embed_dim)
+    for side, share in (("encoder", 2), ("decoder", 1)):
+        name = getattr(args, f"{side}_cell", None) or getattr(args, "cell", None) or "lstm"
+        if name not in CELLS:
+            continue  # build_model reports it
+        width = getattr(args, f"{side}_embed_dim")
+        # with a matrix for h_{t-1} too, a layer of full size would have twice the parameters
+        size = max(width // share // (2 if CELLS[name].is_recurrent else 1), 1)
+        default(args, **{f"{side}_hidden_size": size})
+        size = getattr(args, f"{side}_hidden_size")
+        with torch.device("meta"):
+            gated_sum = WsumSelfAttention(width, size, cell=CELLS[name], bidirectional=share == 2)
+        more = sum(map(torch.numel, gated_sum.parameters())) - 4 * (width + 1) * width
+        ffn = 2 * width - 8 * round(more / (2 * width + 1) / 8)
+        default(args, **{f"{side}_ffn_embed_dim": max(ffn, 8)})

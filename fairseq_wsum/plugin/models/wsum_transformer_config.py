@@ -1,0 +1,117 @@
+"""The options of `--arch wsum_transformer`: those of fairseq's `transformer`, and of the cells."""
+
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import Field, dataclass, field, fields, make_dataclass
+from typing import Any, Optional
+
+from fairseq.dataclass import FairseqDataclass
+from fairseq.models.transformer import TransformerConfig
+from omegaconf import II
+
+from .gated_sum_options import GatedSumOptions, gated_sums, set_positions
+from .options import check_cells, check_probabilities, check_sizes, first, option_values
+
+# as in options.py
+# ruff: noqa: UP045
+
+_DECODER_SIZES = ("embed_dim", "ffn_embed_dim", "input_dim", "output_dim")
+_POSITIONS = ("max_source_positions", "max_target_positions")
+
+
+def _flat(config: type[FairseqDataclass], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The fields of fairseq's nested dataclass, named as the options of its command line."""
+    for one in fields(config):
+        name = prefix + one.name
+        if one.name == "_name":
+            continue
+        if isinstance(one.type, type) and issubclass(one.type, FairseqDataclass):
+            yield from _flat(one.type, f"{name}_")
+        else:
+            yield name, *_type_and_field(name, one)
+
+
+def _type_and_field(name: str, one: Field[Any]) -> tuple[Any, Any]:
+    kind, default = one.type, one.default
+    if name.endswith("layers_to_keep"):
+        kind = Optional[str]  # fairseq declares a list, and splits the value at commas
+    elif name in _POSITIONS:
+        kind, default = Optional[int], II(f"task.{name}")
+    elif name in [f"decoder_{size}" for size in _DECODER_SIZES]:
+        kind, default = Optional[int], None  # see `_resolve`
+    return kind, field(default=default, metadata=dict(one.metadata))
+
+
+# fairseq's own dataclass is nested, but to register a model takes a flat one
+_TransformerOptions: Any = make_dataclass(
+    "_TransformerOptions", list(_flat(TransformerConfig)), bases=(FairseqDataclass,)
+)
+
+
+@dataclass
+class WsumTransformerConfig(_TransformerOptions, GatedSumOptions):
+    """The options. The defaults are those of fairseq's `transformer`, but without positions."""
+
+    encoder_cell: Optional[str] = field(
+        default=None, metadata={"help": "cell of the encoder (default: --cell)"}
+    )
+    decoder_cell: Optional[str] = field(
+        default=None, metadata={"help": "cell of the decoder (default: --cell)"}
+    )
+    encoder_hidden_size: Optional[int] = field(
+        default=None,
+        metadata={
+            "help": "hidden size of each direction of the encoder's gated sums (default: half of "
+            "--encoder-embed-dim)"
+        },
+    )
+    encoder_attention_layers: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "encoder layers that keep self-attention: numbers from 0, separated by commas, "
+            "or all"
+        },
+    )
+
+
+def read_config(args: Any) -> TransformerConfig:
+    """Read and check the configuration that fairseq passes to `build_model`.
+
+    Args:
+        args: a `WsumTransformerConfig`, its `DictConfig`, or a `Namespace` that may lack options.
+
+    Returns:
+        fairseq's nested configuration, with `GatedSums` as `encoder.gated_sums` and as
+        `decoder.gated_sums`.
+
+    Raises:
+        ValueError: an option is invalid, or options are incompatible; the message names them.
+    """
+    cfg = WsumTransformerConfig(**option_values(WsumTransformerConfig, args))
+    _resolve(cfg)
+    sizes = ("embed_dim", "ffn_embed_dim", "hidden_size", "layers", "attention_heads")
+    check_cells(cfg, cells=("encoder_cell", "decoder_cell"))
+    check_sizes(cfg, [f"{side}_{size}" for side in ("encoder", "decoder") for size in sizes])
+    check_probabilities(cfg)
+    if cfg.cross_self_attention:
+        raise ValueError(
+            "--cross-self-attention: a gated sum cannot read the source and the target together; "
+            "omit this option, or use --arch transformer"
+        )
+    half = max(cfg.encoder_embed_dim // 2, 1)
+    encoder = gated_sums(cfg, "encoder", first(cfg.encoder_cell, cfg.cell), half)
+    decoder = gated_sums(cfg, "decoder", first(cfg.decoder_cell, cfg.cell), cfg.decoder_embed_dim)
+    set_positions(cfg, encoder, decoder)
+    nested = TransformerConfig.from_namespace(Namespace(**vars(cfg)))
+    nested.encoder.gated_sums, nested.decoder.gated_sums = encoder, decoder
+    return nested
+
+
+def _resolve(cfg: Any) -> None:
+    """Set the options whose default is another option's value, as fairseq's `transformer` does."""
+    cfg.decoder_embed_dim = first(cfg.decoder_embed_dim, cfg.encoder_embed_dim)
+    cfg.decoder_ffn_embed_dim = first(cfg.decoder_ffn_embed_dim, cfg.encoder_ffn_embed_dim)
+    cfg.decoder_input_dim = first(cfg.decoder_input_dim, cfg.decoder_embed_dim)
+    cfg.decoder_output_dim = first(cfg.decoder_output_dim, cfg.decoder_embed_dim)
+    for option in _POSITIONS:
+        setattr(cfg, option, first(getattr(cfg, option), getattr(TransformerConfig(), option)))

@@ -1,0 +1,85 @@
+"""Transformer encoders and decoders with gated sums in place of self-attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fairseq.distributed import fsdp_wrap
+from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase
+from fairseq.modules.checkpoint_activations import checkpoint_wrapper
+from fairseq.modules.transformer_layer import (
+    TransformerDecoderLayerBase,
+    TransformerEncoderLayerBase,
+)
+from torch import nn
+
+from ..modules import WsumSelfAttention
+from .gated_sum_options import GatedSums
+
+
+class WsumTransformerEncoderLayer(TransformerEncoderLayerBase):
+    """fairseq's encoder layer with a gated sum in two directions."""
+
+    def build_self_attention(self, embed_dim: int, cfg: Any) -> WsumSelfAttention:
+        return _gated_sum(embed_dim, cfg.encoder, cfg, bidirectional=True)
+
+
+class WsumTransformerDecoderLayer(TransformerDecoderLayerBase):
+    """fairseq's decoder layer with a gated sum."""
+
+    def build_self_attention(
+        self, embed_dim: int, cfg: Any, add_bias_kv: bool = False, add_zero_attn: bool = False
+    ) -> WsumSelfAttention:
+        return _gated_sum(embed_dim, cfg.decoder, cfg)
+
+
+class WsumTransformerEncoder(TransformerEncoderBase):
+    """fairseq's encoder with gated sums in all layers but those that keep self-attention."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        self.built = 0  # number of layers so far
+        super().__init__(*args, **named)
+
+    def build_encoder_layer(self, cfg: Any) -> nn.Module:
+        has_sum = self.built in cfg.encoder.gated_sums
+        self.built += 1
+        kind = WsumTransformerEncoderLayer if has_sum else TransformerEncoderLayerBase
+        return _wrapped(kind(cfg, return_fc=self.return_fc), cfg)
+
+
+class WsumTransformerDecoder(TransformerDecoderBase):
+    """fairseq's decoder with gated sums in all layers but those that keep self-attention."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        self.built = 0
+        super().__init__(*args, **named)
+
+    def build_decoder_layer(self, cfg: Any, no_encoder_attn: bool = False) -> nn.Module:
+        has_sum = self.built in cfg.decoder.gated_sums
+        self.built += 1
+        kind = WsumTransformerDecoderLayer if has_sum else TransformerDecoderLayerBase
+        return _wrapped(kind(cfg, no_encoder_attn), cfg)
+
+
+def _gated_sum(
+    embed_dim: int, side: Any, cfg: Any, *, bidirectional: bool = False
+) -> WsumSelfAttention:
+    sums: GatedSums = side.gated_sums
+    return WsumSelfAttention(
+        embed_dim,
+        sums.hidden_size,
+        cell=sums.cell,
+        bidirectional=bidirectional,
+        num_heads=side.attention_heads,
+        backend=sums.backend,
+        q_noise=cfg.quant_noise.pq,
+        qn_block_size=cfg.quant_noise.pq_block_size,
+    )
+
+
+def _wrapped(layer: nn.Module, cfg: Any) -> nn.Module:
+    """Apply --checkpoint-activations and sharding to a layer, as fairseq does."""
+    checkpoint = cfg.checkpoint_activations
+    if checkpoint:
+        layer = checkpoint_wrapper(layer, offload_to_cpu=cfg.offload_activations)
+    return fsdp_wrap(layer, min_num_params=0 if checkpoint else cfg.min_params_to_wrap)

@@ -1,0 +1,138 @@
+"""`--arch wsum_transformer_lm`: Transformer language models with gated sums for self-attention."""
+
+from argparse import Namespace
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+import torch
+from fairseq.models import register_model
+from fairseq.models.transformer import TransformerConfig
+from fairseq.models.transformer_lm import (
+    DEFAULT_MAX_TARGET_POSITIONS,
+    TransformerLanguageModel,
+    TransformerLanguageModelConfig,
+)
+from fairseq.tasks import FairseqTask
+from torch import Tensor
+
+from ..modules import CarriedState, WsumSelfAttention
+from .gated_sum_options import GatedSumOptions, gated_sums, set_positions
+from .options import check_cells, check_probabilities, check_sizes, first, option_values
+from .wsum_transformer_layers import WsumTransformerDecoder
+
+# as in options.py
+# ruff: noqa: UP045
+
+
+@dataclass
+class WsumTransformerLMConfig(TransformerLanguageModelConfig, GatedSumOptions):
+    """The options. The defaults are those of fairseq's `transformer_lm`, but without positions."""
+
+    decoder_input_dim: Optional[int] = field(
+        default=None,
+        metadata={"help": "decoder input dimension (default: --decoder-embed-dim)"},
+    )
+    decoder_output_dim: Optional[int] = field(
+        default=None,
+        metadata={"help": "decoder output dimension (default: --decoder-embed-dim)"},
+    )
+
+
+class WsumTransformerLMDecoder(WsumTransformerDecoder):
+    """A decoder without attention over a source, which can continue from an earlier state."""
+
+    def forward(
+        self,
+        prev_output_tokens: Tensor,
+        *args: Any,
+        carried_state: CarriedState | None = None,
+        **named: Any,
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """fairseq's `forward`.
+
+        Args:
+            prev_output_tokens: B x T.
+            args, named: fairseq's further arguments.
+            carried_state: provides the initial state and stores the final state. The state of all
+                layers together is L x B x H for h and c, with L layers.
+        """
+        before = None if carried_state is None else carried_state.take(self)
+        for k, gated_sum in enumerate(self._gated_sums()):
+            state = None if before is None else tuple(part[k : k + 1] for part in before)
+            gated_sum.carry(state, leave=carried_state is not None)
+        output: tuple[Tensor, dict[str, Any]] = super().forward(prev_output_tokens, *args, **named)
+        if carried_state is not None:
+            self._leave(carried_state)
+        return output
+
+    def _gated_sums(self) -> list[WsumSelfAttention]:
+        """The gated sums of all layers (`self.layers` itself leaves layers out with layer drop)."""
+        modules = self.layers.modules()
+        return [module for module in modules if isinstance(module, WsumSelfAttention)]
+
+    def _leave(self, carried_state: CarriedState) -> None:
+        states = [(one.state_after, one.state_before) for one in self._gated_sums()]
+        run = next((after for after, _ in states if after is not None), None)
+        if run is None:  # layer drop left all layers out
+            return
+        zero = tuple(torch.zeros_like(part) for part in run)
+        after = [first(*state, zero) for state in states]
+        carried_state.leave(self, tuple(torch.cat(parts) for parts in zip(*after, strict=True)))
+
+
+@register_model("wsum_transformer_lm", dataclass=WsumTransformerLMConfig)
+class WsumTransformerLanguageModel(TransformerLanguageModel):
+    """fairseq's Transformer language model, with gated sums in place of self-attention.
+
+    If a task passes it a `CarriedState`, as `--task wsum_language_modeling` does, it continues from
+    its previous final state. Layers that keep self-attention have no such state.
+    """
+
+    carries_state = True
+
+    @classmethod
+    def build_model(cls, args: Any, task: FairseqTask) -> "WsumTransformerLanguageModel":
+        """Build the model that `args` (a dataclass, `DictConfig` or `Namespace`) describes.
+
+        Raises:
+            ValueError: an option is invalid, or options are incompatible; the message names them.
+        """
+        cfg = read_config(args)
+        # fairseq builds the embeddings
+        no_layers = {"decoder_layers": 0, "decoder_layers_to_keep": None, "base_layers": 0}
+        embeddings = WsumTransformerLMConfig(**option_values(type(cfg), cfg) | no_layers)
+        embed_tokens = super().build_model(embeddings, task).decoder.embed_tokens
+        nested = TransformerConfig.from_namespace(Namespace(**vars(cfg)))
+        sums = gated_sums(cfg, "decoder", cfg.cell, cfg.decoder_embed_dim)
+        nested.decoder.gated_sums = sums
+        model = cls(
+            WsumTransformerLMDecoder(
+                nested, task.target_dictionary, embed_tokens, no_encoder_attn=True
+            )
+        )
+        model.carries_state = not sums.attention_layers
+        return model
+
+
+def read_config(args: Any) -> WsumTransformerLMConfig:
+    """Read and check the configuration that fairseq passes to `build_model`.
+
+    Args:
+        args: a `WsumTransformerLMConfig`, its `DictConfig`, or a `Namespace` that may lack options.
+
+    Raises:
+        ValueError: an option is invalid, or options are incompatible; the message names them.
+    """
+    cfg = WsumTransformerLMConfig(**option_values(WsumTransformerLMConfig, args))
+    if cfg.decoder_layers_to_keep:
+        cfg.decoder_layers = len(str(cfg.decoder_layers_to_keep).split(","))
+    cfg.decoder_input_dim = first(cfg.decoder_input_dim, cfg.decoder_embed_dim)
+    cfg.decoder_output_dim = first(cfg.decoder_output_dim, cfg.decoder_embed_dim)
+    limits = (cfg.max_target_positions, cfg.tokens_per_sample, DEFAULT_MAX_TARGET_POSITIONS)
+    cfg.max_target_positions = first(*limits)
+    sizes = ("embed_dim", "ffn_embed_dim", "hidden_size", "layers", "attention_heads")
+    check_cells(cfg, cells=("cell",))
+    check_sizes(cfg, [f"decoder_{size}" for size in sizes])
+    check_probabilities(cfg)
+    set_positions(cfg, gated_sums(cfg, "decoder", cfg.cell, cfg.decoder_embed_dim))
+    return cfg

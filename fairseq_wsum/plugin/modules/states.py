@@ -1,0 +1,30 @@
+"""The state of a layer between the steps of decoding, or between the parts of a text."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ...layer import State
+
+IncrementalState = dict[str, dict[str, Tensor | None]]
+_PARTS = ("prev_hiddens", "prev_cells", "prev_inputs")
+
+
+def pack_state(state: State) -> dict[str, Tensor | None]:
+    """The entries for a state of the layers in fairseq's incremental state."""
+    return dict(zip(_PARTS, state, strict=False))
+
+
+def unpack_state(cached: dict[str, Tensor | None]) -> State:
+    """The state in the entries of `pack_state`."""
+    parts = (cached.get(name) for name in _PARTS)
+    return tuple(part for part in parts if part is not None)
+
+
+def widened(c: Tensor) -> Tensor:
+    """Convert a memory cell that is passed from call to call to at least 32 bits.
+
+    The memory cell is a long sum, which would lose small late contributions in 16 bits.
+    """
+    return c.to(torch.promote_types(c.dtype, torch.float32))

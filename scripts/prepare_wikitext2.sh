@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Prepare WikiText-2 for language modelling as fairseq's binary data, with wikitext2.py.
+set -euo pipefail
+HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+# shellcheck source=scripts/common.sh
+source "$HERE/common.sh"
+
+case " $* " in
+    *" --help "* | *" -h "*) exec python3 "$HERE/wikitext2.py" --help ;;
+esac
+use_environment
+exec "$PYTHON" "$HERE/wikitext2.py" "$@"

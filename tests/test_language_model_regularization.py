@@ -1,0 +1,169 @@
+"""The regularisation of the AWD-LSTM (Merity et al., 2018) in `wsum_lstm_lm`."""
+
+from argparse import Namespace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+pytest.importorskip("fairseq")
+from fairseq.data import Dictionary
+
+from fairseq_wsum.plugin.criterions.wsum_cross_entropy import WsumCrossEntropyCriterion
+from fairseq_wsum.plugin.models.activation_penalty import activation_penalty
+from fairseq_wsum.plugin.models.embedding_dropout import EmbeddingDropout
+from fairseq_wsum.plugin.models.weight_dropout import WeightDropout
+from fairseq_wsum.plugin.models.wsum_lstm_lm import WsumLSTMLanguageModel
+
+WORDS = 30
+SMALL = dict(decoder_embed_dim=6, decoder_layers=2, dropout=0.0, init_range=0.5)
+
+
+def make_task() -> SimpleNamespace:
+    dictionary = Dictionary()
+    for k in range(WORDS - 4):
+        dictionary.add_symbol(f"w{k}")
+    return SimpleNamespace(
+        **dict.fromkeys(("source_dictionary", "target_dictionary", "dictionary"), dictionary)
+    )
+
+
+TASK = make_task()
+PAD = TASK.dictionary.pad()
+
+
+def make_model(**options) -> WsumLSTMLanguageModel:
+    torch.manual_seed(3)
+    return WsumLSTMLanguageModel.build_model(Namespace(**{**SMALL, **options}), TASK)
+
+
+def make_tokens() -> Tensor:
+    return torch.randint(4, WORDS, (3, 11))
+
+
+# Words
+
+
+def test_embedding_dropout_drops_whole_words_and_scales_the_others() -> None:
+    embed = nn.Embedding(4000, 5)
+    tokens = torch.randperm(4000).repeat(2).view(10, 800)
+    dropout = EmbeddingDropout(0.4)
+    x, whole = dropout(embed, tokens), embed(tokens)
+    dropped = (x == 0).all(-1)
+    torch.testing.assert_close(x, torch.where(dropped[..., None], 0, whole / 0.6))
+    assert dropped.float().mean() == pytest.approx(0.4, abs=0.04)  # 4,000 words
+    assert torch.equal(dropped[:5], dropped[5:])  # both occurrences of every word
+    assert not torch.equal(dropout(embed, tokens), x)  # the next pass drops others
+    assert torch.equal(dropout.eval()(embed, tokens), whole)
+    assert not EmbeddingDropout(1.0)(embed, tokens).any()
+
+
+def test_a_dropped_word_can_still_be_predicted() -> None:
+    """A shared output embedding is not dropped."""
+    options = dict(embedding_dropout=0.5, share_decoder_input_output_embed=True)
+    logits, _ = make_model(**options).train()(make_tokens())
+    assert logits.abs().amax((0, 1))[4:].all()
+
+
+# Recurrent weights
+
+
+class ReturnsItsWeights(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("weight_ih_l0", "weight_hh_l0", "weight_hh_l1"):
+            self.register_parameter(name, nn.Parameter(torch.rand(200, 50) + 0.1))
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.parameters())
+
+
+def test_weight_dropout_drops_elements_of_the_recurrent_matrices_only() -> None:
+    lstm, dropout = ReturnsItsWeights(), WeightDropout(0.3)
+    before = {name: weight.clone() for name, weight in lstm.state_dict().items()}
+    w_ih, *recurrent = dropout(lstm, None, None)
+    assert torch.equal(w_ih, lstm.weight_ih_l0)
+    for name, w_hh in zip(("weight_hh_l0", "weight_hh_l1"), recurrent, strict=True):
+        dropped = w_hh == 0
+        assert dropped.float().mean() == pytest.approx(0.3, abs=0.02)  # 10,000 elements
+        torch.testing.assert_close(w_hh, torch.where(dropped, 0, before[name] / 0.7))
+    assert not torch.equal(*((w_hh == 0) for w_hh in recurrent))
+    assert not torch.equal(dropout(lstm, None, None)[1], recurrent[0])  # the next pass
+    assert all(torch.equal(weight, before[name]) for name, weight in lstm.state_dict().items())
+    assert torch.equal(dropout.eval()(lstm, None, None)[1], lstm.weight_hh_l0)
+
+
+def test_without_recurrent_weights_a_model_equals_one_with_all_of_them_dropped() -> None:
+    model, tokens = make_model(weight_dropout=1.0), make_tokens()
+    plain = make_model()
+    torch.testing.assert_close(model.eval()(tokens)[0], plain(tokens)[0])
+    for name, weight in plain.named_parameters():
+        if "weight_hh" in name:
+            nn.init.zeros_(weight)
+    torch.testing.assert_close(model.train()(tokens)[0], plain(tokens)[0])
+
+
+def test_weight_dropout_trains_the_weights_and_keeps_their_names() -> None:
+    model = make_model(weight_dropout=0.5)
+    assert model.state_dict().keys() == make_model().state_dict().keys()
+    model.train()(make_tokens())[0].square().sum().backward()
+    for layer in (0, 1):
+        gradient = getattr(model.decoder.lstm, f"weight_hh_l{layer}").grad
+        assert 0.3 < (gradient == 0).float().mean() < 0.7  # those of the dropped elements
+
+
+# Activations
+
+ALPHA, BETA = 2.0, 0.7
+
+
+def penalty_by_hand(y: Tensor, dropped: Tensor, lengths: list[int]) -> Tensor:
+    total = torch.tensor(0.0)
+    for b, length in enumerate(lengths):
+        for t in range(length):
+            total = total + ALPHA * sum(value**2 for value in dropped[t, b]) / y.size(2)
+            if t + 1 < length:
+                changes = y[t + 1, b] - y[t, b]
+                total = total + BETA * sum(value**2 for value in changes) / y.size(2)
+    return total
+
+
+def test_the_penalty_equals_its_equation() -> None:
+    y = torch.randn(5, 3, 4)
+    dropped = y * torch.randint(0, 2, (3, 4)) * 2
+    lengths = [5, 2, 1]
+    real = torch.arange(5)[:, None] < torch.tensor(lengths)
+    found = activation_penalty(y, dropped, real, ALPHA, BETA)
+    torch.testing.assert_close(found, penalty_by_hand(y, dropped, lengths))
+
+
+def make_sample() -> dict[str, object]:
+    tokens = make_tokens()
+    tokens[1, 7:] = PAD
+    target = tokens[:, 1:].contiguous()
+    net_input = {"src_tokens": tokens[:, :-1].contiguous()}
+    return {"net_input": net_input, "target": target, "ntokens": int((target != PAD).sum())}
+
+
+@pytest.mark.parametrize("average", [True, False], ids=["sentences", "tokens"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1], ids=["plain", "smoothed"])
+def test_the_penalty_is_in_the_gradient_and_not_in_the_log(average, smoothing) -> None:
+    criterion = WsumCrossEntropyCriterion(TASK, average, label_smoothing=smoothing)
+    sample = make_sample()
+    plain = make_model()
+    model = make_model(
+        activation_regularization=ALPHA, temporal_activation_regularization=BETA
+    ).train()
+    loss, size, log = criterion(model, sample)
+    plain_loss, plain_size, plain_log = criterion(plain, sample)
+    torch.testing.assert_close((loss, size, log), (plain_loss, plain_size, plain_log))
+
+    tokens = sample["net_input"]["src_tokens"]
+    y, _ = plain.decoder.lstm(plain.decoder.embed_tokens(tokens).transpose(0, 1))
+    lengths = tokens.ne(PAD).sum(1).tolist()
+    (plain_loss + penalty_by_hand(y, y, lengths)).backward()
+    loss.backward()
+    for (name, parameter), other in zip(model.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, other.grad, rtol=1e-4, atol=1e-5, msg=name)
+    assert model.eval()(tokens)[1] is None  # nothing of it in validation

@@ -1,0 +1,276 @@
+"""Transformers with gated sums: fairseq's own Transformer and explicit formulas as oracles."""
+
+from argparse import ArgumentParser, Namespace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+pytest.importorskip("fairseq")
+from fairseq.models.transformer import TransformerModel
+from fairseq.models.transformer.transformer_legacy import base_architecture
+from translation import PAD, SOURCE, TARGET, every_name, make_batch, make_dictionary, make_task
+
+from fairseq_wsum.plugin.models.wsum_transformer import (
+    WsumTransformerModel,
+    wsum_transformer_multi30k,
+)
+from fairseq_wsum.plugin.models.wsum_transformer_config import WsumTransformerConfig, read_config
+from fairseq_wsum.plugin.modules import WsumSelfAttention
+
+SMALL = dict(
+    encoder_embed_dim=8,
+    encoder_ffn_embed_dim=10,
+    encoder_layers=2,
+    encoder_attention_heads=2,
+    decoder_layers=2,
+    decoder_attention_heads=2,
+)
+VARIANTS = {
+    "plain": dict(),
+    "pre-norm": dict(encoder_normalize_before=True, decoder_normalize_before=True),
+    "window": dict(cell="qrnn", window=2),
+    "coupled": dict(cell="no-srnn", coupled_gates=True),
+    "other-sizes": dict(encoder_hidden_size=3, decoder_hidden_size=5, decoder_embed_dim=6),
+    "two-cells": dict(encoder_cell="sru", decoder_cell="gru"),
+    "mixed": dict(encoder_attention_layers="1", decoder_attention_layers="1"),
+    "attention-encoder": dict(encoder_attention_layers="all", token_positional_embeddings=True),
+    "positions": dict(token_positional_embeddings=True, decoder_learned_pos=True),
+    "shared-output": dict(share_decoder_input_output_embed=True, layernorm_embedding=True),
+    "output-size": dict(decoder_output_dim=4, decoder_input_dim=8),
+    "no-cross-attention": dict(no_cross_attention=True),
+    "recomputed": dict(checkpoint_activations=True),
+}
+every_variant = pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+
+
+def make_model(task=None, **options) -> WsumTransformerModel:
+    args = Namespace(**{**SMALL, "cell": "no-srnn-hidden", **options})
+    model = WsumTransformerModel.build_model(args, task or make_task()).double().eval()
+    for parameter in model.parameters():  # biases start at zero, and would hide errors
+        if parameter.dim() == 1:
+            torch.nn.init.uniform_(parameter, -0.5, 0.5)
+    return model
+
+
+def gated_sums(model) -> list[WsumSelfAttention]:
+    return [module for module in model.modules() if isinstance(module, WsumSelfAttention)]
+
+
+def step_by_step(model, src, lengths, prev) -> Tensor:
+    """The scores of incremental decoding, one token at a time."""
+    encoder_out, state = model.encoder(src, lengths), {}
+    steps = [
+        model.decoder(prev[:, : t + 1], encoder_out=encoder_out, incremental_state=state)[0]
+        for t in range(prev.size(1))
+    ]
+    return torch.cat(steps, dim=1)
+
+
+# Oracles
+
+
+def test_with_attention_in_all_layers_it_is_fairseqs_transformer() -> None:
+    args = Namespace(**SMALL)
+    base_architecture(args)
+    theirs = TransformerModel.build_model(args, make_task()).double().eval()
+    everywhere = dict(encoder_attention_layers="all", decoder_attention_layers="all")
+    ours = make_model(**everywhere, token_positional_embeddings=True)
+    ours.load_state_dict(theirs.state_dict())
+    batch = make_batch()
+    torch.testing.assert_close(ours(*batch)[0], theirs(*batch)[0])
+
+
+def test_an_encoder_layer_is_the_sum_of_both_directions_and_a_feed_forward() -> None:
+    model = make_model(encoder_layers=1)
+    src, lengths, _ = make_batch((5, 5, 5))
+    layer, x = model.encoder.layers[0], model.encoder.embed_tokens(src).transpose(0, 1) * 8**0.5
+    y, _ = layer.self_attn.wsum(x)
+    x = layer.self_attn_layer_norm(x + F.linear(y, *layer.self_attn.out_proj.parameters()))
+    x = layer.final_layer_norm(x + layer.fc2(F.relu(layer.fc1(x))))
+    torch.testing.assert_close(model.encoder(src, lengths)["encoder_out"][0], x)
+    assert layer.self_attn.wsum.bidirectional and layer.self_attn.wsum.hidden_size == 4
+    assert not model.decoder.layers[0].self_attn.wsum.bidirectional
+
+
+def test_every_option_of_fairseqs_transformer_exists_with_its_default() -> None:
+    theirs, ours = ArgumentParser(), ArgumentParser(argument_default=None)
+    TransformerModel.add_args(theirs)
+    WsumTransformerModel.add_args(ours)
+    missing = set(theirs._option_string_actions) - set(ours._option_string_actions)
+    assert missing <= {"--max-source-positions", "--max-target-positions"}  # the task has them
+    args = Namespace()
+    base_architecture(args)
+    cfg = read_config(Namespace())
+    same = [name for name in vars(args) if name != "no_token_positional_embeddings"]
+    assert len(same) > 30
+    for name in same:
+        assert getattr(cfg, name) == getattr(args, name), name
+    assert cfg.no_token_positional_embeddings and not args.no_token_positional_embeddings
+
+
+# fairseq's contract
+
+
+@every_variant
+def test_incremental_decoding_equals_full_decoding(options) -> None:
+    model = make_model(**options)
+    src, lengths, prev = make_batch()
+    whole, _ = model(src, lengths, prev)
+    torch.testing.assert_close(step_by_step(model, src, lengths, prev), whole)
+
+
+@every_name
+def test_every_cell_decodes_incrementally_and_ignores_padding(cell) -> None:
+    model = make_model(cell=cell)
+    src, lengths, prev = make_batch()
+    whole, _ = model(src, lengths, prev)
+    torch.testing.assert_close(step_by_step(model, src, lengths, prev), whole)
+    for b, n in enumerate(lengths):
+        alone, _ = model(src[b : b + 1, -n:], lengths[b : b + 1], prev[b : b + 1])
+        torch.testing.assert_close(alone[0], whole[b])
+    padded = torch.cat((prev, prev.new_full((len(prev), 2), PAD)), dim=1)
+    torch.testing.assert_close(model(src, lengths, padded)[0][:, :-2], whole)
+    padded = torch.cat((prev.new_full((len(prev), 2), PAD), prev), dim=1)
+    torch.testing.assert_close(model(src, lengths, padded)[0][:, 2:], whole)
+
+
+@every_variant
+def test_hypotheses_can_be_reordered_dropped_and_repeated(options) -> None:
+    """A beam of two for each of two sentences, of which the first is then finished."""
+    model = make_model(**options)
+    src, lengths, _ = (part.repeat_interleave(2, dim=0) for part in make_batch((5, 3)))
+    _, _, prev = make_batch((5, 3, 4, 4))
+    encoder_out, state = model.encoder(src, lengths), {}
+    for t, order in enumerate(([1, 0, 3, 3], [2, 3], [1, 0])):
+        model.decoder(prev[:, : t + 1], encoder_out=encoder_out, incremental_state=state)
+        order = torch.tensor(order)
+        src, lengths, prev = src[order], lengths[order], prev[order]
+        model.decoder.reorder_incremental_state_scripting(state, order)
+        encoder_out = model.encoder.reorder_encoder_out(encoder_out, order)
+    step, _ = model.decoder(prev[:, :4], encoder_out=encoder_out, incremental_state=state)
+    whole, _ = model(src, lengths, prev[:, :4])
+    torch.testing.assert_close(step[:, 0], whole[:, 3])
+
+
+def test_the_state_of_decoding_does_not_grow() -> None:
+    model = make_model(no_cross_attention=True)
+    src, lengths, prev = make_batch(target_length=9)
+    encoder_out, state, sizes = model.encoder(src, lengths), {}, []
+    for t in range(1, 10):
+        model.decoder(prev[:, :t], encoder_out=encoder_out, incremental_state=state)
+        sizes.append(sum(part.numel() for cached in state.values() for part in cached.values()))
+    assert sizes == [2 * 2 * 3 * 8] * 9  # layers x (h, c) x sentences x units
+
+
+@every_variant
+def test_every_parameter_is_used(options) -> None:
+    model = make_model(**options).train()
+    src, lengths, prev = make_batch()
+    model(src, lengths, prev)[0].square().sum().backward()
+    unused = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    if "no_cross_attention" in options:
+        unused = [name for name in unused if not name.startswith("encoder.")]
+    assert not unused
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_16_bits_keep_the_memory_in_32(dtype) -> None:
+    model = make_model()
+    src, lengths, prev = make_batch()
+    exact = model(src, lengths, prev)[0]
+    model = model.to(dtype)
+    encoder_out, state = model.encoder(src, lengths), {}
+    for t in range(1, prev.size(1) + 1):
+        scores, _ = model.decoder(prev[:, :t], encoder_out=encoder_out, incremental_state=state)
+    torch.testing.assert_close(scores[:, 0].double(), exact[:, -1], rtol=0.05, atol=0.1)
+    cells = [cached["prev_cells"] for cached in state.values() if "prev_cells" in cached]
+    assert len(cells) == 2 and all(c.dtype == torch.float32 for c in cells)
+
+
+def test_layers_can_be_dropped_in_training_and_pruned_afterwards() -> None:
+    torch.manual_seed(3)
+    model = make_model(encoder_layerdrop=0.5, decoder_layerdrop=0.5).train()
+    batch = make_batch()
+    assert len({model(*batch)[0].sum().item() for _ in range(8)}) > 1
+    kept = dict(encoder_layers_to_keep="1", decoder_layers_to_keep="0")
+    small = make_model(**kept)
+    small.load_state_dict(model.state_dict(), model_cfg=Namespace(arch="wsum_transformer", **kept))
+    assert len(small.encoder.layers) == len(small.decoder.layers) == 1
+    torch.testing.assert_close(
+        small.encoder.layers[0].self_attn.out_proj.weight,
+        model.encoder.layers[1].self_attn.out_proj.weight,
+    )
+
+
+def test_embeddings_and_output_can_be_one_matrix() -> None:
+    model = make_model(make_task(SOURCE, SOURCE), share_all_embeddings=True)
+    assert model.encoder.embed_tokens is model.decoder.embed_tokens
+    assert model.decoder.output_projection.weight is model.encoder.embed_tokens.weight
+    with pytest.raises(ValueError, match="--share-all-embeddings requires a joined dictionary"):
+        make_model(make_task(SOURCE, TARGET), share_all_embeddings=True)
+
+
+def test_both_sides_have_their_own_cell_and_size() -> None:
+    model = make_model(encoder_cell="sru", decoder_cell="mingru", encoder_hidden_size=3)
+    sums = gated_sums(model)
+    assert [one.wsum.cell.name for one in sums] == ["sru", "sru", "mingru", "mingru"]
+    assert [one.wsum.hidden_size for one in sums] == [3, 3, 8, 8]
+
+
+def test_chosen_layers_keep_attention() -> None:
+    model = make_model(encoder_attention_layers="1", decoder_attention_layers="1")
+    kinds = [type(layer.self_attn).__name__ for layer in model.encoder.layers]
+    assert kinds == ["WsumSelfAttention", "MultiheadAttention"]
+    assert not make_model(encoder_attention_layers="none").encoder.embed_positions
+
+
+@every_name
+def test_the_preset_gives_every_cell_as_many_parameters_as_fairseqs(cell) -> None:
+    words = make_dictionary(3000)
+    args = Namespace(cell=cell)
+    wsum_transformer_multi30k(args)
+    model = WsumTransformerModel.build_model(args, make_task(words, words))
+    tiny = dict(encoder_embed_dim=128, encoder_ffn_embed_dim=256, share_all_embeddings=True)
+    for side in ("encoder", "decoder"):
+        tiny |= {f"{side}_layers": 4, f"{side}_attention_heads": 4}
+    args = Namespace(**tiny)
+    base_architecture(args)
+    peer = TransformerModel.build_model(args, make_task(words, words))
+    ours, theirs = (sum(map(torch.numel, one.parameters())) for one in (model, peer))
+    assert ours == pytest.approx(theirs, rel=2e-3)
+
+
+BAD_OPTIONS = {
+    "cell": (dict(decoder_cell="lstm2"), "--decoder-cell lstm2: choose one of lstm"),
+    "size": (dict(encoder_hidden_size=0), "--encoder-hidden-size 0: give at least 1"),
+    "dropout": (dict(attention_dropout=1.5), "--attention-dropout 1.5: give a probability"),
+    "backend": (dict(lstm_backend="gpu"), "--lstm-backend gpu: choose one of auto"),
+    "coupled": (dict(coupled_gates=True, cell="gru"), "--coupled-gates with --encoder-cell gru"),
+    "window": (dict(window=2), "--window 2"),
+    "cross": (dict(cross_self_attention=True), "--cross-self-attention: a gated sum cannot"),
+    "layer": (dict(encoder_attention_layers="2"), "numbers from 0 to 1.*--encoder-layers is 2"),
+    "no-layer": (dict(decoder_attention_layers="top"), "--decoder-attention-layers top: give"),
+    "order": (dict(decoder_attention_layers="all"), "give --token-positional-embeddings"),
+    "both": (
+        dict(token_positional_embeddings=True, no_token_positional_embeddings=True),
+        "give one of them",
+    ),
+    "pruned": (
+        dict(encoder_attention_layers="1", encoder_layers_to_keep="0"),
+        "--encoder-layers-to-keep changes the numbers",
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), BAD_OPTIONS.values(), ids=BAD_OPTIONS)
+def test_bad_options_are_named_with_the_cure(options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_model(**options)
+
+
+def test_the_dataclass_gives_the_same_model() -> None:
+    cfg = WsumTransformerConfig(**SMALL, cell="no-srnn-hidden")
+    model = WsumTransformerModel.build_model(cfg, make_task())
+    assert model.state_dict().keys() == make_model().state_dict().keys()

@@ -1,0 +1,177 @@
+"""Transformer language models with gated sums: state, and fairseq's own model as the oracle."""
+
+from argparse import ArgumentParser, Namespace
+
+import pytest
+import torch
+from torch import Tensor
+
+pytest.importorskip("fairseq")
+from fairseq.models.transformer_lm import TransformerLanguageModel, TransformerLanguageModelConfig
+from fairseq.tasks.language_modeling import LanguageModelingTask
+from translation import PAD, SOURCE
+
+from fairseq_wsum import CELLS
+from fairseq_wsum.plugin.models.wsum_transformer_lm import WsumTransformerLanguageModel
+from fairseq_wsum.plugin.modules import CarriedState
+from fairseq_wsum.plugin.tasks.wsum_language_modeling import (
+    WsumLanguageModelingConfig,
+    WsumLanguageModelingTask,
+)
+
+SMALL = dict(
+    decoder_embed_dim=8,
+    decoder_ffn_embed_dim=10,
+    decoder_layers=2,
+    decoder_attention_heads=2,
+)
+TASK = LanguageModelingTask(Namespace(), SOURCE)
+VARIANTS = {
+    **{cell: dict(cell=cell) for cell in CELLS},
+    "window": dict(cell="qrnn", window=2),
+    "hidden-size": dict(decoder_hidden_size=5),
+    "pre-norm": dict(decoder_normalize_before=True, share_decoder_input_output_embed=True),
+    "scales": dict(scale_heads=True, scale_attn=True, scale_fc=True, scale_resids=True),
+    "other-sizes": dict(decoder_input_dim=6, decoder_output_dim=4),
+    "adaptive": dict(adaptive_softmax_cutoff="8", criterion="adaptive_loss"),
+    "adaptive-input": dict(adaptive_input=True, adaptive_input_cutoff="8", decoder_input_dim=8),
+}
+every_variant = pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+
+
+def make_model(**options) -> WsumTransformerLanguageModel:
+    args = Namespace(**{**SMALL, "cell": "no-srnn-hidden", **options})
+    model = WsumTransformerLanguageModel.build_model(args, TASK).double().eval()
+    for parameter in model.parameters():  # biases start at zero, and would hide errors
+        if parameter.dim() == 1:
+            torch.nn.init.uniform_(parameter, -0.5, 0.5)
+    return model
+
+
+def make_tokens(streams: int = 3, steps: int = 11) -> Tensor:
+    return torch.randint(4, len(SOURCE), (streams, steps))
+
+
+@every_variant
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_text_in_parts_equals_the_whole_text(size, options) -> None:
+    model, tokens = make_model(**options), make_tokens()
+    whole, _ = model(tokens)
+    carried = CarriedState()
+    parts = [model(part, carried_state=carried)[0] for part in tokens.split(size, dim=1)]
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole)
+    torch.testing.assert_close(model(tokens)[0], whole)  # nothing is left in the model
+
+
+@every_variant
+def test_incremental_decoding_equals_full_decoding(options) -> None:
+    model, tokens = make_model(**options), make_tokens()
+    whole, _ = model(tokens)
+    state: dict = {}
+    steps = [
+        model.decoder(tokens[:, : t + 1], incremental_state=state)[0]
+        for t in range(tokens.shape[1])
+    ]
+    torch.testing.assert_close(torch.cat(steps, dim=1), whole)
+
+
+def test_padding_at_the_end_of_a_part_does_not_change_the_state() -> None:
+    model, tokens = make_model(), make_tokens(2, 6)
+    padded = tokens.clone()
+    padded[1, 4:] = PAD
+    with_padding, without = CarriedState(), CarriedState()
+    model(padded, carried_state=with_padding)
+    model(tokens[1:, :4], carried_state=without)
+    for part, expected in zip(with_padding.last or (), without.last or (), strict=True):
+        torch.testing.assert_close(part[:, 1:], expected)
+
+
+def test_the_gradient_stops_at_the_previous_part() -> None:
+    model = make_model()
+    carried = CarriedState()
+    model(make_tokens(), carried_state=carried)
+    assert [part.shape for part in carried.last or ()] == [(2, 3, 8)] * 2
+    assert all(not part.requires_grad for part in carried.last or ())
+
+
+def test_recomputed_layers_start_from_the_carried_state_too() -> None:
+    gradients = []
+    for recomputed in (False, True):
+        torch.manual_seed(1)
+        model, tokens = make_model(checkpoint_activations=recomputed).train(), make_tokens()
+        for module in model.modules():
+            module.p = 0.0  # of dropout
+        carried = CarriedState()
+        for part in tokens.split(4, dim=1):
+            model.zero_grad()
+            model(part, carried_state=carried)[0].square().sum().backward()
+        gradients.append([p.grad for p in model.parameters()])
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_layer_drop_keeps_the_state_of_the_layers_that_it_leaves_out() -> None:
+    model, tokens = make_model(decoder_layerdrop=0.5).train(), make_tokens(steps=12)
+    carried = CarriedState()
+    changed = set()
+    before = None
+    for part in tokens.split(1, dim=1):
+        model(part, carried_state=carried)
+        if before is not None and carried.last is not None:
+            changed.add(tuple((carried.last[0] != before[0]).flatten(1).any(1).tolist()))
+        before = carried.last
+    assert len(changed) > 2  # either layer, both, none
+
+
+def test_a_16_bit_model_keeps_its_memory_cell_in_32_bits() -> None:
+    model = make_model().to(torch.bfloat16)
+    carried = CarriedState()
+    for _ in range(2):
+        model(make_tokens(), carried_state=carried)
+    assert [part.dtype for part in carried.last or ()] == [torch.bfloat16, torch.float32]
+
+
+def test_with_attention_in_all_layers_it_is_fairseqs_model() -> None:
+    theirs = TransformerLanguageModel.build_model(
+        TransformerLanguageModelConfig(
+            **SMALL, decoder_input_dim=8, decoder_output_dim=8, max_target_positions=64
+        ),
+        TASK,
+    )
+    options = dict(decoder_attention_layers="all", max_target_positions=64)
+    ours = make_model(**options, token_positional_embeddings=True)
+    ours.load_state_dict(theirs.state_dict())
+    tokens = make_tokens()
+    torch.testing.assert_close(ours(tokens)[0], theirs.double().eval()(tokens)[0])
+
+
+def test_every_option_of_fairseqs_model_exists() -> None:
+    theirs, ours = ArgumentParser(), ArgumentParser()
+    TransformerLanguageModel.add_args(theirs)
+    WsumTransformerLanguageModel.add_args(ours)
+    assert set(theirs._option_string_actions) <= set(ours._option_string_actions)
+
+
+def test_a_model_that_keeps_attention_cannot_carry_its_state() -> None:
+    cfg = WsumLanguageModelingConfig(data="none")
+    task = WsumLanguageModelingTask(cfg, SOURCE)
+    args = dict(SMALL, _name="wsum_transformer_lm", decoder_attention_layers="1")
+    with pytest.raises(
+        ValueError, match=r"carries the state .* without --decoder-attention-layers"
+    ):
+        task.build_model(Namespace(**args))
+    args["decoder_attention_layers"] = None
+    assert task.build_model(Namespace(**args)).carries_state
+
+
+BAD_OPTIONS = {
+    "cell": (dict(cell="lstm2"), "--cell lstm2: choose one of lstm"),
+    "size": (dict(decoder_hidden_size=0), "--decoder-hidden-size 0: give at least 1"),
+    "order": (dict(decoder_attention_layers="0"), "give --token-positional-embeddings"),
+    "layer": (dict(decoder_attention_layers="7"), "numbers from 0 to 1"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), BAD_OPTIONS.values(), ids=BAD_OPTIONS)
+def test_bad_options_are_named_with_the_cure(options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_model(**options)
