@@ -242,6 +242,14 @@ def test_the_preset_gives_every_cell_as_many_parameters_as_fairseqs(cell) -> Non
     assert ours == pytest.approx(theirs, rel=2e-3)
 
 
+def test_weights_of_another_dictionary_are_refused() -> None:
+    weights = make_model().state_dict()
+    words = make_dictionary(20)
+    words.symbols[9:11] = reversed(words.symbols[9:11])
+    with pytest.raises(ValueError, match="encoder was trained with another dictionary"):
+        make_model(make_task(words, TARGET)).load_state_dict(weights)
+
+
 BAD_OPTIONS = {
     "cell": (dict(decoder_cell="lstm2"), "--decoder-cell lstm2: choose one of lstm"),
     "size": (dict(encoder_hidden_size=0), "--encoder-hidden-size 0: give at least 1"),

@@ -16,14 +16,9 @@ from torch import Tensor, nn
 
 from ...layer import State
 from ..modules import Attention, Bridge, Projected
+from ..modules.states import IncrementalState, pack_state, unpack_state, widened
 from .layers import make_layers
-from .wsum_decoder_base import (
-    IncrementalState,
-    WsumDecoderBase,
-    pack_state,
-    unpack_state,
-    widened,
-)
+from .wsum_decoder_base import WsumDecoderBase
 from .wsum_encoder import EncoderOut
 from .wsum_lstm_config import WsumLSTMConfig
 

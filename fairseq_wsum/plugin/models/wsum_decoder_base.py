@@ -8,11 +8,8 @@ from fairseq.modules import AdaptiveSoftmax
 from torch import Tensor, nn
 
 from ...ops.products import Linear, product
-from ..modules.states import IncrementalState, pack_state, unpack_state, widened
 from .options import MAX_POSITIONS, LSTMOptions
 from .parameters import remember_words
-
-__all__ = ["IncrementalState", "WsumDecoderBase", "pack_state", "unpack_state", "widened"]
 
 
 class WsumDecoderBase(FairseqIncrementalDecoder):

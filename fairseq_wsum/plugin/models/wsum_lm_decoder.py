@@ -14,17 +14,12 @@ from torch import Tensor, nn
 
 from ...layer import State, WsumLSTM
 from ..modules import CarriedState
+from ..modules.states import IncrementalState, pack_state, unpack_state, widened
 from .activation_penalty import activation_penalty
 from .embedding_dropout import EmbeddingDropout
 from .locked_dropout import LockedDropout
 from .weight_dropout import WeightDropout
-from .wsum_decoder_base import (
-    IncrementalState,
-    WsumDecoderBase,
-    pack_state,
-    unpack_state,
-    widened,
-)
+from .wsum_decoder_base import WsumDecoderBase
 from .wsum_lm_config import WsumLSTMLMConfig
 
 Extra = dict[str, Tensor]

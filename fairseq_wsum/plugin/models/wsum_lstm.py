@@ -12,10 +12,10 @@ from fairseq.models import (
 from fairseq.tasks import FairseqTask
 from torch import Tensor
 
+from ..modules.states import IncrementalState
 from .options import default, use_preset
 from .parameters import embedding, init_uniform, load_embedding
 from .wsum_decoder import WsumLSTMDecoder
-from .wsum_decoder_base import IncrementalState
 from .wsum_encoder import WsumLSTMEncoder
 from .wsum_lstm_config import WsumLSTMConfig, read_config
 

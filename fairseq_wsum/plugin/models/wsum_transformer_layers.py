@@ -15,6 +15,7 @@ from torch import nn
 
 from ..modules import WsumSelfAttention
 from .gated_sum_options import GatedSums
+from .parameters import remember_words
 
 
 class WsumTransformerEncoderLayer(TransformerEncoderLayerBase):
@@ -39,6 +40,7 @@ class WsumTransformerEncoder(TransformerEncoderBase):
     def __init__(self, *args: Any, **named: Any) -> None:
         self.built = 0  # number of layers so far
         super().__init__(*args, **named)
+        remember_words(self)
 
     def build_encoder_layer(self, cfg: Any) -> nn.Module:
         has_sum = self.built in cfg.encoder.gated_sums
@@ -53,6 +55,7 @@ class WsumTransformerDecoder(TransformerDecoderBase):
     def __init__(self, *args: Any, **named: Any) -> None:
         self.built = 0
         super().__init__(*args, **named)
+        remember_words(self)
 
     def build_decoder_layer(self, cfg: Any, no_encoder_attn: bool = False) -> nn.Module:
         has_sum = self.built in cfg.decoder.gated_sums
