@@ -13,7 +13,7 @@ import logging
 import statistics
 import textwrap
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -60,9 +60,6 @@ class Batch:
     def sentence_of_each(self) -> Tensor:
         """The index of the sentence of each hypothesis."""
         return torch.arange(self.sentences).repeat_interleave(self.beam)
-
-    def __str__(self) -> str:
-        return f"{self.sentences} × {self.beam}"
 
 
 BATCHES = (Batch(16, 4), Batch(1, 1))
@@ -181,10 +178,10 @@ def measure(
                     search.step(t)
                     times.append(time.perf_counter() - begin)
                 states[name, steps] = search.state_bytes()
+    medians = {key: statistics.median(times) for key, times in seconds.items()}
     return [
-        Window(name, batch, steps[0] + 1, steps[-1] + 1, statistics.median(times), states[key])
-        for key, times in seconds.items()
-        for name, steps in [key]
+        Window(name, batch, steps[0] + 1, steps[-1] + 1, medians[name, steps], state)
+        for (name, steps), state in states.items()
     ]
 
 
@@ -205,7 +202,8 @@ def table(results: Sequence[Window]) -> str:
 def _row(found: Sequence[Window]) -> dict[str, str]:
     """The row of one window, with all systems; the first of them is the peer."""
     peer, *ours = found
-    row = {"sentences × beam": str(peer.batch), "positions": f"{peer.first} to {peer.last}"}
+    row = {"sentences": str(peer.batch.sentences), "beam": str(peer.batch.beam)}
+    row["positions"] = f"{peer.first} to {peer.last}"
     row |= {f"{one.system}, ms": f"{1000 * one.seconds:.2f}" for one in found}
     row |= {f"{one.system}, times as fast": f"{peer.seconds / one.seconds:.2f}" for one in ours}
     return row | {f"{one.system}, MB": f"{one.state / 1e6:.3f}" for one in found}

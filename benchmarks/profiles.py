@@ -15,6 +15,7 @@ REST = "the rest"  # small operations and Python
 
 _PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "_linear_pointwise")
 _RECURRENCES = ("mkldnn_rnn_layer", "fairseq_wsum::gated_sum", "fairseq_wsum::recurrence")
+_ATTENTION = "_scaled_dot_product"  # its two products and its softmax
 # The operators' names within those of their autograd nodes, whose own time counts as theirs.
 _NODES = ("fairseq_wsum_gated_sum", "fairseq_wsum_recurrence")
 
@@ -43,8 +44,8 @@ def _part(name: str, shapes: Sequence[Sequence[int]], words: int) -> str | None:
     product = name.rpartition("::")[2] in _PRODUCTS
     if any(size and size % words == 0 for shape in shapes for size in shape):
         return OUTPUT if product else WIDE
-    recurs = any(known in name for known in (*_RECURRENCES, *_NODES))
-    return LAYERS if product or recurs else None
+    known = any(part in name for part in (*_RECURRENCES, *_NODES, _ATTENTION))
+    return LAYERS if product or known else None
 
 
 def rows(profiles: Mapping[str, Profile]) -> list[dict[str, str]]:

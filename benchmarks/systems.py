@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from report import positive
 
@@ -42,7 +43,7 @@ class Sizes:
     heads: int | None = None
 
     def describe(self, sides: int) -> str:
-        """The sizes in words, for a model with an encoder and a decoder (2 sides) or one of them."""
+        """The sizes in words, for a model of two sides, encoder and decoder, or of one."""
         text = f"{'+'.join([str(self.layers)] * sides)} layers of {self.units}"
         if self.heads is not None:
             text += f", feed-forward layers of {self.feed_forward}, {self.heads} heads"
@@ -78,8 +79,8 @@ def read_sizes(args: argparse.Namespace, model: str) -> Sizes:
     Raises:
         ValueError: an option is not for this model, or two options contradict each other.
     """
-    given = {size: getattr(args, size, None) for size in _OPTIONS}
-    given = {size: n for size, n in given.items() if n is not None}
+    options = {size: getattr(args, size, None) for size in _OPTIONS}
+    given: dict[str, Any] = {size: n for size, n in options.items() if n is not None}
     for size in given:
         if getattr(SIZES[model], size) is None:
             raise ValueError(f"--{size.replace('_', '-')} is for --model transformer")

@@ -1,6 +1,5 @@
 """The benchmark of single decoding steps: its searches, its state, its table and its picture."""
 
-import argparse
 import importlib.util
 import json
 
@@ -10,7 +9,7 @@ import torch
 pytest.importorskip("fairseq")
 import decoding_steps
 from decoding_steps import Batch, Search, Words, build, table
-from systems import SIZES, read_sizes, transformers
+from systems import Sizes, transformers
 
 TINY = ["--layers", "1", "--units", "8", "--feed-forward", "6", "--heads", "2"]
 TINY += ["--vocabulary", "9", "--rounds", "2"]
@@ -22,7 +21,7 @@ def test_the_state_grows_with_attention_alone(capsys, tmp_path) -> None:
     decoding_steps.main([*TINY, *options])
     record = json.loads(path.read_text())
     printed = capsys.readouterr().out
-    assert record["title"] in printed and "| 2 × 3 | 1 to 2 |" in printed
+    assert record["title"] in printed and "| 2 | 3 | 1 to 2 |" in printed
     for sentences, beam in ((2, 3), (1, 1)):
         batch = {"sentences": sentences, "beam": beam}
         sizes = {}
@@ -31,31 +30,32 @@ def test_the_state_grows_with_attention_alone(capsys, tmp_path) -> None:
             assert [(r["first"], r["last"]) for r in found] == [(1, 2), (3, 4), (5, 5)]
             assert all(r["seconds"] > 0 for r in found)
             sizes[system] = [r["state"] for r in found]
-        # keys and values of the source, and one bit in a byte of its padding mask
-        source = sentences * decoding_steps.SOURCE_WORDS * (2 * 8 * 4 + 1)
+        # the keys, the values and the padding mask of the source
+        source = sentences * decoding_steps.SOURCE_WORDS * (8 + 8 + 1) * 4
         vectors = sentences * beam * 2 * 8 * 4  # a key and a value, or h and c
         assert sizes["self-attention"] == [source + n * vectors for n in (2, 4, 5)]
         assert sizes["no-srnn-hidden"] == [source + vectors] * 3
 
 
-def test_both_models_differ_in_self_attention_alone() -> None:
-    given = argparse.Namespace(units=8, heads=2)
-    systems = transformers(["no-srnn-hidden"], read_sizes(given, "transformer"))
-    shapes = [
-        {
-            name: value.shape
-            for name, value in build(system, vocabulary=9).state_dict().items()
-            if ".self_attn." not in name
-        }
-        for system in systems
-    ]
-    assert shapes[0] == shapes[1] and len(shapes[0]) > 100
+@pytest.fixture(scope="module")
+def models() -> list[torch.nn.Module]:
+    """fairseq's Transformer, and one with gated sums."""
+    sizes = Sizes(layers=2, units=8, feed_forward=6, heads=2)
+    return [build(system, vocabulary=9) for system in transformers(["no-srnn-hidden"], sizes)]
+
+
+def test_both_models_differ_in_self_attention_alone(models) -> None:
+    entries = [model.state_dict().items() for model in models]
+    theirs, ours = (
+        {name: value.shape for name, value in found if ".self_attn." not in name}
+        for found in entries
+    )
+    assert theirs == ours and "decoder.layers.1.fc1.weight" in ours
 
 
 @pytest.mark.parametrize("number", [0, 1], ids=["attention", "gated-sum"])
-def test_a_search_computes_the_scores_of_its_hypotheses(number) -> None:
-    system = transformers(["no-srnn-hidden"], SIZES["transformer"])[number]
-    model, batch = build(system, vocabulary=9), Batch(sentences=2, beam=3)
+def test_a_search_computes_the_scores_of_its_hypotheses(number, models) -> None:
+    model, batch = models[number], Batch(sentences=2, beam=3)
     words = Words.random(batch, vocabulary=9, positions=4)
     search = Search(model, batch, words)
     history = torch.empty(6, 0, dtype=torch.long)
@@ -77,8 +77,8 @@ def test_the_table_has_windows_1_2_4_8_and_the_last() -> None:
         for name, seconds in (("self-attention", 0.004), ("mingru", 0.002))
     ]
     lines = table(results).splitlines()
-    assert [line.split(" | ")[1] for line in lines[2:]] == [f"{n} to {n}" for n in (1, 2, 4, 8, 10)]
-    assert lines[-1] == "| 1 × 1 | 10 to 10 | 4.00 | 2.00 | 2.00 | 2.500 | 2.500 |"
+    assert [line.split(" | ")[2] for line in lines[2:]] == [f"{n} to {n}" for n in (1, 2, 4, 8, 10)]
+    assert lines[-1] == "| 1 | 1 | 10 to 10 | 4.00 | 2.00 | 2.00 | 2.500 | 2.500 |"
 
 
 def test_the_picture_is_drawn_or_names_the_missing_package(tmp_path) -> None:

@@ -157,6 +157,7 @@ def test_the_awd_recipe_averages_the_last_epochs(tmp_path) -> None:
     [
         (["--corpus", "wikitext103"], "error: --corpus wikitext103: choose from ptb, wikitext2"),
         (["--average=0"], "error: --average 0: give a positive whole number"),
+        (["--average", "11"], "error: --average 11: give 10 at most"),
     ],
 )
 def test_the_awd_recipe_names_a_wrong_option(options, message) -> None:

@@ -98,6 +98,7 @@ def test_a_profile_gives_the_time_of_every_part(tmp_path) -> None:
         ("aten::_log_softmax", [[6, 7], [], []], 2.0),
         ("mkldnn::_linear_pointwise", [[6, 5], [8, 5], []], 4.0),
         ("GeneratedBackwardFor_fairseq_wsum_recurrence_defaultBackward", [[3, 6, 5]], 8.0),
+        ("aten::_scaled_dot_product_flash_attention_for_cpu", [[6, 2, 3, 5]], 0.5),
         ("aten::add_", [[6, 5], [0]], 16.0),
     ]
     path = tmp_path / "profile.json"
@@ -107,11 +108,11 @@ def test_a_profile_gives_the_time_of_every_part(tmp_path) -> None:
     assert found.parts == {
         profiles.OUTPUT: 1.0,
         profiles.WIDE: 2.0,
-        profiles.LAYERS: 12.0,
-        profiles.REST: 25.0,
+        profiles.LAYERS: 12.5,
+        profiles.REST: 24.5,
     }
     (row,) = profiles.rows({"ours": found})
-    assert list(row.values()) == ["ours", "40000", "1000", "2000", "12000", "25000"]
+    assert list(row.values()) == ["ours", "40000", "1000", "2000", "12500", "24500"]
 
 
 def test_memory_is_the_peak() -> None:

@@ -16,7 +16,7 @@ perplexity of the validation and the test set. Run it again to continue where it
   --cell NAME       the LSTM cell (default no-srnn-hidden)
   --epochs N        stop after N epochs (default 40, or 20 for wikitext2); the learning rate falls
                     in the last two fifths of them
-  --average N       average the checkpoints of the last N epochs (default 5)
+  --average N       average the checkpoints of the last N epochs, at most 10 (default 5)
   --seed N          random seed (default 1)
   --data FOLDER     folder with the files of the corpus (default: download them)
   --own-corpus      FOLDER has other text in files of the same names: do not verify checksums
@@ -45,7 +45,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-# Dropout rates are those of Merity et al.; fewer epochs suffice for the larger corpus.
+# The rates of dropout are those of the authors' program. The larger corpus needs fewer epochs.
 case "$corpus" in
     ptb) streams=20 dropout_in=0.4 layer_dropout=0.25 all=40 ;;
     wikitext2) streams=40 dropout_in=0.65 layer_dropout=0.2 all=20 ;;
@@ -56,6 +56,8 @@ for option in epochs average; do
     [[ "${!option}" =~ ^[1-9][0-9]*$ ]] ||
         die "--$option ${!option}: give a positive whole number"
 done
+[ "$average" -le 10 ] ||
+    die "--average $average: give 10 at most, as the checkpoints of the last 10 epochs are kept"
 parse awd ${options[@]+"${options[@]}"}
 cell="${cell:-no-srnn-hidden}"
 data="$out/$corpus/data" run="$out/$corpus/$cell/epochs-$epochs-seed-$seed"
@@ -82,7 +84,7 @@ train "$data" "$run" --task wsum_language_modeling --arch wsum_lstm_lm --cell "$
     --max-epoch "$epochs" --seed "$seed" \
     --optimizer adam --lr 0.001 --weight-decay 0.036 --clip-norm 0.25 \
     --lr-scheduler fixed --force-anneal $((epochs * 3 / 5 + 1)) --lr-shrink 0.8 \
-    --best-checkpoint-metric ppl --keep-last-epochs "$average" \
+    --best-checkpoint-metric ppl --keep-last-epochs 10 \
     --log-format simple --log-interval 200
 
 score=(--checkpoint "$run/checkpoint_last.pt") # if the first epoch is not complete
