@@ -92,10 +92,10 @@ train() { # DATA RUN options...
 # Average the checkpoints of the last 10 epochs, choose the length penalty on the validation set, and
 # score the test set with it.
 score_chosen() { # DATA RUN
-    local data="$1" run="$2" saved average=() score lenpen
+    local data="$1" run="$2" saved last=() score lenpen
     saved="$(find "$run" -name 'checkpoint[0-9]*.pt' | wc -l)" # fewer than 10 in a short training
-    [ "$saved" -eq 0 ] || average=(--average $((saved < 10 ? saved : 10)))
-    score=("$SCRIPTS/score.sh" "$data" --checkpoints "$run" ${average[@]+"${average[@]}"}
+    [ "$saved" -eq 0 ] || last=(--average $((saved < 10 ? saved : 10)))
+    score=("$SCRIPTS/score.sh" "$data" --checkpoints "$run" ${last[@]+"${last[@]}"}
         ${score_options[@]+"${score_options[@]}"})
     "${score[@]}" --subset valid --lenpen 0.6,1.0,1.4,1.8 --out "$run/score-valid"
     lenpen="$("$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))["lenpen"])' \

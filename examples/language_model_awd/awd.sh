@@ -30,7 +30,7 @@ examples:
 EOF
 }
 
-options=() corpus=ptb epochs='' average=5 seed=1
+options=() corpus=ptb epochs='' averaged=5 seed=1
 while [ $# -gt 0 ]; do
     case "$1" in
         --corpus=* | --epochs=* | --average=* | --seed=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
@@ -38,7 +38,7 @@ while [ $# -gt 0 ]; do
     case "$1" in
         --corpus) corpus="$(value "$@")"; shift ;;
         --epochs) epochs="$(value "$@")"; shift ;;
-        --average) average="$(value "$@")"; shift ;;
+        --average) averaged="$(value "$@")"; shift ;;
         --seed) seed="$(value "$@")"; shift ;;
         *) options+=("$1") ;;
     esac
@@ -52,12 +52,11 @@ case "$corpus" in
     *) die "--corpus $corpus: choose from ptb, wikitext2" ;;
 esac
 epochs="${epochs:-$all}"
-for option in epochs average; do
-    [[ "${!option}" =~ ^[1-9][0-9]*$ ]] ||
-        die "--$option ${!option}: give a positive whole number"
+for option in "--epochs $epochs" "--average $averaged"; do
+    [[ "$option" =~ \ [1-9][0-9]*$ ]] || die "$option: give a positive whole number"
 done
-[ "$average" -le 10 ] ||
-    die "--average $average: give 10 at most, as the checkpoints of the last 10 epochs are kept"
+[ "$averaged" -le 10 ] ||
+    die "--average $averaged: give 10 at most, as the checkpoints of the last 10 epochs are kept"
 parse awd ${options[@]+"${options[@]}"}
 cell="${cell:-no-srnn-hidden}"
 data="$out/$corpus/data" run="$out/$corpus/$cell/epochs-$epochs-seed-$seed"
@@ -90,6 +89,6 @@ train "$data" "$run" --task wsum_language_modeling --arch wsum_lstm_lm --cell "$
 score=(--checkpoint "$run/checkpoint_last.pt") # if the first epoch is not complete
 saved="$(find "$run" -name 'checkpoint[0-9]*.pt' | wc -l)"
 [ "$saved" -eq 0 ] ||
-    score=(--checkpoint "$run" --average $((saved < average ? saved : average)))
+    score=(--checkpoint "$run" --average $((saved < averaged ? saved : averaged)))
 "$SCRIPTS/perplexity.sh" "$data" "${score[@]}" --out "$run/perplexity.json" \
     ${score_options[@]+"${score_options[@]}"}
