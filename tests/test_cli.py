@@ -85,7 +85,7 @@ def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_dir
 
 
-@every_cells_options(usual=("lstm", "no-srnn-hidden", "no-gates", "gru", "mingru", "sru", "window"))
+@every_cells_options(usual=("lstm", "no-srnn-hidden", "gru", "window"))
 def test_every_cell_trains_resumes_and_translates(cell, data, tmp_path) -> None:
     output = train(data, tmp_path, "wsum_lstm", *cell, "--max-epoch", 1)
     assert f"'cell': '{cell[1]}'" in output

@@ -176,7 +176,7 @@ def perplexity_by_hand(
     return math.exp(total.item() / count)
 
 
-@every_cells_options(usual=("lstm", "gru", "window"))
+@every_cells_options(usual=("lstm", "window"))
 def test_every_cell_trains_resumes_and_scores(cell, data, corpus, tmp_path) -> None:
     train(data, tmp_path, "--max-update", UPDATES - 3, *cell)
     statistics = train(data, tmp_path, "--max-update", UPDATES + 2, *cell)
@@ -323,6 +323,7 @@ def test_the_hydra_example_trains(data, tmp_path) -> None:
     assert "Evaluated 90 tokens" in output
 
 
+@pytest.mark.slow
 def test_the_benchmark_compares_with_fairseqs_language_model(data, tmp_path) -> None:
     options = ["--cells", "no-srnn-hidden", "--layers", 1, "--units", 8, "--rounds", 1]
     options += ["--batch-size", 2, "--updates", 5, "--tokens-per-sample", 6]
