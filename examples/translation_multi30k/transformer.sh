@@ -57,7 +57,7 @@ train "$data" "$run" "${model[@]}" \
     --criterion wsum_cross_entropy --label-smoothing 0.1 \
     --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1 \
     --lr 0.004 --lr-scheduler polynomial_decay --warmup-updates 800 \
-    --total-num-update 10400 --max-epoch 40 \
+    --total-num-update 9760 --max-epoch 40 \
     --max-tokens 2048 --keep-last-epochs 10 --seed 1 \
     --log-format simple --log-interval 100
 
