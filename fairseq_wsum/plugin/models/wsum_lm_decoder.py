@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...layer import State, WsumLSTM
 from ..modules import CarriedState
-from ..modules.states import IncrementalState, pack_state, unpack_state, widened
+from ..modules.states import IncrementalState, pack_state, unpack_state, zero_state
 from .activation_penalty import activation_penalty
 from .embedding_dropout import EmbeddingDropout
 from .locked_dropout import LockedDropout
@@ -65,7 +65,6 @@ class WsumLMDecoder(WsumDecoderBase):
             cell=side.cell,
             backend=cfg.lstm_backend,
         )
-        self.state_sizes = (cfg.features, side.hidden_size)
 
     def forward(
         self,
@@ -110,7 +109,7 @@ class WsumLMDecoder(WsumDecoderBase):
         x = self.embedding_dropout_module(self.embed_tokens, prev_output_tokens)
         x = self.dropout_in_module(x.transpose(0, 1))
         if state is None:
-            state = self._zero_state(x)
+            state = zero_state(self.lstm, x)
         y, state = self.weight_dropout_module(self.lstm, x, state)
         if carried_state is not None:
             carried_state.leave(self, state)
@@ -123,10 +122,6 @@ class WsumLMDecoder(WsumDecoderBase):
         return self.project(dropped).transpose(0, 1), extra
 
     # State: (h, c), L x B x P and L x B x H, and with a window of 2 the last inputs
-
-    def _zero_state(self, x: Tensor) -> State:
-        h, c = (x.new_zeros(self.lstm.num_layers, x.size(1), size) for size in self.state_sizes)
-        return h, widened(c)
 
     def _cached_state(self, incremental_state: IncrementalState | None) -> State | None:
         if incremental_state is None:

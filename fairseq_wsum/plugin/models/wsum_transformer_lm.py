@@ -16,7 +16,7 @@ from fairseq.tasks import FairseqTask
 from torch import Tensor
 
 from ..modules import CarriedState, WsumSelfAttention
-from .gated_sum_options import GatedSumOptions, gated_sums, set_positions
+from .gated_sum_options import GatedSumOptions, GatedSums, gated_sums, set_positions
 from .options import check_cells, check_probabilities, check_sizes, first, option_values
 from .wsum_transformer_layers import WsumTransformerDecoder
 
@@ -97,13 +97,12 @@ class WsumTransformerLanguageModel(TransformerLanguageModel):
         Raises:
             ValueError: an option is invalid, or options are incompatible; the message names them.
         """
-        cfg = read_config(args)
+        cfg, sums = read_config(args)
         # fairseq builds the embeddings
         no_layers = {"decoder_layers": 0, "decoder_layers_to_keep": None, "base_layers": 0}
         embeddings = WsumTransformerLMConfig(**option_values(type(cfg), cfg) | no_layers)
         embed_tokens = super().build_model(embeddings, task).decoder.embed_tokens
         nested = TransformerConfig.from_namespace(Namespace(**vars(cfg)))
-        sums = gated_sums(cfg, "decoder", cfg.cell, cfg.decoder_embed_dim)
         nested.decoder.gated_sums = sums
         model = cls(
             WsumTransformerLMDecoder(
@@ -114,7 +113,7 @@ class WsumTransformerLanguageModel(TransformerLanguageModel):
         return model
 
 
-def read_config(args: Any) -> WsumTransformerLMConfig:
+def read_config(args: Any) -> tuple[WsumTransformerLMConfig, GatedSums]:
     """Read and check the configuration that fairseq passes to `build_model`.
 
     Args:
@@ -134,5 +133,6 @@ def read_config(args: Any) -> WsumTransformerLMConfig:
     check_cells(cfg, cells=("cell",))
     check_sizes(cfg, [f"decoder_{size}" for size in sizes])
     check_probabilities(cfg)
-    set_positions(cfg, gated_sums(cfg, "decoder", cfg.cell, cfg.decoder_embed_dim))
-    return cfg
+    sums = gated_sums(cfg, "decoder", cfg.cell, cfg.decoder_embed_dim)
+    set_positions(cfg, sums)
+    return cfg, sums

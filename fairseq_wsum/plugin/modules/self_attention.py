@@ -5,8 +5,6 @@ Shapes: T positions, B sequences, E features of the model, H hidden units, D dir
 
 from __future__ import annotations
 
-from typing import Any
-
 from fairseq.incremental_decoding_utils import FairseqIncrementalState
 from fairseq.modules.quant_noise import quant_noise
 from torch import Tensor, nn
@@ -14,7 +12,7 @@ from torch import Tensor, nn
 from ...cells import Cell
 from ...layer import State, WsumLSTM
 from ...ops.products import Linear
-from .states import IncrementalState, pack_state, unpack_state, widened
+from .states import IncrementalState, pack_state, unpack_state, zero_state
 
 
 class WsumSelfAttention(FairseqIncrementalState, nn.Module):
@@ -112,7 +110,7 @@ class WsumSelfAttention(FairseqIncrementalState, nn.Module):
         if state is None:
             state = self.state_before
         if state is None and (incremental_state is not None or self.carries):
-            state = self._zero_state(query)
+            state = zero_state(self.wsum, query)
         mask = None if key_padding_mask is None else key_padding_mask.t()
         y, state = self.wsum(query, state, mask)
         if incremental_state is not None:
@@ -130,9 +128,6 @@ class WsumSelfAttention(FairseqIncrementalState, nn.Module):
             state = tuple(part.index_select(1, new_order) for part in state)
             self._set_state(incremental_state, state)
 
-    def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> None:
-        """fairseq's hook for old checkpoints, of which there are none."""
-
     def _get_input_buffer(
         self, incremental_state: IncrementalState | None
     ) -> dict[str, Tensor | None]:
@@ -144,8 +139,3 @@ class WsumSelfAttention(FairseqIncrementalState, nn.Module):
 
     def _set_state(self, incremental_state: IncrementalState, state: State) -> None:
         super().set_incremental_state(incremental_state, "attn_state", pack_state(state))
-
-    def _zero_state(self, x: Tensor) -> State:
-        sizes = (self.wsum.output_size, self.wsum.hidden_size)
-        h, c = (x.new_zeros(self.wsum.num_directions, x.size(1), size) for size in sizes)
-        return h, widened(c)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...layer import State
+from ...layer import State, WsumLSTM
 
 IncrementalState = dict[str, dict[str, Tensor | None]]
 _PARTS = ("prev_hiddens", "prev_cells", "prev_inputs")
@@ -28,3 +28,10 @@ def widened(c: Tensor) -> Tensor:
     The memory cell is a long sum, which would lose small late contributions in 16 bits.
     """
     return c.to(torch.promote_types(c.dtype, torch.float32))
+
+
+def zero_state(lstm: WsumLSTM, x: Tensor) -> State:
+    """The state before the first step of x, T x B x I: h, and c in at least 32 bits."""
+    slots = lstm.num_layers * lstm.num_directions
+    h, c = (x.new_zeros(slots, x.size(1), size) for size in (lstm.output_size, lstm.hidden_size))
+    return h, widened(c)
