@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from .. import backends
 from ..cells import Cell, get_cell
 from ..ops.transforms import in_autocast, product_dtype
-from . import checks
+from . import checks, step
 from .entries import add_cell
 from .window import LastInputs
 
@@ -173,7 +173,7 @@ class WsumLSTM(nn.Module):
             for suffix in self._suffixes(layer):
                 names = self._parameter_shapes(layer)
                 parameters = {name: getattr(self, name + suffix) for name in names}
-                self._cell(layer).initialise(parameters, self.hidden_size)
+                self.layer_cell(layer).initialise(parameters, self.hidden_size)
 
     def flatten_parameters(self) -> None:
         """Do nothing. This exists for code written for `torch.nn.LSTM`."""
@@ -223,6 +223,9 @@ class WsumLSTM(nn.Module):
         """
         if isinstance(x, PackedSequence):
             return self._forward_packed(x, hx, padding_mask, record)
+        plain = padding_mask is None and record is None and not torch.is_grad_enabled()
+        if plain and hx is not None and step.suits(self, x, hx):
+            return step.run(self, x, hx)
         self._check_input(x, padding_mask)
         batched = x.dim() == 3
         if not batched:
@@ -265,7 +268,7 @@ class WsumLSTM(nn.Module):
 
     def _parameter_shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
         """The shapes of the cell's parameters by name (without suffix), in torch's order."""
-        h, p, cell = self.hidden_size, self.output_size, self._cell(layer)
+        h, p, cell = self.hidden_size, self.output_size, self.layer_cell(layer)
         features = self._features(layer) * cell.window
         shapes: dict[str, tuple[int, ...]] = {"weight_ih": (len(cell.weight_rows) * h, features)}
         if cell.is_recurrent:
@@ -282,9 +285,15 @@ class WsumLSTM(nn.Module):
         """The number of input features of a layer."""
         return self.input_size if layer == 0 else self.output_size * self.num_directions
 
-    def _cell(self, layer: int) -> Cell:
+    def layer_cell(self, layer: int) -> Cell:
         """The form of the cell in a layer."""
         return self.cell.fit(self._features(layer), self.hidden_size)
+
+    def layer_parameters(self, layer: int) -> dict[str, Tensor]:
+        """The parameters of a layer in one direction, by name without suffix."""
+        end = f"_l{layer}"
+        given = self._parameters.items()
+        return {name[: -len(end)]: p for name, p in given if p is not None and name.endswith(end)}
 
     def _parameter(self, name: str) -> Tensor | None:
         """The parameter of this name, or None if the cell does not have it."""
@@ -301,7 +310,7 @@ class WsumLSTM(nn.Module):
         h_n: list[Tensor] = []
         c_n: list[Tensor] = []
         for layer in range(self.num_layers):
-            below, cell = x, self._cell(layer)
+            below, cell = x, self.layer_cell(layer)
             if layer > 0:
                 x = self._drop(x)
             if padding_mask is not None:

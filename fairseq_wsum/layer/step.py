@@ -1,0 +1,74 @@
+"""One time step without gradients, as in decoding, in as few calls as possible.
+
+A step of a few sequences takes less time than the checks and the dispatch of a whole layer. So on
+the CPU it goes straight to torch's operations.
+
+Shapes: B sequences, I input features, H hidden units, P features of h, L layers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..backends.reference import input_products
+from ..cells.rows import inner_bias, split
+from ..ops.transforms import in_autocast
+
+if TYPE_CHECKING:
+    from .wsum_lstm import State, WsumLSTM
+
+# From here on the C++ kernels are faster: elements of a layer's state, B * H.
+LARGE = 32768
+
+
+def suits(layer: WsumLSTM, x: Tensor, hx: State) -> bool:
+    """Whether `run` may compute `layer(x, hx)`. Wrong arguments do not suit."""
+    weight = layer.weight_ih_l0
+    return (
+        x.dim() == 3
+        and x.size(0) == 1
+        and len(hx) == 2
+        and x.device.type == "cpu"
+        and x.size(1) * layer.hidden_size < LARGE
+        and not (layer.batch_first or layer.bidirectional or layer.training)
+        and layer.backend == "auto"
+        and layer.cell.window == 1
+        and x.size(2) == layer.input_size
+        and x.dtype == hx[0].dtype == weight.dtype
+        and hx[1].dtype in (weight.dtype, torch.float32)
+        and hx[0].shape == (layer.num_layers, x.size(1), layer.output_size)
+        and hx[1].shape == (layer.num_layers, x.size(1), layer.hidden_size)
+        and not in_autocast(x.device)
+    )
+
+
+def run(layer: WsumLSTM, x: Tensor, hx: State) -> tuple[Tensor, State]:
+    """`layer(x, hx)` for arguments that suit: x is 1 x B x I, hx is L x B x P and L x B x H."""
+    x, dtype = x[0], x.dtype
+    states = []
+    for k, (h, c) in enumerate(zip(hx[0].unbind(), hx[1].unbind(), strict=True)):
+        cell, p = layer.layer_cell(k), layer.layer_parameters(k)
+        b_ih, b_hh, w_hh, w_hr = (
+            p.get(n) for n in ("bias_ih", "bias_hh", "weight_hh", "weight_hr")
+        )
+        z = split(cell.rows, input_products(cell, x, p["weight_ih"], b_ih, b_hh))
+        z_h = {}
+        if w_hh is not None:
+            z_h = split(cell.hidden_rows, F.linear(h, w_hh, inner_bias(cell, b_hh)))
+        before = h if cell.hidden_is_memory else c
+        wide = before.float() if dtype != torch.float64 else before
+        h, c_t = cell.step(cell.preactivations(z, z_h, wide, p), wide)
+        h = h.to(dtype)
+        if w_hr is not None:
+            h = F.linear(h, w_hr)
+        x = x + h if layer.residuals and k > 0 else h
+        states.append((h, c if cell.hidden_is_memory or not cell.has_memory else c_t.to(c.dtype)))
+    return x.unsqueeze(0), tuple(_stack(part) for part in zip(*states, strict=True))
+
+
+def _stack(parts: tuple[Tensor, ...]) -> Tensor:
+    return parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)

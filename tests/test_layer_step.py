@@ -1,0 +1,72 @@
+"""A single time step without gradients takes a shorter way, with the same result."""
+
+import pytest
+import torch
+from layer_oracle import assert_same, every_cell_and_projection, every_name, make, make_state
+
+from fairseq_wsum import WsumLSTM
+from fairseq_wsum.layer import step
+
+
+def both_ways(layer: WsumLSTM, x, hx, monkeypatch) -> tuple:
+    """The short way and the usual one; fails if the first call does not take the short way."""
+    used = []
+    run = step.run
+    monkeypatch.setattr(step, "run", lambda *given: used.append(1) or run(*given))
+    with torch.no_grad():
+        short = layer(x, hx)
+        assert used
+        monkeypatch.setattr(step, "suits", lambda *given: False)
+        return short, layer(x, hx)
+
+
+@pytest.mark.parametrize("residuals", [False, True], ids=["plain", "residuals"])
+@every_cell_and_projection
+def test_every_cell_gives_the_same(cell, coupled, proj_size, residuals, monkeypatch) -> None:
+    layer = make(
+        I=3, H=4, cell=cell, coupled_gates=coupled, proj_size=proj_size, num_layers=3,
+        residuals=residuals,
+    ).eval()  # fmt: skip
+    x = torch.randn(1, 5, 3, dtype=torch.float64)
+    (y, state), (y_usual, state_usual) = both_ways(layer, x, make_state(layer, 5), monkeypatch)
+    assert_same((y, *state), (y_usual, *state_usual))
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["16-bit-c", "32-bit-c"])
+@every_name
+def test_dtypes_are_the_same_in_16_bits(cell, wide, monkeypatch) -> None:
+    layer = WsumLSTM(8, 8, cell=cell, dtype=torch.bfloat16).eval()
+    x, h = torch.randn(1, 2, 8).bfloat16(), torch.randn(1, 2, 8).bfloat16()
+    c = torch.randn(1, 2, 8, dtype=torch.float32 if wide else torch.bfloat16)
+    (y, state), (y_usual, state_usual) = both_ways(layer, x, (h, c), monkeypatch)
+    assert [t.dtype for t in (y, *state)] == [t.dtype for t in (y_usual, *state_usual)]
+    assert_same((y, *state), (y_usual, *state_usual), rtol=0.02, atol=0.02)
+
+
+def given(T: int = 1, B: int = 2, I: int = 3, dtype=torch.float32) -> tuple:  # noqa: E741
+    return torch.randn(T, B, I, dtype=dtype), (torch.zeros(1, B, 4), torch.zeros(1, B, 4))
+
+
+def test_what_the_short_way_cannot_do_takes_the_usual_one() -> None:
+    layer = WsumLSTM(3, 4).eval()
+    assert step.suits(layer, *given())
+    assert not step.suits(layer, *given(T=2))
+    assert not step.suits(layer, *given(I=2))  # so that the usual error appears
+    assert not step.suits(layer, *given(dtype=torch.float64))
+    assert not step.suits(layer, given(B=2)[0], given(B=3)[1])
+    assert not step.suits(layer, *given(B=step.LARGE))  # the kernels are faster
+    for options in (dict(bidirectional=True), dict(batch_first=True), dict(backend="cpp")):
+        assert not step.suits(WsumLSTM(3, 4, **options).eval(), *given())
+    assert not step.suits(WsumLSTM(3, 4, num_layers=2).eval(), *given())
+    assert not step.suits(WsumLSTM(3, 4, cell="qrnn", window=2).eval(), *given())
+    assert not step.suits(WsumLSTM(3, 4, dropout=0.5, num_layers=2), *given())  # in training
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not step.suits(layer, *given())
+
+
+def test_a_step_with_gradients_takes_the_usual_way(monkeypatch) -> None:
+    monkeypatch.setattr(step, "run", None)
+    layer = WsumLSTM(3, 4).eval()
+    y, _ = layer(*given())
+    y.sum().backward()
+    assert layer.weight_ih_l0.grad is not None
