@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from fairseq_wsum.cli import DTYPES, machine, table
+from fairseq_wsum.cli import DTYPES, table
+from fairseq_wsum.machine import machine
 from fairseq_wsum.weights.command import positive
 from fairseq_wsum.weights.picture import DATES, DPI, SETTINGS
 

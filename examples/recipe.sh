@@ -6,25 +6,28 @@ SCRIPTS="$HERE/../scripts"
 # shellcheck source=scripts/common.sh
 source "$SCRIPTS/common.sh"
 
-# Read the options that every recipe has. Sets cell (empty if not given), out, prepare_options,
-# train_options and score_options (--cpu if the training is on the CPU, and --user-dir if given).
+# Read the options that every recipe has. Sets cell and run (empty if not given), out,
+# prepare_options, train_options and score_options (--cpu if the training is on the CPU, and
+# --user-dir if given).
 # shellcheck disable=SC2034  # the recipes read them
 parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
     local folder="$1"
     shift
     local user_dir=''
-    cell='' out='' prepare_options=() train_options=()
+    cell='' out='' run='' prepare_only=false prepare_options=() train_options=()
     while [ $# -gt 0 ]; do
         case "$1" in
-            --cell=* | --data=* | --out=* | --user-dir=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+            --cell=* | --data=* | --out=* | --run=* | --user-dir=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
         esac
         case "$1" in
             -h | --help) usage && exit ;;
             --cell) cell="$(value "$@")"; shift ;;
             --data) prepare_options+=(--data "$(value "$@")"); shift ;;
             --own-corpus) prepare_options+=(--own-corpus) ;;
-            --save-dir | --save-dir=*) die "$1: a recipe sets it to a folder within --out; give --out" ;;
+            --save-dir | --save-dir=*) die "$1: a recipe sets it to its --run; give that, or --out" ;;
             --out) out="$(value "$@")"; shift ;;
+            --run) run="$(value "$@")"; shift ;;
+            --prepare-only) prepare_only=true ;;
             --user-dir) user_dir="$(value "$@")"; train_options+=("$1" "$user_dir"); shift ;;
             *) train_options+=("$1") ;;
         esac
@@ -32,6 +35,7 @@ parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
     done
     out="${out:-$REPO/runs/$folder}"
     check_colon --out "$out"
+    check_colon --run "$run"
     score_options=()
     if has_option '--gpus 0' || has_option --gpus=0 || has_option --cpu || has_option --cpu-processes; then
         score_options=(--cpu)
@@ -50,11 +54,12 @@ parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
 
 has_option() { [[ " ${train_options[*]-} " == *" $1"[\ =]* ]]; } # NAME, or NAME and its value
 
-# Prepare the data, unless it is ready.
+# Prepare the data, unless it is ready; stop there with --prepare-only.
 prepare() { # SCRIPT options...
     local script="$1"
     shift
     has_option --dry-run || "$SCRIPTS/$script" "$@" ${prepare_options[@]+"${prepare_options[@]}"}
+    ! $prepare_only || exit 0
 }
 
 # Train, unless the training is finished; fairseq continues an interrupted one. A folder belongs to

@@ -18,7 +18,7 @@ RECIPES = Path("..") / "examples" / "translation_multi30k"
         (["--cell", "lstm no-srnn"], "--cell lstm no-srnn: choose one of lstm, no-srnn, "),
         (["--gpus", "two"], "--gpus two: give a positive whole number"),
         (["--precision"], "--precision needs a value"),
-        (["--save-dir", "x"], "--save-dir: a recipe sets it to a folder within --out"),
+        (["--save-dir", "x"], "--save-dir: a recipe sets it to its --run; give that, or --out"),
         (["--out", "12:30"], "--out 12:30: fairseq splits paths at ':'"),
     ],
     ids=" ".join,
@@ -48,9 +48,11 @@ def test_the_opennmt_recipe_trains_and_replaces_unknown_words(cell, corpus, tmp_
     for side in ("encoder", "decoder"):
         small += [f"--{side}-embed-dim", 8, f"--{side}-hidden-size", 8]
     recipe = [RECIPES / "opennmt.sh", "--own-corpus", "--data", corpus, "--out", tmp_path]
-    output = succeeds(*recipe, *cell, *small)
-    (record,) = tmp_path.glob("*/score-test/scores.json")
-    record = json.loads(record.read_text())
+    succeeds(*recipe, *cell, "--prepare-only")
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    output = succeeds(*recipe, *cell, *small, "--run", tmp_path / "here")
+    assert (tmp_path / "here/score-valid/scores.json").is_file()
+    record = json.loads((tmp_path / "here/score-test/scores.json").read_text())
     assert record["replace_unk"] and record["sentences"] == 7 and record["lenpen"] == 0
     assert f"  BLEU  {record['figures'][0]['score']:6.2f}  lower-cased tokens" in output
 
@@ -88,6 +90,21 @@ def test_the_strong_recipe_uses_bpe_dropout_where_it_helped(options, folders, ep
     command = strong(tmp_path, *options)
     assert len(command[1].split(":")) == folders
     assert command[command.index("--max-epoch") + 1] == epochs
+
+
+def test_the_strong_recipe_trains_fairseqs_lstm_in_the_same_way(tmp_path):
+    from fairseq import options
+
+    ours, theirs = strong(tmp_path), strong(tmp_path, "--fairseq-lstm")
+    training = ours[ours.index("--criterion") :]
+    assert theirs[theirs.index("--criterion") :] == training
+    args = options.parse_args_and_arch(options.get_training_parser(), theirs[1:])
+    sizes = [args.encoder_embed_dim, args.encoder_hidden_size, args.decoder_hidden_size]
+    assert (args.arch, *sizes, args.decoder_out_embed_dim) == ("lstm", 384, 384, 384, 384)
+    assert {args.dropout, args.encoder_dropout_out, args.decoder_dropout_in} == {0.45}
+    assert "leave out either" in fails(
+        RECIPES / "strong.sh", "--out", tmp_path, "--fairseq-lstm", "--cell", "gru"
+    )
 
 
 def test_the_hydra_example_equals_the_strong_recipe(tmp_path):

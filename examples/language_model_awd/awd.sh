@@ -21,6 +21,8 @@ perplexity of the validation and the test set. Run it again to continue where it
   --data FOLDER     folder with the files of the corpus (default: download them)
   --own-corpus      FOLDER has other text in files of the same names: do not verify checksums
   --out DIR         folder for data and results (default runs/awd)
+  --run DIR         folder for this training and its scores (default: a folder within --out)
+  --prepare-only    prepare the data and stop
   --help            this text
 
 examples:
@@ -59,7 +61,7 @@ done
     die "--average $averaged: give 10 at most, as the checkpoints of the last 10 epochs are kept"
 parse awd ${options[@]+"${options[@]}"}
 cell="${cell:-no-srnn-hidden}"
-data="$out/$corpus/data" run="$out/$corpus/$cell/epochs-$epochs-seed-$seed"
+data="$out/$corpus/data" run="${run:-$out/$corpus/$cell/epochs-$epochs-seed-$seed}"
 
 prepare "prepare_$corpus.sh" --out "$data"
 

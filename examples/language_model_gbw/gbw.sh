@@ -22,6 +22,8 @@ Run it again to continue where it stopped. The full training takes several GPUs 
   --data PATH       the published archive or its unpacked folder (default: download the archive)
   --own-corpus      PATH has other text in files of the same names
   --out DIR         folder for data and results (default runs/gbw)
+  --run DIR         folder for this training and its scores (default: a folder within --out)
+  --prepare-only    prepare the data and stop
   --help            this text
 
 examples:
@@ -53,7 +55,7 @@ for option in passes shards; do
 done
 parse gbw ${options[@]+"${options[@]}"}
 cell="${cell:-lstm}"
-data="$out/data" run="$out/$cell"
+data="$out/data" run="${run:-$out/$cell}"
 
 prepare prepare_gbw.sh --out "$data" ${gbw_options[@]+"${gbw_options[@]}"}
 

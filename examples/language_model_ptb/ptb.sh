@@ -21,6 +21,8 @@ print the perplexity of the validation and the test set. Run it again to continu
                     them)
   --own-corpus      FOLDER has other text in files of the same names: do not verify checksums
   --out DIR         folder for data and results (default runs/ptb)
+  --run DIR         folder for this training and its scores (default: a folder within --out)
+  --prepare-only    prepare the data and stop
   --help            this text
 
 examples:
@@ -62,14 +64,14 @@ data="$out/data"
 prepare prepare_ptb.sh --out "$data"
 
 if $peer; then
-    run="$out/$size/fairseq-lstm/epochs-$epochs-seed-$seed"
+    run="${run:-$out/$size/fairseq-lstm/epochs-$epochs-seed-$seed}"
     task=language_modeling criterion=cross_entropy
     # It accepts only samples as long as in training by default, but eval-lm's have 1,024 tokens.
     score_options+=(--model-overrides "{'max_target_positions': 1024}")
     model=(--arch lstm_lm --decoder-layers 2 --decoder-embed-dim "$units"
         --decoder-hidden-size "$units" --decoder-out-embed-dim "$units" --dropout "$dropout")
 else
-    run="$out/$size/$cell/epochs-$epochs-seed-$seed"
+    run="${run:-$out/$size/$cell/epochs-$epochs-seed-$seed}"
     task=wsum_language_modeling criterion=wsum_cross_entropy
     model=(--arch "wsum_lstm_lm_ptb_$size" --cell "$cell")
 fi

@@ -18,6 +18,8 @@ test set. Run it again to continue where it stopped.
   --data FOLDER     folder with the files of Multi30k (default: download them)
   --own-corpus      FOLDER has other text in files of the same names: do not verify checksums
   --out DIR         folder for data and results (default runs/multi30k/opennmt)
+  --run DIR         folder for this training and its scores (default: a folder within --out)
+  --prepare-only    prepare the data and stop
   --help            this text
 
 examples:
@@ -39,7 +41,7 @@ cell="${cell:-lstm}"
 prepare prepare_multi30k.sh --out "$data" --units words --max-words 50
 
 if $peer; then
-    run="$out/fairseq-lstm" criterion=cross_entropy
+    run="${run:-$out/fairseq-lstm}" criterion=cross_entropy
     model=(--arch lstm --dropout 0.3 --encoder-dropout-in 0 --decoder-dropout-in 0
         --encoder-layers 2 --encoder-embed-dim 500 --encoder-hidden-size 500
         --decoder-layers 2 --decoder-embed-dim 500 --decoder-hidden-size 500
@@ -48,7 +50,7 @@ if $peer; then
     # --replace-unk would take the wrong word in a batch with padding.
     batch=1
 else
-    run="$out/$cell" criterion=wsum_cross_entropy
+    run="${run:-$out/$cell}" criterion=wsum_cross_entropy
     model=(--arch wsum_lstm --cell "$cell") # its defaults are this recipe's
     batch=64
 fi
@@ -62,4 +64,6 @@ score=("$SCRIPTS/score.sh" "$data" --checkpoints "$run/checkpoint_last.pt" --len
     --batch-size "$batch")
 given="$(printf ' %s ' "${train_options[*]-}" | tr '[:upper:]' '[:lower:]')"
 [[ "$given" =~ \ --decoder-attention[\ =](none|0|no|off|false)\  ]] || score+=(--replace-unk)
-"${score[@]}" ${score_options[@]+"${score_options[@]}"}
+for subset in valid test; do
+    "${score[@]}" --subset "$subset" ${score_options[@]+"${score_options[@]}"}
+done

@@ -12,9 +12,12 @@ Prepare Multi30k in joint BPE, train a small model with ablated LSTMs, choose th
 the validation set, and score the test set. Run it again to continue where it stopped.
 
   --cell NAME       the LSTM cell (default lstm)
+  --fairseq-lstm    train fairseq's own --arch lstm instead
   --data FOLDER     folder with the files of Multi30k (default: download them)
   --own-corpus      FOLDER has other text in files of the same names: do not verify checksums
   --out DIR         folder for data and results (default runs/multi30k/strong)
+  --run DIR         folder for this training and its scores (default: a folder within --out)
+  --prepare-only    prepare the data and stop
   --bpe-dropout P   in every second epoch, use another segmentation of the training text, made with
                     BPE-dropout; 0 turns this off (default 0.1, but 0 for no-srnn-hidden and
                     no-srnn-out-hidden; on the validation set it helped lstm and not no-srnn-hidden)
@@ -30,18 +33,21 @@ examples:
 EOF
 }
 
-bpe_dropout='' options=()
+bpe_dropout='' options=() peer=false
 while [ $# -gt 0 ]; do
     case "$1" in
         --bpe-dropout=*) bpe_dropout="${1#*=}" ;;
         --bpe-dropout) bpe_dropout="$(value "$@")"; shift ;;
+        --fairseq-lstm) peer=true ;;
         *) options+=("$1") ;;
     esac
     shift
 done
 parse multi30k/strong ${options[@]+"${options[@]}"}
+! $peer || [ -z "$cell" ] ||
+    die "--fairseq-lstm has no other cells; leave out either it or --cell $cell"
 cell="${cell:-lstm}"
-data="$out/data" run="$out/$cell"
+data="$out/data"
 case "$cell" in
     no-srnn-hidden | no-srnn-out-hidden) bpe_dropout="${bpe_dropout:-0}" ;;
     *) bpe_dropout="${bpe_dropout:-0.1}" ;;
@@ -59,7 +65,20 @@ else
 fi
 prepare prepare_multi30k.sh --out "$data" --bpe-dropout "$samples" --bpe-samples 10
 
-train "$(IFS=: && echo "${epochs[*]}")" "$run" --arch wsum_lstm_multi30k --cell "$cell" \
+if $peer; then
+    run="${run:-$out/fairseq-lstm}"
+    model=(--arch lstm --share-all-embeddings --encoder-bidirectional --decoder-out-embed-dim 384
+        --dropout 0.45)
+    for side in encoder decoder; do
+        model+=("--$side-layers" 1 "--$side-embed-dim" 384 "--$side-hidden-size" 384
+            "--$side-dropout-in" 0.45 "--$side-dropout-out" 0.45)
+    done
+else
+    run="${run:-$out/$cell}"
+    model=(--arch wsum_lstm_multi30k --cell "$cell")
+fi
+
+train "$(IFS=: && echo "${epochs[*]}")" "$run" "${model[@]}" \
     --criterion wsum_cross_entropy --label-smoothing 0.1 \
     --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1 \
     --lr 0.002 --lr-scheduler polynomial_decay --warmup-updates 600 "${schedule[@]}" \

@@ -18,6 +18,8 @@ number of parameters. Run it again to continue where it stopped.
   --data FOLDER     folder with the files of Multi30k (default: download them)
   --own-corpus      FOLDER has other text in files of the same names: do not verify checksums
   --out DIR         folder for data and results (default runs/multi30k/transformer)
+  --run DIR         folder for this training and its scores (default: a folder within --out)
+  --prepare-only    prepare the data and stop
   --help            this text
 
 The learning rate falls to zero over the number of updates that one process needs for Multi30k. With
@@ -42,14 +44,14 @@ cell="${cell:-no-srnn-hidden}"
 prepare prepare_multi30k.sh --out "$data"
 
 if $peer; then
-    run="$out/fairseq-transformer"
+    run="${run:-$out/fairseq-transformer}"
     model=(--arch transformer --share-all-embeddings --dropout 0.3)
     for side in encoder decoder; do
         model+=("--$side-layers" 4 "--$side-embed-dim" 128 "--$side-ffn-embed-dim" 256
             "--$side-attention-heads" 4)
     done
 else
-    run="$out/$cell"
+    run="${run:-$out/$cell}"
     model=(--arch wsum_transformer_multi30k --cell "$cell")
 fi
 
