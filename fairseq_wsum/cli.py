@@ -1,20 +1,20 @@
-"""`fairseq-wsum`: backends, the options of a model, and the weights that a model computes."""
+"""`fairseq-wsum`: backends, a model's options, the weights that it computes, and studies."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import platform
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import date
 
 import torch
 
 from . import __version__, backends
 from .backends import BACKENDS
 from .cells import CELLS
+from .machine import machine
 from .ops import kernels, products
+from .study import arguments as studies
 from .weights import command
 
 DTYPES = {
@@ -38,6 +38,10 @@ def main(arguments: list[str] | None = None) -> None:
     weights = commands.add_parser("weights", help=command.HELP, description=command.__doc__)
     command.add_arguments(weights)
     weights.set_defaults(run=command.run)
+    study = commands.add_parser("study", help=studies.STUDY, description=studies.STUDY)
+    studies.add_study(study)
+    report = commands.add_parser("report", help=studies.REPORT, description=studies.REPORT)
+    studies.add_report(report)
     args = parser.parse_args(arguments)
     try:
         args.run(args)
@@ -80,23 +84,6 @@ def _choices(name: str, device: torch.device, reasons: dict[str, None]) -> dict[
             assert why is not None
             reasons[f"not {backend.name}: {why.partition(', not for')[0]}"] = None
     return row
-
-
-def machine(device: str = "cpu") -> str:
-    """The hardware and software of this machine in one line, to go with a measurement."""
-    parts = [f"{processor()}, {torch.get_num_threads()} threads"]
-    if device != "cpu":
-        parts.insert(0, torch.cuda.get_device_name(device))
-    return f"{', '.join(parts)}, torch {torch.__version__}, {date.today()}"
-
-
-def processor() -> str:
-    """The name of the CPU as the operating system reports it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            return next(line.split(":")[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> str:

@@ -32,7 +32,7 @@ examples:
 EOF
 }
 
-extra=fairseq,plot
+extra=fairseq,plot,study
 while [ $# -gt 0 ]; do
     case "$1" in
         -h | --help) usage && exit ;;

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Train and score a small translation model on the quickstart's captions. See --help and README.md.
+set -euo pipefail
+# shellcheck source=examples/recipe.sh
+source "$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/recipe.sh"
+
+usage() {
+    cat <<'EOT'
+usage: examples/ablation_study/captions.sh [options] [any option of scripts/train.sh]
+
+Make the quickstart's corpus of English captions with German translations, train a small translation
+model, and score the validation and the test set. Run it again to continue where it stopped.
+
+  --cell NAME       the LSTM cell (default no-srnn-hidden)
+  --sentences N     number of training sentences (default 8000)
+  --out DIR         folder for data and results (default runs/ablation_study/captions)
+  --run DIR         folder for this training and its scores (default: a folder within --out)
+  --prepare-only    prepare the data and stop
+  --help            this text
+
+examples:
+  examples/ablation_study/captions.sh --cell lstm --seed 2
+EOT
+}
+
+options=() sentences=8000
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --sentences=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+    esac
+    case "$1" in
+        --sentences) sentences="$(value "$@")"; shift ;;
+        *) options+=("$1") ;;
+    esac
+    shift
+done
+[[ "$sentences" =~ ^[1-9][0-9]*$ ]] || die "--sentences $sentences: give a positive whole number"
+parse ablation_study/captions ${options[@]+"${options[@]}"}
+[ ${#prepare_options[@]} -eq 0 ] || die "${prepare_options[0]}: this recipe makes its own corpus"
+cell="${cell:-no-srnn-hidden}"
+data="$out/data" run="${run:-$out/$cell}"
+
+# The captions as files with the names of Multi30k's, in its one form: lower-cased tokens.
+text="$out/text"
+if ! has_option --dry-run; then
+    "$PYTHON" "$HERE/quickstart/make_corpus.py" "$text" --train "$sentences"
+    for lang in en de; do
+        ln -sf "train.$lang" "$text/train.lc.norm.tok.$lang"
+        ln -sf "valid.$lang" "$text/val.lc.norm.tok.$lang"
+        ln -sf "test.$lang" "$text/test_2016_flickr.lc.norm.tok.$lang"
+    done
+fi
+prepare prepare_multi30k.sh --out "$data" --units words --data "$text" --own-corpus
+
+train "$data" "$run" --arch wsum_lstm --cell "$cell" \
+    --encoder-layers 1 --encoder-bidirectional --encoder-embed-dim 128 --encoder-hidden-size 128 \
+    --decoder-layers 1 --decoder-embed-dim 128 --decoder-hidden-size 256 --dropout 0.1 \
+    --decoder-input-feeding False \
+    --criterion wsum_cross_entropy --label-smoothing 0.1 \
+    --optimizer adam --lr 4e-3 --lr-scheduler inverse_sqrt --warmup-updates 100 \
+    --batch-size 32 --clip-norm 1 --seed 1 --max-epoch 6 \
+    --no-epoch-checkpoints --log-format simple --log-interval 50
+
+for subset in valid test; do
+    "$SCRIPTS/score.sh" "$data" --checkpoints "$run/checkpoint_last.pt" --subset "$subset" \
+        ${score_options[@]+"${score_options[@]}"}
+done

@@ -1,0 +1,113 @@
+"""What `fairseq-wsum study` and `fairseq-wsum report` do."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from . import launch
+from .plan import Plan, prepare_command, read_plan
+from .progress import Watch
+from .report import write_report
+from .run import LOG, finished, state
+
+
+def _plan(args: argparse.Namespace) -> Plan:
+    return read_plan(args.file, args.out or Path("runs", args.file.stem))
+
+
+def study(args: argparse.Namespace) -> None:
+    """Do the runs that are not finished.
+
+    Raises:
+        ValueError: the study is wrong, or a finished run was made with other options.
+        RuntimeError: data could not be prepared, or runs failed.
+    """
+    plan = _plan(args)
+    options = [f"hydra.launcher.{option}" for option in args.launcher_option]
+    todo = [run for run in plan.runs if finished(run) is None]
+    jobs = args.jobs or _devices()
+    if args.launcher == "joblib":
+        jobs = min(jobs, max(len(todo), 1))
+    if args.dry_run and args.launcher != "submitit_slurm":
+        for run in todo:
+            print(shlex.join(run.command()))
+        return
+    launch.check_launcher(args.launcher)
+    if args.dry_run:
+        print(launch.slurm_jobs(plan, todo, jobs, options))
+        return
+    if todo:
+        _prepare(plan)
+        _say(f"{len(todo)} of {len(plan.runs)} runs to do, {jobs} at a time, in {plan.out}")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            with Watch(plan, jobs, _say):
+                launch.launch(plan, todo, args.launcher, jobs, options)
+        except KeyboardInterrupt:
+            _say("stopped; the same command continues the study")
+            sys.exit(128 + signal.SIGINT)
+    _end(plan)
+
+
+def _devices() -> int:
+    """The number of GPUs, or of cores if there is none."""
+    return torch.cuda.device_count() or len(os.sched_getaffinity(0))
+
+
+def _prepare(plan: Plan) -> None:
+    """Make the data of every task, unless they are there."""
+    for task in plan.tasks:
+        folder = plan.out / task.name
+        folder.mkdir(parents=True, exist_ok=True)
+        command = prepare_command(task, folder)
+        _say(f"{task.name}: preparing the data")
+        log = folder / "prepare.log"
+        with log.open("wb") as file:
+            done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
+        if done.returncode != 0:
+            raise RuntimeError(
+                f"{task.name}: the data could not be prepared; no training was started\n"
+                f"{_tail(log)}  (all of it is in {log})"
+            )
+
+
+def _end(plan: Plan) -> None:
+    """Say how the runs ended."""
+    failed = [run for run in plan.runs if state(run) == "failed"]
+    for run in failed:
+        log = run.folder / LOG
+        _say(f"\nfailed: {run.name}\n{_tail(log)}  (all of it is in {log})")
+    _say(f"\nfairseq-wsum report {plan.file} --out {plan.out}   shows the results")
+    if failed:
+        names = ", ".join(run.name for run in failed)
+        raise RuntimeError(f"{len(failed)} of {len(plan.runs)} runs failed: {names}")
+
+
+def _tail(path: Path, lines: int = 12) -> str:
+    """The end of a file, indented."""
+    text = path.read_text("utf-8", errors="replace").splitlines()[-lines:]
+    return "".join(f"  {line}\n" for line in text)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def report(args: argparse.Namespace) -> None:
+    """Write the report: tables to stdout, and the path of its folder to stderr.
+
+    Raises:
+        ValueError: the study is wrong, a run left a damaged file or had other options, or a file
+            of someone else is where the report would go.
+    """
+    plan = _plan(args)
+    page = write_report(plan, plan.out / "report", print)
+    _say(str(page.parent))

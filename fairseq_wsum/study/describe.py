@@ -1,0 +1,164 @@
+"""The sentences of a report: what a task is, what was tested, and where it was run."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from .plan import Model, Task, command_line
+from .progress import duration
+from .results import PERPLEXITY, Result
+from .significance import LEVEL, SAMPLES, Comparison
+from .tables import SUBSETS, Table, escape_markdown
+
+FEW = 5  # seeds, up to which a t-test is called weak
+
+
+def about(task: Task) -> str:
+    """The recipe, its options and the models, in Markdown."""
+    options = [code(option) for option in command_line(task.options)]
+    parts = [f"Recipe {code(task.recipe.name)}"]
+    parts.append(f"with {' '.join(options)}" if options else "without options")
+    if task.data is not None:
+        parts.append(f"on {code(task.data)}")
+    models = [
+        f"- {escape_markdown(model.name)}: {' '.join(map(code, command_line(model.options)))}\n"
+        for model in task.models
+        if not _is_cell(model)
+    ]
+    of_models = f" Options of models:\n\n{''.join(models)}" if models else "\n"
+    return f"{' '.join(parts)}.{of_models}"
+
+
+def legend(table: Table) -> str:
+    """What the columns of a table mean."""
+    better = {"BLEU": "Higher BLEU is better. ", PERPLEXITY: "Lower perplexity is better. "}
+    baseline = escape_markdown(table.task.baseline)
+    text = (
+        f"{better.get(table.metric, '')}`valid` and `test` are means ± sample standard deviations "
+        "over the finished seeds. `difference` is that of the test score to the score of "
+        f"{baseline}, the mean over the seeds that both have. `words/s` is the median speed of "
+        "training in target words; runs that share a machine slow each other down.\n"
+    )
+    if table.task.published is not None:
+        source = escape_markdown(table.task.published.source)
+        text += f"\nPublished test figures: {source}.\n".replace("..\n", ".\n")
+    return text
+
+
+def scoring(runs: Iterable[Result]) -> str:
+    """How the runs were scored: the form of the text, the signatures and the decoding."""
+    runs = list(runs)
+    scores = [score for run in runs for subset in SUBSETS for score in getattr(run, subset)[:1]]
+    ways = _distinct(f"{s.metric} on {s.text}, {code(s.signature)}" for s in scores if s.signature)
+    if not ways:
+        return ""
+    decoding = "; ".join(_distinct(run.decoding for run in runs if run.decoding))
+    decoded = f" Test set decoded with {decoding}." if decoding else ""
+    return f"Scores: {'; '.join(ways)}.{decoded}\n"
+
+
+def hardware(runs: Sequence[Result]) -> str:
+    """On which machines the finished runs were done, when, and for how long."""
+    if not runs:
+        return ""
+    records = [run.record for run in runs]
+    machines = Counter(f"{record.machine}, torch {record.torch}" for record in records)
+    places = "; ".join(f"{place} ({_number(count, 'run')})" for place, count in machines.items())
+    days = sorted(record.started[:10] for record in records)
+    when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
+    seconds = sum(record.seconds for record in records)
+    compare = " Speeds on different machines cannot be compared." if len(machines) > 1 else ""
+    return (
+        f"Hardware: {places}. Started {when}; "
+        f"{duration(seconds)} in all for training and scoring.{compare}\n"
+    )
+
+
+def significance(table: Table, comparisons: Mapping[str, Comparison]) -> str:
+    """What was tested, how, and which models differ from the baseline."""
+    baseline = escape_markdown(table.task.baseline)
+    if len(table.rows) == 1:
+        return "There is no other model to test against the baseline.\n"
+    if not comparisons:
+        return f"Nothing was tested: it takes test scores of {baseline} and of another model.\n"
+    tested = {name: found for name, found in comparisons.items() if found.p is not None}
+    parts = []
+    if tested:
+        parts.append((_t_test if table.metric == PERPLEXITY else _bootstrap)(baseline, tested))
+        different = [escape_markdown(name) for name, found in tested.items() if found.different]
+        if different:
+            parts.append(f"Different from {baseline}: {', '.join(different)}.")
+        else:
+            parts.append(f"No model counts as different from {baseline}.")
+    untested = {name: _why_not(found, table.metric) for name, found in comparisons.items()}
+    reasons = [f"{escape_markdown(name)} ({why})" for name, why in untested.items() if why]
+    if reasons:
+        parts.append(f"Not tested: {', '.join(reasons)}.")
+    return " ".join(parts) + "\n"
+
+
+def code(what: str | Path) -> str:
+    """Text as code of Markdown."""
+    text = str(what)
+    return f"`` {text} ``" if "`" in text else f"`{text}`"
+
+
+def _bootstrap(baseline: str, tested: Mapping[str, Comparison]) -> str:
+    random = os.environ.get("SACREBLEU_SEED", "12345")
+    return (
+        f"Each model was tested against {baseline} on the test set with sacrebleu's paired "
+        f"bootstrap test of BLEU ({SAMPLES:,} samples, random seed {random}), separately for each "
+        "seed that both have. The p-values are corrected by Holm's method for the number of models "
+        "tested with a seed, and the table shows the largest over the seeds. A model counts as "
+        f"different if every corrected p-value is below {LEVEL}, and all seeds are better or all "
+        "are worse. The test measures the chance in the choice of test sentences. It does not "
+        "measure the chance in training, which only the spread over several seeds shows."
+    )
+
+
+def _t_test(baseline: str, tested: Mapping[str, Comparison]) -> str:
+    from scipy.stats import t
+
+    text = (
+        f"Each model was tested against {baseline} with a paired t-test of the logarithms of the "
+        "test perplexities, over the seeds that both have. The p-values are corrected by Holm's "
+        "method for the number of models tested. A model counts as different if the corrected "
+        f"p-value is below {LEVEL}."
+    )
+    seeds = min(len(found.differences) for found in tested.values())
+    if seeds > FEW:
+        return text
+    factor = t.ppf(1 - LEVEL / 2, seeds - 1)
+    return (
+        f"{text} With {seeds} seeds this test is weak: even before the correction, the mean "
+        f"difference must be {factor:.1f} times its standard error, so models that do not count as "
+        "different may well differ."
+    )
+
+
+def _why_not(found: Comparison, metric: str) -> str:
+    """Why a model, or a seed of it, was not tested; empty if all was."""
+    if not found.differences:
+        return "no seed in common"
+    if found.untested:
+        seeds = ", ".join(map(str, found.untested))
+        return f"no translations or no reference text with seed {seeds}"
+    if found.p is None:
+        few = metric == PERPLEXITY and len(found.differences) < 2
+        return "a t-test needs two seeds" if few else "equal or infinite perplexities"
+    return ""
+
+
+def _is_cell(model: Model) -> bool:
+    return dict(model.options) == {"cell": model.name}
+
+
+def _distinct(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(texts))
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"

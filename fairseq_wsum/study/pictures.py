@@ -1,0 +1,166 @@
+"""The pictures of a report: learning curves, and bars of the test scores. They need matplotlib.
+
+Both can be read without colours: lines differ in shade, dashes and marker.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..weights.picture import DATES, SETTINGS
+from .results import Result
+from .tables import ARROWS, Table, spread
+
+STYLE: dict[str, Any] = {
+    **SETTINGS,
+    "text.parse_math": False,  # names of models are shown as they are
+    "font.size": 9,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+# Neighbours differ in grey, too.
+COLOURS = ("#000000", "#e08214", "#2166ac", "#7fbf7b", "#762a83", "#a0a0a0", "#b2182b")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (7, 1.5, 1.2, 1.5)))
+MARKERS = "osD^vPX*<"
+BAR, BASELINE, DARK, PUBLISHED = "0.85", "0.65", "0.1", "#b2182b"
+WIDTH = 7.5  # inches
+
+Curve = dict[int, list[float]]
+
+
+def curves(table: Table) -> Any:
+    """The validation perplexity by epoch: for each model the mean over its seeds, and their range.
+
+    A model's line ends with the last epoch that all of its finished runs have validated.
+
+    Returns:
+        A figure of matplotlib, or None if no finished run has a curve.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    found = [(row.model, _curve(row.runs)) for row in table.rows]
+    if not any(curve for _, curve in found):
+        return None
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((WIDTH, max(3.6, 0.19 * len(found) + 0.8)), layout="constrained")
+        axes = figure.add_subplot()
+        for k, (model, curve) in enumerate(found):
+            if not curve:
+                continue
+            style = dict(color=COLOURS[k % len(COLOURS)], linestyle=DASHES[k % len(DASHES)])
+            means = [statistics.fmean(values) for values in curve.values()]
+            epochs = list(curve)
+            if any(len(values) > 1 for values in curve.values()):
+                low, high = zip(*((min(v), max(v)) for v in curve.values()), strict=True)
+                axes.fill_between(epochs, low, high, color=style["color"], alpha=0.2, linewidth=0)
+            axes.plot(
+                epochs,
+                means,
+                label=model,
+                marker=MARKERS[k % len(MARKERS)],
+                markersize=4,
+                # different places on neighbouring lines, which may lie on each other
+                markevery=(k % max(len(epochs) // 8, 1), max(len(epochs) // 8, 1)),
+                linewidth=1.3,
+                **style,
+            )
+        axes.set_yscale("log")
+        bottom, top = axes.get_ylim()
+        narrow = top < 4 * bottom  # in which few or none of the round numbers lie
+        axes.yaxis.set_major_locator(
+            MaxNLocator(6) if narrow else LogLocator(subs=(1, 1.5, 2, 3, 5, 7))
+        )
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(axis="y", color="0.9", linewidth=0.6)
+        axes.set(xlabel="epoch", ylabel="validation perplexity")
+        axes.set_title(table.task.name, loc="left", fontweight="bold")
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), handlelength=3.5)
+    return figure
+
+
+def bars(table: Table) -> Any:
+    """The test scores of the models: mean, standard deviation, a dot for each seed, and published.
+
+    Returns:
+        A figure of matplotlib, or None if no finished run has a test score.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    drawn = [(row, _finite(row.scores("test"))) for row in table.rows]
+    if not any(scores for _, scores in drawn):
+        return None
+    published = [row.published for row in table.rows]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((WIDTH, 1.0 + 0.42 * len(drawn)), layout="constrained")
+        axes = figure.add_subplot()
+        for y, (row, scores) in enumerate(drawn):
+            if not scores:
+                why = "no finite score" if row.scores("test") else "not run"
+                axes.text(0, y, f" {why}", va="center", color="0.4", style="italic")
+                continue
+            shade = BASELINE if row.model == table.task.baseline else BAR
+            axes.barh(y, statistics.fmean(scores), height=0.62, color=shade, edgecolor=DARK, lw=0.6)
+            if len(scores) > 1:
+                error = statistics.stdev(scores)
+                axes.errorbar(
+                    statistics.fmean(scores), y, xerr=error, color=DARK, capsize=4, lw=1.1
+                )
+            offsets = [0.17 * (1 if k % 2 else -1) for k in range(len(scores))]
+            heights = [y + offset for offset in offsets]
+            axes.plot(scores, heights, "o", color="white", mec=DARK, ms=3.6, mew=0.8)
+            beside = axes.get_yaxis_transform()
+            axes.text(1.02, y, spread(scores, table.digits), va="center", transform=beside)
+        marks = [(value, y + 0.43) for y, value in enumerate(published) if value is not None]
+        if marks:
+            axes.plot(
+                *zip(*marks, strict=True),
+                linestyle="none",
+                marker="^",
+                ms=6,
+                color=PUBLISHED,
+                label="published",
+                clip_on=False,
+            )
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
+        axes.set_yticks(range(len(drawn)), [" ".join(row.model.split()) for row, _ in drawn])
+        axes.set_ylim(len(drawn) - 0.5, -0.5)
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel(f"test {table.metric}{ARROWS[table.metric]}")
+        axes.set_title(table.task.name, loc="left", fontweight="bold")
+    return figure
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure to an .svg, .png or .pdf file. Equal figures give equal files."""
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(path, metadata=DATES[path.suffix])
+
+
+def _curve(runs: Sequence[Result]) -> Curve:
+    """The finite perplexities of the runs, by the epochs that all of them have."""
+    found = [dict(run.curve) for run in runs if run.curve]
+    epochs = sorted(set.intersection(*(set(curve) for curve in found))) if found else []
+    values = {epoch: _finite([curve[epoch] for curve in found]) for epoch in epochs}
+    return {epoch: finite for epoch, finite in values.items() if finite}
+
+
+def _finite(values: Sequence[float]) -> list[float]:
+    return [value for value in values if math.isfinite(value)]

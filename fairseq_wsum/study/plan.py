@@ -1,0 +1,306 @@
+"""The plan of a study: the runs that its YAML file asks for.
+
+    tasks:
+      captions:
+        recipe: captions.sh            # relative to this file
+        data: ~/corpora/captions       # --data of the recipe; relative to this file
+        options: {max-epoch: 3}        # of the recipe, scripts/train.sh and fairseq-train
+        published: {source: Levy et al. (2018), values: {lstm: 38.2}}
+    cells: [lstm, no-srnn-hidden]      # one model for each
+    models:                            # other models, with the options that make them
+      only the encoder: {encoder-cell: no-srnn, decoder-cell: lstm}
+    seeds: [1, 2]
+    baseline: lstm                     # the others are tested against it; the first by default
+
+A task may have its own `cells`, `models`, `seeds` and `baseline`, which replace those of the study.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Hashable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..cells import CELLS
+
+SHARED = ("cells", "models", "seeds", "baseline")  # keys of the study or of a task
+TASK_KEYS = ("recipe", "data", "options", "published", *SHARED)
+# A study sets these itself.
+RESERVED = ("cell", "data", "out", "prepare-only", "run", "save-dir", "seed")
+
+Options = Mapping[str, str | bool]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row of the table: the name that the report shows, and the options that make the model."""
+
+    name: str
+    options: Options
+
+    @property
+    def folder(self) -> str:
+        """The name as the name of a folder."""
+        return re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-.")
+
+
+@dataclass(frozen=True)
+class Published:
+    """Figures of a publication by the name of the model."""
+
+    source: str
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A table: what a recipe trains and scores, for several models and seeds."""
+
+    name: str
+    recipe: Path
+    options: Options
+    models: tuple[Model, ...]
+    seeds: tuple[int, ...]
+    baseline: str
+    published: Published | None = None
+    data: Path | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training with its scores. `folder` has its checkpoints, logs and scores."""
+
+    task: Task
+    model: Model
+    seed: int
+    out: Path  # of the task: the data, and the folders of its runs
+
+    @property
+    def name(self) -> str:
+        return f"{self.task.name}/{self.model.folder}/seed-{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        return self.out / self.model.folder / f"seed-{self.seed}"
+
+    def command(self) -> list[str]:
+        """The command line of the recipe."""
+        return [
+            *prepare_command(self.task, self.out)[:-1],
+            f"--run={self.folder}",
+            f"--seed={self.seed}",
+            *command_line(self.model.options),
+        ]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a study, in the order in which they start."""
+
+    file: Path
+    out: Path
+    tasks: tuple[Task, ...]
+    runs: tuple[Run, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Every model runs once before any runs with a second seed.
+        runs = [
+            Run(task, model, task.seeds[i], self.out / task.name)
+            for task in self.tasks
+            for i in range(len(task.seeds))
+            for model in task.models
+        ]
+        object.__setattr__(self, "runs", tuple(runs))
+
+
+def prepare_command(task: Task, out: Path) -> list[str]:
+    """The command line that makes the data of a task, unless they are there."""
+    data = [] if task.data is None else [f"--data={task.data}"]
+    return [
+        str(task.recipe), f"--out={out}", *data, *command_line(task.options), "--prepare-only"
+    ]  # fmt: skip
+
+
+def command_line(options: Options) -> list[str]:
+    return [
+        f"--{name}" if value is True else f"--{name}={value}"
+        for name, value in options.items()
+        if value is not False
+    ]
+
+
+# Reading the file
+
+
+def read_plan(file: Path, out: Path) -> Plan:
+    """Read and check the YAML file of a study.
+
+    Args:
+        file: the YAML file.
+        out: where the data and runs are, in a folder for each task.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: the file is wrong; the message says where, and what to write.
+    """
+    file = file.expanduser().resolve()
+    try:
+        study = yaml.load(file.read_text("utf-8"), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} is not valid YAML: {error}") from error
+    reader = _Reader(file)
+    study = reader.mapping(study, "the file", ("tasks", *SHARED))
+    tasks = reader.mapping(study.get("tasks"), "tasks")
+    if not tasks:
+        raise reader.error("tasks", "name at least one task, with its recipe")
+    shared = {key: study[key] for key in SHARED if key in study}
+    return Plan(
+        file,
+        out.expanduser().resolve(),
+        tuple(reader.task(name, task, shared) for name, task in tasks.items()),
+    )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the parts of a study, whose errors name the file and the key."""
+
+    file: Path
+
+    def error(self, key: str, message: str) -> ValueError:
+        return ValueError(f"{self.file}: {key}: {message}")
+
+    def mapping(self, value: Any, key: str, known: Collection[str] | None = None) -> dict[str, Any]:
+        """A mapping with text as keys, which are among `known`."""
+        if value is None:
+            return {}
+        if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+            raise self.error(key, f"write a mapping, such as {{name: value}}, not {value!r}")
+        for name in value:
+            if known is not None and name not in known:
+                raise self.error(key, f"no key {name!r}; the keys are {', '.join(known)}")
+        return value
+
+    def task(self, name: str, value: Any, shared: Mapping[str, Any]) -> Task:
+        key = f"tasks: {name}"
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise self.error(key, "a task's name has letters, digits, '-', '_' and '.' only")
+        if name == "runs":
+            raise self.error(key, "the report has a file of this name; choose another")
+        given = {**shared, **self.mapping(value, key, TASK_KEYS)}
+        models = self.models(given, key)
+        baseline = given.get("baseline", models[0].name)
+        if baseline not in {model.name for model in models}:
+            names = ", ".join(model.name for model in models)
+            raise self.error(f"{key}: baseline", f"no model {baseline!r}; there are {names}")
+        return Task(
+            name,
+            recipe=self.recipe(given.get("recipe"), f"{key}: recipe"),
+            options=self.options(given.get("options"), f"{key}: options", RESERVED),
+            models=models,
+            seeds=self.seeds(given.get("seeds", [1]), f"{key}: seeds"),
+            baseline=baseline,
+            published=self.published(given.get("published"), f"{key}: published", models),
+            data=self.data(given.get("data"), f"{key}: data"),
+        )
+
+    def recipe(self, value: Any, key: str) -> Path:
+        if not isinstance(value, str):
+            raise self.error(key, "name a script, such as ../translation_multi30k/strong.sh")
+        path = self.file.parent / Path(value).expanduser()
+        if not path.is_file():
+            raise self.error(key, f"no file {path}; the path is relative to the study's file")
+        return path.resolve()
+
+    def data(self, value: Any, key: str) -> Path | None:
+        if value is None:
+            return None
+        path = self.file.parent / Path(str(value)).expanduser()
+        if not path.is_dir():
+            raise self.error(key, f"no folder {path}; the path is relative to the study's file")
+        return path.resolve()
+
+    def models(self, given: Mapping[str, Any], key: str) -> tuple[Model, ...]:
+        cells = given.get("cells") or []
+        if not isinstance(cells, list):
+            raise self.error(f"{key}: cells", "write a list, such as [lstm, no-srnn-hidden]")
+        models = [Model(self.cell(cell, f"{key}: cells"), {"cell": cell}) for cell in cells]
+        for name, value in self.mapping(given.get("models"), f"{key}: models").items():
+            place = f"{key}: models: {name}"
+            options = self.options(value, place, [o for o in RESERVED if o != "cell"])
+            for option in ("cell", "encoder-cell", "decoder-cell"):
+                if option in options:
+                    self.cell(options[option], f"{place}: {option}")
+            models.append(Model(name, options))
+        if not models:
+            raise self.error(key, "give cells, such as [lstm, no-srnn-hidden], or models")
+        folders: dict[str, str] = {}
+        for model in models:
+            if not model.folder:
+                raise self.error(f"{key}: models", f"{model.name!r} has no letter or digit")
+            if model.folder in folders:
+                both = f"{folders[model.folder]!r} and {model.name!r}"
+                raise self.error(key, f"the models {both} would have one folder, {model.folder}")
+            folders[model.folder] = model.name
+        return tuple(models)
+
+    def cell(self, value: Any, key: str) -> str:
+        if value not in CELLS:
+            raise self.error(key, f"no cell {value!r}; choose from {', '.join(CELLS)}")
+        return str(value)
+
+    def options(self, value: Any, key: str, reserved: Collection[str]) -> Options:
+        """Options as on the command line, without the dashes; true stands for a bare option."""
+        options: dict[str, str | bool] = {}
+        for given, setting in self.mapping(value, key).items():
+            name = given.replace("_", "-")
+            if name.startswith("-") or isinstance(setting, (list, dict)) or setting is None:
+                raise self.error(
+                    f"{key}: {given}",
+                    "write the option without dashes, and its value as on the command line; "
+                    "true stands for an option without a value",
+                )
+            if name in reserved:
+                raise self.error(f"{key}: {given}", "the study sets this option itself")
+            if name in options:
+                raise self.error(f"{key}: {given}", "the option is given twice")
+            options[name] = setting if isinstance(setting, bool) else str(setting)
+        return options
+
+    def seeds(self, value: Any, key: str) -> tuple[int, ...]:
+        whole = isinstance(value, list) and all(type(seed) is int and seed > 0 for seed in value)
+        if not whole or not value:
+            raise self.error(key, f"write positive whole numbers, such as [1, 2], not {value!r}")
+        for seed in value:
+            if value.count(seed) > 1:
+                raise self.error(key, f"{seed} is there twice, so two runs would have one name")
+        return tuple(value)
+
+    def published(self, value: Any, key: str, models: Collection[Model]) -> Published | None:
+        if value is None:
+            return None
+        given = self.mapping(value, key, ("source", "values"))
+        values = self.mapping(given.get("values"), f"{key}: values", [m.name for m in models])
+        if not isinstance(given.get("source"), str) or not values:
+            raise self.error(key, "give the source as text, and the values by model")
+        for name, figure in values.items():
+            if isinstance(figure, bool) or not isinstance(figure, (int, float)):
+                raise self.error(f"{key}: values: {name}", f"{figure!r} is not a number")
+        return Published(given["source"], {name: float(figure) for name, figure in values.items()})
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key, (place, _) in zip(keys, node.value, strict=True):
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is there twice", place.start_mark
+                )
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,259 @@
+"""Read what the runs of a study have left: scores, learning curves, speed, and how they ended."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .plan import Model, Plan, Run, Task
+from .progress import validations
+from .run import LOG, Record, finished, state
+
+PARAMETERS = re.compile(r"num\. shared model params: ([\d,]+)")
+SPEED = re.compile(r"\| epoch \d+: .*?\bwps=([\d.]+(?:e[+-]?\d+)?)")
+PERPLEXITY = "perplexity"
+
+
+@dataclass(frozen=True)
+class Score:
+    """A figure of merit.
+
+    Attributes:
+        metric: BLEU, chrF2 or perplexity.
+        value: the figure; a perplexity may be infinite or NaN.
+        signature: how sacrebleu computed it; empty for a perplexity.
+        text: the form of the text, such as "lower-cased tokens".
+        reference: the name of the file with the reference translations.
+    """
+
+    metric: str
+    value: float
+    signature: str = ""
+    text: str = ""
+    reference: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run.
+
+    Attributes:
+        run: the run.
+        record: its record.
+        parameters: the number of parameters, if the log has it.
+        words_per_second: the median speed of the training in target words, if the log has it.
+        curve: the validated epochs, from 1, and the perplexity after them.
+        valid: scores on the validation set, the main one first; empty if there are none.
+        test: the same on the test set.
+        decoding: beam and length penalty of the translation of the test set.
+        hypotheses: the translations that the main score of the test set is about.
+        reference: the reference translations of that score.
+    """
+
+    run: Run
+    record: Record
+    parameters: int | None = None
+    words_per_second: float | None = None
+    curve: tuple[tuple[int, float], ...] = ()
+    valid: tuple[Score, ...] = ()
+    test: tuple[Score, ...] = ()
+    decoding: str = ""
+    hypotheses: Path | None = None
+    reference: Path | None = None
+
+
+@dataclass(frozen=True)
+class Results:
+    """What there is of a study: its finished runs, and the states of all runs by name."""
+
+    finished: tuple[Result, ...]
+    states: Mapping[str, str]
+
+    def of(self, task: Task, model: Model | None = None) -> list[Result]:
+        """The finished runs of a task, or of a model of it, in the order of the seeds."""
+        found = [
+            result
+            for result in self.finished
+            if result.run.task.name == task.name
+            and (model is None or result.run.model.name == model.name)
+        ]
+        return sorted(found, key=lambda result: task.seeds.index(result.run.seed))
+
+
+def read_results(plan: Plan) -> Results:
+    """Read the finished runs of a study.
+
+    Raises:
+        ValueError: a file is damaged, a run was made with other options, or the runs of a task
+            were scored in different ways.
+    """
+    states = {run.name: state(run) for run in plan.runs}
+    results = Results(
+        tuple(read_result(run) for run in plan.runs if states[run.name] == "finished"), states
+    )
+    for task in plan.tasks:
+        for subset in ("valid", "test"):
+            _check_alike(results.of(task), subset)
+    return results
+
+
+def read_result(run: Run) -> Result:
+    """Read a finished run.
+
+    Raises:
+        ValueError: a file is damaged, or the run was made with other options.
+    """
+    record = finished(run)
+    assert record is not None
+    log = _log(run.folder)
+    parameters = PARAMETERS.findall(log)
+    # fairseq prints 0 until it has measured a speed
+    speeds = [float(speed) for speed in SPEED.findall(log) if float(speed) > 0]
+    valid, test = _perplexities(run.folder / "perplexity.json")
+    if found := _read_scores(run.folder / "score-valid/scores.json"):
+        valid = found[0]
+    decoding, hypotheses, reference = "", None, None
+    if found := _read_scores(run.folder / "score-test/scores.json"):
+        test, scores = found
+        decoding = f"beam {scores['beam']}, length penalty {scores['lenpen']:g}"
+        hypotheses = _hypotheses(run.folder / "score-test", scores["lenpen"], test[0])
+        reference = run.out / "data/reference" / test[0].reference
+    return Result(
+        run,
+        record,
+        parameters=int(parameters[-1].replace(",", "")) if parameters else None,
+        words_per_second=statistics.median(speeds) if speeds else None,
+        curve=tuple((epoch, float(perplexity)) for epoch, perplexity in validations(run.folder)),
+        valid=valid,
+        test=test,
+        decoding=decoding,
+        hypotheses=hypotheses,
+        reference=reference if reference is not None and reference.is_file() else None,
+    )
+
+
+def end_of_log(run: Run, lines: int = 12) -> str:
+    """The last lines of a run's log."""
+    return "\n".join(_log(run.folder).splitlines()[-lines:])
+
+
+def main_score(scores: tuple[Score, ...]) -> Score | None:
+    """The score that stands in the tables: the first one, if there is any."""
+    return scores[0] if scores else None
+
+
+def without_version(signature: str) -> str:
+    """A signature of sacrebleu without the version of sacrebleu."""
+    return "|".join(part for part in signature.split("|") if not part.startswith("version:"))
+
+
+def _log(folder: Path) -> str:
+    try:
+        return (folder / LOG).read_text("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+# Files with scores
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise _damaged(path, error) from error
+    if not isinstance(found, dict):
+        raise _damaged(path, "it has no object")
+    return found
+
+
+def _damaged(path: Path, why: object) -> ValueError:
+    folder = next(parent for parent in path.parents if parent.name.startswith("seed-"))
+    return ValueError(
+        f"{path} is damaged ({why}); remove it and {folder / 'study.json'}, and run "
+        "`fairseq-wsum study` again to score the model again"
+    )
+
+
+def _perplexities(path: Path) -> tuple[tuple[Score, ...], tuple[Score, ...]]:
+    """The perplexities of the validation and the test set, as far as the file has them."""
+    figures = _read_json(path) or {}
+    found: list[tuple[Score, ...]] = []
+    for subset in ("valid", "test"):
+        try:
+            value = float(figures[subset])
+        except KeyError:
+            found.append(())
+            continue
+        except (TypeError, ValueError) as error:
+            raise _damaged(path, error) from error
+        if value < 1:
+            raise _damaged(path, f"a perplexity of {value:g}")
+        found.append((Score(PERPLEXITY, value),))
+    return found[0], found[1]
+
+
+def _read_scores(path: Path) -> tuple[tuple[Score, ...], dict[str, Any]] | None:
+    """The scores of the main form of the text, and all of the file."""
+    found = _read_json(path)
+    if found is None:
+        return None
+    try:
+        scores = [
+            Score(
+                figure["metric"],
+                float(figure["score"]),
+                figure["signature"],
+                figure["text"],
+                figure["reference"],
+            )
+            for figure in found["figures"]
+        ]
+        found["lenpen"] = float(found["lenpen"])
+        first = scores[0]
+        found["beam"] = int(found["beam"])
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise _damaged(path, repr(error)) from error
+    main = [s for s in scores if (s.text, s.reference) == (first.text, first.reference)]
+    return tuple(main), found
+
+
+def _hypotheses(folder: Path, lenpen: float, score: Score) -> Path | None:
+    """The translations with a length penalty, in the form in which they were scored."""
+    for path in sorted(folder.glob("hypotheses.lenpen*.de")):
+        try:
+            found = float(path.name.removeprefix("hypotheses.lenpen").removesuffix(".de"))
+        except ValueError:  # a detokenised file
+            continue
+        if math.isclose(found, lenpen):
+            detokenised = path.with_suffix(".detok.de")
+            raw = ".raw." in score.reference and detokenised.is_file()
+            return detokenised if raw else path
+    return None
+
+
+def _check_alike(results: list[Result], subset: str) -> None:
+    """Check that the main scores of a task can be compared."""
+    first = None
+    for result in results:
+        score = main_score(getattr(result, subset))
+        if score is None:
+            continue
+        way = (score.metric, without_version(score.signature), score.text, score.reference)
+        if first is None:
+            first = way, result.run.folder
+        elif way != first[0]:
+            raise ValueError(
+                f"{result.run.folder} and {first[1]} cannot be compared: their {subset} sets were "
+                f"scored as {', '.join(filter(None, way))}, and as "
+                f"{', '.join(filter(None, first[0]))}; remove one of the folders, and run "
+                "`fairseq-wsum study` again"
+            )

@@ -1,0 +1,233 @@
+"""One run of a study: a recipe in a process of its own, and a record of how it went.
+
+A run's folder has, beside what the recipe leaves there: `study.json`, the record; `study.log`, all
+that the recipe printed; `.study.lock`, which one process at a time holds.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+import torch
+
+from ..machine import processor
+from .plan import Run
+
+RECORD = "study.json"
+LOG = "study.log"
+LOCK = ".study.lock"
+POLL = 0.2  # seconds
+PLACES = ("--out=", "--data=", "--run=")  # options of a recipe that do not change a model
+
+
+@dataclass
+class Record:
+    """How a run went. Its `state` is running, failed or finished."""
+
+    command: list[str]
+    state: str = "running"
+    started: str = ""  # of the last attempt, as ISO 8601
+    seconds: float = 0  # of all attempts
+    status: int | None = None  # exit status of the recipe
+    machine: str = ""  # its processor or GPU
+    torch: str = ""  # version
+
+    def write(self, folder: Path) -> None:
+        partial = folder / f".{RECORD}.partial"
+        partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        os.replace(partial, folder / RECORD)
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record of a run, or None if it never started."""
+    path = folder / RECORD
+    try:
+        return Record(**json.loads(path.read_text()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); remove it to repeat the run") from error
+
+
+def finished(run: Run) -> Record | None:
+    """The record of a run, or None if it is not finished.
+
+    Raises:
+        ValueError: it was made with other options.
+    """
+    record = read_record(run.folder)
+    if record is None or record.state != "finished":
+        return None
+    made, wanted = _recipe(record.command), _recipe(run.command())
+    if made != wanted:
+        raise ValueError(
+            f"{run.folder} was made with other options than those of the study's file now:\n"
+            f"  {shlex.join(made)}\nnot\n  {shlex.join(wanted)}\n"
+            "restore the file, give another --out, or remove the folder"
+        )
+    return record
+
+
+def _recipe(command: list[str]) -> list[str]:
+    """The name and the options of a recipe, wherever its files are."""
+    return [Path(command[0]).name, *(part for part in command[1:] if not part.startswith(PLACES))]
+
+
+def state(run: Run) -> str:
+    """waiting, running, interrupted, failed or finished."""
+    record = read_record(run.folder)
+    if record is None:
+        return "waiting"
+    if record.state != "running":
+        return record.state
+    with _try_lock(run.folder / LOCK) as file:
+        return "running" if file is None else "interrupted"
+
+
+def execute(run: Run, environment: Mapping[str, str], slots: Path | None, jobs: int) -> str:
+    """Do a run, unless it is finished, and return the state that it ends in.
+
+    It waits for a process of an earlier study that is still in its folder. The recipe is stopped if
+    the process that started this one ends.
+
+    Args:
+        run: the run.
+        environment: variables for the recipe.
+        slots: a folder that hands out the GPUs or cores of this machine; None on a cluster, whose
+            scheduler does that.
+        jobs: number of runs at a time on this machine.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        lock = stack.enter_context(_lock(run.folder / LOCK))
+        before = read_record(run.folder)
+        if before is not None and before.state == "finished":
+            return before.state
+        earlier = 0.0 if before is None else _seconds(before, run.folder / LOG)
+        inherited = [lock]
+        variables = {**os.environ, **environment}
+        if slots is not None:
+            number, file = stack.enter_context(_slot(slots, jobs))
+            inherited.append(file)
+            variables |= _device(number, jobs)
+        record = Record(
+            run.command(),
+            started=datetime.now().isoformat(timespec="seconds"),
+            seconds=earlier,
+            machine=torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
+            torch=torch.__version__,
+        )
+        record.write(run.folder)
+        begun = time.monotonic()
+        with (run.folder / LOG).open("ab") as log:
+            log.write(f"$ {shlex.join(record.command)}\n".encode())
+            log.flush()
+            try:
+                process = subprocess.Popen(
+                    record.command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=variables,
+                    pass_fds=[file.fileno() for file in inherited],
+                    start_new_session=True,
+                )
+                record.status = _wait(process)
+            except OSError as error:  # the recipe cannot be executed
+                log.write(f"{error}\n".encode())
+                record.status = 127
+        record.state = "finished" if record.status == 0 else "failed"
+        record.seconds = earlier + time.monotonic() - begun
+        record.write(run.folder)
+        return record.state
+
+
+def _seconds(record: Record, log: Path) -> float:
+    """The time that a run has taken, up to the last line of its log if it was interrupted."""
+    if record.state != "running" or not log.is_file():
+        return record.seconds
+    started = datetime.fromisoformat(record.started).timestamp()
+    return record.seconds + max(log.stat().st_mtime - started, 0)
+
+
+def _wait(process: subprocess.Popen) -> int:
+    """Wait for the recipe; stop it if this process is stopped, or left alone by its parent."""
+    parent = os.getppid()
+    try:
+        while process.poll() is None:
+            if os.getppid() != parent:
+                _stop(process)
+                os._exit(1)  # a worker of joblib would wait for more work
+            time.sleep(POLL)
+    finally:
+        _stop(process)
+    return process.returncode
+
+
+def _stop(process: subprocess.Popen) -> None:
+    """End the recipe, and all that it started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+# Locks and slots. A process that is killed gives its locks back, unless a program that it started
+# still runs, which inherits them.
+
+
+@contextmanager
+def _try_lock(path: Path) -> Iterator[IO[bytes] | None]:
+    """The open file, locked; None if another process holds the lock."""
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+        else:
+            yield file
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[IO[bytes]]:
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+@contextmanager
+def _slot(folder: Path, jobs: int) -> Iterator[tuple[int, IO[bytes]]]:
+    """A free number below `jobs`, and the file that keeps it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        for number in range(jobs):
+            with _try_lock(folder / str(number)) as file:
+                if file is not None:
+                    yield number, file
+                    return
+        time.sleep(POLL)
+
+
+def _device(number: int, jobs: int) -> dict[str, str]:
+    """The variables that give a run its GPU, or its share of the cores."""
+    gpus = torch.cuda.device_count()
+    if gpus:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus))))
+        return {"CUDA_VISIBLE_DEVICES": visible.split(",")[number % gpus]}
+    threads = max(len(os.sched_getaffinity(0)) // jobs, 1)
+    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}

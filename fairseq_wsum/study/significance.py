@@ -1,0 +1,217 @@
+"""Test whether models differ from the baseline on the test set.
+
+BLEU: sacrebleu's paired bootstrap test of the translations, for each seed. Perplexity: a paired
+t-test over the seeds. Both are corrected by Holm's method for the number of models in the table.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .plan import Task
+from .results import PERPLEXITY, Result, Results
+
+LEVEL = 0.05
+SAMPLES = 1000
+ROUNDING = 0.005  # BLEU
+
+Key = TypeVar("Key", bound=Hashable)
+Runs = Mapping[int, Result]  # of a model, by seed
+
+
+@dataclass(frozen=True)
+class P:
+    """A p-value, and the same corrected by Holm's method."""
+
+    raw: float
+    corrected: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A model against the baseline on the test set.
+
+    Attributes:
+        differences: the score of the model less that of the baseline, for each seed that both have.
+        p: the p-value of the t-test, or the largest of `by_seed`; None if nothing was tested.
+        by_seed: the p-values of the bootstrap tests; empty for a perplexity.
+        untested: the seeds of `differences` without translations or a reference text.
+    """
+
+    differences: Mapping[int, float]
+    p: P | None = None
+    by_seed: Mapping[int, P] = field(default_factory=dict)
+    untested: tuple[int, ...] = ()
+
+    @property
+    def difference(self) -> float | None:
+        """The mean of the differences; None if the models have no seed in common."""
+        return statistics.fmean(self.differences.values()) if self.differences else None
+
+    @property
+    def different(self) -> bool:
+        """Whether every corrected p-value is below 0.05.
+
+        For BLEU, every seed must have been tested, and be better or worse alike.
+        """
+        if self.p is None or self.untested:
+            return False
+        signs = {math.copysign(1, value) for value in self.differences.values()}
+        return self.p.corrected < LEVEL and (not self.by_seed or len(signs) == 1)
+
+
+def compare(task: Task, results: Results) -> dict[str, Comparison]:
+    """Compare the models of a task with the baseline.
+
+    Returns:
+        A comparison for each model but the baseline that has a test score, by the model's name;
+        none if the baseline has no test score.
+
+    Raises:
+        ValueError: a file of translations does not have the score that is recorded for it.
+    """
+    scored = {
+        model.name: {r.run.seed: r for r in results.of(task, model) if r.test}
+        for model in task.models
+    }
+    baseline = scored.pop(task.baseline)
+    others = {name: runs for name, runs in scored.items() if runs}
+    if not baseline:
+        return {}
+    metric = next(iter(baseline.values())).test[0].metric
+    return (_perplexities if metric == PERPLEXITY else _bleu)(baseline, others)
+
+
+def holm(p: Mapping[Key, float]) -> dict[Key, P]:
+    """Correct the p-values of several tests by the method of Holm (1979).
+
+    The k-th smallest of n values is multiplied by n - k + 1. No corrected value is smaller than
+    the one before it, or larger than 1.
+    """
+    corrected: dict[Key, P] = {}
+    before = 0.0
+    for rank, key in enumerate(sorted(p, key=lambda key: p[key])):
+        before = max(before, min((len(p) - rank) * p[key], 1.0))
+        corrected[key] = P(p[key], before)
+    return corrected
+
+
+def _differences(runs: Runs, baseline: Runs) -> dict[int, float]:
+    return {
+        seed: run.test[0].value - baseline[seed].test[0].value
+        for seed, run in runs.items()
+        if seed in baseline
+    }
+
+
+# Perplexity
+
+
+def t_test(ours: list[float], baseline: list[float]) -> float | None:
+    """The p-value of a paired t-test on the logarithms of perplexities.
+
+    It is None for fewer than two pairs, and if no finite p-value exists.
+    """
+    from scipy.stats import ttest_rel
+
+    if len(ours) < 2:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # equal perplexities
+        p = float(ttest_rel([*map(math.log, ours)], [*map(math.log, baseline)]).pvalue)
+    return p if math.isfinite(p) else None
+
+
+def _perplexities(baseline: Runs, others: Mapping[str, Runs]) -> dict[str, Comparison]:
+    differences = {name: _differences(runs, baseline) for name, runs in others.items()}
+    found = {
+        name: t_test(*([runs[seed].test[0].value for seed in seeds] for runs in (ours, baseline)))
+        for (name, ours), seeds in zip(others.items(), differences.values(), strict=True)
+    }
+    corrected = holm({name: p for name, p in found.items() if p is not None})
+    return {name: Comparison(differences[name], corrected.get(name)) for name in others}
+
+
+# BLEU
+
+
+def bootstrap(
+    baseline: Result, systems: Mapping[Key, Result], samples: int = SAMPLES
+) -> dict[Key, float]:
+    """The p-values of sacrebleu's paired bootstrap test, as of `sacrebleu --paired-bs`.
+
+    Args:
+        baseline: a run with translations and a reference text.
+        systems: runs with translations of the same text.
+        samples: number of bootstrap samples.
+
+    Raises:
+        ValueError: a file of translations does not have the score that is recorded for it.
+    """
+    from sacrebleu.metrics import BLEU
+    from sacrebleu.significance import PairedTest
+
+    assert baseline.reference is not None
+    reference = _lines(baseline.reference)
+    runs = [baseline, *systems.values()]
+    named: list[tuple[str, Sequence[str]]] = []
+    for run in runs:
+        assert run.hypotheses is not None
+        lines = _lines(run.hypotheses)
+        if len(lines) != len(reference):
+            raise ValueError(
+                f"{run.hypotheses} has {len(lines)} lines for {len(reference)} of "
+                f"{baseline.reference}; {_again(run)}"
+            )
+        named.append((run.run.name, lines))
+    way = dict(part.split(":", 1) for part in baseline.test[0].signature.split("|"))
+    metric = BLEU(lowercase=way["case"] == "lc", tokenize=way["tok"], force=True)
+    test = PairedTest(named, {"BLEU": metric}, [reference], test_type="bs", n_samples=samples)
+    _, scores = test()
+    p: dict[Key, float] = {}
+    every: list[Any] = scores["BLEU"]
+    for name, run, found in zip([None, *systems], runs, every, strict=True):
+        recorded = run.test[0].value
+        if abs(found.score - recorded) > ROUNDING:
+            raise ValueError(
+                f"{run.hypotheses} has {found.score:.2f} BLEU, but scores.json beside it says "
+                f"{recorded:.2f}; {_again(run)}"
+            )
+        if name is not None:
+            p[name] = found.p_value
+    return p
+
+
+def _bleu(baseline: Runs, others: Mapping[str, Runs]) -> dict[str, Comparison]:
+    by_seed: dict[int, dict[str, P]] = {}
+    for seed, base in baseline.items():
+        systems = {
+            name: runs[seed]
+            for name, runs in others.items()
+            if seed in runs and runs[seed].hypotheses is not None
+        }
+        testable = systems and base.hypotheses is not None and base.reference is not None
+        by_seed[seed] = holm(bootstrap(base, systems)) if testable else {}
+    found = {}
+    for name, runs in others.items():
+        differences = _differences(runs, baseline)
+        p = {seed: by_seed[seed][name] for seed in differences if name in by_seed[seed]}
+        largest = max(p.values(), key=lambda p: (p.corrected, p.raw), default=None)
+        untested = tuple(seed for seed in differences if seed not in p)
+        found[name] = Comparison(differences, largest, p, untested)
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    # splitlines() would also break a sentence at U+2028, U+0085 and the like, and text mode at \r.
+    return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+
+
+def _again(run: Result) -> str:
+    return f"remove {run.run.folder / 'study.json'} and run `fairseq-wsum study` to score it again"

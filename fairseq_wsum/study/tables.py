@@ -1,0 +1,242 @@
+"""The tables of a report, in Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from .plan import Plan, Task
+from .results import PERPLEXITY, Result, Results
+from .significance import Comparison
+
+SUBSETS = ("valid", "test")
+ARROWS = {"BLEU": " ↑", PERPLEXITY: " ↓"}  # which way is better
+NONE = "–"  # noqa: RUF001
+
+MARKDOWN = re.compile(r"[\\`*_|<&$\[\]]")
+LATEX_FOR = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "|": "$|$",
+    '"': "''",
+    "±": r"$\pm$",
+    NONE: "--",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "-": "-{}",  # two hyphens would become a dash
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+LATEX = re.compile(rf"[{re.escape(''.join(LATEX_FOR).replace('-', ''))}]|-(?=-)")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model in a table.
+
+    Attributes:
+        model: its name.
+        runs: its finished runs.
+        comparison: with the baseline; None for the baseline itself, and for a model without scores.
+        published: a published figure of the test set.
+    """
+
+    model: str
+    runs: Sequence[Result]
+    comparison: Comparison | None = None
+    published: float | None = None
+
+    def scores(self, subset: str) -> list[float]:
+        """The main scores of the runs on `valid` or `test`."""
+        return [scores[0].value for run in self.runs if (scores := getattr(run, subset))]
+
+    @property
+    def parameters(self) -> int | None:
+        """The number of parameters."""
+        return next((run.parameters for run in self.runs if run.parameters is not None), None)
+
+    @property
+    def words_per_second(self) -> float | None:
+        """The median over the runs of their speed in training, in target words."""
+        found = [run.words_per_second for run in self.runs if run.words_per_second is not None]
+        return statistics.median(found) if found else None
+
+
+@dataclass(frozen=True)
+class Table:
+    """The models of a task. `metric` is BLEU or perplexity, or empty if no run has a score."""
+
+    task: Task
+    metric: str
+    rows: tuple[Row, ...]
+
+    @property
+    def digits(self) -> int:
+        """The decimals of scores: one for perplexities from 20, otherwise two."""
+        values = [value for row in self.rows for name in SUBSETS for value in row.scores(name)]
+        return 1 if self.metric == PERPLEXITY and min(values) >= 20 else 2
+
+
+def make_table(task: Task, results: Results, comparisons: Mapping[str, Comparison]) -> Table:
+    """The table of a task; `comparisons` are those of `significance.compare`."""
+    published = task.published.values if task.published is not None else {}
+    rows = tuple(
+        Row(
+            model.name,
+            results.of(task, model),
+            comparisons.get(model.name),
+            published.get(model.name),
+        )
+        for model in task.models
+    )
+    scores = (s for row in rows for run in row.runs for s in (*run.valid[:1], *run.test[:1]))
+    first = next(scores, None)
+    return Table(task, first.metric if first is not None else "", rows)
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """Mean, and the sample standard deviation of more than one value."""
+    mean = f"{statistics.fmean(values):.{digits}f}"
+    if len(values) == 1 or not all(map(math.isfinite, values)):
+        return mean
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}"
+
+
+def cells(table: Table) -> list[list[str]]:
+    """The header and the rows of a table as text, without escapes."""
+    metric = f" {table.metric}{ARROWS[table.metric]}" if table.metric else ""
+    header = ["model", "parameters", "seeds", f"valid{metric}", f"test{metric}"]
+    header += ["difference", "p (Holm)"]
+    header += ["published"] if table.task.published is not None else []
+    return [[*header, "words/s"], *(_cells(table, row) for row in table.rows)]
+
+
+def _cells(table: Table, row: Row) -> list[str]:
+    finished, planned = len(row.runs), len(table.task.seeds)
+    found = [
+        " ".join(row.model.split()),
+        NONE if row.parameters is None else f"{row.parameters:,}",
+        str(planned) if finished == planned else f"{finished} of {planned}",
+    ]
+    for subset in SUBSETS:
+        scores = row.scores(subset)
+        missing = NONE if row.runs else "not run"
+        found.append(spread(scores, table.digits) if scores else missing)
+    comparison = row.comparison or Comparison({})
+    difference, p = comparison.difference, comparison.p
+    if row.model == table.task.baseline:
+        found.append("baseline")
+    else:
+        found.append(NONE if difference is None else f"{difference:+.{table.digits}f}")
+    found.append(NONE if p is None else "<0.001" if p.corrected < 0.0005 else f"{p.corrected:.3f}")
+    if table.task.published is not None:
+        found.append(NONE if row.published is None else f"{row.published:g}")
+    speed = row.words_per_second
+    return [*found, NONE if speed is None else f"{speed:,.0f}"]
+
+
+# Formats
+
+
+def markdown(table: Table) -> str:
+    """The table in Markdown."""
+    header, *rows = [[escape_markdown(cell) for cell in row] for row in cells(table)]
+    sides = ["---", *["---:"] * (len(header) - 1)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in (header, sides, *rows))
+
+
+def latex(table: Table) -> str:
+    """The table as a `tabular` of LaTeX, which needs no package."""
+    header, *rows = [" & ".join(map(escape_latex, row)) + r" \\" for row in cells(table)]
+    columns = len(cells(table)[0])
+    lines = [rf"\begin{{tabular}}{{l{'r' * (columns - 1)}}}", r"\hline", header, r"\hline"]
+    lines += [*rows, r"\hline"]
+    if table.task.published is not None:
+        source = escape_latex(f"Published: {table.task.published.source}")
+        lines.append(rf"\multicolumn{{{columns}}}{{l}}{{{source}}} \\")
+    return "\n".join([*lines, r"\end{tabular}", ""])
+
+
+def escape_markdown(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return MARKDOWN.sub(r"\\\g<0>", text)
+
+
+def escape_latex(text: str) -> str:
+    """Text that LaTeX shows as it is."""
+    return LATEX.sub(lambda match: LATEX_FOR[match[0]], text)
+
+
+def as_csv(table: Table) -> str:
+    """The table as CSV in full precision, with empty cells where there is nothing."""
+    header = ["model", "parameters", "seeds", "metric"]
+    header += [f"{subset}_{what}" for subset in SUBSETS for what in ("mean", "stdev")]
+    header += ["difference", "p", "p_corrected", "different", "published", "words_per_second"]
+    rows = []
+    for row in table.rows:
+        seeds = " ".join(str(run.run.seed) for run in row.runs)
+        figures = [part for subset in SUBSETS for part in _mean_and_stdev(row.scores(subset))]
+        comparison = row.comparison or Comparison({})
+        p = comparison.p
+        rows.append(
+            [
+                *(row.model, row.parameters, seeds, table.metric, *figures),
+                comparison.difference,
+                *((None, None, None) if p is None else (p.raw, p.corrected, comparison.different)),
+                *(row.published, row.words_per_second),
+            ]
+        )
+    return _csv(header, rows)
+
+
+def runs_csv(
+    plan: Plan, results: Results, comparisons: Mapping[str, Mapping[str, Comparison]]
+) -> str:
+    """A row for each run of a study, whatever its state; `comparisons` by task and model."""
+    finished = {result.run.name: result for result in results.finished}
+    figures = {
+        name: {
+            f"{subset}_{score.metric}": score.value
+            for subset in SUBSETS
+            for score in getattr(result, subset)
+        }
+        for name, result in finished.items()
+    }
+    metrics = list(dict.fromkeys(key for found in figures.values() for key in found))
+    header = ["task", "model", "seed", "state", *metrics, "p", "p_corrected", "parameters"]
+    header += ["words_per_second", "decoding", "seconds", "started", "machine", "torch", "folder"]
+    rows = []
+    for run in plan.runs:
+        row: list[object] = [run.task.name, run.model.name, run.seed, results.states[run.name]]
+        if run.name in finished:
+            result, record = finished[run.name], finished[run.name].record
+            comparison = comparisons[run.task.name].get(run.model.name, Comparison({}))
+            p = comparison.by_seed.get(run.seed)
+            row += [figures[run.name].get(metric) for metric in metrics]
+            row += [None, None] if p is None else [p.raw, p.corrected]
+            row += [result.parameters, result.words_per_second, result.decoding]
+            row += [record.seconds, record.started, record.machine, record.torch]
+        else:
+            row += [None] * (len(header) - len(row) - 1)
+        rows.append([*row, str(run.folder)])
+    return _csv(header, rows)
+
+
+def _mean_and_stdev(values: Sequence[float]) -> tuple[float | None, float | None]:
+    if not values:
+        return None, None
+    several = len(values) > 1 and all(map(math.isfinite, values))
+    return statistics.fmean(values), statistics.stdev(values) if several else None
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    return file.getvalue()

@@ -1,0 +1,327 @@
+"""`fairseq-wsum study`: the plan, one run, and whole studies that are killed, fail or go to Slurm.
+
+Most studies here have a recipe that takes no time: a script that counts epochs in a file, with the
+log lines of fairseq, and goes on where it was killed.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fairseq_wsum.study.plan import Plan, read_plan
+from fairseq_wsum.study.progress import Watch, standing
+from fairseq_wsum.study.run import execute, read_record, state
+
+STUDY = [sys.executable, "-m", "fairseq_wsum.cli"]
+
+VALID = (
+    "2026-01-01 | INFO | valid | epoch 00$epoch | valid on 'valid' subset | loss 7 | ppl $epoch.5"
+)
+RECIPE = r"""#!/usr/bin/env bash
+# Counts to 5 epochs; the perplexity is 100 / seed.
+set -eu
+for option; do
+    case "$option" in
+        --run=*) run="${option#*=}" ;;
+        --seed=*) seed="${option#*=}" ;;
+        --cell=*) cell="${option#*=}" ;;
+        --out=*) out="${option#*=}" ;;
+        --prepare-only) echo prepared >>"$out/prepared"; exit ;;
+        --fail) echo "out of memory"; exit 1 ;;
+    esac
+done
+mkdir -p "$run"
+echo "  'max_epoch': 5,"
+epoch=$(cat "$run/epoch" 2>/dev/null || echo 0)
+while [ "$epoch" -lt 5 ]; do
+    sleep "${PAUSE:-0}"
+    epoch=$((epoch + 1))
+    echo "$epoch" >"$run/epoch.partial"
+    mv "$run/epoch.partial" "$run/epoch"
+    echo "VALID"
+done
+echo "OMP_NUM_THREADS=${OMP_NUM_THREADS-}" >"$run/environment"
+echo "{\"valid\": $((200 / seed)).5, \"test\": $((100 / seed)).5}" >"$run/perplexity.json"
+""".replace("VALID", VALID)
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Writes a study with the given keys and returns its file."""
+    recipe = tmp_path / "recipe.sh"
+    recipe.write_text(RECIPE)
+    recipe.chmod(0o755)
+
+    def write(**keys) -> Path:
+        study = {"tasks": {"counting": {"recipe": "recipe.sh"}}, "cells": ["lstm", "no-srnn"]}
+        file = tmp_path / "study.yaml"
+        file.write_text(yaml.safe_dump({**study, **keys}, sort_keys=False))
+        return file
+
+    return write
+
+
+def plan_of(file: Path) -> Plan:
+    return read_plan(file, file.parent / "out")
+
+
+def start(file: Path, *options: str, command: str = "study", **environment: str):
+    """Start the command; its output goes to a file, which a worker that is left cannot block."""
+    log = (file.parent / "log").open("w+")
+    process = subprocess.Popen(
+        [*STUDY, command, str(file), "--out", str(file.parent / "out"), *options],
+        stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **environment},
+    )  # fmt: skip
+    return process, log
+
+
+def run_study(file: Path, *options: str, **environment: str) -> tuple[int, str]:
+    process, log = start(file, *options, **environment)
+    status = process.wait(300)
+    log.seek(0)
+    return status, log.read()
+
+
+# The plan
+
+
+def test_the_plan_has_every_model_with_every_seed_and_all_models_before_a_second_seed(make) -> None:
+    file = make(
+        seeds=[3, 4],
+        models={"Only the encoder": {"encoder-cell": "no-srnn", "decoder_cell": "lstm"}},
+        tasks={
+            "counting": {"recipe": "recipe.sh", "options": {"cpu": True, "lr": 0.5, "x": False}}
+        },
+    )
+    plan = plan_of(file)
+    out = file.parent.resolve() / "out" / "counting"
+    assert [run.name for run in plan.runs] == [
+        "counting/lstm/seed-3",
+        "counting/no-srnn/seed-3",
+        "counting/only-the-encoder/seed-3",
+        "counting/lstm/seed-4",
+        "counting/no-srnn/seed-4",
+        "counting/only-the-encoder/seed-4",
+    ]
+    assert plan.runs[2].command() == [
+        str(file.parent.resolve() / "recipe.sh"),
+        f"--out={out}",
+        "--cpu",
+        "--lr=0.5",
+        f"--run={out}/only-the-encoder/seed-3",
+        "--seed=3",
+        "--encoder-cell=no-srnn",
+        "--decoder-cell=lstm",
+    ]
+    assert plan.tasks[0].baseline == "lstm"
+
+
+def test_a_task_may_have_its_own_cells_and_seeds(make) -> None:
+    tasks = {
+        "a": {"recipe": "recipe.sh"},
+        "b": {"recipe": "recipe.sh", "cells": ["gru", "sru"], "seeds": [7], "baseline": "sru"},
+    }
+    plan = plan_of(make(tasks=tasks, cells=["lstm"], seeds=[1, 2]))
+    assert [run.name for run in plan.runs] == [
+        "a/lstm/seed-1", "a/lstm/seed-2", "b/gru/seed-7", "b/sru/seed-7",
+    ]  # fmt: skip
+    assert plan.tasks[1].baseline == "sru"
+
+
+def task(**keys) -> dict:
+    return {"tasks": {"counting": {"recipe": "recipe.sh", **keys}}}
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"cells": ["lstm", "no-such"]}, "cells: no cell 'no-such'; choose from lstm, no-srnn"),
+        ({"cels": ["lstm"]}, "no key 'cels'; the keys are tasks, cells"),
+        (task(option={}), "counting: no key 'option'; the keys are recipe, data"),
+        (task(recipe="gone.sh"), "recipe: no file .*gone.sh; the path is relative to"),
+        (task(data="gone"), "data: no folder .*gone; the path is relative to"),
+        (task(options={"seed": 3}), "options: seed: the study sets this option itself"),
+        (task(options={"--lr": 3}), "options: --lr: write the option without dashes"),
+        (task(options={"lr": [1, 2]}), "options: lr: write the option without dashes"),
+        (task(options={"max-epoch": 1, "max_epoch": 2}), "max_epoch: the option is given twice"),
+        ({"seeds": [1, 1]}, "seeds: 1 is there twice, so two runs would have one name"),
+        ({"seeds": [0]}, r"write positive whole numbers, such as \[1, 2\], not \[0\]"),
+        ({"cells": ["lstm", "lstm"]}, "'lstm' and 'lstm' would have one folder, lstm"),
+        ({"models": {"No SRNN": {"cell": "sru"}}}, "'no-srnn' and 'No SRNN' would have one folder"),
+        ({"models": {"x": {"decoder-cell": "y"}}}, "models: x: decoder-cell: no cell 'y'"),
+        ({"models": {"x": 3}}, "models: x: write a mapping"),
+        ({"baseline": "gru"}, "baseline: no model 'gru'; there are lstm, no-srnn"),
+        ({"tasks": {}}, "tasks: name at least one task"),
+        ({"tasks": {"a/b": {"recipe": "recipe.sh"}}}, "a task's name has letters"),
+        ({"cells": []}, "give cells, such as"),
+        (task(published={"source": "x", "values": {"gru": 1}}), "published: values: no key 'gru'"),
+        (task(published={"source": "x", "values": {"lstm": "1"}}), "lstm: '1' is not a number"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_the_file_are_named(make, keys, message) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        plan_of(make(**keys))
+    assert "study.yaml" in str(error.value)
+
+
+def test_a_key_that_is_there_twice_and_text_that_is_no_yaml_are_errors(tmp_path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("seeds: [1]\nseeds: [2]\n")
+    with pytest.raises(ValueError, match="the key 'seeds' is there twice"):
+        plan_of(file)
+    file.write_text("tasks: [")
+    with pytest.raises(ValueError, match="not valid YAML"):
+        plan_of(file)
+
+
+def test_a_mistake_ends_the_command_before_anything_is_made(make) -> None:
+    file = make(cells=["no-such"])
+    status, said = run_study(file)
+    assert status == 1
+    assert "no cell 'no-such'" in said and "Traceback" not in said
+    assert not (file.parent / "out").exists()
+
+
+# One run
+
+
+def test_a_run_is_recorded_and_not_repeated(make) -> None:
+    run = plan_of(make()).runs[0]
+    assert state(run) == "waiting"
+    assert execute(run, {}, None, 1) == "finished"
+    assert standing(run).epoch == standing(run).last_epoch == 5
+    assert standing(run).perplexity == "5.5"
+    record = read_record(run.folder)
+    assert record is not None and record.command == run.command() and record.machine
+    (run.folder / "epoch").unlink()
+    assert execute(run, {}, None, 1) == "finished"
+    assert not (run.folder / "epoch").exists()
+
+
+def test_a_failed_run_says_so_and_is_tried_again(make) -> None:
+    file = make(models={"bad": {"fail": True}})
+    run = plan_of(file).runs[2]
+    assert execute(run, {}, None, 1) == state(run) == "failed"
+    assert "out of memory" in (run.folder / "study.log").read_text()
+    (file.parent / "recipe.sh").write_text(RECIPE.replace("exit 1", "true"))
+    assert execute(run, {}, None, 1) == state(run) == "finished"
+
+
+def test_each_of_two_runs_at_a_time_gets_half_of_the_cores(make, monkeypatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
+    run = plan_of(make()).runs[0]
+    execute(run, {}, run.out / "slots", 2)
+    assert (run.folder / "environment").read_text() == "OMP_NUM_THREADS=4\n"
+
+
+def test_a_line_tells_of_each_change_and_of_the_time_left(make) -> None:
+    plan = plan_of(make())
+    lines: list[str] = []
+    watch = Watch(plan, 1, lines.append)
+    watch.begun = time.monotonic() - 10
+    execute(plan.runs[0], {}, None, 1)
+    watch.look()
+    watch.look()
+    assert len(lines) == 1
+    assert "counting/lstm/seed-1: finished, epoch 5 of 5, validation perplexity 5.5" in lines[0]
+    assert re.search(r"\[1 of 2 runs finished, about 1\d s left\]", lines[0])
+
+
+# Whole studies
+
+
+def test_a_study_does_all_runs_and_leaves_one_with_an_error_behind(make) -> None:
+    file = make(models={"bad": {"fail": True}}, seeds=[1, 2])
+    status, said = run_study(file, "--jobs", "2")
+    assert status == 1
+    assert "2 of 6 runs failed: counting/bad/seed-1, counting/bad/seed-2" in said
+    assert "out of memory" in said and "Traceback" not in said
+    states = [state(run) for run in plan_of(file).runs]
+    assert states == ["finished", "finished", "failed"] * 2
+    assert (file.parent / "out/counting/prepared").read_text() == "prepared\n"
+
+    process, log = start(file, command="report")
+    assert process.wait(60) == 0
+    log.seek(0)
+    assert re.search(r"\| `?lstm`? \|.* 75\.5 ± 35\.4 \|", log.read())
+    assert "out of memory" in (file.parent / "out/report/report.md").read_text()
+
+
+def test_a_study_that_is_killed_three_times_ends_like_one_that_ran_through(make) -> None:
+    file = make(seeds=[1, 2])
+    for sent, seconds in ((signal.SIGKILL, 1.0), (signal.SIGINT, 0.6), (signal.SIGTERM, 0.3)):
+        process, log = start(file, "--jobs", "2", PAUSE="0.4")
+        plan, before = plan_of(file), epochs(file)
+        while epochs(file) == before and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(seconds)
+        process.send_signal(sent)
+        process.wait(60)
+        if sent != signal.SIGKILL:
+            log.seek(0)
+            assert "the same command continues the study" in log.read()
+        deadline = time.monotonic() + 60
+        while "running" in [state(run) for run in plan.runs]:
+            assert time.monotonic() < deadline, "the recipes go on without the study"
+            time.sleep(0.1)
+        assert epochs(file) < 20
+    assert "interrupted" in [state(run) for run in plan.runs]
+    assert run_study(file, "--jobs", "2")[0] == 0
+    assert epochs(file) == 20
+    for run in plan.runs:
+        assert standing(run).state == "finished"
+        figures = json.loads((run.folder / "perplexity.json").read_text())
+        assert figures == {"valid": 200 // run.seed + 0.5, "test": 100 // run.seed + 0.5}
+    status, said = run_study(file)
+    assert status == 0 and "running" not in said  # nothing is left to do
+
+
+def epochs(file: Path) -> int:
+    """The number of epochs that all runs have done."""
+    return sum(int(path.read_text()) for path in file.parent.glob("out/*/*/*/epoch"))
+
+
+def test_other_options_for_finished_runs_are_an_error(make) -> None:
+    execute(plan_of(make()).runs[0], {}, None, 1)
+    status, said = run_study(make(**task(options={"lr": 2})))
+    assert status == 1
+    assert "was made with other options" in said and "--lr=2" in said
+
+
+def test_a_dry_run_shows_the_commands_and_makes_nothing(make) -> None:
+    file = make()
+    status, said = run_study(file, "--dry-run")
+    assert status == 0
+    assert said.splitlines() == [" ".join(run.command()) for run in plan_of(file).runs]
+    assert not (file.parent / "out").exists()
+
+
+def test_a_dry_run_for_slurm_shows_the_job_that_submitit_would_send(make) -> None:
+    file = make(seeds=[1, 2])
+    options = ["--launcher", "submitit_slurm", "--jobs", "3", "--dry-run"]
+    status, said = run_study(file, *options, "--launcher-option", "partition=long")
+    assert status == 0
+    assert "#SBATCH --array=0-3%3" in said and "#SBATCH --partition=long" in said
+    assert "submitit.core._submit" in said
+    assert f"# 3: {' '.join(plan_of(file).runs[3].command())}" in said
+    assert not (file.parent / "out").exists()
+
+    status, said = run_study(file, *options, "--launcher-option", "partitio=long")
+    assert status == 1
+    assert "Key 'partitio' not in" in said and "Traceback" not in said
+
+
+def test_submitits_jobs_do_the_runs(make) -> None:
+    file = make()
+    status, said = run_study(file, "--launcher", "submitit_local")
+    assert status == 0, said
+    assert [state(run) for run in plan_of(file).runs] == ["finished", "finished"]
