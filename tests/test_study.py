@@ -4,8 +4,10 @@ Most studies here have a recipe that takes no time: a script that counts epochs 
 log lines of fairseq, and goes on where it was killed.
 """
 
+import csv
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -15,8 +17,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from commands import ROOT
+from commands import run as output_of
 
-from fairseq_wsum.study.plan import Plan, read_plan
+from fairseq_wsum.study.plan import Plan, Run, read_plan
 from fairseq_wsum.study.progress import Watch, standing
 from fairseq_wsum.study.run import execute, read_record, state
 
@@ -190,6 +194,23 @@ def test_a_mistake_ends_the_command_before_anything_is_made(make) -> None:
     assert not (file.parent / "out").exists()
 
 
+def test_the_example_in_the_documents_is_a_study(tmp_path) -> None:
+    (tmp_path / "captions.sh").touch()
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/studies.md").read_text(), re.S)
+    (tmp_path / "study.yaml").write_text(example)
+    assert len(plan_of(tmp_path / "study.yaml").runs) == 6
+
+
+EXAMPLES = sorted((ROOT / "examples/ablation_study").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_the_recipes_of_the_examples_take_the_options_of_their_studies(file, tmp_path) -> None:
+    for task in read_plan(file, tmp_path).tasks:
+        run = Run(task, task.models[-1], 1, tmp_path)
+        assert " --max-epoch " in output_of(*run.command(), "--dry-run")
+
+
 # One run
 
 
@@ -318,6 +339,34 @@ def test_a_dry_run_for_slurm_shows_the_job_that_submitit_would_send(make) -> Non
     status, said = run_study(file, *options, "--launcher-option", "partitio=long")
     assert status == 1
     assert "Key 'partitio' not in" in said and "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_the_small_study_that_is_killed_ends_like_one_that_ran_through(tmp_path) -> None:
+    """With real trainings, at random moments."""
+    file = tmp_path / "study.yaml"
+    study = yaml.safe_load((EXAMPLES[0].parent / "small.yaml").read_text())
+    study["tasks"]["captions"] = {
+        "recipe": str(EXAMPLES[0].parent / "captions.sh"),
+        "options": {"sentences": 300, "max-epoch": 3, "cpu": True},
+    }
+    file.write_text(yaml.safe_dump(study))
+    tables = []
+    for out, kills in (("whole", 0), ("killed", 3)):
+        options = ["--jobs", "2", "--out", str(tmp_path / out)]
+        for _ in range(kills):
+            process, _ = start(file, *options)
+            time.sleep(random.uniform(10, 40))
+            process.kill()
+            process.wait()
+        status, said = run_study(file, *options)
+        assert status == 0, said
+        process, _ = start(file, "--out", str(tmp_path / out), command="report")
+        assert process.wait(60) == 0
+        rows = csv.DictReader((tmp_path / out / "report/captions.csv").open())
+        tables.append([{k: v for k, v in row.items() if k != "words_per_second"} for row in rows])
+    assert tables[0] == tables[1]
+    assert len(tables[0]) == 3 and all(row["test_mean"] for row in tables[0])
 
 
 def test_submitits_jobs_do_the_runs(make) -> None:

@@ -51,7 +51,7 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="FOLDER",
-        help="data, trainings, scores and report (default runs/FILE in the current folder)",
+        help="data, trainings, scores and report (default runs/studies/FILE in the current folder)",
     )
 
 

@@ -20,7 +20,7 @@ from .run import LOG, finished, state
 
 
 def _plan(args: argparse.Namespace) -> Plan:
-    return read_plan(args.file, args.out or Path("runs", args.file.stem))
+    return read_plan(args.file, args.out or Path("runs", "studies", args.file.stem))
 
 
 def study(args: argparse.Namespace) -> None:

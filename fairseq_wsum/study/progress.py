@@ -95,7 +95,10 @@ class Watch:
     def look(self) -> None:
         """Print what has changed since the last look."""
         for run in self.plan.runs:
-            now, before = standing(run), self.seen[run.name]
+            before = self.seen[run.name]
+            if before.state == "finished":
+                continue
+            now = standing(run)
             self.seen[run.name] = now
             if (now.state, now.epoch) != (before.state, before.epoch):
                 self.show(f"{time.strftime('%H:%M:%S')}  {run.name}: {now}  [{self.summary()}]")

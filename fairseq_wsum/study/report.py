@@ -66,10 +66,7 @@ def write_report(plan: Plan, folder: Path, show: Callable[[str], None] | None = 
     by_task = {section.task.name: section.comparisons for section in sections}
     files: dict[str, Any] = {RUNS: tables.runs_csv(plan, results, by_task)}  # text or a picture
     for section in sections:
-        for name, content in _files(section):
-            if name in files:  # the table of a task that is called "runs"
-                raise ValueError(f"{name} would be two files: give the task another name")
-            files[name] = content
+        files |= _files(section)
     files[PAGE] = _page(plan, results, sections, files)
     _write(folder, files)
     return folder / PAGE
