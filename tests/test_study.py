@@ -140,6 +140,11 @@ def test_a_task_may_have_its_own_cells_and_seeds(make) -> None:
     assert plan.tasks[1].baseline == "sru"
 
 
+def test_a_cell_of_the_users_own_is_known_to_fairseq_only(make) -> None:
+    tasks = {"counting": {"recipe": "recipe.sh", "options": {"user-dir": "mine"}}}
+    assert plan_of(make(tasks=tasks, cells=["my-cell"])).runs[0].name == "counting/my-cell/seed-1"
+
+
 def task(**keys) -> dict:
     return {"tasks": {"counting": {"recipe": "recipe.sh", **keys}}}
 
@@ -217,30 +222,30 @@ def test_the_recipes_of_the_examples_take_the_options_of_their_studies(file, tmp
 def test_a_run_is_recorded_and_not_repeated(make) -> None:
     run = plan_of(make()).runs[0]
     assert state(run) == "waiting"
-    assert execute(run, {}, None, 1) == "finished"
+    assert execute(run) == "finished"
     assert standing(run).epoch == standing(run).last_epoch == 5
     assert standing(run).perplexity == "5.5"
     record = read_record(run.folder)
     assert record is not None and record.command == run.command() and record.machine
     (run.folder / "epoch").unlink()
-    assert execute(run, {}, None, 1) == "finished"
+    assert execute(run) == "finished"
     assert not (run.folder / "epoch").exists()
 
 
 def test_a_failed_run_says_so_and_is_tried_again(make) -> None:
     file = make(models={"bad": {"fail": True}})
     run = plan_of(file).runs[2]
-    assert execute(run, {}, None, 1) == state(run) == "failed"
+    assert execute(run) == state(run) == "failed"
     assert "out of memory" in (run.folder / "study.log").read_text()
     (file.parent / "recipe.sh").write_text(RECIPE.replace("exit 1", "true"))
-    assert execute(run, {}, None, 1) == state(run) == "finished"
+    assert execute(run) == state(run) == "finished"
 
 
 def test_each_of_two_runs_at_a_time_gets_half_of_the_cores(make, monkeypatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
     run = plan_of(make()).runs[0]
-    execute(run, {}, run.out / "slots", 2)
+    execute(run, run.out / "slots", 2)
     assert (run.folder / "environment").read_text() == "OMP_NUM_THREADS=4\n"
 
 
@@ -249,7 +254,7 @@ def test_a_line_tells_of_each_change_and_of_the_time_left(make) -> None:
     lines: list[str] = []
     watch = Watch(plan, 1, lines.append)
     watch.begun = time.monotonic() - 10
-    execute(plan.runs[0], {}, None, 1)
+    execute(plan.runs[0])
     watch.look()
     watch.look()
     assert len(lines) == 1
@@ -312,7 +317,7 @@ def epochs(file: Path) -> int:
 
 
 def test_other_options_for_finished_runs_are_an_error(make) -> None:
-    execute(plan_of(make()).runs[0], {}, None, 1)
+    execute(plan_of(make()).runs[0])
     status, said = run_study(make(**task(options={"lr": 2})))
     assert status == 1
     assert "was made with other options" in said and "--lr=2" in said

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from ..machine import cores
 from . import launch
 from .plan import Plan, prepare_command, read_plan
 from .progress import Watch
@@ -59,7 +59,7 @@ def study(args: argparse.Namespace) -> None:
 
 def _devices() -> int:
     """The number of GPUs, or of cores if there is none."""
-    return torch.cuda.device_count() or len(os.sched_getaffinity(0))
+    return torch.cuda.device_count() or cores()
 
 
 def _prepare(plan: Plan) -> None:

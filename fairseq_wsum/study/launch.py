@@ -112,7 +112,7 @@ def job(config: DictConfig) -> str:
     if run is None:
         raise ValueError(f"{plan.file} was changed: it has no run {config.run} any more")
     slots = plan.out / ".slots" if config.jobs else None
-    return execute(run, {}, slots, config.jobs)
+    return execute(run, slots, config.jobs)
 
 
 def _files(plan: Plan) -> Path:

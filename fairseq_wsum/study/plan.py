@@ -192,7 +192,10 @@ class _Reader:
         if name == "runs":
             raise self.error(key, "the report has a file of this name; choose another")
         given = {**shared, **self.mapping(value, key, TASK_KEYS)}
-        models = self.models(given, key)
+        options = self.options(given.get("options"), f"{key}: options", RESERVED)
+        # A cell of the user's own is known to fairseq only.
+        known = None if "user-dir" in options else tuple(CELLS)
+        models = self.models(given, key, known)
         baseline = given.get("baseline", models[0].name)
         if baseline not in {model.name for model in models}:
             names = ", ".join(model.name for model in models)
@@ -200,7 +203,7 @@ class _Reader:
         return Task(
             name,
             recipe=self.recipe(given.get("recipe"), f"{key}: recipe"),
-            options=self.options(given.get("options"), f"{key}: options", RESERVED),
+            options=options,
             models=models,
             seeds=self.seeds(given.get("seeds", [1]), f"{key}: seeds"),
             baseline=baseline,
@@ -224,17 +227,19 @@ class _Reader:
             raise self.error(key, f"no folder {path}; the path is relative to the study's file")
         return path.resolve()
 
-    def models(self, given: Mapping[str, Any], key: str) -> tuple[Model, ...]:
+    def models(
+        self, given: Mapping[str, Any], key: str, known: Collection[str] | None
+    ) -> tuple[Model, ...]:
         cells = given.get("cells") or []
         if not isinstance(cells, list):
             raise self.error(f"{key}: cells", "write a list, such as [lstm, no-srnn-hidden]")
-        models = [Model(self.cell(cell, f"{key}: cells"), {"cell": cell}) for cell in cells]
+        models = [Model(self.cell(cell, f"{key}: cells", known), {"cell": cell}) for cell in cells]
         for name, value in self.mapping(given.get("models"), f"{key}: models").items():
             place = f"{key}: models: {name}"
             options = self.options(value, place, [o for o in RESERVED if o != "cell"])
             for option in ("cell", "encoder-cell", "decoder-cell"):
                 if option in options:
-                    self.cell(options[option], f"{place}: {option}")
+                    self.cell(options[option], f"{place}: {option}", known)
             models.append(Model(name, options))
         if not models:
             raise self.error(key, "give cells, such as [lstm, no-srnn-hidden], or models")
@@ -248,10 +253,10 @@ class _Reader:
             folders[model.folder] = model.name
         return tuple(models)
 
-    def cell(self, value: Any, key: str) -> str:
-        if value not in CELLS:
+    def cell(self, value: Any, key: str, known: Collection[str] | None) -> str:
+        if not isinstance(value, str) or (known is not None and value not in known):
             raise self.error(key, f"no cell {value!r}; choose from {', '.join(CELLS)}")
-        return str(value)
+        return value
 
     def options(self, value: Any, key: str, reserved: Collection[str]) -> Options:
         """Options as on the command line, without the dashes; true stands for a bare option."""

@@ -13,7 +13,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -22,7 +22,7 @@ from typing import IO
 
 import torch
 
-from ..machine import processor
+from ..machine import cores, processor
 from .plan import Run
 
 RECORD = "study.json"
@@ -96,7 +96,7 @@ def state(run: Run) -> str:
         return "running" if file is None else "interrupted"
 
 
-def execute(run: Run, environment: Mapping[str, str], slots: Path | None, jobs: int) -> str:
+def execute(run: Run, slots: Path | None = None, jobs: int = 1) -> str:
     """Do a run, unless it is finished, and return the state that it ends in.
 
     It waits for a process of an earlier study that is still in its folder. The recipe is stopped if
@@ -104,10 +104,9 @@ def execute(run: Run, environment: Mapping[str, str], slots: Path | None, jobs: 
 
     Args:
         run: the run.
-        environment: variables for the recipe.
         slots: a folder that hands out the GPUs or cores of this machine; None on a cluster, whose
             scheduler does that.
-        jobs: number of runs at a time on this machine.
+        jobs: number of runs at a time, with `slots`.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -117,7 +116,7 @@ def execute(run: Run, environment: Mapping[str, str], slots: Path | None, jobs: 
             return before.state
         earlier = 0.0 if before is None else _seconds(before, run.folder / LOG)
         inherited = [lock]
-        variables = {**os.environ, **environment}
+        variables = {**os.environ}
         if slots is not None:
             number, file = stack.enter_context(_slot(slots, jobs))
             inherited.append(file)
@@ -229,5 +228,5 @@ def _device(number: int, jobs: int) -> dict[str, str]:
     if gpus:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus))))
         return {"CUDA_VISIBLE_DEVICES": visible.split(",")[number % gpus]}
-    threads = max(len(os.sched_getaffinity(0)) // jobs, 1)
+    threads = max(cores() // jobs, 1)
     return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
