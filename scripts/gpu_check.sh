@@ -130,13 +130,14 @@ if importlib.util.find_spec("fairseq_wsum") is None:
 import torch
 from fairseq_wsum import CELLS, cli
 from fairseq_wsum.backends import BACKENDS
+from fairseq_wsum.machine import processor
 from fairseq_wsum.ops import operators
 
 device = torch.device(sys.argv[1])
 if device.type == "cuda" and not torch.cuda.is_available():
     sys.exit("error: torch sees no GPU here; --device cpu tries the script without one")
 triton = importlib.util.find_spec("triton") and importlib.import_module("triton").__version__
-name = torch.cuda.get_device_name() if device.type == "cuda" else cli.processor()
+name = torch.cuda.get_device_name() if device.type == "cuda" else processor()
 print("head", "device", name, sep="\t")
 cuda = f", CUDA {torch.version.cuda}" if torch.version.cuda else ""
 print("head", "torch", torch.__version__ + cuda, sep="\t")
