@@ -3,6 +3,7 @@
 import pytest
 import torch
 from layer_oracle import assert_same, every_cell_and_projection, every_name, make, make_state
+from torch.nn.utils import prune
 
 from fairseq_wsum import WsumLSTM
 from fairseq_wsum.layer import step
@@ -41,6 +42,14 @@ def test_dtypes_are_the_same_in_16_bits(cell, wide, monkeypatch) -> None:
     (y, state), (y_usual, state_usual) = both_ways(layer, x, (h, c), monkeypatch)
     assert [t.dtype for t in (y, *state)] == [t.dtype for t in (y_usual, *state_usual)]
     assert_same((y, *state), (y_usual, *state_usual), rtol=0.02, atol=0.02)
+
+
+def test_a_pruned_layer_takes_the_short_way_with_what_is_left(monkeypatch) -> None:
+    layer = make(cell="no-srnn").eval()
+    prune.l1_unstructured(layer, "weight_ih_l0", 0.5)  # the parameter has another name now
+    x = torch.randn(1, 2, 3, dtype=torch.float64)
+    (y, state), (y_usual, state_usual) = both_ways(layer, x, make_state(layer, 2), monkeypatch)
+    assert_same((y, *state), (y_usual, *state_usual))
 
 
 def given(T: int = 1, B: int = 2, I: int = 3, dtype=torch.float32) -> tuple:  # noqa: E741

@@ -127,10 +127,7 @@ def _run_steps(
     z_steps = z.unbind()
     outputs: list[Tensor] = []
     for t in _order(len(z_steps), reverse):
-        from_x = split(cell.rows, z_steps[t])
-        from_h = {} if w_hh is None else split(cell.hidden_rows, F.linear(h, w_hh, b_hh))
-        h_t, c_t = cell.step(cell.preactivations(from_x, from_h, c, v), c)
-        h_t = _project(h_t.to(z.dtype), w_hr)
+        h_t, c_t = step(cell, z_steps[t], w_hh, b_hh, w_hr, v, h, c)
         if padding_mask is not None:
             stay = padding_mask[t].unsqueeze(-1)  # B x 1
             h_t, c_t = torch.where(stay, h, h_t), torch.where(stay, c, c_t)
@@ -140,6 +137,29 @@ def _run_steps(
     if padding_mask is not None:
         y = y.masked_fill(padding_mask.unsqueeze(-1), 0)
     return y, h, c
+
+
+def step(
+    cell: Cell,
+    z: Tensor,
+    w_hh: Tensor | None,
+    b_hh: Tensor | None,
+    w_hr: Tensor | None,
+    v: Rows,
+    h: Tensor,
+    c: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """One time step: h_t and c_t from h_{t-1}, B x P, and c_{t-1}, B x H.
+
+    Args:
+        cell, w_hh, b_hh, w_hr, v: as in `recur`.
+        z: the products with x_t, B x rows*H.
+        h, c: the state before; c in at least 32 bits.
+    """
+    from_x = split(cell.rows, z)
+    from_h = {} if w_hh is None else split(cell.hidden_rows, F.linear(h, w_hh, b_hh))
+    h_t, c_t = cell.step(cell.preactivations(from_x, from_h, c, v), c)
+    return _project(h_t.to(z.dtype), w_hr), c_t
 
 
 def run_parallel(

@@ -11,11 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..backends.reference import input_products
-from ..cells.rows import inner_bias, split
+from ..backends import reference
+from ..cells.rows import inner_bias
 from ..ops.transforms import in_autocast
 
 if TYPE_CHECKING:
@@ -48,25 +47,17 @@ def suits(layer: WsumLSTM, x: Tensor, hx: State) -> bool:
 
 def run(layer: WsumLSTM, x: Tensor, hx: State) -> tuple[Tensor, State]:
     """`layer(x, hx)` for arguments that suit: x is 1 x B x I, hx is L x B x P and L x B x H."""
-    x, dtype = x[0], x.dtype
-    states = []
+    x, states = x[0], []
     for k, (h, c) in enumerate(zip(hx[0].unbind(), hx[1].unbind(), strict=True)):
-        cell, p = layer.layer_cell(k), layer.layer_parameters(k)
-        b_ih, b_hh, w_hh, w_hr = (
-            p.get(n) for n in ("bias_ih", "bias_hh", "weight_hh", "weight_hr")
-        )
-        z = split(cell.rows, input_products(cell, x, p["weight_ih"], b_ih, b_hh))
-        z_h = {}
-        if w_hh is not None:
-            z_h = split(cell.hidden_rows, F.linear(h, w_hh, inner_bias(cell, b_hh)))
+        cell, p = layer.layer_cell(k), layer.layer_parameters(f"_l{k}")
+        w_hh, b_ih, b_hh = p.get("weight_hh"), p.get("bias_ih"), p.get("bias_hh")
+        z = reference.input_products(cell, x, p["weight_ih"], b_ih, b_hh)
         before = h if cell.hidden_is_memory else c
-        wide = before.float() if dtype != torch.float64 else before
-        h, c_t = cell.step(cell.preactivations(z, z_h, wide, p), wide)
-        h = h.to(dtype)
-        if w_hr is not None:
-            h = F.linear(h, w_hr)
+        wide = before.to(torch.promote_types(before.dtype, torch.float32))
+        inner = inner_bias(cell, b_hh)
+        h, c_t = reference.step(cell, z, w_hh, inner, p.get("weight_hr"), p, h, wide)
         x = x + h if layer.residuals and k > 0 else h
-        states.append((h, c if cell.hidden_is_memory or not cell.has_memory else c_t.to(c.dtype)))
+        states.append((h, c_t.to(c.dtype) if cell.carries_c else c))
     return x.unsqueeze(0), tuple(_stack(part) for part in zip(*states, strict=True))
 
 

@@ -22,6 +22,8 @@ from . import checks, step
 from .entries import add_cell
 from .window import LastInputs
 
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")  # torch's names
+
 # (h, c); with a window of 2 (h, c, x), see `WsumLSTM.forward`
 State = tuple[Tensor, ...]
 
@@ -171,8 +173,7 @@ class WsumLSTM(nn.Module):
         """Set the initial parameters that the cell prescribes, after all were drawn uniformly."""
         for layer in range(self.num_layers):
             for suffix in self._suffixes(layer):
-                names = self._parameter_shapes(layer)
-                parameters = {name: getattr(self, name + suffix) for name in names}
+                parameters = self.layer_parameters(suffix)
                 self.layer_cell(layer).initialise(parameters, self.hidden_size)
 
     def flatten_parameters(self) -> None:
@@ -289,16 +290,14 @@ class WsumLSTM(nn.Module):
         """The form of the cell in a layer."""
         return self.cell.fit(self._features(layer), self.hidden_size)
 
-    def layer_parameters(self, layer: int) -> dict[str, Tensor]:
-        """The parameters of a layer in one direction, by name without suffix."""
-        end = f"_l{layer}"
-        given = self._parameters.items()
-        return {name[: -len(end)]: p for name, p in given if p is not None and name.endswith(end)}
+    def layer_parameters(self, suffix: str) -> dict[str, Tensor]:
+        """The parameters of one direction of a layer, such as "_l0", by name without this suffix.
 
-    def _parameter(self, name: str) -> Tensor | None:
-        """The parameter of this name, or None if the cell does not have it."""
-        parameter: Tensor | None = getattr(self, name, None)
-        return parameter
+        They are looked up as attributes, because pruning and weight dropout replace them by others.
+        """
+        names = (*PARAMETERS, *self.cell.vectors)
+        found = {name: getattr(self, name + suffix, None) for name in names}
+        return {name: parameter for name, parameter in found.items() if parameter is not None}
 
     # Running
 
@@ -320,15 +319,16 @@ class WsumLSTM(nn.Module):
             outputs: list[Tensor] = []
             for direction, suffix in enumerate(self._suffixes(layer)):
                 k = layer * self.num_directions + direction
-                given = dict(
+                p = self.layer_parameters(suffix)
+                given = dict[str, Any](
                     cell=cell,
                     x=x if last_inputs is None else last_inputs.join(x, direction == 1),
-                    w_ih=getattr(self, "weight_ih" + suffix),
-                    w_hh=self._parameter("weight_hh" + suffix),
-                    b_ih=self._parameter("bias_ih" + suffix),
-                    b_hh=self._parameter("bias_hh" + suffix),
-                    w_hr=self._parameter("weight_hr" + suffix),
-                    v={name: getattr(self, name + suffix) for name in cell.vectors},
+                    w_ih=p["weight_ih"],
+                    w_hh=p.get("weight_hh"),
+                    b_ih=p.get("bias_ih"),
+                    b_hh=p.get("bias_hh"),
+                    w_hr=p.get("weight_hr"),
+                    v={name: p[name] for name in cell.vectors},
                     h_0=h_0[k],
                     c_0=h_0[k] if cell.hidden_is_memory else c_0[k],
                     padding_mask=padding_mask,
