@@ -52,6 +52,11 @@ parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
         ${train_options[@]+"${train_options[@]}"} >/dev/null
 }
 
+# fairseq's own model has no cell to choose.
+no_cell_with() { # OPTION
+    [ -z "$cell" ] || die "$1 has no other cells; leave out either it or --cell $cell"
+}
+
 has_option() { [[ " ${train_options[*]-} " == *" $1"[\ =]* ]]; } # NAME, or NAME and its value
 
 # Prepare the data, unless it is ready; stop there with --prepare-only.

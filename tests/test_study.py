@@ -252,7 +252,7 @@ def test_each_of_two_runs_at_a_time_gets_half_of_the_cores(make, monkeypatch) ->
 def test_a_line_tells_of_each_change_and_of_the_time_left(make) -> None:
     plan = plan_of(make())
     lines: list[str] = []
-    watch = Watch(plan, 1, lines.append)
+    watch = Watch(plan, lines.append)
     watch.begun = time.monotonic() - 10
     execute(plan.runs[0])
     watch.look()

@@ -95,6 +95,8 @@ def test_the_strong_recipe_uses_bpe_dropout_where_it_helped(options, folders, ep
 def test_the_strong_recipe_trains_fairseqs_lstm_in_the_same_way(tmp_path):
     from fairseq import options
 
+    import fairseq_wsum.plugin  # noqa: F401
+
     ours, theirs = strong(tmp_path), strong(tmp_path, "--fairseq-lstm")
     training = ours[ours.index("--criterion") :]
     assert theirs[theirs.index("--criterion") :] == training
@@ -111,6 +113,8 @@ def test_the_hydra_example_equals_the_strong_recipe(tmp_path):
     from fairseq import options
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
     from omegaconf import OmegaConf
+
+    import fairseq_wsum.plugin  # noqa: F401
 
     command = strong(tmp_path)
     parser = options.get_training_parser()

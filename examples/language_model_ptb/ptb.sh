@@ -46,8 +46,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 parse ptb ${options[@]+"${options[@]}"}
-! $peer || [ -z "$cell" ] ||
-    die "--fairseq-lstm has no other cells; leave out either it or --cell $cell"
+! $peer || no_cell_with --fairseq-lstm
 cell="${cell:-lstm}"
 
 # From the table in TensorFlow's PTB tutorial. --force-anneal is the first epoch with a lower rate.

@@ -34,8 +34,7 @@ for option in "$@"; do
 done
 parse multi30k/opennmt ${options[@]+"${options[@]}"}
 data="$out/data"
-! $peer || [ -z "$cell" ] ||
-    die "--fairseq-lstm has no other cells; leave out either it or --cell $cell"
+! $peer || no_cell_with --fairseq-lstm
 cell="${cell:-lstm}"
 
 prepare prepare_multi30k.sh --out "$data" --units words --max-words 50

@@ -44,8 +44,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 parse multi30k/strong ${options[@]+"${options[@]}"}
-! $peer || [ -z "$cell" ] ||
-    die "--fairseq-lstm has no other cells; leave out either it or --cell $cell"
+! $peer || no_cell_with --fairseq-lstm
 cell="${cell:-lstm}"
 data="$out/data"
 case "$cell" in

@@ -37,8 +37,7 @@ for option in "$@"; do
 done
 parse multi30k/transformer ${options[@]+"${options[@]}"}
 data="$out/data"
-! $peer || [ -z "$cell" ] ||
-    die "--fairseq-transformer has no cells; leave out either it or --cell $cell"
+! $peer || no_cell_with --fairseq-transformer
 cell="${cell:-no-srnn-hidden}"
 
 prepare prepare_multi30k.sh --out "$data"

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from types import ModuleType
 
+from ..weights.command import positive
+
 STUDY = "train and score every model of a YAML file with every seed; run it again to continue"
 REPORT = "make tables, significance tests and pictures of the finished runs of a study"
 
@@ -22,7 +24,7 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--jobs",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="runs at a time (default: one for each GPU, else for each core)",
     )
@@ -53,16 +55,6 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="data, trainings, scores and report (default runs/studies/FILE in the current folder)",
     )
-
-
-def _positive(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return value
 
 
 # The commands need packages that the layer does not.

@@ -16,7 +16,7 @@ from . import launch
 from .plan import Plan, prepare_command, read_plan
 from .progress import Watch
 from .report import write_report
-from .run import LOG, finished, state
+from .run import LOG, finished, last_lines, read_log, state
 
 
 def _plan(args: argparse.Namespace) -> Plan:
@@ -49,7 +49,7 @@ def study(args: argparse.Namespace) -> None:
         _say(f"{len(todo)} of {len(plan.runs)} runs to do, {jobs} at a time, in {plan.out}")
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            with Watch(plan, jobs, _say):
+            with Watch(plan, _say):
                 launch.launch(plan, todo, args.launcher, jobs, options)
         except KeyboardInterrupt:
             _say("stopped; the same command continues the study")
@@ -75,7 +75,7 @@ def _prepare(plan: Plan) -> None:
         if done.returncode != 0:
             raise RuntimeError(
                 f"{task.name}: the data could not be prepared; no training was started\n"
-                f"{_tail(log)}  (all of it is in {log})"
+                f"{last_lines(log.read_text('utf-8', errors='replace'))}(all of it is in {log})"
             )
 
 
@@ -83,18 +83,12 @@ def _end(plan: Plan) -> None:
     """Say how the runs ended."""
     failed = [run for run in plan.runs if state(run) == "failed"]
     for run in failed:
-        log = run.folder / LOG
-        _say(f"\nfailed: {run.name}\n{_tail(log)}  (all of it is in {log})")
+        end = last_lines(read_log(run.folder))
+        _say(f"\nfailed: {run.name}\n{end}(all of it is in {run.folder / LOG})")
     _say(f"\nfairseq-wsum report {plan.file} --out {plan.out}   shows the results")
     if failed:
         names = ", ".join(run.name for run in failed)
         raise RuntimeError(f"{len(failed)} of {len(plan.runs)} runs failed: {names}")
-
-
-def _tail(path: Path, lines: int = 12) -> str:
-    """The end of a file, indented."""
-    text = path.read_text("utf-8", errors="replace").splitlines()[-lines:]
-    return "".join(f"  {line}\n" for line in text)
 
 
 def _say(text: str) -> None:

@@ -55,7 +55,6 @@ def launch(
         overrides: hydra's overrides, such as `hydra.launcher.partition=gpu`.
         folder: for the launcher's files; by default in the folder of the study.
     """
-    check_launcher(launcher)
     here = launcher == "joblib"
     settings: dict[str, object] = {
         "hydra/launcher": launcher,
@@ -69,7 +68,10 @@ def launch(
         "+jobs": jobs if here else 0,
         "+run": [run.name for run in runs],
     }
-    settings["hydra.launcher.n_jobs" if here else "hydra.launcher.name"] = jobs if here else "study"
+    if here:
+        settings["hydra.launcher.n_jobs"] = jobs
+    else:
+        settings["hydra.launcher.name"] = "study"
     if launcher == "submitit_slurm":
         settings["hydra.launcher.array_parallelism"] = jobs
     sys.argv = ["fairseq-wsum study", "--multirun", *_overrides(settings), *overrides]

@@ -8,10 +8,9 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from .plan import Plan, Run
-from .run import LOG, read_record, state
+from .run import read_log, state
 
 VALID = re.compile(r"\| epoch 0*(\d+) \| valid on .*?\| ppl ([0-9.]+(?:e[+-]?\d+)?|inf|nan)")
 LAST_EPOCH = re.compile(r"'max_epoch': (\d+)")
@@ -25,7 +24,6 @@ class Standing:
     epoch: int = 0
     perplexity: str = ""
     last_epoch: int = 0
-    seconds: float = 0
 
     def __str__(self) -> str:
         if not self.epoch:
@@ -36,30 +34,19 @@ class Standing:
 
 def standing(run: Run) -> Standing:
     """Read where a run stands."""
-    record = read_record(run.folder)
-    if record is None:
-        return Standing("waiting")
-    epochs = validations(run.folder)
-    last = re.findall(LAST_EPOCH, _text(run.folder / LOG))
+    log = read_log(run.folder)
+    epochs, last = validations(log), LAST_EPOCH.findall(log)
     return Standing(
         state(run),
         *(epochs[-1] if epochs else (0, "")),
         last_epoch=int(last[-1]) if last else 0,
-        seconds=record.seconds,
     )
 
 
-def validations(folder: Path) -> list[tuple[int, str]]:
-    """The epochs of a run that were validated, with the perplexity, from fairseq's log."""
-    found = {int(epoch): perplexity for epoch, perplexity in VALID.findall(_text(folder / LOG))}
+def validations(log: str) -> list[tuple[int, str]]:
+    """The epochs of a run that were validated, with the perplexity, from its log."""
+    found = {int(epoch): perplexity for epoch, perplexity in VALID.findall(log)}
     return sorted(found.items())
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
 
 
 class Watch:
@@ -67,15 +54,12 @@ class Watch:
 
     Args:
         plan: the study.
-        jobs: number of runs at a time, for the time left.
         show: prints a line.
         interval: seconds between two looks at the folders.
     """
 
-    def __init__(
-        self, plan: Plan, jobs: int, show: Callable[[str], None], interval: float = 2
-    ) -> None:
-        self.plan, self.jobs, self.show, self.interval = plan, jobs, show, interval
+    def __init__(self, plan: Plan, show: Callable[[str], None], interval: float = 2) -> None:
+        self.plan, self.show, self.interval = plan, show, interval
         self.begun = time.monotonic()
         self.seen = {run.name: standing(run) for run in plan.runs}
         # What is done by now tells nothing about the speed from now on.
@@ -112,9 +96,8 @@ class Watch:
         done = self._done()
         gained = done - self.done_before
         if gained > 0.1:
-            ended = states["finished"] + states["failed"]
             rate = gained / (time.monotonic() - self.begun)
-            parts.append(f"about {duration((len(self.seen) - max(done, ended)) / rate)} left")
+            parts.append(f"about {duration((len(self.seen) - done) / rate)} left")
         return ", ".join(parts)
 
     def _done(self) -> float:

@@ -14,7 +14,8 @@ from ..weights.files import whole
 from . import describe, pictures, tables
 from .plan import Plan, Task
 from .progress import standing
-from .results import Result, Results, end_of_log, read_results
+from .results import Result, Results, read_results
+from .run import last_lines, read_log
 from .significance import Comparison, compare
 from .tables import Table
 
@@ -123,9 +124,8 @@ def _failed(plan: Plan, results: Results) -> Iterator[str]:
     if failed:
         yield "## Failed runs\n"
     for run in failed:
-        log = end_of_log(run).splitlines() or ["(the log is empty)"]
         yield f"{describe.code(run.name)}, in {describe.code(run.folder)}:\n"
-        yield "".join(f"    {line}\n" for line in log)
+        yield last_lines(read_log(run.folder) or "(the log is empty)")
 
 
 def _unfinished(plan: Plan, results: Results) -> Iterator[str]:

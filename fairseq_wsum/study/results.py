@@ -13,7 +13,7 @@ from typing import Any
 
 from .plan import Model, Plan, Run, Task
 from .progress import validations
-from .run import LOG, Record, finished, state
+from .run import Record, finished, read_log, state
 
 PARAMETERS = re.compile(r"num\. shared model params: ([\d,]+)")
 SPEED = re.compile(r"\| epoch \d+: .*?\bwps=([\d.]+(?:e[+-]?\d+)?)")
@@ -70,7 +70,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Results:
-    """What there is of a study: its finished runs, and the states of all runs by name."""
+    """The finished runs of a study, and the state of every run by its name."""
 
     finished: tuple[Result, ...]
     states: Mapping[str, str]
@@ -111,7 +111,7 @@ def read_result(run: Run) -> Result:
     """
     record = finished(run)
     assert record is not None
-    log = _log(run.folder)
+    log = read_log(run.folder)
     parameters = PARAMETERS.findall(log)
     # fairseq prints 0 until it has measured a speed
     speeds = [float(speed) for speed in SPEED.findall(log) if float(speed) > 0]
@@ -129,18 +129,13 @@ def read_result(run: Run) -> Result:
         record,
         parameters=int(parameters[-1].replace(",", "")) if parameters else None,
         words_per_second=statistics.median(speeds) if speeds else None,
-        curve=tuple((epoch, float(perplexity)) for epoch, perplexity in validations(run.folder)),
+        curve=tuple((epoch, float(perplexity)) for epoch, perplexity in validations(log)),
         valid=valid,
         test=test,
         decoding=decoding,
         hypotheses=hypotheses,
         reference=reference if reference is not None and reference.is_file() else None,
     )
-
-
-def end_of_log(run: Run, lines: int = 12) -> str:
-    """The last lines of a run's log."""
-    return "\n".join(_log(run.folder).splitlines()[-lines:])
 
 
 def main_score(scores: tuple[Score, ...]) -> Score | None:
@@ -151,13 +146,6 @@ def main_score(scores: tuple[Score, ...]) -> Score | None:
 def without_version(signature: str) -> str:
     """A signature of sacrebleu without the version of sacrebleu."""
     return "|".join(part for part in signature.split("|") if not part.startswith("version:"))
-
-
-def _log(folder: Path) -> str:
-    try:
-        return (folder / LOG).read_text("utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
 
 
 # Files with scores

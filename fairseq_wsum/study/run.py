@@ -23,6 +23,7 @@ from typing import IO
 import torch
 
 from ..machine import cores, processor
+from ..weights.files import whole
 from .plan import Run
 
 RECORD = "study.json"
@@ -45,9 +46,8 @@ class Record:
     torch: str = ""  # version
 
     def write(self, folder: Path) -> None:
-        partial = folder / f".{RECORD}.partial"
-        partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        os.replace(partial, folder / RECORD)
+        with whole(folder / RECORD) as partial:
+            partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
 
 
 def read_record(folder: Path) -> Record | None:
@@ -59,6 +59,19 @@ def read_record(folder: Path) -> Record | None:
         return None
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({error}); remove it to repeat the run") from error
+
+
+def read_log(folder: Path) -> str:
+    """All that the recipe of a run printed."""
+    try:
+        return (folder / LOG).read_text("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def last_lines(text: str, number: int = 12) -> str:
+    """The last lines of a text, indented."""
+    return "".join(f"    {line}\n" for line in text.splitlines()[-number:])
 
 
 def finished(run: Run) -> Record | None:
