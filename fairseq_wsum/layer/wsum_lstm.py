@@ -320,7 +320,7 @@ class WsumLSTM(nn.Module):
             for direction, suffix in enumerate(self._suffixes(layer)):
                 k = layer * self.num_directions + direction
                 p = self.layer_parameters(suffix)
-                given = dict[str, Any](
+                given: dict[str, Any] = dict(  # torch.compile cannot trace dict[str, Any](...)
                     cell=cell,
                     x=x if last_inputs is None else last_inputs.join(x, direction == 1),
                     w_ih=p["weight_ih"],
