@@ -11,12 +11,17 @@ pytest.importorskip("fairseq")
 from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
+from fairseq.criterions.label_smoothed_cross_entropy_with_rdrop import (
+    RdropLabelSmoothedCrossEntropyCriterion,
+)
 from fairseq.distributed import ModuleProxyWrapper
 from fairseq.models.lstm import LSTMDecoder
 from fairseq.models.lstm_lm import LSTMLanguageModel, base_architecture
+from torch.nn import functional as F
 from translation import PAD, TARGET, make_batch, make_model
 
 from fairseq_wsum.ops import cross_entropy
+from fairseq_wsum.ops.symmetric_kl import symmetric_kl
 from fairseq_wsum.plugin.criterions.wsum_cross_entropy import WsumCrossEntropyCriterion
 from fairseq_wsum.plugin.models.wsum_lstm_lm import WsumLSTMLanguageModel
 
@@ -170,3 +175,105 @@ def test_its_accuracy_equals_fairseqs() -> None:
 
 def test_it_is_registered_with_fairseq() -> None:
     assert CRITERION_REGISTRY["wsum_cross_entropy"] is WsumCrossEntropyCriterion
+
+
+def make_dropping_model(**options: object) -> torch.nn.Module:
+    return make_model(**options).float().train()
+
+
+@needs_kernels
+@pytest.mark.parametrize("average", [True, False], ids=["sentences", "tokens"])
+def test_rdrop_has_half_the_gradient_of_fairseqs(average) -> None:
+    model = make_dropping_model(dropout=0.3)
+    named = dict(label_smoothing=0.1, rdrop_alpha=3.0)
+    ours, theirs = (
+        kind(TASK, average, **named)
+        for kind in (WsumCrossEntropyCriterion, RdropLabelSmoothedCrossEntropyCriterion)
+    )
+    gradients = []
+    for criterion in (ours, theirs):
+        model.zero_grad()
+        torch.manual_seed(7)
+        loss, size, _ = criterion(model, make_sample())
+        (loss / size).backward()
+        gradients.append({name: p.grad.clone() for name, p in model.named_parameters()})
+    for name, right in gradients[1].items():
+        close = dict(rtol=0, atol=1e-5 * float(right.abs().amax()))
+        torch.testing.assert_close(2 * gradients[0][name], right, **close)
+
+
+@pytest.mark.parametrize("prefix", [0, 2])
+def test_rdrop_adds_the_divergence_of_the_words_that_count(prefix) -> None:
+    model, sample, alpha = make_dropping_model(dropout=0.3), make_sample(), 3.0
+    named = dict(label_smoothing=0.1, ignore_prefix_size=prefix)
+    twice = {k: torch.cat((part, part)) for k, part in sample["net_input"].items()}
+    target = torch.cat((sample["target"], sample["target"]))
+    torch.manual_seed(7)
+    log_p, log_q = model(**twice)[0].log_softmax(-1).chunk(2)
+    divergence = ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1)[:, prefix:] / 2
+    counts = sample["target"][:, prefix:] != PAD
+    torch.manual_seed(7)
+    plain = WsumCrossEntropyCriterion(TASK, False, **named)
+    loss, _, _ = plain(model, dict(net_input=twice, target=target, ntokens=1))
+    expected = torch.autograd.grad(loss + alpha * divergence[counts].sum(), model.parameters())
+    torch.manual_seed(7)
+    rdrop = WsumCrossEntropyCriterion(TASK, False, **named, rdrop_alpha=alpha)
+    found = torch.autograd.grad(rdrop(model, sample)[0], model.parameters())
+    for gradient, correct in zip(found, expected, strict=True):
+        torch.testing.assert_close(gradient, correct, rtol=1e-4, atol=1e-4)
+
+
+def test_rdrop_logs_the_mean_over_both_predictions() -> None:
+    model, sample = make_dropping_model(dropout=0.3), make_sample()
+    plain, rdrop = (
+        WsumCrossEntropyCriterion(TASK, False, label_smoothing=0.1, rdrop_alpha=alpha)
+        for alpha in (0.0, 3.0)
+    )
+    torch.manual_seed(7)
+    log = rdrop(model, sample)[2]
+    twice = {name: torch.cat((value, value)) for name, value in sample["net_input"].items()}
+    double = dict(net_input=twice, target=torch.cat([sample["target"]] * 2), ntokens=1)
+    torch.manual_seed(7)
+    expected = plain(model, double)[2]
+    for name in ("loss", "nll_loss"):
+        torch.testing.assert_close(2 * log[name], expected[name])
+    counts = [log[name] for name in ("ntokens", "nsentences", "sample_size")]
+    assert counts == [sample["ntokens"], 3, sample["ntokens"]]
+
+
+def test_rdrop_is_for_training_only() -> None:
+    model, sample = make_model().float().eval(), make_sample()
+    results = [
+        WsumCrossEntropyCriterion(TASK, False, label_smoothing=0.1, rdrop_alpha=alpha)(
+            model, sample
+        )
+        for alpha in (0.0, 3.0)
+    ]
+    assert results[0] == results[1]
+
+
+def test_rdrop_needs_independent_samples() -> None:
+    sample = make_sample()
+    sample["net_input"]["carried_state"] = object()
+    rdrop = WsumCrossEntropyCriterion(TASK, False, label_smoothing=0.1, rdrop_alpha=1.0)
+    with pytest.raises(ValueError, match=r"--rdrop-alpha .* --sample-break-mode eos"):
+        rdrop(make_dropping_model(), sample)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_symmetric_kl_equals_torchs(dtype) -> None:
+    a, b = (torch.randn(70, 3001, dtype=dtype, requires_grad=True) for _ in range(2))
+    weight = torch.randn(70)
+    log_p, log_q = (z.double().log_softmax(-1) for z in (a, b))
+    right = sum(
+        F.kl_div(y, x, log_target=True, reduction="none").sum(-1) / 2
+        for x, y in ((log_p, log_q), (log_q, log_p))
+    )
+    found = symmetric_kl(a, b)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, right.float())
+    expected = torch.autograd.grad((right * weight).sum(), (a, b))
+    gradients = torch.autograd.grad((found * weight).sum(), (a, b))
+    for gradient, correct in zip(gradients, expected, strict=True):
+        atol = {torch.bfloat16: 1e-2}.get(dtype, 1e-5) * float(correct.abs().amax())
+        torch.testing.assert_close(gradient, correct, rtol=0, atol=atol)

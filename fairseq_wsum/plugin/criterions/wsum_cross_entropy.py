@@ -1,9 +1,10 @@
 """`--criterion wsum_cross_entropy`: fairseq's cross entropy with a smaller memory footprint."""
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: fairseq needs the types of the options.
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from fairseq.criterions import register_criterion
 from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterion,
@@ -14,9 +15,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...ops import cross_entropy
+from ...ops.symmetric_kl import symmetric_kl
 
 
-@register_criterion("wsum_cross_entropy", dataclass=LabelSmoothedCrossEntropyCriterionConfig)
+@dataclass
+class WsumCrossEntropyConfig(LabelSmoothedCrossEntropyCriterionConfig):
+    """The options of fairseq's `label_smoothed_cross_entropy`, and R-Drop."""
+
+    rdrop_alpha: float = field(
+        default=0.0,
+        metadata={
+            "help": "R-Drop (Liang et al., 2021): weight of the divergence between the two "
+            "predictions for a sentence that passes twice with different dropout; "
+            "the paper takes 5 for translation; 0: off"
+        },
+    )
+
+
+@register_criterion("wsum_cross_entropy", dataclass=WsumCrossEntropyConfig)
 class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
     """Label-smoothed cross entropy; without smoothing, the default, plain cross entropy.
 
@@ -25,33 +41,90 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
     loss is computed directly from the logits, without an array of probabilities. In all other
     cases it is computed by fairseq. The penalty that a `wsum_lstm_lm` may have in training counts
     in the gradient, but not in the loss that is logged.
+
+    With `rdrop_alpha`, training reads each batch twice, as one batch of double size, and adds the
+    divergence between the two predictions (R-Drop, equation 4 of Liang et al., "R-Drop: Regularized
+    Dropout for Neural Networks", NeurIPS 2021). The gradient is that of fairseq's
+    `label_smoothed_cross_entropy_with_rdrop` with the same `--rdrop-alpha`, divided by 2. What is
+    logged remains comparable: the mean over both predictions, without the divergence.
     """
 
+    def __init__(
+        self,
+        task: Any,
+        sentence_avg: bool,
+        label_smoothing: float,
+        ignore_prefix_size: int = 0,
+        report_accuracy: bool = False,
+        rdrop_alpha: float = 0.0,
+    ) -> None:
+        super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
+        self.rdrop_alpha = rdrop_alpha
+
     @classmethod
-    def build_criterion(cls, cfg: Any, task: Any) -> WsumCrossEntropyCriterion:
+    def build_criterion(cls, cfg: Any, task: Any) -> "WsumCrossEntropyCriterion":
         """Build the criterion that `cfg` describes.
 
         Raises:
-            ValueError: --label-smoothing is not between 0 and 1.
+            ValueError: --label-smoothing is not between 0 and 1, or --rdrop-alpha is below 0.
         """
         if not 0 <= cfg.label_smoothing <= 1:
             raise ValueError(f"--label-smoothing {cfg.label_smoothing}: give a number from 0 to 1")
+        if not 0 <= cfg.rdrop_alpha < float("inf"):
+            raise ValueError(f"--rdrop-alpha {cfg.rdrop_alpha}: give 0 or more")
         criterion: WsumCrossEntropyCriterion = super().build_criterion(cfg, task)
         return criterion
+
+    def forward(
+        self, model: Any, sample: dict[str, Any], reduce: bool = True
+    ) -> tuple[Tensor, Any, dict[str, Any]]:
+        """The loss, the number by which the gradient is divided, and what is logged.
+
+        Raises:
+            ValueError: R-Drop for a model whose state is carried from batch to batch.
+        """
+        if not self._rdrop(model):
+            return super().forward(model, sample, reduce)
+        loss, size, log = super().forward(model, _twice(sample), reduce)
+        log.update(ntokens=sample["ntokens"], nsentences=sample["target"].size(0))
+        log["sample_size"] //= 2
+        for name in ("loss", "nll_loss"):
+            log[name] = log[name] / 2
+        return loss, size, log
+
+    def _rdrop(self, model: Any) -> bool:
+        return self.rdrop_alpha > 0 and model.training
 
     def compute_loss(
         self, model: Any, net_output: Any, sample: dict[str, Any], reduce: bool = True
     ) -> tuple[Tensor, Tensor]:
         """The loss with and without smoothing, summed, or for each token (N x 1).
 
-        If the model returns a `penalty`, the first of the two has its gradient, too.
+        The first of the two also has the gradient of the model's `penalty` and of R-Drop.
         """
         loss, nll = self._cross_entropy(model, net_output, sample, reduce)
         extra = net_output[1]
         if isinstance(extra, dict) and "penalty" in extra:
-            # This adds zero, so that fairseq logs the cross entropy.
-            loss = loss + (extra["penalty"] - extra["penalty"].detach())
+            loss = loss + _only_gradient(extra["penalty"])
+        if self._rdrop(model):
+            loss = loss + _only_gradient(
+                self.rdrop_alpha * self._divergence(model, net_output, sample, reduce)
+            )
         return loss, nll
+
+    def _divergence(
+        self, model: Any, net_output: Any, sample: dict[str, Any], reduce: bool
+    ) -> Tensor:
+        """(KL(p || q) + KL(q || p)) / 2 between the halves of a batch, in the form of the loss."""
+        skipped = max(self.ignore_prefix_size, 0)
+        targets = model.get_targets(sample, net_output)[:, skipped:]
+        logits = net_output[0]
+        if not _ends_in_softmax(model):  # log-probabilities are logits, too
+            logits = model.get_normalized_probs(net_output, log_probs=True)
+        a, b = (half.flatten(0, 1) for half in logits[:, skipped:].chunk(2))
+        padding = targets.chunk(2)[0].flatten() == self.padding_idx
+        each = symmetric_kl(a, b).masked_fill(padding, 0)
+        return each.sum() if reduce else torch.cat((each, each)).unsqueeze(1) / 2
 
     def _cross_entropy(
         self, model: Any, net_output: Any, sample: dict[str, Any], reduce: bool
@@ -88,6 +161,28 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
         nll = F.nll_loss(log_p, targets, ignore_index=self.padding_idx, reduction=reduction)
         nll = nll if reduce else nll.unsqueeze(1)
         return nll, nll
+
+
+def _twice(sample: dict[str, Any]) -> dict[str, Any]:
+    """The batch of double size in which each sentence occurs twice."""
+    if "carried_state" in sample["net_input"]:
+        raise ValueError(
+            "--rdrop-alpha needs samples that are independent, but --task wsum_language_modeling "
+            "carries the state from batch to batch: omit the option, or give "
+            "--sample-break-mode eos"
+        )
+
+    def double(value: Any) -> Any:
+        return torch.cat((value, value)) if isinstance(value, Tensor) else value
+
+    net_input = {name: double(value) for name, value in sample["net_input"].items()}
+    target, ntokens = double(sample["target"]), 2 * sample["ntokens"]
+    return {**sample, "net_input": net_input, "target": target, "ntokens": ntokens}
+
+
+def _only_gradient(x: Tensor) -> Tensor:
+    """Zero with the gradient of `x`, so that fairseq logs the cross entropy alone."""
+    return x - x.detach()
 
 
 def _ends_in_softmax(model: Any) -> bool:
