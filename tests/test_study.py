@@ -181,6 +181,14 @@ def test_mistakes_in_the_file_are_named(make, keys, message) -> None:
     assert "study.yaml" in str(error.value)
 
 
+def test_a_model_may_take_over_the_options_of_another(make) -> None:
+    file = make(cells=[])
+    with file.open("a") as study:
+        study.write("models:\n  a: &a {cell: gru, lr: 1}\n  b: {<<: *a, lr: 2}\n")
+    assert [run.model.options["lr"] for run in plan_of(file).runs] == ["1", "2"]
+    assert {run.model.options["cell"] for run in plan_of(file).runs} == {"gru"}
+
+
 def test_a_key_that_is_there_twice_and_text_that_is_no_yaml_are_errors(tmp_path) -> None:
     file = tmp_path / "study.yaml"
     file.write_text("seeds: [1]\nseeds: [2]\n")

@@ -302,8 +302,10 @@ class _Loader(yaml.SafeLoader):
     """Refuses a key that is there twice, of which YAML would keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key, (place, _) in zip(keys, node.value, strict=True):
+        # a merge key (<<) stands for the keys of another mapping, which the mapping's own replace
+        places = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        keys = [self.construct_object(place, deep=True) for place in places]
+        for key, place in zip(keys, places, strict=True):
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} is there twice", place.start_mark
