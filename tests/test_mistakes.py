@@ -36,6 +36,10 @@ VALUES = {
         ["--criterion", "wsum_cross_entropy", "--label-smoothing", "-0.1"],
         "--label-smoothing -0.1: give a number from 0 to 1",
     ),
+    "negative-rdrop": (
+        ["--criterion", "wsum_cross_entropy", "--rdrop-alpha", "-1"],
+        "--rdrop-alpha -1.0: give 0 or more",
+    ),
 }
 
 
