@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from .. import backends
 from ..cells import Cell, get_cell
+from ..ops.dropout import dropout
 from ..ops.transforms import in_autocast, product_dtype
 from . import checks, step
 from .entries import add_cell
@@ -350,7 +350,7 @@ class WsumLSTM(nn.Module):
         if isinstance(self.dropout, nn.Module):
             dropped: Tensor = self.dropout(x)
             return dropped
-        return F.dropout(x, self.dropout, self.training)
+        return dropout(x, self.dropout) if self.training else x
 
     def _backend(self, x: Tensor) -> backends.Backend:
         dtype = product_dtype(x, self.weight_ih_l0)

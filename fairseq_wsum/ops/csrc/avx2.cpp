@@ -9,5 +9,5 @@ static bool runs_here() { return __builtin_cpu_supports("avx2") && __builtin_cpu
 #include "instantiate.h"
 
 const Kernels kernels_avx2{"avx2", runs_here, avx2::gated_sum_of, avx2::scan_of,
-        avx2::recurrence_of, avx2::cross_entropy_of};
+        avx2::recurrence_of, avx2::cross_entropy_of, avx2::dropout_of};
 #endif

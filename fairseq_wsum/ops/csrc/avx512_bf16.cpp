@@ -21,5 +21,6 @@ const Kernels kernels_avx512_bf16{
     [](const Recurrence& p, bool backward) {
         return (p.is_bf16 ? avx512_bf16::recurrence_of : kernels_avx512.recurrence)(p, backward);
     },
-    [](const CrossEntropy& p, bool backward) { return kernels_avx512.cross_entropy(p, backward); }};
+    [](const CrossEntropy& p, bool backward) { return kernels_avx512.cross_entropy(p, backward); },
+    [](const Dropout& p) { return kernels_avx512.dropout(p); }};
 #endif

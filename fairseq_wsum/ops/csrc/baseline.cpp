@@ -6,4 +6,4 @@
 #include "instantiate.h"
 
 const Kernels kernels_baseline{"baseline", [] { return true; }, baseline::gated_sum_of, baseline::scan_of,
-        baseline::recurrence_of, baseline::cross_entropy_of};
+        baseline::recurrence_of, baseline::cross_entropy_of, baseline::dropout_of};

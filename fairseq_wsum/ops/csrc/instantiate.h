@@ -32,6 +32,8 @@ namespace INSTRUCTION_SET {
 
 #include "cross_entropy.h"
 
+#include "dropout.h"
+
 #ifdef HAS_BF16_PRODUCT
 
 template <class C>
@@ -75,6 +77,11 @@ int cross_entropy_of(const CrossEntropy& p, bool backward) {
         backward ? cross_entropy_backward<bf16>(p) : cross_entropy<bf16>(p);
     else
         backward ? cross_entropy_backward<float>(p) : cross_entropy<float>(p);
+    return 0;
+}
+
+int dropout_of(const Dropout& p) {
+    p.is_bf16 ? dropout<bf16>(p) : dropout<float>(p);
     return 0;
 }
 

@@ -68,6 +68,9 @@ int wsum_cross_entropy(const CrossEntropy* p) {
 int wsum_cross_entropy_backward(const CrossEntropy* p) {
     return guarded([p] { return kernels().cross_entropy(*p, true); });
 }
+int wsum_dropout(const Dropout* p) {
+    return guarded([p] { return kernels().dropout(*p); });
+}
 
 const char* wsum_instruction_set() { return kernels().name; }
 

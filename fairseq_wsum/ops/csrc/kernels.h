@@ -1,11 +1,12 @@
 // The interface of the CPU kernels. It is plain C, so that one build works with every version of
-// torch. kernels.py loads the library. backends/cpp.py and cross_entropy.py call it and repeat the
-// definitions of the structs.
+// torch. kernels.py loads the library. backends/cpp.py, cross_entropy.py and dropout.py call it and
+// repeat the definitions of the structs.
 //
 // Dimensions: T time steps, B sequences, H hidden units, P features of h (P = H without a
 // projection), x_rows rows of pre-activations, h_rows of which depend on h_{t-1}, and `values` and
-// `vectors` of the cell (cell.h). All arrays are contiguous in row-major order. A null pointer stands for an array that does not exist or is not
-// needed. "real" is bfloat16 if `is_bf16` is set, else float.
+// `vectors` of the cell (cell.h). All arrays are contiguous in row-major order. A null pointer stands
+// for an array that does not exist or is not needed. "real" is bfloat16 if `is_bf16` is set, else
+// float.
 #pragma once
 
 #include <cstdint>
@@ -112,9 +113,19 @@ struct CrossEntropy {
     void* dz;              // real, N x W
 };
 
+// y = x / keep with probability `keep`, else 0
+struct Dropout {
+    int64_t size;
+    uint64_t seed;
+    int32_t is_bf16, threads;
+    double keep;
+    const void* x;  // real, size
+    void* y;        // real, size
+};
+
 // The version of this interface, increased with every change to the structs. kernels.py rejects
 // libraries with a different version.
-enum { WSUM_INTERFACE = 4 };
+enum { WSUM_INTERFACE = 5 };
 int wsum_interface();
 
 // Returns 0 on success, 1 for an unknown cell or an invalid target, 2 if an allocation failed.
@@ -126,6 +137,7 @@ int wsum_recurrence(const Recurrence*);
 int wsum_recurrence_backward(const Recurrence*);
 int wsum_cross_entropy(const CrossEntropy*);
 int wsum_cross_entropy_backward(const CrossEntropy*);
+int wsum_dropout(const Dropout*);
 
 // The instruction set in use: "avx512_bf16", "avx512", "avx2" or "baseline".
 const char* wsum_instruction_set();

@@ -36,6 +36,7 @@ struct Kernels {
     int (*scan)(const Scan&, bool backward);
     int (*recurrence)(const Recurrence&, bool backward);
     int (*cross_entropy)(const CrossEntropy&, bool backward);
+    int (*dropout)(const Dropout&);
 };
 
 extern const Kernels kernels_baseline;

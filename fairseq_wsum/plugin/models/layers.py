@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from fairseq.modules import FairseqDropout
-
 from ...layer import WsumLSTM
-from ..modules import LSTMBlocks
+from ..modules import Dropout, LSTMBlocks
 from .options import Side
 from .wsum_lstm_config import WsumLSTMConfig
 
@@ -29,7 +27,7 @@ def make_layers(
         bidirectional: whether there are two directions.
         module_name: the name of the dropout in fairseq's --retain-dropout-modules.
     """
-    dropout = FairseqDropout(side.layer_dropout, module_name=module_name)
+    dropout = Dropout(side.layer_dropout, module_name=module_name)
     if cfg.layer_norm or ffn_embed_dim:
         return LSTMBlocks(
             input_size,

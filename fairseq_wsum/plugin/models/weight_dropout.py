@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from fairseq.modules import FairseqDropout
 from torch import Tensor
 from torch.func import functional_call
 
 from ...layer import State, WsumLSTM
+from ...ops.dropout import dropout
 
 
 class WeightDropout(FairseqDropout):
@@ -27,7 +27,7 @@ class WeightDropout(FairseqDropout):
             result: tuple[Tensor, State] = lstm(x, state)
             return result
         dropped = {
-            name: F.dropout(weight, self.p)
+            name: dropout(weight, self.p)
             for name, weight in lstm.named_parameters()
             if name.startswith("weight_hh")
         }

@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 import torch
 from fairseq.data import Dictionary
-from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 
 from ...layer import State
-from ..modules import Attention, Bridge, Projected
+from ..modules import Attention, Bridge, Dropout, Projected
 from ..modules.states import IncrementalState, pack_state, unpack_state, widened
 from .layers import make_layers
 from .wsum_decoder_base import WsumDecoderBase
@@ -56,13 +55,13 @@ class WsumLSTMDecoder(WsumDecoderBase):
             out_dim=cfg.out_embed_dim,
             shares_output=cfg.shares_output,
             dropout=side.dropout_out,
-            dropout_module=FairseqDropout(side.dropout_out, module_name=name),
+            dropout_module=Dropout(side.dropout_out, module_name=name),
         )
         self.hidden_size = side.hidden_size
         self.num_layers = side.layers
         self.input_feeding = cfg.input_feeding
         self.need_attn = True
-        self.dropout_in_module = FairseqDropout(side.dropout_in, module_name=name)
+        self.dropout_in_module = Dropout(side.dropout_in, module_name=name)
         self.lstm = make_layers(
             cfg,
             side,

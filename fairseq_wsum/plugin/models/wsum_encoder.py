@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from fairseq.data import Dictionary
 from fairseq.models import FairseqEncoder
-from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 
+from ..modules import Dropout
 from .layers import make_layers
 from .options import MAX_POSITIONS
 from .parameters import remember_words
@@ -42,8 +42,8 @@ class WsumLSTMEncoder(FairseqEncoder):
         side = cfg.encoder
         self.padding_idx = dictionary.pad()
         self.embed_tokens = embed_tokens
-        self.dropout_in_module = FairseqDropout(side.dropout_in, module_name=name)
-        self.dropout_out_module = FairseqDropout(side.dropout_out, module_name=name)
+        self.dropout_in_module = Dropout(side.dropout_in, module_name=name)
+        self.dropout_out_module = Dropout(side.dropout_out, module_name=name)
         self.lstm = make_layers(
             cfg,
             side,

@@ -9,11 +9,10 @@ from functools import partial
 from typing import Any
 
 from fairseq.data import Dictionary
-from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 
 from ...layer import State, WsumLSTM
-from ..modules import CarriedState
+from ..modules import CarriedState, Dropout
 from ..modules.states import IncrementalState, pack_state, unpack_state, zero_state
 from .activation_penalty import activation_penalty
 from .embedding_dropout import EmbeddingDropout
@@ -37,7 +36,7 @@ class WsumLMDecoder(WsumDecoderBase):
     def __init__(
         self, cfg: WsumLSTMLMConfig, dictionary: Dictionary, embed_tokens: nn.Embedding
     ) -> None:
-        kind: Any = LockedDropout if cfg.locked_dropout else FairseqDropout
+        kind: Any = LockedDropout if cfg.locked_dropout else Dropout
         name = type(self).__name__
         make_dropout = partial(kind, module_name=name)
         side = cfg.decoder

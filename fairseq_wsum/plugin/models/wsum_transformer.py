@@ -12,7 +12,7 @@ from fairseq.tasks import FairseqTask
 from torch import nn
 
 from ...cells import CELLS
-from ..modules import WsumSelfAttention
+from ..modules import WsumSelfAttention, use_dropout
 from .options import default, use_preset
 from .wsum_transformer_config import WsumTransformerConfig, read_config
 from .wsum_transformer_layers import WsumTransformerDecoder, WsumTransformerEncoder
@@ -40,6 +40,7 @@ class WsumTransformerModel(TransformerModelBase):
             ValueError: an option is invalid, or options are incompatible; the message names them.
         """
         model: WsumTransformerModel = super().build_model(read_config(args), task)
+        use_dropout(model)
         return model
 
     @classmethod

@@ -15,7 +15,7 @@ from fairseq.models.transformer_lm import (
 from fairseq.tasks import FairseqTask
 from torch import Tensor
 
-from ..modules import CarriedState, WsumSelfAttention
+from ..modules import CarriedState, WsumSelfAttention, use_dropout
 from .gated_sum_options import GatedSumOptions, GatedSums, gated_sums, set_positions
 from .options import check_cells, check_probabilities, check_sizes, first, option_values
 from .wsum_transformer_layers import WsumTransformerDecoder
@@ -109,6 +109,7 @@ class WsumTransformerLanguageModel(TransformerLanguageModel):
                 nested, task.target_dictionary, embed_tokens, no_encoder_attn=True
             )
         )
+        use_dropout(model)
         model.carries_state = not sums.attention_layers
         return model
 

@@ -4,6 +4,7 @@ from .attention import ATTENTION_TYPES, Attention, Projected
 from .blocks import LSTMBlocks
 from .bridge import Bridge
 from .carried_state import CarriedState
+from .dropout import Dropout, use_dropout
 from .self_attention import WsumSelfAttention
 
 __all__ = [
@@ -11,7 +12,9 @@ __all__ = [
     "Attention",
     "Bridge",
     "CarriedState",
+    "Dropout",
     "LSTMBlocks",
     "Projected",
     "WsumSelfAttention",
+    "use_dropout",
 ]

@@ -1,0 +1,96 @@
+"""Dropout by a C++ kernel (csrc/dropout.h).
+
+torch draws the mask on the CPU number by number, and stores it. This kernel takes one random word
+for each number from a counter-based generator, many at a time, and computes it again in the
+backward pass.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_double, c_int32, c_int64, c_uint64, c_void_p
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from . import kernels
+from .library import LIBRARY, derive, implement
+from .transforms import in_transformation
+
+
+def dropout(x: Tensor, p: float) -> Tensor:
+    """Each element of `x` is zero with probability p, else x / (1 - p).
+
+    A seed is drawn from torch's generator for the CPU, so the state of this generator determines
+    the result. It is the same for every instruction set and number of threads, but not that of
+    `torch.nn.functional.dropout`, which is used where the kernel is not available: on other
+    devices, in other dtypes than float32 and bfloat16, and in `torch.func` or `torch.compile`.
+
+    Args:
+        x: a tensor of any shape.
+        p: the probability, from 0 to 1.
+    """
+    if not (0 < p < 1 and _suits(x)):
+        return F.dropout(x, p)
+    seed = torch.empty((), dtype=torch.int64).random_()
+    y: Tensor = torch.ops.fairseq_wsum.dropout(x, p, seed)
+    return y
+
+
+def _suits(x: Tensor) -> bool:
+    return (
+        x.device.type == "cpu"
+        and x.dtype in kernels.DTYPES
+        and not torch.compiler.is_compiling()
+        and not in_transformation()
+        and kernels.why_missing() is None
+    )
+
+
+class _Dropout(ctypes.Structure):
+    """The struct `Dropout` of csrc/kernels.h."""
+
+    _fields_ = [
+        ("size", c_int64),
+        ("seed", c_uint64),
+        ("is_bf16", c_int32),
+        ("threads", c_int32),
+        ("keep", c_double),
+        ("x", c_void_p),
+        ("y", c_void_p),
+    ]
+
+
+def _run(x: Tensor, p: float, seed: Tensor) -> Tensor:
+    x = x.contiguous()
+    y = torch.empty_like(x)
+    dtype = torch.bfloat16 if x.dtype == torch.bfloat16 else torch.float32
+    pointers = {name: kernels.pointer(name, t, dtype, x.shape) for name, t in (("x", x), ("y", y))}
+    flags = dict(is_bf16=dtype == torch.bfloat16, threads=torch.get_num_threads())
+    sizes = dict(size=x.numel(), seed=int(seed), keep=1 - p)
+    kernels.call("wsum_dropout", _Dropout(**sizes, **flags, **pointers))
+    return y
+
+
+# The operator
+
+LIBRARY.define("dropout(Tensor x, float p, Tensor seed) -> Tensor")
+implement("CPU", {"dropout": _run})
+
+
+def _empty(x: Tensor, p: float, seed: Tensor) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, float, Tensor], output: Tensor) -> None:
+    _, ctx.p, seed = inputs
+    ctx.save_for_backward(seed)
+
+
+def _gradient(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
+    return torch.ops.fairseq_wsum.dropout(dy, ctx.p, ctx.saved_tensors[0]), None, None
+
+
+derive("dropout", _empty, _gradient, _save)
