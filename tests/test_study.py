@@ -46,7 +46,7 @@ mkdir -p "$run"
 echo "  'max_epoch': 5,"
 epoch=$(cat "$run/epoch" 2>/dev/null || echo 0)
 while [ "$epoch" -lt 5 ]; do
-    sleep "${PAUSE:-0}"
+    while [ "$epoch" -ge "${STAY_AT:-5}" ]; do sleep 0.1; done
     epoch=$((epoch + 1))
     echo "$epoch" >"$run/epoch.partial"
     mv "$run/epoch.partial" "$run/epoch"
@@ -292,12 +292,12 @@ def test_a_study_does_all_runs_and_leaves_one_with_an_error_behind(make) -> None
 
 def test_a_study_that_is_killed_three_times_ends_like_one_that_ran_through(make) -> None:
     file = make(seeds=[1, 2])
-    for sent, seconds in ((signal.SIGKILL, 1.0), (signal.SIGINT, 0.6), (signal.SIGTERM, 0.3)):
-        process, log = start(file, "--jobs", "2", PAUSE="0.4")
-        plan, before = plan_of(file), epochs(file)
-        while epochs(file) == before and process.poll() is None:
+    for sent, epoch in ((signal.SIGKILL, 1), (signal.SIGINT, 2), (signal.SIGTERM, 4)):
+        process, log = start(file, "--jobs", "2", STAY_AT=str(epoch))
+        plan = plan_of(file)
+        while epochs(file) < 2 * epoch:  # of the first two runs
+            assert process.poll() is None
             time.sleep(0.05)
-        time.sleep(seconds)
         process.send_signal(sent)
         process.wait(60)
         if sent != signal.SIGKILL:
@@ -307,7 +307,7 @@ def test_a_study_that_is_killed_three_times_ends_like_one_that_ran_through(make)
         while "running" in [state(run) for run in plan.runs]:
             assert time.monotonic() < deadline, "the recipes go on without the study"
             time.sleep(0.1)
-        assert epochs(file) < 20
+        assert epochs(file) == 2 * epoch
     assert "interrupted" in [state(run) for run in plan.runs]
     assert run_study(file, "--jobs", "2")[0] == 0
     assert epochs(file) == 20
