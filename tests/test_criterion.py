@@ -177,6 +177,12 @@ def test_it_is_registered_with_fairseq() -> None:
     assert CRITERION_REGISTRY["wsum_cross_entropy"] is WsumCrossEntropyCriterion
 
 
+def doubled(sample: dict) -> dict:
+    """The batch in which every sentence occurs twice."""
+    net_input = {name: torch.cat((part, part)) for name, part in sample["net_input"].items()}
+    return dict(net_input=net_input, target=torch.cat((sample["target"],) * 2), ntokens=1)
+
+
 def make_dropping_model(**options: object) -> torch.nn.Module:
     return make_model(**options).float().train()
 
@@ -206,15 +212,14 @@ def test_rdrop_has_half_the_gradient_of_fairseqs(average) -> None:
 def test_rdrop_adds_the_divergence_of_the_words_that_count(prefix) -> None:
     model, sample, alpha = make_dropping_model(dropout=0.3), make_sample(), 3.0
     named = dict(label_smoothing=0.1, ignore_prefix_size=prefix)
-    twice = {k: torch.cat((part, part)) for k, part in sample["net_input"].items()}
-    target = torch.cat((sample["target"], sample["target"]))
+    double = doubled(sample)
     torch.manual_seed(7)
-    log_p, log_q = model(**twice)[0].log_softmax(-1).chunk(2)
+    log_p, log_q = model(**double["net_input"])[0].log_softmax(-1).chunk(2)
     divergence = ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1)[:, prefix:] / 2
     counts = sample["target"][:, prefix:] != PAD
     torch.manual_seed(7)
     plain = WsumCrossEntropyCriterion(TASK, False, **named)
-    loss, _, _ = plain(model, dict(net_input=twice, target=target, ntokens=1))
+    loss, _, _ = plain(model, double)
     expected = torch.autograd.grad(loss + alpha * divergence[counts].sum(), model.parameters())
     torch.manual_seed(7)
     rdrop = WsumCrossEntropyCriterion(TASK, False, **named, rdrop_alpha=alpha)
@@ -231,8 +236,7 @@ def test_rdrop_logs_the_mean_over_both_predictions() -> None:
     )
     torch.manual_seed(7)
     log = rdrop(model, sample)[2]
-    twice = {name: torch.cat((value, value)) for name, value in sample["net_input"].items()}
-    double = dict(net_input=twice, target=torch.cat([sample["target"]] * 2), ntokens=1)
+    double = doubled(sample)
     torch.manual_seed(7)
     expected = plain(model, double)[2]
     for name in ("loss", "nll_loss"):

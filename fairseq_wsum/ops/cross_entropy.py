@@ -18,26 +18,15 @@ from torch import Tensor
 
 from . import kernels
 from .library import LIBRARY, derive, implement, no_second_derivatives
-from .transforms import in_transformation
 
 Losses = tuple[Tensor, Tensor, Tensor]
-
-
-def suits(logits: Tensor) -> bool:
-    """Whether the kernels support these logits: on the CPU, in float32 or bfloat16."""
-    return (
-        logits.device.type == "cpu"
-        and logits.dtype in kernels.DTYPES
-        and not in_transformation()
-        and kernels.why_missing() is None
-    )
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, ignored: int) -> tuple[Tensor, Tensor]:
     """-log softmax(logits), at the targets and summed over all words.
 
     Args:
-        logits: N x W; `suits(logits)` must be True.
+        logits: N x W; `kernels.take(logits)` must be True.
         targets: indices of the target words, N, int64.
         ignored: rows with this target have zero loss and zero gradient.
 

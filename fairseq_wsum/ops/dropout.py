@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from . import kernels
 from .library import LIBRARY, derive, implement
-from .transforms import in_transformation
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
@@ -32,21 +31,11 @@ def dropout(x: Tensor, p: float) -> Tensor:
         x: a tensor of any shape.
         p: the probability, from 0 to 1.
     """
-    if not (0 < p < 1 and _suits(x)):
+    if not 0 < p < 1 or torch.compiler.is_compiling() or not kernels.take(x):
         return F.dropout(x, p)
     seed = torch.empty((), dtype=torch.int64).random_()
     y: Tensor = torch.ops.fairseq_wsum.dropout(x, p, seed)
     return y
-
-
-def _suits(x: Tensor) -> bool:
-    return (
-        x.device.type == "cpu"
-        and x.dtype in kernels.DTYPES
-        and not torch.compiler.is_compiling()
-        and not in_transformation()
-        and kernels.why_missing() is None
-    )
 
 
 class _Dropout(ctypes.Structure):

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .transforms import constant
+from .transforms import constant, in_transformation
 
 INTERFACE = 5  # WSUM_INTERFACE of csrc/kernels.h
 DTYPES = (torch.float32, torch.bfloat16)
@@ -23,6 +23,16 @@ DTYPES = (torch.float32, torch.bfloat16)
 def why_missing() -> str | None:
     """Why the kernels are not available, or None if they are."""
     return _find()[1]
+
+
+def take(x: Tensor) -> bool:
+    """Whether the kernels take x: on the CPU, in float32 or bfloat16, in no transformation."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype in DTYPES
+        and not in_transformation()
+        and why_missing() is None
+    )
 
 
 def instruction_set() -> str:

@@ -14,7 +14,7 @@ from fairseq.models import FairseqDecoder
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...ops import cross_entropy
+from ...ops import cross_entropy, kernels
 from ...ops.symmetric_kl import symmetric_kl
 
 
@@ -130,7 +130,7 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
         self, model: Any, net_output: Any, sample: dict[str, Any], reduce: bool
     ) -> tuple[Tensor, Tensor]:
         logits = net_output[0]
-        if not (_ends_in_softmax(model) and cross_entropy.suits(logits)):
+        if not (_ends_in_softmax(model) and kernels.take(logits)):
             return self._fairseqs_loss(model, net_output, sample, reduce)
         targets = model.get_targets(sample, net_output)
         skipped = max(self.ignore_prefix_size, 0)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 
+from ..modules import DropoutBase
 
-class EmbeddingDropout(FairseqDropout):
+
+class EmbeddingDropout(DropoutBase):
     """Dropout of the embeddings of whole words (Gal and Ghahramani, 2016).
 
     In every forward pass each word of the vocabulary is dropped with probability p: its embedding
@@ -21,12 +22,9 @@ class EmbeddingDropout(FairseqDropout):
     def forward(self, embed_tokens: nn.Embedding, tokens: Tensor) -> Tensor:
         """The embeddings of tokens: B x T -> B x T x E."""
         x: Tensor = embed_tokens(tokens)
-        if self.p == 0 or not (self.training or self.apply_during_inference):
+        if not self.active:
             return x
         kept = x.new_empty(embed_tokens.num_embeddings, 1).bernoulli_(1 - self.p)  # V x 1
         if self.p < 1:
             kept = kept / (1 - self.p)
         return x * kept[tokens]
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}"

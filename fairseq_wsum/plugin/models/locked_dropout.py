@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from fairseq.modules import FairseqDropout
 from torch import Tensor
 
+from ..modules import DropoutBase
 
-class LockedDropout(FairseqDropout):
+
+class LockedDropout(DropoutBase):
     """Dropout of the same features at every time step of a sequence.
 
     It is known as variational dropout (Gal and Ghahramani, 2016) and, in language models, as locked
@@ -20,10 +21,7 @@ class LockedDropout(FairseqDropout):
 
     def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
         """T x B x C -> T x B x C."""
-        if self.p == 0 or not (self.training or self.apply_during_inference):
+        if not self.active:
             return x
         mask = x.new_empty(1, *x.shape[1:]).bernoulli_(1 - self.p)
         return x * mask.div_(1 - self.p) if self.p < 1 else x * mask
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}"

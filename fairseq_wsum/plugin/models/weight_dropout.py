@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from fairseq.modules import FairseqDropout
 from torch import Tensor
 from torch.func import functional_call
 
 from ...layer import State, WsumLSTM
 from ...ops.dropout import dropout
+from ..modules import DropoutBase
 
 
-class WeightDropout(FairseqDropout):
+class WeightDropout(DropoutBase):
     """DropConnect on the recurrent matrices: the weight-dropped LSTM (Merity et al., 2018).
 
     In every forward pass each element of every `weight_hh` is dropped with probability p and
@@ -23,7 +23,7 @@ class WeightDropout(FairseqDropout):
 
     def forward(self, lstm: WsumLSTM, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Run the layers: T x B x C -> T x B x P, and the final state."""
-        if self.p == 0 or not (self.training or self.apply_during_inference):
+        if not self.active:
             result: tuple[Tensor, State] = lstm(x, state)
             return result
         dropped = {
@@ -34,6 +34,3 @@ class WeightDropout(FairseqDropout):
         # The parameters themselves stay as they are, and so do their names in checkpoints.
         result = functional_call(lstm, dropped, (x, state))
         return result
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}"

@@ -4,7 +4,7 @@ from .attention import ATTENTION_TYPES, Attention, Projected
 from .blocks import LSTMBlocks
 from .bridge import Bridge
 from .carried_state import CarriedState
-from .dropout import Dropout, use_dropout
+from .dropout import Dropout, DropoutBase, use_dropout
 from .self_attention import WsumSelfAttention
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Bridge",
     "CarriedState",
     "Dropout",
+    "DropoutBase",
     "LSTMBlocks",
     "Projected",
     "WsumSelfAttention",

@@ -8,22 +8,29 @@ from torch import Tensor, nn
 from ...ops.dropout import dropout
 
 
-class Dropout(FairseqDropout):
-    """fairseq's dropout with the kernel of `ops.dropout`.
+class DropoutBase(FairseqDropout):
+    """What the kinds of dropout have in common: p, and when they drop.
 
     Args:
-        p: probability that a number is dropped.
+        p: probability that one of the things that the class names is dropped.
         module_name: the name of this module for --retain-dropout-modules.
     """
 
-    def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
-        """A tensor of any shape, which is never changed in place."""
-        if self.p == 0 or not (self.training or self.apply_during_inference):
-            return x
-        return dropout(x, self.p)
+    @property
+    def active(self) -> bool:
+        """Whether anything is dropped: in training, and in decoding with --retain-dropout."""
+        return self.p > 0 and (self.training or self.apply_during_inference)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
+
+
+class Dropout(DropoutBase):
+    """fairseq's dropout, of single numbers, with the kernel of `ops.dropout`."""
+
+    def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
+        """A tensor of any shape, which is never changed in place."""
+        return dropout(x, self.p) if self.active else x
 
 
 def use_dropout(model: nn.Module) -> None:
