@@ -34,18 +34,18 @@ def joint_bias(cell: Cell, b_ih: Tensor | None, b_hh: Tensor | None) -> Tensor |
     """
     if b_ih is None:
         return None
-    joins = not cell.inner_bias_rows
-    if b_hh is None and cell.weight_rows == cell.bias_rows:
+    rows, biased, inner = cell.weight_rows, cell.bias_rows, cell.inner_bias_rows
+    if b_hh is None and rows == biased:
         return b_ih
-    if b_hh is not None and joins and cell.rows == cell.bias_rows == cell.hidden_rows:
+    if b_hh is not None and not inner and rows == biased == cell.hidden_rows:
         return b_ih + b_hh
-    bias = split(cell.bias_rows, b_ih)
-    zero = torch.zeros_like(b_ih[: b_ih.numel() // len(bias)])
+    bias = split(biased, b_ih)
+    zero = torch.zeros_like(bias[biased[0]])
     if b_hh is not None:
         for row, values in split(cell.hidden_rows, b_hh).items():
-            if row not in cell.inner_bias_rows:
+            if row not in inner:
                 bias[row] = bias.get(row, zero) + values
-    return torch.cat([bias.get(row, zero) for row in cell.weight_rows])
+    return torch.cat([bias.get(row, zero) for row in rows])
 
 
 def inner_bias(cell: Cell, b_hh: Tensor | None) -> Tensor | None:

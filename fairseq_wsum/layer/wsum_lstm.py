@@ -22,8 +22,6 @@ from . import checks, step
 from .entries import add_cell
 from .window import LastInputs
 
-PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")  # torch's names
-
 # (h, c); with a window of 2 (h, c, x), see `WsumLSTM.forward`
 State = tuple[Tensor, ...]
 
@@ -140,6 +138,7 @@ class WsumLSTM(nn.Module):
         self.proj_size = proj_size
         self.residuals = residuals
         self.backend = backend
+        self._parameter_names = tuple(self._parameter_shapes(0))
         for layer in range(num_layers):
             for suffix in self._suffixes(layer):
                 for name, shape in self._parameter_shapes(layer).items():
@@ -295,9 +294,7 @@ class WsumLSTM(nn.Module):
 
         They are looked up as attributes, because pruning and weight dropout replace them by others.
         """
-        names = (*PARAMETERS, *self.cell.vectors)
-        found = {name: getattr(self, name + suffix, None) for name in names}
-        return {name: parameter for name, parameter in found.items() if parameter is not None}
+        return {name: getattr(self, name + suffix) for name in self._parameter_names}
 
     # Running
 

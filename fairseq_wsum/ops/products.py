@@ -27,7 +27,7 @@ _choices: dict[str, bool] = {}  # kind of product -> whether oneDNN computes it
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y = x W^T + b, as `torch.nn.functional.linear`: ... x K, N x K and N -> ... x N."""
-    if _suits(x, weight) and uses_onednn("product"):
+    if uses_onednn("product") and _suits(x, weight):
         return _by_onednn(x, weight, bias)
     return F.linear(x, weight, bias)
 
@@ -42,14 +42,14 @@ class Linear(nn.Linear):
 def outer(a: Tensor, b: Tensor) -> Tensor:
     """The sum of a_m b_m^T over all rows, as in weight gradients: ... x N, ... x K -> N x K."""
     a, b = as_rows(a), as_rows(b)
-    if _suits(a, b) and uses_onednn("outer"):
+    if uses_onednn("outer") and _suits(a, b):
         return _onednn_outer(a, b)
     return a.t() @ b
 
 
 def outer_to(out: Tensor, a: Tensor, b: Tensor) -> None:
     """Write `outer(a, b)` to a tensor N x K."""
-    if _suits(a, b) and uses_onednn("outer"):
+    if uses_onednn("outer") and _suits(a, b):
         out.copy_(outer(a, b))
     else:
         out.addmm_(as_rows(a).t(), as_rows(b), beta=0)
