@@ -132,7 +132,7 @@ case "$precision" in
     *) die "--precision $precision: choose from fp32, fp16, bf16, amp" ;;
 esac
 
-# Idle OpenMP threads sleep instead of spinning. This costs about 5 % on an otherwise idle machine
+# Idle OpenMP threads sleep instead of spinning. This costs about 7 % on an otherwise idle machine
 # and trains 1.7 times as fast beside two busy processes (docs/benchmarks.md, "Idle threads").
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
 

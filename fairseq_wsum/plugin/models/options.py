@@ -53,7 +53,7 @@ class CellOptions(FairseqDataclass):
         metadata={"help": f"cell of all layers: {_CELLS_WITH_TITLES}, or a registered cell"},
     )
     coupled_gates: bool = field(
-        default=False, metadata={"help": "couple the gates of all cells: f = 1 - i"}
+        default=False, metadata={"help": "f = 1 - i, in the LSTM and its ablations"}
     )
     window: Optional[int] = field(
         default=None,

@@ -32,7 +32,10 @@ class WsumLSTMLMConfig(LSTMOptions):
     )
     init_range: float = field(
         default=0.1,
-        metadata={"help": "draw all weights uniformly from [-R, R]; biases start at zero"},
+        metadata={
+            "help": "draw all weights uniformly from [-R, R]; biases start at zero. minlstm and "
+            "sru keep the initial values that they prescribe"
+        },
     )
     locked_dropout: bool = field(
         default=False,
