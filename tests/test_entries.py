@@ -92,3 +92,23 @@ def test_the_entry_is_in_the_state_dict_of_a_whole_model() -> None:
     model.load_state_dict(model.state_dict())
     with pytest.raises(RuntimeError, match="encoder has the cell lstm with coupled gates"):
         other.load_state_dict(model.state_dict())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    {
+        "half": lambda entries: entries[0].half(),
+        "bfloat16": lambda entries: entries[0].bfloat16(),
+        "mean": lambda entries: sum(entries) / len(entries),
+        "ema": lambda entries: entries[0].clone().mul_(0.999).add_(entries[1], alpha=0.001),
+        "older": lambda entries: entries[0].byte(),  # what checkpoints had at first
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_the_entry_survives_what_programs_do_with_weights(changed) -> None:
+    layers = [make(get_cell("no-srnn-hidden")) for _ in range(3)]
+    weights = layers[0].state_dict()
+    weights["cell"] = changed[1]([layer.state_dict()["cell"] for layer in layers])
+    layers[0].load_state_dict(weights)
+    with pytest.raises(RuntimeError, match="the weights are of no-srnn-hidden: create"):
+        make(get_cell("no-srnn")).load_state_dict(weights, strict=False)

@@ -1,8 +1,9 @@
 """State dict entries that identify what the weights belong to.
 
 Weights of equal shapes can belong to different cells or to different vocabularies. An extra entry
-records which, so that loading them into the wrong module fails. The entry is a text encoded as
-bytes in a tensor, because many programs expect every value of a state dict to be a tensor.
+records which, so that loading them into the wrong module fails. The entry is a text, one byte in
+each element of a float32 tensor, because many programs expect every value of a state dict to be a
+tensor that they can average.
 """
 
 from __future__ import annotations
@@ -92,8 +93,7 @@ class _Write:
     ) -> None:
         text = self.text(module)
         if text is not None:
-            encoded = torch.tensor(list(text.encode()), dtype=torch.uint8)
-            state_dict[prefix + self.key] = encoded
+            state_dict[prefix + self.key] = torch.tensor(list(text.encode()), dtype=torch.float32)
 
 
 class _Check:
@@ -116,9 +116,14 @@ class _Check:
         errors: list[str],
     ) -> None:
         entry: Tensor | None = state_dict.pop(prefix + self.key, None)
-        text = None if entry is None else bytes(entry.tolist()).decode(errors="replace")
+        text = None if entry is None else _decoded(entry)
         if text is None and self.required is not None and self.required(module) is not None:
             missing.append(prefix + self.key)
         error = self.check(module, text, state_dict, prefix)
         if error is not None:
             errors.append(error)
+
+
+def _decoded(entry: Tensor) -> str:
+    """The text of an entry, which may have been averaged."""
+    return bytes(entry.float().round().clamp(0, 255).byte().tolist()).decode(errors="replace")
