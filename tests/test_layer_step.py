@@ -52,6 +52,20 @@ def test_a_pruned_layer_takes_the_short_way_with_what_is_left(monkeypatch) -> No
     assert_same((y, *state), (y_usual, *state_usual))
 
 
+@pytest.mark.parametrize("residuals", [False, True], ids=["plain", "residuals"])
+def test_a_dropout_module_that_is_active_in_decoding_drops(residuals, monkeypatch) -> None:
+    dropout = torch.nn.Dropout(0.5)
+    layer = make(num_layers=3, residuals=residuals, dropout=dropout).eval()
+    dropout.train()  # as fairseq's --retain-dropout
+    x = torch.randn(1, 2, 3, dtype=torch.float64)
+    seeded = dropout.forward
+    monkeypatch.setattr(dropout, "forward", lambda x: torch.manual_seed(0) and seeded(x))
+    (y, state), (y_usual, state_usual) = both_ways(layer, x, make_state(layer, 2), monkeypatch)
+    assert_same((y, *state), (y_usual, *state_usual))
+    dropout.eval()
+    assert not torch.equal(layer(x)[0], y)
+
+
 def given(T: int = 1, B: int = 2, I: int = 3, dtype=torch.float32) -> tuple:  # noqa: E741
     return torch.randn(T, B, I, dtype=dtype), (torch.zeros(1, B, 4), torch.zeros(1, B, 4))
 

@@ -49,14 +49,16 @@ def run(layer: WsumLSTM, x: Tensor, hx: State) -> tuple[Tensor, State]:
     """`layer(x, hx)` for arguments that suit: x is 1 x B x I, hx is L x B x P and L x B x H."""
     x, states = x[0], []
     for k, (h, c) in enumerate(zip(hx[0].unbind(), hx[1].unbind(), strict=True)):
-        cell, p = layer.layer_cell(k), layer.layer_parameters(f"_l{k}")
+        cell, p, below = layer.layer_cell(k), layer.layer_parameters(f"_l{k}"), x
+        if k > 0:
+            x = layer.drop(x)
         w_hh, b_ih, b_hh = p.get("weight_hh"), p.get("bias_ih"), p.get("bias_hh")
         z = reference.input_products(cell, x, p["weight_ih"], b_ih, b_hh)
         before = h if cell.hidden_is_memory else c
         wide = before.to(torch.promote_types(before.dtype, torch.float32))
         inner = inner_bias(cell, b_hh)
         h, c_t = reference.step(cell, z, w_hh, inner, p.get("weight_hr"), p, h, wide)
-        x = x + h if layer.residuals and k > 0 else h
+        x = below + h if layer.residuals and k > 0 else h
         states.append((h, c_t.to(c.dtype) if cell.carries_c else c))
     return x.unsqueeze(0), tuple(_stack(part) for part in zip(*states, strict=True))
 

@@ -308,7 +308,7 @@ class WsumLSTM(nn.Module):
         for layer in range(self.num_layers):
             below, cell = x, self.layer_cell(layer)
             if layer > 0:
-                x = self._drop(x)
+                x = self.drop(x)
             if padding_mask is not None:
                 # zero times NaN is NaN, so values at padding must not enter a matrix product
                 x = x.masked_fill(padding_mask.unsqueeze(-1), 0)
@@ -343,7 +343,8 @@ class WsumLSTM(nn.Module):
         state: State = (torch.stack(h_n), torch.stack(c_n))
         return x, state if last_inputs is None else (*state, last_inputs.state())
 
-    def _drop(self, x: Tensor) -> Tensor:
+    def drop(self, x: Tensor) -> Tensor:
+        """The dropout between layers. A module decides itself when it drops."""
         if isinstance(self.dropout, nn.Module):
             dropped: Tensor = self.dropout(x)
             return dropped
