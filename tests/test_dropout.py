@@ -155,3 +155,13 @@ def test_a_layer_drops_in_training_only() -> None:
     assert not torch.equal(layer(x)[0], layer(x)[0])
     layer.eval()
     assert torch.equal(layer(x)[0], layer(x)[0])
+
+
+@needs_kernels
+def test_the_seed_is_on_the_cpu_whatever_the_default_device() -> None:
+    x = torch.ones(100)
+    torch.manual_seed(1)
+    expected = dropout(x, 0.5)
+    torch.manual_seed(1)
+    with torch.device("meta"):
+        assert torch.equal(dropout(x, 0.5), expected)
