@@ -148,8 +148,15 @@ class Sharper(LSTMDecoder):
         return super().get_normalized_probs((net_output[0] * 2, *net_output[1:]), log_probs, sample)
 
 
+class SharperModel(LSTMLanguageModel):
+    """A model with a softmax of its own."""
+
+    def get_normalized_probs(self, net_output, log_probs, sample=None):
+        return super().get_normalized_probs((net_output[0] * 2, *net_output[1:]), log_probs, sample)
+
+
 @pytest.mark.parametrize("smoothing", [0.1, 0.0], ids=["smoothed", "plain"])
-@pytest.mark.parametrize("model", ["double", "sharper"])
+@pytest.mark.parametrize("model", ["double", "sharper", "sharper-model"])
 def test_other_types_and_models_use_fairseqs(model, smoothing, taken) -> None:
     ours = WsumCrossEntropyCriterion(TASK, True, label_smoothing=smoothing)
     theirs = CrossEntropyCriterion(TASK, True)
@@ -157,8 +164,14 @@ def test_other_types_and_models_use_fairseqs(model, smoothing, taken) -> None:
         theirs = LabelSmoothedCrossEntropyCriterion(TASK, True, label_smoothing=smoothing)
     sharper = make_language_model(LSTMLanguageModel)
     sharper.decoder.__class__ = Sharper
-    pair = {"double": (make_model(), make_sample()), "sharper": (sharper, make_text())}[model]
-    assert_same(ours, theirs, *pair)
+    sharper_model = make_language_model(LSTMLanguageModel)
+    sharper_model.__class__ = SharperModel
+    pairs = {
+        "double": (make_model(), make_sample()),
+        "sharper": (sharper, make_text()),
+        "sharper-model": (sharper_model, make_text()),
+    }
+    assert_same(ours, theirs, *pairs[model])
     assert taken == []
 
 
@@ -281,3 +294,18 @@ def test_symmetric_kl_equals_torchs(dtype) -> None:
     for gradient, correct in zip(gradients, expected, strict=True):
         atol = {torch.bfloat16: 1e-2}.get(dtype, 1e-5) * float(correct.abs().amax())
         torch.testing.assert_close(gradient, correct, rtol=0, atol=atol)
+
+
+def test_the_divergence_in_float16_can_be_scaled() -> None:
+    """A loss scale may make its weight too large for float16, but not its gradient."""
+    a, b = torch.randn(2, 20, 3001, dtype=torch.float16).unbind()
+    gradients = []
+    for scale in (1.0, 2.0**17):
+        x = a.clone().requires_grad_()
+        symmetric_kl(x, b).mul(scale).sum().backward()
+        gradients.append(x.grad)
+    assert gradients[1].isfinite().all()
+    exact = a.double().requires_grad_()
+    symmetric_kl(exact, b.double()).sum().backward()
+    torch.testing.assert_close(gradients[1].double() / 2**17, exact.grad, rtol=1e-3, atol=1e-9)
+    assert gradients[0].dtype == torch.float16

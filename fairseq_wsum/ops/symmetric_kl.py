@@ -34,7 +34,9 @@ class _SymmetricKL(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
         divergence = a.new_empty(a.size(0), dtype=torch.float32)
-        da, db = torch.empty_like(a), torch.empty_like(b)
+        # in float16 the gradient must be scaled before it is rounded
+        dtype = torch.float32 if a.dtype == torch.float16 else a.dtype
+        da, db = torch.empty_like(a, dtype=dtype), torch.empty_like(b, dtype=dtype)
         rows = max(_BLOCK.get(a.device.type, 1 << 20) // max(a.size(1), 1), 1)
         for k in range(0, a.size(0), rows):
             log_p, log_q = (z[k : k + rows].float().log_softmax(-1) for z in (a, b))
@@ -47,6 +49,7 @@ class _SymmetricKL(torch.autograd.Function):
                 weighted.addcmul_(w, weighted.sum(-1, keepdim=True), value=-1).add_(difference)
                 dz[k : k + rows] = weighted.mul_(sign / 2)
         ctx.save_for_backward(da, db)
+        ctx.dtype = a.dtype
         return divergence
 
     @staticmethod
@@ -54,4 +57,4 @@ class _SymmetricKL(torch.autograd.Function):
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor, Tensor]:
         da, db = ctx.saved_tensors
         d = d.unsqueeze(1).to(da.dtype)
-        return da * d, db * d
+        return (da * d).to(ctx.dtype), (db * d).to(ctx.dtype)

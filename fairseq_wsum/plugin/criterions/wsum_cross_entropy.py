@@ -10,7 +10,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterion,
     LabelSmoothedCrossEntropyCriterionConfig,
 )
-from fairseq.models import FairseqDecoder
+from fairseq.models import BaseFairseqModel, FairseqDecoder
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,7 +27,8 @@ class WsumCrossEntropyConfig(LabelSmoothedCrossEntropyCriterionConfig):
         metadata={
             "help": "R-Drop (Liang et al., 2021): weight of the divergence between the two "
             "predictions for a sentence that passes twice with different dropout; "
-            "the paper takes 5 for translation; 0: off"
+            "the paper takes 5 for translation; 0: off. --embedding-dropout and --weight-dropout "
+            "are the same in both predictions"
         },
     )
 
@@ -192,7 +193,8 @@ def _ends_in_softmax(model: Any) -> bool:
         isinstance(decoder, FairseqDecoder)
         and getattr(decoder, "adaptive_softmax", None) is None
         and all(
-            getattr(type(decoder), name) is getattr(FairseqDecoder, name)
+            getattr(getattr(part, name), "__func__", None) is getattr(base, name)
+            for part, base in ((decoder, FairseqDecoder), (model, BaseFairseqModel))
             for name in ("get_normalized_probs", "get_normalized_probs_scriptable")
         )
     )
