@@ -101,9 +101,7 @@ def test_the_plan_has_every_model_with_every_seed_and_all_models_before_a_second
     file = make(
         seeds=[3, 4],
         models={"Only the encoder": {"encoder-cell": "no-srnn", "decoder_cell": "lstm"}},
-        tasks={
-            "counting": {"recipe": "recipe.sh", "options": {"cpu": True, "lr": 0.5, "x": False}}
-        },
+        tasks={"counting": {"recipe": "recipe.sh", "options": {"cpu": True, "lr": 0.5}}},
     )
     plan = plan_of(file)
     out = file.parent.resolve() / "out" / "counting"
@@ -167,6 +165,8 @@ def task(**keys) -> dict:
         ({"models": {"No SRNN": {"cell": "sru"}}}, "'no-srnn' and 'No SRNN' would have one folder"),
         ({"models": {"x": {"decoder-cell": "y"}}}, "models: x: decoder-cell: no cell 'y'"),
         ({"models": {"x": 3}}, "models: x: write a mapping"),
+        ({"models": {"x": {"feeding": False}}}, "models: x: feeding: no, off and false are one"),
+        ({"models": {"Data": {"cell": "lstm"}}}, "the recipes keep data in data; choose another"),
         ({"baseline": "gru"}, "baseline: no model 'gru'; there are lstm, no-srnn"),
         ({"tasks": {}}, "tasks: name at least one task"),
         ({"tasks": {"a/b": {"recipe": "recipe.sh"}}}, "a task's name has letters"),
@@ -268,6 +268,17 @@ def test_a_line_tells_of_each_change_and_of_the_time_left(make) -> None:
     assert len(lines) == 1
     assert "counting/lstm/seed-1: finished, epoch 5 of 5, validation perplexity 5.5" in lines[0]
     assert re.search(r"\[1 of 2 runs finished, about 1\d s left\]", lines[0])
+
+
+def test_runs_that_failed_before_are_not_done(make) -> None:
+    file = make(models={"bad": {"fail": True}})
+    plan = plan_of(file)
+    execute(plan.runs[2])
+    watch = Watch(plan, print)
+    watch.begun = time.monotonic() - 10
+    execute(plan.runs[0])
+    watch.look()
+    assert re.search("1 of 3 runs finished, 1 failed, about 2. s left", watch.summary())
 
 
 # Whole studies

@@ -29,6 +29,7 @@ from ..cells import CELLS
 
 SHARED = ("cells", "models", "seeds", "baseline")  # keys of the study or of a task
 TASK_KEYS = ("recipe", "data", "options", "published", *SHARED)
+DATA_FOLDERS = ("data", "text")  # of the recipes, beside the folders of the models
 # A study sets these itself.
 RESERVED = ("cell", "data", "out", "prepare-only", "run", "save-dir", "seed")
 
@@ -90,7 +91,7 @@ class Run:
     def command(self) -> list[str]:
         """The command line of the recipe."""
         return [
-            *prepare_command(self.task, self.out)[:-1],
+            *_recipe_command(self.task, self.out),
             f"--run={self.folder}",
             f"--seed={self.seed}",
             *command_line(self.model.options),
@@ -119,17 +120,18 @@ class Plan:
 
 def prepare_command(task: Task, out: Path) -> list[str]:
     """The command line that makes the data of a task, unless they are there."""
+    return [*_recipe_command(task, out), "--prepare-only"]
+
+
+def _recipe_command(task: Task, out: Path) -> list[str]:
     data = [] if task.data is None else [f"--data={task.data}"]
-    return [
-        str(task.recipe), f"--out={out}", *data, *command_line(task.options), "--prepare-only"
-    ]  # fmt: skip
+    return [str(task.recipe), f"--out={out}", *data, *command_line(task.options)]
 
 
 def command_line(options: Options) -> list[str]:
+    """Options as words of a command line; True stands for an option without a value."""
     return [
-        f"--{name}" if value is True else f"--{name}={value}"
-        for name, value in options.items()
-        if value is not False
+        f"--{name}" if value is True else f"--{name}={value}" for name, value in options.items()
     ]
 
 
@@ -247,6 +249,9 @@ class _Reader:
         for model in models:
             if not model.folder:
                 raise self.error(f"{key}: models", f"{model.name!r} has no letter or digit")
+            if model.folder in DATA_FOLDERS:
+                message = f"the recipes keep data in {model.folder}; choose another name"
+                raise self.error(f"{key}: models", message)
             if model.folder in folders:
                 both = f"{folders[model.folder]!r} and {model.name!r}"
                 raise self.error(key, f"the models {both} would have one folder, {model.folder}")
@@ -268,6 +273,12 @@ class _Reader:
                     f"{key}: {given}",
                     "write the option without dashes, and its value as on the command line; "
                     "true stands for an option without a value",
+                )
+            if setting is False:
+                raise self.error(
+                    f"{key}: {given}",
+                    "no, off and false are one value in YAML, and a model would be trained without "
+                    "the option: quote the value, such as 'False', or remove the line",
                 )
             if name in reserved:
                 raise self.error(f"{key}: {given}", "the study sets this option itself")

@@ -62,6 +62,8 @@ class Watch:
         self.plan, self.show, self.interval = plan, show, interval
         self.begun = time.monotonic()
         self.seen = {run.name: standing(run) for run in plan.runs}
+        # These are repeated.
+        self.failed_before = {name for name, now in self.seen.items() if now.state == "failed"}
         # What is done by now tells nothing about the speed from now on.
         self.done_before = self._done()
         self.end = threading.Event()
@@ -84,6 +86,8 @@ class Watch:
                 continue
             now = standing(run)
             self.seen[run.name] = now
+            if now.state != "failed":
+                self.failed_before.discard(run.name)
             if (now.state, now.epoch) != (before.state, before.epoch):
                 self.show(f"{time.strftime('%H:%M:%S')}  {run.name}: {now}  [{self.summary()}]")
 
@@ -103,8 +107,9 @@ class Watch:
     def _done(self) -> float:
         """The number of runs that are done; a training counts by its epochs."""
         done = 0.0
-        for now in self.seen.values():
-            if now.state in ("finished", "failed"):
+        for name, now in self.seen.items():
+            failed = now.state == "failed" and name not in self.failed_before
+            if now.state == "finished" or failed:
                 done += 1
             elif now.last_epoch:
                 done += now.epoch / (now.last_epoch + 1)

@@ -84,7 +84,7 @@ def finished(run: Run) -> Record | None:
     if record is None or record.state != "finished":
         return None
     made, wanted = _recipe(record.command), _recipe(run.command())
-    if made != wanted:
+    if sorted(made) != sorted(wanted):
         raise ValueError(
             f"{run.folder} was made with other options than those of the study's file now:\n"
             f"  {shlex.join(made)}\nnot\n  {shlex.join(wanted)}\n"
@@ -127,6 +127,7 @@ def execute(run: Run, slots: Path | None = None, jobs: int = 1) -> str:
         before = read_record(run.folder)
         if before is not None and before.state == "finished":
             return before.state
+        number = 0
         earlier = 0.0 if before is None else _seconds(before, run.folder / LOG)
         inherited = [lock]
         variables = {**os.environ}
@@ -138,7 +139,7 @@ def execute(run: Run, slots: Path | None = None, jobs: int = 1) -> str:
             run.command(),
             started=datetime.now().isoformat(timespec="seconds"),
             seconds=earlier,
-            machine=torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
+            machine=_machine(number),
             torch=torch.__version__,
         )
         record.write(run.folder)
@@ -233,6 +234,12 @@ def _slot(folder: Path, jobs: int) -> Iterator[tuple[int, IO[bytes]]]:
                     yield number, file
                     return
         time.sleep(POLL)
+
+
+def _machine(number: int) -> str:
+    """The name of the GPU that `_device` gives to this number, or of the processor."""
+    gpus = torch.cuda.device_count()
+    return torch.cuda.get_device_name(number % gpus) if gpus else processor()
 
 
 def _device(number: int, jobs: int) -> dict[str, str]:
