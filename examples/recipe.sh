@@ -81,7 +81,7 @@ train() { # DATA RUN options...
     made="$(printf '%q ' "$@" ${train_options[@]+"${train_options[@]}"} |
         sed 's/--stop-time-hours[ =][^ ]* //; s/--skip-damaged //')" # these do not change the model
     mkdir -p "$run"
-    if compgen -G "$run/checkpoint*.pt" >/dev/null && [ -f "$run/options" ] &&
+    if has_checkpoints "$run" && [ -f "$run/options" ] &&
         [ "$(cat "$run/options")" != "$made" ]; then
         die "$run was trained with other options: $(cat "$run/options");" \
             "give a new folder with --out"

@@ -53,6 +53,11 @@ print(*(name for name in sys.argv[1:] if find_spec(name) is None))' "$@")"
     [ -z "$missing" ] || die "$PYTHON has no $missing: run scripts/setup.sh, or pip install $missing"
 }
 
+# Whether a folder has checkpoints. (A pattern of the shell would read [ ] in the folder's name, too.)
+has_checkpoints() { # FOLDER
+    [ -n "$(find "$1" -maxdepth 1 -name 'checkpoint*.pt' -print -quit)" ]
+}
+
 # fairseq splits the paths of data folders and models at ":".
 check_colon() { # OPTION PATH
     [[ "$2" != *:* ]] || die "$1 $2: fairseq splits paths at ':'; give a path without one," \

@@ -76,6 +76,8 @@ if [ -n "$average" ]; then
     [[ "$average" =~ ^[1-9][0-9]*$ ]] || die "--average $average: give a positive whole number"
     [ -d "$checkpoint" ] || die "--average needs a folder, but --checkpoint $checkpoint is not one"
 else
+    [ ! -d "$checkpoint" ] || die "--checkpoint $checkpoint is a folder: name a file in it, such as" \
+        "checkpoint_best.pt, or add --average N"
     [ -f "$checkpoint" ] || die "--checkpoint $checkpoint: no such file"
 fi
 check_colon DATA "$data"
@@ -117,8 +119,8 @@ bits, tokens, words = (float(number.replace(",", "")) for number in sys.argv[1:]
 print(f"{2 ** (bits * tokens / words):.2f}")' "$bits" "$tokens" "$words")"
         tokens="$words words, $tokens"
     fi
-    [[ "$perplexity" == [0-9]* ]] || perplexity="\"$perplexity\"" # JSON has no inf and nan
     echo "$split: perplexity $perplexity ($tokens tokens)"
+    [[ "$perplexity" == [0-9]* ]] || perplexity="\"$perplexity\"" # JSON has no inf and nan
     figures+="${figures:+, }\"$split\": $perplexity"
 done
 if [ -n "$out" ]; then

@@ -148,8 +148,14 @@ command=("$PYTHON" "$HERE/score.py" "$data" --subset "$subset" --out "$work" --b
 [ ${#options[@]} -eq 0 ] || command+=("--generate-options=$(printf '%q ' "${options[@]}")")
 "${command[@]}"
 
-# Only what an earlier run of this script left is replaced.
+# Only what an earlier run of this script left is replaced. Its scores.json, which marks the folder as
+# one of this script, stays until the new one takes its place.
 mkdir -p "$out"
-rm -f "$out"/scores.json "$out"/hypotheses.lenpen*.de "$out"/generate.lenpen*.txt "$out"/average.pt
-mv -f "$work"/* "$out/"
+for file in "$out"/hypotheses.lenpen*.de "$out"/generate.lenpen*.txt "$out/average.pt"; do
+    [ -e "$work/${file##*/}" ] || rm -f "$file"
+done
+for file in "$work"/*; do
+    [ "${file##*/}" = scores.json ] || mv -f "$file" "$out/"
+done
+mv -f "$work/scores.json" "$out/"
 say "written to $out/scores.json"

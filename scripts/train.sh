@@ -204,7 +204,7 @@ if $first; then
         lock
     fi
     last="$save_dir/checkpoint_last.pt"
-    if [ -z "$restore" ] && compgen -G "$save_dir/checkpoint*.pt" >/dev/null; then
+    if [ -z "$restore" ] && has_checkpoints "$save_dir"; then
         # Without checkpoint_last.pt fairseq would start a new training and overwrite the other
         # checkpoints.
         if $skip_damaged || [ ! -e "$last" ]; then

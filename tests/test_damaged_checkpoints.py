@@ -112,6 +112,8 @@ def test_a_training_names_the_damage_and_continues_on_request(prepared, whole, t
 def test_a_training_without_its_last_checkpoint_does_not_start_again(
     prepared, whole, tmp_path
 ) -> None:
+    tmp_path = tmp_path / "lr [1e-3]"  # not a pattern
+    tmp_path.mkdir()
     shutil.copy(whole / "checkpoint1.pt", tmp_path)
     before = (tmp_path / "checkpoint1.pt").read_bytes()
     log = succeeds(*training(prepared, tmp_path), "--max-epoch", EPOCHS)
