@@ -12,6 +12,7 @@ from fairseq.models.transformer import TransformerModel
 from fairseq.models.transformer.transformer_legacy import base_architecture
 from translation import PAD, SOURCE, TARGET, every_name, make_batch, make_dictionary, make_task
 
+from fairseq_wsum import CELLS
 from fairseq_wsum.plugin.models.wsum_transformer import (
     WsumTransformerModel,
     wsum_transformer_multi30k,
@@ -226,10 +227,20 @@ def test_chosen_layers_keep_attention() -> None:
     assert not make_model(encoder_attention_layers="none").encoder.embed_positions
 
 
-@every_name
-def test_the_preset_gives_every_cell_as_many_parameters_as_fairseqs(cell) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(dict(cell=cell) for cell in CELLS),
+        dict(cell="lstm", coupled_gates=True),
+        dict(cell="no-srnn-hidden", coupled_gates=True),
+        dict(cell="qrnn", window=2),
+        dict(encoder_cell="qrnn", decoder_cell="lstm", window=2),
+    ],
+    ids=lambda options: "-".join(map(str, options.values())),
+)
+def test_the_preset_gives_every_cell_as_many_parameters_as_fairseqs(options) -> None:
     words = make_dictionary(3000)
-    args = Namespace(cell=cell)
+    args = Namespace(**options)
     wsum_transformer_multi30k(args)
     model = WsumTransformerModel.build_model(args, make_task(words, words))
     tiny = dict(encoder_embed_dim=128, encoder_ffn_embed_dim=256, share_all_embeddings=True)
@@ -257,6 +268,10 @@ BAD_OPTIONS = {
     "backend": (dict(lstm_backend="gpu"), "--lstm-backend gpu: choose one of auto"),
     "coupled": (dict(coupled_gates=True, cell="gru"), "--coupled-gates with --encoder-cell gru"),
     "window": (dict(window=2), "--window 2"),
+    "heads": (
+        dict(decoder_attention_heads=3),
+        "--decoder-attention-heads 3 does not divide --decoder-embed-dim 8: give a divisor",
+    ),
     "cross": (dict(cross_self_attention=True), "--cross-self-attention: a gated sum cannot"),
     "layer": (dict(encoder_attention_layers="2"), "numbers from 0 to 1.*--encoder-layers is 2"),
     "no-layer": (dict(decoder_attention_layers="top"), "--decoder-attention-layers top: give"),

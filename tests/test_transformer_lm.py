@@ -62,6 +62,23 @@ def test_a_text_in_parts_equals_the_whole_text(options) -> None:
     torch.testing.assert_close(model(tokens)[0], whole)  # nothing is left in the model
 
 
+def test_features_after_a_text_in_parts_start_from_zero() -> None:
+    model, tokens = make_model(), make_tokens()
+    features, _ = model.decoder.extract_features(tokens)
+    model(make_tokens(streams=2), carried_state=CarriedState())
+    torch.testing.assert_close(model.decoder.extract_features(tokens)[0], features)
+
+
+def test_a_text_continues_in_another_precision() -> None:
+    model, tokens = make_model(), make_tokens()
+    whole, _ = model(tokens)
+    carried = CarriedState()
+    model(tokens[:, :6], carried_state=carried)
+    rest, _ = model.float()(tokens[:, 6:], carried_state=CarriedState(carried.last))
+    assert rest.dtype == torch.float32
+    torch.testing.assert_close(rest.double(), whole[:, 6:], rtol=1e-4, atol=1e-5)
+
+
 @every_variant
 def test_incremental_decoding_equals_full_decoding(options) -> None:
     model, tokens = make_model(**options), make_tokens()

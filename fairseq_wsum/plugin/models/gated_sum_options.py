@@ -59,6 +59,20 @@ def gated_sums(cfg: Any, side: str, cell: str, default_size: int) -> GatedSums:
     )
 
 
+def check_heads(cfg: Any, side: str) -> None:
+    """Check that the attention heads of a side, `encoder` or `decoder`, divide its width.
+
+    Raises:
+        ValueError: they do not.
+    """
+    width, heads = f"{side}_embed_dim", f"{side}_attention_heads"
+    if getattr(cfg, width) % getattr(cfg, heads):
+        raise ValueError(
+            f"{flag(heads)} {getattr(cfg, heads)} does not divide {flag(width)} "
+            f"{getattr(cfg, width)}: give a divisor"
+        )
+
+
 def set_positions(cfg: Any, *sides: GatedSums) -> None:
     """Decide whether there are positional embeddings: set `no_token_positional_embeddings`.
 

@@ -19,7 +19,7 @@ class LockedDropout(DropoutBase):
         module_name: the name of this module for --retain-dropout-modules.
     """
 
-    def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """T x B x C -> T x B x C."""
         if not self.active:
             return x

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ...layer import State
 from ..modules import Attention, Bridge, Dropout, Projected
-from ..modules.states import IncrementalState, pack_state, unpack_state, widened
+from ..modules.states import IncrementalState, pack_state, reorder_state, unpack_state, widened
 from .layers import make_layers
 from .wsum_decoder_base import WsumDecoderBase
 from .wsum_encoder import EncoderOut
@@ -206,7 +206,7 @@ class WsumLSTMDecoder(WsumDecoderBase):
         """Select the hypotheses `new_order`, for beam search."""
         step = self._cached_step(incremental_state)
         if step is not None:
-            state = tuple(part.index_select(1, new_order) for part in step.state)
+            state = reorder_state(step.state, new_order)
             feed = step.feed.index_select(0, new_order)
             keys, values = (
                 None if part is None else part.index_select(0, new_order) for part in step.projected

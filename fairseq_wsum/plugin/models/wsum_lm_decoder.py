@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...layer import State, WsumLSTM
 from ..modules import CarriedState, Dropout
-from ..modules.states import IncrementalState, pack_state, unpack_state, zero_state
+from ..modules.states import IncrementalState, pack_state, reorder_state, unpack_state, zero_state
 from .activation_penalty import activation_penalty
 from .embedding_dropout import EmbeddingDropout
 from .locked_dropout import LockedDropout
@@ -140,5 +140,5 @@ class WsumLMDecoder(WsumDecoderBase):
         """Select the hypotheses `new_order`, for beam search."""
         state = self._cached_state(incremental_state)
         if state is not None:
-            state = tuple(part.index_select(1, new_order) for part in state)
+            state = reorder_state(state, new_order)
             self._cache_state(incremental_state, state)

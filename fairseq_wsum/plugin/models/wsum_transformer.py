@@ -11,9 +11,9 @@ from fairseq.models.transformer import TransformerModelBase
 from fairseq.tasks import FairseqTask
 from torch import nn
 
-from ...cells import CELLS
+from ...cells import Cell
 from ..modules import WsumSelfAttention, use_dropout
-from .options import default, use_preset
+from .options import CellOptions, default, described_cell, option_values, use_preset
 from .wsum_transformer_config import WsumTransformerConfig, read_config
 from .wsum_transformer_layers import WsumTransformerDecoder, WsumTransformerEncoder
 
@@ -70,16 +70,25 @@ def wsum_transformer_multi30k(args: Any) -> None:
     default(args, encoder_attention_heads=4, decoder_attention_heads=4)
     default(args, decoder_embed_dim=args.encoder_embed_dim)
     for side, share in (("encoder", 2), ("decoder", 1)):
-        name = getattr(args, f"{side}_cell", None) or getattr(args, "cell", None) or "lstm"
-        if name not in CELLS:
-            continue  # build_model reports it
+        cell = _described_cell(args, side)
+        if cell is None:
+            continue
         width = getattr(args, f"{side}_embed_dim")
         # with a matrix for h_{t-1} too, a layer of full size would have twice the parameters
-        size = max(width // share // (2 if CELLS[name].is_recurrent else 1), 1)
+        size = max(width // share // (2 if cell.is_recurrent else 1), 1)
         default(args, **{f"{side}_hidden_size": size})
         size = getattr(args, f"{side}_hidden_size")
         with torch.device("meta"):
-            gated_sum = WsumSelfAttention(width, size, cell=CELLS[name], bidirectional=share == 2)
+            gated_sum = WsumSelfAttention(width, size, cell=cell, bidirectional=share == 2)
         more = sum(map(torch.numel, gated_sum.parameters())) - 4 * (width + 1) * width
         ffn = 2 * width - 8 * round(more / (2 * width + 1) / 8)
         default(args, **{f"{side}_ffn_embed_dim": max(ffn, 8)})
+
+
+def _described_cell(args: Any, side: str) -> Cell | None:
+    """The cell of a side; None if the options are invalid, which `build_model` reports."""
+    options = CellOptions(**option_values(CellOptions, args))
+    try:
+        return described_cell(options, getattr(args, f"{side}_cell", None) or options.cell)
+    except ValueError:
+        return None

@@ -9,7 +9,7 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.models.transformer import TransformerConfig
 from omegaconf import II
 
-from .gated_sum_options import GatedSumOptions, gated_sums, set_positions
+from .gated_sum_options import GatedSumOptions, check_heads, gated_sums, set_positions
 from .options import check_cells, check_probabilities, check_sizes, first, option_values
 
 # as in options.py
@@ -101,6 +101,10 @@ def read_config(args: Any) -> TransformerConfig:
     half = max(cfg.encoder_embed_dim // 2, 1)
     encoder = gated_sums(cfg, "encoder", first(cfg.encoder_cell, cfg.cell), half)
     decoder = gated_sums(cfg, "decoder", first(cfg.decoder_cell, cfg.cell), cfg.decoder_embed_dim)
+    if encoder.attention_layers:
+        check_heads(cfg, "encoder")
+    if decoder.attention_layers or not cfg.no_cross_attention:
+        check_heads(cfg, "decoder")
     set_positions(cfg, encoder, decoder)
     nested = TransformerConfig.from_namespace(Namespace(**vars(cfg)))
     nested.encoder.gated_sums, nested.decoder.gated_sums = encoder, decoder

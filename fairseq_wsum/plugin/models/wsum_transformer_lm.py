@@ -16,7 +16,8 @@ from fairseq.tasks import FairseqTask
 from torch import Tensor
 
 from ..modules import CarriedState, WsumSelfAttention, use_dropout
-from .gated_sum_options import GatedSumOptions, GatedSums, gated_sums, set_positions
+from ..modules.states import IncrementalState
+from .gated_sum_options import GatedSumOptions, GatedSums, check_heads, gated_sums, set_positions
 from .options import check_cells, check_probabilities, check_sizes, first, option_values
 from .wsum_transformer_layers import WsumTransformerDecoder
 
@@ -44,15 +45,44 @@ class WsumTransformerLMDecoder(WsumTransformerDecoder):
     def forward(
         self,
         prev_output_tokens: Tensor,
-        *args: Any,
+        encoder_out: None = None,
+        incremental_state: IncrementalState | None = None,
+        features_only: bool = False,
+        full_context_alignment: bool = False,
+        alignment_layer: int | None = None,
+        alignment_heads: int | None = None,
+        src_lengths: Tensor | None = None,
+        return_all_hiddens: bool = False,
         carried_state: CarriedState | None = None,
-        **named: Any,
     ) -> tuple[Tensor, dict[str, Any]]:
-        """fairseq's `forward`.
+        """fairseq's `forward`, with `carried_state` as in `extract_features`."""
+        x, extra = self.extract_features(
+            prev_output_tokens,
+            encoder_out,
+            incremental_state,
+            full_context_alignment,
+            alignment_layer,
+            alignment_heads,
+            carried_state,
+        )
+        return x if features_only else self.output_layer(x), extra
+
+    def extract_features(
+        self,
+        prev_output_tokens: Tensor,
+        encoder_out: None = None,
+        incremental_state: IncrementalState | None = None,
+        full_context_alignment: bool = False,
+        alignment_layer: int | None = None,
+        alignment_heads: int | None = None,
+        carried_state: CarriedState | None = None,
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """fairseq's `extract_features`.
 
         Args:
             prev_output_tokens: B x T.
-            args, named: fairseq's further arguments.
+            encoder_out, incremental_state, full_context_alignment, alignment_layer,
+                alignment_heads: fairseq's.
             carried_state: provides the initial state and stores the final state. The state of all
                 layers together is L x B x H for h and c, with L layers.
         """
@@ -60,10 +90,17 @@ class WsumTransformerLMDecoder(WsumTransformerDecoder):
         for k, gated_sum in enumerate(self._gated_sums()):
             state = None if before is None else tuple(part[k : k + 1] for part in before)
             gated_sum.carry(state, leave=carried_state is not None)
-        output: tuple[Tensor, dict[str, Any]] = super().forward(prev_output_tokens, *args, **named)
+        features: tuple[Tensor, dict[str, Any]] = super().extract_features(
+            prev_output_tokens,
+            encoder_out,
+            incremental_state,
+            full_context_alignment,
+            alignment_layer,
+            alignment_heads,
+        )
         if carried_state is not None:
             self._leave(carried_state)
-        return output
+        return features
 
     def _gated_sums(self) -> list[WsumSelfAttention]:
         """The gated sums of all layers (`self.layers` itself leaves layers out with layer drop)."""
@@ -135,5 +172,7 @@ def read_config(args: Any) -> tuple[WsumTransformerLMConfig, GatedSums]:
     check_sizes(cfg, [f"decoder_{size}" for size in sizes])
     check_probabilities(cfg)
     sums = gated_sums(cfg, "decoder", cfg.cell, cfg.decoder_embed_dim)
+    if sums.attention_layers:
+        check_heads(cfg, "decoder")
     set_positions(cfg, sums)
     return cfg, sums

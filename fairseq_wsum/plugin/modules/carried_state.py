@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from ...layer import State
@@ -26,7 +27,12 @@ class CarriedState:
 
     def take(self, model: nn.Module) -> State | None:
         """The state from which `model` continues; None for zero."""
-        return self._left.get(model, self.start)
+        if model in self._left or self.start is None:
+            return self._left.get(model)
+        dtype = next(model.parameters()).dtype  # a training may continue in another precision
+        h, c, *inputs = self.start
+        wide = torch.promote_types(dtype, torch.float32)  # see `states.widened`
+        return (h.to(dtype), c.to(wide), *(part.to(dtype) for part in inputs))
 
     def leave(self, model: nn.Module, state: State) -> None:
         """Store the final state of `model`."""

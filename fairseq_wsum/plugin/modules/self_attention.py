@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...cells import Cell
 from ...layer import State, WsumLSTM
 from ...ops.products import Linear
-from .states import IncrementalState, pack_state, unpack_state, zero_state
+from .states import IncrementalState, pack_state, reorder_state, unpack_state, zero_state
 
 
 class WsumSelfAttention(FairseqIncrementalState, nn.Module):
@@ -73,6 +73,9 @@ class WsumSelfAttention(FairseqIncrementalState, nn.Module):
     def carry(self, state: State | None, *, leave: bool) -> None:
         """Start all following calls from `state`, until this method is called again.
 
+        The backward pass may be among these calls: with --checkpoint-activations it computes the
+        layer a second time.
+
         Args:
             state: D x B x H for each part, or None for zero.
             leave: whether each call stores its final state in `state_after`, detached.
@@ -125,7 +128,7 @@ class WsumSelfAttention(FairseqIncrementalState, nn.Module):
         """Select the hypotheses `new_order`, for beam search."""
         state = self._get_state(incremental_state)
         if state is not None:
-            state = tuple(part.index_select(1, new_order) for part in state)
+            state = reorder_state(state, new_order)
             self._set_state(incremental_state, state)
 
     def _get_input_buffer(

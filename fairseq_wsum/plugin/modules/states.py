@@ -35,3 +35,8 @@ def zero_state(lstm: WsumLSTM, x: Tensor) -> State:
     slots = lstm.num_layers * lstm.num_directions
     h, c = (x.new_zeros(slots, x.size(1), size) for size in (lstm.output_size, lstm.hidden_size))
     return h, widened(c)
+
+
+def reorder_state(state: State, new_order: Tensor) -> State:
+    """Select the hypotheses `new_order`, for beam search."""
+    return tuple(part.index_select(1, new_order) for part in state)
