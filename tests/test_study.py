@@ -80,10 +80,13 @@ def plan_of(file: Path) -> Plan:
 def start(file: Path, *options: str, command: str = "study", **environment: str):
     """Start the command; its output goes to a file, which a worker that is left cannot block."""
     log = (file.parent / "log").open("w+")
+    # A shell's background job ignores SIGINT, and so would its children.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [*STUDY, command, str(file), "--out", str(file.parent / "out"), *options],
         stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **environment},
     )  # fmt: skip
+    signal.signal(signal.SIGINT, before)
     return process, log
 
 

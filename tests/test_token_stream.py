@@ -213,6 +213,8 @@ def test_a_position_in_other_streams_is_rejected() -> None:
 
 # States
 
+MODEL = torch.nn.Linear(1, 1)
+
 
 def sample_of(group: int, step: int, rows: int = 2) -> dict:
     return {"group": group, "step": step, "target": torch.zeros(rows, 3), "net_input": {}}
@@ -222,10 +224,10 @@ def run(states: StreamStates, group: int, step: int, rows: int = 2) -> float | N
     """A model whose state counts the steps and that records its initial states."""
     with states.carried(sample_of(group, step, rows)) as sample:
         carried = sample["net_input"]["carried_state"]
-        start = carried.take("model")
+        start = carried.take(MODEL)
         value = 0.0 if start is None else float(start[0].flatten()[0])
         h = torch.full((1, rows, 1), value + 1)
-        carried.leave("model", (h, h))
+        carried.leave(MODEL, (h, h))
     return None if start is None else value
 
 
