@@ -221,6 +221,7 @@ def test_the_perplexity_per_word_sums_the_bits_of_its_subwords(tmp_path) -> None
         *("bash", ROOT / "scripts/train.sh", data, "--save-dir", tmp_path / "run", "--gpus", 0),
         *("--task", "wsum_language_modeling", "--tokens-per-sample", 2, "--batch-size", 1),
         *("--arch", "wsum_lstm_lm", "--decoder-embed-dim", 4, "--max-update", 1),
+        *("--decoder-hidden-size", 4, "--decoder-layers", 1),
         *("--optimizer", "sgd", "--lr", 0.1),
     )
     common = ("bash", script, data, "--checkpoint", tmp_path / "run/checkpoint_last.pt", "--cpu")

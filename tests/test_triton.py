@@ -135,6 +135,8 @@ def compare(cell, coupled, case, reverse, side, dtype, size=1) -> None:  # type:
     for name, a, b in zip(names, (y, c_n, dz, dc_0), (*right, *gradients), strict=True):
         error = error_of(a, b)
         assert error < tolerance(dtype, size), f"{name}: {error:.2g}"
+    if INTERPRETS and reverse:  # the slow interpreter tests the rest in one direction only
+        return
     nothing = kernels.gated_sum_backward(None, None, *rest)
     assert all(gradient.eq(0).all() for gradient in nothing)
     unsaved = kernels.gated_sum(z, None, c_0, mask, bits, reverse, False, how)
@@ -235,11 +237,6 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
     dz, _, dh_0, dc_0 = kernels.recurrence_backward(
         *(dy, dh_n, dc_n if cell.has_memory else None, *first[1:], gates, cells, *rest, how)
     )
-    nothing = kernels.recurrence_backward(*(None, None, None, *first[1:], gates, cells, *rest, how))
-    assert all(gradient.eq(0).all() for gradient in nothing)
-    unsaved = kernels.recurrence(*forward, *rest, False, how)
-    assert all(torch.equal(a, b) for a, b in zip(unsaved[:3], outputs[:3], strict=True))
-    assert not any(tensor.numel() for tensor in unsaved[3:])
     found = {"y": y, "h_n": h_n, "dz": dz, "dh_0": dh_0}
     exact = {"y": right[0], "h_n": right[1], "dz": gradients[0], "dh_0": gradients[1]}
     if cell.has_memory:
@@ -251,6 +248,13 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
     if mask is not None:  # what the gradient of W_*h is made from
         real = ~mask.unsqueeze(-1)
         torch.testing.assert_close(h * real, y)
+    if INTERPRETS and reverse:
+        return
+    nothing = kernels.recurrence_backward(*(None, None, None, *first[1:], gates, cells, *rest, how))
+    assert all(gradient.eq(0).all() for gradient in nothing)
+    unsaved = kernels.recurrence(*forward, *rest, False, how)
+    assert all(torch.equal(a, b) for a, b in zip(unsaved[:3], outputs[:3], strict=True))
+    assert not any(tensor.numel() for tensor in unsaved[3:])
 
 
 @needs_triton
