@@ -48,22 +48,14 @@ class WsumTransformerLMDecoder(WsumTransformerDecoder):
         encoder_out: None = None,
         incremental_state: IncrementalState | None = None,
         features_only: bool = False,
-        full_context_alignment: bool = False,
-        alignment_layer: int | None = None,
-        alignment_heads: int | None = None,
+        *,
         src_lengths: Tensor | None = None,
         return_all_hiddens: bool = False,
-        carried_state: CarriedState | None = None,
+        **named: Any,
     ) -> tuple[Tensor, dict[str, Any]]:
-        """fairseq's `forward`, with `carried_state` as in `extract_features`."""
+        """fairseq's `forward`; `named` are further arguments of `extract_features`."""
         x, extra = self.extract_features(
-            prev_output_tokens,
-            encoder_out,
-            incremental_state,
-            full_context_alignment,
-            alignment_layer,
-            alignment_heads,
-            carried_state,
+            prev_output_tokens, encoder_out, incremental_state, **named
         )
         return x if features_only else self.output_layer(x), extra
 
@@ -71,18 +63,15 @@ class WsumTransformerLMDecoder(WsumTransformerDecoder):
         self,
         prev_output_tokens: Tensor,
         encoder_out: None = None,
-        incremental_state: IncrementalState | None = None,
-        full_context_alignment: bool = False,
-        alignment_layer: int | None = None,
-        alignment_heads: int | None = None,
+        *args: Any,
         carried_state: CarriedState | None = None,
+        **named: Any,
     ) -> tuple[Tensor, dict[str, Any]]:
         """fairseq's `extract_features`.
 
         Args:
             prev_output_tokens: B x T.
-            encoder_out, incremental_state, full_context_alignment, alignment_layer,
-                alignment_heads: fairseq's.
+            encoder_out, args, named: fairseq's further arguments.
             carried_state: provides the initial state and stores the final state. The state of all
                 layers together is L x B x H for h and c, with L layers.
         """
@@ -90,14 +79,8 @@ class WsumTransformerLMDecoder(WsumTransformerDecoder):
         for k, gated_sum in enumerate(self._gated_sums()):
             state = None if before is None else tuple(part[k : k + 1] for part in before)
             gated_sum.carry(state, leave=carried_state is not None)
-        features: tuple[Tensor, dict[str, Any]] = super().extract_features(
-            prev_output_tokens,
-            encoder_out,
-            incremental_state,
-            full_context_alignment,
-            alignment_layer,
-            alignment_heads,
-        )
+        features: tuple[Tensor, dict[str, Any]]
+        features = super().extract_features(prev_output_tokens, encoder_out, *args, **named)
         if carried_state is not None:
             self._leave(carried_state)
         return features
