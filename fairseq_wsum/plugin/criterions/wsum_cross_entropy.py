@@ -11,11 +11,20 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterionConfig,
 )
 from fairseq.models import BaseFairseqModel, FairseqDecoder
+from fairseq.models.transformer import TransformerModelBase
 from torch import Tensor
 from torch.nn import functional as F
 
 from ...ops import cross_entropy, kernels
 from ...ops.symmetric_kl import symmetric_kl
+
+_PROBABILITIES = ("get_normalized_probs", "get_normalized_probs_scriptable")
+# fairseq's own; those of its Transformer only call the others
+_SOFTMAX = {
+    getattr(base, name)
+    for base in (FairseqDecoder, BaseFairseqModel, TransformerModelBase)
+    for name in _PROBABILITIES
+}
 
 
 @dataclass
@@ -193,8 +202,8 @@ def _ends_in_softmax(model: Any) -> bool:
         isinstance(decoder, FairseqDecoder)
         and getattr(decoder, "adaptive_softmax", None) is None
         and all(
-            getattr(getattr(part, name), "__func__", None) is getattr(base, name)
-            for part, base in ((decoder, FairseqDecoder), (model, BaseFairseqModel))
-            for name in ("get_normalized_probs", "get_normalized_probs_scriptable")
+            getattr(getattr(part, name), "__func__", None) in _SOFTMAX
+            for part in (decoder, model)
+            for name in _PROBABILITIES
         )
     )
