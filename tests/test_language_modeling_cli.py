@@ -345,6 +345,10 @@ MISTAKES = {
     "no-steps": (["--tokens-per-sample", 0], "--tokens-per-sample 0: give at least 1"),
     "max-tokens": (["--max-tokens", 20], "--max-tokens 20 is less than a batch"),
     "shortened": (["--shorten-method", "truncate"], "--shorten-method has no meaning where"),
+    "outputs": (
+        ["--output-dictionary-size", "50"],
+        "--output-dictionary-size has no meaning where",
+    ),
     "past": (["--past-target"], "--past-target has no meaning where the corpus is one stream"),
 }
 

@@ -58,8 +58,14 @@ def test_a_dropout_module_that_is_active_in_decoding_drops(residuals, monkeypatc
     layer = make(num_layers=3, residuals=residuals, dropout=dropout).eval()
     dropout.train()  # as fairseq's --retain-dropout
     x = torch.randn(1, 2, 3, dtype=torch.float64)
-    seeded = dropout.forward
-    monkeypatch.setattr(dropout, "forward", lambda x: torch.manual_seed(0) and seeded(x))
+    drop = dropout.forward
+
+    def seeded(x):
+        assert x.dim() == 3  # T x B x H: locked dropout has one mask for all of T
+        torch.manual_seed(0)
+        return drop(x)
+
+    monkeypatch.setattr(dropout, "forward", seeded)
     (y, state), (y_usual, state_usual) = both_ways(layer, x, make_state(layer, 2), monkeypatch)
     assert_same((y, *state), (y_usual, *state_usual))
     dropout.eval()
@@ -76,6 +82,9 @@ def test_what_the_short_way_cannot_do_takes_the_usual_one() -> None:
     assert not step.suits(layer, *given(T=2))
     assert not step.suits(layer, *given(I=2))  # so that the usual error appears
     assert not step.suits(layer, *given(dtype=torch.float64))
+    x, (h, c) = given(dtype=torch.float64)
+    assert not step.suits(layer.double(), x, (h.double(), c))  # with gradients, too, an error
+    layer.float()
     assert not step.suits(layer, given(B=2)[0], given(B=3)[1])
     assert not step.suits(layer, *given(B=step.LARGE))  # the kernels are faster
     for options in (dict(bidirectional=True), dict(batch_first=True), dict(backend="cpp")):

@@ -80,6 +80,21 @@ def test_a_long_sum_is_exact_in_16_bits(dtype, backend) -> None:
     assert state[1].item() == 1000.0
 
 
+@pytest.mark.parametrize("by_step", [False, True], ids=["sequence", "steps"])
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_gate_near_one_is_not_rounded_to_one(dtype, backend, by_step) -> None:
+    layer = WsumLSTM(1, 1, cell="no-srnn-out-hidden", dtype=dtype, backend=backend).eval()
+    f = torch.tensor(7.0).sigmoid().item()  # 0.9991; in bfloat16 the next number below 1 is 0.996
+    with torch.no_grad():  # i = 1/2, content 2: every step adds 1
+        layer.weight_ih_l0.copy_(torch.tensor([[0.0], [0.0], [2.0]]))
+        layer.bias_ih_l0.copy_(torch.tensor([0.0, 7.0]))
+        state = torch.zeros(1, 1, 1, dtype=dtype), torch.zeros(1, 1, 1)
+        for part in torch.ones(600, 1, 1, dtype=dtype).split(1 if by_step else 600):
+            _, state = layer(part, state)
+    assert state[1].item() == pytest.approx((1 - f**600) / (1 - f), rel=1e-4)
+
+
 # torch.func and forward-mode derivatives
 
 

@@ -178,6 +178,13 @@ def test_the_fp32_weights_and_the_loss_scale_are_restored(dtype) -> None:
         assert vars(resumed.scaler) == vars(optimizer.scaler)
 
 
+def test_weights_that_were_changed_in_the_checkpoint_stay() -> None:
+    _, trained = optimizer_of(torch.randn(12).bfloat16())
+    changed, resumed = optimizer_of(torch.full((12,), 2.0).bfloat16())
+    resumed.load_state_dict(trained.state_dict())
+    assert torch.equal(resumed.fp32_params[0], changed.detach().float())
+
+
 def test_weights_of_another_form_leave_the_fp32_copies_unchanged() -> None:
     _, optimizer = optimizer_of(torch.randn(12).bfloat16())
     before = optimizer.fp32_params[0].clone()

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 pytest.importorskip("fairseq")
 from fairseq.models.transformer import TransformerModel
 from fairseq.models.transformer.transformer_legacy import base_architecture
+from omegaconf import OmegaConf
 from translation import PAD, SOURCE, TARGET, every_name, make_batch, make_dictionary, make_task
 
 from fairseq_wsum import CELLS
@@ -209,7 +210,7 @@ def test_embeddings_and_output_can_be_one_matrix() -> None:
     model = make_model(make_task(SOURCE, SOURCE), share_all_embeddings=True)
     assert model.encoder.embed_tokens is model.decoder.embed_tokens
     assert model.decoder.output_projection.weight is model.encoder.embed_tokens.weight
-    with pytest.raises(ValueError, match="--share-all-embeddings requires a joined dictionary"):
+    with pytest.raises(ValueError, match=r"--share-all-embeddings .* requires a joined dictionary"):
         make_model(make_task(SOURCE, TARGET), share_all_embeddings=True)
 
 
@@ -253,6 +254,37 @@ def test_the_preset_gives_every_cell_as_many_parameters_as_fairseqs(options) -> 
     assert ours == pytest.approx(theirs, rel=2e-3)
 
 
+@pytest.mark.parametrize("side", ["encoder", "decoder"])
+def test_attention_in_all_layers_has_the_feed_forward_width_of_fairseqs(side) -> None:
+    args = Namespace(cell="lstm", **{f"{side}_attention_layers": "all"})
+    wsum_transformer_multi30k(args)
+    assert getattr(args, f"{side}_ffn_embed_dim") == 256
+    mixed = Namespace(cell="no-srnn-hidden", **{f"{side}_attention_layers": "0,1"})
+    wsum_transformer_multi30k(mixed)
+    assert 192 < getattr(mixed, f"{side}_ffn_embed_dim") < 256
+
+
+def test_a_preset_that_hydra_would_ignore_is_rejected() -> None:
+    with pytest.raises(ValueError, match="presets have no effect"):
+        wsum_transformer_multi30k(OmegaConf.structured(WsumTransformerConfig()))
+
+
+@pytest.mark.parametrize("name", ["TransformerDecoderLayer", "TransformerEncoder", "Other"])
+def test_dropout_is_retained_in_the_modules_that_fairseq_names(name) -> None:
+    model, batch = make_model(dropout=0.5), make_batch()
+    generation = Namespace(beam=1, retain_dropout=True, retain_dropout_modules=[name])
+    model.prepare_for_inference_(Namespace(generation=generation))
+    scores = {model(*batch)[0].sum().item() for _ in range(3)}
+    assert len(scores) == (1 if name == "Other" else 3)
+
+
+def test_a_model_with_merged_embeddings_is_loaded() -> None:
+    # fairseq changes the source dictionary
+    task = make_task(make_dictionary(20), make_dictionary(10))
+    model = make_model(task, merge_src_tgt_embed=True)
+    model.load_state_dict(model.state_dict())
+
+
 def test_weights_of_another_dictionary_are_refused() -> None:
     weights = make_model().state_dict()
     words = make_dictionary(20)
@@ -266,7 +298,12 @@ BAD_OPTIONS = {
     "size": (dict(encoder_hidden_size=0), "--encoder-hidden-size 0: give at least 1"),
     "dropout": (dict(attention_dropout=1.5), "--attention-dropout 1.5: give a probability"),
     "backend": (dict(lstm_backend="gpu"), "--lstm-backend gpu: choose one of auto"),
-    "coupled": (dict(coupled_gates=True, cell="gru"), "--coupled-gates with --encoder-cell gru"),
+    "coupled": (dict(coupled_gates=True, cell="gru"), "--coupled-gates with --cell gru"),
+    "coupled-decoder": (
+        dict(coupled_gates=True, decoder_cell="gru"),
+        "--coupled-gates with --decoder-cell gru",
+    ),
+    "quantised": (dict(quant_noise_scalar=0.1), "--quant-noise-scalar 0.1: fairseq cannot"),
     "window": (dict(window=2), "--window 2"),
     "heads": (
         dict(decoder_attention_heads=3),

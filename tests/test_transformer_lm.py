@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 
 pytest.importorskip("fairseq")
+from fairseq.data import TruncatedDictionary
 from fairseq.models.transformer_lm import TransformerLanguageModel, TransformerLanguageModelConfig
 from fairseq.tasks.language_modeling import LanguageModelingTask
 from translation import PAD, SOURCE
 
 from fairseq_wsum import CELLS
-from fairseq_wsum.plugin.models.wsum_transformer_lm import WsumTransformerLanguageModel
+from fairseq_wsum.plugin.data.stream_states import StreamStates
+from fairseq_wsum.plugin.models.wsum_transformer_lm import WsumTransformerLanguageModel, read_config
 from fairseq_wsum.plugin.modules import CarriedState
 from fairseq_wsum.plugin.tasks.wsum_language_modeling import (
     WsumLanguageModelingConfig,
@@ -138,6 +140,24 @@ def test_layer_drop_keeps_the_state_of_the_layers_that_it_leaves_out() -> None:
     assert len(changed) > 2  # either layer, both, none
 
 
+def test_steps_without_any_layer_keep_the_state(caplog) -> None:
+    model, tokens = make_model(decoder_layerdrop=1.0).train(), make_tokens(steps=4)
+    states = StreamStates()
+    before = None
+    for step, part in enumerate(tokens.split(1, dim=1)):
+        model.decoder.layers.p = 0.0 if step == 1 else 1.0
+        sample = dict(group=0, step=step, target=part, net_input=dict(src_tokens=part))
+        with states.carried(sample) as given:
+            model(**given["net_input"])
+            carried = given["net_input"]["carried_state"]
+        assert (carried.last is None) == (step == 0)
+        if step > 1:
+            torch.testing.assert_close(carried.last, before)
+        before = carried.last
+        states.load_state_dict(states.state_dict())  # as in a checkpoint
+    assert not caplog.text
+
+
 def test_a_16_bit_model_keeps_its_memory_cell_in_32_bits() -> None:
     model = make_model().to(torch.bfloat16)
     carried = CarriedState()
@@ -177,6 +197,27 @@ def test_a_model_that_keeps_attention_cannot_carry_its_state() -> None:
         task.build_model(Namespace(**args))
     args["decoder_attention_layers"] = None
     assert task.build_model(Namespace(**args)).carries_state
+    with pytest.raises(ValueError, match=r"carries the state .* --token-positional-embeddings"):
+        task.build_model(Namespace(**args, token_positional_embeddings=True))
+
+
+def test_only_positions_limit_the_length() -> None:
+    assert make_model(tokens_per_sample=35).max_positions() == 100_000
+    assert make_model(tokens_per_sample=35, max_target_positions=50).max_positions() == 50
+    positions = dict(token_positional_embeddings=True, decoder_learned_pos=True)
+    assert make_model(tokens_per_sample=35, **positions).max_positions() == 35
+
+
+def test_a_model_of_fewer_output_words_is_loaded() -> None:
+    task = LanguageModelingTask(Namespace(), SOURCE, TruncatedDictionary(SOURCE, 12))
+    args = Namespace(**SMALL, cell="no-srnn-hidden")
+    model = WsumTransformerLanguageModel.build_model(args, task)
+    assert model(make_tokens())[0].size(-1) == 12
+    model.load_state_dict(model.state_dict())
+
+
+def test_offloading_implies_recomputing_as_in_fairseqs_transformer() -> None:
+    assert read_config(Namespace(**SMALL, offload_activations=True))[0].checkpoint_activations
 
 
 BAD_OPTIONS = {
@@ -184,6 +225,8 @@ BAD_OPTIONS = {
     "size": (dict(decoder_hidden_size=0), "--decoder-hidden-size 0: give at least 1"),
     "order": (dict(decoder_attention_layers="0"), "give --token-positional-embeddings"),
     "layer": (dict(decoder_attention_layers="7"), "numbers from 0 to 1"),
+    "heads": (dict(scale_heads=True, decoder_attention_heads=3), "heads 3 does not divide"),
+    "quantised": (dict(quant_noise_scalar=0.1), "--quant-noise-scalar 0.1: fairseq cannot"),
 }
 
 

@@ -66,8 +66,8 @@ def run(
     Returns:
         The output (T x B x P), and the state after the last time step that is not padding: h
         (B x P) and c (B x H). h has the dtype of the products with x, and c has the dtype of `c_0`.
-        Within the sequence the memory cell is computed in at least 32 bits, because a long sum in
-        16 bits would lose small late contributions.
+        Within the sequence the gates and the memory cell are computed in at least 32 bits, because
+        a long sum in 16 bits would lose small late contributions.
     """
     z = input_products(cell, x, w_ih, b_ih, b_hh)
     return recur(cell, z, w_hh, inner_bias(cell, b_hh), w_hr, v, h_0, c_0, padding_mask, reverse)
@@ -156,7 +156,7 @@ def step(
         z: the products with x_t, B x rows*H.
         h, c: the state before; c in at least 32 bits.
     """
-    from_x = split(cell.rows, z)
+    from_x = split(cell.rows, _wide(z))
     from_h = {} if w_hh is None else split(cell.hidden_rows, F.linear(h, w_hh, b_hh))
     h_t, c_t = cell.step(cell.preactivations(from_x, from_h, c, v), c)
     return _project(h_t.to(z.dtype), w_hr), c_t
@@ -173,7 +173,7 @@ def run_parallel(
     scan: Scan,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run a gated sum: everything for all time steps at once, the memory cell by a scan."""
-    z_all = split(cell.rows, z)
+    z_all = split(cell.rows, _wide(z))
     i, f = cell.gates(z_all)
     cells, c_n = scan(f, i * cell.content(z_all), c_0, padding_mask, reverse)
     y = _project(cell.output(z_all, cells).to(z.dtype), w_hr)
@@ -181,6 +181,11 @@ def run_parallel(
         return y, y[0 if reverse else -1], c_n
     h_n = last_real_step(y, h_0, padding_mask, reverse)
     return y.masked_fill(padding_mask.unsqueeze(-1), 0), h_n, c_n
+
+
+def _wide(z: Tensor) -> Tensor:
+    """Pre-activations in at least 32 bits: in 16 bits a gate near 1 would be rounded to 1."""
+    return z.to(torch.promote_types(z.dtype, torch.float32))
 
 
 def _project(h: Tensor, w_hr: Tensor | None) -> Tensor:

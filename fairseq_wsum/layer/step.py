@@ -38,7 +38,7 @@ def suits(layer: WsumLSTM, x: Tensor, hx: State) -> bool:
         and layer.cell.window == 1
         and x.size(2) == layer.input_size
         and x.dtype == hx[0].dtype == weight.dtype
-        and hx[1].dtype in (weight.dtype, torch.float32)
+        and hx[1].dtype in (weight.dtype, torch.promote_types(weight.dtype, torch.float32))
         and hx[0].shape == (layer.num_layers, x.size(1), layer.output_size)
         and hx[1].shape == (layer.num_layers, x.size(1), layer.hidden_size)
         and not in_autocast(x.device)
@@ -51,7 +51,7 @@ def run(layer: WsumLSTM, x: Tensor, hx: State) -> tuple[Tensor, State]:
     for k, (h, c) in enumerate(zip(hx[0].unbind(), hx[1].unbind(), strict=True)):
         cell, p, below = layer.layer_cell(k), layer.layer_parameters(f"_l{k}"), x
         if k > 0:
-            x = layer.drop(x)
+            x = layer.drop(x.unsqueeze(0)).squeeze(0)  # locked dropout needs the dimension of time
         w_hh, b_ih, b_hh = p.get("weight_hh"), p.get("bias_ih"), p.get("bias_hh")
         z = reference.input_products(cell, x, p["weight_ih"], b_ih, b_hh)
         before = h if cell.hidden_is_memory else c

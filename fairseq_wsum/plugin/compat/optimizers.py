@@ -65,11 +65,14 @@ def _keep_the_weights_in_32_bits() -> None:
         others = dict(state)
         saved, scaler = others.pop("fp32_params", []), others.pop("scaler", {})
         load_state_dict(self, others, optimizer_overrides)
-        copies = _copies(self)
+        copies, narrow = _copies(self), self.fp16_params[0].dtype
         if [p.shape for p in saved] == [p.shape for p in copies]:  # differs if only one is flat
             with torch.no_grad():
                 for copy, value in zip(copies, saved, strict=True):
-                    copy.copy_(value)
+                    value = value.to(copy.device)
+                    # weights that were changed in the checkpoint, as by averaging, stay
+                    same = value.to(narrow) == copy.to(narrow)
+                    copy.copy_(torch.where(same, value, copy))
         if self.scaler is not None:
             for name in _OF_SCALER & scaler.keys():
                 setattr(self.scaler, name, scaler[name])

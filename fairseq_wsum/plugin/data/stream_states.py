@@ -27,7 +27,8 @@ class StreamStates:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[int, dict[int, State]] = {}  # group -> step -> state before that step
+        # group -> step -> state before that step; None is a state of zero
+        self._kept: dict[int, dict[int, State | None]] = {}
         self._own: set[int] = set()  # groups that this process reads
 
     @contextmanager
@@ -41,14 +42,15 @@ class StreamStates:
         carried = CarriedState(before)
         yield {**sample, "net_input": {**sample["net_input"], "carried_state": carried}}
         self._own.add(group)
-        self._kept[group] = {} if before is None else {step: before}
-        if carried.last is not None:
-            self._kept[group][step + 1] = carried.last
+        self._kept[group] = {step: before, step + 1: carried.last}
 
     def _before(self, group: int, step: int, like: Tensor) -> State | None:
         if step == 0:
             return None
-        state = self._kept.get(group, {}).get(step)
+        states = self._kept.get(group, {})
+        state = states.get(step)
+        if state is None and step in states:  # layer drop has left out all layers so far
+            return None
         if state is None or state[0].size(1) != len(like):
             logger.warning(
                 f"step {step} of group {group} starts from a state of zero, because there is no "
@@ -68,15 +70,15 @@ class StreamStates:
             if states.keys() != own.keys():
                 self.load_state_dict(states)
 
-    def state_dict(self) -> dict[int, dict[int, State]]:
+    def state_dict(self) -> dict[int, dict[int, State | None]]:
         """The state after the latest step of each group: group -> next step -> state."""
-        last = {}
+        last: dict[int, dict[int, State | None]] = {}
         for group, states in self._kept.items():
-            if states:
-                step = max(states)
-                last[group] = {step: tuple(part.cpu() for part in states[step])}
+            step = max(states)
+            state = states[step]
+            last[group] = {step: state and tuple(part.cpu() for part in state)}
         return last
 
-    def load_state_dict(self, states: dict[int, dict[int, State]]) -> None:
+    def load_state_dict(self, states: dict[int, dict[int, State | None]]) -> None:
         """Load the states of a `state_dict`. The states of all other groups are kept."""
         self._kept.update({group: dict(steps) for group, steps in states.items()})

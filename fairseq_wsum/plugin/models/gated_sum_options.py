@@ -73,6 +73,19 @@ def check_heads(cfg: Any, side: str) -> None:
         )
 
 
+def check_quantisation(cfg: Any) -> None:
+    """Reject fairseq's scalar quantisation, which knows its own modules only.
+
+    Raises:
+        ValueError: it is wanted.
+    """
+    if cfg.quant_noise_scalar > 0:
+        raise ValueError(
+            f"--quant-noise-scalar {cfg.quant_noise_scalar}: fairseq cannot quantise the matrices "
+            "of a gated sum; omit this option, or use fairseq's own Transformer"
+        )
+
+
 def set_positions(cfg: Any, *sides: GatedSums) -> None:
     """Decide whether there are positional embeddings: set `no_token_positional_embeddings`.
 
@@ -97,14 +110,14 @@ def _attention_layers(cfg: Any, side: str) -> frozenset[int]:
     """The layers of a side that keep self-attention."""
     option, layers = f"{side}_attention_layers", range(getattr(cfg, f"{side}_layers"))
     given = str(getattr(cfg, option) or "none").strip()
-    kept = f"{side}_layers_to_keep"
-    if given != "none" and getattr(cfg, kept):
-        raise ValueError(
-            f"{flag(kept)} changes the numbers of the layers, so it cannot be used with "
-            f"{flag(option)}"
-        )
     if given in ("none", "all"):
         return frozenset(layers if given == "all" else ())
+    kept = f"{side}_layers_to_keep"
+    if getattr(cfg, kept):
+        raise ValueError(
+            f"{flag(kept)} changes the numbers of the layers, so it cannot be used with "
+            f"{flag(option)} {given}"
+        )
     try:
         chosen = frozenset(int(number) for number in given.split(","))
     except ValueError:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import Any, Optional, TypeVar
 
+from fairseq.data import Dictionary
 from fairseq.dataclass import FairseqDataclass
 from omegaconf import II, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
@@ -62,6 +63,8 @@ class CellOptions(FairseqDataclass):
     lstm_backend: str = field(
         default="auto", metadata={"help": f"backend of the LSTM: {', '.join(BACKEND_CHOICES)}"}
     )
+    # not an option, because its help text is suppressed; see `use_preset`
+    preset: Optional[str] = field(default=None, compare=False, metadata={"help": SUPPRESS})
 
 
 @dataclass
@@ -93,13 +96,9 @@ class LSTMOptions(CellOptions):
             "Only used with the adaptive_loss criterion"
         },
     )
-    # The following are not options: fairseq creates none for interpolated values, and `preset` has
-    # a suppressed help text.
+    # not options, because fairseq creates none for interpolated values
     max_target_positions: Optional[int] = II("task.max_target_positions")
     criterion_name: Optional[str] = II("criterion._name")  # the value of fairseq's --criterion
-    preset: Optional[str] = field(
-        default=None, compare=False, metadata={"help": SUPPRESS}
-    )  # see `use_preset`
 
     @classmethod
     def from_namespace(cls, args: Any) -> "LSTMOptions":
@@ -181,8 +180,11 @@ def check_cells(cfg: CellOptions, cells: Sequence[str]) -> None:
         name = getattr(cfg, option)
         if name is not None and name not in CELLS:
             raise ValueError(f"{flag(option)} {name}: choose one of {', '.join(CELLS)}")
-    for option in cells:
-        name = cfg.cell if getattr(cfg, option) is None else getattr(cfg, option)
+    chosen = {
+        option if getattr(cfg, option) else "cell": first(getattr(cfg, option), cfg.cell)
+        for option in cells
+    }
+    for option, name in chosen.items():
         try:
             get_cell(name, coupled_gates=cfg.coupled_gates)
         except ValueError as error:
@@ -190,7 +192,7 @@ def check_cells(cfg: CellOptions, cells: Sequence[str]) -> None:
                 f"--coupled-gates with {flag(option)} {name}: {error}; omit one of the two"
             ) from None
     if cfg.window is not None:
-        _check_window(cfg, [first(getattr(cfg, option), cfg.cell) for option in cells])
+        _check_window(cfg, list(chosen.values()))
     if cfg.lstm_backend not in BACKEND_CHOICES:
         raise ValueError(
             f"--lstm-backend {cfg.lstm_backend}: choose one of {', '.join(BACKEND_CHOICES)}"
@@ -255,6 +257,19 @@ def check_sharing(embed_dim: int, out_embed_dim: int) -> None:
         raise ValueError(
             f"sharing the output embedding requires --decoder-embed-dim {embed_dim} to match "
             f"--decoder-out-embed-dim {out_embed_dim}"
+        )
+
+
+def check_joined(source: Dictionary, target: Dictionary, arch: str) -> None:
+    """Check that the source and the target can share their embeddings.
+
+    Raises:
+        ValueError: they have different dictionaries.
+    """
+    if source != target:
+        raise ValueError(
+            f"--share-all-embeddings (part of --arch {arch}_multi30k) requires a joined "
+            "dictionary: prepare the data with fairseq-preprocess --joined-dictionary"
         )
 
 

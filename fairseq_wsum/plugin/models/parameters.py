@@ -89,7 +89,9 @@ def _fingerprint(module: nn.Module) -> str:
 def _check_words(
     module: nn.Module, words: str | None, state_dict: dict[str, Any], prefix: str
 ) -> str | None:
-    weight, known = state_dict.get(f"{prefix}embed_tokens.weight"), len(module.dictionary)  # type: ignore[arg-type]
+    weight = state_dict.get(f"{prefix}embed_tokens.weight")
+    # the embedding has other words, too, with --merge-src-tgt-embed or --output-dictionary-size
+    known = getattr(module.embed_tokens, "num_embeddings", 0)
     if weight is not None and len(weight) != known:
         what = f"knows {len(weight):,} words, but the dictionary in the data folder has {known:,}"
     elif words is not None and words != _fingerprint(module):

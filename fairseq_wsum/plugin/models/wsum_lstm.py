@@ -13,7 +13,7 @@ from fairseq.tasks import FairseqTask
 from torch import Tensor
 
 from ..modules.states import IncrementalState
-from .options import default, use_preset
+from .options import check_joined, default, use_preset
 from .parameters import embedding, init_uniform, load_embedding
 from .wsum_decoder import WsumLSTMDecoder
 from .wsum_encoder import WsumLSTMEncoder
@@ -33,11 +33,8 @@ class WsumLSTMModel(FairseqEncoderDecoderModel):
         """
         cfg = read_config(args)
         source, target = task.source_dictionary, task.target_dictionary
-        if cfg.share_all_embeddings and source != target:
-            raise ValueError(
-                "--share-all-embeddings (part of --arch wsum_lstm_multi30k) requires a joined "
-                "dictionary: prepare the data with fairseq-preprocess --joined-dictionary"
-            )
+        if cfg.share_all_embeddings:
+            check_joined(source, target, "wsum_lstm")
         encoder_embed = embedding(source, cfg.encoder_embed_dim)
         decoder_embed = (
             encoder_embed if cfg.share_all_embeddings else embedding(target, cfg.decoder_embed_dim)

@@ -11,9 +11,9 @@ from fairseq.models.transformer import TransformerModelBase
 from fairseq.tasks import FairseqTask
 from torch import nn
 
-from ...cells import Cell
 from ..modules import WsumSelfAttention, use_dropout
-from .options import CellOptions, default, described_cell, option_values, use_preset
+from .gated_sum_options import GatedSums, gated_sums
+from .options import check_joined, default, option_values, use_preset
 from .wsum_transformer_config import WsumTransformerConfig, read_config
 from .wsum_transformer_layers import WsumTransformerDecoder, WsumTransformerEncoder
 
@@ -39,7 +39,10 @@ class WsumTransformerModel(TransformerModelBase):
         Raises:
             ValueError: an option is invalid, or options are incompatible; the message names them.
         """
-        model: WsumTransformerModel = super().build_model(read_config(args), task)
+        cfg = read_config(args)
+        if cfg.share_all_embeddings:
+            check_joined(task.source_dictionary, task.target_dictionary, "wsum_transformer")
+        model: WsumTransformerModel = super().build_model(cfg, task)
         use_dropout(model)
         return model
 
@@ -70,9 +73,11 @@ def wsum_transformer_multi30k(args: Any) -> None:
     default(args, encoder_attention_heads=4, decoder_attention_heads=4)
     default(args, decoder_embed_dim=args.encoder_embed_dim)
     for side, share in (("encoder", 2), ("decoder", 1)):
-        cell = _described_cell(args, side)
-        if cell is None:
+        try:
+            sums = _gated_sums(args, side)
+        except ValueError:  # `build_model` reports it
             continue
+        cell = sums.cell
         width = getattr(args, f"{side}_embed_dim")
         # with a matrix for h_{t-1} too, a layer of full size would have twice the parameters
         size = max(width // share // (2 if cell.is_recurrent else 1), 1)
@@ -81,14 +86,14 @@ def wsum_transformer_multi30k(args: Any) -> None:
         with torch.device("meta"):
             gated_sum = WsumSelfAttention(width, size, cell=cell, bidirectional=share == 2)
         more = sum(map(torch.numel, gated_sum.parameters())) - 4 * (width + 1) * width
+        layers = getattr(args, f"{side}_layers")
+        more *= 1 - len(sums.attention_layers) / layers  # in the mean of the layers
         ffn = 2 * width - 8 * round(more / (2 * width + 1) / 8)
         default(args, **{f"{side}_ffn_embed_dim": max(ffn, 8)})
 
 
-def _described_cell(args: Any, side: str) -> Cell | None:
-    """The cell of a side; None if the options are invalid, which `build_model` reports."""
-    options = CellOptions(**option_values(CellOptions, args))
-    try:
-        return described_cell(options, getattr(args, f"{side}_cell", None) or options.cell)
-    except ValueError:
-        return None
+def _gated_sums(args: Any, side: str) -> GatedSums:
+    """What the options say about the gated sums of a side, except their size."""
+    options = WsumTransformerConfig(**option_values(WsumTransformerConfig, args))
+    cell = getattr(options, f"{side}_cell") or options.cell
+    return gated_sums(options, side, cell, default_size=1)

@@ -9,7 +9,13 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.models.transformer import TransformerConfig
 from omegaconf import II
 
-from .gated_sum_options import GatedSumOptions, check_heads, gated_sums, set_positions
+from .gated_sum_options import (
+    GatedSumOptions,
+    check_heads,
+    check_quantisation,
+    gated_sums,
+    set_positions,
+)
 from .options import check_cells, check_probabilities, check_sizes, first, option_values
 
 # as in options.py
@@ -93,6 +99,7 @@ def read_config(args: Any) -> TransformerConfig:
     check_cells(cfg, cells=("encoder_cell", "decoder_cell"))
     check_sizes(cfg, [f"{side}_{size}" for side in ("encoder", "decoder") for size in sizes])
     check_probabilities(cfg)
+    check_quantisation(cfg)
     if cfg.cross_self_attention:
         raise ValueError(
             "--cross-self-attention: a gated sum cannot read the source and the target together; "

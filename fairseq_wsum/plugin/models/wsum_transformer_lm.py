@@ -17,8 +17,22 @@ from torch import Tensor
 
 from ..modules import CarriedState, WsumSelfAttention, use_dropout
 from ..modules.states import IncrementalState
-from .gated_sum_options import GatedSumOptions, GatedSums, check_heads, gated_sums, set_positions
-from .options import check_cells, check_probabilities, check_sizes, first, option_values
+from .gated_sum_options import (
+    GatedSumOptions,
+    GatedSums,
+    check_heads,
+    check_quantisation,
+    gated_sums,
+    set_positions,
+)
+from .options import (
+    MAX_POSITIONS,
+    check_cells,
+    check_probabilities,
+    check_sizes,
+    first,
+    option_values,
+)
 from .wsum_transformer_layers import WsumTransformerDecoder
 
 # as in options.py
@@ -92,10 +106,10 @@ class WsumTransformerLMDecoder(WsumTransformerDecoder):
 
     def _leave(self, carried_state: CarriedState) -> None:
         states = [(one.state_after, one.state_before) for one in self._gated_sums()]
-        run = next((after for after, _ in states if after is not None), None)
-        if run is None:  # layer drop left all layers out
+        like = next((state for pair in states for state in pair if state is not None), None)
+        if like is None:  # layer drop has left out all layers so far
             return
-        zero = tuple(torch.zeros_like(part) for part in run)
+        zero = tuple(torch.zeros_like(part) for part in like)
         after = [first(*state, zero) for state in states]
         carried_state.leave(self, tuple(torch.cat(parts) for parts in zip(*after, strict=True)))
 
@@ -105,7 +119,8 @@ class WsumTransformerLanguageModel(TransformerLanguageModel):
     """fairseq's Transformer language model, with gated sums in place of self-attention.
 
     If a task passes it a `CarriedState`, as `--task wsum_language_modeling` does, it continues from
-    its previous final state. Layers that keep self-attention have no such state.
+    its previous final state. Layers that keep self-attention have no such state, and positions
+    would start again with every part of the text.
     """
 
     carries_state = True
@@ -130,7 +145,7 @@ class WsumTransformerLanguageModel(TransformerLanguageModel):
             )
         )
         use_dropout(model)
-        model.carries_state = not sums.attention_layers
+        model.carries_state = not sums.attention_layers and cfg.no_token_positional_embeddings
         return model
 
 
@@ -148,14 +163,19 @@ def read_config(args: Any) -> tuple[WsumTransformerLMConfig, GatedSums]:
         cfg.decoder_layers = len(str(cfg.decoder_layers_to_keep).split(","))
     cfg.decoder_input_dim = first(cfg.decoder_input_dim, cfg.decoder_embed_dim)
     cfg.decoder_output_dim = first(cfg.decoder_output_dim, cfg.decoder_embed_dim)
-    limits = (cfg.max_target_positions, cfg.tokens_per_sample, DEFAULT_MAX_TARGET_POSITIONS)
-    cfg.max_target_positions = first(*limits)
+    cfg.checkpoint_activations = cfg.checkpoint_activations or cfg.offload_activations
     sizes = ("embed_dim", "ffn_embed_dim", "hidden_size", "layers", "attention_heads")
     check_cells(cfg, cells=("cell",))
     check_sizes(cfg, [f"decoder_{size}" for size in sizes])
     check_probabilities(cfg)
+    check_quantisation(cfg)
     sums = gated_sums(cfg, "decoder", cfg.cell, cfg.decoder_embed_dim)
-    if sums.attention_layers:
+    if sums.attention_layers or cfg.scale_heads:
         check_heads(cfg, "decoder")
     set_positions(cfg, sums)
+    # a model without positions has no limit, whatever the length of its training samples
+    limits = (MAX_POSITIONS,) if cfg.no_token_positional_embeddings else (cfg.tokens_per_sample,)
+    cfg.max_target_positions = first(
+        cfg.max_target_positions, *limits, DEFAULT_MAX_TARGET_POSITIONS
+    )
     return cfg, sums

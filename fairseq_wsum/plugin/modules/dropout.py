@@ -34,8 +34,13 @@ class Dropout(DropoutBase):
 
 
 def use_dropout(model: nn.Module) -> None:
-    """Replace every `FairseqDropout` within a new model of fairseq's by `Dropout`."""
+    """Replace every `FairseqDropout` within a new model of fairseq's by `Dropout`.
+
+    For --retain-dropout-modules, the dropouts in `WsumTransformerEncoder` have the name of fairseq's
+    `TransformerEncoder`, and so on.
+    """
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if type(child) is FairseqDropout:
-                setattr(module, name, Dropout(child.p, child.module_name))
+                of = str(child.module_name or "").removeprefix("Wsum")
+                setattr(module, name, Dropout(child.p, of or None))

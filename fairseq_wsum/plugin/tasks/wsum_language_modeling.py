@@ -43,6 +43,7 @@ _FOR_SENTENCES = {
     "pad_to_fixed_bsz": False,
     "shorten_method": "none",
     "max_target_positions": None,
+    "output_dictionary_size": -1,
 }
 
 
@@ -126,8 +127,8 @@ class WsumLanguageModelingTask(LanguageModelingTask):
             raise ValueError(
                 f"--task wsum_language_modeling carries the state through the corpus, which "
                 f"{type(model).__name__} cannot: use --arch wsum_lstm_lm, or wsum_transformer_lm "
-                "without --decoder-attention-layers; or --task language_modeling, or "
-                "--sample-break-mode eos"
+                "without --decoder-attention-layers and --token-positional-embeddings; or "
+                "--task language_modeling, or --sample-break-mode eos"
             )
         return model
 
@@ -281,7 +282,7 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         if _is_stream(self.args) and not any("nll_loss" in log for log in logging_outputs):
             # use floats, because 16-bit tensors would be summed in 16 bits
             total, tokens, size = (
-                float(sum(log.get(name, 0) for log in logging_outputs))
+                sum(float(log.get(name, 0)) for log in logging_outputs)
                 for name in ("loss", "ntokens", "sample_size")
             )
             if size == tokens:
