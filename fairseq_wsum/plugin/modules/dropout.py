@@ -36,7 +36,7 @@ class Dropout(DropoutBase):
 def use_dropout(model: nn.Module) -> None:
     """Replace every `FairseqDropout` within a new model of fairseq's by `Dropout`.
 
-    For --retain-dropout-modules, the dropouts in `WsumTransformerEncoder` have the name of fairseq's
+    For --retain-dropout-modules, those in `WsumTransformerEncoder` have the name of fairseq's
     `TransformerEncoder`, and so on.
     """
     for module in list(model.modules()):
