@@ -1,7 +1,7 @@
 # The options and steps that the recipes share, sourced by them.
 # shellcheck shell=bash
 
-HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
 SCRIPTS="$HERE/../scripts"
 # shellcheck source=scripts/common.sh
 source "$SCRIPTS/common.sh"
@@ -84,7 +84,7 @@ train() { # DATA RUN options...
     if has_checkpoints "$run" && [ -f "$run/options" ] &&
         [ "$(cat "$run/options")" != "$made" ]; then
         die "$run was trained with other options: $(cat "$run/options");" \
-            "give a new folder with --out"
+            "give a new folder with --out, or with --run if you gave one"
     fi
     echo "$made" >"$run/options"
     if [ -f "$run/finished" ]; then
@@ -93,7 +93,8 @@ train() { # DATA RUN options...
     fi
     "${command[@]}" 2>&1 | tee -a "$run/train.log"
     if has_option --stop-time-hours; then # fairseq's exit status is 0 when time is up
-        say "if the time was up, run this again to continue; the scores are of the model so far"
+        say "if the time was up, the scores are of the model so far; to continue, run this again" \
+            "without --stop-time-hours or with more, because it counts from the first start"
     else
         touch "$run/finished"
     fi

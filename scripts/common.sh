@@ -1,7 +1,7 @@
 # Messages and the Python environment, sourced by the other scripts.
 # shellcheck shell=bash
 
-REPO="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+REPO="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)"
 export REPO
 
 # The path is made absolute, as the scripts change folders.

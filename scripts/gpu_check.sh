@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Check and measure everything on a GPU: tests, speed, commands, trainings. See --help.
 set -euo pipefail
-HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
 # shellcheck source=scripts/common.sh
 source "$HERE/common.sh"
 
@@ -97,8 +97,8 @@ for folder in "--multi30k $multi30k" "--ptb $ptb"; do
     [ -z "${folder#* }" ] || [ -f "${folder#* }/prepared.json" ] ||
         die "$folder has no prepared.json; make the data as --help says"
 done
-[ -z "$multi30k" ] || multi30k="$(cd "$multi30k" && pwd)"
-[ -z "$ptb" ] || ptb="$(cd "$ptb" && pwd)"
+[ -z "$multi30k" ] || multi30k="$(cd "$multi30k" >/dev/null && pwd)"
+[ -z "$ptb" ] || ptb="$(cd "$ptb" >/dev/null && pwd)"
 
 # --- the environment -----------------------------------------------------------------------------
 
@@ -248,12 +248,13 @@ corpus() {
     partial="$(mktemp -d "$out/commands/data.XXXXXX")"
     "$PYTHON" "$REPO/examples/quickstart/make_corpus.py" "$partial/text" \
         --train 400 --valid 40 --test 40
-    fairseq-preprocess --source-lang en --target-lang de --trainpref "$partial/text/train" \
-        --validpref "$partial/text/valid" --testpref "$partial/text/test" \
-        --destdir "$partial/translation"
-    fairseq-preprocess --only-source --trainpref "$partial/text/train.de" \
-        --validpref "$partial/text/valid.de" --testpref "$partial/text/test.de" \
-        --destdir "$partial/language-model"
+    (
+        cd "$partial/text" # fairseq-preprocess splits paths at commas
+        fairseq-preprocess --source-lang en --target-lang de --trainpref train --validpref valid \
+            --testpref test --destdir ../translation
+        fairseq-preprocess --only-source --trainpref train.de --validpref valid.de \
+            --testpref test.de --destdir ../language-model
+    )
     mv "$partial" "$folder"
 }
 

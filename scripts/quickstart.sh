@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train and score a small translation model from scratch in minutes, on a CPU. See --help.
 set -euo pipefail
-HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
 # shellcheck source=scripts/common.sh
 source "$HERE/common.sh"
 
@@ -48,6 +48,7 @@ if [ -x "${VENV:-$REPO/.venv}/bin/fairseq-train" ]; then # otherwise it is check
 fi
 
 out="$REPO/runs/quickstart"
+check_colon "the folder" "$out"
 text="$out/text" data="$out/data"
 beam=5
 # A model of this size gains nothing from several threads, which slow each other on busy cores.
@@ -68,9 +69,11 @@ say "== 2. corpus"
     die "if an older version made the corpus, move $out away to start again"
 if [ ! -d "$data" ]; then
     partial="$(mktemp -d "$out/data.XXXXXX")"
-    fairseq-preprocess --source-lang en --target-lang de --trainpref "$text/train" \
-        --validpref "$text/valid" --testpref "$text/test" --destdir "$partial" \
-        >"$out/preprocess.log" 2>&1 ||
+    (
+        cd "$text" && # fairseq-preprocess splits paths at commas
+            fairseq-preprocess --source-lang en --target-lang de --trainpref train \
+                --validpref valid --testpref test --destdir "$partial"
+    ) >"$out/preprocess.log" 2>&1 ||
         die "fairseq-preprocess failed; its output is in $out/preprocess.log"
     mv "$partial" "$data"
 fi

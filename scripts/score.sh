@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Translate with fairseq-generate and score with sacrebleu. See --help.
 set -euo pipefail
-HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
 # shellcheck source=scripts/common.sh
 source "$HERE/common.sh"
 
@@ -116,8 +116,10 @@ if [ -e "$out" ] && [ ! -f "$out/scores.json" ] && [ -n "$(ls -A "$out")" ]; the
     die "--out $out has other files in it; give a new folder"
 fi
 mkdir -p "$(dirname "$out")"
-work="$(mktemp -d "$(dirname "$out")/.score.XXXXXX")" # its files move to OUT at the end
-trap 'rm -rf "$work"' EXIT
+temporary="$(mktemp -d "$(dirname "$out")/.score.XXXXXX")"
+trap 'rm -rf "$temporary"' EXIT
+work="$temporary/score" # it becomes OUT, or its files move there
+mkdir "$work"
 averaged=''
 if [ -n "$average" ]; then
     model="$work/average.pt"
@@ -148,14 +150,17 @@ command=("$PYTHON" "$HERE/score.py" "$data" --subset "$subset" --out "$work" --b
 [ ${#options[@]} -eq 0 ] || command+=("--generate-options=$(printf '%q ' "${options[@]}")")
 "${command[@]}"
 
-# Only what an earlier run of this script left is replaced. Its scores.json, which marks the folder as
-# one of this script, stays until the new one takes its place.
-mkdir -p "$out"
-for file in "$out"/hypotheses.lenpen*.de "$out"/generate.lenpen*.txt "$out/average.pt"; do
-    [ -e "$work/${file##*/}" ] || rm -f "$file"
-done
-for file in "$work"/*; do
-    [ "${file##*/}" = scores.json ] || mv -f "$file" "$out/"
-done
-mv -f "$work/scores.json" "$out/"
+if rmdir "$out" 2>/dev/null || [ ! -e "$out" ]; then # it was empty, or is new
+    mv "$work" "$out"
+else
+    # Only what an earlier run of this script left is replaced. Its scores.json, which marks the
+    # folder as one of this script, stays until the new one takes its place.
+    for file in "$out"/hypotheses.lenpen*.de "$out"/generate.lenpen*.txt "$out/average.pt"; do
+        [ -e "$work/${file##*/}" ] || rm -f "$file"
+    done
+    for file in "$work"/*; do
+        [ "${file##*/}" = scores.json ] || mv -f "$file" "$out/"
+    done
+    mv -f "$work/scores.json" "$out/"
+fi
 say "written to $out/scores.json"

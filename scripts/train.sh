@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Run fairseq-train with this package, in one process or many. See --help.
 set -euo pipefail
-HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
 # shellcheck source=scripts/common.sh
 source "$HERE/common.sh"
 
@@ -86,6 +86,10 @@ while [ $# -gt 0 ]; do
     case "$1" in
         -h | --help) usage && exit ;;
         --dry-run) dry_run=true ;;
+        --no-last-checkpoints)
+            die "$1: an interrupted training could not continue where it was; omit this option" \
+                "(--no-epoch-checkpoints saves more space)"
+            ;;
         --skip-damaged) skip_damaged=true ;;
         --gpus) gpus="$(value "$@")"; shift ;;
         --cpu-processes) cpu_processes="$(value "$@")"; shift ;;

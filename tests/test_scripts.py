@@ -32,6 +32,16 @@ def test_every_script_explains_itself(script):
     assert text.startswith("usage: ") and "\nexample" in text
 
 
+@pytest.mark.parametrize("script", ["scripts/train.sh", "examples/quickstart/../recipe.sh"])
+def test_cdpath_does_not_change_where_the_scripts_are(script):
+    # cd prints the folder that it finds through CDPATH
+    command = ["bash", "-c", f"source {script}", script, "--help"]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "CDPATH": ".:/tmp"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
 # setup.sh
 
 
@@ -127,6 +137,7 @@ def test_under_slurm_fairseq_gets_the_size_and_a_port():
         (["/data", "--save-dir", "x", "--precision", "fp8"], "--precision fp8"),
         (["/data", "--save-dir", "x", "--gpus", "2", "--cpu-processes", "2"], "--cpu-processes 2"),
         (["/data", "--save-dir"], "--save-dir needs a value"),
+        (["/data", "--save-dir", "x", "--no-last-checkpoints"], "--no-last-checkpoints: an"),
         (["/no/data", "--arch", "wsum_lstm", "--save-dir", "x"], "no data folder /no/data"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

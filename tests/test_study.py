@@ -16,13 +16,15 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from commands import ROOT
 from commands import run as output_of
 
+from fairseq_wsum.machine import processor
 from fairseq_wsum.study.plan import Plan, Run, read_plan
 from fairseq_wsum.study.progress import Watch, standing
-from fairseq_wsum.study.run import execute, read_record, state
+from fairseq_wsum.study.run import execute, finished, read_record, state
 
 STUDY = [sys.executable, "-m", "fairseq_wsum.cli"]
 
@@ -43,6 +45,7 @@ for option; do
     esac
 done
 mkdir -p "$run"
+echo "VENV=${VENV-}"
 echo "  'max_epoch': 5,"
 epoch=$(cat "$run/epoch" 2>/dev/null || echo 0)
 while [ "$epoch" -lt 5 ]; do
@@ -85,6 +88,7 @@ def start(file: Path, *options: str, command: str = "study", **environment: str)
     process = subprocess.Popen(
         [*STUDY, command, str(file), "--out", str(file.parent / "out"), *options],
         stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **environment},
+        start_new_session=True,
     )  # fmt: skip
     signal.signal(signal.SIGINT, before)
     return process, log
@@ -144,6 +148,8 @@ def test_a_task_may_have_its_own_cells_and_seeds(make) -> None:
 def test_a_cell_of_the_users_own_is_known_to_fairseq_only(make) -> None:
     tasks = {"counting": {"recipe": "recipe.sh", "options": {"user-dir": "mine"}}}
     assert plan_of(make(tasks=tasks, cells=["my-cell"])).runs[0].name == "counting/my-cell/seed-1"
+    models = {"mine": {"cell": "my-cell", "user-dir": "mine"}}
+    assert plan_of(make(models=models)).runs[2].model.options["cell"] == "my-cell"
 
 
 def task(**keys) -> dict:
@@ -159,6 +165,9 @@ def task(**keys) -> dict:
         (task(recipe="gone.sh"), "recipe: no file .*gone.sh; the path is relative to"),
         (task(data="gone"), "data: no folder .*gone; the path is relative to"),
         (task(options={"seed": 3}), "options: seed: the study sets this option itself"),
+        (task(options={"stop-time-hours": 3}), "each run of a study trains to the end"),
+        ({"baseline": ["lstm"]}, r"baseline: no model \['lstm'\]"),
+        ({"models": {"prepare.log": {"cell": "lstm"}}}, "prepare.log is the name of the task's"),
         (task(options={"--lr": 3}), "options: --lr: write the option without dashes"),
         (task(options={"lr": [1, 2]}), "options: lr: write the option without dashes"),
         (task(options={"max-epoch": 1, "max_epoch": 2}), "max_epoch: the option is given twice"),
@@ -169,7 +178,7 @@ def task(**keys) -> dict:
         ({"models": {"x": {"decoder-cell": "y"}}}, "models: x: decoder-cell: no cell 'y'"),
         ({"models": {"x": 3}}, "models: x: write a mapping"),
         ({"models": {"x": {"feeding": False}}}, "models: x: feeding: no, off and false are one"),
-        ({"models": {"Data": {"cell": "lstm"}}}, "the recipes keep data in data; choose another"),
+        ({"models": {"Data": {"cell": "lstm"}}}, "data is the name of the task's own; choose"),
         ({"baseline": "gru"}, "baseline: no model 'gru'; there are lstm, no-srnn"),
         ({"tasks": {}}, "tasks: name at least one task"),
         ({"tasks": {"a/b": {"recipe": "recipe.sh"}}}, "a task's name has letters"),
@@ -260,6 +269,27 @@ def test_each_of_two_runs_at_a_time_gets_half_of_the_cores(make, monkeypatch) ->
     assert (run.folder / "environment").read_text() == "OMP_NUM_THREADS=4\n"
 
 
+def test_a_run_that_stays_on_the_cpu_gets_no_gpu(make, monkeypatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    run = plan_of(make(**task(options={"gpus": 0}))).runs[0]
+    execute(run, run.out / "slots", 2)
+    assert (run.folder / "environment").read_text() == "OMP_NUM_THREADS=4\n"
+    record = read_record(run.folder)
+    assert record is not None and record.machine == processor()
+
+
+def test_the_recipe_takes_fairseq_from_the_environment_of_the_command(make, monkeypatch) -> None:
+    monkeypatch.delenv("VENV", raising=False)
+    run = plan_of(make()).runs[0]
+    execute(run)
+    assert f"VENV={sys.prefix}\n" in (run.folder / "study.log").read_text()
+    monkeypatch.setenv("VENV", "/mine")
+    execute(plan_of(make()).runs[1])
+    assert "VENV=/mine\n" in (run.out / "no-srnn/seed-1/study.log").read_text()
+
+
 def test_a_line_tells_of_each_change_and_of_the_time_left(make) -> None:
     plan = plan_of(make())
     lines: list[str] = []
@@ -304,15 +334,19 @@ def test_a_study_does_all_runs_and_leaves_one_with_an_error_behind(make) -> None
     assert "out of memory" in (file.parent / "out/report/report.md").read_text()
 
 
-def test_a_study_that_is_killed_three_times_ends_like_one_that_ran_through(make) -> None:
+def test_a_study_that_is_killed_four_times_ends_like_one_that_ran_through(make) -> None:
     file = make(seeds=[1, 2])
-    for sent, epoch in ((signal.SIGKILL, 1), (signal.SIGINT, 2), (signal.SIGTERM, 4)):
+    hang_up = signal.SIGHUP  # the terminal is closed, which tells the workers, too
+    for sent, epoch in ((signal.SIGKILL, 1), (signal.SIGINT, 2), (hang_up, 3), (signal.SIGTERM, 4)):
         process, log = start(file, "--jobs", "2", STAY_AT=str(epoch))
         plan = plan_of(file)
         while epochs(file) < 2 * epoch:  # of the first two runs
             assert process.poll() is None
             time.sleep(0.05)
-        process.send_signal(sent)
+        if sent == hang_up:
+            os.killpg(process.pid, sent)
+        else:
+            process.send_signal(sent)
         process.wait(60)
         if sent != signal.SIGKILL:
             log.seek(0)
@@ -343,6 +377,47 @@ def test_other_options_for_finished_runs_are_an_error(make) -> None:
     status, said = run_study(make(**task(options={"lr": 2})))
     assert status == 1
     assert "was made with other options" in said and "--lr=2" in said
+
+
+def test_an_option_of_the_model_replaces_that_of_the_task(make) -> None:
+    file = make(**task(options={"lr": 1}), models={"slow": {"lr": 0.1}})
+    slow = plan_of(file).runs[2]
+    execute(slow)
+    (file.parent / "data").mkdir()
+    for same in (task(options={"lr": 7}), task(options={})):  # the model's own lr stays
+        assert finished(plan_of(make(**same, models={"slow": {"lr": 0.1}})).runs[2])
+    for other in (task(options={"lr": 0.1}), task(options={"lr": 1}, data="data")):
+        with pytest.raises(ValueError, match="was made with other options"):
+            finished(plan_of(make(**other, models={"slow": {"lr": 1}})).runs[2])
+
+
+def test_a_study_that_is_stopped_while_it_prepares_data_leaves_nothing_running(make) -> None:
+    file = make()
+    recipe = file.parent / "recipe.sh"
+    slow = 'echo $$ >"$out/pid"; sleep 300 & wait'
+    recipe.write_text(RECIPE.replace('echo prepared >>"$out/prepared"; exit', slow))
+    process, log = start(file)
+    pid = file.parent / "out/counting/pid"
+    deadline = time.monotonic() + 60
+    while not (pid.exists() and pid.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 130
+    log.seek(0)
+    assert "the same command continues the study" in log.read()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(int(pid.read_text()), 0)
+
+
+def test_paths_reach_the_runs_unchanged(make) -> None:
+    file = make()
+    odd = file.parent / "a\\b, it's {x}=$y \\"
+    odd.mkdir()
+    for path in (file, file.parent / "recipe.sh"):
+        path.rename(odd / path.name)
+    assert run_study(odd / file.name)[0] == 0
+    assert [state(run) for run in plan_of(odd / file.name).runs] == ["finished", "finished"]
 
 
 def test_a_dry_run_shows_the_commands_and_makes_nothing(make) -> None:
@@ -396,8 +471,13 @@ def test_the_small_study_that_is_killed_ends_like_one_that_ran_through(tmp_path)
     assert len(tables[0]) == 3 and all(row["test_mean"] for row in tables[0])
 
 
-def test_submitits_jobs_do_the_runs(make) -> None:
-    file = make()
-    status, said = run_study(file, "--launcher", "submitit_local")
-    assert status == 0, said
-    assert [state(run) for run in plan_of(file).runs] == ["finished", "finished"]
+def test_submitits_jobs_do_the_runs_and_one_that_dies_is_named(make) -> None:
+    file = make(models={"bad": {"die": True}})
+    one_at_a_time = 'mkdir "$out/one"; trap \'rmdir "$out/one"\' EXIT\nmkdir -p "$run"'
+    recipe = RECIPE.replace('mkdir -p "$run"', one_at_a_time)
+    dies = "--die) kill -9 $PPID; sleep 9 ;;\n        --fail)"
+    (file.parent / "recipe.sh").write_text(recipe.replace("--fail)", dies))
+    status, said = run_study(file, "--launcher", "submitit_local", "--jobs", "1")
+    assert status == 1
+    assert "1 of 3 runs are not finished: counting/bad/seed-1" in said
+    assert [state(run) for run in plan_of(file).runs][:2] == ["finished", "finished"]

@@ -185,7 +185,7 @@ def test_the_tabular_of_latex_has_the_same_cells_with_escapes(lm) -> None:
         r"$\downarrow$ & difference & p (Holm) & published & words/s \\",
         r"\hline",
         r"lstm & 1,234 & 2 & 121.0 $\pm$ 0.7 & 102.0 $\pm$ 2.8 & baseline & -- & 114.5 & 300 \\",
-        r"gru & 1,234 & 1 of 2 & -- & 99.0 & -5.0 & -- & -- & 2,000 \\",
+        r"gru & 1,234 & 1 of 2 & -- & 99.0 & $-$5.0 & -- & -- & 2,000 \\",
         r"no\_gates \& 50\% & -- & 0 of 2 & not run & not run & -- & -- & 160 & -- \\",
         r"\hline",
         r"\multicolumn{9}{l}{Published: Levy et al. (2018)} \\",
@@ -205,6 +205,11 @@ def test_the_tabular_of_latex_has_the_same_cells_with_escapes(lm) -> None:
 )
 def test_latex_shows_special_characters_as_they_are(text, escaped) -> None:
     assert tables.escape_latex(text) == escaped
+
+
+def test_a_row_of_latex_never_begins_with_an_argument_of_the_row_before(lm) -> None:
+    lm.file.write_text(LM.replace("no_gates", "'[x]'").replace("'[x]' & 50%", "'[x]'"))
+    assert "\n{}[x] & " in tables.latex(lm.table())
 
 
 def test_csv_has_full_precision_and_empty_cells(lm) -> None:
@@ -475,8 +480,9 @@ def test_a_damaged_perplexity_file_is_named_with_the_cure(lm, text) -> None:
 def test_a_damaged_score_file_is_named_with_the_cure(captions, text) -> None:
     path = captions.run("gru", 2).folder / "score-test/scores.json"
     path.write_text(text)
-    with pytest.raises(ValueError, match=r"gru/seed-2/score-test/scores\.json is damaged .*remove"):
+    with pytest.raises(ValueError, match=r"gru/seed-2/score-test/scores\.json is damaged") as error:
         captions.report()
+    assert f"remove {path.parent} and " in str(error.value)  # score.sh refuses to complete it
 
 
 def test_scores_of_different_kinds_are_not_compared(captions) -> None:

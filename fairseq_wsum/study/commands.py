@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import shlex
 import signal
-import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from . import launch
 from .plan import Plan, prepare_command, read_plan
 from .progress import Watch
 from .report import write_report
-from .run import LOG, finished, last_lines, read_log, state
+from .run import LOG, call, finished, last_lines, read_log, state, stop_on_signals
 
 
 def _plan(args: argparse.Namespace) -> Plan:
@@ -45,11 +45,11 @@ def study(args: argparse.Namespace) -> None:
         print(launch.slurm_jobs(plan, todo, jobs, options))
         return
     if todo:
-        _prepare(plan)
-        _say(f"{len(todo)} of {len(plan.runs)} runs to do, {jobs} at a time, in {plan.out}")
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        stop_on_signals()
         try:
-            with Watch(plan, _say):
+            _prepare(plan)
+            _say(f"{len(todo)} of {len(plan.runs)} runs to do, {jobs} at a time, in {plan.out}")
+            with Watch(plan, _say), suppress(SystemExit):  # hydra has printed an error of a job
                 launch.launch(plan, todo, args.launcher, jobs, options)
         except KeyboardInterrupt:
             _say("stopped; the same command continues the study")
@@ -71,8 +71,8 @@ def _prepare(plan: Plan) -> None:
         _say(f"{task.name}: preparing the data")
         log = folder / "prepare.log"
         with log.open("wb") as file:
-            done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
-        if done.returncode != 0:
+            status = call(command, file)
+        if status != 0:
             raise RuntimeError(
                 f"{task.name}: the data could not be prepared; no training was started\n"
                 f"{last_lines(log.read_text('utf-8', errors='replace'))}(all of it is in {log})"
@@ -80,15 +80,28 @@ def _prepare(plan: Plan) -> None:
 
 
 def _end(plan: Plan) -> None:
-    """Say how the runs ended."""
-    failed = [run for run in plan.runs if state(run) == "failed"]
-    for run in failed:
+    """Say how the runs ended.
+
+    Raises:
+        RuntimeError: some failed or were not finished; the message names them.
+    """
+    ends: dict[str, list[str]] = {}
+    for run in plan.runs:
+        if (how := state(run)) == "finished":
+            continue
+        ends.setdefault("failed" if how == "failed" else "are not finished", []).append(run.name)
         end = last_lines(read_log(run.folder))
-        _say(f"\nfailed: {run.name}\n{end}(all of it is in {run.folder / LOG})")
-    _say(f"\nfairseq-wsum report {plan.file} --out {plan.out}   shows the results")
-    if failed:
-        names = ", ".join(run.name for run in failed)
-        raise RuntimeError(f"{len(failed)} of {len(plan.runs)} runs failed: {names}")
+        _say(f"\n{how}: {run.name}\n{end}(all of it is in {run.folder / LOG})")
+    shown = shlex.join(["fairseq-wsum", "report", str(plan.file), "--out", str(plan.out)])
+    _say(f"\n{shown}   shows the results")
+    if ends:
+        number = len(plan.runs)
+        raise RuntimeError(
+            "\n".join(
+                f"{len(names)} of {number} runs {how}: {', '.join(names)}"
+                for how, names in ends.items()
+            )
+        )
 
 
 def _say(text: str) -> None:

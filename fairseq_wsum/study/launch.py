@@ -8,31 +8,38 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shlex
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stderr, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 import hydra
+import torch
 from omegaconf import DictConfig
 
 from .plan import Plan, Run, read_plan
-from .run import execute
+from .run import execute, stop_on_signals
 
 PLUGINS = {
     "joblib": "hydra_joblib_launcher",
     "submitit_local": "hydra_submitit_launcher",
     "submitit_slurm": "hydra_submitit_launcher",
 }
+A_YEAR = 366 * 24 * 60  # minutes
 
 
 def check_launcher(launcher: str) -> None:
     """Raises ModuleNotFoundError if hydra lacks the launcher."""
     package = PLUGINS[launcher]
-    if find_spec(f"hydra_plugins.{package}") is None:
+    try:
+        found = find_spec(f"hydra_plugins.{package}")
+    except ModuleNotFoundError:  # there is no plugin at all
+        found = None
+    if found is None:
         name = package.replace("_", "-")
         raise ModuleNotFoundError(f"--launcher {launcher} needs a package: pip install {name}")
 
@@ -55,26 +62,32 @@ def launch(
         overrides: hydra's overrides, such as `hydra.launcher.partition=gpu`.
         folder: for the launcher's files; by default in the folder of the study.
     """
-    here = launcher == "joblib"
-    settings: dict[str, object] = {
-        "hydra/launcher": launcher,
-        "hydra.sweep.dir": folder or _files(plan),
-        "hydra.sweep.subdir": "${hydra.job.num}",
-        "hydra.output_subdir": "null",  # the run's folder has it all
-        "hydra/hydra_logging": "disabled",
-        "hydra/job_logging": "disabled",
-        "+file": plan.file,
-        "+out": plan.out,
-        "+jobs": jobs if here else 0,
-        "+run": [run.name for run in runs],
+    settings = {
+        "joblib": [f"n_jobs={jobs}"],
+        "submitit_local": [
+            "name=study",
+            f"timeout_min={A_YEAR}",
+            f"gpus_per_node={torch.cuda.device_count()}",  # of which `_slot` gives one to each run
+        ],
+        "submitit_slurm": ["name=study", f"array_parallelism={jobs}"],
     }
-    if here:
-        settings["hydra.launcher.n_jobs"] = jobs
-    else:
-        settings["hydra.launcher.name"] = "study"
-    if launcher == "submitit_slurm":
-        settings["hydra.launcher.array_parallelism"] = jobs
-    sys.argv = ["fairseq-wsum study", "--multirun", *_overrides(settings), *overrides]
+    sys.argv = [
+        "fairseq-wsum study",
+        "--multirun",
+        f"hydra/launcher={launcher}",
+        *(f"hydra.launcher.{setting}" for setting in settings[launcher]),
+        f"hydra.sweep.dir={_quoted(folder or _files(plan))}",
+        "hydra.sweep.subdir=${hydra.job.num}",
+        "hydra.output_subdir=null",  # the run's folder has it all
+        "hydra/hydra_logging=disabled",
+        "hydra/job_logging=disabled",
+        f"+file={_quoted(plan.file)}",
+        f"+out={_quoted(plan.out)}",
+        f"+launcher={launcher}",
+        f"+jobs={jobs}",
+        f"+run={','.join(_quoted(run.name) for run in runs)}",
+        *overrides,
+    ]
     hydra.main(version_base="1.3", config_path=None)(job)()
 
 
@@ -113,7 +126,9 @@ def job(config: DictConfig) -> str:
     run = next((run for run in plan.runs if run.name == config.run), None)
     if run is None:
         raise ValueError(f"{plan.file} was changed: it has no run {config.run} any more")
-    slots = plan.out / ".slots" if config.jobs else None
+    if config.launcher == "joblib":  # submitit handles signals itself
+        stop_on_signals()
+    slots = None if config.launcher == "submitit_slurm" else plan.out / ".slots"
     return execute(run, slots, config.jobs)
 
 
@@ -122,20 +137,8 @@ def _files(plan: Plan) -> Path:
     return plan.out / ".hydra"
 
 
-def _overrides(settings: Mapping[str, object]) -> list[str]:
-    """Settings in hydra's grammar, with text in quotes. A list is swept over."""
-    lines = []
-    for key, value in settings.items():
-        if isinstance(value, list):
-            text = ",".join(map(_quoted, value))
-        elif isinstance(value, Path):
-            text = _quoted(str(value))
-        else:
-            text = str(value)
-        lines.append(f"{key}={text}")
-    return lines
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+def _quoted(text: str | Path) -> str:
+    """Text in quotes, in hydra's grammar: a backslash is special before a quote only."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", str(text))
+    escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
     return f"'{escaped}'"

@@ -29,9 +29,11 @@ from ..cells import CELLS
 
 SHARED = ("cells", "models", "seeds", "baseline")  # keys of the study or of a task
 TASK_KEYS = ("recipe", "data", "options", "published", *SHARED)
-DATA_FOLDERS = ("data", "text")  # of the recipes, beside the folders of the models
+TAKEN = ("data", "text", "prepare.log")  # names beside the folders of the models
 # A study sets these itself.
 RESERVED = ("cell", "data", "out", "prepare-only", "run", "save-dir", "seed")
+# With these a recipe ends before the training has.
+PARTIAL = ("dry-run", "help", "stop-time-hours")
 
 Options = Mapping[str, str | bool]
 
@@ -199,7 +201,7 @@ class _Reader:
         known = None if "user-dir" in options else tuple(CELLS)
         models = self.models(given, key, known)
         baseline = given.get("baseline", models[0].name)
-        if baseline not in {model.name for model in models}:
+        if baseline not in [model.name for model in models]:
             names = ", ".join(model.name for model in models)
             raise self.error(f"{key}: baseline", f"no model {baseline!r}; there are {names}")
         return Task(
@@ -225,7 +227,7 @@ class _Reader:
         if value is None:
             return None
         path = self.file.parent / Path(str(value)).expanduser()
-        if not path.is_dir():
+        if not path.exists():  # a folder, or an archive for some recipes
             raise self.error(key, f"no folder {path}; the path is relative to the study's file")
         return path.resolve()
 
@@ -241,7 +243,8 @@ class _Reader:
             options = self.options(value, place, [o for o in RESERVED if o != "cell"])
             for option in ("cell", "encoder-cell", "decoder-cell"):
                 if option in options:
-                    self.cell(options[option], f"{place}: {option}", known)
+                    any_cell = known is None or "user-dir" in options
+                    self.cell(options[option], f"{place}: {option}", None if any_cell else known)
             models.append(Model(name, options))
         if not models:
             raise self.error(key, "give cells, such as [lstm, no-srnn-hidden], or models")
@@ -249,8 +252,8 @@ class _Reader:
         for model in models:
             if not model.folder:
                 raise self.error(f"{key}: models", f"{model.name!r} has no letter or digit")
-            if model.folder in DATA_FOLDERS:
-                message = f"the recipes keep data in {model.folder}; choose another name"
+            if model.folder in TAKEN:
+                message = f"{model.folder} is the name of the task's own; choose another"
                 raise self.error(f"{key}: models", message)
             if model.folder in folders:
                 both = f"{folders[model.folder]!r} and {model.name!r}"
@@ -282,6 +285,10 @@ class _Reader:
                 )
             if name in reserved:
                 raise self.error(f"{key}: {given}", "the study sets this option itself")
+            if name in PARTIAL:
+                raise self.error(
+                    f"{key}: {given}", "each run of a study trains to the end; remove the line"
+                )
             if name in options:
                 raise self.error(f"{key}: {given}", "the option is given twice")
             options[name] = setting if isinstance(setting, bool) else str(setting)

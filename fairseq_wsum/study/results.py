@@ -165,8 +165,9 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 def _damaged(path: Path, why: object) -> ValueError:
     folder = next(parent for parent in path.parents if parent.name.startswith("seed-"))
+    what = "it" if path.parent == folder else path.parent  # score.sh completes no folder
     return ValueError(
-        f"{path} is damaged ({why}); remove it and {folder / 'study.json'}, and run "
+        f"{path} is damaged ({why}); remove {what} and {folder / 'study.json'}, and run "
         "`fairseq-wsum study` again to score the model again"
     )
 

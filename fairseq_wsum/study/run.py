@@ -12,8 +12,9 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -30,7 +31,7 @@ RECORD = "study.json"
 LOG = "study.log"
 LOCK = ".study.lock"
 POLL = 0.2  # seconds
-PLACES = ("--out=", "--data=", "--run=")  # options of a recipe that do not change a model
+PLACES = ("--out=", "--run=")  # options of a recipe that say where its files are
 
 
 @dataclass
@@ -84,7 +85,7 @@ def finished(run: Run) -> Record | None:
     if record is None or record.state != "finished":
         return None
     made, wanted = _recipe(record.command), _recipe(run.command())
-    if sorted(made) != sorted(wanted):
+    if _settings(made) != _settings(wanted):
         raise ValueError(
             f"{run.folder} was made with other options than those of the study's file now:\n"
             f"  {shlex.join(made)}\nnot\n  {shlex.join(wanted)}\n"
@@ -96,6 +97,11 @@ def finished(run: Run) -> Record | None:
 def _recipe(command: list[str]) -> list[str]:
     """The name and the options of a recipe, wherever its files are."""
     return [Path(command[0]).name, *(part for part in command[1:] if not part.startswith(PLACES))]
+
+
+def _settings(recipe: list[str]) -> dict[str, str]:
+    """The options by name; of one that is given twice, the recipe takes the last."""
+    return dict(part.partition("=")[::2] for part in recipe)
 
 
 def state(run: Run) -> str:
@@ -130,16 +136,17 @@ def execute(run: Run, slots: Path | None = None, jobs: int = 1) -> str:
         number = 0
         earlier = 0.0 if before is None else _seconds(before, run.folder / LOG)
         inherited = [lock]
-        variables = {**os.environ}
+        variables: dict[str, str] = {}
+        gpus = 0 if on_cpu(run) else torch.cuda.device_count()
         if slots is not None:
             number, file = stack.enter_context(_slot(slots, jobs))
             inherited.append(file)
-            variables |= _device(number, jobs)
+            variables = _device(number, jobs, gpus)
         record = Record(
             run.command(),
             started=datetime.now().isoformat(timespec="seconds"),
             seconds=earlier,
-            machine=_machine(number),
+            machine=torch.cuda.get_device_name(number % gpus) if gpus else processor(),
             torch=torch.__version__,
         )
         record.write(run.folder)
@@ -147,24 +154,52 @@ def execute(run: Run, slots: Path | None = None, jobs: int = 1) -> str:
         with (run.folder / LOG).open("ab") as log:
             log.write(f"$ {shlex.join(record.command)}\n".encode())
             log.flush()
-            try:
-                process = subprocess.Popen(
-                    record.command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env=variables,
-                    pass_fds=[file.fileno() for file in inherited],
-                    start_new_session=True,
-                )
-                record.status = _wait(process)
-            except OSError as error:  # the recipe cannot be executed
-                log.write(f"{error}\n".encode())
-                record.status = 127
+            record.status = call(record.command, log, variables, inherited)
         record.state = "finished" if record.status == 0 else "failed"
         record.seconds = earlier + time.monotonic() - begun
         record.write(run.folder)
         return record.state
+
+
+def call(
+    command: list[str],
+    log: IO[bytes],
+    variables: Mapping[str, str] | None = None,
+    inherited: Sequence[IO[bytes]] = (),
+) -> int:
+    """Run a recipe, and return its exit status.
+
+    It is stopped, with all that it started, if this process is interrupted or its parent ends.
+
+    Args:
+        command: the command line.
+        log: a file for all that it prints.
+        variables: environment variables beside those of this process. The recipe takes fairseq
+            from the environment of this process, unless $VENV names another.
+        inherited: open files that it and its children keep open.
+    """
+    ours = {"VENV": sys.prefix} if Path(sys.prefix, "bin", "fairseq-train").is_file() else {}
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**ours, **os.environ, **(variables or {})},
+            pass_fds=[file.fileno() for file in inherited],
+            start_new_session=True,
+        )
+    except OSError as error:  # the recipe cannot be executed
+        log.write(f"{error}\n".encode())
+        return 127
+    return _wait(process)
+
+
+def stop_on_signals() -> None:
+    """Let SIGTERM, and SIGHUP when the terminal is closed, stop this process as Ctrl-C does."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
+            signal.signal(number, signal.default_int_handler)
 
 
 def _seconds(record: Record, log: Path) -> float:
@@ -236,15 +271,14 @@ def _slot(folder: Path, jobs: int) -> Iterator[tuple[int, IO[bytes]]]:
         time.sleep(POLL)
 
 
-def _machine(number: int) -> str:
-    """The name of the GPU that `_device` gives to this number, or of the processor."""
-    gpus = torch.cuda.device_count()
-    return torch.cuda.get_device_name(number % gpus) if gpus else processor()
+def on_cpu(run: Run) -> bool:
+    """Whether the options of a run keep it from the GPUs."""
+    options = {**run.task.options, **run.model.options}
+    return options.get("gpus") == "0" or bool({"cpu", "cpu-processes"} & options.keys())
 
 
-def _device(number: int, jobs: int) -> dict[str, str]:
+def _device(number: int, jobs: int, gpus: int) -> dict[str, str]:
     """The variables that give a run its GPU, or its share of the cores."""
-    gpus = torch.cuda.device_count()
     if gpus:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus))))
         return {"CUDA_VISIBLE_DEVICES": visible.split(",")[number % gpus]}

@@ -154,7 +154,7 @@ def markdown(table: Table) -> str:
 
 def latex(table: Table) -> str:
     """The table as a `tabular` of LaTeX, which needs no package."""
-    header, *rows = [" & ".join(map(escape_latex, row)) + r" \\" for row in cells(table)]
+    header, *rows = [_latex_row(row) for row in cells(table)]
     columns = len(cells(table)[0])
     lines = [rf"\begin{{tabular}}{{l{'r' * (columns - 1)}}}", r"\hline", header, r"\hline"]
     lines += [*rows, r"\hline"]
@@ -162,6 +162,14 @@ def latex(table: Table) -> str:
         source = escape_latex(f"Published: {table.task.published.source}")
         lines.append(rf"\multicolumn{{{columns}}}{{l}}{{{source}}} \\")
     return "\n".join([*lines, r"\end{tabular}", ""])
+
+
+def _latex_row(row: Sequence[str]) -> str:
+    name, *figures = map(escape_latex, row)
+    if name.startswith(("[", "*")):  # it would be an argument of the row before
+        name = "{}" + name
+    figures = [re.sub(r"^-(?=\d)", "$-$", figure) for figure in figures]
+    return " & ".join([name, *figures]) + r" \\"
 
 
 def escape_markdown(text: str) -> str:

@@ -50,16 +50,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--page", type=Path, metavar="FILE", help="a page to explore in a browser, .html")
     add("--arrays", type=Path, metavar="FILE", help="all numbers for NumPy, .npz")
     add("--tables", type=Path, metavar="FOLDER", help="tables over all sentences")
+    help = "parts of speech, for --tables: a line per sentence, with a tag for each of its words"
+    add("--tags", type=Path, metavar="FILE", help=help)
     add("--overwrite", action="store_true", help="replace files that exist")
 
-    group = parser.add_argument_group("choice for --picture, --tables and --page")
+    group = parser.add_argument_group("choice for --picture")
     add = group.add_argument
     add("--side", choices=("encoder", "decoder"), help="draw this side (default: the first)")
     add("--layer", type=int, metavar="N", help="draw this layer (default 1)")
     add("--unit", type=int, metavar="N", help="draw one hidden unit instead of the norm over all")
     add("--join-subwords", action="store_true", help="draw words, not subwords")
-    help = "parts of speech, for --tables: a line per sentence, with a tag for each of its words"
-    add("--tags", type=Path, metavar="FILE", help=help)
 
     group = parser.add_argument_group("model")
     add = group.add_argument
@@ -252,6 +252,11 @@ def _check_outputs(args: argparse.Namespace) -> None:
     files = {"--picture": args.picture, "--page": args.page, "--arrays": args.arrays}
     if args.tables is None and not any(files.values()):
         raise ValueError("nothing to write: give --picture, --page, --arrays or --tables")
+    if args.picture is None:
+        for name in ("side", "layer", "unit", "join_subwords"):
+            if getattr(args, name) not in (None, False):
+                option = "--" + name.replace("_", "-")
+                raise ValueError(f"{option} is for --picture: give --picture FILE, or omit it")
     if len(args.checkpoints) > 2 or (len(args.checkpoints) == 2 and args.page is None):
         raise ValueError("give one checkpoint, or two to compare them with --page")
     if len(args.checkpoints) == 2 and (args.picture or args.arrays or args.tables):

@@ -314,8 +314,9 @@ def _segmentation(name: str | None, model: Path | None, folder: Path) -> tuple[s
     """The segmentation into subwords: its name and its encoder, or None, None."""
     if name is None and model is not None:
         raise ValueError("--bpe-model needs --bpe: choose sentencepiece or subword_nmt")
-    if name is None and (folder / "spm.model").is_file():
-        name, model = "sentencepiece", folder / "spm.model"
+    prepared = folder / "spm.model"
+    if model is None and name in (None, "sentencepiece") and prepared.is_file():
+        name, model = "sentencepiece", prepared
     if name is None:
         return None, None
     if model is None:
