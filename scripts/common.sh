@@ -88,3 +88,16 @@ use_environment() {
     # update, which takes a noticeable part of the time with pages of 4 KB.
     export THP_MEM_ALLOC_ENABLE="${THP_MEM_ALLOC_ENABLE:-1}"
 }
+
+# Run one of the Python programs beside this file, which explains itself without the environment.
+run_python() { # PROGRAM MODULES "$@"; MODULES are those that it needs beside fairseq
+    local program="$REPO/scripts/$1" modules
+    read -ra modules <<<"$2"
+    shift 2
+    case " $* " in
+        *" --help "* | *" -h "*) exec python3 "$program" --help ;;
+    esac
+    use_environment
+    [ ${#modules[@]} -eq 0 ] || check_modules "${modules[@]}"
+    exec "$PYTHON" "$program" "$@"
+}

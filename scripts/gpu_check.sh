@@ -182,9 +182,9 @@ if wants commands || wants trainings; then
     no_fairseq="$(lacks fairseq)"
     if [ -z "$no_fairseq" ] && ! command -v fairseq-train >/dev/null; then
         no_fairseq="there is no command fairseq-train beside $PYTHON or on PATH"
-    elif [ -z "$no_fairseq" ]; then
-        no_fairseq="$("$PYTHON" -P -c 'import fairseq_wsum.plugin' 2>&1 >/dev/null)" && no_fairseq='' ||
-            no_fairseq="fairseq cannot be imported: $(tail -n 1 <<<"$no_fairseq")"
+    elif [ -z "$no_fairseq" ] &&
+        ! error="$("$PYTHON" -P -c 'import fairseq_wsum.plugin' 2>&1 >/dev/null)"; then
+        no_fairseq="fairseq cannot be imported: $(tail -n 1 <<<"$error")"
     fi
 fi
 

@@ -5,9 +5,4 @@ HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
 # shellcheck source=scripts/common.sh
 source "$HERE/common.sh"
 
-case " $* " in
-    *" --help "* | *" -h "*) exec python3 "$HERE/multi30k.py" --help ;;
-esac
-use_environment
-check_modules sentencepiece sacremoses
-exec "$PYTHON" "$HERE/multi30k.py" "$@"
+run_python multi30k.py 'sentencepiece sacremoses' "$@"

@@ -5,8 +5,4 @@ HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
 # shellcheck source=scripts/common.sh
 source "$HERE/common.sh"
 
-case " $* " in
-    *" --help "* | *" -h "*) exec python3 "$HERE/wikitext2.py" --help ;;
-esac
-use_environment
-exec "$PYTHON" "$HERE/wikitext2.py" "$@"
+run_python wikitext2.py '' "$@"

@@ -129,13 +129,17 @@ def t_test(ours: list[float], baseline: list[float]) -> float | None:
 
 
 def _perplexities(baseline: Runs, others: Mapping[str, Runs]) -> dict[str, Comparison]:
-    differences = {name: _differences(runs, baseline) for name, runs in others.items()}
-    found = {
-        name: t_test(*([runs[seed].test[0].value for seed in seeds] for runs in (ours, baseline)))
-        for (name, ours), seeds in zip(others.items(), differences.values(), strict=True)
+    found = {}
+    for name, ours in others.items():
+        seeds = sorted(ours.keys() & baseline.keys())
+        p = t_test(*([runs[seed].test[0].value for seed in seeds] for runs in (ours, baseline)))
+        if p is not None:
+            found[name] = p
+    corrected = holm(found)
+    return {
+        name: Comparison(_differences(ours, baseline), corrected.get(name))
+        for name, ours in others.items()
     }
-    corrected = holm({name: p for name, p in found.items() if p is not None})
-    return {name: Comparison(differences[name], corrected.get(name)) for name in others}
 
 
 # BLEU

@@ -21,7 +21,7 @@ from .options import check_cells, check_probabilities, check_sizes, first, optio
 # as in options.py
 # ruff: noqa: UP045
 
-_DECODER_SIZES = ("embed_dim", "ffn_embed_dim", "input_dim", "output_dim")
+_DECODER_SIZES = [f"decoder_{size}_dim" for size in ("embed", "ffn_embed", "input", "output")]
 _POSITIONS = ("max_source_positions", "max_target_positions")
 
 
@@ -43,7 +43,7 @@ def _type_and_field(name: str, one: Field[Any]) -> tuple[Any, Any]:
         kind = Optional[str]  # fairseq declares a list, and splits the value at commas
     elif name in _POSITIONS:
         kind, default = Optional[int], II(f"task.{name}")
-    elif name in [f"decoder_{size}" for size in _DECODER_SIZES]:
+    elif name in _DECODER_SIZES:
         kind, default = Optional[int], None  # see `_resolve`
     return kind, field(default=default, metadata=dict(one.metadata))
 
@@ -125,4 +125,4 @@ def _resolve(cfg: Any) -> None:
     cfg.decoder_input_dim = first(cfg.decoder_input_dim, cfg.decoder_embed_dim)
     cfg.decoder_output_dim = first(cfg.decoder_output_dim, cfg.decoder_embed_dim)
     for option in _POSITIONS:
-        setattr(cfg, option, first(getattr(cfg, option), getattr(TransformerConfig(), option)))
+        setattr(cfg, option, first(getattr(cfg, option), getattr(TransformerConfig, option)))

@@ -56,6 +56,12 @@ class WsumTransformerLMConfig(TransformerLanguageModelConfig, GatedSumOptions):
 class WsumTransformerLMDecoder(WsumTransformerDecoder):
     """A decoder without attention over a source, which can continue from an earlier state."""
 
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        # of all layers: to iterate over `self.layers` itself leaves layers out with layer drop
+        modules = self.layers.modules()
+        self._sums = tuple(module for module in modules if isinstance(module, WsumSelfAttention))
+
     def forward(
         self,
         prev_output_tokens: Tensor,
@@ -90,7 +96,7 @@ class WsumTransformerLMDecoder(WsumTransformerDecoder):
                 layers together is L x B x H for h and c, with L layers.
         """
         before = None if carried_state is None else carried_state.take(self)
-        for k, gated_sum in enumerate(self._gated_sums()):
+        for k, gated_sum in enumerate(self._sums):
             state = None if before is None else tuple(part[k : k + 1] for part in before)
             gated_sum.carry(state, leave=carried_state is not None)
         features: tuple[Tensor, dict[str, Any]]
@@ -99,13 +105,8 @@ class WsumTransformerLMDecoder(WsumTransformerDecoder):
             self._leave(carried_state)
         return features
 
-    def _gated_sums(self) -> list[WsumSelfAttention]:
-        """The gated sums of all layers (`self.layers` itself leaves layers out with layer drop)."""
-        modules = self.layers.modules()
-        return [module for module in modules if isinstance(module, WsumSelfAttention)]
-
     def _leave(self, carried_state: CarriedState) -> None:
-        states = [(one.state_after, one.state_before) for one in self._gated_sums()]
+        states = [(one.state_after, one.state_before) for one in self._sums]
         like = next((state for pair in states for state in pair if state is not None), None)
         if like is None:  # layer drop has left out all layers so far
             return
@@ -133,9 +134,12 @@ class WsumTransformerLanguageModel(TransformerLanguageModel):
             ValueError: an option is invalid, or options are incompatible; the message names them.
         """
         cfg, sums = read_config(args)
-        # fairseq builds the embeddings
+        # fairseq builds the embeddings, with a model that has no layers and, if possible, no output matrix
         no_layers = {"decoder_layers": 0, "decoder_layers_to_keep": None, "base_layers": 0}
-        embeddings = WsumTransformerLMConfig(**option_values(type(cfg), cfg) | no_layers)
+        no_output = {"share_decoder_input_output_embed": not cfg.adaptive_input}
+        embeddings = WsumTransformerLMConfig(
+            **option_values(type(cfg), cfg) | no_layers | no_output
+        )
         embed_tokens = super().build_model(embeddings, task).decoder.embed_tokens
         nested = TransformerConfig.from_namespace(Namespace(**vars(cfg)))
         nested.decoder.gated_sums = sums
