@@ -134,12 +134,14 @@ class WsumTransformerLanguageModel(TransformerLanguageModel):
             ValueError: an option is invalid, or options are incompatible; the message names them.
         """
         cfg, sums = read_config(args)
-        # fairseq builds the embeddings, with a model that has no layers and, if possible, no output matrix
-        no_layers = {"decoder_layers": 0, "decoder_layers_to_keep": None, "base_layers": 0}
-        no_output = {"share_decoder_input_output_embed": not cfg.adaptive_input}
-        embeddings = WsumTransformerLMConfig(
-            **option_values(type(cfg), cfg) | no_layers | no_output
-        )
+        # fairseq builds the embeddings, with a model as small as it can be
+        small = {
+            "decoder_layers": 0,
+            "decoder_layers_to_keep": None,
+            "base_layers": 0,
+            "share_decoder_input_output_embed": not cfg.adaptive_input,
+        }
+        embeddings = WsumTransformerLMConfig(**option_values(type(cfg), cfg) | small)
         embed_tokens = super().build_model(embeddings, task).decoder.embed_tokens
         nested = TransformerConfig.from_namespace(Namespace(**vars(cfg)))
         nested.decoder.gated_sums = sums
