@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,18 @@ def test_every_instruction_set_and_number_of_threads_agrees(cell, threads, name)
                 shape = SHAPES[kind]
                 mask = mask_of("left", shape["T"], shape["B"])
                 compare(*twins(shape, dtype, cell=cell), shape, mask)
+
+
+@needs_kernels
+@pytest.mark.parametrize("name", ["avx512", "avx2", "baseline"])
+@pytest.mark.parametrize("cell", ["sru", "no-srnn-hidden"])
+def test_a_few_sequences_are_shared_by_many_threads(cell, name) -> None:
+    """The parts of a sequence are whole vectors, and so there may be fewer parts than threads."""
+    torch.set_num_threads(8)
+    with instruction_set(name):
+        for B, H in product((1, 2, 3), (17, 33, 65, 300)):
+            shape = dict(T=64, B=B, I=3, H=H)
+            compare(*twins(shape, cell=cell), shape, mask_of("left", 64, B))
 
 
 @needs_kernels

@@ -8,9 +8,10 @@ from itertools import permutations
 import pytest
 import torch
 from layer_oracle import ALL_CELLS, every_cell
+from torch.nn.utils import prune
 
 from fairseq_wsum import WsumLSTM
-from fairseq_wsum.cells import Cell, get_cell
+from fairseq_wsum.cells import GRU, Cell, get_cell
 
 ALL = [get_cell(name, coupled_gates=coupled) for name, coupled in ALL_CELLS]
 
@@ -112,3 +113,28 @@ def test_the_entry_survives_what_programs_do_with_weights(changed) -> None:
     layers[0].load_state_dict(weights)
     with pytest.raises(RuntimeError, match="the weights are of no-srnn-hidden: create"):
         make(get_cell("no-srnn")).load_state_dict(weights, strict=False)
+
+
+def test_a_subclass_of_torchs_cells_is_another_cell() -> None:
+    class Sharper(GRU):
+        pass
+
+    weights = make(Sharper("sharper")).state_dict()
+    assert "cell" in weights
+    with pytest.raises(RuntimeError, match="the weights are of sharper"):
+        make(get_cell("gru")).load_state_dict(weights, strict=False)
+
+
+def test_a_pruned_layer_reports_keys_that_do_not_fit() -> None:
+    layer = make(get_cell("lstm"))
+    weights = layer.state_dict()
+    prune.l1_unstructured(layer, "weight_ih_l0", 0.3)
+    found = layer.load_state_dict(weights, strict=False)
+    assert found.unexpected_keys == ["weight_ih_l0"]
+
+
+def test_the_entry_is_on_the_cpu_whatever_the_default_device_is() -> None:
+    layer = make(get_cell("no-srnn"))
+    with torch.device("meta"):
+        weights = layer.state_dict()
+    make(get_cell("no-srnn")).load_state_dict(weights, assign=True)

@@ -96,6 +96,25 @@ def test_what_the_short_way_cannot_do_takes_the_usual_one() -> None:
         assert not step.suits(layer, *given())
 
 
+@pytest.mark.parametrize("hx", [5, (None, None), torch.zeros(2, 1, 2, 4)], ids=str)
+def test_a_wrong_state_is_the_usual_error(hx) -> None:
+    layer, (x, _) = WsumLSTM(3, 4).eval(), given()
+    with torch.no_grad(), pytest.raises((TypeError, AttributeError)) as short:
+        layer(x, hx)
+    with pytest.raises((TypeError, AttributeError)) as usual:
+        layer(x, hx)
+    assert (short.type, str(short.value)) == (usual.type, str(usual.value))
+
+
+@every_name
+def test_results_share_no_memory(cell) -> None:
+    layer, (x, hx) = WsumLSTM(3, 4, cell=cell).eval(), given()
+    with torch.no_grad():
+        y, state = layer(x, hx)
+    places = [part.untyped_storage().data_ptr() for part in (y, *state, *hx)]
+    assert len(set(places)) == 5
+
+
 def test_a_step_with_gradients_takes_the_usual_way(monkeypatch) -> None:
     monkeypatch.setattr(step, "run", None)
     layer = WsumLSTM(3, 4).eval()

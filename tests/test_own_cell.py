@@ -126,6 +126,7 @@ class Nameless(Cell):
         (dict(name="mine", rows=("a", "a")), "its rows must be different letters"),
         (dict(name="mine", hidden_rows=("b",)), r"hidden_rows \('b',\) must be some of"),
         (dict(name="mine", has_memory=False), "nothing links two time steps"),
+        (dict(name="mine", hidden_is_memory=True), "set can_project = False"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )

@@ -4,6 +4,7 @@ from itertools import product
 
 import pytest
 import torch
+import torch.autograd.forward_ad as forward_ad
 from cpp_oracle import TOLERANCE, instruction_set, mask_of, needs_kernels
 from torch import Tensor
 
@@ -98,6 +99,36 @@ def test_pairs_of_steps_equal_single_steps(steps) -> None:
     if steps <= 4:
         assert torch.autograd.gradcheck(by_pairs, given)
         assert torch.autograd.gradgradcheck(by_pairs, given)
+
+
+@needs_kernels
+@pytest.mark.parametrize("shape", [(5, 2, 0), (5, 0, 2)], ids=["no-units", "no-sequences"])
+def test_without_units_or_sequences_the_results_are_empty(shape) -> None:
+    inputs, mask = problem(shape, "left")
+    found = outcome(scan, inputs, mask, False, torch.float32, torch.float32)
+    assert [part.shape for part in found] == [
+        shape, shape[1:], shape, shape, shape[1:]
+    ]  # fmt: skip
+
+
+@needs_kernels
+def test_transforms_and_forward_mode_take_the_reference() -> None:
+    (f, u, c_0), _ = problem((5, 2, 3), None)
+    tangent = torch.rand_like(f)
+    results = [
+        torch.func.jvp(lambda f, scan=kind: scan(f, u, c_0)[0], (f,), (tangent,))[1]
+        for kind in (scan, scan_reference)
+    ]
+    torch.testing.assert_close(*results)
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(f, tangent)
+        found = forward_ad.unpack_dual(scan(dual, u, c_0)[0]).tangent
+    torch.testing.assert_close(found, results[1])
+    gradients = [
+        torch.func.grad(lambda f, scan=kind: scan(f, u, c_0)[0].sum())(f)
+        for kind in (scan, scan_reference)
+    ]
+    torch.testing.assert_close(*gradients)
 
 
 def test_pairs_of_steps_take_a_logarithmic_number_of_operations() -> None:

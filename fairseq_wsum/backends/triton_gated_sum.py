@@ -222,7 +222,7 @@ def gated_sum(
     z, c_0 = z.contiguous(), c_0.contiguous()
     y, c_n, cells = operators.gated_sum_outputs(z, c_0, padding_mask, cell, save)
     time, batch, units = y.shape
-    if batch == 0:
+    if c_0.numel() == 0:
         return y, c_n, cells
     how = how or plan(time, batch, units)
     options = _options(cell, padding_mask, reverse, how)
@@ -258,7 +258,7 @@ def gated_sum_backward(
     dz, dv, dc_0 = operators.gated_sum_gradients(z, v, c_0)
     cells = cells.contiguous()
     time, batch, units = cells.shape
-    if batch == 0:
+    if c_0.numel() == 0:
         return dz, dv, dc_0
     how = how or plan(time, batch, units)
     options = _options(cell, padding_mask, reverse, how)

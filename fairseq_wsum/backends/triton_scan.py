@@ -160,7 +160,7 @@ def scan(
     f, u, c_0 = f.contiguous(), u.contiguous(), c_0.contiguous()
     cells, c_n = scan_outputs(f, c_0)
     time, batch, units = f.shape
-    if batch == 0:
+    if c_0.numel() == 0:
         return cells, c_n
     how = how or plan(time, batch, units)
     options = _options(padding_mask, reverse, how)
@@ -192,7 +192,7 @@ def scan_backward(
     f, c_0, cells = f.contiguous(), c_0.contiguous(), cells.contiguous()
     df, du, dc_0 = scan_gradients(f, c_0)
     time, batch, units = f.shape
-    if batch == 0:
+    if c_0.numel() == 0:
         return df, du, dc_0
     how = how or plan(time, batch, units)
     options = _options(padding_mask, reverse, how)

@@ -96,6 +96,8 @@ def _problem(cell: Cell) -> str | None:
         return f"skip_rows {cell.skip_rows} must be the last of {rows}"
     if cell.window not in (1, 2):
         return f"its window must be 1 or 2, got {cell.window}"
+    if cell.hidden_is_memory and cell.can_project:
+        return "its memory is its output, so it cannot have a projection: set can_project = False"
     if not cell.has_memory and not cell.hidden_rows:
         return "without a memory cell and hidden_rows nothing links two time steps"
     return None

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..cells import CELLS, Cell
+from ..cells import CELLS, GRU, LSTM, Cell, SimpleRNN
 
 Text = Callable[[nn.Module], str | None]
 Check = Callable[[nn.Module, str | None, dict[str, Any], str], str | None]
@@ -52,7 +52,12 @@ def add_cell(layer: nn.Module) -> None:
 def _name_of_cell(layer: nn.Module) -> str | None:
     cell = layer.cell
     assert isinstance(cell, Cell)
-    return None if cell.twin else cell.label
+    return None if _has_twin(cell) else cell.label
+
+
+def _has_twin(cell: Cell) -> bool:
+    """Whether torch has this cell. A subclass may have other equations."""
+    return cell.twin is not None and type(cell) in (LSTM, SimpleRNN, GRU)
 
 
 def _check_cell(
@@ -75,9 +80,10 @@ def _torchs_cell(layer: nn.Module, found: Tensor | None) -> str | None:
     """The cell of weights without an entry, if their number of rows shows that it is another."""
     units = layer.hidden_size
     assert isinstance(units, int)
-    if found is None or found.shape[:1] == layer.get_parameter("weight_ih_l0").shape[:1]:
+    weight: Tensor = layer.weight_ih_l0  # type: ignore[assignment]  # no parameter if pruned
+    if found is None or found.shape[:1] == weight.shape[:1]:
         return None
-    twins = {len(cell.rows) * units: cell.name for cell in CELLS.values() if cell.twin}
+    twins = {len(cell.rows) * units: cell.name for cell in CELLS.values() if _has_twin(cell)}
     return twins.get(len(found))
 
 
@@ -93,7 +99,9 @@ class _Write:
     ) -> None:
         text = self.text(module)
         if text is not None:
-            state_dict[prefix + self.key] = torch.tensor(list(text.encode()), dtype=torch.float32)
+            # on the CPU, whatever torch's default device is
+            codes = torch.tensor(list(text.encode()), dtype=torch.float32, device="cpu")
+            state_dict[prefix + self.key] = codes
 
 
 class _Check:

@@ -28,9 +28,12 @@ def suits(layer: WsumLSTM, x: Tensor, hx: State) -> bool:
     """Whether `run` may compute `layer(x, hx)`. Wrong arguments do not suit."""
     weight = layer.weight_ih_l0
     return (
-        x.dim() == 3
-        and x.size(0) == 1
+        isinstance(hx, (tuple, list))
         and len(hx) == 2
+        and isinstance(hx[0], Tensor)
+        and isinstance(hx[1], Tensor)
+        and x.dim() == 3
+        and x.size(0) == 1
         and x.device.type == "cpu"
         and x.size(1) * layer.hidden_size < LARGE
         and not (layer.batch_first or layer.bidirectional or layer.training)
@@ -60,8 +63,5 @@ def run(layer: WsumLSTM, x: Tensor, hx: State) -> tuple[Tensor, State]:
         h, c_t = reference.step(cell, z, w_hh, inner, p.get("weight_hr"), p, h, wide)
         x = below + h if layer.residuals and k > 0 else h
         states.append((h, c_t.to(c.dtype) if cell.carries_c else c))
-    return x.unsqueeze(0), tuple(_stack(part) for part in zip(*states, strict=True))
-
-
-def _stack(parts: tuple[Tensor, ...]) -> Tensor:
-    return parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)
+    # also with one layer, so that the state shares no memory with the output or with `hx`
+    return x.unsqueeze(0), tuple(torch.stack(part) for part in zip(*states, strict=True))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..cells.cell import memory
 from .library import LIBRARY, derive, no_second_derivatives
+from .transforms import in_transformation
 
 # f, u: T x B x H in one dtype; c_0: B x H;
 # padding_mask: T x B, True at padding, where c_t = c_{t-1}
@@ -37,6 +38,8 @@ def scan(
 ) -> tuple[Tensor, Tensor]:
     """c_t = f_t * c_{t-1} + u_t for all time steps, by the kernels for the device of `f`.
 
+    Within transforms of `torch.func` and in forward mode it is `scan_reference`.
+
     Args:
         f: the factors, T x B x H with T > 0. Any numbers, such as 0.
         u: what is added, T x B x H, in the dtype of `f`.
@@ -47,6 +50,8 @@ def scan(
     Returns:
         c_t, T x B x H, and its last value in the direction of the scan, B x H, in float32.
     """
+    if in_transformation():
+        return scan_reference(f, u, c_0, padding_mask, reverse)
     cells, c_n = torch.ops.fairseq_wsum.scan(f, u, c_0, padding_mask, reverse)
     return cells, c_n
 

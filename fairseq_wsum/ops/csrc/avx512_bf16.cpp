@@ -1,7 +1,7 @@
 // Like avx512.cpp, but bfloat16 matrix products use the instruction for products of pairs.
 #include "standard.h"
 
-#ifdef WSUM_X86
+#ifdef WSUM_X86_BF16
 static bool runs_here() {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&

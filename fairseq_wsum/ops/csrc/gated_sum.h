@@ -6,14 +6,15 @@
 // Calls work(b, from, to) for units [from, to) of sequence b, in parallel.
 template <class Problem, class Work>
 void for_each_sequence(const Problem& p, Work&& work) {
-    if (p.B == 0) return;
+    if (p.B == 0 || p.H == 0) return;
     // Less work than this is faster on one thread. The choice is between one and all threads: with
     // fewer, OpenMP would end the remaining ones, and torch would have to start them again.
     constexpr int64_t ENOUGH = 1024;
     const int threads = p.T * p.B * p.H < ENOUGH ? 1 : p.threads;
-    // Sequences are divided only if there are too few of them for the threads.
-    const int64_t parts = std::min(ceil_div(2 * threads, p.B), ceil_div(p.H, V));
-    const int64_t width = round_up(ceil_div(p.H, parts), V);
+    // Sequences are divided only if there are too few of them for the threads, into parts of whole
+    // vectors. That may give fewer parts than wanted.
+    const int64_t wanted = std::min(ceil_div(2 * threads, p.B), ceil_div(p.H, V));
+    const int64_t width = round_up(ceil_div(p.H, wanted), V), parts = ceil_div(p.H, width);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t item = 0; item < p.B * parts; ++item) {
         const int64_t from = item % parts * width;

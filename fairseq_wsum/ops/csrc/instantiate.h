@@ -38,7 +38,6 @@ namespace INSTRUCTION_SET {
 
 template <class C>
 int run(const Recurrence& p, bool backward) {
-    if (!p.is_bf16) return 1;
     backward ? recurrence_backward<C, bf16, bf16>(p) : recurrence<C, bf16, bf16>(p);
     return 0;
 }

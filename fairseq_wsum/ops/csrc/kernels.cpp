@@ -6,8 +6,10 @@
 namespace {
 
 const Kernels* const ALL[] = {
-#ifdef WSUM_X86
+#ifdef WSUM_X86_BF16
     &kernels_avx512_bf16,
+#endif
+#ifdef WSUM_X86
     &kernels_avx512,
     &kernels_avx2,
 #endif

@@ -15,6 +15,9 @@
 #endif
 #if defined(__x86_64__) && !defined(__clang__)
 #define WSUM_X86 1  // clang does not support `#pragma GCC target`
+#if __GNUC__ >= 10
+#define WSUM_X86_BF16 1  // older versions do not know the instruction
+#endif
 #include <immintrin.h>
 #endif
 
