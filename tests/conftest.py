@@ -1,18 +1,24 @@
 """Fixtures for all tests: fixed seeds, and one thread, as the tensors are tiny."""
 
 import importlib
+import os
 import sys
 
 import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin slow the other worker
+
 import torch
 from shell import SCRIPTS, succeeds
 from translation_corpus import prepare_options, write_corpus
 
 LONGEST = (
+    "test_triton.py",
     "test_cli.py",
     "test_language_modeling_cli.py",
     "test_lm_recipes.py",
-    "test_triton.py",
+    "test_study.py",
+    "test_triton_scan.py",
     "test_scripts.py",
     "test_translation_recipes.py",
     "test_weights_command.py",
@@ -23,7 +29,8 @@ LONGEST = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the longest files first, so that no core is left with a long one at the end."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)

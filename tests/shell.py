@@ -16,7 +16,7 @@ def run(script, *arguments, **variables):
     known = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     return subprocess.run(
         [SCRIPTS / script, *map(str, arguments)],
-        env={**known, "VENV": str(warm.environment()), **variables},
+        env={**known, "OMP_NUM_THREADS": "1", "VENV": str(warm.environment()), **variables},
         capture_output=True,
         text=True,
         timeout=300,

@@ -3,8 +3,6 @@
 import json
 import random
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -280,7 +278,7 @@ assert y.shape == (2, 1, 4)
 root = logging.getLogger()
 assert root.level == logging.WARNING and not root.handlers
 """
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    run("python", "-c", code)
 
 
 def test_a_user_program_gets_the_models_from_the_plugin() -> None:
@@ -295,7 +293,7 @@ try:
 except ValueError:
     pass
 """
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    run("python", "-c", code)
 
 
 def test_the_benchmarks_compare_both_programs_with_fairseqs_own_models(data, tmp_path) -> None:

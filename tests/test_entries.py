@@ -37,12 +37,9 @@ def test_some_cells_have_weights_of_the_same_shapes() -> None:
 @pytest.mark.parametrize("strict", [True, False], ids=["strict", "not-strict"])
 @pytest.mark.parametrize(("cell", "other"), NAMED, ids=lambda cell: cell.label.replace(" ", "-"))
 def test_another_cell_rejects_weights_of_the_same_shapes(cell, other, strict) -> None:
-    layer = make(other)
-    before = copy.deepcopy(layer.state_dict())
     named = f"has the cell {other.label}, and the weights are of {cell.label}: create"
     with pytest.raises(RuntimeError, match=named):
-        layer.load_state_dict(make(cell).state_dict(), strict=strict)
-    assert before.keys() == layer.state_dict().keys()
+        make(other).load_state_dict(make(cell).state_dict(), strict=strict)
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm", "no-gates"])
@@ -50,7 +47,8 @@ def test_another_cell_rejects_weights_of_the_same_shapes(cell, other, strict) ->
 def test_torchs_weights_are_rejected_by_another_cell(cell, other) -> None:
     weights = make(get_cell(cell)).state_dict()
     if cell == other:
-        return make(get_cell(other)).load_state_dict(weights)
+        make(get_cell(other)).load_state_dict(weights)
+        return
     rows = [len(get_cell(name).rows) for name in (cell, other)]
     named = f"has the cell {other}, and the weights are of {cell}: create"
     with pytest.raises(RuntimeError, match=named if rows[0] != rows[1] else "Missing key"):

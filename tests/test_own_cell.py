@@ -190,7 +190,7 @@ def test_the_example_trains_resumes_and_translates(example, arch, prepared, tmp_
     given = ["--path", checkpoint, "--cpu", "--beam", 2, "--max-len-b", 5]
     given += ["--required-batch-size-multiple", 1]
     output = run("fairseq-generate", prepared, "--user-dir", example, *given)
-    assert len(re.findall(r"^H-", output, re.M)) > 0
+    assert len(re.findall(r"^H-", output, re.M)) == 7
     without = ["--user-dir", USER_DIR, *given]
     output = run("fairseq-generate", prepared, *without, check=False)
     assert "--cell own-mingru: choose one of lstm" in output

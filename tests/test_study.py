@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import warm
 import yaml
 from commands import ROOT
 from commands import run as output_of
@@ -26,7 +27,8 @@ from fairseq_wsum.study.plan import Plan, Run, read_plan
 from fairseq_wsum.study.progress import Watch, standing
 from fairseq_wsum.study.run import execute, finished, read_record, state
 
-STUDY = [sys.executable, "-m", "fairseq_wsum.cli"]
+STUDY = ["-m", "fairseq_wsum.cli"]
+WARM = str(warm.environment() / "bin" / "python")  # starts fast, but signals do not reach it
 
 VALID = (
     "2026-01-01 | INFO | valid | epoch 00$epoch | valid on 'valid' subset | loss 7 | ppl $epoch.5"
@@ -80,13 +82,15 @@ def plan_of(file: Path) -> Plan:
     return read_plan(file, file.parent / "out")
 
 
-def start(file: Path, *options: str, command: str = "study", **environment: str):
+def start(
+    file: Path, *options: str, command: str = "study", python: str = sys.executable, **environment
+):
     """Start the command; its output goes to a file, which a worker that is left cannot block."""
     log = (file.parent / "log").open("w+")
     # A shell's background job ignores SIGINT, and so would its children.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
-        [*STUDY, command, str(file), "--out", str(file.parent / "out"), *options],
+        [python, *STUDY, command, str(file), "--out", str(file.parent / "out"), *options],
         stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **environment},
         start_new_session=True,
     )  # fmt: skip
@@ -94,8 +98,8 @@ def start(file: Path, *options: str, command: str = "study", **environment: str)
     return process, log
 
 
-def run_study(file: Path, *options: str, **environment: str) -> tuple[int, str]:
-    process, log = start(file, *options, **environment)
+def run_study(file: Path, *options: str, python: str = WARM, **environment) -> tuple[int, str]:
+    process, log = start(file, *options, python=python, **environment)
     status = process.wait(300)
     log.seek(0)
     return status, log.read()
@@ -327,7 +331,7 @@ def test_a_study_does_all_runs_and_leaves_one_with_an_error_behind(make) -> None
     assert states == ["finished", "finished", "failed"] * 2
     assert (file.parent / "out/counting/prepared").read_text() == "prepared\n"
 
-    process, log = start(file, command="report")
+    process, log = start(file, command="report", python=WARM)
     assert process.wait(60) == 0
     log.seek(0)
     assert re.search(r"\| `?lstm`? \|.* 75\.5 ± 35\.4 \|", log.read())
@@ -477,7 +481,8 @@ def test_submitits_jobs_do_the_runs_and_one_that_dies_is_named(make) -> None:
     recipe = RECIPE.replace('mkdir -p "$run"', one_at_a_time)
     dies = "--die) kill -9 $PPID; sleep 9 ;;\n        --fail)"
     (file.parent / "recipe.sh").write_text(recipe.replace("--fail)", dies))
-    status, said = run_study(file, "--launcher", "submitit_local", "--jobs", "1")
+    options = ["--launcher", "submitit_local", "--jobs", "1"]
+    status, said = run_study(file, *options, python=sys.executable)
     assert status == 1
     assert "1 of 3 runs are not finished: counting/bad/seed-1" in said
     assert [state(run) for run in plan_of(file).runs][:2] == ["finished", "finished"]

@@ -231,6 +231,8 @@ def end(program: Callable[[], None]) -> None:
     except BaseException:
         traceback.print_exc()
         status = 1
+    # torch._dynamo collects garbage at exit, and a data loader then waits five seconds for a worker
+    gc.disable()
     threading._shutdown()
     atexit._run_exitfuncs()
     sys.stdout.flush()
