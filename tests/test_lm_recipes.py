@@ -42,7 +42,7 @@ def test_the_ptb_recipe_prints_perplexities_and_a_table(ptb, tmp_path) -> None:
     recipe += ["--out", tmp_path, "--epochs", 1, *TINY]
     recipe_of_a_cell = [*recipe, "--cell", "no-srnn", "--seed", 2]
     output = run("bash", *recipe_of_a_cell, "--stop-time-hours", 1e-5)
-    assert "run this again to continue" in output
+    assert "to continue, run this again" in output
     output = run("bash", *recipe_of_a_cell)
     assert "continuing from" in output
     figures = json.loads((tmp_path / "small/no-srnn/epochs-1-seed-2/perplexity.json").read_text())

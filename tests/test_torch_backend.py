@@ -158,7 +158,8 @@ def test_the_results_are_those_of_torchs_modules(kind, dtype) -> None:
     y, (h_n, c_n) = ours(x, (h_0, c_0))
     lstm = module is nn.LSTM
     y_torch, final = theirs(x, (h_0, c_0) if lstm else h_0)
-    tolerance = dict(rtol=0, atol=1e-6 if dtype == torch.float32 else 0)
+    # MKL may round a row of a product by its place, as it does on AMD's processors
+    tolerance = dict(rtol=0, atol=1e-6 if dtype == torch.float32 else 1e-14)
     assert_same((y, h_n), (y_torch, final[0] if lstm else final), **tolerance)
     assert_same(c_n, final[1] if lstm else c_0, **tolerance)
 
