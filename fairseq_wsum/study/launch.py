@@ -10,6 +10,7 @@ import io
 import os
 import re
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ import torch
 from omegaconf import DictConfig
 
 from .plan import Plan, Run, read_plan
-from .run import execute, stop_on_signals
+from .run import execute
 
 PLUGINS = {
     "joblib": "hydra_joblib_launcher",
@@ -126,8 +127,9 @@ def job(config: DictConfig) -> str:
     run = next((run for run in plan.runs if run.name == config.run), None)
     if run is None:
         raise ValueError(f"{plan.file} was changed: it has no run {config.run} any more")
-    if config.launcher == "joblib":  # submitit handles signals itself
-        stop_on_signals()
+    if config.launcher == "joblib":
+        # the command itself ends when the terminal is closed, and then this process does
+        signal.signal(signal.SIGHUP, lambda *_: None)
     slots = None if config.launcher == "submitit_slurm" else plan.out / ".slots"
     return execute(run, slots, config.jobs)
 
