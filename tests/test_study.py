@@ -87,14 +87,16 @@ def start(
 ):
     """Start the command; its output goes to a file, which a worker that is left cannot block."""
     log = (file.parent / "log").open("w+")
-    # A shell's background job ignores SIGINT, and so would its children.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell's background job ignores SIGINT, and under nohup SIGHUP, and so would its children.
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     process = subprocess.Popen(
         [python, *STUDY, command, str(file), "--out", str(file.parent / "out"), *options],
         stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **environment},
         start_new_session=True,
     )  # fmt: skip
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
     return process, log
 
 
