@@ -206,7 +206,7 @@ def test_gradients_are_correct_to_the_second_order(cell, coupled, proj_size, mas
     inputs = (x, *state, *parameters)
     assert torch.autograd.gradcheck(loss, inputs)
     if not masked and not proj_size:
-        assert torch.autograd.gradgradcheck(loss, inputs, fast_mode=True)
+        assert torch.autograd.gradgradcheck(loss, inputs)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "both-ways"])

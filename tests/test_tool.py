@@ -33,9 +33,10 @@ def test_info_names_the_backend_of_each_type_and_why_not_the_others(capsys) -> N
 
 
 def test_a_reader_that_stops_early_gets_no_message() -> None:
-    command = f"{sys.executable} -m fairseq_wsum.cli info | true"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True)
-    assert not done.stderr
+    for reader, read in (("head -1", "fairseq-wsum"), ("true", "")):
+        command = f"{sys.executable} -m fairseq_wsum.cli info | {reader}"
+        done = subprocess.run(command, shell=True, capture_output=True, text=True)
+        assert done.stdout.startswith(read) and not done.stderr
 
 
 def test_bench_layers_prints_and_writes_every_ratio(capsys, tmp_path) -> None:

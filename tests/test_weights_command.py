@@ -197,6 +197,7 @@ def test_standard_input_and_a_cell_of_ones_own(prepared, tmp_path) -> None:
         ),
         (["--picture", "{}/p.png", "--sentence", "a", "--layer", "7"], "--layer 7"),
         (["--page", "{}/p.html", "--sentence", "a", "--layer", "1"], "--layer is for --picture"),
+        (["--page", "{}/p.html", "--sentence", "a", "--unit", "0"], "--unit is for --picture"),
         (["--picture", "{}/p.png", "--sentence", "a", "--unit", "700"], "--unit 700"),
     ],
 )

@@ -102,7 +102,7 @@ def recur(
         z: the result of `input_products`.
         b_hh: the inner biases (`Cell.inner_bias_rows`), hidden_rows*H, or None.
     """
-    h_0, c = h_0.to(z.dtype), c_0.to(torch.promote_types(c_0.dtype, torch.float32))
+    h_0, c = h_0.to(z.dtype), widened(c_0)
     if cell.is_gated_sum:
         y, h_n, c_n = run_parallel(cell, z, w_hr, h_0, c, padding_mask, reverse, scan_reference)
     else:
@@ -156,7 +156,7 @@ def step(
         z: the products with x_t, B x rows*H.
         h, c: the state before; c in at least 32 bits.
     """
-    from_x = split(cell.rows, _wide(z))
+    from_x = split(cell.rows, widened(z))
     from_h = {} if w_hh is None else split(cell.hidden_rows, F.linear(h, w_hh, b_hh))
     h_t, c_t = cell.step(cell.preactivations(from_x, from_h, c, v), c)
     return _project(h_t.to(z.dtype), w_hr), c_t
@@ -173,7 +173,7 @@ def run_parallel(
     scan: Scan,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run a gated sum: everything for all time steps at once, the memory cell by a scan."""
-    z_all = split(cell.rows, _wide(z))
+    z_all = split(cell.rows, widened(z))
     i, f = cell.gates(z_all)
     cells, c_n = scan(f, i * cell.content(z_all), c_0, padding_mask, reverse)
     y = _project(cell.output(z_all, cells).to(z.dtype), w_hr)
@@ -183,9 +183,13 @@ def run_parallel(
     return y.masked_fill(padding_mask.unsqueeze(-1), 0), h_n, c_n
 
 
-def _wide(z: Tensor) -> Tensor:
-    """Pre-activations in at least 32 bits: in 16 bits a gate near 1 would be rounded to 1."""
-    return z.to(torch.promote_types(z.dtype, torch.float32))
+def widened(x: Tensor) -> Tensor:
+    """Convert pre-activations or a memory cell to at least 32 bits.
+
+    In 16 bits a gate near 1 would be rounded to 1. The memory cell is a long sum, and would lose
+    small late contributions.
+    """
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _project(h: Tensor, w_hr: Tensor | None) -> Tensor:

@@ -58,7 +58,7 @@ def run(layer: WsumLSTM, x: Tensor, hx: State) -> tuple[Tensor, State]:
         w_hh, b_ih, b_hh = p.get("weight_hh"), p.get("bias_ih"), p.get("bias_hh")
         z = reference.input_products(cell, x, p["weight_ih"], b_ih, b_hh)
         before = h if cell.hidden_is_memory else c
-        wide = before.to(torch.promote_types(before.dtype, torch.float32))
+        wide = reference.widened(before)
         inner = inner_bias(cell, b_hh)
         h, c_t = reference.step(cell, z, w_hh, inner, p.get("weight_hr"), p, h, wide)
         x = below + h if layer.residuals and k > 0 else h

@@ -16,7 +16,7 @@ from . import launch
 from .plan import Plan, prepare_command, read_plan
 from .progress import Watch
 from .report import write_report
-from .run import LOG, call, finished, last_lines, read_log, state, stop_on_signals
+from .run import LOG, call, finished, last_lines, read_log, state
 
 
 def _plan(args: argparse.Namespace) -> Plan:
@@ -45,7 +45,7 @@ def study(args: argparse.Namespace) -> None:
         print(launch.slurm_jobs(plan, todo, jobs, options))
         return
     if todo:
-        stop_on_signals()
+        _stop_on_signals()
         try:
             _prepare(plan)
             _say(f"{len(todo)} of {len(plan.runs)} runs to do, {jobs} at a time, in {plan.out}")
@@ -55,6 +55,13 @@ def study(args: argparse.Namespace) -> None:
             _say("stopped; the same command continues the study")
             sys.exit(128 + signal.SIGINT)
     _end(plan)
+
+
+def _stop_on_signals() -> None:
+    """Let SIGTERM, and SIGHUP when the terminal is closed, stop this process as Ctrl-C does."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
+            signal.signal(number, signal.default_int_handler)
 
 
 def _devices() -> int:

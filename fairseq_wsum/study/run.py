@@ -137,7 +137,7 @@ def execute(run: Run, slots: Path | None = None, jobs: int = 1) -> str:
         earlier = 0.0 if before is None else _seconds(before, run.folder / LOG)
         inherited = [lock]
         variables: dict[str, str] = {}
-        gpus = 0 if on_cpu(run) else torch.cuda.device_count()
+        gpus = 0 if _on_cpu(run) else torch.cuda.device_count()
         if slots is not None:
             number, file = stack.enter_context(_slot(slots, jobs))
             inherited.append(file)
@@ -193,13 +193,6 @@ def call(
         log.write(f"{error}\n".encode())
         return 127
     return _wait(process)
-
-
-def stop_on_signals() -> None:
-    """Let SIGTERM, and SIGHUP when the terminal is closed, stop this process as Ctrl-C does."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
-            signal.signal(number, signal.default_int_handler)
 
 
 def _seconds(record: Record, log: Path) -> float:
@@ -271,7 +264,7 @@ def _slot(folder: Path, jobs: int) -> Iterator[tuple[int, IO[bytes]]]:
         time.sleep(POLL)
 
 
-def on_cpu(run: Run) -> bool:
+def _on_cpu(run: Run) -> bool:
     """Whether the options of a run keep it from the GPUs."""
     options = {**run.task.options, **run.model.options}
     return options.get("gpus") == "0" or bool({"cpu", "cpu-processes"} & options.keys())

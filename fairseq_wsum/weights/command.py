@@ -254,7 +254,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
         raise ValueError("nothing to write: give --picture, --page, --arrays or --tables")
     if args.picture is None:
         for name in ("side", "layer", "unit", "join_subwords"):
-            if getattr(args, name) not in (None, False):
+            if getattr(args, name) is not None and getattr(args, name) is not False:  # 0 is a unit
                 option = "--" + name.replace("_", "-")
                 raise ValueError(f"{option} is for --picture: give --picture FILE, or omit it")
     if len(args.checkpoints) > 2 or (len(args.checkpoints) == 2 and args.page is None):

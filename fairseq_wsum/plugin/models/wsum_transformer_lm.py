@@ -180,8 +180,7 @@ def read_config(args: Any) -> tuple[WsumTransformerLMConfig, GatedSums]:
         check_heads(cfg, "decoder")
     set_positions(cfg, sums)
     # a model without positions has no limit, whatever the length of its training samples
-    limits = (MAX_POSITIONS,) if cfg.no_token_positional_embeddings else (cfg.tokens_per_sample,)
-    cfg.max_target_positions = first(
-        cfg.max_target_positions, *limits, DEFAULT_MAX_TARGET_POSITIONS
-    )
+    limit = MAX_POSITIONS if cfg.no_token_positional_embeddings else cfg.tokens_per_sample
+    limits = (cfg.max_target_positions, limit, DEFAULT_MAX_TARGET_POSITIONS)
+    cfg.max_target_positions = first(*limits)
     return cfg, sums

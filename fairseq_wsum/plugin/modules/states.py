@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from ...backends.reference import widened
 from ...layer import State, WsumLSTM
 
 IncrementalState = dict[str, dict[str, Tensor | None]]
@@ -20,14 +20,6 @@ def unpack_state(cached: dict[str, Tensor | None]) -> State:
     """The state in the entries of `pack_state`."""
     parts = (cached.get(name) for name in _PARTS)
     return tuple(part for part in parts if part is not None)
-
-
-def widened(c: Tensor) -> Tensor:
-    """Convert a memory cell that is passed from call to call to at least 32 bits.
-
-    The memory cell is a long sum, which would lose small late contributions in 16 bits.
-    """
-    return c.to(torch.promote_types(c.dtype, torch.float32))
 
 
 def zero_state(lstm: WsumLSTM, x: Tensor) -> State:
