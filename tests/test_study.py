@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -400,20 +401,19 @@ def test_an_option_of_the_model_replaces_that_of_the_task(make) -> None:
 def test_a_study_that_is_stopped_while_it_prepares_data_leaves_nothing_running(make) -> None:
     file = make()
     recipe = file.parent / "recipe.sh"
-    slow = 'echo $$ >"$out/pid"; sleep 300 & wait'
+    pipe = file.parent / "pipe"  # at its end when no process that prepares is left
+    os.mkfifo(pipe)
+    slow = f'exec 9>"{pipe}"; echo begun >&9; sleep 300 & wait'
     recipe.write_text(RECIPE.replace('echo prepared >>"$out/prepared"; exit', slow))
     process, log = start(file)
-    pid = file.parent / "out/counting/pid"
-    deadline = time.monotonic() + 60
-    while not (pid.exists() and pid.read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 130
-    log.seek(0)
-    assert "the same command continues the study" in log.read()
-    with pytest.raises(ProcessLookupError):
-        os.killpg(int(pid.read_text()), 0)
+    with pipe.open("rb", buffering=0) as left:
+        assert left.readline() == b"begun\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 130
+        log.seek(0)
+        assert "the same command continues the study" in log.read()
+        at_end, *_ = select.select([left], [], [], 20)
+        assert at_end and left.read() == b""
 
 
 def test_paths_reach_the_runs_unchanged(make) -> None:
