@@ -17,24 +17,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..cells import GRU, LSTM, Cell, Rows, SimpleRNN
+from ..cells import Cell, Rows
 from ..ops import operators
 from ..ops.transforms import in_autocast, in_transformation, product_dtype
 from .steps import last_real_step
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
-# Every other type, even a subclass of these, may have other equations.
-_FUNCTIONS: dict[type[Cell], str] = {LSTM: "lstm", SimpleRNN: "rnn_tanh", GRU: "gru"}
+_FUNCTIONS = {"LSTM": "lstm", "RNN": "rnn_tanh", "GRU": "gru"}  # by `Cell.twin`
 
 _FLAGS = 8  # copies of the flag in `_freeze`: GPUs are slow unless the width is a multiple of 8
 
 
 def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool) -> str | None:
     """Why torch's kernels do not support this cell, device or dtype, or None if they do."""
-    if type(cell) not in _FUNCTIONS or cell.twin is None:
+    if cell.twin not in _FUNCTIONS:
         return f"it has torch's kernels for lstm, no-gates and gru, not for {cell.label}"
-    if projects and type(cell) is not LSTM:
+    if projects and cell.twin != "LSTM":
         return f"it supports a projection for lstm only, not for {cell.label}"
     if device.type not in ("cpu", "cuda"):
         return f"it runs on CPUs and on GPUs of the type cuda, and the layer is on {device}"
@@ -81,7 +80,8 @@ def run(
     x, h_0 = x.to(dtype), h_0.to(dtype)
     given = (w_ih, w_hh, b_ih, b_hh, w_hr)
     weights = [weight.to(dtype) for weight in given if weight is not None]
-    function = _FUNCTIONS[type(cell)]
+    assert cell.twin is not None  # see `why_not`
+    function = _FUNCTIONS[cell.twin]
     state = (h_0, c_0.to(dtype)) if function == "lstm" else (h_0,)
 
     rows = None

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..cells import CELLS, GRU, LSTM, Cell, SimpleRNN
+from ..cells import CELLS, Cell
 
 Text = Callable[[nn.Module], str | None]
 Check = Callable[[nn.Module, str | None, dict[str, Any], str], str | None]
@@ -52,12 +52,7 @@ def add_cell(layer: nn.Module) -> None:
 def _name_of_cell(layer: nn.Module) -> str | None:
     cell = layer.cell
     assert isinstance(cell, Cell)
-    return None if _has_twin(cell) else cell.label
-
-
-def _has_twin(cell: Cell) -> bool:
-    """Whether torch has this cell. A subclass may have other equations."""
-    return cell.twin is not None and type(cell) in (LSTM, SimpleRNN, GRU)
+    return None if cell.twin else cell.label
 
 
 def _check_cell(
@@ -83,7 +78,7 @@ def _torchs_cell(layer: nn.Module, found: Tensor | None) -> str | None:
     weight: Tensor = layer.weight_ih_l0  # type: ignore[assignment]  # no parameter if pruned
     if found is None or found.shape[:1] == weight.shape[:1]:
         return None
-    twins = {len(cell.rows) * units: cell.name for cell in CELLS.values() if _has_twin(cell)}
+    twins = {len(cell.rows) * units: cell.name for cell in CELLS.values() if cell.twin}
     return twins.get(len(found))
 
 
