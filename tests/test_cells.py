@@ -33,5 +33,5 @@ def test_an_unknown_cell_is_rejected_with_a_list_of_known_ones() -> None:
 
 @pytest.mark.parametrize("name", ["no-gates", *RELATIVES])
 def test_coupled_gates_are_rejected_where_there_are_none_to_couple(name: str) -> None:
-    with pytest.raises(ValueError, match=f"cell '{name}' has no forget gate to couple"):
+    with pytest.raises(ValueError, match=f"cell '{name}' has no forget gate of its own"):
         get_cell(name, coupled_gates=True)

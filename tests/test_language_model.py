@@ -318,7 +318,7 @@ MISTAKES = {
         "--decoder-proj-size 3: cell sru cannot have a projection; use 0",
     ),
     "window": (dict(cell="qrnn", window=0), "--window 0: cell 'qrnn' has a window of 1 or 2"),
-    "no-window": (dict(window=2), "--window 2: cell 'lstm' reads x_t only"),
+    "no-window": (dict(window=2), "--window 2: cell 'lstm' has a window of 1, not of 2"),
     "attention": (dict(decoder_attention="1"), "--decoder-attention 1: a language model"),
     "layers": (dict(decoder_layers=0), "--decoder-layers 0: give at least 1"),
     "sharing": (

@@ -209,6 +209,13 @@ def test_gradients_are_correct_to_the_second_order(cell, coupled, proj_size, mas
         assert torch.autograd.gradgradcheck(loss, inputs)
 
 
+def test_the_parameters_of_a_dropout_module_keep_their_values() -> None:
+    module = nn.PReLU(init=7.0)
+    layer = WsumLSTM(3, 4, num_layers=2, dropout=module)
+    layer.reset_parameters()
+    assert module.weight.item() == 7
+
+
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "both-ways"])
 def test_residuals_and_a_dropout_module_apply_between_layers(bidirectional) -> None:
     class Doubled(nn.Module):

@@ -384,7 +384,7 @@ BAD_OPTIONS = {
     "encoder": (dict(encoder_cell="nope"), "--encoder-cell nope"),
     "window": (
         dict(window=2, encoder_cell="gru"),
-        "--window 2: cell 'gru' reads x_t only, .*; cell 'lstm' reads x_t only",
+        "--window 2: cell 'gru' has a window of 1, not of 2; cell 'lstm' has",
     ),
     "coupled": (
         dict(coupled_gates=True, decoder_cell="no-gates"),

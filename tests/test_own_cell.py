@@ -7,11 +7,13 @@ import sys
 
 import pytest
 import torch
+from cpp_oracle import needs_kernels
 from layer_oracle import assert_same, padded_batch
 from torch import nn
 
 from fairseq_wsum import Cell, WsumLSTM, register_cell
 from fairseq_wsum.cells import CELLS, LSTM, get_cell, registry
+from fairseq_wsum.weights import trace
 
 COMMON = {"dtype": torch.float64}
 
@@ -102,6 +104,101 @@ def test_a_cell_that_reads_its_memory_equals_the_papers(side) -> None:
     assert torch.autograd.gradcheck(lambda x: layer(x)[0], inputs)
 
 
+class Scaled(Cell):
+    """A gated sum with a gate that is scaled by a vector."""
+
+    name = "test-scaled"
+    rows = ("i", "g")
+    vectors = ("scale",)
+
+    def preactivations(self, x, h, c, v):
+        return {**x, "i": x["i"] * v["scale"]}
+
+    def content(self, z):
+        return z["g"]
+
+    def gates(self, z):
+        return torch.sigmoid(z["i"]), torch.sigmoid(-z["i"])
+
+    def output(self, z, c):
+        return c
+
+
+class Fitted(Scaled):
+    """Where input and output differ in size, the gate sees h_{t-1} and is not scaled."""
+
+    name = "test-fitted"
+
+    def __init__(self, differ=False):
+        if differ:
+            self.hidden_rows, self.vectors = ("i",), ()
+
+    def fit(self, features, units):
+        return Fitted(features != units)
+
+    def preactivations(self, x, h, c, v):
+        plain = Cell.preactivations(self, x, h, c, v)
+        return super().preactivations(plain, h, c, v) if v else plain
+
+
+def scaled(layer: WsumLSTM, x: torch.Tensor, k: int = 0) -> torch.Tensor:
+    """Layer k of either cell by its equations, T x B x I -> T x B x H."""
+    get = lambda name: getattr(layer, f"{name}_l{k}")  # noqa: E731
+    steps, c = [], torch.zeros(*x.shape[1:2], layer.hidden_size, **COMMON)
+    for x_t in x:
+        z, g = (x_t @ get("weight_ih").T + get("bias_ih")).chunk(2, -1)
+        if hasattr(layer, f"weight_hh_l{k}"):
+            z = z + c @ get("weight_hh").T + get("bias_hh")
+        else:
+            z = z * get("scale")
+        c = torch.sigmoid(z) * g + torch.sigmoid(-z) * c
+        steps.append(c)
+    return torch.stack(steps)
+
+
+@pytest.mark.parametrize("backend", ["reference", pytest.param("cpp", marks=needs_kernels)])
+def test_a_gated_sum_may_change_its_pre_activations(backend) -> None:
+    layer, x = WsumLSTM(3, 4, cell=Scaled(), **COMMON), torch.randn(5, 2, 3, **COMMON)
+    expected = scaled(layer, x)
+    wanted = torch.autograd.grad(expected.sum(), layer.scale_l0)
+    layer, x, layer.backend = layer.float(), x.float(), backend
+    near = dict(rtol=1e-4, atol=1e-5, check_dtype=False)
+    y, _ = layer(x)
+    assert_same(y, expected, **near)
+    assert_same(torch.autograd.grad(y.sum(), layer.scale_l0), wanted, **near)
+    assert_same(trace(layer, x)[0].cells, expected, **near)
+
+
+def test_the_layers_of_a_stack_may_have_different_forms_of_a_cell() -> None:
+    layer = WsumLSTM(3, 4, 2, cell=Fitted(), **COMMON)
+    shapes = {"scale_l1": (4,), "weight_hh_l0": (4, 4), "bias_hh_l0": (4,)}
+    for name in ("scale_l0", "scale_l1", "weight_hh_l0", "weight_hh_l1", "bias_hh_l0"):
+        assert (name in shapes) == hasattr(layer, name)
+    x = torch.randn(5, 2, 3, **COMMON)
+    expected = scaled(layer, scaled(layer, x), 1)
+    y, state = layer(x)
+    assert_same(y, expected)
+    assert_same(layer.float()(x.float())[0], expected, rtol=1e-4, atol=1e-5, check_dtype=False)
+    with torch.no_grad():  # one step
+        assert_same(layer.double()(x[:1], [torch.zeros_like(part) for part in state])[0], y[:1])
+    layer.backend = "cpp"
+    with pytest.raises(RuntimeError, match="not for test-fitted"):
+        layer.float()(x.float())
+
+
+class Skipping(Scaled):
+    name = "test-skipping"
+    rows = ("i", "g", "s")
+    skip_rows = ("s",)
+
+
+def test_an_input_of_another_size_cannot_be_a_row() -> None:
+    for size in (3, 5, 8):
+        with pytest.raises(ValueError, match=f"`skip` returned {size} features for skip_rows"):
+            WsumLSTM(size, 4, cell=Skipping())(torch.zeros(2, 1, size))
+    WsumLSTM(4, 4, cell=Skipping())(torch.zeros(2, 1, 4))
+
+
 def test_a_backend_reports_that_it_has_no_kernel_for_the_cell() -> None:
     class Sharper(LSTM):
         def content(self, z):
@@ -126,7 +223,13 @@ class Nameless(Cell):
         (dict(name="mine", rows=("a", "a")), "its rows must be different letters"),
         (dict(name="mine", hidden_rows=("b",)), r"hidden_rows \('b',\) must be some of"),
         (dict(name="mine", has_memory=False), "nothing links two time steps"),
-        (dict(name="mine", hidden_is_memory=True), "set can_project = False"),
+        (dict(name="mine", rows=["a"]), r"rows must be a tuple of names, got \['a'\]"),
+        (dict(name="mine", skip_rows="a"), "skip_rows must be a tuple of names, got 'a'"),
+        (dict(name="mine", skip_rows=("a",)), "must not be all of its rows"),
+        (dict(name="mine", vectors="scale"), "vectors must be a tuple of names, got 'scale'"),
+        (dict(name="mine", vectors=("weight_ih",)), "cannot have the name 'weight_ih'"),
+        (dict(name="mine", vectors=("v.f",)), r"cannot have the name 'v\.f'"),
+        (dict(name="mine", vectors=("v", "v")), "must have different names"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
@@ -139,8 +242,9 @@ def test_a_contradictory_description_is_rejected(attributes, message) -> None:
 
 
 def test_a_class_is_rejected_as_a_cell() -> None:
-    with pytest.raises(TypeError, match="register_cell takes an instance"):
-        register_cell(GRU)
+    for take in (register_cell, get_cell, lambda cell: WsumLSTM(3, 4, cell=cell)):
+        with pytest.raises(TypeError, match=r"must be an instance of a subclass of Cell, got <cl"):
+            take(GRU)
 
 
 @pytest.fixture
@@ -172,7 +276,7 @@ def test_the_example_is_short_and_its_layer_equals_the_min_gru(example) -> None:
         assert_same(y[t], h)
     for clone in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         assert_same(clone(x)[0], layer(x)[0])
-    with pytest.raises(ValueError, match="'own-mingru' has no forget gate to couple"):
+    with pytest.raises(ValueError, match="'own-mingru' has no forget gate of its own"):
         get_cell("own-mingru", coupled_gates=True)
 
 

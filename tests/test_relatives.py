@@ -130,7 +130,7 @@ def test_a_sequence_without_a_batch_and_batch_first_have_windows_too() -> None:
     [
         ("qrnn", 0, "cell 'qrnn' has a window of 1 or 2, not of 0"),
         ("qrnn", 3, "cell 'qrnn' has a window of 1 or 2, not of 3"),
-        ("lstm", 2, "cell 'lstm' reads x_t only, so it has no window of 2"),
+        ("lstm", 2, "cell 'lstm' has a window of 1, not of 2"),
     ],
 )
 def test_a_window_that_a_cell_does_not_have_is_rejected(cell, window, message) -> None:

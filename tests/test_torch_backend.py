@@ -84,7 +84,7 @@ def test_each_direction_by_itself_equals_the_reference(kind, mask, reverse) -> N
     h_0, c_0 = (part[0] for part in state)
     names = dict(w_ih="weight_ih", w_hh="weight_hh", b_ih="bias_ih", b_hh="bias_hh")
     parameters = {name: getattr(ours, full + "_l0") for name, full in names.items()}
-    parameters |= dict(w_hr=ours.layer_parameters("_l0").get("weight_hr"), v={})
+    parameters |= dict(w_hr=ours.layer_parameters(0).get("weight_hr"), v={})
     if ours.cell.hidden_is_memory:
         c_0 = h_0
     options = dict(h_0=h_0, c_0=c_0, padding_mask=mask, reverse=reverse)

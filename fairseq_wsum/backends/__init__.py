@@ -18,7 +18,7 @@ from torch import Tensor
 from ..cells import Cell, Rows
 from ..ops import kernels
 from ..ops.transforms import constant
-from . import cpp, reference, torch_kernels, triton
+from . import cpp, fused, reference, torch_kernels, triton
 
 
 class Run(Protocol):
@@ -62,9 +62,9 @@ class Backend:
 
 # `auto` tries them in this order: the fast ones first, then the one that supports everything.
 BACKENDS: dict[str, Backend] = {
-    "cpp": Backend("cpp", cpp.run, cpp.why_not),
+    "cpp": Backend("cpp", fused.run, cpp.why_not),
     "torch": Backend("torch", torch_kernels.run, torch_kernels.why_not, torch_kernels.why_not_auto),
-    "triton": Backend("triton", triton.run, triton.why_not, triton.why_not_auto),
+    "triton": Backend("triton", fused.run, triton.why_not, triton.why_not_auto),
     "reference": Backend("reference", reference.run, reference.why_not),
 }
 

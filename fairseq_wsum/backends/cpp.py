@@ -17,7 +17,6 @@ from ..cells import Cell
 from ..ops import kernels, library, operators
 from ..ops import scan as scans
 from ..ops.transforms import in_transformation
-from .fused import run as run  # for the registry of backends
 
 
 def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool) -> str | None:
@@ -78,7 +77,7 @@ _FLOAT32 = ("c_0", "c_n", "cells", "dc_n", "dc_0", "dcells", "dv")
 
 def _call(name: str, arguments: ctypes.Structure) -> None:
     if kernels.call(name, arguments) == 1:
-        raise ValueError(f"{name}: no cell {arguments.cell}")
+        raise ValueError(f"{name}: no cell {arguments.cell}; build the kernels again")
 
 
 def _struct(
@@ -104,7 +103,10 @@ def _struct(
             out of bounds.
     """
     if like.dtype not in kernels.DTYPES:
-        raise ValueError(f"the C++ kernels take float32 and bfloat16, got {like.dtype}")
+        raise ValueError(
+            f"the C++ kernels take float32 and bfloat16, got {like.dtype}: convert the tensors, or "
+            "take `scan_reference`, or backend='reference' in a layer"
+        )
     lengths = sizes if cell is None else {**sizes, **_lengths(cell, sizes["H"])}
     given = {}
     for name, value in values.items():

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..cells import Cell, Rows
-from ..cells.rows import add_hidden, inner_bias
+from ..cells.rows import add_hidden, inner_bias, split
 from ..ops import operators
 from ..ops.products import product
 from ..ops.scan import scan
@@ -49,7 +49,9 @@ def recur(
     """`run`, given the products with x_t: see `reference.recur`."""
     h_0, c = h_0.to(z.dtype), c_0.to(torch.float32)
     if not operators.has_kernels(cell, z.device.type):  # a gated sum without kernels of its own
-        y, h_n, c_n = reference.run_parallel(cell, z, w_hr, h_0, c, padding_mask, reverse, scan)
+        y, h_n, c_n = reference.run_parallel(
+            *(cell, z, w_hr, v, h_0, c, padding_mask, reverse), scan
+        )
         return y, h_n, c_n.to(c_0.dtype)
     if w_hh is not None and z.size(0) > 1:
         y, h_n, c_n = _recurrence(cell, z, w_hh, b_hh, w_hr, h_0, c, padding_mask, reverse)
@@ -64,7 +66,7 @@ def recur(
             _wants_grad(z, vectors, c),
         )
     else:
-        y, c_n = torch.tanh(z), c
+        y, c_n = cell.content(split(cell.rows, z)), c
         if padding_mask is not None:
             y = y.masked_fill(padding_mask.unsqueeze(-1), 0)
     if w_hr is not None:

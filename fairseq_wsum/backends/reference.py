@@ -79,7 +79,14 @@ def input_products(
     """The pre-activations from the input, W_*x x_t + b_*, T x B x rows*H."""
     z = product(x, w_ih, joint_bias(cell, b_ih, b_hh))
     if cell.skip_rows:
-        z = torch.cat((z, cell.skip(x).to(z.dtype)), dim=-1)
+        skipped, units = cell.skip(x), z.size(-1) // len(cell.weight_rows)
+        if skipped.size(-1) != len(cell.skip_rows) * units:
+            raise ValueError(
+                f"cell {cell.name!r}: `skip` returned {skipped.size(-1)} features for skip_rows "
+                f"{cell.skip_rows} in a layer of {units} units: give the layer as many units as "
+                "inputs, or the cell another `skip` or `fit`"
+            )
+        z = torch.cat((z, skipped.to(z.dtype)), dim=-1)
     return z
 
 
@@ -104,7 +111,9 @@ def recur(
     """
     h_0, c = h_0.to(z.dtype), widened(c_0)
     if cell.is_gated_sum:
-        y, h_n, c_n = run_parallel(cell, z, w_hr, h_0, c, padding_mask, reverse, scan_reference)
+        y, h_n, c_n = run_parallel(
+            *(cell, z, w_hr, v, h_0, c, padding_mask, reverse), scan_reference
+        )
     else:
         y, h_n, c_n = _run_steps(cell, z, w_hh, b_hh, w_hr, v, h_0, c, padding_mask, reverse)
     return y, h_n, c_n.to(c_0.dtype)
@@ -166,6 +175,7 @@ def run_parallel(
     cell: Cell,
     z: Tensor,
     w_hr: Tensor | None,
+    v: Rows,
     h_0: Tensor,
     c_0: Tensor,
     padding_mask: Tensor | None,
@@ -173,7 +183,8 @@ def run_parallel(
     scan: Scan,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run a gated sum: everything for all time steps at once, the memory cell by a scan."""
-    z_all = split(cell.rows, widened(z))
+    assert cell.is_gated_sum
+    z_all = cell.preactivations(split(cell.rows, widened(z)), {}, c_0, v)
     i, f = cell.gates(z_all)
     cells, c_n = scan(f, i * cell.content(z_all), c_0, padding_mask, reverse)
     y = _project(cell.output(z_all, cells).to(z.dtype), w_hr)

@@ -16,7 +16,6 @@ from torch.torch_version import TorchVersion
 from ..cells import Cell
 from ..ops import library, operators
 from ..ops.transforms import constant, in_transformation
-from .fused import run as run  # for the registry of backends
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 

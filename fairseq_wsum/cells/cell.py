@@ -37,7 +37,8 @@ class Cell:
         title: the name in the paper.
         rows: the rows of W_*x, in the order in which the parameters store them.
         hidden_rows: the rows of W_*h, that is, the rows that depend on h_{t-1}.
-        bias_rows: the rows with a bias b_*x; all rows by default.
+        bias_rows: the rows with a bias b_*x; all rows with a matrix by default. If there are any,
+            every hidden row has a bias b_*h, too.
         inner_bias_rows: hidden rows whose bias b_*h is added to the product W_*h h_{t-1}, like the
             content bias of a GRU. All other biases b_*h are added to b_*x.
         skip_rows: the rows, at the end of `rows`, that are the input itself (see `skip`). They have
@@ -47,7 +48,8 @@ class Cell:
         has_memory: whether there is a memory cell; without one, h_t is the content.
         hidden_is_memory: whether h_t is the memory cell itself, as in a GRU. A layer then starts
             from h_0 and returns c_0 unchanged.
-        can_project: whether a layer may project h_t (`proj_size`).
+        can_project: whether a layer may project h_t (`proj_size`); by default unless
+            `hidden_is_memory`.
         window: the number of inputs that a step reads: 1 for x_t, 2 for x_t and x_{t-1}.
         twin: the name of the equivalent class in `torch.nn`, or None. It is not inherited, because
             a subclass may have other equations.
@@ -63,7 +65,6 @@ class Cell:
     sees_memory: bool = False
     has_memory: bool = True
     hidden_is_memory: bool = False
-    can_project: bool = True
     window: int = 1
     twin: ClassVar[str | None] = None
 
@@ -75,6 +76,10 @@ class Cell:
     @property
     def bias_rows(self) -> tuple[str, ...]:
         return self.weight_rows
+
+    @property
+    def can_project(self) -> bool:
+        return not self.hidden_is_memory
 
     @property
     def weight_rows(self) -> tuple[str, ...]:
@@ -110,9 +115,12 @@ class Cell:
         """This cell with f_t = 1 - i_t in place of a separate forget gate.
 
         Raises:
-            ValueError: the cell has no forget gate.
+            ValueError: the cell has no forget gate of its own.
         """
-        raise ValueError(f"cell {self.name!r} has no forget gate to couple")
+        raise ValueError(
+            f"cell {self.name!r} has no forget gate of its own to couple: leave out coupled_gates "
+            "(--coupled-gates)"
+        )
 
     def with_window(self, window: int) -> Cell:
         """This cell with another `window`.
@@ -122,7 +130,7 @@ class Cell:
         """
         if window == self.window:
             return self
-        raise ValueError(f"cell {self.name!r} reads x_t only, so it has no window of {window}")
+        raise ValueError(f"cell {self.name!r} has a window of {self.window}, not of {window}")
 
     def fit(self, features: int, units: int) -> Cell:
         """The form of this cell in a layer with `features` inputs and `units` units."""
@@ -144,7 +152,7 @@ class Cell:
         return x
 
     def preactivations(self, x: Rows, h: Rows, c: Tensor, v: Rows) -> Rows:
-        """z_t from the parts that depend on x_t and on h_{t-1}, c_{t-1}, and the vectors."""
+        """z_t from the rows of W_*x x_t + b_*, those of W_*h h_{t-1}, c_{t-1}, and the vectors."""
         return {row: values + h[row] if row in h else values for row, values in x.items()}
 
     def content(self, z: Rows) -> Tensor:

@@ -27,7 +27,6 @@ class GRU(Cell):
     hidden_rows = ("r", "z", "n")
     inner_bias_rows = ("n",)
     hidden_is_memory = True
-    can_project = False
     twin = "GRU"
 
     def preactivations(self, x: Rows, h: Rows, c: Tensor, v: Rows) -> Rows:

@@ -23,7 +23,6 @@ class MinGRU(Cell):
 
     rows = ("z", "g")
     hidden_is_memory = True
-    can_project = False
 
     def content(self, z: Rows) -> Tensor:
         """g_t, a linear map of x_t."""

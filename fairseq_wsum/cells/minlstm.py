@@ -31,7 +31,6 @@ class MinLSTM(Cell):
 
     rows = ("f", "i", "g")
     hidden_is_memory = True
-    can_project = False
 
     def initialise(self, parameters: Mapping[str, Tensor], units: int) -> None:
         """b_f = `forget_bias`."""

@@ -18,6 +18,9 @@ RELATIVES = (GRU(), MinGRU(), MinLSTM(), QRNN(), SRU())
 _cells: dict[str, Cell] = {cell.name: cell for cell in (*ABLATIONS, *RELATIVES)}
 _BUILT_IN = frozenset(_cells)
 
+# The attributes of a cell that list names.
+_NAMES = ("rows", "hidden_rows", "skip_rows", "bias_rows", "inner_bias_rows", "vectors")
+
 # All registered cells by name, read-only.
 CELLS = MappingProxyType(_cells)
 
@@ -37,11 +40,12 @@ def register_cell(cell: Cell) -> Cell:
         ValueError: the name belongs to a built-in cell, or the description of the parameters is
             inconsistent.
     """
-    if not isinstance(cell, Cell):
-        raise TypeError(f"register_cell takes an instance of a subclass of Cell, got {cell!r}")
     _check(cell)
     if cell.name in _BUILT_IN and cell != CELLS[cell.name]:  # user modules may be imported twice
-        raise ValueError(f"cell {cell.name!r}: the name is that of a cell of this package")
+        raise ValueError(
+            f"cell {cell.name!r}: the name is that of a cell of this package; give yours another, "
+            f"such as {type(cell).__name__}(name=...) if it is a subclass of one of them"
+        )
     _cells[cell.name] = cell
     return cell
 
@@ -55,10 +59,11 @@ def get_cell(cell: str | Cell, *, coupled_gates: bool = False, window: int | Non
         window: the number of inputs that a step reads; None for that of the cell.
 
     Raises:
+        TypeError: `cell` is neither.
         ValueError: the name is unknown, the description of the cell is inconsistent, or the cell
             has no forget gate to couple or no such window.
     """
-    if isinstance(cell, Cell):
+    if not isinstance(cell, str):
         _check(cell)
         found = cell
     elif cell in CELLS:
@@ -71,6 +76,8 @@ def get_cell(cell: str | Cell, *, coupled_gates: bool = False, window: int | Non
 
 
 def _check(cell: Cell) -> None:
+    if not isinstance(cell, Cell):
+        raise TypeError(f"a cell must be an instance of a subclass of Cell, got {cell!r}")
     problem = _problem(cell)
     if problem is not None:
         raise ValueError(f"cell {getattr(cell, 'name', cell)!r}: {problem}")
@@ -81,6 +88,10 @@ def _problem(cell: Cell) -> str | None:
     name = getattr(cell, "name", None)
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name):
         return "its name must be lower-case letters, digits and - _ ."
+    for attribute in _NAMES:
+        names = getattr(cell, attribute, ())
+        if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+            return f"{attribute} must be a tuple of names, got {names!r}"
     rows = getattr(cell, "rows", ())
     if not rows or len(set(rows)) < len(rows):
         return f"its rows must be different letters, at least one, got {rows}"
@@ -94,10 +105,19 @@ def _problem(cell: Cell) -> str | None:
             return f"{attribute} {part} must be some of {whole}, in that order"
     if cell.rows != (*cell.weight_rows, *cell.skip_rows):
         return f"skip_rows {cell.skip_rows} must be the last of {rows}"
+    if not cell.weight_rows:
+        return f"skip_rows {cell.skip_rows} must not be all of its rows"
+    if cell.inner_bias_rows and not cell.bias_rows:
+        return f"inner_bias_rows {cell.inner_bias_rows} need bias_rows"
+    for name in cell.vectors:
+        if not name.isidentifier() or name.startswith(("weight_", "bias_")):
+            return f"a vector cannot have the name {name!r}"
+    if len(set(cell.vectors)) < len(cell.vectors):
+        return f"its vectors must have different names, got {cell.vectors}"
     if cell.window not in (1, 2):
         return f"its window must be 1 or 2, got {cell.window}"
     if cell.hidden_is_memory and cell.can_project:
-        return "its memory is its output, so it cannot have a projection: set can_project = False"
+        return "its memory is its output, so it cannot have a projection: leave out can_project"
     if not cell.has_memory and not cell.hidden_rows:
         return "without a memory cell and hidden_rows nothing links two time steps"
     return None

@@ -52,9 +52,7 @@ def projection(cell: Cell, proj_size: int) -> None:
     """Check that a cell may have a projection."""
     if proj_size and not cell.can_project:
         raise ValueError(
-            f"proj_size {proj_size}: cell {cell.name!r} cannot have a projection, because its "
-            f"{'state is its output' if cell.hidden_is_memory else 'output has the input added'}; "
-            "use 0"
+            f"proj_size {proj_size}: cell {cell.name!r} cannot have a projection; use 0"
         )
 
 

@@ -52,7 +52,7 @@ def run(layer: WsumLSTM, x: Tensor, hx: State) -> tuple[Tensor, State]:
     """`layer(x, hx)` for arguments that suit: x is 1 x B x I, hx is L x B x P and L x B x H."""
     x, states = x[0], []
     for k, (h, c) in enumerate(zip(hx[0].unbind(), hx[1].unbind(), strict=True)):
-        cell, p, below = layer.layer_cell(k), layer.layer_parameters(f"_l{k}"), x
+        cell, p, below = layer.layer_cell(k), layer.layer_parameters(k), x
         if k > 0:
             x = layer.drop(x.unsqueeze(0)).squeeze(0)  # locked dropout needs the dimension of time
         w_hh, b_ih, b_hh = p.get("weight_hh"), p.get("bias_ih"), p.get("bias_hh")

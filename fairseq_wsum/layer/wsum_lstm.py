@@ -7,7 +7,7 @@ without a projection), L layers, D directions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -51,6 +51,11 @@ def _unstack(state: Tensor) -> tuple[Tensor, ...]:
     For a single slice, `squeeze` avoids a backward pass that fills a gradient with zeros.
     """
     return (state.squeeze(0),) if state.size(0) == 1 else state.unbind()
+
+
+def _suffix(layer: int, direction: int) -> str:
+    """The end of the names of the parameters of one direction of a layer."""
+    return f"_l{layer}_reverse" if direction == 1 else f"_l{layer}"
 
 
 class WsumLSTM(nn.Module):
@@ -138,7 +143,7 @@ class WsumLSTM(nn.Module):
         self.proj_size = proj_size
         self.residuals = residuals
         self.backend = backend
-        self._parameter_names = tuple(self._parameter_shapes(0))
+        self._parameter_names = [tuple(self._parameter_shapes(k)) for k in range(num_layers)]
         for layer in range(num_layers):
             for suffix in self._suffixes(layer):
                 for name, shape in self._parameter_shapes(layer).items():
@@ -163,7 +168,7 @@ class WsumLSTM(nn.Module):
         Then the cell sets those for which it needs other values (`Cell.initialise`).
         """
         bound = 1 / math.sqrt(self.hidden_size)
-        for parameter in self.parameters():
+        for parameter in self.parameters(recurse=False):  # not those of a dropout module
             nn.init.uniform_(parameter, -bound, bound)
         self.initialise_cell()
 
@@ -171,8 +176,8 @@ class WsumLSTM(nn.Module):
     def initialise_cell(self) -> None:
         """Set the initial parameters that the cell prescribes, after all were drawn uniformly."""
         for layer in range(self.num_layers):
-            for suffix in self._suffixes(layer):
-                parameters = self.layer_parameters(suffix)
+            for direction in range(self.num_directions):
+                parameters = self.layer_parameters(layer, direction)
                 self.layer_cell(layer).initialise(parameters, self.hidden_size)
 
     def flatten_parameters(self) -> None:
@@ -262,9 +267,8 @@ class WsumLSTM(nn.Module):
 
     # Parameters
 
-    def _suffixes(self, layer: int) -> Iterator[str]:
-        for direction in range(self.num_directions):
-            yield f"_l{layer}" + ("_reverse" if direction == 1 else "")
+    def _suffixes(self, layer: int) -> list[str]:
+        return [_suffix(layer, direction) for direction in range(self.num_directions)]
 
     def _parameter_shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
         """The shapes of the cell's parameters by name (without suffix), in torch's order."""
@@ -289,12 +293,13 @@ class WsumLSTM(nn.Module):
         """The form of the cell in a layer."""
         return self.cell.fit(self._features(layer), self.hidden_size)
 
-    def layer_parameters(self, suffix: str) -> dict[str, Tensor]:
-        """The parameters of one direction of a layer, such as "_l0", by name without this suffix.
+    def layer_parameters(self, layer: int, direction: int = 0) -> dict[str, Tensor]:
+        """The parameters of one direction of a layer, by name without a suffix such as "_l0".
 
         They are looked up as attributes, because pruning and weight dropout replace them by others.
         """
-        return {name: getattr(self, name + suffix) for name in self._parameter_names}
+        suffix = _suffix(layer, direction)
+        return {name: getattr(self, name + suffix) for name in self._parameter_names[layer]}
 
     # Running
 
@@ -312,11 +317,11 @@ class WsumLSTM(nn.Module):
             if padding_mask is not None:
                 # zero times NaN is NaN, so values at padding must not enter a matrix product
                 x = x.masked_fill(padding_mask.unsqueeze(-1), 0)
-            backend = self._backend(x)
+            backend = self._backend(x, cell)
             outputs: list[Tensor] = []
-            for direction, suffix in enumerate(self._suffixes(layer)):
+            for direction in range(self.num_directions):
                 k = layer * self.num_directions + direction
-                p = self.layer_parameters(suffix)
+                p = self.layer_parameters(layer, direction)
                 given: dict[str, Any] = dict(  # torch.compile cannot trace dict[str, Any](...)
                     cell=cell,
                     x=x if last_inputs is None else last_inputs.join(x, direction == 1),
@@ -350,9 +355,9 @@ class WsumLSTM(nn.Module):
             return dropped
         return dropout(x, self.dropout) if self.training else x
 
-    def _backend(self, x: Tensor) -> backends.Backend:
+    def _backend(self, x: Tensor, cell: Cell) -> backends.Backend:
         dtype = product_dtype(x, self.weight_ih_l0)
-        return backends.choose(self.backend, self.cell, x.device, dtype, self.proj_size > 0)
+        return backends.choose(self.backend, cell, x.device, dtype, self.proj_size > 0)
 
     def _forward_packed(
         self,

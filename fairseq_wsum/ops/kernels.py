@@ -100,6 +100,6 @@ def _find() -> tuple[ctypes.CDLL | None, str | None]:
             return library, None
         reasons.append(f"{path.name} was built from other sources; reinstall the package")
     return None, "; ".join(reasons) or (
-        "its C++ kernels were not built; install a C++ compiler, then reinstall this package "
+        "the C++ kernels were not built; install a C++ compiler, then reinstall this package "
         "(scripts/setup.sh in a clone)"
     )

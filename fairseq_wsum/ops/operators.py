@@ -101,8 +101,10 @@ def decode(number: int) -> Cell:
     for kind, its_number in _OTHERS.items():
         if number == its_number:
             return kind()
-    if not number & GATES:
+    if number == SRNN:
         return SimpleRNN()
+    if number >> 5 or not number & GATES:
+        raise ValueError(f"no cell has the number {number}")
     return LSTM(
         name="",
         title="",
@@ -309,6 +311,7 @@ def _hidden_gradients_backwards(cell: Cell, dz: Tensor, rows: Tensor) -> Iterato
         yield dz[..., 2 * units :] * rows[..., :units]
         yield dz[..., : 2 * units]
         return
+    assert not cell.inner_bias_rows
     groups: list[list[int]] = []  # adjacent rows share one matrix product
     for row in cell.hidden_rows:
         place = cell.rows.index(row)
@@ -334,8 +337,9 @@ def _sum_of_products(out: Tensor, dz: Tensor, h: Tensor, h_0: Tensor, reverse: b
 def _unprojected(cell: Cell, rows: Tensor, cells: Tensor) -> Tensor:
     """h_t before the projection, recomputed from the saved rows."""
     activated = split(cell.rows, rows)
-    if not isinstance(cell, LSTM):
+    if isinstance(cell, SimpleRNN):
         return activated["c"]
+    assert isinstance(cell, LSTM)
     h = torch.tanh(cells).to(rows.dtype)
     return activated["o"] * h if cell.output_gate else h
 

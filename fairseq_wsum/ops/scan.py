@@ -146,7 +146,7 @@ def _gradient(ctx: Any, dcells: Tensor | None, dc_n: Tensor | None) -> Any:
 
 
 _refuse = no_second_derivatives(
-    "the reference backend: give the layer backend='reference' (--lstm-backend reference)"
+    "`scan_reference`, or in a layer backend='reference' (--lstm-backend reference)"
 )
 derive("scan", _fake_scan, _gradient, _save)
 derive("scan_backward", _fake_scan_backward, _refuse)

@@ -87,7 +87,7 @@ void cross_entropy(const CrossEntropy& p) {
     for_each_row(p, [&](int64_t n) {
         p.nll[n] = p.smooth[n] = p.logsumexp[n] = 0;
         if (p.targets[n] == p.ignored) return;
-        const S* const z = static_cast<const S*>(p.z) + n * p.W;
+        const S* const z = as<S>(p.z) + n * p.W;
         RowSums sums;
         for (int64_t w = 0; w < p.W; w += BLOCK) sums.add(z + w, std::min(BLOCK, p.W - w));
         const double logsumexp = sums.logsumexp();
@@ -100,8 +100,8 @@ void cross_entropy(const CrossEntropy& p) {
 template <class S>
 void cross_entropy_backward(const CrossEntropy& p) {
     for_each_row(p, [&](int64_t n) {
-        const S* const z = static_cast<const S*>(p.z) + n * p.W;
-        S* const dz = static_cast<S*>(p.dz) + n * p.W;
+        const S* const z = as<S>(p.z) + n * p.W;
+        S* const dz = as<S>(p.dz) + n * p.W;
         const int64_t target = p.targets[n];
         if (target == p.ignored) {
             std::memset(dz, 0, p.W * sizeof(S));
@@ -117,7 +117,7 @@ void cross_entropy_backward(const CrossEntropy& p) {
             return scale * (log_p < -80.0f ? vf{} : exp(log_p)) - dsmooth;
         };
         for (int64_t w = 0; w < p.W; w += V) {
-            const int count = int(std::min<int64_t>(p.W - w, V));
+            const int count = lanes(w, p.W);
             store(dz + w, gradient(load(z + w, count)), count);
         }
         store(dz + target, gradient(load(z + target, 1)) - dnll, 1);  // rounded once

@@ -35,16 +35,16 @@ inline Random threefry(vu a, vu b, uint32_t key_0, uint32_t key_1) {
 template <class S>
 void dropout(const Dropout& p) {
     constexpr int64_t BLOCK = 32, HALF = BLOCK / 2, ENOUGH = 4096;  // as in for_each_sequence
-    const S* const x = static_cast<const S*>(p.x);
-    S* const y = static_cast<S*>(p.y);
+    const S* const x = as<S>(p.x);
+    S* const y = as<S>(p.y);
     const uint32_t key_0 = uint32_t(p.seed), key_1 = uint32_t(p.seed >> 32);
     const uint32_t threshold = uint32_t(std::min(double(p.keep) * 0x1p32, double(UINT32_MAX)));
     const float scale = 1 / p.keep;
-    vu lanes = {};
-    for (int i = 0; i < V; ++i) lanes[i] = i;
+    vu lane = {};
+    for (int i = 0; i < V; ++i) lane[i] = i;
     const auto drop = [=](int64_t n, vu word) {
         if (n >= p.size) return;
-        const int count = int(std::min<int64_t>(p.size - n, V));
+        const int count = lanes(n, p.size);
         // times zero, so that NaN remains NaN, as in torch
         store(y + n, load(x + n, count) * (word < threshold ? all(scale) : vf{}), count);
     };
@@ -54,7 +54,7 @@ void dropout(const Dropout& p) {
         for (int64_t i = 0; i < HALF; i += V) {
             const uint64_t pair = n / 2 + i;
             const vu high = vu{} + uint32_t(pair >> 32);
-            const Random words = threefry(lanes + uint32_t(pair), high, key_0, key_1);
+            const Random words = threefry(lane + uint32_t(pair), high, key_0, key_1);
             drop(n + i, words.first);
             drop(n + HALF + i, words.second);
         }

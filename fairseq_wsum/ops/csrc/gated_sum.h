@@ -38,16 +38,16 @@ void gated_sum(const GatedSum& p) {
             const int64_t t = p.reverse ? p.T - 1 - s : s, tb = t * B + b;
             const bool padded = p.padding && p.padding[tb];
             for (int64_t n = from; n < to; n += V) {
-                const int count = int(std::min<int64_t>(to - n, V));
+                const int count = lanes(n, to);
                 vf c = load(c_n + n, count), h = {};
                 if (!padded) {
-                    auto r = load_rows<C>(static_cast<const S*>(p.z) + tb * z_pitch + n, H, count);
-                    add_vectors<C>(r, c, static_cast<const S*>(p.v) + n, H, count);
+                    auto r = load_rows<C>(as<S>(p.z) + tb * z_pitch + n, H, count);
+                    add_vectors<C>(r, c, as<S>(p.v) + n, H, count);
                     C::activate(r);
                     h = C::step(r, c);
                     store(c_n + n, c, count);
                 }
-                store(static_cast<S*>(p.y) + tb * H + n, h, count);
+                store(as<S>(p.y) + tb * H + n, h, count);
                 if (p.cells) store(p.cells + tb * H + n, c, count);
             }
         }
@@ -69,27 +69,27 @@ void gated_sum_backward(const GatedSum& p) {
             const float* const last = s > 0 ? p.cells + (t_last * B + b) * H : p.c_0 + b * H;
             const bool padded = p.padding && p.padding[tb];
             for (int64_t n = from; n < to; n += V) {
-                const int count = int(std::min<int64_t>(to - n, V));
+                const int count = lanes(n, to);
                 Values<C> d;
                 if (!padded) {
-                    auto r = load_rows<C>(static_cast<const S*>(p.z) + tb * z_pitch + n, H, count);
+                    auto r = load_rows<C>(as<S>(p.z) + tb * z_pitch + n, H, count);
                     const vf c_last = load(last + n, count);
-                    add_vectors<C>(r, c_last, static_cast<const S*>(p.v) + n, H, count);
+                    add_vectors<C>(r, c_last, as<S>(p.v) + n, H, count);
                     C::activate(r);
                     const vf c = load(p.cells + tb * H + n, count);
                     const vf dh =
-                        p.dy ? load(static_cast<const S*>(p.dy) + tb * H + n, count) : vf{};
+                        p.dy ? load(as<S>(p.dy) + tb * H + n, count) : vf{};
                     vf dc = load(dc_0 + n, count);
                     C::backward(r, c_last, c, dh, dc, d);
                     for (int k = 0; k < C::vectors; ++k) {
                         float* const dv = p.dv + (b * C::vectors + k) * H + n;
                         store(dv, load(dv, count) + d[C::seen(k)] * c_last, count);
                         dc += d[C::seen(k)] *
-                              load(static_cast<const S*>(p.v) + k * H + n, count);
+                              load(as<S>(p.v) + k * H + n, count);
                     }
                     store(dc_0 + n, dc, count);
                 }
-                store_rows(static_cast<S*>(p.dz) + tb * z_pitch + n, H, d, count);
+                store_rows(as<S>(p.dz) + tb * z_pitch + n, H, d, count);
             }
         }
     });

@@ -19,21 +19,11 @@ struct Layout {
     }
 };
 
-template <class S>
-inline const S* real(const void* p) {
-    return static_cast<const S*>(p);
-}
-template <class S>
-inline S* real(void* p) {
-    return static_cast<S*>(p);
-}
-
 // Copies a row of n numbers as whole vectors. The lanes after its end are set to zero.
 template <class From, class To>
 inline void copy_row(const From* from, To* to, int64_t n) {
     for (int64_t i = 0; i < n; i += V) {
-        const int count = int(std::min<int64_t>(n - i, V));
-        store(to + i, load(from + i, count));
+        store(to + i, load(from + i, lanes(i, n)));
     }
 }
 
@@ -41,8 +31,6 @@ template <class To>
 inline void clear_row(To* to, int64_t n) {
     for (int64_t i = 0; i < n; i += V) store(to + i, vf{});
 }
-
-inline int lanes(int64_t n, int64_t size) { return int(std::min<int64_t>(size - n, V)); }
 
 // Rounds `x` to the precision of S.
 template <class S>
@@ -126,29 +114,29 @@ void recurrence(const Recurrence& p) {
     Buffer<Op> h_even(B * at.pitch_p), h_odd(B * at.pitch_p);  // h_t of even and odd steps
     Buffer<Op> unprojected(projects ? B * at.pitch_h : 0);
     Buffer<float> c(C::memory ? B * at.pitch_h : 0);
-    const S* const b_hh = real<S>(p.b_hh);
-    S* const y = real<S>(p.y);
-    S* const states = real<S>(p.states);
+    const S* const b_hh = as<S>(p.b_hh);
+    S* const y = as<S>(p.y);
+    S* const states = as<S>(p.states);
 
 #pragma omp parallel num_threads(p.threads)
     {
         const Team team(B, C::h_rows * H * P * sizeof(Op), thread_rank(), thread_count());
         const Range mine = share(B, team.rank, team.size);
         for (int64_t b = mine.from; b < mine.to; ++b) {
-            copy_row(real<S>(p.h_0) + b * P, h_even.get() + b * at.pitch_p, P);
+            copy_row(as<S>(p.h_0) + b * P, h_even.get() + b * at.pitch_p, P);
             if (C::memory) copy_row(p.c_0 + b * H, c.get() + b * at.pitch_h, H);
         }
         for (int64_t i = team.rank; i < w_hh.count; i += team.size) {
             const auto unit = [&](int n) { return (i * Panel::BLOCKS + n / Panel::ROWS) * V; };
             pack_rows(
-                w_hh, i, real<S>(p.w_hh), P,
+                w_hh, i, as<S>(p.w_hh), P,
                 [&](int n) { return n % Panel::ROWS * H + std::min(unit(n), H); },
                 [&](int n) { return H - unit(n); });
         }
         for (int64_t i = team.rank; i < w_hr.count; i += team.size) {
             const auto feature = [&](int n) { return (i * WIDE + n) * V; };
             pack_rows(
-                w_hr, i, real<S>(p.w_hr), H, [&](int n) { return std::min(feature(n), P); },
+                w_hr, i, as<S>(p.w_hr), H, [&](int n) { return std::min(feature(n), P); },
                 [&](int n) { return P - feature(n); });
         }
 #pragma omp barrier
@@ -184,14 +172,14 @@ void recurrence(const Recurrence& p) {
                         vf c_t = C::memory ? load(cell) : vf{}, h_t = {};
                         Values<C> r;
                         if (!at.padded(t, b)) {
-                            r = load_rows<C>(real<S>(p.z) + tb * z_pitch + n, H, count);
+                            r = load_rows<C>(as<S>(p.z) + tb * z_pitch + n, H, count);
                             add_inner_biases(r, b_hh ? b_hh + n : nullptr, H, count);
                             add_hidden_rows(r, product + block * Panel::ROWS * V, V);
                             C::activate(r);
                             h_t = C::step(r, c_t);
                             if (C::memory) store(cell, c_t);
                         }
-                        if (p.rows) store_values(real<S>(p.rows) + tb * pitch + n, H, r, count);
+                        if (p.rows) store_values(as<S>(p.rows) + tb * pitch + n, H, r, count);
                         if (C::memory && p.cells) store(p.cells + tb * H + n, c_t, count);
                         if (projects)
                             store(unprojected.get() + b * at.pitch_h + n, ended<Op>(h_t, count));
@@ -201,7 +189,7 @@ void recurrence(const Recurrence& p) {
                 };
                 const auto begin = [&](int64_t from, int64_t to) {
                     for (int64_t b = from; b < to; ++b)
-                        prefetch(real<S>(p.z) + (t * B + b) * z_pitch + i * Panel::BLOCKS * V, H,
+                        prefetch(as<S>(p.z) + (t * B + b) * z_pitch + i * Panel::BLOCKS * V, H,
                                  C::x_rows);
                     return any_unpadded(from, to);
                 };
@@ -231,7 +219,7 @@ void recurrence(const Recurrence& p) {
         for (int64_t b = mine.from; b < mine.to; ++b) {
             const Op* const h = (p.T % 2 ? h_odd : h_even).get() + b * at.pitch_p;
             for (int64_t n = 0; n < P; n += V)
-                store(real<S>(p.h_n) + b * P + n, load(h + n), lanes(n, P));
+                store(as<S>(p.h_n) + b * P + n, load(h + n), lanes(n, P));
             for (int64_t n = 0; C::memory && n < H; n += V)
                 store(p.c_n + b * H + n, load(c.get() + b * at.pitch_h + n), lanes(n, H));
         }
@@ -252,7 +240,7 @@ void recurrence_backward(const Recurrence& p) {
     Buffer<Op> dh_projected(projects ? B * at.pitch_p : 0);
     Buffer<float> dc(C::memory ? B * at.pitch_h : 0);
     Buffer<float> stayed(p.padding ? B * at.pitch_p : 0);  // dh that passes through padding
-    S* const dz = real<S>(p.dz);
+    S* const dz = as<S>(p.dz);
 
 #pragma omp parallel num_threads(p.threads)
     {
@@ -267,9 +255,9 @@ void recurrence_backward(const Recurrence& p) {
                 clear_row(dc.get() + b * at.pitch_h, H);
         }
         for (int64_t i = team.rank; i < w_hh.count; i += team.size)
-            pack_columns(w_hh, i, real<S>(p.w_hh), P, H);
+            pack_columns(w_hh, i, as<S>(p.w_hh), P, H);
         for (int64_t i = team.rank; i < w_hr.count; i += team.size)
-            pack_columns(w_hr, i, real<S>(p.w_hr), H, P);
+            pack_columns(w_hr, i, as<S>(p.w_hr), H, P);
 #pragma omp barrier
 
         const auto everything = [](int64_t, int64_t) { return true; };  // dh passes through padding
@@ -286,7 +274,7 @@ void recurrence_backward(const Recurrence& p) {
                 const int64_t tb = t * B + b;
                 Values<C> d;
                 if (!at.padded(t, b)) {
-                    const auto r = load_values<C>(real<S>(p.rows) + tb * pitch + n, H, count);
+                    const auto r = load_values<C>(as<S>(p.rows) + tb * pitch + n, H, count);
                     vf c = {}, c_last = {}, dc_t = {};
                     float* const grad = dc.get() + b * at.pitch_h + n;
                     if (C::memory) {
@@ -312,13 +300,13 @@ void recurrence_backward(const Recurrence& p) {
                     dh += load(stayed.get() + place);
                     store(stayed.get() + place, padded ? dh : vf{});
                 }
-                if (initial) return store(real<S>(p.dh_0) + b * P + n, dh, count);
+                if (initial) return store(as<S>(p.dh_0) + b * P + n, dh, count);
                 if (padded)
                     dh = vf{};
                 else if (p.dy)
-                    dh += load(real<S>(p.dy) + tb * P + n, count);
+                    dh += load(as<S>(p.dy) + tb * P + n, count);
                 if (!projects) return through_cell(b, n, dh);
-                store(real<S>(p.dh) + tb * P + n, dh, count);
+                store(as<S>(p.dh) + tb * P + n, dh, count);
                 store(dh_projected.get() + place, rounded<S>(dh));
             };
 
@@ -328,7 +316,7 @@ void recurrence_backward(const Recurrence& p) {
                 if (s == p.T - 1) {  // there is no next step
                     for (int64_t b = team.rows.from; b < team.rows.to; ++b) {
                         for (int64_t n = first; n < std::min(first + w_hh.WIDTH, P); n += V) {
-                            const S* dh_n = real<S>(p.dh_n);
+                            const S* dh_n = as<S>(p.dh_n);
                             through_output(b, n, dh_n ? load(dh_n + b * P + n, lanes(n, P)) : vf{});
                         }
                     }
@@ -342,9 +330,9 @@ void recurrence_backward(const Recurrence& p) {
                     for (int64_t b = from; b < to && !projects && !initial; ++b) {
                         const int64_t tb = t * B + b;
                         for (int64_t n = first; n < std::min(first + w_hh.WIDTH, H); n += V) {
-                            prefetch(real<S>(p.rows) + tb * pitch + n, H, C::values);
+                            prefetch(as<S>(p.rows) + tb * pitch + n, H, C::values);
                             if (C::memory) __builtin_prefetch(p.cells + tb * H + n);
-                            if (p.dy) __builtin_prefetch(real<S>(p.dy) + tb * P + n);
+                            if (p.dy) __builtin_prefetch(as<S>(p.dy) + tb * P + n);
                         }
                     }
                     return true;

@@ -11,12 +11,12 @@ void scan(const Scan& p) {
             const int64_t t = p.reverse ? p.T - 1 - s : s, tb = t * B + b;
             const bool padded = p.padding && p.padding[tb];
             for (int64_t n = from; n < to; n += V) {
-                const int count = int(std::min<int64_t>(to - n, V));
+                const int count = lanes(n, to);
                 const int64_t place = tb * H + n;
                 vf c = load(c_n + n, count);
                 if (!padded) {
-                    c = load(static_cast<const S*>(p.f) + place, count) * c +
-                        load(static_cast<const S*>(p.u) + place, count);
+                    c = load(as<S>(p.f) + place, count) * c +
+                        load(as<S>(p.u) + place, count);
                     store(c_n + n, c, count);
                 }
                 store(p.cells + place, c, count);
@@ -37,18 +37,18 @@ void scan_backward(const Scan& p) {
             const float* const last = s > 0 ? p.cells + (t_last * B + b) * H : p.c_0 + b * H;
             const bool padded = p.padding && p.padding[tb];
             for (int64_t n = from; n < to; n += V) {
-                const int count = int(std::min<int64_t>(to - n, V));
+                const int count = lanes(n, to);
                 const int64_t place = tb * H + n;
                 vf dc = load(dc_0 + n, count), df = {}, du = {};
                 if (p.dcells) dc += load(p.dcells + place, count);
                 if (!padded) {
                     df = dc * load(last + n, count);
                     du = dc;
-                    dc *= load(static_cast<const S*>(p.f) + place, count);
+                    dc *= load(as<S>(p.f) + place, count);
                 }
                 store(dc_0 + n, dc, count);
-                store(static_cast<S*>(p.df) + place, df, count);
-                store(static_cast<S*>(p.du) + place, du, count);
+                store(as<S>(p.df) + place, df, count);
+                store(as<S>(p.du) + place, du, count);
             }
         }
     });

@@ -52,6 +52,19 @@ inline void store(S* p, vf x, int n) {
     std::memcpy(p, part, n * sizeof(S));
 }
 
+// The lanes in use of the vector that starts at n in a row of `size` numbers.
+inline int lanes(int64_t n, int64_t size) { return int(std::min<int64_t>(size - n, V)); }
+
+// The arrays of a problem are of type S.
+template <class S>
+inline const S* as(const void* p) {
+    return static_cast<const S*>(p);
+}
+template <class S>
+inline S* as(void* p) {
+    return static_cast<S*>(p);
+}
+
 inline vf clamp(vf x, float low, float high) {
     x = x < low ? all(low) : x;  // NaN passes through
     return x > high ? all(high) : x;
