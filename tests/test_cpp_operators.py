@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fairseq_wsum import CELLS, WsumLSTM
 from fairseq_wsum.backends import cpp
-from fairseq_wsum.ops import operators, products
+from fairseq_wsum.ops import kernels, operators, products
 
 
 def operator_inputs(
@@ -159,8 +159,9 @@ def test_tensors_of_another_type_or_cell_are_rejected() -> None:
         gated_sum(z.half(), None, c_0, None, bits, False, False)
     with pytest.raises(ValueError, match=r"take c_0 in torch\.float32, got torch\.bfloat16"):
         gated_sum(z, None, c_0.bfloat16(), None, bits, False, False)
-    with pytest.raises(ValueError, match="no cell 0"):
-        gated_sum(z[..., :5], None, c_0, None, 0, False, False)
+    for number in (0, 1000):
+        with pytest.raises(ValueError, match=f"no cell has the number {number}"):
+            gated_sum(z[..., :5], None, c_0, None, number, False, False)
 
 
 @needs_kernels
@@ -188,7 +189,7 @@ def test_tensors_of_another_shape_are_rejected() -> None:
 def test_failing_to_allocate_scratch_space_is_a_memory_error() -> None:
     too_wide = cpp._Recurrence(T=1, B=1, H=1, P=1 << 50, cell=operators.SRNN, threads=1)
     with pytest.raises(MemoryError, match="wsum_recurrence"):
-        cpp._call("wsum_recurrence", too_wide)
+        kernels.call("wsum_recurrence", too_wide)
 
 
 @needs_kernels

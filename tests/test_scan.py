@@ -161,7 +161,7 @@ def test_bad_tensors_are_rejected() -> None:
         scan(f, u, c_0.double())
     with pytest.raises(ValueError, match=r"take u of size \(4, 2, 3\), got \(3, 2, 3\)"):
         scan(f, u[1:], c_0)
-    with pytest.raises(NotImplementedError, match="second derivatives need the reference"):
+    with pytest.raises(NotImplementedError, match="second derivatives need `scan_reference`"):
         loss = scan(f.requires_grad_(), u, c_0)[0].square().sum()
         torch.autograd.grad(loss, f, create_graph=True)
 

@@ -75,32 +75,30 @@ class _Recurrence(ctypes.Structure):
 _FLOAT32 = ("c_0", "c_n", "cells", "dc_n", "dc_0", "dcells", "dv")
 
 
-def _call(name: str, arguments: ctypes.Structure) -> None:
-    if kernels.call(name, arguments) == 1:
-        raise ValueError(f"{name}: no cell {arguments.cell}; build the kernels again")
-
-
-def _struct(
+def _call(
+    name: str,
     kind: Any,
     cell: int | None,
     like: Tensor,
     reverse: bool,
     sizes: dict[str, int],
-    **values: Tensor | None,
-) -> Any:
-    """Fill a struct. None becomes a null pointer.
+    **tensors: Tensor | None,
+) -> None:
+    """Call a function of the library. Outputs must be contiguous; inputs are made so.
 
     Args:
-        kind: the class of the struct.
+        name: the name of the function.
+        kind: the class of its struct.
         cell: the encoded cell; None for a struct without one.
         like: a tensor with the dtype of all tensors except the mask and the memory cell.
         reverse: run from the last time step to the first.
         sizes: the dimensions by letter.
-        values: the tensors by name.
+        tensors: the tensors by name. None becomes a null pointer.
 
     Raises:
+        MemoryError: the scratch space could not be allocated.
         ValueError: a tensor has the wrong dtype or shape, so that the kernels would access memory
-            out of bounds.
+            out of bounds, or the library does not have this cell.
     """
     if like.dtype not in kernels.DTYPES:
         raise ValueError(
@@ -108,21 +106,24 @@ def _struct(
             "take `scan_reference`, or backend='reference' in a layer"
         )
     lengths = sizes if cell is None else {**sizes, **_lengths(cell, sizes["H"])}
-    given = {}
-    for name, value in values.items():
-        if value is not None:
-            wanted = torch.float32 if name in _FLOAT32 else like.dtype
-            wanted = torch.bool if name == "padding" else wanted
-            shape = [lengths[size] for size in kind.arrays[name]]
-            given[name] = kernels.pointer(name, value, wanted, shape)
-    return kind(
+    # they must live until the function has returned
+    dense = {key: tensor.contiguous() for key, tensor in tensors.items() if tensor is not None}
+    pointers = {}
+    for key, tensor in dense.items():
+        wanted = torch.float32 if key in _FLOAT32 else like.dtype
+        wanted = torch.bool if key == "padding" else wanted
+        shape = [lengths[size] for size in kind.arrays[key]]
+        pointers[key] = kernels.pointer(key, tensor, wanted, shape)
+    arguments = kind(
         **({} if cell is None else {"cell": cell}),
         is_bf16=like.dtype == torch.bfloat16,
         reverse=reverse,
         threads=torch.get_num_threads(),
         **sizes,
-        **given,
+        **pointers,
     )
+    if kernels.call(name, arguments) == 1:
+        raise ValueError(f"{name}: no cell {cell}; build the kernels again")
 
 
 @cache
@@ -137,10 +138,6 @@ def _lengths(cell: int, units: int) -> dict[str, int]:
     }
 
 
-def _dense(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.contiguous()
-
-
 def _gated_sum(
     z: Tensor,
     v: Tensor | None,
@@ -150,13 +147,12 @@ def _gated_sum(
     reverse: bool,
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    z, v, c_0, padding_mask = z.contiguous(), _dense(v), c_0.contiguous(), _dense(padding_mask)
     _check_vectors(cell, v)
     y, c_n, cells = operators.gated_sum_outputs(z, c_0, padding_mask, cell, save)
     time, batch, units = y.shape
     sizes = dict(T=time, B=batch, H=units)
     tensors = dict(padding=padding_mask, z=z, v=v, c_0=c_0, y=y, c_n=c_n, cells=_made(cells))
-    _call("wsum_gated_sum", _struct(_GatedSum, cell, z, reverse, sizes, **tensors))
+    _call("wsum_gated_sum", _GatedSum, cell, z, reverse, sizes, **tensors)
     return y, c_n, cells
 
 
@@ -171,8 +167,6 @@ def _gated_sum_backward(
     cell: int,
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    dy, dc_n, z, v, c_0 = _dense(dy), _dense(dc_n), z.contiguous(), _dense(v), c_0.contiguous()
-    padding_mask, cells = _dense(padding_mask), cells.contiguous()
     _check_vectors(cell, v)
     dz, dv, dc_0 = operators.gated_sum_gradients(z, v, c_0)
     time, batch, units = cells.shape
@@ -180,18 +174,17 @@ def _gated_sum_backward(
     parts = None if v is None else c_0.new_empty((batch, *v.shape))
     tensors = dict(padding=padding_mask, z=z, v=v, c_0=c_0, cells=cells)
     gradients = dict(dy=dy, dc_n=dc_n, dz=dz, dv=parts, dc_0=dc_0)
-    arguments = _struct(_GatedSum, cell, z, reverse, sizes, **tensors, **gradients)
-    _call("wsum_gated_sum_backward", arguments)
+    name = "wsum_gated_sum_backward"
+    _call(name, _GatedSum, cell, z, reverse, sizes, **tensors, **gradients)
     return dz, dv if parts is None else parts.sum(0).to(z.dtype), dc_0
 
 
 def _scan(
     f: Tensor, u: Tensor, c_0: Tensor, padding_mask: Tensor | None, reverse: bool
 ) -> tuple[Tensor, Tensor]:
-    f, u, c_0, padding_mask = f.contiguous(), u.contiguous(), c_0.contiguous(), _dense(padding_mask)
     cells, c_n = scans.scan_outputs(f, c_0)
     tensors = dict(padding=padding_mask, f=f, u=u, c_0=c_0, c_n=c_n, cells=cells)
-    kernels.call("wsum_scan", _struct(_Scan, None, f, reverse, _scan_sizes(f), **tensors))
+    _call("wsum_scan", _Scan, None, f, reverse, _scan_sizes(f), **tensors)
     return cells, c_n
 
 
@@ -204,13 +197,11 @@ def _scan_backward(
     cells: Tensor,
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    dcells, dc_n, f, c_0 = _dense(dcells), _dense(dc_n), f.contiguous(), c_0.contiguous()
-    padding_mask, cells = _dense(padding_mask), cells.contiguous()
     df, du, dc_0 = scans.scan_gradients(f, c_0)
     tensors = dict(padding=padding_mask, f=f, c_0=c_0, cells=cells)
     gradients = dict(dcells=dcells, dc_n=dc_n, df=df, du=du, dc_0=dc_0)
-    arguments = _struct(_Scan, None, f, reverse, _scan_sizes(f), **tensors, **gradients)
-    kernels.call("wsum_scan_backward", arguments)
+    name = "wsum_scan_backward"
+    _call(name, _Scan, None, f, reverse, _scan_sizes(f), **tensors, **gradients)
     return df, du, dc_0
 
 
@@ -230,15 +221,13 @@ def _recurrence(
     reverse: bool,
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    z, w_hh, b_hh, w_hr = z.contiguous(), w_hh.contiguous(), _dense(b_hh), _dense(w_hr)
-    h_0, c_0, padding_mask = h_0.contiguous(), _dense(c_0), _dense(padding_mask)
     _check_memory(cell, c_0)
     outputs = operators.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, cell, save)
     names = ("y", "h_n", "c_n", "rows", "cells", "states")
     tensors = dict(padding=padding_mask, z=z, w_hh=w_hh, b_hh=b_hh, w_hr=w_hr, h_0=h_0, c_0=c_0)
     tensors.update(zip(names, map(_made, outputs), strict=True))
     sizes = _recurrence_sizes(z, w_hr, h_0)
-    _call("wsum_recurrence", _struct(_Recurrence, cell, z, reverse, sizes, **tensors))
+    _call("wsum_recurrence", _Recurrence, cell, z, reverse, sizes, **tensors)
     return outputs
 
 
@@ -256,9 +245,6 @@ def _recurrence_backward(
     cell: int,
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    dy, dh_n, dc_n, c_0 = _dense(dy), _dense(dh_n), _dense(dc_n), _dense(c_0)
-    w_hh, w_hr, padding_mask = w_hh.contiguous(), _dense(w_hr), _dense(padding_mask)
-    rows, cells = rows.contiguous(), cells.contiguous()
     _check_memory(cell, c_0)
     gradients = operators.recurrence_gradients(rows, w_hr, h_0, c_0, cell)
     tensors = dict(padding=padding_mask, w_hh=w_hh, w_hr=w_hr, rows=rows, dy=dy, dh_n=dh_n)
@@ -266,8 +252,7 @@ def _recurrence_backward(
         tensors.update(c_0=c_0, cells=cells, dc_n=dc_n)
     tensors.update(zip(("dz", "dh", "dh_0", "dc_0"), map(_made, gradients), strict=True))
     sizes = _recurrence_sizes(rows, w_hr, h_0)
-    arguments = _struct(_Recurrence, cell, rows, reverse, sizes, **tensors)
-    _call("wsum_recurrence_backward", arguments)
+    _call("wsum_recurrence_backward", _Recurrence, cell, rows, reverse, sizes, **tensors)
     return gradients
 
 

@@ -61,7 +61,7 @@ def get_cell(cell: str | Cell, *, coupled_gates: bool = False, window: int | Non
     Raises:
         TypeError: `cell` is neither.
         ValueError: the name is unknown, the description of the cell is inconsistent, or the cell
-            has no forget gate to couple or no such window.
+            has no forget gate of its own to couple, or no such window.
     """
     if not isinstance(cell, str):
         _check(cell)
