@@ -82,7 +82,7 @@ def measure(
         how = (operators.encode(cell), False)
         forward = partial(torch.ops.fairseq_wsum.gated_sum, z, v, c_0, None, *how, True)
         y, c_n, cells = forward()
-        cells = operators.first(cells, y)
+        cells = operators.present(cells, y)
         dy = torch.ones_like(y)
         backward = partial(
             torch.ops.fairseq_wsum.gated_sum_backward, dy, None, z, v, c_0, None, cells, *how

@@ -11,7 +11,7 @@ from ..ops import operators
 from ..ops.products import product
 from ..ops.scan import scan
 from . import reference
-from .steps import last_real_step
+from .steps import last_unpadded_step
 
 
 def run(
@@ -74,7 +74,7 @@ def recur(
     if padding_mask is None:
         h_n = y.squeeze(0) if y.size(0) == 1 else y[0 if reverse else -1]
     else:
-        h_n = last_real_step(y, h_0, padding_mask, reverse)
+        h_n = last_unpadded_step(y, h_0, padding_mask, reverse)
     return y, h_n, c_n.to(c_0.dtype) if cell.has_memory else c_0
 
 

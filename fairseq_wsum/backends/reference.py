@@ -19,7 +19,7 @@ from ..cells import Cell, Rows
 from ..cells.rows import inner_bias, joint_bias, split
 from ..ops.products import product
 from ..ops.scan import scan_reference
-from .steps import last_real_step
+from .steps import last_unpadded_step
 
 # (f, u, c_0, padding_mask, reverse) -> (cells, c_n), see `ops.scan`
 Scan = Callable[[Tensor, Tensor, Tensor, Tensor | None, bool], tuple[Tensor, Tensor]]
@@ -190,7 +190,7 @@ def run_parallel(
     y = _project(cell.output(z_all, cells).to(z.dtype), w_hr)
     if padding_mask is None:
         return y, y[0 if reverse else -1], c_n
-    h_n = last_real_step(y, h_0, padding_mask, reverse)
+    h_n = last_unpadded_step(y, h_0, padding_mask, reverse)
     return y.masked_fill(padding_mask.unsqueeze(-1), 0), h_n, c_n
 
 

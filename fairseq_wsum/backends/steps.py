@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-def last_real_step(y: Tensor, h_0: Tensor, padding_mask: Tensor, reverse: bool) -> Tensor:
+def last_unpadded_step(y: Tensor, h_0: Tensor, padding_mask: Tensor, reverse: bool) -> Tensor:
     """The output (B x P) at the end of each sequence; `h_0` for sequences that are all padding."""
     n = y.size(0)
     steps = torch.arange(n, device=y.device).unsqueeze(-1)  # T x 1

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..cells import Cell, Rows
 from ..ops import operators
 from ..ops.transforms import in_autocast, in_transformation, product_dtype
-from .steps import last_real_step
+from .steps import last_unpadded_step
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -86,7 +86,7 @@ def run(
 
     rows = None
     if padding_mask is not None:
-        rows = _real_steps_first(padding_mask, reverse)
+        rows = _unpadded_first(padding_mask, reverse)
         if function == "lstm":
             x, weights[0] = _freeze(x, weights[0], padding_mask)
         x = x.flatten(0, 1).index_select(0, rows).view_as(x)
@@ -100,7 +100,7 @@ def run(
     if padding_mask is not None and rows is not None:
         y = torch.empty_like(y).flatten(0, 1).index_copy(0, rows, y.flatten(0, 1)).view_as(y)
         y = y.masked_fill(padding_mask.unsqueeze(-1), 0)
-        h_n = last_real_step(y, h_0, padding_mask, reverse)
+        h_n = last_unpadded_step(y, h_0, padding_mask, reverse)
     elif reverse:
         y = y.flip(0)
     if not cell.has_memory:
@@ -132,11 +132,11 @@ def _call(
     return y, *(part.squeeze(0) for part in final)
 
 
-def _real_steps_first(padding_mask: Tensor, reverse: bool) -> Tensor:
+def _unpadded_first(padding_mask: Tensor, reverse: bool) -> Tensor:
     """For every step of the kernels, the row of the flattened input that it reads, T*B.
 
-    The kernels run forwards and without a mask. So each sequence starts with its real steps, in the
-    order in which they are run, and its padding follows.
+    The kernels run forwards and without a mask. So each sequence starts with its unpadded steps, in
+    the order in which they are run, and its padding follows.
     """
     time, batch = padding_mask.shape
     padding = padding_mask.flip(0) if reverse else padding_mask
@@ -151,7 +151,8 @@ def _freeze(x: Tensor, w_ih: Tensor, padding_mask: Tensor) -> tuple[Tensor, Tens
     torch has no mask for this. Packed sequences would do the same, but on a CPU they run without
     oneDNN and take O(T^2) time for gradients, and on a GPU they wait for the lengths. So the input
     gets a flag that is 1 at padding, whose weights overrule all others in the two gates. The other
-    gates are free, as outputs at padding are not used. All gradients are those of the real steps.
+    gates are free, as outputs at padding are not used. All gradients are those of unpadded
+    steps.
 
     Args:
         x: the input, T x B x I, zero at padding.

@@ -119,7 +119,7 @@ def _add_rows(  # type: ignore[no-untyped-def]
 
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
 def _forward(  # type: ignore[no-untyped-def]
-    z_ptr, w_ptr, h_ptr, c_ptr, padding_ptr, y_ptr, gates_ptr, cells_ptr, states_ptr, counter_ptr,
+    z_ptr, w_ptr, h_ptr, c_ptr, padding_ptr, y_ptr, rows_ptr, cells_ptr, states_ptr, counter_ptr,
     T, B, first, last, H: tl.constexpr,
     X_I: tl.constexpr, X_F: tl.constexpr, X_C: tl.constexpr, X_O: tl.constexpr,
     H_I: tl.constexpr, H_F: tl.constexpr, H_C: tl.constexpr, H_O: tl.constexpr,
@@ -144,7 +144,7 @@ def _forward(  # type: ignore[no-untyped-def]
         h_next = h_ptr + ((s + 1) % 2) * B * H
         tb = (t * B).to(tl.int64) + m
         z = z_ptr + tb[:, None] * (R * H) + n[None, :]
-        gates = gates_ptr + tb[:, None] * (R * H) + n[None, :]
+        rows = rows_ptr + tb[:, None] * (R * H) + n[None, :]
         out = tb[:, None] * H + n[None, :]
 
         z_i = _row(z, X_I, H, tile, BM, BN)
@@ -171,18 +171,18 @@ def _forward(  # type: ignore[no-untyped-def]
                 o = sigmoid(z_o)
                 h *= o
                 if SAVE:
-                    tl.store(gates + X_O * H, o, mask=tile)
+                    tl.store(rows + X_O * H, o, mask=tile)
             if SAVE:
-                tl.store(gates + X_I * H, i, mask=tile)
+                tl.store(rows + X_I * H, i, mask=tile)
                 if X_F >= 0:
-                    tl.store(gates + X_F * H, f, mask=tile)
-                tl.store(gates + X_C * H, content, mask=tile)
+                    tl.store(rows + X_F * H, f, mask=tile)
+                tl.store(rows + X_C * H, content, mask=tile)
         if PADDED:
-            real = (padding == 0)[:, None]
+            unpadded = (padding == 0)[:, None]
             stays = _from_others(h_last + place, tile)
-            c_next = tl.where(real, c_next, c)
-            tl.store(y_ptr + out, tl.where(real, h, 0.0), mask=tile)
-            h = tl.where(real, h, stays.to(tl.float32))
+            c_next = tl.where(unpadded, c_next, c)
+            tl.store(y_ptr + out, tl.where(unpadded, h, 0.0), mask=tile)
+            h = tl.where(unpadded, h, stays.to(tl.float32))
             if SAVE:
                 tl.store(states_ptr + out, h, mask=tile)
         else:
@@ -198,7 +198,7 @@ def _forward(  # type: ignore[no-untyped-def]
 
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
 def _backward(  # type: ignore[no-untyped-def]
-    w_ptr, c_0_ptr, padding_ptr, gates_ptr, cells_ptr, dy_ptr, dh_ptr, dc_ptr, dz_ptr, counter_ptr,
+    w_ptr, c_0_ptr, padding_ptr, rows_ptr, cells_ptr, dy_ptr, dh_ptr, dc_ptr, dz_ptr, counter_ptr,
     T, B, first, last, H: tl.constexpr,
     X_I: tl.constexpr, X_F: tl.constexpr, X_C: tl.constexpr, X_O: tl.constexpr,
     X_1: tl.constexpr, ROWS_1: tl.constexpr, X_2: tl.constexpr, ROWS_2: tl.constexpr,
@@ -235,15 +235,15 @@ def _backward(  # type: ignore[no-untyped-def]
         dy = tl.zeros((BM, BN), tl.float32)
         if HAS_DY:
             dy = _load(dy_ptr + out, live)
-        gates = gates_ptr + tb[:, None] * (R * H) + n[None, :]
-        content = _load(gates + X_C * H, live)
+        rows = rows_ptr + tb[:, None] * (R * H) + n[None, :]
+        content = _load(rows + X_C * H, live)
         if X_I >= 0:
-            i = _load(gates + X_I * H, live)
+            i = _load(rows + X_I * H, live)
             f = 1.0 - i
             if X_F >= 0:
-                f = _load(gates + X_F * H, live)
+                f = _load(rows + X_F * H, live)
             if X_O >= 0:
-                o = _load(gates + X_O * H, live)
+                o = _load(rows + X_O * H, live)
             c = _load(cells_ptr + out, live)
             before = (t_last * B).to(tl.int64) + m
             c_last = _load(cells_ptr + before[:, None] * H + n[None, :], live & (step > 0))
@@ -366,7 +366,7 @@ def recurrence(
     assert w_hr is None and b_hh is None, "the backend rejects projections and the GRU"
     z, w_hh = z.contiguous(), w_hh.contiguous()
     outputs = operators.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, cell, save)
-    y, h_n, c_n, gates, cells, states = outputs
+    y, h_n, c_n, rows, cells, states = outputs
     time, batch, units = y.shape
     h = h_0.new_empty((2, batch, units))
     h[0] = h_0
@@ -376,7 +376,7 @@ def recurrence(
     nothing = z  # a placeholder for arguments that the kernel does not access
     tensors = (
         *(z, w_hh, h, memory, as_bytes(padding_mask, z), y),
-        *(tensor if tensor.numel() else nothing for tensor in (gates, cells, states)),
+        *(tensor if tensor.numel() else nothing for tensor in (rows, cells, states)),
     )
     options = _cell_options(cell) | _products_of_h(cell)
     options |= dict(PADDED=padding_mask is not None, REVERSE=reverse, SAVE=save)
@@ -396,27 +396,27 @@ def recurrence_backward(
     h_0: Tensor,
     c_0: Tensor | None,
     padding_mask: Tensor | None,
-    gates: Tensor,
+    rows: Tensor,
     cells: Tensor,
     cell: int,
     reverse: bool,
     how: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The operator `recurrence_backward` of `operators`, without a projection."""
-    gradients = operators.recurrence_gradients(gates, w_hr, h_0, c_0, cell)
+    gradients = operators.recurrence_gradients(rows, w_hr, h_0, c_0, cell)
     dz, _, dh_0, dc_0 = gradients
-    (batch, units), time = h_0.shape, gates.size(0)
+    (batch, units), time = h_0.shape, rows.size(0)
     # Separate allocations: Triton recompiles for an address that is not a multiple of 16.
     dh, dc = (h_0.new_zeros((batch, units), dtype=torch.float32) for _ in range(2))
     if dh_n is not None:
         dh.copy_(dh_n)
     if dc_n is not None:
         dc.copy_(dc_n)
-    gates, cells = gates.contiguous(), cells.contiguous()
+    rows, cells = rows.contiguous(), cells.contiguous()
     tensors = (
-        *(w_hh.contiguous(), gates if c_0 is None else c_0.contiguous()),
-        *(as_bytes(padding_mask, gates), gates, cells if cells.numel() else gates),
-        *(gates if dy is None else dy.contiguous(), dh, dc, dz),
+        *(w_hh.contiguous(), rows if c_0 is None else c_0.contiguous()),
+        *(as_bytes(padding_mask, rows), rows, cells if cells.numel() else rows),
+        *(rows if dy is None else dy.contiguous(), dh, dc, dz),
     )
     options = _cell_options(cell) | _products_of_dz(cell)
     options |= dict(PADDED=padding_mask is not None, REVERSE=reverse, HAS_DY=dy is not None)

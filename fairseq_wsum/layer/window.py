@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..backends.steps import before, last_real_step
+from ..backends.steps import before, last_unpadded_step
 
 
 class LastInputs:
@@ -31,7 +31,7 @@ class LastInputs:
         self.last[reverse].append(
             x[0 if reverse else -1]
             if self.padding_mask is None
-            else last_real_step(x, first, self.padding_mask, reverse)
+            else last_unpadded_step(x, first, self.padding_mask, reverse)
         )
         return torch.cat((x, before(x, first, self.padding_mask, reverse)), dim=-1)
 

@@ -223,7 +223,7 @@ def _save_gated_sum(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -
     ctx.mark_non_differentiable(output[2])
     ctx.set_materialize_grads(False)
     y, _, cells = output
-    ctx.save_for_backward(z, v, c_0, padding_mask, first(cells, y) if saved else None)
+    ctx.save_for_backward(z, v, c_0, padding_mask, present(cells, y) if saved else None)
 
 
 def _gated_sum_gradient(ctx: Any, dy: Tensor | None, dc_n: Tensor | None, _: None) -> Any:
@@ -233,7 +233,7 @@ def _gated_sum_gradient(ctx: Any, dy: Tensor | None, dc_n: Tensor | None, _: Non
     rest = (ctx.cell, ctx.reverse)
     if cells is None:
         y, _, cells = torch.ops.fairseq_wsum.gated_sum(z, v, c_0, padding_mask, *rest, True)
-        cells = first(cells, y)
+        cells = present(cells, y)
     dz, dv, dc_0 = torch.ops.fairseq_wsum.gated_sum_backward(
         dy, dc_n, z, v, c_0, padding_mask, cells, *rest
     )
@@ -255,11 +255,11 @@ def saved(
     y, _, _, rows, cells, states = output
     h = y if padding_mask is None else states
     if c_0 is not None:
-        cells = first(cells, h)
+        cells = present(cells, h)
     return h if _h_is_all(w_hr, c_0) else rows, cells, h
 
 
-def first(tensor: Tensor, other: Tensor) -> Tensor:
+def present(tensor: Tensor, other: Tensor) -> Tensor:
     """The first tensor or, if the operator left it out, the other one."""
     return tensor if tensor.dim() == other.dim() else other
 
