@@ -72,6 +72,8 @@ def damage(path: Path) -> str | None:
         if found is None:
             return "it is not a checkpoint"
         return f"it holds {found[1]}, which is neither a tensor nor a plain value"
+    except Exception as error:  # other files can raise anything
+        return f"it is not a checkpoint ({type(error).__name__})"
     if not isinstance(state, dict) or "model" not in state:
         return "it is not a fairseq checkpoint"
     return None

@@ -26,6 +26,7 @@ die_of() { # PROGRAM LOG
 # The value of an option: `value "$@"` where "$@" still starts with the option.
 value() {
     [ $# -ge 2 ] || die "$1 needs a value (see --help)"
+    [[ "$2" != --* ]] || die "$1 needs a value, but the option $2 follows (see --help)"
     printf '%s' "$2"
 }
 

@@ -82,6 +82,11 @@ else
 fi
 check_colon DATA "$data"
 check_colon --checkpoint "$checkpoint"
+for split in ${splits//,/ }; do
+    [ -f "$data/$split.idx" ] || die "--splits $splits: $data has no $split"
+done
+[ -n "${splits//,/}" ] || die "--splits: name at least one, such as valid,test"
+[ ! -d "$out" ] || die "--out $out is a folder: name a file in it"
 [ -z "$out" ] || mkdir -p "$(dirname "$out")"
 use_environment
 

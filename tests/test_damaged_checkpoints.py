@@ -109,6 +109,31 @@ def test_a_training_names_the_damage_and_continues_on_request(prepared, whole, t
     assert (tmp_path / "checkpoint_last.pt.damaged").read_bytes() == b""
 
 
+def test_a_missing_file_to_restore_does_not_start_a_new_training(prepared, whole, tmp_path) -> None:
+    shutil.copytree(whole, tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").glob("*.pt")}
+    mistyped = tmp_path / "run/checkpont1.pt"
+    command = [*training(prepared, tmp_path / "run"), "--max-epoch", EPOCHS + 1]
+    done = run_script(*command, "--restore-file", mistyped)
+    assert done.returncode != 0
+    assert f"--restore-file {mistyped}: no such file, so training would start anew" in done.stderr
+    assert {path: path.read_bytes() for path in (tmp_path / "run").glob("*.pt")} == before
+    new = tmp_path / "new"  # the usual file may be named before the first start
+    succeeds(
+        *training(prepared, new), "--max-epoch", 1, "--restore-file", new / "checkpoint_last.pt"
+    )
+
+
+def test_any_other_file_is_damaged(tmp_path) -> None:
+    words = ["hello", "world", "(", ".", ")", "}", "l", "i", "1", "N", "e", "x\n"]
+    for seed in range(300):
+        chosen = random.Random(seed)
+        path = tmp_path / "checkpoint_last.pt"
+        text = " ".join(chosen.choices(words, k=chosen.randrange(1, 9)))
+        path.write_bytes(text.encode() if seed % 2 else chosen.randbytes(seed))
+        assert damage(path)
+
+
 def test_a_training_without_its_last_checkpoint_does_not_start_again(
     prepared, whole, tmp_path
 ) -> None:

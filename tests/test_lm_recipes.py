@@ -190,6 +190,9 @@ def test_the_gbw_recipe_trains_on_all_shards(tmp_path) -> None:
     assert all(1 < perplexity < 100 for perplexity in figures.values())
 
 
+MODEL = ["DATA", "--checkpoint", "DATA/model.pt"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -199,11 +202,15 @@ def test_the_gbw_recipe_trains_on_all_shards(tmp_path) -> None:
         (["DATA", "--checkpoint", "DATA"], "DATA is a folder: name a file in it"),
         (["DATA", "--checkpoint", "x", "--average", 2], "error: --average needs a folder, but"),
         (["DATA", "--checkpoint", "x", "--average", 0], "error: --average 0: give a positive"),
+        ([*MODEL, "--splits", "tset"], "error: --splits tset: DATA has no tset"),
+        ([*MODEL, "--splits", ","], "error: --splits: name at least one"),
+        ([*MODEL, "--splits", "test", "--out", "DATA"], "error: --out DATA is a folder: name a"),
     ],
 )
 def test_perplexity_names_what_is_missing(arguments, message, tmp_path) -> None:
-    (tmp_path / "dict.txt").touch()
-    arguments = [tmp_path if word == "DATA" else word for word in arguments]
+    for name in ("dict.txt", "test.idx", "model.pt"):
+        (tmp_path / name).touch()
+    arguments = [str(word).replace("DATA", str(tmp_path)) for word in arguments]
     output = run("bash", ROOT / "scripts/perplexity.sh", *arguments, check=False)
     assert message.replace("DATA", str(tmp_path)) in output.splitlines()[0]
 

@@ -137,6 +137,10 @@ def test_under_slurm_fairseq_gets_the_size_and_a_port():
         (["/data", "--save-dir", "x", "--precision", "fp8"], "--precision fp8"),
         (["/data", "--save-dir", "x", "--gpus", "2", "--cpu-processes", "2"], "--cpu-processes 2"),
         (["/data", "--save-dir"], "--save-dir needs a value"),
+        (
+            ["/data", "--save-dir", "--arch", "lstm"],
+            "--save-dir needs a value, but the option --ar",
+        ),
         (["/data", "--save-dir", "x", "--no-last-checkpoints"], "--no-last-checkpoints: an"),
         (["/no/data", "--arch", "wsum_lstm", "--save-dir", "x"], "no data folder /no/data"),
     ],

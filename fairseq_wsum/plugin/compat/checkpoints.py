@@ -67,17 +67,25 @@ def _write_whole_files() -> None:
 def _test_before_going_on() -> None:
     """Check a checkpoint before training resumes from it.
 
-    With a damaged checkpoint_last.pt fairseq fails with a bare EOFError (checkpoint_utils.py).
+    With a damaged checkpoint_last.pt fairseq fails with a bare EOFError (checkpoint_utils.py). If
+    the file of --restore-file is missing, it starts anew and overwrites the checkpoints in the
+    folder.
     """
     load_checkpoint = checkpoint_utils.load_checkpoint
 
     @functools.wraps(load_checkpoint)
     def load_tested_checkpoint(cfg: CheckpointConfig, trainer: Any, **kwargs: Any) -> Any:
         path = _restored(cfg, trainer.checkpoint_suffix)
-        if trainer.data_parallel_rank == 0 and path.is_file():  # only this process reads the file
-            what = damage(path)
-            if what is not None:
-                raise ValueError(f"{path} is damaged: {what}. {_cure(path)}")
+        if trainer.data_parallel_rank == 0:  # only this process reads the file
+            if path.is_file():
+                what = damage(path)
+                if what is not None:
+                    raise ValueError(f"{path} is damaged: {what}. {_cure(path)}")
+            elif not (_is_last(cfg, path) or PathManager.exists(str(path))):
+                raise ValueError(
+                    f"--restore-file {cfg.restore_file}: no such file, so training would start "
+                    "anew. Give an existing file, or leave the option out"
+                )
         return load_checkpoint(cfg, trainer, **kwargs)
 
     checkpoint_utils.load_checkpoint = load_tested_checkpoint
@@ -87,6 +95,11 @@ def _restored(cfg: CheckpointConfig, suffix: str) -> Path:
     """The file from which fairseq resumes, if it exists."""
     name = cfg.restore_file.replace(".pt", f"{suffix}.pt")
     return Path(cfg.save_dir, name) if cfg.restore_file == "checkpoint_last.pt" else Path(name)
+
+
+def _is_last(cfg: CheckpointConfig, path: Path) -> bool:
+    """Whether this is the last checkpoint of the training itself, which a new one lacks."""
+    return path.resolve() == Path(cfg.save_dir, path.name).resolve() and "last" in path.name
 
 
 def _cure(path: Path) -> str:
