@@ -179,7 +179,10 @@ def check_cells(cfg: CellOptions, cells: Sequence[str]) -> None:
     for option in ("cell", *cells):
         name = getattr(cfg, option)
         if name is not None and name not in CELLS:
-            raise ValueError(f"{flag(option)} {name}: choose one of {', '.join(CELLS)}")
+            raise ValueError(
+                f"{flag(option)} {name}: choose one of {', '.join(CELLS)}, or give the folder that "
+                "defines this cell with --user-dir"
+            )
     chosen = {
         option if getattr(cfg, option) else "cell": first(getattr(cfg, option), cfg.cell)
         for option in cells
