@@ -73,7 +73,7 @@ lock() {
 }
 
 data='' gpus='' cpu_processes='' precision=fp32 dry_run=false skip_damaged=false
-save_dir='' user_dir="$REPO/fairseq_wsum" multiple=1 new_batches=True restore=''
+save_dir='' user_dir="$REPO/fairseq_wsum" multiple=1 new_batches=True restore='' wanted=''
 options=() # for fairseq-train
 
 positive() { [[ "$2" =~ ^[1-9][0-9]*$ ]] || die "$1 $2: give a positive whole number"; }
@@ -190,6 +190,7 @@ elif [ "${cpu_processes:-$gpus}" = "" ]; then
 elif [ "${gpus:-0}" = 0 ]; then
     command+=(--cpu --distributed-world-size 1)
 else
+    wanted="$gpus"
     command+=(--distributed-world-size "$gpus")
 fi
 [ ${#options[@]} -eq 0 ] || command+=("${options[@]}")
@@ -203,6 +204,13 @@ if $first; then
     [ -d "${data%%:*}" ] ||
         die "no data folder ${data%%:*} (a ':' ends a path); make it with" \
             "scripts/prepare_multi30k.sh or fairseq-preprocess"
+    [[ " ${options[*]-}" =~ \ (--arch|-a)[\ =] ]] ||
+        die "no --arch: name a model, such as wsum_lstm (fairseq-wsum options NAME shows its options)"
+    if [ -n "$wanted" ]; then
+        here="$(gpus_here)"
+        [ "$wanted" -le "$here" ] || die "--gpus $wanted: torch sees $here here; give --gpus 0 for" \
+            "the CPU, or install torch for your GPUs"
+    fi
     mkdir -p "$save_dir"
     if command -v flock >/dev/null; then
         lock

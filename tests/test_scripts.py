@@ -143,6 +143,8 @@ def test_under_slurm_fairseq_gets_the_size_and_a_port():
         ),
         (["/data", "--save-dir", "x", "--no-last-checkpoints"], "--no-last-checkpoints: an"),
         (["/no/data", "--arch", "wsum_lstm", "--save-dir", "x"], "no data folder /no/data"),
+        (["/tmp", "--save-dir", "x"], "no --arch: name a model"),
+        (["/tmp", "--arch", "lstm", "--save-dir", "x", "--gpus", "99"], "--gpus 99: torch sees "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
