@@ -73,7 +73,7 @@ lock() {
 }
 
 data='' gpus='' cpu_processes='' precision=fp32 dry_run=false skip_damaged=false
-save_dir='' user_dir="$REPO/fairseq_wsum" multiple=1 new_batches=True restore='' wanted=''
+save_dir='' user_dir="$REPO/fairseq_wsum" multiple=1 new_batches=True restore=''
 options=() # for fairseq-train
 
 positive() { [[ "$2" =~ ^[1-9][0-9]*$ ]] || die "$1 $2: give a positive whole number"; }
@@ -120,6 +120,12 @@ done
 use_environment
 
 gpus_here() { "$PYTHON" -c 'import torch; print(torch.cuda.device_count())'; }
+enough_gpus() {
+    local here
+    here="$(gpus_here)"
+    [ "$gpus" -le "$here" ] || die "--gpus $gpus: torch sees $here here; give --gpus 0 for the CPU," \
+        "or install torch for your GPUs"
+}
 on_cpu() { # by request, or because there is no GPU
     [ "$gpus" = 0 ] || [ -n "$cpu_processes" ] || { [ -z "$gpus" ] && [ "$(gpus_here)" = 0 ]; }
 }
@@ -190,7 +196,7 @@ elif [ "${cpu_processes:-$gpus}" = "" ]; then
 elif [ "${gpus:-0}" = 0 ]; then
     command+=(--cpu --distributed-world-size 1)
 else
-    wanted="$gpus"
+    $dry_run || enough_gpus
     command+=(--distributed-world-size "$gpus")
 fi
 [ ${#options[@]} -eq 0 ] || command+=("${options[@]}")
@@ -206,11 +212,6 @@ if $first; then
             "scripts/prepare_multi30k.sh or fairseq-preprocess"
     [[ " ${options[*]-}" =~ \ (--arch|-a)[\ =] ]] ||
         die "no --arch: name a model, such as wsum_lstm (fairseq-wsum options NAME shows its options)"
-    if [ -n "$wanted" ]; then
-        here="$(gpus_here)"
-        [ "$wanted" -le "$here" ] || die "--gpus $wanted: torch sees $here here; give --gpus 0 for" \
-            "the CPU, or install torch for your GPUs"
-    fi
     mkdir -p "$save_dir"
     if command -v flock >/dev/null; then
         lock

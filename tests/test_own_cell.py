@@ -143,14 +143,11 @@ class Fitted(Scaled):
 
 def scaled(layer: WsumLSTM, x: torch.Tensor, k: int = 0) -> torch.Tensor:
     """Layer k of either cell by its equations, T x B x I -> T x B x H."""
-    get = lambda name: getattr(layer, f"{name}_l{k}")  # noqa: E731
+    p = {name.removesuffix(f"_l{k}"): values for name, values in layer.named_parameters()}
     steps, c = [], torch.zeros(*x.shape[1:2], layer.hidden_size, **COMMON)
     for x_t in x:
-        z, g = (x_t @ get("weight_ih").T + get("bias_ih")).chunk(2, -1)
-        if hasattr(layer, f"weight_hh_l{k}"):
-            z = z + c @ get("weight_hh").T + get("bias_hh")
-        else:
-            z = z * get("scale")
+        z, g = (x_t @ p["weight_ih"].T + p["bias_ih"]).chunk(2, -1)
+        z = z + c @ p["weight_hh"].T + p["bias_hh"] if "weight_hh" in p else z * p["scale"]
         c = torch.sigmoid(z) * g + torch.sigmoid(-z) * c
         steps.append(c)
     return torch.stack(steps)
@@ -212,6 +209,7 @@ def test_a_backend_reports_that_it_has_no_kernel_for_the_cell() -> None:
 
 class Nameless(Cell):
     rows = ("a",)
+    can_project = True
 
 
 @pytest.mark.parametrize(
@@ -223,6 +221,10 @@ class Nameless(Cell):
         (dict(name="mine", rows=("a", "a")), "its rows must be different letters"),
         (dict(name="mine", hidden_rows=("b",)), r"hidden_rows \('b',\) must be some of"),
         (dict(name="mine", has_memory=False), "nothing links two time steps"),
+        (
+            dict(name="mine", hidden_is_memory=True),
+            "cannot have a projection: leave out can_project",
+        ),
         (dict(name="mine", rows=["a"]), r"rows must be a tuple of names, got \['a'\]"),
         (dict(name="mine", skip_rows="a"), "skip_rows must be a tuple of names, got 'a'"),
         (dict(name="mine", skip_rows=("a",)), "must not be all of its rows"),

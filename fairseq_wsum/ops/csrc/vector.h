@@ -55,7 +55,7 @@ inline void store(S* p, vf x, int n) {
 // The lanes in use of the vector that starts at n in a row of `size` numbers.
 inline int lanes(int64_t n, int64_t size) { return int(std::min<int64_t>(size - n, V)); }
 
-// The arrays of a problem are of type S.
+// The arrays that kernels.h calls real hold numbers of type S.
 template <class S>
 inline const S* as(const void* p) {
     return static_cast<const S*>(p);

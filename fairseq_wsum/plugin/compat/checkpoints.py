@@ -75,13 +75,15 @@ def _test_before_going_on() -> None:
 
     @functools.wraps(load_checkpoint)
     def load_tested_checkpoint(cfg: CheckpointConfig, trainer: Any, **kwargs: Any) -> Any:
-        path = _restored(cfg, trainer.checkpoint_suffix)
+        suffix = trainer.checkpoint_suffix
+        name = _restored(cfg, suffix)
+        path = Path(name)
         if trainer.data_parallel_rank == 0:  # only this process reads the file
             if path.is_file():
                 what = damage(path)
                 if what is not None:
                     raise ValueError(f"{path} is damaged: {what}. {_cure(path)}")
-            elif not (_is_last(cfg, path) or PathManager.exists(str(path))):
+            elif path.resolve() != _last(cfg, suffix).resolve() and not PathManager.exists(name):
                 raise ValueError(
                     f"--restore-file {cfg.restore_file}: no such file, so training would start "
                     "anew. Give an existing file, or leave the option out"
@@ -91,15 +93,16 @@ def _test_before_going_on() -> None:
     checkpoint_utils.load_checkpoint = load_tested_checkpoint
 
 
-def _restored(cfg: CheckpointConfig, suffix: str) -> Path:
-    """The file from which fairseq resumes, if it exists."""
-    name = cfg.restore_file.replace(".pt", f"{suffix}.pt")
-    return Path(cfg.save_dir, name) if cfg.restore_file == "checkpoint_last.pt" else Path(name)
+def _restored(cfg: CheckpointConfig, suffix: str) -> str:
+    """The file or URL from which fairseq resumes, if it exists."""
+    if cfg.restore_file == "checkpoint_last.pt":
+        return str(_last(cfg, suffix))
+    return str(cfg.restore_file.replace(".pt", f"{suffix}.pt"))
 
 
-def _is_last(cfg: CheckpointConfig, path: Path) -> bool:
-    """Whether this is the last checkpoint of the training itself, which a new one lacks."""
-    return path.resolve() == Path(cfg.save_dir, path.name).resolve() and "last" in path.name
+def _last(cfg: CheckpointConfig, suffix: str) -> Path:
+    """The last checkpoint of the training itself, which a new one lacks."""
+    return Path(cfg.save_dir, f"checkpoint_last{suffix}.pt")
 
 
 def _cure(path: Path) -> str:
