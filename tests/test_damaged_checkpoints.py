@@ -124,6 +124,29 @@ def test_a_missing_file_to_restore_does_not_start_a_new_training(prepared, whole
     )
 
 
+def test_a_training_does_not_start_from_a_wrong_model(prepared, whole, tmp_path) -> None:
+    shutil.copytree(whole, tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").glob("*.pt")}
+    command = [*training(prepared, tmp_path / "run"), "--max-epoch", EPOCHS + 1]
+    last = tmp_path / "run/checkpoint_last.pt"
+    done = run_script(*command, "--cell", "no-gates")
+    assert done.returncode != 0
+    assert f"{last} is a checkpoint of another model: give a new --save-dir" in done.stderr
+    assert {path: path.read_bytes() for path in (tmp_path / "run").glob("*.pt")} == before
+    base = tmp_path / "base.pt"
+    base.write_bytes(flipped(last.read_bytes()))
+    done = run_script(*training(prepared, tmp_path / "new"), "--finetune-from-model", base)
+    assert done.returncode != 0
+    assert f"--finetune-from-model {base} cannot be used: the checksum of" in done.stderr
+
+
+def test_a_damaged_model_is_not_used(prepared, whole, tmp_path) -> None:
+    model = tmp_path / "checkpoint_best.pt"
+    model.write_bytes(flipped((whole / "checkpoint_best.pt").read_bytes()))
+    message = fails("score.sh", prepared, "--checkpoints", model, "--cpu")
+    assert f"error: {model} cannot be used: the checksum of" in message
+
+
 def test_any_other_file_is_damaged(tmp_path) -> None:
     words = ["hello", "world", "(", ".", ")", "}", "l", "i", "1", "N", "e", "x\n"]
     for seed in range(300):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ def apply() -> None:
     torch.serialization.add_safe_globals(allowed())  # torch.load rejects these types otherwise
     _write_whole_files()
     _test_before_going_on()
+    _test_before_use()
 
 
 def _write_whole_files() -> None:
@@ -69,39 +71,80 @@ def _test_before_going_on() -> None:
 
     With a damaged checkpoint_last.pt fairseq fails with a bare EOFError (checkpoint_utils.py). If
     the file of --restore-file is missing, it starts anew and overwrites the checkpoints in the
-    folder.
+    folder. If the file is of another model, its message names no option.
     """
     load_checkpoint = checkpoint_utils.load_checkpoint
 
     @functools.wraps(load_checkpoint)
     def load_tested_checkpoint(cfg: CheckpointConfig, trainer: Any, **kwargs: Any) -> Any:
         suffix = trainer.checkpoint_suffix
-        name = _restored(cfg, suffix)
-        path = Path(name)
         if trainer.data_parallel_rank == 0:  # only this process reads the file
-            if path.is_file():
-                what = damage(path)
-                if what is not None:
-                    raise ValueError(f"{path} is damaged: {what}. {_cure(path)}")
-            elif path.resolve() != _last(cfg, suffix).resolve() and not PathManager.exists(name):
-                raise ValueError(
-                    f"--restore-file {cfg.restore_file}: no such file, so training would start "
-                    "anew. Give an existing file, or leave the option out"
-                )
-        return load_checkpoint(cfg, trainer, **kwargs)
+            _check(cfg, suffix)
+        try:
+            return load_checkpoint(cfg, trainer, **kwargs)
+        except Exception as error:
+            if "ensure that the architectures match" not in str(error):
+                raise
+            option, name = _loaded(cfg, suffix)
+            cure = "give a new --save-dir, or " if option == "--save-dir" else ""
+            raise ValueError(
+                f"{name} is a checkpoint of another model: {cure}give the options of that model"
+            ) from error
 
     checkpoint_utils.load_checkpoint = load_tested_checkpoint
 
 
-def _restored(cfg: CheckpointConfig, suffix: str) -> str:
-    """The file or URL from which fairseq resumes, if it exists."""
-    if cfg.restore_file == "checkpoint_last.pt":
-        return str(_last(cfg, suffix))
-    return str(cfg.restore_file.replace(".pt", f"{suffix}.pt"))
+def _check(cfg: CheckpointConfig, suffix: str) -> None:
+    """Check the checkpoint from which fairseq starts, if there is one."""
+    option, name = _loaded(cfg, suffix)
+    path = Path(name)
+    if path.is_file():
+        what = damage(path)
+        if what is None:
+            return
+        if option == "--finetune-from-model":
+            raise ValueError(f"{option} {path} cannot be used: {what}")
+        raise ValueError(f"{path} is damaged: {what}. {_cure(path)}")
+    if option == "--restore-file":
+        expected = path.resolve() == _last(cfg, suffix).resolve()  # a new training lacks it
+        if not expected and not PathManager.exists(name):  # it may be a URL
+            raise ValueError(
+                f"--restore-file {cfg.restore_file}: no such file, so training would start anew. "
+                "Give an existing file, or leave the option out"
+            )
+
+
+def _test_before_use() -> None:
+    """Check checkpoints before fairseq-generate, fairseq-interactive and fairseq-eval-lm load them.
+
+    torch.load (checkpoint_utils.py) does not notice a changed byte in the weights, and its errors
+    for a truncated file do not name the file.
+    """
+    load_model_ensemble_and_task = checkpoint_utils.load_model_ensemble_and_task
+
+    @functools.wraps(load_model_ensemble_and_task)
+    def load_tested_models(filenames: Sequence[str], *args: Any, **kwargs: Any) -> Any:
+        for path in map(Path, filenames):
+            what = damage(path) if path.is_file() else None
+            if what is not None:
+                raise ValueError(f"{path} cannot be used: {what}")
+        return load_model_ensemble_and_task(filenames, *args, **kwargs)
+
+    checkpoint_utils.load_model_ensemble_and_task = load_tested_models
+
+
+def _loaded(cfg: CheckpointConfig, suffix: str) -> tuple[str, str]:
+    """The option that names what fairseq loads before training, and the file or URL."""
+    if cfg.restore_file != "checkpoint_last.pt":
+        return "--restore-file", str(cfg.restore_file.replace(".pt", f"{suffix}.pt"))
+    last = _last(cfg, suffix)
+    if cfg.finetune_from_model is not None and not last.is_file():
+        return "--finetune-from-model", str(cfg.finetune_from_model)
+    return "--save-dir", str(last)
 
 
 def _last(cfg: CheckpointConfig, suffix: str) -> Path:
-    """The last checkpoint of the training itself, which a new one lacks."""
+    """The last checkpoint of the training itself."""
     return Path(cfg.save_dir, f"checkpoint_last{suffix}.pt")
 
 
