@@ -3,6 +3,7 @@
 import copy
 import gc
 import logging
+import sys
 import weakref
 from collections import Counter
 
@@ -206,3 +207,30 @@ def test_the_workers_of_an_epoch_end_with_it() -> None:
         assert alive() is None
     finally:
         gc.enable()
+
+
+class Collecting(Numbers):
+    """The number of errors in the garbage that a worker collects."""
+
+    def __getitem__(self, index: int) -> int:
+        errors: list = []
+        sys.unraisablehook = errors.append  # not restored, as the process is the worker's
+        gc.collect()
+        return len(errors)
+
+
+def test_a_worker_does_not_collect_the_loader_of_another_epoch() -> None:
+    older = iter(torch.utils.data.DataLoader(Numbers(4), num_workers=1))
+    next(older)
+    cycle = [older]
+    cycle.append(cycle)
+    gc.disable()
+    try:
+        del older, cycle
+        epochs = EpochBatchIterator(
+            Collecting(4), list, batches_of(4), num_workers=1, buffer_size=2
+        )
+        assert read_some(epochs) == [0, 0, 0, 0]
+    finally:
+        gc.enable()
+        gc.collect()  # ends the older loader's worker

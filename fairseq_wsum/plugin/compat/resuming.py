@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import gc
 import logging
 import weakref
 import zlib
 from typing import Any
 
 import numpy as np
-from fairseq.data.iterators import EpochBatchIterator
+from fairseq.data.iterators import BufferedIterator, EpochBatchIterator
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,9 @@ def _end_workers_with_their_epoch() -> None:
     Because of the cycle (data/iterators.py), the workers live until the garbage collector runs,
     which then waits up to five seconds for each of them. With --update-epoch-batch-itr True every
     epoch has a new iterator, and short epochs would take several times as long.
+
+    Loaders that are in other cycles are copied to the workers of the next epoch. There the garbage
+    collector may find them, and prints "AssertionError: can only test a child process".
     """
     get_iterator_for_epoch = EpochBatchIterator._get_iterator_for_epoch
 
@@ -69,9 +73,17 @@ def _end_workers_with_their_epoch() -> None:
             return alive.ordered_batches(*of_epoch)
 
         self.epoch_batch_sampler.ordered_batches = ordered_batches
+        buffered = getattr(iterator, "_itr", None)
+        if isinstance(buffered, BufferedIterator):  # whose workers start with the first batch
+            buffered._iterable.worker_init_fn = _leave_what_is_inherited
         return iterator
 
     EpochBatchIterator._get_iterator_for_epoch = get_iterator_without_cycle
+
+
+def _leave_what_is_inherited(worker: int) -> None:
+    """Keep the garbage collector of a worker from the objects of its parent."""
+    gc.freeze()
 
 
 def _batches(iterator: EpochBatchIterator) -> dict[str, int]:
