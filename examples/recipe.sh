@@ -17,12 +17,13 @@ parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
     cell='' out='' run='' prepare_only=false prepare_options=() train_options=()
     while [ $# -gt 0 ]; do
         case "$1" in
-            --cell=* | --data=* | --out=* | --run=* | --user-dir=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+            --cell=* | --data=* | --bpe-size=* | --out=* | --run=* | --user-dir=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
         esac
         case "$1" in
             -h | --help) usage && exit ;;
             --cell) cell="$(value "$@")"; shift ;;
             --data) prepare_options+=(--data "$(value "$@")"); shift ;;
+            --bpe-size) prepare_options+=("$1" "$(value "$@")"); shift ;;
             --own-corpus) prepare_options+=(--own-corpus) ;;
             --save-dir | --save-dir=*) die "$1: a recipe sets it to its --run; give that, or --out" ;;
             --out) out="$(value "$@")"; shift ;;

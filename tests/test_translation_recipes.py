@@ -70,6 +70,17 @@ def test_the_transformer_recipe_gives_every_model_the_same_training(tmp_path):
     assert "leave out either" in fails(*recipe, "--cell", "sru", "--fairseq-transformer")
 
 
+def test_the_transformer_recipe_scores_a_model_of_a_small_corpus(corpus, tmp_path):
+    recipe = [RECIPES / "transformer.sh", "--own-corpus", "--data", corpus, "--out", tmp_path]
+    assert "--bpe-size 8000 does not suit this text" in fails(*recipe)
+    recipe += ["--bpe-size", 120, "--gpus", 0, "--max-epoch", 1]
+    succeeds(*recipe)
+    record = json.loads((tmp_path / "no-srnn-hidden/score-test/scores.json").read_text())
+    assert record["sentences"] == 7
+    recipe[recipe.index(120)] = 100  # the models of a folder share their data
+    assert "bpe_size is 120 there, 100 now" in fails(*recipe)
+
+
 def strong(tmp_path, *options):
     """The command of the recipe, as words."""
     recipe = [RECIPES / "strong.sh", "--out", tmp_path / "out", "--dry-run"]

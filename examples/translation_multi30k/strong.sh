@@ -15,6 +15,7 @@ the validation set, and score the test set. Run it again to continue where it st
   --fairseq-lstm    train fairseq's own --arch lstm instead
   --data FOLDER     folder with the files of Multi30k (default: download them)
   --own-corpus      FOLDER has other text in files of the same names: do not verify checksums
+  --bpe-size N      units of the joint BPE (default 8000; a small corpus may have fewer)
   --out DIR         folder for data and results (default runs/multi30k/strong)
   --run DIR         folder for this training and its scores (default: a folder within --out)
   --prepare-only    prepare the data and stop
