@@ -200,6 +200,29 @@ def test_mistakes_in_the_file_are_named(make, keys, message) -> None:
     assert "study.yaml" in str(error.value)
 
 
+def test_text_that_is_no_study_is_not_repeated_in_full(tmp_path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("not a study\n" * 1000)
+    with pytest.raises(ValueError, match="the file: write a mapping") as error:
+        plan_of(file)
+    assert len(str(error.value)) < 300
+
+
+def test_a_recipe_that_cannot_be_executed_is_named(make) -> None:
+    file = make()
+    (file.parent / "recipe.sh").chmod(0o644)
+    with pytest.raises(ValueError, match="cannot be executed: run chmod"):
+        plan_of(file)
+
+
+def test_models_may_have_names_in_any_script(make) -> None:
+    file = make(models={"ohne Gedächtnis (1)": {"cell": "gru"}, "無門": {"cell": "no-gates"}})
+    assert [run.folder.parent.name for run in plan_of(file).runs][2:] == [
+        "ohne-gedächtnis-1",
+        "無門",
+    ]
+
+
 def test_a_model_may_take_over_the_options_of_another(make) -> None:
     file = make(cells=[])
     with file.open("a") as study:
@@ -227,7 +250,7 @@ def test_a_mistake_ends_the_command_before_anything_is_made(make) -> None:
 
 
 def test_the_example_in_the_documents_is_a_study(tmp_path) -> None:
-    (tmp_path / "captions.sh").touch()
+    (tmp_path / "captions.sh").touch(0o755)
     (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/studies.md").read_text(), re.S)
     (tmp_path / "study.yaml").write_text(example)
     assert len(plan_of(tmp_path / "study.yaml").runs) == 6
@@ -444,9 +467,23 @@ def test_a_dry_run_for_slurm_shows_the_job_that_submitit_would_send(make) -> Non
     assert f"# 3: {' '.join(plan_of(file).runs[3].command())}" in said
     assert not (file.parent / "out").exists()
 
-    status, said = run_study(file, *options, "--launcher-option", "partitio=long")
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("partitio=long", "write NAME=VALUE; submitit_slurm has the options .*, partition, qos, "),
+        ("partition", "write NAME=VALUE; submitit_slurm has"),
+        ("timeout_min=ten", "Value 'ten' of type 'str' could not be converted to Integer"),
+    ],
+)
+def test_a_wrong_option_of_the_launcher_is_named_before_anything_is_made(
+    option, message, make
+) -> None:
+    file = make()
+    status, said = run_study(file, "--launcher", "submitit_slurm", "--launcher-option", option)
     assert status == 1
-    assert "Key 'partitio' not in" in said and "Traceback" not in said
+    assert re.search(f"--launcher-option {option}: {message}", said) and "Traceback" not in said
+    assert not (file.parent / "out").exists()
 
 
 @pytest.mark.slow

@@ -27,11 +27,10 @@ def study(args: argparse.Namespace) -> None:
     """Do the runs that are not finished.
 
     Raises:
-        ValueError: the study is wrong, or a finished run was made with other options.
+        ValueError: the study or an option is wrong, or a finished run was made with other options.
         RuntimeError: data could not be prepared, or runs failed.
     """
     plan = _plan(args)
-    options = [f"hydra.launcher.{option}" for option in args.launcher_option]
     todo = [run for run in plan.runs if finished(run) is None]
     jobs = args.jobs or _devices()
     if args.launcher == "joblib":
@@ -40,7 +39,8 @@ def study(args: argparse.Namespace) -> None:
         for run in todo:
             print(shlex.join(run.command()))
         return
-    launch.check_launcher(args.launcher)
+    options = args.launcher_option
+    launch.check_launcher(args.launcher, options)
     if args.dry_run:
         print(launch.slurm_jobs(plan, todo, jobs, options))
         return

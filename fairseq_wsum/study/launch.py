@@ -20,6 +20,7 @@ from pathlib import Path
 
 import hydra
 import torch
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from .plan import Plan, Run, read_plan
@@ -33,8 +34,13 @@ PLUGINS = {
 A_YEAR = 366 * 24 * 60  # minutes
 
 
-def check_launcher(launcher: str) -> None:
-    """Raises ModuleNotFoundError if hydra lacks the launcher."""
+def check_launcher(launcher: str, options: Sequence[str] = ()) -> None:
+    """Check a launcher and its options, such as `partition=gpu`.
+
+    Raises:
+        ModuleNotFoundError: hydra lacks the launcher.
+        ValueError: an option is wrong.
+    """
     package = PLUGINS[launcher]
     try:
         found = find_spec(f"hydra_plugins.{package}")
@@ -43,6 +49,27 @@ def check_launcher(launcher: str) -> None:
     if found is None:
         name = package.replace("_", "-")
         raise ModuleNotFoundError(f"--launcher {launcher} needs a package: pip install {name}")
+    chosen = f"hydra/launcher={launcher}"
+    with hydra.initialize(version_base="1.3", config_path=None):
+        config = hydra.compose(overrides=[chosen], return_hydra_config=True)
+        known = [str(name) for name in config.hydra.launcher if name != "_target_"]
+        for option in options:
+            name, equal, _ = option.partition("=")
+            if not equal or name not in known:
+                raise ValueError(
+                    f"--launcher-option {option}: write NAME=VALUE; {launcher} has the options "
+                    f"{', '.join(known)}"
+                )
+            try:
+                hydra.compose(overrides=[chosen, *overrides([option])], return_hydra_config=True)
+            except HydraException as error:
+                reason = str(error.__cause__ or error).splitlines()[0]
+                raise ValueError(f"--launcher-option {option}: {reason}") from error
+
+
+def overrides(options: Sequence[str]) -> list[str]:
+    """hydra's overrides for options of the launcher."""
+    return [f"hydra.launcher.{option}" for option in options]
 
 
 def launch(
@@ -50,7 +77,7 @@ def launch(
     runs: Sequence[Run],
     launcher: str,
     jobs: int,
-    overrides: Sequence[str] = (),
+    options: Sequence[str] = (),
     folder: Path | None = None,
 ) -> None:
     """Do the runs, and return when all have ended.
@@ -60,7 +87,7 @@ def launch(
         runs: those of its runs that are not finished.
         launcher: a key of PLUGINS.
         jobs: number of runs at a time; Slurm's `array_parallelism`.
-        overrides: hydra's overrides, such as `hydra.launcher.partition=gpu`.
+        options: of the launcher, such as `partition=gpu`.
         folder: for the launcher's files; by default in the folder of the study.
     """
     settings = {
@@ -87,18 +114,18 @@ def launch(
         f"+launcher={launcher}",
         f"+jobs={jobs}",
         f"+run={','.join(_quoted(run.name) for run in runs)}",
-        *overrides,
+        *overrides(options),
     ]
     hydra.main(version_base="1.3", config_path=None)(job)()
 
 
-def slurm_jobs(plan: Plan, runs: Sequence[Run], jobs: int, overrides: Sequence[str] = ()) -> str:
+def slurm_jobs(plan: Plan, runs: Sequence[Run], jobs: int, options: Sequence[str] = ()) -> str:
     """What `launch` would submit to Slurm: the script for sbatch, and the run of each array task.
 
     submitit makes the script and gives it to a stand-in for sbatch, which keeps it and fails.
 
     Raises:
-        RuntimeError: submitit made no script, as an override is wrong, say.
+        RuntimeError: submitit made no script.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -111,7 +138,7 @@ def slurm_jobs(plan: Plan, runs: Sequence[Run], jobs: int, overrides: Sequence[s
         os.environ["PATH"] = f"{folder}{os.pathsep}{before}"
         try:
             with redirect_stderr(errors), suppress(SystemExit, Exception):
-                launch(plan, runs, "submitit_slurm", jobs, overrides, folder / "hydra")
+                launch(plan, runs, "submitit_slurm", jobs, options, folder / "hydra")
         finally:
             os.environ["PATH"] = before
         if not script.is_file():

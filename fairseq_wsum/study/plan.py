@@ -17,7 +17,10 @@ A task may have its own `cells`, `models`, `seeds` and `baseline`, which replace
 
 from __future__ import annotations
 
+import os
 import re
+import reprlib
+import shlex
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +51,7 @@ class Model:
     @property
     def folder(self) -> str:
         """The name as the name of a folder."""
-        return re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-.")
+        return re.sub(r"(?:[^\w.]|_)+", "-", self.name.lower()).strip("-.")
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,9 @@ class _Reader:
         if value is None:
             return {}
         if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
-            raise self.error(key, f"write a mapping, such as {{name: value}}, not {value!r}")
+            raise self.error(
+                key, f"write a mapping, such as {{name: value}}, not {reprlib.repr(value)}"
+            )
         for name in value:
             if known is not None and name not in known:
                 raise self.error(key, f"no key {name!r}; the keys are {', '.join(known)}")
@@ -221,6 +226,10 @@ class _Reader:
         path = self.file.parent / Path(value).expanduser()
         if not path.is_file():
             raise self.error(key, f"no file {path}; the path is relative to the study's file")
+        if not os.access(path, os.X_OK):
+            raise self.error(
+                key, f"{path} cannot be executed: run chmod +x {shlex.quote(str(path))}"
+            )
         return path.resolve()
 
     def data(self, value: Any, key: str) -> Path | None:
