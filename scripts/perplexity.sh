@@ -75,6 +75,8 @@ done
 if [ -n "$average" ]; then
     [[ "$average" =~ ^[1-9][0-9]*$ ]] || die "--average $average: give a positive whole number"
     [ -d "$checkpoint" ] || die "--average needs a folder, but --checkpoint $checkpoint is not one"
+    [ -w "$checkpoint" ] || die "--average writes average-$average.pt into $checkpoint, which" \
+        "cannot be written to: give a copy of the folder"
 else
     [ ! -d "$checkpoint" ] || die "--checkpoint $checkpoint is a folder: name a file in it, such as" \
         "checkpoint_best.pt, or add --average N"

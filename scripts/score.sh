@@ -115,8 +115,8 @@ check_colon --out "$out"
 if [ -e "$out" ] && [ ! -f "$out/scores.json" ] && [ -n "$(ls -A "$out")" ]; then
     die "--out $out has other files in it; give a new folder"
 fi
-mkdir -p "$(dirname "$out")"
-temporary="$(mktemp -d "$(dirname "$out")/.score.XXXXXX")"
+{ mkdir -p "$(dirname "$out")" && temporary="$(mktemp -d "$(dirname "$out")/.score.XXXXXX")"; } ||
+    die "$(dirname "$out") cannot be written to: give another folder with --out"
 trap 'rm -rf "$temporary"' EXIT
 work="$temporary/score" # it becomes OUT, or its files move there
 mkdir "$work"

@@ -212,7 +212,8 @@ if $first; then
             "scripts/prepare_multi30k.sh or fairseq-preprocess"
     [[ " ${options[*]-}" =~ \ (--arch|-a)[\ =] ]] ||
         die "no --arch: name a model, such as wsum_lstm (fairseq-wsum options NAME shows its options)"
-    mkdir -p "$save_dir"
+    { mkdir -p "$save_dir" && [ -w "$save_dir" ]; } ||
+        die "--save-dir $save_dir cannot be written to: give another folder"
     if command -v flock >/dev/null; then
         lock
     fi

@@ -89,6 +89,14 @@ def test_a_damaged_record_of_the_data_is_named(text, prepared, model, tmp_path) 
     assert f"{data}/prepared.json" in message and "prepare the data again" in message
 
 
+def test_a_folder_that_cannot_be_written_to_is_named(prepared, model) -> None:
+    checkpoint = ["--checkpoints", model / "checkpoint_last.pt"]
+    message = fails("score.sh", prepared, *checkpoint, "--out", "/proc/none/scores")
+    assert "/proc/none cannot be written to: give another folder with --out" in message
+    message = fails("train.sh", prepared, "--arch", "wsum_lstm", "--save-dir", "/proc/none")
+    assert "--save-dir /proc/none cannot be written to: give another folder" in message
+
+
 def test_a_translation_model_has_no_perplexity(model, tmp_path) -> None:
     for split, size in (("train", 20), ("valid", 5), ("test", 5)):
         (tmp_path / f"ptb.{split}.txt").write_bytes(made_up(size, seed=size))

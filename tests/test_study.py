@@ -217,10 +217,10 @@ def test_a_recipe_that_cannot_be_executed_is_named(make) -> None:
 
 def test_models_may_have_names_in_any_script(make) -> None:
     file = make(models={"ohne Gedächtnis (1)": {"cell": "gru"}, "無門": {"cell": "no-gates"}})
-    assert [run.folder.parent.name for run in plan_of(file).runs][2:] == [
-        "ohne-gedächtnis-1",
-        "無門",
-    ]
+    assert run_study(file)[0] == 0
+    runs = plan_of(file).runs[2:]
+    assert [run.folder.parent.name for run in runs] == ["ohne-gedächtnis-1", "無門"]
+    assert [state(run) for run in runs] == ["finished", "finished"]
 
 
 def test_a_model_may_take_over_the_options_of_another(make) -> None:

@@ -189,7 +189,19 @@ def test_standard_input_and_a_cell_of_ones_own(prepared, tmp_path) -> None:
         (["--picture", "{}/p.png", "--sentence", "{long}"], "--sentence has 5001 tokens, and"),
         (["--page", "{}/p.html", "--sentence", "a", "--carry-state"], "--carry-state is for"),
         (["--page", "{}/p.html", "--sentence", "a", "--data", "{}"], "--data {} has no dictionary"),
+        (["--page", "{}/p.html", "--sentence", "a", "--data", "{}/dict"], "such as train.en-de"),
+        (
+            ["--page", "{}/p.html", "--sentence", "a", "--data", "{}/half"],
+            "has no dict.de.txt: give",
+        ),
         (["--page", "{}/p.html", "--sentence", "a", "--bpe", "subword_nmt"], "needs --bpe-model"),
+        (
+            [
+                *("--page", "{}/p.html", "--sentence", "a"),
+                *("--bpe", "sentencepiece", "--bpe-model", "{}/two"),
+            ],
+            "--bpe-model {}/two: not a model of sentencepiece (",
+        ),
         pytest.param(
             ["--page", "{}/p.html", "--device", "cuda"],
             "--device cuda: torch sees no GPU here",
@@ -206,6 +218,10 @@ def test_wrong_input_is_named(models, tmp_path, capsys, options, message) -> Non
     (tmp_path / "two").write_text("x\ny\n")
     (tmp_path / "gap").write_text("x\n\ny\n")
     (tmp_path / "many").write_text("x\n" * 201)
+    for folder in ("half", "dict"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "dict.en.txt").touch()
+    (tmp_path / "half" / "train.en-de.en.bin").touch()
     long = " ".join(["man"] * 5000)
     options = [option.replace("{}", str(tmp_path)).replace("{long}", long) for option in options]
     assert message.replace("{}", str(tmp_path)) in fails(capsys, models["half"], *options)
@@ -237,7 +253,7 @@ def test_a_model_without_a_weighted_sum_is_refused(models, tmp_path, capsys, pre
     assert "cell no-gates has no memory cell, so it computes no weighted sum" in message
     train(prepared, tmp_path, *TINY.replace("wsum_lstm", "lstm").split(), "--max-update", 1)
     message = fails(capsys, tmp_path / "checkpoint_last.pt", *options)
-    assert "is of architecture lstm, which has no WsumLSTM" in message
+    assert "no layer of this model (lstm) is a WsumLSTM: give a checkpoint of wsum_lstm" in message
     message = fails(capsys, tmp_path / "none.pt", *options)
     assert f"there is no checkpoint {tmp_path / 'none.pt'}" in message
     broken = tmp_path / "broken.pt"

@@ -92,6 +92,15 @@ def test_text_in_an_svg_is_text(tmp_path) -> None:
         assert f">{word}<".replace("<unk>", "&lt;unk&gt;") in content or word in content
 
 
+@pytest.mark.parametrize(("suffix", "warnings"), [(".png", 1), (".pdf", 1), (".svg", 0)])
+def test_characters_that_the_font_lacks_are_named_once(suffix, warnings, tmp_path, caplog) -> None:
+    model = make_model(sentences=[["一", "二"], ["一", "三"]], units=4)
+    draw(tmp_path / f"picture{suffix}", model)
+    found = [record.getMessage() for record in caplog.records]
+    assert len(found) == warnings
+    assert all("the font lacks 3 characters, such as 一 二 三" in one for one in found)
+
+
 @pytest.mark.parametrize(
     "lines",
     [[LONG], [["a"]], [["W" * 60, "b"]], [*SENTENCES[:4], *SENTENCES[:3]], [LONG * 2]],

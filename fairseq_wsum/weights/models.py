@@ -61,9 +61,17 @@ class Reader:
         self.architecture, trained_on = _origin(state)
         _check_architecture(checkpoint, self.architecture)
         folder = _data_folder(data, trained_on)
-        (self.model,), cfg, self.task = checkpoint_utils.load_model_ensemble_and_task(
-            [str(checkpoint)], arg_overrides={"data": str(folder)}
-        )
+        try:
+            (self.model,), cfg, self.task = checkpoint_utils.load_model_ensemble_and_task(
+                [str(checkpoint)], arg_overrides={"data": str(folder)}
+            )
+        except FileNotFoundError as error:  # a dictionary
+            raise _no_data(data, folder, f"has no {Path(error.filename).name}") from error
+        except Exception as error:  # fairseq has no type for this one
+            if "Could not infer language pair" not in str(error):
+                raise
+            problem = "has no files that name the languages, such as train.en-de.en.bin"
+            raise _no_data(data, folder, problem) from error
         self.model.to(device).eval()
         self.device = device
         self.layers = _layers(self.model)
@@ -278,11 +286,15 @@ def _data_folder(given: Path | None, recorded: str) -> Path:
     folder = given or Path(utils.split_paths(recorded)[0])
     if not list(folder.glob("dict*.txt")):
         problem = "has no dictionary (dict*.txt)" if folder.is_dir() else "does not exist"
-        whose = "--data" if given else "the data folder of the training,"
-        raise FileNotFoundError(
-            f"{whose} {folder} {problem}: give the folder with the model's dictionaries with --data"
-        )
+        raise _no_data(given, folder, problem)
     return folder
+
+
+def _no_data(given: Path | None, folder: Path, problem: str) -> FileNotFoundError:
+    whose = "--data" if given else "the data folder of the training,"
+    return FileNotFoundError(
+        f"{whose} {folder} {problem}: give the folder of the model's data with --data"
+    )
 
 
 def _layers(model: BaseFairseqModel) -> list[_Layer]:
@@ -298,8 +310,9 @@ def _layers(model: BaseFairseqModel) -> list[_Layer]:
 def _check_cells(checkpoint: Path, architecture: str, layers: list[_Layer]) -> None:
     if not layers:
         raise ValueError(
-            f"checkpoint {checkpoint} is of architecture {architecture}, which has no WsumLSTM: "
-            "give a checkpoint of wsum_lstm, wsum_transformer or their language models"
+            f"checkpoint {checkpoint}: no layer of this model ({architecture}) is a WsumLSTM: give "
+            "a checkpoint of wsum_lstm or wsum_lstm_lm, or of wsum_transformer or "
+            "wsum_transformer_lm with a gated sum in some layer"
         )
     cells = [layer.module.cell for layer in layers]
     if not any(cell.has_memory for cell in cells):
@@ -324,7 +337,11 @@ def _segmentation(name: str | None, model: Path | None, folder: Path) -> tuple[s
     if not model.is_file():
         raise FileNotFoundError(f"--bpe-model {model}: there is no such file")
     option = {"sentencepiece": "sentencepiece_model", "subword_nmt": "bpe_codes"}[name]
-    return name, encoders.build_bpe(OmegaConf.create({"_name": name, option: str(model)}))
+    try:
+        return name, encoders.build_bpe(OmegaConf.create({"_name": name, option: str(model)}))
+    except (OSError, RuntimeError, ValueError) as error:  # what the libraries raise for other files
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"--bpe-model {model}: not a model of {name} ({reason})") from error
 
 
 def _marks(symbols: Sequence[str]) -> str | None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,8 @@ from torch import Tensor
 
 from .sentences import Model, Sentence, View, join_norms
 from .weighted_sum import norms, weights
+
+logger = logging.getLogger(__name__)
 
 DATES: dict[str, dict[str, None]] = {  # what to leave out, so that equal pictures are equal files
     ".png": {},
@@ -153,7 +157,11 @@ def _write(path: Path, squares: Sequence[Square], title: Sequence[str], label: s
     from matplotlib.backends.backend_pdf import PdfPages
 
     kind = path.suffix.lower()
-    with matplotlib.rc_context(SETTINGS), _quiet("fontTools.subset"):
+    with (
+        matplotlib.rc_context(SETTINGS),
+        _quiet("fontTools.subset"),
+        _missing_characters(report=kind != ".svg"),  # whose text is drawn by the viewer
+    ):
         if kind == ".pdf":
             with PdfPages(path, metadata=DATES[kind]) as pages:
                 for page in figures(squares, title, label, each=True):
@@ -178,6 +186,30 @@ def _quiet(name: str) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _missing_characters(report: bool) -> Iterator[None]:
+    """Report the characters that the font lacks at once, in place of a warning for each."""
+    pattern = re.compile(r"Glyph (\d+) .*missing from")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    missing: dict[str, None] = {}
+    for warning in caught:
+        if found := pattern.match(str(warning.message)):
+            missing[chr(int(found[1]))] = None
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+    if missing and report:
+        logger.warning(
+            f"--picture: the font lacks {len(missing)} characters, such as "
+            f"{' '.join(list(missing)[:5])}, and has boxes in their place: name a font that has "
+            "them in matplotlib's settings, such as font.family: Noto Sans CJK JP in the file "
+            "matplotlibrc"
+        )
 
 
 def figures(
