@@ -402,6 +402,49 @@ def epochs(file: Path) -> int:
     return sum(int(path.read_text()) for path in file.parent.glob("out/*/*/*/epoch"))
 
 
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_study_in_the_background_outlives_its_shell(jobs, make) -> None:
+    file = make()
+    study = [
+        sys.executable,
+        *STUDY,
+        "study",
+        str(file),
+        "--out",
+        str(file.parent / "out"),
+        "--jobs",
+        jobs,
+    ]
+    begun, go_on = file.parent / "out/counting/lstm/seed-1/study.log", file.parent / "go-on"
+    recipe = file.parent / "recipe.sh"
+    wait = f'while [ ! -e "{go_on}" ]; do sleep 0.05; done\n'
+    recipe.write_text(RECIPE.replace("mkdir -p", wait + "mkdir -p"))
+    with (file.parent / "log").open("w") as log:
+        subprocess.run(
+            ["bash", "-c", 'nohup "$@" & until [ -e "$0" ]; do sleep 0.05; done', begun, *study],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=True,
+        )  # fmt: skip
+    time.sleep(1)  # time to notice
+    go_on.touch()
+    deadline = time.monotonic() + 60
+    while [state(run) for run in plan_of(file).runs] != ["finished"] * 2:
+        assert time.monotonic() < deadline, (file.parent / "log").read_text()
+        time.sleep(0.1)
+
+
+def test_a_closed_terminal_ends_a_study_of_one_run_at_a_time(make) -> None:
+    file = make()
+    process, log = start(file, "--jobs", "1", STAY_AT="2")
+    while epochs(file) < 2:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(60) == 130
+    log.seek(0)
+    assert "the same command continues the study" in log.read()
+    assert [state(run) for run in plan_of(file).runs] == ["interrupted", "waiting"]
+
+
 def test_other_options_for_finished_runs_are_an_error(make) -> None:
     execute(plan_of(make()).runs[0])
     status, said = run_study(make(**task(options={"lr": 2})))

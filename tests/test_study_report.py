@@ -47,7 +47,7 @@ class Folder:
     def __init__(self, path, text: str) -> None:
         (path / "study.yaml").write_text(text)
         for recipe in ("ptb.sh", "captions.sh"):
-            (path / recipe).touch()
+            (path / recipe).touch(0o755)
         self.file, self.out = path / "study.yaml", path / "out"
         self.folder = self.out / "report"
 

@@ -113,6 +113,7 @@ def launch(
         f"+out={_quoted(plan.out)}",
         f"+launcher={launcher}",
         f"+jobs={jobs}",
+        f"+process={os.getpid()}",
         f"+run={','.join(_quoted(run.name) for run in runs)}",
         *overrides(options),
     ]
@@ -154,11 +155,14 @@ def job(config: DictConfig) -> str:
     run = next((run for run in plan.runs if run.name == config.run), None)
     if run is None:
         raise ValueError(f"{plan.file} was changed: it has no run {config.run} any more")
-    if config.launcher == "joblib":
-        # the command itself ends when the terminal is closed, and then this process does
-        signal.signal(signal.SIGHUP, lambda *_: None)
+    parent = None
+    if os.getpid() != config.process:  # joblib does one run at a time in the command's own process
+        parent = os.getppid()
+        if config.launcher == "joblib":
+            # The command itself ends when the terminal is closed, and then this process does.
+            signal.signal(signal.SIGHUP, lambda *_: None)
     slots = None if config.launcher == "submitit_slurm" else plan.out / ".slots"
-    return execute(run, slots, config.jobs)
+    return execute(run, slots, config.jobs, parent)
 
 
 def _files(plan: Plan) -> Path:

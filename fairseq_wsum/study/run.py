@@ -115,17 +115,17 @@ def state(run: Run) -> str:
         return "running" if file is None else "interrupted"
 
 
-def execute(run: Run, slots: Path | None = None, jobs: int = 1) -> str:
+def execute(run: Run, slots: Path | None = None, jobs: int = 1, parent: int | None = None) -> str:
     """Do a run, unless it is finished, and return the state that it ends in.
 
-    It waits for a process of an earlier study that is still in its folder. The recipe is stopped if
-    the process that started this one ends.
+    It waits for a process of an earlier study that is still in its folder.
 
     Args:
         run: the run.
         slots: a folder that hands out the GPUs or cores of this machine; None on a cluster, whose
             scheduler does that.
         jobs: number of runs at a time, with `slots`.
+        parent: the process that started this one, with which the recipe and this process end.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -154,7 +154,7 @@ def execute(run: Run, slots: Path | None = None, jobs: int = 1) -> str:
         with (run.folder / LOG).open("ab") as log:
             log.write(f"$ {shlex.join(record.command)}\n".encode())
             log.flush()
-            record.status = call(record.command, log, variables, inherited)
+            record.status = call(record.command, log, variables, inherited, parent)
         record.state = "finished" if record.status == 0 else "failed"
         record.seconds = earlier + time.monotonic() - begun
         record.write(run.folder)
@@ -166,10 +166,11 @@ def call(
     log: IO[bytes],
     variables: Mapping[str, str] | None = None,
     inherited: Sequence[IO[bytes]] = (),
+    parent: int | None = None,
 ) -> int:
     """Run a recipe, and return its exit status.
 
-    It is stopped, with all that it started, if this process is interrupted or its parent ends.
+    It is stopped, with all that it started, if this process is interrupted.
 
     Args:
         command: the command line.
@@ -177,6 +178,7 @@ def call(
         variables: environment variables beside those of this process. The recipe takes fairseq
             from the environment of this process, unless $VENV names another.
         inherited: open files that it and its children keep open.
+        parent: the parent of this process. If it ends, the recipe and this process do, too.
     """
     ours = {"VENV": sys.prefix} if Path(sys.prefix, "bin", "fairseq-train").is_file() else {}
     try:
@@ -192,7 +194,7 @@ def call(
     except OSError as error:  # the recipe cannot be executed
         log.write(f"{error}\n".encode())
         return 127
-    return _wait(process)
+    return _wait(process, parent)
 
 
 def _seconds(record: Record, log: Path) -> float:
@@ -203,12 +205,11 @@ def _seconds(record: Record, log: Path) -> float:
     return record.seconds + max(log.stat().st_mtime - started, 0)
 
 
-def _wait(process: subprocess.Popen) -> int:
+def _wait(process: subprocess.Popen, parent: int | None) -> int:
     """Wait for the recipe; stop it if this process is stopped, or left alone by its parent."""
-    parent = os.getppid()
     try:
         while process.poll() is None:
-            if os.getppid() != parent:
+            if parent is not None and os.getppid() != parent:
                 _stop(process)
                 os._exit(1)  # a worker of joblib would wait for more work
             time.sleep(POLL)
