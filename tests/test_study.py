@@ -174,18 +174,18 @@ def task(**keys) -> dict:
         (task(options={"seed": 3}), "options: seed: the study sets this option itself"),
         (task(options={"stop-time-hours": 3}), "each run of a study trains to the end"),
         ({"baseline": ["lstm"]}, r"baseline: no model \['lstm'\]"),
-        ({"models": {"prepare.log": {"cell": "lstm"}}}, "prepare.log is the name of the task's"),
+        ({"models": {"prepare.log": {"cell": "lstm"}}}, "the task has prepare.log beside"),
         (task(options={"--lr": 3}), "options: --lr: write the option without dashes"),
         (task(options={"lr": [1, 2]}), "options: lr: write the option without dashes"),
         (task(options={"max-epoch": 1, "max_epoch": 2}), "max_epoch: the option is given twice"),
-        ({"seeds": [1, 1]}, "seeds: 1 is there twice, so two runs would have one name"),
+        ({"seeds": [1, 1]}, "seeds: seed 1 is given twice"),
         ({"seeds": [0]}, r"write positive whole numbers, such as \[1, 2\], not \[0\]"),
         ({"cells": ["lstm", "lstm"]}, "'lstm' and 'lstm' would have one folder, lstm"),
         ({"models": {"No SRNN": {"cell": "sru"}}}, "'no-srnn' and 'No SRNN' would have one folder"),
         ({"models": {"x": {"decoder-cell": "y"}}}, "models: x: decoder-cell: no cell 'y'"),
         ({"models": {"x": 3}}, "models: x: write a mapping"),
         ({"models": {"x": {"feeding": False}}}, "models: x: feeding: no, off and false are one"),
-        ({"models": {"Data": {"cell": "lstm"}}}, "data is the name of the task's own; choose"),
+        ({"models": {"Data": {"cell": "lstm"}}}, "the task has data beside its models; choose"),
         ({"baseline": "gru"}, "baseline: no model 'gru'; there are lstm, no-srnn"),
         ({"tasks": {}}, "tasks: name at least one task"),
         ({"tasks": {"a/b": {"recipe": "recipe.sh"}}}, "a task's name has letters"),
@@ -231,10 +231,21 @@ def test_a_model_may_take_over_the_options_of_another(make) -> None:
     assert {run.model.options["cell"] for run in plan_of(file).runs} == {"gru"}
 
 
+def test_numbers_reach_the_recipe_as_they_are_written(make) -> None:
+    file = make(cells=[])
+    with file.open("a") as study:
+        study.write(
+            "models: {a: {cell: gru, lr: 1.0e-5, dropout: 0.10, b: 010, c: 1_000, d: 1:30}}\n"
+        )
+    assert plan_of(file).runs[0].command()[-5:] == [
+        "--lr=1.0e-5", "--dropout=0.10", "--b=010", "--c=1_000", "--d=1:30",
+    ]  # fmt: skip
+
+
 def test_a_key_that_is_there_twice_and_text_that_is_no_yaml_are_errors(tmp_path) -> None:
     file = tmp_path / "study.yaml"
     file.write_text("seeds: [1]\nseeds: [2]\n")
-    with pytest.raises(ValueError, match="the key 'seeds' is there twice"):
+    with pytest.raises(ValueError, match="the key 'seeds' is given twice"):
         plan_of(file)
     file.write_text("tasks: [")
     with pytest.raises(ValueError, match="not valid YAML"):

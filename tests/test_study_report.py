@@ -18,7 +18,7 @@ from fairseq_wsum.study.plan import Plan, Run, read_plan
 from fairseq_wsum.study.report import write_report
 from fairseq_wsum.study.results import read_results
 from fairseq_wsum.study.run import Record
-from fairseq_wsum.study.significance import bootstrap, compare, holm, t_test
+from fairseq_wsum.study.significance import P, bootstrap, compare, holm, t_test
 
 pytest.importorskip("scipy")
 metrics = pytest.importorskip("sacrebleu.metrics")
@@ -290,6 +290,25 @@ def test_models_that_are_better_with_one_seed_and_worse_with_another_do_not_diff
     assert not replace(found, untested=(2,)).different
 
 
+def test_equal_translations_do_not_differ(captions) -> None:
+    for seed in (1, 2):
+        equal = (captions.run("lstm", seed).folder / "score-test").iterdir()
+        for path in equal:
+            copy = captions.run("gru", seed).folder / "score-test" / path.name
+            copy.write_bytes(path.read_bytes())
+    plan = captions.plan
+    found = compare(plan.tasks[0], read_results(plan))["gru"]
+    assert found.differences == {1: 0, 2: 0}
+    assert found.p.raw == 1 and not found.different
+
+
+def test_the_one_tail_of_sacrebleus_test_counts_twice(captions) -> None:
+    plan = captions.plan
+    found = compare(plan.tasks[0], read_results(plan))["gru"]
+    assert replace(found, p=P(0.02, 0.024)).different
+    assert not replace(found, p=P(0.02, 0.026)).different
+
+
 def test_only_common_seeds_are_tested(captions) -> None:
     run = captions.run("gru", 1)
     (run.folder / "study.json").unlink()
@@ -346,6 +365,7 @@ def test_a_t_test_of_two_seeds_by_hand() -> None:
     assert t_test([5.0], [4.0]) is None
     assert t_test([5.0, 4.0], [5.0, 4.0]) is None
     assert t_test([math.inf, 4.0], [5.0, 4.1]) is None
+    assert t_test([100.0] * 3, [110.0] * 3) is None  # say, of a recipe that ignores --seed
 
 
 def test_perplexities_are_compared_over_the_common_seeds(lm) -> None:
@@ -529,6 +549,39 @@ def test_bars_show_mean_deviation_seeds_and_published_figures(lm) -> None:
     assert list(published.get_xdata()) == [114.5, 160]
     assert [label.get_text() for label in axes.get_yticklabels()][2] == "no_gates & 50%"
     assert "not run" in [text.get_text().strip() for text in axes.texts]
+
+
+def test_an_infinite_score_takes_the_bar_and_shows_in_the_number(lm) -> None:
+    pytest.importorskip("matplotlib")
+    lm.language_model("gru", 1, test="inf")
+    (axes,) = pictures.bars(lm.table()).axes
+    assert [bar.get_width() for bar in axes.patches] == [102]
+    points = [line.get_xdata().tolist() for line in axes.lines if line.get_marker() == "o"]
+    assert points == [[100, 104], [99]]
+    assert "inf" in [text.get_text() for text in axes.texts]
+
+
+def test_a_model_without_a_test_score_is_not_called_not_run(lm) -> None:
+    pytest.importorskip("matplotlib")
+    (lm.run("gru", 2).folder / "perplexity.json").write_text('{"valid": 3}')
+    (axes,) = pictures.bars(lm.table()).axes
+    shown = [text.get_text().strip() for text in axes.texts]
+    assert shown[1:] == ["no test score", "not run"]
+
+
+def test_a_name_that_begins_with_an_underscore_is_in_the_legend(tmp_path) -> None:
+    pytest.importorskip("matplotlib")
+    study = Folder(tmp_path, LM.replace("no_gates & 50%", "_mine"))
+    study.language_model("_mine", 1, training(50, 30), test=100)
+    (axes,) = pictures.curves(study.table()).axes
+    assert [text.get_text().strip() for text in axes.get_legend().get_texts()] == ["_mine"]
+
+
+def test_scores_of_two_kinds_in_one_run_are_named(captions) -> None:
+    run = captions.run("gru", 2)
+    (run.folder / "perplexity.json").write_text('{"valid": 5.2}')
+    with pytest.raises(ValueError, match="has perplexity of the validation set and BLEU of the"):
+        captions.report()
 
 
 def test_equal_reports_have_equal_files(lm) -> None:

@@ -31,6 +31,9 @@ def study(args: argparse.Namespace) -> None:
         RuntimeError: data could not be prepared, or runs failed.
     """
     plan = _plan(args)
+    for path in (plan.file, plan.out):
+        if "${" in str(path):
+            raise ValueError(f"{path}: hydra reads '${{' as its own; give a path without it")
     todo = [run for run in plan.runs if finished(run) is None]
     jobs = args.jobs or _devices()
     if args.launcher == "joblib":
@@ -82,7 +85,7 @@ def _prepare(plan: Plan) -> None:
         if status != 0:
             raise RuntimeError(
                 f"{task.name}: the data could not be prepared; no training was started\n"
-                f"{last_lines(log.read_text('utf-8', errors='replace'))}(all of it is in {log})"
+                f"{last_lines(log.read_text('utf-8', errors='replace'))}(full log: {log})"
             )
 
 
@@ -98,7 +101,8 @@ def _end(plan: Plan) -> None:
             continue
         ends.setdefault("failed" if how == "failed" else "are not finished", []).append(run.name)
         end = last_lines(read_log(run.folder))
-        _say(f"\n{how}: {run.name}\n{end}(all of it is in {run.folder / LOG})")
+        log = f"(full log: {run.folder / LOG})" if end else "(it did not start)"
+        _say(f"\n{how}: {run.name}\n{end}{log}")
     shown = shlex.join(["fairseq-wsum", "report", str(plan.file), "--out", str(plan.out)])
     _say(f"\n{shown}   shows the results")
     if ends:

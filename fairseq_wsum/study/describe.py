@@ -10,7 +10,7 @@ from pathlib import Path
 from .plan import Model, Task, command_line
 from .progress import duration
 from .results import PERPLEXITY, Result
-from .significance import LEVEL, SAMPLES, Comparison
+from .significance import LEVEL, ONE_TAIL, SAMPLES, Comparison
 from .tables import SUBSETS, Table, escape_markdown
 
 FEW = 5  # seeds, up to which a t-test is called weak
@@ -38,9 +38,9 @@ def legend(table: Table) -> str:
     baseline = escape_markdown(table.task.baseline)
     text = (
         f"{better.get(table.metric, '')}`valid` and `test` are means ± sample standard deviations "
-        "over the finished seeds. `difference` is that of the test score to the score of "
-        f"{baseline}, the mean over the seeds that both have. `words/s` is the median speed of "
-        "training in target words; runs that share a machine slow each other down.\n"
+        f"over the finished seeds. `difference` is the test score minus that of {baseline}, "
+        "averaged over the seeds that both have. `words/s` is the median speed of training in "
+        "target words; runs that share a machine slow each other down.\n"
     )
     if table.task.published is not None:
         source = escape_markdown(table.task.published.source)
@@ -83,11 +83,14 @@ def significance(table: Table, comparisons: Mapping[str, Comparison]) -> str:
     if len(table.rows) == 1:
         return "There is no other model to test against the baseline.\n"
     if not comparisons:
-        return f"Nothing was tested: it takes test scores of {baseline} and of another model.\n"
+        return f"Nothing was tested: a test needs test scores of {baseline} and of another model.\n"
     tested = {name: found for name, found in comparisons.items() if found.p is not None}
     parts = []
     if tested:
-        parts.append((_t_test if table.metric == PERPLEXITY else _bootstrap)(baseline, tested))
+        if table.metric == PERPLEXITY:
+            parts.append(_t_test(baseline, tested))
+        else:
+            parts.append(_bootstrap(baseline))
         different = [escape_markdown(name) for name, found in tested.items() if found.different]
         if different:
             parts.append(f"Different from {baseline}: {', '.join(different)}.")
@@ -106,15 +109,16 @@ def code(what: str | Path) -> str:
     return f"`` {text} ``" if "`" in text else f"`{text}`"
 
 
-def _bootstrap(baseline: str, tested: Mapping[str, Comparison]) -> str:
+def _bootstrap(baseline: str) -> str:
     random = os.environ.get("SACREBLEU_SEED", "12345")
     return (
         f"Each model was tested against {baseline} on the test set with sacrebleu's paired "
         f"bootstrap test of BLEU ({SAMPLES:,} samples, random seed {random}), separately for each "
         "seed that both have. The p-values are corrected by Holm's method for the number of models "
         "tested with a seed, and the table shows the largest over the seeds. A model counts as "
-        f"different if every corrected p-value is below {LEVEL}, and all seeds are better or all "
-        "are worse. The test measures the chance in the choice of test sentences. It does not "
+        f"different if every corrected p-value is below {ONE_TAIL} and all seeds are better or all "
+        f"are worse. (sacrebleu's p-values have one tail, so the level is {LEVEL}.) The test "
+        "measures the chance in the choice of test sentences. It does not "
         "measure the chance in training, which only the spread over several seeds shows."
     )
 
@@ -148,7 +152,9 @@ def _why_not(found: Comparison, metric: str) -> str:
         return f"no translations or no reference text with seed {seeds}"
     if found.p is None:
         few = metric == PERPLEXITY and len(found.differences) < 2
-        return "a t-test needs two seeds" if few else "equal or infinite perplexities"
+        if few:
+            return "a t-test needs two seeds"
+        return "infinite perplexities, or the same difference with every seed"
     return ""
 
 

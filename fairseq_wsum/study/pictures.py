@@ -66,7 +66,7 @@ def curves(table: Table) -> Any:
             axes.plot(
                 epochs,
                 means,
-                label=model,
+                label=f" {model}" if model.startswith("_") else model,  # which hides a label
                 marker=MARKERS[k % len(MARKERS)],
                 markersize=4,
                 # different places on neighbouring lines, which may lie on each other
@@ -93,6 +93,8 @@ def curves(table: Table) -> Any:
 def bars(table: Table) -> Any:
     """The test scores of the models: mean, standard deviation, a dot for each seed, and published.
 
+    A model has no bar if a score of it is infinite, as a mean of the others would flatter it.
+
     Returns:
         A figure of matplotlib, or None if no finished run has a test score.
 
@@ -102,8 +104,8 @@ def bars(table: Table) -> Any:
     import matplotlib
     from matplotlib.figure import Figure
 
-    drawn = [(row, _finite(row.scores("test"))) for row in table.rows]
-    if not any(scores for _, scores in drawn):
+    drawn = [(row, row.scores("test")) for row in table.rows]
+    if not any(_finite(scores) for _, scores in drawn):
         return None
     published = [row.published for row in table.rows]
     with matplotlib.rc_context(STYLE):
@@ -111,19 +113,20 @@ def bars(table: Table) -> Any:
         axes = figure.add_subplot()
         for y, (row, scores) in enumerate(drawn):
             if not scores:
-                why = "no finite score" if row.scores("test") else "not run"
+                why = "no test score" if row.runs else "not run"
                 axes.text(0, y, f" {why}", va="center", color="0.4", style="italic")
                 continue
-            shade = BASELINE if row.model == table.task.baseline else BAR
-            axes.barh(y, statistics.fmean(scores), height=0.62, color=shade, edgecolor=DARK, lw=0.6)
-            if len(scores) > 1:
-                error = statistics.stdev(scores)
-                axes.errorbar(
-                    statistics.fmean(scores), y, xerr=error, color=DARK, capsize=4, lw=1.1
-                )
-            offsets = [0.17 * (1 if k % 2 else -1) for k in range(len(scores))]
+            finite = _finite(scores)
+            if len(finite) == len(scores):
+                mean = statistics.fmean(scores)
+                shade = BASELINE if row.model == table.task.baseline else BAR
+                axes.barh(y, mean, height=0.62, color=shade, edgecolor=DARK, lw=0.6)
+                if len(scores) > 1:
+                    error = statistics.stdev(scores)
+                    axes.errorbar(mean, y, xerr=error, color=DARK, capsize=4, lw=1.1)
+            offsets = [0.17 * (1 if k % 2 else -1) for k in range(len(finite))]
             heights = [y + offset for offset in offsets]
-            axes.plot(scores, heights, "o", color="white", mec=DARK, ms=3.6, mew=0.8)
+            axes.plot(finite, heights, "o", color="white", mec=DARK, ms=3.6, mew=0.8)
             beside = axes.get_yaxis_transform()
             axes.text(1.02, y, spread(scores, table.digits), va="center", transform=beside)
         marks = [(value, y + 0.43) for y, value in enumerate(published) if value is not None]

@@ -262,7 +262,7 @@ class _Reader:
             if not model.folder:
                 raise self.error(f"{key}: models", f"{model.name!r} has no letter or digit")
             if model.folder in TAKEN:
-                message = f"{model.folder} is the name of the task's own; choose another"
+                message = f"the task has {model.folder} beside its models; choose another name"
                 raise self.error(f"{key}: models", message)
             if model.folder in folders:
                 both = f"{folders[model.folder]!r} and {model.name!r}"
@@ -300,17 +300,18 @@ class _Reader:
                 )
             if name in options:
                 raise self.error(f"{key}: {given}", "the option is given twice")
-            options[name] = setting if isinstance(setting, bool) else str(setting)
+            options[name] = setting if isinstance(setting, bool) else _written(setting)
         return options
 
     def seeds(self, value: Any, key: str) -> tuple[int, ...]:
-        whole = isinstance(value, list) and all(type(seed) is int and seed > 0 for seed in value)
-        if not whole or not value:
+        known = isinstance(value, list) and all(type(seed) in (int, _Int) for seed in value)
+        whole = known and min(value, default=0) > 0
+        if not whole:
             raise self.error(key, f"write positive whole numbers, such as [1, 2], not {value!r}")
         for seed in value:
             if value.count(seed) > 1:
-                raise self.error(key, f"{seed} is there twice, so two runs would have one name")
-        return tuple(value)
+                raise self.error(key, f"seed {seed} is given twice")
+        return tuple(map(int, value))
 
     def published(self, value: Any, key: str, models: Collection[Model]) -> Published | None:
         if value is None:
@@ -325,8 +326,35 @@ class _Reader:
         return Published(given["source"], {name: float(figure) for name, figure in values.items()})
 
 
+class _Int(int):
+    """A whole number with the text of the file: 010 is 8 in YAML, and 010 on a command line."""
+
+    text: str
+
+
+class _Float(float):
+    """Such as 0.10, which Python would write as 0.1."""
+
+    text: str
+
+
+def _written(setting: Any) -> str:
+    """A value of the file as it is written there."""
+    return setting.text if isinstance(setting, (_Int, _Float)) else str(setting)
+
+
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is there twice, of which YAML would keep the last."""
+    """Keeps the text of numbers, and refuses a key that is given twice (YAML keeps the last)."""
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> _Int:
+        number = _Int(super().construct_yaml_int(node))
+        number.text = node.value
+        return number
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> _Float:
+        number = _Float(super().construct_yaml_float(node))
+        number.text = node.value
+        return number
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         # a merge key (<<) stands for the keys of another mapping, which the mapping's own replace
@@ -335,6 +363,10 @@ class _Loader(yaml.SafeLoader):
         for key, place in zip(keys, places, strict=True):
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is there twice", place.start_mark
+                    None, None, f"the key {key!r} is given twice", place.start_mark
                 )
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)

@@ -99,7 +99,7 @@ class Watch:
             parts.append(f"{states['failed']} failed")
         done = self._done()
         gained = done - self.done_before
-        if gained > 0.1:
+        if gained > 0.1 and done < len(self.seen):
             rate = gained / (time.monotonic() - self.begun)
             parts.append(f"about {duration((len(self.seen) - done) / rate)} left")
         return ", ".join(parts)

@@ -124,6 +124,11 @@ def read_result(run: Run) -> Result:
         decoding = f"beam {scores['beam']}, length penalty {scores['lenpen']:g}"
         hypotheses = _hypotheses(run.folder / "score-test", scores["lenpen"], test[0])
         reference = run.out / "data/reference" / test[0].reference
+    if valid and test and valid[0].metric != test[0].metric:
+        raise ValueError(
+            f"{run.folder} has {valid[0].metric} of the validation set and {test[0].metric} of the "
+            "test set, and a table shows one kind of score: let the recipe leave the same for both"
+        )
     return Result(
         run,
         record,
@@ -165,10 +170,10 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 def _damaged(path: Path, why: object) -> ValueError:
     folder = next(parent for parent in path.parents if parent.name.startswith("seed-"))
-    what = "it" if path.parent == folder else path.parent  # score.sh completes no folder
+    what = "it" if path.parent == folder else path.parent  # score.sh replaces whole folders only
     return ValueError(
-        f"{path} is damaged ({why}); remove {what} and {folder / 'study.json'}, and run "
-        "`fairseq-wsum study` again to score the model again"
+        f"{path} is damaged ({why}); remove {what} and {folder / 'study.json'}: `fairseq-wsum "
+        "study` then scores the model again"
     )
 
 

@@ -112,7 +112,10 @@ def state(run: Run) -> str:
     if record.state != "running":
         return record.state
     with _try_lock(run.folder / LOCK) as file:
-        return "running" if file is None else "interrupted"
+        if file is None:
+            return "running"
+        record = read_record(run.folder)  # again, as it may have ended since
+        return "interrupted" if record is None or record.state == "running" else record.state
 
 
 def execute(run: Run, slots: Path | None = None, jobs: int = 1, parent: int | None = None) -> str:

@@ -2,13 +2,16 @@
 
 BLEU: sacrebleu's paired bootstrap test of the translations, for each seed. Perplexity: a paired
 t-test over the seeds. Both are corrected by Holm's method for the number of models in the table.
+
+sacrebleu's p-value has one tail: of the samples' differences it takes the absolute values before
+their mean, so once the models differ by more than chance, it counts the samples on one side only.
+We do not know beforehand which model is better, so its p-values must be below half of the level.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +21,7 @@ from .plan import Task
 from .results import PERPLEXITY, Result, Results
 
 LEVEL = 0.05
+ONE_TAIL = LEVEL / 2
 SAMPLES = 1000
 ROUNDING = 0.005  # BLEU
 
@@ -56,14 +60,16 @@ class Comparison:
 
     @property
     def different(self) -> bool:
-        """Whether every corrected p-value is below 0.05.
+        """Whether every corrected p-value is below 0.05, or 0.025 for BLEU.
 
         For BLEU, every seed must have been tested, and be better or worse alike.
         """
         if self.p is None or self.untested:
             return False
-        signs = {math.copysign(1, value) for value in self.differences.values()}
-        return self.p.corrected < LEVEL and (not self.by_seed or len(signs) == 1)
+        if not self.by_seed:
+            return self.p.corrected < LEVEL
+        signs = {(value > 0) - (value < 0) for value in self.differences.values()}
+        return self.p.corrected < ONE_TAIL and signs in ({1}, {-1})
 
 
 def compare(task: Task, results: Results) -> dict[str, Comparison]:
@@ -116,16 +122,18 @@ def _differences(runs: Runs, baseline: Runs) -> dict[int, float]:
 def t_test(ours: list[float], baseline: list[float]) -> float | None:
     """The p-value of a paired t-test on the logarithms of perplexities.
 
-    It is None for fewer than two pairs, and if no finite p-value exists.
+    It is None for fewer than two pairs, for infinite perplexities, and if all pairs differ by the
+    same factor: then the seeds change nothing, and there is no chance to compare with.
     """
     from scipy.stats import ttest_rel
 
-    if len(ours) < 2:
+    logs = [[*map(math.log, values)] for values in (ours, baseline)]
+    differences = [one - other for one, other in zip(*logs, strict=True)]
+    if len(differences) < 2 or not all(map(math.isfinite, differences)):
         return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # equal perplexities
-        p = float(ttest_rel([*map(math.log, ours)], [*map(math.log, baseline)]).pvalue)
-    return p if math.isfinite(p) else None
+    if statistics.stdev(differences) < 1e-9:
+        return None
+    return float(ttest_rel(*logs).pvalue)
 
 
 def _perplexities(baseline: Runs, others: Mapping[str, Runs]) -> dict[str, Comparison]:
@@ -149,6 +157,8 @@ def bootstrap(
     baseline: Result, systems: Mapping[Key, Result], samples: int = SAMPLES
 ) -> dict[Key, float]:
     """The p-values of sacrebleu's paired bootstrap test, as of `sacrebleu --paired-bs`.
+
+    With equal scores the p-value is 1. (sacrebleu has its smallest one for equal translations.)
 
     Args:
         baseline: a run with translations and a reference text.
@@ -188,7 +198,7 @@ def bootstrap(
                 f"{recorded:.2f}; {_again(run)}"
             )
         if name is not None:
-            p[name] = found.p_value
+            p[name] = 1.0 if found.score == every[0].score else found.p_value
     return p
 
 

@@ -14,6 +14,10 @@ def whole(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         yield partial
+        with partial.open(
+            "rb"
+        ) as file:  # on disk before the name: a power cut leaves no empty file
+            os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
