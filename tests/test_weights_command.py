@@ -228,6 +228,16 @@ def test_wrong_input_is_named(models, tmp_path, capsys, options, message) -> Non
     assert not (tmp_path / "p.html").exists() and not (tmp_path / "p.png").exists()
 
 
+def test_lines_are_those_of_any_editor(models, tmp_path) -> None:
+    """A byte-order mark, CRLF, and characters that are a line's end or a blank elsewhere."""
+    (tmp_path / "text").write_bytes("\ufeffw1\tw2\r\nw1\rw4\xa0w2\u2028w1\r\n".encode())
+    main(models["lm"], "--input", tmp_path / "text", "--arrays", tmp_path / "a.npz")
+    with numpy.load(tmp_path / "a.npz") as arrays:
+        assert arrays["0/target"].tolist() == ["w1", "w2", "</s>"]
+        assert arrays["1/target"].tolist() == ["w1", "w4", "w2", "w1", "</s>"]
+        assert "2/target" not in arrays
+
+
 def test_a_missing_matplotlib_is_named(capsys, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     message = fails(capsys, "any.pt", "--sentence", "a", "--picture", tmp_path / "p.png")

@@ -118,6 +118,15 @@ def test_fifty_sentences_of_two_large_models_fit(tmp_path):
     assert 0.9 * LARGEST < (tmp_path / "page.html").stat().st_size <= LARGEST
 
 
+def test_small_layers_of_many_sentences_fit_too(tmp_path, monkeypatch):
+    model = make_model(sentences=[SENTENCES[1]], units=24)
+    write_page(tmp_path / "page.html", [model], units=8)
+    fits = (tmp_path / "page.html").stat().st_size * 5 // 4
+    monkeypatch.setattr("fairseq_wsum.weights.page.LARGEST", fits)
+    write_page(tmp_path / "page.html", [model])
+    assert 0.9 * fits < (tmp_path / "page.html").stat().st_size <= fits
+
+
 @pytest.mark.parametrize("names", [[], ["a", "b"]], ids=["no model", "different sentences"])
 def test_models_without_common_sentences_are_rejected(tmp_path, names):
     models = [make_model(name, sentences=SENTENCES[: k + 1]) for k, name in enumerate(names)]

@@ -9,7 +9,7 @@ from weights_models import SENTENCES, make_model
 
 from fairseq_wsum.weights import norms, picture, weights
 from fairseq_wsum.weights.picture import Square, draw, figures, find_view, square
-from fairseq_wsum.weights.sentences import Text, View
+from fairseq_wsum.weights.sentences import Text, View, join_words
 
 pytest.importorskip("matplotlib")
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -69,6 +69,13 @@ def test_words_are_shown_in_place_of_their_tokens(model) -> None:
     assert shown.backward[0] == backward[0, :2].norm()
 
 
+def test_an_unknown_piece_does_not_split_its_word() -> None:
+    text = join_words(["a", "caf@@", "é@@ <unk>", "s", "!"], "subword_nmt")
+    assert text.words == ("a", "cafés <unk>", "!") and text.word_of == (0, 1, 1, 1, 2)
+    text = join_words(["▁a", "▁b <unk>", "c", "</s>"], "sentencepiece")
+    assert text.words == ("a", "bc <unk>", "</s>")
+
+
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
 def test_equal_models_give_equal_files(model, tmp_path, suffix) -> None:
     for name in ("one", "two"):
@@ -98,7 +105,7 @@ def test_characters_that_the_font_lacks_are_named_once(suffix, warnings, tmp_pat
     draw(tmp_path / f"picture{suffix}", model)
     found = [record.getMessage() for record in caplog.records]
     assert len(found) == warnings
-    assert all("the font lacks 3 characters, such as 一 二 三" in one for one in found)
+    assert all("boxes in place of 3 of the characters (such as 一 二 三)" in one for one in found)
 
 
 @pytest.mark.parametrize(

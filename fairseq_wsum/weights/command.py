@@ -203,7 +203,8 @@ def _lines(args: argparse.Namespace) -> list[Line]:
 
 def _read_lines(option: str, file: str | Path) -> list[str]:
     try:
-        text = sys.stdin.read() if str(file) == "-" else Path(file).read_text(encoding="utf-8")
+        raw = sys.stdin.buffer.read() if str(file) == "-" else Path(file).read_bytes()
+        text = raw.decode("utf-8-sig").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{option} {file}: {error}") from error
     return text.removesuffix("\n").split("\n")  # splitlines() would split at U+2028 too

@@ -19,7 +19,7 @@ from torch import Tensor
 from .. import checkpoint_files, plugin  # noqa: F401  # registers the architectures
 from ..layer import State, WsumLSTM
 from ..plugin.modules import CarriedState
-from .sentences import Line, Sentence, Text, View, join_words
+from .sentences import UNKNOWN, Line, Sentence, Text, View, join_words
 from .trace import Trace, trace
 
 
@@ -123,8 +123,8 @@ class Reader:
         """How often each word occurs in the training text of a side; None with subwords."""
         if self.marks is not None:
             return None
-        tasks = self.task
-        dictionary = tasks.source_dictionary if side == "encoder" else tasks.target_dictionary
+        task = self.task
+        dictionary = task.source_dictionary if side == "encoder" else task.target_dictionary
         counts = zip(dictionary.symbols, dictionary.count, strict=True)
         return dict(list(counts)[dictionary.nspecial :])
 
@@ -167,11 +167,12 @@ class Reader:
     def _encode(self, text: str, dictionary: Dictionary) -> tuple[Tensor, list[str]]:
         """The tokens of a line with the end of the sentence, and their names."""
         segmented = self.bpe is None or "▁" in text or "@@ " in text
+        text = " ".join(text.split())  # subword models read a tab or a no-break space as a letter
         pieces = (text if segmented else self.bpe.encode(text)).split()
         tokens = [dictionary.index(piece) for piece in pieces]
         unknown = dictionary.unk_string()
         names = [
-            f"{piece} {unknown}" if token == dictionary.unk() and piece != unknown else piece
+            piece + UNKNOWN if token == dictionary.unk() and piece != unknown else piece
             for piece, token in zip(pieces, tokens, strict=True)
         ]
         eos = dictionary.eos()

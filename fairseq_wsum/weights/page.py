@@ -66,13 +66,15 @@ def write_page(path: Path, models: Sequence[Model], *, units: int = 48) -> None:
         data = {"sentences": titles, "models": [part.json(units) for part in parts]}
         return fill(names, data)
 
+    units = min(units, max((part.units for part in parts), default=0))
     made = page(units)
     if len(made) > LARGEST and units > FEWEST:
-        smallest = page(FEWEST)
-        unit = (len(made) - len(smallest)) / (units - FEWEST)
-        # one unit fewer than fits on average, as words differ in length
-        units = FEWEST + max(0, int((LARGEST - len(smallest)) / unit) - 1)
-        made = page(units)
+        least = len(page(FEWEST))
+        # several times if layers have fewer units, so that the mean size of one tells too little
+        while len(made) > LARGEST and units > FEWEST:
+            unit = (len(made) - least) / (units - FEWEST)
+            units = max(FEWEST, units - math.ceil((len(made) - LARGEST) / unit))
+            made = page(units)
     path.write_bytes(made)
 
 
@@ -227,6 +229,11 @@ class Part:
             {"tokens": text.tokens, "words": text.words, "wordOf": text.word_of} for text in texts
         ]
         return {**found, "texts": texts_json}
+
+    @property
+    def units(self) -> int:
+        """The hidden units of the largest layer."""
+        return max((gates.inputs[0].size(1) for layer in self.gates for gates in layer), default=0)
 
     def json(self, units: int) -> Json:
         """The data with the gates of some units."""

@@ -205,10 +205,9 @@ def _missing_characters(report: bool) -> Iterator[None]:
             )
     if missing and report:
         logger.warning(
-            f"--picture: the font lacks {len(missing)} characters, such as "
-            f"{' '.join(list(missing)[:5])}, and has boxes in their place: name a font that has "
-            "them in matplotlib's settings, such as font.family: Noto Sans CJK JP in the file "
-            "matplotlibrc"
+            f"--picture: matplotlib's font has boxes in place of {len(missing)} of the characters "
+            f"(such as {' '.join(list(missing)[:5])}): set one that has them, such as font.family: "
+            "Noto Sans CJK JP, in a file matplotlibrc"
         )
 
 

@@ -94,18 +94,24 @@ class Model:
     sentences: Sequence[Sentence]
 
 
+UNKNOWN = " <unk>"  # after the name of a token that the dictionary lacks
+
+
 def join_words(tokens: Sequence[str], kind: str | None) -> Text:
     """Group subword tokens into words.
 
     Args:
-        tokens: entries of the dictionary.
+        tokens: entries of the dictionary, or other pieces with the mark `UNKNOWN`. A word with such
+            a piece has the mark, too.
         kind: how subwords are marked: `sentencepiece` (a word begins with ▁), `subword_nmt` (a
             token that ends with @@ continues in the next one), or None for whole words.
     """
     words: list[str] = []
     word_of: list[int] = []
+    unknown: set[int] = set()
     goes_on = False
-    for token in tokens:
+    for name in tokens:
+        token = name.removesuffix(UNKNOWN)
         special = token.startswith("<") and token.endswith(">")
         if kind == "sentencepiece":
             part, begins = token.removeprefix("▁"), token.startswith("▁") or special
@@ -121,7 +127,10 @@ def join_words(tokens: Sequence[str], kind: str | None) -> Text:
         else:
             words[-1] += part
         word_of.append(len(words) - 1)
-    return Text(tuple(tokens), tuple(words), tuple(word_of))
+        if token != name:
+            unknown.add(word_of[-1])
+    marked = (word + UNKNOWN if k in unknown else word for k, word in enumerate(words))
+    return Text(tuple(tokens), tuple(marked), tuple(word_of))
 
 
 def join_norms(norms: Tensor, text: Text, reverse: bool) -> Tensor:
