@@ -56,7 +56,7 @@ print(*(name for name in sys.argv[1:] if find_spec(name) is None))' "$@")"
 
 # Whether a folder has checkpoints. (A pattern of the shell would read [ ] in the folder's name, too.)
 has_checkpoints() { # FOLDER
-    [ -n "$(find "$1" -maxdepth 1 -name 'checkpoint*.pt' -print -quit)" ]
+    [ -n "$(find "$1" -maxdepth 1 -name 'checkpoint*.pt')" ]
 }
 
 # fairseq splits the paths of data folders and models at ":".

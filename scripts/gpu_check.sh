@@ -334,8 +334,11 @@ multi30k_training() { # CELL SEED
     recipe_folder "$folder" "$multi30k"
     mapfile -t options < <(recipe_options "$multi30k")
     if [ "$1" = no-gates ]; then options+=(--lr 0.0002); fi # an S-RNN needs a smaller one
-    "$REPO/examples/translation_multi30k/strong.sh" --cell "$1" --out "$folder" --seed "$2" \
-        --precision bf16 "${options[@]}"
+    if [ ! -f "$folder/$1/scored" ]; then # the deleted checkpoints would be missing in the average
+        "$REPO/examples/translation_multi30k/strong.sh" --cell "$1" --out "$folder" --seed "$2" \
+            --precision bf16 "${options[@]}"
+        touch "$folder/$1/scored"
+    fi
     find "$folder/$1" \( -name 'checkpoint*.pt' ! -name checkpoint_best.pt -o -name average.pt \) -delete
     "$PYTHON" -P -c 'import json, sys
 scores = (json.load(open(f"{sys.argv[1]}/score-{split}/scores.json")) for split in ("valid", "test"))

@@ -105,7 +105,7 @@ def arrange(found: dict[int, str], expected: int, what: str) -> list[str]:
         extra = [i for i in found if i >= expected]
         raise UserError(
             f"fairseq-generate gave {len(found)} {what} for {expected} references "
-            f"(missing: {few(missing)}; too many: {few(extra)}; counted from 0). Their score "
+            f"(missing: {some(missing)}; too many: {some(extra)}; counted from 0). Their score "
             "would be wrong. Leave out options such as --quiet, --max-tokens, "
             "--skip-invalid-size-inputs-valid-test and --num-shards, and check that the model "
             "was trained on this data folder"
@@ -113,7 +113,7 @@ def arrange(found: dict[int, str], expected: int, what: str) -> list[str]:
     return [found[i] for i in range(expected)]
 
 
-def few(numbers: list[int]) -> str:
+def some(numbers: list[int]) -> str:
     return ", ".join(map(str, numbers[:5])) + (" ..." if len(numbers) > 5 else "") or "none"
 
 

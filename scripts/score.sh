@@ -140,12 +140,14 @@ for penalty in "${penalties[@]}"; do
                 "--max-source-positions $longer" \
                 "\"{'max_source_positions': N, 'max_target_positions': N}\""
         fi
-        ! grep -q -e --print-alignment "$work/generate.log" || say "--replace-unk turns it on"
+        ! grep -q -e --print-alignment "$work/generate.log" ||
+            say "--replace-unk needs --print-alignment, which failed:"
         die_of fairseq-generate "$work/generate.log"
     fi
 done
+[ -z "$average" ] || model="$out/average.pt" # where it will be
 command=("$PYTHON" "$HERE/score.py" "$data" --subset "$subset" --out "$work" --beam "$beam"
-    "--lenpen=$lenpen" --checkpoint "${model/#"$work"/"$out"}" --averaged "$averaged")
+    "--lenpen=$lenpen" --checkpoint "$model" --averaged "$averaged")
 ! $replace_unk || command+=(--replace-unk)
 [ ${#options[@]} -eq 0 ] || command+=("--generate-options=$(printf '%q ' "${options[@]}")")
 "${command[@]}"

@@ -48,8 +48,8 @@ python="$VENV/bin/python"
 log="$VENV/setup.log"
 stamp="$VENV/.fairseq-wsum-setup"
 
-# Is the environment ready? `dev` includes `fairseq` and `plot`. Kernels that failed to build are built again
-# with another compiler.
+# Is the environment ready? `dev` includes `fairseq`, `plot` and `study`. Kernels that failed to build
+# are built again with another compiler.
 built_or_no_other_compiler() {
     [ -n "$(find "$REPO/fairseq_wsum/ops" -maxdepth 1 -name '_kernels*.so')" ] ||
         [ "$(compiler)" = "$(sed -n 2p "$stamp")" ]

@@ -65,14 +65,15 @@ function createTable(root, pick) {
 function histogram(bins) {
   const most = Math.max(...bins, 1);
   const total = bins.reduce((sum, n) => sum + n, 0) || 1;
+  const range = (k) => [k, k + 1].map((edge) => (edge / bins.length).toFixed(2));
   const bars = bins.map((count, k) => {
-    const title = `${(k / 20).toFixed(2)} to ${((k + 1) / 20).toFixed(2)}: ${count} of ${total} steps`;
+    const title = `${range(k).join(" to ")}: ${count} of ${total} steps`;
     const bar = element("span", { title });
     bar.style.height = `${(100 * count) / most}%`;
     return bar;
   });
   const peak = bins.indexOf(Math.max(...bins));
-  const label = `Histogram of the forget gate; most steps lie between ${(peak / 20).toFixed(2)} and ${((peak + 1) / 20).toFixed(2)}`;
+  const label = `Histogram of the forget gate; most steps lie between ${range(peak).join(" and ")}`;
   return element("div", {},
     element("div", { class: "histogram", role: "img", "aria-label": label }, ...bars),
     element("div", { class: "ticks" }, ...["0", "0.5", "1"].map((text) => element("span", {}, text))));

@@ -111,7 +111,7 @@ function unitsOf(panel) {
   const views = model.sentences[0].views[panel.layer].directions;
   return model.layers[panel.layer].directions.flatMap(({ units }, direction) => {
     const { reverse } = views[direction];
-    const key = reverse ? "b" : "f";
+    const key = letter(views[direction]);
     if (panel.direction !== "both" && panel.direction !== key) return [];
     return units.map((unit, k) => (
       { ...unit, k, direction, reverse, key: key + unit.unit, word: unit.most[0]?.[0] ?? "" }));
