@@ -5,6 +5,7 @@ This module depends on torch and numpy only.
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import zipfile
@@ -34,6 +35,8 @@ def allowed() -> list[Any]:
 def read(path: Path, *, mmap: bool = False) -> dict[str, Any]:
     """Load a checkpoint into host memory without running any code in it.
 
+    With torch's variable TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1, code in it runs.
+
     Args:
         path: the file.
         mmap: leave the tensors on disk until they are used.
@@ -46,8 +49,14 @@ def read(path: Path, *, mmap: bool = False) -> dict[str, Any]:
     # `safe_globals` removes what it was given, so types that were known before must not be in it
     new = [kind for kind in allowed() if kind not in known]
     with torch.serialization.safe_globals(new):
-        state: dict[str, Any] = torch.load(path, "cpu", weights_only=True, mmap=mmap or None)
+        safe = not _trusted()
+        state: dict[str, Any] = torch.load(path, "cpu", weights_only=safe, mmap=mmap or None)
     return state
+
+
+def _trusted() -> bool:
+    """Whether the user has told torch to load any type, which may run code in a checkpoint."""
+    return os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD") in ("1", "y", "yes", "true")
 
 
 def damage(path: Path) -> str | None:
@@ -71,7 +80,10 @@ def damage(path: Path) -> str | None:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         if found is None:
             return "it is not a checkpoint"
-        return f"it holds {found[1]}, which is neither a tensor nor a plain value"
+        return (
+            f"it holds {found[1]}, which is neither a tensor nor a plain value; if you trust the "
+            "file, set TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1"
+        )
     except Exception as error:  # other files can raise anything
         return f"it is not a checkpoint ({type(error).__name__})"
     if not isinstance(state, dict) or "model" not in state:

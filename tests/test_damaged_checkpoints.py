@@ -17,7 +17,7 @@ from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 from shell import SCRIPTS, fails, succeeds
 from shell import run as run_script
-from translation_corpus import TINY
+from translation_corpus import TINY, prepare_options, write_corpus
 
 import fairseq_wsum.plugin  # noqa: F401  # applies the shims
 from fairseq_wsum.checkpoint_files import damage, newest, read
@@ -133,11 +133,20 @@ def test_a_training_does_not_start_from_a_wrong_model(prepared, whole, tmp_path)
     assert done.returncode != 0
     assert f"{last} is a checkpoint of another model: give a new --save-dir" in done.stderr
     assert {path: path.read_bytes() for path in (tmp_path / "run").glob("*.pt")} == before
+    assert "has the cell no-gates, and the weights are of" in done.stderr.splitlines()[-1]
     base = tmp_path / "base.pt"
     base.write_bytes(flipped(last.read_bytes()))
-    done = run_script(*training(prepared, tmp_path / "new"), "--finetune-from-model", base)
+    for option in ("--finetune-from-model", "--continue-once"):
+        done = run_script(*training(prepared, tmp_path / "new"), option, base)
+        assert done.returncode != 0
+        assert f"{option} {base} cannot be used: the checksum of" in done.stderr
+    other = prepare_options(write_corpus(tmp_path / "corpus"), tmp_path / "other")
+    other[other.index("90")] = "80"
+    succeeds("prepare_multi30k.sh", *other)
+    done = run_script(*training(tmp_path / "other", tmp_path / "run"), "--max-epoch", EPOCHS + 1)
     assert done.returncode != 0
-    assert f"--finetune-from-model {base} cannot be used: the checksum of" in done.stderr
+    message = done.stderr.splitlines()[-1]
+    assert f"{last}: the checkpoint's encoder knows 96 words" in message
 
 
 def test_a_damaged_model_is_not_used(prepared, whole, tmp_path) -> None:

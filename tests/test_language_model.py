@@ -17,6 +17,7 @@ from fairseq.logging import metrics
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.models.lstm_lm import LSTMLanguageModel, base_architecture
 from fairseq.sequence_generator import SequenceGenerator
+from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from omegaconf import OmegaConf
 
 from fairseq_wsum import CELLS
@@ -378,6 +379,12 @@ def test_a_truncated_output_dictionary_is_rejected() -> None:
     cut = TruncatedDictionary(TASK.source_dictionary, 10)
     task = SimpleNamespace(source_dictionary=TASK.source_dictionary, target_dictionary=cut)
     with pytest.raises(ValueError, match="--output-dictionary-size: this model predicts"):
+        make_model(task)
+
+
+def test_the_task_of_a_translation_model_is_named() -> None:
+    task = TranslationTask(TranslationConfig(), TASK.source_dictionary, make_task(25).dictionary)
+    with pytest.raises(ValueError, match="wsum_lstm_lm is a language model: give --task"):
         make_model(task)
 
 

@@ -207,6 +207,23 @@ def test_embedding_files_that_are_missing_or_of_another_size_are_named(tmp_path)
         make_model(decoder_embed_path=str(path))
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "whose first line has the numbers of words and dimensions"),
+        ("w3 1 2 3 4 5 6\nw4 1 2 3 4 5 6\n", "whose first line has the numbers"),  # GloVe's form
+        ("2 6\nw3 1 2 3 4 5 6\nw4 1 2 3\n", "the vectors have 3 to 6 numbers"),
+        ("1 6\nw 3 1 2 3 4 5 x\n", "a word without blanks and numbers in a line"),
+    ],
+    ids=["empty", "no header", "two sizes", "no number"],
+)
+def test_embedding_files_of_another_form_are_named(text, message, tmp_path) -> None:
+    path = tmp_path / "vectors.txt"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"--encoder-embed-path .*{message}"):
+        make_model(encoder_embed_path=str(path))
+
+
 def test_the_adaptive_softmax_gives_probabilities_and_trains() -> None:
     from fairseq.criterions.adaptive_loss import AdaptiveLoss
 

@@ -13,7 +13,7 @@ import torch
 
 pytest.importorskip("fairseq")
 from commands import run, train
-from fairseq.data.iterators import EpochBatchIterator
+from fairseq.data.iterators import EpochBatchIterator, GroupedEpochBatchIterator
 from fairseq.optim.fp16_optimizer import FP16Optimizer
 from omegaconf import OmegaConf
 from shell import SCRIPTS
@@ -191,6 +191,14 @@ def test_weights_of_another_form_leave_the_fp32_copies_unchanged() -> None:
     before = optimizer.fp32_params[0].clone()
     optimizer.load_state_dict({**optimizer.state_dict(), "fp32_params": [torch.zeros(3, 4)]})
     assert torch.equal(optimizer.fp32_params[0], before)
+
+
+def test_an_iterator_of_several_data_sets_is_left_to_fairseq() -> None:
+    batches = [batches_of(9), batches_of(6)]  # of two data sets
+    grouped = GroupedEpochBatchIterator(Numbers(9), list, batches)
+    next(grouped.next_epoch_itr(shuffle=True))
+    state = grouped.state_dict()
+    assert state["iterations_in_epoch"] == 1 and "batches" not in state
 
 
 # Workers

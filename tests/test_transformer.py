@@ -206,6 +206,23 @@ def test_layers_can_be_dropped_in_training_and_pruned_afterwards() -> None:
     )
 
 
+def test_the_checkpoint_of_a_pruned_model_is_loaded() -> None:
+    cfg = OmegaConf.create(
+        dict(
+            SMALL,
+            _name="wsum_transformer",
+            cell="no-srnn-hidden",
+            encoder_layers_to_keep="1",
+            decoder_layers_to_keep="0",
+        )
+    )
+    pruned = WsumTransformerModel.build_model(cfg, make_task())
+    pruned.load_state_dict(make_model().state_dict(), model_cfg=cfg)  # as in finetuning
+    saved = WsumTransformerModel.build_model(cfg, make_task())
+    saved.load_state_dict(pruned.state_dict(), model_cfg=cfg)
+    assert len(saved.encoder.layers) == len(saved.decoder.layers) == 1
+
+
 def test_embeddings_and_output_can_be_one_matrix() -> None:
     model = make_model(make_task(SOURCE, SOURCE), share_all_embeddings=True)
     assert model.encoder.embed_tokens is model.decoder.embed_tokens
@@ -264,18 +281,41 @@ def test_attention_in_all_layers_has_the_feed_forward_width_of_fairseqs(side) ->
     assert 192 < getattr(mixed, f"{side}_ffn_embed_dim") < 256
 
 
+@pytest.mark.parametrize("size", ["encoder_layers", "decoder_layers", "encoder_embed_dim"])
+def test_a_preset_leaves_a_wrong_size_to_the_check_of_the_model(size) -> None:
+    args = Namespace(cell="lstm", **{size: 0})
+    wsum_transformer_multi30k(args)
+    option = f"--{size.replace('_', '-')} 0: give at least 1"
+    with pytest.raises(ValueError, match=option):
+        read_config(args)
+
+
 def test_a_preset_that_hydra_would_ignore_is_rejected() -> None:
     with pytest.raises(ValueError, match="presets have no effect"):
         wsum_transformer_multi30k(OmegaConf.structured(WsumTransformerConfig()))
 
 
-@pytest.mark.parametrize("name", ["TransformerDecoderLayer", "TransformerEncoder", "Other"])
+NAMES = ("TransformerEncoder", "TransformerDecoder", "TransformerEncoderLayerBase",
+         "TransformerDecoderLayerBase", "MultiheadAttention", "Other")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_dropout_is_retained_in_the_modules_that_fairseq_names(name) -> None:
-    model, batch = make_model(dropout=0.5), make_batch()
+    """With self-attention in one layer, too."""
+    args = Namespace(**SMALL, dropout=0.5)
+    base_architecture(args)
+    theirs = TransformerModel.build_model(args, make_task())
+    ours = make_model(dropout=0.5, encoder_attention_layers="1")
     generation = Namespace(beam=1, retain_dropout=True, retain_dropout_modules=[name])
-    model.prepare_for_inference_(Namespace(generation=generation))
-    scores = {model(*batch)[0].sum().item() for _ in range(3)}
-    assert len(scores) == (1 if name == "Other" else 3)
+    retained = []
+    for model in (theirs, ours):
+        model.prepare_for_inference_(Namespace(generation=generation))
+        kept = [m for m in model.modules() if getattr(m, "apply_during_inference", False)]
+        retained.append(len(kept))
+    if name == "MultiheadAttention":  # a gated sum has no dropout of its own
+        assert retained == [6, 3]
+    else:
+        assert retained[0] == retained[1] and bool(retained[0]) == (name != "Other")
 
 
 def test_a_model_with_merged_embeddings_is_loaded() -> None:
@@ -283,6 +323,8 @@ def test_a_model_with_merged_embeddings_is_loaded() -> None:
     task = make_task(make_dictionary(20), make_dictionary(10))
     model = make_model(task, merge_src_tgt_embed=True)
     model.load_state_dict(model.state_dict())
+    second = make_model(task, merge_src_tgt_embed=True)  # of an ensemble
+    second.load_state_dict(model.state_dict())
 
 
 def test_weights_of_another_dictionary_are_refused() -> None:

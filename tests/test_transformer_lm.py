@@ -36,6 +36,7 @@ VARIANTS = {
     "scales": dict(scale_heads=True, scale_attn=True, scale_fc=True, scale_resids=True),
     "other-sizes": dict(decoder_input_dim=6, decoder_output_dim=4),
     "adaptive": dict(adaptive_softmax_cutoff="8", criterion="adaptive_loss"),
+    "characters": dict(character_embeddings=True),
     "adaptive-input": dict(adaptive_input=True, adaptive_input_cutoff="8", decoder_input_dim=8),
 }
 every_variant = pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)

@@ -21,8 +21,9 @@ def apply() -> None:
     """Apply the shims of this file."""
     torch.serialization.add_safe_globals(allowed())  # torch.load rejects these types otherwise
     _write_whole_files()
-    _test_before_going_on()
-    _test_before_use()
+    _check_before_resuming()
+    _check_before_loading()
+    _record_pruned_layers()
 
 
 def _write_whole_files() -> None:
@@ -66,7 +67,7 @@ def _write_whole_files() -> None:
     checkpoint_utils.torch_persistent_save = save_whole
 
 
-def _test_before_going_on() -> None:
+def _check_before_resuming() -> None:
     """Check a checkpoint before training resumes from it.
 
     With a damaged checkpoint_last.pt fairseq fails with a bare EOFError (checkpoint_utils.py). If
@@ -86,9 +87,15 @@ def _test_before_going_on() -> None:
             if "ensure that the architectures match" not in str(error):
                 raise
             option, name = _loaded(cfg, suffix)
+            cause = error.__context__
+            if isinstance(cause, ValueError):  # of this package, such as another dictionary
+                raise ValueError(f"{name}: {cause}") from error
+            differences = str(cause).splitlines()[1:]  # after torch's title
+            cells = [line for line in differences if "--cell" in line]  # the cause of the others
             cure = "give a new --save-dir, or " if option == "--save-dir" else ""
             raise ValueError(
                 f"{name} is a checkpoint of another model: {cure}give the options of that model"
+                f"{''.join(f' ({line.strip()})' for line in (cells or differences)[:1])}"
             ) from error
 
     checkpoint_utils.load_checkpoint = load_tested_checkpoint
@@ -102,19 +109,19 @@ def _check(cfg: CheckpointConfig, suffix: str) -> None:
         what = damage(path)
         if what is None:
             return
-        if option == "--finetune-from-model":
+        if option in ("--finetune-from-model", "--continue-once"):
             raise ValueError(f"{option} {path} cannot be used: {what}")
         raise ValueError(f"{path} is damaged: {what}. {_cure(path)}")
-    if option == "--restore-file":
+    if option in ("--restore-file", "--continue-once"):
         expected = path.resolve() == _last(cfg, suffix).resolve()  # a new training lacks it
         if not expected and not PathManager.exists(name):  # it may be a URL
             raise ValueError(
-                f"--restore-file {cfg.restore_file}: no such file, so training would start anew. "
-                "Give an existing file, or leave the option out"
+                f"{option} {name}: no such file, so training would start anew. Give an existing "
+                "file, or leave the option out"
             )
 
 
-def _test_before_use() -> None:
+def _check_before_loading() -> None:
     """Check checkpoints before fairseq-generate, fairseq-interactive and fairseq-eval-lm load them.
 
     torch.load (checkpoint_utils.py) does not notice a changed byte in the weights, and its errors
@@ -133,11 +140,35 @@ def _test_before_use() -> None:
     checkpoint_utils.load_model_ensemble_and_task = load_tested_models
 
 
+def _record_pruned_layers() -> None:
+    """Save the number of layers that a model has after --encoder-layers-to-keep.
+
+    Once fairseq has pruned the weights that it loads, it clears the option in the configuration
+    that the next checkpoint saves (checkpoint_utils.py), but leaves the number of layers as it
+    was. A model with a dataclass, such as transformer_lm, could not be built from that checkpoint.
+    """
+    prune_state_dict = checkpoint_utils.prune_state_dict
+
+    @functools.wraps(prune_state_dict)
+    def prune_and_record(state_dict: dict[str, Any], model_cfg: Any) -> dict[str, Any]:
+        sides = ("encoder", "decoder")
+        kept = {side: getattr(model_cfg, f"{side}_layers_to_keep", None) for side in sides}
+        pruned: dict[str, Any] = prune_state_dict(state_dict, model_cfg)
+        for side, layers in kept.items():
+            if layers:
+                setattr(model_cfg, f"{side}_layers", len(layers.split(",")))
+        return pruned
+
+    checkpoint_utils.prune_state_dict = prune_and_record
+
+
 def _loaded(cfg: CheckpointConfig, suffix: str) -> tuple[str, str]:
     """The option that names what fairseq loads before training, and the file or URL."""
     if cfg.restore_file != "checkpoint_last.pt":
         return "--restore-file", str(cfg.restore_file.replace(".pt", f"{suffix}.pt"))
     last = _last(cfg, suffix)
+    if getattr(cfg, "continue_once", None) is not None and not last.is_file():
+        return "--continue-once", str(cfg.continue_once)
     if cfg.finetune_from_model is not None and not last.is_file():
         return "--finetune-from-model", str(cfg.finetune_from_model)
     return "--save-dir", str(last)

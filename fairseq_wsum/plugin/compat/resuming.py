@@ -10,18 +10,22 @@ import zlib
 from typing import Any
 
 import numpy as np
-from fairseq.data.iterators import BufferedIterator, EpochBatchIterator
+from fairseq.data.iterators import (
+    BufferedIterator,
+    EpochBatchIterator,
+    GroupedEpochBatchIterator,
+)
 
 logger = logging.getLogger(__name__)
 
 
 def apply() -> None:
     """Apply the shims of this file."""
-    _go_on_at_the_right_batch()
+    _resume_at_the_right_batch()
     _end_workers_with_their_epoch()
 
 
-def _go_on_at_the_right_batch() -> None:
+def _resume_at_the_right_batch() -> None:
     """Resume at the right batch if the number of processes or the batches have changed.
 
     fairseq's checkpoints store how many batches a process has read in the epoch
@@ -33,7 +37,8 @@ def _go_on_at_the_right_batch() -> None:
     @functools.wraps(state_dict)
     def state_dict_with_batches(self: EpochBatchIterator) -> dict[str, Any]:
         state = state_dict(self)
-        if state["iterations_in_epoch"] > 0:
+        grouped = isinstance(self, GroupedEpochBatchIterator)  # of several data sets
+        if state["iterations_in_epoch"] > 0 and not grouped:
             state["batches"] = _batches(self)
         return state
 
@@ -57,8 +62,8 @@ def _end_workers_with_their_epoch() -> None:
     which then waits up to five seconds for each of them. With --update-epoch-batch-itr True every
     epoch has a new iterator, and short epochs would take several times as long.
 
-    Loaders that are in other cycles are copied to the workers of the next epoch. There the garbage
-    collector may find them, and prints "AssertionError: can only test a child process".
+    A loader that another cycle keeps alive is inherited by the next epoch's workers. If a worker's
+    garbage collector frees it, Python prints "AssertionError: can only test a child process".
     """
     get_iterator_for_epoch = EpochBatchIterator._get_iterator_for_epoch
 
@@ -75,14 +80,14 @@ def _end_workers_with_their_epoch() -> None:
         self.epoch_batch_sampler.ordered_batches = ordered_batches
         buffered = getattr(iterator, "_itr", None)
         if isinstance(buffered, BufferedIterator):  # whose workers start with the first batch
-            buffered._iterable.worker_init_fn = _leave_what_is_inherited
+            buffered._iterable.worker_init_fn = _freeze_inherited_objects
         return iterator
 
     EpochBatchIterator._get_iterator_for_epoch = get_iterator_without_cycle
 
 
-def _leave_what_is_inherited(worker: int) -> None:
-    """Keep the garbage collector of a worker from the objects of its parent."""
+def _freeze_inherited_objects(worker: int) -> None:
+    """Exclude the objects that a worker inherits from its garbage collector."""
     gc.freeze()
 
 

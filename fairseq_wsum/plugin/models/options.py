@@ -9,6 +9,8 @@ from typing import Any, Optional, TypeVar
 
 from fairseq.data import Dictionary
 from fairseq.dataclass import FairseqDataclass
+from fairseq.tasks import FairseqTask
+from fairseq.tasks.translation import TranslationTask
 from omegaconf import II, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
@@ -273,6 +275,19 @@ def check_joined(source: Dictionary, target: Dictionary, arch: str) -> None:
         raise ValueError(
             f"--share-all-embeddings (part of --arch {arch}_multi30k) requires a joined "
             "dictionary: prepare the data with fairseq-preprocess --joined-dictionary"
+        )
+
+
+def check_language_modeling(task: FairseqTask, arch: str) -> None:
+    """Check that a language model is not to be trained on translation.
+
+    Raises:
+        ValueError: it is.
+    """
+    if isinstance(task, TranslationTask):
+        raise ValueError(
+            f"--arch {arch} is a language model: give --task language_modeling or "
+            f"wsum_language_modeling, or for translation --arch {arch.removesuffix('_lm')}"
         )
 
 

@@ -53,8 +53,8 @@ def load_embedding(
     Words that are not in the file keep their vectors.
 
     Raises:
-        ValueError: the file does not exist, or its vectors have the wrong size; the message names
-            `option`.
+        ValueError: the file does not exist or has another format, or its vectors have the wrong
+            size; the message names `option`.
     """
     path = getattr(cfg, option)
     if not path:
@@ -64,8 +64,18 @@ def load_embedding(
             f"{flag(option)} {path}: no such file. A trained model contains the vectors: to use it "
             f"without the file, give --model-overrides \"{{'{option}': None}}\""
         )
-    vectors = utils.parse_embedding(path)
-    size = next((len(vector) for vector in vectors.values()), embedding.embedding_dim)
+    form = f"{flag(option)} {path}: give word2vec's text format"
+    with open(path, encoding="utf-8") as file:
+        if len(file.readline().split()) != 2:  # fairseq would skip it, whatever it is
+            raise ValueError(f"{form}, whose first line has the numbers of words and dimensions")
+    try:
+        vectors = utils.parse_embedding(path)
+    except ValueError as error:
+        raise ValueError(f"{form}, a word without blanks and numbers in a line: {error}") from error
+    sizes = {len(vector) for vector in vectors.values()} or {embedding.embedding_dim}
+    if len(sizes) > 1:
+        raise ValueError(f"{form}: the vectors have {min(sizes)} to {max(sizes)} numbers")
+    (size,) = sizes
     if size != embedding.embedding_dim:
         raise ValueError(
             f"{flag(option)} {path} has vectors of {size} numbers, but the embedding has "

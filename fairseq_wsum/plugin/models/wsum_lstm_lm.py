@@ -7,7 +7,7 @@ from typing import Any
 from fairseq.models import FairseqLanguageModel, register_model, register_model_architecture
 from fairseq.tasks import FairseqTask
 
-from .options import default, use_preset
+from .options import check_language_modeling, default, use_preset
 from .parameters import embedding, init_uniform, load_embedding
 from .wsum_lm_config import WsumLSTMLMConfig, read_config
 from .wsum_lm_decoder import WsumLMDecoder
@@ -31,6 +31,7 @@ class WsumLSTMLanguageModel(FairseqLanguageModel):
             ValueError: an option is invalid, or options are incompatible; the message names them.
         """
         cfg = read_config(args)
+        check_language_modeling(task, "wsum_lstm_lm")
         source, target = task.source_dictionary, task.target_dictionary
         if len(source) != len(target):  # a truncated dictionary compares equal
             raise ValueError(

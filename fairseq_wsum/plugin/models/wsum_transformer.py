@@ -13,7 +13,7 @@ from torch import nn
 
 from ..modules import WsumSelfAttention, use_dropout
 from .gated_sum_options import GatedSums, gated_sums
-from .options import check_joined, default, option_values, use_preset
+from .options import check_joined, check_sizes, default, option_values, use_preset
 from .wsum_transformer_config import WsumTransformerConfig, read_config
 from .wsum_transformer_layers import WsumTransformerDecoder, WsumTransformerEncoder
 
@@ -43,6 +43,9 @@ class WsumTransformerModel(TransformerModelBase):
         if cfg.share_all_embeddings:
             check_joined(task.source_dictionary, task.target_dictionary, "wsum_transformer")
         model: WsumTransformerModel = super().build_model(cfg, task)
+        if cfg.merge_src_tgt_embed:
+            # fairseq gives the merged dictionary to the decoders of an ensemble but the first one
+            model.decoder.dictionary = model.encoder.dictionary
         use_dropout(model)
         return model
 
@@ -75,6 +78,10 @@ def wsum_transformer_multi30k(args: Any) -> None:
     default(args, decoder_embed_dim=args.encoder_embed_dim)
     for side, share in (("encoder", 2), ("decoder", 1)):
         try:
+            sizes = ("embed_dim", "hidden_size", "layers")
+            check_sizes(
+                args, [f"{side}_{size}" for size in sizes if hasattr(args, f"{side}_{size}")]
+            )
             sums = _gated_sums(args, side)
         except ValueError:  # `build_model` reports it
             continue

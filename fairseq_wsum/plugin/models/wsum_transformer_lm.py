@@ -28,6 +28,7 @@ from .gated_sum_options import (
 from .options import (
     MAX_POSITIONS,
     check_cells,
+    check_language_modeling,
     check_probabilities,
     check_sizes,
     first,
@@ -58,7 +59,7 @@ class WsumTransformerLMDecoder(WsumTransformerDecoder):
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
-        # of all layers: to iterate over `self.layers` itself leaves layers out with layer drop
+        # `modules()`, as iterating over `self.layers` itself skips layers with layer drop
         modules = self.layers.modules()
         self._sums = tuple(module for module in modules if isinstance(module, WsumSelfAttention))
 
@@ -134,15 +135,17 @@ class WsumTransformerLanguageModel(TransformerLanguageModel):
             ValueError: an option is invalid, or options are incompatible; the message names them.
         """
         cfg, sums = read_config(args)
-        # fairseq builds the embeddings, with a model as small as it can be
-        small = {
+        check_language_modeling(task, "wsum_transformer_lm")
+        # the smallest model of fairseq's, for its embeddings
+        own_output = cfg.adaptive_input or cfg.character_embeddings
+        minimal = {
             "decoder_layers": 0,
             "decoder_layers_to_keep": None,
             "base_layers": 0,
-            "share_decoder_input_output_embed": not cfg.adaptive_input,
+            "share_decoder_input_output_embed": not own_output,
         }
-        embeddings = WsumTransformerLMConfig(**option_values(type(cfg), cfg) | small)
-        embed_tokens = super().build_model(embeddings, task).decoder.embed_tokens
+        minimal_cfg = WsumTransformerLMConfig(**option_values(type(cfg), cfg) | minimal)
+        embed_tokens = super().build_model(minimal_cfg, task).decoder.embed_tokens
         nested = TransformerConfig.from_namespace(Namespace(**vars(cfg)))
         nested.decoder.gated_sums = sums
         model = cls(

@@ -34,13 +34,20 @@ class Dropout(DropoutBase):
 
 
 def use_dropout(model: nn.Module) -> None:
-    """Replace every `FairseqDropout` within a new model of fairseq's by `Dropout`.
+    """Replace every `FairseqDropout` in a new model of fairseq's by `Dropout`.
 
-    For --retain-dropout-modules, those in `WsumTransformerEncoder` have the name of fairseq's
-    `TransformerEncoder`, and so on.
+    For --retain-dropout-modules, those of a class derived from one of fairseq's have the name that
+    they have in fairseq's own models.
     """
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if type(child) is FairseqDropout:
-                of = str(child.module_name or "").removeprefix("Wsum")
-                setattr(module, name, Dropout(child.p, of or None))
+                named = child.module_name is not None
+                setattr(module, name, Dropout(child.p, _name_in_fairseq(module) if named else None))
+
+
+def _name_in_fairseq(module: nn.Module) -> str:
+    kinds = (kind for kind in type(module).__mro__ if kind.__module__.startswith("fairseq."))
+    name = next(kinds, type(module)).__name__
+    short = {f"Transformer{side}Base": f"Transformer{side}" for side in ("Encoder", "Decoder")}
+    return short.get(name, name)
