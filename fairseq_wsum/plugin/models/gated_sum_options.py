@@ -6,22 +6,25 @@ from typing import Any, Optional
 from ...cells import Cell
 from .options import CellOptions, described_cell, first, flag
 
-# as in options.py
+# fairseq needs `Optional[X]` here: see options.py
 # ruff: noqa: UP045
 
 
 @dataclass(frozen=True)
 class GatedSums:
-    """What takes the place of self-attention in the layers of an encoder or a decoder."""
+    """The gated sums of an encoder or a decoder, and the layers that keep self-attention instead.
+
+    Attributes:
+        cell: the cell.
+        hidden_size: the hidden size of each direction.
+        backend: the backend of the layers.
+        attention_layers: the layers that keep self-attention, from 0.
+    """
 
     cell: Cell
-    hidden_size: int  # of each direction
+    hidden_size: int
     backend: str
-    attention_layers: frozenset[int]  # those that keep self-attention
-
-    def __contains__(self, layer: int) -> bool:
-        """Whether a layer, counted from 0, has a gated sum."""
-        return layer not in self.attention_layers
+    attention_layers: frozenset[int]
 
 
 @dataclass
@@ -46,7 +49,7 @@ class GatedSumOptions(CellOptions):
 
 
 def gated_sums(cfg: Any, side: str, cell: str, default_size: int) -> GatedSums:
-    """What the options say about the gated sums of a side, `encoder` or `decoder`.
+    """Read the options for the gated sums of one side, `encoder` or `decoder`.
 
     Raises:
         ValueError: an option is invalid; the message names it.
@@ -86,7 +89,7 @@ def check_quantisation(cfg: Any) -> None:
         )
 
 
-def set_positions(cfg: Any, *sides: GatedSums) -> None:
+def set_positions(cfg: Any, *sums: GatedSums) -> None:
     """Decide whether there are positional embeddings: set `no_token_positional_embeddings`.
 
     Raises:
@@ -97,7 +100,7 @@ def set_positions(cfg: Any, *sides: GatedSums) -> None:
         raise ValueError(
             "--token-positional-embeddings and --no-token-positional-embeddings: give one of them"
         )
-    if not (wanted or unwanted) and any(0 not in side for side in sides):
+    if not (wanted or unwanted) and any(0 in side.attention_layers for side in sums):
         raise ValueError(
             "attention in layer 0 cannot see the order of the words without positions: give "
             "--token-positional-embeddings (or --no-token-positional-embeddings, if you want a "

@@ -60,7 +60,7 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
             )
         elif not self.share_input_output_embed:
             self.fc_out = Linear(out_dim, vocabulary)
-        self.longest = cfg.max_target_positions or MAX_POSITIONS
+        self.position_limit = cfg.max_target_positions or MAX_POSITIONS
         remember_words(self)
 
     def project(self, features: Tensor) -> Tensor:
@@ -78,4 +78,4 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
         return self.fc_out(features)
 
     def max_positions(self) -> int:
-        return self.longest
+        return self.position_limit

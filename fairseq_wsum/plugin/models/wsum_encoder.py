@@ -53,7 +53,7 @@ class WsumLSTMEncoder(FairseqEncoder):
             module_name=name,
         )
         self.output_units = self.lstm.output_size * self.lstm.num_directions
-        self.longest = cfg.max_source_positions or MAX_POSITIONS
+        self.position_limit = cfg.max_source_positions or MAX_POSITIONS
         remember_words(self)
 
     def forward(
@@ -91,4 +91,4 @@ class WsumLSTMEncoder(FairseqEncoder):
         return EncoderOut(x, *(part.index_select(1, new_order) for part in others))
 
     def max_positions(self) -> int:
-        return self.longest
+        return self.position_limit

@@ -14,7 +14,7 @@ from .options import (
     option_values,
 )
 
-# as in options.py
+# fairseq needs `Optional[X]` here: see options.py
 # ruff: noqa: UP045
 
 

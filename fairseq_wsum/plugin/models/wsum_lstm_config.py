@@ -17,7 +17,7 @@ from .options import (
     option_values,
 )
 
-# as in options.py
+# fairseq needs `Optional[X]` here: see options.py
 # ruff: noqa: UP045
 
 _TRUE = ("1", "true", "yes", "on")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -76,7 +77,7 @@ def wsum_transformer_multi30k(args: Any) -> None:
     default(args, encoder_embed_dim=128, encoder_layers=4, decoder_layers=4)
     default(args, encoder_attention_heads=4, decoder_attention_heads=4)
     default(args, decoder_embed_dim=args.encoder_embed_dim)
-    for side, share in (("encoder", 2), ("decoder", 1)):
+    for side, directions in (("encoder", 2), ("decoder", 1)):
         try:
             sizes = ("embed_dim", "hidden_size", "layers")
             check_sizes(
@@ -85,19 +86,32 @@ def wsum_transformer_multi30k(args: Any) -> None:
             sums = _gated_sums(args, side)
         except ValueError:  # `build_model` reports it
             continue
-        cell = sums.cell
-        width = getattr(args, f"{side}_embed_dim")
+        width, layers = getattr(args, f"{side}_embed_dim"), getattr(args, f"{side}_layers")
         # with a matrix for h_{t-1} too, a layer of full size would have twice the parameters
-        size = max(width // share // (2 if cell.is_recurrent else 1), 1)
-        default(args, **{f"{side}_hidden_size": size})
-        size = getattr(args, f"{side}_hidden_size")
-        with torch.device("meta"):
-            gated_sum = WsumSelfAttention(width, size, cell=cell, bidirectional=share == 2)
-        more = sum(map(torch.numel, gated_sum.parameters())) - 4 * (width + 1) * width
-        layers = getattr(args, f"{side}_layers")
-        more *= 1 - len(sums.attention_layers) / layers  # in the mean of the layers
-        ffn = 2 * width - 8 * round(more / (2 * width + 1) / 8)
-        default(args, **{f"{side}_ffn_embed_dim": max(ffn, 8)})
+        matrices = 2 if sums.cell.is_recurrent else 1
+        default(args, **{f"{side}_hidden_size": max(width // directions // matrices, 1)})
+        sums = replace(sums, hidden_size=getattr(args, f"{side}_hidden_size"))
+        default(args, **{f"{side}_ffn_embed_dim": _ffn_width(sums, width, layers, directions)})
+
+
+def _ffn_width(sums: GatedSums, width: int, layers: int, directions: int) -> int:
+    """The feed-forward width with which the layers have as many parameters as Transformer-tiny's.
+
+    Args:
+        sums: the gated sums of a side.
+        width: the width of the model, E.
+        layers: the number of layers.
+        directions: the directions of a gated sum.
+    """
+    with torch.device("meta"):
+        gated_sum = WsumSelfAttention(
+            width, sums.hidden_size, cell=sums.cell, bidirectional=directions == 2
+        )
+    attention = 4 * (width + 1) * width
+    surplus = sum(map(torch.numel, gated_sum.parameters())) - attention
+    share = 1 - len(sums.attention_layers) / layers  # of the layers that have a gated sum
+    unit = 2 * width + 1  # the parameters of one unit of the feed-forward layer
+    return max(2 * width - 8 * round(surplus * share / unit / 8), 8)
 
 
 def _gated_sums(args: Any, side: str) -> GatedSums:

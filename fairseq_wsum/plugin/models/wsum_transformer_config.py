@@ -18,7 +18,7 @@ from .gated_sum_options import (
 )
 from .options import check_cells, check_probabilities, check_sizes, first, option_values
 
-# as in options.py
+# fairseq needs `Optional[X]` here: see options.py
 # ruff: noqa: UP045
 
 _DECODER_SIZES = [f"decoder_{size}_dim" for size in ("embed", "ffn_embed", "input", "output")]
@@ -27,28 +27,29 @@ _POSITIONS = ("max_source_positions", "max_target_positions")
 
 def _flat(config: type[FairseqDataclass], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     """The fields of fairseq's nested dataclass, named as the options of its command line."""
-    for one in fields(config):
-        name = prefix + one.name
-        if one.name == "_name":
+    for option in fields(config):
+        name = prefix + option.name
+        if option.name == "_name":
             continue
-        if isinstance(one.type, type) and issubclass(one.type, FairseqDataclass):
-            yield from _flat(one.type, f"{name}_")
+        if isinstance(option.type, type) and issubclass(option.type, FairseqDataclass):
+            yield from _flat(option.type, f"{name}_")
         else:
-            yield name, *_type_and_field(name, one)
+            yield (name, *_type_and_field(name, option))
 
 
-def _type_and_field(name: str, one: Field[Any]) -> tuple[Any, Any]:
-    kind, default = one.type, one.default
+def _type_and_field(name: str, option: Field[Any]) -> tuple[Any, Any]:
+    """The type that fairseq's command line uses for an option, and the field with its default."""
+    kind, default = option.type, option.default
     if name.endswith("layers_to_keep"):
         kind = Optional[str]  # fairseq declares a list, and splits the value at commas
     elif name in _POSITIONS:
         kind, default = Optional[int], II(f"task.{name}")
     elif name in _DECODER_SIZES:
         kind, default = Optional[int], None  # see `_resolve`
-    return kind, field(default=default, metadata=dict(one.metadata))
+    return kind, field(default=default, metadata=dict(option.metadata))
 
 
-# fairseq's own dataclass is nested, but to register a model takes a flat one
+# fairseq's own dataclass is nested, but `register_model` needs a flat one
 _TransformerOptions: Any = make_dataclass(
     "_TransformerOptions", list(_flat(TransformerConfig)), bases=(FairseqDataclass,)
 )

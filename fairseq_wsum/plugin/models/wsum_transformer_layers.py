@@ -43,9 +43,9 @@ class WsumTransformerEncoder(TransformerEncoderBase):
         remember_words(self)
 
     def build_encoder_layer(self, cfg: Any) -> nn.Module:
-        has_sum = self.built in cfg.encoder.gated_sums
+        keeps_attention = self.built in cfg.encoder.gated_sums.attention_layers
         self.built += 1
-        kind = WsumTransformerEncoderLayer if has_sum else TransformerEncoderLayerBase
+        kind = TransformerEncoderLayerBase if keeps_attention else WsumTransformerEncoderLayer
         return _wrapped(kind(cfg, return_fc=self.return_fc), cfg)
 
 
@@ -58,9 +58,9 @@ class WsumTransformerDecoder(TransformerDecoderBase):
         remember_words(self)
 
     def build_decoder_layer(self, cfg: Any, no_encoder_attn: bool = False) -> nn.Module:
-        has_sum = self.built in cfg.decoder.gated_sums
+        keeps_attention = self.built in cfg.decoder.gated_sums.attention_layers
         self.built += 1
-        kind = WsumTransformerDecoderLayer if has_sum else TransformerDecoderLayerBase
+        kind = TransformerDecoderLayerBase if keeps_attention else WsumTransformerDecoderLayer
         return _wrapped(kind(cfg, no_encoder_attn), cfg)
 
 

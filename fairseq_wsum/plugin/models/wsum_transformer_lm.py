@@ -36,7 +36,7 @@ from .options import (
 )
 from .wsum_transformer_layers import WsumTransformerDecoder
 
-# as in options.py
+# fairseq needs `Optional[X]` here: see options.py
 # ruff: noqa: UP045
 
 

@@ -121,7 +121,8 @@ class Attention(nn.Module):
             all heads.
         """
         keys, values = projected
-        values = source if values is None else values.flatten(0, 1)  # B*N x S x H/N
+        # with one head B x S x K, otherwise B*N x S x H/N
+        values = source if values is None else values.flatten(0, 1)
         if keys is None:
             keys = values
         elif self.heads > 1:

@@ -9,10 +9,10 @@ from ...ops.dropout import dropout
 
 
 class DropoutBase(FairseqDropout):
-    """What the kinds of dropout have in common: p, and when they drop.
+    """The base class of the dropout modules: the probability, and when dropout is active.
 
     Args:
-        p: probability that one of the things that the class names is dropped.
+        p: dropout probability.
         module_name: the name of this module for --retain-dropout-modules.
     """
 

@@ -1,4 +1,4 @@
-"""A layer of the LSTM's family in the place of a Transformer's self-attention.
+"""A recurrent layer in place of a Transformer's self-attention.
 
 Shapes: T positions, B sequences, E features of the model, H hidden units, D directions.
 """
@@ -18,7 +18,7 @@ from .states import IncrementalState, pack_state, reorder_state, unpack_state, z
 class WsumSelfAttention(FairseqIncrementalState, nn.Module):
     """`WsumLSTM` and a linear map, with the interface of fairseq's `MultiheadAttention`.
 
-    Self-attention hands to each position a weighted sum over the positions, with weights from a
+    Self-attention gives each position a weighted sum over all positions, with weights from a
     softmax. Here the weights are products of gates (Levy et al., ACL 2018):
 
         y = W_out [h forward ; h backward] + b_out,    h = WsumLSTM(x)
@@ -99,12 +99,11 @@ class WsumSelfAttention(FairseqIncrementalState, nn.Module):
 
         Args:
             query: T x B x E; with `incremental_state` the positions after those that it holds.
-            key, value: the interface of self-attention, in which they are the query; not read.
+            key, value: unused; in self-attention they are the query.
             key_padding_mask: True at padding, B x T.
             incremental_state: fairseq's state for step-by-step decoding.
-            attn_mask: the interface of self-attention. A layer in one direction sees no later
-                position with or without it; not read.
-            need_weights, static_kv, before_softmax, need_head_weights: not read.
+            attn_mask: unused; a layer in one direction never reads later positions.
+            need_weights, static_kv, before_softmax, need_head_weights: unused.
 
         Returns:
             The output, T x B x E, and None in place of attention weights.

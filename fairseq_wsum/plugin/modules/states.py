@@ -1,4 +1,8 @@
-"""The state of a layer between the steps of decoding, or between the parts of a text."""
+"""The state of a layer between the steps of decoding, or between the parts of a text.
+
+Shapes: L layers, D directions, B sequences, P features of h, H hidden units. A state is h,
+L*D x B x P, and c, L*D x B x H; with a window of 2 there are the last inputs, too.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +21,18 @@ def pack_state(state: State) -> dict[str, Tensor | None]:
 
 
 def unpack_state(cached: dict[str, Tensor | None]) -> State:
-    """The state in the entries of `pack_state`."""
+    """The state in the entries of `pack_state`; an empty tuple if there is none."""
     parts = (cached.get(name) for name in _PARTS)
     return tuple(part for part in parts if part is not None)
 
 
 def zero_state(lstm: WsumLSTM, x: Tensor) -> State:
-    """The state before the first step of x, T x B x I: h, and c in at least 32 bits."""
+    """The state before the first step of x, T x B x I: zeros, for c in at least 32 bits."""
     slots = lstm.num_layers * lstm.num_directions
     h, c = (x.new_zeros(slots, x.size(1), size) for size in (lstm.output_size, lstm.hidden_size))
     return h, widened(c)
 
 
 def reorder_state(state: State, new_order: Tensor) -> State:
-    """Select the hypotheses `new_order`, for beam search."""
+    """Select the hypotheses `new_order`, for beam search: the batch is dimension 1 of each part."""
     return tuple(part.index_select(1, new_order) for part in state)
