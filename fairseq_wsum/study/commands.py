@@ -35,7 +35,7 @@ def study(args: argparse.Namespace) -> None:
         if "${" in str(path):
             raise ValueError(f"{path}: hydra reads '${{' as its own; give a path without it")
     todo = [run for run in plan.runs if finished(run) is None]
-    jobs = args.jobs or _devices()
+    jobs = args.jobs or _default_jobs()
     if args.launcher == "joblib":
         jobs = min(jobs, max(len(todo), 1))
     if args.dry_run and args.launcher != "submitit_slurm":
@@ -67,7 +67,7 @@ def _stop_on_signals() -> None:
             signal.signal(number, signal.default_int_handler)
 
 
-def _devices() -> int:
+def _default_jobs() -> int:
     """The number of GPUs, or of cores if there is none."""
     return torch.cuda.device_count() or cores()
 

@@ -220,21 +220,23 @@ def runs_csv(
     metrics = list(dict.fromkeys(key for found in figures.values() for key in found))
     header = ["task", "model", "seed", "state", *metrics, "p", "p_corrected", "parameters"]
     header += ["words_per_second", "decoding", "seconds", "started", "machine", "torch", "folder"]
-    rows = []
+    rows: list[dict[str, object]] = []
     for run in plan.runs:
-        row: list[object] = [run.task.name, run.model.name, run.seed, results.states[run.name]]
+        task, model = run.task.name, run.model.name
+        row: dict[str, object] = dict(task=task, model=model, seed=run.seed, folder=str(run.folder))
+        row["state"] = results.states[run.name]
         if run.name in finished:
             result, record = finished[run.name], finished[run.name].record
-            comparison = comparisons[run.task.name].get(run.model.name, Comparison({}))
-            p = comparison.by_seed.get(run.seed)
-            row += [figures[run.name].get(metric) for metric in metrics]
-            row += [None, None] if p is None else [p.raw, p.corrected]
-            row += [result.parameters, result.words_per_second, result.decoding]
-            row += [record.seconds, record.started, record.machine, record.torch]
-        else:
-            row += [None] * (len(header) - len(row) - 1)
-        rows.append([*row, str(run.folder)])
-    return _csv(header, rows)
+            row |= figures[run.name]
+            p = comparisons[task].get(model, Comparison({})).by_seed.get(run.seed)
+            if p is not None:
+                row |= dict(p=p.raw, p_corrected=p.corrected)
+            for name in ("parameters", "words_per_second", "decoding"):
+                row[name] = getattr(result, name)
+            for name in ("seconds", "started", "machine", "torch"):
+                row[name] = getattr(record, name)
+        rows.append(row)
+    return _csv(header, ([row.get(name) for name in header] for row in rows))
 
 
 def _mean_and_stdev(values: Sequence[float]) -> tuple[float | None, float | None]:

@@ -218,7 +218,12 @@ class Reader:
         return tuple(views)
 
 
-Call = tuple[Tensor, State | None, Tensor | None]
+class Call(NamedTuple):
+    """The arguments of a call of a `WsumLSTM`."""
+
+    x: Tensor
+    hx: State | None
+    padding_mask: Tensor | None
 
 
 class _Layer(NamedTuple):
@@ -231,18 +236,17 @@ class _Layer(NamedTuple):
 
 def _recorder(calls: list[Call]) -> Callable[..., None]:
     def record(layer: WsumLSTM, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        names = ("x", "hx", "padding_mask")
-        given = dict(zip(names, args, strict=False)) | kwargs
-        calls.append((given["x"], given.get("hx"), given.get("padding_mask")))
+        given = dict(zip(Call._fields, args, strict=False)) | kwargs
+        calls.append(Call(given["x"], given.get("hx"), given.get("padding_mask")))
 
     return record
 
 
 def _joined(calls: list[Call]) -> Call:
     """One call over the whole sentence, in place of one for each step (input feeding)."""
-    masks = [mask for _, _, mask in calls if mask is not None]
+    masks = [call.padding_mask for call in calls if call.padding_mask is not None]
     mask = torch.cat(masks) if masks else None
-    return torch.cat([x for x, _, _ in calls]), calls[0][1], mask
+    return Call(torch.cat([call.x for call in calls]), calls[0].hx, mask)
 
 
 def _on_cpu(trace: Trace) -> Trace:

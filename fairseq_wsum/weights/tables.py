@@ -13,6 +13,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy
 import torch
@@ -33,6 +34,12 @@ QUANTILES = (5, 25, 50, 75, 95)
 FEWEST = 5  # occurrences of a word that can be one of those for which an input gate opens most
 OPENING = 5  # how many of those words are listed
 END = "</s>"
+
+# What is summed up over the occurrences of a word: their number, the steps of their lives, how many
+# lives are censored; and for each of `LATER`, how many occurrences have that many later steps, and
+# what they keep after them.
+OCCURRENCES, STEPS, CENSORED = range(3)
+KNOWN, KEPT = slice(3, 3 + len(LATER)), slice(3 + len(LATER), None)
 
 PLACE = ["side", "layer", "direction"]
 LIFE = ["occurrences", "lifetime", "censored"]
@@ -103,7 +110,7 @@ class Tables:
           have four later steps, so that it does not depend on the length of sentences. `kept_4_of`
           is the number of these occurrences. `lifetime` is the mean number of later steps at which
           the norm is still at least a tenth (`share`) of that at the word. `censored` is the share
-          of occurrences for which it was so up to the end of the sentence. Their lives may be
+          of occurrences that still have a tenth at the end of the sentence. Their lives may be
           longer, so the mean is a lower bound.
         - `frequency.tsv`: the same by deciles of the running words without `</s>`, from the most
           frequent to the rarest; unknown words are the rarest. Words that are equally frequent are
@@ -141,21 +148,18 @@ class _Sums:
     """The sums of one direction of one layer.
 
     Attributes:
-        lives: by word: occurrences, steps of life and censored lives; then, for each of `LATER`,
-            how many occurrences have that many later steps, and the sum of what they keep.
+        lives: by word, the sums that `OCCURRENCES` and the names after it index.
         tags: the same by part of speech.
-        opens: the sum of the input gates by word, H.
-        gates: the sums over all steps of f_t, i_t, c_t, c_t^2, t * c_t and of the inverse of the
-            half-life, 6 x H.
-        steps: the sums over all steps of 1, t and t^2.
+        opens: by word, the sum of the input gates, H.
+        over_steps: sums over all steps by name: `n` of 1, `t`, `tt`, and for each unit `f`, `i`,
+            `c`, `cc`, `tc` and `inverse_half_life`, H.
     """
 
     def __init__(self) -> None:
         self.lives: dict[str, Array] = {}
         self.tags: dict[str, Array] = {}
         self.opens: dict[str, Array] = {}
-        self.gates: Array = numpy.zeros((6, 1))
-        self.steps: Array = numpy.zeros(3)
+        self.over_steps: dict[str, Any] = {}
 
     def add(self, trace: Trace, text: Text, tags: Sequence[str] | None, share: float) -> None:
         last = last_tokens(text, trace.reverse)
@@ -173,17 +177,18 @@ class _Sums:
         )
         t = torch.arange(1, len(c) + 1, dtype=c.dtype).unsqueeze(1)  # steps read so far
         t = t.flip(0) if trace.reverse else t
-        sums = [part.sum(0) for part in (f, i, c, c**2, t * c)]
-        sums.append(len(c) / half_lives(trace.forget_gates[:, 0]).double())
-        self.gates = self.gates + torch.stack(sums).numpy()
-        self.steps += (len(c), float(t.sum()), float((t**2).sum()))
+        numbers = {"f": f, "i": i, "c": c, "cc": c**2, "t": t, "tt": t**2, "tc": t * c}
+        sums = {name: part.sum(0).numpy() for name, part in numbers.items()}
+        inverse = len(c) / half_lives(trace.forget_gates[:, 0]).double().numpy()
+        for name, one in (sums | {"n": len(c), "inverse_half_life": inverse}).items():
+            self.over_steps[name] = self.over_steps.get(name, 0) + one
 
     def words(self) -> Iterator[Row]:
-        for word in sorted(self.lives, key=lambda word: (-self.lives[word][0], word)):
+        for word in sorted(self.lives, key=lambda word: (-self.lives[word][OCCURRENCES], word)):
             yield [word, *_life(self.lives[word])]
 
     def by_tag(self) -> Iterator[Row]:
-        for tag in sorted(self.tags, key=lambda tag: (-self.tags[tag][0], tag)):
+        for tag in sorted(self.tags, key=lambda tag: (-self.tags[tag][OCCURRENCES], tag)):
             yield [tag, *_life(self.tags[tag])]
 
     def by_frequency(self, counts: Mapping[str, int] | None) -> Iterator[Row]:
@@ -191,12 +196,13 @@ class _Sums:
         same: dict[int, list[Array]] = defaultdict(list)  # the words of a frequency
         for word, life in self.lives.items():
             if word != END:
-                same[int(life[0]) if counts is None else counts.get(word, 0)].append(life)
-        total = sum(life[0] for lives in same.values() for life in lives)
+                count = life[OCCURRENCES] if counts is None else counts.get(word, 0)
+                same[int(count)].append(life)
+        total = sum(life[OCCURRENCES] for lives in same.values() for life in lives)
         deciles: dict[int, list[int]] = defaultdict(list)
         before = 0.0
         for count in sorted(same, reverse=True):
-            size = sum(life[0] for life in same[count])
+            size = sum(life[OCCURRENCES] for life in same[count])
             deciles[1 + int(10 * (before + size / 2) / total)].append(count)
             before += size
         for decile, found in deciles.items():
@@ -209,10 +215,11 @@ class _Sums:
         A half-life is inverse to the mean of ln f_t, so the weights are the numbers of steps.
         """
         with numpy.errstate(divide="ignore"):
-            return self.steps[0] / numpy.abs(self.gates[5])
+            halves: Array = self.over_steps["n"] / numpy.abs(self.over_steps["inverse_half_life"])
+        return halves
 
     def units(self) -> Iterator[Row]:
-        means = self.gates[:2] / self.steps[0]
+        means = (self.over_steps[gate] / self.over_steps["n"] for gate in ("f", "i"))
         parts = (*means, self.half_lives(), self._position())
         opening = self._opening()
         for unit, numbers in enumerate(zip(*parts, strict=True)):
@@ -226,19 +233,19 @@ class _Sums:
 
     def _position(self) -> Array:
         """The correlation of c_t with t, H; NaN where one of them is constant."""
-        n, t, tt = self.steps
-        _, _, c, cc, tc, _ = self.gates
+        n, t, tt, c, cc, tc = (self.over_steps[name] for name in ("n", "t", "tt", "c", "cc", "tc"))
         spread = n * cc - c**2
         spread[spread < 1e-12 * n * cc] = 0  # rounding
         with numpy.errstate(divide="ignore", invalid="ignore"):
-            return (n * tc - t * c) / numpy.sqrt(spread * (n * tt - t**2))
+            correlation: Array = (n * tc - t * c) / numpy.sqrt(spread * (n * tt - t**2))
+        return correlation
 
     def _opening(self) -> list[list[str]]:
         """The words for which the input gate of each unit is highest on average."""
-        words = sorted(word for word, life in self.lives.items() if life[0] >= FEWEST)
+        words = sorted(word for word, life in self.lives.items() if life[OCCURRENCES] >= FEWEST)
         if not words:
-            return [[""] * OPENING] * self.gates.shape[1]
-        means = numpy.stack([self.opens[word] / self.lives[word][0] for word in words])
+            return [[""] * OPENING] * len(self.over_steps["c"])
+        means = numpy.stack([self.opens[word] / self.lives[word][OCCURRENCES] for word in words])
         best = numpy.argsort(-means, axis=0, kind="stable")[:OPENING].T
         return [[*(words[k] for k in row), *[""] * (OPENING - len(row))] for row in best]
 
@@ -254,9 +261,9 @@ def _lives(trace: Trace, last: Tensor, share: float) -> Array:
 
 def _life(sums: Array) -> Row:
     """The columns `LIFE` from the numbers of `_Sums.lives`."""
-    occurrences, steps, censored = sums[:3]
-    row: Row = [int(occurrences), float(steps / occurrences), float(censored / occurrences)]
-    for known, kept in zip(*numpy.split(sums[3:], 2), strict=True):
+    n = sums[OCCURRENCES]
+    row: Row = [int(n), float(sums[STEPS] / n), float(sums[CENSORED] / n)]
+    for known, kept in zip(sums[KNOWN], sums[KEPT], strict=True):
         row += [float(kept / known) if known else math.nan, int(known)]
     return row
 
