@@ -51,7 +51,7 @@ def legend(table: Table) -> str:
 def scoring(runs: Iterable[Result]) -> str:
     """How the runs were scored: the form of the text, the signatures and the decoding."""
     runs = list(runs)
-    scores = [score for run in runs for subset in SUBSETS for score in getattr(run, subset)[:1]]
+    scores = [score for run in runs for subset in SUBSETS if (score := run.main(subset))]
     ways = _distinct(f"{s.metric} on {s.text}, {code(s.signature)}" for s in scores if s.signature)
     if not ways:
         return ""

@@ -67,6 +67,11 @@ class Result:
     hypotheses: Path | None = None
     reference: Path | None = None
 
+    def main(self, subset: str) -> Score | None:
+        """The score on `valid` or `test` that stands in the tables, if there is any."""
+        scores = {"valid": self.valid, "test": self.test}[subset]
+        return scores[0] if scores else None
+
 
 @dataclass(frozen=True)
 class Results:
@@ -141,11 +146,6 @@ def read_result(run: Run) -> Result:
         hypotheses=hypotheses,
         reference=reference if reference is not None and reference.is_file() else None,
     )
-
-
-def main_score(scores: tuple[Score, ...]) -> Score | None:
-    """The score that stands in the tables: the first one, if there is any."""
-    return scores[0] if scores else None
 
 
 def without_version(signature: str) -> str:
@@ -238,7 +238,7 @@ def _check_alike(results: list[Result], subset: str) -> None:
     """Check that the main scores of a task can be compared."""
     first = None
     for result in results:
-        score = main_score(getattr(result, subset))
+        score = result.main(subset)
         if score is None:
             continue
         way = (score.metric, without_version(score.signature), score.text, score.reference)

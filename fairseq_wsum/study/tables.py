@@ -55,7 +55,7 @@ class Row:
 
     def scores(self, subset: str) -> list[float]:
         """The main scores of the runs on `valid` or `test`."""
-        return [scores[0].value for run in self.runs if (scores := getattr(run, subset))]
+        return [score.value for run in self.runs if (score := run.main(subset))]
 
     @property
     def parameters(self) -> int | None:
@@ -96,9 +96,9 @@ def make_table(task: Task, results: Results, comparisons: Mapping[str, Compariso
         )
         for model in task.models
     )
-    scores = (s for row in rows for run in row.runs for s in (*run.valid[:1], *run.test[:1]))
-    first = next(scores, None)
-    return Table(task, first.metric if first is not None else "", rows)
+    runs = [run for row in rows for run in row.runs]
+    scores = [score for run in runs for subset in SUBSETS if (score := run.main(subset))]
+    return Table(task, scores[0].metric if scores else "", rows)
 
 
 def spread(values: Sequence[float], digits: int) -> str:
