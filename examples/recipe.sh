@@ -68,6 +68,24 @@ prepare() { # SCRIPT options...
     ! $prepare_only || exit 0
 }
 
+# Whether two command lines have the same options, in any order; of one that is there twice, fairseq
+# takes the last.
+same_options() { # "WORDS" "WORDS", quoted for the shell
+    "$PYTHON" -P -c 'import re, shlex, sys
+
+def options(words):
+    found = {}
+    for word in shlex.split(words):
+        if re.match("--?[a-z]", word):
+            name, equals, value = word.partition("=")
+            found[name] = [value] if equals else []
+        elif found:
+            found[name].append(word)
+    return found
+
+sys.exit(options(sys.argv[1]) != options(sys.argv[2]))' "$1" "$2"
+}
+
 # Train, unless the training is finished; fairseq continues an interrupted one. A folder belongs to
 # one set of options: otherwise one model's checkpoints could be scored as another's.
 train() { # DATA RUN options...
@@ -83,7 +101,7 @@ train() { # DATA RUN options...
         sed 's/--stop-time-hours[ =][^ ]* //; s/--skip-damaged //')" # these do not change the model
     mkdir -p "$run"
     if has_checkpoints "$run" && [ -f "$run/options" ] &&
-        [ "$(cat "$run/options")" != "$made" ]; then
+        ! same_options "$(cat "$run/options")" "$made"; then
         die "$run was trained with other options: $(cat "$run/options");" \
             "give a new folder with --out, or with --run if you gave one"
     fi

@@ -1,7 +1,10 @@
 """The recipes for translation, on a tiny corpus."""
 
 import json
+import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,31 @@ def test_a_recipe_folder_belongs_to_one_set_of_options(corpus, tmp_path):
     message = fails(*recipe, "--cell", "no-srnn", "--decoder-cell", "lstm")
     assert "trained with other options: --arch another" in message and "--out" in message
     assert "--fairseq-lstm" in fails(*recipe, "--cell", "no-srnn", "--fairseq-lstm")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (["--bf16", "--lr", "1", "--lr", "2"], ["--lr=2", "--bf16"], True),
+        (
+            ["--adam-betas", "(0.9, 0.98)", "-s", "en"],
+            ["-s", "en", "--adam-betas=(0.9, 0.98)"],
+            True,
+        ),
+        (["--weight-decay", "-1", "--bf16"], ["--bf16", "--weight-decay", "-1"], True),
+        (["--lr", "1"], ["--lr", "1", "0.5"], False),
+        (["--bf16"], ["--fp16"], False),
+        (["--bf16"], [], False),
+    ],
+)
+def test_the_order_of_options_makes_no_difference(one, other, same):
+    script = 'source "$0"; same_options "$1" "$2"'
+    recipe = SCRIPTS.parent / "examples" / "recipe.sh"
+    done = subprocess.run(
+        ["bash", "-c", script, recipe, shlex.join(one), shlex.join(other)],
+        env={**os.environ, "PYTHON": sys.executable},
+    )
+    assert done.returncode == (0 if same else 1)
 
 
 @pytest.mark.parametrize("cell", [["--cell", "no-srnn"], ["--fairseq-lstm"]], ids="".join)
