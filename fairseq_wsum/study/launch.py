@@ -49,6 +49,8 @@ def check_launcher(launcher: str, options: Sequence[str] = ()) -> None:
     if found is None:
         name = package.replace("_", "-")
         raise ModuleNotFoundError(f"--launcher {launcher} needs a package: pip install {name}")
+    if not options:
+        return
     chosen = f"hydra/launcher={launcher}"
     with hydra.initialize(version_base="1.3", config_path=None):
         config = hydra.compose(overrides=[chosen], return_hydra_config=True)

@@ -86,19 +86,20 @@ def _check_before_resuming() -> None:
         except Exception as error:
             if "ensure that the architectures match" not in str(error):
                 raise
-            option, name = _loaded(cfg, suffix)
-            cause = error.__context__
-            if isinstance(cause, ValueError):  # of this package, such as another dictionary
-                raise ValueError(f"{name}: {cause}") from error
-            differences = str(cause).splitlines()[1:]  # after torch's title
-            cells = [line for line in differences if "--cell" in line]  # the cause of the others
-            cure = "give a new --save-dir, or " if option == "--save-dir" else ""
-            raise ValueError(
-                f"{name} is a checkpoint of another model: {cure}give the options of that model"
-                f"{''.join(f' ({line.strip()})' for line in (cells or differences)[:1])}"
-            ) from error
+            raise ValueError(_mismatch(error.__context__, *_loaded(cfg, suffix))) from error
 
     checkpoint_utils.load_checkpoint = load_tested_checkpoint
+
+
+def _mismatch(cause: BaseException | None, option: str, name: str) -> str:
+    """Why the weights in the file `name` do not suit the model, and the cure."""
+    if isinstance(cause, ValueError):  # of this package, such as another dictionary
+        return f"{name}: {cause}"
+    differences = str(cause).splitlines()[1:]  # after torch's title
+    cells = [line for line in differences if "--cell" in line]  # the cause of the others
+    example = "".join(f" ({line.strip()})" for line in (cells or differences)[:1])
+    cure = "give a new --save-dir, or " if option == "--save-dir" else ""
+    return f"{name} is a checkpoint of another model: {cure}give the options of that model{example}"
 
 
 def _check(cfg: CheckpointConfig, suffix: str) -> None:
@@ -167,10 +168,11 @@ def _loaded(cfg: CheckpointConfig, suffix: str) -> tuple[str, str]:
     if cfg.restore_file != "checkpoint_last.pt":
         return "--restore-file", str(cfg.restore_file.replace(".pt", f"{suffix}.pt"))
     last = _last(cfg, suffix)
-    if getattr(cfg, "continue_once", None) is not None and not last.is_file():
-        return "--continue-once", str(cfg.continue_once)
-    if cfg.finetune_from_model is not None and not last.is_file():
-        return "--finetune-from-model", str(cfg.finetune_from_model)
+    if not last.is_file():
+        if getattr(cfg, "continue_once", None) is not None:
+            return "--continue-once", str(cfg.continue_once)
+        if cfg.finetune_from_model is not None:
+            return "--finetune-from-model", str(cfg.finetune_from_model)
     return "--save-dir", str(last)
 
 
