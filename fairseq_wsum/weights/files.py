@@ -14,9 +14,8 @@ def whole(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         yield partial
-        with partial.open(
-            "rb"
-        ) as file:  # on disk before the name: a power cut leaves no empty file
+        # on disk before it has its name, so that a power cut leaves no empty file
+        with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
     finally:
