@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from numbers import Integral, Real
 
 import torch
@@ -56,11 +57,54 @@ def projection(cell: Cell, proj_size: int) -> None:
         )
 
 
+def input(x: Tensor, input_size: int, dtype: torch.dtype | None, batch_first: bool) -> None:
+    """Check a batch of sequences, or one sequence; `dtype` is None if it may have any dtype."""
+    if x.dim() not in (2, 3):
+        raise ValueError(f"expected input to be 2-D or 3-D, got {x.dim()}-D")
+    if x.size(-1) != input_size:
+        raise RuntimeError(
+            f"input.size(-1) must be equal to input_size {input_size}, got {x.size(-1)}"
+        )
+    if dtype is not None and x.dtype != dtype:
+        raise ValueError(f"input must have the dtype of the parameters, {dtype}, got {x.dtype}")
+    time = 1 if x.dim() == 3 and batch_first else 0
+    if x.size(time) == 0:
+        raise RuntimeError("expected a sequence length larger than 0")
+
+
+def mask(padding_mask: Tensor, shape: torch.Size, batch_first: bool) -> None:
+    """Check that the mask is boolean with one value for each time step of each sequence."""
+    if padding_mask.dtype != torch.bool:
+        raise ValueError(f"padding_mask must be boolean, got {padding_mask.dtype}")
+    if padding_mask.shape != shape:
+        form = "T" if len(shape) == 1 else "B x T" if batch_first else "T x B"
+        raise RuntimeError(
+            f"expected padding_mask of size {tuple(shape)} ({form}), "
+            f"got {tuple(padding_mask.shape)}"
+        )
+
+
 def state(hx: object, parts: int) -> None:
     """Check that the state is a pair, or has at most `parts` parts."""
     if not isinstance(hx, (tuple, list)) or not 2 <= len(hx) <= parts:
         raise TypeError(
             "hx must be a pair (h_0, c_0)" + (" or a triple (h_0, c_0, x_0)" if parts > 2 else "")
+        )
+
+
+def state_shapes(hx: tuple[Tensor, ...], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Check the shapes of the parts of the state. The last ones may be missing."""
+    for (name, shape), part in zip(shapes.items(), hx, strict=False):
+        if tuple(part.shape) != shape:
+            raise RuntimeError(f"expected {name} of size {shape}, got {tuple(part.shape)}")
+
+
+def state_without_batch(hx: tuple[Tensor, ...]) -> None:
+    """Check that the state of a sequence without a batch dimension has none, either."""
+    if any(part.dim() != 2 for part in hx):
+        found = " and ".join(f"{part.dim()}-D" for part in hx)
+        raise RuntimeError(
+            "for one sequence without a batch dimension h_0 and c_0 must be 2-D, got " + found
         )
 
 
@@ -78,14 +122,3 @@ def state_types(hx: tuple[Tensor, ...], dtype: torch.dtype | None) -> None:
         if not fits:
             wanted = f"the dtype of the parameters, {dtype}" if dtype else "a floating dtype"
             raise ValueError(f"{name} must have {wanted}, got {tensor.dtype}")
-
-
-def mask(padding_mask: Tensor, shape: torch.Size, form: str) -> None:
-    """Check that the mask is boolean with one value for each time step of each sequence."""
-    if padding_mask.dtype != torch.bool:
-        raise ValueError(f"padding_mask must be boolean, got {padding_mask.dtype}")
-    if padding_mask.shape != shape:
-        raise RuntimeError(
-            f"expected padding_mask of size {tuple(shape)} ({form}), "
-            f"got {tuple(padding_mask.shape)}"
-        )

@@ -392,34 +392,20 @@ class WsumLSTM(nn.Module):
         if hx is None:
             return tuple(zeros(shape) for shape in shapes.values())
         checks.state(hx, len(shapes))
-        for (name, shape), state in zip(shapes.items(), hx, strict=False):
-            if tuple(state.shape) != shape:
-                raise RuntimeError(f"expected {name} of size {shape}, got {tuple(state.shape)}")
-        checks.state_types(hx, None if in_autocast(x.device) else self.weight_ih_l0.dtype)
+        checks.state_shapes(hx, shapes)
+        checks.state_types(hx, self._dtype(x))
         return (*hx, *(zeros(shape) for shape in list(shapes.values())[len(hx) :]))
 
     def _add_batch(self, hx: State) -> State:
         checks.state(hx, 3 if self.cell.window > 1 else 2)
-        if any(part.dim() != 2 for part in hx):
-            found = " and ".join(f"{part.dim()}-D" for part in hx)
-            raise RuntimeError(
-                "for one sequence without a batch dimension h_0 and c_0 must be 2-D, got " + found
-            )
+        checks.state_without_batch(hx)
         return tuple(part.unsqueeze(1) for part in hx)
 
     def _check_input(self, x: Tensor, padding_mask: Tensor | None) -> None:
-        if x.dim() not in (2, 3):
-            raise ValueError(f"expected input to be 2-D or 3-D, got {x.dim()}-D")
-        if x.size(-1) != self.input_size:
-            raise RuntimeError(
-                f"input.size(-1) must be equal to input_size {self.input_size}, got {x.size(-1)}"
-            )
-        dtype = self.weight_ih_l0.dtype
-        if x.dtype != dtype and not in_autocast(x.device):
-            raise ValueError(f"input must have the dtype of the parameters, {dtype}, got {x.dtype}")
-        time = 1 if x.dim() == 3 and self.batch_first else 0
-        if x.size(time) == 0:
-            raise RuntimeError("expected a sequence length larger than 0")
+        checks.input(x, self.input_size, self._dtype(x), self.batch_first)
         if padding_mask is not None:
-            form = "T" if x.dim() == 2 else "B x T" if self.batch_first else "T x B"
-            checks.mask(padding_mask, x.shape[:-1], form)
+            checks.mask(padding_mask, x.shape[:-1], self.batch_first)
+
+    def _dtype(self, x: Tensor) -> torch.dtype | None:
+        """The dtype that inputs and states must have; None in autocast, where any will do."""
+        return None if in_autocast(x.device) else self.weight_ih_l0.dtype
