@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
+from fairseq_wsum.argument_types import positive
 from fairseq_wsum.cli import DTYPES, table
 from fairseq_wsum.machine import machine
-from fairseq_wsum.weights.command import positive
 from fairseq_wsum.weights.picture import DATES, DPI, SETTINGS
 
 __all__ = ["DTYPES", "Shape", "add_measurement", "check_can_draw", "check_device"]

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from types import ModuleType
 
-from ..weights.command import positive
+from ..argument_types import positive
 
 STUDY = "train and score every model of a YAML file with every seed; run it again to continue"
 REPORT = "make tables, significance tests and pictures of the finished runs of a study"

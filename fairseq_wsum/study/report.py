@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..weights.files import whole
+from ..files import whole
 from . import describe, pictures, tables
 from .plan import Plan, Task
 from .progress import standing

@@ -23,8 +23,8 @@ from typing import IO
 
 import torch
 
+from ..files import whole
 from ..machine import cores, processor
-from ..weights.files import whole
 from .plan import Run
 
 RECORD = "study.json"

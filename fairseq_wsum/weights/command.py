@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .files import whole
+from ..argument_types import positive
+from ..files import whole
 from .sentences import Line, Model, Sentence
 
 if TYPE_CHECKING:
@@ -293,10 +294,3 @@ def _check_folder(option: str, folder: Path) -> None:
         raise ValueError(f"{option}: the folder {folder} cannot be made: {error}") from error
     if not os.access(folder, os.W_OK):
         raise ValueError(f"{option}: the folder {folder} cannot be written to")
-
-
-def positive(text: str) -> int:
-    """A positive whole number."""
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return int(text)

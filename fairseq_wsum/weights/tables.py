@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .files import whole
+from ..files import whole
 from .sentences import Sentence, Text, View, last_tokens
 from .trace import Trace
 from .weighted_sum import half_lives, lifetimes
