@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Check and measure everything on a GPU: tests, speed, commands, trainings. See --help.
+# Check and measure everything on a GPU: tests, speed, commands. See --help.
 set -euo pipefail
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
 # shellcheck source=scripts/common.sh
@@ -15,18 +15,13 @@ of all parts, which is also in DIR/summary.md. The exit status is 1 if a part fa
 
 It needs torch, and Triton for most of it. Parts that need more are skipped, and the table says why.
 
-  --steps LIST      the steps to run, separated by commas (default: all but trainings). The start of
-                    a part's name will do, too: tests/layers, speed/bf16, trainings/ptb-medium
-  --all             also the trainings, which take hours
+  --steps LIST      the steps to run, separated by commas (default: all). The start of a part's name
+                    will do, too: tests/layers, speed/bf16
   --list            list the steps and stop
   --out DIR         folder for the results (default runs/gpu-check); one with results is refused
   --resume          continue in such a folder, and skip the parts that passed there
-  --limit SECONDS   time limit of each part (default: tests 900, speed 300, info 120, commands 300,
-                    trainings 14400)
-  --backend NAME    the backend in commands and trainings (default auto)
-  --multi30k DIR    data for the trainings, made by: scripts/prepare_multi30k.sh --out DIR
-                    --bpe-dropout 0.1 --bpe-samples 10
-  --ptb DIR         data for the trainings, made by: scripts/prepare_ptb.sh --out DIR
+  --limit SECONDS   time limit of each part (default: tests 900, speed 300, info 120, commands 300)
+  --backend NAME    the backend in commands (default auto)
   --tiny            tiny sizes, to try the script itself; the times mean nothing
   --device DEVICE   cuda (default) or cpu, which skips what needs a GPU
   --help            this text
@@ -34,12 +29,13 @@ It needs torch, and Triton for most of it. Parts that need more are skipped, and
 PYTHON=... sets the interpreter (default: that of VENV, or of the clone's .venv, else python3).
 
 Files in DIR: summary.md; results.tsv, every result; STEP/PART.txt, the output of a part (PART.2.txt
-if it ran again); speed/*.json, the measurements; trainings, the models. Of a finished training of
-Multi30k only checkpoint_best.pt is kept.
+if it ran again); speed/*.json, the measurements.
+
+For whole trainings use fairseq-wsum study, which gives each run a GPU.
 
 examples:
   scripts/gpu_check.sh
-  scripts/gpu_check.sh --steps trainings --ptb runs/ptb/data --resume
+  scripts/gpu_check.sh --steps speed --resume
   scripts/gpu_check.sh --device cpu --tiny --out runs/gpu-check-trial
 EOT
 }
@@ -49,15 +45,12 @@ STEPS=(
     "speed      layers against torch's own, and kernels against the bandwidth of a copy"
     "info       fairseq-wsum info"
     "commands   train, resume, translate and score with fp32, fp16, bf16 and amp; needs fairseq"
-    "trainings  Multi30k strong, PTB medium and large; needs fairseq, --multi30k and --ptb"
 )
-PAPER=(lstm no-srnn no-srnn-out no-srnn-hidden no-gates)
 
-steps='' all=false out="$REPO/runs/gpu-check" resume=false limit='' backend=auto
-multi30k='' ptb='' tiny=false device=cuda
+steps='' out="$REPO/runs/gpu-check" resume=false limit='' backend=auto tiny=false device=cuda
 while [ $# -gt 0 ]; do
     case "$1" in
-        --steps=* | --out=* | --limit=* | --backend=* | --multi30k=* | --ptb=* | --device=*)
+        --steps=* | --out=* | --limit=* | --backend=* | --device=*)
             set -- "${1%%=*}" "${1#*=}" "${@:2}"
             ;;
     esac
@@ -65,21 +58,16 @@ while [ $# -gt 0 ]; do
         -h | --help) usage && exit ;;
         --list) printf '%s\n' "${STEPS[@]}" && exit ;;
         --steps) steps="$(value "$@")"; shift ;;
-        --all) all=true ;;
         --out) out="$(value "$@")"; shift ;;
         --resume) resume=true ;;
         --limit) limit="$(value "$@")"; shift ;;
         --backend) backend="$(value "$@")"; shift ;;
-        --multi30k) multi30k="$(value "$@")"; shift ;;
-        --ptb) ptb="$(value "$@")"; shift ;;
         --tiny) tiny=true ;;
         --device) device="$(value "$@")"; shift ;;
         *) die "unknown option $1 (see --help)" ;;
     esac
     shift
 done
-! $all || [ -z "$steps" ] || die "--all and --steps exclude each other; give only one"
-if $all; then steps=tests,speed,info,commands,trainings; fi
 steps="${steps:-tests,speed,info,commands}"
 IFS=, read -ra wanted <<<"$steps"
 known="$(printf '%s\n' "${STEPS[@]%% *}")"
@@ -93,12 +81,6 @@ command -v timeout >/dev/null || die "this machine has no command timeout (GNU c
 check_colon --out "$out"
 [[ "$out" == /* ]] || out="$PWD/$out"
 results="$out/results.tsv"
-for folder in "--multi30k $multi30k" "--ptb $ptb"; do
-    [ -z "${folder#* }" ] || [ -f "${folder#* }/prepared.json" ] ||
-        die "$folder has no prepared.json; make the data as --help says"
-done
-[ -z "$multi30k" ] || multi30k="$(cd "$multi30k" >/dev/null && pwd)"
-[ -z "$ptb" ] || ptb="$(cd "$ptb" >/dev/null && pwd)"
 
 # --- the environment -----------------------------------------------------------------------------
 
@@ -178,7 +160,7 @@ lacks() { # MODULE...
 }
 
 no_fairseq=''
-if wants commands || wants trainings; then
+if wants commands; then
     no_fairseq="$(lacks fairseq)"
     if [ -z "$no_fairseq" ] && ! command -v fairseq-train >/dev/null; then
         no_fairseq="there is no command fairseq-train beside $PYTHON or on PATH"
@@ -213,7 +195,7 @@ summary() {
     awk -F '\t' '$1 == "head" { print "| " $2 " | " $3 " |" }' <<<"$facts"
     echo "| driver | $driver |"
     echo "| commit | $commit |"
-    echo "| backend of commands and trainings | $backend |"
+    echo "| backend of commands | $backend |"
     echo "| date | $begun |"
     echo
     echo "| part | result | seconds | |"
@@ -239,7 +221,7 @@ record() { # NAME RESULT SECONDS NOTE
 gpus=1 updates=8
 if [ "$device" = cpu ]; then gpus=0; fi
 if $tiny; then updates=2; fi
-export HERE out device backend gpus tiny updates multi30k ptb # for the functions below
+export HERE out device backend gpus updates # for the functions below
 
 # Make the data of the commands from the quickstart's corpus, unless it is there.
 corpus() {
@@ -316,48 +298,7 @@ language_model() { # CELL PRECISION
     rm -r "$work"
 }
 
-# A folder for a recipe, with a link to the prepared data.
-recipe_folder() { # FOLDER DATA
-    mkdir -p "$1"
-    [ -e "$1/data" ] || ln -s "$2" "$1/data"
-}
-
-# The options of a recipe that depend on the data and on --tiny.
-recipe_options() { # DATA
-    printf '%s\n' --gpus "$gpus" --lstm-backend "$backend"
-    if grep -q '"own_corpus": true' "$1/prepared.json"; then echo --own-corpus; fi
-    if $tiny; then printf '%s\n' --max-update 2; fi
-}
-
-multi30k_training() { # CELL SEED
-    local folder="$out/trainings/multi30k-seed-$2" options=()
-    recipe_folder "$folder" "$multi30k"
-    mapfile -t options < <(recipe_options "$multi30k")
-    if [ "$1" = no-gates ]; then options+=(--lr 0.0002); fi # an S-RNN needs a smaller one
-    if [ ! -f "$folder/$1/scored" ]; then # the deleted checkpoints would be missing in the average
-        "$REPO/examples/translation_multi30k/strong.sh" --cell "$1" --out "$folder" --seed "$2" \
-            --precision bf16 "${options[@]}"
-        touch "$folder/$1/scored"
-    fi
-    find "$folder/$1" \( -name 'checkpoint*.pt' ! -name checkpoint_best.pt -o -name average.pt \) -delete
-    "$PYTHON" -P -c 'import json, sys
-scores = (json.load(open(f"{sys.argv[1]}/score-{split}/scores.json")) for split in ("valid", "test"))
-print("BLEU valid {:.2f}, test {:.2f}".format(*(s["figures"][0]["score"] for s in scores)))
-' "$folder/$1"
-}
-
-ptb_training() { # SIZE CELL
-    local folder="$out/trainings/ptb" options=()
-    recipe_folder "$folder" "$ptb"
-    mapfile -t options < <(recipe_options "$ptb")
-    if [ "$2" = no-gates ]; then options+=(--lr 0.1); fi # an S-RNN needs a smaller one
-    "$REPO/examples/language_model_ptb/ptb.sh" --size "$1" --cell "$2" --out "$folder" "${options[@]}" |
-        tee "$folder/$1-$2.out"
-    grep ': perplexity ' "$folder/$1-$2.out" | paste -s -d ' '
-}
-
-export -f say die corpus resumed small translation language_model recipe_folder recipe_options \
-    multi30k_training ptb_training
+export -f say die corpus resumed small translation language_model
 
 # --- the parts -----------------------------------------------------------------------------------
 
@@ -428,32 +369,10 @@ plan_commands() {
     done
 }
 
-plan_trainings() {
-    local cell seed size reason
-    reason="$no_fairseq"
-    [ -n "$multi30k" ] || reason="${reason:-no --multi30k DIR given}"
-    reason="${reason:-$(lacks sacrebleu sacremoses sentencepiece)}"
-    for seed in 1 2 3; do
-        for cell in $(cells_of fp32 auto); do
-            part "trainings/multi30k-$cell-seed-$seed" 14400 "$reason" \
-                multi30k_training "$cell" "$seed"
-        done
-    done
-    reason="$no_fairseq"
-    [ -n "$ptb" ] || reason="${reason:-no --ptb DIR given}"
-    for size in medium large; do
-        for cell in "${PAPER[@]}"; do
-            [[ "$size $cell" =~ ^(medium .*|large lstm|large no-srnn-hidden)$ ]] || continue
-            part "trainings/ptb-$size-$cell" 14400 "$reason" ptb_training "$size" "$cell"
-        done
-    done
-}
-
 plan_tests
 plan_speed
 part info 120 '' "$PYTHON" -m fairseq_wsum.cli info
 plan_commands
-plan_trainings
 for item in "${wanted[@]}"; do
     printf '%s\n' "${names[@]}" | grep -q -e "^${item}\$" -e "^${item}[/-]" ||
         die "--steps $steps: no part has the name '$item'"
@@ -509,7 +428,7 @@ run_part() { # NAME LIMIT COMMAND
         status=1 note="no test ran: $note"
     fi
     case "$status" in
-        0) [[ "$1" =~ ^(tests|trainings)/ ]] || note='' ;;
+        0) [[ "$1" == tests/* ]] || note='' ;;
         124 | 137) result=failed note="stopped at the time limit of $2 s; last line: $note" ;;
         *) result=failed note="status $status: $note" ;;
     esac
