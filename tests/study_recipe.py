@@ -1,0 +1,106 @@
+"""Studies with a recipe that takes no time, and the command that runs them.
+
+The recipe is a script that counts epochs in a file, with the log lines of fairseq, and goes on
+where it was killed.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Protocol
+
+import warm
+import yaml
+from commands import ROOT
+
+from fairseq_wsum.study.plan import Plan, read_plan
+
+STUDIES = ROOT / "examples/ablation_study"
+STUDY = ["-m", "fairseq_wsum.cli"]
+WARM = str(warm.environment() / "bin" / "python")  # starts fast, but signals do not reach it
+
+VALID = (
+    "2026-01-01 | INFO | valid | epoch 00$epoch | valid on 'valid' subset | loss 7 | ppl $epoch.5"
+)
+RECIPE = r"""#!/usr/bin/env bash
+# Counts to 5 epochs; the perplexity is 100 / seed.
+set -eu
+for option; do
+    case "$option" in
+        --run=*) run="${option#*=}" ;;
+        --seed=*) seed="${option#*=}" ;;
+        --cell=*) cell="${option#*=}" ;;
+        --out=*) out="${option#*=}" ;;
+        --prepare-only) echo prepared >>"$out/prepared"; exit ;;
+        --fail) echo "out of memory"; exit 1 ;;
+    esac
+done
+mkdir -p "$run"
+echo "VENV=${VENV-}"
+echo "  'max_epoch': 5,"
+epoch=$(cat "$run/epoch" 2>/dev/null || echo 0)
+while [ "$epoch" -lt 5 ]; do
+    while [ "$epoch" -ge "${STAY_AT:-5}" ]; do sleep 0.1; done
+    epoch=$((epoch + 1))
+    echo "$epoch" >"$run/epoch.partial"
+    mv "$run/epoch.partial" "$run/epoch"
+    echo "VALID"
+done
+echo "OMP_NUM_THREADS=${OMP_NUM_THREADS-}" >"$run/environment"
+echo "{\"valid\": $((200 / seed)).5, \"test\": $((100 / seed)).5}" >"$run/perplexity.json"
+""".replace("VALID", VALID)
+
+
+class Writer(Protocol):
+    """Writes a study with the given keys and returns its file."""
+
+    def __call__(self, **keys: object) -> Path: ...
+
+
+def writer(folder: Path) -> Writer:
+    recipe = folder / "recipe.sh"
+    recipe.write_text(RECIPE)
+    recipe.chmod(0o755)
+
+    def write(**keys) -> Path:
+        study = {"tasks": {"counting": {"recipe": "recipe.sh"}}, "cells": ["lstm", "no-srnn"]}
+        file = folder / "study.yaml"
+        file.write_text(yaml.safe_dump({**study, **keys}, sort_keys=False))
+        return file
+
+    return write
+
+
+def plan_of(file: Path) -> Plan:
+    return read_plan(file, file.parent / "out")
+
+
+def start(
+    file: Path, *options: str, command: str = "study", python: str = sys.executable, **environment
+):
+    """Start the command; its output goes to a file, which a worker that is left cannot block."""
+    log = (file.parent / "log").open("w+")
+    # A shell's background job ignores SIGINT, and under nohup SIGHUP, and so would its children.
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    process = subprocess.Popen(
+        [python, *STUDY, command, str(file), "--out", str(file.parent / "out"), *options],
+        stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **environment},
+        start_new_session=True,
+    )  # fmt: skip
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    return process, log
+
+
+def run_study(file: Path, *options: str, python: str = WARM, **environment) -> tuple[int, str]:
+    process, log = start(file, *options, python=python, **environment)
+    status = process.wait(300)
+    log.seek(0)
+    return status, log.read()
+
+
+def task(**keys) -> dict:
+    return {"tasks": {"counting": {"recipe": "recipe.sh", **keys}}}

@@ -1,0 +1,153 @@
+"""Studies whose run folders are made by hand, for the tests of the report."""
+
+import csv
+import json
+import random
+from dataclasses import asdict, replace
+
+import pytest
+
+from fairseq_wsum.study import tables
+from fairseq_wsum.study.plan import Plan, Run, read_plan
+from fairseq_wsum.study.report import write_report
+from fairseq_wsum.study.results import read_results
+from fairseq_wsum.study.run import Record
+from fairseq_wsum.study.significance import compare
+
+pytest.importorskip("scipy")
+metrics = pytest.importorskip("sacrebleu.metrics")
+
+LM = """
+tasks:
+  ptb:
+    recipe: ptb.sh
+    options: {max-epoch: 3}
+    published: {source: Levy et al. (2018), values: {lstm: 114.5, no_gates & 50%: 160}}
+cells: [lstm, gru]
+models: {no_gates & 50%: {cell: no-gates, lr: 0.1}}
+seeds: [1, 2]
+"""
+TRANSLATION = """
+tasks: {captions: {recipe: captions.sh}}
+cells: [lstm, gru, no-srnn]
+seeds: [1, 2]
+"""
+WORDS = ["ein", "Hund", "läuft", "durch", "Wasser", "und", "zwei", "Männer", "sehen", "zu"]
+
+
+class Folder:
+    """A study in a folder, and the files that its runs leave."""
+
+    def __init__(self, path, text: str) -> None:
+        (path / "study.yaml").write_text(text)
+        for recipe in ("ptb.sh", "captions.sh"):
+            (path / recipe).touch(0o755)
+        self.file, self.out = path / "study.yaml", path / "out"
+        self.folder = self.out / "report"
+
+    @property
+    def plan(self) -> Plan:
+        return read_plan(self.file, self.out)
+
+    def run(self, model: str, seed: int) -> Run:
+        return next(r for r in self.plan.runs if (r.model.name, r.seed) == (model, seed))
+
+    def end(self, model: str, seed: int, state: str = "finished", log: str = "", **record) -> Run:
+        """Write the record and the log of a run."""
+        run = self.run(model, seed)
+        run.folder.mkdir(parents=True)
+        made = Record(run.command(), state, "2026-08-07T10:00:00", 60, 0, "EPYC", "2.13.0")
+        (run.folder / "study.json").write_text(json.dumps(asdict(replace(made, **record))))
+        (run.folder / "study.log").write_text(log)
+        return run
+
+    def language_model(self, model: str, seed: int, log: str = "", **perplexities) -> Run:
+        run = self.end(model, seed, log=log)
+        (run.folder / "perplexity.json").write_text(json.dumps(perplexities))
+        return run
+
+    def translation(self, model: str, seed: int, lines: list[str], reference: list[str]) -> Run:
+        """A run that translated the test set only, with two length penalties."""
+        run = self.end(model, seed)
+        scores = run.folder / "score-test"
+        scores.mkdir()
+        metric = metrics.BLEU(tokenize="none", force=True)
+        found = metric.corpus_score(lines, [reference])
+        figure = {
+            "text": "lower-cased tokens",
+            "metric": "BLEU",
+            "score": found.score,
+            "signature": str(metric.get_signature()),
+            "reference": "test.lc.norm.tok.de",
+        }
+        other = figure | {"text": "detokenised, cased", "score": 7.0, "reference": "test.raw.de"}
+        figures = [figure, figure | {"metric": "chrF2", "score": 60.5}, other]
+        record = {"lenpen": 1.0, "beam": 5, "figures": figures}
+        (scores / "scores.json").write_text(json.dumps(record))
+        write(scores / "hypotheses.lenpen1.0.de", lines)
+        write(scores / "hypotheses.lenpen1.0.detok.de", ["another form"] * len(lines))
+        write(scores / "hypotheses.lenpen1.4.de", ["another penalty"] * len(lines))
+        (run.out / "data/reference").mkdir(parents=True, exist_ok=True)
+        write(run.out / "data/reference/test.lc.norm.tok.de", reference)
+        return run
+
+    def table(self) -> tables.Table:
+        plan = self.plan
+        results, task = read_results(plan), plan.tasks[0]
+        return tables.make_table(task, results, compare(task, results))
+
+    def report(self) -> str:
+        return write_report(self.plan, self.folder).read_text()
+
+    def csv(self, name: str) -> list[dict[str, str]]:
+        with (self.folder / name).open(newline="") as file:
+            return list(csv.DictReader(file))
+
+
+def write(path, lines: list[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def training(*epochs: float, speeds: tuple[str, ...] = ()) -> str:
+    """A log as fairseq writes it, with the validation perplexity after each epoch."""
+    lines = ["num. shared model params: 1,234 (num. trained: 1,234)"]
+    lines += [
+        f"epoch 001:  {k} / 9 loss=4.9, ppl=12.49, wps={s}, ups=2" for k, s in enumerate(speeds)
+    ]
+    for epoch, ppl in enumerate(epochs, 1):
+        lines.append(
+            f"valid | epoch {epoch:03} | valid on 'valid' subset | loss 4 | ppl {ppl} | wps 9"
+        )
+    return "".join(f"2026-08-07 10:00:00 | INFO | train_inner | {line}\n" for line in lines)
+
+
+def language_models(path) -> Folder:
+    """lstm with two seeds, gru with one; the third model failed and waits."""
+    study = Folder(path, LM)
+    logs = (training(50, 30, 20, speeds=("0", "100", "1.2e+03", "300")), training(60, 40))
+    study.language_model("lstm", 1, logs[0], valid=120.5, test=100)
+    study.language_model("lstm", 2, logs[1], valid=121.5, test="104.0")
+    study.language_model("gru", 2, training(10, speeds=("2000",)), test=99)
+    study.end("no_gates & 50%", 1, "failed", "".join(f"line {k}\n" for k in range(1, 31)))
+    return study
+
+
+def sentences(random_: random.Random, right: list[str], kept: float) -> list[str]:
+    """Sentences of which a share of the words is right."""
+    return [
+        " ".join(
+            word if random_.random() < kept else random_.choice(WORDS) for word in line.split()
+        )
+        for line in right
+    ]
+
+
+def translations(path) -> Folder:
+    """lstm, a gru that is worse, and a no-srnn that is about as good, each with two seeds."""
+    study = Folder(path, TRANSLATION)
+    random_ = random.Random(5)
+    right = [" ".join(random_.choices(WORDS, k=9)) for _ in range(60)]
+    for seed in (1, 2):
+        for model, kept in (("lstm", 0.8), ("gru", 0.55), ("no-srnn", 0.78)):
+            study.translation(model, seed, sentences(random_, right, kept), right)
+    return study

@@ -1,0 +1,69 @@
+"""The pictures of a report."""
+
+import math
+
+import pytest
+from study_runs import LM, Folder, language_models, training
+
+from fairseq_wsum.study import pictures
+
+
+@pytest.fixture
+def lm(tmp_path) -> Folder:
+    return language_models(tmp_path)
+
+
+def test_a_curve_is_the_mean_over_the_seeds_with_their_range(lm) -> None:
+    pytest.importorskip("matplotlib")
+    (axes,) = pictures.curves(lm.table()).axes
+    lstm, gru = axes.lines  # the third model has no finished run
+    assert lstm.get_label() == "lstm" and gru.get_label() == "gru"
+    assert lstm.get_xydata().tolist() == [[1, 55], [2, 35]]  # seed 2 has no third epoch
+    assert gru.get_xydata().tolist() == [[1, 10]]
+    (band,) = axes.collections
+    corners = {tuple(point) for point in band.get_paths()[0].vertices.tolist()}
+    assert corners >= {(1, 50), (1, 60), (2, 30), (2, 40)}
+    assert axes.get_yscale() == "log"
+
+
+def test_bars_show_mean_deviation_seeds_and_published_figures(lm) -> None:
+    pytest.importorskip("matplotlib")
+    from matplotlib.collections import LineCollection
+
+    (axes,) = pictures.bars(lm.table()).axes
+    assert [bar.get_width() for bar in axes.patches] == [102, 99]
+    (error,) = [part for part in axes.collections if isinstance(part, LineCollection)]
+    ends = [x for x, _ in error.get_segments()[0]]
+    assert ends == pytest.approx([102 - math.sqrt(8), 102 + math.sqrt(8)])
+    points = [line.get_xdata().tolist() for line in axes.lines if line.get_marker() == "o"]
+    assert points == [[100, 104], [99]]
+    (published,) = [line for line in axes.lines if line.get_label() == "published"]
+    assert list(published.get_xdata()) == [114.5, 160]
+    assert [label.get_text() for label in axes.get_yticklabels()][2] == "no_gates & 50%"
+    assert "not run" in [text.get_text().strip() for text in axes.texts]
+
+
+def test_an_infinite_score_takes_the_bar_and_shows_in_the_number(lm) -> None:
+    pytest.importorskip("matplotlib")
+    lm.language_model("gru", 1, test="inf")
+    (axes,) = pictures.bars(lm.table()).axes
+    assert [bar.get_width() for bar in axes.patches] == [102]
+    points = [line.get_xdata().tolist() for line in axes.lines if line.get_marker() == "o"]
+    assert points == [[100, 104], [99]]
+    assert "inf" in [text.get_text() for text in axes.texts]
+
+
+def test_a_model_without_a_test_score_is_not_called_not_run(lm) -> None:
+    pytest.importorskip("matplotlib")
+    (lm.run("gru", 2).folder / "perplexity.json").write_text('{"valid": 3}')
+    (axes,) = pictures.bars(lm.table()).axes
+    shown = [text.get_text().strip() for text in axes.texts]
+    assert shown[1:] == ["no test score", "not run"]
+
+
+def test_a_name_that_begins_with_an_underscore_is_in_the_legend(tmp_path) -> None:
+    pytest.importorskip("matplotlib")
+    study = Folder(tmp_path, LM.replace("no_gates & 50%", "_mine"))
+    study.language_model("_mine", 1, training(50, 30), test=100)
+    (axes,) = pictures.curves(study.table()).axes
+    assert [text.get_text().strip() for text in axes.get_legend().get_texts()] == ["_mine"]

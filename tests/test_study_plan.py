@@ -1,0 +1,178 @@
+"""The YAML file of a study, and the plan that it makes."""
+
+import re
+
+import pytest
+from commands import ROOT
+from commands import run as output_of
+from study_recipe import STUDIES, Writer, plan_of, run_study, task, writer
+
+from fairseq_wsum.study.plan import Run, read_plan
+from fairseq_wsum.study.run import state
+
+
+@pytest.fixture
+def make(tmp_path) -> Writer:
+    return writer(tmp_path)
+
+
+def test_the_plan_has_every_model_with_every_seed_and_all_models_before_a_second_seed(make) -> None:
+    file = make(
+        seeds=[3, 4],
+        models={"Only the encoder": {"encoder-cell": "no-srnn", "decoder_cell": "lstm"}},
+        tasks={"counting": {"recipe": "recipe.sh", "options": {"cpu": True, "lr": 0.5}}},
+    )
+    plan = plan_of(file)
+    out = file.parent.resolve() / "out" / "counting"
+    assert [run.name for run in plan.runs] == [
+        "counting/lstm/seed-3",
+        "counting/no-srnn/seed-3",
+        "counting/only-the-encoder/seed-3",
+        "counting/lstm/seed-4",
+        "counting/no-srnn/seed-4",
+        "counting/only-the-encoder/seed-4",
+    ]
+    assert plan.runs[2].command() == [
+        str(file.parent.resolve() / "recipe.sh"),
+        f"--out={out}",
+        "--cpu",
+        "--lr=0.5",
+        f"--run={out}/only-the-encoder/seed-3",
+        "--seed=3",
+        "--encoder-cell=no-srnn",
+        "--decoder-cell=lstm",
+    ]
+    assert plan.tasks[0].baseline == "lstm"
+
+
+def test_a_task_may_have_its_own_cells_and_seeds(make) -> None:
+    tasks = {
+        "a": {"recipe": "recipe.sh"},
+        "b": {"recipe": "recipe.sh", "cells": ["gru", "sru"], "seeds": [7], "baseline": "sru"},
+    }
+    plan = plan_of(make(tasks=tasks, cells=["lstm"], seeds=[1, 2]))
+    assert [run.name for run in plan.runs] == [
+        "a/lstm/seed-1", "a/lstm/seed-2", "b/gru/seed-7", "b/sru/seed-7",
+    ]  # fmt: skip
+    assert plan.tasks[1].baseline == "sru"
+
+
+def test_a_cell_of_the_users_own_is_known_to_fairseq_only(make) -> None:
+    tasks = {"counting": {"recipe": "recipe.sh", "options": {"user-dir": "mine"}}}
+    assert plan_of(make(tasks=tasks, cells=["my-cell"])).runs[0].name == "counting/my-cell/seed-1"
+    models = {"mine": {"cell": "my-cell", "user-dir": "mine"}}
+    assert plan_of(make(models=models)).runs[2].model.options["cell"] == "my-cell"
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"cells": ["lstm", "no-such"]}, "cells: no cell 'no-such'; choose from lstm, no-srnn"),
+        ({"cels": ["lstm"]}, "no key 'cels'; the keys are tasks, cells"),
+        (task(option={}), "counting: no key 'option'; the keys are recipe, data"),
+        (task(recipe="gone.sh"), "recipe: no file .*gone.sh; the path is relative to"),
+        (task(data="gone"), "data: no folder .*gone; the path is relative to"),
+        (task(options={"seed": 3}), "options: seed: the study sets this option itself"),
+        (task(options={"stop-time-hours": 3}), "each run of a study trains to the end"),
+        ({"baseline": ["lstm"]}, r"baseline: no model \['lstm'\]"),
+        ({"models": {"prepare.log": {"cell": "lstm"}}}, "the task has prepare.log beside"),
+        (task(options={"--lr": 3}), "options: --lr: write the option without dashes"),
+        (task(options={"lr": [1, 2]}), "options: lr: write the option without dashes"),
+        (task(options={"max-epoch": 1, "max_epoch": 2}), "max_epoch: the option is given twice"),
+        ({"seeds": [1, 1]}, "seeds: seed 1 is given twice"),
+        ({"seeds": [0]}, r"write positive whole numbers, such as \[1, 2\], not \[0\]"),
+        ({"cells": ["lstm", "lstm"]}, "'lstm' and 'lstm' would have one folder, lstm"),
+        ({"models": {"No SRNN": {"cell": "sru"}}}, "'no-srnn' and 'No SRNN' would have one folder"),
+        ({"models": {"x": {"decoder-cell": "y"}}}, "models: x: decoder-cell: no cell 'y'"),
+        ({"models": {"x": 3}}, "models: x: write a mapping"),
+        ({"models": {"x": {"feeding": False}}}, "models: x: feeding: no, off and false are one"),
+        ({"models": {"Data": {"cell": "lstm"}}}, "the task has data beside its models; choose"),
+        ({"baseline": "gru"}, "baseline: no model 'gru'; there are lstm, no-srnn"),
+        ({"tasks": {}}, "tasks: name at least one task"),
+        ({"tasks": {"a/b": {"recipe": "recipe.sh"}}}, "a task's name has letters"),
+        ({"cells": []}, "give cells, such as"),
+        (task(published={"source": "x", "values": {"gru": 1}}), "published: values: no key 'gru'"),
+        (task(published={"source": "x", "values": {"lstm": "1"}}), "lstm: '1' is not a number"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_the_file_are_named(make, keys, message) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        plan_of(make(**keys))
+    assert "study.yaml" in str(error.value)
+
+
+def test_text_that_is_no_study_is_not_repeated_in_full(tmp_path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("not a study\n" * 1000)
+    with pytest.raises(ValueError, match="the file: write a mapping") as error:
+        plan_of(file)
+    assert len(str(error.value)) < 300
+
+
+def test_a_recipe_that_cannot_be_executed_is_named(make) -> None:
+    file = make()
+    (file.parent / "recipe.sh").chmod(0o644)
+    with pytest.raises(ValueError, match="cannot be executed: run chmod"):
+        plan_of(file)
+
+
+def test_models_may_have_names_in_any_script(make) -> None:
+    file = make(models={"ohne Gedächtnis (1)": {"cell": "gru"}, "無門": {"cell": "no-gates"}})
+    assert run_study(file)[0] == 0
+    runs = plan_of(file).runs[2:]
+    assert [run.folder.parent.name for run in runs] == ["ohne-gedächtnis-1", "無門"]
+    assert [state(run) for run in runs] == ["finished", "finished"]
+
+
+def test_a_model_may_take_over_the_options_of_another(make) -> None:
+    file = make(cells=[])
+    with file.open("a") as study:
+        study.write("models:\n  a: &a {cell: gru, lr: 1}\n  b: {<<: *a, lr: 2}\n")
+    assert [run.model.options["lr"] for run in plan_of(file).runs] == ["1", "2"]
+    assert {run.model.options["cell"] for run in plan_of(file).runs} == {"gru"}
+
+
+def test_numbers_reach_the_recipe_as_they_are_written(make) -> None:
+    file = make(cells=[])
+    with file.open("a") as study:
+        study.write(
+            "models: {a: {cell: gru, lr: 1.0e-5, dropout: 0.10, b: 010, c: 1_000, d: 1:30}}\n"
+        )
+    assert plan_of(file).runs[0].command()[-5:] == [
+        "--lr=1.0e-5", "--dropout=0.10", "--b=010", "--c=1_000", "--d=1:30",
+    ]  # fmt: skip
+
+
+def test_a_key_that_is_there_twice_and_text_that_is_no_yaml_are_errors(tmp_path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("seeds: [1]\nseeds: [2]\n")
+    with pytest.raises(ValueError, match="the key 'seeds' is given twice"):
+        plan_of(file)
+    file.write_text("tasks: [")
+    with pytest.raises(ValueError, match="not valid YAML"):
+        plan_of(file)
+
+
+def test_a_mistake_ends_the_command_before_anything_is_made(make) -> None:
+    file = make(cells=["no-such"])
+    status, said = run_study(file)
+    assert status == 1
+    assert "no cell 'no-such'" in said and "Traceback" not in said
+    assert not (file.parent / "out").exists()
+
+
+def test_the_example_in_the_documents_is_a_study(tmp_path) -> None:
+    (tmp_path / "captions.sh").touch(0o755)
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/studies.md").read_text(), re.S)
+    (tmp_path / "study.yaml").write_text(example)
+    assert len(plan_of(tmp_path / "study.yaml").runs) == 6
+
+
+EXAMPLES = sorted(STUDIES.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_the_recipes_of_the_examples_take_the_options_of_their_studies(file, tmp_path) -> None:
+    for each in read_plan(file, tmp_path).tasks:
+        run = Run(each, each.models[-1], 1, tmp_path)
+        assert " --max-epoch " in output_of(*run.command(), "--dry-run")

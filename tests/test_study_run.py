@@ -1,0 +1,94 @@
+"""One run of a study, and the lines that tell of it."""
+
+import os
+import re
+import sys
+import time
+
+import pytest
+import torch
+from study_recipe import RECIPE, Writer, plan_of, task, writer
+
+from fairseq_wsum.machine import processor
+from fairseq_wsum.study.progress import Watch, standing
+from fairseq_wsum.study.run import execute, read_record, state
+
+
+@pytest.fixture
+def make(tmp_path) -> Writer:
+    return writer(tmp_path)
+
+
+def test_a_run_is_recorded_and_not_repeated(make) -> None:
+    run = plan_of(make()).runs[0]
+    assert state(run) == "waiting"
+    assert execute(run) == "finished"
+    assert standing(run).epoch == standing(run).last_epoch == 5
+    assert standing(run).perplexity == "5.5"
+    record = read_record(run.folder)
+    assert record is not None and record.command == run.command() and record.machine
+    (run.folder / "epoch").unlink()
+    assert execute(run) == "finished"
+    assert not (run.folder / "epoch").exists()
+
+
+def test_a_failed_run_says_so_and_is_tried_again(make) -> None:
+    file = make(models={"bad": {"fail": True}})
+    run = plan_of(file).runs[2]
+    assert execute(run) == state(run) == "failed"
+    assert "out of memory" in (run.folder / "study.log").read_text()
+    (file.parent / "recipe.sh").write_text(RECIPE.replace("exit 1", "true"))
+    assert execute(run) == state(run) == "finished"
+
+
+def test_each_of_two_runs_at_a_time_gets_half_of_the_cores(make, monkeypatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    run = plan_of(make()).runs[0]
+    execute(run, run.out / "slots", 2)
+    assert (run.folder / "environment").read_text() == "OMP_NUM_THREADS=4\n"
+
+
+def test_a_run_that_stays_on_the_cpu_gets_no_gpu(make, monkeypatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    run = plan_of(make(**task(options={"gpus": 0}))).runs[0]
+    execute(run, run.out / "slots", 2)
+    assert (run.folder / "environment").read_text() == "OMP_NUM_THREADS=4\n"
+    record = read_record(run.folder)
+    assert record is not None and record.machine == processor()
+
+
+def test_the_recipe_takes_fairseq_from_the_environment_of_the_command(make, monkeypatch) -> None:
+    monkeypatch.delenv("VENV", raising=False)
+    run = plan_of(make()).runs[0]
+    execute(run)
+    assert f"VENV={sys.prefix}\n" in (run.folder / "study.log").read_text()
+    monkeypatch.setenv("VENV", "/mine")
+    execute(plan_of(make()).runs[1])
+    assert "VENV=/mine\n" in (run.out / "no-srnn/seed-1/study.log").read_text()
+
+
+def test_a_line_tells_of_each_change_and_of_the_time_left(make) -> None:
+    plan = plan_of(make())
+    lines: list[str] = []
+    watch = Watch(plan, lines.append)
+    watch.begun = time.monotonic() - 10
+    execute(plan.runs[0])
+    watch.look()
+    watch.look()
+    assert len(lines) == 1
+    assert "counting/lstm/seed-1: finished, epoch 5 of 5, validation perplexity 5.5" in lines[0]
+    assert re.search(r"\[1 of 2 runs finished, about 1\d s left\]", lines[0])
+
+
+def test_runs_that_failed_before_are_not_done(make) -> None:
+    file = make(models={"bad": {"fail": True}})
+    plan = plan_of(file)
+    execute(plan.runs[2])
+    watch = Watch(plan, print)
+    watch.begun = time.monotonic() - 10
+    execute(plan.runs[0])
+    watch.look()
+    assert re.search("1 of 3 runs finished, 1 failed, about 2. s left", watch.summary())

@@ -1,0 +1,171 @@
+"""The tests of significance of a report."""
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from study_runs import Folder, language_models, translations, write
+
+from fairseq_wsum.study.results import read_results
+from fairseq_wsum.study.significance import P, bootstrap, compare, holm, t_test
+
+
+@pytest.fixture
+def lm(tmp_path) -> Folder:
+    return language_models(tmp_path)
+
+
+@pytest.fixture
+def captions(tmp_path) -> Folder:
+    return translations(tmp_path)
+
+
+def test_bootstrap_p_values_are_those_of_sacrebleus_command_line(captions) -> None:
+    plan = captions.plan
+    comparisons = compare(plan.tasks[0], read_results(plan))
+    for seed in (1, 2):
+        runs = [captions.run(model, seed) for model in ("lstm", "gru", "no-srnn")]
+        files = [str(run.folder / "score-test/hypotheses.lenpen1.0.de") for run in runs]
+        reference = runs[0].out / "data/reference/test.lc.norm.tok.de"
+        options = ["--paired-bs", "--tokenize", "none", "--force", "--format", "json"]
+        command = [sys.executable, "-m", "sacrebleu", str(reference), "-i", *files, *options]
+        command += ["--metrics", "bleu", "--width", "6"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        _, gru, no_srnn = json.loads(done.stdout)
+        p = {name: comparisons[name].by_seed[seed].raw for name in ("gru", "no-srnn")}
+        assert p["gru"] == pytest.approx(gru["BLEU"]["p_value"], rel=1e-9)
+        assert p["no-srnn"] == pytest.approx(no_srnn["BLEU"]["p_value"], rel=1e-9)
+        assert p["gru"] < 0.01 < p["no-srnn"]
+
+
+def test_the_corrected_p_of_bleu_is_the_largest_over_the_seeds(captions) -> None:
+    plan = captions.plan
+    comparisons = compare(plan.tasks[0], read_results(plan))
+    raw = {name: [p.raw for p in found.by_seed.values()] for name, found in comparisons.items()}
+    # of two models, the smaller p-value is doubled
+    assert all(gru < 0.05 and gru < other for gru, other in zip(*raw.values(), strict=True))
+    assert comparisons["gru"].p.corrected == 2 * max(raw["gru"])
+    assert comparisons["gru"].different
+    largest = max(max(2 * gru, other) for gru, other in zip(*raw.values(), strict=True))
+    assert comparisons["no-srnn"].p.corrected == largest
+    assert not comparisons["no-srnn"].different
+
+
+def test_models_that_are_better_with_one_seed_and_worse_with_another_do_not_differ(
+    captions,
+) -> None:
+    plan = captions.plan
+    found = compare(plan.tasks[0], read_results(plan))["gru"]
+    assert found.different
+    assert not replace(found, differences={1: 2.0, 2: -2.0}).different
+    assert not replace(found, untested=(2,)).different
+
+
+def test_equal_translations_do_not_differ(captions) -> None:
+    for seed in (1, 2):
+        equal = (captions.run("lstm", seed).folder / "score-test").iterdir()
+        for path in equal:
+            copy = captions.run("gru", seed).folder / "score-test" / path.name
+            copy.write_bytes(path.read_bytes())
+    plan = captions.plan
+    found = compare(plan.tasks[0], read_results(plan))["gru"]
+    assert found.differences == {1: 0, 2: 0}
+    assert found.p.raw == 1 and not found.different
+
+
+def test_the_one_tail_of_sacrebleus_test_counts_twice(captions) -> None:
+    plan = captions.plan
+    found = compare(plan.tasks[0], read_results(plan))["gru"]
+    assert replace(found, p=P(0.02, 0.024)).different
+    assert not replace(found, p=P(0.02, 0.026)).different
+
+
+def test_only_common_seeds_are_tested(captions) -> None:
+    run = captions.run("gru", 1)
+    (run.folder / "study.json").unlink()
+    plan = captions.plan
+    comparisons = compare(plan.tasks[0], read_results(plan))
+    assert list(comparisons["gru"].by_seed) == [2]
+    assert list(comparisons["no-srnn"].by_seed) == [1, 2]
+    # with seed 1, no-srnn is the only model
+    p = comparisons["no-srnn"].by_seed[1]
+    assert p.corrected == p.raw
+
+
+def test_a_seed_that_the_baseline_lacks_counts_for_the_mean_alone(lm) -> None:
+    lm.language_model("gru", 1, test=90)
+    (lm.run("lstm", 1).folder / "study.json").unlink()
+    _, gru, _ = lm.table().rows
+    assert gru.scores("test") == [90, 99]
+    assert gru.comparison.differences == {2: -5}
+    assert gru.comparison.p is None
+
+
+def test_missing_translations_are_named_and_not_tested(captions) -> None:
+    (captions.run("gru", 2).folder / "score-test/hypotheses.lenpen1.0.de").unlink()
+    report = captions.report()
+    assert "Not tested: gru (no translations or no reference text with seed 2)." in report
+    assert captions.csv("captions.csv")[1]["different"] == "False"
+
+
+def test_translations_must_have_the_recorded_score(captions) -> None:
+    path = captions.run("gru", 2).folder / "score-test/hypotheses.lenpen1.0.de"
+    lines = path.read_text().splitlines()
+    write(path, ["etwas anderes", *lines[1:]])
+    with pytest.raises(ValueError, match=r"hypotheses\.lenpen1\.0\.de has .* BLEU, but"):
+        captions.report()
+    write(path, lines[1:])
+    with pytest.raises(ValueError, match="has 59 lines for 60"):
+        captions.report()
+
+
+def test_holms_correction_by_hand() -> None:
+    corrected = {k: p.corrected for k, p in holm({"a": 0.04, "b": 0.01, "c": 0.03}).items()}
+    # b: 3 * 0.01; c: 2 * 0.03; a: 1 * 0.04, but at least as much as c
+    assert corrected == pytest.approx({"a": 0.06, "b": 0.03, "c": 0.06})
+    assert holm({"a": 0.5, "b": 0.9})["a"].corrected == 1
+    assert holm({}) == {}
+
+
+def test_a_t_test_of_two_seeds_by_hand() -> None:
+    # log differences 0.1 and 0.3: mean 0.2, standard error 0.1, t = 2 with one degree of freedom,
+    # of which the distribution function is 1/2 + arctan(t) / pi
+    ours = [math.exp(5.1), math.exp(4.3)]
+    p = t_test(ours, [math.exp(5.0), math.exp(4.0)])
+    assert p == pytest.approx(1 - 2 * math.atan(2) / math.pi)
+    assert t_test([5.0], [4.0]) is None
+    assert t_test([5.0, 4.0], [5.0, 4.0]) is None
+    assert t_test([math.inf, 4.0], [5.0, 4.1]) is None
+    assert t_test([100.0] * 3, [110.0] * 3) is None  # say, of a recipe that ignores --seed
+
+
+def test_perplexities_are_compared_over_the_common_seeds(lm) -> None:
+    lm.language_model("gru", 1, test=90)
+    found = compare(lm.plan.tasks[0], read_results(lm.plan))["gru"]
+    assert found.differences == {1: -10, 2: -5}
+    assert found.difference == -7.5
+    assert found.p.raw == found.p.corrected == t_test([90, 99], [100, 104])
+    assert "With 2 seeds this test is weak" in lm.report()
+    assert "12.7 times its standard error" in lm.report()
+
+
+def test_raw_text_is_scored_on_detokenised_translations(captions) -> None:
+    """Of a system of word tokens whose main score is on the raw text."""
+    plan = captions.plan
+    for run in plan.runs:
+        scores = run.folder / "score-test"
+        data = json.loads((scores / "scores.json").read_text())
+        for figure in data["figures"]:
+            figure["reference"] = "test.raw.de"
+        (scores / "scores.json").write_text(json.dumps(data))
+        good = (scores / "hypotheses.lenpen1.0.de").rename(scores / "x.de")
+        good.replace(scores / "hypotheses.lenpen1.0.detok.de")
+        write(scores / "hypotheses.lenpen1.0.de", ["tokens"] * 60)
+    reference = captions.out / "captions/data/reference"
+    (reference / "test.lc.norm.tok.de").rename(reference / "test.raw.de")
+    base, gru = read_results(plan).of(plan.tasks[0])[:2]
+    assert gru.hypotheses.name == "hypotheses.lenpen1.0.detok.de"
+    assert 0 < bootstrap(base, {"gru": gru}, samples=20)["gru"] < 0.1

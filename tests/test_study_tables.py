@@ -1,0 +1,100 @@
+"""The tables of a report."""
+# ruff: noqa: RUF001  (the dash of an empty cell)
+
+import statistics
+
+import pytest
+from study_runs import (
+    LM,
+    Folder,
+    language_models,
+)
+
+from fairseq_wsum.study import tables
+
+
+@pytest.fixture
+def lm(tmp_path) -> Folder:
+    return language_models(tmp_path)
+
+
+def test_the_table_is_the_one_worked_out_by_hand(lm) -> None:
+    # lstm: mean of 100 and 104, deviation 2 * sqrt(2); speed, the median of 100, 300 and 1200.
+    # gru: 99 with seed 2, where lstm has 104.
+    assert tables.markdown(lm.table()) == (
+        "| model | parameters | seeds | valid perplexity ↓ | test perplexity ↓ | difference "
+        "| p (Holm) | published | words/s |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+        "| lstm | 1,234 | 2 | 121.0 ± 0.7 | 102.0 ± 2.8 | baseline | – | 114.5 | 300 |\n"
+        "| gru | 1,234 | 1 of 2 | – | 99.0 | -5.0 | – | – | 2,000 |\n"
+        "| no\\_gates \\& 50% | – | 0 of 2 | not run | not run | – | – | 160 | – |\n"
+    )
+
+
+def test_the_tabular_of_latex_has_the_same_cells_with_escapes(lm) -> None:
+    assert tables.latex(lm.table()).splitlines() == [
+        r"\begin{tabular}{lrrrrrrrr}",
+        r"\hline",
+        r"model & parameters & seeds & valid perplexity $\downarrow$ & test perplexity "
+        r"$\downarrow$ & difference & p (Holm) & published & words/s \\",
+        r"\hline",
+        r"lstm & 1,234 & 2 & 121.0 $\pm$ 0.7 & 102.0 $\pm$ 2.8 & baseline & -- & 114.5 & 300 \\",
+        r"gru & 1,234 & 1 of 2 & -- & 99.0 & $-$5.0 & -- & -- & 2,000 \\",
+        r"no\_gates \& 50\% & -- & 0 of 2 & not run & not run & -- & -- & 160 & -- \\",
+        r"\hline",
+        r"\multicolumn{9}{l}{Published: Levy et al. (2018)} \\",
+        r"\end{tabular}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("a_b & 50% #1 $x {y}", r"a\_b \& 50\% \#1 \$x \{y\}"),
+        (r"\cell~^", r"\textbackslash{}cell\textasciitilde{}\textasciicircum{}"),
+        ("--a---b", "-{}-a-{}-{}-b"),
+        ('<1 |> "', "$<$1 $|$$>$ ''"),
+        ("no-srnn [x] ]", "no-srnn [x] ]"),
+    ],
+)
+def test_latex_shows_special_characters_as_they_are(text, escaped) -> None:
+    assert tables.escape_latex(text) == escaped
+
+
+def test_a_row_of_latex_never_begins_with_an_argument_of_the_row_before(lm) -> None:
+    lm.file.write_text(LM.replace("no_gates", "'[x]'").replace("'[x]' & 50%", "'[x]'"))
+    assert "\n{}[x] & " in tables.latex(lm.table())
+
+
+def test_csv_has_full_precision_and_empty_cells(lm) -> None:
+    lm.report()
+    lstm, gru, missing = lm.csv("ptb.csv")
+    assert float(lstm["test_stdev"]) == statistics.stdev([100, 104])
+    assert (lstm["test_mean"], lstm["seeds"], lstm["words_per_second"]) == ("102.0", "1 2", "300.0")
+    assert (gru["valid_mean"], gru["test_mean"], gru["test_stdev"]) == ("", "99.0", "")
+    assert (gru["difference"], gru["p"], gru["different"]) == ("-5.0", "", "")
+    assert (missing["model"], missing["test_mean"]) == ("no_gates & 50%", "")
+    runs = lm.csv("runs.csv")
+    assert [(run["model"], run["seed"], run["state"]) for run in runs] == [
+        ("lstm", "1", "finished"),
+        ("gru", "1", "waiting"),
+        ("no_gates & 50%", "1", "failed"),
+        ("lstm", "2", "finished"),
+        ("gru", "2", "finished"),
+        ("no_gates & 50%", "2", "waiting"),
+    ]
+    assert [run["test_perplexity"] for run in runs] == ["100.0", "", "", "104.0", "99.0", ""]
+    assert [run["machine"] for run in runs] == ["EPYC", "", "", "EPYC", "EPYC", ""]
+
+
+def test_an_infinite_perplexity_has_no_deviation(lm) -> None:
+    path = lm.run("lstm", 1).folder / "perplexity.json"
+    path.write_text('{"test": "inf"}')
+    row = lm.table().rows[0]
+    assert tables.spread(row.scores("test"), 1) == "inf"
+    assert "| inf |" in lm.report()
+
+
+def test_small_perplexities_have_two_decimals(lm) -> None:
+    lm.run("gru", 2).folder.joinpath("perplexity.json").write_text('{"test": 3.456}')
+    assert tables.cells(lm.table())[2][4] == "3.46"
