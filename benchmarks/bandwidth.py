@@ -1,7 +1,7 @@
-"""Compare the memory bandwidth of the kernel of the cells without h_{t-1} with that of a copy.
+"""Compare the memory bandwidth of the kernels of cells without h_{t-1} with that of a copy.
 
-The kernel reads its inputs once, writes its outputs once, and computes little, so the bandwidth of
-a copy is its upper bound.
+A kernel reads its inputs once, writes its outputs once, and computes little, so the bandwidth of a
+copy is its upper bound. By default all cells are measured that have a kernel on the device.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fairseq_wsum import CELLS
 from fairseq_wsum.backends import BACKENDS
 from fairseq_wsum.ops import operators
 
-GATED_SUMS = tuple(name for name, cell in CELLS.items() if not cell.is_recurrent)
+WITHOUT_PRODUCTS = tuple(name for name, cell in CELLS.items() if not cell.is_recurrent)
 SHAPES: tuple[Shape, ...] = ((512, 32, 1024),)  # large enough to fill a GPU
 
 
@@ -43,14 +43,14 @@ class Bandwidth:
             "copy GB/s": f"{self.copy / 1e9:.1f}",
             "forward GB/s": f"{self.forward / 1e9:.1f}",
             "backward GB/s": f"{self.backward / 1e9:.1f}",
-            "forward of the copy": f"{self.forward / self.copy:.2f}",
-            "backward of the copy": f"{self.backward / self.copy:.2f}",
+            "forward / copy": f"{self.forward / self.copy:.2f}",
+            "backward / copy": f"{self.backward / self.copy:.2f}",
         }
 
 
 def measure(
     shape: Shape,
-    names: Sequence[str] = GATED_SUMS,
+    names: Sequence[str] | None = None,
     dtype: str = "fp32",
     device: str = "cpu",
     rounds: int = 15,
@@ -59,33 +59,39 @@ def measure(
 
     Args:
         shape: T, B, H.
-        names: names from `GATED_SUMS`.
+        names: names from `WITHOUT_PRODUCTS`; by default those that have a kernel on the device.
         dtype: a key of `DTYPES`.
+        device: the device.
+        rounds: the number of timings of each.
 
     Raises:
         RuntimeError: the device and dtype have no kernel; the message says why.
     """
     place = torch.device(device)
     kernel = BACKENDS["cpp" if place.type == "cpu" else "triton"]
+    if names is None:
+        names = [n for n in WITHOUT_PRODUCTS if operators.has_kernels(CELLS[n], place.type)]
     results = []
     for name in names:
         cell, (steps, batch, units) = CELLS[name], shape
         reason = kernel.why_not(cell, place, DTYPES[dtype], False)
         if not operators.has_kernels(cell, place.type):
-            reason = "it runs on the operator `scan`, not on a kernel of its own"
+            reason = "it runs on the operator `scan`, not on a kernel of its own: leave it out"
         if reason is not None:
             raise RuntimeError(f"backend {kernel.name!r} cannot run {name}: {reason}")
-        z = torch.randn(*(steps, batch, len(cell.rows) * units), device=place, dtype=DTYPES[dtype])
+        z = torch.randn(steps, batch, len(cell.rows) * units, device=place, dtype=DTYPES[dtype])
         c_0 = torch.zeros(batch, units, device=place)
         vectors = len(cell.vectors)
         v = torch.randn(vectors, units).to(z) if vectors else None
-        how = (operators.encode(cell), False)
-        forward = partial(torch.ops.fairseq_wsum.gated_sum, z, v, c_0, None, *how, True)
+        cell_and_reverse = (operators.encode(cell), False)
+        given = (z, v, c_0, None, *cell_and_reverse)
+        forward = partial(torch.ops.fairseq_wsum.gated_sum, *given, True)
         y, c_n, cells = forward()
-        cells = operators.present(cells, y)
+        cells = operators.or_else(cells, y)
         dy = torch.ones_like(y)
         backward = partial(
-            torch.ops.fairseq_wsum.gated_sum_backward, dy, None, z, v, c_0, None, cells, *how
+            torch.ops.fairseq_wsum.gated_sum_backward,
+            *(dy, None, z, v, c_0, None, cells, *cell_and_reverse),
         )
         other = torch.empty_like(z)
         moved = {
@@ -107,7 +113,8 @@ def measure(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, with `arguments` or those of the process."""
     parser = argparse.ArgumentParser(description=__doc__)
-    report.add_measurement(parser, list(GATED_SUMS), SHAPES)
+    default = "all that have a kernel on the device"
+    report.add_measurement(parser, list(WITHOUT_PRODUCTS), SHAPES, default)
     args = parser.parse_args(arguments)
     report.check_device(args.device)
     title = f"{args.dtype}, medians of {args.rounds}; {report.machine(args.device)}"

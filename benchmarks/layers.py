@@ -18,6 +18,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ class Result:
             "forward + backward ms": f"{1000 * self.both:.2f}",
             "times as fast: forward": f"{self.peer_forward / self.forward:.2f}",
             "forward + backward": f"{self.faster:.2f}",
-            "memory of the peer's": f"{self.memory / self.peer_memory:.2f}",
+            "memory / peer": f"{self.memory / self.peer_memory:.2f}",
         }
 
 
@@ -140,36 +141,7 @@ def compare(
     options: dict[str, Any] = dict(device=device, dtype=DTYPES[dtype])
     inputs = units if inputs is None else inputs
     x = torch.randn(steps, batch, inputs, **options, requires_grad=True)
-    subjects = {}
-    for kind in (nn.LSTM, nn.GRU, nn.RNN):
-        name = f"nn.{kind.__name__}"
-        subjects[name] = Subject(name, kind(inputs, units, **options), x)
-    pairs = []
-    for name in cells:
-        layer = WsumLSTM(inputs, units, cell=name, backend=backend, **options)
-        subjects[name] = Subject(name, layer, x)
-        pairs.append((name, f"nn.{PEERS.get(name, nn.LSTM).__name__}"))
-        if name == "qrnn":
-            layer = WsumLSTM(inputs, units, cell=name, window=2, backend=backend, **options)
-            subjects["qrnn, window 2"] = Subject("qrnn, window 2", layer, x)
-            pairs.append(("qrnn, window 2", "nn.GRU"))
-        if scans and CELLS[name].is_gated_sum:
-            layer = WsumLSTM(inputs, units, cell=_without_kernel(name), backend=backend, **options)
-            subjects[f"{name}, scan"] = Subject(f"{name} on scan", layer, x)
-            pairs.append((f"{name}, scan", name))
-        if masks:
-            seed = torch.Generator().manual_seed(1)  # the same lengths in every run
-            lengths = torch.randint(steps // 2, steps + 1, (batch,), generator=seed)
-            mask = (torch.arange(steps).unsqueeze(1) >= lengths).to(device)
-            subjects[f"{name}, mask"] = Subject(name, layer, x, mask)
-            pairs.append((f"{name}, mask", name))
-    sru = _sru(inputs, units, options)
-    if sru is not None:
-        subjects["SRU"] = Subject("SRU", sru, x)
-        pairs.append(("SRU", "nn.LSTM"))
-    wanted = {name for pair in pairs for name in pair}
-    subjects = {name: subject for name, subject in subjects.items() if name in wanted}
-
+    subjects, pairs = _subjects(x, units, cells, masks, scans, backend, options)
     forward = median_times({name: s.forward for name, s in subjects.items()}, rounds, device)
     both = median_times({name: s.both for name, s in subjects.items()}, rounds, device)
     memory = {}
@@ -191,6 +163,49 @@ def compare(
         )
         for name, peer in pairs
     ]
+
+
+def _subjects(
+    x: Tensor,
+    units: int,
+    cells: Sequence[str],
+    masks: bool,
+    scans: bool,
+    backend: str,
+    options: Mapping[str, Any],
+) -> tuple[dict[str, Subject], list[tuple[str, str]]]:
+    """What `compare` times, by name, and the pairs of a name and that of its peer."""
+    steps, batch, inputs = x.shape
+    subjects = {}
+    for kind in (nn.LSTM, nn.GRU, nn.RNN):
+        name = f"nn.{kind.__name__}"
+        subjects[name] = Subject(name, kind(inputs, units, **options), x)
+    pairs = []
+    make = partial(WsumLSTM, inputs, units, backend=backend, **options)
+    for name in cells:
+        layer = make(cell=name)
+        subjects[name] = Subject(name, layer, x)
+        pairs.append((name, f"nn.{PEERS.get(name, nn.LSTM).__name__}"))
+        if name == "qrnn":
+            wide = "qrnn, window 2"
+            subjects[wide] = Subject(wide, make(cell=name, window=2), x)
+            pairs.append((wide, "nn.GRU"))
+        if scans and CELLS[name].is_gated_sum:
+            on_scan = make(cell=_without_kernel(name))
+            subjects[f"{name}, scan"] = Subject(f"{name} on scan", on_scan, x)
+            pairs.append((f"{name}, scan", name))
+        if masks:
+            seed = torch.Generator().manual_seed(1)  # the same lengths in every run
+            lengths = torch.randint(steps // 2, steps + 1, (batch,), generator=seed)
+            mask = (torch.arange(steps).unsqueeze(1) >= lengths).to(x.device)
+            subjects[f"{name}, mask"] = Subject(name, layer, x, mask)
+            pairs.append((f"{name}, mask", name))
+    sru = _sru(inputs, units, options)
+    if sru is not None:
+        subjects["SRU"] = Subject("SRU", sru, x)
+        pairs.append(("SRU", "nn.LSTM"))
+    wanted = {name for pair in pairs for name in pair}
+    return {name: subject for name, subject in subjects.items() if name in wanted}, pairs
 
 
 def _without_kernel(name: str) -> Cell:
@@ -310,7 +325,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     growth = {}
     if args.growth:
         growth = {
-            what: [r for shape in shapes for r in compare(shape, args.cells, **options)]
+            what: [
+                r
+                for shape in shapes
+                for r in compare(shape, args.cells, inputs=args.inputs, **options)
+            ]
             for what, shapes in GROWTH.items()
         }
     if args.json:

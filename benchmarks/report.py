@@ -19,8 +19,9 @@ import torch
 
 from fairseq_wsum.argument_types import positive
 from fairseq_wsum.cli import DTYPES, table
+from fairseq_wsum.files import whole
 from fairseq_wsum.machine import machine
-from fairseq_wsum.weights.picture import DATES, DPI, SETTINGS
+from fairseq_wsum.weights.picture import DPI, METADATA, SETTINGS
 
 __all__ = ["DTYPES", "Shape", "add_measurement", "check_can_draw", "check_device"]
 __all__ += ["end_with_errors", "machine", "output_file", "positive", "save_figure", "table"]
@@ -38,14 +39,29 @@ def end_with_errors(main: Callable[[], None]) -> None:
 
 
 def add_measurement(
-    parser: argparse.ArgumentParser, cells: Sequence[str], shapes: Sequence[Shape]
+    parser: argparse.ArgumentParser,
+    cells: Sequence[str],
+    shapes: Sequence[Shape],
+    default: str | None = None,
 ) -> None:
-    """Add the options for what is measured, how often, and where the results are written."""
+    """Add the options for what is measured, how often, and where the results are written.
+
+    Without `default`, all cells are measured by default. With it, --cells is None by default, and
+    the text says what that means.
+    """
     add = parser.add_argument
-    names = f"cells to measure (default: {' '.join(cells)})"
+    names = f"cells to measure (default: {default or ' '.join(cells)})"
+    chosen = None if default else cells
     usual = " ".join(",".join(map(str, shape)) for shape in shapes)
     sizes = f"numbers of time steps, sequences and units (default: {usual})"
-    add("--cells", nargs="+", choices=cells, default=cells, metavar="NAME", help=names)
+    add(
+        "--cells",
+        nargs="+",
+        choices=cells,
+        default=chosen,
+        metavar="NAME",
+        help=names,
+    )
     add("--shapes", nargs="+", type=_shape, default=shapes, metavar="T,B,H", help=sizes)
     add("--dtype", choices=DTYPES, default="fp32", help="floating-point type (default fp32)")
     add("--device", default="cpu", help="cpu (default) or cuda")
@@ -82,16 +98,15 @@ def output_file(text: str) -> Path:
 
 def write_json(path: Path, record: Mapping[str, object]) -> None:
     """Write a record, complete or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with whole(path) as partial:
+        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def check_can_draw(option: str, path: Path) -> None:
     """Raise ValueError unless matplotlib is installed and can write this type of file."""
     if importlib.util.find_spec("matplotlib") is None:
         raise ValueError(f'{option} needs matplotlib: pip install "fairseq-wsum[plot]"')
-    if path.suffix not in DATES:
+    if path.suffix not in METADATA:
         raise ValueError(f"{option} {path}: the name must end with .png, .svg or .pdf")
 
 
@@ -100,4 +115,4 @@ def save_figure(path: Path, figure: Any) -> None:
     import matplotlib
 
     with matplotlib.rc_context(SETTINGS):
-        figure.savefig(path, dpi=DPI, metadata=DATES[path.suffix])
+        figure.savefig(path, dpi=DPI, metadata=METADATA[path.suffix])

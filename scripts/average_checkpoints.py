@@ -5,7 +5,6 @@ usage: average_checkpoints.py FOLDER N OUTPUT
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the package may not be installed
 from fairseq_wsum.checkpoint_files import damage, read
+from fairseq_wsum.files import whole
 
 
 def main() -> None:
@@ -22,9 +22,8 @@ def main() -> None:
         sys.exit(__doc__)
     folder, number, output = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     paths = last_epochs(folder, number)
-    partial = output.with_name(f"{output.name}.partial.{os.getpid()}")
-    torch.save(average(paths), partial)
-    os.replace(partial, output)
+    with whole(output) as partial:
+        torch.save(average(paths), partial)
     print(*(path.name for path in paths))
 
 
@@ -48,9 +47,9 @@ def average(paths: list[Path]) -> dict[str, Any]:
     """The last checkpoint with averaged weights and without the optimiser's state."""
     sums: dict[str, torch.Tensor] = {}
     for path in paths:
-        what = damage(path)
-        if what is not None:
-            sys.exit(f"error: {path} is damaged: {what}; leave it out with a smaller --average")
+        problem = damage(path)
+        if problem is not None:
+            sys.exit(f"error: {path} is damaged: {problem}; leave it out with a smaller --average")
         state = read(path)
         if sums and sums.keys() != state["model"].keys():
             sys.exit(f"error: {path} and {paths[0]} are different models; they cannot be averaged")

@@ -51,7 +51,7 @@ def out_folder(text: str) -> Path:
 
 
 def check_cache(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """--cache is where downloads are kept, and --data means that nothing is downloaded."""
+    """Reject --cache with --data, which downloads nothing."""
     if args.cache is not None and args.data is not None:
         parser.error(f"--cache {args.cache} with --data {args.data}: leave one of the two out")
 

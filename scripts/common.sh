@@ -30,6 +30,10 @@ value() {
     printf '%s' "$2"
 }
 
+positive() { # OPTION VALUE
+    [[ "$2" =~ ^[1-9][0-9]*$ ]] || die "$1 $2: give a positive whole number"
+}
+
 # Report an unknown cell before anything is made. Needs use_environment.
 check_cell() { # NAME
     local cells

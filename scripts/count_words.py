@@ -17,7 +17,10 @@ def main() -> None:
     sentences = data_utils.load_indexed_dataset(str(folder / split), dictionary)
     starts = [symbol.startswith(START) for symbol in dictionary.symbols]
     if not any(starts):
-        sys.exit(f"{folder} has no SentencePiece subwords: no word starts with {START}")
+        sys.exit(
+            f"{folder} has no SentencePiece subwords, as no word starts with {START}: omit "
+            "--post-process sentencepiece"
+        )
     starts[dictionary.eos()] = True
     print(sum(starts[unit] for k in range(len(sentences)) for unit in sentences[k].tolist()))
 

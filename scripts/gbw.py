@@ -53,7 +53,7 @@ files in OUT:
   shard-002/train ...               the other shards; their dict.txt is a link to the one in OUT
   prepared.json                     the options, counts, checksums and versions
 
-Memory holds the words and their counts only. An interrupted run continues in the folder
+Only the words and their counts are held in memory. An interrupted run continues in the folder
 .NAME.partial beside OUT when it is started again with the same options.
 
 GBW_URL in the environment replaces the address of the archive."""

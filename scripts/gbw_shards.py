@@ -81,8 +81,10 @@ def write_dictionary(path: Path, words: Counter[bytes], args: argparse.Namespace
     # By default fairseq pads the dictionary with made-up words to a multiple of 8.
     dictionary.finalize(nwords=args.nwords or -1, padding_factor=1)
     if len(dictionary) == dictionary.nspecial:
-        limits = f"--threshold {args.threshold}" + (f" --nwords {args.nwords}" * bool(args.nwords))
-        raise UserError(f"{limits} leaves no words in the dictionary")
+        limits = f"--threshold {args.threshold}"
+        if args.nwords:
+            limits += f" --nwords {args.nwords}"
+        raise UserError(f"{limits} leaves no words in the dictionary: give a lower threshold")
     dictionary.save(str(path))
 
 

@@ -76,7 +76,7 @@ for item in "${wanted[@]}"; do
         die "--steps $steps: there is no step '${item%%/*}'; choose from ${known//$'\n'/, }"
 done
 [[ "$device" =~ ^(cuda|cpu)$ ]] || die "--device $device: choose cuda or cpu"
-[[ "${limit:-1}" =~ ^[1-9][0-9]*$ ]] || die "--limit $limit: give a positive whole number"
+[ -z "$limit" ] || positive --limit "$limit"
 command -v timeout >/dev/null || die "this machine has no command timeout (GNU coreutils)"
 check_colon --out "$out"
 [[ "$out" == /* ]] || out="$PWD/$out"

@@ -101,4 +101,4 @@ def check_same_lines(texts: dict[str, bytes]) -> None:
         counted = ", ".join(f"{name} has {n} lines" for name, n in sizes.items())
         raise UserError(f"the files do not match: {counted}; line n must translate line n")
     if 0 in sizes.values():
-        raise UserError(f"{' and '.join(sizes)} are empty")
+        raise UserError(f"{' and '.join(sizes)} are empty: give files with a sentence in each line")

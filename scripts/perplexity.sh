@@ -73,7 +73,7 @@ done
     "prepare_wikitext2.sh, prepare_gbw.sh or fairseq-preprocess --only-source made"
 [ -n "$checkpoint" ] || die "no --checkpoint: give the model's checkpoint file"
 if [ -n "$average" ]; then
-    [[ "$average" =~ ^[1-9][0-9]*$ ]] || die "--average $average: give a positive whole number"
+    positive --average "$average"
     [ -d "$checkpoint" ] || die "--average needs a folder, but --checkpoint $checkpoint is not one"
     [ -w "$checkpoint" ] || die "--average writes average-$average.pt into $checkpoint, which" \
         "cannot be written to: give a copy of the folder"

@@ -42,7 +42,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[[ "$epochs" =~ ^[1-9][0-9]*$ ]] || die "--epochs $epochs: give a positive whole number"
+positive --epochs "$epochs"
 if [ -x "${VENV:-$REPO/.venv}/bin/fairseq-train" ]; then # otherwise it is checked after the set-up
     (use_environment && check_cell "$cell")
 fi
@@ -121,7 +121,7 @@ train() { # SAVE_DIR LOG options...
     fi
 }
 
-say "== 3. training: LSTM cell '$cell', $epochs epochs, in $run"
+say "== 3. training: cell '$cell', $epochs epochs, in $run"
 start=$SECONDS
 if [ -f "$run/finished" ]; then
     training="done before, in $(cat "$run/finished") s"

@@ -23,13 +23,13 @@ def main() -> None:
         sys.exit(__doc__)
     folder = Path(sys.argv[1])
     last = folder / "checkpoint_last.pt"
-    what = damage(last) if last.is_file() else "it is missing"
-    if what is None:
+    problem = damage(last) if last.is_file() else "it is missing"
+    if problem is None:
         return
     found = newest(folder, leave_out=last)
     if found is None:
         sys.exit(
-            f"error: {last}: {what}, and {folder} has no other checkpoint to continue from; "
+            f"error: {last}: {problem}, and {folder} has no other checkpoint to continue from; "
             "give a new --save-dir to start again"
         )
     path, updates = found
@@ -38,9 +38,9 @@ def main() -> None:
     if last.exists():
         kept = unused(f"{last}.damaged")
         last.rename(kept)
-        what += f"; it is kept as {kept.name}"
+        problem += f"; it is kept as {kept.name}"
     os.replace(partial, last)
-    print(f"{last}: {what}. Continuing from {path.name} ({updates} updates)", file=sys.stderr)
+    print(f"{last}: {problem}. Continuing from {path.name} ({updates} updates)", file=sys.stderr)
 
 
 def unused(name: str) -> Path:

@@ -22,7 +22,8 @@ lower-cased tokens, like the literature on Multi30k, and as detokenised text.
   --batch-size N      sentences per batch (default 64)
   --replace-unk       replace every unknown word by the source word with the most attention; for
                       data prepared with --units words
-  --out FOLDER        (default DIR/score-S)
+  --out FOLDER        folder for the results (default DIR/score-S)
+  --user-dir DIR      fairseq modules to load, for a cell of your own (default: this plugin)
   --help              this text
 
 Files in FOLDER (the results of an earlier run are replaced once the new ones are complete; a folder
@@ -78,9 +79,9 @@ done
 check_colon DATA "$data"
 check_colon --checkpoints "$checkpoints"
 [[ "$subset" =~ ^(test|valid)$ ]] || die "--subset $subset: choose from test, valid"
-for option in "--beam $beam" "--batch-size $batch" "--average ${average:-1}"; do
-    [[ "$option" =~ \ [1-9][0-9]*$ ]] || die "$option: give a positive whole number"
-done
+positive --beam "$beam"
+positive --batch-size "$batch"
+[ -z "$average" ] || positive --average "$average"
 number='-?([0-9]+(\.[0-9]*)?|\.[0-9]+)'
 [[ "$lenpen" =~ ^$number(,$number)*$ ]] || die "--lenpen $lenpen: give numbers, such as 0.6,1.0"
 [ "$subset" = valid ] || [[ "$lenpen" != *,* ]] ||

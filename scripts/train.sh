@@ -63,11 +63,15 @@ EOF
 lock() {
     local file="$save_dir/.train.lock"
     exec 9>>"$file"
-    if ! flock -n -E 75 9; then
+    local status=0
+    flock -n -E 75 9 || status=$?
+    if [ "$status" = 75 ]; then
         say "waiting for another training in $save_dir to end"
-        flock -w 20 -E 75 9 || [ $? -ne 75 ] ||
+        flock -w 20 9 ||
             die "--save-dir $save_dir: another training is writing there ($(cat "$file"));" \
                 "wait until it ends, or give a new folder"
+    elif [ "$status" != 0 ]; then
+        say "$save_dir is on a file system without locks: do not start a second training there"
     fi
     echo "process $$ on $(uname -n)" >"$file"
 }
@@ -75,8 +79,6 @@ lock() {
 data='' gpus='' cpu_processes='' precision=fp32 dry_run=false skip_damaged=false
 save_dir='' user_dir="$REPO/fairseq_wsum" multiple=1 new_batches=True restore=''
 options=() # for fairseq-train
-
-positive() { [[ "$2" =~ ^[1-9][0-9]*$ ]] || die "$1 $2: give a positive whole number"; }
 
 while [ $# -gt 0 ]; do
     case "$1" in

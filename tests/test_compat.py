@@ -5,10 +5,21 @@ import torch
 
 pytest.importorskip("fairseq")
 
+from fairseq import options
 from fairseq.optim import AMPOptimizer
 from omegaconf import OmegaConf
 
 import fairseq_wsum.plugin  # noqa: F401  # applies them
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["by place", "by name"])
+@pytest.mark.parametrize("tpu", [False, True], ids=["without", "with"])
+def test_bf16_needs_a_tpu_only_if_one_was_asked_for(tpu, named) -> None:
+    parser = options.get_training_parser()
+    given = ["data", "--arch", "wsum_lstm", "--bf16", *(["--tpu"] if tpu else [])]
+    parse = options.parse_args_and_arch
+    args = parse(parser, input_args=given) if named else parse(parser, given)
+    assert args.bf16 and args.tpu == tpu
 
 
 def test_loss_scaling_does_not_change_the_updates() -> None:

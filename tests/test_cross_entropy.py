@@ -170,7 +170,7 @@ def test_unsupported_input_is_rejected() -> None:
         cross_entropy.cross_entropy(logits, targets[:2], PAD)
     with pytest.raises(ValueError, match=r"take targets in torch\.int64, got torch\.int32"):
         cross_entropy.cross_entropy(logits, targets.int(), PAD)
-    assert not kernels.take(logits.double())
+    assert not kernels.accepts(logits.double())
     nll, _ = cross_entropy.cross_entropy(logits.requires_grad_(), targets, PAD)
     with pytest.raises(NotImplementedError, match="--criterion cross_entropy"):
         torch.autograd.grad(nll.sum(), logits, create_graph=True)
@@ -178,6 +178,6 @@ def test_unsupported_input_is_rejected() -> None:
 
 def test_it_is_unavailable_without_kernels_and_under_torch_func(monkeypatch) -> None:
     logits = torch.randn(2, 5)
-    assert torch.func.vmap(lambda z: z * kernels.take(logits))(logits).eq(0).all()
+    assert torch.func.vmap(lambda z: z * kernels.accepts(logits))(logits).eq(0).all()
     monkeypatch.setattr(kernels, "_find", lambda: (None, "they were never built"))
-    assert not kernels.take(logits)
+    assert not kernels.accepts(logits)

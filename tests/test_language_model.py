@@ -312,7 +312,7 @@ def test_a_model_is_built_from_a_dataclass_and_a_dict_config() -> None:
 
 MISTAKES = {
     "cell": (dict(cell="x"), "--cell x: choose one of lstm"),
-    "coupled": (dict(coupled_gates=True, cell="no-gates"), "--coupled-gates with --cell"),
+    "coupled": (dict(coupled_gates=True, cell="no-gates"), "leave out coupled_gates"),
     "projection": (dict(decoder_proj_size=5), "--decoder-proj-size 5: give 0"),
     "no-projection": (
         dict(cell="sru", decoder_proj_size=3),

@@ -405,7 +405,7 @@ BAD_OPTIONS = {
     ),
     "coupled": (
         dict(coupled_gates=True, decoder_cell="no-gates"),
-        "--coupled-gates with --decoder-cell no-gates",
+        "--decoder-cell no-gates: cell 'no-gates' has no forget gate of its own to couple",
     ),
     "attention": (dict(decoder_attention="soft"), "--decoder-attention soft: choose one of"),
     "dot": (dict(decoder_attention="dot"), r"-attention dot needs an encoder output size .*\(5"),

@@ -215,7 +215,7 @@ class Nameless(Cell):
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
-        (dict(name="Mine"), "its name must be lower-case"),
+        (dict(name="Mine"), "its name must consist of lower-case"),
         (dict(name="lstm"), "the name is that of a cell of this package"),
         (dict(name="mine", rows=()), "its rows must be different letters"),
         (dict(name="mine", rows=("a", "a")), "its rows must be different letters"),

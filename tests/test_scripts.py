@@ -190,6 +190,19 @@ def test_a_training_waits_for_the_previous_one_to_end(tmp_path):
     assert (tmp_path / ".train.lock").read_text().startswith("process ")
 
 
+@needs_fairseq
+def test_a_file_system_without_locks_is_named(tmp_path):
+    flock = tmp_path / "bin" / "flock"
+    flock.parent.mkdir()
+    flock.write_text("#!/bin/sh\nexit 69\n")
+    flock.chmod(0o755)
+    options = ["--save-dir", tmp_path, "--gpus", "0", "--arch", "wsum_lstm", "--help-me"]
+    path = f"{flock.parent}{os.pathsep}{os.environ['PATH']}"
+    done = run("train.sh", tmp_path, *options, PATH=path)
+    assert f"{tmp_path} is on a file system without locks" in done.stderr
+    assert "waiting for" not in done.stderr and "unrecognized arguments" in done.stderr
+
+
 # score.sh
 
 

@@ -76,7 +76,7 @@ def test_a_study_without_a_finished_run_has_a_report(tmp_path) -> None:
 def test_a_finished_run_without_scores_is_not_called_not_run(tmp_path) -> None:
     study = Folder(tmp_path, LM)
     study.end("lstm", 1)
-    assert tables.cells(study.table())[1][:5] == ["lstm", "–", "1 of 2", "–", "–"]
+    assert tables.text_rows(study.table())[1][:5] == ["lstm", "–", "1 of 2", "–", "–"]
     study.report()
 
 

@@ -10,7 +10,7 @@ import pytest
 from study_runs import Folder, language_models, translations, write
 
 from fairseq_wsum.study.results import read_results
-from fairseq_wsum.study.significance import P, bootstrap, compare, holm, t_test
+from fairseq_wsum.study.significance import PValue, bootstrap, compare, holm, t_test
 
 
 @pytest.fixture
@@ -79,8 +79,8 @@ def test_equal_translations_do_not_differ(captions) -> None:
 def test_the_one_tail_of_sacrebleus_test_counts_twice(captions) -> None:
     plan = captions.plan
     found = compare(plan.tasks[0], read_results(plan))["gru"]
-    assert replace(found, p=P(0.02, 0.024)).different
-    assert not replace(found, p=P(0.02, 0.026)).different
+    assert replace(found, p=PValue(0.02, 0.024)).different
+    assert not replace(found, p=PValue(0.02, 0.026)).different
 
 
 def test_only_common_seeds_are_tested(captions) -> None:

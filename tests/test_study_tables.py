@@ -97,4 +97,4 @@ def test_an_infinite_perplexity_has_no_deviation(lm) -> None:
 
 def test_small_perplexities_have_two_decimals(lm) -> None:
     lm.run("gru", 2).folder.joinpath("perplexity.json").write_text('{"test": 3.456}')
-    assert tables.cells(lm.table())[2][4] == "3.46"
+    assert tables.text_rows(lm.table())[2][4] == "3.46"

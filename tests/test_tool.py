@@ -16,7 +16,7 @@ import report
 import torch
 
 from fairseq_wsum import CELLS, cli
-from fairseq_wsum.ops import kernels
+from fairseq_wsum.ops import kernels, operators
 
 
 def test_info_names_the_backend_of_each_type_and_why_not_the_others(capsys) -> None:
@@ -65,6 +65,24 @@ def test_bench_bandwidth_compares_with_a_copy_of_the_same_size(capsys, tmp_path)
     assert all(result[rate] > 0 for rate in ("forward", "backward", "copy"))
     share = result["forward"] / result["copy"]
     assert f"{share:.2f} | {result['backward'] / result['copy']:.2f} |" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(kernels.why_missing() is not None, reason="the C++ kernels were not built")
+def test_bench_bandwidth_leaves_out_cells_without_a_kernel_on_the_device(
+    capsys, monkeypatch
+) -> None:
+    has_kernels = operators.has_kernels
+    monkeypatch.setattr(operators, "has_kernels", lambda cell, device: has_kernels(cell, "cuda"))
+    bandwidth.main(["--shapes", "5,3,8", "--rounds", "1"])
+    rows = capsys.readouterr().out.splitlines()[3:]
+    assert [row.split(" | ")[0] for row in rows] == ["| no-srnn-hidden", "| no-srnn-out-hidden"]
+
+
+def test_bench_layers_compares_a_layer_with_a_mask_with_itself() -> None:
+    x = torch.randn(3, 2, 4)
+    subjects, pairs = layers._subjects(x, 4, ["qrnn"], True, True, "auto", {})
+    assert ("qrnn, mask", "qrnn") in pairs and "qrnn, window 2" in subjects
+    assert subjects["qrnn, mask"].layer is subjects["qrnn"].layer
 
 
 def test_ratios_are_above_one_if_ours_is_better() -> None:
@@ -128,10 +146,18 @@ def test_growth_is_drawn_or_names_the_missing_package(tmp_path, monkeypatch, cap
     monkeypatch.setattr(layers, "GROWTH", {"time steps": ((2, 1, 3), (4, 1, 3))})
     picture = tmp_path / "growth.svg"
     options = ["--cells", "no-srnn", "--shapes", "2,1,3", "--rounds", "1"]
-    command = [*options, "--growth", str(picture)]
+    command = [*options, "--growth", str(picture), "--inputs", "7"]
+    sizes = set()
+    compare = layers.compare
+
+    def recorded(*args, **named):
+        sizes.add(named["inputs"])
+        return compare(*args, **named)
+
+    monkeypatch.setattr(layers, "compare", recorded)
     if importlib.util.find_spec("matplotlib"):
         layers.main(command)
-        assert "<svg" in picture.read_text()
+        assert "<svg" in picture.read_text() and sizes == {7}
     else:
         with pytest.raises(ValueError, match="--growth needs matplotlib: pip install"):
             layers.main(command)

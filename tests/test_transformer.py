@@ -340,10 +340,13 @@ BAD_OPTIONS = {
     "size": (dict(encoder_hidden_size=0), "--encoder-hidden-size 0: give at least 1"),
     "dropout": (dict(attention_dropout=1.5), "--attention-dropout 1.5: give a probability"),
     "backend": (dict(lstm_backend="gpu"), "--lstm-backend gpu: choose one of auto"),
-    "coupled": (dict(coupled_gates=True, cell="gru"), "--coupled-gates with --cell gru"),
+    "coupled": (
+        dict(coupled_gates=True, cell="gru"),
+        "--cell gru: cell 'gru' has no forget gate of its own to couple",
+    ),
     "coupled-decoder": (
         dict(coupled_gates=True, decoder_cell="gru"),
-        "--coupled-gates with --decoder-cell gru",
+        "--decoder-cell gru: cell 'gru' has no forget gate of its own to couple",
     ),
     "quantised": (dict(quant_noise_scalar=0.1), "--quant-noise-scalar 0.1: fairseq cannot"),
     "window": (dict(window=2), "--window 2"),

@@ -262,14 +262,14 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
 def test_a_plan_splits_long_sequences_only_if_units_are_few() -> None:
     from fairseq_wsum.backends import triton_common as kernels
 
-    assert kernels.plan(512, 32, 1024).chunks == 1
-    assert kernels.plan(512, 8, 1024).chunks == 4
-    assert kernels.plan(64, 1, 64).chunks == 1
-    long = kernels.plan(100_000, 1, 64)
+    assert kernels.plan_for(512, 32, 1024).chunks == 1
+    assert kernels.plan_for(512, 8, 1024).chunks == 4
+    assert kernels.plan_for(64, 1, 64).chunks == 1
+    long = kernels.plan_for(100_000, 1, 64)
     assert kernels.ENOUGH_PROGRAMS * 0.9 < long.chunks <= kernels.ENOUGH_PROGRAMS
     assert (long.chunks - 1) * -(-100_000 // long.chunks) < 100_000  # no chunk is empty
-    assert kernels.plan(3, 2, 5) == kernels.Plan(steps=16, block=8, chunks=1)
-    assert kernels.plan(1, 2, 5) == kernels.Plan(steps=1, block=8, chunks=1)
+    assert kernels.plan_for(3, 2, 5) == kernels.Plan(steps=16, block=8, chunks=1)
+    assert kernels.plan_for(1, 2, 5) == kernels.Plan(steps=1, block=8, chunks=1)
 
 
 @needs_triton
@@ -279,12 +279,12 @@ def test_a_plan_uses_one_launch_if_all_programs_fit() -> None:
 
     for dtype, block in ((torch.bfloat16, 64), (torch.float32, 32)):
         small = kernels.Plan(16, 16, block, together=True)
-        assert kernels.plan(20, 650, dtype, 132) == small
-        assert kernels.plan(20, 650, dtype, 81) == small._replace(sequences=32)
-        assert kernels.plan(128, 1500, dtype, 94) == kernels.Plan(64, 32, block, together=True)
-        assert kernels.plan(128, 1500, dtype, 93) == kernels.Plan(64, 32, block, together=False)
-        assert kernels.plan(3, 1500, dtype, 50) == kernels.Plan(16, 32, block, together=True)
-    assert not kernels.plan(1, 1, torch.float32, 0).together
+        assert kernels.plan_for(20, 650, dtype, 132) == small
+        assert kernels.plan_for(20, 650, dtype, 81) == small._replace(sequences=32)
+        assert kernels.plan_for(128, 1500, dtype, 94) == kernels.Plan(64, 32, block, together=True)
+        assert kernels.plan_for(128, 1500, dtype, 93) == kernels.Plan(64, 32, block, together=False)
+        assert kernels.plan_for(3, 1500, dtype, 50) == kernels.Plan(16, 32, block, together=True)
+    assert not kernels.plan_for(1, 1, torch.float32, 0).together
 
 
 @needs_triton
@@ -328,7 +328,7 @@ def test_prefetched_products_fit_into_shared_memory(units, dtype) -> None:
     from fairseq_wsum.backends import triton_recurrence
 
     for batch in (16, 128):  # the smallest tile, and the largest
-        how = triton_recurrence.plan(batch, units, dtype, 132 if batch == 16 else 0)
+        how = triton_recurrence.plan_for(batch, units, dtype, 132 if batch == 16 else 0)
         for kernel, constants in recurrence_kernels(CELLS["lstm"], how, units):
             constants |= dict(PADDED=False, REVERSE=False)
             compiled = compile_for(86, kernel, constants, how.warps, dtype)

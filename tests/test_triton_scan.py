@@ -112,9 +112,9 @@ def test_the_scan_equals_the_loop_for_any_size(seed) -> None:
 @needs_triton
 @inside
 def test_a_long_sequence_of_few_units_is_scanned_in_chunks() -> None:
-    from fairseq_wsum.backends.triton_common import plan
+    from fairseq_wsum.backends.triton_common import plan_for
 
-    assert plan(260, 1, 3).chunks == 2
+    assert plan_for(260, 1, 3).chunks == 2
     compare(260, 1, 3, None, True, "holes")
 
 

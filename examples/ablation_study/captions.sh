@@ -11,7 +11,7 @@ usage: examples/ablation_study/captions.sh [options] [any option of scripts/trai
 Make the quickstart's corpus of English captions with German translations, train a small translation
 model, and score the validation and the test set. Run it again to continue where it stopped.
 
-  --cell NAME       the LSTM cell (default no-srnn-hidden)
+  --cell NAME       the cell (default no-srnn-hidden)
   --sentences N     number of training sentences (default 8000)
   --out DIR         folder for data and results (default runs/ablation_study/captions)
   --run DIR         folder for this training and its scores (default: a folder within --out)
@@ -34,7 +34,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[[ "$sentences" =~ ^[1-9][0-9]*$ ]] || die "--sentences $sentences: give a positive whole number"
+positive --sentences "$sentences"
 parse ablation_study/captions ${options[@]+"${options[@]}"}
 [ ${#prepare_options[@]} -eq 0 ] || die "${prepare_options[0]}: this recipe makes its own corpus"
 cell="${cell:-no-srnn-hidden}"

@@ -13,7 +13,7 @@ regularisation of the AWD-LSTM (Merity et al., 2018), average the last checkpoin
 perplexity of the validation and the test set. Run it again to continue where it stopped.
 
   --corpus NAME     ptb (default) or wikitext2
-  --cell NAME       the LSTM cell (default no-srnn-hidden)
+  --cell NAME       the cell (default no-srnn-hidden)
   --epochs N        stop after N epochs (default 40, or 20 for wikitext2); the learning rate falls
                     in the last two fifths of them
   --average N       average the checkpoints of the last N epochs, at most 10 (default 5)
@@ -54,9 +54,8 @@ case "$corpus" in
     *) die "--corpus $corpus: choose from ptb, wikitext2" ;;
 esac
 epochs="${epochs:-$all}"
-for option in "--epochs $epochs" "--average $averaged"; do
-    [[ "$option" =~ \ [1-9][0-9]*$ ]] || die "$option: give a positive whole number"
-done
+positive --epochs "$epochs"
+positive --average "$averaged"
 [ "$averaged" -le 10 ] ||
     die "--average $averaged: give 10 at most, as the checkpoints of the last 10 epochs are kept"
 parse awd ${options[@]+"${options[@]}"}

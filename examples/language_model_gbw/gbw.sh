@@ -12,7 +12,7 @@ Prepare the One Billion Word benchmark, train a language model with an ablated L
 2,048 units projected to 512 (Jozefowicz et al., 2016), and print the perplexity of held-out text.
 Run it again to continue where it stopped. The full training takes several GPUs and days.
 
-  --cell NAME       the LSTM cell (default lstm)
+  --cell NAME       the cell (default lstm)
   --passes N        go through the corpus N times (default 5)
   --nwords N        limit the dictionary to N entries, including fairseq's four symbols; other words
                     become <unk> (default: the benchmark's 800,000)
@@ -50,8 +50,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 for option in passes shards; do
-    [[ "${!option:-1}" =~ ^[1-9][0-9]*$ ]] ||
-        die "--$option ${!option}: give a positive whole number"
+    [ -z "${!option}" ] || positive "--$option" "${!option}"
 done
 parse gbw ${options[@]+"${options[@]}"}
 cell="${cell:-lstm}"

@@ -12,7 +12,7 @@ Prepare the Penn Treebank, train a language model with ablated LSTMs like Zaremb
 print the perplexity of the validation and the test set. Run it again to continue where it stopped.
 
   --size SIZE       small (default), medium or large
-  --cell NAME       the LSTM cell (default lstm)
+  --cell NAME       the cell (default lstm)
   --epochs N        stop after N epochs (default 13, 39 or 55, by size)
   --seed N          random seed (default 1)
   --fairseq-lstm    train fairseq's own --arch lstm_lm instead, with the same sizes and its own task
@@ -57,7 +57,7 @@ case "$size" in
     *) die "--size $size: choose from small, medium, large" ;;
 esac
 epochs="${epochs:-$all}"
-[[ "$epochs" =~ ^[1-9][0-9]*$ ]] || die "--epochs $epochs: give a positive whole number"
+positive --epochs "$epochs"
 
 data="$out/data"
 prepare prepare_ptb.sh --out "$data"

@@ -9,7 +9,7 @@ from fairseq_wsum.cells import Rows
 
 
 class MinGRU(Cell):
-    """z_t = sigmoid(W_z x_t + b_z), g_t = W_h x_t + b_h, h_t = (1 - z_t) * h_{t-1} + z_t * g_t."""
+    """z_t = sigmoid(W_z x_t + b_z), g_t = W_h x_t + b_h, c_t = (1 - z_t) * c_{t-1} + z_t * g_t."""
 
     name = "own-mingru"
     rows = ("z", "h")  # of W_*x; no `hidden_rows`, as only the memory cell links two steps

@@ -11,7 +11,7 @@ usage: examples/translation_multi30k/opennmt.sh [options] [any option of scripts
 Prepare Multi30k in words, train OpenNMT's readme model of 2018 with ablated LSTMs, and score the
 test set. Run it again to continue where it stopped.
 
-  --cell NAME       the LSTM cell of encoder and decoder (default lstm). For different cells add
+  --cell NAME       the cell of encoder and decoder (default lstm). For different cells add
                     --encoder-cell and --decoder-cell, and a separate --out. no-gates needs
                     --lr 0.1
   --fairseq-lstm    train fairseq's own --arch lstm instead, with the same sizes

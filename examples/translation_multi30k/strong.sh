@@ -11,7 +11,7 @@ usage: examples/translation_multi30k/strong.sh [options] [any option of scripts/
 Prepare Multi30k in joint BPE, train a small model with ablated LSTMs, choose the length penalty on
 the validation set, and score the test set. Run it again to continue where it stopped.
 
-  --cell NAME       the LSTM cell (default lstm)
+  --cell NAME       the cell (default lstm)
   --fairseq-lstm    train fairseq's own --arch lstm instead
   --data FOLDER     folder with the files of Multi30k (default: download them)
   --own-corpus      FOLDER has other text in files of the same names: do not verify checksums

@@ -43,7 +43,7 @@ class Run(Protocol):
 
 @dataclass(frozen=True)
 class Backend:
-    """An implementation of a layer.
+    """An implementation of one direction of a layer.
 
     Args:
         name: the value of the option `backend`.

@@ -103,7 +103,7 @@ def _call(
     if like.dtype not in kernels.DTYPES:
         raise ValueError(
             f"the C++ kernels take float32 and bfloat16, got {like.dtype}: convert the tensors, or "
-            "take `scan_reference`, or backend='reference' in a layer"
+            "use `scan_reference`, or backend='reference' in a layer"
         )
     lengths = sizes if cell is None else {**sizes, **_lengths(cell, sizes["H"])}
     # they must live until the function has returned
@@ -123,7 +123,10 @@ def _call(
         **pointers,
     )
     if kernels.call(name, arguments) == 1:
-        raise ValueError(f"{name}: no cell {cell}; build the kernels again")
+        raise ValueError(
+            f"{name}: the C++ library has no cell number {cell}, as it is of another version: "
+            "install the package again (in a clone: scripts/setup.sh)"
+        )
 
 
 @cache
@@ -151,7 +154,7 @@ def _gated_sum(
     y, c_n, cells = operators.gated_sum_outputs(z, c_0, padding_mask, cell, save)
     time, batch, units = y.shape
     sizes = dict(T=time, B=batch, H=units)
-    tensors = dict(padding=padding_mask, z=z, v=v, c_0=c_0, y=y, c_n=c_n, cells=_made(cells))
+    tensors = dict(padding=padding_mask, z=z, v=v, c_0=c_0, y=y, c_n=c_n, cells=_or_null(cells))
     _call("wsum_gated_sum", _GatedSum, cell, z, reverse, sizes, **tensors)
     return y, c_n, cells
 
@@ -225,7 +228,7 @@ def _recurrence(
     outputs = operators.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, cell, save)
     names = ("y", "h_n", "c_n", "rows", "cells", "states")
     tensors = dict(padding=padding_mask, z=z, w_hh=w_hh, b_hh=b_hh, w_hr=w_hr, h_0=h_0, c_0=c_0)
-    tensors.update(zip(names, map(_made, outputs), strict=True))
+    tensors.update(zip(names, map(_or_null, outputs), strict=True))
     sizes = _recurrence_sizes(z, w_hr, h_0)
     _call("wsum_recurrence", _Recurrence, cell, z, reverse, sizes, **tensors)
     return outputs
@@ -250,7 +253,7 @@ def _recurrence_backward(
     tensors = dict(padding=padding_mask, w_hh=w_hh, w_hr=w_hr, rows=rows, dy=dy, dh_n=dh_n)
     if c_0 is not None:
         tensors.update(c_0=c_0, cells=cells, dc_n=dc_n)
-    tensors.update(zip(("dz", "dh", "dh_0", "dc_0"), map(_made, gradients), strict=True))
+    tensors.update(zip(("dz", "dh", "dh_0", "dc_0"), map(_or_null, gradients), strict=True))
     sizes = _recurrence_sizes(rows, w_hr, h_0)
     _call("wsum_recurrence_backward", _Recurrence, cell, rows, reverse, sizes, **tensors)
     return gradients
@@ -266,7 +269,7 @@ def _check_vectors(cell: int, v: Tensor | None) -> None:
         raise ValueError(f"the C++ kernels take {'a' if v is None else 'no'} v for this cell")
 
 
-def _made(tensor: Tensor) -> Tensor | None:
+def _or_null(tensor: Tensor) -> Tensor | None:
     """The tensor, or None if it is empty because the output is not needed."""
     return tensor if tensor.numel() else None
 

@@ -84,12 +84,12 @@ def run(
     function = _FUNCTIONS[cell.twin]
     state = (h_0, c_0.to(dtype)) if function == "lstm" else (h_0,)
 
-    rows = None
+    order = None
     if padding_mask is not None:
-        rows = _unpadded_first(padding_mask, reverse)
+        order = _unpadded_first(padding_mask, reverse)
         if function == "lstm":
             x, weights[0] = _freeze(x, weights[0], padding_mask)
-        x = x.flatten(0, 1).index_select(0, rows).view_as(x)
+        x = x.flatten(0, 1).index_select(0, order).view_as(x)
     elif reverse:
         x = x.flip(0)
 
@@ -97,8 +97,8 @@ def run(
     with torch.autocast(x.device.type, enabled=False) if autocast else nullcontext():
         y, h_n, *c_n = _call(function, x, state, weights, b_ih is not None)
 
-    if padding_mask is not None and rows is not None:
-        y = torch.empty_like(y).flatten(0, 1).index_copy(0, rows, y.flatten(0, 1)).view_as(y)
+    if padding_mask is not None and order is not None:
+        y = torch.empty_like(y).flatten(0, 1).index_copy(0, order, y.flatten(0, 1)).view_as(y)
         y = y.masked_fill(padding_mask.unsqueeze(-1), 0)
         h_n = last_unpadded_step(y, h_0, padding_mask, reverse)
     elif reverse:

@@ -89,7 +89,7 @@ ENOUGH_PROGRAMS = 512
 SHORTEST_CHUNK = 128  # steps
 
 
-def plan(time: int, batch: int, units: int) -> Plan:
+def plan_for(time: int, batch: int, units: int) -> Plan:
     """The plan for a batch of this size."""
     block = min(Plan().block, triton.next_power_of_2(units))
     programs = batch * triton.cdiv(units, block)
@@ -100,21 +100,21 @@ def plan(time: int, batch: int, units: int) -> Plan:
     return Plan(steps=1 if time == 1 else Plan().steps, block=block, chunks=chunks)
 
 
-def grid(batch: int, units: int, how: Plan) -> tuple[int, int, int]:
-    return batch, triton.cdiv(units, how.block), how.chunks
+def grid(batch: int, units: int, plan: Plan) -> tuple[int, int, int]:
+    return batch, triton.cdiv(units, plan.block), plan.chunks
 
 
-def in_chunks(launch: Any, start: Tensor, how: Plan) -> None:
+def in_chunks(launch: Any, start: Tensor, plan: Plan) -> None:
     """Launch once for a single chunk, else three times: totals, chunk boundaries, all chunks."""
-    if how.chunks == 1:
+    if plan.chunks == 1:
         with torch.cuda.device_of(start):
             launch(start, start, False)
         return
     batch, units = start.shape
-    totals = start.new_empty((how.chunks, batch, 2, units))
-    between = start.new_empty((how.chunks, batch, units))
+    totals = start.new_empty((plan.chunks, batch, 2, units))
+    between = start.new_empty((plan.chunks, batch, units))
     with torch.cuda.device_of(start):
         launch(start, totals, True)
-        tiles = grid(batch, units, how)[:2]
-        _between[tiles](totals, start, between, batch, how.chunks, units, how.block)
+        tiles = grid(batch, units, plan)[:2]
+        _between[tiles](totals, start, between, batch, plan.chunks, units, plan.block)
         launch(between, totals, False)

@@ -37,7 +37,7 @@ from .triton_common import (
     grid,
     in_chunks,
     last_row,
-    plan,
+    plan_for,
     sigmoid,
     tanh,
 )
@@ -46,22 +46,22 @@ from .triton_common import (
 
 
 @triton.jit
-def _forget_gate(z, H: tl.constexpr, live, COUPLED: tl.constexpr):  # type: ignore[no-untyped-def]
+def _forget_gate(z, H: tl.constexpr, unpadded, COUPLED: tl.constexpr):  # type: ignore[no-untyped-def]
     if COUPLED:
-        f = 1.0 - sigmoid(tl.load(z, mask=live, other=0.0).to(tl.float32))
+        f = 1.0 - sigmoid(tl.load(z, mask=unpadded, other=0.0).to(tl.float32))
     else:
-        f = sigmoid(tl.load(z + H, mask=live, other=0.0).to(tl.float32))
-    return tl.where(live, f, 1.0)
+        f = sigmoid(tl.load(z + H, mask=unpadded, other=0.0).to(tl.float32))
+    return tl.where(unpadded, f, 1.0)
 
 
 @triton.jit
-def _gates(z, H: tl.constexpr, live, COUPLED: tl.constexpr, SRNN: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Input gate, forget gate and content layer. Where `live` is False, the memory is kept."""
-    i = sigmoid(tl.load(z, mask=live, other=0.0).to(tl.float32))
-    content = tl.load(z + (2 - COUPLED) * H, mask=live, other=0.0).to(tl.float32)
+def _gates(z, H: tl.constexpr, unpadded, COUPLED: tl.constexpr, SRNN: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Input gate, forget gate and content layer. Where `unpadded` is False, the memory is kept."""
+    i = sigmoid(tl.load(z, mask=unpadded, other=0.0).to(tl.float32))
+    content = tl.load(z + (2 - COUPLED) * H, mask=unpadded, other=0.0).to(tl.float32)
     if SRNN:
         content = tanh(content)
-    return i, _forget_gate(z, H, live, COUPLED), content
+    return i, _forget_gate(z, H, unpadded, COUPLED), content
 
 
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
@@ -87,13 +87,13 @@ def _forward(  # type: ignore[no-untyped-def]
         s = first + tl.arange(0, STEPS)
         t = T - 1 - s if REVERSE else s
         tb = (t * B + b).to(tl.int64)
-        there = (s < end)[:, None] & units[None, :]
-        live = there
+        inside = (s < end)[:, None] & units[None, :]
+        unpadded = inside
         if PADDED:
             padding = tl.load(padding_ptr + tb, mask=s < end, other=1)
-            live = there & (padding == 0)[:, None]
+            unpadded = inside & (padding == 0)[:, None]
         z = z_ptr + tb[:, None] * (R * H) + n[None, :]
-        i, f, content = _gates(z, H, live, COUPLED, SRNN)
+        i, f, content = _gates(z, H, unpadded, COUPLED, SRNN)
         f_all, u_all = tl.associative_scan((f, i * content), 0, after)
         cells = u_all + f_all * c[None, :]
         if TOTALS:
@@ -101,11 +101,11 @@ def _forward(  # type: ignore[no-untyped-def]
         else:
             h = tanh(cells)
             if OUTPUT_GATE:
-                h *= sigmoid(tl.load(z + (R - 1) * H, mask=live, other=0.0).to(tl.float32))
+                h *= sigmoid(tl.load(z + (R - 1) * H, mask=unpadded, other=0.0).to(tl.float32))
             place = tb[:, None] * H + n[None, :]
-            tl.store(y_ptr + place, tl.where(live, h, 0.0), mask=there)
+            tl.store(y_ptr + place, tl.where(unpadded, h, 0.0), mask=inside)
             if SAVE:
-                tl.store(cells_ptr + place, cells, mask=there)
+                tl.store(cells_ptr + place, cells, mask=inside)
         c = last_row(cells, STEPS)
     if TOTALS:
         tl.store(totals_ptr + 2 * start - n, kept, mask=units)
@@ -142,24 +142,24 @@ def _backward(  # type: ignore[no-untyped-def]
         k = first + tl.arange(0, STEPS)  # counted from the end of the sequence
         s = T - 1 - k
         t = T - 1 - s if REVERSE else s
-        t_last = t + 1 if REVERSE else t - 1
+        t_prev = t + 1 if REVERSE else t - 1
         tb = (t * B + b).to(tl.int64)
-        there = (k < end)[:, None] & units[None, :]
-        live = there
+        inside = (k < end)[:, None] & units[None, :]
+        unpadded = inside
         if PADDED:
             padding = tl.load(padding_ptr + tb, mask=k < end, other=1)
-            live = there & (padding == 0)[:, None]
+            unpadded = inside & (padding == 0)[:, None]
         place = tb[:, None] * H + n[None, :]
         z = z_ptr + tb[:, None] * (R * H) + n[None, :]
-        i, f, content = _gates(z, H, live, COUPLED, SRNN)
-        tanh_c = tanh(tl.load(cells_ptr + place, mask=live, other=0.0))
+        i, f, content = _gates(z, H, unpadded, COUPLED, SRNN)
+        tanh_c = tanh(tl.load(cells_ptr + place, mask=unpadded, other=0.0))
         dh = tl.zeros((STEPS, BLOCK), tl.float32)
         if HAS_DY:
-            dh = tl.load(dy_ptr + place, mask=live, other=0.0).to(tl.float32)
+            dh = tl.load(dy_ptr + place, mask=unpadded, other=0.0).to(tl.float32)
         g = dh * (1.0 - tanh_c * tanh_c)
         dz_o = dh
         if OUTPUT_GATE:
-            o = sigmoid(tl.load(z + (R - 1) * H, mask=live, other=0.0).to(tl.float32))
+            o = sigmoid(tl.load(z + (R - 1) * H, mask=unpadded, other=0.0).to(tl.float32))
             g *= o
             dz_o = dh * tanh_c * o * (1.0 - o)
         # e_t = f_t dc_t = f_t g_t + f_t e_{t+1}
@@ -168,7 +168,7 @@ def _backward(  # type: ignore[no-untyped-def]
             kept *= last_row(f_all, STEPS)
         else:
             # an exclusive scan, which gives e_{t+1}: scan the values shifted by one step
-            later = there & (k > first)[:, None]
+            later = inside & (k > first)[:, None]
             tb_next = ((t - 1 if REVERSE else t + 1) * B + b).to(tl.int64)
             live_next = later
             if PADDED:
@@ -178,23 +178,23 @@ def _backward(  # type: ignore[no-untyped-def]
             f_next = _forget_gate(z_next, H, live_next, COUPLED)
             f_before, d_all = tl.associative_scan((f_next, g), 0, after)
             dc = d_all + f_before * dc_next[None, :]
-            before = cells_ptr + (t_last * B + b).to(tl.int64)[:, None] * H + n[None, :]
-            c_last = tl.load(before, mask=live & (s > 0)[:, None], other=0.0)
-            c_last = tl.where((s == 0)[:, None], c_0[None, :], c_last)
+            before = cells_ptr + (t_prev * B + b).to(tl.int64)[:, None] * H + n[None, :]
+            c_prev = tl.load(before, mask=unpadded & (s > 0)[:, None], other=0.0)
+            c_prev = tl.where((s == 0)[:, None], c_0[None, :], c_prev)
             dz = dz_ptr + tb[:, None] * (R * H) + n[None, :]
             slope = dc * i * (1.0 - i)
             if COUPLED:
-                tl.store(dz, tl.where(live, slope * (content - c_last), 0.0), mask=there)
+                tl.store(dz, tl.where(unpadded, slope * (content - c_prev), 0.0), mask=inside)
             else:
-                tl.store(dz, tl.where(live, slope * content, 0.0), mask=there)
-                dz_f = dc * c_last * f * (1.0 - f)
-                tl.store(dz + H, tl.where(live, dz_f, 0.0), mask=there)
+                tl.store(dz, tl.where(unpadded, slope * content, 0.0), mask=inside)
+                dz_f = dc * c_prev * f * (1.0 - f)
+                tl.store(dz + H, tl.where(unpadded, dz_f, 0.0), mask=inside)
             dz_c = dc * i
             if SRNN:
                 dz_c *= 1.0 - content * content
-            tl.store(dz + (2 - COUPLED) * H, tl.where(live, dz_c, 0.0), mask=there)
+            tl.store(dz + (2 - COUPLED) * H, tl.where(unpadded, dz_c, 0.0), mask=inside)
             if OUTPUT_GATE:
-                tl.store(dz + (R - 1) * H, tl.where(live, dz_o, 0.0), mask=there)
+                tl.store(dz + (R - 1) * H, tl.where(unpadded, dz_o, 0.0), mask=inside)
         dc_next = last_row(e_all + f_all * dc_next[None, :], STEPS)
     if TOTALS:
         tl.store(totals_ptr + 2 * start - n, kept, mask=units)
@@ -215,7 +215,7 @@ def gated_sum(
     cell: int,
     reverse: bool,
     save: bool,
-    how: Plan | None = None,
+    plan: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The operator `gated_sum` of `operators`, for the LSTM and its ablations."""
     assert v is None, "the backend rejects cells with vectors"
@@ -224,20 +224,20 @@ def gated_sum(
     time, batch, units = y.shape
     if c_0.numel() == 0:
         return y, c_n, cells
-    how = how or plan(time, batch, units)
-    options = _options(cell, padding_mask, reverse, how)
+    plan = plan or plan_for(time, batch, units)
+    options = _options(cell, padding_mask, reverse, plan)
     padding = as_bytes(padding_mask, z)
 
     def launch(start: Tensor, totals: Tensor, only_totals: bool) -> None:
-        _forward[grid(batch, units, how)](
+        _forward[grid(batch, units, plan)](
             *(z, start, padding, y, c_n, cells, totals),
-            *(time, batch, triton.cdiv(time, how.chunks), units),
+            *(time, batch, triton.cdiv(time, plan.chunks), units),
             **options,
             SAVE=save,
             TOTALS=only_totals,
         )
 
-    in_chunks(launch, c_0, how)
+    in_chunks(launch, c_0, plan)
     return y, c_n, cells
 
 
@@ -251,7 +251,7 @@ def gated_sum_backward(
     cells: Tensor,
     cell: int,
     reverse: bool,
-    how: Plan | None = None,
+    plan: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The operator `gated_sum_backward` of `operators`, for the LSTM and its ablations."""
     z, c_0 = z.contiguous(), c_0.contiguous()
@@ -260,32 +260,32 @@ def gated_sum_backward(
     time, batch, units = cells.shape
     if c_0.numel() == 0:
         return dz, dv, dc_0
-    how = how or plan(time, batch, units)
-    options = _options(cell, padding_mask, reverse, how)
+    plan = plan or plan_for(time, batch, units)
+    options = _options(cell, padding_mask, reverse, plan)
     padding = as_bytes(padding_mask, z)
     dy_dense = z if dy is None else dy.contiguous()
     dc = torch.zeros_like(c_0) if dc_n is None else dc_n.contiguous()
 
     def launch(start: Tensor, totals: Tensor, only_totals: bool) -> None:
-        _backward[grid(batch, units, how)](
+        _backward[grid(batch, units, plan)](
             *(z, c_0, padding, cells, dy_dense, start, dz, dc_0, totals),
-            *(time, batch, triton.cdiv(time, how.chunks), units),
+            *(time, batch, triton.cdiv(time, plan.chunks), units),
             **options,
             HAS_DY=dy is not None,
             TOTALS=only_totals,
         )
 
-    in_chunks(launch, dc, how)
+    in_chunks(launch, dc, plan)
     return dz, dv, dc_0
 
 
-def _options(cell: int, padding_mask: Tensor | None, reverse: bool, how: Plan) -> dict[str, Any]:
+def _options(cell: int, padding_mask: Tensor | None, reverse: bool, plan: Plan) -> dict[str, Any]:
     return dict(
         PADDED=padding_mask is not None,
         COUPLED=bool(cell & operators.COUPLED),
         OUTPUT_GATE=bool(cell & operators.OUTPUT_GATE),
         SRNN=bool(cell & operators.SRNN),
         REVERSE=reverse,
-        STEPS=how.steps,
-        BLOCK=how.block,
+        STEPS=plan.steps,
+        BLOCK=plan.block,
     )

@@ -25,6 +25,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..cells.rows import adjacent_hidden
 from ..ops import operators
 from .triton_common import RUN_TIME_VALUES, as_bytes, sigmoid, tanh
 
@@ -140,7 +141,7 @@ def _forward(  # type: ignore[no-untyped-def]
     c = _load(c_ptr + place, tile)
     for s in tl.range(first, last, num_stages=1):
         t = T - 1 - s if REVERSE else s
-        h_last = h_ptr + (s % 2) * B * H
+        h_prev = h_ptr + (s % 2) * B * H
         h_next = h_ptr + ((s + 1) % 2) * B * H
         tb = (t * B).to(tl.int64) + m
         z = z_ptr + tb[:, None] * (R * H) + n[None, :]
@@ -156,7 +157,7 @@ def _forward(  # type: ignore[no-untyped-def]
         if s > first:
             _wait(counter_ptr, (s - first) * programs)
         z_i, z_f, z_c, z_o = _add_hidden(
-            z_i, z_f, z_c, z_o, h_last, w_ptr,
+            z_i, z_f, z_c, z_o, h_prev, w_ptr,
             H_I, H_F, H_C, H_O, H, m, n, sequences, units, BK, PRECISION,
         )  # fmt: skip
         content = tanh(z_c) if SRNN else z_c
@@ -179,7 +180,7 @@ def _forward(  # type: ignore[no-untyped-def]
                 tl.store(rows + X_C * H, content, mask=tile)
         if PADDED:
             unpadded = (padding == 0)[:, None]
-            stays = _from_others(h_last + place, tile)
+            stays = _from_others(h_prev + place, tile)
             c_next = tl.where(unpadded, c_next, c)
             tl.store(y_ptr + out, tl.where(unpadded, h, 0.0), mask=tile)
             h = tl.where(unpadded, h, stays.to(tl.float32))
@@ -223,7 +224,7 @@ def _backward(  # type: ignore[no-untyped-def]
         s = T - 1 - k
         t = T - 1 - s if REVERSE else s
         t_next = t - 1 if REVERSE else t + 1
-        t_last = t + 1 if REVERSE else t - 1
+        t_prev = t + 1 if REVERSE else t - 1
         step = tl.full((BM,), s, tl.int32)[:, None]  # a tensor, for use in masks
         tb = (t * B).to(tl.int64) + m
         out = tb[:, None] * H + n[None, :]
@@ -245,9 +246,9 @@ def _backward(  # type: ignore[no-untyped-def]
             if X_O >= 0:
                 o = _load(rows + X_O * H, live)
             c = _load(cells_ptr + out, live)
-            before = (t_last * B).to(tl.int64) + m
-            c_last = _load(cells_ptr + before[:, None] * H + n[None, :], live & (step > 0))
-            c_last += _load(c_0_ptr + place, live & (step == 0))
+            before = (t_prev * B).to(tl.int64) + m
+            c_prev = _load(cells_ptr + before[:, None] * H + n[None, :], live & (step > 0))
+            c_prev += _load(c_0_ptr + place, live & (step == 0))
 
         if k > first:
             _wait(counter_ptr, (k - first) * programs)
@@ -277,10 +278,10 @@ def _backward(  # type: ignore[no-untyped-def]
                 dc_t = dc + dh * (1.0 - tanh_c * tanh_c)
                 slope = dc_t * i * (1.0 - i)
                 if X_F >= 0:
-                    tl.store(dz + X_F * H, dc_t * c_last * f * (1.0 - f), mask=tile)
+                    tl.store(dz + X_F * H, dc_t * c_prev * f * (1.0 - f), mask=tile)
                     tl.store(dz + X_I * H, slope * content, mask=tile)
                 else:
-                    tl.store(dz + X_I * H, slope * (content - c_last), mask=tile)
+                    tl.store(dz + X_I * H, slope * (content - c_prev), mask=tile)
                 dc = tl.where(live, dc_t * f, dc)
                 d_content = dc_t * i
             if SRNN:
@@ -324,7 +325,7 @@ class Plan(NamedTuple):
 TILES = ((16, 16), (32, 16), (64, 16), (64, 32))
 
 
-def plan(batch: int, units: int, dtype: torch.dtype, processors: int) -> Plan:
+def plan_for(batch: int, units: int, dtype: torch.dtype, processors: int) -> Plan:
     """The plan for a batch: the smallest tiles that all fit on the GPU at once. (Not measured.)
 
     Args:
@@ -360,7 +361,7 @@ def recurrence(
     cell: int,
     reverse: bool,
     save: bool,
-    how: Plan | None = None,
+    plan: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The operator `recurrence` of `operators`, without a projection."""
     assert w_hr is None and b_hh is None, "the backend rejects projections and the GRU"
@@ -380,7 +381,7 @@ def recurrence(
     )
     options = _cell_options(cell) | _products_of_h(cell)
     options |= dict(PADDED=padding_mask is not None, REVERSE=reverse, SAVE=save)
-    _launch(_forward, tensors, time, (time, batch, units), options, how)
+    _launch(_forward, tensors, time, (time, batch, units), options, plan)
     h_n.copy_(h[time % 2])
     if c_0 is not None:
         c_n.copy_(memory)
@@ -400,7 +401,7 @@ def recurrence_backward(
     cells: Tensor,
     cell: int,
     reverse: bool,
-    how: Plan | None = None,
+    plan: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The operator `recurrence_backward` of `operators`, without a projection."""
     gradients = operators.recurrence_gradients(rows, w_hr, h_0, c_0, cell)
@@ -420,7 +421,7 @@ def recurrence_backward(
     )
     options = _cell_options(cell) | _products_of_dz(cell)
     options |= dict(PADDED=padding_mask is not None, REVERSE=reverse, HAS_DY=dy is not None)
-    _launch(_backward, tensors, time + 1, (time, batch, units), options, how)
+    _launch(_backward, tensors, time + 1, (time, batch, units), options, plan)
     dh_0.copy_(dh)
     if c_0 is not None:
         dc_0.copy_(dc)
@@ -433,22 +434,22 @@ def _launch(
     steps: int,
     sizes: tuple[int, int, int],
     options: dict[str, Any],
-    how: Plan | None,
+    plan: Plan | None,
 ) -> None:
     """Run all steps in one launch, or with one launch per step."""
     time, batch, units = sizes
     if batch == 0:
         return
     device = tensors[0].device
-    how = how or plan(batch, units, tensors[0].dtype, _processors(device))
+    plan = plan or plan_for(batch, units, tensors[0].dtype, _processors(device))
     counter = torch.zeros(1, dtype=torch.int32, device=device)
-    options |= dict(H=units, BM=how.sequences, BN=how.units, BK=how.block)
-    options["num_warps"] = how.warps
+    options |= dict(H=units, BM=plan.sequences, BN=plan.units, BK=plan.block)
+    options["num_warps"] = plan.warps
     options["PRECISION"] = "ieee"  # full float32, like torch's matrix products by default
-    grid = (triton.cdiv(batch, how.sequences), triton.cdiv(units, how.units))
+    grid = (triton.cdiv(batch, plan.sequences), triton.cdiv(units, plan.units))
     run: Callable[..., Any] = kernel[grid]
     with torch.cuda.device_of(tensors[0]):
-        if how.together:
+        if plan.together:
             run(*tensors, counter, time, batch, 0, steps, **options, launch_cooperative_grid=True)
             return
         for step in range(steps):
@@ -473,14 +474,10 @@ def _place(rows: tuple[str, ...], row: str) -> int:
 
 
 def _products_of_dz(bits: int) -> dict[str, int]:
-    """Groups of hidden rows that are adjacent in z: the index of the first row, and the number.
+    """Ranges of hidden rows that are adjacent in z: the index of the first row, and the number.
 
-    There are at most two groups: with recurrent gates, w_hh lacks at most the content layer, which
+    There are at most two ranges: with recurrent gates, w_hh lacks at most the content layer, which
     lies between the gates.
     """
-    cell = operators.decode(bits)
-    places = [cell.rows.index(row) for row in cell.hidden_rows]
-    first = [place for i, place in enumerate(places) if place == places[0] + i]
-    rest = places[len(first) :]
-    assert not rest or rest == list(range(rest[0], rest[0] + len(rest)))
-    return dict(X_1=first[0], ROWS_1=len(first), X_2=rest[0] if rest else 0, ROWS_2=len(rest))
+    (a_1, b_1), (a_2, b_2) = (*adjacent_hidden(operators.decode(bits)), (0, 0))[:2]
+    return dict(X_1=a_1, ROWS_1=b_1 - a_1, X_2=a_2, ROWS_2=b_2 - a_2)

@@ -28,7 +28,7 @@ from .triton_common import (
     grid,
     in_chunks,
     last_row,
-    plan,
+    plan_for,
 )
 
 # Kernels
@@ -55,21 +55,21 @@ def _forward(  # type: ignore[no-untyped-def]
         s = first + tl.arange(0, STEPS)
         t = T - 1 - s if REVERSE else s
         tb = (t * B + b).to(tl.int64)
-        there = (s < end)[:, None] & units[None, :]
-        live = there
+        inside = (s < end)[:, None] & units[None, :]
+        unpadded = inside
         if PADDED:
             padding = tl.load(padding_ptr + tb, mask=s < end, other=1)
-            live = there & (padding == 0)[:, None]
+            unpadded = inside & (padding == 0)[:, None]
         place = tb[:, None] * H + n[None, :]
-        # where `live` is False, the memory is kept
-        f = tl.load(f_ptr + place, mask=live, other=1.0).to(tl.float32)
-        u = tl.load(u_ptr + place, mask=live, other=0.0).to(tl.float32)
+        # where `unpadded` is False, the memory is kept
+        f = tl.load(f_ptr + place, mask=unpadded, other=1.0).to(tl.float32)
+        u = tl.load(u_ptr + place, mask=unpadded, other=0.0).to(tl.float32)
         f_all, u_all = tl.associative_scan((f, u), 0, after)
         cells = u_all + f_all * c[None, :]
         if TOTALS:
             kept *= last_row(f_all, STEPS)
         else:
-            tl.store(cells_ptr + place, cells, mask=there)
+            tl.store(cells_ptr + place, cells, mask=inside)
         c = last_row(cells, STEPS)
     if TOTALS:
         tl.store(totals_ptr + 2 * start - n, kept, mask=units)
@@ -108,30 +108,30 @@ def _backward(  # type: ignore[no-untyped-def]
         t = T - 1 - s if REVERSE else s
         tb = (t * B + b).to(tl.int64)
         tb_next = ((t - 1 if REVERSE else t + 1) * B + b).to(tl.int64)
-        there = (k < end)[:, None] & units[None, :]
-        live, live_next = there, there & (k > 0)[:, None]
+        inside = (k < end)[:, None] & units[None, :]
+        unpadded, unpadded_next = inside, inside & (k > 0)[:, None]
         if PADDED:
             padding = tl.load(padding_ptr + tb, mask=k < end, other=1)
-            live = there & (padding == 0)[:, None]
+            unpadded = inside & (padding == 0)[:, None]
             padding_next = tl.load(padding_ptr + tb_next, mask=(k > 0) & (k < end), other=1)
-            live_next = there & (padding_next == 0)[:, None]
+            unpadded_next = inside & (padding_next == 0)[:, None]
         place = tb[:, None] * H + n[None, :]
         place_next = tb_next[:, None] * H + n[None, :]
-        f_next = tl.load(f_ptr + place_next, mask=live_next, other=1.0).to(tl.float32)
+        f_next = tl.load(f_ptr + place_next, mask=unpadded_next, other=1.0).to(tl.float32)
         g = tl.zeros((STEPS, BLOCK), tl.float32)
         if HAS_DCELLS:
-            g = tl.load(dcells_ptr + place, mask=there, other=0.0)  # also at padding
+            g = tl.load(dcells_ptr + place, mask=inside, other=0.0)  # also at padding
         f_all, d_all = tl.associative_scan((f_next, g), 0, after)
         dc = d_all + f_all * dc_next[None, :]
         if TOTALS:
             kept *= last_row(f_all, STEPS)
         else:
-            t_last = t + 1 if REVERSE else t - 1
-            before = cells_ptr + (t_last * B + b).to(tl.int64)[:, None] * H + n[None, :]
-            c_last = tl.load(before, mask=live & (s > 0)[:, None], other=0.0)
-            c_last = tl.where((s == 0)[:, None], c_0[None, :], c_last)
-            tl.store(df_ptr + place, tl.where(live, dc * c_last, 0.0), mask=there)
-            tl.store(du_ptr + place, tl.where(live, dc, 0.0), mask=there)
+            t_prev = t + 1 if REVERSE else t - 1
+            before = cells_ptr + (t_prev * B + b).to(tl.int64)[:, None] * H + n[None, :]
+            c_prev = tl.load(before, mask=unpadded & (s > 0)[:, None], other=0.0)
+            c_prev = tl.where((s == 0)[:, None], c_0[None, :], c_prev)
+            tl.store(df_ptr + place, tl.where(unpadded, dc * c_prev, 0.0), mask=inside)
+            tl.store(du_ptr + place, tl.where(unpadded, dc, 0.0), mask=inside)
         dc_next = last_row(dc, STEPS)
     if TOTALS:
         tl.store(totals_ptr + 2 * start - n, kept, mask=units)
@@ -154,7 +154,7 @@ def scan(
     c_0: Tensor,
     padding_mask: Tensor | None,
     reverse: bool,
-    how: Plan | None = None,
+    plan: Plan | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The operator `scan` of `ops.scan`."""
     f, u, c_0 = f.contiguous(), u.contiguous(), c_0.contiguous()
@@ -162,19 +162,19 @@ def scan(
     time, batch, units = f.shape
     if c_0.numel() == 0:
         return cells, c_n
-    how = how or plan(time, batch, units)
-    options = _options(padding_mask, reverse, how)
+    plan = plan or plan_for(time, batch, units)
+    options = _options(padding_mask, reverse, plan)
     padding = as_bytes(padding_mask, f)
 
     def launch(start: Tensor, totals: Tensor, only_totals: bool) -> None:
-        _forward[grid(batch, units, how)](
+        _forward[grid(batch, units, plan)](
             *(f, u, start, padding, cells, c_n, totals),
-            *(time, batch, triton.cdiv(time, how.chunks), units),
+            *(time, batch, triton.cdiv(time, plan.chunks), units),
             **options,
             TOTALS=only_totals,
         )
 
-    in_chunks(launch, c_0, how)
+    in_chunks(launch, c_0, plan)
     return cells, c_n
 
 
@@ -186,7 +186,7 @@ def scan_backward(
     padding_mask: Tensor | None,
     cells: Tensor,
     reverse: bool,
-    how: Plan | None = None,
+    plan: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The operator `scan_backward` of `ops.scan`."""
     f, c_0, cells = f.contiguous(), c_0.contiguous(), cells.contiguous()
@@ -194,29 +194,29 @@ def scan_backward(
     time, batch, units = f.shape
     if c_0.numel() == 0:
         return df, du, dc_0
-    how = how or plan(time, batch, units)
-    options = _options(padding_mask, reverse, how)
+    plan = plan or plan_for(time, batch, units)
+    options = _options(padding_mask, reverse, plan)
     padding = as_bytes(padding_mask, f)
     dcells_dense = cells if dcells is None else dcells.contiguous()
     dc = torch.zeros_like(c_0) if dc_n is None else dc_n.contiguous()
 
     def launch(start: Tensor, totals: Tensor, only_totals: bool) -> None:
-        _backward[grid(batch, units, how)](
+        _backward[grid(batch, units, plan)](
             *(f, c_0, padding, cells, dcells_dense, start, df, du, dc_0, totals),
-            *(time, batch, triton.cdiv(time, how.chunks), units),
+            *(time, batch, triton.cdiv(time, plan.chunks), units),
             **options,
             HAS_DCELLS=dcells is not None,
             TOTALS=only_totals,
         )
 
-    in_chunks(launch, dc, how)
+    in_chunks(launch, dc, plan)
     return df, du, dc_0
 
 
-def _options(padding_mask: Tensor | None, reverse: bool, how: Plan) -> dict[str, Any]:
+def _options(padding_mask: Tensor | None, reverse: bool, plan: Plan) -> dict[str, Any]:
     return dict(
         PADDED=padding_mask is not None,
         REVERSE=reverse,
-        STEPS=how.steps,
-        BLOCK=how.block,
+        STEPS=plan.steps,
+        BLOCK=plan.block,
     )

@@ -87,7 +87,10 @@ def _problem(cell: Cell) -> str | None:
     """What is inconsistent in the description of a cell, or None."""
     name = getattr(cell, "name", None)
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name):
-        return "its name must be lower-case letters, digits and - _ ."
+        return (
+            "its name must consist of lower-case letters, digits and - _ . and begin with a letter "
+            "or digit"
+        )
     for attribute in _NAMES:
         names = getattr(cell, attribute, ())
         if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):

@@ -16,6 +16,21 @@ def split(names: tuple[str, ...], z: Tensor) -> dict[str, Tensor]:
     return dict(zip(names, z.chunk(len(names), dim=-1), strict=True)) if names else {}
 
 
+def adjacent_hidden(cell: Cell) -> list[tuple[int, int]]:
+    """The hidden rows as ranges [first, end) of places in `cell.rows`, the fewest in order.
+
+    Rows that stand side by side share one matrix product.
+    """
+    ranges: list[tuple[int, int]] = []
+    for row in cell.hidden_rows:
+        place = cell.rows.index(row)
+        if ranges and ranges[-1][1] == place:
+            ranges[-1] = (ranges[-1][0], place + 1)
+        else:
+            ranges.append((place, place + 1))
+    return ranges
+
+
 def add_hidden(cell: Cell, z_x: Tensor, z_h: Tensor) -> Tensor:
     """Complete pre-activations, from W_*x x_t of all rows and W_*h h_{t-1} of the hidden rows.
 

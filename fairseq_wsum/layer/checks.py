@@ -85,7 +85,7 @@ def mask(padding_mask: Tensor, shape: torch.Size, batch_first: bool) -> None:
 
 
 def state(hx: object, parts: int) -> None:
-    """Check that the state is a pair, or has at most `parts` parts."""
+    """Check that the state is a tuple or list of 2 to `parts` parts."""
     if not isinstance(hx, (tuple, list)) or not 2 <= len(hx) <= parts:
         raise TypeError(
             "hx must be a pair (h_0, c_0)" + (" or a triple (h_0, c_0, x_0)" if parts > 2 else "")

@@ -37,8 +37,8 @@ def add_entry(
         required: report a missing key if the loaded state dict lacks the entry and the module has
             one.
     """
-    module.register_state_dict_post_hook(_Write(key, text))
-    module.register_load_state_dict_pre_hook(_Check(key, text if required else None, check))
+    module.register_state_dict_post_hook(_WriteHook(key, text))
+    module.register_load_state_dict_pre_hook(_CheckHook(key, text if required else None, check))
 
 
 def add_cell(layer: nn.Module) -> None:
@@ -56,33 +56,33 @@ def _name_of_cell(layer: nn.Module) -> str | None:
 
 
 def _check_cell(
-    layer: nn.Module, of: str | None, state_dict: dict[str, Any], prefix: str
+    layer: nn.Module, stored: str | None, state_dict: dict[str, Any], prefix: str
 ) -> str | None:
     cell = layer.cell
     assert isinstance(cell, Cell)
-    if of is None:
-        of = _torchs_cell(layer, state_dict.get(prefix + "weight_ih_l0"))
-    if of is None or of == cell.label:
+    if stored is None:
+        stored = _torchs_cell(layer, state_dict.get(prefix + "weight_ih_l0"))
+    if stored is None or stored == cell.label:
         return None
     return (
         f"{prefix.removesuffix('.') or 'the layer'} has the cell {cell.label}, and the weights "
-        f"are of {of}: create the layer with that cell (--cell, --encoder-cell, "
+        f"are of {stored}: create the layer with that cell (--cell, --encoder-cell, "
         "--decoder-cell, --coupled-gates, --window)"
     )
 
 
-def _torchs_cell(layer: nn.Module, found: Tensor | None) -> str | None:
+def _torchs_cell(layer: nn.Module, weight_ih: Tensor | None) -> str | None:
     """The cell of weights without an entry, if their number of rows shows that it is another."""
     units = layer.hidden_size
     assert isinstance(units, int)
-    weight: Tensor = layer.weight_ih_l0  # type: ignore[assignment]  # no parameter if pruned
-    if found is None or found.shape[:1] == weight.shape[:1]:
+    own: Tensor = layer.weight_ih_l0  # type: ignore[assignment]  # no parameter if pruned
+    if weight_ih is None or weight_ih.shape[:1] == own.shape[:1]:
         return None
     twins = {len(cell.rows) * units: cell.name for cell in CELLS.values() if cell.twin}
-    return twins.get(len(found))
+    return twins.get(len(weight_ih))
 
 
-class _Write:
+class _WriteHook:
     """Hook that adds the entry when a state dict is created."""
 
     def __init__(self, key: str, text: Text) -> None:
@@ -99,7 +99,7 @@ class _Write:
             state_dict[prefix + self.key] = codes
 
 
-class _Check:
+class _CheckHook:
     """Hook that checks the entry before a state dict is loaded."""
 
     def __init__(self, key: str, required: Text | None, check: Check) -> None:

@@ -20,13 +20,13 @@ class LastInputs:
     """
 
     def __init__(self, state: Tensor, padding_mask: Tensor | None) -> None:
-        self.rest = list(state.unbind())
+        self.unread = list(state.unbind())
         self.padding_mask = padding_mask
-        self.last: list[list[Tensor]] = [[] for _ in self.rest]
+        self.last: list[list[Tensor]] = [[] for _ in self.unread]
 
     def join(self, x: Tensor, reverse: bool) -> Tensor:
         """x_t and x_{t-1} of the next layer, side by side: T x B x I -> T x B x 2*I."""
-        first, self.rest[reverse] = self.rest[reverse].tensor_split((x.size(-1),), dim=-1)
+        first, self.unread[reverse] = self.unread[reverse].tensor_split((x.size(-1),), dim=-1)
         first = first.to(x.dtype)
         self.last[reverse].append(
             x[0 if reverse else -1]

@@ -26,7 +26,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, ignored: int) -> tuple[Tensor
     """-log softmax(logits), at the targets and summed over all words.
 
     Args:
-        logits: N x W; `kernels.take(logits)` must be True.
+        logits: N x W; `kernels.accepts(logits)` must be True.
         targets: indices of the target words, N, int64.
         ignored: rows with this target have zero loss and zero gradient.
 

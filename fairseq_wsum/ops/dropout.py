@@ -31,7 +31,7 @@ def dropout(x: Tensor, p: float) -> Tensor:
         x: a tensor of any shape.
         p: the probability, from 0 to 1.
     """
-    if not 0 < p < 1 or torch.compiler.is_compiling() or not kernels.take(x):
+    if not 0 < p < 1 or torch.compiler.is_compiling() or not kernels.accepts(x):
         return F.dropout(x, p)
     seed = torch.empty((), dtype=torch.int64, device="cpu").random_()
     y: Tensor = torch.ops.fairseq_wsum.dropout(x, p, seed)
@@ -69,7 +69,7 @@ LIBRARY.define("dropout(Tensor x, float p, Tensor seed) -> Tensor")
 implement("CPU", {"dropout": _run})
 
 
-def _empty(x: Tensor, p: float, seed: Tensor) -> Tensor:
+def _fake(x: Tensor, p: float, seed: Tensor) -> Tensor:
     return x.new_empty(x.shape)
 
 
@@ -82,4 +82,4 @@ def _gradient(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
     return torch.ops.fairseq_wsum.dropout(dy, ctx.p, ctx.saved_tensors[0]), None, None
 
 
-derive("dropout", _empty, _gradient, _save)
+derive("dropout", _fake, _gradient, _save)

@@ -25,8 +25,8 @@ def why_missing() -> str | None:
     return _find()[1]
 
 
-def take(x: Tensor) -> bool:
-    """Whether the kernels take x: on the CPU, in float32 or bfloat16, in no transformation."""
+def accepts(x: Tensor) -> bool:
+    """Whether the kernels accept x: on the CPU, in float32 or bfloat16, in no transformation."""
     return (
         x.device.type == "cpu"
         and x.dtype in DTYPES

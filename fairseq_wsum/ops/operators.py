@@ -4,9 +4,9 @@
                  without products with h_{t-1}, or for a single step of any cell with a memory
     recurrence   runs a recurrent cell: in every step the product with h_{t-1} and the cell itself
 
-Both take the products with x_t as input. A gated sum without kernels here runs on `scan`. Those of
-this package have kernels, with which a layer is 1.1 to 1.9 times as fast as on `scan` and takes 0.6
-to 0.9 times the memory (docs/benchmarks.md, "The relatives"; Intel Xeon with AMX, fp32,
+Both take the products with x_t as input. A gated sum without kernels here runs on `scan`. The gated
+sums of this package have kernels: with them a layer is 1.1 to 1.9 times as fast as on `scan` and
+takes 0.6 to 0.9 times the memory (docs/benchmarks.md, "The relatives"; Intel Xeon with AMX, fp32,
 2026-11-22).
 
 Each backend provides the kernels for one device type (`library.implement`). This file defines what
@@ -28,14 +28,14 @@ import torch
 from torch import Tensor
 
 from ..cells import GRU, LSTM, QRNN, SRU, Cell, MinGRU, MinLSTM, SimpleRNN
-from ..cells.rows import split
+from ..cells.rows import adjacent_hidden, split
 from .library import LIBRARY, derive, no_second_derivatives
 from .products import outer, outer_to
 
 # z: T x B x R*H; v: V x H, or None; c_0: B x H; padding_mask: T x B, True at padding;
 # cell: `encode`
-# -> y: T x B x H, c_n: B x H, cells: c_t, T x B x H (empty unless `save`, and if y has the same
-#    values)
+# -> y: T x B x H, c_n: B x H, cells: c_t, T x B x H (empty unless `save`, and where y has the
+#    same values)
 LIBRARY.define(
     "gated_sum(Tensor z, Tensor? v, Tensor c_0, Tensor? padding_mask, int cell, bool reverse,"
     " bool save) -> (Tensor, Tensor, Tensor)"
@@ -219,11 +219,11 @@ def _fake_recurrence_backward(  # type: ignore[no-untyped-def]
 
 
 def _save_gated_sum(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:
-    z, v, c_0, padding_mask, ctx.cell, ctx.reverse, saved = inputs
+    z, v, c_0, padding_mask, ctx.cell, ctx.reverse, save = inputs
     ctx.mark_non_differentiable(output[2])
     ctx.set_materialize_grads(False)
     y, _, cells = output
-    ctx.save_for_backward(z, v, c_0, padding_mask, present(cells, y) if saved else None)
+    ctx.save_for_backward(z, v, c_0, padding_mask, or_else(cells, y) if save else None)
 
 
 def _gated_sum_gradient(ctx: Any, dy: Tensor | None, dc_n: Tensor | None, _: None) -> Any:
@@ -233,7 +233,7 @@ def _gated_sum_gradient(ctx: Any, dy: Tensor | None, dc_n: Tensor | None, _: Non
     rest = (ctx.cell, ctx.reverse)
     if cells is None:
         y, _, cells = torch.ops.fairseq_wsum.gated_sum(z, v, c_0, padding_mask, *rest, True)
-        cells = present(cells, y)
+        cells = or_else(cells, y)
     dz, dv, dc_0 = torch.ops.fairseq_wsum.gated_sum_backward(
         dy, dc_n, z, v, c_0, padding_mask, cells, *rest
     )
@@ -255,11 +255,11 @@ def saved(
     y, _, _, rows, cells, states = output
     h = y if padding_mask is None else states
     if c_0 is not None:
-        cells = present(cells, h)
+        cells = or_else(cells, h)
     return h if _h_is_all(w_hr, c_0) else rows, cells, h
 
 
-def present(tensor: Tensor, other: Tensor) -> Tensor:
+def or_else(tensor: Tensor, other: Tensor) -> Tensor:
     """The first tensor or, if the operator left it out, the other one."""
     return tensor if tensor.dim() == other.dim() else other
 
@@ -312,14 +312,7 @@ def _hidden_gradients_backwards(cell: Cell, dz: Tensor, rows: Tensor) -> Iterato
         yield dz[..., : 2 * units]
         return
     assert not cell.inner_bias_rows
-    groups: list[list[int]] = []  # adjacent rows share one matrix product
-    for row in cell.hidden_rows:
-        place = cell.rows.index(row)
-        if groups and groups[-1][1] == place:
-            groups[-1][1] = place + 1
-        else:
-            groups.append([place, place + 1])
-    for a, b in reversed(groups):
+    for a, b in reversed(adjacent_hidden(cell)):
         # a full slice would not be contiguous under vmap
         yield dz if b - a == len(cell.rows) else dz[..., a * units : b * units]
 

@@ -86,10 +86,10 @@ def _choose(name: str) -> bool:
     wanted = os.environ.get(VARIABLE)
     if wanted not in (None, "mkl", "onednn"):
         raise ValueError(f"{VARIABLE}={wanted}: choose from mkl, onednn, or unset it")
-    there = _has_onednn()
-    if wanted == "onednn" and not there:
+    available = _has_onednn()
+    if wanted == "onednn" and not available:
         raise RuntimeError(f"{VARIABLE}=onednn: this build of torch has no oneDNN")
-    if wanted is not None or not there:
+    if wanted is not None or not available:
         return wanted == "onednn"
     family = _amd_family()
     # For weight gradients oneDNN first copies one matrix, which pays off on Zen 5 and later.

@@ -105,7 +105,7 @@ def launch(
         "fairseq-wsum study",
         "--multirun",
         f"hydra/launcher={launcher}",
-        *(f"hydra.launcher.{setting}" for setting in settings[launcher]),
+        *overrides(settings[launcher]),
         f"hydra.sweep.dir={_quoted(folder or _files(plan))}",
         "hydra.sweep.subdir=${hydra.job.num}",
         "hydra.output_subdir=null",  # the run's folder has it all

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..weights.picture import DATES, SETTINGS
+from ..weights.picture import METADATA, SETTINGS
 from .results import Result
 from .tables import ARROWS, Table, spread
 
@@ -154,7 +154,7 @@ def save(figure: Any, path: Path) -> None:
     import matplotlib
 
     with matplotlib.rc_context(STYLE):
-        figure.savefig(path, metadata=DATES[path.suffix])
+        figure.savefig(path, metadata=METADATA[path.suffix])
 
 
 def _curve(runs: Sequence[Result]) -> Curve:

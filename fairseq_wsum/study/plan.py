@@ -113,11 +113,11 @@ class Plan:
     runs: tuple[Run, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        # Every model runs once before any runs with a second seed.
+        # Within a task, every model runs once before any runs with a second seed.
         runs = [
-            Run(task, model, task.seeds[i], self.out / task.name)
+            Run(task, model, seed, self.out / task.name)
             for task in self.tasks
-            for i in range(len(task.seeds))
+            for seed in task.seeds
             for model in task.models
         ]
         object.__setattr__(self, "runs", tuple(runs))
@@ -333,7 +333,7 @@ class _Int(int):
 
 
 class _Float(float):
-    """Such as 0.10, which Python would write as 0.1."""
+    """A number with the text of the file: 0.10, which Python would write as 0.1."""
 
     text: str
 

@@ -62,7 +62,7 @@ class Watch:
         self.plan, self.show, self.interval = plan, show, interval
         self.begun = time.monotonic()
         self.seen = {run.name: standing(run) for run in plan.runs}
-        # These are repeated.
+        # These run again.
         self.failed_before = {name for name, now in self.seen.items() if now.state == "failed"}
         # What is done by now tells nothing about the speed from now on.
         self.done_before = self._done()

@@ -30,7 +30,7 @@ Runs = Mapping[int, Result]  # of a model, by seed
 
 
 @dataclass(frozen=True)
-class P:
+class PValue:
     """A p-value, and the same corrected by Holm's method."""
 
     raw: float
@@ -49,8 +49,8 @@ class Comparison:
     """
 
     differences: Mapping[int, float]
-    p: P | None = None
-    by_seed: Mapping[int, P] = field(default_factory=dict)
+    p: PValue | None = None
+    by_seed: Mapping[int, PValue] = field(default_factory=dict)
     untested: tuple[int, ...] = ()
 
     @property
@@ -94,17 +94,17 @@ def compare(task: Task, results: Results) -> dict[str, Comparison]:
     return (_perplexities if metric == PERPLEXITY else _bleu)(baseline, others)
 
 
-def holm(p: Mapping[Key, float]) -> dict[Key, P]:
+def holm(p: Mapping[Key, float]) -> dict[Key, PValue]:
     """Correct the p-values of several tests by the method of Holm (1979).
 
     The k-th smallest of n values is multiplied by n - k + 1. No corrected value is smaller than
     the one before it, or larger than 1.
     """
-    corrected: dict[Key, P] = {}
+    corrected: dict[Key, PValue] = {}
     before = 0.0
     for rank, key in enumerate(sorted(p, key=lambda key: p[key])):
         before = max(before, min((len(p) - rank) * p[key], 1.0))
-        corrected[key] = P(p[key], before)
+        corrected[key] = PValue(p[key], before)
     return corrected
 
 
@@ -203,7 +203,7 @@ def bootstrap(
 
 
 def _bleu(baseline: Runs, others: Mapping[str, Runs]) -> dict[str, Comparison]:
-    by_seed: dict[int, dict[str, P]] = {}
+    by_seed: dict[int, dict[str, PValue]] = {}
     for seed, base in baseline.items():
         systems = {
             name: runs[seed]

@@ -109,16 +109,16 @@ def spread(values: Sequence[float], digits: int) -> str:
     return f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
-def cells(table: Table) -> list[list[str]]:
+def text_rows(table: Table) -> list[list[str]]:
     """The header and the rows of a table as text, without escapes."""
     metric = f" {table.metric}{ARROWS[table.metric]}" if table.metric else ""
     header = ["model", "parameters", "seeds", f"valid{metric}", f"test{metric}"]
     header += ["difference", "p (Holm)"]
     header += ["published"] if table.task.published is not None else []
-    return [[*header, "words/s"], *(_cells(table, row) for row in table.rows)]
+    return [[*header, "words/s"], *(_text_row(table, row) for row in table.rows)]
 
 
-def _cells(table: Table, row: Row) -> list[str]:
+def _text_row(table: Table, row: Row) -> list[str]:
     finished, planned = len(row.runs), len(table.task.seeds)
     found = [
         " ".join(row.model.split()),
@@ -147,15 +147,16 @@ def _cells(table: Table, row: Row) -> list[str]:
 
 def markdown(table: Table) -> str:
     """The table in Markdown."""
-    header, *rows = [[escape_markdown(cell) for cell in row] for row in cells(table)]
+    header, *rows = [[escape_markdown(cell) for cell in row] for row in text_rows(table)]
     sides = ["---", *["---:"] * (len(header) - 1)]
     return "".join(f"| {' | '.join(row)} |\n" for row in (header, sides, *rows))
 
 
 def latex(table: Table) -> str:
     """The table as a `tabular` of LaTeX, which needs no package."""
-    header, *rows = [_latex_row(row) for row in cells(table)]
-    columns = len(cells(table)[0])
+    texts = text_rows(table)
+    header, *rows = map(_latex_row, texts)
+    columns = len(texts[0])
     lines = [rf"\begin{{tabular}}{{l{'r' * (columns - 1)}}}", r"\hline", header, r"\hline"]
     lines += [*rows, r"\hline"]
     if table.task.published is not None:

@@ -16,7 +16,7 @@ from .weighted_sum import initial_shares, norms
 
 
 class Arrays:
-    """Writes sentence after sentence, so that memory does not grow with their number.
+    """Writes sentence after sentence, so that host memory does not grow with their number.
 
     With `numpy.load(FILE)` the names are, for sentence 0 and layer 1 of the encoder (T time steps,
     H units, P features, S source and N target tokens):

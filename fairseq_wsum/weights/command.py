@@ -27,22 +27,24 @@ MOST_SENTENCES = 200  # in a picture or a page
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT")
+    help = "a checkpoint of fairseq-train; two for --page, to compare them"
+    parser.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT", help=help)
 
     group = parser.add_argument_group("sentences (give at least one)")
     add = group.add_argument
     add("--sentence", action="append", default=[], metavar="TEXT", help="may be repeated")
-    add("--target-sentence", action="append", default=[], metavar="TEXT")
+    help = "the translation of the sentence, one for each --sentence"
+    add("--target-sentence", action="append", default=[], metavar="TEXT", help=help)
     add("--input", metavar="FILE", help="one sentence in a line; - reads standard input")
     add("--target", type=Path, metavar="FILE", help="the translations of --input, line by line")
     group.description = (
-        "The text must look like that of the training: lower-cased and tokenised, if that was. "
+        "The text must look like that of the training: lower-cased and tokenised, if that is. "
         "Without a target a translation model translates the sentence itself."
     )
     add(
         "--carry-state",
         action="store_true",
-        help="a language model begins each sentence with the state after the one before",
+        help="begin each sentence with the state after the one before (language models only)",
     )
 
     group = parser.add_argument_group("results (give at least one)")

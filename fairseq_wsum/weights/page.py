@@ -143,8 +143,11 @@ class Gates:
             {"i": pack(i_k, *ranges["i"]), "f": pack(f_k, *ranges["f"])}
             for i_k, f_k in zip(i, f, strict=True)
         ]
-        of = self.inputs[0].size(1)
-        return {"of": of, "ranges": ranges, "units": self.statistics(chosen, i, f)}, packed
+        return {
+            "of": self.inputs[0].size(1),
+            "ranges": ranges,
+            "units": self.statistics(chosen, i, f),
+        }, packed
 
     def statistics(self, chosen: list[int], i: list[Tensor], f: list[Tensor]) -> list[Json]:
         """Statistics of units over all sentences; i and f are their gates, T x K each."""

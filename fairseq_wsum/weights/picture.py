@@ -25,7 +25,9 @@ from .weighted_sum import norms, weights
 
 logger = logging.getLogger(__name__)
 
-DATES: dict[str, dict[str, None]] = {  # what to leave out, so that equal pictures are equal files
+METADATA: dict[
+    str, dict[str, None]
+] = {  # what to leave out, so that equal pictures are equal files
     ".png": {},
     ".svg": {"Date": None},
     ".pdf": {"CreationDate": None},
@@ -92,7 +94,7 @@ def draw(
         ValueError: the type of file, the side, the layer or the unit does not exist; there is no
             sentence; or the sentences do not fit into a PNG file.
     """
-    if path.suffix.lower() not in DATES:
+    if path.suffix.lower() not in METADATA:
         raise ValueError(f"--picture {path}: the name must end with .png, .svg or .pdf")
     if not model.sentences:
         raise ValueError("--picture: there is no sentence to draw")
@@ -114,10 +116,11 @@ def find_view(sentence: Sentence, side: str | None, layer: int | None) -> View:
     sides = list(dict.fromkeys(view.side for view in sentence.views))
     if side is not None and side not in sides:
         raise ValueError(f"--side {side}: the model has weighted sums in its {' and '.join(sides)}")
-    views = {view.layer: view for view in sentence.views if view.side == (side or sides[0])}
+    side = side or sides[0]
+    views = {view.layer: view for view in sentence.views if view.side == side}
     if layer is not None and layer not in views:
         known = ", ".join(map(str, views))
-        raise ValueError(f"--layer {layer}: the {side or sides[0]} has weighted sums in {known}")
+        raise ValueError(f"--layer {layer}: the {side} has weighted sums in {known}; choose one")
     return views[next(iter(views)) if layer is None else layer]
 
 
@@ -163,7 +166,7 @@ def _write(path: Path, squares: Sequence[Square], title: Sequence[str], label: s
         _missing_characters(report=kind != ".svg"),  # whose text is drawn by the viewer
     ):
         if kind == ".pdf":
-            with PdfPages(path, metadata=DATES[kind]) as pages:
+            with PdfPages(path, metadata=METADATA[kind]) as pages:
                 for page in figures(squares, title, label, each=True):
                     pages.savefig(page)
             return
@@ -173,7 +176,7 @@ def _write(path: Path, squares: Sequence[Square], title: Sequence[str], label: s
                 f"--picture: {len(squares)} sentences do not fit into a .png file: give a .pdf "
                 "file or fewer sentences"
             )
-        figure.savefig(path, format=kind[1:], dpi="figure", metadata=DATES[kind])
+        figure.savefig(path, format=kind[1:], dpi="figure", metadata=METADATA[kind])
 
 
 @contextlib.contextmanager

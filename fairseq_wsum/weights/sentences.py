@@ -82,7 +82,7 @@ class Model:
     """A model and what it computed on some sentences.
 
     Attributes:
-        name: the name to show, by default that of the checkpoint.
+        name: the name to show.
         architecture: fairseq's name of the architecture.
         cells: the cell of each side by name, such as `{"encoder": "lstm"}`.
         sentences: the sentences, in the order in which they were given.

@@ -49,7 +49,7 @@ UNIT += [f"opens_{k + 1}" for k in range(OPENING)]
 
 
 class Tables:
-    """Tables over all sentences of a corpus. Their memory grows with words and units only.
+    """Tables over all sentences of a corpus. Their size grows with words and units only.
 
     For each layer and direction there is a sum of H numbers for each word that occurs.
 

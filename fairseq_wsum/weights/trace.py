@@ -1,7 +1,7 @@
 """`trace`: the contents, gates and memory cells of a layer, from the description of its cell.
 
-The layer runs as usual, with any backend. Its outputs give h_{t-1} for every step. So the gates of
-all steps follow at once, with the products that one more forward pass would need.
+The layer runs as usual, with any backend. Its outputs give h_{t-1} for every step, so the gates of
+all steps are computed at once. This costs the matrix products of one more forward pass.
 
 Shapes: T time steps, B sequences, H hidden units, P features of h.
 """

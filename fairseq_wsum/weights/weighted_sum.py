@@ -46,13 +46,14 @@ class Lifetimes(NamedTuple):
 
 
 class Miss(NamedTuple):
-    """By how far the weighted sum misses what the layer computed: the largest differences.
+    """The largest differences between the weighted sum and what the layer computed.
+
+    Each is relative to the largest absolute value of what the layer computed.
 
     Attributes:
-        cells: of the memory cells c_t, relative to the largest of them.
-        outputs: of the outputs h_t that follow from the weighted sum to those of the layer,
-            relative to the largest output.
-        last: of the last memory cell to the layer's own c_n, relative to its largest element.
+        cells: between the weighted sum and the memory cells c_t.
+        outputs: between the outputs h_t that follow from the weighted sum and those of the layer.
+        last: between the last c_t of the trace and the layer's c_n.
     """
 
     cells: float
@@ -79,7 +80,7 @@ def weights(trace: Trace, units: Sequence[int] | None = None) -> Tensor:
 def norms(trace: Trace) -> Tensor:
     """The L2 norms of w^t_j over the hidden units, T x T x B. A norm below 1e-15 counts as zero.
 
-    Takes memory for the result and for some 3 T * B * H further numbers.
+    Allocates the result and for some 3 T * B * H further numbers.
     """
     steps, batch = trace.cells.shape[:2]
     found = trace.cells.new_zeros(batch, steps, steps)
@@ -98,7 +99,7 @@ def initial_shares(trace: Trace) -> Tensor:
 def lifetimes(trace: Trace, share: float = 0.5, later: Sequence[int] = ()) -> Lifetimes:
     """How long each step stays in memory: until its norm falls below a share of its first norm.
 
-    Takes memory for T * B * H numbers, not for all norms.
+    Allocates T * B * H numbers, not all norms.
 
     Args:
         trace: a trace of one direction of one layer.
@@ -129,15 +130,16 @@ def lifetimes(trace: Trace, share: float = 0.5, later: Sequence[int] = ()) -> Li
             of_k[:, j] = (block[:, rows[new], j] / first[:, j]).sqrt()
 
     padded = _padded(trace)
-    real = order.new_ones(batch, steps) if padded is None else (~padded).t().long()
-    before = torch.cat((torch.zeros_like(real[:, :1]), real.cumsum(1)), 1)  # real steps before t
+    unpadded = order.new_ones(batch, steps) if padded is None else (~padded).t().long()
+    # the number of unpadded steps before t
+    before = torch.cat((torch.zeros_like(unpadded[:, :1]), unpadded.cumsum(1)), 1)
     life = before.gather(1, end) - before[:, 1:]
-    complete = (end < steps) & real.bool()
+    complete = (end < steps) & unpadded.bool()
     if padded is not None:
-        life *= real
+        life *= unpadded
         for of_k, k in zip(kept, later, strict=True):
-            of_k[real == 0] = torch.nan
-            of_k[:, : max(steps - k, 0)].masked_fill_(real[:, k:] == 0, torch.nan)
+            of_k[unpadded == 0] = torch.nan
+            of_k[:, : max(steps - k, 0)].masked_fill_(unpadded[:, k:] == 0, torch.nan)
     results = (life.t(), complete.t(), kept.transpose(1, 2))
     return Lifetimes(*(x.flip(-2) if trace.reverse else x for x in results))
 

@@ -12,7 +12,7 @@
 //
 //   activate(r)       from pre-activations to gates and content
 //   step(r, c)        from activated rows and c_{t-1} to h_t, and c to c_t
-//   backward(r, c_last, c, dh, dc, d)
+//   backward(r, c_prev, c, dh, dc, d)
 //       the gradients d of the pre-activations, from dh, the gradient of h_t. On entry dc is the
 //       gradient of c_t through later steps; on return it is that of c_{t-1}.
 

@@ -31,7 +31,7 @@ struct RowSums {
     void add(const S* z, int64_t size) {
         const int64_t whole = size - size % V;
         const int rest = int(size - whole);
-        vf most = all(-INFINITY);
+        vf most = splat(-INFINITY);
         for (int64_t w = 0; w < whole; w += V) {
             const vf x = load(z + w);
             most = x > most ? x : most;

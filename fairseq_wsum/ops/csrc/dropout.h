@@ -46,7 +46,7 @@ void dropout(const Dropout& p) {
         if (n >= p.size) return;
         const int count = lanes(n, p.size);
         // times zero, so that NaN remains NaN, as in torch
-        store(y + n, load(x + n, count) * (word < threshold ? all(scale) : vf{}), count);
+        store(y + n, load(x + n, count) * (word < threshold ? splat(scale) : vf{}), count);
     };
     const int threads = p.size < ENOUGH ? 1 : p.threads;
 #pragma omp parallel for num_threads(threads) schedule(static)

@@ -24,8 +24,8 @@ void for_each_sequence(const Problem& p, Work&& work) {
 
 // Adds the products of the vectors with c_{t-1} to the rows that see it.
 template <class C, class S>
-inline void add_vectors(Values<C>& r, vf c_last, const S* v, int64_t stride, int n) {
-    for (int k = 0; k < C::vectors; ++k) r[C::seen(k)] += load(v + k * stride, n) * c_last;
+inline void add_vectors(Values<C>& r, vf c_prev, const S* v, int64_t stride, int n) {
+    for (int k = 0; k < C::vectors; ++k) r[C::seen(k)] += load(v + k * stride, n) * c_prev;
 }
 
 template <class C, class S>
@@ -65,25 +65,25 @@ void gated_sum_backward(const GatedSum& p) {
                       0.0f);
         for (int64_t s = p.T - 1; s >= 0; --s) {
             const int64_t t = p.reverse ? p.T - 1 - s : s, tb = t * B + b;
-            const int64_t t_last = p.reverse ? t + 1 : t - 1;
-            const float* const last = s > 0 ? p.cells + (t_last * B + b) * H : p.c_0 + b * H;
+            const int64_t t_prev = p.reverse ? t + 1 : t - 1;
+            const float* const prev = s > 0 ? p.cells + (t_prev * B + b) * H : p.c_0 + b * H;
             const bool padded = p.padding && p.padding[tb];
             for (int64_t n = from; n < to; n += V) {
                 const int count = lanes(n, to);
                 Values<C> d;
                 if (!padded) {
                     auto r = load_rows<C>(as<S>(p.z) + tb * z_pitch + n, H, count);
-                    const vf c_last = load(last + n, count);
-                    add_vectors<C>(r, c_last, as<S>(p.v) + n, H, count);
+                    const vf c_prev = load(prev + n, count);
+                    add_vectors<C>(r, c_prev, as<S>(p.v) + n, H, count);
                     C::activate(r);
                     const vf c = load(p.cells + tb * H + n, count);
                     const vf dh =
                         p.dy ? load(as<S>(p.dy) + tb * H + n, count) : vf{};
                     vf dc = load(dc_0 + n, count);
-                    C::backward(r, c_last, c, dh, dc, d);
+                    C::backward(r, c_prev, c, dh, dc, d);
                     for (int k = 0; k < C::vectors; ++k) {
                         float* const dv = p.dv + (b * C::vectors + k) * H + n;
-                        store(dv, load(dv, count) + d[C::seen(k)] * c_last, count);
+                        store(dv, load(dv, count) + d[C::seen(k)] * c_prev, count);
                         dc += d[C::seen(k)] *
                               load(as<S>(p.v) + k * H + n, count);
                     }

@@ -10,9 +10,9 @@ struct GruMemory : Memory {
     }
 
     template <class Rows>
-    static void backward(const Rows& r, vf c_last, vf, vf dh, vf& dc, Rows& d) {
+    static void backward(const Rows& r, vf c_prev, vf, vf dh, vf& dc, Rows& d) {
         dc += dh;
-        d[Z] = (dc * c_last - dc * r[N]) * r[Z] * (1.0f - r[Z]);
+        d[Z] = (dc * c_prev - dc * r[N]) * r[Z] * (1.0f - r[Z]);
         d[N] = dc * (1.0f - r[Z]) * (1.0f - r[N] * r[N]);
         dc *= r[Z];
     }
@@ -30,8 +30,8 @@ struct Gru : GruMemory {
         r[N] = tanh(r[N] + r[R] * r[M]);
     }
 
-    static void backward(const Rows& r, vf c_last, vf c, vf dh, vf& dc, Rows& d) {
-        GruMemory::backward(r, c_last, c, dh, dc, d);
+    static void backward(const Rows& r, vf c_prev, vf c, vf dh, vf& dc, Rows& d) {
+        GruMemory::backward(r, c_prev, c, dh, dc, d);
         d[M] = d[N] * r[R];
         d[R] = d[N] * r[M] * r[R] * (1.0f - r[R]);
     }

@@ -45,7 +45,7 @@ struct Lstm {
             return tanh(c);
     }
 
-    static void backward(const Rows& r, vf c_last, vf c, vf dh, vf& dc, Rows& d) {
+    static void backward(const Rows& r, vf c_prev, vf c, vf dh, vf& dc, Rows& d) {
         const vf content = r[CONTENT];
         if constexpr (!memory) {
             d[CONTENT] = dh * (1.0f - content * content);
@@ -58,10 +58,10 @@ struct Lstm {
         }
         dc += dh * (1.0f - tanh_c * tanh_c);
         if constexpr (coupled) {
-            d[I] = (dc * content - dc * c_last) * i * (1.0f - i);
+            d[I] = (dc * content - dc * c_prev) * i * (1.0f - i);
         } else {
             d[I] = dc * content * i * (1.0f - i);
-            d[F] = dc * c_last * r[F] * (1.0f - r[F]);
+            d[F] = dc * c_prev * r[F] * (1.0f - r[F]);
         }
         d[CONTENT] = dc * i;
         if constexpr (srnn) d[CONTENT] *= 1.0f - content * content;

@@ -10,9 +10,9 @@ struct MinGru : Memory, NotRecurrent {
 
     static vf step(const Rows& r, vf& c) { return c = r[Z] * r[G] + (1.0f - r[Z]) * c; }
 
-    static void backward(const Rows& r, vf c_last, vf, vf dh, vf& dc, Rows& d) {
+    static void backward(const Rows& r, vf c_prev, vf, vf dh, vf& dc, Rows& d) {
         dc += dh;
-        d[Z] = (dc * r[G] - dc * c_last) * r[Z] * (1.0f - r[Z]);
+        d[Z] = (dc * r[G] - dc * c_prev) * r[Z] * (1.0f - r[Z]);
         d[G] = dc * r[Z];
         dc *= 1.0f - r[Z];
     }

@@ -24,9 +24,9 @@ struct MinLstm : Memory, NotRecurrent {
 
     static vf step(const Rows& r, vf& c) { return c = r[I] * r[G] + r[F] * c; }
 
-    static void backward(const Rows& r, vf c_last, vf, vf dh, vf& dc, Rows& d) {
+    static void backward(const Rows& r, vf c_prev, vf, vf dh, vf& dc, Rows& d) {
         dc += dh;
-        const vf slope = (dc * c_last - dc * r[G]) * r[F] * r[I];  // with respect to log(f / i)
+        const vf slope = (dc * c_prev - dc * r[G]) * r[F] * r[I];  // with respect to log(f / i)
         d[F] = slope * r[DLOG_F];
         d[I] = -slope * r[DLOG_I];
         d[G] = dc * r[I];

@@ -38,11 +38,11 @@ struct Team {
     Team(int64_t batch, int64_t bytes, int64_t rank, int64_t size)
         : rank(rank), size(size),
           shares_units(size > 1 && batch < (bytes > CACHE ? 12 : 8) * size),
-          rows(shares_units ? Range{0, batch} : share(batch, rank, size)) {}
+          sequences(shares_units ? Range{0, batch} : share(batch, rank, size)) {}
 
     const int64_t rank, size;
     const bool shares_units;
-    const Range rows;  // this thread's sequences
+    const Range sequences;  // of this thread
 
     Range panels(int64_t count) const {
         return shares_units ? share(count, rank, size) : Range{0, count};

@@ -17,10 +17,10 @@ struct Qrnn : Memory, NotRecurrent {
         return r[O] * c;
     }
 
-    static void backward(const Rows& r, vf c_last, vf c, vf dh, vf& dc, Rows& d) {
+    static void backward(const Rows& r, vf c_prev, vf c, vf dh, vf& dc, Rows& d) {
         d[O] = dh * c * r[O] * (1.0f - r[O]);
         dc += dh * r[O];
-        d[F] = (dc * c_last - dc * r[Z]) * r[F] * (1.0f - r[F]);
+        d[F] = (dc * c_prev - dc * r[Z]) * r[F] * (1.0f - r[F]);
         d[Z] = dc * (1.0f - r[F]) * (1.0f - r[Z] * r[Z]);
         dc *= r[F];
     }

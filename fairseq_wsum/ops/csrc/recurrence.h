@@ -143,7 +143,7 @@ void recurrence(const Recurrence& p) {
 
         for (int64_t s = 0; s < p.T; ++s) {
             const int64_t t = at.time(s);
-            const Op* const h_last = (s % 2 ? h_odd : h_even).get();
+            const Op* const h_prev = (s % 2 ? h_odd : h_even).get();
             Op* const h = (s % 2 ? h_even : h_odd).get();
             const auto any_unpadded = [&](int64_t from, int64_t to) {
                 return at.any_unpadded(t, from, to);
@@ -154,7 +154,7 @@ void recurrence(const Recurrence& p) {
                 const int count = lanes(n, P);
                 const bool padded = at.padded(t, b);
                 const int64_t place = b * at.pitch_p + n, out = (t * B + b) * P + n;
-                const vf h_t = padded ? load(h_last + place) : ended<Op>(rounded<S>(value), count);
+                const vf h_t = padded ? load(h_prev + place) : ended<Op>(rounded<S>(value), count);
                 store(h + place, h_t);
                 store(y + out, padded ? vf{} : h_t, count);
                 if (states) store(states + out, h_t, count);
@@ -193,7 +193,8 @@ void recurrence(const Recurrence& p) {
                                  C::x_rows);
                     return any_unpadded(from, to);
                 };
-                w_hh.multiply(i, h_last, at.pitch_p, 0, team.rows.from, team.rows.to, begin, use);
+                w_hh.multiply(i, h_prev, at.pitch_p, 0, team.sequences.from, team.sequences.to,
+                              begin, use);
             }
             if (team.shares_units) {
 #pragma omp barrier
@@ -207,8 +208,8 @@ void recurrence(const Recurrence& p) {
                             if (n < P) put(b, n, load(product + k * V));
                         }
                     };
-                    w_hr.multiply(i, unprojected.get(), at.pitch_h, 0, team.rows.from, team.rows.to,
-                                  any_unpadded, use);
+                    w_hr.multiply(i, unprojected.get(), at.pitch_h, 0, team.sequences.from,
+                                  team.sequences.to, any_unpadded, use);
                 }
                 if (team.shares_units) {
 #pragma omp barrier
@@ -264,7 +265,7 @@ void recurrence_backward(const Recurrence& p) {
         for (int64_t s = p.T - 1; s >= -1; --s) {
             // s = -1 is the initial state, which only receives its gradient.
             const bool initial = s < 0;
-            const int64_t t = initial ? 0 : at.time(s), t_last = s > 0 ? at.time(s - 1) : 0;
+            const int64_t t = initial ? 0 : at.time(s), t_prev = s > 0 ? at.time(s - 1) : 0;
             const Op* const dz_next = (s % 2 ? dz_even : dz_odd).get();
             Op* const dz_hidden = (s % 2 ? dz_odd : dz_even).get();
 
@@ -275,15 +276,15 @@ void recurrence_backward(const Recurrence& p) {
                 Values<C> d;
                 if (!at.padded(t, b)) {
                     const auto r = load_values<C>(as<S>(p.rows) + tb * pitch + n, H, count);
-                    vf c = {}, c_last = {}, dc_t = {};
+                    vf c = {}, c_prev = {}, dc_t = {};
                     float* const grad = dc.get() + b * at.pitch_h + n;
                     if (C::memory) {
-                        const float* last = s > 0 ? p.cells + (t_last * B + b) * H : p.c_0 + b * H;
+                        const float* prev = s > 0 ? p.cells + (t_prev * B + b) * H : p.c_0 + b * H;
                         c = load(p.cells + tb * H + n, count);
-                        c_last = load(last + n, count);
+                        c_prev = load(prev + n, count);
                         dc_t = load(grad);
                     }
-                    C::backward(r, c_last, c, dh, dc_t, d);
+                    C::backward(r, c_prev, c, dh, dc_t, d);
                     if (C::memory) store(grad, dc_t);
                 }
                 store_rows(dz + tb * z_pitch + n, H, d, count);
@@ -314,7 +315,7 @@ void recurrence_backward(const Recurrence& p) {
             for (int64_t i = panels.from; i < panels.to; ++i) {
                 const int64_t first = i * w_hh.WIDTH;
                 if (s == p.T - 1) {  // there is no next step
-                    for (int64_t b = team.rows.from; b < team.rows.to; ++b) {
+                    for (int64_t b = team.sequences.from; b < team.sequences.to; ++b) {
                         for (int64_t n = first; n < std::min(first + w_hh.WIDTH, P); n += V) {
                             const S* dh_n = as<S>(p.dh_n);
                             through_output(b, n, dh_n ? load(dh_n + b * P + n, lanes(n, P)) : vf{});
@@ -337,8 +338,8 @@ void recurrence_backward(const Recurrence& p) {
                     }
                     return true;
                 };
-                w_hh.multiply(i, dz_next, dz_pitch, at.pitch_h, team.rows.from, team.rows.to, begin,
-                              use);
+                w_hh.multiply(i, dz_next, dz_pitch, at.pitch_h, team.sequences.from, team.sequences.to,
+                              begin, use);
             }
             if (team.shares_units) {
 #pragma omp barrier
@@ -353,8 +354,8 @@ void recurrence_backward(const Recurrence& p) {
                         through_cell(b, n, ended<Op>(load(product + k * V), lanes(n, H)));
                     }
                 };
-                w_hr.multiply(i, dh_projected.get(), at.pitch_p, 0, team.rows.from, team.rows.to,
-                              everything, use);
+                w_hr.multiply(i, dh_projected.get(), at.pitch_p, 0, team.sequences.from,
+                              team.sequences.to, everything, use);
             }
             if (team.shares_units) {
 #pragma omp barrier

@@ -33,8 +33,8 @@ void scan_backward(const Scan& p) {
         for (int64_t n = from; n < to; ++n) dc_0[n] = p.dc_n ? p.dc_n[b * H + n] : 0;
         for (int64_t s = p.T - 1; s >= 0; --s) {
             const int64_t t = p.reverse ? p.T - 1 - s : s, tb = t * B + b;
-            const int64_t t_last = p.reverse ? t + 1 : t - 1;
-            const float* const last = s > 0 ? p.cells + (t_last * B + b) * H : p.c_0 + b * H;
+            const int64_t t_prev = p.reverse ? t + 1 : t - 1;
+            const float* const prev = s > 0 ? p.cells + (t_prev * B + b) * H : p.c_0 + b * H;
             const bool padded = p.padding && p.padding[tb];
             for (int64_t n = from; n < to; n += V) {
                 const int count = lanes(n, to);
@@ -42,7 +42,7 @@ void scan_backward(const Scan& p) {
                 vf dc = load(dc_0 + n, count), df = {}, du = {};
                 if (p.dcells) dc += load(p.dcells + place, count);
                 if (!padded) {
-                    df = dc * load(last + n, count);
+                    df = dc * load(prev + n, count);
                     du = dc;
                     dc *= load(as<S>(p.f) + place, count);
                 }

@@ -17,11 +17,11 @@ struct Sru : Memory, NotRecurrent {
         return r[R] * c + (1.0f - r[R]) * r[SKIP];
     }
 
-    static void backward(const Rows& r, vf c_last, vf c, vf dh, vf& dc, Rows& d) {
+    static void backward(const Rows& r, vf c_prev, vf c, vf dh, vf& dc, Rows& d) {
         d[R] = (dh * c - dh * r[SKIP]) * r[R] * (1.0f - r[R]);
         d[SKIP] = dh * (1.0f - r[R]);
         dc += dh * r[R];
-        d[F] = (dc * c_last - dc * r[G]) * r[F] * (1.0f - r[F]);
+        d[F] = (dc * c_prev - dc * r[G]) * r[F] * (1.0f - r[F]);
         d[G] = dc * (1.0f - r[F]);
         dc *= r[F];
     }

@@ -10,7 +10,7 @@ typedef int32_t vi __attribute__((vector_size(VECTOR_BYTES)));
 typedef uint32_t vu __attribute__((vector_size(VECTOR_BYTES)));
 typedef uint16_t vh __attribute__((vector_size(VECTOR_BYTES / 2)));
 
-inline vf all(float x) { return vf{} + x; }
+inline vf splat(float x) { return vf{} + x; }
 
 inline vf load(const float* p) {
     vf x;
@@ -66,8 +66,8 @@ inline S* as(void* p) {
 }
 
 inline vf clamp(vf x, float low, float high) {
-    x = x < low ? all(low) : x;  // NaN passes through
-    return x > high ? all(high) : x;
+    x = x < low ? splat(low) : x;  // NaN passes through
+    return x > high ? splat(high) : x;
 }
 
 // exp(x) with an error of about 1 ulp: e^x = 2^n e^r with |r| <= ln(2) / 2, where e^r is computed
@@ -79,7 +79,7 @@ inline vf exp(vf x) {
     const vf shifted = x * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23: rounds to a whole n
     const vf n = shifted - 12582912.0f;
     const vf r = x - n * 0.693359375f + n * 2.12194440e-4f;
-    vf p = all(1.9875691500e-4f);
+    vf p = splat(1.9875691500e-4f);
     p = p * r + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
     p = p * r + 4.1665795894e-2f;
@@ -95,7 +95,7 @@ inline vf sigmoid(vf x) { return 1.0f / (1.0f + exp(-x)); }
 // Uses the polynomial of Cephes (tanhf) near 0, where 1 - 2 / (e^2x + 1) loses precision.
 inline vf tanh(vf x) {
     const vf s = x * x;
-    vf p = all(-5.70498872745e-3f);
+    vf p = splat(-5.70498872745e-3f);
     p = p * s + 2.06390887954e-2f;
     p = p * s - 5.37397155531e-2f;
     p = p * s + 1.33314422036e-1f;

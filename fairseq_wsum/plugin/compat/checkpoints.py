@@ -107,12 +107,12 @@ def _check(cfg: CheckpointConfig, suffix: str) -> None:
     option, name = _loaded(cfg, suffix)
     path = Path(name)
     if path.is_file():
-        what = damage(path)
-        if what is None:
+        problem = damage(path)
+        if problem is None:
             return
         if option in ("--finetune-from-model", "--continue-once"):
-            raise ValueError(f"{option} {path} cannot be used: {what}")
-        raise ValueError(f"{path} is damaged: {what}. {_cure(path)}")
+            raise ValueError(f"{option} {path} cannot be used: {problem}")
+        raise ValueError(f"{path} is damaged: {problem}. {_cure(path)}")
     if option in ("--restore-file", "--continue-once"):
         expected = path.resolve() == _last(cfg, suffix).resolve()  # a new training lacks it
         if not expected and not PathManager.exists(name):  # it may be a URL
@@ -133,9 +133,9 @@ def _check_before_loading() -> None:
     @functools.wraps(load_model_ensemble_and_task)
     def load_tested_models(filenames: Sequence[str], *args: Any, **kwargs: Any) -> Any:
         for path in map(Path, filenames):
-            what = damage(path) if path.is_file() else None
-            if what is not None:
-                raise ValueError(f"{path} cannot be used: {what}")
+            problem = damage(path) if path.is_file() else None
+            if problem is not None:
+                raise ValueError(f"{path} cannot be used: {problem}")
         return load_model_ensemble_and_task(filenames, *args, **kwargs)
 
     checkpoint_utils.load_model_ensemble_and_task = load_tested_models

@@ -36,11 +36,11 @@ def _restore_unknown_word_replacement() -> None:
         src_tokens = sample["net_input"].get("src_tokens")
         if wanted and src_tokens is not None:
             for tokens, hypotheses in zip(src_tokens, finalized, strict=True):
-                real = (tokens != self.pad) & (tokens != self.eos)
+                is_word = (tokens != self.pad) & (tokens != self.eos)
                 for hypothesis in hypotheses:
                     attention = hypothesis["attention"]  # source x target positions
-                    if len(attention) == len(tokens) and real.any():
-                        hypothesis["alignment"] = attention[real].argmax(0).cpu()
+                    if len(attention) == len(tokens) and is_word.any():
+                        hypothesis["alignment"] = attention[is_word].argmax(0).cpu()
         return finalized
 
     @functools.wraps(replace_unk)

@@ -21,10 +21,10 @@ def _allow_bf16_without_tpu() -> None:
     parse = options.parse_args_and_arch
 
     @functools.wraps(parse)
-    def parse_args_and_arch(*args: Any, **kwargs: Any) -> Any:
-        parsed = parse(*args, **kwargs)
+    def parse_args_and_arch(parser: Any, input_args: Any = None, *args: Any, **kwargs: Any) -> Any:
+        parsed = parse(parser, input_args, *args, **kwargs)
         namespace = parsed[0] if isinstance(parsed, tuple) else parsed
-        asked = "--tpu" in (kwargs.get("input_args") or sys.argv)
+        asked = "--tpu" in (sys.argv if input_args is None else input_args)
         if getattr(namespace, "bf16", False) and not asked:
             namespace.tpu = False
         return parsed

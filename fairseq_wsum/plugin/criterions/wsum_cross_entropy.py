@@ -36,8 +36,8 @@ class WsumCrossEntropyConfig(LabelSmoothedCrossEntropyCriterionConfig):
         metadata={
             "help": "R-Drop (Liang et al., 2021): weight of the divergence between the two "
             "predictions for a sentence that passes twice with different dropout; "
-            "the paper takes 5 for translation; 0: off. --embedding-dropout and --weight-dropout "
-            "are the same in both predictions"
+            "the paper uses 5 for translation; 0 turns it off. --embedding-dropout and "
+            "--weight-dropout are the same in both predictions"
         },
     )
 
@@ -140,7 +140,7 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
         self, model: Any, net_output: Any, sample: dict[str, Any], reduce: bool
     ) -> tuple[Tensor, Tensor]:
         logits = net_output[0]
-        if not (_ends_in_softmax(model) and kernels.take(logits)):
+        if not (_ends_in_softmax(model) and kernels.accepts(logits)):
             return self._fairseqs_loss(model, net_output, sample, reduce)
         targets = model.get_targets(sample, net_output)
         skipped = max(self.ignore_prefix_size, 0)

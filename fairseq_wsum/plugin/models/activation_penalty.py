@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def activation_penalty(
-    y: Tensor, dropped: Tensor, real: Tensor, alpha: float, beta: float
+    y: Tensor, dropped: Tensor, unpadded: Tensor, alpha: float, beta: float
 ) -> Tensor:
     """AR and TAR of Merity et al. (2018), summed over the tokens as the cross entropy is.
 
@@ -18,10 +18,10 @@ def activation_penalty(
     Args:
         y: the output of the last layer, T x B x P.
         dropped: the same after dropout.
-        real: False at padding, T x B.
+        unpadded: True except at padding, T x B.
         alpha: the weight of the activations (AR).
         beta: the weight of the changes from one time step to the next (TAR).
     """
     size = dropped.float().square().mean(-1)  # T x B; float as a sum in 16 bits would overflow
     change = (y[1:] - y[:-1]).float().square().mean(-1)
-    return alpha * size[real].sum() + beta * change[real[1:] & real[:-1]].sum()
+    return alpha * size[unpadded].sum() + beta * change[unpadded[1:] & unpadded[:-1]].sum()

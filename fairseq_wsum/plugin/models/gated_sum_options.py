@@ -80,7 +80,7 @@ def check_quantisation(cfg: Any) -> None:
     """Reject fairseq's scalar quantisation, which knows its own modules only.
 
     Raises:
-        ValueError: it is wanted.
+        ValueError: --quant-noise-scalar is above 0.
     """
     if cfg.quant_noise_scalar > 0:
         raise ValueError(

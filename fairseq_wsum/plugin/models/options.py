@@ -193,9 +193,7 @@ def check_cells(cfg: CellOptions, cells: Sequence[str]) -> None:
         try:
             get_cell(name, coupled_gates=cfg.coupled_gates)
         except ValueError as error:
-            raise ValueError(
-                f"--coupled-gates with {flag(option)} {name}: {error}; omit one of the two"
-            ) from None
+            raise ValueError(f"{flag(option)} {name}: {error}") from None
     if cfg.window is not None:
         _check_window(cfg, list(chosen.values()))
     if cfg.lstm_backend not in BACKEND_CHOICES:
@@ -237,7 +235,8 @@ def _check_window(cfg: CellOptions, cells: Sequence[str]) -> None:
         except ValueError as error:
             problems[name] = str(error)
     if len(problems) == len(set(cells)):
-        raise ValueError(f"--window {cfg.window}: {'; '.join(problems.values())}")
+        reasons = "; ".join(problems.values())
+        raise ValueError(f"--window {cfg.window}: {reasons}. Omit this option, or use --cell qrnn")
 
 
 def described_cell(cfg: CellOptions, name: str) -> Cell:
@@ -279,10 +278,10 @@ def check_joined(source: Dictionary, target: Dictionary, arch: str) -> None:
 
 
 def check_language_modeling(task: FairseqTask, arch: str) -> None:
-    """Check that a language model is not to be trained on translation.
+    """Check that the task of a language model is not translation.
 
     Raises:
-        ValueError: it is.
+        ValueError: the task is translation.
     """
     if isinstance(task, TranslationTask):
         raise ValueError(
@@ -309,7 +308,7 @@ def use_preset(args: Any, name: str, **values: Any) -> None:
     second call only.
 
     Raises:
-        ValueError: the first call occurs when the model is built.
+        ValueError: fairseq-hydra-train was given the name of a preset.
     """
     if OmegaConf.is_config(args) and "preset" in args and args.preset is None:
         raise ValueError(

@@ -71,7 +71,7 @@ def load_embedding(
     try:
         vectors = utils.parse_embedding(path)
     except ValueError as error:
-        raise ValueError(f"{form}, a word without blanks and numbers in a line: {error}") from error
+        raise ValueError(f"{form}, with a word and its numbers in each line: {error}") from error
     sizes = {len(vector) for vector in vectors.values()} or {embedding.embedding_dim}
     if len(sizes) > 1:
         raise ValueError(f"{form}: the vectors have {min(sizes)} to {max(sizes)} numbers")

@@ -53,7 +53,7 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
             if cfg.cutoffs[-1] > vocabulary:
                 raise ValueError(
                     f"--adaptive-softmax-cutoff {cfg.adaptive_softmax_cutoff}: a cutoff is larger "
-                    f"than the target dictionary, which has {vocabulary} entries"
+                    f"than the target dictionary, which has {vocabulary} entries; give smaller ones"
                 )
             self.adaptive_softmax = AdaptiveSoftmax(
                 vocabulary, out_dim, cfg.cutoffs, dropout=dropout

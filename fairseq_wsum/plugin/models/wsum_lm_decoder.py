@@ -116,8 +116,8 @@ class WsumLMDecoder(WsumDecoderBase):
         dropped = self.dropout_out_module(y)
         extra: Extra | None = None
         if self.training and any(self.penalties):
-            real = prev_output_tokens.ne(self.padding_idx).t()
-            extra = {"penalty": activation_penalty(y, dropped, real, *self.penalties)}
+            unpadded = prev_output_tokens.ne(self.padding_idx).t()
+            extra = {"penalty": activation_penalty(y, dropped, unpadded, *self.penalties)}
         return self.project(dropped).transpose(0, 1), extra
 
     # State: (h, c), L x B x P and L x B x H, and with a window of 2 the last inputs

@@ -75,7 +75,9 @@ class WsumLSTMModel(FairseqEncoderDecoderModel):
             self.decoder.need_attn = True
         if self.decoder.need_attn and self.decoder.attention is None:
             option = "--replace-unk" if replaces else "--print-alignment"
-            raise ValueError(f"{option} needs attention, and this model was trained without it")
+            raise ValueError(
+                f"{option} needs attention, and this model was trained without it: omit the option"
+            )
 
 
 @register_model_architecture("wsum_lstm", "wsum_lstm_multi30k")

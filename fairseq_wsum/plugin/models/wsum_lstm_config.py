@@ -26,7 +26,7 @@ _FALSE = ("0", "false", "no", "off")
 
 @dataclass
 class WsumLSTMConfig(LSTMOptions):
-    """The options. The defaults are the model of OpenNMT's README of 2018.
+    """The options. The defaults are those of the model in OpenNMT's README of 2018.
 
     That model has 2 + 2 layers of 500 units with input feeding. A default of None means that the
     value depends on other options: see `encoder`, `decoder` and `out_embed_dim`.

@@ -70,8 +70,8 @@ def wsum_transformer_multi30k(args: Any) -> None:
     """A model for Multi30k as large as Transformer-tiny (Wu et al., 2021), for every cell.
 
     Transformer-tiny has 4 + 4 layers of width 128 with a feed-forward width of 256. Here the
-    feed-forward width makes up for what a gated sum has more or less than self-attention, and cells
-    with products with h_{t-1} have half the hidden size.
+    feed-forward width compensates for the difference in parameters between a gated sum and
+    self-attention, and cells with products with h_{t-1} have half the hidden size.
     """
     use_preset(args, "wsum_transformer_multi30k", dropout=0.3, share_all_embeddings=True)
     default(args, encoder_embed_dim=128, encoder_layers=4, decoder_layers=4)

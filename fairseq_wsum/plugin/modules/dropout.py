@@ -36,8 +36,8 @@ class Dropout(DropoutBase):
 def use_dropout(model: nn.Module) -> None:
     """Replace every `FairseqDropout` in a new model of fairseq's by `Dropout`.
 
-    For --retain-dropout-modules, those of a class derived from one of fairseq's have the name that
-    they have in fairseq's own models.
+    In a class derived from one of fairseq's, a dropout keeps the name of fairseq's class, by which
+    --retain-dropout-modules finds it.
     """
     for module in list(model.modules()):
         for name, child in list(module.named_children()):

@@ -145,11 +145,11 @@ function createMap(figure, onWord) {
   function move(row, column, scroll) {
     row = clamp(row, 0, content.rows.length - 1);
     column = clamp(column, 0, content.columns.length - 1);
+    onWord(content.wordAt(row, column), false); // also in the same cell: its mark may be gone
     if (cursor && cursor.row === row && cursor.column === column) return;
     cursor = { row, column };
     place();
     readout.textContent = content.describe(row, column);
-    onWord(content.wordAt(row, column), false);
     if (scroll) bands.cursor.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
 
