@@ -105,7 +105,7 @@ def write_json(path: Path, record: Mapping[str, object]) -> None:
 def check_can_draw(option: str, path: Path) -> None:
     """Raise ValueError unless matplotlib is installed and can write this type of file."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise ValueError(f'{option} needs matplotlib: pip install "fairseq-wsum[plot]"')
+        raise ValueError(f"{option} needs matplotlib: pip install matplotlib")
     if path.suffix not in METADATA:
         raise ValueError(f"{option} {path}: the name must end with .png, .svg or .pdf")
 

@@ -139,6 +139,15 @@ def test_a_damaged_score_file_is_named_with_the_cure(captions, text) -> None:
     assert f"remove {path.parent} and " in str(error.value)  # score.sh refuses to complete it
 
 
+def test_a_study_of_another_score_is_refused(captions) -> None:
+    path = captions.run("gru", 2).folder / "score-test/scores.json"
+    record = json.loads(path.read_text())
+    record["figures"] = record["figures"][1:]
+    path.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"the first of the figures is chrF2, .* put BLEU first"):
+        captions.report()
+
+
 def test_scores_of_different_kinds_are_not_compared(captions) -> None:
     path = captions.run("gru", 2).folder / "score-test/scores.json"
     path.write_text(path.read_text().replace("tok:none", "tok:13a"))

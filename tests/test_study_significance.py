@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from study_runs import Folder, language_models, translations, write
+from study_runs import TRANSLATION, Folder, language_models, translations, write
 
 from fairseq_wsum.study.results import read_results
 from fairseq_wsum.study.significance import PValue, bootstrap, compare, holm, t_test
@@ -81,6 +81,18 @@ def test_the_one_tail_of_sacrebleus_test_counts_twice(captions) -> None:
     found = compare(plan.tasks[0], read_results(plan))["gru"]
     assert replace(found, p=PValue(0.02, 0.024)).different
     assert not replace(found, p=PValue(0.02, 0.026)).different
+
+
+def test_translations_may_be_in_any_language(captions) -> None:
+    for path in captions.out.rglob("hypotheses.*.de"):
+        path.rename(path.with_suffix(".fr"))
+    assert all(row.comparison.p for row in captions.table().rows[1:])
+
+
+def test_one_seed_says_nothing_about_the_cells(captions) -> None:
+    assert "With one seed" not in captions.report()
+    captions.file.write_text(TRANSLATION.replace("[1, 2]", "[1]"))
+    assert "With one seed, a difference is one between two trained models" in captions.report()
 
 
 def test_only_common_seeds_are_tested(captions) -> None:

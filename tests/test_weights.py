@@ -8,10 +8,12 @@ from layer_oracle import assert_same, padded_batch
 from test_own_cell import GRU, SRU
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
-from fairseq_wsum import CELLS, WsumLSTM
+from fairseq_wsum import CELLS, Cell, WsumLSTM
 from fairseq_wsum.cells import LSTM
+from fairseq_wsum.layer import Pass
 from fairseq_wsum.ops import kernels
 from fairseq_wsum.weights import (
+    from_pass,
     half_lives,
     initial_shares,
     lifetimes,
@@ -120,6 +122,54 @@ def test_a_projection_and_a_packed_sequence() -> None:
     assert one.outputs.shape == (6, 2, 2) and max(miss(one)) < 1e-12
     (alone,) = trace(layer, sequences[0])
     assert_same(norms(one)[:4, :4, 0], norms(alone)[..., 0])
+
+
+def test_a_model_is_traced_while_it_runs() -> None:
+    layer, x = WsumLSTM(3, 4, cell="lstm"), torch.randn(5, 2, 3)
+    passes: list[Pass] = []
+    layer(x, record=passes.append)
+    (one,) = map(from_pass, passes)
+    torch.testing.assert_close(norms(one), norms(trace(layer, x)[0]))
+
+
+class VectorGate(Cell):
+    """A gated sum whose output gate is a vector."""
+
+    name = "test-vector-gate"
+    rows = ("g", "f")
+    vectors = ("v_o",)
+
+    def preactivations(self, x, h, c, v):
+        return {**x, "o": v["v_o"]}
+
+    def content(self, z):
+        return z["g"]
+
+    def gates(self, z):
+        f = torch.sigmoid(z["f"])
+        return 1 - f, f
+
+    def output(self, z, c):
+        return torch.sigmoid(z["o"]) * c
+
+
+class Peephole(VectorGate):
+    """The same with a forget gate that sees c_{t-1}."""
+
+    name = "test-peephole"
+    vectors = ("v_f", "v_o")
+    sees_memory = True
+
+    def preactivations(self, x, h, c, v):
+        return {**x, "f": x["f"] + v["v_f"] * c, "o": v["v_o"]}
+
+
+@pytest.mark.parametrize("cell", [VectorGate(), Peephole()], ids=lambda cell: cell.name)
+def test_a_vector_may_stand_for_a_row(cell) -> None:
+    layer, x = WsumLSTM(3, 4, cell=cell, bidirectional=True), torch.randn(5, 2, 3)
+    for one in trace(layer, x):
+        assert one.preactivations["o"].shape == one.cells.shape
+        assert max(miss(one)) < 1e-5
 
 
 def test_a_cell_without_memory_is_refused() -> None:

@@ -90,7 +90,7 @@ def significance(table: Table, comparisons: Mapping[str, Comparison]) -> str:
         if table.metric == PERPLEXITY:
             parts.append(_t_test(baseline, tested))
         else:
-            parts.append(_bootstrap(baseline))
+            parts.append(_bootstrap(baseline, tested))
         different = [escape_markdown(name) for name, found in tested.items() if found.different]
         if different:
             parts.append(f"Different from {baseline}: {', '.join(different)}.")
@@ -109,9 +109,9 @@ def code(what: str | Path) -> str:
     return f"`` {text} ``" if "`" in text else f"`{text}`"
 
 
-def _bootstrap(baseline: str) -> str:
+def _bootstrap(baseline: str, tested: Mapping[str, Comparison]) -> str:
     random = os.environ.get("SACREBLEU_SEED", "12345")
-    return (
+    text = (
         f"Each model was tested against {baseline} on the test set with sacrebleu's paired "
         f"bootstrap test of BLEU ({SAMPLES:,} samples, random seed {random}), separately for each "
         "seed that both have. The p-values are corrected by Holm's method for the number of models "
@@ -120,6 +120,12 @@ def _bootstrap(baseline: str) -> str:
         f"are worse. (sacrebleu's p-values have one tail, so the level is {LEVEL}.) The test "
         "measures the chance in the choice of test sentences. It does not "
         "measure the chance in training, which only the spread over several seeds shows."
+    )
+    if min(len(found.differences) for found in tested.values()) > 1:
+        return text
+    return (
+        f"{text} With one seed, a difference is one between two trained models, and not between "
+        "two kinds of model."
     )
 
 

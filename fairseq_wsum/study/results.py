@@ -216,19 +216,24 @@ def _read_scores(path: Path) -> tuple[tuple[Score, ...], dict[str, Any]] | None:
         found["beam"] = int(found["beam"])
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise _damaged(path, repr(error)) from error
+    if first.metric != "BLEU":
+        raise ValueError(
+            f"{path}: the first of the figures is {first.metric}, and studies compare BLEU or "
+            "perplexity: put BLEU first"
+        )
     main = [s for s in scores if (s.text, s.reference) == (first.text, first.reference)]
     return tuple(main), found
 
 
 def _hypotheses(folder: Path, lenpen: float, score: Score) -> Path | None:
     """The translations with a length penalty, in the form in which they were scored."""
-    for path in sorted(folder.glob("hypotheses.lenpen*.de")):
+    for path in sorted(folder.glob("hypotheses.lenpen*.*")):
         try:
-            found = float(path.name.removeprefix("hypotheses.lenpen").removesuffix(".de"))
+            found = float(path.stem.removeprefix("hypotheses.lenpen"))
         except ValueError:  # a detokenised file
             continue
         if math.isclose(found, lenpen):
-            detokenised = path.with_suffix(".detok.de")
+            detokenised = path.with_suffix(f".detok{path.suffix}")
             raw = ".raw." in score.reference and detokenised.is_file()
             return detokenised if raw else path
     return None

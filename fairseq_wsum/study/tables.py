@@ -113,7 +113,8 @@ def text_rows(table: Table) -> list[list[str]]:
     """The header and the rows of a table as text, without escapes."""
     metric = f" {table.metric}{ARROWS[table.metric]}" if table.metric else ""
     header = ["model", "parameters", "seeds", f"valid{metric}", f"test{metric}"]
-    header += ["difference", "p (Holm)"]
+    # sacrebleu's bootstrap test has one tail: see `significance`
+    header += ["difference", "p (one tail, Holm)" if table.metric == "BLEU" else "p (Holm)"]
     header += ["published"] if table.task.published is not None else []
     return [[*header, "words/s"], *(_text_row(table, row) for row in table.rows)]
 

@@ -4,6 +4,7 @@
 """
 
 from .trace import Trace as Trace
+from .trace import from_pass as from_pass
 from .trace import trace as trace
 from .weighted_sum import half_lives as half_lives
 from .weighted_sum import initial_shares as initial_shares

@@ -275,7 +275,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
             raise ValueError(f"{option} {path} exists: give another name, or --overwrite")
         _check_folder(option, path.parent)
     if args.picture is not None and importlib.util.find_spec("matplotlib") is None:
-        raise ValueError('--picture needs matplotlib: pip install "fairseq-wsum[plot]"')
+        raise ValueError("--picture needs matplotlib: pip install matplotlib")
     if args.tables is not None:
         if args.tables.exists() and not args.tables.is_dir():
             raise ValueError(f"--tables {args.tables} is a file: give a folder")

@@ -23,12 +23,11 @@ from torch import Tensor
 from ..files import whole
 from .sentences import Sentence, Text, View, last_tokens
 from .trace import Trace
-from .weighted_sum import half_lives, lifetimes
+from .weighted_sum import SHARE, half_lives, lifetimes
 
 Array = NDArray[numpy.floating]
 Row = list[str | int | float]
 
-SHARE = 0.1  # of its first norm, below which the life of a word ends
 LATER = (1, 2, 4, 8, 16)  # the steps after which it is measured how much is kept
 QUANTILES = (5, 25, 50, 75, 95)
 FEWEST = 5  # occurrences of a word that can be one of those for which an input gate opens most

@@ -99,10 +99,15 @@ def trace(
         )
     passes: list[Pass] = []
     layer(x, hx, padding_mask, record=passes.append)
-    return [_trace(one) for one in passes]
+    return [from_pass(one) for one in passes]
 
 
-def _trace(one: Pass) -> Trace:
+def from_pass(one: Pass) -> Trace:
+    """What one direction of a layer computed, from what `WsumLSTM.forward` gives to `record`.
+
+    With it the layers of a model are traced while the model runs: call a layer with
+    `record=passes.append`. The cell must have a memory cell.
+    """
     given = one.arguments
     cell, mask, reverse = given["cell"], given["padding_mask"], given["reverse"]
     dtype = torch.promote_types(one.y.dtype, torch.float32)
@@ -117,6 +122,8 @@ def _trace(one: Pass) -> Trace:
         z = _step_by_step(cell, z_x, z_h, c_0, v, mask, order)
     else:
         z = cell.preactivations(z_x, z_h, c_0, v)
+    shape = (*one.y.shape[:2], c_0.size(-1))
+    z = {row: part.expand(shape) for row, part in z.items()}  # a cell may return a vector as a row
     g, i, f = _content_and_gates(cell, z, mask)
     cells, _ = scan_reference(f, i * g, c_0, reverse=reverse)  # the gates are masked already
     return Trace(
@@ -147,7 +154,7 @@ def _step_by_step(
         rows[t] = cell.preactivations(from_x, from_h, c, v)
         g, i, f = _content_and_gates(cell, rows[t], None if mask is None else mask[t])
         c = memory(i * g, f, c)
-    return {row: torch.stack([rows[t][row] for t in sorted(rows)]) for row in rows[0]}
+    return {row: torch.stack([rows[t][row].expand_as(c) for t in sorted(rows)]) for row in rows[0]}
 
 
 def _content_and_gates(

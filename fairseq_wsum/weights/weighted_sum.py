@@ -24,6 +24,7 @@ from torch import Tensor
 
 from .trace import Trace
 
+SHARE = 0.1  # of its first norm, below which the life of a step ends
 BLOCK = 64  # steps whose weights are held at the same time
 TINY = 1e-30  # squares below it count as zero: arithmetic with denormal numbers is slow
 
@@ -96,7 +97,7 @@ def initial_shares(trace: Trace) -> Tensor:
     return _zero_at_padding(trace, shares.flip(0) if trace.reverse else shares)
 
 
-def lifetimes(trace: Trace, share: float = 0.5, later: Sequence[int] = ()) -> Lifetimes:
+def lifetimes(trace: Trace, share: float = SHARE, later: Sequence[int] = ()) -> Lifetimes:
     """How long each step stays in memory: until its norm falls below a share of its first norm.
 
     Allocates T * B * H numbers, not all norms.
