@@ -194,7 +194,7 @@ class WsumLSTM(nn.Module):
 
     def forward(
         self,
-        x: Tensor | PackedSequence,
+        input: Tensor | PackedSequence,
         hx: State | None = None,
         padding_mask: Tensor | None = None,
         *,
@@ -203,7 +203,8 @@ class WsumLSTM(nn.Module):
         """Run all layers over a batch of sequences.
 
         Args:
-            x: T x B x I (B x T x I with `batch_first`), one sequence T x I, or a `PackedSequence`.
+            input: x, T x B x I (B x T x I with `batch_first`), one sequence T x I, or a
+                `PackedSequence`.
             hx: initial state (h_0, c_0), L*D x B x P and L*D x B x H, without the B for one
                 sequence; zero by default. In a layer with 16-bit parameters, c_0 may be float32;
                 then c_n is float32 too, and running a sequence in parts loses no precision. With
@@ -213,19 +214,20 @@ class WsumLSTM(nn.Module):
                 sequence. Sequences may be padded on either side. Padding never changes a result,
                 and the outputs at padding are zero.
             record: called with a `Pass` after each direction of each layer; see
-                `fairseq_wsum.weights.trace`.
+                `fairseq_wsum.weights.from_pass`.
 
         Returns:
-            `(output, (h_n, c_n))`. The output is T x B x D*P, in the form of `x`. The states are
-            those after the last time step that is not padding, in the form of `hx`. With a window
-            of 2 there is a third part, the last inputs. `no-gates` has no memory cell and returns
-            `c_0` unchanged. So do the cells whose h_t is the memory cell (`gru`, `mingru`,
+            `(output, (h_n, c_n))`. The output is T x B x D*P, in the form of the input. The states
+            are those after the last time step that is not padding, in the form of `hx`. With a
+            window of 2 there is a third part, the last inputs. `no-gates` has no memory cell and
+            returns `c_0` unchanged. So do the cells whose h_t is the memory cell (`gru`, `mingru`,
             `minlstm`), which start from `h_0`.
 
         Raises:
             RuntimeError, TypeError, ValueError: a shape or dtype is wrong; the message names it.
             RuntimeError: the backend given by name cannot run this layer; the message says why.
         """
+        x = input
         if isinstance(x, PackedSequence):
             return self._forward_packed(x, hx, padding_mask, record)
         plain = padding_mask is None and record is None and not torch.is_grad_enabled()

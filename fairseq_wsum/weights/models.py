@@ -221,7 +221,7 @@ class Reader:
 class Call(NamedTuple):
     """The arguments of a call of a `WsumLSTM`."""
 
-    x: Tensor
+    input: Tensor
     hx: State | None
     padding_mask: Tensor | None
 
@@ -237,7 +237,7 @@ class _Layer(NamedTuple):
 def _recorder(calls: list[Call]) -> Callable[..., None]:
     def record(layer: WsumLSTM, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given = dict(zip(Call._fields, args, strict=False)) | kwargs
-        calls.append(Call(given["x"], given.get("hx"), given.get("padding_mask")))
+        calls.append(Call(given["input"], given.get("hx"), given.get("padding_mask")))
 
     return record
 
@@ -246,7 +246,7 @@ def _joined(calls: list[Call]) -> Call:
     """One call over the whole sentence, in place of one for each step (input feeding)."""
     masks = [call.padding_mask for call in calls if call.padding_mask is not None]
     mask = torch.cat(masks) if masks else None
-    return Call(torch.cat([call.x for call in calls]), calls[0].hx, mask)
+    return Call(torch.cat([call.input for call in calls]), calls[0].hx, mask)
 
 
 def _on_cpu(trace: Trace) -> Trace:

@@ -81,7 +81,7 @@ def trace(
 
     Args:
         layer: a layer whose cell has a memory cell. In training mode its dropout is active.
-        x, hx, padding_mask: as in `WsumLSTM.forward`.
+        x, hx, padding_mask: as in `WsumLSTM.forward`, whose `input` is x.
 
     Returns:
         A `Trace` for each layer and direction, in the order of the states: first layer, forward;
