@@ -1,6 +1,5 @@
 """Run the real commands, each in its own process."""
 
-import os
 import shlex
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import warm
+from shell import environment
 
 from fairseq_wsum import CELLS
 
@@ -31,9 +31,8 @@ def run(command: object, *options: object, stdin: str = "", check: bool = True) 
     words = [str(command), *(str(option) for option in options)]
     path = warm.environment() / "bin" / words[0]
     words[0] = str(path) if path.exists() else words[0]
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", "VENV": str(warm.environment())}
-    kept = dict(input=stdin, capture_output=True, text=True)
-    done = subprocess.run(words, cwd="/", env=variables, **kept)
+    kept = dict(input=stdin, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(words, cwd="/", env=environment(), **kept)
     output: str = done.stdout + done.stderr
     assert (done.returncode == 0) == check, output[-4000:]
     return output
@@ -42,7 +41,6 @@ def run(command: object, *options: object, stdin: str = "", check: bool = True) 
 def train(data: object, save_dir: object, *options: object, check: bool = True) -> str:
     """Run the command of scripts/train.sh for one CPU process without starting another Python."""
     script = [ROOT / "scripts" / "train.sh", data, "--save-dir", save_dir, "--gpus", 0, *options]
-    environment = {**os.environ, "VENV": str(warm.environment())}
     command = [*map(str, script), "--dry-run"]
-    shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    shown = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
     return run(*shlex.split(shown.stdout), check=check)

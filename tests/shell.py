@@ -11,12 +11,17 @@ SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 FOREIGN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 
 
+def environment(**variables):
+    """The variables of this process without those of a cluster, and additional `variables`."""
+    known = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    return {**known, "OMP_NUM_THREADS": "1", "VENV": str(warm.environment()), **variables}
+
+
 def run(script, *arguments, **variables):
     """Run a script in the environment of this Python, with additional `variables`."""
-    known = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     return subprocess.run(
         [SCRIPTS / script, *map(str, arguments)],
-        env={**known, "OMP_NUM_THREADS": "1", "VENV": str(warm.environment()), **variables},
+        env=environment(**variables),
         capture_output=True,
         text=True,
         timeout=300,
@@ -35,8 +40,9 @@ def fails(script, *arguments, **variables):
     """Run a script that must fail; return its message."""
     done = run(script, *arguments, **variables)
     assert done.returncode != 0, done.stdout
-    assert "error: " in done.stderr and "Traceback" not in done.stderr
-    assert done.stderr.startswith(("error: ", "usage: ")) or not _prepares(script)  # no chatter
+    assert "error: " in done.stderr and "Traceback" not in done.stderr, done.stderr
+    clean = done.stderr.startswith(("error: ", "usage: ")) or not _prepares(script)
+    assert clean, done.stderr  # none of fairseq's chatter
     return done.stderr
 
 

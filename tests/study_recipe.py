@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -93,6 +95,15 @@ def start(
     for number, handler in before.items():
         signal.signal(number, handler)
     return process, log
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen) -> None:
+    """Wait for something that a running study does."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, "the study is over"
+        assert time.monotonic() < deadline, "the study takes too long"
+        time.sleep(0.05)
 
 
 def run_study(file: Path, *options: str, python: str = WARM, **environment) -> tuple[int, str]:

@@ -12,7 +12,6 @@ from child import onednn_is_exact
 pytest.importorskip("fairseq")
 from commands import ROOT, USER_DIR, every_cells_options, run
 
-PROGRAMS = ROOT / "benchmarks" / "programs.py"
 SENTENCES = {"train": 40, "valid": 7, "test": 9}
 TINY = [
     *("--encoder-embed-dim", "8", "--decoder-embed-dim", "8"),
@@ -265,35 +264,6 @@ def test_a_wrong_option_is_named_on_the_command_line(data, tmp_path) -> None:
     output = train(data, tmp_path, "wsum_lstm", "--cell", "lstm2", check=False)
     assert "--cell lstm2: choose one of lstm, no-srnn" in output
     assert not list(tmp_path.glob("*.pt"))
-
-
-def test_the_layer_needs_only_torch() -> None:
-    """It imports neither fairseq, which configures the root logger, nor anything slow."""
-    code = """
-import logging, sys
-import torch, fairseq_wsum
-assert not {"fairseq", "torch._dynamo", "triton"} & sys.modules.keys()
-y, _ = fairseq_wsum.WsumLSTM(3, 4, cell="no-srnn-hidden")(torch.zeros(2, 1, 3))
-assert y.shape == (2, 1, 4)
-root = logging.getLogger()
-assert root.level == logging.WARNING and not root.handlers
-"""
-    run("python", "-c", code)
-
-
-def test_a_user_program_gets_the_models_from_the_plugin() -> None:
-    code = """
-import fairseq_wsum, fairseq_wsum.plugin
-from fairseq.models import ARCH_MODEL_REGISTRY
-from fairseq.utils import eval_bool
-assert "wsum_lstm" in ARCH_MODEL_REGISTRY and "wsum_lstm_lm" in ARCH_MODEL_REGISTRY
-try:
-    eval_bool("open('/')")
-    raise SystemExit("it was evaluated")
-except ValueError:
-    pass
-"""
-    run("python", "-c", code)
 
 
 def test_the_benchmarks_compare_both_programs_with_fairseqs_own_models(data, tmp_path) -> None:

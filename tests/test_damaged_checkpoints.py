@@ -108,6 +108,12 @@ def test_a_training_names_the_damage_and_continues_on_request(prepared, whole, t
     assert_same_weights(tmp_path, whole)
     assert (tmp_path / "checkpoint_last.pt.damaged").read_bytes() == b""
 
+    last.write_bytes(b"again")  # the second damaged file does not replace the first
+    log = succeeds(*training(prepared, tmp_path), "--max-epoch", EPOCHS, "--skip-damaged")
+    assert "it is kept as checkpoint_last.pt.damaged.2" in log
+    assert (tmp_path / "checkpoint_last.pt.damaged").read_bytes() == b""
+    assert (tmp_path / "checkpoint_last.pt.damaged.2").read_bytes() == b"again"
+
 
 def test_a_missing_file_to_restore_does_not_start_a_new_training(prepared, whole, tmp_path) -> None:
     shutil.copytree(whole, tmp_path / "run")

@@ -1,5 +1,6 @@
 """Downloads and output folders of the scripts that prepare data."""
 
+import errno
 import fcntl
 import http.server
 import json
@@ -153,6 +154,18 @@ def test_a_program_started_by_a_killed_run_keeps_the_lock(load, user_error, tmp_
         child.wait()
     with locked(path, "busy"):
         pass
+
+
+def test_a_file_system_without_locks_is_named(load, tmp_path, monkeypatch, capsys):
+    common = load("common")
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(common.fcntl, "flock", refuse)
+    with common.locked(tmp_path / "lock", "busy"):
+        pass
+    assert f"{tmp_path} is on a file system without locks" in capsys.readouterr().out
 
 
 def test_a_lock_on_a_removed_file_is_rejected(load, user_error, tmp_path, monkeypatch):

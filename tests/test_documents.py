@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from commands import ROOT, run
 
+from fairseq_wsum.ops import kernels
+
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/README.md")])
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.M | re.S)
 LANGUAGES = {"sh", "python", "text", "yaml", "bibtex", "{eval-rst}", "{toctree}"}
@@ -70,6 +72,8 @@ def test_every_code_block_names_its_language(page) -> None:
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.name)
 def test_python_blocks_run(page) -> None:
+    if page.name == "backends.md" and kernels.why_missing():
+        pytest.skip("its block calls a C++ kernel")
     names: dict[str, object] = {}
     for block in blocks(page, "python"):
         exec(compile(block, str(page), "exec"), names)

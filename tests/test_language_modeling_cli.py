@@ -16,7 +16,6 @@ from fairseq.data import Dictionary
 
 from fairseq_wsum.plugin.models.wsum_lstm_lm import WsumLSTMLanguageModel
 
-PROGRAMS = ROOT / "benchmarks" / "programs.py"
 TASK = ("--task", "wsum_language_modeling")
 MODEL = [
     *("--arch", "wsum_lstm_lm", "--decoder-embed-dim", 8, "--decoder-layers", 2),

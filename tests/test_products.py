@@ -113,6 +113,3 @@ def test_the_environment_overrides_the_choice(monkeypatch) -> None:
     monkeypatch.setenv(products.VARIABLE, "openblas")
     with pytest.raises(ValueError, match="FAIRSEQ_WSUM_PRODUCTS=openblas: choose from mkl, onednn"):
         products.uses_onednn("product")
-
-
-# A weight that is kept ready

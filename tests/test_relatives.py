@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from cpp_oracle import needs_kernels
 from layer_oracle import assert_same, make, make_state, padded_batch
 from relatives_oracle import qrnn, sru
 from torch import Tensor
@@ -13,6 +14,9 @@ from fairseq_wsum.cells import SRU, MinLSTM, get_cell
 
 DOUBLE = {"dtype": torch.float64}
 H_ALONE = ("gru", "mingru", "minlstm")
+every_backend = pytest.mark.parametrize(
+    "backend", ["reference", pytest.param("cpp", marks=needs_kernels)]
+)
 
 
 def parameters(layer: WsumLSTM, suffix: str) -> dict[str, Tensor]:
@@ -24,7 +28,7 @@ def parameters(layer: WsumLSTM, suffix: str) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("cell", H_ALONE)
-@pytest.mark.parametrize("backend", ["reference", "cpp"])
+@every_backend
 def test_the_state_of_a_cell_without_a_memory_of_its_own_is_h(cell, backend) -> None:
     layer = WsumLSTM(3, 4, 2, cell=cell, backend=backend, bidirectional=True)
     x, h_0, c_0 = torch.randn(5, 2, 3), torch.randn(4, 2, 4), torch.randn(4, 2, 4)
@@ -34,7 +38,7 @@ def test_the_state_of_a_cell_without_a_memory_of_its_own_is_h(cell, backend) -> 
     assert torch.equal(c_n, c_0) and not c.any()
 
 
-@pytest.mark.parametrize("backend", ["reference", "cpp"])
+@every_backend
 def test_a_min_lstm_divides_two_vanishing_gates(backend) -> None:
     layer = WsumLSTM(1, 4, cell="minlstm", backend=backend)
     f, i = torch.tensor([-300.0, -200.0, -90.0, -1e4]), torch.tensor([-300.0, -201.0, 90.0, -1e4])
@@ -85,7 +89,7 @@ def test_a_window_skips_holes_and_an_empty_sequence_keeps_it() -> None:
     assert_same((c_n[:, 1], x_n[:, 1]), (state[1][:, 1], state[2][:, 1]))
 
 
-@pytest.mark.parametrize("backend", ["reference", "cpp"])
+@every_backend
 @pytest.mark.parametrize("cut", [1, 3])
 def test_a_window_carries_over_from_part_to_part(cut, backend) -> None:
     layer = WsumLSTM(3, 4, 3, cell="qrnn", window=2, residuals=True, backend=backend)

@@ -8,9 +8,8 @@ import subprocess
 import sys
 
 import pytest
-import warm
 from commands import ROOT
-from shell import SCRIPTS, fails, lines, run, succeeds
+from shell import SCRIPTS, environment, fails, lines, run, succeeds
 from translation_corpus import FORMS, TINY
 
 needs_fairseq = pytest.mark.skipif(
@@ -179,7 +178,7 @@ def test_a_training_waits_for_the_previous_one_to_end(tmp_path):
         fcntl.flock(lock, fcntl.LOCK_EX)
         training = subprocess.Popen(
             command,
-            env={**os.environ, "VENV": str(warm.environment())},
+            env=environment(),
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -356,6 +355,13 @@ def test_prepare_train_resume_in_two_processes_average_and_score(prepared, tmp_p
     assert "hypotheses for 7 references" in message
     assert "has 2 epoch checkpoints" in fails(*score, "--average", 3)
     assert json.loads((out / "scores.json").read_text()) == record
+    # new scores replace those before, and nothing else
+    (out / "notes.txt").write_text("mine")
+    succeeds(*score, "--subset", "valid", "--lenpen", "1", "--max-len-b", "10")
+    tried = json.loads((out / "scores.json").read_text())["tried"]
+    assert [each["lenpen"] for each in tried] == [1]
+    assert not list(out.glob("*lenpen0.5*")) and (out / "notes.txt").read_text() == "mine"
+
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "average.pt").write_text("...")
     assert "other files" in fails(*score, "--out", tmp_path / "thesis")

@@ -24,6 +24,7 @@ from study_recipe import (
     run_study,
     start,
     task,
+    wait_until,
     writer,
 )
 
@@ -59,9 +60,8 @@ def test_a_study_that_is_killed_four_times_ends_like_one_that_ran_through(make) 
     for sent, epoch in ((signal.SIGKILL, 1), (signal.SIGINT, 2), (hang_up, 3), (signal.SIGTERM, 4)):
         process, log = start(file, "--jobs", "2", STAY_AT=str(epoch))
         plan = plan_of(file)
-        while epochs(file) < 2 * epoch:  # of the first two runs
-            assert process.poll() is None
-            time.sleep(0.05)
+        done = 2 * epoch  # of the first two runs
+        wait_until(lambda done=done: epochs(file) >= done, process)
         if sent == hang_up:
             os.killpg(process.pid, sent)
         else:
@@ -124,9 +124,7 @@ def test_a_study_in_the_background_outlives_its_shell(jobs, make) -> None:
 def test_a_closed_terminal_ends_a_study_of_one_run_at_a_time(make) -> None:
     file = make()
     process, log = start(file, "--jobs", "1", STAY_AT="2")
-    while epochs(file) < 2:
-        assert process.poll() is None
-        time.sleep(0.05)
+    wait_until(lambda: epochs(file) >= 2, process)
     process.send_signal(signal.SIGHUP)
     assert process.wait(60) == 130
     log.seek(0)
@@ -231,9 +229,11 @@ def test_the_small_study_that_is_killed_ends_like_one_that_ran_through(tmp_path)
     tables = []
     for out, kills in (("whole", 0), ("killed", 3)):
         options = ["--jobs", "2", "--out", str(tmp_path / out)]
+        moments = random.Random(1)
         for _ in range(kills):
             process, _ = start(file, *options)
-            time.sleep(random.uniform(10, 40))
+            time.sleep(moments.uniform(5, 20))
+            assert process.poll() is None, "the study was over before it was killed"
             process.kill()
             process.wait()
         status, said = run_study(file, *options)

@@ -10,6 +10,7 @@ import torch
 from study_recipe import RECIPE, Writer, plan_of, task, writer
 
 from fairseq_wsum.machine import processor
+from fairseq_wsum.study import run
 from fairseq_wsum.study.progress import Watch, standing
 from fairseq_wsum.study.run import execute, read_record, state
 
@@ -58,6 +59,24 @@ def test_a_run_that_stays_on_the_cpu_gets_no_gpu(make, monkeypatch) -> None:
     assert (run.folder / "environment").read_text() == "OMP_NUM_THREADS=4\n"
     record = read_record(run.folder)
     assert record is not None and record.machine == processor()
+
+
+@pytest.mark.parametrize(
+    ("number", "gpus", "visible", "given"),
+    [(0, 2, None, "0"), (1, 2, None, "1"), (1, 2, "3,5", "5"), (2, 2, "3,5", "3")],
+)
+def test_a_run_gets_the_gpu_of_its_slot(number, gpus, visible, given, monkeypatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert run._device(number, 4, gpus) == {"CUDA_VISIBLE_DEVICES": given}
+
+
+def test_two_runs_at_a_time_have_different_slots(tmp_path) -> None:
+    with run._slot(tmp_path, 2) as (first, _), run._slot(tmp_path, 2) as (second, _):
+        assert {first, second} == {0, 1}
+    with run._slot(tmp_path, 2) as (again, _):
+        assert again == 0
 
 
 def test_the_recipe_takes_fairseq_from_the_environment_of_the_command(make, monkeypatch) -> None:

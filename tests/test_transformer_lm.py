@@ -101,7 +101,8 @@ def test_padding_at_the_end_of_a_part_does_not_change_the_state() -> None:
     with_padding, without = CarriedState(), CarriedState()
     model(padded, carried_state=with_padding)
     model(tokens[1:, :4], carried_state=without)
-    for part, expected in zip(with_padding.last or (), without.last or (), strict=True):
+    assert with_padding.last is not None and without.last is not None
+    for part, expected in zip(with_padding.last, without.last, strict=True):
         torch.testing.assert_close(part[:, 1:], expected)
 
 

@@ -130,7 +130,7 @@ def test_small_layers_of_many_sentences_fit_too(tmp_path, monkeypatch):
 @pytest.mark.parametrize("names", [[], ["a", "b"]], ids=["no model", "different sentences"])
 def test_models_without_common_sentences_are_rejected(tmp_path, names):
     models = [make_model(name, sentences=SENTENCES[: k + 1]) for k, name in enumerate(names)]
-    with pytest.raises(ValueError, match="sentences"):
+    with pytest.raises(ValueError, match="give models with the same sentences"):
         write_page(tmp_path / "page.html", models)
 
 

@@ -124,7 +124,9 @@ class _CheckHook:
             missing.append(prefix + self.key)
         error = self.check(module, text, state_dict, prefix)
         if error is not None:
-            errors.append(error)
+            # now, not in `errors`, which torch raises after it has loaded all weights that fit
+            title = f"Error(s) in loading state_dict for {type(module).__name__}:"
+            raise RuntimeError(f"{title}\n\t{error}")
 
 
 def _decoded(entry: Tensor) -> str:

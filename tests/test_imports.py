@@ -1,0 +1,79 @@
+"""Imports run one way, and the layer needs torch alone."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from commands import ROOT, run
+
+PACKAGE = ROOT / "fairseq_wsum"
+ORDER = ["cells", "ops", "backends", "layer", "plugin", "weights", "study", "cli"]
+SHARED = {"argument_types", "checkpoint_files", "files", "machine"}  # they import nothing of ours
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """The parts of the package that a module imports, without those for type checkers."""
+    tree = ast.parse(path.read_text())
+    branches = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
+    typing = [node for node in branches if ast.unparse(node.test) == "TYPE_CHECKING"]
+    skipped = {id(inner) for node in typing for inner in ast.walk(node)}
+    found = set()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom) or id(node) in skipped or not node.level:
+            continue
+        base = path.parents[node.level - 1].relative_to(PACKAGE)
+        names = [node.module] if node.module else [alias.name for alias in node.names]
+        found |= {(*base.parts, *name.split("."))[0] for name in names}
+    return found
+
+
+def absolute(path: Path) -> set[str]:
+    """The first parts of the names of all modules that are not imported relatively."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    return {name.split(".")[0] for name in plain | names if name}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_one_way(path) -> None:
+    part = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    theirs = imported(path) & {*ORDER, *SHARED}
+    if part in ORDER:
+        assert theirs <= {*ORDER[: ORDER.index(part) + 1], *SHARED}
+    elif part in SHARED:
+        assert not theirs
+    # --user-dir puts the root of the repository on the path
+    assert not absolute(path) & {"tests", "examples", "scripts", "benchmarks"}
+    if part in ("cells", "ops", "backends", "layer"):
+        assert not absolute(path) & {"fairseq", "omegaconf", "hydra", "numpy"}
+
+
+def test_the_layer_needs_only_torch() -> None:
+    """It imports neither fairseq, which configures the root logger, nor anything slow."""
+    code = """
+import logging, sys
+import torch, fairseq_wsum
+assert not {"fairseq", "torch._dynamo", "triton"} & sys.modules.keys()
+y, _ = fairseq_wsum.WsumLSTM(3, 4, cell="no-srnn-hidden")(torch.zeros(2, 1, 3))
+assert y.shape == (2, 1, 4)
+root = logging.getLogger()
+assert root.level == logging.WARNING and not root.handlers
+"""
+    run("python", "-c", code)
+
+
+def test_a_user_program_gets_the_models_from_the_plugin() -> None:
+    code = """
+import fairseq_wsum, fairseq_wsum.plugin
+from fairseq.models import ARCH_MODEL_REGISTRY
+from fairseq.utils import eval_bool
+assert "wsum_lstm" in ARCH_MODEL_REGISTRY and "wsum_lstm_lm" in ARCH_MODEL_REGISTRY
+try:
+    eval_bool("open('/')")
+    raise SystemExit("it was evaluated")
+except ValueError:
+    pass
+"""
+    run("python", "-c", code)
