@@ -24,6 +24,7 @@ from translation import (
     make_generation,
     make_model,
     make_task,
+    relative_error,
     step_by_step,
 )
 
@@ -170,15 +171,18 @@ def test_16_bit_decoding_keeps_the_memory_cell_in_32_bits() -> None:
     assert cached["prev_cells"].dtype == torch.float32
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+# measured with five seeds: at most 0.05 and 0.003
+@pytest.mark.parametrize(("dtype", "most"), [(torch.bfloat16, 0.1), (torch.float16, 0.01)])
 @every_feeding
 @plain_or_blocks
-def test_incremental_decoding_equals_full_decoding_in_16_bits(options, feeding, dtype) -> None:
-    model = make_model(decoder_input_feeding=feeding, **options).to(dtype)
+def test_incremental_decoding_equals_full_decoding_in_16_bits(
+    options, feeding, dtype, most
+) -> None:
+    model = make_model(decoder_input_feeding=feeding, init_range=1.0, **options).to(dtype)
     src, lengths, prev = make_batch()
     full, _ = model(src, lengths, prev)
     scores, _ = step_by_step(model, src, prev)
-    torch.testing.assert_close(scores, full, rtol=0.02, atol=0.01)
+    assert relative_error(scores, full) < most
 
 
 @every_feeding

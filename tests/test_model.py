@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 pytest.importorskip("fairseq")
@@ -27,6 +28,7 @@ from translation import (
     make_batch,
     make_model,
     make_task,
+    relative_error,
 )
 
 from fairseq_wsum.cells import CELLS
@@ -37,13 +39,14 @@ from fairseq_wsum.plugin.models.wsum_lstm_config import WsumLSTMConfig, read_con
 @every_feeding
 @every_variant
 def test_the_model_runs_under_autocast(options, feeding) -> None:
-    model = make_model(decoder_input_feeding=feeding, **options).float()
+    model = make_model(decoder_input_feeding=feeding, init_range=1.0, **options).float()
     src, lengths, prev = make_batch()
     exact, _ = model(src, lengths, prev)
     with torch.autocast("cpu", torch.bfloat16):
         scores, _ = model(src, lengths, prev)
         scores.float().sum().backward()
-    torch.testing.assert_close(scores.float(), exact, rtol=0.05, atol=0.02)
+    # measured with four seeds: at most 0.35 with normalisation, which amplifies errors, else 0.06
+    assert relative_error(scores, exact) < (0.5 if options.get("layer_norm") else 0.15)
 
 
 # fairseq's own LSTM
@@ -135,15 +138,23 @@ def test_every_parameter_is_used(encoder, decoder) -> None:
 @every_feeding
 @every_variant
 def test_every_parameter_of_a_variant_is_used(options, feeding) -> None:
-    if "criterion" not in options:  # an adaptive softmax needs the targets
-        model = make_model(decoder_input_feeding=feeding, **options).train()
-        assert not unused_parameters(model)
+    model = make_model(decoder_input_feeding=feeding, **options).train()
+    assert not unused_parameters(model)
 
 
 def unused_parameters(model: WsumLSTMModel) -> list[str]:
     src, lengths, prev = make_batch()
-    model(src, lengths, prev)[0].sum().backward()
-    return [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    scores, _ = model(src, lengths, prev)
+    softmax = model.decoder.adaptive_softmax
+    if softmax is None:
+        scores.sum().backward()
+    else:  # every word once, so that every cluster is used
+        words = torch.arange(scores[..., 0].numel()).view(scores.shape[:2]) % len(TARGET)
+        outputs, targets = softmax(scores, words)
+        pairs = zip(outputs, targets, strict=True)
+        sum(F.cross_entropy(o, t, reduction="sum") for o, t in pairs if o is not None).backward()
+    parameters = [(name, p) for name, p in model.named_parameters() if p.numel()]
+    return [name for name, p in parameters if p.grad is None or not p.grad.any()]
 
 
 @pytest.mark.parametrize("encoder", ["lstm", "no-gates", "gru"])
@@ -213,7 +224,7 @@ def test_embedding_files_that_are_missing_or_of_another_size_are_named(tmp_path)
         ("", "whose first line has the numbers of words and dimensions"),
         ("w3 1 2 3 4 5 6\nw4 1 2 3 4 5 6\n", "whose first line has the numbers"),  # GloVe's form
         ("2 6\nw3 1 2 3 4 5 6\nw4 1 2 3\n", "the vectors have 3 to 6 numbers"),
-        ("1 6\nw 3 1 2 3 4 5 x\n", "a word without blanks and numbers in a line"),
+        ("1 6\nw 3 1 2 3 4 5 x\n", "with a word and its numbers in each line"),
     ],
     ids=["empty", "no header", "two sizes", "no number"],
 )

@@ -221,17 +221,22 @@ def test_autocast_computes_in_16_bits_and_returns_the_memory_cell_in_its_own_typ
     layer = WsumLSTM(3, 4, 2, bidirectional=True, backend="torch", **kind)
     x, state = torch.randn(6, 3, 3), make_state(layer, 3)
     mask = torch.tensor(MASKS["holes"], dtype=torch.bool).t() if masked else None
-    exact = copy.deepcopy(layer)
+    exact = copy.deepcopy(layer).double()
     exact.backend = "reference"
-    results = []
-    for each in (layer, exact):
-        with torch.autocast("cpu", torch.bfloat16):
-            y, (h_n, c_n) = each(x, state, mask)
-            assert torch.is_autocast_enabled("cpu")
-        assert (y.dtype, h_n.dtype, c_n.dtype) == (torch.bfloat16, torch.bfloat16, torch.float32)
-        (y.float().sum() + c_n.sum()).backward()
-        results.append([y.float(), h_n.float(), c_n, *(p.grad for p in each.parameters())])
-    assert_same(*results, rtol=0.1, atol=0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        y, (h_n, c_n) = layer(x, state, mask)
+        assert torch.is_autocast_enabled("cpu")
+    assert (y.dtype, h_n.dtype, c_n.dtype) == (torch.bfloat16, torch.bfloat16, torch.float32)
+    results = [(y, h_n, c_n)]
+    y, (h_n, c_n) = exact(x.double(), tuple(part.double() for part in state), mask)
+    results.append((y, h_n, c_n))
+    for (y, _, c_n), each in zip(results, (layer, exact), strict=True):
+        (y.double().sum() + c_n.double().sum()).backward()
+        assert all(p.grad is not None for p in each.parameters())
+    gradients = [[p.grad for p in each.parameters()] for each in (layer, exact)]
+    found, expected = ((*parts, *grads) for parts, grads in zip(results, gradients, strict=True))
+    for a, b in zip(found, expected, strict=True):  # measured with five seeds: at most 0.023
+        assert (a.double() - b).abs().max() <= 0.05 * max(1, b.abs().max())
 
 
 def test_autocast_leaves_float64_alone() -> None:
