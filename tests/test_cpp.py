@@ -1,6 +1,7 @@
 """The C++ backend against the reference in float64."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,25 @@ from torch import Tensor
 
 from fairseq_wsum import CELLS, WsumLSTM, backends
 from fairseq_wsum.ops import kernels, operators
+
+
+@pytest.mark.parametrize("library", ["missing", "no library", "of other sources"])
+def test_a_library_that_cannot_be_used_is_named(library, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(kernels, "__file__", str(tmp_path / "kernels.py"))
+    path = tmp_path / "_kernels.abi3.so"
+    reason = "the C\\+\\+ kernels were not built"
+    if library == "no library":
+        path.write_bytes(b"text")
+        reason = "_kernels.abi3.so cannot be loaded: "
+    elif library == "of other sources":
+        built = list(Path(operators.__file__).parent.glob("_kernels*.so"))
+        if not built:
+            pytest.skip("the C++ kernels were not built")
+        path.symlink_to(built[0])
+        monkeypatch.setattr(kernels, "INTERFACE", -1)
+        reason = "was built from other sources; reinstall"
+    found, why = kernels._find.__wrapped__()
+    assert found is None and re.search(reason, why)
 
 
 @needs_kernels

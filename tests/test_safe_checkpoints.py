@@ -156,6 +156,17 @@ def test_no_script_runs_code_from_a_checkpoint(place, prepared, translator, trap
     assert not trap.exists()
 
 
+@pytest.mark.parametrize("place", ["pickle", "options"])
+def test_showing_the_weights_runs_no_code_from_a_checkpoint(
+    place, prepared, translator, trap, tmp_path
+) -> None:
+    checkpoint = make(translator, place, trap, tmp_path)
+    options = ["--data", prepared, "--sentence", "a", "--arrays", tmp_path / "a.npz"]
+    output = run("fairseq-wsum", "weights", checkpoint, *options, check=False)
+    assert {"pickle": "it holds posix.system", "options": "--decoder-attention is"}[place] in output
+    assert not trap.exists()
+
+
 def test_scoring_a_language_model_runs_no_code_from_a_checkpoint(
     text, language_model, trap, tmp_path
 ) -> None:

@@ -128,6 +128,28 @@ def test_under_slurm_fairseq_gets_the_size_and_a_port():
 
 @needs_fairseq
 @pytest.mark.parametrize(
+    ("options", "variables", "named"),
+    [
+        ([], {"OMPI_COMM_WORLD_SIZE": "2"}, "mpirun is not supported; start the processes with"),
+        (["--cpu-processes", "2"], {"WORLD_SIZE": "2"}, "--cpu-processes and torchrun exclude"),
+        (["--gpus", "0"], {"SLURM_STEP_NUM_TASKS": "2"}, "--gpus 0 under srun: start"),
+    ],
+    ids=["mpirun", "torchrun", "srun"],
+)
+def test_ways_to_start_processes_that_exclude_each_other_are_named(options, variables, named):
+    options = ["/data", "--arch", "wsum_lstm", "--save-dir", "x", *options]
+    assert named in fails("train.sh", *options, **variables)
+
+
+@needs_fairseq
+def test_the_port_of_slurm_and_damaged_checkpoints_reach_every_process():
+    slurm = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "SLURM_JOB_ID": "7"}
+    assert "--distributed-port 5555" in dry_run(MASTER_PORT="5555", **slurm)
+    assert " --skip-damaged" in dry_run("--cpu-processes", "2", "--skip-damaged")
+
+
+@needs_fairseq
+@pytest.mark.parametrize(
     ("options", "named"),
     [
         (["/data", "--arch", "wsum_lstm"], "--save-dir"),

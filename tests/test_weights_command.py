@@ -196,6 +196,30 @@ def test_standard_input_and_a_cell_of_ones_own(prepared, tmp_path) -> None:
         ),
         (["--page", "{}/p.html", "--sentence", "a", "--bpe", "subword_nmt"], "needs --bpe-model"),
         (
+            ["--page", "{}/p.html", "--sentence", "a", "--bpe-model", "{}/two"],
+            "needs --bpe: choose",
+        ),
+        (
+            ["--page", "{}/p.html", *("--sentence", "a") * 2, "--target-sentence", "b"],
+            "give as many --target-sentence as --sentence",
+        ),
+        (
+            ["--page", "{}/p.html", "--sentence", "a", "--target", "{}/two"],
+            "--target belongs to --input",
+        ),
+        (
+            [
+                "--page",
+                "{}/p.html",
+                *("--input", "{}/two"),
+                "--sentence",
+                "a",
+                "--target",
+                "{}/two",
+            ],
+            "give a target for every sentence, or for none",
+        ),
+        (
             [
                 *("--page", "{}/p.html", "--sentence", "a"),
                 *("--bpe", "sentencepiece", "--bpe-model", "{}/two"),
@@ -248,6 +272,33 @@ def test_a_text_of_5000_words_goes_into_tables(models, tmp_path) -> None:
     long = " ".join(["w1", "w4", "w2"] * 1667)
     main(models["lm"], "--sentence", long, "--tables", tmp_path / "t")
     assert (tmp_path / "t" / "words.tsv").read_text().count("w4") == 2  # of each layer
+
+
+def test_targets_are_those_that_were_given(models, tmp_path) -> None:
+    (tmp_path / "en").write_text("the man sees\nthe dog\n")
+    (tmp_path / "de").write_text("der Mann sieht\nder Hund\n")
+    options = ["--input", tmp_path / "en", "--target", tmp_path / "de"]
+    main(models["half"], *options, "--arrays", tmp_path / "a.npz")
+    one = ["--sentence", "the dog", "--target-sentence", "der Hund"]
+    main(models["half"], *one, "--arrays", tmp_path / "b.npz")
+    with numpy.load(tmp_path / "a.npz") as arrays, numpy.load(tmp_path / "b.npz") as single:
+        assert len(arrays["0/target"]) > len(arrays["1/target"])
+        assert arrays["1/target"].tolist() == single["0/target"].tolist()
+        assert "".join(single["0/target"][:-1]).replace("▁", "").startswith("der")
+
+
+def test_a_target_is_for_translation_models(models, tmp_path, capsys) -> None:
+    options = ["--sentence", "w1", "--target-sentence", "w2", "--arrays", tmp_path / "a.npz"]
+    assert "a target is for translation models" in fails(capsys, models["lm"], *options)
+
+
+def test_pictures_and_arrays_are_of_one_model(models, tmp_path, capsys) -> None:
+    two = [models["half"], models["translator"]]
+    for option, name in (("--picture", "p.png"), ("--arrays", "a.npz")):
+        message = fails(
+            capsys, *two, "--sentence", "a", "--page", tmp_path / "p.html", option, name
+        )
+        assert "--picture, --arrays and --tables are for one checkpoint" in message
 
 
 def test_unknown_words_are_shown_with_a_warning(models, tmp_path, capsys) -> None:
