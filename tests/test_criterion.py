@@ -123,7 +123,7 @@ def make_text() -> dict[str, object]:
     return {"net_input": {"src_tokens": tokens[:, :-1]}, "target": target, "ntokens": 33}
 
 
-class InOthers(torch.nn.Module):
+class Wrapper(torch.nn.Module):
     """A model within another module, as for several processes."""
 
     def __init__(self, module: torch.nn.Module) -> None:
@@ -139,7 +139,7 @@ class InOthers(torch.nn.Module):
     "kind", [WsumLSTMLanguageModel, LSTMLanguageModel], ids=["ours", "fairseq"]
 )
 def test_language_models_and_several_processes_use_it(kind, taken) -> None:
-    model = ModuleProxyWrapper(InOthers(make_language_model(kind)))
+    model = ModuleProxyWrapper(Wrapper(make_language_model(kind)))
     ours = WsumCrossEntropyCriterion(TASK, False, label_smoothing=0.1)
     theirs = LabelSmoothedCrossEntropyCriterion(TASK, False, label_smoothing=0.1)
     assert_same(ours, theirs, model, make_text())

@@ -128,13 +128,13 @@ def test_nan_stays_nan_and_the_input_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0])
-def test_the_ends_are_torchs(p) -> None:
+def test_probabilities_0_and_1_use_torchs_dropout(p) -> None:
     x = torch.randn(5)
     assert torch.equal(dropout(x, p), torch.nn.functional.dropout(x, p))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
-def test_other_dtypes_are_torchs(dtype) -> None:
+def test_other_dtypes_use_torchs_dropout(dtype) -> None:
     x = torch.randn(50).to(dtype)
     torch.manual_seed(3)
     found = dropout(x, 0.5)

@@ -53,7 +53,7 @@ def test_an_infinite_score_takes_the_bar_and_shows_in_the_number(lm) -> None:
     assert "inf" in [text.get_text() for text in axes.texts]
 
 
-def test_a_model_without_a_test_score_is_not_called_not_run(lm) -> None:
+def test_a_finished_model_without_a_test_score_is_labelled_no_test_score(lm) -> None:
     pytest.importorskip("matplotlib")
     (lm.run("gru", 2).folder / "perplexity.json").write_text('{"valid": 3}')
     (axes,) = pictures.bars(lm.table()).axes

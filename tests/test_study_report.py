@@ -73,7 +73,7 @@ def test_a_study_without_a_finished_run_has_a_report(tmp_path) -> None:
     assert not list(study.folder.glob("*.svg"))
 
 
-def test_a_finished_run_without_scores_is_not_called_not_run(tmp_path) -> None:
+def test_a_finished_run_without_scores_has_a_dash(tmp_path) -> None:
     study = Folder(tmp_path, LM)
     study.end("lstm", 1)
     assert tables.text_rows(study.table())[1][:5] == ["lstm", "–", "1 of 2", "–", "–"]
@@ -94,7 +94,7 @@ def test_the_command_prints_the_tables_and_the_folder(lm, capsys) -> None:
     assert err == f"{lm.folder}\n"
 
 
-def test_files_of_others_are_not_replaced(lm) -> None:
+def test_a_report_never_replaces_foreign_files(lm) -> None:
     lm.folder.mkdir(parents=True)
     (lm.folder / "notes.txt").write_text("mine")
     (lm.folder / "ptb.tex").write_text("mine")

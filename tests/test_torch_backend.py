@@ -292,7 +292,7 @@ def choice(cell: str, dtype: torch.dtype, device: torch.device = CPU) -> str:
     return backends.choose("auto", CELLS[cell], device, dtype).name
 
 
-def test_auto_takes_it_on_a_gpu_but_for_float64() -> None:
+def test_auto_chooses_torch_on_a_gpu_except_in_float64() -> None:
     gpu = torch.device("cuda")
     for cell in ("lstm", "no-gates", "gru"):
         for dtype in (torch.float32, torch.bfloat16, torch.float16):

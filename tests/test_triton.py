@@ -28,7 +28,7 @@ from fairseq_wsum.ops import operators
 
 @needs_triton
 @outside
-def test_triton_kernels() -> None:
+def test_the_triton_kernels_pass_their_tests_in_the_interpreter() -> None:
     run_in_interpreter(__file__)
 
 

@@ -26,7 +26,7 @@ ALL_WAYS = {**WAYS, "holes": (False, "holes"), "reverse-holes": (True, "holes")}
 
 @needs_triton
 @outside
-def test_the_scan_kernels() -> None:
+def test_the_scan_kernels_pass_their_tests_in_the_interpreter() -> None:
     run_in_interpreter(__file__)
 
 

@@ -177,7 +177,7 @@ def test_a_cell_without_memory_is_refused() -> None:
         trace(WsumLSTM(2, 3, cell="no-gates"), torch.randn(4, 1, 2))
 
 
-def test_single_units() -> None:
+def test_weights_of_chosen_units_are_those_of_all_units() -> None:
     layer = WsumLSTM(3, 5)
     (one,) = trace(layer, torch.randn(6, 2, 3))
     assert torch.equal(weights(one, [4, 0]), weights(one)[..., [4, 0]])
@@ -228,7 +228,7 @@ def test_a_share_must_be_a_fraction() -> None:
         lifetimes(one, share=1)
 
 
-def test_half_lives() -> None:
+def test_half_lives_equal_those_worked_out_by_hand() -> None:
     f = torch.tensor([[0.5, 0.25, 1.0], [0.5, 1.0, 1.0]])
     assert half_lives(f).tolist() == pytest.approx([1, 1, math.inf])
 

@@ -209,13 +209,8 @@ def test_standard_input_and_a_cell_of_ones_own(prepared, tmp_path) -> None:
         ),
         (
             [
-                "--page",
-                "{}/p.html",
-                *("--input", "{}/two"),
-                "--sentence",
-                "a",
-                "--target",
-                "{}/two",
+                *("--page", "{}/p.html", "--sentence", "a"),
+                *("--input", "{}/two", "--target", "{}/two"),
             ],
             "give a target for every sentence, or for none",
         ),
