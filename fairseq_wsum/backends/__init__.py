@@ -68,13 +68,27 @@ BACKENDS: dict[str, Backend] = {
     "reference": Backend("reference", reference.run, reference.why_not),
 }
 
-BACKEND_CHOICES = ("auto", *BACKENDS)
+
+def register_backend(backend: Backend) -> None:
+    """Make a backend of your own available by its name; `auto` never takes it.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if backend.name in choices():
+        raise ValueError(f"there is a backend {backend.name!r} already: give another name")
+    BACKENDS[backend.name] = backend  # after `reference`, which runs whatever `auto` asks for
+
+
+def choices() -> tuple[str, ...]:
+    """What the option `backend` may be: `auto`, and the name of every backend."""
+    return ("auto", *BACKENDS)
 
 
 def check_name(name: str) -> None:
     """Raise ValueError unless `name` is `auto` or the name of a backend."""
-    if name not in BACKEND_CHOICES:
-        raise ValueError(f"unknown backend {name!r}: choose one of {', '.join(BACKEND_CHOICES)}")
+    if name not in choices():
+        raise ValueError(f"unknown backend {name!r}: choose one of {', '.join(choices())}")
 
 
 def choose(

@@ -14,7 +14,7 @@ from fairseq.tasks.translation import TranslationTask
 from omegaconf import II, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-from ...backends import BACKEND_CHOICES
+from ... import backends
 from ...cells import CELLS, Cell, get_cell
 
 # fairseq's dataclass machinery needs annotations that are types and supports `Optional` only, so
@@ -63,7 +63,7 @@ class CellOptions(FairseqDataclass):
         metadata={"help": "inputs that a step of a qrnn reads: 1 (default) or 2"},
     )
     lstm_backend: str = field(
-        default="auto", metadata={"help": f"backend of the LSTM: {', '.join(BACKEND_CHOICES)}"}
+        default="auto", metadata={"help": f"backend of the LSTM: {', '.join(backends.choices())}"}
     )
     # not an option, because its help text is suppressed; see `use_preset`
     preset: Optional[str] = field(default=None, compare=False, metadata={"help": SUPPRESS})
@@ -196,9 +196,9 @@ def check_cells(cfg: CellOptions, cells: Sequence[str]) -> None:
             raise ValueError(f"{flag(option)} {name}: {error}") from None
     if cfg.window is not None:
         _check_window(cfg, list(chosen.values()))
-    if cfg.lstm_backend not in BACKEND_CHOICES:
+    if cfg.lstm_backend not in backends.choices():
         raise ValueError(
-            f"--lstm-backend {cfg.lstm_backend}: choose one of {', '.join(BACKEND_CHOICES)}"
+            f"--lstm-backend {cfg.lstm_backend}: choose one of {', '.join(backends.choices())}"
         )
 
 
