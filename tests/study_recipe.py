@@ -35,7 +35,11 @@ for option; do
         --seed=*) seed="${option#*=}" ;;
         --cell=*) cell="${option#*=}" ;;
         --out=*) out="${option#*=}" ;;
-        --prepare-only) echo prepared >>"$out/prepared"; exit ;;
+        --prepare-only)
+            [ -z "${NO_DATA:-}" ] || { echo "no network"; exit 1; }
+            echo prepared >>"$out/prepared"
+            exit
+            ;;
         --fail) echo "out of memory"; exit 1 ;;
     esac
 done

@@ -86,6 +86,13 @@ def test_the_results_are_in_the_summary_and_in_files(tmp_path) -> None:
     assert {result["layer"] for result in record["results"]} >= {"lstm", "no-gates", "gru"}
 
 
+@pytest.mark.slow
+def test_commands_and_layers_pass_on_the_cpu(tmp_path) -> None:
+    parts = ["commands/lstm-fp32", "commands/lm-lstm-fp32", "tests/layers"]
+    succeeds("gpu_check.sh", *TINY, "--steps", ",".join(parts), "--out", tmp_path / "out")
+    assert results(tmp_path / "out") == dict.fromkeys(parts, "passed")
+
+
 def test_a_failed_part_is_named_and_the_others_run(stub, tmp_path) -> None:
     out = tmp_path / "out"
     options = [*TINY, "--out", out, "--steps", "info,speed"]

@@ -54,6 +54,35 @@ def test_a_study_does_all_runs_and_leaves_one_with_an_error_behind(make) -> None
     assert "out of memory" in (file.parent / "out/report/report.md").read_text()
 
 
+def test_nothing_is_trained_if_the_data_cannot_be_prepared(make) -> None:
+    file = make()
+    status, said = run_study(file, NO_DATA="1")
+    assert status == 1 and "Traceback" not in said
+    assert "counting: the data could not be prepared; no training was started" in said
+    assert "no network" in said
+    assert [state(run) for run in plan_of(file).runs] == ["waiting", "waiting"]
+
+
+def test_a_damaged_record_is_named_with_the_cure(make) -> None:
+    file = make()
+    run = plan_of(file).runs[0]
+    run.folder.mkdir(parents=True)
+    (run.folder / "study.json").write_text('{"command": ')
+    status, said = run_study(file)
+    assert status == 1 and "Traceback" not in said
+    assert re.search(r"study\.json is damaged .*; remove it to repeat the run", said)
+
+
+def test_a_folder_that_hydra_would_misread_is_refused(make, tmp_path) -> None:
+    folder = tmp_path / "${HOME}"
+    folder.mkdir()
+    file = make().rename(folder / "study.yaml")
+    (tmp_path / "recipe.sh").rename(folder / "recipe.sh")
+    status, said = run_study(file)
+    assert status == 1 and "give a path without it" in said
+    assert {path.name for path in folder.iterdir()} == {"study.yaml", "recipe.sh", "log"}
+
+
 def test_a_study_that_is_killed_four_times_ends_like_one_that_ran_through(make) -> None:
     file = make(seeds=[1, 2])
     hang_up = signal.SIGHUP  # the terminal is closed, which tells the workers, too

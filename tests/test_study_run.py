@@ -11,7 +11,7 @@ from study_recipe import RECIPE, Writer, plan_of, task, writer
 
 from fairseq_wsum.machine import processor
 from fairseq_wsum.study import run
-from fairseq_wsum.study.progress import Watch, standing
+from fairseq_wsum.study.progress import Watch, duration, standing
 from fairseq_wsum.study.run import execute, read_record, state
 
 
@@ -111,3 +111,11 @@ def test_runs_that_failed_before_are_not_done(make) -> None:
     execute(plan.runs[0])
     watch.look()
     assert re.search("1 of 3 runs finished, 1 failed, about 2. s left", watch.summary())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(40.2, "40 s"), (89, "89 s"), (90, "2 min"), (3600, "60 min"), (11_100, "3 h 05 min")],
+)
+def test_durations_are_in_seconds_minutes_or_hours(seconds, shown) -> None:
+    assert duration(seconds) == shown
