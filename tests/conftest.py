@@ -14,7 +14,7 @@ from translation_corpus import prepare_options, write_corpus
 
 LONGEST = (
     "test_triton.py",
-    "test_cli.py",
+    "test_translation_cli.py",
     "test_language_modeling_cli.py",
     "test_lm_recipes.py",
     "test_study.py",
