@@ -37,9 +37,7 @@ for option; do
         --out=*) out="${option#*=}" ;;
         --prepare-only)
             [ -z "${NO_DATA:-}" ] || { echo "no network"; exit 1; }
-            echo prepared >>"$out/prepared"
-            exit
-            ;;
+            echo prepared >>"$out/prepared"; exit ;;
         --fail) echo "out of memory"; exit 1 ;;
     esac
 done

@@ -186,7 +186,9 @@ def test_a_study_that_is_stopped_while_it_prepares_data_leaves_nothing_running(m
     pipe = file.parent / "pipe"  # at its end when no process that prepares is left
     os.mkfifo(pipe)
     slow = f'exec 9>"{pipe}"; echo begun >&9; sleep 300 & wait'
-    recipe.write_text(RECIPE.replace('echo prepared >>"$out/prepared"; exit', slow))
+    usual = 'echo prepared >>"$out/prepared"; exit'
+    assert usual in RECIPE
+    recipe.write_text(RECIPE.replace(usual, slow))
     process, log = start(file)
     with pipe.open("rb", buffering=0) as left:
         assert left.readline() == b"begun\n"
