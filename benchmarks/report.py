@@ -54,14 +54,7 @@ def add_measurement(
     chosen = None if default else cells
     usual = " ".join(",".join(map(str, shape)) for shape in shapes)
     sizes = f"numbers of time steps, sequences and units (default: {usual})"
-    add(
-        "--cells",
-        nargs="+",
-        choices=cells,
-        default=chosen,
-        metavar="NAME",
-        help=names,
-    )
+    add("--cells", nargs="+", choices=cells, default=chosen, metavar="NAME", help=names)
     add("--shapes", nargs="+", type=_shape, default=shapes, metavar="T,B,H", help=sizes)
     add("--dtype", choices=DTYPES, default="fp32", help="floating-point type (default fp32)")
     add("--device", default="cpu", help="cpu (default) or cuda")

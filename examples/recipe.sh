@@ -55,7 +55,8 @@ parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
 
 # fairseq's own model has no cell to choose.
 no_cell_with() { # OPTION
-    [ -z "$cell" ] || die "$1 trains a model of fairseq's, which has no other cells; leave out $1 or --cell $cell"
+    [ -z "$cell" ] || die "$1 trains a model of fairseq's, which has no other cells;" \
+        "leave out $1 or --cell $cell"
 }
 
 has_option() { [[ " ${train_options[*]-} " == *" $1"[\ =]* ]]; } # NAME, or NAME and its value

@@ -22,14 +22,19 @@ def test_bf16_needs_a_tpu_only_if_one_was_asked_for(tpu, named) -> None:
     assert args.bf16 and args.tpu == tpu
 
 
-def test_a_checkpoint_keeps_the_loss_scale_of_amp() -> None:
-    weight = torch.nn.Parameter(torch.randn(5))
+def amp_optimizer(weight: torch.nn.Parameter, scale: float) -> AMPOptimizer:
+    """fairseq's SGD for --amp, with loss scaling on the CPU."""
     sgd = {"_name": "sgd", "lr": [0.5], "momentum": 0.9, "weight_decay": 0.0}
     amp = {"fp16_init_scale": 128, "min_loss_scale": 1e-4}
     config = OmegaConf.create({"optimizer": sgd, "common": amp})
-    first, second = (AMPOptimizer.build_optimizer(config, [weight]) for _ in range(2))
-    first._grad_scaler = torch.amp.GradScaler("cpu", init_scale=64)
-    second._grad_scaler = torch.amp.GradScaler("cpu", init_scale=2)
+    optimizer = AMPOptimizer.build_optimizer(config, [weight])
+    optimizer._grad_scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    return optimizer
+
+
+def test_a_checkpoint_keeps_the_loss_scale_of_amp() -> None:
+    weight = torch.nn.Parameter(torch.randn(5))
+    first, second = amp_optimizer(weight, 64), amp_optimizer(weight, 2)
     state = first.state_dict()
     second.load_state_dict({name: part for name, part in state.items() if name != "grad_scaler"})
     assert second.scaler.get_scale() == 2
@@ -39,14 +44,10 @@ def test_a_checkpoint_keeps_the_loss_scale_of_amp() -> None:
 
 def test_loss_scaling_does_not_change_the_updates() -> None:
     start, x = torch.randn(5), torch.randn(5)
-    sgd = {"_name": "sgd", "lr": [0.5], "momentum": 0.9, "weight_decay": 0.0}
-    amp = {"fp16_init_scale": 128, "min_loss_scale": 1e-4}
-    config = OmegaConf.create({"optimizer": sgd, "common": amp})
     weights = []
     for scale in (1, 128):
         weight = torch.nn.Parameter(start.clone())
-        optimizer = AMPOptimizer.build_optimizer(config, [weight])
-        optimizer._grad_scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        optimizer = amp_optimizer(weight, scale)
         for _ in range(2):
             optimizer.zero_grad()
             optimizer.backward((weight * x).sum().square())

@@ -5,12 +5,7 @@ import json
 import sys
 
 import pytest
-from study_runs import (
-    LM,
-    Folder,
-    language_models,
-    translations,
-)
+from study_runs import LM, Folder, language_models, translations
 
 from fairseq_wsum import cli
 from fairseq_wsum.study import tables

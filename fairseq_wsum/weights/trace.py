@@ -121,9 +121,9 @@ def from_pass(one: Pass) -> Trace:
         order = steps[::-1] if reverse else steps
         z = _step_by_step(cell, z_x, z_h, c_0, v, mask, order)
     else:
-        z = cell.preactivations(z_x, z_h, c_0, v)
-    shape = (*one.y.shape[:2], c_0.size(-1))
-    z = {row: part.expand(shape) for row, part in z.items()}  # a cell may return a vector as a row
+        shape = (*one.y.shape[:2], c_0.size(-1))
+        rows = cell.preactivations(z_x, z_h, c_0, v)
+        z = {row: part.expand(shape) for row, part in rows.items()}  # a row may be a vector
     g, i, f = _content_and_gates(cell, z, mask)
     cells, _ = scan_reference(f, i * g, c_0, reverse=reverse)  # the gates are masked already
     return Trace(

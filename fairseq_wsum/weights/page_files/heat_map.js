@@ -57,6 +57,7 @@ function createMap(figure, onWord) {
   })) box.setAttribute(name, value);
   let content = null;
   let cursor = null;
+  let pointed = false; // whether the word at the cursor is the one that is marked
   let marked = { row: null, column: null };
   let size = SMALLEST;
 
@@ -145,12 +146,19 @@ function createMap(figure, onWord) {
   function move(row, column, scroll) {
     row = clamp(row, 0, content.rows.length - 1);
     column = clamp(column, 0, content.columns.length - 1);
-    onWord(content.wordAt(row, column), false); // also in the same cell: its mark may be gone
-    if (cursor && cursor.row === row && cursor.column === column) return;
+    if (pointed && cursor && cursor.row === row && cursor.column === column) return;
     cursor = { row, column };
+    pointed = true;
     place();
     readout.textContent = content.describe(row, column);
+    onWord(content.wordAt(row, column), false);
     if (scroll) bands.cursor.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }
+
+  /** Mark the word of a label, or none, in place of that of the cursor. */
+  function markLabel(word) {
+    pointed = false;
+    onWord(word, true);
   }
 
   function pointAt(event) {
@@ -165,10 +173,10 @@ function createMap(figure, onWord) {
   for (const side of ["rows", "columns"]) {
     parts[side].addEventListener("pointerover", (event) => {
       const index = [...parts[side].children].indexOf(event.target);
-      if (index >= 0) onWord(content.wordOf(side, index), true);
+      if (index >= 0) markLabel(content.wordOf(side, index));
     });
   }
-  box.addEventListener("pointerleave", () => onWord(null, true));
+  box.addEventListener("pointerleave", () => markLabel(null));
   box.addEventListener("focus", () => cursor || (box.matches(":focus-visible") && move(0, 0, true)));
   box.addEventListener("keydown", (event) => {
     const { row, column } = cursor ?? { row: 0, column: 0 };
