@@ -141,45 +141,45 @@ def test_the_operators_pass_opcheck_with_a_projection_and_strided_states() -> No
     z, w_hh, w_hr = torch.randn(4, 3, 15), torch.randn(15, 2), torch.randn(2, 5)
     h_0, c_0 = torch.randn(2, 3).t(), torch.randn(5, 3).t()  # not contiguous
     tensors = [t.requires_grad_() for t in (z, w_hh, w_hr, h_0, c_0)]
-    bits = operators.encode(CELLS["no-out"])
+    code = operators.encode(CELLS["no-out"])
     z, w_hh, *others = tensors
-    inputs = (z, w_hh, None, *others, mask_of("right", 4, 3), bits, True, True)
+    inputs = (z, w_hh, None, *others, mask_of("right", 4, 3), code, True, True)
     torch.library.opcheck(torch.ops.fairseq_wsum.recurrence, inputs)
-    z, bits = torch.randn(4, 3, 20, requires_grad=True), operators.encode(CELLS["no-srnn-hidden"])
-    inputs = (z, None, tensors[4], None, bits, True, True)
+    z, code = torch.randn(4, 3, 20, requires_grad=True), operators.encode(CELLS["no-srnn-hidden"])
+    inputs = (z, None, tensors[4], None, code, True, True)
     torch.library.opcheck(torch.ops.fairseq_wsum.gated_sum, inputs)
 
 
 @needs_kernels
 def test_tensors_of_another_type_or_cell_are_rejected() -> None:
     z, c_0 = torch.randn(4, 3, 20), torch.randn(3, 5)
-    bits = operators.encode(CELLS["no-srnn-hidden"])
+    code = operators.encode(CELLS["no-srnn-hidden"])
     gated_sum = torch.ops.fairseq_wsum.gated_sum
     with pytest.raises(ValueError, match=r"take float32 and bfloat16, got torch\.float16"):
-        gated_sum(z.half(), None, c_0, None, bits, False, False)
+        gated_sum(z.half(), None, c_0, None, code, False, False)
     with pytest.raises(ValueError, match=r"take c_0 in torch\.float32, got torch\.bfloat16"):
-        gated_sum(z, None, c_0.bfloat16(), None, bits, False, False)
-    for number in (0, 1000):
-        with pytest.raises(ValueError, match=f"no cell has the number {number}"):
-            gated_sum(z[..., :5], None, c_0, None, number, False, False)
+        gated_sum(z, None, c_0.bfloat16(), None, code, False, False)
+    for unknown in (0, 1000):
+        with pytest.raises(ValueError, match=f"no cell has the code {unknown}"):
+            gated_sum(z[..., :5], None, c_0, None, unknown, False, False)
 
 
 @needs_kernels
 def test_tensors_of_another_shape_are_rejected() -> None:
     layer = WsumLSTM(3, 6, cell="lstm", backend="cpp")
     z, h_0, c_0, weight = torch.randn(4, 2, 24), *torch.zeros(2, 2, 6), layer.weight_hh_l0
-    recurrence, bits = torch.ops.fairseq_wsum.recurrence, operators.encode(layer.cell)
+    recurrence, code = torch.ops.fairseq_wsum.recurrence, operators.encode(layer.cell)
     with pytest.raises(ValueError, match=r"padding of size \(4, 2\), got \(2, 4\)"):
-        recurrence(z, weight, None, None, h_0, c_0, torch.zeros(2, 4).bool(), bits, False, True)
+        recurrence(z, weight, None, None, h_0, c_0, torch.zeros(2, 4).bool(), code, False, True)
     with pytest.raises(ValueError, match=r"z of size \(4, 5, 24\), got \(4, 2, 24\)"):
-        recurrence(z, weight, None, None, torch.zeros(5, 6), c_0, None, bits, False, True)
+        recurrence(z, weight, None, None, torch.zeros(5, 6), c_0, None, code, False, True)
     with pytest.raises(ValueError, match=r"z of size \(4, 2, 24\), got \(4, 0, 24\)"):
-        recurrence(z[:, :0], weight, None, None, h_0, c_0, None, bits, False, True)
+        recurrence(z[:, :0], weight, None, None, h_0, c_0, None, code, False, True)
     with pytest.raises(ValueError, match="take a c_0 for this cell"):
-        recurrence(z, weight, None, None, h_0, None, None, bits, False, True)
+        recurrence(z, weight, None, None, h_0, None, None, code, False, True)
     backward = torch.ops.fairseq_wsum.recurrence_backward
     with pytest.raises(ValueError, match=r"cells of size \(4, 2, 6\), got \(0,\)"):
-        rest = (torch.empty(0), bits, False)
+        rest = (torch.empty(0), code, False)
         backward(None, None, None, weight, None, h_0, c_0, None, z, *rest)
     with pytest.raises(ValueError, match=r"w_hh of size \(24, 6\), got \(24, 3\)"):
         torch.func.functional_call(layer, {"weight_hh_l0": weight[:, :3]}, (z[..., :3],))
@@ -187,7 +187,7 @@ def test_tensors_of_another_shape_are_rejected() -> None:
 
 @needs_kernels
 def test_failing_to_allocate_scratch_space_is_a_memory_error() -> None:
-    too_wide = cpp._Recurrence(T=1, B=1, H=1, P=1 << 50, cell=operators.SRNN, threads=1)
+    too_wide = cpp._Recurrence(T=1, B=1, H=1, P=1 << 50, code=operators.SRNN, threads=1)
     with pytest.raises(MemoryError, match="wsum_recurrence"):
         kernels.call("wsum_recurrence", too_wide)
 

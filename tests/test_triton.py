@@ -46,7 +46,7 @@ every_cell = pytest.mark.parametrize(
 
 
 def tolerance(dtype, size):  # type: ignore[no-untyped-def]
-    """For pre-activations of this size, whose last bits count the more the larger they are."""
+    """For pre-activations of this size, whose last code count the more the larger they are."""
     return TOLERANCE[dtype] if size == 1 else 2e-5
 
 
@@ -126,9 +126,9 @@ def compare(cell, coupled, case, reverse, side, dtype, size=1) -> None:  # type:
     gradients = torch.autograd.grad(right, inputs, (dy.double(), dc_n.double()))
 
     z, c_0, dy, dc_n, mask = on_device(z, c_0, dy, dc_n, mask)
-    how, bits = kernels.Plan(*plan), operators.encode(cell)
-    y, c_n, cells = kernels.gated_sum(z, None, c_0, mask, bits, reverse, True, how)
-    rest = (z, None, c_0, mask, cells, bits, reverse, how)
+    how, code = kernels.Plan(*plan), operators.encode(cell)
+    y, c_n, cells = kernels.gated_sum(z, None, c_0, mask, code, reverse, True, how)
+    rest = (z, None, c_0, mask, cells, code, reverse, how)
     dz, dv, dc_0 = kernels.gated_sum_backward(dy, dc_n, *rest)
     assert not dv.numel()
     names = ("y", "c_n", "dz", "dc_0")
@@ -139,7 +139,7 @@ def compare(cell, coupled, case, reverse, side, dtype, size=1) -> None:  # type:
         return
     nothing = kernels.gated_sum_backward(None, None, *rest)
     assert all(gradient.eq(0).all() for gradient in nothing)
-    unsaved = kernels.gated_sum(z, None, c_0, mask, bits, reverse, False, how)
+    unsaved = kernels.gated_sum(z, None, c_0, mask, code, reverse, False, how)
     assert torch.equal(unsaved[0], y) and torch.equal(unsaved[1], c_n) and not unsaved[2].numel()
 
 
@@ -228,8 +228,8 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
 
     z, w_hh, h_0, c_0 = on_device(z, w_hh, h_0, c_0)
     dy, dh_n, dc_n, mask = on_device(dy, dh_n, dc_n, mask)
-    bits, memory = operators.encode(cell), c_0 if cell.has_memory else None
-    first, rest = (z, w_hh, None, h_0, memory, mask), (bits, reverse)
+    code, memory = operators.encode(cell), c_0 if cell.has_memory else None
+    first, rest = (z, w_hh, None, h_0, memory, mask), (code, reverse)
     forward = (z, w_hh, None, *first[2:])  # without inner biases
     outputs = kernels.recurrence(*forward, *rest, True, how)
     y, h_n, c_n = outputs[:3]
@@ -340,11 +340,11 @@ def recurrence_kernels(cell, how, units):  # type: ignore[no-untyped-def]
     """Both kernels, each with the constants of its launch."""
     from fairseq_wsum.backends import triton_recurrence as kernels
 
-    bits = operators.encode(cell)
+    code = operators.encode(cell)
     tile = dict(H=units, BM=how.sequences, BN=how.units, BK=how.block, PRECISION="ieee")
-    shared = kernels._cell_options(bits) | tile
-    yield kernels._forward, {**shared, **kernels._products_of_h(bits), "SAVE": True}
-    yield kernels._backward, {**shared, **kernels._products_of_dz(bits), "HAS_DY": True}
+    shared = kernels._cell_options(code) | tile
+    yield kernels._forward, {**shared, **kernels._products_of_h(code), "SAVE": True}
+    yield kernels._backward, {**shared, **kernels._products_of_dz(code), "HAS_DY": True}
 
 
 def compile_for(capability, kernel, constants, warps=4, dtype=torch.bfloat16):  # type: ignore[no-untyped-def]

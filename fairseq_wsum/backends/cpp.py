@@ -37,8 +37,8 @@ def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool
 # rows, S is H times that of `saved_rows`, and V is the number of vectors.
 
 
-def _fields(sizes: str, arrays: dict[str, str], cell: bool = True) -> list[tuple[str, Any]]:
-    flags = (*(("cell",) if cell else ()), "is_bf16", "reverse", "threads")
+def _fields(sizes: str, arrays: dict[str, str], code: bool = True) -> list[tuple[str, Any]]:
+    flags = (*(("code",) if code else ()), "is_bf16", "reverse", "threads")
     return [
         *((name, c_int64) for name in sizes),
         *((name, c_int32) for name in flags),
@@ -59,7 +59,7 @@ class _Scan(ctypes.Structure):
         **dict(padding="TB", f="TBH", u="TBH", c_0="BH", c_n="BH", cells="TBH"),
         **dict(dcells="TBH", dc_n="BH", df="TBH", du="TBH", dc_0="BH"),
     }
-    _fields_ = _fields("TBH", arrays, cell=False)
+    _fields_ = _fields("TBH", arrays, code=False)
 
 
 class _Recurrence(ctypes.Structure):
@@ -78,7 +78,7 @@ _FLOAT32 = ("c_0", "c_n", "cells", "dc_n", "dc_0", "dcells", "dv")
 def _call(
     name: str,
     kind: Any,
-    cell: int | None,
+    code: int | None,
     like: Tensor,
     reverse: bool,
     sizes: dict[str, int],
@@ -89,7 +89,7 @@ def _call(
     Args:
         name: the name of the function.
         kind: the class of its struct.
-        cell: the encoded cell; None for a struct without one.
+        code: that of the cell (`operators.encode`); None for a struct without one.
         like: a tensor with the dtype of all tensors except the mask and the memory cell.
         reverse: run from the last time step to the first.
         sizes: the dimensions by letter.
@@ -105,7 +105,7 @@ def _call(
             f"the C++ kernels take float32 and bfloat16, got {like.dtype}: convert the tensors, or "
             "use `scan_reference`, or backend='reference' in a layer"
         )
-    lengths = sizes if cell is None else {**sizes, **_lengths(cell, sizes["H"])}
+    lengths = sizes if code is None else {**sizes, **_lengths(code, sizes["H"])}
     # they must live until the function has returned
     dense = {key: tensor.contiguous() for key, tensor in tensors.items() if tensor is not None}
     pointers = {}
@@ -115,7 +115,7 @@ def _call(
         shape = [lengths[size] for size in kind.arrays[key]]
         pointers[key] = kernels.pointer(key, tensor, wanted, shape)
     arguments = kind(
-        **({} if cell is None else {"cell": cell}),
+        **({} if code is None else {"code": code}),
         is_bf16=like.dtype == torch.bfloat16,
         reverse=reverse,
         threads=torch.get_num_threads(),
@@ -124,20 +124,20 @@ def _call(
     )
     if kernels.call(name, arguments) == 1:
         raise ValueError(
-            f"{name}: the C++ library has no cell number {cell}, as it is of another version: "
-            "install the package again (in a clone: scripts/setup.sh)"
+            f"{name}: the C++ library has no cell with the code {code}, as it is of another "
+            "version: install the package again (in a clone: scripts/setup.sh)"
         )
 
 
 @cache
-def _lengths(cell: int, units: int) -> dict[str, int]:
+def _lengths(code: int, units: int) -> dict[str, int]:
     """The dimensions that depend on the cell, for H units."""
-    description = operators.decode(cell)
+    cell = operators.decode(code)
     return {
-        "R": len(description.rows) * units,
-        "Q": len(description.hidden_rows) * units,
-        "S": len(operators.saved_rows(description)) * units,
-        "V": len(description.vectors),
+        "R": len(cell.rows) * units,
+        "Q": len(cell.hidden_rows) * units,
+        "S": len(operators.saved_rows(cell)) * units,
+        "V": len(cell.vectors),
     }
 
 
@@ -146,16 +146,16 @@ def _gated_sum(
     v: Tensor | None,
     c_0: Tensor,
     padding_mask: Tensor | None,
-    cell: int,
+    code: int,
     reverse: bool,
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    _check_vectors(cell, v)
-    y, c_n, cells = operators.gated_sum_outputs(z, c_0, padding_mask, cell, save)
+    _check_vectors(code, v)
+    y, c_n, cells = operators.gated_sum_outputs(z, c_0, padding_mask, code, save)
     time, batch, units = y.shape
     sizes = dict(T=time, B=batch, H=units)
     tensors = dict(padding=padding_mask, z=z, v=v, c_0=c_0, y=y, c_n=c_n, cells=_or_null(cells))
-    _call("wsum_gated_sum", _GatedSum, cell, z, reverse, sizes, **tensors)
+    _call("wsum_gated_sum", _GatedSum, code, z, reverse, sizes, **tensors)
     return y, c_n, cells
 
 
@@ -167,10 +167,10 @@ def _gated_sum_backward(
     c_0: Tensor,
     padding_mask: Tensor | None,
     cells: Tensor,
-    cell: int,
+    code: int,
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    _check_vectors(cell, v)
+    _check_vectors(code, v)
     dz, dv, dc_0 = operators.gated_sum_gradients(z, v, c_0)
     time, batch, units = cells.shape
     sizes = dict(T=time, B=batch, H=units)
@@ -178,7 +178,7 @@ def _gated_sum_backward(
     tensors = dict(padding=padding_mask, z=z, v=v, c_0=c_0, cells=cells)
     gradients = dict(dy=dy, dc_n=dc_n, dz=dz, dv=parts, dc_0=dc_0)
     name = "wsum_gated_sum_backward"
-    _call(name, _GatedSum, cell, z, reverse, sizes, **tensors, **gradients)
+    _call(name, _GatedSum, code, z, reverse, sizes, **tensors, **gradients)
     return dz, dv if parts is None else parts.sum(0).to(z.dtype), dc_0
 
 
@@ -220,17 +220,17 @@ def _recurrence(
     h_0: Tensor,
     c_0: Tensor | None,
     padding_mask: Tensor | None,
-    cell: int,
+    code: int,
     reverse: bool,
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    _check_memory(cell, c_0)
-    outputs = operators.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, cell, save)
+    _check_memory(code, c_0)
+    outputs = operators.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, code, save)
     names = ("y", "h_n", "c_n", "rows", "cells", "states")
     tensors = dict(padding=padding_mask, z=z, w_hh=w_hh, b_hh=b_hh, w_hr=w_hr, h_0=h_0, c_0=c_0)
     tensors.update(zip(names, map(_or_null, outputs), strict=True))
     sizes = _recurrence_sizes(z, w_hr, h_0)
-    _call("wsum_recurrence", _Recurrence, cell, z, reverse, sizes, **tensors)
+    _call("wsum_recurrence", _Recurrence, code, z, reverse, sizes, **tensors)
     return outputs
 
 
@@ -245,27 +245,27 @@ def _recurrence_backward(
     padding_mask: Tensor | None,
     rows: Tensor,
     cells: Tensor,
-    cell: int,
+    code: int,
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    _check_memory(cell, c_0)
-    gradients = operators.recurrence_gradients(rows, w_hr, h_0, c_0, cell)
+    _check_memory(code, c_0)
+    gradients = operators.recurrence_gradients(rows, w_hr, h_0, c_0, code)
     tensors = dict(padding=padding_mask, w_hh=w_hh, w_hr=w_hr, rows=rows, dy=dy, dh_n=dh_n)
     if c_0 is not None:
         tensors.update(c_0=c_0, cells=cells, dc_n=dc_n)
     tensors.update(zip(("dz", "dh", "dh_0", "dc_0"), map(_or_null, gradients), strict=True))
     sizes = _recurrence_sizes(rows, w_hr, h_0)
-    _call("wsum_recurrence_backward", _Recurrence, cell, rows, reverse, sizes, **tensors)
+    _call("wsum_recurrence_backward", _Recurrence, code, rows, reverse, sizes, **tensors)
     return gradients
 
 
-def _check_memory(cell: int, c_0: Tensor | None) -> None:
-    if (c_0 is None) == operators.decode(cell).has_memory:
+def _check_memory(code: int, c_0: Tensor | None) -> None:
+    if (c_0 is None) == operators.decode(code).has_memory:
         raise ValueError(f"the C++ kernels take {'a' if c_0 is None else 'no'} c_0 for this cell")
 
 
-def _check_vectors(cell: int, v: Tensor | None) -> None:
-    if (v is None) == bool(operators.decode(cell).vectors):
+def _check_vectors(code: int, v: Tensor | None) -> None:
+    if (v is None) == bool(operators.decode(code).vectors):
         raise ValueError(f"the C++ kernels take {'a' if v is None else 'no'} v for this cell")
 
 

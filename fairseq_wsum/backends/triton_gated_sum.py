@@ -212,7 +212,7 @@ def gated_sum(
     v: Tensor | None,
     c_0: Tensor,
     padding_mask: Tensor | None,
-    cell: int,
+    code: int,
     reverse: bool,
     save: bool,
     plan: Plan | None = None,
@@ -220,12 +220,12 @@ def gated_sum(
     """The operator `gated_sum` of `operators`, for the LSTM and its ablations."""
     assert v is None, "the backend rejects cells with vectors"
     z, c_0 = z.contiguous(), c_0.contiguous()
-    y, c_n, cells = operators.gated_sum_outputs(z, c_0, padding_mask, cell, save)
+    y, c_n, cells = operators.gated_sum_outputs(z, c_0, padding_mask, code, save)
     time, batch, units = y.shape
     if c_0.numel() == 0:
         return y, c_n, cells
     plan = plan or plan_for(time, batch, units)
-    options = _options(cell, padding_mask, reverse, plan)
+    options = _options(code, padding_mask, reverse, plan)
     padding = as_bytes(padding_mask, z)
 
     def launch(start: Tensor, totals: Tensor, only_totals: bool) -> None:
@@ -249,7 +249,7 @@ def gated_sum_backward(
     c_0: Tensor,
     padding_mask: Tensor | None,
     cells: Tensor,
-    cell: int,
+    code: int,
     reverse: bool,
     plan: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -261,7 +261,7 @@ def gated_sum_backward(
     if c_0.numel() == 0:
         return dz, dv, dc_0
     plan = plan or plan_for(time, batch, units)
-    options = _options(cell, padding_mask, reverse, plan)
+    options = _options(code, padding_mask, reverse, plan)
     padding = as_bytes(padding_mask, z)
     dy_dense = z if dy is None else dy.contiguous()
     dc = torch.zeros_like(c_0) if dc_n is None else dc_n.contiguous()
@@ -279,12 +279,12 @@ def gated_sum_backward(
     return dz, dv, dc_0
 
 
-def _options(cell: int, padding_mask: Tensor | None, reverse: bool, plan: Plan) -> dict[str, Any]:
+def _options(code: int, padding_mask: Tensor | None, reverse: bool, plan: Plan) -> dict[str, Any]:
     return dict(
         PADDED=padding_mask is not None,
-        COUPLED=bool(cell & operators.COUPLED),
-        OUTPUT_GATE=bool(cell & operators.OUTPUT_GATE),
-        SRNN=bool(cell & operators.SRNN),
+        COUPLED=bool(code & operators.COUPLED),
+        OUTPUT_GATE=bool(code & operators.OUTPUT_GATE),
+        SRNN=bool(code & operators.SRNN),
         REVERSE=reverse,
         STEPS=plan.steps,
         BLOCK=plan.block,

@@ -358,7 +358,7 @@ def recurrence(
     h_0: Tensor,
     c_0: Tensor | None,
     padding_mask: Tensor | None,
-    cell: int,
+    code: int,
     reverse: bool,
     save: bool,
     plan: Plan | None = None,
@@ -366,7 +366,7 @@ def recurrence(
     """The operator `recurrence` of `operators`, without a projection."""
     assert w_hr is None and b_hh is None, "the backend rejects projections and the GRU"
     z, w_hh = z.contiguous(), w_hh.contiguous()
-    outputs = operators.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, cell, save)
+    outputs = operators.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, code, save)
     y, h_n, c_n, rows, cells, states = outputs
     time, batch, units = y.shape
     h = h_0.new_empty((2, batch, units))
@@ -379,7 +379,7 @@ def recurrence(
         *(z, w_hh, h, memory, as_bytes(padding_mask, z), y),
         *(tensor if tensor.numel() else nothing for tensor in (rows, cells, states)),
     )
-    options = _cell_options(cell) | _products_of_h(cell)
+    options = _cell_options(code) | _products_of_h(code)
     options |= dict(PADDED=padding_mask is not None, REVERSE=reverse, SAVE=save)
     _launch(_forward, tensors, time, (time, batch, units), options, plan)
     h_n.copy_(h[time % 2])
@@ -399,12 +399,12 @@ def recurrence_backward(
     padding_mask: Tensor | None,
     rows: Tensor,
     cells: Tensor,
-    cell: int,
+    code: int,
     reverse: bool,
     plan: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The operator `recurrence_backward` of `operators`, without a projection."""
-    gradients = operators.recurrence_gradients(rows, w_hr, h_0, c_0, cell)
+    gradients = operators.recurrence_gradients(rows, w_hr, h_0, c_0, code)
     dz, _, dh_0, dc_0 = gradients
     (batch, units), time = h_0.shape, rows.size(0)
     # Separate allocations: Triton recompiles for an address that is not a multiple of 16.
@@ -419,7 +419,7 @@ def recurrence_backward(
         *(as_bytes(padding_mask, rows), rows, cells if cells.numel() else rows),
         *(rows if dy is None else dy.contiguous(), dh, dc, dz),
     )
-    options = _cell_options(cell) | _products_of_dz(cell)
+    options = _cell_options(code) | _products_of_dz(code)
     options |= dict(PADDED=padding_mask is not None, REVERSE=reverse, HAS_DY=dy is not None)
     _launch(_backward, tensors, time + 1, (time, batch, units), options, plan)
     dh_0.copy_(dh)
@@ -456,16 +456,16 @@ def _launch(
             run(*tensors, counter, time, batch, step, step + 1, **options)
 
 
-def _cell_options(bits: int) -> dict[str, Any]:
+def _cell_options(code: int) -> dict[str, Any]:
     """The index of each row in z, or -1 if the cell does not have it."""
-    cell = operators.decode(bits)
+    cell = operators.decode(code)
     places = {f"X_{row.upper()}": _place(cell.rows, row) for row in "ifco"}
     return {"R": len(cell.rows), "SRNN": "c" in cell.hidden_rows, **places}
 
 
-def _products_of_h(bits: int) -> dict[str, int]:
+def _products_of_h(code: int) -> dict[str, int]:
     """The index of each row in w_hh, or -1 if it is not a hidden row."""
-    rows = operators.decode(bits).hidden_rows
+    rows = operators.decode(code).hidden_rows
     return {f"H_{row.upper()}": _place(rows, row) for row in "ifco"}
 
 
@@ -473,11 +473,11 @@ def _place(rows: tuple[str, ...], row: str) -> int:
     return rows.index(row) if row in rows else -1
 
 
-def _products_of_dz(bits: int) -> dict[str, int]:
+def _products_of_dz(code: int) -> dict[str, int]:
     """Ranges of hidden rows that are adjacent in z: the index of the first row, and the number.
 
     There are at most two ranges: with recurrent gates, w_hh lacks at most the content layer, which
     lies between the gates.
     """
-    (a_1, b_1), (a_2, b_2) = (*adjacent_hidden(operators.decode(bits)), (0, 0))[:2]
+    (a_1, b_1), (a_2, b_2) = (*adjacent_hidden(operators.decode(code)), (0, 0))[:2]
     return dict(X_1=a_1, ROWS_1=b_1 - a_1, X_2=a_2, ROWS_2=b_2 - a_2)

@@ -33,17 +33,17 @@ from .library import LIBRARY, derive, no_second_derivatives
 from .products import outer, outer_to
 
 # z: T x B x R*H; v: V x H, or None; c_0: B x H; padding_mask: T x B, True at padding;
-# cell: `encode`
+# code: that of the cell (`encode`)
 # -> y: T x B x H, c_n: B x H, cells: c_t, T x B x H (empty unless `save`, and where y has the
 #    same values)
 LIBRARY.define(
-    "gated_sum(Tensor z, Tensor? v, Tensor c_0, Tensor? padding_mask, int cell, bool reverse,"
+    "gated_sum(Tensor z, Tensor? v, Tensor c_0, Tensor? padding_mask, int code, bool reverse,"
     " bool save) -> (Tensor, Tensor, Tensor)"
 )
 # -> dz, dv (empty without v), dc_0
 LIBRARY.define(
     "gated_sum_backward(Tensor? dy, Tensor? dc_n, Tensor z, Tensor? v, Tensor c_0,"
-    " Tensor? padding_mask, Tensor cells, int cell, bool reverse) -> (Tensor, Tensor, Tensor)"
+    " Tensor? padding_mask, Tensor cells, int code, bool reverse) -> (Tensor, Tensor, Tensor)"
 )
 # z: T x B x R*H; w_hh: Q*H x P; b_hh: the inner biases, Q*H, or None; w_hr: P x H; h_0: B x P;
 # c_0: B x H, None without a memory cell; h_0 if h_t is the memory cell (`Cell.hidden_is_memory`)
@@ -56,13 +56,13 @@ LIBRARY.define(
 #    values (see `saved`).
 LIBRARY.define(
     "recurrence(Tensor z, Tensor w_hh, Tensor? b_hh, Tensor? w_hr, Tensor h_0, Tensor? c_0,"
-    " Tensor? padding_mask, int cell, bool reverse, bool save)"
+    " Tensor? padding_mask, int code, bool reverse, bool save)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 # -> dz, dh: the gradient of h_t, T x B x P (empty without a projection), dh_0, dc_0
 LIBRARY.define(
     "recurrence_backward(Tensor? dy, Tensor? dh_n, Tensor? dc_n, Tensor w_hh, Tensor? w_hr,"
-    " Tensor h_0, Tensor? c_0, Tensor? padding_mask, Tensor rows, Tensor cells, int cell,"
+    " Tensor h_0, Tensor? c_0, Tensor? padding_mask, Tensor rows, Tensor cells, int code,"
     " bool reverse) -> (Tensor, Tensor, Tensor, Tensor)"
 )
 
@@ -81,7 +81,7 @@ def has_kernels(cell: Cell, device: str) -> bool:
 
 
 def encode(cell: Cell) -> int:
-    """The number of the cell that the operators take: for the LSTM and its ablations, its parts."""
+    """The code of the cell, for the operators: for the LSTM and its ablations, their parts."""
     if type(cell) in _OTHERS:
         return _OTHERS[type(cell)]
     if not isinstance(cell, LSTM):
@@ -96,22 +96,22 @@ def encode(cell: Cell) -> int:
 
 
 @cache
-def decode(number: int) -> Cell:
-    """The cell that `encode` turned into `number`, without its name."""
-    for kind, its_number in _OTHERS.items():
-        if number == its_number:
+def decode(code: int) -> Cell:
+    """The cell of this code, without its name."""
+    for kind, its_code in _OTHERS.items():
+        if code == its_code:
             return kind()
-    if number == SRNN:
+    if code == SRNN:
         return SimpleRNN()
-    if number >> 5 or not number & GATES:
-        raise ValueError(f"no cell has the number {number}")
+    if code >> 5 or not code & GATES:
+        raise ValueError(f"no cell has the code {code}")
     return LSTM(
         name="",
         title="",
-        srnn=bool(number & SRNN),
-        output_gate=bool(number & OUTPUT_GATE),
-        recurrent_gates=bool(number & RECURRENT_GATES),
-        coupled_gates=bool(number & COUPLED),
+        srnn=bool(code & SRNN),
+        output_gate=bool(code & OUTPUT_GATE),
+        recurrent_gates=bool(code & RECURRENT_GATES),
+        coupled_gates=bool(code & COUPLED),
     )
 
 
@@ -127,18 +127,18 @@ def saved_rows(cell: Cell) -> tuple[str, ...]:
 
 
 def gated_sum_outputs(
-    z: Tensor, c_0: Tensor, padding_mask: Tensor | None, cell: int, save: bool
+    z: Tensor, c_0: Tensor, padding_mask: Tensor | None, code: int, save: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Uninitialised outputs of `gated_sum`."""
     time, (batch, units) = z.size(0), c_0.shape
     y = z.new_empty((time, batch, units))
-    save = save and not (_h_is_memory(cell, z) and padding_mask is None)
+    save = save and not (_h_is_memory(code, z) and padding_mask is None)
     return y, c_0.new_empty(c_0.shape), c_0.new_empty((time, batch, units) if save else 0)
 
 
-def _h_is_memory(cell: int, z: Tensor) -> bool:
+def _h_is_memory(code: int, z: Tensor) -> bool:
     """Whether h_t and c_t are the same numbers."""
-    return decode(cell).hidden_is_memory and z.dtype == torch.float32
+    return decode(code).hidden_is_memory and z.dtype == torch.float32
 
 
 def gated_sum_gradients(z: Tensor, v: Tensor | None, c_0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -153,21 +153,21 @@ def recurrence_outputs(
     h_0: Tensor,
     c_0: Tensor | None,
     padding_mask: Tensor | None,
-    cell: int,
+    code: int,
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Uninitialised outputs of `recurrence`."""
     time, (batch, features) = z.size(0), h_0.shape
     memory = z.new_empty(0, dtype=torch.float32) if c_0 is None else c_0
-    described = decode(cell)
-    width = z.size(2) // len(described.rows) * len(saved_rows(described))
+    cell = decode(code)
+    width = z.size(2) // len(cell.rows) * len(saved_rows(cell))
     return (
         z.new_empty((time, batch, features)),
         h_0.new_empty((batch, features)),
         memory.new_empty(memory.shape),
         z.new_empty((time, batch, width) if save and not _h_is_all(w_hr, c_0) else 0),
         memory.new_empty(
-            (time, *memory.shape) if save and c_0 is not None and not _h_is_memory(cell, z) else 0
+            (time, *memory.shape) if save and c_0 is not None and not _h_is_memory(code, z) else 0
         ),
         z.new_empty((time, batch, features) if save and padding_mask is not None else 0),
     )
@@ -179,11 +179,11 @@ def _h_is_all(w_hr: Tensor | None, c_0: Tensor | None) -> bool:
 
 
 def recurrence_gradients(
-    rows: Tensor, w_hr: Tensor | None, h_0: Tensor, c_0: Tensor | None, cell: int
+    rows: Tensor, w_hr: Tensor | None, h_0: Tensor, c_0: Tensor | None, code: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Uninitialised outputs of `recurrence_backward`."""
-    described = decode(cell)
-    width = rows.size(2) // len(saved_rows(described)) * len(described.rows)
+    cell = decode(code)
+    width = rows.size(2) // len(saved_rows(cell)) * len(cell.rows)
     return (
         rows.new_empty((*rows.shape[:2], width)),
         rows.new_empty(0 if w_hr is None else (rows.size(0), *h_0.shape)),
@@ -192,26 +192,26 @@ def recurrence_gradients(
     )
 
 
-def _fake_gated_sum(z, v, c_0, padding_mask, cell, reverse, save):  # type: ignore[no-untyped-def]
-    return gated_sum_outputs(z, c_0, padding_mask, cell, save)
+def _fake_gated_sum(z, v, c_0, padding_mask, code, reverse, save):  # type: ignore[no-untyped-def]
+    return gated_sum_outputs(z, c_0, padding_mask, code, save)
 
 
 def _fake_gated_sum_backward(  # type: ignore[no-untyped-def]
-    dy, dc_n, z, v, c_0, padding_mask, cells, cell, reverse
+    dy, dc_n, z, v, c_0, padding_mask, cells, code, reverse
 ):
     return gated_sum_gradients(z, v, c_0)
 
 
 def _fake_recurrence(  # type: ignore[no-untyped-def]
-    z, w_hh, b_hh, w_hr, h_0, c_0, padding_mask, cell, reverse, save
+    z, w_hh, b_hh, w_hr, h_0, c_0, padding_mask, code, reverse, save
 ):
-    return recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, cell, save)
+    return recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, code, save)
 
 
 def _fake_recurrence_backward(  # type: ignore[no-untyped-def]
-    dy, dh_n, dc_n, w_hh, w_hr, h_0, c_0, padding_mask, rows, cells, cell, reverse
+    dy, dh_n, dc_n, w_hh, w_hr, h_0, c_0, padding_mask, rows, cells, code, reverse
 ):
-    return recurrence_gradients(rows, w_hr, h_0, c_0, cell)
+    return recurrence_gradients(rows, w_hr, h_0, c_0, code)
 
 
 # Gradients. If an operator was traced without gradients, it saved nothing for the backward pass,
@@ -219,7 +219,7 @@ def _fake_recurrence_backward(  # type: ignore[no-untyped-def]
 
 
 def _save_gated_sum(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:
-    z, v, c_0, padding_mask, ctx.cell, ctx.reverse, save = inputs
+    z, v, c_0, padding_mask, ctx.code, ctx.reverse, save = inputs
     ctx.mark_non_differentiable(output[2])
     ctx.set_materialize_grads(False)
     y, _, cells = output
@@ -230,7 +230,7 @@ def _gated_sum_gradient(ctx: Any, dy: Tensor | None, dc_n: Tensor | None, _: Non
     if torch.is_grad_enabled():
         _refuse()
     z, v, c_0, padding_mask, cells = ctx.saved_tensors
-    rest = (ctx.cell, ctx.reverse)
+    rest = (ctx.code, ctx.reverse)
     if cells is None:
         y, _, cells = torch.ops.fairseq_wsum.gated_sum(z, v, c_0, padding_mask, *rest, True)
         cells = or_else(cells, y)
@@ -241,7 +241,7 @@ def _gated_sum_gradient(ctx: Any, dy: Tensor | None, dc_n: Tensor | None, _: Non
 
 
 def _save_recurrence(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:
-    z, w_hh, b_hh, w_hr, h_0, c_0, padding_mask, ctx.cell, ctx.reverse, ctx.saved = inputs
+    z, w_hh, b_hh, w_hr, h_0, c_0, padding_mask, ctx.code, ctx.reverse, ctx.saved = inputs
     ctx.mark_non_differentiable(*output[3:])
     ctx.set_materialize_grads(False)
     rest = saved(output, w_hr, c_0, padding_mask) if ctx.saved else (z,)
@@ -271,7 +271,7 @@ def _recurrence_gradient(
         _refuse()
     # read it only once: torch.utils.checkpoint allows a single access to the saved tensors
     w_hh, b_hh, w_hr, h_0, c_0, padding_mask, *kept = ctx.saved_tensors
-    rest = (ctx.cell, ctx.reverse)
+    rest = (ctx.code, ctx.reverse)
     if ctx.saved:
         rows, cells, h = kept
     else:
@@ -281,7 +281,7 @@ def _recurrence_gradient(
     dz, dh, dh_0, dc_0 = torch.ops.fairseq_wsum.recurrence_backward(
         *(dy, dh_n, dc_n, w_hh, w_hr, h_0, c_0, padding_mask, rows, cells), *rest
     )
-    cell = decode(ctx.cell)
+    cell = decode(ctx.code)
     dw_hh = db_hh = dw_hr = None
     if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
         dw_hh = dz.new_empty(w_hh.shape)

@@ -89,7 +89,7 @@ int dropout_of(const Dropout& p) {
 // Selects the variant with or without an output gate, and with or without coupled gates.
 template <unsigned Bits, class Problem>
 int run_with_gates(const Problem& p, bool backward) {
-    switch (p.cell & (OUTPUT_GATE | COUPLED)) {
+    switch (p.code & (OUTPUT_GATE | COUPLED)) {
         case 0: return run<Lstm<Bits | GATES>>(p, backward);
         case OUTPUT_GATE: return run<Lstm<Bits | GATES | OUTPUT_GATE>>(p, backward);
         case COUPLED: return run<Lstm<Bits | GATES | COUPLED>>(p, backward);
@@ -100,24 +100,24 @@ int run_with_gates(const Problem& p, bool backward) {
 #ifndef HAS_BF16_PRODUCT
 
 int gated_sum_of(const GatedSum& p, bool backward) {
-    switch (p.cell) {
+    switch (p.code) {
         case GRU: return run<GruStep>(p, backward);
         case MINGRU: return run<MinGru>(p, backward);
         case MINLSTM: return run<MinLstm>(p, backward);
         case QRNN: return run<Qrnn>(p, backward);
         case SRU: return run<Sru>(p, backward);
     }
-    if (p.cell > PARTS || !(p.cell & GATES)) return 1;
+    if (p.code > PARTS || !(p.code & GATES)) return 1;
     // z is complete, so it does not matter whether the gates depend on h_{t-1}
-    return p.cell & SRNN ? run_with_gates<SRNN>(p, backward) : run_with_gates<0>(p, backward);
+    return p.code & SRNN ? run_with_gates<SRNN>(p, backward) : run_with_gates<0>(p, backward);
 }
 
 #endif
 
 int recurrence_of(const Recurrence& p, bool backward) {
-    if (p.cell == GRU) return run<Gru>(p, backward);
-    if (p.cell == SRNN) return run<Lstm<SRNN>>(p, backward);
-    switch (p.cell & ~(OUTPUT_GATE | COUPLED)) {
+    if (p.code == GRU) return run<Gru>(p, backward);
+    if (p.code == SRNN) return run<Lstm<SRNN>>(p, backward);
+    switch (p.code & ~(OUTPUT_GATE | COUPLED)) {
         case GATES | SRNN: return run_with_gates<SRNN>(p, backward);
         case GATES | RECURRENT_GATES: return run_with_gates<RECURRENT_GATES>(p, backward);
         case GATES | SRNN | RECURRENT_GATES:

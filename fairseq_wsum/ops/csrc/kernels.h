@@ -11,8 +11,8 @@
 
 #include <cstdint>
 
-// The numbers of the cells, as in ops/operators.py: the parts of the LSTM, or another cell.
-enum CellNumbers : int32_t {
+// The codes of the cells, as in ops/operators.py: the parts of the LSTM, or another cell.
+enum CellCodes : int32_t {
     SRNN = 1,
     OUTPUT_GATE = 2,
     RECURRENT_GATES = 4,
@@ -36,7 +36,7 @@ extern "C" {
 // with h_{t-1}, and for single steps of all other cells with a memory.
 struct GatedSum {
     int64_t T, B, H;
-    int32_t cell, is_bf16, reverse, threads;
+    int32_t code, is_bf16, reverse, threads;
     const uint8_t* padding;  // T x B, 1 at padding
     const void* z;           // real, T x B x x_rows*H
     const void* v;           // real, vectors x H
@@ -73,7 +73,7 @@ struct Scan {
 // A recurrent cell: in every step the product with h_{t-1} and the cell itself.
 struct Recurrence {
     int64_t T, B, H, P;
-    int32_t cell, is_bf16, reverse, threads;
+    int32_t code, is_bf16, reverse, threads;
     const uint8_t* padding;  // T x B, 1 at padding
     const void* z;           // real, T x B x x_rows*H: the pre-activations from x_t
     const void* w_hh;        // real, h_rows*H x P
