@@ -1,4 +1,4 @@
-"""`fairseq-wsum`: backends, a model's options, the weights that it computes, and studies."""
+"""`fairseq-wsum`: show backends and options, inspect the weights of models, and run studies."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ PYTHON=... sets the interpreter (default: that of VENV, or of the clone's .venv,
 Files in DIR: summary.md; results.tsv, every result; STEP/PART.txt, the output of a part (PART.2.txt
 if it ran again); speed/*.json, the measurements.
 
-For whole trainings use fairseq-wsum study, which gives each run a GPU.
+To train whole models use fairseq-wsum study, which gives each run a GPU.
 
 examples:
   scripts/gpu_check.sh

@@ -58,7 +58,7 @@ examples:
 EOF
 }
 
-# Keep other trainings out of the folder. The training and its data workers inherit the open file
+# Keep other training runs out of the folder. The training and its data workers inherit the open file
 # and hold the lock until they end; the workers of a killed training end within seconds.
 lock() {
     local file="$save_dir/.train.lock"
@@ -66,12 +66,12 @@ lock() {
     local status=0
     flock -n -E 75 9 || status=$?
     if [ "$status" = 75 ]; then
-        say "waiting for another training in $save_dir to end"
+        say "waiting for another training run in $save_dir to end"
         flock -w 20 9 ||
-            die "--save-dir $save_dir: another training is writing there ($(cat "$file"));" \
+            die "--save-dir $save_dir: another training run is writing there ($(cat "$file"));" \
                 "wait until it ends, or give a new folder"
     elif [ "$status" != 0 ]; then
-        say "$save_dir is on a file system without locks: do not start a second training there"
+        say "$save_dir is on a file system without locks: do not start a second training run there"
     fi
     echo "process $$ on $(uname -n)" >"$file"
 }

@@ -186,7 +186,7 @@ def test_two_trainings_never_write_into_one_folder(tmp_path):
         lock.write("process 7 on there\n")
         lock.flush()
         message = fails("train.sh", tmp_path, "--arch", "wsum_lstm", "--save-dir", tmp_path)
-    assert "another training is writing there (process 7 on there); wait until" in message
+    assert "another training run is writing there (process 7 on there); wait until" in message
 
 
 @needs_fairseq
@@ -206,8 +206,8 @@ def test_a_training_waits_for_the_previous_one_to_end(tmp_path):
         )
         first = training.stderr.readline()
     message = first + training.communicate()[1]
-    assert f"waiting for another training in {tmp_path} to end" in first
-    assert "another training is writing" not in message and "unrecognized arguments" in message
+    assert f"waiting for another training run in {tmp_path} to end" in first
+    assert "another training run is writing" not in message and "unrecognized arguments" in message
     assert (tmp_path / ".train.lock").read_text().startswith("process ")
 
 

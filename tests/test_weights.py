@@ -17,9 +17,9 @@ from fairseq_wsum.weights import (
     half_lives,
     initial_shares,
     lifetimes,
-    miss,
     norms,
     rebuild,
+    reconstruction_error,
     trace,
     weights,
 )
@@ -89,7 +89,7 @@ def test_the_weighted_sum_is_the_memory_cell(cell, side) -> None:
         assert_same(weighted_sum(one), expected)
         assert_same(rebuild(one), expected)
         assert_same(one.c_n, c)
-        assert max(miss(one)) < 1e-12
+        assert max(reconstruction_error(one)) < 1e-12
         if mask is not None:
             assert not weights(one).permute(0, 2, 1, 3)[mask].any()  # t is padding
             assert not weights(one).permute(1, 2, 0, 3)[mask].any()  # j is padding
@@ -108,7 +108,7 @@ def test_the_sum_explains_the_outputs_of_the_kernels(cell, dtype) -> None:
     mask[:4, 1] = mask[30:, 2] = True
     with torch.no_grad():
         for one in trace(layer, x, padding_mask=mask):
-            assert max(miss(one)) < (1e-5 if dtype == torch.float32 else 0.03)
+            assert max(reconstruction_error(one)) < (1e-5 if dtype == torch.float32 else 0.03)
 
 
 def test_a_projection_and_a_packed_sequence() -> None:
@@ -119,7 +119,7 @@ def test_a_projection_and_a_packed_sequence() -> None:
     )
     (one,) = trace(layer, packed)
     assert one.padding_mask.sum(0).tolist() == [2, 0]
-    assert one.outputs.shape == (6, 2, 2) and max(miss(one)) < 1e-12
+    assert one.outputs.shape == (6, 2, 2) and max(reconstruction_error(one)) < 1e-12
     (alone,) = trace(layer, sequences[0])
     assert_same(norms(one)[:4, :4, 0], norms(alone)[..., 0])
 
@@ -169,7 +169,7 @@ def test_a_vector_may_stand_for_a_row(cell) -> None:
     layer, x = WsumLSTM(3, 4, cell=cell, bidirectional=True), torch.randn(5, 2, 3)
     for one in trace(layer, x):
         assert one.preactivations["o"].shape == one.cells.shape
-        assert max(miss(one)) < 1e-5
+        assert max(reconstruction_error(one)) < 1e-5
 
 
 def test_a_cell_without_memory_is_refused() -> None:

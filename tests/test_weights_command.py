@@ -14,7 +14,7 @@ from text_corpora import made_up
 from translation_corpus import TINY
 
 from fairseq_wsum import cli
-from fairseq_wsum.weights import command, miss
+from fairseq_wsum.weights import command, reconstruction_error
 from fairseq_wsum.weights.models import Line, Reader
 
 BLOCKS = ["--decoder-layers", 2, "--layer-norm", "--residuals", "--encoder-ffn-embed-dim", 16]
@@ -81,7 +81,7 @@ def test_the_sum_explains_every_layer_of_a_checkpoint(models, name, target) -> N
     for view in sentence.views:
         for one in view.directions:
             assert len(one.cells) == len(view.text.tokens)
-            assert max(miss(one)) < 1e-5
+            assert max(reconstruction_error(one)) < 1e-5
     if sentence.attention is not None:
         tokens = (len(sentence.target.tokens), len(sentence.source.tokens))
         assert sentence.attention.shape == tokens

@@ -1,4 +1,4 @@
-"""`Cell`: the base class of all cells. Each cell is an element-wise weighted sum.
+"""`Cell`: the base class of all cells. The memory, if any, is an element-wise weighted sum.
 
     z_t = W_*x x_t + W_*h h_{t-1} + b_*     pre-activations, one row for each letter
     c_t = f_t * c_{t-1} + i_t * g_t         memory cell, where g_t is the content

@@ -25,7 +25,7 @@ LARGE = 32768
 
 
 def suits(layer: WsumLSTM, x: Tensor, hx: State) -> bool:
-    """Whether `run` may compute `layer(x, hx)`. Wrong arguments do not suit."""
+    """Whether `run` supports this call; no for invalid arguments, which `forward` then reports."""
     weight = layer.weight_ih_l0
     return (
         isinstance(hx, (tuple, list))
@@ -49,7 +49,7 @@ def suits(layer: WsumLSTM, x: Tensor, hx: State) -> bool:
 
 
 def run(layer: WsumLSTM, x: Tensor, hx: State) -> tuple[Tensor, State]:
-    """`layer(x, hx)` for arguments that suit: x is 1 x B x I, hx is L x B x P and L x B x H."""
+    """`layer(x, hx)` if `suits` accepts it: x is 1 x B x I, hx is L x B x P and L x B x H."""
     x, states = x[0], []
     for k, (h, c) in enumerate(zip(hx[0].unbind(), hx[1].unbind(), strict=True)):
         cell, p, below = layer.layer_cell(k), layer.layer_parameters(k), x

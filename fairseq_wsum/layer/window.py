@@ -1,4 +1,4 @@
-"""The inputs before, for cells with a window of 2.
+"""The previous inputs, for cells with a window of 2.
 
 Shapes: T time steps, B sequences, I input features, D directions, F the sum of the layers' I.
 """

@@ -1,6 +1,6 @@
-"""Studies: many trainings from one file, and a report with tables, tests and pictures.
+"""Studies: many training runs from one file, and a report with tables, tests and pictures.
 
-    plan -> run -> progress, launch          the trainings
+    plan -> run -> progress, launch          the training runs
     plan, run, progress -> results -> significance -> tables, pictures, describe -> report
     launch, report -> commands -> arguments  `fairseq-wsum study`, `fairseq-wsum report`
 

@@ -53,7 +53,7 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="FOLDER",
-        help="data, trainings, scores and report (default runs/studies/FILE in the current folder)",
+        help="folder for data, runs, scores and report (default runs/studies/FILE)",
     )
 
 

@@ -117,15 +117,15 @@ def _bootstrap(baseline: str, tested: Mapping[str, Comparison]) -> str:
         "seed that both have. The p-values are corrected by Holm's method for the number of models "
         "tested with a seed, and the table shows the largest over the seeds. A model counts as "
         f"different if every corrected p-value is below {ONE_TAIL} and all seeds are better or all "
-        f"are worse. (sacrebleu's p-values have one tail, so the level is {LEVEL}.) The test "
-        "measures the chance in the choice of test sentences. It does not "
-        "measure the chance in training, which only the spread over several seeds shows."
+        f"are worse. (sacrebleu's p-values are one-tailed, so the two-tailed level is {LEVEL}.) "
+        "The test measures the uncertainty due to the choice of test sentences. The randomness of "
+        "training shows only in the standard deviation over seeds."
     )
     if min(len(found.differences) for found in tested.values()) > 1:
         return text
     return (
-        f"{text} With one seed, a difference is one between two trained models, and not between "
-        "two kinds of model."
+        f"{text} With one seed, a difference holds for the two trained models, and not for the two "
+        "kinds of model."
     )
 
 

@@ -150,7 +150,7 @@ def bars(table: Table) -> Any:
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write a figure to an .svg, .png or .pdf file. Equal figures give equal files."""
+    """Write a figure to an .svg, .png or .pdf file. Equal figures give identical files."""
     import matplotlib
 
     with matplotlib.rc_context(STYLE):

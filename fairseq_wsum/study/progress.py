@@ -64,7 +64,7 @@ class Watch:
         self.seen = {run.name: standing(run) for run in plan.runs}
         # These run again.
         self.failed_before = {name for name, now in self.seen.items() if now.state == "failed"}
-        # What is done by now tells nothing about the speed from now on.
+        # Work done before this start says nothing about the current speed.
         self.done_before = self._done()
         self.end = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)

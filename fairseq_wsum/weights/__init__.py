@@ -9,7 +9,7 @@ from .trace import trace as trace
 from .weighted_sum import half_lives as half_lives
 from .weighted_sum import initial_shares as initial_shares
 from .weighted_sum import lifetimes as lifetimes
-from .weighted_sum import miss as miss
 from .weighted_sum import norms as norms
 from .weighted_sum import rebuild as rebuild
+from .weighted_sum import reconstruction_error as reconstruction_error
 from .weighted_sum import weights as weights

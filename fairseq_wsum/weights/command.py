@@ -35,11 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--sentence", action="append", default=[], metavar="TEXT", help="may be repeated")
     help = "the translation of the sentence, one for each --sentence"
     add("--target-sentence", action="append", default=[], metavar="TEXT", help=help)
-    add("--input", metavar="FILE", help="one sentence in a line; - reads standard input")
+    add("--input", metavar="FILE", help="one sentence per line; - reads standard input")
     add("--target", type=Path, metavar="FILE", help="the translations of --input, line by line")
     group.description = (
-        "The text must look like that of the training: lower-cased and tokenised, if that is. "
-        "Without a target a translation model translates the sentence itself."
+        "Give the text in the form of the training text, for example lower-cased and tokenised. "
+        "Without a target, a translation model translates the sentence itself."
     )
     add(
         "--carry-state",
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--tags", type=Path, metavar="FILE", help=help)
     add("--overwrite", action="store_true", help="replace files that exist")
 
-    group = parser.add_argument_group("choice for --picture")
+    group = parser.add_argument_group("options for --picture")
     add = group.add_argument
     add("--side", choices=("encoder", "decoder"), help="draw this side (default: the first)")
     add("--layer", type=int, metavar="N", help="draw this layer (default 1)")
@@ -236,8 +236,8 @@ def _check_lines(args: argparse.Namespace, reader: Reader, lines: list[Line]) ->
             )
         if reader.is_unknown(line):
             print(
-                f"warning: {line.where}: the dictionary has none of its words; does the text look "
-                "like that of the training?",
+                f"warning: {line.where}: the dictionary has none of its words; does the text have "
+                "the form of the training text?",
                 file=sys.stderr,
             )
 

@@ -303,7 +303,7 @@ def _no_data(given: Path | None, folder: Path, problem: str) -> FileNotFoundErro
 
 
 def _layers(model: BaseFairseqModel) -> list[_Layer]:
-    """The layers of the family in a model, with their place in the encoder or the decoder."""
+    """The `WsumLSTM`s of a model, with their place in the encoder or the decoder."""
     found = []
     for name, module in model.named_modules():
         if isinstance(module, WsumLSTM):

@@ -78,7 +78,7 @@ def draw(
     Above the diagonal is the forward direction, below it the backward one. On the diagonal each of
     them has a triangle. All sentences have the same scale. A PDF file has a page for each sentence,
     as large as the sentence needs; a PNG or SVG file has all sentences, in rows. Equal models give
-    equal files. The fonts are those of matplotlib's settings.
+    identical files. The fonts are those of matplotlib's settings.
 
     Args:
         path: a .png, .svg or .pdf file.

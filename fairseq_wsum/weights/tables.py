@@ -28,9 +28,9 @@ from .weighted_sum import SHARE, half_lives, lifetimes
 Array = NDArray[numpy.floating]
 Row = list[str | int | float]
 
-LATER = (1, 2, 4, 8, 16)  # the steps after which it is measured how much is kept
+LATER = (1, 2, 4, 8, 16)  # numbers of steps after which the remaining norm is measured
 QUANTILES = (5, 25, 50, 75, 95)
-FEWEST = 5  # occurrences of a word that can be one of those for which an input gate opens most
+FEWEST = 5  # occurrences that a word must have to be among those that open an input gate most
 OPENING = 5  # how many of those words are listed
 END = "</s>"
 

@@ -46,7 +46,7 @@ class Lifetimes(NamedTuple):
     kept: Tensor
 
 
-class Miss(NamedTuple):
+class ReconstructionError(NamedTuple):
     """The largest differences between the weighted sum and what the layer computed.
 
     Each is relative to the largest absolute value of what the layer computed.
@@ -175,12 +175,15 @@ def rebuild(trace: Trace) -> Tensor:
     return _zero_at_padding(trace, total + initial_shares(trace) * trace.c_0)
 
 
-def miss(trace: Trace) -> Miss:
-    """By how far the weighted sum misses what the layer computed; see `rebuild` for the cost."""
+def reconstruction_error(trace: Trace) -> ReconstructionError:
+    """The largest differences between the weighted sum and what the layer computed.
+
+    It costs as much as `rebuild`.
+    """
     rebuilt = rebuild(trace)
     cells = _zero_at_padding(trace, trace.cells)
     last = trace.cells[0 if trace.reverse else -1]
-    return Miss(
+    return ReconstructionError(
         cells=_difference(rebuilt, cells),
         outputs=_difference(trace.output(rebuilt), trace.outputs),
         last=_difference(last, trace.c_n),

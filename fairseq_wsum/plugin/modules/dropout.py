@@ -26,7 +26,7 @@ class DropoutBase(FairseqDropout):
 
 
 class Dropout(DropoutBase):
-    """fairseq's dropout, of single numbers, with the kernel of `ops.dropout`."""
+    """fairseq's element-wise dropout, with the kernel of `ops.dropout`."""
 
     def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
         """A tensor of any shape, which is never changed in place."""
