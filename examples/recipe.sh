@@ -1,7 +1,7 @@
 # The options and steps that the recipes share, sourced by them.
 # shellcheck shell=bash
 
-HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
+HERE="$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
 SCRIPTS="$HERE/../scripts"
 # shellcheck source=scripts/common.sh
 source "$SCRIPTS/common.sh"
@@ -87,6 +87,15 @@ def options(words):
 sys.exit(options(sys.argv[1]) != options(sys.argv[2]))' "$1" "$2"
 }
 
+# Whether another process trains in a folder; it holds the lock of scripts/train.sh.
+is_training_in() { # FOLDER
+    local status=0
+    if [ -f "$1/.train.lock" ] && command -v flock >/dev/null; then
+        flock -n -E 75 "$1/.train.lock" true 2>/dev/null || status=$?
+    fi
+    [ "$status" = 75 ]
+}
+
 # Train, unless the training is finished; fairseq continues an interrupted one. A folder belongs to
 # one set of options: otherwise one model's checkpoints could be scored as another's.
 train() { # DATA RUN options...
@@ -101,7 +110,7 @@ train() { # DATA RUN options...
     made="$(printf '%q ' "$@" ${train_options[@]+"${train_options[@]}"} |
         sed 's/--stop-time-hours[ =][^ ]* //; s/--skip-damaged //')" # these do not change the model
     mkdir -p "$run"
-    if has_checkpoints "$run" && [ -f "$run/options" ] &&
+    if { has_checkpoints "$run" || is_training_in "$run"; } && [ -f "$run/options" ] &&
         ! same_options "$(cat "$run/options")" "$made"; then
         die "$run was trained with other options: $(cat "$run/options");" \
             "give a new folder with --out, or with --run if you gave one"
@@ -124,7 +133,7 @@ train() { # DATA RUN options...
 # score the test set with it.
 score_chosen() { # DATA RUN
     local data="$1" run="$2" saved last=() score lenpen
-    saved="$(find "$run" -name 'checkpoint[0-9]*.pt' | wc -l)" # fewer than 10 in a short training
+    saved="$(epochs_in "$run")" # fewer than 10 in a short training
     [ "$saved" -eq 0 ] || last=(--average $((saved < 10 ? saved : 10)))
     score=("$SCRIPTS/score.sh" "$data" --checkpoints "$run" ${last[@]+"${last[@]}"}
         ${score_options[@]+"${score_options[@]}"})

@@ -50,10 +50,14 @@ def out_folder(text: str) -> Path:
     return Path(text)
 
 
-def check_cache(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Reject --cache with --data, which downloads nothing."""
+def check_source(parser: argparse.ArgumentParser, args: argparse.Namespace, url: str) -> None:
+    """Check where the corpus comes from: --data, or the address in the variable `url`."""
     if args.cache is not None and args.data is not None:
         parser.error(f"--cache {args.cache} with --data {args.data}: leave one of the two out")
+    if args.own_corpus and args.data is None and url not in os.environ:
+        parser.error(f"--own-corpus needs --data FOLDER, or {url} with the address of the corpus")
+    if args.data is not None and not args.data.exists():
+        parser.error(f"--data {args.data} does not exist")
 
 
 def positive(text: str) -> int:

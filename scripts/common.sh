@@ -1,7 +1,7 @@
 # Messages and the Python environment, sourced by the other scripts.
 # shellcheck shell=bash
 
-REPO="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)"
+REPO="$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)"
 export REPO
 
 # The path is made absolute, as the scripts change folders.
@@ -42,7 +42,11 @@ check_cell() { # NAME
 }
 
 # The first line of the C++ compiler's version; fails if there is no compiler.
-compiler() { "${CXX:-c++}" --version 2>/dev/null | sed -n 1p; }
+compiler() {
+    local command
+    read -ra command <<<"${CXX:-c++}" # it may have arguments, such as those of ccache
+    "${command[@]}" --version 2>/dev/null | sed -n 1p
+}
 
 # Why the C++ kernels are missing; empty if they are present. (-P: import nothing from this folder.)
 why_missing() { # PYTHON
@@ -58,9 +62,18 @@ print(*(name for name in sys.argv[1:] if find_spec(name) is None))' "$@")"
     [ -z "$missing" ] || die "$PYTHON has no $missing: run scripts/setup.sh, or pip install $missing"
 }
 
-# Whether a folder has checkpoints. (A pattern of the shell would read [ ] in the folder's name, too.)
+# The files of a folder, which may be a link. (The shell alone would also match [ ] in its name.)
+files_in() { # FOLDER PATTERN
+    find "$1/" -maxdepth 1 -name "$2"
+}
+
 has_checkpoints() { # FOLDER
-    [ -n "$(find "$1" -maxdepth 1 -name 'checkpoint*.pt')" ]
+    [ -n "$(files_in "$1" 'checkpoint*.pt')" ]
+}
+
+# Number of epochs whose checkpoints a folder has.
+epochs_in() { # FOLDER
+    files_in "$1" 'checkpoint[0-9]*.pt' | wc -l | tr -d ' '
 }
 
 # fairseq splits the paths of data folders and models at ":".

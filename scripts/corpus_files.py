@@ -34,7 +34,12 @@ def download(url: str, path: Path, cure: str) -> Path:
     """Download `url` to `path` unless that exists; `cure` ends the message if it fails."""
     if path.is_file():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot make {path.parent} ({error.strerror}); give another folder with --cache"
+        ) from error
     partial = path.with_name(f".{path.name}.partial")
     with locked(partial, f"another run is downloading {path}; wait until it ends") as file:
         try:

@@ -167,7 +167,10 @@ def only_run(out: Path) -> Iterator[Path]:
             f"{folder} is needed for unfinished data but was not made by this script; "
             "move it away, or give another --out"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make {folder} ({error.strerror}); give another --out") from error
     with locked(lock, f"another run is writing to {folder}; wait until it ends") as file:
         try:
             if not (folder / BEGUN).is_file():

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import gbw_files
-from common import UserError, check_cache, corpus_parser, few, listed, positive, run, versions
+from common import UserError, check_source, corpus_parser, few, listed, positive, run, versions
 from data_folder import (
     BEGUN,
     changes,
@@ -108,7 +108,7 @@ def parse() -> argparse.Namespace:
         "check only that none is empty",
     )
     args = parser.parse_args()
-    check_cache(parser, args)
+    check_source(parser, args, "GBW_URL")
     return args
 
 

@@ -69,8 +69,6 @@ class File:
 def find(args: argparse.Namespace, read: bool = False) -> Corpus:
     """The corpus of --data or of the downloaded archive; `read` computes its files' SHA-256."""
     data = args.data or fetch(args)
-    if not data.exists():
-        raise UserError(f"--data {data} does not exist; give the folder {ROOT} or its archive")
     if data.is_file() and not args.own_corpus:
         check_archive(data, args)
     if read:

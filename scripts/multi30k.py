@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import data_folder
 from common import (
     UserError,
-    check_cache,
+    check_source,
     corpus_parser,
     listed,
     positive,
@@ -124,7 +124,7 @@ def parse() -> argparse.Namespace:
         "the same number of lines",
     )
     args = parser.parse_args()
-    check_cache(parser, args)
+    check_source(parser, args, "MULTI30K_URL")
     words = args.units == "words"
     for option, value, needed in (
         ("--bpe-dropout", args.bpe_dropout, words and "--units bpe"),

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prepare the One Billion Word benchmark as fairseq's binary data, with gbw.py.
 set -euo pipefail
-HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
+HERE="$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
 # shellcheck source=scripts/common.sh
 source "$HERE/common.sh"
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prepare WikiText-2 for language modelling as fairseq's binary data, with wikitext2.py.
 set -euo pipefail
-HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
+HERE="$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
 # shellcheck source=scripts/common.sh
 source "$HERE/common.sh"
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train and score a small translation model from scratch in minutes, on a CPU. See --help.
 set -euo pipefail
-HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
+HERE="$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
 # shellcheck source=scripts/common.sh
 source "$HERE/common.sh"
 

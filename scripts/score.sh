@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Translate with fairseq-generate and score with sacrebleu. See --help.
 set -euo pipefail
-HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
+HERE="$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
 # shellcheck source=scripts/common.sh
 source "$HERE/common.sh"
 
@@ -113,6 +113,7 @@ fi
 
 out="${out:-$folder/score-$subset}"
 check_colon --out "$out"
+[ ! -f "$out" ] || die "--out $out is a file; give a folder"
 if [ -e "$out" ] && [ ! -f "$out/scores.json" ] && [ -n "$(ls -A "$out")" ]; then
     die "--out $out has other files in it; give a new folder"
 fi

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Create the Python environment that the other scripts use. See --help.
 set -euo pipefail
-HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
+HERE="$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
 # shellcheck source=scripts/common.sh
 source "$HERE/common.sh"
 

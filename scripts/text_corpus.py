@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import UserError, check_cache, corpus_parser, listed, versions, write_lines
+from common import UserError, check_source, corpus_parser, listed, versions, write_lines
 from corpus_files import (
     cache_folder,
     check_symbols,
@@ -94,7 +94,7 @@ def parse(corpus: Corpus) -> argparse.Namespace:
         help="the files hold another corpus: check only that none is empty",
     )
     args = parser.parse_args()
-    check_cache(parser, args)
+    check_source(parser, args, corpus.url_variable)
     return args
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Run fairseq-train with this package, in one process or many. See --help.
 set -euo pipefail
-HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
+HERE="$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
 # shellcheck source=scripts/common.sh
 source "$HERE/common.sh"
 

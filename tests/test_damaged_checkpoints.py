@@ -175,8 +175,10 @@ def test_any_other_file_is_damaged(tmp_path) -> None:
 def test_a_training_without_its_last_checkpoint_does_not_start_again(
     prepared, whole, tmp_path
 ) -> None:
-    tmp_path = tmp_path / "lr [1e-3]"  # not a pattern
-    tmp_path.mkdir()
+    link = tmp_path / "lr [1e-3]"  # not a pattern
+    (tmp_path / "scratch").mkdir()
+    link.symlink_to("scratch")
+    tmp_path = link
     shutil.copy(whole / "checkpoint1.pt", tmp_path)
     before = (tmp_path / "checkpoint1.pt").read_bytes()
     log = succeeds(*training(prepared, tmp_path), "--max-epoch", EPOCHS)

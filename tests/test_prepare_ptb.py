@@ -165,6 +165,13 @@ def test_ptb_is_downloaded_once(ptb, tmp_path):
     assert sorted(path.name for path in cache.iterdir()) == sorted(PTB)
 
 
+def test_a_published_corpus_is_always_verified(tmp_path):
+    message = fails("prepare_ptb.sh", "--own-corpus", "--out", tmp_path / "out")
+    assert "--own-corpus needs --data FOLDER, or PTB_URL" in message
+    message = fails("prepare_ptb.sh", "--data", tmp_path / "none", "--out", tmp_path / "out")
+    assert "none does not exist" in message
+
+
 def test_the_script_explains_itself():
     text = succeeds("prepare_ptb.sh", "--help")
     assert text.startswith("usage: ") and "examples:" in text and "fairseq-train" in text

@@ -32,11 +32,17 @@ def test_every_script_explains_itself(script):
 
 
 @pytest.mark.parametrize("script", ["scripts/train.sh", "examples/quickstart/../recipe.sh"])
-def test_cdpath_does_not_change_where_the_scripts_are(script):
-    # cd prints the folder that it finds through CDPATH
+def test_cdpath_does_not_change_where_the_scripts_are(script, tmp_path):
+    # cd prints the folder that it finds through CDPATH, and takes another one of the same name
+    for name in ("scripts", "examples/quickstart"):
+        (tmp_path / name).mkdir(parents=True)
     command = ["bash", "-c", f"source {script}", script, "--help"]
     done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "CDPATH": ".:/tmp"}, capture_output=True, text=True
+        command,
+        cwd=ROOT,
+        env={**os.environ, "CDPATH": f"{tmp_path}:."},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
 

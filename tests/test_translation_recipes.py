@@ -1,8 +1,10 @@
 """The recipes for translation, on a tiny corpus."""
 
+import fcntl
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,17 +33,27 @@ def test_a_recipe_names_a_wrong_option_before_it_makes_data(options, named, tmp_
     assert named in message and not (tmp_path / "out").exists()
 
 
+@pytest.mark.skipif(shutil.which("flock") is None, reason="this machine has no flock")
 def test_a_recipe_folder_belongs_to_one_set_of_options(corpus, tmp_path):
     out = tmp_path / "my runs"
     recipe = [RECIPES / "opennmt.sh", "--own-corpus", "--data", corpus, "--out", out]
     command = succeeds(*recipe, "--cell", "no-srnn", "--dry-run")
     assert "--arch wsum_lstm --cell no-srnn " in command
     assert not out.exists()  # nothing was prepared or trained, so nothing is marked as done
-    (out / "no-srnn").mkdir(parents=True)
-    (out / "no-srnn" / "options").write_text("--arch another")
-    (out / "no-srnn" / "checkpoint_last.pt").touch()  # otherwise nothing could be confused
-    message = fails(*recipe, "--cell", "no-srnn", "--decoder-cell", "lstm")
+    run = out / "no-srnn"
+    out.mkdir()
+    (tmp_path / "scratch").mkdir()
+    run.symlink_to("../scratch")
+    (run / "options").write_text("--arch another")
+    other = [*recipe, "--cell", "no-srnn", "--decoder-cell", "lstm"]
+    (run / "checkpoint_last.pt").touch()
+    message = fails(*other)
     assert "trained with other options: --arch another" in message and "--out" in message
+    (run / "checkpoint_last.pt").unlink()
+    with (run / ".train.lock").open("w") as lock:  # a training run before its first checkpoint
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "trained with other options: --arch another" in fails(*other)
+    assert (run / "options").read_text() == "--arch another"
     assert "--fairseq-lstm" in fails(*recipe, "--cell", "no-srnn", "--fairseq-lstm")
 
 

@@ -2,7 +2,7 @@
 # Train and score a small translation model on the quickstart's captions. See --help and README.md.
 set -euo pipefail
 # shellcheck source=examples/recipe.sh
-source "$(cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)/recipe.sh"
+source "$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)/recipe.sh"
 
 usage() {
     cat <<'EOT'

@@ -2,7 +2,7 @@
 # Train language models with the regularisation of the AWD-LSTM. See --help and README.md.
 set -euo pipefail
 # shellcheck source=examples/recipe.sh
-source "$(cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)/recipe.sh"
+source "$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)/recipe.sh"
 
 usage() {
     cat <<'EOF'
@@ -88,7 +88,7 @@ train "$data" "$run" --task wsum_language_modeling --arch wsum_lstm_lm --cell "$
     --log-format simple --log-interval 200
 
 score=(--checkpoint "$run/checkpoint_last.pt") # if the first epoch is not complete
-saved="$(find "$run" -name 'checkpoint[0-9]*.pt' | wc -l)"
+saved="$(epochs_in "$run")"
 [ "$saved" -eq 0 ] ||
     score=(--checkpoint "$run" --average $((saved < averaged ? saved : averaged)))
 "$SCRIPTS/perplexity.sh" "$data" "${score[@]}" --out "$run/perplexity.json" \

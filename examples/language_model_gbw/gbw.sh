@@ -2,7 +2,7 @@
 # Train LSTM-2048-512 on the One Billion Word benchmark. See --help and README.md in this folder.
 set -euo pipefail
 # shellcheck source=examples/recipe.sh
-source "$(cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)/recipe.sh"
+source "$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)/recipe.sh"
 
 usage() {
     cat <<'EOF'

@@ -2,7 +2,7 @@
 # Train language models on the Penn Treebank as Zaremba et al. (2014) did. See --help and README.md.
 set -euo pipefail
 # shellcheck source=examples/recipe.sh
-source "$(cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)/recipe.sh"
+source "$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)/recipe.sh"
 
 usage() {
     cat <<'EOF'

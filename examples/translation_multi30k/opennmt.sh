@@ -2,7 +2,7 @@
 # Train OpenNMT's readme model of early 2018, as in the paper. See --help and README.md.
 set -euo pipefail
 # shellcheck source=examples/recipe.sh
-source "$(cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)/recipe.sh"
+source "$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)/recipe.sh"
 
 usage() {
     cat <<'EOF'
