@@ -170,6 +170,24 @@ def test_a_sequence_in_parts_equals_one_run(cell) -> None:
 
 
 @needs_kernels
+@pytest.mark.parametrize("cell", [n for n, c in CELLS.items() if c.is_recurrent and c.has_memory])
+def test_gates_near_one_keep_their_gradient_in_16_bits(cell) -> None:
+    fast, exact = twins(dict(I=16, H=32), torch.bfloat16, cell=cell)
+    kept = slice(32, 64)  # the second row: the forget gate, or z_t of the GRU
+    gradients = []
+    with torch.no_grad():
+        for layer in (fast, exact):
+            layer.bias_ih_l0[kept] += 7
+    x = torch.randn(64, 4, 16).bfloat16()
+    for layer in (fast, exact):
+        y, _ = layer(x.to(layer.weight_ih_l0.dtype))
+        y[-1].sum().backward()  # through all steps
+        gradients.append(layer.weight_ih_l0.grad[kept].double())
+    found, right = gradients
+    assert (found - right).norm() < 0.1 * right.norm()
+
+
+@needs_kernels
 @pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden"])
 def test_ten_thousand_padded_bidirectional_steps_in_16_bits_stay_accurate(cell) -> None:
     shape = dict(T=10_000, B=3, I=3, H=20)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .transforms import constant, in_transformation
 
-INTERFACE = 5  # WSUM_INTERFACE of csrc/kernels.h
+INTERFACE = 6  # WSUM_INTERFACE of csrc/kernels.h
 DTYPES = (torch.float32, torch.bfloat16)
 
 

@@ -48,7 +48,8 @@ LIBRARY.define(
 # z: T x B x R*H; w_hh: Q*H x P; b_hh: the inner biases, Q*H, or None; w_hr: P x H; h_0: B x P;
 # c_0: B x H, None without a memory cell; h_0 if h_t is the memory cell (`Cell.hidden_is_memory`)
 # -> y: T x B x P, h_n: B x P, c_n: B x H,
-#    rows: the activated rows, T x B x S*H,
+#    rows: T x B x S*H, the activated rows; in 16 bits, for a cell with a memory, the complete
+#    pre-activations, as a gate near 1 would be rounded to 1,
 #    cells: c_t, T x B x H,
 #    states: h_t, T x B x P, which differs from y at padding, where y is zero.
 #    `rows`, `cells` and `states` are empty unless `save` is set. `c_n` and `cells` are empty
@@ -308,7 +309,7 @@ def _hidden_gradients_backwards(cell: Cell, dz: Tensor, rows: Tensor) -> Iterato
     """
     units = dz.size(-1) // len(cell.rows)
     if isinstance(cell, GRU):  # n_t = tanh(z_n + r_t * (W_nh h_{t-1} + b_nh))
-        yield dz[..., 2 * units :] * rows[..., :units]
+        yield dz[..., 2 * units :] * _gate(rows[..., :units])
         yield dz[..., : 2 * units]
         return
     assert not cell.inner_bias_rows
@@ -329,12 +330,17 @@ def _sum_of_products(out: Tensor, dz: Tensor, h: Tensor, h_0: Tensor, reverse: b
 
 def _unprojected(cell: Cell, rows: Tensor, cells: Tensor) -> Tensor:
     """h_t before the projection, recomputed from the saved rows."""
-    activated = split(cell.rows, rows)
+    saved = split(cell.rows, rows)
     if isinstance(cell, SimpleRNN):
-        return activated["c"]
+        return saved["c"]
     assert isinstance(cell, LSTM)
     h = torch.tanh(cells).to(rows.dtype)
-    return activated["o"] * h if cell.output_gate else h
+    return _gate(saved["o"]) * h if cell.output_gate else h
+
+
+def _gate(row: Tensor) -> Tensor:
+    """A gate from the saved row of a cell with a memory."""
+    return row if row.dtype == torch.float32 else torch.sigmoid(row)
 
 
 _refuse = no_second_derivatives(

@@ -84,7 +84,7 @@ struct Recurrence {
     void* y;                 // real, T x B x P
     void* h_n;               // real, B x P
     float* c_n;              // B x H
-    void* rows;              // real, T x B x values*H: the activated rows, for the backward pass
+    void* rows;              // real, T x B x values*H: for the backward pass (see cell.h)
     float* cells;            // T x B x H: c_t, for the backward pass
     void* states;            // real, T x B x P: h_t, which differs from y at padding, where y is 0
     // for the backward pass only
@@ -125,7 +125,7 @@ struct Dropout {
 
 // The version of this interface, increased with every change to the structs. kernels.py rejects
 // libraries with a different version.
-enum { WSUM_INTERFACE = 5 };
+enum { WSUM_INTERFACE = 6 };
 int wsum_interface();
 
 // Returns 0 on success, 1 for an unknown cell or an invalid target, 2 if an allocation failed.

@@ -48,6 +48,11 @@ inline vf ended(vf x, int n) {
     return x;
 }
 
+// What the backward pass gets of the rows. In 16 bits a gate near 1 would be rounded to 1, and its
+// gradient and all that the memory forgets would be lost; so these are the pre-activations there.
+template <class C, class S>
+constexpr bool SAVES_PREACTIVATIONS = C::memory && sizeof(S) < sizeof(float);
+
 constexpr int WIDE = 4;  // default number of vectors of outputs in a panel
 
 // The panels of W_hh for the forward pass. A panel has all hidden rows of some vectors of units.
@@ -170,16 +175,18 @@ void recurrence(const Recurrence& p) {
                         const int64_t tb = t * B + b;
                         float* const cell = c.get() + b * at.pitch_h + n;
                         vf c_t = C::memory ? load(cell) : vf{}, h_t = {};
-                        Values<C> r;
+                        Values<C> r, saved;
                         if (!at.padded(t, b)) {
                             r = load_rows<C>(as<S>(p.z) + tb * z_pitch + n, H, count);
                             add_inner_biases(r, b_hh ? b_hh + n : nullptr, H, count);
                             add_hidden_rows(r, product + block * Panel::ROWS * V, V);
+                            saved = r;
                             C::activate(r);
+                            if (!SAVES_PREACTIVATIONS<C, S>) saved = r;
                             h_t = C::step(r, c_t);
                             if (C::memory) store(cell, c_t);
                         }
-                        if (p.rows) store_values(as<S>(p.rows) + tb * pitch + n, H, r, count);
+                        if (p.rows) store_values(as<S>(p.rows) + tb * pitch + n, H, saved, count);
                         if (C::memory && p.cells) store(p.cells + tb * H + n, c_t, count);
                         if (projects)
                             store(unprojected.get() + b * at.pitch_h + n, ended<Op>(h_t, count));
@@ -275,7 +282,8 @@ void recurrence_backward(const Recurrence& p) {
                 const int64_t tb = t * B + b;
                 Values<C> d;
                 if (!at.padded(t, b)) {
-                    const auto r = load_values<C>(as<S>(p.rows) + tb * pitch + n, H, count);
+                    auto r = load_values<C>(as<S>(p.rows) + tb * pitch + n, H, count);
+                    if (SAVES_PREACTIVATIONS<C, S>) C::activate(r);
                     vf c = {}, c_prev = {}, dc_t = {};
                     float* const grad = dc.get() + b * at.pitch_h + n;
                     if (C::memory) {
