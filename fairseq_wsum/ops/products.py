@@ -43,16 +43,17 @@ def outer(a: Tensor, b: Tensor) -> Tensor:
     """The sum of a_m b_m^T over all rows, as in weight gradients: ... x N, ... x K -> N x K."""
     a, b = as_rows(a), as_rows(b)
     if uses_onednn("outer") and _suits(a, b):
-        return _onednn_outer(a, b)
+        return _onednn_outer(a, b).contiguous()
     return a.t() @ b
 
 
 def outer_to(out: Tensor, a: Tensor, b: Tensor) -> None:
     """Write `outer(a, b)` to a tensor N x K."""
+    a, b = as_rows(a), as_rows(b)
     if uses_onednn("outer") and _suits(a, b):
-        out.copy_(outer(a, b))
+        out.copy_(_onednn_outer(a, b))
     else:
-        out.addmm_(as_rows(a).t(), as_rows(b), beta=0)
+        out.addmm_(a.t(), b, beta=0)
 
 
 def as_rows(x: Tensor) -> Tensor:
@@ -126,7 +127,7 @@ def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def _onednn_outer(a: Tensor, b: Tensor) -> Tensor:
     # oneDNN copies its left operand, so put `b` there: `a` has all pre-activations and is larger
-    return _by_onednn(b.t(), a.t()).t().contiguous()
+    return _by_onednn(b.t(), a.t()).t()
 
 
 # The operator

@@ -66,12 +66,13 @@ struct RowSums {
 
 // Calls work(n) for every row, in parallel. Rows at padding take almost no time, so each thread
 // gets chunks of rows from the whole batch. With single rows, threads would wait for the same new
-// memory pages.
+// memory pages; with large chunks of few rows, some would have nothing to do.
 template <class Work>
 void for_each_row(const CrossEntropy& p, Work&& work) {
-    constexpr int64_t ENOUGH = 4096;  // as in for_each_sequence
+    constexpr int64_t ENOUGH = 4096;  // numbers; fewer are faster on one thread
     const int threads = p.N * p.W < ENOUGH ? 1 : p.threads;
-#pragma omp parallel for num_threads(threads) schedule(static, 16)
+    const int chunk = int(std::clamp<int64_t>(p.N / (4 * threads), 1, 16));
+#pragma omp parallel for num_threads(threads) schedule(static, chunk)
     for (int64_t n = 0; n < p.N; ++n) work(n);
 }
 

@@ -34,7 +34,7 @@ inline Random threefry(vu a, vu b, uint32_t key_0, uint32_t key_1) {
 // So the result is the same for all instruction sets and numbers of threads.
 template <class S>
 void dropout(const Dropout& p) {
-    constexpr int64_t BLOCK = 32, HALF = BLOCK / 2, ENOUGH = 4096;  // as in for_each_sequence
+    constexpr int64_t BLOCK = 32, HALF = BLOCK / 2, ENOUGH = 4096;  // as in cross_entropy.h
     const S* const x = as<S>(p.x);
     S* const y = as<S>(p.y);
     const uint32_t key_0 = uint32_t(p.seed), key_1 = uint32_t(p.seed >> 32);

@@ -12,6 +12,16 @@ typedef uint16_t vh __attribute__((vector_size(VECTOR_BYTES / 2)));
 
 inline vf splat(float x) { return vf{} + x; }
 
+inline vf widened(vh half) { return reinterpret_cast<vf>(__builtin_convertvector(half, vu) << 16); }
+
+// Rounds to nearest, ties to even; NaN stays NaN.
+inline vh narrowed(vf x) {
+    const vu bits = reinterpret_cast<vu>(x);
+    const vu rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    const vu nan = (bits >> 16) | 0x40;
+    return __builtin_convertvector(x == x ? rounded : nan, vh);
+}
+
 inline vf load(const float* p) {
     vf x;
     std::memcpy(&x, p, sizeof x);
@@ -21,17 +31,13 @@ inline vf load(const float* p) {
 inline vf load(const bf16* p) {
     vh half;
     std::memcpy(&half, p, sizeof half);
-    return reinterpret_cast<vf>(__builtin_convertvector(half, vu) << 16);
+    return widened(half);
 }
 
 inline void store(float* p, vf x) { std::memcpy(p, &x, sizeof x); }
 
-// Rounds to nearest, ties to even; NaN stays NaN.
 inline void store(bf16* p, vf x) {
-    const vu bits = reinterpret_cast<vu>(x);
-    const vu rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    const vu nan = (bits >> 16) | 0x40;
-    const vh half = __builtin_convertvector(x == x ? rounded : nan, vh);
+    const vh half = narrowed(x);
     std::memcpy(p, &half, sizeof half);
 }
 
@@ -51,6 +57,24 @@ inline void store(S* p, vf x, int n) {
     store(part, x);
     std::memcpy(p, part, n * sizeof(S));
 }
+
+#if defined(WSUM_X86) && VECTOR_BYTES == 64
+// AVX-512 has masks, which are faster than the detour through `part`.
+inline __mmask16 first_lanes(int n) { return __mmask16((1u << n) - 1); }
+
+inline vf load(const float* p, int n) {
+    return n >= V ? load(p) : (vf)_mm512_maskz_loadu_ps(first_lanes(n), p);
+}
+inline vf load(const bf16* p, int n) {
+    return n >= V ? load(p) : widened((vh)_mm256_maskz_loadu_epi16(first_lanes(n), p));
+}
+inline void store(float* p, vf x, int n) {
+    n >= V ? store(p, x) : _mm512_mask_storeu_ps(p, first_lanes(n), (__m512)x);
+}
+inline void store(bf16* p, vf x, int n) {
+    n >= V ? store(p, x) : _mm256_mask_storeu_epi16(p, first_lanes(n), (__m256i)narrowed(x));
+}
+#endif
 
 // The lanes in use of the vector that starts at n in a row of `size` numbers.
 inline int lanes(int64_t n, int64_t size) { return int(std::min<int64_t>(size - n, V)); }
