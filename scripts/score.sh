@@ -7,13 +7,14 @@ source "$HERE/common.sh"
 
 usage() {
     cat <<'EOF'
-usage: scripts/score.sh DATA --checkpoints DIR|FILE [options] [any option of fairseq-generate]
+usage: scripts/score.sh DATA --checkpoints DIR|FILE[:FILE...] [options]
+                        [any option of fairseq-generate]
 
 Translate a split of DATA (a folder of scripts/prepare_multi30k.sh) and score it in both ways: as
 lower-cased tokens, like the literature on Multi30k, and as detokenised text.
 
   --checkpoints DIR   the training's --save-dir: use its checkpoint_best.pt, or see --average
-                FILE  use this checkpoint
+                FILE  use this checkpoint; with several, separated by ':', the ensemble of them
   --average N         average the checkpoints of the last N epochs in DIR
   --subset S          test (default) or valid
   --beam N            beam size (default 5)
@@ -38,6 +39,8 @@ examples:
   scripts/score.sh data-bin/multi30k-bpe --checkpoints runs/first --subset valid \
       --lenpen 0.6,1.0,1.4
   scripts/score.sh data-bin/multi30k-words --checkpoints runs/words --replace-unk --cpu
+  scripts/score.sh data-bin/multi30k-bpe --out runs/both \
+      --checkpoints runs/first/checkpoint_best.pt:runs/second/checkpoint_best.pt
 EOF
 }
 
@@ -75,9 +78,14 @@ done
 [ -f "$data/prepared.json" ] ||
     die "$data has no prepared.json; make the data with scripts/prepare_multi30k.sh"
 [ -n "$checkpoints" ] || die "no --checkpoints: give the --save-dir of the training, or a file"
-[ -e "$checkpoints" ] || die "--checkpoints $checkpoints: no such file or folder"
 check_colon DATA "$data"
-check_colon --checkpoints "$checkpoints"
+[ ! -e "$checkpoints" ] || check_colon --checkpoints "$checkpoints"
+IFS=: read -ra members <<<"$checkpoints" # of an ensemble
+for member in "${members[@]}"; do
+    [ -e "$member" ] || die "--checkpoints $member: no such file or folder"
+    [ ${#members[@]} -eq 1 ] || [ -f "$member" ] ||
+        die "--checkpoints $member: an ensemble needs files"
+done
 [[ "$subset" =~ ^(test|valid)$ ]] || die "--subset $subset: choose from test, valid"
 positive --beam "$beam"
 positive --batch-size "$batch"
@@ -89,7 +97,11 @@ number='-?([0-9]+(\.[0-9]*)?|\.[0-9]+)'
 use_environment
 check_modules sacrebleu sacremoses
 
-if [ -d "$checkpoints" ]; then
+if [ ${#members[@]} -gt 1 ]; then
+    folder='' model="$checkpoints"
+    [ -n "$out" ] || die "an ensemble needs --out FOLDER for its scores"
+    [ -z "$average" ] || die "--average needs a folder, and --checkpoints names an ensemble's files"
+elif [ -d "$checkpoints" ]; then
     folder="$checkpoints" model="$checkpoints/checkpoint_best.pt"
     [ -n "$average" ] || [ -f "$model" ] ||
         die "$folder has no checkpoint_best.pt; name a checkpoint file, or use --average"

@@ -320,12 +320,15 @@ def test_averaging_gives_the_mean_of_the_weights_of_the_last_epochs(tmp_path, lo
         (["--checkpoints", "{data}"], "checkpoint_best.pt"),
         (["--checkpoints", "{data}", "--replace-unk", "--average", "1"], "--replace-unk"),
         (["--checkpoints", "{data}", "--average", "1", "--out", "12:30"], "--out 12:30: fairseq"),
+        (["--checkpoints", "{data}:none.pt", "--out", "x"], "{data}: an ensemble needs files"),
+        (["--checkpoints", "{data}/dict.de.txt:none.pt"], "none.pt: no such file"),
+        (["--checkpoints", "{data}/dict.de.txt:{data}/dict.en.txt"], "an ensemble needs --out"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_scoring_names_a_wrong_option(prepared, options, named):
     options = [option.format(data=prepared) for option in options]
-    assert named in fails("score.sh", prepared, *options)
+    assert named.format(data=prepared) in fails("score.sh", prepared, *options)
 
 
 @needs_fairseq
@@ -375,6 +378,12 @@ def test_prepare_train_resume_in_two_processes_average_and_score(prepared, tmp_p
     assert all(figure["signature"] for figure in record["figures"])
     for penalty in ("0.5", "1"):
         assert len(lines(out / f"hypotheses.lenpen{penalty}.de")) == 9
+
+    both = f"{run_folder}/checkpoint1.pt:{run_folder}/checkpoint2.pt"
+    score_both = [*score[:2], "--checkpoints", both, "--out", tmp_path / "both", "--subset", "valid"]
+    succeeds(*score_both, "--max-len-b", "10")
+    ensemble = json.loads((tmp_path / "both" / "scores.json").read_text())
+    assert ensemble["checkpoint"] == both and ensemble["sentences"] == 9
 
     # a failed run leaves the scores unchanged
     longest = max(len(line.split()) for line in lines(prepared / "text" / "test.en"))
