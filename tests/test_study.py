@@ -161,6 +161,17 @@ def test_a_closed_terminal_ends_a_study_of_one_run_at_a_time(make) -> None:
     assert [state(run) for run in plan_of(file).runs] == ["interrupted", "waiting"]
 
 
+def test_a_study_keeps_to_the_file_that_it_has_read(make) -> None:
+    file = make()
+    plan = plan_of(file)
+    edits = 'echo "tasks: [" >"${0%/*}/study.yaml"\nmkdir -p "$run"'
+    (file.parent / "recipe.sh").write_text(RECIPE.replace('mkdir -p "$run"', edits))
+    status, said = run_study(file, "--jobs", "1")
+    assert status == 0, said
+    assert [state(run) for run in plan.runs] == ["finished", "finished"]
+    assert not list(file.parent.glob("out/.hydra/plan-*"))
+
+
 def test_other_options_for_finished_runs_are_an_error(make) -> None:
     execute(plan_of(make()).runs[0])
     status, said = run_study(make(**task(options={"lr": 2})))

@@ -31,9 +31,8 @@ def study(args: argparse.Namespace) -> None:
         RuntimeError: data could not be prepared, or runs failed.
     """
     plan = _plan(args)
-    for path in (plan.file, plan.out):
-        if "${" in str(path):
-            raise ValueError(f"{path}: hydra reads '${{' as its own; give a path without it")
+    if "${" in str(plan.out):
+        raise ValueError(f"{plan.out}: hydra reads '${{' as its own; give a path without it")
     todo = [run for run in plan.runs if finished(run) is None]
     jobs = args.jobs or _default_jobs()
     if args.launcher == "joblib":

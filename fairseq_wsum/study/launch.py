@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import re
 import shlex
 import signal
@@ -23,7 +24,7 @@ import torch
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from .plan import Plan, Run, read_plan
+from .plan import Plan, Run
 from .run import execute
 
 PLUGINS = {
@@ -101,25 +102,34 @@ def launch(
         ],
         "submitit_slurm": ["name=study", f"array_parallelism={jobs}"],
     }
-    sys.argv = [
-        "fairseq-wsum study",
-        "--multirun",
-        f"hydra/launcher={launcher}",
-        *overrides(settings[launcher]),
-        f"hydra.sweep.dir={_quoted(folder or _files(plan))}",
-        "hydra.sweep.subdir=${hydra.job.num}",
-        "hydra.output_subdir=null",  # the run's folder has it all
-        "hydra/hydra_logging=disabled",
-        "hydra/job_logging=disabled",
-        f"+file={_quoted(plan.file)}",
-        f"+out={_quoted(plan.out)}",
-        f"+launcher={launcher}",
-        f"+jobs={jobs}",
-        f"+process={os.getpid()}",
-        f"+run={','.join(_quoted(run.name) for run in runs)}",
-        *overrides(options),
-    ]
-    hydra.main(version_base="1.3", config_path=None)(job)()
+    folder = folder or _files(plan)
+    folder.mkdir(parents=True, exist_ok=True)
+    # The file of the study may change before the last job starts. Jobs of submitit that wait for
+    # their turn need the plan even after this command has ended.
+    with tempfile.NamedTemporaryFile(
+        dir=folder, prefix="plan-", delete=launcher == "joblib"
+    ) as checked:
+        pickle.dump(plan, checked)
+        checked.flush()
+        os.fsync(checked.fileno())
+        sys.argv = [
+            "fairseq-wsum study",
+            "--multirun",
+            f"hydra/launcher={launcher}",
+            *overrides(settings[launcher]),
+            f"hydra.sweep.dir={_quoted(folder)}",
+            "hydra.sweep.subdir=${hydra.job.num}",
+            "hydra.output_subdir=null",  # the run's folder has it all
+            "hydra/hydra_logging=disabled",
+            "hydra/job_logging=disabled",
+            f"+plan={_quoted(checked.name)}",
+            f"+launcher={launcher}",
+            f"+jobs={jobs}",
+            f"+process={os.getpid()}",
+            f"+run={','.join(_quoted(run.name) for run in runs)}",
+            *overrides(options),
+        ]
+        hydra.main(version_base="1.3", config_path=None)(job)()
 
 
 def slurm_jobs(plan: Plan, runs: Sequence[Run], jobs: int, options: Sequence[str] = ()) -> str:
@@ -153,10 +163,8 @@ def slurm_jobs(plan: Plan, runs: Sequence[Run], jobs: int, options: Sequence[str
 
 def job(config: DictConfig) -> str:
     """One job of the sweep: do the run that `config.run` names, and return its state."""
-    plan = read_plan(Path(config.file), Path(config.out))
-    run = next((run for run in plan.runs if run.name == config.run), None)
-    if run is None:
-        raise ValueError(f"{plan.file} was changed: it has no run {config.run} any more")
+    plan: Plan = pickle.loads(Path(config.plan).read_bytes())
+    run = next(run for run in plan.runs if run.name == config.run)
     parent = None
     if os.getpid() != config.process:  # joblib does one run at a time in the command's own process
         parent = os.getppid()
