@@ -28,6 +28,8 @@ from study_recipe import (
     writer,
 )
 
+from fairseq_wsum import cli
+from fairseq_wsum.study.plan import read_plan
 from fairseq_wsum.study.progress import standing
 from fairseq_wsum.study.run import execute, finished, state
 
@@ -170,6 +172,21 @@ def test_a_study_keeps_to_the_file_that_it_has_read(make) -> None:
     assert status == 0, said
     assert [state(run) for run in plan.runs] == ["finished", "finished"]
     assert not list(file.parent.glob("out/.hydra/plan-*"))
+
+
+def test_studies_with_one_name_do_not_share_the_default_folder(make, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, out = make(), Path("runs/studies/study")
+    for run in read_plan(first, out).runs:
+        execute(run)
+    cli.main(["study", str(first)])
+    (tmp_path / "other").mkdir()
+    second = writer(tmp_path / "other")()
+    for command in ("study", "report"):
+        with pytest.raises(SystemExit, match=f"belongs to {first}; give another folder with --out"):
+            cli.main([command, str(second)])
+    cli.main(["study", str(second), "--out", str(out)])
+    cli.main(["study", str(first.rename(second))])
 
 
 def test_other_options_for_finished_runs_are_an_error(make) -> None:

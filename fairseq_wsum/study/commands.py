@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import signal
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from ..files import whole
 from ..machine import cores
 from . import launch
 from .plan import Plan, prepare_command, read_plan
@@ -18,16 +20,25 @@ from .progress import Watch
 from .report import write_report
 from .run import LOG, call, finished, last_lines, read_log, state
 
+OWNER = ".study-file"  # in a default folder: the path of the study's file
+
 
 def _plan(args: argparse.Namespace) -> Plan:
-    return read_plan(args.file, args.out or Path("runs", "studies", args.file.stem))
+    plan = read_plan(args.file, args.out or Path("runs", "studies", args.file.stem))
+    owner = plan.out / OWNER
+    if args.out is None and owner.exists():
+        file = Path(os.fsdecode(owner.read_bytes()))
+        if file.exists() and not file.samefile(plan.file):  # a study that was moved is the same
+            raise ValueError(f"{plan.out} belongs to {file}; give another folder with --out")
+    return plan
 
 
 def study(args: argparse.Namespace) -> None:
     """Do the runs that are not finished.
 
     Raises:
-        ValueError: the study or an option is wrong, or a finished run was made with other options.
+        ValueError: the study or an option is wrong, its folder belongs to another study, or a
+            finished run was made with other options.
         RuntimeError: data could not be prepared, or runs failed.
     """
     plan = _plan(args)
@@ -46,6 +57,10 @@ def study(args: argparse.Namespace) -> None:
     if args.dry_run:
         print(launch.slurm_jobs(plan, todo, jobs, options))
         return
+    plan.out.mkdir(parents=True, exist_ok=True)
+    if args.out is None:
+        with whole(plan.out / OWNER) as partial:
+            partial.write_bytes(os.fsencode(plan.file))
     if todo:
         _stop_on_signals()
         try:
@@ -122,8 +137,8 @@ def report(args: argparse.Namespace) -> None:
     """Write the report: tables to stdout, and the path of its folder to stderr.
 
     Raises:
-        ValueError: the study is wrong, a run left a damaged file or had other options, or a file
-            of someone else is where the report would go.
+        ValueError: the study is wrong, its folder belongs to another study, a run left a damaged
+            file or had other options, or a file of someone else is where the report would go.
     """
     plan = _plan(args)
     page = write_report(plan, plan.out / "report", print)
