@@ -1,6 +1,8 @@
 """`fairseq-wsum study` as a command: studies that are killed, fail or go to Slurm."""
 
 import csv
+import errno
+import fcntl
 import json
 import os
 import random
@@ -187,6 +189,18 @@ def test_studies_with_one_name_do_not_share_the_default_folder(make, tmp_path, m
             cli.main([command, str(second)])
     cli.main(["study", str(second), "--out", str(out)])
     cli.main(["study", str(first.rename(second))])
+
+
+def test_a_file_system_without_locks_is_refused(make, monkeypatch) -> None:
+    def no_locks(*_) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    file = make()
+    out = file.parent / "out"
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(SystemExit, match=f"the file system of {out} has no locks .* with --out"):
+        cli.main(["study", str(file), "--out", str(out)])
+    assert not list(out.iterdir())
 
 
 def test_other_options_for_finished_runs_are_an_error(make) -> None:

@@ -18,7 +18,7 @@ from . import launch
 from .plan import Plan, prepare_command, read_plan
 from .progress import Watch
 from .report import write_report
-from .run import LOG, call, finished, last_lines, read_log, state
+from .run import LOG, call, check_locks, finished, last_lines, read_log, state
 
 OWNER = ".study-file"  # in a default folder: the path of the study's file
 
@@ -39,6 +39,7 @@ def study(args: argparse.Namespace) -> None:
     Raises:
         ValueError: the study or an option is wrong, its folder belongs to another study, or a
             finished run was made with other options.
+        OSError: the folder has no locks.
         RuntimeError: data could not be prepared, or runs failed.
     """
     plan = _plan(args)
@@ -62,6 +63,7 @@ def study(args: argparse.Namespace) -> None:
         with whole(plan.out / OWNER) as partial:
             partial.write_bytes(os.fsencode(plan.file))
     if todo:
+        check_locks(plan.out)
         _stop_on_signals()
         try:
             _prepare(plan)

@@ -13,6 +13,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -234,6 +235,22 @@ def _stop(process: subprocess.Popen) -> None:
 
 # Locks and slots. A process that is killed gives its locks back, unless a program that it started
 # still runs, which inherits them.
+
+
+def check_locks(folder: Path) -> None:
+    """Check that the file system of a folder has locks.
+
+    Raises:
+        OSError: it has none.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            raise OSError(
+                f"the file system of {folder} has no locks ({error.strerror}), without which two "
+                "processes could do one run twice: give a folder on another with --out"
+            ) from error
 
 
 @contextmanager
