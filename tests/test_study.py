@@ -214,12 +214,25 @@ def test_an_option_of_the_model_replaces_that_of_the_task(make) -> None:
     file = make(**task(options={"lr": 1}), models={"slow": {"lr": 0.1}})
     slow = plan_of(file).runs[2]
     execute(slow)
-    (file.parent / "data").mkdir()
     for same in (task(options={"lr": 7}), task(options={})):  # the model's own lr stays
         assert finished(plan_of(make(**same, models={"slow": {"lr": 0.1}})).runs[2])
     for other in (task(options={"lr": 0.1}), task(options={"lr": 1}, data="data")):
         with pytest.raises(ValueError, match="was made with other options"):
             finished(plan_of(make(**other, models={"slow": {"lr": 1}})).runs[2])
+
+
+def test_a_copied_study_is_reported_without_its_data(tmp_path) -> None:
+    (tmp_path / "here").mkdir()
+    for run in plan_of(writer(tmp_path / "here")(**task(data="corpus"))).runs:
+        assert execute(run) == "finished"
+    there = (tmp_path / "here").rename(tmp_path / "there")
+    study = [str(there / "study.yaml"), "--out", str(there / "out")]
+    cli.main(["report", *study])
+    with pytest.raises(SystemExit, match=r"counting: data: no folder .*/there/corpus"):
+        cli.main(["study", *study])
+    writer(there)(**task(data="another"))
+    with pytest.raises(SystemExit, match=r"(?s)made with other options.*removing .* its training"):
+        cli.main(["report", *study])
 
 
 def test_a_study_that_is_stopped_while_it_prepares_data_leaves_nothing_running(make) -> None:

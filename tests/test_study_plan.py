@@ -7,7 +7,7 @@ from commands import ROOT
 from commands import run as output_of
 from study_recipe import STUDIES, Writer, plan_of, run_study, task, writer
 
-from fairseq_wsum.study.plan import Run, read_plan
+from fairseq_wsum.study.plan import Run, check_data, read_plan
 from fairseq_wsum.study.run import state
 
 
@@ -71,7 +71,6 @@ def test_a_cell_of_the_users_own_is_known_to_fairseq_only(make) -> None:
         ({"cels": ["lstm"]}, "no key 'cels'; the keys are tasks, cells"),
         (task(option={}), "counting: no key 'option'; the keys are recipe, data"),
         (task(recipe="gone.sh"), "recipe: no file .*gone.sh; the path is relative to"),
-        (task(data="gone"), "data: no folder .*gone; the path is relative to"),
         (task(options={"seed": 3}), "options: seed: the study sets this option itself"),
         (task(options={"stop-time-hours": 3}), "each run of a study trains to the end"),
         ({"baseline": ["lstm"]}, r"baseline: no model \['lstm'\]"),
@@ -107,6 +106,13 @@ def test_text_that_is_no_study_is_not_repeated_in_full(tmp_path) -> None:
     with pytest.raises(ValueError, match="the file: write a mapping") as error:
         plan_of(file)
     assert len(str(error.value)) < 300
+
+
+def test_missing_data_are_named(make) -> None:
+    file = make(**task(data="gone"))
+    with pytest.raises(ValueError, match=r"tasks: counting: data: no folder .*gone; the path") as e:
+        check_data(plan_of(file))
+    assert "study.yaml" in str(e.value)
 
 
 def test_a_recipe_that_cannot_be_executed_is_named(make) -> None:

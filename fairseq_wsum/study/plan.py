@@ -172,6 +172,20 @@ def read_plan(file: Path, out: Path) -> Plan:
     )
 
 
+def check_data(plan: Plan) -> None:
+    """Check that the data of the tasks exist, which a report does not need.
+
+    Raises:
+        ValueError: a folder is missing.
+    """
+    for task in plan.tasks:
+        if task.data is not None and not task.data.exists():  # or an archive for some recipes
+            raise _Reader(plan.file).error(
+                f"tasks: {task.name}: data",
+                f"no folder {task.data}; the path is relative to the study's file",
+            )
+
+
 @dataclass(frozen=True)
 class _Reader:
     """Reads the parts of a study, whose errors name the file and the key."""
@@ -217,7 +231,7 @@ class _Reader:
             seeds=self.seeds(given.get("seeds", [1]), f"{key}: seeds"),
             baseline=baseline,
             published=self.published(given.get("published"), f"{key}: published", models),
-            data=self.data(given.get("data"), f"{key}: data"),
+            data=self.data(given.get("data")),
         )
 
     def recipe(self, value: Any, key: str) -> Path:
@@ -232,13 +246,10 @@ class _Reader:
             )
         return path.resolve()
 
-    def data(self, value: Any, key: str) -> Path | None:
+    def data(self, value: Any) -> Path | None:
         if value is None:
             return None
-        path = self.file.parent / Path(str(value)).expanduser()
-        if not path.exists():  # a folder, or an archive for some recipes
-            raise self.error(key, f"no folder {path}; the path is relative to the study's file")
-        return path.resolve()
+        return (self.file.parent / Path(str(value)).expanduser()).resolve()
 
     def models(
         self, given: Mapping[str, Any], key: str, known: Collection[str] | None

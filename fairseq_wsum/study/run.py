@@ -90,14 +90,16 @@ def finished(run: Run) -> Record | None:
         raise ValueError(
             f"{run.folder} was made with other options than those of the study's file now:\n"
             f"  {shlex.join(made)}\nnot\n  {shlex.join(wanted)}\n"
-            "restore the file, give another --out, or remove the folder"
+            "restore the file, or give another --out; removing the folder loses its training"
         )
     return record
 
 
 def _recipe(command: list[str]) -> list[str]:
     """The name and the options of a recipe, wherever its files are."""
-    return [Path(command[0]).name, *(part for part in command[1:] if not part.startswith(PLACES))]
+    options = [part for part in command[1:] if not part.startswith(PLACES)]
+    names = [f"--data={Path(o).name}" if o.startswith("--data=") else o for o in options]
+    return [Path(command[0]).name, *names]
 
 
 def _settings(recipe: list[str]) -> dict[str, str]:
