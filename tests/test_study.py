@@ -31,6 +31,7 @@ from study_recipe import (
 )
 
 from fairseq_wsum import cli
+from fairseq_wsum.study import commands
 from fairseq_wsum.study.plan import read_plan
 from fairseq_wsum.study.progress import standing
 from fairseq_wsum.study.run import execute, finished, state
@@ -201,6 +202,28 @@ def test_a_file_system_without_locks_is_refused(make, monkeypatch) -> None:
     with pytest.raises(SystemExit, match=f"the file system of {out} has no locks .* with --out"):
         cli.main(["study", str(file), "--out", str(out)])
     assert not list(out.iterdir())
+
+
+def test_data_are_prepared_for_tasks_with_runs_to_do_only(make) -> None:
+    file = make(tasks={name: {"recipe": "recipe.sh"} for name in ("done", "open")})
+    for run in plan_of(file).runs[:2]:
+        execute(run)
+    assert run_study(file)[0] == 0
+    assert [path.parent.name for path in file.parent.glob("out/*/prepared")] == ["open"]
+
+
+@pytest.mark.parametrize(
+    ("launcher", "jobs"), [("joblib", 2), ("submitit_local", 2), ("submitit_slurm", 9)]
+)
+def test_runs_share_the_cores_of_this_machine(launcher, jobs, make, monkeypatch) -> None:
+    given = []
+    monkeypatch.setattr(commands, "_stop_on_signals", lambda: None)
+    monkeypatch.setattr(commands.launch, "launch", lambda *arguments: given.append(arguments[3]))
+    file = make()
+    options = ["--out", str(file.parent / "out"), "--launcher", launcher, "--jobs", "9"]
+    with pytest.raises(SystemExit, match="2 of 2 runs are not finished"):
+        cli.main(["study", str(file), *options])
+    assert given == [jobs]
 
 
 def test_other_options_for_finished_runs_are_an_error(make) -> None:

@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import torch
 from ..files import whole
 from ..machine import cores
 from . import launch
-from .plan import Plan, check_data, prepare_command, read_plan
+from .plan import Plan, Run, check_data, prepare_command, read_plan
 from .progress import Watch
 from .report import write_report
 from .run import LOG, call, check_locks, finished, last_lines, read_log, state
@@ -48,7 +49,7 @@ def study(args: argparse.Namespace) -> None:
         raise ValueError(f"{plan.out}: hydra reads '${{' as its own; give a path without it")
     todo = [run for run in plan.runs if finished(run) is None]
     jobs = args.jobs or _default_jobs()
-    if args.launcher == "joblib":
+    if args.launcher != "submitit_slurm":  # the runs share the cores of this machine
         jobs = min(jobs, max(len(todo), 1))
     if args.dry_run and args.launcher != "submitit_slurm":
         for run in todo:
@@ -67,7 +68,7 @@ def study(args: argparse.Namespace) -> None:
         check_locks(plan.out)
         _stop_on_signals()
         try:
-            _prepare(plan)
+            _prepare(todo)
             _say(f"{len(todo)} of {len(plan.runs)} runs to do, {jobs} at a time, in {plan.out}")
             with Watch(plan, _say), suppress(SystemExit):  # hydra has printed an error of a job
                 launch.launch(plan, todo, args.launcher, jobs, options)
@@ -89,10 +90,9 @@ def _default_jobs() -> int:
     return torch.cuda.device_count() or cores()
 
 
-def _prepare(plan: Plan) -> None:
-    """Make the data of every task, unless they are there."""
-    for task in plan.tasks:
-        folder = plan.out / task.name
+def _prepare(runs: Sequence[Run]) -> None:
+    """Make the data of the tasks of some runs, unless they are there."""
+    for task, folder in {run.task.name: (run.task, run.out) for run in runs}.values():
         folder.mkdir(parents=True, exist_ok=True)
         command = prepare_command(task, folder)
         _say(f"{task.name}: preparing the data")
