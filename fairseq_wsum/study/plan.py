@@ -33,6 +33,8 @@ from ..cells import CELLS
 SHARED = ("cells", "models", "seeds", "baseline")  # keys of the study or of a task
 TASK_KEYS = ("recipe", "data", "options", "published", *SHARED)
 TAKEN = ("data", "text", "prepare.log")  # names beside the folders of the models
+# Names that no task can have, and why.
+REPORTED = {"runs": "the report has a file", "report": "the report goes into a folder"}
 # A study sets these itself.
 RESERVED = ("cell", "data", "out", "prepare-only", "run", "save-dir", "seed")
 # With these a recipe ends before the training has.
@@ -199,11 +201,13 @@ class _Reader:
         """A mapping with text as keys, which are among `known`."""
         if value is None:
             return {}
-        if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        if not isinstance(value, dict):
             raise self.error(
                 key, f"write a mapping, such as {{name: value}}, not {reprlib.repr(value)}"
             )
         for name in value:
+            if not isinstance(name, str):
+                raise self.error(key, f"{_written(name)} is not text in YAML: quote the name")
             if known is not None and name not in known:
                 raise self.error(key, f"no key {name!r}; the keys are {', '.join(known)}")
         return value
@@ -212,8 +216,8 @@ class _Reader:
         key = f"tasks: {name}"
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise self.error(key, "a task's name has letters, digits, '-', '_' and '.' only")
-        if name == "runs":
-            raise self.error(key, "the report has a file of this name; choose another")
+        if name in REPORTED:
+            raise self.error(key, f"{REPORTED[name]} of this name; choose another")
         given = {**shared, **self.mapping(value, key, TASK_KEYS)}
         options = self.options(given.get("options"), f"{key}: options", RESERVED)
         # A cell of the user's own is known to fairseq only.
