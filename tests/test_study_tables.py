@@ -95,6 +95,12 @@ def test_an_infinite_perplexity_has_no_deviation(lm) -> None:
     assert "| inf |" in lm.report()
 
 
+def test_infinite_perplexities_of_two_models_have_no_difference(lm) -> None:
+    lm.language_model("gru", 1, test="inf")
+    (lm.run("lstm", 2).folder / "perplexity.json").write_text('{"test": "inf"}')
+    assert tables.text_rows(lm.table())[2][5] == "–"
+
+
 def test_small_perplexities_have_two_decimals(lm) -> None:
     lm.run("gru", 2).folder.joinpath("perplexity.json").write_text('{"test": 3.456}')
     assert tables.text_rows(lm.table())[2][4] == "3.46"

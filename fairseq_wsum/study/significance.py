@@ -55,8 +55,9 @@ class Comparison:
 
     @property
     def difference(self) -> float | None:
-        """The mean of the differences; None if the models have no seed in common."""
-        return statistics.fmean(self.differences.values()) if self.differences else None
+        """The mean of the differences; None if there are none or one is infinite or NaN."""
+        values = self.differences.values()
+        return statistics.fmean(values) if values and all(map(math.isfinite, values)) else None
 
     @property
     def different(self) -> bool:
