@@ -92,7 +92,7 @@ def test_translations_may_be_in_any_language(captions) -> None:
 def test_one_seed_says_nothing_about_the_cells(captions) -> None:
     assert "With one seed" not in captions.report()
     captions.file.write_text(TRANSLATION.replace("[1, 2]", "[1]"))
-    assert "With one seed, a difference is one between two trained models" in captions.report()
+    assert "With one seed, a difference holds for the two trained models" in captions.report()
 
 
 def test_only_common_seeds_are_tested(captions) -> None:
