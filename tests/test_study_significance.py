@@ -134,6 +134,18 @@ def test_translations_must_have_the_recorded_score(captions) -> None:
         captions.report()
 
 
+@pytest.mark.parametrize("signature", ["", "nrefs:1|case:lc|eff:no", "case:lc|tok:mine"])
+def test_a_signature_without_case_or_tokenizer_is_named(captions, signature) -> None:
+    for run in captions.plan.runs:
+        path = run.folder / "score-test/scores.json"
+        record = json.loads(path.read_text())
+        for figure in record["figures"]:
+            figure["signature"] = signature
+        path.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"lstm/seed-1/score-test/scores\.json: the signature"):
+        captions.report()
+
+
 def test_holms_correction_by_hand() -> None:
     corrected = {k: p.corrected for k, p in holm({"a": 0.04, "b": 0.01, "c": 0.03}).items()}
     # b: 3 * 0.01; c: 2 * 0.03; a: 1 * 0.04, but at least as much as c

@@ -167,7 +167,8 @@ def bootstrap(
         samples: number of bootstrap samples.
 
     Raises:
-        ValueError: a file of translations does not have the score that is recorded for it.
+        ValueError: a file of translations does not have the score that is recorded for it, or the
+            signature of the score is incomplete.
     """
     from sacrebleu.metrics import BLEU
     from sacrebleu.significance import PairedTest
@@ -185,8 +186,15 @@ def bootstrap(
                 f"{baseline.reference}; {_again(run)}"
             )
         named.append((run.run.name, lines))
-    way = dict(part.split(":", 1) for part in baseline.test[0].signature.split("|"))
-    metric = BLEU(lowercase=way["case"] == "lc", tokenize=way["tok"], force=True)
+    signature = baseline.test[0].signature
+    way = dict(part.partition(":")[::2] for part in signature.split("|"))
+    try:
+        metric = BLEU(lowercase=way["case"] == "lc", tokenize=way["tok"], force=True)
+    except KeyError as error:  # of the signature, or of sacrebleu's tokenizers
+        raise ValueError(
+            f"{baseline.run.folder / 'score-test/scores.json'}: the signature {signature!r} must "
+            "name the case and the tokenizer as sacrebleu does, such as case:lc|tok:none"
+        ) from error
     test = PairedTest(named, {"BLEU": metric}, [reference], test_type="bs", n_samples=samples)
     _, scores = test()
     p: dict[Key, float] = {}
