@@ -157,8 +157,7 @@ def _why_not(found: Comparison, metric: str) -> str:
         seeds = ", ".join(map(str, found.untested))
         return f"no translations or no reference text with seed {seeds}"
     if found.p is None:
-        few = metric == PERPLEXITY and len(found.differences) < 2
-        if few:
+        if metric == PERPLEXITY and len(found.differences) < 2:
             return "a t-test needs two seeds"
         return "infinite perplexities, or the same difference with every seed"
     return ""

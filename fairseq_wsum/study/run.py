@@ -71,9 +71,9 @@ def read_log(folder: Path) -> str:
         return ""
 
 
-def last_lines(text: str, number: int = 12) -> str:
-    """The last lines of a text, indented."""
-    return "".join(f"    {line}\n" for line in text.splitlines()[-number:])
+def last_lines(text: str) -> str:
+    """The last 12 lines of a text, indented."""
+    return "".join(f"    {line}\n" for line in text.splitlines()[-12:])
 
 
 def finished(run: Run) -> Record | None:

@@ -44,13 +44,13 @@ class Row:
     Attributes:
         model: its name.
         runs: its finished runs.
-        comparison: with the baseline; None for the baseline itself, and for a model without scores.
+        comparison: with the baseline; empty for the baseline itself and a model without scores.
         published: a published figure of the test set.
     """
 
     model: str
     runs: Sequence[Result]
-    comparison: Comparison | None = None
+    comparison: Comparison
     published: float | None = None
 
     def scores(self, subset: str) -> list[float]:
@@ -91,7 +91,7 @@ def make_table(task: Task, results: Results, comparisons: Mapping[str, Compariso
         Row(
             model.name,
             results.of(task, model),
-            comparisons.get(model.name),
+            comparisons.get(model.name, Comparison({})),
             published.get(model.name),
         )
         for model in task.models
@@ -130,8 +130,7 @@ def _text_row(table: Table, row: Row) -> list[str]:
         scores = row.scores(subset)
         missing = NONE if row.runs else "not run"
         found.append(spread(scores, table.digits) if scores else missing)
-    comparison = row.comparison or Comparison({})
-    difference, p = comparison.difference, comparison.p
+    difference, p = row.comparison.difference, row.comparison.p
     if row.model == table.task.baseline:
         found.append("baseline")
     else:
@@ -193,8 +192,7 @@ def as_csv(table: Table) -> str:
     for row in table.rows:
         seeds = " ".join(str(run.run.seed) for run in row.runs)
         figures = [part for subset in SUBSETS for part in _mean_and_stdev(row.scores(subset))]
-        comparison = row.comparison or Comparison({})
-        p = comparison.p
+        comparison, p = row.comparison, row.comparison.p
         rows.append(
             [
                 *(row.model, row.parameters, seeds, table.metric, *figures),
