@@ -2,6 +2,7 @@
 # ruff: noqa: RUF001  (the dash of an empty cell)
 
 import statistics
+from dataclasses import replace
 
 import pytest
 from study_runs import (
@@ -11,6 +12,7 @@ from study_runs import (
 )
 
 from fairseq_wsum.study import tables
+from fairseq_wsum.study.significance import Comparison, PValue
 
 
 @pytest.fixture
@@ -52,6 +54,7 @@ def test_the_tabular_of_latex_has_the_same_cells_with_escapes(lm) -> None:
     [
         ("a_b & 50% #1 $x {y}", r"a\_b \& 50\% \#1 \$x \{y\}"),
         (r"\cell~^", r"\textbackslash{}cell\textasciitilde{}\textasciicircum{}"),
+        ("``x`", r"\textasciigrave{}\textasciigrave{}x\textasciigrave{}"),
         ("--a---b", "-{}-a-{}-{}-b"),
         ('<1 |> "', "$<$1 $|$$>$ ''"),
         ("no-srnn [x] ]", "no-srnn [x] ]"),
@@ -59,6 +62,12 @@ def test_the_tabular_of_latex_has_the_same_cells_with_escapes(lm) -> None:
 )
 def test_latex_shows_special_characters_as_they_are(text, escaped) -> None:
     assert tables.escape_latex(text) == escaped
+
+
+def test_markdown_shows_special_characters_as_they_are() -> None:
+    assert tables.escape_markdown("~~a~~ `b` [c] *_|<&$\\") == (
+        r"\~\~a\~\~ \`b\` \[c\] \*\_\|\<\&\$\\"
+    )
 
 
 def test_a_row_of_latex_never_begins_with_an_argument_of_the_row_before(lm) -> None:
@@ -99,6 +108,33 @@ def test_infinite_perplexities_of_two_models_have_no_difference(lm) -> None:
     lm.language_model("gru", 1, test="inf")
     (lm.run("lstm", 2).folder / "perplexity.json").write_text('{"test": "inf"}')
     assert tables.text_rows(lm.table())[2][5] == "–"
+
+
+@pytest.mark.parametrize(
+    ("metric", "p", "shown"),
+    [
+        ("BLEU", 0.02498, "<0.025"),
+        ("BLEU", 0.02502, "0.025"),
+        ("BLEU", 0.0244, "0.024"),
+        ("BLEU", 0.0496, "0.050"),
+        ("perplexity", 0.0496, "<0.05"),
+        ("perplexity", 0.05, "0.050"),
+        ("perplexity", 0.0004, "<0.001"),
+    ],
+)
+def test_a_p_value_never_rounds_across_the_level(lm, metric, p, shown) -> None:
+    table = lm.table()
+    row = replace(table.rows[1], comparison=Comparison({2: -5.0}, PValue(p, p)))
+    assert tables.text_rows(replace(table, metric=metric, rows=(row,)))[1][6] == shown
+
+
+@pytest.mark.parametrize(
+    ("difference", "shown"), [(-0.04, "0.0"), (0.04, "0.0"), (0.06, "+0.1"), (-0.06, "-0.1")]
+)
+def test_a_difference_that_rounds_to_zero_has_no_sign(lm, difference, shown) -> None:
+    table = lm.table()
+    row = replace(table.rows[1], comparison=Comparison({2: difference}))
+    assert tables.text_rows(replace(table, rows=(row,)))[1][5] == shown
 
 
 def test_small_perplexities_have_two_decimals(lm) -> None:

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 
 from .plan import Plan, Task
 from .results import PERPLEXITY, Result, Results
-from .significance import Comparison
+from .significance import LEVEL, ONE_TAIL, Comparison
 
 SUBSETS = ("valid", "test")
 ARROWS = {"BLEU": " ↑", PERPLEXITY: " ↓"}  # which way is better
 NONE = "–"  # noqa: RUF001
 
-MARKDOWN = re.compile(r"[\\`*_|<&$\[\]]")
+MARKDOWN = re.compile(r"[\\`*_|<&$~\[\]]")
 LATEX_FOR = {
     "\\": r"\textbackslash{}",
+    "`": r"\textasciigrave{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "<": "$<$",
@@ -134,12 +135,26 @@ def _text_row(table: Table, row: Row) -> list[str]:
     if row.model == table.task.baseline:
         found.append("baseline")
     else:
-        found.append(NONE if difference is None else f"{difference:+.{table.digits}f}")
-    found.append(NONE if p is None else "<0.001" if p.corrected < 0.0005 else f"{p.corrected:.3f}")
+        found.append(NONE if difference is None else _signed(difference, table.digits))
+    level = LEVEL if table.metric == PERPLEXITY else ONE_TAIL
+    found.append(NONE if p is None else _p_value(p.corrected, level))
     if table.task.published is not None:
         found.append(NONE if row.published is None else f"{row.published:g}")
     speed = row.words_per_second
     return [*found, NONE if speed is None else f"{speed:,.0f}"]
+
+
+def _signed(difference: float, digits: int) -> str:
+    """A difference with its sign, unless it rounds to zero."""
+    text = f"{difference:+.{digits}f}"
+    return text if float(text) else text[1:]
+
+
+def _p_value(p: float, level: float) -> str:
+    """A p-value with three decimals, which is below the level if and only if the exact one is."""
+    if p < 0.0005:
+        return "<0.001"
+    return f"<{level}" if p < level <= round(p, 3) else f"{p:.3f}"
 
 
 # Formats
