@@ -146,8 +146,9 @@ def test_a_study_of_another_score_is_refused(captions) -> None:
 def test_scores_of_different_kinds_are_not_compared(captions) -> None:
     path = captions.run("gru", 2).folder / "score-test/scores.json"
     path.write_text(path.read_text().replace("tok:none", "tok:13a"))
-    with pytest.raises(ValueError, match=r"(?s)gru/seed-2 and .* cannot be compared.*tok:13a"):
+    with pytest.raises(ValueError, match=r"(?s)gru/seed-2 and .* cannot be compared.*tok:13a") as e:
         captions.report()
+    assert "remove study.json and the scores" in str(e.value)  # not the training
 
 
 def test_a_run_with_other_options_is_not_reported(lm) -> None:

@@ -253,6 +253,7 @@ def _check_alike(results: list[Result], subset: str) -> None:
             raise ValueError(
                 f"{result.run.folder} and {first[1]} cannot be compared: their {subset} sets were "
                 f"scored as {', '.join(filter(None, way))}, and as "
-                f"{', '.join(filter(None, first[0]))}; remove one of the folders, and run "
-                "`fairseq-wsum study` again"
+                f"{', '.join(filter(None, first[0]))}; in one of the folders, remove study.json "
+                "and the scores (score-valid, score-test, perplexity.json): `fairseq-wsum study` "
+                "then scores that model again"
             )
