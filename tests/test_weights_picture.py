@@ -131,12 +131,13 @@ def test_every_label_lies_inside_the_picture_and_beside_the_others(lines) -> Non
     assert not ((wide > 2) & (high > 2)).triu(1).any()  # pixels
 
 
-def test_all_sentences_have_the_same_scale() -> None:
+@pytest.mark.parametrize("part", ["weights", "backward"])
+def test_all_sentences_have_the_same_scale(part) -> None:
     strong, weak = made_up("a", "b"), made_up("c", "d")
-    strong.weights[0, 1] = 7.0
+    getattr(strong, part)[1] = 7.0
     for page in figures([weak, strong], ["title"], "norm", each=True):
-        (mesh,) = page.axes[0].collections[:1]
-        assert mesh.get_clim() == (0, 7)
+        shaded = page.axes[0].collections
+        assert [one.get_clim() for one in shaded] == [(0, 7), (0, 7)]
 
 
 @pytest.mark.parametrize(

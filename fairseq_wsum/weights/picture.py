@@ -225,7 +225,8 @@ def figures(
         label: the description of the colour bar.
         each: whether each sentence has its own figure.
     """
-    largest = max(float(one.weights.nan_to_num().max()) for one in squares) or 1.0
+    parts = [part for one in squares for part in (one.weights, one.backward) if part is not None]
+    largest = max(float(part.nan_to_num().max()) for part in parts) or 1.0
     numbers = [str(k + 1) if len(squares) > 1 else "" for k in range(len(squares))]
     boxes = [_Box(one, number) for one, number in zip(squares, numbers, strict=True)]
     for page in [[box] for box in boxes] if each else [boxes]:
