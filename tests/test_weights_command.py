@@ -120,6 +120,17 @@ def test_a_language_model_can_carry_its_state(models) -> None:
         torch.testing.assert_close(cells, parts.directions[0].cells)
 
 
+def test_a_model_with_attention_cannot_carry_its_state(models, tmp_path, capsys) -> None:
+    mixed = ["--task", "language_modeling", "--arch", "wsum_transformer_lm", "--optimizer", "sgd"]
+    mixed += ["--decoder-embed-dim", 8, "--decoder-layers", 2, "--decoder-attention-heads", 2]
+    mixed += ["--decoder-attention-layers", 1, "--batch-size", 3, "--max-update", 1]
+    train(models["lm"].parents[1] / "data", tmp_path, *mixed, "--sample-break-mode", "eos")
+    page = ["--page", tmp_path / "p.html", "--sentence", "w1 w4"]
+    message = "--carry-state: this model does not carry a state; omit the option"
+    assert message in fails(capsys, tmp_path / "checkpoint_last.pt", *page, "--carry-state")
+    main(tmp_path / "checkpoint_last.pt", *page)
+
+
 def test_all_results_are_written(models, tmp_path, capsys) -> None:
     inputs, tags = tmp_path / "text", tmp_path / "tags"
     inputs.write_text(f"{SENTENCE}\na boy has 3 tree .\n")

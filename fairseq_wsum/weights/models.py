@@ -92,12 +92,15 @@ class Reader:
                 before.
 
         Raises:
-            ValueError: `carry_state` for a translation model, or a target for a language model.
+            ValueError: `carry_state` for a model that carries no state, or a target for a language
+                model.
         """
         if carry_state and not self.is_language_model:
             raise ValueError(
                 "--carry-state is for language models, and this is a translation model"
             )
+        if carry_state and not getattr(self.model, "carries_state", False):
+            raise ValueError("--carry-state: this model does not carry a state; omit the option")
         carried = CarriedState() if carry_state else None
         for line in lines:
             if not self.is_language_model:
