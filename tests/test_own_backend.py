@@ -45,10 +45,19 @@ def test_a_backend_of_ones_own_says_what_it_cannot_run(calls) -> None:
         layer(torch.randn(5, 2, 3))
 
 
-@pytest.mark.parametrize("name", ["mine", "auto", "cpp"])
-def test_the_name_of_another_backend_is_refused(name, calls) -> None:
-    with pytest.raises(ValueError, match=f"there is a backend '{name}' already"):
+@pytest.mark.parametrize("name", ["auto", "cpp"])
+def test_the_name_of_a_backend_of_this_package_is_refused(name) -> None:
+    with pytest.raises(ValueError, match=f"the name '{name}' is reserved"):
         register_backend(Backend(name, reference.run, reference.why_not))
+
+
+def test_a_backend_of_ones_own_replaces_itself(calls) -> None:
+    order = list(backends.BACKENDS)
+    again = Backend("mine", reference.run, reference.why_not)
+    register_backend(again)  # as when a notebook runs a cell twice
+    assert backends.BACKENDS["mine"] is again and list(backends.BACKENDS) == order
+    WsumLSTM(3, 4, backend="mine")(torch.randn(5, 2, 3))
+    assert calls == []
 
 
 def test_the_models_take_it_by_its_name(calls) -> None:

@@ -67,16 +67,19 @@ BACKENDS: dict[str, Backend] = {
     "triton": Backend("triton", fused.run, triton.why_not, triton.why_not_auto),
     "reference": Backend("reference", reference.run, reference.why_not),
 }
+_RESERVED = frozenset(("auto", *BACKENDS))
 
 
 def register_backend(backend: Backend) -> None:
     """Make a backend of your own available by its name; `auto` never takes it.
 
+    A backend of your own replaces another of the same name, as user modules may be imported twice.
+
     Raises:
-        ValueError: the name is taken.
+        ValueError: the name is `auto`, or that of a backend of this package.
     """
-    if backend.name in choices():
-        raise ValueError(f"there is a backend {backend.name!r} already: give another name")
+    if backend.name in _RESERVED:
+        raise ValueError(f"the name {backend.name!r} is reserved: give your backend another name")
     BACKENDS[backend.name] = backend  # after `reference`, which runs whatever `auto` asks for
 
 
