@@ -188,6 +188,8 @@ BAD_INPUT = {
     "mask-dtype": ((X, None, torch.zeros(5, 2)), "padding_mask must be boolean"),
     "state-shape": ((X, (STATE, STATE[:, :1])), r"c_0 of size \(1, 2, 4\), got \(1, 1, 4\)"),
     "state-pair": ((X, STATE), "pair"),
+    "state-none": ((X, (STATE, None)), "pair .* of tensors"),
+    "state-tuples": ((X[:, 0], ((1, 2), (3, 4))), "pair .* of tensors"),
     "state-whole": ((X, (STATE.long(), STATE)), "h_0 must have the dtype of the parameters"),
     "state-dtype": ((X, (STATE, STATE.float())), "c_0 must have .*float64, got torch.float32"),
     "state-unbatched": ((X[:, 0], (STATE, STATE)), "must be 2-D"),

@@ -149,7 +149,7 @@ def test_a_state_of_another_form_is_rejected() -> None:
         layer(x, (h_0, c_0, torch.zeros(1, 2, 4, **DOUBLE)))
     with pytest.raises(TypeError, match=r"a pair \(h_0, c_0\) or a triple \(h_0, c_0, x_0\)"):
         layer(x, (h_0,))
-    with pytest.raises(TypeError, match=r"hx must be a pair \(h_0, c_0\)$"):
+    with pytest.raises(TypeError, match=r"hx must be a pair \(h_0, c_0\) of tensors$"):
         make(cell="qrnn")(x, (h_0, c_0, torch.zeros(1, 2, 3, **DOUBLE)))
 
 

@@ -85,11 +85,14 @@ def mask(padding_mask: Tensor, shape: torch.Size, batch_first: bool) -> None:
 
 
 def state(hx: object, parts: int) -> None:
-    """Check that the state is a tuple or list of 2 to `parts` parts."""
-    if not isinstance(hx, (tuple, list)) or not 2 <= len(hx) <= parts:
-        raise TypeError(
-            "hx must be a pair (h_0, c_0)" + (" or a triple (h_0, c_0, x_0)" if parts > 2 else "")
-        )
+    """Check that the state is a tuple or list of 2 to `parts` tensors."""
+    if (
+        not isinstance(hx, (tuple, list))
+        or not 2 <= len(hx) <= parts
+        or not all(isinstance(part, Tensor) for part in hx)
+    ):
+        forms = "a pair (h_0, c_0)" + (" or a triple (h_0, c_0, x_0)" if parts > 2 else "")
+        raise TypeError(f"hx must be {forms} of tensors")
 
 
 def state_shapes(hx: tuple[Tensor, ...], shapes: Mapping[str, tuple[int, ...]]) -> None:
