@@ -11,7 +11,7 @@ from ..ops import operators
 from ..ops.products import product
 from ..ops.scan import scan
 from . import reference
-from .steps import last_unpadded_step
+from .steps import last_step, zero_at_padding
 
 
 def run(
@@ -66,15 +66,10 @@ def recur(
             _wants_grad(z, vectors, c),
         )
     else:
-        y, c_n = cell.content(split(cell.rows, z)), c
-        if padding_mask is not None:
-            y = y.masked_fill(padding_mask.unsqueeze(-1), 0)
+        y, c_n = zero_at_padding(cell.content(split(cell.rows, z)), padding_mask), c
     if w_hr is not None:
         y = product(y, w_hr)
-    if padding_mask is None:
-        h_n = y.squeeze(0) if y.size(0) == 1 else y[0 if reverse else -1]
-    else:
-        h_n = last_unpadded_step(y, h_0, padding_mask, reverse)
+    h_n = last_step(y, h_0, padding_mask, reverse)
     return y, h_n, c_n.to(c_0.dtype) if cell.has_memory else c_0
 
 

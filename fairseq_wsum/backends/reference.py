@@ -19,7 +19,7 @@ from ..cells import Cell, Rows
 from ..cells.rows import inner_bias, joint_bias, split
 from ..ops.products import product
 from ..ops.scan import scan_reference
-from .steps import last_unpadded_step
+from .steps import last_step, zero_at_padding
 
 # (f, u, c_0, padding_mask, reverse) -> (cells, c_n), see `ops.scan`
 Scan = Callable[[Tensor, Tensor, Tensor, Tensor | None, bool], tuple[Tensor, Tensor]]
@@ -142,10 +142,7 @@ def _run_steps(
             h_t, c_t = torch.where(stay, h, h_t), torch.where(stay, c, c_t)
         h, c = h_t, c_t
         outputs.append(h)
-    y = _stack(outputs, reverse)
-    if padding_mask is not None:
-        y = y.masked_fill(padding_mask.unsqueeze(-1), 0)
-    return y, h, c
+    return zero_at_padding(_stack(outputs, reverse), padding_mask), h, c
 
 
 def step(
@@ -188,10 +185,8 @@ def run_parallel(
     i, f = cell.gates(z_all)
     cells, c_n = scan(f, i * cell.content(z_all), c_0, padding_mask, reverse)
     y = _project(cell.output(z_all, cells).to(z.dtype), w_hr)
-    if padding_mask is None:
-        return y, y[0 if reverse else -1], c_n
-    h_n = last_unpadded_step(y, h_0, padding_mask, reverse)
-    return y.masked_fill(padding_mask.unsqueeze(-1), 0), h_n, c_n
+    h_n = last_step(y, h_0, padding_mask, reverse)
+    return zero_at_padding(y, padding_mask), h_n, c_n
 
 
 def widened(x: Tensor) -> Tensor:

@@ -9,8 +9,18 @@ import torch
 from torch import Tensor
 
 
-def last_unpadded_step(y: Tensor, h_0: Tensor, padding_mask: Tensor, reverse: bool) -> Tensor:
-    """The output (B x P) at the end of each sequence; `h_0` for sequences that are all padding."""
+def zero_at_padding(x: Tensor, padding_mask: Tensor | None) -> Tensor:
+    """x, T x B x P, with zeros where `padding_mask`, T x B, is True."""
+    return x if padding_mask is None else x.masked_fill(padding_mask.unsqueeze(-1), 0)
+
+
+def last_step(y: Tensor, first: Tensor, padding_mask: Tensor | None, reverse: bool) -> Tensor:
+    """The state after the last step that is not padding, B x P; the arguments are as in `before`.
+
+    It is `first` for sequences that are all padding.
+    """
+    if padding_mask is None:
+        return y[0 if reverse else -1]
     n = y.size(0)
     steps = torch.arange(n, device=y.device).unsqueeze(-1)  # T x 1
     if reverse:
@@ -19,7 +29,7 @@ def last_unpadded_step(y: Tensor, h_0: Tensor, padding_mask: Tensor, reverse: bo
         last = steps.masked_fill(padding_mask, -1).amax(0)
     index = last.clamp(0, n - 1).view(1, -1, 1).expand(1, -1, y.size(-1))
     none = padding_mask.all(0).unsqueeze(-1)
-    return torch.where(none, h_0, y.gather(0, index).squeeze(0))
+    return torch.where(none, first, y.gather(0, index).squeeze(0))
 
 
 def before(y: Tensor, first: Tensor, padding_mask: Tensor | None, reverse: bool) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..cells import Cell, Rows
 from ..ops import operators
 from ..ops.transforms import in_autocast, in_transformation, product_dtype
-from .steps import last_unpadded_step
+from .steps import last_step, zero_at_padding
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -99,8 +99,8 @@ def run(
 
     if padding_mask is not None and order is not None:
         y = torch.empty_like(y).flatten(0, 1).index_copy(0, order, y.flatten(0, 1)).view_as(y)
-        y = y.masked_fill(padding_mask.unsqueeze(-1), 0)
-        h_n = last_unpadded_step(y, h_0, padding_mask, reverse)
+        y = zero_at_padding(y, padding_mask)
+        h_n = last_step(y, h_0, padding_mask, reverse)
     elif reverse:
         y = y.flip(0)
     if not cell.has_memory:

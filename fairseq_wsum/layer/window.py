@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..backends.steps import before, last_unpadded_step
+from ..backends.steps import before, last_step
 
 
 class LastInputs:
@@ -28,11 +28,7 @@ class LastInputs:
         """x_t and x_{t-1} of the next layer, side by side: T x B x I -> T x B x 2*I."""
         first, self.unread[reverse] = self.unread[reverse].tensor_split((x.size(-1),), dim=-1)
         first = first.to(x.dtype)
-        self.last[reverse].append(
-            x[0 if reverse else -1]
-            if self.padding_mask is None
-            else last_unpadded_step(x, first, self.padding_mask, reverse)
-        )
+        self.last[reverse].append(last_step(x, first, self.padding_mask, reverse))
         return torch.cat((x, before(x, first, self.padding_mask, reverse)), dim=-1)
 
     def state(self) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from .. import backends
+from ..backends.steps import zero_at_padding
 from ..cells import Cell, get_cell
 from ..ops.dropout import dropout
 from ..ops.transforms import in_autocast, product_dtype
@@ -316,9 +317,8 @@ class WsumLSTM(nn.Module):
             below, cell = x, self.layer_cell(layer)
             if layer > 0:
                 x = self.drop(x)
-            if padding_mask is not None:
-                # zero times NaN is NaN, so values at padding must not enter a matrix product
-                x = x.masked_fill(padding_mask.unsqueeze(-1), 0)
+            # zero times NaN is NaN, so values at padding must not enter a matrix product
+            x = zero_at_padding(x, padding_mask)
             backend = self._backend(x, cell)
             outputs: list[Tensor] = []
             for direction in range(self.num_directions):

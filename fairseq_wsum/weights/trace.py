@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from ..backends.reference import input_products
-from ..backends.steps import before
+from ..backends.steps import before, zero_at_padding
 from ..cells import Cell, Rows
 from ..cells.cell import memory
 from ..cells.rows import inner_bias, split
@@ -68,7 +68,7 @@ class Trace:
         """h_t from memory cells c_t, T x B x H -> T x B x P."""
         h = self.cell.output(self.preactivations, cells)
         h = h if self.w_hr is None else F.linear(h, self.w_hr.to(h.dtype))
-        return h if self.padding_mask is None else h.masked_fill(self.padding_mask[..., None], 0)
+        return zero_at_padding(h, self.padding_mask)
 
 
 def trace(

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..backends.steps import zero_at_padding
 from .trace import Trace
 
 SHARE = 0.1  # of its first norm, below which the life of a step ends
@@ -94,7 +95,7 @@ def initial_shares(trace: Trace) -> Tensor:
     """s_t, the weight of the initial memory cell, T x B x H. Zero at padding."""
     _, f = _gates(trace)
     shares = f.cumprod(0)
-    return _zero_at_padding(trace, shares.flip(0) if trace.reverse else shares)
+    return zero_at_padding(shares.flip(0) if trace.reverse else shares, trace.padding_mask)
 
 
 def lifetimes(trace: Trace, share: float = SHARE, later: Sequence[int] = ()) -> Lifetimes:
@@ -172,7 +173,7 @@ def rebuild(trace: Trace) -> Tensor:
         sums.append((now[: t + 1] * g[: t + 1]).sum(0))
     total = torch.stack(sums)
     total = total.flip(0) if trace.reverse else total
-    return _zero_at_padding(trace, total + initial_shares(trace) * trace.c_0)
+    return zero_at_padding(total + initial_shares(trace) * trace.c_0, trace.padding_mask)
 
 
 def reconstruction_error(trace: Trace) -> ReconstructionError:
@@ -181,7 +182,7 @@ def reconstruction_error(trace: Trace) -> ReconstructionError:
     It costs as much as `rebuild`.
     """
     rebuilt = rebuild(trace)
-    cells = _zero_at_padding(trace, trace.cells)
+    cells = zero_at_padding(trace.cells, trace.padding_mask)
     last = trace.cells[0 if trace.reverse else -1]
     return ReconstructionError(
         cells=_difference(rebuilt, cells),
@@ -248,9 +249,3 @@ def _in_order(trace: Trace, found: Tensor) -> Tensor:
         return found
     mask = mask.unsqueeze(1)
     return found.masked_fill(mask if found.dim() == 3 else mask.unsqueeze(-1), 0)
-
-
-def _zero_at_padding(trace: Trace, x: Tensor) -> Tensor:
-    """T x B x H, zero at padding."""
-    mask = trace.padding_mask
-    return x if mask is None else x.masked_fill(mask.unsqueeze(-1), 0)

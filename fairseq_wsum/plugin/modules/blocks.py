@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...backends.steps import zero_at_padding
 from ...cells import Cell
 from ...layer import State, WsumLSTM
 from ...ops.products import Linear
@@ -167,16 +168,12 @@ class LSTMBlocks(nn.Module):
             The output, T x B x D*H, which is zero at padding, and the states after the last time
             step, as `WsumLSTM.forward` returns them.
         """
-        if padding_mask is not None:
-            # a NaN at padding would reach the gradients of a norm
-            x = x.masked_fill(padding_mask.unsqueeze(-1), 0)
+        x = zero_at_padding(x, padding_mask)  # a NaN there would reach the gradients of a norm
         states: list[State] = []
         for block, state in zip(self.blocks, self._split(hx), strict=True):
             x, state = block(x, state, padding_mask)
             states.append(state)
-        x = self.norm(x)
-        if padding_mask is not None:  # biases make it non-zero there
-            x = x.masked_fill(padding_mask.unsqueeze(-1), 0)
+        x = zero_at_padding(self.norm(x), padding_mask)  # biases make it non-zero there
         h, c, *last_inputs = zip(*states, strict=True)
         return x, (torch.cat(h), torch.cat(c), *(torch.cat(part, -1) for part in last_inputs))
 
