@@ -52,24 +52,12 @@ def recur(
         y, h_n, c_n = reference.run_parallel(
             *(cell, z, w_hr, v, h_0, c, padding_mask, reverse), scan
         )
-        return y, h_n, c_n.to(c_0.dtype)
-    if w_hh is not None and z.size(0) > 1:
+    elif w_hh is not None and z.size(0) > 1:
         y, h_n, c_n = _recurrence(cell, z, w_hh, b_hh, w_hr, h_0, c, padding_mask, reverse)
-        return y, h_n, c_n.to(c_0.dtype) if cell.has_memory else c_0
-
-    if w_hh is not None:  # a single step does not repay the cost of repacking the matrix
-        z = add_hidden(cell, z, product(h_0, w_hh, b_hh))
-    if cell.has_memory:
-        vectors = torch.stack([v[name].to(z.dtype) for name in cell.vectors]) if v else None
-        y, c_n, _ = torch.ops.fairseq_wsum.gated_sum(
-            *(z, vectors, c, padding_mask, operators.encode(cell), reverse),
-            _wants_grad(z, vectors, c),
-        )
     else:
-        y, c_n = zero_at_padding(cell.content(split(cell.rows, z)), padding_mask), c
-    if w_hr is not None:
-        y = product(y, w_hr)
-    h_n = last_step(y, h_0, padding_mask, reverse)
+        if w_hh is not None:  # a single step does not repay the cost of repacking the matrix
+            z = add_hidden(cell, z, product(h_0, w_hh, b_hh))
+        y, h_n, c_n = _gated_sum(cell, z, w_hr, v, h_0, c, padding_mask, reverse)
     return y, h_n, c_n.to(c_0.dtype) if cell.has_memory else c_0
 
 
@@ -84,12 +72,37 @@ def _recurrence(
     padding_mask: Tensor | None,
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Run a layer of several steps whose pre-activations depend on h_{t-1}."""
     b_hh, w_hr = (t if t is None else t.to(z.dtype) for t in (b_hh, w_hr))
     given = (z, w_hh.to(z.dtype), b_hh, w_hr, h_0, c_0 if cell.has_memory else None)
     y, h_n, c_n, *_ = torch.ops.fairseq_wsum.recurrence(
         *given, padding_mask, operators.encode(cell), reverse, _wants_grad(*given)
     )
     return y, h_n, c_n
+
+
+def _gated_sum(
+    cell: Cell,
+    z: Tensor,
+    w_hr: Tensor | None,
+    v: Rows,
+    h_0: Tensor,
+    c_0: Tensor,
+    padding_mask: Tensor | None,
+    reverse: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run a layer whose pre-activations z are complete: a gated sum, or a single step."""
+    if cell.has_memory:
+        vectors = torch.stack([v[name].to(z.dtype) for name in cell.vectors]) if v else None
+        y, c_n, _ = torch.ops.fairseq_wsum.gated_sum(
+            *(z, vectors, c_0, padding_mask, operators.encode(cell), reverse),
+            _wants_grad(z, vectors, c_0),
+        )
+    else:
+        y, c_n = zero_at_padding(cell.content(split(cell.rows, z)), padding_mask), c_0
+    if w_hr is not None:
+        y = product(y, w_hr)
+    return y, last_step(y, h_0, padding_mask, reverse), c_n
 
 
 def _wants_grad(*tensors: Tensor | None) -> bool:
