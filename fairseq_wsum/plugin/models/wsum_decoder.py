@@ -13,9 +13,10 @@ import torch
 from fairseq.data import Dictionary
 from torch import Tensor, nn
 
+from ...backends.reference import widened
 from ...layer import State
 from ..modules import Attention, Bridge, Dropout, Projected
-from ..modules.states import IncrementalState, pack_state, reorder_state, unpack_state, widened
+from ..modules.states import CACHED, IncrementalState, pack_state, reorder_state, unpack_state
 from .layers import make_layers
 from .wsum_decoder_base import WsumDecoderBase
 from .wsum_encoder import EncoderOut
@@ -186,19 +187,15 @@ class WsumLSTMDecoder(WsumDecoderBase):
         return Step((h, widened(c)), zeros[0], projected)
 
     def _cached_step(self, incremental_state: IncrementalState | None) -> Step | None:
-        if incremental_state is None:
-            return None
-        cached = self.get_incremental_state(incremental_state, "cached_state")
+        cached = self.get_incremental_state(incremental_state, CACHED)
         if cached is None:
             return None
         projected = Projected(cached["keys"], cached["values"])
         return Step(unpack_state(cached), cached["input_feed"], projected)
 
     def _cache_step(self, incremental_state: IncrementalState | None, step: Step) -> None:
-        if incremental_state is not None:
-            cached = {**pack_state(step.state), "input_feed": step.feed}
-            cached |= step.projected._asdict()
-            self.set_incremental_state(incremental_state, "cached_state", cached)
+        cached = {**pack_state(step.state), "input_feed": step.feed, **step.projected._asdict()}
+        self.set_incremental_state(incremental_state, CACHED, cached)
 
     def reorder_incremental_state(
         self, incremental_state: IncrementalState, new_order: Tensor

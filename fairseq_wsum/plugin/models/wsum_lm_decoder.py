@@ -11,9 +11,9 @@ from typing import Any
 from fairseq.data import Dictionary
 from torch import Tensor, nn
 
-from ...layer import State, WsumLSTM
+from ...layer import WsumLSTM
 from ..modules import CarriedState, Dropout
-from ..modules.states import IncrementalState, pack_state, reorder_state, unpack_state, zero_state
+from ..modules.states import IncrementalState, StateCache, zero_state
 from .activation_penalty import activation_penalty
 from .embedding_dropout import EmbeddingDropout
 from .locked_dropout import LockedDropout
@@ -24,7 +24,7 @@ from .wsum_lm_config import WsumLSTMLMConfig
 Extra = dict[str, Tensor]
 
 
-class WsumLMDecoder(WsumDecoderBase):
+class WsumLMDecoder(StateCache, WsumDecoderBase):
     """Embeddings, a stack of LSTMs and the output layer.
 
     Dropout follows Zaremba et al. (2014). It is applied to the embeddings and to the outputs that
@@ -100,7 +100,7 @@ class WsumLMDecoder(WsumDecoderBase):
         carried_state: CarriedState | None = None,
     ) -> tuple[Tensor, Extra | None]:
         """Like `forward`, but without the output layer."""
-        state = self._cached_state(incremental_state)
+        state = self.cached_state(incremental_state)
         if state is not None:
             prev_output_tokens = prev_output_tokens[:, -1:]
         elif carried_state is not None:
@@ -112,33 +112,10 @@ class WsumLMDecoder(WsumDecoderBase):
         y, state = self.weight_dropout_module(self.lstm, x, state)
         if carried_state is not None:
             carried_state.leave(self, state)
-        self._cache_state(incremental_state, state)
+        self.cache_state(incremental_state, state)
         dropped = self.dropout_out_module(y)
         extra: Extra | None = None
         if self.training and any(self.penalties):
             unpadded = prev_output_tokens.ne(self.padding_idx).t()
             extra = {"penalty": activation_penalty(y, dropped, unpadded, *self.penalties)}
         return self.project(dropped).transpose(0, 1), extra
-
-    # State: (h, c), L x B x P and L x B x H, and with a window of 2 the last inputs
-
-    def _cached_state(self, incremental_state: IncrementalState | None) -> State | None:
-        if incremental_state is None:
-            return None
-        cached = self.get_incremental_state(incremental_state, "cached_state")
-        if cached is None:
-            return None
-        return unpack_state(cached)
-
-    def _cache_state(self, incremental_state: IncrementalState | None, state: State) -> None:
-        if incremental_state is not None:
-            self.set_incremental_state(incremental_state, "cached_state", pack_state(state))
-
-    def reorder_incremental_state(
-        self, incremental_state: IncrementalState, new_order: Tensor
-    ) -> None:
-        """Select the hypotheses `new_order`, for beam search."""
-        state = self._cached_state(incremental_state)
-        if state is not None:
-            state = reorder_state(state, new_order)
-            self._cache_state(incremental_state, state)

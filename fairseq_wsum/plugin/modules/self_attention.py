@@ -5,17 +5,16 @@ Shapes: T positions, B sequences, E features of the model, H hidden units, D dir
 
 from __future__ import annotations
 
-from fairseq.incremental_decoding_utils import FairseqIncrementalState
 from fairseq.modules.quant_noise import quant_noise
 from torch import Tensor, nn
 
 from ...cells import Cell
 from ...layer import State, WsumLSTM
 from ...ops.products import Linear
-from .states import IncrementalState, pack_state, reorder_state, unpack_state, zero_state
+from .states import IncrementalState, StateCache, pack_state, zero_state
 
 
-class WsumSelfAttention(FairseqIncrementalState, nn.Module):
+class WsumSelfAttention(StateCache, nn.Module):
     """`WsumLSTM` and a linear map, with the interface of fairseq's `MultiheadAttention`.
 
     Self-attention gives each position a weighted sum over all positions, with weights from a
@@ -108,36 +107,20 @@ class WsumSelfAttention(FairseqIncrementalState, nn.Module):
         Returns:
             The output, T x B x E, and None in place of attention weights.
         """
-        state = self._get_state(incremental_state)
+        state = self.cached_state(incremental_state)
         if state is None:
             state = self.state_before
         if state is None and (incremental_state is not None or self.carries):
             state = zero_state(self.wsum, query)
         mask = None if key_padding_mask is None else key_padding_mask.t()
         y, state = self.wsum(query, state, mask)
-        if incremental_state is not None:
-            self._set_state(incremental_state, state)
+        self.cache_state(incremental_state, state)
         if self.carries:
             self.state_after = tuple(part.detach() for part in state)
         return self.out_proj(y), None
-
-    def reorder_incremental_state(
-        self, incremental_state: IncrementalState, new_order: Tensor
-    ) -> None:
-        """Select the hypotheses `new_order`, for beam search."""
-        state = self._get_state(incremental_state)
-        if state is not None:
-            state = reorder_state(state, new_order)
-            self._set_state(incremental_state, state)
 
     def _get_input_buffer(
         self, incremental_state: IncrementalState | None
     ) -> dict[str, Tensor | None]:
         """The cached state; fairseq's decoder layers ask for it."""
-        return super().get_incremental_state(incremental_state, "attn_state") or {}
-
-    def _get_state(self, incremental_state: IncrementalState | None) -> State | None:
-        return unpack_state(self._get_input_buffer(incremental_state)) or None
-
-    def _set_state(self, incremental_state: IncrementalState, state: State) -> None:
-        super().set_incremental_state(incremental_state, "attn_state", pack_state(state))
+        return pack_state(self.cached_state(incremental_state) or ())

@@ -6,12 +6,15 @@ L*D x B x P, and c, L*D x B x H; with a window of 2 there are the last inputs, t
 
 from __future__ import annotations
 
+from fairseq.incremental_decoding_utils import FairseqIncrementalState
 from torch import Tensor
 
 from ...backends.reference import widened
 from ...layer import State, WsumLSTM
 
 IncrementalState = dict[str, dict[str, Tensor | None]]
+
+CACHED = "cached_state"  # the key of a module's entry in an `IncrementalState`
 _PARTS = ("prev_hiddens", "prev_cells", "prev_inputs")
 
 
@@ -36,3 +39,24 @@ def zero_state(lstm: WsumLSTM, x: Tensor) -> State:
 def reorder_state(state: State, new_order: Tensor) -> State:
     """Select the hypotheses `new_order`, for beam search: the batch is dimension 1 of each part."""
     return tuple(part.index_select(1, new_order) for part in state)
+
+
+class StateCache(FairseqIncrementalState):
+    """A module whose state fairseq's incremental state holds between the steps of decoding."""
+
+    def cached_state(self, incremental_state: IncrementalState | None) -> State | None:
+        """The state after the latest step; None before the first one."""
+        cached = self.get_incremental_state(incremental_state, CACHED)
+        return None if cached is None else unpack_state(cached)
+
+    def cache_state(self, incremental_state: IncrementalState | None, state: State) -> None:
+        """Store the state, if there is an `incremental_state`."""
+        self.set_incremental_state(incremental_state, CACHED, pack_state(state))
+
+    def reorder_incremental_state(
+        self, incremental_state: IncrementalState, new_order: Tensor
+    ) -> None:
+        """Select the hypotheses `new_order`, for beam search."""
+        state = self.cached_state(incremental_state)
+        if state is not None:
+            self.cache_state(incremental_state, reorder_state(state, new_order))
