@@ -12,7 +12,6 @@ def make_layers(
     cfg: WsumLSTMConfig,
     side: Side,
     input_size: int,
-    ffn_embed_dim: int,
     *,
     bidirectional: bool = False,
     module_name: str,
@@ -23,12 +22,11 @@ def make_layers(
         cfg: the options of the model.
         side: the options of the encoder or the decoder.
         input_size: number of input features of the first layer.
-        ffn_embed_dim: inner size of the feed-forward blocks; 0 for none.
         bidirectional: whether there are two directions.
         module_name: the name of the dropout in fairseq's --retain-dropout-modules.
     """
     dropout = Dropout(side.layer_dropout, module_name=module_name)
-    if cfg.layer_norm or ffn_embed_dim:
+    if cfg.layer_norm or side.ffn_embed_dim:
         return LSTMBlocks(
             input_size,
             side.hidden_size,
@@ -37,7 +35,7 @@ def make_layers(
             bidirectional=bidirectional,
             residuals=cfg.residuals,
             layer_norm=cfg.layer_norm,
-            ffn_size=ffn_embed_dim,
+            ffn_size=side.ffn_embed_dim,
             cell=side.cell,
             backend=cfg.lstm_backend,
         )

@@ -45,6 +45,7 @@ class Side:
     dropout_in: float
     dropout_out: float
     layer_dropout: float
+    ffn_embed_dim: int = 0  # inner size of the feed-forward blocks; 0 for none
 
 
 @dataclass

@@ -53,9 +53,6 @@ class WsumLSTMDecoder(WsumDecoderBase):
             dictionary,
             embed_tokens,
             features=side.hidden_size,
-            out_dim=cfg.out_embed_dim,
-            shares_output=cfg.shares_output,
-            dropout=side.dropout_out,
             dropout_module=Dropout(side.dropout_out, module_name=name),
         )
         self.hidden_size = side.hidden_size
@@ -67,7 +64,6 @@ class WsumLSTMDecoder(WsumDecoderBase):
             cfg,
             side,
             side.embed_dim + (side.hidden_size if self.input_feeding else 0),
-            cfg.decoder_ffn_embed_dim,
             module_name=name,
         )
         self._add_bridges(cfg, encoder_output_units)

@@ -8,22 +8,21 @@ from fairseq.modules import AdaptiveSoftmax
 from torch import Tensor, nn
 
 from ...ops.products import Linear, product
-from .options import MAX_POSITIONS, LSTMOptions
+from .options import MAX_POSITIONS
 from .parameters import remember_words
+from .wsum_lm_config import WsumLSTMLMConfig
+from .wsum_lstm_config import WsumLSTMConfig
 
 
 class WsumDecoderBase(FairseqIncrementalDecoder):
     """Maps features to scores over the vocabulary.
 
     Args:
-        cfg: the options of the output layer.
+        cfg: the options of the model. If its `out_embed_dim` differs from `features`, a linear map
+            is added before the output embedding.
         dictionary: the target dictionary.
         embed_tokens: the input embedding.
         features: number of features of a position before the output layer.
-        out_dim: the output embedding's dimension. If it differs from `features`, a linear map is
-            added before the output embedding.
-        shares_output: whether the output embedding is the input embedding.
-        dropout: dropout probability within the adaptive softmax.
         dropout_module: dropout on the features and on the output of the linear map.
 
     Raises:
@@ -32,21 +31,19 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
 
     def __init__(
         self,
-        cfg: LSTMOptions,
+        cfg: WsumLSTMConfig | WsumLSTMLMConfig,
         dictionary: Dictionary,
         embed_tokens: nn.Embedding,
         features: int,
-        out_dim: int,
-        shares_output: bool,
-        dropout: float,
         dropout_module: nn.Module,
     ) -> None:
         super().__init__(dictionary)
         self.padding_idx = dictionary.pad()
         self.embed_tokens = embed_tokens
         self.dropout_out_module = dropout_module
+        out_dim = cfg.out_embed_dim
         self.additional_fc = Linear(features, out_dim) if out_dim != features else None
-        self.share_input_output_embed = shares_output
+        self.share_input_output_embed = cfg.shares_output
         self.adaptive_softmax: AdaptiveSoftmax | None = None
         vocabulary = len(dictionary)
         if cfg.cutoffs is not None:
@@ -56,7 +53,7 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
                     f"than the target dictionary, which has {vocabulary} entries; give smaller ones"
                 )
             self.adaptive_softmax = AdaptiveSoftmax(
-                vocabulary, out_dim, cfg.cutoffs, dropout=dropout
+                vocabulary, out_dim, cfg.cutoffs, dropout=cfg.decoder.dropout_out
             )
         elif not self.share_input_output_embed:
             self.fc_out = Linear(out_dim, vocabulary)

@@ -48,7 +48,6 @@ class WsumLSTMEncoder(FairseqEncoder):
             cfg,
             side,
             side.embed_dim,
-            cfg.encoder_ffn_embed_dim,
             bidirectional=cfg.encoder_bidirectional,
             module_name=name,
         )

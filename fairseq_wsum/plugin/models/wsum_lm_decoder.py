@@ -45,9 +45,6 @@ class WsumLMDecoder(StateCache, WsumDecoderBase):
             dictionary,
             embed_tokens,
             features=cfg.features,
-            out_dim=cfg.out_embed_dim,
-            shares_output=cfg.shares_output,
-            dropout=side.dropout_out,
             dropout_module=make_dropout(side.dropout_out),
         )
         self.dropout_in_module = make_dropout(side.dropout_in)

@@ -220,6 +220,7 @@ class WsumLSTMConfig(LSTMOptions):
             dropout_in=first(self.encoder_dropout_in, 0.0),
             dropout_out=first(self.encoder_dropout_out, 0.0),
             layer_dropout=first(self.encoder_layer_dropout, self.encoder_dropout_out, self.dropout),
+            ffn_embed_dim=self.encoder_ffn_embed_dim,
         )
 
     @property
@@ -234,6 +235,7 @@ class WsumLSTMConfig(LSTMOptions):
             dropout_in=first(self.decoder_dropout_in, 0.0),
             dropout_out=dropout_out,
             layer_dropout=first(self.decoder_layer_dropout, dropout_out),
+            ffn_embed_dim=self.decoder_ffn_embed_dim,
         )
 
     @property
