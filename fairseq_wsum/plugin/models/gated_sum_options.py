@@ -48,14 +48,14 @@ class GatedSumOptions(CellOptions):
     )
 
 
-def gated_sums(cfg: Any, side: str, cell: str, default_size: int) -> GatedSums:
+def gated_sums(cfg: Any, side: str, default_size: int) -> GatedSums:
     """Read the options for the gated sums of one side, `encoder` or `decoder`.
 
     Raises:
         ValueError: an option is invalid; the message names it.
     """
     return GatedSums(
-        cell=described_cell(cfg, cell),
+        cell=described_cell(cfg, first(getattr(cfg, f"{side}_cell", None), cfg.cell)),
         hidden_size=first(getattr(cfg, f"{side}_hidden_size"), default_size),
         backend=cfg.lstm_backend,
         attention_layers=_attention_layers(cfg, side),

@@ -117,5 +117,4 @@ def _ffn_width(sums: GatedSums, width: int, layers: int, directions: int) -> int
 def _gated_sums(args: Any, side: str) -> GatedSums:
     """What the options say about the gated sums of a side, except their size."""
     options = WsumTransformerConfig(**option_values(WsumTransformerConfig, args))
-    cell = getattr(options, f"{side}_cell") or options.cell
-    return gated_sums(options, side, cell, default_size=1)
+    return gated_sums(options, side, default_size=1)

@@ -106,9 +106,8 @@ def read_config(args: Any) -> TransformerConfig:
             "--cross-self-attention: a gated sum cannot read the source and the target together; "
             "omit this option, or use --arch transformer"
         )
-    half = max(cfg.encoder_embed_dim // 2, 1)
-    encoder = gated_sums(cfg, "encoder", first(cfg.encoder_cell, cfg.cell), half)
-    decoder = gated_sums(cfg, "decoder", first(cfg.decoder_cell, cfg.cell), cfg.decoder_embed_dim)
+    encoder = gated_sums(cfg, "encoder", max(cfg.encoder_embed_dim // 2, 1))
+    decoder = gated_sums(cfg, "decoder", cfg.decoder_embed_dim)
     if encoder.attention_layers:
         check_heads(cfg, "encoder")
     if decoder.attention_layers or not cfg.no_cross_attention:

@@ -178,7 +178,7 @@ def read_config(args: Any) -> tuple[WsumTransformerLMConfig, GatedSums]:
     check_sizes(cfg, [f"decoder_{size}" for size in sizes])
     check_probabilities(cfg)
     check_quantisation(cfg)
-    sums = gated_sums(cfg, "decoder", cfg.cell, cfg.decoder_embed_dim)
+    sums = gated_sums(cfg, "decoder", cfg.decoder_embed_dim)
     if sums.attention_layers or cfg.scale_heads:
         check_heads(cfg, "decoder")
     set_positions(cfg, sums)
