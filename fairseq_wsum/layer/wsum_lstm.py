@@ -146,10 +146,10 @@ class WsumLSTM(nn.Module):
         self.backend = backend
         self._parameter_names = [tuple(self._parameter_shapes(k)) for k in range(num_layers)]
         for layer in range(num_layers):
-            for suffix in self._suffixes(layer):
+            for direction in range(self.num_directions):
                 for name, shape in self._parameter_shapes(layer).items():
                     parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
-                    self.register_parameter(name + suffix, parameter)
+                    self.register_parameter(name + _suffix(layer, direction), parameter)
         add_cell(self)
         self.reset_parameters()
 
@@ -185,12 +185,12 @@ class WsumLSTM(nn.Module):
         """Do nothing. This exists for code written for `torch.nn.LSTM`."""
 
     @property
-    def all_weights(self) -> list[list[nn.Parameter]]:
+    def all_weights(self) -> list[list[Tensor]]:
         """The parameters in one list per layer and direction, as in `torch.nn.LSTM`."""
         return [
-            [getattr(self, name + suffix) for name in self._parameter_shapes(layer)]
+            list(self.layer_parameters(layer, direction).values())
             for layer in range(self.num_layers)
-            for suffix in self._suffixes(layer)
+            for direction in range(self.num_directions)
         ]
 
     def forward(
@@ -269,9 +269,6 @@ class WsumLSTM(nn.Module):
         return ", ".join(shown)
 
     # Parameters
-
-    def _suffixes(self, layer: int) -> list[str]:
-        return [_suffix(layer, direction) for direction in range(self.num_directions)]
 
     def _parameter_shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
         """The shapes of the cell's parameters by name (without suffix), in torch's order."""
