@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..cells import CELLS, Cell
 
 Text = Callable[[nn.Module], str | None]
-Check = Callable[[nn.Module, str | None, dict[str, Any], str], str | None]
+Check = Callable[[nn.Module, str | None, dict[str, Any], str], None]
 
 
 def add_entry(
@@ -31,9 +31,10 @@ def add_entry(
         text: maps the module to the text of the entry, or to None for no entry. `text` and `check`
             must be functions, because a bound method would refer to the original of a copied
             module.
-        check: maps the module, the text found in the loaded state dict (None without an entry),
-            that state dict, and the prefix of the module's keys in it to an error message, or to
-            None.
+        check: called with the module, the text found in the loaded state dict (None without an
+            entry), that state dict, and the prefix of the module's keys in it. It raises an error
+            if they do not belong together. No weights are loaded then, whereas torch raises the
+            errors that its hooks collect after it has loaded all weights that fit.
         required: report a missing key if the loaded state dict lacks the entry and the module has
             one.
     """
@@ -57,14 +58,15 @@ def _name_of_cell(layer: nn.Module) -> str | None:
 
 def _check_cell(
     layer: nn.Module, stored: str | None, state_dict: dict[str, Any], prefix: str
-) -> str | None:
+) -> None:
     cell = layer.cell
     assert isinstance(cell, Cell)
     if stored is None:
         stored = _torchs_cell(layer, state_dict.get(prefix + "weight_ih_l0"))
     if stored is None or stored == cell.label:
-        return None
-    return (
+        return
+    raise RuntimeError(
+        f"Error(s) in loading state_dict for {type(layer).__name__}:\n\t"
         f"{prefix.removesuffix('.') or 'the layer'} has the cell {cell.label}, and the weights "
         f"are of {stored}: create the layer with that cell (--cell, --encoder-cell, "
         "--decoder-cell, --coupled-gates, --window)"
@@ -122,11 +124,7 @@ class _CheckHook:
         text = None if entry is None else _decoded(entry)
         if text is None and self.required is not None and self.required(module) is not None:
             missing.append(prefix + self.key)
-        error = self.check(module, text, state_dict, prefix)
-        if error is not None:
-            # now, not in `errors`, which torch raises after it has loaded all weights that fit
-            title = f"Error(s) in loading state_dict for {type(module).__name__}:"
-            raise RuntimeError(f"{title}\n\t{error}")
+        self.check(module, text, state_dict, prefix)
 
 
 def _decoded(entry: Tensor) -> str:

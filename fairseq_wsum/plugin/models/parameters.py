@@ -98,7 +98,7 @@ def _fingerprint(module: nn.Module) -> str:
 
 def _check_words(
     module: nn.Module, words: str | None, state_dict: dict[str, Any], prefix: str
-) -> str | None:
+) -> None:
     weight = state_dict.get(f"{prefix}embed_tokens.weight")
     # the embedding has other words, too, with --merge-src-tgt-embed or --output-dictionary-size
     known = getattr(module.embed_tokens, "num_embeddings", 0)
@@ -107,6 +107,5 @@ def _check_words(
     elif words is not None and words != _fingerprint(module):
         what = "was trained with another dictionary than the one in the data folder"
     else:
-        return None
-    # raise at once: collected errors would bury this one among torch's messages about sizes
+        return
     raise ValueError(f"the checkpoint's {prefix.removesuffix('.')} {what}: {TAKE_ITS_DICTIONARY}")
