@@ -106,7 +106,7 @@ def outcome(
     absent = {name: None for name in ("w_hh", "w_hr") if name not in leaves}
     given = {name: leaf for name, leaf in leaves.items() if not name.startswith("v_")}
     v = {name: leaf for name, leaf in leaves.items() if name.startswith("v_")}
-    outputs = backend(**given, v=v, **absent, b_hh=None, **options)
+    outputs = backend(**given, v=v, **absent, b_inner=None, **options)
     outputs = dict(zip(("y", "h_n", "c_n"), outputs, strict=True))
     gradients = torch.autograd.grad(
         list(outputs.values()),

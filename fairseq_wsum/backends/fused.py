@@ -30,15 +30,15 @@ def run(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one direction of one layer over a sequence: see `reference.run`."""
     z = reference.input_products(cell, x, w_ih, b_ih, b_hh)
-    b_hh = inner_bias(cell, b_hh)
-    return recur(cell, z, w_hh, b_hh, w_hr, v, h_0, c_0, padding_mask, reverse)
+    b_inner = inner_bias(cell, b_hh)
+    return recur(cell, z, w_hh, b_inner, w_hr, v, h_0, c_0, padding_mask, reverse)
 
 
 def recur(
     cell: Cell,
     z: Tensor,
     w_hh: Tensor | None,
-    b_hh: Tensor | None,
+    b_inner: Tensor | None,
     w_hr: Tensor | None,
     v: Rows,
     h_0: Tensor,
@@ -53,10 +53,10 @@ def recur(
             *(cell, z, w_hr, v, h_0, c, padding_mask, reverse), scan
         )
     elif w_hh is not None and z.size(0) > 1:
-        y, h_n, c_n = _recurrence(cell, z, w_hh, b_hh, w_hr, h_0, c, padding_mask, reverse)
+        y, h_n, c_n = _recurrence(cell, z, w_hh, b_inner, w_hr, h_0, c, padding_mask, reverse)
     else:
         if w_hh is not None:  # a single step does not repay the cost of repacking the matrix
-            z = add_hidden(cell, z, product(h_0, w_hh, b_hh))
+            z = add_hidden(cell, z, product(h_0, w_hh, b_inner))
         y, h_n, c_n = _gated_sum(cell, z, w_hr, v, h_0, c, padding_mask, reverse)
     return y, h_n, c_n.to(c_0.dtype) if cell.has_memory else c_0
 
@@ -65,7 +65,7 @@ def _recurrence(
     cell: Cell,
     z: Tensor,
     w_hh: Tensor,
-    b_hh: Tensor | None,
+    b_inner: Tensor | None,
     w_hr: Tensor | None,
     h_0: Tensor,
     c_0: Tensor,
@@ -73,8 +73,8 @@ def _recurrence(
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run a layer of several steps whose pre-activations depend on h_{t-1}."""
-    b_hh, w_hr = (t if t is None else t.to(z.dtype) for t in (b_hh, w_hr))
-    given = (z, w_hh.to(z.dtype), b_hh, w_hr, h_0, c_0 if cell.has_memory else None)
+    b_inner, w_hr = (t if t is None else t.to(z.dtype) for t in (b_inner, w_hr))
+    given = (z, w_hh.to(z.dtype), b_inner, w_hr, h_0, c_0 if cell.has_memory else None)
     y, h_n, c_n, *_ = torch.ops.fairseq_wsum.recurrence(
         *given, padding_mask, operators.encode(cell), reverse, _wants_grad(*given)
     )

@@ -94,7 +94,7 @@ def recur(
     cell: Cell,
     z: Tensor,
     w_hh: Tensor | None,
-    b_hh: Tensor | None,
+    b_inner: Tensor | None,
     w_hr: Tensor | None,
     v: Rows,
     h_0: Tensor,
@@ -107,7 +107,7 @@ def recur(
     Args:
         cell, w_hh, w_hr, v, h_0, c_0, padding_mask, reverse: as in `run`.
         z: the result of `input_products`.
-        b_hh: the inner biases (`Cell.inner_bias_rows`), hidden_rows*H, or None.
+        b_inner: the inner biases (`Cell.inner_bias_rows`), hidden_rows*H, or None.
     """
     h_0, c = h_0.to(z.dtype), widened(c_0)
     if cell.is_gated_sum:
@@ -115,7 +115,7 @@ def recur(
             *(cell, z, w_hr, v, h_0, c, padding_mask, reverse), scan_reference
         )
     else:
-        y, h_n, c_n = _run_steps(cell, z, w_hh, b_hh, w_hr, v, h_0, c, padding_mask, reverse)
+        y, h_n, c_n = _run_steps(cell, z, w_hh, b_inner, w_hr, v, h_0, c, padding_mask, reverse)
     return y, h_n, c_n.to(c_0.dtype)
 
 
@@ -123,7 +123,7 @@ def _run_steps(
     cell: Cell,
     z: Tensor,
     w_hh: Tensor | None,
-    b_hh: Tensor | None,
+    b_inner: Tensor | None,
     w_hr: Tensor | None,
     v: Rows,
     h: Tensor,
@@ -136,7 +136,7 @@ def _run_steps(
     z_steps = z.unbind()
     outputs: list[Tensor] = []
     for t in _order(len(z_steps), reverse):
-        h_t, c_t = step(cell, z_steps[t], w_hh, b_hh, w_hr, v, h, c)
+        h_t, c_t = step(cell, z_steps[t], w_hh, b_inner, w_hr, v, h, c)
         if padding_mask is not None:
             stay = padding_mask[t].unsqueeze(-1)  # B x 1
             h_t, c_t = torch.where(stay, h, h_t), torch.where(stay, c, c_t)
@@ -149,7 +149,7 @@ def step(
     cell: Cell,
     z: Tensor,
     w_hh: Tensor | None,
-    b_hh: Tensor | None,
+    b_inner: Tensor | None,
     w_hr: Tensor | None,
     v: Rows,
     h: Tensor,
@@ -158,12 +158,12 @@ def step(
     """One time step: h_t and c_t from h_{t-1}, B x P, and c_{t-1}, B x H.
 
     Args:
-        cell, w_hh, b_hh, w_hr, v: as in `recur`.
+        cell, w_hh, b_inner, w_hr, v: as in `recur`.
         z: the products with x_t, B x rows*H.
         h, c: the state before; c in at least 32 bits.
     """
     from_x = split(cell.rows, widened(z))
-    from_h = {} if w_hh is None else split(cell.hidden_rows, F.linear(h, w_hh, b_hh))
+    from_h = {} if w_hh is None else split(cell.hidden_rows, F.linear(h, w_hh, b_inner))
     h_t, c_t = cell.step(cell.preactivations(from_x, from_h, c, v), c)
     return _project(h_t.to(z.dtype), w_hr), c_t
 

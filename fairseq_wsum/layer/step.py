@@ -59,8 +59,8 @@ def run(layer: WsumLSTM, x: Tensor, hx: State) -> tuple[Tensor, State]:
         z = reference.input_products(cell, x, p["weight_ih"], b_ih, b_hh)
         before = h if cell.hidden_is_memory else c
         wide = reference.widened(before)
-        inner = inner_bias(cell, b_hh)
-        h, c_t = reference.step(cell, z, w_hh, inner, p.get("weight_hr"), p, h, wide)
+        b_inner = inner_bias(cell, b_hh)
+        h, c_t = reference.step(cell, z, w_hh, b_inner, p.get("weight_hr"), p, h, wide)
         x = below + h if layer.residuals and k > 0 else h
         states.append((h, c_t.to(c.dtype) if cell.carries_c else c))
     # also with one layer, so that the state shares no memory with the output or with `hx`

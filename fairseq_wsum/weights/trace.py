@@ -180,9 +180,9 @@ def _input_products(given: dict[str, Any], dtype: torch.dtype) -> Tensor:
 
 def _hidden_products(given: dict[str, Any], h: Tensor) -> Rows:
     """W_*h h_{t-1} of all steps by row, T x B x H each."""
-    w_hh, b_hh = given["w_hh"], inner_bias(given["cell"], given["b_hh"])
+    w_hh, b_inner = given["w_hh"], inner_bias(given["cell"], given["b_hh"])
     if w_hh is None:
         return {}
     with torch.autocast(h.device.type, enabled=False):
-        b_hh = None if b_hh is None else b_hh.to(h.dtype)
-        return split(given["cell"].hidden_rows, F.linear(h, w_hh.to(h.dtype), b_hh))
+        b_inner = None if b_inner is None else b_inner.to(h.dtype)
+        return split(given["cell"].hidden_rows, F.linear(h, w_hh.to(h.dtype), b_inner))
