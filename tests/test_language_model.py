@@ -22,8 +22,8 @@ from omegaconf import OmegaConf
 
 from fairseq_wsum import CELLS
 from fairseq_wsum.plugin.models.locked_dropout import LockedDropout
-from fairseq_wsum.plugin.models.wsum_lm_config import WsumLSTMLMConfig, read_config
 from fairseq_wsum.plugin.models.wsum_lstm_lm import WsumLSTMLanguageModel
+from fairseq_wsum.plugin.models.wsum_lstm_lm_config import WsumLSTMLMConfig, read_config
 from fairseq_wsum.plugin.modules import CarriedState
 from fairseq_wsum.plugin.tasks.wsum_language_modeling import WsumLanguageModelingTask
 

@@ -136,7 +136,7 @@ def _write(
                     arrays.add(sentence)
                 if tables is not None:
                     tables.add(sentence, None if tags is None else tags[k].split())
-            models.append(Model(name, reader.architecture, reader.cells, kept))
+            models.append(Model(name, reader.architecture, reader.cell_names, kept))
         if tables is not None:
             tables.write(args.tables)
         if args.picture is not None:

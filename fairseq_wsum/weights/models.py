@@ -38,7 +38,7 @@ class Reader:
 
     Attributes:
         architecture: fairseq's name of the model's architecture.
-        cells: the cells by side, those without a weighted sum too.
+        cell_names: the cell of each side by name, even if it computes no weighted sum.
 
     Raises:
         OSError, ValueError: a file is missing or not usable; the message names the option.
@@ -75,7 +75,7 @@ class Reader:
         self.model.to(device).eval()
         self.device = device
         self.layers = _layers(self.model)
-        self.cells = {layer.side: layer.module.cell.name for layer in self.layers}
+        self.cell_names = {layer.side: layer.module.cell.name for layer in self.layers}
         _check_cells(checkpoint, self.architecture, self.layers)
         self.is_language_model = isinstance(self.model, FairseqLanguageModel)
         marks, self.bpe = _segmentation(bpe, bpe_model, folder)

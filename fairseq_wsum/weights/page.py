@@ -205,7 +205,7 @@ class Part:
     """
 
     def __init__(self, model: Model) -> None:
-        self.model = {"name": model.name, "arch": model.architecture, "cells": model.cells}
+        self.model = {"name": model.name, "arch": model.architecture, "cells": model.cell_names}
         self.layers: list[Json] = []
         self.gates: list[list[Gates]] = []  # layer x direction
         self.sentences = [self.read(sentence) for sentence in model.sentences]

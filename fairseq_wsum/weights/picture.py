@@ -148,7 +148,7 @@ def square(view: View, unit: int | None = None, join: bool = False) -> Square:
 
 
 def _title(model: Model, view: View, unit: int | None) -> list[str]:
-    parts = [view.side, f"layer {view.layer}", f"cell {model.cells[view.side]}"]
+    parts = [view.side, f"layer {view.layer}", f"cell {model.cell_names[view.side]}"]
     parts += [] if unit is None else [f"unit {unit}"]
     lines = [model.name, ", ".join(parts)]
     both = len(view.directions) == 2

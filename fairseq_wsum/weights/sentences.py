@@ -84,13 +84,13 @@ class Model:
     Attributes:
         name: the name to show.
         architecture: fairseq's name of the architecture.
-        cells: the cell of each side by name, such as `{"encoder": "lstm"}`.
+        cell_names: the cell of each side by name, such as `{"encoder": "lstm"}`.
         sentences: the sentences, in the order in which they were given.
     """
 
     name: str
     architecture: str
-    cells: dict[str, str]
+    cell_names: dict[str, str]
     sentences: Sequence[Sentence]
 
 

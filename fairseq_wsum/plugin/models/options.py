@@ -155,31 +155,31 @@ def option_values(config: type[FairseqDataclass], args: Any) -> dict[str, Any]:
     return values
 
 
-def check_options(cfg: LSTMOptions, cells: Sequence[str], sizes: Sequence[str]) -> None:
+def check_options(cfg: LSTMOptions, cell_options: Sequence[str], sizes: Sequence[str]) -> None:
     """Check the options that the models with LSTMs share.
 
     Args:
         cfg: the options.
-        cells: names of the options that choose the cells.
+        cell_options: names of the options that choose the cells.
         sizes: names of the options that are sizes.
 
     Raises:
         ValueError: an option is invalid; the message names it.
     """
-    check_cells(cfg, cells)
+    check_cells(cfg, cell_options)
     check_sizes(cfg, sizes)
     check_probabilities(cfg)
     if not cfg.init_range > 0:
         raise ValueError(f"--init-range {cfg.init_range}: give a number larger than 0")
 
 
-def check_cells(cfg: CellOptions, cells: Sequence[str]) -> None:
-    """Check the options of `CellOptions`, and the options `cells` that choose cells.
+def check_cells(cfg: CellOptions, cell_options: Sequence[str]) -> None:
+    """Check the options of `CellOptions`, and the options `cell_options` that choose cells.
 
     Raises:
         ValueError: an option is invalid; the message names it.
     """
-    for option in ("cell", *cells):
+    for option in ("cell", *cell_options):
         name = getattr(cfg, option)
         if name is not None and name not in CELLS:
             raise ValueError(
@@ -188,7 +188,7 @@ def check_cells(cfg: CellOptions, cells: Sequence[str]) -> None:
             )
     chosen = {
         option if getattr(cfg, option) else "cell": first(getattr(cfg, option), cfg.cell)
-        for option in cells
+        for option in cell_options
     }
     for option, name in chosen.items():
         try:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from ...ops.products import Linear, product
 from .options import MAX_POSITIONS
 from .parameters import remember_words
-from .wsum_lm_config import WsumLSTMLMConfig
 from .wsum_lstm_config import WsumLSTMConfig
+from .wsum_lstm_lm_config import WsumLSTMLMConfig
 
 
 class WsumDecoderBase(FairseqIncrementalDecoder):

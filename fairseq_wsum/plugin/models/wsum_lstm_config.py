@@ -267,7 +267,7 @@ def read_config(args: Any) -> WsumLSTMConfig:
         for size in ("embed_dim", "hidden_size", "layers")
     ]
     sizes = [*sides, "decoder_out_embed_dim", "decoder_attention_heads"]
-    check_options(cfg, cells=("encoder_cell", "decoder_cell"), sizes=sizes)
+    check_options(cfg, cell_options=("encoder_cell", "decoder_cell"), sizes=sizes)
     for option in ("encoder_ffn_embed_dim", "decoder_ffn_embed_dim"):
         if getattr(cfg, option) < 0:
             raise ValueError(

@@ -9,8 +9,8 @@ from fairseq.tasks import FairseqTask
 
 from .options import check_language_modeling, default, use_preset
 from .parameters import embedding, init_uniform, load_embedding
-from .wsum_lm_config import WsumLSTMLMConfig, read_config
-from .wsum_lm_decoder import WsumLMDecoder
+from .wsum_lstm_lm_config import WsumLSTMLMConfig, read_config
+from .wsum_lstm_lm_decoder import WsumLMDecoder
 
 
 @register_model("wsum_lstm_lm", dataclass=WsumLSTMLMConfig)

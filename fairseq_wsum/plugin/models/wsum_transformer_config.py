@@ -97,7 +97,7 @@ def read_config(args: Any) -> TransformerConfig:
     cfg = WsumTransformerConfig(**option_values(WsumTransformerConfig, args))
     _resolve(cfg)
     sizes = ("embed_dim", "ffn_embed_dim", "hidden_size", "layers", "attention_heads")
-    check_cells(cfg, cells=("encoder_cell", "decoder_cell"))
+    check_cells(cfg, cell_options=("encoder_cell", "decoder_cell"))
     check_sizes(cfg, [f"{side}_{size}" for side in ("encoder", "decoder") for size in sizes])
     check_probabilities(cfg)
     check_quantisation(cfg)

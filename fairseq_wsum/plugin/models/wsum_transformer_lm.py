@@ -174,7 +174,7 @@ def read_config(args: Any) -> tuple[WsumTransformerLMConfig, GatedSums]:
     cfg.decoder_output_dim = first(cfg.decoder_output_dim, cfg.decoder_embed_dim)
     cfg.checkpoint_activations = cfg.checkpoint_activations or cfg.offload_activations
     sizes = ("embed_dim", "ffn_embed_dim", "hidden_size", "layers", "attention_heads")
-    check_cells(cfg, cells=("cell",))
+    check_cells(cfg, cell_options=("cell",))
     check_sizes(cfg, [f"decoder_{size}" for size in sizes])
     check_probabilities(cfg)
     check_quantisation(cfg)

@@ -156,7 +156,7 @@ def read_config(args: Any) -> WsumLSTMLMConfig:
     """
     cfg = WsumLSTMLMConfig(**option_values(WsumLSTMLMConfig, args))
     sizes = ("embed_dim", "hidden_size", "layers", "out_embed_dim")
-    check_options(cfg, cells=("cell",), sizes=[f"decoder_{size}" for size in sizes])
+    check_options(cfg, cell_options=("cell",), sizes=[f"decoder_{size}" for size in sizes])
     hidden_size = cfg.decoder.hidden_size
     if not 0 <= cfg.decoder_proj_size < hidden_size:
         raise ValueError(

@@ -19,7 +19,7 @@ from .embedding_dropout import EmbeddingDropout
 from .locked_dropout import LockedDropout
 from .weight_dropout import WeightDropout
 from .wsum_decoder_base import WsumDecoderBase
-from .wsum_lm_config import WsumLSTMLMConfig
+from .wsum_lstm_lm_config import WsumLSTMLMConfig
 
 Extra = dict[str, Tensor]
 
