@@ -195,12 +195,16 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         if "update_epoch_batch_itr" not in others:  # fairseq passes it for training only
             batches = self._scoring_batches(dataset, shard_id)
             return StreamIterator(batches, self.valid_states, num_workers=num_workers)
+        if max_sentences is None:
+            raise ValueError(
+                "--task wsum_language_modeling needs --batch-size: the number of parallel streams"
+            )
         groups = self._batches_of_an_update(epoch)
-        streams = self._streams(dataset, max_tokens, max_sentences, groups * num_shards)
+        self._check_streams(dataset, max_tokens, max_sentences, groups * num_shards)
         steps = self.args.tokens_per_sample
         batches = training_batches(
             dataset,
-            streams=streams,
+            streams=max_sentences,
             steps=steps,
             groups=groups,
             process=shard_id,
@@ -209,7 +213,7 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         )
         self.states = StreamStates()  # new in each epoch, because the groups may change
         layout = {
-            "--batch-size": streams,
+            "--batch-size": max_sentences,
             "the number of batches in an update": groups * num_shards,
             "--tokens-per-sample": steps,
             "the number of training tokens": len(dataset),
@@ -233,15 +237,11 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         numbers = list(self.args.update_freq)
         return int(numbers[min(epoch, len(numbers)) - 1])
 
-    def _streams(
-        self, stream: TokenStream, max_tokens: Optional[int], streams: Optional[int], batches: int
-    ) -> int:
-        """Return --batch-size after checking it against the other options and the data."""
+    def _check_streams(
+        self, stream: TokenStream, max_tokens: Optional[int], streams: int, batches: int
+    ) -> None:
+        """Check the number of streams, --batch-size, against the other options and the data."""
         steps = self.args.tokens_per_sample
-        if streams is None:
-            raise ValueError(
-                "--task wsum_language_modeling needs --batch-size: the number of parallel streams"
-            )
         check_batch_limits(max_tokens, streams)
         if max_tokens is not None and max_tokens < streams * steps:
             raise ValueError(
@@ -256,7 +256,6 @@ class WsumLanguageModelingTask(LanguageModelingTask):
                 + (f", {batches} batches per update" if batches > 1 else "")
                 + f") with --tokens-per-sample {steps}: {needed:,} are needed; lower one of them"
             )
-        return streams
 
     # Training and validation
 
