@@ -1,4 +1,4 @@
-"""Neighbours in time when some steps are padding.
+"""Zeros at padding, and neighbours in time when some steps are padding.
 
 Shapes: T time steps, B sequences, P features.
 """

@@ -34,7 +34,7 @@ class Trace:
 
     Attributes:
         cell: the cell.
-        layer: the index of the layer, from 0.
+        layer: the index of the layer within its `WsumLSTM`, from 0.
         reverse: whether the direction is from the last time step to the first.
         preactivations: z_t by row, T x B x H each.
         contents: g_t, T x B x H.
