@@ -98,7 +98,7 @@ def run(
         y, h_n, *c_n = _call(function, x, state, weights, b_ih is not None)
 
     if padding_mask is not None and order is not None:
-        y = torch.empty_like(y).flatten(0, 1).index_copy(0, order, y.flatten(0, 1)).view_as(y)
+        y = y.flatten(0, 1).index_select(0, order.argsort()).view_as(y)
         y = zero_at_padding(y, padding_mask)
         h_n = last_step(y, h_0, padding_mask, reverse)
     elif reverse:
