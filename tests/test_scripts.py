@@ -380,8 +380,8 @@ def test_prepare_train_resume_in_two_processes_average_and_score(prepared, tmp_p
         assert len(lines(out / f"hypotheses.lenpen{penalty}.de")) == 9
 
     both = f"{run_folder}/checkpoint1.pt:{run_folder}/checkpoint2.pt"
-    score_both = [*score[:2], "--checkpoints", both, "--out", tmp_path / "both", "--subset", "valid"]
-    succeeds(*score_both, "--max-len-b", "10")
+    options = ["--out", tmp_path / "both", "--subset", "valid", "--max-len-b", "10"]
+    succeeds(*score[:2], "--checkpoints", both, *options)
     ensemble = json.loads((tmp_path / "both" / "scores.json").read_text())
     assert ensemble["checkpoint"] == both and ensemble["sentences"] == 9
 
