@@ -233,9 +233,9 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
     forward = (z, w_hh, None, *first[2:])  # without inner biases
     outputs = kernels.recurrence(*forward, *rest, True, how)
     y, h_n, c_n = outputs[:3]
-    gates, cells, h = operators.saved(outputs, None, memory, mask)
+    rows, cells, h = operators.saved(outputs, None, memory, mask)
     dz, _, dh_0, dc_0 = kernels.recurrence_backward(
-        *(dy, dh_n, dc_n if cell.has_memory else None, *first[1:], gates, cells, *rest, how)
+        *(dy, dh_n, dc_n if cell.has_memory else None, *first[1:], rows, cells, *rest, how)
     )
     found = {"y": y, "h_n": h_n, "dz": dz, "dh_0": dh_0}
     exact = {"y": right[0], "h_n": right[1], "dz": gradients[0], "dh_0": gradients[1]}
@@ -250,7 +250,7 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
         torch.testing.assert_close(h * real, y)
     if INTERPRETS and reverse:
         return
-    nothing = kernels.recurrence_backward(*(None, None, None, *first[1:], gates, cells, *rest, how))
+    nothing = kernels.recurrence_backward(*(None, None, None, *first[1:], rows, cells, *rest, how))
     assert all(gradient.eq(0).all() for gradient in nothing)
     unsaved = kernels.recurrence(*forward, *rest, False, how)
     assert all(torch.equal(a, b) for a, b in zip(unsaved[:3], outputs[:3], strict=True))
@@ -347,6 +347,20 @@ def recurrence_kernels(cell, how, units):  # type: ignore[no-untyped-def]
     yield kernels._backward, {**shared, **kernels._products_of_dz(code), "HAS_DY": True}
 
 
+# The arguments of kernels that have the dtype of the layer.
+IN_LAYER_DTYPE = ("z", "w", "h", "y", "dy", "dz", "rows", "states", "f", "u", "df", "du")
+
+
+@needs_triton
+def test_the_arguments_compiled_in_16_bits_are_arguments_of_kernels() -> None:
+    from fairseq_wsum.backends import triton_gated_sum, triton_recurrence, triton_scan
+
+    modules = (triton_gated_sum, triton_recurrence, triton_scan)
+    kernels = [kernel for module in modules for kernel in (module._forward, module._backward)]
+    arguments = {name for kernel in kernels for name in kernel.arg_names}
+    assert {f"{name}_ptr" for name in IN_LAYER_DTYPE} <= arguments
+
+
 def compile_for(capability, kernel, constants, warps=4, dtype=torch.bfloat16):  # type: ignore[no-untyped-def]
     """Compile to machine code, with tensors in `dtype` where a layer has them so, as torch's
     allocator places them."""
@@ -355,10 +369,8 @@ def compile_for(capability, kernel, constants, warps=4, dtype=torch.bfloat16):  
     from triton.compiler import ASTSource
 
     types = {"padding_ptr": "*u8", "counter_ptr": "*i32"}
-    for name in ("z", "w", "y", "dy", "dz", "gates", "states", "f", "u", "df", "du"):
+    for name in IN_LAYER_DTYPE:
         types[f"{name}_ptr"] = "*bf16" if dtype is torch.bfloat16 else "*fp32"
-    if kernel.arg_names[2] == "h_ptr":
-        types["h_ptr"] = types["y_ptr"]
     signature, aligned = {}, {}
     for i, name in enumerate(kernel.arg_names):
         other = "*fp32" if name.endswith("_ptr") else "i32"
@@ -395,8 +407,8 @@ def test_one_launch_for_all_steps_equals_one_per_step_bit_for_bit(
         how = kernels.Plan(16, 16, 64, together)
         outputs = kernels.recurrence(*first[:2], None, *first[2:], *rest, True, how)
         y, h_n, c_n = outputs[:3]
-        gates, cells, _ = operators.saved(outputs, None, c_0, mask)
-        gradients = kernels.recurrence_backward(y, h_n, None, *first[1:], gates, cells, *rest, how)
+        rows, cells, _ = operators.saved(outputs, None, c_0, mask)
+        gradients = kernels.recurrence_backward(y, h_n, None, *first[1:], rows, cells, *rest, how)
         results.append((y, h_n, c_n, *gradients))
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
