@@ -336,6 +336,21 @@ def test_prefetched_products_fit_into_shared_memory(units, dtype) -> None:
             assert compiled.metadata.shared <= 99 * 1024
 
 
+@needs_triton
+def test_a_program_stores_only_h_before_it_signals_the_others() -> None:
+    """Whatever else it stored, they would wait for."""
+    if INTERPRETS:
+        pytest.skip("the interpreter compiles nothing")
+    from fairseq_wsum.backends import triton_recurrence
+
+    how = triton_recurrence.Plan(16, 16, 64, together=True)
+    kernel, constants = next(recurrence_kernels(CELLS["lstm"], how, units=512))
+    compiled = compile_for(90, kernel, {**constants, "PADDED": True, "REVERSE": False})
+    before, after = compiled.asm["ttir"].split(", release,")
+    # afterwards y, states, cells and four rows, and c at the end
+    assert (before.count("tt.store"), after.count("tt.store")) == (1, 8)
+
+
 def recurrence_kernels(cell, how, units):  # type: ignore[no-untyped-def]
     """Both kernels, each with the constants of its launch."""
     from fairseq_wsum.backends import triton_recurrence as kernels

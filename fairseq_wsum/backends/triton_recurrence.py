@@ -171,29 +171,30 @@ def _forward(  # type: ignore[no-untyped-def]
             if X_O >= 0:
                 o = sigmoid(z_o)
                 h *= o
-                if SAVE:
-                    tl.store(rows + X_O * H, o, mask=tile)
-            if SAVE:
-                tl.store(rows + X_I * H, i, mask=tile)
-                if X_F >= 0:
-                    tl.store(rows + X_F * H, f, mask=tile)
-                tl.store(rows + X_C * H, content, mask=tile)
+        y = h
         if PADDED:
             unpadded = (padding == 0)[:, None]
             stays = _from_others(h_prev + place, tile)
             c_next = tl.where(unpadded, c_next, c)
-            tl.store(y_ptr + out, tl.where(unpadded, h, 0.0), mask=tile)
+            y = tl.where(unpadded, h, 0.0)
             h = tl.where(unpadded, h, stays.to(tl.float32))
-            if SAVE:
-                tl.store(states_ptr + out, h, mask=tile)
-        else:
-            tl.store(y_ptr + out, h, mask=tile)
         c = c_next
         tl.store(h_next + place, h, mask=tile)
-        if SAVE and X_I >= 0:
-            tl.store(cells_ptr + out, c, mask=tile)
         if s + 1 < last:
             _arrive(counter_ptr)
+        # the other programs wait for h alone
+        tl.store(y_ptr + out, y, mask=tile)
+        if SAVE:
+            if PADDED:
+                tl.store(states_ptr + out, h, mask=tile)
+            if X_I >= 0:
+                tl.store(rows + X_I * H, i, mask=tile)
+                if X_F >= 0:
+                    tl.store(rows + X_F * H, f, mask=tile)
+                if X_O >= 0:
+                    tl.store(rows + X_O * H, o, mask=tile)
+                tl.store(rows + X_C * H, content, mask=tile)
+                tl.store(cells_ptr + out, c, mask=tile)
     tl.store(c_ptr + place, c, mask=tile)
 
 
