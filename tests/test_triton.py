@@ -304,7 +304,9 @@ def test_the_kernels_compile_for_an_absent_gpu(capability) -> None:
     for totals in (False, True):
         summed = {**flags, **tile, "TOTALS": totals}
         compile_for(capability, triton_gated_sum._forward, {**summed, "SAVE": True})
-        compile_for(capability, triton_gated_sum._backward, {**summed, "HAS_DY": True})
+        backward = {**summed, "HAS_DY": True}
+        compiled = compile_for(capability, triton_gated_sum._backward, backward)
+        assert compiled.asm["ttir"].count('"tt.scan"') == 1
         scanned = {**flags, "STEPS": 16, "BLOCK": 64, "TOTALS": totals}
         compile_for(capability, triton_scan._forward, scanned)
         compile_for(capability, triton_scan._backward, {**scanned, "HAS_DCELLS": True})

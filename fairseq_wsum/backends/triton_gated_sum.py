@@ -162,17 +162,20 @@ def _backward(  # type: ignore[no-untyped-def]
             o = sigmoid(tl.load(z + (R - 1) * H, mask=unpadded, other=0.0).to(tl.float32))
             g *= o
             dz_o = dh * tanh_c * o * (1.0 - o)
-        # e_t = f_t dc_t = f_t g_t + f_t e_{t+1}
-        f_all, e_all = tl.associative_scan((f, f * g), 0, after)
         if TOTALS:
+            # e_t = f_t dc_t = f_t g_t + f_t e_{t+1}
+            f_all, e_all = tl.associative_scan((f, f * g), 0, after)
             kept *= last_row(f_all, STEPS)
+            dc_next = last_row(e_all + f_all * dc_next[None, :], STEPS)
         else:
-            # an exclusive scan, which gives e_{t+1}: scan the values shifted by one step
-            later = inside & (k > first)[:, None]
+            # An exclusive scan, which gives e_{t+1}: scan the values shifted by one step. The rows
+            # after the last step hold its e_t.
+            shifted = (k > first) & (k <= end)
+            later = shifted[:, None] & units[None, :]
             tb_next = ((t - 1 if REVERSE else t + 1) * B + b).to(tl.int64)
             live_next = later
             if PADDED:
-                padding_next = tl.load(padding_ptr + tb_next, mask=(k > first) & (k < end), other=1)
+                padding_next = tl.load(padding_ptr + tb_next, mask=shifted, other=1)
                 live_next = later & (padding_next == 0)[:, None]
             z_next = z_ptr + tb_next[:, None] * (R * H) + n[None, :]
             f_next = _forget_gate(z_next, H, live_next, COUPLED)
@@ -195,7 +198,7 @@ def _backward(  # type: ignore[no-untyped-def]
             tl.store(dz + (2 - COUPLED) * H, tl.where(unpadded, dz_c, 0.0), mask=inside)
             if OUTPUT_GATE:
                 tl.store(dz + (R - 1) * H, tl.where(unpadded, dz_o, 0.0), mask=inside)
-        dc_next = last_row(e_all + f_all * dc_next[None, :], STEPS)
+            dc_next = last_row(f * dc, STEPS)
     if TOTALS:
         tl.store(totals_ptr + 2 * start - n, kept, mask=units)
         tl.store(totals_ptr + 2 * start - n + H, dc_next, mask=units)
