@@ -212,7 +212,7 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
     """
     from fairseq_wsum.backends import triton_recurrence as kernels
 
-    how = kernels.Plan(16, 16, 16, together)
+    how = kernels.Tiling(16, 16, 16, together)
     cell = get_cell(cell, coupled_gates=coupled)
     z = size * torch.randn(time, batch, len(cell.rows) * units).to(dtype)
     w_hh = (torch.randn(len(cell.hidden_rows) * units, units) / units**0.5).to(dtype)
@@ -274,17 +274,23 @@ def test_a_plan_splits_long_sequences_only_if_units_are_few() -> None:
 
 @needs_triton
 @inside
-def test_a_plan_uses_one_launch_if_all_programs_fit() -> None:
+def test_a_tiling_uses_one_launch_if_all_programs_fit() -> None:
     from fairseq_wsum.backends import triton_recurrence as kernels
 
     for dtype, block in ((torch.bfloat16, 64), (torch.float32, 32)):
-        small = kernels.Plan(16, 16, block, together=True)
-        assert kernels.plan_for(20, 650, dtype, 132) == small
-        assert kernels.plan_for(20, 650, dtype, 81) == small._replace(sequences=32)
-        assert kernels.plan_for(128, 1500, dtype, 94) == kernels.Plan(64, 32, block, together=True)
-        assert kernels.plan_for(128, 1500, dtype, 93) == kernels.Plan(64, 32, block, together=False)
-        assert kernels.plan_for(3, 1500, dtype, 50) == kernels.Plan(16, 32, block, together=True)
-    assert not kernels.plan_for(1, 1, torch.float32, 0).together
+        small = kernels.Tiling(16, 16, block, together=True)
+        assert kernels.tiling_for(20, 650, dtype, 132) == small
+        assert kernels.tiling_for(20, 650, dtype, 81) == small._replace(sequences=32)
+        assert kernels.tiling_for(128, 1500, dtype, 94) == kernels.Tiling(
+            64, 32, block, together=True
+        )
+        assert kernels.tiling_for(128, 1500, dtype, 93) == kernels.Tiling(
+            64, 32, block, together=False
+        )
+        assert kernels.tiling_for(3, 1500, dtype, 50) == kernels.Tiling(
+            16, 32, block, together=True
+        )
+    assert not kernels.tiling_for(1, 1, torch.float32, 0).together
 
 
 @needs_triton
@@ -312,7 +318,7 @@ def test_the_kernels_compile_for_an_absent_gpu(capability) -> None:
         compile_for(capability, triton_scan._backward, {**scanned, "HAS_DCELLS": True})
     compile_for(capability, triton_common._between, dict(BLOCK=64, H=650))
     for name, sequences, units in (("no-srnn", 16, 16), ("lstm", 64, 32), ("no-gates", 32, 16)):
-        how = triton_recurrence.Plan(sequences, units, 64, together=True)
+        how = triton_recurrence.Tiling(sequences, units, 64, together=True)
         for kernel, constants in recurrence_kernels(CELLS[name], how, units=650):
             compile_for(capability, kernel, {**flags, **constants}, how.warps)
 
@@ -330,7 +336,7 @@ def test_prefetched_products_fit_into_shared_memory(units, dtype) -> None:
     from fairseq_wsum.backends import triton_recurrence
 
     for batch in (16, 128):  # the smallest tile, and the largest
-        how = triton_recurrence.plan_for(batch, units, dtype, 132 if batch == 16 else 0)
+        how = triton_recurrence.tiling_for(batch, units, dtype, 132 if batch == 16 else 0)
         for kernel, constants in recurrence_kernels(CELLS["lstm"], how, units):
             constants |= dict(PADDED=False, REVERSE=False)
             compiled = compile_for(86, kernel, constants, how.warps, dtype)
@@ -345,7 +351,7 @@ def test_a_program_stores_only_h_before_it_signals_the_others() -> None:
         pytest.skip("the interpreter compiles nothing")
     from fairseq_wsum.backends import triton_recurrence
 
-    how = triton_recurrence.Plan(16, 16, 64, together=True)
+    how = triton_recurrence.Tiling(16, 16, 64, together=True)
     kernel, constants = next(recurrence_kernels(CELLS["lstm"], how, units=512))
     compiled = compile_for(90, kernel, {**constants, "PADDED": True, "REVERSE": False})
     before, after = compiled.asm["ttir"].split(", release,")
@@ -421,7 +427,7 @@ def test_one_launch_for_all_steps_equals_one_per_step_bit_for_bit(
     first, rest = (z, w_hh.to(dtype), None, h_0, c_0, mask), (operators.encode(cell), reverse)
     results = []
     for together in (False, True, True, True):
-        how = kernels.Plan(16, 16, 64, together)
+        how = kernels.Tiling(16, 16, 64, together)
         outputs = kernels.recurrence(*first[:2], None, *first[2:], *rest, True, how)
         y, h_n, c_n = outputs[:3]
         rows, cells, _ = operators.saved(outputs, None, c_0, mask)

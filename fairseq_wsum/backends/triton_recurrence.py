@@ -298,7 +298,7 @@ def _backward(  # type: ignore[no-untyped-def]
 # Launchers
 
 
-class Plan(NamedTuple):
+class Tiling(NamedTuple):
     """How the kernels divide a batch among programs.
 
     Args:
@@ -326,8 +326,8 @@ class Plan(NamedTuple):
 TILES = ((16, 16), (32, 16), (64, 16), (64, 32))
 
 
-def plan_for(batch: int, units: int, dtype: torch.dtype, processors: int) -> Plan:
-    """The plan for a batch: the smallest tiles that all fit on the GPU at once. (Not measured.)
+def tiling_for(batch: int, units: int, dtype: torch.dtype, processors: int) -> Tiling:
+    """The tiling for a batch: the smallest tiles that all fit on the GPU at once. (Not measured.)
 
     Args:
         batch, units: B and H.
@@ -340,8 +340,8 @@ def plan_for(batch: int, units: int, dtype: torch.dtype, processors: int) -> Pla
         sequences = min(sequences, most)
         programs = triton.cdiv(batch, sequences) * triton.cdiv(units, tile)
         if programs <= processors:
-            return Plan(sequences, tile, block, together=True)
-    return Plan(sequences, tile, block, together=False)
+            return Tiling(sequences, tile, block, together=True)
+    return Tiling(sequences, tile, block, together=False)
 
 
 def _processors(device: torch.device) -> int:
@@ -362,7 +362,7 @@ def recurrence(
     code: int,
     reverse: bool,
     save: bool,
-    plan: Plan | None = None,
+    tiling: Tiling | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The operator `recurrence` of `operators`, without a projection."""
     assert w_hr is None and b_hh is None, "the backend rejects projections and the GRU"
@@ -382,7 +382,7 @@ def recurrence(
     )
     options = _cell_options(code) | _products_of_h(code)
     options |= dict(PADDED=padding_mask is not None, REVERSE=reverse, SAVE=save)
-    _launch(_forward, tensors, time, (time, batch, units), options, plan)
+    _launch(_forward, tensors, time, (time, batch, units), options, tiling)
     h_n.copy_(h[time % 2])
     if c_0 is not None:
         c_n.copy_(memory)
@@ -402,7 +402,7 @@ def recurrence_backward(
     cells: Tensor,
     code: int,
     reverse: bool,
-    plan: Plan | None = None,
+    tiling: Tiling | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The operator `recurrence_backward` of `operators`, without a projection."""
     gradients = operators.recurrence_gradients(rows, w_hr, h_0, c_0, code)
@@ -422,7 +422,7 @@ def recurrence_backward(
     )
     options = _cell_options(code) | _products_of_dz(code)
     options |= dict(PADDED=padding_mask is not None, REVERSE=reverse, HAS_DY=dy is not None)
-    _launch(_backward, tensors, time + 1, (time, batch, units), options, plan)
+    _launch(_backward, tensors, time + 1, (time, batch, units), options, tiling)
     dh_0.copy_(dh)
     if c_0 is not None:
         dc_0.copy_(dc)
@@ -435,22 +435,22 @@ def _launch(
     steps: int,
     sizes: tuple[int, int, int],
     options: dict[str, Any],
-    plan: Plan | None,
+    tiling: Tiling | None,
 ) -> None:
     """Run all steps in one launch, or with one launch per step."""
     time, batch, units = sizes
     if batch == 0:
         return
     device = tensors[0].device
-    plan = plan or plan_for(batch, units, tensors[0].dtype, _processors(device))
+    tiling = tiling or tiling_for(batch, units, tensors[0].dtype, _processors(device))
     counter = torch.zeros(1, dtype=torch.int32, device=device)
-    options |= dict(H=units, BM=plan.sequences, BN=plan.units, BK=plan.block)
-    options["num_warps"] = plan.warps
+    options |= dict(H=units, BM=tiling.sequences, BN=tiling.units, BK=tiling.block)
+    options["num_warps"] = tiling.warps
     options["PRECISION"] = "ieee"  # full float32, like torch's matrix products by default
-    grid = (triton.cdiv(batch, plan.sequences), triton.cdiv(units, plan.units))
+    grid = (triton.cdiv(batch, tiling.sequences), triton.cdiv(units, tiling.units))
     run: Callable[..., Any] = kernel[grid]
     with torch.cuda.device_of(tensors[0]):
-        if plan.together:
+        if tiling.together:
             run(*tensors, counter, time, batch, 0, steps, **options, launch_cooperative_grid=True)
             return
         for step in range(steps):
