@@ -203,6 +203,41 @@ def test_a_recurrence_with_saturated_gates_stays_accurate(cell, coupled) -> None
     compare_recurrence(cell, coupled, 7, False, "left", torch.float32, False, size=50)
 
 
+@needs_triton
+@inside
+@pytest.mark.parametrize("side", [None, "left"], ids=lambda side: f"pad-{side}")
+@pytest.mark.parametrize("coupled", [False, True], ids=["", "coupled"])
+@pytest.mark.parametrize("cell", ["lstm", "no-srnn"])
+def test_gates_near_1_keep_their_gradients_in_16_bits(cell, coupled, side) -> None:
+    """sigmoid(8) is 0.9997, and the float16 next to it are 0.9995 and 1."""
+    from fairseq_wsum.backends import triton_recurrence as kernels
+
+    time, batch, units = 6, 2, 16
+    cell = get_cell(cell, coupled_gates=coupled)
+    rows = slice(0, units) if coupled else slice(units, 2 * units)  # of a gate
+    z = torch.randn(time, batch, len(cell.rows) * units)
+    z[..., rows] += 8
+    z = z.half()
+    w_hh = (0.3 * torch.randn(len(cell.hidden_rows) * units, units) / units**0.5).half()
+    h_0, c_0 = torch.zeros(batch, units).half(), torch.randn(batch, units)
+    dh_n, mask = torch.randn(batch, units).half(), mask_of(side, time, batch)
+
+    exact = z.double().requires_grad_()
+    rest = (*(tensor.double() for tensor in (h_0, c_0)), mask, False)
+    _, h_n, _ = reference.recur(cell, exact, w_hh.double(), None, None, {}, *rest)
+    (right,) = torch.autograd.grad(h_n, exact, dh_n.double())
+
+    z, w_hh, h_0, c_0, dh_n, mask = on_device(z, w_hh, h_0, c_0, dh_n, mask)
+    rest, how = (operators.encode(cell), False), kernels.Tiling(16, 16, 16, together=False)
+    outputs = kernels.recurrence(z, w_hh, None, None, h_0, c_0, mask, *rest, True, how)
+    saved, cells, _ = operators.saved(outputs, None, c_0, mask)
+    dz, *_ = kernels.recurrence_backward(
+        *(None, dh_n, None, w_hh, None, h_0, c_0, mask, saved, cells, *rest, how)
+    )
+    error = (dz.cpu().double() - right)[..., rows].norm() / right[..., rows].norm()
+    assert error < 0.01, f"{error:.2g}"
+
+
 def compare_recurrence(  # type: ignore[no-untyped-def]
     cell, coupled, units, reverse, side, dtype, together, time=4, batch=3, size=1
 ) -> None:
@@ -281,15 +316,10 @@ def test_a_tiling_uses_one_launch_if_all_programs_fit() -> None:
         small = kernels.Tiling(16, 16, block, together=True)
         assert kernels.tiling_for(20, 650, dtype, 132) == small
         assert kernels.tiling_for(20, 650, dtype, 81) == small._replace(sequences=32)
-        assert kernels.tiling_for(128, 1500, dtype, 94) == kernels.Tiling(
-            64, 32, block, together=True
-        )
-        assert kernels.tiling_for(128, 1500, dtype, 93) == kernels.Tiling(
-            64, 32, block, together=False
-        )
-        assert kernels.tiling_for(3, 1500, dtype, 50) == kernels.Tiling(
-            16, 32, block, together=True
-        )
+        large = kernels.Tiling(64, 32, block, together=True)
+        assert kernels.tiling_for(128, 1500, dtype, 94) == large
+        assert kernels.tiling_for(128, 1500, dtype, 93) == large._replace(together=False)
+        assert kernels.tiling_for(3, 1500, dtype, 50) == small._replace(units=32)
     assert not kernels.tiling_for(1, 1, torch.float32, 0).together
 
 

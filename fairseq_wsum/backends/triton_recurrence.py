@@ -6,6 +6,10 @@ the same sequences. If all programs fit on the GPU at the same time, a single la
 sequence with a barrier after every step; otherwise every step is a separate launch. Inputs that do
 not depend on the previous step are loaded before the barrier.
 
+The backward pass reads the gates and the content of each step. In 16 bits a gate near 1 would be
+rounded to 1 and lose its gradient. Therefore 16-bit `rows` hold the complete pre-activations, and
+the backward pass activates them again. A cell without gates saves only h_t.
+
 The memory cell is float32 and stays with its program. Sequence length and batch size are run-time
 values, so that new sizes need no compilation. The number of units is a compile-time constant,
 because Triton derives the width of vectorised accesses from it and prefetches no 16-bit data
@@ -69,6 +73,15 @@ def _row(z, X: tl.constexpr, H: tl.constexpr, tile, BM: tl.constexpr, BN: tl.con
     if X >= 0:
         sums = _load(z + X * H, tile)
     return sums
+
+
+@triton.jit
+def _gate(row, live, ACTIVATED: tl.constexpr):  # type: ignore[no-untyped-def]
+    """A saved gate, or 0 where `live` is False, which makes the gradients there 0."""
+    gate = _load(row, live)
+    if not ACTIVATED:
+        gate = tl.where(live, sigmoid(gate), 0.0)
+    return gate
 
 
 @triton.jit
@@ -138,6 +151,7 @@ def _forward(  # type: ignore[no-untyped-def]
     sequences, units = m < B, n < H
     tile = sequences[:, None] & units[None, :]
     place = m[:, None] * H + n[None, :]
+    ACTIVATED: tl.constexpr = rows_ptr.dtype.element_ty == tl.float32
     c = _load(c_ptr + place, tile)
     for s in tl.range(first, last, num_stages=1):
         t = T - 1 - s if REVERSE else s
@@ -188,12 +202,12 @@ def _forward(  # type: ignore[no-untyped-def]
             if PADDED:
                 tl.store(states_ptr + out, h, mask=tile)
             if X_I >= 0:
-                tl.store(rows + X_I * H, i, mask=tile)
+                tl.store(rows + X_I * H, i if ACTIVATED else z_i, mask=tile)
                 if X_F >= 0:
-                    tl.store(rows + X_F * H, f, mask=tile)
+                    tl.store(rows + X_F * H, f if ACTIVATED else z_f, mask=tile)
                 if X_O >= 0:
-                    tl.store(rows + X_O * H, o, mask=tile)
-                tl.store(rows + X_C * H, content, mask=tile)
+                    tl.store(rows + X_O * H, o if ACTIVATED else z_o, mask=tile)
+                tl.store(rows + X_C * H, content if ACTIVATED else z_c, mask=tile)
                 tl.store(cells_ptr + out, c, mask=tile)
     tl.store(c_ptr + place, c, mask=tile)
 
@@ -219,6 +233,7 @@ def _backward(  # type: ignore[no-untyped-def]
     sequences, units = m < B, n < H
     tile = sequences[:, None] & units[None, :]
     place = m[:, None] * H + n[None, :]
+    ACTIVATED: tl.constexpr = rows_ptr.dtype.element_ty == tl.float32
     dh = _load(dh_ptr + place, tile)
     dc = _load(dc_ptr + place, tile)
     for k in tl.range(first, last, num_stages=1):
@@ -240,12 +255,14 @@ def _backward(  # type: ignore[no-untyped-def]
         rows = rows_ptr + tb[:, None] * (R * H) + n[None, :]
         content = _load(rows + X_C * H, live)
         if X_I >= 0:
-            i = _load(rows + X_I * H, live)
+            if SRNN and not ACTIVATED:
+                content = tanh(content)
+            i = _gate(rows + X_I * H, live, ACTIVATED)
             f = 1.0 - i
             if X_F >= 0:
-                f = _load(rows + X_F * H, live)
+                f = _gate(rows + X_F * H, live, ACTIVATED)
             if X_O >= 0:
-                o = _load(rows + X_O * H, live)
+                o = _gate(rows + X_O * H, live, ACTIVATED)
             c = _load(cells_ptr + out, live)
             before = (t_prev * B).to(tl.int64) + m
             c_prev = _load(cells_ptr + before[:, None] * H + n[None, :], live & (step > 0))
