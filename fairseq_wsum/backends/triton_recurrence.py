@@ -333,9 +333,14 @@ class Tiling(NamedTuple):
     def warps(self) -> int:
         """The number of warps of a program.
 
-        On sm_90, tiles of 64 sequences exceed the registers of 4 warps. They fit into the registers
-        of 8 warps, except for 64 x 32 in float32.
+        On sm_90, tiles of 64 sequences exceed the registers of 4 warps. With the numbers here and
+        1024 units, ptxas (of Triton 3.9) spills 16 to 24 bytes of a thread's registers for 64 x 32
+        in float32, and 8 or 12 bytes in some kernels for the smaller tiles.
         """
+        # In 16 bits, Triton gives the warps of the forward kernel different sequences, 16 each, and
+        # those of the backward kernel also different units. So 4 (backward: 2) warps compute the
+        # same product for tiles of 16 sequences, and 2 (backward: 1) for tiles of 32. With
+        # sequences // 16 warps these tiles may be faster. (Not measured.)
         return 8 if self.sequences > 32 else 4
 
 
@@ -463,7 +468,9 @@ def _launch(
     counter = torch.zeros(1, dtype=torch.int32, device=device)
     options |= dict(H=units, BM=tiling.sequences, BN=tiling.units, BK=tiling.block)
     options["num_warps"] = tiling.warps
-    options["PRECISION"] = "ieee"  # full float32, like torch's matrix products by default
+    # full float32, like torch's matrix products by default. torch.backends.cuda.matmul.allow_tf32,
+    # which changes torch's, is not read.
+    options["PRECISION"] = "ieee"
     grid = (triton.cdiv(batch, tiling.sequences), triton.cdiv(units, tiling.units))
     run: Callable[..., Any] = kernel[grid]
     with torch.cuda.device_of(tensors[0]):
