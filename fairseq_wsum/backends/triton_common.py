@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -48,6 +49,15 @@ def last_row(values, STEPS: tl.constexpr):  # type: ignore[no-untyped-def]
     """The last of STEPS rows: STEPS x BLOCK -> BLOCK."""
     rows = tl.arange(0, STEPS)[:, None]
     return tl.sum(tl.where(rows == STEPS - 1, values, 0.0), 0)
+
+
+@triton.jit
+def store_totals(totals_ptr, start, n, units, f, u, H: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Store (f, u) of a chunk: chunks x B x 2 x H."""
+    # `start` is the place of unit n in chunks x B x H. What precedes its row is twice as long here.
+    place = 2 * (start - n) + n
+    tl.store(totals_ptr + place, f, mask=units)
+    tl.store(totals_ptr + place + H, u, mask=units)
 
 
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
@@ -100,21 +110,39 @@ def plan_for(time: int, batch: int, units: int) -> Plan:
     return Plan(steps=1 if time == 1 else Plan().steps, block=block, chunks=chunks)
 
 
-def grid(batch: int, units: int, plan: Plan) -> tuple[int, int, int]:
-    return batch, triton.cdiv(units, plan.block), plan.chunks
+def in_chunks(
+    kernel: Any,
+    start: Tensor,
+    tensors: tuple[Tensor, ...],
+    time: int,
+    plan: Plan | None,
+    **options: Any,
+) -> None:
+    """Launch once for a single chunk, else three times: totals, chunk boundaries, all chunks.
 
-
-def in_chunks(launch: Any, start: Tensor, plan: Plan) -> None:
-    """Launch once for a single chunk, else three times: totals, chunk boundaries, all chunks."""
-    if plan.chunks == 1:
-        with torch.cuda.device_of(start):
-            launch(start, start, False)
+    Args:
+        kernel: `_forward` or `_backward`. Its arguments are the value before each chunk, the totals
+            of the chunks, `tensors`, and the sizes.
+        start: the value before the first chunk, B x H. Nothing is launched if it has no elements.
+        tensors: all other tensors.
+        time: T.
+        plan: None stands for that of `plan_for`.
+        options: the kernel's own constants.
+    """
+    if start.numel() == 0:
         return
     batch, units = start.shape
-    totals = start.new_empty((plan.chunks, batch, 2, units))
-    between = start.new_empty((plan.chunks, batch, units))
+    plan = plan or plan_for(time, batch, units)
+    tiles = (batch, triton.cdiv(units, plan.block))
+    sizes = (time, batch, triton.cdiv(time, plan.chunks), units)
+    options |= dict(STEPS=plan.steps, BLOCK=plan.block)
+    launch: Callable[..., Any] = kernel[(*tiles, plan.chunks)]
     with torch.cuda.device_of(start):
-        launch(start, totals, True)
-        tiles = grid(batch, units, plan)[:2]
+        if plan.chunks == 1:
+            launch(start, start, *tensors, *sizes, **options, TOTALS=False)
+            return
+        totals = start.new_empty((plan.chunks, batch, 2, units))
+        between = start.new_empty((plan.chunks, batch, units))
+        launch(start, totals, *tensors, *sizes, **options, TOTALS=True)
         _between[tiles](totals, start, between, batch, plan.chunks, units, plan.block)
-        launch(between, totals, False)
+        launch(between, totals, *tensors, *sizes, **options, TOTALS=False)

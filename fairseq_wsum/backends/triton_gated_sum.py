@@ -34,11 +34,10 @@ from .triton_common import (
     Plan,
     after,
     as_bytes,
-    grid,
     in_chunks,
     last_row,
-    plan_for,
     sigmoid,
+    store_totals,
     tanh,
 )
 
@@ -66,7 +65,7 @@ def _gates(z, H: tl.constexpr, unpadded, COUPLED: tl.constexpr, SRNN: tl.constex
 
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
 def _forward(  # type: ignore[no-untyped-def]
-    z_ptr, c_start_ptr, padding_ptr, y_ptr, c_n_ptr, cells_ptr, totals_ptr,
+    start_ptr, totals_ptr, z_ptr, padding_ptr, y_ptr, c_n_ptr, cells_ptr,
     T, B, length, H: tl.constexpr,
     PADDED: tl.constexpr, COUPLED: tl.constexpr, OUTPUT_GATE: tl.constexpr, SRNN: tl.constexpr,
     REVERSE: tl.constexpr, SAVE: tl.constexpr, TOTALS: tl.constexpr,
@@ -81,7 +80,7 @@ def _forward(  # type: ignore[no-untyped-def]
     if TOTALS:
         c, kept = tl.zeros((BLOCK,), tl.float32), tl.full((BLOCK,), 1.0, tl.float32)
     else:
-        c, kept = tl.load(c_start_ptr + start, mask=units, other=0.0), 0.0
+        c, kept = tl.load(start_ptr + start, mask=units, other=0.0), 0.0
     end = tl.minimum(chunk * length + length, T)
     for first in range(chunk * length, end, STEPS):
         s = first + tl.arange(0, STEPS)
@@ -108,8 +107,7 @@ def _forward(  # type: ignore[no-untyped-def]
                 tl.store(cells_ptr + place, cells, mask=inside)
         c = last_row(cells, STEPS)
     if TOTALS:
-        tl.store(totals_ptr + 2 * start - n, kept, mask=units)
-        tl.store(totals_ptr + 2 * start - n + H, c, mask=units)
+        store_totals(totals_ptr, start, n, units, kept, c, H)
     else:
         if end == T:
             tl.store(c_n_ptr + b.to(tl.int64) * H + n, c, mask=units)
@@ -117,7 +115,7 @@ def _forward(  # type: ignore[no-untyped-def]
 
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
 def _backward(  # type: ignore[no-untyped-def]
-    z_ptr, c_0_ptr, padding_ptr, cells_ptr, dy_ptr, dc_start_ptr, dz_ptr, dc_0_ptr, totals_ptr,
+    start_ptr, totals_ptr, z_ptr, c_0_ptr, padding_ptr, cells_ptr, dy_ptr, dz_ptr, dc_0_ptr,
     T, B, length, H: tl.constexpr,
     PADDED: tl.constexpr, COUPLED: tl.constexpr, OUTPUT_GATE: tl.constexpr, SRNN: tl.constexpr,
     REVERSE: tl.constexpr, HAS_DY: tl.constexpr, TOTALS: tl.constexpr,
@@ -135,7 +133,7 @@ def _backward(  # type: ignore[no-untyped-def]
     if TOTALS:
         dc_next, kept = tl.zeros((BLOCK,), tl.float32), tl.full((BLOCK,), 1.0, tl.float32)
     else:
-        dc_next, kept = tl.load(dc_start_ptr + start, mask=units, other=0.0), 0.0
+        dc_next, kept = tl.load(start_ptr + start, mask=units, other=0.0), 0.0
         c_0 = tl.load(c_0_ptr + b.to(tl.int64) * H + n, mask=units, other=0.0)
     end = tl.minimum(chunk * length + length, T)
     for first in range(chunk * length, end, STEPS):
@@ -200,8 +198,7 @@ def _backward(  # type: ignore[no-untyped-def]
                 tl.store(dz + (R - 1) * H, tl.where(unpadded, dz_o, 0.0), mask=inside)
             dc_next = last_row(f * dc, STEPS)
     if TOTALS:
-        tl.store(totals_ptr + 2 * start - n, kept, mask=units)
-        tl.store(totals_ptr + 2 * start - n + H, dc_next, mask=units)
+        store_totals(totals_ptr, start, n, units, kept, dc_next, H)
     else:
         if end == T:
             tl.store(dc_0_ptr + b.to(tl.int64) * H + n, dc_next, mask=units)
@@ -224,23 +221,9 @@ def gated_sum(
     assert v is None, "the backend rejects cells with vectors"
     z, c_0 = z.contiguous(), c_0.contiguous()
     y, c_n, cells = operators.gated_sum_outputs(z, c_0, padding_mask, code, save)
-    time, batch, units = y.shape
-    if c_0.numel() == 0:
-        return y, c_n, cells
-    plan = plan or plan_for(time, batch, units)
-    options = _options(code, padding_mask, reverse, plan)
-    padding = as_bytes(padding_mask, z)
-
-    def launch(start: Tensor, totals: Tensor, only_totals: bool) -> None:
-        _forward[grid(batch, units, plan)](
-            *(z, start, padding, y, c_n, cells, totals),
-            *(time, batch, triton.cdiv(time, plan.chunks), units),
-            **options,
-            SAVE=save,
-            TOTALS=only_totals,
-        )
-
-    in_chunks(launch, c_0, plan)
+    tensors = (z, as_bytes(padding_mask, z), y, c_n, cells)
+    options = _options(code, padding_mask, reverse)
+    in_chunks(_forward, c_0, tensors, len(z), plan, **options, SAVE=save)
     return y, c_n, cells
 
 
@@ -257,38 +240,21 @@ def gated_sum_backward(
     plan: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The operator `gated_sum_backward` of `operators`, for the LSTM and its ablations."""
-    z, c_0 = z.contiguous(), c_0.contiguous()
+    z, c_0, cells = z.contiguous(), c_0.contiguous(), cells.contiguous()
     dz, dv, dc_0 = operators.gated_sum_gradients(z, v, c_0)
-    cells = cells.contiguous()
-    time, batch, units = cells.shape
-    if c_0.numel() == 0:
-        return dz, dv, dc_0
-    plan = plan or plan_for(time, batch, units)
-    options = _options(code, padding_mask, reverse, plan)
-    padding = as_bytes(padding_mask, z)
-    dy_dense = z if dy is None else dy.contiguous()
     dc = torch.zeros_like(c_0) if dc_n is None else dc_n.contiguous()
-
-    def launch(start: Tensor, totals: Tensor, only_totals: bool) -> None:
-        _backward[grid(batch, units, plan)](
-            *(z, c_0, padding, cells, dy_dense, start, dz, dc_0, totals),
-            *(time, batch, triton.cdiv(time, plan.chunks), units),
-            **options,
-            HAS_DY=dy is not None,
-            TOTALS=only_totals,
-        )
-
-    in_chunks(launch, dc, plan)
+    dy_dense = z if dy is None else dy.contiguous()
+    tensors = (z, c_0, as_bytes(padding_mask, z), cells, dy_dense, dz, dc_0)
+    options = _options(code, padding_mask, reverse)
+    in_chunks(_backward, dc, tensors, len(z), plan, **options, HAS_DY=dy is not None)
     return dz, dv, dc_0
 
 
-def _options(code: int, padding_mask: Tensor | None, reverse: bool, plan: Plan) -> dict[str, Any]:
+def _options(code: int, padding_mask: Tensor | None, reverse: bool) -> dict[str, Any]:
     return dict(
         PADDED=padding_mask is not None,
         COUPLED=bool(code & operators.COUPLED),
         OUTPUT_GATE=bool(code & operators.OUTPUT_GATE),
         SRNN=bool(code & operators.SRNN),
         REVERSE=reverse,
-        STEPS=plan.steps,
-        BLOCK=plan.block,
     )

@@ -12,8 +12,6 @@ shapes of what they belong to.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -25,10 +23,9 @@ from .triton_common import (
     Plan,
     after,
     as_bytes,
-    grid,
     in_chunks,
     last_row,
-    plan_for,
+    store_totals,
 )
 
 # Kernels
@@ -36,7 +33,7 @@ from .triton_common import (
 
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
 def _forward(  # type: ignore[no-untyped-def]
-    f_ptr, u_ptr, c_start_ptr, padding_ptr, cells_ptr, c_n_ptr, totals_ptr,
+    start_ptr, totals_ptr, f_ptr, u_ptr, padding_ptr, cells_ptr, c_n_ptr,
     T, B, length, H: tl.constexpr,
     PADDED: tl.constexpr, REVERSE: tl.constexpr, TOTALS: tl.constexpr,
     STEPS: tl.constexpr, BLOCK: tl.constexpr,
@@ -49,7 +46,7 @@ def _forward(  # type: ignore[no-untyped-def]
     if TOTALS:
         c, kept = tl.zeros((BLOCK,), tl.float32), tl.full((BLOCK,), 1.0, tl.float32)
     else:
-        c, kept = tl.load(c_start_ptr + start, mask=units, other=0.0), 0.0
+        c, kept = tl.load(start_ptr + start, mask=units, other=0.0), 0.0
     end = tl.minimum(chunk * length + length, T)
     for first in range(chunk * length, end, STEPS):
         s = first + tl.arange(0, STEPS)
@@ -72,8 +69,7 @@ def _forward(  # type: ignore[no-untyped-def]
             tl.store(cells_ptr + place, cells, mask=inside)
         c = last_row(cells, STEPS)
     if TOTALS:
-        tl.store(totals_ptr + 2 * start - n, kept, mask=units)
-        tl.store(totals_ptr + 2 * start - n + H, c, mask=units)
+        store_totals(totals_ptr, start, n, units, kept, c, H)
     else:
         if end == T:
             tl.store(c_n_ptr + b.to(tl.int64) * H + n, c, mask=units)
@@ -81,8 +77,8 @@ def _forward(  # type: ignore[no-untyped-def]
 
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
 def _backward(  # type: ignore[no-untyped-def]
-    f_ptr, c_0_ptr, padding_ptr, cells_ptr, dcells_ptr, dc_start_ptr,
-    df_ptr, du_ptr, dc_0_ptr, totals_ptr,
+    start_ptr, totals_ptr, f_ptr, c_0_ptr, padding_ptr, cells_ptr, dcells_ptr,
+    df_ptr, du_ptr, dc_0_ptr,
     T, B, length, H: tl.constexpr,
     PADDED: tl.constexpr, REVERSE: tl.constexpr, HAS_DCELLS: tl.constexpr, TOTALS: tl.constexpr,
     STEPS: tl.constexpr, BLOCK: tl.constexpr,
@@ -99,7 +95,7 @@ def _backward(  # type: ignore[no-untyped-def]
     if TOTALS:
         dc_next, kept = tl.zeros((BLOCK,), tl.float32), tl.full((BLOCK,), 1.0, tl.float32)
     else:
-        dc_next, kept = tl.load(dc_start_ptr + start, mask=units, other=0.0), 0.0
+        dc_next, kept = tl.load(start_ptr + start, mask=units, other=0.0), 0.0
         c_0 = tl.load(c_0_ptr + b.to(tl.int64) * H + n, mask=units, other=0.0)
     end = tl.minimum(chunk * length + length, T)
     for first in range(chunk * length, end, STEPS):
@@ -134,8 +130,7 @@ def _backward(  # type: ignore[no-untyped-def]
             tl.store(du_ptr + place, tl.where(unpadded, dc, 0.0), mask=inside)
         dc_next = last_row(dc, STEPS)
     if TOTALS:
-        tl.store(totals_ptr + 2 * start - n, kept, mask=units)
-        tl.store(totals_ptr + 2 * start - n + H, dc_next, mask=units)
+        store_totals(totals_ptr, start, n, units, kept, dc_next, H)
     else:
         if end == T:
             tb = ((T - 1 if REVERSE else 0) * B + b).to(tl.int64)
@@ -159,22 +154,9 @@ def scan(
     """The operator `scan` of `ops.scan`."""
     f, u, c_0 = f.contiguous(), u.contiguous(), c_0.contiguous()
     cells, c_n = scan_outputs(f, c_0)
-    time, batch, units = f.shape
-    if c_0.numel() == 0:
-        return cells, c_n
-    plan = plan or plan_for(time, batch, units)
-    options = _options(padding_mask, reverse, plan)
-    padding = as_bytes(padding_mask, f)
-
-    def launch(start: Tensor, totals: Tensor, only_totals: bool) -> None:
-        _forward[grid(batch, units, plan)](
-            *(f, u, start, padding, cells, c_n, totals),
-            *(time, batch, triton.cdiv(time, plan.chunks), units),
-            **options,
-            TOTALS=only_totals,
-        )
-
-    in_chunks(launch, c_0, plan)
+    tensors = (f, u, as_bytes(padding_mask, f), cells, c_n)
+    options = dict(PADDED=padding_mask is not None, REVERSE=reverse)
+    in_chunks(_forward, c_0, tensors, len(f), plan, **options)
     return cells, c_n
 
 
@@ -191,32 +173,9 @@ def scan_backward(
     """The operator `scan_backward` of `ops.scan`."""
     f, c_0, cells = f.contiguous(), c_0.contiguous(), cells.contiguous()
     df, du, dc_0 = scan_gradients(f, c_0)
-    time, batch, units = f.shape
-    if c_0.numel() == 0:
-        return df, du, dc_0
-    plan = plan or plan_for(time, batch, units)
-    options = _options(padding_mask, reverse, plan)
-    padding = as_bytes(padding_mask, f)
-    dcells_dense = cells if dcells is None else dcells.contiguous()
     dc = torch.zeros_like(c_0) if dc_n is None else dc_n.contiguous()
-
-    def launch(start: Tensor, totals: Tensor, only_totals: bool) -> None:
-        _backward[grid(batch, units, plan)](
-            *(f, c_0, padding, cells, dcells_dense, start, df, du, dc_0, totals),
-            *(time, batch, triton.cdiv(time, plan.chunks), units),
-            **options,
-            HAS_DCELLS=dcells is not None,
-            TOTALS=only_totals,
-        )
-
-    in_chunks(launch, dc, plan)
+    dcells_dense = cells if dcells is None else dcells.contiguous()
+    tensors = (f, c_0, as_bytes(padding_mask, f), cells, dcells_dense, df, du, dc_0)
+    options = dict(PADDED=padding_mask is not None, REVERSE=reverse, HAS_DCELLS=dcells is not None)
+    in_chunks(_backward, dc, tensors, len(f), plan, **options)
     return df, du, dc_0
-
-
-def _options(padding_mask: Tensor | None, reverse: bool, plan: Plan) -> dict[str, Any]:
-    return dict(
-        PADDED=padding_mask is not None,
-        REVERSE=reverse,
-        STEPS=plan.steps,
-        BLOCK=plan.block,
-    )
