@@ -161,13 +161,16 @@ def test_bad_tensors_are_rejected() -> None:
         scan(f, u, c_0.double())
     with pytest.raises(ValueError, match=r"take u of size \(4, 2, 3\), got \(3, 2, 3\)"):
         scan(f, u[1:], c_0)
+    with pytest.raises(ValueError, match=r"take f with 3 dimensions, got size \(4, 2\)"):
+        scan(f[..., 0], u, c_0)
     with pytest.raises(NotImplementedError, match="second derivatives need `scan_reference`"):
         loss = scan(f.requires_grad_(), u, c_0)[0].square().sum()
         torch.autograd.grad(loss, f, create_graph=True)
 
 
 @needs_kernels
-@pytest.mark.parametrize("time", [0, 3])
-def test_an_empty_batch_gives_an_empty_result(time) -> None:
-    cells, c_n = scan(torch.rand(time, 0, 3), torch.rand(time, 0, 3), torch.rand(0, 3))
-    assert cells.shape == (time, 0, 3) and c_n.shape == (0, 3)
+@pytest.mark.parametrize("function", [scan, scan_reference])
+def test_a_sequence_of_no_steps_is_rejected(function) -> None:
+    for batch in (0, 2):
+        with pytest.raises(ValueError, match="at least one time step"):
+            function(torch.rand(0, batch, 3), torch.rand(0, batch, 3), torch.rand(batch, 3))

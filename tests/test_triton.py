@@ -292,6 +292,53 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
     assert not any(tensor.numel() for tensor in unsaved[3:])
 
 
+def calls():  # type: ignore[no-untyped-def]
+    """Each launcher with the tensors and the other arguments of a call."""
+    from fairseq_wsum.backends import triton_gated_sum, triton_recurrence, triton_scan
+
+    time, batch, units = 3, 2, 5
+    y, c_0, c_n = torch.rand(time, batch, units), torch.rand(batch, units), torch.rand(batch, units)
+    given = dict(c_0=c_0, padding_mask=torch.zeros(time, batch, dtype=torch.bool))
+    saved = dict(given, cells=y, dc_n=c_n)
+    yield triton_scan.scan, dict(given, f=y, u=y), dict(reverse=False)
+    yield triton_scan.scan_backward, dict(saved, f=y, dcells=y), dict(reverse=False)
+
+    z, rest = torch.rand(time, batch, 4 * units), dict(v=None, reverse=False)
+    rest["code"] = operators.encode(CELLS["no-srnn-hidden"])
+    yield triton_gated_sum.gated_sum, dict(given, z=z), dict(rest, save=True)
+    yield triton_gated_sum.gated_sum_backward, dict(saved, z=z, dy=y), rest
+
+    given |= dict(w_hh=torch.rand(4 * units, units), h_0=c_0)
+    saved = dict(given, dy=y, dh_n=c_0, dc_n=c_n, rows=z, cells=y)
+    rest = dict(w_hr=None, code=operators.encode(CELLS["lstm"]), reverse=False)
+    yield triton_recurrence.recurrence, dict(given, z=z), dict(rest, b_hh=None, save=True)
+    yield triton_recurrence.recurrence_backward, saved, rest
+
+
+every_operator = pytest.mark.parametrize(
+    "name", [n + way for n in ("scan", "gated_sum", "recurrence") for way in ("", "_backward")]
+)
+
+
+@needs_triton
+@every_operator
+def test_tensors_of_another_shape_or_dtype_are_rejected(name) -> None:
+    launcher, tensors, rest = next(call for call in calls() if call[0].__name__ == name)
+    for key, tensor in tensors.items():
+        for wrong in (tensor[1:], tensor[..., :1], tensor[0], tensor.double(), tensor[:0]):
+            with pytest.raises(ValueError, match="the kernels take"):
+                launcher(**{**tensors, key: wrong}, **rest)
+
+
+@needs_triton
+@every_operator
+def test_a_sequence_of_no_steps_is_rejected(name) -> None:
+    launcher, tensors, rest = next(call for call in calls() if call[0].__name__ == name)
+    over_time = {name: tensor[:0] for name, tensor in tensors.items() if len(tensor) == 3}
+    with pytest.raises(ValueError, match="at least one time step"):
+        launcher(**{**tensors, **over_time}, **rest)
+
+
 @needs_triton
 @inside
 def test_a_plan_splits_long_sequences_only_if_units_are_few() -> None:

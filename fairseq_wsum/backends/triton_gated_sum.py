@@ -28,7 +28,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..ops import operators
+from ..ops import arguments, operators
+from .triton import DTYPES
 from .triton_common import (
     RUN_TIME_VALUES,
     Plan,
@@ -219,6 +220,9 @@ def gated_sum(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The operator `gated_sum` of `operators`, for the LSTM and its ablations."""
     assert v is None, "the backend rejects cells with vectors"
+    sizes = arguments.gated_sum_sizes(z, c_0)
+    given = dict(padding=padding_mask, z=z, v=v, c_0=c_0)
+    arguments.check(arguments.GATED_SUM, DTYPES, code, z, sizes, **given)
     z, c_0 = z.contiguous(), c_0.contiguous()
     y, c_n, cells = operators.gated_sum_outputs(z, c_0, padding_mask, code, save)
     tensors = (z, as_bytes(padding_mask, z), y, c_n, cells)
@@ -240,6 +244,9 @@ def gated_sum_backward(
     plan: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The operator `gated_sum_backward` of `operators`, for the LSTM and its ablations."""
+    sizes = arguments.gated_sum_sizes(z, c_0)
+    given = dict(padding=padding_mask, z=z, v=v, c_0=c_0, cells=cells, dy=dy, dc_n=dc_n)
+    arguments.check(arguments.GATED_SUM, DTYPES, code, z, sizes, **given)
     z, c_0, cells = z.contiguous(), c_0.contiguous(), cells.contiguous()
     dz, dv, dc_0 = operators.gated_sum_gradients(z, v, c_0)
     dc = torch.zeros_like(c_0) if dc_n is None else dc_n.contiguous()

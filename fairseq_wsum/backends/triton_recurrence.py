@@ -30,7 +30,8 @@ import triton.language as tl
 from torch import Tensor
 
 from ..cells.rows import adjacent_hidden
-from ..ops import operators
+from ..ops import arguments, operators
+from .triton import DTYPES
 from .triton_common import RUN_TIME_VALUES, as_bytes, sigmoid, tanh
 
 # Kernels
@@ -388,6 +389,9 @@ def recurrence(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The operator `recurrence` of `operators`, without a projection."""
     assert w_hr is None and b_hh is None, "the backend rejects projections and the GRU"
+    sizes = arguments.recurrence_sizes(z, w_hr, h_0)
+    given = dict(padding=padding_mask, z=z, w_hh=w_hh, h_0=h_0, c_0=c_0)
+    arguments.check(arguments.RECURRENCE, DTYPES, code, z, sizes, **given)
     z, w_hh = z.contiguous(), w_hh.contiguous()
     outputs = operators.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, code, save)
     y, h_n, c_n, rows, cells, states = outputs
@@ -427,6 +431,11 @@ def recurrence_backward(
     tiling: Tiling | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The operator `recurrence_backward` of `operators`, without a projection."""
+    sizes = arguments.recurrence_sizes(rows, w_hr, h_0)
+    given = dict(padding=padding_mask, w_hh=w_hh, h_0=h_0, c_0=c_0, rows=rows, dy=dy, dh_n=dh_n)
+    if c_0 is not None:
+        given |= dict(cells=cells, dc_n=dc_n)
+    arguments.check(arguments.RECURRENCE, DTYPES, code, rows, sizes, **given)
     gradients = operators.recurrence_gradients(rows, w_hr, h_0, c_0, code)
     dz, _, dh_0, dc_0 = gradients
     (batch, units), time = h_0.shape, rows.size(0)

@@ -17,7 +17,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..ops import arguments
 from ..ops.scan import scan_gradients, scan_outputs
+from .triton import DTYPES
 from .triton_common import (
     RUN_TIME_VALUES,
     Plan,
@@ -152,6 +154,8 @@ def scan(
     plan: Plan | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The operator `scan` of `ops.scan`."""
+    given = dict(padding=padding_mask, f=f, u=u, c_0=c_0)
+    arguments.check(arguments.SCAN, DTYPES, None, f, arguments.scan_sizes(f), **given)
     f, u, c_0 = f.contiguous(), u.contiguous(), c_0.contiguous()
     cells, c_n = scan_outputs(f, c_0)
     tensors = (f, u, as_bytes(padding_mask, f), cells, c_n)
@@ -171,6 +175,8 @@ def scan_backward(
     plan: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The operator `scan_backward` of `ops.scan`."""
+    given = dict(padding=padding_mask, f=f, c_0=c_0, cells=cells, dcells=dcells, dc_n=dc_n)
+    arguments.check(arguments.SCAN, DTYPES, None, f, arguments.scan_sizes(f), **given)
     f, c_0, cells = f.contiguous(), c_0.contiguous(), cells.contiguous()
     df, du, dc_0 = scan_gradients(f, c_0)
     dc = torch.zeros_like(c_0) if dc_n is None else dc_n.contiguous()

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .arguments import expect
 from .transforms import constant, in_transformation
 
 INTERFACE = 6  # WSUM_INTERFACE of csrc/kernels.h
@@ -57,11 +58,7 @@ def pointer(name: str, tensor: Tensor, dtype: torch.dtype, shape: Sequence[int])
         ValueError: the tensor has the wrong dtype or shape, so that the kernels would access memory
             out of bounds.
     """
-    if tensor.dtype != dtype:
-        raise ValueError(f"the C++ kernels take {name} in {dtype}, got {tensor.dtype}")
-    if tensor.shape != tuple(shape):
-        got = tuple(tensor.shape)
-        raise ValueError(f"the C++ kernels take {name} of size {tuple(shape)}, got {got}")
+    expect(name, tensor, dtype, shape)
     return tensor.data_ptr()
 
 

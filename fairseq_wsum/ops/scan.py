@@ -67,6 +67,8 @@ def scan_reference(
     On the CPU it goes step by step. Elsewhere, where each operation takes as long to launch as many
     steps take to compute, it is `by_pairs`.
     """
+    if len(f) == 0:
+        raise ValueError("a scan takes at least one time step, got none")
     if padding_mask is not None:
         padded = padding_mask.unsqueeze(-1)
         f, u = f.masked_fill(padded, 1), u.masked_fill(padded, 0)
