@@ -41,7 +41,9 @@ def scan(
     Within transforms of `torch.func` and in forward mode it is `scan_reference`.
 
     Args:
-        f: the factors, T x B x H with T > 0. Any numbers, such as 0.
+        f: the factors, T x B x H with T > 0. They may be 0, negative or larger than 1, but the
+            product of the factors of any consecutive steps must be finite in float32. On a GPU
+            these products are computed, and where one overflows, c_t can be NaN.
         u: what is added, T x B x H, in the dtype of `f`.
         c_0: the initial memory cell, B x H, float32.
         padding_mask: True at padding, T x B. There c_t = c_{t-1}, and `f` and `u` are not read.
