@@ -31,7 +31,8 @@ inline Range share(int64_t size, int64_t part, int64_t parts) {
 // sequences and never waits for other threads. Few sequences per thread would not fill the
 // registers, and each thread would read the whole matrix of `bytes`. In that case each thread
 // computes a part of the units for all sequences, with a barrier after every step. Fewer sequences
-// are enough if the matrix stays in the cache of a core.
+// are enough if the matrix stays in the cache of a core. The limits are estimates, which no benchmark
+// of this repository varies.
 struct Team {
     static constexpr int64_t CACHE = 1 << 20;
 
