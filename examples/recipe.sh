@@ -107,7 +107,8 @@ train() { # DATA RUN options...
         "${command[@]}"
         exit
     fi
-    made="$(printf '%q ' "$@" ${train_options[@]+"${train_options[@]}"} |
+    made="$(printf '%q ' "$@" ${train_options[@]+"${train_options[@]}"} \
+        ${distilled:+--distilled "$distilled"} |
         sed 's/--stop-time-hours[ =][^ ]* //; s/--skip-damaged //')" # these do not change the model
     mkdir -p "$run"
     if { has_checkpoints "$run" || is_training_in "$run"; } && [ -f "$run/options" ] &&

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from common import UserError, run, versions, write_lines
 from corpus_files import lines
 from data_folder import read_record
+from generated import arrange, tagged
 from recorded import NEEDED
 from sacrebleu.metrics import BLEU, CHRF
 from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
@@ -84,37 +84,6 @@ def score(args: argparse.Namespace) -> None:
     }
     (args.out / "scores.json").write_text(json.dumps(record, indent=2) + "\n")
     show(results, best, args)
-
-
-# Reading the output of fairseq-generate
-
-
-def tagged(printed: list[str], tag: str) -> dict[int, str]:
-    """The last column of the lines `TAG-number<TAB>...`; the first line counts for each number."""
-    found: dict[int, str] = {}
-    for line in printed:
-        if match := re.match(rf"{tag}-(\d+)\t", line):
-            found.setdefault(int(match[1]), line.rpartition("\t")[2])
-    return found
-
-
-def arrange(found: dict[int, str], expected: int, what: str) -> list[str]:
-    """Sort into the order of the text, and check that none is missing."""
-    if sorted(found) != list(range(expected)):
-        missing = [i for i in range(expected) if i not in found]
-        extra = [i for i in found if i >= expected]
-        raise UserError(
-            f"fairseq-generate gave {len(found)} {what} for {expected} references "
-            f"(missing: {some(missing)}; too many: {some(extra)}; counted from 0). Their score "
-            "would be wrong. Leave out options such as --quiet, --max-tokens, "
-            "--skip-invalid-size-inputs-valid-test and --num-shards, and check that the model "
-            "was trained on this data folder"
-        )
-    return [found[i] for i in range(expected)]
-
-
-def some(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers[:5])) + (" ..." if len(numbers) > 5 else "") or "none"
 
 
 def replace_unknown(sentences: list[str], alignments: list[str], source: list[str]) -> list[str]:

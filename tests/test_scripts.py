@@ -245,7 +245,7 @@ def test_missing_hypotheses_are_rejected_and_listed(load):
     ]
     found = score.tagged(printed, "H")
     assert score.arrange(found, 3, "hypotheses") == ["a", "b", "c"]
-    with pytest.raises(score.UserError, match=r"3 hypotheses for 5 references \(missing: 3, 4;"):
+    with pytest.raises(score.UserError, match=r"3 hypotheses for 5 sentences \(missing: 3, 4;"):
         score.arrange(found, 5, "hypotheses")
     with pytest.raises(score.UserError, match="too many: 2;"):
         score.arrange(found, 2, "hypotheses")
@@ -389,7 +389,7 @@ def test_prepare_train_resume_in_two_processes_average_and_score(prepared, tmp_p
     longest = max(len(line.split()) for line in lines(prepared / "text" / "test.en"))
     too_short = ["--skip-invalid-size-inputs-valid-test", "--max-source-positions", longest]
     message = fails(*score, *too_short)
-    assert "hypotheses for 7 references" in message
+    assert "hypotheses for 7 sentences" in message
     assert "has 2 epoch checkpoints" in fails(*score, "--average", 3)
     assert json.loads((out / "scores.json").read_text()) == record
     # new scores replace those before, and nothing else

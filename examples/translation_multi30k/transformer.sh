@@ -21,6 +21,8 @@ number of parameters. Run it again to continue where it stopped.
   --out DIR         folder for data and results (default runs/multi30k/transformer)
   --run DIR         folder for this training and its scores (default: a folder within --out)
   --prepare-only    prepare the data and stop
+  --distilled DIR   in every second epoch, train on the translations in DIR, which scripts/distil.sh
+                    made of this data
   --help            this text
 
 The learning rate falls to zero over the number of updates that one process needs for Multi30k. With
@@ -29,12 +31,20 @@ several processes, other epochs or other text, give --total-num-update too.
 examples:
   examples/translation_multi30k/transformer.sh
   examples/translation_multi30k/transformer.sh --fairseq-transformer
+  examples/translation_multi30k/transformer.sh --distilled runs/multi30k/transformer/distilled \
+      --run runs/multi30k/transformer/student
 EOF
 }
 
-options=() peer=false
-for option in "$@"; do
-    if [ "$option" = --fairseq-transformer ]; then peer=true; else options+=("$option"); fi
+options=() peer=false distilled=''
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --distilled=*) distilled="${1#*=}" ;;
+        --distilled) distilled="$(value "$@")"; shift ;;
+        --fairseq-transformer) peer=true ;;
+        *) options+=("$1") ;;
+    esac
+    shift
 done
 parse multi30k/transformer ${options[@]+"${options[@]}"}
 data="$out/data"
@@ -42,6 +52,14 @@ data="$out/data"
 cell="${cell:-no-srnn-hidden}"
 
 prepare prepare_multi30k.sh --out "$data"
+text="$data"
+if [ -n "$distilled" ]; then
+    check_colon --distilled "$distilled"
+    [ -n "$run" ] || die "--distilled needs --run FOLDER, a folder for this training"
+    has_option --dry-run || cmp -s "$data/dict.de.txt" "$distilled/dict.de.txt" ||
+        die "--distilled $distilled was not made of $data: make it with scripts/distil.sh"
+    text="$data:$distilled" # fairseq reads the folders in turn, one per epoch
+fi
 
 if $peer; then
     run="${run:-$out/fairseq-transformer}"
@@ -55,7 +73,7 @@ else
     model=(--arch wsum_transformer_multi30k --cell "$cell")
 fi
 
-train "$data" "$run" "${model[@]}" \
+train "$text" "$run" "${model[@]}" \
     --criterion wsum_cross_entropy --label-smoothing 0.1 \
     --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1 \
     --lr 0.004 --lr-scheduler polynomial_decay --warmup-updates 800 \

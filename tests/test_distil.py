@@ -1,0 +1,54 @@
+"""`scripts/distil.sh`: the training text, translated by trained models."""
+
+import json
+from pathlib import Path
+
+import pytest
+from shell import fails, lines, succeeds
+from translation_corpus import TINY
+
+pytest.importorskip("fairseq")
+pytest.importorskip("sentencepiece")
+
+TRANSFORMER = Path("..") / "examples" / "translation_multi30k" / "transformer.sh"
+
+
+def test_a_model_learns_from_the_translations_of_an_ensemble(prepared, tmp_path) -> None:
+    run, out = tmp_path / "run", tmp_path / "distilled text"
+    train = ["train.sh", prepared, "--gpus", 0, *TINY.split()]
+    succeeds(*train, "--save-dir", run, "--max-epoch", 2)
+    both = f"{run}/checkpoint1.pt:{run}/checkpoint2.pt"
+    distil = ["distil.sh", prepared, "--checkpoints", both, "--out", out, "--cpu"]
+    distil += ["--max-len-b", 9]
+    assert "60 translations; train on" in succeeds(*distil)
+
+    for lang in ("en", "de"):
+        same = lines(out / "text" / f"train.{lang}") == lines(prepared / "text" / f"train.{lang}")
+        assert same == (lang == "en")
+        names = (folder / f"dict.{lang}.txt" for folder in (prepared, out))
+        assert len({name.read_bytes() for name in names}) == 1
+    printed = lines(out / "generate.txt")
+    (first,) = (line.split("\t")[2] for line in printed if line.startswith("H-0\t"))
+    translation = lines(out / "text" / "train.de")[0]
+    assert translation.replace(" ", "").replace("\u2581", " ").strip() == first
+
+    record = json.loads((out / "prepared.json").read_text())
+    assert list(record["sha256"]) == both.split(":") and record["lenpen"] == 1
+
+    train[1] = f"{prepared}:{out}"
+    log = succeeds(*train, "--save-dir", tmp_path / "student", "--max-epoch", 2)
+    assert f"loaded 60 examples from: {out}/train.en-de.de" in log
+
+    assert "already done" in succeeds(*distil)
+    assert "lenpen is 1.0 there, 2.0 now" in fails(*distil, "--lenpen", 2)
+
+
+def test_wrong_options_are_named(prepared, corpus, tmp_path) -> None:
+    distil = ["distil.sh", prepared, "--out", tmp_path / "out", "--checkpoints"]
+    assert "--checkpoints none.pt: no such file" in fails(*distil, "none.pt")
+    assert not (tmp_path / "out").exists()
+    recipe = [TRANSFORMER, "--own-corpus", "--data", corpus, "--bpe-size", 120]
+    recipe += ["--out", tmp_path, "--distilled", prepared]
+    assert "--distilled needs --run FOLDER" in fails(*recipe, "--dry-run")
+    message = fails(*recipe, "--run", tmp_path / "run")
+    assert f"--distilled {prepared} was not made of {tmp_path}/data: make it with" in message
