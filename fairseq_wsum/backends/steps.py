@@ -19,9 +19,10 @@ def last_step(y: Tensor, first: Tensor, padding_mask: Tensor | None, reverse: bo
 
     It is `first` for sequences that are all padding.
     """
-    if padding_mask is None:
-        return y[0 if reverse else -1]
     n = y.size(0)
+    if padding_mask is None:
+        # squeeze needs no zeros in the backward pass, of which input feeding has many
+        return y.squeeze(0) if n == 1 else y[0 if reverse else -1]
     steps = torch.arange(n, device=y.device).unsqueeze(-1)  # T x 1
     if reverse:
         last = steps.masked_fill(padding_mask, n).amin(0)
