@@ -119,25 +119,22 @@ def distil(args: argparse.Namespace, options: list[str]) -> None:
 def translate(
     args: argparse.Namespace, options: list[str], folder: Path, expected: int, bpe: bool
 ) -> list[str]:
-    """The translations in the order of the text. FOLDER gets the output of fairseq-generate."""
+    """The translations in the order of the text. `folder` gets the output of fairseq-generate."""
     command = [sys.executable, "-P", "-m", "fairseq_cli.generate", str(args.data)]
     command += ["--path", args.checkpoints, "--user-dir", str(args.user_dir)]
     command += ["--gen-subset", "train", "--required-batch-size-multiple", "1"]
     command += ["--distributed-world-size", "1", "--batch-size", str(args.batch_size)]
     command += ["--beam", str(args.beam), "--lenpen", str(args.lenpen)]
     command += ["--post-process", "sentencepiece"] if bpe else []
-    print(f"translating {expected:,} sentences with {args.checkpoints}", flush=True)
-    printed = folder / "generate.txt"
-    with printed.open("wb") as file:
-        done = subprocess.run(
-            [*command, *options],
-            close_fds=False,  # so that it holds the lock as well
-            stdout=file,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    command += ["--log-format", "simple", "--log-interval", "10", *options]
+    printed, log = folder / "generate.txt", folder / "generate.log"
+    print(f"translating {expected:,} sentences; the progress is in {log}", flush=True)
+    with printed.open("wb") as output, log.open("wb") as messages:
+        # It inherits the lock and holds it as well.
+        done = subprocess.run(command, close_fds=False, stdout=output, stderr=messages)
     if done.returncode != 0:
-        raise UserError(f"fairseq-generate failed:\n{done.stderr[-3000:]}")
+        *_, last = ["no message", *log.read_text("utf-8", "replace").splitlines()]
+        raise UserError(f"fairseq-generate failed: {last}")
     return arrange(tagged(lines(printed.read_bytes()), "H"), expected, "translations")
 
 

@@ -41,6 +41,10 @@ def test_a_model_learns_from_the_translations_of_an_ensemble(prepared, tmp_path)
 
     assert "already done" in succeeds(*distil)
     assert "lenpen is 1.0 there, 2.0 now" in fails(*distil, "--lenpen", 2)
+    distil[distil.index(out)] = tmp_path / "other"
+    message = fails(*distil, "--max-source-positions", 2)
+    assert "fairseq-generate failed" in message and "is invalid" in message
+    assert not (tmp_path / "other").exists()
 
 
 def test_wrong_options_are_named(prepared, corpus, tmp_path) -> None:
