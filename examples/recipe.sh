@@ -97,7 +97,8 @@ is_training_in() { # FOLDER
 }
 
 # Train, unless the training is finished; fairseq continues an interrupted one. A folder belongs to
-# one set of options: otherwise one model's checkpoints could be scored as another's.
+# one set of options: otherwise one model's checkpoints could be scored as another's. The text of
+# --distilled (transformer.sh) counts as one of them.
 train() { # DATA RUN options...
     local data="$1" run="$2" made
     shift 2

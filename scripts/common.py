@@ -36,13 +36,11 @@ def corpus_parser(script: str, description: str, examples: str) -> argparse.Argu
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--out", type=out_folder, required=True, metavar="DIR", help="folder to create"
-    )
+    parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="folder to create")
     return parser
 
 
-def out_folder(text: str) -> Path:
+def folder(text: str) -> Path:
     if ":" in text:
         raise argparse.ArgumentTypeError(
             f"{text}: fairseq splits paths at ':'; give a folder without one"

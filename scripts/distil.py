@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common import UserError, positive, run, versions, write_lines
+from common import UserError, folder, positive, run, versions, write_lines
 from corpus_files import lines, sha256
 from data_folder import new_folder, preprocess, read_record, record_of, write_record
 from generated import arrange, tagged
@@ -42,14 +42,14 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("data", type=Path, metavar="DATA", help="the prepared data")
+    add("data", type=folder, metavar="DATA", help="the prepared data")
     add(
         "--checkpoints",
         required=True,
         metavar="FILE[:FILE...]",
         help="the model, or the models of an ensemble",
     )
-    add("--out", required=True, type=Path, metavar="OUT", help="the new folder")
+    add("--out", required=True, type=folder, metavar="OUT", help="the new folder")
     add("--beam", type=positive, default=5, metavar="N", help="beam size (default 5)")
     add("--lenpen", type=float, default=1.0, metavar="P", help="length penalty (default 1)")
     add(
@@ -67,9 +67,6 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
         help="fairseq modules to load, for a cell of your own (default: this plugin)",
     )
     args, options = parser.parse_known_args()
-    for name, path in (("DATA", args.data), ("--out", args.out)):
-        if ":" in str(path):
-            parser.error(f"{name} {path}: fairseq splits paths at ':'; give a path without one")
     for path in args.checkpoints.split(":"):
         if not Path(path).is_file():
             parser.error(f"--checkpoints {path}: no such file")
@@ -95,31 +92,31 @@ def distil(args: argparse.Namespace, options: list[str]) -> None:
     source, target = prepared["source_lang"], prepared["target_lang"]
     text = args.data.resolve() / "text" / f"train.{source}"
     bpe = prepared["post_process"] == "sentencepiece"
-    with new_folder(out, settings) as folder:
-        (folder / "text").mkdir()
-        shutil.copy(text, folder / "text")
-        sentences = translate(args, options, folder, len(lines(text.read_bytes())), bpe)
+    with new_folder(out, settings) as partial:
+        (partial / "text").mkdir()
+        shutil.copy(text, partial / "text")
+        sentences = translate(args, options, partial, len(lines(text.read_bytes())), bpe)
         if bpe:
             sentences = segmented(args.data / "spm.model", sentences)
-        write_lines(folder / "text" / f"train.{target}", sentences)
+        write_lines(partial / "text" / f"train.{target}", sentences)
         for lang in (source, target):
-            shutil.copy(args.data / f"dict.{lang}.txt", folder / "text")
+            shutil.copy(args.data / f"dict.{lang}.txt", partial / "text")
         preprocess(
-            *(folder, ".", {"train": "text/train"}),
+            *(partial, ".", {"train": "text/train"}),
             [
                 *("--source-lang", source, "--target-lang", target),
                 *("--srcdict", f"text/dict.{source}.txt", "--tgtdict", f"text/dict.{target}.txt"),
             ],
         )
         tools = versions("fairseq", "fairseq-fixed", "torch", "sentencepiece")
-        write_record(folder, {**settings, "sha256": sums, "versions": tools})
+        write_record(partial, {**settings, "sha256": sums, "versions": tools})
     print(f"{args.out}: {len(sentences):,} translations; train on {args.data}:{args.out}")
 
 
 def translate(
-    args: argparse.Namespace, options: list[str], folder: Path, expected: int, bpe: bool
+    args: argparse.Namespace, options: list[str], partial: Path, expected: int, bpe: bool
 ) -> list[str]:
-    """The translations in the order of the text. `folder` gets the output of fairseq-generate."""
+    """The translations in the order of the text. `partial` gets the output of fairseq-generate."""
     command = [sys.executable, "-P", "-m", "fairseq_cli.generate", str(args.data)]
     command += ["--path", args.checkpoints, "--user-dir", str(args.user_dir)]
     command += ["--gen-subset", "train", "--required-batch-size-multiple", "1"]
@@ -127,7 +124,7 @@ def translate(
     command += ["--beam", str(args.beam), "--lenpen", str(args.lenpen)]
     command += ["--post-process", "sentencepiece"] if bpe else []
     command += ["--log-format", "simple", "--log-interval", "10", *options]
-    printed, log = folder / "generate.txt", folder / "generate.log"
+    printed, log = partial / "generate.txt", partial / "generate.log"
     print(f"translating {expected:,} sentences; the progress is in {log}", flush=True)
     with printed.open("wb") as output, log.open("wb") as messages:
         # It inherits the lock and holds it as well.

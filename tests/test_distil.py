@@ -51,6 +51,7 @@ def test_wrong_options_are_named(prepared, corpus, tmp_path) -> None:
     distil = ["distil.sh", prepared, "--out", tmp_path / "out", "--checkpoints"]
     assert "--checkpoints none.pt: no such file" in fails(*distil, "none.pt")
     assert not (tmp_path / "out").exists()
+    assert "12:30: fairseq splits paths at ':'" in fails(*distil, "c.pt", "--out", "12:30")
     recipe = [TRANSFORMER, "--own-corpus", "--data", corpus, "--bpe-size", 120]
     recipe += ["--out", tmp_path, "--distilled", prepared]
     assert "--distilled needs --run FOLDER" in fails(*recipe, "--dry-run")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train OpenNMT's readme model of early 2018, as in the paper. See --help and README.md.
+# Train the example model of OpenNMT's README, as in the paper. See --help and README.md.
 set -euo pipefail
 # shellcheck source=examples/recipe.sh
 source "$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)/recipe.sh"
@@ -8,8 +8,8 @@ usage() {
     cat <<'EOF'
 usage: examples/translation_multi30k/opennmt.sh [options] [any option of scripts/train.sh]
 
-Prepare Multi30k in words, train OpenNMT's readme model of 2018 with ablated LSTMs, and score the
-test set. Run it again to continue where it stopped.
+Prepare Multi30k in words, train the example model of OpenNMT's README with ablated LSTMs, and score
+the test set. Run it again to continue where it stopped.
 
   --cell NAME       the cell of encoder and decoder (default lstm). For different cells add
                     --encoder-cell and --decoder-cell, and a separate --out. no-gates needs
