@@ -46,13 +46,16 @@ def last_epochs(folder: Path, number: int) -> list[Path]:
 def average(paths: list[Path]) -> dict[str, Any]:
     """The last checkpoint with averaged weights and without the optimiser's state."""
     sums: dict[str, torch.Tensor] = {}
+    shapes: dict[str, torch.Size] = {}
     for path in paths:
         problem = damage(path)
         if problem is not None:
             sys.exit(f"error: {path} is damaged: {problem}; leave it out with a smaller --average")
         state = read(path)
-        if sums and sums.keys() != state["model"].keys():
+        these = {name: weight.shape for name, weight in state["model"].items()}
+        if these != (shapes or these):
             sys.exit(f"error: {path} and {paths[0]} are different models; they cannot be averaged")
+        shapes = these
         for name, weight in state["model"].items():
             sums[name] = sums.get(name, 0) + weight.double()
     for name, weight in state["model"].items():

@@ -107,6 +107,11 @@ use_environment() {
     export THP_MEM_ALLOC_ENABLE="${THP_MEM_ALLOC_ENABLE:-1}"
 }
 
+# The number of cores that this process may use.
+cores_here() { # without coreutils, as on macOS, all cores
+    env -u OMP_NUM_THREADS nproc 2>/dev/null || getconf _NPROCESSORS_ONLN
+}
+
 # Run one of the Python programs beside this file, which explains itself without the environment.
 run_python() { # PROGRAM MODULES "$@"; MODULES are those that it needs beside fairseq
     local program="$REPO/scripts/$1" modules

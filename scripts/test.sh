@@ -57,7 +57,7 @@ check "shell scripts" "correct what shellcheck names above" shellcheck -x "${scr
 check documents "correct what Sphinx names above" \
     sphinx-build -W --keep-going -n -q -E -c docs . docs/_build
 check tests "see the failures above; one test alone: $VENV/bin/pytest FILE -k NAME" \
-    pytest -n "$(getconf _NPROCESSORS_ONLN)" --dist loadfile --no-loadscope-reorder -m "not slow" "$@"
+    pytest -n "$(cores_here)" --dist loadfile --no-loadscope-reorder -m "not slow" "$@"
 
 if [ ${#failed[@]} -gt 0 ]; then
     say "== failed"

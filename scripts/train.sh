@@ -155,8 +155,8 @@ command=(fairseq-train "$data" "${common[@]}")
 if [ -n "$cpu_processes" ] && [ "$cpu_processes" -gt 1 ]; then
     [ "${WORLD_SIZE:-1}" = 1 ] || die "--cpu-processes and torchrun exclude each other; use only one"
     first=false # torchrun runs this script again in each process, where RANK 0 is the first
-    cores="$(getconf _NPROCESSORS_ONLN)"
-    export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(((cores + cpu_processes - 1) / cpu_processes))}"
+    threads=$(($(cores_here) / cpu_processes))
+    export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((threads > 1 ? threads : 1))}"
     port="$("$PYTHON" -c 'import socket as s; print(s.create_server(("", 0)).getsockname()[1])')"
     command=("$PYTHON" -m torch.distributed.run --nproc_per_node "$cpu_processes"
         --master_addr 127.0.0.1 --master_port "$port" --no-python

@@ -246,3 +246,14 @@ def test_an_average_of_damaged_checkpoints_is_rejected(prepared, whole, tmp_path
         (tmp_path / name).write_bytes(flipped((whole / name).read_bytes()))
     message = fails("score.sh", prepared, "--checkpoints", tmp_path, "--average", 2)
     assert "checkpoint1.pt is damaged: the checksum of" in message
+
+
+@pytest.mark.parametrize(
+    "other", [{"v": torch.ones(2)}, {"w": torch.ones(3)}], ids=["name", "shape"]
+)
+def test_checkpoints_of_different_models_are_not_averaged(prepared, other, tmp_path) -> None:
+    pytest.importorskip("sacremoses")
+    for name, model in (("checkpoint1.pt", {"w": torch.ones(2)}), ("checkpoint2.pt", other)):
+        torch.save({"model": model}, tmp_path / name)
+    message = fails("score.sh", prepared, "--checkpoints", tmp_path, "--average", 2)
+    assert "checkpoint1.pt are different models; they cannot be averaged" in message

@@ -225,12 +225,13 @@ def test_embedding_files_that_are_missing_or_of_another_size_are_named(tmp_path)
         ("w3 1 2 3 4 5 6\nw4 1 2 3 4 5 6\n", "whose first line has the numbers"),  # GloVe's form
         ("2 6\nw3 1 2 3 4 5 6\nw4 1 2 3\n", "the vectors have 3 to 6 numbers"),
         ("1 6\nw 3 1 2 3 4 5 x\n", "with a word and its numbers in each line"),
+        (b"1 6\nw3 \xff\xfe", "with a word and its numbers in each line"),
     ],
-    ids=["empty", "no header", "two sizes", "no number"],
+    ids=["empty", "no header", "two sizes", "no number", "word2vec's binary format"],
 )
 def test_embedding_files_of_another_form_are_named(text, message, tmp_path) -> None:
     path = tmp_path / "vectors.txt"
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=f"--encoder-embed-path .*{message}"):
         make_model(encoder_embed_path=str(path))
 

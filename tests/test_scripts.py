@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -115,6 +116,24 @@ def test_under_torchrun_each_process_gets_rank_and_world_size():
     assert common + "--cpu --distributed-backend gloo" in dry_run("--gpus", "0", **rank)
     message = fails("train.sh", "/data", "--save-dir", "x", "--gpus", "2", **rank)
     assert "--gpus 2: torchrun's --nproc_per_node sets the number" in message
+
+
+@needs_fairseq
+@pytest.mark.parametrize(("given", "threads"), [("", "4"), ("3", "3")], ids=["default", "given"])
+def test_each_of_two_processes_gets_half_of_the_cores_it_may_use(tmp_path, given, threads):
+    programs = {
+        "nproc": "echo 8",  # of the machine's cores, those that a scheduler gave
+        "fairseq-train": "",
+        "python": f'[ "$2" != torch.distributed.run ] || exec echo "$OMP_NUM_THREADS threads"\n'
+        f'exec {shlex.quote(sys.executable)} "$@"',
+    }
+    (tmp_path / "bin").mkdir()
+    for name, code in programs.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{code}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    options = ["--save-dir", tmp_path / "run", "--arch", "wsum_lstm", "--cpu-processes", "2"]
+    output = succeeds("train.sh", tmp_path, *options, VENV=tmp_path, OMP_NUM_THREADS=given)
+    assert output == f"{threads} threads\n"
 
 
 @needs_fairseq

@@ -42,12 +42,21 @@ def test_a_failed_run_says_so_and_is_tried_again(make) -> None:
     assert execute(run) == state(run) == "finished"
 
 
-def test_each_of_two_runs_at_a_time_gets_half_of_the_cores(make, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("options", "gpus", "threads"),
+    [({}, 0, 4), ({}, 2, 4), ({"cpu-processes": 2}, 0, 2)],
+    ids=["one process", "one GPU", "two processes"],
+)
+def test_the_processes_of_two_runs_at_a_time_share_the_cores(
+    make, monkeypatch, options, gpus, threads
+) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
-    run = plan_of(make()).runs[0]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "a GPU")
+    run = plan_of(make(**task(options=options))).runs[0]
     execute(run, run.out / "slots", 2)
-    assert (run.folder / "environment").read_text() == "OMP_NUM_THREADS=4\n"
+    assert (run.folder / "environment").read_text() == f"OMP_NUM_THREADS={threads}\n"
 
 
 def test_a_run_that_stays_on_the_cpu_gets_no_gpu(make, monkeypatch) -> None:

@@ -326,6 +326,10 @@ def test_a_model_without_a_weighted_sum_is_refused(models, tmp_path, capsys, pre
     broken = tmp_path / "broken.pt"
     broken.write_bytes(models["half"].read_bytes()[:1000])
     assert "broken.pt cannot be used: it is truncated" in fails(capsys, broken, *options)
+    for beside in ({}, {"cfg": {"dim": 8}}):
+        torch.save({"model": {}, **beside}, tmp_path / "other.pt")
+        message = fails(capsys, tmp_path / "other.pt", *options)
+        assert "other.pt is not fairseq's: it names no architecture" in message
 
 
 def test_the_help_needs_no_fairseq() -> None:

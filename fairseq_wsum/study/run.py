@@ -147,7 +147,7 @@ def execute(run: Run, slots: Path | None = None, jobs: int = 1, parent: int | No
         if slots is not None:
             number, file = stack.enter_context(_slot(slots, jobs))
             inherited.append(file)
-            variables = _device(number, jobs, gpus)
+            variables = _share(run, number, jobs, gpus)
         record = Record(
             run.command(),
             started=datetime.now().isoformat(timespec="seconds"),
@@ -287,16 +287,26 @@ def _slot(folder: Path, jobs: int) -> Iterator[tuple[int, IO[bytes]]]:
         time.sleep(POLL)
 
 
+def _options(run: Run) -> dict[str, str]:
+    return {**run.task.options, **run.model.options}
+
+
 def _on_cpu(run: Run) -> bool:
     """Whether the options of a run keep it from the GPUs."""
-    options = {**run.task.options, **run.model.options}
+    options = _options(run)
     return options.get("gpus") == "0" or bool({"cpu", "cpu-processes"} & options.keys())
 
 
-def _device(number: int, jobs: int, gpus: int) -> dict[str, str]:
-    """The variables that give a run its GPU, or its share of the cores."""
+def _share(run: Run, number: int, jobs: int, gpus: int) -> dict[str, str]:
+    """The variables that give a run its GPU, and each of its processes an equal share of the cores.
+
+    They do not replace the user's own OMP_NUM_THREADS.
+    """
+    variables = {}
     if gpus:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus))))
-        return {"CUDA_VISIBLE_DEVICES": visible.split(",")[number % gpus]}
-    threads = max(cores() // jobs, 1)
-    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
+        variables["CUDA_VISIBLE_DEVICES"] = visible.split(",")[number % gpus]
+    if "OMP_NUM_THREADS" not in os.environ:
+        processes = jobs * int(_options(run).get("cpu-processes", 1))
+        variables["OMP_NUM_THREADS"] = str(max(cores() // processes, 1))
+    return variables

@@ -58,7 +58,7 @@ class Reader:
         state = _read(checkpoint)
         if user_dir is not None:
             utils.import_user_module(OmegaConf.create({"user_dir": str(user_dir)}))
-        self.architecture, trained_on = _origin(state)
+        self.architecture, trained_on = _origin(checkpoint, state)
         _check_architecture(checkpoint, self.architecture)
         folder = _data_folder(data, trained_on)
         try:
@@ -273,13 +273,18 @@ def _read(checkpoint: Path) -> dict[str, Any]:
     return checkpoint_files.read(checkpoint, mmap=True)
 
 
-def _origin(state: dict[str, Any]) -> tuple[str, str]:
+def _origin(checkpoint: Path, state: dict[str, Any]) -> tuple[str, str]:
     """The architecture, and the folder of the data of the training."""
-    cfg: Any = state.get("cfg")
-    args = state["args"] if cfg is None else cfg["model"]
-    if isinstance(args, Namespace):  # of a model without a dataclass
-        return str(args.arch), str(args.data)
-    return str(args["_name"]), str(cfg["task"]["data"])
+    try:
+        cfg: Any = state.get("cfg")
+        args = state["args"] if cfg is None else cfg["model"]
+        if isinstance(args, Namespace):  # of a model without a dataclass
+            return str(args.arch), str(args.data)
+        return str(args["_name"]), str(cfg["task"]["data"])
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"checkpoint {checkpoint} is not fairseq's: it names no architecture and no data"
+        ) from error
 
 
 def _check_architecture(checkpoint: Path, architecture: str) -> None:

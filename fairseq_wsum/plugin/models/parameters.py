@@ -65,7 +65,7 @@ def load_embedding(
             f"without the file, give --model-overrides \"{{'{option}': None}}\""
         )
     form = f"{flag(option)} {path}: give word2vec's text format"
-    with open(path, encoding="utf-8") as file:
+    with open(path, "rb") as file:
         if len(file.readline().split()) != 2:  # fairseq would skip it, whatever it is
             raise ValueError(f"{form}, whose first line has the numbers of words and dimensions")
     try:
