@@ -1,4 +1,4 @@
-"""Turn the published files of Multi30k task 1, English to German, into fairseq's binary data.
+"""Turn Multi30k task 1, English to German, or another parallel corpus, into fairseq's binary data.
 
 Run it with prepare_multi30k.sh, which finds the Python environment.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,11 +25,15 @@ from common import (
 )
 from corpus_files import check_symbols, lines, sha256
 from data_folder import dictionary_size, is_done, new_folder, write_record
-from multi30k_files import FORMS, LANGUAGES, SPLITS, published_name, read_corpus
+from multi30k_files import FORMS, LANGUAGES, SPLITS, file_name, read_corpus
 
 HELP = """\
 Prepare Multi30k (WMT16 multimodal, English to German, text only) for fairseq:
-29,000 training, 1,014 validation and 1,000 test sentences (test_2016_flickr)."""
+29,000 training, 1,014 validation and 1,000 test sentences (test_2016_flickr).
+
+--own-corpus prepares another parallel corpus, in any two languages. Its files in --data have one
+sentence a line. They are train.LANG, valid.LANG and test.LANG for --text raw, and
+train.lc.norm.tok.LANG and so on for text that is lower-cased and tokenised. Each may end in .gz."""
 
 EXAMPLES = """\
 examples:
@@ -41,6 +46,10 @@ examples:
   # words, training sentences of at most 50 words, from local files
   scripts/prepare_multi30k.sh --data ~/corpora/multi30k --units words --max-words 50 \\
       --out data-bin/multi30k-words
+
+  # another corpus: train.en, train.fr, valid.en, ... in ~/corpora/mine
+  scripts/prepare_multi30k.sh --own-corpus --data ~/corpora/mine --text raw \\
+      --source-lang en --target-lang fr --bpe-size 16000 --out data-bin/mine
 
 files in OUT:
   train, valid, test and dict files   fairseq's data, for `fairseq-train OUT`
@@ -120,11 +129,27 @@ def parse() -> argparse.Namespace:
     add(
         "--own-corpus",
         action="store_true",
-        help="the files hold another English-German corpus: check only that both sides have "
-        "the same number of lines",
+        help="the files hold another corpus: check only that both sides have the same number of "
+        "lines",
     )
+    for side, lang in zip(("source", "target"), LANGUAGES, strict=True):
+        add(
+            f"--{side}-lang",
+            type=language,
+            default=lang,
+            metavar="LANG",
+            help=f"the {side} language (default {lang}); others than Multi30k's need --own-corpus",
+        )
     args = parser.parse_args()
     check_source(parser, args, "MULTI30K_URL")
+    args.languages = (args.source_lang, args.target_lang)
+    if args.source_lang == args.target_lang:
+        parser.error(f"--source-lang and --target-lang are both {args.source_lang}")
+    if {*args.languages} != {*LANGUAGES} and not args.own_corpus:
+        parser.error(
+            f"--source-lang {args.source_lang} --target-lang {args.target_lang}: Multi30k is here "
+            "in en and de; give --own-corpus for another corpus"
+        )
     words = args.units == "words"
     for option, value, needed in (
         ("--bpe-dropout", args.bpe_dropout, words and "--units bpe"),
@@ -150,6 +175,14 @@ def probability(text: str) -> float:
     return value
 
 
+def language(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z]\w*", text, re.ASCII):  # fairseq splits file names at . and -
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not the code of a language, such as fr or pt_BR"
+        )
+    return text
+
+
 def prepare(args: argparse.Namespace) -> None:
     settings = {
         "corpus": "multi30k",
@@ -158,6 +191,8 @@ def prepare(args: argparse.Namespace) -> None:
         "units": args.units,
         "max_words": args.max_words,
         "own_corpus": args.own_corpus,
+        "source_lang": args.source_lang,
+        "target_lang": args.target_lang,
         **({"bpe_size": args.bpe_size} if args.units == "bpe" else {"nwords": args.nwords}),
         "bpe_dropout": args.bpe_dropout,
         **({"bpe_samples": args.bpe_samples} if args.bpe_dropout else {}),
@@ -169,11 +204,9 @@ def prepare(args: argparse.Namespace) -> None:
     with new_folder(args.out.resolve(), settings) as partial:
         counts = write_text(partial, texts, args)
         binarise(partial, args)
-        words = {lang: dictionary_size(partial / f"dict.{lang}.txt") for lang in LANGUAGES}
+        words = {lang: dictionary_size(partial / f"dict.{lang}.txt") for lang in args.languages}
         record = {
             **settings,
-            "source_lang": "en",
-            "target_lang": "de",
             "post_process": "sentencepiece" if args.units == "bpe" else None,
             "sentences": counts,
             "dictionary": words,
@@ -195,13 +228,14 @@ def write_text(folder: Path, texts: dict[str, bytes], args: argparse.Namespace) 
     # Use one kind of space: fairseq splits at any, including the no-break space in raw text.
     corpus = {
         (split, lang): [
-            " ".join(line.split()) for line in lines(texts[published_name(split, args.text, lang)])
+            " ".join(line.split()) for line in lines(texts[file_name(args, split, args.text, lang)])
         ]
         for split in SPLITS
-        for lang in LANGUAGES
+        for lang in args.languages
     }
     if args.units == "bpe":
-        encode = bpe(folder / "spm.model", corpus["train", "en"] + corpus["train", "de"], args)
+        both = [line for lang in args.languages for line in corpus["train", lang]]
+        encode = bpe(folder / "spm.model", both, args)
         units = {key: encode(text) for key, text in corpus.items()}
     elif args.text == "raw":
         units = {key: moses(text, lang=key[1]) for key, text in corpus.items()}
@@ -211,33 +245,33 @@ def write_text(folder: Path, texts: dict[str, bytes], args: argparse.Namespace) 
     # Check the units, as BPE and sacremoses split such words in the text. BPE keeps a word whole if
     # the training text has none of its characters.
     for (split, lang), text in units.items():
-        check_symbols(published_name(split, args.text, lang), text)
+        check_symbols(file_name(args, split, args.text, lang), text)
     counts = {}
     for split in SPLITS:
-        sides = [units[split, lang] for lang in LANGUAGES]
+        sides = {lang: units[split, lang] for lang in args.languages}
         max_words = args.max_words if split == "train" else None
         counts[split] = write_pairs(folder / "text" / split, sides, max_words)
         for form in FORMS if split != "train" else ():
-            for lang in LANGUAGES:
-                name = published_name(split, form, lang)
+            for lang in args.languages:
+                name = file_name(args, split, form, lang)
                 if name in texts:
                     (folder / "reference" / f"{split}.{form}.{lang}").write_bytes(texts[name])
     if args.units == "bpe":
-        write_bpe_dictionary(folder)
+        write_bpe_dictionary(folder, args.languages)
     for sample in sample_names(args):
-        sides = [encode(corpus["train", lang], args.bpe_dropout) for lang in LANGUAGES]
+        sides = {lang: encode(corpus["train", lang], args.bpe_dropout) for lang in args.languages}
         write_pairs(folder / "text" / sample, sides, args.max_words)
     return counts
 
 
-def write_pairs(prefix: Path, sides: list[list[str]], max_words: int | None) -> int:
-    """Write PREFIX.en and PREFIX.de without pairs that are too long; return the number written."""
-    pairs = list(zip(*sides, strict=True))
+def write_pairs(prefix: Path, sides: dict[str, list[str]], max_words: int | None) -> int:
+    """Write PREFIX.LANG without pairs that are too long; return the number of pairs written."""
+    pairs = list(zip(*sides.values(), strict=True))
     if max_words is not None:
         pairs = [p for p in pairs if max(len(side.split()) for side in p) <= max_words]
         if not pairs:
             raise UserError(f"--max-words {max_words} leaves no training pairs")
-    for lang, side in zip(LANGUAGES, zip(*pairs, strict=True), strict=True):
+    for lang, side in zip(sides, zip(*pairs, strict=True), strict=True):
         write_lines(prefix.with_name(f"{prefix.name}.{lang}"), side)
     return len(pairs)
 
@@ -285,7 +319,7 @@ def bpe(model: Path, text: list[str], args: argparse.Namespace) -> Encode:
     return encode
 
 
-def write_bpe_dictionary(folder: Path) -> None:
+def write_bpe_dictionary(folder: Path, languages: tuple[str, ...]) -> None:
     """Write text/dict.txt, fairseq's dictionary, with all pieces of the model by frequency."""
     import sentencepiece
 
@@ -294,7 +328,7 @@ def write_bpe_dictionary(folder: Path) -> None:
     pieces = [model.id_to_piece(i) for i in ids if not (model.is_unknown(i) or model.is_control(i))]
     seen = Counter(
         piece
-        for lang in LANGUAGES
+        for lang in languages
         for piece in (folder / "text" / f"train.{lang}").read_text("utf-8").split()
     )
     pieces.sort(key=lambda piece: (-seen[piece], piece))
@@ -320,7 +354,8 @@ def binarise(folder: Path, args: argparse.Namespace) -> None:
 
 
 def preprocess(folder: Path, destdir: str, prefs: dict[str, str], args: argparse.Namespace) -> None:
-    options = ["--source-lang", "en", "--target-lang", "de", "--workers", str(args.workers)]
+    options = ["--source-lang", args.source_lang, "--target-lang", args.target_lang]
+    options += ["--workers", str(args.workers)]
     if args.units == "bpe":
         options += ["--joined-dictionary", "--srcdict", "text/dict.txt"]
     else:

@@ -1,4 +1,4 @@
-"""Find or download the published files of Multi30k task 1, English and German, and check them."""
+"""Find or download the files of Multi30k task 1, English and German, or of another corpus."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from corpus_files import cache_folder, lines, locate, read_text, sha256, wrong_f
 LANGUAGES = ("en", "de")
 FORMS = ("lc.norm.tok", "raw")
 SPLITS = {"train": "train", "valid": "val", "test": "test_2016_flickr"}  # ours: published
+OWN_SPLITS = {split: split for split in SPLITS}
 SENTENCES = {"train": 29000, "valid": 1014, "test": 1000}
 URL = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1"
 
@@ -38,7 +39,7 @@ SHA256 = {
 
 
 def read_corpus(args: argparse.Namespace) -> dict[str, bytes]:
-    """The needed files by published name: all of --text, and the other form to score against."""
+    """The needed files by name: all of --text, and the other form to score against."""
     other = FORMS[1 - FORMS.index(args.text)]
     texts: dict[str, bytes] = {}
     for split in SPLITS:
@@ -46,8 +47,8 @@ def read_corpus(args: argparse.Namespace) -> dict[str, bytes]:
         for form in (args.text, other):
             if form == other and split == "train":
                 continue
-            for lang in LANGUAGES:
-                name = published_name(split, form, lang)
+            for lang in args.languages:
+                name = file_name(args, split, form, lang)
                 path = find(name, form, args, required=form == args.text)
                 if path is not None:
                     found[name] = read(name, path, split, args)
@@ -56,8 +57,12 @@ def read_corpus(args: argparse.Namespace) -> dict[str, bytes]:
     return texts
 
 
-def published_name(split: str, form: str, lang: str) -> str:
-    return f"{SPLITS[split]}.{lang}" if form == "raw" else f"{SPLITS[split]}.{form}.{lang}"
+def file_name(args: argparse.Namespace, split: str, form: str, lang: str) -> str:
+    """The name of a file in --data: Multi30k's, or for another corpus such as valid.fr."""
+    splits = SPLITS
+    if args.own_corpus and args.data is not None and any(args.data.glob("valid.*")):
+        splits = OWN_SPLITS
+    return f"{splits[split]}.{lang}" if form == "raw" else f"{splits[split]}.{form}.{lang}"
 
 
 def find(name: str, form: str, args: argparse.Namespace, required: bool) -> Path | None:
@@ -65,9 +70,14 @@ def find(name: str, form: str, args: argparse.Namespace, required: bool) -> Path
         return download(name, form, args)
     path = locate(name, args.data)
     if path is None and required:
+        cure = "leave --data out to download the corpus"
+        if args.own_corpus and form != "raw":
+            cure = "give --text raw for text as it is written"
+        elif args.own_corpus:
+            cure = "name the languages with --source-lang and --target-lang"
         raise UserError(
             f"--data {args.data} has neither {name} nor {name}.gz, which --text {args.text} "
-            "needs; add it, or leave --data out to download the corpus"
+            f"needs; add it, or {cure}"
         )
     if path is None:
         print(f"{args.data} has no {name}: scripts/score.sh will not score against it")

@@ -1,4 +1,4 @@
-"""Check the record of a data folder before long work begins; print its --post-process.
+"""Check the record of a data folder before long work begins; print its languages and units.
 
 usage: recorded.py DATA
 
@@ -11,14 +11,15 @@ from pathlib import Path
 from common import run
 from data_folder import read_record
 
-NEEDED = ("text", "units", "max_words", "own_corpus")  # for scoring a translation
+# for scoring a translation
+NEEDED = ("text", "units", "max_words", "own_corpus", "source_lang", "target_lang")
 
 
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     record = read_record(Path(sys.argv[1]), (*NEEDED, "post_process"))
-    print(record["post_process"] or "")
+    print(record["source_lang"], record["target_lang"], record["post_process"] or "")
 
 
 if __name__ == "__main__":

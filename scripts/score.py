@@ -51,21 +51,20 @@ def parse() -> argparse.Namespace:
 
 def score(args: argparse.Namespace) -> None:
     prepared = read_record(args.data, NEEDED)
-    expected = len(read_lines(args.data / "text" / f"{args.subset}.de"))
+    source, target = (prepared[f"{side}_lang"] for side in ("source", "target"))
+    expected = len(read_lines(args.data / "text" / f"{args.subset}.{target}"))
     results: list[dict[str, Any]] = []
     for lenpen in args.lenpen:
         printed = read_lines(args.out / f"generate.lenpen{lenpen}.txt")
         sentences = arrange(tagged(printed, "H"), expected, "hypotheses")
         if args.replace_unk:
-            source = read_lines(args.data / "text" / f"{args.subset}.en")
+            words = read_lines(args.data / "text" / f"{args.subset}.{source}")
             alignments = arrange(tagged(printed, "A"), expected, "alignments")
-            sentences = replace_unknown(sentences, alignments, source)
+            sentences = replace_unknown(sentences, alignments, words)
         detok = detokenised(sentences, prepared)
-        write_lines(args.out / f"hypotheses.lenpen{lenpen}.de", sentences)
-        write_lines(args.out / f"hypotheses.lenpen{lenpen}.detok.de", detok)
-        figures = both_ways(
-            sentences, detok, prepared["text"], args.data / "reference", args.subset
-        )
+        write_lines(args.out / f"hypotheses.lenpen{lenpen}.{target}", sentences)
+        write_lines(args.out / f"hypotheses.lenpen{lenpen}.detok.{target}", detok)
+        figures = both_ways(sentences, detok, prepared, args.data / "reference", args.subset)
         results.append({"lenpen": float(lenpen), "figures": [asdict(f) for f in figures]})
 
     best = max(results, key=lambda result: result["figures"][0]["score"])
@@ -108,12 +107,12 @@ def replace_unknown(sentences: list[str], alignments: list[str], source: list[st
 def detokenised(sentences: list[str], prepared: dict[str, str]) -> list[str]:
     if prepared["text"] == "raw" and prepared["units"] == "bpe":
         return sentences  # the text was never tokenised
-    moses = MosesDetokenizer(lang="de")
+    moses = MosesDetokenizer(lang=prepared["target_lang"])
     return [moses.detokenize(sentence.split()) for sentence in sentences]
 
 
-def lower_cased_tokens(sentences: list[str]) -> list[str]:
-    normalise, moses = MosesPunctNormalizer(lang="de"), MosesTokenizer(lang="de")
+def lower_cased_tokens(sentences: list[str], lang: str) -> list[str]:
+    normalise, moses = MosesPunctNormalizer(lang=lang), MosesTokenizer(lang=lang)
     return [
         moses.tokenize(normalise.normalize(sentence.lower()), return_str=True)
         for sentence in sentences
@@ -121,12 +120,17 @@ def lower_cased_tokens(sentences: list[str]) -> list[str]:
 
 
 def both_ways(
-    sentences: list[str], detok: list[str], form: str, references: Path, subset: str
+    sentences: list[str],
+    detok: list[str],
+    prepared: dict[str, str],
+    references: Path,
+    subset: str,
 ) -> list[Figure]:
     """The scores, first those on the form of the text that the system was trained on."""
     tokens: dict[str, Any] = {"tokenize": "none", "force": True}
     # description, the system's sentences, form of the reference, lower case, options of BLEU
-    if form == "lc.norm.tok":
+    target = prepared["target_lang"]
+    if prepared["text"] == "lc.norm.tok":
         ways = [
             ("lower-cased tokens", sentences, "lc.norm.tok", False, tokens),
             ("detokenised, lower-cased", detok, "raw", True, {}),
@@ -136,11 +140,11 @@ def both_ways(
         approximate = "lower-cased tokens, approximate: tokenised by sacremoses"
         ways = [
             ("detokenised, cased", detok, "raw", False, {}),
-            (approximate, lower_cased_tokens(detok), "lc.norm.tok", False, tokens),
+            (approximate, lower_cased_tokens(detok, target), "lc.norm.tok", False, tokens),
         ]
     figures = []
     for text, system, reference, lower, options in ways:
-        path = references / f"{subset}.{reference}.de"
+        path = references / f"{subset}.{reference}.{target}"
         if not path.is_file():
             print(f"not scored, as there is no {path}: {text}", file=sys.stderr)
             continue

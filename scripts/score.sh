@@ -30,7 +30,7 @@ lower-cased tokens, like the literature on Multi30k, and as detokenised text.
 Files in FOLDER (the results of an earlier run are replaced once the new ones are complete; a folder
 with other files is refused):
   scores.json         every score with its signature, and how the translations were made
-  hypotheses.*.de     the translations in the order of the text; *.detok.de: detokenised
+  hypotheses.*.LANG   the translations in the order of the text; *.detok.LANG: detokenised
   generate.*.txt      what fairseq-generate printed; generate.log: its messages
   average.pt          the averaged checkpoint
 
@@ -76,7 +76,8 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$data" ] || die "no data: give the folder first, before fairseq's options (see --help)"
 [ -f "$data/prepared.json" ] ||
-    die "$data has no prepared.json; make the data with scripts/prepare_multi30k.sh"
+    die "$data has no prepared.json; make the data with scripts/prepare_multi30k.sh, which also" \
+        "prepares your own text (--own-corpus), or translate it with fairseq-generate"
 [ -n "$checkpoints" ] || die "no --checkpoints: give the --save-dir of the training, or a file"
 check_colon DATA "$data"
 [ ! -e "$checkpoints" ] || check_colon --checkpoints "$checkpoints"
@@ -94,6 +95,7 @@ number='-?([0-9]+(\.[0-9]*)?|\.[0-9]+)'
 [[ "$lenpen" =~ ^$number(,$number)*$ ]] || die "--lenpen $lenpen: give numbers, such as 0.6,1.0"
 [ "$subset" = valid ] || [[ "$lenpen" != *,* ]] ||
     die "--lenpen $lenpen with --subset test: choose the penalty with --subset valid first"
+check_user_dir "$user_dir"
 use_environment
 check_modules sacrebleu sacremoses
 
@@ -110,11 +112,12 @@ else
     [ -z "$average" ] || die "--average needs a folder, but --checkpoints $checkpoints is a file"
 fi
 
-fixed=(--gen-subset "$subset" --source-lang en --target-lang de --beam "$beam"
+recorded="$("$PYTHON" "$HERE/recorded.py" "$data")"
+read -r source target post_process <<<"$recorded"
+fixed=(--gen-subset "$subset" --source-lang "$source" --target-lang "$target" --beam "$beam"
     --batch-size "$batch" --user-dir "$user_dir"
     # fairseq's default multiple would drop the last sentences
     --required-batch-size-multiple 1 --distributed-world-size 1)
-post_process="$("$PYTHON" "$HERE/recorded.py" "$data")"
 if [ "$post_process" = sentencepiece ]; then
     ! $replace_unk || die "--replace-unk needs data of --units words: BPE has no unknown words"
     check_modules sentencepiece
@@ -171,7 +174,7 @@ if rmdir "$out" 2>/dev/null || [ ! -e "$out" ]; then # it was empty, or is new
 else
     # Only what an earlier run of this script left is replaced. Its scores.json, which marks the
     # folder as one of this script, stays until the new one takes its place.
-    for file in "$out"/hypotheses.lenpen*.de "$out"/generate.lenpen*.txt "$out/average.pt"; do
+    for file in "$out"/hypotheses.lenpen* "$out"/generate.lenpen*.txt "$out/average.pt"; do
         [ -e "$work/${file##*/}" ] || rm -f "$file"
     done
     for file in "$work"/*; do

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import UserError, check_source, corpus_parser, listed, versions, write_lines
+from common import UserError, check_source, corpus_parser, listed, positive, versions, write_lines
 from corpus_files import (
     cache_folder,
     check_symbols,
@@ -93,8 +93,17 @@ def parse(corpus: Corpus) -> argparse.Namespace:
         action="store_true",
         help="the files hold another corpus: check only that none is empty",
     )
+    add(
+        "--nwords",
+        type=positive,
+        metavar="N",
+        help="with --own-corpus: limit the dictionary to N entries, including fairseq's four "
+        "symbols, and keep the most frequent words; others become <unk> (default: no limit)",
+    )
     args = parser.parse_args()
     check_source(parser, args, corpus.url_variable)
+    if args.nwords and not args.own_corpus:
+        parser.error(f"--nwords {args.nwords} needs --own-corpus: the published corpus has its own")
     return args
 
 
@@ -104,21 +113,26 @@ def names(corpus: Corpus) -> str:
 
 
 def prepare(corpus: Corpus, args: argparse.Namespace) -> None:
-    settings = {"corpus": corpus.name, "script": corpus.script, "own_corpus": args.own_corpus}
+    settings = {
+        "corpus": corpus.name,
+        "script": corpus.script,
+        "own_corpus": args.own_corpus,
+        "nwords": args.nwords,
+    }
     if is_done(args, settings, lambda: sums(corpus, read_corpus(corpus, args))):
         return
 
     texts = read_corpus(corpus, args)
-    unseen = count_unseen(texts)
     with new_folder(args.out.resolve(), settings) as partial:
-        binarise(partial, texts)
+        binarise(partial, texts, args.nwords)
+        unseen = count_unseen(texts, partial / "dict.txt")
         found = {split: counts(partial / split) for split in texts}
         for split, raw in texts.items():
             words = raw.decode().split()
             assert found[split] == {
                 "sentences": len(lines(raw)),
                 "tokens": len(words) + len(lines(raw)),
-                "unknown": words.count(UNKNOWN) + unseen.get(split, 0),
+                "unknown": words.count(UNKNOWN) + unseen[split],
             }
             assert args.own_corpus or found[split]["tokens"] == corpus.files[split].tokens
         entries = dictionary_size(partial / "dict.txt")
@@ -132,7 +146,7 @@ def prepare(corpus: Corpus, args: argparse.Namespace) -> None:
         }
         write_record(partial, record)
     print(f"{args.out}: tokens: {listed(record['tokens'])}; dictionary: {entries:,}")
-    print(f"  {UNKNOWN}: {listed(record['unknown'])}; not in the training text: {listed(unseen)}")
+    print(f"  {UNKNOWN}: {listed(record['unknown'])}; not in the dictionary: {listed(unseen)}")
 
 
 def read_corpus(corpus: Corpus, args: argparse.Namespace) -> dict[str, bytes]:
@@ -173,16 +187,17 @@ def read(file: TextFile, path: Path, args: argparse.Namespace) -> bytes:
     return raw
 
 
-def count_unseen(texts: Mapping[str, bytes]) -> dict[str, int]:
-    """The number of words that become <unk> because the training text lacks them."""
-    known = {*texts["train"].decode().split(), UNKNOWN}
+def count_unseen(texts: Mapping[str, bytes], dictionary: Path) -> dict[str, int]:
+    """The number of words that become <unk> because the dictionary lacks them."""
+    entries = lines(dictionary.read_bytes())
+    known = {entry.split()[0] for entry in entries} | {UNKNOWN}
     return {
-        split: sum(word not in known for word in texts[split].decode().split())
-        for split in ("valid", "test")
+        split: sum(word not in known for word in raw.decode().split())
+        for split, raw in texts.items()
     }
 
 
-def binarise(folder: Path, texts: Mapping[str, bytes]) -> None:
+def binarise(folder: Path, texts: Mapping[str, bytes], nwords: int | None) -> None:
     text = folder / "text"
     text.mkdir()
     for split, raw in texts.items():
@@ -190,5 +205,7 @@ def binarise(folder: Path, texts: Mapping[str, bytes]) -> None:
         write_lines(text / split, (" ".join(line.split()) for line in lines(raw)))
     prefs = {split: f"text/{split}" for split in texts}
     # By default fairseq pads the dictionary with made-up words to a multiple of 8.
-    preprocess(folder, ".", prefs, ["--only-source", "--padding-factor", "1"])
+    options = ["--only-source", "--padding-factor", "1"]
+    options += [] if nwords is None else ["--nwordssrc", str(nwords)]
+    preprocess(folder, ".", prefs, options)
     shutil.rmtree(text)

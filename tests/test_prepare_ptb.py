@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("fairseq")
-from shell import SCRIPTS, fails, succeeds, times_in
+from shell import SCRIPTS, fails, lines, succeeds, times_in
 from text_corpora import UNK, decoded, made_up, replaced
 
+BESIDE = ("</s>", UNK)  # words of the text that are symbols of fairseq
 PTB = ["ptb.train.txt", "ptb.valid.txt", "ptb.test.txt"]
 
 
@@ -87,6 +88,22 @@ def test_the_tokens_of_ptb_are_counted(ptb, ptb_data):
     assert record["unseen"]["valid"] > 0
 
 
+def test_the_dictionary_of_an_own_corpus_can_be_limited(ptb, tmp_path):
+    out = tmp_path / "out"
+    options = ["--data", ptb, "--out", out, "--nwords", "12"]
+    log = succeeds("prepare_ptb.sh", "--own-corpus", *options)
+    texts = ptb_sentences(ptb)
+    counted = Counter(word for sentence in texts["train"] for word in sentence)
+    words = [line.split()[0] for line in lines(out / "dict.txt")]
+    assert len(words) == 8 and "dictionary: 12\n" in log
+    rarest = min(counted[word] for word in words)
+    assert all(word in words or n <= rarest for word, n in counted.items() if word not in BESIDE)
+    for split, sentences in texts.items():
+        assert decoded(out, split) == replaced(sentences, {*words, *BESIDE})
+    assert "nwords is 12 there" in fails("prepare_ptb.sh", "--own-corpus", *options[:-2])
+    assert "--nwords 12 needs --own-corpus" in fails("prepare_ptb.sh", *options)
+
+
 def test_preparing_ptb_again_is_skipped_and_never_overwrites(ptb, ptb_data, tmp_path):
     out, _ = ptb_data
     before = times_in(out)
@@ -144,7 +161,7 @@ def test_ptb_needs_no_option_if_the_checksums_match(ptb, tmp_path, load, monkeyp
     out = tmp_path / "out"
     monkeypatch.setattr(sys, "argv", ["ptb.py", "--data", str(corpus), "--out", str(out)])
     module.main()
-    assert "not in the training text: valid 0, test 0" in capsys.readouterr().out
+    assert "not in the dictionary: train 0, valid 0, test 0" in capsys.readouterr().out
     assert json.loads((out / "prepared.json").read_text())["tokens"] == tokens
 
 

@@ -1,0 +1,72 @@
+"""Corpora in other languages than English and German, through the real scripts."""
+
+import json
+
+import pytest
+from shell import fails, lines, succeeds
+from translation_corpus import TINY, prepare_options
+
+pytest.importorskip("fairseq")
+pytest.importorskip("sacremoses")
+
+FRENCH = ["--source-lang", "en", "--target-lang", "fr"]
+
+
+@pytest.fixture(scope="module")
+def french(tmp_path_factory):
+    """Text as it is written, in files with names of its own."""
+    folder = tmp_path_factory.mktemp("french")
+    for split, size in (("train", 40), ("valid", 6), ("test", 5)):
+        sides = {
+            "en": [f"The dog sees {i} trees, so." for i in range(size)],
+            "fr": [f"Le chien voit {i} arbres, donc l'homme." for i in range(size)],
+        }
+        for lang, text in sides.items():
+            (folder / f"{split}.{lang}").write_text("".join(f"{line}\n" for line in text))
+    return folder
+
+
+@pytest.mark.parametrize("units", [["--bpe-size", 70], ["--units", "words"]], ids=["bpe", "words"])
+def test_another_language_is_prepared_learnt_and_scored(french, units, tmp_path):
+    data, run = tmp_path / "data", tmp_path / "run"
+    corpus = ["--own-corpus", "--data", french, "--text", "raw"]
+    succeeds("prepare_multi30k.sh", *corpus, *FRENCH, *units, "--out", data)
+    record = json.loads((data / "prepared.json").read_text())
+    assert record["sentences"] == {"train": 40, "valid": 6, "test": 5}
+    assert (data / "train.en-fr.fr.bin").is_file()
+    if "words" in units:  # sacremoses knows French, and in English would cut before '
+        assert lines(data / "text" / "valid.fr")[0].endswith(", donc l' homme .")
+    message = fails("prepare_multi30k.sh", *corpus, *FRENCH[:3], "de", *units, "--out", data)
+    assert "target_lang is 'fr' there, 'de' now" in message
+
+    succeeds("train.sh", data, "--save-dir", run, *TINY.split(), "--max-epoch", 1)
+    options = ["--checkpoints", run, "--max-len-b", 20]
+    options += ["--replace-unk"] if "words" in units else []
+    succeeds("score.sh", data, *options)
+    scores = json.loads((run / "score-test" / "scores.json").read_text())
+    assert [f["reference"] for f in scores["figures"]] == ["test.raw.fr"] * 2
+    assert scores["data"]["target_lang"] == "fr" and scores["sentences"] == 5
+    for form in ("", ".detok"):
+        assert len(lines(run / "score-test" / f"hypotheses.lenpen1{form}.fr")) == 5
+
+
+def test_multi30k_can_be_translated_from_german(corpus, tmp_path):
+    options = prepare_options(corpus, tmp_path / "data")
+    succeeds("prepare_multi30k.sh", *options, "--source-lang", "de", "--target-lang", "en")
+    assert (tmp_path / "data" / "test.de-en.de.idx").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--target-lang", "fr"], "give --own-corpus for another corpus"),
+        (["--target-lang", "en"], "--source-lang and --target-lang are both en"),
+        (["--target-lang", "pt-BR"], "'pt-BR' is not the code of a language, such as fr or pt_BR"),
+        (["--own-corpus", "--data", "{}", *FRENCH], "give --text raw for text as it is written"),
+        (["--own-corpus", "--data", "{}", "--text", "raw"], "add it, or name the languages with"),
+    ],
+    ids=["without --own-corpus", "one language", "a hyphen", "no tokens", "no German"],
+)
+def test_wrong_languages_are_named_with_the_cure(french, options, message, tmp_path):
+    options = [str(option).format(french) for option in options]
+    assert message in fails("prepare_multi30k.sh", *options, "--out", tmp_path / "data")
