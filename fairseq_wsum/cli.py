@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -112,6 +113,7 @@ def _options(arch: str) -> None:
         RuntimeError: fairseq cannot be imported.
         ValueError: the architecture is unknown.
     """
+    logging.basicConfig(level=logging.WARNING)  # before fairseq makes all libraries log everything
     try:
         from fairseq import models
         from fairseq.dataclass.utils import gen_parser_from_dataclass

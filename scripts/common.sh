@@ -107,6 +107,10 @@ use_environment() {
     export THP_MEM_ALLOC_ENABLE="${THP_MEM_ALLOC_ENABLE:-1}"
 }
 
+check_user_dir() { # FOLDER
+    [ -d "$1" ] || die "--user-dir $1: no such folder"
+}
+
 # The number of cores that this process may use.
 cores_here() { # without coreutils, as on macOS, all cores
     env -u OMP_NUM_THREADS nproc 2>/dev/null || getconf _NPROCESSORS_ONLN

@@ -70,6 +70,8 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     for path in args.checkpoints.split(":"):
         if not Path(path).is_file():
             parser.error(f"--checkpoints {path}: no such file")
+    if not args.user_dir.is_dir():
+        parser.error(f"--user-dir {args.user_dir}: no such folder")
     return args, options
 
 

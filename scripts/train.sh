@@ -119,6 +119,7 @@ done
 [ -z "$cpu_processes" ] || positive --cpu-processes "$cpu_processes"
 [ -z "$cpu_processes" ] || [ "${gpus:-0}" = 0 ] ||
     die "--gpus $gpus and --cpu-processes $cpu_processes exclude each other; give only one"
+check_user_dir "$user_dir"
 use_environment
 
 gpus_here() { "$PYTHON" -c 'import torch; print(torch.cuda.device_count())'; }

@@ -71,8 +71,8 @@ def dry_run(*options, **variables):
 
 @needs_fairseq
 def test_every_option_reaches_fairseq_unchanged():
-    command = dry_run("--arch", "wsum_lstm", "--user-dir", "/x", "--notes", "it's two words")
-    assert command.startswith(r"fairseq-train /my\ data --save-dir runs/a\ b --user-dir /x ")
+    command = dry_run("--arch", "wsum_lstm", "--user-dir", "/usr", "--notes", "it's two words")
+    assert command.startswith(r"fairseq-train /my\ data --save-dir runs/a\ b --user-dir /usr ")
     assert command.endswith(r"--arch wsum_lstm --notes it\'s\ two\ words")
     assert "--required-batch-size-multiple 1" in command
     assert "--task" not in command and "distributed" not in command  # fairseq's defaults
@@ -182,6 +182,7 @@ def test_the_port_of_slurm_and_damaged_checkpoints_reach_every_process():
         (["/data", "--save-dir", "x", "--gpus", "two"], "--gpus two"),
         (["/data", "--save-dir", "x", "--precision", "fp8"], "--precision fp8"),
         (["/data", "--save-dir", "x", "--gpus", "2", "--cpu-processes", "2"], "--cpu-processes 2"),
+        (["/data", "--save-dir", "x", "--user-dir", "y"], "--user-dir y: no such folder"),
         (["/data", "--save-dir"], "--save-dir needs a value"),
         (
             ["/data", "--save-dir", "--arch", "lstm"],
@@ -288,8 +289,9 @@ def test_the_reference_itself_scores_100_both_ways(form, tmp_path, load):
     }
     for name, written in text.items():
         (tmp_path / f"test.{name}.de").write_text("".join(f"{line}\n" for line in written))
-    detok = score.detokenised(text[form], {"text": form, "units": "bpe"})
-    figures = score.both_ways(text[form], detok, form, tmp_path, "test")
+    record = {"text": form, "units": "bpe", "target_lang": "de"}
+    detok = score.detokenised(text[form], record)
+    figures = score.both_ways(text[form], detok, record, tmp_path, "test")
     assert [figure.score for figure in figures[:4]] == pytest.approx([100.0] * 4)
     bleu = [figure.signature for figure in figures if figure.metric == "BLEU"]
     primary, second = ("tok:none", "tok:13a") if form == "lc.norm.tok" else ("tok:13a", "tok:none")
@@ -305,7 +307,8 @@ def test_a_wrong_number_of_references_is_rejected(tmp_path, load):
     score = load("score")
     (tmp_path / "test.raw.de").write_text("Ein Mann.\n")
     with pytest.raises(score.UserError, match=r"test\.raw\.de has 1 lines for 2 translations"):
-        score.both_ways(["a", "b"], ["a", "b"], "raw", tmp_path, "test")
+        record = {"text": "raw", "target_lang": "de"}
+        score.both_ways(["a", "b"], ["a", "b"], record, tmp_path, "test")
 
 
 @needs_fairseq

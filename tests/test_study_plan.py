@@ -7,7 +7,7 @@ from commands import ROOT
 from commands import run as output_of
 from study_recipe import STUDIES, Writer, plan_of, run_study, task, writer
 
-from fairseq_wsum.study.plan import Run, check_data, read_plan
+from fairseq_wsum.study.plan import Run, check_folders, read_plan
 from fairseq_wsum.study.run import state
 
 
@@ -111,10 +111,20 @@ def test_text_that_is_no_study_is_not_repeated_in_full(tmp_path) -> None:
     assert len(str(error.value)) < 300
 
 
+@pytest.mark.parametrize("place", ["options", "mine"])
+def test_a_missing_folder_of_own_code_is_named(make, place) -> None:
+    options = {"user-dir": "gone", "cell": "my-cell"}
+    keys = {"models": {"mine": options}} if place == "mine" else task(options={"user-dir": "gone"})
+    with pytest.raises(
+        ValueError, match=rf"tasks: counting: {place}: user-dir: no folder gone in "
+    ):
+        check_folders(plan_of(make(**keys)))
+
+
 def test_missing_data_are_named(make) -> None:
     file = make(**task(data="gone"))
     with pytest.raises(ValueError, match=r"tasks: counting: data: no folder .*gone; the path") as e:
-        check_data(plan_of(file))
+        check_folders(plan_of(file))
     assert "study.yaml" in str(e.value)
 
 

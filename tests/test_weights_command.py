@@ -1,6 +1,7 @@
 """`fairseq-wsum weights` on checkpoints of every kind, and its messages for bad input."""
 
 import importlib.util
+import shutil
 import sys
 from pathlib import Path
 
@@ -200,7 +201,10 @@ def test_standard_input_and_a_cell_of_ones_own(prepared, tmp_path) -> None:
         (["--picture", "{}/p.png", "--sentence", "{long}"], "--sentence has 5001 tokens, and"),
         (["--page", "{}/p.html", "--sentence", "a", "--carry-state"], "--carry-state is for"),
         (["--page", "{}/p.html", "--sentence", "a", "--data", "{}"], "--data {} has no dictionary"),
-        (["--page", "{}/p.html", "--sentence", "a", "--data", "{}/dict"], "such as train.en-de"),
+        (
+            ["--page", "{}/p.html", "--sentence", "a", "--data", "{}/dict"],
+            "--source-lang and --target-lang",
+        ),
         (
             ["--page", "{}/p.html", "--sentence", "a", "--data", "{}/half"],
             "has no dict.de.txt: give",
@@ -291,6 +295,21 @@ def test_targets_are_those_that_were_given(models, tmp_path) -> None:
         assert len(arrays["0/target"]) > len(arrays["1/target"])
         assert arrays["1/target"].tolist() == single["0/target"].tolist()
         assert "".join(single["0/target"][:-1]).replace("▁", "").startswith("der")
+
+
+def test_the_dictionaries_are_enough_with_the_names_of_the_languages(
+    models, prepared, tmp_path
+) -> None:
+    for name in ("dict.en.txt", "dict.de.txt", "spm.model"):
+        shutil.copy(prepared / name, tmp_path)
+    languages = ["--source-lang", "en", "--target-lang", "de"]
+    text = ["--sentence", SENTENCE, "--arrays"]
+    main(models["half"], *text, tmp_path / "a.npz", "--data", tmp_path, *languages)
+    main(models["half"], *text, tmp_path / "b.npz")
+    with numpy.load(tmp_path / "a.npz") as arrays, numpy.load(tmp_path / "b.npz") as usual:
+        assert set(arrays) == set(usual)
+        for name in usual:
+            assert (arrays[name] == usual[name]).all(), name
 
 
 def test_a_target_is_for_translation_models(models, tmp_path, capsys) -> None:

@@ -174,13 +174,23 @@ def read_plan(file: Path, out: Path) -> Plan:
     )
 
 
-def check_data(plan: Plan) -> None:
-    """Check that the data of the tasks exist, which a report does not need.
+def check_folders(plan: Plan) -> None:
+    """Check that the data of the tasks and the user's own code exist, which a report does not need.
 
     Raises:
         ValueError: a folder is missing.
     """
     for task in plan.tasks:
+        for place, options in (
+            ("options", task.options),
+            *((m.name, m.options) for m in task.models),
+        ):
+            folder = options.get("user-dir")
+            if folder is not None and not Path(str(folder)).is_dir():
+                raise _Reader(plan.file).error(
+                    f"tasks: {task.name}: {place}: user-dir",
+                    f"no folder {folder} in {Path.cwd()}, to which this path is relative",
+                )
         if task.data is not None and not task.data.exists():  # or an archive for some recipes
             raise _Reader(plan.file).error(
                 f"tasks: {task.name}: data",

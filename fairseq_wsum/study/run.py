@@ -287,7 +287,7 @@ def _slot(folder: Path, jobs: int) -> Iterator[tuple[int, IO[bytes]]]:
         time.sleep(POLL)
 
 
-def _options(run: Run) -> dict[str, str]:
+def _options(run: Run) -> dict[str, str | bool]:
     return {**run.task.options, **run.model.options}
 
 
@@ -307,6 +307,7 @@ def _share(run: Run, number: int, jobs: int, gpus: int) -> dict[str, str]:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus))))
         variables["CUDA_VISIBLE_DEVICES"] = visible.split(",")[number % gpus]
     if "OMP_NUM_THREADS" not in os.environ:
-        processes = jobs * int(_options(run).get("cpu-processes", 1))
-        variables["OMP_NUM_THREADS"] = str(max(cores() // processes, 1))
+        each = str(_options(run).get("cpu-processes", 1))
+        processes = int(each) if each.isdecimal() else 1  # the recipe reports other values
+        variables["OMP_NUM_THREADS"] = str(max(cores() // (jobs * max(processes, 1)), 1))
     return variables

@@ -68,6 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     help = "the folder with its dictionaries (default: the data of its training)"
     add("--data", type=Path, metavar="FOLDER", help=help)
+    for side in ("source", "target"):
+        help = f"the {side} language, if the folder has no data that names it"
+        add(f"--{side}-lang", metavar="LANG", help=help)
     help = "a folder with code of your own, such as a cell"
     add("--user-dir", type=Path, metavar="FOLDER", help=help)
     help = "segment the text (default: sentencepiece, if the data folder has spm.model)"
@@ -97,6 +100,8 @@ def run(args: argparse.Namespace) -> None:
         Reader(
             path,
             data=args.data,
+            source_lang=args.source_lang,
+            target_lang=args.target_lang,
             user_dir=args.user_dir,
             bpe=args.bpe,
             bpe_model=args.bpe_model,

@@ -29,6 +29,9 @@ class Reader:
     Args:
         checkpoint: a checkpoint of a model whose layers are `WsumLSTM`s.
         data: the folder with the model's dictionaries, by default that of its training.
+        source_lang: the source language of a translation model, and
+        target_lang: its target language; by default those of the data in the folder. A folder with
+            dictionaries alone does not name them.
         user_dir: a folder with code of the user, such as a cell, to import before.
         bpe: fairseq's name of the segmentation, `sentencepiece` or `subword_nmt`, or None if the
             text is segmented already. By default sentencepiece if the data folder has `spm.model`.
@@ -49,6 +52,8 @@ class Reader:
         checkpoint: Path,
         *,
         data: Path | None = None,
+        source_lang: str | None = None,
+        target_lang: str | None = None,
         user_dir: Path | None = None,
         bpe: str | None = None,
         bpe_model: Path | None = None,
@@ -61,17 +66,21 @@ class Reader:
         self.architecture, trained_on = _origin(checkpoint, state)
         _check_architecture(checkpoint, self.architecture)
         folder = _data_folder(data, trained_on)
+        overrides = {"data": str(folder), "source_lang": source_lang, "target_lang": target_lang}
+        overrides = {name: value for name, value in overrides.items() if value is not None}
         try:
             (self.model,), cfg, self.task = checkpoint_utils.load_model_ensemble_and_task(
-                [str(checkpoint)], arg_overrides={"data": str(folder)}
+                [str(checkpoint)], arg_overrides=overrides
             )
         except FileNotFoundError as error:  # a dictionary
             raise _no_data(data, folder, f"has no {Path(error.filename).name}") from error
         except Exception as error:  # fairseq has no type for this one
             if "Could not infer language pair" not in str(error):
                 raise
-            problem = "has no files that name the languages, such as train.en-de.en.bin"
-            raise _no_data(data, folder, problem) from error
+            raise ValueError(
+                f"{folder} has no file that names the languages, such as train.en-de.en.bin: give "
+                "them with --source-lang and --target-lang"
+            ) from error
         self.model.to(device).eval()
         self.device = device
         self.layers = _layers(self.model)

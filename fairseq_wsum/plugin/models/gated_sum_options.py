@@ -10,6 +10,10 @@ from .options import CellOptions, described_cell, first, flag
 # ruff: noqa: UP045
 
 
+# of fairseq's option --no-token-positional-embeddings, which a subclass of its options redefines
+NO_POSITIONS = {"help": "no positional embeddings (default, unless attention is in layer 0)"}
+
+
 @dataclass(frozen=True)
 class GatedSums:
     """The gated sums of an encoder or a decoder, and the layers that keep self-attention instead.

@@ -10,6 +10,7 @@ from fairseq.models.transformer import TransformerConfig
 from omegaconf import II
 
 from .gated_sum_options import (
+    NO_POSITIONS,
     GatedSumOptions,
     check_heads,
     check_quantisation,
@@ -79,6 +80,7 @@ class WsumTransformerConfig(_TransformerOptions, GatedSumOptions):
             "or all"
         },
     )
+    no_token_positional_embeddings: bool = field(default=False, metadata=NO_POSITIONS)
 
 
 def read_config(args: Any) -> TransformerConfig:

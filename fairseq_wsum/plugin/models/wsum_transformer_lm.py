@@ -18,6 +18,7 @@ from torch import Tensor
 from ..modules import CarriedState, WsumSelfAttention, use_dropout
 from ..modules.states import IncrementalState
 from .gated_sum_options import (
+    NO_POSITIONS,
     GatedSumOptions,
     GatedSums,
     check_heads,
@@ -52,6 +53,7 @@ class WsumTransformerLMConfig(TransformerLanguageModelConfig, GatedSumOptions):
         default=None,
         metadata={"help": "decoder output dimension (default: --decoder-embed-dim)"},
     )
+    no_token_positional_embeddings: bool = field(default=False, metadata=NO_POSITIONS)
 
 
 class WsumTransformerLMDecoder(WsumTransformerDecoder):
