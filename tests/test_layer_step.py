@@ -86,7 +86,10 @@ def test_what_the_short_way_cannot_do_takes_the_usual_one() -> None:
     assert not step.suits(layer.double(), x, (h.double(), c))  # with gradients, too, an error
     layer.float()
     assert not step.suits(layer, given(B=2)[0], given(B=3)[1])
-    assert not step.suits(layer, *given(B=step.LARGE))  # the kernels are faster
+    for cell, large in (("lstm", 512), ("no-srnn-hidden", 8192)):  # of 4 units each
+        layer = WsumLSTM(3, 4, cell=cell).eval()
+        assert step.suits(layer, *given(B=large - 1))
+        assert not step.suits(layer, *given(B=large))  # the kernels are faster
     for options in (dict(bidirectional=True), dict(batch_first=True), dict(backend="cpp")):
         assert not step.suits(WsumLSTM(3, 4, **options).eval(), *given())
     assert not step.suits(WsumLSTM(3, 4, num_layers=2).eval(), *given())
