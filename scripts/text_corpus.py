@@ -9,7 +9,7 @@ import argparse
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common import UserError, check_source, corpus_parser, listed, positive, versions, write_lines
@@ -91,7 +91,8 @@ def parse(corpus: Corpus) -> argparse.Namespace:
     add(
         "--own-corpus",
         action="store_true",
-        help="the files hold another corpus: check only that none is empty",
+        help="the files hold another corpus: check only that none is empty. They may also be named "
+        "train.txt, valid.txt and test.txt",
     )
     add(
         "--nwords",
@@ -107,12 +108,21 @@ def parse(corpus: Corpus) -> argparse.Namespace:
     return args
 
 
+def with_own_names(corpus: Corpus, args: argparse.Namespace) -> Corpus:
+    """The corpus with files train.txt and so on, if --data is a corpus of the user with those."""
+    if not args.own_corpus or args.data is None or locate("train.txt", args.data) is None:
+        return corpus
+    files = {split: replace(file, name=f"{split}.txt") for split, file in corpus.files.items()}
+    return replace(corpus, files=files)
+
+
 def names(corpus: Corpus) -> str:
     *first, last = (file.name for file in corpus.files.values())
     return f"{', '.join(first)} and {last}"
 
 
 def prepare(corpus: Corpus, args: argparse.Namespace) -> None:
+    corpus = with_own_names(corpus, args)
     settings = {
         "corpus": corpus.name,
         "script": corpus.script,

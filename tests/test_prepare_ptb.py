@@ -104,6 +104,19 @@ def test_the_dictionary_of_an_own_corpus_can_be_limited(ptb, tmp_path):
     assert "--nwords 12 needs --own-corpus" in fails("prepare_ptb.sh", *options)
 
 
+def test_the_files_of_an_own_corpus_may_have_names_of_their_own(ptb, ptb_data, tmp_path):
+    other = shutil.copytree(ptb, tmp_path / "other")
+    for path in list(other.iterdir()):
+        path.rename(other / path.name.removeprefix("ptb."))
+    out = tmp_path / "out"
+    succeeds("prepare_ptb.sh", "--own-corpus", "--data", other, "--out", out)
+    for split in ("train", "valid", "test"):
+        assert decoded(out, split) == decoded(ptb_data[0], split)
+    (other / "valid.txt").unlink()
+    message = fails("prepare_ptb.sh", "--own-corpus", "--data", other, "--out", tmp_path / "none")
+    assert f"--data {other} has neither valid.txt nor valid.txt.gz" in message
+
+
 def test_preparing_ptb_again_is_skipped_and_never_overwrites(ptb, ptb_data, tmp_path):
     out, _ = ptb_data
     before = times_in(out)

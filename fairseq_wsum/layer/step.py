@@ -20,8 +20,8 @@ from ..ops.transforms import in_autocast
 if TYPE_CHECKING:
     from .wsum_lstm import State, WsumLSTM
 
-# From here on the C++ kernels are faster: elements of a layer's state, B * H, by whether its cell is
-# recurrent. (At 1 thread of a Zen 5; the two ways differ by less than a tenth around it.)
+# From here on the C++ kernels are faster: elements of a state, B * H, by whether the cell is
+# recurrent. (Measured on one thread of a Zen 5. The two differ by about a tenth at these sizes.)
 LARGE = {True: 2048, False: 32768}
 
 
