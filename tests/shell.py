@@ -7,20 +7,31 @@ from pathlib import Path
 import warm
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
-# what a cluster may have set around these tests
-FOREIGN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+# What a cluster or a user may have set around these tests, see docs/environment.md.
+FOREIGN = (
+    "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "OMPI_COMM_WORLD_SIZE",
+    "SLURM_PROCID", "SLURM_JOB_ID", "SLURM_NNODES", "SLURM_STEP_NUM_NODES", "SLURM_STEP_NUM_TASKS",
+    "MULTI30K_URL", "PTB_URL", "WIKITEXT2_URL", "GBW_URL", "OMP_WAIT_POLICY",
+    "THP_MEM_ALLOC_ENABLE", "FAIRSEQ_WSUM_PRODUCTS", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD",
+)  # fmt: skip
+
+
+def own_variables():
+    """The variables of this process without those that change what a command does."""
+    return {name: value for name, value in os.environ.items() if name not in FOREIGN}
 
 
 def environment(**variables):
-    """The variables of this process without those of a cluster, and additional `variables`."""
-    known = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-    return {**known, "OMP_NUM_THREADS": "1", "VENV": str(warm.environment()), **variables}
+    """`own_variables`, those of the warm environment, and additional `variables`."""
+    ours = {"OMP_NUM_THREADS": "1", "VENV": str(warm.environment())}
+    return {**own_variables(), **ours, **variables}
 
 
 def run(script, *arguments, **variables):
-    """Run a script in the environment of this Python, with additional `variables`."""
+    """Run a script in the environment of this Python, in a folder outside the clone."""
     return subprocess.run(
         [SCRIPTS / script, *map(str, arguments)],
+        cwd="/",
         env=environment(**variables),
         capture_output=True,
         text=True,

@@ -4,7 +4,6 @@ The recipe is a script that counts epochs in a file, with the log lines of fairs
 where it was killed.
 """
 
-import os
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Protocol
 import warm
 import yaml
 from commands import ROOT
+from shell import own_variables
 
 from fairseq_wsum.study.plan import Plan, read_plan
 
@@ -91,7 +91,7 @@ def start(
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     process = subprocess.Popen(
         [python, *STUDY, command, str(file), "--out", str(file.parent / "out"), *options],
-        stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **environment},
+        stdout=log, stderr=subprocess.STDOUT, env={**own_variables(), **environment},
         start_new_session=True,
     )  # fmt: skip
     for number, handler in before.items():

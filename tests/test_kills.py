@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("fairseq")
 from commands import ROOT, run, train
-from shell import FOREIGN, SCRIPTS
+from shell import SCRIPTS, own_variables
 from test_damaged_checkpoints import assert_same_weights
 from text_corpora import made_up
 from translation_corpus import TINY
@@ -60,11 +60,10 @@ class Training:
         self.log = folder.with_name(f"{folder.name}.log")
         where = ["--gpus", "0"] if processes == 1 else ["--cpu-processes", str(processes)]
         command = [SCRIPTS / "train.sh", data, "--save-dir", folder, *where, *options]
-        known = {name: value for name, value in os.environ.items() if name not in FOREIGN}
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 command,
-                env={**known, "VENV": sys.prefix, "OMP_NUM_THREADS": "1"},
+                env={**own_variables(), "VENV": sys.prefix, "OMP_NUM_THREADS": "1"},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

@@ -101,20 +101,20 @@ def test_our_options_are_translated_to_fairseqs(options, expected):
 @needs_fairseq
 @pytest.mark.parametrize("where", [[], ["--gpus", "0"], ["--cpu-processes", "2"]], ids=" ".join)
 @pytest.mark.parametrize("precision", ["fp16", "amp"])
-def test_fp16_on_cpu_is_rejected(precision, where):
-    options = ["--save-dir", "s", "--precision", precision, *where]
+def test_fp16_on_cpu_is_rejected(precision, where, tmp_path):
+    options = ["--save-dir", tmp_path, "--precision", precision, *where]
     message = fails("train.sh", "data", *options, CUDA_VISIBLE_DEVICES="")
     assert f"--precision {precision} needs a GPU; on the CPU use bf16" in message
 
 
 @needs_fairseq
-def test_under_torchrun_each_process_gets_rank_and_world_size():
+def test_under_torchrun_each_process_gets_rank_and_world_size(tmp_path):
     rank = {"RANK": "9", "LOCAL_RANK": "1", "WORLD_SIZE": "16", "MASTER_ADDR": "first"}
     common = "--distributed-world-size 16 --distributed-rank 9 --distributed-init-method env:// "
     common += "--distributed-no-spawn "
     assert common + "--device-id 1" in dry_run(**rank)
     assert common + "--cpu --distributed-backend gloo" in dry_run("--gpus", "0", **rank)
-    message = fails("train.sh", "/data", "--save-dir", "x", "--gpus", "2", **rank)
+    message = fails("train.sh", "/data", "--save-dir", tmp_path, "--gpus", "2", **rank)
     assert "--gpus 2: torchrun's --nproc_per_node sets the number" in message
 
 
@@ -137,11 +137,11 @@ def test_each_of_two_processes_gets_half_of_the_cores_it_may_use(tmp_path, given
 
 
 @needs_fairseq
-def test_under_slurm_fairseq_gets_the_size_and_a_port():
+def test_under_slurm_fairseq_gets_the_size_and_a_port(tmp_path):
     slurm = {"SLURM_STEP_NUM_NODES": "2", "SLURM_PROCID": "1", "SLURM_JOB_ID": "60007"}
     a_gpu_a_task = dry_run(SLURM_STEP_NUM_TASKS="16", **slurm)
     assert "--distributed-world-size 16 --distributed-port 20007" in a_gpu_a_task
-    options = ["--save-dir", "x", "--gpus", "8"]
+    options = ["--save-dir", tmp_path, "--gpus", "8"]
     message = fails("train.sh", "/data", *options, SLURM_STEP_NUM_TASKS="16", **slurm)
     assert "--gpus 8: Slurm's --ntasks-per-node sets the number" in message
     slurm |= {"SLURM_STEP_NUM_TASKS": "2", "CUDA_VISIBLE_DEVICES": "2,3,5,7"}
@@ -161,8 +161,10 @@ def test_under_slurm_fairseq_gets_the_size_and_a_port():
     ],
     ids=["mpirun", "torchrun", "srun"],
 )
-def test_ways_to_start_processes_that_exclude_each_other_are_named(options, variables, named):
-    options = ["/data", "--arch", "wsum_lstm", "--save-dir", "x", *options]
+def test_ways_to_start_processes_that_exclude_each_other_are_named(
+    options, variables, named, tmp_path
+):
+    options = ["/data", "--arch", "wsum_lstm", "--save-dir", tmp_path, *options]
     assert named in fails("train.sh", *options, **variables)
 
 
@@ -178,25 +180,33 @@ def test_the_port_of_slurm_and_damaged_checkpoints_reach_every_process():
     ("options", "named"),
     [
         (["/data", "--arch", "wsum_lstm"], "--save-dir"),
-        (["--arch", "wsum_lstm", "--save-dir", "x"], "no data"),
-        (["/data", "--save-dir", "x", "--gpus", "two"], "--gpus two"),
-        (["/data", "--save-dir", "x", "--precision", "fp8"], "--precision fp8"),
-        (["/data", "--save-dir", "x", "--gpus", "2", "--cpu-processes", "2"], "--cpu-processes 2"),
-        (["/data", "--save-dir", "x", "--user-dir", "y"], "--user-dir y: no such folder"),
+        (["--arch", "wsum_lstm", "--save-dir", "{out}"], "no data"),
+        (["/data", "--save-dir", "{out}", "--gpus", "two"], "--gpus two"),
+        (["/data", "--save-dir", "{out}", "--precision", "fp8"], "--precision fp8"),
+        (
+            ["/data", "--save-dir", "{out}", "--gpus", "2", "--cpu-processes", "2"],
+            "--cpu-processes 2",
+        ),
+        (["/data", "--save-dir", "{out}", "--user-dir", "y"], "--user-dir y: no such folder"),
         (["/data", "--save-dir"], "--save-dir needs a value"),
         (
             ["/data", "--save-dir", "--arch", "lstm"],
             "--save-dir needs a value, but the option --ar",
         ),
-        (["/data", "--save-dir", "x", "--no-last-checkpoints"], "--no-last-checkpoints: an"),
-        (["/no/data", "--arch", "wsum_lstm", "--save-dir", "x"], "no data folder /no/data"),
-        (["/tmp", "--save-dir", "x"], "no --arch: name a model"),
-        (["/tmp", "--arch", "lstm", "--save-dir", "x", "--gpus", "99"], "--gpus 99: torch sees "),
+        (["/data", "--save-dir", "{out}", "--no-last-checkpoints"], "--no-last-checkpoints: an"),
+        (["/no/data", "--arch", "wsum_lstm", "--save-dir", "{out}"], "no data folder /no/data"),
+        (["{out}", "--save-dir", "{out}"], "no --arch: name a model"),
+        (
+            ["{out}", "--arch", "lstm", "--save-dir", "{out}", "--gpus", "99"],
+            "--gpus 99: torch sees ",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_training_names_a_wrong_option(options, named):
+def test_training_names_a_wrong_option(options, named, tmp_path):
+    options = [option.format(out=tmp_path) for option in options]
     assert named in fails("train.sh", *options)
+    assert not list(tmp_path.iterdir())
 
 
 needs_flock = pytest.mark.skipif(shutil.which("flock") is None, reason="this machine has no flock")
