@@ -29,18 +29,21 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 WITH_A_VALUE = ("-W", "-X")
 MOST_FILES = 64
+LONGEST_FOLDER = 80  # bytes; the path of a socket, which adds 22 to it, has at most 107 in Linux
+PATIENCE = 120  # seconds until a server answers, which imports before
 
 
 @functools.cache
 def environment() -> Path:
     """The folder, to use as VENV in the scripts while this process lives."""
-    folder = Path(tempfile.mkdtemp(prefix="warm-"))  # short: the path of a socket has a limit
+    folder = Path(tempfile.mkdtemp(prefix="warm-", dir=short_folder()))
     (folder / "bin").mkdir()
     for path in Path(sys.prefix, "bin").iterdir():
         if is_python(path):
@@ -51,6 +54,12 @@ def environment() -> Path:
     server = subprocess.Popen([sys.executable, "-P", __file__, folder], stdin=subprocess.PIPE)
     atexit.register(close, server, folder)
     return folder
+
+
+def short_folder() -> str:
+    """The folder for temporary files, or /tmp if the path of a socket would be too long there."""
+    folder = tempfile.gettempdir()
+    return folder if len(os.fsencode(folder)) <= LONGEST_FOLDER else "/tmp"
 
 
 def close(server: subprocess.Popen[bytes], folder: Path) -> None:
@@ -81,8 +90,11 @@ def ask(folder: Path, command: Path, words: list[str]) -> None:
     files = [int(number) for number in os.listdir("/proc/self/fd")]
     files = [number for number in files if is_open(number)]
     with socket.socket(socket.AF_UNIX) as connection:
+        deadline = time.monotonic() + PATIENCE
         while connection.connect_ex(str(folder / name)) != 0:  # the server is still importing
-            select.select([], [], [], 0.05)
+            if time.monotonic() > deadline:
+                sys.exit(f"error: the server {folder / name} of tests/warm.py does not answer")
+            time.sleep(0.05)
         message = json.dumps(job | {"files": files}).encode()
         socket.send_fds(connection, [len(message).to_bytes(8, "big")], files)
         connection.sendall(message)
