@@ -66,17 +66,21 @@ def test_autocast_uses_16_bits_for_products_and_32_for_the_memory_cell(cell, dty
 
 
 @pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize("autocast", [False, True], ids=["parameters", "autocast"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_long_sum_is_exact_in_16_bits(dtype, backend) -> None:
-    layer = WsumLSTM(1, 1, cell="no-srnn-out-hidden", dtype=dtype, backend=backend)
-    with torch.no_grad():  # i = 1/2, f = 1, content 2: every step adds 1
+def test_a_long_sum_is_exact_in_16_bits(dtype, autocast, backend) -> None:
+    kept = torch.float32 if autocast else dtype  # the dtype of parameters, inputs and c_n
+    layer = WsumLSTM(1, 1, cell="no-srnn-out-hidden", dtype=kept, backend=backend)
+    with torch.no_grad(), torch.autocast("cpu", dtype, enabled=autocast):
+        # i = 1/2, f = 1, content 2: every step adds 1
         layer.weight_ih_l0.copy_(torch.tensor([[0.0], [0.0], [2.0]]))
         layer.bias_ih_l0.copy_(torch.tensor([0.0, 100.0]))
-        _, (_, c_n) = layer(torch.ones(3000, 1, 1, dtype=dtype))
-    assert c_n.item() == torch.tensor(3000.0).to(dtype).item()
-    state = torch.zeros(1, 1, 1, dtype=dtype), torch.zeros(1, 1, 1)
-    for _ in range(1000):  # a state in 32 bits stays so, from call to call
-        _, state = layer(torch.ones(1, 1, 1, dtype=dtype), state)
+        y, (_, c_n) = layer(torch.ones(3000, 1, 1, dtype=kept))
+        assert y.dtype == dtype
+        assert c_n.item() == torch.tensor(3000.0).to(kept).item()
+        state = torch.zeros(1, 1, 1, dtype=dtype), torch.zeros(1, 1, 1)
+        for _ in range(1000):  # a state in 32 bits stays so, from call to call
+            _, state = layer(torch.ones(1, 1, 1, dtype=kept), state)
     assert state[1].item() == 1000.0
 
 
