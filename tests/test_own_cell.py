@@ -220,6 +220,23 @@ class Nameless(Cell):
         (dict(name="mine", rows=()), "its rows must be different letters"),
         (dict(name="mine", rows=("a", "a")), "its rows must be different letters"),
         (dict(name="mine", hidden_rows=("b",)), r"hidden_rows \('b',\) must be some of"),
+        (
+            dict(name="mine", rows=("a", "b"), bias_rows=("b", "a")),
+            r"bias_rows \('b', 'a'\) must be some of \('a', 'b'\), in that order",
+        ),
+        (
+            dict(name="mine", rows=("a", "b"), hidden_rows=("a",), inner_bias_rows=("b",)),
+            r"inner_bias_rows \('b',\) must be some of \('a',\), in that order",
+        ),
+        (
+            dict(name="mine", hidden_rows=("a",), bias_rows=(), inner_bias_rows=("a",)),
+            r"inner_bias_rows \('a',\) need bias_rows",
+        ),
+        (
+            dict(name="mine", rows=("a", "b"), skip_rows=("a",)),
+            r"skip_rows \('a',\) must be the last of \('a', 'b'\)",
+        ),
+        (dict(name="mine", window=3), "its window must be 1 or 2, got 3"),
         (dict(name="mine", has_memory=False), "nothing links two time steps"),
         (
             dict(name="mine", hidden_is_memory=True),
@@ -236,8 +253,7 @@ class Nameless(Cell):
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
 def test_a_contradictory_description_is_rejected(attributes, message) -> None:
-    cell = Nameless()
-    vars(cell).update(attributes)
+    cell = type("Contradictory", (Nameless,), attributes)()
     with pytest.raises(ValueError, match=message):
         register_cell(cell)
     assert not isinstance(CELLS.get(getattr(cell, "name", "")), Nameless)
