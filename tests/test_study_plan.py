@@ -71,6 +71,8 @@ def test_a_cell_of_the_users_own_is_known_to_fairseq_only(make) -> None:
         ({"cels": ["lstm"]}, "no key 'cels'; the keys are tasks, cells"),
         (task(option={}), "counting: no key 'option'; the keys are recipe, data"),
         (task(recipe="gone.sh"), "recipe: no file .*gone.sh; the path is relative to"),
+        ({"tasks": {"counting": {}}}, "recipe: name a script, such as ../translation_multi30k/"),
+        (task(options={"lr": None}), "options: lr: write the option without dashes"),
         (task(options={"seed": 3}), "options: seed: the study sets this option itself"),
         (task(options={"stop-time-hours": 3}), "each run of a study trains to the end"),
         ({"baseline": ["lstm"]}, r"baseline: no model \['lstm'\]"),
@@ -93,8 +95,11 @@ def test_a_cell_of_the_users_own_is_known_to_fairseq_only(make) -> None:
         ({"models": {300: {"cell": "lstm"}}}, "models: 300 is not text in YAML: quote the name"),
         ({"tasks": {"a/b": {"recipe": "recipe.sh"}}}, "a task's name has letters"),
         ({"cells": []}, "give cells, such as"),
+        ({"cells": "lstm"}, r"cells: write a list, such as \[lstm, no-srnn-hidden\]"),
+        ({"models": {"--": {"cell": "lstm"}}}, "counting: models: '--' has no letter or digit"),
         (task(published={"source": "x", "values": {"gru": 1}}), "published: values: no key 'gru'"),
         (task(published={"source": "x", "values": {"lstm": "1"}}), "lstm: '1' is not a number"),
+        (task(published={"values": {"lstm": 1}}), "published: give the source as text, and the"),
     ],
 )  # fmt: skip
 def test_mistakes_in_the_file_are_named(make, keys, message) -> None:
