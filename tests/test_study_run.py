@@ -1,6 +1,7 @@
 """One run of a study, and the lines that tell of it."""
 
 import os
+import shlex
 import sys
 
 import pytest
@@ -51,6 +52,18 @@ def test_a_failed_run_says_so_and_is_tried_again(make) -> None:
     assert "out of memory" in (run.folder / "study.log").read_text()
     (file.parent / "recipe.sh").write_text(RECIPE.replace("exit 1", "true"))
     assert execute(run) == state(run) == "finished"
+
+
+def test_a_recipe_that_cannot_start_fails_and_its_log_says_why(make) -> None:
+    file = make()
+    (file.parent / "recipe.sh").write_text("echo no interpreter is named\n")
+    run = plan_of(file).runs[0]
+    assert execute(run) == state(run) == "failed"
+    record = read_record(run.folder)
+    assert record is not None and record.status == 127
+    command, message = (run.folder / "study.log").read_text().splitlines()
+    assert command == f"$ {shlex.join(run.command())}"
+    assert "Exec format error" in message and str(file.parent / "recipe.sh") in message
 
 
 @pytest.mark.parametrize(
