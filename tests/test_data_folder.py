@@ -6,6 +6,7 @@ import http.server
 import json
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +41,24 @@ def cut_off():
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"HOME": "/home/me"}, "/home/me/.cache/fairseq_wsum/ptb"),
+        ({"HOME": "/home/me", "XDG_CACHE_HOME": ""}, "/home/me/.cache/fairseq_wsum/ptb"),
+        ({"HOME": "/home/me", "XDG_CACHE_HOME": "/scratch"}, "/scratch/fairseq_wsum/ptb"),
+    ],
+    ids=["default", "empty", "given"],
+)
+def test_downloads_are_kept_in_the_users_cache(load, monkeypatch, variables, expected):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    cache_folder = load("corpus_files").cache_folder
+    assert cache_folder(None, "ptb") == Path(expected)
+    assert cache_folder(Path("/mine"), "ptb") == Path("/mine")
 
 
 def test_a_partial_download_is_not_kept(load, user_error, cut_off, tmp_path):
