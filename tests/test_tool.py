@@ -14,6 +14,7 @@ import programs
 import pytest
 import report
 import torch
+from commands import run
 
 from fairseq_wsum import CELLS, cli
 from fairseq_wsum.ops import kernels, operators
@@ -30,6 +31,24 @@ def test_info_names_the_backend_of_each_type_and_why_not_the_others(capsys) -> N
     assert f"- not cpp: {missing or 'it computes in float32 and bfloat16'}" in printed
     assert "- not torch: it has torch's kernels for lstm, no-gates and gru\n" in printed
     assert "- not triton: it runs on GPUs, and the layer is on cpu" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "missing", "message"),
+    [
+        ("options wsum_lstm", "fairseq", "the models need fairseq, and "),
+        ("weights a.pt --sentence a --arrays {out}/a.npz", "fairseq", "a checkpoint needs fairseq"),
+        ("study {out}/study.yaml", "hydra", "studies need the extras fairseq and study of this pa"),
+        ("report {out}/study.yaml", "yaml", "studies need the extras fairseq and study of this pa"),
+    ],
+    ids=["options", "weights", "study", "report"],
+)
+def test_a_command_names_the_package_that_it_lacks(arguments, missing, message, tmp_path) -> None:
+    words = arguments.format(out=tmp_path).split()
+    code = f"import sys; from fairseq_wsum import cli; sys.modules[{missing!r}] = None; "
+    printed = run("python", "-c", f"{code}cli.main({words})", check=False)
+    assert printed.startswith(f"error: {message}") and f"import of {missing}" in printed
+    assert printed.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
 def test_a_reader_that_stops_early_gets_no_message() -> None:
