@@ -209,6 +209,26 @@ def test_training_names_a_wrong_option(options, named, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"OMP_WAIT_POLICY": "passive", "THP_MEM_ALLOC_ENABLE": "1"}),
+        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
+        ({"THP_MEM_ALLOC_ENABLE": "0"}, {"THP_MEM_ALLOC_ENABLE": "0"}),
+    ],
+    ids=["defaults", "waiting", "pages"],
+)
+def test_a_training_gets_the_documented_variables(given, expected, tmp_path):
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    for program, line in (("python", "exit 1"), ("fairseq-train", "env")):
+        (venv / "bin" / program).write_text(f"#!/bin/sh\n{line}\n")
+        (venv / "bin" / program).chmod(0o755)
+    options = ["--arch", "wsum_lstm", "--save-dir", tmp_path / "run", "--gpus", 0]
+    printed = succeeds("train.sh", tmp_path, *options, VENV=str(venv), **given)
+    assert {f"{name}={value}" for name, value in expected.items()} <= set(printed.splitlines())
+
+
 needs_flock = pytest.mark.skipif(shutil.which("flock") is None, reason="this machine has no flock")
 
 
