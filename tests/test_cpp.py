@@ -53,7 +53,7 @@ def test_results_equal_the_reference(cell, coupled, shape, side, dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("shape", ["one-step", "odd", "projection"])
 @pytest.mark.parametrize("cell", [name for name, cell in CELLS.items() if cell.is_gated_sum])
-def test_a_gated_sum_of_ones_own_runs_on_the_scan(cell, shape, dtype) -> None:
+def test_a_gated_sum_of_your_own_runs_on_the_scan(cell, shape, dtype) -> None:
     kind = type(CELLS[cell])
     own = type("Own" + kind.__name__, (kind,), {})(**vars(CELLS[cell]))
     assert not operators.has_kernels(own, "cpu")

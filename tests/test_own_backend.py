@@ -24,7 +24,7 @@ def calls(monkeypatch):
     return names
 
 
-def test_a_backend_of_ones_own_runs_a_layer_that_names_it(calls) -> None:
+def test_a_backend_of_your_own_runs_a_layer_that_names_it(calls) -> None:
     x = torch.randn(5, 2, 3)
     layer = WsumLSTM(3, 4, cell="no-srnn-hidden", backend="mine")
     y, _ = layer(x)
@@ -33,13 +33,13 @@ def test_a_backend_of_ones_own_runs_a_layer_that_names_it(calls) -> None:
     assert torch.equal(layer(x)[0], y)
 
 
-def test_auto_never_takes_a_backend_of_ones_own(calls) -> None:
+def test_auto_never_takes_a_backend_of_your_own(calls) -> None:
     for name in ("lstm", "no-srnn-hidden", "sru"):
         WsumLSTM(3, 4, cell=name)(torch.randn(5, 2, 3))
     assert calls == []
 
 
-def test_a_backend_of_ones_own_says_what_it_cannot_run(calls) -> None:
+def test_a_backend_of_your_own_says_what_it_cannot_run(calls) -> None:
     layer = WsumLSTM(3, 4, cell="lstm", backend="mine")
     with pytest.raises(RuntimeError, match="'mine' cannot run this layer: it computes gated sums"):
         layer(torch.randn(5, 2, 3))
@@ -51,7 +51,7 @@ def test_the_name_of_a_backend_of_this_package_is_refused(name) -> None:
         register_backend(Backend(name, reference.run, reference.why_not))
 
 
-def test_a_backend_of_ones_own_replaces_itself(calls) -> None:
+def test_a_backend_of_your_own_replaces_itself(calls) -> None:
     order = list(backends.BACKENDS)
     again = Backend("mine", reference.run, reference.why_not)
     register_backend(again)  # as when a notebook runs a cell twice

@@ -111,7 +111,7 @@ def test_the_sum_explains_the_outputs_of_the_kernels(cell, dtype) -> None:
             assert max(reconstruction_error(one)) < (1e-5 if dtype == torch.float32 else 0.03)
 
 
-def test_a_projection_and_a_packed_sequence() -> None:
+def test_a_layer_with_a_projection_is_traced_over_a_packed_sequence() -> None:
     layer = WsumLSTM(3, 6, proj_size=2, dtype=torch.float64)
     sequences = [torch.randn(n, 3, dtype=torch.float64) for n in (4, 6)]
     packed = pack_padded_sequence(

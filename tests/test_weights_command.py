@@ -169,7 +169,7 @@ def test_two_checkpoints_have_different_names() -> None:
     assert command._names([Path(paths[0])]) == ["seed-1"]
 
 
-def test_standard_input_and_a_cell_of_ones_own(prepared, tmp_path) -> None:
+def test_the_command_takes_standard_input_and_a_cell_of_your_own(prepared, tmp_path) -> None:
     own = ROOT / "examples" / "own_cell"
     given = [*TINY.split(), "--user-dir", own, "--cell", "own-mingru", "--max-update", 1]
     train(prepared, tmp_path, *given)
