@@ -134,6 +134,9 @@ def check(command: list[str]) -> None:
     elif name in FAIRSEQ:
         parse(command)
     elif "scripts/train.sh" in name or "any option of scripts/train.sh" in help_of(name):
+        if "--user-dir" in words:  # commands run in /
+            place = words.index("--user-dir") + 1
+            words[place] = str(ROOT / words[place])
         printed = run(ROOT / name, *words, "--dry-run").splitlines()
         (training,) = (line for line in printed if line.startswith("fairseq-train "))
         parse(shlex.split(training))

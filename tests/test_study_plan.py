@@ -185,11 +185,13 @@ def test_a_mistake_ends_the_command_before_anything_is_made(make) -> None:
     assert not (file.parent / "out").exists()
 
 
-def test_the_example_in_the_documents_is_a_study(tmp_path) -> None:
+def test_the_examples_in_the_documents_are_studies(tmp_path) -> None:
     (tmp_path / "captions.sh").touch(0o755)
-    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/studies.md").read_text(), re.S)
-    (tmp_path / "study.yaml").write_text(example)
-    assert len(plan_of(tmp_path / "study.yaml").runs) == 6
+    sizes = []
+    for example in re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/studies.md").read_text(), re.S):
+        (tmp_path / "study.yaml").write_text(example)
+        sizes.append(len(plan_of(tmp_path / "study.yaml").runs))
+    assert sizes == [6, 2]  # as they say, and one run of each of two cells
 
 
 EXAMPLES = sorted(STUDIES.glob("*.yaml"))

@@ -98,11 +98,12 @@ def test_a_run_that_stays_on_the_cpu_gets_no_gpu(make, monkeypatch) -> None:
     ("number", "gpus", "visible", "given"),
     [(0, 2, None, "0"), (1, 2, None, "1"), (1, 2, "3,5", "5"), (2, 2, "3,5", "3")],
 )
-def test_a_run_gets_the_gpu_of_its_slot(number, gpus, visible, given, monkeypatch) -> None:
+def test_a_run_gets_the_gpu_of_its_slot(make, number, gpus, visible, given, monkeypatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert run._device(number, 4, gpus) == {"CUDA_VISIBLE_DEVICES": given}
+    share = run._share(plan_of(make()).runs[0], number, 4, gpus)
+    assert share["CUDA_VISIBLE_DEVICES"] == given
 
 
 def test_two_runs_at_a_time_have_different_slots(tmp_path) -> None:
