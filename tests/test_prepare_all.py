@@ -1,4 +1,4 @@
-"""The common behaviour of the three scripts that prepare a corpus, on tiny corpora."""
+"""The common behaviour of the scripts that prepare a corpus, on tiny corpora."""
 
 import gzip
 import re
@@ -19,6 +19,7 @@ TRAINING = "training-monolingual.tokenized.shuffled"
 HELD_OUT = "heldout-monolingual.tokenized.shuffled"
 GBW = [f"{TRAINING}/news.en-{i:05d}-of-00003" for i in (1, 2)]
 GBW += [f"{HELD_OUT}/news.en.heldout-{i:05d}-of-00002" for i in (0, 1)]
+WIKITEXT2 = ["wiki.train.tokens", "wiki.valid.tokens", "wiki.test.tokens"]
 BOM = "\ufeff".encode()
 
 
@@ -33,6 +34,7 @@ WRITE = {
     "prepare_ptb.sh": lambda folder: write_texts(folder, PTB),
     "prepare_multi30k.sh": write_corpus,
     "prepare_gbw.sh": lambda folder: write_texts(folder, GBW),
+    "prepare_wikitext2.sh": lambda folder: write_texts(folder, WIKITEXT2),
 }
 MORE = {"prepare_multi30k.sh": ["--units", "words"]}
 scripts = pytest.mark.parametrize("script", WRITE)
@@ -143,6 +145,7 @@ def test_an_out_folder_with_a_colon_is_refused_at_once(corpora, tmp_path, script
         ("prepare_multi30k.sh", "val.lc.norm.tok.de"),
         ("prepare_gbw.sh", GBW[1]),
         ("prepare_gbw.sh", GBW[2]),
+        ("prepare_wikitext2.sh", WIKITEXT2[1]),
     ],
 )
 def test_a_fairseq_symbol_in_the_text_is_rejected(corpora, tmp_path, script, name, symbol):
