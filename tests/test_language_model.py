@@ -12,13 +12,14 @@ from torch import Tensor
 pytest.importorskip("fairseq")
 from fairseq.criterions.adaptive_loss import AdaptiveLoss
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion
-from fairseq.data import Dictionary, TruncatedDictionary
+from fairseq.data import TruncatedDictionary
 from fairseq.logging import metrics
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.models.lstm_lm import LSTMLanguageModel, base_architecture
 from fairseq.sequence_generator import SequenceGenerator
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from omegaconf import OmegaConf
+from text_corpora import make_task
 
 from fairseq_wsum import CELLS
 from fairseq_wsum.plugin.models.locked_dropout import LockedDropout
@@ -31,16 +32,7 @@ SMALL = dict(decoder_embed_dim=6, decoder_hidden_size=5, decoder_layers=2, dropo
 WORDS = 30
 
 
-def make_task(words: int = WORDS) -> SimpleNamespace:
-    dictionary = Dictionary()
-    for k in range(words - 4):
-        dictionary.add_symbol(f"w{k}")
-    return SimpleNamespace(
-        source_dictionary=dictionary, target_dictionary=dictionary, dictionary=dictionary
-    )
-
-
-TASK = make_task()
+TASK = make_task(WORDS)
 
 
 def make_model(task=TASK, **options) -> WsumLSTMLanguageModel:

@@ -1,14 +1,13 @@
 """The regularisation of the AWD-LSTM (Merity et al., 2018) in `wsum_lstm_lm`."""
 
 from argparse import Namespace
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 pytest.importorskip("fairseq")
-from fairseq.data import Dictionary
+from text_corpora import make_task
 
 from fairseq_wsum.plugin.criterions.wsum_cross_entropy import WsumCrossEntropyCriterion
 from fairseq_wsum.plugin.models.activation_penalty import activation_penalty
@@ -20,16 +19,7 @@ WORDS = 30
 SMALL = dict(decoder_embed_dim=6, decoder_layers=2, dropout=0.0, init_range=0.5)
 
 
-def make_task() -> SimpleNamespace:
-    dictionary = Dictionary()
-    for k in range(WORDS - 4):
-        dictionary.add_symbol(f"w{k}")
-    return SimpleNamespace(
-        **dict.fromkeys(("source_dictionary", "target_dictionary", "dictionary"), dictionary)
-    )
-
-
-TASK = make_task()
+TASK = make_task(WORDS)
 PAD = TASK.dictionary.pad()
 
 

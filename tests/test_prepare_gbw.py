@@ -102,11 +102,6 @@ def shard_folders(out):
     return [out, *sorted(out.glob("shard-*"))]
 
 
-def test_the_script_explains_itself():
-    text = succeeds("prepare_gbw.sh", "--help")
-    assert text.startswith("usage: ") and "examples:" in text and "fairseq-train" in text
-
-
 def test_gbw_keeps_the_words_in_order_and_replaces_rare_ones_by_unk(gbw, gbw_data):
     out, log = gbw_data
     texts = gbw_sentences(gbw)

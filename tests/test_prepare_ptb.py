@@ -202,11 +202,6 @@ def test_a_published_corpus_is_always_verified(tmp_path):
     assert "none does not exist" in message
 
 
-def test_the_script_explains_itself():
-    text = succeeds("prepare_ptb.sh", "--help")
-    assert text.startswith("usage: ") and "examples:" in text and "fairseq-train" in text
-
-
 def test_a_terminated_run_leaves_nothing_behind(ptb, tmp_path):
     program = (
         "import os, signal, sys\n"

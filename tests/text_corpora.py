@@ -1,6 +1,7 @@
 """Tiny corpora for language modelling, and what fairseq reads of them."""
 
 import random
+from types import SimpleNamespace
 
 UNK = "<unk>"
 
@@ -22,6 +23,18 @@ def decoded(folder, split="train"):
 
 def replaced(sentences, known):
     return [[word if word in known else UNK for word in sentence] for sentence in sentences]
+
+
+def make_task(words):
+    """What a language model reads of its task: a dictionary of `words` symbols."""
+    from fairseq.data import Dictionary
+
+    dictionary = Dictionary()
+    for k in range(words - 4):
+        dictionary.add_symbol(f"w{k}")
+    return SimpleNamespace(
+        source_dictionary=dictionary, target_dictionary=dictionary, dictionary=dictionary
+    )
 
 
 def made_up(lines, seed, odd=()):
