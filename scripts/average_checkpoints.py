@@ -1,16 +1,15 @@
-"""Average the weights of the last N epochs' checkpoints of a fairseq training.
-
-usage: average_checkpoints.py FOLDER N OUTPUT
-"""
+"""Average the weights of the last N epochs' checkpoints of a fairseq training."""
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+from common import UserError, positive, run
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the package may not be installed
 from fairseq_wsum.checkpoint_files import damage, read
@@ -18,11 +17,17 @@ from fairseq_wsum.files import whole
 
 
 def main() -> None:
-    if len(sys.argv) != 4:
-        sys.exit(__doc__)
-    folder, number, output = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-    paths = last_epochs(folder, number)
-    with whole(output) as partial:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    add("folder", type=Path, metavar="FOLDER", help="the --save-dir of the training")
+    add("number", type=positive, metavar="N", help="the number of epochs")
+    add("output", type=Path, metavar="OUTPUT", help="the file to write")
+    add("--overwrite", action="store_true", help="replace the file if it exists")
+    args = parser.parse_args()
+    if args.output.exists() and not args.overwrite:
+        raise UserError(f"{args.output} exists: give --overwrite, or another name")
+    paths = last_epochs(args.folder, args.number)
+    with whole(args.output) as partial:
         torch.save(average(paths), partial)
     print(*(path.name for path in paths))
 
@@ -35,10 +40,10 @@ def last_epochs(folder: Path, number: int) -> list[Path]:
         if (found := re.fullmatch(r"checkpoint(\d+)\.pt", path.name))
     }
     if len(epochs) < number:
-        sys.exit(
-            f"error: --average {number}: {folder} has {len(epochs)} epoch checkpoints; give a "
-            f"smaller number, or train with --keep-last-epochs {number} or more "
-            "and without --no-epoch-checkpoints"
+        raise UserError(
+            f"--average {number}: {folder} has {len(epochs)} epoch checkpoints; give a smaller "
+            f"number, or train with --keep-last-epochs {number} or more and without "
+            "--no-epoch-checkpoints"
         )
     return [epochs[epoch] for epoch in sorted(epochs)[-number:]]
 
@@ -50,11 +55,13 @@ def average(paths: list[Path]) -> dict[str, Any]:
     for path in paths:
         problem = damage(path)
         if problem is not None:
-            sys.exit(f"error: {path} is damaged: {problem}; leave it out with a smaller --average")
+            raise UserError(
+                f"{path} is damaged: {problem}; leave it out by averaging fewer checkpoints"
+            )
         state = read(path)
         these = {name: weight.shape for name, weight in state["model"].items()}
         if these != (shapes or these):
-            sys.exit(f"error: {path} and {paths[0]} are different models; they cannot be averaged")
+            raise UserError(f"{path} and {paths[0]} are different models; they cannot be averaged")
         shapes = these
         for name, weight in state["model"].items():
             sums[name] = sums.get(name, 0) + weight.double()
@@ -66,4 +73,4 @@ def average(paths: list[Path]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

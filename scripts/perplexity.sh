@@ -94,7 +94,7 @@ use_environment
 
 if [ -n "$average" ]; then
     averaged="$("$PYTHON" "$HERE/average_checkpoints.py" "$checkpoint" "$average" \
-        "$checkpoint/average-$average.pt")"
+        "$checkpoint/average-$average.pt" --overwrite)"
     checkpoint="$checkpoint/average-$average.pt"
     say "averaged $averaged into $checkpoint"
 fi

@@ -355,8 +355,24 @@ def test_averaging_gives_the_mean_of_the_weights_of_the_last_epochs(tmp_path, lo
     state = average.average(paths)
     assert torch.equal(state["model"]["w"], torch.full((2, 3), 2.5))
     assert state["model"]["steps"] == 10 and state["cfg"] == {"a": 10}
-    with pytest.raises(SystemExit, match=r"--average 4.*has 3 epoch checkpoints"):
+    with pytest.raises(average.UserError, match=r"--average 4.*has 3 epoch checkpoints"):
         average.last_epochs(tmp_path, 4)
+
+
+def test_an_average_replaces_a_file_only_if_told_to(tmp_path, load, monkeypatch):
+    torch = pytest.importorskip("torch")
+    torch.save({"model": {"w": torch.ones(2)}}, tmp_path / "checkpoint1.pt")
+    mine = tmp_path / "mine.pt"
+    mine.write_text("...")
+    program = load("average_checkpoints")
+    command = ["average_checkpoints.py", str(tmp_path), "1", str(mine)]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(program.UserError, match=r"mine.pt exists: give --overwrite"):
+        program.main()
+    assert mine.read_text() == "..."
+    monkeypatch.setattr(sys, "argv", [*command, "--overwrite"])
+    program.main()
+    assert torch.load(mine)["model"]["w"].tolist() == [1, 1]
 
 
 @needs_fairseq
