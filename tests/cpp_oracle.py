@@ -70,15 +70,6 @@ def twins(
     return fast, exact
 
 
-def mask_of(side: str | None, time: int, batch: int) -> Tensor | None:
-    """Sequences of all lengths from 0 on, with padding on one side."""
-    if side is None:
-        return None
-    lengths = torch.arange(batch) % (time + 1)
-    steps = torch.arange(time).unsqueeze(1)
-    return steps >= lengths if side == "right" else steps < time - lengths
-
-
 def compare(
     fast: WsumLSTM, exact: WsumLSTM, shape: dict[str, int], mask: Tensor | None = None
 ) -> None:

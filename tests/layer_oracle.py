@@ -127,6 +127,19 @@ def oracle_layers(
     return x, torch.stack(h_n), torch.stack(c_n)
 
 
+def scan_loop(
+    f: Tensor, u: Tensor, c: Tensor, padding_mask: Tensor | None, reverse: bool
+) -> tuple[Tensor, Tensor]:
+    """c_t = f_t * c_{t-1} + u_t, one step at a time: T x B x H, and the last one."""
+    cells = {}
+    steps = range(len(f))
+    for t in reversed(steps) if reverse else steps:
+        new = f[t] * c + u[t]
+        c = new if padding_mask is None else torch.where(padding_mask[t, :, None], c, new)
+        cells[t] = c
+    return torch.stack([cells[t] for t in steps]), c
+
+
 def make(I: int = 3, H: int = 4, **kwargs) -> WsumLSTM:  # noqa: E741
     return WsumLSTM(I, H, dtype=torch.float64, **kwargs)
 
@@ -154,3 +167,12 @@ def padded_batch(lengths: list[int], side: str) -> tuple[Tensor, Tensor, list[Te
         steps = slice(n - len(sequence), n) if side == "left" else slice(len(sequence))
         x[steps, b], mask[steps, b] = sequence, False
     return x, mask, alone
+
+
+def mask_of(side: str | None, time: int, batch: int) -> Tensor | None:
+    """Sequences of lengths from 0 on, with padding on one side; None without padding."""
+    if side is None:
+        return None
+    lengths = torch.arange(batch) * max(time // (batch or 1), 1) % (time + 1)
+    steps = torch.arange(time).unsqueeze(1)
+    return steps >= lengths if side == "right" else steps < time - lengths

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from cpp_oracle import SHAPES, assert_near, compare, instruction_set, mask_of, needs_kernels, twins
-from layer_oracle import every_cell, every_name
+from cpp_oracle import SHAPES, assert_near, compare, instruction_set, needs_kernels, twins
+from layer_oracle import every_cell, every_name, mask_of
 from torch import Tensor
 
 from fairseq_wsum import CELLS, WsumLSTM, backends

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from cpp_oracle import TOLERANCE, instruction_set, mask_of, needs_kernels
-from layer_oracle import every_cell
+from cpp_oracle import TOLERANCE, instruction_set, needs_kernels
+from layer_oracle import every_cell, mask_of
 from torch import Tensor
 
 from fairseq_wsum import WsumLSTM

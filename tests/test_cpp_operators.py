@@ -3,8 +3,8 @@
 import pytest
 import torch
 import torch.autograd.forward_ad as forward_ad
-from cpp_oracle import SHAPES, assert_near, mask_of, needs_kernels, twins
-from layer_oracle import every_name
+from cpp_oracle import SHAPES, assert_near, needs_kernels, twins
+from layer_oracle import every_name, mask_of
 from layers import peak_memory
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from layer_oracle import ALL_CELLS, CELL_IDS, make_state
+from layer_oracle import ALL_CELLS, CELL_IDS, make_state, mask_of
 from torch import Tensor
 
 from fairseq_wsum import CELLS, WsumLSTM
@@ -125,11 +125,8 @@ def case(kind, dtype, side, steps, batch, units, fixed):  # type: ignore[no-unty
     x = torch.randn(steps, batch, 9, dtype=torch.float64)
     state = make_state(exact, batch)
     x, *state = (part.to(DTYPES[dtype]).double() for part in (x, *state))
-    mask = None
-    if side != "whole":  # lengths from 0 on
-        lengths = torch.arange(batch) * 2 % (steps + 1)
-        time = torch.arange(steps).unsqueeze(1)
-        mask = time >= lengths if side == "right" else time < steps - lengths
+    mask = mask_of(None if side == "whole" else side, steps, batch)
+    if mask is not None:
         x = x.masked_fill(mask.unsqueeze(-1), torch.nan)
 
     def layer(backend: str) -> WsumLSTM:

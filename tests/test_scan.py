@@ -5,26 +5,14 @@ from itertools import product
 import pytest
 import torch
 import torch.autograd.forward_ad as forward_ad
-from cpp_oracle import TOLERANCE, instruction_set, mask_of, needs_kernels
+from cpp_oracle import TOLERANCE, instruction_set, needs_kernels
+from layer_oracle import mask_of, scan_loop
 from torch import Tensor
 
 from fairseq_wsum.ops.scan import by_pairs, by_steps, scan, scan_reference
 
 SHAPES = [(1, 1, 1), (1, 3, 7), (5, 1, 33), (6, 4, 16), (13, 3, 20), (64, 2, 3), (37, 5, 70)]
 SIDES = [None, "left", "right", "holes", "all"]
-
-
-def loop(
-    f: Tensor, u: Tensor, c: Tensor, padding_mask: Tensor | None, reverse: bool
-) -> tuple[Tensor, Tensor]:
-    """c_t = f_t * c_{t-1} + u_t, one step at a time."""
-    cells = {}
-    steps = range(len(f))
-    for t in reversed(steps) if reverse else steps:
-        new = f[t] * c + u[t]
-        c = new if padding_mask is None else torch.where(padding_mask[t, :, None], c, new)
-        cells[t] = c
-    return torch.stack([cells[t] for t in steps]), c
 
 
 def any_mask(side: str | None, time: int, batch: int) -> Tensor | None:
@@ -52,7 +40,7 @@ def outcome(function, inputs, mask, reverse, dtype, memory) -> list[Tensor]:
     """Cells, the last one, and all gradients for random cotangents on both."""
     f, u, c_0 = inputs
     leaves = [t.to(d, copy=True) for t, d in ((f, dtype), (u, dtype), (c_0, memory))]
-    if function is loop and mask is not None:  # NaN times zero is NaN
+    if function is scan_loop and mask is not None:  # NaN times zero is NaN
         leaves[:2] = [t.masked_fill(mask.unsqueeze(-1), 0) for t in leaves[:2]]
     leaves = [leaf.requires_grad_() for leaf in leaves]
     outputs = function(*leaves, mask, reverse)
@@ -64,7 +52,7 @@ def outcome(function, inputs, mask, reverse, dtype, memory) -> list[Tensor]:
 def compare(function, shape, side, reverse, dtype, memory=torch.float32) -> None:
     inputs, mask = problem(shape, side)
     inputs[:2] = [t.to(dtype).float() for t in inputs[:2]]
-    exact = outcome(loop, inputs, mask, reverse, torch.float64, torch.float64)
+    exact = outcome(scan_loop, inputs, mask, reverse, torch.float64, torch.float64)
     found = outcome(function, inputs, mask, reverse, dtype, memory)
     for name, a, b in zip(("c", "c_n", "df", "du", "dc_0"), found, exact, strict=True):
         error = (a.double() - b).abs().amax() / b.abs().amax().clamp_min(1)

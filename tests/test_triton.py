@@ -5,6 +5,7 @@ The tests of the scan are in `test_triton_scan`.
 
 import pytest
 import torch
+from layer_oracle import mask_of
 from triton_helpers import (
     CASES,
     DEVICE,
@@ -13,7 +14,6 @@ from triton_helpers import (
     WAYS,
     error_of,
     inside,
-    mask_of,
     needs_triton,
     on_device,
     outside,

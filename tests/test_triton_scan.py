@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from layer_oracle import mask_of, scan_loop
 from triton_helpers import (
     CASES,
     DEVICE,
@@ -10,7 +11,6 @@ from triton_helpers import (
     WAYS,
     error_of,
     inside,
-    mask_of,
     needs_triton,
     on_device,
     outside,
@@ -28,16 +28,6 @@ ALL_WAYS = {**WAYS, "holes": (False, "holes"), "reverse-holes": (True, "holes")}
 @outside
 def test_the_scan_kernels_pass_their_tests_in_the_interpreter() -> None:
     run_in_interpreter(__file__)
-
-
-def loop(f, u, c_0, mask, reverse):  # type: ignore[no-untyped-def]
-    """c_t = f_t c_{t-1} + u_t, step by step."""
-    c, cells = c_0, [None] * len(f)
-    for t in reversed(range(len(f))) if reverse else range(len(f)):
-        c_t = f[t] * c + u[t]
-        c = c_t if mask is None else torch.where(mask[t].unsqueeze(-1), c, c_t)
-        cells[t] = c
-    return torch.stack(cells), c
 
 
 def padding(where, time, batch):  # type: ignore[no-untyped-def]
@@ -65,7 +55,7 @@ def compare(time, batch, units, plan, reverse, where, dtype=torch.float32) -> No
     f, u, c_0, dcells, dc_n = draw(time, batch, units, dtype)
     mask = padding(where, time, batch)
     inputs = [tensor.double().requires_grad_() for tensor in (f, u, c_0)]
-    right = loop(*inputs, mask, reverse)
+    right = scan_loop(*inputs, mask, reverse)
     gradients = torch.autograd.grad(right, inputs, (dcells.double(), dc_n.double()))
 
     if mask is not None:

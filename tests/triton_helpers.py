@@ -67,11 +67,3 @@ def error_of(found, right):  # type: ignore[no-untyped-def]
     """The largest difference, over the largest number or 1."""
     largest = right.abs().amax().clamp_min(1)
     return (found.double().cpu() - right).abs().amax() / largest
-
-
-def mask_of(side, time, batch):  # type: ignore[no-untyped-def]
-    """Sequences of all lengths from 0 on, with padding on one side."""
-    if side is None:
-        return None
-    steps, lengths = torch.arange(time).unsqueeze(1), torch.arange(batch) * 2 % (time + 1)
-    return steps >= lengths if side == "right" else steps < time - lengths
