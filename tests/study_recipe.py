@@ -99,9 +99,11 @@ def start(
     return process, log
 
 
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen) -> None:
+def wait_until(
+    condition: Callable[[], bool], process: subprocess.Popen, seconds: float = 120
+) -> None:
     """Wait for something that a running study does."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, "the study is over"
         assert time.monotonic() < deadline, "the study takes too long"
@@ -110,7 +112,7 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen) -> None
 
 def run_study(file: Path, *options: str, python: str = WARM, **environment) -> tuple[int, str]:
     process, log = start(file, *options, python=python, **environment)
-    status = process.wait(300)
+    status = process.wait(900)
     log.seek(0)
     return status, log.read()
 
