@@ -58,9 +58,9 @@ def read_corpus(args: argparse.Namespace) -> dict[str, bytes]:
 
 
 def file_name(args: argparse.Namespace, split: str, form: str, lang: str) -> str:
-    """The name of a file in --data: Multi30k's, or for another corpus such as valid.fr."""
+    """The name of a file in --data: Multi30k's, or such as valid.fr in a corpus without those."""
     splits = SPLITS
-    if args.own_corpus and args.data is not None and any(args.data.glob("valid.*")):
+    if args.own_corpus and args.data is not None and not any(args.data.glob("val.*")):
         splits = OWN_SPLITS
     return f"{splits[split]}.{lang}" if form == "raw" else f"{splits[split]}.{form}.{lang}"
 

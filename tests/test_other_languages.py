@@ -1,6 +1,7 @@
 """Corpora in other languages than English and German, through the real scripts."""
 
 import json
+import shutil
 
 import pytest
 from shell import fails, lines, succeeds
@@ -48,6 +49,15 @@ def test_another_language_is_prepared_learnt_and_scored(french, units, tmp_path)
     assert scores["data"]["target_lang"] == "fr" and scores["sentences"] == 5
     for form in ("", ".detok"):
         assert len(lines(run / "score-test" / f"hypotheses.lenpen1{form}.fr")) == 5
+
+
+def test_the_names_of_multi30k_have_precedence(corpus, tmp_path):
+    other = shutil.copytree(corpus, tmp_path / "other")
+    for lang in ("en", "de"):
+        (other / f"valid.{lang}").write_text("another text\n")
+    succeeds("prepare_multi30k.sh", *prepare_options(other, tmp_path / "data"))
+    text = lines(corpus / "val.lc.norm.tok.en")
+    assert lines(tmp_path / "data" / "reference" / "valid.lc.norm.tok.en") == text
 
 
 def test_multi30k_can_be_translated_from_german(corpus, tmp_path):

@@ -179,3 +179,10 @@ def test_the_hydra_example_equals_the_strong_recipe(tmp_path):
             where = option in ("save_dir", "user_dir")
             if not where and not OmegaConf.is_missing(named, option):
                 assert recipe_cfg[group][option] == named[option], f"{group}.{option}"
+
+
+def test_the_captions_of_the_small_study_can_be_prepared(tmp_path) -> None:
+    captions = RECIPES.parent / "ablation_study" / "captions.sh"
+    succeeds(captions, "--prepare-only", "--sentences", 200, "--out", tmp_path)
+    record = json.loads((tmp_path / "data" / "prepared.json").read_text())
+    assert record["sentences"] == {"train": 200, "valid": 200, "test": 300}
