@@ -51,7 +51,6 @@ def last_epochs(folder: Path, number: int) -> list[Path]:
 def average(paths: list[Path]) -> dict[str, Any]:
     """The last checkpoint with averaged weights and without the optimiser's state."""
     sums: dict[str, torch.Tensor] = {}
-    shapes: dict[str, torch.Size] = {}
     for path in paths:
         problem = damage(path)
         if problem is not None:
@@ -59,10 +58,8 @@ def average(paths: list[Path]) -> dict[str, Any]:
                 f"{path} is damaged: {problem}; leave it out by averaging fewer checkpoints"
             )
         state = read(path)
-        these = {name: weight.shape for name, weight in state["model"].items()}
-        if these != (shapes or these):
+        if sums and shapes_of(sums) != shapes_of(state["model"]):
             raise UserError(f"{path} and {paths[0]} are different models; they cannot be averaged")
-        shapes = these
         for name, weight in state["model"].items():
             sums[name] = sums.get(name, 0) + weight.double()
     for name, weight in state["model"].items():
@@ -70,6 +67,10 @@ def average(paths: list[Path]) -> dict[str, Any]:
             state["model"][name] = (sums[name] / len(paths)).to(weight.dtype)
     state["last_optimizer_state"] = None
     return state
+
+
+def shapes_of(weights: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: weight.shape for name, weight in weights.items()}
 
 
 if __name__ == "__main__":

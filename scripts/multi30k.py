@@ -25,7 +25,7 @@ from common import (
 )
 from corpus_files import check_symbols, lines, sha256
 from data_folder import dictionary_size, is_done, new_folder, write_record
-from multi30k_files import FORMS, LANGUAGES, SPLITS, file_name, read_corpus
+from multi30k_files import FORMS, LANGUAGES, SPLITS, file_name, read_corpus, splits_in
 
 HELP = """\
 Prepare Multi30k (WMT16 multimodal, English to German, text only) for fairseq:
@@ -142,6 +142,7 @@ def parse() -> argparse.Namespace:
         )
     args = parser.parse_args()
     check_source(parser, args, "MULTI30K_URL")
+    args.splits = splits_in(args)
     args.languages = (args.source_lang, args.target_lang)
     if args.source_lang == args.target_lang:
         parser.error(f"--source-lang and --target-lang are both {args.source_lang}")

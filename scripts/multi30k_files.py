@@ -13,7 +13,6 @@ from corpus_files import cache_folder, lines, locate, read_text, sha256, wrong_f
 LANGUAGES = ("en", "de")
 FORMS = ("lc.norm.tok", "raw")
 SPLITS = {"train": "train", "valid": "val", "test": "test_2016_flickr"}  # ours: published
-OWN_SPLITS = {split: split for split in SPLITS}
 SENTENCES = {"train": 29000, "valid": 1014, "test": 1000}
 URL = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1"
 
@@ -57,12 +56,15 @@ def read_corpus(args: argparse.Namespace) -> dict[str, bytes]:
     return texts
 
 
+def splits_in(args: argparse.Namespace) -> dict[str, str]:
+    """The names of the splits: Multi30k's, or train, valid and test in a corpus without those."""
+    own = args.own_corpus and args.data is not None and not any(args.data.glob("val.*"))
+    return {split: split for split in SPLITS} if own else SPLITS
+
+
 def file_name(args: argparse.Namespace, split: str, form: str, lang: str) -> str:
-    """The name of a file in --data: Multi30k's, or such as valid.fr in a corpus without those."""
-    splits = SPLITS
-    if args.own_corpus and args.data is not None and not any(args.data.glob("val.*")):
-        splits = OWN_SPLITS
-    return f"{splits[split]}.{lang}" if form == "raw" else f"{splits[split]}.{form}.{lang}"
+    name = args.splits[split]
+    return f"{name}.{lang}" if form == "raw" else f"{name}.{form}.{lang}"
 
 
 def find(name: str, form: str, args: argparse.Namespace, required: bool) -> Path | None:

@@ -30,6 +30,8 @@ ALL_SCRIPTS = sorted(
 def test_every_script_explains_itself(script):
     text = succeeds(script, "--help")
     assert text.startswith("usage: ") and "\nexample" in text
+    if script.name.startswith("prepare_"):
+        assert "fairseq-train" in text
 
 
 @pytest.mark.parametrize("script", ["scripts/train.sh", "examples/quickstart/../recipe.sh"])

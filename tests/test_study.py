@@ -355,7 +355,7 @@ def test_the_small_study_that_is_killed_ends_like_one_that_ran_through(tmp_path)
         status, said = run_study(file, *options)
         assert status == 0, said
         process, _ = start(file, "--out", str(tmp_path / out), command="report")
-        assert process.wait(300) == 0
+        assert process.wait(60) == 0
         rows = csv.DictReader((tmp_path / out / "report/captions.csv").open())
         tables.append([{k: v for k, v in row.items() if k != "words_per_second"} for row in rows])
     assert tables[0] == tables[1]
