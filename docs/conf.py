@@ -21,8 +21,9 @@ myst_heading_anchors = 3  # headings have the anchors that code hosts give them
 
 default_role = "code"  # docstrings write code in single backticks
 autodoc_member_order = "bysource"  # the order in which they are best read
-# the documentation of Python and torch is on the network, which no build may need
-nitpick_ignore_regex = [("py:class", r"(collections|pathlib|torch)\..*|Tensor")]
+# `Rows` is an alias, and the documentation of Python and torch is on the network, which no build
+# may need
+nitpick_ignore_regex = [("py:class", r"(collections|pathlib|torch)\..*|Tensor|Rows")]
 
 
 def setup(app):

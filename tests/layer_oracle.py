@@ -11,6 +11,8 @@ from relatives_oracle import RELATIVES
 from torch import Tensor
 
 from fairseq_wsum import CELLS, WsumLSTM
+from fairseq_wsum.backends import Parameters
+from fairseq_wsum.cells import Rows
 
 ABLATIONS = [name for name in CELLS if name not in RELATIVES]
 ALL_CELLS = [(name, False) for name in CELLS] + [
@@ -35,6 +37,13 @@ every_cell_and_projection = pytest.mark.parametrize(
 def projection(cell: str) -> int:
     """A size to which this cell can project: 0, no projection, if it cannot."""
     return 2 if CELLS[cell].can_project else 0
+
+
+def inner(
+    w_hh: Tensor | None = None, w_hr: Tensor | None = None, v: Rows | None = None
+) -> Parameters:
+    """Parameters for the `recur` of a backend, which starts from the products with x_t."""
+    return Parameters(torch.empty(0), w_hh, None, None, w_hr, v or {})
 
 
 class Equations(NamedTuple):

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from cpp_oracle import TOLERANCE, instruction_set, needs_kernels
-from layer_oracle import every_cell, mask_of
+from layer_oracle import every_cell, inner, mask_of
 from torch import Tensor
 
 from fairseq_wsum import WsumLSTM
@@ -103,10 +103,10 @@ def outcome(
 ) -> dict[str, Tensor]:
     """What a backend returns, and every gradient."""
     leaves = {name: t.to(dtype, copy=True).requires_grad_() for name, t in inputs.items()}
-    absent = {name: None for name in ("w_hh", "w_hr") if name not in leaves}
-    given = {name: leaf for name, leaf in leaves.items() if not name.startswith("v_")}
+    z, h_0, c_0 = (leaves[name] for name in ("z", "h_0", "c_0"))
     v = {name: leaf for name, leaf in leaves.items() if name.startswith("v_")}
-    outputs = backend(**given, v=v, **absent, b_inner=None, **options)
+    p = inner(leaves.get("w_hh"), leaves.get("w_hr"), v)
+    outputs = backend(z=z, p=p, h_0=h_0, c_0=c_0, **options)
     outputs = dict(zip(("y", "h_n", "c_n"), outputs, strict=True))
     gradients = torch.autograd.grad(
         list(outputs.values()),

@@ -82,14 +82,11 @@ def test_each_direction_by_itself_equals_the_reference(kind, mask, reverse) -> N
     x, state, mask = batch(ours, mask)
     x = x.nan_to_num()  # the layer clears padding before it calls a backend
     h_0, c_0 = (part[0] for part in state)
-    names = dict(w_ih="weight_ih", w_hh="weight_hh", b_ih="bias_ih", b_hh="bias_hh")
-    parameters = {name: getattr(ours, full + "_l0") for name, full in names.items()}
-    parameters |= dict(w_hr=ours.layer_parameters(0).get("weight_hr"), v={})
+    parameters = backends.Parameters.from_names(ours.cell, ours.layer_parameters(0))
     if ours.cell.hidden_is_memory:
         c_0 = h_0
-    options = dict(h_0=h_0, c_0=c_0, padding_mask=mask, reverse=reverse)
     runs = (backends.BACKENDS[name].run for name in ("torch", "reference"))
-    found, expected = (run(ours.cell, x, **parameters, **options) for run in runs)
+    found, expected = (run(ours.cell, x, parameters, h_0, c_0, mask, reverse) for run in runs)
     assert_same(found, expected, rtol=1e-10, atol=1e-10)
     if mask is not None:
         assert (found[0][mask] == 0).all()

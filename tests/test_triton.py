@@ -5,7 +5,7 @@ The tests of the scan are in `test_triton_scan`.
 
 import pytest
 import torch
-from layer_oracle import mask_of
+from layer_oracle import inner, mask_of
 from triton_helpers import (
     CASES,
     DEVICE,
@@ -224,7 +224,7 @@ def test_gates_near_1_keep_their_gradients_in_16_bits(cell, coupled, side) -> No
 
     exact = z.double().requires_grad_()
     rest = (*(tensor.double() for tensor in (h_0, c_0)), mask, False)
-    _, h_n, _ = reference.recur(cell, exact, w_hh.double(), None, None, {}, *rest)
+    _, h_n, _ = reference.recur(cell, exact, inner(w_hh.double()), *rest)
     (right,) = torch.autograd.grad(h_n, exact, dh_n.double())
 
     z, w_hh, h_0, c_0, dh_n, mask = on_device(z, w_hh, h_0, c_0, dh_n, mask)
@@ -256,7 +256,8 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
     dy, mask = torch.randn(time, batch, units).to(dtype), mask_of(side, time, batch)
 
     inputs = [tensor.double().requires_grad_() for tensor in (z, w_hh, h_0, c_0)]
-    right = reference.recur(cell, *inputs[:2], None, None, {}, *inputs[2:], mask, reverse)
+    exact_z, exact_w_hh, *state = inputs
+    right = reference.recur(cell, exact_z, inner(exact_w_hh), *state, mask, reverse)
     given = [tensor.double() for tensor in (dy, dh_n, dc_n)]
     wanted = [inputs[0], inputs[2], *([inputs[3]] if cell.has_memory else [])]
     gradients = torch.autograd.grad(right, wanted, given)

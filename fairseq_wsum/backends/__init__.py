@@ -1,8 +1,7 @@
 """Backends: interchangeable implementations of one direction of one layer.
 
-All backends share one function signature with the same argument names and layout. `choose` returns
-the backend with a given name. For `auto` it returns the first backend that supports the cell, the
-device and the dtype.
+All backends share one function signature. `choose` returns the backend with a given name. For
+`auto` it returns the first backend that supports the cell, the device and the dtype.
 """
 
 from __future__ import annotations
@@ -15,10 +14,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..cells import Cell, Rows
+from ..cells import Cell
 from ..ops import kernels
 from ..ops.transforms import constant
 from . import cpp, fused, reference, torch_kernels, triton
+from .parameters import Parameters as Parameters
 
 
 class Run(Protocol):
@@ -28,12 +28,7 @@ class Run(Protocol):
         self,
         cell: Cell,
         x: Tensor,
-        w_ih: Tensor,
-        w_hh: Tensor | None,
-        b_ih: Tensor | None,
-        b_hh: Tensor | None,
-        w_hr: Tensor | None,
-        v: Rows,
+        p: Parameters,
         h_0: Tensor,
         c_0: Tensor,
         padding_mask: Tensor | None,

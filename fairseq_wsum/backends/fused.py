@@ -5,42 +5,34 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..cells import Cell, Rows
+from ..cells import Cell
 from ..cells.rows import add_hidden, inner_bias, split
 from ..ops import operators
 from ..ops.products import product
 from ..ops.scan import scan
 from . import reference
+from .parameters import Parameters
 from .steps import last_step, zero_at_padding
 
 
 def run(
     cell: Cell,
     x: Tensor,
-    w_ih: Tensor,
-    w_hh: Tensor | None,
-    b_ih: Tensor | None,
-    b_hh: Tensor | None,
-    w_hr: Tensor | None,
-    v: Rows,
+    p: Parameters,
     h_0: Tensor,
     c_0: Tensor,
     padding_mask: Tensor | None = None,
     reverse: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one direction of one layer over a sequence: see `reference.run`."""
-    z = reference.input_products(cell, x, w_ih, b_ih, b_hh)
-    b_inner = inner_bias(cell, b_hh)
-    return recur(cell, z, w_hh, b_inner, w_hr, v, h_0, c_0, padding_mask, reverse)
+    z = reference.input_products(cell, x, p)
+    return recur(cell, z, p, h_0, c_0, padding_mask, reverse)
 
 
 def recur(
     cell: Cell,
     z: Tensor,
-    w_hh: Tensor | None,
-    b_inner: Tensor | None,
-    w_hr: Tensor | None,
-    v: Rows,
+    p: Parameters,
     h_0: Tensor,
     c_0: Tensor,
     padding_mask: Tensor | None = None,
@@ -49,32 +41,30 @@ def recur(
     """`run`, given the products with x_t: see `reference.recur`."""
     h_0, c = h_0.to(z.dtype), c_0.to(torch.float32)
     if not operators.has_kernels(cell, z.device.type):  # a gated sum without kernels of its own
-        y, h_n, c_n = reference.run_parallel(
-            *(cell, z, w_hr, v, h_0, c, padding_mask, reverse), scan
-        )
-    elif w_hh is not None and z.size(0) > 1:
-        y, h_n, c_n = _recurrence(cell, z, w_hh, b_inner, w_hr, h_0, c, padding_mask, reverse)
+        y, h_n, c_n = reference.run_parallel(cell, z, p, h_0, c, padding_mask, reverse, scan)
+    elif p.w_hh is not None and z.size(0) > 1:
+        y, h_n, c_n = _recurrence(cell, z, p, h_0, c, padding_mask, reverse)
     else:
-        if w_hh is not None:  # a single step does not repay the cost of repacking the matrix
-            z = add_hidden(cell, z, product(h_0, w_hh, b_inner))
-        y, h_n, c_n = _gated_sum(cell, z, w_hr, v, h_0, c, padding_mask, reverse)
+        if p.w_hh is not None:  # a single step does not repay the cost of repacking the matrix
+            z = add_hidden(cell, z, product(h_0, p.w_hh, inner_bias(cell, p.b_hh)))
+        y, h_n, c_n = _gated_sum(cell, z, p, h_0, c, padding_mask, reverse)
     return y, h_n, c_n.to(c_0.dtype) if cell.has_memory else c_0
 
 
 def _recurrence(
     cell: Cell,
     z: Tensor,
-    w_hh: Tensor,
-    b_inner: Tensor | None,
-    w_hr: Tensor | None,
+    p: Parameters,
     h_0: Tensor,
     c_0: Tensor,
     padding_mask: Tensor | None,
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run a layer of several steps whose pre-activations depend on h_{t-1}."""
-    b_inner, w_hr = (t if t is None else t.to(z.dtype) for t in (b_inner, w_hr))
-    given = (z, w_hh.to(z.dtype), b_inner, w_hr, h_0, c_0 if cell.has_memory else None)
+    assert p.w_hh is not None
+    matrices = (p.w_hh, inner_bias(cell, p.b_hh), p.w_hr)
+    w_hh, b_inner, w_hr = (None if t is None else t.to(z.dtype) for t in matrices)
+    given = (z, w_hh, b_inner, w_hr, h_0, c_0 if cell.has_memory else None)
     y, h_n, c_n, *_ = torch.ops.fairseq_wsum.recurrence(
         *given, padding_mask, operators.encode(cell), reverse, _wants_grad(*given)
     )
@@ -84,8 +74,7 @@ def _recurrence(
 def _gated_sum(
     cell: Cell,
     z: Tensor,
-    w_hr: Tensor | None,
-    v: Rows,
+    p: Parameters,
     h_0: Tensor,
     c_0: Tensor,
     padding_mask: Tensor | None,
@@ -93,15 +82,15 @@ def _gated_sum(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run a layer whose pre-activations z are complete: a gated sum, or a single step."""
     if cell.has_memory:
-        vectors = torch.stack([v[name].to(z.dtype) for name in cell.vectors]) if v else None
+        vectors = torch.stack([p.v[name].to(z.dtype) for name in cell.vectors]) if p.v else None
         y, c_n, _ = torch.ops.fairseq_wsum.gated_sum(
             *(z, vectors, c_0, padding_mask, operators.encode(cell), reverse),
             _wants_grad(z, vectors, c_0),
         )
     else:
         y, c_n = zero_at_padding(cell.content(split(cell.rows, z)), padding_mask), c_0
-    if w_hr is not None:
-        y = product(y, w_hr)
+    if p.w_hr is not None:
+        y = product(y, p.w_hr)
     return y, last_step(y, h_0, padding_mask, reverse), c_n
 
 

@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..cells import Cell, Rows
+from ..cells import Cell
 from ..cells.rows import inner_bias, joint_bias, split
 from ..ops.products import product
 from ..ops.scan import scan_reference
+from .parameters import Parameters
 from .steps import last_step, zero_at_padding
 
 # (f, u, c_0, padding_mask, reverse) -> (cells, c_n), see `ops.scan`
@@ -33,12 +34,7 @@ def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool
 def run(
     cell: Cell,
     x: Tensor,
-    w_ih: Tensor,
-    w_hh: Tensor | None,
-    b_ih: Tensor | None,
-    b_hh: Tensor | None,
-    w_hr: Tensor | None,
-    v: Rows,
+    p: Parameters,
     h_0: Tensor,
     c_0: Tensor,
     padding_mask: Tensor | None = None,
@@ -46,38 +42,28 @@ def run(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one direction of one layer over a sequence.
 
-    The parameters have the layout of `torch.nn.LSTM`: one block of H output features for each row
-    of the cell (`Cell.weight_rows`, `Cell.hidden_rows`, `Cell.bias_rows`).
-
     Args:
         cell: the cell to run.
         x: the input, T x B x I with T > 0. Values at padding must be finite.
-        w_ih: W_*x, weight_rows*H x I.
-        w_hh: W_*h, hidden_rows*H x P; None if no row depends on h_{t-1}.
-        b_ih: b_*x, bias_rows*H, or None.
-        b_hh: b_*h, hidden_rows*H, or None.
-        w_hr: the projection of LSTMP, P x H; None without a projection, and then P = H.
-        v: the cell's vectors by name, H each.
+        p: the parameters of the layer.
         h_0: initial hidden state, B x P.
         c_0: initial memory cell, B x H.
         padding_mask: True at padding, T x B. At padding the state is kept and the output is zero.
         reverse: run from the last time step to the first.
 
     Returns:
-        The output (T x B x P), and the state after the last time step that is not padding: h
-        (B x P) and c (B x H). h has the dtype of the products with x, and c has the dtype of `c_0`.
+        The output, T x B x P, and h, B x P, and c, B x H, after the last time step that is not
+        padding. h has the dtype of the products with x, and c has the dtype of `c_0`.
         Within the sequence the gates and the memory cell are computed in at least 32 bits, because
         a long sum in 16 bits would lose small late contributions.
     """
-    z = input_products(cell, x, w_ih, b_ih, b_hh)
-    return recur(cell, z, w_hh, inner_bias(cell, b_hh), w_hr, v, h_0, c_0, padding_mask, reverse)
+    z = input_products(cell, x, p)
+    return recur(cell, z, p, h_0, c_0, padding_mask, reverse)
 
 
-def input_products(
-    cell: Cell, x: Tensor, w_ih: Tensor, b_ih: Tensor | None, b_hh: Tensor | None
-) -> Tensor:
+def input_products(cell: Cell, x: Tensor, p: Parameters) -> Tensor:
     """The pre-activations from the input, W_*x x_t + b_*, T x B x rows*H."""
-    z = product(x, w_ih, joint_bias(cell, b_ih, b_hh))
+    z = product(x, p.w_ih, joint_bias(cell, p.b_ih, p.b_hh))
     if cell.skip_rows:
         skipped, units = cell.skip(x), z.size(-1) // len(cell.weight_rows)
         if skipped.size(-1) != len(cell.skip_rows) * units:
@@ -93,10 +79,7 @@ def input_products(
 def recur(
     cell: Cell,
     z: Tensor,
-    w_hh: Tensor | None,
-    b_inner: Tensor | None,
-    w_hr: Tensor | None,
-    v: Rows,
+    p: Parameters,
     h_0: Tensor,
     c_0: Tensor,
     padding_mask: Tensor | None = None,
@@ -105,38 +88,32 @@ def recur(
     """`run`, given the products with x_t.
 
     Args:
-        cell, w_hh, w_hr, v, h_0, c_0, padding_mask, reverse: as in `run`.
+        cell, p, h_0, c_0, padding_mask, reverse: as in `run`.
         z: the result of `input_products`.
-        b_inner: the inner biases (`Cell.inner_bias_rows`), hidden_rows*H, or None.
     """
     h_0, c = h_0.to(z.dtype), widened(c_0)
     if cell.is_gated_sum:
-        y, h_n, c_n = run_parallel(
-            *(cell, z, w_hr, v, h_0, c, padding_mask, reverse), scan_reference
-        )
+        y, h_n, c_n = run_parallel(cell, z, p, h_0, c, padding_mask, reverse, scan_reference)
     else:
-        y, h_n, c_n = _run_steps(cell, z, w_hh, b_inner, w_hr, v, h_0, c, padding_mask, reverse)
+        y, h_n, c_n = _run_steps(cell, z, p, h_0, c, padding_mask, reverse)
     return y, h_n, c_n.to(c_0.dtype)
 
 
 def _run_steps(
     cell: Cell,
     z: Tensor,
-    w_hh: Tensor | None,
-    b_inner: Tensor | None,
-    w_hr: Tensor | None,
-    v: Rows,
+    p: Parameters,
     h: Tensor,
     c: Tensor,
     padding_mask: Tensor | None,
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run time step by time step, with the product with h_{t-1} in each."""
-    assert (w_hh is not None) == cell.is_recurrent
-    z_steps = z.unbind()
+    assert (p.w_hh is not None) == cell.is_recurrent
+    z_steps, b_inner = z.unbind(), inner_bias(cell, p.b_hh)
     outputs: list[Tensor] = []
     for t in _order(len(z_steps), reverse):
-        h_t, c_t = step(cell, z_steps[t], w_hh, b_inner, w_hr, v, h, c)
+        h_t, c_t = step(cell, z_steps[t], p, b_inner, h, c)
         if padding_mask is not None:
             stay = padding_mask[t].unsqueeze(-1)  # B x 1
             h_t, c_t = torch.where(stay, h, h_t), torch.where(stay, c, c_t)
@@ -146,33 +123,26 @@ def _run_steps(
 
 
 def step(
-    cell: Cell,
-    z: Tensor,
-    w_hh: Tensor | None,
-    b_inner: Tensor | None,
-    w_hr: Tensor | None,
-    v: Rows,
-    h: Tensor,
-    c: Tensor,
+    cell: Cell, z: Tensor, p: Parameters, b_inner: Tensor | None, h: Tensor, c: Tensor
 ) -> tuple[Tensor, Tensor]:
     """One time step: h_t and c_t from h_{t-1}, B x P, and c_{t-1}, B x H.
 
     Args:
-        cell, w_hh, b_inner, w_hr, v: as in `recur`.
+        cell, p: as in `run`.
         z: the products with x_t, B x rows*H.
+        b_inner: the inner biases (`rows.inner_bias`), hidden_rows*H, or None.
         h, c: the state before; c in at least 32 bits.
     """
     from_x = split(cell.rows, widened(z))
-    from_h = {} if w_hh is None else split(cell.hidden_rows, F.linear(h, w_hh, b_inner))
-    h_t, c_t = cell.step(cell.preactivations(from_x, from_h, c, v), c)
-    return _project(h_t.to(z.dtype), w_hr), c_t
+    from_h = {} if p.w_hh is None else split(cell.hidden_rows, F.linear(h, p.w_hh, b_inner))
+    h_t, c_t = cell.step(cell.preactivations(from_x, from_h, c, p.v), c)
+    return _project(h_t.to(z.dtype), p.w_hr), c_t
 
 
 def run_parallel(
     cell: Cell,
     z: Tensor,
-    w_hr: Tensor | None,
-    v: Rows,
+    p: Parameters,
     h_0: Tensor,
     c_0: Tensor,
     padding_mask: Tensor | None,
@@ -181,10 +151,10 @@ def run_parallel(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run a gated sum: everything for all time steps at once, the memory cell by a scan."""
     assert cell.is_gated_sum
-    z_all = cell.preactivations(split(cell.rows, widened(z)), {}, c_0, v)
+    z_all = cell.preactivations(split(cell.rows, widened(z)), {}, c_0, p.v)
     i, f = cell.gates(z_all)
     cells, c_n = scan(f, i * cell.content(z_all), c_0, padding_mask, reverse)
-    y = _project(cell.output(z_all, cells).to(z.dtype), w_hr)
+    y = _project(cell.output(z_all, cells).to(z.dtype), p.w_hr)
     h_n = last_step(y, h_0, padding_mask, reverse)
     return zero_at_padding(y, padding_mask), h_n, c_n
 

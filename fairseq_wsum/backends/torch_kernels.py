@@ -17,9 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..cells import Cell, Rows
+from ..cells import Cell
 from ..ops import operators
 from ..ops.transforms import in_autocast, in_transformation, product_dtype
+from .parameters import Parameters
 from .steps import last_step, zero_at_padding
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -60,12 +61,7 @@ def why_not_auto(device: torch.device, dtype: torch.dtype) -> str | None:
 def run(
     cell: Cell,
     x: Tensor,
-    w_ih: Tensor,
-    w_hh: Tensor | None,
-    b_ih: Tensor | None,
-    b_hh: Tensor | None,
-    w_hr: Tensor | None,
-    v: Rows,
+    p: Parameters,
     h_0: Tensor,
     c_0: Tensor,
     padding_mask: Tensor | None = None,
@@ -76,9 +72,9 @@ def run(
     It differs from the reference in the dtype of the memory cell between two steps, as described
     at the top. A second derivative exists on CPUs only; on GPUs cuDNN raises an error.
     """
-    autocast, dtype = in_autocast(x.device), product_dtype(x, w_ih)
+    autocast, dtype = in_autocast(x.device), product_dtype(x, p.w_ih)
     x, h_0 = x.to(dtype), h_0.to(dtype)
-    given = (w_ih, w_hh, b_ih, b_hh, w_hr)
+    given = (p.w_ih, p.w_hh, p.b_ih, p.b_hh, p.w_hr)
     weights = [weight.to(dtype) for weight in given if weight is not None]
     assert cell.twin is not None  # see `why_not`
     function = _FUNCTIONS[cell.twin]
@@ -95,7 +91,7 @@ def run(
 
     # every tensor has its dtype already, so autocast has nothing left to choose
     with torch.autocast(x.device.type, enabled=False) if autocast else nullcontext():
-        y, h_n, *c_n = _call(function, x, state, weights, b_ih is not None)
+        y, h_n, *c_n = _call(function, x, state, weights, p.b_ih is not None)
 
     if padding_mask is not None and order is not None:
         y = y.flatten(0, 1).index_select(0, order.argsort()).view_as(y)

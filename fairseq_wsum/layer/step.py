@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..backends import reference
+from ..backends import Parameters, reference
 from ..cells.rows import inner_bias
 from ..ops.transforms import in_autocast
 
@@ -53,15 +53,13 @@ def run(layer: WsumLSTM, x: Tensor, hx: State) -> tuple[Tensor, State]:
     """`layer(x, hx)` if `suits` accepts it: x is 1 x B x I, hx is L x B x P and L x B x H."""
     x, states = x[0], []
     for k, (h, c) in enumerate(zip(hx[0].unbind(), hx[1].unbind(), strict=True)):
-        cell, p, below = layer.layer_cell(k), layer.layer_parameters(k), x
+        cell, below = layer.layer_cell(k), x
+        p = Parameters.from_names(cell, layer.layer_parameters(k))
         if k > 0:
             x = layer.drop(x.unsqueeze(0)).squeeze(0)  # locked dropout needs the dimension of time
-        w_hh, b_ih, b_hh = p.get("weight_hh"), p.get("bias_ih"), p.get("bias_hh")
-        z = reference.input_products(cell, x, p["weight_ih"], b_ih, b_hh)
-        before = h if cell.hidden_is_memory else c
-        wide = reference.widened(before)
-        b_inner = inner_bias(cell, b_hh)
-        h, c_t = reference.step(cell, z, w_hh, b_inner, p.get("weight_hr"), p, h, wide)
+        z = reference.input_products(cell, x, p)
+        before = reference.widened(h if cell.hidden_is_memory else c)
+        h, c_t = reference.step(cell, z, p, inner_bias(cell, p.b_hh), h, before)
         x = below + h if layer.residuals and k > 0 else h
         states.append((h, c_t.to(c.dtype) if cell.carries_c else c))
     # also with one layer, so that the state shares no memory with the output or with `hx`

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from .. import backends
+from ..backends import Parameters
 from ..backends.steps import zero_at_padding
 from ..cells import Cell, get_cell
 from ..ops.dropout import dropout
@@ -32,13 +33,20 @@ class Pass(NamedTuple):
 
     Attributes:
         layer: the index of the layer, from 0.
-        arguments: what the backend was given, by name: see `backends.reference.run`.
+        cell, x, p, h_0, c_0, padding_mask, reverse: what the backend was given, as in
+            `backends.reference.run`.
         y: the output, T x B x P.
         c_n: the last memory cell, B x H.
     """
 
     layer: int
-    arguments: dict[str, Any]
+    cell: Cell
+    x: Tensor
+    p: Parameters
+    h_0: Tensor
+    c_0: Tensor
+    padding_mask: Tensor | None
+    reverse: bool
     y: Tensor
     c_n: Tensor
 
@@ -320,24 +328,14 @@ class WsumLSTM(nn.Module):
             outputs: list[Tensor] = []
             for direction in range(self.num_directions):
                 k = layer * self.num_directions + direction
-                p = self.layer_parameters(layer, direction)
-                given: dict[str, Any] = dict(  # torch.compile cannot trace dict[str, Any](...)
-                    cell=cell,
-                    x=x if last_inputs is None else last_inputs.join(x, direction == 1),
-                    w_ih=p["weight_ih"],
-                    w_hh=p.get("weight_hh"),
-                    b_ih=p.get("bias_ih"),
-                    b_hh=p.get("bias_hh"),
-                    w_hr=p.get("weight_hr"),
-                    v={name: p[name] for name in cell.vectors},
-                    h_0=h_0[k],
-                    c_0=h_0[k] if cell.hidden_is_memory else c_0[k],
-                    padding_mask=padding_mask,
-                    reverse=direction == 1,
-                )
-                y, h, c = backend.run(**given)
+                p = Parameters.from_names(cell, self.layer_parameters(layer, direction))
+                reverse = direction == 1
+                inputs = x if last_inputs is None else last_inputs.join(x, reverse)
+                memory = h_0[k] if cell.hidden_is_memory else c_0[k]
+                given = (cell, inputs, p, h_0[k], memory, padding_mask, reverse)
+                y, h, c = backend.run(*given)
                 if record is not None:
-                    record(Pass(layer, given, y, c))
+                    record(Pass(layer, *given, y, c))
                 outputs.append(y)
                 h_n.append(h)
                 c_n.append(c_0[k] if cell.hidden_is_memory else c)

@@ -9,13 +9,13 @@ Shapes: T time steps, B sequences, H hidden units, P features of h.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from ..backends import Parameters
 from ..backends.reference import input_products
 from ..backends.steps import before, zero_at_padding
 from ..cells import Cell, Rows
@@ -67,7 +67,7 @@ class Trace:
     def output(self, cells: Tensor) -> Tensor:
         """h_t from memory cells c_t, T x B x H -> T x B x P."""
         h = self.cell.output(self.preactivations, cells)
-        h = h if self.w_hr is None else F.linear(h, self.w_hr.to(h.dtype))
+        h = h if self.w_hr is None else F.linear(h, self.w_hr)
         return zero_at_padding(h, self.padding_mask)
 
 
@@ -108,21 +108,21 @@ def from_pass(one: Pass) -> Trace:
     With it the layers of a model are traced while the model runs: call a layer with
     `record=passes.append`. The cell must have a memory cell.
     """
-    given = one.arguments
-    cell, mask, reverse = given["cell"], given["padding_mask"], given["reverse"]
+    cell, mask, reverse = one.cell, one.padding_mask, one.reverse
     dtype = torch.promote_types(one.y.dtype, torch.float32)
-    z_x = split(cell.rows, _input_products(given, dtype))
-    h_0, c_0 = given["h_0"].to(dtype), given["c_0"].to(dtype)
-    v = {name: vector.to(dtype) for name, vector in given["v"].items()}
-    z_h = _hidden_products(given, before(one.y.to(dtype), h_0, mask, reverse))
+    p = _converted(one.p, dtype)
+    x, y, h_0, c_0 = (tensor.to(dtype) for tensor in (one.x, one.y, one.h_0, one.c_0))
+    with torch.autocast(x.device.type, enabled=False):
+        z_x = split(cell.rows, input_products(cell, x, p))
+        z_h = _hidden_products(cell, before(y, h_0, mask, reverse), p)
 
     if cell.sees_memory:
-        steps = range(len(one.y))
+        steps = range(len(y))
         order = steps[::-1] if reverse else steps
-        z = _step_by_step(cell, z_x, z_h, c_0, v, mask, order)
+        z = _step_by_step(cell, z_x, z_h, c_0, p.v, mask, order)
     else:
-        shape = (*one.y.shape[:2], c_0.size(-1))
-        rows = cell.preactivations(z_x, z_h, c_0, v)
+        shape = (*y.shape[:2], c_0.size(-1))
+        rows = cell.preactivations(z_x, z_h, c_0, p.v)
         z = {row: part.expand(shape) for row, part in rows.items()}  # a row may be a vector
     g, i, f = _content_and_gates(cell, z, mask)
     cells, _ = scan_reference(f, i * g, c_0, reverse=reverse)  # the gates are masked already
@@ -135,11 +135,11 @@ def from_pass(one: Pass) -> Trace:
         input_gates=i,
         forget_gates=f,
         cells=cells,
-        outputs=one.y.to(dtype),
+        outputs=y,
         h_0=h_0,
         c_0=c_0,
         c_n=one.c_n.to(dtype),
-        w_hr=given["w_hr"],
+        w_hr=p.w_hr,
         padding_mask=mask,
     )
 
@@ -168,21 +168,18 @@ def _content_and_gates(
     return g.masked_fill(padded, 0), i.masked_fill(padded, 0), f.masked_fill(padded, 1)
 
 
-def _input_products(given: dict[str, Any], dtype: torch.dtype) -> Tensor:
-    """The pre-activations from the input, T x B x rows*H."""
-    x, w_ih = given["x"].to(dtype), given["w_ih"].to(dtype)
-    b_ih, b_hh = (
-        None if given[name] is None else given[name].to(dtype) for name in ("b_ih", "b_hh")
-    )
-    with torch.autocast(x.device.type, enabled=False):
-        return input_products(given["cell"], x, w_ih, b_ih, b_hh)
+def _converted(p: Parameters, dtype: torch.dtype) -> Parameters:
+    """The parameters in another dtype."""
+
+    def to(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor.to(dtype)
+
+    v = {name: vector.to(dtype) for name, vector in p.v.items()}
+    return Parameters(p.w_ih.to(dtype), to(p.w_hh), to(p.b_ih), to(p.b_hh), to(p.w_hr), v)
 
 
-def _hidden_products(given: dict[str, Any], h: Tensor) -> Rows:
+def _hidden_products(cell: Cell, h: Tensor, p: Parameters) -> Rows:
     """W_*h h_{t-1} of all steps by row, T x B x H each."""
-    w_hh, b_inner = given["w_hh"], inner_bias(given["cell"], given["b_hh"])
-    if w_hh is None:
+    if p.w_hh is None:
         return {}
-    with torch.autocast(h.device.type, enabled=False):
-        b_inner = None if b_inner is None else b_inner.to(h.dtype)
-        return split(given["cell"].hidden_rows, F.linear(h, w_hh.to(h.dtype), b_inner))
+    return split(cell.hidden_rows, F.linear(h, p.w_hh, inner_bias(cell, p.b_hh)))

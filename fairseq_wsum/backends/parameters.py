@@ -1,0 +1,46 @@
+"""`Parameters`: what a backend needs to know of one direction of one layer besides its cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ..cells import Cell, Rows
+
+
+class Parameters(NamedTuple):
+    """The parameters of one direction of one layer, in the layout of `torch.nn.LSTM`.
+
+    A matrix or a bias has one block of H output features for each row of the cell
+    (`Cell.weight_rows`, `Cell.hidden_rows`, `Cell.bias_rows`). Shapes: I input features, H hidden
+    units, P features of h (P = H without a projection).
+
+    Attributes:
+        w_ih: W_*x, weight_rows*H x I.
+        w_hh: W_*h, hidden_rows*H x P; None if no row depends on h_{t-1}.
+        b_ih: b_*x, bias_rows*H, or None.
+        b_hh: b_*h, hidden_rows*H, or None.
+        w_hr: the projection of LSTMP, P x H; None without a projection.
+        v: the cell's vectors by name, H each.
+    """
+
+    w_ih: Tensor
+    w_hh: Tensor | None
+    b_ih: Tensor | None
+    b_hh: Tensor | None
+    w_hr: Tensor | None
+    v: Rows
+
+    @classmethod
+    def from_names(cls, cell: Cell, named: Mapping[str, Tensor]) -> Parameters:
+        """The parameters from torch's names for them, without suffix: "weight_ih" and so on."""
+        return cls(
+            w_ih=named["weight_ih"],
+            w_hh=named.get("weight_hh"),
+            b_ih=named.get("bias_ih"),
+            b_hh=named.get("bias_hh"),
+            w_hr=named.get("weight_hr"),
+            v={name: named[name] for name in cell.vectors},
+        )
