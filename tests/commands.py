@@ -1,5 +1,6 @@
 """Run the real commands, each in its own process."""
 
+import importlib.util
 import shlex
 import subprocess
 import sys
@@ -14,6 +15,10 @@ from fairseq_wsum import CELLS
 ROOT = Path(__file__).parents[1]
 USER_DIR = ROOT / "fairseq_wsum"
 BIN = Path(sys.executable).parent
+
+needs_fairseq = pytest.mark.skipif(
+    importlib.util.find_spec("fairseq") is None, reason="fairseq is not installed"
+)
 
 
 def every_cells_options(usual: tuple[str, ...]) -> pytest.MarkDecorator:

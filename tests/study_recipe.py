@@ -17,7 +17,8 @@ import yaml
 from commands import ROOT
 from shell import own_variables
 
-from fairseq_wsum.study.plan import Plan, read_plan
+from fairseq_wsum.study.plan import Plan
+from fairseq_wsum.study.plan_file import read_plan
 
 STUDIES = ROOT / "examples/ablation_study"
 STUDY = ["-m", "fairseq_wsum.cli"]

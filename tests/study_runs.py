@@ -8,7 +8,8 @@ from dataclasses import asdict, replace
 import pytest
 
 from fairseq_wsum.study import tables
-from fairseq_wsum.study.plan import Plan, Run, read_plan
+from fairseq_wsum.study.plan import Plan, Run
+from fairseq_wsum.study.plan_file import read_plan
 from fairseq_wsum.study.report import write_report
 from fairseq_wsum.study.results import read_results
 from fairseq_wsum.study.run import Record

@@ -1,18 +1,14 @@
 """scripts/prepare_multi30k.sh, on a tiny corpus of the same form."""
 
 import gzip
-import importlib.util
 import json
 import shutil
 import sys
 
 import pytest
+from commands import needs_fairseq
 from shell import fails, lines, succeeds
 from translation_corpus import FORMS, PUBLISHED, TINY, prepare_options
-
-needs_fairseq = pytest.mark.skipif(
-    importlib.util.find_spec("fairseq") is None, reason="fairseq is not installed"
-)
 
 
 @needs_fairseq

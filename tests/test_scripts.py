@@ -1,6 +1,5 @@
 """The shell scripts, run on a tiny corpus in the environment of this Python."""
 
-import importlib.util
 import json
 import os
 import shlex
@@ -9,13 +8,9 @@ import subprocess
 import sys
 
 import pytest
-from commands import ROOT
+from commands import ROOT, needs_fairseq
 from shell import SCRIPTS, environment, fails, lines, run, succeeds
 from translation_corpus import FORMS, TINY
-
-needs_fairseq = pytest.mark.skipif(
-    importlib.util.find_spec("fairseq") is None, reason="fairseq is not installed"
-)
 
 SHARED = {"common.sh", "recipe.sh"}  # sourced by the others
 ALL_SCRIPTS = sorted(

@@ -32,7 +32,8 @@ from study_recipe import (
 
 from fairseq_wsum import cli
 from fairseq_wsum.study import commands
-from fairseq_wsum.study.plan import Plan, read_plan
+from fairseq_wsum.study.plan import Plan
+from fairseq_wsum.study.plan_file import read_plan
 from fairseq_wsum.study.progress import standing
 from fairseq_wsum.study.run import execute, finished, state
 

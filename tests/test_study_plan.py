@@ -3,11 +3,13 @@
 import re
 
 import pytest
-from commands import ROOT
+from commands import ROOT, needs_fairseq
 from commands import run as output_of
 from study_recipe import STUDIES, Writer, plan_of, run_study, task, writer
 
-from fairseq_wsum.study.plan import Run, check_folders, read_plan
+from fairseq_wsum.study.plan import Run
+from fairseq_wsum.study.plan_file import read_plan
+from fairseq_wsum.study.requirements import check_requirements
 from fairseq_wsum.study.run import state
 
 
@@ -123,13 +125,48 @@ def test_a_missing_folder_of_own_code_is_named(make, place) -> None:
     with pytest.raises(
         ValueError, match=rf"tasks: counting: {place}: user-dir: no folder gone in "
     ):
-        check_folders(plan_of(make(**keys)))
+        check_requirements(plan_of(make(**keys)))
+
+
+OWN_CELL = """
+from fairseq_wsum import register_cell
+from fairseq_wsum.cells import MinGRU
+print("a line of the user's own")
+register_cell(MinGRU(name="mine"))
+"""
+
+
+@needs_fairseq
+def test_a_cell_that_the_own_code_does_not_register_is_an_error(make, tmp_path) -> None:
+    folder = tmp_path / "code_with_a_cell"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(OWN_CELL)
+    options = {"user-dir": str(folder)}
+    check_requirements(plan_of(make(cells=["lstm", "mine"], **task(options=options))))
+    for keys, place in (
+        ({"cells": ["mine", "yours"], **task(options=options)}, "yours: cell"),
+        ({"models": {"x": {"encoder-cell": "yours", **options}}}, "x: encoder-cell"),
+    ):
+        message = f"tasks: counting: {place}: no cell 'yours'; choose from .*, mine"
+        with pytest.raises(ValueError, match=message):
+            check_requirements(plan_of(make(**keys)))
+
+
+@needs_fairseq
+def test_own_code_that_cannot_be_imported_is_an_error(make, tmp_path) -> None:
+    folder = tmp_path / "code_with_a_mistake"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("import no_such_module")
+    keys = task(options={"user-dir": str(folder)})
+    message = f"lstm2: user-dir: {folder} cannot be imported: .*No module named 'no_such_module'"
+    with pytest.raises(ValueError, match=message):
+        check_requirements(plan_of(make(cells=["lstm2"], **keys)))
 
 
 def test_missing_data_are_named(make) -> None:
     file = make(**task(data="gone"))
     with pytest.raises(ValueError, match=r"tasks: counting: data: no folder .*gone; the path") as e:
-        check_folders(plan_of(file))
+        check_requirements(plan_of(file))
     assert "study.yaml" in str(e.value)
 
 

@@ -16,9 +16,11 @@ import torch
 from ..files import whole
 from ..machine import cores
 from . import launch
-from .plan import Plan, Run, check_folders, prepare_command, read_plan
+from .plan import Plan, Run, prepare_command
+from .plan_file import read_plan
 from .progress import Watch
 from .report import write_report
+from .requirements import check_requirements
 from .run import LOG, call, check_locks, finished, last_lines, read_log, state
 
 OWNER = ".study-file"  # in a default folder: the path of the study's file
@@ -44,7 +46,7 @@ def study(args: argparse.Namespace) -> None:
         RuntimeError: data could not be prepared, or runs failed.
     """
     plan = _plan(args)
-    check_folders(plan)
+    check_requirements(plan)
     if "${" in str(plan.out):
         raise ValueError(f"{plan.out}: hydra reads '${{' as its own; give a path without it")
     todo = [run for run in plan.runs if finished(run) is None]
