@@ -22,6 +22,7 @@ from triton_helpers import (
 
 from fairseq_wsum import CELLS, WsumLSTM
 from fairseq_wsum.backends import reference
+from fairseq_wsum.backends.triton_tiling import Tiling, tiling_for
 from fairseq_wsum.cells import get_cell
 from fairseq_wsum.ops import operators
 
@@ -228,7 +229,7 @@ def test_gates_near_1_keep_their_gradients_in_16_bits(cell, coupled, side) -> No
     (right,) = torch.autograd.grad(h_n, exact, dh_n.double())
 
     z, w_hh, h_0, c_0, dh_n, mask = on_device(z, w_hh, h_0, c_0, dh_n, mask)
-    rest, how = (operators.encode(cell), False), kernels.Tiling(16, 16, 16, together=False)
+    rest, how = (operators.encode(cell), False), Tiling(16, 16, 16, together=False)
     outputs = kernels.recurrence(z, w_hh, None, None, h_0, c_0, mask, *rest, True, how)
     saved, cells, _ = operators.saved(outputs, None, c_0, mask)
     dz, *_ = kernels.recurrence_backward(
@@ -247,7 +248,7 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
     """
     from fairseq_wsum.backends import triton_recurrence as kernels
 
-    how = kernels.Tiling(16, 16, 16, together)
+    how = Tiling(16, 16, 16, together)
     cell = get_cell(cell, coupled_gates=coupled)
     z = size * torch.randn(time, batch, len(cell.rows) * units).to(dtype)
     w_hh = (torch.randn(len(cell.hidden_rows) * units, units) / units**0.5).to(dtype)
@@ -355,20 +356,16 @@ def test_a_plan_splits_long_sequences_only_if_units_are_few() -> None:
     assert kernels.plan_for(1, 2, 5) == kernels.Plan(steps=1, block=8, chunks=1)
 
 
-@needs_triton
-@inside
 def test_a_tiling_uses_one_launch_if_all_programs_fit() -> None:
-    from fairseq_wsum.backends import triton_recurrence as kernels
-
     for dtype, block in ((torch.bfloat16, 64), (torch.float32, 32)):
-        small = kernels.Tiling(16, 16, block, together=True)
-        assert kernels.tiling_for(20, 650, dtype, 132) == small
-        assert kernels.tiling_for(20, 650, dtype, 81) == small._replace(sequences=32)
-        large = kernels.Tiling(64, 32, block, together=True)
-        assert kernels.tiling_for(128, 1500, dtype, 94) == large
-        assert kernels.tiling_for(128, 1500, dtype, 93) == large._replace(together=False)
-        assert kernels.tiling_for(3, 1500, dtype, 50) == small._replace(units=32)
-    assert not kernels.tiling_for(1, 1, torch.float32, 0).together
+        small = Tiling(16, 16, block, together=True)
+        assert tiling_for(20, 650, dtype, 132) == small
+        assert tiling_for(20, 650, dtype, 81) == small._replace(sequences=32)
+        large = Tiling(64, 32, block, together=True)
+        assert tiling_for(128, 1500, dtype, 94) == large
+        assert tiling_for(128, 1500, dtype, 93) == large._replace(together=False)
+        assert tiling_for(3, 1500, dtype, 50) == small._replace(units=32)
+    assert not tiling_for(1, 1, torch.float32, 0).together
 
 
 @needs_triton
@@ -379,7 +376,6 @@ def test_the_kernels_compile_for_an_absent_gpu(capability) -> None:
     from fairseq_wsum.backends import (
         triton_common,
         triton_gated_sum,
-        triton_recurrence,
         triton_scan,
     )
 
@@ -396,7 +392,7 @@ def test_the_kernels_compile_for_an_absent_gpu(capability) -> None:
         compile_for(capability, triton_scan._backward, {**scanned, "HAS_DCELLS": True})
     compile_for(capability, triton_common._between, dict(BLOCK=64, H=650))
     for name, sequences, units in (("no-srnn", 16, 16), ("lstm", 64, 32), ("no-gates", 32, 16)):
-        how = triton_recurrence.Tiling(sequences, units, 64, together=True)
+        how = Tiling(sequences, units, 64, together=True)
         for kernel, constants in recurrence_kernels(CELLS[name], how, units=650):
             compile_for(capability, kernel, {**flags, **constants}, how.warps)
 
@@ -411,10 +407,8 @@ def test_prefetched_products_fit_into_shared_memory(units, dtype) -> None:
     """For the GPUs with the least of it, 99 KB: what is read ahead goes there."""
     if INTERPRETS:
         pytest.skip("the interpreter compiles nothing")
-    from fairseq_wsum.backends import triton_recurrence
-
     for batch in (16, 128):  # the smallest tile, and the largest
-        how = triton_recurrence.tiling_for(batch, units, dtype, 132 if batch == 16 else 0)
+        how = tiling_for(batch, units, dtype, 132 if batch == 16 else 0)
         for kernel, constants in recurrence_kernels(CELLS["lstm"], how, units):
             constants |= dict(PADDED=False, REVERSE=False)
             compiled = compile_for(86, kernel, constants, how.warps, dtype)
@@ -427,9 +421,7 @@ def test_a_program_stores_only_h_before_it_signals_the_others() -> None:
     """Whatever else it stored, they would wait for."""
     if INTERPRETS:
         pytest.skip("the interpreter compiles nothing")
-    from fairseq_wsum.backends import triton_recurrence
-
-    how = triton_recurrence.Tiling(16, 16, 64, together=True)
+    how = Tiling(16, 16, 64, together=True)
     kernel, constants = next(recurrence_kernels(CELLS["lstm"], how, units=512))
     compiled = compile_for(90, kernel, {**constants, "PADDED": True, "REVERSE": False})
     before, after = compiled.asm["ttir"].split(", release,")
@@ -505,7 +497,7 @@ def test_one_launch_for_all_steps_equals_one_per_step_bit_for_bit(
     first, rest = (z, w_hh.to(dtype), None, h_0, c_0, mask), (operators.encode(cell), reverse)
     results = []
     for together in (False, True, True, True):
-        how = kernels.Tiling(16, 16, 64, together)
+        how = Tiling(16, 16, 64, together)
         outputs = kernels.recurrence(*first[:2], None, *first[2:], *rest, True, how)
         y, h_n, c_n = outputs[:3]
         rows, cells, _ = operators.saved(outputs, None, c_0, mask)

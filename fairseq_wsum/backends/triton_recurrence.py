@@ -22,7 +22,7 @@ rows that depend on h_{t-1}; all other tensors are T x B x H or B x H.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import triton
@@ -33,6 +33,7 @@ from ..cells.rows import adjacent_hidden
 from ..ops import arguments, operators
 from .triton import DTYPES
 from .triton_common import RUN_TIME_VALUES, as_bytes, sigmoid, tanh
+from .triton_tiling import Tiling, processors_of, tiling_for
 
 # Kernels
 
@@ -316,64 +317,6 @@ def _backward(  # type: ignore[no-untyped-def]
 # Launchers
 
 
-class Tiling(NamedTuple):
-    """How the kernels divide a batch among programs.
-
-    Args:
-        sequences, units: size of a program's tile.
-        block: block size of the inner dimension of a matrix product.
-        together: run all steps in one launch; all programs must fit on the GPU at the same time.
-    """
-
-    sequences: int
-    units: int
-    block: int
-    together: bool
-
-    @property
-    def warps(self) -> int:
-        """The number of warps of a program.
-
-        On sm_90, tiles of 64 sequences exceed the registers of 4 warps. With the numbers here and
-        1024 units, ptxas (of Triton 3.9) spills 16 to 24 bytes of a thread's registers for 64 x 32
-        in float32, and 8 or 12 bytes in some kernels for the smaller tiles.
-        """
-        # In 16 bits, Triton gives the warps of the forward kernel different sequences, 16 each, and
-        # those of the backward kernel also different units. So 4 (backward: 2) warps compute the
-        # same product for tiles of 16 sequences, and 2 (backward: 1) for tiles of 32. With
-        # sequences // 16 warps these tiles may be faster. (Not measured.)
-        return 8 if self.sequences > 32 else 4
-
-
-# The possible tiles, sequences x units, from the smallest to the largest.
-TILES = ((16, 16), (32, 16), (64, 16), (64, 32))
-
-
-def tiling_for(batch: int, units: int, dtype: torch.dtype, processors: int) -> Tiling:
-    """The tiling for a batch: the smallest tiles that all fit on the GPU at once. (Not measured.)
-
-    Args:
-        batch, units: B and H.
-        dtype: dtype of the matrices.
-        processors: number of multiprocessors of the GPU; each can hold at least one program.
-    """
-    most = max(16, triton.next_power_of_2(batch))
-    block = 128 // dtype.itemsize
-    for sequences, tile in TILES:
-        sequences = min(sequences, most)
-        programs = triton.cdiv(batch, sequences) * triton.cdiv(units, tile)
-        if programs <= processors:
-            return Tiling(sequences, tile, block, together=True)
-    return Tiling(sequences, tile, block, together=False)
-
-
-def _processors(device: torch.device) -> int:
-    if device.type != "cuda":
-        return 0  # the interpreter runs programs sequentially, so they cannot wait for each other
-    count: int = torch.cuda.get_device_properties(device).multi_processor_count
-    return count
-
-
 def recurrence(
     z: Tensor,
     w_hh: Tensor,
@@ -473,7 +416,7 @@ def _launch(
     if batch == 0:
         return
     device = tensors[0].device
-    tiling = tiling or tiling_for(batch, units, tensors[0].dtype, _processors(device))
+    tiling = tiling or tiling_for(batch, units, tensors[0].dtype, processors_of(device))
     counter = torch.zeros(1, dtype=torch.int32, device=device)
     options |= dict(H=units, BM=tiling.sequences, BN=tiling.units, BK=tiling.block)
     options["num_warps"] = tiling.warps

@@ -1,0 +1,71 @@
+"""How the Triton kernels of recurrent cells divide a batch among programs.
+
+Each program owns a tile of sequences and units, and all of them wait for each other after every
+time step: see `triton_recurrence`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+
+
+class Tiling(NamedTuple):
+    """How the kernels divide a batch among programs.
+
+    Args:
+        sequences, units: size of a program's tile.
+        block: block size of the inner dimension of a matrix product.
+        together: run all steps in one launch; all programs must fit on the GPU at the same time.
+    """
+
+    sequences: int
+    units: int
+    block: int
+    together: bool
+
+    @property
+    def warps(self) -> int:
+        """The number of warps of a program.
+
+        On sm_90, tiles of 64 sequences exceed the registers of 4 warps. With the numbers here and
+        1024 units, ptxas (of Triton 3.9) spills 16 to 24 bytes of a thread's registers for 64 x 32
+        in float32, and 8 or 12 bytes in some kernels for the smaller tiles.
+        """
+        # In 16 bits, Triton gives the warps of the forward kernel different sequences, 16 each, and
+        # those of the backward kernel also different units. So 4 (backward: 2) warps compute the
+        # same product for tiles of 16 sequences, and 2 (backward: 1) for tiles of 32. With
+        # sequences // 16 warps these tiles may be faster. (Not measured.)
+        return 8 if self.sequences > 32 else 4
+
+
+# The possible tiles, sequences x units, from the smallest to the largest.
+TILES = ((16, 16), (32, 16), (64, 16), (64, 32))
+
+
+def tiling_for(batch: int, units: int, dtype: torch.dtype, processors: int) -> Tiling:
+    """The tiling for a batch: the smallest tiles that all fit on the GPU at once. (Not measured.)
+
+    Args:
+        batch, units: B and H.
+        dtype: dtype of the matrices.
+        processors: number of multiprocessors of the GPU; each can hold at least one program.
+    """
+    most = max(16, 2 ** math.ceil(math.log2(batch)))
+    block = 128 // dtype.itemsize
+    for sequences, tile in TILES:
+        sequences = min(sequences, most)
+        programs = math.ceil(batch / sequences) * math.ceil(units / tile)
+        if programs <= processors:
+            return Tiling(sequences, tile, block, together=True)
+    return Tiling(sequences, tile, block, together=False)
+
+
+def processors_of(device: torch.device) -> int:
+    """The number of multiprocessors of a GPU; 0 for another device."""
+    if device.type != "cuda":
+        return 0  # the interpreter runs programs sequentially, so they cannot wait for each other
+    count: int = torch.cuda.get_device_properties(device).multi_processor_count
+    return count
