@@ -285,6 +285,20 @@ def test_export_keeps_the_operators(cell) -> None:
 
 
 @needs_kernels
+def test_a_decoding_step_is_exported_for_every_batch_size() -> None:
+    layer, size = WsumLSTM(3, 5).eval(), torch.export.Dim("batch")
+    zero = torch.zeros(1, 2, 5)
+    with torch.no_grad():
+        step = torch.export.export(
+            *(layer, (torch.randn(1, 2, 3), (zero, zero))),
+            dynamic_shapes=({1: size}, ({1: size}, {1: size})),
+        ).module()
+        for batch in (1, 2, 700):
+            x, state = torch.randn(1, batch, 3), (torch.randn(1, batch, 5),) * 2
+            torch.testing.assert_close(step(x, state), layer(x, state))
+
+
+@needs_kernels
 def test_under_autocast_single_steps_share_one_copy_of_the_weights() -> None:
     layer, copies = WsumLSTM(3, 5, backend="cpp"), []
 

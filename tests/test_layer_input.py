@@ -214,6 +214,18 @@ def test_the_memory_cell_can_have_more_bits_but_not_fewer(backend) -> None:
             WsumLSTM(3, 4)(X.float(), (STATE.bfloat16(), STATE.long()))
 
 
+def test_autocast_converts_float32_only() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        message = "a layer in torch.float16 cannot run in autocast to torch.bfloat16: give it"
+        with pytest.raises(ValueError, match=message):
+            WsumLSTM(3, 4, dtype=torch.float16)(X.half())
+        for own, given in ((torch.float32, torch.float64), (torch.float64, torch.float32)):
+            message = f"the parameters, {own}, got {given}: autocast does not convert float64"
+            with pytest.raises(ValueError, match=message):
+                WsumLSTM(3, 4, dtype=own)(X.to(given))
+        assert WsumLSTM(3, 4, dtype=torch.bfloat16)(X.bfloat16())[0].dtype == torch.bfloat16
+
+
 def test_numpy_numbers_are_accepted() -> None:
     layer = WsumLSTM(3, 4, np.int64(2), bidirectional=1, dropout=np.float32(0.5))
     assert layer(torch.zeros(2, 1, 3))[0].shape == (2, 1, 8)

@@ -166,6 +166,72 @@ def test_a_gated_sum_may_change_its_pre_activations(backend) -> None:
     assert_same(trace(layer, x)[0].cells, expected, **near)
 
 
+class Decaying(Cell):
+    """c_t = d * c_{t-1} + (1 - d) * W x_t, with a decay d for each unit that no input changes."""
+
+    name = "test-decaying"
+    rows = ("g",)
+    bias_rows = ()
+    vectors = ("decay",)
+
+    def preactivations(self, x, h, c, v):
+        return {**Cell.preactivations(self, x, h, c, v), "d": torch.sigmoid(v["decay"])}
+
+    def content(self, z):
+        return z["g"]
+
+    def gates(self, z):
+        return 1 - z["d"], z["d"]
+
+    def output(self, z, c):
+        return c
+
+
+class DecayingRNN(Decaying):
+    """The same with a content that sees h_{t-1}, so that it runs step by step."""
+
+    hidden_rows = ("g",)
+
+
+@pytest.mark.parametrize("side", [None, "left", "right"], ids=lambda side: f"pad-{side}")
+@pytest.mark.parametrize("backend", ["reference", pytest.param("cpp", marks=needs_kernels)])
+def test_a_gate_may_be_a_vector(backend, side) -> None:
+    layer = WsumLSTM(3, 4, cell=Decaying(), backend=backend)
+    x, mask, alone = padded_batch([4, 2, 3], side or "right")  # as many steps as units
+    x, mask = (x.float(), mask) if side else (x[:, :1].float(), None)
+    y, _ = layer(x, None, mask)
+    d = layer.decay_l0.sigmoid()
+    for k, sequence in enumerate(alone[: x.size(1)]):
+        c, steps = torch.zeros(4), []
+        for content in sequence.float() @ layer.weight_ih_l0.T:
+            c = d * c + (1 - d) * content
+            steps.append(c)
+        found = y[:, k] if mask is None else y[~mask[:, k], k]
+        assert_same(found, torch.stack(steps), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", [Decaying(), DecayingRNN()], ids=["gated-sum", "recurrent"])
+def test_a_decay_near_one_and_its_gradient_survive_16_bits(cell) -> None:
+    """sigmoid(8) is 0.99966; in bfloat16 the next number below 1 is 0.996."""
+    exact, layer = (WsumLSTM(1, 1, cell=cell, dtype=t) for t in (torch.float64, torch.bfloat16))
+    with torch.no_grad():
+        for name, parameter in exact.named_parameters():
+            parameter.fill_({"decay_l0": 8.0, "weight_ih_l0": 1.0}.get(name, 0.0))
+    layer.load_state_dict(exact.state_dict())
+    results = []
+    for each in (layer, exact):
+        x = torch.ones(1000, 1, 1, dtype=each.weight_ih_l0.dtype)
+        zero = x.new_zeros(1, 1, 1)
+        _, (_, c_n) = each(x, (zero, zero.float() if each is layer else zero))
+        (gradient,) = torch.autograd.grad(c_n.sum(), each.decay_l0)
+        results.append((c_n.double(), gradient.double()))
+    assert_same(*results, rtol=0.01, atol=0)
+    state = (layer(x[:1].bfloat16())[1][0] * 0, torch.ones(1, 1, 1))
+    with torch.no_grad():  # one step, as in decoding
+        _, (_, c_n) = layer.eval()(torch.zeros(1, 1, 1, dtype=torch.bfloat16), state)
+    assert c_n.item() == pytest.approx(torch.tensor(8.0).sigmoid().item(), rel=1e-6)
+
+
 def test_the_layers_of_a_stack_may_have_different_forms_of_a_cell() -> None:
     layer = WsumLSTM(3, 4, 2, cell=Fitted(), **COMMON)
     shapes = {"scale_l1": (4,), "weight_hh_l0": (4, 4), "bias_hh_l0": (4,)}
@@ -235,6 +301,10 @@ class Nameless(Cell):
         (
             dict(name="mine", rows=("a", "b"), skip_rows=("a",)),
             r"skip_rows \('a',\) must be the last of \('a', 'b'\)",
+        ),
+        (
+            dict(name="mine", rows=("a", "b"), hidden_rows=("b",), skip_rows=("b",)),
+            "its row 'b' has no matrix W_\\*x, to whose bias that of W_\\*h could be added",
         ),
         (dict(name="mine", window=3), "its window must be 1 or 2, got 3"),
         (dict(name="mine", has_memory=False), "nothing links two time steps"),

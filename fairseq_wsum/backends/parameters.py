@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ..cells import Cell, Rows
+from ..cells.rows import widened
 
 
 class Parameters(NamedTuple):
@@ -23,7 +24,7 @@ class Parameters(NamedTuple):
         b_ih: b_*x, bias_rows*H, or None.
         b_hh: b_*h, hidden_rows*H, or None.
         w_hr: the projection of LSTMP, P x H; None without a projection.
-        v: the cell's vectors by name, H each.
+        v: the cell's vectors by name, H each, in at least 32 bits.
     """
 
     w_ih: Tensor
@@ -42,5 +43,5 @@ class Parameters(NamedTuple):
             b_ih=named.get("bias_ih"),
             b_hh=named.get("bias_hh"),
             w_hr=named.get("weight_hr"),
-            v={name: named[name] for name in cell.vectors},
+            v={name: widened(named[name]) for name in cell.vectors},
         )

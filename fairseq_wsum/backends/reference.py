@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..cells import Cell
-from ..cells.rows import inner_bias, joint_bias, split
+from ..cells.rows import inner_bias, joint_bias, split, widened
 from ..ops.products import product
 from ..ops.scan import scan_reference
 from .parameters import Parameters
@@ -153,19 +153,11 @@ def run_parallel(
     assert cell.is_gated_sum
     z_all = cell.preactivations(split(cell.rows, widened(z)), {}, c_0, p.v)
     i, f = cell.gates(z_all)
-    cells, c_n = scan(f, i * cell.content(z_all), c_0, padding_mask, reverse)
+    f, u = torch.broadcast_tensors(f, i * cell.content(z_all))  # a gate may be a vector
+    cells, c_n = scan(f, u, c_0, padding_mask, reverse)
     y = _project(cell.output(z_all, cells).to(z.dtype), p.w_hr)
     h_n = last_step(y, h_0, padding_mask, reverse)
     return zero_at_padding(y, padding_mask), h_n, c_n
-
-
-def widened(x: Tensor) -> Tensor:
-    """Convert pre-activations or a memory cell to at least 32 bits.
-
-    In 16 bits a gate near 1 would be rounded to 1. The memory cell is a long sum, and would lose
-    small late contributions.
-    """
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _project(h: Tensor, w_hr: Tensor | None) -> Tensor:

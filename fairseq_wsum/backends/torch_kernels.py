@@ -93,7 +93,7 @@ def run(
     with torch.autocast(x.device.type, enabled=False) if autocast else nullcontext():
         y, h_n, *c_n = _call(function, x, state, weights, p.b_ih is not None)
 
-    if padding_mask is not None and order is not None:
+    if order is not None:  # there is a mask
         y = y.flatten(0, 1).index_select(0, order.argsort()).view_as(y)
         y = zero_at_padding(y, padding_mask)
         h_n = last_step(y, h_0, padding_mask, reverse)

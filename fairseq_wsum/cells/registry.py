@@ -112,6 +112,13 @@ def _problem(cell: Cell) -> str | None:
         return f"skip_rows {cell.skip_rows} must not be all of its rows"
     if cell.inner_bias_rows and not cell.bias_rows:
         return f"inner_bias_rows {cell.inner_bias_rows} need bias_rows"
+    if cell.bias_rows:
+        for row in cell.skip_rows:
+            if row in cell.hidden_rows and row not in cell.inner_bias_rows:
+                return (
+                    f"its row {row!r} has no matrix W_*x, to whose bias that of W_*h could be "
+                    "added: list it in inner_bias_rows"
+                )
     for name in cell.vectors:
         if not name.isidentifier() or name.startswith(("weight_", "bias_")):
             return f"a vector cannot have the name {name!r}"

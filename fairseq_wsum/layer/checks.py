@@ -72,6 +72,21 @@ def input(x: Tensor, input_size: int, dtype: torch.dtype | None, batch_first: bo
         raise RuntimeError("expected a sequence length larger than 0")
 
 
+def autocast(x: Tensor, dtype: torch.dtype) -> None:
+    """Check an input and the parameters' `dtype` in autocast, which converts float32 to 16 bits."""
+    target = torch.get_autocast_dtype(x.device.type)
+    if dtype in NARROW and dtype != target:
+        raise ValueError(
+            f"a layer in {dtype} cannot run in autocast to {target}: give it float32 parameters, "
+            "or leave autocast"
+        )
+    if (x.dtype == torch.float64) != (dtype == torch.float64):
+        raise ValueError(
+            f"input must have the dtype of the parameters, {dtype}, got {x.dtype}: autocast does "
+            "not convert float64"
+        )
+
+
 def mask(padding_mask: Tensor, shape: torch.Size, batch_first: bool) -> None:
     """Check that the mask is boolean with one value for each time step of each sequence."""
     if padding_mask.dtype != torch.bool:
@@ -107,7 +122,8 @@ def state_without_batch(hx: tuple[Tensor, ...]) -> None:
     if any(part.dim() != 2 for part in hx):
         found = " and ".join(f"{part.dim()}-D" for part in hx)
         raise RuntimeError(
-            "for one sequence without a batch dimension h_0 and c_0 must be 2-D, got " + found
+            "for one sequence without a batch dimension every part of the state must be 2-D, got "
+            + found
         )
 
 

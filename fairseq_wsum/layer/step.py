@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..backends import Parameters, reference
-from ..cells.rows import inner_bias
+from ..cells.rows import inner_bias, widened
 from ..ops.transforms import in_autocast
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ def suits(layer: WsumLSTM, x: Tensor, hx: State) -> bool:
     """Whether `run` supports this call; no for invalid arguments, which `forward` then reports."""
     weight = layer.weight_ih_l0
     return (
-        isinstance(hx, (tuple, list))
+        not torch.compiler.is_compiling()  # no calls to save, and a guard on the batch size
+        and isinstance(hx, (tuple, list))
         and len(hx) == 2
         and isinstance(hx[0], Tensor)
         and isinstance(hx[1], Tensor)
@@ -58,7 +59,7 @@ def run(layer: WsumLSTM, x: Tensor, hx: State) -> tuple[Tensor, State]:
         if k > 0:
             x = layer.drop(x.unsqueeze(0)).squeeze(0)  # locked dropout needs the dimension of time
         z = reference.input_products(cell, x, p)
-        before = reference.widened(h if cell.hidden_is_memory else c)
+        before = widened(h if cell.hidden_is_memory else c)
         h, c_t = reference.step(cell, z, p, inner_bias(cell, p.b_hh), h, before)
         x = below + h if layer.residuals and k > 0 else h
         states.append((h, c_t.to(c.dtype) if cell.carries_c else c))

@@ -400,9 +400,11 @@ class WsumLSTM(nn.Module):
 
     def _check_input(self, x: Tensor, padding_mask: Tensor | None) -> None:
         checks.input(x, self.input_size, self._dtype(x), self.batch_first)
+        if in_autocast(x.device):
+            checks.autocast(x, self.weight_ih_l0.dtype)
         if padding_mask is not None:
             checks.mask(padding_mask, x.shape[:-1], self.batch_first)
 
     def _dtype(self, x: Tensor) -> torch.dtype | None:
-        """The dtype that inputs and states must have; None in autocast, where any will do."""
+        """The dtype that inputs and states must have; None in autocast, which converts them."""
         return None if in_autocast(x.device) else self.weight_ih_l0.dtype

@@ -71,6 +71,8 @@ def scan_reference(
     """
     if len(f) == 0:
         raise ValueError("a scan takes at least one time step, got none")
+    if f.shape != u.shape:
+        raise ValueError(f"a scan takes f and u of one size, got {(*f.shape,)} and {(*u.shape,)}")
     if padding_mask is not None:
         padded = padding_mask.unsqueeze(-1)
         f, u = f.masked_fill(padded, 1), u.masked_fill(padded, 0)

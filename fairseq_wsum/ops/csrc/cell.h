@@ -5,7 +5,8 @@
 //   x_rows            rows of z
 //   values            what `activate` leaves for `step` and `backward`: the activated rows, and others
 //                     that both read, such as W_*h h_{t-1} + b_*h of a row with an inner bias. A
-//                     recurrent cell saves all for the backward pass, in 16 bits before `activate`.
+//                     recurrent cell saves all for the backward pass; in 16 bits, one with a memory
+//                     saves them before `activate`.
 //   h_rows, place(k)  rows of W_*h, and the value to which the k-th is added
 //   memory            whether there is a memory cell
 //   vectors, seen(k)  parameters of H elements, and the row to which the k-th, times c_{t-1}, is added

@@ -13,7 +13,7 @@ import torch
 from fairseq.data import Dictionary
 from torch import Tensor, nn
 
-from ...backends.reference import widened
+from ...cells.rows import widened
 from ...layer import State
 from ..modules import Attention, Bridge, Dropout, Projected
 from ..modules.states import CACHED, IncrementalState, pack_state, reorder_state, unpack_state

@@ -9,7 +9,7 @@ from __future__ import annotations
 from fairseq.incremental_decoding_utils import FairseqIncrementalState
 from torch import Tensor
 
-from ...backends.reference import widened
+from ...cells.rows import widened
 from ...layer import State, WsumLSTM
 
 IncrementalState = dict[str, dict[str, Tensor | None]]
