@@ -1,5 +1,6 @@
 """Decoding with the translation model: step by step, in a beam, with attention."""
 
+from argparse import Namespace
 from itertools import product
 
 import pytest
@@ -8,7 +9,9 @@ from torch import Tensor
 
 pytest.importorskip("fairseq")
 from fairseq import utils
+from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.sequence_generator import SequenceGenerator
+from fairseq.tasks.language_modeling import LanguageModelingTask
 from translation import (
     BLOCKS,
     EOS,
@@ -157,10 +160,22 @@ def test_an_unknown_word_is_replaced_by_the_word_with_the_most_attention() -> No
         assert best["alignment"].tolist() == words.argmax(1).tolist()
 
 
+WITHOUT_ATTENTION = {
+    "wsum_lstm": dict(decoder_attention="none"),
+    "wsum_transformer": dict(no_cross_attention=True),
+    "wsum_lstm_lm": dict(),
+    "wsum_transformer_lm": dict(),
+}
+
+
+@pytest.mark.parametrize("arch", WITHOUT_ATTENTION)
 @pytest.mark.parametrize("option", ["replace_unk", "print_alignment"])
-def test_alignments_from_a_model_without_attention_are_rejected(option) -> None:
-    model = make_model(decoder_attention="none")
-    with pytest.raises(ValueError, match=f"--{option.replace('_', '-')} needs attention"):
+def test_alignments_from_a_model_without_attention_are_rejected(option, arch) -> None:
+    task = LanguageModelingTask(Namespace(), SOURCE) if arch.endswith("lm") else make_task()
+    small = dict(encoder_embed_dim=8, decoder_embed_dim=8, cell="sru")
+    args = Namespace(**small, **WITHOUT_ATTENTION[arch])
+    model = ARCH_MODEL_REGISTRY[arch].build_model(args, task)
+    with pytest.raises(ValueError, match=f"--{option.replace('_', '-')} needs attention over"):
         model.prepare_for_inference_(make_generation(**{option: "x"}))
 
 

@@ -376,7 +376,7 @@ def test_an_adaptive_softmax_shares_only_the_input_embeddings() -> None:
     # and fairseq's own takes this option, too, without effect
     model = make_model(share_decoder_input_output_embed=True, decoder_hidden_size=7, **adaptive)
     assert not model.decoder.share_input_output_embed and model.decoder.additional_fc is None
-    with pytest.raises(ValueError, match="with a different --decoder-embed-path"):
+    with pytest.raises(ValueError, match="x with --share-all-embeddings: give this file as --enc"):
         make_model(task, share_all_embeddings=True, decoder_embed_path="x")
 
 

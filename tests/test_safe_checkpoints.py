@@ -12,6 +12,9 @@ import torch
 pytest.importorskip("fairseq")
 import fairseq
 from commands import BIN, USER_DIR, run, train
+from fairseq import optim
+from fairseq.optim.adam import FairseqAdamConfig
+from omegaconf import OmegaConf
 from shell import fails, succeeds
 from text_corpora import made_up
 from translation_corpus import TINY
@@ -229,6 +232,13 @@ def test_a_literal_evaluates_to_its_value(text) -> None:
 def test_nothing_else_is_evaluated(text) -> None:
     with pytest.raises(NotALiteralError):
         literal(text)
+
+
+def test_an_option_of_the_optimizer_that_is_no_literal_is_named() -> None:
+    cfg = OmegaConf.structured(FairseqAdamConfig(adam_betas="(0.9 0.98)", lr=[0.1], tpu=False))
+    cfg._name = "adam"
+    with pytest.raises(ValueError, match=r"--adam-betas '\(0.9 0.98\)': give a literal of Python"):
+        optim.build_optimizer(cfg, [torch.nn.Parameter(torch.zeros(1))])
 
 
 def test_checkpoints_are_read_with_an_allowlist_of_types() -> None:

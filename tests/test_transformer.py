@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from translation import PAD, SOURCE, TARGET, every_name, make_batch, make_dictionary, make_task
 
 from fairseq_wsum import CELLS
+from fairseq_wsum.plugin.models.wsum_lstm_config import WsumLSTMConfig
 from fairseq_wsum.plugin.models.wsum_transformer import (
     WsumTransformerModel,
     wsum_transformer_multi30k,
@@ -101,7 +102,8 @@ def test_every_option_of_fairseqs_transformer_exists_with_its_default() -> None:
     TransformerModel.add_args(theirs)
     WsumTransformerModel.add_args(ours)
     missing = set(theirs._option_string_actions) - set(ours._option_string_actions)
-    assert missing <= {"--max-source-positions", "--max-target-positions"}  # the task has them
+    of_the_task = {"--max-source-positions", "--max-target-positions"}
+    assert missing == of_the_task and not of_the_task & set(ours._option_string_actions)
     args = Namespace()
     base_architecture(args)
     cfg = read_config(Namespace())
@@ -110,6 +112,31 @@ def test_every_option_of_fairseqs_transformer_exists_with_its_default() -> None:
     for name in same:
         assert getattr(cfg, name) == getattr(args, name), name
     assert cfg.no_token_positional_embeddings and not args.no_token_positional_embeddings
+
+
+@pytest.mark.parametrize("config", [WsumTransformerConfig, WsumLSTMConfig])
+def test_a_task_without_a_limit_of_positions_gives_none(config) -> None:
+    cfg = OmegaConf.create({"task": {}, "model": OmegaConf.structured(config)})
+    assert cfg.model.max_source_positions is None and cfg.model.max_target_positions is None
+
+
+def test_learned_positions_need_positions() -> None:
+    for side in ("encoder", "decoder"):
+        with pytest.raises(ValueError, match=f"--{side}-learned-pos has no effect, .*: give --tok"):
+            make_model(**{f"{side}_learned_pos": True})
+    model = make_model(encoder_learned_pos=True, token_positional_embeddings=True)
+    assert model.encoder.embed_positions.weight.requires_grad
+
+
+def test_embedding_files_are_checked(tmp_path) -> None:
+    path = tmp_path / "vectors.txt"
+    path.write_text("1 3\nw3 1 2 3\n")
+    for side in ("encoder", "decoder"):
+        option = f"--{side}-embed-path"
+        with pytest.raises(ValueError, match=f"{option} {path} has vectors of 3 numbers, but"):
+            make_model(**{f"{side}_embed_path": str(path)})
+        with pytest.raises(ValueError, match=f"{option} gone: no such file.*--model-overrides"):
+            make_model(**{f"{side}_embed_path": "gone"})
 
 
 # fairseq's contract

@@ -10,6 +10,7 @@ pytest.importorskip("fairseq")
 from fairseq.data import TruncatedDictionary
 from fairseq.models.transformer_lm import TransformerLanguageModel, TransformerLanguageModelConfig
 from fairseq.tasks.language_modeling import LanguageModelingTask
+from test_token_stream import make_stream
 from translation import PAD, SOURCE
 
 from fairseq_wsum import CELLS
@@ -201,6 +202,16 @@ def test_a_model_that_keeps_attention_cannot_carry_its_state() -> None:
     assert task.build_model(Namespace(**args)).carries_state
     with pytest.raises(ValueError, match=r"carries the state .* --token-positional-embeddings"):
         task.build_model(Namespace(**args, token_positional_embeddings=True))
+
+
+def test_a_model_that_keeps_attention_may_continue_sentences_but_not_score_a_stream() -> None:
+    task = WsumLanguageModelingTask(WsumLanguageModelingConfig(data="none"), SOURCE)
+    args = Namespace(**SMALL, _name="wsum_transformer_lm", decoder_attention_layers="1")
+    task.build_model(args, from_checkpoint=True)  # as fairseq-interactive does
+    stream, _ = make_stream(3)
+    for read in (task.get_batch_iterator, task.eval_lm_dataloader):
+        with pytest.raises(ValueError, match=r"carries the state .* without --decoder-attention"):
+            read(stream)
 
 
 def test_only_positions_limit_the_length() -> None:

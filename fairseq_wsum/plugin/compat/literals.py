@@ -14,7 +14,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fairseq import models
+from fairseq import models, optim
 
 # The fairseq modules that evaluate options which can come from a checkpoint.
 EVALUATING = (
@@ -59,7 +59,7 @@ def apply() -> None:
     for name in EVALUATING:
         if name in sys.modules:
             vars(sys.modules[name])["eval"] = literal  # shadows the built-in
-    _name_the_option()
+    _name_the_options()
 
 
 def literal(text: str) -> Any:
@@ -102,9 +102,9 @@ def _items(left: Any, right: Any) -> int:
     return first * second
 
 
-def _name_the_option() -> None:
-    """Name the model option in the error for a value that is not a literal."""
-    build_model = models.build_model
+def _name_the_options() -> None:
+    """Name the option in the error for a value that is not a literal."""
+    build_model, build_optimizer = models.build_model, optim.build_optimizer
 
     @functools.wraps(build_model)
     def build_model_of_literals(cfg: Any, *args: Any, **kwargs: Any) -> Any:
@@ -118,7 +118,18 @@ def _name_the_option() -> None:
                 "checkpoint. If you trust the file, set the option with --model-overrides"
             ) from None
 
+    @functools.wraps(build_optimizer)
+    def build_optimizer_of_literals(cfg: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return build_optimizer(cfg, *args, **kwargs)
+        except NotALiteralError as error:
+            names = " or ".join(_options_with(cfg, error.text)) or "an option of the optimizer"
+            raise ValueError(
+                f"{names} {error.text!r}: give a literal of Python, such as (0.9, 0.98)"
+            ) from None
+
     models.build_model = build_model_of_literals
+    optim.build_optimizer = build_optimizer_of_literals
 
 
 def _options_with(cfg: Any, text: str) -> Iterator[str]:

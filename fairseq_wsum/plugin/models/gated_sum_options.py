@@ -110,6 +110,12 @@ def set_positions(cfg: Any, *sums: GatedSums) -> None:
             "--token-positional-embeddings (or --no-token-positional-embeddings, if you want a "
             "model without)"
         )
+    learned = [o for o in ("encoder_learned_pos", "decoder_learned_pos") if getattr(cfg, o, False)]
+    if learned and not wanted:
+        raise ValueError(
+            f"{flag(learned[0])} has no effect, because a model of gated sums has no positional "
+            "embeddings by default: give --token-positional-embeddings, too, or omit it"
+        )
     cfg.no_token_positional_embeddings = not wanted
 
 

@@ -100,7 +100,7 @@ class LSTMOptions(CellOptions):
         },
     )
     # not options, because fairseq creates none for interpolated values
-    max_target_positions: Optional[int] = II("task.max_target_positions")
+    max_target_positions: Optional[int] = II("oc.select:task.max_target_positions,null")
     criterion_name: Optional[str] = II("criterion._name")  # the value of fairseq's --criterion
 
     @classmethod
@@ -237,7 +237,8 @@ def _check_window(cfg: CellOptions, cells: Sequence[str]) -> None:
             problems[name] = str(error)
     if len(problems) == len(set(cells)):
         reasons = "; ".join(problems.values())
-        raise ValueError(f"--window {cfg.window}: {reasons}. Omit this option, or use --cell qrnn")
+        cure = "Give 1 or 2" if "qrnn" in cells else "Omit this option, or use --cell qrnn"
+        raise ValueError(f"--window {cfg.window}: {reasons}. {cure}")
 
 
 def described_cell(cfg: CellOptions, name: str) -> Cell:
@@ -289,6 +290,23 @@ def check_language_modeling(task: FairseqTask, arch: str) -> None:
             f"--arch {arch} is a language model: give --task language_modeling or "
             f"wsum_language_modeling, or for translation --arch {arch.removesuffix('_lm')}"
         )
+
+
+def refuse_alignments(generation: Any) -> None:
+    """Check that decoding needs no attention over the source, for a model that has none.
+
+    Args:
+        generation: fairseq's options of the group `generation`.
+
+    Raises:
+        ValueError: --print-alignment or --replace-unk is given.
+    """
+    for option in ("replace_unk", "print_alignment"):
+        if getattr(generation, option, None) is not None:
+            raise ValueError(
+                f"{flag(option)} needs attention over the source, which this model does not have: "
+                "omit the option"
+            )
 
 
 def first(*values: Value | None) -> Value:

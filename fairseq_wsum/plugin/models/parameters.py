@@ -45,9 +45,9 @@ def init_uniform(model: nn.Module, bound: float, *, zero_biases: bool = False) -
 
 
 def load_embedding(
-    cfg: object, option: str, dictionary: Dictionary, embedding: nn.Embedding
+    path: str | None, option: str, dictionary: Dictionary, embed_tokens: nn.Embedding
 ) -> None:
-    """Load pre-trained vectors into an embedding, if `option` of `cfg` names a file.
+    """Load pre-trained vectors into an embedding, if `option` names a file.
 
     The file is in word2vec's text format: one line with two numbers, then one line for each word.
     Words that are not in the file keep their vectors.
@@ -56,7 +56,6 @@ def load_embedding(
         ValueError: the file does not exist or has another format, or its vectors have the wrong
             size; the message names `option`.
     """
-    path = getattr(cfg, option)
     if not path:
         return
     if not Path(path).is_file():
@@ -72,17 +71,17 @@ def load_embedding(
         vectors = utils.parse_embedding(path)
     except ValueError as error:
         raise ValueError(f"{form}, with a word and its numbers in each line: {error}") from error
-    sizes = {len(vector) for vector in vectors.values()} or {embedding.embedding_dim}
+    sizes = {len(vector) for vector in vectors.values()} or {embed_tokens.embedding_dim}
     if len(sizes) > 1:
         raise ValueError(f"{form}: the vectors have {min(sizes)} to {max(sizes)} numbers")
     (size,) = sizes
-    if size != embedding.embedding_dim:
+    if size != embed_tokens.embedding_dim:
         raise ValueError(
             f"{flag(option)} {path} has vectors of {size} numbers, but the embedding has "
-            f"{embedding.embedding_dim}: give {flag(option.replace('path', 'dim'))} {size}"
+            f"{embed_tokens.embedding_dim}: give {flag(option.replace('path', 'dim'))} {size}"
         )
     utils.print_embed_overlap(vectors, dictionary)
-    utils.load_embedding(vectors, dictionary, embedding)
+    utils.load_embedding(vectors, dictionary, embed_tokens)
 
 
 def remember_words(module: nn.Module) -> None:

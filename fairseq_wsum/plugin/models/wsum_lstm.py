@@ -13,7 +13,7 @@ from fairseq.tasks import FairseqTask
 from torch import Tensor
 
 from ..modules.states import IncrementalState
-from .options import check_joined, default, use_preset
+from .options import check_joined, default, refuse_alignments, use_preset
 from .parameters import embedding, init_uniform, load_embedding
 from .wsum_decoder import WsumLSTMDecoder
 from .wsum_encoder import WsumLSTMEncoder
@@ -44,9 +44,9 @@ class WsumLSTMModel(FairseqEncoderDecoderModel):
         model = cls(encoder, decoder)
 
         init_uniform(model, cfg.init_range)
-        load_embedding(cfg, "encoder_embed_path", source, encoder_embed)
+        load_embedding(cfg.encoder_embed_path, "encoder_embed_path", source, encoder_embed)
         if not cfg.share_all_embeddings:
-            load_embedding(cfg, "decoder_embed_path", target, decoder_embed)
+            load_embedding(cfg.decoder_embed_path, "decoder_embed_path", target, decoder_embed)
         encoder_embed.weight.requires_grad_(not cfg.encoder_freeze_embed)
         if cfg.decoder_freeze_embed:
             decoder_embed.weight.requires_grad_(False)
@@ -70,14 +70,10 @@ class WsumLSTMModel(FairseqEncoderDecoderModel):
             ValueError: an option needs attention, and the model has none.
         """
         super().prepare_for_inference_(cfg)
-        replaces = getattr(cfg.generation, "replace_unk", None) is not None
-        if replaces:
+        if self.decoder.attention is None:
+            refuse_alignments(cfg.generation)
+        if getattr(cfg.generation, "replace_unk", None) is not None:
             self.decoder.need_attn = True
-        if self.decoder.need_attn and self.decoder.attention is None:
-            option = "--replace-unk" if replaces else "--print-alignment"
-            raise ValueError(
-                f"{option} needs attention, and this model was trained without it: omit the option"
-            )
 
 
 @register_model_architecture("wsum_lstm", "wsum_lstm_multi30k")

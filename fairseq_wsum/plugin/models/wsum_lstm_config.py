@@ -182,7 +182,7 @@ class WsumLSTMConfig(LSTMOptions):
         },
     )
     # not an option of the model: the task provides the value
-    max_source_positions: Optional[int] = II("task.max_source_positions")
+    max_source_positions: Optional[int] = II("oc.select:task.max_source_positions,null")
 
     @property
     def attention(self) -> Optional[str]:
@@ -285,7 +285,8 @@ def read_config(args: Any) -> WsumLSTMConfig:
 def _check_sharing_all(cfg: WsumLSTMConfig) -> None:
     if cfg.decoder_embed_path and cfg.decoder_embed_path != cfg.encoder_embed_path:
         raise ValueError(
-            "--share-all-embeddings is not compatible with a different --decoder-embed-path"
+            f"--decoder-embed-path {cfg.decoder_embed_path} with --share-all-embeddings: give this "
+            "file as --encoder-embed-path"
         )
     if cfg.encoder_embed_dim != cfg.decoder_embed_dim:
         raise ValueError(

@@ -7,7 +7,7 @@ from typing import Any
 from fairseq.models import FairseqLanguageModel, register_model, register_model_architecture
 from fairseq.tasks import FairseqTask
 
-from .options import check_language_modeling, default, use_preset
+from .options import check_language_modeling, default, refuse_alignments, use_preset
 from .parameters import embedding, init_uniform, load_embedding
 from .wsum_lstm_lm_config import WsumLSTMLMConfig, read_config
 from .wsum_lstm_lm_decoder import WsumLMDecoder
@@ -41,9 +41,14 @@ class WsumLSTMLanguageModel(FairseqLanguageModel):
         embed_tokens = embedding(source, cfg.decoder_embed_dim)
         model = cls(WsumLMDecoder(cfg, source, embed_tokens))
         init_uniform(model, cfg.init_range, zero_biases=True)
-        load_embedding(cfg, "decoder_embed_path", source, embed_tokens)
+        load_embedding(cfg.decoder_embed_path, "decoder_embed_path", source, embed_tokens)
         embed_tokens.weight.requires_grad_(not cfg.decoder_freeze_embed)
         return model
+
+    def prepare_for_inference_(self, cfg: Any) -> None:
+        """Extend fairseq's hook before decoding, which ignores that alignments need attention."""
+        super().prepare_for_inference_(cfg)
+        refuse_alignments(cfg.generation)
 
 
 def _ptb(args: Any, name: str, size: int, dropout: float, init_range: float) -> None:

@@ -14,7 +14,15 @@ from torch import nn
 
 from ..modules import WsumSelfAttention, use_dropout
 from .gated_sum_options import GatedSums, gated_sums
-from .options import check_joined, check_sizes, default, option_values, use_preset
+from .options import (
+    check_joined,
+    check_sizes,
+    default,
+    option_values,
+    refuse_alignments,
+    use_preset,
+)
+from .parameters import load_embedding
 from .wsum_transformer_config import WsumTransformerConfig, read_config
 from .wsum_transformer_layers import WsumTransformerDecoder, WsumTransformerEncoder
 
@@ -49,6 +57,22 @@ class WsumTransformerModel(TransformerModelBase):
             model.decoder.dictionary = model.encoder.dictionary
         use_dropout(model)
         return model
+
+    @classmethod
+    def build_embedding(
+        cls, cfg: Any, dictionary: Dictionary, embed_dim: int, path: str | None = None
+    ) -> nn.Embedding:
+        """fairseq's embedding, with a file that is checked before it is loaded."""
+        embed_tokens: nn.Embedding = super().build_embedding(cfg, dictionary, embed_dim)
+        side = "encoder" if path == cfg.encoder.embed_path else "decoder"
+        load_embedding(path, f"{side}_embed_path", dictionary, embed_tokens)
+        return embed_tokens
+
+    def prepare_for_inference_(self, cfg: Any) -> None:
+        """Extend fairseq's hook before decoding, which ignores that alignments need attention."""
+        super().prepare_for_inference_(cfg)
+        if all(layer.encoder_attn is None for layer in self.decoder.layers):
+            refuse_alignments(cfg.generation)
 
     @classmethod
     def build_encoder(

@@ -40,14 +40,15 @@ def _flat(config: type[FairseqDataclass], prefix: str = "") -> Iterator[tuple[st
 
 def _type_and_field(name: str, option: Field[Any]) -> tuple[Any, Any]:
     """The type that fairseq's command line uses for an option, and the field with its default."""
-    kind, default = option.type, option.default
+    kind, default, metadata = option.type, option.default, dict(option.metadata)
     if name.endswith("layers_to_keep"):
         kind = Optional[str]  # fairseq declares a list, and splits the value at commas
     elif name in _POSITIONS:
-        kind, default = Optional[int], II(f"task.{name}")
+        # no option, which one with a help text would be: the task has it, if it has a limit
+        kind, default, metadata = Optional[int], II(f"oc.select:task.{name},null"), {}
     elif name in _DECODER_SIZES:
         kind, default = Optional[int], None  # see `_resolve`
-    return kind, field(default=default, metadata=dict(option.metadata))
+    return kind, field(default=default, metadata=metadata)
 
 
 # fairseq's own dataclass is nested, but `register_model` needs a flat one

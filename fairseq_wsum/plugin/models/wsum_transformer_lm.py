@@ -34,6 +34,7 @@ from .options import (
     check_sizes,
     first,
     option_values,
+    refuse_alignments,
 )
 from .wsum_transformer_layers import WsumTransformerDecoder
 
@@ -138,16 +139,7 @@ class WsumTransformerLanguageModel(TransformerLanguageModel):
         """
         cfg, sums = read_config(args)
         check_language_modeling(task, "wsum_transformer_lm")
-        # the smallest model of fairseq's, for its embeddings
-        own_output = cfg.adaptive_input or cfg.character_embeddings
-        minimal = {
-            "decoder_layers": 0,
-            "decoder_layers_to_keep": None,
-            "base_layers": 0,
-            "share_decoder_input_output_embed": not own_output,
-        }
-        minimal_cfg = WsumTransformerLMConfig(**option_values(type(cfg), cfg) | minimal)
-        embed_tokens = super().build_model(minimal_cfg, task).decoder.embed_tokens
+        embed_tokens = super().build_model(_without_layers(cfg), task).decoder.embed_tokens
         nested = TransformerConfig.from_namespace(Namespace(**vars(cfg)))
         nested.decoder.gated_sums = sums
         model = cls(
@@ -158,6 +150,27 @@ class WsumTransformerLanguageModel(TransformerLanguageModel):
         use_dropout(model)
         model.carries_state = not sums.attention_layers and cfg.no_token_positional_embeddings
         return model
+
+    def prepare_for_inference_(self, cfg: Any) -> None:
+        """Extend fairseq's hook before decoding, which ignores that alignments need attention."""
+        super().prepare_for_inference_(cfg)
+        refuse_alignments(cfg.generation)
+
+
+def _without_layers(cfg: WsumTransformerLMConfig) -> WsumTransformerLMConfig:
+    """The options of the smallest model, which is built for its embeddings.
+
+    fairseq has no function for them. The output shares the embedding where it can, so that no
+    second one is made.
+    """
+    own_output = cfg.adaptive_input or cfg.character_embeddings
+    changes = {
+        "decoder_layers": 0,
+        "decoder_layers_to_keep": None,
+        "base_layers": 0,
+        "share_decoder_input_output_embed": not own_output,
+    }
+    return WsumTransformerLMConfig(**option_values(WsumTransformerLMConfig, cfg) | changes)
 
 
 def read_config(args: Any) -> tuple[WsumTransformerLMConfig, GatedSums]:

@@ -88,6 +88,7 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         super().__init__(args, *others, **named)
         self.states = StreamStates()
         self.valid_states = StreamStates()
+        self._stateless_model: str | None = None  # the class of a model without `carries_state`
 
     @classmethod
     def setup_task(cls, args: Any, **kwargs: Any) -> "WsumLanguageModelingTask":
@@ -120,17 +121,25 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         ):
             raise ValueError(
                 f"--task wsum_language_modeling needs a language model, and {name} is not one: "
-                "score translation models with scripts/score.sh or fairseq-generate"
+                "give --arch wsum_lstm_lm or wsum_transformer_lm. Score translation models with "
+                "scripts/score.sh or fairseq-generate"
             )
         model = super().build_model(args, from_checkpoint)
         if _is_stream(self.args) and not getattr(model, "carries_state", False):
+            self._stateless_model = type(model).__name__
+            if not from_checkpoint:
+                self._check_state()
+        return model
+
+    def _check_state(self) -> None:
+        """Check that the model can carry a state, before it reads the corpus as one stream."""
+        if self._stateless_model is not None:
             raise ValueError(
                 f"--task wsum_language_modeling carries the state through the corpus, which "
-                f"{type(model).__name__} cannot: use --arch wsum_lstm_lm, or wsum_transformer_lm "
+                f"{self._stateless_model} cannot: use --arch wsum_lstm_lm, or wsum_transformer_lm "
                 "without --decoder-attention-layers and --token-positional-embeddings; or "
                 "--task language_modeling, or --sample-break-mode eos"
             )
-        return model
 
     # Data
 
@@ -192,7 +201,8 @@ class WsumLanguageModelingTask(LanguageModelingTask):
                 skip_remainder_batch=skip_remainder_batch,
                 **others,
             )
-        if "update_epoch_batch_itr" not in others:  # fairseq passes it for training only
+        is_training = "update_epoch_batch_itr" in others  # fairseq passes it for training only
+        if not is_training:
             batches = self._scoring_batches(dataset, shard_id)
             return StreamIterator(batches, self.valid_states, num_workers=num_workers)
         if max_sentences is None:
@@ -229,6 +239,7 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         )
 
     def _scoring_batches(self, stream: TokenStream, process: int) -> StreamBatches:
+        self._check_state()
         tokens = self.args.tokens_per_sample_valid
         return scoring_batches(stream, tokens=tokens, process=process, pad=self.dictionary.pad())
 
