@@ -10,9 +10,9 @@ import pytest
 from fairseq_wsum.study import tables
 from fairseq_wsum.study.plan import Plan, Run
 from fairseq_wsum.study.plan_file import read_plan
+from fairseq_wsum.study.record import Record
 from fairseq_wsum.study.report import write_report
 from fairseq_wsum.study.results import read_results
-from fairseq_wsum.study.run import Record
 from fairseq_wsum.study.significance import compare
 
 pytest.importorskip("scipy")

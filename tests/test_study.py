@@ -35,7 +35,8 @@ from fairseq_wsum.study import commands
 from fairseq_wsum.study.plan import Plan
 from fairseq_wsum.study.plan_file import read_plan
 from fairseq_wsum.study.progress import standing
-from fairseq_wsum.study.run import execute, finished, state
+from fairseq_wsum.study.record import finished_record
+from fairseq_wsum.study.run import execute, state
 
 
 @pytest.fixture
@@ -239,10 +240,10 @@ def test_an_option_of_the_model_replaces_that_of_the_task(make) -> None:
     slow = plan_of(file).runs[2]
     execute(slow)
     for same in (task(options={"lr": 7}), task(options={})):  # the model's own lr stays
-        assert finished(plan_of(make(**same, models={"slow": {"lr": 0.1}})).runs[2])
+        assert finished_record(plan_of(make(**same, models={"slow": {"lr": 0.1}})).runs[2])
     for other in (task(options={"lr": 0.1}), task(options={"lr": 1}, data="data")):
         with pytest.raises(ValueError, match="was made with other options"):
-            finished(plan_of(make(**other, models={"slow": {"lr": 1}})).runs[2])
+            finished_record(plan_of(make(**other, models={"slow": {"lr": 1}})).runs[2])
 
 
 def test_a_copied_study_is_reported_without_its_data(tmp_path) -> None:

@@ -11,7 +11,8 @@ from study_recipe import RECIPE, Writer, plan_of, task, writer
 from fairseq_wsum.machine import processor
 from fairseq_wsum.study import progress, run
 from fairseq_wsum.study.progress import Watch, duration, standing
-from fairseq_wsum.study.run import execute, read_record, state
+from fairseq_wsum.study.record import read_record
+from fairseq_wsum.study.run import execute, state
 
 
 class Clock:

@@ -19,9 +19,10 @@ from . import launch
 from .plan import Plan, Run, prepare_command
 from .plan_file import read_plan
 from .progress import Watch
+from .record import LOG, finished_record, last_lines, read_log
 from .report import write_report
 from .requirements import check_requirements
-from .run import LOG, call, check_locks, finished, last_lines, read_log, state
+from .run import call, check_locks, state
 
 OWNER = ".study-file"  # in a default folder: the path of the study's file
 
@@ -49,7 +50,7 @@ def study(args: argparse.Namespace) -> None:
     check_requirements(plan)
     if "${" in str(plan.out):
         raise ValueError(f"{plan.out}: hydra reads '${{' as its own; give a path without it")
-    todo = [run for run in plan.runs if finished(run) is None]
+    todo = [run for run in plan.runs if finished_record(run) is None]
     jobs = args.jobs or _default_jobs()
     if args.launcher != "submitit_slurm":  # the runs share the cores of this machine
         jobs = min(jobs, max(len(todo), 1))

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .plan import Plan, Run
-from .run import read_log, state
+from .record import read_log
+from .run import state
 
 VALID = re.compile(r"\| epoch 0*(\d+) \| valid on .*?\| ppl ([0-9.]+(?:e[+-]?\d+)?|inf|nan)")
 LAST_EPOCH = re.compile(r"'max_epoch': (\d+)")

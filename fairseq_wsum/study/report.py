@@ -14,8 +14,8 @@ from ..files import whole
 from . import describe, pictures, tables
 from .plan import Plan, Task
 from .progress import standing
+from .record import last_lines, read_log
 from .results import Result, Results, read_results
-from .run import last_lines, read_log
 from .significance import Comparison, compare
 from .tables import Table
 

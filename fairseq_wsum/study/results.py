@@ -13,7 +13,8 @@ from typing import Any
 
 from .plan import Model, Plan, Run, Task
 from .progress import validations
-from .run import Record, finished, read_log, state
+from .record import Record, finished_record, read_log
+from .run import state
 
 PARAMETERS = re.compile(r"num\. shared model params: ([\d,]+)")
 SPEED = re.compile(r"\| epoch \d+: .*?\bwps=([\d.]+(?:e[+-]?\d+)?)")
@@ -114,13 +115,13 @@ def read_result(run: Run) -> Result:
     Raises:
         ValueError: a file is damaged, or the run was made with other options.
     """
-    record = finished(run)
+    record = finished_record(run)
     assert record is not None
     log = read_log(run.folder)
     parameters = PARAMETERS.findall(log)
     # fairseq prints 0 until it has measured a speed
     speeds = [float(speed) for speed in SPEED.findall(log) if float(speed) > 0]
-    valid, test = _perplexities(run.folder / "perplexity.json")
+    valid, test = _read_perplexities(run.folder / "perplexity.json")
     if found := _read_scores(run.folder / "score-valid/scores.json"):
         valid = found[0]
     decoding, hypotheses, reference = "", None, None
@@ -177,7 +178,7 @@ def _damaged(path: Path, why: object) -> ValueError:
     )
 
 
-def _perplexities(path: Path) -> tuple[tuple[Score, ...], tuple[Score, ...]]:
+def _read_perplexities(path: Path) -> tuple[tuple[Score, ...], tuple[Score, ...]]:
     """The perplexities of the validation and the test set, as far as the file has them."""
     figures = _read_json(path) or {}
     found: list[tuple[Score, ...]] = []

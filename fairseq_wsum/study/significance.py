@@ -92,7 +92,7 @@ def compare(task: Task, results: Results) -> dict[str, Comparison]:
     if not baseline:
         return {}
     metric = next(iter(baseline.values())).test[0].metric
-    return (_perplexities if metric == PERPLEXITY else _bleu)(baseline, others)
+    return (_test_perplexities if metric == PERPLEXITY else _bleu)(baseline, others)
 
 
 def holm(p: Mapping[Key, float]) -> dict[Key, PValue]:
@@ -137,7 +137,7 @@ def t_test(ours: list[float], baseline: list[float]) -> float | None:
     return float(ttest_rel(*logs).pvalue)
 
 
-def _perplexities(baseline: Runs, others: Mapping[str, Runs]) -> dict[str, Comparison]:
+def _test_perplexities(baseline: Runs, others: Mapping[str, Runs]) -> dict[str, Comparison]:
     found = {}
     for name, ours in others.items():
         seeds = sorted(ours.keys() & baseline.keys())

@@ -1,0 +1,91 @@
+"""What the folder of a run tells of it.
+
+It has, beside what the recipe leaves there: `study.json`, the record; `study.log`, all that the
+recipe printed.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..files import whole
+from .plan import Run
+
+RECORD = "study.json"
+LOG = "study.log"
+PLACES = ("--out=", "--run=")  # options of a recipe that say where its files are
+
+
+@dataclass
+class Record:
+    """How a run went. Its `state` is running, failed or finished."""
+
+    command: list[str]
+    state: str = "running"
+    started: str = ""  # of the last attempt, as ISO 8601
+    seconds: float = 0  # of all attempts
+    status: int | None = None  # exit status of the recipe
+    machine: str = ""  # its processor or GPU
+    torch: str = ""  # version
+
+    def write(self, folder: Path) -> None:
+        with whole(folder / RECORD) as partial:
+            partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record of a run, or None if it never started."""
+    path = folder / RECORD
+    try:
+        return Record(**json.loads(path.read_text()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); remove it to repeat the run") from error
+
+
+def read_log(folder: Path) -> str:
+    """All that the recipe of a run printed."""
+    try:
+        return (folder / LOG).read_text("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def last_lines(text: str) -> str:
+    """The last 12 lines of a text, indented."""
+    return "".join(f"    {line}\n" for line in text.splitlines()[-12:])
+
+
+def finished_record(run: Run) -> Record | None:
+    """The record of a run, or None if it is not finished.
+
+    Raises:
+        ValueError: it was made with other options.
+    """
+    record = read_record(run.folder)
+    if record is None or record.state != "finished":
+        return None
+    made, wanted = _recipe(record.command), _recipe(run.command())
+    if _settings(made) != _settings(wanted):
+        raise ValueError(
+            f"{run.folder} was made with other options than those of the study's file now:\n"
+            f"  {shlex.join(made)}\nnot\n  {shlex.join(wanted)}\n"
+            "restore the file, or give another --out; removing the folder loses its training"
+        )
+    return record
+
+
+def _recipe(command: list[str]) -> list[str]:
+    """The name and the options of a recipe, wherever its files are."""
+    options = [part for part in command[1:] if not part.startswith(PLACES)]
+    names = [f"--data={Path(o).name}" if o.startswith("--data=") else o for o in options]
+    return [Path(command[0]).name, *names]
+
+
+def _settings(recipe: list[str]) -> dict[str, str]:
+    """The options by name; of one that is given twice, the recipe takes the last."""
+    return dict(part.partition("=")[::2] for part in recipe)
