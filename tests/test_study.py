@@ -260,6 +260,34 @@ def test_a_copied_study_is_reported_without_its_data(tmp_path) -> None:
         cli.main(["report", *study])
 
 
+def test_another_corpus_or_recipe_of_the_same_name_is_an_error(make, tmp_path) -> None:
+    for version in ("v1", "v2"):
+        (tmp_path / version).mkdir()
+        writer(tmp_path / version)()
+    keys = {"recipe": "v1/recipe.sh", "data": "v1/corpus"}
+    first = plan_of(make(tasks={"counting": keys})).runs[0]
+    execute(first)
+    for changed in ({"recipe": "v2/recipe.sh"}, {"data": "v2/corpus"}):
+        run = plan_of(make(tasks={"counting": {**keys, **changed}})).runs[0]
+        with pytest.raises(ValueError, match=r"(?s)/v1/.*\nnot\n.*/v2/"):
+            finished_record(run)
+    assert finished_record(
+        plan_of(make(tasks={"counting": {**keys, "data": "./v1/corpus/"}})).runs[0]
+    )
+
+
+def test_records_of_earlier_versions_compare_the_names_of_corpora(make) -> None:
+    run = plan_of(make(**task(data="v1/corpus"))).runs[0]
+    execute(run)
+    record = run.folder / "study.json"
+    old = json.loads(record.read_text())
+    del old["paths"]
+    record.write_text(json.dumps(old))
+    assert finished_record(plan_of(make(**task(data="v2/corpus"))).runs[0])
+    with pytest.raises(ValueError, match="was made with other options"):
+        finished_record(plan_of(make(**task(data="v2/other"))).runs[0])
+
+
 def test_a_study_that_is_stopped_while_it_prepares_data_leaves_nothing_running(make) -> None:
     file = make()
     recipe = file.parent / "recipe.sh"

@@ -33,7 +33,10 @@ class Published:
 
 @dataclass(frozen=True)
 class Task:
-    """A table: what a recipe trains and scores, for several models and seeds."""
+    """A table: what a recipe trains and scores, for several models and seeds.
+
+    `paths` has `recipe` and `data` as they are written in the file, relative to its folder.
+    """
 
     name: str
     recipe: Path
@@ -43,6 +46,7 @@ class Task:
     baseline: str
     published: Published | None = None
     data: Path | None = None
+    paths: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

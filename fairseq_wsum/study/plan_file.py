@@ -120,6 +120,11 @@ class _Reader:
             baseline=baseline,
             published=self.published(given.get("published"), f"{key}: published", models),
             data=self.data(given.get("data")),
+            paths={
+                name: os.path.normpath(str(given[name]))
+                for name in ("recipe", "data")
+                if given.get(name) is not None
+            },
         )
 
     def recipe(self, value: Any, key: str) -> Path:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..files import whole
@@ -17,6 +18,7 @@ from .plan import Run
 RECORD = "study.json"
 LOG = "study.log"
 PLACES = ("--out=", "--run=")  # options of a recipe that say where its files are
+PATHS = {"recipe": "recipe", "--data": "data"}  # settings that are paths, by their keys in the file
 
 
 @dataclass
@@ -30,6 +32,7 @@ class Record:
     status: int | None = None  # exit status of the recipe
     machine: str = ""  # its processor or GPU
     torch: str = ""  # version
+    paths: Mapping[str, str] = field(default_factory=dict)  # of the task
 
     def write(self, folder: Path) -> None:
         with whole(folder / RECORD) as partial:
@@ -69,23 +72,33 @@ def finished_record(run: Run) -> Record | None:
     record = read_record(run.folder)
     if record is None or record.state != "finished":
         return None
-    made, wanted = _recipe(record.command), _recipe(run.command())
-    if _settings(made) != _settings(wanted):
+    _check_options(record, run)
+    return record
+
+
+def _check_options(record: Record, run: Run) -> None:
+    made, wanted = _without_places(record.command), _without_places(run.command())
+    before, now = _settings(made), _settings(wanted)
+    for name in before.keys() & now.keys() & PATHS.keys():
+        if record.paths:
+            same = record.paths[PATHS[name]] == run.task.paths[PATHS[name]]
+        else:  # a record of an earlier version
+            same = Path(before[name]).name == Path(now[name]).name
+        if same:  # in a study that was moved
+            before[name] = now[name]
+    if before != now:
         raise ValueError(
             f"{run.folder} was made with other options than those of the study's file now:\n"
             f"  {shlex.join(made)}\nnot\n  {shlex.join(wanted)}\n"
             "restore the file, or give another --out; removing the folder loses its training"
         )
-    return record
 
 
-def _recipe(command: list[str]) -> list[str]:
-    """The name and the options of a recipe, wherever its files are."""
-    options = [part for part in command[1:] if not part.startswith(PLACES)]
-    names = [f"--data={Path(o).name}" if o.startswith("--data=") else o for o in options]
-    return [Path(command[0]).name, *names]
+def _without_places(command: list[str]) -> list[str]:
+    return [part for part in command if not part.startswith(PLACES)]
 
 
-def _settings(recipe: list[str]) -> dict[str, str]:
-    """The options by name; of one that is given twice, the recipe takes the last."""
-    return dict(part.partition("=")[::2] for part in recipe)
+def _settings(command: list[str]) -> dict[str, str]:
+    """The recipe and its options; of an option that is given twice, the recipe takes the last."""
+    recipe, *options = command
+    return {"recipe": recipe, **dict(option.partition("=")[::2] for option in options)}

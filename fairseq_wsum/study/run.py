@@ -76,6 +76,7 @@ def execute(run: Run, slots: Path | None = None, jobs: int = 1, parent: int | No
             seconds=earlier,
             machine=torch.cuda.get_device_name(number % gpus) if gpus else processor(),
             torch=torch.__version__,
+            paths=run.task.paths,
         )
         record.write(run.folder)
         begun = time.monotonic()
