@@ -235,6 +235,32 @@ def test_other_options_for_finished_runs_are_an_error(make) -> None:
     assert "was made with other options" in said and "--lr=2" in said
 
 
+def test_a_run_never_continues_with_other_options(make) -> None:
+    file = make()
+    process, _ = start(file, "--jobs", "1", STAY_AT="2")
+    wait_until(lambda: epochs(file) >= 2, process)
+    process.send_signal(signal.SIGINT)
+    process.wait(60)
+    record = file.parent / "out/counting/lstm/seed-1/study.json"
+    before = record.read_text()
+    make(**task(options={"lr": 2}))
+    run = plan_of(file).runs[0]
+    status, said = run_study(file)
+    assert status == 1 and f"{run.folder} was made with other options" in said
+    assert "--lr=2" in said and "remove the folder to begin again" in said
+    with pytest.raises(ValueError, match="was made with other options"):
+        execute(run)
+    assert record.read_text() == before
+    make()
+    assert run_study(file)[0] == 0
+
+
+def test_the_options_of_a_run_without_a_validated_epoch_may_change(make) -> None:
+    execute(plan_of(make(models={"bad": {"fail": True}})).runs[2])
+    run = plan_of(make(models={"bad": {"lr": 2}})).runs[2]
+    assert execute(run) == "finished"
+
+
 def test_an_option_of_the_model_replaces_that_of_the_task(make) -> None:
     file = make(**task(options={"lr": 1}), models={"slow": {"lr": 0.1}})
     slow = plan_of(file).runs[2]
@@ -256,7 +282,7 @@ def test_a_copied_study_is_reported_without_its_data(tmp_path) -> None:
     with pytest.raises(SystemExit, match=r"counting: data: no folder .*/there/corpus"):
         cli.main(["study", *study])
     writer(there)(**task(data="another"))
-    with pytest.raises(SystemExit, match=r"(?s)made with other options.*removing .* its training"):
+    with pytest.raises(SystemExit, match=r"(?s)made with other options.*loses its training"):
         cli.main(["report", *study])
 
 

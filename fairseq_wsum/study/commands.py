@@ -42,7 +42,7 @@ def study(args: argparse.Namespace) -> None:
 
     Raises:
         ValueError: the study or an option is wrong, its folder belongs to another study, or a
-            finished run was made with other options.
+            run was made, or is half made, with other options.
         OSError: the folder has no locks.
         RuntimeError: data could not be prepared, or runs failed.
     """

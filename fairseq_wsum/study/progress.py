@@ -10,10 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .plan import Plan, Run
-from .record import read_log
+from .record import read_log, validations
 from .run import state
 
-VALID = re.compile(r"\| epoch 0*(\d+) \| valid on .*?\| ppl ([0-9.]+(?:e[+-]?\d+)?|inf|nan)")
 LAST_EPOCH = re.compile(r"'max_epoch': (\d+)")
 
 
@@ -42,12 +41,6 @@ def standing(run: Run) -> Standing:
         *(epochs[-1] if epochs else (0, "")),
         last_epoch=int(last[-1]) if last else 0,
     )
-
-
-def validations(log: str) -> list[tuple[int, str]]:
-    """The epochs of a run that were validated, with the perplexity, from its log."""
-    found = {int(epoch): perplexity for epoch, perplexity in VALID.findall(log)}
-    return sorted(found.items())
 
 
 class Watch:

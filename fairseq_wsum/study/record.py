@@ -7,6 +7,7 @@ recipe printed.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,6 +20,7 @@ RECORD = "study.json"
 LOG = "study.log"
 PLACES = ("--out=", "--run=")  # options of a recipe that say where its files are
 PATHS = {"recipe": "recipe", "--data": "data"}  # settings that are paths, by their keys in the file
+VALID = re.compile(r"\| epoch 0*(\d+) \| valid on .*?\| ppl ([0-9.]+(?:e[+-]?\d+)?|inf|nan)")
 
 
 @dataclass
@@ -58,6 +60,12 @@ def read_log(folder: Path) -> str:
         return ""
 
 
+def validations(log: str) -> list[tuple[int, str]]:
+    """The epochs of a run that were validated, with the perplexity, from its log."""
+    found = {int(epoch): perplexity for epoch, perplexity in VALID.findall(log)}
+    return sorted(found.items())
+
+
 def last_lines(text: str) -> str:
     """The last 12 lines of a text, indented."""
     return "".join(f"    {line}\n" for line in text.splitlines()[-12:])
@@ -67,12 +75,21 @@ def finished_record(run: Run) -> Record | None:
     """The record of a run, or None if it is not finished.
 
     Raises:
-        ValueError: it was made with other options.
+        ValueError: the run was made, or is half made, with other options.
+    """
+    record = checked_record(run)
+    return record if record is not None and record.state == "finished" else None
+
+
+def checked_record(run: Run) -> Record | None:
+    """The record of a run, or None if it never started.
+
+    Raises:
+        ValueError: the run has finished, or has validated an epoch, with other options.
     """
     record = read_record(run.folder)
-    if record is None or record.state != "finished":
-        return None
-    _check_options(record, run)
+    if record is not None and (record.state == "finished" or validations(read_log(run.folder))):
+        _check_options(record, run)
     return record
 
 
@@ -90,7 +107,8 @@ def _check_options(record: Record, run: Run) -> None:
         raise ValueError(
             f"{run.folder} was made with other options than those of the study's file now:\n"
             f"  {shlex.join(made)}\nnot\n  {shlex.join(wanted)}\n"
-            "restore the file, or give another --out; removing the folder loses its training"
+            "restore the file, give another --out, or remove the folder to begin again, which "
+            "loses its training"
         )
 
 

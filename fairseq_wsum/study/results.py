@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .plan import Model, Plan, Run, Task
-from .progress import validations
-from .record import Record, finished_record, read_log
+from .record import Record, finished_record, read_log, validations
 from .run import state
 
 PARAMETERS = re.compile(r"num\. shared model params: ([\d,]+)")

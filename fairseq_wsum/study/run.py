@@ -23,7 +23,7 @@ import torch
 
 from ..machine import cores, processor
 from .plan import Run
-from .record import LOG, Record, read_record
+from .record import LOG, Record, checked_record, read_record
 
 LOCK = ".study.lock"
 POLL = 0.2  # seconds
@@ -54,11 +54,14 @@ def execute(run: Run, slots: Path | None = None, jobs: int = 1, parent: int | No
             scheduler does that.
         jobs: number of runs at a time, with `slots`.
         parent: the process that started this one, with which the recipe and this process end.
+
+    Raises:
+        ValueError: it has validated an epoch with other options.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         lock = stack.enter_context(_lock(run.folder / LOCK))
-        before = read_record(run.folder)
+        before = checked_record(run)
         if before is not None and before.state == "finished":
             return before.state
         number = 0
