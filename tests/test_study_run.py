@@ -11,7 +11,7 @@ from study_recipe import RECIPE, Writer, plan_of, task, writer
 from fairseq_wsum.machine import processor
 from fairseq_wsum.study import progress, run
 from fairseq_wsum.study.progress import Watch, duration, standing
-from fairseq_wsum.study.record import read_record
+from fairseq_wsum.study.record import read_record, validations
 from fairseq_wsum.study.run import execute, state
 
 
@@ -154,6 +154,16 @@ def test_runs_that_failed_before_are_not_done(make, clock) -> None:
     clock.seconds += 10
     watch.look()
     assert watch.summary() == "1 of 3 runs finished, 1 failed, about 20 s left"
+
+
+def test_the_validation_perplexity_is_that_of_the_first_subset() -> None:
+    line = "INFO | {} | epoch 00{} | valid on '{}' subset | loss 7 | ppl {} | wps 9\n"
+    lines = [
+        (name, epoch, name, epoch + k)
+        for epoch in (1, 2)
+        for k, name in ((0.5, "valid"), (0.25, "test"))
+    ]
+    assert validations("".join(line.format(*each) for each in lines)) == [(1, "1.5"), (2, "2.5")]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,9 @@ RECORD = "study.json"
 LOG = "study.log"
 PLACES = ("--out=", "--run=")  # options of a recipe that say where its files are
 PATHS = {"recipe": "recipe", "--data": "data"}  # settings that are paths, by their keys in the file
-VALID = re.compile(r"\| epoch 0*(\d+) \| valid on .*?\| ppl ([0-9.]+(?:e[+-]?\d+)?|inf|nan)")
+VALID = re.compile(
+    r"\| epoch 0*(\d+) \| valid on '(.*?)' subset .*?\| ppl ([0-9.]+(?:e[+-]?\d+)?|inf|nan)"
+)
 
 
 @dataclass
@@ -61,9 +63,12 @@ def read_log(folder: Path) -> str:
 
 
 def validations(log: str) -> list[tuple[int, str]]:
-    """The epochs of a run that were validated, with the perplexity, from its log."""
-    found = {int(epoch): perplexity for epoch, perplexity in VALID.findall(log)}
-    return sorted(found.items())
+    """The epochs of a run that were validated, with the perplexity, from its log.
+
+    With several subsets, such as `--valid-subset valid,test`, it is that of the first.
+    """
+    found = VALID.findall(log)
+    return sorted({int(epoch): ppl for epoch, name, ppl in found if name == found[0][1]}.items())
 
 
 def last_lines(text: str) -> str:
