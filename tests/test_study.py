@@ -11,6 +11,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -36,7 +37,7 @@ from fairseq_wsum.study.plan import Plan
 from fairseq_wsum.study.plan_file import read_plan
 from fairseq_wsum.study.progress import standing
 from fairseq_wsum.study.record import finished_record
-from fairseq_wsum.study.run import execute, state
+from fairseq_wsum.study.run import LOCK, execute, hold, state
 
 
 @pytest.fixture
@@ -204,6 +205,23 @@ def test_a_file_system_without_locks_is_refused(make, monkeypatch) -> None:
     with pytest.raises(SystemExit, match=f"the file system of {out} has no locks .* with --out"):
         cli.main(["study", str(file), "--out", str(out)])
     assert not list(out.iterdir())
+
+
+def test_two_studies_do_not_prepare_one_folder_at_a_time(make, capfd) -> None:
+    file = make()
+    plan, folder = plan_of(file), file.parent / "out/counting"
+    folder.mkdir(parents=True)
+    (folder / "prepare.log").write_text("of the first study")
+    second = threading.Thread(target=commands._prepare, args=[plan.runs])
+    with hold(folder / LOCK):
+        second.start()
+        second.join(1)
+        assert (folder / "prepare.log").read_text() == "of the first study"
+        assert not (folder / "prepared").exists()
+    second.join(60)
+    assert (folder / "prepared").read_text() == "prepared\n"
+    waits = f"counting: waiting for another study that prepares data in {folder}"
+    assert capfd.readouterr().err.splitlines() == [waits, "counting: preparing the data"]
 
 
 def test_data_are_prepared_for_tasks_with_runs_to_do_only(make) -> None:

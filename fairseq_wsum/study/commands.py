@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ from .progress import Watch
 from .record import LOG, finished_record, last_lines, read_log
 from .report import write_report
 from .requirements import check_requirements
-from .run import call, check_locks, state
+from .run import LOCK, call, check_locks, hold, state
 
 OWNER = ".study-file"  # in a default folder: the path of the study's file
 
@@ -98,10 +99,11 @@ def _prepare(runs: Sequence[Run]) -> None:
     for task, folder in {run.task.name: (run.task, run.out) for run in runs}.values():
         folder.mkdir(parents=True, exist_ok=True)
         command = prepare_command(task, folder)
-        _say(f"{task.name}: preparing the data")
         log = folder / "prepare.log"
-        with log.open("wb") as file:
-            status = call(command, file)
+        waits = f"{task.name}: waiting for another study that prepares data in {folder}"
+        with hold(folder / LOCK, partial(_say, waits)) as lock, log.open("wb") as file:
+            _say(f"{task.name}: preparing the data")
+            status = call(command, file, inherited=[lock])
         if status != 0:
             raise RuntimeError(
                 f"{task.name}: the data could not be prepared; no training was started\n"

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -60,7 +60,7 @@ def execute(run: Run, slots: Path | None = None, jobs: int = 1, parent: int | No
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        lock = stack.enter_context(_lock(run.folder / LOCK))
+        lock = stack.enter_context(hold(run.folder / LOCK))
         before = checked_record(run)
         if before is not None and before.state == "finished":
             return before.state
@@ -194,9 +194,14 @@ def _try_lock(path: Path) -> Iterator[IO[bytes] | None]:
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[IO[bytes]]:
+def hold(path: Path, wait: Callable[[], None] = lambda: None) -> Iterator[IO[bytes]]:
+    """The open file, locked; `wait` is called if another process holds the lock."""
     with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield file
 
 
