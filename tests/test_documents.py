@@ -19,7 +19,7 @@ from fairseq_wsum.ops import kernels
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/README.md")])
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.M | re.S)
-LANGUAGES = {"sh", "python", "text", "yaml", "bibtex", "{eval-rst}", "{toctree}"}
+LANGUAGES = {"sh", "python", "text", "yaml", "json", "bibtex", "{eval-rst}", "{toctree}"}
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 
 OTHERS = {"awk", "cut", "echo", "export", "pgrep", "pip", "pkill", "python", "python3", "sort"}

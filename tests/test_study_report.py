@@ -2,10 +2,12 @@
 # ruff: noqa: RUF001  (the dash of an empty cell)
 
 import json
+import re
 import sys
 from types import SimpleNamespace
 
 import pytest
+from commands import ROOT
 from study_runs import LM, Folder, language_models, translations
 
 from fairseq_wsum import cli
@@ -127,13 +129,36 @@ def test_a_damaged_perplexity_file_is_named_with_the_cure(lm, text) -> None:
         lm.report()
 
 
-@pytest.mark.parametrize("text", ["", '{"figures": []}', '{"figures": [{"metric": "BLEU"}]}'])
+@pytest.mark.parametrize("text", ["", '{"figures": [], "lenpen": 1}', '{"figures": 1}'])
 def test_a_damaged_score_file_is_named_with_the_cure(captions, text) -> None:
     path = captions.run("gru", 2).folder / "score-test/scores.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=r"gru/seed-2/score-test/scores\.json is damaged") as error:
         captions.report()
     assert f"remove {path.parent} and " in str(error.value)  # score.sh refuses to complete it
+
+
+@pytest.mark.parametrize("key", ["lenpen", "signature"])
+def test_a_missing_key_of_the_scores_is_named_with_those_that_a_recipe_writes(
+    captions, key
+) -> None:
+    path = captions.run("gru", 2).folder / "score-test/scores.json"
+    path.write_text(path.read_text().replace(f'"{key}"', '"other"'))
+    message = f"scores.json has no key '{key}'; a recipe must write figures and lenpen"
+    with pytest.raises(ValueError, match=message) as error:
+        captions.report()
+    assert "remove" not in str(error.value)  # it would come back
+
+
+def test_the_scores_in_the_documents_can_be_read_also_without_the_beam(captions) -> None:
+    (example,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs/studies.md").read_text(), re.S)
+    scores = json.loads(example)
+    assert scores.pop("beam") == 5
+    for run in captions.plan.runs:
+        path = run.folder / "score-test/scores.json"
+        scores["figures"][0]["score"] = json.loads(path.read_text())["figures"][0]["score"]
+        path.write_text(json.dumps(scores))
+    assert "Test set decoded with length penalty 1." in captions.report()
 
 
 def test_a_study_of_another_score_is_refused(captions) -> None:

@@ -126,7 +126,8 @@ def read_result(run: Run) -> Result:
     decoding, hypotheses, reference = "", None, None
     if found := _read_scores(run.folder / "score-test/scores.json"):
         test, scores = found
-        decoding = f"beam {scores['beam']}, length penalty {scores['lenpen']:g}"
+        beam = f"beam {scores['beam']}, " if "beam" in scores else ""
+        decoding = f"{beam}length penalty {scores['lenpen']:g}"
         hypotheses = _hypotheses(run.folder / "score-test", scores["lenpen"], test[0])
         reference = run.out / "data/reference" / test[0].reference
     if valid and test and valid[0].metric != test[0].metric:
@@ -213,8 +214,12 @@ def _read_scores(path: Path) -> tuple[tuple[Score, ...], dict[str, Any]] | None:
         ]
         found["lenpen"] = float(found["lenpen"])
         first = scores[0]
-        found["beam"] = int(found["beam"])
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except KeyError as error:
+        raise ValueError(
+            f"{path} has no key {error}; a recipe must write figures and lenpen, and in each "
+            "of the figures metric, score, signature, text and reference: see docs/studies.md"
+        ) from error
+    except (IndexError, TypeError, ValueError) as error:
         raise _damaged(path, repr(error)) from error
     if first.metric != "BLEU":
         raise ValueError(
