@@ -4,6 +4,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,8 @@ from commands import ROOT
 from study_runs import LM, Folder, language_models, translations
 
 from fairseq_wsum import cli
-from fairseq_wsum.study import report, tables
+from fairseq_wsum.study import describe, report, tables
+from fairseq_wsum.study.significance import Comparison, PValue
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def test_the_report_on_translations_has_signature_and_decoding(captions) -> None
     signature = json.loads(scores.read_text())["figures"][0]["signature"]
     assert f"Scores: BLEU on lower-cased tokens, `{signature}`." in page
     assert "Test set decoded with beam 5, length penalty 1." in page
-    assert "Different from lstm: gru." in page
+    assert "Worse than lstm: gru." in page and "Better than" not in page
     assert "Holm's method" in page
     assert "captions-curves.svg" not in page  # the logs have no epochs
     assert captions.csv("runs.csv")[0]["test_chrF2"] == "60.5"
@@ -189,3 +191,11 @@ def test_scores_of_two_kinds_in_one_run_are_named(captions) -> None:
     (run.folder / "perplexity.json").write_text('{"valid": 5.2}')
     with pytest.raises(ValueError, match="has perplexity of the validation set and BLEU of the"):
         captions.report()
+
+
+@pytest.mark.parametrize(("metric", "way"), [("BLEU", "Better"), ("perplexity", "Worse")])
+def test_the_direction_of_a_difference_is_named(lm, metric, way) -> None:
+    table = replace(lm.table(), metric=metric)
+    higher = Comparison({1: 2.0, 2: 2.5}, PValue(0.001, 0.002), {})
+    said = describe.significance(table, {"gru": higher, "a, b": higher})
+    assert f"{way} than lstm: gru; a, b." in said

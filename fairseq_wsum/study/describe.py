@@ -91,15 +91,16 @@ def significance(table: Table, comparisons: Mapping[str, Comparison]) -> str:
             parts.append(_t_test(baseline, tested))
         else:
             parts.append(_bootstrap(baseline, tested))
-        different = [escape_markdown(name) for name, found in tested.items() if found.different]
-        if different:
-            parts.append(f"Different from {baseline}: {', '.join(different)}.")
-        else:
+        for way, sign in (("Better", 1), ("Worse", -1)):
+            if names := [name for name, found in tested.items() if _way(table, found) == sign]:
+                listed = "; ".join(map(escape_markdown, names))
+                parts.append(f"{way} than {baseline}: {listed}.")
+        if not any(found.different for found in tested.values()):
             parts.append(f"No model counts as different from {baseline}.")
     untested = {name: _why_not(found, table.metric) for name, found in comparisons.items()}
     reasons = [f"{escape_markdown(name)} ({why})" for name, why in untested.items() if why]
     if reasons:
-        parts.append(f"Not tested: {', '.join(reasons)}.")
+        parts.append(f"Not tested: {'; '.join(reasons)}.")
     return " ".join(parts) + "\n"
 
 
@@ -161,6 +162,13 @@ def _why_not(found: Comparison, metric: str) -> str:
             return "a t-test needs two seeds"
         return "infinite perplexities, or the same difference with every seed"
     return ""
+
+
+def _way(table: Table, found: Comparison) -> int:
+    """1 for a model that counts as better than the baseline, -1 as worse, otherwise 0."""
+    if not found.different or not found.difference:
+        return 0
+    return 1 if (found.difference < 0) == (table.metric == PERPLEXITY) else -1
 
 
 def _is_cell(model: Model) -> bool:
