@@ -140,3 +140,22 @@ def test_a_difference_that_rounds_to_zero_has_no_sign(lm, difference, shown) -> 
 def test_small_perplexities_have_two_decimals(lm) -> None:
     lm.run("gru", 2).folder.joinpath("perplexity.json").write_text('{"test": 3.456}')
     assert tables.text_rows(lm.table())[2][4] == "3.46"
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([1.3e8, 3.7e16, 1e11], "1.3e8 to 3.7e16"),
+        ([126.0, 1261.0], "126.0 to 1261.0"),
+        ([126.0, 1260.0], "693.0 ± 801.9"),
+        ([12345.0, 13345.0], "1.3e4 ± 707.1"),
+        ([3.7e16], "3.7e16"),
+    ],
+)
+def test_a_diverged_model_has_a_readable_perplexity(values, shown) -> None:
+    assert tables.spread(values, 1) == shown
+
+
+def test_the_difference_of_a_diverged_model_is_short(lm) -> None:
+    lm.run("gru", 2).folder.joinpath("perplexity.json").write_text('{"test": 3.7e16}')
+    assert tables.text_rows(lm.table())[2][4:6] == ["3.7e16", "+3.7e16"]

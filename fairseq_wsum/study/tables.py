@@ -17,6 +17,7 @@ from .significance import LEVEL, ONE_TAIL, Comparison
 SUBSETS = ("valid", "test")
 ARROWS = {"BLEU": " ↑", PERPLEXITY: " ↓"}  # which way is better
 NONE = "–"  # noqa: RUF001
+WIDE = 10  # times the smallest score of a model: a larger one leaves the mean without a meaning
 
 MARKDOWN = re.compile(r"[\\`*_|<&$~\[\]]")
 LATEX_FOR = {
@@ -103,11 +104,29 @@ def make_table(task: Task, results: Results, comparisons: Mapping[str, Compariso
 
 
 def spread(values: Sequence[float], digits: int) -> str:
-    """Mean, and the sample standard deviation of more than one value."""
-    mean = f"{statistics.fmean(values):.{digits}f}"
+    """Mean, and the sample standard deviation of more than one value.
+
+    If the largest is more than ten times the smallest, as of a model that diverged with one seed, a
+    mean would say nothing: the text is the range.
+    """
+    if is_wide(values):
+        return f"{number(min(values), digits)} to {number(max(values), digits)}"
+    mean = number(statistics.fmean(values), digits)
     if len(values) == 1 or not all(map(math.isfinite, values)):
         return mean
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}"
+    return f"{mean} ± {number(statistics.stdev(values), digits)}"
+
+
+def is_wide(values: Sequence[float]) -> bool:
+    """Whether the largest of finite values is more than ten times the smallest."""
+    return all(map(math.isfinite, values)) and max(values) > WIDE * min(values)
+
+
+def number(value: float, digits: int) -> str:
+    """A number with some decimals, or such as 1.2e16 from 10,000."""
+    if 1e4 <= abs(value) < math.inf:
+        return f"{value:.1e}".replace("e+0", "e").replace("e+", "e")
+    return f"{value:.{digits}f}"
 
 
 def text_rows(table: Table) -> list[list[str]]:
@@ -146,8 +165,8 @@ def _text_row(table: Table, row: Row) -> list[str]:
 
 def _signed(difference: float, digits: int) -> str:
     """A difference with its sign, unless it rounds to zero."""
-    text = f"{difference:+.{digits}f}"
-    return text if float(text) else text[1:]
+    text = number(abs(difference), digits)
+    return ("-" if difference < 0 else "+") + text if float(text) else text
 
 
 def _p_value(p: float, level: float) -> str:
