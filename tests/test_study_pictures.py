@@ -40,7 +40,7 @@ def test_bars_show_mean_deviation_seeds_and_published_figures(lm) -> None:
     (published,) = [line for line in axes.lines if line.get_label() == "published"]
     assert list(published.get_xdata()) == [114.5, 160]
     assert [label.get_text() for label in axes.get_yticklabels()][2] == "no_gates & 50%"
-    assert "not run" in [text.get_text().strip() for text in axes.texts]
+    assert "failed" in [text.get_text().strip() for text in axes.texts]
 
 
 def test_an_infinite_score_takes_the_bar_and_shows_in_the_number(lm) -> None:
@@ -58,7 +58,7 @@ def test_a_finished_model_without_a_test_score_is_labelled_no_test_score(lm) -> 
     (lm.run("gru", 2).folder / "perplexity.json").write_text('{"valid": 3}')
     (axes,) = pictures.bars(lm.table()).axes
     shown = [text.get_text().strip() for text in axes.texts]
-    assert shown[1:] == ["no test score", "not run"]
+    assert shown[1:] == ["no test score", "failed"]
 
 
 def test_a_name_that_begins_with_an_underscore_is_in_the_legend(tmp_path) -> None:

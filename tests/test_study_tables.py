@@ -29,7 +29,7 @@ def test_the_table_is_the_one_worked_out_by_hand(lm) -> None:
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
         "| lstm | 1,234 | 2 | 121.0 ± 0.7 | 102.0 ± 2.8 | baseline | – | 114.5 | 300 |\n"
         "| gru | 1,234 | 1 of 2 | – | 99.0 | -5.0 | – | – | 2,000 |\n"
-        "| no\\_gates \\& 50% | – | 0 of 2 | not run | not run | – | – | 160 | – |\n"
+        "| no\\_gates \\& 50% | – | 0 of 2 | failed | failed | – | – | 160 | – |\n"
     )
 
 
@@ -42,7 +42,7 @@ def test_the_tabular_of_latex_has_the_same_cells_with_escapes(lm) -> None:
         r"\hline",
         r"lstm & 1,234 & 2 & 121.0 $\pm$ 0.7 & 102.0 $\pm$ 2.8 & baseline & -- & 114.5 & 300 \\",
         r"gru & 1,234 & 1 of 2 & -- & 99.0 & $-$5.0 & -- & -- & 2,000 \\",
-        r"no\_gates \& 50\% & -- & 0 of 2 & not run & not run & -- & -- & 160 & -- \\",
+        r"no\_gates \& 50\% & -- & 0 of 2 & failed & failed & -- & -- & 160 & -- \\",
         r"\hline",
         r"\multicolumn{9}{l}{Published: Levy et al. (2018)} \\",
         r"\end{tabular}",
@@ -159,3 +159,9 @@ def test_a_diverged_model_has_a_readable_perplexity(values, shown) -> None:
 def test_the_difference_of_a_diverged_model_is_short(lm) -> None:
     lm.run("gru", 2).folder.joinpath("perplexity.json").write_text('{"test": 3.7e16}')
     assert tables.text_rows(lm.table())[2][4:6] == ["3.7e16", "+3.7e16"]
+
+
+def test_a_model_is_failed_only_if_no_other_run_of_it_was_started(lm) -> None:
+    assert tables.text_rows(lm.table())[3][3] == "failed"
+    lm.end("no_gates & 50%", 2, "interrupted")
+    assert tables.text_rows(lm.table())[3][3] == "not run"

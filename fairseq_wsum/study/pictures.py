@@ -113,7 +113,7 @@ def bars(table: Table) -> Any:
         axes = figure.add_subplot()
         for y, (row, scores) in enumerate(drawn):
             if not scores:
-                why = "no test score" if row.runs else "not run"
+                why = row.missing or "no test score"
                 axes.text(0, y, f" {why}", va="center", color="0.4", style="italic")
                 continue
             finite = _finite(scores)

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from .plan import Plan, Task
+from .plan import Model, Plan, Task
 from .results import PERPLEXITY, Result, Results
 from .significance import LEVEL, ONE_TAIL, Comparison
 
@@ -48,16 +48,25 @@ class Row:
         runs: its finished runs.
         comparison: with the baseline; empty for the baseline itself and a model without scores.
         published: a published figure of the test set.
+        failed: whether every run that has been started failed.
     """
 
     model: str
     runs: Sequence[Result]
     comparison: Comparison
     published: float | None = None
+    failed: bool = False
 
     def scores(self, subset: str) -> list[float]:
         """The main scores of the runs on `valid` or `test`."""
         return [score.value for run in self.runs if (score := run.main(subset))]
+
+    @property
+    def missing(self) -> str:
+        """What the table and the bars show if no run has finished; otherwise empty."""
+        if self.runs:
+            return ""
+        return "failed" if self.failed else "not run"
 
     @property
     def parameters(self) -> int | None:
@@ -95,12 +104,18 @@ def make_table(task: Task, results: Results, comparisons: Mapping[str, Compariso
             results.of(task, model),
             comparisons.get(model.name, Comparison({})),
             published.get(model.name),
+            _states(task, model, results) - {"waiting"} == {"failed"},
         )
         for model in task.models
     )
     runs = [run for row in rows for run in row.runs]
     scores = [score for run in runs for subset in SUBSETS if (score := run.main(subset))]
     return Table(task, scores[0].metric if scores else "", rows)
+
+
+def _states(task: Task, model: Model, results: Results) -> set[str]:
+    folder = f"{task.name}/{model.folder}/"
+    return {state for name, state in results.states.items() if name.startswith(folder)}
 
 
 def spread(values: Sequence[float], digits: int) -> str:
@@ -148,8 +163,7 @@ def _text_row(table: Table, row: Row) -> list[str]:
     ]
     for subset in SUBSETS:
         scores = row.scores(subset)
-        missing = NONE if row.runs else "not run"
-        found.append(spread(scores, table.digits) if scores else missing)
+        found.append(spread(scores, table.digits) if scores else row.missing or NONE)
     difference, p = row.comparison.difference, row.comparison.p
     if row.model == table.task.baseline:
         found.append("baseline")
