@@ -192,6 +192,18 @@ def test_the_command_takes_standard_input_and_a_cell_of_your_own(prepared, tmp_p
         (["--page", "{}/p.html", "--input", "{}/none"], "--input {}/none: "),
         (["--page", "{}/p.html", "--input", "{}/gap"], "--input {}/gap, line 2 is empty: remove"),
         (
+            ["--page", "{}/p.html", "--input", "{}/three", "--target", "{}/gap"],
+            "--target {}/gap, line 2 is empty: remove it from both files",
+        ),
+        (
+            ["--page", "{}/p.html", "--sentence", "a", "--target-sentence", ""],
+            "--target-sentence is empty: give the translation, or omit every --target-sentence",
+        ),
+        (
+            ["--page", "{}/p.html", "--sentence", "a", "--sentence", "b", "--sentence", " "],
+            "--sentence number 3 is empty: remove it",
+        ),
+        (
             ["--page", "{}/p.html", "--input", "{}/two", "--target", "{}/file"],
             "--target {}/file has",
         ),
@@ -250,6 +262,7 @@ def test_the_command_takes_standard_input_and_a_cell_of_your_own(prepared, tmp_p
 def test_wrong_input_is_named(models, tmp_path, capsys, options, message) -> None:
     (tmp_path / "file").write_text("x\n")
     (tmp_path / "two").write_text("x\ny\n")
+    (tmp_path / "three").write_text("x\ny\nz\n")
     (tmp_path / "gap").write_text("x\n\ny\n")
     (tmp_path / "many").write_text("x\n" * 201)
     for folder in ("half", "dict"):
@@ -314,7 +327,8 @@ def test_the_dictionaries_are_enough_with_the_names_of_the_languages(
 
 def test_a_target_is_for_translation_models(models, tmp_path, capsys) -> None:
     options = ["--sentence", "w1", "--target-sentence", "w2", "--arrays", tmp_path / "a.npz"]
-    assert "a target is for translation models" in fails(capsys, models["lm"], *options)
+    message = fails(capsys, models["lm"], *options)
+    assert "--target-sentence: a target is for translation models; omit it" in message
 
 
 def test_pictures_and_arrays_are_of_one_model(models, tmp_path, capsys) -> None:

@@ -178,16 +178,21 @@ def _lines(args: argparse.Namespace) -> list[Line]:
     """All sentences that were given.
 
     Raises:
-        ValueError: there is none, one is empty, or the numbers of sentences and targets differ.
+        ValueError: there is none, one or its target is empty, or their numbers differ.
     """
-    texts, wheres = list(args.sentence), ["--sentence"] * len(args.sentence)
+    texts, wheres = list(args.sentence), _numbered("--sentence", args.sentence)
     targets = list(args.target_sentence)
+    _check_texts(texts, wheres, "remove it")
+    cure = "give the translation, or omit every --target-sentence"
+    _check_texts(targets, _numbered("--target-sentence", targets), cure)
     if targets and len(targets) != len(texts):
         raise ValueError("give as many --target-sentence as --sentence, or none")
     if args.input is not None:
         found = _read_lines("--input", args.input)
         texts += found
-        wheres += [f"--input {args.input}, line {n + 1}" for n in range(len(found))]
+        places = [f"--input {args.input}, line {n + 1}" for n in range(len(found))]
+        wheres += places
+        cure = "remove it" if args.target is None else "remove it from both files"
         if args.target is not None:
             translations = _read_lines("--target", args.target)
             if len(translations) != len(found):
@@ -196,17 +201,32 @@ def _lines(args: argparse.Namespace) -> list[Line]:
                     f"{args.input} has {len(found)}"
                 )
             targets += translations
+            lines = [f"--target {args.target}, line {n + 1}" for n in range(len(found))]
+            _check_texts(translations, lines, cure)
+        _check_texts(found, places, cure)
     elif args.target is not None:
         raise ValueError("--target belongs to --input; for --sentence give --target-sentence")
     if not texts:
         raise ValueError("no sentences: give --sentence TEXT or --input FILE")
     if targets and len(targets) != len(texts):
         raise ValueError("give a target for every sentence, or for none")
-    for text, where in zip(texts, wheres, strict=True):
-        if not text.strip():
-            raise ValueError(f"{where} is empty: remove it")
     every = targets or [None] * len(texts)
     return [Line(*line) for line in zip(texts, every, wheres, strict=True)]
+
+
+def _numbered(option: str, texts: list[str]) -> list[str]:
+    """Where each text was given, with its number if there are several."""
+    return (
+        [f"{option} number {n + 1}" for n in range(len(texts))]
+        if texts[1:]
+        else [option] * len(texts)
+    )
+
+
+def _check_texts(texts: list[str], wheres: list[str], cure: str) -> None:
+    for text, where in zip(texts, wheres, strict=True):
+        if not text.strip():
+            raise ValueError(f"{where} is empty: {cure}")
 
 
 def _read_lines(option: str, file: str | Path) -> list[str]:
@@ -232,6 +252,9 @@ def _check_number(args: argparse.Namespace, lines: list[Line], tags: list[str] |
 
 
 def _check_lines(args: argparse.Namespace, reader: Reader, lines: list[Line]) -> None:
+    for option, given in (("--target-sentence", args.target_sentence), ("--target", args.target)):
+        if given and reader.is_language_model:
+            raise ValueError(f"{option}: a target is for translation models; omit it")
     for line in lines:
         tokens = reader.length(line)
         if (args.picture or args.page) and tokens > MOST_TOKENS:
