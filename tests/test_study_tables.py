@@ -9,6 +9,7 @@ from study_runs import (
     LM,
     Folder,
     language_models,
+    translations,
 )
 
 from fairseq_wsum.study import tables
@@ -165,3 +166,23 @@ def test_a_model_is_failed_only_if_no_other_run_of_it_was_started(lm) -> None:
     assert tables.text_rows(lm.table())[3][3] == "failed"
     lm.end("no_gates & 50%", 2, "interrupted")
     assert tables.text_rows(lm.table())[3][3] == "not run"
+
+
+def test_the_csv_files_name_the_level_of_a_p_value(lm, tmp_path_factory) -> None:
+    captions = translations(tmp_path_factory.mktemp("captions"))
+    captions.report()
+    assert [row["level"] for row in captions.csv("captions.csv")] == ["", "0.025", "0.025"]
+    assert captions.csv("runs.csv")[1]["level"] == "0.025"
+    lm.language_model("gru", 1, test=98)
+    lm.report()
+    assert [row["level"] for row in lm.csv("ptb.csv")] == ["", "0.05", ""]
+
+
+def test_the_difference_over_three_seeds_has_an_interval(lm) -> None:
+    lm.file.write_text(LM.replace("[1, 2]", "[1, 2, 3]"))
+    for model, seed, test in (("gru", 1, 99), ("lstm", 3, 100), ("gru", 3, 97)):
+        lm.language_model(model, seed, test=test)
+    lm.report()
+    gru = lm.csv("ptb.csv")[1]  # differences -1, -5, -3: mean -3, standard error 2 / sqrt(3)
+    ends = [float(gru["difference_low"]), float(gru["difference_high"])]
+    assert ends == pytest.approx([-3 - 4.302653 * 2 / 3**0.5, -3 + 4.302653 * 2 / 3**0.5])

@@ -169,8 +169,7 @@ def _text_row(table: Table, row: Row) -> list[str]:
         found.append("baseline")
     else:
         found.append(NONE if difference is None else _signed(difference, table.digits))
-    level = LEVEL if table.metric == PERPLEXITY else ONE_TAIL
-    found.append(NONE if p is None else _p_value(p.corrected, level))
+    found.append(NONE if p is None else _p_value(p.corrected, _level(table.metric)))
     if table.task.published is not None:
         found.append(NONE if row.published is None else f"{row.published:g}")
     speed = row.words_per_second
@@ -181,6 +180,11 @@ def _signed(difference: float, digits: int) -> str:
     """A difference with its sign, unless it rounds to zero."""
     text = number(abs(difference), digits)
     return ("-" if difference < 0 else "+") + text if float(text) else text
+
+
+def _level(metric: str) -> float:
+    """The level below which a corrected p-value counts."""
+    return LEVEL if metric == PERPLEXITY else ONE_TAIL
 
 
 def _p_value(p: float, level: float) -> str:
@@ -235,7 +239,8 @@ def as_csv(table: Table) -> str:
     """The table as CSV in full precision, with empty cells where there is nothing."""
     header = ["model", "parameters", "seeds", "metric"]
     header += [f"{subset}_{what}" for subset in SUBSETS for what in ("mean", "stdev")]
-    header += ["difference", "p", "p_corrected", "different", "published", "words_per_second"]
+    header += ["difference", "difference_low", "difference_high"]
+    header += ["p", "p_corrected", "level", "different", "published", "words_per_second"]
     rows = []
     for row in table.rows:
         seeds = " ".join(str(run.run.seed) for run in row.runs)
@@ -244,8 +249,9 @@ def as_csv(table: Table) -> str:
         rows.append(
             [
                 *(row.model, row.parameters, seeds, table.metric, *figures),
-                comparison.difference,
-                *((None, None, None) if p is None else (p.raw, p.corrected, comparison.different)),
+                *(comparison.difference, *_interval([*comparison.differences.values()])),
+                *((None, None) if p is None else (p.raw, p.corrected)),
+                *((None, None) if p is None else (_level(table.metric), comparison.different)),
                 *(row.published, row.words_per_second),
             ]
         )
@@ -266,7 +272,7 @@ def runs_csv(
         for name, result in finished.items()
     }
     metrics = list(dict.fromkeys(key for found in figures.values() for key in found))
-    header = ["task", "model", "seed", "state", *metrics, "p", "p_corrected", "parameters"]
+    header = ["task", "model", "seed", "state", *metrics, "p", "p_corrected", "level", "parameters"]
     header += ["words_per_second", "decoding", "seconds", "started", "machine", "torch", "folder"]
     rows: list[dict[str, object]] = []
     for run in plan.runs:
@@ -278,7 +284,7 @@ def runs_csv(
             row |= figures[run.name]
             p = comparisons[task].get(model, Comparison({})).by_seed.get(run.seed)
             if p is not None:
-                row |= dict(p=p.raw, p_corrected=p.corrected)
+                row |= dict(p=p.raw, p_corrected=p.corrected, level=ONE_TAIL)  # of BLEU
             for name in ("parameters", "words_per_second", "decoding"):
                 row[name] = getattr(result, name)
             for name in ("seconds", "started", "machine", "torch"):
@@ -292,6 +298,18 @@ def _mean_and_stdev(values: Sequence[float]) -> tuple[float | None, float | None
         return None, None
     several = len(values) > 1 and all(map(math.isfinite, values))
     return statistics.fmean(values), statistics.stdev(values) if several else None
+
+
+def _interval(differences: Sequence[float]) -> tuple[float | None, float | None]:
+    """The 95 % t-interval of the mean difference over three or more seeds."""
+    if len(differences) < 3 or not all(map(math.isfinite, differences)):
+        return None, None
+    from scipy.stats import t
+
+    mean = statistics.fmean(differences)
+    error = statistics.stdev(differences) / math.sqrt(len(differences))
+    half = float(t.ppf(0.975, len(differences) - 1)) * error
+    return mean - half, mean + half
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
