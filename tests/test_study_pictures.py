@@ -1,6 +1,7 @@
 """The pictures of a report."""
 
 import math
+import shutil
 
 import pytest
 from study_runs import LM, Folder, language_models, training
@@ -67,3 +68,36 @@ def test_a_name_that_begins_with_an_underscore_is_in_the_legend(tmp_path) -> Non
     study.language_model("_mine", 1, training(50, 30), test=100)
     (axes,) = pictures.curves(study.table()).axes
     assert [text.get_text().strip() for text in axes.get_legend().get_texts()] == ["_mine"]
+
+
+def test_a_diverged_model_leaves_the_others_readable(lm) -> None:
+    pytest.importorskip("matplotlib")
+    lm.file.write_text(LM.replace("lr: 0.1", "lr: 0.2"))
+    for seed in (1, 2):
+        shutil.rmtree(lm.run("no_gates & 50%", seed).folder, ignore_errors=True)
+        lm.language_model(
+            "no_gates & 50%", seed, training(1e5, 1e8, 10.0**16), test=10.0 ** (7 * seed)
+        )
+    (axes,) = pictures.bars(lm.table()).axes
+    assert [bar.get_width() for bar in axes.patches] == [102, 99]
+    assert "diverged" in [text.get_text().strip() for text in axes.texts]
+    assert axes.get_xlim()[1] < 200
+    figure = pictures.curves(lm.table())
+    (axes,) = figure.axes
+    assert axes.get_ylim()[1] < 100
+    figure.draw_without_rendering()
+    assert [text.get_text() for text in axes.get_yticklabels() if text.get_text()]
+    assert "no_gates & 50%\n(diverged)" in [line.get_label() for line in axes.lines]
+
+
+def test_long_names_are_wrapped(tmp_path) -> None:
+    pytest.importorskip("matplotlib")
+    name = "a bidirectional encoder no-srnn-hidden with a decoder of the cell lstm"
+    study = Folder(tmp_path, LM.replace("no_gates & 50%", name))
+    study.language_model(name, 1, training(50, 30), test=100)
+    for draw in (pictures.curves, pictures.bars):
+        (axes,) = draw(study.table()).axes
+        texts = axes.get_legend().get_texts()[:1] if draw is pictures.curves else []
+        shown = [text.get_text() for text in (*texts, *axes.get_yticklabels())]
+        wrapped = [text for text in shown if "bidirectional" in text]
+        assert wrapped and max(map(len, wrapped[0].split("\n"))) <= 36

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import statistics
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..weights.picture import METADATA, SETTINGS
-from .results import Result
-from .tables import ARROWS, Table, spread
+from .results import PERPLEXITY, Result
+from .tables import ARROWS, Table, is_wide, number, spread
 
 STYLE: dict[str, Any] = {
     **SETTINGS,
@@ -29,6 +30,8 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (7, 1.5, 1.2
 MARKERS = "osD^vPX*<"
 BAR, BASELINE, DARK, PUBLISHED = "0.85", "0.65", "0.1", "#b2182b"
 WIDTH = 7.5  # inches
+NAME = 36  # characters of a line of a model's name
+DIVERGED = 10  # times the median perplexity of the models: a model above it has diverged
 
 Curve = dict[int, list[float]]
 
@@ -36,7 +39,8 @@ Curve = dict[int, list[float]]
 def curves(table: Table) -> Any:
     """The validation perplexity by epoch: for each model the mean over its seeds, and their range.
 
-    A model's line ends with the last epoch that all of its finished runs have validated.
+    A model's line ends with the last epoch that all of its finished runs have validated. The axis
+    is that of the models that learn: the lines of those that diverged leave it.
 
     Returns:
         A figure of matplotlib, or None if no finished run has a curve.
@@ -51,22 +55,32 @@ def curves(table: Table) -> Any:
     found = [(row.model, _curve(row.runs)) for row in table.rows]
     if not any(curve for _, curve in found):
         return None
+    lasts = [statistics.fmean([*curve.values()][-1]) for _, curve in found if curve]
+    most = _most(lasts)
+    shown: list[float] = []  # what the models that learn have
+    names = [_wrap(model) for model, _ in found]
+    lines = sum(name.count("\n") + 1 for name in names)
     with matplotlib.rc_context(STYLE):
-        figure = Figure((WIDTH, max(3.6, 0.19 * len(found) + 0.8)), layout="constrained")
+        figure = Figure((WIDTH, max(3.6, 0.19 * lines + 0.8)), layout="constrained")
         axes = figure.add_subplot()
-        for k, (model, curve) in enumerate(found):
+        for k, (_, curve) in enumerate(found):
             if not curve:
                 continue
             style = dict(color=COLOURS[k % len(COLOURS)], linestyle=DASHES[k % len(DASHES)])
             means = [statistics.fmean(values) for values in curve.values()]
             epochs = list(curve)
+            name = f" {names[k]}" if names[k].startswith("_") else names[k]  # which hides a label
+            if means[-1] > most:
+                name += "\n(diverged)"
+            else:
+                shown += [value for values in curve.values() for value in values]
             if any(len(values) > 1 for values in curve.values()):
                 low, high = zip(*((min(v), max(v)) for v in curve.values()), strict=True)
                 axes.fill_between(epochs, low, high, color=style["color"], alpha=0.2, linewidth=0)
             axes.plot(
                 epochs,
                 means,
-                label=f" {model}" if model.startswith("_") else model,  # which hides a label
+                label=name,
                 marker=MARKERS[k % len(MARKERS)],
                 markersize=4,
                 # different places on neighbouring lines, which may lie on each other
@@ -75,12 +89,19 @@ def curves(table: Table) -> Any:
                 **style,
             )
         axes.set_yscale("log")
-        bottom, top = axes.get_ylim()
-        narrow = top < 4 * bottom  # in which few or none of the round numbers lie
-        axes.yaxis.set_major_locator(
-            MaxNLocator(6) if narrow else LogLocator(subs=(1, 1.5, 2, 3, 5, 7))
+        margin = max(1.05, (max(shown) / min(shown)) ** 0.05)
+        bottom, top = min(shown) / margin, max(shown) * margin
+        axes.set_ylim(bottom, top)
+        if top < 4 * bottom:  # in which few or none of the round numbers lie
+            axes.yaxis.set_major_locator(MaxNLocator(6))
+        else:
+            wide = top > 1000 * bottom
+            axes.yaxis.set_major_locator(
+                LogLocator(subs=(1,) if wide else (1, 1.5, 2, 3, 5, 7), numticks=10)
+            )
+        axes.yaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value:,.6g}" if value < 1e6 else number(value, 0))
         )
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(axis="y", color="0.9", linewidth=0.6)
@@ -93,7 +114,8 @@ def curves(table: Table) -> Any:
 def bars(table: Table) -> Any:
     """The test scores of the models: mean, standard deviation, a dot for each seed, and published.
 
-    A model has no bar if a score of it is infinite, as a mean of the others would flatter it.
+    A model has no bar if a score of it is infinite, as a mean of the others would flatter it, or if
+    it diverged, as the axis would leave no room for the others.
 
     Returns:
         A figure of matplotlib, or None if no finished run has a test score.
@@ -108,25 +130,32 @@ def bars(table: Table) -> Any:
     if not any(_finite(scores) for _, scores in drawn):
         return None
     published = [row.published for row in table.rows]
+    means = [statistics.fmean(scores) for _, scores in drawn if scores]
+    most = _most(_finite(means)) if table.metric == PERPLEXITY else math.inf
+    names = [_wrap(row.model) for row, _ in drawn]
+    height = max(0.42, 0.17 * max(name.count("\n") + 1 for name in names))
     with matplotlib.rc_context(STYLE):
-        figure = Figure((WIDTH, 1.0 + 0.42 * len(drawn)), layout="constrained")
+        figure = Figure((WIDTH, 1.0 + height * len(drawn)), layout="constrained")
         axes = figure.add_subplot()
         for y, (row, scores) in enumerate(drawn):
             if not scores:
                 why = row.missing or "no test score"
                 axes.text(0, y, f" {why}", va="center", color="0.4", style="italic")
                 continue
-            finite = _finite(scores)
-            if len(finite) == len(scores):
-                mean = statistics.fmean(scores)
+            dots = [value for value in _finite(scores) if value <= most]
+            mean = statistics.fmean(scores)
+            if not math.isfinite(mean) or mean > most:
+                axes.text(0, y, " diverged", va="center", color="0.4", style="italic")
+            else:
+                dots = [*scores]
                 shade = BASELINE if row.model == table.task.baseline else BAR
                 axes.barh(y, mean, height=0.62, color=shade, edgecolor=DARK, lw=0.6)
-                if len(scores) > 1:
+                if len(scores) > 1 and not is_wide(scores):
                     error = statistics.stdev(scores)
                     axes.errorbar(mean, y, xerr=error, color=DARK, capsize=4, lw=1.1)
-            offsets = [0.17 * (1 if k % 2 else -1) for k in range(len(finite))]
+            offsets = [0.17 * (1 if k % 2 else -1) for k in range(len(dots))]
             heights = [y + offset for offset in offsets]
-            axes.plot(finite, heights, "o", color="white", mec=DARK, ms=3.6, mew=0.8)
+            axes.plot(dots, heights, "o", color="white", mec=DARK, ms=3.6, mew=0.8)
             beside = axes.get_yaxis_transform()
             axes.text(1.02, y, spread(scores, table.digits), va="center", transform=beside)
         marks = [(value, y + 0.43) for y, value in enumerate(published) if value is not None]
@@ -141,7 +170,7 @@ def bars(table: Table) -> Any:
                 clip_on=False,
             )
             axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
-        axes.set_yticks(range(len(drawn)), [" ".join(row.model.split()) for row, _ in drawn])
+        axes.set_yticks(range(len(drawn)), names)
         axes.set_ylim(len(drawn) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel(f"test {table.metric}{ARROWS[table.metric]}")
@@ -163,6 +192,15 @@ def _curve(runs: Sequence[Result]) -> Curve:
     epochs = sorted(set.intersection(*(set(curve) for curve in found))) if found else []
     values = {epoch: _finite([curve[epoch] for curve in found]) for epoch in epochs}
     return {epoch: finite for epoch, finite in values.items() if finite}
+
+
+def _most(means: Sequence[float]) -> float:
+    """The largest mean perplexity of a model that has not diverged."""
+    return DIVERGED * statistics.median_low(means) if means else math.inf
+
+
+def _wrap(name: str) -> str:
+    return textwrap.fill(" ".join(name.split()), NAME, break_on_hyphens=False)
 
 
 def _finite(values: Sequence[float]) -> list[float]:
