@@ -47,6 +47,24 @@ def test_the_plan_has_every_model_with_every_seed_and_all_models_before_a_second
     assert plan.tasks[0].baseline == "lstm"
 
 
+def test_keys_without_a_value_are_not_given(make) -> None:
+    plan = plan_of(make(seeds=None, baseline=None, models=None))
+    assert [run.name for run in plan.runs] == ["counting/lstm/seed-1", "counting/no-srnn/seed-1"]
+    assert plan.tasks[0].baseline == "lstm"
+
+
+def test_a_date_that_does_not_exist_is_invalid_yaml(make) -> None:
+    file = make()
+    file.write_text(file.read_text() + "x: 2020-13-45\n")
+    with pytest.raises(ValueError, match=r"study\.yaml is not valid YAML: month must be in"):
+        plan_of(file)
+
+
+def test_the_name_of_a_model_is_one_line(make) -> None:
+    plan = plan_of(make(models={"my\n best  model": {"cell": "sru"}}))
+    assert plan.runs[2].model.name == "my best model"
+
+
 def test_a_task_may_have_its_own_cells_and_seeds(make) -> None:
     tasks = {
         "a": {"recipe": "recipe.sh"},
@@ -88,6 +106,8 @@ def test_a_cell_of_the_users_own_is_known_to_fairseq_only(make) -> None:
         ({"models": {"No SRNN": {"cell": "sru"}}}, "'no-srnn' and 'No SRNN' would have one folder"),
         ({"models": {"x": {"decoder-cell": "y"}}}, "models: x: decoder-cell: no cell 'y'"),
         ({"models": {"x": 3}}, "models: x: write a mapping"),
+        ({"models": {"x" * 201: {"cell": "sru"}}}, "'x*' is too long for a folder"),
+        (task(options={"lr": "1\0"}), r"options: lr: a command line cannot have the character"),
         ({"models": {"x": {"feeding": False}}}, "models: x: feeding: no, off and false are one"),
         ({"models": {"Data": {"cell": "lstm"}}}, "the task has data beside its models; choose"),
         ({"baseline": "gru"}, "baseline: no model 'gru'; there are lstm, no-srnn"),

@@ -40,6 +40,7 @@ REPORTED = {"runs": "the report has a file", "report": "the report goes into a f
 RESERVED = ("cell", "data", "out", "prepare-only", "run", "save-dir", "seed")
 # With these a recipe ends before the training has.
 PARTIAL = ("dry-run", "help", "stop-time-hours")
+LONGEST = 200  # bytes of the name of a model's folder
 CELL_OPTIONS = ("cell", "encoder-cell", "decoder-cell")
 
 
@@ -57,7 +58,7 @@ def read_plan(file: Path, out: Path) -> Plan:
     file = file.expanduser().resolve()
     try:
         study = yaml.load(file.read_text("utf-8"), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: such as the date 2020-13-45
         raise ValueError(f"{file} is not valid YAML: {error}") from error
     reader = _Reader(file)
     study = reader.mapping(study, "the file", ("tasks", *SHARED))
@@ -103,6 +104,7 @@ class _Reader:
         if name in REPORTED:
             raise self.error(key, f"{REPORTED[name]} of this name; choose another")
         given = {**shared, **self.mapping(value, key, TASK_KEYS)}
+        given = {name: setting for name, setting in given.items() if setting is not None}
         options = self.options(given.get("options"), f"{key}: options", RESERVED)
         # only the user's code knows a cell of the user's own: see `requirements`
         known = None if "user-dir" in options else tuple(CELLS)
@@ -158,11 +160,13 @@ class _Reader:
                 if option in options:
                     any_cell = known is None or "user-dir" in options
                     self.cell(options[option], f"{place}: {option}", None if any_cell else known)
-            models.append(Model(name, options))
+            models.append(Model(" ".join(name.split()), options))
         if not models:
             raise self.error(key, "give cells, such as [lstm, no-srnn-hidden], or models")
         folders: dict[str, str] = {}
         for model in models:
+            if len(model.folder.encode()) > LONGEST:
+                raise self.error(f"{key}: models", f"{model.name!r} is too long for a folder")
             if not model.folder:
                 raise self.error(f"{key}: models", f"{model.name!r} has no letter or digit")
             if model.folder in TAKEN:
@@ -188,7 +192,8 @@ class _Reader:
                 raise self.error(
                     f"{key}: {given}",
                     "write the option without dashes, and its value as on the command line; "
-                    "true stands for an option without a value",
+                    "true stands for an option without a value; inside {} quote a value with a "
+                    "comma, such as '(0.9, 0.98)'",
                 )
             if setting is False:
                 raise self.error(
@@ -204,6 +209,8 @@ class _Reader:
                 )
             if name in options:
                 raise self.error(f"{key}: {given}", "the option is given twice")
+            if "\0" in str(setting):
+                raise self.error(f"{key}: {given}", "a command line cannot have the character \\0")
             options[name] = setting if isinstance(setting, bool) else _written(setting)
         return options
 
