@@ -38,7 +38,8 @@ def legend(table: Table) -> str:
     baseline = escape_markdown(table.task.baseline)
     text = (
         f"{better.get(table.metric, '')}`valid` and `test` are means ± sample standard deviations "
-        f"over the finished seeds. `difference` is the test score minus that of {baseline}, "
+        "over the finished seeds, or the range of seeds that differ more than tenfold. "
+        f"`difference` is the test score minus that of {baseline}, "
         "averaged over the seeds that both have. `words/s` is the median speed of training in "
         "target words; runs that share a machine slow each other down.\n"
     )
