@@ -119,10 +119,12 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         if not issubclass(
             ARCH_MODEL_REGISTRY.get(name, FairseqLanguageModel), FairseqLanguageModel
         ):
+            cure = "give --arch wsum_lstm_lm or wsum_transformer_lm"
+            if from_checkpoint:
+                cure = "score translation models with scripts/score.sh or fairseq-generate"
             raise ValueError(
                 f"--task wsum_language_modeling needs a language model, and {name} is not one: "
-                "give --arch wsum_lstm_lm or wsum_transformer_lm. Score translation models with "
-                "scripts/score.sh or fairseq-generate"
+                + cure
             )
         model = super().build_model(args, from_checkpoint)
         if _is_stream(self.args) and not getattr(model, "carries_state", False):
