@@ -195,7 +195,7 @@ def _curve(runs: Sequence[Result]) -> Curve:
 
 
 def _most(means: Sequence[float]) -> float:
-    """The largest mean perplexity of a model that has not diverged."""
+    """The largest mean perplexity that is drawn: a model with a larger one has diverged."""
     return DIVERGED * statistics.median_low(means) if means else math.inf
 
 

@@ -104,32 +104,35 @@ def _items(left: Any, right: Any) -> int:
 
 def _name_the_options() -> None:
     """Name the option in the error for a value that is not a literal."""
-    build_model, build_optimizer = models.build_model, optim.build_optimizer
+    models.build_model = _naming(
+        models.build_model,
+        "an option of the model",
+        "{names} is {text!r}: this is not a literal of Python, such as True or [(512, 3)] * 2, and "
+        "is not evaluated, because it may come from an untrusted checkpoint. If you trust the "
+        "file, set the option with --model-overrides",
+    )
+    optim.build_optimizer = _naming(
+        optim.build_optimizer,
+        "an option of the optimizer",
+        "{names} {text!r}: give a literal of Python, such as (0.9, 0.98)",
+    )
 
-    @functools.wraps(build_model)
-    def build_model_of_literals(cfg: Any, *args: Any, **kwargs: Any) -> Any:
+
+def _naming(build: Callable[..., Any], unknown: str, message: str) -> Callable[..., Any]:
+    """`build`, whose first argument has the options, with an error that names the option.
+
+    `unknown` stands for an option that is not among them.
+    """
+
+    @functools.wraps(build)
+    def build_of_literals(cfg: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            return build_model(cfg, *args, **kwargs)
+            return build(cfg, *args, **kwargs)
         except NotALiteralError as error:
-            names = " or ".join(_options_with(cfg, error.text)) or "an option of the model"
-            raise ValueError(
-                f"{names} is {error.text!r}: this is not a literal of Python, such as True or "
-                "[(512, 3)] * 2, and is not evaluated, because it may come from an untrusted "
-                "checkpoint. If you trust the file, set the option with --model-overrides"
-            ) from None
+            names = " or ".join(_options_with(cfg, error.text)) or unknown
+            raise ValueError(message.format(names=names, text=error.text)) from None
 
-    @functools.wraps(build_optimizer)
-    def build_optimizer_of_literals(cfg: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return build_optimizer(cfg, *args, **kwargs)
-        except NotALiteralError as error:
-            names = " or ".join(_options_with(cfg, error.text)) or "an option of the optimizer"
-            raise ValueError(
-                f"{names} {error.text!r}: give a literal of Python, such as (0.9, 0.98)"
-            ) from None
-
-    models.build_model = build_model_of_literals
-    optim.build_optimizer = build_optimizer_of_literals
+    return build_of_literals
 
 
 def _options_with(cfg: Any, text: str) -> Iterator[str]:
