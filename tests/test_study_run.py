@@ -2,6 +2,8 @@
 
 import os
 import shlex
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -65,6 +67,23 @@ def test_a_recipe_that_cannot_start_fails_and_its_log_says_why(make) -> None:
     command, message = (run.folder / "study.log").read_text().splitlines()
     assert command == f"$ {shlex.join(run.command())}"
     assert "Exec format error" in message and str(file.parent / "recipe.sh") in message
+
+
+def test_a_signal_while_a_recipe_starts_stops_it(tmp_path, monkeypatch) -> None:
+    processes = []
+
+    class Interrupted(subprocess.Popen):
+        def __init__(self, *args, **options) -> None:
+            super().__init__(*args, **options)
+            processes.append(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    with (tmp_path / "log").open("wb") as log, pytest.raises(KeyboardInterrupt):
+        run.call(["sleep", "300"], log)
+    assert [process.poll() for process in processes] == [-signal.SIGTERM]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -113,20 +114,47 @@ def call(
         parent: the parent of this process. If it ends, the recipe and this process do, too.
     """
     ours = {"VENV": sys.prefix} if Path(sys.prefix, "bin", "fairseq-train").is_file() else {}
+    process = None
     try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**ours, **os.environ, **(variables or {})},
-            pass_fds=[file.fileno() for file in inherited],
-            start_new_session=True,
-        )
+        with _delayed_signals():  # one before Popen returns would leave the recipe running
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**ours, **os.environ, **(variables or {})},
+                pass_fds=[file.fileno() for file in inherited],
+                start_new_session=True,
+            )
     except OSError as error:  # the recipe cannot be executed
         log.write(f"{error}\n".encode())
         return 127
-    return _wait(process, parent)
+    else:
+        return _wait(process, parent)
+    finally:
+        if process is not None:
+            _stop(process)
+
+
+@contextmanager
+def _delayed_signals() -> Iterator[None]:
+    """Handle a signal that comes within the block at its end; those ignored stay ignored."""
+    if threading.current_thread() is not threading.main_thread():  # which handles all signals
+        yield
+        return
+    delayed: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: delayed.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if callable(signal.getsignal(number))
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for late in delayed:
+            signal.raise_signal(late)
 
 
 def _seconds(record: Record, log: Path) -> float:
@@ -138,15 +166,12 @@ def _seconds(record: Record, log: Path) -> float:
 
 
 def _wait(process: subprocess.Popen, parent: int | None) -> int:
-    """Wait for the recipe; stop it if this process is stopped, or left alone by its parent."""
-    try:
-        while process.poll() is None:
-            if parent is not None and os.getppid() != parent:
-                _stop(process)
-                os._exit(1)  # a worker of joblib would wait for more work
-            time.sleep(POLL)
-    finally:
-        _stop(process)
+    """Wait for the recipe, and return its exit status; end both if the parent has ended."""
+    while process.poll() is None:
+        if parent is not None and os.getppid() != parent:
+            _stop(process)
+            os._exit(1)  # a worker of joblib would wait for more work
+        time.sleep(POLL)
     return process.returncode
 
 
