@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from . import __version__, backends
+from . import backends
 from .backends import BACKENDS
 from .cells import CELLS
-from .machine import machine
+from .machine import machine, version
 from .ops import kernels, products
 from .study import arguments as studies
 from .weights import command
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _info() -> None:
     """Print the versions, the libraries and the table of backends."""
-    print(f"fairseq-wsum {__version__}, {machine()}")
+    print(f"fairseq-wsum {version()}, {machine()}")
     missing = kernels.why_missing()
     print(f"C++ kernels: {missing or kernels.instruction_set()}")
     libraries = ["oneDNN" if products.uses_onednn(p) else "MKL" for p in ("product", "outer")]

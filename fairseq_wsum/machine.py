@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from datetime import date
+from pathlib import Path
 
 import torch
+
+from . import __version__
 
 
 def machine(device: str = "cpu") -> str:
@@ -31,3 +35,18 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def version() -> str:
+    """The version of this package, with the commit if it runs from a git checkout."""
+    here = Path(__file__)
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here.parent), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", here.name)  # not a checkout that it is installed in
+        return f"{__version__} {git('describe', '--always', '--dirty', '--exclude=*')}"
+    except (OSError, subprocess.CalledProcessError):
+        return __version__

@@ -57,7 +57,7 @@ class Folder:
         """Write the record and the log of a run."""
         run = self.run(model, seed)
         run.folder.mkdir(parents=True)
-        made = Record(run.command(), state, "2026-08-07T10:00:00", 60, 0, "EPYC", "2.13.0")
+        made = Record(run.command(), state, "2026-08-07T10:00:00", 60, 0, "EPYC", "2.13.0", "0.1.0")
         (run.folder / "study.json").write_text(json.dumps(asdict(replace(made, **record))))
         (run.folder / "study.log").write_text(log)
         return run

@@ -36,7 +36,8 @@ def test_the_report_has_all_parts(lm) -> None:
         tables.markdown(lm.table()),
         "Published test figures: Levy et al. (2018).",
         "Not tested: gru (a t-test needs two seeds).",
-        "Hardware: EPYC, torch 2.13.0 (3 runs). Started 2026-08-07; 3 min in all",
+        "Hardware: EPYC, torch 2.13.0 (3 runs). Code: fairseq_wsum 0.1.0 (3 runs). "
+        "Started 2026-08-07; 3 min in all",
         "![ptb: test scores](ptb-bars.svg)",
         "![ptb: validation perplexity by epoch](ptb-curves.svg)",
         "`ptb/no-gates-50/seed-1`",
@@ -48,7 +49,7 @@ def test_the_report_has_all_parts(lm) -> None:
     assert -1 not in places and places == sorted(places)
     assert "line 18\n" not in page
     names = {"report.md", "runs.csv", "ptb.tex", "ptb.csv", "ptb-bars.svg", "ptb-curves.svg"}
-    assert {path.name for path in lm.folder.iterdir()} == names | {".files"}
+    assert {path.name for path in lm.folder.iterdir()} == names | {".files", ".study-file"}
 
 
 def test_the_report_on_translations_has_signature_and_decoding(captions) -> None:
@@ -109,6 +110,20 @@ def test_a_report_never_replaces_foreign_files(lm) -> None:
     assert "wikitext" in lm.report()
     assert not (lm.folder / "ptb.tex").exists()
     assert (lm.folder / "notes.txt").read_text() == "mine"
+
+
+def test_a_report_never_replaces_that_of_another_study(lm) -> None:
+    page = lm.report()
+    other = lm.file.with_name("other.yaml")
+    other.write_text(LM.replace("  ptb:", "  wikitext:"))
+    command = ["report", str(other), "--out", str(lm.out)]
+    with pytest.raises(SystemExit, match=r"report belongs to .*study\.yaml; .* rename or remove"):
+        cli.main(command)
+    assert (lm.folder / "report.md").read_text() == page
+    kept = lm.folder.rename(lm.out / "kept")
+    cli.main(command)
+    assert "wikitext" in (lm.folder / "report.md").read_text()
+    assert (kept / "report.md").read_text() == page
 
 
 def test_equal_reports_of_one_day_have_equal_files(lm, monkeypatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from study_recipe import RECIPE, Writer, plan_of, task, writer
 
-from fairseq_wsum.machine import processor
+from fairseq_wsum.machine import processor, version
 from fairseq_wsum.study import progress, run
 from fairseq_wsum.study.progress import Watch, duration, standing
 from fairseq_wsum.study.record import read_record, validations
@@ -43,6 +43,7 @@ def test_a_run_is_recorded_and_not_repeated(make) -> None:
     assert standing(run).perplexity == "5.5"
     record = read_record(run.folder)
     assert record is not None and record.command == run.command() and record.machine
+    assert record.version == version()
     (run.folder / "epoch").unlink()
     assert execute(run) == "finished"
     assert not (run.folder / "epoch").exists()

@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -14,9 +16,10 @@ import programs
 import pytest
 import report
 import torch
-from commands import run
+from commands import ROOT, run
+from shell import environment
 
-from fairseq_wsum import CELLS, cli
+from fairseq_wsum import CELLS, __version__, cli
 from fairseq_wsum.ops import kernels, operators
 
 
@@ -49,6 +52,39 @@ def test_a_command_names_the_package_that_it_lacks(arguments, missing, message, 
     printed = run("python", "-c", f"{code}cli.main({words})", check=False)
     assert printed.startswith(f"error: {message}") and f"import of {missing}" in printed
     assert printed.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_the_version_has_the_commit_of_a_checkout_of_this_package_only(tmp_path) -> None:
+    variables = {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    author = {"GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@b", "GIT_CONFIG_GLOBAL": os.devnull}
+    committer = {"GIT_COMMITTER_NAME": "A", "GIT_COMMITTER_EMAIL": "a@b"}
+    env = {**environment(), **variables, **author, **committer}
+
+    def call(*command: str) -> str:
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def version() -> str:
+        code = "from fairseq_wsum import machine; print(machine.__file__, machine.version())"
+        file, _, found = call(sys.executable, "-c", code).partition(" ")
+        assert file == str(package / "machine.py")
+        return found
+
+    package = tmp_path / "fairseq_wsum"
+    shutil.copytree(ROOT / "fairseq_wsum", package, ignore=shutil.ignore_patterns("_*.so", "__py*"))
+    (tmp_path / "README").touch()
+    call("git", "init")
+    call("git", "add", "README")
+    call("git", "commit", "-m", "a project that has the package installed in its folder")
+    assert version() == __version__
+    call("git", "add", "fairseq_wsum")
+    call("git", "commit", "-m", "the package")
+    commit = call("git", "rev-parse", "--short", "HEAD")
+    assert version() == f"{__version__} {commit}"
+    (package / "__init__.py").write_text((package / "__init__.py").read_text() + "# changed")
+    assert version() == f"{__version__} {commit}-dirty"
 
 
 def test_a_reader_that_stops_early_gets_no_message() -> None:

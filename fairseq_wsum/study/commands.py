@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import signal
 import sys
@@ -14,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from ..files import whole
 from ..machine import cores
 from . import launch
+from .owner import check_owner, set_owner
 from .plan import Plan, Run, prepare_command
 from .plan_file import read_plan
 from .progress import Watch
@@ -25,16 +24,11 @@ from .report import write_report
 from .requirements import check_requirements
 from .run import LOCK, call, check_locks, hold, state
 
-OWNER = ".study-file"  # in a default folder: the path of the study's file
-
 
 def _plan(args: argparse.Namespace) -> Plan:
     plan = read_plan(args.file, args.out or Path("runs", "studies", args.file.stem))
-    owner = plan.out / OWNER
-    if args.out is None and owner.exists():
-        file = Path(os.fsdecode(owner.read_bytes()))
-        if file.exists() and not file.samefile(plan.file):  # a study that was moved is the same
-            raise ValueError(f"{plan.out} belongs to {file}; give another folder with --out")
+    if args.out is None:
+        check_owner(plan.out, plan.file, "give another folder with --out")
     return plan
 
 
@@ -66,8 +60,7 @@ def study(args: argparse.Namespace) -> None:
         return
     plan.out.mkdir(parents=True, exist_ok=True)
     if args.out is None:
-        with whole(plan.out / OWNER) as partial:
-            partial.write_bytes(os.fsencode(plan.file))
+        set_owner(plan.out, plan.file)
     if todo:
         check_locks(plan.out)
         _stop_on_signals()

@@ -62,18 +62,19 @@ def scoring(runs: Iterable[Result]) -> str:
 
 
 def hardware(runs: Sequence[Result]) -> str:
-    """On which machines the finished runs were done, when, and for how long."""
+    """On which machines the finished runs were done, with which code, when, and for how long."""
     if not runs:
         return ""
     records = [run.record for run in runs]
     machines = Counter(f"{record.machine}, torch {record.torch}" for record in records)
-    places = "; ".join(f"{place} ({_number(count, 'run')})" for place, count in machines.items())
+    versions = Counter(record.version for record in records if record.version)
+    code = f" Code: fairseq_wsum {_counted(versions)}." if versions else ""
     days = sorted(record.started[:10] for record in records)
     when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
     seconds = sum(record.seconds for record in records)
     compare = " Speeds on different machines cannot be compared." if len(machines) > 1 else ""
     return (
-        f"Hardware: {places}. Started {when}; "
+        f"Hardware: {_counted(machines)}.{code} Started {when}; "
         f"{duration(seconds)} in all for training and scoring.{compare}\n"
     )
 
@@ -178,6 +179,10 @@ def _is_cell(model: Model) -> bool:
 
 def _distinct(texts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(texts))
+
+
+def _counted(found: Mapping[str, int]) -> str:
+    return "; ".join(f"{what} ({_number(count, 'run')})" for what, count in found.items())
 
 
 def _number(count: int, what: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..weights.picture import METADATA, SETTINGS
 from .results import PERPLEXITY, Result
-from .tables import ARROWS, Table, is_wide, number, spread
+from .tables import ARROWS, WIDE, Table, is_wide, number, spread
 
 STYLE: dict[str, Any] = {
     **SETTINGS,
@@ -31,7 +31,6 @@ MARKERS = "osD^vPX*<"
 BAR, BASELINE, DARK, PUBLISHED = "0.85", "0.65", "0.1", "#b2182b"
 WIDTH = 7.5  # inches
 NAME = 36  # characters of a line of a model's name
-DIVERGED = 10  # times the median perplexity of the models: a model above it has diverged
 
 Curve = dict[int, list[float]]
 
@@ -40,7 +39,7 @@ def curves(table: Table) -> Any:
     """The validation perplexity by epoch: for each model the mean over its seeds, and their range.
 
     A model's line ends with the last epoch that all of its finished runs have validated. The axis
-    is that of the models that learn: the lines of those that diverged leave it.
+    is that of the models near the best: the lines of the others leave it.
 
     Returns:
         A figure of matplotlib, or None if no finished run has a curve.
@@ -57,7 +56,7 @@ def curves(table: Table) -> Any:
         return None
     lasts = [statistics.fmean([*curve.values()][-1]) for _, curve in found if curve]
     most = _most(lasts)
-    shown: list[float] = []  # what the models that learn have
+    shown: list[float] = []  # what the axis has room for
     names = [_wrap(model) for model, _ in found]
     lines = sum(name.count("\n") + 1 for name in names)
     with matplotlib.rc_context(STYLE):
@@ -71,7 +70,7 @@ def curves(table: Table) -> Any:
             epochs = list(curve)
             name = f" {names[k]}" if names[k].startswith("_") else names[k]  # which hides a label
             if means[-1] > most:
-                name += "\n(diverged)"
+                name += "\n(off the scale)"
             else:
                 shown += [value for values in curve.values() for value in values]
             if any(len(values) > 1 for values in curve.values()):
@@ -115,7 +114,7 @@ def bars(table: Table) -> Any:
     """The test scores of the models: mean, standard deviation, a dot for each seed, and published.
 
     A model has no bar if a score of it is infinite, as a mean of the others would flatter it, or if
-    it diverged, as the axis would leave no room for the others.
+    it is far above the best, as the axis would leave no room for the others.
 
     Returns:
         A figure of matplotlib, or None if no finished run has a test score.
@@ -145,7 +144,7 @@ def bars(table: Table) -> Any:
             dots = [value for value in _finite(scores) if value <= most]
             mean = statistics.fmean(scores)
             if not math.isfinite(mean) or mean > most:
-                axes.text(0, y, " diverged", va="center", color="0.4", style="italic")
+                axes.text(0, y, " off the scale", va="center", color="0.4", style="italic")
             else:
                 dots = [*scores]
                 shade = BASELINE if row.model == table.task.baseline else BAR
@@ -195,8 +194,8 @@ def _curve(runs: Sequence[Result]) -> Curve:
 
 
 def _most(means: Sequence[float]) -> float:
-    """The largest mean perplexity that is drawn: a model with a larger one has diverged."""
-    return DIVERGED * statistics.median_low(means) if means else math.inf
+    """The largest mean perplexity that is drawn."""
+    return WIDE * min(means, default=math.inf)
 
 
 def _wrap(name: str) -> str:

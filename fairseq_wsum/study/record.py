@@ -36,6 +36,7 @@ class Record:
     status: int | None = None  # exit status of the recipe
     machine: str = ""  # its processor or GPU
     torch: str = ""  # version
+    version: str = ""  # of this package, with the commit of a checkout
     paths: Mapping[str, str] = field(default_factory=dict)  # of the task
 
     def write(self, folder: Path) -> None:

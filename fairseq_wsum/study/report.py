@@ -12,6 +12,7 @@ from typing import Any
 
 from ..files import whole
 from . import describe, pictures, tables
+from .owner import check_owner, set_owner
 from .plan import Plan, Task
 from .progress import standing
 from .record import last_lines, read_log
@@ -54,8 +55,9 @@ def write_report(plan: Plan, folder: Path, show: Callable[[str], None] | None = 
 
     Raises:
         ValueError: a run has a damaged file, or was made with other options; or the report would
-            replace a file that no earlier report wrote.
+            replace that of another study, or a file that no earlier report wrote.
     """
+    check_owner(folder, plan.file, "to make a new report here, rename or remove that one")
     results = read_results(plan)
     sections = []
     for task in plan.tasks:
@@ -70,6 +72,7 @@ def write_report(plan: Plan, folder: Path, show: Callable[[str], None] | None = 
         files |= _files(section)
     files[PAGE] = _page(plan, results, sections, files)
     _write(folder, files)
+    set_owner(folder, plan.file)
     return folder / PAGE
 
 

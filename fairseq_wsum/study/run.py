@@ -22,7 +22,7 @@ from typing import IO
 
 import torch
 
-from ..machine import cores, processor
+from ..machine import cores, processor, version
 from .plan import Run
 from .record import LOG, Record, checked_record, read_record
 
@@ -80,6 +80,7 @@ def execute(run: Run, slots: Path | None = None, jobs: int = 1, parent: int | No
             seconds=earlier,
             machine=torch.cuda.get_device_name(number % gpus) if gpus else processor(),
             torch=torch.__version__,
+            version=version(),
             paths=run.task.paths,
         )
         record.write(run.folder)

@@ -17,7 +17,7 @@ from .significance import LEVEL, ONE_TAIL, Comparison
 SUBSETS = ("valid", "test")
 ARROWS = {"BLEU": " ↑", PERPLEXITY: " ↓"}  # which way is better
 NONE = "–"  # noqa: RUF001
-WIDE = 10  # times the smallest score of a model: a larger one leaves the mean without a meaning
+WIDE = 10  # times the smallest: a larger score leaves means and axes without a meaning
 
 MARKDOWN = re.compile(r"[\\`*_|<&$~\[\]]")
 LATEX_FOR = {
@@ -273,7 +273,8 @@ def runs_csv(
     }
     metrics = list(dict.fromkeys(key for found in figures.values() for key in found))
     header = ["task", "model", "seed", "state", *metrics, "p", "p_corrected", "level", "parameters"]
-    header += ["words_per_second", "decoding", "seconds", "started", "machine", "torch", "folder"]
+    header += ["words_per_second", "decoding", "seconds", "started", "machine", "torch", "version"]
+    header += ["folder"]
     rows: list[dict[str, object]] = []
     for run in plan.runs:
         task, model = run.task.name, run.model.name
@@ -287,7 +288,7 @@ def runs_csv(
                 row |= dict(p=p.raw, p_corrected=p.corrected, level=ONE_TAIL)  # of BLEU
             for name in ("parameters", "words_per_second", "decoding"):
                 row[name] = getattr(result, name)
-            for name in ("seconds", "started", "machine", "torch"):
+            for name in ("seconds", "started", "machine", "torch", "version"):
                 row[name] = getattr(record, name)
         rows.append(row)
     return _csv(header, ([row.get(name) for name in header] for row in rows))
