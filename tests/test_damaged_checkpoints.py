@@ -135,11 +135,16 @@ def test_a_training_does_not_start_from_a_wrong_model(prepared, whole, tmp_path)
     before = {path: path.read_bytes() for path in (tmp_path / "run").glob("*.pt")}
     command = [*training(prepared, tmp_path / "run"), "--max-epoch", EPOCHS + 1]
     last = tmp_path / "run/checkpoint_last.pt"
-    done = run_script(*command, "--cell", "no-gates")
-    assert done.returncode != 0
-    assert f"{last} is a checkpoint of another model: give a new --save-dir" in done.stderr
-    assert {path: path.read_bytes() for path in (tmp_path / "run").glob("*.pt")} == before
-    assert "has the cell no-gates, and the weights are of" in done.stderr.splitlines()[-1]
+    start = f"{last} is a checkpoint of another model: give a new --save-dir, or give the options "
+    for options, theirs in (
+        (("--cell", "no-gates", "--decoder-hidden-size", 6), "--cell lstm, --decoder-hidden-size "),
+        (("--arch", "wsum_transformer"), "--arch wsum_lstm"),
+        (("--arch", "lstm"), "--arch wsum_lstm"),
+    ):
+        done = run_script(*command, *options)
+        assert done.returncode != 0
+        assert f"{start}of that model: {theirs}" in done.stderr.splitlines()[-1]
+        assert {path: path.read_bytes() for path in (tmp_path / "run").glob("*.pt")} == before
     base = tmp_path / "base.pt"
     base.write_bytes(flipped(last.read_bytes()))
     for option in ("--finetune-from-model", "--continue-once"):

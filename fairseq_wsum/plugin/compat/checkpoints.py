@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import torch
 from fairseq import checkpoint_utils
 from fairseq.dataclass.configs import CheckpointConfig
 from fairseq.file_io import PathManager
+from fairseq.models import ARCH_MODEL_REGISTRY
+from omegaconf import DictConfig, OmegaConf
 
-from ...checkpoint_files import allowed, damage, newest
+from ...checkpoint_files import allowed, damage, newest, read
 
 
 def apply() -> None:
@@ -86,20 +89,50 @@ def _check_before_resuming() -> None:
         except Exception as error:
             if "ensure that the architectures match" not in str(error):
                 raise
-            raise ValueError(_mismatch(error.__context__, *_loaded(cfg, suffix))) from error
+            cause, model = error.__context__, trainer.cfg.model
+            raise ValueError(_mismatch(cause, *_loaded(cfg, suffix), model)) from error
 
     checkpoint_utils.load_checkpoint = load_tested_checkpoint
 
 
-def _mismatch(cause: BaseException | None, option: str, name: str) -> str:
+def _mismatch(
+    cause: BaseException | None, option: str, name: str, model: DictConfig | Namespace
+) -> str:
     """Why the weights in the file `name` do not suit the model, and the cure."""
     if isinstance(cause, ValueError):  # of this package, such as another dictionary
         return f"{name}: {cause}"
-    differences = str(cause).splitlines()[1:]  # after torch's title
-    cells = [line for line in differences if "--cell" in line]  # the cause of the others
-    example = "".join(f" ({line.strip()})" for line in (cells or differences)[:1])
+    if found := _other_options(Path(name), model):
+        example = f": {', '.join(found)}"
+    else:
+        tensors = str(cause).splitlines()[1:]  # after torch's title
+        example = "".join(f" ({line.strip()})" for line in tensors[:1])
     cure = "give a new --save-dir, or " if option == "--save-dir" else ""
     return f"{name} is a checkpoint of another model: {cure}give the options of that model{example}"
+
+
+def _other_options(path: Path, model: DictConfig | Namespace) -> list[str]:
+    """The options of a model in a file that another model does not have, such as --cell lstm."""
+    if not path.is_file():  # a URL
+        return []
+    state = read(path, mmap=True)
+    saved, given = map(_values, ((state.get("cfg") or {}).get("model", state.get("args")), model))
+    theirs, ours = (ARCH_MODEL_REGISTRY.get(values.get("arch")) for values in (saved, given))
+    if theirs is None or ours is not theirs:
+        return [f"--arch {saved['arch']}"] if "arch" in saved else []
+    parser = ArgumentParser(add_help=False)
+    theirs.add_args(parser)
+    names = {action.dest: action.option_strings[0] for action in parser._actions}
+    changed = [name for name in saved.keys() & given.keys() if saved[name] != given[name]]
+    return [f"{names[name]} {saved[name]}" for name in sorted(changed) if name in names]
+
+
+def _values(model: object) -> dict[str, Any]:
+    """The options of a model by name; `arch` is its architecture."""
+    if isinstance(model, Namespace):  # of a model without a dataclass
+        return vars(model)
+    if isinstance(model, DictConfig):
+        model = OmegaConf.to_container(model, resolve=True, enum_to_str=True)  # as fairseq saves it
+    return {**model, "arch": model.get("_name")} if isinstance(model, dict) else {}
 
 
 def _check(cfg: CheckpointConfig, suffix: str) -> None:
