@@ -83,8 +83,9 @@ def test_training_reads_every_token_once_in_order_in_its_stream(
             assert source.shape == batch["target"].shape
             assert source.shape[1] <= steps
             assert batch["ntokens"] == batch["target"].ne(PAD).sum()
-            rows = zip(batch["id"].tolist(), source, batch["target"], strict=True)
-            for stream_id, x, y in rows:
+            assert batch["id"].tolist() == list(range(k * streams, (k + 1) * streams))
+            first = batch["group"] * streams
+            for stream_id, (x, y) in enumerate(zip(source, batch["target"], strict=True), first):
                 y = y[y != PAD]
                 x = x[: len(y)]
                 assert torch.equal(x[1:], y[:-1])  # the next input is the target

@@ -98,7 +98,10 @@ class StreamBatches(Dataset[Sample]):
         return len(self.bounds)
 
     def __getitem__(self, index: int) -> Sample:
-        """A batch in fairseq's form, with its `group` and `step`. Source and target are B x T."""
+        """A batch in fairseq's form, with its `group` and `step`. Source and target are B x T.
+
+        `id` numbers the rows in the order of the batches; fairseq-eval-lm prints it.
+        """
         step, group = divmod(index, self.groups)
         start, stop = int(self.cuts[step]), int(self.cuts[step + 1])
         streams = self.bounds[group]
@@ -109,7 +112,7 @@ class StreamBatches(Dataset[Sample]):
         target = tokens[:, 1:].contiguous()
         lengths = target.ne(self.pad).sum(1)
         return {
-            "id": torch.arange(len(streams)) + (self.first_group + group) * len(streams),
+            "id": torch.arange(len(streams)) + index * len(streams),
             "nsentences": len(streams),
             "ntokens": int(lengths.sum()),
             "net_input": {"src_tokens": tokens[:, :-1].contiguous(), "src_lengths": lengths},
