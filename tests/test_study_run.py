@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -70,6 +71,15 @@ def test_a_recipe_that_cannot_start_fails_and_its_log_says_why(make) -> None:
     assert "Exec format error" in message and str(file.parent / "recipe.sh") in message
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Restore SIGINT: a shell's background job, and thus its pytest, ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_signal_while_a_recipe_starts_stops_it(tmp_path, monkeypatch) -> None:
     processes = []
 
