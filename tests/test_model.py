@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from matrix_products import Products
 from torch import Tensor
 
 pytest.importorskip("fairseq")
@@ -80,6 +81,24 @@ def test_lstm_with_input_feeding_equals_fairseqs_lstm(attention, bidirectional) 
         if k in (1, 2):  # final states
             torch.testing.assert_close(part, part_theirs)
         assert part.shape == part_theirs.shape and part.dtype == part_theirs.dtype
+    cotangent = torch.randn_like(scores)
+    for y in (scores, scores_theirs):
+        y.backward(cotangent)
+    gradients = renamed({name: p.grad for name, p in theirs.named_parameters()})
+    for name, parameter in ours.named_parameters():
+        torch.testing.assert_close(parameter.grad, gradients[name], msg=name)
+
+
+@pytest.mark.parametrize("attention", ["general", "dot", "mlp"])
+def test_input_feeding_computes_one_gradient_for_each_matrix(attention) -> None:
+    model = make_model(decoder_attention=attention, encoder_hidden_size=7).train()
+    src, lengths, prev = make_batch(target_length=6)
+    scores, _ = model(src, lengths, prev)
+    with Products() as products:
+        scores.sum().backward()
+    decoder = model.decoder
+    matrices = [decoder.lstm.weight_ih_l0, decoder.attention.output_proj.weight]
+    assert [products.shapes[tuple(matrix.shape)] for matrix in matrices] == [1, 1]
 
 
 def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ...cells.rows import widened
 from ...layer import State
+from ...ops.joint_gradient import joint_gradients
 from ..modules import Attention, Bridge, Dropout, Projected
 from ..modules.states import CACHED, IncrementalState, pack_state, reorder_state, unpack_state
 from .layers import make_layers
@@ -130,7 +131,8 @@ class WsumLSTMDecoder(WsumDecoderBase):
             step = self._first_step(encoder_out, source)
         attend = partial(self._attend, source, step.projected, encoder_out.padding_mask)
         if self.input_feeding:
-            y, attn, state, feed = self._run_with_feeding(x, step, attend, mask)
+            with joint_gradients():
+                y, attn, state, feed = self._run_with_feeding(x, step, attend, mask)
         else:
             feed = step.feed
             y, state = self.lstm(x, step.state, mask)
