@@ -62,14 +62,14 @@ def test_a_gated_sum_of_your_own_runs_on_the_scan(cell, shape, dtype) -> None:
 
 
 @needs_kernels
-@pytest.mark.parametrize("name", ["avx512_bf16", "avx512", "avx2", "baseline"])
+@pytest.mark.parametrize("name", ["amx", "avx512_bf16", "avx512", "avx2", "baseline"])
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @every_name
 def test_every_instruction_set_and_number_of_threads_agrees(cell, threads, name) -> None:
     torch.set_num_threads(threads)
     with instruction_set(name):
-        # with avx512_bf16, float32 is computed by avx512
-        for dtype in [torch.bfloat16] if name == "avx512_bf16" else kernels.DTYPES:
+        # with these two, float32 is computed by avx512
+        for dtype in [torch.bfloat16] if name in ("amx", "avx512_bf16") else kernels.DTYPES:
             for kind in ("odd", "many-sequences", "projection-of-many"):
                 shape = SHAPES[kind]
                 mask = mask_of("left", shape["T"], shape["B"])

@@ -30,7 +30,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 every_instruction_set = pytest.mark.parametrize(
-    "name", ["avx512_bf16", "avx512", "avx2", "baseline"]
+    "name", ["amx", "avx512_bf16", "avx512", "avx2", "baseline"]
 )
 
 

@@ -37,7 +37,7 @@ def accepts(x: Tensor) -> bool:
 
 
 def instruction_set() -> str:
-    """The instruction set in use: `avx512_bf16`, `avx512`, `avx2` or `baseline`."""
+    """The instruction set in use: `amx`, `avx512_bf16`, `avx512`, `avx2` or `baseline`."""
     return str(_library().wsum_instruction_set().decode())
 
 

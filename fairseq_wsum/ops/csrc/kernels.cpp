@@ -6,6 +6,9 @@
 namespace {
 
 const Kernels* const ALL[] = {
+#ifdef WSUM_X86_AMX
+    &kernels_amx,
+#endif
 #ifdef WSUM_X86_BF16
     &kernels_avx512_bf16,
 #endif

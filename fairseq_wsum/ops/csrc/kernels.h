@@ -139,7 +139,7 @@ int wsum_cross_entropy(const CrossEntropy*);
 int wsum_cross_entropy_backward(const CrossEntropy*);
 int wsum_dropout(const Dropout*);
 
-// The instruction set in use: "avx512_bf16", "avx512", "avx2" or "baseline".
+// The instruction set in use: "amx", "avx512_bf16", "avx512", "avx2" or "baseline".
 const char* wsum_instruction_set();
 // Selects another instruction set, for tests. Returns 1 if this processor or build lacks it.
 int wsum_use_instruction_set(const char* name);

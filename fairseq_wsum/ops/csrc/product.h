@@ -3,9 +3,6 @@
 // into registers, and the caller processes each tile before the next one is computed.
 // Included once for each instruction set, after vector.h.
 
-// Number of vector registers that accumulate a tile; the others hold operands.
-constexpr int SUMS = VECTOR_BYTES == 64 ? 24 : 12;
-
 // Number of consecutive terms of a sum that one instruction handles: two for bfloat16.
 template <class Op>
 constexpr int GROUP = sizeof(float) / sizeof(Op);
@@ -19,6 +16,16 @@ inline void convert(bf16 from, float& to) {
     const uint32_t bits = uint32_t(from.bits) << 16;
     std::memcpy(&to, &bits, sizeof to);
 }
+
+#ifdef HAS_AMX
+#include "amx_tiles.h"
+#else
+// Number of vector registers that accumulate a tile; the others hold operands.
+constexpr int SUMS = VECTOR_BYTES == 64 ? 24 : 12;
+
+// Sums have a multiple of this number of terms, padded with zeros.
+template <class Op>
+constexpr int DEPTH = GROUP<Op>;
 
 inline vf multiply_add(vf sum, const float* a, const float* b) { return sum + *a * load(b); }
 #ifdef HAS_BF16_PRODUCT
@@ -62,15 +69,34 @@ constexpr auto tiles(std::integer_sequence<int, M...>) {
     return std::array<Tile, sizeof...(M)>{tile<Op, M + 1, N>...};
 }
 
+// Products with a panel of N vectors, for up to ROWS rows at a time.
+template <class Op, int N>
+class Tiles {
+public:
+    static constexpr int ROWS = SUMS / N;
+
+    // See `tile`.
+    void multiply(int rows, const Op* a, int64_t lda, int64_t segments, int64_t stride, int64_t k,
+                  const Op* panel, float* out) const {
+        static constexpr auto kernels = tiles<Op, N>(std::make_integer_sequence<int, ROWS>{});
+        kernels[rows - 1](a, lda, segments, stride, k, panel, out);
+    }
+};
+#endif
+
+// Rows of scratch buffers have a multiple of this length: whole vectors, and whole terms of a sum.
+template <class Op>
+constexpr int PITCH = std::max(V, DEPTH<Op>);
+
 // A matrix of `outputs` x (segments * k), in panels of N vectors.
 template <class Op, int N>
 class Panels {
 public:
-    static constexpr int WIDTH = N * V;    // number of outputs of a panel
-    static constexpr int ROWS = SUMS / N;  // maximum number of rows of a tile
+    static constexpr int WIDTH = N * V;  // number of outputs of a panel
+    static constexpr int ROWS = Tiles<Op, N>::ROWS;
 
     Panels(int64_t count, int64_t segments, int64_t k)
-        : count(count), segments(segments), k(round_up(k, GROUP<Op>)),
+        : count(count), segments(segments), k(round_up(k, DEPTH<Op>)),
           data_(count * segments * this->k * WIDTH) {}
 
     const int64_t count, segments, k;
@@ -89,15 +115,16 @@ public:
     template <class Begin, class Use>
     void multiply(int64_t panel, const Op* a, int64_t lda, int64_t stride, int64_t from, int64_t to,
                   Begin&& begin, Use&& use) const {
-        static constexpr auto kernels = tiles<Op, N>(std::make_integer_sequence<int, ROWS>{});
         alignas(64) float out[ROWS * WIDTH];
+        Tiles<Op, N> tiles;
         const Op* data = data_.get() + panel * segments * k * WIDTH;
         const int64_t blocks = ceil_div(to - from, ROWS);
         for (int64_t block = 0; block < blocks; ++block) {  // of nearly the same size
             const int64_t first = from + (to - from) * block / blocks;
             const int64_t last = from + (to - from) * (block + 1) / blocks;
             if (begin(first, last)) {
-                kernels[last - first - 1](a + first * lda, lda, segments, stride, k, data, out);
+                tiles.multiply(int(last - first), a + first * lda, lda, segments, stride, k, data,
+                               out);
             }
             for (int64_t row = first; row < last; ++row) use(row, out + (row - first) * WIDTH);
         }

@@ -2,12 +2,13 @@
 // Included once for each instruction set, after the other headers.
 
 // Indexing shared by the forward and the backward pass.
+template <class Op>
 struct Layout {
     explicit Layout(const Recurrence& p)
-        : p(p), pitch_h(round_up(p.H, V)), pitch_p(round_up(p.P, V)) {}
+        : p(p), pitch_h(round_up(p.H, PITCH<Op>)), pitch_p(round_up(p.P, PITCH<Op>)) {}
 
     const Recurrence& p;
-    const int64_t pitch_h, pitch_p;  // row lengths of scratch buffers, rounded up to whole vectors
+    const int64_t pitch_h, pitch_p;  // row lengths of scratch buffers
 
     int64_t time(int64_t step) const { return p.reverse ? p.T - 1 - step : step; }
     bool padded(int64_t t, int64_t b) const { return p.padding && p.padding[t * p.B + b]; }
@@ -32,6 +33,13 @@ inline void clear_row(To* to, int64_t n) {
     for (int64_t i = 0; i < n; i += V) store(to + i, vf{});
 }
 
+// Clears the lanes of rows of `pitch` numbers that no store of a vector reaches, as products read
+// them, and multiply them by zero.
+template <class To>
+inline void clear_ends(To* row, int64_t rows, int64_t pitch) {
+    for (int64_t i = 0; PITCH<To> > V && i < rows; ++i) store(row + (i + 1) * pitch - V, vf{});
+}
+
 // Rounds `x` to the precision of S.
 template <class S>
 inline vf rounded(vf x) {
@@ -40,11 +48,11 @@ inline vf rounded(vf x) {
     return load(as_stored);
 }
 
-// Prepares `x`, of which n lanes are in use, as the operand of a product of pairs. For odd n the
-// product also reads the next lane and multiplies it by zero, so that lane must be finite.
+// Prepares `x`, of which n lanes are in use, as the operand of a product. If terms are padded, the
+// product also reads the next lanes and multiplies them by zero, so they must be finite.
 template <class Op>
 inline vf ended(vf x, int n) {
-    if (GROUP<Op> > 1 && n < V) x[n] = 0;
+    for (int i = n; i < std::min(n + DEPTH<Op> - 1, V); ++i) x[i] = 0;
     return x;
 }
 
@@ -97,10 +105,13 @@ void pack_columns(Panels<Op, N>& panels, int64_t index, const S* w, int64_t outp
         for (int64_t i = 0; i < panels.k; ++i) {
             const S* from = w + (segment * k + i) * outputs + first;
             for (int n = 0; n < N; ++n) {
-                for (int j = 0; j < V; ++j) {
-                    Op& to = panels.at(index, segment, i, n, j);
-                    to = Op{};
-                    if (i < k && first + n * V + j < outputs) convert(from[n * V + j], to);
+                Op* const to = &panels.at(index, segment, i, n, 0);
+                const int64_t left = i < k ? outputs - first - n * V : 0;
+                if (left >= V) {  // a constant number, so that the loop is unrolled
+                    for (int j = 0; j < V; ++j) convert(from[n * V + j], to[j * GROUP<Op>]);
+                } else {
+                    for (int j = 0; j < V; ++j) to[j * GROUP<Op>] = Op{};
+                    for (int j = 0; j < left; ++j) convert(from[n * V + j], to[j * GROUP<Op>]);
                 }
             }
         }
@@ -110,7 +121,7 @@ void pack_columns(Panels<Op, N>& panels, int64_t index, const S* w, int64_t outp
 template <class C, class S, class Op>
 void recurrence(const Recurrence& p) {
     using Panel = ForwardPanel<C>;
-    const Layout at(p);
+    const Layout<Op> at(p);
     const int64_t B = p.B, H = p.H, P = p.P, z_pitch = C::x_rows * H, pitch = C::values * H;
     const bool projects = p.w_hr != nullptr;
 
@@ -128,6 +139,9 @@ void recurrence(const Recurrence& p) {
         const Team team(B, C::h_rows * H * P * sizeof(Op), thread_rank(), thread_count());
         const Range mine = share(B, team.rank, team.size);
         for (int64_t b = mine.from; b < mine.to; ++b) {
+            clear_ends(h_even.get() + b * at.pitch_p, 1, at.pitch_p);
+            clear_ends(h_odd.get() + b * at.pitch_p, 1, at.pitch_p);
+            if (projects) clear_ends(unprojected.get() + b * at.pitch_h, 1, at.pitch_h);
             copy_row(as<S>(p.h_0) + b * P, h_even.get() + b * at.pitch_p, P);
             if (C::memory) copy_row(p.c_0 + b * H, c.get() + b * at.pitch_h, H);
         }
@@ -237,7 +251,7 @@ void recurrence(const Recurrence& p) {
 template <class C, class S, class Op>
 void recurrence_backward(const Recurrence& p) {
     constexpr int N = WIDE;
-    const Layout at(p);
+    const Layout<Op> at(p);
     const int64_t B = p.B, H = p.H, P = p.P, z_pitch = C::x_rows * H, pitch = C::values * H;
     const int64_t dz_pitch = C::h_rows * at.pitch_h;
     const bool projects = p.w_hr != nullptr;
@@ -255,6 +269,9 @@ void recurrence_backward(const Recurrence& p) {
         const Team team(B, C::h_rows * H * P * sizeof(Op), thread_rank(), thread_count());
         const Range mine = share(B, team.rank, team.size);
         for (int64_t b = mine.from; b < mine.to; ++b) {
+            clear_ends(dz_even.get() + b * dz_pitch, C::h_rows, at.pitch_h);
+            clear_ends(dz_odd.get() + b * dz_pitch, C::h_rows, at.pitch_h);
+            if (projects) clear_ends(dh_projected.get() + b * at.pitch_p, 1, at.pitch_p);
             if (p.padding) clear_row(stayed.get() + b * at.pitch_p, P);
             if (!C::memory) continue;
             if (p.dc_n)

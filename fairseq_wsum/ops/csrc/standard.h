@@ -18,6 +18,9 @@
 #if __GNUC__ >= 10
 #define WSUM_X86_BF16 1  // older versions do not know the instruction
 #endif
+#if __GNUC__ >= 11 && defined(__linux__)
+#define WSUM_X86_AMX 1
+#endif
 #include <immintrin.h>
 #endif
 
@@ -44,5 +47,5 @@ struct Kernels {
 
 extern const Kernels kernels_baseline;
 #ifdef WSUM_X86
-extern const Kernels kernels_avx2, kernels_avx512, kernels_avx512_bf16;
+extern const Kernels kernels_avx2, kernels_avx512, kernels_avx512_bf16, kernels_amx;
 #endif

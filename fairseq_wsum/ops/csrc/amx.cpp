@@ -1,0 +1,38 @@
+// Like avx512_bf16.cpp, but bfloat16 matrix products use the tiles of AMX.
+#include "standard.h"
+
+#ifdef WSUM_X86_AMX
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+// Asks Linux for the use of the tile registers, as oneDNN in torch does.
+static bool may_use_tiles() {
+    constexpr int REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;  // of <asm/prctl.h>, Linux 5.16
+    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+
+static bool runs_here() {
+    constexpr unsigned BF16 = 1u << 22, TILES = 1u << 24;
+    unsigned a, b, c, d;
+    return kernels_avx512_bf16.runs_here() && __get_cpuid_count(7, 0, &a, &b, &c, &d) &&
+           (d & BF16) && (d & TILES) && may_use_tiles();
+}
+
+#pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,amx-tile,amx-bf16")
+#define VECTOR_BYTES 64
+#define INSTRUCTION_SET amx
+#define HAS_BF16_PRODUCT
+#define HAS_AMX
+#include "instantiate.h"
+
+const Kernels kernels_amx{
+    "amx", runs_here,
+    [](const GatedSum& p, bool backward) { return kernels_avx512.gated_sum(p, backward); },
+    [](const Scan& p, bool backward) { return kernels_avx512.scan(p, backward); },
+    [](const Recurrence& p, bool backward) {
+        return (p.is_bf16 ? amx::recurrence_of : kernels_avx512.recurrence)(p, backward);
+    },
+    [](const CrossEntropy& p, bool backward) { return kernels_avx512.cross_entropy(p, backward); },
+    [](const Dropout& p) { return kernels_avx512.dropout(p); }};
+#endif
