@@ -169,7 +169,9 @@ torch="$("$python" -P -c 'from importlib.metadata import version; print(version(
 step "fairseq's build requirements" pip 'setuptools>=68' wheel cython numpy
 constraints="$VENV/setup-constraints.txt"
 echo "torch==$torch" >"$constraints" # nothing may replace it
-step "fairseq and this package with [$extra] (fairseq is compiled: 2 to 5 minutes)" \
+compiled=' (fairseq is compiled: 2 to 5 minutes)'
+! has fairseq-fixed || compiled=''
+step "fairseq and this package with [$extra]$compiled" \
     pip --verbose --no-build-isolation --constraint "$constraints" --editable "${REPO}[$extra]"
 step "import check" "$python" -P -c 'import fairseq, sacrebleu, sacremoses, sentencepiece
 import fairseq_wsum.ops.kernels'
