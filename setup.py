@@ -3,11 +3,13 @@
 import os
 import re
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 ROOT = Path(__file__).parent
 CSRC = ROOT / "fairseq_wsum" / "ops" / "csrc"
@@ -54,6 +56,8 @@ class BuildInParallel(build_ext):
     """Compiles the source files in parallel; there is one for each instruction set."""
 
     def build_extension(self, ext: Extension) -> None:
+        if not self.assembles("tilerelease"):  # binutils before 2.36 do not know AMX
+            ext.define_macros.append(("WSUM_NO_AMX", None))
         compile_all = self.compiler.compile
 
         def compile_together(sources: list[str], **options: object) -> list[str]:
@@ -69,6 +73,17 @@ class BuildInParallel(build_ext):
             raise
         finally:
             self.compiler.compile = compile_all
+
+    def assembles(self, instruction: str) -> bool:
+        """Whether the compiler's assembler knows an instruction."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "instruction.cpp")
+            source.write_text(f'void f() {{ asm volatile("{instruction}"); }}\n')
+            try:
+                self.compiler.compile([str(source)], output_dir=folder)
+            except CompileError:
+                return False
+        return True
 
 
 def remove_stale(library: Path, sources: list[str]) -> None:

@@ -108,6 +108,39 @@ def test_a_matrix_that_is_changed_after_the_loop_is_an_error(loop) -> None:
         y.sum().backward()
 
 
+def test_an_input_that_is_changed_after_its_step_is_an_error(loop) -> None:
+    with joint_gradients():
+        x = loop.h * 2
+        y = F.linear(x, loop.weight)
+    x.mul_(5)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
+def test_a_compiled_part_of_the_loop_gets_its_gradients(loop) -> None:
+    def step(h: Tensor) -> Tensor:
+        return torch.tanh(F.linear(h, loop.weight))
+
+    gradients = []
+    for part in (step, torch.compile(step, backend="eager")):
+        with joint_gradients():
+            h = part(part(loop.h))
+        gradients.append(torch.autograd.grad(h.sum(), (loop.h, loop.weight)))
+    assert_same(*gradients)
+
+
+def test_vectors_and_complex_matrices_get_the_plain_products() -> None:
+    for weight in (torch.randn(4), torch.randn(2, 4, dtype=torch.complex64)):
+        weight.requires_grad_()
+        x = torch.randn(3, 4, dtype=weight.dtype)
+        gradients = []
+        for context in (nullcontext(), joint_gradients()):
+            with context:
+                y = F.linear(x, weight)
+            gradients.append(torch.autograd.grad(y.abs().sum(), weight))
+        assert torch.equal(*(gradient for (gradient,) in gradients))
+
+
 def test_second_derivatives_are_rejected(loop) -> None:
     (gradient,) = torch.autograd.grad(loop(joint=True).sum(), loop.weight, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
@@ -132,14 +165,18 @@ def test_autocast_and_no_grad_compute_the_plain_products(loop) -> None:
             assert torch.equal(loop(joint=True), loop(joint=False))
 
 
-def test_no_memory_is_kept_after_the_loop() -> None:
+@pytest.mark.parametrize("wanted", ["all", "inputs"])
+def test_no_memory_is_kept_after_the_loop(wanted) -> None:
     """Without the garbage collector, which does not follow references in the autograd graph."""
     gc.disable()
     try:
         loop = Loop()
         y = loop(joint=True)
         held = weakref.ref(loop.matrices), weakref.ref(loop.weight)
-        y.sum().backward()
+        if wanted == "all":
+            y.sum().backward()
+        else:
+            torch.autograd.grad(y.sum(), loop.x, create_graph=True)
         del y, loop
         assert [reference() for reference in held] == [None, None]
     finally:

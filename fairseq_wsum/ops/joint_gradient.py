@@ -1,15 +1,16 @@
 """One gradient for a matrix that every step of a loop multiplies by.
 
-In a loop over time, autograd computes the gradient of a matrix once for each step, and adds them
-up: T products with few rows each, and T - 1 sums of matrices. Inside `joint_gradients` it is one
-product over the rows of all steps. That is faster, and in 16 bits it is rounded once.
+In a loop over time, autograd computes the gradient of a matrix once for each step. It makes T
+products with few rows each, and adds them up with T - 1 sums. Inside `joint_gradients`, one
+product over the rows of all steps gives the gradient. This is faster, and in 16 bits the gradient
+is rounded once.
 
 Shapes: T steps, K inputs, N outputs. x and y are those of one step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -26,93 +27,81 @@ from .transforms import in_autocast, in_transformation
 def joint_gradients() -> AbstractContextManager[object]:
     """A context for a loop, in which each matrix gets one gradient for all steps.
 
-    It applies to `torch.nn.functional.linear` and `torch.bmm` with the same second operand in
-    several steps. No result changes, except for the rounding of these gradients. Second derivatives
-    are an error.
+    It joins the gradients of real matrices that are the second operand of
+    `torch.nn.functional.linear` or `torch.bmm`. Two views of a tensor count as one matrix if they
+    have the same offset, shape and strides. So do not use a custom Function that returns a view of
+    a matrix, and do not put hooks on such views. Autocast, `torch.func` and `torch.compile` get the
+    plain products.
+
+    Values do not change. Gradients change by rounding only. All steps form one graph: a backward
+    pass through one step also frees the earlier ones, unless it retains the graph. Second
+    derivatives are an error.
     """
-    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        return _JointGradients()
-    return nullcontext()
+    return _JointGradients() if torch.is_grad_enabled() else nullcontext()
 
 
-class _Matrix:
-    """A matrix W of the loop, and the operands of its gradient.
-
-    Attributes:
-        matrix: W.
-        inputs: x of each step.
-        visited: the steps that the backward pass has visited, with dy.
-    """
-
-    def __init__(self, matrix: Tensor) -> None:
-        self.matrix = matrix
-        self.inputs: list[Tensor] = []
-        self.visited: list[tuple[int, Tensor]] = []
-
-    def collected(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """x and dy of each step that the backward pass has visited."""
-        visited, self.visited = self.visited, []
-        return ((self.inputs[step], dy) for step, dy in visited)
-
-    def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """y."""
-        raise NotImplementedError
-
-    def input_gradient(self, dy: Tensor) -> Tensor:
-        """dx."""
-        raise NotImplementedError
-
-    def gradient(self) -> Tensor:
-        """dW, from `collected`."""
-        raise NotImplementedError
-
-
-class _Linear(_Matrix):
+class _Linear:
     """y = x W^T + b: ... x K and N x K -> ... x N."""
 
-    def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        return product(x, self.matrix, bias)
+    @staticmethod
+    def product(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
+        return product(x, matrix, bias)
 
-    def input_gradient(self, dy: Tensor) -> Tensor:
-        return product(dy, self.matrix.t())
+    @staticmethod
+    def input_gradient(dy: Tensor, matrix: Tensor) -> Tensor:
+        return product(dy, matrix.t())
 
-    def gradient(self) -> Tensor:
-        xs, dys = zip(*((as_rows(x), as_rows(dy)) for x, dy in self.collected()), strict=True)
-        return outer(torch.cat(dys), torch.cat(xs))
+    @staticmethod
+    def gradient(x: Sequence[Tensor], dy: Sequence[Tensor]) -> Tensor:
+        return outer(torch.cat([as_rows(d) for d in dy]), torch.cat([as_rows(v) for v in x]))
 
 
-class _Batched(_Matrix):
+class _Batched:
     """y_b = x_b W_b for each b: B x R x K and B x K x N -> B x R x N."""
 
-    def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
+    @staticmethod
+    def product(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
         assert bias is None
-        return torch.bmm(x, self.matrix)
+        return torch.bmm(x, matrix)
 
-    def input_gradient(self, dy: Tensor) -> Tensor:
-        return torch.bmm(dy, self.matrix.transpose(1, 2))
+    @staticmethod
+    def input_gradient(dy: Tensor, matrix: Tensor) -> Tensor:
+        return torch.bmm(dy, matrix.transpose(1, 2))
 
-    def gradient(self) -> Tensor:
-        xs, dys = zip(*self.collected(), strict=True)
-        return torch.bmm(torch.cat(xs, dim=1).transpose(1, 2), torch.cat(dys, dim=1))
+    @staticmethod
+    def gradient(x: Sequence[Tensor], dy: Sequence[Tensor]) -> Tensor:
+        return torch.bmm(torch.cat(tuple(x), dim=1).transpose(1, 2), torch.cat(tuple(dy), dim=1))
 
 
-# The steps of a matrix are linked by tokens: each takes the token of the step before, an empty
-# tensor, and makes the next one. So a backward pass visits them from the last to the first, and
-# then the matrix.
+_Kind = type[_Linear] | type[_Batched]
+_KINDS: dict[Callable[..., Any], _Kind] = {
+    F.linear: _Linear,
+    torch.ops.fairseq_wsum.linear: _Linear,
+    torch.bmm: _Batched,
+}
+
+# Tokens link the steps of a matrix. A token is an empty tensor. Each step takes the token of the
+# step before and makes the next one. So a backward pass visits the steps from the last to the
+# first, and then `_Begin`. On its way it collects x and dy of each step in `visited`.
+_Visited = list[tuple[Tensor, Tensor]]
 
 
 class _Begin(torch.autograd.Function):
     """The token for the first step. Its backward pass comes after those of all steps."""
 
     @staticmethod
-    def forward(ctx: Any, matrix: Tensor, owner: _Matrix) -> Tensor:
-        ctx.owner = owner
+    def forward(ctx: Any, matrix: Tensor, kind: _Kind, visited: _Visited) -> Tensor:
+        ctx.kind, ctx.visited = kind, visited
         return matrix.new_empty(0)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, token: Tensor) -> tuple[Tensor | None, None]:
-        return (ctx.owner.gradient() if ctx.owner.visited else None), None
+    def backward(ctx: Any, token: Tensor) -> tuple[Tensor | None, None, None]:
+        dmatrix = None
+        if ctx.visited:
+            dmatrix = ctx.kind.gradient(*zip(*ctx.visited, strict=True))
+            ctx.visited.clear()
+        return dmatrix, None, None
 
 
 class _Step(torch.autograd.Function):
@@ -120,31 +109,36 @@ class _Step(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, matrix: Tensor, bias: Tensor | None, token: Tensor, owner: _Matrix
+        ctx: Any,
+        x: Tensor,
+        matrix: Tensor,
+        bias: Tensor | None,
+        token: Tensor,
+        kind: _Kind,
+        visited: _Visited,
     ) -> tuple[Tensor, Tensor]:
-        ctx.owner, ctx.step = owner, len(owner.inputs)
+        ctx.kind, ctx.visited = kind, visited
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(matrix)
-        owner.inputs.append(x.detach())
-        return owner.product(x, bias), token.new_empty(0)
+        ctx.save_for_backward(x, matrix)
+        return kind.product(x, matrix, bias), token.new_empty(0)
 
     @staticmethod
     @once_differentiable
     def backward(
         ctx: Any, dy: Tensor | None, token: Tensor | None
-    ) -> tuple[Tensor | None, None, Tensor | None, Tensor, None]:
-        (matrix,) = ctx.saved_tensors  # raises an error if the matrix has changed
-        owner = ctx.owner
-        if token is None:  # this backward pass has no later step, so it begins here
-            owner.visited.clear()
+    ) -> tuple[Tensor | None, None, Tensor | None, Tensor, None, None]:
+        x, matrix = ctx.saved_tensors
+        if token is None:  # no later step is part of this backward pass, so it begins here
+            ctx.visited.clear()
         dx = db = None
         if dy is not None:
-            owner.visited.append((ctx.step, dy))
+            # detached, as otherwise they would keep the graph alive
+            ctx.visited.append((x.detach(), dy.detach()))
             if ctx.needs_input_grad[0]:
-                dx = owner.input_gradient(dy)
+                dx = ctx.kind.input_gradient(dy, matrix)
             if ctx.needs_input_grad[2]:
                 db = as_rows(dy).sum(0)
-        return dx, None, db, matrix.new_empty(0), None
+        return dx, None, db, matrix.new_empty(0), None, None
 
 
 class _JointGradients(TorchFunctionMode):
@@ -152,8 +146,8 @@ class _JointGradients(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        # with the token of the last step; a token in the matrix itself would keep the graph alive
-        self._matrices: dict[tuple[Any, ...], tuple[_Matrix, Tensor]] = {}
+        # Each matrix, which keeps its id in use, with the token of its last step.
+        self._matrices: dict[tuple[Any, ...], tuple[Tensor, _Visited, Tensor]] = {}
 
     def __torch_function__(
         self,
@@ -162,40 +156,34 @@ class _JointGradients(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        if func in _KINDS and not kwargs and _suits(args[0], args[1]):
+        if func in _KINDS and not kwargs and _can_join(*args[:2]):
             return self._step(_KINDS[func], *args)
         return func(*args, **(kwargs or {}))
 
-    def _step(
-        self, kind: type[_Matrix], x: Tensor, matrix: Tensor, bias: Tensor | None = None
-    ) -> Tensor:
-        key = (kind, *_view(matrix))
+    def _step(self, kind: _Kind, x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
+        key = (kind, *_place(matrix))
         if key not in self._matrices:
-            owner = kind(matrix)
-            self._matrices[key] = owner, _Begin.apply(matrix, owner)
-        owner, token = self._matrices[key]
-        y, token = _Step.apply(x, owner.matrix, bias, token, owner)
-        self._matrices[key] = owner, token
+            visited: _Visited = []
+            self._matrices[key] = matrix, visited, _Begin.apply(matrix, kind, visited)
+        matrix, visited, token = self._matrices[key]
+        y, token = _Step.apply(x, matrix, bias, token, kind, visited)
+        self._matrices[key] = matrix, visited, token
         return y
 
 
-_KINDS: dict[Callable[..., Any], type[_Matrix]] = {
-    F.linear: _Linear,
-    torch.ops.fairseq_wsum.linear: _Linear,
-    torch.bmm: _Batched,
-}
-
-
-def _suits(x: Tensor, matrix: Tensor) -> bool:
+def _can_join(x: Tensor, matrix: Tensor) -> bool:
     return (
         torch.is_grad_enabled()
         and matrix.requires_grad
+        and matrix.dim() > 1
+        and not matrix.is_complex()
+        and not torch.compiler.is_compiling()
         and not in_autocast(x.device)
         and not in_transformation()
     )
 
 
-def _view(matrix: Tensor) -> tuple[Any, ...]:
-    """Equal for two tensors that are the same view of the same tensor."""
+def _place(matrix: Tensor) -> tuple[Any, ...]:
+    """Equal for two tensors with the same base, offset, shape and strides."""
     base = matrix if matrix._base is None else matrix._base
     return id(base), matrix.storage_offset(), matrix.shape, matrix.stride()

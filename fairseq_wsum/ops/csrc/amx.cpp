@@ -6,9 +6,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// Asks Linux for the use of the tile registers, as oneDNN in torch does.
+// Asks Linux for permission to use the tile registers, for the whole process. oneDNN in torch does
+// the same.
 static bool may_use_tiles() {
-    constexpr int REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;  // of <asm/prctl.h>, Linux 5.16
+    constexpr long REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;  // of <asm/prctl.h>, Linux 5.16
     return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
 }
 

@@ -1,18 +1,18 @@
-// Tiles in the registers of AMX, eight of 16 rows of 64 bytes. Included by product.h in place of the
-// tiles in vector registers.
+// Products in the tile registers of AMX, eight registers of 16 rows of 64 bytes. product.h includes
+// this file in place of its own `Tiles`.
 
-// Sums have a multiple of this number of terms, padded with zeros.
+// The number of terms of a sum is rounded up to a multiple of this. The added terms are zero.
 template <class Op>
 constexpr int DEPTH = 64 / sizeof(Op);
 
-// What LDTILECFG reads: the size of each register.
+// The operand of LDTILECFG: the size of each tile register.
 struct alignas(64) TileConfig {
     uint8_t palette = 1, start = 0, reserved[14] = {};
-    uint16_t bytes[16] = {};  // in a row
+    uint16_t bytes[16] = {};  // of a row
     uint8_t rows[16] = {};
 };
 
-// Products with a panel of N vectors: see the `Tiles` of product.h.
+// Products with a panel of N vectors, for up to ROWS rows at a time, as in product.h.
 template <class Op, int N>
 class Tiles {
 public:
@@ -27,7 +27,8 @@ public:
         static_assert(N <= 4);
         constexpr int64_t BYTES = N * V * sizeof(float);  // from one pair of terms to the next
         configure(rows);
-        asm volatile("" ::: "memory");  // the intrinsics do not say that they read memory
+        // All that the tiles read must be in memory, as the intrinsics do not say that they read it.
+        asm volatile("" ::: "memory");
         _tile_zero(0);
         if constexpr (N > 1) _tile_zero(1);
         if constexpr (N > 2) _tile_zero(2);
@@ -57,11 +58,10 @@ public:
         if constexpr (N > 1) _tile_stored(1, out + V, BYTES);
         if constexpr (N > 2) _tile_stored(2, out + 2 * V, BYTES);
         if constexpr (N > 3) _tile_stored(3, out + 3 * V, BYTES);
-        asm volatile("" ::: "memory");
     }
 
 private:
-    int rows_ = 0;  // that are configured
+    int rows_ = 0;  // of the present configuration, or 0 without one
 
     // Gives `rows` rows to the sums (0 to 3) and to `a` (4), and 16 to the panel (5 to 7).
     void configure(int rows) {
@@ -71,7 +71,8 @@ private:
             config.bytes[i] = 64;
             config.rows[i] = uint8_t(i < 5 ? rows : ROWS);
         }
-        _tile_loadconfig(&config);
+        // Not _tile_loadconfig: that of GCC 12 names only the first 8 bytes as read (bug 114098).
+        asm volatile("ldtilecfg %0" ::"m"(config));
         rows_ = rows;
     }
 };

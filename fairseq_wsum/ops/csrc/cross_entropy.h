@@ -2,12 +2,6 @@
 // needs no array of probabilities.
 // Included once for each instruction set, after vector.h.
 
-// Keeps the first n of V numbers and replaces the others by `filler`.
-inline vf first(vf x, int n, float filler) {
-    for (int i = n; i < V; ++i) x[i] = filler;
-    return x;
-}
-
 inline float largest(vf x) {
     float high = x[0];
     for (int i = 1; i < V; ++i) high = x[i] > high ? x[i] : high;

@@ -23,7 +23,7 @@ inline void convert(bf16 from, float& to) {
 // Number of vector registers that accumulate a tile; the others hold operands.
 constexpr int SUMS = VECTOR_BYTES == 64 ? 24 : 12;
 
-// Sums have a multiple of this number of terms, padded with zeros.
+// The number of terms of a sum is rounded up to a multiple of this. The added terms are zero.
 template <class Op>
 constexpr int DEPTH = GROUP<Op>;
 

@@ -33,8 +33,8 @@ inline void clear_row(To* to, int64_t n) {
     for (int64_t i = 0; i < n; i += V) store(to + i, vf{});
 }
 
-// Clears the lanes of rows of `pitch` numbers that no store of a vector reaches, as products read
-// them, and multiply them by zero.
+// Clears the last V lanes of each row of `pitch` numbers. If the numbers in use end earlier, no later
+// store reaches these lanes. Products multiply them by zero, so they must be finite.
 template <class To>
 inline void clear_ends(To* row, int64_t rows, int64_t pitch) {
     for (int64_t i = 0; PITCH<To> > V && i < rows; ++i) store(row + (i + 1) * pitch - V, vf{});
@@ -48,12 +48,11 @@ inline vf rounded(vf x) {
     return load(as_stored);
 }
 
-// Prepares `x`, of which n lanes are in use, as the operand of a product. If terms are padded, the
-// product also reads the next lanes and multiplies them by zero, so they must be finite.
+// Prepares `x`, of which n lanes are in use, as the operand of a product. The product may also read
+// the lanes after them, which it multiplies by zero, so they must be finite.
 template <class Op>
 inline vf ended(vf x, int n) {
-    for (int i = n; i < std::min(n + DEPTH<Op> - 1, V); ++i) x[i] = 0;
-    return x;
+    return DEPTH<Op> > 1 && n < V ? first(x, n, 0) : x;
 }
 
 // What the backward pass gets of the rows. In 16 bits a gate near 1 would be rounded to 1, and its

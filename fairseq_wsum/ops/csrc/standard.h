@@ -18,7 +18,7 @@
 #if __GNUC__ >= 10
 #define WSUM_X86_BF16 1  // older versions do not know the instruction
 #endif
-#if __GNUC__ >= 11 && defined(__linux__)
+#if __GNUC__ >= 11 && defined(__linux__) && !defined(WSUM_NO_AMX)
 #define WSUM_X86_AMX 1
 #endif
 #include <immintrin.h>

@@ -76,6 +76,12 @@ inline void store(bf16* p, vf x, int n) {
 }
 #endif
 
+// Keeps the first n of V numbers and replaces the others by `filler`.
+inline vf first(vf x, int n, float filler) {
+    for (int i = n; i < V; ++i) x[i] = filler;
+    return x;
+}
+
 // The lanes in use of the vector that starts at n in a row of `size` numbers.
 inline int lanes(int64_t n, int64_t size) { return int(std::min<int64_t>(size - n, V)); }
 
