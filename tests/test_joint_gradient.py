@@ -142,9 +142,9 @@ def test_vectors_and_complex_matrices_get_the_plain_products() -> None:
 
 
 def test_second_derivatives_are_rejected(loop) -> None:
-    (gradient,) = torch.autograd.grad(loop(joint=True).sum(), loop.weight, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
+    y = loop(joint=True)
+    with pytest.raises(NotImplementedError, match="--decoder-input-feeding False"):
+        torch.autograd.grad(y.sum(), loop.weight, create_graph=True)
 
 
 def test_frozen_matrices_and_inputs_get_no_gradient(loop) -> None:
@@ -176,7 +176,7 @@ def test_no_memory_is_kept_after_the_loop(wanted) -> None:
         if wanted == "all":
             y.sum().backward()
         else:
-            torch.autograd.grad(y.sum(), loop.x, create_graph=True)
+            torch.autograd.grad(y.sum(), loop.x, retain_graph=True)
         del y, loop
         assert [reference() for reference in held] == [None, None]
     finally:

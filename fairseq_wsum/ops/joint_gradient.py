@@ -17,9 +17,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
+from .library import no_second_derivatives
 from .products import as_rows, outer, product
 from .transforms import in_autocast, in_transformation
 
@@ -95,7 +95,6 @@ class _Begin(torch.autograd.Function):
         return matrix.new_empty(0)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, token: Tensor) -> tuple[Tensor | None, None, None]:
         dmatrix = None
         if ctx.visited:
@@ -123,22 +122,25 @@ class _Step(torch.autograd.Function):
         return kind.product(x, matrix, bias), token.new_empty(0)
 
     @staticmethod
-    @once_differentiable
     def backward(
         ctx: Any, dy: Tensor | None, token: Tensor | None
     ) -> tuple[Tensor | None, None, Tensor | None, Tensor, None, None]:
+        if torch.is_grad_enabled():
+            _refuse()
         x, matrix = ctx.saved_tensors
         if token is None:  # no later step is part of this backward pass, so it begins here
             ctx.visited.clear()
         dx = db = None
         if dy is not None:
-            # detached, as otherwise they would keep the graph alive
-            ctx.visited.append((x.detach(), dy.detach()))
+            ctx.visited.append((x.detach(), dy))  # x with its history would keep the graph alive
             if ctx.needs_input_grad[0]:
                 dx = ctx.kind.input_gradient(dy, matrix)
             if ctx.needs_input_grad[2]:
                 db = as_rows(dy).sum(0)
         return dx, None, db, matrix.new_empty(0), None, None
+
+
+_refuse = no_second_derivatives("a decoder without input feeding: --decoder-input-feeding False")
 
 
 class _JointGradients(TorchFunctionMode):
