@@ -474,6 +474,12 @@ BAD_OPTIONS = {
 }
 
 
+@pytest.mark.parametrize("feeding", ["True", "False"])
+def test_layer_normalisation_within_input_feeding_gives_a_warning(feeding, caplog) -> None:
+    make_model(layer_norm=True, decoder_input_feeding=feeding)
+    assert ("give --decoder-input-feeding False" in caplog.text) == (feeding == "True")
+
+
 @pytest.mark.parametrize(("options", "message"), BAD_OPTIONS.values(), ids=BAD_OPTIONS)
 def test_incompatible_options_are_named(options, message) -> None:
     with pytest.raises(ValueError, match=message):

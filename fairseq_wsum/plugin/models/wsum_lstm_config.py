@@ -1,5 +1,6 @@
 """The options of `--arch wsum_lstm`: those of fairseq's `lstm`, and those of the cells."""
 
+import logging
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -19,6 +20,8 @@ from .options import (
 
 # fairseq needs `Optional[X]` here: see options.py
 # ruff: noqa: UP045
+
+logger = logging.getLogger(__name__)
 
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
@@ -171,7 +174,8 @@ class WsumLSTMConfig(LSTMOptions):
         metadata={
             "help": "normalise the input of each LSTM layer and of each feed-forward block, and "
             "the output of the last layer, in the encoder and in the decoder; the weights of the "
-            "normalisation start at 1 and its biases at 0, whatever --init-range is"
+            "normalisation start at 1 and its biases at 0, whatever --init-range is; give "
+            "--decoder-input-feeding False, too, as the gradient grows at every target position"
         },
     )
     share_all_embeddings: bool = field(
@@ -279,6 +283,11 @@ def read_config(args: Any) -> WsumLSTMConfig:
     if cfg.shares_output:
         check_sharing(cfg.decoder_embed_dim, cfg.out_embed_dim)
     _check_attention(cfg)
+    if cfg.layer_norm and cfg.input_feeding:
+        logger.warning(
+            "--layer-norm with --decoder-input-feeding: the gradient grows at every target "
+            "position, and the model may not learn; give --decoder-input-feeding False"
+        )
     return cfg
 
 
