@@ -175,7 +175,7 @@ class WsumLSTMConfig(LSTMOptions):
             "help": "normalise the input of each LSTM layer and of each feed-forward block, and "
             "the output of the last layer, in the encoder and in the decoder; the weights of the "
             "normalisation start at 1 and its biases at 0, whatever --init-range is; give "
-            "--decoder-input-feeding False, too, as the gradient grows at every target position"
+            "--decoder-input-feeding False, too, as the gradient may grow at every target position"
         },
     )
     share_all_embeddings: bool = field(
@@ -285,7 +285,7 @@ def read_config(args: Any) -> WsumLSTMConfig:
     _check_attention(cfg)
     if cfg.layer_norm and cfg.input_feeding:
         logger.warning(
-            "--layer-norm with --decoder-input-feeding: the gradient grows at every target "
+            "--layer-norm with --decoder-input-feeding: the gradient may grow at every target "
             "position, and the model may not learn; give --decoder-input-feeding False"
         )
     return cfg
