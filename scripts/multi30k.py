@@ -38,7 +38,7 @@ train.lc.norm.tok.LANG and so on for text that is lower-cased and tokenised. Eac
 EXAMPLES = """\
 examples:
   # download; a joint BPE of 8,000 units on the lower-cased, tokenised text
-  scripts/prepare_multi30k.sh --out data-bin/multi30k-bpe
+  scripts/prepare_multi30k.sh --out data-bin/multi30k
 
   # smaller units, and ten more segmentations of the training text (BPE-dropout)
   scripts/prepare_multi30k.sh --out data-bin/multi30k-dropout --bpe-size 4000 --bpe-dropout 0.1

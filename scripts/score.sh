@@ -35,11 +35,11 @@ with other files is refused):
   average.pt          the averaged checkpoint
 
 examples:
-  scripts/score.sh data-bin/multi30k-bpe --checkpoints runs/first --average 10
-  scripts/score.sh data-bin/multi30k-bpe --checkpoints runs/first --subset valid \
+  scripts/score.sh data-bin/multi30k --checkpoints runs/first --average 10
+  scripts/score.sh data-bin/multi30k --checkpoints runs/first --subset valid \
       --lenpen 0.6,1.0,1.4
   scripts/score.sh data-bin/multi30k-words --checkpoints runs/words --replace-unk --cpu
-  scripts/score.sh data-bin/multi30k-bpe --out runs/both \
+  scripts/score.sh data-bin/multi30k --out runs/both \
       --checkpoints runs/first/checkpoint_best.pt:runs/second/checkpoint_best.pt
 EOF
 }

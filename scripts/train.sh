@@ -33,11 +33,11 @@ These fairseq options are added unless you give them; all other options are pass
 
 examples:
   # one process: a GPU if there is one, else the CPU
-  scripts/train.sh data-bin/multi30k-bpe --arch wsum_lstm --save-dir runs/first \
+  scripts/train.sh data-bin/multi30k --arch wsum_lstm --save-dir runs/first \
       --optimizer adam --lr 2e-3 --batch-size 96 --max-epoch 30
 
   # two processes on the CPU
-  scripts/train.sh data-bin/multi30k-bpe --cpu-processes 2 --arch wsum_lstm --save-dir runs/cpu2 ...
+  scripts/train.sh data-bin/multi30k --cpu-processes 2 --arch wsum_lstm --save-dir runs/cpu2 ...
 
   # Two machines with eight GPUs each. Run this on both: RANK is 0 on the first and 1 on the second,
   # HOST is the address of the first, eth0 the interface of each (see: ip -br address). Both need
