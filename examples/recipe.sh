@@ -112,12 +112,13 @@ train() { # DATA RUN options...
         ${distilled:+--distilled "$distilled"} |
         sed 's/--stop-time-hours[ =][^ ]* //; s/--skip-damaged //')" # these do not change the model
     mkdir -p "$run"
-    if { has_checkpoints "$run" || is_training_in "$run"; } && [ -f "$run/options" ] &&
+    if { has_checkpoints "$run" || is_training_in "$run"; } && [ -s "$run/options" ] &&
         ! same_options "$(cat "$run/options")" "$made"; then
         die "$run was trained with other options: $(cat "$run/options");" \
             "give a new folder with --out, or with --run if you gave one"
     fi
-    echo "$made" >"$run/options"
+    echo "$made" >"$run/options.partial" # a full disk must not cost the old one
+    mv "$run/options.partial" "$run/options"
     if [ -f "$run/finished" ]; then
         say "already trained: $run"
         return

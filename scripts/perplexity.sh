@@ -18,7 +18,8 @@ Score the validation and the test split of DATA with a language model and print 
   --splits LIST       splits to score (default valid,test)
   --task TASK         fairseq's task (default wsum_language_modeling: one stream, and the state is
                       carried from sentence to sentence)
-  --out FILE          write the perplexities to FILE as JSON, too
+  --out FILE          write the perplexities, of how many tokens they are, and the task to FILE as
+                      JSON, too
   --help              this text
 
 The perplexity is per token of DATA. If the tokens are subwords, add --post-process '@@ '
@@ -128,9 +129,10 @@ print(f"{2 ** (bits * tokens / words):.2f}")' "$bits" "$tokens" "$words")"
     fi
     echo "$split: perplexity $perplexity ($tokens tokens)"
     [[ "$perplexity" == [0-9]* ]] || perplexity="\"$perplexity\"" # JSON has no inf and nan
-    figures+="${figures:+, }\"$split\": $perplexity"
+    counted="${tokens%% *}" # the words, if the perplexity is theirs
+    figures+="\"$split\": $perplexity, \"${split}_tokens\": ${counted//,/}, "
 done
 if [ -n "$out" ]; then
-    echo "{$figures}" >"$out.partial"
+    echo "{$figures\"task\": \"$task\"}" >"$out.partial"
     mv "$out.partial" "$out"
 fi

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -32,7 +33,7 @@ from study_recipe import (
 )
 
 from fairseq_wsum import cli
-from fairseq_wsum.study import commands
+from fairseq_wsum.study import commands, launch
 from fairseq_wsum.study.plan import Plan
 from fairseq_wsum.study.plan_file import read_plan
 from fairseq_wsum.study.progress import standing
@@ -434,6 +435,44 @@ def test_the_small_study_that_is_killed_ends_like_one_that_ran_through(tmp_path)
         tables.append([{k: v for k, v in row.items() if k != "words_per_second"} for row in rows])
     assert tables[0] == tables[1]
     assert len(tables[0]) == 3 and all(row["test_mean"] for row in tables[0])
+
+
+def test_the_jobs_of_submitit_go_on_when_one_dies(make) -> None:
+    file = make(cells=[], models={"bad": {"die": True}, "good": {"cell": "lstm"}})
+    slow = RECIPE.replace('mkdir -p "$run"', 'sleep 3; mkdir -p "$run"')
+    dies = "--die) kill -9 $PPID; sleep 9 ;;\n        --fail)"
+    (file.parent / "recipe.sh").write_text(slow.replace("--fail)", dies))
+    status, said = run_study(
+        file, "--launcher", "submitit_local", "--jobs", "2", python=sys.executable
+    )
+    assert status == 1 and "1 of 2 runs are not finished: counting/bad/seed-1" in said
+    assert re.search(r"job \d+ died: ", said) and "Traceback" not in said
+    assert state(plan_of(file).runs[1]) == "finished"
+
+
+def test_the_jobs_of_submitit_on_this_machine_end_with_the_command(make) -> None:
+    file = make()
+    options = ["--launcher", "submitit_local", "--jobs", "2"]
+    process, log = start(file, *options, STAY_AT="2")
+    wait_until(lambda: epochs(file) >= 4, process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 128 + signal.SIGINT
+    log.seek(0)
+    assert "stopped; the same command continues the study" in log.read()
+    deadline = time.monotonic() + 30
+    while any(state(run) == "running" for run in plan_of(file).runs):
+        assert time.monotonic() < deadline, "the jobs still run"
+        time.sleep(0.1)
+
+
+def test_an_interrupt_says_that_the_jobs_of_slurm_go_on(monkeypatch) -> None:
+    submitit = pytest.importorskip("submitit")
+    jobs = [SimpleNamespace(job_id=f"1234_{k}") for k in range(2)]
+    monkeypatch.setattr(submitit.AutoExecutor, "map_array", lambda *arguments: jobs)
+    said = "the jobs stay in Slurm's queue.*end them first: scancel 1234$"
+    with pytest.raises(KeyboardInterrupt, match=said), launch._waiting_for_all("submitit_slurm"):
+        submitit.AutoExecutor.map_array(None, [])
+        raise KeyboardInterrupt
 
 
 def test_submitits_jobs_do_the_runs_and_one_that_dies_is_named(make) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import warnings
 
 import pytest
 from study_runs import LM, Folder, language_models, training
@@ -25,6 +26,26 @@ def test_a_curve_is_the_mean_over_the_seeds_with_their_range(lm) -> None:
     corners = {tuple(point) for point in band.get_paths()[0].vertices.tolist()}
     assert corners >= {(1, 50), (1, 60), (2, 30), (2, 40)}
     assert axes.get_yscale() == "log"
+
+
+def test_the_curve_of_a_model_ends_where_a_seed_diverges(lm) -> None:
+    pytest.importorskip("matplotlib")
+    lm.language_model("gru", 1, training(12, math.inf, 8), test=90)
+    log = lm.run("gru", 2).folder / "study.log"
+    log.write_text(training(10, 9, 8))
+    (axes,) = pictures.curves(lm.table()).axes
+    assert axes.lines[1].get_xydata().tolist() == [[1, 11]]
+
+
+def test_names_without_a_glyph_in_the_font_draw_no_warning(tmp_path) -> None:
+    pytest.importorskip("matplotlib")
+    study = Folder(
+        tmp_path, LM.replace("gru]", "gru]\nbaseline: lstm").replace("no_gates & 50%", "门")
+    )
+    study.language_model("门", 1, training(9), test=90)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        study.report()
 
 
 def test_bars_show_mean_deviation_seeds_and_published_figures(lm) -> None:

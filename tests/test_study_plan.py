@@ -1,5 +1,6 @@
 """The YAML file of a study, and the plan that it makes."""
 
+import math
 import re
 
 import pytest
@@ -9,7 +10,7 @@ from study_recipe import STUDIES, Writer, plan_of, run_study, task, writer
 
 from fairseq_wsum.study.plan import Run
 from fairseq_wsum.study.plan_file import read_plan
-from fairseq_wsum.study.requirements import check_requirements
+from fairseq_wsum.study.requirements import check_one_gpu, check_requirements
 from fairseq_wsum.study.run import state
 
 
@@ -58,6 +59,23 @@ def test_a_date_that_does_not_exist_is_invalid_yaml(make) -> None:
     file.write_text(file.read_text() + "x: 2020-13-45\n")
     with pytest.raises(ValueError, match=r"study\.yaml is not valid YAML: month must be in"):
         plan_of(file)
+
+
+def test_a_chain_of_merge_keys_may_reach_a_mapping_above_its_depth(tmp_path) -> None:
+    file = tmp_path / "study.yaml"
+    (tmp_path / "recipe.sh").touch(0o755)
+    file.write_text(
+        "tasks:\n  a:\n    recipe: recipe.sh\n    models:\n"
+        "      one: &one {lr: 1}\n      two: &two {<<: *one, lr: 2}\n"
+        "  b: {recipe: recipe.sh}\nmodels: {three: {<<: *two}}\n"
+    )
+    assert [run.model.options["lr"] for run in plan_of(file).runs] == ["1", "2", "2"]
+
+
+def test_a_study_on_this_machine_gives_each_run_one_gpu(make) -> None:
+    check_one_gpu(plan_of(make(**task(options={"gpus": 0}))))
+    with pytest.raises(ValueError, match=r"counting: lstm: gpus: 2: each run of a study has one"):
+        check_one_gpu(plan_of(make(**task(options={"gpus": 2}))))
 
 
 def test_the_name_of_a_model_is_one_line(make) -> None:
@@ -121,6 +139,9 @@ def test_a_cell_of_the_users_own_is_known_to_fairseq_only(make) -> None:
         ({"models": {"--": {"cell": "lstm"}}}, "counting: models: '--' has no letter or digit"),
         (task(published={"source": "x", "values": {"gru": 1}}), "published: values: no key 'gru'"),
         (task(published={"source": "x", "values": {"lstm": "1"}}), "lstm: '1' is not a number"),
+        (task(published={"source": "x", "values": {"lstm": math.nan}}), "lstm: nan is not a num"),
+        (task(options={"learning rate": 3}), "learning rate: an option's name has letters"),
+        ({"models": {"x": {"bpe-size": 99}}}, "x: bpe-size: the models of a task share its data"),
         (task(published={"values": {"lstm": 1}}), "published: give the source as text, and the"),
     ],
 )  # fmt: skip
@@ -208,8 +229,9 @@ def test_models_may_have_names_in_any_script(make) -> None:
 def test_a_model_may_take_over_the_options_of_another(make) -> None:
     file = make(cells=[])
     with file.open("a") as study:
-        study.write("models:\n  a: &a {cell: gru, lr: 1}\n  b: {<<: *a, lr: 2}\n")
-    assert [run.model.options["lr"] for run in plan_of(file).runs] == ["1", "2"]
+        study.write("models:\n  a: &a {cell: gru, lr: 1}\n  b: &b {<<: *a, lr: 2}\n  c: {<<: *b}\n")
+        study.write("seeds: [1]\n")
+    assert [run.model.options["lr"] for run in plan_of(file).runs] == ["1", "2", "2"]
     assert {run.model.options["cell"] for run in plan_of(file).runs} == {"gru"}
 
 

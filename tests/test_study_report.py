@@ -3,16 +3,20 @@
 
 import json
 import re
+import shlex
+import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from commands import ROOT
-from study_runs import LM, Folder, language_models, translations
+from shell import own_variables
+from study_runs import LM, Folder, language_models, training, translations
 
 from fairseq_wsum import cli
-from fairseq_wsum.study import describe, report, tables
+from fairseq_wsum.study import describe, report, results, tables
 from fairseq_wsum.study.significance import Comparison, PValue
 
 
@@ -199,6 +203,71 @@ def test_a_run_with_other_options_is_not_reported(lm) -> None:
     lm.file.write_text(LM.replace("max-epoch: 3", "max-epoch: 4"))
     with pytest.raises(ValueError, match="was made with other options"):
         lm.report()
+
+
+@pytest.mark.parametrize("state", ["interrupted", "failed"])
+def test_an_unfinished_run_with_other_options_is_named_as_such(lm, state) -> None:
+    run = lm.end("gru", 1, state, training(50, 40))
+    record = json.loads((run.folder / "study.json").read_text())
+    record["command"] = [part.replace("max-epoch=3", "max-epoch=9") for part in run.command()]
+    (run.folder / "study.json").write_text(json.dumps(record))
+    page = lm.report()
+    (line,) = [line for line in page.splitlines() if "/gru/seed-1`" in line]
+    assert line.strip(":").endswith("(with other options than the file has now)")
+    states = {row["seed"]: row["state"] for row in lm.csv("runs.csv") if row["model"] == "gru"}
+    assert states == {"1": f"{state} with other options", "2": "finished"}
+
+
+def test_a_model_that_failed_with_other_options_has_not_failed(lm) -> None:
+    assert tables.text_rows(lm.table())[3][3] == "failed"
+    lm.file.write_text(LM.replace("lr: 0.1", "lr: 0.2"))
+    assert tables.text_rows(lm.table())[3][3] == "not run"
+
+
+def test_speed_is_that_of_the_attempts_with_the_options_of_the_run(lm) -> None:
+    command = shlex.join(lm.run("gru", 1).command())
+    logs = [training(speeds=(speed,)) for speed in ("10", "1000", "3000")]
+    other = command.replace("--max-epoch=3", "--max-epoch=9")
+    log = f"$ {other}\n{logs[0]}$ {command}\n{logs[1]}$ echo 'a line\n$ {command}\n{logs[2]}"
+    lm.language_model("gru", 1, log, test=90)
+    (found, _) = results.read_results(lm.plan).of(lm.plan.tasks[0], lm.plan.tasks[0].models[1])
+    assert found.words_per_second == 2000
+
+
+def test_perplexities_of_other_texts_are_not_compared(lm) -> None:
+    one = {"test": 90, "test_tokens": 82430, "task": "wsum_language_modeling"}
+    lm.language_model("gru", 1, **one)  # the others do not say how they were scored
+    lm.report()
+    path = lm.run("lstm", 1).folder / "perplexity.json"
+    path.write_text(json.dumps({**one, "test_tokens": 245569}))
+    with pytest.raises(ValueError, match=r"cannot be compared.*82430 tokens.*245569 tokens"):
+        lm.report()
+    path.write_text(json.dumps({**one, "task": "language_modeling"}))
+    with pytest.raises(ValueError, match=r"cannot be compared.*task language_modeling"):
+        lm.report()
+
+
+def test_a_task_has_one_kind_of_score(captions) -> None:
+    run = captions.run("gru", 2)
+    shutil.rmtree(run.folder / "score-test")
+    (run.folder / "perplexity.json").write_text('{"valid": 5.2}')
+    with pytest.raises(ValueError, match=r"has BLEU and .*gru/seed-2 has perplexity"):
+        captions.report()
+
+
+def test_a_report_on_a_folder_that_is_not_there_is_an_error(lm, tmp_path) -> None:
+    out = tmp_path / "typo"
+    with pytest.raises(SystemExit, match=rf"no folder {out}: no run of this study was started"):
+        cli.main(["report", str(lm.file), "--out", str(out)])
+    assert not out.exists()
+
+
+def test_a_terminal_without_arrows_still_gets_the_report(lm) -> None:
+    command = [sys.executable, "-m", "fairseq_wsum.cli", "report", lm.file, "--out", lm.out]
+    environment = {**own_variables(), "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(command, capture_output=True, env=environment, check=True)
+    assert b"test perplexity ?" in done.stdout
+    assert "test perplexity \N{DOWNWARDS ARROW}" in (lm.folder / "report.md").read_text("utf-8")
 
 
 def test_scores_of_two_kinds_in_one_run_are_named(captions) -> None:

@@ -50,6 +50,16 @@ def test_a_run_is_recorded_and_not_repeated(make) -> None:
     assert not (run.folder / "epoch").exists()
 
 
+def test_a_run_that_goes_on_with_another_machine_says_so(make, monkeypatch) -> None:
+    file = make(models={"bad": {"fail": True}})
+    bad = plan_of(file).runs[2]
+    for machine in ("an EPYC", "a Xeon", "a Xeon"):
+        monkeypatch.setattr(run, "processor", lambda machine=machine: machine)
+        execute(bad)
+    record = read_record(bad.folder)
+    assert record is not None and record.machine == "an EPYC, then a Xeon"
+
+
 def test_a_failed_run_says_so_and_is_tried_again(make) -> None:
     file = make(models={"bad": {"fail": True}})
     run = plan_of(file).runs[2]

@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from study_runs import TRANSLATION, Folder, language_models, translations, write
+from study_runs import TRANSLATION, Folder, language_models, metrics, translations, write
 
 from fairseq_wsum.study.results import read_results
 from fairseq_wsum.study.significance import PValue, bootstrap, compare, holm, t_test
@@ -144,6 +144,31 @@ def test_a_signature_without_case_or_tokenizer_is_named(captions, signature) -> 
         path.write_text(json.dumps(record))
     with pytest.raises(ValueError, match=r"lstm/seed-1/score-test/scores\.json: the signature"):
         captions.report()
+
+
+def test_the_smoothing_of_the_signature_is_used(captions) -> None:
+    resign(captions, metrics.BLEU(tokenize="none", smooth_method="floor", smooth_value=0.2))
+    captions.report()  # which checks each score
+
+
+def test_several_references_are_named(captions) -> None:
+    for path in captions.out.glob("*/*/*/score-test/scores.json"):
+        path.write_text(path.read_text().replace("nrefs:1", "nrefs:2"))
+    with pytest.raises(ValueError, match="is that of several references"):
+        captions.report()
+
+
+def resign(study, metric) -> None:
+    """Score the translations of a study with another form of BLEU."""
+    for run in study.plan.runs:
+        folder = run.folder / "score-test"
+        record = json.loads((folder / "scores.json").read_text())
+        figure = record["figures"][0]
+        lines = (folder / "hypotheses.lenpen1.0.de").read_text().splitlines()
+        reference = (run.out / "data/reference" / figure["reference"]).read_text().splitlines()
+        figure["score"] = metric.corpus_score(lines, [reference]).score
+        figure["signature"] = str(metric.get_signature())
+        (folder / "scores.json").write_text(json.dumps(record))
 
 
 def test_holms_correction_by_hand() -> None:

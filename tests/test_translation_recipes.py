@@ -54,6 +54,9 @@ def test_a_recipe_folder_belongs_to_one_set_of_options(corpus, tmp_path):
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "trained with other options: --arch another" in fails(*other)
     assert (run / "options").read_text() == "--arch another"
+    (run / "checkpoint_last.pt").touch()
+    (run / "options").write_text("")  # as a full disk once left it
+    assert "trained with other options" not in fails(*other, "--max-epoch", "x")
     assert "--fairseq-lstm" in fails(*recipe, "--cell", "no-srnn", "--fairseq-lstm")
 
 

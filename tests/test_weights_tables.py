@@ -105,6 +105,13 @@ def test_words_with_the_same_tag_share_a_row(two) -> None:
             assert found == pytest.approx(expected, nan_ok=True)
 
 
+def test_tags_of_a_side_without_a_weighted_sum_are_refused() -> None:
+    source, target = words("a", "</s>"), words("</s>", "x")
+    view = View("decoder", 1, target, (gates([1.0] * 2, [0.9] * 2),))
+    with pytest.raises(ValueError, match="no layer of the encoder computes a weighted sum"):
+        Tables().add(Sentence((view,), source, target, None), ["X"])
+
+
 def test_units_are_described_over_all_steps(two) -> None:
     row = table(two, "units")["forward", "0"]
     f = torch.tensor([0.9, 0.8, 0.8, 0.4, 0.9, 0.6])
@@ -225,7 +232,10 @@ def test_tags_of_a_language_model_belong_to_the_words_that_it_reads(tmp_path) ->
 def test_tags_of_a_source_sentence_are_not_those_of_its_translation(tmp_path) -> None:
     tables = Tables()
     source, target = words("a", "</s>"), words("</s>", "x", "y", "z")
-    view = View("decoder", 1, target, (gates([1.0] * 4, [0.9] * 4),))
-    tables.add(Sentence((view,), source, target, None), ["X"])
+    views = (
+        View("encoder", 1, source, (gates([1.0] * 2, [0.9] * 2),)),
+        View("decoder", 1, target, (gates([1.0] * 4, [0.9] * 4),)),
+    )
+    tables.add(Sentence(views, source, target, None), ["X"])
     tables.write(tmp_path)
-    assert table(tmp_path, "tags") == {}
+    assert [row["side"] for row in table(tmp_path, "tags").values()] == ["encoder"]

@@ -11,6 +11,8 @@ import statistics
 from collections import defaultdict
 from pathlib import Path
 
+SPLITS = ("valid", "test")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
@@ -21,12 +23,12 @@ def main() -> None:
         run, model, size = path.parent, path.parent.parent.name, path.parent.parent.parent.name
         epochs = int(re.findall(r"epochs-(\d+)", run.name)[0])
         figures = json.loads(path.read_text())
-        found[size, epochs, model].append({k: float(value) for k, value in figures.items()})
+        found[size, epochs, model].append({split: float(figures[split]) for split in SPLITS})
     if not found:
         parser.error(f"{args.out} has no results of ptb.sh")
     print("| size | epochs | model | seeds | valid | test |\n|---|---|---|---|---|---|")
     for (size, epochs, model), runs in sorted(found.items()):
-        cells = [spread([run[split] for run in runs]) for split in ("valid", "test")]
+        cells = [spread([run[split] for run in runs]) for split in SPLITS]
         print(f"| {size} | {epochs} | `{model}` | {len(runs)} | {' | '.join(cells)} |")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import shlex
 import signal
 import sys
@@ -21,7 +22,7 @@ from .plan_file import read_plan
 from .progress import Watch
 from .record import LOG, finished_record, last_lines, read_log
 from .report import write_report
-from .requirements import check_requirements
+from .requirements import check_one_gpu, check_requirements
 from .run import LOCK, call, check_locks, hold, state
 
 
@@ -43,15 +44,19 @@ def study(args: argparse.Namespace) -> None:
     """
     plan = _plan(args)
     check_requirements(plan)
+    if args.launcher != "submitit_slurm":
+        check_one_gpu(plan)
     if "${" in str(plan.out):
         raise ValueError(f"{plan.out}: hydra reads '${{' as its own; give a path without it")
     todo = [run for run in plan.runs if finished_record(run) is None]
     jobs = args.jobs or _default_jobs()
     if args.launcher != "submitit_slurm":  # the runs share the cores of this machine
         jobs = min(jobs, max(len(todo), 1))
-    if args.dry_run and args.launcher != "submitit_slurm":
+    if args.dry_run and (args.launcher != "submitit_slurm" or not todo):
         for run in todo:
             print(shlex.join(run.command()))
+        if not todo:
+            _say("all runs are finished")
         return
     options = args.launcher_option
     launch.check_launcher(args.launcher, options)
@@ -69,8 +74,8 @@ def study(args: argparse.Namespace) -> None:
             _say(f"{len(todo)} of {len(plan.runs)} runs to do, {jobs} at a time, in {plan.out}")
             with Watch(plan, _say), suppress(SystemExit):  # hydra has printed an error of a job
                 launch.launch(plan, todo, args.launcher, jobs, options)
-        except KeyboardInterrupt:
-            _say("stopped; the same command continues the study")
+        except KeyboardInterrupt as interrupt:
+            _say(str(interrupt) or "stopped; the same command continues the study")
             sys.exit(128 + signal.SIGINT)
     _end(plan)
 
@@ -138,9 +143,17 @@ def report(args: argparse.Namespace) -> None:
     """Write the report: tables to stdout, and the path of its folder to stderr.
 
     Raises:
-        ValueError: the study is wrong, its folder belongs to another study, a run left a damaged
-            file or had other options, or a file of someone else is where the report would go.
+        ValueError: the study is wrong, its folder is not there or belongs to another study, a run
+            left a damaged file or had other options, or a file of someone else is where the report
+            would go.
     """
     plan = _plan(args)
+    if not plan.out.is_dir():
+        raise ValueError(
+            f"no folder {plan.out}: no run of this study was started there; give the --out of "
+            "`fairseq-wsum study` (without it, both commands take a folder in the current one)"
+        )
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # such as an arrow on a terminal of Latin-1
     page = write_report(plan, plan.out / "report", print)
     _say(str(page.parent))

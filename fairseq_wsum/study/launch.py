@@ -14,13 +14,17 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import redirect_stderr, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import hydra
 import torch
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
@@ -92,6 +96,10 @@ def launch(
         jobs: number of runs at a time; Slurm's `array_parallelism`.
         options: of the launcher, such as `partition=gpu`.
         folder: for the launcher's files; by default in the folder of the study.
+
+    Raises:
+        KeyboardInterrupt: this process was interrupted. The runs have been stopped; if they are
+            Slurm's, its message says that they go on.
     """
     settings = {
         "joblib": [f"n_jobs={jobs}"],
@@ -129,7 +137,57 @@ def launch(
             f"+run={','.join(_quoted(run.name) for run in runs)}",
             *overrides(options),
         ]
-        hydra.main(version_base="1.3", config_path=None)(job)()
+        with nullcontext() if launcher == "joblib" else _waiting_for_all(launcher):
+            hydra.main(version_base="1.3", config_path=None)(job)()
+
+
+@contextmanager
+def _waiting_for_all(launcher: str) -> Iterator[None]:
+    """Let hydra's plugin wait for all jobs of submitit; it would end with the first that dies.
+
+    The jobs run in sessions or on machines of their own, so an interrupt does not reach them: those
+    of this machine are cancelled here.
+    """
+    import submitit
+
+    jobs: list[Any] = []
+    submit = submitit.AutoExecutor.map_array
+
+    def submit_and_keep(executor: Any, *arguments: Any) -> list[_Job]:
+        jobs.extend(submit(executor, *arguments))
+        return [_Job(one) for one in jobs]
+
+    try:
+        with patch.object(submitit.AutoExecutor, "map_array", submit_and_keep):
+            yield
+    except KeyboardInterrupt:
+        if launcher == "submitit_local":
+            for one in jobs:
+                one.cancel()
+            raise
+        number = sorted({str(one.job_id).partition("_")[0] for one in jobs})
+        raise KeyboardInterrupt(
+            "stopped waiting; the jobs stay in Slurm's queue, and `fairseq-wsum report` shows how "
+            f"far they are. To start again, end them first: scancel {' '.join(number)}"
+            if jobs
+            else ""
+        ) from None
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A job of submitit, as hydra's plugin sees it: a dead one has a result, too."""
+
+    job: Any
+
+    def results(self) -> list[JobReturn]:
+        try:
+            found: list[JobReturn] = self.job.results()
+        except Exception as error:  # submitit knows several; the run's folder shows how it ended
+            reason = str(error).strip().partition("\n")[0]
+            print(f"job {self.job.job_id} died: {reason}", file=sys.stderr, flush=True)
+            return [JobReturn(status=JobStatus.COMPLETED, _return_value="died")]
+        return found
 
 
 def slurm_jobs(plan: Plan, runs: Sequence[Run], jobs: int, options: Sequence[str] = ()) -> str:

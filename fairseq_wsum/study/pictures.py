@@ -9,10 +9,11 @@ import math
 import statistics
 import textwrap
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from ..weights.picture import METADATA, SETTINGS
+from ..weights.picture import METADATA, SETTINGS, missing_characters
 from .results import PERPLEXITY, Result
 from .tables import ARROWS, WIDE, Table, is_wide, number, spread
 
@@ -38,8 +39,9 @@ Curve = dict[int, list[float]]
 def curves(table: Table) -> Any:
     """The validation perplexity by epoch: for each model the mean over its seeds, and their range.
 
-    A model's line ends with the last epoch that all of its finished runs have validated. The axis
-    is that of the models near the best: the lines of the others leave it.
+    A model's line ends with the last epoch that all of its finished runs have validated, or before
+    the first in which a perplexity is infinite or NaN. The axis is that of the models near the
+    best: the lines of the others leave it.
 
     Returns:
         A figure of matplotlib, or None if no finished run has a curve.
@@ -181,16 +183,16 @@ def save(figure: Any, path: Path) -> None:
     """Write a figure to an .svg, .png or .pdf file. Equal figures give identical files."""
     import matplotlib
 
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), missing_characters(report=path.suffix != ".svg"):
         figure.savefig(path, metadata=METADATA[path.suffix])
 
 
 def _curve(runs: Sequence[Result]) -> Curve:
-    """The finite perplexities of the runs, by the epochs that all of them have."""
+    """The perplexities of the runs, by the epochs that all of them have while all are finite."""
     found = [dict(run.curve) for run in runs if run.curve]
     epochs = sorted(set.intersection(*(set(curve) for curve in found))) if found else []
-    values = {epoch: _finite([curve[epoch] for curve in found]) for epoch in epochs}
-    return {epoch: finite for epoch, finite in values.items() if finite}
+    values = {epoch: [curve[epoch] for curve in found] for epoch in epochs}
+    return dict(takewhile(lambda item: all(map(math.isfinite, item[1])), values.items()))
 
 
 def _most(means: Sequence[float]) -> float:

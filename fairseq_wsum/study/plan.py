@@ -51,7 +51,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Run:
-    """One training with its scores. `folder` has its checkpoints, logs and scores."""
+    """One training with its scores. Its folder has its checkpoints, logs and scores."""
 
     task: Task
     model: Model
@@ -60,10 +60,12 @@ class Run:
 
     @property
     def name(self) -> str:
+        """Such as `opennmt/lstm/seed-1`; unique in a study."""
         return f"{self.task.name}/{self.model.folder}/seed-{self.seed}"
 
     @property
     def folder(self) -> Path:
+        """The folder of this run."""
         return self.out / self.model.folder / f"seed-{self.seed}"
 
     def command(self) -> list[str]:

@@ -17,11 +17,12 @@ A task may have its own `cells`, `models`, `seeds` and `baseline`, which replace
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import reprlib
 import shlex
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ TAKEN = ("data", "text", "prepare.log")  # names beside the folders of the model
 REPORTED = {"runs": "the report has a file", "report": "the report goes into a folder"}
 # A study sets these itself.
 RESERVED = ("cell", "data", "out", "prepare-only", "run", "save-dir", "seed")
+# The models of a task share its data.
+OF_DATA = ("bpe-size", "own-corpus")
 # With these a recipe ends before the training has.
 PARTIAL = ("dry-run", "help", "stop-time-hours")
 LONGEST = 200  # bytes of the name of a model's folder
@@ -110,6 +113,8 @@ class _Reader:
         known = None if "user-dir" in options else tuple(CELLS)
         models = self.models(given, key, known)
         baseline = given.get("baseline", models[0].name)
+        if isinstance(baseline, str):
+            baseline = _one_line(baseline)
         if baseline not in [model.name for model in models]:
             names = ", ".join(model.name for model in models)
             raise self.error(f"{key}: baseline", f"no model {baseline!r}; there are {names}")
@@ -156,11 +161,18 @@ class _Reader:
         for name, value in self.mapping(given.get("models"), f"{key}: models").items():
             place = f"{key}: models: {name}"
             options = self.options(value, place, [o for o in RESERVED if o != "cell"])
+            for option in OF_DATA:
+                if option in options:
+                    raise self.error(
+                        f"{place}: {option}",
+                        "the models of a task share its data: write it below the task's options, "
+                        "and give other data a task of their own",
+                    )
             for option in CELL_OPTIONS:
                 if option in options:
                     any_cell = known is None or "user-dir" in options
                     self.cell(options[option], f"{place}: {option}", None if any_cell else known)
-            models.append(Model(" ".join(name.split()), options))
+            models.append(Model(_one_line(name), options))
         if not models:
             raise self.error(key, "give cells, such as [lstm, no-srnn-hidden], or models")
         folders: dict[str, str] = {}
@@ -203,6 +215,8 @@ class _Reader:
                 )
             if name in reserved:
                 raise self.error(f"{key}: {given}", "the study sets this option itself")
+            if not re.fullmatch(r"[A-Za-z][\w-]*", name):
+                raise self.error(f"{key}: {given}", "an option's name has letters, digits and '-'")
             if name in PARTIAL:
                 raise self.error(
                     f"{key}: {given}", "each run of a study trains to the end; remove the line"
@@ -228,13 +242,22 @@ class _Reader:
         if value is None:
             return None
         given = self.mapping(value, key, ("source", "values"))
-        values = self.mapping(given.get("values"), f"{key}: values", [m.name for m in models])
+        values = {
+            _one_line(name): figure
+            for name, figure in self.mapping(given.get("values"), f"{key}: values").items()
+        }
+        self.mapping(values, f"{key}: values", [model.name for model in models])
         if not isinstance(given.get("source"), str) or not values:
             raise self.error(key, "give the source as text, and the values by model")
         for name, figure in values.items():
-            if isinstance(figure, bool) or not isinstance(figure, (int, float)):
+            known = isinstance(figure, (int, float)) and not isinstance(figure, bool)
+            if not known or not math.isfinite(figure):
                 raise self.error(f"{key}: values: {name}", f"{figure!r} is not a number")
         return Published(given["source"], {name: float(figure) for name, figure in values.items()})
+
+
+def _one_line(name: str) -> str:
+    return " ".join(name.split())
 
 
 class _Int(int):
@@ -267,16 +290,19 @@ class _Loader(yaml.SafeLoader):
         number.text = node.value
         return number
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        # a merge key (<<) stands for the keys of another mapping, which the mapping's own replace
-        places = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        keys = [self.construct_object(place, deep=True) for place in places]
-        for key, place in zip(keys, places, strict=True):
-            if keys.count(key) > 1:
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        # Here a merge key (<<) does not yet stand for the keys of another mapping.
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if (key.tag, key.value) in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is given twice", place.start_mark
+                    None, None, f"the key {key.value!r} is given twice", key.start_mark
                 )
-        return super().construct_mapping(node, deep)
+            seen.add((key.tag, key.value))
+        return node
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)

@@ -20,6 +20,7 @@ RECORD = "study.json"
 LOG = "study.log"
 PLACES = ("--out=", "--run=")  # options of a recipe that say where its files are
 PATHS = {"recipe": "recipe", "--data": "data"}  # settings that are paths, by their keys in the file
+ATTEMPT = re.compile(r"^\$ (.+)$", re.MULTILINE)  # the command line that starts one
 VALID = re.compile(
     r"\| epoch 0*(\d+) \| valid on '(.*?)' subset .*?\| ppl ([0-9.]+(?:e[+-]?\d+)?|inf|nan)"
 )
@@ -34,12 +35,13 @@ class Record:
     started: str = ""  # of the last attempt, as ISO 8601
     seconds: float = 0  # of all attempts
     status: int | None = None  # exit status of the recipe
-    machine: str = ""  # its processor or GPU
+    machine: str = ""  # its processor or GPU; "A, then B" if it went on with another
     torch: str = ""  # version
     version: str = ""  # of this package, with the commit of a checkout
     paths: Mapping[str, str] = field(default_factory=dict)  # of the task
 
     def write(self, folder: Path) -> None:
+        """Write it to the folder of its run."""
         with whole(folder / RECORD) as partial:
             partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
 
@@ -72,6 +74,27 @@ def validations(log: str) -> list[tuple[int, str]]:
     return sorted({int(epoch): ppl for epoch, name, ppl in found if name == found[0][1]}.items())
 
 
+def current_part(log: str, record: Record) -> str:
+    """The log without the attempts before the last change of options.
+
+    An attempt begins with its command line; those that had other options than the record's say
+    nothing about the run as it is.
+    """
+    wanted = _settings(_without_places(record.command))
+    start, is_other = 0, False
+    for line in ATTEMPT.finditer(log):
+        try:
+            made = _settings(_without_places(shlex.split(line[1])))
+        except ValueError:  # a line of the recipe that only looks like one
+            continue
+        if "--seed" not in made:
+            continue
+        if is_other:
+            start = line.start()
+        is_other = {**made, **_paths_of(wanted)} != wanted
+    return log[start:]
+
+
 def last_lines(text: str) -> str:
     """The last 12 lines of a text, indented."""
     return "".join(f"    {line}\n" for line in text.splitlines()[-12:])
@@ -94,14 +117,25 @@ def checked_record(run: Run) -> Record | None:
         ValueError: the run has finished, or has validated an epoch, with other options.
     """
     record = read_record(run.folder)
-    if record is not None and (record.state == "finished" or validations(read_log(run.folder))):
-        _check_options(record, run)
+    if (
+        record is not None
+        and (record.state == "finished" or validations(read_log(run.folder)))
+        and has_other_options(record, run)
+    ):
+        made, wanted = _without_places(record.command), _without_places(run.command())
+        raise ValueError(
+            f"{run.folder} was made with other options than those of the study's file now:\n"
+            f"  {shlex.join(made)}\nnot\n  {shlex.join(wanted)}\n"
+            "restore the file, give another --out, or remove the folder to begin again, which "
+            "loses its training"
+        )
     return record
 
 
-def _check_options(record: Record, run: Run) -> None:
-    made, wanted = _without_places(record.command), _without_places(run.command())
-    before, now = _settings(made), _settings(wanted)
+def has_other_options(record: Record, run: Run) -> bool:
+    """Whether a run was started with other options than the study's file has now."""
+    before = _settings(_without_places(record.command))
+    now = _settings(_without_places(run.command()))
     for name in before.keys() & now.keys() & PATHS.keys():
         if record.paths:
             same = record.paths[PATHS[name]] == run.task.paths[PATHS[name]]
@@ -109,13 +143,11 @@ def _check_options(record: Record, run: Run) -> None:
             same = Path(before[name]).name == Path(now[name]).name
         if same:  # in a study that was moved
             before[name] = now[name]
-    if before != now:
-        raise ValueError(
-            f"{run.folder} was made with other options than those of the study's file now:\n"
-            f"  {shlex.join(made)}\nnot\n  {shlex.join(wanted)}\n"
-            "restore the file, give another --out, or remove the folder to begin again, which "
-            "loses its training"
-        )
+    return before != now
+
+
+def _paths_of(settings: Mapping[str, str]) -> dict[str, str]:
+    return {name: settings[name] for name in PATHS.keys() & settings.keys()}
 
 
 def _without_places(command: list[str]) -> list[str]:

@@ -13,10 +13,10 @@ from typing import Any
 from ..files import whole
 from . import describe, pictures, tables
 from .owner import check_owner, set_owner
-from .plan import Plan, Task
+from .plan import Plan, Run, Task
 from .progress import standing
 from .record import last_lines, read_log
-from .results import Result, Results, read_results
+from .results import OUTDATED, Result, Results, read_results
 from .significance import Comparison, compare
 from .tables import Table
 
@@ -64,8 +64,6 @@ def write_report(plan: Plan, folder: Path, show: Callable[[str], None] | None = 
         comparisons = compare(task, results)
         table = tables.make_table(task, results, comparisons)
         sections.append(Section(task, results.of(task), comparisons, table))
-        if show is not None:
-            show(f"{task.name}\n\n{tables.markdown(table)}")
     by_task = {section.task.name: section.comparisons for section in sections}
     files: dict[str, Any] = {RUNS: tables.runs_csv(plan, results, by_task)}  # text or a picture
     for section in sections:
@@ -73,6 +71,9 @@ def write_report(plan: Plan, folder: Path, show: Callable[[str], None] | None = 
     files[PAGE] = _page(plan, results, sections, files)
     _write(folder, files)
     set_owner(folder, plan.file)
+    for section in sections:
+        if show is not None:
+            show(f"{section.task.name}\n\n{tables.markdown(section.table)}")
     return folder / PAGE
 
 
@@ -94,7 +95,7 @@ def _files(section: Section) -> Iterator[tuple[str, Any]]:
 def _page(
     plan: Plan, results: Results, sections: list[Section], files: Mapping[str, object]
 ) -> str:
-    states = Counter(results.states.values())
+    states = Counter(state.removesuffix(OUTDATED) for state in results.states.values())
     count = f"{states['finished']} of {len(plan.runs)} runs are finished"
     count += f", {states['failed']} failed" if states["failed"] else ""
     title = tables.escape_markdown(plan.file.stem)
@@ -123,19 +124,29 @@ def _section(section: Section, files: Mapping[str, object]) -> Iterator[str]:
 
 
 def _failed(plan: Plan, results: Results) -> Iterator[str]:
-    failed = [run for run in plan.runs if results.states[run.name] == "failed"]
+    failed = [run for run in plan.runs if results.states[run.name].startswith("failed")]
     if failed:
         yield "## Failed runs\n"
     for run in failed:
-        yield f"{describe.code(run.name)}, in {describe.code(run.folder)}:\n"
+        place = f"{describe.code(run.name)}, in {describe.code(run.folder)}"
+        yield f"{place}{_outdated(run, results)}:\n"
         yield last_lines(read_log(run.folder) or "(the log is empty)")
 
 
 def _unfinished(plan: Plan, results: Results) -> Iterator[str]:
-    runs = [run for run in plan.runs if results.states[run.name] not in ("finished", "failed")]
+    ended = ("finished", "failed")
+    runs = [run for run in plan.runs if not results.states[run.name].startswith(ended)]
     if runs:
         yield "## Runs that are not finished\n"
-        yield "".join(f"- {describe.code(run.name)}: {standing(run)}\n" for run in runs)
+        yield "".join(
+            f"- {describe.code(run.name)}: {standing(run)}{_outdated(run, results)}\n"
+            for run in runs
+        )
+
+
+def _outdated(run: Run, results: Results) -> str:
+    is_outdated = results.states[run.name].endswith(OUTDATED)
+    return " (with other options than the file has now)" if is_outdated else ""
 
 
 # Files

@@ -45,6 +45,23 @@ def check_requirements(plan: Plan) -> None:
             _check_cells(f"{place}: {model.name}", {**task.options, **model.options})
 
 
+def check_one_gpu(plan: Plan) -> None:
+    """Check that no run asks for more GPUs than a study gives it on this machine.
+
+    Raises:
+        ValueError: one does.
+    """
+    for task in plan.tasks:
+        for model in task.models:
+            gpus = str({**task.options, **model.options}.get("gpus", 1))
+            if gpus not in ("0", "1"):
+                raise ValueError(
+                    f"{plan.file}: tasks: {task.name}: {model.name}: gpus: {gpus}: each run of a "
+                    "study has one GPU, and the others serve other runs; remove the line, or use "
+                    "--launcher submitit_slurm with --launcher-option gpus_per_node=N"
+                )
+
+
 def _check_cells(place: str, options: Options) -> None:
     names = {option: options[option] for option in CELL_OPTIONS if option in options}
     folder = options.get("user-dir")

@@ -12,12 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from .plan import Model, Plan, Run, Task
-from .record import Record, finished_record, read_log, validations
+from .record import (
+    Record,
+    current_part,
+    finished_record,
+    has_other_options,
+    read_log,
+    read_record,
+    validations,
+)
 from .run import state
 
 PARAMETERS = re.compile(r"num\. shared model params: ([\d,]+)")
 SPEED = re.compile(r"\| epoch \d+: .*?\bwps=([\d.]+(?:e[+-]?\d+)?)")
 PERPLEXITY = "perplexity"
+OUTDATED = " with other options"  # of a run that began before the study's file was changed
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,8 @@ class Score:
         metric: BLEU, chrF2 or perplexity.
         value: the figure; a perplexity may be infinite or NaN.
         signature: how sacrebleu computed it; empty for a perplexity.
-        text: the form of the text, such as "lower-cased tokens".
+        text: the form of the text, such as "lower-cased tokens"; of a perplexity the number of
+            tokens and fairseq's task, or empty if not known.
         reference: the name of the file with the reference translations.
     """
 
@@ -75,7 +85,11 @@ class Result:
 
 @dataclass(frozen=True)
 class Results:
-    """The finished runs of a study, and the state of every run by its name."""
+    """The finished runs of a study, and the state of every run by its name.
+
+    The state of a run that was begun before the file was changed, and is not finished, ends in
+    OUTDATED.
+    """
 
     finished: tuple[Result, ...]
     states: Mapping[str, str]
@@ -98,14 +112,21 @@ def read_results(plan: Plan) -> Results:
         ValueError: a file is damaged, a run was made with other options, or the runs of a task
             were scored in different ways.
     """
-    states = {run.name: state(run) for run in plan.runs}
+    states = {run.name: _state(run) for run in plan.runs}
     results = Results(
         tuple(read_result(run) for run in plan.runs if states[run.name] == "finished"), states
     )
     for task in plan.tasks:
         for subset in ("valid", "test"):
             _check_alike(results.of(task), subset)
+        _check_metric(results.of(task))
     return results
+
+
+def _state(run: Run) -> str:
+    record, now = read_record(run.folder), state(run)
+    outdated = record is not None and now != "finished" and has_other_options(record, run)
+    return now + OUTDATED if outdated else now
 
 
 def read_result(run: Run) -> Result:
@@ -116,7 +137,7 @@ def read_result(run: Run) -> Result:
     """
     record = finished_record(run)
     assert record is not None
-    log = read_log(run.folder)
+    log = current_part(read_log(run.folder), record)
     parameters = PARAMETERS.findall(log)
     # fairseq prints 0 until it has measured a speed
     speeds = [float(speed) for speed in SPEED.findall(log) if float(speed) > 0]
@@ -192,7 +213,9 @@ def _read_perplexities(path: Path) -> tuple[tuple[Score, ...], tuple[Score, ...]
             raise _damaged(path, error) from error
         if value < 1:
             raise _damaged(path, f"a perplexity of {value:g}")
-        found.append((Score(PERPLEXITY, value),))
+        tokens, task = figures.get(f"{subset}_tokens"), figures.get("task")
+        text = "" if tokens is None else f"{tokens} tokens, task {task}"
+        found.append((Score(PERPLEXITY, value, text=text),))
     return found[0], found[1]
 
 
@@ -252,6 +275,8 @@ def _check_alike(results: list[Result], subset: str) -> None:
         if score is None:
             continue
         way = (score.metric, without_version(score.signature), score.text, score.reference)
+        if score.metric == PERPLEXITY and not score.text:
+            continue  # of an earlier version, or of a recipe that does not say more
         if first is None:
             first = way, result.run.folder
         elif way != first[0]:
@@ -262,3 +287,19 @@ def _check_alike(results: list[Result], subset: str) -> None:
                 "and the scores (score-valid, score-test, perplexity.json): `fairseq-wsum study` "
                 "then scores that model again"
             )
+
+
+def _check_metric(results: list[Result]) -> None:
+    """Check that a task has one kind of score, as its table has one."""
+    found = {
+        score.metric: result.run.folder
+        for result in results
+        for subset in ("valid", "test")
+        if (score := result.main(subset)) is not None
+    }
+    if len(found) > 1:
+        (one, first), (other, second), *_ = found.items()
+        raise ValueError(
+            f"{first} has {one} and {second} has {other}, and a table shows one kind of score: let "
+            "the recipe leave the same for all models"
+        )

@@ -74,11 +74,15 @@ def execute(run: Run, slots: Path | None = None, jobs: int = 1, parent: int | No
             number, file = stack.enter_context(_slot(slots, jobs))
             inherited.append(file)
             variables = _share(run, number, jobs, gpus)
+        machine = torch.cuda.get_device_name(number % gpus) if gpus else processor()
+        if before is not None and before.machine:
+            same = before.machine.endswith(machine)
+            machine = before.machine if same else f"{before.machine}, then {machine}"
         record = Record(
             run.command(),
             started=datetime.now().isoformat(timespec="seconds"),
             seconds=earlier,
-            machine=torch.cuda.get_device_name(number % gpus) if gpus else processor(),
+            machine=machine,
             torch=torch.__version__,
             version=version(),
             paths=run.task.paths,

@@ -168,7 +168,7 @@ def bootstrap(
 
     Raises:
         ValueError: a file of translations does not have the score that is recorded for it, or the
-            signature of the score is incomplete.
+            signature of the score is incomplete, or that of several references.
     """
     from sacrebleu.metrics import BLEU
     from sacrebleu.significance import PairedTest
@@ -188,8 +188,20 @@ def bootstrap(
         named.append((run.run.name, lines))
     signature = baseline.test[0].signature
     way = dict(part.partition(":")[::2] for part in signature.split("|"))
+    smoothing, _, value = way.get("smooth", "exp").partition("[")
+    if way.get("nrefs", "1") != "1":
+        raise ValueError(
+            f"{baseline.run.folder / 'score-test/scores.json'}: the signature {signature!r} is "
+            "that of several references, and a study compares translations with one"
+        )
     try:
-        metric = BLEU(lowercase=way["case"] == "lc", tokenize=way["tok"], force=True)
+        metric = BLEU(
+            lowercase=way["case"] == "lc",
+            tokenize=way["tok"],
+            smooth_method=smoothing,
+            smooth_value=float(value.rstrip("]")) if value else None,
+            force=True,
+        )
     except KeyError as error:  # of the signature, or of sacrebleu's tokenizers
         raise ValueError(
             f"{baseline.run.folder / 'score-test/scores.json'}: the signature {signature!r} must "

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .plan import Model, Plan, Task
-from .results import PERPLEXITY, Result, Results
+from .results import OUTDATED, PERPLEXITY, Result, Results
 from .significance import LEVEL, ONE_TAIL, Comparison
 
 SUBSETS = ("valid", "test")
@@ -104,7 +104,7 @@ def make_table(task: Task, results: Results, comparisons: Mapping[str, Compariso
             results.of(task, model),
             comparisons.get(model.name, Comparison({})),
             published.get(model.name),
-            _states(task, model, results) - {"waiting"} == {"failed"},
+            _states(task, model, results) == {"failed"},
         )
         for model in task.models
     )
@@ -114,8 +114,10 @@ def make_table(task: Task, results: Results, comparisons: Mapping[str, Compariso
 
 
 def _states(task: Task, model: Model, results: Results) -> set[str]:
+    """The states of the runs of a model that were started with its options."""
     folder = f"{task.name}/{model.folder}/"
-    return {state for name, state in results.states.items() if name.startswith(folder)}
+    found = {state for name, state in results.states.items() if name.startswith(folder)}
+    return {state for state in found if state != "waiting" and not state.endswith(OUTDATED)}
 
 
 def spread(values: Sequence[float], digits: int) -> str:

@@ -93,6 +93,7 @@ def fill(names: str, data: Json) -> bytes:
 
 
 def title(sentence: Sentence) -> str:
+    """The words of a sentence, of the source if it is a translation."""
     text = sentence.source or sentence.target
     return " ".join(word for word in text.words if word != "</s>")
 
@@ -117,6 +118,7 @@ class Gates:
     forgets: list[Tensor] = field(default_factory=list)
 
     def add(self, text: Text, trace: Trace) -> None:
+        """Add a sentence."""
         self.texts.append(text)
         self.inputs.append(trace.input_gates[:, 0].detach().cpu())
         self.forgets.append(trace.forget_gates[:, 0].detach().cpu())

@@ -163,7 +163,7 @@ def _write(path: Path, squares: Sequence[Square], title: Sequence[str], label: s
     with (
         matplotlib.rc_context(SETTINGS),
         _quiet("fontTools.subset"),
-        _missing_characters(report=kind != ".svg"),  # whose text is drawn by the viewer
+        missing_characters(report=kind != ".svg"),  # whose text is drawn by the viewer
     ):
         if kind == ".pdf":
             with PdfPages(path, metadata=METADATA[kind]) as pages:
@@ -192,7 +192,7 @@ def _quiet(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _missing_characters(report: bool) -> Iterator[None]:
+def missing_characters(report: bool) -> Iterator[None]:
     """Report the characters that the font lacks at once, in place of a warning for each."""
     pattern = re.compile(r"Glyph (\d+) .*missing from")
     with warnings.catch_warnings(record=True) as caught:

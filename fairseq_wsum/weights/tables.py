@@ -72,12 +72,13 @@ class Tables:
         """Add a sentence.
 
         Args:
-            sentence: its traces must be on the CPU and have no padding.
+            sentence: its traces must be on the CPU, have no padding and need no gradient.
             tags: the part of speech of each word, without `</s>`. The words are those of the source
                 sentence, or of the only sentence in a language model.
 
         Raises:
-            ValueError: there are more or fewer tags than words.
+            ValueError: there are more or fewer tags than words, or the side of the tagged words
+                computes no weighted sum.
         """
         self._sentences += 1
         text = sentence.target if sentence.source is None else sentence.source
@@ -88,6 +89,11 @@ class Tables:
                 f"instead of {len(tags)}: {' '.join(words)}"
             )
         tagged = "decoder" if sentence.source is None else "encoder"
+        if tags is not None and tagged not in [view.side for view in sentence.views]:
+            raise ValueError(
+                f"--tags are those of the {tagged}'s words, and no layer of the {tagged} computes "
+                "a weighted sum; leave --tags out"
+            )
         for view in sentence.views:
             self._add(view, tags if view.side == tagged else None)
 
