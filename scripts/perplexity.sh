@@ -105,7 +105,7 @@ trap 'rm -f "$log_file"' EXIT
 figures=''
 for split in ${splits//,/ }; do
     fairseq-eval-lm "$data" --user-dir "$REPO/fairseq_wsum" --task "$task" \
-        --path "$checkpoint" --gen-subset "$split" --log-format none \
+        --path "$checkpoint" --gen-subset "$split" --log-format none --distributed-world-size 1 \
         ${options[@]+"${options[@]}"} >"$log_file" 2>&1 || die_of fairseq-eval-lm "$log_file"
     log="$(cat "$log_file")"
     perplexity="$(sed -n 's/.*Perplexity: \([0-9.a-z]*\).*/\1/p' <<<"$log")"

@@ -47,6 +47,18 @@ def test_another_cell_rejects_weights_of_the_same_shapes(cell, other, strict) ->
     assert all(torch.equal(value, after[key]) for key, value in before.items())
 
 
+def test_torch_names_the_weights_of_another_size() -> None:
+    with pytest.raises(RuntimeError, match="size mismatch for weight_ih_l0"):
+        WsumLSTM(5, 16).load_state_dict(torch.nn.LSTM(5, 4).state_dict())
+
+
+def test_torchs_distributed_checkpoints_read_the_state_of_a_model() -> None:
+    from torch.distributed.checkpoint.state_dict import get_model_state_dict
+
+    model = make(get_cell("no-srnn"))
+    assert get_model_state_dict(model).keys() == model.state_dict().keys()
+
+
 @pytest.mark.parametrize("cell", ["gru", "lstm", "no-gates"])
 @pytest.mark.parametrize("other", ["gru", "lstm", "no-gates", "mingru", "qrnn"])
 def test_torchs_weights_are_rejected_by_another_cell(cell, other) -> None:

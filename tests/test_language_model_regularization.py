@@ -9,6 +9,7 @@ from torch import Tensor, nn
 pytest.importorskip("fairseq")
 from text_corpora import make_task
 
+from fairseq_wsum import WsumLSTM
 from fairseq_wsum.plugin.criterions.wsum_cross_entropy import WsumCrossEntropyCriterion
 from fairseq_wsum.plugin.models.activation_penalty import activation_penalty
 from fairseq_wsum.plugin.models.embedding_dropout import EmbeddingDropout
@@ -94,6 +95,15 @@ def test_without_recurrent_weights_a_model_equals_one_with_all_of_them_dropped()
     torch.testing.assert_close(model.train()(tokens)[0], plain(tokens)[0])
 
 
+@pytest.mark.parametrize("norm", [nn.utils.parametrizations.weight_norm, nn.utils.weight_norm])
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_weight_dropout_of_a_matrix_with_weight_norm_is_an_error(norm) -> None:
+    lstm = WsumLSTM(3, 4)
+    norm(lstm, "weight_hh_l0")
+    with pytest.raises(ValueError, match=r"--weight-dropout 0\.5: the recurrent matrices are comp"):
+        WeightDropout(0.5)(lstm, torch.randn(2, 1, 3), None)
+
+
 def test_weight_dropout_trains_the_weights_and_keeps_their_names() -> None:
     model = make_model(weight_dropout=0.5)
     assert model.state_dict().keys() == make_model().state_dict().keys()
@@ -138,22 +148,23 @@ def make_sample() -> dict[str, object]:
 
 @pytest.mark.parametrize("average", [True, False], ids=["sentences", "tokens"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1], ids=["plain", "smoothed"])
-def test_the_penalty_is_in_the_gradient_and_not_in_the_log(average, smoothing) -> None:
+@pytest.mark.parametrize("reduce", [True, False], ids=["sum", "each-token"])
+def test_the_penalty_is_in_the_gradient_and_not_in_the_log(average, smoothing, reduce) -> None:
     criterion = WsumCrossEntropyCriterion(TASK, average, label_smoothing=smoothing)
     sample = make_sample()
     plain = make_model()
     model = make_model(
         activation_regularization=ALPHA, temporal_activation_regularization=BETA
     ).train()
-    loss, size, log = criterion(model, sample)
-    plain_loss, plain_size, plain_log = criterion(plain, sample)
+    loss, size, log = criterion(model, sample, reduce=reduce)
+    plain_loss, plain_size, plain_log = criterion(plain, sample, reduce=reduce)
     torch.testing.assert_close((loss, size, log), (plain_loss, plain_size, plain_log))
 
     tokens = sample["net_input"]["src_tokens"]
     y, _ = plain.decoder.lstm(plain.decoder.embed_tokens(tokens).transpose(0, 1))
     lengths = tokens.ne(PAD).sum(1).tolist()
-    (plain_loss + penalty_by_hand(y, y, lengths)).backward()
-    loss.backward()
+    (plain_loss.sum() + penalty_by_hand(y, y, lengths)).backward()
+    loss.sum().backward()
     for (name, parameter), other in zip(model.named_parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(parameter.grad, other.grad, rtol=1e-4, atol=1e-5, msg=name)
     assert model.eval()(tokens)[1] is None  # nothing of it in validation

@@ -390,6 +390,8 @@ def test_another_dictionary_and_an_empty_split_are_rejected(data, corpus, model,
     assert "--context-window 5: the state holds all of the past" in output
     output = run("fairseq-eval-lm", data, *common, "--context-window", 40, check=False)
     assert "no --context-window" in output
+    output = run("fairseq-eval-lm", data, *common, "--num-shards", 2, check=False)
+    assert "one process must read the whole stream, not 2" in output
     sentences = ["--sample-break-mode", "eos", "--context-window", 40]
     output = run("fairseq-eval-lm", data, *common, *sentences, check=False)
     assert "a smaller --context-window, which fairseq subtracts from it" in output

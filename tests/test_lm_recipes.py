@@ -46,9 +46,10 @@ def test_the_ptb_recipe_prints_perplexities_and_a_table(ptb, tmp_path) -> None:
     output = run("bash", *recipe_of_a_cell)
     assert "continuing from" in output
     figures = json.loads((tmp_path / "small/no-srnn/epochs-1-seed-2/perplexity.json").read_text())
-    assert list(figures) == ["valid", "test"]
-    assert all(f"{split}: perplexity {figures[split]}" in output for split in figures)
-    assert all(1 < perplexity < 100 for perplexity in figures.values())
+    assert list(figures) == ["valid", "valid_tokens", "test", "test_tokens", "task"]
+    for split in ("valid", "test"):
+        assert f"{split}: perplexity {figures[split]} ({figures[split + '_tokens']} t" in output
+        assert 1 < figures[split] < 100
 
     output = run("bash", *recipe_of_a_cell)
     assert "already trained" in output and "already done" in output

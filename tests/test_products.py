@@ -33,6 +33,24 @@ def test_onednn_gives_the_product_and_its_gradients(onednn, shape, bias) -> None
 
 
 @needs_onednn
+@pytest.mark.parametrize("bias", [torch.arange(14.0)[::2], torch.ones(1).expand(7), torch.ones(())])
+def test_the_bias_may_have_any_stride(onednn, bias) -> None:
+    x, weight = torch.randn(4, 5), torch.randn(7, 5)
+    expected = torch.nn.functional.linear(x, weight, bias)
+    torch.testing.assert_close(products.product(x, weight, bias), expected)
+    if bias.dim():
+        torch.testing.assert_close(torch.ops.fairseq_wsum.linear(x, weight, bias), expected)
+
+
+@needs_onednn
+def test_shapes_that_do_not_fit_are_named(onednn) -> None:
+    with pytest.raises(RuntimeError, match="4x6 and 5x7"):
+        products.product(torch.randn(4, 6), torch.randn(7, 5))
+    with pytest.raises(RuntimeError, match=r"7.*must match"):
+        products.product(torch.randn(4, 5), torch.randn(7, 5), torch.randn(6))
+
+
+@needs_onednn
 def test_the_operator_passes_torchs_opcheck() -> None:
     x, weight, bias = (torch.randn(size, requires_grad=True) for size in ((4, 3, 5), (7, 5), (7,)))
     torch.library.opcheck(torch.ops.fairseq_wsum.linear, (x, weight, bias))

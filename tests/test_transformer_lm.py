@@ -66,6 +66,12 @@ def test_a_text_in_parts_equals_the_whole_text(options) -> None:
     torch.testing.assert_close(model(tokens)[0], whole)  # nothing is left in the model
 
 
+def test_a_model_without_self_attention_keeps_no_mask() -> None:
+    model = make_model()
+    model(torch.randint(5, 9, (1, 50)))
+    assert model.decoder._future_mask.numel() == 0
+
+
 def test_features_after_a_text_in_parts_start_from_zero() -> None:
     model, tokens = make_model(), make_tokens()
     features, _ = model.decoder.extract_features(tokens)

@@ -33,11 +33,14 @@ def add_entry(
             module.
         check: called with the module, the text found in the loaded state dict (None without an
             entry), that state dict, and the prefix of the module's keys in it. It raises an error
-            if they do not belong together. No weights are loaded then, whereas torch raises the
-            errors that its hooks collect after it has loaded all weights that fit.
+            if they do not belong together. No weights of the module are loaded then, whereas torch
+            raises the errors that its hooks collect after it has loaded all weights that fit.
+            (Modules that come earlier in a model have been loaded.)
         required: report a missing key if the loaded state dict lacks the entry and the module has
             one.
     """
+    if not hasattr(module, key):
+        setattr(module, key, text)  # torch.distributed.checkpoint looks entries up as attributes
     module.register_state_dict_post_hook(_WriteHook(key, text))
     module.register_load_state_dict_pre_hook(_CheckHook(key, text if required else None, check))
 
@@ -62,7 +65,7 @@ def _check_cell(
     cell = layer.cell
     assert isinstance(cell, Cell)
     if stored is None:
-        stored = _torchs_cell(layer, state_dict.get(prefix + "weight_ih_l0"))
+        stored = _torchs_cell(layer, state_dict, prefix)
     if stored is None or stored == cell.label:
         return
     raise RuntimeError(
@@ -73,13 +76,17 @@ def _check_cell(
     )
 
 
-def _torchs_cell(layer: nn.Module, weight_ih: Tensor | None) -> str | None:
+def _torchs_cell(layer: nn.Module, state_dict: dict[str, Any], prefix: str) -> str | None:
     """The cell of weights without an entry, if their number of rows shows that it is another."""
     units = layer.hidden_size
     assert isinstance(units, int)
     own: Tensor = layer.weight_ih_l0  # type: ignore[assignment]  # no parameter if pruned
+    weight_ih = state_dict.get(prefix + "weight_ih_l0")
     if weight_ih is None or weight_ih.shape[:1] == own.shape[:1]:
         return None
+    to_units = state_dict.get(prefix + "weight_hr_l0", state_dict.get(prefix + "weight_hh_l0"))
+    if to_units is None or to_units.size(-1) != units:
+        return None  # another hidden size, which torch names
     twins = {len(cell.rows) * units: cell.name for cell in CELLS.values() if cell.twin}
     return twins.get(len(weight_ih))
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from .. import backends
@@ -179,6 +180,9 @@ class WsumLSTM(nn.Module):
         bound = 1 / math.sqrt(self.hidden_size)
         for parameter in self.parameters(recurse=False):  # not those of a dropout module
             nn.init.uniform_(parameter, -bound, bound)
+        for name in getattr(self, "parametrizations", ()):  # such as those with weight norm
+            with torch.no_grad():
+                setattr(self, name, nn.init.uniform_(getattr(self, name).clone(), -bound, bound))
         self.initialise_cell()
 
     @torch.no_grad()
@@ -188,6 +192,10 @@ class WsumLSTM(nn.Module):
             for direction in range(self.num_directions):
                 parameters = self.layer_parameters(layer, direction)
                 self.layer_cell(layer).initialise(parameters, self.hidden_size)
+                for name, value in parameters.items():
+                    name += _suffix(layer, direction)
+                    if is_parametrized(self, name):
+                        setattr(self, name, value)
 
     def flatten_parameters(self) -> None:
         """Do nothing. This exists for code written for `torch.nn.LSTM`."""

@@ -27,7 +27,7 @@ _choices: dict[str, bool] = {}  # kind of product -> whether oneDNN computes it
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y = x W^T + b, as `torch.nn.functional.linear`: ... x K, N x K and N -> ... x N."""
-    if uses_onednn("product") and _suits(x, weight):
+    if uses_onednn("product") and _suits(x, weight) and _fits(x, weight, bias):
         return _by_onednn(x, weight, bias)
     return F.linear(x, weight, bias)
 
@@ -70,6 +70,13 @@ def _suits(x: Tensor, weight: Tensor) -> bool:
         and not in_autocast(x.device)
         and not in_transformation()
     )
+
+
+def _fits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether the shapes fit. torch broadcasts others or names them; oneDNN reads beyond them."""
+    if weight.dim() != 2 or x.size(-1) != weight.size(1):
+        return False
+    return bias is None or (bias.dtype == torch.float32 and bias.shape == weight.shape[:1])
 
 
 # The choice
@@ -115,6 +122,8 @@ def _has_onednn() -> bool:
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if not (weight.is_contiguous() or weight.t().is_contiguous()):
         weight = weight.contiguous()  # oneDNN is a thousand times slower on slices of a matrix
+    if bias is not None:
+        bias = bias.contiguous()  # oneDNN ignores its stride
     y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return y
 

@@ -115,7 +115,8 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
         loss, nll = self._cross_entropy(model, net_output, sample, reduce)
         extra = net_output[1]
         if isinstance(extra, dict) and "penalty" in extra:
-            loss = loss + _only_gradient(extra["penalty"])
+            # added to each token's loss, if they are not summed
+            loss = loss + _only_gradient(extra["penalty"] / loss.numel())
         if self._rdrop(model):
             loss = loss + _only_gradient(
                 self.rdrop_alpha * self._divergence(model, net_output, sample, reduce)

@@ -122,7 +122,8 @@ def set_positions(cfg: Any, *sums: GatedSums) -> None:
 def _attention_layers(cfg: Any, side: str) -> frozenset[int]:
     """The layers of a side that keep self-attention."""
     option, layers = f"{side}_attention_layers", range(getattr(cfg, f"{side}_layers"))
-    given = str(getattr(cfg, option) or "none").strip()
+    given = getattr(cfg, option)
+    given = "none" if given in (None, "") else str(given).strip()  # 0 is a layer
     if given in ("none", "all"):
         return frozenset(layers if given == "all" else ())
     kept = f"{side}_layers_to_keep"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from torch import Tensor
 from torch.func import functional_call
 
 from ...layer import State, WsumLSTM
 from ...ops.dropout import dropout
 from ..modules import DropoutBase
+
+MATRIX = re.compile(r"weight_hh_l\d+(_reverse)?(_orig)?")  # torch's pruning adds _orig
 
 
 class WeightDropout(DropoutBase):
@@ -22,15 +26,24 @@ class WeightDropout(DropoutBase):
     """
 
     def forward(self, lstm: WsumLSTM, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Run the layers: T x B x C -> T x B x P, and the final state."""
+        """Run the layers: T x B x C -> T x B x P, and the final state.
+
+        Raises:
+            ValueError: a recurrent matrix is not a parameter, as with weight norm.
+        """
         if not self.active:
             result: tuple[Tensor, State] = lstm(x, state)
             return result
-        dropped = {
-            name: dropout(weight, self.p)
-            for name, weight in lstm.named_parameters()
-            if name.startswith("weight_hh")
+        recurrent = {
+            name: weight for name, weight in lstm.named_parameters() if "weight_hh" in name
         }
+        for name in recurrent:
+            if not MATRIX.fullmatch(name):
+                raise ValueError(
+                    f"--weight-dropout {self.p}: the recurrent matrices are computed from other "
+                    f"parameters ({name}), as by weight norm; omit one of the two"
+                )
+        dropped = {name: dropout(weight, self.p) for name, weight in recurrent.items()}
         # The parameters themselves stay as they are, and so do their names in checkpoints.
         result = functional_call(lstm, dropped, (x, state))
         return result

@@ -6,12 +6,13 @@ from typing import Any
 
 from fairseq.distributed import fsdp_wrap
 from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase
+from fairseq.modules import MultiheadAttention
 from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from fairseq.modules.transformer_layer import (
     TransformerDecoderLayerBase,
     TransformerEncoderLayerBase,
 )
-from torch import nn
+from torch import Tensor, nn
 
 from ..modules import WsumSelfAttention
 from .gated_sum_options import GatedSums
@@ -56,6 +57,12 @@ class WsumTransformerDecoder(TransformerDecoderBase):
         self.built = 0
         super().__init__(*args, **named)
         remember_words(self)
+        attentions = (getattr(layer, "self_attn", None) for layer in self.layers.modules())
+        self._keeps_attention = any(isinstance(one, MultiheadAttention) for one in attentions)
+
+    def buffered_future_mask(self, tensor: Tensor) -> Tensor | None:
+        """fairseq's mask of later positions, T x T, or None if no layer has self-attention."""
+        return super().buffered_future_mask(tensor) if self._keeps_attention else None
 
     def build_decoder_layer(self, cfg: Any, no_encoder_attn: bool = False) -> nn.Module:
         keeps_attention = self.built in cfg.decoder.gated_sums.attention_layers

@@ -328,7 +328,8 @@ class WsumLanguageModelingTask(LanguageModelingTask):
             )
         if num_shards > 1:
             raise ValueError(
-                f"--num-shards {num_shards}: one process reads the whole stream; omit it"
+                f"one process must read the whole stream, not {num_shards} (--num-shards, or one "
+                "for each GPU): give --num-shards 1 --distributed-world-size 1"
             )
         batches = self._scoring_batches(dataset, process=0)
         workers = others.get("num_workers", 0)
