@@ -145,8 +145,8 @@ def launch(
 def _waiting_for_all(launcher: str) -> Iterator[None]:
     """Let hydra's plugin wait for all jobs of submitit; it would end with the first that dies.
 
-    The jobs run in sessions or on machines of their own, so an interrupt does not reach them: those
-    of this machine are cancelled here.
+    An interrupt may not reach the jobs, so those of this machine are cancelled here. Slurm's go on:
+    they may have waited for hours, and the command may end with the connection to the cluster.
     """
     import submitit
 
@@ -165,12 +165,12 @@ def _waiting_for_all(launcher: str) -> Iterator[None]:
             for one in jobs:
                 one.cancel()
             raise
-        number = sorted({str(one.job_id).partition("_")[0] for one in jobs})
+        if not jobs:
+            raise
+        arrays = sorted({str(one.job_id).partition("_")[0] for one in jobs})
         raise KeyboardInterrupt(
             "stopped waiting; the jobs stay in Slurm's queue, and `fairseq-wsum report` shows how "
-            f"far they are. To start again, end them first: scancel {' '.join(number)}"
-            if jobs
-            else ""
+            f"far they are. To start again, end them first: scancel {' '.join(arrays)}"
         ) from None
 
 
