@@ -185,7 +185,8 @@ class _Job:
             found: list[JobReturn] = self.job.results()
         except Exception as error:  # submitit knows several; the run's folder shows how it ended
             reason = str(error).strip().partition("\n")[0]
-            print(f"job {self.job.job_id} died: {reason}", file=sys.stderr, flush=True)
+            log = self.job.paths.stderr
+            print(f"job {self.job.job_id} died: {reason} (log: {log})", file=sys.stderr, flush=True)
             return [JobReturn(status=JobStatus.COMPLETED, _return_value="died")]
         return found
 
