@@ -80,11 +80,11 @@ def current_part(log: str, record: Record) -> str:
     An attempt begins with its command line; those that had other options than the record's say
     nothing about the run as it is.
     """
-    wanted = _settings(_without_places(record.command))
+    wanted = _settings(record.command)
     start, is_other = 0, False
     for line in ATTEMPT.finditer(log):
         try:
-            made = _settings(_without_places(shlex.split(line[1])))
+            made = _settings(shlex.split(line[1]))
         except ValueError:  # a line of the recipe that only looks like one
             continue
         if "--seed" not in made:
@@ -134,8 +134,8 @@ def checked_record(run: Run) -> Record | None:
 
 def has_other_options(record: Record, run: Run) -> bool:
     """Whether a run was started with other options than the study's file has now."""
-    before = _settings(_without_places(record.command))
-    now = _settings(_without_places(run.command()))
+    before = _settings(record.command)
+    now = _settings(run.command())
     for name in before.keys() & now.keys() & PATHS.keys():
         if record.paths:
             same = record.paths[PATHS[name]] == run.task.paths[PATHS[name]]
@@ -155,6 +155,9 @@ def _without_places(command: list[str]) -> list[str]:
 
 
 def _settings(command: list[str]) -> dict[str, str]:
-    """The recipe and its options; of an option that is given twice, the recipe takes the last."""
-    recipe, *options = command
+    """The recipe and its options, without those that say where its files are.
+
+    Of an option that is given twice, the recipe takes the last.
+    """
+    recipe, *options = _without_places(command)
     return {"recipe": recipe, **dict(option.partition("=")[::2] for option in options)}
