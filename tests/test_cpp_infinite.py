@@ -141,6 +141,23 @@ def test_infinities_and_nan_equal_the_reference(cell, coupled, name, dtype) -> N
 
 
 @needs_kernels
+@every_instruction_set
+@pytest.mark.parametrize(("nan", "other"), [("i", "f"), ("f", "i")])
+def test_nan_beside_a_vanishing_gate_of_a_min_lstm_stays(nan, other, name) -> None:
+    cell = get_cell("minlstm")
+    z = {row: torch.zeros(3, 1, 1) for row in cell.rows}
+    z[nan][1], z[other][1] = math.nan, -100.0
+    inputs = dict(z=torch.cat([z[row] for row in cell.rows], -1), h_0=torch.ones(1, 1))
+    inputs["c_0"] = inputs["h_0"]
+    cotangents = dict(y=torch.ones(3, 1, 1), h_n=torch.ones(1, 1), c_n=torch.ones(1, 1))
+    with instruction_set(name):
+        found = outcome(fused.recur, inputs, cotangents, torch.float32, cell=cell)
+    right = outcome(reference.recur, inputs, cotangents, torch.float64, cell=cell)
+    for what in found:
+        assert_same(found[what], right[what], torch.float32, what)
+
+
+@needs_kernels
 @every_dtype
 @every_instruction_set
 @pytest.mark.parametrize("side", ["left", "right"])

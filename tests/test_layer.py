@@ -216,14 +216,21 @@ def test_the_parameters_of_a_dropout_module_keep_their_values() -> None:
     assert module.weight.item() == 7
 
 
-@pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "both-ways"])
-def test_residuals_and_a_dropout_module_apply_between_layers(bidirectional) -> None:
-    class Doubled(nn.Module):
-        def forward(self, x):
-            return 2 * x
+class Doubled(nn.Module):
+    def forward(self, x):
+        return 2 * x
 
+
+class DoubledInPlace(nn.Module):
+    def forward(self, x):
+        return x.mul_(2)
+
+
+@pytest.mark.parametrize("doubled", [Doubled(), DoubledInPlace()], ids=["a-copy", "in-place"])
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "both-ways"])
+def test_residuals_and_a_dropout_module_apply_between_layers(bidirectional, doubled) -> None:
     options = dict(bidirectional=bidirectional, cell="no-srnn")
-    layer = make(num_layers=2, residuals=True, dropout=Doubled(), **options)
+    layer = make(num_layers=2, residuals=True, dropout=doubled, **options)
     first, second = make(**options), make(I=8 if bidirectional else 4, **options)
     for name, parameter in layer.named_parameters():
         part = first if "_l0" in name else second

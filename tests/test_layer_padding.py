@@ -44,6 +44,23 @@ def test_values_at_padding_reach_no_gradient(cell) -> None:
     assert all(torch.isfinite(p.grad).all() for p in layer.parameters() if p.grad is not None)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["kernels", "reference"])
+@pytest.mark.parametrize("lengths", [[4, 2], [1, 0]], ids=["steps", "one-step"])
+@every_cell_and_projection
+def test_a_gradient_at_padding_reaches_no_parameter(
+    cell, coupled, proj_size, lengths, dtype
+) -> None:
+    layer = make(cell=cell, coupled_gates=coupled, proj_size=proj_size).to(dtype)
+    x, mask, _ = padded_batch(lengths, "right")
+    x = x.to(dtype).requires_grad_()
+    y, _ = layer(x, padding_mask=mask)
+    norms = y.square().sum(-1).sqrt()  # whose gradient at 0, as at padding, is NaN
+    norms.masked_fill(mask, 0).sum().backward()
+    gradients = {name: p.grad for name, p in layer.named_parameters() if p.grad is not None}
+    for name, gradient in {**gradients, "x": x.grad}.items():
+        assert gradient.isfinite().all(), name
+
+
 @every_name
 def test_a_sequence_that_is_all_padding_keeps_its_state(cell) -> None:
     layer = make(cell=cell, bidirectional=True)

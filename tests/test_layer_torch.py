@@ -8,6 +8,7 @@ import pytest
 import torch
 from layer_oracle import assert_same, every_cell, every_name, make, padded_batch
 from torch.autograd import forward_ad
+from torch.nn.utils import prune
 
 from fairseq_wsum import WsumLSTM
 from fairseq_wsum.ops import products
@@ -40,6 +41,22 @@ def test_weights_with_weight_norm_are_drawn_anew(cell) -> None:
     bound = plain.weight_ih_l0.abs().max() * 1.5
     assert 0 < normed.weight_ih_l0.abs().max() < bound
     assert normed.weight_ih_l0.std() > 0
+
+
+@pytest.mark.parametrize("cell", ["minlstm", "sru"])
+def test_initial_values_that_would_be_lost_are_an_error(cell) -> None:
+    layer = WsumLSTM(3, 4, cell=cell)
+    prune.random_unstructured(layer, "bias_ih_l0", amount=0.5)
+    with pytest.raises(RuntimeError, match=f"cell '{cell}' cannot set .* of bias_ih_l0, .*prun"):
+        layer.reset_parameters()
+
+
+def test_a_pruned_matrix_for_which_the_cell_prescribes_nothing_is_drawn_anew() -> None:
+    layer = WsumLSTM(3, 4, cell="minlstm")
+    prune.random_unstructured(layer, "weight_ih_l0", amount=0.5)
+    layer.weight_ih_l0_orig.data.fill_(9.0)
+    layer.reset_parameters()
+    assert layer.weight_ih_l0_orig.abs().max() < 1
 
 
 def test_repr_shows_options_that_differ_from_the_default() -> None:

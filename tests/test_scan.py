@@ -151,6 +151,8 @@ def test_bad_tensors_are_rejected() -> None:
         scan(f, u[1:], c_0)
     with pytest.raises(ValueError, match=r"take f with 3 dimensions, got size \(4, 2\)"):
         scan(f[..., 0], u, c_0)
+    with pytest.raises(ValueError, match="on one device, got cpu, meta and cpu"):
+        scan(f, u.to("meta"), c_0)
     with pytest.raises(NotImplementedError, match="second derivatives need `scan_reference`"):
         loss = scan(f.requires_grad_(), u, c_0)[0].square().sum()
         torch.autograd.grad(loss, f, create_graph=True)

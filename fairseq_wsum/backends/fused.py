@@ -89,8 +89,8 @@ def _gated_sum(
         )
     else:
         y, c_n = zero_at_padding(cell.content(split(cell.rows, z)), padding_mask), c_0
-    if p.w_hr is not None:
-        y = product(y, p.w_hr)
+    if p.w_hr is not None:  # zero times NaN is NaN, so no gradient at padding may enter the product
+        y = zero_at_padding(product(y, p.w_hr), padding_mask)
     return y, last_step(y, h_0, padding_mask, reverse), c_n
 
 

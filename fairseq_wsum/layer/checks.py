@@ -65,6 +65,8 @@ def input(x: Tensor, input_size: int, dtype: torch.dtype | None, batch_first: bo
         raise RuntimeError(
             f"input.size(-1) must be equal to input_size {input_size}, got {x.size(-1)}"
         )
+    if not x.is_floating_point():
+        raise ValueError(f"input must have a floating dtype, got {x.dtype}")
     if dtype is not None and x.dtype != dtype:
         raise ValueError(f"input must have the dtype of the parameters, {dtype}, got {x.dtype}")
     time = 1 if x.dim() == 3 and batch_first else 0
@@ -89,6 +91,8 @@ def autocast(x: Tensor, dtype: torch.dtype) -> None:
 
 def mask(padding_mask: Tensor, shape: torch.Size, batch_first: bool) -> None:
     """Check that the mask is boolean with one value for each time step of each sequence."""
+    if not isinstance(padding_mask, Tensor):
+        raise TypeError(f"padding_mask must be a tensor, got {type(padding_mask).__name__}")
     if padding_mask.dtype != torch.bool:
         raise ValueError(f"padding_mask must be boolean, got {padding_mask.dtype}")
     if padding_mask.shape != shape:
@@ -110,9 +114,15 @@ def state(hx: object, parts: int) -> None:
         raise TypeError(f"hx must be {forms} of tensors")
 
 
-def state_shapes(hx: tuple[Tensor, ...], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Check the shapes of the parts of the state. The last ones may be missing."""
+def state_parts(
+    hx: tuple[Tensor, ...], shapes: Mapping[str, tuple[int, ...]], device: torch.device
+) -> None:
+    """Check the device and the shapes of the parts of the state. The last ones may be missing."""
     for (name, shape), part in zip(shapes.items(), hx, strict=False):
+        if part.device != device:  # the kernels take the pointers as they are
+            raise RuntimeError(
+                f"expected {name} on the device of the input, {device}, got one on {part.device}"
+            )
         if tuple(part.shape) != shape:
             raise RuntimeError(f"expected {name} of size {shape}, got {tuple(part.shape)}")
 

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from .. import backends
@@ -21,7 +20,7 @@ from ..backends.steps import zero_at_padding
 from ..cells import Cell, get_cell
 from ..ops.dropout import dropout
 from ..ops.transforms import in_autocast, product_dtype
-from . import checks, step
+from . import checks, initial_values, step
 from .entries import add_cell
 from .window import LastInputs
 
@@ -134,11 +133,15 @@ class WsumLSTM(nn.Module):
         backend: str = "auto",
     ) -> None:
         super().__init__()
+        checks.flags(
+            bias=bias,
+            batch_first=batch_first,
+            bidirectional=bidirectional,
+            coupled_gates=coupled_gates,
+            residuals=residuals,
+        )
         self.cell = get_cell(cell, coupled_gates=coupled_gates, window=window)
         backends.check_name(backend)
-        checks.flags(
-            bias=bias, batch_first=batch_first, bidirectional=bidirectional, residuals=residuals
-        )
         checks.sizes(input_size, hidden_size, num_layers, proj_size)
         checks.projection(self.cell, proj_size)
         if not isinstance(dropout, nn.Module):
@@ -176,26 +179,25 @@ class WsumLSTM(nn.Module):
         """Draw all parameters from U(-1/sqrt(H), 1/sqrt(H)), as `torch.nn.LSTM` does.
 
         Then the cell sets those for which it needs other values (`Cell.initialise`).
+
+        Raises:
+            RuntimeError: the cell would set a value that pruning or the older
+                `torch.nn.utils.weight_norm` computes from others.
         """
-        bound = 1 / math.sqrt(self.hidden_size)
-        for parameter in self.parameters(recurse=False):  # not those of a dropout module
-            nn.init.uniform_(parameter, -bound, bound)
-        for name in getattr(self, "parametrizations", ()):  # such as those with weight norm
-            with torch.no_grad():
-                setattr(self, name, nn.init.uniform_(getattr(self, name).clone(), -bound, bound))
+        initial_values.draw(self, 1 / math.sqrt(self.hidden_size))
         self.initialise_cell()
 
-    @torch.no_grad()
     def initialise_cell(self) -> None:
         """Set the initial parameters that the cell prescribes, after all were drawn uniformly."""
         for layer in range(self.num_layers):
             for direction in range(self.num_directions):
-                parameters = self.layer_parameters(layer, direction)
-                self.layer_cell(layer).initialise(parameters, self.hidden_size)
-                for name, value in parameters.items():
-                    name += _suffix(layer, direction)
-                    if is_parametrized(self, name):
-                        setattr(self, name, value)
+                initial_values.prescribe(
+                    self,
+                    self.layer_cell(layer),
+                    self.layer_parameters(layer, direction),
+                    _suffix(layer, direction),
+                    self.hidden_size,
+                )
 
     def flatten_parameters(self) -> None:
         """Do nothing. This exists for code written for `torch.nn.LSTM`."""
@@ -356,7 +358,8 @@ class WsumLSTM(nn.Module):
     def drop(self, x: Tensor) -> Tensor:
         """The dropout between layers. A module decides itself when it drops."""
         if isinstance(self.dropout, nn.Module):
-            dropped: Tensor = self.dropout(x)
+            # the module may work in place, and a residual connection needs x as it was
+            dropped: Tensor = self.dropout(x.clone() if self.residuals else x)
             return dropped
         return dropout(x, self.dropout) if self.training else x
 
@@ -397,7 +400,7 @@ class WsumLSTM(nn.Module):
         if hx is None:
             return tuple(zeros(shape) for shape in shapes.values())
         checks.state(hx, len(shapes))
-        checks.state_shapes(hx, shapes)
+        checks.state_parts(hx, shapes, x.device)
         checks.state_types(hx, self._dtype(x))
         return (*hx, *(zeros(shape) for shape in list(shapes.values())[len(hx) :]))
 

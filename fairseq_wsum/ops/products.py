@@ -58,7 +58,7 @@ def outer_to(out: Tensor, a: Tensor, b: Tensor) -> None:
 
 def as_rows(x: Tensor) -> Tensor:
     """... x N -> M x N."""
-    return x.reshape(-1, x.size(-1))
+    return x.reshape(-1, x.size(-1)) if x.size(-1) else x.flatten(0, -2)
 
 
 def _suits(x: Tensor, weight: Tensor) -> bool:

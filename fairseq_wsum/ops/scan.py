@@ -51,7 +51,14 @@ def scan(
 
     Returns:
         c_t, T x B x H, and its last value in the direction of the scan, B x H, in float32.
+
+    Raises:
+        ValueError: the tensors are on different devices.
     """
+    if not f.device == u.device == c_0.device:
+        raise ValueError(
+            f"a scan takes f, u and c_0 on one device, got {f.device}, {u.device} and {c_0.device}"
+        )
     if in_transformation():
         return scan_reference(f, u, c_0, padding_mask, reverse)
     cells, c_n = torch.ops.fairseq_wsum.scan(f, u, c_0, padding_mask, reverse)

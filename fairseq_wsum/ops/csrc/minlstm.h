@@ -16,8 +16,8 @@ struct MinLstm : Memory, NotRecurrent {
         const vf x_f = -r[F] - lift, x_i = -r[I] - lift;
         const vf e_f = exp(clamp(x_f, -88.0f, LARGEST)), e_i = exp(clamp(x_i, -88.0f, LARGEST));
         const vf a = 1.0f + e_f, b = 1.0f + e_i, share = 1.0f / (a + b);
-        r[F] = x_f > LARGEST ? vf{} : b * share;
-        r[I] = x_i > LARGEST ? vf{} : a * share;
+        r[F] = x_f > LARGEST && b == b ? vf{} : b * share;  // b == b: not NaN, which must stay NaN
+        r[I] = x_i > LARGEST && a == a ? vf{} : a * share;
         r[DLOG_F] = e_f / a;
         r[DLOG_I] = e_i / b;
     }

@@ -1,0 +1,60 @@
+"""The initial values of a layer's parameters, some of which may be computed from others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from ..cells import Cell
+
+
+@torch.no_grad()
+def draw(module: nn.Module, bound: float) -> None:
+    """Draw all parameters of the module itself, and those with a parametrization, uniformly.
+
+    Args:
+        module: the module. The parameters of modules within it stay as they are.
+        bound: the values are between -bound and bound.
+    """
+    for parameter in module.parameters(recurse=False):
+        nn.init.uniform_(parameter, -bound, bound)
+    for name in getattr(module, "parametrizations", ()):  # such as those with weight norm
+        setattr(module, name, nn.init.uniform_(getattr(module, name).clone(), -bound, bound))
+
+
+@torch.no_grad()
+def prescribe(
+    module: nn.Module, cell: Cell, parameters: Mapping[str, Tensor], suffix: str, units: int
+) -> None:
+    """Let the cell set the initial values of one direction of one layer.
+
+    Args:
+        module: the module with the parameters.
+        cell: the form of the cell in this layer.
+        parameters: the parameters by name without suffix.
+        suffix: the end of their names in the module.
+        units: H.
+
+    Raises:
+        RuntimeError: the cell sets a value that is computed from others without a parametrization.
+    """
+    # A change in place raises the version of a tensor. Computed tensors do not keep it.
+    versions = {
+        name: value._version
+        for name, value in parameters.items()
+        if name + suffix not in module._parameters
+    }
+    cell.initialise(parameters, units)
+    for name, version in versions.items():
+        if is_parametrized(module, name + suffix):
+            setattr(module, name + suffix, parameters[name])
+        elif parameters[name]._version > version:
+            raise RuntimeError(
+                f"cell {cell.name!r} cannot set the initial values of {name + suffix}, which "
+                "pruning or the older torch.nn.utils.weight_norm computes from other parameters: "
+                "call reset_parameters before these, or use "
+                "torch.nn.utils.parametrizations.weight_norm"
+            )
