@@ -137,7 +137,8 @@ def test_a_training_does_not_start_from_a_wrong_model(prepared, whole, tmp_path)
     last = tmp_path / "run/checkpoint_last.pt"
     start = f"{last} is a checkpoint of another model: give a new --save-dir, or give the options "
     for options, theirs in (
-        (("--cell", "no-gates", "--decoder-hidden-size", 6), "--cell lstm, --decoder-hidden-size "),
+        (("--cell", "no-gates", "--init-range", 0.2), "--cell lstm, --init-range 0.1"),
+        (("--residuals", "--window", 2, "--cell", "qrnn"), "--cell lstm, no --residuals, no --win"),
         (("--arch", "wsum_transformer"), "--arch wsum_lstm"),
         (("--arch", "lstm"), "--arch wsum_lstm"),
     ):

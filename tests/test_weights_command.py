@@ -3,6 +3,7 @@
 import importlib.util
 import shutil
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import numpy
@@ -189,7 +190,11 @@ def test_the_command_takes_standard_input_and_a_cell_of_your_own(prepared, tmp_p
         (["--page", "{}/file/x.html"], "--page: the folder {}/file cannot be made"),
         (["--tables", "{}/file"], "--tables {}/file is a file: give a folder"),
         (["--page", "{}/p.html"], "no sentences: give --sentence TEXT or --input FILE"),
+        (["--page", "{}/folder.html", "--overwrite"], "--page {}/folder.html is a folder: give"),
         (["--page", "{}/p.html", "--input", "{}/none"], "--input {}/none: "),
+        (["--page", "{}/p.html", "--input", "{}/empty"], "--input {}/empty has no sentences"),
+        (["--page", "{}/p.html", "--input", "{}/latin"], "--input {}/latin is not UTF-8 ('utf-8' "),
+        (["--page", "{}/p.html", "--sentence", "caf\udce9"], "--sentence is not UTF-8: convert it"),
         (["--page", "{}/p.html", "--input", "{}/gap"], "--input {}/gap, line 2 is empty: remove"),
         (
             ["--page", "{}/p.html", "--input", "{}/three", "--target", "{}/gap"],
@@ -216,6 +221,14 @@ def test_the_command_takes_standard_input_and_a_cell_of_your_own(prepared, tmp_p
         (
             ["--page", "{}/p.html", "--sentence", "a", "--data", "{}/dict"],
             "--source-lang and --target-lang",
+        ),
+        (
+            ["--page", "{}/p.html", "--sentence", "a", "--source-lang", "fr"],
+            "--source-lang fr needs --target-lang",
+        ),
+        (
+            ["--page", "{}/p.html", "--sentence", "a", "--user-dir", "{}/none"],
+            "--user-dir {}/none: there is no such folder",
         ),
         (
             ["--page", "{}/p.html", "--sentence", "a", "--data", "{}/half"],
@@ -265,7 +278,9 @@ def test_wrong_input_is_named(models, tmp_path, capsys, options, message) -> Non
     (tmp_path / "three").write_text("x\ny\nz\n")
     (tmp_path / "gap").write_text("x\n\ny\n")
     (tmp_path / "many").write_text("x\n" * 201)
-    for folder in ("half", "dict"):
+    (tmp_path / "empty").touch()
+    (tmp_path / "latin").write_bytes("café\n".encode("latin-1"))
+    for folder in ("half", "dict", "folder.html"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "dict.en.txt").touch()
     (tmp_path / "half" / "train.en-de.en.bin").touch()
@@ -331,6 +346,74 @@ def test_a_target_is_for_translation_models(models, tmp_path, capsys) -> None:
     assert "--target-sentence: a target is for translation models; omit it" in message
 
 
+def test_languages_are_for_translation_models(models, tmp_path, capsys) -> None:
+    languages = ["--source-lang", "en", "--target-lang", "de"]
+    options = ["--sentence", "w1", *languages, "--arrays", tmp_path / "a.npz"]
+    message = fails(capsys, models["lm"], *options)
+    assert "--source-lang and --target-lang are for translation models" in message
+
+
+def test_the_word_pad_is_an_unknown_word(models, tmp_path) -> None:
+    for name, word in (("pad", "<pad>"), ("unknown", "nobody-knows-this")):
+        options = ["--sentence", f"w1 {word} w2", "--arrays", tmp_path / f"{name}.npz"]
+        main(models["lm"], *options)
+    with numpy.load(tmp_path / "pad.npz") as pad, numpy.load(tmp_path / "unknown.npz") as unknown:
+        assert pad["0/target"].tolist() == ["w1", "<pad> <unk>", "w2", "</s>"]
+        for name in set(pad) - {"0/target", *(key for key in pad if key.endswith("tokens"))}:
+            if pad[name].dtype.kind == "f":
+                assert (pad[name] == unknown[name]).all(), name
+
+
+def changed(checkpoint: Path, to: Path, change) -> Path:
+    """A copy of a checkpoint after `change(state)`."""
+    state = torch.load(checkpoint, weights_only=False)
+    change(state)
+    torch.save(state, to)
+    return to
+
+
+def test_a_model_that_diverged_is_refused(models, tmp_path, capsys) -> None:
+    def diverge(state) -> None:
+        for name, weight in state["model"].items():
+            if name.startswith("decoder.") and "weight_hh" in name:
+                weight.fill_(float("nan"))
+
+    bad = changed(models["half"], tmp_path / "bad.pt", diverge)
+    for option, name in (("--picture", "p.png"), ("--arrays", "a.npz"), ("--tables", "t")):
+        message = fails(capsys, bad, "--sentence", SENTENCE, option, tmp_path / name)
+        assert f"checkpoint {bad}: not all of its parameters are finite numbers" in message
+
+
+def test_a_model_needs_no_file_of_embeddings(models, tmp_path) -> None:
+    def name_files(state) -> None:
+        for side in ("encoder", "decoder"):
+            state["cfg"]["model"][f"{side}_embed_path"] = str(tmp_path / "gone.txt")
+
+    moved = changed(models["half"], tmp_path / "moved.pt", name_files)
+    for name, checkpoint in (("a", models["half"]), ("b", moved)):
+        main(checkpoint, "--sentence", SENTENCE, "--arrays", tmp_path / f"{name}.npz")
+    with numpy.load(tmp_path / "a.npz") as usual, numpy.load(tmp_path / "b.npz") as arrays:
+        assert all((arrays[name] == usual[name]).all() for name in usual)
+
+
+def test_a_task_of_your_own(models, tmp_path, capsys) -> None:
+    def rename(state) -> None:
+        state["cfg"]["task"]["_name"] = "of-mine"
+
+    options = ["--sentence", SENTENCE, "--arrays", tmp_path / "a.npz"]
+    message = fails(capsys, changed(models["half"], tmp_path / "own.pt", rename), *options)
+    assert "own.pt: there is no task of-mine here; if it is your own, give its folder" in message
+
+    def without_dataclass(state) -> None:  # its options are saved as a Namespace
+        task = state["cfg"]["task"]
+        state["cfg"]["task"] = Namespace(task=task["_name"], **task)
+
+    old = changed(models["half"], tmp_path / "old.pt", without_dataclass)
+    main(old, *options)
+    with numpy.load(tmp_path / "a.npz") as arrays:
+        assert "0/source" in arrays
+
+
 def test_pictures_and_arrays_are_of_one_model(models, tmp_path, capsys) -> None:
     two = [models["half"], models["translator"]]
     for option, name in (("--picture", "p.png"), ("--arrays", "a.npz")):
@@ -354,6 +437,8 @@ def test_a_model_without_a_weighted_sum_is_refused(models, tmp_path, capsys, pre
     train(prepared, tmp_path, *TINY.replace("wsum_lstm", "lstm").split(), "--max-update", 1)
     message = fails(capsys, tmp_path / "checkpoint_last.pt", *options)
     assert "no layer of this model (lstm) is a WsumLSTM: give a checkpoint of wsum_lstm" in message
+    message = fails(capsys, tmp_path, *options)
+    assert f"{tmp_path} is a folder: give a checkpoint in it, such as checkpoint_best.pt" in message
     message = fails(capsys, tmp_path / "none.pt", *options)
     assert f"there is no checkpoint {tmp_path / 'none.pt'}" in message
     broken = tmp_path / "broken.pt"

@@ -189,6 +189,8 @@ def _lines(args: argparse.Namespace) -> list[Line]:
         raise ValueError("give as many --target-sentence as --sentence, or none")
     if args.input is not None:
         found = _read_lines("--input", args.input)
+        if not found:
+            raise ValueError(f"--input {args.input} has no sentences")
         texts += found
         places = [f"--input {args.input}, line {n + 1}" for n in range(len(found))]
         wheres += places
@@ -227,15 +229,22 @@ def _check_texts(texts: list[str], wheres: list[str], cure: str) -> None:
     for text, where in zip(texts, wheres, strict=True):
         if not text.strip():
             raise ValueError(f"{where} is empty: {cure}")
+        if any("\ud800" <= letter <= "\udfff" for letter in text):  # Python's for undecodable bytes
+            raise ValueError(f"{where} is not UTF-8: convert it, for example with iconv")
 
 
 def _read_lines(option: str, file: str | Path) -> list[str]:
     try:
         raw = sys.stdin.buffer.read() if str(file) == "-" else Path(file).read_bytes()
         text = raw.decode("utf-8-sig").replace("\r\n", "\n")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{option} {file} is not UTF-8 ({error}): convert it, for example with iconv"
+        ) from error
+    except OSError as error:
         raise ValueError(f"{option} {file}: {error}") from error
-    return text.removesuffix("\n").split("\n")  # splitlines() would split at U+2028 too
+    # splitlines() would split at U+2028 too
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def _check_number(args: argparse.Namespace, lines: list[Line], tags: list[str] | None) -> None:
@@ -299,6 +308,8 @@ def _check_outputs(args: argparse.Namespace) -> None:
             continue
         if path.suffix.lower() not in suffixes[option]:
             raise ValueError(f"{option} {path}: the name must end with {_any(suffixes[option])}")
+        if path.is_dir():
+            raise ValueError(f"{option} {path} is a folder: give the name of a file")
         if path.exists() and not args.overwrite:
             raise ValueError(f"{option} {path} exists: give another name, or --overwrite")
         _check_folder(option, path.parent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ import torch
 from fairseq import checkpoint_utils, utils
 from fairseq.data import Dictionary, encoders
 from fairseq.models import ARCH_MODEL_REGISTRY, BaseFairseqModel, FairseqLanguageModel
+from fairseq.tasks import TASK_REGISTRY
 from omegaconf import OmegaConf
 from torch import Tensor
 
@@ -62,12 +63,14 @@ class Reader:
     ) -> None:
         state = _read(checkpoint)
         if user_dir is not None:
-            utils.import_user_module(OmegaConf.create({"user_dir": str(user_dir)}))
-        self.architecture, trained_on = _origin(checkpoint, state)
-        _check_architecture(checkpoint, self.architecture)
+            _import(user_dir)
+        self.architecture, task, trained_on = _origin(checkpoint, state)
+        _check_known(checkpoint, "architecture", self.architecture, ARCH_MODEL_REGISTRY)
+        _check_known(checkpoint, "task", task, TASK_REGISTRY)
         folder = _data_folder(data, trained_on)
-        overrides = {"data": str(folder), "source_lang": source_lang, "target_lang": target_lang}
-        overrides = {name: value for name, value in overrides.items() if value is not None}
+        overrides: dict[str, Any] = {"data": str(folder), **_languages(source_lang, target_lang)}
+        # the checkpoint has the embeddings, so the files from which they came are not needed
+        overrides |= {"encoder_embed_path": None, "decoder_embed_path": None}
         try:
             (self.model,), cfg, self.task = checkpoint_utils.load_model_ensemble_and_task(
                 [str(checkpoint)], arg_overrides=overrides
@@ -81,12 +84,22 @@ class Reader:
                 f"{folder} has no file that names the languages, such as train.en-de.en.bin: give "
                 "them with --source-lang and --target-lang"
             ) from error
+        if not all(parameter.isfinite().all() for parameter in self.model.parameters()):
+            raise ValueError(
+                f"checkpoint {checkpoint}: not all of its parameters are finite numbers, so there "
+                "is nothing to show: its training has diverged"
+            )
         self.model.to(device).eval()
         self.device = device
         self.layers = _layers(self.model)
         self.cell_names = {layer.side: layer.module.cell.name for layer in self.layers}
         _check_cells(checkpoint, self.architecture, self.layers)
         self.is_language_model = isinstance(self.model, FairseqLanguageModel)
+        if self.is_language_model and source_lang is not None:
+            raise ValueError(
+                "--source-lang and --target-lang are for translation models, and this is a "
+                "language model: omit them"
+            )
         marks, self.bpe = _segmentation(bpe, bpe_model, folder)
         self.marks = marks or _marks(self.task.target_dictionary.symbols)
         cfg.generation.beam = beam
@@ -182,6 +195,8 @@ class Reader:
         text = " ".join(text.split())  # subword models read a tab or a no-break space as a letter
         pieces = (text if segmented else self.bpe.encode(text)).split()
         tokens = [dictionary.index(piece) for piece in pieces]
+        # the word <pad> is no padding
+        tokens = [dictionary.unk() if t == dictionary.pad() else t for t in tokens]
         unknown = dictionary.unk_string()
         names = [
             piece + UNKNOWN if token == dictionary.unk() and piece != unknown else piece
@@ -274,6 +289,10 @@ def _on_cpu(trace: Trace) -> Trace:
 
 
 def _read(checkpoint: Path) -> dict[str, Any]:
+    if checkpoint.is_dir():
+        raise IsADirectoryError(
+            f"{checkpoint} is a folder: give a checkpoint in it, such as checkpoint_best.pt"
+        )
     if not checkpoint.is_file():
         raise FileNotFoundError(f"there is no checkpoint {checkpoint}")
     problem = checkpoint_files.damage(checkpoint)
@@ -282,26 +301,49 @@ def _read(checkpoint: Path) -> dict[str, Any]:
     return checkpoint_files.read(checkpoint, mmap=True)
 
 
-def _origin(checkpoint: Path, state: dict[str, Any]) -> tuple[str, str]:
-    """The architecture, and the folder of the data of the training."""
+def _import(user_dir: Path) -> None:
+    try:
+        utils.import_user_module(OmegaConf.create({"user_dir": str(user_dir)}))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"--user-dir {user_dir}: there is no such folder") from error
+
+
+def _origin(checkpoint: Path, state: dict[str, Any]) -> tuple[str, str, str]:
+    """The architecture, the task, and the folder of the data of the training."""
     try:
         cfg: Any = state.get("cfg")
         args = state["args"] if cfg is None else cfg["model"]
-        if isinstance(args, Namespace):  # of a model without a dataclass
-            return str(args.arch), str(args.data)
-        return str(args["_name"]), str(cfg["task"]["data"])
+        if cfg is None:
+            return str(args.arch), str(args.task), str(args.data)
+        task = cfg["task"]
+        # what has no dataclass is a Namespace of all options
+        arch = args.arch if isinstance(args, Namespace) else args["_name"]
+        if isinstance(task, Namespace):
+            return str(arch), str(task.task), str(task.data)
+        return str(arch), str(task["_name"]), str(task["data"])
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(
             f"checkpoint {checkpoint} is not fairseq's: it names no architecture and no data"
         ) from error
 
 
-def _check_architecture(checkpoint: Path, architecture: str) -> None:
-    if architecture not in ARCH_MODEL_REGISTRY:
+def _check_known(checkpoint: Path, kind: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
         raise ValueError(
-            f"checkpoint {checkpoint}: there is no architecture {architecture} here; if it is your "
-            "own, give its folder with --user-dir"
+            f"checkpoint {checkpoint}: there is no {kind} {name} here; if it is your own, give its "
+            "folder with --user-dir"
         )
+
+
+def _languages(source: str | None, target: str | None) -> dict[str, str]:
+    """The languages as options of fairseq, which infers both if one is missing."""
+    if source is not None and target is not None:
+        return {"source_lang": source, "target_lang": target}
+    if source is not None:
+        raise ValueError(f"--source-lang {source} needs --target-lang")
+    if target is not None:
+        raise ValueError(f"--target-lang {target} needs --source-lang")
+    return {}
 
 
 def _data_folder(given: Path | None, recorded: str) -> Path:

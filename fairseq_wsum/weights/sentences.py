@@ -109,14 +109,16 @@ def join_words(tokens: Sequence[str], kind: str | None) -> Text:
     words: list[str] = []
     word_of: list[int] = []
     unknown: set[int] = set()
-    goes_on = False
+    goes_on = after_special = False
     for name in tokens:
         token = name.removesuffix(UNKNOWN)
         special = token.startswith("<") and token.endswith(">")
         if kind == "sentencepiece":
-            part, begins = token.removeprefix("▁"), token.startswith("▁") or special
-            after_special = bool(words) and words[-1].startswith("<") and words[-1].endswith(">")
-            begins = begins or after_special
+            part, begins = (
+                token.removeprefix("▁"),
+                token.startswith("▁") or special or after_special,
+            )
+            after_special = special
         elif kind == "subword_nmt":
             part, begins = token.removesuffix("@@"), not goes_on or special
             goes_on = token.endswith("@@")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import shutil
-from argparse import ArgumentParser, Namespace
+from argparse import Action, ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -121,9 +122,17 @@ def _other_options(path: Path, model: DictConfig | Namespace) -> list[str]:
         return [f"--arch {saved['arch']}"] if "arch" in saved else []
     parser = ArgumentParser(add_help=False)
     theirs.add_args(parser)
-    names = {action.dest: action.option_strings[0] for action in parser._actions}
+    actions = {action.dest: action for action in parser._actions}
     changed = [name for name in saved.keys() & given.keys() if saved[name] != given[name]]
-    return [f"{names[name]} {saved[name]}" for name in sorted(changed) if name in names]
+    return [_as_given(actions[name], saved[name]) for name in sorted(changed) if name in actions]
+
+
+def _as_given(action: Action, value: Any) -> str:
+    """How the command line gives an option this value, such as --cell lstm or no --residuals."""
+    option = action.option_strings[0]
+    if action.nargs == 0:  # a flag
+        return option if value == action.const else f"no {option}"
+    return f"no {option}" if value is None else f"{option} {shlex.quote(str(value))}"
 
 
 def _values(model: object) -> dict[str, Any]:
