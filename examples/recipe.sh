@@ -13,19 +13,22 @@ source "$SCRIPTS/common.sh"
 parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
     local folder="$1"
     shift
-    local user_dir=''
+    local user_dir='' gpus=''
     cell='' out='' run='' prepare_only=false prepare_options=() train_options=()
     while [ $# -gt 0 ]; do
         case "$1" in
-            --cell=* | --data=* | --bpe-size=* | --out=* | --run=* | --user-dir=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+            --cell=* | --data=* | --bpe-size=* | --gpus=* | --out=* | --run=* | --user-dir=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
         esac
         case "$1" in
             -h | --help) usage && exit ;;
             --cell) cell="$(value "$@")"; shift ;;
             --data) prepare_options+=(--data "$(value "$@")"); shift ;;
             --bpe-size) prepare_options+=("$1" "$(value "$@")"); shift ;;
+            --gpus) gpus="$(value "$@")"; train_options+=("$1" "$gpus"); shift ;;
             --own-corpus) prepare_options+=(--own-corpus) ;;
             --save-dir | --save-dir=*) die "$1: a recipe sets it to its --run; give that, or --out" ;;
+            --restore-file | --restore-file=*) die "$1: give --finetune-from-model FILE, which starts" \
+                "from FILE once, so that the same command can continue" ;;
             --out) out="$(value "$@")"; shift ;;
             --run) run="$(value "$@")"; shift ;;
             --prepare-only) prepare_only=true ;;
@@ -38,7 +41,7 @@ parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
     check_colon --out "$out"
     check_colon --run "$run"
     score_options=()
-    if has_option '--gpus 0' || has_option --gpus=0 || has_option --cpu || has_option --cpu-processes; then
+    if [ "$gpus" = 0 ] || has_option --cpu || has_option --cpu-processes; then
         score_options=(--cpu)
     fi
     use_environment
@@ -51,6 +54,7 @@ parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
     # Report wrong options of train.sh before the data is made. (fairseq checks its own ones later.)
     "$SCRIPTS/train.sh" "$out/data" --dry-run --save-dir "$out" \
         ${train_options[@]+"${train_options[@]}"} >/dev/null
+    [ "${gpus:-0}" = 0 ] || $prepare_only || has_option --dry-run || enough_gpus "$gpus"
 }
 
 # fairseq's own model has no cell to choose.
@@ -123,7 +127,13 @@ train() { # DATA RUN options...
         say "already trained: $run"
         return
     fi
-    "${command[@]}" 2>&1 | tee -a "$run/train.log"
+    local status=0 tee
+    exec 8> >(tee -a "$run/train.log")
+    tee=$!
+    run_job "${command[@]}" >&8 2>&1 || status=$?
+    exec 8>&-
+    wait "$tee"
+    [ "$status" = 0 ] || exit "$status"
     if has_option --stop-time-hours; then # fairseq's exit status is 0 when time is up
         say "if the time was up, the scores are of the model so far; to continue, run this again" \
             "without --stop-time-hours or with more, because it counts from the first start"
@@ -140,8 +150,8 @@ score_chosen() { # DATA RUN
     [ "$saved" -eq 0 ] || last=(--average $((saved < 10 ? saved : 10)))
     score=("$SCRIPTS/score.sh" "$data" --checkpoints "$run" ${last[@]+"${last[@]}"}
         ${score_options[@]+"${score_options[@]}"})
-    "${score[@]}" --subset valid --lenpen 0.6,1.0,1.4,1.8 --out "$run/score-valid"
+    run_job "${score[@]}" --subset valid --lenpen 0.6,1.0,1.4,1.8 --out "$run/score-valid"
     lenpen="$("$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))["lenpen"])' \
         "$run/score-valid/scores.json")"
-    "${score[@]}" --subset test --lenpen "$lenpen" --out "$run/score-test"
+    run_job "${score[@]}" --subset test --lenpen "$lenpen" --out "$run/score-test"
 }

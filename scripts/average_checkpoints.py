@@ -27,6 +27,7 @@ def main() -> None:
     if args.output.exists() and not args.overwrite:
         raise UserError(f"{args.output} exists: give --overwrite, or another name")
     paths = last_epochs(args.folder, args.number)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
     with whole(args.output) as partial:
         torch.save(average(paths), partial)
     print(*(path.name for path in paths))

@@ -25,6 +25,8 @@ def run(main: Callable[[], None]) -> None:
         main()
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def corpus_parser(script: str, description: str, examples: str) -> argparse.ArgumentParser:

@@ -34,10 +34,18 @@ positive() { # OPTION VALUE
     [[ "$2" =~ ^[1-9][0-9]*$ ]] || die "$1 $2: give a positive whole number"
 }
 
+# Run Python code with this package, which an environment of the user's own may lack: then the
+# clone's. (-P: import nothing from this folder.)
+with_package() { # CODE ARGUMENTS...
+    local code="$1"
+    shift
+    "$PYTHON" -P -c "import os, sys; sys.path.append(os.environ['REPO']); $code" "$@"
+}
+
 # Report an unknown cell before anything is made. Needs use_environment.
 check_cell() { # NAME
     local cells
-    cells="$("$PYTHON" -P -c 'from fairseq_wsum import CELLS; print(*CELLS, sep=", ")')"
+    cells="$(with_package 'from fairseq_wsum import CELLS; print(*CELLS, sep=", ")')"
     [[ ", $cells, " == *", $1, "* ]] || die "--cell $1: choose one of $cells"
 }
 
@@ -48,7 +56,7 @@ compiler() {
     "${command[@]}" --version 2>/dev/null | sed -n 1p
 }
 
-# Why the C++ kernels are missing; empty if they are present. (-P: import nothing from this folder.)
+# Why the C++ kernels are missing; empty if they are present.
 why_missing() { # PYTHON
     "$1" -P -c 'from fairseq_wsum.ops import kernels; print(kernels.why_missing() or "")'
 }
@@ -60,6 +68,18 @@ check_modules() { # NAME...
 from importlib.util import find_spec
 print(*(name for name in sys.argv[1:] if find_spec(name) is None))' "$@")"
     [ -z "$missing" ] || die "$PYTHON has no $missing: run scripts/setup.sh, or pip install $missing"
+}
+
+# Run a command that takes long. A signal that ends this script ends the command, too: bash alone
+# would leave it running, or wait for it.
+run_job() { # COMMAND...
+    local status=0
+    "$@" &
+    job=$!
+    trap 'trap - INT TERM HUP; kill -TERM "$job" 2>/dev/null; wait "$job"; exit 143' INT TERM HUP
+    wait "$job" || status=$?
+    trap - INT TERM HUP
+    return "$status"
 }
 
 # The files of a folder, which may be a link. (The shell alone would also match [ ] in its name.)
@@ -102,6 +122,7 @@ use_environment() {
     PYTHON="$(dirname "$train")/python"
     [ -x "$PYTHON" ] || PYTHON="$(command -v python3)"
     export PYTHON
+    export PYTHONUTF8=1 # fairseq reads and writes texts in the encoding of the locale
     # Allocate large tensors in pages of 2 MB. On the CPU torch allocates the logits anew in every
     # update, which takes a noticeable part of the time with pages of 4 KB.
     export THP_MEM_ALLOC_ENABLE="${THP_MEM_ALLOC_ENABLE:-1}"
@@ -109,6 +130,15 @@ use_environment() {
 
 check_user_dir() { # FOLDER
     [ -d "$1" ] || die "--user-dir $1: no such folder"
+}
+
+gpus_here() { "$PYTHON" -c 'import torch; print(torch.cuda.device_count())'; }
+
+enough_gpus() { # NUMBER
+    local here
+    here="$(gpus_here)"
+    [ "$1" -le "$here" ] || die "--gpus $1: torch sees $here here; give --gpus 0 for the CPU, or" \
+        "install torch for your GPUs"
 }
 
 # The number of cores that this process may use.

@@ -75,6 +75,17 @@ def read_record(folder: Path, keys: Iterable[str] = ()) -> dict[str, Any]:
     return read_json(folder / RECORD, keys, "prepare the data again, in a new folder")
 
 
+def read_translation_record(folder: Path, keys: Iterable[str]) -> dict[str, Any]:
+    """prepared.json of a folder of prepare_multi30k.sh, the script for translation."""
+    record = read_record(folder, ("corpus", "script"))
+    if record["corpus"] != "multi30k":
+        raise UserError(
+            f"{folder} was made by {record['script']}: give a folder of prepare_multi30k.sh, which "
+            "also prepares texts of your own"
+        )
+    return read_record(folder, keys)
+
+
 def read_json(path: Path, keys: Iterable[str], cure: str) -> dict[str, Any]:
     """The JSON object in a file, which must have these `keys`."""
     try:

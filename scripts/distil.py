@@ -10,7 +10,13 @@ from pathlib import Path
 
 from common import UserError, folder, positive, run, versions, write_lines
 from corpus_files import lines, sha256
-from data_folder import new_folder, preprocess, read_record, record_of, write_record
+from data_folder import (
+    new_folder,
+    preprocess,
+    read_translation_record,
+    record_of,
+    write_record,
+)
 from generated import arrange, tagged
 
 DESCRIPTION = """\
@@ -76,7 +82,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
 
 
 def distil(args: argparse.Namespace, options: list[str]) -> None:
-    prepared = read_record(args.data, ("post_process", "source_lang", "target_lang"))
+    prepared = read_translation_record(args.data, ("post_process", "source_lang", "target_lang"))
     sums = {path: sha256(Path(path).read_bytes()) for path in args.checkpoints.split(":")}
     settings = {
         "corpus": "distilled",
@@ -119,7 +125,7 @@ def translate(
     args: argparse.Namespace, options: list[str], partial: Path, expected: int, bpe: bool
 ) -> list[str]:
     """The translations in the order of the text. `partial` gets the output of fairseq-generate."""
-    command = [sys.executable, "-P", "-m", "fairseq_cli.generate", str(args.data)]
+    command = [sys.executable, "-P", "-m", "fairseq_cli.generate", str(args.data.resolve())]
     command += ["--path", args.checkpoints, "--user-dir", str(args.user_dir)]
     command += ["--gen-subset", "train", "--required-batch-size-multiple", "1"]
     command += ["--distributed-world-size", "1", "--batch-size", str(args.batch_size)]

@@ -24,8 +24,9 @@ def arrange(found: dict[int, str], expected: int, what: str) -> list[str]:
         raise UserError(
             f"fairseq-generate gave {len(found)} {what} for {expected} sentences "
             f"(missing: {some(missing)}; too many: {some(extra)}; counted from 0). Leave out "
-            "options such as --quiet, --max-tokens, --skip-invalid-size-inputs-valid-test and "
-            "--num-shards, and check that the model was trained on this data folder"
+            "options such as --quiet, --results-path, --max-tokens, --num-shards and "
+            "--skip-invalid-size-inputs-valid-test, and check that the model was trained on this "
+            "data folder"
         )
     return [found[i] for i in range(expected)]
 

@@ -89,8 +89,14 @@ for split in ${splits//,/ }; do
     [ -f "$data/$split.idx" ] || die "--splits $splits: $data has no $split"
 done
 [ -n "${splits//,/}" ] || die "--splits: name at least one, such as valid,test"
-[ ! -d "$out" ] || die "--out $out is a folder: name a file in it"
-[ -z "$out" ] || mkdir -p "$(dirname "$out")"
+if [ -n "$out" ]; then
+    [[ ! -d "$out" && "$out" != */ ]] || die "--out $out is a folder: name a file in it"
+    [ ! -s "$out" ] || [ "$(head -c 2 -- "$out" | tr -d '\0')" = '{"' ] ||
+        die "--out $out exists, and is not a result of this script: give another name"
+    folder="$(dirname -- "$out")"
+    { mkdir -p -- "$folder" && [ -w "$folder" ]; } 2>/dev/null ||
+        die "--out $out: $folder cannot be written to; give a file in another folder"
+fi
 use_environment
 
 if [ -n "$average" ]; then
@@ -104,7 +110,7 @@ log_file="$(mktemp)"
 trap 'rm -f "$log_file"' EXIT
 figures=''
 for split in ${splits//,/ }; do
-    fairseq-eval-lm "$data" --user-dir "$REPO/fairseq_wsum" --task "$task" \
+    run_job fairseq-eval-lm "$data" --user-dir "$REPO/fairseq_wsum" --task "$task" \
         --path "$checkpoint" --gen-subset "$split" --log-format none --distributed-world-size 1 \
         ${options[@]+"${options[@]}"} >"$log_file" 2>&1 || die_of fairseq-eval-lm "$log_file"
     log="$(cat "$log_file")"

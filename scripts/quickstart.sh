@@ -69,23 +69,25 @@ say "== 2. corpus"
     die "if an older version made the corpus, move $out away to start again"
 if [ ! -d "$data" ]; then
     partial="$(mktemp -d "$out/data.XXXXXX")"
+    trap 'rm -rf "$partial"' EXIT
     (
         cd "$text" && # fairseq-preprocess splits paths at commas
             fairseq-preprocess --source-lang en --target-lang de --trainpref train \
-                --validpref valid --testpref test --destdir "$partial"
+                --validpref valid --testpref test --destdir "$partial/data"
     ) >"$out/preprocess.log" 2>&1 ||
         die "fairseq-preprocess failed; its output is in $out/preprocess.log"
-    mv "$partial" "$data"
+    mv "$partial/data" "$data" # with the usual permissions, which mktemp does not give
+    rmdir "$partial"
 fi
 
 # --- training ------------------------------------------------------------------------------------
 
 # The newest folder of this model; with --fresh, the next unused number.
 name="$cell-${epochs}epochs" number=1
-while [ -d "$out/$name-$((number + 1))" ]; do number=$((number + 1)); done
-if $fresh && [ -d "$out/$name" ]; then number=$((number + 1)); fi
-run="$out/$name"
-[ "$number" = 1 ] || run="$run-$number"
+folder() { if [ "$1" = 1 ]; then echo "$out/$name"; else echo "$out/$name-$1"; fi; } # NUMBER
+while [ -d "$(folder $((number + 1)))" ]; do number=$((number + 1)); done
+if $fresh && [ -d "$(folder "$number")" ]; then number=$((number + 1)); fi
+run="$(folder "$number")"
 log="$run/train.log"
 
 model=(--arch wsum_lstm --cell "$cell"

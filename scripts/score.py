@@ -11,7 +11,7 @@ from typing import Any
 
 from common import UserError, run, versions, write_lines
 from corpus_files import lines
-from data_folder import read_record
+from data_folder import read_translation_record
 from generated import arrange, tagged
 from recorded import NEEDED
 from sacrebleu.metrics import BLEU, CHRF
@@ -50,7 +50,7 @@ def parse() -> argparse.Namespace:
 
 
 def score(args: argparse.Namespace) -> None:
-    prepared = read_record(args.data, NEEDED)
+    prepared = read_translation_record(args.data, NEEDED)
     source, target = (prepared[f"{side}_lang"] for side in ("source", "target"))
     expected = len(read_lines(args.data / "text" / f"{args.subset}.{target}"))
     results: list[dict[str, Any]] = []
@@ -154,7 +154,9 @@ def both_ways(
                 f"{path} has {len(right)} lines for {len(system)} translations: prepare the data "
                 "again from files with the same sentences in both forms"
             )
-        for metric in (BLEU(lowercase=lower, **options), CHRF(lowercase=lower)):
+        # without `tokenize`, sacrebleu chooses by the language: 13a for most
+        bleu = BLEU(lowercase=lower, trg_lang=target, **options)
+        for metric in (bleu, CHRF(lowercase=lower)):
             result = metric.corpus_score(system, [right])
             signature = str(metric.get_signature())
             figures.append(Figure(text, result.name, result.score, signature, path.name))

@@ -80,7 +80,9 @@ done
         "prepares your own text (--own-corpus), or translate it with fairseq-generate"
 [ -n "$checkpoints" ] || die "no --checkpoints: give the --save-dir of the training, or a file"
 check_colon DATA "$data"
+[[ "$checkpoints" != -* ]] || checkpoints="./$checkpoints" # a path, and not an option, for others
 [ ! -e "$checkpoints" ] || check_colon --checkpoints "$checkpoints"
+[[ "$checkpoints" != *: ]] || die "--checkpoints $checkpoints: no file follows the ':'"
 IFS=: read -ra members <<<"$checkpoints" # of an ensemble
 for member in "${members[@]}"; do
     [ -e "$member" ] || die "--checkpoints $member: no such file or folder"
@@ -112,7 +114,7 @@ else
     [ -z "$average" ] || die "--average needs a folder, but --checkpoints $checkpoints is a file"
 fi
 
-recorded="$("$PYTHON" "$HERE/recorded.py" "$data")"
+recorded="$("$PYTHON" "$HERE/recorded.py" "$data" "$subset")"
 read -r source target post_process <<<"$recorded"
 fixed=(--gen-subset "$subset" --source-lang "$source" --target-lang "$target" --beam "$beam"
     --batch-size "$batch" --user-dir "$user_dir"
@@ -129,6 +131,7 @@ fi
 out="${out:-$folder/score-$subset}"
 check_colon --out "$out"
 [ ! -f "$out" ] || die "--out $out is a file; give a folder"
+[ ! -L "$out" ] || [ -e "$out" ] || die "--out $out is a link to nothing; give a folder"
 if [ -e "$out" ] && [ ! -f "$out/scores.json" ] && [ -n "$(ls -A "$out")" ]; then
     die "--out $out has other files in it; give a new folder"
 fi
@@ -149,7 +152,7 @@ for penalty in "${penalties[@]}"; do
     say "translating $subset with ${averaged:-$model}, beam $beam, length penalty $penalty"
     command=(fairseq-generate "$data" --path "$model" "${fixed[@]}" --lenpen "$penalty")
     [ ${#options[@]} -eq 0 ] || command+=("${options[@]}")
-    if ! "${command[@]}" >"$work/generate.lenpen$penalty.txt" 2>"$work/generate.log"; then
+    if ! run_job "${command[@]}" >"$work/generate.lenpen$penalty.txt" 2>"$work/generate.log"; then
         if sentence="$(grep -m 1 -o 'Size of sample #[0-9]* is invalid ([^)]*)' "$work/generate.log")"; then
             longer="N --max-target-positions N --model-overrides"
             die "$subset has a sentence longer than the model accepts ($sentence), and a score" \

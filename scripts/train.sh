@@ -19,6 +19,9 @@ training continues from DIR/checkpoint_last.pt and gives the result of an uninte
   --precision P       fp32 (default); fp16 or bf16 (the whole model; the optimiser updates fp32
                       copies of the weights); amp (PyTorch's automatic mixed precision). fp16 and
                       amp need a GPU
+  --finetune-from-model FILE
+                      fairseq's option: start from the weights in FILE. The same command continues
+                      an interrupted training, as always
   --skip-damaged      if DIR/checkpoint_last.pt is damaged, keep it under another name and continue
                       from the newest intact checkpoint in DIR. (If it is missing, training
                       continues from there in any case.)
@@ -83,7 +86,7 @@ options=() # for fairseq-train
 while [ $# -gt 0 ]; do
     case "$1" in
         --gpus=* | --cpu-processes=* | --precision=* | --save-dir=* | --user-dir=* | \
-            --required-batch-size-multiple=* | --update-epoch-batch-itr=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+            --restore-file=* | --required-batch-size-multiple=* | --update-epoch-batch-itr=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     esac
     case "$1" in
         -h | --help) usage && exit ;;
@@ -101,7 +104,7 @@ while [ $# -gt 0 ]; do
         --user-dir) user_dir="$(value "$@")"; shift ;;
         --required-batch-size-multiple) multiple="$(value "$@")"; shift ;;
         --update-epoch-batch-itr) new_batches="$(value "$@")"; shift ;;
-        --restore-file | --restore-file=*) restore=given && options+=("$1") ;;
+        --restore-file) restore="$(value "$@")"; options+=("$1" "$restore"); shift ;;
         *)
             if [ -z "$data" ] && [ ${#options[@]} -eq 0 ] && [[ "$1" != -* ]]; then
                 data="$1"
@@ -122,13 +125,6 @@ done
 check_user_dir "$user_dir"
 use_environment
 
-gpus_here() { "$PYTHON" -c 'import torch; print(torch.cuda.device_count())'; }
-enough_gpus() {
-    local here
-    here="$(gpus_here)"
-    [ "$gpus" -le "$here" ] || die "--gpus $gpus: torch sees $here here; give --gpus 0 for the CPU," \
-        "or install torch for your GPUs"
-}
 on_cpu() { # by request, or because there is no GPU
     [ "$gpus" = 0 ] || [ -n "$cpu_processes" ] || { [ -z "$gpus" ] && [ "$(gpus_here)" = 0 ]; }
 }
@@ -199,7 +195,7 @@ elif [ "${cpu_processes:-$gpus}" = "" ]; then
 elif [ "${gpus:-0}" = 0 ]; then
     command+=(--cpu --distributed-world-size 1)
 else
-    $dry_run || enough_gpus
+    $dry_run || enough_gpus "$gpus"
     command+=(--distributed-world-size "$gpus")
 fi
 [ ${#options[@]} -eq 0 ] || command+=("${options[@]}")
@@ -221,7 +217,14 @@ if $first; then
         lock
     fi
     last="$save_dir/checkpoint_last.pt"
-    if [ -z "$restore" ] && has_checkpoints "$save_dir"; then
+    if [ -n "$restore" ] && has_checkpoints "$save_dir"; then
+        # Another file than this training's own would start it again, over its checkpoints.
+        [ "$restore" = checkpoint_last.pt ] || [ "$(dirname -- "$restore")" -ef "$save_dir" ] ||
+            die "--restore-file $restore would start again, and overwrite the checkpoints in" \
+                "$save_dir. To continue these, leave out --restore-file and every --reset-..." \
+                "option; to start again, give a new --save-dir. --finetune-from-model FILE in" \
+                "place of --restore-file starts from FILE once and then continues"
+    elif has_checkpoints "$save_dir"; then
         # Without checkpoint_last.pt fairseq would start a new training and overwrite the other
         # checkpoints.
         if $skip_damaged || [ ! -e "$last" ]; then

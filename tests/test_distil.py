@@ -54,6 +54,7 @@ def test_wrong_options_are_named(prepared, corpus, tmp_path) -> None:
     assert "12:30: fairseq splits paths at ':'" in fails(*distil, "c.pt", "--out", "12:30")
     recipe = [TRANSFORMER, "--own-corpus", "--data", corpus, "--bpe-size", 120]
     recipe += ["--out", tmp_path, "--distilled", prepared]
-    assert "--distilled needs --run FOLDER" in fails(*recipe, "--dry-run")
+    assert "--distilled needs --run FOLDER" in fails(*recipe)
+    assert not (tmp_path / "data").exists()
     message = fails(*recipe, "--run", tmp_path / "run")
     assert f"--distilled {prepared} was not made of {tmp_path}/data: make it with" in message

@@ -210,11 +210,21 @@ MODEL = ["DATA", "--checkpoint", "DATA/model.pt"]
         ([*MODEL, "--splits", "tset"], "error: --splits tset: DATA has no tset"),
         ([*MODEL, "--splits", ","], "error: --splits: name at least one"),
         ([*MODEL, "--splits", "test", "--out", "DATA"], "error: --out DATA is a folder: name a"),
+        ([*MODEL, "--splits", "test", "--out", "DATA/new/"], "--out DATA/new/ is a folder: name"),
+        (
+            [*MODEL, "--splits", "test", "--out", "DATA/mine.pt"],
+            "error: --out DATA/mine.pt exists, and is not a result of this script: give another",
+        ),
+        (
+            [*MODEL, "--splits", "test", "--out", "DATA/dict.txt/x"],
+            "error: --out DATA/dict.txt/x: DATA/dict.txt cannot be written to",
+        ),
     ],
 )
 def test_perplexity_names_what_is_missing(arguments, message, tmp_path) -> None:
     for name in ("dict.txt", "test.idx", "model.pt"):
         (tmp_path / name).touch()
+    (tmp_path / "mine.pt").write_bytes(b"PK\0\3")
     arguments = [str(word).replace("DATA", str(tmp_path)) for word in arguments]
     output = run("bash", ROOT / "scripts/perplexity.sh", *arguments, check=False)
     assert message.replace("DATA", str(tmp_path)) in output.splitlines()[0]

@@ -6,6 +6,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 from commands import ROOT, needs_fairseq
@@ -206,6 +208,23 @@ def test_training_names_a_wrong_option(options, named, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@needs_fairseq
+def test_another_file_to_restore_does_not_overwrite_a_training(tmp_path):
+    for name in ("base", "run"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "checkpoint_last.pt").touch()
+    start = [tmp_path, "--arch", "wsum_lstm", "--save-dir", tmp_path / "run", "--gpus", 0]
+    for option in (
+        ["--restore-file", tmp_path / "base" / "checkpoint_last.pt"],
+        [f"--restore-file={tmp_path}/base/checkpoint_last.pt", "--reset-optimizer"],
+    ):
+        message = fails("train.sh", *start, *option)
+        assert f"overwrite the checkpoints in {tmp_path}/run. To continue these, leave" in message
+    for own in ("checkpoint_last.pt", tmp_path / "run" / "checkpoint_last.pt"):
+        message = run("train.sh", *start, "--restore-file", own, "--help-me").stderr
+        assert "unrecognized arguments: --help-me" in message
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -388,6 +407,8 @@ def test_an_average_replaces_a_file_only_if_told_to(tmp_path, load, monkeypatch)
         (["--checkpoints", "{data}:none.pt", "--out", "x"], "{data}: an ensemble needs files"),
         (["--checkpoints", "{data}/dict.de.txt:none.pt"], "none.pt: no such file"),
         (["--checkpoints", "{data}/dict.de.txt:{data}/dict.en.txt"], "an ensemble needs --out"),
+        (["--checkpoints", "{data}/dict.de.txt:"], "dict.de.txt:: no file follows the ':'"),
+        (["--checkpoints", "-none.pt"], "--checkpoints ./-none.pt: no such file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -405,6 +426,91 @@ def test_a_path_that_fairseq_would_split_is_rejected(prepared, tmp_path):
     message = fails("score.sh", prepared, "--checkpoints", training)
     assert f"--checkpoints {training}: {cure}" in message
     assert f"DATA {data}: {cure}" in fails("score.sh", data, "--checkpoints", tmp_path)
+
+
+@needs_fairseq
+def test_data_that_cannot_be_scored_is_named_before_the_translation(prepared, tmp_path):
+    scoring = ["score.sh", tmp_path, "--checkpoints", tmp_path / "model.pt"]
+    (tmp_path / "model.pt").touch()
+    record = json.loads((prepared / "prepared.json").read_text())
+
+    def of(**changes):
+        (tmp_path / "prepared.json").write_text(json.dumps({**record, **changes}))
+
+    of(corpus="ptb", script="prepare_ptb.sh")
+    cure = "was made by prepare_ptb.sh: give a folder of prepare_multi30k.sh, which also prepares"
+    assert cure in fails(*scoring)
+    out = ["--out", tmp_path / "out", "--checkpoints", tmp_path / "model.pt"]
+    assert cure in fails("distil.sh", tmp_path, *out)
+    of()
+    assert "reference has no test split in de: prepare the data again" in fails(*scoring)
+    shutil.copytree(prepared / "reference", tmp_path / "reference")
+    (tmp_path / "link").symlink_to("nowhere")
+    assert "link is a link to nothing" in fails(*scoring, "--out", tmp_path / "link")
+
+
+@needs_fairseq
+def test_sacrebleu_tokenises_by_the_language(tmp_path, load):
+    score = load("score")
+    write = (tmp_path / "test.raw.zh").write_text
+    write("他们在公园里看一只大狗。\n", "utf-8")
+    prepared = {"text": "raw", "units": "bpe", "target_lang": "zh"}
+    system = ["他们在公园里看一只小狗。"]
+    figure = score.both_ways(system, system, prepared, tmp_path, "test")[0]
+    assert "|tok:zh|" in figure.signature and figure.score > 50
+
+
+def test_the_locale_does_not_change_the_encoding_of_texts():
+    program = "import sys; print(sys.flags.utf8_mode, open('/dev/null').encoding)"
+    check = 'source "$1"; use_environment; "$PYTHON" -c "$2"'
+    done = subprocess.run(
+        ["bash", "-c", check, "bash", SCRIPTS / "common.sh", program],
+        env=environment(VENV=sys.prefix, LC_ALL="POSIX", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0"),
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split()[0] == "1" and done.stdout.split()[1].lower() == "utf-8"
+
+
+def test_a_signal_that_ends_a_script_ends_its_long_command(tmp_path):
+    check = 'source "$1"; run_job bash -c "echo \\$\\$ >\\"$2/started\\"; exec sleep 60"; echo no'
+    script = subprocess.Popen(
+        ["bash", "-c", check, "bash", SCRIPTS / "common.sh", tmp_path],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    started = tmp_path / "started"
+    while not (started.exists() and started.read_text().strip()):
+        time.sleep(0.01)
+    script.terminate()
+    assert script.communicate(timeout=30)[0] == "" and script.returncode == 143
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)
+
+
+@pytest.mark.parametrize(("command", "status"), [("true", "0"), ("exit 7", "7")])
+def test_a_long_command_gives_its_status(command, status):
+    check = 'source "$1"; status=0; run_job bash -c "$2" || status=$?; echo $status'
+    command = ["bash", "-c", check, "bash", SCRIPTS / "common.sh", command]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.strip() == status
+
+
+@needs_fairseq
+def test_an_environment_with_fairseq_alone_knows_the_cells_of_the_clone(tmp_path):
+    check = 'source "$1"; PYTHON="$2"; check_cell no-such-cell'
+    # -S: without the packages of the environment, as if this one were not installed
+    (tmp_path / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    (tmp_path / "python").chmod(0o755)
+    torch = [path for path in sys.path if (Path(path) / "torch").is_dir()]
+    done = subprocess.run(
+        ["bash", "-c", check, "bash", SCRIPTS / "common.sh", tmp_path / "python"],
+        cwd="/",
+        env={**environment(), "PYTHONPATH": os.pathsep.join(torch)},
+        capture_output=True,
+        text=True,
+    )
+    assert "error: --cell no-such-cell: choose one of lstm, no-srnn" in done.stderr
 
 
 def test_a_missing_package_is_named():

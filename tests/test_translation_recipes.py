@@ -26,6 +26,8 @@ RECIPES = Path("..") / "examples" / "translation_multi30k"
         (["--precision"], "--precision needs a value"),
         (["--save-dir", "x"], "--save-dir: a recipe sets it to its --run; give that, or --out"),
         (["--out", "12:30"], "--out 12:30: fairseq splits paths at ':'"),
+        (["--gpus", "99"], "--gpus 99: torch sees "),
+        (["--restore-file", "x.pt"], "--restore-file: give --finetune-from-model FILE, which"),
     ],
     ids=" ".join,
 )

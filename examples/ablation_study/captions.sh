@@ -62,6 +62,6 @@ train "$data" "$run" --arch wsum_lstm --cell "$cell" \
     --no-epoch-checkpoints --log-format simple --log-interval 50
 
 for subset in valid test; do
-    "$SCRIPTS/score.sh" "$data" --checkpoints "$run/checkpoint_last.pt" --subset "$subset" \
+    run_job "$SCRIPTS/score.sh" "$data" --checkpoints "$run/checkpoint_last.pt" --subset "$subset" \
         ${score_options[@]+"${score_options[@]}"}
 done

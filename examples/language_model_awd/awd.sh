@@ -64,13 +64,11 @@ data="$out/$corpus/data" run="${run:-$out/$corpus/$cell/epochs-$epochs-seed-$see
 
 prepare "prepare_$corpus.sh" --out "$data"
 
-has_recurrent_matrices() { # CELL
-    "$PYTHON" -P -c 'import sys
-from fairseq_wsum import CELLS
-sys.exit(not (sys.argv[1] in CELLS and CELLS[sys.argv[1]].is_recurrent))' "$1"
-}
+# only a cell with recurrent matrices has weights to drop; one of the user's own is not known here
+recurrent="$(with_package 'from fairseq_wsum import CELLS
+print(*(name for name, cell in CELLS.items() if cell.is_recurrent))')"
 weight_dropout=()
-! has_recurrent_matrices "$cell" || weight_dropout=(--weight-dropout 0.5)
+[[ " $recurrent " != *" $cell "* ]] || weight_dropout=(--weight-dropout 0.5)
 
 # In one update Adam's weight decay shrinks a weight by 0.036 times the learning rate of 0.003, three
 # times as much as SGD does in the paper: 1.2e-6 times a learning rate of 30.
@@ -91,5 +89,5 @@ score=(--checkpoint "$run/checkpoint_last.pt") # if the first epoch is not compl
 saved="$(epochs_in "$run")"
 [ "$saved" -eq 0 ] ||
     score=(--checkpoint "$run" --average $((saved < averaged ? saved : averaged)))
-"$SCRIPTS/perplexity.sh" "$data" "${score[@]}" --out "$run/perplexity.json" \
+run_job "$SCRIPTS/perplexity.sh" "$data" "${score[@]}" --out "$run/perplexity.json" \
     ${score_options[@]+"${score_options[@]}"}

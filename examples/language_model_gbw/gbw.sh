@@ -80,5 +80,5 @@ train "$joined" "$run" --task wsum_language_modeling \
     --optimizer adagrad --lr 0.2 --clip-norm 1 --lr-scheduler fixed \
     --best-checkpoint-metric ppl --no-epoch-checkpoints --log-format simple --log-interval 200
 
-"$SCRIPTS/perplexity.sh" "$data" --checkpoint "$run/checkpoint_best.pt" \
+run_job "$SCRIPTS/perplexity.sh" "$data" --checkpoint "$run/checkpoint_best.pt" \
     --out "$run/perplexity.json" ${score_options[@]+"${score_options[@]}"}

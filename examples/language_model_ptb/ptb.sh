@@ -82,5 +82,5 @@ train "$data" "$run" --task "$task" "${model[@]}" --criterion "$criterion" --sen
     --lr-scheduler fixed --force-anneal "$anneal" --lr-shrink "$shrink" \
     --best-checkpoint-metric ppl --no-epoch-checkpoints --log-format simple --log-interval 200
 
-"$SCRIPTS/perplexity.sh" "$data" --checkpoint "$run/checkpoint_last.pt" --task "$task" \
+run_job "$SCRIPTS/perplexity.sh" "$data" --checkpoint "$run/checkpoint_last.pt" --task "$task" \
     --out "$run/perplexity.json" ${score_options[@]+"${score_options[@]}"}

@@ -64,5 +64,5 @@ score=("$SCRIPTS/score.sh" "$data" --checkpoints "$run/checkpoint_last.pt" --len
 given="$(printf ' %s ' "${train_options[*]-}" | tr '[:upper:]' '[:lower:]')"
 [[ "$given" =~ \ --decoder-attention[\ =](none|0|no|off|false)\  ]] || score+=(--replace-unk)
 for subset in valid test; do
-    "${score[@]}" --subset "$subset" ${score_options[@]+"${score_options[@]}"}
+    run_job "${score[@]}" --subset "$subset" ${score_options[@]+"${score_options[@]}"}
 done

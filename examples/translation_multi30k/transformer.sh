@@ -51,11 +51,13 @@ data="$out/data"
 ! $peer || no_cell_with --fairseq-transformer
 cell="${cell:-no-srnn-hidden}"
 
-prepare prepare_multi30k.sh --out "$data"
-text="$data"
 if [ -n "$distilled" ]; then
     check_colon --distilled "$distilled"
     [ -n "$run" ] || die "--distilled needs --run FOLDER, a folder for this training"
+fi
+prepare prepare_multi30k.sh --out "$data"
+text="$data"
+if [ -n "$distilled" ]; then
     has_option --dry-run || cmp -s "$data/dict.de.txt" "$distilled/dict.de.txt" ||
         die "--distilled $distilled was not made of $data: make it with scripts/distil.sh"
     text="$data:$distilled" # fairseq reads the folders in turn, one per epoch
