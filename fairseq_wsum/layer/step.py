@@ -16,9 +16,10 @@ from torch import Tensor
 from ..backends import Parameters, reference
 from ..cells.rows import inner_bias, widened
 from ..ops.transforms import in_autocast
+from .types import State
 
 if TYPE_CHECKING:
-    from .wsum_lstm import State, WsumLSTM
+    from .wsum_lstm import WsumLSTM
 
 # From here on the C++ kernels are faster: elements of a state, B * H, by whether the cell is
 # recurrent. (Measured on one thread of a Zen 5. The two differ by about a tenth at these sizes.)

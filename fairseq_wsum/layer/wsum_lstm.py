@@ -7,8 +7,6 @@ without a projection), L layers, D directions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,36 +20,8 @@ from ..ops.dropout import dropout
 from ..ops.transforms import in_autocast, product_dtype
 from . import checks, initial_values, step
 from .entries import add_cell
+from .types import Pass, Record, State
 from .window import LastInputs
-
-# (h, c); with a window of 2 (h, c, x), see `WsumLSTM.forward`
-State = tuple[Tensor, ...]
-
-
-class Pass(NamedTuple):
-    """One direction of one layer over a batch.
-
-    Attributes:
-        layer: the index of the layer, from 0.
-        cell, x, p, h_0, c_0, padding_mask, reverse: what the backend was given, as in
-            `backends.reference.run`.
-        y: the output, T x B x P.
-        c_n: the last memory cell, B x H.
-    """
-
-    layer: int
-    cell: Cell
-    x: Tensor
-    p: Parameters
-    h_0: Tensor
-    c_0: Tensor
-    padding_mask: Tensor | None
-    reverse: bool
-    y: Tensor
-    c_n: Tensor
-
-
-Record = Callable[[Pass], None]
 
 
 def _unstack(state: Tensor) -> tuple[Tensor, ...]:
