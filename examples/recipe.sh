@@ -132,7 +132,7 @@ train() { # DATA RUN options...
     tee=$!
     run_job "${command[@]}" >&8 2>&1 || status=$?
     exec 8>&-
-    wait "$tee"
+    wait "$tee" 2>/dev/null || true # older versions of bash cannot wait for it
     [ "$status" = 0 ] || exit "$status"
     if has_option --stop-time-hours; then # fairseq's exit status is 0 when time is up
         say "if the time was up, the scores are of the model so far; to continue, run this again" \
