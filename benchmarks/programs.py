@@ -46,6 +46,7 @@ def train(
 
     Args:
         data: a folder of `fairseq-preprocess`.
+        compared: the systems to measure.
         updates: the number of updates per run.
         rounds: the number of runs of each system; the systems take turns.
         options: further options of `fairseq-train`.
@@ -57,7 +58,9 @@ def train(
         lines = re.findall(r"train_inner \| (\{.*\})", log)
         rates = [float(json.loads(line)["wps"]) for line in lines][skipped:]
         if not rates:
-            raise RuntimeError(f"no updates after the first {skipped} in fairseq's log:\n{log}")
+            raise RuntimeError(
+                f"no updates after the first {skipped} in fairseq's log:\n{log[-2000:]}"
+            )
         return rates
 
     # a new folder, as fairseq would continue a training that it finds in ./checkpoints
@@ -89,6 +92,7 @@ def decode(
 
     Args:
         data: a folder of `fairseq-preprocess`.
+        compared: the systems to measure.
         length: the number of tokens in each translation.
         rounds: the number of runs of each system; the systems take turns.
         common: options of both `fairseq-train` and `fairseq-generate`.
@@ -131,6 +135,8 @@ def _measure(
             _say(f"round {number + 1} of {rounds}: {system.name}")
             rates[system.name] += read(_run(command(system), system.onednn))
     medians = {name: statistics.median(values) for name, values in rates.items()}
+    if profile:  # which may fail
+        _say(f"medians: {medians}")
     profiles = {}
     for system in compared if profile else ():
         _say(f"profile: {system.name}")

@@ -15,7 +15,8 @@ from . import __version__
 
 def machine(device: str = "cpu") -> str:
     """The hardware and software of this machine in one line, to go with a measurement."""
-    parts = [f"{processor()}, {torch.get_num_threads()} threads"]
+    threads = torch.get_num_threads()
+    parts = [f"{processor()}, {threads} {'thread' if threads == 1 else 'threads'}"]
     if device != "cpu":
         parts.insert(0, torch.cuda.get_device_name(device))
     return f"{', '.join(parts)}, torch {torch.__version__}, {date.today()}"

@@ -13,7 +13,7 @@ from torch import nn
 
 from fairseq_wsum import Cell, WsumLSTM, register_cell
 from fairseq_wsum.cells import CELLS, LSTM, get_cell, registry
-from fairseq_wsum.weights import trace
+from fairseq_wsum.weights import reconstruction_error, trace
 
 COMMON = {"dtype": torch.float64}
 
@@ -277,6 +277,15 @@ class Nameless(Cell):
     rows = ("a",)
     can_project = True
 
+    def content(self, z):
+        return z["a"]
+
+    def gates(self, z):
+        return torch.sigmoid(z["a"]), torch.tensor(0.5)
+
+    def output(self, z, c):
+        return c
+
 
 @pytest.mark.parametrize(
     ("attributes", "message"),
@@ -319,6 +328,17 @@ class Nameless(Cell):
         (dict(name="mine", vectors=("weight_ih",)), "cannot have the name 'weight_ih'"),
         (dict(name="mine", vectors=("v.f",)), r"cannot have the name 'v\.f'"),
         (dict(name="mine", vectors=("v", "v")), "must have different names"),
+        (
+            dict(name="mine", preactivations=lambda self, x, h, c, v: {"a": c * x["a"]}),
+            "cell 'mine': `preactivations` reads c_{t-1}: set sees_memory = True",
+        ),
+        (
+            dict(name="mine", preactivations=lambda self, x, h, c, v: {"a": x["a"] + c.sum()}),
+            "`preactivations` reads c_{t-1}: set sees_memory = True",
+        ),
+        (dict(name="mine", gates=lambda self, z: (0.1, 0.9)), "`gates` must return two tensors, "),
+        (dict(name="mine", gates=Cell.gates), "it does not define the function 'gates'"),
+        (dict(name="mine", output=Cell.output), "it does not define the function 'output'"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
@@ -327,6 +347,19 @@ def test_a_contradictory_description_is_rejected(attributes, message) -> None:
     with pytest.raises(ValueError, match=message):
         register_cell(cell)
     assert not isinstance(CELLS.get(getattr(cell, "name", "")), Nameless)
+
+
+def test_a_gate_may_be_a_constant() -> None:
+    cell = type("Constant", (Nameless,), dict(name="constant"))()
+    layer, x = WsumLSTM(3, 4, cell=cell), torch.randn(5, 2, 3)
+    (found,) = trace(layer, x)
+    assert_same(found.forget_gates, torch.full((5, 2, 4), 0.5))
+    assert reconstruction_error(found).outputs < 1e-6
+    c = torch.zeros(2, 4)
+    for step, (y_t, x_t) in enumerate(zip(layer(x)[0], x, strict=True)):
+        z = x_t @ layer.weight_ih_l0.T + layer.bias_ih_l0
+        c = torch.sigmoid(z) * z + 0.5 * c
+        assert_same(y_t, c, msg=f"step {step}")
 
 
 def test_a_class_is_rejected_as_a_cell() -> None:

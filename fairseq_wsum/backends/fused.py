@@ -61,7 +61,7 @@ def _recurrence(
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run a layer of several steps whose pre-activations depend on h_{t-1}."""
-    assert p.w_hh is not None
+    assert p.w_hh is not None and not p.v  # the operator takes no vectors
     matrices = (p.w_hh, inner_bias(cell, p.b_hh), p.w_hr)
     w_hh, b_inner, w_hr = (None if t is None else t.to(z.dtype) for t in matrices)
     given = (z, w_hh, b_inner, w_hr, h_0, c_0 if cell.has_memory else None)

@@ -47,13 +47,14 @@ def run(
         x: the input, T x B x I with T > 0. Values at padding must be finite.
         p: the parameters of the layer.
         h_0: initial hidden state, B x P.
-        c_0: initial memory cell, B x H.
+        c_0: initial memory cell, B x H; h_0 if `cell.hidden_is_memory`.
         padding_mask: True at padding, T x B. At padding the state is kept and the output is zero.
         reverse: run from the last time step to the first.
 
     Returns:
         The output, T x B x P, and h, B x P, and c, B x H, after the last time step that is not
-        padding. h has the dtype of the products with x, and c has the dtype of `c_0`.
+        padding. h has the dtype of the products with x, and c has the dtype of `c_0`. A cell
+        without a memory cell returns `c_0` for c.
         Within the sequence the gates and the memory cell are computed in at least 32 bits, because
         a long sum in 16 bits would lose small late contributions.
     """

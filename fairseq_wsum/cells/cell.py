@@ -34,7 +34,7 @@ class Cell:
 
     Attributes:
         name: the name used in options and by `get_cell`.
-        title: the name in the paper.
+        title: the name in the paper, for the help of --cell.
         rows: the rows of W_*x, in the order in which the parameters store them.
         hidden_rows: the rows of W_*h, that is, the rows that depend on h_{t-1}.
         bias_rows: the rows with a bias b_*x; all rows with a matrix by default. If there are any,
@@ -140,8 +140,9 @@ class Cell:
         """Change the initial parameters where the cell needs other values than uniform ones.
 
         Args:
-            parameters: the parameters of one direction of one layer, by name without suffix; all
-                are drawn uniformly when this is called.
+            parameters: the parameters of one direction of one layer, by name without suffix. All
+                have their usual initial values when this is called: uniform ones, or in
+                `wsum_lstm_lm` zero for biases and vectors.
             units: H.
         """
 

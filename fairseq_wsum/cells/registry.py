@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from types import MappingProxyType
 
+from . import probe
 from .cell import Cell
 from .gru import GRU
 from .lstm import ABLATIONS
@@ -38,7 +39,7 @@ def register_cell(cell: Cell) -> Cell:
     Raises:
         TypeError: `cell` is not an instance of `Cell`.
         ValueError: the name belongs to a built-in cell, or the description of the parameters is
-            inconsistent.
+            inconsistent or contradicts the equations.
     """
     _check(cell)
     if cell.name in _BUILT_IN and cell != CELLS[cell.name]:  # user modules may be imported twice
@@ -130,4 +131,4 @@ def _problem(cell: Cell) -> str | None:
         return "its memory is its output, so it cannot have a projection: leave out can_project"
     if not cell.has_memory and not cell.hidden_rows:
         return "without a memory cell and hidden_rows nothing links two time steps"
-    return None
+    return probe.problem(cell)

@@ -11,7 +11,7 @@ LIBRARY = torch.library.Library("fairseq_wsum", "DEF")
 
 
 def implement(dispatch_key: str, kernels: dict[str, Callable[..., Any]]) -> None:
-    """Register kernels, given by operator name, for a device type."""
+    """Register kernels, given by operator name, for a device type that has none."""
     for name, kernel in kernels.items():
         LIBRARY.impl(name, kernel, dispatch_key)
 

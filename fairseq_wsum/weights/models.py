@@ -69,8 +69,9 @@ class Reader:
         _check_known(checkpoint, "task", task, TASK_REGISTRY)
         folder = _data_folder(data, trained_on)
         overrides: dict[str, Any] = {"data": str(folder), **_languages(source_lang, target_lang)}
-        # the checkpoint has the embeddings, so the files from which they came are not needed
+        # Neither the files from which the embeddings came are needed, nor the training's backend.
         overrides |= {"encoder_embed_path": None, "decoder_embed_path": None}
+        overrides["lstm_backend"] = "auto"
         try:
             (self.model,), cfg, self.task = checkpoint_utils.load_model_ensemble_and_task(
                 [str(checkpoint)], arg_overrides=overrides

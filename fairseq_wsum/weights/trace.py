@@ -160,8 +160,7 @@ def _step_by_step(
 def _content_and_gates(
     cell: Cell, z: Rows, padding_mask: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    g = cell.content(z)
-    i, f = cell.gates(z)
+    g, i, f = torch.broadcast_tensors(cell.content(z), *cell.gates(z))  # a gate may be a constant
     if padding_mask is None:
         return g, i, f
     padded = padding_mask.unsqueeze(-1)

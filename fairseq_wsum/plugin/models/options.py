@@ -199,7 +199,8 @@ def check_cells(cfg: CellOptions, cell_options: Sequence[str]) -> None:
         _check_window(cfg, list(chosen.values()))
     if cfg.lstm_backend not in backends.choices():
         raise ValueError(
-            f"--lstm-backend {cfg.lstm_backend}: choose one of {', '.join(backends.choices())}"
+            f"--lstm-backend {cfg.lstm_backend}: choose one of {', '.join(backends.choices())}, "
+            "or give the folder that registers this backend with --user-dir"
         )
 
 

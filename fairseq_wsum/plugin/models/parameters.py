@@ -28,7 +28,8 @@ def init_uniform(model: nn.Module, bound: float, *, zero_biases: bool = False) -
     Args:
         model: the model.
         bound: the bound. Where a cell needs other values than uniform ones, it sets them.
-        zero_biases: initialise all one-dimensional parameters to zero instead.
+        zero_biases: initialise all one-dimensional parameters, which are biases and the vectors of
+            a cell, to zero instead.
     """
     for parameter in model.parameters():
         if zero_biases and parameter.dim() == 1:

@@ -1,0 +1,46 @@
+"""A trial of a cell's equations, which finds what its description gets wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .cell import Cell
+
+
+class _ReadsMemory(Exception):
+    pass
+
+
+class _Unseen(Tensor):
+    """A tensor that no operation may use."""
+
+    @classmethod
+    def __torch_function__(cls, *_: Any, **__: Any) -> Any:
+        raise _ReadsMemory
+
+
+def problem(cell: Cell) -> str | None:
+    """What is wrong with the equations of a cell, or None. They are tried on a single number."""
+    needed = ("content", "gates", "output") if cell.has_memory else ("content",)
+    for name in needed:
+        if getattr(type(cell), name) is getattr(Cell, name):
+            return f"it does not define the function {name!r}"
+    one = torch.zeros(1, 1, device="cpu")
+    c = one if cell.sees_memory else one.as_subclass(_Unseen)
+    v = dict.fromkeys(cell.vectors, one[0])
+    try:
+        z = cell.preactivations(
+            dict.fromkeys(cell.rows, one), dict.fromkeys(cell.hidden_rows, one), c, v
+        )
+        cell.content(z)
+        gates = cell.gates(z) if cell.has_memory else ()
+    except _ReadsMemory:
+        return "`preactivations` reads c_{t-1}: set sees_memory = True"
+    except Exception:  # these equations need a layer's sizes, and fail there if they are wrong
+        return None
+    if not all(isinstance(gate, Tensor) for gate in gates):
+        return f"`gates` must return two tensors, such as torch.sigmoid(...), got {gates!r}"
+    return None
