@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import re
-from argparse import Namespace
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from fairseq import checkpoint_utils, utils
+from fairseq import checkpoint_utils
 from fairseq.data import Dictionary, encoders
 from fairseq.models import ARCH_MODEL_REGISTRY, BaseFairseqModel, FairseqLanguageModel
 from fairseq.tasks import TASK_REGISTRY
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from .. import checkpoint_files, plugin  # noqa: F401  # registers the architectures
+from .. import plugin  # noqa: F401  # registers the architectures
 from ..layer import State, WsumLSTM
 from ..plugin.modules import CarriedState
+from . import origins
 from .sentences import UNKNOWN, Line, Sentence, Text, View, join_words
 from .trace import Trace, trace
 
@@ -61,14 +61,15 @@ class Reader:
         beam: int = 5,
         device: str = "cpu",
     ) -> None:
-        state = _read(checkpoint)
+        state = origins.read(checkpoint)
         if user_dir is not None:
-            _import(user_dir)
-        self.architecture, task, trained_on = _origin(checkpoint, state)
-        _check_known(checkpoint, "architecture", self.architecture, ARCH_MODEL_REGISTRY)
-        _check_known(checkpoint, "task", task, TASK_REGISTRY)
-        folder = _data_folder(data, trained_on)
-        overrides: dict[str, Any] = {"data": str(folder), **_languages(source_lang, target_lang)}
+            origins.import_code(user_dir)
+        self.architecture, task, trained_on = origins.recorded(checkpoint, state)
+        origins.check_known(checkpoint, "architecture", self.architecture, ARCH_MODEL_REGISTRY)
+        origins.check_known(checkpoint, "task", task, TASK_REGISTRY)
+        folder = origins.data_folder(data, trained_on)
+        overrides: dict[str, Any] = {"data": str(folder)}
+        overrides |= origins.languages(source_lang, target_lang)
         # Neither the files from which the embeddings came are needed, nor the training's backend.
         overrides |= {"encoder_embed_path": None, "decoder_embed_path": None}
         overrides["lstm_backend"] = "auto"
@@ -77,7 +78,7 @@ class Reader:
                 [str(checkpoint)], arg_overrides=overrides
             )
         except FileNotFoundError as error:  # a dictionary
-            raise _no_data(data, folder, f"has no {Path(error.filename).name}") from error
+            raise origins.no_data(data, folder, f"has no {Path(error.filename).name}") from error
         except Exception as error:  # fairseq has no type for this one
             if "Could not infer language pair" not in str(error):
                 raise
@@ -284,82 +285,6 @@ def _on_cpu(trace: Trace) -> Trace:
     }
     rows = {row: z.cpu() for row, z in trace.preactivations.items()}
     return replace(trace, preactivations=rows, **moved)
-
-
-# The checkpoint
-
-
-def _read(checkpoint: Path) -> dict[str, Any]:
-    if checkpoint.is_dir():
-        raise IsADirectoryError(
-            f"{checkpoint} is a folder: give a checkpoint in it, such as checkpoint_best.pt"
-        )
-    if not checkpoint.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {checkpoint}")
-    problem = checkpoint_files.damage(checkpoint)
-    if problem is not None:
-        raise ValueError(f"checkpoint {checkpoint} cannot be used: {problem}")
-    return checkpoint_files.read(checkpoint, mmap=True)
-
-
-def _import(user_dir: Path) -> None:
-    try:
-        utils.import_user_module(OmegaConf.create({"user_dir": str(user_dir)}))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"--user-dir {user_dir}: there is no such folder") from error
-
-
-def _origin(checkpoint: Path, state: dict[str, Any]) -> tuple[str, str, str]:
-    """The architecture, the task, and the folder of the data of the training."""
-    try:
-        cfg: Any = state.get("cfg")
-        args = state["args"] if cfg is None else cfg["model"]
-        if cfg is None:
-            return str(args.arch), str(args.task), str(args.data)
-        task = cfg["task"]
-        # what has no dataclass is a Namespace of all options
-        arch = args.arch if isinstance(args, Namespace) else args["_name"]
-        if isinstance(task, Namespace):
-            return str(arch), str(task.task), str(task.data)
-        return str(arch), str(task["_name"]), str(task["data"])
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"checkpoint {checkpoint} is not fairseq's: it names no architecture and no data"
-        ) from error
-
-
-def _check_known(checkpoint: Path, kind: str, name: str, known: Collection[str]) -> None:
-    if name not in known:
-        raise ValueError(
-            f"checkpoint {checkpoint}: there is no {kind} {name} here; if it is your own, give its "
-            "folder with --user-dir"
-        )
-
-
-def _languages(source: str | None, target: str | None) -> dict[str, str]:
-    """The languages as options of fairseq, which infers both if one is missing."""
-    if source is not None and target is not None:
-        return {"source_lang": source, "target_lang": target}
-    if source is not None:
-        raise ValueError(f"--source-lang {source} needs --target-lang")
-    if target is not None:
-        raise ValueError(f"--target-lang {target} needs --source-lang")
-    return {}
-
-
-def _data_folder(given: Path | None, recorded: str) -> Path:
-    folder = given or Path(utils.split_paths(recorded)[0])
-    if not list(folder.glob("dict*.txt")):
-        problem = "has no dictionary (dict*.txt)" if folder.is_dir() else "does not exist"
-        raise _no_data(given, folder, problem)
-    return folder
-
-
-def _no_data(given: Path | None, folder: Path, problem: str) -> FileNotFoundError:
-    whose = "--data" if given else "the data folder of the training,"
-    return FileNotFoundError(
-        f"{whose} {folder} {problem}: give the folder of the model's data with --data"
-    )
 
 
 def _layers(model: BaseFairseqModel) -> list[_Layer]:
