@@ -114,10 +114,8 @@ def join_words(tokens: Sequence[str], kind: str | None) -> Text:
         token = name.removesuffix(UNKNOWN)
         special = token.startswith("<") and token.endswith(">")
         if kind == "sentencepiece":
-            part, begins = (
-                token.removeprefix("▁"),
-                token.startswith("▁") or special or after_special,
-            )
+            part = token.removeprefix("▁")
+            begins = token.startswith("▁") or special or after_special
             after_special = special
         elif kind == "subword_nmt":
             part, begins = token.removesuffix("@@"), not goes_on or special
