@@ -187,7 +187,10 @@ def test_the_command_takes_standard_input_and_a_cell_of_your_own(prepared, tmp_p
         ([], "nothing to write: give --picture, --page, --arrays or --tables"),
         (["--page", "x.htm"], "--page x.htm: the name must end with .html"),
         (["--picture", "x.jpg"], "the name must end with .png, .svg or .pdf"),
-        (["--page", "{}/file/x.html"], "--page: the folder {}/file cannot be made"),
+        (
+            ["--page", "{}/file/x.html"],
+            "--page: cannot write to the folder {}/file: {}/file is a file",
+        ),
         (["--tables", "{}/file"], "--tables {}/file is a file: give a folder"),
         (["--page", "{}/p.html"], "no sentences: give --sentence TEXT or --input FILE"),
         (["--page", "{}/folder.html", "--overwrite"], "--page {}/folder.html is a folder: give"),
@@ -217,7 +220,7 @@ def test_the_command_takes_standard_input_and_a_cell_of_your_own(prepared, tmp_p
         (["--page", "{}/p.html", "--input", "{}/many"], "--page shows at most 200 sentences"),
         (["--picture", "{}/p.png", "--sentence", "{long}"], "--sentence has 5001 tokens, and"),
         (["--page", "{}/p.html", "--sentence", "a", "--carry-state"], "--carry-state is for"),
-        (["--page", "{}/p.html", "--sentence", "a", "--data", "{}"], "--data {} has no dictionary"),
+        (["--page", "{}/new/p.html", "--sentence", "a", "--data", "{}"], "--data {} has no dict"),
         (
             ["--page", "{}/p.html", "--sentence", "a", "--data", "{}/dict"],
             "--source-lang and --target-lang",
@@ -287,7 +290,7 @@ def test_wrong_input_is_named(models, tmp_path, capsys, options, message) -> Non
     long = " ".join(["man"] * 5000)
     options = [option.replace("{}", str(tmp_path)).replace("{long}", long) for option in options]
     assert message.replace("{}", str(tmp_path)) in fails(capsys, models["half"], *options)
-    assert not (tmp_path / "p.html").exists() and not (tmp_path / "p.png").exists()
+    assert not any((tmp_path / result).exists() for result in ("p.html", "p.png", "new"))
 
 
 def test_lines_are_those_of_any_editor(models, tmp_path) -> None:

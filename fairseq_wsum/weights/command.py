@@ -112,6 +112,7 @@ def run(args: argparse.Namespace) -> None:
     ]
     for reader in readers:
         _check_lines(args, reader, lines)
+    _make_folders(args)
     _write(args, readers, lines, tags)
 
 
@@ -329,9 +330,21 @@ def _any(names: tuple[str, ...]) -> str:
 
 
 def _check_folder(option: str, folder: Path) -> None:
+    """Check that files can be written to the folder, or that it can be made."""
+    problem: object = None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not above.is_dir():
+            problem = f"{above} is a file"
+        elif not os.access(above, os.W_OK | os.X_OK):
+            problem = f"{above} is read-only for you"
     except OSError as error:
-        raise ValueError(f"{option}: the folder {folder} cannot be made: {error}") from error
-    if not os.access(folder, os.W_OK):
-        raise ValueError(f"{option}: the folder {folder} cannot be written to")
+        problem = error
+    if problem is not None:
+        raise ValueError(f"{option}: cannot write to the folder {folder}: {problem}")
+
+
+def _make_folders(args: argparse.Namespace) -> None:
+    for path in (args.picture, args.page, args.arrays):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
