@@ -6,6 +6,7 @@ Skipped without a GPU. FAIRSEQ_WSUM_TEST_DEVICE=cpu runs the same tests on the C
 import copy
 import functools
 import os
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -160,3 +161,12 @@ def outputs_and_gradients(layer, x, state, mask, autocast=None) -> dict[str, Ten
         if gradient is not None
     }
     return {name: tensor.detach().double().cpu() for name, tensor in found.items()}
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("proj_size", [0, 9])
+def test_torch_does_not_copy_the_weights_again(bias, proj_size) -> None:
+    layer = WsumLSTM(8, 16, bias=bias, proj_size=proj_size, backend="torch").to(DEVICE)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "RNN module weights are not part of single contiguous")
+        layer(torch.randn(5, 3, 8, device=DEVICE))

@@ -289,6 +289,19 @@ def choice(cell: str, dtype: torch.dtype, device: torch.device = CPU) -> str:
     return backends.choose("auto", CELLS[cell], device, dtype).name
 
 
+@pytest.mark.parametrize("proj_size", [0, 2])
+@pytest.mark.parametrize("bias", [False, True])
+def test_the_array_for_cudnn_has_both_biases(bias, proj_size) -> None:
+    weights = [p.detach() for p in nn.LSTM(3, 4, bias=bias, proj_size=proj_size).parameters()]
+    pieces = torch_kernels._in_one_piece(weights, bias)
+    assert_same(pieces, weights)
+    biases = weights[2:4] if bias else [torch.zeros(16)] * 2
+    projection = weights[-1:] if proj_size else []
+    flat = torch.cat([part.flatten() for part in (*weights[:2], *biases, *projection)])
+    assert_same(pieces[0].as_strided(flat.shape, (1,)), flat)
+    assert pieces[0].untyped_storage().nbytes() == flat.nbytes  # torch compares the sizes
+
+
 def test_auto_chooses_torch_on_a_gpu_except_in_float64() -> None:
     gpu = torch.device("cuda")
     for cell in ("lstm", "no-gates", "gru"):

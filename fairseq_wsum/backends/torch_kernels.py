@@ -112,11 +112,7 @@ def _call(
 ) -> tuple[Tensor, ...]:
     """Call torch for one layer, one direction and no mask; returns y and the parts of the state."""
     if x.device.type == "cuda":
-        # cuDNN wants all weights in one piece, in this order, as `nn.LSTM.flatten_parameters` lays
-        # them out. Otherwise it makes this copy itself, with a warning.
-        flat = torch.cat([weight.flatten() for weight in weights])
-        pieces = flat.split([weight.numel() for weight in weights])
-        weights = [piece.view_as(weight) for piece, weight in zip(pieces, weights, strict=True)]
+        weights = _in_one_piece(weights, has_biases)
     parts = tuple(part.unsqueeze(0).contiguous() for part in state)  # cuDNN rejects others
     hx: Any = parts if len(parts) > 1 else parts[0]
     # cuDNN computes no gradients without `train`, whatever the mode of the layer
@@ -126,6 +122,21 @@ def _call(
         x, hx, weights, has_biases, layers, dropout, train, bidirectional, batch_first
     )
     return y, *(part.squeeze(0) for part in final)
+
+
+def _in_one_piece(weights: list[Tensor], has_biases: bool) -> list[Tensor]:
+    """Copy the weights of a layer into one array, as `nn.LSTM.flatten_parameters` lays them out.
+
+    Otherwise torch makes this copy itself, with a warning. The array always has both biases, after
+    the matrices W_*x and W_*h; those of a layer without biases are zero.
+    """
+    zeros = [] if has_biases else [weights[0].new_zeros(2 * weights[0].size(0))]
+    parts = [*weights[:2], *zeros, *weights[2:]]
+    flat = torch.cat([part.flatten() for part in parts])
+    pieces = flat.split([part.numel() for part in parts])
+    if zeros:
+        pieces = (*pieces[:2], *pieces[3:])
+    return [piece.view_as(weight) for piece, weight in zip(pieces, weights, strict=True)]
 
 
 def _unpadded_first(padding_mask: Tensor, reverse: bool) -> Tensor:
