@@ -141,10 +141,12 @@ def test_a_training_does_not_start_from_a_wrong_model(prepared, whole, tmp_path)
         (("--residuals", "--window", 2, "--cell", "qrnn"), "--cell lstm, no --residuals, no --win"),
         (("--arch", "wsum_transformer"), "--arch wsum_lstm"),
         (("--arch", "lstm"), "--arch wsum_lstm"),
+        (("--arch", "wsum_lstm_multi30k"), "--arch wsum_lstm"),
     ):
         done = run_script(*command, *options)
         assert done.returncode != 0
         assert f"{start}of that model: {theirs}" in done.stderr.splitlines()[-1]
+        assert "--preset" not in done.stderr
         assert {path: path.read_bytes() for path in (tmp_path / "run").glob("*.pt")} == before
     base = tmp_path / "base.pt"
     base.write_bytes(flipped(last.read_bytes()))

@@ -177,6 +177,8 @@ def test_alignments_from_a_model_without_attention_are_rejected(option, arch) ->
     model = ARCH_MODEL_REGISTRY[arch].build_model(args, task)
     with pytest.raises(ValueError, match=f"--{option.replace('_', '-')} needs attention over"):
         model.prepare_for_inference_(make_generation(**{option: "x"}))
+    if arch.endswith("lm"):  # beside a translation model, whose alignments are meant
+        model.prepare_for_inference_(make_generation(**{option: "x"}, lm_path="lm.pt"))
 
 
 def test_16_bit_decoding_keeps_the_memory_cell_in_32_bits() -> None:

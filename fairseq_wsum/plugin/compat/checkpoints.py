@@ -120,6 +120,8 @@ def _other_options(path: Path, model: DictConfig | Namespace) -> list[str]:
     theirs, ours = (ARCH_MODEL_REGISTRY.get(values.get("arch")) for values in (saved, given))
     if theirs is None or ours is not theirs:
         return [f"--arch {saved['arch']}"] if "arch" in saved else []
+    if saved.get("preset") != given.get("preset"):  # which sets other options
+        return [f"--arch {saved.get('preset') or saved['arch']}"]
     parser = ArgumentParser(add_help=False)
     theirs.add_args(parser)
     actions = {action.dest: action for action in parser._actions}

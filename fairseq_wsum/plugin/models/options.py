@@ -66,7 +66,7 @@ class CellOptions(FairseqDataclass):
     lstm_backend: str = field(
         default="auto", metadata={"help": f"backend of the LSTM: {', '.join(backends.choices())}"}
     )
-    # not an option, because its help text is suppressed; see `use_preset`
+    # not an option for users, and without help: see `use_preset`
     preset: Optional[str] = field(default=None, compare=False, metadata={"help": SUPPRESS})
 
 
@@ -216,16 +216,18 @@ def check_sizes(cfg: FairseqDataclass, sizes: Sequence[str]) -> None:
 
 
 def check_probabilities(cfg: FairseqDataclass) -> None:
-    """Check that all dropouts are probabilities.
+    """Check that all dropouts are probabilities, and that layer drop leaves some layers.
 
     Raises:
         ValueError: one is not; the message names it.
     """
     for option, value in vars(cfg).items():
-        if "dropout" not in option or value is None or isinstance(value, bool):
+        if value is None or isinstance(value, bool):
             continue
-        if not 0 <= value <= 1:
+        if "dropout" in option and not 0 <= value <= 1:
             raise ValueError(f"{flag(option)} {value}: give a probability from 0 to 1")
+        if option.endswith("layerdrop") and not 0 <= value < 1:
+            raise ValueError(f"{flag(option)} {value}: give a probability from 0, and less than 1")
 
 
 def _check_window(cfg: CellOptions, cells: Sequence[str]) -> None:

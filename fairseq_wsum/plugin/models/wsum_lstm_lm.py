@@ -48,7 +48,8 @@ class WsumLSTMLanguageModel(FairseqLanguageModel):
     def prepare_for_inference_(self, cfg: Any) -> None:
         """Extend fairseq's hook before decoding, which ignores that alignments need attention."""
         super().prepare_for_inference_(cfg)
-        refuse_alignments(cfg.generation)
+        if cfg.generation.lm_path is None:  # otherwise the alignments are a translation model's
+            refuse_alignments(cfg.generation)
 
 
 def _ptb(args: Any, name: str, size: int, dropout: float, init_range: float) -> None:

@@ -154,7 +154,8 @@ class WsumTransformerLanguageModel(TransformerLanguageModel):
     def prepare_for_inference_(self, cfg: Any) -> None:
         """Extend fairseq's hook before decoding, which ignores that alignments need attention."""
         super().prepare_for_inference_(cfg)
-        refuse_alignments(cfg.generation)
+        if cfg.generation.lm_path is None:  # otherwise the alignments are a translation model's
+            refuse_alignments(cfg.generation)
 
 
 def _without_layers(cfg: WsumTransformerLMConfig) -> WsumTransformerLMConfig:
