@@ -394,6 +394,18 @@ BAD_OPTIONS = {
         dict(decoder_attention_heads=3),
         "--decoder-attention-heads 3 does not divide --decoder-embed-dim 8: give a divisor",
     ),
+    "merged": (
+        dict(merge_src_tgt_embed=True, decoder_embed_path="d.vec"),
+        "--decoder-embed-path has no effect with --merge-src-tgt-embed",
+    ),
+    "output": (
+        dict(share_decoder_input_output_embed=True, decoder_output_dim=4),
+        "--decoder-output-dim 4 to match --decoder-embed-dim 8",
+    ),
+    "tied": (
+        dict(tie_adaptive_weights=True, adaptive_softmax_cutoff="10,20"),
+        "--tie-adaptive-weights needs an adaptive input",
+    ),
     "cross": (dict(cross_self_attention=True), "--cross-self-attention: a gated sum cannot"),
     "layer": (dict(encoder_attention_layers="2"), "numbers from 0 to 1.*--encoder-layers is 2"),
     "no-layer": (dict(decoder_attention_layers="top"), "--decoder-attention-layers top: give"),

@@ -64,7 +64,8 @@ class WsumTransformerModel(TransformerModelBase):
     ) -> nn.Embedding:
         """fairseq's embedding, with a file that is checked before it is loaded."""
         embed_tokens: nn.Embedding = super().build_embedding(cfg, dictionary, embed_dim)
-        side = "encoder" if path == cfg.encoder.embed_path else "decoder"
+        encoders = (cfg.encoder.embed_path, cfg.encoder.embed_dim)
+        side = "encoder" if (path, embed_dim) == encoders else "decoder"
         load_embedding(path, f"{side}_embed_path", dictionary, embed_tokens)
         return embed_tokens
 

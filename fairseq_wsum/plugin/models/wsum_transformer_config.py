@@ -17,7 +17,14 @@ from .gated_sum_options import (
     gated_sums,
     set_positions,
 )
-from .options import check_cells, check_probabilities, check_sizes, first, option_values
+from .options import (
+    check_cells,
+    check_probabilities,
+    check_sizes,
+    first,
+    flag,
+    option_values,
+)
 
 # fairseq needs `Optional[X]` here: see options.py
 # ruff: noqa: UP045
@@ -109,6 +116,7 @@ def read_config(args: Any) -> TransformerConfig:
             "--cross-self-attention: a gated sum cannot read the source and the target together; "
             "omit this option, or use --arch transformer"
         )
+    _check_embeddings(cfg)
     encoder = gated_sums(cfg, "encoder", max(cfg.encoder_embed_dim // 2, 1))
     decoder = gated_sums(cfg, "decoder", cfg.decoder_embed_dim)
     if encoder.attention_layers:
@@ -129,3 +137,28 @@ def _resolve(cfg: Any) -> None:
     cfg.decoder_output_dim = first(cfg.decoder_output_dim, cfg.decoder_embed_dim)
     for option in _POSITIONS:
         setattr(cfg, option, first(getattr(cfg, option), getattr(TransformerConfig, option)))
+
+
+def _check_embeddings(cfg: Any) -> None:
+    """Check what fairseq's `transformer` ignores, or notices in the first batch only.
+
+    Raises:
+        ValueError: options are incompatible; the message names them.
+    """
+    if cfg.merge_src_tgt_embed:
+        for option in ("encoder_embed_path", "decoder_embed_path"):
+            if getattr(cfg, option):
+                raise ValueError(
+                    f"{flag(option)} has no effect with --merge-src-tgt-embed: omit one of them"
+                )
+    shared = cfg.share_decoder_input_output_embed or cfg.share_all_embeddings
+    if shared and cfg.decoder_output_dim != cfg.decoder_embed_dim:
+        raise ValueError(
+            "sharing the output embedding requires --decoder-output-dim "
+            f"{cfg.decoder_output_dim} to match --decoder-embed-dim {cfg.decoder_embed_dim}"
+        )
+    if cfg.tie_adaptive_weights and cfg.adaptive_softmax_cutoff:
+        raise ValueError(
+            "--tie-adaptive-weights needs an adaptive input, which translation models do not have: "
+            "omit this option"
+        )
