@@ -5,6 +5,7 @@ not run here. A training is started with --dry-run, and fairseq parses the comma
 Of any other command of this project, every option must be in its --help.
 """
 
+import argparse
 import functools
 import re
 import shlex
@@ -160,8 +161,20 @@ def check_help(command: list[str]) -> None:
     name, *words = command
     subcommand = [word for word in words[:1] if re.fullmatch("[a-z]+", word)]
     known = set(OPTION.findall(help_of(name, *subcommand)))
+    if "--task" in words:
+        known |= set(OPTION.findall(help_of_task(words[words.index("--task") + 1])))
     given = {word.partition("=")[0] for word in words if OPTION.match(word)}
     assert given <= known, (name, given - known)
+
+
+def help_of_task(name: str) -> str:
+    """The help of the options of one of fairseq's tasks."""
+    pytest.importorskip("fairseq")
+    from fairseq.tasks import TASK_REGISTRY
+
+    parser = argparse.ArgumentParser()
+    TASK_REGISTRY[name].add_args(parser)
+    return parser.format_help()
 
 
 def _fairseq(parser: str) -> object:
