@@ -378,7 +378,7 @@ BAD_OPTIONS = {
     "cell": (dict(decoder_cell="lstm2"), "--decoder-cell lstm2: choose one of lstm"),
     "size": (dict(encoder_hidden_size=0), "--encoder-hidden-size 0: give at least 1"),
     "dropout": (dict(attention_dropout=1.5), "--attention-dropout 1.5: give a probability"),
-    "layer drop": (dict(encoder_layerdrop=1.0), "--encoder-layerdrop 1.0: give a probability"),
+    "layer drop": (dict(encoder_layerdrop=1.5), "--encoder-layerdrop 1.5: give a probability"),
     "backend": (dict(lstm_backend="gpu"), "--lstm-backend gpu: choose one of auto"),
     "coupled": (
         dict(coupled_gates=True, cell="gru"),

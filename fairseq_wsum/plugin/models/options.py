@@ -216,18 +216,17 @@ def check_sizes(cfg: FairseqDataclass, sizes: Sequence[str]) -> None:
 
 
 def check_probabilities(cfg: FairseqDataclass) -> None:
-    """Check that all dropouts are probabilities, and that layer drop leaves some layers.
+    """Check that all dropouts and layer drops are probabilities.
 
     Raises:
         ValueError: one is not; the message names it.
     """
     for option, value in vars(cfg).items():
-        if value is None or isinstance(value, bool):
+        named = "dropout" in option or option.endswith("layerdrop")
+        if not named or value is None or isinstance(value, bool):
             continue
-        if "dropout" in option and not 0 <= value <= 1:
+        if not 0 <= value <= 1:
             raise ValueError(f"{flag(option)} {value}: give a probability from 0 to 1")
-        if option.endswith("layerdrop") and not 0 <= value < 1:
-            raise ValueError(f"{flag(option)} {value}: give a probability from 0, and less than 1")
 
 
 def _check_window(cfg: CellOptions, cells: Sequence[str]) -> None:

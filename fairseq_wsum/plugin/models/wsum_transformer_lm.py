@@ -154,7 +154,8 @@ class WsumTransformerLanguageModel(TransformerLanguageModel):
     def prepare_for_inference_(self, cfg: Any) -> None:
         """Extend fairseq's hook before decoding, which ignores that alignments need attention."""
         super().prepare_for_inference_(cfg)
-        if cfg.generation.lm_path is None:  # otherwise the alignments are a translation model's
+        # with --lm-path the alignments are those of the translation model
+        if getattr(cfg.generation, "lm_path", None) is None:
             refuse_alignments(cfg.generation)
 
 
