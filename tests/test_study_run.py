@@ -212,3 +212,12 @@ def test_the_validation_perplexity_is_that_of_the_first_subset() -> None:
 )
 def test_durations_are_in_seconds_minutes_or_hours(seconds, shown) -> None:
     assert duration(seconds) == shown
+
+
+def test_what_a_recipe_leaves_behind_is_ended() -> None:
+    """It would hold the slot of the run, and the queue would wait for it."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(["sh", "-c", "sleep 600 &"], stdout=pipe, start_new_session=True)
+    assert process.wait() == 0
+    run._stop(process)
+    process.communicate(timeout=60)  # until `sleep`, which has the pipe too, has ended

@@ -39,8 +39,8 @@ TAKEN = ("data", "text", "prepare.log")  # names beside the folders of the model
 REPORTED = {"runs": "the report has a file", "report": "the report goes into a folder"}
 # A study sets these itself.
 RESERVED = ("cell", "data", "out", "prepare-only", "run", "save-dir", "seed")
-# The models of a task share its data.
-OF_DATA = ("bpe-size", "own-corpus")
+# The models of a task share its data, which these options of our recipes change.
+OF_DATA = ("bpe-size", "corpus", "nwords", "own-corpus", "sentences", "shards")
 # With these a recipe ends before the training has.
 PARTIAL = ("dry-run", "help", "stop-time-hours")
 LONGEST = 200  # bytes of the name of a model's folder

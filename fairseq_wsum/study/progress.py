@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from .plan import Plan, Run
@@ -111,7 +112,8 @@ class Watch:
 
     def _watch(self) -> None:
         while not self.end.wait(self.interval):
-            self.look()
+            with suppress(OSError):  # a file that another node replaces just now: look again later
+                self.look()
 
 
 def duration(seconds: float) -> str:

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO
@@ -181,14 +181,16 @@ def _wait(process: subprocess.Popen, parent: int | None) -> int:
 
 
 def _stop(process: subprocess.Popen) -> None:
-    """End the recipe, and all that it started."""
-    if process.poll() is None:
+    """End the recipe and all that it started, which holds the slot and may outlive it."""
+    with suppress(ProcessLookupError):  # the group has ended
         os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            process.poll()  # a process that was not waited for belongs to the group
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 # Locks and slots. A process that is killed gives its locks back, unless a program that it started

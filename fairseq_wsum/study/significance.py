@@ -46,12 +46,15 @@ class Comparison:
         p: the p-value of the t-test, or the largest of `by_seed`; None if nothing was tested.
         by_seed: the p-values of the bootstrap tests; empty for a perplexity.
         untested: the seeds of `differences` without translations or a reference text.
+        log_difference: the mean difference of the logarithms of perplexities, which the t-test
+            compares; None if it was not made.
     """
 
     differences: Mapping[int, float]
     p: PValue | None = None
     by_seed: Mapping[int, PValue] = field(default_factory=dict)
     untested: tuple[int, ...] = ()
+    log_difference: float | None = None
 
     @property
     def difference(self) -> float | None:
@@ -63,12 +66,15 @@ class Comparison:
     def different(self) -> bool:
         """Whether every corrected p-value is below 0.05, or 0.025 for BLEU.
 
-        For BLEU, every seed must have been tested, and be better or worse alike.
+        For BLEU, every seed must have been tested, and be better or worse alike. For perplexities,
+        the means of the differences and of their logarithms must have the same sign, which an
+        outlier can prevent.
         """
         if self.p is None or self.untested:
             return False
         if not self.by_seed:
-            return self.p.corrected < LEVEL
+            logs, mean = self.log_difference, self.difference or 0.0
+            return self.p.corrected < LEVEL and (logs is None or logs * mean > 0)
         signs = {(value > 0) - (value < 0) for value in self.differences.values()}
         return self.p.corrected < ONE_TAIL and signs in ({1}, {-1})
 
@@ -138,15 +144,21 @@ def t_test(ours: list[float], baseline: list[float]) -> float | None:
 
 
 def _test_perplexities(baseline: Runs, others: Mapping[str, Runs]) -> dict[str, Comparison]:
-    found = {}
+    found, logs = {}, {}
     for name, ours in others.items():
         seeds = sorted(ours.keys() & baseline.keys())
-        p = t_test(*([runs[seed].test[0].value for seed in seeds] for runs in (ours, baseline)))
+        pair = [[runs[seed].test[0].value for seed in seeds] for runs in (ours, baseline)]
+        p = t_test(*pair)
         if p is not None:
             found[name] = p
+            logs[name] = statistics.fmean(map(math.log, pair[0])) - statistics.fmean(
+                map(math.log, pair[1])
+            )
     corrected = holm(found)
     return {
-        name: Comparison(_differences(ours, baseline), corrected.get(name))
+        name: Comparison(
+            _differences(ours, baseline), corrected.get(name), log_difference=logs.get(name)
+        )
         for name, ours in others.items()
     }
 
