@@ -99,6 +99,15 @@ def test_autocast_gives_the_gradients_of_the_reference(cell) -> None:
     compare(found, right, TOLERANCES["bf16"])
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("proj_size", [0, 9])
+def test_torch_does_not_copy_the_weights_again(bias, proj_size) -> None:
+    layer = WsumLSTM(8, 16, bias=bias, proj_size=proj_size, backend="torch").to(DEVICE)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "RNN module weights are not part of single contiguous")
+        layer(torch.randn(5, 3, 8, device=DEVICE))
+
+
 def check(backend, kind, dtype, side, steps, batch, units, **options) -> None:  # type: ignore[no-untyped-def]
     """Outputs, final states and all gradients of a layer on the device."""
     fixed = tuple(options.items())
@@ -161,12 +170,3 @@ def outputs_and_gradients(layer, x, state, mask, autocast=None) -> dict[str, Ten
         if gradient is not None
     }
     return {name: tensor.detach().double().cpu() for name, tensor in found.items()}
-
-
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("proj_size", [0, 9])
-def test_torch_does_not_copy_the_weights_again(bias, proj_size) -> None:
-    layer = WsumLSTM(8, 16, bias=bias, proj_size=proj_size, backend="torch").to(DEVICE)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", "RNN module weights are not part of single contiguous")
-        layer(torch.randn(5, 3, 8, device=DEVICE))
