@@ -374,9 +374,12 @@ def test_a_dry_run_shows_the_commands_and_makes_nothing(make) -> None:
 def test_a_dry_run_for_slurm_shows_the_job_that_submitit_would_send(make) -> None:
     file = make(seeds=[1, 2])
     options = ["--launcher", "submitit_slurm", "--jobs", "3", "--dry-run"]
-    status, said = run_study(file, *options, "--launcher-option", "partition=long")
+    for option in ("partition=long", "additional_parameters.mail-type=END"):
+        options += ["--launcher-option", option]
+    status, said = run_study(file, *options)
     assert status == 0
     assert "#SBATCH --array=0-3%3" in said and "#SBATCH --partition=long" in said
+    assert "#SBATCH --mail-type=END" in said
     assert "submitit.core._submit" in said
     assert f"# 3: {' '.join(plan_of(file).runs[3].command())}" in said
     assert not (file.parent / "out").exists()
@@ -387,6 +390,7 @@ def test_a_dry_run_for_slurm_shows_the_job_that_submitit_would_send(make) -> Non
     [
         ("partitio=long", "write NAME=VALUE; submitit_slurm has the options .*, partition, qos, "),
         ("partition", "write NAME=VALUE; submitit_slurm has"),
+        ("setup.first=1", "write NAME=VALUE; submitit_slurm has"),
         ("timeout_min=ten", "Value 'ten' of type 'str' could not be converted to Integer"),
     ],
 )

@@ -134,6 +134,7 @@ def test_a_cell_of_the_users_own_is_known_to_fairseq_only(make) -> None:
         ({"tasks": {"report": {"recipe": "recipe.sh"}}}, "report: the report goes into a folder"),
         ({"models": {300: {"cell": "lstm"}}}, "models: 300 is not text in YAML: quote the name"),
         ({"tasks": {"a/b": {"recipe": "recipe.sh"}}}, "a task's name has letters"),
+        ({"tasks": {"x" * 201: {"recipe": "recipe.sh"}}}, "is longer than 200 letters"),
         ({"cells": []}, "give cells, such as"),
         ({"cells": "lstm"}, r"cells: write a list, such as \[lstm, no-srnn-hidden\]"),
         ({"models": {"--": {"cell": "lstm"}}}, "counting: models: '--' has no letter or digit"),

@@ -228,7 +228,8 @@ def test_speed_is_that_of_the_attempts_with_the_options_of_the_run(lm) -> None:
     command = shlex.join(lm.run("gru", 1).command())
     logs = [training(speeds=(speed,)) for speed in ("10", "1000", "3000")]
     other = command.replace("--max-epoch=3", "--max-epoch=9")
-    log = f"$ {other}\n{logs[0]}$ {command}\n{logs[1]}$ echo 'a line\n$ {command}\n{logs[2]}"
+    printed = "$ echo 'a line\n$ python train.py --seed 1\n"  # by the recipe
+    log = f"$ {other}\n{logs[0]}$ {command}\n{logs[1]}{printed}$ {command}\n{logs[2]}"
     lm.language_model("gru", 1, log, test=90)
     (found, _) = results.read_results(lm.plan).of(lm.plan.tasks[0], lm.plan.tasks[0].models[1])
     assert found.words_per_second == 2000

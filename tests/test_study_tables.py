@@ -34,6 +34,12 @@ def test_the_table_is_the_one_worked_out_by_hand(lm) -> None:
     )
 
 
+def test_a_mean_over_fewer_scores_than_runs_says_so(lm) -> None:
+    (lm.run("lstm", 2).folder / "perplexity.json").write_text('{"test": 104}')
+    _, lstm, *_ = tables.text_rows(lm.table())
+    assert lstm[2:5] == ["2", "120.5 (1 of 2 seeds)", "102.0 ± 2.8"]
+
+
 def test_the_tabular_of_latex_has_the_same_cells_with_escapes(lm) -> None:
     assert tables.latex(lm.table()).splitlines() == [
         r"\begin{tabular}{lrrrrrrrr}",

@@ -59,10 +59,13 @@ def check_launcher(launcher: str, options: Sequence[str] = ()) -> None:
     chosen = f"hydra/launcher={launcher}"
     with hydra.initialize(version_base="1.3", config_path=None):
         config = hydra.compose(overrides=[chosen], return_hydra_config=True)
-        known = [str(name) for name in config.hydra.launcher if name != "_target_"]
+        settings = config.hydra.launcher
+        known = [str(name) for name in settings if name != "_target_"]
         for option in options:
             name, equal, _ = option.partition("=")
-            if not equal or name not in known:
+            first, point, _ = name.partition(".")
+            key_of_scalar = point and not isinstance(settings.get(first), DictConfig)
+            if not equal or first not in known or key_of_scalar:
                 raise ValueError(
                     f"--launcher-option {option}: write NAME=VALUE; {launcher} has the options "
                     f"{', '.join(known)}"
@@ -75,8 +78,13 @@ def check_launcher(launcher: str, options: Sequence[str] = ()) -> None:
 
 
 def overrides(options: Sequence[str]) -> list[str]:
-    """hydra's overrides for options of the launcher."""
-    return [f"hydra.launcher.{option}" for option in options]
+    """hydra's overrides for options of the launcher.
+
+    Those with a point, such as `additional_parameters.mail-type=END`, are keys that hydra does not
+    know yet.
+    """
+    added = ["++" if "." in option.partition("=")[0] else "" for option in options]
+    return [f"{plus}hydra.launcher.{option}" for plus, option in zip(added, options, strict=True)]
 
 
 def launch(

@@ -43,7 +43,7 @@ RESERVED = ("cell", "data", "out", "prepare-only", "run", "save-dir", "seed")
 OF_DATA = ("bpe-size", "corpus", "nwords", "own-corpus", "sentences", "shards")
 # With these a recipe ends before the training has.
 PARTIAL = ("dry-run", "help", "stop-time-hours")
-LONGEST = 200  # bytes of the name of a model's folder
+LONGEST = 200  # bytes of the name of a folder
 CELL_OPTIONS = ("cell", "encoder-cell", "decoder-cell")
 
 
@@ -104,6 +104,10 @@ class _Reader:
         key = f"tasks: {name}"
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise self.error(key, "a task's name has letters, digits, '-', '_' and '.' only")
+        if len(name) > LONGEST:
+            raise self.error(
+                key, f"the name is longer than {LONGEST} letters, too long for a folder"
+            )
         if name in REPORTED:
             raise self.error(key, f"{REPORTED[name]} of this name; choose another")
         given = {**shared, **self.mapping(value, key, TASK_KEYS)}

@@ -84,11 +84,12 @@ def current_part(log: str, record: Record) -> str:
     start, is_other = 0, False
     for line in ATTEMPT.finditer(log):
         try:
-            made = _settings(shlex.split(line[1]))
-        except ValueError:  # a line of the recipe that only looks like one
+            command = shlex.split(line[1])
+        except ValueError:
             continue
-        if "--seed" not in made:
-            continue
+        if not any(word.startswith("--run=") for word in command):
+            continue  # a line of the recipe that only looks like one
+        made = _settings(command)
         if is_other:
             start = line.start()
         is_other = {**made, **_paths_of(wanted)} != wanted

@@ -165,7 +165,11 @@ def _text_row(table: Table, row: Row) -> list[str]:
     ]
     for subset in SUBSETS:
         scores = row.scores(subset)
-        found.append(spread(scores, table.digits) if scores else row.missing or NONE)
+        if scores:
+            some = "" if len(scores) == finished else f" ({len(scores)} of {finished} seeds)"
+            found.append(spread(scores, table.digits) + some)
+        else:
+            found.append(row.missing or NONE)
     difference, p = row.comparison.difference, row.comparison.p
     if row.model == table.task.baseline:
         found.append("baseline")
