@@ -6,15 +6,15 @@ SCRIPTS="$HERE/../scripts"
 # shellcheck source=scripts/common.sh
 source "$SCRIPTS/common.sh"
 
-# Read the options that every recipe has. Sets cell and run (empty if not given), out,
+# Read the options that every recipe has. Sets cell, run and user_dir (empty if not given), out,
 # prepare_options, train_options and score_options (--cpu if the training is on the CPU, and
 # --user-dir if given).
 # shellcheck disable=SC2034  # the recipes read them
 parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
     local folder="$1"
     shift
-    local user_dir='' gpus=''
-    cell='' out='' run='' prepare_only=false prepare_options=() train_options=()
+    local gpus=''
+    cell='' out='' run='' user_dir='' prepare_only=false prepare_options=() train_options=() text_options=()
     while [ $# -gt 0 ]; do
         case "$1" in
             --cell=* | --data=* | --bpe-size=* | --gpus=* | --out=* | --run=* | --user-dir=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
@@ -69,7 +69,8 @@ has_option() { [[ " ${train_options[*]-} " == *" $1"[\ =]* ]]; } # NAME, or NAME
 prepare() { # SCRIPT options...
     local script="$1"
     shift
-    has_option --dry-run || "$SCRIPTS/$script" "$@" ${prepare_options[@]+"${prepare_options[@]}"}
+    has_option --dry-run ||
+        run_job "$SCRIPTS/$script" "$@" ${prepare_options[@]+"${prepare_options[@]}"}
     ! $prepare_only || exit 0
 }
 
@@ -91,18 +92,9 @@ def options(words):
 sys.exit(options(sys.argv[1]) != options(sys.argv[2]))' "$1" "$2"
 }
 
-# Whether another process trains in a folder; it holds the lock of scripts/train.sh.
-is_training_in() { # FOLDER
-    local status=0
-    if [ -f "$1/.train.lock" ] && command -v flock >/dev/null; then
-        flock -n -E 75 "$1/.train.lock" true 2>/dev/null || status=$?
-    fi
-    [ "$status" = 75 ]
-}
-
 # Train, unless the training is finished; fairseq continues an interrupted one. A folder belongs to
-# one set of options: otherwise one model's checkpoints could be scored as another's. The text of
-# --distilled (transformer.sh) counts as one of them.
+# one set of options: otherwise one model's checkpoints could be scored as another's. The options in
+# text_options, which choose a text of DATA, are among them.
 train() { # DATA RUN options...
     local data="$1" run="$2" made
     shift 2
@@ -113,10 +105,12 @@ train() { # DATA RUN options...
         exit
     fi
     made="$(printf '%q ' "$@" ${train_options[@]+"${train_options[@]}"} \
-        ${distilled:+--distilled "$distilled"} |
+        ${text_options[@]+"${text_options[@]}"} |
         sed 's/--stop-time-hours[ =][^ ]* //; s/--skip-damaged //')" # these do not change the model
     mkdir -p "$run"
-    if { has_checkpoints "$run" || is_training_in "$run"; } && [ -s "$run/options" ] &&
+    exec 7>>"$run/.recipe.lock"
+    lock 7 "$run/.recipe.lock" --run "$run"
+    if has_checkpoints "$run" && [ -s "$run/options" ] &&
         ! same_options "$(cat "$run/options")" "$made"; then
         die "$run was trained with other options: $(cat "$run/options");" \
             "give a new folder with --out, or with --run if you gave one"
@@ -125,6 +119,7 @@ train() { # DATA RUN options...
     mv "$run/options.partial" "$run/options"
     if [ -f "$run/finished" ]; then
         say "already trained: $run"
+        exec 7>&-
         return
     fi
     local status=0 tee
@@ -133,6 +128,7 @@ train() { # DATA RUN options...
     run_job "${command[@]}" >&8 2>&1 || status=$?
     exec 8>&-
     wait "$tee" 2>/dev/null || true # older versions of bash cannot wait for it
+    exec 7>&-
     [ "$status" = 0 ] || exit "$status"
     if has_option --stop-time-hours; then # fairseq's exit status is 0 when time is up
         say "if the time was up, the scores are of the model so far; to continue, run this again" \

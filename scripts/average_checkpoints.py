@@ -56,7 +56,7 @@ def average(paths: list[Path]) -> dict[str, Any]:
         problem = damage(path)
         if problem is not None:
             raise UserError(
-                f"{path} is damaged: {problem}; leave it out by averaging fewer checkpoints"
+                f"{path} is damaged: {problem}; move it to another folder to average the others"
             )
         state = read(path)
         if sums and shapes_of(sums) != shapes_of(state["model"]):

@@ -26,6 +26,7 @@ die_of() { # PROGRAM LOG
 # The value of an option: `value "$@"` where "$@" still starts with the option.
 value() {
     [ $# -ge 2 ] || die "$1 needs a value (see --help)"
+    [ -n "$2" ] || die "$1 needs a value, but it is empty (see --help)"
     [[ "$2" != --* ]] || die "$1 needs a value, but the option $2 follows (see --help)"
     printf '%s' "$2"
 }
@@ -80,6 +81,23 @@ run_job() { # COMMAND...
     wait "$job" || status=$?
     trap - INT TERM HUP
     return "$status"
+}
+
+# Lock an open file, and write there who has it. Programs that are started later inherit the file, and
+# hold the lock until they end: those of a killed script end within seconds.
+lock() { # FILE-DESCRIPTOR FILE OPTION FOLDER
+    local status=0
+    command -v flock >/dev/null || return 0
+    flock -n -E 75 "$1" || status=$?
+    if [ "$status" = 75 ]; then
+        say "waiting for another training run in $4 to end"
+        flock -w 20 "$1" ||
+            die "$3 $4: another training run is writing there ($(cat "$2"));" \
+                "wait until it ends, or give a new folder"
+    elif [ "$status" != 0 ]; then
+        say "$4 is on a file system without locks: do not start a second training run there"
+    fi
+    echo "process $$ on $(uname -n)" >"$2"
 }
 
 # The files of a folder, which may be a link. (The shell alone would also match [ ] in its name.)
@@ -148,11 +166,14 @@ cores_here() { # without coreutils, as on macOS, all cores
 
 # Run one of the Python programs beside this file, which explains itself without the environment.
 run_python() { # PROGRAM MODULES "$@"; MODULES are those that it needs beside fairseq
-    local program="$REPO/scripts/$1" modules
+    local program="$REPO/scripts/$1" modules python="${VENV:-$REPO/.venv}/bin/python"
     read -ra modules <<<"$2"
     shift 2
     case " $* " in
-        *" --help "* | *" -h "*) exec python3 "$program" --help ;;
+        *" --help "* | *" -h "*)
+            [ -x "$python" ] || python=python3
+            exec "$python" "$program" --help
+            ;;
     esac
     use_environment
     [ ${#modules[@]} -eq 0 ] || check_modules "${modules[@]}"

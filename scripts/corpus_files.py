@@ -25,9 +25,12 @@ def locate(name: str, folder: Path) -> Path | None:
     return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
 
 
-def cache_folder(given: Path | None, corpus: str) -> Path:
+def cache_folder(given: Path | None, corpus: str, url: str) -> Path:
+    """The folder for downloads; each address in the variable `url` has one of its own."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return given or home / "fairseq_wsum" / corpus
+    folder = given or home / "fairseq_wsum" / corpus
+    address = os.environ.get(url, "").rstrip("/")
+    return folder / sha256(address.encode())[:12] if address else folder
 
 
 def download(url: str, path: Path, cure: str) -> Path:

@@ -42,6 +42,7 @@ def main() -> None:
 def parse() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
         prog="scripts/distil.sh",
+        usage="%(prog)s DATA --checkpoints FILE[:FILE...] --out OUT [options]",
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -73,6 +74,10 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
         help="fairseq modules to load, for a cell of your own (default: this plugin)",
     )
     args, options = parser.parse_known_args()
+    if not args.data.is_dir():
+        parser.error(
+            f"no data folder {args.data}: give DATA first, before fairseq-generate's options"
+        )
     for path in args.checkpoints.split(":"):
         if not Path(path).is_file():
             parser.error(f"--checkpoints {path}: no such file")

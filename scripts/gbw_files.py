@@ -97,7 +97,7 @@ def find(args: argparse.Namespace, read: bool = False) -> Corpus:
 
 def fetch(args: argparse.Namespace) -> Path:
     url = os.environ.get("GBW_URL", URL)
-    path = cache_folder(args.cache, "gbw") / Path(URL).name
+    path = cache_folder(args.cache, "gbw", "GBW_URL") / Path(URL).name
     return download(url, path, f"download {URL} some other way and give it with --data")
 
 

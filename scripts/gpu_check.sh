@@ -16,7 +16,7 @@ of all parts, which is also in DIR/summary.md. The exit status is 1 if a part fa
 It needs torch, and Triton for most of it. Parts that need more are skipped, and the table says why.
 
   --steps LIST      the steps to run, separated by commas (default: all). The start of a part's name
-                    will do, too: tests/layers, speed/bf16
+                    will do, too: tests/layers, speed/bf
   --list            list the steps and stop
   --out DIR         folder for the results (default runs/gpu-check); one with results is refused
   --resume          continue in such a folder, and skip the parts that passed there
@@ -198,9 +198,9 @@ summary() {
     echo "| backend of commands | $backend |"
     echo "| date | $begun |"
     echo
-    echo "| part | result | seconds | |"
-    echo "|---|---|---|---|"
-    rows | awk -F '\t' '{ print "| " $1 " | " $2 " | " $3 " | " $4 " |" }'
+    echo "| part | result | seconds | | commit, date |"
+    echo "|---|---|---|---|---|"
+    rows | awk -F '\t' '{ print "| " $1 " | " $2 " | " $3 " | " $4 " | " $5 " |" }'
 }
 
 write_summary() {
@@ -211,7 +211,7 @@ write_summary() {
 record() { # NAME RESULT SECONDS NOTE
     local note
     note="$(tr '\t|' ' /' <<<"$4" | cut -c 1-200)"
-    printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$note" >>"$results"
+    printf '%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$note" "$commit, ${begun% *}" >>"$results"
     say "$1: $2${note:+ ($note)}"
     write_summary
 }
@@ -302,11 +302,12 @@ export -f say die corpus resumed small translation language_model
 
 # --- the parts -----------------------------------------------------------------------------------
 
-names=() limits=() reasons=() commands=()
+every=() names=() limits=() reasons=() commands=()
 part() { # NAME LIMIT REASON COMMAND...; it is skipped if there is a reason
     local name="$1" item
+    every+=("$name")
     for item in "${wanted[@]}"; do
-        [[ "$name" == "$item" || "$name" == "$item"/* || "$name" == "$item"-* ]] || continue
+        [[ "$name" == "$item"* ]] || continue
         names+=("$name") limits+=("${limit:-$2}") reasons+=("$3")
         commands+=("$(printf '%q ' "${@:4}")")
         return
@@ -374,8 +375,8 @@ plan_speed
 part info 120 '' "$PYTHON" -m fairseq_wsum.cli info
 plan_commands
 for item in "${wanted[@]}"; do
-    printf '%s\n' "${names[@]}" | grep -q -e "^${item}\$" -e "^${item}[/-]" ||
-        die "--steps $steps: no part has the name '$item'"
+    [[ " ${every[*]}" == *" $item"* ]] ||
+        die "--steps $steps: no part's name begins with '$item'; the parts are ${every[*]}"
 done
 
 # --- the folder ----------------------------------------------------------------------------------

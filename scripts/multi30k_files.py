@@ -89,7 +89,7 @@ def find(name: str, form: str, args: argparse.Namespace, required: bool) -> Path
 def download(name: str, form: str, args: argparse.Namespace) -> Path:
     published = f"raw/{name}.gz" if form == "raw" else f"tok/{name}"
     url = f"{os.environ.get('MULTI30K_URL', URL).rstrip('/')}/{published}"
-    path = cache_folder(args.cache, "multi30k") / Path(published).name
+    path = cache_folder(args.cache, "multi30k", "MULTI30K_URL") / Path(published).name
     cure = f"download the files of {URL} some other way and give their folder with --data"
     return corpus_files.download(url, path, cure)
 

@@ -131,9 +131,9 @@ has() { "$python" -P -c 'import importlib.metadata as m, sys; m.version(sys.argv
 
 # One platform has a wheel; on the others pip compiles.
 if ! has fairseq-fixed && ! { [ "$(uname -sm)" = "Linux x86_64" ] && fits "$python" 3.12; }; then
-    command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null ||
-        die "fairseq has to be compiled, but there is no C++ compiler;" \
-            "install one (Debian, Ubuntu: apt install g++; macOS: xcode-select --install)"
+    [ -n "$(compiler)" ] || command -v g++ >/dev/null || command -v clang++ >/dev/null ||
+        die "fairseq has to be compiled, but there is no C++ compiler; install one (Debian, Ubuntu:" \
+            "apt install g++; macOS: xcode-select --install), or set CXX"
     "$python" -c 'import os, sysconfig as s, sys
 sys.exit(not os.path.exists(os.path.join(s.get_path("include"), "Python.h")))' ||
         die "fairseq has to be compiled, but Python.h is missing;" \

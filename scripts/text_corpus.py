@@ -172,7 +172,7 @@ def sums(corpus: Corpus, texts: Mapping[str, bytes]) -> dict[str, str]:
 def find(corpus: Corpus, file: TextFile, args: argparse.Namespace) -> Path:
     if args.data is None:
         folder = os.environ.get(corpus.url_variable, corpus.url).rstrip("/")
-        cached = cache_folder(args.cache, corpus.name) / file.name
+        cached = cache_folder(args.cache, corpus.name, corpus.url_variable) / file.name
         cure = (
             f"download the files of {corpus.url} some other way, name them {names(corpus)}, and "
             "give their folder with --data"

@@ -61,24 +61,6 @@ examples:
 EOF
 }
 
-# Keep other training runs out of the folder. The training and its data workers inherit the open file
-# and hold the lock until they end; the workers of a killed training end within seconds.
-lock() {
-    local file="$save_dir/.train.lock"
-    exec 9>>"$file"
-    local status=0
-    flock -n -E 75 9 || status=$?
-    if [ "$status" = 75 ]; then
-        say "waiting for another training run in $save_dir to end"
-        flock -w 20 9 ||
-            die "--save-dir $save_dir: another training run is writing there ($(cat "$file"));" \
-                "wait until it ends, or give a new folder"
-    elif [ "$status" != 0 ]; then
-        say "$save_dir is on a file system without locks: do not start a second training run there"
-    fi
-    echo "process $$ on $(uname -n)" >"$file"
-}
-
 data='' gpus='' cpu_processes='' precision=fp32 dry_run=false skip_damaged=false
 save_dir='' user_dir="$REPO/fairseq_wsum" multiple=1 new_batches=True restore=''
 options=() # for fairseq-train
@@ -115,6 +97,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
+[ "$restore" != checkpoint_last.pt ] || restore='' # fairseq's default: continue
 [ -n "$data" ] || die "no data: give the folder first, before fairseq's options (see --help)"
 # fairseq would continue any older training in its default folder, ./checkpoints.
 [ -n "$save_dir" ] || die "no --save-dir: give a folder for the checkpoints of this training"
@@ -213,13 +196,12 @@ if $first; then
         die "no --arch: name a model, such as wsum_lstm (fairseq-wsum options NAME shows its options)"
     { mkdir -p "$save_dir" && [ -w "$save_dir" ]; } ||
         die "--save-dir $save_dir cannot be written to: give another folder"
-    if command -v flock >/dev/null; then
-        lock
-    fi
+    exec 9>>"$save_dir/.train.lock" # the training and its data workers inherit it
+    lock 9 "$save_dir/.train.lock" --save-dir "$save_dir"
     last="$save_dir/checkpoint_last.pt"
     if [ -n "$restore" ] && has_checkpoints "$save_dir"; then
         # Another file than this training's own would start it again, over its checkpoints.
-        [ "$restore" = checkpoint_last.pt ] || [ "$(dirname -- "$restore")" -ef "$save_dir" ] ||
+        [ "$(dirname -- "$restore")" -ef "$save_dir" ] ||
             die "--restore-file $restore would start again, and overwrite the checkpoints in" \
                 "$save_dir. To continue these, leave out --restore-file and every --reset-..." \
                 "option; to start again, give a new --save-dir. --finetune-from-model FILE in" \

@@ -67,3 +67,8 @@ def lines(path):
 
 def times_in(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def names_in(folder):
+    """The names of the files below a folder, in order."""
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())

@@ -57,8 +57,19 @@ def test_downloads_are_kept_in_the_users_cache(load, monkeypatch, variables, exp
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     cache_folder = load("corpus_files").cache_folder
-    assert cache_folder(None, "ptb") == Path(expected)
-    assert cache_folder(Path("/mine"), "ptb") == Path("/mine")
+    monkeypatch.delenv("PTB_URL", raising=False)
+    assert cache_folder(None, "ptb", "PTB_URL") == Path(expected)
+    assert cache_folder(Path("/mine"), "ptb", "PTB_URL") == Path("/mine")
+
+
+def test_every_address_has_a_cache_of_its_own(load, monkeypatch):
+    cache_folder = load("corpus_files").cache_folder
+    folders = []
+    for address in ("file:///a", "file:///a/", "file:///b"):
+        monkeypatch.setenv("PTB_URL", address)
+        folders.append(cache_folder(Path("/mine"), "ptb", "PTB_URL"))
+    assert folders[0] == folders[1] != folders[2]
+    assert {folder.parent for folder in folders} == {Path("/mine")}
 
 
 def test_a_partial_download_is_not_kept(load, user_error, cut_off, tmp_path):

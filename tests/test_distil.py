@@ -51,6 +51,8 @@ def test_wrong_options_are_named(prepared, corpus, tmp_path) -> None:
     distil = ["distil.sh", prepared, "--out", tmp_path / "out", "--checkpoints"]
     assert "--checkpoints none.pt: no such file" in fails(*distil, "none.pt")
     assert not (tmp_path / "out").exists()
+    wrong = [*distil[:1], *distil[2:], "c.pt", "--max-len-b", "60", prepared]
+    assert "no data folder 60: give DATA first, before" in fails(*wrong)
     assert "12:30: fairseq splits paths at ':'" in fails(*distil, "c.pt", "--out", "12:30")
     recipe = [TRANSFORMER, "--own-corpus", "--data", corpus, "--bpe-size", 120]
     recipe += ["--out", tmp_path, "--distilled", prepared]

@@ -1,6 +1,7 @@
 """scripts/gpu_check.sh on the CPU, with tiny sizes. Most tests use a stub, not the benchmarks."""
 
 import json
+import re
 
 import pytest
 import warm
@@ -61,7 +62,8 @@ def test_a_wrong_option_is_named(options, named) -> None:
 def test_unknown_parts_and_backends_make_no_folder(stub, tmp_path) -> None:
     out = tmp_path / "out"
     options = [*TINY, "--out", out, "--steps"]
-    assert "'speed/fp99'" in fails("gpu_check.sh", *options, "info,speed/fp99", **stub)
+    message = fails("gpu_check.sh", *options, "info,speed/fp99", **stub)
+    assert "'speed/fp99'; the parts are tests/triton" in message and " speed/bf16-auto" in message
     message = fails("gpu_check.sh", *options, "info", "--backend", "best", **stub)
     assert "--backend best: choose from auto, " in message
     assert not out.exists()
@@ -69,7 +71,7 @@ def test_unknown_parts_and_backends_make_no_folder(stub, tmp_path) -> None:
 
 def test_the_results_are_in_the_summary_and_in_files(tmp_path) -> None:
     out = tmp_path / "out"
-    steps = "info,speed/fp32-auto,speed/bf16-triton,tests/triton"
+    steps = "info,speed/fp32-auto,speed/bf16-tri,tests/triton"
     printed = succeeds("gpu_check.sh", *TINY, "--steps", steps, "--out", out)
     assert results(out) == {
         "tests/triton": "skipped",
@@ -78,7 +80,7 @@ def test_the_results_are_in_the_summary_and_in_files(tmp_path) -> None:
         "info": "passed",
     }
     summary = (out / "summary.md").read_text()
-    assert summary in printed and "| tests/triton | skipped | 0 | needs a GPU |" in summary
+    assert summary in printed and "| tests/triton | skipped | 0 | needs a GPU | " in summary
     for name in ("device", "driver", "torch", "Triton", "date"):
         assert f"\n| {name} | " in summary
     assert "backend=auto takes" in (out / "info" / "info.txt").read_text()
@@ -103,7 +105,10 @@ def test_a_failed_part_is_named_and_the_others_run(stub, tmp_path) -> None:
     assert "error: failed: speed/fp32-auto, speed/fp32-" in message
     assert "status 3: error: no such luck" in (out / "summary.md").read_text()
 
-    # the folder is refused; with --resume only what failed runs again, into another file
+    # the folder is refused; with --resume only what failed runs again, into another file, and the
+    # others keep their commit and date
+    recorded = (out / "results.tsv").read_text()
+    (out / "results.tsv").write_text(re.sub(r"\t[^\t\n]*$", "\tabc, then", recorded, flags=re.M))
     before = (out / "results.tsv").read_text()
     assert f"--out {out} has results already" in fails("gpu_check.sh", *options, **stub)
     assert "has results of" in fails("gpu_check.sh", *TINY[:2], "--out", out, "--resume", **stub)
@@ -111,6 +116,9 @@ def test_a_failed_part_is_named_and_the_others_run(stub, tmp_path) -> None:
     again = succeeds("gpu_check.sh", *options, "--resume", **stub)
     assert "speed/bf16-auto: passed before" in again and "info: passed before" in again
     assert "failed" not in results(out).values()
+    rows = (out / "summary.md").read_text().splitlines()
+    assert any(row.startswith("| info ") and row.endswith("| abc, then |") for row in rows)
+    assert not any(row.startswith("| speed/fp32-auto ") and "abc, then" in row for row in rows)
     names = {path.name for path in (out / "speed").iterdir()}
     assert "fp32-auto.2.txt" in names and "bf16-auto.2.txt" not in names
     assert "no such luck" in (out / "speed" / "fp32-auto.txt").read_text()

@@ -143,6 +143,21 @@ def test_the_awd_recipe_has_the_published_regularisation(corpus, cell, tmp_path)
     assert (" --weight-dropout 0.5 " in command) == (cell == "lstm")
 
 
+def test_the_awd_recipe_drops_weights_of_ones_own_recurrent_cell(tmp_path) -> None:
+    """This package does not know the cell: fairseq imports it."""
+    (tmp_path / "own_awd").mkdir()
+    (tmp_path / "own_awd" / "__init__.py").write_text(
+        "import fairseq_wsum.plugin\n"
+        "from fairseq_wsum import CELLS, register_cell\n"
+        "class Own(type(CELLS['gru'])):\n"
+        "    name = 'own-gru'\n"
+        "register_cell(Own())\n"
+    )
+    recipe = [EXAMPLES / "language_model_awd/awd.sh", "--corpus", "ptb", "--cell", "own-gru"]
+    command = run("bash", *recipe, "--user-dir", tmp_path / "own_awd", "--dry-run")
+    assert " --weight-dropout 0.5 " in command
+
+
 def test_the_awd_recipe_averages_the_last_epochs(tmp_path) -> None:
     for split, lines in (("train", 80), ("valid", 9), ("test", 9)):
         write_text(tmp_path / f"wiki.{split}.tokens", lines)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("fairseq")
-from shell import fails, run, succeeds, times_in
+from shell import fails, names_in, run, succeeds, times_in
 from text_corpora import UNK, decoded, made_up, replaced, words_of
 
 ROOT = "1-billion-word-language-modeling-benchmark-r13output"
@@ -390,9 +390,9 @@ def test_gbw_is_downloaded_once(gbw, gbw_data, tmp_path):
     options = ["--own-corpus", "--cache", cache, "--out", out]
     message = fails("prepare_gbw.sh", *options, GBW_URL=f"{tmp_path.as_uri()}/none")
     assert "cannot download" in message and "--data" in message
-    assert not list(cache.iterdir())
+    assert not names_in(cache)
     assert "downloading" in succeeds("prepare_gbw.sh", *options, GBW_URL=site.as_uri())
     assert files_in(out) == files_in(gbw_data[0])
-    assert [path.name for path in cache.iterdir()] == [f"{ROOT}.tar.gz"]
+    assert names_in(cache) == [f"{ROOT}.tar.gz"]
     shutil.rmtree(out)
     assert "downloading" not in succeeds("prepare_gbw.sh", *options, GBW_URL=site.as_uri())

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from commands import needs_fairseq
-from shell import fails, lines, succeeds
+from shell import fails, lines, names_in, succeeds
 from translation_corpus import FORMS, PUBLISHED, TINY, prepare_options
 
 
@@ -129,9 +129,9 @@ def test_the_files_are_downloaded_once_and_raw_text_becomes_cased_words(corpus, 
 
     message = fails("prepare_multi30k.sh", *options, MULTI30K_URL=f"{tmp_path.as_uri()}/none")
     assert "cannot download" in message and "--data" in message
-    assert not list(cache.iterdir())
+    assert not names_in(cache)
     succeeds("prepare_multi30k.sh", *options, MULTI30K_URL=f"{site.as_uri()}/")
-    assert len(list(cache.iterdir())) == 10
+    assert len(names_in(cache)) == 10
     assert lines(tmp_path / "out" / "text" / "valid.de")[3] == "Der Baum liebt 3 Mann , so ."
     assert len({(tmp_path / "out" / f"dict.{lang}.txt").read_text() for lang in ("en", "de")}) == 2
 

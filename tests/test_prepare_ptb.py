@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("fairseq")
-from shell import SCRIPTS, fails, lines, succeeds, times_in
+from shell import SCRIPTS, fails, lines, names_in, succeeds, times_in
 from text_corpora import UNK, decoded, made_up, replaced
 
 BESIDE = ("</s>", UNK)  # words of the text that are symbols of fairseq
@@ -185,14 +185,14 @@ def test_ptb_is_downloaded_once(ptb, tmp_path):
     options = ["--own-corpus", "--cache", cache, "--out", out]
     message = fails("prepare_ptb.sh", *options, PTB_URL=f"{tmp_path.as_uri()}/none")
     assert "cannot download" in message and "--data" in message
-    assert not list(cache.iterdir())
+    assert not names_in(cache)
     assert (
         succeeds("prepare_ptb.sh", *options, PTB_URL=f"{site.as_uri()}/").count("downloading") == 3
     )
     shutil.rmtree(out)
     shutil.rmtree(site)
     assert "downloading" not in succeeds("prepare_ptb.sh", *options, PTB_URL=f"{site.as_uri()}/")
-    assert sorted(path.name for path in cache.iterdir()) == sorted(PTB)
+    assert names_in(cache) == sorted(PTB)
 
 
 def test_a_published_corpus_is_always_verified(tmp_path):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 pytest.importorskip("fairseq")
-from shell import fails, succeeds
+from shell import fails, names_in, succeeds
 from text_corpora import UNK, decoded
 
 TRAIN = f" \n = Robert {UNK} = \n \n He was @-@ a \u00e9 <eos> . \n He . \n = = Life = = \n"
@@ -25,9 +25,7 @@ def test_every_line_ends_with_a_token_and_so_do_empty_lines(site, tmp_path):
     cache, out = tmp_path / "cache", tmp_path / "out"
     options = ["--own-corpus", "--cache", cache, "--out", out]
     log = succeeds("prepare_wikitext2.sh", *options, WIKITEXT2_URL=site.as_uri())
-    assert sorted(path.name for path in cache.iterdir()) == [
-        f"wiki.{split}.tokens" for split in ("test", "train", "valid")
-    ]
+    assert names_in(cache) == [f"wiki.{split}.tokens" for split in ("test", "train", "valid")]
     assert decoded(out) == [[*line.split(), "</s>"] for line in TRAIN.splitlines()]
     assert decoded(out, "valid") == [["</s>"], ["He", "was", UNK, ".", "</s>"]]
     record = json.loads((out / "prepared.json").read_text())

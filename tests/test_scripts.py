@@ -223,6 +223,9 @@ def test_another_file_to_restore_does_not_overwrite_a_training(tmp_path):
     for own in ("checkpoint_last.pt", tmp_path / "run" / "checkpoint_last.pt"):
         message = run("train.sh", *start, "--restore-file", own, "--help-me").stderr
         assert "unrecognized arguments: --help-me" in message
+    (tmp_path / "run" / "checkpoint_last.pt").rename(tmp_path / "run" / "checkpoint_best.pt")
+    message = fails("train.sh", *start, "--restore-file", "checkpoint_last.pt")
+    assert "checkpoint_last.pt: it is missing, and" in message  # the other one is damaged
 
 
 @pytest.mark.parametrize(

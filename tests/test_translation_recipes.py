@@ -1,10 +1,8 @@
 """The recipes for translation, on a tiny corpus."""
 
-import fcntl
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +22,8 @@ RECIPES = Path("..") / "examples" / "translation_multi30k"
         (["--cell", "lstm no-srnn"], "--cell lstm no-srnn: choose one of lstm, no-srnn, "),
         (["--gpus", "two"], "--gpus two: give a positive whole number"),
         (["--precision"], "--precision needs a value"),
+        (["--cell", ""], "--cell needs a value, but it is empty"),
+        (["--bpe-dropout="], "--bpe-dropout needs a value, but it is empty"),
         (["--save-dir", "x"], "--save-dir: a recipe sets it to its --run; give that, or --out"),
         (["--out", "12:30"], "--out 12:30: fairseq splits paths at ':'"),
         (["--gpus", "99"], "--gpus 99: torch sees "),
@@ -36,7 +36,6 @@ def test_a_recipe_names_a_wrong_option_before_it_makes_data(options, named, tmp_
     assert named in message and not (tmp_path / "out").exists()
 
 
-@pytest.mark.skipif(shutil.which("flock") is None, reason="this machine has no flock")
 def test_a_recipe_folder_belongs_to_one_set_of_options(corpus, tmp_path):
     out = tmp_path / "my runs"
     recipe = [RECIPES / "opennmt.sh", "--own-corpus", "--data", corpus, "--out", out]
@@ -52,16 +51,61 @@ def test_a_recipe_folder_belongs_to_one_set_of_options(corpus, tmp_path):
     (run / "checkpoint_last.pt").touch()
     message = fails(*other)
     assert "trained with other options: --arch another" in message and "--out" in message
-    (run / "checkpoint_last.pt").unlink()
-    with (run / ".train.lock").open("w") as lock:  # a training run before its first checkpoint
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "trained with other options: --arch another" in fails(*other)
     assert (run / "options").read_text() == "--arch another"
-    (run / "checkpoint_last.pt").touch()
     (run / "options").write_text("")  # as a full disk once left it
     shell.run(*other)  # the checkpoint is damaged, so the training fails
     assert "--decoder-cell lstm" in (run / "options").read_text()
     assert "--fairseq-lstm" in fails(*recipe, "--cell", "no-srnn", "--fairseq-lstm")
+
+
+def test_a_signal_to_a_recipe_ends_its_preparation(tmp_path):
+    code = f"""source {shlex.quote(str(SCRIPTS.parent / "examples" / "recipe.sh"))}
+SCRIPTS=$1 prepare_only=false prepare_options=() train_options=()
+prepare make.sh"""
+    make = tmp_path / "make.sh"
+    make.write_text("#!/bin/sh\necho $$\nexec sleep 60\n")
+    make.chmod(0o755)
+    command = ["bash", "-euc", code, "bash", tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as recipe:
+        preparation = int(recipe.stdout.readline())
+        recipe.terminate()
+        assert recipe.wait(20) == 143
+    with pytest.raises(ProcessLookupError):
+        os.kill(preparation, 0)
+
+
+def test_the_text_that_a_recipe_trains_on_is_one_of_its_options(tmp_path):
+    """Even where the other options that follow from it are the same."""
+    code = f"""source {shlex.quote(str(SCRIPTS.parent / "examples" / "recipe.sh"))}
+PYTHON={shlex.quote(sys.executable)} run=$1 SCRIPTS=$1 train_options=() text_options=("${{@:2}}")
+train data "$run" --lr 1"""
+    trained = tmp_path / "train.sh"
+    trained.write_text('#!/bin/sh\ntouch "$3/checkpoint_last.pt"\n')
+    trained.chmod(0o755)
+
+    def train(*text):
+        command = ["bash", "-euc", code, "bash", tmp_path, *text]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    assert train("--bpe-dropout", "0.1").returncode == 0
+    assert "already trained" in train("--bpe-dropout", "0.1").stderr
+    assert "was trained with other options: --lr 1 --bpe-dropout 0.1" in train().stderr
+    assert "was trained with other options" in train("--bpe-dropout", "0.2").stderr
+
+
+def test_a_recipe_changes_nothing_in_a_folder_where_another_trains(corpus, tmp_path):
+    """Before its first checkpoint, too."""
+    run, flock = tmp_path / "run", tmp_path / "bin" / "flock"
+    for folder in (run, flock.parent):
+        folder.mkdir()
+    (run / "options").write_text("--arch another")
+    flock.write_text("#!/bin/sh\nexit 75\n")  # another process has the lock, and keeps it
+    flock.chmod(0o755)
+    recipe = [RECIPES / "opennmt.sh", "--own-corpus", "--data", corpus, "--out", tmp_path / "out"]
+    path = f"{flock.parent}:{os.environ['PATH']}"
+    message = fails(*recipe, "--run", run, PATH=path)
+    assert f"--run {run}: another training run is writing there" in message
+    assert (run / "options").read_text() == "--arch another"
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,9 @@ data="$out/data" run="${run:-$out/$cell}"
 # The captions as files with the names of Multi30k's, in its one form: lower-cased tokens.
 text="$out/text"
 if ! has_option --dry-run; then
-    "$PYTHON" "$HERE/quickstart/make_corpus.py" "$text" --train "$sentences"
+    "$PYTHON" "$HERE/quickstart/make_corpus.py" "$text" --train "$sentences" ||
+        die "--sentences $sentences: the captions could not be written to $text; if it has others," \
+            "give a new folder with --out"
     for lang in en de; do
         ln -sf "train.$lang" "$text/train.lc.norm.tok.$lang"
         ln -sf "valid.$lang" "$text/val.lc.norm.tok.$lang"

@@ -64,9 +64,13 @@ data="$out/$corpus/data" run="${run:-$out/$corpus/$cell/epochs-$epochs-seed-$see
 
 prepare "prepare_$corpus.sh" --out "$data"
 
-# only a cell with recurrent matrices has weights to drop; one of the user's own is not known here
-recurrent="$(with_package 'from fairseq_wsum import CELLS
-print(*(name for name, cell in CELLS.items() if cell.is_recurrent))')"
+# only a cell with recurrent matrices has weights to drop; one of the user's own is in --user-dir
+recurrent="$(with_package 'from argparse import Namespace
+from fairseq_wsum import CELLS
+if sys.argv[1]:
+    from fairseq.utils import import_user_module
+    import_user_module(Namespace(user_dir=sys.argv[1]))
+print(*(name for name, cell in CELLS.items() if cell.is_recurrent))' "$user_dir" | tail -n 1)"
 weight_dropout=()
 [[ " $recurrent " != *" $cell "* ]] || weight_dropout=(--weight-dropout 0.5)
 

@@ -37,7 +37,7 @@ EOF
 bpe_dropout=0 options=() peer=false
 while [ $# -gt 0 ]; do
     case "$1" in
-        --bpe-dropout=*) bpe_dropout="${1#*=}" ;;
+        --bpe-dropout=*) bpe_dropout="$(value --bpe-dropout "${1#*=}")" ;;
         --bpe-dropout) bpe_dropout="$(value "$@")"; shift ;;
         --fairseq-lstm) peer=true ;;
         *) options+=("$1") ;;
@@ -54,6 +54,7 @@ if [[ "$bpe_dropout" =~ ^(0+(\.0*)?|\.0+)$ ]]; then
     samples=0.1 # prepare the samples anyway, so that all models share one folder
 else
     schedule=(--total-num-update 12120 --max-epoch 40)
+    text_options=(--bpe-dropout "$bpe_dropout")
     epochs=() # fairseq reads these folders in turn, one per epoch
     for sample in 01 02 03 04 05 06 07 08 09 10; do
         epochs+=("$data" "$data/sample-$sample")

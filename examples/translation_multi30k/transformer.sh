@@ -39,7 +39,7 @@ EOF
 options=() peer=false distilled=''
 while [ $# -gt 0 ]; do
     case "$1" in
-        --distilled=*) distilled="${1#*=}" ;;
+        --distilled=*) distilled="$(value --distilled "${1#*=}")" ;;
         --distilled) distilled="$(value "$@")"; shift ;;
         --fairseq-transformer) peer=true ;;
         *) options+=("$1") ;;
@@ -61,6 +61,7 @@ if [ -n "$distilled" ]; then
     has_option --dry-run || cmp -s "$data/dict.de.txt" "$distilled/dict.de.txt" ||
         die "--distilled $distilled was not made of $data: make it with scripts/distil.sh"
     text="$data:$distilled" # fairseq reads the folders in turn, one per epoch
+    text_options=(--distilled "$distilled")
 fi
 
 if $peer; then
