@@ -149,9 +149,7 @@ def test_the_awd_recipe_drops_weights_of_ones_own_recurrent_cell(tmp_path) -> No
     (tmp_path / "own_awd" / "__init__.py").write_text(
         "import fairseq_wsum.plugin\n"
         "from fairseq_wsum import CELLS, register_cell\n"
-        "class Own(type(CELLS['gru'])):\n"
-        "    name = 'own-gru'\n"
-        "register_cell(Own())\n"
+        "register_cell(type(CELLS['gru'])(name='own-gru'))\n"
     )
     recipe = [EXAMPLES / "language_model_awd/awd.sh", "--corpus", "ptb", "--cell", "own-gru"]
     command = run("bash", *recipe, "--user-dir", tmp_path / "own_awd", "--dry-run")
