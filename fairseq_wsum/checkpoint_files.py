@@ -39,7 +39,7 @@ def read(path: Path, *, mmap: bool = False) -> dict[str, Any]:
 
     Args:
         path: the file.
-        mmap: leave the tensors on disk until they are used.
+        mmap: leave the tensors on disk until they are used, if the file is of torch 1.6 or later.
 
     Raises:
         pickle.UnpicklingError: the file contains objects of other types.
@@ -49,8 +49,8 @@ def read(path: Path, *, mmap: bool = False) -> dict[str, Any]:
     # `safe_globals` removes what it was given, so types that were known before must not be in it
     new = [kind for kind in allowed() if kind not in known]
     with torch.serialization.safe_globals(new):
-        safe = not _trusted()
-        state: dict[str, Any] = torch.load(path, "cpu", weights_only=safe, mmap=mmap or None)
+        safe, mapped = not _trusted(), mmap and zipfile.is_zipfile(path)
+        state: dict[str, Any] = torch.load(path, "cpu", weights_only=safe, mmap=mapped or None)
     return state
 
 
@@ -67,13 +67,12 @@ def damage(path: Path) -> str | None:
     if path.stat().st_size == 0:
         return "it is empty"
     try:
-        zipped = zipfile.is_zipfile(path)  # otherwise truncated, or written by torch before 1.6
-        if zipped:
+        if zipfile.is_zipfile(path):  # otherwise truncated, or written by torch before 1.6
             with zipfile.ZipFile(path) as parts:
                 broken = parts.testzip()
             if broken is not None:
                 return f"the checksum of {broken} in it is wrong"
-        state = read(path, mmap=zipped)  # testzip has read every byte, so map instead of copying
+        state = read(path, mmap=True)  # testzip has read every byte, so map instead of copying
     except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
         return f"it is truncated, or not a checkpoint ({_first_line(error)})"
     except pickle.UnpicklingError as error:

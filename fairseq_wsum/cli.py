@@ -62,7 +62,8 @@ def _info() -> None:
     print(f"fairseq-wsum {version()}, {machine()}")
     missing = kernels.why_missing()
     print(f"C++ kernels: {missing or kernels.instruction_set()}")
-    libraries = ["oneDNN" if products.uses_onednn(p) else "MKL" for p in ("product", "outer")]
+    blas = "MKL" if torch.backends.mkl.is_available() else "torch's BLAS"
+    libraries = ["oneDNN" if products.uses_onednn(p) else blas for p in ("product", "outer")]
     print("products in fp32 on the CPU: {}; gradients of weights: {}".format(*libraries))
     for device in ("cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))):
         print(f"\nbackend=auto takes on {device}:\n")

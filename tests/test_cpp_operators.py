@@ -285,6 +285,19 @@ def test_export_keeps_the_operators(cell) -> None:
 
 
 @needs_kernels
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_window_over_padding_is_exported_for_every_length(strict) -> None:
+    layer = WsumLSTM(3, 5, cell="qrnn", window=2, backend="cpp").eval()
+    time = torch.export.Dim("time", min=2, max=100)
+    sizes = {"input": {0: time}, "hx": None, "padding_mask": {0: time}}
+    given = (torch.randn(7, 2, 3), None, mask_of("left", 7, 2))
+    module = torch.export.export(layer, given, dynamic_shapes=sizes, strict=strict).module()
+    for steps in (2, 9):
+        x, mask = torch.randn(steps, 2, 3), mask_of("left", steps, 2)
+        torch.testing.assert_close(module(x, None, mask), layer(x, None, mask))
+
+
+@needs_kernels
 def test_a_decoding_step_is_exported_for_every_batch_size() -> None:
     layer, size = WsumLSTM(3, 5).eval(), torch.export.Dim("batch")
     zero = torch.zeros(1, 2, 5)

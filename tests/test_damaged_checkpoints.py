@@ -92,6 +92,14 @@ def test_damage_and_the_newest_intact_checkpoint_are_found(damaged, whole, tmp_p
     assert newest(tmp_path) is None
 
 
+def test_a_checkpoint_in_the_format_of_older_versions_is_intact(whole, tmp_path) -> None:
+    """Of torch before 1.6, which cannot be left on disk until it is used."""
+    path = tmp_path / "checkpoint1.pt"
+    torch.save(read(whole / "checkpoint1.pt"), path, _use_new_zipfile_serialization=False)
+    assert damage(path) is None
+    assert newest(tmp_path) == (path, 2)
+
+
 def test_a_training_names_the_damage_and_continues_on_request(prepared, whole, tmp_path) -> None:
     for name in ("checkpoint1.pt", "checkpoint2.pt"):
         shutil.copy(whole / name, tmp_path)

@@ -226,6 +226,20 @@ class DoubledInPlace(nn.Module):
         return x.mul_(2)
 
 
+@pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden", "mingru"])
+def test_a_dropout_module_in_place_leaves_the_states_and_gradients_as_they_are(cell) -> None:
+    found = []
+    for doubled in (Doubled(), DoubledInPlace()):
+        torch.manual_seed(1)
+        layer = make(num_layers=2, dropout=doubled, cell=cell)
+        y, (h_n, c_n) = layer(torch.randn(3, 2, 3, dtype=torch.float64))
+        found.append(
+            [y, h_n, c_n, *torch.autograd.grad(h_n.sum() + y.sum(), list(layer.parameters()))]
+        )
+    for one, other in zip(*found, strict=True):
+        assert_same(one, other)
+
+
 @pytest.mark.parametrize("doubled", [Doubled(), DoubledInPlace()], ids=["a-copy", "in-place"])
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "both-ways"])
 def test_residuals_and_a_dropout_module_apply_between_layers(bidirectional, doubled) -> None:

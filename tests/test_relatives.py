@@ -136,6 +136,7 @@ def test_a_sequence_without_a_batch_and_batch_first_have_windows_too() -> None:
         ("qrnn", 3, "cell 'qrnn' has a window of 1 or 2, not of 3"),
         ("qrnn", "2", "cell 'qrnn' has a window of 1 or 2, not of '2'"),
         ("qrnn", 2.0, "cell 'qrnn' has a window of 1 or 2, not of 2.0"),
+        ("qrnn", True, "cell 'qrnn' has a window of 1 or 2, not of True"),
         ("lstm", 2, "cell 'lstm' has a window of 1, not of 2"),
     ],
 )

@@ -151,8 +151,11 @@ def test_bad_tensors_are_rejected() -> None:
         scan(f, u[1:], c_0)
     with pytest.raises(ValueError, match=r"take f with 3 dimensions, got size \(4, 2\)"):
         scan(f[..., 0], u, c_0)
-    with pytest.raises(ValueError, match="on one device, got cpu, meta and cpu"):
+    with pytest.raises(ValueError, match="takes f, u, c_0 on one device, got cpu, meta, cpu"):
         scan(f, u.to("meta"), c_0)
+    mask = torch.zeros(4, 2, dtype=torch.bool, device="meta")
+    with pytest.raises(ValueError, match="padding_mask on one device, got cpu, cpu, cpu, meta"):
+        scan(f, u, c_0, mask)
     with pytest.raises(NotImplementedError, match="second derivatives need `scan_reference`"):
         loss = scan(f.requires_grad_(), u, c_0)[0].square().sum()
         torch.autograd.grad(loss, f, create_graph=True)

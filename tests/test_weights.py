@@ -175,6 +175,10 @@ def test_a_vector_may_stand_for_a_row(cell) -> None:
 def test_a_cell_without_memory_is_refused() -> None:
     with pytest.raises(ValueError, match="'no-gates' has no memory cell"):
         trace(WsumLSTM(2, 3, cell="no-gates"), torch.randn(4, 1, 2))
+    passes: list[Pass] = []
+    WsumLSTM(2, 3, cell="no-gates")(torch.randn(4, 1, 2), record=passes.append)
+    with pytest.raises(ValueError, match="'no-gates' has no memory cell"):
+        from_pass(passes[0])
 
 
 def test_weights_of_chosen_units_are_those_of_all_units() -> None:
@@ -216,9 +220,9 @@ def test_lifetimes_count_the_steps_above_a_share() -> None:
                 wanted = (0, False) if mask[j, b] else (alive, False in above)
                 assert (int(found.steps[j, b]), bool(found.complete[j, b])) == wanted
                 for k, kept in zip((0, 1, 70, 200), found.kept, strict=True):
-                    t = j - k if one.reverse else j + k
-                    known = 0 <= t < 150 and not (mask[t, b] or mask[j, b])
-                    expected = all_norms[t, j, b] / all_norms[j, j, b] if known else torch.nan
+                    known = k <= len(later) and not mask[j, b]
+                    norm = [all_norms[j, j, b], *later][k] if known else torch.nan
+                    expected = norm / all_norms[j, j, b]
                     assert float(kept[j, b]) == pytest.approx(float(expected), nan_ok=True)
 
 
@@ -238,4 +242,4 @@ def test_a_trace_has_gradients() -> None:
     (one,) = trace(layer, torch.randn(4, 1, 2))
     one.forget_gates.sum().backward()
     assert layer.weight_ih_l0.grad is not None
-    assert not norms(one).requires_grad
+    assert not norms(one).requires_grad and not rebuild(one).requires_grad

@@ -41,6 +41,12 @@ def models(prepared, tmp_path_factory):
     mixed = ["--arch", "wsum_transformer", "--cell", "mingru", "--encoder-attention-layers", 1]
     for side in ("encoder", "decoder"):
         mixed += [f"--{side}-embed-dim", 8, f"--{side}-layers", 3, f"--{side}-attention-heads", 2]
+        mixed += [
+            f"--{side}-learned-pos",
+            f"--max-{'source' if side == 'encoder' else 'target'}-positions",
+            250,
+        ]
+    mixed += ["--token-positional-embeddings"]
     train(prepared, folder / "transformer", *TINY.split(), *mixed, "--max-update", 2)
     text = folder / "text"
     text.write_bytes(made_up(40, seed=0))
@@ -307,6 +313,16 @@ def test_a_missing_matplotlib_is_named(capsys, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     message = fails(capsys, "any.pt", "--sentence", "a", "--picture", tmp_path / "p.png")
     assert "pip install matplotlib" in message
+
+
+@pytest.mark.parametrize("side", ["encoder", "decoder"])
+def test_text_beyond_the_learned_positions_is_named(models, tmp_path, capsys, side) -> None:
+    text = {"encoder": "the man", "decoder": "der Mann"}
+    text[side] = " ".join(["x"] * 260)
+    options = ["--sentence", text["encoder"], "--target-sentence", text["decoder"]]
+    message = fails(capsys, models["transformer"], *options, "--tables", tmp_path / "t")
+    assert f"the {side} of this model has learned positions for 250" in message
+    assert not (tmp_path / "t").exists()
 
 
 def test_a_text_of_5000_words_goes_into_tables(models, tmp_path) -> None:

@@ -6,6 +6,7 @@ Shapes: T time steps, B sequences, P features.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -48,7 +49,8 @@ def before(y: Tensor, first: Tensor, padding_mask: Tensor | None, reverse: bool)
     states = torch.cat((first[None], y))
     if padding_mask is None:
         return states[:-1]
-    steps = torch.arange(1, len(y) + 1, device=y.device).unsqueeze(-1)  # indices in `states`
+    # no `len`: torch.export would fix the number of steps
+    steps = torch.arange(1, y.size(0) + 1, device=y.device).unsqueeze(-1)  # indices in `states`
     last = steps.masked_fill(padding_mask, 0).cummax(0).values  # T x B
-    last = torch.cat((torch.zeros_like(last[:1]), last[:-1]))
+    last = F.pad(last, (0, 0, 1, 0))[:-1]
     return states.gather(0, last.unsqueeze(-1).expand_as(y))

@@ -130,7 +130,10 @@ class Cell:
         """
         if window == self.window:
             return self
-        raise ValueError(f"cell {self.name!r} has a window of {self.window}, not of {window!r}")
+        raise ValueError(
+            f"cell {self.name!r} has a window of {self.window}, not of {window!r} (leave it out, "
+            "or choose qrnn)"
+        )
 
     def fit(self, features: int, units: int) -> Cell:
         """The form of this cell in a layer with `features` inputs and `units` units."""

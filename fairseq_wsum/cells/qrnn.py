@@ -34,7 +34,7 @@ class QRNN(Cell):
         return self.name if self.window == 1 else f"{self.name} with a window of {self.window}"
 
     def with_window(self, window: int) -> QRNN:
-        if window not in (1, 2) or not isinstance(window, int):
+        if type(window) is not int or window not in (1, 2):
             raise ValueError(f"cell {self.name!r} has a window of 1 or 2, not of {window!r}")
         return replace(self, window=window)
 

@@ -73,8 +73,8 @@ class WsumLSTM(nn.Module):
         cell: a name from `fairseq_wsum.CELLS`, or a `Cell`.
         coupled_gates: the forget gate is f_t = 1 - i_t, without parameters.
         window: for `qrnn`, 1 (x_t alone, the default) or 2 (x_t and x_{t-1}).
-        residuals: add each layer's input to its output, y_l = LSTM_l(x_l) + x_l, from the second
-            layer on.
+        residuals: add each layer's input to its output, y_l = LSTM_l(dropout(x_l)) + x_l, from the
+            second layer on.
         backend: `auto`, or a name from `fairseq_wsum.backends.BACKENDS`.
 
     Raises:
@@ -196,9 +196,9 @@ class WsumLSTM(nn.Module):
                 `PackedSequence`.
             hx: initial state (h_0, c_0), L*D x B x P and L*D x B x H, without the B for one
                 sequence; zero by default. In a layer with 16-bit parameters, c_0 may be float32;
-                then c_n is float32 too, and running a sequence in parts loses no precision. With
-                a window of 2, hx may have a third part: the last inputs of all layers, side by
-                side, D x B x F, where F is the sum of the layers' input sizes.
+                then c_n is float32 too, and running a sequence in parts of two steps or more
+                loses no precision. With a window of 2, hx may have a third part: the last inputs of
+                all layers, side by side, D x B x F, where F is the sum of the layers' input sizes.
             padding_mask: boolean, True at padding, T x B (B x T with `batch_first`), or T for one
                 sequence. Sequences may be padded on either side. Padding never changes a result,
                 and the outputs at padding are zero.
@@ -328,8 +328,8 @@ class WsumLSTM(nn.Module):
     def drop(self, x: Tensor) -> Tensor:
         """The dropout between layers. A module decides itself when it drops."""
         if isinstance(self.dropout, nn.Module):
-            # the module may work in place, and a residual connection needs x as it was
-            dropped: Tensor = self.dropout(x.clone() if self.residuals else x)
+            # the module may work in place, and x is also the output of a layer, with its last state
+            dropped: Tensor = self.dropout(x.clone())
             return dropped
         return dropout(x, self.dropout) if self.training else x
 

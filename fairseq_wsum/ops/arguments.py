@@ -53,9 +53,9 @@ def check(
         tensors: the tensors by name; None for one that is not given.
 
     Raises:
-        ValueError: a tensor has the wrong dtype or shape, so that the kernels would access memory
-            out of bounds; there is no time step; or the cell has no use for `v` or `c_0`, or needs
-            it.
+        ValueError: a tensor has the wrong dtype, shape or device, so that the kernels would access
+            memory out of bounds; there is no time step; or the cell has no use for `v` or `c_0`, or
+            needs it.
     """
     if like.dtype not in dtypes:
         *others, last = (str(dtype).removeprefix("torch.") for dtype in dtypes)
@@ -75,6 +75,8 @@ def check(
         if tensor is not None:
             dtype = torch.float32 if name in _FLOAT32 else like.dtype
             dtype = torch.bool if name == "padding" else dtype
+            if tensor.device != like.device:
+                raise ValueError(f"the kernels take {name} on {like.device}, got {tensor.device}")
             expect(name, tensor, dtype, [sizes[letter] for letter in arrays[name]])
 
 

@@ -55,9 +55,11 @@ def scan(
     Raises:
         ValueError: the tensors are on different devices.
     """
-    if not f.device == u.device == c_0.device:
+    given = dict(f=f, u=u, c_0=c_0, padding_mask=padding_mask)
+    devices = {name: str(tensor.device) for name, tensor in given.items() if tensor is not None}
+    if len({*devices.values()}) > 1:
         raise ValueError(
-            f"a scan takes f, u and c_0 on one device, got {f.device}, {u.device} and {c_0.device}"
+            f"a scan takes {', '.join(devices)} on one device, got {', '.join(devices.values())}"
         )
     if in_transformation():
         return scan_reference(f, u, c_0, padding_mask, reverse)

@@ -145,13 +145,13 @@ def _write(
             models.append(Model(name, reader.architecture, reader.cell_names, kept))
         if tables is not None:
             tables.write(args.tables)
-        if args.picture is not None:
-            with whole(args.picture) as path:
-                join = args.join_subwords
-                draw(path, models[0], side=args.side, layer=args.layer, unit=args.unit, join=join)
-        if args.page is not None:
-            with whole(args.page) as path:
-                write_page(path, models)
+    if args.picture is not None:
+        with whole(args.picture) as path:
+            join = args.join_subwords
+            draw(path, models[0], side=args.side, layer=args.layer, unit=args.unit, join=join)
+    if args.page is not None:
+        with whole(args.page) as path:
+            write_page(path, models)
     for path in (args.arrays, args.tables, args.picture, args.page):
         if path is not None:
             print(f"wrote {path}")
@@ -266,6 +266,7 @@ def _check_lines(args: argparse.Namespace, reader: Reader, lines: list[Line]) ->
         if given and reader.is_language_model:
             raise ValueError(f"{option}: a target is for translation models; omit it")
     for line in lines:
+        reader.check_positions(line)
         tokens = reader.length(line)
         if (args.picture or args.page) and tokens > MOST_TOKENS:
             raise ValueError(

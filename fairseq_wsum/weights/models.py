@@ -12,6 +12,7 @@ import torch
 from fairseq import checkpoint_utils
 from fairseq.data import Dictionary, encoders
 from fairseq.models import ARCH_MODEL_REGISTRY, BaseFairseqModel, FairseqLanguageModel
+from fairseq.modules import LearnedPositionalEmbedding
 from fairseq.tasks import TASK_REGISTRY
 from omegaconf import OmegaConf
 from torch import Tensor
@@ -142,9 +143,38 @@ class Reader:
 
     def length(self, line: Line) -> int:
         """The number of tokens of a line, or of its target if that has more."""
-        source, _ = self._encode(line.text, self.task.source_dictionary)
-        target, _ = self._encode(line.target or "", self.task.target_dictionary)
-        return max(len(source), len(target))
+        return max(self._lengths(line).values())
+
+    def check_positions(self, line: Line) -> None:
+        """Check that learned positional embeddings reach to the end of a line and of its target.
+
+        Raises:
+            ValueError: they do not.
+        """
+        for side, length in self._lengths(line).items():
+            positions = getattr(getattr(self.model, side, None), "embed_positions", None)
+            if (
+                isinstance(positions, LearnedPositionalEmbedding)
+                and length > positions.max_positions
+            ):
+                whose = "its translation" if side == "decoder" and line.target else "it"
+                raise ValueError(
+                    f"{line.where}: {whose} has {length} tokens, and the {side} of this model has "
+                    f"learned positions for {positions.max_positions}: split the sentence"
+                )
+
+    def _lengths(self, line: Line) -> dict[str, int]:
+        """The number of tokens that each side reads, as far as they are given."""
+        task = self.task
+        length = len(self._encode(line.text, task.source_dictionary)[0])
+        if self.is_language_model:
+            return {"decoder": length}
+        if line.target is None:
+            return {"encoder": length}
+        return {
+            "encoder": length,
+            "decoder": len(self._encode(line.target, task.target_dictionary)[0]),
+        }
 
     def word_counts(self, side: str) -> dict[str, int] | None:
         """How often each word occurs in the training text of a side; None with subwords."""

@@ -32,6 +32,8 @@ def read(checkpoint: Path) -> dict[str, Any]:
 
 def import_code(user_dir: Path) -> None:
     """Import code of the user, which may register a cell, an architecture or a task."""
+    if user_dir.is_file():
+        raise NotADirectoryError(f"--user-dir {user_dir} is a file: give its folder")
     try:
         utils.import_user_module(OmegaConf.create({"user_dir": str(user_dir)}))
     except FileNotFoundError as error:
@@ -81,7 +83,9 @@ def data_folder(given: Path | None, trained_on: str) -> Path:
     """The folder that was given, else that of the training. It must have dictionaries."""
     folder = given or Path(utils.split_paths(trained_on)[0])
     if not list(folder.glob("dict*.txt")):
-        problem = "has no dictionary (dict*.txt)" if folder.is_dir() else "does not exist"
+        problem = "does not exist"
+        if folder.exists():
+            problem = "has no dictionary (dict*.txt)" if folder.is_dir() else "is a file"
         raise no_data(given, folder, problem)
     return folder
 

@@ -93,10 +93,7 @@ def trace(
         ValueError: the cell has no memory cell, so it computes no weighted sum.
         RuntimeError, TypeError, ValueError: as in `WsumLSTM.forward`.
     """
-    if not layer.cell.has_memory:
-        raise ValueError(
-            f"cell {layer.cell.name!r} has no memory cell, so it computes no weighted sum"
-        )
+    _check_memory(layer.cell)
     passes: list[Pass] = []
     layer(x, hx, padding_mask, record=passes.append)
     return [from_pass(one) for one in passes]
@@ -106,8 +103,12 @@ def from_pass(one: Pass) -> Trace:
     """What one direction of a layer computed, from what `WsumLSTM.forward` gives to `record`.
 
     With it the layers of a model are traced while the model runs: call a layer with
-    `record=passes.append`. The cell must have a memory cell.
+    `record=passes.append`.
+
+    Raises:
+        ValueError: the cell has no memory cell, so it computes no weighted sum.
     """
+    _check_memory(one.cell)
     cell, mask, reverse = one.cell, one.padding_mask, one.reverse
     dtype = torch.promote_types(one.y.dtype, torch.float32)
     p = _converted(one.p, dtype)
@@ -142,6 +143,11 @@ def from_pass(one: Pass) -> Trace:
         w_hr=p.w_hr,
         padding_mask=mask,
     )
+
+
+def _check_memory(cell: Cell) -> None:
+    if not cell.has_memory:
+        raise ValueError(f"cell {cell.name!r} has no memory cell, so it computes no weighted sum")
 
 
 def _step_by_step(

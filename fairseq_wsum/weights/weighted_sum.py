@@ -39,7 +39,8 @@ class Lifetimes(NamedTuple):
         complete: T x B, whether the norm fell below that share before the end of the sequence.
             Where it did not, the step may have stayed in memory for longer.
         kept: K x T x B, the norm of the step's weight K steps later, as a share of its norm at the
-            step itself. NaN if the sequence ends before, and at padding.
+            step itself. Padding between steps does not count as a step. NaN if the sequence ends
+            before, and at padding.
     """
 
     steps: Tensor
@@ -118,6 +119,11 @@ def lifetimes(trace: Trace, share: float = SHARE, later: Sequence[int] = ()) -> 
     kept = trace.cells.new_full((len(later), batch, steps), torch.nan)
     end = torch.full((batch, steps), steps, device=first.device)  # the first step that is below
     order = torch.arange(steps, device=first.device)
+    padded = _padded(trace)
+    unpadded = order.new_ones(batch, steps) if padded is None else (~padded).t().long()
+    # the number of unpadded steps before t
+    before = torch.cat((torch.zeros_like(unpadded[:, :1]), unpadded.cumsum(1)), 1)
+    targets = [_later(unpadded, before, k) for k in later]
     for t, block in _squares(trace):
         size, known = block.shape[1:]
         rows, at = order[:size], order[t:known]
@@ -126,24 +132,23 @@ def lifetimes(trace: Trace, share: float = SHARE, later: Sequence[int] = ()) -> 
         below &= at[:, None] > order[:known]
         found = torch.where(below.any(1), t + below.int().argmax(1), steps)
         end[:, :known] = torch.minimum(end[:, :known], found)
-        for of_k, k in zip(kept, later, strict=True):
-            new = at >= k
-            j = at[new] - k
-            of_k[:, j] = (block[:, rows[new], j] / first[:, j]).sqrt()
+        for of_k, target in zip(kept, targets, strict=True):
+            b, j = ((target >= t) & (target < known)).nonzero(as_tuple=True)
+            of_k[b, j] = (block[b, target[b, j] - t, j] / first[b, j]).sqrt()
 
-    padded = _padded(trace)
-    unpadded = order.new_ones(batch, steps) if padded is None else (~padded).t().long()
-    # the number of unpadded steps before t
-    before = torch.cat((torch.zeros_like(unpadded[:, :1]), unpadded.cumsum(1)), 1)
     life = before.gather(1, end) - before[:, 1:]
     complete = (end < steps) & unpadded.bool()
-    if padded is not None:
-        life *= unpadded
-        for of_k, k in zip(kept, later, strict=True):
-            of_k[unpadded == 0] = torch.nan
-            of_k[:, : max(steps - k, 0)].masked_fill_(unpadded[:, k:] == 0, torch.nan)
-    results = (life.t(), complete.t(), kept.transpose(1, 2))
+    results = ((life * unpadded).t(), complete.t(), kept.transpose(1, 2))
     return Lifetimes(*(x.flip(-2) if trace.reverse else x for x in results))
+
+
+def _later(unpadded: Tensor, before: Tensor, k: int) -> Tensor:
+    """The step that is k unpadded steps after each step, B x T; -1 if there is none."""
+    number = before[:, :-1] + k  # of that step among the unpadded ones
+    steps = unpadded.argsort(dim=1, descending=True, stable=True)  # the unpadded ones first
+    found = steps.gather(1, number.clamp_max(unpadded.size(1) - 1))
+    known = (number < before[:, -1:]) & unpadded.bool()
+    return found.masked_fill(~known, -1)
 
 
 def half_lives(forget_gates: Tensor) -> Tensor:
@@ -162,10 +167,12 @@ def half_lives(forget_gates: Tensor) -> Tensor:
 def rebuild(trace: Trace) -> Tensor:
     """c_t as the weighted sum, T x B x H: sum_j w^t_j * g_j + s_t * c_0. Zero at padding.
 
-    This takes T * T * B * H multiplications, but memory for some T * B * H numbers only.
+    This takes T * T * B * H multiplications, but memory for some T * B * H numbers only. It has no
+    gradients.
     """
     i, f = _gates(trace)
-    g = trace.contents.flip(0) if trace.reverse else trace.contents
+    g = trace.contents.detach()
+    g = g.flip(0) if trace.reverse else g
     now, sums = torch.zeros_like(i), []
     for t in range(len(i)):
         now[:t] *= f[t]
@@ -173,7 +180,7 @@ def rebuild(trace: Trace) -> Tensor:
         sums.append((now[: t + 1] * g[: t + 1]).sum(0))
     total = torch.stack(sums)
     total = total.flip(0) if trace.reverse else total
-    return zero_at_padding(total + initial_shares(trace) * trace.c_0, trace.padding_mask)
+    return zero_at_padding(total + initial_shares(trace) * trace.c_0.detach(), trace.padding_mask)
 
 
 def reconstruction_error(trace: Trace) -> ReconstructionError:
