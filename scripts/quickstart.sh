@@ -116,8 +116,14 @@ train() { # SAVE_DIR LOG options...
     local save_dir="$1" log="$2"
     shift 2
     mkdir -p "$save_dir"
-    if ! "$HERE/train.sh" "$data" --gpus 0 --save-dir "$save_dir" "${model[@]}" "${learning[@]}" \
-        --log-format simple --log-interval 50 "$@" 2>&1 | tee -a "$log" | show_progress; then
+    local status=0 shown
+    exec 8> >(tee -a "$log" | show_progress)
+    shown=$!
+    run_job "$HERE/train.sh" "$data" --gpus 0 --save-dir "$save_dir" "${model[@]}" "${learning[@]}" \
+        --log-format simple --log-interval 50 "$@" >&8 2>&1 || status=$?
+    exec 8>&-
+    wait "$shown" 2>/dev/null || true # older versions of bash cannot wait for it
+    if [ "$status" != 0 ]; then
         tail -n 15 "$log" >&2
         die "the training failed; its output is in $log"
     fi
@@ -141,7 +147,7 @@ score="$run/score"
 mkdir -p "$score"
 
 translate() { # CHECKPOINT NAME
-    if ! fairseq-generate "$data" --user-dir "$REPO/fairseq_wsum" --path "$1" --cpu \
+    if ! run_job fairseq-generate "$data" --user-dir "$REPO/fairseq_wsum" --path "$1" --cpu \
         --beam "$beam" --max-len-a 1.5 --max-len-b 10 \
         --batch-size 64 --required-batch-size-multiple 1 \
         >"$score/$2.generate.txt" 2>"$score/$2.log"; then
