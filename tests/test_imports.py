@@ -64,6 +64,13 @@ assert root.level == logging.WARNING and not root.handlers
     run("python", "-c", code)
 
 
+def test_the_models_are_registered_if_fairseq_was_imported_before() -> None:
+    """As with --user-dir. Otherwise nothing of fairseq is patched."""
+    code = "import sys, {}fairseq_wsum; print('found', 'fairseq_wsum.plugin' in sys.modules)"
+    for before, expected in (("fairseq, ", "found True"), ("", "found False")):
+        assert expected in run("python", "-c", code.format(before))
+
+
 def test_a_user_program_gets_the_models_from_the_plugin() -> None:
     code = """
 import fairseq_wsum, fairseq_wsum.plugin

@@ -74,11 +74,11 @@ def parameters(save_dir: Path) -> dict[str, torch.Tensor]:
     return torch.load(save_dir / "checkpoint_last.pt", weights_only=True)["model"]
 
 
-def assert_same_model(first: Path, second: Path) -> None:
+def assert_same_model(first: Path, second: Path, **tolerances: float) -> None:
     for (name, one), other in zip(
         parameters(first).items(), parameters(second).values(), strict=True
     ):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6, msg=name)
+        torch.testing.assert_close(one, other, **(tolerances or dict(rtol=0, atol=0)), msg=name)
 
 
 @pytest.fixture(scope="session")
@@ -133,7 +133,7 @@ def test_two_processes_equal_one_with_update_freq_2(data, tmp_path) -> None:
     two = [json.loads(line) for line in re.findall(r"\{.*\}$", output, re.M) if '"epoch"' in line]
     assert len(losses(one)) == UPDATES  # 2 epochs of half as many
     assert losses(two) == pytest.approx(losses(one), abs=2e-3)  # printed with three decimals
-    assert_same_model(tmp_path / "one", tmp_path / "two")
+    assert_same_model(tmp_path / "one", tmp_path / "two", rtol=1e-5, atol=1e-6)
     assert len(perplexities(one)) == 4
     assert perplexities(two) == pytest.approx(perplexities(one), rel=1e-4)
 
@@ -148,7 +148,7 @@ def test_another_number_of_processes_can_continue_the_same_streams(data, tmp_pat
     output = run(*script, "--gpus", 0, *parts, "--max-epoch", 1, "--update-freq", "2,1")
     assert "Loaded checkpoint" in output and "starts from a state of zero" not in output
     run(*script, "--cpu-processes", 2, "--save-dir", tmp_path / "whole", "--max-epoch", 1)
-    assert_same_model(tmp_path / "parts", tmp_path / "whole")
+    assert_same_model(tmp_path / "parts", tmp_path / "whole", rtol=1e-5, atol=1e-6)
     output = run(*script, "--gpus", 0, *parts, "--max-epoch", 2, "--update-freq", "2,1")
     assert f"grouped total_num_itrs = {UPDATES}" in output  # the second epoch has one group
 
@@ -185,7 +185,8 @@ def test_every_cell_trains_resumes_and_scores(cell, data, corpus, tmp_path) -> N
     assert re.search(r"Perplexity: \d", output)
 
 
-def test_a_transformer_carries_its_state_resumes_and_scores(data, tmp_path) -> None:
+@pytest.mark.parametrize("precision", [[], ["--bf16"]], ids=["fp32", "bf16"])
+def test_a_transformer_carries_its_state_resumes_and_scores(precision, data, tmp_path) -> None:
     """Its perplexity does not depend on the parts in which it reads a text."""
     model = ["--arch", "wsum_transformer_lm", "--cell", "mingru", "--decoder-embed-dim", 8]
     model += [
@@ -199,7 +200,7 @@ def test_a_transformer_carries_its_state_resumes_and_scores(data, tmp_path) -> N
         0,
     ]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    command = ["fairseq-train", data, "--user-dir", USER_DIR, *TASK, *model, *TRAINING]
+    command = ["fairseq-train", data, "--user-dir", USER_DIR, *TASK, *model, *TRAINING, *precision]
     run(*command, "--lr", 0.1, "--save-dir", whole, "--max-epoch", 1)
     run(*command, "--lr", 0.1, "--save-dir", parts, "--max-update", 5)
     run(*command, "--lr", 0.1, "--save-dir", parts, "--max-epoch", 1)

@@ -48,6 +48,9 @@ def test_the_model_runs_under_autocast(options, feeding) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         scores, _ = model(src, lengths, prev)
         scores.float().sum().backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert sum(bool(gradient.any()) for gradient in gradients) > len(gradients) // 2
     assert relative_error(scores, exact) < 0.15  # measured with eight seeds: at most 0.07
 
 

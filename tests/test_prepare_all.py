@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("fairseq")
 from shell import SCRIPTS, fails, run, succeeds, times_in
-from text_corpora import made_up
+from text_corpora import decoded, made_up
 from translation_corpus import write_corpus
 
 PTB = ["ptb.train.txt", "ptb.valid.txt", "ptb.test.txt"]
@@ -164,7 +164,10 @@ def test_unk_is_kept_as_a_word(corpora, tmp_path):
     script = "prepare_gbw.sh"
     corpus = shutil.copytree(corpora[script], tmp_path / "corpus")
     rewrite(corpus, lambda raw: b"<unk> pad s </pad> <S>\n" + raw)
-    succeeds(script, *options(script, corpus, tmp_path / "out"))
+    out = tmp_path / "out"
+    succeeds(script, *options(script, corpus, out), "--threshold", 1)
+    (line, *_) = decoded(out)
+    assert line == ["<unk>", "pad", "s", "</pad>", "<S>", "</s>"]
 
 
 KILLED = """

@@ -49,12 +49,21 @@ def test_another_number_of_processes_continues_at_the_same_batch(prepared, tmp_p
     assert position == 5 + 3  # updates 3, 4 and 5 of two processes
 
 
-def test_other_data_restart_the_epoch(prepared, tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("other", "batches"), [(("--batch-size", 15), 4), (("--seed", 7), 9)], ids=["size", "seed"]
+)
+def test_other_batches_or_another_order_restart_the_epoch(
+    other, batches, prepared, tmp_path
+) -> None:
     train(prepared, tmp_path, *TRAINING, "--max-update", 5)
-    log = train(prepared, tmp_path, *TRAINING, "--max-epoch", 1, "--batch-size", 15)
-    assert "after 5 of 9 batches of epoch 1" in log and "(4 in 1 processes)" in log
+    log = train(prepared, tmp_path, *TRAINING, "--max-epoch", 1, *other)
+    assert (
+        f"after 5 of 9 batches of epoch 1, and the batches are not the same now ({batches} in"
+        in log
+    )
     assert "The epoch begins again" in log
-    assert read(tmp_path / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"] == 5 + 4
+    updates = read(tmp_path / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"]
+    assert updates == 5 + batches
 
 
 # The iterator itself
@@ -75,12 +84,15 @@ def batches_of(size: int) -> list[list[int]]:
     return [list(part) for part in np.array_split(np.arange(size), size // 3)]
 
 
-def iterators(processes: int, size: int = 47, epoch: int = 2) -> list[EpochBatchIterator]:
+def iterators(
+    processes: int, size: int = 47, epoch: int = 2, seed: int = 1
+) -> list[EpochBatchIterator]:
     return [
         EpochBatchIterator(
             Numbers(size),
             collate_fn=list,
             batch_sampler=batches_of(size),
+            seed=seed,
             num_shards=processes,
             shard_id=process,
             epoch=epoch,
@@ -115,13 +127,22 @@ def test_another_number_of_processes_skips_no_batch(before, after, caplog) -> No
     assert ("a second time" in caplog.text) == bool(batches)
 
 
-def test_other_batches_restart_the_epoch(caplog) -> None:
+@pytest.mark.parametrize("change", [{"size": 50}, {"seed": 2}], ids=["data", "seed"])
+def test_other_data_or_another_seed_leave_nothing_out(change, caplog) -> None:
     (first,) = iterators(1)
     read_some(first, 3)
-    (other,) = iterators(1, size=50)
+    (other,) = iterators(1, **change)
     other.load_state_dict(first.state_dict())
-    assert sorted(read_some(other)) == list(range(50))
+    assert sorted(read_some(other)) == list(range(change.get("size", 47)))
     assert "The epoch begins again" in caplog.text
+
+
+def test_a_checkpoint_of_a_version_that_saved_no_seed_continues(caplog) -> None:
+    (first,), (second,) = iterators(1), iterators(1)
+    done, state = read_some(first, 3), first.state_dict()
+    del state["batches"]["seed"]
+    second.load_state_dict(state)
+    assert sorted(done + read_some(second)) == list(range(47)) and not caplog.records
 
 
 def test_a_checkpoint_from_fairseq_alone_is_read_as_before() -> None:

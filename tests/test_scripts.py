@@ -483,7 +483,9 @@ def test_a_signal_that_ends_a_script_ends_its_long_command(tmp_path):
         text=True,
     )
     started = tmp_path / "started"
+    deadline = time.monotonic() + 30
     while not (started.exists() and started.read_text().strip()):
+        assert time.monotonic() < deadline and script.poll() is None
         time.sleep(0.01)
     script.terminate()
     assert script.communicate(timeout=30)[0] == "" and script.returncode == 143

@@ -149,7 +149,7 @@ def test_a_study_in_the_background_outlives_its_shell(jobs, make) -> None:
     with (file.parent / "log").open("w") as log:
         subprocess.run(
             ["bash", "-c", 'nohup "$@" & until [ -e "$0" ]; do sleep 0.05; done', begun, *study],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=True,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=True, timeout=60,
         )  # fmt: skip
     time.sleep(1)  # time to notice
     go_on.touch()

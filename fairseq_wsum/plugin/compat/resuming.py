@@ -92,22 +92,30 @@ def _freeze_inherited_objects(worker: int) -> None:
 
 
 def _batches(iterator: EpochBatchIterator) -> dict[str, int]:
-    """A summary of the batches of the epoch, and the number of processes that share them."""
+    """A summary of the batches of the epoch and of their order, which the seed determines, and the
+    number of processes that share them.
+    """
     batches = iterator.frozen_batches
     sizes = np.array([len(batch) for batch in batches], dtype=np.int64)
     sentences = np.concatenate([np.asarray(batch, dtype=np.int64) for batch in batches])
     checksum = zlib.crc32(sentences.tobytes(), zlib.crc32(sizes.tobytes()))
-    return {"number": len(batches), "checksum": checksum, "processes": iterator.num_shards}
+    return {
+        "number": len(batches),
+        "checksum": checksum,
+        "seed": iterator.seed,
+        "processes": iterator.num_shards,
+    }
 
 
 def _place(iterator: EpochBatchIterator, state: dict[str, Any], saved: dict[str, int]) -> int:
     """The number of batches that each process skips; warns if it differs from the saved number."""
     now = _batches(iterator)
+    saved = {**now, **saved}  # an older version of this package saved no seed
     done = state["iterations_in_epoch"] * saved["processes"]
     where = f"after {done} of {saved['number']} batches of epoch {state['epoch']}"
     if now == saved:
         return int(state["iterations_in_epoch"])
-    same = all(now[what] == saved[what] for what in ("number", "checksum"))
+    same = all(now[what] == saved[what] for what in ("number", "checksum", "seed"))
     if not same or iterator.grouped_shuffling:  # which depends on the number of processes
         logger.warning(
             f"The checkpoint was written {where}, and the batches are not the same now "
