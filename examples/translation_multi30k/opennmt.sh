@@ -13,7 +13,7 @@ the test set. Run it again to continue where it stopped.
 
   --cell NAME       the cell of encoder and decoder (default lstm). For different cells add
                     --encoder-cell and --decoder-cell, and a separate --out. no-gates needs
-                    --lr 0.1
+                    --lr 0.1, and no-srnn-out in encoder and decoder --lr 0.5
   --fairseq-lstm    train fairseq's own --arch lstm instead, with the same sizes
   --data FOLDER     folder with the files of Multi30k (default: download them)
   --own-corpus      FOLDER has other text in files of the same names: do not verify checksums
