@@ -159,6 +159,22 @@ def test_no_script_runs_code_from_a_checkpoint(place, prepared, translator, trap
     assert not trap.exists()
 
 
+def test_distilling_runs_no_code_from_a_checkpoint(prepared, translator, trap, tmp_path) -> None:
+    checkpoint = make(translator, "pickle", trap, tmp_path)
+    options = ["--checkpoints", checkpoint, "--out", tmp_path / "out", "--cpu"]
+    assert "it holds posix.system" in fails("distil.sh", prepared, *options)
+    assert not trap.exists()
+
+
+def test_looking_for_the_newest_runs_no_code_from_a_checkpoint(
+    prepared, translator, trap, tmp_path
+) -> None:
+    make(translator, "pickle", trap, tmp_path)
+    message = fails("train.sh", prepared, "--save-dir", tmp_path, *TINY.split(), "--gpus", 0)
+    assert "no other checkpoint to continue from" in message
+    assert not trap.exists()
+
+
 @pytest.mark.parametrize("place", ["pickle", "options"])
 def test_showing_the_weights_runs_no_code_from_a_checkpoint(
     place, prepared, translator, trap, tmp_path

@@ -143,14 +143,16 @@ def test_a_study_in_the_background_outlives_its_shell(jobs, make) -> None:
         jobs,
     ]
     begun, go_on = file.parent / "out/counting/lstm/seed-1/study.log", file.parent / "go-on"
-    recipe = file.parent / "recipe.sh"
+    recipe, number = file.parent / "recipe.sh", file.parent / "process"
     wait = f'while [ ! -e "{go_on}" ]; do sleep 0.05; done\n'
+    shell = f'nohup "$@" & echo $! >"{number}"; until [ -e "$0" ]; do sleep 0.05; done'
     recipe.write_text(RECIPE.replace("mkdir -p", wait + "mkdir -p"))
     with (file.parent / "log").open("w") as log:
         subprocess.run(
-            ["bash", "-c", 'nohup "$@" & until [ -e "$0" ]; do sleep 0.05; done', begun, *study],
+            ["bash", "-c", shell, begun, *study],
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=True, timeout=60,
         )  # fmt: skip
+    os.kill(int(number.read_text()), signal.SIGHUP)  # as when the terminal is closed
     time.sleep(1)  # time to notice
     go_on.touch()
     deadline = time.monotonic() + 60
