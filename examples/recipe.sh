@@ -14,7 +14,8 @@ parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
     local folder="$1"
     shift
     local gpus=''
-    cell='' out='' run='' user_dir='' prepare_only=false prepare_options=() train_options=() text_options=()
+    cell='' out='' run='' user_dir='' prepare_only=false
+    prepare_options=() train_options=() text_options=()
     while [ $# -gt 0 ]; do
         case "$1" in
             --cell=* | --data=* | --bpe-size=* | --gpus=* | --out=* | --run=* | --user-dir=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
