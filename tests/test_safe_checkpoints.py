@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import sys
 from argparse import Namespace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -127,8 +128,7 @@ def programs(data: Path, checkpoint: Path, folder: Path) -> dict[str, list]:
 
 
 READ = [
-    *((program, "options") for program in programs(Path(), Path(), Path())),
-    *(("generate", "pickle"), ("resume", "pickle")),
+    *product(programs(Path(), Path(), Path()), ("options", "pickle")),
     *(("generate", "old-options"), ("validate", "old-options")),
 ]
 
