@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import tarfile
 from collections import Counter
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("fairseq")
-from shell import fails, names_in, run, succeeds, times_in
+from shell import SCRIPTS, fails, names_in, run, succeeds, times_in
 from text_corpora import UNK, decoded, made_up, replaced, words_of
 
 ROOT = "1-billion-word-language-modeling-benchmark-r13output"
@@ -235,6 +236,39 @@ def test_an_interrupted_preparation_continues_to_the_same_result(
     steps = [line for line in log.splitlines() if line.startswith(("counting", "binarising"))]
     assert steps[:1] == ([goes_on_with] if goes_on_with else [])
     assert files_in(out) == files_in(gbw_data[0])
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {scripts!r})
+import common, gbw
+from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder as Builder
+original, calls = Builder.{method}, []
+def killed(builder, *arguments):
+    calls.append(arguments)
+    if len(calls) > {after}:
+        builder._data_file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(builder, *arguments)
+Builder.{method} = killed
+common.run(gbw.main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "after", "rest"), [("add_item", 30, ".partial"), ("merge_file_", 1, "*.bin.partial")]
+)
+def test_a_preparation_killed_within_a_file_continues_to_the_same_result(
+    gbw, gbw_data, tmp_path, method, after, rest
+):
+    options = [str(word) for word in gbw_options(gbw, tmp_path / "out")]
+    program = KILLED.format(scripts=str(SCRIPTS), method=method, after=after)
+    done = subprocess.run([sys.executable, "-c", program, *options])
+    assert done.returncode == -signal.SIGKILL
+    assert list((tmp_path / ".out.partial").rglob(rest))
+    succeeds("prepare_gbw.sh", *options)
+    assert files_in(tmp_path / "out") == files_in(gbw_data[0])
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
