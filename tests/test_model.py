@@ -436,7 +436,7 @@ BAD_OPTIONS = {
     "encoder": (dict(encoder_cell="nope"), "--encoder-cell nope"),
     "window": (
         dict(window=2, encoder_cell="gru"),
-        "--window 2: cell 'gru' has a window of 1, not of 2 (leave it out, or choose qrnn); cell 'lstm'",
+        "--window 2: cell 'gru' has a window of 1, not of 2; cell 'lstm' has",
     ),
     "coupled": (
         dict(coupled_gates=True, decoder_cell="no-gates"),

@@ -130,10 +130,7 @@ class Cell:
         """
         if window == self.window:
             return self
-        raise ValueError(
-            f"cell {self.name!r} has a window of {self.window}, not of {window!r} (leave it out, "
-            "or choose qrnn)"
-        )
+        raise ValueError(f"cell {self.name!r} has a window of {self.window}, not of {window!r}")
 
     def fit(self, features: int, units: int) -> Cell:
         """The form of this cell in a layer with `features` inputs and `units` units."""
