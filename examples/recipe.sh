@@ -123,14 +123,8 @@ train() { # DATA RUN options...
         exec 7>&-
         return
     fi
-    local status=0 tee
-    exec 8> >(tee -a "$run/train.log")
-    tee=$!
-    run_job "${command[@]}" >&8 2>&1 || status=$?
-    exec 8>&-
-    wait "$tee" 2>/dev/null || true # older versions of bash cannot wait for it
+    run_job_into "$run/train.log" cat "${command[@]}" || exit
     exec 7>&-
-    [ "$status" = 0 ] || exit "$status"
     if has_option --stop-time-hours; then # fairseq's exit status is 0 when time is up
         say "if the time was up, the scores are of the model so far; to continue, run this again" \
             "without --stop-time-hours or with more, because it counts from the first start"

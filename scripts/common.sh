@@ -83,6 +83,17 @@ run_job() { # COMMAND...
     return "$status"
 }
 
+# `run_job`, with what it prints added to a file, and given to another command.
+run_job_into() { # FILE READER COMMAND...
+    local status=0 reader
+    exec 8> >(tee -a "$1" | "$2")
+    reader=$!
+    run_job "${@:3}" >&8 2>&1 || status=$?
+    exec 8>&-
+    wait "$reader" 2>/dev/null || true # older versions of bash cannot wait for it
+    return "$status"
+}
+
 # Lock an open file, and write there who has it. Programs that are started later inherit the file, and
 # hold the lock until they end: those of a killed script end within seconds.
 lock() { # FILE-DESCRIPTOR FILE OPTION FOLDER

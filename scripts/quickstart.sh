@@ -116,14 +116,8 @@ train() { # SAVE_DIR LOG options...
     local save_dir="$1" log="$2"
     shift 2
     mkdir -p "$save_dir"
-    local status=0 shown
-    exec 8> >(tee -a "$log" | show_progress)
-    shown=$!
-    run_job "$HERE/train.sh" "$data" --gpus 0 --save-dir "$save_dir" "${model[@]}" "${learning[@]}" \
-        --log-format simple --log-interval 50 "$@" >&8 2>&1 || status=$?
-    exec 8>&-
-    wait "$shown" 2>/dev/null || true # older versions of bash cannot wait for it
-    if [ "$status" != 0 ]; then
+    if ! run_job_into "$log" show_progress "$HERE/train.sh" "$data" --gpus 0 --save-dir "$save_dir" \
+        "${model[@]}" "${learning[@]}" --log-format simple --log-interval 50 "$@"; then
         tail -n 15 "$log" >&2
         die "the training failed; its output is in $log"
     fi

@@ -39,14 +39,10 @@ def models(prepared, tmp_path_factory):
     lm += ["--decoder-layers", 2, "--decoder-proj-size", 4, "--optimizer", "sgd", "--lr", 1.0]
     lm += ["--batch-size", 3, "--tokens-per-sample", 7, "--max-update", 4]
     mixed = ["--arch", "wsum_transformer", "--cell", "mingru", "--encoder-attention-layers", 1]
-    for side in ("encoder", "decoder"):
-        mixed += [f"--{side}-embed-dim", 8, f"--{side}-layers", 3, f"--{side}-attention-heads", 2]
-        mixed += [
-            f"--{side}-learned-pos",
-            f"--max-{'source' if side == 'encoder' else 'target'}-positions",
-            250,
-        ]
     mixed += ["--token-positional-embeddings"]
+    for side, text in (("encoder", "source"), ("decoder", "target")):
+        mixed += [f"--{side}-embed-dim", 8, f"--{side}-layers", 3, f"--{side}-attention-heads", 2]
+        mixed += [f"--{side}-learned-pos", f"--max-{text}-positions", 250]
     train(prepared, folder / "transformer", *TINY.split(), *mixed, "--max-update", 2)
     text = folder / "text"
     text.write_bytes(made_up(40, seed=0))

@@ -55,12 +55,12 @@ def scan(
     Raises:
         ValueError: the tensors are on different devices.
     """
-    given = dict(f=f, u=u, c_0=c_0, padding_mask=padding_mask)
-    devices = {name: str(tensor.device) for name, tensor in given.items() if tensor is not None}
-    if len({*devices.values()}) > 1:
-        raise ValueError(
-            f"a scan takes {', '.join(devices)} on one device, got {', '.join(devices.values())}"
-        )
+    given = {"f": f, "u": u, "c_0": c_0}
+    if padding_mask is not None:
+        given["padding_mask"] = padding_mask
+    if any(tensor.device != f.device for tensor in given.values()):
+        devices = ", ".join(str(tensor.device) for tensor in given.values())
+        raise ValueError(f"a scan takes {', '.join(given)} on one device, got {devices}")
     if in_transformation():
         return scan_reference(f, u, c_0, padding_mask, reverse)
     cells, c_n = torch.ops.fairseq_wsum.scan(f, u, c_0, padding_mask, reverse)

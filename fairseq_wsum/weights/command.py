@@ -266,7 +266,6 @@ def _check_lines(args: argparse.Namespace, reader: Reader, lines: list[Line]) ->
         if given and reader.is_language_model:
             raise ValueError(f"{option}: a target is for translation models; omit it")
     for line in lines:
-        reader.check_positions(line)
         tokens = reader.length(line)
         if (args.picture or args.page) and tokens > MOST_TOKENS:
             raise ValueError(

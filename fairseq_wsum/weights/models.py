@@ -142,16 +142,13 @@ class Reader:
         return bool((tokens[:-1] == dictionary.unk()).all())
 
     def length(self, line: Line) -> int:
-        """The number of tokens of a line, or of its target if that has more."""
-        return max(self._lengths(line).values())
-
-    def check_positions(self, line: Line) -> None:
-        """Check that learned positional embeddings reach to the end of a line and of its target.
+        """The number of tokens of a line, or of its target if that has more.
 
         Raises:
-            ValueError: they do not.
+            ValueError: the model has learned positional embeddings, and they do not reach so far.
         """
-        for side, length in self._lengths(line).items():
+        lengths = self._lengths(line)
+        for side, length in lengths.items():
             positions = getattr(getattr(self.model, side, None), "embed_positions", None)
             if (
                 isinstance(positions, LearnedPositionalEmbedding)
@@ -162,6 +159,7 @@ class Reader:
                     f"{line.where}: {whose} has {length} tokens, and the {side} of this model has "
                     f"learned positions for {positions.max_positions}: split the sentence"
                 )
+        return max(lengths.values())
 
     def _lengths(self, line: Line) -> dict[str, int]:
         """The number of tokens that each side reads, as far as they are given."""
