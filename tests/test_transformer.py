@@ -400,7 +400,7 @@ BAD_OPTIONS = {
     ),
     "output": (
         dict(share_decoder_input_output_embed=True, decoder_output_dim=4),
-        "--decoder-output-dim 4 to match --decoder-embed-dim 8",
+        "--decoder-embed-dim 8 to match --decoder-output-dim 4",
     ),
     "tied": (
         dict(tie_adaptive_weights=True, adaptive_softmax_cutoff="10,20"),

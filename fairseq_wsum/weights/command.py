@@ -112,7 +112,6 @@ def run(args: argparse.Namespace) -> None:
     ]
     for reader in readers:
         _check_lines(args, reader, lines)
-    _make_folders(args)
     _write(args, readers, lines, tags)
 
 
@@ -129,7 +128,7 @@ def _write(
     with contextlib.ExitStack() as files:
         arrays = None
         if args.arrays is not None:
-            arrays = files.enter_context(Arrays(files.enter_context(whole(args.arrays))))
+            arrays = files.enter_context(Arrays(files.enter_context(_whole(args.arrays))))
         for reader, name in zip(readers, _names(args.checkpoints), strict=True):
             tables = None if args.tables is None else Tables(reader.word_counts)
             kept: list[Sentence] = []
@@ -146,11 +145,11 @@ def _write(
         if tables is not None:
             tables.write(args.tables)
     if args.picture is not None:
-        with whole(args.picture) as path:
+        with _whole(args.picture) as path:
             join = args.join_subwords
             draw(path, models[0], side=args.side, layer=args.layer, unit=args.unit, join=join)
     if args.page is not None:
-        with whole(args.page) as path:
+        with _whole(args.page) as path:
             write_page(path, models)
     for path in (args.arrays, args.tables, args.picture, args.page):
         if path is not None:
@@ -344,7 +343,7 @@ def _check_folder(option: str, folder: Path) -> None:
         raise ValueError(f"{option}: cannot write to the folder {folder}: {problem}")
 
 
-def _make_folders(args: argparse.Namespace) -> None:
-    for path in (args.picture, args.page, args.arrays):
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+def _whole(path: Path) -> contextlib.AbstractContextManager[Path]:
+    """`whole(path)`, in a folder that is made if it does not exist."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return whole(path)

@@ -255,16 +255,23 @@ def described_cell(cfg: CellOptions, name: str) -> Cell:
         return cell
 
 
-def check_sharing(embed_dim: int, out_embed_dim: int) -> None:
+def check_sharing(
+    embed_dim: int, output_dim: int, output_option: str = "--decoder-out-embed-dim"
+) -> None:
     """Check that the output embedding can be the input embedding.
+
+    Args:
+        embed_dim: `--decoder-embed-dim`.
+        output_dim: the size of the output embedding.
+        output_option: the option that sets it.
 
     Raises:
         ValueError: their sizes differ.
     """
-    if embed_dim != out_embed_dim:
+    if embed_dim != output_dim:
         raise ValueError(
             f"sharing the output embedding requires --decoder-embed-dim {embed_dim} to match "
-            f"--decoder-out-embed-dim {out_embed_dim}"
+            f"{output_option} {output_dim}"
         )
 
 

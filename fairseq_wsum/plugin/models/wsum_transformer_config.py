@@ -20,6 +20,7 @@ from .gated_sum_options import (
 from .options import (
     check_cells,
     check_probabilities,
+    check_sharing,
     check_sizes,
     first,
     flag,
@@ -151,12 +152,8 @@ def _check_embeddings(cfg: Any) -> None:
                 raise ValueError(
                     f"{flag(option)} has no effect with --merge-src-tgt-embed: omit one of them"
                 )
-    shared = cfg.share_decoder_input_output_embed or cfg.share_all_embeddings
-    if shared and cfg.decoder_output_dim != cfg.decoder_embed_dim:
-        raise ValueError(
-            "sharing the output embedding requires --decoder-output-dim "
-            f"{cfg.decoder_output_dim} to match --decoder-embed-dim {cfg.decoder_embed_dim}"
-        )
+    if cfg.share_decoder_input_output_embed or cfg.share_all_embeddings:
+        check_sharing(cfg.decoder_embed_dim, cfg.decoder_output_dim, "--decoder-output-dim")
     if cfg.tie_adaptive_weights and cfg.adaptive_softmax_cutoff:
         raise ValueError(
             "--tie-adaptive-weights needs an adaptive input, which translation models do not have: "
