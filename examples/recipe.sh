@@ -18,13 +18,15 @@ parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
     prepare_options=() train_options=() text_options=()
     while [ $# -gt 0 ]; do
         case "$1" in
-            --cell=* | --data=* | --bpe-size=* | --gpus=* | --out=* | --run=* | --user-dir=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+            --cell=* | --data=* | --bpe-size=* | --text=* | --source-lang=* | --target-lang=* | --gpus=* | \
+                --out=* | --run=* | --user-dir=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
         esac
         case "$1" in
             -h | --help) usage && exit ;;
             --cell) cell="$(value "$@")"; shift ;;
             --data) prepare_options+=(--data "$(value "$@")"); shift ;;
-            --bpe-size) prepare_options+=("$1" "$(value "$@")"); shift ;;
+            --bpe-size | --text | --source-lang | --target-lang)
+                prepare_options+=("$1" "$(value "$@")"); shift ;;
             --gpus) gpus="$(value "$@")"; train_options+=("$1" "$gpus"); shift ;;
             --own-corpus) prepare_options+=(--own-corpus) ;;
             --save-dir | --save-dir=*) die "$1: a recipe sets it to its --run; give that, or --out" ;;

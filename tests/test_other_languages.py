@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from shell import fails, lines, succeeds
@@ -11,6 +12,7 @@ pytest.importorskip("fairseq")
 pytest.importorskip("sacremoses")
 
 FRENCH = ["--source-lang", "en", "--target-lang", "fr"]
+EXAMPLE = Path("..") / "examples" / "translation_multi30k"
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,12 @@ def test_another_language_is_prepared_learnt_and_scored(french, units, tmp_path)
     assert scores["data"]["target_lang"] == "fr" and scores["sentences"] == 5
     for form in ("", ".detok"):
         assert len(lines(run / "score-test" / f"hypotheses.lenpen1{form}.fr")) == 5
+
+
+def test_a_recipe_takes_another_language(french, tmp_path):
+    corpus = ["--own-corpus", "--data", french, "--text=raw", *FRENCH, "--bpe-size", 70]
+    succeeds(EXAMPLE / "transformer.sh", *corpus, "--out", tmp_path, "--prepare-only")
+    assert (tmp_path / "data" / "train.en-fr.fr.bin").is_file()
 
 
 def test_the_names_of_multi30k_have_precedence(corpus, tmp_path):

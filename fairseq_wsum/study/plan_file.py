@@ -40,7 +40,10 @@ REPORTED = {"runs": "the report has a file", "report": "the report goes into a f
 # A study sets these itself.
 RESERVED = ("cell", "data", "out", "prepare-only", "run", "save-dir", "seed")
 # The models of a task share its data, which these options of our recipes change.
-OF_DATA = ("bpe-size", "corpus", "nwords", "own-corpus", "sentences", "shards")
+OF_DATA = (
+    *("bpe-size", "corpus", "nwords", "own-corpus", "sentences", "shards"),
+    *("source-lang", "target-lang", "text", "threshold"),
+)
 # With these a recipe ends before the training has.
 PARTIAL = ("dry-run", "help", "stop-time-hours")
 LONGEST = 200  # bytes of the name of a folder
