@@ -54,6 +54,7 @@ while [ "$epoch" -lt 5 ]; do
     echo "VALID"
 done
 echo "OMP_NUM_THREADS=${OMP_NUM_THREADS-}" >"$run/environment"
+echo "${MKL_NUM_THREADS-not set}" >"$run/threads-of-mkl"
 echo "{\"valid\": $((200 / seed)).5, \"test\": $((100 / seed)).5}" >"$run/perplexity.json"
 """.replace("VALID", VALID)
 

@@ -249,6 +249,30 @@ def test_runs_share_the_cores_of_this_machine(launcher, jobs, make, monkeypatch)
     assert given == [jobs]
 
 
+@pytest.mark.parametrize(("launcher", "jobs"), [("joblib", 2), ("submitit_slurm", 1)])
+def test_the_last_run_keeps_its_share_of_the_cores(launcher, jobs, make, monkeypatch) -> None:
+    """Slurm gives each run its own."""
+    given = []
+    monkeypatch.setattr(commands, "_stop_on_signals", lambda: None)
+    monkeypatch.setattr(commands, "_default_jobs", lambda: 9)
+    monkeypatch.setattr(commands.launch, "launch", lambda *arguments: given.append(arguments[3]))
+    file = make()
+    execute(plan_of(file).runs[0])
+    with pytest.raises(SystemExit, match="1 of 2 runs are not finished"):
+        cli.main(["study", str(file), "--out", str(file.parent / "out"), "--launcher", launcher])
+    assert given == [jobs]
+
+
+def test_a_recipe_has_no_variables_of_joblib(make) -> None:
+    """joblib gives its workers numbers of threads, which would overrule the user's."""
+    file = make()
+    variables = {"OMP_NUM_THREADS": "1"}
+    assert run_study(file, "--jobs", "2", **variables)[0] == 0
+    for run in plan_of(file).runs:
+        assert (run.folder / "environment").read_text() == "OMP_NUM_THREADS=1\n"
+        assert (run.folder / "threads-of-mkl").read_text() == "not set\n"
+
+
 def test_other_options_for_finished_runs_are_an_error(make) -> None:
     execute(plan_of(make()).runs[0])
     status, said = run_study(make(**task(options={"lr": 2})))

@@ -243,8 +243,21 @@ def test_perplexities_of_other_texts_are_not_compared(lm) -> None:
     path.write_text(json.dumps({**one, "test_tokens": 245569}))
     with pytest.raises(ValueError, match=r"cannot be compared.*82430 tokens.*245569 tokens"):
         lm.report()
-    path.write_text(json.dumps({**one, "task": "language_modeling"}))
-    with pytest.raises(ValueError, match=r"cannot be compared.*task language_modeling"):
+
+
+def test_models_may_be_scored_by_different_tasks_but_not_the_runs_of_one(lm) -> None:
+    """fairseq's own LSTM, for example, cannot carry its state through the text."""
+    one = {"test": 90, "test_tokens": 82430, "task": "wsum_language_modeling"}
+    other = {**one, "task": "language_modeling"}
+    lm.language_model("gru", 1, **other)
+    for model, seed, scores in (("lstm", 1, one), ("lstm", 2, one), ("gru", 2, other)):
+        (lm.run(model, seed).folder / "perplexity.json").write_text(json.dumps(scores))
+    assert (
+        "tasks: with `wsum_language_modeling` lstm; with `language_modeling` gru. A task that"
+    ) in lm.report()
+    path = lm.run("gru", 2).folder / "perplexity.json"
+    path.write_text(json.dumps(one))
+    with pytest.raises(ValueError, match=r"cannot be compared.*tokens, wsum_language_modeling"):
         lm.report()
 
 

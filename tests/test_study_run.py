@@ -14,7 +14,7 @@ from study_recipe import RECIPE, Writer, plan_of, task, writer
 from fairseq_wsum.machine import processor, version
 from fairseq_wsum.study import progress, run
 from fairseq_wsum.study.progress import Watch, duration, standing
-from fairseq_wsum.study.record import read_record, validations
+from fairseq_wsum.study.record import Record, read_record, validations
 from fairseq_wsum.study.run import execute, state
 
 
@@ -58,6 +58,14 @@ def test_a_run_that_goes_on_with_another_machine_says_so(make, monkeypatch) -> N
         execute(bad)
     record = read_record(bad.folder)
     assert record is not None and record.machine == "an EPYC, then a Xeon"
+
+
+def test_a_run_that_goes_on_with_other_software_says_so() -> None:
+    record = Record([], torch="2.2", version="1 (b)")
+    record.follow(Record([], torch="2.1", version="1 (a), then 1 (b)"))
+    assert (record.torch, record.version) == ("2.1, then 2.2", "1 (a), then 1 (b)")
+    record.follow(Record([]))  # of an earlier version, which wrote neither
+    assert record.torch == "2.1, then 2.2"
 
 
 def test_a_failed_run_says_so_and_is_tried_again(make) -> None:
@@ -194,6 +202,34 @@ def test_runs_that_failed_before_are_not_done(make, clock) -> None:
     clock.seconds += 10
     watch.look()
     assert watch.summary() == "1 of 3 runs finished, 1 failed, about 20 s left"
+
+
+def test_a_run_that_fails_soon_does_not_make_the_others_faster(make, clock) -> None:
+    file = make(models={"bad": {"fail": True}})
+    plan = plan_of(file)
+    watch = Watch(plan, print)
+    execute(plan.runs[2])
+    clock.seconds += 1
+    watch.look()
+    assert watch.summary() == "0 of 3 runs finished, 1 failed"
+    execute(plan.runs[0])
+    clock.seconds += 9
+    watch.look()
+    assert watch.summary() == "1 of 3 runs finished, 1 failed, about 10 s left"
+
+
+def test_a_run_that_fails_again_between_two_looks_is_named(make, clock) -> None:
+    bad = plan_of(make(models={"bad": {"fail": True}})).runs[2]
+    execute(bad)
+    record = read_record(bad.folder)
+    assert record is not None
+    record.started = "2026-01-01T00:00:00"
+    record.write(bad.folder)
+    lines: list[str] = []
+    watch = Watch(plan_of(make(models={"bad": {"fail": True}})), lines.append)
+    execute(bad)
+    watch.look()
+    assert lines == ["12:34:56  counting/bad/seed-1: failed  [0 of 3 runs finished, 1 failed]"]
 
 
 def test_the_validation_perplexity_is_that_of_the_first_subset() -> None:

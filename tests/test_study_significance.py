@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from study_runs import TRANSLATION, Folder, language_models, metrics, translations, write
 
+from fairseq_wsum.study import significance
 from fairseq_wsum.study.results import read_results
 from fairseq_wsum.study.significance import Comparison, PValue, bootstrap, compare, holm, t_test
 
@@ -149,6 +150,20 @@ def test_a_signature_without_case_or_tokenizer_is_named(captions, signature) -> 
 def test_the_smoothing_of_the_signature_is_used(captions) -> None:
     resign(captions, metrics.BLEU(tokenize="none", smooth_method="floor", smooth_value=0.2))
     captions.report()  # which checks each score
+
+
+@pytest.mark.parametrize(
+    ("signed", "tokenizer"),
+    [
+        ("13a", "13a"),
+        ("ja-mecab-0.996-IPA", "ja-mecab"),
+        ("ko-mecab-0.996/ko-0.9.2-KO", "ko-mecab"),
+        ("flores200", "flores200"),
+        ("mine", "mine"),
+    ],
+)
+def test_a_tokenizer_is_known_by_what_signatures_call_it(signed, tokenizer) -> None:
+    assert significance._tokenizer(signed, metrics.BLEU.TOKENIZERS) == tokenizer
 
 
 def test_several_references_are_named(captions) -> None:

@@ -26,7 +26,7 @@ def add_study(parser: argparse.ArgumentParser) -> None:
         "--jobs",
         type=positive,
         metavar="N",
-        help="runs at a time (default: one for each GPU, else for each core)",
+        help="runs at a time (default: one for each GPU, else for each core; with Slurm, all)",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="show the commands, or Slurm's jobs, and stop"

@@ -49,9 +49,12 @@ def study(args: argparse.Namespace) -> None:
     if "${" in str(plan.out):
         raise ValueError(f"{plan.out}: hydra reads '${{' as its own; give a path without it")
     todo = [run for run in plan.runs if finished_record(run) is None]
-    jobs = args.jobs or _default_jobs()
-    if args.launcher != "submitit_slurm":  # the runs share the cores of this machine
-        jobs = min(jobs, max(len(todo), 1))
+    if args.launcher == "submitit_slurm":
+        jobs = args.jobs or max(len(todo), 1)
+    else:
+        # Not by the runs that are left: one that goes on keeps its share of the cores, as another
+        # number of threads rounds in another way.
+        jobs = min(args.jobs or _default_jobs(), len(plan.runs))
     if args.dry_run and (args.launcher != "submitit_slurm" or not todo):
         for run in todo:
             print(shlex.join(run.command()))
@@ -71,7 +74,8 @@ def study(args: argparse.Namespace) -> None:
         _stop_on_signals()
         try:
             _prepare(todo)
-            _say(f"{len(todo)} of {len(plan.runs)} runs to do, {jobs} at a time, in {plan.out}")
+            at_a_time = f"{min(jobs, len(todo))} at a time"
+            _say(f"{len(todo)} of {len(plan.runs)} runs to do, {at_a_time}, in {plan.out}")
             with Watch(plan, _say), suppress(SystemExit):  # hydra has printed an error of a job
                 launch.launch(plan, todo, args.launcher, jobs, options)
         except KeyboardInterrupt as interrupt:

@@ -50,8 +50,23 @@ def legend(table: Table) -> str:
 
 
 def scoring(runs: Iterable[Result]) -> str:
-    """How the runs were scored: the form of the text, the signatures and the decoding."""
+    """How the runs were scored: the form of the text, the signatures and the decoding.
+
+    Of perplexities, fairseq's tasks if they differ between the models.
+    """
     runs = list(runs)
+    tasks: dict[str, list[str]] = {}
+    for run in runs:
+        if (score := run.main("test")) and score.task:
+            tasks.setdefault(score.task, []).append(escape_markdown(run.run.model.name))
+    if len(tasks) > 1:
+        by_task = "; ".join(
+            f"with {code(task)} {', '.join(_distinct(models))}" for task, models in tasks.items()
+        )
+        return (
+            f"Perplexities are computed by fairseq's tasks: {by_task}. A task that carries no "
+            "state through the text sees fewer of the words before a word.\n"
+        )
     scores = [score for run in runs for subset in SUBSETS if (score := run.main(subset))]
     ways = _distinct(f"{s.metric} on {s.text}, {code(s.signature)}" for s in scores if s.signature)
     if not ways:

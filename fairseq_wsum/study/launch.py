@@ -121,11 +121,11 @@ def launch(
     folder = folder or _files(plan)
     folder.mkdir(parents=True, exist_ok=True)
     # The file of the study may change before the last job starts. Jobs of submitit that wait for
-    # their turn need the plan even after this command has ended.
+    # their turn need the plan even after this command has ended. `job` reads what is written here.
     with tempfile.NamedTemporaryFile(
         dir=folder, prefix="plan-", delete=launcher == "joblib"
     ) as checked:
-        pickle.dump(plan, checked)
+        pickle.dump((plan, set(os.environ)), checked)
         checked.flush()
         os.fsync(checked.fileno())
         sys.argv = [
@@ -230,12 +230,16 @@ def slurm_jobs(plan: Plan, runs: Sequence[Run], jobs: int, options: Sequence[str
 
 def job(config: DictConfig) -> str:
     """One job of the sweep: do the run that `config.run` names, and return its state."""
-    plan: Plan = pickle.loads(Path(config.plan).read_bytes())
+    plan: Plan
+    plan, variables = pickle.loads(Path(config.plan).read_bytes())
     run = next(run for run in plan.runs if run.name == config.run)
     parent = None
     if os.getpid() != config.process:  # joblib does one run at a time in the command's own process
         parent = os.getppid()
         if config.launcher == "joblib":
+            # joblib sets the numbers of threads of its workers, which are not meant for a recipe.
+            for name in os.environ.keys() - variables:
+                del os.environ[name]
             # The command itself ends when the terminal is closed, and then this process does.
             signal.signal(signal.SIGHUP, lambda *_: None)
     slots = None if config.launcher == "submitit_slurm" else plan.out / ".slots"

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from .plan import Plan, Run
-from .record import read_log, validations
+from .record import read_log, read_record, validations
 from .run import state
 
 LAST_EPOCH = re.compile(r"'max_epoch': (\d+)")
@@ -19,12 +19,28 @@ LAST_EPOCH = re.compile(r"'max_epoch': (\d+)")
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a run stands: its state, the last validated epoch, and its last epoch if known."""
+    """Where a run stands.
+
+    Attributes:
+        state: as of `run.state`.
+        epoch: the last validated epoch.
+        perplexity: on the validation set, after this epoch.
+        last_epoch: the epoch after which the training ends, if known.
+        started: when the last attempt began.
+    """
 
     state: str
     epoch: int = 0
     perplexity: str = ""
     last_epoch: int = 0
+    started: str = ""
+
+    @property
+    def done(self) -> float:
+        """The share of the run that is done; a training counts by its epochs."""
+        if self.state == "finished":
+            return 1.0
+        return self.epoch / (self.last_epoch + 1) if self.last_epoch else 0.0
 
     def __str__(self) -> str:
         if not self.epoch:
@@ -37,10 +53,12 @@ def standing(run: Run) -> Standing:
     """Read where a run stands."""
     log = read_log(run.folder)
     epochs, last = validations(log), LAST_EPOCH.findall(log)
+    record = read_record(run.folder)
     return Standing(
         state(run),
         *(epochs[-1] if epochs else (0, "")),
         last_epoch=int(last[-1]) if last else 0,
+        started="" if record is None else record.started,
     )
 
 
@@ -56,11 +74,8 @@ class Watch:
     def __init__(self, plan: Plan, show: Callable[[str], None], interval: float = 2) -> None:
         self.plan, self.show, self.interval = plan, show, interval
         self.begun = time.monotonic()
-        self.seen = {run.name: standing(run) for run in plan.runs}
-        # These run again.
-        self.failed_before = {name for name, now in self.seen.items() if now.state == "failed"}
-        # Work done before this start says nothing about the current speed.
-        self.done_before = self._done()
+        self.before = {run.name: standing(run) for run in plan.runs}
+        self.seen = dict(self.before)
         self.end = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -81,9 +96,7 @@ class Watch:
                 continue
             now = standing(run)
             self.seen[run.name] = now
-            if now.state != "failed":
-                self.failed_before.discard(run.name)
-            if (now.state, now.epoch) != (before.state, before.epoch):
+            if (now.state, now.epoch, now.started) != (before.state, before.epoch, before.started):
                 self.show(f"{time.strftime('%H:%M:%S')}  {run.name}: {now}  [{self.summary()}]")
 
     def summary(self) -> str:
@@ -92,23 +105,18 @@ class Watch:
         parts = [f"{states['finished']} of {len(self.seen)} runs finished"]
         if states["failed"]:
             parts.append(f"{states['failed']} failed")
-        done = self._done()
-        gained = done - self.done_before
-        if gained > 0.1 and done < len(self.seen):
+        # Work done before this start says nothing about the current speed.
+        gained = sum(now.done - self.before[name].done for name, now in self.seen.items())
+        left = sum(1 - now.done for name, now in self.seen.items() if not self._has_failed(name))
+        if gained > 0.1 and left > 0:
             rate = gained / (time.monotonic() - self.begun)
-            parts.append(f"about {duration((len(self.seen) - done) / rate)} left")
+            parts.append(f"about {duration(left / rate)} left")
         return ", ".join(parts)
 
-    def _done(self) -> float:
-        """The number of runs that are done; a training counts by its epochs."""
-        done = 0.0
-        for name, now in self.seen.items():
-            failed = now.state == "failed" and name not in self.failed_before
-            if now.state == "finished" or failed:
-                done += 1
-            elif now.last_epoch:
-                done += now.epoch / (now.last_epoch + 1)
-        return done
+    def _has_failed(self, name: str) -> bool:
+        """Whether a run has failed since this start; one that failed before it runs again."""
+        now = self.seen[name]
+        return now.state == "failed" and now.started != self.before[name].started
 
     def _watch(self) -> None:
         while not self.end.wait(self.interval):

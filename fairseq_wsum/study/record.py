@@ -35,10 +35,19 @@ class Record:
     started: str = ""  # of the last attempt, as ISO 8601
     seconds: float = 0  # of all attempts
     status: int | None = None  # exit status of the recipe
-    machine: str = ""  # its processor or GPU; "A, then B" if it went on with another
+    # Of the next three, "A, then B" if it went on with another.
+    machine: str = ""  # its processor or GPU
     torch: str = ""  # version
     version: str = ""  # of this package, with the commit of a checkout
     paths: Mapping[str, str] = field(default_factory=dict)  # of the task
+
+    def follow(self, before: Record) -> None:
+        """Add what the attempts before this one ran on."""
+        for name in ("machine", "torch", "version"):
+            earlier, now = getattr(before, name), getattr(self, name)
+            if earlier and earlier.split(", then ")[-1] != now:
+                earlier += f", then {now}"
+            setattr(self, name, earlier or now)
 
     def write(self, folder: Path) -> None:
         """Write it to the folder of its run."""

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .plan import Model, Plan, Run, Task
 from .record import (
@@ -38,8 +38,9 @@ class Score:
         value: the figure; a perplexity may be infinite or NaN.
         signature: how sacrebleu computed it; empty for a perplexity.
         text: the form of the text, such as "lower-cased tokens"; of a perplexity the number of
-            tokens and fairseq's task, or empty if not known.
+            tokens, or empty if not known.
         reference: the name of the file with the reference translations.
+        task: fairseq's task that computed a perplexity, or empty if not known.
     """
 
     metric: str
@@ -47,6 +48,7 @@ class Score:
     signature: str = ""
     text: str = ""
     reference: str = ""
+    task: str = ""
 
 
 @dataclass(frozen=True)
@@ -213,9 +215,9 @@ def _read_perplexities(path: Path) -> tuple[tuple[Score, ...], tuple[Score, ...]
             raise _damaged(path, error) from error
         if value < 1:
             raise _damaged(path, f"a perplexity of {value:g}")
-        tokens, task = figures.get(f"{subset}_tokens"), figures.get("task")
-        text = "" if tokens is None else f"{tokens} tokens, task {task}"
-        found.append((Score(PERPLEXITY, value, text=text),))
+        tokens = figures.get(f"{subset}_tokens")
+        text = "" if tokens is None else f"{tokens} tokens"
+        found.append((Score(PERPLEXITY, value, text=text, task=figures.get("task") or ""),))
     return found[0], found[1]
 
 
@@ -268,25 +270,43 @@ def _hypotheses(folder: Path, lenpen: float, score: Score) -> Path | None:
 
 
 def _check_alike(results: list[Result], subset: str) -> None:
-    """Check that the main scores of a task can be compared."""
+    """Check that the main scores of a task can be compared.
+
+    Models may differ in the task of fairseq that computes their perplexity, as not all can carry
+    their state through the text; the runs of a model may not.
+    """
     first = None
+    of_model: dict[str, _Scored] = {}
     for result in results:
         score = result.main(subset)
         if score is None:
             continue
-        way = (score.metric, without_version(score.signature), score.text, score.reference)
         if score.metric == PERPLEXITY and not score.text:
             continue  # of an earlier version, or of a recipe that does not say more
-        if first is None:
-            first = way, result.run.folder
-        elif way != first[0]:
-            raise ValueError(
-                f"{result.run.folder} and {first[1]} cannot be compared: their {subset} sets were "
-                f"scored as {', '.join(filter(None, way))}, and as "
-                f"{', '.join(filter(None, first[0]))}; in one of the folders, remove study.json "
-                "and the scores (score-valid, score-test, perplexity.json): `fairseq-wsum study` "
-                "then scores that model again"
-            )
+        way = (score.metric, without_version(score.signature), score.text, score.reference)
+        found = _Scored(way, result.run.folder)
+        first = first or found
+        _check_same(found, first, subset)
+        found = _Scored((*way, score.task), result.run.folder)
+        _check_same(found, of_model.setdefault(result.run.model.name, found), subset)
+
+
+class _Scored(NamedTuple):
+    """How the run in a folder was scored."""
+
+    way: tuple[str, ...]
+    folder: Path
+
+
+def _check_same(one: _Scored, other: _Scored, subset: str) -> None:
+    (way, folder), (other_way, other_folder) = one, other
+    if way != other_way:
+        raise ValueError(
+            f"{folder} and {other_folder} cannot be compared: their {subset} sets were scored as "
+            f"{', '.join(filter(None, way))}, and as {', '.join(filter(None, other_way))}; in one "
+            "of the folders, remove study.json and the scores (score-valid, score-test, "
+            "perplexity.json): `fairseq-wsum study` then scores that model again"
+        )
 
 
 def _check_metric(results: list[Result]) -> None:

@@ -74,19 +74,17 @@ def execute(run: Run, slots: Path | None = None, jobs: int = 1, parent: int | No
             number, file = stack.enter_context(_slot(slots, jobs))
             inherited.append(file)
             variables = _share(run, number, jobs, gpus)
-        machine = torch.cuda.get_device_name(number % gpus) if gpus else processor()
-        if before is not None and before.machine:
-            same = before.machine.endswith(machine)
-            machine = before.machine if same else f"{before.machine}, then {machine}"
         record = Record(
             run.command(),
             started=datetime.now().isoformat(timespec="seconds"),
             seconds=earlier,
-            machine=machine,
+            machine=torch.cuda.get_device_name(number % gpus) if gpus else processor(),
             torch=torch.__version__,
             version=version(),
             paths=run.task.paths,
         )
+        if before is not None:
+            record.follow(before)
         record.write(run.folder)
         begun = time.monotonic()
         with (run.folder / LOG).open("ab") as log:

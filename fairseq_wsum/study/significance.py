@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -209,7 +209,7 @@ def bootstrap(
     try:
         metric = BLEU(
             lowercase=way["case"] == "lc",
-            tokenize=way["tok"],
+            tokenize=_tokenizer(way["tok"], BLEU.TOKENIZERS),
             smooth_method=smoothing,
             smooth_value=float(value.rstrip("]")) if value else None,
             force=True,
@@ -253,6 +253,12 @@ def _bleu(baseline: Runs, others: Mapping[str, Runs]) -> dict[str, Comparison]:
         untested = tuple(seed for seed in differences if seed not in p)
         found[name] = Comparison(differences, largest, p, untested)
     return found
+
+
+def _tokenizer(name: str, known: Collection[str]) -> str:
+    """A tokenizer without the version that signatures add to it, as in ja-mecab-0.996-IPA."""
+    found = [tokenizer for tokenizer in known if f"{name}-".startswith(f"{tokenizer}-")]
+    return max(found, key=len, default=name)
 
 
 def _lines(path: Path) -> list[str]:
