@@ -11,8 +11,10 @@ from matrix_products import Products
 from torch import Tensor
 
 pytest.importorskip("fairseq")
+from fairseq import options as fairseq_options
 from fairseq import utils
 from fairseq.dataclass.configs import EMAConfig
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.models import ARCH_CONFIG_REGISTRY, build_model
 from fairseq.models.ema import EMA
 from fairseq.models.lstm import LSTMModel
@@ -421,6 +423,17 @@ def test_a_model_is_built_from_a_dataclass_a_namespace_and_a_dict_config() -> No
     adaptive = Namespace(arch="wsum_lstm", criterion="adaptive_loss", **SMALL)
     adaptive.adaptive_softmax_cutoff = "8,16"
     assert build_model(adaptive, make_task()).decoder.adaptive_softmax is not None
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of fairseq's use of hydra
+@pytest.mark.parametrize("arch", ["wsum_lstm", "wsum_lstm_lm"])
+def test_a_criterion_without_a_dataclass_can_be_chosen(arch) -> None:
+    """For example one of the user's own, written as fairseq's documents show it."""
+    task = "translation" if arch == "wsum_lstm" else "language_modeling"
+    given = ["data", "--task", task, "--arch", arch, "--criterion", "composite_loss"]
+    given += ["--underlying-criterion", "cross_entropy"]
+    args = fairseq_options.parse_args_and_arch(fairseq_options.get_training_parser(), given)
+    assert convert_namespace_to_omegaconf(args).model.criterion_name is None
 
 
 BAD_OPTIONS = {

@@ -114,6 +114,12 @@ def test_every_option_of_fairseqs_transformer_exists_with_its_default() -> None:
     assert cfg.no_token_positional_embeddings and not args.no_token_positional_embeddings
 
 
+def test_the_default_cell_is_a_gated_sum() -> None:
+    cfg = read_config(Namespace())
+    for sums in (cfg.encoder.gated_sums, cfg.decoder.gated_sums):
+        assert sums.cell == CELLS["no-srnn-hidden"]
+
+
 @pytest.mark.parametrize("config", [WsumTransformerConfig, WsumLSTMConfig])
 def test_a_task_without_a_limit_of_positions_gives_none(config) -> None:
     cfg = OmegaConf.create({"task": {}, "model": OmegaConf.structured(config)})
@@ -397,6 +403,10 @@ BAD_OPTIONS = {
     "merged": (
         dict(merge_src_tgt_embed=True, decoder_embed_path="d.vec"),
         "--decoder-embed-path has no effect with --merge-src-tgt-embed",
+    ),
+    "merged sizes": (
+        dict(merge_src_tgt_embed=True, decoder_embed_dim=4, decoder_attention_heads=2),
+        "--encoder-embed-dim 8 to match --decoder-output-dim 4",
     ),
     "output": (
         dict(share_decoder_input_output_embed=True, decoder_output_dim=4),

@@ -235,6 +235,10 @@ def test_a_model_of_fewer_output_words_is_loaded() -> None:
     model.load_state_dict(model.state_dict())
 
 
+def test_the_default_cell_is_a_gated_sum() -> None:
+    assert read_config(Namespace(**SMALL))[1].cell == CELLS["no-srnn-hidden"]
+
+
 def test_offloading_implies_recomputing_as_in_fairseqs_transformer() -> None:
     assert read_config(Namespace(**SMALL, offload_activations=True))[0].checkpoint_activations
 
@@ -245,6 +249,15 @@ BAD_OPTIONS = {
     "order": (dict(decoder_attention_layers="0"), "give --token-positional-embeddings"),
     "layer": (dict(decoder_attention_layers="7"), "numbers from 0 to 1"),
     "heads": (dict(scale_heads=True, decoder_attention_heads=3), "heads 3 does not divide"),
+    "sharing": (
+        dict(share_decoder_input_output_embed=True, decoder_input_dim=6),
+        "--decoder-input-dim 6 to match --decoder-output-dim 8",
+    ),
+    "nothing to share": (
+        dict(share_decoder_input_output_embed=True, adaptive_input=True),
+        "--share-decoder-input-output-embed with --adaptive-input: .* omit one of them",
+    ),
+    "tied": (dict(tie_adaptive_weights=True), "--tie-adaptive-weights needs --adaptive-input"),
     "quantised": (dict(quant_noise_scalar=0.1), "--quant-noise-scalar 0.1: fairseq cannot"),
 }
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ...cells import Cell
-from .options import CellOptions, described_cell, first, flag
+from .options import CELL, CellOptions, described_cell, first, flag
 
 # fairseq needs `Optional[X]` here: see options.py
 # ruff: noqa: UP045
@@ -17,6 +17,8 @@ NO_POSITIONS = {"help": "no positional embeddings (default, unless attention is 
 @dataclass(frozen=True)
 class GatedSums:
     """The gated sums of an encoder or a decoder, and the layers that keep self-attention instead.
+
+    With another cell the layers are recurrent, and still called so here.
 
     Attributes:
         cell: the cell.
@@ -35,6 +37,7 @@ class GatedSums:
 class GatedSumOptions(CellOptions):
     """The options for a decoder's gated sums, and for positions."""
 
+    cell: str = field(default="no-srnn-hidden", metadata=CELL)
     decoder_hidden_size: Optional[int] = field(
         default=None,
         metadata={"help": "hidden size of the decoder's gated sums (default: --decoder-embed-dim)"},

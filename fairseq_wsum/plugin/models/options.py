@@ -32,6 +32,7 @@ TAKE_ITS_DICTIONARY = (
 )
 
 _CELLS_WITH_TITLES = ", ".join(f"{name} ({cell.title})" for name, cell in CELLS.items())
+CELL = {"help": f"cell of all layers: {_CELLS_WITH_TITLES}, or a registered cell"}
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,7 @@ class Side:
 class CellOptions(FairseqDataclass):
     """The options for the cell and the backend."""
 
-    cell: str = field(
-        default="lstm",
-        metadata={"help": f"cell of all layers: {_CELLS_WITH_TITLES}, or a registered cell"},
-    )
+    cell: str = field(default="lstm", metadata=CELL)
     coupled_gates: bool = field(
         default=False, metadata={"help": "f = 1 - i, in the LSTM and its ablations"}
     )
@@ -101,7 +99,7 @@ class LSTMOptions(CellOptions):
     )
     # not options, because fairseq creates none for interpolated values
     max_target_positions: Optional[int] = II("oc.select:task.max_target_positions,null")
-    criterion_name: Optional[str] = II("criterion._name")  # the value of fairseq's --criterion
+    criterion_name: Optional[str] = II("oc.select:criterion._name,null")  # of --criterion
 
     @classmethod
     def from_namespace(cls, args: Any) -> "LSTMOptions":
@@ -255,23 +253,20 @@ def described_cell(cfg: CellOptions, name: str) -> Cell:
         return cell
 
 
-def check_sharing(
-    embed_dim: int, output_dim: int, output_option: str = "--decoder-out-embed-dim"
-) -> None:
+def check_sharing(**sizes: int | None) -> None:
     """Check that the output embedding can be the input embedding.
 
     Args:
-        embed_dim: `--decoder-embed-dim`.
-        output_dim: the size of the output embedding.
-        output_option: the option that sets it.
+        sizes: of the input embedding and of the output embedding, by option.
 
     Raises:
         ValueError: their sizes differ.
     """
-    if embed_dim != output_dim:
+    (one, size), (other, output_size) = sizes.items()
+    if size != output_size:
         raise ValueError(
-            f"sharing the output embedding requires --decoder-embed-dim {embed_dim} to match "
-            f"{output_option} {output_dim}"
+            f"sharing the output embedding requires {flag(one)} {size} to match {flag(other)} "
+            f"{output_size}"
         )
 
 

@@ -281,12 +281,15 @@ def read_config(args: Any) -> WsumLSTMConfig:
     if cfg.share_all_embeddings:
         _check_sharing_all(cfg)
     if cfg.shares_output:
-        check_sharing(cfg.decoder_embed_dim, cfg.out_embed_dim)
+        check_sharing(
+            decoder_embed_dim=cfg.decoder_embed_dim, decoder_out_embed_dim=cfg.out_embed_dim
+        )
     _check_attention(cfg)
     if cfg.layer_norm and cfg.input_feeding:
         logger.warning(
-            "--layer-norm with --decoder-input-feeding: the gradient may grow at every target "
-            "position, and the model may not learn; give --decoder-input-feeding False"
+            "--layer-norm with --decoder-input-feeding: in training, the gradient may grow at "
+            "every target position; if a new model does not learn, give "
+            "--decoder-input-feeding False"
         )
     return cfg
 

@@ -20,7 +20,10 @@ from .options import (
 
 @dataclass
 class WsumLSTMLMConfig(LSTMOptions):
-    """The options. The defaults are those of fairseq's `lstm_lm`, except that biases start at zero.
+    """The options.
+
+    The defaults are those of fairseq's `lstm_lm`, except that biases start at zero and the output
+    embedding is as large as the last layer.
 
     A default of None means that the value depends on other options: see `decoder` and
     `out_embed_dim`.
@@ -175,7 +178,9 @@ def read_config(args: Any) -> WsumLSTMLMConfig:
         )
     _check_penalties(cfg)
     if cfg.shares_output:
-        check_sharing(cfg.decoder_embed_dim, cfg.out_embed_dim)
+        check_sharing(
+            decoder_embed_dim=cfg.decoder_embed_dim, decoder_out_embed_dim=cfg.out_embed_dim
+        )
     if str(cfg.decoder_attention).lower() not in ("0", "false", "no", "off", "none"):
         raise ValueError(
             f"--decoder-attention {cfg.decoder_attention}: a language model has no source to "

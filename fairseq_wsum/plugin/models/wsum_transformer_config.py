@@ -152,8 +152,13 @@ def _check_embeddings(cfg: Any) -> None:
                 raise ValueError(
                     f"{flag(option)} has no effect with --merge-src-tgt-embed: omit one of them"
                 )
+        check_sharing(
+            encoder_embed_dim=cfg.encoder_embed_dim, decoder_output_dim=cfg.decoder_output_dim
+        )
     if cfg.share_decoder_input_output_embed or cfg.share_all_embeddings:
-        check_sharing(cfg.decoder_embed_dim, cfg.decoder_output_dim, "--decoder-output-dim")
+        check_sharing(
+            decoder_embed_dim=cfg.decoder_embed_dim, decoder_output_dim=cfg.decoder_output_dim
+        )
     if cfg.tie_adaptive_weights and cfg.adaptive_softmax_cutoff:
         raise ValueError(
             "--tie-adaptive-weights needs an adaptive input, which translation models do not have: "

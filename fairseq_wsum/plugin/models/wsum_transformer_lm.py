@@ -31,8 +31,10 @@ from .options import (
     check_cells,
     check_language_modeling,
     check_probabilities,
+    check_sharing,
     check_sizes,
     first,
+    flag,
     option_values,
     refuse_alignments,
 )
@@ -44,7 +46,11 @@ from .wsum_transformer_layers import WsumTransformerDecoder
 
 @dataclass
 class WsumTransformerLMConfig(TransformerLanguageModelConfig, GatedSumOptions):
-    """The options. The defaults are those of fairseq's `transformer_lm`, but without positions."""
+    """The options.
+
+    The defaults are those of fairseq's `transformer_lm`, but without positions, and with the
+    input and the output as wide as the decoder.
+    """
 
     decoder_input_dim: Optional[int] = field(
         default=None,
@@ -195,6 +201,7 @@ def read_config(args: Any) -> tuple[WsumTransformerLMConfig, GatedSums]:
     check_sizes(cfg, [f"decoder_{size}" for size in sizes])
     check_probabilities(cfg)
     check_quantisation(cfg)
+    _check_embeddings(cfg)
     sums = gated_sums(cfg, "decoder", cfg.decoder_embed_dim)
     if sums.attention_layers or cfg.scale_heads:
         check_heads(cfg, "decoder")
@@ -204,3 +211,23 @@ def read_config(args: Any) -> tuple[WsumTransformerLMConfig, GatedSums]:
     limits = (cfg.max_target_positions, limit, DEFAULT_MAX_TARGET_POSITIONS)
     cfg.max_target_positions = first(*limits)
     return cfg, sums
+
+
+def _check_embeddings(cfg: WsumTransformerLMConfig) -> None:
+    """Check what fairseq's `transformer_lm` notices in the first batch only, or with an assertion.
+
+    Raises:
+        ValueError: options are incompatible; the message names them.
+    """
+    if cfg.share_decoder_input_output_embed and cfg.adaptive_softmax_cutoff is None:
+        for option in ("adaptive_input", "character_embeddings"):
+            if getattr(cfg, option):
+                raise ValueError(
+                    f"--share-decoder-input-output-embed with {flag(option)}: there is no single "
+                    "matrix of embeddings to share; omit one of them"
+                )
+        check_sharing(
+            decoder_input_dim=cfg.decoder_input_dim, decoder_output_dim=cfg.decoder_output_dim
+        )
+    if cfg.tie_adaptive_weights and not cfg.adaptive_input:
+        raise ValueError("--tie-adaptive-weights needs --adaptive-input: give both, or neither")

@@ -81,7 +81,8 @@ class WsumLanguageModelingTask(LanguageModelingTask):
     written within an epoch contain the states.
 
     This is `--sample-break-mode none`, the default. With other break modes (such as `eos`, one
-    sentence per sample) samples are independent, and the task equals fairseq's `language_modeling`.
+    sentence per sample) samples are independent, and the task equals fairseq's `language_modeling`,
+    but for the default of `--tokens-per-sample`.
     """
 
     def __init__(self, args: Any, *others: Any, **named: Any) -> None:
