@@ -188,6 +188,23 @@ def test_gates_near_one_keep_their_gradient_in_16_bits(cell) -> None:
 
 
 @needs_kernels
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_reset_gate_near_one_keeps_its_gradient_in_16_bits(steps) -> None:
+    fast, exact = twins(dict(I=16, H=32), torch.bfloat16, cell="gru")
+    with torch.no_grad():
+        for layer in (fast, exact):
+            layer.bias_ih_l0[:32] += 7
+    x, h = torch.randn(steps, 4, 16).bfloat16(), torch.randn(1, 4, 32).bfloat16()
+    gradients = []
+    for layer in (fast, exact):
+        dtype = layer.weight_ih_l0.dtype
+        layer(x.to(dtype), (h.to(dtype), h.to(dtype)))[0].sum().backward()
+        gradients.append(layer.weight_ih_l0.grad[:32].double())
+    found, right = gradients
+    assert (found - right).norm() < 0.1 * right.norm()
+
+
+@needs_kernels
 @pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden"])
 def test_ten_thousand_padded_bidirectional_steps_in_16_bits_stay_accurate(cell) -> None:
     shape = dict(T=10_000, B=3, I=3, H=20)

@@ -177,6 +177,8 @@ def test_tensors_of_another_shape_are_rejected() -> None:
         recurrence(z[:, :0], weight, None, None, h_0, c_0, None, code, False, True)
     with pytest.raises(ValueError, match="take a c_0 for this cell"):
         recurrence(z, weight, None, None, h_0, None, None, code, False, True)
+    with pytest.raises(ValueError, match="take no b_hh for this cell: add it to z"):
+        recurrence(z, weight, z[0, 0], None, h_0, c_0, None, code, False, True)
     backward = torch.ops.fairseq_wsum.recurrence_backward
     with pytest.raises(ValueError, match=r"cells of size \(4, 2, 6\), got \(0,\)"):
         rest = (torch.empty(0), code, False)

@@ -391,6 +391,15 @@ def test_the_kernels_compile_for_an_absent_gpu(capability) -> None:
         compile_for(capability, triton_scan._forward, scanned)
         compile_for(capability, triton_scan._backward, {**scanned, "HAS_DCELLS": True})
     compile_for(capability, triton_common._between, dict(BLOCK=64, H=650))
+    step = dict(STEPS=1, BLOCK=8, TOTALS=False)  # a single step of a small layer
+    for kernel, constants in (
+        (triton_gated_sum._forward, {**tile, "SAVE": True}),
+        (triton_gated_sum._backward, {**tile, "HAS_DY": True}),
+        (triton_scan._forward, {}),
+        (triton_scan._backward, {"HAS_DCELLS": True}),
+    ):
+        constants = {**flags, **constants, **step, "H": 5}
+        compile_for(capability, kernel, constants, dtype=torch.float16)
     for name, sequences, units in (("no-srnn", 16, 16), ("lstm", 64, 32), ("no-gates", 32, 16)):
         how = Tiling(sequences, units, 64, together=True)
         for kernel, constants in recurrence_kernels(CELLS[name], how, units=650):
@@ -454,6 +463,9 @@ def test_the_arguments_compiled_in_16_bits_are_arguments_of_kernels() -> None:
     assert {f"{name}_ptr" for name in IN_LAYER_DTYPE} <= arguments
 
 
+POINTERS = {torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float32: "*fp32"}
+
+
 def compile_for(capability, kernel, constants, warps=4, dtype=torch.bfloat16):  # type: ignore[no-untyped-def]
     """Compile to machine code, with tensors in `dtype` where a layer has them so, as torch's
     allocator places them."""
@@ -463,7 +475,7 @@ def compile_for(capability, kernel, constants, warps=4, dtype=torch.bfloat16):  
 
     types = {"padding_ptr": "*u8", "counter_ptr": "*i32"}
     for name in IN_LAYER_DTYPE:
-        types[f"{name}_ptr"] = "*bf16" if dtype is torch.bfloat16 else "*fp32"
+        types[f"{name}_ptr"] = POINTERS[dtype]
     signature, aligned = {}, {}
     for i, name in enumerate(kernel.arg_names):
         other = "*fp32" if name.endswith("_ptr") else "i32"

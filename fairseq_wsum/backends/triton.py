@@ -68,6 +68,8 @@ def _kernel(module: str, name: str) -> Callable[..., Any]:
     """A function that imports its kernel, and with it Triton, when it is first called."""
 
     def call(*arguments: Any) -> Any:
+        if (reason := why_missing()) is not None:
+            raise RuntimeError(f"the kernels for GPUs cannot be used: {reason}")
         return getattr(import_module(f"{__package__}.{module}"), name)(*arguments)
 
     return call

@@ -38,8 +38,11 @@ def add_hidden(cell: Cell, z_x: Tensor, z_h: Tensor) -> Tensor:
     """
     if cell.hidden_rows == cell.rows and not cell.inner_bias_rows:
         return z_x + z_h
+    dtype = z_x.dtype
+    if cell.inner_bias_rows:  # a gate multiplies the product with h_{t-1}
+        z_x, z_h = widened(z_x), widened(z_h)
     z = cell.preactivations(split(cell.rows, z_x), split(cell.hidden_rows, z_h), z_x, {})
-    return torch.cat([z[row] for row in cell.rows], dim=-1)
+    return torch.cat([z[row] for row in cell.rows], dim=-1).to(dtype)
 
 
 def joint_bias(cell: Cell, b_ih: Tensor | None, b_hh: Tensor | None) -> Tensor | None:

@@ -54,8 +54,8 @@ def check(
 
     Raises:
         ValueError: a tensor has the wrong dtype, shape or device, so that the kernels would access
-            memory out of bounds; there is no time step; or the cell has no use for `v` or `c_0`, or
-            needs it.
+            memory out of bounds; there is no time step; or the cell has no use for `v`, `c_0` or
+            `b_hh`, or needs `v` or `c_0`.
     """
     if like.dtype not in dtypes:
         *others, last = (str(dtype).removeprefix("torch.") for dtype in dtypes)
@@ -71,6 +71,8 @@ def check(
         for name, needed in (("c_0", cell.has_memory), ("v", bool(cell.vectors))):
             if name in tensors and (tensors[name] is not None) != needed:
                 raise ValueError(f"the kernels take {'a' if needed else 'no'} {name} for this cell")
+        if tensors.get("b_hh") is not None and not cell.inner_bias_rows:
+            raise ValueError("the kernels take no b_hh for this cell: add it to z")
     for name, tensor in tensors.items():
         if tensor is not None:
             dtype = torch.float32 if name in _FLOAT32 else like.dtype

@@ -98,5 +98,5 @@ def _find() -> tuple[ctypes.CDLL | None, str | None]:
         reasons.append(f"{path.name} was built from other sources; reinstall the package")
     return None, "; ".join(reasons) or (
         "the C++ kernels were not built; install a C++ compiler, then reinstall this package "
-        "(scripts/setup.sh in a clone)"
+        "(scripts/setup.sh in a clone), or use the backend `reference` and `scan_reference`"
     )

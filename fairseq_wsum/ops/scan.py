@@ -53,6 +53,7 @@ def scan(
         c_t, T x B x H, and its last value in the direction of the scan, B x H, in float32.
 
     Raises:
+        RuntimeError: there are no kernels for the device; use `scan_reference`.
         ValueError: the tensors are on different devices.
     """
     given = {"f": f, "u": u, "c_0": c_0}
