@@ -156,7 +156,7 @@ def test_a_damaged_score_file_is_named_with_the_cure(captions, text) -> None:
     path.write_text(text)
     with pytest.raises(ValueError, match=r"gru/seed-2/score-test/scores\.json is damaged") as error:
         captions.report()
-    assert f"remove {path.parent} and " in str(error.value)  # score.sh refuses to complete it
+    assert f"remove {path.parent}: " in str(error.value)  # score.sh refuses to complete it
 
 
 @pytest.mark.parametrize("key", ["lenpen", "signature"])
@@ -196,7 +196,7 @@ def test_scores_of_different_kinds_are_not_compared(captions) -> None:
     path.write_text(path.read_text().replace("tok:none", "tok:13a"))
     with pytest.raises(ValueError, match=r"(?s)gru/seed-2 and .* cannot be compared.*tok:13a") as e:
         captions.report()
-    assert "remove study.json and the scores" in str(e.value)  # not the training
+    assert "remove the scores (score-valid" in str(e.value)  # not the training
 
 
 def test_a_run_with_other_options_is_not_reported(lm) -> None:

@@ -14,7 +14,7 @@ from study_recipe import RECIPE, Writer, plan_of, task, writer
 from fairseq_wsum.machine import processor, version
 from fairseq_wsum.study import progress, run
 from fairseq_wsum.study.progress import Watch, duration, standing
-from fairseq_wsum.study.record import Record, read_record, validations
+from fairseq_wsum.study.record import Record, finished_record, read_record, validations
 from fairseq_wsum.study.run import execute, state
 
 
@@ -66,6 +66,19 @@ def test_a_run_that_goes_on_with_other_software_says_so() -> None:
     assert (record.torch, record.version) == ("2.1, then 2.2", "1 (a), then 1 (b)")
     record.follow(Record([]))  # of an earlier version, which wrote neither
     assert record.torch == "2.1, then 2.2"
+
+
+def test_scores_that_were_removed_are_made_again(make) -> None:
+    run = plan_of(make()).runs[0]
+    execute(run)
+    before = read_record(run.folder)
+    (run.folder / "perplexity.json").unlink()
+    assert state(run) == "interrupted" and finished_record(run) is None
+    assert execute(run) == state(run) == "finished"
+    after = read_record(run.folder)
+    assert before is not None and after is not None
+    assert after.scores == before.scores == ["perplexity.json"]
+    assert after.seconds > before.seconds and after.machine == before.machine
 
 
 def test_a_failed_run_says_so_and_is_tried_again(make) -> None:

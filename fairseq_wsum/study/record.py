@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from .plan import Run
 
 RECORD = "study.json"
 LOG = "study.log"
+SCORES = ("score-valid/scores.json", "score-test/scores.json", "perplexity.json")
 PLACES = ("--out=", "--run=")  # options of a recipe that say where its files are
 PATHS = {"recipe": "recipe", "--data": "data"}  # settings that are paths, by their keys in the file
 ATTEMPT = re.compile(r"^\$ (.+)$", re.MULTILINE)  # the command line that starts one
@@ -40,6 +41,7 @@ class Record:
     torch: str = ""  # version
     version: str = ""  # of this package, with the commit of a checkout
     paths: Mapping[str, str] = field(default_factory=dict)  # of the task
+    scores: Sequence[str] = ()  # the files of SCORES that the recipe left
 
     def follow(self, before: Record) -> None:
         """Add what the attempts before this one ran on."""
@@ -48,6 +50,10 @@ class Record:
             if earlier and earlier.split(", then ")[-1] != now:
                 earlier += f", then {now}"
             setattr(self, name, earlier or now)
+
+    def is_finished(self, folder: Path) -> bool:
+        """Whether the run in this folder is done: scores that were removed are to be made again."""
+        return self.state == "finished" and all((folder / name).is_file() for name in self.scores)
 
     def write(self, folder: Path) -> None:
         """Write it to the folder of its run."""
@@ -117,7 +123,7 @@ def finished_record(run: Run) -> Record | None:
         ValueError: the run was made, or is half made, with other options.
     """
     record = checked_record(run)
-    return record if record is not None and record.state == "finished" else None
+    return record if record is not None and record.is_finished(run.folder) else None
 
 
 def checked_record(run: Run) -> Record | None:

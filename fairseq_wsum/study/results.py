@@ -196,8 +196,8 @@ def _damaged(path: Path, why: object) -> ValueError:
     folder = next(parent for parent in path.parents if parent.name.startswith("seed-"))
     what = "it" if path.parent == folder else path.parent  # score.sh replaces whole folders only
     return ValueError(
-        f"{path} is damaged ({why}); remove {what} and {folder / 'study.json'}: `fairseq-wsum "
-        "study` then scores the model again"
+        f"{path} is damaged ({why}); remove {what}: `fairseq-wsum study` then scores the model "
+        "again"
     )
 
 
@@ -304,8 +304,8 @@ def _check_same(one: _Scored, other: _Scored, subset: str) -> None:
         raise ValueError(
             f"{folder} and {other_folder} cannot be compared: their {subset} sets were scored as "
             f"{', '.join(filter(None, way))}, and as {', '.join(filter(None, other_way))}; in one "
-            "of the folders, remove study.json and the scores (score-valid, score-test, "
-            "perplexity.json): `fairseq-wsum study` then scores that model again"
+            "of the folders, remove the scores (score-valid, score-test, perplexity.json): "
+            "`fairseq-wsum study` then scores that model again"
         )
 
 

@@ -24,7 +24,7 @@ import torch
 
 from ..machine import cores, processor, version
 from .plan import Run
-from .record import LOG, Record, checked_record, read_record
+from .record import LOG, SCORES, Record, checked_record, read_record
 
 LOCK = ".study.lock"
 POLL = 0.2  # seconds
@@ -36,12 +36,19 @@ def state(run: Run) -> str:
     if record is None:
         return "waiting"
     if record.state != "running":
-        return record.state
+        return _ended(record, run)
     with _try_lock(run.folder / LOCK) as file:
         if file is None:
             return "running"
         record = read_record(run.folder)  # again, as it may have ended since
-        return "interrupted" if record is None or record.state == "running" else record.state
+        return "interrupted" if record is None else _ended(record, run)
+
+
+def _ended(record: Record, run: Run) -> str:
+    """How a run has ended that no process works on."""
+    if record.state == "failed" or record.is_finished(run.folder):
+        return record.state
+    return "interrupted"
 
 
 def execute(run: Run, slots: Path | None = None, jobs: int = 1, parent: int | None = None) -> str:
@@ -63,7 +70,7 @@ def execute(run: Run, slots: Path | None = None, jobs: int = 1, parent: int | No
     with ExitStack() as stack:
         lock = stack.enter_context(hold(run.folder / LOCK))
         before = checked_record(run)
-        if before is not None and before.state == "finished":
+        if before is not None and before.is_finished(run.folder):
             return before.state
         number = 0
         earlier = 0.0 if before is None else _seconds(before, run.folder / LOG)
@@ -92,6 +99,7 @@ def execute(run: Run, slots: Path | None = None, jobs: int = 1, parent: int | No
             log.flush()
             record.status = call(record.command, log, variables, inherited, parent)
         record.state = "finished" if record.status == 0 else "failed"
+        record.scores = [name for name in SCORES if (run.folder / name).is_file()]
         record.seconds = earlier + time.monotonic() - begun
         record.write(run.folder)
         return record.state

@@ -267,4 +267,4 @@ def _lines(path: Path) -> list[str]:
 
 
 def _again(run: Result) -> str:
-    return f"remove {run.run.folder / 'study.json'} and run `fairseq-wsum study` to score it again"
+    return f"remove {run.run.folder / 'score-test'} and run `fairseq-wsum study` to score it again"
