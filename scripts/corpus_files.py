@@ -56,7 +56,7 @@ def download(url: str, path: Path, cure: str) -> Path:
                 raise OSError(f"the connection ended after {size:,} of {int(whole):,} bytes")
             file.flush()
             os.replace(partial, path)
-        except (OSError, urllib.error.URLError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:  # no address, no answer
             raise UserError(f"cannot download {url} ({error}); {cure}") from error
         finally:
             if is_open_at(file, partial):

@@ -15,11 +15,11 @@ Score the validation and the test split of DATA with a language model and print 
                DIR    with --average: the training's --save-dir
   --average N         average the checkpoints of the last N epochs in DIR into DIR/average-N.pt, and
                       score that model
-  --splits LIST       splits to score (default valid,test)
+  --splits LIST       splits to score (default valid,test); fairseq's --gen-subset is the same
   --task TASK         fairseq's task (default wsum_language_modeling: one stream, and the state is
                       carried from sentence to sentence)
-  --out FILE          write the perplexities, of how many tokens they are, and the task to FILE as
-                      JSON, too
+  --out FILE          write the perplexities, of how many tokens they are (except with '@@ '), and
+                      the task to FILE as JSON, too
   --help              this text
 
 The perplexity is per token of DATA. If the tokens are subwords, add --post-process '@@ '
@@ -36,10 +36,10 @@ EOF
 }
 
 data='' checkpoint='' average='' splits=valid,test task=wsum_language_modeling out=''
-sentencepiece=false options=()
+sentencepiece=false unit=tokens options=()
 while [ $# -gt 0 ]; do
     case "$1" in
-        --checkpoint=* | --average=* | --splits=* | --task=* | --out=* | --post-process=*)
+        --checkpoint=* | --average=* | --splits=* | --gen-subset=* | --task=* | --out=* | --post-process=*)
             set -- "${1%%=*}" "${1#*=}" "${@:2}"
             ;;
     esac
@@ -47,7 +47,7 @@ while [ $# -gt 0 ]; do
         -h | --help) usage && exit ;;
         --checkpoint) checkpoint="$(value "$@")"; shift ;;
         --average) average="$(value "$@")"; shift ;;
-        --splits) splits="$(value "$@")"; shift ;;
+        --splits | --gen-subset) splits="$(value "$@")"; shift ;;
         --task) task="$(value "$@")"; shift ;;
         --out) out="$(value "$@")"; shift ;;
         --post-process)
@@ -56,6 +56,7 @@ while [ $# -gt 0 ]; do
                 sentencepiece=true # handled below, as fairseq-eval-lm does not support it
             else
                 options+=("$1" "$processing")
+                unit=subwords # fairseq-eval-lm counts these, though the perplexity is per word
             fi
             shift
             ;;
@@ -133,10 +134,11 @@ bits, tokens, words = (float(number.replace(",", "")) for number in sys.argv[1:]
 print(f"{2 ** (bits * tokens / words):.2f}")' "$bits" "$tokens" "$words")"
         tokens="$words words, $tokens"
     fi
-    echo "$split: perplexity $perplexity ($tokens tokens)"
+    echo "$split: perplexity $perplexity ($tokens $unit)"
     [[ "$perplexity" == [0-9]* ]] || perplexity="\"$perplexity\"" # JSON has no inf and nan
     counted="${tokens%% *}" # the words, if the perplexity is theirs
-    figures+="\"$split\": $perplexity, \"${split}_tokens\": ${counted//,/}, "
+    figures+="\"$split\": $perplexity, "
+    [ "$unit" = subwords ] || figures+="\"${split}_tokens\": ${counted//,/}, "
 done
 if [ -n "$out" ]; then
     echo "{$figures\"task\": \"$task\"}" >"$out.partial"

@@ -8,7 +8,6 @@ another name. Called by train.sh.
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from itertools import count
@@ -16,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the package may not be installed
 from fairseq_wsum.checkpoint_files import damage, newest
+from fairseq_wsum.files import whole
 
 
 def main() -> None:
@@ -33,13 +33,15 @@ def main() -> None:
             "give a new --save-dir to start again"
         )
     path, updates = found
-    partial = last.with_name(f"{last.name}.tmp")
-    shutil.copyfile(path, partial)
-    if last.exists():
-        kept = unused(f"{last}.damaged")
-        last.rename(kept)
-        problem += f"; it is kept as {kept.name}"
-    os.replace(partial, last)
+    try:
+        with whole(last) as partial:
+            shutil.copyfile(path, partial)
+            if last.exists():
+                kept = unused(f"{last}.damaged")
+                last.rename(kept)
+                problem += f"; it is kept as {kept.name}"
+    except OSError as error:
+        sys.exit(f"error: {last} cannot be restored from {path.name}: {error}")
     print(f"{last}: {problem}. Continuing from {path.name} ({updates} updates)", file=sys.stderr)
 
 

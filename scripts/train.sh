@@ -130,10 +130,13 @@ export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
 
 # Every branch tells fairseq the number of processes. A process that does not know of the others
 # would train alone and overwrite their checkpoints.
-first=true
+first=true spawns=false
 command=(fairseq-train "$data" "${common[@]}")
+[ -z "$cpu_processes" ] || [ "${WORLD_SIZE:-1}" = 1 ] ||
+    die "--cpu-processes and torchrun exclude each other; use only one"
+[ -z "$cpu_processes" ] || [ "${SLURM_STEP_NUM_TASKS:-1}" = 1 ] ||
+    die "--cpu-processes and several tasks of srun exclude each other; use only one"
 if [ -n "$cpu_processes" ] && [ "$cpu_processes" -gt 1 ]; then
-    [ "${WORLD_SIZE:-1}" = 1 ] || die "--cpu-processes and torchrun exclude each other; use only one"
     first=false # torchrun runs this script again in each process, where RANK 0 is the first
     threads=$(($(cores_here) / cpu_processes))
     export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((threads > 1 ? threads : 1))}"
@@ -173,13 +176,16 @@ elif [ "${SLURM_STEP_NUM_TASKS:-1}" -gt 1 ]; then # srun; fairseq reads the rest
         --distributed-port "${MASTER_PORT:-$((10000 + SLURM_JOB_ID % 50000))}")
 elif [ "${OMPI_COMM_WORLD_SIZE:-1}" -gt 1 ]; then
     die "mpirun is not supported; start the processes with torchrun or srun (see --help)"
-elif [ "${cpu_processes:-$gpus}" = "" ]; then
-    : # fairseq's own default: all visible GPUs, else the CPU
-elif [ "${gpus:-0}" = 0 ]; then
-    command+=(--cpu --distributed-world-size 1)
+elif [ -z "${cpu_processes:-}" ] && [ "$gpus" != 0 ]; then
+    # This process starts one for each GPU: without --gpus, for all visible ones, or uses the CPU.
+    $dry_run || [ -z "$gpus" ] || enough_gpus "$gpus"
+    [ -z "$gpus" ] || command+=(--distributed-world-size "$gpus")
+    # In a job of Slurm fairseq would take the number from the job, and wait for tasks of srun.
+    [ -z "${SLURM_JOB_NODELIST:-}${SLURM_STEP_NODELIST:-}" ] ||
+        command=(env -u SLURM_JOB_NODELIST -u SLURM_STEP_NODELIST "${command[@]}")
+    spawns=true
 else
-    $dry_run || enough_gpus "$gpus"
-    command+=(--distributed-world-size "$gpus")
+    command+=(--cpu --distributed-world-size 1)
 fi
 [ ${#options[@]} -eq 0 ] || command+=("${options[@]}")
 
@@ -214,5 +220,12 @@ if $first; then
         fi
         say "continuing from $last"
     fi
+fi
+if $spawns; then
+    # The processes for the GPUs end with this one by SIGINT, which programs ignore that a script has
+    # started in the background, as the recipes do.
+    command=("$PYTHON" -P -c 'import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execvp(sys.argv[1], sys.argv[1:])' "${command[@]}")
 fi
 exec "${command[@]}"

@@ -72,6 +72,12 @@ def test_every_address_has_a_cache_of_its_own(load, monkeypatch):
     assert {folder.parent for folder in folders} == {Path("/mine")}
 
 
+def test_an_address_without_a_scheme_is_named(load, user_error, tmp_path):
+    files = load("corpus_files")
+    with pytest.raises(user_error, match=r"cannot download /data/mirror/file \(unknown url .*cure"):
+        files.download("/data/mirror/file", tmp_path / "cache/file", "cure")
+
+
 def test_a_partial_download_is_not_kept(load, user_error, cut_off, tmp_path):
     path, files = tmp_path / "cache/file", load("corpus_files")
     with pytest.raises(user_error, match=r"the connection ended after 500 of 1,000 bytes\); cure"):

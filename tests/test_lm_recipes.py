@@ -79,8 +79,14 @@ def test_the_table_has_means_and_standard_deviations_over_seeds(tmp_path) -> Non
         folder = tmp_path / run_folder
         folder.mkdir(parents=True)
         (folder / "perplexity.json").write_text(json.dumps({"valid": valid, "test": test}))
+        (folder / "finished").touch()
+    half = tmp_path / "small/gru/epochs-13-seed-1"  # stopped by --stop-time-hours
+    half.mkdir(parents=True)
+    (half / "perplexity.json").write_text('{"valid": 300, "test": 290}')
     table = run("python", EXAMPLES / "language_model_ptb/table.py", tmp_path)
-    assert table.splitlines()[2:] == [
+    *rows, left_out = table.splitlines()[2:]
+    assert left_out == f"left out: {half} has the scores of a training that is not finished"
+    assert rows == [
         "| medium | 4 | `lstm` | 1 | 90.0 | 80.2 |",
         "| small | 4 | `lstm` | 3 | 103.0 ± 3.6 | 93.0 ± 3.6 |",
         "| small | 13 | `no-gates` | 1 | inf | 700.0 |",
@@ -221,6 +227,7 @@ MODEL = ["DATA", "--checkpoint", "DATA/model.pt"]
         (["DATA", "--checkpoint", "x", "--average", 2], "error: --average needs a folder, but"),
         (["DATA", "--checkpoint", "x", "--average", 0], "error: --average 0: give a positive"),
         ([*MODEL, "--splits", "tset"], "error: --splits tset: DATA has no tset"),
+        ([*MODEL, "--gen-subset", "tset"], "error: --splits tset: DATA has no tset"),
         ([*MODEL, "--splits", ","], "error: --splits: name at least one"),
         ([*MODEL, "--splits", "test", "--out", "DATA"], "error: --out DATA is a folder: name a"),
         ([*MODEL, "--splits", "test", "--out", "DATA/new/"], "--out DATA/new/ is a folder: name"),
@@ -265,3 +272,6 @@ def test_the_perplexity_per_word_sums_the_bits_of_its_subwords(tmp_path) -> None
     output = run(*common, "--post-process", "sentencepiece")
     words = float(re.findall(r"perplexity ([\d.]+) \(5 words, 9 tokens", output)[0])
     assert words == pytest.approx(tokens ** (9 / 5), rel=2e-3)
+    out = tmp_path / "perplexity.json"
+    output = run(*common, "--post-process", "@@ ", "--out", out)
+    assert "(9 subwords)" in output and list(json.loads(out.read_text())) == ["test", "task"]

@@ -152,13 +152,51 @@ def test_under_slurm_fairseq_gets_the_size_and_a_port(tmp_path):
 
 @needs_fairseq
 @pytest.mark.parametrize(
+    ("options", "end"),
+    [([], "--notes x"), (["--gpus", "2"], "--distributed-world-size 2 --notes x")],
+)
+def test_one_task_of_slurm_starts_a_process_for_each_gpu_itself(options, end):
+    """fairseq would take the number from the job, which may have more GPUs, or wait for tasks."""
+    slurm = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "a[1-2]", "SLURM_STEP_NODELIST": "a1"}
+    command = dry_run(*options, "--notes", "x", **slurm)
+    assert command.startswith("env -u SLURM_JOB_NODELIST -u SLURM_STEP_NODELIST fairseq-train ")
+    assert command.endswith(end)
+    assert dry_run("--gpus", "0", **slurm).startswith("fairseq-train ")
+
+
+@needs_fairseq
+def test_processes_for_gpus_can_be_interrupted_in_the_background(tmp_path):
+    """They end with the first process by SIGINT, which a background job of a script ignores."""
+    (tmp_path / "bin").mkdir()
+    programs = {
+        "fairseq-train": 'exec python -c "import signal; print(signal.getsignal(signal.SIGINT))"',
+        "python": f'exec {shlex.quote(sys.executable)} "$@"',
+    }
+    for name, code in programs.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{code}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    options = ["--save-dir", tmp_path / "run", "--arch", "wsum_lstm"]
+    train = shlex.join(map(str, [SCRIPTS / "train.sh", tmp_path, *options]))
+    job = subprocess.run(
+        ["bash", "-c", f"{train} & wait"],
+        env=environment(VENV=str(tmp_path)),
+        capture_output=True,
+        text=True,
+    )
+    assert "default_int_handler" in job.stdout, job.stderr
+
+
+@needs_fairseq
+@pytest.mark.parametrize(
     ("options", "variables", "named"),
     [
         ([], {"OMPI_COMM_WORLD_SIZE": "2"}, "mpirun is not supported; start the processes with"),
         (["--cpu-processes", "2"], {"WORLD_SIZE": "2"}, "--cpu-processes and torchrun exclude"),
+        (["--cpu-processes", "1"], {"WORLD_SIZE": "2"}, "--cpu-processes and torchrun exclude"),
         (["--gpus", "0"], {"SLURM_STEP_NUM_TASKS": "2"}, "--gpus 0 under srun: start"),
+        (["--cpu-processes", "1"], {"SLURM_STEP_NUM_TASKS": "2"}, "and several tasks of srun"),
     ],
-    ids=["mpirun", "torchrun", "srun"],
+    ids=["mpirun", "torchrun", "one of torchrun", "srun", "one of srun"],
 )
 def test_ways_to_start_processes_that_exclude_each_other_are_named(
     options, variables, named, tmp_path

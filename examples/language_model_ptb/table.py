@@ -8,6 +8,7 @@ import json
 import math
 import re
 import statistics
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -21,6 +22,12 @@ def main() -> None:
     found: dict[tuple[str, int, str], list[dict[str, float]]] = defaultdict(list)
     for path in sorted(args.out.glob("*/*/epochs-*-seed-*/perplexity.json")):
         run, model, size = path.parent, path.parent.parent.name, path.parent.parent.parent.name
+        if not (run / "finished").exists():
+            print(
+                f"left out: {run} has the scores of a training that is not finished",
+                file=sys.stderr,
+            )
+            continue
         epochs = int(re.findall(r"epochs-(\d+)", run.name)[0])
         figures = json.loads(path.read_text())
         found[size, epochs, model].append({split: float(figures[split]) for split in SPLITS})

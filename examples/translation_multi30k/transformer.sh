@@ -59,8 +59,10 @@ fi
 prepare prepare_multi30k.sh --out "$data"
 text="$data"
 if [ -n "$distilled" ]; then
-    has_option --dry-run || cmp -s "$data/dict.de.txt" "$distilled/dict.de.txt" ||
-        die "--distilled $distilled was not made of $data: make it with scripts/distil.sh"
+    has_option --dry-run || for dict in "$data"/dict.*.txt; do
+        cmp -s "$dict" "$distilled/${dict##*/}" ||
+            die "--distilled $distilled was not made of $data: make it with scripts/distil.sh"
+    done
     text="$data:$distilled" # fairseq reads the folders in turn, one per epoch
     text_options=(--distilled "$distilled")
 fi
