@@ -337,6 +337,15 @@ class Nameless(Cell):
             "`preactivations` reads c_{t-1}: set sees_memory = True",
         ),
         (dict(name="mine", gates=lambda self, z: (0.1, 0.9)), "`gates` must return two tensors, "),
+        (dict(name="mine", gates=lambda self, z: z["a"]), "`gates` must return two tensors, "),
+        (dict(name="mine", gates=lambda self, z: (z["a"],) * 3), "`gates` must return two tensors"),
+        (
+            {
+                **dict(name="mine", can_project=False, hidden_is_memory=True),
+                "output": lambda self, z, c: torch.tanh(c),
+            },
+            r"its memory is its output \(hidden_is_memory\), so `output` must return c",
+        ),
         (dict(name="mine", gates=Cell.gates), "it does not define the function 'gates'"),
         (dict(name="mine", output=Cell.output), "it does not define the function 'output'"),
     ],

@@ -271,7 +271,13 @@ def test_the_command_takes_standard_input_and_a_cell_of_your_own(prepared, tmp_p
             "--device cuda: torch sees no GPU here",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
         ),
-        (["--picture", "{}/new/p.png", "--sentence", "a", "--layer", "7"], "--layer 7"),
+        (
+            [
+                *("--arrays", "{}/new/a.npz", "--picture", "{}/new/p.png"),
+                *("--sentence", "a", "--layer", "7"),
+            ],
+            "--layer 7",
+        ),
         (["--page", "{}/p.html", "--sentence", "a", "--layer", "1"], "--layer is for --picture"),
         (["--page", "{}/p.html", "--sentence", "a", "--unit", "0"], "--unit is for --picture"),
         (["--picture", "{}/p.png", "--sentence", "a", "--unit", "700"], "--unit 700"),

@@ -36,11 +36,15 @@ def problem(cell: Cell) -> str | None:
             dict.fromkeys(cell.rows, one), dict.fromkeys(cell.hidden_rows, one), c, v
         )
         cell.content(z)
-        gates = cell.gates(z) if cell.has_memory else ()
+        gates = cell.gates(z) if cell.has_memory else (one, one)
+        kept = not cell.hidden_is_memory or torch.equal(cell.output(z, one + 0.5), one + 0.5)
     except _ReadsMemory:
         return "`preactivations` reads c_{t-1}: set sees_memory = True"
     except Exception:  # these equations need a layer's sizes, and fail there if they are wrong
         return None
-    if not all(isinstance(gate, Tensor) for gate in gates):
+    are_tensors = isinstance(gates, (tuple, list)) and [isinstance(g, Tensor) for g in gates]
+    if are_tensors != [True, True]:
         return f"`gates` must return two tensors, such as torch.sigmoid(...), got {gates!r}"
+    if not kept:
+        return "its memory is its output (hidden_is_memory), so `output` must return c"
     return None

@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("options for --picture")
     add = group.add_argument
     add("--side", choices=("encoder", "decoder"), help="draw this side (default: the first)")
-    add("--layer", type=int, metavar="N", help="draw this layer (default 1)")
+    add("--layer", type=int, metavar="N", help="draw this layer (default: the first)")
     add("--unit", type=int, metavar="N", help="draw one hidden unit instead of the norm over all")
     add("--join-subwords", action="store_true", help="draw words, not subwords")
 
@@ -127,14 +127,14 @@ def _write(
     models = []
     with contextlib.ExitStack() as files:
         arrays = None
-        if args.arrays is not None:
-            arrays = files.enter_context(Arrays(files.enter_context(_whole(args.arrays))))
         for reader, name in zip(readers, _names(args.checkpoints), strict=True):
             tables = None if args.tables is None else Tables(reader.word_counts)
             kept: list[Sentence] = []
             for k, sentence in enumerate(reader.sentences(lines, args.carry_state)):
                 if args.picture is not None and k == 0:  # a wrong choice is known at once
                     square(find_view(sentence, args.side, args.layer), args.unit)
+                if args.arrays is not None and k == 0:
+                    arrays = files.enter_context(Arrays(files.enter_context(_whole(args.arrays))))
                 if keep:
                     kept.append(sentence)
                 if arrays is not None:

@@ -43,7 +43,7 @@ class Reader:
 
     Attributes:
         architecture: fairseq's name of the model's architecture.
-        cell_names: the cell of each side by name, even if it computes no weighted sum.
+        cell_names: the label of the cell of each side, even if it computes no weighted sum.
 
     Raises:
         OSError, ValueError: a file is missing or not usable; the message names the option.
@@ -95,7 +95,7 @@ class Reader:
         self.model.to(device).eval()
         self.device = device
         self.layers = _layers(self.model)
-        self.cell_names = {layer.side: layer.module.cell.name for layer in self.layers}
+        self.cell_names = {layer.side: layer.module.cell.label for layer in self.layers}
         _check_cells(checkpoint, self.architecture, self.layers)
         self.is_language_model = isinstance(self.model, FairseqLanguageModel)
         if self.is_language_model and source_lang is not None:

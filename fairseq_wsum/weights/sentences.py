@@ -84,7 +84,7 @@ class Model:
     Attributes:
         name: the name to show.
         architecture: fairseq's name of the architecture.
-        cell_names: the cell of each side by name, such as `{"encoder": "lstm"}`.
+        cell_names: the label of the cell of each side, such as `{"encoder": "lstm"}`.
         sentences: the sentences, in the order in which they were given.
     """
 

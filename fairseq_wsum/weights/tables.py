@@ -107,7 +107,9 @@ class Tables:
         """Write the tables to a folder, which is created.
 
         They are text with tabs between the columns, and without quotes: to read one with pandas,
-        give `sep="\\t", quoting=3, keep_default_na=False`. Each row has a `side`, `layer` (from 1)
+        give `sep="\\t", quoting=3, keep_default_na=False`, and for numbers that may be missing
+        `na_values=dict.fromkeys([...], "nan")` with `kept_1` to `kept_16` and
+        `position_correlation`, because "nan" may be a word. Each row has a `side`, `layer` (from 1)
         and `direction`.
 
         - `words.tsv`: the words by their occurrences. `kept_4` is the norm of a word's weight four
@@ -118,9 +120,10 @@ class Tables:
           of occurrences that still have a tenth at the end of the sentence. Their lives may be
           longer, so the mean is a lower bound.
         - `frequency.tsv`: the same by deciles of the running words without `</s>`, from the most
-          frequent to the rarest; unknown words are the rarest. Words that are equally frequent are
-          in the same decile, so that there may be fewer than ten. Frequencies are those of the
-          training text where they are known, and otherwise those of this corpus.
+          frequent to the rarest. Words that are equally frequent are in the same decile, so that
+          there may be fewer than ten. Frequencies are those of the training text where they are
+          known (with a joined dictionary those of both languages), and unknown words are then the
+          rarest. With subwords they are those of this corpus.
         - `tags.tsv`: the same by part of speech. Without tags it has no rows.
         - `units.tsv`: the hidden units, from 0. `forget_gate` and `input_gate` are means over all
           steps; `half_life` is that of `half_lives`, in steps. `position_correlation` is that of

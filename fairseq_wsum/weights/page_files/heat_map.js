@@ -193,13 +193,13 @@ function createMap(figure, onWord) {
 
   return {
     show(next) {
-      const other = !content || content.rows.join() !== next.rows.join() || content.columns.join() !== next.columns.join();
+      const other = !content || content.rows.join("\n") !== next.rows.join("\n") || content.columns.join("\n") !== next.columns.join("\n");
       content = next;
       if (other) {
         cursor = null;
         marked = { row: null, column: null };
         for (const side of ["rows", "columns"]) {
-          parts[side].replaceChildren(...next[side].map((word) => element("span", { title: word }, word)));
+          parts[side].replaceChildren(...next[side].map((word) => element("span", { title: word, dir: "auto" }, word)));
         }
         box.scrollTo(0, 0);
       }

@@ -107,9 +107,11 @@ function createPanel(index) {
       showControls(panel);
       const content = weightsContent(found, panel, largest);
       figures.weights.querySelector("figcaption").textContent = content.caption;
-      const attention = found.isSource ? attentionOf(panel, state) : null;
+      // beside the encoder, or beside the decoder if no layer of the encoder has weights
+      const shown = found.isSource || !data.models[panel.model].layers.some(({ side }) => side === "encoder");
+      const attention = shown ? attentionOf(panel, state) : null;
       figures.attention.hidden = !attention;
-      linked = Boolean(attention);
+      linked = Boolean(attention) && found.isSource;
       maps.weights.show(content);
       if (attention) maps.attention.show(attentionContent(attention));
       showTable(panel);

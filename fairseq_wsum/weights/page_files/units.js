@@ -73,7 +73,7 @@ function histogram(bins) {
     return bar;
   });
   const peak = bins.indexOf(Math.max(...bins));
-  const label = `Histogram of the forget gate; most steps lie between ${range(peak).join(" and ")}`;
+  const label = `Histogram of the forget gate; the fullest of ${bins.length} bins, ${range(peak).join(" to ")}, has ${bins[peak]} of ${total} steps`;
   return element("div", {},
     element("div", { class: "histogram", role: "img", "aria-label": label }, ...bars),
     element("div", { class: "ticks" }, ...["0", "0.5", "1"].map((text) => element("span", {}, text))));
@@ -83,7 +83,7 @@ function wordList(title, words, unit) {
   const items = words.map(([word, mean]) => {
     const bar = element("span", { class: "amount", "aria-hidden": "true" });
     bar.style.setProperty("--part", clamp(mean, 0, 1));
-    return element("li", {}, element("span", { class: "word", title: word }, word), bar, element("span", { class: "number" }, mean.toFixed(2)));
+    return element("li", {}, element("span", { class: "word", title: word, dir: "auto" }, word), bar, element("span", { class: "number" }, mean.toFixed(2)));
   });
   return element("div", {}, element("h4", {}, title), element("ol", { "aria-label": `${title}, unit ${unit.unit}` }, ...items));
 }
