@@ -6,8 +6,10 @@ Triton is imported and the kernels are compiled when a layer first needs them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -68,11 +70,16 @@ def _kernel(module: str, name: str) -> Callable[..., Any]:
     """A function that imports its kernel, and with it Triton, when it is first called."""
 
     def call(*arguments: Any) -> Any:
-        if (reason := why_missing()) is not None:
-            raise RuntimeError(f"the kernels for GPUs cannot be used: {reason}")
-        return getattr(import_module(f"{__package__}.{module}"), name)(*arguments)
+        return getattr(_imported(module), name)(*arguments)
 
     return call
+
+
+@cache
+def _imported(module: str) -> ModuleType:
+    if (reason := why_missing()) is not None:
+        raise RuntimeError(f"the kernels for GPUs cannot be used: {reason}")
+    return import_module(f"{__package__}.{module}")
 
 
 library.implement(
