@@ -176,7 +176,7 @@ elif [ "${SLURM_STEP_NUM_TASKS:-1}" -gt 1 ]; then # srun; fairseq reads the rest
         --distributed-port "${MASTER_PORT:-$((10000 + SLURM_JOB_ID % 50000))}")
 elif [ "${OMPI_COMM_WORLD_SIZE:-1}" -gt 1 ]; then
     die "mpirun is not supported; start the processes with torchrun or srun (see --help)"
-elif [ -z "${cpu_processes:-}" ] && [ "$gpus" != 0 ]; then
+elif [ -z "$cpu_processes" ] && [ "$gpus" != 0 ]; then
     # This process starts one for each GPU: without --gpus, for all visible ones, or uses the CPU.
     $dry_run || [ -z "$gpus" ] || enough_gpus "$gpus"
     [ -z "$gpus" ] || command+=(--distributed-world-size "$gpus")

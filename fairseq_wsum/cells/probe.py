@@ -42,8 +42,8 @@ def problem(cell: Cell) -> str | None:
         return "`preactivations` reads c_{t-1}: set sees_memory = True"
     except Exception:  # these equations need a layer's sizes, and fail there if they are wrong
         return None
-    are_tensors = isinstance(gates, (tuple, list)) and [isinstance(g, Tensor) for g in gates]
-    if are_tensors != [True, True]:
+    is_pair = isinstance(gates, (tuple, list)) and len(gates) == 2
+    if not (is_pair and all(isinstance(gate, Tensor) for gate in gates)):
         return f"`gates` must return two tensors, such as torch.sigmoid(...), got {gates!r}"
     if not kept:
         return "its memory is its output (hidden_is_memory), so `output` must return c"

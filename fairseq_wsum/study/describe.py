@@ -55,25 +55,29 @@ def scoring(runs: Iterable[Result]) -> str:
     Of perplexities, fairseq's tasks if they differ between the models.
     """
     runs = list(runs)
+    scores = [score for run in runs for subset in SUBSETS if (score := run.main(subset))]
+    ways = _distinct(f"{s.metric} on {s.text}, {code(s.signature)}" for s in scores if s.signature)
+    if not ways:
+        return _tasks(runs)
+    decoding = "; ".join(_distinct(run.decoding for run in runs if run.decoding))
+    decoded = f" Test set decoded with {decoding}." if decoding else ""
+    return f"Scores: {'; '.join(ways)}.{decoded}\n"
+
+
+def _tasks(runs: Iterable[Result]) -> str:
     tasks: dict[str, list[str]] = {}
     for run in runs:
         if (score := run.main("test")) and score.task:
             tasks.setdefault(score.task, []).append(escape_markdown(run.run.model.name))
-    if len(tasks) > 1:
-        by_task = "; ".join(
-            f"with {code(task)} {', '.join(_distinct(models))}" for task, models in tasks.items()
-        )
-        return (
-            f"Perplexities are computed by fairseq's tasks: {by_task}. A task that carries no "
-            "state through the text sees fewer of the words before a word.\n"
-        )
-    scores = [score for run in runs for subset in SUBSETS if (score := run.main(subset))]
-    ways = _distinct(f"{s.metric} on {s.text}, {code(s.signature)}" for s in scores if s.signature)
-    if not ways:
+    if len(tasks) < 2:
         return ""
-    decoding = "; ".join(_distinct(run.decoding for run in runs if run.decoding))
-    decoded = f" Test set decoded with {decoding}." if decoding else ""
-    return f"Scores: {'; '.join(ways)}.{decoded}\n"
+    by_task = "; ".join(
+        f"with {code(task)} {', '.join(_distinct(models))}" for task, models in tasks.items()
+    )
+    return (
+        f"Perplexities are computed by fairseq's tasks: {by_task}. A task that carries no state "
+        "through the text sees fewer of the words before a word.\n"
+    )
 
 
 def hardware(runs: Sequence[Result]) -> str:

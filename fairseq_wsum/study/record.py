@@ -18,7 +18,9 @@ from .plan import Run
 
 RECORD = "study.json"
 LOG = "study.log"
-SCORES = ("score-valid/scores.json", "score-test/scores.json", "perplexity.json")
+VALID_SCORES, TEST_SCORES = "score-valid/scores.json", "score-test/scores.json"
+PERPLEXITIES = "perplexity.json"
+SCORES = (VALID_SCORES, TEST_SCORES, PERPLEXITIES)
 PLACES = ("--out=", "--run=")  # options of a recipe that say where its files are
 PATHS = {"recipe": "recipe", "--data": "data"}  # settings that are paths, by their keys in the file
 ATTEMPT = re.compile(r"^\$ (.+)$", re.MULTILINE)  # the command line that starts one

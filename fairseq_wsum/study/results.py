@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 
 from .plan import Model, Plan, Run, Task
 from .record import (
+    PERPLEXITIES,
+    TEST_SCORES,
+    VALID_SCORES,
     Record,
     current_part,
     finished_record,
@@ -143,11 +146,11 @@ def read_result(run: Run) -> Result:
     parameters = PARAMETERS.findall(log)
     # fairseq prints 0 until it has measured a speed
     speeds = [float(speed) for speed in SPEED.findall(log) if float(speed) > 0]
-    valid, test = _read_perplexities(run.folder / "perplexity.json")
-    if found := _read_scores(run.folder / "score-valid/scores.json"):
+    valid, test = _read_perplexities(run.folder / PERPLEXITIES)
+    if found := _read_scores(run.folder / VALID_SCORES):
         valid = found[0]
     decoding, hypotheses, reference = "", None, None
-    if found := _read_scores(run.folder / "score-test/scores.json"):
+    if found := _read_scores(run.folder / TEST_SCORES):
         test, scores = found
         beam = f"beam {scores['beam']}, " if "beam" in scores else ""
         decoding = f"{beam}length penalty {scores['lenpen']:g}"
