@@ -333,6 +333,25 @@ def test_tensors_of_another_shape_or_dtype_are_rejected(name) -> None:
 
 
 @needs_triton
+@pytest.mark.parametrize("cell", ["gru", "mingru", "minlstm", "qrnn", "sru"])
+@pytest.mark.parametrize("name", ["gated_sum", "recurrence"])
+@pytest.mark.parametrize("way", ["", "_backward"])
+def test_cells_without_a_kernel_are_rejected(name, way, cell) -> None:
+    # the kernels would read and write beyond the rows of z
+    launcher, tensors, rest = next(call for call in calls() if call[0].__name__ == name + way)
+    with pytest.raises(ValueError, match=f"the LSTM and its ablations, not {cell}"):
+        launcher(**tensors, **{**rest, "code": operators.encode(CELLS[cell])})
+
+
+@needs_triton
+@pytest.mark.parametrize("way", ["", "_backward"])
+def test_a_projection_is_rejected(way) -> None:
+    launcher, tensors, rest = next(c for c in calls() if c[0].__name__ == "recurrence" + way)
+    with pytest.raises(ValueError, match="no w_hr"):
+        launcher(**tensors, **{**rest, "w_hr": torch.rand(5, 5)})
+
+
+@needs_triton
 @every_operator
 def test_a_sequence_of_no_steps_is_rejected(name) -> None:
     launcher, tensors, rest = next(call for call in calls() if call[0].__name__ == name)

@@ -10,6 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..ops import operators
+
 # Arguments that Triton must not specialise on, so that new values need no compilation. The number
 # of units is a compile-time constant instead, because Triton derives the width of vectorised
 # accesses from it.
@@ -28,6 +30,17 @@ def tanh(x):  # type: ignore[no-untyped-def]
     near = x * (1.0 + s * (-0.33333333 + s * (0.13333333 - s * 0.053968254)))
     far = 1.0 - 2.0 / (tl.exp(2.0 * tl.minimum(tl.maximum(x, -15.0), 15.0)) + 1.0)
     return tl.where(s < 0.01, near, tl.where(x != x, x, far))
+
+
+def check_cell(code: int) -> None:
+    """Check that the kernels with equations of a cell have this one.
+
+    Raises:
+        ValueError: they do not, and would read and write other rows than those of z.
+    """
+    cell = operators.decode(code)
+    if not operators.has_kernels(cell, "cuda"):
+        raise ValueError(f"the kernels take the LSTM and its ablations, not {cell.label}")
 
 
 def as_bytes(padding_mask: Tensor | None, other: Tensor) -> Tensor:

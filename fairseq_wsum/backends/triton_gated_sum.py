@@ -35,6 +35,7 @@ from .triton_common import (
     Plan,
     after,
     as_bytes,
+    check_cell,
     in_chunks,
     last_row,
     sigmoid,
@@ -219,7 +220,7 @@ def gated_sum(
     plan: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The operator `gated_sum` of `operators`, for the LSTM and its ablations."""
-    assert v is None, "the backend rejects cells with vectors"
+    check_cell(code)
     sizes = arguments.gated_sum_sizes(z, c_0)
     given = dict(padding=padding_mask, z=z, v=v, c_0=c_0)
     arguments.check(arguments.GATED_SUM, DTYPES, code, z, sizes, **given)
@@ -244,6 +245,7 @@ def gated_sum_backward(
     plan: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The operator `gated_sum_backward` of `operators`, for the LSTM and its ablations."""
+    check_cell(code)
     sizes = arguments.gated_sum_sizes(z, c_0)
     given = dict(padding=padding_mask, z=z, v=v, c_0=c_0, cells=cells, dy=dy, dc_n=dc_n)
     arguments.check(arguments.GATED_SUM, DTYPES, code, z, sizes, **given)

@@ -32,7 +32,7 @@ from torch import Tensor
 from ..cells.rows import adjacent_hidden
 from ..ops import arguments, operators
 from .triton import DTYPES
-from .triton_common import RUN_TIME_VALUES, as_bytes, sigmoid, tanh
+from .triton_common import RUN_TIME_VALUES, as_bytes, check_cell, sigmoid, tanh
 from .triton_tiling import Tiling, processors_of, tiling_for
 
 # Kernels
@@ -331,9 +331,9 @@ def recurrence(
     tiling: Tiling | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The operator `recurrence` of `operators`, without a projection."""
-    assert w_hr is None and b_hh is None, "the backend rejects projections and the GRU"
+    _check(code, w_hr)
     sizes = arguments.recurrence_sizes(z, w_hr, h_0)
-    given = dict(padding=padding_mask, z=z, w_hh=w_hh, h_0=h_0, c_0=c_0)
+    given = dict(padding=padding_mask, z=z, w_hh=w_hh, b_hh=b_hh, h_0=h_0, c_0=c_0)
     arguments.check(arguments.RECURRENCE, DTYPES, code, z, sizes, **given)
     z, w_hh = z.contiguous(), w_hh.contiguous()
     outputs = operators.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, code, save)
@@ -374,6 +374,7 @@ def recurrence_backward(
     tiling: Tiling | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The operator `recurrence_backward` of `operators`, without a projection."""
+    _check(code, w_hr)
     sizes = arguments.recurrence_sizes(rows, w_hr, h_0)
     given = dict(padding=padding_mask, w_hh=w_hh, h_0=h_0, c_0=c_0, rows=rows, dy=dy, dh_n=dh_n)
     if c_0 is not None:
@@ -401,6 +402,12 @@ def recurrence_backward(
     if c_0 is not None:
         dc_0.copy_(dc)
     return gradients
+
+
+def _check(code: int, w_hr: Tensor | None) -> None:
+    check_cell(code)
+    if w_hr is not None:
+        raise ValueError("the kernels take no w_hr")
 
 
 def _launch(

@@ -70,21 +70,22 @@ LIBRARY.define(
 NOT_TRANSFORMED = "it does not support torch.func or forward-mode derivatives"
 
 SRNN, OUTPUT_GATE, RECURRENT_GATES, GATES, COUPLED = (1 << bit for bit in range(5))
-_OTHERS = {kind: (n + 1) << 5 for n, kind in enumerate((GRU, MinGRU, MinLSTM, QRNN, SRU))}
+_RELATIVES = {kind: (n + 1) << 5 for n, kind in enumerate((GRU, MinGRU, MinLSTM, QRNN, SRU))}
 
 
 def has_kernels(cell: Cell, device: str) -> bool:
     """Whether these operators support the cell on a type of device."""
     # a subclass may have different equations
-    if type(cell) in _OTHERS:
+    if type(cell) in _RELATIVES:
         return device == "cpu"
     return type(cell) in (LSTM, SimpleRNN)
 
 
 def encode(cell: Cell) -> int:
     """The code of the cell, for the operators: for the LSTM and its ablations, their parts."""
-    if type(cell) in _OTHERS:
-        return _OTHERS[type(cell)]
+    if type(cell) in _RELATIVES:
+        return _RELATIVES[type(cell)]
+    assert type(cell) in (LSTM, SimpleRNN), "a cell without kernels has no code: `has_kernels`"
     if not isinstance(cell, LSTM):
         return SRNN
     parts = {
@@ -99,7 +100,7 @@ def encode(cell: Cell) -> int:
 @cache
 def decode(code: int) -> Cell:
     """The cell of this code, without its name."""
-    for kind, its_code in _OTHERS.items():
+    for kind, its_code in _RELATIVES.items():
         if code == its_code:
             return kind()
     if code == SRNN:
