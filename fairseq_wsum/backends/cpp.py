@@ -97,7 +97,8 @@ def _call(
     if kernels.call(name, values) == 1:
         raise ValueError(
             f"{name}: the C++ library has no cell with the code {code}, as it is of another "
-            "version: install the package again (in a clone: scripts/setup.sh)"
+            "version: install the package again (in a clone: scripts/setup.sh). If you have "
+            "added this cell, csrc/instantiate.h needs a case for it"
         )
 
 

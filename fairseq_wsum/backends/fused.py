@@ -11,8 +11,8 @@ from ..ops import operators
 from ..ops.products import product
 from ..ops.scan import scan
 from . import reference
+from .padding import last_step, zero_at_padding
 from .parameters import Parameters
-from .steps import last_step, zero_at_padding
 
 
 def run(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ..cells import Cell, Rows
-from ..cells.rows import widened
+from ..cells.precision import widened
 
 
 class Parameters(NamedTuple):

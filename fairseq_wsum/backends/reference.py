@@ -16,11 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..cells import Cell
-from ..cells.rows import inner_bias, joint_bias, split, widened
+from ..cells.precision import widened
+from ..cells.rows import inner_bias, joint_bias, split
 from ..ops.products import product
 from ..ops.scan import scan_reference
+from .padding import last_step, zero_at_padding
 from .parameters import Parameters
-from .steps import last_step, zero_at_padding
 
 # (f, u, c_0, padding_mask, reverse) -> (cells, c_n), see `ops.scan`
 Scan = Callable[[Tensor, Tensor, Tensor, Tensor | None, bool], tuple[Tensor, Tensor]]

@@ -20,8 +20,8 @@ from torch import Tensor
 from ..cells import Cell
 from ..ops import operators
 from ..ops.transforms import in_autocast, in_transformation, product_dtype
+from .padding import last_step, zero_at_padding
 from .parameters import Parameters
-from .steps import last_step, zero_at_padding
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 

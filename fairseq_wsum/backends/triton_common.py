@@ -91,7 +91,7 @@ def _between(  # type: ignore[no-untyped-def]
 
 
 class Plan(NamedTuple):
-    """How a kernel divides a batch among programs.
+    """How a kernel that scans over time divides a batch among programs.
 
     Args:
         steps: number of time steps that a program handles at a time.

@@ -1,4 +1,6 @@
-"""Triton kernels for gated sums, and for single steps of all other gated cells.
+"""Triton kernels for the gated sums among the LSTM's ablations, and single steps of the others.
+
+Other gated sums take `triton_scan`.
 
 They make one pass over the pre-activations. The only connection between time steps is the memory
 cell, c_t = u_t + f_t c_{t-1} with u_t = i_t c~_t. Each program owns a tile of units of one sequence

@@ -349,7 +349,7 @@ def recurrence(
         *(z, w_hh, h, memory, as_bytes(padding_mask, z), y),
         *(tensor if tensor.numel() else nothing for tensor in (rows, cells, states)),
     )
-    options = _cell_options(code) | _products_of_h(code)
+    options = _rows_of_z(code) | _rows_of_w_hh(code)
     options |= dict(PADDED=padding_mask is not None, REVERSE=reverse, SAVE=save)
     _launch(_forward, tensors, time, (time, batch, units), options, tiling)
     h_n.copy_(h[time % 2])
@@ -395,7 +395,7 @@ def recurrence_backward(
         *(as_bytes(padding_mask, rows), rows, cells if cells.numel() else rows),
         *(rows if dy is None else dy.contiguous(), dh, dc, dz),
     )
-    options = _cell_options(code) | _products_of_dz(code)
+    options = _rows_of_z(code) | _ranges_of_hidden_rows(code)
     options |= dict(PADDED=padding_mask is not None, REVERSE=reverse, HAS_DY=dy is not None)
     _launch(_backward, tensors, time + 1, (time, batch, units), options, tiling)
     dh_0.copy_(dh)
@@ -425,7 +425,7 @@ def _launch(
     device = tensors[0].device
     tiling = tiling or tiling_for(batch, units, tensors[0].dtype, processors_of(device))
     counter = torch.zeros(1, dtype=torch.int32, device=device)
-    options |= dict(H=units, BM=tiling.sequences, BN=tiling.units, BK=tiling.block)
+    options |= dict(H=units, BM=tiling.sequences, BN=tiling.units, BK=tiling.inner)
     options["num_warps"] = tiling.warps
     # full float32, like torch's matrix products by default. torch.backends.cuda.matmul.allow_tf32,
     # which changes torch's, is not read.
@@ -440,14 +440,14 @@ def _launch(
             run(*tensors, counter, time, batch, step, step + 1, **options)
 
 
-def _cell_options(code: int) -> dict[str, Any]:
-    """The index of each row in z, or -1 if the cell does not have it."""
+def _rows_of_z(code: int) -> dict[str, Any]:
+    """The number of rows of z, and the index of each, or -1 if the cell does not have it."""
     cell = operators.decode(code)
     places = {f"X_{row.upper()}": _place(cell.rows, row) for row in "ifco"}
     return {"R": len(cell.rows), "SRNN": "c" in cell.hidden_rows, **places}
 
 
-def _products_of_h(code: int) -> dict[str, int]:
+def _rows_of_w_hh(code: int) -> dict[str, int]:
     """The index of each row in w_hh, or -1 if it is not a hidden row."""
     rows = operators.decode(code).hidden_rows
     return {f"H_{row.upper()}": _place(rows, row) for row in "ifco"}
@@ -457,7 +457,7 @@ def _place(rows: tuple[str, ...], row: str) -> int:
     return rows.index(row) if row in rows else -1
 
 
-def _products_of_dz(code: int) -> dict[str, int]:
+def _ranges_of_hidden_rows(code: int) -> dict[str, int]:
     """Ranges of hidden rows that are adjacent in z: the index of the first row, and the number.
 
     There are at most two ranges: with recurrent gates, w_hh lacks at most the content layer, which

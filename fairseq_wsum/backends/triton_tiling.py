@@ -13,17 +13,17 @@ import torch
 
 
 class Tiling(NamedTuple):
-    """How the kernels divide a batch among programs.
+    """How the kernels of recurrent cells divide a batch among programs.
 
     Args:
         sequences, units: size of a program's tile.
-        block: block size of the inner dimension of a matrix product.
+        inner: block size of the inner dimension of a matrix product.
         together: run all steps in one launch; all programs must fit on the GPU at the same time.
     """
 
     sequences: int
     units: int
-    block: int
+    inner: int
     together: bool
 
     @property
@@ -54,13 +54,13 @@ def tiling_for(batch: int, units: int, dtype: torch.dtype, processors: int) -> T
         processors: number of multiprocessors of the GPU; each can hold at least one program.
     """
     most = max(16, 2 ** math.ceil(math.log2(batch)))
-    block = 128 // dtype.itemsize
+    inner = 128 // dtype.itemsize
     for sequences, tile in TILES:
         sequences = min(sequences, most)
         programs = math.ceil(batch / sequences) * math.ceil(units / tile)
         if programs <= processors:
-            return Tiling(sequences, tile, block, together=True)
-    return Tiling(sequences, tile, block, together=False)
+            return Tiling(sequences, tile, inner, together=True)
+    return Tiling(sequences, tile, inner, together=False)
 
 
 def processors_of(device: torch.device) -> int:

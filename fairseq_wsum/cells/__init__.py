@@ -1,4 +1,4 @@
-"""Cells: their parameters and equations. A new cell is one file and one line in the registry."""
+"""Cells: their parameters and equations. docs/development.md says how to add one."""
 
 from .cell import Cell as Cell
 from .cell import Rows as Rows

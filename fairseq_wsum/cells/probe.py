@@ -28,16 +28,16 @@ def problem(cell: Cell) -> str | None:
     for name in needed:
         if getattr(type(cell), name) is getattr(Cell, name):
             return f"it does not define the function {name!r}"
-    one = torch.zeros(1, 1, device="cpu")
-    c = one if cell.sees_memory else one.as_subclass(_Unseen)
-    v = dict.fromkeys(cell.vectors, one[0])
+    number = torch.zeros(1, 1, device="cpu")
+    c = number if cell.sees_memory else number.as_subclass(_Unseen)
+    v = dict.fromkeys(cell.vectors, number[0])
     try:
         z = cell.preactivations(
-            dict.fromkeys(cell.rows, one), dict.fromkeys(cell.hidden_rows, one), c, v
+            dict.fromkeys(cell.rows, number), dict.fromkeys(cell.hidden_rows, number), c, v
         )
         cell.content(z)
-        gates = cell.gates(z) if cell.has_memory else (one, one)
-        kept = not cell.hidden_is_memory or torch.equal(cell.output(z, one + 0.5), one + 0.5)
+        gates = cell.gates(z) if cell.has_memory else (number, number)
+        kept = not cell.hidden_is_memory or torch.equal(cell.output(z, number + 0.5), number + 0.5)
     except _ReadsMemory:
         return "`preactivations` reads c_{t-1}: set sees_memory = True"
     except Exception:  # these equations need a layer's sizes, and fail there if they are wrong

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .cell import Cell
+from .precision import widened
 
 
 def split(names: tuple[str, ...], z: Tensor) -> dict[str, Tensor]:
@@ -73,12 +74,3 @@ def inner_bias(cell: Cell, b_hh: Tensor | None) -> Tensor | None:
     bias = split(cell.hidden_rows, b_hh)
     inner = cell.inner_bias_rows
     return torch.cat([b if row in inner else torch.zeros_like(b) for row, b in bias.items()])
-
-
-def widened(x: Tensor) -> Tensor:
-    """Convert pre-activations, vectors or a memory cell to at least 32 bits.
-
-    In 16 bits a gate near 1 would be rounded to 1. The memory cell is a long sum, and would lose
-    small late contributions.
-    """
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..backends.steps import before, last_step
+from ..backends.padding import last_step, states_before
 
 
 class LastInputs:
@@ -29,7 +29,7 @@ class LastInputs:
         first, self.unread[reverse] = self.unread[reverse].tensor_split((x.size(-1),), dim=-1)
         first = first.to(x.dtype)
         self.last[reverse].append(last_step(x, first, self.padding_mask, reverse))
-        return torch.cat((x, before(x, first, self.padding_mask, reverse)), dim=-1)
+        return torch.cat((x, states_before(x, first, self.padding_mask, reverse)), dim=-1)
 
     def state(self) -> Tensor:
         """The last inputs of the sequence, D x B x F."""

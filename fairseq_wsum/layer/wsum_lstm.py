@@ -14,11 +14,11 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from .. import backends
 from ..backends import Parameters
-from ..backends.steps import zero_at_padding
+from ..backends.padding import zero_at_padding
 from ..cells import Cell, get_cell
 from ..ops.dropout import dropout
 from ..ops.transforms import in_autocast, product_dtype
-from . import checks, initial_values, step
+from . import checks, initial_values, single_step
 from .entries import add_cell
 from .types import Pass, Record, State
 from .window import LastInputs
@@ -220,8 +220,8 @@ class WsumLSTM(nn.Module):
         if isinstance(x, PackedSequence):
             return self._forward_packed(x, hx, padding_mask, record)
         plain = padding_mask is None and record is None and not torch.is_grad_enabled()
-        if plain and hx is not None and step.suits(self, x, hx):
-            return step.run(self, x, hx)
+        if plain and hx is not None and single_step.suits(self, x, hx):
+            return single_step.run(self, x, hx)
         self._check_input(x, padding_mask)
         batched = x.dim() == 3
         if not batched:

@@ -4,10 +4,10 @@
                  without products with h_{t-1}, or for a single step of any cell with a memory
     recurrence   runs a recurrent cell: in every step the product with h_{t-1} and the cell itself
 
-Both take the products with x_t as input. A gated sum without kernels here runs on `scan`. The gated
-sums of this package have kernels: with them a layer is 1.1 to 1.9 times as fast as on `scan` and
-takes 0.6 to 0.9 times the memory (docs/benchmarks.md, "The relatives"; Intel Xeon with AMX, fp32,
-2026-11-22).
+Both take the products with x_t as input. A gated sum without kernels here runs on `scan`. On CPUs
+all gated sums of this package have kernels: with them a layer is 1.1 to 1.9 times as fast as on
+`scan` and takes 0.6 to 0.9 times the memory (docs/benchmarks.md, "The relatives"; Intel Xeon with
+AMX, fp32, 2026-11-22). On GPUs only the LSTM's ablations have kernels (`has_kernels`).
 
 Each backend provides the kernels for one device type (`library.implement`). This file defines what
 the backends share: the signatures, the shapes for tracing, and those parts of the gradients that
@@ -54,7 +54,7 @@ LIBRARY.define(
 #    states: h_t, T x B x P, which differs from y at padding, where y is zero.
 #    `rows`, `cells` and `states` are empty unless `save` is set. `c_n` and `cells` are empty
 #    without a memory cell, `states` without padding, and `rows` and `cells` if h_t has the same
-#    values (see `saved`).
+#    values (see `kept_outputs`).
 LIBRARY.define(
     "recurrence(Tensor z, Tensor w_hh, Tensor? b_hh, Tensor? w_hr, Tensor h_0, Tensor? c_0,"
     " Tensor? padding_mask, int code, bool reverse, bool save)"
@@ -246,11 +246,11 @@ def _save_recurrence(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) 
     z, w_hh, b_hh, w_hr, h_0, c_0, padding_mask, ctx.code, ctx.reverse, ctx.saved = inputs
     ctx.mark_non_differentiable(*output[3:])
     ctx.set_materialize_grads(False)
-    rest = saved(output, w_hr, c_0, padding_mask) if ctx.saved else (z,)
+    rest = kept_outputs(output, w_hr, c_0, padding_mask) if ctx.saved else (z,)
     ctx.save_for_backward(w_hh, b_hh, w_hr, h_0, c_0, padding_mask, *rest)
 
 
-def saved(
+def kept_outputs(
     output: Sequence[Tensor], w_hr: Tensor | None, c_0: Tensor | None, padding_mask: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The outputs of `recurrence` that its gradient needs: rows, cells and h_t."""
@@ -279,7 +279,7 @@ def _recurrence_gradient(
     else:
         inputs = (*kept, w_hh, b_hh, w_hr, h_0, c_0, padding_mask)
         output = torch.ops.fairseq_wsum.recurrence(*inputs, *rest, True)
-        rows, cells, h = saved(output, w_hr, c_0, padding_mask)
+        rows, cells, h = kept_outputs(output, w_hr, c_0, padding_mask)
     dz, dh, dh_0, dc_0 = torch.ops.fairseq_wsum.recurrence_backward(
         *(dy, dh_n, dc_n, w_hh, w_hr, h_0, c_0, padding_mask, rows, cells), *rest
     )
@@ -331,12 +331,12 @@ def _sum_of_products(out: Tensor, dz: Tensor, h: Tensor, h_0: Tensor, reverse: b
 
 def _unprojected(cell: Cell, rows: Tensor, cells: Tensor) -> Tensor:
     """h_t before the projection, recomputed from the saved rows."""
-    saved = split(cell.rows, rows)
+    row = split(cell.rows, rows)
     if isinstance(cell, SimpleRNN):
-        return saved["c"]
+        return row["c"]
     assert isinstance(cell, LSTM)
     h = torch.tanh(cells).to(rows.dtype)
-    return _gate(saved["o"]) * h if cell.output_gate else h
+    return _gate(row["o"]) * h if cell.output_gate else h
 
 
 def _gate(row: Tensor) -> Tensor:

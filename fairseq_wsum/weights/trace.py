@@ -16,10 +16,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from ..backends import Parameters
+from ..backends.padding import states_before, zero_at_padding
 from ..backends.reference import input_products
-from ..backends.steps import before, zero_at_padding
 from ..cells import Cell, Rows
 from ..cells.cell import memory
+from ..cells.precision import wide
 from ..cells.rows import inner_bias, split
 from ..layer import Pass, State, WsumLSTM
 from ..ops.scan import scan_reference
@@ -110,12 +111,12 @@ def from_pass(one: Pass) -> Trace:
     """
     _check_memory(one.cell)
     cell, mask, reverse = one.cell, one.padding_mask, one.reverse
-    dtype = torch.promote_types(one.y.dtype, torch.float32)
+    dtype = wide(one.y.dtype)
     p = _converted(one.p, dtype)
     x, y, h_0, c_0 = (tensor.to(dtype) for tensor in (one.x, one.y, one.h_0, one.c_0))
     with torch.autocast(x.device.type, enabled=False):
         z_x = split(cell.rows, input_products(cell, x, p))
-        z_h = _hidden_products(cell, before(y, h_0, mask, reverse), p)
+        z_h = _hidden_products(cell, states_before(y, h_0, mask, reverse), p)
 
     if cell.sees_memory:
         steps = range(len(y))

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..backends.steps import zero_at_padding
+from ..backends.padding import zero_at_padding
 from .trace import Trace
 
 SHARE = 0.1  # of its first norm, below which the life of a step ends

@@ -11,6 +11,10 @@
 //   memory            whether there is a memory cell
 //   vectors, seen(k)  parameters of H elements, and the row to which the k-th, times c_{t-1}, is added
 //
+// Python allocates the arrays from the cell in cells/, so the numbers must be the same there: x_rows =
+// len(rows), h_rows = len(hidden_rows), vectors = len(vectors) and, in a recurrent cell, values =
+// len(operators.saved_rows(cell)).
+//
 //   activate(r)       from pre-activations to gates and content
 //   step(r, c)        from activated rows and c_{t-1} to h_t, and c to c_t
 //   backward(r, c_prev, c, dh, dc, d)

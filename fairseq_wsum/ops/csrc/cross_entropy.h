@@ -31,7 +31,7 @@ struct RowSums {
             most = x > most ? x : most;
         }
         if (rest) {
-            const vf x = first(load(z + whole, rest), rest, -INFINITY);
+            const vf x = keep_first(load(z + whole, rest), rest, -INFINITY);
             most = x > most ? x : most;
         }
         const float block = largest(most);
@@ -48,7 +48,7 @@ struct RowSums {
         }
         if (rest) {
             const vf x = load(z + whole, rest);
-            e += first(exp(x - origin), rest, 0);
+            e += keep_first(exp(x - origin), rest, 0);
             s += x;
         }
         exps += total(e);

@@ -4,9 +4,9 @@
 //
 // Dimensions: T time steps, B sequences, H hidden units, P features of h (P = H without a
 // projection), x_rows rows of pre-activations, h_rows of which depend on h_{t-1}, and `values` and
-// `vectors` of the cell (cell.h). All arrays are contiguous in row-major order. A null pointer stands
-// for an array that does not exist or is not needed. "real" is bfloat16 if `is_bf16` is set, else
-// float.
+// `vectors` of the cell (cell.h): R, Q, S and V of ops/operators.py. All arrays are contiguous in
+// row-major order. A null pointer stands for an array that does not exist or is not needed. "real" is
+// bfloat16 if `is_bf16` is set, else float.
 #pragma once
 
 #include <cstdint>

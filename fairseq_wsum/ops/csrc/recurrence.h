@@ -52,7 +52,7 @@ inline vf rounded(vf x) {
 // the lanes after them, which it multiplies by zero, so they must be finite.
 template <class Op>
 inline vf ended(vf x, int n) {
-    return DEPTH<Op> > 1 && n < V ? first(x, n, 0) : x;
+    return DEPTH<Op> > 1 && n < V ? keep_first(x, n, 0) : x;
 }
 
 // What the backward pass gets of the rows. In 16 bits a gate near 1 would be rounded to 1, and its

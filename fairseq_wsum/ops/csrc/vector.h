@@ -77,7 +77,7 @@ inline void store(bf16* p, vf x, int n) {
 #endif
 
 // Keeps the first n of V numbers and replaces the others by `filler`.
-inline vf first(vf x, int n, float filler) {
+inline vf keep_first(vf x, int n, float filler) {
     for (int i = n; i < V; ++i) x[i] = filler;
     return x;
 }

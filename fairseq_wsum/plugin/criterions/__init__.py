@@ -1,1 +1,1 @@
-"""fairseq criteria. fairseq does not import this folder by itself, so the plugin imports it."""
+"""fairseq criteria. `plugin/__init__.py` imports the files that register them."""

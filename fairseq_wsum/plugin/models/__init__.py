@@ -1,1 +1,1 @@
-"""fairseq models. fairseq imports every file in this folder if the plugin is its `--user-dir`."""
+"""fairseq models. `plugin/__init__.py` imports the files that register them."""

@@ -13,7 +13,7 @@ import torch
 from fairseq.data import Dictionary
 from torch import Tensor, nn
 
-from ...cells.rows import widened
+from ...cells.precision import widened
 from ...layer import State
 from ...ops.joint_gradient import joint_gradients
 from ..modules import Attention, Bridge, Dropout, Projected

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...backends.steps import zero_at_padding
+from ...backends.padding import zero_at_padding
 from ...cells import Cell
 from ...layer import State, WsumLSTM
 from ...ops.products import Linear

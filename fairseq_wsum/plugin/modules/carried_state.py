@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
+from ...cells.precision import wide
 from ...layer import State
 
 
@@ -31,8 +31,7 @@ class CarriedState:
             return self._left.get(model)
         dtype = next(model.parameters()).dtype  # a training may continue in another precision
         h, c, *inputs = self.start
-        wide = torch.promote_types(dtype, torch.float32)  # see `rows.widened`
-        return (h.to(dtype), c.to(wide), *(part.to(dtype) for part in inputs))
+        return (h.to(dtype), c.to(wide(dtype)), *(part.to(dtype) for part in inputs))
 
     def leave(self, model: nn.Module, state: State) -> None:
         """Store the final state of `model`."""

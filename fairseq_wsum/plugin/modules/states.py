@@ -9,7 +9,7 @@ from __future__ import annotations
 from fairseq.incremental_decoding_utils import FairseqIncrementalState
 from torch import Tensor
 
-from ...cells.rows import widened
+from ...cells.precision import widened
 from ...layer import State, WsumLSTM
 
 IncrementalState = dict[str, dict[str, Tensor | None]]

@@ -1,1 +1,1 @@
-"""fairseq tasks. fairseq imports every file in this folder if the plugin is its `--user-dir`."""
+"""fairseq tasks. `plugin/__init__.py` imports the files that register them."""

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from ..backends import Parameters, reference
-from ..cells.rows import inner_bias, widened
+from ..cells.precision import wide, widened
+from ..cells.rows import inner_bias
 from ..ops.transforms import in_autocast
 from .types import State
 
@@ -30,7 +31,7 @@ def suits(layer: WsumLSTM, x: Tensor, hx: State) -> bool:
     """Whether `run` supports this call; no for invalid arguments, which `forward` then reports."""
     weight = layer.weight_ih_l0
     return (
-        not torch.compiler.is_compiling()  # no calls to save, and a guard on the batch size
+        not torch.compiler.is_compiling()  # it has no calls to save, and would fix the batch size
         and isinstance(hx, (tuple, list))
         and len(hx) == 2
         and isinstance(hx[0], Tensor)
@@ -44,7 +45,7 @@ def suits(layer: WsumLSTM, x: Tensor, hx: State) -> bool:
         and layer.cell.window == 1
         and x.size(2) == layer.input_size
         and x.dtype == hx[0].dtype == weight.dtype
-        and hx[1].dtype in (weight.dtype, torch.promote_types(weight.dtype, torch.float32))
+        and hx[1].dtype in (weight.dtype, wide(weight.dtype))
         and hx[0].shape == (layer.num_layers, x.size(1), layer.output_size)
         and hx[1].shape == (layer.num_layers, x.size(1), layer.hidden_size)
         and not in_autocast(x.device)

@@ -1,4 +1,4 @@
-"""Zeros at padding, and neighbours in time when some steps are padding.
+"""Zeros at padding, and the states before each step and after the last when some are padding.
 
 Shapes: T time steps, B sequences, P features.
 """
@@ -16,13 +16,14 @@ def zero_at_padding(x: Tensor, padding_mask: Tensor | None) -> Tensor:
 
 
 def last_step(y: Tensor, first: Tensor, padding_mask: Tensor | None, reverse: bool) -> Tensor:
-    """The state after the last step that is not padding, B x P; the arguments are as in `before`.
+    """The state after the last step that is not padding, B x P.
 
-    It is `first` for sequences that are all padding.
+    It is `first` for sequences that are all padding. The arguments are those of `states_before`.
     """
     n = y.size(0)
     if padding_mask is None:
-        # squeeze needs no zeros in the backward pass, of which input feeding has many
+        # The gradient of an index is a new tensor with zeros, at every target position with input
+        # feeding. That of squeeze is a view.
         return y.squeeze(0) if n == 1 else y[0 if reverse else -1]
     steps = torch.arange(n, device=y.device).unsqueeze(-1)  # T x 1
     if reverse:
@@ -34,7 +35,7 @@ def last_step(y: Tensor, first: Tensor, padding_mask: Tensor | None, reverse: bo
     return torch.where(none, first, y.gather(0, index).squeeze(0))
 
 
-def before(y: Tensor, first: Tensor, padding_mask: Tensor | None, reverse: bool) -> Tensor:
+def states_before(y: Tensor, first: Tensor, padding_mask: Tensor | None, reverse: bool) -> Tensor:
     """The state before every step: the output at the last step that is not padding.
 
     Args:
@@ -45,7 +46,7 @@ def before(y: Tensor, first: Tensor, padding_mask: Tensor | None, reverse: bool)
     """
     if reverse:
         mask = None if padding_mask is None else padding_mask.flip(0)
-        return before(y.flip(0), first, mask, False).flip(0)
+        return states_before(y.flip(0), first, mask, False).flip(0)
     states = torch.cat((first[None], y))
     if padding_mask is None:
         return states[:-1]
