@@ -108,9 +108,9 @@ def test_without_smoothing_it_equals_fairseqs_cross_entropy(average, taken) -> N
     assert len(taken) == 1
 
 
-def make_language_model(kind: type) -> torch.nn.Module:
+def make_language_model(kind: type, dropout: float = 0.0) -> torch.nn.Module:
     """One of fairseq's own or of ours."""
-    args = Namespace(decoder_embed_dim=6, decoder_hidden_size=5, decoder_layers=1, dropout=0.0)
+    args = Namespace(decoder_embed_dim=6, decoder_hidden_size=5, decoder_layers=1, dropout=dropout)
     args.add_bos_token, args.tokens_per_sample, args.criterion = False, 11, "cross_entropy"
     if kind is LSTMLanguageModel:
         base_architecture(args)
@@ -244,22 +244,35 @@ def test_rdrop_has_half_the_gradient_of_fairseqs(average) -> None:
         torch.testing.assert_close(2 * gradients[0][name], right, **close)
 
 
+@pytest.mark.parametrize("reduce", [True, False], ids=["sum", "each"])
+@pytest.mark.parametrize("kind", ["softmax", "sharper"])
 @pytest.mark.parametrize("prefix", [0, 2])
-def test_rdrop_adds_the_divergence_of_the_words_that_count(prefix) -> None:
-    model, sample, alpha = make_dropping_model(dropout=0.3), make_sample(), 3.0
+def test_rdrop_adds_the_divergence_of_the_words_that_count(prefix, kind, reduce) -> None:
+    """If the loss is not summed, each word has half of it in both of its predictions."""
+    # with a small --init-range the divergence would be below the tolerance
+    model, sample, alpha = make_dropping_model(dropout=0.3, init_range=1.0), make_sample(), 3.0
+    if kind == "sharper":
+        model, sample = make_language_model(LSTMLanguageModel, dropout=0.3).train(), make_text()
+        model.decoder.__class__ = Sharper
+        sample["target"][1, 4:] = PAD
     named = dict(label_smoothing=0.1, ignore_prefix_size=prefix)
     double = doubled(sample)
     torch.manual_seed(7)
-    log_p, log_q = model(**double["net_input"])[0].log_softmax(-1).chunk(2)
+    logits, *_ = model(**double["net_input"])
+    log_p, log_q = (logits * (2 if kind == "sharper" else 1)).log_softmax(-1).chunk(2)
     divergence = ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1)[:, prefix:] / 2
-    counts = sample["target"][:, prefix:] != PAD
+    divergence = divergence.masked_fill(sample["target"][:, prefix:] == PAD, 0)
+    divergence = divergence.sum() if reduce else divergence.repeat(2, 1).view(-1, 1) / 2
     torch.manual_seed(7)
     plain = WsumCrossEntropyCriterion(TASK, False, **named)
-    loss, _, _ = plain(model, double)
-    expected = torch.autograd.grad(loss + alpha * divergence[counts].sum(), model.parameters())
+    loss, _, _ = plain(model, double, reduce)
+    weights = torch.rand_like(loss)
+    total = loss + alpha * divergence
+    expected = torch.autograd.grad((total * weights).sum(), model.parameters())
     torch.manual_seed(7)
     rdrop = WsumCrossEntropyCriterion(TASK, False, **named, rdrop_alpha=alpha)
-    found = torch.autograd.grad(rdrop(model, sample)[0], model.parameters())
+    found, _, _ = rdrop(model, sample, reduce)
+    found = torch.autograd.grad((found * weights).sum(), model.parameters())
     for gradient, correct in zip(found, expected, strict=True):
         torch.testing.assert_close(gradient, correct, rtol=1e-4, atol=1e-4)
 

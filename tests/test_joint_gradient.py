@@ -100,6 +100,18 @@ def test_two_loops_do_not_share_gradients(loop) -> None:
     assert_same(loop.gradients(loop(joint=True) + loop(joint=True), weights), expected)
 
 
+def test_slices_of_one_tensor_are_different_matrices(loop) -> None:
+    results = []
+    for context in (nullcontext(), joint_gradients()):
+        h = loop.h
+        with context:
+            for x_t in loop.x:
+                first, second, _ = loop.matrices  # one shape, the same strides
+                h = torch.tanh(x_t + F.linear(torch.tanh(F.linear(h, first)), second))
+        results.append((h, *torch.autograd.grad(h.sum(), (loop.h, loop.x, loop.matrices))))
+    assert_same(*results)
+
+
 def test_a_matrix_that_is_changed_after_the_loop_is_an_error(loop) -> None:
     y = loop(joint=True)
     with torch.no_grad():

@@ -14,7 +14,7 @@ from fairseq.criterions.adaptive_loss import AdaptiveLoss
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq.data import TruncatedDictionary
 from fairseq.logging import metrics
-from fairseq.models import ARCH_CONFIG_REGISTRY
+from fairseq.models import ARCH_CONFIG_REGISTRY, build_model
 from fairseq.models.lstm_lm import LSTMLanguageModel, base_architecture
 from fairseq.sequence_generator import SequenceGenerator
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
@@ -175,6 +175,15 @@ def test_dropout_can_be_retained_in_decoding(locked) -> None:
         model.eval().prepare_for_inference_(cfg)
         scores.append([model(tokens)[0] for _ in range(2)])
     assert torch.equal(*scores[0]) and not torch.equal(*scores[1])
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_locked_dropout_of_a_model_is_in_all_places_the_same_at_every_step(locked) -> None:
+    decoder, dropped = make_model(dropout=0.5, locked_dropout=locked).train().decoder, []
+    for dropout in (decoder.dropout_in_module, decoder.lstm.dropout, decoder.dropout_out_module):
+        dropout.register_forward_hook(lambda module, given, y: dropped.append(y == 0))
+    decoder(make_tokens())
+    assert [torch.equal(zero, zero[:1].expand_as(zero)) for zero in dropped] == [locked] * 3
 
 
 @pytest.mark.parametrize("locked", [False, True])
@@ -374,10 +383,12 @@ def test_a_truncated_output_dictionary_is_rejected() -> None:
         make_model(task)
 
 
-def test_the_task_of_a_translation_model_is_named() -> None:
+@pytest.mark.parametrize("arch", ["wsum_lstm", "wsum_transformer"])
+def test_the_task_of_a_translation_model_is_named(arch) -> None:
     task = TranslationTask(TranslationConfig(), TASK.source_dictionary, make_task(25).dictionary)
-    with pytest.raises(ValueError, match="wsum_lstm_lm is a language model: give --task"):
-        make_model(task)
+    message = f"{arch}_lm is a language model: give --task .* for translation --arch {arch}$"
+    with pytest.raises(ValueError, match=message):
+        build_model(Namespace(arch=f"{arch}_lm", **SMALL), task)
 
 
 def test_a_dictionary_that_differs_from_the_checkpoints_is_rejected() -> None:

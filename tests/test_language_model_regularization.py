@@ -50,6 +50,18 @@ def test_embedding_dropout_drops_whole_words_and_scales_the_others() -> None:
     assert not EmbeddingDropout(1.0)(embed, tokens).any()
 
 
+def test_a_model_drops_whole_words_of_its_input() -> None:
+    model, tokens, inputs = make_model(embedding_dropout=0.5).train(), make_tokens(), []
+    model.decoder.lstm.register_forward_pre_hook(lambda lstm, given: inputs.append(given[0]))
+    model(tokens)
+    (x,) = (part.transpose(0, 1) for part in inputs)
+    dropped = (x == 0).all(-1)
+    whole = model.decoder.embed_tokens(tokens)
+    torch.testing.assert_close(x, torch.where(dropped[..., None], 0, whole / 0.5))
+    words = set(tokens[dropped].tolist())
+    assert words and words.isdisjoint(tokens[~dropped].tolist())
+
+
 def test_a_dropped_word_can_still_be_predicted() -> None:
     """A shared output embedding is not dropped."""
     options = dict(embedding_dropout=0.5, share_decoder_input_output_embed=True)
@@ -136,6 +148,18 @@ def test_the_penalty_equals_its_equation() -> None:
     real = torch.arange(5)[:, None] < torch.tensor(lengths)
     found = activation_penalty(y, dropped, real, ALPHA, BETA)
     torch.testing.assert_close(found, penalty_by_hand(y, dropped, lengths))
+
+
+def test_the_penalty_reads_the_output_before_and_after_dropout() -> None:
+    weights = dict(activation_regularization=ALPHA, temporal_activation_regularization=BETA)
+    model, outputs = make_model(decoder_dropout_out=0.5, **weights).train(), []
+    dropout = model.decoder.dropout_out_module
+    dropout.register_forward_hook(lambda module, given, dropped: outputs.append((*given, dropped)))
+    tokens = make_sample()["net_input"]["src_tokens"]
+    _, extra = model(tokens)
+    ((y, dropped),) = outputs
+    expected = penalty_by_hand(y, dropped, tokens.ne(PAD).sum(1).tolist())
+    torch.testing.assert_close(extra["penalty"], expected)
 
 
 def make_sample() -> dict[str, object]:

@@ -34,6 +34,8 @@ from translation import (
     relative_error,
 )
 
+from fairseq_wsum import WsumLSTM, backends
+from fairseq_wsum.backends import Backend, reference
 from fairseq_wsum.cells import CELLS
 from fairseq_wsum.plugin.models.wsum_lstm import WsumLSTMModel
 from fairseq_wsum.plugin.models.wsum_lstm_config import WsumLSTMConfig, read_config
@@ -214,6 +216,67 @@ def test_parameters_start_within_the_init_range_and_padding_at_zero() -> None:
         assert (embedding.weight[PAD] == 0).all() and (embedding.weight[PAD + 1] != 0).any()
 
 
+LSTMS = {
+    "wsum_lstm": dict(decoder_input_feeding="False"),
+    "blocks": dict(BLOCKS, decoder_input_feeding="False", encoder_bidirectional=True),
+    "wsum_lstm_lm": dict(),
+}
+HEADS = dict(encoder_attention_heads=2, decoder_attention_heads=2)
+ALL = {**LSTMS, "wsum_transformer": HEADS, "wsum_transformer_lm": HEADS}
+
+
+def build(kind: str, **options: object) -> torch.nn.Module:
+    """The model `kind` of `ALL`, with 2 layers on each side."""
+    arch = "wsum_lstm" if kind == "blocks" else kind
+    args = Namespace(arch=arch, **{**SMALL, **ALL[kind], **options})
+    return build_model(args, make_task(TARGET, TARGET)).eval()
+
+
+def layers_of(model: torch.nn.Module) -> list[WsumLSTM]:
+    return [module for module in model.modules() if isinstance(module, WsumLSTM)]
+
+
+@pytest.mark.parametrize("kind", LSTMS)
+def test_init_range_leaves_the_values_that_a_cell_prescribes(kind) -> None:
+    for layer in layers_of(build(kind, cell="minlstm", init_range=0.01)):
+        for name, values in layer.named_parameters():
+            b_f = layer.hidden_size if name.startswith("bias_ih") else 0
+            assert (values[:b_f] == 1).all() and values[b_f:].abs().max() <= 0.01, name
+    for layer in layers_of(build(kind, cell="sru", init_range=0.01)):
+        for name, values in layer.named_parameters():
+            if name.startswith("bias_ih"):
+                assert not values.any(), name
+            else:
+                assert values.abs().max() > 0.1, name
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_lstm_backend_runs_every_direction_of_every_layer(kind, monkeypatch) -> None:
+    calls = []
+
+    def run(cell, *given):
+        calls.append(cell.name)
+        return reference.run(cell, *given)
+
+    counting = Backend("counting", run, lambda *case: None)
+    monkeypatch.setitem(backends.BACKENDS, "counting", counting)
+    model, batch = build(kind, lstm_backend="counting"), make_batch()
+    model(*batch[-1:] if kind.endswith("_lm") else batch)
+    directions = sum(layer.num_layers * layer.num_directions for layer in layers_of(model))
+    assert len(calls) == directions > 0
+
+
+@pytest.mark.parametrize("residuals", [False, True])
+@pytest.mark.parametrize("kind", ["wsum_lstm", "wsum_lstm_lm"])
+def test_residuals_add_the_input_of_the_second_layer(kind, residuals) -> None:
+    for lstm in layers_of(build(kind, residuals=residuals)):
+        for name, parameter in lstm.named_parameters():
+            if name.endswith("_l1"):  # then its own output is zero
+                torch.nn.init.zeros_(parameter)
+        y, (h_n, _) = lstm(torch.randn(4, 3, lstm.input_size))
+        assert torch.equal(y[-1], h_n[0] * residuals)
+
+
 @pytest.mark.parametrize("options", [{}, BLOCKS], ids=["plain", "blocks"])
 def test_shared_embeddings_are_one_tensor(options) -> None:
     model = make_model(make_task(SOURCE, SOURCE), share_all_embeddings=True, **options)
@@ -357,10 +420,11 @@ NO_DROPOUT = {
 
 
 @every_feeding
+@pytest.mark.parametrize("form", [{}, BLOCKS], ids=["plain", "blocks"])
 @pytest.mark.parametrize("place", [*NO_DROPOUT, "additional_fc"])
-def test_dropout_applies_in_its_place_and_only_in_training(place, feeding) -> None:
+def test_dropout_applies_in_its_place_and_only_in_training(place, form, feeding) -> None:
     """With one rate at 1, nothing after that place depends on anything before it."""
-    options = NO_DROPOUT | ({} if place == "additional_fc" else {place: 1.0})
+    options = NO_DROPOUT | form | ({} if place == "additional_fc" else {place: 1.0})
     if place == "additional_fc":
         options |= dict(decoder_dropout_out=1.0, decoder_out_embed_dim=4)
     model = make_model(decoder_input_feeding=feeding, **options)
@@ -386,10 +450,25 @@ def test_dropout_applies_in_its_place_and_only_in_training(place, feeding) -> No
     assert [is_cut(), model.train() and is_cut()] == [False, True]
 
 
+def test_the_adaptive_softmax_has_the_dropout_of_the_output() -> None:
+    options = dict(criterion="adaptive_loss", adaptive_softmax_cutoff="8,16")
+    options |= NO_DROPOUT | dict(decoder_dropout_out=1.0, decoder_hidden_size=16)
+    softmax = make_model(**options).decoder.adaptive_softmax
+    features, words = torch.randn(3, 16, dtype=torch.float64), torch.tensor([5, 10, 20])
+    for training in (False, True):
+        scores, _ = softmax.train(training)(features, words)  # of three clusters
+        assert [bool(part.any()) for part in scores] == [not training] * 3
+
+
 @pytest.mark.parametrize("written", ["8,16", "[8,16]", "(8, 16)", "8,16,", "8e0,16", [8, 16]])
 def test_cutoffs_are_parsed_like_fairseqs(written) -> None:
     model = make_model(criterion="adaptive_loss", adaptive_softmax_cutoff=written)
     assert model.decoder.adaptive_softmax.cutoff == [8, 16, 34]
+
+
+def test_the_maximum_lengths_are_those_of_the_task() -> None:
+    assert make_model(max_source_positions=4, max_target_positions=9).max_positions() == (4, 9)
+    assert min(make_model().max_positions()) > 10_000
 
 
 def test_an_adaptive_softmax_shares_only_the_input_embeddings() -> None:

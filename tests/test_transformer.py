@@ -10,6 +10,7 @@ from torch.nn import functional as F
 pytest.importorskip("fairseq")
 from fairseq.models.transformer import TransformerModel
 from fairseq.models.transformer.transformer_legacy import base_architecture
+from fairseq.modules import FairseqDropout
 from omegaconf import OmegaConf
 from translation import PAD, SOURCE, TARGET, every_name, make_batch, make_dictionary, make_task
 
@@ -340,6 +341,32 @@ def test_a_preset_that_hydra_would_ignore_is_rejected() -> None:
         wsum_transformer_multi30k(OmegaConf.structured(WsumTransformerConfig()))
 
 
+@pytest.mark.parametrize("layers", ["all", "none"])
+def test_dropout_is_where_fairseqs_transformer_has_it(layers) -> None:
+    """A gated sum has no dropout of its own."""
+    rates = dict(dropout=0.3, attention_dropout=0.2, activation_dropout=0.1)
+    args = Namespace(**SMALL, **rates)
+    base_architecture(args)
+    theirs = TransformerModel.build_model(args, make_task())
+    kept = dict(encoder_attention_layers=layers, decoder_attention_layers=layers)
+    ours = make_model(**kept, **rates, token_positional_embeddings=True)
+    found, expected = (
+        {n: (m.p, m.module_name) for n, m in model.named_modules() if isinstance(m, FairseqDropout)}
+        for model in (ours, theirs)
+    )
+    assert {p for p, _ in expected.values()} == set(rates.values())
+    if layers == "none":
+        expected = {name: value for name, value in expected.items() if "self_attn" not in name}
+    assert found == expected
+
+
+def test_the_preset_has_the_dropout_that_is_given_or_0_3() -> None:
+    for given, expected in ((dict(), 0.3), (dict(dropout=0.1), 0.1)):
+        args = Namespace(**given)
+        wsum_transformer_multi30k(args)
+        assert args.dropout == expected
+
+
 NAMES = ("TransformerEncoder", "TransformerDecoder", "TransformerEncoderLayerBase",
          "TransformerDecoderLayerBase", "MultiheadAttention", "Other")  # fmt: skip
 
@@ -372,12 +399,13 @@ def test_a_model_with_merged_embeddings_is_loaded() -> None:
     second.load_state_dict(model.state_dict())
 
 
-def test_weights_of_another_dictionary_are_refused() -> None:
+@pytest.mark.parametrize("side", ["encoder", "decoder"])
+def test_weights_of_another_dictionary_are_refused(side) -> None:
     weights = make_model().state_dict()
-    words = make_dictionary(20)
-    words.symbols[9:11] = reversed(words.symbols[9:11])
-    with pytest.raises(ValueError, match="encoder was trained with another dictionary"):
-        make_model(make_task(words, TARGET)).load_state_dict(weights)
+    words = dict(encoder=make_dictionary(20), decoder=make_dictionary(30))
+    words[side].symbols[9:11] = reversed(words[side].symbols[9:11])
+    with pytest.raises(ValueError, match=f"{side} was trained with another dictionary"):
+        make_model(make_task(*words.values())).load_state_dict(weights)
 
 
 BAD_OPTIONS = {

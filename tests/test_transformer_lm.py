@@ -11,7 +11,7 @@ from fairseq.data import TruncatedDictionary
 from fairseq.models.transformer_lm import TransformerLanguageModel, TransformerLanguageModelConfig
 from fairseq.tasks.language_modeling import LanguageModelingTask
 from test_token_stream import make_stream
-from translation import PAD, SOURCE
+from translation import PAD, SOURCE, make_dictionary
 
 from fairseq_wsum import CELLS
 from fairseq_wsum.plugin.data.stream_states import StreamStates
@@ -233,6 +233,16 @@ def test_a_model_of_fewer_output_words_is_loaded() -> None:
     model = WsumTransformerLanguageModel.build_model(args, task)
     assert model(make_tokens())[0].size(-1) == 12
     model.load_state_dict(model.state_dict())
+
+
+def test_weights_of_another_dictionary_are_refused() -> None:
+    weights = make_model().state_dict()
+    words = make_dictionary(20)
+    words.symbols[9:11] = reversed(words.symbols[9:11])
+    task = LanguageModelingTask(Namespace(), words)
+    other = WsumTransformerLanguageModel.build_model(Namespace(**SMALL), task)
+    with pytest.raises(ValueError, match="decoder was trained with another dictionary"):
+        other.load_state_dict(weights)
 
 
 def test_the_default_cell_is_a_gated_sum() -> None:
