@@ -6,29 +6,31 @@ SCRIPTS="$HERE/../scripts"
 # shellcheck source=scripts/common.sh
 source "$SCRIPTS/common.sh"
 
-# Read the options that every recipe has. Sets cell, run and user_dir (empty if not given), out,
-# prepare_options, train_options and score_options (--cpu if the training is on the CPU, and
-# --user-dir if given).
+# Read the options that every recipe has. Sets cell, run, user_dir, gpus and cpu_processes (empty if not
+# given), own_corpus (true or false), out, prepare_options, train_options and score_options (--cpu if
+# the training is on the CPU, and --user-dir if given).
 # shellcheck disable=SC2034  # the recipes read them
 parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
     local folder="$1"
     shift
-    local gpus=''
-    cell='' out='' run='' user_dir='' prepare_only=false
+    cell='' out='' run='' user_dir='' gpus='' cpu_processes='' own_corpus=false prepare_only=false
     prepare_options=() train_options=() text_options=()
     while [ $# -gt 0 ]; do
         case "$1" in
-            --cell=* | --data=* | --bpe-size=* | --text=* | --source-lang=* | --target-lang=* | --gpus=* | \
-                --out=* | --run=* | --user-dir=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+            --cell=* | --data=* | --bpe-size=* | --character-coverage=* | --max-words=* | --nwords=* | \
+                --workers=* | --text=* | --source-lang=* | --target-lang=* | --gpus=* | \
+                --cpu-processes=* | --out=* | --run=* | --user-dir=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
         esac
         case "$1" in
             -h | --help) usage && exit ;;
             --cell) cell="$(value "$@")"; shift ;;
             --data) prepare_options+=(--data "$(value "$@")"); shift ;;
-            --bpe-size | --text | --source-lang | --target-lang)
+            --bpe-size | --character-coverage | --max-words | --nwords | --workers | \
+                --text | --source-lang | --target-lang)
                 prepare_options+=("$1" "$(value "$@")"); shift ;;
             --gpus) gpus="$(value "$@")"; train_options+=("$1" "$gpus"); shift ;;
-            --own-corpus) prepare_options+=(--own-corpus) ;;
+            --cpu-processes) cpu_processes="$(value "$@")"; train_options+=("$1" "$cpu_processes"); shift ;;
+            --own-corpus) own_corpus=true; prepare_options+=(--own-corpus) ;;
             --save-dir | --save-dir=*) die "$1: a recipe sets it to its --run; give that, or --out" ;;
             --restore-file | --restore-file=*) die "$1: give --finetune-from-model FILE, which starts" \
                 "from FILE once, so that the same command can continue" ;;
@@ -43,8 +45,11 @@ parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
     out="${out:-$REPO/runs/$folder}"
     check_colon --out "$out"
     check_colon --run "$run"
+    [ "${SLURM_STEP_NUM_TASKS:-1}" = 1 ] && [ "${WORLD_SIZE:-1}" = 1 ] ||
+        die "a recipe runs in one process, and starts those of the training: give it one task of" \
+            "srun, and --gpus N or --cpu-processes N"
     score_options=()
-    if [ "$gpus" = 0 ] || has_option --cpu || has_option --cpu-processes; then
+    if on_cpu; then
         score_options=(--cpu)
     fi
     use_environment
@@ -65,6 +70,8 @@ no_cell_with() { # OPTION
     [ -z "$cell" ] || die "$1 trains a model of fairseq's, which has no other cells;" \
         "leave out $1 or --cell $cell"
 }
+
+on_cpu() { [ "$gpus" = 0 ] || [ -n "$cpu_processes" ] || has_option --cpu; }
 
 has_option() { [[ " ${train_options[*]-} " == *" $1"[\ =]* ]]; } # NAME, or NAME and its value
 
@@ -93,6 +100,34 @@ def options(words):
     return found
 
 sys.exit(options(sys.argv[1]) != options(sys.argv[2]))' "$1" "$2"
+}
+
+# The updates of a training, over which the learning rate of a recipe falls to zero. On Multi30k, with
+# one process and the recipe's own options, it is NUMBER.
+count_updates() { # NUMBER DATA RUN options...
+    local number="$1" data="$2" run="$3" option known=true command
+    shift 3
+    ! $own_corpus || known=false
+    case "$gpus$cpu_processes" in
+        0 | 1) ;;
+        '') has_option --cpu || [ "$(gpus_here)" -le 1 ] || known=false ;;
+        *) known=false ;;
+    esac
+    for option in batch-size max-sentences max-tokens max-epoch max-update update-freq; do
+        ! has_option "--$option" || known=false
+    done
+    for option in bpe-size character-coverage max-words text source-lang target-lang; do
+        [[ " ${prepare_options[*]-} " != *" --$option "* ]] || known=false
+    done
+    if $known || has_option --total-num-update || { has_option --dry-run && [ ! -d "${data%%:*}" ]; }; then
+        echo "$number"
+        return
+    fi
+    command="$("$SCRIPTS/train.sh" "$data" --dry-run --save-dir "$run" "$@" \
+        --total-num-update "$number" ${train_options[@]+"${train_options[@]}"} \
+        ${cpu_processes:+--cpu-processes 1})"
+    "$PYTHON" -W ignore "$SCRIPTS/count_updates.py" "$command" \
+        ${cpu_processes:+--processes "$cpu_processes"}
 }
 
 # Train, unless the training is finished; fairseq continues an interrupted one. A folder belongs to

@@ -1,4 +1,4 @@
-"""Average the weights of the last N epochs' checkpoints of a fairseq training."""
+"""Average the weights of the last N checkpoints of a fairseq training: of epochs, or of updates."""
 
 from __future__ import annotations
 
@@ -20,33 +20,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add("folder", type=Path, metavar="FOLDER", help="the --save-dir of the training")
-    add("number", type=positive, metavar="N", help="the number of epochs")
+    add("number", type=positive, metavar="N", help="the number of checkpoints")
     add("output", type=Path, metavar="OUTPUT", help="the file to write")
     add("--overwrite", action="store_true", help="replace the file if it exists")
     args = parser.parse_args()
     if args.output.exists() and not args.overwrite:
         raise UserError(f"{args.output} exists: give --overwrite, or another name")
-    paths = last_epochs(args.folder, args.number)
+    paths = last_checkpoints(args.folder, args.number)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     with whole(args.output) as partial:
         torch.save(average(paths), partial)
     print(*(path.name for path in paths))
 
 
-def last_epochs(folder: Path, number: int) -> list[Path]:
-    """The latest `number` files checkpoint<epoch>.pt, oldest first."""
-    epochs = {
-        int(found[1]): path
-        for path in folder.iterdir()
-        if (found := re.fullmatch(r"checkpoint(\d+)\.pt", path.name))
-    }
-    if len(epochs) < number:
+def last_checkpoints(folder: Path, number: int) -> list[Path]:
+    """The latest `number` files checkpoint<epoch>.pt, oldest first.
+
+    If there are fewer, those within epochs: checkpoint_<epoch>_<updates>.pt.
+    """
+    epochs, updates = (
+        {
+            int(found[1]): path
+            for path in folder.iterdir()
+            if (found := re.fullmatch(name, path.name))
+        }
+        for name in (r"checkpoint(\d+)\.pt", r"checkpoint_\d+_(\d+)\.pt")
+    )
+    found = epochs if len(epochs) >= number else updates
+    if len(found) < number:
         raise UserError(
-            f"--average {number}: {folder} has {len(epochs)} epoch checkpoints; give a smaller "
-            f"number, or train with --keep-last-epochs {number} or more and without "
-            "--no-epoch-checkpoints"
+            f"--average {number}: {folder} has {len(epochs)} checkpoints of epochs and "
+            f"{len(updates)} of updates; give a smaller number, or train with --keep-last-epochs "
+            f"{number} or more and without --no-epoch-checkpoints"
         )
-    return [epochs[epoch] for epoch in sorted(epochs)[-number:]]
+    return [found[key] for key in sorted(found)[-number:]]
 
 
 def average(paths: list[Path]) -> dict[str, Any]:

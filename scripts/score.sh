@@ -15,7 +15,8 @@ lower-cased tokens, like the literature on Multi30k, and as detokenised text.
 
   --checkpoints DIR   the training's --save-dir: use its checkpoint_best.pt, or see --average
                 FILE  use this checkpoint; with several, separated by ':', the ensemble of them
-  --average N         average the checkpoints of the last N epochs in DIR
+  --average N         average the checkpoints of the last N epochs in DIR or, if it has fewer, the
+                      last N of --save-interval-updates
   --subset S          test (default) or valid
   --beam N            beam size (default 5)
   --lenpen P[,P...]   length penalty (default 1). Several print a table and keep the best; they

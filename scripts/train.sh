@@ -212,6 +212,10 @@ if $first; then
                 "$save_dir. To continue these, leave out --restore-file and every --reset-..." \
                 "option; to start again, give a new --save-dir. --finetune-from-model FILE in" \
                 "place of --restore-file starts from FILE once and then continues"
+    elif has_checkpoints "$save_dir" && [[ " ${options[*]-}" =~ \ (--reset-[a-z-]+) ]]; then
+        # It would act again at every restart; --reset-dataloader would begin at epoch 1.
+        die "${BASH_REMATCH[1]}: $save_dir has checkpoints, and every restart would reset them" \
+            "again. Give a new --save-dir, and --restore-file $last or --finetune-from-model $last"
     elif has_checkpoints "$save_dir"; then
         # Without checkpoint_last.pt fairseq would start a new training and overwrite the other
         # checkpoints.

@@ -261,6 +261,9 @@ def test_another_file_to_restore_does_not_overwrite_a_training(tmp_path):
     for own in ("checkpoint_last.pt", tmp_path / "run" / "checkpoint_last.pt"):
         message = run("train.sh", *start, "--restore-file", own, "--help-me").stderr
         assert "unrecognized arguments: --help-me" in message
+    for option in (["--reset-dataloader"], ["--lr", "0.1", "--reset-optimizer"]):
+        message = fails("train.sh", *start, *option)  # every restart would reset it again
+        assert f"{option[-1]}: {tmp_path}/run has checkpoints" in message
     (tmp_path / "run" / "checkpoint_last.pt").rename(tmp_path / "run" / "checkpoint_best.pt")
     message = fails("train.sh", *start, "--restore-file", "checkpoint_last.pt")
     assert "checkpoint_last.pt: it is missing, and" in message  # the other one is damaged
@@ -407,13 +410,20 @@ def test_averaging_gives_the_mean_of_the_weights_of_the_last_epochs(tmp_path, lo
         torch.save(state, tmp_path / f"checkpoint{epoch}.pt")
     torch.save({}, tmp_path / "checkpoint_best.pt")
     average = load("average_checkpoints")
-    paths = average.last_epochs(tmp_path, 2)
+    paths = average.last_checkpoints(tmp_path, 2)
     assert [path.name for path in paths] == ["checkpoint9.pt", "checkpoint10.pt"]
     state = average.average(paths)
     assert torch.equal(state["model"]["w"], torch.full((2, 3), 2.5))
     assert state["model"]["steps"] == 10 and state["cfg"] == {"a": 10}
-    with pytest.raises(average.UserError, match=r"--average 4.*has 3 epoch checkpoints"):
-        average.last_epochs(tmp_path, 4)
+    with pytest.raises(average.UserError, match=r"--average 4.*has 3 checkpoints of epochs and 0"):
+        average.last_checkpoints(tmp_path, 4)
+    for name in ("checkpoint_1_500", "checkpoint_1_1000", "checkpoint_2_1500", "checkpoint_2_20"):
+        (tmp_path / f"{name}.pt").touch()  # --save-interval-updates
+    paths = average.last_checkpoints(tmp_path, 4)
+    assert [path.name for path in paths] == [
+        *("checkpoint_2_20.pt", "checkpoint_1_500.pt"),
+        *("checkpoint_1_1000.pt", "checkpoint_2_1500.pt"),
+    ]
 
 
 def test_an_average_replaces_a_file_only_if_told_to(tmp_path, load, monkeypatch):

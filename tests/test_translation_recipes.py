@@ -1,6 +1,7 @@
 """The recipes for translation, on a tiny corpus."""
 
 import json
+import re
 import os
 import shlex
 import subprocess
@@ -148,6 +149,15 @@ def test_the_opennmt_recipe_trains_and_replaces_unknown_words(cell, corpus, tmp_
     assert f"  BLEU  {record['figures'][0]['score']:6.2f}  lower-cased tokens" in output
 
 
+def training_options(command):
+    """What fairseq reads from a command of `fairseq-train`."""
+    from fairseq import options
+
+    import fairseq_wsum.plugin  # noqa: F401
+
+    return options.parse_args_and_arch(options.get_training_parser(), command[1:])
+
+
 def test_the_transformer_recipe_gives_every_model_the_same_training(tmp_path):
     recipe = [RECIPES / "transformer.sh", "--out", tmp_path / "out", "--dry-run"]
     ours, other, theirs = (
@@ -158,17 +168,27 @@ def test_the_transformer_recipe_gives_every_model_the_same_training(tmp_path):
     training = ours[ours.index("--criterion") :]
     for command in (other, theirs):
         assert command[command.index("--criterion") :] == training
+    rates = ("dropout", "attention_dropout", "activation_dropout")
+    for args in map(training_options, (ours, other, theirs)):
+        assert [getattr(args, rate, 0) for rate in rates] == [0.3, 0, 0]
     assert "which has no other cells; leave out" in fails(
         *recipe, "--cell", "sru", "--fairseq-transformer"
     )
 
 
+RUN = "no-srnn-hidden"
+
+
 def test_the_transformer_recipe_scores_a_model_of_a_small_corpus(corpus, tmp_path):
     recipe = [RECIPES / "transformer.sh", "--own-corpus", "--data", corpus, "--out", tmp_path]
     assert "--bpe-size 8000 does not suit this text" in fails(*recipe)
-    recipe += ["--bpe-size", 120, "--gpus", 0, "--max-epoch", 1]
+    recipe += ["--bpe-size", 120, "--gpus", 0, "--max-epoch", 2]
+    recipe += ["--max-tokens", 100, "--update-freq", 2, "--warmup-updates", 1]
     succeeds(*recipe)
-    record = json.loads((tmp_path / "no-srnn-hidden/score-test/scores.json").read_text())
+    ends = re.findall(r"num_updates (\d+) \| lr (\S+)", (tmp_path / RUN / "train.log").read_text())
+    assert f"--total-num-update {ends[-1][0]} " in (tmp_path / RUN / "options").read_text()
+    assert float(ends[-1][1]) == 0 < float(ends[-2][1])  # at the end of the training, not before
+    record = json.loads((tmp_path / RUN / "score-test/scores.json").read_text())
     assert record["sentences"] == 7
     recipe[recipe.index(120)] = 100  # the models of a folder share their data
     assert "bpe_size is 120 there, 100 now" in fails(*recipe)
@@ -196,14 +216,10 @@ def test_the_strong_recipe_uses_bpe_dropout_on_request(options, folders, epochs,
 
 
 def test_the_strong_recipe_trains_fairseqs_lstm_in_the_same_way(tmp_path):
-    from fairseq import options
-
-    import fairseq_wsum.plugin  # noqa: F401
-
     ours, theirs = strong(tmp_path), strong(tmp_path, "--fairseq-lstm")
     training = ours[ours.index("--criterion") :]
     assert theirs[theirs.index("--criterion") :] == training
-    args = options.parse_args_and_arch(options.get_training_parser(), theirs[1:])
+    args = training_options(theirs)
     sizes = [args.encoder_embed_dim, args.encoder_hidden_size, args.decoder_hidden_size]
     assert (args.arch, *sizes, args.decoder_out_embed_dim) == ("lstm", 384, 384, 384, 384)
     assert {args.dropout, args.encoder_dropout_out, args.decoder_dropout_in} == {0.45}
@@ -213,16 +229,10 @@ def test_the_strong_recipe_trains_fairseqs_lstm_in_the_same_way(tmp_path):
 
 
 def test_the_hydra_example_equals_the_strong_recipe(tmp_path):
-    from fairseq import options
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
     from omegaconf import OmegaConf
 
-    import fairseq_wsum.plugin  # noqa: F401
-
-    command = strong(tmp_path)
-    parser = options.get_training_parser()
-    args = options.parse_args_and_arch(parser, command[1:])
-    recipe_cfg = convert_namespace_to_omegaconf(args)
+    recipe_cfg = convert_namespace_to_omegaconf(training_options(strong(tmp_path)))
     example = OmegaConf.load(SCRIPTS / RECIPES / "strong.yaml")
     # the model has a test of its own; fairseq-train finds the languages by the names of the files
     for group, named in example.items():

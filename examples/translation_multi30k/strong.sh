@@ -25,9 +25,9 @@ the validation set, and score the test set. Run it again to continue where it st
                     a point with lstm and loses 0.6 points with no-srnn-hidden)
   --help            this text
 
-The learning rate falls to zero over the number of updates that one process needs for Multi30k:
-13,938 for 46 epochs, or 12,120 for 40 epochs with BPE-dropout. With several processes, other epochs
-or other text, give --total-num-update too.
+The learning rate falls to zero over the updates of the training: on Multi30k with one process,
+13,938 for 46 epochs, or 12,120 for 40 epochs with BPE-dropout. --total-num-update sets another
+number.
 
 examples:
   examples/translation_multi30k/strong.sh --cell no-srnn-hidden
@@ -50,18 +50,19 @@ parse multi30k/strong ${options[@]+"${options[@]}"}
 cell="${cell:-lstm}"
 data="$out/data"
 
-epochs=("$data") samples="$bpe_dropout" schedule=(--total-num-update 13938 --max-epoch 46)
+epochs=("$data") samples=(--bpe-dropout "$bpe_dropout" --bpe-samples 10) max_epoch=46 updates=13938
 if [[ "$bpe_dropout" =~ ^(0+(\.0*)?|\.0+)$ ]]; then
-    samples=0.1 # prepare the samples anyway, so that all models share one folder
+    # Multi30k is small: it has the samples anyway, so that all models share one folder.
+    if $own_corpus; then samples=(); else samples=(--bpe-dropout 0.1 --bpe-samples 10); fi
 else
-    schedule=(--total-num-update 12120 --max-epoch 40)
+    max_epoch=40 updates=12120
     text_options=(--bpe-dropout "$bpe_dropout")
     epochs=() # fairseq reads these folders in turn, one per epoch
     for sample in 01 02 03 04 05 06 07 08 09 10; do
         epochs+=("$data" "$data/sample-$sample")
     done
 fi
-prepare prepare_multi30k.sh --out "$data" --bpe-dropout "$samples" --bpe-samples 10
+prepare prepare_multi30k.sh --out "$data" ${samples[@]+"${samples[@]}"}
 
 if $peer; then
     run="${run:-$out/fairseq-lstm}"
@@ -76,11 +77,12 @@ else
     model=(--arch wsum_lstm_multi30k --cell "$cell")
 fi
 
-train "$(IFS=: && echo "${epochs[*]}")" "$run" "${model[@]}" \
-    --criterion wsum_cross_entropy --label-smoothing 0.1 \
-    --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1 \
-    --lr 0.002 --lr-scheduler polynomial_decay --warmup-updates 600 "${schedule[@]}" \
-    --batch-size 96 --keep-last-epochs 10 --seed 1 \
-    --log-format simple --log-interval 100
+text="$(IFS=: && echo "${epochs[*]}")"
+training=("${model[@]}" --criterion wsum_cross_entropy --label-smoothing 0.1
+    --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1
+    --lr 0.002 --lr-scheduler polynomial_decay --warmup-updates 600 --max-epoch "$max_epoch"
+    --batch-size 96 --keep-last-epochs 10 --seed 1 --log-format simple --log-interval 100)
+updates="$(count_updates "$updates" "$text" "$run" "${training[@]}")"
+train "$text" "$run" "${training[@]}" --total-num-update "$updates"
 
 score_chosen "$data" "$run"

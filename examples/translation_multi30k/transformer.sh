@@ -26,8 +26,8 @@ number of parameters. Run it again to continue where it stopped.
                     made of this data
   --help            this text
 
-The learning rate falls to zero over the number of updates that one process needs for Multi30k. With
-several processes, other epochs or other text, give --total-num-update too.
+The learning rate falls to zero over the updates of the training: 9,760 on Multi30k with one process.
+--total-num-update sets another number.
 
 examples:
   examples/translation_multi30k/transformer.sh
@@ -79,12 +79,11 @@ else
     model=(--arch wsum_transformer_multi30k --cell "$cell")
 fi
 
-train "$text" "$run" "${model[@]}" \
-    --criterion wsum_cross_entropy --label-smoothing 0.1 \
-    --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1 \
-    --lr 0.004 --lr-scheduler polynomial_decay --warmup-updates 800 \
-    --total-num-update 9760 --max-epoch 40 \
-    --max-tokens 2048 --keep-last-epochs 10 --seed 1 \
-    --log-format simple --log-interval 100
+training=("${model[@]}" --criterion wsum_cross_entropy --label-smoothing 0.1
+    --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1
+    --lr 0.004 --lr-scheduler polynomial_decay --warmup-updates 800 --max-epoch 40
+    --max-tokens 2048 --keep-last-epochs 10 --seed 1 --log-format simple --log-interval 100)
+updates="$(count_updates 9760 "$text" "$run" "${training[@]}")"
+train "$text" "$run" "${training[@]}" --total-num-update "$updates"
 
 score_chosen "$data" "$run"

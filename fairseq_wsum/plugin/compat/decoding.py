@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 from fairseq import utils
+from fairseq.search import DiverseBeamSearch
 from fairseq.sequence_generator import SequenceGenerator
 from torch import Tensor
 
@@ -13,6 +14,27 @@ from torch import Tensor
 def apply() -> None:
     """Apply the shims of this file."""
     _restore_unknown_word_replacement()
+    _number_sentences_within_a_batch()
+
+
+def _number_sentences_within_a_batch() -> None:
+    """Make diverse beam search count the overlaps of each sentence in its own place.
+
+    It stores them by the place of a sentence in its batch and reads them by `sample["id"]`, its
+    number in the data set. That causes an IndexError or, where there are enough sentences, gives
+    sentences the overlaps of others. Without "id" fairseq takes the place in both.
+    """
+    generate = SequenceGenerator.generate
+
+    @functools.wraps(generate)
+    def generate_by_place(
+        self: SequenceGenerator, models: Any, sample: dict[str, Any], **kwargs: Any
+    ) -> list[list[dict[str, Tensor]]]:
+        if isinstance(self.search, DiverseBeamSearch):
+            sample = {key: value for key, value in sample.items() if key != "id"}
+        return generate(self, models, sample, **kwargs)
+
+    SequenceGenerator.generate = generate_by_place
 
 
 def _restore_unknown_word_replacement() -> None:
