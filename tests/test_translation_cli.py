@@ -12,6 +12,8 @@ from child import onednn_is_exact
 pytest.importorskip("fairseq")
 from commands import ROOT, USER_DIR, every_cells_options, run
 
+from fairseq_wsum.plugin.models.wsum_lstm import WsumLSTMModel
+
 SENTENCES = {"train": 40, "valid": 7, "test": 9}
 TINY = [
     *("--encoder-embed-dim", "8", "--decoder-embed-dim", "8"),
@@ -112,6 +114,13 @@ def test_validate_and_interactive_read_the_checkpoint(data, model) -> None:
     assert re.search(r"valid on 'valid' subset \| loss \d", output)
     output = run("fairseq-interactive", data, *plugin, "--beam", 2, stdin="w1 w2\nw3\n")
     assert len(re.findall(r"^H-\d\t", output, re.M)) == 2
+
+
+def test_from_pretrained_translates_like_the_command(data, model) -> None:
+    expected = generate(data, model / "checkpoint_last.pt")
+    hub = WsumLSTMModel.from_pretrained(str(model), "checkpoint_last.pt", str(data)).eval()
+    found = hub.translate(expected["S"], beam=3, max_len_b=12)
+    assert found == expected["H"]
 
 
 def test_an_ensemble_translates_and_prints_alignments(data, model) -> None:

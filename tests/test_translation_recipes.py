@@ -1,8 +1,8 @@
 """The recipes for translation, on a tiny corpus."""
 
 import json
-import re
 import os
+import re
 import shlex
 import subprocess
 import sys
