@@ -46,14 +46,14 @@ def last_checkpoints(folder: Path, number: int) -> list[Path]:
         }
         for name in (r"checkpoint(\d+)\.pt", r"checkpoint_\d+_(\d+)\.pt")
     )
-    found = epochs if len(epochs) >= number else updates
-    if len(found) < number:
+    chosen = epochs if len(epochs) >= number else updates
+    if len(chosen) < number:
         raise UserError(
             f"--average {number}: {folder} has {len(epochs)} checkpoints of epochs and "
             f"{len(updates)} of updates; give a smaller number, or train with --keep-last-epochs "
             f"{number} or more and without --no-epoch-checkpoints"
         )
-    return [found[key] for key in sorted(found)[-number:]]
+    return [chosen[key] for key in sorted(chosen)[-number:]]
 
 
 def average(paths: list[Path]) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from text_corpora import make_task
 
 from fairseq_wsum import WsumLSTM
 from fairseq_wsum.plugin.criterions.wsum_cross_entropy import WsumCrossEntropyCriterion
-from fairseq_wsum.plugin.models.activation_penalty import activation_penalty
-from fairseq_wsum.plugin.models.embedding_dropout import EmbeddingDropout
-from fairseq_wsum.plugin.models.weight_dropout import WeightDropout
 from fairseq_wsum.plugin.models.wsum_lstm_lm import WsumLSTMLanguageModel
+from fairseq_wsum.plugin.modules.activation_penalty import activation_penalty
+from fairseq_wsum.plugin.modules.embedding_dropout import EmbeddingDropout
+from fairseq_wsum.plugin.modules.weight_dropout import WeightDropout
 
 WORDS = 30
 SMALL = dict(decoder_embed_dim=6, decoder_layers=2, dropout=0.0, init_range=0.5)

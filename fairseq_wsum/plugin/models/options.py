@@ -27,8 +27,9 @@ MAX_POSITIONS = 100_000  # fairseq needs a limit; the models have none
 
 # the advice for a checkpoint and data with different dictionaries
 TAKE_ITS_DICTIONARY = (
-    "give the data that the model was trained with, or prepare yours with its dict files "
-    "(fairseq-preprocess --srcdict, --tgtdict)"
+    "give the data that the model was trained with, or prepare yours with its vocabulary "
+    "(prepare_multi30k.sh --like FOLDER, or for text in the same units fairseq-preprocess "
+    "--srcdict, --tgtdict)"
 )
 
 _CELLS_WITH_TITLES = ", ".join(f"{name} ({cell.title})" for name, cell in CELLS.items())
@@ -214,16 +215,15 @@ def check_sizes(cfg: FairseqDataclass, sizes: Sequence[str]) -> None:
 
 
 def check_probabilities(cfg: FairseqDataclass) -> None:
-    """Check that all dropouts and layer drops are probabilities.
+    """Check that all numbers with "dropout" or "layerdrop" in their name are probabilities.
 
     Raises:
         ValueError: one is not; the message names it.
     """
     for option, value in vars(cfg).items():
         named = "dropout" in option or option.endswith("layerdrop")
-        if not named or value is None or isinstance(value, bool):
-            continue
-        if not 0 <= value <= 1:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if named and is_number and not 0 <= value <= 1:
             raise ValueError(f"{flag(option)} {value}: give a probability from 0 to 1")
 
 

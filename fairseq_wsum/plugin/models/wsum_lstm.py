@@ -13,11 +13,12 @@ from fairseq.tasks import FairseqTask
 from torch import Tensor
 
 from ..modules.states import IncrementalState
+from .embeddings import embedding, load_embedding
+from .initial_values import init_uniform
 from .options import check_joined, default, refuse_alignments, use_preset
-from .parameters import embedding, init_uniform, load_embedding
-from .wsum_decoder import WsumLSTMDecoder
-from .wsum_encoder import WsumLSTMEncoder
 from .wsum_lstm_config import WsumLSTMConfig, read_config
+from .wsum_lstm_decoder import WsumLSTMDecoder
+from .wsum_lstm_encoder import WsumLSTMEncoder
 
 
 @register_model("wsum_lstm", dataclass=WsumLSTMConfig)

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from ...layer import WsumLSTM
 from ..modules import CarriedState, Dropout
+from ..modules.activation_penalty import activation_penalty
+from ..modules.embedding_dropout import EmbeddingDropout
+from ..modules.locked_dropout import LockedDropout
 from ..modules.states import IncrementalState, StateCache, zero_state
-from .activation_penalty import activation_penalty
-from .embedding_dropout import EmbeddingDropout
-from .locked_dropout import LockedDropout
-from .weight_dropout import WeightDropout
-from .wsum_decoder_base import WsumDecoderBase
+from ..modules.weight_dropout import WeightDropout
+from .wsum_lstm_decoder_base import WsumDecoderBase
 from .wsum_lstm_lm_config import WsumLSTMLMConfig
 
 Extra = dict[str, Tensor]

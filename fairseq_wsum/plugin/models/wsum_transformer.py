@@ -13,6 +13,7 @@ from fairseq.tasks import FairseqTask
 from torch import nn
 
 from ..modules import WsumSelfAttention, use_dropout
+from .embeddings import load_embedding
 from .gated_sum_options import GatedSums, gated_sums
 from .options import (
     check_joined,
@@ -22,7 +23,6 @@ from .options import (
     refuse_alignments,
     use_preset,
 )
-from .parameters import load_embedding
 from .wsum_transformer_config import WsumTransformerConfig, read_config
 from .wsum_transformer_layers import WsumTransformerDecoder, WsumTransformerEncoder
 

@@ -15,8 +15,8 @@ from fairseq.modules.transformer_layer import (
 from torch import Tensor, nn
 
 from ..modules import WsumSelfAttention
+from .dictionaries import remember_words
 from .gated_sum_options import GatedSums
-from .parameters import remember_words
 
 
 class WsumTransformerEncoderLayer(TransformerEncoderLayerBase):

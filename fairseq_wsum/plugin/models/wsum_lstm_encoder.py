@@ -12,10 +12,10 @@ from fairseq.models import FairseqEncoder
 from torch import Tensor, nn
 
 from ..modules import Dropout
-from .layers import make_layers
+from .dictionaries import remember_words
 from .options import MAX_POSITIONS
-from .parameters import remember_words
 from .wsum_lstm_config import WsumLSTMConfig
+from .wsum_lstm_layers import make_layers
 
 
 class EncoderOut(NamedTuple):

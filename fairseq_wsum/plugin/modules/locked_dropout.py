@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..modules import DropoutBase
+from .dropout import DropoutBase
 
 
 class LockedDropout(DropoutBase):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..modules import DropoutBase
+from .dropout import DropoutBase
 
 
 class EmbeddingDropout(DropoutBase):

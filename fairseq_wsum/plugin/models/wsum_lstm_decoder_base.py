@@ -8,8 +8,8 @@ from fairseq.modules import AdaptiveSoftmax
 from torch import Tensor, nn
 
 from ...ops.products import Linear, product
+from .dictionaries import remember_words
 from .options import MAX_POSITIONS
-from .parameters import remember_words
 from .wsum_lstm_config import WsumLSTMConfig
 from .wsum_lstm_lm_config import WsumLSTMLMConfig
 

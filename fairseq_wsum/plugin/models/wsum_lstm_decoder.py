@@ -18,10 +18,10 @@ from ...layer import State
 from ...ops.joint_gradient import joint_gradients
 from ..modules import Attention, Bridge, Dropout, Projected
 from ..modules.states import CACHED, IncrementalState, pack_state, reorder_state, unpack_state
-from .layers import make_layers
-from .wsum_decoder_base import WsumDecoderBase
-from .wsum_encoder import EncoderOut
 from .wsum_lstm_config import WsumLSTMConfig
+from .wsum_lstm_decoder_base import WsumDecoderBase
+from .wsum_lstm_encoder import EncoderOut
+from .wsum_lstm_layers import make_layers
 
 
 class Step(NamedTuple):
