@@ -20,6 +20,7 @@ print the perplexity of the validation and the test set. Run it again to continu
   --data FOLDER     folder with ptb.train.txt, ptb.valid.txt and ptb.test.txt (default: download
                     them)
   --own-corpus      FOLDER has other text in files of the same names: do not verify checksums
+  --nwords N        limit the dictionary of that text to N entries (default: no limit)
   --out DIR         folder for data and results (default runs/ptb)
   --run DIR         folder for this training and its scores (default: a folder within --out)
   --prepare-only    prepare the data and stop

@@ -17,7 +17,8 @@ the test set. Run it again to continue where it stopped.
   --fairseq-lstm    train fairseq's own --arch lstm instead, with the same sizes
   --data FOLDER     folder with the files of Multi30k (default: download them)
   --own-corpus      FOLDER has a corpus of your own: see scripts/prepare_multi30k.sh --help, whose
-                    options --text, --source-lang and --target-lang it takes, too
+                    options --text, --source-lang, --target-lang, --max-words and
+                    --workers it takes, too
   --out DIR         folder for data and results (default runs/multi30k/opennmt)
   --run DIR         folder for this training and its scores (default: a folder within --out)
   --prepare-only    prepare the data and stop

@@ -15,7 +15,8 @@ the validation set, and score the test set. Run it again to continue where it st
   --fairseq-lstm    train fairseq's own --arch lstm instead
   --data FOLDER     folder with the files of Multi30k (default: download them)
   --own-corpus      FOLDER has a corpus of your own: see scripts/prepare_multi30k.sh --help, whose
-                    options --text, --source-lang and --target-lang it takes, too
+                    options --text, --source-lang, --target-lang, --max-words,
+                    --character-coverage and --workers it takes, too
   --bpe-size N      units of the joint BPE (default 8000; a small corpus may have fewer)
   --out DIR         folder for data and results (default runs/multi30k/strong)
   --run DIR         folder for this training and its scores (default: a folder within --out)

@@ -41,8 +41,8 @@ REPORTED = {"runs": "the report has a file", "report": "the report goes into a f
 RESERVED = ("cell", "data", "out", "prepare-only", "run", "save-dir", "seed")
 # The models of a task share its data, which these options of our recipes change.
 OF_DATA = (
-    *("bpe-size", "corpus", "nwords", "own-corpus", "sentences", "shards"),
-    *("source-lang", "target-lang", "text", "threshold"),
+    *("bpe-size", "character-coverage", "corpus", "max-words", "nwords", "own-corpus"),
+    *("sentences", "shards", "source-lang", "target-lang", "text", "threshold"),
 )
 # With these a recipe ends before the training has.
 PARTIAL = ("dry-run", "help", "stop-time-hours")
