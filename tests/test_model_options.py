@@ -1,0 +1,246 @@
+"""The options of the translation model: defaults, presets, dropouts and mistakes."""
+
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("fairseq")
+from fairseq import options as fairseq_options
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.models import ARCH_CONFIG_REGISTRY, build_model
+from omegaconf import OmegaConf
+from translation import (
+    BLOCKS,
+    PAD,
+    SMALL,
+    SOURCE,
+    every_feeding,
+    make_batch,
+    make_model,
+    make_task,
+)
+
+from fairseq_wsum.plugin.models.wsum_lstm import WsumLSTMModel
+from fairseq_wsum.plugin.models.wsum_lstm_config import WsumLSTMConfig, read_config
+
+
+def test_user_options_override_a_preset() -> None:
+    args = Namespace(encoder_layers=3)
+    ARCH_CONFIG_REGISTRY["wsum_lstm_multi30k"](args)
+    assert args.encoder_layers == 3
+
+
+def test_a_preset_that_hydra_would_ignore_is_rejected() -> None:
+    arch = "wsum_lstm_multi30k"
+    cfg = OmegaConf.structured(WsumLSTMConfig())
+    with pytest.raises(ValueError, match=f"model._name={arch}: presets have no effect"):
+        ARCH_CONFIG_REGISTRY[arch](cfg)
+    args = Namespace()
+    ARCH_CONFIG_REGISTRY[arch](args)  # what fairseq-train has called before
+    cfg.preset = args.preset
+    ARCH_CONFIG_REGISTRY[arch](cfg)
+
+
+def test_the_multi30k_preset_equals_the_model_of_the_hydra_example() -> None:
+    example = Path(__file__).parents[1] / "examples" / "translation_multi30k" / "strong.yaml"
+    named = OmegaConf.load(example).model
+    args = Namespace(cell=named.cell)
+    ARCH_CONFIG_REGISTRY["wsum_lstm_multi30k"](args)
+    ours, theirs = (effective(read_config(options)) for options in (args, named))
+    assert ours | {"preset": None} == theirs
+
+
+def test_the_dropouts_of_the_multi30k_preset_follow_dropout() -> None:
+    args = Namespace(dropout=0.1, decoder_dropout_in=0.2)
+    ARCH_CONFIG_REGISTRY["wsum_lstm_multi30k"](args)
+    encoder, decoder = read_config(args).encoder, read_config(args).decoder
+    assert (encoder.dropout_in, encoder.dropout_out, decoder.dropout_in) == (0.1, 0.1, 0.2)
+    assert decoder.dropout_out == encoder.layer_dropout == 0.1
+
+
+def test_the_default_is_opennmts_readme_model() -> None:
+    cfg = read_config(Namespace())
+    encoder, decoder = cfg.encoder, cfg.decoder
+    assert (encoder.layers, decoder.layers) == (2, 2)
+    assert encoder.embed_dim == encoder.hidden_size == decoder.hidden_size == 500
+    assert cfg.out_embed_dim == 500 and cfg.attention == "general" and cfg.input_feeding
+    assert (encoder.layer_dropout, decoder.layer_dropout, decoder.dropout_out) == (0.3, 0.3, 0.3)
+    assert (encoder.dropout_in, encoder.dropout_out, decoder.dropout_in) == (0, 0, 0)
+
+
+def effective(cfg: WsumLSTMConfig) -> dict[str, object]:
+    """All options, with the values that follow from others."""
+    sides = {"encoder": cfg.encoder, "decoder": cfg.decoder}
+    values = {f"{side}_{k}": v for side, known in sides.items() for k, v in vars(known).items()}
+    return vars(cfg) | values | {"decoder_out_embed_dim": cfg.out_embed_dim}
+
+
+NO_DROPOUT = {
+    f"{side}_{place}": 0.0
+    for side in ("encoder", "decoder")
+    for place in ("dropout_in", "layer_dropout", "dropout_out")
+}
+
+
+@every_feeding
+@pytest.mark.parametrize("form", [{}, BLOCKS], ids=["plain", "blocks"])
+@pytest.mark.parametrize("place", [*NO_DROPOUT, "additional_fc"])
+def test_dropout_applies_in_its_place_and_only_in_training(place, form, feeding) -> None:
+    """With one rate at 1, nothing after that place depends on anything before it."""
+    options = NO_DROPOUT | form | ({} if place == "additional_fc" else {place: 1.0})
+    if place == "additional_fc":
+        options |= dict(decoder_dropout_out=1.0, decoder_out_embed_dim=4)
+    model = make_model(decoder_input_feeding=feeding, **options)
+    src, lengths, prev = make_batch()
+    other_src, other_prev = (torch.where(t == PAD, t, torch.full_like(t, 5)) for t in (src, prev))
+
+    def is_cut() -> bool:
+        if place.startswith("encoder"):
+            one, other = model.encoder(src), model.encoder(other_src)
+            if place == "encoder_dropout_out":  # on the output, not on the states
+                return not one.x.any() and bool(one.hiddens.any())
+            if place == "encoder_dropout_in":
+                return torch.equal(one.x, other.x)
+            first, second = (
+                torch.equal(*pair) for pair in zip(one.hiddens, other.hiddens, strict=True)
+            )
+            return second and not first
+        scores, others = (model(src, lengths, words)[0] for words in (prev, other_prev))
+        if place in ("decoder_dropout_out", "additional_fc"):
+            return torch.equal(scores, model.decoder.fc_out.bias.expand_as(scores))
+        return torch.equal(scores, others)
+
+    assert [is_cut(), model.train() and is_cut()] == [False, True]
+
+
+def test_the_adaptive_softmax_has_the_dropout_of_the_output() -> None:
+    options = dict(criterion="adaptive_loss", adaptive_softmax_cutoff="8,16")
+    options |= NO_DROPOUT | dict(decoder_dropout_out=1.0, decoder_hidden_size=16)
+    softmax = make_model(**options).decoder.adaptive_softmax
+    features, words = torch.randn(3, 16, dtype=torch.float64), torch.tensor([5, 10, 20])
+    for training in (False, True):
+        scores, _ = softmax.train(training)(features, words)  # of three clusters
+        assert [bool(part.any()) for part in scores] == [not training] * 3
+
+
+@pytest.mark.parametrize("written", ["8,16", "[8,16]", "(8, 16)", "8,16,", "8e0,16", [8, 16]])
+def test_cutoffs_are_parsed_like_fairseqs(written) -> None:
+    model = make_model(criterion="adaptive_loss", adaptive_softmax_cutoff=written)
+    assert model.decoder.adaptive_softmax.cutoff == [8, 16, 34]
+
+
+def test_the_maximum_lengths_are_those_of_the_task() -> None:
+    assert make_model(max_source_positions=4, max_target_positions=9).max_positions() == (4, 9)
+    assert min(make_model().max_positions()) > 10_000
+
+
+def test_an_adaptive_softmax_shares_only_the_input_embeddings() -> None:
+    task = make_task(SOURCE, SOURCE)
+    adaptive = dict(criterion="adaptive_loss", adaptive_softmax_cutoff="8")
+    model = make_model(task, share_all_embeddings=True, **adaptive)
+    assert model.encoder.embed_tokens is model.decoder.embed_tokens
+    # and fairseq's own takes this option, too, without effect
+    model = make_model(share_decoder_input_output_embed=True, decoder_hidden_size=7, **adaptive)
+    assert not model.decoder.share_input_output_embed and model.decoder.additional_fc is None
+    with pytest.raises(ValueError, match="x with --share-all-embeddings: give this file as --enc"):
+        make_model(task, share_all_embeddings=True, decoder_embed_path="x")
+
+
+def test_dropout_out_also_applies_between_layers_as_in_fairseq() -> None:
+    cfg = read_config(Namespace(dropout=0.1, encoder_dropout_out=0.2, decoder_dropout_out=0.4))
+    assert (cfg.encoder.layer_dropout, cfg.encoder.dropout_out) == (0.2, 0.2)
+    assert (cfg.decoder.layer_dropout, cfg.decoder.dropout_out) == (0.4, 0.4)
+
+
+def test_a_model_is_built_from_a_dataclass_a_namespace_and_a_dict_config() -> None:
+    expected = sum(p.numel() for p in make_model().parameters())
+    named = OmegaConf.create({"_name": "wsum_lstm", **SMALL})
+    for model in (
+        WsumLSTMModel.build_model(WsumLSTMConfig(**SMALL), make_task()),
+        build_model(Namespace(arch="wsum_lstm", **SMALL), make_task()),
+        build_model(named, make_task()),
+        WsumLSTMModel.build_model(OmegaConf.structured(WsumLSTMConfig(**SMALL)), make_task()),
+    ):
+        assert sum(p.numel() for p in model.parameters()) == expected
+    adaptive = Namespace(arch="wsum_lstm", criterion="adaptive_loss", **SMALL)
+    adaptive.adaptive_softmax_cutoff = "8,16"
+    assert build_model(adaptive, make_task()).decoder.adaptive_softmax is not None
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of fairseq's use of hydra
+@pytest.mark.parametrize("arch", ["wsum_lstm", "wsum_lstm_lm"])
+def test_a_criterion_without_a_dataclass_can_be_chosen(arch) -> None:
+    """For example one of the user's own, written as fairseq's documents show it."""
+    task = "translation" if arch == "wsum_lstm" else "language_modeling"
+    given = ["data", "--task", task, "--arch", arch, "--criterion", "composite_loss"]
+    given += ["--underlying-criterion", "cross_entropy"]
+    args = fairseq_options.parse_args_and_arch(fairseq_options.get_training_parser(), given)
+    assert convert_namespace_to_omegaconf(args).model.criterion_name is None
+
+
+BAD_OPTIONS = {
+    "unlinked": (
+        dict(
+            decoder_attention="none",
+            encoder_cell="no-gates",
+            decoder_cell="no-srnn-out-hidden",
+        ),
+        "the decoder could not see the source",
+    ),
+    "cell": (dict(cell="nope"), "--cell nope: choose one of lstm, no-srnn"),
+    "encoder": (dict(encoder_cell="nope"), "--encoder-cell nope"),
+    "window": (
+        dict(window=2, encoder_cell="gru"),
+        "--window 2: cell 'gru' has a window of 1, not of 2; cell 'lstm' has",
+    ),
+    "coupled": (
+        dict(coupled_gates=True, decoder_cell="no-gates"),
+        "--decoder-cell no-gates: cell 'no-gates' has no forget gate of its own to couple",
+    ),
+    "attention": (dict(decoder_attention="soft"), "--decoder-attention soft: choose one of"),
+    "dot": (dict(decoder_attention="dot"), r"-attention dot needs an encoder output size .*\(5"),
+    "feeding": (dict(decoder_input_feeding="maybe"), "--decoder-input-feeding maybe: give True"),
+    "layers": (dict(encoder_layers=0), "--encoder-layers 0: give at least 1"),
+    "backend": (dict(lstm_backend="fpga"), "--lstm-backend fpga: choose one of auto"),
+    "init": (dict(init_range=0.0), "--init-range 0.0: give a number larger than 0"),
+    "joined": (dict(share_all_embeddings=True), "requires a joined dictionary"),
+    "widths": (
+        dict(share_all_embeddings=True, encoder_embed_dim=8),
+        "--encoder-embed-dim 8 to match --decoder-embed-dim 6",
+    ),
+    "output": (
+        dict(share_decoder_input_output_embed=True, decoder_out_embed_dim=4),
+        "--decoder-embed-dim 6 to match --decoder-out-embed-dim 4",
+    ),
+    "cutoffs": (
+        dict(criterion="adaptive_loss", adaptive_softmax_cutoff="10,100"),
+        "a cutoff is larger than the target dictionary, which has 34",
+    ),
+    "cutoff": (
+        dict(criterion="adaptive_loss", adaptive_softmax_cutoff="ten"),
+        "--adaptive-softmax-cutoff ten: give whole numbers",
+    ),
+    "code": (
+        dict(criterion="adaptive_loss", adaptive_softmax_cutoff="[exit()]"),
+        r"--adaptive-softmax-cutoff \[exit\(\)\]: give whole numbers",
+    ),
+    "order": (
+        dict(criterion="adaptive_loss", adaptive_softmax_cutoff="8,8"),
+        "--adaptive-softmax-cutoff 8,8: give .* each larger than the one before",
+    ),
+    "nothing": (dict(decoder_out_embed_dim=0), "--decoder-out-embed-dim 0: give at least 1"),
+}
+
+
+@pytest.mark.parametrize("feeding", ["True", "False"])
+def test_layer_normalisation_within_input_feeding_gives_a_warning(feeding, caplog) -> None:
+    make_model(layer_norm=True, decoder_input_feeding=feeding)
+    assert ("give --decoder-input-feeding False" in caplog.text) == (feeding == "True")
+
+
+@pytest.mark.parametrize(("options", "message"), BAD_OPTIONS.values(), ids=BAD_OPTIONS)
+def test_incompatible_options_are_named(options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_model(**options)
