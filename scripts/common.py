@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import io
 import os
 import signal
 import sys
@@ -100,9 +101,22 @@ def listed(numbers: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {n:,}" for name, n in numbers.items())
 
 
+def each_line(raw: bytes) -> Iterator[str]:
+    """The lines of a UTF-8 text, one at a time. A large text needs far more memory as a list."""
+    # Only "\n" ends a line, as in corpus_files.lines.
+    for line in io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8", newline="\n"):
+        yield line.removesuffix("\n")
+
+
+def open_text(path: Path, mode: str = "r") -> IO[str]:
+    """Open a file of UTF-8 text in which only "\\n" ends a line, on every system."""
+    return path.open(mode, encoding="utf-8", newline="\n")
+
+
 def write_lines(path: Path, text: Iterable[str]) -> None:
-    """Write one sentence per line, in UTF-8, with "\\n" on every system."""
-    path.write_bytes("".join(f"{line}\n" for line in text).encode())
+    """Write one sentence per line."""
+    with open_text(path, "w") as file:
+        file.writelines(f"{line}\n" for line in text)
 
 
 def versions(*packages: str) -> dict[str, str]:

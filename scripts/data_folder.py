@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from common import UserError, few, is_open_at, locked
-from corpus_files import lines
+from corpus_files import lines, sha256
 
 RECORD = "prepared.json"
 BEGUN = "begun.json"  # in an unfinished folder: what the next run needs to continue
 LOCK = "fairseq_wsum.lock"  # marks an unfinished folder as ours
 NO_DATA = (RECORD, BEGUN, LOCK, "preprocess.log")
 MAPPINGS = {"made": int, "sha256": str, "tokens": int}  # in RECORD and BEGUN: types of the values
+ADDED = {"character_coverage": 1.0}  # options that older folders lack, with their value there
 
 
 # A finished folder
@@ -86,6 +87,33 @@ def read_translation_record(folder: Path, keys: Iterable[str]) -> dict[str, Any]
     return read_record(folder, keys)
 
 
+def read_like(folder: Path) -> dict[str, Any]:
+    """prepared.json of the folder in --like of prepare_multi30k.sh, with its vocabulary intact."""
+    if not (folder / RECORD).is_file():
+        raise UserError(
+            f"--like {folder} has no {RECORD}: give a folder that prepare_multi30k.sh has made"
+        )
+    keys = ("text", "units", "source_lang", "target_lang", "made")
+    record = read_translation_record(folder, keys)
+    sizes = {name: size_of(folder / name) for name in vocabulary(record)}
+    if wrong := [name for name, n in sizes.items() if n is None or n != record["made"].get(name)]:
+        raise UserError(
+            f"--like {folder} is damaged ({few(wrong)}: missing or changed); "
+            "copy the folder again, or give another one"
+        )
+    return {**ADDED, **record}
+
+
+def vocabulary(record: Mapping[str, Any]) -> list[str]:
+    """The names of the files that decide how a text becomes numbers."""
+    names = [f"dict.{record[side]}.txt" for side in ("source_lang", "target_lang")]
+    return [*names, "spm.model"] if record["units"] == "bpe" else names
+
+
+def vocabulary_sum(folder: Path, record: Mapping[str, Any]) -> str:
+    return sha256(b"".join((folder / name).read_bytes() for name in vocabulary(record)))
+
+
 def read_json(path: Path, keys: Iterable[str], cure: str) -> dict[str, Any]:
     """The JSON object in a file, which must have these `keys`."""
     try:
@@ -107,6 +135,7 @@ def is_mapping(found: object, kind: type) -> bool:
 
 
 def changes(old: Mapping[str, object], new: Mapping[str, object]) -> str:
+    old = {**ADDED, **old}
     return "; ".join(
         f"{name} is {old.get(name)!r} there, {value!r} now"
         for name, value in new.items()
@@ -193,6 +222,23 @@ def only_run(out: Path) -> Iterator[Path]:
                     clear(folder)
                     lock.unlink()  # last, as the lock marks the folder as ours
                     folder.rmdir()
+
+
+def begin(folder: Path, settings: Mapping[str, object]) -> None:
+    """Keep an unfinished folder for later runs; an earlier run must have had these `settings`."""
+    note = folder / BEGUN
+    if not note.is_file():
+        partial = note.with_name(f"{note.name}.partial")
+        partial.write_text(json.dumps(settings))
+        os.replace(partial, note)
+        return
+    changed = changes(read_json(note, (), f"remove {folder} and run this again"), settings)
+    if changed:
+        raise UserError(
+            f"{folder} was begun with other options ({changed}); "
+            "give the same options to continue, or remove the folder"
+        )
+    print(f"continuing the unfinished run in {folder}")
 
 
 def is_ours(folder: Path) -> bool:

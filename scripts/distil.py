@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-from common import UserError, folder, positive, run, versions, write_lines
-from corpus_files import lines, sha256
+import bpe
+from common import UserError, folder, open_text, positive, run, versions, write_lines
+from corpus_files import sha256
 from data_folder import (
-    new_folder,
+    BEGUN,
+    begin,
+    finish,
+    only_run,
     preprocess,
     read_translation_record,
     record_of,
@@ -27,7 +33,8 @@ distillation (Kim and Rush, 2016). A model that trains on both texts in turn,
   scripts/train.sh DATA:OUT ...
 
 learns from the references and from the models. Further options go to fairseq-generate, such as
---cpu. With 29,000 sentences and five small models it takes about 40 minutes on one core."""
+--cpu. With 29,000 sentences and five small models it takes about 40 minutes on one core. After an
+interruption the same command continues with the next part of the text (--part-size)."""
 EXAMPLES = """\
 examples:
   scripts/distil.sh data-bin/multi30k --out data-bin/multi30k-distilled \\
@@ -67,6 +74,14 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
         help="sentences per batch (default 256)",
     )
     add(
+        "--part-size",
+        type=positive,
+        default=20000,
+        metavar="N",
+        help="sentences in each run of fairseq-generate; each run loads the models again, and an "
+        "interruption loses the translations of one run (default 20000)",
+    )
+    add(
         "--user-dir",
         type=Path,
         default=Path(__file__).resolve().parents[1] / "fairseq_wsum",
@@ -104,14 +119,23 @@ def distil(args: argparse.Namespace, options: list[str]) -> None:
         return
     source, target = prepared["source_lang"], prepared["target_lang"]
     text = args.data.resolve() / "text" / f"train.{source}"
-    bpe = prepared["post_process"] == "sentencepiece"
-    with new_folder(out, settings) as partial:
-        (partial / "text").mkdir()
+    is_bpe = prepared["post_process"] == "sentencepiece"
+    with text.open("rb") as file:
+        expected = sum(1 for _ in file)
+    with only_run(out) as partial:
+        # Parts of other sizes have other sentences.
+        begin(partial, {**settings, "batch_size": args.batch_size, "part_size": args.part_size})
+        try:
+            sentences = translate(args, options, partial, expected, is_bpe)
+        finally:
+            if not any(partial.glob("generate*.txt")):  # nothing to continue: remove the folder
+                (partial / BEGUN).unlink(missing_ok=True)
+        (partial / "text").mkdir(exist_ok=True)
         shutil.copy(text, partial / "text")
-        sentences = translate(args, options, partial, len(lines(text.read_bytes())), bpe)
-        if bpe:
-            sentences = segmented(args.data / "spm.model", sentences)
-        write_lines(partial / "text" / f"train.{target}", sentences)
+        units: Iterable[str] = sentences
+        if is_bpe:
+            units = bpe.segmented(bpe.load(args.data / "spm.model"), sentences)
+        write_lines(partial / "text" / f"train.{target}", units)
         for lang in (source, target):
             shutil.copy(args.data / f"dict.{lang}.txt", partial / "text")
         preprocess(
@@ -123,37 +147,75 @@ def distil(args: argparse.Namespace, options: list[str]) -> None:
         )
         tools = versions("fairseq", "fairseq-fixed", "torch", "sentencepiece")
         write_record(partial, {**settings, "sha256": sums, "versions": tools})
+        finish(partial, out, settings)
     print(f"{args.out}: {len(sentences):,} translations; train on {args.data}:{args.out}")
 
 
 def translate(
-    args: argparse.Namespace, options: list[str], partial: Path, expected: int, bpe: bool
+    args: argparse.Namespace, options: list[str], partial: Path, expected: int, is_bpe: bool
 ) -> list[str]:
-    """The translations in the order of the text. `partial` gets the output of fairseq-generate."""
+    """The translations in the order of the text. `partial` gets the output of fairseq-generate.
+
+    The text is translated in parts, without those that an earlier run has finished.
+    """
+    options = ["--post-process", "sentencepiece", *options] if is_bpe else options
+    whole, printed = partial / "generate.txt", partial / "generate.partial"
+    # at least one batch in each part, as fairseq-generate fails without a translation
+    number = -(-expected // max(args.part_size, args.batch_size))
+    parts = [partial / f"generate-{i + 1:04d}-of-{number:04d}.txt" for i in range(number)]
+    left = [] if whole.is_file() else [i for i in range(number) if not parts[i].is_file()]
+    if left:
+        print(
+            f"translating {expected:,} sentences, {len(left)} of {number} parts; "
+            f"the progress is in {partial / 'generate.log'}",
+            flush=True,
+        )
+    for i in left:
+        # Of all batches, every `number`-th: the translations do not depend on the size of a part.
+        shard = ["--distributed-world-size", str(number), "--distributed-rank", str(i)]
+        generate(args, [*shard, *options], partial, printed)
+        os.replace(printed, parts[i])
+    if not whole.is_file():
+        join(parts, printed)
+        os.replace(printed, whole)
+    for part in finished_parts(partial):
+        part.unlink()
+    return arrange(hypotheses(whole), expected, "translations")
+
+
+def finished_parts(partial: Path) -> list[Path]:
+    return list(partial.glob("generate-*.txt"))
+
+
+def generate(args: argparse.Namespace, options: list[str], partial: Path, printed: Path) -> None:
+    """Run fairseq-generate; `printed` gets its output."""
     command = [sys.executable, "-P", "-m", "fairseq_cli.generate", str(args.data.resolve())]
     command += ["--path", args.checkpoints, "--user-dir", str(args.user_dir)]
     command += ["--gen-subset", "train", "--required-batch-size-multiple", "1"]
-    command += ["--distributed-world-size", "1", "--batch-size", str(args.batch_size)]
+    command += ["--batch-size", str(args.batch_size)]
     command += ["--beam", str(args.beam), "--lenpen", str(args.lenpen)]
-    command += ["--post-process", "sentencepiece"] if bpe else []
     command += ["--log-format", "simple", "--log-interval", "10", *options]
-    printed, log = partial / "generate.txt", partial / "generate.log"
-    print(f"translating {expected:,} sentences; the progress is in {log}", flush=True)
-    with printed.open("wb") as output, log.open("wb") as messages:
+    log = partial / "generate.log"
+    with printed.open("wb") as output, log.open("ab") as messages:
         # It inherits the lock and holds it as well.
         done = subprocess.run(command, close_fds=False, stdout=output, stderr=messages)
     if done.returncode != 0:
         *_, last = ["no message", *log.read_text("utf-8", "replace").splitlines()]
-        raise UserError(f"fairseq-generate failed: {last}")
-    return arrange(tagged(lines(printed.read_bytes()), "H"), expected, "translations")
+        kept = finished_parts(partial)
+        cure = "; the same command continues after the finished parts" if kept else ""
+        raise UserError(f"fairseq-generate failed: {last}{cure}")
 
 
-def segmented(model: Path, sentences: list[str]) -> list[str]:
-    """The sentences in the BPE units of the data."""
-    import sentencepiece
+def join(parts: Iterable[Path], path: Path) -> None:
+    with path.open("wb") as file:
+        for part in parts:
+            with part.open("rb") as text:
+                shutil.copyfileobj(text, file)
 
-    processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
-    return [" ".join(processor.encode(sentence, out_type=str)) for sentence in sentences]
+
+def hypotheses(printed: Path) -> dict[int, str]:
+    with open_text(printed) as file:
+        return tagged([line.rstrip("\n") for line in file if line.startswith("H-")], "H")
 
 
 if __name__ == "__main__":

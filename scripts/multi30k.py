@@ -6,25 +6,35 @@ Run it with prepare_multi30k.sh, which finds the Python environment.
 from __future__ import annotations
 
 import argparse
-import io
 import re
+import shutil
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
 
+import bpe
 import data_folder
 from common import (
     UserError,
     check_source,
     corpus_parser,
+    each_line,
     listed,
+    open_text,
     positive,
     run,
     versions,
-    write_lines,
 )
-from corpus_files import check_symbols, lines, sha256
-from data_folder import dictionary_size, is_done, new_folder, write_record
+from corpus_files import check_line, sha256
+from data_folder import (
+    dictionary_size,
+    is_done,
+    new_folder,
+    read_like,
+    vocabulary,
+    vocabulary_sum,
+    write_record,
+)
 from multi30k_files import FORMS, LANGUAGES, SPLITS, file_name, read_corpus, splits_in
 
 HELP = """\
@@ -33,7 +43,8 @@ Prepare Multi30k (WMT16 multimodal, English to German, text only) for fairseq:
 
 --own-corpus prepares another parallel corpus, in any two languages. Its files in --data have one
 sentence a line. They are train.LANG, valid.LANG and test.LANG for --text raw, and
-train.lc.norm.tok.LANG and so on for text that is lower-cased and tokenised. Each may end in .gz."""
+train.lc.norm.tok.LANG and so on for text that is lower-cased and tokenised. Each may end in .gz.
+Training pairs with an empty side are left out."""
 
 EXAMPLES = """\
 examples:
@@ -51,6 +62,10 @@ examples:
   scripts/prepare_multi30k.sh --own-corpus --data ~/corpora/mine --text raw \\
       --source-lang en --target-lang fr --bpe-size 16000 --out data-bin/mine
 
+  # a third one, to fine-tune a model that was trained on data-bin/mine
+  scripts/prepare_multi30k.sh --own-corpus --data ~/corpora/talks --like data-bin/mine \\
+      --out data-bin/talks
+
 files in OUT:
   train, valid, test and dict files   fairseq's data, for `fairseq-train OUT`
   text/SPLIT.LANG                     the same as text, cut into units
@@ -63,6 +78,22 @@ files in OUT:
 
 MULTI30K_URL in the environment replaces the address of the files
 (the folder that holds raw/ and tok/)."""
+
+Pair = tuple[str, ...]  # a sentence in both languages
+
+# options that --like takes from its folder: always, and with these --units
+TAKEN = ("text", "units", "source_lang", "target_lang")
+SIZES = {"bpe": ("bpe_size", "character_coverage"), "words": ("nwords",)}
+DEFAULTS = {
+    "text": "lc.norm.tok",
+    "units": "bpe",
+    "source_lang": LANGUAGES[0],
+    "target_lang": LANGUAGES[1],
+    "bpe_size": 8000,
+    "character_coverage": 1.0,
+    "bpe_samples": 10,
+    "nwords": 50000,
+}
 
 
 def main() -> None:
@@ -87,18 +118,30 @@ def parse() -> argparse.Namespace:
     add(
         "--text",
         choices=FORMS,
-        default="lc.norm.tok",
         help="lc.norm.tok: lower-cased, normalised, tokenised, as the literature scores it "
         "(default); raw: cased, as published",
     )
     add(
         "--units",
         choices=("bpe", "words"),
-        default="bpe",
         help="bpe: one SentencePiece BPE model and dictionary for both languages (default); "
         "words: one dictionary per language; raw text is tokenised by sacremoses first",
     )
     add("--bpe-size", type=positive, metavar="N", help="BPE units (default 8000)")
+    add(
+        "--character-coverage",
+        type=coverage,
+        metavar="P",
+        help="with --units bpe: share of the characters of the training text that get a unit, from "
+        "0.98 to 1; the rarest become <unk> (default 1: all characters)",
+    )
+    add(
+        "--like",
+        type=Path,
+        metavar="FOLDER",
+        help="take the BPE model, the dictionaries and the options for the text from FOLDER, which "
+        "this script has made, so that a model trained on FOLDER can be trained on OUT",
+    )
     add(
         "--bpe-dropout",
         type=probability,
@@ -136,12 +179,17 @@ def parse() -> argparse.Namespace:
         add(
             f"--{side}-lang",
             type=language,
-            default=lang,
             metavar="LANG",
             help=f"the {side} language (default {lang}); others than Multi30k's need --own-corpus",
         )
     args = parser.parse_args()
     check_source(parser, args, "MULTI30K_URL")
+    if args.like is not None:
+        take_options(parser, args)
+    check_units(parser, args)
+    for option, value in DEFAULTS.items():
+        if getattr(args, option) is None:
+            setattr(args, option, value)
     args.splits = splits_in(args)
     args.languages = (args.source_lang, args.target_lang)
     if args.source_lang == args.target_lang:
@@ -151,19 +199,45 @@ def parse() -> argparse.Namespace:
             f"--source-lang {args.source_lang} --target-lang {args.target_lang}: Multi30k is here "
             "in en and de; give --own-corpus for another corpus"
         )
+    return args
+
+
+def take_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Set the options that --like takes from its folder, which must not contradict those given."""
+    record = read_like(args.like)
+    for name in (*TAKEN, *SIZES.get(record["units"], ())):
+        given = getattr(args, name)
+        there = record.get(name, given)
+        if given not in (None, there):
+            option = f"--{name.replace('_', '-')}"
+            parser.error(
+                f"{option} {given} with --like {args.like}, which was made with {option} {there}: "
+                "leave one of the two options out"
+            )
+        setattr(args, name, there)
+
+
+def check_units(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     words = args.units == "words"
     for option, value, needed in (
         ("--bpe-dropout", args.bpe_dropout, words and "--units bpe"),
         ("--bpe-size", args.bpe_size, words and "--units bpe"),
+        ("--character-coverage", args.character_coverage, words and "--units bpe"),
         ("--bpe-samples", args.bpe_samples, not args.bpe_dropout and "--bpe-dropout"),
         ("--nwords", args.nwords, not words and "--units words"),
     ):
         if value is not None and needed:
             parser.error(f"{option} {value} needs {needed}")
-    args.bpe_size = args.bpe_size or 8000
-    args.bpe_samples = args.bpe_samples or 10
-    args.nwords = args.nwords or 50000
-    return args
+
+
+def coverage(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0.98 <= value <= 1:  # the limits of sentencepiece
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0.98 to 1")
+    return value
 
 
 def probability(text: str) -> float:
@@ -185,7 +259,7 @@ def language(text: str) -> str:
 
 
 def prepare(args: argparse.Namespace) -> None:
-    settings = {
+    settings: dict[str, object] = {
         "corpus": "multi30k",
         "script": "prepare_multi30k.sh",
         "text": args.text,
@@ -194,87 +268,133 @@ def prepare(args: argparse.Namespace) -> None:
         "own_corpus": args.own_corpus,
         "source_lang": args.source_lang,
         "target_lang": args.target_lang,
-        **({"bpe_size": args.bpe_size} if args.units == "bpe" else {"nwords": args.nwords}),
+        **{name: getattr(args, name) for name in SIZES[args.units]},
+        "like": None,
         "bpe_dropout": args.bpe_dropout,
         **({"bpe_samples": args.bpe_samples} if args.bpe_dropout else {}),
     }
+    if args.like is not None:
+        settings["like"] = vocabulary_sum(args.like, settings)
     if is_done(args, settings, lambda: sums(read_corpus(args))):
         return
 
     texts = read_corpus(args)
+    checksums = sums(texts)
     with new_folder(args.out.resolve(), settings) as partial:
-        counts = write_text(partial, texts, args)
+        counts, left_out = write_text(partial, texts, args)
+        texts.clear()  # fairseq-preprocess needs memory, too
         binarise(partial, args)
         words = {lang: dictionary_size(partial / f"dict.{lang}.txt") for lang in args.languages}
         record = {
             **settings,
             "post_process": "sentencepiece" if args.units == "bpe" else None,
             "sentences": counts,
+            "left_out": left_out,
             "dictionary": words,
-            "sha256": sums(texts),
+            "sha256": checksums,
             "versions": versions("fairseq", "fairseq-fixed", "sentencepiece", "sacremoses"),
         }
         write_record(partial, record)
     print(f"{args.out}: sentences: {listed(counts)}; dictionary: {listed(words)}")
+    if any(left_out.values()):
+        print(
+            f"  training pairs left out: {left_out['empty']:,} with an empty side, "
+            f"{left_out['max_words']:,} by --max-words"
+        )
 
 
 def sums(texts: dict[str, bytes]) -> dict[str, str]:
     return {name: sha256(raw) for name, raw in sorted(texts.items())}
 
 
-def write_text(folder: Path, texts: dict[str, bytes], args: argparse.Namespace) -> dict[str, int]:
-    """Write text/, reference/ and, for BPE, spm.model and its dictionary; return line counts."""
+def write_text(
+    folder: Path, texts: dict[str, bytes], args: argparse.Namespace
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Write text/, reference/ and, for BPE, spm.model and its dictionary.
+
+    Returns:
+        the number of lines of each split, and of training pairs left out for each reason.
+    """
     (folder / "text").mkdir()
     (folder / "reference").mkdir()
-    # Use one kind of space: fairseq splits at any, including the no-break space in raw text.
-    corpus = {
-        (split, lang): [
-            " ".join(line.split()) for line in lines(texts[file_name(args, split, args.text, lang)])
-        ]
-        for split in SPLITS
-        for lang in args.languages
-    }
-    if args.units == "bpe":
-        both = [line for lang in args.languages for line in corpus["train", lang]]
-        encode = bpe(folder / "spm.model", both, args)
-        units = {key: encode(text) for key, text in corpus.items()}
-    elif args.text == "raw":
-        units = {key: moses(text, lang=key[1]) for key, text in corpus.items()}
-    else:
-        units = corpus
+    if args.like is not None:
+        copy_vocabulary(folder, args)
+    elif args.units == "bpe":
+        train = [texts[file_name(args, "train", args.text, lang)] for lang in args.languages]
+        number = sum(1 for raw in train for _ in each_line(raw))
+        print(f"learning {args.bpe_size} BPE units on {number:,} sentences", flush=True)
+        text = (sentence for raw in train for sentence in sentences(raw))
+        bpe.learn(folder / "spm.model", text, args.bpe_size, args.character_coverage)
+    model = bpe.load(folder / "spm.model") if args.units == "bpe" else None
 
-    # Check the units, as BPE and sacremoses split such words in the text. BPE keeps a word whole if
-    # the training text has none of its characters.
-    for (split, lang), text in units.items():
-        check_symbols(file_name(args, split, args.text, lang), text)
-    counts = {}
+    def units(split: str, lang: str, dropout: float = 0) -> Iterator[str]:
+        name = file_name(args, split, args.text, lang)
+        text = sentences(texts[name])
+        if model is not None:
+            text = bpe.segmented(model, text, dropout)
+        elif args.text == "raw":
+            text = moses(text, lang)
+        # Check the units, as BPE and sacremoses split fairseq's symbols in the text. BPE keeps a
+        # word whole if the training text has none of its characters.
+        for number, line in enumerate(text, start=1):
+            check_line(name, number, line.split())
+            yield line
+
+    counts, left_out = {}, Counter(empty=0, max_words=0)
     for split in SPLITS:
-        sides = {lang: units[split, lang] for lang in args.languages}
-        max_words = args.max_words if split == "train" else None
-        counts[split] = write_pairs(folder / "text" / split, sides, max_words)
+        pairs: Iterator[Pair] = zip(*(units(split, lang) for lang in args.languages), strict=True)
+        if split == "train":
+            pairs = usable(pairs, args.max_words, left_out)
+        counts[split] = write_pairs(folder / "text" / split, args.languages, pairs)
         for form in FORMS if split != "train" else ():
             for lang in args.languages:
                 name = file_name(args, split, form, lang)
                 if name in texts:
                     (folder / "reference" / f"{split}.{form}.{lang}").write_bytes(texts[name])
-    if args.units == "bpe":
-        write_bpe_dictionary(folder, args.languages)
+    if model is not None and args.like is None:
+        train_files = [folder / "text" / f"train.{lang}" for lang in args.languages]
+        bpe.write_dictionary(folder / "text" / "dict.txt", model, train_files)
     for sample in sample_names(args):
-        sides = {lang: encode(corpus["train", lang], args.bpe_dropout) for lang in args.languages}
-        write_pairs(folder / "text" / sample, sides, args.max_words)
-    return counts
+        # One side after the other, as both draw from the same random numbers.
+        sides = [list(units("train", lang, args.bpe_dropout)) for lang in args.languages]
+        pairs = usable(zip(*sides, strict=True), args.max_words, Counter())
+        write_pairs(folder / "text" / sample, args.languages, pairs)
+    return counts, dict(left_out)
 
 
-def write_pairs(prefix: Path, sides: dict[str, list[str]], max_words: int | None) -> int:
-    """Write PREFIX.LANG without pairs that are too long; return the number of pairs written."""
-    pairs = list(zip(*sides.values(), strict=True))
-    if max_words is not None:
-        pairs = [p for p in pairs if max(len(side.split()) for side in p) <= max_words]
-        if not pairs:
-            raise UserError(f"--max-words {max_words} leaves no training pairs")
-    for lang, side in zip(sides, zip(*pairs, strict=True), strict=True):
-        write_lines(prefix.with_name(f"{prefix.name}.{lang}"), side)
-    return len(pairs)
+def sentences(raw: bytes) -> Iterator[str]:
+    """The lines with one kind of space: fairseq splits at any, such as a no-break space."""
+    return (" ".join(line.split()) for line in each_line(raw))
+
+
+def usable(pairs: Iterable[Pair], max_words: int | None, left_out: Counter[str]) -> Iterator[Pair]:
+    """The training pairs that have text on both sides and are not too long; count the others."""
+    found = False
+    for pair in pairs:
+        sizes = [len(side.split()) for side in pair]
+        if min(sizes) == 0:
+            left_out["empty"] += 1
+        elif max_words is not None and max(sizes) > max_words:
+            left_out["max_words"] += 1
+        else:
+            found = True
+            yield pair
+    if not found and left_out["max_words"]:
+        raise UserError(f"--max-words {max_words} leaves no training pairs")
+    if not found:
+        raise UserError("no training pair has text on both sides: line n must translate line n")
+
+
+def write_pairs(prefix: Path, languages: tuple[str, str], pairs: Iterable[Pair]) -> int:
+    """Write PREFIX.LANG for both languages; return the number of pairs."""
+    one, other = (prefix.with_name(f"{prefix.name}.{lang}") for lang in languages)
+    n = 0
+    with open_text(one, "w") as source, open_text(other, "w") as target:
+        for pair in pairs:
+            source.write(f"{pair[0]}\n")
+            target.write(f"{pair[1]}\n")
+            n += 1
+    return n
 
 
 def sample_names(args: argparse.Namespace) -> list[str]:
@@ -282,70 +402,20 @@ def sample_names(args: argparse.Namespace) -> list[str]:
     return [f"sample-{i:02d}" for i in range(1, args.bpe_samples + 1) if args.bpe_dropout]
 
 
-class Encode(Protocol):
-    """Cuts sentences into BPE pieces, at random if `dropout` is positive."""
-
-    def __call__(self, text: list[str], dropout: float = 0) -> list[str]: ...
-
-
-def bpe(model: Path, text: list[str], args: argparse.Namespace) -> Encode:
-    """Train the joint BPE model; return a function that cuts sentences into pieces."""
-    import sentencepiece
-
-    print(f"learning {args.bpe_size} BPE units on {len(text):,} sentences")
-    buffer = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(text),
-            model_writer=buffer,
-            model_type="bpe",
-            vocab_size=args.bpe_size,
-            character_coverage=1.0,
-            # No normalisation, so that undoing the BPE restores the text exactly.
-            normalization_rule_name="identity",
-            minloglevel=2,
-        )
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1]
-        raise UserError(f"--bpe-size {args.bpe_size} does not suit this text: {reason}") from error
-    model.write_bytes(buffer.getvalue())
-    processor = sentencepiece.SentencePieceProcessor(model_proto=buffer.getvalue())
-    sentencepiece.set_random_generator_seed(1)
-
-    def encode(text: list[str], dropout: float = 0) -> list[str]:
-        # One sentence at a time: each thread of a batch would draw the same random numbers.
-        sampling = dict[str, Any](enable_sampling=dropout > 0, alpha=dropout)
-        return [" ".join(processor.encode(line, out_type=str, **sampling)) for line in text]
-
-    return encode
+def copy_vocabulary(folder: Path, args: argparse.Namespace) -> None:
+    """Copy the files of --like; fairseq-preprocess writes the dictionaries once more."""
+    for name in vocabulary(vars(args)):
+        to = folder if name == "spm.model" else folder / "text"
+        shutil.copyfile(args.like / name, to / name)
 
 
-def write_bpe_dictionary(folder: Path, languages: tuple[str, ...]) -> None:
-    """Write text/dict.txt, fairseq's dictionary, with all pieces of the model by frequency."""
-    import sentencepiece
-
-    model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "spm.model"))
-    ids = range(model.get_piece_size())
-    pieces = [model.id_to_piece(i) for i in ids if not (model.is_unknown(i) or model.is_control(i))]
-    seen = Counter(
-        piece
-        for lang in languages
-        for piece in (folder / "text" / f"train.{lang}").read_text("utf-8").split()
-    )
-    pieces.sort(key=lambda piece: (-seen[piece], piece))
-    entries = [f"{piece} {seen[piece]}" for piece in pieces]
-    # Pad to a multiple of 8 with fairseq's four symbols, as fairseq does: GPUs run faster.
-    entries += [f"madeupword{i:04d} 0" for i in range(-(len(entries) + 4) % 8)]
-    write_lines(folder / "text" / "dict.txt", entries)
-
-
-def moses(text: list[str], lang: str) -> list[str]:
+def moses(text: Iterable[str], lang: str) -> Iterator[str]:
     from sacremoses import MosesTokenizer
 
     tokenizer = MosesTokenizer(lang=lang)
-    return [
+    return (
         " ".join(tokenizer.tokenize(line, escape=False, return_str=True).split()) for line in text
-    ]
+    )
 
 
 def binarise(folder: Path, args: argparse.Namespace) -> None:
@@ -357,7 +427,10 @@ def binarise(folder: Path, args: argparse.Namespace) -> None:
 def preprocess(folder: Path, destdir: str, prefs: dict[str, str], args: argparse.Namespace) -> None:
     options = ["--source-lang", args.source_lang, "--target-lang", args.target_lang]
     options += ["--workers", str(args.workers)]
-    if args.units == "bpe":
+    if args.like is not None:
+        options += ["--srcdict", f"text/dict.{args.source_lang}.txt"]
+        options += ["--tgtdict", f"text/dict.{args.target_lang}.txt"]
+    elif args.units == "bpe":
         options += ["--joined-dictionary", "--srcdict", "text/dict.txt"]
     else:
         options += ["--nwordssrc", str(args.nwords), "--nwordstgt", str(args.nwords)]

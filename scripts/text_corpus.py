@@ -12,7 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from common import UserError, check_source, corpus_parser, listed, positive, versions, write_lines
+from common import (
+    UserError,
+    check_source,
+    corpus_parser,
+    each_line,
+    listed,
+    positive,
+    versions,
+    write_lines,
+)
 from corpus_files import (
     cache_folder,
     check_symbols,
@@ -101,6 +110,7 @@ def parse(corpus: Corpus) -> argparse.Namespace:
         help="with --own-corpus: limit the dictionary to N entries, including fairseq's four "
         "symbols, and keep the most frequent words; others become <unk> (default: no limit)",
     )
+    add("--workers", type=positive, default=1, metavar="N", help="number of processes (default 1)")
     args = parser.parse_args()
     check_source(parser, args, corpus.url_variable)
     if args.nwords and not args.own_corpus:
@@ -134,16 +144,13 @@ def prepare(corpus: Corpus, args: argparse.Namespace) -> None:
 
     texts = read_corpus(corpus, args)
     with new_folder(args.out.resolve(), settings) as partial:
-        binarise(partial, texts, args.nwords)
-        unseen = count_unseen(texts, partial / "dict.txt")
+        binarise(partial, texts, args)
+        known = words_in(partial / "dict.txt")
         found = {split: counts(partial / split) for split in texts}
+        unseen = {}
         for split, raw in texts.items():
-            words = raw.decode().split()
-            assert found[split] == {
-                "sentences": len(lines(raw)),
-                "tokens": len(words) + len(lines(raw)),
-                "unknown": words.count(UNKNOWN) + unseen[split],
-            }
+            expected, unseen[split] = count_text(raw, known)
+            assert found[split] == expected
             assert args.own_corpus or found[split]["tokens"] == corpus.files[split].tokens
         entries = dictionary_size(partial / "dict.txt")
         record = {
@@ -189,33 +196,39 @@ def find(corpus: Corpus, file: TextFile, args: argparse.Namespace) -> Path:
 
 def read(file: TextFile, path: Path, args: argparse.Namespace) -> bytes:
     raw = read_text(path)
-    if not raw.split():
+    if not raw.strip():
         raise UserError(f"{path} is empty; it must have one sentence per line")
     if not args.own_corpus and sha256(raw) != file.sha256:
         raise wrong_file(path, f"is not the published {file.name}: its SHA-256 differs", args.data)
-    check_symbols(path, lines(raw))
+    check_symbols(path, each_line(raw))
     return raw
 
 
-def count_unseen(texts: Mapping[str, bytes], dictionary: Path) -> dict[str, int]:
-    """The number of words that become <unk> because the dictionary lacks them."""
-    entries = lines(dictionary.read_bytes())
-    known = {entry.split()[0] for entry in entries} | {UNKNOWN}
-    return {
-        split: sum(word not in known for word in raw.decode().split())
-        for split, raw in texts.items()
-    }
+def words_in(dictionary: Path) -> set[str]:
+    return {entry.split()[0] for entry in lines(dictionary.read_bytes())} | {UNKNOWN}
 
 
-def binarise(folder: Path, texts: Mapping[str, bytes], nwords: int | None) -> None:
+def count_text(raw: bytes, known: set[str]) -> tuple[dict[str, int], int]:
+    """What `counts` must find in the binary data, and how many words are not `known`."""
+    sentences = tokens = unknown = unseen = 0
+    for line in each_line(raw):
+        words = line.split()
+        sentences += 1
+        tokens += len(words) + 1
+        unknown += words.count(UNKNOWN)
+        unseen += sum(word not in known for word in words)
+    return {"sentences": sentences, "tokens": tokens, "unknown": unknown + unseen}, unseen
+
+
+def binarise(folder: Path, texts: Mapping[str, bytes], args: argparse.Namespace) -> None:
     text = folder / "text"
     text.mkdir()
     for split, raw in texts.items():
         # Use one kind of space: fairseq would also end a line at a carriage return.
-        write_lines(text / split, (" ".join(line.split()) for line in lines(raw)))
+        write_lines(text / split, (" ".join(line.split()) for line in each_line(raw)))
     prefs = {split: f"text/{split}" for split in texts}
     # By default fairseq pads the dictionary with made-up words to a multiple of 8.
-    options = ["--only-source", "--padding-factor", "1"]
-    options += [] if nwords is None else ["--nwordssrc", str(nwords)]
+    options = ["--only-source", "--padding-factor", "1", "--workers", str(args.workers)]
+    options += [] if args.nwords is None else ["--nwordssrc", str(args.nwords)]
     preprocess(folder, ".", prefs, options)
     shutil.rmtree(text)

@@ -178,6 +178,31 @@ def test_another_script_does_not_clear_an_unfinished_run(folders, user_error, tm
     assert len(list(partial.iterdir())) == 3
 
 
+def test_an_unfinished_folder_is_kept_for_runs_with_the_same_options(folders, user_error, tmp_path):
+    out, partial = tmp_path / "out", tmp_path / ".out.partial"
+    with pytest.raises(ZeroDivisionError), folders.only_run(out):
+        folders.begin(partial, SETTINGS)
+        (partial / "part").write_text("finished")
+        raise ZeroDivisionError
+    with (
+        pytest.raises(user_error, match=r"was begun with other options \(own is True there, False"),
+        folders.only_run(out),
+    ):
+        folders.begin(partial, {**SETTINGS, "own": False})
+    with folders.only_run(out):
+        folders.begin(partial, SETTINGS)
+        assert (partial / "part").read_text() == "finished"
+        folders.finish(partial, out, SETTINGS)
+    assert [path.name for path in out.iterdir()] == ["part"]
+
+
+def test_an_option_that_an_older_folder_lacks_has_its_default(folders, user_error, tmp_path):
+    folders.write_record(tmp_path, {**SETTINGS, "sha256": {}})
+    assert folders.record_of(tmp_path, {**SETTINGS, "character_coverage": 1.0})
+    with pytest.raises(user_error, match=r"character_coverage is 1\.0 there, 0\.99 now"):
+        folders.record_of(tmp_path, {**SETTINGS, "character_coverage": 0.99})
+
+
 def test_a_program_started_by_a_killed_run_keeps_the_lock(load, user_error, tmp_path):
     path, locked = tmp_path / "lock", load("common").locked
     with locked(path, "busy"):

@@ -1,7 +1,10 @@
 """`scripts/distil.sh`: the training text, translated by trained models."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from shell import fails, lines, succeeds
@@ -47,6 +50,33 @@ def test_a_model_learns_from_the_translations_of_an_ensemble(prepared, tmp_path)
     assert not (tmp_path / "other").exists()
 
 
+def test_all_models_translate_with_the_beam_and_the_penalty(
+    prepared, tmp_path, load, monkeypatch
+) -> None:
+    """With a stand-in for fairseq-generate, which shows its arguments."""
+    distil = load("distil")
+    commands = []
+
+    def generate(command, stdout, **_):
+        commands.append(command)
+        stdout.write(b"H-0\t-1\tein mann .\n")
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", generate)
+    for name in ("one.pt", "other.pt"):
+        (tmp_path / name).touch()
+    both = f"{tmp_path}/one.pt:{tmp_path}/other.pt"
+    given = ["--checkpoints", both, "--beam", "3", "--lenpen", "1.4", "--batch-size", "7"]
+    words = ["distil.sh", str(prepared), "--out", str(tmp_path / "out"), *given, "--max-len-b", "9"]
+    monkeypatch.setattr(sys, "argv", words)
+    args, options = distil.parse()
+    assert distil.translate(args, options, tmp_path, expected=1, is_bpe=True) == ["ein mann ."]
+    (command,) = commands
+    wanted = {"--path": both, "--beam": "3", "--lenpen": "1.4", "--batch-size": "7"}
+    wanted |= {"--gen-subset": "train", "--post-process": "sentencepiece", "--max-len-b": "9"}
+    assert {name: command[command.index(name) + 1] for name in wanted} == wanted
+
+
 def test_wrong_options_are_named(prepared, corpus, tmp_path) -> None:
     distil = ["distil.sh", prepared, "--out", tmp_path / "out", "--checkpoints"]
     assert "--checkpoints none.pt: no such file" in fails(*distil, "none.pt")
@@ -60,3 +90,52 @@ def test_wrong_options_are_named(prepared, corpus, tmp_path) -> None:
     assert not (tmp_path / "data").exists()
     message = fails(*recipe, "--run", tmp_path / "run")
     assert f"--distilled {prepared} was not made of {tmp_path}/data: make it with" in message
+
+
+def test_an_interrupted_translation_continues_after_its_finished_parts(
+    prepared, tmp_path, load, monkeypatch
+) -> None:
+    """With a stand-in for fairseq-generate, which fails once."""
+    distil, out, model = load("distil"), tmp_path / "out", tmp_path / "one.pt"
+    model.touch()
+    sizes = ["--batch-size", "7", "--part-size", "20"]
+    words = ["distil.sh", str(prepared), "--out", str(out), "--checkpoints", str(model), *sizes]
+    monkeypatch.setattr(sys, "argv", words)
+    ranks: list[int] = []
+    real = subprocess.run
+
+    def generate(command, stdout, **options):
+        if "--distributed-rank" not in command:
+            return real(command, stdout=stdout, **options)
+        number, rank = (
+            int(command[command.index(f"--distributed-{name}") + 1])
+            for name in ("world-size", "rank")
+        )
+        ranks.append(rank)
+        assert number == 3
+        if ranks == [0, 1]:
+            return SimpleNamespace(returncode=1)
+        for i in range(rank, 60, number):
+            stdout.write(f"S-{i}\tx\nH-{i}\t-1\tein mann {i} .\n".encode())
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(subprocess, "run", generate)
+    with pytest.raises(load("common").UserError, match="the same command continues after"):
+        distil.main()
+    distil.main()
+    assert ranks == [0, 1, 1, 2]
+    units = lines(out / "text" / "train.de")
+    text = [line.replace(" ", "").replace("\u2581", " ").strip() for line in units]
+    assert text == [f"ein mann {i} ." for i in range(60)]
+    assert not [*tmp_path.glob(".*"), *out.glob("generate-*"), *out.glob("*.partial")]
+
+
+def test_the_translations_do_not_depend_on_the_parts(prepared, tmp_path) -> None:
+    run = tmp_path / "run"
+    succeeds("train.sh", prepared, "--gpus", 0, *TINY.split(), "--save-dir", run, "--max-epoch", 1)
+    distil = ["distil.sh", prepared, "--checkpoints", run / "checkpoint1.pt", "--cpu"]
+    distil += ["--max-len-b", 9, "--batch-size", 11]
+    for name, size in (("one", 60), ("three", 20)):
+        succeeds(*distil, "--part-size", size, "--out", tmp_path / name)
+    for name in ("text/train.de", "train.en-de.de.bin"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "three" / name).read_bytes()

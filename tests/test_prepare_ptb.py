@@ -104,6 +104,14 @@ def test_the_dictionary_of_an_own_corpus_can_be_limited(ptb, tmp_path):
     assert "--nwords 12 needs --own-corpus" in fails("prepare_ptb.sh", *options)
 
 
+def test_several_processes_make_the_same_data(ptb, ptb_data, tmp_path):
+    out = tmp_path / "out"
+    succeeds("prepare_ptb.sh", "--own-corpus", "--data", ptb, "--out", out, "--workers", 3)
+    for path in ptb_data[0].iterdir():
+        if path.name != "preprocess.log":
+            assert (out / path.name).read_bytes() == path.read_bytes()
+
+
 def test_the_files_of_an_own_corpus_may_have_names_of_their_own(ptb, ptb_data, tmp_path):
     other = shutil.copytree(ptb, tmp_path / "other")
     for path in list(other.iterdir()):

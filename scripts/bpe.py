@@ -1,0 +1,74 @@
+"""BPE with sentencepiece: learning a model, cutting sentences into its units, its dictionary."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from common import UserError, open_text, write_lines
+
+
+def learn(model: Path, text: Iterable[str], size: int, character_coverage: float) -> None:
+    """Learn `size` units from the sentences of all languages, and write the model to a file.
+
+    Raises:
+        UserError: the text has too few or too many characters for the size.
+    """
+    import sentencepiece
+
+    buffer = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(text),
+            model_writer=buffer,
+            model_type="bpe",
+            vocab_size=size,
+            character_coverage=character_coverage,
+            # No normalisation, so that undoing the BPE restores the text exactly.
+            normalization_rule_name="identity",
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1]
+        if needed := re.search(r"smaller than required_chars\. \d+ vs (\d+)", reason):
+            reason = (
+                f"its characters alone need {needed[1]}; give at least --bpe-size {needed[1]}, or "
+                "a --character-coverage such as 0.9995, so that the rarest become <unk>"
+            )
+        raise UserError(f"--bpe-size {size} does not suit this text: {reason}") from error
+    model.write_bytes(buffer.getvalue())
+
+
+def load(model: Path) -> Any:
+    """The processor of a model."""
+    import sentencepiece
+
+    sentencepiece.set_random_generator_seed(1)
+    return sentencepiece.SentencePieceProcessor(model_file=str(model))
+
+
+def segmented(model: Any, text: Iterable[str], dropout: float = 0) -> Iterator[str]:
+    """The sentences cut into units, at random if `dropout` is positive."""
+    sampling = dict[str, Any](enable_sampling=dropout > 0, alpha=dropout)
+    # One sentence at a time: each thread of a batch would draw the same random numbers.
+    return (" ".join(model.encode(line, out_type=str, **sampling)) for line in text)
+
+
+def write_dictionary(path: Path, model: Any, texts: Iterable[Path]) -> None:
+    """Write fairseq's dictionary with all units of a model, by frequency in segmented texts."""
+    ids = range(model.get_piece_size())
+    pieces = [model.id_to_piece(i) for i in ids if not (model.is_unknown(i) or model.is_control(i))]
+    seen: Counter[str] = Counter()
+    for text in texts:
+        with open_text(text) as file:
+            for line in file:
+                seen.update(line.split())
+    pieces.sort(key=lambda piece: (-seen[piece], piece))
+    entries = [f"{piece} {seen[piece]}" for piece in pieces]
+    # Pad to a multiple of 8 with fairseq's four symbols, as fairseq does: GPUs run faster.
+    entries += [f"madeupword{i:04d} 0" for i in range(-(len(entries) + 4) % 8)]
+    write_lines(path, entries)
