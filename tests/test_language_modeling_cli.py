@@ -124,6 +124,27 @@ def test_resuming_without_the_state_gives_another_result(data, model, stopped, t
         assert_same_model(tmp_path, model)
 
 
+def test_another_seed_changes_nothing_in_the_batches(data, model, stopped, tmp_path) -> None:
+    """Without dropout it then changes nothing in the training."""
+    shutil.copy(stopped / "checkpoint_last.pt", tmp_path)
+    train(data, tmp_path, "--cell", "no-srnn", "--max-epoch", 2, "--seed", 7)
+    assert_same_model(tmp_path, model)
+
+
+def test_a_save_without_a_validation_lacks_the_states_of_the_other_processes(
+    data, tmp_path
+) -> None:
+    arguments = [data, "--save-dir", tmp_path, *TASK, *MODEL, *TRAINING, "--cpu-processes", 2]
+    script = ["bash", ROOT / "scripts/train.sh", *arguments, "--disable-validation"]
+    run(*script, "--max-update", 3)
+    path = tmp_path / "checkpoint_last.pt"
+    position = torch.load(path, weights_only=True)["extra_state"]["train_iterator"]
+    assert position["iterations_in_epoch"] == 3 and list(position["stream_states"]) == [0]
+    output = run(*script, "--max-update", 4)
+    assert "step 3 of group 1 starts from a state of zero" in output
+    assert "of group 0 starts from a state of zero" not in output
+
+
 def test_two_processes_equal_one_with_update_freq_2(data, tmp_path) -> None:
     options = ["--max-epoch", 2, "--validate-interval-updates", 4, "--cell", "no-srnn-hidden"]
     options += ["--lr", 0.2]  # at 1 the differences of rounding grow

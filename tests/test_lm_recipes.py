@@ -189,6 +189,17 @@ def test_the_awd_recipe_names_a_wrong_option(options, message) -> None:
     assert output.startswith(message)
 
 
+@pytest.mark.parametrize(("shards", "epochs"), [([], 5 * 99), (["--shards", 3], 5 * 3)])
+def test_the_gbw_recipe_equals_the_published_one(shards, epochs, tmp_path) -> None:
+    """Jozefowicz et al. (2016); Levy et al. (2018) trained for five epochs, of 99 files each."""
+    recipe = [EXAMPLES / "language_model_gbw/gbw.sh", "--dry-run", "--out", tmp_path, *shards]
+    command = run("bash", *recipe).strip() + " "
+    wanted = ["--optimizer adagrad", "--lr 0.2", "--lr-scheduler fixed", "--clip-norm 1"]
+    wanted += ["--tokens-per-sample 20", "--batch-size 128", "--arch wsum_lstm_lm_gbw"]
+    wanted += [f"--max-epoch {epochs}", "--sentence-avg"]
+    assert [option for option in wanted if f" {option} " not in command] == []
+
+
 def test_the_gbw_recipe_trains_on_all_shards(tmp_path) -> None:
     for k in (1, 2, 3):
         write_text(

@@ -14,6 +14,7 @@ from commands import ROOT, needs_fairseq
 from shell import SCRIPTS, environment, fails, lines, run, succeeds
 from translation_corpus import FORMS, TINY
 
+PYTHON = f'exec {shlex.quote(sys.executable)} "$@"'  # a shell script that is this Python
 SHARED = {"common.sh", "recipe.sh"}  # sourced by the others
 ALL_SCRIPTS = sorted(
     path
@@ -45,6 +46,14 @@ def test_cdpath_does_not_change_where_the_scripts_are(script, tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def write_programs(folder, programs):
+    """Stand-ins for the commands of an environment: a folder `bin` with a shell script for each."""
+    (folder / "bin").mkdir(parents=True, exist_ok=True)
+    for name, code in programs.items():
+        (folder / "bin" / name).write_text(f"#!/bin/sh\n{code}\n")
+        (folder / "bin" / name).chmod(0o755)
 
 
 # setup.sh
@@ -123,13 +132,10 @@ def test_each_of_two_processes_gets_half_of_the_cores_it_may_use(tmp_path, given
     programs = {
         "nproc": "echo 8",  # of the machine's cores, those that a scheduler gave
         "fairseq-train": "",
-        "python": f'[ "$2" != torch.distributed.run ] || exec echo "$OMP_NUM_THREADS threads"\n'
-        f'exec {shlex.quote(sys.executable)} "$@"',
+        "python": '[ "$2" != torch.distributed.run ] || exec echo "$OMP_NUM_THREADS threads"\n'
+        + PYTHON,
     }
-    (tmp_path / "bin").mkdir()
-    for name, code in programs.items():
-        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{code}\n")
-        (tmp_path / "bin" / name).chmod(0o755)
+    write_programs(tmp_path, programs)
     options = ["--save-dir", tmp_path / "run", "--arch", "wsum_lstm", "--cpu-processes", "2"]
     output = succeeds("train.sh", tmp_path, *options, VENV=tmp_path, OMP_NUM_THREADS=given)
     assert output == f"{threads} threads\n"
@@ -167,14 +173,8 @@ def test_one_task_of_slurm_starts_a_process_for_each_gpu_itself(options, end):
 @needs_fairseq
 def test_processes_for_gpus_can_be_interrupted_in_the_background(tmp_path):
     """They end with the first process by SIGINT, which a background job of a script ignores."""
-    (tmp_path / "bin").mkdir()
-    programs = {
-        "fairseq-train": 'exec python -c "import signal; print(signal.getsignal(signal.SIGINT))"',
-        "python": f'exec {shlex.quote(sys.executable)} "$@"',
-    }
-    for name, code in programs.items():
-        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{code}\n")
-        (tmp_path / "bin" / name).chmod(0o755)
+    show = 'exec python -c "import signal; print(signal.getsignal(signal.SIGINT))"'
+    write_programs(tmp_path, {"fairseq-train": show, "python": PYTHON})
     options = ["--save-dir", tmp_path / "run", "--arch", "wsum_lstm"]
     train = shlex.join(map(str, [SCRIPTS / "train.sh", tmp_path, *options]))
     job = subprocess.run(
@@ -279,13 +279,9 @@ def test_another_file_to_restore_does_not_overwrite_a_training(tmp_path):
     ids=["defaults", "waiting", "pages"],
 )
 def test_a_training_gets_the_documented_variables(given, expected, tmp_path):
-    venv = tmp_path / "venv"
-    (venv / "bin").mkdir(parents=True)
-    for program, line in (("python", "exit 1"), ("fairseq-train", "env")):
-        (venv / "bin" / program).write_text(f"#!/bin/sh\n{line}\n")
-        (venv / "bin" / program).chmod(0o755)
+    write_programs(tmp_path / "venv", {"python": "exit 1", "fairseq-train": "env"})
     options = ["--arch", "wsum_lstm", "--save-dir", tmp_path / "run", "--gpus", 0]
-    printed = succeeds("train.sh", tmp_path, *options, VENV=str(venv), **given)
+    printed = succeeds("train.sh", tmp_path, *options, VENV=str(tmp_path / "venv"), **given)
     assert {f"{name}={value}" for name, value in expected.items()} <= set(printed.splitlines())
 
 
@@ -466,6 +462,33 @@ def test_an_average_replaces_a_file_only_if_told_to(tmp_path, load, monkeypatch)
 def test_scoring_names_a_wrong_option(prepared, options, named):
     options = [option.format(data=prepared) for option in options]
     assert named.format(data=prepared) in fails("score.sh", prepared, *options)
+
+
+@needs_fairseq
+def test_the_ensemble_translates_with_the_beam_and_every_penalty(prepared, tmp_path):
+    """With a stand-in for fairseq-generate, which writes down its arguments."""
+    pytest.importorskip("sacremoses")
+    called = tmp_path / "called"
+    translate = f"""printf '%s\\n' "$@" end >>{shlex.quote(str(called))}
+for k in 0 1 2 3 4 5 6 7 8; do printf "H-$k\\t-1\\tein mann .\\n"; done"""
+    programs = {"fairseq-train": "", "fairseq-generate": translate, "python": PYTHON}
+    write_programs(tmp_path / "venv", programs)
+    for name in ("one.pt", "other.pt"):
+        (tmp_path / name).touch()
+    both = f"{tmp_path}/one.pt:{tmp_path}/other.pt"
+    score = ["score.sh", prepared, "--checkpoints", both, "--out", tmp_path / "out", "--beam", 3]
+    score += ["--subset", "valid", "--lenpen", "0.5,1", "--batch-size", 7, "--max-len-b", 9]
+    succeeds(*score, VENV=str(tmp_path / "venv"))
+    wanted = {"--path": both, "--beam": "3", "--gen-subset": "valid", "--batch-size": "7"}
+    wanted |= {"--max-len-b": "9", "--post-process": "sentencepiece"}
+    *calls, rest = called.read_text().split("end\n")
+    for call, penalty in zip(calls, ("0.5", "1"), strict=True):
+        data, *options = call.splitlines()
+        given = dict(zip(options[::2], options[1::2], strict=True))
+        wanted["--lenpen"] = penalty
+        assert data == str(prepared) and {name: given.get(name) for name in wanted} == wanted
+    record = json.loads((tmp_path / "out/scores.json").read_text())
+    assert not rest and record["beam"] == 3 and record["checkpoint"] == both
 
 
 @needs_fairseq

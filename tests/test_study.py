@@ -129,6 +129,13 @@ def epochs(file: Path) -> int:
     return sum(int(path.read_text()) for path in file.parent.glob("out/*/*/*/epoch"))
 
 
+def ignores(process: int, number: signal.Signals) -> bool:
+    """Whether a process ignores a signal, as Linux says."""
+    status = Path(f"/proc/{process}/status").read_text()
+    mask = int(re.findall(r"^SigIgn:\s*(\w+)$", status, re.M)[0], 16)
+    return bool(mask >> (number - 1) & 1)
+
+
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_a_study_in_the_background_outlives_its_shell(jobs, make) -> None:
     file = make()
@@ -152,8 +159,9 @@ def test_a_study_in_the_background_outlives_its_shell(jobs, make) -> None:
             ["bash", "-c", shell, begun, *study],
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=True, timeout=60,
         )  # fmt: skip
-    os.kill(int(number.read_text()), signal.SIGHUP)  # as when the terminal is closed
-    time.sleep(1)  # time to notice
+    process = int(number.read_text())
+    assert ignores(process, signal.SIGHUP)  # whenever it comes
+    os.kill(process, signal.SIGHUP)  # as when the terminal is closed
     go_on.touch()
     deadline = time.monotonic() + 60
     while [state(run) for run in plan_of(file).runs] != ["finished"] * 2:
@@ -210,21 +218,29 @@ def test_a_file_system_without_locks_is_refused(make, monkeypatch) -> None:
     assert not list(out.iterdir())
 
 
-def test_two_studies_do_not_prepare_one_folder_at_a_time(make, capfd) -> None:
+def test_two_studies_do_not_prepare_one_folder_at_a_time(make, monkeypatch, capfd) -> None:
     file = make()
     plan, folder = plan_of(file), file.parent / "out/counting"
     folder.mkdir(parents=True)
     (folder / "prepare.log").write_text("of the first study")
     second = threading.Thread(target=commands._prepare, args=[plan.runs])
+    flock, waits = fcntl.flock, threading.Event()
+
+    def watched(lock, operation) -> None:
+        if operation == fcntl.LOCK_EX:  # until the other process gives it back
+            waits.set()
+        flock(lock, operation)
+
+    monkeypatch.setattr(fcntl, "flock", watched)
     with hold(folder / LOCK):
         second.start()
-        second.join(1)
+        assert waits.wait(60)
         assert (folder / "prepare.log").read_text() == "of the first study"
         assert not (folder / "prepared").exists()
     second.join(60)
     assert (folder / "prepared").read_text() == "prepared\n"
-    waits = f"counting: waiting for another study that prepares data in {folder}"
-    assert capfd.readouterr().err.splitlines() == [waits, "counting: preparing the data"]
+    said = f"counting: waiting for another study that prepares data in {folder}"
+    assert capfd.readouterr().err.splitlines() == [said, "counting: preparing the data"]
 
 
 def test_data_are_prepared_for_tasks_with_runs_to_do_only(make) -> None:

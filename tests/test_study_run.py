@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
 import torch
@@ -81,6 +82,20 @@ def test_scores_that_were_removed_are_made_again(make) -> None:
     assert after.seconds > before.seconds and after.machine == before.machine
 
 
+def test_the_time_of_an_interrupted_attempt_counts_up_to_its_last_line(make) -> None:
+    run = plan_of(make()).runs[0]
+    execute(run)
+    record, log = read_record(run.folder), run.folder / "study.log"
+    assert record is not None
+    record.state, record.started, record.seconds = "running", "2026-01-01T00:00:00", 5000
+    record.write(run.folder)  # after earlier attempts of 5000 s, killed after 700 s
+    last = datetime(2026, 1, 1, 0, 11, 40).timestamp()
+    os.utime(log, (last, last))
+    execute(run)
+    record = read_record(run.folder)
+    assert record is not None and 5700 < record.seconds < 5700 + 60
+
+
 def test_a_failed_run_says_so_and_is_tried_again(make) -> None:
     file = make(models={"bad": {"fail": True}})
     run = plan_of(file).runs[2]
@@ -145,13 +160,19 @@ def test_the_processes_of_two_runs_at_a_time_share_the_cores(
     assert (run.folder / "environment").read_text() == f"OMP_NUM_THREADS={threads}\n"
 
 
-def test_a_run_that_stays_on_the_cpu_gets_no_gpu(make, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("option", "threads"),
+    [({"gpus": 0}, 4), ({"cpu": True}, 4), ({"cpu-processes": 2}, 2)],
+    ids=str,
+)
+def test_a_run_that_stays_on_the_cpu_gets_no_gpu(option, threads, make, monkeypatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    run = plan_of(make(**task(options={"gpus": 0}))).runs[0]
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "a GPU")
+    run = plan_of(make(**task(options=option))).runs[0]
     execute(run, run.out / "slots", 2)
-    assert (run.folder / "environment").read_text() == "OMP_NUM_THREADS=4\n"
+    assert (run.folder / "environment").read_text() == f"OMP_NUM_THREADS={threads}\n"
     record = read_record(run.folder)
     assert record is not None and record.machine == processor()
 

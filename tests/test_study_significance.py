@@ -216,6 +216,30 @@ def test_perplexities_are_compared_over_the_common_seeds(lm) -> None:
     assert "12.7 times its standard error" in lm.report()
 
 
+def test_t_tests_of_two_models_by_hand(tmp_path) -> None:
+    """With 3 seeds there are 2 degrees of freedom, and the p-value is 1 - |t| / sqrt(2 + t^2)."""
+    file = "tasks: {ptb: {recipe: ptb.sh}}\ncells: [lstm, gru, no-srnn]\nseeds: [1, 2, 3]\n"
+    study = Folder(tmp_path, file)
+    # log differences with a standard error of 0.01, and thus t = -7 and t = 1
+    means = {"gru": -0.07, "no-srnn": 0.01}
+    for seed, perplexity, away in ((1, 100, -0.01), (2, 120, 0.0), (3, 110, 0.01)):
+        study.language_model("lstm", seed, test=perplexity)
+        for name, mean in means.items():
+            log = math.log(perplexity) + mean + away * math.sqrt(3)
+            study.language_model(name, seed, test=math.exp(log))
+    found = compare(study.plan.tasks[0], read_results(study.plan))
+    raw = {"gru": 1 - 7 / math.sqrt(51), "no-srnn": 1 - 1 / math.sqrt(3)}  # 0.0198 and 0.4226
+    for name, times in (("gru", 2), ("no-srnn", 1)):
+        assert found[name].p.raw == pytest.approx(raw[name])
+        assert found[name].p.corrected == pytest.approx(times * raw[name])
+        assert found[name].log_difference == pytest.approx(means[name])
+    assert found["gru"].different and not found["no-srnn"].different
+    report = study.report()
+    assert "if the corrected p-value is below 0.05." in report
+    assert "Better than lstm: gru." in report and "Worse than" not in report
+    assert "No model counts as different" not in report
+
+
 def test_an_outlier_does_not_turn_the_result_round() -> None:
     """Six seeds are better by a fifth, and in the seventh both models nearly diverge."""
     differences = dict.fromkeys(range(6), -6.0) | {6: 70.0}

@@ -2,15 +2,19 @@
 
 import gc
 import weakref
+from argparse import Namespace
 
 import numpy as np
 import pytest
 import torch
 
 pytest.importorskip("fairseq")
+from fairseq.data import Dictionary
+
 from fairseq_wsum.plugin.data.stream_iterator import StreamIterator
 from fairseq_wsum.plugin.data.stream_states import StreamStates
 from fairseq_wsum.plugin.data.token_stream import TokenStream, scoring_batches, training_batches
+from fairseq_wsum.plugin.tasks.wsum_language_modeling import WsumLanguageModelingTask
 
 PAD, EOS, UNK = 1, 2, 3
 SYMBOLS = dict(eos=EOS, pad=PAD, unk=UNK)
@@ -210,6 +214,37 @@ def test_a_position_in_other_streams_is_rejected() -> None:
     del saved["layout"]  # of another task
     with pytest.raises(ValueError, match="streams was unknown and is 2 now"):
         make_iterator().load_state_dict(saved)
+
+
+def iterator_of_the_task(
+    streams: int = 2, steps: int = 4, update_freq=(1, 3), tokens: int = 37, processes: int = 1
+) -> StreamIterator:
+    """What `wsum_language_modeling` gives to fairseq's trainer in the first of some processes."""
+    args = Namespace(tokens_per_sample=steps, update_freq=update_freq)
+    stream, _ = make_stream(*[1] * tokens)
+    return WsumLanguageModelingTask(args, Dictionary()).get_batch_iterator(
+        stream, max_sentences=streams, num_shards=processes, update_epoch_batch_itr=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        (dict(streams=3), "--batch-size was 2 and is 3 now."),
+        (dict(steps=3), "--tokens-per-sample was 4 and is 3 now."),
+        (dict(update_freq=(2,)), "the number of batches in an update was 1 and is 2 now."),
+        (dict(processes=2), "the number of batches in an update was 1 and is 2 now."),
+        (dict(tokens=38), "the number of training tokens was 37 and is 38 now."),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_the_task_rejects_other_streams_within_an_epoch(changed, named) -> None:
+    iterator = iterator_of_the_task()
+    next(iterator.next_epoch_itr())
+    saved = iterator.state_dict()
+    iterator_of_the_task(update_freq=(1,)).load_state_dict(saved)  # the same in this epoch
+    with pytest.raises(ValueError, match=f"cannot resume there: {named} Give the same"):
+        iterator_of_the_task(**changed).load_state_dict(saved)
 
 
 # States

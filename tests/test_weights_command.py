@@ -12,12 +12,16 @@ import torch
 
 pytest.importorskip("fairseq")
 from commands import ROOT, run, train
+from fairseq.tasks import FairseqTask
+from shell import lines
 from text_corpora import made_up
 from translation_corpus import TINY
 
 from fairseq_wsum import cli
 from fairseq_wsum.weights import command, reconstruction_error
 from fairseq_wsum.weights.models import Line, Reader
+from fairseq_wsum.weights.picture import draw
+from fairseq_wsum.weights.sentences import Model
 
 BLOCKS = ["--decoder-layers", 2, "--layer-norm", "--residuals", "--encoder-ffn-embed-dim", 16]
 SENTENCE = "the man sees the dog ."
@@ -92,6 +96,38 @@ def test_the_sum_explains_every_layer_of_a_checkpoint(models, name, target) -> N
         torch.testing.assert_close(sentence.attention.sum(1), torch.ones(tokens[0]))
 
 
+FEEDS = ("translator", "half")  # whose decoders run step by step
+
+
+@pytest.mark.parametrize("name", ["translator", "parallel", "half", "transformer", "lm"])
+def test_the_views_are_of_what_the_model_itself_computes(models, name) -> None:
+    reader = Reader(models[name])
+    line = ("w1 w4 w2 w7", None) if name == "lm" else (SENTENCE, "der Mann sieht den Hund .")
+    (sentence,) = reader.sentences([Line(*line, "here")])
+    calls = {layer.module: [] for layer in reader.layers}  # the result of each
+    for module in calls:
+        module.register_forward_hook(lambda module, _, result: calls[module].append(result))
+    reads = ("</s>", *sentence.target.tokens[:-1])
+    read = torch.tensor([[reader.task.target_dictionary.index(token) for token in reads]])
+    if name == "lm":
+        reader.model(read)
+    else:
+        indices = [reader.task.source_dictionary.index(token) for token in sentence.source.tokens]
+        reader.model(torch.tensor([indices]), torch.tensor([len(indices)]), read)
+    views = {(view.side, view.layer): view.directions for view in sentence.views}
+    for side, number, module in reader.layers:
+        if not module.cell.has_memory:
+            continue
+        outputs, states = zip(*calls[module], strict=True)
+        assert len(outputs) == (len(reads) if side == "decoder" and name in FEEDS else 1)
+        layers = [views[side, number + k] for k in range(module.num_layers)]
+        found = torch.cat([one.outputs for one in layers[-1]], dim=-1)
+        torch.testing.assert_close(found, torch.cat(outputs))
+        h_n, _ = states[-1]
+        for one, h in zip((one for layer in layers for one in layer), h_n, strict=True):
+            torch.testing.assert_close(one.outputs[0 if one.reverse else -1], h)
+
+
 def test_text_that_is_segmented_already_stays_so(models) -> None:
     reader = Reader(models["half"])
     (plain,) = reader.sentences([Line(SENTENCE, "der hund .", "here")])
@@ -156,6 +192,63 @@ def test_all_results_are_written(models, tmp_path, capsys) -> None:
     message = fails(capsys, models["translator"], "--input", inputs, *outputs)
     assert f"--picture {tmp_path / 'p.png'} exists: give another name, or --overwrite" in message
     main(models["translator"], "--input", inputs, *outputs, "--overwrite")
+
+
+def test_a_picture_is_drawn_as_its_options_say(models, tmp_path) -> None:
+    reader = Reader(models["translator"])
+    text = ["--sentence", SENTENCE, "--target-sentence", "der Hund ."]
+    sentences = list(reader.sentences([Line(SENTENCE, "der Hund .", "here")]))
+    model = Model("translator", reader.architecture, reader.cell_names, sentences)
+    shown, drawn = tmp_path / "shown.svg", tmp_path / "drawn.svg"
+    pictures = set()
+    for options, named in (
+        ([], {}),
+        (["--side", "decoder"], {"side": "decoder"}),
+        (["--side", "decoder", "--layer", 2], {"side": "decoder", "layer": 2}),
+        (["--unit", 3], {"unit": 3}),
+        (["--join-subwords"], {"join": True}),
+    ):
+        main(models["translator"], *text, *options, "--picture", shown, "--overwrite")
+        draw(drawn, model, **named)
+        assert shown.read_bytes() == drawn.read_bytes(), options
+        pictures.add(shown.read_bytes())
+    assert len(pictures) == 5
+
+
+@pytest.mark.parametrize(("options", "beam"), [([], 5), (["--beam", 3], 3)], ids=["default", "3"])
+def test_a_translation_is_searched_with_the_beam_that_was_asked_for(
+    models, tmp_path, monkeypatch, options, beam
+) -> None:
+    beams = []
+    build = FairseqTask.build_generator
+
+    def recording(*arguments, **named):
+        generator = build(*arguments, **named)
+        beams.append(generator.beam_size)
+        return generator
+
+    monkeypatch.setattr(FairseqTask, "build_generator", recording)
+    main(models["half"], "--sentence", SENTENCE, *options, "--arrays", tmp_path / "a.npz")
+    assert beams == [beam]
+
+
+def test_frequencies_are_counts_in_the_training_text_of_a_side(tmp_path) -> None:
+    (tmp_path / "train.en").write_text("a a b\na a b\na b c c\n")  # 5, 3, 2
+    (tmp_path / "train.de").write_text("x x x\nx y\nx\n")  # 5, 1
+    prefixes = [f"--{split}pref={tmp_path}/train" for split in ("train", "valid")]
+    languages = ["--source-lang", "en", "--target-lang", "de"]
+    run("fairseq-preprocess", *languages, "--destdir", tmp_path / "data", *prefixes)
+    cell = ["--cell", "no-srnn-hidden", "--max-update", 1]
+    train(tmp_path / "data", tmp_path / "run", *TINY.split(), *cell)
+    # <unk> is a word of no training text, and an entry of every dictionary
+    text = ["--sentence", "b c a <unk>", "--target-sentence", "y x"]
+    main(tmp_path / "run/checkpoint_last.pt", *text, "--tables", tmp_path / "t")
+    header, *rows = lines(tmp_path / "t/frequency.tsv")
+    rows = [dict(zip(header.split("\t"), row.split("\t"), strict=True)) for row in rows]
+    found = [(row["side"], row["rarest"], row["most_frequent"], row["types"]) for row in rows]
+    counts = [("encoder", "5"), ("encoder", "3"), ("encoder", "2"), ("encoder", "0")]
+    counts += [("decoder", "5"), ("decoder", "1")]
+    assert found == [(side, count, count, "1") for side, count in counts]
 
 
 def test_two_models_are_compared_on_one_page(models, tmp_path) -> None:
@@ -417,22 +510,26 @@ def test_a_model_needs_no_file_of_embeddings(models, tmp_path) -> None:
         assert all((arrays[name] == usual[name]).all() for name in usual)
 
 
-def test_a_task_of_your_own(models, tmp_path, capsys) -> None:
+def test_an_unknown_task_is_named_with_the_cure(models, tmp_path, capsys) -> None:
     def rename(state) -> None:
         state["cfg"]["task"]["_name"] = "of-mine"
 
-    options = ["--sentence", SENTENCE, "--arrays", tmp_path / "a.npz"]
-    message = fails(capsys, changed(models["half"], tmp_path / "own.pt", rename), *options)
-    assert "own.pt: there is no task of-mine here; if it is your own, give its folder" in message
+    own = changed(models["half"], tmp_path / "own.pt", rename)
+    message = fails(capsys, own, "--sentence", SENTENCE, "--arrays", tmp_path / "a.npz")
+    cure = "there is no task of-mine here; if it is your own, give its folder with --user-dir"
+    assert f"checkpoint {own}: {cure}" in message
 
+
+def test_a_task_without_a_dataclass_is_read(models, tmp_path) -> None:
     def without_dataclass(state) -> None:  # its options are saved as a Namespace
         task = state["cfg"]["task"]
         state["cfg"]["task"] = Namespace(task=task["_name"], **task)
 
     old = changed(models["half"], tmp_path / "old.pt", without_dataclass)
-    main(old, *options)
-    with numpy.load(tmp_path / "a.npz") as arrays:
-        assert "0/source" in arrays
+    for name, checkpoint in (("a", models["half"]), ("b", old)):
+        main(checkpoint, "--sentence", SENTENCE, "--arrays", tmp_path / f"{name}.npz")
+    with numpy.load(tmp_path / "a.npz") as usual, numpy.load(tmp_path / "b.npz") as arrays:
+        assert all((arrays[name] == usual[name]).all() for name in usual)
 
 
 def test_pictures_and_arrays_are_of_one_model(models, tmp_path, capsys) -> None:

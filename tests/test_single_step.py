@@ -6,7 +6,7 @@ from layer_oracle import assert_same, every_cell_and_projection, every_name, mak
 from torch.nn.utils import prune
 
 from fairseq_wsum import WsumLSTM
-from fairseq_wsum.layer import step
+from fairseq_wsum.layer import single_step
 
 
 def both_ways(layer: WsumLSTM, x, hx, monkeypatch) -> tuple:
