@@ -12,12 +12,12 @@ from fairseq_wsum.layer import single_step
 def both_ways(layer: WsumLSTM, x, hx, monkeypatch) -> tuple:
     """The short way and the usual one; fails if the first call does not take the short way."""
     used = []
-    run = step.run
-    monkeypatch.setattr(step, "run", lambda *given: used.append(1) or run(*given))
+    run = single_step.run
+    monkeypatch.setattr(single_step, "run", lambda *given: used.append(1) or run(*given))
     with torch.no_grad():
         short = layer(x, hx)
         assert used
-        monkeypatch.setattr(step, "suits", lambda *given: False)
+        monkeypatch.setattr(single_step, "suits", lambda *given: False)
         return short, layer(x, hx)
 
 
@@ -78,25 +78,25 @@ def given(T: int = 1, B: int = 2, I: int = 3, dtype=torch.float32) -> tuple:  # 
 
 def test_what_the_short_way_cannot_do_takes_the_usual_one() -> None:
     layer = WsumLSTM(3, 4).eval()
-    assert step.suits(layer, *given())
-    assert not step.suits(layer, *given(T=2))
-    assert not step.suits(layer, *given(I=2))  # so that the usual error appears
-    assert not step.suits(layer, *given(dtype=torch.float64))
+    assert single_step.suits(layer, *given())
+    assert not single_step.suits(layer, *given(T=2))
+    assert not single_step.suits(layer, *given(I=2))  # so that the usual error appears
+    assert not single_step.suits(layer, *given(dtype=torch.float64))
     x, (h, c) = given(dtype=torch.float64)
-    assert not step.suits(layer.double(), x, (h.double(), c))  # with gradients, too, an error
+    assert not single_step.suits(layer.double(), x, (h.double(), c))  # with gradients, too, an error
     layer.float()
-    assert not step.suits(layer, given(B=2)[0], given(B=3)[1])
+    assert not single_step.suits(layer, given(B=2)[0], given(B=3)[1])
     for cell, large in (("lstm", 512), ("no-srnn-hidden", 8192)):  # of 4 units each
         layer = WsumLSTM(3, 4, cell=cell).eval()
-        assert step.suits(layer, *given(B=large - 1))
-        assert not step.suits(layer, *given(B=large))  # the kernels are faster
+        assert single_step.suits(layer, *given(B=large - 1))
+        assert not single_step.suits(layer, *given(B=large))  # the kernels are faster
     for options in (dict(bidirectional=True), dict(batch_first=True), dict(backend="cpp")):
-        assert not step.suits(WsumLSTM(3, 4, **options).eval(), *given())
-    assert not step.suits(WsumLSTM(3, 4, num_layers=2).eval(), *given())
-    assert not step.suits(WsumLSTM(3, 4, cell="qrnn", window=2).eval(), *given())
-    assert not step.suits(WsumLSTM(3, 4, dropout=0.5, num_layers=2), *given())  # in training
+        assert not single_step.suits(WsumLSTM(3, 4, **options).eval(), *given())
+    assert not single_step.suits(WsumLSTM(3, 4, num_layers=2).eval(), *given())
+    assert not single_step.suits(WsumLSTM(3, 4, cell="qrnn", window=2).eval(), *given())
+    assert not single_step.suits(WsumLSTM(3, 4, dropout=0.5, num_layers=2), *given())  # in training
     with torch.autocast("cpu", torch.bfloat16):
-        assert not step.suits(layer, *given())
+        assert not single_step.suits(layer, *given())
 
 
 @pytest.mark.parametrize("hx", [5, (None, None), torch.zeros(2, 1, 2, 4)], ids=str)
@@ -120,7 +120,7 @@ def test_results_share_no_memory(cell) -> None:
 
 
 def test_a_step_with_gradients_takes_the_usual_way(monkeypatch) -> None:
-    monkeypatch.setattr(step, "run", None)
+    monkeypatch.setattr(single_step, "run", None)
     layer = WsumLSTM(3, 4).eval()
     y, _ = layer(*given())
     y.sum().backward()
