@@ -83,7 +83,7 @@ def test_what_the_short_way_cannot_do_takes_the_usual_one() -> None:
     assert not single_step.suits(layer, *given(I=2))  # so that the usual error appears
     assert not single_step.suits(layer, *given(dtype=torch.float64))
     x, (h, c) = given(dtype=torch.float64)
-    assert not single_step.suits(layer.double(), x, (h.double(), c))  # with gradients, too, an error
+    assert not single_step.suits(layer.double(), x, (h.double(), c))  # nor with gradients
     layer.float()
     assert not single_step.suits(layer, given(B=2)[0], given(B=3)[1])
     for cell, large in (("lstm", 512), ("no-srnn-hidden", 8192)):  # of 4 units each
