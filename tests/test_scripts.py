@@ -637,7 +637,7 @@ def test_prepare_train_resume_in_two_processes_average_and_score(prepared, tmp_p
     too_short = ["--skip-invalid-size-inputs-valid-test", "--max-source-positions", longest]
     message = fails(*score, *too_short)
     assert "hypotheses for 7 sentences" in message
-    assert "has 2 epoch checkpoints" in fails(*score, "--average", 3)
+    assert "has 2 checkpoints of epochs" in fails(*score, "--average", 3)
     assert json.loads((out / "scores.json").read_text()) == record
     # new scores replace those before, and nothing else
     (out / "notes.txt").write_text("mine")
