@@ -102,10 +102,16 @@ def listed(numbers: Mapping[str, int]) -> str:
 
 
 def each_line(raw: bytes) -> Iterator[str]:
-    """The lines of a UTF-8 text, one at a time. A large text needs far more memory as a list."""
-    # Only "\n" ends a line, as in corpus_files.lines.
+    """The lines of a UTF-8 text, one at a time. A large text needs far more memory as a list.
+
+    Only "\\n" ends a line: `splitlines` would also break a sentence at U+2028, U+0085 and the like.
+    """
     for line in io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8", newline="\n"):
         yield line.removesuffix("\n")
+
+
+def line_count(raw: bytes) -> int:
+    return sum(1 for _ in each_line(raw))
 
 
 def open_text(path: Path, mode: str = "r") -> IO[str]:

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from common import UserError, is_open_at, locked
+from common import UserError, each_line, is_open_at, locked
 
 # fairseq's own symbols: such a word would become padding or a sentence boundary and not be scored.
 # (The word <unk> is predicted like any other.)
@@ -107,9 +107,7 @@ def wrong_file(path: Path, what: str, data: Path | None) -> UserError:
 
 
 def lines(raw: bytes) -> list[str]:
-    # splitlines() would also break a sentence at U+2028, U+0085 and the like.
-    text = raw.decode("utf-8")
-    return text.removesuffix("\n").split("\n") if text else []
+    return list(each_line(raw))
 
 
 def sha256(raw: bytes) -> str:

@@ -226,13 +226,25 @@ def only_run(out: Path) -> Iterator[Path]:
 
 def begin(folder: Path, settings: Mapping[str, object]) -> None:
     """Keep an unfinished folder for later runs; an earlier run must have had these `settings`."""
+    if (folder / BEGUN).is_file():
+        continue_begun(folder, changes(read_begun(folder), settings))
+    else:
+        write_begun(folder, settings)
+
+
+def write_begun(folder: Path, content: Mapping[str, object]) -> None:
     note = folder / BEGUN
-    if not note.is_file():
-        partial = note.with_name(f"{note.name}.partial")
-        partial.write_text(json.dumps(settings))
-        os.replace(partial, note)
-        return
-    changed = changes(read_json(note, (), f"remove {folder} and run this again"), settings)
+    partial = note.with_name(f"{note.name}.partial")
+    partial.write_text(json.dumps(content))
+    os.replace(partial, note)
+
+
+def read_begun(folder: Path, keys: Iterable[str] = ()) -> dict[str, Any]:
+    return read_json(folder / BEGUN, keys, f"remove {folder} and run this again")
+
+
+def continue_begun(folder: Path, changed: str) -> None:
+    """Check that nothing has changed since the run that began the folder."""
     if changed:
         raise UserError(
             f"{folder} was begun with other options ({changed}); "

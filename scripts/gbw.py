@@ -6,8 +6,6 @@ Run it with prepare_gbw.sh, which finds the Python environment.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,13 +15,15 @@ from common import UserError, check_source, corpus_parser, few, listed, positive
 from data_folder import (
     BEGUN,
     changes,
+    continue_begun,
     counts,
     dictionary_size,
     differing,
     finish,
     is_done,
     only_run,
-    read_json,
+    read_begun,
+    write_begun,
     write_record,
 )
 from gbw_files import Corpus
@@ -150,24 +150,16 @@ def begin(
     folder: Path, corpus: Corpus, settings: dict[str, object], args: argparse.Namespace
 ) -> dict[str, int]:
     """Count the tokens of each split, unless an earlier run with the same options and files did."""
-    note = folder / BEGUN  # written after dict.txt
-    if not note.is_file():
-        tokens = count_words(folder, corpus, args)
-        partial = note.with_name(f"{note.name}.partial")
-        partial.write_text(json.dumps({**settings, "sha256": corpus.sha256, "tokens": tokens}))
-        os.replace(partial, note)
+    if not (folder / BEGUN).is_file():
+        tokens = count_words(folder, corpus, args)  # writes dict.txt, before BEGUN
+        write_begun(folder, {**settings, "sha256": corpus.sha256, "tokens": tokens})
         return tokens
-    old = read_json(note, ("sha256", "tokens"), f"remove {folder} and run this again")
+    old = read_begun(folder, ("sha256", "tokens"))
     changed = changes(old, settings)
     if not changed and (names := differing(old["sha256"], corpus.sha256)):
         changed = f"--data has other files now: {few(names)}"
-    if changed:
-        raise UserError(
-            f"{folder} was begun with other options ({changed}); "
-            "give the same options to continue, or remove the folder"
-        )
-    print(f"continuing the unfinished run in {folder}")
-    return old["tokens"]
+    continue_begun(folder, changed)
+    return dict(old["tokens"])
 
 
 def total(shards: Iterable[Path], split: str) -> dict[str, int]:

@@ -19,6 +19,7 @@ from common import (
     check_source,
     corpus_parser,
     each_line,
+    line_count,
     listed,
     open_text,
     positive,
@@ -321,7 +322,7 @@ def write_text(
         copy_vocabulary(folder, args)
     elif args.units == "bpe":
         train = [texts[file_name(args, "train", args.text, lang)] for lang in args.languages]
-        number = sum(1 for raw in train for _ in each_line(raw))
+        number = sum(map(line_count, train))
         print(f"learning {args.bpe_size} BPE units on {number:,} sentences", flush=True)
         text = (sentence for raw in train for sentence in sentences(raw))
         bpe.learn(folder / "spm.model", text, args.bpe_size, args.character_coverage)

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 import corpus_files
-from common import UserError
-from corpus_files import cache_folder, lines, locate, read_text, sha256, wrong_file
+from common import UserError, line_count
+from corpus_files import cache_folder, locate, read_text, sha256, wrong_file
 
 LANGUAGES = ("en", "de")
 FORMS = ("lc.norm.tok", "raw")
@@ -98,7 +98,7 @@ def read(name: str, path: Path, split: str, args: argparse.Namespace) -> bytes:
     raw = read_text(path)
     if args.own_corpus:
         return raw
-    found, expected = len(lines(raw)), SENTENCES[split]
+    found, expected = line_count(raw), SENTENCES[split]
     if found != expected:
         what = f"has {found} lines, not {expected} as Multi30k's {name}"
         raise wrong_file(path, what, args.data)
@@ -108,7 +108,7 @@ def read(name: str, path: Path, split: str, args: argparse.Namespace) -> bytes:
 
 
 def check_same_lines(texts: dict[str, bytes]) -> None:
-    sizes = {name: len(lines(raw)) for name, raw in texts.items()}
+    sizes = {name: line_count(raw) for name, raw in texts.items()}
     if len(set(sizes.values())) > 1:
         counted = ", ".join(f"{name} has {n} lines" for name, n in sizes.items())
         raise UserError(f"the files do not match: {counted}; line n must translate line n")
