@@ -1,12 +1,15 @@
 """Run the project's scripts, each in its own process."""
 
 import os
+import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import warm
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+PYTHON = f'exec {shlex.quote(sys.executable)} "$@"'  # a shell script that is this Python
 # What a cluster or a user may have set around these tests, see docs/environment.md.
 FOREIGN = (
     "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "OMPI_COMM_WORLD_SIZE",
@@ -73,3 +76,11 @@ def times_in(folder):
 def names_in(folder):
     """The names of the files below a folder, in order."""
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def write_programs(folder, programs):
+    """Stand-ins for the commands of an environment: a folder `bin` with a shell script for each."""
+    (folder / "bin").mkdir(parents=True, exist_ok=True)
+    for name, code in programs.items():
+        (folder / "bin" / name).write_text(f"#!/bin/sh\n{code}\n")
+        (folder / "bin" / name).chmod(0o755)

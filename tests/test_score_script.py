@@ -1,0 +1,274 @@
+"""`scripts/score.sh`, with `score.py` and `average.py`."""
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+from commands import needs_fairseq
+from shell import PYTHON, SCRIPTS, fails, lines, succeeds, write_programs
+from translation_corpus import FORMS, TINY
+
+
+def test_missing_hypotheses_are_rejected_and_listed(load):
+    pytest.importorskip("sacremoses")
+    score = load("score")
+    printed = [
+        "H-2\t-0.1\tc",
+        "D-2\t-0.1\tx",
+        "H-0\t-0.2\ta",
+        "H-0\t-0.3\tsecond best",
+        "H-1\t-1\tb",
+    ]
+    found = score.tagged(printed, "H")
+    assert score.arrange(found, 3, "hypotheses") == ["a", "b", "c"]
+    with pytest.raises(score.UserError, match=r"3 hypotheses for 5 sentences \(missing: 3, 4;"):
+        score.arrange(found, 5, "hypotheses")
+    with pytest.raises(score.UserError, match="too many: 2;"):
+        score.arrange(found, 2, "hypotheses")
+
+
+def test_an_unknown_word_becomes_its_aligned_source_word(load):
+    pytest.importorskip("sacremoses")
+    replaced = load("score").replace_unknown(
+        ["ein <unk> <unk>", ""], ["0-0 2-1 1-2", ""], ["a zebra runs", "no"]
+    )
+    assert replaced == ["ein runs zebra", ""]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_reference_itself_scores_100_both_ways(form, tmp_path, load):
+    pytest.importorskip("sacremoses")
+    score = load("score")
+    text = {
+        "raw": ["Ein Mann sieht einen Hund.", "Der Hund, der bellt, ist nicht da."],
+        "lc.norm.tok": ["ein mann sieht einen hund .", "der hund , der bellt , ist nicht da ."],
+    }
+    for name, written in text.items():
+        (tmp_path / f"test.{name}.de").write_text("".join(f"{line}\n" for line in written))
+    record = {"text": form, "units": "bpe", "target_lang": "de"}
+    detok = score.detokenised(text[form], record)
+    figures = score.both_ways(text[form], detok, record, tmp_path, "test")
+    assert [figure.score for figure in figures[:4]] == pytest.approx([100.0] * 4)
+    bleu = [figure.signature for figure in figures if figure.metric == "BLEU"]
+    primary, second = ("tok:none", "tok:13a") if form == "lc.norm.tok" else ("tok:13a", "tok:none")
+    assert primary in bleu[0] and second in bleu[1]
+    assert ("case:lc" in bleu[1]) == (form == "lc.norm.tok")
+    if form == "lc.norm.tok":  # which has no capitals
+        assert "case:mixed" in bleu[2] and "tok:13a" in bleu[2]
+        assert figures[4].score < 90
+
+
+def test_a_wrong_number_of_references_is_rejected(tmp_path, load):
+    pytest.importorskip("sacremoses")
+    score = load("score")
+    (tmp_path / "test.raw.de").write_text("Ein Mann.\n")
+    with pytest.raises(score.UserError, match=r"test\.raw\.de has 1 lines for 2 translations"):
+        record = {"text": "raw", "target_lang": "de"}
+        score.both_ways(["a", "b"], ["a", "b"], record, tmp_path, "test")
+
+
+@needs_fairseq
+def test_averaging_gives_the_mean_of_the_weights_of_the_last_epochs(tmp_path, load):
+    torch = pytest.importorskip("torch")
+    for epoch, value in ((1, 100.0), (9, 1.0), (10, 4.0)):
+        weights = {"w": torch.full((2, 3), value), "steps": torch.tensor(epoch)}
+        state = {"model": weights, "last_optimizer_state": {"m": 1}, "cfg": {"a": epoch}}
+        torch.save(state, tmp_path / f"checkpoint{epoch}.pt")
+    torch.save({}, tmp_path / "checkpoint_best.pt")
+    average = load("average_checkpoints")
+    paths = average.last_checkpoints(tmp_path, 2)
+    assert [path.name for path in paths] == ["checkpoint9.pt", "checkpoint10.pt"]
+    state = average.average(paths)
+    assert torch.equal(state["model"]["w"], torch.full((2, 3), 2.5))
+    assert state["model"]["steps"] == 10 and state["cfg"] == {"a": 10}
+    with pytest.raises(average.UserError, match=r"--average 4.*has 3 checkpoints of epochs and 0"):
+        average.last_checkpoints(tmp_path, 4)
+    for name in ("checkpoint_1_500", "checkpoint_1_1000", "checkpoint_2_1500", "checkpoint_2_20"):
+        (tmp_path / f"{name}.pt").touch()  # --save-interval-updates
+    paths = average.last_checkpoints(tmp_path, 4)
+    assert [path.name for path in paths] == [
+        *("checkpoint_2_20.pt", "checkpoint_1_500.pt"),
+        *("checkpoint_1_1000.pt", "checkpoint_2_1500.pt"),
+    ]
+
+
+def test_an_average_replaces_a_file_only_if_told_to(tmp_path, load, monkeypatch):
+    torch = pytest.importorskip("torch")
+    torch.save({"model": {"w": torch.ones(2)}}, tmp_path / "checkpoint1.pt")
+    mine = tmp_path / "mine.pt"
+    mine.write_text("...")
+    program = load("average_checkpoints")
+    command = ["average_checkpoints.py", str(tmp_path), "1", str(mine)]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(program.UserError, match=r"mine.pt exists: give --overwrite"):
+        program.main()
+    assert mine.read_text() == "..."
+    monkeypatch.setattr(sys, "argv", [*command, "--overwrite"])
+    program.main()
+    assert torch.load(mine)["model"]["w"].tolist() == [1, 1]
+
+
+@needs_fairseq
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ([], "--checkpoints"),
+        (["--checkpoints", "/none"], "/none"),
+        (["--checkpoints", "{data}", "--lenpen", "0.6,1"], "--subset valid"),
+        (["--checkpoints", "{data}", "--beam", "0"], "--beam 0"),
+        (["--checkpoints", "{data}", "--beam=0"], "--beam 0"),
+        (["--checkpoints", "{data}", "--lenpen", "1.2.3"], "--lenpen 1.2.3"),
+        (["--checkpoints", "{data}"], "checkpoint_best.pt"),
+        (["--checkpoints", "{data}", "--replace-unk", "--average", "1"], "--replace-unk"),
+        (["--checkpoints", "{data}", "--average", "1", "--out", "12:30"], "--out 12:30: fairseq"),
+        (["--checkpoints", "{data}:none.pt", "--out", "x"], "{data}: an ensemble needs files"),
+        (["--checkpoints", "{data}/dict.de.txt:none.pt"], "none.pt: no such file"),
+        (["--checkpoints", "{data}/dict.de.txt:{data}/dict.en.txt"], "an ensemble needs --out"),
+        (["--checkpoints", "{data}/dict.de.txt:"], "dict.de.txt:: no file follows the ':'"),
+        (["--checkpoints", "-none.pt"], "--checkpoints ./-none.pt: no such file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_scoring_names_a_wrong_option(prepared, options, named):
+    options = [option.format(data=prepared) for option in options]
+    assert named.format(data=prepared) in fails("score.sh", prepared, *options)
+
+
+@needs_fairseq
+def test_the_ensemble_translates_with_the_beam_and_every_penalty(prepared, tmp_path):
+    """With a stand-in for fairseq-generate, which writes down its arguments."""
+    pytest.importorskip("sacremoses")
+    called = tmp_path / "called"
+    translate = f"""printf '%s\\n' "$@" end >>{shlex.quote(str(called))}
+for k in 0 1 2 3 4 5 6 7 8; do printf "H-$k\\t-1\\tein mann .\\n"; done"""
+    programs = {"fairseq-train": "", "fairseq-generate": translate, "python": PYTHON}
+    write_programs(tmp_path / "venv", programs)
+    for name in ("one.pt", "other.pt"):
+        (tmp_path / name).touch()
+    both = f"{tmp_path}/one.pt:{tmp_path}/other.pt"
+    score = ["score.sh", prepared, "--checkpoints", both, "--out", tmp_path / "out", "--beam", 3]
+    score += ["--subset", "valid", "--lenpen", "0.5,1", "--batch-size", 7, "--max-len-b", 9]
+    succeeds(*score, VENV=str(tmp_path / "venv"))
+    wanted = {"--path": both, "--beam": "3", "--gen-subset": "valid", "--batch-size": "7"}
+    wanted |= {"--max-len-b": "9", "--post-process": "sentencepiece"}
+    *calls, rest = called.read_text().split("end\n")
+    for call, penalty in zip(calls, ("0.5", "1"), strict=True):
+        data, *options = call.splitlines()
+        given = dict(zip(options[::2], options[1::2], strict=True))
+        wanted["--lenpen"] = penalty
+        assert data == str(prepared) and {name: given.get(name) for name in wanted} == wanted
+    record = json.loads((tmp_path / "out/scores.json").read_text())
+    assert not rest and record["beam"] == 3 and record["checkpoint"] == both
+
+
+@needs_fairseq
+def test_a_path_that_fairseq_would_split_is_rejected(prepared, tmp_path):
+    data, training = tmp_path / "data 12:30", tmp_path / "run 12:30"
+    data.symlink_to(prepared)
+    training.mkdir()
+    cure = "fairseq splits paths at ':'; give a path without one, such as a link to it"
+    message = fails("score.sh", prepared, "--checkpoints", training)
+    assert f"--checkpoints {training}: {cure}" in message
+    assert f"DATA {data}: {cure}" in fails("score.sh", data, "--checkpoints", tmp_path)
+
+
+@needs_fairseq
+def test_data_that_cannot_be_scored_is_named_before_the_translation(prepared, tmp_path):
+    scoring = ["score.sh", tmp_path, "--checkpoints", tmp_path / "model.pt"]
+    (tmp_path / "model.pt").touch()
+    record = json.loads((prepared / "prepared.json").read_text())
+
+    def of(**changes):
+        (tmp_path / "prepared.json").write_text(json.dumps({**record, **changes}))
+
+    of(corpus="ptb", script="prepare_ptb.sh")
+    cure = "was made by prepare_ptb.sh: give a folder of prepare_multi30k.sh, which also prepares"
+    assert cure in fails(*scoring)
+    out = ["--out", tmp_path / "out", "--checkpoints", tmp_path / "model.pt"]
+    assert cure in fails("distil.sh", tmp_path, *out)
+    of()
+    assert "reference has no test split in de: prepare the data again" in fails(*scoring)
+    shutil.copytree(prepared / "reference", tmp_path / "reference")
+    (tmp_path / "link").symlink_to("nowhere")
+    assert "link is a link to nothing" in fails(*scoring, "--out", tmp_path / "link")
+
+
+@needs_fairseq
+def test_sacrebleu_tokenises_by_the_language(tmp_path, load):
+    score = load("score")
+    write = (tmp_path / "test.raw.zh").write_text
+    write("他们在公园里看一只大狗。\n", "utf-8")
+    prepared = {"text": "raw", "units": "bpe", "target_lang": "zh"}
+    system = ["他们在公园里看一只小狗。"]
+    figure = score.both_ways(system, system, prepared, tmp_path, "test")[0]
+    assert "|tok:zh|" in figure.signature and figure.score > 50
+
+
+@needs_fairseq
+def test_prepare_train_resume_in_two_processes_average_and_score(prepared, tmp_path):
+    run_folder = tmp_path / "my run"
+    train = ["train.sh", prepared, "--save-dir", run_folder, *TINY.split()]
+    succeeds(*train, "--max-epoch", 1)
+    log = succeeds(*train, "--max-epoch", 2, "--cpu-processes", 2)
+    assert "continuing from" in log and log.count("done training") == 1
+    # Epoch 2 is one update of both processes together, 30 sentences each.
+    assert "num_updates 3" in log and "num_updates 4" not in log
+
+    out = tmp_path / "scores"
+    score = ["score.sh", prepared, "--checkpoints", run_folder, "--average", 2, "--out", out]
+    succeeds(*score, "--subset", "valid", "--lenpen", "0.5,1", "--max-len-b", "10")
+    record = json.loads((out / "scores.json").read_text())
+    assert record["sentences"] == 9 and record["generate_options"] == "--max-len-b 10"
+    assert record["averaged"] == ["checkpoint1.pt", "checkpoint2.pt"]
+    assert [tried["lenpen"] for tried in record["tried"]] == [0.5, 1.0]
+    bleu = [tried["figures"][0]["score"] for tried in record["tried"]]
+    assert record["figures"][0]["score"] == max(bleu)
+    assert all(figure["signature"] for figure in record["figures"])
+    for penalty in ("0.5", "1"):
+        assert len(lines(out / f"hypotheses.lenpen{penalty}.de")) == 9
+
+    both = f"{run_folder}/checkpoint1.pt:{run_folder}/checkpoint2.pt"
+    options = ["--out", tmp_path / "both", "--subset", "valid", "--max-len-b", "10"]
+    succeeds(*score[:2], "--checkpoints", both, *options)
+    ensemble = json.loads((tmp_path / "both" / "scores.json").read_text())
+    assert ensemble["checkpoint"] == both and ensemble["sentences"] == 9
+
+    # a failed run leaves the scores unchanged
+    longest = max(len(line.split()) for line in lines(prepared / "text" / "test.en"))
+    too_short = ["--skip-invalid-size-inputs-valid-test", "--max-source-positions", longest]
+    message = fails(*score, *too_short)
+    assert "hypotheses for 7 sentences" in message
+    assert "has 2 checkpoints of epochs" in fails(*score, "--average", 3)
+    assert json.loads((out / "scores.json").read_text()) == record
+    # new scores replace those before, and nothing else
+    (out / "notes.txt").write_text("mine")
+    succeeds(*score, "--subset", "valid", "--lenpen", "1", "--max-len-b", "10")
+    tried = json.loads((out / "scores.json").read_text())["tried"]
+    assert [each["lenpen"] for each in tried] == [1]
+    assert not list(out.glob("*lenpen0.5*")) and (out / "notes.txt").read_text() == "mine"
+
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "average.pt").write_text("...")
+    assert "other files" in fails(*score, "--out", tmp_path / "thesis")
+
+
+@needs_fairseq
+def test_the_best_penalty_wins_and_unknown_words_are_replaced(prepared, tmp_path):
+    reference = lines(prepared / "reference" / "valid.lc.norm.tok.de")
+    source = [line.split() for line in lines(prepared / "text" / "valid.en")]
+    for penalty, sentences in (("0.5", reference), ("1", ["<unk> b <unk>"] * len(reference))):
+        printed = [f"H-{i}\t-0.1\t{sentence}" for i, sentence in enumerate(sentences)]
+        printed += [f"A-{i}\t1-0 0-1 0-2" for i in range(len(sentences))]
+        (tmp_path / f"generate.lenpen{penalty}.txt").write_text("\n".join(printed[::-1]) + "\n")
+    command = [sys.executable, SCRIPTS / "score.py", prepared, "--out", tmp_path]
+    command += ["--subset", "valid", "--beam", "5", "--lenpen", "1,0.5", "--replace-unk"]
+    command += ["--checkpoint", "c.pt"]
+    subprocess.run(command, check=True, capture_output=True)
+    record = json.loads((tmp_path / "scores.json").read_text())
+    assert record["lenpen"] == 0.5 and record["figures"][0]["score"] == pytest.approx(100)
+    assert [tried["lenpen"] for tried in record["tried"]] == [1.0, 0.5]
+    replaced = [f"{words[1]} b {words[0]}" for words in source]
+    assert lines(tmp_path / "hypotheses.lenpen1.de") == replaced

@@ -1,0 +1,144 @@
+"""The machine code of the Triton kernels, compiled for GPUs that need not be there."""
+
+import re
+
+import pytest
+import torch
+from triton_helpers import INTERPRETS, needs_triton
+
+from fairseq_wsum import CELLS
+from fairseq_wsum.backends.triton_tiling import Tiling, tiling_for
+from fairseq_wsum.ops import operators
+
+pytestmark = [
+    needs_triton,
+    pytest.mark.skipif(INTERPRETS, reason="the interpreter compiles nothing"),
+]
+
+
+@pytest.mark.parametrize("capability", [80, 90])
+def test_the_kernels_compile_for_an_absent_gpu(capability) -> None:
+    from fairseq_wsum.backends import triton_common, triton_gated_sum, triton_scan
+
+    flags = dict(PADDED=True, REVERSE=True, H=650)
+    tile = dict(COUPLED=False, OUTPUT_GATE=True, SRNN=False, STEPS=16, BLOCK=64)
+    for totals in (False, True):
+        summed = {**flags, **tile, "TOTALS": totals}
+        compile_for(capability, triton_gated_sum._forward, {**summed, "SAVE": True})
+        compile_for(capability, triton_gated_sum._backward, {**summed, "HAS_DY": True})
+        scanned = {**flags, "STEPS": 16, "BLOCK": 64, "TOTALS": totals}
+        compile_for(capability, triton_scan._forward, scanned)
+        compile_for(capability, triton_scan._backward, {**scanned, "HAS_DCELLS": True})
+    compile_for(capability, triton_common._between, dict(BLOCK=64, H=650))
+    step = dict(STEPS=1, BLOCK=8, TOTALS=False)  # a single step of a small layer
+    for kernel, constants in (
+        (triton_gated_sum._forward, {**tile, "SAVE": True}),
+        (triton_gated_sum._backward, {**tile, "HAS_DY": True}),
+        (triton_scan._forward, {}),
+        (triton_scan._backward, {"HAS_DCELLS": True}),
+    ):
+        constants = {**flags, **constants, **step, "H": 5}
+        compile_for(capability, kernel, constants, dtype=torch.float16)
+    for name, sequences, units in (("no-srnn", 16, 16), ("lstm", 64, 32), ("no-gates", 32, 16)):
+        how = Tiling(sequences, units, 64, together=True)
+        for kernel, constants in recurrence_kernels(CELLS[name], how, units=650):
+            compile_for(capability, kernel, {**flags, **constants}, how.warps)
+
+
+@pytest.mark.parametrize(
+    ("units", "dtype"),
+    [(200, torch.bfloat16), (650, torch.bfloat16), (650, torch.float32)],
+    ids=str,
+)
+def test_prefetched_products_fit_into_shared_memory(units, dtype) -> None:
+    """For the GPUs with the least of it, 99 KB: what is read ahead goes there.
+
+    A launch with more fails. Whether the compiler reads ahead is seen in the speed alone.
+    """
+    for batch in (16, 128):  # the smallest tile, and the largest
+        how = tiling_for(batch, units, dtype, 132 if batch == 16 else 0)
+        for kernel, constants in recurrence_kernels(CELLS["lstm"], how, units):
+            constants |= dict(PADDED=False, REVERSE=False)
+            compiled = compile_for(86, kernel, constants, how.warps, dtype)
+            assert compiled.metadata.shared <= 99 * 1024
+
+
+def test_a_program_stores_what_the_others_read_before_it_signals_them() -> None:
+    """h in the forward pass, and dz in the backward pass; one stored later might be read before.
+
+    What else a program stores comes after the signal, as the others would wait for it: that is seen
+    in the speed alone.
+    """
+    how = Tiling(16, 16, 64, together=True)
+    kernels = recurrence_kernels(CELLS["lstm"], how, units=512)
+    for (kernel, constants), read in zip(kernels, ("%h_ptr", "%dz_ptr"), strict=True):
+        compiled = compile_for(90, kernel, {**constants, "PADDED": True, "REVERSE": False})
+        order = stores(compiled.asm["ttir"])
+        signal = order.index("signal")
+        assert read in order[:signal] and read not in order[signal:]
+
+
+def stores(ttir: str) -> list[str]:
+    """The arguments to which a kernel stores, and `signal` for its signal, in order."""
+    made_from, found = {}, []
+    for line in ttir.splitlines():
+        if ", release," in line:
+            found.append("signal")
+        elif made := re.match(r"\s*(%\w+)(?::\d+)? = .*?(%\w+)", line):
+            made_from[made[1]] = made[2]  # the first operand of what moves a pointer
+        elif store := re.match(r"\s*tt\.store (%\w+)", line):
+            pointer = store[1]
+            while pointer in made_from:
+                pointer = made_from[pointer]
+            found.append(pointer)
+    return found
+
+
+def recurrence_kernels(cell, how, units):  # type: ignore[no-untyped-def]
+    """Both kernels, each with the constants of its launch."""
+    from fairseq_wsum.backends import triton_recurrence as kernels
+
+    code = operators.encode(cell)
+    tile = dict(H=units, BM=how.sequences, BN=how.units, BK=how.inner, PRECISION="ieee")
+    shared = kernels._rows_of_z(code) | tile
+    yield kernels._forward, {**shared, **kernels._rows_of_w_hh(code), "SAVE": True}
+    yield kernels._backward, {**shared, **kernels._ranges_of_hidden_rows(code), "HAS_DY": True}
+
+
+# The arguments of kernels that have the dtype of the layer.
+IN_LAYER_DTYPE = ("z", "w", "h", "y", "dy", "dz", "rows", "states", "f", "u", "df", "du")
+
+
+def test_the_arguments_compiled_in_16_bits_are_arguments_of_kernels() -> None:
+    from fairseq_wsum.backends import triton_gated_sum, triton_recurrence, triton_scan
+
+    modules = (triton_gated_sum, triton_recurrence, triton_scan)
+    kernels = [kernel for module in modules for kernel in (module._forward, module._backward)]
+    arguments = {name for kernel in kernels for name in kernel.arg_names}
+    assert {f"{name}_ptr" for name in IN_LAYER_DTYPE} <= arguments
+
+
+POINTERS = {torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float32: "*fp32"}
+
+
+def compile_for(capability, kernel, constants, warps=4, dtype=torch.bfloat16):  # type: ignore[no-untyped-def]
+    """Compile to machine code, with tensors in `dtype` where a layer has them so, as torch's
+    allocator places them."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    types = {"padding_ptr": "*u8", "counter_ptr": "*i32"}
+    for name in IN_LAYER_DTYPE:
+        types[f"{name}_ptr"] = POINTERS[dtype]
+    signature, aligned = {}, {}
+    for i, name in enumerate(kernel.arg_names):
+        other = "*fp32" if name.endswith("_ptr") else "i32"
+        signature[name] = "constexpr" if name in constants else types.get(name, other)
+        if name.endswith("_ptr"):
+            aligned[(i,)] = [["tt.divisibility", 16]]
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=aligned)
+    target, options = GPUTarget("cuda", capability, 32), {"num_warps": warps}
+    compiled = triton.compile(source, target=target, options=options)
+    assert compiled.asm["cubin"]
+    return compiled
