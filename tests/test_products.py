@@ -93,25 +93,26 @@ def test_other_types_and_empty_input_use_torch(onednn) -> None:
         assert products.product(torch.zeros(2, 5), torch.zeros(7, 5)).dtype == torch.bfloat16
 
 
-CPUINFO = "processor : 0\nvendor_id : {}\ncpu family : {}\nflags : fpu vme\n\nprocessor : 1\n"
+CPUINFO = "processor : 0\nvendor_id : {}\ncpu family : {}\nflags : fpu {} vme\n\nprocessor : 1\n"
 
 
 @pytest.mark.parametrize(
-    ("vendor", "family", "product", "outer"),
+    ("vendor", "family", "flag", "product", "outer"),
     [
-        ("AuthenticAMD", 25, True, False),
-        ("AuthenticAMD", 26, True, True),
-        ("GenuineIntel", 6, False, False),
+        ("AuthenticAMD", 25, "avx2", False, False),
+        ("AuthenticAMD", 25, "avx512f", True, False),
+        ("AuthenticAMD", 26, "avx512f", True, True),
+        ("GenuineIntel", 6, "avx512f", False, False),
     ],
-    ids=["zen-4", "zen-5", "intel"],
+    ids=["zen-3", "zen-4", "zen-5", "intel"],
 )
 def test_the_processor_determines_the_library(
-    vendor, family, product, outer, monkeypatch, tmp_path
+    vendor, family, flag, product, outer, monkeypatch, tmp_path
 ) -> None:
     monkeypatch.delenv(products.VARIABLE, raising=False)
     monkeypatch.setattr(products, "_has_onednn", lambda: True)
     monkeypatch.setattr(products, "CPUINFO", tmp_path / "cpuinfo")
-    for text in (CPUINFO.format(vendor, family), None):
+    for text in (CPUINFO.format(vendor, family, flag), None):
         monkeypatch.setattr(products, "_choices", {})
         if text is None:  # a system that does not say
             (tmp_path / "cpuinfo").unlink()

@@ -1,8 +1,8 @@
 """Matrix products in float32 on the CPU, computed by the faster of torch's two libraries.
 
-torch uses MKL for these products. On AMD processors oneDNN, which torch also includes, is up to
-twice as fast. The choice depends on the processor only, so that two runs of a program give the same
-bits. The environment variable FAIRSEQ_WSUM_PRODUCTS overrides it with `mkl` or `onednn`.
+torch uses MKL for these products. On AMD processors with AVX-512 oneDNN, which torch also includes,
+is up to twice as fast. The choice depends on the processor only, so that two runs of a program give
+the same bits. The environment variable FAIRSEQ_WSUM_PRODUCTS overrides it with `mkl` or `onednn`.
 """
 
 from __future__ import annotations
@@ -99,20 +99,22 @@ def _choose(name: str) -> bool:
         raise RuntimeError(f"{VARIABLE}=onednn: this build of torch has no oneDNN")
     if wanted is not None or not available:
         return wanted == "onednn"
-    family = _amd_family()
+    family = _amd_family_with_avx512()
     # For weight gradients oneDNN first copies one matrix, which pays off on Zen 5 and later.
     return family is not None and (name == "product" or family >= ZEN_5)
 
 
-def _amd_family() -> int | None:
-    """The processor family of an AMD processor; None for others, or if it is unknown."""
+def _amd_family_with_avx512() -> int | None:
+    """The processor family of an AMD processor with AVX-512; None for others, or if unknown."""
     try:
         lines = CPUINFO.read_text().splitlines()
     except OSError:
         return None
     pairs = (line.partition(":") for line in lines if ":" in line)
     first = {name.strip(): value.strip() for name, _, value in reversed(list(pairs))}
-    return int(first["cpu family"]) if first.get("vendor_id") == "AuthenticAMD" else None
+    if first.get("vendor_id") != "AuthenticAMD" or "avx512f" not in first["flags"].split():
+        return None
+    return int(first["cpu family"])
 
 
 def _has_onednn() -> bool:
