@@ -42,6 +42,10 @@ inline vf multiply_add(vf sum, const bf16* a, const bf16* b) {
 // Computes out[M][N*V], the N vectors of a panel's outputs for M rows of `a`. A row of `a` consists
 // of `segments` segments of `k` numbers each. They are `stride` apart in `a` and consecutive in the
 // panel.
+//
+// The inner loop runs over the longer side of the tile, so that the operands of the shorter side are
+// what stays in registers beside the sums. The operands of the longer side would be too many: some
+// sums would be stored and loaded again in every step.
 template <class Op, int M, int N>
 void tile(const Op* a, int64_t lda, int64_t segments, int64_t stride, int64_t k, const Op* panel,
           float* out) {
@@ -49,18 +53,16 @@ void tile(const Op* a, int64_t lda, int64_t segments, int64_t stride, int64_t k,
     for (int64_t s = 0; s < segments; ++s) {
         for (int64_t i = 0; i < k; i += GROUP<Op>) {
 #pragma GCC unroll 24
-            for (int n = 0; n < N; ++n) {
-#pragma GCC unroll 24
-                for (int m = 0; m < M; ++m) {
-                    sum[m][n] = multiply_add(sum[m][n], a + m * lda + i, panel + n * V * GROUP<Op>);
-                }
+            for (int j = 0; j < M * N; ++j) {
+                const int m = M <= N ? j % M : j / N, n = M <= N ? j / M : j % N;
+                sum[m][n] = multiply_add(sum[m][n], a + m * lda + i, panel + n * V * GROUP<Op>);
             }
             panel += N * V * GROUP<Op>;
         }
         a += stride;
     }
-    for (int m = 0; m < M; ++m)
-        for (int n = 0; n < N; ++n) store(out + (m * N + n) * V, sum[m][n]);
+#pragma GCC unroll 24
+    for (int j = 0; j < M * N; ++j) store(out + j * V, sum[j / N][j % N]);
 }
 
 template <class Op, int N, int... M>
