@@ -205,6 +205,20 @@ def test_a_reset_gate_near_one_keeps_its_gradient_in_16_bits(steps) -> None:
 
 
 @needs_kernels
+def test_vectors_are_not_rounded_to_16_bits() -> None:
+    """Those of the SRU: from the same products in 16 bits, both backends compute in 32 bits."""
+    layers = [WsumLSTM(8, 16, cell="sru", backend=backend) for backend in ("cpp", "reference")]
+    layers[1].load_state_dict(layers[0].state_dict())
+    x, results = torch.randn(50, 4, 8), []
+    for layer in layers:
+        with torch.autocast("cpu", torch.bfloat16):
+            _, (_, c_n) = layer(x)
+        c_n.sum().backward()
+        results.append((c_n, layer.v_f_l0.grad))
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-6)
+
+
+@needs_kernels
 @pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden"])
 def test_ten_thousand_padded_bidirectional_steps_in_16_bits_stay_accurate(cell) -> None:
     shape = dict(T=10_000, B=3, I=3, H=20)

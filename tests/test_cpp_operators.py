@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fairseq_wsum import CELLS, WsumLSTM
 from fairseq_wsum.backends import cpp
-from fairseq_wsum.ops import kernels, operators, products
+from fairseq_wsum.ops import arguments, kernels, operators, products
 
 
 def operator_inputs(
@@ -26,7 +26,8 @@ def operator_inputs(
     c_0 = torch.randn(B, H, requires_grad=True) if cell.has_memory else None
     rest = (mask_of(side, T, B), operators.encode(cell), False, True)
     if not cell.is_recurrent:
-        v = torch.randn(len(cell.vectors), H, **options) if cell.vectors else None
+        vectors = len(cell.vectors)
+        v = torch.randn(vectors, H, requires_grad=True) if vectors else None
         return torch.ops.fairseq_wsum.gated_sum, (z, v, c_0, *rest)
     w_hh = torch.randn(len(cell.hidden_rows) * H, H, **options)
     h_0 = torch.randn(B, H, **options)
@@ -165,6 +166,21 @@ def test_tensors_of_another_type_or_cell_are_rejected() -> None:
 
 
 @needs_kernels
+@pytest.mark.parametrize(
+    ("cell", "number"), [("sru", "R"), ("sru", "V"), ("gru", "R"), ("gru", "Q"), ("gru", "S")]
+)
+def test_a_cell_with_other_rows_in_the_library_is_rejected(cell, number, monkeypatch) -> None:
+    """As after a change of the class of a cell, without a change of its header in C++."""
+    operator, inputs = operator_inputs(cell)
+    right = dict(arguments.numbers_of_cell(operators.encode(CELLS[cell])))
+    changed = {**right, number: right[number] + 1}
+    monkeypatch.setattr(arguments, "numbers_of_cell", lambda code: changed)
+    monkeypatch.setattr(arguments, "check", lambda *_, **__: None)
+    with pytest.raises(ValueError, match=r"has no cell with the code \d+ and these rows"):
+        operator(*inputs)
+
+
+@needs_kernels
 def test_tensors_of_another_shape_are_rejected() -> None:
     layer = WsumLSTM(3, 6, cell="lstm", backend="cpp")
     z, h_0, c_0, weight = torch.randn(4, 2, 24), *torch.zeros(2, 2, 6), layer.weight_hh_l0
@@ -189,7 +205,8 @@ def test_tensors_of_another_shape_are_rejected() -> None:
 
 @needs_kernels
 def test_failing_to_allocate_scratch_space_is_a_memory_error() -> None:
-    too_wide = cpp._Recurrence(T=1, B=1, H=1, P=1 << 50, code=operators.SRNN, threads=1)
+    sizes = dict(T=1, B=1, H=1, P=1 << 50, R=1, Q=1, S=1)
+    too_wide = cpp._Recurrence(**sizes, code=operators.SRNN, threads=1)
     with pytest.raises(MemoryError, match="wsum_recurrence"):
         kernels.call("wsum_recurrence", too_wide)
 

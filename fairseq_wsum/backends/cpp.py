@@ -34,28 +34,28 @@ def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool
 # The structs of csrc/kernels.h: sizes, then flags, then pointers to arrays
 
 
-def _fields(sizes: str, arrays: dict[str, str], code: bool = True) -> list[tuple[str, Any]]:
-    flags = (*(("code",) if code else ()), "is_bf16", "reverse", "threads")
+def _fields(sizes: str, of_cell: str, arrays: dict[str, str]) -> list[tuple[str, Any]]:
+    flags = (*(("code",) if of_cell else ()), "is_bf16", "reverse", "threads")
     return [
-        *((name, c_int64) for name in sizes),
+        *((name, c_int64) for name in sizes + of_cell),
         *((name, c_int32) for name in flags),
         *((name, c_void_p) for name in arrays),
     ]
 
 
 class _GatedSum(ctypes.Structure):
-    arrays = arguments.GATED_SUM
-    _fields_ = _fields("TBH", arrays)
+    of_cell, arrays = "RV", arguments.GATED_SUM
+    _fields_ = _fields("TBH", of_cell, arrays)
 
 
 class _Scan(ctypes.Structure):
-    arrays = arguments.SCAN
-    _fields_ = _fields("TBH", arrays, code=False)
+    of_cell, arrays = "", arguments.SCAN
+    _fields_ = _fields("TBH", of_cell, arrays)
 
 
 class _Recurrence(ctypes.Structure):
-    arrays = arguments.RECURRENCE
-    _fields_ = _fields("TBHP", arrays)
+    of_cell, arrays = "RQS", arguments.RECURRENCE
+    _fields_ = _fields("TBHP", of_cell, arrays)
 
 
 def _call(
@@ -73,21 +73,23 @@ def _call(
         name: the name of the function.
         kind: the class of its struct.
         code: that of the cell (`operators.encode`); None for a struct without one.
-        like: a tensor with the dtype of all tensors except the mask and the memory cell.
+        like: a tensor with the dtype of all tensors except the mask and those in float32.
         reverse: run from the last time step to the first.
-        sizes: the dimensions by letter.
+        sizes: the dimensions by letter, without those of the cell.
         tensors: the tensors by name. None becomes a null pointer.
 
     Raises:
         MemoryError: the scratch space could not be allocated.
         ValueError: a tensor does not fit the others (`arguments.check`), or the library does not
-            have this cell.
+            have this cell, or has it with other numbers of rows.
     """
     arguments.check(kind.arrays, kernels.DTYPES, code, like, sizes, **tensors)
     # they must live until the function has returned
     dense = {key: tensor.contiguous() for key, tensor in tensors.items() if tensor is not None}
+    if code is not None:
+        numbers = arguments.numbers_of_cell(code)
+        sizes = {**sizes, "code": code, **{letter: numbers[letter] for letter in kind.of_cell}}
     values = kind(
-        **({} if code is None else {"code": code}),
         is_bf16=like.dtype == torch.bfloat16,
         reverse=reverse,
         threads=torch.get_num_threads(),
@@ -96,9 +98,9 @@ def _call(
     )
     if kernels.call(name, values) == 1:
         raise ValueError(
-            f"{name}: the C++ library has no cell with the code {code}, as it is of another "
-            "version: install the package again (in a clone: scripts/setup.sh). If you have "
-            "added this cell, csrc/instantiate.h needs a case for it"
+            f"{name}: the C++ library has no cell with the code {code} and these rows, as it is "
+            "of another version: install the package again (in a clone: scripts/setup.sh). If "
+            "you have added or changed this cell, change csrc/instantiate.h and its header, too"
         )
 
 
@@ -136,7 +138,7 @@ def _gated_sum_backward(
     gradients = dict(dy=dy, dc_n=dc_n, dz=dz, dv=parts, dc_0=dc_0)
     name = "wsum_gated_sum_backward"
     _call(name, _GatedSum, code, z, reverse, sizes, **tensors, **gradients)
-    return dz, dv if parts is None else parts.sum(0).to(z.dtype), dc_0
+    return dz, dv if parts is None else parts.sum(0), dc_0
 
 
 def _scan(

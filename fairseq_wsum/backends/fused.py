@@ -82,7 +82,7 @@ def _gated_sum(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run a layer whose pre-activations z are complete: a gated sum, or a single step."""
     if cell.has_memory:
-        vectors = torch.stack([p.v[name].to(z.dtype) for name in cell.vectors]) if p.v else None
+        vectors = torch.stack([p.v[name].float() for name in cell.vectors]) if p.v else None
         y, c_n, _ = torch.ops.fairseq_wsum.gated_sum(
             *(z, vectors, c_0, padding_mask, operators.encode(cell), reverse),
             _wants_grad(z, vectors, c_0),

@@ -30,8 +30,8 @@ RECURRENCE = {
     **dict(dy="TBP", dh_n="BP", dc_n="BH", dz="TBR", dh="TBP", dh_0="BP", dc_0="BH"),
 }
 
-# The tensors of the memory cell, which are always float32, and sums in float32.
-_FLOAT32 = ("c_0", "c_n", "cells", "dc_n", "dc_0", "dcells", "dv")
+# The tensors that are always float32: vectors, those of the memory cell, and sums.
+_FLOAT32 = ("v", "c_0", "c_n", "cells", "dc_n", "dc_0", "dcells", "dv")
 
 
 def check(
@@ -48,7 +48,7 @@ def check(
         arrays: the dimensions of its tensors by name.
         dtypes: the dtypes that the kernels take.
         code: that of the cell (`operators.encode`); None for the scan.
-        like: a tensor with the dtype of all tensors except the mask and the memory cell.
+        like: a tensor with the dtype of all tensors except the mask and those in float32.
         sizes: the dimensions by letter, without those that follow from the cell.
         tensors: the tensors by name; None for one that is not given.
 
@@ -66,7 +66,9 @@ def check(
     if sizes["T"] == 0:
         raise ValueError("the kernels take at least one time step, got none")
     if code is not None:
-        sizes = {**sizes, **_sizes_of_cell(code, sizes["H"])}
+        numbers = numbers_of_cell(code)
+        rows = {letter: numbers[letter] * sizes["H"] for letter in "RQS"}
+        sizes = {**sizes, **rows, "V": numbers["V"]}
         cell = operators.decode(code)
         for name, needed in (("c_0", cell.has_memory), ("v", bool(cell.vectors))):
             if name in tensors and (tensors[name] is not None) != needed:
@@ -96,15 +98,11 @@ def expect(name: str, tensor: Tensor, dtype: torch.dtype, shape: Sequence[int]) 
 
 
 @cache
-def _sizes_of_cell(code: int, units: int) -> dict[str, int]:
-    """The dimensions that follow from the cell, for H units."""
+def numbers_of_cell(code: int) -> Mapping[str, int]:
+    """R, Q, S and V of a cell."""
     cell = operators.decode(code)
-    return {
-        "R": len(cell.rows) * units,
-        "Q": len(cell.hidden_rows) * units,
-        "S": len(operators.saved_rows(cell)) * units,
-        "V": len(cell.vectors),
-    }
+    saved = operators.saved_rows(cell)
+    return dict(R=len(cell.rows), Q=len(cell.hidden_rows), S=len(saved), V=len(cell.vectors))
 
 
 # The dimensions of a call, from the tensors that every call has. The check compares the others.

@@ -15,7 +15,7 @@ are matrix products over all time steps.
 
 Shapes: T time steps, B sequences, H hidden units, P features of h (P = H without a projection);
 R rows of pre-activations, Q of which depend on h_{t-1}; S rows that the gradient of a recurrent
-cell needs; V vectors (`Cell.vectors`). The memory cell is float32.
+cell needs; V vectors (`Cell.vectors`). Vectors and the memory cell are float32.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ..cells.rows import adjacent_hidden, split
 from .library import LIBRARY, derive, no_second_derivatives
 from .products import outer, outer_to
 
-# z: T x B x R*H; v: V x H, or None; c_0: B x H; padding_mask: T x B, True at padding;
+# z: T x B x R*H; v: float32, V x H, or None; c_0: B x H; padding_mask: T x B, True at padding;
 # code: that of the cell (`encode`)
 # -> y: T x B x H, c_n: B x H, cells: c_t, T x B x H (empty unless `save`, and where y has the
 #    same values)
@@ -145,7 +145,7 @@ def _h_is_memory(code: int, z: Tensor) -> bool:
 
 def gated_sum_gradients(z: Tensor, v: Tensor | None, c_0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Uninitialised outputs of `gated_sum_backward`, contiguous whatever the inputs are."""
-    dv = z.new_empty(0 if v is None else v.shape)
+    dv = c_0.new_empty(0 if v is None else v.shape)
     return z.new_empty(z.shape), dv, c_0.new_empty(c_0.shape)
 
 

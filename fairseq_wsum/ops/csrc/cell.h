@@ -13,7 +13,7 @@
 //
 // Python allocates the arrays from the cell in cells/, so the numbers must be the same there: x_rows =
 // len(rows), h_rows = len(hidden_rows), vectors = len(vectors) and, in a recurrent cell, values =
-// len(operators.saved_rows(cell)).
+// len(operators.saved_rows(cell)). instantiate.h refuses a call with others.
 //
 //   activate(r)       from pre-activations to gates and content
 //   step(r, c)        from activated rows and c_{t-1} to h_t, and c to c_t

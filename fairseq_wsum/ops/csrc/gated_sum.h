@@ -23,8 +23,8 @@ void for_each_sequence(const Problem& p, Work&& work) {
 }
 
 // Adds the products of the vectors with c_{t-1} to the rows that see it.
-template <class C, class S>
-inline void add_vectors(Values<C>& r, vf c_prev, const S* v, int64_t stride, int n) {
+template <class C>
+inline void add_vectors(Values<C>& r, vf c_prev, const float* v, int64_t stride, int n) {
     for (int k = 0; k < C::vectors; ++k) r[C::seen(k)] += load(v + k * stride, n) * c_prev;
 }
 
@@ -42,7 +42,7 @@ void gated_sum(const GatedSum& p) {
                 vf c = load(c_n + n, count), h = {};
                 if (!padded) {
                     auto r = load_rows<C>(as<S>(p.z) + tb * z_pitch + n, H, count);
-                    add_vectors<C>(r, c, as<S>(p.v) + n, H, count);
+                    add_vectors(r, c, p.v + n, H, count);
                     C::activate(r);
                     h = C::step(r, c);
                     store(c_n + n, c, count);
@@ -74,18 +74,16 @@ void gated_sum_backward(const GatedSum& p) {
                 if (!padded) {
                     auto r = load_rows<C>(as<S>(p.z) + tb * z_pitch + n, H, count);
                     const vf c_prev = load(prev + n, count);
-                    add_vectors<C>(r, c_prev, as<S>(p.v) + n, H, count);
+                    add_vectors(r, c_prev, p.v + n, H, count);
                     C::activate(r);
                     const vf c = load(p.cells + tb * H + n, count);
-                    const vf dh =
-                        p.dy ? load(as<S>(p.dy) + tb * H + n, count) : vf{};
+                    const vf dh = p.dy ? load(as<S>(p.dy) + tb * H + n, count) : vf{};
                     vf dc = load(dc_0 + n, count);
                     C::backward(r, c_prev, c, dh, dc, d);
                     for (int k = 0; k < C::vectors; ++k) {
                         float* const dv = p.dv + (b * C::vectors + k) * H + n;
                         store(dv, load(dv, count) + d[C::seen(k)] * c_prev, count);
-                        dc += d[C::seen(k)] *
-                              load(as<S>(p.v) + k * H + n, count);
+                        dc += d[C::seen(k)] * load(p.v + k * H + n, count);
                     }
                     store(dc_0 + n, dc, count);
                 }

@@ -37,29 +37,26 @@ namespace INSTRUCTION_SET {
 #ifdef HAS_BF16_PRODUCT
 
 template <class C>
-int run(const Recurrence& p, bool backward) {
+void compute(const Recurrence& p, bool backward) {
     backward ? recurrence_backward<C, bf16, bf16>(p) : recurrence<C, bf16, bf16>(p);
-    return 0;
 }
 
 #else
 
 template <class C>
-int run(const GatedSum& p, bool backward) {
+void compute(const GatedSum& p, bool backward) {
     if (p.is_bf16)
         backward ? gated_sum_backward<C, bf16>(p) : gated_sum<C, bf16>(p);
     else
         backward ? gated_sum_backward<C, float>(p) : gated_sum<C, float>(p);
-    return 0;
 }
 
 template <class C>
-int run(const Recurrence& p, bool backward) {
+void compute(const Recurrence& p, bool backward) {
     if (p.is_bf16)
         backward ? recurrence_backward<C, bf16, float>(p) : recurrence<C, bf16, float>(p);
     else
         backward ? recurrence_backward<C, float, float>(p) : recurrence<C, float, float>(p);
-    return 0;
 }
 
 int scan_of(const Scan& p, bool backward) {
@@ -85,6 +82,23 @@ int dropout_of(const Dropout& p) {
 }
 
 #endif
+
+// Whether Python allocated the arrays for the numbers of rows and vectors of this cell.
+template <class C>
+bool fits(const GatedSum& p) {
+    return p.R == C::x_rows && p.V == C::vectors;
+}
+template <class C>
+bool fits(const Recurrence& p) {
+    return p.R == C::x_rows && p.Q == C::h_rows && p.S == C::values;
+}
+
+template <class C, class Problem>
+int run(const Problem& p, bool backward) {
+    if (!fits<C>(p)) return 1;
+    compute<C>(p, backward);
+    return 0;
+}
 
 // Selects the variant with or without an output gate, and with or without coupled gates.
 template <unsigned Bits, class Problem>
