@@ -18,7 +18,7 @@ training continues from DIR/checkpoint_last.pt and gives the result of an uninte
                       of the cores (OMP_NUM_THREADS, unless it is set)
   --precision P       fp32 (default); fp16 or bf16 (the whole model; the optimiser updates fp32
                       copies of the weights); amp (PyTorch's automatic mixed precision). fp16 and
-                      amp need a GPU
+                      amp need a GPU; on a CPU without AVX-512 fp32 is faster than bf16
   --finetune-from-model FILE
                       fairseq's option: start from the weights in FILE. The same command continues
                       an interrupted training, as always
@@ -107,6 +107,10 @@ done
     die "--gpus $gpus and --cpu-processes $cpu_processes exclude each other; give only one"
 check_user_dir "$user_dir"
 use_environment
+
+bf16_is_slow() { # True or False
+    with_package 'from fairseq_wsum.ops import products; print(products.widens_bfloat16())'
+}
 
 on_cpu() { # by request, or because there is no GPU
     [ "$gpus" = 0 ] || [ -n "$cpu_processes" ] || { [ -z "$gpus" ] && [ "$(gpus_here)" = 0 ]; }
@@ -200,6 +204,9 @@ if $first; then
             "scripts/prepare_multi30k.sh or fairseq-preprocess"
     [[ " ${options[*]-}" =~ \ (--arch|-a)[\ =] ]] ||
         die "no --arch: name a model, such as wsum_lstm (fairseq-wsum options NAME shows its options)"
+    if [ "$precision" = bf16 ] && on_cpu && [ "$(bf16_is_slow)" = True ]; then
+        say "--precision bf16: this processor has no instructions for it; fp32, the default, is faster"
+    fi
     { mkdir -p "$save_dir" && [ -w "$save_dir" ]; } ||
         die "--save-dir $save_dir cannot be written to: give another folder"
     exec 9>>"$save_dir/.train.lock" # the training and its data workers inherit it

@@ -1,7 +1,8 @@
-"""Products by oneDNN against torch's own."""
+"""Products by oneDNN, and those in bfloat16 by way of float32, against torch's own."""
 
 import pytest
 import torch
+from torch import Tensor
 from torch.autograd import gradcheck
 
 from fairseq_wsum.ops import products
@@ -55,6 +56,7 @@ def test_the_operator_passes_torchs_opcheck() -> None:
     x, weight, bias = (torch.randn(size, requires_grad=True) for size in ((4, 3, 5), (7, 5), (7,)))
     torch.library.opcheck(torch.ops.fairseq_wsum.linear, (x, weight, bias))
     torch.library.opcheck(torch.ops.fairseq_wsum.linear, (x[0], weight, None))
+    torch.library.opcheck(torch.ops.fairseq_wsum.bmm, (x, torch.randn(4, 5, 2, requires_grad=True)))
 
 
 @needs_onednn
@@ -91,6 +93,59 @@ def test_other_types_and_empty_input_use_torch(onednn) -> None:
     assert products.product(torch.zeros(0, 5), torch.zeros(7, 5)).shape == (0, 7)
     with torch.autocast("cpu", torch.bfloat16):
         assert products.product(torch.zeros(2, 5), torch.zeros(7, 5)).dtype == torch.bfloat16
+
+
+@pytest.fixture
+def no_bfloat16(monkeypatch):
+    """A processor on which torch's products in bfloat16 are slow."""
+    monkeypatch.setattr(products, "_choices", {"bfloat16": True, "product": False, "outer": False})
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
+def test_products_in_bfloat16_are_rounded_products_in_float32(no_bfloat16, bias) -> None:
+    layer = products.Linear(5, 7, bias=bias, dtype=torch.bfloat16)
+    exact = torch.nn.Linear(5, 7, bias=bias)
+    exact.load_state_dict({name: p.float() for name, p in layer.state_dict().items()})
+    x, dy = torch.randn(4, 3, 5).bfloat16(), torch.randn(4, 3, 7).bfloat16()
+    results = []
+    for module, dtype in ((layer, torch.bfloat16), (exact, torch.float32)):
+        x_in = x.to(dtype).requires_grad_()
+        y = module(x_in)
+        gradients = torch.autograd.grad(y, [x_in, module.weight], dy.to(dtype))
+        results.append([t.bfloat16() for t in (y, *gradients)])
+    assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
+
+
+def test_batched_products_in_bfloat16_are_rounded_products_in_float32(no_bfloat16) -> None:
+    x, y, dz = (torch.randn(4, *size).bfloat16() for size in ((2, 3), (3, 5), (2, 5)))
+    results = []
+    for bmm, dtype in ((products.batched, torch.bfloat16), (torch.bmm, torch.float32)):
+        pair = [t.to(dtype).requires_grad_() for t in (x, y)]
+        z = bmm(*pair)
+        results.append([t.bfloat16() for t in (z, *torch.autograd.grad(z, pair, dz.to(dtype)))])
+    assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
+
+
+def test_weight_gradients_in_bfloat16_are_rounded_once(no_bfloat16) -> None:
+    a, b = torch.randn(64, 7).bfloat16(), torch.randn(64, 5).bfloat16()
+    exact = (a.float().t() @ b.float()).bfloat16()
+    assert torch.equal(products.outer(a, b), exact)
+    out = torch.ones(7, 5).bfloat16()
+    products.outer_to(out, a, b)
+    assert torch.equal(out, exact)
+    products.add_outer_to(out, a, b)
+    assert torch.equal(out, exact + exact)
+
+
+@needs_onednn
+@pytest.mark.parametrize("supported", [True, False])
+def test_bfloat16_is_widened_where_torch_has_no_instructions_for_it(supported, monkeypatch) -> None:
+    monkeypatch.setattr(products, "_choices", {})
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    assert products.widens_bfloat16() is not supported
+    monkeypatch.setattr(torch.ops.fairseq_wsum, "linear", lambda *_: "widened")
+    y = products.product(torch.ones(2, 5).bfloat16(), torch.ones(7, 5).bfloat16())
+    assert isinstance(y, Tensor) is supported
 
 
 CPUINFO = "processor : 0\nvendor_id : {}\ncpu family : {}\nflags : fpu {} vme\n\nprocessor : 1\n"

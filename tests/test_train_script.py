@@ -224,6 +224,16 @@ def test_a_training_gets_the_documented_variables(given, expected, tmp_path):
     assert {f"{name}={value}" for name, value in expected.items()} <= set(printed.splitlines())
 
 
+@pytest.mark.parametrize(("precision", "noted"), [("bf16", True), ("bf16", False), ("fp32", True)])
+def test_training_in_bf16_on_a_processor_without_it_gives_a_note(precision, noted, tmp_path):
+    write_programs(tmp_path / "venv", {"python": f"echo {noted}", "fairseq-train": "exit 0"})
+    options = ["--arch", "lstm", "--save-dir", tmp_path / "run", "--gpus", 0]
+    options += ["--precision", precision]
+    printed = succeeds("train.sh", tmp_path, *options, VENV=str(tmp_path / "venv"))
+    note = "--precision bf16: this processor has no instructions for it; fp32, the default, is fast"
+    assert (note in printed) == (noted and precision == "bf16")
+
+
 needs_flock = pytest.mark.skipif(shutil.which("flock") is None, reason="this machine has no flock")
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from .library import no_second_derivatives
-from .products import as_rows, outer, product
+from .products import as_rows, batched, outer, product
 from .transforms import in_autocast, in_transformation
 
 
@@ -62,15 +62,15 @@ class _Batched:
     @staticmethod
     def product(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
         assert bias is None
-        return torch.bmm(x, matrix)
+        return batched(x, matrix)
 
     @staticmethod
     def input_gradient(dy: Tensor, matrix: Tensor) -> Tensor:
-        return torch.bmm(dy, matrix.transpose(1, 2))
+        return batched(dy, matrix.transpose(1, 2))
 
     @staticmethod
     def gradient(x: Sequence[Tensor], dy: Sequence[Tensor]) -> Tensor:
-        return torch.bmm(torch.cat(tuple(x), dim=1).transpose(1, 2), torch.cat(tuple(dy), dim=1))
+        return batched(torch.cat(tuple(x), dim=1).transpose(1, 2), torch.cat(tuple(dy), dim=1))
 
 
 _Kind = type[_Linear] | type[_Batched]
@@ -78,6 +78,7 @@ _KINDS: dict[Callable[..., Any], _Kind] = {
     F.linear: _Linear,
     torch.ops.fairseq_wsum.linear: _Linear,
     torch.bmm: _Batched,
+    torch.ops.fairseq_wsum.bmm: _Batched,
 }
 
 # Tokens link the steps of a matrix. A token is an empty tensor. Each step takes the token of the

@@ -30,7 +30,7 @@ from torch import Tensor
 from ..cells import GRU, LSTM, QRNN, SRU, Cell, MinGRU, MinLSTM, SimpleRNN
 from ..cells.rows import adjacent_hidden, split
 from .library import LIBRARY, derive, no_second_derivatives
-from .products import outer, outer_to
+from .products import add_outer_to, outer, outer_to
 
 # z: T x B x R*H; v: float32, V x H, or None; c_0: B x H; padding_mask: T x B, True at padding;
 # code: that of the cell (`encode`)
@@ -326,7 +326,7 @@ def _sum_of_products(out: Tensor, dz: Tensor, h: Tensor, h_0: Tensor, reverse: b
     """
     first, later, before = (dz[-1], dz[:-1], h[1:]) if reverse else (dz[0], dz[1:], h[:-1])
     outer_to(out, later, before)
-    out.addmm_(first.t(), h_0)
+    add_outer_to(out, first, h_0)
 
 
 def _unprojected(cell: Cell, rows: Tensor, cells: Tensor) -> Tensor:

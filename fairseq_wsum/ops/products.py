@@ -1,8 +1,11 @@
-"""Matrix products in float32 on the CPU, computed by the faster of torch's two libraries.
+"""Matrix products on the CPU, computed in the fastest way that torch has on this processor.
 
-torch uses MKL for these products. On AMD processors with AVX-512 oneDNN, which torch also includes,
-is up to twice as fast. The choice depends on the processor only, so that two runs of a program give
-the same bits. The environment variable FAIRSEQ_WSUM_PRODUCTS overrides it with `mkl` or `onednn`.
+In float32 torch uses MKL. On AMD processors with AVX-512 oneDNN, which torch also includes, is up
+to twice as fast. The environment variable FAIRSEQ_WSUM_PRODUCTS overrides the choice with `mkl` or
+`onednn`. In bfloat16 torch uses oneDNN, which needs AVX-512. On other processors torch's own loops
+take 4 to 60 times as long as a product in float32, so the operands are converted to it.
+
+The choice depends on the processor only, so that two runs of a program give the same bits.
 """
 
 from __future__ import annotations
@@ -22,13 +25,13 @@ VARIABLE = "FAIRSEQ_WSUM_PRODUCTS"
 CPUINFO = Path("/proc/cpuinfo")
 ZEN_5 = 26  # AMD's processor family number
 
-_choices: dict[str, bool] = {}  # kind of product -> whether oneDNN computes it
+_choices: dict[str, bool] = {}  # what was found out about this processor
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y = x W^T + b, as `torch.nn.functional.linear`: ... x K, N x K and N -> ... x N."""
-    if uses_onednn("product") and _suits(x, weight) and _fits(x, weight, bias):
-        return _by_onednn(x, weight, bias)
+    if _replaces_torch("product", x, weight) and _fits(x, weight, bias):
+        return _linear(x, weight, bias)
     return F.linear(x, weight, bias)
 
 
@@ -42,18 +45,34 @@ class Linear(nn.Linear):
 def outer(a: Tensor, b: Tensor) -> Tensor:
     """The sum of a_m b_m^T over all rows, as in weight gradients: ... x N, ... x K -> N x K."""
     a, b = as_rows(a), as_rows(b)
-    if uses_onednn("outer") and _suits(a, b):
-        return _onednn_outer(a, b).contiguous()
+    if _replaces_torch("outer", a, b):
+        return _outer(a, b).contiguous()
     return a.t() @ b
 
 
 def outer_to(out: Tensor, a: Tensor, b: Tensor) -> None:
     """Write `outer(a, b)` to a tensor N x K."""
     a, b = as_rows(a), as_rows(b)
-    if uses_onednn("outer") and _suits(a, b):
-        out.copy_(_onednn_outer(a, b))
+    if _replaces_torch("outer", a, b):
+        out.copy_(_outer(a, b))
     else:
         out.addmm_(a.t(), b, beta=0)
+
+
+def add_outer_to(out: Tensor, a: Tensor, b: Tensor) -> None:
+    """Add a^T b, of two matrices with few rows, to a matrix."""
+    if _is_slow(a):
+        out.add_(outer(a, b))
+    else:
+        out.addmm_(a.t(), b)
+
+
+def batched(x: Tensor, y: Tensor) -> Tensor:
+    """x_b y_b for each b, as `torch.bmm`: B x R x K and B x K x N -> B x R x N."""
+    if _is_slow(x) and _may_replace_torch(x, y):
+        product: Tensor = torch.ops.fairseq_wsum.bmm(x, y)
+        return product
+    return torch.bmm(x, y)
 
 
 def as_rows(x: Tensor) -> Tensor:
@@ -61,11 +80,17 @@ def as_rows(x: Tensor) -> Tensor:
     return x.reshape(-1, x.size(-1)) if x.size(-1) else x.flatten(0, -2)
 
 
-def _suits(x: Tensor, weight: Tensor) -> bool:
-    """Whether oneDNN may compute this product."""
+def _replaces_torch(kind: str, x: Tensor, weight: Tensor) -> bool:
+    """Whether the operator `linear` computes this product, instead of torch."""
+    faster = uses_onednn(kind) if x.dtype == torch.float32 else _is_slow(x)
+    return faster and _may_replace_torch(x, weight)
+
+
+def _may_replace_torch(x: Tensor, other: Tensor) -> bool:
+    """Whether the operators of this file take the tensors."""
     return (
         x.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
+        and x.dtype == other.dtype
         and x.numel() > 0
         and not in_autocast(x.device)
         and not in_transformation()
@@ -76,15 +101,27 @@ def _fits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Whether the shapes fit. torch broadcasts others or names them; oneDNN reads beyond them."""
     if weight.dim() != 2 or x.size(-1) != weight.size(1):
         return False
-    return bias is None or (bias.dtype == torch.float32 and bias.shape == weight.shape[:1])
+    return bias is None or (bias.dtype == x.dtype and bias.shape == weight.shape[:1])
 
 
 # The choice
 
 
 @constant
+def widens_bfloat16() -> bool:
+    """Whether products in bfloat16 are computed in float32, as torch's own are slow here."""
+    if "bfloat16" not in _choices:
+        _choices["bfloat16"] = not (_has_onednn() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return _choices["bfloat16"]
+
+
+def _is_slow(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype == torch.bfloat16 and widens_bfloat16()
+
+
+@constant
 def uses_onednn(name: str) -> bool:
-    """Whether oneDNN computes this kind of product, `product` or `outer`."""
+    """Whether oneDNN computes this kind of product in float32, `product` or `outer`."""
     if name not in _choices:
         _choices[name] = _choose(name)
     return _choices[name]
@@ -121,7 +158,10 @@ def _has_onednn() -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def _kernel(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    if x.dtype == torch.bfloat16:
+        wide_bias = None if bias is None else bias.float()
+        return F.linear(x.float(), weight.float(), wide_bias).to(x.dtype)
     if not (weight.is_contiguous() or weight.t().is_contiguous()):
         weight = weight.contiguous()  # oneDNN is a thousand times slower on slices of a matrix
     if bias is not None:
@@ -130,32 +170,32 @@ def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return y
 
 
-def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`_onednn` with gradients."""
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`_kernel` with gradients."""
     y: Tensor = torch.ops.fairseq_wsum.linear(x, weight, bias)
     return y
 
 
-def _onednn_outer(a: Tensor, b: Tensor) -> Tensor:
+def _outer(a: Tensor, b: Tensor) -> Tensor:
     # oneDNN copies its left operand, so put `b` there: `a` has all pre-activations and is larger
-    return _by_onednn(b.t(), a.t()).t()
+    return _linear(b.t(), a.t()).t()
 
 
-# The operator
+# The operators
 
 LIBRARY.define("linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
-implement("CPU", {"linear": _onednn})
+implement("CPU", {"linear": _kernel})
 
 
-def _fake(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _fake_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return x.new_empty((*x.shape[:-1], weight.size(0)))
 
 
-def _save(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+def _save(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
     ctx.save_for_backward(inputs[0], inputs[1])
 
 
-def _gradient(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+def _linear_gradient(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     x, weight = ctx.saved_tensors
     dx = dw = db = None
     if ctx.needs_input_grad[0]:
@@ -167,4 +207,21 @@ def _gradient(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, Tenso
     return dx, dw, db
 
 
-derive("linear", _fake, _gradient, _save)
+derive("linear", _fake_linear, _linear_gradient, _save)
+
+LIBRARY.define("bmm(Tensor x, Tensor y) -> Tensor")
+implement("CPU", {"bmm": lambda x, y: torch.bmm(x.float(), y.float()).to(x.dtype)})
+
+
+def _fake_bmm(x: Tensor, y: Tensor) -> Tensor:
+    return x.new_empty((*x.shape[:2], y.size(2)))
+
+
+def _bmm_gradient(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
+    x, y = ctx.saved_tensors
+    dx = batched(dz, y.transpose(1, 2)) if ctx.needs_input_grad[0] else None
+    dy = batched(x.transpose(1, 2), dz) if ctx.needs_input_grad[1] else None
+    return dx, dy
+
+
+derive("bmm", _fake_bmm, _bmm_gradient, _save)
