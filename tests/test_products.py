@@ -126,6 +126,17 @@ def test_batched_products_in_bfloat16_are_rounded_products_in_float32(no_bfloat1
     assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
 
 
+def test_modules_of_others_are_widened_in_a_context(no_bfloat16) -> None:
+    module, x = torch.nn.Linear(5, 7).bfloat16(), torch.randn(4, 3, 5).bfloat16()
+    expected = products.product(x, module.weight, module.bias), products.batched(x, x.mT)
+    with products.widened(x):
+        y, z = module(x), torch.bmm(x, x.mT)
+    assert torch.equal(y, expected[0]) and torch.equal(z, expected[1])
+    assert "fairseq_wsum_linear" in str(y.grad_fn)
+    with products.widened(x.float()) as context:
+        assert context is None
+
+
 def test_weight_gradients_in_bfloat16_are_rounded_once(no_bfloat16) -> None:
     a, b = torch.randn(64, 7).bfloat16(), torch.randn(64, 5).bfloat16()
     exact = (a.float().t() @ b.float()).bfloat16()

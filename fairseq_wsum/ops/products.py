@@ -11,12 +11,15 @@ The choice depends on the processor only, so that two runs of a program give the
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .library import LIBRARY, derive, implement
 from .transforms import constant, in_autocast, in_transformation
@@ -70,9 +73,30 @@ def add_outer_to(out: Tensor, a: Tensor, b: Tensor) -> None:
 def batched(x: Tensor, y: Tensor) -> Tensor:
     """x_b y_b for each b, as `torch.bmm`: B x R x K and B x K x N -> B x R x N."""
     if _is_slow(x) and _may_replace_torch(x, y):
-        product: Tensor = torch.ops.fairseq_wsum.bmm(x, y)
-        return product
+        z: Tensor = torch.ops.fairseq_wsum.bmm(x, y)
+        return z
     return torch.bmm(x, y)
+
+
+def widened(x: Tensor) -> AbstractContextManager[object]:
+    """A context for modules of others, which converts their products of tensors like `x`, too.
+
+    It does so in bfloat16 where torch's own are slow, and nothing elsewhere. Products within
+    `torch.nn.functional.multi_head_attention_forward` stay torch's.
+    """
+    return _Widened() if _is_slow(x) else nullcontext()
+
+
+class _Widened(TorchFunctionMode):
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        ours: dict[Any, Callable[..., Any]] = {F.linear: product, torch.bmm: batched}
+        return ours.get(func, func)(*args, **(kwargs or {}))
 
 
 def as_rows(x: Tensor) -> Tensor:

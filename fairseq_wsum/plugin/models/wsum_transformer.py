@@ -12,6 +12,7 @@ from fairseq.models.transformer import TransformerModelBase
 from fairseq.tasks import FairseqTask
 from torch import nn
 
+from ...ops.products import widened
 from ..modules import WsumSelfAttention, use_dropout
 from .embeddings import load_embedding
 from .gated_sum_options import GatedSums, gated_sums
@@ -68,6 +69,11 @@ class WsumTransformerModel(TransformerModelBase):
         side = "encoder" if (path, embed_dim) == encoders else "decoder"
         load_embedding(path, f"{side}_embed_path", dictionary, embed_tokens)
         return embed_tokens
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """fairseq's forward pass; in bf16 its products are converted where that is faster."""
+        with widened(next(self.parameters())):
+            return super().forward(*args, **kwargs)
 
     def prepare_for_inference_(self, cfg: Any) -> None:
         """Extend fairseq's hook before decoding, which ignores that alignments need attention."""

@@ -15,6 +15,7 @@ from fairseq.models.transformer_lm import (
 from fairseq.tasks import FairseqTask
 from torch import Tensor
 
+from ...ops.products import widened
 from ..modules import CarriedState, WsumSelfAttention, use_dropout
 from ..modules.states import IncrementalState
 from .gated_sum_options import (
@@ -156,6 +157,11 @@ class WsumTransformerLanguageModel(TransformerLanguageModel):
         use_dropout(model)
         model.carries_state = not sums.attention_layers and cfg.no_token_positional_embeddings
         return model
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """fairseq's forward pass; in bf16 its products are converted where that is faster."""
+        with widened(next(self.parameters())):
+            return super().forward(*args, **kwargs)
 
     def prepare_for_inference_(self, cfg: Any) -> None:
         """Extend fairseq's hook before decoding, which ignores that alignments need attention."""
