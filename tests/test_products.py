@@ -151,12 +151,16 @@ def test_weight_gradients_in_bfloat16_are_rounded_once(no_bfloat16) -> None:
 @needs_onednn
 @pytest.mark.parametrize("supported", [True, False])
 def test_bfloat16_is_widened_where_torch_has_no_instructions_for_it(supported, monkeypatch) -> None:
+    monkeypatch.delenv(products.VARIABLE, raising=False)
     monkeypatch.setattr(products, "_choices", {})
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
     assert products.widens_bfloat16() is not supported
     monkeypatch.setattr(torch.ops.fairseq_wsum, "linear", lambda *_: "widened")
     y = products.product(torch.ones(2, 5).bfloat16(), torch.ones(7, 5).bfloat16())
     assert isinstance(y, Tensor) is supported
+    monkeypatch.setattr(products, "_choices", {})
+    monkeypatch.setenv(products.VARIABLE, "mkl")
+    assert not products.widens_bfloat16()
 
 
 CPUINFO = "processor : 0\nvendor_id : {}\ncpu family : {}\nflags : fpu {} vme\n\nprocessor : 1\n"

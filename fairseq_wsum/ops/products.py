@@ -1,11 +1,12 @@
 """Matrix products on the CPU, computed in the fastest way that torch has on this processor.
 
 In float32 torch uses MKL. On AMD processors with AVX-512 oneDNN, which torch also includes, is up
-to twice as fast. The environment variable FAIRSEQ_WSUM_PRODUCTS overrides the choice with `mkl` or
-`onednn`. In bfloat16 torch uses oneDNN, which needs AVX-512. On other processors torch's own loops
-take 4 to 60 times as long as a product in float32, so the operands are converted to it.
+to twice as fast. In bfloat16 torch uses oneDNN, which needs AVX-512. On other processors its own
+loops take 4 to 60 times as long as a product in float32, so the operands are converted to it.
 
-The choice depends on the processor only, so that two runs of a program give the same bits.
+The choice depends on the processor only, so that two runs of a program give the same bits. The
+environment variable FAIRSEQ_WSUM_PRODUCTS overrides it: with `onednn` for float32, and with `mkl`,
+which leaves all products to torch.
 """
 
 from __future__ import annotations
@@ -79,9 +80,9 @@ def batched(x: Tensor, y: Tensor) -> Tensor:
 
 
 def widened(x: Tensor) -> AbstractContextManager[object]:
-    """A context for modules of others, which converts their products of tensors like `x`, too.
+    """A context in which the products of other modules, of tensors like `x`, are converted, too.
 
-    It does so in bfloat16 where torch's own are slow, and nothing elsewhere. Products within
+    It has an effect in bfloat16 on processors where torch's own products are slow. Products within
     `torch.nn.functional.multi_head_attention_forward` stay torch's.
     """
     return _Widened() if _is_slow(x) else nullcontext()
@@ -135,7 +136,8 @@ def _fits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
 def widens_bfloat16() -> bool:
     """Whether products in bfloat16 are computed in float32, as torch's own are slow here."""
     if "bfloat16" not in _choices:
-        _choices["bfloat16"] = not (_has_onednn() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        fast = _has_onednn() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        _choices["bfloat16"] = not fast and os.environ.get(VARIABLE) != "mkl"
     return _choices["bfloat16"]
 
 
