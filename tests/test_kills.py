@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("fairseq")
 from commands import ROOT, run, train
-from shell import SCRIPTS, own_variables
+from shell import SCRIPTS, environment, own_variables
 from test_damaged_checkpoints import assert_same_weights
 from text_corpora import made_up
 from translation_corpus import TINY
@@ -207,7 +207,9 @@ def test_a_training_killed_at_any_stage_of_a_save_equals_an_uninterrupted_one(
 
     def start(folder: Path, at: int) -> str:
         command = [sys.executable, program, at, data, "--save-dir", folder, *plugin, *options]
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+        command = list(map(str, command))
+        # the runs that continue have its number of threads, on which the bits depend
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True)
         assert done.returncode == (0 if at == 0 else -signal.SIGKILL), done.stderr[-2000:]
         return done.stdout
 
