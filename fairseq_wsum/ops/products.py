@@ -12,7 +12,7 @@ which leaves all products to torch.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,8 @@ def widened(x: Tensor) -> AbstractContextManager[object]:
 
 
 class _Widened(TorchFunctionMode):
+    ours: Mapping[Any, Callable[..., Any]] = {F.linear: product, torch.bmm: batched}
+
     def __torch_function__(
         self,
         func: Callable[..., Any],
@@ -96,8 +98,7 @@ class _Widened(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        ours: dict[Any, Callable[..., Any]] = {F.linear: product, torch.bmm: batched}
-        return ours.get(func, func)(*args, **(kwargs or {}))
+        return self.ours.get(func, func)(*args, **(kwargs or {}))
 
 
 def as_rows(x: Tensor) -> Tensor:
