@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import shell
-from shell import SCRIPTS, fails, succeeds
+from shell import SCRIPTS, fails, succeeds, write_programs
 
 pytest.importorskip("fairseq")
 
@@ -96,14 +96,12 @@ train data "$run" --lr 1"""
 
 def test_a_recipe_changes_nothing_in_a_folder_where_another_trains(corpus, tmp_path):
     """Before its first checkpoint, too."""
-    run, flock = tmp_path / "run", tmp_path / "bin" / "flock"
-    for folder in (run, flock.parent):
-        folder.mkdir()
+    run = tmp_path / "run"
+    run.mkdir()
     (run / "options").write_text("--arch another")
-    flock.write_text("#!/bin/sh\nexit 75\n")  # another process has the lock, and keeps it
-    flock.chmod(0o755)
+    write_programs(tmp_path, {"flock": "exit 75"})  # another process has the lock, and keeps it
     recipe = [RECIPES / "opennmt.sh", "--own-corpus", "--data", corpus, "--out", tmp_path / "out"]
-    path = f"{flock.parent}:{os.environ['PATH']}"
+    path = f"{tmp_path}/bin:{os.environ['PATH']}"
     message = fails(*recipe, "--run", run, PATH=path)
     assert f"--run {run}: another training run is writing there" in message
     assert (run / "options").read_text() == "--arch another"
