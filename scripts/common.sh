@@ -155,6 +155,10 @@ use_environment() {
     # Allocate large tensors in pages of 2 MB. On the CPU torch allocates the logits anew in every
     # update, which takes a noticeable part of the time with pages of 4 KB.
     export THP_MEM_ALLOC_ENABLE="${THP_MEM_ALLOC_ENABLE:-1}"
+    # glibc keeps freed memory for the next tensor. Otherwise it returns large tensors to the system,
+    # which clears their pages again in every update (docs/benchmarks.md, "Freed memory").
+    export MALLOC_MMAP_MAX_="${MALLOC_MMAP_MAX_:-0}"
+    export MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-1073741824}"
 }
 
 check_user_dir() { # FOLDER

@@ -208,14 +208,21 @@ def test_another_file_to_restore_does_not_overwrite_a_training(tmp_path):
     assert "checkpoint_last.pt: it is missing, and" in message  # the other one is damaged
 
 
+DOCUMENTED = {  # in docs/environment.md
+    "OMP_WAIT_POLICY": "passive",
+    "THP_MEM_ALLOC_ENABLE": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+}
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, {"OMP_WAIT_POLICY": "passive", "THP_MEM_ALLOC_ENABLE": "1"}),
-        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
-        ({"THP_MEM_ALLOC_ENABLE": "0"}, {"THP_MEM_ALLOC_ENABLE": "0"}),
+        ({}, DOCUMENTED),
+        *(({name: "user's"}, {**DOCUMENTED, name: "user's"}) for name in DOCUMENTED),
     ],
-    ids=["defaults", "waiting", "pages"],
+    ids=["defaults", *DOCUMENTED],
 )
 def test_a_training_gets_the_documented_variables(given, expected, tmp_path):
     write_programs(tmp_path / "venv", {"python": "exit 1", "fairseq-train": "env"})
