@@ -66,7 +66,7 @@ def _info() -> None:
     libraries = ["oneDNN" if products.uses_onednn(p) else blas for p in ("product", "outer")]
     print("products in fp32 on the CPU: {}; gradients of weights: {}".format(*libraries))
     if products.widens_bfloat16():
-        print("products in bf16 on the CPU: computed in fp32, as this processor has no AVX-512")
+        print("products in bf16 on the CPU: in fp32, as torch has no fast ones for this processor")
     for device in ("cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))):
         print(f"\nbackend=auto takes on {device}:\n")
         reasons: dict[str, None] = {}  # a set that keeps its order
