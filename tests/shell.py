@@ -81,7 +81,12 @@ def names_in(folder):
 
 def write_programs(folder, programs):
     """Stand-ins for the commands of an environment: a folder `bin` with a shell script for each."""
-    (folder / "bin").mkdir(parents=True, exist_ok=True)
     for name, code in programs.items():
-        (folder / "bin" / name).write_text(f"#!/bin/sh\n{code}\n")
-        (folder / "bin" / name).chmod(0o755)
+        write_program(folder / "bin" / name, code)
+
+
+def write_program(path, code):
+    """A shell script that can be executed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{code}\n")
+    path.chmod(0o755)

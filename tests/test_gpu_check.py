@@ -5,11 +5,10 @@ import re
 
 import pytest
 import warm
-from shell import fails, run, succeeds
+from shell import fails, run, succeeds, write_program
 
 # In place of Python: a program of benchmarks/ prints a line, and FAIL names those that fail.
-STUB = """#!/bin/sh
-case "$*" in
+STUB = """case "$*" in
     *benchmarks/*)
         case "$*" in
             *"--dtype $FAIL "*) echo 'error: no such luck' >&2; exit 3 ;;
@@ -17,17 +16,14 @@ case "$*" in
         esac
         echo measured ;;
     *) exec "$REAL" "$@" ;;
-esac
-"""
+esac"""
 TINY = ("--device", "cpu", "--tiny")
 
 
 @pytest.fixture
 def stub(tmp_path):
     path = tmp_path / "stub" / "python"
-    path.parent.mkdir()
-    path.write_text(STUB)
-    path.chmod(0o755)
+    write_program(path, STUB)
     real = str(warm.environment() / "bin" / "python")
     return {"PYTHON": str(path), "REAL": real, "FAIL": "none", "HANG": "none"}
 

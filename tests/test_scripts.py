@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from commands import ROOT, needs_fairseq
-from shell import SCRIPTS, environment, fails, succeeds
+from shell import SCRIPTS, environment, fails, succeeds, write_program
 
 SHARED = {"common.sh", "recipe.sh"}  # sourced by the others
 ALL_SCRIPTS = sorted(
@@ -97,8 +97,7 @@ def test_a_long_command_gives_its_status(command, status):
 def test_an_environment_with_fairseq_alone_knows_the_cells_of_the_clone(tmp_path):
     check = 'source "$1"; PYTHON="$2"; check_cell no-such-cell'
     # -S: without the packages of the environment, as if this one were not installed
-    (tmp_path / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
-    (tmp_path / "python").chmod(0o755)
+    write_program(tmp_path / "python", f'exec "{sys.executable}" -S "$@"')
     torch = [path for path in sys.path if (Path(path) / "torch").is_dir()]
     done = subprocess.run(
         ["bash", "-c", check, "bash", SCRIPTS / "common.sh", tmp_path / "python"],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import shell
-from shell import SCRIPTS, fails, succeeds, write_programs
+from shell import SCRIPTS, fails, succeeds, write_program, write_programs
 
 pytest.importorskip("fairseq")
 
@@ -63,9 +63,7 @@ def test_a_signal_to_a_recipe_ends_its_preparation(tmp_path):
     code = f"""source {shlex.quote(str(SCRIPTS.parent / "examples" / "recipe.sh"))}
 SCRIPTS=$1 prepare_only=false prepare_options=() train_options=()
 prepare make.sh"""
-    make = tmp_path / "make.sh"
-    make.write_text("#!/bin/sh\necho $$\nexec sleep 60\n")
-    make.chmod(0o755)
+    write_program(tmp_path / "make.sh", "echo $$\nexec sleep 60")
     command = ["bash", "-euc", code, "bash", tmp_path]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as recipe:
         preparation = int(recipe.stdout.readline())
@@ -80,9 +78,7 @@ def test_the_text_that_a_recipe_trains_on_is_one_of_its_options(tmp_path):
     code = f"""source {shlex.quote(str(SCRIPTS.parent / "examples" / "recipe.sh"))}
 PYTHON={shlex.quote(sys.executable)} run=$1 SCRIPTS=$1 train_options=() text_options=("${{@:2}}")
 train data "$run" --lr 1"""
-    trained = tmp_path / "train.sh"
-    trained.write_text('#!/bin/sh\ntouch "$3/checkpoint_last.pt"\n')
-    trained.chmod(0o755)
+    write_program(tmp_path / "train.sh", 'touch "$3/checkpoint_last.pt"')
 
     def train(*text):
         command = ["bash", "-euc", code, "bash", tmp_path, *text]
