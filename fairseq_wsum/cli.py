@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -50,6 +51,8 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # as in `fairseq-wsum info | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         sys.exit(f"error: {error}")
 
@@ -140,7 +143,10 @@ def _options(arch: str) -> None:
     else:
         models.ARCH_MODEL_REGISTRY[arch].add_args(parser)
     given = argparse.Namespace()
-    models.ARCH_CONFIG_REGISTRY[arch](given)  # the values that this architecture changes
+    try:
+        models.ARCH_CONFIG_REGISTRY[arch](given)  # the values that this architecture changes
+    except AttributeError as error:
+        raise ValueError(f"{arch}: fairseq cannot say its defaults ({error})") from error
     parser.set_defaults(**vars(given))
     parser.print_help()
 

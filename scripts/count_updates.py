@@ -24,7 +24,8 @@ def main() -> None:
     add("--processes", type=int, metavar="N", help="the number of processes (default: as in it)")
     args = parser.parse_args()
     logging.disable(logging.INFO)  # fairseq's, of the data
-    _, *given = shlex.split(args.command)
+    words = shlex.split(args.command)
+    given = words[words.index("fairseq-train") + 1 :]  # within a job of Slurm, after `env -u ...`
     namespace = options.parse_args_and_arch(options.get_training_parser(), input_args=given)
     cfg = convert_namespace_to_omegaconf(namespace)
     print(count(cfg, args.processes or cfg.distributed_training.distributed_world_size))

@@ -190,7 +190,7 @@ def finished_parts(partial: Path) -> list[Path]:
 def generate(args: argparse.Namespace, options: list[str], partial: Path, printed: Path) -> None:
     """Run fairseq-generate; `printed` gets its output."""
     command = [sys.executable, "-P", "-m", "fairseq_cli.generate", str(args.data.resolve())]
-    command += ["--path", args.checkpoints, "--user-dir", str(args.user_dir)]
+    command += [f"--path={args.checkpoints}", "--user-dir", str(args.user_dir)]
     command += ["--gen-subset", "train", "--required-batch-size-multiple", "1"]
     command += ["--batch-size", str(args.batch_size)]
     command += ["--beam", str(args.beam), "--lenpen", str(args.lenpen)]

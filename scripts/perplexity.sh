@@ -92,7 +92,7 @@ done
 [ -n "${splits//,/}" ] || die "--splits: name at least one, such as valid,test"
 if [ -n "$out" ]; then
     [[ ! -d "$out" && "$out" != */ ]] || die "--out $out is a folder: name a file in it"
-    [ ! -s "$out" ] || [ "$(head -c 2 -- "$out" | tr -d '\0')" = '{"' ] ||
+    [ ! -s "$out" ] || grep -Eqs '^\{"[^"]+": .*"task": "' -- "$out" ||
         die "--out $out exists, and is not a result of this script: give another name"
     folder="$(dirname -- "$out")"
     { mkdir -p -- "$folder" && [ -w "$folder" ]; } 2>/dev/null ||
@@ -112,7 +112,7 @@ trap 'rm -f "$log_file"' EXIT
 figures=''
 for split in ${splits//,/ }; do
     run_job fairseq-eval-lm "$data" --user-dir "$REPO/fairseq_wsum" --task "$task" \
-        --path "$checkpoint" --gen-subset "$split" --log-format none --distributed-world-size 1 \
+        "--path=$checkpoint" --gen-subset "$split" --log-format none --distributed-world-size 1 \
         ${options[@]+"${options[@]}"} >"$log_file" 2>&1 || die_of fairseq-eval-lm "$log_file"
     log="$(cat "$log_file")"
     perplexity="$(sed -n 's/.*Perplexity: \([0-9.a-z]*\).*/\1/p' <<<"$log")"

@@ -247,6 +247,10 @@ MODEL = ["DATA", "--checkpoint", "DATA/model.pt"]
             "error: --out DATA/mine.pt exists, and is not a result of this script: give another",
         ),
         (
+            [*MODEL, "--splits", "test", "--out", "DATA/mine.json"],
+            "error: --out DATA/mine.json exists, and is not a result of this script: give another",
+        ),
+        (
             [*MODEL, "--splits", "test", "--out", "DATA/dict.txt/x"],
             "error: --out DATA/dict.txt/x: DATA/dict.txt cannot be written to",
         ),
@@ -256,6 +260,7 @@ def test_perplexity_names_what_is_missing(arguments, message, tmp_path) -> None:
     for name in ("dict.txt", "test.idx", "model.pt"):
         (tmp_path / name).touch()
     (tmp_path / "mine.pt").write_bytes(b"PK\0\3")
+    (tmp_path / "mine.json").write_text('{"my": "settings", "of": "another program"}')
     arguments = [str(word).replace("DATA", str(tmp_path)) for word in arguments]
     output = run("bash", ROOT / "scripts/perplexity.sh", *arguments, check=False)
     assert message.replace("DATA", str(tmp_path)) in output.splitlines()[0]

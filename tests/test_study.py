@@ -82,13 +82,27 @@ def test_a_damaged_record_is_named_with_the_cure(make) -> None:
     assert re.search(r"study\.json is damaged .*; remove it to repeat the run", said)
 
 
+def test_wrong_paths_are_named_with_the_cure(make, tmp_path) -> None:
+    file = str(make())
+    for command, path in (("study", "none.yaml"), ("report", tmp_path)):
+        with pytest.raises(
+            SystemExit, match=f"{path}: no such file; give the YAML file of a study"
+        ):
+            cli.main([command, str(path)])
+        with pytest.raises(SystemExit, match=f"--out {file} is a file: give a folder"):
+            cli.main([command, file, "--out", file])
+    with pytest.raises(SystemExit, match=r"--out /proc/x: .*; give another folder"):
+        cli.main(["study", file, "--out", "/proc/x"])
+
+
 def test_a_folder_that_hydra_would_misread_is_refused(make, tmp_path) -> None:
     folder = tmp_path / "${HOME}"
     folder.mkdir()
     file = make().rename(folder / "study.yaml")
     (tmp_path / "recipe.sh").rename(folder / "recipe.sh")
     status, said = run_study(file)
-    assert status == 1 and "give a path without it" in said
+    assert status == 1 and f"--out {folder}/out: hydra reads" in said
+    assert "give a path without it" in said
     assert {path.name for path in folder.iterdir()} == {"study.yaml", "recipe.sh", "log"}
 
 
@@ -122,6 +136,19 @@ def test_a_study_that_is_killed_four_times_ends_like_one_that_ran_through(make) 
         assert figures == {"valid": 200 // run.seed + 0.5, "test": 100 // run.seed + 0.5}
     status, said = run_study(file)
     assert status == 0 and "running" not in said  # nothing is left to do
+
+
+def test_one_run_at_a_time_ends_with_a_study_that_is_killed(make) -> None:
+    file = make()
+    process, _ = start(file, "--jobs", "1", STAY_AT="1")
+    wait_until(lambda: epochs(file) >= 1, process)
+    process.kill()
+    process.wait(60)
+    deadline = time.monotonic() + 60
+    while (states := [state(run) for run in plan_of(file).runs]) != ["interrupted", "waiting"]:
+        assert time.monotonic() < deadline, states
+        time.sleep(0.1)
+    assert run_study(file, "--jobs", "1")[0] == 0
 
 
 def epochs(file: Path) -> int:
@@ -312,7 +339,7 @@ def test_a_run_never_continues_with_other_options(make) -> None:
     with pytest.raises(ValueError, match="was made with other options"):
         execute(run)
     assert record.read_text() == before
-    make()
+    make(**task(options={"skip-damaged": True}))  # which does not change the model
     assert run_study(file)[0] == 0
 
 

@@ -212,6 +212,15 @@ def test_missing_data_are_named(make) -> None:
     assert "study.yaml" in str(e.value)
 
 
+def test_a_path_of_data_is_taken_as_it_is_written(make) -> None:
+    file = make(**task(data="2016.10"))
+    file.write_text(file.read_text().replace("'2016.10'", "2016.10"))
+    assert "data: 2016.10" in file.read_text()
+    assert plan_of(file).tasks[0].data == file.parent / "2016.10"
+    with pytest.raises(ValueError, match=r"data: write a path, not \['a'\]"):
+        plan_of(make(**task(data=["a"])))
+
+
 def test_a_recipe_that_cannot_be_executed_is_named(make) -> None:
     file = make()
     (file.parent / "recipe.sh").chmod(0o644)

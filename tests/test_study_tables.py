@@ -56,6 +56,12 @@ def test_the_tabular_of_latex_has_the_same_cells_with_escapes(lm) -> None:
     ]
 
 
+def test_a_model_that_diverged_leaves_the_decimals_of_the_others(lm) -> None:
+    for model, seed in (("gru", 2), ("lstm", 1)):  # after and before the others
+        (lm.run(model, seed).folder / "perplexity.json").write_text('{"test": NaN}')
+        assert lm.table().digits == 1
+
+
 @pytest.mark.parametrize(
     ("text", "escaped"),
     [

@@ -184,6 +184,10 @@ def test_the_transformer_recipe_scores_a_model_of_a_small_corpus(corpus, tmp_pat
     assert float(ends[-1][1]) == 0 < float(ends[-2][1])  # at the end of the training, not before
     record = json.loads((tmp_path / RUN / "score-test/scores.json").read_text())
     assert record["sentences"] == 7
+    # within a job of Slurm, too, the updates are counted
+    dry_run = succeeds(*recipe[:-2], "--warmup-updates", 1, "--run", tmp_path / "new", "--dry-run",
+                       SLURM_JOB_NODELIST="n1")  # fmt: skip
+    assert f"--total-num-update {ends[-1][0]} " in dry_run
     recipe[recipe.index(120)] = 100  # the models of a folder share their data
     assert "bpe_size is 120 there, 100 now" in fails(*recipe)
 

@@ -27,7 +27,11 @@ from .run import LOCK, call, check_locks, hold, state
 
 
 def _plan(args: argparse.Namespace) -> Plan:
+    if not args.file.expanduser().is_file():
+        raise ValueError(f"{args.file}: no such file; give the YAML file of a study")
     plan = read_plan(args.file, args.out or Path("runs", "studies", args.file.stem))
+    if plan.out.exists() and not plan.out.is_dir():
+        raise ValueError(f"--out {plan.out} is a file: give a folder")
     if args.out is None:
         check_owner(plan.out, plan.file, "give another folder with --out")
     return plan
@@ -47,7 +51,7 @@ def study(args: argparse.Namespace) -> None:
     if args.launcher != "submitit_slurm":
         check_one_gpu(plan)
     if "${" in str(plan.out):
-        raise ValueError(f"{plan.out}: hydra reads '${{' as its own; give a path without it")
+        raise ValueError(f"--out {plan.out}: hydra reads '${{' as its own; give a path without it")
     todo = [run for run in plan.runs if finished_record(run) is None]
     if args.launcher == "submitit_slurm":
         jobs = args.jobs or max(len(todo), 1)
@@ -66,7 +70,10 @@ def study(args: argparse.Namespace) -> None:
     if args.dry_run:
         print(launch.slurm_jobs(plan, todo, jobs, options))
         return
-    plan.out.mkdir(parents=True, exist_ok=True)
+    try:
+        plan.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out {plan.out}: {error.strerror}; give another folder") from error
     if args.out is None:
         set_owner(plan.out, plan.file)
     if todo:

@@ -181,7 +181,7 @@ def _why_not(found: Comparison, metric: str) -> str:
     if found.p is None:
         if metric == PERPLEXITY and len(found.differences) < 2:
             return "a t-test needs two seeds"
-        return "infinite perplexities, or the same difference with every seed"
+        return "perplexities that are not finite, or the same difference with every seed"
     return ""
 
 

@@ -110,7 +110,9 @@ def launch(
             Slurm's, its message says that they go on.
     """
     settings = {
-        "joblib": [f"n_jobs={jobs}"],
+        # With n_jobs=1 joblib would run the recipes in this process, and nothing would end them if
+        # this process is killed. With pre_dispatch=1 its workers get one run at a time.
+        "joblib": [f"n_jobs={jobs}"] if jobs > 1 else ["n_jobs=2", "pre_dispatch=1"],
         "submitit_local": [
             "name=study",
             f"timeout_min={A_YEAR}",
@@ -141,7 +143,6 @@ def launch(
             f"+plan={_quoted(checked.name)}",
             f"+launcher={launcher}",
             f"+jobs={jobs}",
-            f"+process={os.getpid()}",
             f"+run={','.join(_quoted(run.name) for run in runs)}",
             *overrides(options),
         ]
@@ -233,17 +234,14 @@ def job(config: DictConfig) -> str:
     plan: Plan
     plan, variables = pickle.loads(Path(config.plan).read_bytes())
     run = next(run for run in plan.runs if run.name == config.run)
-    parent = None
-    if os.getpid() != config.process:  # joblib does one run at a time in the command's own process
-        parent = os.getppid()
-        if config.launcher == "joblib":
-            # joblib sets the numbers of threads of its workers, which are not meant for a recipe.
-            for name in os.environ.keys() - variables:
-                del os.environ[name]
-            # The command itself ends when the terminal is closed, and then this process does.
-            signal.signal(signal.SIGHUP, lambda *_: None)
+    if config.launcher == "joblib":
+        # joblib sets the numbers of threads of its workers, which are not meant for a recipe.
+        for name in os.environ.keys() - variables:
+            del os.environ[name]
+        # The command itself ends when the terminal is closed, and then this process does.
+        signal.signal(signal.SIGHUP, lambda *_: None)
     slots = None if config.launcher == "submitit_slurm" else plan.out / ".slots"
-    return execute(run, slots, config.jobs, parent)
+    return execute(run, slots, config.jobs, os.getppid())
 
 
 def _files(plan: Plan) -> Path:

@@ -133,9 +133,9 @@ class _Reader:
             seeds=self.seeds(given.get("seeds", [1]), f"{key}: seeds"),
             baseline=baseline,
             published=self.published(given.get("published"), f"{key}: published", models),
-            data=self.data(given.get("data")),
+            data=self.data(given.get("data"), f"{key}: data"),
             paths={
-                name: os.path.normpath(str(given[name]))
+                name: os.path.normpath(_written(given[name]))
                 for name in ("recipe", "data")
                 if given.get(name) is not None
             },
@@ -153,10 +153,12 @@ class _Reader:
             )
         return path.resolve()
 
-    def data(self, value: Any) -> Path | None:
+    def data(self, value: Any, key: str) -> Path | None:
         if value is None:
             return None
-        return (self.file.parent / Path(str(value)).expanduser()).resolve()
+        if not isinstance(value, (str, _Int, _Float)):
+            raise self.error(key, f"write a path, not {reprlib.repr(value)}")
+        return (self.file.parent / Path(_written(value)).expanduser()).resolve()
 
     def models(
         self, given: Mapping[str, Any], key: str, known: Collection[str] | None

@@ -22,6 +22,7 @@ VALID_SCORES, TEST_SCORES = "score-valid/scores.json", "score-test/scores.json"
 PERPLEXITIES = "perplexity.json"
 SCORES = (VALID_SCORES, TEST_SCORES, PERPLEXITIES)
 PLACES = ("--out=", "--run=")  # options of a recipe that say where its files are
+SKIP_DAMAGED = "--skip-damaged"  # tells train.sh to continue from an earlier checkpoint
 PATHS = {"recipe": "recipe", "--data": "data"}  # settings that are paths, by their keys in the file
 ATTEMPT = re.compile(r"^\$ (.+)$", re.MULTILINE)  # the command line that starts one
 VALID = re.compile(
@@ -173,9 +174,10 @@ def _without_places(command: list[str]) -> list[str]:
 
 
 def _settings(command: list[str]) -> dict[str, str]:
-    """The recipe and its options, without those that say where its files are.
+    """The recipe and its options, without those that do not change its results.
 
     Of an option that is given twice, the recipe takes the last.
     """
     recipe, *options = _without_places(command)
-    return {"recipe": recipe, **dict(option.partition("=")[::2] for option in options)}
+    settings = dict(option.partition("=")[::2] for option in options if option != SKIP_DAMAGED)
+    return {"recipe": recipe, **settings}

@@ -92,7 +92,8 @@ class Table:
     def digits(self) -> int:
         """The decimals of scores: one for perplexities from 20, otherwise two."""
         values = [value for row in self.rows for name in SUBSETS for value in row.scores(name)]
-        return 1 if self.metric == PERPLEXITY and min(values) >= 20 else 2
+        smallest = min(filter(math.isfinite, values), default=math.inf)
+        return 1 if self.metric == PERPLEXITY and smallest >= 20 else 2
 
 
 def make_table(task: Task, results: Results, comparisons: Mapping[str, Comparison]) -> Table:
