@@ -180,11 +180,11 @@ def bars(table: Table) -> Any:
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write a figure to an .svg, .png or .pdf file. Equal figures give identical files."""
+    """Write a figure to an .svg file. Equal figures give identical files."""
     import matplotlib
 
-    with matplotlib.rc_context(STYLE), missing_characters(report=path.suffix != ".svg"):
-        figure.savefig(path, metadata=METADATA[path.suffix])
+    with matplotlib.rc_context(STYLE), missing_characters(report=False):  # the browser has them
+        figure.savefig(path, metadata=METADATA[".svg"])
 
 
 def _curve(runs: Sequence[Result]) -> Curve:

@@ -16,7 +16,7 @@ from .owner import check_owner, set_owner
 from .plan import Plan, Run, Task
 from .progress import standing
 from .record import last_lines, read_log
-from .results import OUTDATED, Result, Results, read_results
+from .results import Result, Results, read_results
 from .significance import Comparison, compare
 from .tables import Table
 
@@ -95,7 +95,7 @@ def _files(section: Section) -> Iterator[tuple[str, Any]]:
 def _page(
     plan: Plan, results: Results, sections: list[Section], files: Mapping[str, object]
 ) -> str:
-    states = Counter(state.removesuffix(OUTDATED) for state in results.states.values())
+    states = Counter(results.states.values())
     count = f"{states['finished']} of {len(plan.runs)} runs are finished"
     count += f", {states['failed']} failed" if states["failed"] else ""
     title = tables.escape_markdown(plan.file.stem)
@@ -124,7 +124,7 @@ def _section(section: Section, files: Mapping[str, object]) -> Iterator[str]:
 
 
 def _failed(plan: Plan, results: Results) -> Iterator[str]:
-    failed = [run for run in plan.runs if results.states[run.name].startswith("failed")]
+    failed = [run for run in plan.runs if results.states[run.name] == "failed"]
     if failed:
         yield "## Failed runs\n"
     for run in failed:
@@ -134,8 +134,7 @@ def _failed(plan: Plan, results: Results) -> Iterator[str]:
 
 
 def _unfinished(plan: Plan, results: Results) -> Iterator[str]:
-    ended = ("finished", "failed")
-    runs = [run for run in plan.runs if not results.states[run.name].startswith(ended)]
+    runs = [run for run in plan.runs if results.states[run.name] not in ("finished", "failed")]
     if runs:
         yield "## Runs that are not finished\n"
         yield "".join(
@@ -145,8 +144,7 @@ def _unfinished(plan: Plan, results: Results) -> Iterator[str]:
 
 
 def _outdated(run: Run, results: Results) -> str:
-    is_outdated = results.states[run.name].endswith(OUTDATED)
-    return " (with other options than the file has now)" if is_outdated else ""
+    return " (with other options than the file has now)" if run.name in results.outdated else ""
 
 
 # Files

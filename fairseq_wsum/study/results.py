@@ -6,7 +6,7 @@ import json
 import math
 import re
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +29,6 @@ from .run import state
 PARAMETERS = re.compile(r"num\. shared model params: ([\d,]+)")
 SPEED = re.compile(r"\| epoch \d+: .*?\bwps=([\d.]+(?:e[+-]?\d+)?)")
 PERPLEXITY = "perplexity"
-OUTDATED = " with other options"  # of a run that began before the study's file was changed
 
 
 @dataclass(frozen=True)
@@ -90,14 +89,17 @@ class Result:
 
 @dataclass(frozen=True)
 class Results:
-    """The finished runs of a study, and the state of every run by its name.
+    """What a study has come to.
 
-    The state of a run that was begun before the file was changed, and is not finished, ends in
-    OUTDATED.
+    Attributes:
+        finished: its finished runs.
+        states: the state of every run by its name.
+        outdated: the names of the others that began with other options than the file has now.
     """
 
     finished: tuple[Result, ...]
     states: Mapping[str, str]
+    outdated: Set[str]
 
     def of(self, task: Task, model: Model | None = None) -> list[Result]:
         """The finished runs of a task, or of a model of it, in the order of the seeds."""
@@ -117,10 +119,10 @@ def read_results(plan: Plan) -> Results:
         ValueError: a file is damaged, a run was made with other options, or the runs of a task
             were scored in different ways.
     """
-    states = {run.name: _state(run) for run in plan.runs}
-    results = Results(
-        tuple(read_result(run) for run in plan.runs if states[run.name] == "finished"), states
-    )
+    states = {run.name: state(run) for run in plan.runs}
+    ended = [run for run in plan.runs if states[run.name] == "finished"]
+    outdated = {run.name for run in plan.runs if run not in ended and _is_outdated(run)}
+    results = Results(tuple(map(read_result, ended)), states, outdated)
     for task in plan.tasks:
         for subset in ("valid", "test"):
             _check_alike(results.of(task), subset)
@@ -128,10 +130,9 @@ def read_results(plan: Plan) -> Results:
     return results
 
 
-def _state(run: Run) -> str:
-    record, now = read_record(run.folder), state(run)
-    outdated = record is not None and now != "finished" and has_other_options(record, run)
-    return now + OUTDATED if outdated else now
+def _is_outdated(run: Run) -> bool:
+    record = read_record(run.folder)
+    return record is not None and has_other_options(record, run)
 
 
 def read_result(run: Run) -> Result:

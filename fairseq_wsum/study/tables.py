@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .plan import Model, Plan, Task
-from .results import OUTDATED, PERPLEXITY, Result, Results
+from .results import PERPLEXITY, Result, Results
 from .significance import LEVEL, ONE_TAIL, Comparison
 
 SUBSETS = ("valid", "test")
@@ -117,8 +117,8 @@ def make_table(task: Task, results: Results, comparisons: Mapping[str, Compariso
 def _states(task: Task, model: Model, results: Results) -> set[str]:
     """The states of the runs of a model that were started with its options."""
     folder = f"{task.name}/{model.folder}/"
-    found = {state for name, state in results.states.items() if name.startswith(folder)}
-    return {state for state in found if state != "waiting" and not state.endswith(OUTDATED)}
+    runs = {name for name in results.states if name.startswith(folder)} - results.outdated
+    return {results.states[name] for name in runs} - {"waiting"}
 
 
 def spread(values: Sequence[float], digits: int) -> str:
@@ -286,7 +286,8 @@ def runs_csv(
     for run in plan.runs:
         task, model = run.task.name, run.model.name
         row: dict[str, object] = dict(task=task, model=model, seed=run.seed, folder=str(run.folder))
-        row["state"] = results.states[run.name]
+        outdated = " with other options" if run.name in results.outdated else ""
+        row["state"] = results.states[run.name] + outdated
         if run.name in finished:
             result, record = finished[run.name], finished[run.name].record
             row |= figures[run.name]
