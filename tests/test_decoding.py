@@ -11,7 +11,7 @@ pytest.importorskip("fairseq")
 from fairseq import utils
 from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.search import DiverseBeamSearch
-from fairseq.sequence_generator import SequenceGenerator
+from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithAlignment
 from fairseq.tasks.language_modeling import LanguageModelingTask
 from translation import (
     BLOCKS,
@@ -161,16 +161,15 @@ def test_an_unknown_word_is_replaced_by_the_word_with_the_most_attention() -> No
         assert best["alignment"].tolist() == words.argmax(1).tolist()
 
 
+@pytest.mark.parametrize("kind", [SequenceGenerator, SequenceGeneratorWithAlignment])
 @pytest.mark.parametrize(
     "ids", [[4, 2, 0, 5, 1, 3], [7, 9, 8, 12, 11, 10]], ids=["in another order", "of a part"]
 )
-def test_diverse_beam_search_keeps_the_overlaps_of_a_sentence(ids) -> None:
+def test_diverse_beam_search_keeps_the_overlaps_of_a_sentence(ids, kind) -> None:
     model = make_model(init_range=1.0)
     src, lengths, _ = make_batch((5, 3, 4, 6, 2, 5))
     search = DiverseBeamSearch(TARGET, num_groups=2, diversity_strength=0.3)
-    generator = SequenceGenerator(
-        [model], TARGET, beam_size=4, max_len_b=12, search_strategy=search
-    )
+    generator = kind([model], TARGET, beam_size=4, max_len_b=12, search_strategy=search)
 
     def found(net_input, **numbers):
         hypotheses = generator.generate([model], {"net_input": net_input, **numbers})

@@ -10,13 +10,16 @@ import torch
 from torch import Tensor
 
 pytest.importorskip("fairseq")
+from fairseq import options
 from fairseq.criterions.adaptive_loss import AdaptiveLoss
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq.data import TruncatedDictionary
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging import metrics
 from fairseq.models import ARCH_CONFIG_REGISTRY, build_model
 from fairseq.models.lstm_lm import LSTMLanguageModel, base_architecture
 from fairseq.sequence_generator import SequenceGenerator
+from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from omegaconf import OmegaConf
 from text_corpora import make_task
@@ -389,6 +392,18 @@ def test_the_task_of_a_translation_model_is_named(arch) -> None:
     message = f"{arch}_lm is a language model: give --task .* for translation --arch {arch}$"
     with pytest.raises(ValueError, match=message):
         build_model(Namespace(arch=f"{arch}_lm", **SMALL), task)
+    # the command line reaches this message
+    words = ["data", "--task", "translation", "--arch", f"{arch}_lm"]
+    args = options.parse_args_and_arch(options.get_training_parser(), words)
+    assert convert_namespace_to_omegaconf(args).model._name == f"{arch}_lm"
+
+
+@pytest.mark.parametrize("arch", ["wsum_lstm", "wsum_transformer"])
+def test_the_task_of_a_language_model_is_named(arch) -> None:
+    task = LanguageModelingTask(LanguageModelingConfig(), TASK.dictionary)
+    message = f"--arch {arch} is a translation model: give --task translation, or .*{arch}_lm$"
+    with pytest.raises(ValueError, match=message):
+        build_model(Namespace(arch=arch, **SMALL), task)
 
 
 def test_a_dictionary_that_differs_from_the_checkpoints_is_rejected() -> None:

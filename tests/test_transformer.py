@@ -252,21 +252,23 @@ def test_layers_can_be_dropped_in_training_and_pruned_afterwards() -> None:
     )
 
 
-def test_the_checkpoint_of_a_pruned_model_is_loaded() -> None:
+@pytest.mark.parametrize("decoder_layers", ["0", None], ids=["both sides", "the encoder"])
+def test_the_checkpoint_of_a_pruned_model_is_loaded(decoder_layers) -> None:
     cfg = OmegaConf.create(
         dict(
             SMALL,
             _name="wsum_transformer",
             cell="no-srnn-hidden",
             encoder_layers_to_keep="1",
-            decoder_layers_to_keep="0",
+            decoder_layers_to_keep=decoder_layers,
         )
     )
     pruned = WsumTransformerModel.build_model(cfg, make_task())
     pruned.load_state_dict(make_model().state_dict(), model_cfg=cfg)  # as in finetuning
     saved = WsumTransformerModel.build_model(cfg, make_task())
     saved.load_state_dict(pruned.state_dict(), model_cfg=cfg)
-    assert len(saved.encoder.layers) == len(saved.decoder.layers) == 1
+    assert len(saved.encoder.layers) == 1
+    assert len(saved.decoder.layers) == (1 if decoder_layers else SMALL["decoder_layers"])
 
 
 def test_embeddings_and_output_can_be_one_matrix() -> None:

@@ -191,6 +191,8 @@ def _record_pruned_layers() -> None:
     Once fairseq has pruned the weights that it loads, it clears the option in the configuration
     that the next checkpoint saves (checkpoint_utils.py), but leaves the number of layers as it
     was. A model with a dataclass, such as transformer_lm, could not be built from that checkpoint.
+
+    If only one side has the option, fairseq drops all layers of the other: it gets them all here.
     """
     prune_state_dict = checkpoint_utils.prune_state_dict
 
@@ -198,6 +200,12 @@ def _record_pruned_layers() -> None:
     def prune_and_record(state_dict: dict[str, Any], model_cfg: Any) -> dict[str, Any]:
         sides = ("encoder", "decoder")
         kept = {side: getattr(model_cfg, f"{side}_layers_to_keep", None) for side in sides}
+        if any(kept.values()):
+            for side in sides:
+                number = getattr(model_cfg, f"{side}_layers", None)
+                if number is not None and not kept[side]:
+                    kept[side] = ",".join(map(str, range(number)))
+                    setattr(model_cfg, f"{side}_layers_to_keep", kept[side])
         pruned: dict[str, Any] = prune_state_dict(state_dict, model_cfg)
         for side, layers in kept.items():
             if layers:

@@ -24,17 +24,17 @@ def _number_sentences_within_a_batch() -> None:
     number in the data set. That causes an IndexError or, where there are enough sentences, gives
     sentences the overlaps of others. Without "id" fairseq takes the place in both.
     """
-    generate = SequenceGenerator.generate
+    generate = SequenceGenerator._generate  # --print-alignment has another `generate`
 
     @functools.wraps(generate)
     def generate_by_place(
-        self: SequenceGenerator, models: Any, sample: dict[str, Any], **kwargs: Any
+        self: SequenceGenerator, sample: dict[str, Any], *args: Any, **kwargs: Any
     ) -> list[list[dict[str, Tensor]]]:
         if isinstance(self.search, DiverseBeamSearch):
             sample = {key: value for key, value in sample.items() if key != "id"}
-        return generate(self, models, sample, **kwargs)
+        return generate(self, sample, *args, **kwargs)
 
-    SequenceGenerator.generate = generate_by_place
+    SequenceGenerator._generate = generate_by_place
 
 
 def _restore_unknown_word_replacement() -> None:

@@ -108,8 +108,8 @@ def _name_the_options() -> None:
         models.build_model,
         "an option of the model",
         "{names} is {text!r}: this is not a literal of Python, such as True or [(512, 3)] * 2, and "
-        "is not evaluated, because it may come from an untrusted checkpoint. If you trust the "
-        "file, set the option with --model-overrides",
+        "is not evaluated, because it may come from an untrusted checkpoint. Give a literal; for a "
+        "trained model that you trust, with --model-overrides",
     )
     optim.build_optimizer = _naming(
         optim.build_optimizer,

@@ -64,4 +64,6 @@ def check_batch_limits(max_tokens: int | None, max_sentences: int | None) -> Non
     limits = {"--max-tokens": max_tokens, "--batch-size": max_sentences}
     for option, limit in limits.items():
         if limit is not None and limit < 1:
-            raise ValueError(f"{option} {limit}: give at least 1, or omit it")
+            raise ValueError(
+                f"{option} {limit}: give at least 1, or omit it (as with {option}-valid)"
+            )

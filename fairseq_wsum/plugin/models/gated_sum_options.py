@@ -11,7 +11,10 @@ from .options import CELL, CellOptions, described_cell, first, flag
 
 
 # of fairseq's option --no-token-positional-embeddings, which a subclass of its options redefines
-NO_POSITIONS = {"help": "no positional embeddings (default, unless attention is in layer 0)"}
+NO_POSITIONS = {
+    "help": "no positional embeddings (default; with attention in layer 0 give this option or "
+    "--token-positional-embeddings)"
+}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any, Optional, TypeVar
 from fairseq.data import Dictionary
 from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import FairseqTask
+from fairseq.tasks.language_modeling import LanguageModelingTask
 from fairseq.tasks.translation import TranslationTask
 from omegaconf import II, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
@@ -293,6 +294,19 @@ def check_language_modeling(task: FairseqTask, arch: str) -> None:
         raise ValueError(
             f"--arch {arch} is a language model: give --task language_modeling or "
             f"wsum_language_modeling, or for translation --arch {arch.removesuffix('_lm')}"
+        )
+
+
+def check_translation(task: FairseqTask, arch: str) -> None:
+    """Check that the task of a translation model is not language modelling.
+
+    Raises:
+        ValueError: the task is language modelling.
+    """
+    if isinstance(task, LanguageModelingTask):
+        raise ValueError(
+            f"--arch {arch} is a translation model: give --task translation, or for a language "
+            f"model --arch {arch}_lm"
         )
 
 

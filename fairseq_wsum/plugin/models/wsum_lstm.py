@@ -15,7 +15,7 @@ from torch import Tensor
 from ..modules.states import IncrementalState
 from .embeddings import embedding, load_embedding
 from .initial_values import init_uniform
-from .options import check_joined, default, refuse_alignments, use_preset
+from .options import check_joined, check_translation, default, refuse_alignments, use_preset
 from .wsum_lstm_config import WsumLSTMConfig, read_config
 from .wsum_lstm_decoder import WsumLSTMDecoder
 from .wsum_lstm_encoder import WsumLSTMEncoder
@@ -32,6 +32,7 @@ class WsumLSTMModel(FairseqEncoderDecoderModel):
         Raises:
             ValueError: an option is invalid, or options are incompatible; the message names them.
         """
+        check_translation(task, "wsum_lstm")
         cfg = read_config(args)
         source, target = task.source_dictionary, task.target_dictionary
         if cfg.share_all_embeddings:

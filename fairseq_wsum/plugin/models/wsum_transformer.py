@@ -12,13 +12,13 @@ from fairseq.models.transformer import TransformerModelBase
 from fairseq.tasks import FairseqTask
 from torch import nn
 
-from ...ops.products import widened
 from ..modules import WsumSelfAttention, use_dropout
 from .embeddings import load_embedding
 from .gated_sum_options import GatedSums, gated_sums
 from .options import (
     check_joined,
     check_sizes,
+    check_translation,
     default,
     option_values,
     refuse_alignments,
@@ -49,6 +49,7 @@ class WsumTransformerModel(TransformerModelBase):
         Raises:
             ValueError: an option is invalid, or options are incompatible; the message names them.
         """
+        check_translation(task, "wsum_transformer")
         cfg = read_config(args)
         if cfg.share_all_embeddings:
             check_joined(task.source_dictionary, task.target_dictionary, "wsum_transformer")
@@ -69,11 +70,6 @@ class WsumTransformerModel(TransformerModelBase):
         side = "encoder" if (path, embed_dim) == encoders else "decoder"
         load_embedding(path, f"{side}_embed_path", dictionary, embed_tokens)
         return embed_tokens
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """fairseq's forward pass; in bf16 its products are converted where that is faster."""
-        with widened(next(self.parameters())):
-            return super().forward(*args, **kwargs)
 
     def prepare_for_inference_(self, cfg: Any) -> None:
         """Extend fairseq's hook before decoding, which ignores that alignments need attention."""

@@ -14,6 +14,7 @@ from fairseq.modules.transformer_layer import (
 )
 from torch import Tensor, nn
 
+from ...ops.products import widened
 from ..modules import WsumSelfAttention
 from .dictionaries import remember_words
 from .gated_sum_options import GatedSums
@@ -43,6 +44,11 @@ class WsumTransformerEncoder(TransformerEncoderBase):
         super().__init__(*args, **named)
         remember_words(self)
 
+    def forward(self, *args: Any, **named: Any) -> Any:
+        """fairseq's forward pass; in bf16 its products are converted where that is faster."""
+        with widened(next(self.parameters())):
+            return super().forward(*args, **named)
+
     def build_encoder_layer(self, cfg: Any) -> nn.Module:
         keeps_attention = self.built in cfg.encoder.gated_sums.attention_layers
         self.built += 1
@@ -59,6 +65,11 @@ class WsumTransformerDecoder(TransformerDecoderBase):
         remember_words(self)
         attentions = (getattr(layer, "self_attn", None) for layer in self.layers.modules())
         self._keeps_attention = any(isinstance(one, MultiheadAttention) for one in attentions)
+
+    def forward(self, *args: Any, **named: Any) -> Any:
+        """fairseq's forward pass; in bf16 its products are converted where that is faster."""
+        with widened(next(self.parameters())):
+            return super().forward(*args, **named)
 
     def buffered_future_mask(self, tensor: Tensor) -> Tensor | None:
         """fairseq's mask of later positions, T x T, or None if no layer has self-attention."""

@@ -13,6 +13,7 @@ from fairseq.models.transformer_lm import (
     TransformerLanguageModelConfig,
 )
 from fairseq.tasks import FairseqTask
+from omegaconf import II
 from torch import Tensor
 
 from ...ops.products import widened
@@ -62,6 +63,10 @@ class WsumTransformerLMConfig(TransformerLanguageModelConfig, GatedSumOptions):
         metadata={"help": "decoder output dimension (default: --decoder-embed-dim)"},
     )
     no_token_positional_embeddings: bool = field(default=False, metadata=NO_POSITIONS)
+    # as in fairseq, but with a value for tasks that lack the option, which `build_model` refuses
+    add_bos_token: bool = II("oc.select:task.add_bos_token,false")
+    tokens_per_sample: Optional[int] = II("oc.select:task.tokens_per_sample,null")
+    max_target_positions: Optional[int] = II("oc.select:task.max_target_positions,null")
 
 
 class WsumTransformerLMDecoder(WsumTransformerDecoder):
@@ -85,10 +90,11 @@ class WsumTransformerLMDecoder(WsumTransformerDecoder):
         **named: Any,
     ) -> tuple[Tensor, dict[str, Any]]:
         """fairseq's `forward`; `named` are further arguments of `extract_features`."""
-        x, extra = self.extract_features(
-            prev_output_tokens, encoder_out, incremental_state, **named
-        )
-        return x if features_only else self.output_layer(x), extra
+        with widened(next(self.parameters())):
+            x, extra = self.extract_features(
+                prev_output_tokens, encoder_out, incremental_state, **named
+            )
+            return x if features_only else self.output_layer(x), extra
 
     def extract_features(
         self,
@@ -157,11 +163,6 @@ class WsumTransformerLanguageModel(TransformerLanguageModel):
         use_dropout(model)
         model.carries_state = not sums.attention_layers and cfg.no_token_positional_embeddings
         return model
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """fairseq's forward pass; in bf16 its products are converted where that is faster."""
-        with widened(next(self.parameters())):
-            return super().forward(*args, **kwargs)
 
     def prepare_for_inference_(self, cfg: Any) -> None:
         """Extend fairseq's hook before decoding, which ignores that alignments need attention."""

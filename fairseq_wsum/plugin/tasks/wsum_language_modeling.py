@@ -257,6 +257,8 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         """Check the number of streams, --batch-size, against the other options and the data."""
         steps = self.args.tokens_per_sample
         check_batch_limits(max_tokens, streams)
+        if batches < 1:
+            raise ValueError("--update-freq 0: give at least 1, or omit it")
         if max_tokens is not None and max_tokens < streams * steps:
             raise ValueError(
                 f"--max-tokens {max_tokens} is less than a batch of --batch-size {streams} streams "
