@@ -216,7 +216,7 @@ BAD_OPTIONS = {
     ),
     "cutoffs": (
         dict(criterion="adaptive_loss", adaptive_softmax_cutoff="10,100"),
-        "a cutoff is larger than the target dictionary, which has 34",
+        "a cutoff is larger than the dictionary, which has 34",
     ),
     "cutoff": (
         dict(criterion="adaptive_loss", adaptive_softmax_cutoff="ten"),

@@ -253,6 +253,12 @@ def test_offloading_implies_recomputing_as_in_fairseqs_transformer() -> None:
     assert read_config(Namespace(**SMALL, offload_activations=True))[0].checkpoint_activations
 
 
+TIED = dict(
+    tie_adaptive_weights=True,
+    adaptive_input=True,
+    adaptive_input_cutoff="5,10",
+    adaptive_softmax_cutoff="5,10",
+)
 BAD_OPTIONS = {
     "cell": (dict(cell="lstm2"), "--cell lstm2: choose one of lstm"),
     "size": (dict(decoder_hidden_size=0), "--decoder-hidden-size 0: give at least 1"),
@@ -268,6 +274,23 @@ BAD_OPTIONS = {
         "--share-decoder-input-output-embed with --adaptive-input: .* omit one of them",
     ),
     "tied": (dict(tie_adaptive_weights=True), "--tie-adaptive-weights needs --adaptive-input"),
+    "no cutoffs": (dict(adaptive_input=True), "--adaptive-input needs --adaptive-input-cutoff"),
+    "tied factors": (
+        dict(TIED, adaptive_input_factor=2.0),
+        "--adaptive-input-factor 2.0 and --adaptive-softmax-factor 4.*: give both the same value",
+    ),
+    "tied cutoffs": (
+        dict(TIED, adaptive_softmax_cutoff="5,9"),
+        "--adaptive-input-cutoff 5,10 and --adaptive-softmax-cutoff 5,9: give both the same value",
+    ),
+    "cutoffs": (
+        dict(adaptive_softmax_cutoff="2k,10k"),
+        "--adaptive-softmax-cutoff 2k,10k: give whole numbers",
+    ),
+    "large cutoff": (
+        dict(adaptive_softmax_cutoff="5,1000"),
+        "--adaptive-softmax-cutoff 5,1000: a cutoff is larger than the dictionary, which has",
+    ),
     "quantised": (dict(quant_noise_scalar=0.1), "--quant-noise-scalar 0.1: fairseq cannot"),
 }
 

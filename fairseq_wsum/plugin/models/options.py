@@ -120,17 +120,39 @@ class LSTMOptions(CellOptions):
         """
         if self.criterion_name != "adaptive_loss":
             return None
-        try:  # like fairseq, but without eval(): the value may come from an untrusted checkpoint
-            values = literal_eval(str(self.adaptive_softmax_cutoff))
-            cutoffs = list(map(int, values if isinstance(values, Iterable) else [values]))
-        except (ValueError, TypeError, SyntaxError):
-            cutoffs = []
-        if not cutoffs or any(a >= b for a, b in pairwise([0, *cutoffs])):
-            raise ValueError(
-                f"--adaptive-softmax-cutoff {self.adaptive_softmax_cutoff}: give whole numbers "
-                "separated by commas, each larger than the one before, such as 2000,10000"
-            )
-        return cutoffs
+        return read_cutoffs("adaptive_softmax_cutoff", self.adaptive_softmax_cutoff)
+
+
+def read_cutoffs(option: str, value: Any) -> list[int]:
+    """The cutoffs of an adaptive softmax or of adaptive embeddings.
+
+    Raises:
+        ValueError: the value is not a list of increasing numbers.
+    """
+    try:  # like fairseq, but without eval(): the value may come from an untrusted checkpoint
+        values = literal_eval(str(value))
+        cutoffs = list(map(int, values if isinstance(values, Iterable) else [values]))
+    except (ValueError, TypeError, SyntaxError):
+        cutoffs = []
+    if not cutoffs or any(a >= b for a, b in pairwise([0, *cutoffs])):
+        raise ValueError(
+            f"{flag(option)} {value}: give whole numbers separated by commas, each larger than the "
+            "one before, such as 2000,10000"
+        )
+    return cutoffs
+
+
+def check_cutoffs(option: str, cutoffs: Sequence[int], dictionary: Dictionary) -> None:
+    """Check that the cutoffs are within the dictionary.
+
+    Raises:
+        ValueError: one is larger.
+    """
+    if cutoffs[-1] > len(dictionary):
+        raise ValueError(
+            f"{flag(option)} {','.join(map(str, cutoffs))}: a cutoff is larger than the "
+            f"dictionary, which has {len(dictionary)} entries; give smaller ones"
+        )
 
 
 def option_values(config: type[FairseqDataclass], args: Any) -> dict[str, Any]:

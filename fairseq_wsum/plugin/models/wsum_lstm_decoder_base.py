@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...ops.products import Linear, product
 from .dictionaries import remember_words
-from .options import MAX_POSITIONS
+from .options import MAX_POSITIONS, check_cutoffs
 from .wsum_lstm_config import WsumLSTMConfig
 from .wsum_lstm_lm_config import WsumLSTMLMConfig
 
@@ -47,11 +47,7 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
         self.adaptive_softmax: AdaptiveSoftmax | None = None
         vocabulary = len(dictionary)
         if cfg.cutoffs is not None:
-            if cfg.cutoffs[-1] > vocabulary:
-                raise ValueError(
-                    f"--adaptive-softmax-cutoff {cfg.adaptive_softmax_cutoff}: a cutoff is larger "
-                    f"than the target dictionary, which has {vocabulary} entries; give smaller ones"
-                )
+            check_cutoffs("adaptive_softmax_cutoff", cfg.cutoffs, dictionary)
             self.adaptive_softmax = AdaptiveSoftmax(
                 vocabulary, out_dim, cfg.cutoffs, dropout=cfg.decoder.dropout_out
             )

@@ -31,6 +31,7 @@ from .gated_sum_options import (
 from .options import (
     MAX_POSITIONS,
     check_cells,
+    check_cutoffs,
     check_language_modeling,
     check_probabilities,
     check_sharing,
@@ -38,9 +39,12 @@ from .options import (
     first,
     flag,
     option_values,
+    read_cutoffs,
     refuse_alignments,
 )
 from .wsum_transformer_layers import WsumTransformerDecoder
+
+CUTOFFS = ("adaptive_input_cutoff", "adaptive_softmax_cutoff")
 
 # fairseq needs `Optional[X]` here: see options.py
 # ruff: noqa: UP045
@@ -152,6 +156,11 @@ class WsumTransformerLanguageModel(TransformerLanguageModel):
         """
         cfg, sums = read_config(args)
         check_language_modeling(task, "wsum_transformer_lm")
+        for name, words in zip(
+            CUTOFFS, (task.source_dictionary, task.target_dictionary), strict=True
+        ):
+            if (value := getattr(cfg, name)) is not None:
+                check_cutoffs(name, read_cutoffs(name, value), words)
         embed_tokens = super().build_model(_without_layers(cfg), task).decoder.embed_tokens
         nested = TransformerConfig.from_namespace(Namespace(**vars(cfg)))
         nested.decoder.gated_sums = sums
@@ -236,5 +245,19 @@ def _check_embeddings(cfg: WsumTransformerLMConfig) -> None:
         check_sharing(
             decoder_input_dim=cfg.decoder_input_dim, decoder_output_dim=cfg.decoder_output_dim
         )
-    if cfg.tie_adaptive_weights and not cfg.adaptive_input:
-        raise ValueError("--tie-adaptive-weights needs --adaptive-input: give both, or neither")
+    if cfg.adaptive_input and cfg.adaptive_input_cutoff is None:
+        raise ValueError("--adaptive-input needs --adaptive-input-cutoff, such as 2000,10000")
+    if cfg.tie_adaptive_weights:
+        if not cfg.adaptive_input:
+            raise ValueError("--tie-adaptive-weights needs --adaptive-input: give both, or neither")
+        for ours, other in (
+            ("adaptive_input_cutoff", "adaptive_softmax_cutoff"),
+            ("adaptive_input_factor", "adaptive_softmax_factor"),
+            ("decoder_input_dim", "decoder_output_dim"),
+        ):
+            values = getattr(cfg, ours), getattr(cfg, other)
+            if values[0] != values[1]:
+                raise ValueError(
+                    f"--tie-adaptive-weights with {flag(ours)} {values[0]} and {flag(other)} "
+                    f"{values[1]}: give both the same value"
+                )
