@@ -210,6 +210,28 @@ def test_a_gate_may_be_a_vector(backend, side) -> None:
         assert_same(found, torch.stack(steps), rtol=1e-5, atol=1e-6)
 
 
+class Constant(Decaying):
+    """The same with one decay for all units, in another type than the layer's."""
+
+    name = "test-constant"
+    vectors = ()
+    decay = torch.tensor(0.5, dtype=torch.float64)
+
+    def preactivations(self, x, h, c, v):
+        return {**Cell.preactivations(self, x, h, c, v), "d": self.decay}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("backend", ["auto", pytest.param("cpp", marks=needs_kernels)])
+def test_a_gate_may_have_another_type(backend, dtype) -> None:
+    layer = WsumLSTM(3, 4, cell=Constant(), backend=backend).to(dtype)
+    x = torch.randn(5, 2, 3).to(dtype)
+    y, _ = layer(x)
+    layer.backend = "reference"
+    assert y.dtype == dtype
+    torch.testing.assert_close(y, layer(x)[0])
+
+
 @pytest.mark.parametrize("cell", [Decaying(), DecayingRNN()], ids=["gated-sum", "recurrent"])
 def test_a_decay_near_one_and_its_gradient_survive_16_bits(cell) -> None:
     """sigmoid(8) is 0.99966; in bfloat16 the next number below 1 is 0.996."""

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import gradcheck
 
@@ -131,6 +132,8 @@ def test_modules_of_others_are_widened_in_a_context(no_bfloat16) -> None:
     expected = products.product(x, module.weight, module.bias), products.batched(x, x.mT)
     with products.widened(x):
         y, z = module(x), torch.bmm(x, x.mT)
+        named = F.linear(input=x, weight=module.weight, bias=module.bias)
+    torch.testing.assert_close(named, y)
     assert torch.equal(y, expected[0]) and torch.equal(z, expected[1])
     assert "fairseq_wsum_linear" in str(y.grad_fn)
     with products.widened(x.float()) as context:
@@ -161,6 +164,10 @@ def test_bfloat16_is_widened_where_torch_has_no_instructions_for_it(supported, m
     monkeypatch.setattr(products, "_choices", {})
     monkeypatch.setenv(products.VARIABLE, "mkl")
     assert not products.widens_bfloat16()
+    monkeypatch.setattr(products, "_choices", {})
+    monkeypatch.setenv(products.VARIABLE, "MKL")
+    with pytest.raises(ValueError, match="MKL: choose from mkl, onednn, or unset it"):
+        products.widens_bfloat16()
 
 
 CPUINFO = "processor : 0\nvendor_id : {}\ncpu family : {}\nflags : fpu {} vme\n\nprocessor : 1\n"

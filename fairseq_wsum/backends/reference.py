@@ -156,6 +156,7 @@ def run_parallel(
     z_all = cell.preactivations(split(cell.rows, widened(z)), {}, c_0, p.v)
     i, f = cell.gates(z_all)
     f, u = torch.broadcast_tensors(f, i * cell.content(z_all))  # a gate may be a vector
+    f, u = f.to(c_0.dtype), u.to(c_0.dtype)  # and a constant of another type
     cells, c_n = scan(f, u, c_0, padding_mask, reverse)
     y = _project(cell.output(z_all, cells).to(z.dtype), p.w_hr)
     h_n = last_step(y, h_0, padding_mask, reverse)

@@ -188,5 +188,6 @@ def _can_join(x: Tensor, matrix: Tensor) -> bool:
 
 def _place(matrix: Tensor) -> tuple[Any, ...]:
     """Equal for two tensors with the same base, offset, shape and strides."""
-    base = matrix if matrix._base is None else matrix._base
+    # a leaf has a gradient of its own, even if it was made as a view of another tensor
+    base = matrix if matrix.is_leaf or matrix._base is None else matrix._base
     return id(base), matrix.storage_offset(), matrix.shape, matrix.stride()

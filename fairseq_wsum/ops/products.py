@@ -98,7 +98,9 @@ class _Widened(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        return self.ours.get(func, func)(*args, **(kwargs or {}))
+        if kwargs:  # whose names differ
+            return func(*args, **kwargs)
+        return self.ours.get(func, func)(*args)
 
 
 def as_rows(x: Tensor) -> Tensor:
@@ -138,7 +140,7 @@ def widens_bfloat16() -> bool:
     """Whether products in bfloat16 are computed in float32, as torch's own are slow here."""
     if "bfloat16" not in _choices:
         fast = _has_onednn() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        _choices["bfloat16"] = not fast and os.environ.get(VARIABLE) != "mkl"
+        _choices["bfloat16"] = _wanted() != "mkl" and not fast
     return _choices["bfloat16"]
 
 
@@ -155,9 +157,7 @@ def uses_onednn(name: str) -> bool:
 
 
 def _choose(name: str) -> bool:
-    wanted = os.environ.get(VARIABLE)
-    if wanted not in (None, "mkl", "onednn"):
-        raise ValueError(f"{VARIABLE}={wanted}: choose from mkl, onednn, or unset it")
+    wanted = _wanted()
     available = _has_onednn()
     if wanted == "onednn" and not available:
         raise RuntimeError(f"{VARIABLE}=onednn: this build of torch has no oneDNN")
@@ -166,6 +166,14 @@ def _choose(name: str) -> bool:
     family = _amd_family_with_avx512()
     # For weight gradients oneDNN first copies one matrix, which pays off on Zen 5 and later.
     return family is not None and (name == "product" or family >= ZEN_5)
+
+
+def _wanted() -> str | None:
+    """The library that the user has chosen, if any."""
+    wanted = os.environ.get(VARIABLE)
+    if wanted not in (None, "mkl", "onednn"):
+        raise ValueError(f"{VARIABLE}={wanted}: choose from mkl, onednn, or unset it")
+    return wanted
 
 
 def _amd_family_with_avx512() -> int | None:

@@ -54,7 +54,7 @@ def scan(
 
     Raises:
         RuntimeError: there are no kernels for the device; use `scan_reference`.
-        ValueError: the tensors are on different devices.
+        ValueError: the tensors are on different devices, or their types or shapes do not fit.
     """
     given = {"f": f, "u": u, "c_0": c_0}
     if padding_mask is not None:

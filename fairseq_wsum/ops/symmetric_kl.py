@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .library import no_second_derivatives
+
 # Elements that are worked on at a time: the arrays of a block stay in a processor's cache.
 _BLOCK = {"cpu": 1 << 17, "cuda": 1 << 25}
 
@@ -53,8 +55,12 @@ class _SymmetricKL(torch.autograd.Function):
         return divergence
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor, Tensor]:
+        if torch.is_grad_enabled():
+            _refuse()
         da, db = ctx.saved_tensors
         d = d.unsqueeze(1).to(da.dtype)
         return (da * d).to(ctx.dtype), (db * d).to(ctx.dtype)
+
+
+_refuse = no_second_derivatives("the formula itself, from torch's log_softmax and exp")
