@@ -3,9 +3,7 @@
 
 #ifdef WSUM_X86_BF16
 static bool runs_here() {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512bf16");
+    return kernels_avx512.runs_here() && __builtin_cpu_supports("avx512bf16");
 }
 
 #pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")

@@ -103,11 +103,12 @@ public:
 
     const int64_t count, segments, k;
 
-    // The weight from input i of a segment to the output in vector n, lane j of a panel.
-    Op& at(int64_t panel, int64_t segment, int64_t i, int n, int j) {
+    // The weights from input i of a segment to the outputs of vector n of a panel. Those of
+    // neighbouring outputs are GROUP<Op> apart.
+    Op* at(int64_t panel, int64_t segment, int64_t i, int n) {
         const int64_t place = (panel * segments + segment) * k + i;
         const int64_t group = place / GROUP<Op>;
-        return data_[((group * N + n) * V + j) * GROUP<Op> + place % GROUP<Op>];
+        return &data_[(group * N + n) * V * GROUP<Op> + place % GROUP<Op>];
     }
 
     // Computes the outputs of a panel for the rows [from, to) of `a`, one tile of rows at a time.

@@ -79,7 +79,7 @@ void pack_rows(Panels<Op, N>& panels, int64_t index, const S* w, int64_t k, Firs
     const auto pack = [&](const S* from, int n, int rows) {
         for (int64_t i = 0; i < panels.k; i += BLOCK) {
             for (int64_t m = i; m < std::min(i + BLOCK, panels.k); ++m) {
-                Op* const to = &panels.at(index, 0, m, n, 0);
+                Op* const to = panels.at(index, 0, m, n);
                 const int filled = m < k ? rows : 0;
                 for (int j = 0; j < filled; ++j) convert(from[j * k + m], to[j * GROUP<Op>]);
                 for (int j = filled; j < V; ++j) to[j * GROUP<Op>] = Op{};
@@ -104,7 +104,7 @@ void pack_columns(Panels<Op, N>& panels, int64_t index, const S* w, int64_t outp
         for (int64_t i = 0; i < panels.k; ++i) {
             const S* from = w + (segment * k + i) * outputs + first;
             for (int n = 0; n < N; ++n) {
-                Op* const to = &panels.at(index, segment, i, n, 0);
+                Op* const to = panels.at(index, segment, i, n);
                 const int64_t left = i < k ? outputs - first - n * V : 0;
                 if (left >= V) {  // a constant number, so that the loop is unrolled
                     for (int j = 0; j < V; ++j) convert(from[n * V + j], to[j * GROUP<Op>]);
