@@ -98,7 +98,7 @@ def commands(page: Path) -> Iterator[list[str]]:
             if command[:1] == ["for"]:
                 values[command[1]] = command[3]  # the first of the list
                 command = []
-            while command and command[0] in ("do", "while", "done", ":"):
+            while command and command[0] in ("do", "while", "done", ":", "time"):
                 command.pop(0)
             while command and re.match(r"\w+=", command[0]):
                 name, _, value = command.pop(0).partition("=")
