@@ -120,9 +120,9 @@ def read_results(plan: Plan) -> Results:
             were scored in different ways.
     """
     states = {run.name: state(run) for run in plan.runs}
-    ended = [run for run in plan.runs if states[run.name] == "finished"]
-    outdated = {run.name for run in plan.runs if run not in ended and _is_outdated(run)}
-    results = Results(tuple(map(read_result, ended)), states, outdated)
+    ended = tuple(read_result(run) for run in plan.runs if states[run.name] == "finished")
+    others = [run for run in plan.runs if states[run.name] != "finished"]
+    results = Results(ended, states, {run.name for run in others if _is_outdated(run)})
     for task in plan.tasks:
         for subset in ("valid", "test"):
             _check_alike(results.of(task), subset)
