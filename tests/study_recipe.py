@@ -119,5 +119,10 @@ def run_study(file: Path, *options: str, python: str = WARM, **environment) -> t
     return status, log.read()
 
 
+def epochs(file: Path) -> int:
+    """The number of epochs that all runs have done."""
+    return sum(int(path.read_text()) for path in file.parent.glob("out/*/*/*/epoch"))
+
+
 def task(**keys) -> dict:
     return {"tasks": {"counting": {"recipe": "recipe.sh", **keys}}}

@@ -1,0 +1,152 @@
+"""Studies with hydra's launchers: joblib, and submitit for Slurm."""
+
+import re
+import signal
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+from study_recipe import (
+    RECIPE,
+    Writer,
+    epochs,
+    plan_of,
+    run_study,
+    start,
+    wait_until,
+    writer,
+)
+
+from fairseq_wsum import cli
+from fairseq_wsum.study import commands, launch
+from fairseq_wsum.study.run import execute, state
+
+
+@pytest.fixture
+def make(tmp_path) -> Writer:
+    return writer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("launcher", "jobs"), [("joblib", 2), ("submitit_local", 2), ("submitit_slurm", 9)]
+)
+def test_runs_share_the_cores_of_this_machine(launcher, jobs, make, monkeypatch) -> None:
+    given = []
+    monkeypatch.setattr(commands, "_stop_on_signals", lambda: None)
+    monkeypatch.setattr(commands.launch, "launch", lambda *arguments: given.append(arguments[3]))
+    file = make()
+    options = ["--out", str(file.parent / "out"), "--launcher", launcher, "--jobs", "9"]
+    with pytest.raises(SystemExit, match="2 of 2 runs are not finished"):
+        cli.main(["study", str(file), *options])
+    assert given == [jobs]
+
+
+@pytest.mark.parametrize(("launcher", "jobs"), [("joblib", 2), ("submitit_slurm", 1)])
+def test_the_last_run_keeps_its_share_of_the_cores(launcher, jobs, make, monkeypatch) -> None:
+    """Slurm gives each run its own."""
+    given = []
+    monkeypatch.setattr(commands, "_stop_on_signals", lambda: None)
+    monkeypatch.setattr(commands, "_default_jobs", lambda: 9)
+    monkeypatch.setattr(commands.launch, "launch", lambda *arguments: given.append(arguments[3]))
+    file = make()
+    execute(plan_of(file).runs[0])
+    with pytest.raises(SystemExit, match="1 of 2 runs are not finished"):
+        cli.main(["study", str(file), "--out", str(file.parent / "out"), "--launcher", launcher])
+    assert given == [jobs]
+
+
+def test_a_recipe_has_no_variables_of_joblib(make) -> None:
+    """joblib gives its workers numbers of threads, which would overrule the user's."""
+    file = make()
+    variables = {"OMP_NUM_THREADS": "1"}
+    assert run_study(file, "--jobs", "2", **variables)[0] == 0
+    for run in plan_of(file).runs:
+        assert (run.folder / "environment").read_text() == "OMP_NUM_THREADS=1\n"
+        assert (run.folder / "threads-of-mkl").read_text() == "not set\n"
+
+
+def test_a_dry_run_for_slurm_shows_the_job_that_submitit_would_send(make) -> None:
+    file = make(seeds=[1, 2])
+    options = ["--launcher", "submitit_slurm", "--jobs", "3", "--dry-run"]
+    for option in ("partition=long", "additional_parameters.mail-type=END"):
+        options += ["--launcher-option", option]
+    status, said = run_study(file, *options)
+    assert status == 0
+    assert "#SBATCH --array=0-3%3" in said and "#SBATCH --partition=long" in said
+    assert "#SBATCH --mail-type=END" in said
+    assert "submitit.core._submit" in said
+    assert f"# 3: {' '.join(plan_of(file).runs[3].command())}" in said
+    assert not (file.parent / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("partitio=long", "write NAME=VALUE; submitit_slurm has the options .*, partition, qos, "),
+        ("partition", "write NAME=VALUE; submitit_slurm has"),
+        ("setup.first=1", "write NAME=VALUE; submitit_slurm has"),
+        ("timeout_min=ten", "Value 'ten' of type 'str' could not be converted to Integer"),
+    ],
+)
+def test_a_wrong_option_of_the_launcher_is_named_before_anything_is_made(
+    option, message, make
+) -> None:
+    file = make()
+    status, said = run_study(file, "--launcher", "submitit_slurm", "--launcher-option", option)
+    assert status == 1
+    assert re.search(f"--launcher-option {option}: {message}", said) and "Traceback" not in said
+    assert not (file.parent / "out").exists()
+
+
+def test_the_jobs_of_submitit_go_on_when_one_dies(make) -> None:
+    file = make(cells=[], models={"bad": {"die": True}, "good": {"cell": "lstm"}})
+    slow = RECIPE.replace('mkdir -p "$run"', 'sleep 3; mkdir -p "$run"')
+    dies = "--die) kill -9 $PPID; sleep 9 ;;\n        --fail)"
+    (file.parent / "recipe.sh").write_text(slow.replace("--fail)", dies))
+    status, said = run_study(
+        file, "--launcher", "submitit_local", "--jobs", "2", python=sys.executable
+    )
+    assert status == 1 and "1 of 2 runs are not finished: counting/bad/seed-1" in said
+    assert re.search(r"job \d+ died: ", said) and "Traceback" not in said
+    assert state(plan_of(file).runs[1]) == "finished"
+
+
+def test_the_jobs_of_submitit_on_this_machine_end_with_the_command(make) -> None:
+    file = make()
+    options = ["--launcher", "submitit_local", "--jobs", "2"]
+    process, log = start(file, *options, STAY_AT="2")
+    wait_until(lambda: epochs(file) >= 4, process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 128 + signal.SIGINT
+    log.seek(0)
+    assert "stopped; the same command continues the study" in log.read()
+    deadline = time.monotonic() + 30
+    while any(state(run) == "running" for run in plan_of(file).runs):
+        assert time.monotonic() < deadline, "the jobs still run"
+        time.sleep(0.1)
+
+
+def test_an_interrupt_says_that_the_jobs_of_slurm_go_on(monkeypatch) -> None:
+    submitit = pytest.importorskip("submitit")
+    jobs = [SimpleNamespace(job_id=f"1234_{k}") for k in range(2)]
+    monkeypatch.setattr(submitit.AutoExecutor, "map_array", lambda *arguments: jobs)
+    said = "the jobs stay in Slurm's queue.*end them first: scancel 1234$"
+    with pytest.raises(KeyboardInterrupt, match=said), launch._waiting_for_all("submitit_slurm"):
+        submitit.AutoExecutor.map_array(None, [])
+        raise KeyboardInterrupt
+
+
+def test_submitits_jobs_do_the_runs_and_one_that_dies_is_named(make) -> None:
+    file = make(models={"bad": {"die": True}})
+    one_at_a_time = 'mkdir "$out/one"; trap \'rmdir "$out/one"\' EXIT\nmkdir -p "$run"'
+    recipe = RECIPE.replace('mkdir -p "$run"', one_at_a_time)
+    dies = "--die) kill -9 $PPID; sleep 9 ;;\n        --fail)"
+    (file.parent / "recipe.sh").write_text(recipe.replace("--fail)", dies))
+    options = ["--launcher", "submitit_local", "--jobs", "1"]
+    status, said = run_study(file, *options, python=sys.executable)
+    assert status == 1
+    assert "1 of 3 runs are not finished: counting/bad/seed-1" in said
+    assert [state(run) for run in plan_of(file).runs][:2] == ["finished", "finished"]
+    # on a cluster, jobs may still be queued
+    assert list(file.parent.glob("out/.hydra/plan-*"))

@@ -1,0 +1,191 @@
+"""Studies that are killed, interrupted or left by their terminal."""
+
+import csv
+import json
+import os
+import random
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from study_recipe import (
+    RECIPE,
+    STUDIES,
+    STUDY,
+    Writer,
+    epochs,
+    plan_of,
+    run_study,
+    start,
+    wait_until,
+    writer,
+)
+
+from fairseq_wsum.study.plan import Plan
+from fairseq_wsum.study.plan_file import read_plan
+from fairseq_wsum.study.progress import standing
+from fairseq_wsum.study.run import state
+
+
+@pytest.fixture
+def make(tmp_path) -> Writer:
+    return writer(tmp_path)
+
+
+def test_a_study_that_is_killed_four_times_ends_like_one_that_ran_through(make) -> None:
+    file = make(seeds=[1, 2])
+    hang_up = signal.SIGHUP  # the terminal is closed, which tells the workers, too
+    for sent, epoch in ((signal.SIGKILL, 1), (signal.SIGINT, 2), (hang_up, 3), (signal.SIGTERM, 4)):
+        process, log = start(file, "--jobs", "2", STAY_AT=str(epoch))
+        plan = plan_of(file)
+        done = 2 * epoch  # of the first two runs
+        wait_until(lambda done=done: epochs(file) >= done, process)
+        if sent == hang_up:
+            os.killpg(process.pid, sent)
+        else:
+            process.send_signal(sent)
+        process.wait(60)
+        if sent != signal.SIGKILL:
+            log.seek(0)
+            assert "the same command continues the study" in log.read()
+        deadline = time.monotonic() + 60
+        while "running" in [state(run) for run in plan.runs]:
+            assert time.monotonic() < deadline, "the recipes go on without the study"
+            time.sleep(0.1)
+        assert epochs(file) == 2 * epoch
+    assert "interrupted" in [state(run) for run in plan.runs]
+    assert run_study(file, "--jobs", "2")[0] == 0
+    assert epochs(file) == 20
+    for run in plan.runs:
+        assert standing(run).state == "finished"
+        figures = json.loads((run.folder / "perplexity.json").read_text())
+        assert figures == {"valid": 200 // run.seed + 0.5, "test": 100 // run.seed + 0.5}
+    status, said = run_study(file)
+    assert status == 0 and "running" not in said  # nothing is left to do
+
+
+def test_one_run_at_a_time_ends_with_a_study_that_is_killed(make) -> None:
+    file = make()
+    process, _ = start(file, "--jobs", "1", STAY_AT="1")
+    wait_until(lambda: epochs(file) >= 1, process)
+    process.kill()
+    process.wait(60)
+    deadline = time.monotonic() + 60
+    while (states := [state(run) for run in plan_of(file).runs]) != ["interrupted", "waiting"]:
+        assert time.monotonic() < deadline, states
+        time.sleep(0.1)
+    assert run_study(file, "--jobs", "1")[0] == 0
+
+
+def ignores(process: int, number: signal.Signals) -> bool:
+    """Whether a process ignores a signal, as Linux says."""
+    status = Path(f"/proc/{process}/status").read_text()
+    mask = int(re.findall(r"^SigIgn:\s*(\w+)$", status, re.M)[0], 16)
+    return bool(mask >> (number - 1) & 1)
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_study_in_the_background_outlives_its_shell(jobs, make) -> None:
+    file = make()
+    study = [
+        sys.executable,
+        *STUDY,
+        "study",
+        str(file),
+        "--out",
+        str(file.parent / "out"),
+        "--jobs",
+        jobs,
+    ]
+    begun, go_on = file.parent / "out/counting/lstm/seed-1/study.log", file.parent / "go-on"
+    recipe, number = file.parent / "recipe.sh", file.parent / "process"
+    wait = f'while [ ! -e "{go_on}" ]; do sleep 0.05; done\n'
+    shell = f'nohup "$@" & echo $! >"{number}"; until [ -e "$0" ]; do sleep 0.05; done'
+    recipe.write_text(RECIPE.replace("mkdir -p", wait + "mkdir -p"))
+    with (file.parent / "log").open("w") as log:
+        subprocess.run(
+            ["bash", "-c", shell, begun, *study],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=True, timeout=60,
+        )  # fmt: skip
+    process = int(number.read_text())
+    assert ignores(process, signal.SIGHUP)  # whenever it comes
+    os.kill(process, signal.SIGHUP)  # as when the terminal is closed
+    go_on.touch()
+    deadline = time.monotonic() + 60
+    while [state(run) for run in plan_of(file).runs] != ["finished"] * 2:
+        assert time.monotonic() < deadline, (file.parent / "log").read_text()
+        time.sleep(0.1)
+
+
+def test_a_closed_terminal_ends_a_study_of_one_run_at_a_time(make) -> None:
+    file = make()
+    process, log = start(file, "--jobs", "1", STAY_AT="2")
+    wait_until(lambda: epochs(file) >= 2, process)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(60) == 130
+    log.seek(0)
+    assert "the same command continues the study" in log.read()
+    assert [state(run) for run in plan_of(file).runs] == ["interrupted", "waiting"]
+
+
+def test_a_study_that_is_stopped_while_it_prepares_data_leaves_nothing_running(make) -> None:
+    file = make()
+    recipe = file.parent / "recipe.sh"
+    pipe = file.parent / "pipe"  # at its end when no process that prepares is left
+    os.mkfifo(pipe)
+    slow = f'exec 9>"{pipe}"; echo begun >&9; sleep 300 & wait'
+    usual = 'echo prepared >>"$out/prepared"; exit'
+    assert usual in RECIPE
+    recipe.write_text(RECIPE.replace(usual, slow))
+    process, log = start(file)
+    with pipe.open("rb", buffering=0) as left:
+        assert left.readline() == b"begun\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 130
+        log.seek(0)
+        assert "the same command continues the study" in log.read()
+        at_end, *_ = select.select([left], [], [], 20)
+        assert at_end and left.read() == b""
+
+
+def epochs_in(plan: Plan) -> int:
+    """The number of epochs that all runs together have validated."""
+    return sum(standing(run).epoch for run in plan.runs)
+
+
+@pytest.mark.slow
+def test_the_small_study_that_is_killed_ends_like_one_that_ran_through(tmp_path) -> None:
+    """With real trainings, shortly after 1, 6 and 12 of the 18 epochs."""
+    file = tmp_path / "study.yaml"
+    study = yaml.safe_load((STUDIES / "small.yaml").read_text())
+    study["tasks"]["captions"] = {
+        "recipe": str(STUDIES / "captions.sh"),
+        "options": {"sentences": 300, "max-epoch": 3, "cpu": True},
+    }
+    file.write_text(yaml.safe_dump(study))
+    tables = []
+    for out, kills in (("whole", ()), ("killed", (1, 6, 12))):
+        options = ["--jobs", "2", "--out", str(tmp_path / out)]
+        plan = read_plan(file, tmp_path / out)
+        moments = random.Random(1)
+        for count in kills:
+            process, _ = start(file, *options)
+            wait_until(lambda: epochs_in(plan) >= count, process, 600)  # noqa: B023
+            time.sleep(moments.uniform(0, 1))  # not always while a checkpoint is written
+            assert process.poll() is None, "the study was over before it was killed"
+            process.kill()
+            process.wait()
+        status, said = run_study(file, *options)
+        assert status == 0, said
+        process, _ = start(file, "--out", str(tmp_path / out), command="report")
+        assert process.wait(60) == 0
+        rows = csv.DictReader((tmp_path / out / "report/captions.csv").open())
+        tables.append([{k: v for k, v in row.items() if k != "words_per_second"} for row in rows])
+    assert tables[0] == tables[1]
+    assert len(tables[0]) == 3 and all(row["test_mean"] for row in tables[0])
