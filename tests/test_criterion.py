@@ -334,6 +334,24 @@ def test_symmetric_kl_equals_torchs(dtype) -> None:
         torch.testing.assert_close(gradient, correct, rtol=0, atol=atol)
 
 
+def test_words_of_probability_zero_do_not_change_the_divergence() -> None:
+    a, b = torch.randn(2, 3, 5).unbind()
+    both, without = [], []
+    for z in (a, b):
+        masked = z.clone()
+        masked[:, 1] = -torch.inf
+        both.append(masked.requires_grad_())
+        without.append(z[:, [0, 2, 3, 4]].requires_grad_())
+    found, expected = symmetric_kl(*both), symmetric_kl(*without)
+    torch.testing.assert_close(found, expected)
+    gradients = torch.autograd.grad(found.sum(), both)
+    for gradient, right in zip(
+        gradients, torch.autograd.grad(expected.sum(), without), strict=True
+    ):
+        torch.testing.assert_close(gradient[:, [0, 2, 3, 4]], right)
+        assert not gradient[:, 1].any()
+
+
 def test_the_divergence_in_float16_can_be_scaled() -> None:
     """A loss scale may make its weight too large for float16, but not its gradient."""
     a, b = torch.randn(2, 20, 3001, dtype=torch.float16).unbind()

@@ -184,6 +184,7 @@ BAD_INPUT = {
     "dimensions": ((X[0, 0],), "2-D or 3-D, got 1-D"),
     "features": ((X[..., :2],), "equal to input_size 3, got 2"),
     "dtype": ((X.float(),), "dtype of the parameters"),
+    "device": ((X.to("meta"),), "input on the device of the parameters, cpu, got one on meta"),
     "integers": ((X.long(),), "floating dtype, got torch.int64"),
     "mask-list": ((X, None, [False] * 10), "padding_mask must be a tensor, got list"),
     "mask-shape": ((X, None, torch.zeros(2, 5, dtype=torch.bool)), r"\(5, 2\) \(T x B\)"),
@@ -215,6 +216,8 @@ def test_the_memory_cell_can_have_more_bits_but_not_fewer(backend) -> None:
         assert c_n.dtype == torch.float32
         with pytest.raises(ValueError, match="c_0 must have a floating dtype"):
             WsumLSTM(3, 4)(X.float(), (STATE.bfloat16(), STATE.long()))
+        with pytest.raises(ValueError, match=r"c_0 must be float32 or torch.bfloat16 in autocast"):
+            WsumLSTM(3, 4)(X.float(), (STATE.float(), STATE.half()))
 
 
 def test_autocast_converts_float32_only() -> None:
@@ -238,6 +241,20 @@ def test_a_mask_with_packed_input_is_rejected() -> None:
     packed = pack_padded_sequence(X, torch.tensor([5, 5]))
     with pytest.raises(ValueError, match="PackedSequence has none"):
         make()(packed, None, torch.zeros(5, 2, dtype=torch.bool))
+
+
+def test_packed_numbers_are_rejected() -> None:
+    packed = pack_padded_sequence(X[..., 0], torch.tensor([5, 5]))
+    with pytest.raises(ValueError, match="a PackedSequence of vectors, N x I, got 1-D data"):
+        make()(packed)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden"])
+def test_a_step_on_another_device_than_the_parameters_is_rejected(cell) -> None:
+    layer = WsumLSTM(3, 4, cell=cell, device="meta").eval()
+    x, state = torch.zeros(1, 2, 3), torch.zeros(1, 2, 4)
+    with torch.no_grad(), pytest.raises(RuntimeError, match="device of the parameters, meta"):
+        layer(x, (state, state))
 
 
 def test_a_backend_asked_for_by_name_never_falls_back(monkeypatch) -> None:

@@ -284,6 +284,13 @@ def test_an_input_of_another_size_cannot_be_a_row() -> None:
     WsumLSTM(4, 4, cell=Skipping())(torch.zeros(2, 1, 4))
 
 
+def test_a_row_with_the_input_itself_has_no_earlier_input() -> None:
+    cell = type("Windowed", (Skipping,), {"name": "test-windowed", "window": 2})()
+    layer, x = WsumLSTM(4, 4, cell=cell, **COMMON), torch.randn(5, 2, 4, **COMMON)
+    (one,) = trace(layer, x)
+    assert_same(one.preactivations["s"], x)
+
+
 def test_a_backend_reports_that_it_has_no_kernel_for_the_cell() -> None:
     class Sharper(LSTM):
         def content(self, z):
@@ -391,6 +398,14 @@ def test_a_gate_may_be_a_constant() -> None:
         z = x_t @ layer.weight_ih_l0.T + layer.bias_ih_l0
         c = torch.sigmoid(z) * z + 0.5 * c
         assert_same(y_t, c, msg=f"step {step}")
+
+
+def test_a_constant_gate_is_moved_to_the_device_of_the_layer() -> None:
+    cell = type("Constant", (Nameless,), dict(name="constant"))()
+    layer, x = WsumLSTM(3, 4, cell=cell, device="meta"), torch.zeros(5, 2, 3, device="meta")
+    assert layer(x)[0].device == x.device
+    (found,) = trace(layer, x)
+    assert found.forget_gates.device == x.device
 
 
 def test_a_class_is_rejected_as_a_cell() -> None:

@@ -226,6 +226,25 @@ def test_lifetimes_count_the_steps_above_a_share() -> None:
                     assert float(kept[j, b]) == pytest.approx(float(expected), nan_ok=True)
 
 
+def test_what_never_enters_the_memory_does_not_live() -> None:
+    layer = WsumLSTM(1, 1, cell="no-srnn-hidden")
+    with torch.no_grad():
+        layer.bias_ih_l0[0] = -200  # the input gate
+    (one,) = trace(layer, torch.zeros(4, 1, 1))
+    found = lifetimes(one)
+    assert found.steps.flatten().tolist() == [0, 0, 0, 0]
+    assert found.complete.flatten().tolist() == [True, True, True, False]  # unknown for the last
+
+
+def test_autocast_changes_no_weight() -> None:
+    layer = WsumLSTM(3, 64, cell="no-srnn", proj_size=8)
+    (one,) = trace(layer, torch.randn(150, 1, 3))
+    expected = norms(one), reconstruction_error(one)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert_same(norms(one), expected[0])
+        assert reconstruction_error(one) == expected[1]
+
+
 def test_a_share_must_be_a_fraction() -> None:
     (one,) = trace(WsumLSTM(2, 3), torch.randn(4, 1, 2))
     with pytest.raises(ValueError, match="share 1"):

@@ -67,7 +67,8 @@ def input_products(cell: Cell, x: Tensor, p: Parameters) -> Tensor:
     """The pre-activations from the input, W_*x x_t + b_*, T x B x rows*H."""
     z = product(x, p.w_ih, joint_bias(cell, p.b_ih, p.b_hh))
     if cell.skip_rows:
-        skipped, units = cell.skip(x), z.size(-1) // len(cell.weight_rows)
+        now, units = x[..., : x.size(-1) // cell.window], z.size(-1) // len(cell.weight_rows)
+        skipped = cell.skip(now)
         if skipped.size(-1) != len(cell.skip_rows) * units:
             raise ValueError(
                 f"cell {cell.name!r}: `skip` returned {skipped.size(-1)} features for skip_rows "
@@ -155,8 +156,8 @@ def run_parallel(
     assert cell.is_gated_sum
     z_all = cell.preactivations(split(cell.rows, widened(z)), {}, c_0, p.v)
     i, f = cell.gates(z_all)
-    f, u = torch.broadcast_tensors(f, i * cell.content(z_all))  # a gate may be a vector
-    f, u = f.to(c_0.dtype), u.to(c_0.dtype)  # and a constant of another type
+    # a gate may be a vector, or a constant of another type on the CPU
+    f, u = torch.broadcast_tensors(f.to(c_0), (i * cell.content(z_all)).to(c_0))
     cells, c_n = scan(f, u, c_0, padding_mask, reverse)
     y = _project(cell.output(z_all, cells).to(z.dtype), p.w_hr)
     h_n = last_step(y, h_0, padding_mask, reverse)

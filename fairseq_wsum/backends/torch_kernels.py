@@ -10,7 +10,6 @@ Shapes: T time steps, B sequences, I input features, H hidden units, P features 
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from ..cells import Cell
 from ..ops import operators
-from ..ops.transforms import in_autocast, in_transformation, product_dtype
+from ..ops.transforms import in_transformation, product_dtype, without_autocast
 from .padding import last_step, zero_at_padding
 from .parameters import Parameters
 
@@ -72,7 +71,7 @@ def run(
     It differs from the reference in the dtype of the memory cell between two steps, as described
     at the top. A second derivative exists on CPUs only; on GPUs cuDNN raises an error.
     """
-    autocast, dtype = in_autocast(x.device), product_dtype(x, p.w_ih)
+    dtype = product_dtype(x, p.w_ih)
     x, h_0 = x.to(dtype), h_0.to(dtype)
     given = (p.w_ih, p.w_hh, p.b_ih, p.b_hh, p.w_hr)
     weights = [weight.to(dtype) for weight in given if weight is not None]
@@ -90,7 +89,7 @@ def run(
         x = x.flip(0)
 
     # every tensor has its dtype already, so autocast has nothing left to choose
-    with torch.autocast(x.device.type, enabled=False) if autocast else nullcontext():
+    with without_autocast(x.device):
         y, h_n, *c_n = _call(function, x, state, weights, p.b_ih is not None)
 
     if order is not None:  # there is a mask

@@ -74,6 +74,15 @@ def input(x: Tensor, input_size: int, dtype: torch.dtype | None, batch_first: bo
         raise RuntimeError("expected a sequence length larger than 0")
 
 
+def device(x: Tensor, weight: Tensor) -> None:
+    """Check that the input is on the device of the parameters."""
+    if x.device != weight.device:
+        raise RuntimeError(
+            f"expected the input on the device of the parameters, {weight.device}, got one on "
+            f"{x.device}"
+        )
+
+
 def autocast(x: Tensor, dtype: torch.dtype) -> None:
     """Check an input and the parameters' `dtype` in autocast, which converts float32 to 16 bits."""
     target = torch.get_autocast_dtype(x.device.type)
@@ -151,3 +160,12 @@ def state_types(hx: tuple[Tensor, ...], dtype: torch.dtype | None) -> None:
         if not fits:
             wanted = f"the dtype of the parameters, {dtype}" if dtype else "a floating dtype"
             raise ValueError(f"{name} must have {wanted}, got {tensor.dtype}")
+
+
+def state_in_autocast(hx: tuple[Tensor, ...], target: torch.dtype) -> None:
+    """Check that no part of the state has 16 bits of another type than autocast's `target`."""
+    for name, tensor in zip(("h_0", "c_0", "x_0"), hx, strict=False):
+        if tensor.dtype in NARROW and tensor.dtype != target:
+            raise ValueError(
+                f"{name} must be float32 or {target} in autocast to {target}, got {tensor.dtype}"
+            )

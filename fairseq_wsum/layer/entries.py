@@ -128,10 +128,11 @@ class _CheckHook:
         errors: list[str],
     ) -> None:
         entry: Tensor | None = state_dict.pop(prefix + self.key, None)
-        text = None if entry is None else _decoded(entry)
-        if text is None and self.required is not None and self.required(module) is not None:
+        if entry is None and self.required is not None and self.required(module) is not None:
             missing.append(prefix + self.key)
-        self.check(module, text, state_dict, prefix)
+        if entry is None or not entry.is_meta:  # whose values come later
+            text = None if entry is None else _decoded(entry)
+            self.check(module, text, state_dict, prefix)
 
 
 def _decoded(entry: Tensor) -> str:

@@ -45,13 +45,13 @@ def prescribe(
     versions = {
         name: value._version
         for name, value in parameters.items()
-        if name + suffix not in module._parameters
+        if name + suffix not in module._parameters and not is_parametrized(module, name + suffix)
     }
     cell.initialise(parameters, units)
-    for name, version in versions.items():
+    for name, value in parameters.items():
         if is_parametrized(module, name + suffix):
-            setattr(module, name + suffix, parameters[name])
-        elif parameters[name]._version > version:
+            setattr(module, name + suffix, value)
+        elif name in versions and value._version > versions[name]:
             raise RuntimeError(
                 f"cell {cell.name!r} cannot set the initial values of {name + suffix}, which "
                 "pruning or the older torch.nn.utils.weight_norm computes from other parameters: "

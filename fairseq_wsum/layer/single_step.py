@@ -38,7 +38,10 @@ def suits(layer: WsumLSTM, x: Tensor, hx: State) -> bool:
         and isinstance(hx[1], Tensor)
         and x.dim() == 3
         and x.size(0) == 1
-        and x.device.type == "cpu"
+        and x.is_cpu
+        and weight.is_cpu
+        and hx[0].is_cpu
+        and hx[1].is_cpu
         and x.size(1) * layer.hidden_size < LARGE[layer.cell.is_recurrent]
         and not (layer.batch_first or layer.bidirectional or layer.training)
         and layer.backend == "auto"

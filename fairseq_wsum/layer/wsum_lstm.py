@@ -195,10 +195,11 @@ class WsumLSTM(nn.Module):
             input: x, T x B x I (B x T x I with `batch_first`), one sequence T x I, or a
                 `PackedSequence`.
             hx: initial state (h_0, c_0), L*D x B x P and L*D x B x H, without the B for one
-                sequence; zero by default. In a layer with 16-bit parameters, c_0 may be float32;
-                then c_n is float32 too, and running a sequence in parts of two steps or more
-                loses no precision. With a window of 2, hx may have a third part: the last inputs of
-                all layers, side by side, D x B x F, where F is the sum of the layers' input sizes.
+                sequence; zero by default. In a layer with 16-bit parameters, c_0 may be
+                float32; then c_n is float32 too, and running a sequence in parts of two steps or
+                more loses no precision (except with the `torch` backend, or if h_t is the memory
+                cell). With a window of 2, hx may have a third part: the last inputs of all layers,
+                side by side, D x B x F, where F is the sum of the layers' input sizes.
             padding_mask: boolean, True at padding, T x B (B x T with `batch_first`), or T for one
                 sequence. Sequences may be padded on either side. Padding never changes a result,
                 and the outputs at padding are zero.
@@ -346,6 +347,10 @@ class WsumLSTM(nn.Module):
     ) -> tuple[PackedSequence, State]:
         if padding_mask is not None:
             raise ValueError("padding_mask is for padded input: a PackedSequence has none")
+        if packed.data.dim() != 2:
+            raise ValueError(
+                f"expected a PackedSequence of vectors, N x I, got {packed.data.dim()}-D data"
+            )
         x, lengths = pad_packed_sequence(packed)  # T x B x I, in the caller's order
         self._check_input(x, None)
         steps = torch.arange(x.size(0), device=x.device).unsqueeze(1)
@@ -372,6 +377,8 @@ class WsumLSTM(nn.Module):
         checks.state(hx, len(shapes))
         checks.state_parts(hx, shapes, x.device)
         checks.state_types(hx, self._dtype(x))
+        if in_autocast(x.device):
+            checks.state_in_autocast(hx, torch.get_autocast_dtype(x.device.type))
         return (*hx, *(zeros(shape) for shape in list(shapes.values())[len(hx) :]))
 
     def _add_batch(self, hx: State) -> State:
@@ -381,6 +388,7 @@ class WsumLSTM(nn.Module):
 
     def _check_input(self, x: Tensor, padding_mask: Tensor | None) -> None:
         checks.input(x, self.input_size, self._dtype(x), self.batch_first)
+        checks.device(x, self.weight_ih_l0)
         if in_autocast(x.device):
             checks.autocast(x, self.weight_ih_l0.dtype)
         if padding_mask is not None:

@@ -62,14 +62,14 @@ def _call(name: str, z: Tensor, targets: Tensor, ignored: int, **arrays: Tensor 
         IndexError: a target is outside the vocabulary.
     """
     rows, words = z.shape
-    logits_dtype = torch.bfloat16 if z.dtype == torch.bfloat16 else torch.float32
-    pointers = {"z": kernels.pointer("logits", z, logits_dtype, (rows, words))}
+    kernels.check_dtype("logits", z)
+    pointers = {"z": kernels.pointer("logits", z, z.dtype, (rows, words))}
     for what, tensor in {"targets": targets, **arrays}.items():
         if tensor is not None:
-            dtype = _DTYPES.get(what, logits_dtype if what == "dz" else torch.float32)
+            dtype = _DTYPES.get(what, z.dtype if what == "dz" else torch.float32)
             shape = (rows, words) if what == "dz" else (rows,)
             pointers[what] = kernels.pointer(what, tensor, dtype, shape)
-    flags = dict(is_bf16=logits_dtype == torch.bfloat16, threads=torch.get_num_threads())
+    flags = dict(is_bf16=z.dtype == torch.bfloat16, threads=torch.get_num_threads())
     arguments = _CrossEntropy(N=rows, W=words, ignored=ignored, **flags, **pointers)
     if kernels.call(name, arguments) == 1:
         wrong = targets[((targets < 0) | (targets >= words)) & (targets != ignored)]

@@ -55,9 +55,9 @@ class _Dropout(ctypes.Structure):
 def _run(x: Tensor, p: float, seed: Tensor) -> Tensor:
     x = x.contiguous()
     y = torch.empty_like(x)
-    dtype = torch.bfloat16 if x.dtype == torch.bfloat16 else torch.float32
-    pointers = {name: kernels.pointer(name, t, dtype, x.shape) for name, t in (("x", x), ("y", y))}
-    flags = dict(is_bf16=dtype == torch.bfloat16, threads=torch.get_num_threads())
+    kernels.check_dtype("x", x)
+    pointers = {"x": x.data_ptr(), "y": y.data_ptr()}
+    flags = dict(is_bf16=x.dtype == torch.bfloat16, threads=torch.get_num_threads())
     sizes = dict(size=x.numel(), seed=int(seed), keep=1 - p)
     kernels.call("wsum_dropout", _Dropout(**sizes, **flags, **pointers))
     return y

@@ -159,7 +159,7 @@ class _JointGradients(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        if func in _KINDS and not kwargs and _can_join(*args[:2]):
+        if func in _KINDS and not kwargs and _can_join(*args):
             return self._step(_KINDS[func], *args)
         return func(*args, **(kwargs or {}))
 
@@ -174,11 +174,12 @@ class _JointGradients(TorchFunctionMode):
         return y
 
 
-def _can_join(x: Tensor, matrix: Tensor) -> bool:
+def _can_join(x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> bool:
     return (
         torch.is_grad_enabled()
         and matrix.requires_grad
         and matrix.dim() > 1
+        and (bias is None or bias.dim() == 1)  # torch takes others
         and not matrix.is_complex()
         and not torch.compiler.is_compiling()
         and not in_autocast(x.device)

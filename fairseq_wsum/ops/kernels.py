@@ -51,6 +51,17 @@ def use_instruction_set(name: str) -> None:
         raise ValueError(f"this processor or this build has no instruction set {name!r}")
 
 
+def check_dtype(name: str, tensor: Tensor) -> None:
+    """Check that the kernels have a form for the dtype of a tensor.
+
+    Raises:
+        ValueError: they have none.
+    """
+    if tensor.dtype not in DTYPES:
+        wanted = " or ".join(str(dtype) for dtype in DTYPES)
+        raise ValueError(f"the kernels take {name} in {wanted}, got {tensor.dtype}")
+
+
 def pointer(name: str, tensor: Tensor, dtype: torch.dtype, shape: Sequence[int]) -> int:
     """The address of a tensor's data, for a struct.
 

@@ -79,16 +79,17 @@ def batched(x: Tensor, y: Tensor) -> Tensor:
     return torch.bmm(x, y)
 
 
-def widened(x: Tensor) -> AbstractContextManager[object]:
+def wide_products(x: Tensor) -> AbstractContextManager[object]:
     """A context in which the products of other modules, of tensors like `x`, are converted, too.
 
     It has an effect in bfloat16 on processors where torch's own products are slow. Products within
-    `torch.nn.functional.multi_head_attention_forward` stay torch's.
+    `torch.nn.functional.multi_head_attention_forward`, and those of calls with keyword arguments,
+    stay torch's.
     """
-    return _Widened() if _is_slow(x) else nullcontext()
+    return _WideProducts() if _is_slow(x) else nullcontext()
 
 
-class _Widened(TorchFunctionMode):
+class _WideProducts(TorchFunctionMode):
     ours: Mapping[Any, Callable[..., Any]] = {F.linear: product, torch.bmm: batched}
 
     def __torch_function__(

@@ -44,6 +44,7 @@ class _SymmetricKL(torch.autograd.Function):
             log_p, log_q = (z[k : k + rows].float().log_softmax(-1) for z in (a, b))
             p, q = log_p.exp(), log_q.exp()
             ratio, difference = log_p.sub_(log_q), p - q
+            ratio.masked_fill_(p + q == 0, 0)  # -inf - -inf is NaN
             divergence[k : k + rows] = (difference * ratio).sum(-1) / 2
             # dD/da = (p * (ratio - E_p[ratio]) + p - q) / 2, and the same with p and q exchanged
             for w, sign, dz in ((p, 1, da), (q, -1, db)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -25,6 +26,11 @@ def constant(function: Function) -> Function:
 def in_autocast(device: torch.device) -> bool:
     """Whether autocast chooses the dtypes of matrix products on this device."""
     return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """A context in which autocast leaves the dtypes on this device alone."""
+    return torch.autocast(device.type, enabled=False) if in_autocast(device) else nullcontext()
 
 
 def product_dtype(x: Tensor, weight: Tensor) -> torch.dtype:

@@ -140,7 +140,7 @@ def join_norms(norms: Tensor, text: Text, reverse: bool) -> Tensor:
     the sum of their squares. The memory is that after the last token of a word was read, which is
     its first one in a backward direction.
     """
-    word_of = torch.tensor(text.word_of)
+    word_of = torch.tensor(text.word_of, device=norms.device)
     squares = norms.new_zeros(len(word_of), len(text.words)).index_add_(1, word_of, norms**2)
     return squares[last_tokens(text, reverse)].sqrt()
 

@@ -172,7 +172,7 @@ class _Sums:
     def add(self, trace: Trace, text: Text, tags: Sequence[str] | None, share: float) -> None:
         last = last_tokens(text, trace.reverse)
         lives = _lives(trace, last, share)
-        opens = trace.input_gates[last, 0].float().numpy()
+        opens = trace.input_gates[last, 0].double().numpy()
         for word, life, gate in zip(text.words, lives, opens, strict=True):
             _add(self.lives, word, life)
             _add(self.opens, word, gate)

@@ -24,6 +24,7 @@ from ..cells.precision import wide
 from ..cells.rows import inner_bias, split
 from ..layer import Pass, State, WsumLSTM
 from ..ops.scan import scan_reference
+from ..ops.transforms import without_autocast
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ class Trace:
     def output(self, cells: Tensor) -> Tensor:
         """h_t from memory cells c_t, T x B x H -> T x B x P."""
         h = self.cell.output(self.preactivations, cells)
-        h = h if self.w_hr is None else F.linear(h, self.w_hr)
+        if self.w_hr is not None:
+            with without_autocast(h.device):
+                h = F.linear(h, self.w_hr)
         return zero_at_padding(h, self.padding_mask)
 
 
@@ -114,7 +117,7 @@ def from_pass(one: Pass) -> Trace:
     dtype = wide(one.y.dtype)
     p = _converted(one.p, dtype)
     x, y, h_0, c_0 = (tensor.to(dtype) for tensor in (one.x, one.y, one.h_0, one.c_0))
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x.device):
         z_x = split(cell.rows, input_products(cell, x, p))
         z_h = _hidden_products(cell, states_before(y, h_0, mask, reverse), p)
 
@@ -167,7 +170,9 @@ def _step_by_step(
 def _content_and_gates(
     cell: Cell, z: Rows, padding_mask: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    g, i, f = torch.broadcast_tensors(cell.content(z), *cell.gates(z))  # a gate may be a constant
+    g = cell.content(z)
+    i, f = (gate.to(g) for gate in cell.gates(z))  # a gate may be a constant, on the CPU
+    g, i, f = torch.broadcast_tensors(g, i, f)
     if padding_mask is None:
         return g, i, f
     padded = padding_mask.unsqueeze(-1)

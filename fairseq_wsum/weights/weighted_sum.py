@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from ..backends.padding import zero_at_padding
+from ..ops.transforms import without_autocast
 from .trace import Trace
 
 SHARE = 0.1  # of its first norm, below which the life of a step ends
@@ -128,7 +129,8 @@ def lifetimes(trace: Trace, share: float = SHARE, later: Sequence[int] = ()) -> 
         size, known = block.shape[1:]
         rows, at = order[:size], order[t:known]
         first[:, at] = block[:, rows, at]
-        below = block < share**2 * first[:, None, :known]
+        limit = share**2 * first[:, None, :known]
+        below = (block < limit) | (limit == 0)  # what never enters the memory is not kept, either
         below &= at[:, None] > order[:known]
         found = torch.where(below.any(1), t + below.int().argmax(1), steps)
         end[:, :known] = torch.minimum(end[:, :known], found)
@@ -221,7 +223,8 @@ def _squares(trace: Trace) -> Iterator[tuple[int, Tensor]]:
         size = f_t.size(1)
         since = _without_tiny(f_t.cumprod(1))
         block = i.new_zeros(i.size(0), size, t + size)
-        block[:, :, :t] = since @ earlier[:, :t].transpose(1, 2)
+        with without_autocast(i.device):
+            block[:, :, :t] = since @ earlier[:, :t].transpose(1, 2)
         within = earlier[:, t : t + size]
         for k in range(size):
             within[:, :k] *= f_t[:, k : k + 1]

@@ -103,12 +103,51 @@ public:
 
     const int64_t count, segments, k;
 
-    // The weights from input i of a segment to the outputs of vector n of a panel. Those of
-    // neighbouring outputs are GROUP<Op> apart.
-    Op* at(int64_t panel, int64_t segment, int64_t i, int n) {
-        const int64_t place = (panel * segments + segment) * k + i;
-        const int64_t group = place / GROUP<Op>;
-        return &data_[(group * N + n) * V * GROUP<Op> + place % GROUP<Op>];
+    // Packs panel `index` of a matrix whose rows, of length `length`, are the outputs. Vector n of the
+    // panel takes up to V rows, starting at row first(n), of which left(n) remain.
+    template <class S, class First, class Left>
+    void pack_rows(int64_t index, const S* w, int64_t length, First&& first, Left&& left) {
+        constexpr int BLOCK = 16;  // number of columns at a time, a cache line of each row
+        const auto pack = [&](const S* from, int n, int rows) {
+            for (int64_t i = 0; i < k; i += BLOCK) {
+                for (int64_t m = i; m < std::min(i + BLOCK, k); ++m) {
+                    Op* const to = at(index, 0, m, n);
+                    const int filled = m < length ? rows : 0;
+                    for (int j = 0; j < filled; ++j)
+                        convert(from[j * length + m], to[j * GROUP<Op>]);
+                    for (int j = filled; j < V; ++j) to[j * GROUP<Op>] = Op{};
+                }
+            }
+        };
+        for (int n = 0; n < N; ++n) {
+            const S* const from = w + first(n) * length;
+            if (left(n) >= V)
+                pack(from, n, V);  // a constant, so that the loop over it is unrolled
+            else
+                pack(from, n, int(std::max<int64_t>(left(n), 0)));
+        }
+    }
+
+    // Packs panel `index` of a matrix whose columns are the outputs. Its rows are summed over, and come
+    // in segments of `length`.
+    template <class S>
+    void pack_columns(int64_t index, const S* w, int64_t outputs, int64_t length) {
+        const int64_t first = index * WIDTH;
+        for (int64_t segment = 0; segment < segments; ++segment) {
+            for (int64_t i = 0; i < k; ++i) {
+                const S* const from = w + (segment * length + i) * outputs + first;
+                for (int n = 0; n < N; ++n) {
+                    Op* const to = at(index, segment, i, n);
+                    const int64_t left = i < length ? outputs - first - n * V : 0;
+                    if (left >= V) {  // a constant number, so that the loop is unrolled
+                        for (int j = 0; j < V; ++j) convert(from[n * V + j], to[j * GROUP<Op>]);
+                    } else {
+                        for (int j = 0; j < V; ++j) to[j * GROUP<Op>] = Op{};
+                        for (int j = 0; j < left; ++j) convert(from[n * V + j], to[j * GROUP<Op>]);
+                    }
+                }
+            }
+        }
     }
 
     // Computes the outputs of a panel for the rows [from, to) of `a`, one tile of rows at a time.
@@ -134,5 +173,13 @@ public:
     }
 
 private:
+    // The weights from input i of a segment to the outputs of vector n of a panel. Those of
+    // neighbouring outputs are GROUP<Op> apart.
+    Op* at(int64_t panel, int64_t segment, int64_t i, int n) {
+        const int64_t place = (panel * segments + segment) * k + i;
+        const int64_t group = place / GROUP<Op>;
+        return &data_[(group * N + n) * V * GROUP<Op> + place % GROUP<Op>];
+    }
+
     Buffer<Op> data_;
 };

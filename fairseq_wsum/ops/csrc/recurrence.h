@@ -70,53 +70,6 @@ struct ForwardPanel {
     static constexpr int N = ROWS * BLOCKS;
 };
 
-// Packs panel `index` of a matrix whose rows, of length k, are the outputs. Vector n of the panel
-// takes up to V rows, starting at row first(n), of which left(n) remain.
-template <class Op, int N, class S, class First, class Left>
-void pack_rows(Panels<Op, N>& panels, int64_t index, const S* w, int64_t k, First&& first,
-               Left&& left) {
-    constexpr int BLOCK = 16;  // number of columns at a time, a cache line of each row
-    const auto pack = [&](const S* from, int n, int rows) {
-        for (int64_t i = 0; i < panels.k; i += BLOCK) {
-            for (int64_t m = i; m < std::min(i + BLOCK, panels.k); ++m) {
-                Op* const to = panels.at(index, 0, m, n);
-                const int filled = m < k ? rows : 0;
-                for (int j = 0; j < filled; ++j) convert(from[j * k + m], to[j * GROUP<Op>]);
-                for (int j = filled; j < V; ++j) to[j * GROUP<Op>] = Op{};
-            }
-        }
-    };
-    for (int n = 0; n < N; ++n) {
-        const S* const from = w + first(n) * k;
-        if (left(n) >= V)
-            pack(from, n, V);  // a constant, so that the loop over it is unrolled
-        else
-            pack(from, n, int(std::max<int64_t>(left(n), 0)));
-    }
-}
-
-// Packs panel `index` of a matrix whose columns are the outputs. Its rows are summed over, and come
-// in segments of length `k`.
-template <class Op, int N, class S>
-void pack_columns(Panels<Op, N>& panels, int64_t index, const S* w, int64_t outputs, int64_t k) {
-    const int64_t first = index * N * V;
-    for (int64_t segment = 0; segment < panels.segments; ++segment) {
-        for (int64_t i = 0; i < panels.k; ++i) {
-            const S* from = w + (segment * k + i) * outputs + first;
-            for (int n = 0; n < N; ++n) {
-                Op* const to = panels.at(index, segment, i, n);
-                const int64_t left = i < k ? outputs - first - n * V : 0;
-                if (left >= V) {  // a constant number, so that the loop is unrolled
-                    for (int j = 0; j < V; ++j) convert(from[n * V + j], to[j * GROUP<Op>]);
-                } else {
-                    for (int j = 0; j < V; ++j) to[j * GROUP<Op>] = Op{};
-                    for (int j = 0; j < left; ++j) convert(from[n * V + j], to[j * GROUP<Op>]);
-                }
-            }
-        }
-    }
-}
-
 template <class C, class S, class Op>
 void recurrence(const Recurrence& p) {
     using Panel = ForwardPanel<C>;
@@ -146,15 +99,15 @@ void recurrence(const Recurrence& p) {
         }
         for (int64_t i = team.rank; i < w_hh.count; i += team.size) {
             const auto unit = [&](int n) { return (i * Panel::BLOCKS + n / Panel::ROWS) * V; };
-            pack_rows(
-                w_hh, i, as<S>(p.w_hh), P,
+            w_hh.pack_rows(
+                i, as<S>(p.w_hh), P,
                 [&](int n) { return n % Panel::ROWS * H + std::min(unit(n), H); },
                 [&](int n) { return H - unit(n); });
         }
         for (int64_t i = team.rank; i < w_hr.count; i += team.size) {
             const auto feature = [&](int n) { return (i * WIDE + n) * V; };
-            pack_rows(
-                w_hr, i, as<S>(p.w_hr), H, [&](int n) { return std::min(feature(n), P); },
+            w_hr.pack_rows(
+                i, as<S>(p.w_hr), H, [&](int n) { return std::min(feature(n), P); },
                 [&](int n) { return P - feature(n); });
         }
 #pragma omp barrier
@@ -279,9 +232,9 @@ void recurrence_backward(const Recurrence& p) {
                 clear_row(dc.get() + b * at.pitch_h, H);
         }
         for (int64_t i = team.rank; i < w_hh.count; i += team.size)
-            pack_columns(w_hh, i, as<S>(p.w_hh), P, H);
+            w_hh.pack_columns(i, as<S>(p.w_hh), P, H);
         for (int64_t i = team.rank; i < w_hr.count; i += team.size)
-            pack_columns(w_hr, i, as<S>(p.w_hr), H, P);
+            w_hr.pack_columns(i, as<S>(p.w_hr), H, P);
 #pragma omp barrier
 
         const auto everything = [](int64_t, int64_t) { return true; };  // dh passes through padding

@@ -14,7 +14,7 @@ from fairseq.modules.transformer_layer import (
 )
 from torch import Tensor, nn
 
-from ...ops.products import widened
+from ...ops.products import wide_products
 from ..modules import WsumSelfAttention
 from .dictionaries import remember_words
 from .gated_sum_options import GatedSums
@@ -46,7 +46,7 @@ class WsumTransformerEncoder(TransformerEncoderBase):
 
     def forward(self, *args: Any, **named: Any) -> Any:
         """fairseq's forward pass; in bf16 its products are converted where that is faster."""
-        with widened(next(self.parameters())):
+        with wide_products(next(self.parameters())):
             return super().forward(*args, **named)
 
     def build_encoder_layer(self, cfg: Any) -> nn.Module:
@@ -68,7 +68,7 @@ class WsumTransformerDecoder(TransformerDecoderBase):
 
     def forward(self, *args: Any, **named: Any) -> Any:
         """fairseq's forward pass; in bf16 its products are converted where that is faster."""
-        with widened(next(self.parameters())):
+        with wide_products(next(self.parameters())):
             return super().forward(*args, **named)
 
     def buffered_future_mask(self, tensor: Tensor) -> Tensor | None:

@@ -16,7 +16,7 @@ from fairseq.tasks import FairseqTask
 from omegaconf import II
 from torch import Tensor
 
-from ...ops.products import widened
+from ...ops.products import wide_products
 from ..modules import CarriedState, WsumSelfAttention, use_dropout
 from ..modules.states import IncrementalState
 from .gated_sum_options import (
@@ -94,7 +94,7 @@ class WsumTransformerLMDecoder(WsumTransformerDecoder):
         **named: Any,
     ) -> tuple[Tensor, dict[str, Any]]:
         """fairseq's `forward`; `named` are further arguments of `extract_features`."""
-        with widened(next(self.parameters())):
+        with wide_products(next(self.parameters())):
             x, extra = self.extract_features(
                 prev_output_tokens, encoder_out, incremental_state, **named
             )
