@@ -84,6 +84,11 @@ prepare() { # SCRIPT options...
     ! $prepare_only || exit 0
 }
 
+# Words as one text for a shell. (What bash itself makes of them depends on the locale.)
+quoted() { # WORDS...
+    "$PYTHON" -P -c 'import shlex, sys; print(shlex.join(sys.argv[1:]), end=" ")' "$@"
+}
+
 # Whether two command lines have the same options, in any order; of one that is there twice, fairseq
 # takes the last.
 same_options() { # "WORDS" "WORDS", quoted for the shell
@@ -105,7 +110,7 @@ sys.exit(options(sys.argv[1]) != options(sys.argv[2]))' "$1" "$2"
 # The updates of a training, over which the learning rate of a recipe falls to zero. On Multi30k, with
 # one process and the recipe's own options, it is NUMBER.
 count_updates() { # NUMBER DATA RUN options...
-    local number="$1" data="$2" run="$3" option known=true command
+    local number="$1" data="$2" run="$3" option known=true command words
     shift 3
     ! $own_corpus || known=false
     case "$gpus$cpu_processes" in
@@ -126,8 +131,9 @@ count_updates() { # NUMBER DATA RUN options...
     command="$("$SCRIPTS/train.sh" "$data" --dry-run --save-dir "$run" "$@" \
         --total-num-update "$number" ${train_options[@]+"${train_options[@]}"} \
         ${cpu_processes:+--cpu-processes 1})"
-    "$PYTHON" -W ignore "$SCRIPTS/count_updates.py" "$command" \
-        ${cpu_processes:+--processes "$cpu_processes"}
+    eval "words=($command)" # as train.sh has quoted them
+    "$PYTHON" -W ignore "$SCRIPTS/count_updates.py" \
+        ${cpu_processes:+--processes "$cpu_processes"} -- "${words[@]}"
 }
 
 # Train, unless the training is finished; fairseq continues an interrupted one. A folder belongs to
@@ -142,16 +148,19 @@ train() { # DATA RUN options...
         "${command[@]}"
         exit
     fi
-    made="$(printf '%q ' "$@" ${train_options[@]+"${train_options[@]}"} \
+    made="$(quoted "$@" ${train_options[@]+"${train_options[@]}"} \
         ${text_options[@]+"${text_options[@]}"} |
         sed 's/--stop-time-hours[ =][^ ]* //; s/--skip-damaged //')" # these do not change the model
     mkdir -p "$run"
     exec 7>>"$run/.recipe.lock"
     lock 7 "$run/.recipe.lock" --run "$run"
-    if has_checkpoints "$run" && [ -s "$run/options" ] &&
-        ! same_options "$(cat "$run/options")" "$made"; then
-        die "$run was trained with other options: $(cat "$run/options");" \
-            "give a new folder with --out, or with --run if you gave one"
+    if has_checkpoints "$run"; then
+        [ -e "$run/options" ] ||
+            die "$run has checkpoints of a training that is not this recipe's;" \
+                "give a new folder with --out, or with --run if you gave one"
+        [ ! -s "$run/options" ] || same_options "$(cat "$run/options")" "$made" ||
+            die "$run was trained with other options: $(cat "$run/options");" \
+                "give a new folder with --out, or with --run if you gave one"
     fi
     echo "$made" >"$run/options.partial" # a full disk must not cost the old one
     mv "$run/options.partial" "$run/options"

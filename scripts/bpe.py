@@ -28,6 +28,7 @@ def learn(model: Path, text: Iterable[str], size: int, character_coverage: float
             model_type="bpe",
             vocab_size=size,
             character_coverage=character_coverage,
+            max_sentence_length=2**30,  # bytes; sentencepiece leaves out longer lines
             # No normalisation, so that undoing the BPE restores the text exactly.
             normalization_rule_name="identity",
             minloglevel=2,

@@ -72,15 +72,24 @@ print(*(name for name in sys.argv[1:] if find_spec(name) is None))' "$@")"
 }
 
 # Run a command that takes long. A signal that ends this script ends the command, too: bash alone
-# would leave it running, or wait for it.
+# would leave it running, or wait for it. An interrupt also ends the loop that this script is in,
+# as the signal itself ends the script.
 run_job() { # COMMAND...
     local status=0
     "$@" &
     job=$!
-    trap 'trap - INT TERM HUP; kill -TERM "$job" 2>/dev/null; wait "$job"; exit 143' INT TERM HUP
+    trap 'end_job; kill -s INT $$' INT
+    trap 'end_job; exit 129' HUP
+    trap 'end_job; exit 143' TERM
     wait "$job" || status=$?
     trap - INT TERM HUP
     return "$status"
+}
+
+end_job() {
+    trap - INT TERM HUP
+    kill -TERM "$job" 2>/dev/null
+    wait "$job"
 }
 
 # `run_job`, with what it prints added to a file, and given to another command.

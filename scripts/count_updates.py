@@ -9,9 +9,8 @@ from __future__ import annotations
 import argparse
 import logging
 import math
-import shlex
 
-from common import run
+from common import UserError, run
 from fairseq import options, tasks, utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from omegaconf import DictConfig
@@ -20,15 +19,18 @@ from omegaconf import DictConfig
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     add = parser.add_argument
-    add("command", help="a command line of fairseq-train with --max-epoch, quoted for the shell")
+    add("command", nargs="+", help="a command line of fairseq-train with --max-epoch, after --")
     add("--processes", type=int, metavar="N", help="the number of processes (default: as in it)")
     args = parser.parse_args()
     logging.disable(logging.INFO)  # fairseq's, of the data
-    words = shlex.split(args.command)
-    given = words[words.index("fairseq-train") + 1 :]  # within a job of Slurm, after `env -u ...`
+    # within a job of Slurm, after `env -u ...`
+    given = args.command[args.command.index("fairseq-train") + 1 :]
     namespace = options.parse_args_and_arch(options.get_training_parser(), input_args=given)
     cfg = convert_namespace_to_omegaconf(namespace)
-    print(count(cfg, args.processes or cfg.distributed_training.distributed_world_size))
+    try:
+        print(count(cfg, args.processes or cfg.distributed_training.distributed_world_size))
+    except ValueError as error:  # the training would end with it, too
+        raise UserError(f"the updates cannot be counted: {error}") from error
 
 
 def count(cfg: DictConfig, processes: int) -> int:
@@ -58,7 +60,7 @@ def batches_in(cfg: DictConfig, epoch: int) -> int:
         dataset=task.dataset(cfg.dataset.train_subset),
         max_tokens=cfg.dataset.max_tokens,
         max_sentences=cfg.dataset.batch_size,
-        max_positions=task.max_positions(),
+        max_positions=utils.resolve_max_positions(task.max_positions(), cfg.dataset.max_tokens),
         ignore_invalid_inputs=True,
         required_batch_size_multiple=cfg.dataset.required_batch_size_multiple,
         seed=cfg.common.seed + epoch,

@@ -71,6 +71,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 [ -n "$data" ] || die "no data: give the folder first (see --help)"
+check_colon DATA "$data"
 [ -f "$data/dict.txt" ] || die "$data has no dict.txt: give a folder that scripts/prepare_ptb.sh," \
     "prepare_wikitext2.sh, prepare_gbw.sh or fairseq-preprocess --only-source made"
 [ -n "$checkpoint" ] || die "no --checkpoint: give the model's checkpoint file"
@@ -84,7 +85,6 @@ else
         "checkpoint_best.pt, or add --average N"
     [ -f "$checkpoint" ] || die "--checkpoint $checkpoint: no such file"
 fi
-check_colon DATA "$data"
 check_colon --checkpoint "$checkpoint"
 for split in ${splits//,/ }; do
     [ -f "$data/$split.idx" ] || die "--splits $splits: $data has no $split"

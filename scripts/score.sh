@@ -77,11 +77,11 @@ while [ $# -gt 0 ]; do
     shift
 done
 [ -n "$data" ] || die "no data: give the folder first, before fairseq's options (see --help)"
+check_colon DATA "$data"
 [ -f "$data/prepared.json" ] ||
     die "$data has no prepared.json; make the data with scripts/prepare_multi30k.sh, which also" \
         "prepares your own text (--own-corpus), or translate it with fairseq-generate"
 [ -n "$checkpoints" ] || die "no --checkpoints: give the --save-dir of the training, or a file"
-check_colon DATA "$data"
 [[ "$checkpoints" != -* ]] || checkpoints="./$checkpoints" # a path, and not an option, for others
 [ ! -e "$checkpoints" ] || check_colon --checkpoints "$checkpoints"
 [[ "$checkpoints" != *: ]] || die "--checkpoints $checkpoints: no file follows the ':'"

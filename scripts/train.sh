@@ -120,7 +120,12 @@ common=(--save-dir "$save_dir" --user-dir "$user_dir" --required-batch-size-mult
     --update-epoch-batch-itr "$new_batches")
 case "$precision" in
     fp32) ;;
-    bf16) common+=(--bf16) ;;
+    bf16)
+        common+=(--bf16)
+        if ! $dry_run && [ "${RANK:-0}" = 0 ] && on_cpu && [ "$(bf16_is_slow)" = True ]; then
+            say "--precision bf16: this processor has no instructions for it; fp32, the default, is faster"
+        fi
+        ;;
     fp16 | amp)
         ! on_cpu || die "--precision $precision needs a GPU; on the CPU use bf16 or fp32"
         common+=("--$precision")
@@ -204,9 +209,6 @@ if $first; then
             "scripts/prepare_multi30k.sh or fairseq-preprocess"
     [[ " ${options[*]-}" =~ \ (--arch|-a)[\ =] ]] ||
         die "no --arch: name a model, such as wsum_lstm (fairseq-wsum options NAME shows its options)"
-    if [ "$precision" = bf16 ] && on_cpu && [ "$(bf16_is_slow)" = True ]; then
-        say "--precision bf16: this processor has no instructions for it; fp32, the default, is faster"
-    fi
     { mkdir -p "$save_dir" && [ -w "$save_dir" ]; } ||
         die "--save-dir $save_dir cannot be written to: give another folder"
     exec 9>>"$save_dir/.train.lock" # the training and its data workers inherit it

@@ -306,11 +306,11 @@ def test_rdrop_is_for_training_only() -> None:
 
 
 def test_rdrop_needs_independent_samples() -> None:
-    sample = make_sample()
-    sample["net_input"]["carried_state"] = object()
-    rdrop = WsumCrossEntropyCriterion(TASK, False, label_smoothing=0.1, rdrop_alpha=1.0)
+    cfg = Namespace(label_smoothing=0.1, rdrop_alpha=1.0, sentence_avg=False)
+    WsumCrossEntropyCriterion.build_criterion(cfg, TASK)
+    stream = SimpleNamespace(**vars(TASK), carries_state=True)
     with pytest.raises(ValueError, match=r"--rdrop-alpha .* --sample-break-mode eos"):
-        rdrop(make_dropping_model(), sample)
+        WsumCrossEntropyCriterion.build_criterion(cfg, stream)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])

@@ -281,6 +281,13 @@ def test_rare_characters_can_be_left_out_of_the_bpe(corpus, tmp_path, monkeypatc
         assert ("\u0436" in (tmp_path / value / "text" / "dict.txt").read_text("utf-8")) == known
 
 
+def test_a_long_line_is_part_of_the_text_for_the_bpe(tmp_path, load) -> None:
+    pytest.importorskip("sentencepiece")
+    bpe, model = load("bpe"), tmp_path / "spm.model"
+    bpe.learn(model, ["a b", "\u0436 " * 3000], 8, 1.0)
+    assert bpe.load(model).encode("\u0436", out_type=str) == ["\u2581\u0436"]
+
+
 def test_a_bpe_smaller_than_the_alphabet_is_rejected_with_the_cures(
     corpus, tmp_path, monkeypatch, load
 ):

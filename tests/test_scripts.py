@@ -1,6 +1,7 @@
 """The shell scripts, run on a tiny corpus in the environment of this Python."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -65,6 +66,23 @@ def test_the_locale_does_not_change_the_encoding_of_texts():
         text=True,
     )
     assert done.stdout.split()[0] == "1" and done.stdout.split()[1].lower() == "utf-8"
+
+
+def test_an_interrupt_ends_the_loop_that_a_script_is_in():
+    script = """source "$0"; echo started; run_job sleep 60"""
+    loop = 'for k in 1 2 3; do bash -c "$1" "$0"; done'
+    shell = subprocess.Popen(
+        ["bash", "-c", loop, SCRIPTS / "common.sh", script],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # a shell's background job, and thus its pytest, ignores it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert shell.stdout.readline() == "started\n"
+    time.sleep(0.5)  # until the long command runs
+    os.killpg(shell.pid, signal.SIGINT)
+    assert shell.communicate(timeout=30)[0] == "" and shell.returncode == -signal.SIGINT
 
 
 def test_a_signal_that_ends_a_script_ends_its_long_command(tmp_path):

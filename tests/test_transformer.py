@@ -446,6 +446,14 @@ BAD_OPTIONS = {
         dict(tie_adaptive_weights=True, adaptive_softmax_cutoff="10,20"),
         "--tie-adaptive-weights needs an adaptive input",
     ),
+    "cutoffs": (
+        dict(adaptive_softmax_cutoff="7,5", criterion="adaptive_loss"),
+        "--adaptive-softmax-cutoff 7,5: give whole numbers",
+    ),
+    "large cutoff": (
+        dict(adaptive_softmax_cutoff="999", criterion="adaptive_loss"),
+        "--adaptive-softmax-cutoff 999: a cutoff is larger than the dictionary",
+    ),
     "cross": (dict(cross_self_attention=True), "--cross-self-attention: a gated sum cannot"),
     "layer": (dict(encoder_attention_layers="2"), "numbers from 0 to 1.*--encoder-layers is 2"),
     "no-layer": (dict(decoder_attention_layers="top"), "--decoder-attention-layers top: give"),

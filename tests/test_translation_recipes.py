@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import shell
 from shell import SCRIPTS, fails, succeeds, write_program, write_programs
+from translation_corpus import TINY
 
 pytest.importorskip("fairseq")
 
@@ -47,9 +48,11 @@ def test_a_recipe_folder_belongs_to_one_set_of_options(corpus, tmp_path):
     out.mkdir()
     (tmp_path / "scratch").mkdir()
     run.symlink_to("../scratch")
-    (run / "options").write_text("--arch another")
     other = [*recipe, "--cell", "no-srnn", "--decoder-cell", "lstm"]
     (run / "checkpoint_last.pt").touch()
+    assert "has checkpoints of a training that is not this recipe's" in fails(*other)
+    assert not (run / "options").exists()
+    (run / "options").write_text("--arch another")
     message = fails(*other)
     assert "trained with other options: --arch another" in message and "--out" in message
     assert (run / "options").read_text() == "--arch another"
@@ -128,6 +131,19 @@ def test_the_order_of_options_makes_no_difference(one, other, same):
     assert done.returncode == (0 if same else 1)
 
 
+def test_the_locale_makes_no_difference_to_options():
+    script = 'source "$0"; quoted --text "\u00fc \\n\'s"; quoted --lr 1 | LC_ALL=C cat'
+    recipe = SCRIPTS.parent / "examples" / "recipe.sh"
+    said = {
+        subprocess.check_output(
+            ["bash", "-c", script, recipe],
+            env={**os.environ, "PYTHON": sys.executable, "LC_ALL": locale},
+        )
+        for locale in ("C.UTF-8", "C")
+    }
+    assert len(said) == 1 and shlex.split(said.pop().decode())[1] == "\u00fc \\n's"
+
+
 @pytest.mark.parametrize("cell", [["--cell", "no-srnn"], ["--fairseq-lstm"]], ids="".join)
 def test_the_opennmt_recipe_trains_and_replaces_unknown_words(cell, corpus, tmp_path):
     small = ["--decoder-out-embed-dim", 8, "--max-epoch", 1, "--gpus", 0]
@@ -174,22 +190,38 @@ RUN = "no-srnn-hidden"
 
 
 def test_the_transformer_recipe_scores_a_model_of_a_small_corpus(corpus, tmp_path):
-    recipe = [RECIPES / "transformer.sh", "--own-corpus", "--data", corpus, "--out", tmp_path]
+    out = tmp_path / "\u00fcbung"
+    recipe = [RECIPES / "transformer.sh", "--own-corpus", "--data", corpus, "--out", out]
     assert "--bpe-size 8000 does not suit this text" in fails(*recipe)
     recipe += ["--bpe-size", 120, "--gpus", 0, "--max-epoch", 2]
     recipe += ["--max-tokens", 100, "--update-freq", 2, "--warmup-updates", 1]
     succeeds(*recipe)
-    ends = re.findall(r"num_updates (\d+) \| lr (\S+)", (tmp_path / RUN / "train.log").read_text())
-    assert f"--total-num-update {ends[-1][0]} " in (tmp_path / RUN / "options").read_text()
+    log = (out / RUN / "train.log").read_text()
+    ends = re.findall(r"num_updates (\d+) \| lr (\S+)", log)
+    assert f"--total-num-update {ends[-1][0]} " in (out / RUN / "options").read_text()
     assert float(ends[-1][1]) == 0 < float(ends[-2][1])  # at the end of the training, not before
-    record = json.loads((tmp_path / RUN / "score-test/scores.json").read_text())
+    record = json.loads((out / RUN / "score-test/scores.json").read_text())
     assert record["sentences"] == 7
-    # within a job of Slurm, too, the updates are counted
+    # within a job of Slurm and in other locales, too, the updates are counted
     dry_run = succeeds(*recipe[:-2], "--warmup-updates", 1, "--run", tmp_path / "new", "--dry-run",
-                       SLURM_JOB_NODELIST="n1")  # fmt: skip
+                       SLURM_JOB_NODELIST="n1", LC_ALL="C")  # fmt: skip
     assert f"--total-num-update {ends[-1][0]} " in dry_run
     recipe[recipe.index(120)] = 100  # the models of a folder share their data
     assert "bpe_size is 120 there, 100 now" in fails(*recipe)
+
+
+def test_sentences_that_are_too_long_for_a_batch_are_not_counted(prepared, tmp_path):
+    tiny = TINY.replace(
+        "--batch-size 30", "--max-tokens 11 --max-epoch 1 --disable-validation"
+    ).split()
+    command = ["train.sh", prepared, "--save-dir", tmp_path, "--gpus", 0, *tiny]
+    words = shlex.split(succeeds(*command, "--dry-run"))
+    counted = subprocess.check_output(
+        [sys.executable, SCRIPTS / "count_updates.py", "--", *words], text=True
+    )
+    log = succeeds(*command)
+    assert "have invalid sizes and will be skipped" in log
+    assert counted.strip() == re.findall(r"num_updates (\d+)", log)[-1]
 
 
 def strong(tmp_path, *options):
@@ -238,6 +270,16 @@ def test_the_hydra_example_equals_the_strong_recipe(tmp_path):
             where = option in ("save_dir", "user_dir")
             if not where and not OmegaConf.is_missing(named, option):
                 assert recipe_cfg[group][option] == named[option], f"{group}.{option}"
+
+
+def test_the_captions_of_the_small_study_replace_no_file(tmp_path) -> None:
+    captions = RECIPES.parent / "ablation_study" / "captions.sh"
+    own = tmp_path / "text" / "val.lc.norm.tok.de"
+    own.parent.mkdir()
+    own.write_text("mein text\n")
+    message = fails(captions, "--prepare-only", "--sentences", 200, "--out", tmp_path)
+    assert f"{own} is not this recipe's: give a new folder with --out" in message
+    assert own.read_text() == "mein text\n"
 
 
 def test_the_captions_of_the_small_study_can_be_prepared(tmp_path) -> None:

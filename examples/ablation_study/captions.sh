@@ -47,9 +47,12 @@ if ! has_option --dry-run; then
         die "--sentences $sentences: the captions could not be written to $text; if it has others," \
             "give a new folder with --out"
     for lang in en de; do
-        ln -sf "train.$lang" "$text/train.lc.norm.tok.$lang"
-        ln -sf "valid.$lang" "$text/val.lc.norm.tok.$lang"
-        ln -sf "test.$lang" "$text/test_2016_flickr.lc.norm.tok.$lang"
+        for names in train:train valid:val test:test_2016_flickr; do
+            link="$text/${names#*:}.lc.norm.tok.$lang"
+            [ -L "$link" ] || [ ! -e "$link" ] ||
+                die "$link is not this recipe's: give a new folder with --out"
+            ln -sf "${names%:*}.$lang" "$link"
+        done
     done
 fi
 prepare prepare_multi30k.sh --out "$data" --units words --data "$text" --own-corpus

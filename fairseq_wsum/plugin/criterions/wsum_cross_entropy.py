@@ -76,23 +76,26 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
         """Build the criterion that `cfg` describes.
 
         Raises:
-            ValueError: --label-smoothing is not between 0 and 1, or --rdrop-alpha is below 0.
+            ValueError: --label-smoothing is not between 0 and 1, or --rdrop-alpha is below 0, or
+                given for a task that carries the state from batch to batch.
         """
         if not 0 <= cfg.label_smoothing <= 1:
             raise ValueError(f"--label-smoothing {cfg.label_smoothing}: give a number from 0 to 1")
         if not 0 <= cfg.rdrop_alpha < float("inf"):
             raise ValueError(f"--rdrop-alpha {cfg.rdrop_alpha}: give 0 or more")
+        if cfg.rdrop_alpha > 0 and getattr(task, "carries_state", False):
+            raise ValueError(
+                "--rdrop-alpha needs samples that are independent, but --task "
+                "wsum_language_modeling carries the state from batch to batch: omit the option, or "
+                "give --sample-break-mode eos"
+            )
         criterion: WsumCrossEntropyCriterion = super().build_criterion(cfg, task)
         return criterion
 
     def forward(
         self, model: Any, sample: dict[str, Any], reduce: bool = True
     ) -> tuple[Tensor, Any, dict[str, Any]]:
-        """The loss, the number by which the gradient is divided, and what is logged.
-
-        Raises:
-            ValueError: R-Drop for a model whose state is carried from batch to batch.
-        """
+        """The loss, the number by which the gradient is divided, and what is logged."""
         if not self._rdrop(model):
             return super().forward(model, sample, reduce)
         loss, size, log = super().forward(model, _twice(sample), reduce)
@@ -176,12 +179,6 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
 
 def _twice(sample: dict[str, Any]) -> dict[str, Any]:
     """The batch of double size in which each sentence occurs twice."""
-    if "carried_state" in sample["net_input"]:
-        raise ValueError(
-            "--rdrop-alpha needs samples that are independent, but --task wsum_language_modeling "
-            "carries the state from batch to batch: omit the option, or give "
-            "--sample-break-mode eos"
-        )
 
     def double(value: Any) -> Any:
         return torch.cat((value, value)) if isinstance(value, Tensor) else value

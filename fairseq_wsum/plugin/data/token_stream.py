@@ -161,7 +161,7 @@ def scoring_batches(stream: TokenStream, *, tokens: int, process: int, pad: int)
     """Batches to score: a single stream, so that every token is predicted from its whole past.
 
     Batches end at sentence ends where possible. The first process reads the stream; batches in
-    other processes contain one row of padding.
+    other processes have one row without targets.
 
     Args:
         stream: the tokens.

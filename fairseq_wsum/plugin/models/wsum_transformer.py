@@ -16,11 +16,13 @@ from ..modules import WsumSelfAttention, use_dropout
 from .embeddings import load_embedding
 from .gated_sum_options import GatedSums, gated_sums
 from .options import (
+    check_cutoffs,
     check_joined,
     check_sizes,
     check_translation,
     default,
     option_values,
+    read_cutoffs,
     refuse_alignments,
     use_preset,
 )
@@ -87,6 +89,9 @@ class WsumTransformerModel(TransformerModelBase):
     def build_decoder(
         cls, cfg: Any, tgt_dict: Dictionary, embed_tokens: nn.Embedding
     ) -> WsumTransformerDecoder:
+        name = "adaptive_softmax_cutoff"
+        if (value := getattr(cfg, name)) is not None:
+            check_cutoffs(name, read_cutoffs(name, value), tgt_dict)
         return WsumTransformerDecoder(
             cfg, tgt_dict, embed_tokens, no_encoder_attn=cfg.no_cross_attention
         )

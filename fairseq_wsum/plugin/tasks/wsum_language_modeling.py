@@ -115,6 +115,11 @@ class WsumLanguageModelingTask(LanguageModelingTask):
                     )
         return super().setup_task(args, **kwargs)
 
+    @property
+    def carries_state(self) -> bool:
+        """Whether the state of a batch is the initial state of the next one."""
+        return _is_stream(self.args)
+
     def build_model(self, args: Any, from_checkpoint: bool = False) -> Any:
         name = getattr(args, "_name", None)
         if not issubclass(
