@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fairseq_wsum import WsumLSTM
-from fairseq_wsum.cells import get_cell
+from fairseq_wsum.cells import Cell, get_cell
 from fairseq_wsum.ops import kernels
 
 needs_kernels = pytest.mark.skipif(
@@ -31,6 +31,16 @@ def instruction_set(name: str) -> Iterator[None]:
         yield
     finally:
         kernels.use_instruction_set(before)
+
+
+OWN_RECURRENCES = ("amx", "avx512_bf16")  # in bfloat16; all else is computed by avx512
+
+
+def skip_repeats(name: str, cell: str | Cell, dtype: torch.dtype) -> None:
+    """Skip a case whose kernels are those of avx512, which is tested by its own name."""
+    own = dtype == torch.bfloat16 and get_cell(cell).is_recurrent
+    if name in OWN_RECURRENCES and not own:
+        pytest.skip("these kernels are those of avx512")
 
 
 # From one unit over odd numbers to more than a panel; batches smaller and larger than a tile, and

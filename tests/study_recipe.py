@@ -106,10 +106,14 @@ def wait_until(
 ) -> None:
     """Wait for something that a running study does."""
     deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, "the study is over"
-        assert time.monotonic() < deadline, "the study takes too long"
-        time.sleep(0.05)
+    try:
+        while not condition():
+            assert process.poll() is None, "the study is over"
+            assert time.monotonic() < deadline, "the study takes too long"
+            time.sleep(0.05)
+    except BaseException:
+        process.kill()  # the recipes end with it; one that stays at an epoch would never end
+        raise
 
 
 def run_study(file: Path, *options: str, python: str = WARM, **environment) -> tuple[int, str]:

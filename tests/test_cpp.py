@@ -11,7 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from cpp_oracle import SHAPES, assert_near, compare, instruction_set, needs_kernels, twins
+from cpp_oracle import (
+    OWN_RECURRENCES,
+    SHAPES,
+    assert_near,
+    compare,
+    instruction_set,
+    needs_kernels,
+    skip_repeats,
+    twins,
+)
 from layer_oracle import every_cell, every_name, mask_of
 from torch import Tensor
 
@@ -66,10 +75,10 @@ def test_a_gated_sum_of_your_own_runs_on_the_scan(cell, shape, dtype) -> None:
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @every_name
 def test_every_instruction_set_and_number_of_threads_agrees(cell, threads, name) -> None:
+    skip_repeats(name, cell, torch.bfloat16)
     torch.set_num_threads(threads)
     with instruction_set(name):
-        # with these two, float32 is computed by avx512
-        for dtype in [torch.bfloat16] if name in ("amx", "avx512_bf16") else kernels.DTYPES:
+        for dtype in [torch.bfloat16] if name in OWN_RECURRENCES else kernels.DTYPES:
             for kind in ("odd", "many-sequences", "projection-of-many"):
                 shape = SHAPES[kind]
                 mask = mask_of("left", shape["T"], shape["B"])

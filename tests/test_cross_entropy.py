@@ -69,7 +69,7 @@ def test_it_equals_torchs_cross_entropy(shape, smoothed, dtype) -> None:
 
 @needs_kernels
 @with_dtypes
-@pytest.mark.parametrize("name", ["amx", "avx512_bf16", "avx512", "avx2", "baseline"])
+@pytest.mark.parametrize("name", ["avx512", "avx2", "baseline"])
 def test_every_instruction_set_and_number_of_threads_agrees(name, dtype) -> None:
     with instruction_set(name):
         for count in (1, 2, 3):

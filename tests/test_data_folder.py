@@ -24,8 +24,9 @@ def user_error(load):
 
 
 @pytest.fixture
-def cut_off():
+def cut_off(monkeypatch):
     """The address of a server that cuts off every response in the middle."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
 
     class Half(http.server.BaseHTTPRequestHandler):
         def do_GET(self):

@@ -39,15 +39,41 @@ def absolute(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_run_one_way(path) -> None:
     part = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    assert part in {*ORDER, *SHARED, "__init__"}
     theirs = imported(path) & {*ORDER, *SHARED}
     if part in ORDER:
         assert theirs <= {*ORDER[: ORDER.index(part) + 1], *SHARED}
     elif part in SHARED:
         assert not theirs
     # --user-dir puts the root of the repository on the path
-    assert not absolute(path) & {"tests", "examples", "scripts", "benchmarks"}
+    assert not absolute(path) & {"tests", "examples", "scripts", "benchmarks", "fairseq_wsum"}
     if part in ("cells", "ops", "backends", "layer"):
         assert not absolute(path) & {"fairseq", "omegaconf", "hydra", "numpy"}
+
+
+WITHIN_THE_PLUGIN = {
+    "compat": (),
+    "modules": (),
+    "models": ("modules",),
+    "data": ("modules",),
+    "criterions": ("modules", "models", "data"),
+    "tasks": ("modules", "models", "data", "compat"),
+}
+
+
+@pytest.mark.parametrize("part", WITHIN_THE_PLUGIN)
+def test_imports_within_the_plugin_run_one_way(part) -> None:
+    plugin = PACKAGE / "plugin"
+    for path in (plugin / part).rglob("*.py"):
+        found = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not node.level:
+                continue
+            base = path.parents[node.level - 1]
+            if base.is_relative_to(plugin):
+                names = [node.module] if node.module else [alias.name for alias in node.names]
+                found |= {(*base.relative_to(plugin).parts, *name.split("."))[0] for name in names}
+        assert found & WITHIN_THE_PLUGIN.keys() <= {part, *WITHIN_THE_PLUGIN[part]}, path
 
 
 def test_the_layer_needs_only_torch() -> None:

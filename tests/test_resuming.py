@@ -226,7 +226,7 @@ def test_an_iterator_of_several_data_sets_is_left_to_fairseq() -> None:
 # Workers
 
 
-def test_the_workers_of_an_epoch_end_with_it() -> None:
+def test_an_iterator_is_freed_without_the_garbage_collector() -> None:
     """An iterator is in no reference cycle, so it is freed without the garbage collector."""
     (iterator,) = iterators(1)
     read_some(iterator)

@@ -12,7 +12,7 @@ import torch
 
 pytest.importorskip("fairseq")
 import fairseq
-from commands import BIN, USER_DIR, run, train
+from commands import BIN, ROOT, USER_DIR, run, train
 from fairseq import optim
 from fairseq.optim.adam import FairseqAdamConfig
 from omegaconf import OmegaConf
@@ -186,13 +186,29 @@ def test_showing_the_weights_runs_no_code_from_a_checkpoint(
     assert not trap.exists()
 
 
+@pytest.mark.parametrize("place", ["pickle", "options"])
 def test_scoring_a_language_model_runs_no_code_from_a_checkpoint(
-    text, language_model, trap, tmp_path
+    place, text, language_model, trap, tmp_path
 ) -> None:
-    checkpoint = make(language_model, "options", trap, tmp_path)
+    checkpoint = make(language_model, place, trap, tmp_path)
     options = ["--checkpoint", checkpoint, "--task", "language_modeling"]
-    assert "--decoder-attention is" in fails("perplexity.sh", text, *options)
+    reason = {"pickle": "it holds posix.system", "options": "--decoder-attention is"}[place]
+    assert reason in fails("perplexity.sh", text, *options)
     assert not trap.exists()
+
+
+def test_resuming_with_hydra_runs_no_code_from_a_checkpoint(
+    prepared, translator, trap, tmp_path
+) -> None:
+    checkpoint = make(translator, "pickle", trap, tmp_path)
+    output = run(
+        *("fairseq-hydra-train", "--config-dir", ROOT / "examples/translation_multi30k"),
+        *("--config-name", "strong", f"common.user_dir={USER_DIR}", f"task.data='{prepared}'"),
+        *(f"checkpoint.restore_file={checkpoint}", f"checkpoint.save_dir={tmp_path / 'new'}"),
+        *(f"hydra.run.dir={tmp_path}", "common.cpu=true", "optimization.max_update=1"),
+        check=False,
+    )
+    assert "it holds posix.system" in output and not trap.exists()
 
 
 def test_the_trap_works(translator, trap, tmp_path) -> None:

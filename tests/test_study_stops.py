@@ -1,5 +1,6 @@
 """Studies that are killed, interrupted or left by their terminal."""
 
+import contextlib
 import csv
 import json
 import os
@@ -108,19 +109,25 @@ def test_a_study_in_the_background_outlives_its_shell(jobs, make) -> None:
     wait = f'while [ ! -e "{go_on}" ]; do sleep 0.05; done\n'
     shell = f'nohup "$@" & echo $! >"{number}"; until [ -e "$0" ]; do sleep 0.05; done'
     recipe.write_text(RECIPE.replace("mkdir -p", wait + "mkdir -p"))
-    with (file.parent / "log").open("w") as log:
-        subprocess.run(
-            ["bash", "-c", shell, begun, *study],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=True, timeout=60,
-        )  # fmt: skip
-    process = int(number.read_text())
-    assert ignores(process, signal.SIGHUP)  # whenever it comes
-    os.kill(process, signal.SIGHUP)  # as when the terminal is closed
-    go_on.touch()
-    deadline = time.monotonic() + 60
-    while [state(run) for run in plan_of(file).runs] != ["finished"] * 2:
-        assert time.monotonic() < deadline, (file.parent / "log").read_text()
-        time.sleep(0.1)
+    try:
+        with (file.parent / "log").open("w") as log:
+            subprocess.run(
+                ["bash", "-c", shell, begun, *study],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                check=True, timeout=300,
+            )  # fmt: skip
+        process = int(number.read_text())
+        assert ignores(process, signal.SIGHUP)  # whenever it comes
+        os.kill(process, signal.SIGHUP)  # as when the terminal is closed
+        go_on.touch()
+        deadline = time.monotonic() + 120
+        while [state(run) for run in plan_of(file).runs] != ["finished"] * 2:
+            assert time.monotonic() < deadline, (file.parent / "log").read_text()
+            time.sleep(0.1)
+    finally:
+        go_on.touch()  # a recipe that waits for it would never end
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            os.kill(int(number.read_text()), signal.SIGKILL)
 
 
 def test_a_closed_terminal_ends_a_study_of_one_run_at_a_time(make) -> None:

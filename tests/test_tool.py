@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -89,7 +90,7 @@ def test_the_version_has_the_commit_of_a_checkout_of_this_package_only(tmp_path)
 
 def test_a_reader_that_stops_early_gets_no_message() -> None:
     for reader, read in (("head -1", "fairseq-wsum"), ("true", "")):
-        command = f"{sys.executable} -m fairseq_wsum.cli info | {reader}"
+        command = f"{shlex.quote(sys.executable)} -m fairseq_wsum.cli info | {reader}"
         done = subprocess.run(command, shell=True, capture_output=True, text=True)
         assert done.stdout.startswith(read) and not done.stderr
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from cpp_oracle import needs_kernels
 from layer_oracle import assert_same, padded_batch
 from test_own_cell import GRU, SRU
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
@@ -11,7 +12,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 from fairseq_wsum import CELLS, Cell, WsumLSTM
 from fairseq_wsum.cells import LSTM
 from fairseq_wsum.layer import Pass
-from fairseq_wsum.ops import kernels
 from fairseq_wsum.weights import (
     from_pass,
     half_lives,
@@ -25,7 +25,6 @@ from fairseq_wsum.weights import (
 )
 
 WITH_MEMORY = [name for name, cell in CELLS.items() if cell.has_memory]
-needs_kernels = pytest.mark.skipif(kernels.why_missing() is not None, reason="no C++ kernels")
 
 
 def weighted_sum(one):
@@ -254,6 +253,7 @@ def test_a_share_must_be_a_fraction() -> None:
 def test_half_lives_equal_those_worked_out_by_hand() -> None:
     f = torch.tensor([[0.5, 0.25, 1.0], [0.5, 1.0, 1.0]])
     assert half_lives(f).tolist() == pytest.approx([1, 1, math.inf])
+    assert half_lives(-f).tolist() == pytest.approx([1, 1, math.inf])
 
 
 def test_a_trace_has_gradients() -> None:

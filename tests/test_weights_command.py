@@ -313,7 +313,7 @@ def test_the_command_takes_standard_input_and_a_cell_of_your_own(prepared, tmp_p
         (["--page", "{}/p.html", "--sentence", "a", "--tags", "{}/two"], "--tags is for --tables"),
         (["--tables", "{}/t", "--sentence", "a", "--tags", "{}/two"], "has 2 lines for 1"),
         (["--page", "{}/p.html", "--input", "{}/many"], "--page shows at most 200 sentences"),
-        (["--picture", "{}/p.png", "--sentence", "{long}"], "--sentence has 5001 tokens, and"),
+        (["--picture", "{}/p.png", "--sentence", "{long}"], "--sentence has 201 tokens, and"),
         (["--page", "{}/p.html", "--sentence", "a", "--carry-state"], "--carry-state is for"),
         (["--page", "{}/new/p.html", "--sentence", "a", "--data", "{}"], "--data {} has no dict"),
         (
@@ -388,10 +388,16 @@ def test_wrong_input_is_named(models, tmp_path, capsys, options, message) -> Non
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "dict.en.txt").touch()
     (tmp_path / "half" / "train.en-de.en.bin").touch()
-    long = " ".join(["man"] * 5000)
+    long = " ".join(["man"] * 200)  # and </s>
     options = [option.replace("{}", str(tmp_path)).replace("{long}", long) for option in options]
     assert message.replace("{}", str(tmp_path)) in fails(capsys, models["half"], *options)
     assert not any((tmp_path / result).exists() for result in ("p.html", "p.png", "new"))
+
+
+def test_a_page_shows_a_sentence_of_200_tokens(models, tmp_path) -> None:
+    sentence = " ".join(["man"] * 199)  # and </s>
+    main(models["half"], "--sentence", sentence, "--page", tmp_path / "page.html")
+    assert (tmp_path / "page.html").exists()
 
 
 def test_lines_are_those_of_any_editor(models, tmp_path) -> None:

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy
 import pytest
 import torch
 from browser import Page, start
@@ -90,13 +91,22 @@ def test_units_are_packed_with_their_gates_and_statistics(tmp_path):
         for name, gates in (("i", trace.input_gates), ("f", trace.forget_gates)):
             got = decode(part[name], *layer["ranges"][name]).view(-1, 8)
             assert (got - gates[:, 0, chosen].double()).abs().max() <= 0.51 / LEVELS
-    unit = layer["units"][0]
-    assert sum(unit["bins"]) == len(f) and len(unit["bins"]) == 20
-    assert unit["life"] == pytest.approx(float(half_lives(f)[chosen[0]]), abs=1e-3)
-    values = [mean for _, mean in unit["most"]]
-    assert values == sorted(values, reverse=True) and len(values) == 15
-    values = [mean for _, mean in unit["least"]]
-    assert values == sorted(values) and values[0] < unit["most"][0][1]
+    i = torch.cat([trace.input_gates[:, 0] for trace in traces])
+    of_words: dict[str, list[torch.Tensor]] = {}
+    for trace, sentence in zip(traces, model.sentences, strict=True):
+        for t, n in enumerate(sentence.source.word_of):
+            of_words.setdefault(sentence.source.words[n], []).append(trace.input_gates[t, 0])
+    for k, unit in zip(chosen, layer["units"], strict=True):
+        assert unit["bins"] == numpy.histogram(f[:, k].numpy(), 20, (0, 1))[0].tolist()
+        assert unit["forget"] == pytest.approx(float(f[:, k].mean()), abs=1e-4)
+        assert unit["input"] == pytest.approx(float(i[:, k].mean()), abs=1e-4)
+        assert unit["life"] == pytest.approx(float(half_lives(f)[k]), abs=1e-3)
+        for key, falling in (("most", True), ("least", False)):
+            values = [mean for _, mean in unit[key]]
+            assert values == sorted(values, reverse=falling) and len(values) == 15
+            for word, mean in unit[key]:
+                gate = torch.stack(of_words[word])[:, k].mean()
+                assert mean == pytest.approx(float(gate), abs=1e-3)
 
 
 def test_tokens_stay_text(tmp_path):

@@ -164,7 +164,7 @@ class Gates:
 
         found = []
         for k, unit in enumerate(chosen):
-            bins = forgets[:, k].float().histc(BINS, 0, 1)
+            bins = forgets[:, k].float().clamp(0, 1).histc(BINS, 0, 1)  # all gates are counted
             found.append(
                 {
                     "unit": unit,

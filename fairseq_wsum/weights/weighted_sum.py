@@ -160,9 +160,10 @@ def half_lives(forget_gates: Tensor) -> Tensor:
     where they are all one.
 
     Args:
-        forget_gates: f_t between 0 and 1 at N steps that are not padding.
+        forget_gates: f_t at N steps that are not padding, between 0 and 1, or -1 and 1: the sign
+            of a product of gates does not matter here.
     """
-    mean = forget_gates.clamp(torch.finfo(forget_gates.dtype).tiny, 1).log().mean(0)
+    mean = forget_gates.abs().clamp(torch.finfo(forget_gates.dtype).tiny, 1).log().mean(0)
     return math.log(2) / mean.abs()
 
 

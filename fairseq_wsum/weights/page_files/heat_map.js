@@ -1,5 +1,7 @@
 // A heat map that is read by mouse, touch and keyboard.
 
+const MOST_PIXELS = 2 ** 24; // of a canvas: phones draw nothing in a larger one
+
 const darkByDefault = matchMedia("(prefers-color-scheme: dark)");
 const isDark = () => (document.documentElement.dataset.theme ?? (darkByDefault.matches ? "dark" : "light")) === "dark";
 
@@ -78,9 +80,9 @@ function createMap(figure, onWord) {
 
   function paint() {
     const [width, height] = [content.columns.length * size, content.rows.length * size];
-    const scale = window.devicePixelRatio || 1;
-    canvas.width = Math.round(width * scale);
-    canvas.height = Math.round(height * scale);
+    const scale = Math.min(window.devicePixelRatio || 1, Math.sqrt(MOST_PIXELS / (width * height)));
+    canvas.width = Math.floor(width * scale);
+    canvas.height = Math.floor(height * scale);
     canvas.style.width = `${width}px`;
     canvas.style.height = `${height}px`;
     const context = canvas.getContext("2d");
