@@ -42,6 +42,7 @@ KERNELS = Extension(
         "-std=c++17",
         "-fno-math-errno",
         "-fno-trapping-math",
+        "-fvisibility=hidden",
         "-g0",
         *OPENMP,
     ],

@@ -70,6 +70,15 @@ def test_a_gated_sum_of_your_own_runs_on_the_scan(cell, shape, dtype) -> None:
     compare(fast, exact, SHAPES[shape], mask_of("left", SHAPES[shape]["T"], SHAPES[shape]["B"]))
 
 
+# Large enough for more than one thread, in which all sequences share the units, or each thread has
+# sequences of its own, or with a projection two threads have their own and three share the units.
+THREADED = [
+    dict(T=3, B=13, I=3, H=101),
+    dict(T=2, B=49, I=3, H=53),
+    dict(T=3, B=19, I=3, H=101, P=71),
+]
+
+
 @needs_kernels
 @pytest.mark.parametrize("name", ["amx", "avx512_bf16", "avx512", "avx2", "baseline"])
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -79,8 +88,8 @@ def test_every_instruction_set_and_number_of_threads_agrees(cell, threads, name)
     torch.set_num_threads(threads)
     with instruction_set(name):
         for dtype in [torch.bfloat16] if name in OWN_RECURRENCES else kernels.DTYPES:
-            for kind in ("odd", "many-sequences", "projection-of-many"):
-                shape = SHAPES[kind]
+            small = [SHAPES[kind] for kind in ("odd", "many-sequences", "projection-of-many")]
+            for shape in small if threads == 1 else THREADED:
                 mask = mask_of("left", shape["T"], shape["B"])
                 compare(*twins(shape, dtype, cell=cell), shape, mask)
 
@@ -110,7 +119,7 @@ def test_stacked_layers_without_bias_equal_the_reference(cell) -> None:
 def test_the_same_inputs_give_the_same_bits(cell) -> None:
     torch.set_num_threads(2)
     layer = WsumLSTM(20, 65, cell=cell, backend="cpp", bidirectional=True)
-    x, mask = torch.randn(7, 29, 20, requires_grad=True), mask_of("right", 7, 29)
+    x, mask = torch.randn(7, 33, 20, requires_grad=True), mask_of("right", 7, 33)
     runs = []
     for _ in range(3):
         y, state = layer(x, None, mask)

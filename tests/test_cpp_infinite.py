@@ -159,6 +159,19 @@ def test_nan_beside_a_vanishing_gate_of_a_min_lstm_stays(nan, other, name) -> No
 
 
 @needs_kernels
+@pytest.mark.parametrize("name", ["avx512", "avx2", "baseline"])
+@pytest.mark.parametrize(("z_f", "z_i"), [(-39, -87), (-39, -85), (-45, -100), (3, -60), (-70, -2)])
+@pytest.mark.parametrize("content", [1e30, math.inf])
+def test_a_small_gate_of_a_min_lstm_counts(content, z_f, z_i, name) -> None:
+    z, h_0 = torch.tensor([z_f, z_i, content]).view(1, 1, 3), torch.ones(1, 1)
+    given = dict(cell=get_cell("minlstm"), p=inner(None, None, {}), h_0=h_0, c_0=h_0)
+    with instruction_set(name):
+        found, *_ = fused.recur(z=z, **given)
+    right, *_ = reference.recur(z=z.double(), **{**given, "c_0": h_0.double()})
+    assert_same(found, right, torch.float32, "h")
+
+
+@needs_kernels
 @every_dtype
 @every_instruction_set
 @pytest.mark.parametrize("side", ["left", "right"])

@@ -108,6 +108,6 @@ def _find() -> tuple[ctypes.CDLL | None, str | None]:
             return library, None
         reasons.append(f"{path.name} was built from other sources; reinstall the package")
     return None, "; ".join(reasons) or (
-        "the C++ kernels were not built; install a C++ compiler, then reinstall this package "
-        "(scripts/setup.sh in a clone), or use the backend `reference` and `scan_reference`"
+        "the C++ kernels were not built; install a C++ compiler (GCC 9 or later, or clang with "
+        "libomp), then reinstall this package (scripts/setup.sh in a clone), or use the backend `reference` and `scan_reference`"
     )

@@ -7,7 +7,7 @@
 //                     that both read, such as W_*h h_{t-1} + b_*h of a row with an inner bias. A
 //                     recurrent cell saves all for the backward pass; in 16 bits, one with a memory
 //                     saves them before `activate`.
-//   h_rows, place(k)  rows of W_*h, and the value to which the k-th is added
+//   h_rows, place(k)  of recurrent cells: rows of W_*h, and the value to which the k-th is added
 //   memory            whether there is a memory cell
 //   vectors, seen(k)  parameters of H elements, and the row to which the k-th, times c_{t-1}, is added
 //
@@ -29,11 +29,7 @@ struct Values {
     vf operator[](int k) const { return r[k]; }
 };
 
-// What most cells have in common.
-struct NotRecurrent {
-    static constexpr int h_rows = 0;
-    static constexpr int place(int) { return 0; }
-};
+// What most cells with a memory have in common.
 struct Memory {
     static constexpr bool memory = true;
     static constexpr int vectors = 0;

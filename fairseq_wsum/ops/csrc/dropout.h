@@ -38,7 +38,7 @@ void dropout(const Dropout& p) {
     const S* const x = as<S>(p.x);
     S* const y = as<S>(p.y);
     const uint32_t key_0 = uint32_t(p.seed), key_1 = uint32_t(p.seed >> 32);
-    const uint32_t threshold = uint32_t(std::min(double(p.keep) * 0x1p32, double(UINT32_MAX)));
+    const uint32_t threshold = uint32_t(std::min(p.keep * 0x1p32, double(UINT32_MAX)));
     const float scale = 1 / p.keep;
     vu lane = {};
     for (int i = 0; i < V; ++i) lane[i] = i;

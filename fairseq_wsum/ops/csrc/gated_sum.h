@@ -22,10 +22,10 @@ void for_each_sequence(const Problem& p, Work&& work) {
     }
 }
 
-// Adds the products of the vectors with c_{t-1} to the rows that see it.
+// Adds the products of the vectors with c_{t-1} to the rows that see it, for the units from n on.
 template <class C>
-inline void add_vectors(Values<C>& r, vf c_prev, const float* v, int64_t stride, int n) {
-    for (int k = 0; k < C::vectors; ++k) r[C::seen(k)] += load(v + k * stride, n) * c_prev;
+inline void add_vectors(Values<C>& r, vf c_prev, const GatedSum& p, int64_t n, int count) {
+    for (int k = 0; k < C::vectors; ++k) r[C::seen(k)] += load(p.v + k * p.H + n, count) * c_prev;
 }
 
 template <class C, class S>
@@ -42,7 +42,7 @@ void gated_sum(const GatedSum& p) {
                 vf c = load(c_n + n, count), h = {};
                 if (!padded) {
                     auto r = load_rows<C>(as<S>(p.z) + tb * z_pitch + n, H, count);
-                    add_vectors(r, c, p.v + n, H, count);
+                    add_vectors(r, c, p, n, count);
                     C::activate(r);
                     h = C::step(r, c);
                     store(c_n + n, c, count);
@@ -74,7 +74,7 @@ void gated_sum_backward(const GatedSum& p) {
                 if (!padded) {
                     auto r = load_rows<C>(as<S>(p.z) + tb * z_pitch + n, H, count);
                     const vf c_prev = load(prev + n, count);
-                    add_vectors(r, c_prev, p.v + n, H, count);
+                    add_vectors(r, c_prev, p, n, count);
                     C::activate(r);
                     const vf c = load(p.cells + tb * H + n, count);
                     const vf dh = p.dy ? load(as<S>(p.dy) + tb * H + n, count) : vf{};

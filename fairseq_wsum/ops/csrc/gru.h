@@ -38,7 +38,7 @@ struct Gru : GruMemory {
 };
 
 // A single step of a GRU, with complete pre-activations. It does not need r_t any more.
-struct GruStep : GruMemory, NotRecurrent {
+struct GruStep : GruMemory {
     static constexpr int values = 3;
 
     using Rows = Values<GruStep>;

@@ -31,6 +31,7 @@ struct bf16 {
     uint16_t bits;
 };
 
+#pragma GCC visibility push(default)  // all else is hidden: two builds in a program share nothing
 extern "C" {
 
 // The memory cell and the output, computed from complete pre-activations. For cells without products
@@ -146,3 +147,4 @@ const char* wsum_instruction_set();
 // Selects another instruction set, for tests. Returns 1 if this processor or build lacks it.
 int wsum_use_instruction_set(const char* name);
 }
+#pragma GCC visibility pop

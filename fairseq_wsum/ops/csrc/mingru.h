@@ -1,6 +1,6 @@
 // The minGRU: see cells/mingru.py.
 
-struct MinGru : Memory, NotRecurrent {
+struct MinGru : Memory {
     enum { Z, G };
     static constexpr int x_rows = 2, values = 2;
 

@@ -2,16 +2,18 @@
 // gates are f / (f + i) = b / (a + b) and i / (f + i) = a / (a + b). The last two values are the
 // derivatives of log f and log i, sigmoid(-z_f) and sigmoid(-z_i).
 
-struct MinLstm : Memory, NotRecurrent {
+struct MinLstm : Memory {
     enum { F, I, G, DLOG_F, DLOG_I };
     static constexpr int x_rows = 3, values = 5;
 
     using Rows = Values<MinLstm>;
 
     static void activate(Rows& r) {
-        // Below -40 f and i are exponentials to the last bit, and only their quotient counts. So
+        // Below SMALL f and i are exponentials to the last bit, and only their quotient counts. So
         // both may be multiplied by one factor, which keeps one of them from vanishing.
-        const vf larger = r[F] > r[I] ? r[F] : r[I], lift = larger < -40.0f ? -40.0f - larger : vf{};
+        constexpr float SMALL = -17.5f;
+        const vf larger = r[F] > r[I] ? r[F] : r[I];
+        const vf lift = larger < SMALL ? SMALL - larger : vf{};
         constexpr float LARGEST = 86.0f;  // of which 1 / (a + b) is a normal number
         const vf x_f = -r[F] - lift, x_i = -r[I] - lift;
         const vf e_f = exp(clamp(x_f, -88.0f, LARGEST)), e_i = exp(clamp(x_i, -88.0f, LARGEST));

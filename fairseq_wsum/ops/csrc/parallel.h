@@ -31,10 +31,17 @@ inline Range share(int64_t size, int64_t part, int64_t parts) {
 // sequences and never waits for other threads. Few sequences per thread would not fill the
 // registers, and each thread would read the whole matrix of `bytes`. In that case each thread
 // computes a part of the units for all sequences, with a barrier after every step. Fewer sequences
-// are enough if the matrix stays in the cache of a core. The limits are estimates, which no benchmark
-// of this repository varies.
+// are enough if the matrix stays in the cache of a core. If a step has little work, waiting at the
+// barrier takes longer than the work, and one thread computes all. The limits are estimates, which no
+// benchmark of this repository varies.
 struct Team {
     static constexpr int64_t CACHE = 1 << 20;
+    static constexpr int64_t ENOUGH = 1 << 17;  // multiplications of a step
+
+    // The number of threads for a problem with `rows` rows of W_*h.
+    static int threads(const Recurrence& p, int64_t rows) {
+        return p.B * rows * p.H * p.P < ENOUGH ? 1 : p.threads;
+    }
 
     Team(int64_t batch, int64_t bytes, int64_t rank, int64_t size)
         : rank(rank), size(size),

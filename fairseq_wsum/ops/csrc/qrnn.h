@@ -1,6 +1,6 @@
 // The QRNN with fo-pooling: see cells/qrnn.py.
 
-struct Qrnn : Memory, NotRecurrent {
+struct Qrnn : Memory {
     enum { Z, F, O };
     static constexpr int x_rows = 3, values = 3;
 

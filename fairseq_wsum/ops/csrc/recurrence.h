@@ -34,10 +34,12 @@ inline void clear_row(To* to, int64_t n) {
 }
 
 // Clears the last V lanes of each row of `pitch` numbers. If the numbers in use end earlier, no later
-// store reaches these lanes. Products multiply them by zero, so they must be finite.
+// store reaches these lanes. Products multiply them by zero, so they must be finite. (Only with AMX is
+// the pitch a multiple of more than a vector.)
 template <class To>
 inline void clear_ends(To* row, int64_t rows, int64_t pitch) {
-    for (int64_t i = 0; PITCH<To> > V && i < rows; ++i) store(row + (i + 1) * pitch - V, vf{});
+    if constexpr (PITCH<To> > V)
+        for (int64_t i = 0; i < rows; ++i) store(row + (i + 1) * pitch - V, vf{});
 }
 
 // Rounds `x` to the precision of S.
@@ -86,7 +88,7 @@ void recurrence(const Recurrence& p) {
     S* const y = as<S>(p.y);
     S* const states = as<S>(p.states);
 
-#pragma omp parallel num_threads(p.threads)
+#pragma omp parallel num_threads(Team::threads(p, C::h_rows))
     {
         const Team team(B, C::h_rows * H * P * sizeof(Op), thread_rank(), thread_count());
         const Range mine = share(B, team.rank, team.size);
@@ -216,7 +218,7 @@ void recurrence_backward(const Recurrence& p) {
     Buffer<float> stayed(p.padding ? B * at.pitch_p : 0);  // dh that passes through padding
     S* const dz = as<S>(p.dz);
 
-#pragma omp parallel num_threads(p.threads)
+#pragma omp parallel num_threads(Team::threads(p, C::h_rows))
     {
         const Team team(B, C::h_rows * H * P * sizeof(Op), thread_rank(), thread_count());
         const Range mine = share(B, team.rank, team.size);

@@ -1,6 +1,6 @@
 // The SRU: see cells/sru.py. The loop adds v_f c_{t-1} and v_r c_{t-1} to the rows of its gates.
 
-struct Sru : Memory, NotRecurrent {
+struct Sru : Memory {
     enum { G, F, R, SKIP };
     static constexpr int x_rows = 4, values = 4, vectors = 2;
     static constexpr int seen(int k) { return k == 0 ? F : R; }
