@@ -88,8 +88,8 @@ run_job() { # COMMAND...
 
 end_job() {
     trap - INT TERM HUP
-    kill -TERM "$job" 2>/dev/null
-    wait "$job"
+    kill -TERM "$job" 2>/dev/null || true
+    wait "$job" || true
 }
 
 # `run_job`, with what it prints added to a file, and given to another command.

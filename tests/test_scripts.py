@@ -69,7 +69,7 @@ def test_the_locale_does_not_change_the_encoding_of_texts():
 
 
 def test_an_interrupt_ends_the_loop_that_a_script_is_in():
-    script = """source "$0"; echo started; run_job sleep 60"""
+    script = """set -eu; source "$0"; echo started; run_job sleep 60"""
     loop = 'for k in 1 2 3; do bash -c "$1" "$0"; done'
     shell = subprocess.Popen(
         ["bash", "-c", loop, SCRIPTS / "common.sh", script],

@@ -109,5 +109,6 @@ def _find() -> tuple[ctypes.CDLL | None, str | None]:
         reasons.append(f"{path.name} was built from other sources; reinstall the package")
     return None, "; ".join(reasons) or (
         "the C++ kernels were not built; install a C++ compiler (GCC 9 or later, or clang with "
-        "libomp), then reinstall this package (scripts/setup.sh in a clone), or use the backend `reference` and `scan_reference`"
+        "libomp), then reinstall this package (scripts/setup.sh in a clone), or use the backend "
+        "`reference` and `scan_reference`"
     )
