@@ -148,7 +148,7 @@ def test_a_constant_memory_cell_has_no_correlation(tmp_path) -> None:
 def test_an_input_gate_opens_for_the_words_with_the_highest_mean(tmp_path) -> None:
     tables = Tables()
     for k in range(5):
-        i = [0.25, 0.9, 0.125 * k, 1.0]  # c: 0.25 on average, as a; d is rare after the first sentence
+        i = [0.25, 0.9, 0.125 * k, 1.0]  # c: 0.25 on average, as a; d is rare
         text = words("a", "b", "c", "d" if k == 0 else f"d{k}")
         tables.add(reads(text, gates(i, [0.5] * 4)))
     tables.write(tmp_path)
