@@ -17,6 +17,8 @@ LONGEST = (
     "test_translation_cli.py",
     "test_language_modeling_cli.py",
     "test_lm_recipes.py",
+    "test_study_stops.py",
+    "test_study_launchers.py",
     "test_study.py",
     "test_triton_scan.py",
     "test_score_script.py",
