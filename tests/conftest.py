@@ -69,3 +69,11 @@ def prepared(corpus, tmp_path_factory):
     out = tmp_path_factory.mktemp("data") / "bpe data"
     succeeds("prepare_multi30k.sh", *prepare_options(corpus, out))
     return out
+
+
+@pytest.fixture
+def write_study(tmp_path):
+    """Write a study of the recipe that takes no time; keyword arguments replace its keys."""
+    from study_recipe import writer  # which starts the warm interpreter
+
+    return writer(tmp_path)

@@ -12,7 +12,6 @@ import pytest
 from study_recipe import (
     RECIPE,
     WARM,
-    Writer,
     epochs,
     plan_of,
     run_study,
@@ -29,13 +28,8 @@ from fairseq_wsum.study.record import finished_record
 from fairseq_wsum.study.run import LOCK, execute, hold, state
 
 
-@pytest.fixture
-def make(tmp_path) -> Writer:
-    return writer(tmp_path)
-
-
-def test_a_study_does_all_runs_and_leaves_one_with_an_error_behind(make) -> None:
-    file = make(models={"bad": {"fail": True}}, seeds=[1, 2])
+def test_a_study_does_all_runs_and_leaves_one_with_an_error_behind(write_study) -> None:
+    file = write_study(models={"bad": {"fail": True}}, seeds=[1, 2])
     status, said = run_study(file, "--jobs", "2")
     assert status == 1
     assert "2 of 6 runs failed: counting/bad/seed-1, counting/bad/seed-2" in said
@@ -51,8 +45,8 @@ def test_a_study_does_all_runs_and_leaves_one_with_an_error_behind(make) -> None
     assert "out of memory" in (file.parent / "out/report/report.md").read_text()
 
 
-def test_nothing_is_trained_if_the_data_cannot_be_prepared(make) -> None:
-    file = make()
+def test_nothing_is_trained_if_the_data_cannot_be_prepared(write_study) -> None:
+    file = write_study()
     status, said = run_study(file, NO_DATA="1")
     assert status == 1 and "Traceback" not in said
     assert "counting: the data could not be prepared; no training was started" in said
@@ -60,8 +54,8 @@ def test_nothing_is_trained_if_the_data_cannot_be_prepared(make) -> None:
     assert [state(run) for run in plan_of(file).runs] == ["waiting", "waiting"]
 
 
-def test_a_damaged_record_is_named_with_the_cure(make) -> None:
-    file = make()
+def test_a_damaged_record_is_named_with_the_cure(write_study) -> None:
+    file = write_study()
     run = plan_of(file).runs[0]
     run.folder.mkdir(parents=True)
     (run.folder / "study.json").write_text('{"command": ')
@@ -70,8 +64,8 @@ def test_a_damaged_record_is_named_with_the_cure(make) -> None:
     assert re.search(r"study\.json is damaged .*; remove it to repeat the run", said)
 
 
-def test_wrong_paths_are_named_with_the_cure(make, tmp_path) -> None:
-    file = str(make())
+def test_wrong_paths_are_named_with_the_cure(write_study, tmp_path) -> None:
+    file = str(write_study())
     for command, path in (("study", "none.yaml"), ("report", tmp_path)):
         with pytest.raises(
             SystemExit, match=f"{path}: no such file; give the YAML file of a study"
@@ -83,10 +77,10 @@ def test_wrong_paths_are_named_with_the_cure(make, tmp_path) -> None:
         cli.main(["study", file, "--out", "/proc/x"])
 
 
-def test_a_folder_that_hydra_would_misread_is_refused(make, tmp_path) -> None:
+def test_a_folder_that_hydra_would_misread_is_refused(write_study, tmp_path) -> None:
     folder = tmp_path / "${HOME}"
     folder.mkdir()
-    file = make().rename(folder / "study.yaml")
+    file = write_study().rename(folder / "study.yaml")
     (tmp_path / "recipe.sh").rename(folder / "recipe.sh")
     status, said = run_study(file)
     assert status == 1 and f"--out {folder}/out: hydra reads" in said
@@ -94,8 +88,8 @@ def test_a_folder_that_hydra_would_misread_is_refused(make, tmp_path) -> None:
     assert {path.name for path in folder.iterdir()} == {"study.yaml", "recipe.sh", "log"}
 
 
-def test_a_study_keeps_to_the_file_that_it_has_read(make) -> None:
-    file = make()
+def test_a_study_keeps_to_the_file_that_it_has_read(write_study) -> None:
+    file = write_study()
     plan = plan_of(file)
     edits = 'echo "tasks: [" >"${0%/*}/study.yaml"\nmkdir -p "$run"'
     (file.parent / "recipe.sh").write_text(RECIPE.replace('mkdir -p "$run"', edits))
@@ -105,9 +99,11 @@ def test_a_study_keeps_to_the_file_that_it_has_read(make) -> None:
     assert not list(file.parent.glob("out/.hydra/plan-*"))
 
 
-def test_studies_with_one_name_do_not_share_the_default_folder(make, tmp_path, monkeypatch) -> None:
+def test_studies_with_one_name_do_not_share_the_default_folder(
+    write_study, tmp_path, monkeypatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    first, out = make(), Path("runs/studies/study")
+    first, out = write_study(), Path("runs/studies/study")
     for run in read_plan(first, out).runs:
         execute(run)
     cli.main(["study", str(first)])
@@ -120,11 +116,11 @@ def test_studies_with_one_name_do_not_share_the_default_folder(make, tmp_path, m
     cli.main(["study", str(first.rename(second))])
 
 
-def test_a_file_system_without_locks_is_refused(make, monkeypatch) -> None:
+def test_a_file_system_without_locks_is_refused(write_study, monkeypatch) -> None:
     def no_locks(*_) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    file = make()
+    file = write_study()
     out = file.parent / "out"
     monkeypatch.setattr(fcntl, "flock", no_locks)
     with pytest.raises(SystemExit, match=f"the file system of {out} has no locks .* with --out"):
@@ -132,8 +128,8 @@ def test_a_file_system_without_locks_is_refused(make, monkeypatch) -> None:
     assert not list(out.iterdir())
 
 
-def test_two_studies_do_not_prepare_one_folder_at_a_time(make, monkeypatch, capfd) -> None:
-    file = make()
+def test_two_studies_do_not_prepare_one_folder_at_a_time(write_study, monkeypatch, capfd) -> None:
+    file = write_study()
     plan, folder = plan_of(file), file.parent / "out/counting"
     folder.mkdir(parents=True)
     (folder / "prepare.log").write_text("of the first study")
@@ -157,30 +153,30 @@ def test_two_studies_do_not_prepare_one_folder_at_a_time(make, monkeypatch, capf
     assert capfd.readouterr().err.splitlines() == [said, "counting: preparing the data"]
 
 
-def test_data_are_prepared_for_tasks_with_runs_to_do_only(make) -> None:
-    file = make(tasks={name: {"recipe": "recipe.sh"} for name in ("done", "open")})
+def test_data_are_prepared_for_tasks_with_runs_to_do_only(write_study) -> None:
+    file = write_study(tasks={name: {"recipe": "recipe.sh"} for name in ("done", "open")})
     for run in plan_of(file).runs[:2]:
         execute(run)
     assert run_study(file)[0] == 0
     assert [path.parent.name for path in file.parent.glob("out/*/prepared")] == ["open"]
 
 
-def test_other_options_for_finished_runs_are_an_error(make) -> None:
-    execute(plan_of(make()).runs[0])
-    status, said = run_study(make(**task(options={"lr": 2})))
+def test_other_options_for_finished_runs_are_an_error(write_study) -> None:
+    execute(plan_of(write_study()).runs[0])
+    status, said = run_study(write_study(**task(options={"lr": 2})))
     assert status == 1
     assert "was made with other options" in said and "--lr=2" in said
 
 
-def test_a_run_never_continues_with_other_options(make) -> None:
-    file = make()
+def test_a_run_never_continues_with_other_options(write_study) -> None:
+    file = write_study()
     process, _ = start(file, "--jobs", "1", STAY_AT="2")
     wait_until(lambda: epochs(file) >= 2, process)
     process.send_signal(signal.SIGINT)
     process.wait(60)
     record = file.parent / "out/counting/lstm/seed-1/study.json"
     before = record.read_text()
-    make(**task(options={"lr": 2}))
+    write_study(**task(options={"lr": 2}))
     run = plan_of(file).runs[0]
     status, said = run_study(file)
     assert status == 1 and f"{run.folder} was made with other options" in said
@@ -188,25 +184,25 @@ def test_a_run_never_continues_with_other_options(make) -> None:
     with pytest.raises(ValueError, match="was made with other options"):
         execute(run)
     assert record.read_text() == before
-    make(**task(options={"skip-damaged": True}))  # which does not change the model
+    write_study(**task(options={"skip-damaged": True}))  # which does not change the model
     assert run_study(file)[0] == 0
 
 
-def test_the_options_of_a_run_without_a_validated_epoch_may_change(make) -> None:
-    execute(plan_of(make(models={"bad": {"fail": True}})).runs[2])
-    run = plan_of(make(models={"bad": {"lr": 2}})).runs[2]
+def test_the_options_of_a_run_without_a_validated_epoch_may_change(write_study) -> None:
+    execute(plan_of(write_study(models={"bad": {"fail": True}})).runs[2])
+    run = plan_of(write_study(models={"bad": {"lr": 2}})).runs[2]
     assert execute(run) == "finished"
 
 
-def test_an_option_of_the_model_replaces_that_of_the_task(make) -> None:
-    file = make(**task(options={"lr": 1}), models={"slow": {"lr": 0.1}})
+def test_an_option_of_the_model_replaces_that_of_the_task(write_study) -> None:
+    file = write_study(**task(options={"lr": 1}), models={"slow": {"lr": 0.1}})
     slow = plan_of(file).runs[2]
     execute(slow)
     for same in (task(options={"lr": 7}), task(options={})):  # the model's own lr stays
-        assert finished_record(plan_of(make(**same, models={"slow": {"lr": 0.1}})).runs[2])
+        assert finished_record(plan_of(write_study(**same, models={"slow": {"lr": 0.1}})).runs[2])
     for other in (task(options={"lr": 0.1}), task(options={"lr": 1}, data="data")):
         with pytest.raises(ValueError, match="was made with other options"):
-            finished_record(plan_of(make(**other, models={"slow": {"lr": 1}})).runs[2])
+            finished_record(plan_of(write_study(**other, models={"slow": {"lr": 1}})).runs[2])
 
 
 def test_a_copied_study_is_reported_without_its_data(tmp_path) -> None:
@@ -223,36 +219,36 @@ def test_a_copied_study_is_reported_without_its_data(tmp_path) -> None:
         cli.main(["report", *study])
 
 
-def test_another_corpus_or_recipe_of_the_same_name_is_an_error(make, tmp_path) -> None:
+def test_another_corpus_or_recipe_of_the_same_name_is_an_error(write_study, tmp_path) -> None:
     for version in ("v1", "v2"):
         (tmp_path / version).mkdir()
         writer(tmp_path / version)()
     keys = {"recipe": "v1/recipe.sh", "data": "v1/corpus"}
-    first = plan_of(make(tasks={"counting": keys})).runs[0]
+    first = plan_of(write_study(tasks={"counting": keys})).runs[0]
     execute(first)
     for changed in ({"recipe": "v2/recipe.sh"}, {"data": "v2/corpus"}):
-        run = plan_of(make(tasks={"counting": {**keys, **changed}})).runs[0]
+        run = plan_of(write_study(tasks={"counting": {**keys, **changed}})).runs[0]
         with pytest.raises(ValueError, match=r"(?s)/v1/.*\nnot\n.*/v2/"):
             finished_record(run)
     assert finished_record(
-        plan_of(make(tasks={"counting": {**keys, "data": "./v1/corpus/"}})).runs[0]
+        plan_of(write_study(tasks={"counting": {**keys, "data": "./v1/corpus/"}})).runs[0]
     )
 
 
-def test_records_of_earlier_versions_compare_the_names_of_corpora(make) -> None:
-    run = plan_of(make(**task(data="v1/corpus"))).runs[0]
+def test_records_of_earlier_versions_compare_the_names_of_corpora(write_study) -> None:
+    run = plan_of(write_study(**task(data="v1/corpus"))).runs[0]
     execute(run)
     record = run.folder / "study.json"
     old = json.loads(record.read_text())
     del old["paths"]
     record.write_text(json.dumps(old))
-    assert finished_record(plan_of(make(**task(data="v2/corpus"))).runs[0])
+    assert finished_record(plan_of(write_study(**task(data="v2/corpus"))).runs[0])
     with pytest.raises(ValueError, match="was made with other options"):
-        finished_record(plan_of(make(**task(data="v2/other"))).runs[0])
+        finished_record(plan_of(write_study(**task(data="v2/other"))).runs[0])
 
 
-def test_paths_reach_the_runs_unchanged(make) -> None:
-    file = make()
+def test_paths_reach_the_runs_unchanged(write_study) -> None:
+    file = write_study()
     odd = file.parent / "a\\b, it's {x}=$y \\"
     odd.mkdir()
     for path in (file, file.parent / "recipe.sh"):
@@ -261,8 +257,8 @@ def test_paths_reach_the_runs_unchanged(make) -> None:
     assert [state(run) for run in plan_of(odd / file.name).runs] == ["finished", "finished"]
 
 
-def test_a_dry_run_shows_the_commands_and_makes_nothing(make) -> None:
-    file = make()
+def test_a_dry_run_shows_the_commands_and_makes_nothing(write_study) -> None:
+    file = write_study()
     status, said = run_study(file, "--dry-run")
     assert status == 0
     assert said.splitlines() == [" ".join(run.command()) for run in plan_of(file).runs]

@@ -9,13 +9,11 @@ from types import SimpleNamespace
 import pytest
 from study_recipe import (
     RECIPE,
-    Writer,
     epochs,
     plan_of,
     run_study,
     start,
     wait_until,
-    writer,
 )
 
 from fairseq_wsum import cli
@@ -23,19 +21,14 @@ from fairseq_wsum.study import commands, launch
 from fairseq_wsum.study.run import execute, state
 
 
-@pytest.fixture
-def make(tmp_path) -> Writer:
-    return writer(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("launcher", "jobs"), [("joblib", 2), ("submitit_local", 2), ("submitit_slurm", 9)]
 )
-def test_runs_share_the_cores_of_this_machine(launcher, jobs, make, monkeypatch) -> None:
+def test_runs_share_the_cores_of_this_machine(launcher, jobs, write_study, monkeypatch) -> None:
     given = []
     monkeypatch.setattr(commands, "_stop_on_signals", lambda: None)
     monkeypatch.setattr(commands.launch, "launch", lambda *arguments: given.append(arguments[3]))
-    file = make()
+    file = write_study()
     options = ["--out", str(file.parent / "out"), "--launcher", launcher, "--jobs", "9"]
     with pytest.raises(SystemExit, match="2 of 2 runs are not finished"):
         cli.main(["study", str(file), *options])
@@ -43,22 +36,24 @@ def test_runs_share_the_cores_of_this_machine(launcher, jobs, make, monkeypatch)
 
 
 @pytest.mark.parametrize(("launcher", "jobs"), [("joblib", 2), ("submitit_slurm", 1)])
-def test_the_last_run_keeps_its_share_of_the_cores(launcher, jobs, make, monkeypatch) -> None:
+def test_the_last_run_keeps_its_share_of_the_cores(
+    launcher, jobs, write_study, monkeypatch
+) -> None:
     """Slurm gives each run its own."""
     given = []
     monkeypatch.setattr(commands, "_stop_on_signals", lambda: None)
     monkeypatch.setattr(commands, "_default_jobs", lambda: 9)
     monkeypatch.setattr(commands.launch, "launch", lambda *arguments: given.append(arguments[3]))
-    file = make()
+    file = write_study()
     execute(plan_of(file).runs[0])
     with pytest.raises(SystemExit, match="1 of 2 runs are not finished"):
         cli.main(["study", str(file), "--out", str(file.parent / "out"), "--launcher", launcher])
     assert given == [jobs]
 
 
-def test_a_recipe_has_no_variables_of_joblib(make) -> None:
+def test_a_recipe_has_no_variables_of_joblib(write_study) -> None:
     """joblib gives its workers numbers of threads, which would overrule the user's."""
-    file = make()
+    file = write_study()
     variables = {"OMP_NUM_THREADS": "1"}
     assert run_study(file, "--jobs", "2", **variables)[0] == 0
     for run in plan_of(file).runs:
@@ -66,8 +61,8 @@ def test_a_recipe_has_no_variables_of_joblib(make) -> None:
         assert (run.folder / "threads-of-mkl").read_text() == "not set\n"
 
 
-def test_a_dry_run_for_slurm_shows_the_job_that_submitit_would_send(make) -> None:
-    file = make(seeds=[1, 2])
+def test_a_dry_run_for_slurm_shows_the_job_that_submitit_would_send(write_study) -> None:
+    file = write_study(seeds=[1, 2])
     options = ["--launcher", "submitit_slurm", "--jobs", "3", "--dry-run"]
     for option in ("partition=long", "additional_parameters.mail-type=END"):
         options += ["--launcher-option", option]
@@ -90,17 +85,17 @@ def test_a_dry_run_for_slurm_shows_the_job_that_submitit_would_send(make) -> Non
     ],
 )
 def test_a_wrong_option_of_the_launcher_is_named_before_anything_is_made(
-    option, message, make
+    option, message, write_study
 ) -> None:
-    file = make()
+    file = write_study()
     status, said = run_study(file, "--launcher", "submitit_slurm", "--launcher-option", option)
     assert status == 1
     assert re.search(f"--launcher-option {option}: {message}", said) and "Traceback" not in said
     assert not (file.parent / "out").exists()
 
 
-def test_the_jobs_of_submitit_go_on_when_one_dies(make) -> None:
-    file = make(cells=[], models={"bad": {"die": True}, "good": {"cell": "lstm"}})
+def test_the_jobs_of_submitit_go_on_when_one_dies(write_study) -> None:
+    file = write_study(cells=[], models={"bad": {"die": True}, "good": {"cell": "lstm"}})
     slow = RECIPE.replace('mkdir -p "$run"', 'sleep 3; mkdir -p "$run"')
     dies = "--die) kill -9 $PPID; sleep 9 ;;\n        --fail)"
     (file.parent / "recipe.sh").write_text(slow.replace("--fail)", dies))
@@ -112,8 +107,8 @@ def test_the_jobs_of_submitit_go_on_when_one_dies(make) -> None:
     assert state(plan_of(file).runs[1]) == "finished"
 
 
-def test_the_jobs_of_submitit_on_this_machine_end_with_the_command(make) -> None:
-    file = make()
+def test_the_jobs_of_submitit_on_this_machine_end_with_the_command(write_study) -> None:
+    file = write_study()
     options = ["--launcher", "submitit_local", "--jobs", "2"]
     process, log = start(file, *options, STAY_AT="2")
     wait_until(lambda: epochs(file) >= 4, process)
@@ -137,8 +132,8 @@ def test_an_interrupt_says_that_the_jobs_of_slurm_go_on(monkeypatch) -> None:
         raise KeyboardInterrupt
 
 
-def test_submitits_jobs_do_the_runs_and_one_that_dies_is_named(make) -> None:
-    file = make(models={"bad": {"die": True}})
+def test_submitits_jobs_do_the_runs_and_one_that_dies_is_named(write_study) -> None:
+    file = write_study(models={"bad": {"die": True}})
     one_at_a_time = 'mkdir "$out/one"; trap \'rmdir "$out/one"\' EXIT\nmkdir -p "$run"'
     recipe = RECIPE.replace('mkdir -p "$run"', one_at_a_time)
     dies = "--die) kill -9 $PPID; sleep 9 ;;\n        --fail)"

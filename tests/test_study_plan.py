@@ -6,7 +6,7 @@ import re
 import pytest
 from commands import ROOT, needs_fairseq
 from commands import run as output_of
-from study_recipe import STUDIES, Writer, plan_of, run_study, task, writer
+from study_recipe import STUDIES, plan_of, run_study, task
 
 from fairseq_wsum.study.plan import Run
 from fairseq_wsum.study.plan_file import read_plan
@@ -14,13 +14,10 @@ from fairseq_wsum.study.requirements import check_one_gpu, check_requirements
 from fairseq_wsum.study.run import state
 
 
-@pytest.fixture
-def make(tmp_path) -> Writer:
-    return writer(tmp_path)
-
-
-def test_the_plan_has_every_model_with_every_seed_and_all_models_before_a_second_seed(make) -> None:
-    file = make(
+def test_the_plan_has_every_model_with_every_seed_and_all_models_before_a_second_seed(
+    write_study,
+) -> None:
+    file = write_study(
         seeds=[3, 4],
         models={"Only the encoder": {"encoder-cell": "no-srnn", "decoder_cell": "lstm"}},
         tasks={"counting": {"recipe": "recipe.sh", "options": {"cpu": True, "lr": 0.5}}},
@@ -48,14 +45,14 @@ def test_the_plan_has_every_model_with_every_seed_and_all_models_before_a_second
     assert plan.tasks[0].baseline == "lstm"
 
 
-def test_keys_without_a_value_are_not_given(make) -> None:
-    plan = plan_of(make(seeds=None, baseline=None, models=None))
+def test_keys_without_a_value_are_not_given(write_study) -> None:
+    plan = plan_of(write_study(seeds=None, baseline=None, models=None))
     assert [run.name for run in plan.runs] == ["counting/lstm/seed-1", "counting/no-srnn/seed-1"]
     assert plan.tasks[0].baseline == "lstm"
 
 
-def test_a_date_that_does_not_exist_is_invalid_yaml(make) -> None:
-    file = make()
+def test_a_date_that_does_not_exist_is_invalid_yaml(write_study) -> None:
+    file = write_study()
     file.write_text(file.read_text() + "x: 2020-13-45\n")
     with pytest.raises(ValueError, match=r"study\.yaml is not valid YAML: month must be in"):
         plan_of(file)
@@ -72,34 +69,37 @@ def test_a_chain_of_merge_keys_may_reach_a_mapping_above_its_depth(tmp_path) -> 
     assert [run.model.options["lr"] for run in plan_of(file).runs] == ["1", "2", "2"]
 
 
-def test_a_study_on_this_machine_gives_each_run_one_gpu(make) -> None:
-    check_one_gpu(plan_of(make(**task(options={"gpus": 0}))))
+def test_a_study_on_this_machine_gives_each_run_one_gpu(write_study) -> None:
+    check_one_gpu(plan_of(write_study(**task(options={"gpus": 0}))))
     with pytest.raises(ValueError, match=r"counting: lstm: gpus: 2: each run of a study has one"):
-        check_one_gpu(plan_of(make(**task(options={"gpus": 2}))))
+        check_one_gpu(plan_of(write_study(**task(options={"gpus": 2}))))
 
 
-def test_the_name_of_a_model_is_one_line(make) -> None:
-    plan = plan_of(make(models={"my\n best  model": {"cell": "sru"}}))
+def test_the_name_of_a_model_is_one_line(write_study) -> None:
+    plan = plan_of(write_study(models={"my\n best  model": {"cell": "sru"}}))
     assert plan.runs[2].model.name == "my best model"
 
 
-def test_a_task_may_have_its_own_cells_and_seeds(make) -> None:
+def test_a_task_may_have_its_own_cells_and_seeds(write_study) -> None:
     tasks = {
         "a": {"recipe": "recipe.sh"},
         "b": {"recipe": "recipe.sh", "cells": ["gru", "sru"], "seeds": [7], "baseline": "sru"},
     }
-    plan = plan_of(make(tasks=tasks, cells=["lstm"], seeds=[1, 2]))
+    plan = plan_of(write_study(tasks=tasks, cells=["lstm"], seeds=[1, 2]))
     assert [run.name for run in plan.runs] == [
         "a/lstm/seed-1", "a/lstm/seed-2", "b/gru/seed-7", "b/sru/seed-7",
     ]  # fmt: skip
     assert plan.tasks[1].baseline == "sru"
 
 
-def test_a_cell_of_the_users_own_is_known_to_fairseq_only(make) -> None:
+def test_a_cell_of_the_users_own_is_known_to_fairseq_only(write_study) -> None:
     tasks = {"counting": {"recipe": "recipe.sh", "options": {"user-dir": "mine"}}}
-    assert plan_of(make(tasks=tasks, cells=["my-cell"])).runs[0].name == "counting/my-cell/seed-1"
+    assert (
+        plan_of(write_study(tasks=tasks, cells=["my-cell"])).runs[0].name
+        == "counting/my-cell/seed-1"
+    )
     models = {"mine": {"cell": "my-cell", "user-dir": "mine"}}
-    assert plan_of(make(models=models)).runs[2].model.options["cell"] == "my-cell"
+    assert plan_of(write_study(models=models)).runs[2].model.options["cell"] == "my-cell"
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,9 @@ def test_a_cell_of_the_users_own_is_known_to_fairseq_only(make) -> None:
         (task(published={"values": {"lstm": 1}}), "published: give the source as text, and the"),
     ],
 )  # fmt: skip
-def test_mistakes_in_the_file_are_named(make, keys, message) -> None:
+def test_mistakes_in_the_file_are_named(write_study, keys, message) -> None:
     with pytest.raises(ValueError, match=message) as error:
-        plan_of(make(**keys))
+        plan_of(write_study(**keys))
     assert "study.yaml" in str(error.value)
 
 
@@ -161,13 +161,13 @@ def test_text_that_is_no_study_is_not_repeated_in_full(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("place", ["options", "mine"])
-def test_a_missing_folder_of_own_code_is_named(make, place) -> None:
+def test_a_missing_folder_of_own_code_is_named(write_study, place) -> None:
     options = {"user-dir": "gone", "cell": "my-cell"}
     keys = {"models": {"mine": options}} if place == "mine" else task(options={"user-dir": "gone"})
     with pytest.raises(
         ValueError, match=rf"tasks: counting: {place}: user-dir: no folder gone in "
     ):
-        check_requirements(plan_of(make(**keys)))
+        check_requirements(plan_of(write_study(**keys)))
 
 
 OWN_CELL = """
@@ -179,65 +179,67 @@ register_cell(MinGRU(name="mine"))
 
 
 @needs_fairseq
-def test_a_cell_that_the_own_code_does_not_register_is_an_error(make, tmp_path) -> None:
+def test_a_cell_that_the_own_code_does_not_register_is_an_error(write_study, tmp_path) -> None:
     folder = tmp_path / "code_with_a_cell"
     folder.mkdir()
     (folder / "__init__.py").write_text(OWN_CELL)
     options = {"user-dir": str(folder)}
-    check_requirements(plan_of(make(cells=["lstm", "mine"], **task(options=options))))
+    check_requirements(plan_of(write_study(cells=["lstm", "mine"], **task(options=options))))
     for keys, place in (
         ({"cells": ["mine", "yours"], **task(options=options)}, "yours: cell"),
         ({"models": {"x": {"encoder-cell": "yours", **options}}}, "x: encoder-cell"),
     ):
         message = f"tasks: counting: {place}: no cell 'yours'; choose from .*, mine"
         with pytest.raises(ValueError, match=message):
-            check_requirements(plan_of(make(**keys)))
+            check_requirements(plan_of(write_study(**keys)))
 
 
 @needs_fairseq
-def test_own_code_that_cannot_be_imported_is_an_error(make, tmp_path) -> None:
+def test_own_code_that_cannot_be_imported_is_an_error(write_study, tmp_path) -> None:
     folder = tmp_path / "code_with_a_mistake"
     folder.mkdir()
     (folder / "__init__.py").write_text("import no_such_module")
     keys = task(options={"user-dir": str(folder)})
     message = f"lstm2: user-dir: {folder} cannot be imported: .*No module named 'no_such_module'"
     with pytest.raises(ValueError, match=message):
-        check_requirements(plan_of(make(cells=["lstm2"], **keys)))
+        check_requirements(plan_of(write_study(cells=["lstm2"], **keys)))
 
 
-def test_missing_data_are_named(make) -> None:
-    file = make(**task(data="gone"))
+def test_missing_data_are_named(write_study) -> None:
+    file = write_study(**task(data="gone"))
     with pytest.raises(ValueError, match=r"tasks: counting: data: no folder .*gone; the path") as e:
         check_requirements(plan_of(file))
     assert "study.yaml" in str(e.value)
 
 
-def test_a_path_of_data_is_taken_as_it_is_written(make) -> None:
-    file = make(**task(data="2016.10"))
+def test_a_path_of_data_is_taken_as_it_is_written(write_study) -> None:
+    file = write_study(**task(data="2016.10"))
     file.write_text(file.read_text().replace("'2016.10'", "2016.10"))
     assert "data: 2016.10" in file.read_text()
     assert plan_of(file).tasks[0].data == file.parent / "2016.10"
     with pytest.raises(ValueError, match=r"data: write a path, not \['a'\]"):
-        plan_of(make(**task(data=["a"])))
+        plan_of(write_study(**task(data=["a"])))
 
 
-def test_a_recipe_that_cannot_be_executed_is_named(make) -> None:
-    file = make()
+def test_a_recipe_that_cannot_be_executed_is_named(write_study) -> None:
+    file = write_study()
     (file.parent / "recipe.sh").chmod(0o644)
     with pytest.raises(ValueError, match="cannot be executed: run chmod"):
         plan_of(file)
 
 
-def test_models_may_have_names_in_any_script(make) -> None:
-    file = make(models={"ohne Gedächtnis (1)": {"cell": "gru"}, "無門": {"cell": "no-gates"}})
+def test_models_may_have_names_in_any_script(write_study) -> None:
+    file = write_study(
+        models={"ohne Gedächtnis (1)": {"cell": "gru"}, "無門": {"cell": "no-gates"}}
+    )
     assert run_study(file)[0] == 0
     runs = plan_of(file).runs[2:]
     assert [run.folder.parent.name for run in runs] == ["ohne-gedächtnis-1", "無門"]
     assert [state(run) for run in runs] == ["finished", "finished"]
 
 
-def test_a_model_may_take_over_the_options_of_another(make) -> None:
-    file = make(cells=[])
+def test_a_model_may_take_over_the_options_of_another(write_study) -> None:
+    file = write_study(cells=[])
     with file.open("a") as study:
         study.write("models:\n  a: &a {cell: gru, lr: 1}\n  b: &b {<<: *a, lr: 2}\n  c: {<<: *b}\n")
         study.write("seeds: [1]\n")
@@ -245,8 +247,8 @@ def test_a_model_may_take_over_the_options_of_another(make) -> None:
     assert {run.model.options["cell"] for run in plan_of(file).runs} == {"gru"}
 
 
-def test_numbers_reach_the_recipe_as_they_are_written(make) -> None:
-    file = make(cells=[])
+def test_numbers_reach_the_recipe_as_they_are_written(write_study) -> None:
+    file = write_study(cells=[])
     with file.open("a") as study:
         study.write(
             "models: {a: {cell: gru, lr: 1.0e-5, dropout: 0.10, b: 010, c: 1_000, d: 1:30}}\n"
@@ -266,8 +268,8 @@ def test_a_key_that_is_there_twice_and_text_that_is_no_yaml_are_errors(tmp_path)
         plan_of(file)
 
 
-def test_a_mistake_ends_the_command_before_anything_is_made(make) -> None:
-    file = make(cells=["no-such"])
+def test_a_mistake_ends_the_command_before_anything_is_made(write_study) -> None:
+    file = write_study(cells=["no-such"])
     status, said = run_study(file)
     assert status == 1
     assert "no cell 'no-such'" in said and "Traceback" not in said

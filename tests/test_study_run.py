@@ -10,7 +10,7 @@ from datetime import datetime
 
 import pytest
 import torch
-from study_recipe import RECIPE, Writer, plan_of, task, writer
+from study_recipe import RECIPE, plan_of, task
 
 from fairseq_wsum.machine import processor, version
 from fairseq_wsum.study import progress, run
@@ -32,13 +32,8 @@ class Clock:
         return "12:34:56"
 
 
-@pytest.fixture
-def make(tmp_path) -> Writer:
-    return writer(tmp_path)
-
-
-def test_a_run_is_recorded_and_not_repeated(make) -> None:
-    run = plan_of(make()).runs[0]
+def test_a_run_is_recorded_and_not_repeated(write_study) -> None:
+    run = plan_of(write_study()).runs[0]
     assert state(run) == "waiting"
     assert execute(run) == "finished"
     assert standing(run).epoch == standing(run).last_epoch == 5
@@ -51,8 +46,8 @@ def test_a_run_is_recorded_and_not_repeated(make) -> None:
     assert not (run.folder / "epoch").exists()
 
 
-def test_a_run_that_goes_on_with_another_machine_says_so(make, monkeypatch) -> None:
-    file = make(models={"bad": {"fail": True}})
+def test_a_run_that_goes_on_with_another_machine_says_so(write_study, monkeypatch) -> None:
+    file = write_study(models={"bad": {"fail": True}})
     bad = plan_of(file).runs[2]
     for machine in ("an EPYC", "a Xeon", "a Xeon"):
         monkeypatch.setattr(run, "processor", lambda machine=machine: machine)
@@ -69,8 +64,8 @@ def test_a_run_that_goes_on_with_other_software_says_so() -> None:
     assert record.torch == "2.1, then 2.2"
 
 
-def test_scores_that_were_removed_are_made_again(make) -> None:
-    run = plan_of(make()).runs[0]
+def test_scores_that_were_removed_are_made_again(write_study) -> None:
+    run = plan_of(write_study()).runs[0]
     execute(run)
     before = read_record(run.folder)
     (run.folder / "perplexity.json").unlink()
@@ -82,8 +77,8 @@ def test_scores_that_were_removed_are_made_again(make) -> None:
     assert after.seconds > before.seconds and after.machine == before.machine
 
 
-def test_the_time_of_an_interrupted_attempt_counts_up_to_its_last_line(make) -> None:
-    run = plan_of(make()).runs[0]
+def test_the_time_of_an_interrupted_attempt_counts_up_to_its_last_line(write_study) -> None:
+    run = plan_of(write_study()).runs[0]
     execute(run)
     record, log = read_record(run.folder), run.folder / "study.log"
     assert record is not None
@@ -96,8 +91,8 @@ def test_the_time_of_an_interrupted_attempt_counts_up_to_its_last_line(make) -> 
     assert record is not None and 5700 < record.seconds < 5700 + 60
 
 
-def test_a_failed_run_says_so_and_is_tried_again(make) -> None:
-    file = make(models={"bad": {"fail": True}})
+def test_a_failed_run_says_so_and_is_tried_again(write_study) -> None:
+    file = write_study(models={"bad": {"fail": True}})
     run = plan_of(file).runs[2]
     assert execute(run) == state(run) == "failed"
     assert "out of memory" in (run.folder / "study.log").read_text()
@@ -105,8 +100,8 @@ def test_a_failed_run_says_so_and_is_tried_again(make) -> None:
     assert execute(run) == state(run) == "finished"
 
 
-def test_a_recipe_that_cannot_start_fails_and_its_log_says_why(make) -> None:
-    file = make()
+def test_a_recipe_that_cannot_start_fails_and_its_log_says_why(write_study) -> None:
+    file = write_study()
     (file.parent / "recipe.sh").write_text("echo no interpreter is named\n")
     run = plan_of(file).runs[0]
     assert execute(run) == state(run) == "failed"
@@ -149,13 +144,13 @@ def test_a_signal_while_a_recipe_starts_stops_it(tmp_path, monkeypatch) -> None:
     ids=["one process", "one GPU", "two processes"],
 )
 def test_the_processes_of_two_runs_at_a_time_share_the_cores(
-    make, monkeypatch, options, gpus, threads
+    write_study, monkeypatch, options, gpus, threads
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "a GPU")
-    run = plan_of(make(**task(options=options))).runs[0]
+    run = plan_of(write_study(**task(options=options))).runs[0]
     execute(run, run.out / "slots", 2)
     assert (run.folder / "environment").read_text() == f"OMP_NUM_THREADS={threads}\n"
 
@@ -165,12 +160,12 @@ def test_the_processes_of_two_runs_at_a_time_share_the_cores(
     [({"gpus": 0}, 4), ({"cpu": True}, 4), ({"cpu-processes": 2}, 2)],
     ids=str,
 )
-def test_a_run_that_stays_on_the_cpu_gets_no_gpu(option, threads, make, monkeypatch) -> None:
+def test_a_run_that_stays_on_the_cpu_gets_no_gpu(option, threads, write_study, monkeypatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "a GPU")
-    run = plan_of(make(**task(options=option))).runs[0]
+    run = plan_of(write_study(**task(options=option))).runs[0]
     execute(run, run.out / "slots", 2)
     assert (run.folder / "environment").read_text() == f"OMP_NUM_THREADS={threads}\n"
     record = read_record(run.folder)
@@ -181,11 +176,13 @@ def test_a_run_that_stays_on_the_cpu_gets_no_gpu(option, threads, make, monkeypa
     ("number", "gpus", "visible", "given"),
     [(0, 2, None, "0"), (1, 2, None, "1"), (1, 2, "3,5", "5"), (2, 2, "3,5", "3")],
 )
-def test_a_run_gets_the_gpu_of_its_slot(make, number, gpus, visible, given, monkeypatch) -> None:
+def test_a_run_gets_the_gpu_of_its_slot(
+    write_study, number, gpus, visible, given, monkeypatch
+) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    share = run._share(plan_of(make()).runs[0], number, 4, gpus)
+    share = run._share(plan_of(write_study()).runs[0], number, 4, gpus)
     assert share["CUDA_VISIBLE_DEVICES"] == given
 
 
@@ -196,13 +193,15 @@ def test_two_runs_at_a_time_have_different_slots(tmp_path) -> None:
         assert again == 0
 
 
-def test_the_recipe_takes_fairseq_from_the_environment_of_the_command(make, monkeypatch) -> None:
+def test_the_recipe_takes_fairseq_from_the_environment_of_the_command(
+    write_study, monkeypatch
+) -> None:
     monkeypatch.delenv("VENV", raising=False)
-    run = plan_of(make()).runs[0]
+    run = plan_of(write_study()).runs[0]
     execute(run)
     assert f"VENV={sys.prefix}\n" in (run.folder / "study.log").read_text()
     monkeypatch.setenv("VENV", "/mine")
-    execute(plan_of(make()).runs[1])
+    execute(plan_of(write_study()).runs[1])
     assert "VENV=/mine\n" in (run.out / "no-srnn/seed-1/study.log").read_text()
 
 
@@ -213,8 +212,8 @@ def clock(monkeypatch) -> Clock:
     return found
 
 
-def test_a_line_tells_of_each_change_and_of_the_time_left(make, clock) -> None:
-    plan = plan_of(make())
+def test_a_line_tells_of_each_change_and_of_the_time_left(write_study, clock) -> None:
+    plan = plan_of(write_study())
     lines: list[str] = []
     watch = Watch(plan, lines.append)
     execute(plan.runs[0])
@@ -227,8 +226,8 @@ def test_a_line_tells_of_each_change_and_of_the_time_left(make, clock) -> None:
     ]
 
 
-def test_runs_that_failed_before_are_not_done(make, clock) -> None:
-    file = make(models={"bad": {"fail": True}})
+def test_runs_that_failed_before_are_not_done(write_study, clock) -> None:
+    file = write_study(models={"bad": {"fail": True}})
     plan = plan_of(file)
     execute(plan.runs[2])
     watch = Watch(plan, print)
@@ -238,8 +237,8 @@ def test_runs_that_failed_before_are_not_done(make, clock) -> None:
     assert watch.summary() == "1 of 3 runs finished, 1 failed, about 20 s left"
 
 
-def test_a_run_that_fails_soon_does_not_make_the_others_faster(make, clock) -> None:
-    file = make(models={"bad": {"fail": True}})
+def test_a_run_that_fails_soon_does_not_make_the_others_faster(write_study, clock) -> None:
+    file = write_study(models={"bad": {"fail": True}})
     plan = plan_of(file)
     watch = Watch(plan, print)
     execute(plan.runs[2])
@@ -252,15 +251,15 @@ def test_a_run_that_fails_soon_does_not_make_the_others_faster(make, clock) -> N
     assert watch.summary() == "1 of 3 runs finished, 1 failed, about 10 s left"
 
 
-def test_a_run_that_fails_again_between_two_looks_is_named(make, clock) -> None:
-    bad = plan_of(make(models={"bad": {"fail": True}})).runs[2]
+def test_a_run_that_fails_again_between_two_looks_is_named(write_study, clock) -> None:
+    bad = plan_of(write_study(models={"bad": {"fail": True}})).runs[2]
     execute(bad)
     record = read_record(bad.folder)
     assert record is not None
     record.started = "2026-01-01T00:00:00"
     record.write(bad.folder)
     lines: list[str] = []
-    watch = Watch(plan_of(make(models={"bad": {"fail": True}})), lines.append)
+    watch = Watch(plan_of(write_study(models={"bad": {"fail": True}})), lines.append)
     execute(bad)
     watch.look()
     assert lines == ["12:34:56  counting/bad/seed-1: failed  [0 of 3 runs finished, 1 failed]"]

@@ -19,13 +19,11 @@ from study_recipe import (
     RECIPE,
     STUDIES,
     STUDY,
-    Writer,
     epochs,
     plan_of,
     run_study,
     start,
     wait_until,
-    writer,
 )
 
 from fairseq_wsum.study.plan import Plan
@@ -34,13 +32,8 @@ from fairseq_wsum.study.progress import standing
 from fairseq_wsum.study.run import state
 
 
-@pytest.fixture
-def make(tmp_path) -> Writer:
-    return writer(tmp_path)
-
-
-def test_a_study_that_is_killed_four_times_ends_like_one_that_ran_through(make) -> None:
-    file = make(seeds=[1, 2])
+def test_a_study_that_is_killed_four_times_ends_like_one_that_ran_through(write_study) -> None:
+    file = write_study(seeds=[1, 2])
     hang_up = signal.SIGHUP  # the terminal is closed, which tells the workers, too
     for sent, epoch in ((signal.SIGKILL, 1), (signal.SIGINT, 2), (hang_up, 3), (signal.SIGTERM, 4)):
         process, log = start(file, "--jobs", "2", STAY_AT=str(epoch))
@@ -71,8 +64,8 @@ def test_a_study_that_is_killed_four_times_ends_like_one_that_ran_through(make) 
     assert status == 0 and "running" not in said  # nothing is left to do
 
 
-def test_one_run_at_a_time_ends_with_a_study_that_is_killed(make) -> None:
-    file = make()
+def test_one_run_at_a_time_ends_with_a_study_that_is_killed(write_study) -> None:
+    file = write_study()
     process, _ = start(file, "--jobs", "1", STAY_AT="1")
     wait_until(lambda: epochs(file) >= 1, process)
     process.kill()
@@ -92,8 +85,8 @@ def ignores(process: int, number: signal.Signals) -> bool:
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_a_study_in_the_background_outlives_its_shell(jobs, make) -> None:
-    file = make()
+def test_a_study_in_the_background_outlives_its_shell(jobs, write_study) -> None:
+    file = write_study()
     study = [
         sys.executable,
         *STUDY,
@@ -130,8 +123,8 @@ def test_a_study_in_the_background_outlives_its_shell(jobs, make) -> None:
             os.kill(int(number.read_text()), signal.SIGKILL)
 
 
-def test_a_closed_terminal_ends_a_study_of_one_run_at_a_time(make) -> None:
-    file = make()
+def test_a_closed_terminal_ends_a_study_of_one_run_at_a_time(write_study) -> None:
+    file = write_study()
     process, log = start(file, "--jobs", "1", STAY_AT="2")
     wait_until(lambda: epochs(file) >= 2, process)
     process.send_signal(signal.SIGHUP)
@@ -141,8 +134,8 @@ def test_a_closed_terminal_ends_a_study_of_one_run_at_a_time(make) -> None:
     assert [state(run) for run in plan_of(file).runs] == ["interrupted", "waiting"]
 
 
-def test_a_study_that_is_stopped_while_it_prepares_data_leaves_nothing_running(make) -> None:
-    file = make()
+def test_a_study_that_is_stopped_while_it_prepares_data_leaves_nothing_running(write_study) -> None:
+    file = write_study()
     recipe = file.parent / "recipe.sh"
     pipe = file.parent / "pipe"  # at its end when no process that prepares is left
     os.mkfifo(pipe)
