@@ -279,17 +279,18 @@ def test_rdrop_adds_the_divergence_of_the_words_that_count(prefix, kind, reduce)
 
 def test_rdrop_logs_the_mean_over_both_predictions() -> None:
     model, sample = make_dropping_model(dropout=0.3), make_sample()
+    named = dict(label_smoothing=0.1, report_accuracy=True)
     plain, rdrop = (
-        WsumCrossEntropyCriterion(TASK, False, label_smoothing=0.1, rdrop_alpha=alpha)
-        for alpha in (0.0, 3.0)
+        WsumCrossEntropyCriterion(TASK, False, rdrop_alpha=alpha, **named) for alpha in (0.0, 3.0)
     )
     torch.manual_seed(7)
     log = rdrop(model, sample)[2]
     double = doubled(sample)
     torch.manual_seed(7)
     expected = plain(model, double)[2]
-    for name in ("loss", "nll_loss"):
-        torch.testing.assert_close(2 * log[name], expected[name])
+    for name in ("loss", "nll_loss", "n_correct", "total"):
+        torch.testing.assert_close(2 * log[name], expected[name], check_dtype=False)
+    assert log["total"] == sample["ntokens"]
     counts = [log[name] for name in ("ntokens", "nsentences", "sample_size")]
     assert counts == [sample["ntokens"], 3, sample["ntokens"]]
 
@@ -305,11 +306,14 @@ def test_rdrop_is_for_training_only() -> None:
     assert results[0] == results[1]
 
 
-def test_rdrop_needs_independent_samples() -> None:
-    cfg = Namespace(label_smoothing=0.1, rdrop_alpha=1.0, sentence_avg=False)
+@pytest.mark.parametrize("option", ["rdrop_alpha", "ignore_prefix_size"])
+def test_options_for_sentences_are_rejected_for_a_stream(option) -> None:
+    options = dict(rdrop_alpha=0.0, ignore_prefix_size=0) | {option: 1}
+    cfg = Namespace(label_smoothing=0.1, sentence_avg=False, **options)
     WsumCrossEntropyCriterion.build_criterion(cfg, TASK)
     stream = SimpleNamespace(**vars(TASK), carries_state=True)
-    with pytest.raises(ValueError, match=r"--rdrop-alpha .* --sample-break-mode eos"):
+    flag = "--" + option.replace("_", "-")
+    with pytest.raises(ValueError, match=rf"{flag} .* --sample-break-mode eos"):
         WsumCrossEntropyCriterion.build_criterion(cfg, stream)
 
 

@@ -77,18 +77,22 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
 
         Raises:
             ValueError: --label-smoothing is not between 0 and 1, or --rdrop-alpha is below 0, or
-                given for a task that carries the state from batch to batch.
+                --rdrop-alpha or --ignore-prefix-size is given for a task that carries the state
+                from batch to batch.
         """
         if not 0 <= cfg.label_smoothing <= 1:
             raise ValueError(f"--label-smoothing {cfg.label_smoothing}: give a number from 0 to 1")
         if not 0 <= cfg.rdrop_alpha < float("inf"):
             raise ValueError(f"--rdrop-alpha {cfg.rdrop_alpha}: give 0 or more")
-        if cfg.rdrop_alpha > 0 and getattr(task, "carries_state", False):
-            raise ValueError(
-                "--rdrop-alpha needs samples that are independent, but --task "
-                "wsum_language_modeling carries the state from batch to batch: omit the option, or "
-                "give --sample-break-mode eos"
-            )
+        for option, given, needs in (
+            ("--rdrop-alpha", cfg.rdrop_alpha > 0, "samples that are independent"),
+            ("--ignore-prefix-size", cfg.ignore_prefix_size > 0, "samples that start a sentence"),
+        ):
+            if given and getattr(task, "carries_state", False):
+                raise ValueError(
+                    f"{option} needs {needs}, but --task wsum_language_modeling carries the state "
+                    "from batch to batch: omit the option, or give --sample-break-mode eos"
+                )
         criterion: WsumCrossEntropyCriterion = super().build_criterion(cfg, task)
         return criterion
 
@@ -101,7 +105,7 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
         loss, size, log = super().forward(model, _twice(sample), reduce)
         log.update(ntokens=sample["ntokens"], nsentences=sample["target"].size(0))
         log["sample_size"] //= 2
-        for name in ("loss", "nll_loss"):
+        for name in {"loss", "nll_loss", "n_correct", "total"} & set(log):
             log[name] = log[name] / 2
         return loss, size, log
 
