@@ -47,6 +47,33 @@ VARIANTS = {
     "recomputed": dict(checkpoint_activations=True),
 }
 every_variant = pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+FAIRSEQS_OPTIONS = {
+    "defaults": dict(),
+    "activation": dict(activation_fn="gelu"),
+    "unscaled-embeddings": dict(no_scale_embedding=True),
+    "pre-norm": dict(encoder_normalize_before=True, decoder_normalize_before=True),
+    "no-final-norm": dict(decoder_normalize_before=True, no_decoder_final_norm=True),
+    "embedding-norm": dict(layernorm_embedding=True),
+    "adaptive-softmax": dict(
+        adaptive_softmax_cutoff="8,16",
+        adaptive_softmax_factor=2,
+        adaptive_softmax_dropout=0.1,
+        criterion="adaptive_loss",
+    ),
+    "learned-positions": dict(encoder_learned_pos=True, decoder_learned_pos=True),
+    "feed-forward": dict(encoder_ffn_embed_dim=12, decoder_ffn_embed_dim=7),
+    "heads": dict(encoder_attention_heads=4, decoder_attention_heads=1),
+    "sizes": dict(decoder_embed_dim=6, decoder_input_dim=4, decoder_output_dim=10),
+    "shared": dict(share_decoder_input_output_embed=True),
+    "no-cross-attention": dict(no_cross_attention=True),
+    "layers-to-keep": dict(encoder_layers_to_keep="1", decoder_layers_to_keep="0"),
+    "recomputed": dict(checkpoint_activations=True),
+    "dropout": dict(dropout=0.2, attention_dropout=0.3, activation_dropout=0.1),
+    "relu-dropout": dict(relu_dropout=0.2),
+    "layer-drop": dict(encoder_layerdrop=0.3, decoder_layerdrop=0.3),
+    "quantisation-noise": dict(quant_noise_pq=0.5, quant_noise_pq_block_size=2),
+    "lengths": dict(max_source_positions=12, max_target_positions=13),
+}
 
 
 def make_model(task=None, **options) -> WsumTransformerModel:
@@ -75,15 +102,34 @@ def step_by_step(model, src, lengths, prev) -> Tensor:
 # Oracles
 
 
-def test_with_attention_in_all_layers_it_is_fairseqs_transformer() -> None:
-    args = Namespace(**SMALL)
+@pytest.mark.parametrize("options", FAIRSEQS_OPTIONS.values(), ids=FAIRSEQS_OPTIONS)
+def test_with_attention_in_all_layers_it_is_fairseqs_transformer(options) -> None:
+    """In training, too: both draw the same random numbers."""
+    args = Namespace(**{**SMALL, **options})
     base_architecture(args)
-    theirs = TransformerModel.build_model(args, make_task()).double().eval()
+    tasks = [make_task(make_dictionary(20), make_dictionary(30)) for _ in range(2)]
+    theirs = TransformerModel.build_model(args, tasks[0]).double()
     everywhere = dict(encoder_attention_layers="all", decoder_attention_layers="all")
-    ours = make_model(**everywhere, token_positional_embeddings=True)
+    ours = make_model(tasks[1], **everywhere, token_positional_embeddings=True, **options)
     ours.load_state_dict(theirs.state_dict())
+    assert ours.max_positions() == theirs.max_positions()
     batch = make_batch()
-    torch.testing.assert_close(ours(*batch)[0], theirs(*batch)[0])
+    for training in (False, True):
+        scores = []
+        for model in (ours, theirs):
+            torch.manual_seed(3)
+            scores.append(model.train(training)(*batch)[0])
+        torch.testing.assert_close(*scores)
+
+
+def test_the_map_after_a_layer_starts_like_the_output_of_attention() -> None:
+    """Glorot and Bengio (2010), and a bias of zero; the cell has its own initial values."""
+    args = Namespace(**SMALL, cell="minlstm")
+    for layer in gated_sums(WsumTransformerModel.build_model(args, make_task())):
+        out, inputs = layer.out_proj.weight.shape
+        bound = (6 / (out + inputs)) ** 0.5
+        assert 0.8 * bound < layer.out_proj.weight.abs().amax() <= bound
+        assert not layer.out_proj.bias.any()
 
 
 def test_an_encoder_layer_is_the_sum_of_both_directions_and_a_feed_forward() -> None:

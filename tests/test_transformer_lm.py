@@ -41,6 +41,35 @@ VARIANTS = {
     "adaptive-input": dict(adaptive_input=True, adaptive_input_cutoff="8", decoder_input_dim=8),
 }
 every_variant = pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+ADAPTIVE = dict(adaptive_input=True, adaptive_input_cutoff="8", adaptive_softmax_cutoff="8")
+CHARACTERS = dict(
+    character_filters="[(1, 8), (2, 8)]", character_embedding_dim=3, char_embedder_highway_layers=1
+)
+FAIRSEQS_OPTIONS = {
+    "defaults": dict(),
+    "activation": dict(activation_fn="gelu"),
+    "unscaled-embeddings": dict(no_scale_embedding=True),
+    "pre-norm": dict(decoder_normalize_before=True),
+    "no-final-norm": dict(decoder_normalize_before=True, no_decoder_final_norm=True),
+    "embedding-norm": dict(layernorm_embedding=True),
+    "shared": dict(share_decoder_input_output_embed=True),
+    "adaptive-softmax": dict(
+        adaptive_softmax_cutoff="8,16", adaptive_softmax_factor=2, adaptive_softmax_dropout=0.1
+    ),
+    "adaptive-input": dict(adaptive_input=True, adaptive_input_cutoff="8"),
+    "tied": dict(**ADAPTIVE, tie_adaptive_weights=True),
+    "tied-projections": dict(**ADAPTIVE, tie_adaptive_weights=True, tie_adaptive_proj=True),
+    "characters": dict(character_embeddings=True, **CHARACTERS),
+    "learned-positions": dict(decoder_learned_pos=True),
+    "layers-to-keep": dict(decoder_layers_to_keep="1"),
+    "layer-drop": dict(decoder_layerdrop=0.4),
+    "quantisation-noise": dict(quant_noise_pq=0.5, quant_noise_pq_block_size=2),
+    "scales": dict(scale_heads=True, scale_attn=True, scale_fc=True, scale_resids=True),
+    "dropout": dict(dropout=0.2, attention_dropout=0.3, activation_dropout=0.1),
+    "relu-dropout": dict(relu_dropout=0.3),
+    "sizes": dict(decoder_input_dim=6, decoder_output_dim=4),
+    "recomputed": dict(checkpoint_activations=True),
+}
 
 
 def make_model(**options) -> WsumTransformerLanguageModel:
@@ -175,18 +204,28 @@ def test_a_16_bit_model_keeps_its_memory_cell_in_32_bits() -> None:
     assert [part.dtype for part in carried.last or ()] == [torch.bfloat16, torch.float32]
 
 
-def test_with_attention_in_all_layers_it_is_fairseqs_model() -> None:
-    theirs = TransformerLanguageModel.build_model(
-        TransformerLanguageModelConfig(
-            **SMALL, decoder_input_dim=8, decoder_output_dim=8, max_target_positions=64
-        ),
-        TASK,
+@pytest.mark.parametrize("options", FAIRSEQS_OPTIONS.values(), ids=FAIRSEQS_OPTIONS)
+def test_with_attention_in_all_layers_it_is_fairseqs_model(options) -> None:
+    """In training, too: both draw the same random numbers."""
+    sizes = dict(decoder_input_dim=8, decoder_output_dim=8, max_target_positions=64)
+    cfg = TransformerLanguageModelConfig(**{**SMALL, **sizes, **options})
+    theirs = TransformerLanguageModel.build_model(cfg, TASK).double()
+    adaptive = "adaptive_softmax_cutoff" in options
+    ours = make_model(
+        **{**sizes, **options},
+        decoder_attention_layers="all",
+        token_positional_embeddings=True,
+        criterion="adaptive_loss" if adaptive else "cross_entropy",
     )
-    options = dict(decoder_attention_layers="all", max_target_positions=64)
-    ours = make_model(**options, token_positional_embeddings=True)
     ours.load_state_dict(theirs.state_dict())
+    assert ours.max_positions() == theirs.max_positions()
     tokens = make_tokens()
-    torch.testing.assert_close(ours(tokens)[0], theirs.double().eval()(tokens)[0])
+    for training in (False, True):
+        scores = []
+        for model in (ours, theirs):
+            torch.manual_seed(3)
+            scores.append(model.train(training)(tokens)[0])
+        torch.testing.assert_close(*scores)
 
 
 def test_every_option_of_fairseqs_model_exists() -> None:
