@@ -15,7 +15,8 @@ from translation import PAD, SOURCE, make_dictionary
 
 from fairseq_wsum import CELLS
 from fairseq_wsum.plugin.data.stream_states import StreamStates
-from fairseq_wsum.plugin.models.wsum_transformer_lm import WsumTransformerLanguageModel, read_config
+from fairseq_wsum.plugin.models.wsum_transformer_lm import WsumTransformerLanguageModel
+from fairseq_wsum.plugin.models.wsum_transformer_lm_config import read_config
 from fairseq_wsum.plugin.modules import CarriedState
 from fairseq_wsum.plugin.tasks.wsum_language_modeling import (
     WsumLanguageModelingConfig,

@@ -1,0 +1,75 @@
+"""The decoder of `--arch wsum_transformer_lm`."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...ops.products import wide_products
+from ..modules import CarriedState, WsumSelfAttention
+from ..modules.states import IncrementalState
+from .options import first
+from .wsum_transformer_layers import WsumTransformerDecoder
+
+
+class WsumTransformerLMDecoder(WsumTransformerDecoder):
+    """A decoder without attention over a source, which can continue from an earlier state."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        # `modules()`, as iterating over `self.layers` itself skips layers with layer drop
+        modules = self.layers.modules()
+        self._sums = tuple(module for module in modules if isinstance(module, WsumSelfAttention))
+
+    def forward(
+        self,
+        prev_output_tokens: Tensor,
+        encoder_out: None = None,
+        incremental_state: IncrementalState | None = None,
+        features_only: bool = False,
+        *,
+        src_lengths: Tensor | None = None,
+        return_all_hiddens: bool = False,
+        **named: Any,
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """fairseq's `forward`; `named` are further arguments of `extract_features`."""
+        with wide_products(next(self.parameters())):
+            x, extra = self.extract_features(
+                prev_output_tokens, encoder_out, incremental_state, **named
+            )
+            return x if features_only else self.output_layer(x), extra
+
+    def extract_features(
+        self,
+        prev_output_tokens: Tensor,
+        encoder_out: None = None,
+        *args: Any,
+        carried_state: CarriedState | None = None,
+        **named: Any,
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """fairseq's `extract_features`.
+
+        Args:
+            prev_output_tokens: B x T.
+            encoder_out, args, named: fairseq's further arguments.
+            carried_state: provides the initial state and stores the final state. The state of all
+                layers together is L x B x H for h and c, with L layers.
+        """
+        before = None if carried_state is None else carried_state.take(self)
+        for k, gated_sum in enumerate(self._sums):
+            state = None if before is None else tuple(part[k : k + 1] for part in before)
+            gated_sum.carry(state, leave=carried_state is not None)
+        features: tuple[Tensor, dict[str, Any]]
+        features = super().extract_features(prev_output_tokens, encoder_out, *args, **named)
+        if carried_state is not None:
+            self._leave(carried_state)
+        return features
+
+    def _leave(self, carried_state: CarriedState) -> None:
+        states = [(one.state_after, one.state_before) for one in self._sums]
+        like = next((state for pair in states for state in pair if state is not None), None)
+        if like is None:  # layer drop has left out all layers so far
+            return
+        zero = tuple(torch.zeros_like(part) for part in like)
+        after = [first(*state, zero) for state in states]
+        carried_state.leave(self, tuple(torch.cat(parts) for parts in zip(*after, strict=True)))
