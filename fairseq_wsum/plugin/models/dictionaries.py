@@ -8,7 +8,6 @@ from typing import Any
 from torch import nn
 
 from ...layer.entries import add_entry
-from .options import TAKE_ITS_DICTIONARY
 
 
 def remember_words(module: nn.Module) -> None:
@@ -34,4 +33,8 @@ def _check_words(
         what = "was trained with another dictionary than the one in the data folder"
     else:
         return
-    raise ValueError(f"the checkpoint's {prefix.removesuffix('.')} {what}: {TAKE_ITS_DICTIONARY}")
+    raise ValueError(
+        f"the checkpoint's {prefix.removesuffix('.')} {what}: give the data that the model was "
+        "trained with, or prepare yours with its vocabulary (prepare_multi30k.sh --like FOLDER, or "
+        "for text in the same units fairseq-preprocess --srcdict, --tgtdict)"
+    )

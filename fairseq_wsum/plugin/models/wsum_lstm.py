@@ -13,9 +13,10 @@ from fairseq.tasks import FairseqTask
 from torch import Tensor
 
 from ..modules.states import IncrementalState
+from .checks import check_joined, check_translation, refuse_alignments
 from .embeddings import embedding, load_embedding
 from .initial_values import init_uniform
-from .options import check_joined, check_translation, default, refuse_alignments, use_preset
+from .presets import default, use_preset
 from .wsum_lstm_config import WsumLSTMConfig, read_config
 from .wsum_lstm_decoder import WsumLSTMDecoder
 from .wsum_lstm_encoder import WsumLSTMEncoder

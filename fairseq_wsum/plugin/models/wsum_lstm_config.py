@@ -7,16 +7,8 @@ from typing import Any, Optional
 from omegaconf import II
 
 from ..modules import ATTENTION_TYPES
-from .options import (
-    LSTMOptions,
-    Side,
-    check_options,
-    check_sharing,
-    described_cell,
-    first,
-    flag,
-    option_values,
-)
+from .checks import check_options, check_sharing
+from .options import LSTMOptions, Side, described_cell, first, flag, option_values
 
 # fairseq needs `Optional[X]` here: see options.py
 # ruff: noqa: UP045

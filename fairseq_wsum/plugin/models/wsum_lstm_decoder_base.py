@@ -8,8 +8,9 @@ from fairseq.modules import AdaptiveSoftmax
 from torch import Tensor, nn
 
 from ...ops.products import Linear, product
+from .checks import check_cutoffs
 from .dictionaries import remember_words
-from .options import MAX_POSITIONS, check_cutoffs
+from .options import MAX_POSITIONS
 from .wsum_lstm_config import WsumLSTMConfig
 from .wsum_lstm_lm_config import WsumLSTMLMConfig
 

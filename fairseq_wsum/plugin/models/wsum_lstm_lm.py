@@ -7,9 +7,10 @@ from typing import Any
 from fairseq.models import FairseqLanguageModel, register_model, register_model_architecture
 from fairseq.tasks import FairseqTask
 
+from .checks import check_language_modeling, refuse_alignments
 from .embeddings import embedding, load_embedding
 from .initial_values import init_uniform
-from .options import check_language_modeling, default, refuse_alignments, use_preset
+from .presets import default, use_preset
 from .wsum_lstm_lm_config import WsumLSTMLMConfig, read_config
 from .wsum_lstm_lm_decoder import WsumLMDecoder
 

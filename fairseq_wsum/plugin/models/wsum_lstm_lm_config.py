@@ -3,16 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from .options import (
-    LSTMOptions,
-    Side,
-    check_options,
-    check_sharing,
-    described_cell,
-    first,
-    flag,
-    option_values,
-)
+from .checks import check_options, check_sharing
+from .options import LSTMOptions, Side, described_cell, first, flag, option_values
 
 # fairseq needs `Optional[X]` here: see options.py
 # ruff: noqa: UP045

@@ -13,19 +13,11 @@ from fairseq.tasks import FairseqTask
 from torch import nn
 
 from ..modules import WsumSelfAttention, use_dropout
+from .checks import check_cutoffs, check_joined, check_sizes, check_translation, refuse_alignments
 from .embeddings import load_embedding
 from .gated_sum_options import GatedSums, gated_sums
-from .options import (
-    check_cutoffs,
-    check_joined,
-    check_sizes,
-    check_translation,
-    default,
-    option_values,
-    read_cutoffs,
-    refuse_alignments,
-    use_preset,
-)
+from .options import option_values, read_cutoffs
+from .presets import default, use_preset
 from .wsum_transformer_config import WsumTransformerConfig, read_config
 from .wsum_transformer_layers import WsumTransformerDecoder, WsumTransformerEncoder
 

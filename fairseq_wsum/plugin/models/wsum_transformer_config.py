@@ -9,6 +9,7 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.models.transformer import TransformerConfig
 from omegaconf import II
 
+from .checks import check_cells, check_probabilities, check_sharing, check_sizes
 from .gated_sum_options import (
     NO_POSITIONS,
     GatedSumOptions,
@@ -17,15 +18,7 @@ from .gated_sum_options import (
     gated_sums,
     set_positions,
 )
-from .options import (
-    check_cells,
-    check_probabilities,
-    check_sharing,
-    check_sizes,
-    first,
-    flag,
-    option_values,
-)
+from .options import first, flag, option_values
 
 # fairseq needs `Optional[X]` here: see options.py
 # ruff: noqa: UP045

@@ -9,13 +9,8 @@ from fairseq.models.transformer_lm import TransformerLanguageModel
 from fairseq.tasks import FairseqTask
 
 from ..modules import use_dropout
-from .options import (
-    check_cutoffs,
-    check_language_modeling,
-    option_values,
-    read_cutoffs,
-    refuse_alignments,
-)
+from .checks import check_cutoffs, check_language_modeling, refuse_alignments
+from .options import option_values, read_cutoffs
 from .wsum_transformer_lm_config import WsumTransformerLMConfig, read_config
 from .wsum_transformer_lm_decoder import WsumTransformerLMDecoder
 

@@ -9,6 +9,7 @@ from fairseq.models.transformer_lm import (
 )
 from omegaconf import II
 
+from .checks import check_cells, check_probabilities, check_sharing, check_sizes
 from .gated_sum_options import (
     NO_POSITIONS,
     GatedSumOptions,
@@ -18,16 +19,7 @@ from .gated_sum_options import (
     gated_sums,
     set_positions,
 )
-from .options import (
-    MAX_POSITIONS,
-    check_cells,
-    check_probabilities,
-    check_sharing,
-    check_sizes,
-    first,
-    flag,
-    option_values,
-)
+from .options import MAX_POSITIONS, first, flag, option_values
 
 # fairseq needs `Optional[X]` here: see options.py
 # ruff: noqa: UP045
