@@ -259,18 +259,23 @@ small() { # PRECISION
         --clip-norm 1 --seed 1 --num-workers 0 --log-format json --log-interval 1 --no-epoch-checkpoints
 }
 
-translation() { # CELL PRECISION
-    local work found options=() generate=()
+translation() { # ARCH CELL PRECISION
+    local work found options=() model=() generate=()
     corpus
-    work="$(mktemp -d "$out/commands/$1-$2.XXXXXX")"
-    mapfile -t options < <(small "$2")
+    work="$(mktemp -d "$out/commands/$1-$2-$3.XXXXXX")"
+    mapfile -t options < <(small "$3")
+    if [ "$1" = wsum_transformer ]; then
+        model=(--encoder-embed-dim 64 --encoder-ffn-embed-dim 128 --encoder-layers 2
+            --decoder-layers 2 --decoder-attention-heads 4)
+    else
+        model=(--encoder-bidirectional --encoder-embed-dim 64 --encoder-hidden-size 64
+            --encoder-layers 2 --decoder-embed-dim 64 --decoder-hidden-size 128 --decoder-layers 2)
+    fi
     resumed "$work/log" "$HERE/train.sh" "$out/commands/data/translation" --save-dir "$work/run" \
-        --arch wsum_lstm --cell "$1" "${options[@]}" --batch-size 32 --encoder-bidirectional \
-        --encoder-embed-dim 64 --encoder-hidden-size 64 --encoder-layers 2 \
-        --decoder-embed-dim 64 --decoder-hidden-size 128 --decoder-layers 2 \
+        --arch "$1" --cell "$2" "${model[@]}" "${options[@]}" --batch-size 32 \
         --criterion wsum_cross_entropy --label-smoothing 0.1
     if [ "$device" = cpu ]; then generate+=(--cpu); fi
-    if [[ "$2" =~ ^(fp16|amp)$ ]]; then generate+=(--fp16); fi
+    if [[ "$3" =~ ^(fp16|amp)$ ]]; then generate+=(--fp16); fi
     fairseq-generate "$out/commands/data/translation" --user-dir "$REPO/fairseq_wsum" \
         --path "$work/run/checkpoint_last.pt" --beam 5 --max-len-b 20 --batch-size 16 \
         --required-batch-size-multiple 1 ${generate[@]+"${generate[@]}"} 2>&1 | tee "$work/translated"
@@ -281,17 +286,18 @@ translation() { # CELL PRECISION
 }
 
 # A language model with carried state.
-language_model() { # CELL PRECISION
-    local work options=() score=()
+language_model() { # ARCH CELL PRECISION
+    local work options=() model=() score=()
     corpus
-    work="$(mktemp -d "$out/commands/lm-$1-$2.XXXXXX")"
-    mapfile -t options < <(small "$2")
+    work="$(mktemp -d "$out/commands/$1-$2-$3.XXXXXX")"
+    mapfile -t options < <(small "$3")
+    [ "$1" = wsum_lstm_lm ] || model=(--decoder-ffn-embed-dim 128 --decoder-attention-heads 4)
     resumed "$work/log" "$HERE/train.sh" "$out/commands/data/language-model" --save-dir "$work/run" \
-        --task wsum_language_modeling --arch wsum_lstm_lm --cell "$1" "${options[@]}" \
-        --decoder-embed-dim 64 --decoder-layers 2 --batch-size 8 --tokens-per-sample 16 \
-        --criterion wsum_cross_entropy
+        --task wsum_language_modeling --arch "$1" --cell "$2" ${model[@]+"${model[@]}"} \
+        "${options[@]}" --decoder-embed-dim 64 --decoder-layers 2 --batch-size 8 \
+        --tokens-per-sample 16 --criterion wsum_cross_entropy
     if [ "$device" = cpu ]; then score+=(--cpu); fi
-    if [[ "$2" =~ ^(fp16|amp)$ ]]; then score+=(--fp16); fi
+    if [[ "$3" =~ ^(fp16|amp)$ ]]; then score+=(--fp16); fi
     "$HERE/perplexity.sh" "$out/commands/data/language-model" --splits test \
         --checkpoint "$work/run/checkpoint_last.pt" ${score[@]+"${score[@]}"} | tee "$work/perplexity"
     grep -q 'perplexity [0-9]' "$work/perplexity" || die "the perplexity is not finite"
@@ -352,9 +358,14 @@ plan_speed() {
 }
 
 plan_commands() {
-    local what precision cell reason dtype
-    for what in lstm no-srnn-hidden gru lm-lstm; do
-        cell="${what#lm-}"
+    local model name command arch cell precision reason dtype
+    for model in "lstm translation wsum_lstm lstm" \
+        "no-srnn-hidden translation wsum_lstm no-srnn-hidden" \
+        "gru translation wsum_lstm gru" \
+        "transformer translation wsum_transformer no-srnn-hidden" \
+        "lm-lstm language_model wsum_lstm_lm lstm" \
+        "lm-transformer language_model wsum_transformer_lm no-srnn-hidden"; do
+        read -r name command arch cell <<<"$model"
         for precision in fp32 fp16 bf16 amp; do
             reason="$no_fairseq" dtype="${precision/amp/fp16}"
             if [ -z "$reason" ] && [[ "$device $dtype" == "cpu fp16" ]]; then
@@ -362,11 +373,7 @@ plan_commands() {
             elif [ -z "$reason" ] && [[ " $(cells_of "$dtype" "$backend") " != *" $cell "* ]]; then
                 reason="backend $backend cannot run $cell in $dtype"
             fi
-            if [ "$what" = "$cell" ]; then
-                part "commands/$what-$precision" 300 "$reason" translation "$cell" "$precision"
-            else
-                part "commands/$what-$precision" 300 "$reason" language_model "$cell" "$precision"
-            fi
+            part "commands/$name-$precision" 300 "$reason" "$command" "$arch" "$cell" "$precision"
         done
     done
 }

@@ -86,7 +86,8 @@ def test_the_results_are_in_the_summary_and_in_files(tmp_path) -> None:
 
 @pytest.mark.slow
 def test_commands_and_layers_pass_on_the_cpu(tmp_path) -> None:
-    parts = ["commands/lstm-fp32", "commands/lm-lstm-fp32", "tests/layers"]
+    models = ("lstm", "lm-lstm", "transformer", "lm-transformer")
+    parts = [*(f"commands/{model}-fp32" for model in models), "tests/layers"]
     succeeds("gpu_check.sh", *TINY, "--steps", ",".join(parts), "--out", tmp_path / "out")
     assert results(tmp_path / "out") == dict.fromkeys(parts, "passed")
 
