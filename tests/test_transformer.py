@@ -508,6 +508,10 @@ BAD_OPTIONS = {
         dict(token_positional_embeddings=True, no_token_positional_embeddings=True),
         "give one of them",
     ),
+    "cell without a layer": (
+        dict(encoder_cell="lstm", encoder_attention_layers="0,1", token_positional_embeddings=True),
+        "--encoder-cell lstm has no effect, because all encoder layers keep self-attention",
+    ),
     "pruned": (
         dict(encoder_attention_layers="1", encoder_layers_to_keep="0"),
         "--encoder-layers-to-keep changes the numbers",

@@ -64,11 +64,17 @@ def gated_sums(cfg: Any, side: str, default_size: int) -> GatedSums:
     Raises:
         ValueError: an option is invalid; the message names it.
     """
+    own_cell, attention_layers = getattr(cfg, f"{side}_cell", None), _attention_layers(cfg, side)
+    if own_cell and len(attention_layers) == getattr(cfg, f"{side}_layers"):
+        raise ValueError(
+            f"{flag(f'{side}_cell')} {own_cell} has no effect, because all {side} layers keep "
+            f"self-attention: omit it, or change {flag(f'{side}_attention_layers')}"
+        )
     return GatedSums(
-        cell=described_cell(cfg, first(getattr(cfg, f"{side}_cell", None), cfg.cell)),
+        cell=described_cell(cfg, first(own_cell, cfg.cell)),
         hidden_size=first(getattr(cfg, f"{side}_hidden_size"), default_size),
         backend=cfg.lstm_backend,
-        attention_layers=_attention_layers(cfg, side),
+        attention_layers=attention_layers,
     )
 
 
