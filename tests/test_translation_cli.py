@@ -13,6 +13,7 @@ pytest.importorskip("fairseq")
 from commands import ROOT, USER_DIR, every_cells_options, run
 
 from fairseq_wsum.plugin.models.wsum_lstm import WsumLSTMModel
+from fairseq_wsum.plugin.models.wsum_transformer import WsumTransformerModel
 
 SENTENCES = {"train": 40, "valid": 7, "test": 9}
 TINY = [
@@ -84,6 +85,21 @@ def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_dir
 
 
+@pytest.fixture(scope="session")
+def transformer(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a Transformer of gated sums."""
+    save_dir = tmp_path_factory.mktemp("transformer")
+    train(data, save_dir, "wsum_transformer", *REPEATABLE, "--max-epoch", 2)
+    return save_dir
+
+
+every_model = pytest.mark.parametrize(
+    ("trained", "architecture"),
+    [("model", WsumLSTMModel), ("transformer", WsumTransformerModel)],
+    ids=["lstm", "transformer"],
+)
+
+
 @every_cells_options(usual=("lstm", "no-srnn-hidden", "gru", "window"))
 def test_every_cell_trains_resumes_and_translates(cell, data, tmp_path) -> None:
     output = train(data, tmp_path, "wsum_lstm", *cell, "--max-epoch", 1)
@@ -108,17 +124,21 @@ def test_checkpoints_with_eval_bleu_can_be_read_again(data, tmp_path) -> None:
     assert len(generate(data, average)["H"]) == SENTENCES["test"]
 
 
-def test_validate_and_interactive_read_the_checkpoint(data, model) -> None:
-    plugin = ("--user-dir", USER_DIR, "--path", model / "checkpoint_last.pt", "--cpu")
+@every_model
+def test_validate_and_interactive_read_the_checkpoint(trained, architecture, data, request) -> None:
+    path = request.getfixturevalue(trained) / "checkpoint_last.pt"
+    plugin = ("--user-dir", USER_DIR, "--path", path, "--cpu")
     output = run("fairseq-validate", data, *plugin, "--task", "translation", "--batch-size", 4)
     assert re.search(r"valid on 'valid' subset \| loss \d", output)
     output = run("fairseq-interactive", data, *plugin, "--beam", 2, stdin="w1 w2\nw3\n")
     assert len(re.findall(r"^H-\d\t", output, re.M)) == 2
 
 
-def test_from_pretrained_translates_like_the_command(data, model) -> None:
-    expected = generate(data, model / "checkpoint_last.pt")
-    hub = WsumLSTMModel.from_pretrained(str(model), "checkpoint_last.pt", str(data)).eval()
+@every_model
+def test_from_pretrained_translates_like_the_command(trained, architecture, data, request) -> None:
+    folder = request.getfixturevalue(trained)
+    expected = generate(data, folder / "checkpoint_last.pt")
+    hub = architecture.from_pretrained(str(folder), "checkpoint_last.pt", str(data)).eval()
     found = hub.translate(expected["S"], beam=3, max_len_b=12)
     assert found == expected["H"]
 
