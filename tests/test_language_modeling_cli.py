@@ -21,6 +21,11 @@ MODEL = [
     *("--arch", "wsum_lstm_lm", "--decoder-embed-dim", 8, "--decoder-layers", 2),
     *("--dropout", 0, "--init-range", 0.5),
 ]
+TRANSFORMER = [
+    *("--arch", "wsum_transformer_lm", "--cell", "mingru", "--decoder-embed-dim", 8),
+    *("--decoder-layers", 2, "--decoder-attention-heads", 2, "--decoder-ffn-embed-dim", 16),
+    *("--dropout", 0),
+]
 TRAINING = [
     *("--optimizer", "sgd", "--lr", 1.0, "--clip-norm", 5, "--sentence-avg", "--seed", 1, "--cpu"),
     *("--batch-size", 3, "--tokens-per-sample", 7, "--num-workers", 0, "--log-format", "json"),
@@ -88,6 +93,14 @@ def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     statistics = train(data, save_dir, "--max-epoch", 2, "--cell", "no-srnn")
     updates = [line for line in statistics if "loss" in line and "update" in line]
     assert len(updates) == 2 * UPDATES
+    return save_dir
+
+
+@pytest.fixture(scope="session")
+def transformer(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    save_dir = tmp_path_factory.mktemp("transformer")
+    command = ["fairseq-train", data, "--user-dir", USER_DIR, *TASK, *TRANSFORMER, *TRAINING]
+    run(*command, "--save-dir", save_dir, "--max-epoch", 1)
     return save_dir
 
 
@@ -209,19 +222,9 @@ def test_every_cell_trains_resumes_and_scores(cell, data, corpus, tmp_path) -> N
 @pytest.mark.parametrize("precision", [[], ["--bf16"]], ids=["fp32", "bf16"])
 def test_a_transformer_carries_its_state_resumes_and_scores(precision, data, tmp_path) -> None:
     """Its perplexity does not depend on the parts in which it reads a text."""
-    model = ["--arch", "wsum_transformer_lm", "--cell", "mingru", "--decoder-embed-dim", 8]
-    model += [
-        "--decoder-layers",
-        2,
-        "--decoder-attention-heads",
-        2,
-        "--decoder-ffn-embed-dim",
-        16,
-        "--dropout",
-        0,
-    ]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    command = ["fairseq-train", data, "--user-dir", USER_DIR, *TASK, *model, *TRAINING, *precision]
+    command = ["fairseq-train", data, "--user-dir", USER_DIR]
+    command += [*TASK, *TRANSFORMER, *TRAINING, *precision]
     run(*command, "--lr", 0.1, "--save-dir", whole, "--max-epoch", 1)
     run(*command, "--lr", 0.1, "--save-dir", parts, "--max-update", 5)
     run(*command, "--lr", 0.1, "--save-dir", parts, "--max-epoch", 1)
@@ -263,8 +266,10 @@ def test_validate_gives_the_perplexity_of_eval_lm(data, corpus, model) -> None:
     assert train == pytest.approx(perplexity_by_hand(data, corpus, model, split="train"), abs=0.006)
 
 
-def test_generate_and_interactive_continue_sentences(data, corpus, model) -> None:
-    common = ["--user-dir", USER_DIR, *TASK, "--cpu", "--path", model / "checkpoint_last.pt"]
+@pytest.mark.parametrize("trained", ["model", "transformer"], ids=["lstm", "transformer"])
+def test_generate_and_interactive_continue_sentences(trained, data, corpus, request) -> None:
+    path = request.getfixturevalue(trained) / "checkpoint_last.pt"
+    common = ["--user-dir", USER_DIR, *TASK, "--cpu", "--path", path]
     common += ["--beam", 2, "--max-len-b", 12]
     every = ("--required-batch-size-multiple", 1)
     sentences = ("--sample-break-mode", "eos", "--gen-subset", "test", "--prefix-size", 1)
@@ -345,6 +350,30 @@ def test_the_hydra_example_trains(data, tmp_path) -> None:
         *("fairseq-eval-lm", data, "--user-dir", USER_DIR, *TASK, "--cpu"),
         *("--path", tmp_path / "checkpoint_last.pt"),
     )
+    assert "Evaluated 90 tokens" in output
+
+
+def test_hydra_trains_a_transformer_with_an_adaptive_softmax(data, tmp_path) -> None:
+    config = {
+        "common": {"user_dir": str(USER_DIR), "cpu": True},
+        "task": {"_name": "wsum_language_modeling", "data": str(data), "tokens_per_sample": 7},
+        "model": {
+            **{"_name": "wsum_transformer_lm", "cell": "sru", "adaptive_softmax_cutoff": "6"},
+            **{"decoder_embed_dim": 8, "decoder_layers": 2, "decoder_attention_heads": 2},
+        },
+        "criterion": {"_name": "adaptive_loss", "ddp_backend": "legacy_ddp"},
+        "optimizer": {"_name": "adam"},
+        "lr_scheduler": {"_name": "fixed"},
+        "optimization": {"lr": [0.01], "max_epoch": 1},
+        "dataset": {"batch_size": 3},
+        "checkpoint": {"save_dir": str(tmp_path)},
+    }
+    (tmp_path / "small.yaml").write_text(json.dumps(config))
+    named = ("--config-dir", tmp_path, "--config-name", "small")
+    run("fairseq-hydra-train", *named, f"hydra.run.dir={tmp_path}")
+    assert "decoder.adaptive_softmax.head.weight" in parameters(tmp_path)
+    score = ("--path", tmp_path / "checkpoint_last.pt", "--cpu", *TASK)
+    output = run("fairseq-eval-lm", data, "--user-dir", USER_DIR, *score)
     assert "Evaluated 90 tokens" in output
 
 
