@@ -20,7 +20,7 @@ def onednn(monkeypatch):
 
 @needs_onednn
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
-@pytest.mark.parametrize("shape", [(5,), (4, 3, 5), (1, 1, 5)], ids=str)
+@pytest.mark.parametrize("shape", [(5,), (4, 3, 5), (1, 8, 5), (1, 1, 5)], ids=str)
 def test_onednn_gives_the_product_and_its_gradients(onednn, shape, bias) -> None:
     layer = products.Linear(5, 7, bias=bias)
     results = []
@@ -35,9 +35,19 @@ def test_onednn_gives_the_product_and_its_gradients(onednn, shape, bias) -> None
 
 
 @needs_onednn
+@pytest.mark.parametrize(("rows", "used"), [(7, False), (8, True)])
+def test_torch_computes_products_of_few_rows(rows, used, onednn, monkeypatch) -> None:
+    calls = []
+    monkeypatch.setattr(products, "_linear", lambda *given: calls.append(1) or F.linear(*given))
+    x, weight = torch.randn(rows, 5), torch.randn(7, 5)
+    torch.testing.assert_close(products.product(x, weight), x @ weight.t())
+    assert bool(calls) == used
+
+
+@needs_onednn
 @pytest.mark.parametrize("bias", [torch.arange(14.0)[::2], torch.ones(1).expand(7), torch.ones(())])
 def test_the_bias_may_have_any_stride(onednn, bias) -> None:
-    x, weight = torch.randn(4, 5), torch.randn(7, 5)
+    x, weight = torch.randn(8, 5), torch.randn(7, 5)
     expected = torch.nn.functional.linear(x, weight, bias)
     torch.testing.assert_close(products.product(x, weight, bias), expected)
     if bias.dim():
@@ -46,10 +56,10 @@ def test_the_bias_may_have_any_stride(onednn, bias) -> None:
 
 @needs_onednn
 def test_shapes_that_do_not_fit_are_named(onednn) -> None:
-    with pytest.raises(RuntimeError, match="4x6 and 5x7"):
-        products.product(torch.randn(4, 6), torch.randn(7, 5))
+    with pytest.raises(RuntimeError, match="8x6 and 5x7"):
+        products.product(torch.randn(8, 6), torch.randn(7, 5))
     with pytest.raises(RuntimeError, match=r"7.*must match"):
-        products.product(torch.randn(4, 5), torch.randn(7, 5), torch.randn(6))
+        products.product(torch.randn(8, 5), torch.randn(7, 5), torch.randn(6))
 
 
 @needs_onednn
@@ -80,7 +90,7 @@ def test_onednn_gets_only_whole_matrices(onednn, monkeypatch) -> None:
         return product(x, weight, *others)
 
     monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", spy)
-    x, whole = torch.randn(3, 5, requires_grad=True), torch.randn(7, 10, requires_grad=True)
+    x, whole = torch.randn(8, 5, requires_grad=True), torch.randn(7, 10, requires_grad=True)
     y = products.product(x, whole[:, 5:])
     torch.autograd.grad(y.sum(), (x, whole))
     products.outer(torch.randn(4, 14)[:, ::2], torch.randn(4, 10)[:, :5])
