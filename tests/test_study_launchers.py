@@ -1,5 +1,7 @@
 """Studies with hydra's launchers: joblib, and submitit for Slurm."""
 
+import os
+import pickle
 import re
 import signal
 import sys
@@ -7,6 +9,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from omegaconf import OmegaConf
 from study_recipe import (
     RECIPE,
     epochs,
@@ -120,6 +123,20 @@ def test_the_jobs_of_submitit_on_this_machine_end_with_the_command(write_study) 
     while any(state(run) == "running" for run in plan_of(file).runs):
         assert time.monotonic() < deadline, "the jobs still run"
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize("chosen", [None, "2,3"])
+def test_a_job_on_this_machine_sees_the_gpus_that_the_user_has_chosen(
+    chosen, write_study, tmp_path, monkeypatch
+) -> None:
+    plan, seen = plan_of(write_study()), []
+    (tmp_path / "plan").write_bytes(pickle.dumps((plan, set(os.environ), chosen)))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")  # as submitit sets it
+    look = lambda *_: seen.append(os.environ.get("CUDA_VISIBLE_DEVICES"))  # noqa: E731
+    monkeypatch.setattr(launch, "execute", look)
+    run = {"plan": str(tmp_path / "plan"), "run": plan.runs[0].name, "jobs": 2}
+    launch.job(OmegaConf.create({**run, "launcher": "submitit_local"}))
+    assert seen == [chosen]
 
 
 def test_an_interrupt_says_that_the_jobs_of_slurm_go_on(monkeypatch) -> None:

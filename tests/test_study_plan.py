@@ -51,6 +51,11 @@ def test_keys_without_a_value_are_not_given(write_study) -> None:
     assert plan.tasks[0].baseline == "lstm"
 
 
+def test_a_key_without_a_value_in_a_task_leaves_that_of_the_file(write_study) -> None:
+    tasks = {"copy": {"recipe": "recipe.sh", "seeds": None}}
+    assert plan_of(write_study(seeds=[3, 4], tasks=tasks)).tasks[0].seeds == (3, 4)
+
+
 def test_a_date_that_does_not_exist_is_invalid_yaml(write_study) -> None:
     file = write_study()
     file.write_text(file.read_text() + "x: 2020-13-45\n")

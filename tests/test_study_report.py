@@ -36,7 +36,7 @@ def test_the_report_has_all_parts(lm) -> None:
         "# Study study\n",
         "3 of 6 runs are finished, 1 failed.",
         "Recipe `ptb.sh` with `--max-epoch=3`.",
-        "- no\\_gates \\& 50%: `--cell=no-gates` `--lr=0.1`\n",
+        "- **no\\_gates \\& 50%**: `--cell=no-gates` `--lr=0.1`\n",
         tables.markdown(lm.table()),
         "Published test figures: Levy et al. (2018).",
         "Not tested: gru (a t-test needs two seeds).",
@@ -114,6 +114,19 @@ def test_a_report_never_replaces_foreign_files(lm) -> None:
     assert "wikitext" in lm.report()
     assert not (lm.folder / "ptb.tex").exists()
     assert (lm.folder / "notes.txt").read_text() == "mine"
+
+
+def test_a_report_of_a_study_whose_file_is_gone_is_kept(lm) -> None:
+    page = lm.report()
+    other = lm.file.rename(lm.file.with_name("other.yaml"))
+    other.write_text(LM.replace("  ptb:", "  wikitext:"))
+    command = ["report", str(other), "--out", str(lm.out)]
+    with pytest.raises(SystemExit, match=r"study\.yaml, which is not there now; .* remove .*-file"):
+        cli.main(command)
+    assert (lm.folder / "report.md").read_text() == page
+    (lm.folder / ".study-file").unlink()
+    cli.main(command)
+    assert "wikitext" in (lm.folder / "report.md").read_text()
 
 
 def test_a_report_never_replaces_that_of_another_study(lm) -> None:

@@ -75,6 +75,7 @@ def test_scores_that_were_removed_are_made_again(write_study) -> None:
     assert before is not None and after is not None
     assert after.scores == before.scores == ["perplexity.json"]
     assert after.seconds > before.seconds and after.machine == before.machine
+    assert after.first_started == before.started <= after.started
 
 
 def test_the_time_of_an_interrupted_attempt_counts_up_to_its_last_line(write_study) -> None:

@@ -120,8 +120,22 @@ def test_a_seed_that_the_baseline_lacks_counts_for_the_mean_alone(lm) -> None:
 def test_missing_translations_are_named_and_not_tested(captions) -> None:
     (captions.run("gru", 2).folder / "score-test/hypotheses.lenpen1.0.de").unlink()
     report = captions.report()
-    assert "Not tested: gru (no translations or no reference text with seed 2)." in report
+    reason = "it or the baseline has no translations or no reference text with seed 2"
+    assert f"Not tested: gru ({reason})." in report
     assert captions.csv("captions.csv")[1]["different"] == "False"
+
+
+def test_a_score_may_be_rounded_to_one_decimal(captions) -> None:
+    path = captions.run("gru", 2).folder / "score-test/scores.json"
+    scores = json.loads(path.read_text())
+    exact = scores["figures"][0]["score"]
+    scores["figures"][0]["score"] = round(exact, 1)
+    path.write_text(json.dumps(scores))
+    captions.report()
+    scores["figures"][0]["score"] = round(exact, 1) + 0.1
+    path.write_text(json.dumps(scores))
+    with pytest.raises(ValueError, match=r"but scores\.json beside it says"):
+        captions.report()
 
 
 def test_translations_must_have_the_recorded_score(captions) -> None:
@@ -235,7 +249,7 @@ def test_t_tests_of_two_models_by_hand(tmp_path) -> None:
         assert found[name].log_difference == pytest.approx(means[name])
     assert found["gru"].different and not found["no-srnn"].different
     report = study.report()
-    assert "if the corrected p-value is below 0.05." in report
+    assert "if the corrected p-value is below 0.05 and the mean differences" in report
     assert "Better than lstm: gru." in report and "Worse than" not in report
     assert "No model counts as different" not in report
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +25,7 @@ def about(task: Task) -> str:
     if task.data is not None:
         parts.append(f"on {code(task.data)}")
     models = [
-        f"- {escape_markdown(model.name)}: {' '.join(map(code, command_line(model.options)))}\n"
+        f"- **{escape_markdown(model.name)}**: {' '.join(map(code, command_line(model.options)))}\n"
         for model in task.models
         if not _is_cell(model)
     ]
@@ -88,7 +89,7 @@ def hardware(runs: Sequence[Result]) -> str:
     machines = Counter(f"{record.machine}, torch {record.torch}" for record in records)
     versions = Counter(record.version for record in records if record.version)
     code = f" Code: fairseq_wsum {_counted(versions)}." if versions else ""
-    days = sorted(record.started[:10] for record in records)
+    days = sorted(record.first_started[:10] for record in records)
     when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
     seconds = sum(record.seconds for record in records)
     compare = " Speeds on different machines cannot be compared." if len(machines) > 1 else ""
@@ -138,10 +139,11 @@ def _bootstrap(baseline: str, tested: Mapping[str, Comparison]) -> str:
         f"bootstrap test of BLEU ({SAMPLES:,} samples, random seed {random}), separately for each "
         "seed that both have. The p-values are corrected by Holm's method for the number of models "
         "tested with a seed, and the table shows the largest over the seeds. A model counts as "
-        f"different if every corrected p-value is below {ONE_TAIL} and all seeds are better or all "
-        f"are worse. (sacrebleu's p-values are one-tailed, so the two-tailed level is {LEVEL}.) "
-        "The test measures the uncertainty due to the choice of test sentences. The randomness of "
-        "training shows only in the standard deviation over seeds."
+        "different if every seed that both have was tested, every corrected p-value is below "
+        f"{ONE_TAIL}, and all seeds are better or all are worse. (sacrebleu's p-values are "
+        f"one-tailed, so the two-tailed level is {LEVEL}.) The test measures the uncertainty due "
+        "to the choice of test sentences. The randomness of training shows only in the standard "
+        "deviation over seeds."
     )
     if min(len(found.differences) for found in tested.values()) > 1:
         return text
@@ -158,7 +160,8 @@ def _t_test(baseline: str, tested: Mapping[str, Comparison]) -> str:
         f"Each model was tested against {baseline} with a paired t-test of the logarithms of the "
         "test perplexities, over the seeds that both have. The p-values are corrected by Holm's "
         "method for the number of models tested. A model counts as different if the corrected "
-        f"p-value is below {LEVEL}."
+        f"p-value is below {LEVEL} and the mean differences of the perplexities and of their "
+        "logarithms have the same sign."
     )
     seeds = min(len(found.differences) for found in tested.values())
     if seeds > FEW:
@@ -177,11 +180,13 @@ def _why_not(found: Comparison, metric: str) -> str:
         return "no seed in common"
     if found.untested:
         seeds = ", ".join(map(str, found.untested))
-        return f"no translations or no reference text with seed {seeds}"
+        return f"it or the baseline has no translations or no reference text with seed {seeds}"
     if found.p is None:
         if metric == PERPLEXITY and len(found.differences) < 2:
             return "a t-test needs two seeds"
-        return "perplexities that are not finite, or the same difference with every seed"
+        if not all(map(math.isfinite, found.differences.values())):
+            return "perplexities that are not finite"
+        return "the same difference with every seed"
     return ""
 
 

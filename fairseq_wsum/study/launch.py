@@ -37,6 +37,7 @@ PLUGINS = {
     "submitit_slurm": "hydra_submitit_launcher",
 }
 A_YEAR = 366 * 24 * 60  # minutes
+GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 def check_launcher(launcher: str, options: Sequence[str] = ()) -> None:
@@ -127,7 +128,7 @@ def launch(
     with tempfile.NamedTemporaryFile(
         dir=folder, prefix="plan-", delete=launcher == "joblib"
     ) as checked:
-        pickle.dump((plan, set(os.environ)), checked)
+        pickle.dump((plan, set(os.environ), os.environ.get(GPUS)), checked)
         checked.flush()
         os.fsync(checked.fileno())
         sys.argv = [
@@ -232,7 +233,7 @@ def slurm_jobs(plan: Plan, runs: Sequence[Run], jobs: int, options: Sequence[str
 def job(config: DictConfig) -> str:
     """One job of the sweep: do the run that `config.run` names, and return its state."""
     plan: Plan
-    plan, variables = pickle.loads(Path(config.plan).read_bytes())
+    plan, variables, gpus = pickle.loads(Path(config.plan).read_bytes())
     run = next(run for run in plan.runs if run.name == config.run)
     if config.launcher == "joblib":
         # joblib sets the numbers of threads of its workers, which are not meant for a recipe.
@@ -240,6 +241,11 @@ def job(config: DictConfig) -> str:
             del os.environ[name]
         # The command itself ends when the terminal is closed, and then this process does.
         signal.signal(signal.SIGHUP, lambda *_: None)
+    elif config.launcher == "submitit_local":
+        # submitit numbers the GPUs from 0, whichever the user has chosen.
+        os.environ.pop(GPUS, None)
+        if gpus is not None:
+            os.environ[GPUS] = gpus
     slots = None if config.launcher == "submitit_slurm" else plan.out / ".slots"
     return execute(run, slots, config.jobs, os.getppid())
 

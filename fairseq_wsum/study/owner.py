@@ -13,7 +13,7 @@ OWNER = ".study-file"  # the path of the study's file
 def check_owner(folder: Path, file: Path, cure: str) -> None:
     """Check that a folder belongs to no other study.
 
-    A study whose file was moved is the same study.
+    A study whose file was moved, and kept its name, is the same study.
 
     Args:
         folder: the folder, which need not exist.
@@ -21,14 +21,20 @@ def check_owner(folder: Path, file: Path, cure: str) -> None:
         cure: what to do otherwise, for the message.
 
     Raises:
-        ValueError: it belongs to another study, whose file is still there.
+        ValueError: it belongs to another study.
     """
     record = folder / OWNER
     if not record.exists():
         return
     owner = Path(os.fsdecode(record.read_bytes()))
-    if owner.exists() and not owner.samefile(file):
-        raise ValueError(f"{folder} belongs to {owner}; {cure}")
+    if os.path.exists(owner):  # False, too, where we may not look
+        if not owner.samefile(file):
+            raise ValueError(f"{folder} belongs to {owner}; {cure}")
+    elif owner.name != file.name:
+        raise ValueError(
+            f"{folder} belongs to {owner}, which is not there now; {cure}, or if {file.name} is "
+            f"the same study, remove {record}"
+        )
 
 
 def set_owner(folder: Path, file: Path) -> None:

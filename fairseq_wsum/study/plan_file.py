@@ -71,7 +71,7 @@ def read_plan(file: Path, out: Path) -> Plan:
     tasks = reader.mapping(study.get("tasks"), "tasks")
     if not tasks:
         raise reader.error("tasks", "name at least one task, with its recipe")
-    shared = {key: study[key] for key in SHARED if key in study}
+    shared = {key: study[key] for key in SHARED if study.get(key) is not None}
     return Plan(
         file,
         out.expanduser().resolve(),
@@ -113,8 +113,9 @@ class _Reader:
             )
         if name in REPORTED:
             raise self.error(key, f"{REPORTED[name]} of this name; choose another")
-        given = {**shared, **self.mapping(value, key, TASK_KEYS)}
-        given = {name: setting for name, setting in given.items() if setting is not None}
+        own = self.mapping(value, key, TASK_KEYS)
+        # a key without a value is one that is not given
+        given = {**shared, **{name: value for name, value in own.items() if value is not None}}
         options = self.options(given.get("options"), f"{key}: options", RESERVED)
         # only the user's code knows a cell of the user's own: see `requirements`
         known = None if "user-dir" in options else tuple(CELLS)
@@ -262,7 +263,8 @@ class _Reader:
             known = isinstance(figure, (int, float)) and not isinstance(figure, bool)
             if not known or not math.isfinite(figure):
                 raise self.error(f"{key}: values: {name}", f"{figure!r} is not a number")
-        return Published(given["source"], {name: float(figure) for name, figure in values.items()})
+        source = _one_line(given["source"])
+        return Published(source, {name: float(figure) for name, figure in values.items()})
 
 
 def _one_line(name: str) -> str:

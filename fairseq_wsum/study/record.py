@@ -45,14 +45,21 @@ class Record:
     version: str = ""  # of this package, with the commit of a checkout
     paths: Mapping[str, str] = field(default_factory=dict)  # of the task
     scores: Sequence[str] = ()  # the files of SCORES that the recipe left
+    began: str = ""  # the start of the first attempt, if there were several
 
     def follow(self, before: Record) -> None:
-        """Add what the attempts before this one ran on."""
+        """Add when the first attempt began, and what the attempts before this one ran on."""
+        self.began = before.first_started
         for name in ("machine", "torch", "version"):
             earlier, now = getattr(before, name), getattr(self, name)
             if earlier and earlier.split(", then ")[-1] != now:
                 earlier += f", then {now}"
             setattr(self, name, earlier or now)
+
+    @property
+    def first_started(self) -> str:
+        """The start of the first attempt, as ISO 8601."""
+        return self.began or self.started
 
     def is_finished(self, folder: Path) -> bool:
         """Whether the run in this folder is done: scores that were removed are to be made again."""

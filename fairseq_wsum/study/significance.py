@@ -23,7 +23,6 @@ from .results import PERPLEXITY, Result, Results
 LEVEL = 0.05
 ONE_TAIL = LEVEL / 2
 SAMPLES = 1000
-ROUNDING = 0.005  # BLEU
 
 Key = TypeVar("Key", bound=Hashable)
 Runs = Mapping[int, Result]  # of a model, by seed
@@ -212,6 +211,7 @@ def bootstrap(
             tokenize=_tokenizer(way["tok"], BLEU.TOKENIZERS),
             smooth_method=smoothing,
             smooth_value=float(value.rstrip("]")) if value else None,
+            effective_order=way.get("eff") == "yes",
             force=True,
         )
     except KeyError as error:  # of the signature, or of sacrebleu's tokenizers
@@ -225,7 +225,7 @@ def bootstrap(
     every: list[Any] = scores["BLEU"]
     for name, run, found in zip([None, *systems], runs, every, strict=True):
         recorded = run.test[0].value
-        if abs(found.score - recorded) > ROUNDING:
+        if abs(found.score - recorded) > _rounding(recorded):
             raise ValueError(
                 f"{run.hypotheses} has {found.score:.2f} BLEU, but scores.json beside it says "
                 f"{recorded:.2f}; {_again(run)}"
@@ -253,6 +253,12 @@ def _bleu(baseline: Runs, others: Mapping[str, Runs]) -> dict[str, Comparison]:
         untested = tuple(seed for seed in differences if seed not in p)
         found[name] = Comparison(differences, largest, p, untested)
     return found
+
+
+def _rounding(score: float) -> float:
+    """The largest error of a score, by the number of decimals that it is written with."""
+    decimals = min(len(repr(score).partition(".")[2]), 2)
+    return 0.5001 * 10.0**-decimals
 
 
 def _tokenizer(name: str, known: Collection[str]) -> str:
