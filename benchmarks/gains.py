@@ -1,0 +1,110 @@
+"""What an optimisation of this package gains: a trained model with and without it, in turn.
+
+`joint-gradients`: forward and backward passes of training, for models with input feeding.
+`single-step`: translation of the test set. Both need a translation model of this package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
+from typing import Any
+from unittest.mock import patch
+
+import report
+from fairseq import checkpoint_utils
+from fairseq.tasks import FairseqTask
+from report import DTYPES, positive
+
+import fairseq_wsum.plugin  # noqa: F401  the models
+from fairseq_wsum.layer import single_step
+from fairseq_wsum.plugin.models import wsum_lstm_decoder
+
+Change = Callable[[], AbstractContextManager[object]]  # a context without the optimisation
+
+
+def without_joint_gradients() -> AbstractContextManager[object]:
+    """A context in which each step of the decoder's loop has its own gradients."""
+    return patch.object(wsum_lstm_decoder, "joint_gradients", nullcontext)
+
+
+def without_single_step() -> AbstractContextManager[object]:
+    """A context in which a single step goes through the whole layer."""
+    return patch.dict(single_step.LARGE, {True: 0, False: 0})
+
+
+def read_batches(task: FairseqTask, split: str, size: int, number: int) -> list[dict[str, Any]]:
+    """The first batches of a split."""
+    task.load_dataset(split)
+    batches = task.get_batch_iterator(task.dataset(split), max_sentences=size, seed=1)
+    return list(islice(batches.next_epoch_itr(shuffle=False), number))
+
+
+def ratio(work: Callable[[], object], without: Change, rounds: int) -> float:
+    """The time of `work` without the optimisation, divided by that with it.
+
+    It is the median over `rounds`, in each of which both take their turn.
+    """
+    work()  # fills the caches
+    ratios = []
+    for number in range(rounds):
+        seconds = {}
+        for change in (nullcontext, without) if number % 2 else (without, nullcontext):
+            with change():
+                begun = time.perf_counter()
+                work()
+                seconds[change] = time.perf_counter() - begun
+        ratios.append(seconds[without] / seconds[nullcontext])
+    return statistics.median(ratios)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line, with `arguments` or those of the process."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("data", help="a folder of fairseq-preprocess")
+    add("--checkpoint", required=True, help="a translation model of this package")
+    add("--what", required=True, choices=["joint-gradients", "single-step"])
+    add("--batch-size", type=positive, default=1, help="sentences in a batch (default 1)")
+    add("--batches", type=positive, default=40, help="batches in a round (default 40)")
+    add("--rounds", type=positive, default=7, help="rounds (default 7)")
+    add("--dtype", choices=DTYPES, default="fp32", help="floating-point type (default fp32)")
+    args = parser.parse_args(arguments)
+    logging.disable(logging.INFO)
+    given = {"data": args.data}
+    (model,), cfg, task = checkpoint_utils.load_model_ensemble_and_task([args.checkpoint], given)
+    model.to(DTYPES[args.dtype])
+    split = "train" if args.what == "joint-gradients" else "test"
+    batches = read_batches(task, split, args.batch_size, args.batches)
+
+    if args.what == "joint-gradients":
+        without: Change = without_joint_gradients
+        model.train()
+        criterion = task.build_criterion(cfg.criterion)
+
+        def work() -> None:
+            for batch in batches:
+                criterion(model, batch)[0].backward()
+                model.zero_grad()
+    else:
+        without = without_single_step
+        model.eval().prepare_for_inference_(cfg)
+        generator = task.build_generator([model], cfg.generation)
+
+        def work() -> None:
+            for batch in batches:
+                task.inference_step(generator, [model], batch)
+
+    title = f"{args.checkpoint}, {args.dtype}, batches of {args.batch_size}, {report.machine()}"
+    print(title, flush=True)
+    found = ratio(work, without, args.rounds)
+    print(f"with {args.what} {found:.2f} times as fast")
+
+
+if __name__ == "__main__":
+    report.end_with_errors(main)
