@@ -37,6 +37,13 @@ def test_the_curve_of_a_model_ends_where_a_seed_diverges(lm) -> None:
     assert axes.lines[1].get_xydata().tolist() == [[1, 11]]
 
 
+def test_a_model_that_diverges_in_its_first_epoch_is_in_the_legend(lm) -> None:
+    pytest.importorskip("matplotlib")
+    lm.language_model("gru", 1, training(math.nan, 9), test=99)
+    (axes,) = pictures.curves(lm.table()).axes
+    assert "gru\n(not finite)" in [line.get_label() for line in axes.lines]
+
+
 def test_names_without_a_glyph_in_the_font_draw_no_warning(tmp_path) -> None:
     pytest.importorskip("matplotlib")
     study = Folder(

@@ -54,6 +54,8 @@ def curves(table: Table) -> Any:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     found = [(row.model, _curve(row.runs)) for row in table.rows]
+    # the first epoch that all have is not finite in one, so there is nothing to draw
+    diverged = {row.model for row in table.rows if any(run.curve for run in row.runs)}
     if not any(curve for _, curve in found):
         return None
     lasts = [statistics.fmean([*curve.values()][-1]) for _, curve in found if curve]
@@ -64,13 +66,15 @@ def curves(table: Table) -> Any:
     with matplotlib.rc_context(STYLE):
         figure = Figure((WIDTH, max(3.6, 0.19 * lines + 0.8)), layout="constrained")
         axes = figure.add_subplot()
-        for k, (_, curve) in enumerate(found):
-            if not curve:
-                continue
+        for k, (model, curve) in enumerate(found):
             style = dict(color=COLOURS[k % len(COLOURS)], linestyle=DASHES[k % len(DASHES)])
+            name = f" {names[k]}" if names[k].startswith("_") else names[k]  # which hides a label
+            if not curve:
+                if model in diverged:
+                    axes.plot([], [], label=f"{name}\n(not finite)", **style)
+                continue
             means = [statistics.fmean(values) for values in curve.values()]
             epochs = list(curve)
-            name = f" {names[k]}" if names[k].startswith("_") else names[k]  # which hides a label
             if means[-1] > most:
                 name += "\n(off the scale)"
             else:
