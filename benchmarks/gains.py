@@ -39,10 +39,10 @@ def without_single_step() -> AbstractContextManager[object]:
 
 
 def read_batches(task: FairseqTask, split: str, size: int, number: int) -> list[dict[str, Any]]:
-    """The first batches of a split."""
+    """Batches of a split, in a random order, as they are sorted by length."""
     task.load_dataset(split)
     batches = task.get_batch_iterator(task.dataset(split), max_sentences=size, seed=1)
-    return list(islice(batches.next_epoch_itr(shuffle=False), number))
+    return list(islice(batches.next_epoch_itr(shuffle=True), number))
 
 
 def ratio(work: Callable[[], object], without: Change, rounds: int) -> float:
