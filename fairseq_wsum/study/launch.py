@@ -29,7 +29,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from .plan import Plan, Run
-from .run import execute
+from .run import GPUS, execute
 
 PLUGINS = {
     "joblib": "hydra_joblib_launcher",
@@ -37,7 +37,6 @@ PLUGINS = {
     "submitit_slurm": "hydra_submitit_launcher",
 }
 A_YEAR = 366 * 24 * 60  # minutes
-GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 def check_launcher(launcher: str, options: Sequence[str] = ()) -> None:

@@ -54,8 +54,12 @@ def curves(table: Table) -> Any:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     found = [(row.model, _curve(row.runs)) for row in table.rows]
-    # the first epoch that all have is not finite in one, so there is nothing to draw
-    diverged = {row.model for row in table.rows if any(run.curve for run in row.runs)}
+    # of these there may be nothing to draw
+    diverged = {
+        row.model
+        for row in table.rows
+        if not all(math.isfinite(value) for run in row.runs for _, value in run.curve)
+    }
     if not any(curve for _, curve in found):
         return None
     lasts = [statistics.fmean([*curve.values()][-1]) for _, curve in found if curve]

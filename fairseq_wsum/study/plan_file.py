@@ -71,7 +71,7 @@ def read_plan(file: Path, out: Path) -> Plan:
     tasks = reader.mapping(study.get("tasks"), "tasks")
     if not tasks:
         raise reader.error("tasks", "name at least one task, with its recipe")
-    shared = {key: study[key] for key in SHARED if study.get(key) is not None}
+    shared = _given({key: study.get(key) for key in SHARED})
     return Plan(
         file,
         out.expanduser().resolve(),
@@ -113,9 +113,7 @@ class _Reader:
             )
         if name in REPORTED:
             raise self.error(key, f"{REPORTED[name]} of this name; choose another")
-        own = self.mapping(value, key, TASK_KEYS)
-        # a key without a value is one that is not given
-        given = {**shared, **{name: value for name, value in own.items() if value is not None}}
+        given = {**shared, **_given(self.mapping(value, key, TASK_KEYS))}
         options = self.options(given.get("options"), f"{key}: options", RESERVED)
         # only the user's code knows a cell of the user's own: see `requirements`
         known = None if "user-dir" in options else tuple(CELLS)
@@ -265,6 +263,11 @@ class _Reader:
                 raise self.error(f"{key}: values: {name}", f"{figure!r} is not a number")
         source = _one_line(given["source"])
         return Published(source, {name: float(figure) for name, figure in values.items()})
+
+
+def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without the keys that have no value."""
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _one_line(name: str) -> str:

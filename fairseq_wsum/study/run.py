@@ -28,6 +28,7 @@ from .record import LOG, SCORES, Record, checked_record, read_record
 
 LOCK = ".study.lock"
 POLL = 0.2  # seconds
+GPUS = "CUDA_VISIBLE_DEVICES"  # the variable
 
 
 def state(run: Run) -> str:
@@ -273,8 +274,8 @@ def _share(run: Run, number: int, jobs: int, gpus: int) -> dict[str, str]:
     """
     variables = {}
     if gpus:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus))))
-        variables["CUDA_VISIBLE_DEVICES"] = visible.split(",")[number % gpus]
+        visible = os.environ.get(GPUS, ",".join(map(str, range(gpus))))
+        variables[GPUS] = visible.split(",")[number % gpus]
     if "OMP_NUM_THREADS" not in os.environ:
         each = str(_options(run).get("cpu-processes", 1))
         processes = int(each) if each.isdecimal() else 1  # the recipe reports other values
