@@ -265,9 +265,11 @@ def test_models_may_be_scored_by_different_tasks_but_not_the_runs_of_one(lm) -> 
     lm.language_model("gru", 1, **other)
     for model, seed, scores in (("lstm", 1, one), ("lstm", 2, one), ("gru", 2, other)):
         (lm.run(model, seed).folder / "perplexity.json").write_text(json.dumps(scores))
+    report = lm.report()
     assert (
         "tasks: with `wsum_language_modeling` lstm; with `language_modeling` gru. A task that"
-    ) in lm.report()
+    ) in report
+    assert "Not tested: gru (scored by another of fairseq's tasks than the baseline)." in report
     path = lm.run("gru", 2).folder / "perplexity.json"
     path.write_text(json.dumps(one))
     with pytest.raises(ValueError, match=r"cannot be compared.*tokens, wsum_language_modeling"):

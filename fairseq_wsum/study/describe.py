@@ -178,6 +178,8 @@ def _why_not(found: Comparison, metric: str) -> str:
     """Why a model, or a seed of it, was not tested; empty if all was."""
     if not found.differences:
         return "no seed in common"
+    if not found.same_task:
+        return "scored by another of fairseq's tasks than the baseline"
     if found.untested:
         seeds = ", ".join(map(str, found.untested))
         return f"it or the baseline has no translations or no reference text with seed {seeds}"

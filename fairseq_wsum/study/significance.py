@@ -47,6 +47,8 @@ class Comparison:
         untested: the seeds of `differences` without translations or a reference text.
         log_difference: the mean difference of the logarithms of perplexities, which the t-test
             compares; None if it was not made.
+        same_task: whether the same task of fairseq computed both perplexities, as far as known. If
+            not, one model may have seen more of the text before a word, and nothing is tested.
     """
 
     differences: Mapping[int, float]
@@ -54,6 +56,7 @@ class Comparison:
     by_seed: Mapping[int, PValue] = field(default_factory=dict)
     untested: tuple[int, ...] = ()
     log_difference: float | None = None
+    same_task: bool = True
 
     @property
     def difference(self) -> float | None:
@@ -145,6 +148,8 @@ def t_test(ours: list[float], baseline: list[float]) -> float | None:
 def _test_perplexities(baseline: Runs, others: Mapping[str, Runs]) -> dict[str, Comparison]:
     found, logs = {}, {}
     for name, ours in others.items():
+        if not _same_task(ours, baseline):
+            continue
         seeds = sorted(ours.keys() & baseline.keys())
         pair = [[runs[seed].test[0].value for seed in seeds] for runs in (ours, baseline)]
         p = t_test(*pair)
@@ -156,10 +161,18 @@ def _test_perplexities(baseline: Runs, others: Mapping[str, Runs]) -> dict[str, 
     corrected = holm(found)
     return {
         name: Comparison(
-            _differences(ours, baseline), corrected.get(name), log_difference=logs.get(name)
+            _differences(ours, baseline),
+            corrected.get(name),
+            log_difference=logs.get(name),
+            same_task=_same_task(ours, baseline),
         )
         for name, ours in others.items()
     }
+
+
+def _same_task(*models: Runs) -> bool:
+    # all runs of a model have the same; see `read_results`
+    return len({next(iter(runs.values())).test[0].task for runs in models} - {""}) < 2
 
 
 # BLEU
