@@ -61,7 +61,7 @@ class CellOptions(FairseqDataclass):
 
 @dataclass
 class LSTMOptions(CellOptions):
-    """The options for the cell, the backend, the initial values and the output layer."""
+    """The options that the translation model and the language model share."""
 
     residuals: bool = field(
         default=False,
@@ -86,6 +86,22 @@ class LSTMOptions(CellOptions):
         metadata={
             "help": "comma separated list of adaptive softmax cutoff points. "
             "Only used with the adaptive_loss criterion"
+        },
+    )
+    decoder_embed_path: Optional[str] = field(
+        default=None, metadata={"help": "path to pre-trained decoder embedding"}
+    )
+    decoder_freeze_embed: bool = field(
+        default=False, metadata={"help": "freeze decoder embeddings"}
+    )
+    decoder_hidden_size: Optional[int] = field(
+        default=None, metadata={"help": "decoder hidden size (default: --decoder-embed-dim)"}
+    )
+    decoder_dropout_out: Optional[float] = field(
+        default=None,
+        metadata={
+            "help": "dropout probability for decoder output and, unless --decoder-layer-dropout "
+            "is given, between decoder layers (default: --dropout)"
         },
     )
     # not options, because fairseq creates none for interpolated values

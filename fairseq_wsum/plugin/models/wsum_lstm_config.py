@@ -86,15 +86,6 @@ class WsumLSTMConfig(LSTMOptions):
     )
 
     decoder_embed_dim: int = field(default=500, metadata={"help": "decoder embedding dimension"})
-    decoder_embed_path: Optional[str] = field(
-        default=None, metadata={"help": "path to pre-trained decoder embedding"}
-    )
-    decoder_freeze_embed: bool = field(
-        default=False, metadata={"help": "freeze decoder embeddings"}
-    )
-    decoder_hidden_size: Optional[int] = field(
-        default=None, metadata={"help": "decoder hidden size (default: --decoder-embed-dim)"}
-    )
     decoder_layers: int = field(default=2, metadata={"help": "number of decoder layers"})
     decoder_ffn_embed_dim: int = field(
         default=0,
@@ -137,13 +128,6 @@ class WsumLSTMConfig(LSTMOptions):
         metadata={
             "help": "dropout probability for decoder input embedding (default: 0; in "
             "wsum_lstm_multi30k --dropout)"
-        },
-    )
-    decoder_dropout_out: Optional[float] = field(
-        default=None,
-        metadata={
-            "help": "dropout probability for decoder output and, unless --decoder-layer-dropout "
-            "is given, between decoder layers (default: --dropout)"
         },
     )
     decoder_layer_dropout: Optional[float] = field(

@@ -68,15 +68,6 @@ class WsumLSTMLMConfig(LSTMOptions):
         },
     )
     decoder_embed_dim: int = field(default=512, metadata={"help": "decoder embedding dimension"})
-    decoder_embed_path: Optional[str] = field(
-        default=None, metadata={"help": "path to pre-trained decoder embedding"}
-    )
-    decoder_freeze_embed: bool = field(
-        default=False, metadata={"help": "freeze decoder embeddings"}
-    )
-    decoder_hidden_size: Optional[int] = field(
-        default=None, metadata={"help": "decoder hidden size (default: --decoder-embed-dim)"}
-    )
     decoder_proj_size: int = field(
         default=0,
         metadata={"help": "project each layer's output to this many features; 0: no projection"},
@@ -96,13 +87,6 @@ class WsumLSTMLMConfig(LSTMOptions):
     decoder_dropout_in: Optional[float] = field(
         default=None,
         metadata={"help": "dropout probability for decoder input embedding (default: --dropout)"},
-    )
-    decoder_dropout_out: Optional[float] = field(
-        default=None,
-        metadata={
-            "help": "dropout probability for decoder output and, unless --decoder-layer-dropout "
-            "is given, between decoder layers (default: --dropout)"
-        },
     )
     decoder_layer_dropout: Optional[float] = field(
         default=None, metadata={"help": "dropout probability between decoder layers"}
