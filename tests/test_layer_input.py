@@ -181,6 +181,8 @@ def test_dropout_without_a_second_layer_warns() -> None:
 X = torch.zeros(5, 2, 3, dtype=torch.float64)
 STATE = torch.zeros(1, 2, 4, dtype=torch.float64)
 BAD_INPUT = {
+    "array": ((X.numpy(),), "input must be a tensor or a PackedSequence, got ndarray"),
+    "list": ((X.tolist(), (STATE, STATE)), "input must be a tensor .* got list"),
     "dimensions": ((X[0, 0],), "2-D or 3-D, got 1-D"),
     "features": ((X[..., :2],), "equal to input_size 3, got 2"),
     "dtype": ((X.float(),), "dtype of the parameters"),
@@ -230,6 +232,18 @@ def test_autocast_converts_float32_only() -> None:
             with pytest.raises(ValueError, match=message):
                 WsumLSTM(3, 4, dtype=own)(X.to(given))
         assert WsumLSTM(3, 4, dtype=torch.bfloat16)(X.bfloat16())[0].dtype == torch.bfloat16
+
+
+def test_only_the_second_bias_can_be_taken_away() -> None:
+    layer = make(cell="lstm")
+    with torch.no_grad():
+        layer.bias_hh_l0.zero_()
+    y, _ = layer(X)
+    layer.bias_hh_l0 = None
+    torch.testing.assert_close(layer(X)[0], y)
+    layer.bias_ih_l0, layer.bias_hh_l0 = None, torch.nn.Parameter(layer.bias_ih_l0.detach())
+    with pytest.raises(ValueError, match="set bias_hh to None instead"):
+        layer(X)
 
 
 def test_numpy_numbers_are_accepted() -> None:

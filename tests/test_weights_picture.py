@@ -2,6 +2,7 @@
 
 import html
 import re
+from xml.etree import ElementTree
 
 import numpy
 import pytest
@@ -101,6 +102,16 @@ def test_text_in_an_svg_is_text(tmp_path) -> None:
     for word in tokens:
         assert f">{html.escape(word, quote=False)}<" in content
     assert "models/a_$b_$" in content and "cell no-srnn-hidden" in content
+
+
+def test_control_characters_and_very_long_words_leave_a_picture_that_can_be_read(tmp_path) -> None:
+    tokens = ["a\x08b", "\0", "c\ufffe", "x" * 3300, "y" * 60]
+    model = make_model(sentences=[tokens], units=4)
+    draw(tmp_path / "picture.png", model)
+    draw(tmp_path / "picture.svg", model)
+    texts = [one.text for one in ElementTree.parse(tmp_path / "picture.svg").iter() if one.text]
+    for shown in ("a\ufffdb", "\ufffd", "c\ufffd", "x" * 59 + "…", "y" * 60):
+        assert texts.count(shown) == 2
 
 
 @pytest.mark.parametrize(("suffix", "warnings"), [(".png", 1), (".pdf", 1), (".svg", 0)])

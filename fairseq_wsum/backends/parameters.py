@@ -36,7 +36,15 @@ class Parameters(NamedTuple):
 
     @classmethod
     def from_names(cls, cell: Cell, named: Mapping[str, Tensor]) -> Parameters:
-        """The parameters from torch's names for them, without suffix: "weight_ih" and so on."""
+        """The parameters from torch's names for them, without suffix: "weight_ih" and so on.
+
+        Raises:
+            ValueError: `bias_ih` has been set to None, but not `bias_hh`.
+        """
+        if named.get("bias_ih") is None and named.get("bias_hh") is not None:
+            raise ValueError(
+                "bias_ih is None and bias_hh is not: to have one bias, set bias_hh to None instead"
+            )
         return cls(
             w_ih=named["weight_ih"],
             w_hh=named.get("weight_hh"),

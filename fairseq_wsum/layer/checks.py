@@ -57,6 +57,12 @@ def projection(cell: Cell, proj_size: int) -> None:
         )
 
 
+def kind(x: object) -> None:
+    """Check that the input is a tensor."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"input must be a tensor or a PackedSequence, got {type(x).__name__}")
+
+
 def input(x: Tensor, input_size: int, dtype: torch.dtype | None, batch_first: bool) -> None:
     """Check a batch of sequences, or one sequence; `dtype` is None if it may have any dtype."""
     if x.dim() not in (2, 3):

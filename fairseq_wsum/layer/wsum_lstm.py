@@ -220,6 +220,7 @@ class WsumLSTM(nn.Module):
         x = input
         if isinstance(x, PackedSequence):
             return self._forward_packed(x, hx, padding_mask, record)
+        checks.kind(x)
         plain = padding_mask is None and record is None and not torch.is_grad_enabled()
         if plain and hx is not None and single_step.suits(self, x, hx):
             return single_step.run(self, x, hx)

@@ -36,6 +36,8 @@ SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "fairseq-wsum", "pdf.fonttyp
 DPI = 160
 TALLEST = 2**15  # pixels of a PNG file; many programs open no larger ones
 COLOURS = "magma_r"
+LONGEST = 60  # characters of a label
+CONTROL = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")  # an SVG may not contain most of these
 
 # Inches, and points for fonts
 PAGE = 12.0  # the width beyond which a sentence begins a new row
@@ -54,7 +56,8 @@ class Square:
     """What is drawn for a sentence.
 
     Attributes:
-        words: the labels of rows and columns, n of them.
+        words: the labels of rows and columns, n of them: the words, of which very long ones are
+            cut off, and with U+FFFD in place of control characters.
         weights: row j, column t, n x n; NaN below the diagonal of a layer with one direction.
         backward: the diagonal of the backward direction, n; None in a layer with one direction.
     """
@@ -139,12 +142,17 @@ def square(view: View, unit: int | None = None, join: bool = False) -> Square:
         part = norms(trace) if unit is None else weights(trace, [unit])[..., 0].abs()
         part = part[..., 0].detach().cpu()  # t x j
         parts.append((join_norms(part, view.text, trace.reverse) if join else part).t())
-    words = view.text.words if join else view.text.tokens
+    words = tuple(map(_label, view.text.words if join else view.text.tokens))
     above = torch.ones_like(parts[0], dtype=torch.bool).triu()
     if len(parts) == 1:
         return Square(words, parts[0].masked_fill(~above, torch.nan), None)
     forward, backward = parts
     return Square(words, torch.where(above, forward, backward), backward.diagonal())
+
+
+def _label(word: str) -> str:
+    shown = word if len(word) <= LONGEST else f"{word[: LONGEST - 1]}…"
+    return CONTROL.sub("\ufffd", shown)
 
 
 def _title(model: Model, view: View, unit: int | None) -> list[str]:
