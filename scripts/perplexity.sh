@@ -36,7 +36,7 @@ EOF
 }
 
 data='' checkpoint='' average='' splits=valid,test task=wsum_language_modeling out=''
-sentencepiece=false unit=tokens options=()
+sentencepiece=false bos=false unit=tokens options=()
 while [ $# -gt 0 ]; do
     case "$1" in
         --checkpoint=* | --average=* | --splits=* | --gen-subset=* | --task=* | --out=* | --post-process=*)
@@ -50,6 +50,11 @@ while [ $# -gt 0 ]; do
         --splits | --gen-subset) splits="$(value "$@")"; shift ;;
         --task) task="$(value "$@")"; shift ;;
         --out) out="$(value "$@")"; shift ;;
+        --output-word-*) # a perplexity needs no such lists
+            die "$1: this script prints perplexities only; for these lists run fairseq-eval-lm with" \
+                "--user-dir $REPO/fairseq_wsum --task TASK"
+            ;;
+        --add-bos-token) options+=("$1") bos=true ;;
         --post-process)
             processing="$(value "$@")"
             if [ "$processing" = sentencepiece ]; then
@@ -125,10 +130,16 @@ for split in ${splits//,/ }; do
             "--model-overrides \"{'max_target_positions': 1024}\""
     fi
     [ "$tokens" != 0 ] || die "$split has no tokens to score"
+    if $sentencepiece || $bos; then
+        counted="$("$PYTHON" "$HERE/count_tokens.py" "$data" "$split" 2>&1)" || die "$counted"
+        # fairseq may have printed messages before the numbers
+        read -r scored words <<<"${counted##*$'\n'}"
+        ! $bos || tokens="$scored" # fairseq-eval-lm counts the first tokens, which it does not score
+    fi
     if $sentencepiece; then
+        [ "$words" != 0 ] || die "$data has no SentencePiece subwords, as no word starts with ▁:" \
+            "omit --post-process sentencepiece"
         bits="$(sed -n 's/.*Loss (base 2): \([0-9.a-z]*\).*/\1/p' <<<"$log")"
-        counted="$("$PYTHON" "$HERE/count_words.py" "$data" "$split" 2>&1)" || die "$counted"
-        words="${counted##*$'\n'}" # fairseq may have printed messages before the count
         perplexity="$("$PYTHON" -c 'import sys
 bits, tokens, words = (float(number.replace(",", "")) for number in sys.argv[1:])
 print(f"{2 ** (bits * tokens / words):.2f}")' "$bits" "$tokens" "$words")"

@@ -189,9 +189,11 @@ elif [ -z "$cpu_processes" ] && [ "$gpus" != 0 ]; then
     # This process starts one for each GPU: without --gpus, for all visible ones, or uses the CPU.
     $dry_run || [ -z "$gpus" ] || enough_gpus "$gpus"
     [ -z "$gpus" ] || command+=(--distributed-world-size "$gpus")
-    # In a job of Slurm fairseq would take the number from the job, and wait for tasks of srun.
-    [ -z "${SLURM_JOB_NODELIST:-}${SLURM_STEP_NODELIST:-}" ] ||
-        command=(env -u SLURM_JOB_NODELIST -u SLURM_STEP_NODELIST "${command[@]}")
+    # fairseq would take the number from a job of Slurm, and wait for tasks of srun, or from the
+    # variables of torchrun, which may be set for a single process.
+    [ -z "${SLURM_JOB_NODELIST:-}${SLURM_STEP_NODELIST:-}${MASTER_ADDR:-}" ] ||
+        command=(env -u SLURM_JOB_NODELIST -u SLURM_STEP_NODELIST -u MASTER_ADDR -u MASTER_PORT
+            -u WORLD_SIZE -u RANK "${command[@]}")
     spawns=true
 else
     command+=(--cpu --distributed-world-size 1)
@@ -221,7 +223,7 @@ if $first; then
                 "$save_dir. To continue these, leave out --restore-file and every --reset-..." \
                 "option; to start again, give a new --save-dir. --finetune-from-model FILE in" \
                 "place of --restore-file starts from FILE once and then continues"
-    elif has_checkpoints "$save_dir" && [[ " ${options[*]-}" =~ \ (--reset-[a-z-]+) ]]; then
+    elif has_checkpoints "$save_dir" && [[ " ${options[*]-}" =~ \ (--reset-(optimizer|lr-scheduler|meters|dataloader)) ]]; then
         # It would act again at every restart; --reset-dataloader would begin at epoch 1.
         die "${BASH_REMATCH[1]}: $save_dir has checkpoints, and every restart would reset them" \
             "again. Give a new --save-dir, and --restore-file $last or --finetune-from-model $last"

@@ -234,6 +234,7 @@ MODEL = ["DATA", "--checkpoint", "DATA/model.pt"]
         (["/nowhere", "--checkpoint", "x"], "error: /nowhere has no dict.txt"),
         (["--checkpoint", "x"], "error: no data: give the folder first"),
         (["DATA", "--checkpoint", "x"], "error: --checkpoint x: no such file"),
+        (["DATA", "--output-word-probs"], "for these lists run fairseq-eval-lm with --user-dir"),
         (["DATA", "--checkpoint", "DATA"], "DATA is a folder: name a file in it"),
         (["DATA", "--checkpoint", "x", "--average", 2], "error: --average needs a folder, but"),
         (["DATA", "--checkpoint", "x", "--average", 0], "error: --average 0: give a positive"),
@@ -286,6 +287,12 @@ def test_the_perplexity_per_word_sums_the_bits_of_its_subwords(tmp_path) -> None
     common = (*common, "--splits", "test")
     tokens = float(re.findall(r"perplexity ([\d.]+) \(9 tokens", run(*common))[0])
     output = run(*common, "--post-process", "sentencepiece")
+    words = float(re.findall(r"perplexity ([\d.]+) \(5 words, 9 tokens", output)[0])
+    assert words == pytest.approx(tokens ** (9 / 5), rel=2e-3)
+    begun = (*common, "--task", "language_modeling", "--sample-break-mode", "eos")
+    begun = (*begun, "--add-bos-token", "--tokens-per-sample", 9)  # fairseq counts 11 tokens
+    tokens = float(re.findall(r"perplexity ([\d.]+) \(9 tokens", run(*begun))[0])
+    output = run(*begun, "--post-process", "sentencepiece")
     words = float(re.findall(r"perplexity ([\d.]+) \(5 words, 9 tokens", output)[0])
     assert words == pytest.approx(tokens ** (9 / 5), rel=2e-3)
     out = tmp_path / "perplexity.json"

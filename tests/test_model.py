@@ -351,6 +351,7 @@ def test_every_form_of_alignment_gives_source_positions() -> None:
     for alignment in forms:
         assert utils.replace_unk(*words, alignment, {"y": "Y"}, "<unk>") == "Y b x"
     assert utils.replace_unk(*words, torch.empty(0), {}, "<unk>") == words[0]
+    assert utils.replace_unk("<unk> b", "", [["1"], ["1"]], {}, "<unk>") == "<unk> b"
 
 
 def test_fairseqs_moving_average_of_a_model_loads() -> None:

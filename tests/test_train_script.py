@@ -103,10 +103,13 @@ def test_under_slurm_fairseq_gets_the_size_and_a_port(tmp_path):
 def test_one_task_of_slurm_starts_a_process_for_each_gpu_itself(options, end):
     """fairseq would take the number from the job, which may have more GPUs, or wait for tasks."""
     slurm = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "a[1-2]", "SLURM_STEP_NODELIST": "a1"}
-    command = dry_run(*options, "--notes", "x", **slurm)
-    assert command.startswith("env -u SLURM_JOB_NODELIST -u SLURM_STEP_NODELIST fairseq-train ")
-    assert command.endswith(end)
-    assert dry_run("--gpus", "0", **slurm).startswith("fairseq-train ")
+    torchrun = {"MASTER_ADDR": "a", "MASTER_PORT": "1", "RANK": "0", "WORLD_SIZE": "1"}
+    for variables in (slurm, torchrun):  # torchrun's may be set for a single process
+        command = dry_run(*options, "--notes", "x", **variables)
+        unset = command.split("env ")[1].split(" fairseq-train ")[0].replace("-u ", "").split()
+        assert {*variables} - {"SLURM_JOB_ID"} <= {*unset}
+        assert command.endswith(end)
+        assert dry_run("--gpus", "0", **variables).startswith("fairseq-train ")
 
 
 @needs_fairseq
@@ -203,6 +206,8 @@ def test_another_file_to_restore_does_not_overwrite_a_training(tmp_path):
     for option in (["--reset-dataloader"], ["--lr", "0.1", "--reset-optimizer"]):
         message = fails("train.sh", *start, *option)  # every restart would reset it again
         assert f"{option[-1]}: {tmp_path}/run has checkpoints" in message
+    message = run("train.sh", *start, "--reset-logging", "--help-me").stderr  # resets no training
+    assert "unrecognized arguments: --help-me" in message
     (tmp_path / "run" / "checkpoint_last.pt").rename(tmp_path / "run" / "checkpoint_best.pt")
     message = fails("train.sh", *start, "--restore-file", "checkpoint_last.pt")
     assert "checkpoint_last.pt: it is missing, and" in message  # the other one is damaged

@@ -300,17 +300,23 @@ def test_layers_can_be_dropped_in_training_and_pruned_afterwards() -> None:
 
 @pytest.mark.parametrize("decoder_layers", ["0", None], ids=["both sides", "the encoder"])
 def test_the_checkpoint_of_a_pruned_model_is_loaded(decoder_layers) -> None:
-    cfg = OmegaConf.create(
-        dict(
-            SMALL,
-            _name="wsum_transformer",
-            cell="no-srnn-hidden",
-            encoder_layers_to_keep="1",
-            decoder_layers_to_keep=decoder_layers,
-        )
+    given = dict(
+        SMALL,
+        _name="wsum_transformer",
+        cell="no-srnn-hidden",
+        encoder_layers_to_keep="1",
+        decoder_layers_to_keep=decoder_layers,
     )
+    cfg = OmegaConf.create(given)
     pruned = WsumTransformerModel.build_model(cfg, make_task())
-    pruned.load_state_dict(make_model().state_dict(), model_cfg=cfg)  # as in finetuning
+    whole = make_model().state_dict()
+    pruned.load_state_dict(whole, model_cfg=cfg)  # as in finetuning
+    query = "encoder.layers.{}.self_attn.out_proj.weight"
+    assert pruned.state_dict()[query.format(0)].equal(whole[query.format(1)])
+    cfg = OmegaConf.create(given)  # the same command continues the training
+    continued = WsumTransformerModel.build_model(cfg, make_task())
+    continued.load_state_dict(pruned.state_dict(), model_cfg=cfg)
+    assert continued.state_dict()[query.format(0)].equal(whole[query.format(1)])
     saved = WsumTransformerModel.build_model(cfg, make_task())
     saved.load_state_dict(pruned.state_dict(), model_cfg=cfg)
     assert len(saved.encoder.layers) == 1

@@ -232,7 +232,11 @@ def test_a_mixed_transformer_trains_with_an_adaptive_softmax(data, tmp_path) -> 
     output = train(data, tmp_path, "wsum_transformer", *options, check=False)
     assert "give --token-positional-embeddings" in output
     options += ["--token-positional-embeddings", "--ddp-backend", "legacy_ddp"]
-    options += ["--criterion", "adaptive_loss", "--adaptive-softmax-cutoff", "8"]
+    options += ["--adaptive-softmax-cutoff", "8"]
+    refused = ["--criterion", "wsum_cross_entropy", "--label-smoothing", "0.1"]
+    output = train(data, tmp_path, "wsum_transformer", *options, *refused, check=False)
+    assert "give --criterion adaptive_loss" in output
+    options += ["--criterion", "adaptive_loss"]
     train(data, tmp_path, "wsum_transformer", *options, "--max-epoch", 1)
     assert len(generate(data, tmp_path / "checkpoint_last.pt")["H"]) == SENTENCES["test"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shlex
 import shutil
 from argparse import Action, ArgumentParser, Namespace
@@ -193,6 +194,9 @@ def _record_pruned_layers() -> None:
     was. A model with a dataclass, such as transformer_lm, could not be built from that checkpoint.
 
     If only one side has the option, fairseq drops all layers of the other: it gets them all here.
+
+    When the training continues, fairseq would prune its own checkpoint again: weights that have as
+    many layers as are kept stay as they are here.
     """
     prune_state_dict = checkpoint_utils.prune_state_dict
 
@@ -202,8 +206,12 @@ def _record_pruned_layers() -> None:
         kept = {side: getattr(model_cfg, f"{side}_layers_to_keep", None) for side in sides}
         if any(kept.values()):
             for side in sides:
-                number = getattr(model_cfg, f"{side}_layers", None)
-                if number is not None and not kept[side]:
+                number, layers = getattr(model_cfg, f"{side}_layers", None), kept[side]
+                if layers:
+                    number = len(layers.split(","))
+                    if number != _layers_in(state_dict, side):  # not pruned yet
+                        continue
+                if number is not None:
                     kept[side] = ",".join(map(str, range(number)))
                     setattr(model_cfg, f"{side}_layers_to_keep", kept[side])
         pruned: dict[str, Any] = prune_state_dict(state_dict, model_cfg)
@@ -213,6 +221,11 @@ def _record_pruned_layers() -> None:
         return pruned
 
     checkpoint_utils.prune_state_dict = prune_and_record
+
+
+def _layers_in(state_dict: dict[str, Any], side: str) -> int:
+    found = (re.match(rf"{side}\.layers\.(\d+)\.", name) for name in state_dict)
+    return len({match[1] for match in found if match})
 
 
 def _loaded(cfg: CheckpointConfig, suffix: str) -> tuple[str, str]:

@@ -69,7 +69,7 @@ def _restore_unknown_word_replacement() -> None:
     def replace_unk_from_any(
         hypo_str: str, src_str: str, alignment: Any, align_dict: dict[str, str], unk: str
     ) -> str:
-        if alignment is None or len(alignment) == 0:  # no attention, or an empty source
+        if alignment is None or len(alignment) == 0 or not src_str:  # or an empty source
             return hypo_str
         return replace_unk(hypo_str, src_str, _source_positions(alignment), align_dict, unk)
 
@@ -91,4 +91,4 @@ def _source_positions(alignment: Any) -> Any:
     if isinstance(alignment[0], tuple):  # hard: (source, target) pairs
         return {target: source for source, target in alignment}
     # soft: probabilities of the source positions; the last is the end-of-sentence token
-    return [max(range(len(row[:-1]) or 1), key=lambda s: float(row[s])) for row in alignment]
+    return [max(range(len(row) - 1), key=lambda s: float(row[s])) for row in alignment]

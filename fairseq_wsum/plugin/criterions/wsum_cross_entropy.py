@@ -99,7 +99,17 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
     def forward(
         self, model: Any, sample: dict[str, Any], reduce: bool = True
     ) -> tuple[Tensor, Any, dict[str, Any]]:
-        """The loss, the number by which the gradient is divided, and what is logged."""
+        """The loss, the number by which the gradient is divided, and what is logged.
+
+        Raises:
+            ValueError: a model with an adaptive softmax is trained.
+        """
+        if model.training and _adaptive_softmax(model) is not None:
+            raise ValueError(
+                "--criterion wsum_cross_entropy cannot train a model with an adaptive softmax: "
+                "give --criterion adaptive_loss --ddp-backend legacy_ddp, or omit "
+                "--adaptive-softmax-cutoff"
+            )
         if not self._rdrop(model):
             return super().forward(model, sample, reduce)
         loss, size, log = super().forward(model, _twice(sample), reduce)
@@ -197,12 +207,16 @@ def _only_gradient(x: Tensor) -> Tensor:
     return x - x.detach()
 
 
+def _adaptive_softmax(model: Any) -> Any:
+    return getattr(getattr(model, "decoder", None), "adaptive_softmax", None)
+
+
 def _ends_in_softmax(model: Any) -> bool:
     """Whether a model's probabilities are fairseq's softmax over its first output."""
     decoder = getattr(model, "decoder", None)
     return (
         isinstance(decoder, FairseqDecoder)
-        and getattr(decoder, "adaptive_softmax", None) is None
+        and _adaptive_softmax(model) is None
         and all(
             getattr(getattr(part, name), "__func__", None) in _SOFTMAX
             for part in (decoder, model)

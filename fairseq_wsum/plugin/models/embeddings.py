@@ -32,8 +32,9 @@ def load_embedding(
         return
     if not Path(path).is_file():
         raise ValueError(
-            f"{flag(option)} {path}: no such file. A trained model contains the vectors: to use it "
-            f"without the file, give --model-overrides \"{{'{option}': None}}\""
+            f"{flag(option)} {path}: no such file. A trained model contains the vectors: to "
+            "continue its training, omit the option; to use it without the file, give "
+            f"--model-overrides \"{{'{option}': None}}\""
         )
     form = f"{flag(option)} {path}: give word2vec's text format"
     with open(path, "rb") as file:

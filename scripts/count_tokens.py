@@ -1,6 +1,7 @@
-"""Count the words and sentence ends of a split that SentencePiece cut into subwords.
+"""Count the tokens of a split, and its words and sentence ends.
 
-Called by perplexity.sh, as fairseq-eval-lm supports the subwords of subword-nmt only.
+Called by perplexity.sh, as fairseq-eval-lm supports the subwords of subword-nmt only. Prints both
+numbers; the second is 0 if no token is a subword of SentencePiece.
 """
 
 import sys
@@ -16,13 +17,13 @@ def main() -> None:
     dictionary = Dictionary.load(str(folder / "dict.txt"))
     sentences = data_utils.load_indexed_dataset(str(folder / split), dictionary)
     starts = [symbol.startswith(START) for symbol in dictionary.symbols]
-    if not any(starts):
-        sys.exit(
-            f"{folder} has no SentencePiece subwords, as no word starts with {START}: omit "
-            "--post-process sentencepiece"
-        )
-    starts[dictionary.eos()] = True
-    print(sum(starts[unit] for k in range(len(sentences)) for unit in sentences[k].tolist()))
+    starts[dictionary.eos()] = any(starts)
+    tokens = words = 0
+    for k in range(len(sentences)):
+        units = sentences[k].tolist()
+        tokens += len(units)
+        words += sum(starts[unit] for unit in units)
+    print(tokens, words)
 
 
 if __name__ == "__main__":
