@@ -216,6 +216,7 @@ if $first; then
     exec 9>>"$save_dir/.train.lock" # the training and its data workers inherit it
     lock 9 "$save_dir/.train.lock" --save-dir "$save_dir"
     last="$save_dir/checkpoint_last.pt"
+    resets='(--reset-(optimizer|lr-scheduler|meters|dataloader))' # not --reset-logging
     if [ -n "$restore" ] && has_checkpoints "$save_dir"; then
         # Another file than this training's own would start it again, over its checkpoints.
         [ "$(dirname -- "$restore")" -ef "$save_dir" ] ||
@@ -223,7 +224,7 @@ if $first; then
                 "$save_dir. To continue these, leave out --restore-file and every --reset-..." \
                 "option; to start again, give a new --save-dir. --finetune-from-model FILE in" \
                 "place of --restore-file starts from FILE once and then continues"
-    elif has_checkpoints "$save_dir" && [[ " ${options[*]-}" =~ \ (--reset-(optimizer|lr-scheduler|meters|dataloader)) ]]; then
+    elif has_checkpoints "$save_dir" && [[ " ${options[*]-}" =~ \ $resets ]]; then
         # It would act again at every restart; --reset-dataloader would begin at epoch 1.
         die "${BASH_REMATCH[1]}: $save_dir has checkpoints, and every restart would reset them" \
             "again. Give a new --save-dir, and --restore-file $last or --finetune-from-model $last"

@@ -206,11 +206,10 @@ def _record_pruned_layers() -> None:
         kept = {side: getattr(model_cfg, f"{side}_layers_to_keep", None) for side in sides}
         if any(kept.values()):
             for side in sides:
-                number, layers = getattr(model_cfg, f"{side}_layers", None), kept[side]
-                if layers:
-                    number = len(layers.split(","))
-                    if number != _layers_in(state_dict, side):  # not pruned yet
-                        continue
+                layers, number = kept[side], getattr(model_cfg, f"{side}_layers", None)
+                if layers and len(layers.split(",")) != _layers_in(state_dict, side):
+                    continue  # to be pruned
+                number = len(layers.split(",")) if layers else number
                 if number is not None:
                     kept[side] = ",".join(map(str, range(number)))
                     setattr(model_cfg, f"{side}_layers_to_keep", kept[side])

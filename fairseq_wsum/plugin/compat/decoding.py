@@ -69,7 +69,7 @@ def _restore_unknown_word_replacement() -> None:
     def replace_unk_from_any(
         hypo_str: str, src_str: str, alignment: Any, align_dict: dict[str, str], unk: str
     ) -> str:
-        if alignment is None or len(alignment) == 0 or not src_str:  # or an empty source
+        if not src_str or alignment is None or len(alignment) == 0:  # no source, or no attention
             return hypo_str
         return replace_unk(hypo_str, src_str, _source_positions(alignment), align_dict, unk)
 
