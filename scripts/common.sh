@@ -161,9 +161,6 @@ use_environment() {
     [ -x "$PYTHON" ] || PYTHON="$(command -v python3)"
     export PYTHON
     export PYTHONUTF8=1 # fairseq reads and writes texts in the encoding of the locale
-    # Allocate large tensors in pages of 2 MB. On the CPU torch allocates the logits anew in every
-    # update, which takes a noticeable part of the time with pages of 4 KB.
-    export THP_MEM_ALLOC_ENABLE="${THP_MEM_ALLOC_ENABLE:-1}"
     # glibc keeps freed memory for the next tensor. Otherwise it returns large tensors to the system,
     # which clears their pages again in every update (docs/benchmarks.md, "Freed memory").
     export MALLOC_MMAP_MAX_="${MALLOC_MMAP_MAX_:-0}"

@@ -215,7 +215,6 @@ def test_another_file_to_restore_does_not_overwrite_a_training(tmp_path):
 
 DOCUMENTED = {  # in docs/environment.md
     "OMP_WAIT_POLICY": "passive",
-    "THP_MEM_ALLOC_ENABLE": "1",
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
 }
