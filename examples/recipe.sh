@@ -89,9 +89,9 @@ quoted() { # WORDS...
     "$PYTHON" -P -c 'import shlex, sys; print(shlex.join(sys.argv[1:]), end=" ")' "$@"
 }
 
-# Whether two command lines have the same options, in any order; of one that is there twice, fairseq
-# takes the last.
-same_options() { # "WORDS" "WORDS", quoted for the shell
+# Whether two command lines train the same model: they have the same options, in any order, except
+# those of the list. Of an option that is there twice, fairseq takes the last.
+same_model() { # "WORDS" "WORDS", quoted for the shell
     "$PYTHON" -P -c 'import re, shlex, sys
 
 def options(words):
@@ -102,6 +102,8 @@ def options(words):
             found[name] = [value] if equals else []
         elif found:
             found[name].append(word)
+    for name in ("stop-time-hours", "skip-damaged", "num-workers", "log-format", "log-interval"):
+        found.pop("--" + name, None)
     return found
 
 sys.exit(options(sys.argv[1]) != options(sys.argv[2]))' "$1" "$2"
@@ -149,8 +151,7 @@ train() { # DATA RUN options...
         exit
     fi
     made="$(quoted "$@" ${train_options[@]+"${train_options[@]}"} \
-        ${text_options[@]+"${text_options[@]}"} |
-        sed 's/--stop-time-hours[ =][^ ]* //; s/--skip-damaged //')" # these do not change the model
+        ${text_options[@]+"${text_options[@]}"})"
     mkdir -p "$run"
     exec 7>>"$run/.recipe.lock"
     lock 7 "$run/.recipe.lock" --run "$run"
@@ -158,7 +159,7 @@ train() { # DATA RUN options...
         [ -e "$run/options" ] ||
             die "$run has checkpoints of a training that is not this recipe's;" \
                 "give a new folder with --out, or with --run if you gave one"
-        [ ! -s "$run/options" ] || same_options "$(cat "$run/options")" "$made" ||
+        [ ! -s "$run/options" ] || same_model "$(cat "$run/options")" "$made" ||
             die "$run was trained with other options: $(cat "$run/options");" \
                 "give a new folder with --out, or with --run if you gave one"
     fi

@@ -22,7 +22,8 @@ VALID_SCORES, TEST_SCORES = "score-valid/scores.json", "score-test/scores.json"
 PERPLEXITIES = "perplexity.json"
 SCORES = (VALID_SCORES, TEST_SCORES, PERPLEXITIES)
 PLACES = ("--out=", "--run=")  # options of a recipe that say where its files are
-SKIP_DAMAGED = "--skip-damaged"  # tells train.sh to continue from an earlier checkpoint
+# options that do not change the model; --skip-damaged continues from an earlier checkpoint
+WITHOUT_EFFECT = {"--skip-damaged", "--num-workers", "--log-format", "--log-interval"}
 PATHS = {"recipe": "recipe", "--data": "data"}  # settings that are paths, by their keys in the file
 ATTEMPT = re.compile(r"^\$ (.+)$", re.MULTILINE)  # the command line that starts one
 VALID = re.compile(
@@ -186,5 +187,5 @@ def _settings(command: list[str]) -> dict[str, str]:
     Of an option that is given twice, the recipe takes the last.
     """
     recipe, *options = _without_places(command)
-    settings = dict(option.partition("=")[::2] for option in options if option != SKIP_DAMAGED)
-    return {"recipe": recipe, **settings}
+    settings = dict(option.partition("=")[::2] for option in options)
+    return {"recipe": recipe, **{k: settings[k] for k in settings.keys() - WITHOUT_EFFECT}}
