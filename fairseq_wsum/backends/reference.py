@@ -128,11 +128,11 @@ def _run_steps(
 def step(
     cell: Cell, z: Tensor, p: Parameters, b_inner: Tensor | None, h: Tensor, c: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """One time step: h_t and c_t from h_{t-1}, B x P, and c_{t-1}, B x H.
+    """One time step: h_t and c_t from h_{t-1}, ... x P, and c_{t-1}, ... x H.
 
     Args:
         cell, p: as in `run`.
-        z: the products with x_t, B x rows*H.
+        z: the products with x_t, ... x rows*H.
         b_inner: the inner biases (`rows.inner_bias`), hidden_rows*H, or None.
         h, c: the state before; c in at least 32 bits.
     """

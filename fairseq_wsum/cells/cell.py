@@ -84,7 +84,7 @@ class Cell:
     @property
     def weight_rows(self) -> tuple[str, ...]:
         """The rows with a matrix W_*x."""
-        return tuple(row for row in self.rows if row not in self.skip_rows)
+        return self.rows[: len(self.rows) - len(self.skip_rows)]
 
     @property
     def label(self) -> str:

@@ -8,6 +8,7 @@ parts of these two remain; `SimpleRNN` is the S-RNN without the memory cell. The
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -37,19 +38,19 @@ class LSTM(Cell):
     recurrent_gates: bool = True
     coupled_gates: bool = False
 
-    @property
+    @cached_property
     def rows(self) -> tuple[str, ...]:  # type: ignore[override]
         """The rows in torch's order."""
         has = {"i": True, "f": not self.coupled_gates, "c": True, "o": self.output_gate}
         return tuple(row for row in "ifco" if has[row])
 
-    @property
+    @cached_property
     def hidden_rows(self) -> tuple[str, ...]:  # type: ignore[override]
         return tuple(
             row for row in self.rows if (self.srnn if row == "c" else self.recurrent_gates)
         )
 
-    @property
+    @cached_property
     def bias_rows(self) -> tuple[str, ...]:
         """A linear content layer has no bias."""
         return tuple(row for row in self.rows if row != "c" or self.srnn)

@@ -17,4 +17,5 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 
 def widened(x: Tensor) -> Tensor:
     """Convert a tensor to at least 32 bits."""
-    return x.to(wide(x.dtype))
+    dtype = wide(x.dtype)
+    return x if x.dtype == dtype else x.to(dtype)

@@ -17,7 +17,6 @@ from torch import Tensor
 from ..backends import Parameters, reference
 from ..cells.precision import wide, widened
 from ..cells.rows import inner_bias
-from ..ops.transforms import in_autocast
 from .types import State
 
 if TYPE_CHECKING:
@@ -52,22 +51,23 @@ def suits(layer: WsumLSTM, x: Tensor, hx: State) -> bool:
         and hx[1].dtype in (weight.dtype, wide(weight.dtype))
         and hx[0].shape == (layer.num_layers, x.size(1), layer.output_size)
         and hx[1].shape == (layer.num_layers, x.size(1), layer.hidden_size)
-        and not in_autocast(x.device)
+        and not torch.is_autocast_enabled("cpu")
     )
 
 
 def run(layer: WsumLSTM, x: Tensor, hx: State) -> tuple[Tensor, State]:
     """`layer(x, hx)` if `suits` accepts it: x is 1 x B x I, hx is L x B x P and L x B x H."""
-    x, states = x[0], []
-    for k, (h, c) in enumerate(zip(hx[0].unbind(), hx[1].unbind(), strict=True)):
+    states = []
+    of_layers = (part.chunk(layer.num_layers) for part in hx)
+    for k, (h, c) in enumerate(zip(*of_layers, strict=True)):
         cell, below = layer.layer_cell(k), x
         p = Parameters.from_names(cell, layer.layer_parameters(k))
         if k > 0:
-            x = layer.drop(x.unsqueeze(0)).squeeze(0)  # locked dropout needs the dimension of time
+            x = layer.drop(x)
         z = reference.input_products(cell, x, p)
         before = widened(h if cell.hidden_is_memory else c)
         h, c_t = reference.step(cell, z, p, inner_bias(cell, p.b_hh), h, before)
         x = below + h if layer.residuals and k > 0 else h
         states.append((h, c_t.to(c.dtype) if cell.carries_c else c))
     # also with one layer, so that the state shares no memory with the output or with `hx`
-    return x.unsqueeze(0), tuple(torch.stack(part) for part in zip(*states, strict=True))
+    return x, tuple(torch.cat(part) for part in zip(*states, strict=True))
