@@ -120,7 +120,10 @@ count_updates() { # NUMBER DATA RUN options...
         '') has_option --cpu || [ "$(gpus_here)" -le 1 ] || known=false ;;
         *) known=false ;;
     esac
-    for option in batch-size max-sentences max-tokens max-epoch max-update update-freq; do
+    # the other text of every second epoch has other batches
+    [[ " ${text_options[*]-} " != *" --distilled "* ]] || known=false
+    for option in batch-size max-sentences max-tokens max-epoch max-update update-freq \
+        required-batch-size-multiple train-subset max-source-positions max-target-positions; do
         ! has_option "--$option" || known=false
     done
     for option in bpe-size character-coverage max-words text source-lang target-lang; do
@@ -189,7 +192,7 @@ score_chosen() { # DATA RUN
     score=("$SCRIPTS/score.sh" "$data" --checkpoints "$run" ${last[@]+"${last[@]}"}
         ${score_options[@]+"${score_options[@]}"})
     run_job "${score[@]}" --subset valid --lenpen 0.6,1.0,1.4,1.8 --out "$run/score-valid"
-    lenpen="$("$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))["lenpen"])' \
+    lenpen="$("$PYTHON" -P -c 'import json, sys; print(json.load(open(sys.argv[1]))["lenpen"])' \
         "$run/score-valid/scores.json")"
     run_job "${score[@]}" --subset test --lenpen "$lenpen" --out "$run/score-test"
 }

@@ -405,13 +405,16 @@ fi
 job='' current=''
 # shellcheck disable=SC2317,SC2329  # called by the trap
 interrupted() {
-    trap - INT TERM
-    [ -z "$job" ] || kill -TERM "$job" 2>/dev/null || true
+    trap - INT TERM HUP
+    if [ -n "$job" ]; then
+        kill -TERM "$job" 2>/dev/null || true
+        wait "$job" || true # it has the GPU
+    fi
     [ -z "$current" ] || record "$current" failed "$((SECONDS - start))" interrupted
     summary
     exit 130
 }
-trap interrupted INT TERM
+trap interrupted INT TERM HUP
 
 passed_before() { rows | awk -F '\t' -v n="$1" '$1 == n && $2 == "passed" { found = 1 } END { exit !found }'; }
 

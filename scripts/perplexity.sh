@@ -140,7 +140,7 @@ for split in ${splits//,/ }; do
         [ "$words" != 0 ] || die "$data has no SentencePiece subwords, as no word starts with ▁:" \
             "omit --post-process sentencepiece"
         bits="$(sed -n 's/.*Loss (base 2): \([0-9.a-z]*\).*/\1/p' <<<"$log")"
-        perplexity="$("$PYTHON" -c 'import sys
+        perplexity="$("$PYTHON" -P -c 'import sys
 bits, tokens, words = (float(number.replace(",", "")) for number in sys.argv[1:])
 print(f"{2 ** (bits * tokens / words):.2f}")' "$bits" "$tokens" "$words")"
         tokens="$words words, $tokens"

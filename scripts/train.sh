@@ -139,18 +139,18 @@ export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
 
 # Every branch tells fairseq the number of processes. A process that does not know of the others
 # would train alone and overwrite their checkpoints.
-first=true spawns=false
+first=true checks=false spawns=false
 command=(fairseq-train "$data" "${common[@]}")
 [ -z "$cpu_processes" ] || [ "${WORLD_SIZE:-1}" = 1 ] ||
     die "--cpu-processes and torchrun exclude each other; use only one"
 [ -z "$cpu_processes" ] || [ "${SLURM_STEP_NUM_TASKS:-1}" = 1 ] ||
     die "--cpu-processes and several tasks of srun exclude each other; use only one"
 if [ -n "$cpu_processes" ] && [ "$cpu_processes" -gt 1 ]; then
-    first=false # torchrun runs this script again in each process, where RANK 0 is the first
+    first=false checks=true # torchrun runs this script again in each process; RANK 0 is the first
     threads=$(($(cores_here) / cpu_processes))
     export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((threads > 1 ? threads : 1))}"
-    port="$("$PYTHON" -c 'import socket as s; print(s.create_server(("", 0)).getsockname()[1])')"
-    command=("$PYTHON" -m torch.distributed.run --nproc_per_node "$cpu_processes"
+    port="$("$PYTHON" -P -c 'import socket as s; print(s.create_server(("", 0)).getsockname()[1])')"
+    command=("$PYTHON" -P -m torch.distributed.run --nproc_per_node "$cpu_processes"
         --master_addr 127.0.0.1 --master_port "$port" --no-python
         "$HERE/train.sh" "$data" "${common[@]}" --gpus 0)
     ! $skip_damaged || command+=(--skip-damaged)
@@ -205,7 +205,7 @@ if $dry_run; then
     echo
     exit
 fi
-if $first; then
+if $first || $checks; then
     [ -d "${data%%:*}" ] ||
         die "no data folder ${data%%:*} (a ':' ends a path); make it with" \
             "scripts/prepare_multi30k.sh or fairseq-preprocess"
@@ -213,6 +213,8 @@ if $first; then
         die "no --arch: name a model, such as wsum_lstm (fairseq-wsum options NAME shows its options)"
     { mkdir -p "$save_dir" && [ -w "$save_dir" ]; } ||
         die "--save-dir $save_dir cannot be written to: give another folder"
+fi
+if $first; then
     exec 9>>"$save_dir/.train.lock" # the training and its data workers inherit it
     lock 9 "$save_dir/.train.lock" --save-dir "$save_dir"
     last="$save_dir/checkpoint_last.pt"

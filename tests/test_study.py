@@ -24,7 +24,7 @@ from study_recipe import (
 from fairseq_wsum import cli
 from fairseq_wsum.study import commands
 from fairseq_wsum.study.plan_file import read_plan
-from fairseq_wsum.study.record import finished_record
+from fairseq_wsum.study.record import finished_record, read_record
 from fairseq_wsum.study.run import LOCK, execute, hold, state
 
 
@@ -189,9 +189,11 @@ def test_a_run_never_continues_with_other_options(write_study) -> None:
 
 
 def test_the_options_of_a_run_without_a_validated_epoch_may_change(write_study) -> None:
-    execute(plan_of(write_study(models={"bad": {"fail": True}})).runs[2])
+    bad = plan_of(write_study(models={"bad": {"fail": True}})).runs[2]
+    assert execute(bad) == "failed"
     run = plan_of(write_study(models={"bad": {"lr": 2}})).runs[2]
     assert execute(run) == "finished"
+    assert not read_record(run.folder).began  # the failed attempt was another training
 
 
 def test_an_option_of_the_model_replaces_that_of_the_task(write_study) -> None:

@@ -83,6 +83,7 @@ def test_a_dry_run_for_slurm_shows_the_job_that_submitit_would_send(write_study)
     [
         ("partitio=long", "write NAME=VALUE; submitit_slurm has the options .*, partition, qos, "),
         ("partition", "write NAME=VALUE; submitit_slurm has"),
+        ("array_parallelism=9", "the study sets it; give --jobs N"),
         ("setup.first=1", "write NAME=VALUE; submitit_slurm has"),
         ("timeout_min=ten", "Value 'ten' of type 'str' could not be converted to Integer"),
     ],

@@ -147,6 +147,7 @@ def test_a_cell_of_the_users_own_is_known_to_fairseq_only(write_study) -> None:
         (task(published={"source": "x", "values": {"lstm": "1"}}), "lstm: '1' is not a number"),
         (task(published={"source": "x", "values": {"lstm": math.nan}}), "lstm: nan is not a num"),
         (task(options={"learning rate": 3}), "learning rate: an option's name has letters"),
+        ({"models": {"x": {"bpe-dropout": 0.2}}}, "bpe-dropout: the models of a task share its"),
         ({"models": {"x": {"bpe-size": 99}}}, "x: bpe-size: the models of a task share its data"),
         (task(published={"values": {"lstm": 1}}), "published: give the source as text, and the"),
     ],

@@ -272,7 +272,12 @@ def test_models_may_be_scored_by_different_tasks_but_not_the_runs_of_one(lm) -> 
     assert "Not tested: gru (scored by another of fairseq's tasks than the baseline)." in report
     path = lm.run("gru", 2).folder / "perplexity.json"
     path.write_text(json.dumps(one))
-    with pytest.raises(ValueError, match=r"cannot be compared.*tokens, wsum_language_modeling"):
+    with pytest.raises(ValueError, match=r"cannot be compared.*perplexity, wsum_language_modeling"):
+        lm.report()
+    for seed, scores in ((1, other), (2, one)):  # of words joined from subwords: without the text
+        figures = {key: scores[key] for key in ("test", "task")}
+        (lm.run("gru", seed).folder / "perplexity.json").write_text(json.dumps(figures))
+    with pytest.raises(ValueError, match=r"cannot be compared.*wsum_language_modeling"):
         lm.report()
 
 

@@ -15,7 +15,13 @@ from study_recipe import RECIPE, plan_of, task
 from fairseq_wsum.machine import processor, version
 from fairseq_wsum.study import progress, run
 from fairseq_wsum.study.progress import Watch, duration, standing
-from fairseq_wsum.study.record import Record, finished_record, read_record, validations
+from fairseq_wsum.study.record import (
+    Record,
+    finished_record,
+    last_lines,
+    read_record,
+    validations,
+)
 from fairseq_wsum.study.run import execute, state
 
 
@@ -54,6 +60,16 @@ def test_a_run_that_goes_on_with_another_machine_says_so(write_study, monkeypatc
         execute(bad)
     record = read_record(bad.folder)
     assert record is not None and record.machine == "an EPYC, then a Xeon"
+
+
+def test_the_end_of_a_log_is_what_the_failed_process_of_torchrun_said() -> None:
+    elastic = "E1126 18:46:56.562000 9025 torch/distributed/elastic/multiprocessing/api.py:1002] "
+    failure = f"{elastic}failed (exitcode: 1) local_rank: 0 (pid: 9029) of binary: train.sh\n"
+    attempt = "$ recipe.sh --lr=1\nerror: {}\n" + failure + 20 * "Traceback\n"
+    log = attempt.format("the first") + attempt.format("the second")
+    assert last_lines(log) == "    $ recipe.sh --lr=1\n    error: the second\n"
+    lines = [f"line {number}\n" for number in range(20)]
+    assert last_lines("".join(lines)) == "".join(f"    {line}" for line in lines[-12:])
 
 
 def test_a_run_that_goes_on_with_other_software_says_so() -> None:

@@ -97,6 +97,7 @@ def test_csv_has_full_precision_and_empty_cells(lm) -> None:
     assert (gru["difference"], gru["p"], gru["different"]) == ("-5.0", "", "")
     assert (missing["model"], missing["test_mean"]) == ("no_gates & 50%", "")
     runs = lm.csv("runs.csv")
+    assert runs[0]["started"]
     assert [(run["model"], run["seed"], run["state"]) for run in runs] == [
         ("lstm", "1", "finished"),
         ("gru", "1", "waiting"),

@@ -71,13 +71,15 @@ def test_each_of_two_processes_gets_half_of_the_cores_it_may_use(tmp_path, given
     programs = {
         "nproc": "echo 8",  # of the machine's cores, those that a scheduler gave
         "fairseq-train": "",
-        "python": '[ "$2" != torch.distributed.run ] || exec echo "$OMP_NUM_THREADS threads"\n'
+        "python": '[ "$3" != torch.distributed.run ] || exec echo "$OMP_NUM_THREADS threads"\n'
         + PYTHON,
     }
     write_programs(tmp_path, programs)
     options = ["--save-dir", tmp_path / "run", "--arch", "wsum_lstm", "--cpu-processes", "2"]
     output = succeeds("train.sh", tmp_path, *options, VENV=tmp_path, OMP_NUM_THREADS=given)
     assert output == f"{threads} threads\n"
+    message = fails("train.sh", tmp_path / "gone", *options, VENV=tmp_path)
+    assert "no data folder" in message and "threads" not in message  # before torchrun starts
 
 
 @needs_fairseq

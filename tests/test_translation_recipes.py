@@ -13,6 +13,8 @@ import shell
 from shell import SCRIPTS, fails, succeeds, write_program, write_programs
 from translation_corpus import TINY
 
+from fairseq_wsum.study.record import WITHOUT_EFFECT
+
 pytest.importorskip("fairseq")
 
 RECIPES = Path("..") / "examples" / "translation_multi30k"
@@ -120,6 +122,7 @@ def test_a_recipe_changes_nothing_in_a_folder_where_another_trains(corpus, tmp_p
         (["--bf16"], ["--fp16"], False),
         (["--bf16"], [], False),
         (["--num-workers", "0", "--bf16"], ["--bf16", "--log-interval=9", "--skip-damaged"], True),
+        (sorted(WITHOUT_EFFECT), [], True),  # those that a study allows to change
     ],
 )
 def test_only_options_that_change_the_model_make_a_difference(one, other, same):

@@ -51,7 +51,8 @@ if ! has_option --dry-run; then
             link="$text/${names#*:}.lc.norm.tok.$lang"
             [ -L "$link" ] || [ ! -e "$link" ] ||
                 die "$link is not this recipe's: give a new folder with --out"
-            ln -sf "${names%:*}.$lang" "$link"
+            # other runs of a study may be reading through it
+            [ "$(readlink "$link")" = "${names%:*}.$lang" ] || ln -sf "${names%:*}.$lang" "$link"
         done
     done
 fi

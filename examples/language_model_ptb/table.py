@@ -5,12 +5,13 @@ The perplexity of `fairseq-lstm` is not comparable: its state starts from zero e
 
 import argparse
 import json
-import math
 import re
-import statistics
 import sys
 from collections import defaultdict
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # the package may not be installed
+from fairseq_wsum.study.tables import spread
 
 SPLITS = ("valid", "test")
 
@@ -35,16 +36,8 @@ def main() -> None:
         parser.error(f"{args.out} has no results of ptb.sh")
     print("| size | epochs | model | seeds | valid | test |\n|---|---|---|---|---|---|")
     for (size, epochs, model), runs in sorted(found.items()):
-        cells = [spread([run[split] for run in runs]) for split in SPLITS]
+        cells = [spread([run[split] for run in runs], digits=1) for split in SPLITS]
         print(f"| {size} | {epochs} | `{model}` | {len(runs)} | {' | '.join(cells)} |")
-
-
-def spread(values: list[float]) -> str:
-    """Mean, and the sample standard deviation of more than one value."""
-    mean = f"{statistics.fmean(values):.1f}"
-    if len(values) == 1 or not all(map(math.isfinite, values)):
-        return mean
-    return f"{mean} ± {statistics.stdev(values):.1f}"
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ PLUGINS = {
     "submitit_local": "hydra_submitit_launcher",
     "submitit_slurm": "hydra_submitit_launcher",
 }
+OF_JOBS = ("n_jobs", "pre_dispatch", "array_parallelism")  # options that follow from --jobs
 A_YEAR = 366 * 24 * 60  # minutes
 
 
@@ -64,6 +65,8 @@ def check_launcher(launcher: str, options: Sequence[str] = ()) -> None:
         for option in options:
             name, equal, _ = option.partition("=")
             first, point, _ = name.partition(".")
+            if first in OF_JOBS:
+                raise ValueError(f"--launcher-option {option}: the study sets it; give --jobs N")
             key_of_scalar = point and not isinstance(settings.get(first), DictConfig)
             if not equal or first not in known or key_of_scalar:
                 raise ValueError(

@@ -44,6 +44,8 @@ OF_DATA = (
     *("bpe-size", "character-coverage", "corpus", "max-words", "nwords", "own-corpus"),
     *("sentences", "shards", "source-lang", "target-lang", "text", "threshold"),
 )
+# Models with these values can share the data of Multi30k that the recipe makes by default.
+BPE_DROPOUTS = ("0", "0.0", "0.1")
 # With these a recipe ends before the training has.
 PARTIAL = ("dry-run", "help", "stop-time-hours")
 LONGEST = 200  # bytes of the name of a folder
@@ -176,6 +178,12 @@ class _Reader:
                         "the models of a task share its data: write it below the task's options, "
                         "and give other data a task of their own",
                     )
+            if options.get("bpe-dropout", "0") not in BPE_DROPOUTS:
+                raise self.error(
+                    f"{place}: bpe-dropout",
+                    f"the models of a task share its data, which is made for {BPE_DROPOUTS[-1]}: "
+                    "write another value below the task's options",
+                )
             for option in CELL_OPTIONS:
                 if option in options:
                     any_cell = known is None or "user-dir" in options

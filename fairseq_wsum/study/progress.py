@@ -86,7 +86,7 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self.end.set()
         self.thread.join()
-        self.look()
+        self._look_again()
 
     def look(self) -> None:
         """Print what has changed since the last look."""
@@ -120,8 +120,11 @@ class Watch:
 
     def _watch(self) -> None:
         while not self.end.wait(self.interval):
-            with suppress(OSError):  # a file that another node replaces just now: look again later
-                self.look()
+            self._look_again()
+
+    def _look_again(self) -> None:
+        with suppress(OSError):  # a file that another node replaces just now
+            self.look()
 
 
 def duration(seconds: float) -> str:

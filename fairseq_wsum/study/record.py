@@ -26,6 +26,8 @@ PLACES = ("--out=", "--run=")  # options of a recipe that say where its files ar
 WITHOUT_EFFECT = {"--skip-damaged", "--num-workers", "--log-format", "--log-interval"}
 PATHS = {"recipe": "recipe", "--data": "data"}  # settings that are paths, by their keys in the file
 ATTEMPT = re.compile(r"^\$ (.+)$", re.MULTILINE)  # the command line that starts one
+# what torchrun prints when a process has failed, after all that the process printed
+TORCHRUN = re.compile(r"^.*torch/distributed/elastic/\S+\] failed \(exitcode", re.MULTILINE)
 VALID = re.compile(
     r"\| epoch 0*(\d+) \| valid on '(.*?)' subset .*?\| ppl ([0-9.]+(?:e[+-]?\d+)?|inf|nan)"
 )
@@ -123,7 +125,13 @@ def current_part(log: str, record: Record) -> str:
 
 
 def last_lines(text: str) -> str:
-    """The last 12 lines of a text, indented."""
+    """The last 12 lines of the last attempt in a log, indented.
+
+    What torchrun adds after a process has failed is left out: it would hide what the process said.
+    """
+    begins = [line.start() for line in ATTEMPT.finditer(text)]
+    attempt = text[begins[-1] :] if begins else text
+    text = TORCHRUN.split(attempt, maxsplit=1)[0]
     return "".join(f"    {line}\n" for line in text.splitlines()[-12:])
 
 

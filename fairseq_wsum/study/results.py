@@ -285,14 +285,15 @@ def _check_alike(results: list[Result], subset: str) -> None:
         score = result.main(subset)
         if score is None:
             continue
-        if score.metric == PERPLEXITY and not score.text:
-            continue  # of an earlier version, or of a recipe that does not say more
         way = (score.metric, without_version(score.signature), score.text, score.reference)
         found = _Scored(way, result.run.folder)
-        first = first or found
-        _check_same(found, first, subset)
-        found = _Scored((*way, score.task), result.run.folder)
-        _check_same(found, of_model.setdefault(result.run.model.name, found), subset)
+        # a perplexity without its text is of an earlier version, or of a recipe that says no more
+        if score.metric != PERPLEXITY or score.text:
+            first = first or found
+            _check_same(found, first, subset)
+        if score.task:
+            found = _Scored((score.metric, score.task), result.run.folder)
+            _check_same(found, of_model.setdefault(result.run.model.name, found), subset)
 
 
 class _Scored(NamedTuple):

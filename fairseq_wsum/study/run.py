@@ -24,7 +24,7 @@ import torch
 
 from ..machine import cores, processor, version
 from .plan import Run
-from .record import LOG, SCORES, Record, checked_record, read_record
+from .record import LOG, SCORES, Record, checked_record, has_other_options, read_record
 
 LOCK = ".study.lock"
 POLL = 0.2  # seconds
@@ -73,6 +73,8 @@ def execute(run: Run, slots: Path | None = None, jobs: int = 1, parent: int | No
         before = checked_record(run)
         if before is not None and before.is_finished(run.folder):
             return before.state
+        if before is not None and has_other_options(before, run):
+            before = None  # attempts that failed before their first epoch: of another training
         number = 0
         earlier = 0.0 if before is None else _seconds(before, run.folder / LOG)
         inherited = [lock]

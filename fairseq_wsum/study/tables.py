@@ -296,8 +296,9 @@ def runs_csv(
                 row |= dict(p=p.raw, p_corrected=p.corrected, level=ONE_TAIL)  # of BLEU
             for name in ("parameters", "words_per_second", "decoding"):
                 row[name] = getattr(result, name)
-            for name in ("seconds", "first_started", "machine", "torch", "version"):
+            for name in ("seconds", "machine", "torch", "version"):
                 row[name] = getattr(record, name)
+            row["started"] = record.first_started
         rows.append(row)
     return _csv(header, ([row.get(name) for name in header] for row in rows))
 
