@@ -139,14 +139,14 @@ export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
 
 # Every branch tells fairseq the number of processes. A process that does not know of the others
 # would train alone and overwrite their checkpoints.
-first=true checks=false spawns=false
+first=true spawns=false
 command=(fairseq-train "$data" "${common[@]}")
 [ -z "$cpu_processes" ] || [ "${WORLD_SIZE:-1}" = 1 ] ||
     die "--cpu-processes and torchrun exclude each other; use only one"
 [ -z "$cpu_processes" ] || [ "${SLURM_STEP_NUM_TASKS:-1}" = 1 ] ||
     die "--cpu-processes and several tasks of srun exclude each other; use only one"
 if [ -n "$cpu_processes" ] && [ "$cpu_processes" -gt 1 ]; then
-    first=false checks=true # torchrun runs this script again in each process; RANK 0 is the first
+    first=false # torchrun runs this script again in each process, where RANK 0 is the first
     threads=$(($(cores_here) / cpu_processes))
     export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((threads > 1 ? threads : 1))}"
     port="$("$PYTHON" -P -c 'import socket as s; print(s.create_server(("", 0)).getsockname()[1])')"
@@ -205,7 +205,7 @@ if $dry_run; then
     echo
     exit
 fi
-if $first || $checks; then
+if $first || [ "${cpu_processes:-1}" -gt 1 ]; then # also before torchrun starts the processes
     [ -d "${data%%:*}" ] ||
         die "no data folder ${data%%:*} (a ':' ends a path); make it with" \
             "scripts/prepare_multi30k.sh or fairseq-preprocess"

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..backends import Parameters, reference
 from ..cells.precision import wide, widened
 from ..cells.rows import inner_bias
+from ..ops.transforms import in_autocast
 from .types import State
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def suits(layer: WsumLSTM, x: Tensor, hx: State) -> bool:
         and hx[1].dtype in (weight.dtype, wide(weight.dtype))
         and hx[0].shape == (layer.num_layers, x.size(1), layer.output_size)
         and hx[1].shape == (layer.num_layers, x.size(1), layer.hidden_size)
-        and not torch.is_autocast_enabled("cpu")
+        and not in_autocast(x.device)
     )
 
 
