@@ -21,7 +21,7 @@ from fairseq_wsum import CELLS
 from fairseq_wsum.backends import BACKENDS
 from fairseq_wsum.ops import operators
 
-WITHOUT_PRODUCTS = tuple(name for name, cell in CELLS.items() if not cell.is_recurrent)
+WITHOUT_PRODUCTS = tuple(name for name, cell in CELLS.items() if not cell.has_recurrent_matrix)
 SHAPES: tuple[Shape, ...] = ((512, 32, 1024),)  # large enough to fill a GPU
 
 
@@ -85,12 +85,12 @@ def measure(
         v = torch.randn(vectors, units).to(z) if vectors else None
         cell_and_reverse = (operators.encode(cell), False)
         given = (z, v, c_0, None, *cell_and_reverse)
-        forward = partial(torch.ops.fairseq_wsum.gated_sum, *given, True)
+        forward = partial(torch.ops.fairseq_wsum.memory_cell, *given, True)
         y, c_n, cells = forward()
-        cells = operators.or_else(cells, y)
+        cells = y if operators.left_out(cells) else cells
         dy = torch.ones_like(y)
         backward = partial(
-            torch.ops.fairseq_wsum.gated_sum_backward,
+            torch.ops.fairseq_wsum.memory_cell_backward,
             *(dy, None, z, v, c_0, None, cells, *cell_and_reverse),
         )
         moved = {

@@ -14,10 +14,10 @@ LAYERS = "other products and recurrences"
 REST = "the rest"  # small operations and Python
 
 _PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "_linear_pointwise")
-_RECURRENCES = ("mkldnn_rnn_layer", "fairseq_wsum::gated_sum", "fairseq_wsum::recurrence")
+_RECURRENCES = ("mkldnn_rnn_layer", "fairseq_wsum::memory_cell", "fairseq_wsum::recurrence")
 _ATTENTION = "_scaled_dot_product"  # its two products and its softmax
 # The operators' names within those of their autograd nodes, whose own time counts as theirs.
-_NODES = ("fairseq_wsum_gated_sum", "fairseq_wsum_recurrence")
+_NODES = ("fairseq_wsum_memory_cell", "fairseq_wsum_recurrence")
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def lstms(cells: Sequence[str], sizes: Sizes, onednn_peer: bool = False) -> list
     common += ["--decoder-out-embed-dim", str(sizes.units)]
     found = _peers(["--arch", "lstm", *common], onednn_peer)
     for name in cells:
-        feeds = CELLS[name].is_recurrent
+        feeds = CELLS[name].has_recurrent_matrix
         options = ["--arch", "wsum_lstm", "--cell", name, *common, *CRITERION]
         options += ["--decoder-input-feeding", str(feeds)]
         found.append(System(f"{name}, input feeding {'on' if feeds else 'off'}", options))

@@ -38,7 +38,7 @@ OWN_RECURRENCES = ("amx", "avx512_bf16")  # in bfloat16; all else is computed by
 
 def skip_repeats(name: str, cell: str | Cell, dtype: torch.dtype) -> None:
     """Skip a case whose kernels are those of avx512, which is tested by its own name."""
-    own = dtype == torch.bfloat16 and get_cell(cell).is_recurrent
+    own = dtype == torch.bfloat16 and get_cell(cell).has_recurrent_matrix
     if name in OWN_RECURRENCES and not own:
         pytest.skip("these kernels are those of avx512")
 

@@ -16,7 +16,7 @@ def test_the_oracles_know_every_cell() -> None:
 def test_a_cell_has_the_rows_of_the_paper(name: str) -> None:
     cell = get_cell(name)
     assert tuple("".join(r) for r in (cell.rows, cell.hidden_rows, cell.bias_rows)) == PAPER[name]
-    assert cell.is_recurrent == bool(PAPER[name].h) == (not cell.is_gated_sum)
+    assert cell.has_recurrent_matrix == bool(PAPER[name].h) == (not cell.is_gated_sum)
 
 
 @pytest.mark.parametrize("name", [n for n in PAPER if n != "no-gates"])

@@ -25,14 +25,14 @@ def operator_inputs(
     z = torch.randn(T, B, len(cell.rows) * H, **options)
     c_0 = torch.randn(B, H, requires_grad=True) if cell.has_memory else None
     rest = (mask_of(side, T, B), operators.encode(cell), False, True)
-    if not cell.is_recurrent:
+    if not cell.has_recurrent_matrix:
         vectors = len(cell.vectors)
         v = torch.randn(vectors, H, requires_grad=True) if vectors else None
-        return torch.ops.fairseq_wsum.gated_sum, (z, v, c_0, *rest)
+        return torch.ops.fairseq_wsum.memory_cell, (z, v, c_0, *rest)
     w_hh = torch.randn(len(cell.hidden_rows) * H, H, **options)
     h_0 = torch.randn(B, H, **options)
-    b_hh = torch.randn(len(cell.hidden_rows) * H, **options) if cell.inner_bias_rows else None
-    return torch.ops.fairseq_wsum.recurrence, (z, w_hh, b_hh, None, h_0, c_0, *rest)
+    b_inner = torch.randn(len(cell.hidden_rows) * H, **options) if cell.inner_bias_rows else None
+    return torch.ops.fairseq_wsum.recurrence, (z, w_hh, b_inner, None, h_0, c_0, *rest)
 
 
 @needs_kernels
@@ -148,26 +148,26 @@ def test_the_operators_pass_opcheck_with_a_projection_and_strided_states() -> No
     torch.library.opcheck(torch.ops.fairseq_wsum.recurrence, inputs)
     z, code = torch.randn(4, 3, 20, requires_grad=True), operators.encode(CELLS["no-srnn-hidden"])
     inputs = (z, None, tensors[4], None, code, True, True)
-    torch.library.opcheck(torch.ops.fairseq_wsum.gated_sum, inputs)
+    torch.library.opcheck(torch.ops.fairseq_wsum.memory_cell, inputs)
 
 
 @needs_kernels
 def test_tensors_of_another_type_or_cell_are_rejected() -> None:
     z, c_0 = torch.randn(4, 3, 20), torch.randn(3, 5)
     code = operators.encode(CELLS["no-srnn-hidden"])
-    gated_sum = torch.ops.fairseq_wsum.gated_sum
+    memory_cell = torch.ops.fairseq_wsum.memory_cell
     with pytest.raises(ValueError, match=r"take float32 and bfloat16, got torch\.float16"):
-        gated_sum(z.half(), None, c_0, None, code, False, False)
+        memory_cell(z.half(), None, c_0, None, code, False, False)
     with pytest.raises(ValueError, match=r"take c_0 in torch\.float32, got torch\.bfloat16"):
-        gated_sum(z, None, c_0.bfloat16(), None, code, False, False)
+        memory_cell(z, None, c_0.bfloat16(), None, code, False, False)
     for unknown in (0, 1000):
         with pytest.raises(ValueError, match=f"no cell has the code {unknown}"):
-            gated_sum(z[..., :5], None, c_0, None, unknown, False, False)
+            memory_cell(z[..., :5], None, c_0, None, unknown, False, False)
 
 
 @needs_kernels
 @pytest.mark.parametrize(
-    ("cell", "number"), [("sru", "R"), ("sru", "V"), ("gru", "R"), ("gru", "Q"), ("gru", "S")]
+    ("cell", "number"), [("sru", "R"), ("sru", "K"), ("gru", "R"), ("gru", "Q"), ("gru", "S")]
 )
 def test_a_cell_with_other_rows_in_the_library_is_rejected(cell, number, monkeypatch) -> None:
     """As after a change of the class of a cell, without a change of its header in C++."""
@@ -193,7 +193,7 @@ def test_tensors_of_another_shape_are_rejected() -> None:
         recurrence(z[:, :0], weight, None, None, h_0, c_0, None, code, False, True)
     with pytest.raises(ValueError, match="take a c_0 for this cell"):
         recurrence(z, weight, None, None, h_0, None, None, code, False, True)
-    with pytest.raises(ValueError, match="take no b_hh for this cell: add it to z"):
+    with pytest.raises(ValueError, match="take no b_inner for this cell: add it to z"):
         recurrence(z, weight, z[0, 0], None, h_0, c_0, None, code, False, True)
     backward = torch.ops.fairseq_wsum.recurrence_backward
     with pytest.raises(ValueError, match=r"cells of size \(4, 2, 6\), got \(0,\)"):
@@ -299,7 +299,7 @@ def test_export_keeps_the_operators(cell) -> None:
     program = torch.export.export(layer, (torch.randn(4, 5, 3),), dynamic_shapes=({0: time},))
     x = torch.randn(9, 5, 3)
     torch.testing.assert_close(program.module()(x), layer(x))
-    operator = "gated_sum" if cell == "no-srnn-hidden" else "recurrence"
+    operator = "memory_cell" if cell == "no-srnn-hidden" else "recurrence"
     assert f"fairseq_wsum.{operator}" in program.graph_module.code
 
 

@@ -136,7 +136,7 @@ def test_only_recurrent_cells_have_products_in_the_time_loop(cell) -> None:
         with CountProducts() as products:
             layer(x)[0].sum().backward()
         counts.append(products.count)
-    assert (counts[1] > counts[0]) == CELLS[cell].is_recurrent
+    assert (counts[1] > counts[0]) == CELLS[cell].has_recurrent_matrix
 
 
 # Bad input

@@ -18,7 +18,7 @@ def calls(monkeypatch):
         return reference.run(cell, *args, **named)
 
     def why_not(cell, device, dtype, projects):
-        return "it computes gated sums" if cell.is_recurrent else None
+        return "it computes gated sums" if cell.has_recurrent_matrix else None
 
     register_backend(Backend("mine", run, why_not))
     return names

@@ -39,7 +39,7 @@ OWN = {name: cell for name, cell in CELLS.items() if operators.has_kernels(cell,
 GATED = [
     (name, coupled)
     for name, cell in OWN.items()
-    if not cell.is_recurrent
+    if not cell.has_recurrent_matrix
     for coupled in (False, True)
 ]
 every_cell = pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def exact(cell, z, c_0, mask, reverse):  # type: ignore[no-untyped-def]
 
 
 # In the slow interpreter, all pairs of cell, case and way are tested, but not all triples.
-GATED_SUMS = [
+MEMORY_CELLS = [
     (*cell, case, way)
     for i, cell in enumerate(GATED)
     for j, case in enumerate(CASES)
@@ -79,8 +79,8 @@ assert len(GATED) == len(WAYS)
 
 @needs_triton
 @inside
-@pytest.mark.parametrize(("cell", "coupled", "case", "way"), GATED_SUMS)
-def test_the_gated_sum_equals_the_equations(cell, coupled, case, way) -> None:
+@pytest.mark.parametrize(("cell", "coupled", "case", "way"), MEMORY_CELLS)
+def test_the_memory_cell_equals_the_equations(cell, coupled, case, way) -> None:
     compare(cell, coupled, CASES[case], *WAYS[way], torch.float32)
 
 
@@ -114,7 +114,7 @@ def compare(cell, coupled, case, reverse, side, dtype, size=1) -> None:  # type:
 
     size: of the pre-activations.
     """
-    from fairseq_wsum.backends import triton_gated_sum as kernels
+    from fairseq_wsum.backends import triton_memory_cell as kernels
 
     time, batch, units, plan = case
     cell = get_cell(cell, coupled_gates=coupled)
@@ -129,9 +129,9 @@ def compare(cell, coupled, case, reverse, side, dtype, size=1) -> None:  # type:
 
     z, c_0, dy, dc_n, mask = on_device(z, c_0, dy, dc_n, mask)
     how, code = kernels.Plan(*plan), operators.encode(cell)
-    y, c_n, cells = kernels.gated_sum(z, None, c_0, mask, code, reverse, True, how)
+    y, c_n, cells = kernels.memory_cell(z, None, c_0, mask, code, reverse, True, how)
     rest = (z, None, c_0, mask, cells, code, reverse, how)
-    dz, dv, dc_0 = kernels.gated_sum_backward(dy, dc_n, *rest)
+    dz, dv, dc_0 = kernels.memory_cell_backward(dy, dc_n, *rest)
     assert not dv.numel()
     names = ("y", "c_n", "dz", "dc_0")
     for name, a, b in zip(names, (y, c_n, dz, dc_0), (*right, *gradients), strict=True):
@@ -139,16 +139,16 @@ def compare(cell, coupled, case, reverse, side, dtype, size=1) -> None:  # type:
         assert error < tolerance(dtype, size), f"{name}: {error:.2g}"
     if INTERPRETS and reverse:  # the slow interpreter tests the rest in one direction only
         return
-    nothing = kernels.gated_sum_backward(None, None, *rest)
+    nothing = kernels.memory_cell_backward(None, None, *rest)
     assert all(gradient.eq(0).all() for gradient in nothing)
-    unsaved = kernels.gated_sum(z, None, c_0, mask, code, reverse, False, how)
+    unsaved = kernels.memory_cell(z, None, c_0, mask, code, reverse, False, how)
     assert torch.equal(unsaved[0], y) and torch.equal(unsaved[1], c_n) and not unsaved[2].numel()
 
 
 RECURRENT = [
     (name, coupled)
     for name, cell in OWN.items()
-    if cell.is_recurrent
+    if cell.has_recurrent_matrix
     for coupled in ((False, True) if cell.has_memory else (False,))
 ]
 
@@ -271,9 +271,9 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
     forward = (z, w_hh, None, *first[2:])  # without inner biases
     outputs = kernels.recurrence(*forward, *rest, True, how)
     y, h_n, c_n = outputs[:3]
-    rows, cells, h = operators.kept_outputs(outputs, None, memory, mask)
+    saved, cells, h = operators.kept_outputs(outputs, None, memory, mask)
     dz, _, dh_0, dc_0 = kernels.recurrence_backward(
-        *(dy, dh_n, dc_n if cell.has_memory else None, *first[1:], rows, cells, *rest, how)
+        *(dy, dh_n, dc_n if cell.has_memory else None, *first[1:], saved, cells, *rest, how)
     )
     found = {"y": y, "h_n": h_n, "dz": dz, "dh_0": dh_0}
     exact = {"y": right[0], "h_n": right[1], "dz": gradients[0], "dh_0": gradients[1]}
@@ -288,7 +288,7 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
         torch.testing.assert_close(h * real, y)
     if INTERPRETS and reverse:
         return
-    nothing = kernels.recurrence_backward(*(None, None, None, *first[1:], rows, cells, *rest, how))
+    nothing = kernels.recurrence_backward(*(None, None, None, *first[1:], saved, cells, *rest, how))
     assert all(gradient.eq(0).all() for gradient in nothing)
     unsaved = kernels.recurrence(*forward, *rest, False, how)
     assert all(torch.equal(a, b) for a, b in zip(unsaved[:3], outputs[:3], strict=True))
@@ -297,7 +297,7 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
 
 def calls():  # type: ignore[no-untyped-def]
     """Each launcher with the tensors and the other arguments of a call."""
-    from fairseq_wsum.backends import triton_gated_sum, triton_recurrence, triton_scan
+    from fairseq_wsum.backends import triton_memory_cell, triton_recurrence, triton_scan
 
     time, batch, units = 3, 2, 5
     y, c_0, c_n = torch.rand(time, batch, units), torch.rand(batch, units), torch.rand(batch, units)
@@ -308,18 +308,18 @@ def calls():  # type: ignore[no-untyped-def]
 
     z, rest = torch.rand(time, batch, 4 * units), dict(v=None, reverse=False)
     rest["code"] = operators.encode(CELLS["no-srnn-hidden"])
-    yield triton_gated_sum.gated_sum, dict(given, z=z), dict(rest, save=True)
-    yield triton_gated_sum.gated_sum_backward, dict(saved, z=z, dy=y), rest
+    yield triton_memory_cell.memory_cell, dict(given, z=z), dict(rest, save=True)
+    yield triton_memory_cell.memory_cell_backward, dict(saved, z=z, dy=y), rest
 
     given |= dict(w_hh=torch.rand(4 * units, units), h_0=c_0)
-    saved = dict(given, dy=y, dh_n=c_0, dc_n=c_n, rows=z, cells=y)
+    saved = dict(given, dy=y, dh_n=c_0, dc_n=c_n, saved=z, cells=y)
     rest = dict(w_hr=None, code=operators.encode(CELLS["lstm"]), reverse=False)
-    yield triton_recurrence.recurrence, dict(given, z=z), dict(rest, b_hh=None, save=True)
+    yield triton_recurrence.recurrence, dict(given, z=z), dict(rest, b_inner=None, save=True)
     yield triton_recurrence.recurrence_backward, saved, rest
 
 
 every_operator = pytest.mark.parametrize(
-    "name", [n + way for n in ("scan", "gated_sum", "recurrence") for way in ("", "_backward")]
+    "name", [n + way for n in ("scan", "memory_cell", "recurrence") for way in ("", "_backward")]
 )
 
 
@@ -335,7 +335,7 @@ def test_tensors_of_another_shape_or_dtype_are_rejected(name) -> None:
 
 @needs_triton
 @pytest.mark.parametrize("cell", ["gru", "mingru", "minlstm", "qrnn", "sru"])
-@pytest.mark.parametrize("name", ["gated_sum", "recurrence"])
+@pytest.mark.parametrize("name", ["memory_cell", "recurrence"])
 @pytest.mark.parametrize("way", ["", "_backward"])
 def test_cells_without_a_kernel_are_rejected(name, way, cell) -> None:
     # the kernels would read and write beyond the rows of z
@@ -411,8 +411,8 @@ def test_one_launch_for_all_steps_equals_one_per_step_bit_for_bit(
         how = Tiling(16, 16, 64, together)
         outputs = kernels.recurrence(*first[:2], None, *first[2:], *rest, True, how)
         y, h_n, c_n = outputs[:3]
-        rows, cells, _ = operators.kept_outputs(outputs, None, c_0, mask)
-        gradients = kernels.recurrence_backward(y, h_n, None, *first[1:], rows, cells, *rest, how)
+        saved, cells, _ = operators.kept_outputs(outputs, None, c_0, mask)
+        gradients = kernels.recurrence_backward(y, h_n, None, *first[1:], saved, cells, *rest, how)
         results.append((y, h_n, c_n, *gradients))
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))

@@ -18,22 +18,22 @@ pytestmark = [
 
 @pytest.mark.parametrize("capability", [80, 90])
 def test_the_kernels_compile_for_an_absent_gpu(capability) -> None:
-    from fairseq_wsum.backends import triton_common, triton_gated_sum, triton_scan
+    from fairseq_wsum.backends import triton_common, triton_memory_cell, triton_scan
 
     flags = dict(PADDED=True, REVERSE=True, H=650)
     tile = dict(COUPLED=False, OUTPUT_GATE=True, SRNN=False, STEPS=16, BLOCK=64)
     for totals in (False, True):
         summed = {**flags, **tile, "TOTALS": totals}
-        compile_for(capability, triton_gated_sum._forward, {**summed, "SAVE": True})
-        compile_for(capability, triton_gated_sum._backward, {**summed, "HAS_DY": True})
+        compile_for(capability, triton_memory_cell._forward, {**summed, "SAVE": True})
+        compile_for(capability, triton_memory_cell._backward, {**summed, "HAS_DY": True})
         scanned = {**flags, "STEPS": 16, "BLOCK": 64, "TOTALS": totals}
         compile_for(capability, triton_scan._forward, scanned)
         compile_for(capability, triton_scan._backward, {**scanned, "HAS_DCELLS": True})
     compile_for(capability, triton_common._between, dict(BLOCK=64, H=650))
     step = dict(STEPS=1, BLOCK=8, TOTALS=False)  # a single step of a small layer
     for kernel, constants in (
-        (triton_gated_sum._forward, {**tile, "SAVE": True}),
-        (triton_gated_sum._backward, {**tile, "HAS_DY": True}),
+        (triton_memory_cell._forward, {**tile, "SAVE": True}),
+        (triton_memory_cell._backward, {**tile, "HAS_DY": True}),
         (triton_scan._forward, {}),
         (triton_scan._backward, {"HAS_DCELLS": True}),
     ):
@@ -106,13 +106,13 @@ def recurrence_kernels(cell, how, units):  # type: ignore[no-untyped-def]
 
 
 # The arguments of kernels that have the dtype of the layer.
-IN_LAYER_DTYPE = ("z", "w", "h", "y", "dy", "dz", "rows", "states", "f", "u", "df", "du")
+IN_LAYER_DTYPE = ("z", "w", "h", "y", "dy", "dz", "saved", "states", "f", "u", "df", "du")
 
 
 def test_the_arguments_compiled_in_16_bits_are_arguments_of_kernels() -> None:
-    from fairseq_wsum.backends import triton_gated_sum, triton_recurrence, triton_scan
+    from fairseq_wsum.backends import triton_memory_cell, triton_recurrence, triton_scan
 
-    modules = (triton_gated_sum, triton_recurrence, triton_scan)
+    modules = (triton_memory_cell, triton_recurrence, triton_scan)
     kernels = [kernel for module in modules for kernel in (module._forward, module._backward)]
     arguments = {name for kernel in kernels for name in kernel.arg_names}
     assert {f"{name}_ptr" for name in IN_LAYER_DTYPE} <= arguments

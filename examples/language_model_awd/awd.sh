@@ -71,7 +71,7 @@ from fairseq_wsum import CELLS
 if sys.argv[1]:
     from fairseq.utils import import_user_module
     import_user_module(Namespace(user_dir=sys.argv[1]))
-print(*(name for name, cell in CELLS.items() if cell.is_recurrent))' "$user_dir" | tail -n 1)"
+print(*(name for name, cell in CELLS.items() if cell.has_recurrent_matrix))' "$user_dir" | tail -n 1)"
 weight_dropout=()
 [[ " $recurrent " != *" $cell "* ]] || weight_dropout=(--weight-dropout 0.5)
 

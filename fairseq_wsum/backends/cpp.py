@@ -43,8 +43,8 @@ def _fields(sizes: str, of_cell: str, arrays: dict[str, str]) -> list[tuple[str,
     ]
 
 
-class _GatedSum(ctypes.Structure):
-    of_cell, arrays = "RV", arguments.GATED_SUM
+class _MemoryCell(ctypes.Structure):
+    of_cell, arrays = "RK", arguments.MEMORY_CELL
     _fields_ = _fields("TBH", of_cell, arrays)
 
 
@@ -104,7 +104,7 @@ def _call(
         )
 
 
-def _gated_sum(
+def _memory_cell(
     z: Tensor,
     v: Tensor | None,
     c_0: Tensor,
@@ -113,14 +113,14 @@ def _gated_sum(
     reverse: bool,
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    sizes = arguments.gated_sum_sizes(z, c_0)
-    y, c_n, cells = operators.gated_sum_outputs(z, c_0, padding_mask, code, save)
-    tensors = dict(padding=padding_mask, z=z, v=v, c_0=c_0, y=y, c_n=c_n, cells=_or_null(cells))
-    _call("wsum_gated_sum", _GatedSum, code, z, reverse, sizes, **tensors)
+    sizes = arguments.memory_cell_sizes(z, c_0)
+    y, c_n, cells = operators.memory_cell_outputs(z, c_0, padding_mask, code, save)
+    tensors = dict(padding=padding_mask, z=z, v=v, c_0=c_0, y=y, c_n=c_n, cells=_or_none(cells))
+    _call("wsum_memory_cell", _MemoryCell, code, z, reverse, sizes, **tensors)
     return y, c_n, cells
 
 
-def _gated_sum_backward(
+def _memory_cell_backward(
     dy: Tensor | None,
     dc_n: Tensor | None,
     z: Tensor,
@@ -131,13 +131,13 @@ def _gated_sum_backward(
     code: int,
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    sizes = arguments.gated_sum_sizes(z, c_0)
-    dz, dv, dc_0 = operators.gated_sum_gradients(z, v, c_0)
+    sizes = arguments.memory_cell_sizes(z, c_0)
+    dz, dv, dc_0 = operators.memory_cell_gradients(z, v, c_0)
     parts = None if v is None else c_0.new_empty((len(c_0), *v.shape))
     tensors = dict(padding=padding_mask, z=z, v=v, c_0=c_0, cells=cells)
     gradients = dict(dy=dy, dc_n=dc_n, dz=dz, dv=parts, dc_0=dc_0)
-    name = "wsum_gated_sum_backward"
-    _call(name, _GatedSum, code, z, reverse, sizes, **tensors, **gradients)
+    name = "wsum_memory_cell_backward"
+    _call(name, _MemoryCell, code, z, reverse, sizes, **tensors, **gradients)
     return dz, dv if parts is None else parts.sum(0), dc_0
 
 
@@ -170,7 +170,7 @@ def _scan_backward(
 def _recurrence(
     z: Tensor,
     w_hh: Tensor,
-    b_hh: Tensor | None,
+    b_inner: Tensor | None,
     w_hr: Tensor | None,
     h_0: Tensor,
     c_0: Tensor | None,
@@ -181,9 +181,10 @@ def _recurrence(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     sizes = arguments.recurrence_sizes(z, w_hr, h_0)
     outputs = operators.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, code, save)
-    names = ("y", "h_n", "c_n", "rows", "cells", "states")
-    tensors = dict(padding=padding_mask, z=z, w_hh=w_hh, b_hh=b_hh, w_hr=w_hr, h_0=h_0, c_0=c_0)
-    tensors.update(zip(names, map(_or_null, outputs), strict=True))
+    names = ("y", "h_n", "c_n", "saved", "cells", "states")
+    tensors = dict(padding=padding_mask, z=z, w_hh=w_hh, b_inner=b_inner, w_hr=w_hr)
+    tensors.update(h_0=h_0, c_0=c_0)
+    tensors.update(zip(names, map(_or_none, outputs), strict=True))
     _call("wsum_recurrence", _Recurrence, code, z, reverse, sizes, **tensors)
     return outputs
 
@@ -197,32 +198,32 @@ def _recurrence_backward(
     h_0: Tensor,
     c_0: Tensor | None,
     padding_mask: Tensor | None,
-    rows: Tensor,
+    saved: Tensor,
     cells: Tensor,
     code: int,
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    sizes = arguments.recurrence_sizes(rows, w_hr, h_0)
-    gradients = operators.recurrence_gradients(rows, w_hr, h_0, c_0, code)
-    tensors = dict(padding=padding_mask, w_hh=w_hh, w_hr=w_hr, rows=rows, c_0=c_0)
+    sizes = arguments.recurrence_sizes(saved, w_hr, h_0)
+    gradients = operators.recurrence_gradients(saved, w_hr, h_0, c_0, code)
+    tensors = dict(padding=padding_mask, w_hh=w_hh, w_hr=w_hr, saved=saved, c_0=c_0)
     tensors.update(dy=dy, dh_n=dh_n)
     if c_0 is not None:
         tensors.update(cells=cells, dc_n=dc_n)
-    tensors.update(zip(("dz", "dh", "dh_0", "dc_0"), map(_or_null, gradients), strict=True))
-    _call("wsum_recurrence_backward", _Recurrence, code, rows, reverse, sizes, **tensors)
+    tensors.update(zip(("dz", "dh", "dh_0", "dc_0"), map(_or_none, gradients), strict=True))
+    _call("wsum_recurrence_backward", _Recurrence, code, saved, reverse, sizes, **tensors)
     return gradients
 
 
-def _or_null(tensor: Tensor) -> Tensor | None:
-    """The tensor, or None if it is empty because the output is not needed."""
-    return tensor if tensor.numel() else None
+def _or_none(output: Tensor) -> Tensor | None:
+    """The output, or None if it was left out."""
+    return None if operators.left_out(output) else output
 
 
 library.implement(
     "CPU",
     {
-        "gated_sum": _gated_sum,
-        "gated_sum_backward": _gated_sum_backward,
+        "memory_cell": _memory_cell,
+        "memory_cell_backward": _memory_cell_backward,
         "scan": _scan,
         "scan_backward": _scan_backward,
         "recurrence": _recurrence,

@@ -47,7 +47,7 @@ def recur(
     else:
         if p.w_hh is not None:  # a single step does not repay the cost of repacking the matrix
             z = add_hidden(cell, z, product(h_0, p.w_hh, inner_bias(cell, p.b_hh)))
-        y, h_n, c_n = _gated_sum(cell, z, p, h_0, c, padding_mask, reverse)
+        y, h_n, c_n = _memory_cell(cell, z, p, h_0, c, padding_mask, reverse)
     return y, h_n, c_n.to(c_0.dtype) if cell.has_memory else c_0
 
 
@@ -71,7 +71,7 @@ def _recurrence(
     return y, h_n, c_n
 
 
-def _gated_sum(
+def _memory_cell(
     cell: Cell,
     z: Tensor,
     p: Parameters,
@@ -83,7 +83,7 @@ def _gated_sum(
     """Run a layer whose pre-activations z are complete: a gated sum, or a single step."""
     if cell.has_memory:
         vectors = torch.stack([p.v[name].float() for name in cell.vectors]) if p.v else None
-        y, c_n, _ = torch.ops.fairseq_wsum.gated_sum(
+        y, c_n, _ = torch.ops.fairseq_wsum.memory_cell(
             *(z, vectors, c_0, padding_mask, operators.encode(cell), reverse),
             _wants_grad(z, vectors, c_0),
         )

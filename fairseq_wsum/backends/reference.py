@@ -112,7 +112,7 @@ def _run_steps(
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run time step by time step, with the product with h_{t-1} in each."""
-    assert (p.w_hh is not None) == cell.is_recurrent
+    assert (p.w_hh is not None) == cell.has_recurrent_matrix
     z_steps, b_inner = z.unbind(), inner_bias(cell, p.b_hh)
     outputs: list[Tensor] = []
     for t in _order(len(z_steps), reverse):

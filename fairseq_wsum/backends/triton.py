@@ -31,7 +31,7 @@ def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool
         )
     if device.type != "cuda":
         return f"it runs on GPUs, and the layer is on {device}"
-    if cell.is_recurrent and projects:
+    if cell.has_recurrent_matrix and projects:
         return "it does not support a projection for cells with recurrent matrices"
     if dtype not in DTYPES:
         return f"it computes in float32, bfloat16 and float16, not in {dtype}"
@@ -86,7 +86,7 @@ library.implement(
     "CUDA",
     {
         name + direction: _kernel(f"triton_{name}", name + direction)
-        for name in ("gated_sum", "recurrence", "scan")
+        for name in ("memory_cell", "recurrence", "scan")
         for direction in ("", "_backward")
     },
 )

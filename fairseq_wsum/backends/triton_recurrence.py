@@ -1,4 +1,4 @@
-"""Triton kernels for recurrent cells: in every step the product with h_{t-1} and the cell itself.
+"""Triton kernels for cells with a recurrent matrix: each step has the product with h_{t-1}.
 
 Each program owns a tile of sequences and units. It computes all rows of that tile, so that gates
 and content are combined in registers. A step of one tile needs the previous step of all tiles of
@@ -7,7 +7,7 @@ sequence with a barrier after every step; otherwise every step is a separate lau
 not depend on the previous step are loaded before the barrier.
 
 The backward pass reads the gates and the content of each step. In 16 bits a gate near 1 would be
-rounded to 1 and lose its gradient. Therefore 16-bit `rows` hold the complete pre-activations, and
+rounded to 1 and lose its gradient. Therefore 16-bit `saved` holds the complete pre-activations, and
 the backward pass activates them again. A cell without gates saves only h_t.
 
 The memory cell is float32 and stays with its program. Sequence length and batch size are run-time
@@ -135,7 +135,7 @@ def _add_rows(  # type: ignore[no-untyped-def]
 
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
 def _forward(  # type: ignore[no-untyped-def]
-    z_ptr, w_ptr, h_ptr, c_ptr, padding_ptr, y_ptr, rows_ptr, cells_ptr, states_ptr, counter_ptr,
+    z_ptr, w_ptr, h_ptr, c_ptr, padding_ptr, y_ptr, saved_ptr, cells_ptr, states_ptr, counter_ptr,
     T, B, first, last, H: tl.constexpr,
     X_I: tl.constexpr, X_F: tl.constexpr, X_C: tl.constexpr, X_O: tl.constexpr,
     H_I: tl.constexpr, H_F: tl.constexpr, H_C: tl.constexpr, H_O: tl.constexpr,
@@ -153,7 +153,7 @@ def _forward(  # type: ignore[no-untyped-def]
     sequences, units = m < B, n < H
     tile = sequences[:, None] & units[None, :]
     place = m[:, None] * H + n[None, :]
-    ACTIVATED: tl.constexpr = rows_ptr.dtype.element_ty == tl.float32
+    ACTIVATED: tl.constexpr = saved_ptr.dtype.element_ty == tl.float32
     c = _load(c_ptr + place, tile)
     for s in tl.range(first, last, num_stages=1):
         t = T - 1 - s if REVERSE else s
@@ -161,7 +161,7 @@ def _forward(  # type: ignore[no-untyped-def]
         h_next = h_ptr + ((s + 1) % 2) * B * H
         tb = (t * B).to(tl.int64) + m
         z = z_ptr + tb[:, None] * (R * H) + n[None, :]
-        rows = rows_ptr + tb[:, None] * (R * H) + n[None, :]
+        saved = saved_ptr + tb[:, None] * (R * H) + n[None, :]
         out = tb[:, None] * H + n[None, :]
 
         z_i = _row(z, X_I, H, tile, BM, BN)
@@ -204,19 +204,19 @@ def _forward(  # type: ignore[no-untyped-def]
             if PADDED:
                 tl.store(states_ptr + out, h, mask=tile)
             if X_I >= 0:
-                tl.store(rows + X_I * H, i if ACTIVATED else z_i, mask=tile)
+                tl.store(saved + X_I * H, i if ACTIVATED else z_i, mask=tile)
                 if X_F >= 0:
-                    tl.store(rows + X_F * H, f if ACTIVATED else z_f, mask=tile)
+                    tl.store(saved + X_F * H, f if ACTIVATED else z_f, mask=tile)
                 if X_O >= 0:
-                    tl.store(rows + X_O * H, o if ACTIVATED else z_o, mask=tile)
-                tl.store(rows + X_C * H, content if ACTIVATED else z_c, mask=tile)
+                    tl.store(saved + X_O * H, o if ACTIVATED else z_o, mask=tile)
+                tl.store(saved + X_C * H, content if ACTIVATED else z_c, mask=tile)
                 tl.store(cells_ptr + out, c, mask=tile)
     tl.store(c_ptr + place, c, mask=tile)
 
 
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
 def _backward(  # type: ignore[no-untyped-def]
-    w_ptr, c_0_ptr, padding_ptr, rows_ptr, cells_ptr, dy_ptr, dh_ptr, dc_ptr, dz_ptr, counter_ptr,
+    w_ptr, c_0_ptr, padding_ptr, saved_ptr, cells_ptr, dy_ptr, dh_ptr, dc_ptr, dz_ptr, counter_ptr,
     T, B, first, last, H: tl.constexpr,
     X_I: tl.constexpr, X_F: tl.constexpr, X_C: tl.constexpr, X_O: tl.constexpr,
     X_1: tl.constexpr, ROWS_1: tl.constexpr, X_2: tl.constexpr, ROWS_2: tl.constexpr,
@@ -235,7 +235,7 @@ def _backward(  # type: ignore[no-untyped-def]
     sequences, units = m < B, n < H
     tile = sequences[:, None] & units[None, :]
     place = m[:, None] * H + n[None, :]
-    ACTIVATED: tl.constexpr = rows_ptr.dtype.element_ty == tl.float32
+    ACTIVATED: tl.constexpr = saved_ptr.dtype.element_ty == tl.float32
     dh = _load(dh_ptr + place, tile)
     dc = _load(dc_ptr + place, tile)
     for k in tl.range(first, last, num_stages=1):
@@ -254,17 +254,17 @@ def _backward(  # type: ignore[no-untyped-def]
         dy = tl.zeros((BM, BN), tl.float32)
         if HAS_DY:
             dy = _load(dy_ptr + out, live)
-        rows = rows_ptr + tb[:, None] * (R * H) + n[None, :]
-        content = _load(rows + X_C * H, live)
+        saved = saved_ptr + tb[:, None] * (R * H) + n[None, :]
+        content = _load(saved + X_C * H, live)
         if X_I >= 0:
             if SRNN and not ACTIVATED:
                 content = tanh(content)
-            i = _gate(rows + X_I * H, live, ACTIVATED)
+            i = _gate(saved + X_I * H, live, ACTIVATED)
             f = 1.0 - i
             if X_F >= 0:
-                f = _gate(rows + X_F * H, live, ACTIVATED)
+                f = _gate(saved + X_F * H, live, ACTIVATED)
             if X_O >= 0:
-                o = _gate(rows + X_O * H, live, ACTIVATED)
+                o = _gate(saved + X_O * H, live, ACTIVATED)
             c = _load(cells_ptr + out, live)
             before = (t_prev * B).to(tl.int64) + m
             c_prev = _load(cells_ptr + before[:, None] * H + n[None, :], live & (step > 0))
@@ -320,7 +320,7 @@ def _backward(  # type: ignore[no-untyped-def]
 def recurrence(
     z: Tensor,
     w_hh: Tensor,
-    b_hh: Tensor | None,
+    b_inner: Tensor | None,
     w_hr: Tensor | None,
     h_0: Tensor,
     c_0: Tensor | None,
@@ -333,11 +333,11 @@ def recurrence(
     """The operator `recurrence` of `operators`, without a projection."""
     _check(code, w_hr)
     sizes = arguments.recurrence_sizes(z, w_hr, h_0)
-    given = dict(padding=padding_mask, z=z, w_hh=w_hh, b_hh=b_hh, h_0=h_0, c_0=c_0)
+    given = dict(padding=padding_mask, z=z, w_hh=w_hh, b_inner=b_inner, h_0=h_0, c_0=c_0)
     arguments.check(arguments.RECURRENCE, DTYPES, code, z, sizes, **given)
     z, w_hh = z.contiguous(), w_hh.contiguous()
     outputs = operators.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, code, save)
-    y, h_n, c_n, rows, cells, states = outputs
+    y, h_n, c_n, saved, cells, states = outputs
     time, batch, units = y.shape
     h = h_0.new_empty((2, batch, units))
     h[0] = h_0
@@ -347,7 +347,7 @@ def recurrence(
     nothing = z  # a placeholder for arguments that the kernel does not access
     tensors = (
         *(z, w_hh, h, memory, as_bytes(padding_mask, z), y),
-        *(tensor if tensor.numel() else nothing for tensor in (rows, cells, states)),
+        *(tensor if tensor.numel() else nothing for tensor in (saved, cells, states)),
     )
     options = _rows_of_z(code) | _rows_of_w_hh(code)
     options |= dict(PADDED=padding_mask is not None, REVERSE=reverse, SAVE=save)
@@ -367,7 +367,7 @@ def recurrence_backward(
     h_0: Tensor,
     c_0: Tensor | None,
     padding_mask: Tensor | None,
-    rows: Tensor,
+    saved: Tensor,
     cells: Tensor,
     code: int,
     reverse: bool,
@@ -375,25 +375,25 @@ def recurrence_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The operator `recurrence_backward` of `operators`, without a projection."""
     _check(code, w_hr)
-    sizes = arguments.recurrence_sizes(rows, w_hr, h_0)
-    given = dict(padding=padding_mask, w_hh=w_hh, h_0=h_0, c_0=c_0, rows=rows, dy=dy, dh_n=dh_n)
+    sizes = arguments.recurrence_sizes(saved, w_hr, h_0)
+    given = dict(padding=padding_mask, w_hh=w_hh, h_0=h_0, c_0=c_0, saved=saved, dy=dy, dh_n=dh_n)
     if c_0 is not None:
         given |= dict(cells=cells, dc_n=dc_n)
-    arguments.check(arguments.RECURRENCE, DTYPES, code, rows, sizes, **given)
-    gradients = operators.recurrence_gradients(rows, w_hr, h_0, c_0, code)
+    arguments.check(arguments.RECURRENCE, DTYPES, code, saved, sizes, **given)
+    gradients = operators.recurrence_gradients(saved, w_hr, h_0, c_0, code)
     dz, _, dh_0, dc_0 = gradients
-    (batch, units), time = h_0.shape, rows.size(0)
+    (batch, units), time = h_0.shape, saved.size(0)
     # Separate allocations: Triton recompiles for an address that is not a multiple of 16.
     dh, dc = (h_0.new_zeros((batch, units), dtype=torch.float32) for _ in range(2))
     if dh_n is not None:
         dh.copy_(dh_n)
     if dc_n is not None:
         dc.copy_(dc_n)
-    rows, cells = rows.contiguous(), cells.contiguous()
+    saved, cells = saved.contiguous(), cells.contiguous()
     tensors = (
-        *(w_hh.contiguous(), rows if c_0 is None else c_0.contiguous()),
-        *(as_bytes(padding_mask, rows), rows, cells if cells.numel() else rows),
-        *(rows if dy is None else dy.contiguous(), dh, dc, dz),
+        *(w_hh.contiguous(), saved if c_0 is None else c_0.contiguous()),
+        *(as_bytes(padding_mask, saved), saved, cells if cells.numel() else saved),
+        *(saved if dy is None else dy.contiguous(), dh, dc, dz),
     )
     options = _rows_of_z(code) | _ranges_of_hidden_rows(code)
     options |= dict(PADDED=padding_mask is not None, REVERSE=reverse, HAS_DY=dy is not None)

@@ -1,6 +1,6 @@
 """Triton kernels for the scan of a gated sum whose gates are given: c_t = f_t c_{t-1} + u_t.
 
-They make one pass over f and u, in tiles and chunks as in `triton_gated_sum`, with the same
+They make one pass over f and u, in tiles and chunks as in `triton_memory_cell`, with the same
 associative scan. It multiplies factors but never divides by them, so that f may be 0 or negative.
 
 The state is float32. Sequence length and batch size are run-time values, so that new sizes need no

@@ -1,4 +1,4 @@
-"""How the Triton kernels of recurrent cells divide a batch among programs.
+"""How the Triton kernels of `recurrence` divide a batch among programs.
 
 Each program owns a tile of sequences and units, and all of them wait for each other after every
 time step: see `triton_recurrence`.
@@ -13,7 +13,7 @@ import torch
 
 
 class Tiling(NamedTuple):
-    """How the kernels of recurrent cells divide a batch among programs.
+    """How the kernels of `recurrence` divide a batch among programs.
 
     Args:
         sequences, units: size of a program's tile.

@@ -4,6 +4,9 @@
     c_t = f_t * c_{t-1} + i_t * g_t         memory cell, where g_t is the content
     h_t = output(z_t, c_t)
 
+In any cell i_t and f_t are the factors of the content and of the memory, such as 1 - z_t and z_t in
+a GRU.
+
 Shapes: tensors are `... x H`, either one time step (B x H) or all time steps at once (T x B x H).
 The latter is possible for cells whose gates and content depend on x_t only.
 """
@@ -20,7 +23,7 @@ Rows = Mapping[str, Tensor]  # pre-activations by row letter
 
 
 class Cell:
-    """A recurrent cell: its parameters, described as data, and its equations.
+    """A cell of a recurrent layer: its parameters, described as data, and its equations.
 
     A cell is computed from *rows* of pre-activations, which carry the letters of its paper. A
     subclass names its rows and defines `content`, `gates` and `output`. The rows determine how a
@@ -92,8 +95,8 @@ class Cell:
         return self.name
 
     @property
-    def is_recurrent(self) -> bool:
-        """Whether any row depends on h_{t-1}, which requires a matrix product in every step."""
+    def has_recurrent_matrix(self) -> bool:
+        """Whether there is a W_*h, which requires a matrix product in every step."""
         return bool(self.hidden_rows)
 
     @property
@@ -104,7 +107,7 @@ class Cell:
     @property
     def carries_h(self) -> bool:
         """Whether the next step reads h_t."""
-        return self.is_recurrent or self.hidden_is_memory
+        return self.has_recurrent_matrix or self.hidden_is_memory
 
     @property
     def carries_c(self) -> bool:
@@ -161,7 +164,7 @@ class Cell:
         raise NotImplementedError
 
     def gates(self, z: Rows) -> tuple[Tensor, Tensor]:
-        """i_t and f_t."""
+        """i_t and f_t, the factors of the content and of the memory."""
         raise NotImplementedError
 
     def output(self, z: Rows, c: Tensor) -> Tensor:

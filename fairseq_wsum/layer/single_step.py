@@ -23,14 +23,16 @@ from .types import State
 if TYPE_CHECKING:
     from .wsum_lstm import WsumLSTM
 
-# From here on the C++ kernels are faster: elements of a state, B * H, by whether the cell is
-# recurrent. (Measured on one thread of a Zen 5. The two differ by about a tenth at these sizes.)
-LARGE = {True: 2048, False: 32768}
+# From these sizes of a state, B * H, on the C++ kernels are faster. (Measured on one thread of a
+# Zen 5. The two differ by about a tenth there.)
+LARGE_WITH_RECURRENT_MATRIX = 2048
+LARGE = 32768
 
 
 def suits(layer: WsumLSTM, x: Tensor, hx: State) -> bool:
     """Whether `run` supports this call; no for invalid arguments, which `forward` then reports."""
     weight = layer.weight_ih_l0
+    large = LARGE_WITH_RECURRENT_MATRIX if layer.cell.has_recurrent_matrix else LARGE
     return (
         not torch.compiler.is_compiling()  # it has no calls to save, and would fix the batch size
         and isinstance(hx, (tuple, list))
@@ -43,7 +45,7 @@ def suits(layer: WsumLSTM, x: Tensor, hx: State) -> bool:
         and weight.is_cpu
         and hx[0].is_cpu
         and hx[1].is_cpu
-        and x.size(1) * layer.hidden_size < LARGE[layer.cell.is_recurrent]
+        and x.size(1) * layer.hidden_size < large
         and not (layer.batch_first or layer.bidirectional or layer.training)
         and layer.backend == "auto"
         and layer.cell.window == 1

@@ -265,11 +265,11 @@ class WsumLSTM(nn.Module):
         h, p, cell = self.hidden_size, self.output_size, self.layer_cell(layer)
         features = self._features(layer) * cell.window
         shapes: dict[str, tuple[int, ...]] = {"weight_ih": (len(cell.weight_rows) * h, features)}
-        if cell.is_recurrent:
+        if cell.has_recurrent_matrix:
             shapes["weight_hh"] = (len(cell.hidden_rows) * h, p)
         if self.bias and cell.bias_rows:
             shapes["bias_ih"] = (len(cell.bias_rows) * h,)
-            if cell.is_recurrent:
+            if cell.has_recurrent_matrix:
                 shapes["bias_hh"] = (len(cell.hidden_rows) * h,)
         if self.proj_size:
             shapes["weight_hr"] = (p, h)

@@ -14,19 +14,19 @@ from torch import Tensor
 
 from . import operators
 
-# The dimensions of each tensor, by the letters of `operators`. R, Q and S stand for numbers of
-# elements here: R*H, Q*H and S*H. The structs of csrc/kernels.h have the same names in this order.
-GATED_SUM = {
-    **dict(padding="TB", z="TBR", v="VH", c_0="BH", y="TBH", c_n="BH", cells="TBH"),
-    **dict(dy="TBH", dc_n="BH", dz="TBR", dv="BVH", dc_0="BH"),
+# The dimensions of each tensor, by the letters of `operators`, where R, Q and S stand for R*H, Q*H
+# and S*H. The structs of csrc/kernels.h have the same names in this order.
+MEMORY_CELL = {
+    **dict(padding="TB", z="TBR", v="KH", c_0="BH", y="TBH", c_n="BH", cells="TBH"),
+    **dict(dy="TBH", dc_n="BH", dz="TBR", dv="BKH", dc_0="BH"),
 }
 SCAN = {
     **dict(padding="TB", f="TBH", u="TBH", c_0="BH", c_n="BH", cells="TBH"),
     **dict(dcells="TBH", dc_n="BH", df="TBH", du="TBH", dc_0="BH"),
 }
 RECURRENCE = {
-    **dict(padding="TB", z="TBR", w_hh="QP", b_hh="Q", w_hr="PH", h_0="BP", c_0="BH"),
-    **dict(y="TBP", h_n="BP", c_n="BH", rows="TBS", cells="TBH", states="TBP"),
+    **dict(padding="TB", z="TBR", w_hh="QP", b_inner="Q", w_hr="PH", h_0="BP", c_0="BH"),
+    **dict(y="TBP", h_n="BP", c_n="BH", saved="TBS", cells="TBH", states="TBP"),
     **dict(dy="TBP", dh_n="BP", dc_n="BH", dz="TBR", dh="TBP", dh_0="BP", dc_0="BH"),
 }
 
@@ -55,7 +55,7 @@ def check(
     Raises:
         ValueError: a tensor has the wrong dtype, shape or device, so that the kernels would access
             memory out of bounds; there is no time step; or the cell has no use for `v`, `c_0` or
-            `b_hh`, or needs `v` or `c_0`.
+            `b_inner`, or needs `v` or `c_0`.
     """
     if like.dtype not in dtypes:
         *others, last = (str(dtype).removeprefix("torch.") for dtype in dtypes)
@@ -68,13 +68,13 @@ def check(
     if code is not None:
         numbers = numbers_of_cell(code)
         rows = {letter: numbers[letter] * sizes["H"] for letter in "RQS"}
-        sizes = {**sizes, **rows, "V": numbers["V"]}
+        sizes = {**sizes, **rows, "K": numbers["K"]}
         cell = operators.decode(code)
         for name, needed in (("c_0", cell.has_memory), ("v", bool(cell.vectors))):
             if name in tensors and (tensors[name] is not None) != needed:
                 raise ValueError(f"the kernels take {'a' if needed else 'no'} {name} for this cell")
-        if tensors.get("b_hh") is not None and not cell.inner_bias_rows:
-            raise ValueError("the kernels take no b_hh for this cell: add it to z")
+        if tensors.get("b_inner") is not None and not cell.inner_bias_rows:
+            raise ValueError("the kernels take no b_inner for this cell: add it to z")
     for name, tensor in tensors.items():
         if tensor is not None:
             dtype = torch.float32 if name in _FLOAT32 else like.dtype
@@ -99,10 +99,10 @@ def expect(name: str, tensor: Tensor, dtype: torch.dtype, shape: Sequence[int]) 
 
 @cache
 def numbers_of_cell(code: int) -> Mapping[str, int]:
-    """R, Q, S and V of a cell."""
+    """R, Q, S and K of a cell."""
     cell = operators.decode(code)
     saved = operators.saved_rows(cell)
-    return dict(R=len(cell.rows), Q=len(cell.hidden_rows), S=len(saved), V=len(cell.vectors))
+    return dict(R=len(cell.rows), Q=len(cell.hidden_rows), S=len(saved), K=len(cell.vectors))
 
 
 # The dimensions of a call, from the tensors that every call has. The check compares the others.
@@ -114,15 +114,15 @@ def scan_sizes(f: Tensor) -> dict[str, int]:
     return dict(T=time, B=batch, H=units)
 
 
-def gated_sum_sizes(z: Tensor, c_0: Tensor) -> dict[str, int]:
+def memory_cell_sizes(z: Tensor, c_0: Tensor) -> dict[str, int]:
     """T, B and H."""
     (time, _, _), (batch, units) = _shape("z", z, 3), _shape("c_0", c_0, 2)
     return dict(T=time, B=batch, H=units)
 
 
 def recurrence_sizes(z: Tensor, w_hr: Tensor | None, h_0: Tensor) -> dict[str, int]:
-    """T, B, H and P, from `z` or, in the backward pass, `rows`."""
-    (time, _, _), (batch, features) = _shape("z or rows", z, 3), _shape("h_0", h_0, 2)
+    """T, B, H and P, from `z` or, in the backward pass, `saved`."""
+    (time, _, _), (batch, features) = _shape("z or saved", z, 3), _shape("h_0", h_0, 2)
     units = features if w_hr is None else _shape("w_hr", w_hr, 2)[1]
     return dict(T=time, B=batch, H=units, P=features)
 

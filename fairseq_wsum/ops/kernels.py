@@ -16,7 +16,7 @@ from torch import Tensor
 from .arguments import expect
 from .transforms import constant, in_transformation
 
-INTERFACE = 7  # WSUM_INTERFACE of csrc/kernels.h
+INTERFACE = 8  # WSUM_INTERFACE of csrc/kernels.h
 DTYPES = (torch.float32, torch.bfloat16)
 
 

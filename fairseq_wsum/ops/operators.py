@@ -1,12 +1,13 @@
 """The two operations of a layer as custom operators of torch.
 
-    gated_sum    computes the memory cell and the output from complete pre-activations: for a cell
-                 without products with h_{t-1}, or for a single step of any cell with a memory
-    recurrence   runs a recurrent cell: in every step the product with h_{t-1} and the cell itself
+    memory_cell  computes c_t and h_t from complete pre-activations: for a cell without products
+                 with h_{t-1}, or for a single step of any cell with a memory
+    recurrence   runs a cell with a recurrent matrix: in every step the product with h_{t-1} and the
+                 cell itself
 
 Both take the products with x_t as input. A gated sum without kernels here runs on `scan`. On CPUs
 all gated sums of this package have kernels: with them a layer is 1.1 to 1.9 times as fast as on
-`scan` and takes 0.6 to 0.9 times the memory (docs/benchmarks.md, "The relatives"; Intel Xeon with
+`scan` and allocates 0.6 to 0.9 times as much (docs/benchmarks.md, "The relatives"; Intel Xeon with
 AMX, fp32, 2026-11-22). On GPUs only the LSTM's ablations have kernels (`has_kernels`).
 
 Each backend provides the kernels for one device type (`library.implement`). This file defines what
@@ -14,8 +15,10 @@ the backends share: the signatures, the shapes for tracing, and those parts of t
 are matrix products over all time steps.
 
 Shapes: T time steps, B sequences, H hidden units, P features of h (P = H without a projection);
-R rows of pre-activations, Q of which depend on h_{t-1}; S rows that the gradient of a recurrent
-cell needs; V vectors (`Cell.vectors`). Vectors and the memory cell are float32.
+R rows of pre-activations, Q of which depend on h_{t-1}; S rows that `recurrence` saves for its
+gradient (`saved_rows`); K vectors (`Cell.vectors`). Vectors and the memory cell are float32.
+
+An output that is not needed is left out: it is a tensor of shape (0,) (`left_out`).
 """
 
 from __future__ import annotations
@@ -32,38 +35,38 @@ from ..cells.rows import adjacent_hidden, split
 from .library import LIBRARY, derive, no_second_derivatives
 from .products import add_outer_to, outer, outer_to
 
-# z: T x B x R*H; v: float32, V x H, or None; c_0: B x H; padding_mask: T x B, True at padding;
+# z: T x B x R*H; v: float32, K x H, or None; c_0: B x H; padding_mask: T x B, True at padding;
 # code: that of the cell (`encode`)
-# -> y: T x B x H, c_n: B x H, cells: c_t, T x B x H (empty unless `save`, and where y has the
-#    same values)
+# -> y: T x B x H, c_n: B x H, cells: c_t, T x B x H (left out unless `save` is set, and where y
+#    has the same values)
 LIBRARY.define(
-    "gated_sum(Tensor z, Tensor? v, Tensor c_0, Tensor? padding_mask, int code, bool reverse,"
+    "memory_cell(Tensor z, Tensor? v, Tensor c_0, Tensor? padding_mask, int code, bool reverse,"
     " bool save) -> (Tensor, Tensor, Tensor)"
 )
-# -> dz, dv (empty without v), dc_0
+# -> dz, dv (left out without v), dc_0
 LIBRARY.define(
-    "gated_sum_backward(Tensor? dy, Tensor? dc_n, Tensor z, Tensor? v, Tensor c_0,"
+    "memory_cell_backward(Tensor? dy, Tensor? dc_n, Tensor z, Tensor? v, Tensor c_0,"
     " Tensor? padding_mask, Tensor cells, int code, bool reverse) -> (Tensor, Tensor, Tensor)"
 )
-# z: T x B x R*H; w_hh: Q*H x P; b_hh: the inner biases, Q*H, or None; w_hr: P x H; h_0: B x P;
+# z: T x B x R*H; w_hh: Q*H x P; b_inner: the inner biases, Q*H, or None; w_hr: P x H; h_0: B x P;
 # c_0: B x H, None without a memory cell; h_0 if h_t is the memory cell (`Cell.hidden_is_memory`)
 # -> y: T x B x P, h_n: B x P, c_n: B x H,
-#    rows: T x B x S*H, the activated rows; in 16 bits, for a cell with a memory, the complete
-#    pre-activations, as a gate near 1 would be rounded to 1,
+#    saved: T x B x S*H, the activated rows or the complete pre-activations
+#    (`saves_preactivations`),
 #    cells: c_t, T x B x H,
 #    states: h_t, T x B x P, which differs from y at padding, where y is zero.
-#    `rows`, `cells` and `states` are empty unless `save` is set. `c_n` and `cells` are empty
-#    without a memory cell, `states` without padding, and `rows` and `cells` if h_t has the same
-#    values (see `kept_outputs`).
+#    `saved`, `cells` and `states` are left out unless `save` is set; `c_n` and `cells` without a
+#    memory cell; `states` without padding; `saved` and `cells` if h_t has the same values (see
+#    `kept_outputs`).
 LIBRARY.define(
-    "recurrence(Tensor z, Tensor w_hh, Tensor? b_hh, Tensor? w_hr, Tensor h_0, Tensor? c_0,"
+    "recurrence(Tensor z, Tensor w_hh, Tensor? b_inner, Tensor? w_hr, Tensor h_0, Tensor? c_0,"
     " Tensor? padding_mask, int code, bool reverse, bool save)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
-# -> dz, dh: the gradient of h_t, T x B x P (empty without a projection), dh_0, dc_0
+# -> dz, dh: the gradient of h_t, T x B x P (left out without a projection), dh_0, dc_0
 LIBRARY.define(
     "recurrence_backward(Tensor? dy, Tensor? dh_n, Tensor? dc_n, Tensor w_hh, Tensor? w_hr,"
-    " Tensor h_0, Tensor? c_0, Tensor? padding_mask, Tensor rows, Tensor cells, int code,"
+    " Tensor h_0, Tensor? c_0, Tensor? padding_mask, Tensor saved, Tensor cells, int code,"
     " bool reverse) -> (Tensor, Tensor, Tensor, Tensor)"
 )
 
@@ -118,20 +121,25 @@ def decode(code: int) -> Cell:
 
 
 def saved_rows(cell: Cell) -> tuple[str, ...]:
-    """The rows that the gradient of a recurrent cell needs.
-
-    They are those of z and, for each inner bias, W_*h h_{t-1} + b_*h of its row.
-    """
+    """The rows of `saved`: those of z and, for each inner bias, W_*h h_{t-1} + b_*h of its row."""
     return (*cell.rows, *(row + "_h" for row in cell.inner_bias_rows))
+
+
+def saves_preactivations(cell: Cell, dtype: torch.dtype) -> bool:
+    """Whether `saved` has pre-activations, not activated rows.
+
+    In 16 bits a gate near 1 would be rounded to 1, and its gradient would be lost.
+    """
+    return cell.has_memory and dtype != torch.float32
 
 
 # Shapes for tracing; the kernels use the same functions to allocate their outputs
 
 
-def gated_sum_outputs(
+def memory_cell_outputs(
     z: Tensor, c_0: Tensor, padding_mask: Tensor | None, code: int, save: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Uninitialised outputs of `gated_sum`."""
+    """Uninitialised outputs of `memory_cell`."""
     time, (batch, units) = z.size(0), c_0.shape
     y = z.new_empty((time, batch, units))
     save = save and not (_h_is_memory(code, z) and padding_mask is None)
@@ -143,8 +151,10 @@ def _h_is_memory(code: int, z: Tensor) -> bool:
     return decode(code).hidden_is_memory and z.dtype == torch.float32
 
 
-def gated_sum_gradients(z: Tensor, v: Tensor | None, c_0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Uninitialised outputs of `gated_sum_backward`, contiguous whatever the inputs are."""
+def memory_cell_gradients(
+    z: Tensor, v: Tensor | None, c_0: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Uninitialised outputs of `memory_cell_backward`, contiguous whatever the inputs are."""
     dv = c_0.new_empty(0 if v is None else v.shape)
     return z.new_empty(z.shape), dv, c_0.new_empty(c_0.shape)
 
@@ -181,89 +191,90 @@ def _h_is_all(w_hr: Tensor | None, c_0: Tensor | None) -> bool:
 
 
 def recurrence_gradients(
-    rows: Tensor, w_hr: Tensor | None, h_0: Tensor, c_0: Tensor | None, code: int
+    saved: Tensor, w_hr: Tensor | None, h_0: Tensor, c_0: Tensor | None, code: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Uninitialised outputs of `recurrence_backward`."""
     cell = decode(code)
-    width = rows.size(2) // len(saved_rows(cell)) * len(cell.rows)
+    width = saved.size(2) // len(saved_rows(cell)) * len(cell.rows)
     return (
-        rows.new_empty((*rows.shape[:2], width)),
-        rows.new_empty(0 if w_hr is None else (rows.size(0), *h_0.shape)),
+        saved.new_empty((*saved.shape[:2], width)),
+        saved.new_empty(0 if w_hr is None else (saved.size(0), *h_0.shape)),
         h_0.new_empty(h_0.shape),
-        rows.new_empty(0, dtype=torch.float32) if c_0 is None else c_0.new_empty(c_0.shape),
+        saved.new_empty(0, dtype=torch.float32) if c_0 is None else c_0.new_empty(c_0.shape),
     )
 
 
-def _fake_gated_sum(z, v, c_0, padding_mask, code, reverse, save):  # type: ignore[no-untyped-def]
-    return gated_sum_outputs(z, c_0, padding_mask, code, save)
+def _fake_memory_cell(z, v, c_0, padding_mask, code, reverse, save):  # type: ignore[no-untyped-def]
+    return memory_cell_outputs(z, c_0, padding_mask, code, save)
 
 
-def _fake_gated_sum_backward(  # type: ignore[no-untyped-def]
+def _fake_memory_cell_backward(  # type: ignore[no-untyped-def]
     dy, dc_n, z, v, c_0, padding_mask, cells, code, reverse
 ):
-    return gated_sum_gradients(z, v, c_0)
+    return memory_cell_gradients(z, v, c_0)
 
 
 def _fake_recurrence(  # type: ignore[no-untyped-def]
-    z, w_hh, b_hh, w_hr, h_0, c_0, padding_mask, code, reverse, save
+    z, w_hh, b_inner, w_hr, h_0, c_0, padding_mask, code, reverse, save
 ):
     return recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, code, save)
 
 
 def _fake_recurrence_backward(  # type: ignore[no-untyped-def]
-    dy, dh_n, dc_n, w_hh, w_hr, h_0, c_0, padding_mask, rows, cells, code, reverse
+    dy, dh_n, dc_n, w_hh, w_hr, h_0, c_0, padding_mask, saved, cells, code, reverse
 ):
-    return recurrence_gradients(rows, w_hr, h_0, c_0, code)
+    return recurrence_gradients(saved, w_hr, h_0, c_0, code)
 
 
 # Gradients. If an operator was traced without gradients, it saved nothing for the backward pass,
 # which then runs it again.
 
 
-def _save_gated_sum(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:
+def _save_memory_cell(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:
     z, v, c_0, padding_mask, ctx.code, ctx.reverse, save = inputs
     ctx.mark_non_differentiable(output[2])
     ctx.set_materialize_grads(False)
     y, _, cells = output
-    ctx.save_for_backward(z, v, c_0, padding_mask, or_else(cells, y) if save else None)
+    kept = None if not save else y if left_out(cells) else cells
+    ctx.save_for_backward(z, v, c_0, padding_mask, kept)
 
 
-def _gated_sum_gradient(ctx: Any, dy: Tensor | None, dc_n: Tensor | None, _: None) -> Any:
+def _memory_cell_gradient(ctx: Any, dy: Tensor | None, dc_n: Tensor | None, _: None) -> Any:
     if torch.is_grad_enabled():
         _refuse()
     z, v, c_0, padding_mask, cells = ctx.saved_tensors
     rest = (ctx.code, ctx.reverse)
     if cells is None:
-        y, _, cells = torch.ops.fairseq_wsum.gated_sum(z, v, c_0, padding_mask, *rest, True)
-        cells = or_else(cells, y)
-    dz, dv, dc_0 = torch.ops.fairseq_wsum.gated_sum_backward(
+        y, _, cells = torch.ops.fairseq_wsum.memory_cell(z, v, c_0, padding_mask, *rest, True)
+        cells = y if left_out(cells) else cells
+    dz, dv, dc_0 = torch.ops.fairseq_wsum.memory_cell_backward(
         dy, dc_n, z, v, c_0, padding_mask, cells, *rest
     )
     return dz, None if v is None else dv, dc_0, None, None, None, None
 
 
 def _save_recurrence(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:
-    z, w_hh, b_hh, w_hr, h_0, c_0, padding_mask, ctx.code, ctx.reverse, ctx.saved = inputs
+    z, w_hh, b_inner, w_hr, h_0, c_0, padding_mask, ctx.code, ctx.reverse, ctx.saved = inputs
     ctx.mark_non_differentiable(*output[3:])
     ctx.set_materialize_grads(False)
     rest = kept_outputs(output, w_hr, c_0, padding_mask) if ctx.saved else (z,)
-    ctx.save_for_backward(w_hh, b_hh, w_hr, h_0, c_0, padding_mask, *rest)
+    ctx.save_for_backward(w_hh, b_inner, w_hr, h_0, c_0, padding_mask, *rest)
 
 
 def kept_outputs(
     output: Sequence[Tensor], w_hr: Tensor | None, c_0: Tensor | None, padding_mask: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The outputs of `recurrence` that its gradient needs: rows, cells and h_t."""
-    y, _, _, rows, cells, states = output
+    """The outputs of `recurrence` that its gradient needs: saved, cells and h_t."""
+    y, _, _, saved, cells, states = output
     h = y if padding_mask is None else states
-    if c_0 is not None:
-        cells = or_else(cells, h)
-    return h if _h_is_all(w_hr, c_0) else rows, cells, h
+    if c_0 is not None and left_out(cells):
+        cells = h
+    return h if _h_is_all(w_hr, c_0) else saved, cells, h
 
 
-def or_else(tensor: Tensor, other: Tensor) -> Tensor:
-    """The first tensor or, if the operator left it out, the other one."""
-    return tensor if tensor.dim() == other.dim() else other
+def left_out(output: Tensor) -> bool:
+    """Whether an output of an operator, which has two dimensions or more, was not needed."""
+    return output.dim() == 1
 
 
 def _recurrence_gradient(
@@ -272,49 +283,48 @@ def _recurrence_gradient(
     if torch.is_grad_enabled():
         _refuse()
     # read it only once: torch.utils.checkpoint allows a single access to the saved tensors
-    w_hh, b_hh, w_hr, h_0, c_0, padding_mask, *kept = ctx.saved_tensors
+    w_hh, b_inner, w_hr, h_0, c_0, padding_mask, *kept = ctx.saved_tensors
     rest = (ctx.code, ctx.reverse)
     if ctx.saved:
-        rows, cells, h = kept
+        saved, cells, h = kept
     else:
-        inputs = (*kept, w_hh, b_hh, w_hr, h_0, c_0, padding_mask)
+        inputs = (*kept, w_hh, b_inner, w_hr, h_0, c_0, padding_mask)
         output = torch.ops.fairseq_wsum.recurrence(*inputs, *rest, True)
-        rows, cells, h = kept_outputs(output, w_hr, c_0, padding_mask)
+        saved, cells, h = kept_outputs(output, w_hr, c_0, padding_mask)
     dz, dh, dh_0, dc_0 = torch.ops.fairseq_wsum.recurrence_backward(
-        *(dy, dh_n, dc_n, w_hh, w_hr, h_0, c_0, padding_mask, rows, cells), *rest
+        *(dy, dh_n, dc_n, w_hh, w_hr, h_0, c_0, padding_mask, saved, cells), *rest
     )
     cell = decode(ctx.code)
-    dw_hh = db_hh = dw_hr = None
+    dw_hh = db_inner = dw_hr = None
     if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
         dw_hh = dz.new_empty(w_hh.shape)
         sums: list[Tensor] = []
-        end = len(w_hh)
-        for dz_h in _hidden_gradients_backwards(cell, dz, rows):
-            begin = end - dz_h.size(-1)
+        begin = 0
+        for dz_h in _hidden_gradients(cell, dz, saved):
+            end = begin + dz_h.size(-1)
             _sum_of_products(dw_hh[begin:end], dz_h, h, h_0, ctx.reverse)
-            if b_hh is not None:
-                sums.insert(0, dz_h.sum((0, 1)))
-            end = begin
-            del dz_h  # as it may be a tensor of its own, which is large
-        db_hh = torch.cat(sums) if sums else None
+            if b_inner is not None:
+                sums.append(dz_h.sum((0, 1)))
+            begin = end
+        db_inner = torch.cat(sums) if sums else None
     if w_hr is not None and ctx.needs_input_grad[3]:
-        dw_hr = outer(dh, _unprojected(cell, rows, cells))
+        dw_hr = outer(dh, _unprojected(cell, saved, cells))
     dc_0 = None if c_0 is None else dc_0
-    return dz, dw_hh, db_hh, dw_hr, dh_0, dc_0, None, None, None, None
+    return dz, dw_hh, db_inner, dw_hr, dh_0, dc_0, None, None, None, None
 
 
-def _hidden_gradients_backwards(cell: Cell, dz: Tensor, rows: Tensor) -> Iterator[Tensor]:
-    """The gradients of W_*h h_{t-1} + b_*h, in blocks of adjacent hidden rows, the last first.
+def _hidden_gradients(cell: Cell, dz: Tensor, saved: Tensor) -> Iterator[Tensor]:
+    """The gradients of W_*h h_{t-1} + b_*h, in blocks of adjacent hidden rows.
 
     T x B x R*H and T x B x S*H -> T x B x ...*H
     """
     units = dz.size(-1) // len(cell.rows)
     if isinstance(cell, GRU):  # n_t = tanh(z_n + r_t * (W_nh h_{t-1} + b_nh))
-        yield dz[..., 2 * units :] * _gate(rows[..., :units])
         yield dz[..., : 2 * units]
+        yield dz[..., 2 * units :] * _activated_gate(cell, saved[..., :units])
         return
     assert not cell.inner_bias_rows
-    for a, b in reversed(adjacent_hidden(cell)):
+    for a, b in adjacent_hidden(cell):
         # a full slice would not be contiguous under vmap
         yield dz if b - a == len(cell.rows) else dz[..., a * units : b * units]
 
@@ -329,25 +339,25 @@ def _sum_of_products(out: Tensor, dz: Tensor, h: Tensor, h_0: Tensor, reverse: b
     add_outer_to(out, first, h_0)
 
 
-def _unprojected(cell: Cell, rows: Tensor, cells: Tensor) -> Tensor:
+def _unprojected(cell: Cell, saved: Tensor, cells: Tensor) -> Tensor:
     """h_t before the projection, recomputed from the saved rows."""
-    row = split(cell.rows, rows)
+    row = split(cell.rows, saved)
     if isinstance(cell, SimpleRNN):
         return row["c"]
     assert isinstance(cell, LSTM)
-    h = torch.tanh(cells).to(rows.dtype)
-    return _gate(row["o"]) * h if cell.output_gate else h
+    h = torch.tanh(cells).to(saved.dtype)
+    return _activated_gate(cell, row["o"]) * h if cell.output_gate else h
 
 
-def _gate(row: Tensor) -> Tensor:
-    """A gate from the saved row of a cell with a memory."""
-    return row if row.dtype == torch.float32 else torch.sigmoid(row)
+def _activated_gate(cell: Cell, row: Tensor) -> Tensor:
+    """A gate, from its row of `saved`."""
+    return torch.sigmoid(row) if saves_preactivations(cell, row.dtype) else row
 
 
 _refuse = no_second_derivatives(
     "the reference backend: give the layer backend='reference' (--lstm-backend reference)"
 )
-derive("gated_sum", _fake_gated_sum, _gated_sum_gradient, _save_gated_sum)
-derive("gated_sum_backward", _fake_gated_sum_backward, _refuse)
+derive("memory_cell", _fake_memory_cell, _memory_cell_gradient, _save_memory_cell)
+derive("memory_cell_backward", _fake_memory_cell_backward, _refuse)
 derive("recurrence", _fake_recurrence, _recurrence_gradient, _save_recurrence)
 derive("recurrence_backward", _fake_recurrence_backward, _refuse)

@@ -5,8 +5,8 @@ to twice as fast. In bfloat16 torch uses oneDNN, which needs AVX-512. On other p
 loops take 4 to 60 times as long as a product in float32, so the operands are converted to it.
 
 The choice depends on the processor only, so that two runs of a program give the same bits. The
-environment variable FAIRSEQ_WSUM_PRODUCTS overrides it: with `onednn` for float32, and with `mkl`,
-which leaves all products to torch.
+environment variable FAIRSEQ_WSUM_PRODUCTS overrides it. `onednn`: oneDNN computes the products in
+float32; bfloat16 is not affected. `mkl`: torch computes all products.
 """
 
 from __future__ import annotations

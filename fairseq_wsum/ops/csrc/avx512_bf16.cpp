@@ -14,7 +14,7 @@ static bool runs_here() {
 
 const Kernels kernels_avx512_bf16{
     "avx512_bf16", runs_here,
-    [](const GatedSum& p, bool backward) { return kernels_avx512.gated_sum(p, backward); },
+    [](const MemoryCell& p, bool backward) { return kernels_avx512.memory_cell(p, backward); },
     [](const Scan& p, bool backward) { return kernels_avx512.scan(p, backward); },
     [](const Recurrence& p, bool backward) {
         return (p.is_bf16 ? avx512_bf16::recurrence_of : kernels_avx512.recurrence)(p, backward);

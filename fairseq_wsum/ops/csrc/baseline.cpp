@@ -5,5 +5,5 @@
 #define INSTRUCTION_SET baseline
 #include "instantiate.h"
 
-const Kernels kernels_baseline{"baseline", [] { return true; }, baseline::gated_sum_of, baseline::scan_of,
+const Kernels kernels_baseline{"baseline", [] { return true; }, baseline::memory_cell_of, baseline::scan_of,
         baseline::recurrence_of, baseline::cross_entropy_of, baseline::dropout_of};

@@ -4,15 +4,13 @@
 //
 //   x_rows            rows of z
 //   values            what `activate` leaves for `step` and `backward`: the activated rows, and others
-//                     that both read, such as W_*h h_{t-1} + b_*h of a row with an inner bias. A
-//                     recurrent cell saves all for the backward pass; in 16 bits, one with a memory
-//                     saves them before `activate`.
-//   h_rows, place(k)  of recurrent cells: rows of W_*h, and the value to which the k-th is added
+//                     that both read, such as W_*h h_{t-1} + b_*h of a row with an inner bias
+//   h_rows, place(k)  with a recurrent matrix: rows of W_*h, and the value to which the k-th is added
 //   memory            whether there is a memory cell
 //   vectors, seen(k)  parameters of H elements, and the row to which the k-th, times c_{t-1}, is added
 //
 // Python allocates the arrays from the cell in cells/, so the numbers must be the same there: x_rows =
-// len(rows), h_rows = len(hidden_rows), vectors = len(vectors) and, in a recurrent cell, values =
+// len(rows), h_rows = len(hidden_rows), vectors = len(vectors) and, with a recurrent matrix, values =
 // len(operators.saved_rows(cell)). instantiate.h refuses a call with others.
 //
 //   activate(r)       from pre-activations to gates and content
@@ -70,9 +68,9 @@ inline void prefetch(const S* z, int64_t stride, int rows) {
 
 // Adds the inner biases, which the rows that come from x_t do not contain.
 template <class C, class S>
-inline void add_inner_biases(Values<C>& r, const S* b_hh, int64_t stride, int n) {
+inline void add_inner_biases(Values<C>& r, const S* b_inner, int64_t stride, int n) {
     for (int k = 0; k < C::h_rows; ++k)
-        if (C::place(k) >= C::x_rows && b_hh) r[C::place(k)] += load(b_hh + k * stride, n);
+        if (C::place(k) >= C::x_rows && b_inner) r[C::place(k)] += load(b_inner + k * stride, n);
 }
 
 template <class C>

@@ -24,7 +24,7 @@ namespace INSTRUCTION_SET {
 
 #include "sru.h"
 
-#include "gated_sum.h"
+#include "memory_cell.h"
 
 #include "scan.h"
 
@@ -44,11 +44,11 @@ void compute(const Recurrence& p, bool backward) {
 #else
 
 template <class C>
-void compute(const GatedSum& p, bool backward) {
+void compute(const MemoryCell& p, bool backward) {
     if (p.is_bf16)
-        backward ? gated_sum_backward<C, bf16>(p) : gated_sum<C, bf16>(p);
+        backward ? memory_cell_backward<C, bf16>(p) : memory_cell<C, bf16>(p);
     else
-        backward ? gated_sum_backward<C, float>(p) : gated_sum<C, float>(p);
+        backward ? memory_cell_backward<C, float>(p) : memory_cell<C, float>(p);
 }
 
 template <class C>
@@ -85,8 +85,8 @@ int dropout_of(const Dropout& p) {
 
 // Whether Python allocated the arrays for the numbers of rows and vectors of this cell.
 template <class C>
-bool fits(const GatedSum& p) {
-    return p.R == C::x_rows && p.V == C::vectors;
+bool fits(const MemoryCell& p) {
+    return p.R == C::x_rows && p.K == C::vectors;
 }
 template <class C>
 bool fits(const Recurrence& p) {
@@ -102,7 +102,7 @@ int run(const Problem& p, bool backward) {
 
 // Selects the variant with or without an output gate, and with or without coupled gates.
 template <unsigned Bits, class Problem>
-int run_with_gates(const Problem& p, bool backward) {
+int run_lstm(const Problem& p, bool backward) {
     switch (p.code & (OUTPUT_GATE | COUPLED)) {
         case 0: return run<Lstm<Bits | GATES>>(p, backward);
         case OUTPUT_GATE: return run<Lstm<Bits | GATES | OUTPUT_GATE>>(p, backward);
@@ -113,7 +113,7 @@ int run_with_gates(const Problem& p, bool backward) {
 
 #ifndef HAS_BF16_PRODUCT
 
-int gated_sum_of(const GatedSum& p, bool backward) {
+int memory_cell_of(const MemoryCell& p, bool backward) {
     switch (p.code) {
         case GRU: return run<GruStep>(p, backward);
         case MINGRU: return run<MinGru>(p, backward);
@@ -123,7 +123,7 @@ int gated_sum_of(const GatedSum& p, bool backward) {
     }
     if (p.code > PARTS || !(p.code & GATES)) return 1;
     // z is complete, so it does not matter whether the gates depend on h_{t-1}
-    return p.code & SRNN ? run_with_gates<SRNN>(p, backward) : run_with_gates<0>(p, backward);
+    return p.code & SRNN ? run_lstm<SRNN>(p, backward) : run_lstm<0>(p, backward);
 }
 
 #endif
@@ -132,10 +132,10 @@ int recurrence_of(const Recurrence& p, bool backward) {
     if (p.code == GRU) return run<Gru>(p, backward);
     if (p.code == SRNN) return run<Lstm<SRNN>>(p, backward);
     switch (p.code & ~(OUTPUT_GATE | COUPLED)) {
-        case GATES | SRNN: return run_with_gates<SRNN>(p, backward);
-        case GATES | RECURRENT_GATES: return run_with_gates<RECURRENT_GATES>(p, backward);
+        case GATES | SRNN: return run_lstm<SRNN>(p, backward);
+        case GATES | RECURRENT_GATES: return run_lstm<RECURRENT_GATES>(p, backward);
         case GATES | SRNN | RECURRENT_GATES:
-            return run_with_gates<SRNN | RECURRENT_GATES>(p, backward);
+            return run_lstm<SRNN | RECURRENT_GATES>(p, backward);
         default: return 1;
     }
 }

@@ -49,11 +49,11 @@ extern "C" {
 
 int wsum_interface() { return WSUM_INTERFACE; }
 
-int wsum_gated_sum(const GatedSum* p) {
-    return guarded([p] { return kernels().gated_sum(*p, false); });
+int wsum_memory_cell(const MemoryCell* p) {
+    return guarded([p] { return kernels().memory_cell(*p, false); });
 }
-int wsum_gated_sum_backward(const GatedSum* p) {
-    return guarded([p] { return kernels().gated_sum(*p, true); });
+int wsum_memory_cell_backward(const MemoryCell* p) {
+    return guarded([p] { return kernels().memory_cell(*p, true); });
 }
 int wsum_scan(const Scan* p) {
     return guarded([p] { return kernels().scan(*p, false); });

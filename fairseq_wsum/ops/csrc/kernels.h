@@ -4,7 +4,7 @@
 //
 // Dimensions: T time steps, B sequences, H hidden units, P features of h (P = H without a
 // projection), and the numbers of a cell, as in ops/operators.py: R rows of pre-activations, Q of
-// which depend on h_{t-1}, S saved values and V vectors. They must be those of the cell in C++, which
+// which depend on h_{t-1}, S saved rows and K vectors. They must be those of the cell in C++, which
 // cell.h calls x_rows, h_rows, values and vectors. All arrays are contiguous in row-major order. A
 // null pointer stands for an array that does not exist or is not needed. "real" is bfloat16 if
 // `is_bf16` is set, else float.
@@ -36,12 +36,12 @@ extern "C" {
 
 // The memory cell and the output, computed from complete pre-activations. For cells without products
 // with h_{t-1}, and for single steps of all other cells with a memory.
-struct GatedSum {
-    int64_t T, B, H, R, V;
+struct MemoryCell {
+    int64_t T, B, H, R, K;
     int32_t code, is_bf16, reverse, threads;
     const uint8_t* padding;  // T x B, 1 at padding
     const void* z;           // real, T x B x R*H
-    const float* v;          // V x H
+    const float* v;          // K x H
     const float* c_0;        // B x H
     void* y;                 // real, T x B x H
     float* c_n;              // B x H
@@ -50,7 +50,7 @@ struct GatedSum {
     const void* dy;     // real, T x B x H
     const float* dc_n;  // B x H
     void* dz;           // real, T x B x R*H
-    float* dv;          // B x V x H, to be summed over B
+    float* dv;          // B x K x H, to be summed over B
     float* dc_0;        // B x H
 };
 
@@ -72,21 +72,21 @@ struct Scan {
     float* dc_0;          // B x H
 };
 
-// A recurrent cell: in every step the product with h_{t-1} and the cell itself.
+// A cell with a recurrent matrix: in every step the product with h_{t-1} and the cell itself.
 struct Recurrence {
     int64_t T, B, H, P, R, Q, S;
     int32_t code, is_bf16, reverse, threads;
     const uint8_t* padding;  // T x B, 1 at padding
     const void* z;           // real, T x B x R*H: the pre-activations from x_t
     const void* w_hh;        // real, Q*H x P
-    const void* b_hh;        // real, Q*H: the inner biases
+    const void* b_inner;        // real, Q*H: the inner biases
     const void* w_hr;        // real, P x H: the projection
     const void* h_0;         // real, B x P
     const float* c_0;        // B x H; null without a memory cell
     void* y;                 // real, T x B x P
     void* h_n;               // real, B x P
     float* c_n;              // B x H
-    void* rows;              // real, T x B x S*H: for the backward pass (see cell.h)
+    void* saved;             // real, T x B x S*H: for the backward pass
     float* cells;            // T x B x H: c_t, for the backward pass
     void* states;            // real, T x B x P: h_t, which differs from y at padding, where y is 0
     // for the backward pass only
@@ -127,13 +127,13 @@ struct Dropout {
 
 // The version of this interface, increased with every change to the structs. kernels.py rejects
 // libraries with a different version.
-enum { WSUM_INTERFACE = 7 };
+enum { WSUM_INTERFACE = 8 };
 int wsum_interface();
 
 // Returns 0 on success, 1 for an unknown cell, other numbers of the cell or an invalid target, and 2 if
 // an allocation failed.
-int wsum_gated_sum(const GatedSum*);
-int wsum_gated_sum_backward(const GatedSum*);
+int wsum_memory_cell(const MemoryCell*);
+int wsum_memory_cell_backward(const MemoryCell*);
 int wsum_scan(const Scan*);
 int wsum_scan_backward(const Scan*);
 int wsum_recurrence(const Recurrence*);

@@ -1,5 +1,11 @@
-// Recurrent cells. Each step computes the product with W_hh and the cell itself tile by tile.
-// Included once for each instruction set, after the other headers.
+// Cells with a recurrent matrix. Each step computes the product with W_hh and the cell itself tile by
+// tile. Included once for each instruction set, after the other headers.
+//
+// Template arguments:
+//   C   the cell (cell.h)
+//   S   the type of numbers in storage: float or bf16
+//   Op  the type of the operands of products: bf16 if S is bf16 and the instruction set multiplies
+//       bf16 (HAS_BF16_PRODUCT), else float. Sums and all element-wise operations are in float.
 
 // Indexing shared by the forward and the backward pass.
 template <class Op>
@@ -57,8 +63,8 @@ inline vf ended(vf x, int n) {
     return DEPTH<Op> > 1 && n < V ? keep_first(x, n, 0) : x;
 }
 
-// What the backward pass gets of the rows. In 16 bits a gate near 1 would be rounded to 1, and its
-// gradient and all that the memory forgets would be lost; so these are the pre-activations there.
+// Whether `saved` has pre-activations, not activated rows, as in ops/operators.py. In 16 bits a gate
+// near 1 would be rounded to 1, and its gradient and all that the memory forgets would be lost.
 template <class C, class S>
 constexpr bool SAVES_PREACTIVATIONS = C::memory && sizeof(S) < sizeof(float);
 
@@ -84,7 +90,7 @@ void recurrence(const Recurrence& p) {
     Buffer<Op> h_even(B * at.pitch_p), h_odd(B * at.pitch_p);  // h_t of even and odd steps
     Buffer<Op> unprojected(projects ? B * at.pitch_h : 0);
     Buffer<float> c(C::memory ? B * at.pitch_h : 0);
-    const S* const b_hh = as<S>(p.b_hh);
+    const S* const b_inner = as<S>(p.b_inner);
     S* const y = as<S>(p.y);
     S* const states = as<S>(p.states);
 
@@ -146,7 +152,7 @@ void recurrence(const Recurrence& p) {
                         Values<C> r, saved;
                         if (!at.padded(t, b)) {
                             r = load_rows<C>(as<S>(p.z) + tb * z_pitch + n, H, count);
-                            add_inner_biases(r, b_hh ? b_hh + n : nullptr, H, count);
+                            add_inner_biases(r, b_inner ? b_inner + n : nullptr, H, count);
                             add_hidden_rows(r, product + block * Panel::ROWS * V, V);
                             saved = r;
                             C::activate(r);
@@ -154,7 +160,7 @@ void recurrence(const Recurrence& p) {
                             h_t = C::step(r, c_t);
                             if (C::memory) store(cell, c_t);
                         }
-                        if (p.rows) store_values(as<S>(p.rows) + tb * pitch + n, H, saved, count);
+                        if (p.saved) store_values(as<S>(p.saved) + tb * pitch + n, H, saved, count);
                         if (C::memory && p.cells) store(p.cells + tb * H + n, c_t, count);
                         if (projects)
                             store(unprojected.get() + b * at.pitch_h + n, ended<Op>(h_t, count));
@@ -253,7 +259,7 @@ void recurrence_backward(const Recurrence& p) {
                 const int64_t tb = t * B + b;
                 Values<C> d;
                 if (!at.padded(t, b)) {
-                    auto r = load_values<C>(as<S>(p.rows) + tb * pitch + n, H, count);
+                    auto r = load_values<C>(as<S>(p.saved) + tb * pitch + n, H, count);
                     if (SAVES_PREACTIVATIONS<C, S>) C::activate(r);
                     vf c = {}, c_prev = {}, dc_t = {};
                     float* const grad = dc.get() + b * at.pitch_h + n;
@@ -310,7 +316,7 @@ void recurrence_backward(const Recurrence& p) {
                     for (int64_t b = from; b < to && !projects && !initial; ++b) {
                         const int64_t tb = t * B + b;
                         for (int64_t n = first; n < std::min(first + w_hh.WIDTH, H); n += V) {
-                            prefetch(as<S>(p.rows) + tb * pitch + n, H, C::values);
+                            prefetch(as<S>(p.saved) + tb * pitch + n, H, C::values);
                             if (C::memory) __builtin_prefetch(p.cells + tb * H + n);
                             if (p.dy) __builtin_prefetch(as<S>(p.dy) + tb * P + n);
                         }

@@ -1,5 +1,5 @@
 // The scan of a gated sum, c_t = f_t c_{t-1} + u_t, for gates that were computed elsewhere.
-// Included once for each instruction set, after gated_sum.h.
+// Included once for each instruction set, after memory_cell.h.
 
 template <class S>
 void scan(const Scan& p) {

@@ -38,7 +38,7 @@ inline int thread_count() { return 1; }
 struct Kernels {
     const char* name;
     bool (*runs_here)();
-    int (*gated_sum)(const GatedSum&, bool backward);
+    int (*memory_cell)(const MemoryCell&, bool backward);
     int (*scan)(const Scan&, bool backward);
     int (*recurrence)(const Recurrence&, bool backward);
     int (*cross_entropy)(const CrossEntropy&, bool backward);

@@ -24,12 +24,12 @@ void for_each_sequence(const Problem& p, Work&& work) {
 
 // Adds the products of the vectors with c_{t-1} to the rows that see it, for the units from n on.
 template <class C>
-inline void add_vectors(Values<C>& r, vf c_prev, const GatedSum& p, int64_t n, int count) {
+inline void add_vectors(Values<C>& r, vf c_prev, const MemoryCell& p, int64_t n, int count) {
     for (int k = 0; k < C::vectors; ++k) r[C::seen(k)] += load(p.v + k * p.H + n, count) * c_prev;
 }
 
 template <class C, class S>
-void gated_sum(const GatedSum& p) {
+void memory_cell(const MemoryCell& p) {
     const int64_t B = p.B, H = p.H, z_pitch = C::x_rows * H;
     for_each_sequence(p, [&](int64_t b, int64_t from, int64_t to) {
         float* const c_n = p.c_n + b * H;  // holds c_t during the loop
@@ -55,7 +55,7 @@ void gated_sum(const GatedSum& p) {
 }
 
 template <class C, class S>
-void gated_sum_backward(const GatedSum& p) {
+void memory_cell_backward(const MemoryCell& p) {
     const int64_t B = p.B, H = p.H, z_pitch = C::x_rows * H;
     for_each_sequence(p, [&](int64_t b, int64_t from, int64_t to) {
         float* const dc_0 = p.dc_0 + b * H;  // holds the gradient of c_t during the loop

@@ -211,7 +211,7 @@ def _backward(  # type: ignore[no-untyped-def]
 # Launchers
 
 
-def gated_sum(
+def memory_cell(
     z: Tensor,
     v: Tensor | None,
     c_0: Tensor,
@@ -221,20 +221,20 @@ def gated_sum(
     save: bool,
     plan: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The operator `gated_sum` of `operators`, for the LSTM and its ablations."""
+    """The operator `memory_cell` of `operators`, for the LSTM and its ablations."""
     check_cell(code)
-    sizes = arguments.gated_sum_sizes(z, c_0)
+    sizes = arguments.memory_cell_sizes(z, c_0)
     given = dict(padding=padding_mask, z=z, v=v, c_0=c_0)
-    arguments.check(arguments.GATED_SUM, DTYPES, code, z, sizes, **given)
+    arguments.check(arguments.MEMORY_CELL, DTYPES, code, z, sizes, **given)
     z, c_0 = z.contiguous(), c_0.contiguous()
-    y, c_n, cells = operators.gated_sum_outputs(z, c_0, padding_mask, code, save)
+    y, c_n, cells = operators.memory_cell_outputs(z, c_0, padding_mask, code, save)
     tensors = (z, as_bytes(padding_mask, z), y, c_n, cells)
     options = _options(code, padding_mask, reverse)
     in_chunks(_forward, c_0, tensors, len(z), plan, **options, SAVE=save)
     return y, c_n, cells
 
 
-def gated_sum_backward(
+def memory_cell_backward(
     dy: Tensor | None,
     dc_n: Tensor | None,
     z: Tensor,
@@ -246,13 +246,13 @@ def gated_sum_backward(
     reverse: bool,
     plan: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The operator `gated_sum_backward` of `operators`, for the LSTM and its ablations."""
+    """The operator `memory_cell_backward` of `operators`, for the LSTM and its ablations."""
     check_cell(code)
-    sizes = arguments.gated_sum_sizes(z, c_0)
+    sizes = arguments.memory_cell_sizes(z, c_0)
     given = dict(padding=padding_mask, z=z, v=v, c_0=c_0, cells=cells, dy=dy, dc_n=dc_n)
-    arguments.check(arguments.GATED_SUM, DTYPES, code, z, sizes, **given)
+    arguments.check(arguments.MEMORY_CELL, DTYPES, code, z, sizes, **given)
     z, c_0, cells = z.contiguous(), c_0.contiguous(), cells.contiguous()
-    dz, dv, dc_0 = operators.gated_sum_gradients(z, v, c_0)
+    dz, dv, dc_0 = operators.memory_cell_gradients(z, v, c_0)
     dc = torch.zeros_like(c_0) if dc_n is None else dc_n.contiguous()
     dy_dense = z if dy is None else dy.contiguous()
     tensors = (z, c_0, as_bytes(padding_mask, z), cells, dy_dense, dz, dc_0)
