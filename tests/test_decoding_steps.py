@@ -39,7 +39,7 @@ def test_the_state_grows_with_attention_alone(capsys, tmp_path) -> None:
 
 @pytest.fixture(scope="module")
 def models() -> list[torch.nn.Module]:
-    """fairseq's Transformer, and one with gated sums."""
+    """fairseq's Transformer, and one with recurrent layers."""
     sizes = Sizes(layers=2, units=8, feed_forward=6, heads=2)
     return [build(system, vocabulary=9) for system in transformers(["no-srnn-hidden"], sizes)]
 

@@ -1,4 +1,4 @@
-"""Transformers with gated sums: fairseq's own Transformer and explicit formulas as oracles."""
+"""Transformers with recurrent layers: fairseq's Transformer and explicit formulas as oracles."""
 
 from argparse import ArgumentParser, Namespace
 
@@ -85,7 +85,7 @@ def make_model(task=None, **options) -> WsumTransformerModel:
     return model
 
 
-def gated_sums(model) -> list[WsumSelfAttention]:
+def recurrent_layers(model) -> list[WsumSelfAttention]:
     return [module for module in model.modules() if isinstance(module, WsumSelfAttention)]
 
 
@@ -125,7 +125,7 @@ def test_with_attention_in_all_layers_it_is_fairseqs_transformer(options) -> Non
 def test_the_map_after_a_layer_starts_like_the_output_of_attention() -> None:
     """Glorot and Bengio (2010), and a bias of zero; the cell has its own initial values."""
     args = Namespace(**SMALL, cell="minlstm")
-    for layer in gated_sums(WsumTransformerModel.build_model(args, make_task())):
+    for layer in recurrent_layers(WsumTransformerModel.build_model(args, make_task())):
         out, inputs = layer.out_proj.weight.shape
         bound = (6 / (out + inputs)) ** 0.5
         assert 0.8 * bound < layer.out_proj.weight.abs().amax() <= bound
@@ -163,8 +163,8 @@ def test_every_option_of_fairseqs_transformer_exists_with_its_default() -> None:
 
 def test_the_default_cell_is_a_gated_sum() -> None:
     cfg = read_config(Namespace())
-    for sums in (cfg.encoder.gated_sums, cfg.decoder.gated_sums):
-        assert sums.cell == CELLS["no-srnn-hidden"]
+    for side in (cfg.encoder.recurrent, cfg.decoder.recurrent):
+        assert side.cell == CELLS["no-srnn-hidden"]
 
 
 @pytest.mark.parametrize("config", [WsumTransformerConfig, WsumLSTMConfig])
@@ -270,7 +270,7 @@ def test_scores_in_16_bits_are_close_to_those_in_64(dtype, error) -> None:
 def test_decoding_in_16_bits_keeps_32_bits_of_the_memory_cell(dtype) -> None:
     model = make_model(decoder_layers=1).to(dtype)
     src, lengths, prev = make_batch(target_length=1)
-    (layer,) = (one.wsum for one in gated_sums(model.decoder))
+    (layer,) = (one.wsum for one in recurrent_layers(model.decoder))
     f = torch.tensor(7.0).sigmoid().item()  # 0.9991; in bfloat16 the next number below 1 is 0.996
     with torch.no_grad():  # the same token and gates in every step
         layer.weight_ih_l0[:16] = 0
@@ -333,9 +333,9 @@ def test_embeddings_and_output_can_be_one_matrix() -> None:
 
 def test_both_sides_have_their_own_cell_and_size() -> None:
     model = make_model(encoder_cell="sru", decoder_cell="mingru", encoder_hidden_size=3)
-    sums = gated_sums(model)
-    assert [one.wsum.cell.name for one in sums] == ["sru", "sru", "mingru", "mingru"]
-    assert [one.wsum.hidden_size for one in sums] == [3, 3, 8, 8]
+    layers = recurrent_layers(model)
+    assert [one.wsum.cell.name for one in layers] == ["sru", "sru", "mingru", "mingru"]
+    assert [one.wsum.hidden_size for one in layers] == [3, 3, 8, 8]
 
 
 def test_chosen_layers_keep_attention() -> None:
@@ -397,7 +397,7 @@ def test_a_preset_that_hydra_would_ignore_is_rejected() -> None:
 
 @pytest.mark.parametrize("layers", ["all", "none"])
 def test_dropout_is_where_fairseqs_transformer_has_it(layers) -> None:
-    """A gated sum has no dropout of its own."""
+    """A recurrent layer has no dropout of its own."""
     rates = dict(dropout=0.3, attention_dropout=0.2, activation_dropout=0.1)
     args = Namespace(**SMALL, **rates)
     base_architecture(args)
@@ -438,7 +438,7 @@ def test_dropout_is_retained_in_the_modules_that_fairseq_names(name) -> None:
         model.prepare_for_inference_(Namespace(generation=generation))
         kept = [m for m in model.modules() if getattr(m, "apply_during_inference", False)]
         retained.append(len(kept))
-    if name == "MultiheadAttention":  # a gated sum has no dropout of its own
+    if name == "MultiheadAttention":  # a recurrent layer has no dropout of its own
         assert retained == [6, 3]
     else:
         assert retained[0] == retained[1] and bool(retained[0]) == (name != "Other")
@@ -506,7 +506,7 @@ BAD_OPTIONS = {
         dict(adaptive_softmax_cutoff="999", criterion="adaptive_loss"),
         "--adaptive-softmax-cutoff 999: a cutoff is larger than the dictionary",
     ),
-    "cross": (dict(cross_self_attention=True), "--cross-self-attention: a gated sum cannot"),
+    "cross": (dict(cross_self_attention=True), "--cross-self-attention: a recurrent layer cannot"),
     "layer": (dict(encoder_attention_layers="2"), "numbers from 0 to 1.*--encoder-layers is 2"),
     "no-layer": (dict(decoder_attention_layers="top"), "--decoder-attention-layers top: give"),
     "order": (dict(decoder_attention_layers="all"), "give --token-positional-embeddings"),

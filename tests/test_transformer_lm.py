@@ -1,4 +1,4 @@
-"""Transformer language models with gated sums: state, and fairseq's own model as the oracle."""
+"""Transformer language models with recurrent layers: state, and fairseq's model as the oracle."""
 
 from argparse import ArgumentParser, Namespace
 

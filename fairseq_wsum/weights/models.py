@@ -330,7 +330,7 @@ def _check_cells(checkpoint: Path, architecture: str, layers: list[_Layer]) -> N
         raise ValueError(
             f"checkpoint {checkpoint}: no layer of this model ({architecture}) is a WsumLSTM: give "
             "a checkpoint of wsum_lstm or wsum_lstm_lm, or of wsum_transformer or "
-            "wsum_transformer_lm with a gated sum in some layer"
+            "wsum_transformer_lm with a recurrent layer"
         )
     cells = [layer.module.cell for layer in layers]
     if not any(cell.has_memory for cell in cells):

@@ -177,7 +177,7 @@ def described_cell(cfg: CellOptions, name: str) -> Cell:
     cell = get_cell(name, coupled_gates=cfg.coupled_gates)
     try:
         return cell if cfg.window is None else cell.with_window(cfg.window)
-    except ValueError:
+    except ValueError:  # this side's cell has one window only; `check_cells` refuses other mistakes
         return cell
 
 

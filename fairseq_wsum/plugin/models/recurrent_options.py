@@ -1,4 +1,4 @@
-"""The options of Transformers with gated sums: what takes the place of self-attention."""
+"""The options of Transformers with recurrent layers: what takes the place of self-attention."""
 
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -18,10 +18,8 @@ NO_POSITIONS = {
 
 
 @dataclass(frozen=True)
-class GatedSums:
-    """The gated sums of an encoder or a decoder, and the layers that keep self-attention instead.
-
-    With another cell the layers are recurrent, and still called so here.
+class RecurrentLayers:
+    """The recurrent layers of an encoder or a decoder, and those that keep self-attention instead.
 
     Attributes:
         cell: the cell.
@@ -37,13 +35,15 @@ class GatedSums:
 
 
 @dataclass
-class GatedSumOptions(CellOptions):
-    """The options for a decoder's gated sums, and for positions."""
+class RecurrentOptions(CellOptions):
+    """The options for a decoder's recurrent layers, and for positions."""
 
     cell: str = field(default="no-srnn-hidden", metadata=CELL)
     decoder_hidden_size: Optional[int] = field(
         default=None,
-        metadata={"help": "hidden size of the decoder's gated sums (default: --decoder-embed-dim)"},
+        metadata={
+            "help": "hidden size of the decoder's recurrent layers (default: --decoder-embed-dim)"
+        },
     )
     decoder_attention_layers: Optional[str] = field(
         default=None,
@@ -54,12 +54,12 @@ class GatedSumOptions(CellOptions):
     )
     token_positional_embeddings: bool = field(
         default=False,
-        metadata={"help": "add positional embeddings, which gated sums do not need"},
+        metadata={"help": "add positional embeddings, which recurrent layers do not need"},
     )
 
 
-def gated_sums(cfg: Any, side: str, default_size: int) -> GatedSums:
-    """Read the options for the gated sums of one side, `encoder` or `decoder`.
+def recurrent_layers(cfg: Any, side: str, default_size: int) -> RecurrentLayers:
+    """Read the options for the recurrent layers of one side, `encoder` or `decoder`.
 
     Raises:
         ValueError: an option is invalid; the message names it.
@@ -70,7 +70,7 @@ def gated_sums(cfg: Any, side: str, default_size: int) -> GatedSums:
             f"{flag(f'{side}_cell')} {own_cell} has no effect, because all {side} layers keep "
             f"self-attention: omit it, or change {flag(f'{side}_attention_layers')}"
         )
-    return GatedSums(
+    return RecurrentLayers(
         cell=described_cell(cfg, first(own_cell, cfg.cell)),
         hidden_size=first(getattr(cfg, f"{side}_hidden_size"), default_size),
         backend=cfg.lstm_backend,
@@ -101,11 +101,11 @@ def check_quantisation(cfg: Any) -> None:
     if cfg.quant_noise_scalar > 0:
         raise ValueError(
             f"--quant-noise-scalar {cfg.quant_noise_scalar}: fairseq cannot quantise the matrices "
-            "of a gated sum; omit this option, or use fairseq's own Transformer"
+            "of a recurrent layer; omit this option, or use fairseq's own Transformer"
         )
 
 
-def set_positions(cfg: Any, *sums: GatedSums) -> None:
+def set_positions(cfg: Any, *sides: RecurrentLayers) -> None:
     """Decide whether there are positional embeddings: set `no_token_positional_embeddings`.
 
     Raises:
@@ -116,7 +116,7 @@ def set_positions(cfg: Any, *sums: GatedSums) -> None:
         raise ValueError(
             "--token-positional-embeddings and --no-token-positional-embeddings: give one of them"
         )
-    if not (wanted or unwanted) and any(0 in side.attention_layers for side in sums):
+    if not (wanted or unwanted) and any(0 in side.attention_layers for side in sides):
         raise ValueError(
             "attention in layer 0 cannot see the order of the words without positions: give "
             "--token-positional-embeddings (or --no-token-positional-embeddings, if you want a "
@@ -125,8 +125,8 @@ def set_positions(cfg: Any, *sums: GatedSums) -> None:
     learned = [o for o in ("encoder_learned_pos", "decoder_learned_pos") if getattr(cfg, o, False)]
     if learned and not wanted:
         raise ValueError(
-            f"{flag(learned[0])} has no effect, because a model of gated sums has no positional "
-            "embeddings by default: give --token-positional-embeddings, too, or omit it"
+            f"{flag(learned[0])} has no effect, because a model of recurrent layers has no "
+            "positional embeddings by default: give --token-positional-embeddings, too, or omit it"
         )
     cfg.no_token_positional_embeddings = not wanted
 

@@ -158,8 +158,11 @@ class WsumLSTMDecoder(WsumDecoderBase):
             fed = torch.cat((x_t, feed.type_as(x).unsqueeze(0)), dim=-1)
             y, state = self.lstm(fed, state, mask_t)
             y, attn = attend(y)
-            h = y.squeeze(0)
-            feed = h if mask_t is None else torch.where(mask_t[0].unsqueeze(-1), feed, h)
+            attended = y.squeeze(0)
+            if mask_t is None:
+                feed = attended
+            else:
+                feed = torch.where(mask_t[0].unsqueeze(-1), feed, attended)
             outputs.append(y)
             attns.append(attn)
         attn = torch.cat([a for a in attns if a is not None], dim=1) if self.attention else None
@@ -174,7 +177,7 @@ class WsumLSTMDecoder(WsumDecoderBase):
             y, attn = self.attention(y, source, projected, padding_mask)
         return self.dropout_out_module(y), attn
 
-    # Decoding step by step
+    # The state between steps
 
     def _first_step(self, encoder_out: EncoderOut, source: Tensor) -> Step:
         batch = encoder_out.x.size(1)

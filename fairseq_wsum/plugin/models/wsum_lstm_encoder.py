@@ -71,7 +71,7 @@ class WsumLSTMEncoder(FairseqEncoder):
         x, state = self.lstm(x, padding_mask=mask)
         hiddens, cells = (self._join_directions(part) for part in state[:2])
         if self.lstm.cell.hidden_is_memory:
-            cells = hiddens
+            cells = hiddens  # the decoder's c starts from the memory, too, whatever its cell is
         return EncoderOut(self.dropout_out_module(x), hiddens, cells, padding_mask)
 
     def _join_directions(self, state: Tensor) -> Tensor:

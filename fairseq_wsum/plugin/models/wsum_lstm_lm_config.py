@@ -147,7 +147,7 @@ def read_config(args: Any) -> WsumLSTMLMConfig:
             f"--decoder-proj-size {cfg.decoder_proj_size}: cell {cfg.cell} cannot have a "
             "projection; use 0, the default"
         )
-    if cfg.weight_dropout and not cfg.decoder.cell.is_recurrent:
+    if cfg.weight_dropout and not cfg.decoder.cell.has_recurrent_matrix:
         raise ValueError(
             f"--weight-dropout {cfg.weight_dropout}: cell {cfg.cell} has no recurrent matrices; "
             "use 0, the default, or a cell that has them, such as lstm"

@@ -1,4 +1,4 @@
-"""`--arch wsum_transformer`: fairseq's Transformer with gated sums in place of self-attention."""
+"""`--arch wsum_transformer`: fairseq's Transformer with recurrent layers for self-attention."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from torch import nn
 from ..modules import WsumSelfAttention, use_dropout
 from .checks import check_cutoffs, check_joined, check_sizes, check_translation, refuse_alignments
 from .embeddings import load_embedding
-from .gated_sum_options import GatedSums, gated_sums
 from .options import option_values, read_cutoffs
 from .presets import default, use_preset
+from .recurrent_options import RecurrentLayers, recurrent_layers
 from .wsum_transformer_config import WsumTransformerConfig, read_config
 from .wsum_transformer_layers import WsumTransformerDecoder, WsumTransformerEncoder
 
 
 @register_model("wsum_transformer", dataclass=WsumTransformerConfig)
 class WsumTransformerModel(TransformerModelBase):
-    """A Transformer (Vaswani et al., 2017) whose self-attention is a gated sum.
+    """A Transformer (Vaswani et al., 2017) whose self-attention is a recurrent layer.
 
     Layer normalisation, feed-forward layers, residual connections and attention over the source are
     fairseq's. The weighted sum of the memory cell (Levy et al., ACL 2018) takes the place of
@@ -94,7 +94,7 @@ def wsum_transformer_multi30k(args: Any) -> None:
     """A model for Multi30k as large as Transformer-tiny (Wu et al., 2021), for every cell.
 
     Transformer-tiny has 4 + 4 layers of width 128 with a feed-forward width of 256. Here the
-    feed-forward width compensates for the difference in parameters between a gated sum and
+    feed-forward width compensates for the difference in parameters between a recurrent layer and
     self-attention, and cells with products with h_{t-1} have half the hidden size.
     """
     use_preset(args, "wsum_transformer_multi30k", dropout=0.3, share_all_embeddings=True)
@@ -107,38 +107,38 @@ def wsum_transformer_multi30k(args: Any) -> None:
             check_sizes(
                 args, [f"{side}_{size}" for size in sizes if hasattr(args, f"{side}_{size}")]
             )
-            sums = _gated_sums(args, side)
+            recurrent = _recurrent_layers(args, side)
         except ValueError:  # `build_model` reports it
             continue
         width, layers = getattr(args, f"{side}_embed_dim"), getattr(args, f"{side}_layers")
         # with a matrix for h_{t-1} too, a layer of full size would have twice the parameters
-        matrices = 2 if sums.cell.is_recurrent else 1
+        matrices = 2 if recurrent.cell.has_recurrent_matrix else 1
         default(args, **{f"{side}_hidden_size": max(width // directions // matrices, 1)})
-        sums = replace(sums, hidden_size=getattr(args, f"{side}_hidden_size"))
-        default(args, **{f"{side}_ffn_embed_dim": _ffn_width(sums, width, layers, directions)})
+        recurrent = replace(recurrent, hidden_size=getattr(args, f"{side}_hidden_size"))
+        default(args, **{f"{side}_ffn_embed_dim": _ffn_width(recurrent, width, layers, directions)})
 
 
-def _ffn_width(sums: GatedSums, width: int, layers: int, directions: int) -> int:
+def _ffn_width(recurrent: RecurrentLayers, width: int, layers: int, directions: int) -> int:
     """The feed-forward width with which the layers have as many parameters as Transformer-tiny's.
 
     Args:
-        sums: the gated sums of a side.
+        recurrent: the recurrent layers of a side.
         width: the width of the model, E.
         layers: the number of layers.
-        directions: the directions of a gated sum.
+        directions: the directions of a recurrent layer.
     """
     with torch.device("meta"):
-        gated_sum = WsumSelfAttention(
-            width, sums.hidden_size, cell=sums.cell, bidirectional=directions == 2
+        layer = WsumSelfAttention(
+            width, recurrent.hidden_size, cell=recurrent.cell, bidirectional=directions == 2
         )
     attention = 4 * (width + 1) * width
-    surplus = sum(map(torch.numel, gated_sum.parameters())) - attention
-    share = 1 - len(sums.attention_layers) / layers  # of the layers that have a gated sum
+    surplus = sum(map(torch.numel, layer.parameters())) - attention
+    share = 1 - len(recurrent.attention_layers) / layers  # of the layers without attention
     unit = 2 * width + 1  # the parameters of one unit of the feed-forward layer
     return max(2 * width - 8 * round(surplus * share / unit / 8), 8)
 
 
-def _gated_sums(args: Any, side: str) -> GatedSums:
-    """What the options say about the gated sums of a side, except their size."""
+def _recurrent_layers(args: Any, side: str) -> RecurrentLayers:
+    """What the options say about the recurrent layers of a side, except their size."""
     options = WsumTransformerConfig(**option_values(WsumTransformerConfig, args))
-    return gated_sums(options, side, default_size=1)
+    return recurrent_layers(options, side, default_size=1)

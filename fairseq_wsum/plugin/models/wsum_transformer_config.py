@@ -10,15 +10,15 @@ from fairseq.models.transformer import TransformerConfig
 from omegaconf import II
 
 from .checks import check_cells, check_probabilities, check_sharing, check_sizes
-from .gated_sum_options import (
+from .options import first, flag, option_values
+from .recurrent_options import (
     NO_POSITIONS,
-    GatedSumOptions,
+    RecurrentOptions,
     check_heads,
     check_quantisation,
-    gated_sums,
+    recurrent_layers,
     set_positions,
 )
-from .options import first, flag, option_values
 
 # fairseq needs `Optional[X]` here: see options.py
 # ruff: noqa: UP045
@@ -59,7 +59,7 @@ _TransformerOptions: Any = make_dataclass(
 
 
 @dataclass
-class WsumTransformerConfig(_TransformerOptions, GatedSumOptions):
+class WsumTransformerConfig(_TransformerOptions, RecurrentOptions):
     """The options. The defaults are those of fairseq's `transformer`, but without positions."""
 
     encoder_cell: Optional[str] = field(
@@ -71,8 +71,8 @@ class WsumTransformerConfig(_TransformerOptions, GatedSumOptions):
     encoder_hidden_size: Optional[int] = field(
         default=None,
         metadata={
-            "help": "hidden size of each direction of the encoder's gated sums (default: half of "
-            "--encoder-embed-dim)"
+            "help": "hidden size of each direction of the encoder's recurrent layers (default: "
+            "half of --encoder-embed-dim)"
         },
     )
     encoder_attention_layers: Optional[str] = field(
@@ -92,8 +92,8 @@ def read_config(args: Any) -> TransformerConfig:
         args: a `WsumTransformerConfig`, its `DictConfig`, or a `Namespace` that may lack options.
 
     Returns:
-        fairseq's nested configuration, with `GatedSums` as `encoder.gated_sums` and as
-        `decoder.gated_sums`.
+        fairseq's nested configuration, with `RecurrentLayers` as `encoder.recurrent` and as
+        `decoder.recurrent`.
 
     Raises:
         ValueError: an option is invalid, or options are incompatible; the message names them.
@@ -107,19 +107,19 @@ def read_config(args: Any) -> TransformerConfig:
     check_quantisation(cfg)
     if cfg.cross_self_attention:
         raise ValueError(
-            "--cross-self-attention: a gated sum cannot read the source and the target together; "
-            "omit this option, or use --arch transformer"
+            "--cross-self-attention: a recurrent layer cannot read the source and the target "
+            "together; omit this option, or use --arch transformer"
         )
     _check_embeddings(cfg)
-    encoder = gated_sums(cfg, "encoder", max(cfg.encoder_embed_dim // 2, 1))
-    decoder = gated_sums(cfg, "decoder", cfg.decoder_embed_dim)
+    encoder = recurrent_layers(cfg, "encoder", max(cfg.encoder_embed_dim // 2, 1))
+    decoder = recurrent_layers(cfg, "decoder", cfg.decoder_embed_dim)
     if encoder.attention_layers:
         check_heads(cfg, "encoder")
     if decoder.attention_layers or not cfg.no_cross_attention:
         check_heads(cfg, "decoder")
     set_positions(cfg, encoder, decoder)
     nested = TransformerConfig.from_namespace(Namespace(**vars(cfg)))
-    nested.encoder.gated_sums, nested.decoder.gated_sums = encoder, decoder
+    nested.encoder.recurrent, nested.decoder.recurrent = encoder, decoder
     return nested
 
 

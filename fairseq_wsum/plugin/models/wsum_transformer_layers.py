@@ -1,4 +1,4 @@
-"""Transformer encoders and decoders with gated sums in place of self-attention."""
+"""Transformer encoders and decoders with recurrent layers in place of self-attention."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from torch import Tensor, nn
 from ...ops.products import wide_products
 from ..modules import WsumSelfAttention
 from .dictionaries import remember_words
-from .gated_sum_options import GatedSums
+from .recurrent_options import RecurrentLayers
 
 
 class WsumTransformerEncoderLayer(TransformerEncoderLayerBase):
-    """fairseq's encoder layer with a gated sum in two directions."""
+    """fairseq's encoder layer with a recurrent layer in two directions."""
 
     def build_self_attention(self, embed_dim: int, cfg: Any) -> WsumSelfAttention:
-        return _gated_sum(embed_dim, cfg.encoder, cfg, bidirectional=True)
+        return _recurrent_layer(embed_dim, cfg.encoder, cfg, bidirectional=True)
 
 
 class WsumTransformerDecoderLayer(TransformerDecoderLayerBase):
-    """fairseq's decoder layer with a gated sum."""
+    """fairseq's decoder layer with a recurrent layer."""
 
     def build_self_attention(
         self, embed_dim: int, cfg: Any, add_bias_kv: bool = False, add_zero_attn: bool = False
     ) -> WsumSelfAttention:
-        return _gated_sum(embed_dim, cfg.decoder, cfg)
+        return _recurrent_layer(embed_dim, cfg.decoder, cfg)
 
 
 class WsumTransformerEncoder(TransformerEncoderBase):
-    """fairseq's encoder with gated sums in all layers but those that keep self-attention."""
+    """fairseq's encoder with recurrent layers in all layers but those that keep self-attention."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
         self.built = 0  # number of layers so far
@@ -50,14 +50,14 @@ class WsumTransformerEncoder(TransformerEncoderBase):
             return super().forward(*args, **named)
 
     def build_encoder_layer(self, cfg: Any) -> nn.Module:
-        keeps_attention = self.built in cfg.encoder.gated_sums.attention_layers
+        keeps_attention = self.built in cfg.encoder.recurrent.attention_layers
         self.built += 1
         kind = TransformerEncoderLayerBase if keeps_attention else WsumTransformerEncoderLayer
         return _wrapped(kind(cfg, return_fc=self.return_fc), cfg)
 
 
 class WsumTransformerDecoder(TransformerDecoderBase):
-    """fairseq's decoder with gated sums in all layers but those that keep self-attention."""
+    """fairseq's decoder with recurrent layers in all layers but those that keep self-attention."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
         self.built = 0
@@ -76,23 +76,23 @@ class WsumTransformerDecoder(TransformerDecoderBase):
         return super().buffered_future_mask(tensor) if self._keeps_attention else None
 
     def build_decoder_layer(self, cfg: Any, no_encoder_attn: bool = False) -> nn.Module:
-        keeps_attention = self.built in cfg.decoder.gated_sums.attention_layers
+        keeps_attention = self.built in cfg.decoder.recurrent.attention_layers
         self.built += 1
         kind = TransformerDecoderLayerBase if keeps_attention else WsumTransformerDecoderLayer
         return _wrapped(kind(cfg, no_encoder_attn), cfg)
 
 
-def _gated_sum(
+def _recurrent_layer(
     embed_dim: int, side: Any, cfg: Any, *, bidirectional: bool = False
 ) -> WsumSelfAttention:
-    sums: GatedSums = side.gated_sums
+    recurrent: RecurrentLayers = side.recurrent
     return WsumSelfAttention(
         embed_dim,
-        sums.hidden_size,
-        cell=sums.cell,
+        recurrent.hidden_size,
+        cell=recurrent.cell,
         bidirectional=bidirectional,
         num_heads=side.attention_heads,
-        backend=sums.backend,
+        backend=recurrent.backend,
         q_noise=cfg.quant_noise.pq,
         qn_block_size=cfg.quant_noise.pq_block_size,
     )

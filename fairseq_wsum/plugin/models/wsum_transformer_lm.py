@@ -1,4 +1,4 @@
-"""`--arch wsum_transformer_lm`: Transformer language models with gated sums for self-attention."""
+"""`--arch wsum_transformer_lm`: fairseq's language model with recurrent layers for attention."""
 
 from argparse import Namespace
 from typing import Any
@@ -19,7 +19,7 @@ CUTOFFS = ("adaptive_input_cutoff", "adaptive_softmax_cutoff")
 
 @register_model("wsum_transformer_lm", dataclass=WsumTransformerLMConfig)
 class WsumTransformerLanguageModel(TransformerLanguageModel):
-    """fairseq's Transformer language model, with gated sums in place of self-attention.
+    """fairseq's Transformer language model, with recurrent layers in place of self-attention.
 
     If a task passes it a `CarriedState`, as `--task wsum_language_modeling` does, it continues from
     its previous final state. Layers that keep self-attention have no such state, and positions
@@ -35,7 +35,7 @@ class WsumTransformerLanguageModel(TransformerLanguageModel):
         Raises:
             ValueError: an option is invalid, or options are incompatible; the message names them.
         """
-        cfg, sums = read_config(args)
+        cfg, recurrent = read_config(args)
         check_language_modeling(task, "wsum_transformer_lm")
         for name, words in zip(
             CUTOFFS, (task.source_dictionary, task.target_dictionary), strict=True
@@ -44,14 +44,14 @@ class WsumTransformerLanguageModel(TransformerLanguageModel):
                 check_cutoffs(name, read_cutoffs(name, value), words)
         embed_tokens = super().build_model(_without_layers(cfg), task).decoder.embed_tokens
         nested = TransformerConfig.from_namespace(Namespace(**vars(cfg)))
-        nested.decoder.gated_sums = sums
+        nested.decoder.recurrent = recurrent
         model = cls(
             WsumTransformerLMDecoder(
                 nested, task.target_dictionary, embed_tokens, no_encoder_attn=True
             )
         )
         use_dropout(model)
-        model.carries_state = not sums.attention_layers and cfg.no_token_positional_embeddings
+        model.carries_state = not recurrent.attention_layers and cfg.no_token_positional_embeddings
         return model
 
     def prepare_for_inference_(self, cfg: Any) -> None:

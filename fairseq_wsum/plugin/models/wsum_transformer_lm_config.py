@@ -10,23 +10,23 @@ from fairseq.models.transformer_lm import (
 from omegaconf import II
 
 from .checks import check_cells, check_probabilities, check_sharing, check_sizes
-from .gated_sum_options import (
+from .options import MAX_POSITIONS, first, flag, option_values
+from .recurrent_options import (
     NO_POSITIONS,
-    GatedSumOptions,
-    GatedSums,
+    RecurrentLayers,
+    RecurrentOptions,
     check_heads,
     check_quantisation,
-    gated_sums,
+    recurrent_layers,
     set_positions,
 )
-from .options import MAX_POSITIONS, first, flag, option_values
 
 # fairseq needs `Optional[X]` here: see options.py
 # ruff: noqa: UP045
 
 
 @dataclass
-class WsumTransformerLMConfig(TransformerLanguageModelConfig, GatedSumOptions):
+class WsumTransformerLMConfig(TransformerLanguageModelConfig, RecurrentOptions):
     """The options.
 
     The defaults are those of fairseq's `transformer_lm`, but without positions, and with the
@@ -48,7 +48,7 @@ class WsumTransformerLMConfig(TransformerLanguageModelConfig, GatedSumOptions):
     max_target_positions: Optional[int] = II("oc.select:task.max_target_positions,null")
 
 
-def read_config(args: Any) -> tuple[WsumTransformerLMConfig, GatedSums]:
+def read_config(args: Any) -> tuple[WsumTransformerLMConfig, RecurrentLayers]:
     """Read and check the configuration that fairseq passes to `build_model`.
 
     Args:
@@ -69,15 +69,15 @@ def read_config(args: Any) -> tuple[WsumTransformerLMConfig, GatedSums]:
     check_probabilities(cfg)
     check_quantisation(cfg)
     _check_embeddings(cfg)
-    sums = gated_sums(cfg, "decoder", cfg.decoder_embed_dim)
-    if sums.attention_layers or cfg.scale_heads:
+    recurrent = recurrent_layers(cfg, "decoder", cfg.decoder_embed_dim)
+    if recurrent.attention_layers or cfg.scale_heads:
         check_heads(cfg, "decoder")
-    set_positions(cfg, sums)
+    set_positions(cfg, recurrent)
     # a model without positions has no limit, whatever the length of its training samples
     limit = MAX_POSITIONS if cfg.no_token_positional_embeddings else cfg.tokens_per_sample
     limits = (cfg.max_target_positions, limit, DEFAULT_MAX_TARGET_POSITIONS)
     cfg.max_target_positions = first(*limits)
-    return cfg, sums
+    return cfg, recurrent
 
 
 def _check_embeddings(cfg: WsumTransformerLMConfig) -> None:

@@ -19,7 +19,9 @@ class WsumTransformerLMDecoder(WsumTransformerDecoder):
         super().__init__(*args, **named)
         # `modules()`, as iterating over `self.layers` itself skips layers with layer drop
         modules = self.layers.modules()
-        self._sums = tuple(module for module in modules if isinstance(module, WsumSelfAttention))
+        self._recurrent = tuple(
+            module for module in modules if isinstance(module, WsumSelfAttention)
+        )
 
     def forward(
         self,
@@ -56,9 +58,9 @@ class WsumTransformerLMDecoder(WsumTransformerDecoder):
                 layers together is L x B x H for h and c, with L layers.
         """
         before = None if carried_state is None else carried_state.take(self)
-        for k, gated_sum in enumerate(self._sums):
+        for k, layer in enumerate(self._recurrent):
             state = None if before is None else tuple(part[k : k + 1] for part in before)
-            gated_sum.carry(state, leave=carried_state is not None)
+            layer.carry(state, leave=carried_state is not None)
         features: tuple[Tensor, dict[str, Any]]
         features = super().extract_features(prev_output_tokens, encoder_out, *args, **named)
         if carried_state is not None:
@@ -66,7 +68,7 @@ class WsumTransformerLMDecoder(WsumTransformerDecoder):
         return features
 
     def _leave(self, carried_state: CarriedState) -> None:
-        states = [(one.state_after, one.state_before) for one in self._sums]
+        states = [(one.state_after, one.state_before) for one in self._recurrent]
         like = next((state for pair in states for state in pair if state is not None), None)
         if like is None:  # layer drop has left out all layers so far
             return
