@@ -9,17 +9,17 @@ from fairseq_wsum.cells import Rows
 
 
 class MinGRU(Cell):
-    """z_t = sigmoid(W_z x_t + b_z), g_t = W_h x_t + b_h, c_t = (1 - z_t) * c_{t-1} + z_t * g_t."""
+    """z_t = sigmoid(W_z x_t + b_z), g_t = W_g x_t + b_g, c_t = (1 - z_t) * c_{t-1} + z_t * g_t."""
 
     name = "own-mingru"
-    rows = ("z", "h")  # of W_*x; no `hidden_rows`, as only the memory cell links two steps
+    rows = ("z", "g")  # of W_*x; no `hidden_rows`, as only the memory cell links two steps
 
     def content(self, z: Rows) -> Tensor:
         """g_t."""
-        return z["h"]
+        return z["g"]
 
     def gates(self, z: Rows) -> tuple[Tensor, Tensor]:
-        """The weights of the content and of the memory cell."""
+        """The factors of the content and of the memory cell."""
         update = torch.sigmoid(z["z"])
         return update, 1 - update
 

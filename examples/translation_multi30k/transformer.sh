@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train a Transformer whose self-attention is a gated sum. See --help and README.md.
+# Train a Transformer with recurrent layers for self-attention. See --help and README.md.
 set -euo pipefail
 # shellcheck source=examples/recipe.sh
 source "$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)/recipe.sh"
@@ -12,7 +12,7 @@ Prepare Multi30k in joint BPE, train a small Transformer with gated sums in plac
 choose the length penalty on the validation set, and score the test set. All models have the same
 number of parameters. Run it again to continue where it stopped.
 
-  --cell NAME       the cell of the gated sums (default no-srnn-hidden)
+  --cell NAME       the cell of its layers (default no-srnn-hidden)
   --fairseq-transformer
                     train fairseq's own --arch transformer instead
   --data FOLDER     folder with the files of Multi30k (default: download them)
