@@ -162,7 +162,7 @@ use_environment() {
     export PYTHON
     export PYTHONUTF8=1 # fairseq reads and writes texts in the encoding of the locale
     # glibc keeps freed memory for the next tensor. Otherwise it returns large tensors to the system,
-    # which clears their pages again in every update (docs/benchmarks.md, "Freed memory").
+    # which clears their pages again in every update (docs/tuning.md, "Freed memory").
     export MALLOC_MMAP_MAX_="${MALLOC_MMAP_MAX_:-0}"
     export MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-1073741824}"
 }

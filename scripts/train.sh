@@ -134,7 +134,7 @@ case "$precision" in
 esac
 
 # Idle OpenMP threads sleep instead of spinning. This costs about 7 % on an otherwise idle machine
-# and trains 1.7 times as fast beside two busy processes (docs/benchmarks.md, "Idle threads").
+# and trains 1.7 times as fast beside two busy processes (docs/tuning.md, "Idle threads").
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
 
 # Every branch tells fairseq the number of processes. A process that does not know of the others
