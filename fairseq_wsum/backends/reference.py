@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..cells import Cell
 from ..cells.precision import widened
-from ..cells.rows import inner_bias, joint_bias, split
+from ..cells.rows import inner_bias, split, summed_bias
 from ..ops.products import product
 from ..ops.scan import scan_reference
 from .padding import last_step, zero_at_padding
@@ -65,7 +65,7 @@ def run(
 
 def input_products(cell: Cell, x: Tensor, p: Parameters) -> Tensor:
     """The pre-activations from the input, W_*x x_t + b_*, T x B x rows*H."""
-    z = product(x, p.w_ih, joint_bias(cell, p.b_ih, p.b_hh))
+    z = product(x, p.w_ih, summed_bias(cell, p.b_ih, p.b_hh))
     if cell.skip_rows:
         now, units = x[..., : x.size(-1) // cell.window], z.size(-1) // len(cell.weight_rows)
         skipped = cell.skip(now)

@@ -18,9 +18,9 @@ def split(names: tuple[str, ...], z: Tensor) -> dict[str, Tensor]:
 
 
 def adjacent_hidden(cell: Cell) -> list[tuple[int, int]]:
-    """The hidden rows as ranges [first, end) of places in `cell.rows`, the fewest in order.
+    """Runs of hidden rows that are adjacent in `cell.rows`, as ranges [first, end) of indices.
 
-    Rows that stand side by side share one matrix product.
+    The rows of a run share one matrix product.
     """
     ranges: list[tuple[int, int]] = []
     for row in cell.hidden_rows:
@@ -46,7 +46,7 @@ def add_hidden(cell: Cell, z_x: Tensor, z_h: Tensor) -> Tensor:
     return torch.cat([z[row] for row in cell.rows], dim=-1).to(dtype)
 
 
-def joint_bias(cell: Cell, b_ih: Tensor | None, b_hh: Tensor | None) -> Tensor | None:
+def summed_bias(cell: Cell, b_ih: Tensor | None, b_hh: Tensor | None) -> Tensor | None:
     """The sum of both biases in one vector over all rows with a matrix; zero without a bias.
 
     The inner biases (`Cell.inner_bias_rows`) are excluded.

@@ -42,7 +42,7 @@ def add_entry(
     if not hasattr(module, key):
         setattr(module, key, text)  # torch.distributed.checkpoint looks entries up as attributes
     module.register_state_dict_post_hook(_WriteHook(key, text))
-    module.register_load_state_dict_pre_hook(_CheckHook(key, text if required else None, check))
+    module.register_load_state_dict_pre_hook(_CheckHook(key, text, check, required))
 
 
 def add_cell(layer: nn.Module) -> None:
@@ -111,10 +111,11 @@ class _WriteHook:
 class _CheckHook:
     """Hook that checks the entry before a state dict is loaded."""
 
-    def __init__(self, key: str, required: Text | None, check: Check) -> None:
+    def __init__(self, key: str, text: Text, check: Check, required: bool) -> None:
         self.key = key
-        self.required = required
+        self.text = text
         self.check = check
+        self.required = required
 
     def __call__(
         self,
@@ -128,9 +129,9 @@ class _CheckHook:
         errors: list[str],
     ) -> None:
         entry: Tensor | None = state_dict.pop(prefix + self.key, None)
-        if entry is None and self.required is not None and self.required(module) is not None:
+        if entry is None and self.required and self.text(module) is not None:
             missing.append(prefix + self.key)
-        if entry is None or not entry.is_meta:  # whose values come later
+        if entry is None or not entry.is_meta:  # a tensor on the meta device has no values yet
             text = None if entry is None else _decoded(entry)
             self.check(module, text, state_dict, prefix)
 
