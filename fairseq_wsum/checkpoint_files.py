@@ -5,6 +5,7 @@ This module depends on torch and numpy only.
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import re
@@ -63,9 +64,13 @@ def damage(path: Path) -> str | None:
     """What is wrong with a checkpoint, or None if it is intact. Every byte is checked.
 
     `torch.load` alone does not verify the checksums stored in a checkpoint.
+
+    Raises:
+        OSError: the file cannot be opened or read, which says nothing about its contents.
     """
-    if path.stat().st_size == 0:
-        return "it is empty"
+    with path.open("rb") as file:
+        if not file.read(1):
+            return "it is empty"
     try:
         if zipfile.is_zipfile(path):  # otherwise truncated, or written by torch before 1.6
             with zipfile.ZipFile(path) as parts:
@@ -74,6 +79,8 @@ def damage(path: Path) -> str | None:
                 return f"the checksum of {broken} in it is wrong"
         state = read(path, mmap=True)  # testzip has read every byte, so map instead of copying
     except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EIO:
+            raise
         return f"it is truncated, or not a checkpoint ({_first_line(error)})"
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -92,6 +99,8 @@ def damage(path: Path) -> str | None:
 
 def newest(folder: Path, leave_out: Path | None = None) -> tuple[Path, int] | None:
     """The intact, resumable checkpoint with the most updates, and its number of updates.
+
+    Files that cannot be read are passed over.
 
     Args:
         folder: the folder to search.

@@ -60,7 +60,10 @@ def average(paths: list[Path]) -> dict[str, Any]:
     """The last checkpoint with averaged weights and without the optimiser's state."""
     sums: dict[str, torch.Tensor] = {}
     for path in paths:
-        problem = damage(path)
+        try:
+            problem = damage(path)
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}") from error
         if problem is not None:
             raise UserError(
                 f"{path} is damaged: {problem}; move it to another folder to average the others"

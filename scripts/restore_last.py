@@ -23,7 +23,10 @@ def main() -> None:
         sys.exit(__doc__)
     folder = Path(sys.argv[1])
     last = folder / "checkpoint_last.pt"
-    problem = damage(last) if last.is_file() else "it is missing"
+    try:
+        problem = damage(last) if last.is_file() else "it is missing"
+    except OSError as error:  # it may be intact, and newer than all others
+        sys.exit(f"error: {last} cannot be read: {error.strerror}; make it readable, and try again")
     if problem is None:
         return
     found = newest(folder, leave_out=last)

@@ -3,6 +3,7 @@
 import errno
 import random
 import resource
+import runpy
 import shutil
 import subprocess
 import sys
@@ -90,6 +91,25 @@ def test_damage_and_the_newest_intact_checkpoint_are_found(damaged, whole, tmp_p
     average = read(tmp_path / "checkpoint1.pt") | {"last_optimizer_state": None}
     torch.save(average, tmp_path / "checkpoint1.pt")
     assert newest(tmp_path) is None
+
+
+def test_a_file_that_cannot_be_opened_is_not_damaged(tmp_path, monkeypatch) -> None:
+    """It may be intact, and newer than all others, so it must not be set aside."""
+    last = tmp_path / "checkpoint_last.pt"
+    last.write_bytes(b"kept")
+    program = str(SCRIPTS / "restore_last.py")
+    monkeypatch.setattr(sys, "argv", [program, str(tmp_path)])
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        with pytest.raises(PermissionError):
+            damage(last)
+        with pytest.raises(SystemExit, match="cannot be read: Permission denied; make it readable"):
+            runpy.run_path(program, run_name="__main__")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_last.pt"]
 
 
 def test_one_wrong_bit_anywhere_is_found_or_changes_nothing(whole, tmp_path) -> None:

@@ -314,6 +314,15 @@ def test_the_command_takes_standard_input_and_a_cell_of_your_own(prepared, tmp_p
         (["--tables", "{}/t", "--sentence", "a", "--tags", "{}/two"], "has 2 lines for 1"),
         (["--page", "{}/p.html", "--input", "{}/many"], "--page shows at most 200 sentences"),
         (["--picture", "{}/p.png", "--sentence", "{long}"], "--sentence has 201 tokens, and"),
+        (
+            ["--page", "{}/p.html", "--sentence", "a", "--target-sentence", "{long}"],
+            "the translation of --sentence has 201 tokens, and",
+        ),
+        (
+            ["--arrays", "{}/p.npz", "--tables", "{}/p.npz", "--sentence", "a"],
+            "two results have the same name",
+        ),
+        (["--page", "{}/p.html", "--sentence", "a", "--data", "{}/a:b"], "has a colon in its name"),
         (["--page", "{}/p.html", "--sentence", "a", "--carry-state"], "--carry-state is for"),
         (["--page", "{}/new/p.html", "--sentence", "a", "--data", "{}"], "--data {} has no dict"),
         (
@@ -547,9 +556,34 @@ def test_pictures_and_arrays_are_of_one_model(models, tmp_path, capsys) -> None:
         assert "--picture, --arrays and --tables are for one checkpoint" in message
 
 
+def test_a_wrong_number_of_tags_is_found_before_any_sentence_runs(
+    models, tmp_path, capsys, monkeypatch
+) -> None:
+    tags = tmp_path / "tags"
+    tags.write_text("X X\nX\n")
+    monkeypatch.setattr(Reader, "sentences", None)
+    given = ["--sentence", "a b", "--sentence", "c d", "--tables", tmp_path / "t", "--tags", tags]
+    assert "--tags, line 2: give one tag for each of the 2 words instead of 1: c" in fails(
+        capsys, models["lm"], *given
+    )
+
+
+def test_mostly_unknown_words_give_one_warning(models, tmp_path, capsys) -> None:
+    given = ["--tables", tmp_path / "t", "--overwrite"]
+    texts = ["--sentence", "a man 漢字", "--sentence", "漢字 仮名 ."]
+    main(models["translator"], *texts, *given)
+    assert "--sentence number 2: the dictionary lacks 2 of its 3 words." in capsys.readouterr().err
+    main(models["translator"], "--sentence", "the man", "--target-sentence", "漢字 仮名", *given)
+    shown = capsys.readouterr().err
+    assert "the translation of --sentence: the dictionary lacks 2 of its 2 words" in shown
+
+
 def test_unknown_words_are_shown_with_a_warning(models, tmp_path, capsys) -> None:
     main(models["lm"], "--sentence", "Straße über", "--arrays", tmp_path / "a.npz")
-    assert "--sentence: the dictionary has none of its words" in capsys.readouterr().err
+    assert (
+        "--sentence: the dictionary lacks 2 of its 2 words. Does the text"
+        in capsys.readouterr().err
+    )
     with numpy.load(tmp_path / "a.npz") as arrays:
         assert arrays["0/target"].tolist() == ["Straße <unk>", "über <unk>", "</s>"]
 

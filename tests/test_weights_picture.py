@@ -76,6 +76,8 @@ def test_an_unknown_piece_does_not_split_its_word() -> None:
     assert text.words == ("a", "cafés <unk>", "!") and text.word_of == (0, 1, 1, 1, 2)
     text = join_words(["▁<", "b", ">", "man", "</s>", "c"], "sentencepiece")
     assert (text.words, text.word_of) == (("<b>man", "</s>", "c"), (0, 0, 0, 0, 1, 2))
+    text = join_words(["▁a", "<> <unk>", "b", "</s>"], "sentencepiece")
+    assert text.words == ("a<>b <unk>", "</s>")
     text = join_words(["▁a", "▁b <unk>", "c", "</s>"], "sentencepiece")
     assert text.words == ("a", "bc <unk>", "</s>")
 

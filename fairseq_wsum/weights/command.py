@@ -16,6 +16,7 @@ import torch
 from ..argument_types import positive
 from ..files import whole
 from .sentences import Line, Model, Sentence
+from .tables import check_tags
 
 if TYPE_CHECKING:
     from .models import Reader
@@ -112,6 +113,8 @@ def run(args: argparse.Namespace) -> None:
     ]
     for reader in readers:
         _check_lines(args, reader, lines)
+        _check_tags(reader, lines, tags)
+        _warn_of_unknown_words(reader, lines)
     _write(args, readers, lines, tags)
 
 
@@ -265,18 +268,47 @@ def _check_lines(args: argparse.Namespace, reader: Reader, lines: list[Line]) ->
         if given and reader.is_language_model:
             raise ValueError(f"{option}: a target is for translation models; omit it")
     for line in lines:
-        tokens = reader.length(line)
-        if (args.picture or args.page) and tokens > MOST_TOKENS:
-            raise ValueError(
-                f"{line.where} has {tokens} tokens, and --picture and --page show at "
-                f"most {MOST_TOKENS}: split it, or give only --tables and --arrays"
-            )
-        if reader.is_unknown(line):
-            print(
-                f"warning: {line.where}: the dictionary has none of its words; does the text have "
-                "the form of the training text?",
-                file=sys.stderr,
-            )
+        for side, tokens in reader.lengths(line).items():
+            if (args.picture or args.page) and tokens > MOST_TOKENS:
+                raise ValueError(
+                    f"{_text_of(line, side)} has {tokens} tokens, and --picture and --page show at "
+                    f"most {MOST_TOKENS}: split it, or give only --tables and --arrays"
+                )
+
+
+def _text_of(line: Line, side: str) -> str:
+    """How a message names what a side reads."""
+    is_target = side == "decoder" and line.target is not None
+    return f"the translation of {line.where}" if is_target else line.where
+
+
+def _check_tags(reader: Reader, lines: list[Line], tags: list[str] | None) -> None:
+    """Check the numbers of tags before any sentence runs."""
+    for number, (line, given) in enumerate(zip(lines, tags or [], strict=False), start=1):
+        check_tags(number, reader.words(line), given.split())
+
+
+def _warn_of_unknown_words(reader: Reader, lines: list[Line]) -> None:
+    """Warn of texts of which the dictionary lacks more than half, or without their subwords any."""
+    strange = [
+        (_text_of(line, side), unknown, words)
+        for line in lines
+        for side, (unknown, words) in reader.unknown(line).items()
+        if unknown > (0 if reader.needs_segmentation else words / 2)
+    ]
+    if not strange:
+        return
+    where, unknown, words = strange[0]
+    others = f" ({len(strange) - 1} more have as few known words)" if strange[1:] else ""
+    cure = (
+        "It has subwords: give --bpe and --bpe-model, or text in subwords"
+        if reader.needs_segmentation
+        else "Does the text have the form of the training text?"
+    )
+    print(
+        f"warning: {where}: the dictionary lacks {unknown} of its {words} words{others}. {cure}",
+        file=sys.stderr,
+    )
 
 
 # The results
@@ -291,6 +323,9 @@ def _check_outputs(args: argparse.Namespace) -> None:
     if args.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: torch sees no GPU here")
     files = {"--picture": args.picture, "--page": args.page, "--arrays": args.arrays}
+    results = [path.absolute() for path in (*files.values(), args.tables) if path is not None]
+    if len(set(results)) < len(results):
+        raise ValueError("two results have the same name: give each its own")
     if args.tables is None and not any(files.values()):
         raise ValueError("nothing to write: give --picture, --page, --arrays or --tables")
     if args.picture is None:

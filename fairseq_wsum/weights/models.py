@@ -21,7 +21,7 @@ from .. import plugin  # noqa: F401  # registers the architectures
 from ..layer import State, WsumLSTM
 from ..plugin.modules import CarriedState
 from . import origins
-from .sentences import UNKNOWN, Line, Sentence, Text, View, join_words
+from .sentences import END, UNKNOWN, Line, Sentence, Text, View, join_words
 from .trace import Trace, trace
 
 
@@ -135,19 +135,34 @@ class Reader:
             else:
                 raise ValueError("a target is for translation models, and this is a language model")
 
-    def is_unknown(self, line: Line) -> bool:
-        """Whether every word of a line is unknown to the dictionary."""
-        dictionary = self.task.source_dictionary
-        tokens, _ = self._encode(line.text, dictionary)
-        return bool((tokens[:-1] == dictionary.unk()).all())
+    def unknown(self, line: Line) -> dict[str, tuple[int, int]]:
+        """How many words of a line and its target have unknown parts, and the number of words.
 
-    def length(self, line: Line) -> int:
-        """The number of tokens of a line, or of its target if that has more.
+        The keys are those of `lengths`; the end of the sentence does not count.
+        """
+        found = {}
+        for side, (_, names) in self._tokens(line).items():
+            words = [word for word in self._words(names).words if word != END]
+            found[side] = sum(word.endswith(UNKNOWN) for word in words), len(words)
+        return found
+
+    @property
+    def needs_segmentation(self) -> bool:
+        """Whether the dictionary has subwords, and no model is given that makes them."""
+        return self.marks is not None and self.bpe is None
+
+    def words(self, line: Line) -> tuple[str, ...]:
+        """The words of a line, without the end of the sentence."""
+        _, names = next(iter(self._tokens(line).values()))
+        return tuple(word for word in self._words(names).words if word != END)
+
+    def lengths(self, line: Line) -> dict[str, int]:
+        """The number of tokens that the encoder and the decoder read, as far as they are given.
 
         Raises:
             ValueError: the model has learned positional embeddings, and they do not reach so far.
         """
-        lengths = self._lengths(line)
+        lengths = {side: len(tokens) for side, (tokens, _) in self._tokens(line).items()}
         for side, length in lengths.items():
             positions = getattr(getattr(self.model, side, None), "embed_positions", None)
             if (
@@ -159,20 +174,16 @@ class Reader:
                     f"{line.where}: {whose} has {length} tokens, and the {side} of this model has "
                     f"learned positions for {positions.max_positions}: split the sentence"
                 )
-        return max(lengths.values())
+        return lengths
 
-    def _lengths(self, line: Line) -> dict[str, int]:
-        """The number of tokens that each side reads, as far as they are given."""
-        task = self.task
-        length = len(self._encode(line.text, task.source_dictionary)[0])
-        if self.is_language_model:
-            return {"decoder": length}
-        if line.target is None:
-            return {"encoder": length}
-        return {
-            "encoder": length,
-            "decoder": len(self._encode(line.target, task.target_dictionary)[0]),
-        }
+    def _tokens(self, line: Line) -> dict[str, tuple[Tensor, list[str]]]:
+        """What each side reads, as far as it is given: tokens and their names."""
+        source, target = self.task.source_dictionary, self.task.target_dictionary
+        first = "decoder" if self.is_language_model else "encoder"
+        read = {first: self._encode(line.text, source)}
+        if line.target is not None and not self.is_language_model:
+            read["decoder"] = self._encode(line.target, target)
+        return read
 
     def word_counts(self, side: str) -> dict[str, int] | None:
         """How often each word occurs in the training text of a side; None with subwords."""

@@ -82,6 +82,8 @@ def languages(source: str | None, target: str | None) -> dict[str, str]:
 def data_folder(given: Path | None, trained_on: str) -> Path:
     """The folder that was given, else that of the training. It must have dictionaries."""
     folder = given or Path(utils.split_paths(trained_on)[0])
+    if ":" in str(folder):  # fairseq splits it there
+        raise no_data(given, folder, "has a colon in its name")
     if not list(folder.glob("dict*.txt")):
         problem = "does not exist"
         if folder.exists():

@@ -178,12 +178,7 @@ def _write(path: Path, squares: Sequence[Square], title: Sequence[str], label: s
                 for page in figures(squares, title, label, each=True):
                     pages.savefig(page)
             return
-        (figure,) = figures(squares, title, label)
-        if kind == ".png" and figure.get_figheight() * DPI > TALLEST:
-            raise ValueError(
-                f"--picture: {len(squares)} sentences do not fit into a .png file: give a .pdf "
-                "file or fewer sentences"
-            )
+        (figure,) = figures(squares, title, label, tallest=TALLEST if kind == ".png" else None)
         figure.savefig(path, format=kind[1:], dpi="figure", metadata=METADATA[kind])
 
 
@@ -223,7 +218,11 @@ def missing_characters(report: bool) -> Iterator[None]:
 
 
 def figures(
-    squares: Sequence[Square], title: Sequence[str], label: str, each: bool = False
+    squares: Sequence[Square],
+    title: Sequence[str],
+    label: str,
+    each: bool = False,
+    tallest: int | None = None,
 ) -> Iterator[Any]:
     """The matplotlib figures of some sentences: one of all, or one of each.
 
@@ -232,13 +231,17 @@ def figures(
         title: lines of text above them.
         label: the description of the colour bar.
         each: whether each sentence has its own figure.
+        tallest: the greatest height of a figure in dots.
+
+    Raises:
+        ValueError: a figure would be taller.
     """
     parts = [part for one in squares for part in (one.weights, one.backward) if part is not None]
     largest = max(float(part.nan_to_num().max()) for part in parts) or 1.0
     numbers = [str(k + 1) if len(squares) > 1 else "" for k in range(len(squares))]
     boxes = [_Box(one, number) for one, number in zip(squares, numbers, strict=True)]
     for page in [[box] for box in boxes] if each else [boxes]:
-        yield _page(page, title, label, largest)
+        yield _page(page, title, label, largest, tallest)
 
 
 class _Box:
@@ -283,7 +286,9 @@ class _Box:
         return mesh
 
 
-def _page(boxes: Sequence[_Box], title: Sequence[str], label: str, largest: float) -> Any:
+def _page(
+    boxes: Sequence[_Box], title: Sequence[str], label: str, largest: float, tallest: int | None
+) -> Any:
     """A figure of some sentences, in rows from left to right, beside a colour bar."""
     from matplotlib.figure import Figure
 
@@ -296,6 +301,11 @@ def _page(boxes: Sequence[_Box], title: Sequence[str], label: str, largest: floa
         x += box.size + GAP
         below, right = max(below, y + box.size), max(right, box.x + box.size)
     width, height = right + GAP + BAR + BAR_TEXT, below + MARGIN
+    if tallest is not None and height * DPI > tallest:
+        raise ValueError(
+            f"--picture: {len(boxes)} sentences do not fit into a .png file: give a .pdf file or "
+            "fewer sentences"
+        )
     figure = Figure((width, height), dpi=DPI)
     for number, line in enumerate(title):
         weight = "normal" if number else "bold"

@@ -94,6 +94,7 @@ class Model:
     sentences: Sequence[Sentence]
 
 
+END = "</s>"
 UNKNOWN = " <unk>"  # after the name of a token that the dictionary lacks
 
 
@@ -112,7 +113,8 @@ def join_words(tokens: Sequence[str], kind: str | None) -> Text:
     goes_on = after_special = False
     for name in tokens:
         token = name.removesuffix(UNKNOWN)
-        special = token.startswith("<") and token.endswith(">")
+        # an unknown piece may look like one
+        special = token == name and token.startswith("<") and token.endswith(">")
         if kind == "sentencepiece":
             part = token.removeprefix("▁")
             begins = token.startswith("▁") or special or after_special

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..files import whole
-from .sentences import Sentence, Text, View, last_tokens
+from .sentences import END, Sentence, Text, View, last_tokens
 from .trace import Trace
 from .weighted_sum import SHARE, half_lives, lifetimes
 
@@ -32,7 +32,6 @@ LATER = (1, 2, 4, 8, 16)  # numbers of steps after which the remaining norm is m
 QUANTILES = (5, 25, 50, 75, 95)
 FEWEST = 5  # occurrences that a word must have to be among those that open an input gate most
 OPENING = 5  # how many of those words are listed
-END = "</s>"
 
 # What is summed up over the occurrences of a word: their number, the steps of their lives, how many
 # lives are censored; and for each of `LATER`, how many occurrences have that many later steps, and
@@ -45,6 +44,19 @@ LIFE = ["occurrences", "lifetime", "censored"]
 LIFE += [name for k in LATER for name in (f"kept_{k}", f"kept_{k}_of")]
 UNIT = ["unit", "forget_gate", "input_gate", "half_life", "position_correlation"]
 UNIT += [f"opens_{k + 1}" for k in range(OPENING)]
+
+
+def check_tags(line: int, words: Sequence[str], tags: Sequence[str]) -> None:
+    """Check that a sentence, number `line`, has a tag for each of its words, without `</s>`.
+
+    Raises:
+        ValueError: there are more or fewer tags.
+    """
+    if len(tags) != len(words):
+        raise ValueError(
+            f"--tags, line {line}: give one tag for each of the {len(words)} words instead of "
+            f"{len(tags)}: {' '.join(words)}"
+        )
 
 
 class Tables:
@@ -82,12 +94,9 @@ class Tables:
         """
         self._sentences += 1
         text = sentence.target if sentence.source is None else sentence.source
-        words = [word for word in text.words if word != END]
-        if tags is not None and len(tags) != len(words):
-            raise ValueError(
-                f"--tags, line {self._sentences}: give one tag for each of the {len(words)} words "
-                f"instead of {len(tags)}: {' '.join(words)}"
-            )
+        if tags is not None:
+            words = [word for word in text.words if word != END]
+            check_tags(self._sentences, words, tags)
         tagged = "decoder" if sentence.source is None else "encoder"
         if tags is not None and tagged not in [view.side for view in sentence.views]:
             raise ValueError(

@@ -48,7 +48,7 @@ function joinWords({ w, shares }, { words, wordOf }, reverse) {
   const joined = new Float64Array(count * count).fill(NaN);
   after.forEach((t, column) => {
     for (let j = 0; j < size; j++) {
-      const value = w[t * size + j];
+      const value = Math.abs(w[t * size + j]);
       const at = column * count + wordOf[j];
       if (Number.isNaN(value)) continue;
       joined[at] = Number.isNaN(joined[at]) ? value : Math.hypot(joined[at], value);
