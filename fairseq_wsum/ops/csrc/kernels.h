@@ -79,7 +79,7 @@ struct Recurrence {
     const uint8_t* padding;  // T x B, 1 at padding
     const void* z;           // real, T x B x R*H: the pre-activations from x_t
     const void* w_hh;        // real, Q*H x P
-    const void* b_inner;        // real, Q*H: the inner biases
+    const void* b_inner;     // real, Q*H: the inner biases
     const void* w_hr;        // real, P x H: the projection
     const void* h_0;         // real, B x P
     const float* c_0;        // B x H; null without a memory cell
