@@ -234,8 +234,10 @@ def test_autocast_converts_float32_only() -> None:
         assert WsumLSTM(3, 4, dtype=torch.bfloat16)(X.bfloat16())[0].dtype == torch.bfloat16
 
 
-def test_only_the_second_bias_can_be_taken_away() -> None:
-    layer = make(cell="lstm")
+@pytest.mark.parametrize("cell", ["lstm", "gru", "no-gates"])
+@pytest.mark.parametrize("backend", ["reference", "torch"])
+def test_only_the_second_bias_can_be_taken_away(cell, backend) -> None:
+    layer = make(cell=cell, backend=backend)
     with torch.no_grad():
         layer.bias_hh_l0.zero_()
     y, _ = layer(X)
@@ -244,6 +246,14 @@ def test_only_the_second_bias_can_be_taken_away() -> None:
     layer.bias_ih_l0, layer.bias_hh_l0 = None, torch.nn.Parameter(layer.bias_ih_l0.detach())
     with pytest.raises(ValueError, match="set bias_hh to None instead"):
         layer(X)
+
+
+@pytest.mark.parametrize("cell", sorted(CELLS))
+def test_a_layer_without_its_biases_can_be_reset(cell) -> None:
+    layer = make(cell=cell)
+    layer.bias_ih_l0 = layer.bias_hh_l0 = None
+    layer.reset_parameters()
+    assert layer(X)[0].isfinite().all()
 
 
 def test_numpy_numbers_are_accepted() -> None:

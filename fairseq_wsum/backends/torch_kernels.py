@@ -73,7 +73,12 @@ def run(
     """
     dtype = product_dtype(x, p.w_ih)
     x, h_0 = x.to(dtype), h_0.to(dtype)
-    given = (p.w_ih, p.w_hh, p.b_ih, p.b_hh, p.w_hr)
+    b_hh = p.b_hh
+    if (
+        b_hh is None and p.b_ih is not None
+    ):  # the layer may have one bias, torch's functions take two
+        b_hh = torch.zeros_like(p.b_ih)
+    given = (p.w_ih, p.w_hh, p.b_ih, b_hh, p.w_hr)
     weights = [weight.to(dtype) for weight in given if weight is not None]
     assert cell.twin is not None  # see `why_not`
     function = _FUNCTIONS[cell.twin]

@@ -27,28 +27,29 @@ def draw(module: nn.Module, bound: float) -> None:
 
 @torch.no_grad()
 def prescribe(
-    module: nn.Module, cell: Cell, parameters: Mapping[str, Tensor], suffix: str, units: int
+    module: nn.Module, cell: Cell, parameters: Mapping[str, Tensor | None], suffix: str, units: int
 ) -> None:
     """Let the cell set the initial values of one direction of one layer.
 
     Args:
         module: the module with the parameters.
         cell: the form of the cell in this layer.
-        parameters: the parameters by name without suffix.
+        parameters: the parameters by name without suffix; None for a bias that was taken away.
         suffix: the end of their names in the module.
         units: H.
 
     Raises:
         RuntimeError: the cell sets a value that is computed from others without a parametrization.
     """
+    present = {name: value for name, value in parameters.items() if value is not None}
     # A change in place raises the version of a tensor. Computed tensors do not keep it.
     versions = {
         name: value._version
-        for name, value in parameters.items()
+        for name, value in present.items()
         if name + suffix not in module._parameters and not is_parametrized(module, name + suffix)
     }
-    cell.initialise(parameters, units)
-    for name, value in parameters.items():
+    cell.initialise(present, units)
+    for name, value in present.items():
         if is_parametrized(module, name + suffix):
             setattr(module, name + suffix, value)
         elif name in versions and value._version > versions[name]:
