@@ -132,6 +132,14 @@ def test_the_map_after_a_layer_starts_like_the_output_of_attention() -> None:
         assert not layer.out_proj.bias.any()
 
 
+def test_a_model_with_an_adaptive_softmax_and_shared_embeddings_loads_its_weights() -> None:
+    options = dict(adaptive_softmax_cutoff="8,16", share_decoder_input_output_embed=True)
+    model = make_model(**options)
+    weights = model.state_dict()
+    model.load_state_dict(weights)  # fairseq's, which upgrades the weights
+    assert "decoder.output_projection.weight" not in weights
+
+
 def test_an_encoder_layer_is_the_sum_of_both_directions_and_a_feed_forward() -> None:
     model = make_model(encoder_layers=1)
     src, lengths, _ = make_batch((5, 5, 5))

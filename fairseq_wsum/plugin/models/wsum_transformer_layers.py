@@ -63,6 +63,9 @@ class WsumTransformerDecoder(TransformerDecoderBase):
         self.built = 0
         super().__init__(*args, **named)
         remember_words(self)
+        if self.adaptive_softmax is not None:
+            # fairseq's upgrade_state_dict_named would add an output matrix, which this model lacks
+            self.share_input_output_embed = False
         attentions = (getattr(layer, "self_attn", None) for layer in self.layers.modules())
         self._keeps_attention = any(isinstance(one, MultiheadAttention) for one in attentions)
 
