@@ -87,7 +87,7 @@ def measure(
         given = (z, v, c_0, None, *cell_and_reverse)
         forward = partial(torch.ops.fairseq_wsum.memory_cell, *given, True)
         y, c_n, cells = forward()
-        cells = y if operators.left_out(cells) else cells
+        cells = operators.or_equal(cells, y)
         dy = torch.ones_like(y)
         backward = partial(
             torch.ops.fairseq_wsum.memory_cell_backward,

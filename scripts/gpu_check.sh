@@ -125,8 +125,9 @@ cuda = f", CUDA {torch.version.cuda}" if torch.version.cuda else ""
 print("head", "torch", torch.__version__ + cuda, sep="\t")
 print("head", "Triton", triton or "not installed", sep="\t")
 print("head", "Python", platform.python_version(), sep="\t")
-gated = [n for n, c in CELLS.items() if not c.has_recurrent_matrix]  # on a GPU the others run on the scan
-print("bandwidth", *(n for n in gated if operators.has_kernels(CELLS[n], "cuda")))
+measured = [n for n, c in CELLS.items() if not c.has_recurrent_matrix]
+# those without kernels of their own run on the scan
+print("bandwidth", *(n for n in measured if operators.has_kernels(CELLS[n], "cuda")))
 for dtype in ("fp32", "bf16", "fp16"):
     print("cells", dtype, "auto", "-", " ".join(CELLS), sep="\t")
     for backend in BACKENDS.values():

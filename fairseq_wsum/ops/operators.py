@@ -235,8 +235,7 @@ def _save_memory_cell(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor])
     ctx.mark_non_differentiable(output[2])
     ctx.set_materialize_grads(False)
     y, _, cells = output
-    kept = None if not save else y if left_out(cells) else cells
-    ctx.save_for_backward(z, v, c_0, padding_mask, kept)
+    ctx.save_for_backward(z, v, c_0, padding_mask, or_equal(cells, y) if save else None)
 
 
 def _memory_cell_gradient(ctx: Any, dy: Tensor | None, dc_n: Tensor | None, _: None) -> Any:
@@ -246,7 +245,7 @@ def _memory_cell_gradient(ctx: Any, dy: Tensor | None, dc_n: Tensor | None, _: N
     rest = (ctx.code, ctx.reverse)
     if cells is None:
         y, _, cells = torch.ops.fairseq_wsum.memory_cell(z, v, c_0, padding_mask, *rest, True)
-        cells = y if left_out(cells) else cells
+        cells = or_equal(cells, y)
     dz, dv, dc_0 = torch.ops.fairseq_wsum.memory_cell_backward(
         dy, dc_n, z, v, c_0, padding_mask, cells, *rest
     )
@@ -267,14 +266,19 @@ def kept_outputs(
     """The outputs of `recurrence` that its gradient needs: saved, cells and h_t."""
     y, _, _, saved, cells, states = output
     h = y if padding_mask is None else states
-    if c_0 is not None and left_out(cells):
-        cells = h
+    if c_0 is not None:
+        cells = or_equal(cells, h)
     return h if _h_is_all(w_hr, c_0) else saved, cells, h
 
 
 def left_out(output: Tensor) -> bool:
     """Whether an output of an operator, which has two dimensions or more, was not needed."""
     return output.dim() == 1
+
+
+def or_equal(output: Tensor, equal: Tensor) -> Tensor:
+    """The output or, if it was left out, the tensor that has the same values."""
+    return equal if left_out(output) else output
 
 
 def _recurrence_gradient(
