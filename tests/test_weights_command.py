@@ -72,7 +72,7 @@ def test_the_sum_explains_every_layer_of_a_checkpoint(models, name, target) -> N
     reader = Reader(models[name])
     if reader.is_language_model:
         target = None
-    (sentence,) = reader.sentences([Line(SENTENCE, target, "here")])
+    (sentence,) = reader.sentences([reader.encode(Line(SENTENCE, target, "here"))])
     expected = {
         "translator": [("encoder", 1, 2), ("decoder", 1, 1), ("decoder", 2, 1)],
         "parallel": [("encoder", 1, 1), ("encoder", 2, 1), ("decoder", 1, 1)],
@@ -103,7 +103,7 @@ FEEDS = ("translator", "half")  # whose decoders run step by step
 def test_the_views_are_of_what_the_model_itself_computes(models, name) -> None:
     reader = Reader(models[name])
     line = ("w1 w4 w2 w7", None) if name == "lm" else (SENTENCE, "der Mann sieht den Hund .")
-    (sentence,) = reader.sentences([Line(*line, "here")])
+    (sentence,) = reader.sentences([reader.encode(Line(*line, "here"))])
     calls = {layer.module: [] for layer in reader.layers}  # the result of each
     for module in calls:
         module.register_forward_hook(lambda module, _, result: calls[module].append(result))
@@ -130,15 +130,16 @@ def test_the_views_are_of_what_the_model_itself_computes(models, name) -> None:
 
 def test_text_that_is_segmented_already_stays_so(models) -> None:
     reader = Reader(models["half"])
-    (plain,) = reader.sentences([Line(SENTENCE, "der hund .", "here")])
+    (plain,) = reader.sentences([reader.encode(Line(SENTENCE, "der hund .", "here"))])
     assert len(plain.source.tokens) > len(plain.source.words) == len(SENTENCE.split()) + 1
     texts = (" ".join(text.tokens[:-1]) for text in (plain.source, plain.target))
-    (segmented,) = reader.sentences([Line(*texts, "here")])
+    (segmented,) = reader.sentences([reader.encode(Line(*texts, "here"))])
     assert segmented.source == plain.source and segmented.target == plain.target
 
 
 def test_the_decoder_reads_what_it_predicted_one_step_before(models) -> None:
-    (sentence,) = Reader(models["half"]).sentences([Line(SENTENCE, "der Hund .", "here")])
+    reader = Reader(models["half"])
+    (sentence,) = reader.sentences([reader.encode(Line(SENTENCE, "der Hund .", "here"))])
     (view,) = sentence.views
     assert view.text.tokens[0] == "</s>" and sentence.target.tokens[-1] == "</s>"
     assert view.text.tokens[1:] == sentence.target.tokens[:-1]
@@ -146,13 +147,13 @@ def test_the_decoder_reads_what_it_predicted_one_step_before(models) -> None:
 
 def test_a_language_model_can_carry_its_state(models) -> None:
     reader = Reader(models["lm"])
-    lines = [Line(words, None, "here") for words in ("w1 w4 w2", "w7 w0")]
+    lines = [reader.encode(Line(words, None, "here")) for words in ("w1 w4 w2", "w7 w0")]
     for carries in (True, False):
         first, second = reader.sentences(lines, carry_state=carries)
         for before, after in zip(first.views, second.views, strict=True):
             last, start = before.directions[0].c_n, after.directions[0].c_0
             assert torch.equal(last, start) == carries
-    whole = Line("w1 w4 w2 </s> w7 w0", None, "here")
+    whole = reader.encode(Line("w1 w4 w2 </s> w7 w0", None, "here"))
     (together,) = reader.sentences([whole])
     *_, second = reader.sentences(lines, carry_state=True)
     for one, parts in zip(together.views, second.views, strict=True):
@@ -197,7 +198,7 @@ def test_all_results_are_written(models, tmp_path, capsys) -> None:
 def test_a_picture_is_drawn_as_its_options_say(models, tmp_path) -> None:
     reader = Reader(models["translator"])
     text = ["--sentence", SENTENCE, "--target-sentence", "der Hund ."]
-    sentences = list(reader.sentences([Line(SENTENCE, "der Hund .", "here")]))
+    sentences = list(reader.sentences([reader.encode(Line(SENTENCE, "der Hund .", "here"))]))
     model = Model("translator", reader.architecture, reader.cell_names, sentences)
     shown, drawn = tmp_path / "shown.svg", tmp_path / "drawn.svg"
     pictures = set()
@@ -471,8 +472,8 @@ def test_the_dictionaries_are_enough_with_the_names_of_the_languages(
 
 def test_a_target_is_for_translation_models(models, tmp_path, capsys) -> None:
     options = ["--sentence", "w1", "--target-sentence", "w2", "--arrays", tmp_path / "a.npz"]
-    message = fails(capsys, models["lm"], *options)
-    assert "--target-sentence: a target is for translation models; omit it" in message
+    expected = "--sentence has a translation, and this is a language model: omit --target-sentence"
+    assert expected in fails(capsys, models["lm"], *options)
 
 
 def test_languages_are_for_translation_models(models, tmp_path, capsys) -> None:

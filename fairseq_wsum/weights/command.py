@@ -15,11 +15,12 @@ import torch
 
 from ..argument_types import positive
 from ..files import whole
-from .sentences import Line, Model, Sentence
+from .sentences import UNKNOWN, Line, Model, Sentence
 from .tables import check_tags
 
 if TYPE_CHECKING:
     from .models import Reader
+    from .vocabulary import EncodedLine
 
 HELP = "show the weights that the gates of a trained model compute"
 MOST_TOKENS = 200  # of a sentence in a picture or a page
@@ -111,15 +112,19 @@ def run(args: argparse.Namespace) -> None:
         )
         for path in args.checkpoints
     ]
-    for reader in readers:
-        _check_lines(args, reader, lines)
-        _check_tags(reader, lines, tags)
-        _warn_of_unknown_words(reader, lines)
-    _write(args, readers, lines, tags)
+    texts = [[reader.encode(line) for line in lines] for reader in readers]
+    for reader, encoded in zip(readers, texts, strict=True):
+        _check_lengths(args, encoded)
+        _check_tags(encoded, tags)
+        _warn_of_unknown_words(reader, encoded)
+    _write(args, readers, texts, tags)
 
 
 def _write(
-    args: argparse.Namespace, readers: list[Reader], lines: list[Line], tags: list[str] | None
+    args: argparse.Namespace,
+    readers: list[Reader],
+    texts: list[list[EncodedLine]],
+    tags: list[str] | None,
 ) -> None:
     from .arrays import Arrays
     from .page import write_page
@@ -130,8 +135,9 @@ def _write(
     models = []
     with contextlib.ExitStack() as files:
         arrays = None
-        for reader, name in zip(readers, _names(args.checkpoints), strict=True):
-            tables = None if args.tables is None else Tables(reader.word_counts)
+        for reader, lines, name in zip(readers, texts, _names(args.checkpoints), strict=True):
+            word_counts = reader.vocabulary.word_counts
+            tables = None if args.tables is None else Tables(word_counts)
             kept: list[Sentence] = []
             for k, sentence in enumerate(reader.sentences(lines, args.carry_state)):
                 if args.picture is not None and k == 0:  # a wrong choice is known at once
@@ -263,15 +269,14 @@ def _check_number(args: argparse.Namespace, lines: list[Line], tags: list[str] |
             )
 
 
-def _check_lines(args: argparse.Namespace, reader: Reader, lines: list[Line]) -> None:
-    for option, given in (("--target-sentence", args.target_sentence), ("--target", args.target)):
-        if given and reader.is_language_model:
-            raise ValueError(f"{option}: a target is for translation models; omit it")
-    for line in lines:
-        for side, tokens in reader.lengths(line).items():
-            if (args.picture or args.page) and tokens > MOST_TOKENS:
+def _check_lengths(args: argparse.Namespace, lines: list[EncodedLine]) -> None:
+    if args.picture is None and args.page is None:
+        return
+    for line, sides in lines:
+        for side, tokens in sides.items():
+            if (length := len(tokens.indices)) > MOST_TOKENS:
                 raise ValueError(
-                    f"{_text_of(line, side)} has {tokens} tokens, and --picture and --page show at "
+                    f"{_text_of(line, side)} has {length} tokens, and --picture and --page show at "
                     f"most {MOST_TOKENS}: split it, or give only --tables and --arrays"
                 )
 
@@ -282,31 +287,34 @@ def _text_of(line: Line, side: str) -> str:
     return f"the translation of {line.where}" if is_target else line.where
 
 
-def _check_tags(reader: Reader, lines: list[Line], tags: list[str] | None) -> None:
+def _check_tags(lines: list[EncodedLine], tags: list[str] | None) -> None:
     """Check the numbers of tags before any sentence runs."""
-    for number, (line, given) in enumerate(zip(lines, tags or [], strict=False), start=1):
-        check_tags(number, reader.words(line), given.split())
+    for number, ((_, sides), given) in enumerate(zip(lines, tags or [], strict=False), start=1):
+        first = next(iter(sides.values()))
+        check_tags(number, first.words, given.split())
 
 
-def _warn_of_unknown_words(reader: Reader, lines: list[Line]) -> None:
+def _warn_of_unknown_words(reader: Reader, lines: list[EncodedLine]) -> None:
     """Warn of texts of which the dictionary lacks more than half, or without their subwords any."""
-    strange = [
-        (_text_of(line, side), unknown, words)
-        for line in lines
-        for side, (unknown, words) in reader.unknown(line).items()
-        if unknown > (0 if reader.needs_segmentation else words / 2)
-    ]
+    needs_segmentation = reader.vocabulary.needs_segmentation
+    strange = []
+    for line, sides in lines:
+        for side, tokens in sides.items():
+            words = tokens.words
+            unknown = sum(word.endswith(UNKNOWN) for word in words)
+            if unknown > (0 if needs_segmentation else len(words) / 2):
+                strange.append((_text_of(line, side), unknown, len(words)))
     if not strange:
         return
-    where, unknown, words = strange[0]
+    where, unknown, number = strange[0]
     others = f" ({len(strange) - 1} more have as few known words)" if strange[1:] else ""
     cure = (
         "It has subwords: give --bpe and --bpe-model, or text in subwords"
-        if reader.needs_segmentation
+        if needs_segmentation
         else "Does the text have the form of the training text?"
     )
     print(
-        f"warning: {where}: the dictionary lacks {unknown} of its {words} words{others}. {cure}",
+        f"warning: {where}: the dictionary lacks {unknown} of its {number} words{others}. {cure}",
         file=sys.stderr,
     )
 

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from fairseq import checkpoint_utils
-from fairseq.data import Dictionary, encoders
 from fairseq.models import ARCH_MODEL_REGISTRY, BaseFairseqModel, FairseqLanguageModel
 from fairseq.modules import LearnedPositionalEmbedding
 from fairseq.tasks import TASK_REGISTRY
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from .. import plugin  # noqa: F401  # registers the architectures
 from ..layer import State, WsumLSTM
 from ..plugin.modules import CarriedState
 from . import origins
-from .sentences import END, UNKNOWN, Line, Sentence, Text, View, join_words
+from .sentences import Line, Sentence, Text, View
 from .trace import Trace, trace
+from .vocabulary import EncodedLine, Tokens, Vocabulary
 
 
 class Reader:
@@ -35,15 +34,15 @@ class Reader:
         target_lang: its target language; by default those of the data in the folder. A folder with
             dictionaries alone does not name them.
         user_dir: a folder with code of the user, such as a cell, to import before.
-        bpe: fairseq's name of the segmentation, `sentencepiece` or `subword_nmt`, or None if the
-            text is segmented already. By default sentencepiece if the data folder has `spm.model`.
-        bpe_model: the model of sentencepiece, or the codes of subword-nmt.
+        bpe: fairseq's name of the segmentation, and
+        bpe_model: its model; see `Vocabulary`.
         beam: beam size for the model's own translations.
         device: the device to run on.
 
     Attributes:
         architecture: fairseq's name of the model's architecture.
         cell_names: the label of the cell of each side, even if it computes no weighted sum.
+        vocabulary: its dictionaries and the segmentation of its text.
 
     Raises:
         OSError, ValueError: a file is missing or not usable; the message names the option.
@@ -103,22 +102,54 @@ class Reader:
                 "--source-lang and --target-lang are for translation models, and this is a "
                 "language model: omit them"
             )
-        marks, self.bpe = _segmentation(bpe, bpe_model, folder)
-        self.marks = marks or _marks(self.task.target_dictionary.symbols)
+        dictionaries = {"decoder": self.task.target_dictionary}
+        if not self.is_language_model:
+            dictionaries["encoder"] = self.task.source_dictionary
+        self.vocabulary = Vocabulary(dictionaries, folder, bpe, bpe_model)
         cfg.generation.beam = beam
         self._generation = cfg.generation
 
-    def sentences(self, lines: Iterable[Line], carry_state: bool = False) -> Iterator[Sentence]:
+    def encode(self, line: Line) -> EncodedLine:
+        """A line, which must not be empty, as the model reads it.
+
+        Raises:
+            ValueError: the line has a target, and this is a language model; or it is too long for
+                learned positional embeddings.
+        """
+        if line.target is not None and self.is_language_model:
+            raise ValueError(
+                f"{line.where} has a translation, and this is a language model: omit "
+                "--target-sentence and --target"
+            )
+        texts = {"decoder" if self.is_language_model else "encoder": line.text}
+        if line.target is not None:
+            texts["decoder"] = line.target
+        sides = {side: self.vocabulary.encode(side, text) for side, text in texts.items()}
+        for side, tokens in sides.items():
+            self._check_positions(line, side, len(tokens.indices))
+        return EncodedLine(line, sides)
+
+    def _check_positions(self, line: Line, side: str, length: int) -> None:
+        positions = getattr(getattr(self.model, side, None), "embed_positions", None)
+        if isinstance(positions, LearnedPositionalEmbedding) and length > positions.max_positions:
+            whose = "its translation" if side == "decoder" and line.target else "it"
+            raise ValueError(
+                f"{line.where}: {whose} has {length} tokens, and the {side} of this model has "
+                f"learned positions for {positions.max_positions}: split the sentence"
+            )
+
+    def sentences(
+        self, lines: Iterable[EncodedLine], carry_state: bool = False
+    ) -> Iterator[Sentence]:
         """Run the model on each line.
 
         Args:
-            lines: the lines, none of them empty.
+            lines: the lines, from `encode`.
             carry_state: whether a language model begins each line with the state after the line
                 before.
 
         Raises:
-            ValueError: `carry_state` for a model that carries no state, or a target for a language
-                model.
+            ValueError: `carry_state` for a model that carries no state.
         """
         if carry_state and not self.is_language_model:
             raise ValueError(
@@ -127,98 +158,32 @@ class Reader:
         if carry_state and not getattr(self.model, "carries_state", False):
             raise ValueError("--carry-state: this model does not carry a state; omit the option")
         carried = CarriedState() if carry_state else None
-        for line in lines:
-            if not self.is_language_model:
-                yield self._translation(line)
-            elif line.target is None:
-                yield self._text(line, carried)
+        for _, sides in lines:
+            if self.is_language_model:
+                yield self._text(sides["decoder"], carried)
             else:
-                raise ValueError("a target is for translation models, and this is a language model")
+                yield self._translation(sides["encoder"], sides.get("decoder"))
 
-    def unknown(self, line: Line) -> dict[str, tuple[int, int]]:
-        """How many words of a line and its target have unknown parts, and the number of words.
-
-        The keys are those of `lengths`; the end of the sentence does not count.
-        """
-        found = {}
-        for side, (_, names) in self._tokens(line).items():
-            words = [word for word in self._words(names).words if word != END]
-            found[side] = sum(word.endswith(UNKNOWN) for word in words), len(words)
-        return found
-
-    @property
-    def needs_segmentation(self) -> bool:
-        """Whether the dictionary has subwords, and no model is given that makes them."""
-        return self.marks is not None and self.bpe is None
-
-    def words(self, line: Line) -> tuple[str, ...]:
-        """The words of a line, without the end of the sentence."""
-        _, names = next(iter(self._tokens(line).values()))
-        return tuple(word for word in self._words(names).words if word != END)
-
-    def lengths(self, line: Line) -> dict[str, int]:
-        """The number of tokens that the encoder and the decoder read, as far as they are given.
-
-        Raises:
-            ValueError: the model has learned positional embeddings, and they do not reach so far.
-        """
-        lengths = {side: len(tokens) for side, (tokens, _) in self._tokens(line).items()}
-        for side, length in lengths.items():
-            positions = getattr(getattr(self.model, side, None), "embed_positions", None)
-            if (
-                isinstance(positions, LearnedPositionalEmbedding)
-                and length > positions.max_positions
-            ):
-                whose = "its translation" if side == "decoder" and line.target else "it"
-                raise ValueError(
-                    f"{line.where}: {whose} has {length} tokens, and the {side} of this model has "
-                    f"learned positions for {positions.max_positions}: split the sentence"
-                )
-        return lengths
-
-    def _tokens(self, line: Line) -> dict[str, tuple[Tensor, list[str]]]:
-        """What each side reads, as far as it is given: tokens and their names."""
-        source, target = self.task.source_dictionary, self.task.target_dictionary
-        first = "decoder" if self.is_language_model else "encoder"
-        read = {first: self._encode(line.text, source)}
-        if line.target is not None and not self.is_language_model:
-            read["decoder"] = self._encode(line.target, target)
-        return read
-
-    def word_counts(self, side: str) -> dict[str, int] | None:
-        """How often each word occurs in the training text of a side; None with subwords."""
-        if self.marks is not None:
-            return None
-        task = self.task
-        dictionary = task.source_dictionary if side == "encoder" else task.target_dictionary
-        counts = zip(dictionary.symbols, dictionary.count, strict=True)
-        return dict(list(counts)[dictionary.nspecial :])
-
-    def _text(self, line: Line, carried: CarriedState | None) -> Sentence:
-        tokens, names = self._encode(line.text, self.task.target_dictionary)
-        inputs = tokens.roll(1).unsqueeze(0)  # a decoder begins with the last token, </s>
+    def _text(self, tokens: Tokens, carried: CarriedState | None) -> Sentence:
+        inputs = tokens.indices.roll(1).unsqueeze(0)  # a decoder begins with the last token, </s>
         given = {} if carried is None else {"carried_state": carried}
         calls, _ = self._run(lambda: self.model(inputs.to(self.device), **given))
-        read = self._shifted(names)
-        return Sentence(self._views(calls, {"decoder": read}), None, self._words(names), None)
+        texts = {"decoder": self._read(tokens.text)}
+        return Sentence(self._views(calls, texts), None, tokens.text, None)
 
-    def _translation(self, line: Line) -> Sentence:
-        source, source_names = self._encode(line.text, self.task.source_dictionary)
-        batch = source.unsqueeze(0).to(self.device)
+    def _translation(self, source: Tokens, target: Tokens | None) -> Sentence:
+        batch = source.indices.unsqueeze(0).to(self.device)
         lengths = torch.tensor([batch.size(1)], device=self.device)
-        if line.target is not None:
-            target, names = self._encode(line.target, self.task.target_dictionary)
-        else:
-            target = self._translate(batch, lengths)
-            names = [self.task.target_dictionary[int(token)] for token in target]
-        inputs = target.roll(1).unsqueeze(0).to(self.device)
+        if target is None:
+            indices = self._translate(batch, lengths)
+            target = Tokens(indices, self.vocabulary.name("decoder", indices))
+        inputs = target.indices.roll(1).unsqueeze(0).to(self.device)
         calls, (_, attention) = self._run(lambda: self.model(batch, lengths, inputs))
         if isinstance(attention, dict):  # of a Transformer
             (attention,) = attention["attn"]
-        words = self._words(source_names)
-        texts = {"encoder": words, "decoder": self._shifted(names)}
+        texts = {"encoder": source.text, "decoder": self._read(target.text)}
         attention = None if attention is None else attention[0].float().cpu()
-        return Sentence(self._views(calls, texts), words, self._words(names), attention)
+        return Sentence(self._views(calls, texts), source.text, target.text, attention)
 
     def _translate(self, batch: Tensor, lengths: Tensor) -> Tensor:
         """The model's own translation, with the end of the sentence."""
@@ -230,28 +195,10 @@ class Reader:
             ]
         return tokens.cpu()
 
-    def _encode(self, text: str, dictionary: Dictionary) -> tuple[Tensor, list[str]]:
-        """The tokens of a line with the end of the sentence, and their names."""
-        segmented = self.bpe is None or "▁" in text or "@@ " in text
-        text = " ".join(text.split())  # subword models read a tab or a no-break space as a letter
-        pieces = (text if segmented else self.bpe.encode(text)).split()
-        tokens = [dictionary.index(piece) for piece in pieces]
-        # the word <pad> is no padding
-        tokens = [dictionary.unk() if t == dictionary.pad() else t for t in tokens]
-        unknown = dictionary.unk_string()
-        names = [
-            piece + UNKNOWN if token == dictionary.unk() and piece != unknown else piece
-            for piece, token in zip(pieces, tokens, strict=True)
-        ]
-        eos = dictionary.eos()
-        return torch.tensor([*tokens, eos]), [*names, dictionary[eos]]
-
-    def _words(self, names: Sequence[str]) -> Text:
-        return join_words(names, self.marks)
-
-    def _shifted(self, names: Sequence[str]) -> Text:
-        """The tokens that a decoder reads to predict `names`: it begins with the last one, </s>."""
-        return self._words([names[-1], *names[:-1]])
+    def _read(self, predicted: Text) -> Text:
+        """The tokens that a decoder reads to predict these: it begins with the last one, </s>."""
+        *others, last = predicted.tokens
+        return self.vocabulary.join([last, *others])
 
     # Traces
 
@@ -350,31 +297,3 @@ def _check_cells(checkpoint: Path, architecture: str, layers: list[_Layer]) -> N
             f"checkpoint {checkpoint}: cell {names} has no memory cell, so it computes no weighted "
             "sum and there are no weights to show"
         )
-
-
-def _segmentation(name: str | None, model: Path | None, folder: Path) -> tuple[str | None, Any]:
-    """The segmentation into subwords: its name and its encoder, or None, None."""
-    if name is None and model is not None:
-        raise ValueError("--bpe-model needs --bpe: choose sentencepiece or subword_nmt")
-    prepared = folder / "spm.model"
-    if model is None and name in (None, "sentencepiece") and prepared.is_file():
-        name, model = "sentencepiece", prepared
-    if name is None:
-        return None, None
-    if model is None:
-        raise ValueError(f"--bpe {name} needs --bpe-model FILE")
-    if not model.is_file():
-        raise FileNotFoundError(f"--bpe-model {model}: there is no such file")
-    option = {"sentencepiece": "sentencepiece_model", "subword_nmt": "bpe_codes"}[name]
-    try:
-        return name, encoders.build_bpe(OmegaConf.create({"_name": name, option: str(model)}))
-    except (OSError, RuntimeError, ValueError) as error:  # what the libraries raise for other files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"--bpe-model {model}: not a model of {name} ({reason})") from error
-
-
-def _marks(symbols: Sequence[str]) -> str | None:
-    """How a dictionary marks subwords, for text that is segmented already; None for words."""
-    if any(symbol.startswith("▁") for symbol in symbols):
-        return "sentencepiece"
-    return "subword_nmt" if any(symbol.endswith("@@") for symbol in symbols) else None
