@@ -5,6 +5,7 @@ import io
 import pickle
 from itertools import permutations
 
+import numpy
 import pytest
 import torch
 from layer_oracle import ALL_CELLS, every_cell
@@ -160,3 +161,17 @@ def test_an_entry_without_values_is_not_compared() -> None:
     layer = make(get_cell("no-srnn"))
     without = {key: value.to("meta") for key, value in layer.state_dict().items()}
     make(get_cell("no-srnn")).load_state_dict(without, assign=True)
+
+
+@pytest.mark.parametrize("entry", [numpy.zeros(3), "lstm"], ids=["array", "text"])
+def test_an_entry_that_is_no_tensor_is_an_error_like_torchs(entry) -> None:
+    layer = make(get_cell("no-srnn"))
+    state = layer.state_dict() | {"cell": entry}
+    with pytest.raises(RuntimeError, match=r'"cell" must be a torch\.Tensor, got <class'):
+        layer.load_state_dict(state)
+
+
+def test_an_entry_without_dimensions_is_another_cell() -> None:
+    layer = make(get_cell("no-srnn"))
+    with pytest.raises(RuntimeError, match="has the cell no-srnn, and the weights are of A"):
+        layer.load_state_dict(layer.state_dict() | {"cell": torch.tensor(65.0)})

@@ -52,6 +52,26 @@ def test_initial_values_that_would_be_lost_are_an_error(cell) -> None:
         layer.reset_parameters()
 
 
+class Halved(torch.nn.Module):
+    """A parametrization without `right_inverse`."""
+
+    def forward(self, x):
+        return x / 2
+
+
+def test_what_a_parametrization_without_inverse_maps_is_drawn_anew() -> None:
+    layer = WsumLSTM(3, 4, cell="sru")
+    torch.nn.utils.parametrize.register_parametrization(layer, "weight_ih_l0", Halved())
+    layer.parametrizations.weight_ih_l0.original.data.fill_(9.0)
+    with pytest.raises(RuntimeError, match=r"cell 'sru' cannot set .* of weight_ih_l0, .*inverse"):
+        layer.reset_parameters()  # it prescribes this matrix
+    layer = WsumLSTM(3, 4, cell="no-srnn")
+    torch.nn.utils.parametrize.register_parametrization(layer, "weight_ih_l0", Halved())
+    layer.parametrizations.weight_ih_l0.original.data.fill_(9.0)
+    layer.reset_parameters()
+    assert 0 < layer.weight_ih_l0.abs().max() < 0.25 < layer.weight_hh_l0.abs().max() <= 0.5
+
+
 def test_a_pruned_matrix_for_which_the_cell_prescribes_nothing_is_drawn_anew() -> None:
     layer = WsumLSTM(3, 4, cell="minlstm")
     prune.random_unstructured(layer, "weight_ih_l0", amount=0.5)

@@ -128,14 +128,18 @@ class _CheckHook:
         unexpected: list[str],
         errors: list[str],
     ) -> None:
-        entry: Tensor | None = state_dict.pop(prefix + self.key, None)
+        entry = state_dict.pop(prefix + self.key, None)
         if entry is None and self.required and self.text(module) is not None:
             missing.append(prefix + self.key)
-        if entry is None or not entry.is_meta:  # a tensor on the meta device has no values yet
+        if not isinstance(entry, (Tensor, type(None))):
+            errors.append(f'"{prefix}{self.key}" must be a torch.Tensor, got {type(entry)}')
+        elif entry is None or not entry.is_meta:  # a tensor on the meta device has no values yet
             text = None if entry is None else _decoded(entry)
             self.check(module, text, state_dict, prefix)
 
 
 def _decoded(entry: Tensor) -> str:
     """The text of an entry, which may have been averaged."""
-    return bytes(entry.float().round().clamp(0, 255).byte().tolist()).decode(errors="replace")
+    return bytes(entry.flatten().float().round().clamp(0, 255).byte().tolist()).decode(
+        errors="replace"
+    )
