@@ -514,6 +514,10 @@ BAD_OPTIONS = {
         dict(adaptive_softmax_cutoff="999", criterion="adaptive_loss"),
         "--adaptive-softmax-cutoff 999: a cutoff is larger than the dictionary",
     ),
+    "no cutoff": (
+        dict(criterion="adaptive_loss"),
+        "--criterion adaptive_loss needs --adaptive-softmax-cutoff, such as",
+    ),
     "cross": (dict(cross_self_attention=True), "--cross-self-attention: a recurrent layer cannot"),
     "layer": (dict(encoder_attention_layers="2"), "numbers from 0 to 1.*--encoder-layers is 2"),
     "no-layer": (dict(decoder_attention_layers="top"), "--decoder-attention-layers top: give"),

@@ -327,6 +327,10 @@ BAD_OPTIONS = {
         dict(adaptive_softmax_cutoff="2k,10k"),
         "--adaptive-softmax-cutoff 2k,10k: give whole numbers",
     ),
+    "no cutoff": (
+        dict(criterion="adaptive_loss"),
+        "--criterion adaptive_loss needs --adaptive-softmax-cutoff, such as",
+    ),
     "large cutoff": (
         dict(adaptive_softmax_cutoff="5,1000"),
         "--adaptive-softmax-cutoff 5,1000: a cutoff is larger than the dictionary, which has",

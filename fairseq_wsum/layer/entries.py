@@ -140,6 +140,5 @@ class _CheckHook:
 
 def _decoded(entry: Tensor) -> str:
     """The text of an entry, which may have been averaged."""
-    return bytes(entry.flatten().float().round().clamp(0, 255).byte().tolist()).decode(
-        errors="replace"
-    )
+    codes = entry.flatten().float().round().clamp(0, 255).byte()
+    return bytes(codes.tolist()).decode(errors="replace")

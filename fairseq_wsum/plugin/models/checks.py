@@ -101,6 +101,18 @@ def check_probabilities(cfg: FairseqDataclass) -> None:
             raise ValueError(f"{flag(option)} {value}: give a probability from 0 to 1")
 
 
+def check_criterion(cfg: Any) -> None:
+    """Check that a Transformer has an adaptive softmax if the criterion needs one.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if cfg.criterion_name == "adaptive_loss" and not cfg.adaptive_softmax_cutoff:
+        raise ValueError(
+            "--criterion adaptive_loss needs --adaptive-softmax-cutoff, such as 2000,10000"
+        )
+
+
 def check_cutoffs(option: str, cutoffs: Sequence[int], dictionary: Dictionary) -> None:
     """Check that the cutoffs are within the dictionary.
 

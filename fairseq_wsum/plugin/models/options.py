@@ -42,7 +42,7 @@ class Side:
 
 @dataclass
 class CellOptions(FairseqDataclass):
-    """The options for the cell and the backend."""
+    """The options of all models: for the cell and the backend."""
 
     cell: str = field(default="lstm", metadata=CELL)
     coupled_gates: bool = field(
@@ -57,6 +57,16 @@ class CellOptions(FairseqDataclass):
     )
     # not an option for users, and without help: see `use_preset`
     preset: Optional[str] = field(default=None, compare=False, metadata={"help": SUPPRESS})
+    # not an option, because fairseq creates none for interpolated values
+    criterion_name: Optional[str] = II("oc.select:criterion._name,null")  # of --criterion
+
+    @classmethod
+    def from_namespace(cls, args: Any) -> "CellOptions":
+        """Extend fairseq's method, which misses --criterion: a Namespace has it as `criterion`."""
+        config: CellOptions = super().from_namespace(args)
+        if isinstance(args, Namespace) and str(config.criterion_name).startswith("${"):
+            config.criterion_name = getattr(args, "criterion", None)
+        return config
 
 
 @dataclass
@@ -104,17 +114,8 @@ class LSTMOptions(CellOptions):
             "is given, between decoder layers (default: --dropout)"
         },
     )
-    # not options, because fairseq creates none for interpolated values
+    # not an option, because fairseq creates none for interpolated values
     max_target_positions: Optional[int] = II("oc.select:task.max_target_positions,null")
-    criterion_name: Optional[str] = II("oc.select:criterion._name,null")  # of --criterion
-
-    @classmethod
-    def from_namespace(cls, args: Any) -> "LSTMOptions":
-        """Extend fairseq's method, which misses --criterion: a Namespace has it as `criterion`."""
-        config: LSTMOptions = super().from_namespace(args)
-        if isinstance(args, Namespace) and str(config.criterion_name).startswith("${"):
-            config.criterion_name = getattr(args, "criterion", None)
-        return config
 
     @property
     def cutoffs(self) -> Optional[list[int]]:

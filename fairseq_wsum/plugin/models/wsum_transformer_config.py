@@ -9,7 +9,7 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.models.transformer import TransformerConfig
 from omegaconf import II
 
-from .checks import check_cells, check_probabilities, check_sharing, check_sizes
+from .checks import check_cells, check_criterion, check_probabilities, check_sharing, check_sizes
 from .options import first, flag, option_values
 from .recurrent_options import (
     NO_POSITIONS,
@@ -104,6 +104,7 @@ def read_config(args: Any) -> TransformerConfig:
     check_cells(cfg, cell_options=("encoder_cell", "decoder_cell"))
     check_sizes(cfg, [f"{side}_{size}" for side in ("encoder", "decoder") for size in sizes])
     check_probabilities(cfg)
+    check_criterion(cfg)
     check_quantisation(cfg)
     if cfg.cross_self_attention:
         raise ValueError(

@@ -9,7 +9,7 @@ from fairseq.models.transformer_lm import (
 )
 from omegaconf import II
 
-from .checks import check_cells, check_probabilities, check_sharing, check_sizes
+from .checks import check_cells, check_criterion, check_probabilities, check_sharing, check_sizes
 from .options import MAX_POSITIONS, first, flag, option_values
 from .recurrent_options import (
     NO_POSITIONS,
@@ -67,6 +67,7 @@ def read_config(args: Any) -> tuple[WsumTransformerLMConfig, RecurrentLayers]:
     check_cells(cfg, cell_options=("cell",))
     check_sizes(cfg, [f"decoder_{size}" for size in sizes])
     check_probabilities(cfg)
+    check_criterion(cfg)
     check_quantisation(cfg)
     _check_embeddings(cfg)
     recurrent = recurrent_layers(cfg, "decoder", cfg.decoder_embed_dim)
