@@ -186,6 +186,7 @@ def test_a_training_does_not_start_from_a_wrong_model(prepared, whole, tmp_path)
     for options, theirs in (
         (("--cell", "no-gates", "--init-range", 0.2), "--cell lstm, --init-range 0.1"),
         (("--residuals", "--window", 2, "--cell", "qrnn"), "--cell lstm, no --residuals, no --win"),
+        (("--residuals",), "no --residuals"),  # which changes no weight
         (("--arch", "wsum_transformer"), "--arch wsum_lstm"),
         (("--arch", "lstm"), "--arch wsum_lstm"),
         (("--arch", "wsum_lstm_multi30k"), "--arch wsum_lstm"),

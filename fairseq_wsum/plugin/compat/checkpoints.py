@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 from argparse import Action, ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,17 @@ from fairseq.models import ARCH_MODEL_REGISTRY
 from omegaconf import DictConfig, OmegaConf
 
 from ...checkpoint_files import allowed, damage, newest, read
+
+# Options of fairseq's and this package's models that change what a model computes, but neither the
+# names nor the shapes of its weights.
+_WITHOUT_WEIGHTS = {
+    "activation_fn",
+    "decoder_attention_heads",
+    "encoder_attention_heads",
+    "no_scale_embedding",
+    "no_token_positional_embeddings",
+    "residuals",
+}
 
 
 def apply() -> None:
@@ -77,7 +88,9 @@ def _check_before_resuming() -> None:
 
     With a damaged checkpoint_last.pt fairseq fails with a bare EOFError (checkpoint_utils.py). If
     the file of --restore-file is missing, it starts anew and overwrites the checkpoints in the
-    folder. If the file is of another model, its message names no option.
+    folder. If the file is of another model, its message names no option; and if the weights have
+    the same shapes, such as those of a model with other attention heads, it continues without a
+    message.
     """
     load_checkpoint = checkpoint_utils.load_checkpoint
 
@@ -86,6 +99,7 @@ def _check_before_resuming() -> None:
         suffix = trainer.checkpoint_suffix
         if trainer.data_parallel_rank == 0:  # only this process reads the file
             _check(cfg, suffix)
+            _check_model(cfg, suffix, trainer.cfg.model)
         try:
             return load_checkpoint(cfg, trainer, **kwargs)
         except Exception as error:
@@ -97,37 +111,51 @@ def _check_before_resuming() -> None:
     checkpoint_utils.load_checkpoint = load_tested_checkpoint
 
 
+def _check_model(cfg: CheckpointConfig, suffix: str, model: DictConfig | Namespace) -> None:
+    """Check the options that fairseq cannot check by loading the weights of a training."""
+    option, name = _loaded(cfg, suffix)
+    found = _other_options(Path(name), model) if option == "--save-dir" else {}
+    if found.keys() & _WITHOUT_WEIGHTS:
+        raise ValueError(_of_another_model(option, name, found.values()))
+
+
 def _mismatch(
     cause: BaseException | None, option: str, name: str, model: DictConfig | Namespace
 ) -> str:
     """Why the weights in the file `name` do not suit the model, and the cure."""
     if isinstance(cause, ValueError):  # of this package, such as another dictionary
         return f"{name}: {cause}"
-    if found := _other_options(Path(name), model):
-        example = f": {', '.join(found)}"
-    else:
-        tensors = str(cause).splitlines()[1:]  # after torch's title
-        example = "".join(f" ({line.strip()})" for line in tensors[:1])
+    tensors = str(cause).splitlines()[1:]  # after torch's title
+    example = "".join(f" ({line.strip()})" for line in tensors[:1])
+    return _of_another_model(option, name, _other_options(Path(name), model).values(), example)
+
+
+def _of_another_model(option: str, name: str, options: Iterable[str], example: str = "") -> str:
+    """The message about a checkpoint of a model with other options, or else with an example."""
     cure = "give a new --save-dir, or " if option == "--save-dir" else ""
+    listed = ", ".join(options)
+    example = f": {listed}" if listed else example
     return f"{name} is a checkpoint of another model: {cure}give the options of that model{example}"
 
 
-def _other_options(path: Path, model: DictConfig | Namespace) -> list[str]:
+def _other_options(path: Path, model: DictConfig | Namespace) -> dict[str, str]:
     """The options of a model in a file that another model does not have, such as --cell lstm."""
-    if not path.is_file():  # a URL
-        return []
+    if not path.is_file():  # a new training, or a URL
+        return {}
     state = read(path, mmap=True)
     saved, given = map(_values, ((state.get("cfg") or {}).get("model", state.get("args")), model))
     theirs, ours = (ARCH_MODEL_REGISTRY.get(values.get("arch")) for values in (saved, given))
     if theirs is None or ours is not theirs:
-        return [f"--arch {saved['arch']}"] if "arch" in saved else []
+        return {"arch": f"--arch {saved['arch']}"} if "arch" in saved else {}
     if saved.get("preset") != given.get("preset"):  # which sets other options
-        return [f"--arch {saved.get('preset') or saved['arch']}"]
+        return {"arch": f"--arch {saved.get('preset') or saved['arch']}"}
     parser = ArgumentParser(add_help=False)
     theirs.add_args(parser)
     actions = {action.dest: action for action in parser._actions}
     changed = [name for name in saved.keys() & given.keys() if saved[name] != given[name]]
-    return [_as_given(actions[name], saved[name]) for name in sorted(changed) if name in actions]
+    return {
+        name: _as_given(actions[name], saved[name]) for name in sorted(changed) if name in actions
+    }
 
 
 def _as_given(action: Action, value: Any) -> str:
