@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import re
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -61,7 +62,15 @@ def test_a_damaged_record_is_named_with_the_cure(write_study) -> None:
     (run.folder / "study.json").write_text('{"command": ')
     status, said = run_study(file)
     assert status == 1 and "Traceback" not in said
-    assert re.search(r"study\.json is damaged .*; remove it to repeat the run", said)
+    assert re.search(r"study\.json is damaged .*; to repeat the run, remove the folder", said)
+
+
+def test_a_record_of_a_later_version_is_read(write_study) -> None:
+    run = plan_of(write_study()).runs[0]
+    execute(run)
+    path = run.folder / "study.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "later": 1}))
+    assert finished_record(run)
 
 
 def test_wrong_paths_are_named_with_the_cure(write_study, tmp_path) -> None:
@@ -235,6 +244,31 @@ def test_another_corpus_or_recipe_of_the_same_name_is_an_error(write_study, tmp_
     assert finished_record(
         plan_of(write_study(tasks={"counting": {**keys, "data": "./v1/corpus/"}})).runs[0]
     )
+
+
+def test_a_path_that_leads_elsewhere_without_a_move_is_an_error(tmp_path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name / "corpus").mkdir(parents=True)
+    files = [writer(tmp_path / name)() for name in ("a", "b")]
+    with (tmp_path / "b/recipe.sh").open("a") as recipe:
+        recipe.write("# another one\n")
+    execute(read_plan(files[0], tmp_path / "out").runs[0])
+    other = read_plan(files[1], tmp_path / "out").runs[0]
+    with pytest.raises(ValueError, match=r"(?s)/a/recipe\.sh.*\nnot\n.*/b/recipe\.sh"):
+        finished_record(other)
+    shutil.rmtree(tmp_path / "a")  # it may have been moved
+    assert finished_record(other)
+
+    link = tmp_path / "b/link"
+    link.symlink_to("corpus")
+    file = writer(tmp_path / "b")(**task(data="link"))
+    execute(plan_of(file).runs[0])
+    assert finished_record(plan_of(file).runs[0])
+    (tmp_path / "b/newer").mkdir()
+    link.unlink()
+    link.symlink_to("newer")
+    with pytest.raises(ValueError, match=r"(?s)/corpus.*\nnot\n.*/newer"):
+        finished_record(plan_of(file).runs[0])
 
 
 def test_records_of_earlier_versions_compare_the_names_of_corpora(write_study) -> None:

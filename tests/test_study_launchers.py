@@ -85,6 +85,7 @@ def test_a_dry_run_for_slurm_shows_the_job_that_submitit_would_send(write_study)
         ("partition", "write NAME=VALUE; submitit_slurm has"),
         ("array_parallelism=9", "the study sets it; give --jobs N"),
         ("setup.first=1", "write NAME=VALUE; submitit_slurm has"),
+        ("partition=a,b", r".* \(quote a value with a comma: partition='a,b'\)"),
         ("timeout_min=ten", "Value 'ten' of type 'str' could not be converted to Integer"),
     ],
 )

@@ -124,6 +124,7 @@ def test_a_cell_of_the_users_own_is_known_to_fairseq_only(write_study) -> None:
         (task(options={"lr": [1, 2]}), "options: lr: write the option without dashes"),
         (task(options={"max-epoch": 1, "max_epoch": 2}), "max_epoch: the option is given twice"),
         ({"seeds": [1, 1]}, "seeds: seed 1 is given twice"),
+        (task(data=None), "counting: data: write a path, or remove the line"),
         ({"seeds": [0]}, r"write positive whole numbers, such as \[1, 2\], not \[0\]"),
         ({"cells": ["lstm", "lstm"]}, "'lstm' and 'lstm' would have one folder, lstm"),
         ({"models": {"No SRNN": {"cell": "sru"}}}, "'no-srnn' and 'No SRNN' would have one folder"),
@@ -144,11 +145,13 @@ def test_a_cell_of_the_users_own_is_known_to_fairseq_only(write_study) -> None:
         ({"cells": "lstm"}, r"cells: write a list, such as \[lstm, no-srnn-hidden\]"),
         ({"models": {"--": {"cell": "lstm"}}}, "counting: models: '--' has no letter or digit"),
         (task(published={"source": "x", "values": {"gru": 1}}), "published: values: no key 'gru'"),
-        (task(published={"source": "x", "values": {"lstm": "1"}}), "lstm: '1' is not a number"),
-        (task(published={"source": "x", "values": {"lstm": math.nan}}), "lstm: nan is not a num"),
+        (task(published={"source": "x", "values": {"lstm": "1"}}), "lstm: '1' is not a decimal"),
+        (task(published={"source": "x", "values": {"lstm": math.nan}}), "lstm: '.nan' is not a"),
         (task(options={"learning rate": 3}), "learning rate: an option's name has letters"),
         ({"models": {"x": {"bpe-dropout": 0.2}}}, "bpe-dropout: the models of a task share its"),
         ({"models": {"x": {"bpe-size": 99}}}, "x: bpe-size: the models of a task share its data"),
+        (task(published={"source": "x", "values": {"lstm": 10**400}}), "is not a decimal number"),
+        (task(published={"source": "x", "values": {"a b": 1, "a  b": 2}}), "differ in white space"),
         (task(published={"values": {"lstm": 1}}), "published: give the source as text, and the"),
     ],
 )  # fmt: skip
@@ -156,6 +159,25 @@ def test_mistakes_in_the_file_are_named(write_study, keys, message) -> None:
     with pytest.raises(ValueError, match=message) as error:
         plan_of(write_study(**keys))
     assert "study.yaml" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "text", "message"),
+    [
+        ({"seeds": [12345]}, "010", "write positive whole numbers, such as"),
+        (task(published={"source": "x", "values": {"lstm": 12345}}), "1:30", "'1:30' is not a"),
+        (task(options={"lr": 12345}), "!!bool maybe", "is not valid YAML"),
+        (task(options={"lr": 12345}), "!!timestamp x", "is not valid YAML"),
+    ],
+    ids=["octal", "minutes", "bool", "timestamp"],
+)
+def test_values_that_yaml_reads_otherwise_than_they_look_are_errors(
+    write_study, keys, text, message
+) -> None:
+    file = write_study(**keys)
+    file.write_text(file.read_text().replace("12345", text))
+    with pytest.raises(ValueError, match=message):
+        plan_of(file)
 
 
 def test_text_that_is_no_study_is_not_repeated_in_full(tmp_path) -> None:

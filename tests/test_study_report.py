@@ -2,6 +2,7 @@
 # ruff: noqa: RUF001  (the dash of an empty cell)
 
 import json
+import math
 import re
 import shlex
 import shutil
@@ -163,13 +164,38 @@ def test_a_damaged_perplexity_file_is_named_with_the_cure(lm, text) -> None:
         lm.report()
 
 
-@pytest.mark.parametrize("text", ["", '{"figures": [], "lenpen": 1}', '{"figures": 1}'])
+BLEU = {"metric": "BLEU", "signature": "case:lc|tok:none", "text": "", "reference": "r"}
+NO_NUMBER = {"figures": [{**BLEU, "score": math.nan}], "lenpen": 1}
+NO_TEXT = {"figures": [{**BLEU, "score": 30, "reference": None}], "lenpen": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", '{"figures": [], "lenpen": 1}', '{"figures": 1}', *map(json.dumps, (NO_NUMBER, NO_TEXT))],
+)
 def test_a_damaged_score_file_is_named_with_the_cure(captions, text) -> None:
     path = captions.run("gru", 2).folder / "score-test/scores.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=r"gru/seed-2/score-test/scores\.json is damaged") as error:
         captions.report()
     assert f"remove {path.parent}: " in str(error.value)  # score.sh refuses to complete it
+
+
+def test_translations_that_end_within_a_letter_are_named_with_the_cure(captions) -> None:
+    path = captions.run("gru", 2).folder / "score-test/hypotheses.lenpen1.0.de"
+    path.write_bytes(path.read_bytes()[:-1] + "ä".encode()[:1])
+    with pytest.raises(ValueError, match=r"lenpen1\.0\.de is damaged .*; remove .*/score-test and"):
+        captions.report()
+
+
+def test_the_first_of_several_figures_with_one_metric_is_the_main_one(captions) -> None:
+    path = captions.run("lstm", 1).folder / "score-test/scores.json"
+    scores = json.loads(path.read_text())
+    (main, *_), main_score = scores["figures"], scores["figures"][0]["score"]
+    scores["figures"].append(main | {"score": 1.5, "signature": "case:mixed|tok:intl"})
+    path.write_text(json.dumps(scores))
+    captions.report()
+    assert float(captions.csv("runs.csv")[0]["test_BLEU"]) == main_score
 
 
 @pytest.mark.parametrize("key", ["lenpen", "signature"])
@@ -270,6 +296,10 @@ def test_models_may_be_scored_by_different_tasks_but_not_the_runs_of_one(lm) -> 
         "tasks: with `wsum_language_modeling` lstm; with `language_modeling` gru. A task that"
     ) in report
     assert "Not tested: gru (scored by another of fairseq's tasks than the baseline)." in report
+    first = lm.run("gru", 1).folder / "perplexity.json"
+    first.write_text('{"test": 90}')  # of an earlier version
+    assert "Not tested: gru (scored by another" in lm.report()
+    first.write_text(json.dumps(other))
     path = lm.run("gru", 2).folder / "perplexity.json"
     path.write_text(json.dumps(one))
     with pytest.raises(ValueError, match=r"cannot be compared.*perplexity, wsum_language_modeling"):

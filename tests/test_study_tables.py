@@ -93,6 +93,7 @@ def test_csv_has_full_precision_and_empty_cells(lm) -> None:
     lstm, gru, missing = lm.csv("ptb.csv")
     assert float(lstm["test_stdev"]) == statistics.stdev([100, 104])
     assert (lstm["test_mean"], lstm["seeds"], lstm["words_per_second"]) == ("102.0", "1 2", "300.0")
+    assert (lstm["valid_seeds"], lstm["test_seeds"], gru["valid_seeds"]) == ("1 2", "1 2", "")
     assert (gru["valid_mean"], gru["test_mean"], gru["test_stdev"]) == ("", "99.0", "")
     assert (gru["difference"], gru["p"], gru["different"]) == ("-5.0", "", "")
     assert (missing["model"], missing["test_mean"]) == ("no_gates & 50%", "")

@@ -47,6 +47,7 @@ def study(args: argparse.Namespace) -> None:
         RuntimeError: data could not be prepared, or runs failed.
     """
     plan = _plan(args)
+    _print_any_letter()
     check_requirements(plan)
     if args.launcher != "submitit_slurm":
         check_one_gpu(plan)
@@ -146,6 +147,12 @@ def _end(plan: Plan) -> None:
         )
 
 
+def _print_any_letter() -> None:
+    """Let stdout replace letters that it lacks, such as an arrow on a terminal of Latin-1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -164,7 +171,6 @@ def report(args: argparse.Namespace) -> None:
             f"no folder {plan.out}: no run of this study was started there; give the --out of "
             "`fairseq-wsum study` (without it, both commands take a folder in the current one)"
         )
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # such as an arrow on a terminal of Latin-1
+    _print_any_letter()
     page = write_report(plan, plan.out / "report", print)
     _say(str(page.parent))

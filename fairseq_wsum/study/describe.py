@@ -133,10 +133,11 @@ def code(what: str | Path) -> str:
 
 
 def _bootstrap(baseline: str, tested: Mapping[str, Comparison]) -> str:
-    random = os.environ.get("SACREBLEU_SEED", "12345")
+    seed = os.environ.get("SACREBLEU_SEED", "12345")
+    random = "no fixed random seed" if seed.lower() in ("0", "none") else f"random seed {seed}"
     text = (
         f"Each model was tested against {baseline} on the test set with sacrebleu's paired "
-        f"bootstrap test of BLEU ({SAMPLES:,} samples, random seed {random}), separately for each "
+        f"bootstrap test of BLEU ({SAMPLES:,} samples, {random}), separately for each "
         "seed that both have. The p-values are corrected by Holm's method for the number of models "
         "tested with a seed, and the table shows the largest over the seeds. A model counts as "
         "different if every seed that both have was tested, every corrected p-value is below "

@@ -77,6 +77,8 @@ def check_launcher(launcher: str, options: Sequence[str] = ()) -> None:
                 hydra.compose(overrides=[chosen, *overrides([option])], return_hydra_config=True)
             except HydraException as error:
                 reason = str(error.__cause__ or error).splitlines()[0]
+                if "," in option:
+                    reason += f" (quote a value with a comma: {name}='a,b')"
                 raise ValueError(f"--launcher-option {option}: {reason}") from error
 
 

@@ -66,7 +66,8 @@ def read_plan(file: Path, out: Path) -> Plan:
     file = file.expanduser().resolve()
     try:
         study = yaml.load(file.read_text("utf-8"), _Loader)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: such as the date 2020-13-45
+    # PyYAML raises the others for a wrong value of a type, such as the date 2020-13-45
+    except (yaml.YAMLError, AttributeError, LookupError, ValueError) as error:
         raise ValueError(f"{file} is not valid YAML: {error}") from error
     reader = _Reader(file)
     study = reader.mapping(study, "the file", ("tasks", *SHARED))
@@ -115,7 +116,12 @@ class _Reader:
             )
         if name in REPORTED:
             raise self.error(key, f"{REPORTED[name]} of this name; choose another")
-        given = {**shared, **_given(self.mapping(value, key, TASK_KEYS))}
+        own = self.mapping(value, key, TASK_KEYS)
+        if own.get("data", "") is None:
+            raise self.error(
+                f"{key}: data", "write a path, or remove the line; ~ means no value: write '~/'"
+            )
+        given = {**shared, **_given(own)}
         options = self.options(given.get("options"), f"{key}: options", RESERVED)
         # only the user's code knows a cell of the user's own: see `requirements`
         known = None if "user-dir" in options else tuple(CELLS)
@@ -247,7 +253,7 @@ class _Reader:
     def seeds(self, value: Any, key: str) -> tuple[int, ...]:
         known = isinstance(value, list) and all(type(seed) in (int, _Int) for seed in value)
         whole = known and min(value, default=0) > 0
-        if not whole:
+        if not (whole and all(map(_is_decimal, value))):
             raise self.error(key, f"write positive whole numbers, such as [1, 2], not {value!r}")
         for seed in value:
             if value.count(seed) > 1:
@@ -258,17 +264,18 @@ class _Reader:
         if value is None:
             return None
         given = self.mapping(value, key, ("source", "values"))
-        values = {
-            _one_line(name): figure
-            for name, figure in self.mapping(given.get("values"), f"{key}: values").items()
-        }
+        given_values = self.mapping(given.get("values"), f"{key}: values")
+        values = {_one_line(name): figure for name, figure in given_values.items()}
+        if len(values) < len(given_values):
+            raise self.error(f"{key}: values", "two names differ in white space only")
         self.mapping(values, f"{key}: values", [model.name for model in models])
         if not isinstance(given.get("source"), str) or not values:
             raise self.error(key, "give the source as text, and the values by model")
         for name, figure in values.items():
             known = isinstance(figure, (int, float)) and not isinstance(figure, bool)
-            if not known or not math.isfinite(figure):
-                raise self.error(f"{key}: values: {name}", f"{figure!r} is not a number")
+            if not (known and _is_decimal(figure)):
+                shown = _written(figure)
+                raise self.error(f"{key}: values: {name}", f"{shown!r} is not a decimal number")
         source = _one_line(given["source"])
         return Published(source, {name: float(figure) for name, figure in values.items()})
 
@@ -297,6 +304,14 @@ class _Float(float):
 def _written(setting: Any) -> str:
     """A value of the file as it is written there."""
     return setting.text if isinstance(setting, (_Int, _Float)) else str(setting)
+
+
+def _is_decimal(number: float) -> bool:
+    """Whether a number is finite and means what its text says: in YAML 010 is 8, and 1:30 is 90."""
+    try:
+        return math.isfinite(number) and float(_written(number)) == number
+    except (OverflowError, ValueError):
+        return False
 
 
 class _Loader(yaml.SafeLoader):

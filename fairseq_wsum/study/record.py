@@ -10,7 +10,8 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from filecmp import cmp
 from pathlib import Path
 
 from ..files import whole
@@ -75,14 +76,23 @@ class Record:
 
 
 def read_record(folder: Path) -> Record | None:
-    """The record of a run, or None if it never started."""
+    """The record of a run, or None if it never started.
+
+    Raises:
+        ValueError: it is damaged.
+    """
     path = folder / RECORD
+    known = {one.name for one in fields(Record)}  # those of a later version may have more
     try:
-        return Record(**json.loads(path.read_text()))
+        found = json.loads(path.read_text())
+        return Record(**{name: found[name] for name in found.keys() & known})
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); remove it to repeat the run") from error
+    except (AttributeError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); to repeat the run, remove the folder {folder}, which "
+            "loses its training"
+        ) from error
 
 
 def read_log(folder: Path) -> str:
@@ -168,17 +178,32 @@ def checked_record(run: Run) -> Record | None:
 
 
 def has_other_options(record: Record, run: Run) -> bool:
-    """Whether a run was started with other options than the study's file has now."""
+    """Whether a run was started with other options than the study's file has now.
+
+    In a study that was moved, the recipe and the data are those that are written the same. If the
+    run is where it was, and the earlier place still exists, nothing was moved: then the path is of
+    another study, or of a link that was changed, unless it leads to an equal file.
+    """
     before = _settings(record.command)
     now = _settings(run.command())
+    stayed = f"--run={run.folder}" in record.command
     for name in before.keys() & now.keys() & PATHS.keys():
+        if stayed and _differ(Path(before[name]), Path(now[name])):
+            continue
         if record.paths:
             same = record.paths[PATHS[name]] == run.task.paths[PATHS[name]]
         else:  # a record of an earlier version
             same = Path(before[name]).name == Path(now[name]).name
-        if same:  # in a study that was moved
+        if same:
             before[name] = now[name]
     return before != now
+
+
+def _differ(before: Path, now: Path) -> bool:
+    """Whether two paths lead to different things that both exist. Folders always differ."""
+    if before == now or not (before.exists() and now.exists()):
+        return False
+    return not (before.is_file() and now.is_file() and cmp(before, now, shallow=False))
 
 
 def _paths_of(settings: Mapping[str, str]) -> dict[str, str]:

@@ -231,16 +231,7 @@ def _read_scores(path: Path) -> tuple[tuple[Score, ...], dict[str, Any]] | None:
     if found is None:
         return None
     try:
-        scores = [
-            Score(
-                figure["metric"],
-                float(figure["score"]),
-                figure["signature"],
-                figure["text"],
-                figure["reference"],
-            )
-            for figure in found["figures"]
-        ]
+        scores = [_score(figure) for figure in found["figures"]]
         found["lenpen"] = float(found["lenpen"])
         first = scores[0]
     except KeyError as error:
@@ -257,6 +248,16 @@ def _read_scores(path: Path) -> tuple[tuple[Score, ...], dict[str, Any]] | None:
         )
     main = [s for s in scores if (s.text, s.reference) == (first.text, first.reference)]
     return tuple(main), found
+
+
+def _score(figure: Mapping[str, Any]) -> Score:
+    """One of the figures of a file."""
+    texts = [figure[name] for name in ("metric", "signature", "text", "reference")]
+    value = float(figure["score"])
+    if not all(isinstance(text, str) for text in texts) or not math.isfinite(value):
+        raise ValueError("a score must be a number, and what describes it must be text")
+    metric, *others = texts
+    return Score(metric, value, *others)
 
 
 def _hypotheses(folder: Path, lenpen: float, score: Score) -> Path | None:

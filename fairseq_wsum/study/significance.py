@@ -171,8 +171,8 @@ def _test_perplexities(baseline: Runs, others: Mapping[str, Runs]) -> dict[str, 
 
 
 def _same_task(*models: Runs) -> bool:
-    # all runs of a model have the same; see `read_results`
-    return len({next(iter(runs.values())).test[0].task for runs in models} - {""}) < 2
+    # the runs of a model have the same, as far as it is known; see `read_results`
+    return len({run.test[0].task for runs in models for run in runs.values()} - {""}) < 2
 
 
 # BLEU
@@ -203,7 +203,10 @@ def bootstrap(
     named: list[tuple[str, Sequence[str]]] = []
     for run in runs:
         assert run.hypotheses is not None
-        lines = _lines(run.hypotheses)
+        try:
+            lines = _lines(run.hypotheses)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{run.hypotheses} is damaged ({error}); {_again(run)}") from error
         if len(lines) != len(reference):
             raise ValueError(
                 f"{run.hypotheses} has {len(lines)} lines for {len(reference)} of "
@@ -281,6 +284,11 @@ def _tokenizer(name: str, known: Collection[str]) -> str:
 
 
 def _lines(path: Path) -> list[str]:
+    """The lines of a text.
+
+    Raises:
+        UnicodeDecodeError: it is truncated within a letter.
+    """
     # splitlines() would also break a sentence at U+2028, U+0085 and the like, and text mode at \r.
     return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
 

@@ -245,13 +245,13 @@ def escape_latex(text: str) -> str:
 def as_csv(table: Table) -> str:
     """The table as CSV in full precision, with empty cells where there is nothing."""
     header = ["model", "parameters", "seeds", "metric"]
-    header += [f"{subset}_{what}" for subset in SUBSETS for what in ("mean", "stdev")]
+    header += [f"{subset}_{what}" for subset in SUBSETS for what in ("mean", "stdev", "seeds")]
     header += ["difference", "difference_low", "difference_high"]
     header += ["p", "p_corrected", "level", "different", "published", "words_per_second"]
     rows = []
     for row in table.rows:
         seeds = " ".join(str(run.run.seed) for run in row.runs)
-        figures = [part for subset in SUBSETS for part in _mean_and_stdev(row.scores(subset))]
+        figures = [part for subset in SUBSETS for part in _summary(row, subset)]
         comparison, p = row.comparison, row.comparison.p
         rows.append(
             [
@@ -270,14 +270,7 @@ def runs_csv(
 ) -> str:
     """A row for each run of a study, whatever its state; `comparisons` by task and model."""
     finished = {result.run.name: result for result in results.finished}
-    figures = {
-        name: {
-            f"{subset}_{score.metric}": score.value
-            for subset in SUBSETS
-            for score in getattr(result, subset)
-        }
-        for name, result in finished.items()
-    }
+    figures = {name: _figures(result) for name, result in finished.items()}
     metrics = list(dict.fromkeys(key for found in figures.values() for key in found))
     header = ["task", "model", "seed", "state", *metrics, "p", "p_corrected", "level", "parameters"]
     header += ["words_per_second", "decoding", "seconds", "started", "machine", "torch", "version"]
@@ -301,6 +294,21 @@ def runs_csv(
             row["started"] = record.first_started
         rows.append(row)
     return _csv(header, ([row.get(name) for name in header] for row in rows))
+
+
+def _summary(row: Row, subset: str) -> tuple[float | None, float | None, str]:
+    """The mean, the standard deviation, and the seeds that have a score."""
+    seeds = " ".join(str(run.run.seed) for run in row.runs if run.main(subset))
+    return (*_mean_and_stdev(row.scores(subset)), seeds)
+
+
+def _figures(result: Result) -> dict[str, float]:
+    """The scores of a run by column. Of several with one metric the first is the main one."""
+    found: dict[str, float] = {}
+    for subset in SUBSETS:
+        for score in getattr(result, subset):
+            found.setdefault(f"{subset}_{score.metric}", score.value)
+    return found
 
 
 def _mean_and_stdev(values: Sequence[float]) -> tuple[float | None, float | None]:
