@@ -156,9 +156,13 @@ train() { # DATA RUN options...
     made="$(quoted "$@" ${train_options[@]+"${train_options[@]}"} \
         ${text_options[@]+"${text_options[@]}"})"
     mkdir -p "$run"
+    if [ ! -e "$run/.recipe.lock" ] && { [ -e "$run/options" ] || [ -e "$run/finished" ]; }; then
+        die "$run has files of yours, options or finished, which a recipe would take as its own;" \
+            "give a new folder with --out, or with --run if you gave one"
+    fi
     exec 7>>"$run/.recipe.lock"
     lock 7 "$run/.recipe.lock" --run "$run"
-    if has_checkpoints "$run"; then
+    if has_checkpoints "$run" || [ -e "$run/finished" ]; then
         [ -e "$run/options" ] ||
             die "$run has checkpoints of a training that is not this recipe's;" \
                 "give a new folder with --out, or with --run if you gave one"
@@ -181,6 +185,12 @@ train() { # DATA RUN options...
     else
         touch "$run/finished"
     fi
+}
+
+# Where a language model's perplexities go. Those of a training that is not finished are not its
+# results.
+perplexities() { # RUN
+    if [ -e "$1/finished" ]; then echo "$1/perplexity.json"; else echo "$1/perplexity-so-far.json"; fi
 }
 
 # Average the checkpoints of the last 10 epochs, choose the length penalty on the validation set, and

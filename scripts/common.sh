@@ -134,6 +134,12 @@ epochs_in() { # FOLDER
     files_in "$1" 'checkpoint[0-9]*.pt' | wc -l | tr -d ' '
 }
 
+# When files were last written. Needs use_environment.
+modified() { # FILE[:FILE...]
+    "$PYTHON" -P -c 'import os, sys
+print(*(os.stat(path).st_mtime_ns for path in sys.argv[1].split(":")))' "$1"
+}
+
 # fairseq splits the paths of data folders and models at ":".
 check_colon() { # OPTION PATH
     [[ "$2" != *:* ]] || die "$1 $2: fairseq splits paths at ':'; give a path without one," \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import gzip
 import hashlib
 import http.client
@@ -44,23 +45,36 @@ def download(url: str, path: Path, cure: str) -> Path:
             f"cannot make {path.parent} ({error.strerror}); give another folder with --cache"
         ) from error
     partial = path.with_name(f".{path.name}.partial")
-    with locked(partial, f"another run is downloading {path}; wait until it ends") as file:
-        try:
-            print(f"downloading {url}", flush=True)
-            file.seek(0)
-            file.truncate()  # a killed run may have left a part
-            with urllib.request.urlopen(url, timeout=60) as response:
-                shutil.copyfileobj(response, file)
-                size, whole = file.tell(), response.headers["Content-Length"]
-            if whole is not None and size != int(whole):  # a broken connection looks like the end
-                raise OSError(f"the connection ended after {size:,} of {int(whole):,} bytes")
-            file.flush()
-            os.replace(partial, path)
-        except (OSError, ValueError, http.client.HTTPException) as error:  # no address, no answer
-            raise UserError(f"cannot download {url} ({error}); {cure}") from error
-        finally:
-            if is_open_at(file, partial):
-                partial.unlink()
+    try:
+        with locked(partial, f"another run is downloading {path}; wait until it ends") as file:
+            try:
+                print(f"downloading {url}", flush=True)
+                file.seek(0)
+                file.truncate()  # a killed run may have left a part
+                with urllib.request.urlopen(url, timeout=60) as response:
+                    shutil.copyfileobj(response, file)
+                    size, whole = file.tell(), response.headers["Content-Length"]
+                if whole is not None and size != int(
+                    whole
+                ):  # a broken connection looks like the end
+                    raise OSError(f"the connection ended after {size:,} of {int(whole):,} bytes")
+                file.flush()
+                os.replace(partial, path)
+            except (
+                OSError,
+                ValueError,
+                http.client.HTTPException,
+            ) as error:  # no address, no answer
+                if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                raise UserError(f"cannot download {url} ({error}); {cure}") from error
+            finally:
+                if is_open_at(file, partial):
+                    partial.unlink()
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {path.parent} ({error.strerror}); give another folder with --cache"
+        ) from error
     return path
 
 

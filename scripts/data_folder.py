@@ -40,9 +40,12 @@ def is_done(
     record = record_of(out, settings)
     if record is None:
         return False
-    if args.data is not None and (names := differing(record["sha256"], sums())):
+    # the address of a corpus of the user's own may be another
+    compared = args.data is not None or settings.get("own_corpus", False)
+    if compared and (names := differing(record["sha256"], sums())):
+        source = "the corpus" if args.data is None else f"--data {args.data}"
         raise UserError(
-            f"--out {out} was made from other files than --data {args.data} has now: "
+            f"--out {out} was made from other files than {source} has now: "
             f"{few(names)}; give a new folder, or remove the old one"
         )
     print(f"{args.out}: already done, with the same options")

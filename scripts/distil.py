@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import bpe
-from common import UserError, folder, open_text, positive, run, versions, write_lines
+from common import UserError, few, folder, open_text, positive, run, versions, write_lines
 from corpus_files import sha256
 from data_folder import (
     BEGUN,
@@ -103,7 +103,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
 
 def distil(args: argparse.Namespace, options: list[str]) -> None:
     prepared = read_translation_record(args.data, ("post_process", "source_lang", "target_lang"))
-    sums = {path: sha256(Path(path).read_bytes()) for path in args.checkpoints.split(":")}
+    sums = checkpoint_sums(args)
     settings = {
         "corpus": "distilled",
         "script": "distil.sh",
@@ -130,6 +130,12 @@ def distil(args: argparse.Namespace, options: list[str]) -> None:
         finally:
             if not any(partial.glob("generate*.txt")):  # nothing to continue: remove the folder
                 (partial / BEGUN).unlink(missing_ok=True)
+        if changed := [path for path, sum in checkpoint_sums(args).items() if sum != sums[path]]:
+            raise UserError(
+                f"--checkpoints {few(changed)} changed meanwhile, so the translations may belong "
+                "to two models: give checkpoints that no training writes to, such as copies, and "
+                "a new --out"
+            )
         (partial / "text").mkdir(exist_ok=True)
         shutil.copy(text, partial / "text")
         units: Iterable[str] = sentences
@@ -149,6 +155,11 @@ def distil(args: argparse.Namespace, options: list[str]) -> None:
         write_record(partial, {**settings, "sha256": sums, "versions": tools})
         finish(partial, out, settings)
     print(f"{args.out}: {len(sentences):,} translations; train on {args.data}:{args.out}")
+
+
+def checkpoint_sums(args: argparse.Namespace) -> dict[str, str]:
+    """The SHA-256 of each model."""
+    return {path: sha256(Path(path).read_bytes()) for path in args.checkpoints.split(":")}
 
 
 def translate(

@@ -39,7 +39,8 @@ data='' checkpoint='' average='' splits=valid,test task=wsum_language_modeling o
 sentencepiece=false bos=false unit=tokens options=()
 while [ $# -gt 0 ]; do
     case "$1" in
-        --checkpoint=* | --average=* | --splits=* | --gen-subset=* | --task=* | --out=* | --post-process=*)
+        --checkpoint=* | --average=* | --splits=* | --gen-subset=* | --task=* | --out=* | \
+            --post-process=* | --remove-bpe=*)
             set -- "${1%%=*}" "${1#*=}" "${@:2}"
             ;;
     esac
@@ -55,15 +56,18 @@ while [ $# -gt 0 ]; do
                 "--user-dir $REPO/fairseq_wsum --task TASK"
             ;;
         --add-bos-token) options+=("$1") bos=true ;;
-        --post-process)
-            processing="$(value "$@")"
+        --post-process | --remove-bpe) # two names of one option, whose value may be left out
+            processing='@@ '
+            if [ $# -gt 1 ] && [[ "$2" != --* ]]; then
+                [ "$2" = subword_nmt ] || processing="$(value "$@")" # another name of '@@ '
+                shift
+            fi
             if [ "$processing" = sentencepiece ]; then
                 sentencepiece=true # handled below, as fairseq-eval-lm does not support it
             else
-                options+=("$1" "$processing")
+                options+=(--post-process "$processing")
                 unit=subwords # fairseq-eval-lm counts these, though the perplexity is per word
             fi
-            shift
             ;;
         *)
             if [ -z "$data" ] && [ ${#options[@]} -eq 0 ] && [[ "$1" != -* ]]; then
@@ -112,6 +116,7 @@ if [ -n "$average" ]; then
     say "averaged $averaged into $checkpoint"
 fi
 
+made="$(modified "$checkpoint")"
 log_file="$(mktemp)"
 trap 'rm -f "$log_file"' EXIT
 figures=''
@@ -151,6 +156,9 @@ print(f"{2 ** (bits * tokens / words):.2f}")' "$bits" "$tokens" "$words")"
     figures+="\"$split\": $perplexity, "
     [ "$unit" = subwords ] || figures+="\"${split}_tokens\": ${counted//,/}, "
 done
+[ "$(modified "$checkpoint")" = "$made" ] ||
+    die "--checkpoint $checkpoint changed meanwhile, so the splits may belong to two models: give a" \
+        "checkpoint that no training writes to, such as a copy"
 if [ -n "$out" ]; then
     echo "{$figures\"task\": \"$task\"}" >"$out.partial"
     mv "$out.partial" "$out"

@@ -57,14 +57,22 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 # --- environment and data ------------------------------------------------------------------------
 
 say "== 1. environment"
-if [ -n "${VENV:-}" ] || [ -d "$REPO/.venv" ] || ! command -v fairseq-train >/dev/null; then
+# An environment of the user's own that has fairseq is used as it is.
+venv="${VENV:-}"
+[ -n "$venv" ] || [ ! -d "$REPO/.venv" ] || venv="$REPO/.venv"
+if [ -n "$venv" ]; then own="$venv/bin/fairseq-train"; else own="$(command -v fairseq-train || true)"; fi
+if [ ! -x "$own" ] || [ -f "$venv/setup.log" ]; then # which setup.sh writes
     "$HERE/setup.sh"
 fi
 use_environment
+check_modules sacrebleu
 check_cell "$cell"
 setup_seconds=$SECONDS
 
 say "== 2. corpus"
+mkdir -p "$out"
+exec 6>>"$out/.quickstart.lock"
+lock 6 "$out/.quickstart.lock" "the folder" "$out"
 "$PYTHON" "$REPO/examples/quickstart/make_corpus.py" "$text" >&2 ||
     die "if an older version made the corpus, move $out away to start again"
 if [ ! -d "$data" ]; then
@@ -79,6 +87,7 @@ if [ ! -d "$data" ]; then
     mv "$partial/data" "$data" # with the usual permissions, which mktemp does not give
     rmdir "$partial"
 fi
+exec 6>&-
 
 # --- training ------------------------------------------------------------------------------------
 
@@ -89,6 +98,9 @@ while [ -d "$(folder $((number + 1)))" ]; do number=$((number + 1)); done
 if $fresh && [ -d "$(folder "$number")" ]; then number=$((number + 1)); fi
 run="$(folder "$number")"
 log="$run/train.log"
+mkdir -p "$run"
+exec 6>>"$run/.quickstart.lock"
+lock 6 "$run/.quickstart.lock" "the folder" "$run"
 
 model=(--arch wsum_lstm --cell "$cell"
     --encoder-layers 1 --encoder-bidirectional --encoder-embed-dim 128 --encoder-hidden-size 128

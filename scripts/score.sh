@@ -149,6 +149,7 @@ if [ -n "$average" ]; then
     say "averaged $averaged"
 fi
 
+made="$(modified "$model")"
 IFS=, read -ra penalties <<<"$lenpen"
 for penalty in "${penalties[@]}"; do
     say "translating $subset with ${averaged:-$model}, beam $beam, length penalty $penalty"
@@ -167,6 +168,9 @@ for penalty in "${penalties[@]}"; do
         die_of fairseq-generate "$work/generate.log"
     fi
 done
+[ "$(modified "$model")" = "$made" ] ||
+    die "--checkpoints $model changed meanwhile, so the translations may belong to two models: give a" \
+        "checkpoint that no training writes to, such as a copy"
 [ -z "$average" ] || model="$out/average.pt" # where it will be
 command=("$PYTHON" "$HERE/score.py" "$data" --subset "$subset" --out "$work" --beam "$beam"
     "--lenpen=$lenpen" --checkpoint "$model" --averaged "$averaged")

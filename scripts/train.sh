@@ -77,6 +77,10 @@ while [ $# -gt 0 ]; do
             die "$1: an interrupted training could not continue where it was; omit this option" \
                 "(--no-epoch-checkpoints saves more space)"
             ;;
+        --no-save-optimizer-state)
+            die "$1: an interrupted training would begin its learning rate and its updates again;" \
+                "omit this option (--no-save-optimizer-state-on-training-finished saves space, too)"
+            ;;
         --skip-damaged) skip_damaged=true ;;
         --gpus) gpus="$(value "$@")"; shift ;;
         --cpu-processes) cpu_processes="$(value "$@")"; shift ;;
@@ -107,6 +111,25 @@ done
     die "--gpus $gpus and --cpu-processes $cpu_processes exclude each other; give only one"
 check_user_dir "$user_dir"
 use_environment
+
+# fairseq reads the training text of DATA:MORE from a folder per epoch, but the dictionaries and the
+# other texts from the first: in a folder with other dictionaries it would read other words.
+check_folders() { # DATA
+    local first="${1%%:*}" rest="$1" folder dict
+    while [[ "$rest" == *:* ]]; do
+        rest="${rest#*:}" folder="${rest%%:*}"
+        [ -d "$folder" ] || die "no data folder $folder, which is one of $1 (a ':' ends a path)"
+        has_option --train-subset || [ -n "$(files_in "$folder" 'train*')" ] ||
+            die "$folder, one of the folders of $1, has no training text"
+        while IFS= read -r dict; do
+            [ ! -f "$first/${dict##*/}" ] || cmp -s "$dict" "$first/${dict##*/}" ||
+                die "$dict differs from that of $first: prepare the text with the dictionaries of" \
+                    "$first (scripts/prepare_multi30k.sh --like, or fairseq-preprocess --srcdict)"
+        done < <(files_in "$folder" 'dict*.txt')
+    done
+}
+
+has_option() { [[ " ${options[*]-} " == *" $1"[\ =]* ]]; } # NAME
 
 bf16_is_slow() { # True or False
     with_package 'from fairseq_wsum.ops import products; print(products.widens_bfloat16())'
@@ -209,6 +232,7 @@ if $first || [ "${cpu_processes:-1}" -gt 1 ]; then # also before torchrun starts
     [ -d "${data%%:*}" ] ||
         die "no data folder ${data%%:*} (a ':' ends a path); make it with" \
             "scripts/prepare_multi30k.sh or fairseq-preprocess"
+    check_folders "$data"
     [[ " ${options[*]-}" =~ \ (--arch|-a)[\ =] ]] ||
         die "no --arch: name a model, such as wsum_lstm (fairseq-wsum options NAME shows its options)"
     { mkdir -p "$save_dir" && [ -w "$save_dir" ]; } ||
@@ -219,18 +243,18 @@ if $first; then
     lock 9 "$save_dir/.train.lock" --save-dir "$save_dir"
     last="$save_dir/checkpoint_last.pt"
     resets='(--reset-(optimizer|lr-scheduler|meters|dataloader))' # not --reset-logging
-    if [ -n "$restore" ] && has_checkpoints "$save_dir"; then
+    if [ -n "$restore" ] && has_checkpoints "$save_dir" &&
+        [ ! "$(dirname -- "$restore")" -ef "$save_dir" ]; then
         # Another file than this training's own would start it again, over its checkpoints.
-        [ "$(dirname -- "$restore")" -ef "$save_dir" ] ||
-            die "--restore-file $restore would start again, and overwrite the checkpoints in" \
-                "$save_dir. To continue these, leave out --restore-file and every --reset-..." \
-                "option; to start again, give a new --save-dir. --finetune-from-model FILE in" \
-                "place of --restore-file starts from FILE once and then continues"
+        die "--restore-file $restore would start again, and overwrite the checkpoints in" \
+            "$save_dir. To continue these, leave out --restore-file and every --reset-..." \
+            "option; to start again, give a new --save-dir. --finetune-from-model FILE in" \
+            "place of --restore-file starts from FILE once and then continues"
     elif has_checkpoints "$save_dir" && [[ " ${options[*]-}" =~ \ $resets ]]; then
         # It would act again at every restart; --reset-dataloader would begin at epoch 1.
         die "${BASH_REMATCH[1]}: $save_dir has checkpoints, and every restart would reset them" \
             "again. Give a new --save-dir, and --restore-file $last or --finetune-from-model $last"
-    elif has_checkpoints "$save_dir"; then
+    elif [ -z "$restore" ] && has_checkpoints "$save_dir"; then
         # Without checkpoint_last.pt fairseq would start a new training and overwrite the other
         # checkpoints.
         if $skip_damaged || [ ! -e "$last" ]; then

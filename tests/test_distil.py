@@ -130,6 +130,17 @@ def test_an_interrupted_translation_continues_after_its_finished_parts(
     assert text == [f"ein mann {i} ." for i in range(60)]
     assert not [*tmp_path.glob(".*"), *out.glob("generate-*"), *out.glob("*.partial")]
 
+    def train_on(command, **options):
+        if "--distributed-rank" in command:
+            model.write_bytes(b"another")
+        return generate(command, **options)
+
+    ranks[:] = [2]
+    monkeypatch.setattr(subprocess, "run", train_on)
+    monkeypatch.setattr(sys, "argv", [*words[:3], str(tmp_path / "new"), *words[4:]])
+    with pytest.raises(load("common").UserError, match=r"one\.pt changed meanwhile, so the transl"):
+        distil.main()
+
 
 def test_the_translations_do_not_depend_on_the_parts(prepared, tmp_path) -> None:
     run = tmp_path / "run"

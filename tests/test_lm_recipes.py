@@ -43,9 +43,11 @@ def test_the_ptb_recipe_prints_perplexities_and_a_table(ptb, tmp_path) -> None:
     recipe_of_a_cell = [*recipe, "--cell", "no-srnn", "--seed", 2]
     output = run("bash", *recipe_of_a_cell, "--stop-time-hours", 1e-5)
     assert "to continue, run this again" in output
+    folder = tmp_path / "small/no-srnn/epochs-1-seed-2"  # the scores so far are not its results
+    assert sorted(path.name for path in folder.glob("*.json")) == ["perplexity-so-far.json"]
     output = run("bash", *recipe_of_a_cell)
     assert "continuing from" in output
-    figures = json.loads((tmp_path / "small/no-srnn/epochs-1-seed-2/perplexity.json").read_text())
+    figures = json.loads((folder / "perplexity.json").read_text())
     assert list(figures) == ["valid", "valid_tokens", "test", "test_tokens", "task"]
     for split in ("valid", "test"):
         assert f"{split}: perplexity {figures[split]} ({figures[split + '_tokens']} t" in output
@@ -53,6 +55,10 @@ def test_the_ptb_recipe_prints_perplexities_and_a_table(ptb, tmp_path) -> None:
 
     output = run("bash", *recipe_of_a_cell)
     assert "already trained" in output and "already done" in output
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "finished").write_text("my notes")
+    assert "has files of yours" in run("bash", *recipe, "--run", mine, check=False)
     own = ["--user-dir", EXAMPLES / "own_cell", "--cell", "own-mingru"]
     assert "test: perplexity" in run("bash", *recipe, *own)
     run("bash", *recipe, "--fairseq-lstm")
@@ -298,3 +304,5 @@ def test_the_perplexity_per_word_sums_the_bits_of_its_subwords(tmp_path) -> None
     out = tmp_path / "perplexity.json"
     output = run(*common, "--post-process", "@@ ", "--out", out)
     assert "(9 subwords)" in output and list(json.loads(out.read_text())) == ["test", "task"]
+    for same in (["--post-process", "subword_nmt"], ["--remove-bpe"], ["--remove-bpe=@@ "]):
+        assert run(*common, *same) == run(*common, "--post-process", "@@ ")

@@ -194,13 +194,23 @@ def test_ptb_is_downloaded_once(ptb, tmp_path):
     message = fails("prepare_ptb.sh", *options, PTB_URL=f"{tmp_path.as_uri()}/none")
     assert "cannot download" in message and "--data" in message
     assert not names_in(cache)
+    blocked = tmp_path / "blocked" / hashlib.sha256(site.as_uri().encode()).hexdigest()[:12]
+    (blocked / f".{PTB[0]}.partial").mkdir(parents=True)  # nothing can be written there
+    options_there = ["--own-corpus", "--cache", blocked.parent, "--out", out]
+    message = fails("prepare_ptb.sh", *options_there, PTB_URL=f"{site.as_uri()}/")
+    assert "cannot write to" in message and "give another folder with --cache" in message
     assert (
         succeeds("prepare_ptb.sh", *options, PTB_URL=f"{site.as_uri()}/").count("downloading") == 3
     )
+    other = tmp_path / "other"
+    shutil.copytree(site, other)
+    (other / PTB[2]).write_bytes((site / PTB[2]).read_bytes() + b" a b c \n")
+    message = fails("prepare_ptb.sh", *options, PTB_URL=other.as_uri())
+    assert f"was made from other files than the corpus has now: {PTB[2]}" in message
     shutil.rmtree(out)
     shutil.rmtree(site)
     assert "downloading" not in succeeds("prepare_ptb.sh", *options, PTB_URL=f"{site.as_uri()}/")
-    assert names_in(cache) == sorted(PTB)
+    assert names_in(cache) == sorted(2 * PTB)  # of both addresses
 
 
 def test_a_published_corpus_is_always_verified(tmp_path):

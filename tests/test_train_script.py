@@ -175,6 +175,8 @@ def test_the_port_of_slurm_and_damaged_checkpoints_reach_every_process():
             "--save-dir needs a value, but the option --ar",
         ),
         (["/data", "--save-dir", "{out}", "--no-last-checkpoints"], "--no-last-checkpoints: an"),
+        (["/data", "--save-dir", "{out}", "--no-save-optimizer-state"], "would begin its learning"),
+        (["{out}:/no/more", "--save-dir", "{out}"], "no data folder /no/more, which is one of"),
         (["/no/data", "--arch", "wsum_lstm", "--save-dir", "{out}"], "no data folder /no/data"),
         (["{out}", "--save-dir", "{out}"], "no --arch: name a model"),
         (
@@ -205,7 +207,8 @@ def test_another_file_to_restore_does_not_overwrite_a_training(tmp_path):
     for own in ("checkpoint_last.pt", tmp_path / "run" / "checkpoint_last.pt"):
         message = run("train.sh", *start, "--restore-file", own, "--help-me").stderr
         assert "unrecognized arguments: --help-me" in message
-    for option in (["--reset-dataloader"], ["--lr", "0.1", "--reset-optimizer"]):
+    own = ["--restore-file", tmp_path / "run" / "checkpoint_last.pt", "--reset-dataloader"]
+    for option in (["--reset-dataloader"], ["--lr", "0.1", "--reset-optimizer"], own):
         message = fails("train.sh", *start, *option)  # every restart would reset it again
         assert f"{option[-1]}: {tmp_path}/run has checkpoints" in message
     message = run("train.sh", *start, "--reset-logging", "--help-me").stderr  # resets no training
@@ -213,6 +216,21 @@ def test_another_file_to_restore_does_not_overwrite_a_training(tmp_path):
     (tmp_path / "run" / "checkpoint_last.pt").rename(tmp_path / "run" / "checkpoint_best.pt")
     message = fails("train.sh", *start, "--restore-file", "checkpoint_last.pt")
     assert "checkpoint_last.pt: it is missing, and" in message  # the other one is damaged
+
+
+@needs_fairseq
+def test_every_folder_of_the_data_has_text_and_the_same_dictionaries(tmp_path):
+    first, more = tmp_path / "first", tmp_path / "more"
+    for folder in (first, more):
+        folder.mkdir()
+        (folder / "dict.en.txt").write_text("a 2\nb 1\n")
+    words = [f"{first}:{more}", "--arch", "wsum_lstm", "--save-dir", tmp_path / "run", "--gpus", 0]
+    assert f"{more}, one of the folders of {first}:{more}, has no" in fails("train.sh", *words)
+    (more / "train.en-de.en.idx").touch()
+    assert "unrecognized arguments: --help-me" in run("train.sh", *words, "--help-me").stderr
+    (more / "dict.en.txt").write_text("b 2\na 1\n")
+    message = fails("train.sh", *words)
+    assert f"{more}/dict.en.txt differs from that of {first}: prepare the text with" in message
 
 
 DOCUMENTED = {  # in docs/environment.md

@@ -94,5 +94,5 @@ score=(--checkpoint "$run/checkpoint_last.pt") # if the first epoch is not compl
 saved="$(epochs_in "$run")"
 [ "$saved" -eq 0 ] ||
     score=(--checkpoint "$run" --average $((saved < averaged ? saved : averaged)))
-run_job "$SCRIPTS/perplexity.sh" "$data" "${score[@]}" --out "$run/perplexity.json" \
+run_job "$SCRIPTS/perplexity.sh" "$data" "${score[@]}" --out "$(perplexities "$run")" \
     ${score_options[@]+"${score_options[@]}"}

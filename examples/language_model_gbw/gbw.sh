@@ -81,4 +81,4 @@ train "$joined" "$run" --task wsum_language_modeling \
     --best-checkpoint-metric ppl --no-epoch-checkpoints --log-format simple --log-interval 200
 
 run_job "$SCRIPTS/perplexity.sh" "$data" --checkpoint "$run/checkpoint_best.pt" \
-    --out "$run/perplexity.json" ${score_options[@]+"${score_options[@]}"}
+    --out "$(perplexities "$run")" ${score_options[@]+"${score_options[@]}"}

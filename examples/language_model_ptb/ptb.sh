@@ -84,4 +84,4 @@ train "$data" "$run" --task "$task" "${model[@]}" --criterion "$criterion" --sen
     --best-checkpoint-metric ppl --no-epoch-checkpoints --log-format simple --log-interval 200
 
 run_job "$SCRIPTS/perplexity.sh" "$data" --checkpoint "$run/checkpoint_last.pt" --task "$task" \
-    --out "$run/perplexity.json" ${score_options[@]+"${score_options[@]}"}
+    --out "$(perplexities "$run")" ${score_options[@]+"${score_options[@]}"}
