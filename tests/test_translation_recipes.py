@@ -100,6 +100,7 @@ def test_a_recipe_changes_nothing_in_a_folder_where_another_trains(corpus, tmp_p
     run = tmp_path / "run"
     run.mkdir()
     (run / "options").write_text("--arch another")
+    (run / ".recipe.lock").touch()
     write_programs(tmp_path, {"flock": "exit 75"})  # another process has the lock, and keeps it
     recipe = [RECIPES / "opennmt.sh", "--own-corpus", "--data", corpus, "--out", tmp_path / "out"]
     path = f"{tmp_path}/bin:{os.environ['PATH']}"

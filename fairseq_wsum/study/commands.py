@@ -84,12 +84,26 @@ def study(args: argparse.Namespace) -> None:
             _prepare(todo)
             at_a_time = f"{min(jobs, len(todo))} at a time"
             _say(f"{len(todo)} of {len(plan.runs)} runs to do, {at_a_time}, in {plan.out}")
-            with Watch(plan, _say), suppress(SystemExit):  # hydra has printed an error of a job
-                launch.launch(plan, todo, args.launcher, jobs, options)
+            with Watch(plan, _say):
+                _launch(plan, todo, args.launcher, jobs, options)
         except KeyboardInterrupt as interrupt:
             _say(str(interrupt) or "stopped; the same command continues the study")
             sys.exit(128 + signal.SIGINT)
     _end(plan)
+
+
+def _launch(
+    plan: Plan, runs: Sequence[Run], launcher: str, jobs: int, options: Sequence[str]
+) -> None:
+    """Do the runs. If a worker of joblib dies, which ends them all, do what is left again."""
+    for again in (False, True):
+        if again:
+            _say("a worker of joblib died: starting the runs again that it left")
+        with suppress(SystemExit):  # hydra has printed an error of a job
+            launch.launch(plan, runs, launcher, jobs, options)
+        runs = [run for run in runs if state(run) not in ("finished", "failed")]
+        if launcher != "joblib" or all(state(run) == "waiting" for run in runs):
+            return  # none is left, or none could start
 
 
 def _stop_on_signals() -> None:
