@@ -63,9 +63,10 @@ def add_measurement(
 
 
 def check_device(device: str) -> None:
-    """Raise RuntimeError if torch does not see the device."""
+    """Raise RuntimeError if torch does not see the device; let all fp32 products have 24 bits."""
     if device != "cpu" and not torch.cuda.is_available():
         raise RuntimeError(f"--device {device}: torch sees no GPU here")
+    torch.backends.cudnn.allow_tf32 = False  # as torch's default for products outside cuDNN
 
 
 def _shape(text: str) -> Shape:

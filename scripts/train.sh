@@ -163,6 +163,9 @@ export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
 # Every branch tells fairseq the number of processes. A process that does not know of the others
 # would train alone and overwrite their checkpoints.
 first=true spawns=false
+if [ "$gpus" = 0 ] || [ -n "$cpu_processes" ]; then
+    export CUDA_VISIBLE_DEVICES='' # fairseq would use a GPU for some things, even with --cpu
+fi
 command=(fairseq-train "$data" "${common[@]}")
 [ -z "$cpu_processes" ] || [ "${WORLD_SIZE:-1}" = 1 ] ||
     die "--cpu-processes and torchrun exclude each other; use only one"

@@ -289,6 +289,24 @@ def choice(cell: str, dtype: torch.dtype, device: torch.device = CPU) -> str:
     return backends.choose("auto", CELLS[cell], device, dtype).name
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=["fp64", "bf16"])
+@pytest.mark.parametrize("bias", [False, True], ids=["no-biases", "biases"])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.RNN, nn.GRU], ids=lambda kind: kind.__name__)
+def test_a_single_step_on_a_gpu_is_that_of_the_kernels_for_sequences(kind, bias, dtype) -> None:
+    function = {"LSTM": "lstm", "RNN": "rnn_tanh", "GRU": "gru"}[kind.__name__]
+    weights = [*kind(3, 4, bias=bias, dtype=dtype).parameters()]
+    state = [torch.randn(2, 4, dtype=dtype) for _ in range(2 if kind is nn.LSTM else 1)]
+    inputs = [torch.randn(1, 2, 3, dtype=dtype), *state, *weights]
+    found = []
+    for run in (torch_kernels._step, torch_kernels._call):  # `_call` takes sequences on a CPU
+        x, *rest = (part.detach().requires_grad_() for part in inputs)
+        outputs = run(function, x, tuple(rest[: len(state)]), rest[len(state) :], bias)
+        loss = sum((k + 2) * part.square().sum() for k, part in enumerate(outputs))
+        found.append([*outputs, *torch.autograd.grad(loss, [x, *rest])])
+    close = dict(rtol=0.05, atol=0.02) if dtype == torch.bfloat16 else {}
+    torch.testing.assert_close(*found, **close)
+
+
 @pytest.mark.parametrize("proj_size", [0, 2])
 @pytest.mark.parametrize("bias", [False, True])
 def test_the_array_for_cudnn_has_both_biases(bias, proj_size) -> None:

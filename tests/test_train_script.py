@@ -253,6 +253,7 @@ def test_a_training_gets_the_documented_variables(given, expected, tmp_path):
     options = ["--arch", "wsum_lstm", "--save-dir", tmp_path / "run", "--gpus", 0]
     printed = succeeds("train.sh", tmp_path, *options, VENV=str(tmp_path / "venv"), **given)
     assert {f"{name}={value}" for name, value in expected.items()} <= set(printed.splitlines())
+    assert "CUDA_VISIBLE_DEVICES=" in printed.splitlines()  # none
 
 
 @pytest.mark.parametrize(("precision", "noted"), [("bf16", True), ("bf16", False), ("fp32", True)])

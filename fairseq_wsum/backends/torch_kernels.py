@@ -116,6 +116,9 @@ def _call(
 ) -> tuple[Tensor, ...]:
     """Call torch for one layer, one direction and no mask; returns y and the parts of the state."""
     if x.device.type == "cuda":
+        has_projection = len(weights) % 2 == 1
+        if len(x) == 1 and not has_projection:
+            return _step(function, x, state, weights, has_biases)
         weights = _in_one_piece(weights, has_biases)
     parts = tuple(part.unsqueeze(0).contiguous() for part in state)  # cuDNN rejects others
     hx: Any = parts if len(parts) > 1 else parts[0]
@@ -126,6 +129,21 @@ def _call(
         x, hx, weights, has_biases, layers, dropout, train, bidirectional, batch_first
     )
     return y, *(part.squeeze(0) for part in final)
+
+
+def _step(
+    function: str, x: Tensor, state: tuple[Tensor, ...], weights: list[Tensor], has_biases: bool
+) -> tuple[Tensor, ...]:
+    """`_call` for one time step, with the kernels of `nn.LSTMCell`, `RNNCell` and `GRUCell`.
+
+    cuDNN reads all weights from one array, and keeps it for the gradient. A decoder with input
+    feeding runs step by step, and would keep a copy of its weights for each target position.
+    """
+    hx: Any = state if len(state) > 1 else state[0]
+    biases = weights[2:] if has_biases else (None, None)
+    found = getattr(torch._VF, f"{function}_cell")(x.squeeze(0), hx, *weights[:2], *biases)
+    h, *c = found if isinstance(found, tuple) else (found,)
+    return h.unsqueeze(0), h, *c
 
 
 def _in_one_piece(weights: list[Tensor], has_biases: bool) -> list[Tensor]:

@@ -24,4 +24,6 @@ def activation_penalty(
     """
     size = dropped.float().square().mean(-1)  # T x B; float as a sum in 16 bits would overflow
     change = (y[1:] - y[:-1]).float().square().mean(-1)
-    return alpha * size[unpadded].sum() + beta * change[unpadded[1:] & unpadded[:-1]].sum()
+    both = unpadded[1:] & unpadded[:-1]
+    # without `size[unpadded]`, which would wait for the GPU
+    return alpha * size.where(unpadded, 0).sum() + beta * change.where(both, 0).sum()
