@@ -151,6 +151,7 @@ def test_an_interrupt_says_that_the_jobs_of_slurm_go_on(monkeypatch) -> None:
         raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_submitits_jobs_do_the_runs_and_one_that_dies_is_named(write_study) -> None:
     file = write_study(models={"bad": {"die": True}})
     one_at_a_time = 'mkdir "$out/one"; trap \'rmdir "$out/one"\' EXIT\nmkdir -p "$run"'
