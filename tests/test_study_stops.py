@@ -31,16 +31,27 @@ from fairseq_wsum.study.plan_file import read_plan
 from fairseq_wsum.study.progress import standing
 from fairseq_wsum.study.run import state
 
+HANG_UP = signal.SIGHUP  # the terminal is closed, which tells the workers, too
 
-def test_a_study_that_is_killed_four_times_ends_like_one_that_ran_through(write_study) -> None:
+
+@pytest.mark.parametrize(
+    "signals",
+    [
+        (signal.SIGKILL, HANG_UP),
+        pytest.param(
+            (signal.SIGKILL, signal.SIGINT, HANG_UP, signal.SIGTERM), marks=pytest.mark.slow
+        ),
+    ],
+    ids=["twice", "four-times"],
+)
+def test_a_study_that_is_killed_ends_like_one_that_ran_through(write_study, signals) -> None:
     file = write_study(seeds=[1, 2])
-    hang_up = signal.SIGHUP  # the terminal is closed, which tells the workers, too
-    for sent, epoch in ((signal.SIGKILL, 1), (signal.SIGINT, 2), (hang_up, 3), (signal.SIGTERM, 4)):
+    for epoch, sent in enumerate(signals, start=1):
         process, log = start(file, "--jobs", "2", STAY_AT=str(epoch))
         plan = plan_of(file)
         done = 2 * epoch  # of the first two runs
         wait_until(lambda done=done: epochs(file) >= done, process)
-        if sent == hang_up:
+        if sent == HANG_UP:
             os.killpg(process.pid, sent)
         else:
             process.send_signal(sent)
