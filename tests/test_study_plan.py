@@ -164,7 +164,7 @@ def test_mistakes_in_the_file_are_named(write_study, keys, message) -> None:
 @pytest.mark.parametrize(
     ("keys", "text", "message"),
     [
-        ({"seeds": [12345]}, "010", "write positive whole numbers, such as"),
+        ({"seeds": [12345]}, "010", r"whole numbers, such as \[1, 2\], not.*010"),
         (task(published={"source": "x", "values": {"lstm": 12345}}), "1:30", "'1:30' is not a"),
         (task(options={"lr": 12345}), "!!bool maybe", "is not valid YAML"),
         (task(options={"lr": 12345}), "!!timestamp x", "is not valid YAML"),

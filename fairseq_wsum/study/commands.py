@@ -98,7 +98,7 @@ def _launch(
     """Do the runs. If a worker of joblib dies, which ends them all, do what is left again."""
     for again in (False, True):
         if again:
-            _say("a worker of joblib died: starting the runs again that it left")
+            _say("some runs have no end, as after a worker's death: starting them again")
         with suppress(SystemExit):  # hydra has printed an error of a job
             launch.launch(plan, runs, launcher, jobs, options)
         runs = [run for run in runs if state(run) not in ("finished", "failed")]

@@ -254,7 +254,8 @@ class _Reader:
         known = isinstance(value, list) and all(type(seed) in (int, _Int) for seed in value)
         whole = known and min(value, default=0) > 0
         if not (whole and all(map(_is_decimal, value))):
-            raise self.error(key, f"write positive whole numbers, such as [1, 2], not {value!r}")
+            shown = f"[{', '.join(map(_written, value))}]" if known else repr(value)
+            raise self.error(key, f"write positive whole numbers, such as [1, 2], not {shown}")
         for seed in value:
             if value.count(seed) > 1:
                 raise self.error(key, f"seed {seed} is given twice")
