@@ -119,7 +119,8 @@ check_folders() { # DATA
     while [[ "$rest" == *:* ]]; do
         rest="${rest#*:}" folder="${rest%%:*}"
         [ -d "$folder" ] || die "no data folder $folder, which is one of $1 (a ':' ends a path)"
-        has_option --train-subset || [ -n "$(files_in "$folder" 'train*')" ] ||
+        [[ " ${options[*]-} " == *' --train-subset'[\ =]* ]] ||
+            [ -n "$(files_in "$folder" 'train*')" ] ||
             die "$folder, one of the folders of $1, has no training text"
         while IFS= read -r dict; do
             [ ! -f "$first/${dict##*/}" ] || cmp -s "$dict" "$first/${dict##*/}" ||
@@ -128,8 +129,6 @@ check_folders() { # DATA
         done < <(files_in "$folder" 'dict*.txt')
     done
 }
-
-has_option() { [[ " ${options[*]-} " == *" $1"[\ =]* ]]; } # NAME
 
 bf16_is_slow() { # True or False
     with_package 'from fairseq_wsum.ops import products; print(products.widens_bfloat16())'
