@@ -16,6 +16,7 @@ from corpus_files import sha256
 from data_folder import (
     BEGUN,
     begin,
+    differing,
     finish,
     only_run,
     preprocess,
@@ -130,7 +131,7 @@ def distil(args: argparse.Namespace, options: list[str]) -> None:
         finally:
             if not any(partial.glob("generate*.txt")):  # nothing to continue: remove the folder
                 (partial / BEGUN).unlink(missing_ok=True)
-        if changed := [path for path, sum in checkpoint_sums(args).items() if sum != sums[path]]:
+        if changed := differing(sums, checkpoint_sums(args)):
             raise UserError(
                 f"--checkpoints {few(changed)} changed meanwhile, so the translations may belong "
                 "to two models: give checkpoints that no training writes to, such as copies, and "
