@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -15,7 +16,10 @@ import torch
 pytest.importorskip("fairseq")
 from commands import BIN, train
 from fairseq import checkpoint_utils
+from fairseq.dataclass.configs import CheckpointConfig
 from fairseq.file_io import PathManager
+from fairseq.models import MODEL_DATACLASS_REGISTRY
+from omegaconf import OmegaConf
 from shell import SCRIPTS, fails, succeeds
 from shell import run as run_script
 from translation_corpus import TINY, prepare_options, write_corpus
@@ -209,6 +213,38 @@ def test_a_training_does_not_start_from_a_wrong_model(prepared, whole, tmp_path)
     assert done.returncode != 0
     message = done.stderr.splitlines()[-1]
     assert f"{last}: the checkpoint's encoder knows 96 words" in message
+
+
+@pytest.mark.parametrize(
+    ("arch", "other"),
+    [
+        ("wsum_transformer", {"token_positional_embeddings": True}),
+        ("wsum_transformer", {"share_decoder_input_output_embed": True}),
+        ("wsum_transformer", {"share_all_embeddings": True}),
+        ("wsum_transformer_lm", {"token_positional_embeddings": True}),
+        ("wsum_transformer_lm", {"share_decoder_input_output_embed": True}),
+        ("wsum_transformer", None),
+    ],
+)
+def test_options_without_weights_of_their_own_are_compared(arch, other, tmp_path) -> None:
+    defaults = OmegaConf.structured(MODEL_DATACLASS_REGISTRY[arch])
+    options = OmegaConf.to_container(defaults, enum_to_str=True).items()
+    own = {name: value for name, value in options if not str(value).startswith("${")}
+    saved = {**own, "_name": arch}  # without the values that the model takes from other options
+    torch.save({"model": {}, "cfg": {"model": saved}}, tmp_path / "checkpoint_last.pt")
+    # the default of the models of this package, which may be given or not
+    model = OmegaConf.create({**saved, **(other or {"no_token_positional_embeddings": True})})
+    loads = Mock(side_effect=InterruptedError)
+    trainer = Mock(checkpoint_suffix="", data_parallel_rank=0, load_checkpoint=loads)
+    trainer.cfg.model = model
+    expected = pytest.raises(InterruptedError)
+    if other is not None:
+        (option,) = other
+        message = f"of that model: no --{option.replace('_', '-')}$"
+        expected = pytest.raises(ValueError, match=message)
+    with expected:
+        checkpoint_utils.load_checkpoint(CheckpointConfig(save_dir=str(tmp_path)), trainer)
+    assert loads.called == (other is None)
 
 
 def test_a_damaged_model_is_not_used(prepared, whole, tmp_path) -> None:

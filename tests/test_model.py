@@ -341,7 +341,7 @@ def test_the_adaptive_softmax_gives_probabilities_and_trains() -> None:
 # Compatibility
 
 
-def test_every_form_of_alignment_gives_source_positions() -> None:
+def test_every_form_of_alignment_gives_source_positions(caplog) -> None:
     words = ("<unk> b <unk>", "x y")
     forms = (
         torch.tensor([1, 0, 0]),  # of beam search, from attention
@@ -350,7 +350,12 @@ def test_every_form_of_alignment_gives_source_positions() -> None:
     )
     for alignment in forms:
         assert utils.replace_unk(*words, alignment, {"y": "Y"}, "<unk>") == "Y b x"
-    assert utils.replace_unk(*words, torch.empty(0), {}, "<unk>") == words[0]
+    utils.load_align_dict(None)  # as each program does once
+    for _ in range(2):
+        assert utils.replace_unk(*words, torch.empty(0), {}, "<unk>") == words[0]
+    assert utils.replace_unk("a", "b", torch.empty(0), {}, "<unk>") == "a"
+    (record,) = caplog.records
+    assert "--replace-unk replaces no word, as the model gives no attention" in record.message
     assert utils.replace_unk("<unk> b", "", [["1"], ["1"]], {}, "<unk>") == "<unk> b"
 
 

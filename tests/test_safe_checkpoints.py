@@ -14,6 +14,8 @@ pytest.importorskip("fairseq")
 import fairseq
 from commands import BIN, ROOT, USER_DIR, run, train
 from fairseq import optim
+from fairseq.data import Dictionary
+from fairseq.data.codedataset import parse_manifest
 from fairseq.optim.adam import FairseqAdamConfig
 from omegaconf import OmegaConf
 from shell import fails, succeeds
@@ -22,7 +24,12 @@ from translation_corpus import TINY
 
 import fairseq_wsum.plugin  # noqa: F401  # applies the shims
 from fairseq_wsum.checkpoint_files import allowed, damage, read
-from fairseq_wsum.plugin.compat.literals import EVALUATING, NotALiteralError, literal
+from fairseq_wsum.plugin.compat.literals import (
+    EVALUATING,
+    EVALUATING_DATA,
+    NotALiteralError,
+    literal,
+)
 
 needs_sacremoses = pytest.mark.skipif(
     importlib.util.find_spec("sacremoses") is None, reason="sacremoses is not installed"
@@ -237,10 +244,18 @@ def test_every_eval_in_fairseq_is_covered() -> None:
             called = node.func if isinstance(node, ast.Call) else None
             if isinstance(called, ast.Name) and called.id in ("eval", "exec"):
                 found.add(".".join(parts))
-    found.discard("fairseq.data.codedataset")  # of its data, not of a checkpoint
-    assert found == set(EVALUATING)
+    assert found == {*EVALUATING, *EVALUATING_DATA}
     for name in found:
-        assert vars(sys.modules[name])["eval"] is literal
+        expected = literal if name in EVALUATING else ast.literal_eval
+        assert vars(sys.modules[name])["eval"] is expected
+
+
+def test_a_manifest_of_speech_units_is_read_as_data(tmp_path) -> None:
+    manifest = tmp_path / "train.txt"
+    manifest.write_text(f"open({str(tmp_path / 'made')!r}, 'w') and {{}}\n")
+    with pytest.raises(ValueError, match="malformed"):
+        parse_manifest(str(manifest), Dictionary())
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize(

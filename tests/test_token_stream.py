@@ -7,9 +7,11 @@ from argparse import Namespace
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import Subset
 
 pytest.importorskip("fairseq")
 from fairseq.data import Dictionary
+from fairseq.data.iterators import EpochBatchIterator
 
 from fairseq_wsum.plugin.data.stream_iterator import StreamIterator
 from fairseq_wsum.plugin.data.stream_states import StreamStates
@@ -214,6 +216,16 @@ def test_a_position_in_other_streams_is_rejected() -> None:
     del saved["layout"]  # of another task
     with pytest.raises(ValueError, match="streams was unknown and is 2 now"):
         make_iterator().load_state_dict(saved)
+
+
+def test_a_position_in_streams_is_none_in_sentences(caplog) -> None:
+    streams = make_iterator()
+    next(streams.next_epoch_itr())
+    batches = [[0, 1], [2], [3, 4]]
+    sentences = EpochBatchIterator(Subset(range(5), range(5)), list, batches)
+    sentences.load_state_dict(streams.state_dict())
+    assert "The epoch begins again: some text is trained a second time" in caplog.text
+    assert list(sentences.next_epoch_itr(shuffle=False)) == batches
 
 
 def iterator_of_the_task(

@@ -27,9 +27,13 @@ _WITHOUT_WEIGHTS = {
     "activation_fn",
     "decoder_attention_heads",
     "encoder_attention_heads",
+    "merge_src_tgt_embed",
     "no_scale_embedding",
     "no_token_positional_embeddings",
     "residuals",
+    "share_all_embeddings",
+    "share_decoder_input_output_embed",
+    "token_positional_embeddings",
 }
 
 
@@ -152,7 +156,9 @@ def _other_options(path: Path, model: DictConfig | Namespace) -> dict[str, str]:
     parser = ArgumentParser(add_help=False)
     theirs.add_args(parser)
     actions = {action.dest: action for action in parser._actions}
-    changed = [name for name in saved.keys() & given.keys() if saved[name] != given[name]]
+    changed = {name for name in saved.keys() & given.keys() if saved[name] != given[name]}
+    if "token_positional_embeddings" in given:  # a model of this package, whose default is without
+        changed.discard("no_token_positional_embeddings")
     return {
         name: _as_given(actions[name], saved[name]) for name in sorted(changed) if name in actions
     }

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import logging
 from typing import Any
 
 from fairseq import utils
 from fairseq.search import DiverseBeamSearch
 from fairseq.sequence_generator import SequenceGenerator
 from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 
 def apply() -> None:
@@ -48,7 +51,7 @@ def _restore_unknown_word_replacement() -> None:
     generate = SequenceGenerator.generate
     replace_unk = utils.replace_unk
     load_align_dict = utils.load_align_dict
-    wanted = False  # set when the dictionary is loaded, which precedes translation
+    wanted = warned = False  # set when the dictionary is loaded, which precedes translation
 
     @functools.wraps(generate)
     def generate_with_alignment(
@@ -69,14 +72,24 @@ def _restore_unknown_word_replacement() -> None:
     def replace_unk_from_any(
         hypo_str: str, src_str: str, alignment: Any, align_dict: dict[str, str], unk: str
     ) -> str:
-        if not src_str or alignment is None or len(alignment) == 0:  # no source, or no attention
+        nonlocal warned
+        if not src_str:
+            return hypo_str
+        if alignment is None or len(alignment) == 0:
+            if unk in hypo_str.split() and not warned:
+                warned = True
+                logger.warning(
+                    "--replace-unk replaces no word, as the model gives no attention over the "
+                    "source. fairseq's own models other than the Transformer give it with "
+                    "--print-alignment; lstm needs --batch-size 1, too, as it moves the padding"
+                )
             return hypo_str
         return replace_unk(hypo_str, src_str, _source_positions(alignment), align_dict, unk)
 
     @functools.wraps(load_align_dict)
     def load_align_dict_if_given(replace_unk: str | None) -> dict[str, str] | None:
-        nonlocal wanted
-        wanted = replace_unk is not None
+        nonlocal wanted, warned
+        wanted, warned = replace_unk is not None, False
         return load_align_dict("" if replace_unk == "@@ " else replace_unk)
 
     SequenceGenerator.generate = generate_with_alignment

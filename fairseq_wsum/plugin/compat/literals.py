@@ -1,7 +1,8 @@
 """Safe parsing of the options that fairseq passes to `eval`.
 
 A checkpoint contains the options of its model. fairseq calls `eval` on some of them, so an
-untrusted checkpoint could run arbitrary code when it is loaded. These shims accept literals only.
+untrusted checkpoint could run arbitrary code when it is loaded. It does the same with the lines of
+one kind of data file. These shims accept literals only.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ EVALUATING = (
     "fairseq.optim.fused_lamb",
     "fairseq.utils",
 )
+# Those that evaluate the lines of a data file, which may be long.
+EVALUATING_DATA = ("fairseq.data.codedataset",)
 LONGEST = 10_000  # maximum number of characters of an option, and of items in its value
 
 _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
@@ -59,6 +62,9 @@ def apply() -> None:
     for name in EVALUATING:
         if name in sys.modules:
             vars(sys.modules[name])["eval"] = literal  # shadows the built-in
+    for name in EVALUATING_DATA:
+        if name in sys.modules:
+            vars(sys.modules[name])["eval"] = ast.literal_eval
     _name_the_options()
 
 

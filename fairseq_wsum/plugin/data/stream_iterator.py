@@ -65,12 +65,13 @@ class StreamIterator(EpochBatchIterator):
             ValueError: the position is within an epoch, and the layout has changed.
         """
         state_dict = {**state_dict, "shuffle": False}
+        states = state_dict.pop("stream_states", {})
         if state_dict.get("iterations_in_epoch", 0) > 0:
             self._check_layout(state_dict.get("layout"))
             # the number of processes, and with it the number of groups in each, may have changed
             state_dict["iterations_in_epoch"] = state_dict["step"] * self.groups
         super().load_state_dict(state_dict)
-        self.states.load_state_dict(state_dict.get("stream_states", {}))
+        self.states.load_state_dict(states)
 
     def _check_layout(self, saved: dict[str, int] | None) -> None:
         if saved == self.layout:

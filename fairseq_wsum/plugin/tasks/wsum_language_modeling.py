@@ -63,7 +63,7 @@ class WsumLanguageModelingConfig(LanguageModelingConfig):
         metadata={
             "help": "number of tokens scored at a time in validation and evaluation, which read "
             "a single stream and ignore --batch-size-valid; affects speed and host memory, "
-            "not the result"
+            "not the perplexity per token"
         },
     )
     # not an option, because it has no help text: the value is that of fairseq's --update-freq
