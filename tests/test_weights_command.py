@@ -12,6 +12,7 @@ import torch
 
 pytest.importorskip("fairseq")
 from commands import ROOT, run, train
+from fairseq.data import Dictionary
 from fairseq.tasks import FairseqTask
 from shell import lines
 from text_corpora import made_up
@@ -22,6 +23,7 @@ from fairseq_wsum.weights import command, reconstruction_error
 from fairseq_wsum.weights.models import Line, Reader
 from fairseq_wsum.weights.picture import draw
 from fairseq_wsum.weights.sentences import Model
+from fairseq_wsum.weights.vocabulary import Vocabulary
 
 BLOCKS = ["--decoder-layers", 2, "--layer-norm", "--residuals", "--encoder-ffn-embed-dim", 16]
 SENTENCE = "the man sees the dog ."
@@ -137,6 +139,23 @@ def test_text_that_is_segmented_already_stays_so(models) -> None:
     assert segmented.source == plain.source and segmented.target == plain.target
 
 
+def test_only_the_mark_of_its_own_segmentation_shows_that_text_is_segmented(models) -> None:
+    reader = Reader(models["half"])  # of sentencepiece
+    texts = (SENTENCE, f"{SENTENCE} @@ .")
+    plain, marked = (reader.vocabulary.encode("encoder", text) for text in texts)
+    assert marked.text.tokens[: len(plain.text.tokens) - 1] == plain.text.tokens[:-1]
+
+
+def test_a_stray_mark_makes_no_subwords(tmp_path) -> None:
+    dictionary = Dictionary()
+    for word in (*(f"w{k}" for k in range(300)), "@@", "▁▂▃"):
+        dictionary.add_symbol(word)
+    vocabulary = Vocabulary({"decoder": dictionary}, tmp_path)
+    assert not vocabulary.needs_segmentation
+    assert vocabulary.encode("decoder", "w1 w2 @@ w3").words == ("w1", "w2", "@@", "w3")
+    assert vocabulary.word_counts("decoder")["▁▂▃"] == 1
+
+
 def test_the_decoder_reads_what_it_predicted_one_step_before(models) -> None:
     reader = Reader(models["half"])
     (sentence,) = reader.sentences([reader.encode(Line(SENTENCE, "der Hund .", "here"))])
@@ -159,6 +178,25 @@ def test_a_language_model_can_carry_its_state(models) -> None:
     for one, parts in zip(together.views, second.views, strict=True):
         cells = one.directions[0].cells[-3:]
         torch.testing.assert_close(cells, parts.directions[0].cells)
+
+
+def test_a_language_model_begins_as_in_fairseq_interactive(models, tmp_path) -> None:
+    options = ["--task", "language_modeling", "--arch", "wsum_lstm_lm", "--decoder-embed-dim", 8]
+    options += ["--sample-break-mode", "eos", "--add-bos-token", "--optimizer", "sgd"]
+    options += ["--batch-size", 3, "--max-update", 1]
+    train(models["lm"].parents[1] / "data", tmp_path, *options)
+    for checkpoint, first in ((models["lm"], "</s>"), (tmp_path / "checkpoint_last.pt", "<s>")):
+        reader = Reader(checkpoint)
+        line = reader.encode(Line("w1 w4", None, "here"))
+        (sentence,) = reader.sentences([line])
+        assert sentence.views[0].text.tokens == (first, "w1", "w4")
+        data = reader.task.build_dataset_for_inference([line.sides["decoder"].indices], [3])
+        read = data.collater([data[0]])["net_input"]["src_tokens"]
+        dictionary = reader.task.source_dictionary
+        assert sentence.views[0].text.tokens == tuple(dictionary[int(k)] for k in read[0])
+        x = reader.model.decoder.embed_tokens(read).transpose(0, 1)
+        layer = reader.layers[0].module
+        torch.testing.assert_close(sentence.views[-1].directions[0].outputs, layer(x)[0])
 
 
 def test_a_model_with_attention_cannot_carry_its_state(models, tmp_path, capsys) -> None:
@@ -193,6 +231,24 @@ def test_all_results_are_written(models, tmp_path, capsys) -> None:
     message = fails(capsys, models["translator"], "--input", inputs, *outputs)
     assert f"--picture {tmp_path / 'p.png'} exists: give another name, or --overwrite" in message
     main(models["translator"], "--input", inputs, *outputs, "--overwrite")
+
+
+def test_nothing_is_written_if_the_picture_cannot_be(models, tmp_path, capsys) -> None:
+    (tmp_path / "text").write_text(200 * (10 * SENTENCE + "\n"))
+    files = {"--picture": "p.png", "--page": "p.html", "--arrays": "a.npz", "--tables": "t"}
+    outputs = [word for option, name in files.items() for word in (option, tmp_path / name)]
+    message = fails(capsys, models["lm"], "--input", tmp_path / "text", *outputs)
+    assert "--picture: 200 sentences do not fit into a .png file" in message
+    assert [path.name for path in tmp_path.iterdir()] == ["text"]
+
+
+def test_a_link_is_followed_and_never_replaced(models, tmp_path, capsys) -> None:
+    link, page = tmp_path / "link.html", tmp_path / "page.html"
+    link.symlink_to(page)
+    words = (models["lm"], "--sentence", "w1 w4", "--page", link)
+    assert f"--page {link} exists: give another name, or --overwrite" in fails(capsys, *words)
+    main(*words, "--overwrite")
+    assert link.is_symlink() and page.read_text().startswith("<!DOCTYPE html>")
 
 
 def test_a_picture_is_drawn_as_its_options_say(models, tmp_path) -> None:

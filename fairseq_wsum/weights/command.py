@@ -151,15 +151,13 @@ def _write(
                 if tables is not None:
                     tables.add(sentence, None if tags is None else tags[k].split())
             models.append(Model(name, reader.architecture, reader.cell_names, kept))
-        if tables is not None:
-            tables.write(args.tables)
-    if args.picture is not None:
-        with _whole(args.picture) as path:
-            join = args.join_subwords
+        if args.picture is not None:
+            path, join = files.enter_context(_whole(args.picture)), args.join_subwords
             draw(path, models[0], side=args.side, layer=args.layer, unit=args.unit, join=join)
-    if args.page is not None:
-        with _whole(args.page) as path:
-            write_page(path, models)
+        if args.page is not None:
+            write_page(files.enter_context(_whole(args.page)), models)
+        if tables is not None:  # last: if anything fails, nothing is written
+            tables.write(args.tables)
     for path in (args.arrays, args.tables, args.picture, args.page):
         if path is not None:
             print(f"wrote {path}")
@@ -353,7 +351,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
             raise ValueError(f"{option} {path}: the name must end with {_any(suffixes[option])}")
         if path.is_dir():
             raise ValueError(f"{option} {path} is a folder: give the name of a file")
-        if path.exists() and not args.overwrite:
+        if os.path.lexists(path) and not args.overwrite:  # also a link that leads nowhere
             raise ValueError(f"{option} {path} exists: give another name, or --overwrite")
         _check_folder(option, path.parent)
     if args.picture is not None and importlib.util.find_spec("matplotlib") is None:
@@ -387,6 +385,7 @@ def _check_folder(option: str, folder: Path) -> None:
 
 
 def _whole(path: Path) -> contextlib.AbstractContextManager[Path]:
-    """`whole(path)`, in a folder that is made if it does not exist."""
+    """`whole` of the file that a path leads to, in a folder that is made if it does not exist."""
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     return whole(path)

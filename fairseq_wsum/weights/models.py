@@ -165,10 +165,13 @@ class Reader:
                 yield self._translation(sides["encoder"], sides.get("decoder"))
 
     def _text(self, tokens: Tokens, carried: CarriedState | None) -> Sentence:
-        inputs = tokens.indices.roll(1).unsqueeze(0)  # a decoder begins with the last token, </s>
+        dictionary = self.vocabulary.dictionaries["decoder"]
+        begins_with_bos = getattr(self.task.args, "add_bos_token", False)
+        first = dictionary.bos() if begins_with_bos else dictionary.eos()
+        inputs = torch.cat((torch.tensor([first]), tokens.indices[:-1])).unsqueeze(0)
         given = {} if carried is None else {"carried_state": carried}
         calls, _ = self._run(lambda: self.model(inputs.to(self.device), **given))
-        texts = {"decoder": self._read(tokens.text)}
+        texts = {"decoder": self._read(tokens.text, dictionary[first])}
         return Sentence(self._views(calls, texts), None, tokens.text, None)
 
     def _translation(self, source: Tokens, target: Tokens | None) -> Sentence:
@@ -181,7 +184,7 @@ class Reader:
         calls, (_, attention) = self._run(lambda: self.model(batch, lengths, inputs))
         if isinstance(attention, dict):  # of a Transformer
             (attention,) = attention["attn"]
-        texts = {"encoder": source.text, "decoder": self._read(target.text)}
+        texts = {"encoder": source.text, "decoder": self._read(target.text, target.text.tokens[-1])}
         attention = None if attention is None else attention[0].float().cpu()
         return Sentence(self._views(calls, texts), source.text, target.text, attention)
 
@@ -195,10 +198,9 @@ class Reader:
             ]
         return tokens.cpu()
 
-    def _read(self, predicted: Text) -> Text:
-        """The tokens that a decoder reads to predict these: it begins with the last one, </s>."""
-        *others, last = predicted.tokens
-        return self.vocabulary.join([last, *others])
+    def _read(self, predicted: Text, first: str) -> Text:
+        """The tokens that a decoder reads to predict these, of which the first is given."""
+        return self.vocabulary.join([first, *predicted.tokens[:-1]])
 
     # Traces
 

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .sentences import Model, Sentence, Text
+from .sentences import BOUNDARIES, Model, Sentence, Text
 from .trace import Trace
 from .weighted_sum import half_lives, initial_shares, norms
 
@@ -95,7 +95,7 @@ def fill(names: str, data: Json) -> bytes:
 def title(sentence: Sentence) -> str:
     """The words of a sentence, of the source if it is a translation."""
     text = sentence.source or sentence.target
-    return " ".join(word for word in text.words if word != "</s>")
+    return " ".join(word for word in text.words if word not in BOUNDARIES)
 
 
 def pack(x: Tensor, low: float, high: float) -> str:

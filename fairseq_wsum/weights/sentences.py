@@ -94,7 +94,7 @@ class Model:
     sentences: Sequence[Sentence]
 
 
-END = "</s>"
+BOUNDARIES = ("<s>", "</s>")  # tokens that are no words
 UNKNOWN = " <unk>"  # after the name of a token that the dictionary lacks
 
 

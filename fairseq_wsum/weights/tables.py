@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..files import whole
-from .sentences import END, Sentence, Text, View, last_tokens
+from .sentences import BOUNDARIES, Sentence, Text, View, last_tokens
 from .trace import Trace
 from .weighted_sum import SHARE, half_lives, lifetimes
 
@@ -95,7 +95,7 @@ class Tables:
         self._sentences += 1
         text = sentence.target if sentence.source is None else sentence.source
         if tags is not None:
-            words = [word for word in text.words if word != END]
+            words = [word for word in text.words if word not in BOUNDARIES]
             check_tags(self._sentences, words, tags)
         tagged = "decoder" if sentence.source is None else "encoder"
         if tags is not None and tagged not in [view.side for view in sentence.views]:
@@ -186,7 +186,8 @@ class _Sums:
             _add(self.lives, word, life)
             _add(self.opens, word, gate)
         if tags is not None:
-            tagged = (life for life, word in zip(lives, text.words, strict=True) if word != END)
+            pairs = zip(lives, text.words, strict=True)
+            tagged = (life for life, word in pairs if word not in BOUNDARIES)
             for tag, life in zip(tags, tagged, strict=True):
                 _add(self.tags, tag, life)
         f, i, c = (
@@ -212,7 +213,7 @@ class _Sums:
         """Rows of the deciles; `counts` as in `Tables`."""
         same: dict[int, list[Array]] = defaultdict(list)  # the words of a frequency
         for word, life in self.lives.items():
-            if word != END:
+            if word not in BOUNDARIES:
                 count = life[OCCURRENCES] if counts is None else counts.get(word, 0)
                 same[int(count)].append(life)
         total = sum(life[OCCURRENCES] for lives in same.values() for life in lives)

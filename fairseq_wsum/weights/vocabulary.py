@@ -11,7 +11,10 @@ from fairseq.data import Dictionary, encoders
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from .sentences import END, UNKNOWN, Line, Text, join_words
+from .sentences import BOUNDARIES, UNKNOWN, Line, Text, join_words
+
+# In a text that is segmented into subwords, by fairseq's name of the segmentation.
+_MARKS = {"sentencepiece": "▁", "subword_nmt": "@@ "}
 
 
 class Tokens(NamedTuple):
@@ -28,7 +31,7 @@ class Tokens(NamedTuple):
     @property
     def words(self) -> tuple[str, ...]:
         """The words, without the end of the sentence."""
-        return tuple(word for word in self.text.words if word != END)
+        return tuple(word for word in self.text.words if word not in BOUNDARIES)
 
 
 class EncodedLine(NamedTuple):
@@ -71,13 +74,14 @@ class Vocabulary:
     ) -> None:
         self.dictionaries = dictionaries
         kind, self._bpe = _segmentation(bpe, bpe_model, folder)
+        self._mark = "" if kind is None else _MARKS[kind]
         self._marks = kind or _marks(dictionaries["decoder"].symbols)
         self.needs_segmentation = self._marks is not None and self._bpe is None
 
     def encode(self, side: str, text: str) -> Tokens:
         """The tokens of a text in the dictionary of a side."""
         dictionary = self.dictionaries[side]
-        segmented = self._bpe is None or "▁" in text or "@@ " in text
+        segmented = self._bpe is None or self._mark in text
         text = " ".join(text.split())  # subword models read a tab or a no-break space as a letter
         pieces = (text if segmented else self._bpe.encode(text)).split()
         indices = [dictionary.index(piece) for piece in pieces]
@@ -130,7 +134,11 @@ def _segmentation(name: str | None, model: Path | None, folder: Path) -> tuple[s
 
 
 def _marks(symbols: Sequence[str]) -> str | None:
-    """How a dictionary marks subwords, for text that is segmented already; None for words."""
-    if any(symbol.startswith("▁") for symbol in symbols):
+    """How a dictionary marks subwords, for text that is segmented already; None for words.
+
+    At least one symbol in a hundred must have the mark, as text of words may contain a stray one.
+    """
+    few = len(symbols) / 100
+    if sum(symbol.startswith("▁") for symbol in symbols) >= few:
         return "sentencepiece"
-    return "subword_nmt" if any(symbol.endswith("@@") for symbol in symbols) else None
+    return "subword_nmt" if sum(symbol.endswith("@@") for symbol in symbols) >= few else None

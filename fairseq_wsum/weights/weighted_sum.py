@@ -82,7 +82,7 @@ def weights(trace: Trace, units: Sequence[int] | None = None) -> Tensor:
 
 
 def norms(trace: Trace) -> Tensor:
-    """The L2 norms of w^t_j over the hidden units, T x T x B. A norm below 1e-15 counts as zero.
+    """The L2 norms of w^t_j over the hidden units, T x T x B. A norm below 1e-15 may be zero here.
 
     Allocates the result and for some 3 T * B * H further numbers.
     """
