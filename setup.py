@@ -33,6 +33,11 @@ DEV += ["triton; sys_platform == 'linux' and platform_machine == 'x86_64'"]
 # The kernels are optional: the package works without a compiler, but it is slower. Their interface
 # is plain C. It needs no headers of torch or Python and works with every version of both.
 OPENMP = [] if sys.platform == "darwin" else ["-fopenmp"]
+# The macros that leave out the kernels with instructions that the assembler does not know.
+INSTRUCTIONS = {
+    "WSUM_NO_BF16": "vdpbf16ps %zmm0, %zmm0, %zmm0",  # binutils before 2.33
+    "WSUM_NO_AMX": "tilerelease",  # binutils before 2.36
+}
 KERNELS = Extension(
     "fairseq_wsum.ops._kernels",
     sources=sorted(str(path.relative_to(ROOT)) for path in CSRC.glob("*.cpp")),
@@ -57,8 +62,8 @@ class BuildInParallel(build_ext):
     """Compiles the source files in parallel; there is one for each instruction set."""
 
     def build_extension(self, ext: Extension) -> None:
-        if not self.assembles("tilerelease"):  # binutils before 2.36 do not know AMX
-            ext.define_macros.append(("WSUM_NO_AMX", None))
+        missing = (name for name, one in INSTRUCTIONS.items() if not self.assembles(one))
+        ext.define_macros += [(name, None) for name in missing]
         compile_all = self.compiler.compile
 
         def compile_together(sources: list[str], **options: object) -> list[str]:

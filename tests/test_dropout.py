@@ -165,3 +165,10 @@ def test_the_seed_is_on_the_cpu_whatever_the_default_device() -> None:
     torch.manual_seed(1)
     with torch.device("meta"):
         assert torch.equal(dropout(x, 0.5), expected)
+
+
+@needs_kernels
+@pytest.mark.parametrize("p", [-0.5, 1.5, float("nan")])
+def test_a_probability_that_is_none_is_rejected(p) -> None:
+    with pytest.raises(ValueError, match="expected a dropout probability from 0 to 1"):
+        torch.ops.fairseq_wsum.dropout(torch.ones(40), p, torch.tensor(5))

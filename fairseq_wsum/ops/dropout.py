@@ -53,6 +53,8 @@ class _Dropout(ctypes.Structure):
 
 
 def _run(x: Tensor, p: float, seed: Tensor) -> Tensor:
+    if not 0 <= p <= 1:
+        raise ValueError(f"expected a dropout probability from 0 to 1, got {p}")
     x = x.contiguous()
     y = torch.empty_like(x)
     kernels.check_dtype("x", x)

@@ -136,7 +136,7 @@ def _has_few_rows(x: Tensor) -> bool:
 
 
 def _fits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether the shapes fit. torch broadcasts others or names them; oneDNN reads beyond them."""
+    """Whether the shapes fit. torch broadcasts others or names them; oneDNN may not."""
     if weight.dim() != 2 or x.size(-1) != weight.size(1):
         return False
     return bias is None or (bias.dtype == x.dtype and bias.shape == weight.shape[:1])

@@ -1,22 +1,28 @@
 // Scratch buffers, and the division of work among threads.
 // Included once for each instruction set.
 
-// An uninitialised array that is aligned to a cache line.
+// An uninitialised array that is aligned to a cache line. (C++17's aligned `operator new` does not
+// compile for macOS before 10.13, for which some Pythons build.)
 template <class T>
 class Buffer {
 public:
     explicit Buffer(int64_t size)
-        : data_(static_cast<T*>(operator new(std::max<int64_t>(size, 1) * sizeof(T), ALIGN))) {}
+        : memory_(operator new(size * sizeof(T) + LINE)), data_(aligned(memory_)) {}
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
-    ~Buffer() { operator delete(data_, ALIGN); }
+    ~Buffer() { operator delete(memory_); }
 
     T* get() const { return data_; }
     T& operator[](int64_t i) const { return data_[i]; }
 
 private:
-    static constexpr std::align_val_t ALIGN{64};
-    T* data_;
+    static constexpr uintptr_t LINE = 64;  // bytes
+    static T* aligned(void* memory) {
+        return reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(memory) + LINE - 1) / LINE * LINE);
+    }
+
+    void* const memory_;
+    T* const data_;
 };
 
 struct Range {

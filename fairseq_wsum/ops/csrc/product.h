@@ -1,7 +1,7 @@
 // Products with a matrix that is the same in all time steps. The matrix is packed once into panels,
 // which are stored in the order in which they are read. Products are computed in tiles that fit
 // into registers, and the caller processes each tile before the next one is computed.
-// Included once for each instruction set, after vector.h.
+// Included once for each instruction set, after vector.h and parallel.h.
 
 // Number of consecutive terms of a sum that one instruction handles: two for bfloat16.
 template <class Op>

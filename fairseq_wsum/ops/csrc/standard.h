@@ -15,10 +15,12 @@
 #endif
 #if defined(__x86_64__) && !defined(__clang__)
 #define WSUM_X86 1  // clang does not support `#pragma GCC target`
-#if __GNUC__ >= 10
-#define WSUM_X86_BF16 1  // older versions do not know the instruction
+// Older versions do not know the instructions. setup.py defines WSUM_NO_BF16 and WSUM_NO_AMX if the
+// assembler does not.
+#if __GNUC__ >= 10 && !defined(WSUM_NO_BF16)
+#define WSUM_X86_BF16 1
 #endif
-#if __GNUC__ >= 11 && defined(__linux__) && !defined(WSUM_NO_AMX)
+#if __GNUC__ >= 11 && defined(__linux__) && defined(WSUM_X86_BF16) && !defined(WSUM_NO_AMX)
 #define WSUM_X86_AMX 1
 #endif
 #include <immintrin.h>
