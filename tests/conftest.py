@@ -9,6 +9,7 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin slow the other worker
 
 import torch
+import warm
 from shell import SCRIPTS, succeeds
 from translation_corpus import prepare_options, write_corpus
 
@@ -20,13 +21,24 @@ LONGEST = (
     "test_study_stops.py",
     "test_study_launchers.py",
     "test_study.py",
-    "test_triton_scan.py",
+    "test_resuming.py",
+    "test_damaged_checkpoints.py",
+    "test_translation_recipes.py",
     "test_score_script.py",
     "test_train_script.py",
-    "test_translation_recipes.py",
     "test_weights_command.py",
+    "test_prepare_gbw.py",
+    "test_distil.py",
+    "test_prepare_ptb.py",
+    "test_prepare_all.py",
+    "test_prepare_multi30k.py",
+    "test_mistakes.py",
+    "test_own_cell.py",
+    "test_safe_checkpoints.py",
+    "test_triton_scan.py",
     "test_cpp.py",
     "test_cpp_operators.py",
+    "test_weights_page.py",
 )
 
 
@@ -43,7 +55,15 @@ def _fixed_seed() -> None:
 
 
 @pytest.fixture
-def load(monkeypatch):
+def warm_python(monkeypatch) -> str:
+    """A Python that starts warm, which is that of `sys.executable` from now on."""
+    python = str(warm.environment() / "bin" / "python")
+    monkeypatch.setattr(sys, "executable", python)
+    return python
+
+
+@pytest.fixture
+def load(monkeypatch, warm_python):
     """Import scripts/NAME.py anew, with everything that it imports from there."""
 
     def load(name):

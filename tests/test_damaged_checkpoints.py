@@ -317,9 +317,15 @@ def test_a_training_survives_a_full_disk(prepared, whole, tmp_path) -> None:
     train(prepared, tmp_path, *OPTIONS, "--max-epoch", 1)
     limit = (tmp_path / "checkpoint1.pt").stat().st_size // 2
     script, *options = map(str, training(prepared, tmp_path))
+    # fairseq sleeps between its three attempts
+    (own := tmp_path / "own").mkdir()
+    (own / "sitecustomize.py").write_text("import time\ntime.sleep = lambda seconds: None\n")
     done = subprocess.run(
         [SCRIPTS / script, *options, "--max-epoch", str(EPOCHS)],
-        env={"PATH": f"{BIN}:/usr/bin:/bin", "VENV": sys.prefix, "OMP_NUM_THREADS": "1"},
+        env={
+            **{"PATH": f"{BIN}:/usr/bin:/bin", "VENV": sys.prefix, "OMP_NUM_THREADS": "1"},
+            "PYTHONPATH": str(own),
+        },
         capture_output=True,
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),

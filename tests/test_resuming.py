@@ -249,7 +249,7 @@ class Collecting(Numbers):
         return len(errors)
 
 
-def test_a_worker_does_not_collect_the_loader_of_another_epoch() -> None:
+def test_a_worker_does_not_collect_the_loader_of_another_epoch(monkeypatch) -> None:
     older = iter(torch.utils.data.DataLoader(Numbers(4), num_workers=1))
     next(older)
     cycle = [older]
@@ -263,4 +263,6 @@ def test_a_worker_does_not_collect_the_loader_of_another_epoch() -> None:
         assert read_some(epochs) == [0, 0, 0, 0]
     finally:
         gc.enable()
-        gc.collect()  # ends the older loader's worker
+        # torch waits that long for the older loader's worker, 5 seconds by default
+        monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.1)
+        gc.collect()

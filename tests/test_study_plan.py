@@ -207,7 +207,9 @@ register_cell(MinGRU(name="mine"))
 
 
 @needs_fairseq
-def test_a_cell_that_the_own_code_does_not_register_is_an_error(write_study, tmp_path) -> None:
+def test_a_cell_that_the_own_code_does_not_register_is_an_error(
+    write_study, warm_python, tmp_path
+) -> None:
     folder = tmp_path / "code_with_a_cell"
     folder.mkdir()
     (folder / "__init__.py").write_text(OWN_CELL)
@@ -223,7 +225,7 @@ def test_a_cell_that_the_own_code_does_not_register_is_an_error(write_study, tmp
 
 
 @needs_fairseq
-def test_own_code_that_cannot_be_imported_is_an_error(write_study, tmp_path) -> None:
+def test_own_code_that_cannot_be_imported_is_an_error(write_study, warm_python, tmp_path) -> None:
     folder = tmp_path / "code_with_a_mistake"
     folder.mkdir()
     (folder / "__init__.py").write_text("import no_such_module")

@@ -215,14 +215,14 @@ def test_the_transformer_recipe_scores_a_model_of_a_small_corpus(corpus, tmp_pat
     assert "bpe_size is 120 there, 100 now" in fails(*recipe)
 
 
-def test_sentences_that_are_too_long_for_a_batch_are_not_counted(prepared, tmp_path):
+def test_sentences_that_are_too_long_for_a_batch_are_not_counted(prepared, warm_python, tmp_path):
     tiny = TINY.replace(
         "--batch-size 30", "--max-tokens 11 --max-epoch 1 --disable-validation"
     ).split()
     command = ["train.sh", prepared, "--save-dir", tmp_path, "--gpus", 0, *tiny]
     words = shlex.split(succeeds(*command, "--dry-run"))
     counted = subprocess.check_output(
-        [sys.executable, SCRIPTS / "count_updates.py", "--", *words], text=True
+        [warm_python, SCRIPTS / "count_updates.py", "--", *words], text=True
     )
     log = succeeds(*command)
     assert "have invalid sizes and will be skipped" in log

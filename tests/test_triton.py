@@ -241,7 +241,7 @@ def test_gates_near_1_keep_their_gradients_in_16_bits(cell, coupled, side) -> No
 
 
 def compare_recurrence(  # type: ignore[no-untyped-def]
-    cell, coupled, units, reverse, side, dtype, together, time=4, batch=3, size=1
+    cell, coupled, units, reverse, side, dtype, together, time=3, batch=3, size=1
 ) -> None:
     """Outputs, final states and gradients against the reference in float64.
 

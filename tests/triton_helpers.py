@@ -38,7 +38,7 @@ CASES = {
     "odd": (7, 3, 5, (4, 8, 1)),
     "many-units": (5, 2, 33, (2, 16, 1)),
     "fewer-steps-than-at-a-time": (3, 2, 5, (16, 8, 1)),
-    "chunks": (13, 2, 5, (2, 8, 3)),
+    "chunks": (8, 2, 5, (2, 8, 3)),
     "chunks-of-uneven-length": (9, 1, 3, (4, 4, 2)),
     "more-chunks-than-needed": (5, 2, 3, (2, 4, 4)),
 }

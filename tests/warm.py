@@ -6,7 +6,8 @@ Python command is a small client. It hands its words, variables, folder and open
 which forks a process that becomes the command.
 
 One server has imported torch; a second one, for fairseq's own commands, fairseq and what its
-trainings import. So nothing is there that a command would have to import itself and forgets.
+trainings import. So nothing is there that a command would have to import itself and forgets. The
+variable WARM, `torch` or `fairseq`, chooses another server for a command.
 
 What this cannot show: how a command starts cold, how Python ends, and limits of the process. The
 tests of scripts/quickstart.sh, of kills and of full disks use the real environment, `sys.prefix`.
@@ -29,7 +30,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +37,7 @@ from pathlib import Path
 WITH_A_VALUE = ("-W", "-X")
 MOST_FILES = 64
 LONGEST_FOLDER = 80  # bytes; the path of a socket, which adds 22 to it, has at most 107 in Linux
-PATIENCE = 120  # seconds until a server answers, which imports before
+CLIENT = Path(__file__).with_name("warm_client.py")
 
 
 @functools.cache
@@ -47,7 +47,7 @@ def environment() -> Path:
     (folder / "bin").mkdir()
     for path in Path(sys.prefix, "bin").iterdir():
         if is_python(path):
-            words = [sys.executable, "-IS", __file__, folder, path]
+            words = [sys.executable, "-IS", CLIENT, folder, path]
             client = folder / "bin" / path.name
             client.write_text(f'#!/bin/sh\nexec {shlex.join(map(str, words))} "$@"\n')
             client.chmod(0o755)
@@ -77,47 +77,6 @@ def is_python(path: Path) -> bool:
         return False
     with path.open("rb") as file:  # a path with a blank is in the second line: see pip
         return file.read(2) == b"#!" and b"python" in file.readline() + file.readline()
-
-
-# The client. It imports nothing but Python's own library.
-
-
-def ask(folder: Path, command: Path, words: list[str]) -> None:
-    """Let a server run the command, and exit with its status."""
-    name = "fairseq" if is_of_fairseq(command, words) else "torch"
-    job = dict(command=str(command), words=words, variables=dict(os.environ), folder=os.getcwd())
-    job["python"] = str(folder / "bin" / "python")
-    files = [int(number) for number in os.listdir("/proc/self/fd")]
-    files = [number for number in files if is_open(number)]
-    with socket.socket(socket.AF_UNIX) as connection:
-        deadline = time.monotonic() + PATIENCE
-        while connection.connect_ex(str(folder / name)) != 0:  # the server is still importing
-            if time.monotonic() > deadline:
-                sys.exit(f"error: the server {folder / name} of tests/warm.py does not answer")
-            time.sleep(0.05)
-        message = json.dumps(job | {"files": files}).encode()
-        socket.send_fds(connection, [len(message).to_bytes(8, "big")], files)
-        connection.sendall(message)
-        status = int(connection.recv(16) or -signal.SIGKILL)
-    if status < 0:
-        signal.signal(-status, signal.SIG_DFL)
-        os.kill(os.getpid(), -status)
-    sys.exit(status)
-
-
-def is_open(number: int) -> bool:
-    try:
-        os.fstat(number)
-    except OSError:
-        return False
-    return True
-
-
-def is_of_fairseq(command: Path, words: list[str]) -> bool:
-    """Whether the command always imports fairseq."""
-    if command.name == "fairseq-wsum":
-        return False
-    return command.name.startswith("fairseq-") or any(w.startswith("fairseq_cli.") for w in words)
 
 
 # The servers
@@ -260,9 +219,6 @@ def split(word: str, rest: list[str]) -> tuple[str, str, list[str]]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        ask(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
-    else:
-        job = serve(Path(sys.argv[1]))
-        become(job)
-        end(functools.partial(run, Path(job["command"]), job["words"]))
+    job = serve(Path(sys.argv[1]))
+    become(job)
+    end(functools.partial(run, Path(job["command"]), job["words"]))
