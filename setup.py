@@ -35,7 +35,7 @@ DEV += ["triton; sys_platform == 'linux' and platform_machine == 'x86_64'"]
 OPENMP = [] if sys.platform == "darwin" else ["-fopenmp"]
 # The macros that leave out the kernels with instructions that the assembler does not know.
 INSTRUCTIONS = {
-    "WSUM_NO_BF16": "vdpbf16ps %zmm0, %zmm0, %zmm0",  # binutils before 2.33
+    "WSUM_NO_BF16": "vdpbf16ps %zmm0, %zmm0, %zmm0",
     "WSUM_NO_AMX": "tilerelease",  # binutils before 2.36
 }
 KERNELS = Extension(
