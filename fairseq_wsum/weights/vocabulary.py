@@ -30,7 +30,7 @@ class Tokens(NamedTuple):
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words, without the end of the sentence."""
+        """The words, without `<s>` and `</s>`."""
         return tuple(word for word in self.text.words if word not in BOUNDARIES)
 
 
@@ -75,8 +75,8 @@ class Vocabulary:
         self.dictionaries = dictionaries
         kind, self._bpe = _segmentation(bpe, bpe_model, folder)
         self._mark = "" if kind is None else _MARKS[kind]
-        self._marks = kind or _marks(dictionaries["decoder"].symbols)
-        self.needs_segmentation = self._marks is not None and self._bpe is None
+        self._kind = kind or _kind_of(dictionaries["decoder"].symbols)
+        self.needs_segmentation = self._kind is not None and self._bpe is None
 
     def encode(self, side: str, text: str) -> Tokens:
         """The tokens of a text in the dictionary of a side."""
@@ -97,7 +97,7 @@ class Vocabulary:
 
     def join(self, names: Sequence[str]) -> Text:
         """The words of which tokens are parts."""
-        return join_words(names, self._marks)
+        return join_words(names, self._kind)
 
     def name(self, side: str, indices: Tensor) -> Text:
         """The names of tokens, and the words of which they are parts."""
@@ -105,7 +105,7 @@ class Vocabulary:
 
     def word_counts(self, side: str) -> dict[str, int] | None:
         """How often each word occurs in the training text of a side; None with subwords."""
-        if self._marks is not None:
+        if self._kind is not None:
             return None
         dictionary = self.dictionaries[side]
         counts = zip(dictionary.symbols, dictionary.count, strict=True)
@@ -133,8 +133,8 @@ def _segmentation(name: str | None, model: Path | None, folder: Path) -> tuple[s
         raise ValueError(f"--bpe-model {model}: not a model of {name} ({reason})") from error
 
 
-def _marks(symbols: Sequence[str]) -> str | None:
-    """How a dictionary marks subwords, for text that is segmented already; None for words.
+def _kind_of(symbols: Sequence[str]) -> str | None:
+    """The segmentation by whose marks a dictionary has subwords; None for words.
 
     At least one symbol in a hundred must have the mark, as text of words may contain a stray one.
     """
