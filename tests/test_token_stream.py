@@ -224,7 +224,7 @@ def test_a_position_in_streams_is_none_in_sentences(caplog) -> None:
     batches = [[0, 1], [2], [3, 4]]
     sentences = EpochBatchIterator(Subset(range(5), range(5)), list, batches)
     sentences.load_state_dict(streams.state_dict())
-    assert "The epoch begins again: some text is trained a second time" in caplog.text
+    assert "The epoch begins again: some batches are trained a second time" in caplog.text
     assert list(sentences.next_epoch_itr(shuffle=False)) == batches
 
 

@@ -45,17 +45,9 @@ def _resume_at_the_right_batch() -> None:
     @functools.wraps(load_state_dict)
     def load_state_dict_at_its_place(self: EpochBatchIterator, state: dict[str, Any]) -> None:
         saved = state.get("batches")
-        if state.get("iterations_in_epoch", 0) > 0:
-            if saved is not None:
-                self.epoch = state["epoch"]  # the batches may depend on it
-                state = {**state, "iterations_in_epoch": _place(self, state, saved)}
-            elif "stream_states" in state:  # of data/stream_iterator.py
-                logger.warning(
-                    f"The checkpoint was written in epoch {state['epoch']} of parallel streams of "
-                    "text, and the batches are sentences or blocks of text now. The epoch begins "
-                    "again: some text is trained a second time, but none is left out"
-                )
-                state = {**state, "iterations_in_epoch": 0}
+        if state.get("iterations_in_epoch", 0) > 0 and saved is not None:
+            self.epoch = state["epoch"]  # the batches may depend on it
+            state = {**state, "iterations_in_epoch": _place(self, state, saved)}
         load_state_dict(self, state)
 
     EpochBatchIterator.state_dict = state_dict_with_batches
@@ -128,8 +120,9 @@ def _place(iterator: EpochBatchIterator, state: dict[str, Any], saved: dict[str,
             f"The checkpoint was written {where}, and the batches are not the same now "
             f"({now['number']} in {now['processes']} processes). The epoch begins again: some "
             "batches are trained a second time, but none is left out. Possible causes are "
-            "different data, a different --seed, --batch-size or --max-tokens, or training without "
-            "--update-epoch-batch-itr True, which scripts/train.sh sets"
+            "different data, a different --seed, --batch-size, --max-tokens or "
+            "--sample-break-mode, or training without --update-epoch-batch-itr True, which "
+            "scripts/train.sh sets"
         )
         return 0
     iterations = done // now["processes"]

@@ -51,7 +51,6 @@ class StreamIterator(EpochBatchIterator):
     def state_dict(self) -> dict[str, Any]:
         """The position; within an epoch, also the layout and the states of the streams."""
         state = super().state_dict()
-        state.pop("batches", None)  # from compat/resuming.py; here `layout` takes its place
         if state["iterations_in_epoch"] > 0:  # at the start of an epoch all states are zero
             state["step"] = state["iterations_in_epoch"] // self.groups
             state["layout"] = self.layout
@@ -65,6 +64,7 @@ class StreamIterator(EpochBatchIterator):
             ValueError: the position is within an epoch, and the layout has changed.
         """
         state_dict = {**state_dict, "shuffle": False}
+        state_dict.pop("batches", None)  # of compat/resuming.py; here `layout` takes its place
         states = state_dict.pop("stream_states", {})
         if state_dict.get("iterations_in_epoch", 0) > 0:
             self._check_layout(state_dict.get("layout"))
