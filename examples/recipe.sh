@@ -17,15 +17,14 @@ parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
     prepare_options=() train_options=() text_options=()
     while [ $# -gt 0 ]; do
         case "$1" in
-            --cell=* | --data=* | --bpe-size=* | --character-coverage=* | --max-words=* | --nwords=* | \
+            --cell=* | --data=* | --cache=* | --bpe-size=* | --character-coverage=* | --max-words=* | --nwords=* | \
                 --workers=* | --text=* | --source-lang=* | --target-lang=* | --gpus=* | \
                 --cpu-processes=* | --out=* | --run=* | --user-dir=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
         esac
         case "$1" in
             -h | --help) usage && exit ;;
             --cell) cell="$(value "$@")"; shift ;;
-            --data) prepare_options+=(--data "$(value "$@")"); shift ;;
-            --bpe-size | --character-coverage | --max-words | --nwords | --workers | \
+            --data | --cache | --bpe-size | --character-coverage | --max-words | --nwords | --workers | \
                 --text | --source-lang | --target-lang)
                 prepare_options+=("$1" "$(value "$@")"); shift ;;
             --gpus) gpus="$(value "$@")"; train_options+=("$1" "$gpus"); shift ;;
@@ -45,9 +44,10 @@ parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
     out="${out:-$REPO/runs/$folder}"
     check_colon --out "$out"
     check_colon --run "$run"
-    [ "${SLURM_STEP_NUM_TASKS:-1}" = 1 ] && [ "${WORLD_SIZE:-1}" = 1 ] ||
-        die "a recipe runs in one process, and starts those of the training: give it one task of" \
-            "srun, and --gpus N or --cpu-processes N"
+    [ "${SLURM_STEP_NUM_TASKS:-1}" = 1 ] || die "a recipe runs in one process, and starts those of" \
+        "the training: give it one task of srun, and --gpus N or --cpu-processes N"
+    [ "${WORLD_SIZE:-1}" = 1 ] || die "WORLD_SIZE=$WORLD_SIZE is set, as by torchrun, but a recipe runs" \
+        "in one process: unset it, and give --gpus N or --cpu-processes N"
     score_options=()
     if on_cpu; then
         score_options=(--cpu)
@@ -89,9 +89,9 @@ quoted() { # WORDS...
     "$PYTHON" -P -c 'import shlex, sys; print(shlex.join(sys.argv[1:]), end=" ")' "$@"
 }
 
-# Whether two command lines train the same model: they have the same options, in any order, except
-# those of the list. Of an option that is there twice, fairseq takes the last.
-same_model() { # "WORDS" "WORDS", quoted for the shell
+# How the options of two trainings differ; nothing if they train the same model. Their order does not
+# matter, nor do the options of the list. If an option occurs twice, fairseq uses the last value.
+changed_options() { # "WORDS" "WORDS", quoted for the shell
     "$PYTHON" -P -c 'import re, shlex, sys
 
 def options(words):
@@ -106,7 +106,12 @@ def options(words):
         found.pop("--" + name, None)
     return found
 
-sys.exit(options(sys.argv[1]) != options(sys.argv[2]))' "$1" "$2"
+def shown(found, name):
+    return shlex.join([name, *found[name]]) if name in found else "no " + name
+
+there, now = map(options, sys.argv[1:])
+names = [name for name in there | now if there.get(name) != now.get(name)]
+print(*(f"{shown(there, name)} there, {shown(now, name)} now" for name in names), sep="; ")' "$1" "$2"
 }
 
 # The updates of a training, over which the learning rate of a recipe falls to zero. On Multi30k, with
@@ -145,7 +150,7 @@ count_updates() { # NUMBER DATA RUN options...
 # one set of options: otherwise one model's checkpoints could be scored as another's. The options in
 # text_options, which choose a text of DATA, are among them.
 train() { # DATA RUN options...
-    local data="$1" run="$2" made
+    local data="$1" run="$2" made changed
     shift 2
     local command=("$SCRIPTS/train.sh" "$data" --save-dir "$run" "$@"
         ${train_options[@]+"${train_options[@]}"})
@@ -161,14 +166,16 @@ train() { # DATA RUN options...
             "give a new folder with --out, or with --run if you gave one"
     fi
     exec 7>>"$run/.recipe.lock"
-    lock 7 "$run/.recipe.lock" --run "$run"
+    lock 7 "$run/.recipe.lock" --run "$run" "give a new folder"
     if has_checkpoints "$run" || [ -e "$run/finished" ]; then
         [ -e "$run/options" ] ||
             die "$run has checkpoints of a training that is not this recipe's;" \
                 "give a new folder with --out, or with --run if you gave one"
-        [ ! -s "$run/options" ] || same_model "$(cat "$run/options")" "$made" ||
-            die "$run was trained with other options: $(cat "$run/options");" \
-                "give a new folder with --out, or with --run if you gave one"
+        if [ -s "$run/options" ]; then
+            changed="$(changed_options "$(cat "$run/options")" "$made")"
+            [ -z "$changed" ] || die "$run was trained with other options: $changed." \
+                "Give a new folder with --out, or with --run if you gave one"
+        fi
     fi
     echo "$made" >"$run/options.partial" # a full disk must not cost the old one
     mv "$run/options.partial" "$run/options"
@@ -187,22 +194,22 @@ train() { # DATA RUN options...
     fi
 }
 
-# Where a language model's perplexities go. Those of a training that is not finished are not its
-# results.
-perplexities() { # RUN
-    if [ -e "$1/finished" ]; then echo "$1/perplexity.json"; else echo "$1/perplexity-so-far.json"; fi
+# Where scores go. Those of a training that is not finished are not its results.
+results() { # RUN NAME [ENDING]
+    if [ -e "$1/finished" ]; then echo "$1/$2${3-}"; else echo "$1/$2-so-far${3-}"; fi
 }
 
 # Average the checkpoints of the last 10 epochs, choose the length penalty on the validation set, and
 # score the test set with it.
 score_chosen() { # DATA RUN
-    local data="$1" run="$2" saved last=() score lenpen
+    local data="$1" run="$2" saved last=() score valid lenpen
     saved="$(epochs_in "$run")" # fewer than 10 in a short training
     [ "$saved" -eq 0 ] || last=(--average $((saved < 10 ? saved : 10)))
     score=("$SCRIPTS/score.sh" "$data" --checkpoints "$run" ${last[@]+"${last[@]}"}
         ${score_options[@]+"${score_options[@]}"})
-    run_job "${score[@]}" --subset valid --lenpen 0.6,1.0,1.4,1.8 --out "$run/score-valid"
+    valid="$(results "$run" score-valid)"
+    run_job "${score[@]}" --subset valid --lenpen 0.6,1.0,1.4,1.8 --out "$valid"
     lenpen="$("$PYTHON" -P -c 'import json, sys; print(json.load(open(sys.argv[1]))["lenpen"])' \
-        "$run/score-valid/scores.json")"
-    run_job "${score[@]}" --subset test --lenpen "$lenpen" --out "$run/score-test"
+        "$valid/scores.json")"
+    run_job "${score[@]}" --subset test --lenpen "$lenpen" --out "$(results "$run" score-test)"
 }

@@ -105,17 +105,17 @@ run_job_into() { # FILE READER COMMAND...
 
 # Lock an open file, and write there who has it. Programs that are started later inherit the file, and
 # hold the lock until they end: those of a killed script end within seconds.
-lock() { # FILE-DESCRIPTOR FILE OPTION FOLDER
+lock() { # FILE-DESCRIPTOR FILE OPTION FOLDER CURE
     local status=0
     command -v flock >/dev/null || return 0
     flock -n -E 75 "$1" || status=$?
     if [ "$status" = 75 ]; then
-        say "waiting for another training run in $4 to end"
+        say "waiting for another run in $4 to end"
         flock -w 20 "$1" ||
-            die "$3 $4: another training run is writing there ($(cat "$2"));" \
-                "wait until it ends, or give a new folder"
+            die "$3 $4: another run is writing there ($(cat "$2"));" \
+                "wait until it ends, or $5"
     elif [ "$status" != 0 ]; then
-        say "$4 is on a file system without locks: do not start a second training run there"
+        say "$4 is on a file system without locks: do not start a second run there"
     fi
     echo "process $$ on $(uname -n)" >"$2"
 }

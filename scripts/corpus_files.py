@@ -54,17 +54,13 @@ def download(url: str, path: Path, cure: str) -> Path:
                 with urllib.request.urlopen(url, timeout=60) as response:
                     shutil.copyfileobj(response, file)
                     size, whole = file.tell(), response.headers["Content-Length"]
-                if whole is not None and size != int(
-                    whole
-                ):  # a broken connection looks like the end
+                # a broken connection looks like the end
+                if whole is not None and size != int(whole):
                     raise OSError(f"the connection ended after {size:,} of {int(whole):,} bytes")
                 file.flush()
                 os.replace(partial, path)
-            except (
-                OSError,
-                ValueError,
-                http.client.HTTPException,
-            ) as error:  # no address, no answer
+            # no address, no answer
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
                     raise
                 raise UserError(f"cannot download {url} ({error}); {cure}") from error

@@ -45,7 +45,7 @@ examples:
       --nwords 100000 --shards 10 --out data-bin/gbw-100k
 
   # train on all shards: fairseq reads one shard per epoch, so one pass takes 10 epochs
-  fairseq-train "$(echo data-bin/gbw-100k data-bin/gbw-100k/shard-* | tr ' ' :)" \\
+  scripts/train.sh "$(echo data-bin/gbw-100k data-bin/gbw-100k/shard-* | tr ' ' :)" \\
       --task wsum_language_modeling ...
 
 files in OUT:
@@ -143,7 +143,7 @@ def prepare(args: argparse.Namespace) -> None:
         finish(partial, out, settings)
     print(f"{args.out}: tokens: {listed(record['tokens'])}; dictionary: {record['dictionary']:,}")
     print(f"  <unk>: {listed(record['unknown'])}")
-    print(f"  fairseq-train {':'.join(str(args.out / folder) for folder in record['data'])} ...")
+    print(f"  scripts/train.sh {':'.join(str(args.out / folder) for folder in record['data'])} ...")
 
 
 def begin(

@@ -68,10 +68,10 @@ examples:
       --out data-bin/talks
 
 files in OUT:
-  train, valid, test and dict files   fairseq's data, for `fairseq-train OUT`
+  train, valid, test and dict files   fairseq's data, for `scripts/train.sh OUT`
   text/SPLIT.LANG                     the same as text, cut into units
   sample-01 ...                       with --bpe-dropout: other segmentations of the training text;
-                                      `fairseq-train OUT:OUT/sample-01:...` uses one per epoch
+                                      `scripts/train.sh OUT:OUT/sample-01:...` uses one per epoch
   reference/SPLIT.FORM.LANG           the unchanged text to score against
   spm.model                           with --units bpe: the BPE model
   prepared.json                       the options, counts, checksums and versions, which

@@ -37,7 +37,7 @@ EXAMPLES = """\
 examples:
   # download, and train a language model on the data
   scripts/prepare_ptb.sh --out data-bin/ptb
-  fairseq-train data-bin/ptb --task wsum_language_modeling ...
+  scripts/train.sh data-bin/ptb --task wsum_language_modeling ...
 
   # from local files
   scripts/prepare_ptb.sh --data ~/corpora/ptb --out data-bin/ptb
@@ -46,7 +46,7 @@ examples:
   scripts/prepare_ptb.sh --own-corpus --data ~/corpora/mine --out data-bin/mine
 
 files in OUT:
-  train, valid, test and dict.txt   fairseq's data, for `fairseq-train OUT`
+  train, valid, test and dict.txt   fairseq's data, for `scripts/train.sh OUT`
   prepared.json                     the options, counts, checksums and versions
 
 The dictionary has 10,002 entries: the 10,000 words, which include fairseq's <unk> and </s> (the

@@ -72,7 +72,7 @@ setup_seconds=$SECONDS
 say "== 2. corpus"
 mkdir -p "$out"
 exec 6>>"$out/.quickstart.lock"
-lock 6 "$out/.quickstart.lock" "the folder" "$out"
+lock 6 "$out/.quickstart.lock" "the folder" "$out" "end it"
 "$PYTHON" "$REPO/examples/quickstart/make_corpus.py" "$text" >&2 ||
     die "if an older version made the corpus, move $out away to start again"
 if [ ! -d "$data" ]; then
@@ -100,7 +100,7 @@ run="$(folder "$number")"
 log="$run/train.log"
 mkdir -p "$run"
 exec 6>>"$run/.quickstart.lock"
-lock 6 "$run/.quickstart.lock" "the folder" "$run"
+lock 6 "$run/.quickstart.lock" "the folder" "$run" "add --fresh"
 
 model=(--arch wsum_lstm --cell "$cell"
     --encoder-layers 1 --encoder-bidirectional --encoder-embed-dim 128 --encoder-hidden-size 128
@@ -191,6 +191,16 @@ untrained="$(bleu "$score/untrained.de" --score-only)"
 copied="$(bleu "$text/test.en" --score-only)"
 bleu "$score/trained.de" --format text >"$score/bleu.txt"
 
+# The user's shell has neither this folder nor this environment.
+first="cd $(printf '%q' "$REPO")" look=''
+activate="$(dirname "$PYTHON")/activate"
+[ ! -f "$activate" ] || first+=" && source $(printf '%q' "$activate")"
+if command -v fairseq-wsum >/dev/null; then # an environment of the user's own may lack it
+    look="
+  what this model remembers    fairseq-wsum weights $(printf '%q' "$run")/checkpoint_best.pt \\
+                                   --sentence 'the man is walking .' --page weights.html"
+fi
+
 cat <<EOF
 
 == Eight of the translations
@@ -217,8 +227,7 @@ $(paste "$text/test.en" "$text/test.de" "$score/trained.de" | awk -F '\t' '
 
 == What next
 
-  what this model remembers    fairseq-wsum weights ${run#"$REPO"/}/checkpoint_best.pt \\
-                                   --sentence 'the man is walking .' --page weights.html
+  for these commands           $first$look
   another cell                 scripts/quickstart.sh --cell lstm
   real data                    scripts/prepare_multi30k.sh --help
   recipes, published figures   examples/translation_multi30k

@@ -24,7 +24,7 @@ lower-cased tokens, like the literature on Multi30k, and as detokenised text.
   --batch-size N      sentences per batch (default 64)
   --replace-unk       replace every unknown word by the source word with the most attention; for
                       data prepared with --units words. With fairseq's own lstm give --batch-size 1,
-                      because its attention refers to sentences with their padding moved
+                      because its attention weights refer to the text with its padding moved
   --out FOLDER        folder for the results (default DIR/score-S)
   --user-dir DIR      fairseq modules to load, for a cell of your own (default: this plugin)
   --help              this text

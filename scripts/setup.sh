@@ -48,6 +48,17 @@ python="$VENV/bin/python"
 log="$VENV/setup.log"
 stamp="$VENV/.fairseq-wsum-setup"
 
+# The programs of an environment start its Python by the full path that it was made with.
+place="$(
+    set +u
+    unset VIRTUAL_ENV
+    # shellcheck source=/dev/null
+    source "$VENV/bin/activate" 2>/dev/null && printf '%s' "$VIRTUAL_ENV"
+)" || place=''
+[ -z "$place" ] || [ "$place" -ef "$VENV" ] ||
+    die "the environment $VENV was made as $place, and its programs work there only;" \
+        "remove $VENV and run this again"
+
 # Is the environment ready? `dev` includes `fairseq`, `plot` and `study`. Kernels that failed to build
 # are built again with another compiler.
 built_or_no_other_compiler() {
@@ -55,13 +66,16 @@ built_or_no_other_compiler() {
         [ "$(compiler)" = "$(sed -n 2p "$stamp")" ]
 }
 sum="$(cat "$REPO"/{setup.py,pyproject.toml,fairseq_wsum/__init__.py,fairseq_wsum/ops/csrc/*} | cksum) $REPO"
-if [ -f "$stamp" ] && [ -x "$python" ] && built_or_no_other_compiler; then
+end_if_ready() {
+    local made
+    [ -f "$stamp" ] && [ -x "$python" ] && built_or_no_other_compiler || return 0
     made="$(sed -n 1p "$stamp")"
     if [ "$made" = "dev $sum" ] || [ "$made" = "$extra $sum" ]; then
         say "the environment $VENV is ready"
         exit
     fi
-fi
+}
+end_if_ready
 
 fits() { # PYTHON VERSIONS...
     local program="$1" found
@@ -106,22 +120,29 @@ step() {
 dots=''
 trap '[ -z "$dots" ] || kill "$dots" 2>/dev/null || true' EXIT
 
-if ! "$python" -c '' >/dev/null 2>&1; then
-    if [ -e "$VENV" ] && [ ! -f "$VENV/pyvenv.cfg" ] && [ -n "$(ls -A "$VENV")" ]; then
-        die "VENV=$VENV is a folder with other files in it; give a new folder"
-    fi
+works() { "$python" -c '' >/dev/null 2>&1; }
+if ! works && [ -e "$VENV" ] && [ ! -f "$VENV/pyvenv.cfg" ] && # an earlier run may have stopped here
+    [ -n "$(find "$VENV/" -mindepth 1 -maxdepth 1 ! -name setup.log ! -name .setup.lock)" ]; then
+    die "VENV=$VENV is a folder with other files in it; give a new folder"
+fi
+mkdir -p "$VENV"
+exec 5>>"$VENV/.setup.lock"
+if command -v flock >/dev/null && ! flock -n 5; then
+    say "waiting for another set-up of $VENV to end"
+    flock 5 || true # a file system without locks
+    end_if_ready
+fi
+: >>"$log"
+if ! works; then
     base="$(choose_python)"
     "$base" -c 'import ensurepip, venv' 2>/dev/null ||
         die "$base cannot make virtual environments; install its venv module" \
             "(Debian, Ubuntu: apt install python3-venv), or give another Python: PYTHON=..."
-    mkdir -p "$VENV"
-    : >>"$log"
     step "environment $VENV, $("$base" --version)" "$base" -m venv "$VENV"
 fi
 fits "$python" 3.11 3.12 ||
     die "the environment $VENV has $("$python" --version); set VENV to one with Python 3.11 or 3.12"
 rm -f "$stamp"
-: >>"$log"
 "$python" -m pip --version >/dev/null 2>&1 ||
     step "pip, which the environment lacks" "$python" -m ensurepip
 pip() { "$python" -m pip install --disable-pip-version-check "$@"; }
@@ -130,6 +151,7 @@ pip() { "$python" -m pip install --disable-pip-version-check "$@"; }
 has() { "$python" -P -c 'import importlib.metadata as m, sys; m.version(sys.argv[1])' "$1" 2>/dev/null; }
 
 # One platform has a wheel; on the others pip compiles.
+compiled=''
 if ! has fairseq-fixed && ! { [ "$(uname -sm)" = "Linux x86_64" ] && fits "$python" 3.12; }; then
     [ -n "$(compiler)" ] || command -v g++ >/dev/null || command -v clang++ >/dev/null ||
         die "fairseq has to be compiled, but there is no C++ compiler; install one (Debian, Ubuntu:" \
@@ -138,6 +160,7 @@ if ! has fairseq-fixed && ! { [ "$(uname -sm)" = "Linux x86_64" ] && fits "$pyth
 sys.exit(not os.path.exists(os.path.join(s.get_path("include"), "Python.h")))' ||
         die "fairseq has to be compiled, but Python.h is missing;" \
             "install it (Debian, Ubuntu: apt install python3-dev)"
+    compiled=' (fairseq is compiled: 2 to 5 minutes)'
 fi
 
 if ! has torch; then
@@ -169,8 +192,6 @@ torch="$("$python" -P -c 'from importlib.metadata import version; print(version(
 step "fairseq's build requirements" pip 'setuptools>=68' wheel cython numpy
 constraints="$VENV/setup-constraints.txt"
 echo "torch==$torch" >"$constraints" # nothing may replace it
-compiled=' (fairseq is compiled: 2 to 5 minutes)'
-! has fairseq-fixed || compiled=''
 step "fairseq and this package with [$extra]$compiled" \
     pip --verbose --no-build-isolation --constraint "$constraints" --editable "${REPO}[$extra]"
 step "import check" "$python" -P -c 'import fairseq, sacrebleu, sacremoses, sentencepiece

@@ -101,7 +101,6 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ "$restore" != checkpoint_last.pt ] || restore='' # fairseq's default: continue
 [ -n "$data" ] || die "no data: give the folder first, before fairseq's options (see --help)"
 # fairseq would continue any older training in its default folder, ./checkpoints.
 [ -n "$save_dir" ] || die "no --save-dir: give a folder for the checkpoints of this training"
@@ -167,7 +166,8 @@ if [ "$gpus" = 0 ] || [ -n "$cpu_processes" ]; then
 fi
 command=(fairseq-train "$data" "${common[@]}")
 [ -z "$cpu_processes" ] || [ "${WORLD_SIZE:-1}" = 1 ] ||
-    die "--cpu-processes and torchrun exclude each other; use only one"
+    die "--cpu-processes and torchrun (WORLD_SIZE is $WORLD_SIZE) exclude each other; use only one," \
+        "or unset WORLD_SIZE"
 [ -z "$cpu_processes" ] || [ "${SLURM_STEP_NUM_TASKS:-1}" = 1 ] ||
     die "--cpu-processes and several tasks of srun exclude each other; use only one"
 if [ -n "$cpu_processes" ] && [ "$cpu_processes" -gt 1 ]; then
@@ -242,8 +242,12 @@ if $first || [ "${cpu_processes:-1}" -gt 1 ]; then # also before torchrun starts
 fi
 if $first; then
     exec 9>>"$save_dir/.train.lock" # the training and its data workers inherit it
-    lock 9 "$save_dir/.train.lock" --save-dir "$save_dir"
+    lock 9 "$save_dir/.train.lock" --save-dir "$save_dir" "give a new folder"
     last="$save_dir/checkpoint_last.pt"
+    if [ "$restore" = checkpoint_last.pt ] || { [ "$(basename -- "$restore")" = checkpoint_last.pt ] &&
+        [ "$(dirname -- "$restore")" -ef "$save_dir" ]; }; then
+        restore='' # fairseq's default: continue
+    fi
     resets='(--reset-(optimizer|lr-scheduler|meters|dataloader))' # not --reset-logging
     if [ -n "$restore" ] && has_checkpoints "$save_dir" &&
         [ ! "$(dirname -- "$restore")" -ef "$save_dir" ]; then

@@ -43,13 +43,13 @@ EXAMPLES = """\
 examples:
   # download, and train a language model on the data
   scripts/prepare_wikitext2.sh --out data-bin/wikitext2
-  fairseq-train data-bin/wikitext2 --task wsum_language_modeling ...
+  scripts/train.sh data-bin/wikitext2 --task wsum_language_modeling ...
 
   # from local files
   scripts/prepare_wikitext2.sh --data ~/corpora/wikitext-2 --out data-bin/wikitext2
 
 files in OUT:
-  train, valid, test and dict.txt   fairseq's data, for `fairseq-train OUT`
+  train, valid, test and dict.txt   fairseq's data, for `scripts/train.sh OUT`
   prepared.json                     the options, counts, checksums and versions
 
 The dictionary has 33,280 entries: the 33,278 words, which include fairseq's <unk> and </s> (the

@@ -1,5 +1,6 @@
 """Run the real commands, each in its own process."""
 
+import argparse
 import importlib.util
 import shlex
 import subprocess
@@ -49,3 +50,12 @@ def train(data: object, save_dir: object, *options: object, check: bool = True) 
     command = [*map(str, script), "--dry-run"]
     shown = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
     return run(*shlex.split(shown.stdout), check=check)
+
+
+def training_options(command: list[str]) -> argparse.Namespace:
+    """What fairseq reads from a command of `fairseq-train`."""
+    from fairseq import options
+
+    import fairseq_wsum.plugin  # noqa: F401
+
+    return options.parse_args_and_arch(options.get_training_parser(), command[1:])

@@ -114,13 +114,13 @@ def test_gbw_keeps_the_words_in_order_and_replaces_rare_ones_by_unk(gbw, gbw_dat
     assert decoded(out, "test") == replaced(texts[HELD_OUT_FILES[0]], known)
     assert decoded(out, "valid") == replaced(texts[HELD_OUT_FILES[1]], known)
     assert f"dictionary: {len(known) + 3}\n" in log  # <s>, <pad> and <unk>; </s> ends sentences
-    assert f"fairseq-train {':'.join(map(str, shard_folders(out)))} ..." in log
+    assert f"scripts/train.sh {':'.join(map(str, shard_folders(out)))} ..." in log
 
 
 def test_fairseq_reads_one_shard_per_epoch_and_validates_on_the_first(gbw, gbw_data):
     from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
 
-    data = re.search("fairseq-train (.*) [.]{3}", gbw_data[1])[1]
+    data = re.search("scripts/train.sh (.*) [.]{3}", gbw_data[1])[1]
     options = LanguageModelingConfig(data=data, dataset_impl="mmap", use_plasma_view=False)
     task = LanguageModelingTask.setup_task(options)
     texts = gbw_sentences(gbw)

@@ -1,4 +1,4 @@
-"""`scripts/score.sh`, with `score.py` and `average.py`."""
+"""`scripts/score.sh`, with `score.py` and `average_checkpoints.py`."""
 
 import json
 import shlex

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import venv
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def test_every_script_explains_itself(script):
     text = succeeds(script, "--help")
     assert text.startswith("usage: ") and "\nexample" in text
     if script.name.startswith("prepare_"):
-        assert "fairseq-train" in text
+        assert "scripts/train.sh " in text
 
 
 @pytest.mark.parametrize("script", ["scripts/train.sh", "examples/quickstart/../recipe.sh"])
@@ -53,7 +54,55 @@ def test_setup_rejects_an_unknown_option():
 
 def test_setup_never_creates_an_environment_in_a_folder_with_other_files(tmp_path):
     (tmp_path / "thesis.tex").write_text("...")
-    assert "VENV" in fails("setup.sh", VENV=str(tmp_path))
+    message = fails("setup.sh", VENV=str(tmp_path))
+    assert f"VENV={tmp_path} is a folder with other files in it; give a new folder" in message
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_setup_says_that_an_environment_was_moved(tmp_path):
+    old, new = tmp_path / "old place", tmp_path / "new place"
+    venv.create(old)
+    old.rename(new)
+    message = fails("setup.sh", VENV=str(new))
+    assert f"the environment {new} was made as {old}, and its programs work there only" in message
+
+
+def test_setup_goes_on_where_it_was_stopped_before_there_was_an_environment(tmp_path):
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env" / "setup.log").touch()
+    python = tmp_path / "python"
+    write_program(python, 'case "$*" in *version_info*) echo 3.12 ;; *) exit 1 ;; esac')
+    message = fails("setup.sh", VENV=str(tmp_path / "env"), PYTHON=str(python))
+    assert f"{python} cannot make virtual environments" in message
+
+
+def test_setup_completes_what_is_missing_and_then_does_nothing(tmp_path):
+    """With a stand-in for Python that has every package, and records what pip installs."""
+    write_program(
+        tmp_path / "bin" / "python",
+        f"""case "$*" in
+    *version_info*) echo 3.12 ;;
+    *'print(version("torch"))'*) echo 2.13.0 ;;
+    *'pip install'*) echo "$@" >>{tmp_path}/installed ;;
+esac""",
+    )
+    (tmp_path / "pyvenv.cfg").touch()
+    installed = tmp_path / "installed"
+
+    def installs(*options):
+        installed.unlink(missing_ok=True)
+        said = succeeds("setup.sh", *options, VENV=str(tmp_path))
+        assert ("is ready" in said) is not installed.exists()
+        return installed.read_text() if installed.exists() else ""
+
+    assert "[fairseq,plot,study]" in installs()
+    assert "torch==2.13.0" in (tmp_path / "setup-constraints.txt").read_text()
+    assert not installs()
+    assert "[dev]" in installs("--dev")
+    assert not installs() and not installs("--dev")  # which has all of it
+    stamp = tmp_path / ".fairseq-wsum-setup"
+    stamp.write_text(stamp.read_text().replace("dev", "dev 1"))  # of other sources
+    assert installs()
 
 
 def test_the_locale_does_not_change_the_encoding_of_texts():

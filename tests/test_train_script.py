@@ -135,8 +135,8 @@ def test_processes_for_gpus_can_be_interrupted_in_the_background(tmp_path):
     ("options", "variables", "named"),
     [
         ([], {"OMPI_COMM_WORLD_SIZE": "2"}, "mpirun is not supported; start the processes with"),
-        (["--cpu-processes", "2"], {"WORLD_SIZE": "2"}, "--cpu-processes and torchrun exclude"),
-        (["--cpu-processes", "1"], {"WORLD_SIZE": "2"}, "--cpu-processes and torchrun exclude"),
+        (["--cpu-processes", "2"], {"WORLD_SIZE": "2"}, "(WORLD_SIZE is 2) exclude"),
+        (["--cpu-processes", "1"], {"WORLD_SIZE": "2"}, "(WORLD_SIZE is 2) exclude"),
         (["--gpus", "0"], {"SLURM_STEP_NUM_TASKS": "2"}, "--gpus 0 under srun: start"),
         (["--cpu-processes", "1"], {"SLURM_STEP_NUM_TASKS": "2"}, "and several tasks of srun"),
     ],
@@ -214,8 +214,9 @@ def test_another_file_to_restore_does_not_overwrite_a_training(tmp_path):
     message = run("train.sh", *start, "--reset-logging", "--help-me").stderr  # resets no training
     assert "unrecognized arguments: --help-me" in message
     (tmp_path / "run" / "checkpoint_last.pt").rename(tmp_path / "run" / "checkpoint_best.pt")
-    message = fails("train.sh", *start, "--restore-file", "checkpoint_last.pt")
-    assert "checkpoint_last.pt: it is missing, and" in message  # the other one is damaged
+    for own in ("checkpoint_last.pt", tmp_path / "run" / "checkpoint_last.pt"):
+        message = fails("train.sh", *start, "--restore-file", own)
+        assert "checkpoint_last.pt: it is missing, and" in message  # the other one is damaged
 
 
 @needs_fairseq
@@ -279,7 +280,7 @@ def test_two_trainings_never_write_into_one_folder(tmp_path):
         lock.write("process 7 on there\n")
         lock.flush()
         message = fails("train.sh", tmp_path, "--arch", "wsum_lstm", "--save-dir", tmp_path)
-    assert "another training run is writing there (process 7 on there); wait until" in message
+    assert "another run is writing there (process 7 on there); wait until" in message
 
 
 @needs_fairseq
@@ -299,8 +300,8 @@ def test_a_training_waits_for_the_previous_one_to_end(tmp_path):
         )
         first = training.stderr.readline()
     message = first + training.communicate()[1]
-    assert f"waiting for another training run in {tmp_path} to end" in first
-    assert "another training run is writing" not in message and "unrecognized arguments" in message
+    assert f"waiting for another run in {tmp_path} to end" in first
+    assert "another run is writing" not in message and "unrecognized arguments" in message
     assert (tmp_path / ".train.lock").read_text().startswith("process ")
 
 

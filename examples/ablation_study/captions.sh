@@ -69,5 +69,5 @@ train "$data" "$run" --arch wsum_lstm --cell "$cell" \
 
 for subset in valid test; do
     run_job "$SCRIPTS/score.sh" "$data" --checkpoints "$run/checkpoint_last.pt" --subset "$subset" \
-        ${score_options[@]+"${score_options[@]}"}
+        --out "$(results "$run" "score-$subset")" ${score_options[@]+"${score_options[@]}"}
 done

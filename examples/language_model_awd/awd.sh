@@ -19,6 +19,7 @@ perplexity of the validation and the test set. Run it again to continue where it
   --average N       average the checkpoints of the last N epochs, at most 10 (default 5)
   --seed N          random seed (default 1)
   --data FOLDER     folder with the files of the corpus (default: download them)
+  --cache DIR       keep downloaded files there (default ~/.cache/fairseq_wsum/CORPUS)
   --own-corpus      FOLDER has other text in files of the same names: do not verify checksums
   --nwords N        limit the dictionary of that text to N entries (default: no limit)
   --out DIR         folder for data and results (default runs/awd)
@@ -43,6 +44,7 @@ while [ $# -gt 0 ]; do
         --epochs) epochs="$(value "$@")"; shift ;;
         --average) averaged="$(value "$@")"; shift ;;
         --seed) seed="$(value "$@")"; shift ;;
+        --max-epoch | --max-epoch=*) die "$1: give --epochs, which also names the folder" ;;
         *) options+=("$1") ;;
     esac
     shift
@@ -94,5 +96,5 @@ score=(--checkpoint "$run/checkpoint_last.pt") # if the first epoch is not compl
 saved="$(epochs_in "$run")"
 [ "$saved" -eq 0 ] ||
     score=(--checkpoint "$run" --average $((saved < averaged ? saved : averaged)))
-run_job "$SCRIPTS/perplexity.sh" "$data" "${score[@]}" --out "$(perplexities "$run")" \
+run_job "$SCRIPTS/perplexity.sh" "$data" "${score[@]}" --out "$(results "$run" perplexity .json)" \
     ${score_options[@]+"${score_options[@]}"}

@@ -18,8 +18,9 @@ Run it again to continue where it stopped. The full training takes several GPUs 
                     become <unk> (default: the benchmark's 800,000)
   --shards N        parts of the training text; fairseq reads one per epoch (default: one per file,
                     99)
-  --threshold N, --cache DIR   see scripts/prepare_gbw.sh
+  --threshold N     see scripts/prepare_gbw.sh
   --data PATH       the published archive or its unpacked folder (default: download the archive)
+  --cache DIR       keep the downloaded archive there (default ~/.cache/fairseq_wsum/gbw)
   --own-corpus      PATH has other text in files of the same names
   --out DIR         folder for data and results (default runs/gbw)
   --run DIR         folder for this training and its scores (default: a folder within --out)
@@ -36,11 +37,11 @@ EOF
 options=() passes=5 shards='' gbw_options=()
 while [ $# -gt 0 ]; do
     case "$1" in
-        --passes=* | --nwords=* | --shards=* | --threshold=* | --cache=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+        --passes=* | --nwords=* | --shards=* | --threshold=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     esac
     case "$1" in
         --passes) passes="$(value "$@")"; shift ;;
-        --nwords | --shards | --threshold | --cache)
+        --nwords | --shards | --threshold)
             gbw_options+=("$1" "$(value "$@")")
             [ "$1" != --shards ] || shards="$2"
             shift
@@ -60,7 +61,7 @@ prepare prepare_gbw.sh --out "$data" ${gbw_options[@]+"${gbw_options[@]}"}
 
 folders=("$data")
 if has_option --dry-run; then # as if the data were there
-    [ -n "$shards" ] || [[ " ${prepare_options[*]-} " != *" --own-corpus "* ]] ||
+    [ -n "$shards" ] || ! $own_corpus ||
         die "--dry-run with --own-corpus: give --shards too, as the files have not been counted"
     shards="${shards:-99}"
     for ((i = 2; i <= shards; i++)); do folders+=("$data/shard-$(printf %03d "$i")"); done
@@ -81,4 +82,4 @@ train "$joined" "$run" --task wsum_language_modeling \
     --best-checkpoint-metric ppl --no-epoch-checkpoints --log-format simple --log-interval 200
 
 run_job "$SCRIPTS/perplexity.sh" "$data" --checkpoint "$run/checkpoint_best.pt" \
-    --out "$(perplexities "$run")" ${score_options[@]+"${score_options[@]}"}
+    --out "$(results "$run" perplexity .json)" ${score_options[@]+"${score_options[@]}"}

@@ -19,6 +19,7 @@ print the perplexity of the validation and the test set. Run it again to continu
                     language_modeling; that task carries no state, so only compare the speed
   --data FOLDER     folder with ptb.train.txt, ptb.valid.txt and ptb.test.txt (default: download
                     them)
+  --cache DIR       keep downloaded files there (default ~/.cache/fairseq_wsum/ptb)
   --own-corpus      FOLDER has other text in files of the same names: do not verify checksums
   --nwords N        limit the dictionary of that text to N entries (default: no limit)
   --out DIR         folder for data and results (default runs/ptb)
@@ -41,6 +42,7 @@ while [ $# -gt 0 ]; do
         --size) size="$(value "$@")"; shift ;;
         --epochs) epochs="$(value "$@")"; shift ;;
         --seed) seed="$(value "$@")"; shift ;;
+        --max-epoch | --max-epoch=*) die "$1: give --epochs, which also names the folder" ;;
         --fairseq-lstm) peer=true ;;
         *) options+=("$1") ;;
     esac
@@ -84,4 +86,4 @@ train "$data" "$run" --task "$task" "${model[@]}" --criterion "$criterion" --sen
     --best-checkpoint-metric ppl --no-epoch-checkpoints --log-format simple --log-interval 200
 
 run_job "$SCRIPTS/perplexity.sh" "$data" --checkpoint "$run/checkpoint_last.pt" --task "$task" \
-    --out "$(perplexities "$run")" ${score_options[@]+"${score_options[@]}"}
+    --out "$(results "$run" perplexity .json)" ${score_options[@]+"${score_options[@]}"}

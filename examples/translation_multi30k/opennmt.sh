@@ -16,6 +16,7 @@ the test set. Run it again to continue where it stopped.
                     --lr 0.1, and no-srnn-out in encoder and decoder --lr 0.5
   --fairseq-lstm    train fairseq's own --arch lstm instead, with the same sizes
   --data FOLDER     folder with the files of Multi30k (default: download them)
+  --cache DIR       keep downloaded files there (default ~/.cache/fairseq_wsum/multi30k)
   --own-corpus      FOLDER has a corpus of your own: see scripts/prepare_multi30k.sh --help, whose
                     options --text, --source-lang, --target-lang, --max-words and
                     --workers it takes, too
@@ -66,5 +67,6 @@ score=("$SCRIPTS/score.sh" "$data" --checkpoints "$run/checkpoint_last.pt" --len
 given="$(printf ' %s ' "${train_options[*]-}" | tr '[:upper:]' '[:lower:]')"
 [[ "$given" =~ \ --decoder-attention[\ =](none|0|no|off|false)\  ]] || score+=(--replace-unk)
 for subset in valid test; do
-    run_job "${score[@]}" --subset "$subset" ${score_options[@]+"${score_options[@]}"}
+    run_job "${score[@]}" --subset "$subset" --out "$(results "$run" "score-$subset")" \
+        ${score_options[@]+"${score_options[@]}"}
 done

@@ -16,6 +16,7 @@ number of parameters. Run it again to continue where it stopped.
   --fairseq-transformer
                     train fairseq's own --arch transformer instead
   --data FOLDER     folder with the files of Multi30k (default: download them)
+  --cache DIR       keep downloaded files there (default ~/.cache/fairseq_wsum/multi30k)
   --own-corpus      FOLDER has a corpus of your own: see scripts/prepare_multi30k.sh --help, whose
                     options --text, --source-lang, --target-lang, --max-words,
                     --character-coverage and --workers it takes, too
