@@ -11,6 +11,7 @@ import pickle
 import re
 import zipfile
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +115,9 @@ def newest(folder: Path, leave_out: Path | None = None) -> tuple[Path, int] | No
         if path != leave_out and (updates := _updates(path)) is not None:
             found.append((updates, path.stat().st_mtime_ns, path))
     for updates, _, path in sorted(found, reverse=True):
-        if damage(path) is None:
-            return path, updates
+        with suppress(OSError):
+            if damage(path) is None:
+                return path, updates
     return None
 
 

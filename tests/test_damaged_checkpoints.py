@@ -7,6 +7,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -114,6 +115,20 @@ def test_a_file_that_cannot_be_opened_is_not_damaged(tmp_path, monkeypatch) -> N
         with pytest.raises(SystemExit, match="cannot be read: Permission denied; make it readable"):
             runpy.run_path(program, run_name="__main__")
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_last.pt"]
+
+
+def test_the_newest_checkpoint_is_one_that_the_disk_can_read(whole, tmp_path, monkeypatch) -> None:
+    for name in ("checkpoint1.pt", "checkpoint2.pt"):
+        shutil.copy(whole / name, tmp_path)
+    check = zipfile.ZipFile.testzip
+
+    def bad_sector(archive: zipfile.ZipFile) -> str | None:
+        if archive.filename.endswith("checkpoint2.pt"):
+            raise OSError(errno.EIO, "Input/output error")
+        return check(archive)
+
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", bad_sector)
+    assert newest(tmp_path)[0] == tmp_path / "checkpoint1.pt"
 
 
 def test_one_wrong_bit_anywhere_is_found_or_changes_nothing(whole, tmp_path) -> None:

@@ -21,6 +21,8 @@ from study_recipe import (
 
 from fairseq_wsum import cli
 from fairseq_wsum.study import commands, launch
+from fairseq_wsum.study.plan import Plan, Run
+from fairseq_wsum.study.record import Record
 from fairseq_wsum.study.run import execute, state
 
 
@@ -54,6 +56,32 @@ def test_the_last_run_keeps_its_share_of_the_cores(
     assert given == [jobs]
 
 
+def test_a_run_that_failed_before_is_tried_although_a_worker_died(write_study, monkeypatch) -> None:
+    """The worker died before its turn came, so its record is of an earlier study."""
+    file = write_study()
+    first, second = plan_of(file).runs
+    tries = []
+
+    def put(run: Run, **fields) -> None:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        Record(run.command(), **fields).write(run.folder)
+
+    def launch_with_a_death(plan: Plan, runs: list[Run], *_: object) -> None:
+        tries.append([run.name for run in runs])
+        if len(tries) == 1:
+            put(first, state="running", started="2026-01-02T00:00:00")
+        else:
+            for run in runs:
+                execute(run)
+
+    put(second, state="failed", started="2026-01-01T00:00:00")
+    monkeypatch.setattr(commands, "_stop_on_signals", lambda: None)
+    monkeypatch.setattr(commands.launch, "launch", launch_with_a_death)
+    cli.main(["study", str(file), "--out", str(file.parent / "out")])
+    assert tries == [[first.name, second.name]] * 2
+    assert state(first) == state(second) == "finished"
+
+
 def test_a_recipe_has_no_variables_of_joblib(write_study) -> None:
     """joblib gives its workers numbers of threads, which would overrule the user's."""
     file = write_study()
@@ -74,6 +102,7 @@ def test_a_dry_run_for_slurm_shows_the_job_that_submitit_would_send(write_study)
     assert "#SBATCH --array=0-3%3" in said and "#SBATCH --partition=long" in said
     assert "#SBATCH --mail-type=END" in said
     assert "submitit.core._submit" in said
+    assert f"{file.parent}/out/.hydra/" in said
     assert f"# 3: {' '.join(plan_of(file).runs[3].command())}" in said
     assert not (file.parent / "out").exists()
 

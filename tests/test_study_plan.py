@@ -2,9 +2,10 @@
 
 import math
 import re
+import shlex
 
 import pytest
-from commands import ROOT, needs_fairseq
+from commands import ROOT, needs_fairseq, training_options
 from commands import run as output_of
 from study_recipe import STUDIES, plan_of, run_study, task
 
@@ -149,6 +150,17 @@ def test_a_cell_of_the_users_own_is_known_to_fairseq_only(write_study) -> None:
         (task(published={"source": "x", "values": {"lstm": math.nan}}), "lstm: '.nan' is not a"),
         (task(options={"learning rate": 3}), "learning rate: an option's name has letters"),
         ({"models": {"x": {"bpe-dropout": 0.2}}}, "bpe-dropout: the models of a task share its"),
+        (
+            task(options={"own-corpus": True}) | {"models": {"x": {"bpe-dropout": 0.1}}},
+            "data, which is made for 0: write another value below the task's options",
+        ),
+        (
+            task(options={"bpe-dropout": 0.2}) | {"models": {"x": {"bpe-dropout": 0}}},
+            "data, which is made for 0.2: write another value below the task's options",
+        ),
+        ({"models": {"x": {"bpe-dropout": "x"}}}, "x: bpe-dropout: 'x' is not a number"),
+        (task(recipe="~no-such-user/recipe.sh"), "recipe: ~no-such-user/recipe.sh: Could not"),
+        (task(data=""), "data: write a path, or remove the line"),
         ({"models": {"x": {"bpe-size": 99}}}, "x: bpe-size: the models of a task share its data"),
         (task(published={"source": "x", "values": {"lstm": 10**400}}), "is not a decimal number"),
         (task(published={"source": "x", "values": {"a b": 1, "a  b": 2}}), "differ in white space"),
@@ -320,6 +332,11 @@ EXAMPLES = sorted(STUDIES.glob("*.yaml"))
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
 def test_the_recipes_of_the_examples_take_the_options_of_their_studies(file, tmp_path) -> None:
+    """So does fairseq's parser. A model of each kind is tried: they differ in names of options."""
     for each in read_plan(file, tmp_path).tasks:
-        run = Run(each, each.models[-1], 1, tmp_path)
-        assert " --max-epoch " in output_of(*run.command(), "--dry-run")
+        for model in {frozenset(model.options): model for model in each.models}.values():
+            command = output_of(*Run(each, model, 1, tmp_path).command(), "--dry-run")
+            args = training_options(shlex.split(command))
+            assert args.max_epoch > 0 and args.seed == 1
+            given = each.options_of(model)
+            assert args.lr == [float(given["lr"])] if "lr" in given else True

@@ -314,9 +314,10 @@ def test_models_may_be_scored_by_different_tasks_but_not_the_runs_of_one(lm) -> 
 def test_a_task_has_one_kind_of_score(captions) -> None:
     run = captions.run("gru", 2)
     shutil.rmtree(run.folder / "score-test")
-    (run.folder / "perplexity.json").write_text('{"valid": 5.2}')
-    with pytest.raises(ValueError, match=r"has BLEU and .*gru/seed-2 has perplexity"):
-        captions.report()
+    for scores in ({"valid": 5.2}, {"test": 5.0, "test_tokens": 100, "task": "language_modeling"}):
+        (run.folder / "perplexity.json").write_text(json.dumps(scores))
+        with pytest.raises(ValueError, match=r"has BLEU and .*gru/seed-2 has perplexity"):
+            captions.report()
 
 
 def test_a_report_on_a_folder_that_is_not_there_is_an_error(lm, tmp_path) -> None:

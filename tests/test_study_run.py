@@ -65,9 +65,10 @@ def test_a_run_that_goes_on_with_another_machine_says_so(write_study, monkeypatc
 def test_the_end_of_a_log_is_what_the_failed_process_of_torchrun_said() -> None:
     elastic = "E1126 18:46:56.562000 9025 torch/distributed/elastic/multiprocessing/api.py:1002] "
     failure = f"{elastic}failed (exitcode: 1) local_rank: 0 (pid: 9029) of binary: train.sh\n"
-    attempt = "$ recipe.sh --lr=1\nerror: {}\n" + failure + 20 * "Traceback\n"
+    attempt = "$ recipe.sh --run=here\nerror: {}; try\n$ rm old\n" + failure + 20 * "Traceback\n"
     log = attempt.format("the first") + attempt.format("the second")
-    assert last_lines(log) == "    $ recipe.sh --lr=1\n    error: the second\n"
+    said = "    $ recipe.sh --run=here\n    error: the second; try\n    $ rm old\n"
+    assert last_lines(log) == said
     lines = [f"line {number}\n" for number in range(20)]
     assert last_lines("".join(lines)) == "".join(f"    {line}" for line in lines[-12:])
 

@@ -44,8 +44,9 @@ def test_info_names_the_backend_of_each_type_and_why_not_the_others(capsys) -> N
         ("weights a.pt --sentence a --arrays {out}/a.npz", "fairseq", "a checkpoint needs fairseq"),
         ("study {out}/study.yaml", "hydra", "studies need the extras fairseq and study of this pa"),
         ("report {out}/study.yaml", "yaml", "studies need the extras fairseq and study of this pa"),
+        ("report {out}/study.yaml", "scipy", "studies need the extras fairseq and study of this p"),
     ],
-    ids=["options", "weights", "study", "report"],
+    ids=["options", "weights", "study", "report", "report without scipy"],
 )
 def test_a_command_names_the_package_that_it_lacks(arguments, missing, message, tmp_path) -> None:
     words = arguments.format(out=tmp_path).split()
@@ -121,6 +122,8 @@ def test_bench_bandwidth_compares_with_a_copy_of_the_same_size(capsys, tmp_path)
     assert all(result[rate] > 0 for rate in ("forward", "backward", "copy"))
     share = result["forward"] / result["copy"]
     assert f"{share:.2f} | {result['backward'] / result['copy']:.2f} |" in capsys.readouterr().out
+    bandwidth.main(["--shapes", "5,3,8", "--dtype", "bf16", "--rounds", "1"])  # with all cells
+    assert "| sru | 5, 3, 8 |" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(kernels.why_missing() is not None, reason="the C++ kernels were not built")

@@ -36,7 +36,8 @@ def add_study(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="of hydra's launcher, such as partition=gpu or timeout_min=600; may be repeated",
+        help="an option of hydra's launcher, such as partition=gpu or timeout_min=600; may be "
+        "repeated",
     )
     parser.set_defaults(run=_study)
 
@@ -70,6 +71,8 @@ def _report(args: argparse.Namespace) -> None:
 
 def _commands() -> ModuleType:
     try:
+        import scipy  # noqa: F401  the report needs it, but only for some studies
+
         from . import commands
     except ImportError as error:
         raise ImportError(

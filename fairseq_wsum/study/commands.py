@@ -20,7 +20,7 @@ from .owner import check_owner, set_owner
 from .plan import Plan, Run, prepare_command
 from .plan_file import read_plan
 from .progress import Watch
-from .record import LOG, finished_record, last_lines, read_log
+from .record import LOG, finished_record, last_lines, read_log, read_record
 from .report import write_report
 from .requirements import check_one_gpu, check_requirements
 from .run import LOCK, call, check_locks, hold, state
@@ -42,7 +42,7 @@ def study(args: argparse.Namespace) -> None:
 
     Raises:
         ValueError: the study or an option is wrong, its folder belongs to another study, or a
-            run was made, or is half made, with other options.
+            run finished, or validated an epoch, with other options.
         OSError: the folder has no locks.
         RuntimeError: data could not be prepared, or runs failed.
     """
@@ -99,11 +99,22 @@ def _launch(
     for again in (False, True):
         if again:
             _say("some runs have no end, as after a worker's death: starting them again")
+        before = {run.name: _started(run) for run in runs}
         with suppress(SystemExit):  # hydra has printed an error of a job
             launch.launch(plan, runs, launcher, jobs, options)
-        runs = [run for run in runs if state(run) not in ("finished", "failed")]
-        if launcher != "joblib" or all(state(run) == "waiting" for run in runs):
-            return  # none is left, or none could start
+        tried = {run.name for run in runs if _started(run) != before[run.name]}
+        if launcher != "joblib" or not tried:  # none could start
+            return
+        # A run that failed in an earlier study, and was not tried in this one, is still to be done.
+        over = {run.name for run in runs if state(run) in ("finished", "failed")} & tried
+        runs = [run for run in runs if run.name not in over]
+        if not runs:
+            return
+
+
+def _started(run: Run) -> str:
+    record = read_record(run.folder)
+    return record.started if record else ""
 
 
 def _stop_on_signals() -> None:

@@ -135,7 +135,7 @@ def launch(
         pickle.dump((plan, set(os.environ), os.environ.get(GPUS)), checked)
         checked.flush()
         os.fsync(checked.fileno())
-        sys.argv = [
+        arguments = [
             "fairseq-wsum study",
             "--multirun",
             f"hydra/launcher={launcher}",
@@ -151,7 +151,8 @@ def launch(
             f"+run={','.join(_quoted(run.name) for run in runs)}",
             *overrides(options),
         ]
-        with nullcontext() if launcher == "joblib" else _waiting_for_all(launcher):
+        waiting = nullcontext() if launcher == "joblib" else _waiting_for_all(launcher)
+        with waiting, patch.object(sys, "argv", arguments):
             hydra.main(version_base="1.3", config_path=None)(job)()
 
 
@@ -220,13 +221,10 @@ def slurm_jobs(plan: Plan, runs: Sequence[Run], jobs: int, options: Sequence[str
         for program, line in stand_ins.items():
             (folder / program).write_text(f"#!/bin/sh\n{line}\n")
             (folder / program).chmod(0o755)
-        before, errors = os.environ["PATH"], io.StringIO()
-        os.environ["PATH"] = f"{folder}{os.pathsep}{before}"
-        try:
-            with redirect_stderr(errors), suppress(SystemExit, Exception):
-                launch(plan, runs, "submitit_slurm", jobs, options, folder / "hydra")
-        finally:
-            os.environ["PATH"] = before
+        path, errors = f"{folder}{os.pathsep}{os.environ['PATH']}", io.StringIO()
+        stopped = suppress(SystemExit, Exception)
+        with stopped, patch.dict(os.environ, PATH=path), redirect_stderr(errors):
+            launch(plan, runs, "submitit_slurm", jobs, options, folder / "hydra")
         if not script.is_file():
             raise RuntimeError(f"submitit made no job:\n{errors.getvalue().strip()}")
         text = script.read_text().replace(str(folder / "hydra"), str(_files(plan)))

@@ -48,6 +48,10 @@ class Task:
     data: Path | None = None
     paths: Mapping[str, str] = field(default_factory=dict)
 
+    def options_of(self, model: Model) -> Options:
+        """The options of the task, where the model has no other."""
+        return {**self.options, **model.options}
+
 
 @dataclass(frozen=True)
 class Run:

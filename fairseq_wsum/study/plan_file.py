@@ -44,8 +44,6 @@ OF_DATA = (
     *("bpe-size", "character-coverage", "corpus", "max-words", "nwords", "own-corpus"),
     *("sentences", "shards", "source-lang", "target-lang", "text", "threshold"),
 )
-# Models with these values can share the data of Multi30k that the recipe makes by default.
-BPE_DROPOUTS = ("0", "0.0", "0.1")
 # With these a recipe ends before the training has.
 PARTIAL = ("dry-run", "help", "stop-time-hours")
 LONGEST = 200  # bytes of the name of a folder
@@ -125,7 +123,7 @@ class _Reader:
         options = self.options(given.get("options"), f"{key}: options", RESERVED)
         # only the user's code knows a cell of the user's own: see `requirements`
         known = None if "user-dir" in options else tuple(CELLS)
-        models = self.models(given, key, known)
+        models = self.models(given, key, known, options)
         baseline = given.get("baseline", models[0].name)
         if isinstance(baseline, str):
             baseline = _one_line(baseline)
@@ -151,7 +149,7 @@ class _Reader:
     def recipe(self, value: Any, key: str) -> Path:
         if not isinstance(value, str):
             raise self.error(key, "name a script, such as ../translation_multi30k/strong.sh")
-        path = self.file.parent / Path(value).expanduser()
+        path = self.path(value, key)
         if not path.is_file():
             raise self.error(key, f"no file {path}; the path is relative to the study's file")
         if not os.access(path, os.X_OK):
@@ -165,10 +163,23 @@ class _Reader:
             return None
         if not isinstance(value, (str, _Int, _Float)):
             raise self.error(key, f"write a path, not {reprlib.repr(value)}")
-        return (self.file.parent / Path(_written(value)).expanduser()).resolve()
+        return self.path(_written(value), key).resolve()
+
+    def path(self, value: str, key: str) -> Path:
+        """A path that is relative to the file, or to the user's home folder."""
+        if not value.strip():
+            raise self.error(key, "write a path, or remove the line")
+        try:
+            return self.file.parent / Path(value).expanduser()
+        except RuntimeError as error:  # ~ of an unknown user
+            raise self.error(key, f"{value}: {error}") from error
 
     def models(
-        self, given: Mapping[str, Any], key: str, known: Collection[str] | None
+        self,
+        given: Mapping[str, Any],
+        key: str,
+        known: Collection[str] | None,
+        task_options: Options,
     ) -> tuple[Model, ...]:
         cells = given.get("cells") or []
         if not isinstance(cells, list):
@@ -184,12 +195,17 @@ class _Reader:
                         "the models of a task share its data: write it below the task's options, "
                         "and give other data a task of their own",
                     )
-            if options.get("bpe-dropout", "0") not in BPE_DROPOUTS:
-                raise self.error(
-                    f"{place}: bpe-dropout",
-                    f"the models of a task share its data, which is made for {BPE_DROPOUTS[-1]}: "
-                    "write another value below the task's options",
+            if "bpe-dropout" in options:
+                made_for, needed = (
+                    self.bpe_dropout(some, f"{place}: bpe-dropout")
+                    for some in (task_options, {**task_options, **options})
                 )
+                if needed != made_for:
+                    raise self.error(
+                        f"{place}: bpe-dropout",
+                        f"the models of a task share its data, which is made for {made_for:g}: "
+                        "write another value below the task's options",
+                    )
             for option in CELL_OPTIONS:
                 if option in options:
                     any_cell = known is None or "user-dir" in options
@@ -211,6 +227,14 @@ class _Reader:
                 raise self.error(key, f"the models {both} would have one folder, {model.folder}")
             folders[model.folder] = model.name
         return tuple(models)
+
+    def bpe_dropout(self, options: Options, key: str) -> float:
+        """The BPE-dropout that strong.sh prepares text with; it does so for Multi30k by default."""
+        try:
+            given = float(options.get("bpe-dropout", 0))
+        except ValueError as error:
+            raise self.error(key, f"{options['bpe-dropout']!r} is not a number") from error
+        return given or (0 if "own-corpus" in options else 0.1)
 
     def cell(self, value: Any, key: str, known: Collection[str] | None) -> str:
         if not isinstance(value, str) or (known is not None and value not in known):

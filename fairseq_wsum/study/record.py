@@ -1,4 +1,4 @@
-"""What the folder of a run tells of it.
+"""The record and the log in the folder of a run.
 
 It has, beside what the recipe leaves there: `study.json`, the record; `study.log`, all that the
 recipe printed.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from filecmp import cmp
 from pathlib import Path
@@ -120,18 +120,22 @@ def current_part(log: str, record: Record) -> str:
     """
     wanted = _settings(record.command)
     start, is_other = 0, False
+    for begin, command in _attempts(log):
+        if is_other:
+            start = begin
+        is_other = {**_settings(command), **_paths_of(wanted)} != wanted
+    return log[start:]
+
+
+def _attempts(log: str) -> Iterator[tuple[int, list[str]]]:
+    """Where each attempt in a log begins, and its command line."""
     for line in ATTEMPT.finditer(log):
         try:
             command = shlex.split(line[1])
         except ValueError:
             continue
-        if not any(word.startswith("--run=") for word in command):
-            continue  # a line of the recipe that only looks like one
-        made = _settings(command)
-        if is_other:
-            start = line.start()
-        is_other = {**made, **_paths_of(wanted)} != wanted
-    return log[start:]
+        if any(word.startswith("--run=") for word in command):  # others only look like one
+            yield line.start(), command
 
 
 def last_lines(text: str) -> str:
@@ -139,9 +143,8 @@ def last_lines(text: str) -> str:
 
     What torchrun adds after a process has failed is left out: it would hide what the process said.
     """
-    begins = [line.start() for line in ATTEMPT.finditer(text)]
-    attempt = text[begins[-1] :] if begins else text
-    text = TORCHRUN.split(attempt, maxsplit=1)[0]
+    begins = [0, *(begin for begin, _ in _attempts(text))]
+    text = TORCHRUN.split(text[begins[-1] :], maxsplit=1)[0]
     return "".join(f"    {line}\n" for line in text.splitlines()[-12:])
 
 
@@ -149,7 +152,7 @@ def finished_record(run: Run) -> Record | None:
     """The record of a run, or None if it is not finished.
 
     Raises:
-        ValueError: the run was made, or is half made, with other options.
+        ValueError: the run has finished, or has validated an epoch, with other options.
     """
     record = checked_record(run)
     return record if record is not None and record.is_finished(run.folder) else None

@@ -42,7 +42,7 @@ def check_requirements(plan: Plan) -> None:
         _check_user_dir(f"{place}: options", task.options.get("user-dir"))
         for model in task.models:
             _check_user_dir(f"{place}: {model.name}", model.options.get("user-dir"))
-            _check_cells(f"{place}: {model.name}", {**task.options, **model.options})
+            _check_cells(f"{place}: {model.name}", task.options_of(model))
 
 
 def check_one_gpu(plan: Plan) -> None:
@@ -53,7 +53,7 @@ def check_one_gpu(plan: Plan) -> None:
     """
     for task in plan.tasks:
         for model in task.models:
-            gpus = str({**task.options, **model.options}.get("gpus", 1))
+            gpus = str(task.options_of(model).get("gpus", 1))
             if gpus not in ("0", "1"):
                 raise ValueError(
                     f"{plan.file}: tasks: {task.name}: {model.name}: gpus: {gpus}: each run of a "

@@ -89,7 +89,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Results:
-    """What a study has come to.
+    """The results of a study.
 
     Attributes:
         finished: its finished runs.
@@ -124,9 +124,9 @@ def read_results(plan: Plan) -> Results:
     others = [run for run in plan.runs if states[run.name] != "finished"]
     results = Results(ended, states, {run.name for run in others if _is_outdated(run)})
     for task in plan.tasks:
+        _check_metric(results.of(task))
         for subset in ("valid", "test"):
             _check_alike(results.of(task), subset)
-        _check_metric(results.of(task))
     return results
 
 

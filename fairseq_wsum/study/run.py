@@ -259,13 +259,9 @@ def _slot(folder: Path, jobs: int) -> Iterator[tuple[int, IO[bytes]]]:
         time.sleep(POLL)
 
 
-def _options(run: Run) -> dict[str, str | bool]:
-    return {**run.task.options, **run.model.options}
-
-
 def _on_cpu(run: Run) -> bool:
     """Whether the options of a run keep it from the GPUs."""
-    options = _options(run)
+    options = run.task.options_of(run.model)
     return options.get("gpus") == "0" or bool({"cpu", "cpu-processes"} & options.keys())
 
 
@@ -279,7 +275,7 @@ def _share(run: Run, number: int, jobs: int, gpus: int) -> dict[str, str]:
         visible = os.environ.get(GPUS, ",".join(map(str, range(gpus))))
         variables[GPUS] = visible.split(",")[number % gpus]
     if "OMP_NUM_THREADS" not in os.environ:
-        each = str(_options(run).get("cpu-processes", 1))
+        each = str(run.task.options_of(run.model).get("cpu-processes", 1))
         processes = int(each) if each.isdecimal() else 1  # the recipe reports other values
         variables["OMP_NUM_THREADS"] = str(max(cores() // (jobs * max(processes, 1)), 1))
     return variables

@@ -128,46 +128,46 @@ def _differences(runs: Runs, baseline: Runs) -> dict[int, float]:
 # Perplexity
 
 
-def t_test(ours: list[float], baseline: list[float]) -> float | None:
-    """The p-value of a paired t-test on the logarithms of perplexities.
+def t_test(differences: Sequence[float]) -> float | None:
+    """The p-value of a paired t-test, from the differences of the logarithms of perplexities.
 
     It is None for fewer than two pairs, for infinite perplexities, and if all pairs differ by the
     same factor: then the seeds change nothing, and there is no chance to compare with.
     """
-    from scipy.stats import ttest_rel
+    from scipy.stats import ttest_1samp
 
-    logs = [[*map(math.log, values)] for values in (ours, baseline)]
-    differences = [one - other for one, other in zip(*logs, strict=True)]
     if len(differences) < 2 or not all(map(math.isfinite, differences)):
         return None
     if statistics.stdev(differences) < 1e-9:
         return None
-    return float(ttest_rel(*logs).pvalue)
+    return float(ttest_1samp(differences, 0).pvalue)
 
 
 def _test_perplexities(baseline: Runs, others: Mapping[str, Runs]) -> dict[str, Comparison]:
-    found, logs = {}, {}
-    for name, ours in others.items():
-        if not _same_task(ours, baseline):
-            continue
-        seeds = sorted(ours.keys() & baseline.keys())
-        pair = [[runs[seed].test[0].value for seed in seeds] for runs in (ours, baseline)]
-        p = t_test(*pair)
-        if p is not None:
-            found[name] = p
-            logs[name] = statistics.fmean(map(math.log, pair[0])) - statistics.fmean(
-                map(math.log, pair[1])
-            )
-    corrected = holm(found)
+    logs = {
+        name: _log_differences(ours, baseline)
+        for name, ours in others.items()
+        if _same_task(ours, baseline)
+    }
+    p_values = {name: t_test(differences) for name, differences in logs.items()}
+    corrected = holm({name: p for name, p in p_values.items() if p is not None})
     return {
         name: Comparison(
             _differences(ours, baseline),
             corrected.get(name),
-            log_difference=logs.get(name),
-            same_task=_same_task(ours, baseline),
+            log_difference=statistics.fmean(logs[name]) if name in corrected else None,
+            same_task=name in logs,
         )
         for name, ours in others.items()
     }
+
+
+def _log_differences(ours: Runs, baseline: Runs) -> list[float]:
+    seeds = ours.keys() & baseline.keys()
+    return [
+        math.log(ours[seed].test[0].value) - math.log(baseline[seed].test[0].value)
+        for seed in sorted(seeds)
+    ]
 
 
 def _same_task(*models: Runs) -> bool:

@@ -250,18 +250,27 @@ def as_csv(table: Table) -> str:
     header += ["p", "p_corrected", "level", "different", "published", "words_per_second"]
     rows = []
     for row in table.rows:
-        seeds = " ".join(str(run.run.seed) for run in row.runs)
-        figures = [part for subset in SUBSETS for part in _summary(row, subset)]
         comparison, p = row.comparison, row.comparison.p
-        rows.append(
-            [
-                *(row.model, row.parameters, seeds, table.metric, *figures),
-                *(comparison.difference, *_interval([*comparison.differences.values()])),
-                *((None, None) if p is None else (p.raw, p.corrected)),
-                *((None, None) if p is None else (_level(table.metric), comparison.different)),
-                *(row.published, row.words_per_second),
-            ]
+        low, high = _interval([*comparison.differences.values()])
+        cells: dict[str, object] = dict(
+            model=row.model,
+            parameters=row.parameters,
+            seeds=" ".join(str(run.run.seed) for run in row.runs),
+            metric=table.metric,
+            difference=comparison.difference,
+            difference_low=low,
+            difference_high=high,
+            published=row.published,
+            words_per_second=row.words_per_second,
         )
+        for subset in SUBSETS:
+            mean, stdev = _mean_and_stdev(row.scores(subset))
+            seeds = " ".join(str(run.run.seed) for run in row.runs if run.main(subset))
+            cells |= {f"{subset}_mean": mean, f"{subset}_stdev": stdev, f"{subset}_seeds": seeds}
+        if p is not None:
+            cells |= dict(p=p.raw, p_corrected=p.corrected)
+            cells |= dict(level=_level(table.metric), different=comparison.different)
+        rows.append(cells)
     return _csv(header, rows)
 
 
@@ -293,13 +302,7 @@ def runs_csv(
                 row[name] = getattr(record, name)
             row["started"] = record.first_started
         rows.append(row)
-    return _csv(header, ([row.get(name) for name in header] for row in rows))
-
-
-def _summary(row: Row, subset: str) -> tuple[float | None, float | None, str]:
-    """The mean, the standard deviation, and the seeds that have a score."""
-    seeds = " ".join(str(run.run.seed) for run in row.runs if run.main(subset))
-    return (*_mean_and_stdev(row.scores(subset)), seeds)
+    return _csv(header, rows)
 
 
 def _figures(result: Result) -> dict[str, float]:
@@ -330,7 +333,9 @@ def _interval(differences: Sequence[float]) -> tuple[float | None, float | None]
     return mean - half, mean + half
 
 
-def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def _csv(header: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
     file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    writer = csv.DictWriter(file, header, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return file.getvalue()
