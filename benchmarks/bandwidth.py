@@ -1,7 +1,8 @@
 """Compare the memory bandwidth of the kernels of cells without h_{t-1} with that of a copy.
 
-A kernel reads its inputs once, writes its outputs once, and computes little, so the bandwidth of a
-copy is its upper bound. By default all cells are measured that have a kernel on the device.
+A kernel reads its inputs once, writes its outputs once, and computes little, so on a GPU the
+bandwidth of a copy is its upper bound. By default all cells are measured that have a kernel on the
+device.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def measure(
         z = torch.randn(steps, batch, len(cell.rows) * units, device=place, dtype=DTYPES[dtype])
         c_0 = torch.zeros(batch, units, device=place)
         vectors = len(cell.vectors)
-        v = torch.randn(vectors, units).to(z) if vectors else None
+        v = torch.randn(vectors, units, device=place) if vectors else None
         cell_and_reverse = (operators.encode(cell), False)
         given = (z, v, c_0, None, *cell_and_reverse)
         forward = partial(torch.ops.fairseq_wsum.memory_cell, *given, True)

@@ -23,10 +23,11 @@ import fairseq.options
 import report
 import torch
 from fairseq.data import Dictionary
+from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
 from report import positive
 from systems import System, add_sizes, read_sizes, transformers
-from torch import Tensor, nn
+from torch import Tensor
 
 import fairseq_wsum.plugin  # noqa: F401  the models
 from fairseq_wsum import CELLS
@@ -132,19 +133,20 @@ class Search:
         return sum(part.nbytes for part in parts if part is not None)
 
 
-def build(system: System, vocabulary: int) -> nn.Module:
-    """Build the model of `fairseq-train`, untrained, for `vocabulary` words on both sides."""
+def build(system: System, vocabulary: int) -> BaseFairseqModel:
+    """Build an untrained model for decoding, with `vocabulary` words on both sides."""
     dictionary = Dictionary()
     for k in range(vocabulary):
         dictionary.add_symbol(f"w{k}")
     parser = fairseq.options.get_training_parser()
     args = fairseq.options.parse_args_and_arch(parser, ["no-data", *system.options])
-    model: nn.Module = TranslationTask(args, dictionary, dictionary).build_model(args)
-    return model.eval()
+    model = TranslationTask(args, dictionary, dictionary).build_model(args)
+    model.make_generation_fast_(need_attn=False)  # as fairseq-generate does, also for `eval`
+    return model
 
 
 def measure(
-    models: Mapping[str, nn.Module],
+    models: Mapping[str, BaseFairseqModel],
     batch: Batch,
     vocabulary: int,
     positions: int,

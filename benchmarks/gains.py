@@ -1,7 +1,8 @@
 """What an optimisation of this package gains: a trained model with and without it, in turn.
 
-`joint-gradients`: forward and backward passes of training, for models with input feeding.
-`single-step`: translation of the test set. Both need a translation model of this package.
+`dropout`: forward and backward passes of training, with this package's dropout or PyTorch's.
+`joint-gradients`: the same for models with input feeding, whose decoder is a loop.
+`single-step`: translation of the test set. All of them need a translation model of this package.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ import report
 from fairseq import checkpoint_utils
 from fairseq.tasks import FairseqTask
 from report import DTYPES, positive
+from torch.nn.functional import dropout
 
 import fairseq_wsum.plugin  # noqa: F401  the models
 from fairseq_wsum.layer import single_step
 from fairseq_wsum.plugin.models import wsum_lstm_decoder
+from fairseq_wsum.plugin.modules import dropout as dropout_modules
 
 Change = Callable[[], AbstractContextManager[object]]  # a context without the optimisation
 
@@ -31,6 +34,11 @@ Change = Callable[[], AbstractContextManager[object]]  # a context without the o
 def without_joint_gradients() -> AbstractContextManager[object]:
     """A context in which each step of the decoder's loop has its own gradients."""
     return patch.object(wsum_lstm_decoder, "joint_gradients", nullcontext)
+
+
+def without_dropout_kernel() -> AbstractContextManager[object]:
+    """A context in which PyTorch computes the dropout of single elements."""
+    return patch.object(dropout_modules, "dropout", dropout)
 
 
 def without_single_step() -> AbstractContextManager[object]:
@@ -69,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("data", help="a folder of fairseq-preprocess")
     add("--checkpoint", required=True, help="a translation model of this package")
-    add("--what", required=True, choices=["joint-gradients", "single-step"])
+    add("--what", required=True, choices=["dropout", "joint-gradients", "single-step"])
     add("--batch-size", type=positive, default=1, help="sentences in a batch (default 1)")
     add("--batches", type=positive, default=40, help="batches in a round (default 40)")
     add("--rounds", type=positive, default=7, help="rounds (default 7)")
@@ -79,11 +87,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = {"data": args.data}
     (model,), cfg, task = checkpoint_utils.load_model_ensemble_and_task([args.checkpoint], given)
     model.to(DTYPES[args.dtype])
-    split = "train" if args.what == "joint-gradients" else "test"
+    split = "test" if args.what == "single-step" else "train"
     batches = read_batches(task, split, args.batch_size, args.batches)
 
-    if args.what == "joint-gradients":
-        without: Change = without_joint_gradients
+    if args.what != "single-step":
+        without: Change = without_dropout_kernel
+        if args.what == "joint-gradients":
+            without = without_joint_gradients
+            if not getattr(model.decoder, "input_feeding", False):
+                raise ValueError(
+                    f"--what joint-gradients: {args.checkpoint} has no input feeding, so nothing "
+                    "would change; give a wsum_lstm model that was trained with it"
+                )
         model.train()
         criterion = task.build_criterion(cfg.criterion)
 

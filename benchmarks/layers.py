@@ -314,6 +314,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         report.check_can_draw("--growth", args.growth)
     title = f"{args.dtype}, backend {args.backend}, medians of {args.rounds}; "
     title += report.machine(args.device)
+    if args.device != "cpu":  # ours have all bits
+        torch.backends.cudnn.allow_tf32 = False
+        title += "; without TF32"
     print(title, flush=True)
     results = []
     for shape in args.shapes:

@@ -1,6 +1,7 @@
 """Compare whole programs with those of fairseq's own model of the same sizes.
 
-Any further options are passed to fairseq. Each run is its own process, as for a user.
+Any further options are passed to fairseq-train, or by `decode` to fairseq-generate alone. Each run
+is its own process, as for a user.
 """
 
 from __future__ import annotations

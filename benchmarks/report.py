@@ -63,10 +63,9 @@ def add_measurement(
 
 
 def check_device(device: str) -> None:
-    """Raise RuntimeError if torch does not see the device; let all fp32 products have 24 bits."""
+    """Raise RuntimeError if torch does not see the device."""
     if device != "cpu" and not torch.cuda.is_available():
         raise RuntimeError(f"--device {device}: torch sees no GPU here")
-    torch.backends.cudnn.allow_tf32 = False  # as torch's default for products outside cuDNN
 
 
 def _shape(text: str) -> Shape:
@@ -77,7 +76,7 @@ def _shape(text: str) -> Shape:
 
 
 def output_file(text: str) -> Path:
-    """A file that can be written, which is checked before anything is measured."""
+    """A file that can be written; makes its folder. It is called before anything is measured."""
     path = Path(text)
     if path.is_dir():
         raise argparse.ArgumentTypeError(f"{path} is a folder: give a file in it")

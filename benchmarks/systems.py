@@ -98,7 +98,7 @@ def lstms(cells: Sequence[str], sizes: Sizes, onednn_peer: bool = False) -> list
 
     With input feeding every step waits for the last, as in fairseq's LSTM. The cells without
     h_{t-1} exist to avoid that, so they are measured without input feeding. The peers train with
-    fairseq's criterion.
+    fairseq's criterion and PyTorch's dropout, which they also apply to the encoder's output.
     """
     common = ["--dropout", str(sizes.dropout), "--encoder-dropout-in", "0"]
     common += ["--decoder-dropout-in", "0"]
@@ -118,7 +118,8 @@ def lstms(cells: Sequence[str], sizes: Sizes, onednn_peer: bool = False) -> list
 def transformers(cells: Sequence[str], sizes: Sizes, onednn_peer: bool = False) -> list[System]:
     """The peers, then each cell in place of self-attention.
 
-    All of them train with the same criterion, so that they differ in self-attention alone.
+    All of them train with the same criterion. They differ in self-attention and in the kernel of
+    their dropout.
     """
     common = [*CRITERION, "--dropout", str(sizes.dropout)]
     for side in ("encoder", "decoder"):
@@ -136,6 +137,8 @@ def language_models(
     cells: Sequence[str], sizes: Sizes, steps: int, onednn_peer: bool = False
 ) -> list[System]:
     """The peers, which carry no state, then each ablation, which does.
+
+    The peers train with fairseq's criterion.
 
     Args:
         steps: tokens of a sample.

@@ -34,7 +34,7 @@ def main() -> None:
 def measure(cell: str, steps: int, units: int, rounds: int) -> list[dict[str, str]]:
     """One row for each function: its time, as a multiple of a forward pass, and peak memory.
 
-    The peak is that of the process, less its size before the first forward pass. It can only grow,
+    The peak is that of the process, less its peak before the first forward pass. It can only grow,
     so each row holds those above it. The last row has the result itself, T x T norms.
     """
     layer = WsumLSTM(units, units, cell=cell)

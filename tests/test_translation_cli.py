@@ -286,7 +286,7 @@ def test_a_wrong_option_is_named_on_the_command_line(data, tmp_path) -> None:
     assert not list(tmp_path.glob("*.pt"))
 
 
-@pytest.mark.parametrize("what", ["joint-gradients", "single-step"])
+@pytest.mark.parametrize("what", ["dropout", "joint-gradients", "single-step"])
 def test_the_benchmarks_measure_what_an_optimisation_gains(what, data, model) -> None:
     options = ["--checkpoint", model / "checkpoint_last.pt", "--batches", 2, "--rounds", 2]
     found = run("python", ROOT / "benchmarks/gains.py", data, "--what", what, *options)

@@ -65,5 +65,5 @@ def check_batch_limits(max_tokens: int | None, max_sentences: int | None) -> Non
     for option, limit in limits.items():
         if limit is not None and limit < 1:
             raise ValueError(
-                f"{option} {limit}: give at least 1, or omit it (as with {option}-valid)"
+                f"{option} (or {option}-valid) {limit}: give at least 1, or omit the option"
             )

@@ -185,12 +185,16 @@ def check_translation(task: FairseqTask, arch: str) -> None:
 def refuse_alignments(generation: Any) -> None:
     """Check that decoding needs no attention over the source, for a model that has none.
 
+    With --lm-path a language model decodes beside a translation model, whose attention is used.
+
     Args:
         generation: fairseq's options of the group `generation`.
 
     Raises:
         ValueError: --print-alignment or --replace-unk is given.
     """
+    if getattr(generation, "lm_path", None) is not None:
+        return
     for option in ("replace_unk", "print_alignment"):
         if getattr(generation, option, None) is not None:
             raise ValueError(

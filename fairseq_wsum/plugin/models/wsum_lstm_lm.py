@@ -50,9 +50,7 @@ class WsumLSTMLanguageModel(FairseqLanguageModel):
     def prepare_for_inference_(self, cfg: Any) -> None:
         """Extend fairseq's hook before decoding, which ignores that alignments need attention."""
         super().prepare_for_inference_(cfg)
-        # with --lm-path the alignments are those of the translation model
-        if getattr(cfg.generation, "lm_path", None) is None:
-            refuse_alignments(cfg.generation)
+        refuse_alignments(cfg.generation)
 
 
 def _ptb(args: Any, name: str, size: int, dropout: float, init_range: float) -> None:

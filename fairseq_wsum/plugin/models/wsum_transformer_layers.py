@@ -66,8 +66,9 @@ class WsumTransformerDecoder(TransformerDecoderBase):
         if self.adaptive_softmax is not None:
             # fairseq's upgrade_state_dict_named would add an output matrix, which this model lacks
             self.share_input_output_embed = False
-        attentions = (getattr(layer, "self_attn", None) for layer in self.layers.modules())
-        self._keeps_attention = any(isinstance(one, MultiheadAttention) for one in attentions)
+        # `modules()`, as iterating over `self.layers` itself skips layers with layer drop
+        attentions = (one for one in self.layers.modules() if isinstance(one, MultiheadAttention))
+        self._keeps_attention = any(one.self_attention for one in attentions)
 
     def forward(self, *args: Any, **named: Any) -> Any:
         """fairseq's forward pass; in bf16 its products are converted where that is faster."""

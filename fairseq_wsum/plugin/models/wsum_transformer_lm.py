@@ -57,9 +57,7 @@ class WsumTransformerLanguageModel(TransformerLanguageModel):
     def prepare_for_inference_(self, cfg: Any) -> None:
         """Extend fairseq's hook before decoding, which ignores that alignments need attention."""
         super().prepare_for_inference_(cfg)
-        # with --lm-path the alignments are those of the translation model
-        if getattr(cfg.generation, "lm_path", None) is None:
-            refuse_alignments(cfg.generation)
+        refuse_alignments(cfg.generation)
 
 
 def _without_layers(cfg: WsumTransformerLMConfig) -> WsumTransformerLMConfig:

@@ -61,7 +61,7 @@ class WsumSelfAttention(StateCache, nn.Module):
         # `carry`.
         self.state_before: State | None = None
         self.state_after: State | None = None
-        self.carries = False
+        self.keeps_final = False
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -69,7 +69,7 @@ class WsumSelfAttention(StateCache, nn.Module):
         nn.init.xavier_uniform_(self.out_proj.weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def carry(self, state: State | None, *, leave: bool) -> None:
+    def carry(self, state: State | None, *, keep_final: bool) -> None:
         """Start all following calls from `state`, until this method is called again.
 
         The backward pass may be among these calls: with --checkpoint-activations it computes the
@@ -77,9 +77,9 @@ class WsumSelfAttention(StateCache, nn.Module):
 
         Args:
             state: D x B x H for each part, or None for zero.
-            leave: whether each call stores its final state in `state_after`, detached.
+            keep_final: whether each call stores its final state in `state_after`, detached.
         """
-        self.state_before, self.state_after, self.carries = state, None, leave
+        self.state_before, self.state_after, self.keeps_final = state, None, keep_final
 
     def forward(
         self,
@@ -110,12 +110,12 @@ class WsumSelfAttention(StateCache, nn.Module):
         state = self.cached_state(incremental_state)
         if state is None:
             state = self.state_before
-        if state is None and (incremental_state is not None or self.carries):
+        if state is None and (incremental_state is not None or self.keeps_final):
             state = zero_state(self.wsum, query)
         mask = None if key_padding_mask is None else key_padding_mask.t()
         y, state = self.wsum(query, state, mask)
         self.cache_state(incremental_state, state)
-        if self.carries:
+        if self.keeps_final:
             self.state_after = tuple(part.detach() for part in state)
         return self.out_proj(y), None
 
