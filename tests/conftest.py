@@ -26,6 +26,7 @@ LONGEST = (
     "test_translation_recipes.py",
     "test_score_script.py",
     "test_train_script.py",
+    "test_weights_models.py",
     "test_weights_command.py",
     "test_prepare_gbw.py",
     "test_distil.py",
@@ -89,6 +90,14 @@ def prepared(corpus, tmp_path_factory):
     out = tmp_path_factory.mktemp("data") / "bpe data"
     succeeds("prepare_multi30k.sh", *prepare_options(corpus, out))
     return out
+
+
+@pytest.fixture(scope="session")
+def models(prepared, tmp_path_factory):
+    """A checkpoint of each kind by name, such as `translator`: see weights_checkpoints.py."""
+    from weights_checkpoints import train_models  # which needs fairseq
+
+    return train_models(prepared, tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture

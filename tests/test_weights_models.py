@@ -1,0 +1,333 @@
+"""What `fairseq-wsum weights` computes from checkpoints of every kind."""
+
+import shutil
+from argparse import Namespace
+
+import numpy
+import pytest
+import torch
+
+pytest.importorskip("fairseq")
+from commands import run, train
+from fairseq.data import Dictionary
+from fairseq.tasks import FairseqTask
+from shell import lines
+from translation_corpus import TINY
+from weights_checkpoints import SENTENCE, changed, fails, main
+
+from fairseq_wsum.weights import reconstruction_error
+from fairseq_wsum.weights.models import Line, Reader
+from fairseq_wsum.weights.vocabulary import Vocabulary
+
+
+@pytest.mark.parametrize("name", ["translator", "parallel", "half", "transformer", "lm"])
+@pytest.mark.parametrize("target", [None, "der Mann sieht den Hund ."])
+def test_the_sum_explains_every_layer_of_a_checkpoint(models, name, target) -> None:
+    reader = Reader(models[name])
+    if reader.is_language_model:
+        target = None
+    (sentence,) = reader.sentences([reader.encode(Line(SENTENCE, target, "here"))])
+    expected = {
+        "translator": [("encoder", 1, 2), ("decoder", 1, 1), ("decoder", 2, 1)],
+        "parallel": [("encoder", 1, 1), ("encoder", 2, 1), ("decoder", 1, 1)],
+        "half": [("decoder", 1, 1)],
+        "transformer": [
+            ("encoder", 1, 2),
+            ("encoder", 3, 2),
+            *(("decoder", k, 1) for k in (1, 2, 3)),
+        ],
+        "lm": [("decoder", 1, 1), ("decoder", 2, 1)],
+    }
+    found = [(view.side, view.layer, len(view.directions)) for view in sentence.views]
+    assert found == expected[name]
+    for view in sentence.views:
+        for one in view.directions:
+            assert len(one.cells) == len(view.text.tokens)
+            assert max(reconstruction_error(one)) < 1e-5
+    if sentence.attention is not None:
+        tokens = (len(sentence.target.tokens), len(sentence.source.tokens))
+        assert sentence.attention.shape == tokens
+        torch.testing.assert_close(sentence.attention.sum(1), torch.ones(tokens[0]))
+
+
+FEEDS = ("translator", "half")  # whose decoders run step by step
+
+
+@pytest.mark.parametrize("name", ["translator", "parallel", "half", "transformer", "lm"])
+def test_the_views_are_of_what_the_model_itself_computes(models, name) -> None:
+    reader = Reader(models[name])
+    line = ("w1 w4 w2 w7", None) if name == "lm" else (SENTENCE, "der Mann sieht den Hund .")
+    (sentence,) = reader.sentences([reader.encode(Line(*line, "here"))])
+    calls = {layer.module: [] for layer in reader.layers}  # the result of each
+    for module in calls:
+        module.register_forward_hook(lambda module, _, result: calls[module].append(result))
+    reads = ("</s>", *sentence.target.tokens[:-1])
+    read = torch.tensor([[reader.task.target_dictionary.index(token) for token in reads]])
+    if name == "lm":
+        reader.model(read)
+    else:
+        indices = [reader.task.source_dictionary.index(token) for token in sentence.source.tokens]
+        reader.model(torch.tensor([indices]), torch.tensor([len(indices)]), read)
+    views = {(view.side, view.layer): view.directions for view in sentence.views}
+    for side, number, module in reader.layers:
+        if not module.cell.has_memory:
+            continue
+        outputs, states = zip(*calls[module], strict=True)
+        assert len(outputs) == (len(reads) if side == "decoder" and name in FEEDS else 1)
+        layers = [views[side, number + k] for k in range(module.num_layers)]
+        found = torch.cat([one.outputs for one in layers[-1]], dim=-1)
+        torch.testing.assert_close(found, torch.cat(outputs))
+        h_n, _ = states[-1]
+        for one, h in zip((one for layer in layers for one in layer), h_n, strict=True):
+            torch.testing.assert_close(one.outputs[0 if one.reverse else -1], h)
+
+
+def test_text_that_is_segmented_already_stays_so(models) -> None:
+    reader = Reader(models["half"])
+    (plain,) = reader.sentences([reader.encode(Line(SENTENCE, "der hund .", "here"))])
+    assert len(plain.source.tokens) > len(plain.source.words) == len(SENTENCE.split()) + 1
+    texts = (" ".join(text.tokens[:-1]) for text in (plain.source, plain.target))
+    (segmented,) = reader.sentences([reader.encode(Line(*texts, "here"))])
+    assert segmented.source == plain.source and segmented.target == plain.target
+
+
+def test_only_the_mark_of_its_own_segmentation_shows_that_text_is_segmented(models) -> None:
+    reader = Reader(models["half"])  # of sentencepiece
+    texts = (SENTENCE, f"{SENTENCE} @@ .")
+    plain, marked = (reader.vocabulary.encode("encoder", text) for text in texts)
+    assert marked.text.tokens[: len(plain.text.tokens) - 1] == plain.text.tokens[:-1]
+
+
+def test_a_stray_mark_makes_no_subwords(tmp_path) -> None:
+    dictionary = Dictionary()
+    for word in (*(f"w{k}" for k in range(300)), "@@", "▁▂▃"):
+        dictionary.add_symbol(word)
+    vocabulary = Vocabulary({"decoder": dictionary}, tmp_path)
+    assert not vocabulary.needs_segmentation
+    assert vocabulary.encode("decoder", "w1 w2 @@ w3").words == ("w1", "w2", "@@", "w3")
+    assert vocabulary.word_counts("decoder")["▁▂▃"] == 1
+
+
+def test_the_decoder_reads_what_it_predicted_one_step_before(models) -> None:
+    reader = Reader(models["half"])
+    (sentence,) = reader.sentences([reader.encode(Line(SENTENCE, "der Hund .", "here"))])
+    (view,) = sentence.views
+    assert view.text.tokens[0] == "</s>" and sentence.target.tokens[-1] == "</s>"
+    assert view.text.tokens[1:] == sentence.target.tokens[:-1]
+
+
+def test_a_language_model_can_carry_its_state(models) -> None:
+    reader = Reader(models["lm"])
+    lines = [reader.encode(Line(words, None, "here")) for words in ("w1 w4 w2", "w7 w0")]
+    for carries in (True, False):
+        first, second = reader.sentences(lines, carry_state=carries)
+        for before, after in zip(first.views, second.views, strict=True):
+            last, start = before.directions[0].c_n, after.directions[0].c_0
+            assert torch.equal(last, start) == carries
+    whole = reader.encode(Line("w1 w4 w2 </s> w7 w0", None, "here"))
+    (together,) = reader.sentences([whole])
+    *_, second = reader.sentences(lines, carry_state=True)
+    for one, parts in zip(together.views, second.views, strict=True):
+        cells = one.directions[0].cells[-3:]
+        torch.testing.assert_close(cells, parts.directions[0].cells)
+
+
+def test_a_language_model_begins_as_in_fairseq_interactive(models, tmp_path) -> None:
+    options = ["--task", "language_modeling", "--arch", "wsum_lstm_lm", "--decoder-embed-dim", 8]
+    options += ["--sample-break-mode", "eos", "--add-bos-token", "--optimizer", "sgd"]
+    options += ["--batch-size", 3, "--max-update", 1]
+    train(models["lm"].parents[1] / "data", tmp_path, *options)
+    for checkpoint, first in ((models["lm"], "</s>"), (tmp_path / "checkpoint_last.pt", "<s>")):
+        reader = Reader(checkpoint)
+        line = reader.encode(Line("w1 w4", None, "here"))
+        (sentence,) = reader.sentences([line])
+        assert sentence.views[0].text.tokens == (first, "w1", "w4")
+        data = reader.task.build_dataset_for_inference([line.sides["decoder"].indices], [3])
+        read = data.collater([data[0]])["net_input"]["src_tokens"]
+        dictionary = reader.task.source_dictionary
+        assert sentence.views[0].text.tokens == tuple(dictionary[int(k)] for k in read[0])
+        x = reader.model.decoder.embed_tokens(read).transpose(0, 1)
+        layer = reader.layers[0].module
+        torch.testing.assert_close(sentence.views[-1].directions[0].outputs, layer(x)[0])
+
+
+def test_a_model_with_attention_cannot_carry_its_state(models, tmp_path, capsys) -> None:
+    mixed = ["--task", "language_modeling", "--arch", "wsum_transformer_lm", "--optimizer", "sgd"]
+    mixed += ["--decoder-embed-dim", 8, "--decoder-layers", 2, "--decoder-attention-heads", 2]
+    mixed += ["--decoder-attention-layers", 1, "--batch-size", 3, "--max-update", 1]
+    train(models["lm"].parents[1] / "data", tmp_path, *mixed, "--sample-break-mode", "eos")
+    page = ["--page", tmp_path / "p.html", "--sentence", "w1 w4"]
+    message = "--carry-state: this model does not carry a state; omit the option"
+    assert message in fails(capsys, tmp_path / "checkpoint_last.pt", *page, "--carry-state")
+    main(tmp_path / "checkpoint_last.pt", *page)
+
+
+@pytest.mark.parametrize(("options", "beam"), [([], 5), (["--beam", 3], 3)], ids=["default", "3"])
+def test_a_translation_is_searched_with_the_beam_that_was_asked_for(
+    models, tmp_path, monkeypatch, options, beam
+) -> None:
+    beams = []
+    build = FairseqTask.build_generator
+
+    def recording(*arguments, **named):
+        generator = build(*arguments, **named)
+        beams.append(generator.beam_size)
+        return generator
+
+    monkeypatch.setattr(FairseqTask, "build_generator", recording)
+    main(models["half"], "--sentence", SENTENCE, *options, "--arrays", tmp_path / "a.npz")
+    assert beams == [beam]
+
+
+def test_frequencies_are_counts_in_the_training_text_of_a_side(tmp_path) -> None:
+    (tmp_path / "train.en").write_text("a a b\na a b\na b c c\n")  # 5, 3, 2
+    (tmp_path / "train.de").write_text("x x x\nx y\nx\n")  # 5, 1
+    prefixes = [f"--{split}pref={tmp_path}/train" for split in ("train", "valid")]
+    languages = ["--source-lang", "en", "--target-lang", "de"]
+    run("fairseq-preprocess", *languages, "--destdir", tmp_path / "data", *prefixes)
+    cell = ["--cell", "no-srnn-hidden", "--max-update", 1]
+    train(tmp_path / "data", tmp_path / "run", *TINY.split(), *cell)
+    # <unk> is a word of no training text, and an entry of every dictionary
+    text = ["--sentence", "b c a <unk>", "--target-sentence", "y x"]
+    main(tmp_path / "run/checkpoint_last.pt", *text, "--tables", tmp_path / "t")
+    header, *rows = lines(tmp_path / "t/frequency.tsv")
+    rows = [dict(zip(header.split("\t"), row.split("\t"), strict=True)) for row in rows]
+    found = [(row["side"], row["rarest"], row["most_frequent"], row["types"]) for row in rows]
+    counts = [("encoder", "5"), ("encoder", "3"), ("encoder", "2"), ("encoder", "0")]
+    counts += [("decoder", "5"), ("decoder", "1")]
+    assert found == [(side, count, count, "1") for side, count in counts]
+
+
+@pytest.mark.parametrize("side", ["encoder", "decoder"])
+def test_text_beyond_the_learned_positions_is_named(models, tmp_path, capsys, side) -> None:
+    text = {"encoder": "the man", "decoder": "der Mann"}
+    text[side] = " ".join(["x"] * 260)
+    options = ["--sentence", text["encoder"], "--target-sentence", text["decoder"]]
+    message = fails(capsys, models["transformer"], *options, "--tables", tmp_path / "t")
+    assert f"the {side} of this model has learned positions for 250" in message
+    assert not (tmp_path / "t").exists()
+
+
+def test_targets_are_those_that_were_given(models, tmp_path) -> None:
+    (tmp_path / "en").write_text("the man sees\nthe dog\n")
+    (tmp_path / "de").write_text("der Mann sieht\nder Hund\n")
+    options = ["--input", tmp_path / "en", "--target", tmp_path / "de"]
+    main(models["half"], *options, "--arrays", tmp_path / "a.npz")
+    one = ["--sentence", "the dog", "--target-sentence", "der Hund"]
+    main(models["half"], *one, "--arrays", tmp_path / "b.npz")
+    with numpy.load(tmp_path / "a.npz") as arrays, numpy.load(tmp_path / "b.npz") as single:
+        assert len(arrays["0/target"]) > len(arrays["1/target"])
+        assert arrays["1/target"].tolist() == single["0/target"].tolist()
+        assert "".join(single["0/target"][:-1]).replace("▁", "").startswith("der")
+
+
+def test_the_dictionaries_are_enough_with_the_names_of_the_languages(
+    models, prepared, tmp_path
+) -> None:
+    for name in ("dict.en.txt", "dict.de.txt", "spm.model"):
+        shutil.copy(prepared / name, tmp_path)
+    languages = ["--source-lang", "en", "--target-lang", "de"]
+    text = ["--sentence", SENTENCE, "--arrays"]
+    main(models["half"], *text, tmp_path / "a.npz", "--data", tmp_path, *languages)
+    main(models["half"], *text, tmp_path / "b.npz")
+    with numpy.load(tmp_path / "a.npz") as arrays, numpy.load(tmp_path / "b.npz") as usual:
+        assert set(arrays) == set(usual)
+        for name in usual:
+            assert (arrays[name] == usual[name]).all(), name
+
+
+def test_the_word_pad_is_an_unknown_word(models, tmp_path) -> None:
+    for name, word in (("pad", "<pad>"), ("unknown", "nobody-knows-this")):
+        options = ["--sentence", f"w1 {word} w2", "--arrays", tmp_path / f"{name}.npz"]
+        main(models["lm"], *options)
+    with numpy.load(tmp_path / "pad.npz") as pad, numpy.load(tmp_path / "unknown.npz") as unknown:
+        assert pad["0/target"].tolist() == ["w1", "<pad> <unk>", "w2", "</s>"]
+        for name in set(pad) - {"0/target", *(key for key in pad if key.endswith("tokens"))}:
+            if pad[name].dtype.kind == "f":
+                assert (pad[name] == unknown[name]).all(), name
+
+
+def test_mostly_unknown_words_give_one_warning(models, tmp_path, capsys) -> None:
+    given = ["--tables", tmp_path / "t", "--overwrite"]
+    texts = ["--sentence", "a man 漢字", "--sentence", "漢字 仮名 ."]
+    main(models["translator"], *texts, *given)
+    assert "--sentence number 2: the dictionary lacks 2 of its 3 words." in capsys.readouterr().err
+    main(models["translator"], "--sentence", "the man", "--target-sentence", "漢字 仮名", *given)
+    shown = capsys.readouterr().err
+    assert "the translation of --sentence: the dictionary lacks 2 of its 2 words" in shown
+
+
+def test_unknown_words_are_shown_with_a_warning(models, tmp_path, capsys) -> None:
+    main(models["lm"], "--sentence", "Straße über", "--arrays", tmp_path / "a.npz")
+    assert (
+        "--sentence: the dictionary lacks 2 of its 2 words. Does the text"
+        in capsys.readouterr().err
+    )
+    with numpy.load(tmp_path / "a.npz") as arrays:
+        assert arrays["0/target"].tolist() == ["Straße <unk>", "über <unk>", "</s>"]
+
+
+def test_a_model_that_diverged_is_refused(models, tmp_path, capsys) -> None:
+    def diverge(state) -> None:
+        for name, weight in state["model"].items():
+            if name.startswith("decoder.") and "weight_hh" in name:
+                weight.fill_(float("nan"))
+
+    bad = changed(models["half"], tmp_path / "bad.pt", diverge)
+    for option, name in (("--picture", "p.png"), ("--arrays", "a.npz"), ("--tables", "t")):
+        message = fails(capsys, bad, "--sentence", SENTENCE, option, tmp_path / name)
+        assert f"checkpoint {bad}: not all of its parameters are finite numbers" in message
+
+
+def test_a_model_needs_no_file_of_embeddings(models, tmp_path) -> None:
+    def name_files(state) -> None:
+        for side in ("encoder", "decoder"):
+            state["cfg"]["model"][f"{side}_embed_path"] = str(tmp_path / "gone.txt")
+
+    moved = changed(models["half"], tmp_path / "moved.pt", name_files)
+    for name, checkpoint in (("a", models["half"]), ("b", moved)):
+        main(checkpoint, "--sentence", SENTENCE, "--arrays", tmp_path / f"{name}.npz")
+    with numpy.load(tmp_path / "a.npz") as usual, numpy.load(tmp_path / "b.npz") as arrays:
+        assert all((arrays[name] == usual[name]).all() for name in usual)
+
+
+def test_an_unknown_task_is_named_with_the_cure(models, tmp_path, capsys) -> None:
+    def rename(state) -> None:
+        state["cfg"]["task"]["_name"] = "of-mine"
+
+    own = changed(models["half"], tmp_path / "own.pt", rename)
+    message = fails(capsys, own, "--sentence", SENTENCE, "--arrays", tmp_path / "a.npz")
+    cure = "there is no task of-mine here; if it is your own, give its folder with --user-dir"
+    assert f"checkpoint {own}: {cure}" in message
+
+
+def test_a_task_without_a_dataclass_is_read(models, tmp_path) -> None:
+    def without_dataclass(state) -> None:  # its options are saved as a Namespace
+        task = state["cfg"]["task"]
+        state["cfg"]["task"] = Namespace(task=task["_name"], **task)
+
+    old = changed(models["half"], tmp_path / "old.pt", without_dataclass)
+    for name, checkpoint in (("a", models["half"]), ("b", old)):
+        main(checkpoint, "--sentence", SENTENCE, "--arrays", tmp_path / f"{name}.npz")
+    with numpy.load(tmp_path / "a.npz") as usual, numpy.load(tmp_path / "b.npz") as arrays:
+        assert all((arrays[name] == usual[name]).all() for name in usual)
+
+
+def test_a_model_without_a_weighted_sum_is_refused(models, tmp_path, capsys, prepared) -> None:
+    options = ["--sentence", SENTENCE, "--page", tmp_path / "p.html"]
+    message = fails(capsys, models["none"], *options)
+    assert "cell no-gates has no memory cell, so it computes no weighted sum" in message
+    train(prepared, tmp_path, *TINY.replace("wsum_lstm", "lstm").split(), "--max-update", 1)
+    message = fails(capsys, tmp_path / "checkpoint_last.pt", *options)
+    assert "no layer of this model (lstm) is a WsumLSTM: give a checkpoint of wsum_lstm" in message
+    message = fails(capsys, tmp_path, *options)
+    assert f"{tmp_path} is a folder: give a checkpoint in it, such as checkpoint_best.pt" in message
+    message = fails(capsys, tmp_path / "none.pt", *options)
+    assert f"there is no checkpoint {tmp_path / 'none.pt'}" in message
+    broken = tmp_path / "broken.pt"
+    broken.write_bytes(models["half"].read_bytes()[:1000])
+    assert "broken.pt cannot be used: it is truncated" in fails(capsys, broken, *options)
+    for beside in ({}, {"cfg": {"dim": 8}}):
+        torch.save({"model": {}, **beside}, tmp_path / "other.pt")
+        message = fails(capsys, tmp_path / "other.pt", *options)
+        assert "other.pt is not fairseq's: it names no architecture" in message
