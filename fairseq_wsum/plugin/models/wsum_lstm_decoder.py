@@ -38,6 +38,12 @@ class WsumLSTMDecoder(WsumDecoderBase):
     With input feeding (Luong et al., 2015) the attentional output of a step is part of the next
     step's input, so this class loops over time. Without it, the LSTM runs over the whole target at
     once, and attention follows.
+
+    Args:
+        cfg: the options, checked by `read_config`.
+        dictionary: the words of the target.
+        embed_tokens: their embeddings.
+        encoder_output_units: the features of the encoder's output and of its states.
     """
 
     def __init__(

@@ -32,6 +32,11 @@ class WsumLSTMEncoder(FairseqEncoder):
 
     The outputs keep the positions of `src_tokens`, which is padded on the left by default. So the
     attention weights refer to the positions of the batch.
+
+    Args:
+        cfg: the options, checked by `read_config`.
+        dictionary: the words of the source.
+        embed_tokens: their embeddings, E features each.
     """
 
     def __init__(

@@ -31,6 +31,11 @@ class WsumLMDecoder(StateCache, WsumDecoderBase):
     each layer passes to the next layer or to the output layer, but not to recurrent connections.
     Dropout of words and of recurrent weights, and the penalties on the activations, are those of
     Merity et al. (2018).
+
+    Args:
+        cfg: the options, checked by `read_config`.
+        dictionary: the words of the text.
+        embed_tokens: their embeddings.
     """
 
     def __init__(

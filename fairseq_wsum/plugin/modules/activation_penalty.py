@@ -16,7 +16,7 @@ def activation_penalty(
     fairseq divides by tokens or, with --sentence-avg, by sentences.
 
     Args:
-        y: the output of the last layer, T x B x P.
+        y: the output of the last layer, T steps x B sequences x P features.
         dropped: the same after dropout.
         unpadded: True except at padding, T x B.
         alpha: the weight of the activations (AR).

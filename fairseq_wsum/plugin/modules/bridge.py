@@ -14,6 +14,10 @@ class Bridge(nn.Module):
     - If only the sizes H_e and H_d differ, all layers share one linear map (as in fairseq's LSTM).
     - If the numbers of layers differ, one linear map takes the concatenated states of all encoder
       layers to those of all decoder layers.
+
+    Args:
+        source_layers, source_size: L_e and H_e.
+        target_layers, target_size: L_d and H_d.
     """
 
     def __init__(

@@ -17,7 +17,8 @@ class CarriedState:
     state for each model.
 
     Args:
-        start: the initial state of the layers, such as (h, c); None for zero.
+        start: the initial state of the layers, such as (h, c), with the shapes of states.py; None
+            for zero.
     """
 
     def __init__(self, start: State | None = None) -> None:

@@ -20,7 +20,7 @@ class EmbeddingDropout(DropoutBase):
     """
 
     def forward(self, embed_tokens: nn.Embedding, tokens: Tensor) -> Tensor:
-        """The embeddings of tokens: B x T -> B x T x E."""
+        """The embeddings, B x T x E features, of B x T tokens."""
         x: Tensor = embed_tokens(tokens)
         if not self.active:
             return x

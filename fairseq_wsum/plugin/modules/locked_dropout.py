@@ -20,7 +20,7 @@ class LockedDropout(DropoutBase):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """T x B x C -> T x B x C."""
+        """T steps x B sequences x C features, and the result has the same shape."""
         if not self.active:
             return x
         mask = x.new_empty(1, *x.shape[1:]).bernoulli_(1 - self.p)
