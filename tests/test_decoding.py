@@ -200,8 +200,12 @@ def test_alignments_from_a_model_without_attention_are_rejected(option, arch) ->
     model = ARCH_MODEL_REGISTRY[arch].build_model(args, task)
     with pytest.raises(ValueError, match=f"--{option.replace('_', '-')} needs attention over"):
         model.prepare_for_inference_(make_generation(**{option: "x"}))
+    beside = make_generation(**{option: "x"}, lm_path="lm.pt")
     if arch.endswith("lm"):  # beside a translation model, whose alignments are meant
-        model.prepare_for_inference_(make_generation(**{option: "x"}, lm_path="lm.pt"))
+        model.prepare_for_inference_(beside)
+    else:
+        with pytest.raises(ValueError, match="needs attention over"):
+            model.prepare_for_inference_(beside)
 
 
 def test_16_bit_decoding_keeps_the_memory_cell_in_32_bits() -> None:

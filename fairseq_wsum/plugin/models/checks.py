@@ -185,19 +185,27 @@ def check_translation(task: FairseqTask, arch: str) -> None:
 def refuse_alignments(generation: Any) -> None:
     """Check that decoding needs no attention over the source, for a model that has none.
 
-    With --lm-path a language model decodes beside a translation model, whose attention is used.
-
     Args:
         generation: fairseq's options of the group `generation`.
 
     Raises:
         ValueError: --print-alignment or --replace-unk is given.
     """
-    if getattr(generation, "lm_path", None) is not None:
-        return
     for option in ("replace_unk", "print_alignment"):
         if getattr(generation, option, None) is not None:
             raise ValueError(
                 f"{flag(option)} needs attention over the source, which this model does not have: "
                 "omit the option"
             )
+
+
+def refuse_alignments_of_language_model(generation: Any) -> None:
+    """`refuse_alignments`, unless the model decodes beside a translation model (--lm-path).
+
+    Then the alignments are those of the translation model.
+
+    Raises:
+        ValueError: --print-alignment or --replace-unk is given.
+    """
+    if getattr(generation, "lm_path", None) is None:
+        refuse_alignments(generation)

@@ -7,7 +7,7 @@ from typing import Any
 from fairseq.models import FairseqLanguageModel, register_model, register_model_architecture
 from fairseq.tasks import FairseqTask
 
-from .checks import check_language_modeling, refuse_alignments
+from .checks import check_language_modeling, refuse_alignments_of_language_model
 from .embeddings import embedding, load_embedding
 from .initial_values import init_uniform
 from .presets import default, use_preset
@@ -50,7 +50,7 @@ class WsumLSTMLanguageModel(FairseqLanguageModel):
     def prepare_for_inference_(self, cfg: Any) -> None:
         """Extend fairseq's hook before decoding, which ignores that alignments need attention."""
         super().prepare_for_inference_(cfg)
-        refuse_alignments(cfg.generation)
+        refuse_alignments_of_language_model(cfg.generation)
 
 
 def _ptb(args: Any, name: str, size: int, dropout: float, init_range: float) -> None:

@@ -9,7 +9,7 @@ from fairseq.models.transformer_lm import TransformerLanguageModel
 from fairseq.tasks import FairseqTask
 
 from ..modules import use_dropout
-from .checks import check_cutoffs, check_language_modeling, refuse_alignments
+from .checks import check_cutoffs, check_language_modeling, refuse_alignments_of_language_model
 from .options import option_values, read_cutoffs
 from .wsum_transformer_lm_config import WsumTransformerLMConfig, read_config
 from .wsum_transformer_lm_decoder import WsumTransformerLMDecoder
@@ -57,7 +57,7 @@ class WsumTransformerLanguageModel(TransformerLanguageModel):
     def prepare_for_inference_(self, cfg: Any) -> None:
         """Extend fairseq's hook before decoding, which ignores that alignments need attention."""
         super().prepare_for_inference_(cfg)
-        refuse_alignments(cfg.generation)
+        refuse_alignments_of_language_model(cfg.generation)
 
 
 def _without_layers(cfg: WsumTransformerLMConfig) -> WsumTransformerLMConfig:
