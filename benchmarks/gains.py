@@ -46,6 +46,13 @@ def without_single_step() -> AbstractContextManager[object]:
     return patch.multiple(single_step, LARGE=0, LARGE_WITH_RECURRENT_MATRIX=0)
 
 
+CHANGES: dict[str, Change] = {
+    "dropout": without_dropout_kernel,
+    "joint-gradients": without_joint_gradients,
+    "single-step": without_single_step,
+}
+
+
 def read_batches(task: FairseqTask, split: str, size: int, number: int) -> list[dict[str, Any]]:
     """Batches of a split, in a random order, as they are sorted by length."""
     task.load_dataset(split)
@@ -77,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("data", help="a folder of fairseq-preprocess")
     add("--checkpoint", required=True, help="a translation model of this package")
-    add("--what", required=True, choices=["dropout", "joint-gradients", "single-step"])
+    add("--what", required=True, choices=CHANGES)
     add("--batch-size", type=positive, default=1, help="sentences in a batch (default 1)")
     add("--batches", type=positive, default=40, help="batches in a round (default 40)")
     add("--rounds", type=positive, default=7, help="rounds (default 7)")
@@ -90,15 +97,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     split = "test" if args.what == "single-step" else "train"
     batches = read_batches(task, split, args.batch_size, args.batches)
 
+    if args.what == "joint-gradients" and not getattr(model.decoder, "input_feeding", False):
+        raise ValueError(
+            f"--what joint-gradients: {args.checkpoint} has no input feeding, so nothing would "
+            "change; give a wsum_lstm model that was trained with it"
+        )
     if args.what != "single-step":
-        without: Change = without_dropout_kernel
-        if args.what == "joint-gradients":
-            without = without_joint_gradients
-            if not getattr(model.decoder, "input_feeding", False):
-                raise ValueError(
-                    f"--what joint-gradients: {args.checkpoint} has no input feeding, so nothing "
-                    "would change; give a wsum_lstm model that was trained with it"
-                )
         model.train()
         criterion = task.build_criterion(cfg.criterion)
 
@@ -107,7 +111,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 criterion(model, batch)[0].backward()
                 model.zero_grad()
     else:
-        without = without_single_step
         model.eval().prepare_for_inference_(cfg)
         generator = task.build_generator([model], cfg.generation)
 
@@ -117,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     title = f"{args.checkpoint}, {args.dtype}, batches of {args.batch_size}, {report.machine()}"
     print(title, flush=True)
-    found = ratio(work, without, args.rounds)
+    found = ratio(work, CHANGES[args.what], args.rounds)
     print(f"with {args.what} {found:.2f} times as fast")
 
 

@@ -30,8 +30,14 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(130)
 
 
-def corpus_parser(script: str, description: str, examples: str) -> argparse.ArgumentParser:
-    """The parser of a script that prepares a corpus, with the option --out."""
+def corpus_parser(
+    script: str, description: str, examples: str, *, corpus: str, data: str, kind: str = "FOLDER"
+) -> argparse.ArgumentParser:
+    """The parser of a script that prepares a corpus, with the options --out, --data and --cache.
+
+    `data` is the help text of --data, which is a path of this `kind`. `corpus` is the name of the
+    default cache: see `corpus_files.cache_folder`.
+    """
     parser = argparse.ArgumentParser(
         prog=script,
         description=description,
@@ -39,7 +45,15 @@ def corpus_parser(script: str, description: str, examples: str) -> argparse.Argu
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="folder to create")
+    add = parser.add_argument
+    add("--out", type=folder, required=True, metavar="DIR", help="folder to create")
+    add("--data", type=Path, metavar=kind, help=data)
+    add(
+        "--cache",
+        type=Path,
+        metavar="FOLDER",
+        help=f"without --data: keep downloaded files here (default ~/.cache/fairseq_wsum/{corpus})",
+    )
     return parser
 
 

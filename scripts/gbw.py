@@ -64,21 +64,16 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = corpus_parser("prepare_gbw.sh", HELP, EXAMPLES)
-    add = parser.add_argument
-    add(
-        "--data",
-        type=Path,
-        metavar="PATH",
-        help=f"read {gbw_files.ROOT} from here: the unpacked folder, or the .tar.gz, which is "
+    parser = corpus_parser(
+        "prepare_gbw.sh",
+        HELP,
+        EXAMPLES,
+        corpus="gbw",
+        data=f"read {gbw_files.ROOT} from here: the unpacked folder, or the .tar.gz, which is "
         "read without unpacking it to disk",
+        kind="PATH",
     )
-    add(
-        "--cache",
-        type=Path,
-        metavar="FOLDER",
-        help="without --data: keep the archive here (default ~/.cache/fairseq_wsum/gbw)",
-    )
+    add = parser.add_argument
     add(
         "--threshold",
         type=positive,

@@ -68,20 +68,14 @@ DEFAULTS = {
 
 
 def parse() -> argparse.Namespace:
-    parser = corpus_parser("prepare_multi30k.sh", HELP, EXAMPLES)
+    parser = corpus_parser(
+        "prepare_multi30k.sh",
+        HELP,
+        EXAMPLES,
+        corpus="multi30k",
+        data="read the published files from here, such as train.lc.norm.tok.en.gz",
+    )
     add = parser.add_argument
-    add(
-        "--data",
-        type=Path,
-        metavar="FOLDER",
-        help="read the published files from here, such as train.lc.norm.tok.en.gz",
-    )
-    add(
-        "--cache",
-        type=Path,
-        metavar="FOLDER",
-        help="without --data: keep downloaded files here (default ~/.cache/fairseq_wsum/multi30k)",
-    )
     add(
         "--text",
         choices=FORMS,

@@ -82,21 +82,14 @@ class Corpus:
 
 
 def parse(corpus: Corpus) -> argparse.Namespace:
-    parser = corpus_parser(corpus.script, corpus.description, corpus.examples)
+    parser = corpus_parser(
+        corpus.script,
+        corpus.description,
+        corpus.examples,
+        corpus=corpus.name,
+        data=f"read {names(corpus)}, or their .gz, from here",
+    )
     add = parser.add_argument
-    add(
-        "--data",
-        type=Path,
-        metavar="FOLDER",
-        help=f"read {names(corpus)}, or their .gz, from here",
-    )
-    add(
-        "--cache",
-        type=Path,
-        metavar="FOLDER",
-        help="without --data: keep downloaded files here "
-        f"(default ~/.cache/fairseq_wsum/{corpus.name})",
-    )
     add(
         "--own-corpus",
         action="store_true",

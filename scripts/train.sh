@@ -244,29 +244,28 @@ if $first; then
     exec 9>>"$save_dir/.train.lock" # the training and its data workers inherit it
     lock 9 "$save_dir/.train.lock" --save-dir "$save_dir" "give a new folder"
     last="$save_dir/checkpoint_last.pt"
-    if [ "$restore" = checkpoint_last.pt ] || { [ "$(basename -- "$restore")" = checkpoint_last.pt ] &&
-        [ "$(dirname -- "$restore")" -ef "$save_dir" ]; }; then
-        restore='' # fairseq's default: continue
-    fi
+    case "$restore" in '' | checkpoint_last.pt) restore="$last" ;; esac # fairseq's default: continue
     resets='(--reset-(optimizer|lr-scheduler|meters|dataloader))' # not --reset-logging
-    if [ -n "$restore" ] && has_checkpoints "$save_dir" &&
-        [ ! "$(dirname -- "$restore")" -ef "$save_dir" ]; then
-        # Another file than this training's own would start it again, over its checkpoints.
-        die "--restore-file $restore would start again, and overwrite the checkpoints in" \
-            "$save_dir. To continue these, leave out --restore-file and every --reset-..." \
-            "option; to start again, give a new --save-dir. --finetune-from-model FILE in" \
-            "place of --restore-file starts from FILE once and then continues"
-    elif has_checkpoints "$save_dir" && [[ " ${options[*]-}" =~ \ $resets ]]; then
-        # It would act again at every restart; --reset-dataloader would begin at epoch 1.
-        die "${BASH_REMATCH[1]}: $save_dir has checkpoints, and every restart would reset them" \
-            "again. Give a new --save-dir, and --restore-file $last or --finetune-from-model $last"
-    elif [ -z "$restore" ] && has_checkpoints "$save_dir"; then
-        # Without checkpoint_last.pt fairseq would start a new training and overwrite the other
-        # checkpoints.
-        if $skip_damaged || [ ! -e "$last" ]; then
-            "$PYTHON" "$HERE/restore_last.py" "$save_dir"
+    if has_checkpoints "$save_dir"; then
+        if [ ! "$(dirname -- "$restore")" -ef "$save_dir" ]; then
+            # Another file than this training's own would start it again, over its checkpoints.
+            die "--restore-file $restore would start again, and overwrite the checkpoints in" \
+                "$save_dir. To continue these, leave out --restore-file and every --reset-..." \
+                "option; to start again, give a new --save-dir. --finetune-from-model FILE in" \
+                "place of --restore-file starts from FILE once and then continues"
+        elif [[ " ${options[*]-}" =~ \ $resets ]]; then
+            # It would act again at every restart; --reset-dataloader would begin at epoch 1.
+            die "${BASH_REMATCH[1]}: $save_dir has checkpoints, and every restart would reset them" \
+                "again. Give a new --save-dir, and --restore-file $last or" \
+                "--finetune-from-model $last"
+        elif [ "$(basename -- "$restore")" = checkpoint_last.pt ]; then
+            # Without checkpoint_last.pt fairseq would start a new training and overwrite the other
+            # checkpoints.
+            if $skip_damaged || [ ! -e "$last" ]; then
+                "$PYTHON" "$HERE/restore_last.py" "$save_dir"
+            fi
+            say "continuing from $last"
         fi
-        say "continuing from $last"
     fi
 fi
 if $spawns; then

@@ -229,7 +229,10 @@ class _Reader:
         return tuple(models)
 
     def bpe_dropout(self, options: Options, key: str) -> float:
-        """The BPE-dropout that strong.sh prepares text with; it does so for Multi30k by default."""
+        """The BPE-dropout of the samples that strong.sh prepares.
+
+        By default it is 0.1 for Multi30k, and other corpora have no samples.
+        """
         try:
             given = float(options.get("bpe-dropout", 0))
         except ValueError as error:

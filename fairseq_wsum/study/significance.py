@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -117,9 +117,12 @@ def holm(p: Mapping[Key, float]) -> dict[Key, PValue]:
     return corrected
 
 
-def _differences(runs: Runs, baseline: Runs) -> dict[int, float]:
+def _differences(
+    runs: Runs, baseline: Runs, scale: Callable[[float], float] = float
+) -> dict[int, float]:
+    """The differences of the main test scores, by seed."""
     return {
-        seed: run.test[0].value - baseline[seed].test[0].value
+        seed: scale(run.test[0].value) - scale(baseline[seed].test[0].value)
         for seed, run in runs.items()
         if seed in baseline
     }
@@ -145,7 +148,7 @@ def t_test(differences: Sequence[float]) -> float | None:
 
 def _test_perplexities(baseline: Runs, others: Mapping[str, Runs]) -> dict[str, Comparison]:
     logs = {
-        name: _log_differences(ours, baseline)
+        name: [*_differences(ours, baseline, math.log).values()]
         for name, ours in others.items()
         if _same_task(ours, baseline)
     }
@@ -160,14 +163,6 @@ def _test_perplexities(baseline: Runs, others: Mapping[str, Runs]) -> dict[str, 
         )
         for name, ours in others.items()
     }
-
-
-def _log_differences(ours: Runs, baseline: Runs) -> list[float]:
-    seeds = ours.keys() & baseline.keys()
-    return [
-        math.log(ours[seed].test[0].value) - math.log(baseline[seed].test[0].value)
-        for seed in sorted(seeds)
-    ]
 
 
 def _same_task(*models: Runs) -> bool:
