@@ -92,49 +92,12 @@ PYTHON="$(command -v "$PYTHON")" || die "PYTHON: there is no Python interpreter;
 [[ "$PYTHON" == /* ]] || PYTHON="$PWD/$PYTHON"
 bin="$(dirname "$PYTHON")"
 export PYTHON PATH="$bin:$PATH" PYTHONUNBUFFERED=1
-if [ -x "$bin/fairseq-train" ] && [ -x "$bin/python" ]; then
-    export VENV="${bin%/*}" # for the other scripts
-fi
+export VENV="${bin%/*}" # for the other scripts
 unset TRITON_INTERPRET
 [ "$device" = cuda ] || export CUDA_VISIBLE_DEVICES=
 
-# What is here, one fact a line, with tabs: `head NAME VALUE`, `missing MODULE`, `bandwidth CELLS`,
-# `cells DTYPE BACKEND REASON CELLS`, and `clone` if the package is not installed.
-facts="$("$PYTHON" -P -c 'import importlib.util, platform, sys
-for module in "torch pytest triton fairseq sacrebleu sacremoses sentencepiece".split():
-    if importlib.util.find_spec(module) is None:
-        print("missing", module, sep="\t")
-        if module == "torch":
-            sys.exit(f"error: {sys.executable} has no torch; set PYTHON to one that has")
-if importlib.util.find_spec("fairseq_wsum") is None:
-    print("clone")
-    sys.path.append(sys.argv[2])
-import torch
-from fairseq_wsum import CELLS, cli
-from fairseq_wsum.backends import BACKENDS
-from fairseq_wsum.machine import processor
-from fairseq_wsum.ops import operators
-
-device = torch.device(sys.argv[1])
-if device.type == "cuda" and not torch.cuda.is_available():
-    sys.exit("error: torch sees no GPU here; --device cpu tries the script without one")
-triton = importlib.util.find_spec("triton") and importlib.import_module("triton").__version__
-name = torch.cuda.get_device_name() if device.type == "cuda" else processor()
-print("head", "device", name, sep="\t")
-cuda = f", CUDA {torch.version.cuda}" if torch.version.cuda else ""
-print("head", "torch", torch.__version__ + cuda, sep="\t")
-print("head", "Triton", triton or "not installed", sep="\t")
-print("head", "Python", platform.python_version(), sep="\t")
-measured = [n for n, c in CELLS.items() if not c.has_recurrent_matrix]
-# those without kernels of their own run on the scan
-print("bandwidth", *(n for n in measured if operators.has_kernels(CELLS[n], "cuda")))
-for dtype in ("fp32", "bf16", "fp16"):
-    print("cells", dtype, "auto", "-", " ".join(CELLS), sep="\t")
-    for backend in BACKENDS.values():
-        why = {n: backend.why_not(c, device, cli.DTYPES[dtype], False) for n, c in CELLS.items()}
-        runs = [n for n in CELLS if why[n] is None]
-        print("cells", dtype, backend.name, why["lstm"] or "-", " ".join(runs), sep="\t")
-' "$device" "$REPO")" || die "the package could not be asked for its backends; see above"
+facts="$("$PYTHON" -P "$HERE/gpu_facts.py" "$device")" ||
+    die "the package could not be asked for its backends; see above"
 if grep -qx clone <<<"$facts"; then export PYTHONPATH="$REPO${PYTHONPATH:+:$PYTHONPATH}"; fi
 
 cells_of() { awk -F '\t' -v d="$1" -v b="$2" '$1 == "cells" && $2 == d && $3 == b { print $5 }' <<<"$facts"; }
@@ -163,8 +126,8 @@ lacks() { # MODULE...
 no_fairseq=''
 if wants commands; then
     no_fairseq="$(lacks fairseq)"
-    if [ -z "$no_fairseq" ] && ! command -v fairseq-train >/dev/null; then
-        no_fairseq="there is no command fairseq-train beside $PYTHON or on PATH"
+    if [ -z "$no_fairseq" ] && ! { [ -x "$bin/fairseq-train" ] && [ -x "$bin/python" ]; }; then
+        no_fairseq="$bin lacks python or fairseq-train; set VENV to the environment that has fairseq"
     elif [ -z "$no_fairseq" ] &&
         ! error="$("$PYTHON" -P -c 'import fairseq_wsum.plugin' 2>&1 >/dev/null)"; then
         no_fairseq="fairseq cannot be imported: $(tail -n 1 <<<"$error")"
@@ -217,96 +180,6 @@ record() { # NAME RESULT SECONDS NOTE
     write_summary
 }
 
-# --- what the parts run --------------------------------------------------------------------------
-
-gpus=1 updates=8
-if [ "$device" = cpu ]; then gpus=0; fi
-if $tiny; then updates=2; fi
-export HERE out device backend gpus updates # for the functions below
-
-# Make the data of the commands from the quickstart's corpus, unless it is there.
-corpus() {
-    local folder="$out/commands/data" partial
-    [ ! -d "$folder" ] || return 0
-    partial="$(mktemp -d "$out/commands/data.XXXXXX")"
-    "$PYTHON" "$REPO/examples/quickstart/make_corpus.py" "$partial/text" \
-        --train 400 --valid 40 --test 40
-    (
-        cd "$partial/text" # fairseq-preprocess splits paths at commas
-        fairseq-preprocess --source-lang en --target-lang de --trainpref train --validpref valid \
-            --testpref test --destdir ../translation
-        fairseq-preprocess --only-source --trainpref train.de --validpref valid.de \
-            --testpref test.de --destdir ../language-model
-    )
-    mv "$partial" "$folder"
-}
-
-# Train, and resume. The losses must be finite, and the second training must go on from the first.
-resumed() { # LOG COMMAND...
-    local log="$1"
-    shift
-    "$@" --max-update "$updates" 2>&1 | tee "$log"
-    "$@" --max-update $((2 * updates)) 2>&1 | tee -a "$log"
-    grep -q "@ $updates updates" "$log" || die "the training was not resumed after $updates updates"
-    grep -q "\"valid_num_updates\": \"$((2 * updates))\"" "$log" ||
-        die "the resumed training did not reach $((2 * updates)) updates"
-    [ "$device" = cpu ] || grep -q 'gb_free"' "$log" || die "it did not run on the GPU"
-    ! grep -Eiq '"(train_|valid_)?loss": "(nan|-?inf)"' "$log" || die "a loss is not finite"
-}
-
-# The options that the small models share.
-small() { # PRECISION
-    printf '%s\n' --gpus "$gpus" --precision "$1" --lstm-backend "$backend" --optimizer adam --lr 0.001 \
-        --clip-norm 1 --seed 1 --num-workers 0 --log-format json --log-interval 1 --no-epoch-checkpoints
-}
-
-translation() { # ARCH CELL PRECISION
-    local work found options=() model=() generate=()
-    corpus
-    work="$(mktemp -d "$out/commands/$1-$2-$3.XXXXXX")"
-    mapfile -t options < <(small "$3")
-    if [ "$1" = wsum_transformer ]; then
-        model=(--encoder-embed-dim 64 --encoder-ffn-embed-dim 128 --encoder-layers 2
-            --decoder-layers 2 --decoder-attention-heads 4)
-    else
-        model=(--encoder-bidirectional --encoder-embed-dim 64 --encoder-hidden-size 64
-            --encoder-layers 2 --decoder-embed-dim 64 --decoder-hidden-size 128 --decoder-layers 2)
-    fi
-    resumed "$work/log" "$HERE/train.sh" "$out/commands/data/translation" --save-dir "$work/run" \
-        --arch "$1" --cell "$2" "${model[@]}" "${options[@]}" --batch-size 32 \
-        --criterion wsum_cross_entropy --label-smoothing 0.1
-    if [ "$device" = cpu ]; then generate+=(--cpu); fi
-    if [[ "$3" =~ ^(fp16|amp)$ ]]; then generate+=(--fp16); fi
-    fairseq-generate "$out/commands/data/translation" --user-dir "$REPO/fairseq_wsum" \
-        --path "$work/run/checkpoint_last.pt" --beam 5 --max-len-b 20 --batch-size 16 \
-        --required-batch-size-multiple 1 ${generate[@]+"${generate[@]}"} 2>&1 | tee "$work/translated"
-    found="$(grep -c '^H-' "$work/translated" || true)"
-    [ "$found" = 40 ] || die "40 sentences have $found translations"
-    ! grep -Eiq '^H-[0-9]+[[:space:]]+(nan|-?inf)' "$work/translated" || die "a score is not finite"
-    rm -r "$work"
-}
-
-# A language model with carried state.
-language_model() { # ARCH CELL PRECISION
-    local work options=() model=() score=()
-    corpus
-    work="$(mktemp -d "$out/commands/$1-$2-$3.XXXXXX")"
-    mapfile -t options < <(small "$3")
-    [ "$1" = wsum_lstm_lm ] || model=(--decoder-ffn-embed-dim 128 --decoder-attention-heads 4)
-    resumed "$work/log" "$HERE/train.sh" "$out/commands/data/language-model" --save-dir "$work/run" \
-        --task wsum_language_modeling --arch "$1" --cell "$2" ${model[@]+"${model[@]}"} \
-        "${options[@]}" --decoder-embed-dim 64 --decoder-layers 2 --batch-size 8 \
-        --tokens-per-sample 16 --criterion wsum_cross_entropy
-    if [ "$device" = cpu ]; then score+=(--cpu); fi
-    if [[ "$3" =~ ^(fp16|amp)$ ]]; then score+=(--fp16); fi
-    "$HERE/perplexity.sh" "$out/commands/data/language-model" --splits test \
-        --checkpoint "$work/run/checkpoint_last.pt" ${score[@]+"${score[@]}"} | tee "$work/perplexity"
-    grep -q 'perplexity [0-9]' "$work/perplexity" || die "the perplexity is not finite"
-    rm -r "$work"
-}
-
-export -f say die corpus resumed small translation language_model
-
 # --- the parts -----------------------------------------------------------------------------------
 
 every=() names=() limits=() reasons=() commands=()
@@ -351,7 +224,7 @@ plan_speed() {
         name=triton
         [ "$device" = cuda ] || name=cpp
         reason="$(reason_of "$dtype" "$name")"
-        read -ra gated <<<"$(sed -n 's/^bandwidth //p' <<<"$facts")"
+        read -ra gated <<<"$(sed -n 's/^bandwidth\t//p' <<<"$facts")"
         part "speed/$dtype-bandwidth" 300 "${reason#-}" "$PYTHON" benchmarks/bandwidth.py \
             "${common[@]}" --dtype "$dtype" --json "$out/speed/$dtype-bandwidth.json" \
             --cells "${gated[@]}"
@@ -359,7 +232,8 @@ plan_speed() {
 }
 
 plan_commands() {
-    local model name command arch cell precision reason dtype
+    local model name command arch cell precision reason dtype updates=()
+    if $tiny; then updates=(--updates 2); fi
     for model in "lstm translation wsum_lstm lstm" \
         "no-srnn-hidden translation wsum_lstm no-srnn-hidden" \
         "gru translation wsum_lstm gru" \
@@ -374,7 +248,10 @@ plan_commands() {
             elif [ -z "$reason" ] && [[ " $(cells_of "$dtype" "$backend") " != *" $cell "* ]]; then
                 reason="backend $backend cannot run $cell in $dtype"
             fi
-            part "commands/$name-$precision" 300 "$reason" "$command" "$arch" "$cell" "$precision"
+            part "commands/$name-$precision" 300 "$reason" "$HERE/gpu_commands.sh" "$command" \
+                --arch "$arch" --cell "$cell" --precision "$precision" --backend "$backend" \
+                --device "$device" --out "$out/commands" \
+                ${updates[@]+"${updates[@]}"}
         done
     done
 }
