@@ -55,7 +55,8 @@ class Page:
         return self.driver.find_elements("css selector", selector)
 
     def text(self, selector):
-        return self[selector].text
+        """The visible text, without the isolates around words."""
+        return self[selector].text.replace("\u2068", "").replace("\u2069", "")
 
     def shown(self, selector):
         return self[selector].is_displayed()

@@ -106,6 +106,12 @@ def test_the_share_of_zeros_is_the_probability(p) -> None:
 
 
 @needs_kernels
+def test_the_operator_passes_opcheck() -> None:
+    inputs = (torch.randn(5, 7, requires_grad=True), 0.3, torch.tensor(3))
+    torch.library.opcheck(torch.ops.fairseq_wsum.dropout, inputs)
+
+
+@needs_kernels
 def test_the_gradient_has_the_same_mask() -> None:
     x = torch.randn(7, 3, 40, dtype=torch.float32).transpose(0, 2).requires_grad_()
     weight = torch.randn_like(x)

@@ -21,6 +21,7 @@ from commands import ROOT, run
 from shell import environment
 
 from fairseq_wsum import CELLS, __version__, cli
+from fairseq_wsum.backends import triton
 from fairseq_wsum.ops import kernels, operators
 
 
@@ -35,6 +36,17 @@ def test_info_names_the_backend_of_each_type_and_why_not_the_others(capsys) -> N
     assert f"- not cpp: {missing or 'it computes in float32 and bfloat16'}" in printed
     assert "- not torch: it has torch's kernels for lstm, no-gates and gru\n" in printed
     assert "- not triton: it runs on GPUs, and the layer is on cpu" in printed
+
+
+def test_a_triton_that_cannot_be_imported_is_a_reason(monkeypatch) -> None:
+    def fail(name):
+        raise ImportError("no libcuda")
+
+    monkeypatch.setattr(triton, "find_spec", lambda name: True)
+    monkeypatch.setattr(triton, "import_module", fail)
+    assert triton.why_missing() == (
+        "triton cannot be imported (ImportError: no libcuda): install it again"
+    )
 
 
 @pytest.mark.parametrize(

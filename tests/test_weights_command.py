@@ -60,6 +60,26 @@ def test_a_link_is_followed_and_never_replaced(models, tmp_path, capsys) -> None
     assert link.is_symlink() and page.read_text().startswith("<!DOCTYPE html>")
 
 
+def test_a_table_that_is_a_link_is_written_where_it_leads(models, tmp_path) -> None:
+    folder, table = tmp_path / "tables", tmp_path / "words"
+    folder.mkdir()
+    (folder / "words.tsv").symlink_to(table)
+    main(models["lm"], "--sentence", "w1 w4", "--tables", folder, "--overwrite")
+    assert (folder / "words.tsv").is_symlink() and table.read_text().startswith("side\t")
+
+
+def test_options_without_an_effect_or_room_are_rejected(
+    models, tmp_path, capsys, monkeypatch
+) -> None:
+    words = ("--sentence", "w1 w4", "--arrays", tmp_path / "a.npz")
+    message = fails(capsys, models["lm"], *words, "--beam", 3)
+    assert "--beam is for translations that the model makes itself" in message
+    monkeypatch.setattr(command, "MOST_NORMS", 2)
+    message = fails(capsys, models["lm"], *words)
+    assert "--sentence has 3 tokens" in message and "split it, or give only --tables" in message
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_picture_is_drawn_as_its_options_say(models, tmp_path) -> None:
     reader = Reader(models["translator"])
     text = ["--sentence", SENTENCE, "--target-sentence", "der Hund ."]
@@ -93,6 +113,7 @@ def test_two_checkpoints_have_different_names() -> None:
     names = [command._names([Path(paths[k]), Path(paths[n])]) for k, n in ((0, 1), (1, 2))]
     assert names == [["lstm/seed-1", "gru/seed-1"], ["a", "b"]]
     assert command._names([Path(paths[0])]) == ["seed-1"]
+    assert command._names([Path("/runs/caf\udce9/a.pt")]) == ["caf\ufffd"]  # not UTF-8
 
 
 def test_the_command_takes_standard_input_and_a_cell_of_your_own(prepared, tmp_path) -> None:

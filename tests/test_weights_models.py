@@ -2,6 +2,7 @@
 
 import shutil
 from argparse import Namespace
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 pytest.importorskip("fairseq")
 from commands import run, train
-from fairseq.data import Dictionary
+from fairseq.data import Dictionary, encoders
 from fairseq.tasks import FairseqTask
 from shell import lines
 from translation_corpus import TINY
@@ -106,6 +107,26 @@ def test_a_stray_mark_makes_no_subwords(tmp_path) -> None:
     assert not vocabulary.needs_segmentation
     assert vocabulary.encode("decoder", "w1 w2 @@ w3").words == ("w1", "w2", "@@", "w3")
     assert vocabulary.word_counts("decoder")["▁▂▃"] == 1
+
+
+def test_one_side_may_have_subwords_and_the_other_words(tmp_path, monkeypatch) -> None:
+    bpe = SimpleNamespace(encode=lambda text: text.replace("cab", "c@@ ab"))
+    monkeypatch.setattr(encoders, "build_bpe", lambda _: bpe)
+    (tmp_path / "codes").touch()
+    dictionaries = {}
+    for side, words in (("encoder", ("c@@", "ab")), ("decoder", ("cab", "ab"))):
+        dictionaries[side] = Dictionary()
+        for word in words:
+            dictionaries[side].add_symbol(word)
+    given = Vocabulary(dictionaries, tmp_path, "subword_nmt", tmp_path / "codes")
+    assert given.encode("encoder", "cab").text.tokens == ("c@@", "ab", "</s>")
+    assert given.encode("decoder", "cab").text.tokens == ("cab", "</s>")
+    plain = Vocabulary(dictionaries, tmp_path)
+    assert given.needs_segmentation == set() and plain.needs_segmentation == {"encoder"}
+    for vocabulary in (given, plain):
+        assert vocabulary.encode("encoder", "c@@ ab").words == ("cab",)
+        assert vocabulary.word_counts("encoder") is None
+        assert vocabulary.word_counts("decoder") == {"cab": 1, "ab": 1}
 
 
 def test_the_decoder_reads_what_it_predicted_one_step_before(models) -> None:

@@ -14,6 +14,7 @@ from fairseq_wsum.weights.picture import Square, draw, figures, find_view, squar
 from fairseq_wsum.weights.sentences import Text, View, join_words
 
 pytest.importorskip("matplotlib")
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text as Label
 
@@ -176,8 +177,28 @@ def test_other_types_of_file_are_rejected(model, tmp_path) -> None:
         draw(tmp_path / "picture.jpg", model)
 
 
-def test_too_many_sentences_for_a_png_are_rejected(model, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(picture, "TALLEST", 600)
-    with pytest.raises(ValueError, match=r"2 sentences do not fit .* give a \.pdf file or fewer"):
-        draw(tmp_path / "picture.png", model)
-    draw(tmp_path / "picture.svg", model)
+@pytest.mark.parametrize(
+    ("limit", "most", "kind", "other"),
+    [("TALLEST", 600, "png", "svg"), ("MOST_PATHS", 20, "svg", "png")],
+    ids=["png", "svg"],
+)
+def test_too_many_sentences_for_a_type_of_file_are_rejected(
+    model, tmp_path, monkeypatch, limit, most, kind, other
+) -> None:
+    monkeypatch.setattr(picture, limit, most)
+    message = rf"2 sentences do not fit into a \.{kind} file: give a \.pdf file or fewer"
+    with pytest.raises(ValueError, match=message):
+        draw(tmp_path / f"picture.{kind}", model)
+    draw(tmp_path / f"picture.{other}", model)
+
+
+def test_tokens_are_drawn_as_they_are_if_other_pictures_are_set_by_latex(tmp_path) -> None:
+    one = make_model(sentences=[["50", "%", "$x_1$"]], units=6, decoder=False)
+    with rc_context({"text.usetex": True}):
+        draw(tmp_path / "picture.svg", one)
+    assert all(f">{word}<" in (tmp_path / "picture.svg").read_text() for word in ("%", "$x_1$"))
+
+
+def test_a_label_has_room_for_the_square_characters_of_a_viewers_font() -> None:
+    with picture.missing_characters(report=False):
+        assert picture._width("猫が好き", 9) >= 4 * 9 / 72

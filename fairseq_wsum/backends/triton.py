@@ -62,7 +62,10 @@ def why_missing() -> str | None:
     """Why Triton cannot be used, or None if it can."""
     if not find_spec("triton"):
         return "triton is not installed: pip install triton"
-    found = TorchVersion(import_module("triton").__version__)
+    try:
+        found = TorchVersion(import_module("triton").__version__)
+    except Exception as error:  # a broken installation may raise anything
+        return f"triton cannot be imported ({type(error).__name__}: {error}): install it again"
     return None if found >= "3.3" else f"it needs triton 3.3 or later, found {found}"
 
 

@@ -293,15 +293,18 @@ def _backward(  # type: ignore[no-untyped-def]
             if X_I >= 0:
                 tanh_c = tanh(c)
                 if X_O >= 0:
-                    tl.store(dz + X_O * H, dh * tanh_c * o * (1.0 - o), mask=tile)
+                    d_o = dh * tanh_c * o * (1.0 - o)
+                    tl.store(dz + X_O * H, tl.where(live, d_o, 0.0), mask=tile)
                     dh *= o
                 dc_t = dc + dh * (1.0 - tanh_c * tanh_c)
                 slope = dc_t * i * (1.0 - i)
                 if X_F >= 0:
-                    tl.store(dz + X_F * H, dc_t * c_prev * f * (1.0 - f), mask=tile)
-                    tl.store(dz + X_I * H, slope * content, mask=tile)
+                    d_f = dc_t * c_prev * f * (1.0 - f)
+                    tl.store(dz + X_F * H, tl.where(live, d_f, 0.0), mask=tile)
+                    d_i = slope * content
                 else:
-                    tl.store(dz + X_I * H, slope * (content - c_prev), mask=tile)
+                    d_i = slope * (content - c_prev)
+                tl.store(dz + X_I * H, tl.where(live, d_i, 0.0), mask=tile)
                 dc = tl.where(live, dc_t * f, dc)
                 d_content = dc_t * i
             if SRNN:

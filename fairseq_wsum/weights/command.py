@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from .vocabulary import EncodedLine
 
 HELP = "show the weights that the gates of a trained model compute"
+BEAM = 5
 MOST_TOKENS = 200  # of a sentence in a picture or a page
 MOST_SENTENCES = 200  # in a picture or a page
+MOST_NORMS = 20_000  # tokens of a sentence whose T x T norms --arrays writes, 1.6 GB for a layer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--bpe", choices=("sentencepiece", "subword_nmt"), help=help)
     help = "the model of sentencepiece, or the codes of subword_nmt"
     add("--bpe-model", type=Path, metavar="FILE", help=help)
-    add("--beam", type=positive, default=5, metavar="N", help="beam size (default 5)")
+    add("--beam", type=positive, metavar="N", help="beam size of translations (default 5)")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
 
 
@@ -107,11 +109,16 @@ def run(args: argparse.Namespace) -> None:
             user_dir=args.user_dir,
             bpe=args.bpe,
             bpe_model=args.bpe_model,
-            beam=args.beam,
+            beam=args.beam or BEAM,
             device=args.device,
         )
         for path in args.checkpoints
     ]
+    if args.beam is not None and not any(reader.translates(lines) for reader in readers):
+        raise ValueError(
+            "--beam is for translations that the model makes itself, and here it makes none: omit "
+            "--beam"
+        )
     texts = [[reader.encode(line) for line in lines] for reader in readers]
     for reader, encoded in zip(readers, texts, strict=True):
         _check_lengths(args, encoded)
@@ -168,7 +175,8 @@ def _names(checkpoints: list[Path]) -> list[str]:
 
     Checkpoints of one folder have the names of the files.
     """
-    paths = [path.resolve() for path in checkpoints]
+    shown = [os.fsencode(path.resolve()).decode(errors="replace") for path in checkpoints]
+    paths = [Path(path) for path in shown]
     folders = [path.parent.parts for path in paths]
     if len(set(folders)) < len(paths):
         return [path.stem for path in paths]
@@ -268,14 +276,19 @@ def _check_number(args: argparse.Namespace, lines: list[Line], tags: list[str] |
 
 
 def _check_lengths(args: argparse.Namespace, lines: list[EncodedLine]) -> None:
-    if args.picture is None and args.page is None:
-        return
+    shown = args.picture is not None or args.page is not None
     for line, sides in lines:
         for side, tokens in sides.items():
-            if (length := len(tokens.indices)) > MOST_TOKENS:
+            length, where = len(tokens.indices), _text_of(line, side)
+            if shown and length > MOST_TOKENS:
                 raise ValueError(
-                    f"{_text_of(line, side)} has {length} tokens, and --picture and --page show at "
-                    f"most {MOST_TOKENS}: split it, or give only --tables and --arrays"
+                    f"{where} has {length} tokens, and --picture and --page show at most "
+                    f"{MOST_TOKENS}: split it, or give only --tables and --arrays"
+                )
+            if args.arrays is not None and length > MOST_NORMS:
+                raise ValueError(
+                    f"{where} has {length} tokens, and --arrays, which writes the norm of every "
+                    f"pair of them, takes at most {MOST_NORMS}: split it, or give only --tables"
                 )
 
 
@@ -294,17 +307,17 @@ def _check_tags(lines: list[EncodedLine], tags: list[str] | None) -> None:
 
 def _warn_of_unknown_words(reader: Reader, lines: list[EncodedLine]) -> None:
     """Warn of texts of which the dictionary lacks more than half, or without their subwords any."""
-    needs_segmentation = reader.vocabulary.needs_segmentation
     strange = []
     for line, sides in lines:
         for side, tokens in sides.items():
             words = tokens.words
             unknown = sum(word.endswith(UNKNOWN) for word in words)
+            needs_segmentation = side in reader.vocabulary.needs_segmentation
             if unknown > (0 if needs_segmentation else len(words) / 2):
-                strange.append((_text_of(line, side), unknown, len(words)))
+                strange.append((_text_of(line, side), unknown, len(words), needs_segmentation))
     if not strange:
         return
-    where, unknown, number = strange[0]
+    where, unknown, number, needs_segmentation = strange[0]
     others = f" ({len(strange) - 1} more have as few known words)" if strange[1:] else ""
     cure = (
         "It has subwords: give --bpe and --bpe-model, or text in subwords"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,6 +109,10 @@ class Reader:
         cfg.generation.beam = beam
         self._generation = cfg.generation
 
+    def translates(self, lines: Sequence[Line]) -> bool:
+        """Whether the model makes translations of these lines itself."""
+        return not self.is_language_model and any(line.target is None for line in lines)
+
     def encode(self, line: Line) -> EncodedLine:
         """A line, which must not be empty, as the model reads it.
 
@@ -200,7 +204,7 @@ class Reader:
 
     def _read(self, predicted: Text, first: str) -> Text:
         """The tokens that a decoder reads to predict these, of which the first is given."""
-        return self.vocabulary.join([first, *predicted.tokens[:-1]])
+        return self.vocabulary.join("decoder", [first, *predicted.tokens[:-1]])
 
     # Traces
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -32,9 +33,15 @@ METADATA: dict[
     ".svg": {"Date": None},
     ".pdf": {"CreationDate": None},
 }
-SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "fairseq-wsum", "pdf.fonttype": 42}
+SETTINGS = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "fairseq-wsum",
+    "pdf.fonttype": 42,
+    "text.usetex": False,  # tokens are no TeX
+}
 DPI = 160
 TALLEST = 2**15  # pixels of a PNG file; many programs open no larger ones
+MOST_PATHS = 500_000  # squares of an SVG file, each a path: 125 MB
 COLOURS = "magma_r"
 LONGEST = 60  # characters of a label
 CONTROL = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")  # an SVG may not contain most of these
@@ -158,7 +165,7 @@ def _label(word: str) -> str:
 def _title(model: Model, view: View, unit: int | None) -> list[str]:
     parts = [view.side, f"layer {view.layer}", f"cell {model.cell_names[view.side]}"]
     parts += [] if unit is None else [f"unit {unit}"]
-    lines = [model.name, ", ".join(parts)]
+    lines = [CONTROL.sub("\ufffd", model.name), ", ".join(parts)]
     both = len(view.directions) == 2
     return [*lines, "forward above the diagonal, backward below"] if both else lines
 
@@ -168,6 +175,8 @@ def _write(path: Path, squares: Sequence[Square], title: Sequence[str], label: s
     from matplotlib.backends.backend_pdf import PdfPages
 
     kind = path.suffix.lower()
+    if kind == ".svg" and sum(one.weights.numel() for one in squares) > MOST_PATHS:
+        raise ValueError(_too_many(squares, kind))
     with (
         matplotlib.rc_context(SETTINGS),
         _quiet("fontTools.subset"),
@@ -180,6 +189,13 @@ def _write(path: Path, squares: Sequence[Square], title: Sequence[str], label: s
             return
         (figure,) = figures(squares, title, label, tallest=TALLEST if kind == ".png" else None)
         figure.savefig(path, format=kind[1:], dpi="figure", metadata=METADATA[kind])
+
+
+def _too_many(sentences: Sequence[Any], kind: str) -> str:
+    return (
+        f"--picture: {len(sentences)} sentences do not fit into a {kind} file: give a .pdf file or "
+        "fewer sentences"
+    )
 
 
 @contextlib.contextmanager
@@ -302,10 +318,7 @@ def _page(
         below, right = max(below, y + box.size), max(right, box.x + box.size)
     width, height = right + GAP + BAR + BAR_TEXT, below + MARGIN
     if tallest is not None and height * DPI > tallest:
-        raise ValueError(
-            f"--picture: {len(boxes)} sentences do not fit into a .png file: give a .pdf file or "
-            "fewer sentences"
-        )
+        raise ValueError(_too_many(boxes, ".png"))
     figure = Figure((width, height), dpi=DPI)
     for number, line in enumerate(title):
         weight = "normal" if number else "bold"
@@ -339,4 +352,7 @@ def _width(text: str, size: float) -> float:
     from matplotlib.textpath import text_to_path
 
     font = FontProperties(size=size)
-    return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
+    width = text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]
+    # A viewer's font has squares for these characters, for which matplotlib's may have small boxes.
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return max(width, wide * size) / 72

@@ -294,7 +294,10 @@ def _add(sums: dict[str, Array], key: str, numbers: Array) -> None:
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Row]) -> None:
-    with whole(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
+    with (
+        whole(path.resolve()) as partial,
+        partial.open("w", encoding="utf-8", newline="\n") as file,
+    ):
         for row in (header, *rows):
             cells = (f"{x:.5g}" if isinstance(x, float) else str(x) for x in row)
             file.write("\t".join(cells) + "\n")

@@ -50,6 +50,8 @@ class EncodedLine(NamedTuple):
 class Vocabulary:
     """The dictionaries of a model and the segmentation of its text.
 
+    A side has subwords if its dictionary has their marks; one may have words, and the other not.
+
     Args:
         dictionaries: the dictionary of each side, `encoder` or `decoder`.
         folder: the folder with the model's data.
@@ -58,8 +60,7 @@ class Vocabulary:
         bpe_model: the model of sentencepiece, or the codes of subword-nmt.
 
     Attributes:
-        needs_segmentation: whether the dictionaries have subwords, and no model is given that makes
-            them.
+        needs_segmentation: the sides that have subwords, if no model is given that makes them.
 
     Raises:
         OSError, ValueError: the model of the segmentation is missing or not usable.
@@ -74,14 +75,17 @@ class Vocabulary:
     ) -> None:
         self.dictionaries = dictionaries
         kind, self._bpe = _segmentation(bpe, bpe_model, folder)
-        self._mark = "" if kind is None else _MARKS[kind]
-        self._kind = kind or _kind_of(dictionaries["decoder"].symbols)
-        self.needs_segmentation = self._kind is not None and self._bpe is None
+        self._kinds = {side: _kind_of(words.symbols) for side, words in dictionaries.items()}
+        if kind is not None:
+            unmarked = not any(self._kinds.values())  # so small that every word is a token
+            self._kinds = {s: kind if own or unmarked else None for s, own in self._kinds.items()}
+        segmented = [] if self._bpe else [s for s, own in self._kinds.items() if own is not None]
+        self.needs_segmentation = frozenset(segmented)
 
     def encode(self, side: str, text: str) -> Tokens:
         """The tokens of a text in the dictionary of a side."""
-        dictionary = self.dictionaries[side]
-        segmented = self._bpe is None or self._mark in text
+        dictionary, kind = self.dictionaries[side], self._kinds[side]
+        segmented = self._bpe is None or kind is None or _MARKS[kind] in text
         text = " ".join(text.split())  # subword models read a tab or a no-break space as a letter
         pieces = (text if segmented else self._bpe.encode(text)).split()
         indices = [dictionary.index(piece) for piece in pieces]
@@ -93,19 +97,19 @@ class Vocabulary:
             for piece, k in zip(pieces, indices, strict=True)
         ]
         eos = dictionary.eos()
-        return Tokens(torch.tensor([*indices, eos]), self.join([*names, dictionary[eos]]))
+        return Tokens(torch.tensor([*indices, eos]), self.join(side, [*names, dictionary[eos]]))
 
-    def join(self, names: Sequence[str]) -> Text:
+    def join(self, side: str, names: Sequence[str]) -> Text:
         """The words of which tokens are parts."""
-        return join_words(names, self._kind)
+        return join_words(names, self._kinds[side])
 
     def name(self, side: str, indices: Tensor) -> Text:
         """The names of tokens, and the words of which they are parts."""
-        return self.join([self.dictionaries[side][int(k)] for k in indices])
+        return self.join(side, [self.dictionaries[side][int(k)] for k in indices])
 
     def word_counts(self, side: str) -> dict[str, int] | None:
         """How often each word occurs in the training text of a side; None with subwords."""
-        if self._kind is not None:
+        if self._kinds[side] is not None:
             return None
         dictionary = self.dictionaries[side]
         counts = zip(dictionary.symbols, dictionary.count, strict=True)

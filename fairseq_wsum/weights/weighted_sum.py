@@ -41,7 +41,7 @@ class Lifetimes(NamedTuple):
             Where it did not, the step may have stayed in memory for longer.
         kept: K x T x B, the norm of the step's weight K steps later, as a share of its norm at the
             step itself. Padding between steps does not count as a step. NaN if the sequence ends
-            before, and at padding.
+            before, if the norm at the step itself is zero, and at padding.
     """
 
     steps: Tensor
@@ -70,7 +70,8 @@ def weights(trace: Trace, units: Sequence[int] | None = None) -> Tensor:
 
     Args:
         trace: a trace of one direction of one layer.
-        units: the hidden units to return; all by default. All of them need T * T * B * H numbers.
+        units: the hidden units to return, K of them; all by default. Allocates 2 T * T * B * K
+            numbers for a moment.
     """
     i, f = (part if units is None else part[..., list(units)] for part in _gates(trace))
     now, rows = torch.zeros_like(i), []
@@ -82,9 +83,10 @@ def weights(trace: Trace, units: Sequence[int] | None = None) -> Tensor:
 
 
 def norms(trace: Trace) -> Tensor:
-    """The L2 norms of w^t_j over the hidden units, T x T x B. A norm below 1e-15 may be zero here.
+    """The L2 norms of w^t_j over the hidden units, T x T x B.
 
-    Allocates the result and for some 3 T * B * H further numbers.
+    A norm below 1e-15 sqrt(H) may be zero here. Allocates the result, in a backward direction
+    twice, and some 3 T * B * H further numbers.
     """
     steps, batch = trace.cells.shape[:2]
     found = trace.cells.new_zeros(batch, steps, steps)
@@ -103,7 +105,7 @@ def initial_shares(trace: Trace) -> Tensor:
 def lifetimes(trace: Trace, share: float = SHARE, later: Sequence[int] = ()) -> Lifetimes:
     """How long each step stays in memory: until its norm falls below a share of its first norm.
 
-    Allocates T * B * H numbers, not all norms.
+    Allocates T * B * H numbers, not all norms. A norm below 1e-15 sqrt(H) may count as zero.
 
     Args:
         trace: a trace of one direction of one layer.
@@ -259,4 +261,4 @@ def _in_order(trace: Trace, found: Tensor) -> Tensor:
     if mask is None:
         return found
     mask = mask.unsqueeze(1)
-    return found.masked_fill(mask if found.dim() == 3 else mask.unsqueeze(-1), 0)
+    return found.masked_fill_(mask if found.dim() == 3 else mask.unsqueeze(-1), 0)

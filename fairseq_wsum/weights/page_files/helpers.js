@@ -3,7 +3,9 @@
 const byId = (id) => document.getElementById(id);
 const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 const range = (n) => Array.from({ length: n }, (_, k) => k);
-const quote = (word) => `“${word}”`;
+/** A word that leaves the direction of the text around it as it is, even if read from right to left. */
+const isolate = (word) => `\u2068${word}\u2069`;
+const quote = (word) => `“${isolate(word)}”`;
 function percent(x) {
   if (x > 0 && x < 0.001) return "< 0.1%";
   return `${(100 * x).toFixed(x && Math.abs(x) < 0.01 ? 1 : 0)}%`;

@@ -27,7 +27,7 @@ function createTable(root, pick) {
   function row(unit) {
     const button = element("button", { type: "button", "aria-label": `Show unit ${unit.unit}, ${directionName(unit.reverse)}` }, `${unit.unit}`);
     const cells = [directionName(unit.reverse), halfLife(unit), unit.forget.toFixed(2), unit.input.toFixed(2)];
-    const words = unit.most.slice(0, 3).map(([word]) => word).join(" · ");
+    const words = unit.most.slice(0, 3).map(([word]) => isolate(word)).join(" · ");
     const made = element("tr", { "data-unit": unit.key },
       element("td", {}, button),
       ...cells.map((text, n) => element("td", n ? { class: "number" } : {}, text)),
