@@ -11,9 +11,7 @@ from torch import Tensor
 
 pytest.importorskip("fairseq")
 from fairseq import utils
-from fairseq.dataclass.configs import EMAConfig
 from fairseq.models import build_model
-from fairseq.models.ema import EMA
 from fairseq.models.lstm import LSTMModel
 from translation import (
     BLOCKS,
@@ -357,17 +355,3 @@ def test_every_form_of_alignment_gives_source_positions(caplog) -> None:
     (record,) = caplog.records
     assert "--replace-unk replaces no word, as the model gives no attention" in record.message
     assert utils.replace_unk("<unk> b", "", [["1"], ["1"]], {}, "<unk>") == "<unk> b"
-
-
-def test_fairseqs_moving_average_of_a_model_loads() -> None:
-    model, config = make_model(cell="no-srnn-hidden"), Namespace(**vars(EMAConfig(store_ema=True)))
-    average = EMA(model, config)
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    for parameter in model.parameters():
-        parameter.data += 1
-    for update in range(3):
-        average.step(model, update)
-    share = 1 - config.ema_decay**3
-    for name, parameter in average.get_model().named_parameters():
-        torch.testing.assert_close(parameter, before[name] + share)
-    make_model(cell="no-srnn-hidden").load_state_dict(average.get_model().state_dict())

@@ -140,14 +140,15 @@ def test_batched_products_in_bfloat16_are_rounded_products_in_float32(no_bfloat1
 def test_modules_of_others_are_widened_in_a_context(no_bfloat16) -> None:
     module, x = torch.nn.Linear(5, 7).bfloat16(), torch.randn(4, 3, 5).bfloat16()
     expected = products.product(x, module.weight, module.bias), products.batched(x, x.mT)
-    with products.wide_products(x):
+    with products.wide_products(module):
         y, z = module(x), torch.bmm(x, x.mT)
         named = F.linear(input=x, weight=module.weight, bias=module.bias)
     torch.testing.assert_close(named, y)
     assert torch.equal(y, expected[0]) and torch.equal(z, expected[1])
     assert "fairseq_wsum_linear" in str(y.grad_fn)
-    with products.wide_products(x.float()) as context:
-        assert context is None
+    for other in (module.float(), torch.nn.Module()):  # the last has no parameters
+        with products.wide_products(other) as context:
+            assert context is None
 
 
 def test_weight_gradients_in_bfloat16_are_rounded_once(no_bfloat16) -> None:

@@ -143,6 +143,13 @@ def test_from_pretrained_translates_like_the_command(trained, architecture, data
     assert found == expected["H"]
 
 
+def test_from_pretrained_gives_alignments(model, data) -> None:
+    hard = dict(print_alignment="hard")
+    hub = WsumLSTMModel.from_pretrained(str(model), "checkpoint_last.pt", str(data), **hard).eval()
+    ((best, *_),) = hub.generate([hub.encode("a man")], beam=3, max_len_b=12, **hard)
+    assert [target for _, target in best["alignment"]] == list(range(len(best["tokens"]) - 1))
+
+
 def test_an_ensemble_translates_and_prints_alignments(data, model) -> None:
     pair = f"{model / 'checkpoint1.pt'}:{model / 'checkpoint2.pt'}"
     lines = generate(data, pair, "--print-alignment")

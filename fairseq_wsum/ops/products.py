@@ -83,14 +83,15 @@ def batched(x: Tensor, y: Tensor) -> Tensor:
     return torch.bmm(x, y)
 
 
-def wide_products(x: Tensor) -> AbstractContextManager[object]:
-    """A context in which the products of other modules, of tensors like `x`, are converted, too.
+def wide_products(module: nn.Module) -> AbstractContextManager[object]:
+    """A context in which the products of a module are converted, too, whose code is not ours.
 
     It has an effect in bfloat16 on processors where torch's own products are slow. Products within
     `torch.nn.functional.multi_head_attention_forward`, and those of calls with keyword arguments,
     stay torch's.
     """
-    return _WideProducts() if _is_slow(x) else nullcontext()
+    x = next(module.parameters(), None)  # None if the parameters are sharded
+    return _WideProducts() if x is not None and _is_slow(x) else nullcontext()
 
 
 class _WideProducts(TorchFunctionMode):

@@ -6,11 +6,12 @@ fairseq, except for torch's list of safe globals. `fairseq_wsum.plugin` applies 
 
 import functools
 
-from . import checkpoints, decoding, literals, optimizers, options, resuming, versions
+from . import averages, checkpoints, decoding, literals, optimizers, options, resuming, versions
 
 
 @functools.cache  # once
 def apply() -> None:
     """Apply all shims."""
-    for module in (versions, options, decoding, literals, checkpoints, optimizers, resuming):
+    fixes = (versions, options, decoding, literals, checkpoints, averages, optimizers, resuming)
+    for module in fixes:
         module.apply()

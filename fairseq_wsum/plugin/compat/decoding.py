@@ -25,19 +25,29 @@ def _number_sentences_within_a_batch() -> None:
 
     It stores them by the place of a sentence in its batch and reads them by `sample["id"]`, its
     number in the data set. That causes an IndexError or, where there are enough sentences, gives
-    sentences the overlaps of others. Without "id" fairseq takes the place in both.
+    sentences the overlaps of others.
     """
-    generate = SequenceGenerator._generate  # --print-alignment has another `generate`
+    step_by_number = DiverseBeamSearch.step
 
-    @functools.wraps(generate)
-    def generate_by_place(
-        self: SequenceGenerator, sample: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> list[list[dict[str, Tensor]]]:
-        if isinstance(self.search, DiverseBeamSearch):
-            sample = {key: value for key, value in sample.items() if key != "id"}
-        return generate(self, sample, *args, **kwargs)
+    @functools.wraps(step_by_number)
+    def step_by_place(
+        self: DiverseBeamSearch,
+        step: int,
+        lprobs: Tensor,
+        scores: Tensor | None,
+        prev_output_tokens: Tensor | None = None,
+        original_batch_idxs: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        places = original_batch_idxs
+        if places is not None:
+            if step == 0:  # no sentence is finished
+                self.numbers = places
+            places = (places.unsqueeze(1) == self.numbers).int().argmax(1)
+        found: tuple[Tensor, Tensor, Tensor]
+        found = step_by_number(self, step, lprobs, scores, prev_output_tokens, places)
+        return found
 
-    SequenceGenerator._generate = generate_by_place
+    DiverseBeamSearch.step = step_by_place
 
 
 def _restore_unknown_word_replacement() -> None:

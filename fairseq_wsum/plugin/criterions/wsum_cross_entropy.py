@@ -36,8 +36,8 @@ class WsumCrossEntropyConfig(LabelSmoothedCrossEntropyCriterionConfig):
         metadata={
             "help": "R-Drop (Liang et al., 2021): weight of the divergence between the two "
             "predictions for a sentence that passes twice with different dropout; "
-            "the paper uses 5 for translation; 0 turns it off. --embedding-dropout and "
-            "--weight-dropout are the same in both predictions"
+            "the paper uses 5 for translation; 0 turns it off. --embedding-dropout, "
+            "--weight-dropout and layer drop are the same in both predictions"
         },
     )
 

@@ -68,7 +68,8 @@ class WsumTransformerModel(TransformerModelBase):
     def prepare_for_inference_(self, cfg: Any) -> None:
         """Extend fairseq's hook before decoding, which ignores that alignments need attention."""
         super().prepare_for_inference_(cfg)
-        if all(layer.encoder_attn is None for layer in self.decoder.layers):
+        attentions = (getattr(layer, "encoder_attn", None) for layer in self.decoder.layers)
+        if all(attention is None for attention in attentions):
             refuse_alignments(cfg.generation)
 
     @classmethod

@@ -46,7 +46,7 @@ class WsumTransformerEncoder(TransformerEncoderBase):
 
     def forward(self, *args: Any, **named: Any) -> Any:
         """fairseq's forward pass; in bf16 its products are converted where that is faster."""
-        with wide_products(next(self.parameters())):
+        with wide_products(self):
             return super().forward(*args, **named)
 
     def build_encoder_layer(self, cfg: Any) -> nn.Module:
@@ -72,7 +72,7 @@ class WsumTransformerDecoder(TransformerDecoderBase):
 
     def forward(self, *args: Any, **named: Any) -> Any:
         """fairseq's forward pass; in bf16 its products are converted where that is faster."""
-        with wide_products(next(self.parameters())):
+        with wide_products(self):
             return super().forward(*args, **named)
 
     def buffered_future_mask(self, tensor: Tensor) -> Tensor | None:

@@ -13,7 +13,11 @@ from .wsum_transformer_layers import WsumTransformerDecoder
 
 
 class WsumTransformerLMDecoder(WsumTransformerDecoder):
-    """A decoder without attention over a source, which can continue from an earlier state."""
+    """A decoder without attention over a source, which can continue from an earlier state.
+
+    Its layers hold the carried state during a call, so only one thread at a time may carry a state
+    through a model.
+    """
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -35,7 +39,7 @@ class WsumTransformerLMDecoder(WsumTransformerDecoder):
         **named: Any,
     ) -> tuple[Tensor, dict[str, Any]]:
         """fairseq's `forward`; `named` are further arguments of `extract_features`."""
-        with wide_products(next(self.parameters())):
+        with wide_products(self):
             x, extra = self.extract_features(
                 prev_output_tokens, encoder_out, incremental_state, **named
             )

@@ -30,7 +30,10 @@ class CarriedState:
         """The state from which `model` continues; None for zero."""
         if model in self._left or self.start is None:
             return self._left.get(model)
-        dtype = next(model.parameters()).dtype  # a training may continue in another precision
+        parameter = next(model.parameters(), None)
+        if parameter is None:  # they are sharded
+            return self.start
+        dtype = parameter.dtype  # a training may continue in another precision
         h, c, *inputs = self.start
         return (h.to(dtype), c.to(wide(dtype)), *(part.to(dtype) for part in inputs))
 

@@ -29,7 +29,8 @@ class WeightDropout(DropoutBase):
         """Run the layers: T x B x C -> T x B x P, and the final state.
 
         Raises:
-            ValueError: a recurrent matrix is not a parameter, as with weight norm.
+            ValueError: a recurrent matrix is not a parameter, as with weight norm or with sharded
+                parameters.
         """
         if not self.active:
             result: tuple[Tensor, State] = lstm(x, state)
@@ -37,6 +38,11 @@ class WeightDropout(DropoutBase):
         recurrent = {
             name: weight for name, weight in lstm.named_parameters() if "weight_hh" in name
         }
+        if not recurrent:
+            raise ValueError(
+                f"--weight-dropout {self.p}: the layers have no recurrent matrices, as with "
+                "--ddp-backend fully_sharded; omit one of the two"
+            )
         for name in recurrent:
             if not MATRIX.fullmatch(name):
                 raise ValueError(
