@@ -15,6 +15,7 @@ import torch
 
 from ..argument_types import positive
 from ..files import whole
+from .given_text import given_lines, read_lines
 from .sentences import UNKNOWN, Line, Model, Sentence
 from .tables import check_tags
 
@@ -92,8 +93,8 @@ def run(args: argparse.Namespace) -> None:
         OSError, RuntimeError, ValueError: an option or a file is wrong; the message names it.
     """
     _check_outputs(args)
-    lines = _lines(args)
-    tags = None if args.tags is None else _read_lines("--tags", args.tags)
+    lines = given_lines(args)
+    tags = None if args.tags is None else read_lines("--tags", args.tags)
     _check_number(args, lines, tags)
     logging.basicConfig(level=logging.WARNING)  # before fairseq makes all libraries log everything
     try:
@@ -186,80 +187,7 @@ def _names(checkpoints: list[Path]) -> list[str]:
     return ["/".join(parts[-depth:]) for parts in folders]
 
 
-# The sentences
-
-
-def _lines(args: argparse.Namespace) -> list[Line]:
-    """All sentences that were given.
-
-    Raises:
-        ValueError: there is none, one or its target is empty, or their numbers differ.
-    """
-    texts, wheres = list(args.sentence), _numbered("--sentence", args.sentence)
-    targets = list(args.target_sentence)
-    _check_texts(texts, wheres, "remove it")
-    cure = "give the translation, or omit every --target-sentence"
-    _check_texts(targets, _numbered("--target-sentence", targets), cure)
-    if targets and len(targets) != len(texts):
-        raise ValueError("give as many --target-sentence as --sentence, or none")
-    if args.input is not None:
-        found = _read_lines("--input", args.input)
-        if not found:
-            raise ValueError(f"--input {args.input} has no sentences")
-        texts += found
-        places = [f"--input {args.input}, line {n + 1}" for n in range(len(found))]
-        wheres += places
-        cure = "remove it" if args.target is None else "remove it from both files"
-        if args.target is not None:
-            translations = _read_lines("--target", args.target)
-            if len(translations) != len(found):
-                raise ValueError(
-                    f"--target {args.target} has {len(translations)} lines, and --input "
-                    f"{args.input} has {len(found)}"
-                )
-            targets += translations
-            lines = [f"--target {args.target}, line {n + 1}" for n in range(len(found))]
-            _check_texts(translations, lines, cure)
-        _check_texts(found, places, cure)
-    elif args.target is not None:
-        raise ValueError("--target belongs to --input; for --sentence give --target-sentence")
-    if not texts:
-        raise ValueError("no sentences: give --sentence TEXT or --input FILE")
-    if targets and len(targets) != len(texts):
-        raise ValueError("give a target for every sentence, or for none")
-    every = targets or [None] * len(texts)
-    return [Line(*line) for line in zip(texts, every, wheres, strict=True)]
-
-
-def _numbered(option: str, texts: list[str]) -> list[str]:
-    """Where each text was given, with its number if there are several."""
-    return (
-        [f"{option} number {n + 1}" for n in range(len(texts))]
-        if texts[1:]
-        else [option] * len(texts)
-    )
-
-
-def _check_texts(texts: list[str], wheres: list[str], cure: str) -> None:
-    for text, where in zip(texts, wheres, strict=True):
-        if not text.strip():
-            raise ValueError(f"{where} is empty: {cure}")
-        if any("\ud800" <= letter <= "\udfff" for letter in text):  # Python's for undecodable bytes
-            raise ValueError(f"{where} is not UTF-8: convert it, for example with iconv")
-
-
-def _read_lines(option: str, file: str | Path) -> list[str]:
-    try:
-        raw = sys.stdin.buffer.read() if str(file) == "-" else Path(file).read_bytes()
-        text = raw.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{option} {file} is not UTF-8 ({error}): convert it, for example with iconv"
-        ) from error
-    except OSError as error:
-        raise ValueError(f"{option} {file}: {error}") from error
-    # splitlines() would split at U+2028 too
-    return text.removesuffix("\n").split("\n") if text else []
+# Checks of the sentences
 
 
 def _check_number(args: argparse.Namespace, lines: list[Line], tags: list[str] | None) -> None:
