@@ -17,19 +17,23 @@ ADAPTIVE = dict(criterion="adaptive_loss", adaptive_softmax_cutoff="15")
 MODELS = {
     "wsum_lstm": lambda: translation.make_model(cell="no-srnn-hidden"),
     "wsum_transformer": lambda: transformer_models.make_model(**PRE_NORM),
+    "tied": lambda: transformer_models.make_model(
+        translation.make_task(translation.TARGET, translation.TARGET), share_all_embeddings=True
+    ),
     "adaptive": lambda: language_model.make_model(**ADAPTIVE),
 }
 every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 
 
-def average_of(model, decay):
-    return EMA(model, Namespace(**vars(EMAConfig(store_ema=True, ema_decay=decay))))
+def average_of(model, decay, **options):
+    return EMA(model, Namespace(**vars(EMAConfig(store_ema=True, ema_decay=decay, **options))))
 
 
 @every_model
-def test_each_update_moves_the_average_by_a_share(make) -> None:
-    model, decay = make(), 0.9
-    average = average_of(model, decay)
+@pytest.mark.parametrize("options", [dict(), dict(ema_fp32=True)], ids=["plain", "fp32"])
+def test_each_update_moves_the_average_by_a_share(make, options) -> None:
+    model, decay = make().float(), 0.9
+    average = average_of(model, decay, **options)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     for parameter in model.parameters():
         parameter.data += 1

@@ -305,7 +305,7 @@ class WsumLanguageModelingTask(LanguageModelingTask):
                 sum(float(log.get(name, 0)) for log in logging_outputs)
                 for name in ("loss", "ntokens", "sample_size")
             )
-            if size == tokens:
+            if size == tokens > 0:
                 metrics.log_scalar("nll_loss", total / tokens / math.log(2), tokens, round=3)
             metrics.log_derived("ppl", lambda meters: get_perplexity(meters["nll_loss"].avg))
         super().reduce_metrics(logging_outputs, criterion)
