@@ -20,3 +20,10 @@ def whole(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def whole_at_end(path: Path) -> contextlib.AbstractContextManager[Path]:
+    """`whole` of the file to which a link leads, in a folder that is made if it does not exist."""
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return whole(path)

@@ -30,9 +30,13 @@ def average_of(model, decay, **options):
 
 
 @every_model
-@pytest.mark.parametrize("options", [dict(), dict(ema_fp32=True)], ids=["plain", "fp32"])
-def test_each_update_moves_the_average_by_a_share(make, options) -> None:
-    model, decay = make().float(), 0.9
+@pytest.mark.parametrize(
+    ("options", "dtype"),
+    [(dict(), torch.float64), (dict(ema_fp32=True), torch.float32)],
+    ids=["plain", "fp32"],
+)
+def test_each_update_moves_the_average_by_a_share(make, options, dtype) -> None:
+    model, decay = make().to(dtype), 0.9
     average = average_of(model, decay, **options)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     for parameter in model.parameters():

@@ -121,6 +121,13 @@ def test_a_failed_part_is_named_and_the_others_run(stub, tmp_path) -> None:
     assert "no such luck" in (out / "speed" / "fp32-auto.txt").read_text()
 
 
+def test_commands_run_in_the_environment_of_the_interpreter_or_not_at_all(stub, tmp_path) -> None:
+    out = tmp_path / "out"  # the folder of the stub has no fairseq-train
+    succeeds("gpu_check.sh", *TINY, "--out", out, "--steps", "commands/gru-fp32", **stub)
+    assert results(out) == {"commands/gru-fp32": "skipped"}
+    assert "stub lacks python or fairseq-train" in (out / "summary.md").read_text()
+
+
 def test_a_part_that_hangs_is_stopped(stub, tmp_path) -> None:
     out = tmp_path / "out"
     options = [*TINY, "--out", out, "--steps", "info,speed/fp32-auto", "--limit", "2"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..argument_types import positive
-from ..files import whole
+from ..files import whole_at_end
 from .given_text import given_lines, read_lines
 from .sentences import UNKNOWN, Line, Model, Sentence
 from .tables import check_tags
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from .vocabulary import EncodedLine
 
 HELP = "show the weights that the gates of a trained model compute"
-BEAM = 5
 MOST_TOKENS = 200  # of a sentence in a picture or a page
 MOST_SENTENCES = 200  # in a picture or a page
 MOST_NORMS = 20_000  # tokens of a sentence whose T x T norms --arrays writes, 1.6 GB for a layer
@@ -110,7 +109,7 @@ def run(args: argparse.Namespace) -> None:
             user_dir=args.user_dir,
             bpe=args.bpe,
             bpe_model=args.bpe_model,
-            beam=args.beam or BEAM,
+            beam=args.beam,
             device=args.device,
         )
         for path in args.checkpoints
@@ -151,7 +150,8 @@ def _write(
                 if args.picture is not None and k == 0:  # a wrong choice is known at once
                     square(find_view(sentence, args.side, args.layer), args.unit)
                 if args.arrays is not None and k == 0:
-                    arrays = files.enter_context(Arrays(files.enter_context(_whole(args.arrays))))
+                    written = files.enter_context(whole_at_end(args.arrays))
+                    arrays = files.enter_context(Arrays(written))
                 if keep:
                     kept.append(sentence)
                 if arrays is not None:
@@ -160,10 +160,10 @@ def _write(
                     tables.add(sentence, None if tags is None else tags[k].split())
             models.append(Model(name, reader.architecture, reader.cell_names, kept))
         if args.picture is not None:
-            path, join = files.enter_context(_whole(args.picture)), args.join_subwords
+            path, join = files.enter_context(whole_at_end(args.picture)), args.join_subwords
             draw(path, models[0], side=args.side, layer=args.layer, unit=args.unit, join=join)
         if args.page is not None:
-            write_page(files.enter_context(_whole(args.page)), models)
+            write_page(files.enter_context(whole_at_end(args.page)), models)
         if tables is not None:  # last: if anything fails, nothing is written
             tables.write(args.tables)
     for path in (args.arrays, args.tables, args.picture, args.page):
@@ -176,8 +176,8 @@ def _names(checkpoints: list[Path]) -> list[str]:
 
     Checkpoints of one folder have the names of the files.
     """
-    shown = [os.fsencode(path.resolve()).decode(errors="replace") for path in checkpoints]
-    paths = [Path(path) for path in shown]
+    # names that are not UTF-8 cannot be written to a picture or a page
+    paths = [Path(os.fsencode(p.resolve()).decode(errors="replace")) for p in checkpoints]
     folders = [path.parent.parts for path in paths]
     if len(set(folders)) < len(paths):
         return [path.stem for path in paths]
@@ -323,10 +323,3 @@ def _check_folder(option: str, folder: Path) -> None:
         problem = error
     if problem is not None:
         raise ValueError(f"{option}: cannot write to the folder {folder}: {problem}")
-
-
-def _whole(path: Path) -> contextlib.AbstractContextManager[Path]:
-    """`whole` of the file that a path leads to, in a folder that is made if it does not exist."""
-    path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return whole(path)

@@ -36,7 +36,7 @@ class Reader:
         user_dir: a folder with code of the user, such as a cell, to import before.
         bpe: fairseq's name of the segmentation, and
         bpe_model: its model; see `Vocabulary`.
-        beam: beam size for the model's own translations.
+        beam: beam size for the model's own translations, by default 5.
         device: the device to run on.
 
     Attributes:
@@ -58,7 +58,7 @@ class Reader:
         user_dir: Path | None = None,
         bpe: str | None = None,
         bpe_model: Path | None = None,
-        beam: int = 5,
+        beam: int | None = None,
         device: str = "cpu",
     ) -> None:
         state = origins.read(checkpoint)
@@ -106,7 +106,7 @@ class Reader:
         if not self.is_language_model:
             dictionaries["encoder"] = self.task.source_dictionary
         self.vocabulary = Vocabulary(dictionaries, folder, bpe, bpe_model)
-        cfg.generation.beam = beam
+        cfg.generation.beam = beam or 5
         self._generation = cfg.generation
 
     def translates(self, lines: Sequence[Line]) -> bool:

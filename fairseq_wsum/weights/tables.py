@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..files import whole
+from ..files import whole_at_end
 from .sentences import BOUNDARIES, Sentence, Text, View, last_tokens
 from .trace import Trace
 from .weighted_sum import SHARE, half_lives, lifetimes
@@ -141,7 +141,6 @@ class Tables:
           occur at least five times.
         - `half_lives.tsv`: quantiles of the half-lives over the units.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         tables = {
             "words": ([*PLACE, "word", *LIFE], _Sums.words),
             "tags": ([*PLACE, "tag", *LIFE], _Sums.by_tag),
@@ -294,10 +293,7 @@ def _add(sums: dict[str, Array], key: str, numbers: Array) -> None:
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Row]) -> None:
-    with (
-        whole(path.resolve()) as partial,
-        partial.open("w", encoding="utf-8", newline="\n") as file,
-    ):
+    with whole_at_end(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
         for row in (header, *rows):
             cells = (f"{x:.5g}" if isinstance(x, float) else str(x) for x in row)
             file.write("\t".join(cells) + "\n")

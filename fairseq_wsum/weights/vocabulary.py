@@ -79,8 +79,8 @@ class Vocabulary:
         if kind is not None:
             unmarked = not any(self._kinds.values())  # so small that every word is a token
             self._kinds = {s: kind if own or unmarked else None for s, own in self._kinds.items()}
-        segmented = [] if self._bpe else [s for s, own in self._kinds.items() if own is not None]
-        self.needs_segmentation = frozenset(segmented)
+        unmade = self._kinds if self._bpe is None else {}
+        self.needs_segmentation = frozenset(side for side, own in unmade.items() if own)
 
     def encode(self, side: str, text: str) -> Tokens:
         """The tokens of a text in the dictionary of a side."""
