@@ -47,7 +47,7 @@ def test_the_last_run_keeps_its_share_of_the_cores(
     """Slurm gives each run its own."""
     given = []
     monkeypatch.setattr(commands, "_stop_on_signals", lambda: None)
-    monkeypatch.setattr(commands, "_default_jobs", lambda: 9)
+    monkeypatch.setattr(commands, "_default_jobs", lambda plan: 9)
     monkeypatch.setattr(commands.launch, "launch", lambda *arguments: given.append(arguments[3]))
     file = write_study()
     execute(plan_of(file).runs[0])
@@ -122,7 +122,9 @@ def test_a_wrong_option_of_the_launcher_is_named_before_anything_is_made(
     option, message, write_study
 ) -> None:
     file = write_study()
-    status, said = run_study(file, "--launcher", "submitit_slurm", "--launcher-option", option)
+    options = ["--launcher", "submitit_slurm", "--launcher-option", option]
+    status, said = run_study(file, *options)
+    assert run_study(file, *options, "--dry-run") == (status, said)
     assert status == 1
     assert re.search(f"--launcher-option {option}: {message}", said) and "Traceback" not in said
     assert not (file.parent / "out").exists()

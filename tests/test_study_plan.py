@@ -15,6 +15,10 @@ from fairseq_wsum.study.requirements import check_one_gpu, check_requirements
 from fairseq_wsum.study.run import state
 
 
+def check(file) -> None:
+    check_requirements(file, plan_of(file).runs)
+
+
 def test_the_plan_has_every_model_with_every_seed_and_all_models_before_a_second_seed(
     write_study,
 ) -> None:
@@ -114,7 +118,6 @@ def test_a_cell_of_the_users_own_is_known_to_fairseq_only(write_study) -> None:
         ({"cells": ["lstm", "no-such"]}, "cells: no cell 'no-such'; choose from lstm, no-srnn"),
         ({"cels": ["lstm"]}, "no key 'cels'; the keys are tasks, cells"),
         (task(option={}), "counting: no key 'option'; the keys are recipe, data"),
-        (task(recipe="gone.sh"), "recipe: no file .*gone.sh; the path is relative to"),
         ({"tasks": {"counting": {}}}, "recipe: name a script, such as ../translation_multi30k/"),
         (task(options={"lr": None}), "options: lr: write the option without dashes"),
         (task(options={"seed": 3}), "options: seed: the study sets this option itself"),
@@ -207,7 +210,7 @@ def test_a_missing_folder_of_own_code_is_named(write_study, place) -> None:
     with pytest.raises(
         ValueError, match=rf"tasks: counting: {place}: user-dir: no folder gone in "
     ):
-        check_requirements(plan_of(write_study(**keys)))
+        check(write_study(**keys))
 
 
 OWN_CELL = """
@@ -226,14 +229,14 @@ def test_a_cell_that_the_own_code_does_not_register_is_an_error(
     folder.mkdir()
     (folder / "__init__.py").write_text(OWN_CELL)
     options = {"user-dir": str(folder)}
-    check_requirements(plan_of(write_study(cells=["lstm", "mine"], **task(options=options))))
+    check(write_study(cells=["lstm", "mine"], **task(options=options)))
     for keys, place in (
         ({"cells": ["mine", "yours"], **task(options=options)}, "yours: cell"),
         ({"models": {"x": {"encoder-cell": "yours", **options}}}, "x: encoder-cell"),
     ):
         message = f"tasks: counting: {place}: no cell 'yours'; choose from .*, mine"
         with pytest.raises(ValueError, match=message):
-            check_requirements(plan_of(write_study(**keys)))
+            check(write_study(**keys))
 
 
 @needs_fairseq
@@ -244,14 +247,15 @@ def test_own_code_that_cannot_be_imported_is_an_error(write_study, warm_python, 
     keys = task(options={"user-dir": str(folder)})
     message = f"lstm2: user-dir: {folder} cannot be imported: .*No module named 'no_such_module'"
     with pytest.raises(ValueError, match=message):
-        check_requirements(plan_of(write_study(cells=["lstm2"], **keys)))
+        check(write_study(cells=["lstm2"], **keys))
 
 
-def test_missing_data_are_named(write_study) -> None:
-    file = write_study(**task(data="gone"))
-    with pytest.raises(ValueError, match=r"tasks: counting: data: no folder .*gone; the path") as e:
-        check_requirements(plan_of(file))
-    assert "study.yaml" in str(e.value)
+@pytest.mark.parametrize(("key", "what"), [("data", "folder"), ("recipe", "file")])
+def test_what_is_missing_is_named(write_study, key, what) -> None:
+    file = write_study(**task(**{key: "gone"}))
+    message = rf"study.yaml: tasks: counting: {key}: no {what} .*gone; the path is relative to"
+    with pytest.raises(ValueError, match=message):
+        check(file)
 
 
 def test_a_path_of_data_is_taken_as_it_is_written(write_study) -> None:
@@ -267,7 +271,7 @@ def test_a_recipe_that_cannot_be_executed_is_named(write_study) -> None:
     file = write_study()
     (file.parent / "recipe.sh").chmod(0o644)
     with pytest.raises(ValueError, match="cannot be executed: run chmod"):
-        plan_of(file)
+        check(file)
 
 
 def test_models_may_have_names_in_any_script(write_study) -> None:

@@ -5,9 +5,10 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from shutil import rmtree
 
 import pytest
-from study_runs import TRANSLATION, Folder, language_models, metrics, translations, write
+from study_runs import LM, TRANSLATION, Folder, language_models, metrics, translations, write
 
 from fairseq_wsum.study import significance
 from fairseq_wsum.study.results import read_results
@@ -94,6 +95,11 @@ def test_one_seed_says_nothing_about_the_cells(captions) -> None:
     assert "With one seed" not in captions.report()
     captions.file.write_text(TRANSLATION.replace("[1, 2]", "[1]"))
     assert "With one seed, a difference holds for the two trained models" in captions.report()
+
+
+def test_a_report_names_the_models_with_one_seed(captions) -> None:
+    rmtree(captions.run("gru", 2).folder)
+    assert "With one seed (gru), a difference" in captions.report()
 
 
 def test_only_common_seeds_are_tested(captions) -> None:
@@ -227,8 +233,18 @@ def test_perplexities_are_compared_over_the_common_seeds(lm) -> None:
     assert found.difference == -7.5
     assert found.p.raw == found.p.corrected
     assert found.p.raw == pytest.approx(t_test([math.log(90 / 100), math.log(99 / 104)]))
-    assert "With 2 seeds this test is weak" in lm.report()
-    assert "12.7 times its standard error" in lm.report()
+    assert "must be 12.7 times its standard error with 2 seeds, so models" in lm.report()
+
+
+def test_the_report_says_which_models_have_few_seeds(tmp_path) -> None:
+    study = Folder(tmp_path, LM.replace("[1, 2]", "[1, 2, 3, 4, 5, 6]"))
+    for seed in range(1, 7):
+        study.language_model("lstm", seed, test=100 + seed)
+        study.language_model("gru", seed, test=99 + 2 * seed)
+    for seed in (1, 2):
+        study.language_model("no_gates & 50%", seed, test=200 + 3 * seed)
+    models = r"no\_gates \& 50%"
+    assert f"must be 12.7 times its standard error with 2 seeds ({models}), so" in study.report()
 
 
 def test_t_tests_of_two_models_by_hand(tmp_path) -> None:

@@ -179,7 +179,7 @@ def test_the_difference_of_a_diverged_model_is_short(lm) -> None:
 def test_a_model_is_failed_only_if_no_other_run_of_it_was_started(lm) -> None:
     assert tables.text_rows(lm.table())[3][3] == "failed"
     lm.end("no_gates & 50%", 2, "interrupted")
-    assert tables.text_rows(lm.table())[3][3] == "not run"
+    assert tables.text_rows(lm.table())[3][3] == "not finished"
 
 
 def test_the_csv_files_name_the_level_of_a_p_value(lm, tmp_path_factory) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 
-from ..machine import cores
 from . import launch
 from .owner import check_owner, set_owner
 from .plan import Plan, Run, prepare_command
@@ -23,7 +22,9 @@ from .progress import Watch
 from .record import LOG, finished_record, last_lines, read_log, read_record
 from .report import write_report
 from .requirements import check_one_gpu, check_requirements
-from .run import LOCK, call, check_locks, hold, state
+from .run import LOCK, call, check_locks, cores, hold, on_cpu, processes, state
+
+REPORT = "report"  # the folder of the report, in that of the study
 
 
 def _plan(args: argparse.Namespace) -> Plan:
@@ -32,6 +33,19 @@ def _plan(args: argparse.Namespace) -> Plan:
     plan = read_plan(args.file, args.out or Path("runs", "studies", args.file.stem))
     if plan.out.exists() and not plan.out.is_dir():
         raise ValueError(f"--out {plan.out} is a file: give a folder")
+    for option, path in (("FILE", plan.file), ("--out", plan.out)):
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{option} {str(path)!a}: the path is not UTF-8, as the report is; rename it"
+            ) from error
+    for name in (*(task.name for task in plan.tasks), REPORT):
+        if (plan.out / name).is_file():
+            raise ValueError(
+                f"{plan.out / name} is a file, where this study has a folder: move it elsewhere, "
+                "or give another folder with --out"
+            )
     if args.out is None:
         check_owner(plan.out, plan.file, "give another folder with --out")
     return plan
@@ -48,26 +62,26 @@ def study(args: argparse.Namespace) -> None:
     """
     plan = _plan(args)
     _print_any_letter()
-    check_requirements(plan)
+    todo = [run for run in plan.runs if finished_record(run) is None]
+    check_requirements(plan.file, todo)
     if args.launcher != "submitit_slurm":
         check_one_gpu(plan)
     if "${" in str(plan.out):
         raise ValueError(f"--out {plan.out}: hydra reads '${{' as its own; give a path without it")
-    todo = [run for run in plan.runs if finished_record(run) is None]
     if args.launcher == "submitit_slurm":
         jobs = args.jobs or max(len(todo), 1)
     else:
         # Not by the runs that are left: one that goes on keeps its share of the cores, as another
         # number of threads rounds in another way.
-        jobs = min(args.jobs or _default_jobs(), len(plan.runs))
+        jobs = min(args.jobs or _default_jobs(plan), len(plan.runs))
+    options = args.launcher_option
+    launch.check_launcher(args.launcher, options)
     if args.dry_run and (args.launcher != "submitit_slurm" or not todo):
         for run in todo:
             print(shlex.join(run.command()))
         if not todo:
             _say("all runs are finished")
         return
-    options = args.launcher_option
-    launch.check_launcher(args.launcher, options)
     if args.dry_run:
         print(launch.slurm_jobs(plan, todo, jobs, options))
         return
@@ -124,9 +138,12 @@ def _stop_on_signals() -> None:
             signal.signal(number, signal.default_int_handler)
 
 
-def _default_jobs() -> int:
-    """The number of GPUs, or of cores if there is none."""
-    return torch.cuda.device_count() or cores()
+def _default_jobs(plan: Plan) -> int:
+    """The number of GPUs, or if no run takes one, of those that have a core for each process."""
+    gpus = torch.cuda.device_count()
+    if gpus and not all(map(on_cpu, plan.runs)):
+        return gpus
+    return max(cores() // max(map(processes, plan.runs)), 1)
 
 
 def _prepare(runs: Sequence[Run]) -> None:
@@ -197,5 +214,5 @@ def report(args: argparse.Namespace) -> None:
             "`fairseq-wsum study` (without it, both commands take a folder in the current one)"
         )
     _print_any_letter()
-    page = write_report(plan, plan.out / "report", print)
+    page = write_report(plan, plan.out / REPORT, print)
     _say(str(page.parent))

@@ -146,11 +146,12 @@ def _bootstrap(baseline: str, tested: Mapping[str, Comparison]) -> str:
         "to the choice of test sentences. The randomness of training shows only in the standard "
         "deviation over seeds."
     )
-    if min(len(found.differences) for found in tested.values()) > 1:
+    by_seeds = _by_number_of_seeds(tested)
+    if 1 not in by_seeds:
         return text
     return (
-        f"{text} With one seed, a difference holds for the two trained models, and not for the two "
-        "kinds of model."
+        f"{text} With one seed{by_seeds[1]}, a difference holds for the two trained models, and "
+        "not for the two kinds of model."
     )
 
 
@@ -164,15 +165,27 @@ def _t_test(baseline: str, tested: Mapping[str, Comparison]) -> str:
         f"p-value is below {LEVEL} and the mean differences of the perplexities and of their "
         "logarithms have the same sign."
     )
-    seeds = min(len(found.differences) for found in tested.values())
-    if seeds > FEW:
+    times = [
+        f"{t.ppf(1 - LEVEL / 2, seeds - 1):.1f} times its standard error with {seeds} seeds{models}"
+        for seeds, models in _by_number_of_seeds(tested).items()
+        if seeds <= FEW
+    ]
+    if not times:
         return text
-    factor = t.ppf(1 - LEVEL / 2, seeds - 1)
     return (
-        f"{text} With {seeds} seeds this test is weak: even before the correction, the mean "
-        f"difference must be {factor:.1f} times its standard error, so models that do not count as "
-        "different may well differ."
+        f"{text} With few seeds this test is weak: even before the correction, the mean difference "
+        f"must be {', '.join(times)}, so models that do not count as different may well differ."
     )
+
+
+def _by_number_of_seeds(tested: Mapping[str, Comparison]) -> dict[int, str]:
+    """By the number of seeds, the names of the models tested with so many, unless all are."""
+    models: dict[int, list[str]] = {}
+    for name, found in tested.items():
+        models.setdefault(len(found.differences), []).append(escape_markdown(name))
+    if len(models) == 1:
+        return dict.fromkeys(models, "")
+    return {seeds: f" ({', '.join(names)})" for seeds, names in sorted(models.items())}
 
 
 def _why_not(found: Comparison, metric: str) -> str:

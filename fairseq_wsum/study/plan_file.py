@@ -21,7 +21,6 @@ import math
 import os
 import re
 import reprlib
-import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,14 +148,7 @@ class _Reader:
     def recipe(self, value: Any, key: str) -> Path:
         if not isinstance(value, str):
             raise self.error(key, "name a script, such as ../translation_multi30k/strong.sh")
-        path = self.path(value, key)
-        if not path.is_file():
-            raise self.error(key, f"no file {path}; the path is relative to the study's file")
-        if not os.access(path, os.X_OK):
-            raise self.error(
-                key, f"{path} cannot be executed: run chmod +x {shlex.quote(str(path))}"
-            )
-        return path.resolve()
+        return self.path(value, key).resolve()
 
     def data(self, value: Any, key: str) -> Path | None:
         if value is None:

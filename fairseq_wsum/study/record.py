@@ -193,11 +193,7 @@ def has_other_options(record: Record, run: Run) -> bool:
     for name in before.keys() & now.keys() & PATHS.keys():
         if stayed and _differ(Path(before[name]), Path(now[name])):
             continue
-        if record.paths:
-            same = record.paths[PATHS[name]] == run.task.paths[PATHS[name]]
-        else:  # a record of an earlier version
-            same = Path(before[name]).name == Path(now[name]).name
-        if same:
+        if record.paths.get(PATHS[name]) == run.task.paths[PATHS[name]]:
             before[name] = now[name]
     return before != now
 

@@ -23,6 +23,10 @@ from .tables import Table
 PAGE = "report.md"
 RUNS = "runs.csv"
 OURS = ".files"  # names of the files that the last report wrote
+PICTURES = {  # by the end of the file's name: what it shows, and how
+    "bars": ("test scores", "mean, sample standard deviation, and a dot for each seed"),
+    "curves": ("validation perplexity by epoch", "mean and range over the finished seeds"),
+}
 NO_PICTURES = (
     "There are no pictures, because matplotlib is not installed: `pip install matplotlib`.\n"
 )
@@ -118,9 +122,10 @@ def _section(section: Section, files: Mapping[str, object]) -> Iterator[str]:
     yield describe.significance(section.table, section.comparisons)
     yield describe.scoring(section.runs)
     yield describe.hardware(section.runs)
-    for kind, what in (("bars", "test scores"), ("curves", "validation perplexity by epoch")):
+    for kind, (what, shown) in PICTURES.items():
         if (file := f"{name}-{kind}.svg") in files:
             yield f"![{name}: {what}]({file})\n"
+            yield f"{what[0].upper()}{what[1:]}: {shown}.\n"
 
 
 def _failed(plan: Plan, results: Results) -> Iterator[str]:

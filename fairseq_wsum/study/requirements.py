@@ -1,18 +1,20 @@
-"""What a study needs before its first run starts: data, and the user's own code with its cells.
+"""What a study needs before a run starts: recipes, data, and the user's own code with its cells.
 
 A report needs none of these.
 """
 
 from __future__ import annotations
 
+import os
+import shlex
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
 
 from ..cells import CELLS
-from .plan import Options, Plan
+from .plan import Options, Plan, Run
 from .plan_file import CELL_OPTIONS
 
 # The user's code may do anything when it is imported, so another process imports it. As it may
@@ -27,14 +29,19 @@ print(*CELLS)
 """
 
 
-def check_requirements(plan: Plan) -> None:
-    """Check the folders that the file names, and the cells that only the user's own code has.
+def check_requirements(file: Path, runs: Sequence[Run]) -> None:
+    """Check what the file of a study names: recipes, folders, and cells of the user's own code.
+
+    Args:
+        file: the file of the study.
+        runs: those that are to be done. Only their tasks are checked.
 
     Raises:
         ValueError: something is missing; the message says where the file names it.
     """
-    for task in plan.tasks:
-        place = f"{plan.file}: tasks: {task.name}"
+    for task in {run.task.name: run.task for run in runs}.values():
+        place = f"{file}: tasks: {task.name}"
+        _check_recipe(f"{place}: recipe", task.recipe)
         if task.data is not None and not task.data.exists():  # or an archive for some recipes
             raise ValueError(
                 f"{place}: data: no folder {task.data}; the path is relative to the study's file"
@@ -60,6 +67,15 @@ def check_one_gpu(plan: Plan) -> None:
                     "study has one GPU, and the others serve other runs; remove the line, or use "
                     "--launcher submitit_slurm with --launcher-option gpus_per_node=N"
                 )
+
+
+def _check_recipe(place: str, recipe: Path) -> None:
+    if not recipe.is_file():
+        raise ValueError(f"{place}: no file {recipe}; the path is relative to the study's file")
+    if not os.access(recipe, os.X_OK):
+        raise ValueError(
+            f"{place}: {recipe} cannot be executed: run chmod +x {shlex.quote(str(recipe))}"
+        )
 
 
 def _check_cells(place: str, options: Options) -> None:

@@ -22,7 +22,7 @@ from typing import IO
 
 import torch
 
-from ..machine import cores, processor, version
+from ..machine import processor, version
 from .plan import Run
 from .record import LOG, SCORES, Record, checked_record, has_other_options, read_record
 
@@ -79,7 +79,7 @@ def execute(run: Run, slots: Path | None = None, jobs: int = 1, parent: int | No
         earlier = 0.0 if before is None else _seconds(before, run.folder / LOG)
         inherited = [lock]
         variables: dict[str, str] = {}
-        gpus = 0 if _on_cpu(run) else torch.cuda.device_count()
+        gpus = 0 if on_cpu(run) else torch.cuda.device_count()
         if slots is not None:
             number, file = stack.enter_context(_slot(slots, jobs))
             inherited.append(file)
@@ -259,10 +259,23 @@ def _slot(folder: Path, jobs: int) -> Iterator[tuple[int, IO[bytes]]]:
         time.sleep(POLL)
 
 
-def _on_cpu(run: Run) -> bool:
+def on_cpu(run: Run) -> bool:
     """Whether the options of a run keep it from the GPUs."""
     options = run.task.options_of(run.model)
     return options.get("gpus") == "0" or bool({"cpu", "cpu-processes"} & options.keys())
+
+
+def processes(run: Run) -> int:
+    """The number of processes of a run on the CPU."""
+    each = str(run.task.options_of(run.model).get("cpu-processes", 1))
+    return max(int(each), 1) if each.isdecimal() else 1  # the recipe reports other values
+
+
+def cores() -> int:
+    """The number of cores that this process may use; a container may limit it."""
+    from joblib import cpu_count
+
+    return int(cpu_count())
 
 
 def _share(run: Run, number: int, jobs: int, gpus: int) -> dict[str, str]:
@@ -275,7 +288,5 @@ def _share(run: Run, number: int, jobs: int, gpus: int) -> dict[str, str]:
         visible = os.environ.get(GPUS, ",".join(map(str, range(gpus))))
         variables[GPUS] = visible.split(",")[number % gpus]
     if "OMP_NUM_THREADS" not in os.environ:
-        each = str(run.task.options_of(run.model).get("cpu-processes", 1))
-        processes = int(each) if each.isdecimal() else 1  # the recipe reports other values
-        variables["OMP_NUM_THREADS"] = str(max(cores() // (jobs * max(processes, 1)), 1))
+        variables["OMP_NUM_THREADS"] = str(max(cores() // (jobs * processes(run)), 1))
     return variables

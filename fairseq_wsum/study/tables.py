@@ -7,7 +7,7 @@ import io
 import math
 import re
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .plan import Model, Plan, Task
@@ -48,14 +48,14 @@ class Row:
         runs: its finished runs.
         comparison: with the baseline; empty for the baseline itself and a model without scores.
         published: a published figure of the test set.
-        failed: whether every run that has been started failed.
+        states: of the runs that were started with its options.
     """
 
     model: str
     runs: Sequence[Result]
     comparison: Comparison
     published: float | None = None
-    failed: bool = False
+    states: Collection[str] = ()
 
     def scores(self, subset: str) -> list[float]:
         """The main scores of the runs on `valid` or `test`."""
@@ -66,7 +66,9 @@ class Row:
         """What the table and the bars show if no run has finished; otherwise empty."""
         if self.runs:
             return ""
-        return "failed" if self.failed else "not run"
+        if not self.states:
+            return "not run"
+        return "failed" if set(self.states) == {"failed"} else "not finished"
 
     @property
     def parameters(self) -> int | None:
@@ -105,7 +107,7 @@ def make_table(task: Task, results: Results, comparisons: Mapping[str, Compariso
             results.of(task, model),
             comparisons.get(model.name, Comparison({})),
             published.get(model.name),
-            _states(task, model, results) == {"failed"},
+            _states(task, model, results),
         )
         for model in task.models
     )
