@@ -173,6 +173,12 @@ train() { # DATA RUN options...
                 "give a new folder with --out, or with --run if you gave one"
         if [ -s "$run/options" ]; then
             changed="$(changed_options "$(cat "$run/options")" "$made")"
+            if [[ "$changed" =~ ^--total-num-update\ ([0-9]+)\ there,[^\;]*$ ]]; then
+                # only what count_updates makes of the number of GPUs, which may be another now
+                die "$run was trained for ${BASH_REMATCH[1]} updates: $changed. To continue, use as" \
+                    "many GPUs or processes as before, or give --total-num-update" \
+                    "${BASH_REMATCH[1]}. Otherwise give a new folder with --out or --run"
+            fi
             [ -z "$changed" ] || die "$run was trained with other options: $changed." \
                 "Give a new folder with --out, or with --run if you gave one"
         fi

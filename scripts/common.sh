@@ -166,6 +166,9 @@ use_environment() {
     PYTHON="$(dirname "$train")/python"
     [ -x "$PYTHON" ] || PYTHON="$(command -v python3)"
     export PYTHON
+    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        die "$PYTHON is $("$PYTHON" --version); this project needs Python 3.11 or later. Run" \
+            "scripts/setup.sh, or set VENV to an environment that has it"
     export PYTHONUTF8=1 # fairseq reads and writes texts in the encoding of the locale
     # glibc keeps freed memory for the next tensor. Otherwise it returns large tensors to the system,
     # which clears their pages again in every update (docs/tuning.md, "Freed memory").

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,10 @@ EXAMPLES = """\
 examples:
   scripts/distil.sh data-bin/multi30k --out data-bin/multi30k-distilled \\
       --checkpoints runs/first/checkpoint_best.pt:runs/second/checkpoint_best.pt --lenpen 1.4"""
+
+# of fairseq-generate: they leave translations out, or write them elsewhere
+REFUSED = ("--quiet", "--results-path", "--skip-invalid-size-inputs-valid-test")
+TOO_LONG = re.compile(r"Size of sample #\d+ is invalid \([^)]*\)")
 
 
 def main() -> None:
@@ -90,6 +95,9 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
         help="fairseq modules to load, for a cell of your own (default: this plugin)",
     )
     args, options = parser.parse_known_args()
+    for option in options:
+        if option.partition("=")[0] in REFUSED:
+            parser.error(f"{option}: the translations would be incomplete; leave it out")
     if not args.data.is_dir():
         parser.error(
             f"no data folder {args.data}: give DATA first, before fairseq-generate's options"
@@ -212,7 +220,15 @@ def generate(args: argparse.Namespace, options: list[str], partial: Path, printe
         # It inherits the lock and holds it as well.
         done = subprocess.run(command, close_fds=False, stdout=output, stderr=messages)
     if done.returncode != 0:
-        *_, last = ["no message", *log.read_text("utf-8", "replace").splitlines()]
+        text = log.read_text("utf-8", "replace")
+        if long := TOO_LONG.search(text):
+            limits = "{'max_source_positions': N, 'max_target_positions': N}"
+            raise UserError(
+                f"the training text has a sentence longer than the models accept ({long[0]}): "
+                f'raise their limit with --max-source-positions N --model-overrides "{limits}", or '
+                "leave out such sentences with --max-words N of scripts/prepare_multi30k.sh"
+            )
+        *_, last = ["no message", *text.splitlines()]
         kept = finished_parts(partial)
         cure = "; the same command continues after the finished parts" if kept else ""
         raise UserError(f"fairseq-generate failed: {last}{cure}")

@@ -14,7 +14,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-MODULES = ("torch", "pytest", "triton", "fairseq", "sacrebleu", "sacremoses", "sentencepiece")
+MODULES = ("fairseq", "pytest", "triton")
 REPO = Path(__file__).resolve().parents[1]
 
 

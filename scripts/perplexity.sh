@@ -13,8 +13,8 @@ Score the validation and the test split of DATA with a language model and print 
 
   --checkpoint FILE   the model
                DIR    with --average: the training's --save-dir
-  --average N         average the checkpoints of the last N epochs in DIR into DIR/average-N.pt, and
-                      score that model
+  --average N         average the checkpoints of the last N epochs in DIR or, if it has fewer, the
+                      last N of --save-interval-updates, into DIR/average-N.pt, and score that model
   --splits LIST       splits to score (default valid,test); fairseq's --gen-subset is the same
   --task TASK         fairseq's task (default wsum_language_modeling: one stream, and the state is
                       carried from sentence to sentence)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from common import UserError, run
 from data_folder import read_translation_record
+from multi30k_files import FORMS
 from sacrebleu.metrics import BLEU
 
-FORMS = ("raw", "lc.norm.tok")  # of a reference
 # for scoring a translation
 NEEDED = ("text", "units", "max_words", "own_corpus", "source_lang", "target_lang")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from sacrebleu.metrics import BLEU, CHRF
 from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
 
 UNKNOWN = "<unk>"
+ESCAPED = re.compile(r"&(?:amp|apos|gt|lt|quot|#\d+);")  # as Moses writes special characters
 
 
 @dataclass
@@ -111,10 +113,12 @@ def detokenised(sentences: list[str], prepared: dict[str, str]) -> list[str]:
     return [moses.detokenize(sentence.split()) for sentence in sentences]
 
 
-def lower_cased_tokens(sentences: list[str], lang: str) -> list[str]:
+def lower_cased_tokens(sentences: list[str], lang: str, reference: Path) -> list[str]:
+    """Tokens like those of a reference, which may have Moses' escapes, such as &apos;."""
+    escape = reference.is_file() and any(map(ESCAPED.search, read_lines(reference)))
     normalise, moses = MosesPunctNormalizer(lang=lang), MosesTokenizer(lang=lang)
     return [
-        moses.tokenize(normalise.normalize(sentence.lower()), return_str=True)
+        moses.tokenize(normalise.normalize(sentence.lower()), return_str=True, escape=escape)
         for sentence in sentences
     ]
 
@@ -138,9 +142,16 @@ def both_ways(
         ]
     else:
         approximate = "lower-cased tokens, approximate: tokenised by sacremoses"
+        tokenised = references / f"{subset}.lc.norm.tok.{target}"
         ways = [
             ("detokenised, cased", detok, "raw", False, {}),
-            (approximate, lower_cased_tokens(detok, target), "lc.norm.tok", False, tokens),
+            (
+                approximate,
+                lower_cased_tokens(detok, target, tokenised),
+                "lc.norm.tok",
+                False,
+                tokens,
+            ),
         ]
     figures = []
     for text, system, reference, lower, options in ways:

@@ -79,7 +79,7 @@ while [ $# -gt 0 ]; do
             ;;
         --no-save-optimizer-state)
             die "$1: an interrupted training would begin its learning rate and its updates again;" \
-                "omit this option (--no-save-optimizer-state-on-training-finished saves space, too)"
+                "omit this option (--no-epoch-checkpoints saves space, too)"
             ;;
         --skip-damaged) skip_damaged=true ;;
         --gpus) gpus="$(value "$@")"; shift ;;
@@ -137,6 +137,12 @@ on_cpu() { # by request, or because there is no GPU
     [ "$gpus" = 0 ] || [ -n "$cpu_processes" ] || { [ -z "$gpus" ] && [ "$(gpus_here)" = 0 ]; }
 }
 
+needs_gpu() { # WHAT CURE
+    local here
+    here="$(gpus_here)" || die "$PYTHON cannot import torch; its message is above"
+    [ "$here" -gt 0 ] || die "$1: torch sees no GPU here; $2"
+}
+
 common=(--save-dir "$save_dir" --user-dir "$user_dir" --required-batch-size-multiple "$multiple"
     --update-epoch-batch-itr "$new_batches")
 case "$precision" in
@@ -187,6 +193,7 @@ elif [ -n "${RANK:-}" ] && [ -n "${MASTER_ADDR:-}" ] && [ "${WORLD_SIZE:-1}" -gt
     if [ "$gpus" = 0 ]; then
         command+=(--cpu --distributed-backend gloo --ddp-backend legacy_ddp)
     else
+        $dry_run || needs_gpu torchrun "add --gpus 0 to train on the CPU"
         command+=(--device-id "${LOCAL_RANK:?torchrun sets it}")
     fi
 elif [ "${SLURM_STEP_NUM_TASKS:-1}" -gt 1 ]; then # srun; fairseq reads the rest from SLURM_*
@@ -206,6 +213,11 @@ elif [ "${SLURM_STEP_NUM_TASKS:-1}" -gt 1 ]; then # srun; fairseq reads the rest
     elif [ -n "$gpus" ]; then
         die "--gpus $gpus: Slurm's --ntasks-per-node sets the number; leave --gpus out"
     fi
+    # Without it every task would train alone, and overwrite the checkpoints of the others.
+    $dry_run || [ -n "$(command -v scontrol)" ] ||
+        die "srun: fairseq needs Slurm's scontrol, which is not on PATH here (in a container?);" \
+            "start the processes with torchrun (see --help)"
+    $dry_run || needs_gpu srun "ask Slurm for GPUs, or start processes for the CPU with torchrun"
     command+=(--distributed-world-size "$processes"
         --distributed-port "${MASTER_PORT:-$((10000 + SLURM_JOB_ID % 50000))}")
 elif [ "${OMPI_COMM_WORLD_SIZE:-1}" -gt 1 ]; then

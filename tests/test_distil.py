@@ -85,12 +85,35 @@ def test_wrong_options_are_named(prepared, corpus, tmp_path) -> None:
     wrong = [*distil[:1], *distil[2:], "c.pt", "--max-len-b", "60", prepared]
     assert "no data folder 60: give DATA first, before" in fails(*wrong)
     assert "12:30: fairseq splits paths at ':'" in fails(*distil, "c.pt", "--out", "12:30")
+    (tmp_path / "c.pt").touch()
+    incomplete = [*distil, tmp_path / "c.pt", "--results-path=x"]
+    assert "--results-path=x: the translations would be incomplete" in fails(*incomplete)
     recipe = [TRANSFORMER, "--own-corpus", "--data", corpus, "--bpe-size", 120]
     recipe += ["--out", tmp_path, "--distilled", prepared]
     assert "--distilled needs --run FOLDER" in fails(*recipe)
     assert not (tmp_path / "data").exists()
     message = fails(*recipe, "--run", tmp_path / "run")
     assert f"--distilled {prepared} was not made of {tmp_path}/data: make it with" in message
+
+
+def test_a_sentence_that_is_too_long_is_named_with_the_cure(
+    prepared, tmp_path, load, monkeypatch
+) -> None:
+    model = tmp_path / "one.pt"
+    model.touch()
+    words = ["distil.sh", prepared, "--out", tmp_path / "out", "--checkpoints", model]
+    monkeypatch.setattr(sys, "argv", [*map(str, words)])
+
+    def generate(command, stderr, **options):
+        stderr.write(
+            b"Exception: Size of sample #7 is invalid (=(1101, 90)) since max_positions=1\n"
+        )
+        return SimpleNamespace(returncode=1)
+
+    monkeypatch.setattr(subprocess, "run", generate)
+    message = r"accept \(Size of sample #7 .*1101.*: raise their limit with --max-source-positions"
+    with pytest.raises(load("common").UserError, match=message):
+        load("distil").main()
 
 
 def test_an_interrupted_translation_continues_after_its_finished_parts(

@@ -61,6 +61,21 @@ def test_the_reference_itself_scores_100_both_ways(form, tmp_path, load):
         assert figures[4].score < 90
 
 
+@pytest.mark.parametrize(
+    "tokens", ["c' est l' été & l' eau .", "c&apos; est l&apos; été &amp; l&apos; eau ."]
+)
+def test_translations_have_escapes_as_the_reference_has(tokens, tmp_path, load):
+    pytest.importorskip("sacremoses")
+    score = load("score")
+    for name, text in (("raw", "C'est l'été & l'eau."), ("lc.norm.tok", tokens)):
+        (tmp_path / f"test.{name}.fr").write_text(f"{text}\n")
+    record = {"text": "raw", "units": "bpe", "target_lang": "fr"}
+    figures = score.both_ways(
+        ["C'est l'été & l'eau."], ["C'est l'été & l'eau."], record, tmp_path, "test"
+    )
+    assert [figure.score for figure in figures] == pytest.approx([100.0] * 4)
+
+
 def test_a_wrong_number_of_references_is_rejected(tmp_path, load):
     pytest.importorskip("sacremoses")
     score = load("score")

@@ -150,6 +150,27 @@ def test_ways_to_start_processes_that_exclude_each_other_are_named(
 
 
 @needs_fairseq
+@pytest.mark.parametrize(
+    ("programs", "variables", "named"),
+    [
+        ([], {"SLURM_STEP_NUM_TASKS": "2"}, "fairseq needs Slurm's scontrol, which is not on PATH"),
+        (["scontrol"], {"SLURM_STEP_NUM_TASKS": "2"}, "srun: torch sees no GPU here; ask Slurm"),
+        ([], {"WORLD_SIZE": "2"}, "torchrun: torch sees no GPU here; add --gpus 0"),
+    ],
+    ids=["no scontrol", "no GPU under srun", "no GPU under torchrun"],
+)
+def test_processes_that_could_not_train_together_are_not_started(
+    programs, variables, named, tmp_path
+):
+    ours = {"fairseq-train": "exit 9", "python": PYTHON}
+    write_programs(tmp_path, ours | dict.fromkeys(programs, ""))
+    options = [tmp_path, "--arch", "wsum_lstm", "--save-dir", tmp_path / "run"]
+    variables |= {"SLURM_PROCID": "0", "SLURM_JOB_ID": "7", "RANK": "0", "MASTER_ADDR": "a"}
+    variables |= {"CUDA_VISIBLE_DEVICES": "", "VENV": str(tmp_path)}
+    assert named in fails("train.sh", *options, **variables)
+
+
+@needs_fairseq
 def test_the_port_of_slurm_and_damaged_checkpoints_reach_every_process():
     slurm = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "SLURM_JOB_ID": "7"}
     assert "--distributed-port 5555" in dry_run(MASTER_PORT="5555", **slurm)
@@ -250,11 +271,19 @@ DOCUMENTED = {  # in docs/environment.md
     ids=["defaults", *DOCUMENTED],
 )
 def test_a_training_gets_the_documented_variables(given, expected, tmp_path):
-    write_programs(tmp_path / "venv", {"python": "exit 1", "fairseq-train": "env"})
+    write_programs(tmp_path / "venv", {"python": "", "fairseq-train": "env"})
     options = ["--arch", "wsum_lstm", "--save-dir", tmp_path / "run", "--gpus", 0]
     printed = succeeds("train.sh", tmp_path, *options, VENV=str(tmp_path / "venv"), **given)
     assert {f"{name}={value}" for name, value in expected.items()} <= set(printed.splitlines())
     assert "CUDA_VISIBLE_DEVICES=" in printed.splitlines()  # none
+
+
+def test_an_environment_with_an_old_python_is_named(tmp_path):
+    old = '[ "$1" = --version ] && echo Python 3.10.4'
+    write_programs(tmp_path / "venv", {"python": old, "fairseq-train": "exit 9"})
+    options = ["--arch", "lstm", "--save-dir", tmp_path / "run"]
+    message = fails("train.sh", tmp_path, *options, VENV=str(tmp_path / "venv"))
+    assert "python is Python 3.10.4; this project needs Python 3.11 or later" in message
 
 
 @pytest.mark.parametrize(("precision", "noted"), [("bf16", True), ("bf16", False), ("fp32", True)])

@@ -96,6 +96,12 @@ train data "$run" --lr 1"""
     other = "was trained with other options: --bpe-dropout 0.1 there"
     assert f"{other}, no --bpe-dropout now. Give" in train().stderr
     assert f"{other}, --bpe-dropout 0.2 now. Give" in train("--bpe-dropout", "0.2").stderr
+    options = tmp_path / "options"
+    options.write_text(f"{options.read_text().strip()} --total-num-update 90\n")
+    code += " --total-num-update 45"  # with twice as many GPUs
+    message = "was trained for 90 updates: --total-num-update 90 there, --total-num-update 45 now"
+    stderr = train("--bpe-dropout", "0.1").stderr
+    assert message in stderr and "or give --total-num-update 90." in stderr
 
 
 def test_a_recipe_changes_nothing_in_a_folder_where_another_trains(corpus, tmp_path):
