@@ -231,35 +231,49 @@ def test_a_training_does_not_start_from_a_wrong_model(prepared, whole, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("arch", "other"),
+    ("arch", "other", "named"),
     [
-        ("wsum_transformer", {"token_positional_embeddings": True}),
-        ("wsum_transformer", {"share_decoder_input_output_embed": True}),
-        ("wsum_transformer", {"share_all_embeddings": True}),
-        ("wsum_transformer_lm", {"token_positional_embeddings": True}),
-        ("wsum_transformer_lm", {"share_decoder_input_output_embed": True}),
-        ("wsum_transformer", None),
+        ("wsum_transformer", {"token_positional_embeddings": True}, "no --token-positional-embed"),
+        (
+            "wsum_transformer",
+            {"share_decoder_input_output_embed": True},
+            "no --share-decoder-input",
+        ),
+        ("wsum_transformer", {"share_all_embeddings": True}, "no --share-all-embeddings"),
+        (
+            "wsum_transformer",
+            {"preset": "wsum_transformer_multi30k", "decoder_attention_heads": 4},
+            "--arch wsum_transformer, --decoder-attention-heads 8",
+        ),
+        ("wsum_transformer_lm", {"token_positional_embeddings": True}, "no --token-positional-emb"),
+        ("wsum_transformer_lm", {"share_decoder_input_output_embed": True}, "no --share-decoder-i"),
+        ("wsum_transformer_lm", {"decoder_normalize_before": True}, "no --decoder-normalize-befo"),
+        ("wsum_transformer", {"preset": "wsum_transformer_multi30k"}, None),
+        ("wsum_transformer", {"no_token_positional_embeddings": True}, None),  # the default
     ],
 )
-def test_options_without_weights_of_their_own_are_compared(arch, other, tmp_path) -> None:
+@pytest.mark.parametrize("restored", [False, True], ids=["save-dir", "restore-file"])
+def test_options_without_weights_of_their_own_are_compared(
+    restored, arch, other, named, tmp_path
+) -> None:
     defaults = OmegaConf.structured(MODEL_DATACLASS_REGISTRY[arch])
     options = OmegaConf.to_container(defaults, enum_to_str=True).items()
     own = {name: value for name, value in options if not str(value).startswith("${")}
     saved = {**own, "_name": arch}  # without the values that the model takes from other options
     torch.save({"model": {}, "cfg": {"model": saved}}, tmp_path / "checkpoint_last.pt")
-    # the default of the models of this package, which may be given or not
-    model = OmegaConf.create({**saved, **(other or {"no_token_positional_embeddings": True})})
+    model = OmegaConf.create({**saved, **other})
     loads = Mock(side_effect=InterruptedError)
     trainer = Mock(checkpoint_suffix="", data_parallel_rank=0, load_checkpoint=loads)
     trainer.cfg.model = model
     expected = pytest.raises(InterruptedError)
-    if other is not None:
-        (option,) = other
-        message = f"of that model: no --{option.replace('_', '-')}$"
-        expected = pytest.raises(ValueError, match=message)
+    if named is not None:
+        expected = pytest.raises(ValueError, match=f"of that model: {named}")
+    config = CheckpointConfig(save_dir=str(tmp_path))
+    if restored:
+        config.restore_file = str(tmp_path / "checkpoint_last.pt")
     with expected:
-        checkpoint_utils.load_checkpoint(CheckpointConfig(save_dir=str(tmp_path)), trainer)
-    assert loads.called == (other is None)
+        checkpoint_utils.load_checkpoint(config, trainer)
+    assert loads.called == (named is None)
 
 
 def test_a_damaged_model_is_not_used(prepared, whole, tmp_path) -> None:

@@ -22,6 +22,7 @@ from translation import (
     make_task,
 )
 
+from fairseq_wsum.plugin.models.options import option_values
 from fairseq_wsum.plugin.models.wsum_lstm import WsumLSTMModel
 from fairseq_wsum.plugin.models.wsum_lstm_config import WsumLSTMConfig, read_config
 
@@ -244,3 +245,8 @@ def test_layer_normalisation_within_input_feeding_gives_a_warning(feeding, caplo
 def test_incompatible_options_are_named(options, message) -> None:
     with pytest.raises(ValueError, match=message):
         make_model(**options)
+
+
+def test_no_value_counts_as_the_default_of_an_option_that_needs_one() -> None:
+    values = option_values(WsumLSTMConfig, Namespace(cell=None, dropout=None, encoder_cell=None))
+    assert (values["cell"], values["dropout"], values["encoder_cell"]) == ("lstm", 0.3, None)

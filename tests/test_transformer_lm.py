@@ -336,6 +336,10 @@ BAD_OPTIONS = {
         "--adaptive-softmax-cutoff 5,1000: a cutoff is larger than the dictionary, which has",
     ),
     "quantised": (dict(quant_noise_scalar=0.1), "--quant-noise-scalar 0.1: fairseq cannot"),
+    "window": (
+        dict(cell="qrnn", window=2, decoder_attention_layers="all"),
+        "--window has no effect, because all layers keep self-attention",
+    ),
 }
 
 

@@ -114,7 +114,7 @@ BAD_OPTIONS = {
         "--decoder-embed-dim 8 to match --decoder-output-dim 4",
     ),
     "tied": (
-        dict(tie_adaptive_weights=True, adaptive_softmax_cutoff="10,20"),
+        dict(tie_adaptive_weights=True, decoder_output_dim=4),
         "--tie-adaptive-weights needs an adaptive input",
     ),
     "cutoffs": (
@@ -140,6 +140,19 @@ BAD_OPTIONS = {
     "cell without a layer": (
         dict(encoder_cell="lstm", encoder_attention_layers="0,1", token_positional_embeddings=True),
         "--encoder-cell lstm has no effect, because all encoder layers keep self-attention",
+    ),
+    "size without a layer": (
+        dict(decoder_hidden_size=5, decoder_attention_layers="0,1")
+        | dict(token_positional_embeddings=True),
+        "--decoder-hidden-size 5 has no effect, because all decoder layers keep self-attention",
+    ),
+    "coupled without a layer": (
+        dict(coupled_gates=True, encoder_attention_layers="all", decoder_attention_layers="all"),
+        "--coupled-gates has no effect, because all layers keep self-attention",
+    ),
+    "blocks": (
+        dict(quant_noise_pq=0.5, quant_noise_pq_block_size=4, encoder_hidden_size=3),
+        "--quant-noise-pq-block-size 4 does not divide 6, the size of the output of the encoder's",
     ),
     "pruned": (
         dict(encoder_attention_layers="1", encoder_layers_to_keep="0"),

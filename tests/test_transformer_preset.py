@@ -50,6 +50,7 @@ def test_attention_in_all_layers_has_the_feed_forward_width_of_fairseqs(side) ->
     args = Namespace(cell="lstm", **{f"{side}_attention_layers": "all"})
     wsum_transformer_multi30k(args)
     assert getattr(args, f"{side}_ffn_embed_dim") == 256
+    assert not hasattr(args, f"{side}_hidden_size")  # which would have no effect
     mixed = Namespace(cell="no-srnn-hidden", **{f"{side}_attention_layers": "0,1"})
     wsum_transformer_multi30k(mixed)
     assert 192 < getattr(mixed, f"{side}_ffn_embed_dim") < 256

@@ -25,6 +25,7 @@ from ...checkpoint_files import allowed, damage, newest, read
 # names nor the shapes of its weights.
 _WITHOUT_WEIGHTS = {
     "activation_fn",
+    "decoder_normalize_before",
     "decoder_attention_heads",
     "encoder_attention_heads",
     "merge_src_tgt_embed",
@@ -118,7 +119,8 @@ def _check_before_resuming() -> None:
 def _check_model(cfg: CheckpointConfig, suffix: str, model: DictConfig | Namespace) -> None:
     """Check the options that fairseq cannot check by loading the weights of a training."""
     option, name = _loaded(cfg, suffix)
-    found = _other_options(Path(name), model) if option == "--save-dir" else {}
+    continues = option == "--save-dir" or (option == "--restore-file" and not cfg.reset_optimizer)
+    found = _other_options(Path(name), model) if continues else {}
     if found.keys() & _WITHOUT_WEIGHTS:
         raise ValueError(_of_another_model(option, name, found.values()))
 
@@ -151,17 +153,18 @@ def _other_options(path: Path, model: DictConfig | Namespace) -> dict[str, str]:
     theirs, ours = (ARCH_MODEL_REGISTRY.get(values.get("arch")) for values in (saved, given))
     if theirs is None or ours is not theirs:
         return {"arch": f"--arch {saved['arch']}"} if "arch" in saved else {}
-    if saved.get("preset") != given.get("preset"):  # which sets other options
-        return {"arch": f"--arch {saved.get('preset') or saved['arch']}"}
     parser = ArgumentParser(add_help=False)
     theirs.add_args(parser)
     actions = {action.dest: action for action in parser._actions}
     changed = {name for name in saved.keys() & given.keys() if saved[name] != given[name]}
     if "token_positional_embeddings" in given:  # a model of this package, whose default is without
         changed.discard("no_token_positional_embeddings")
-    return {
-        name: _as_given(actions[name], saved[name]) for name in sorted(changed) if name in actions
-    }
+    presets = {}
+    if saved.get("preset") != given.get("preset"):  # which sets most of the other options
+        presets = {"arch": f"--arch {saved.get('preset') or saved['arch']}"}
+        changed &= _WITHOUT_WEIGHTS
+    named = sorted(changed & actions.keys())
+    return presets | {name: _as_given(actions[name], saved[name]) for name in named}
 
 
 def _as_given(action: Action, value: Any) -> str:

@@ -5,7 +5,7 @@ from ast import literal_eval
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
-from typing import Any, Optional, TypeVar
+from typing import Any, Optional, TypeVar, get_args
 
 from fairseq.dataclass import FairseqDataclass
 from omegaconf import II
@@ -20,6 +20,8 @@ from ...cells import CELLS, Cell, get_cell
 
 Value = TypeVar("Value")
 
+TRUE = ("1", "true", "yes", "on")  # values of options, in lower case
+FALSE = ("0", "false", "no", "off")
 MAX_POSITIONS = 100_000  # fairseq needs a limit; the models have none
 
 _CELLS_WITH_TITLES = ", ".join(f"{name} ({cell.title})" for name, cell in CELLS.items())
@@ -147,7 +149,10 @@ def option_values(config: type[FairseqDataclass], args: Any) -> dict[str, Any]:
         except (AttributeError, InterpolationResolutionError):
             value = option.default
         # an unresolved reference to another part of the configuration counts as None
-        values[option.name] = None if str(value).startswith("${") else value
+        value = None if str(value).startswith("${") else value
+        if value is None and type(None) not in get_args(option.type):
+            value = option.default
+        values[option.name] = value
     return values
 
 

@@ -22,16 +22,30 @@ class RecurrentLayers:
     """The recurrent layers of an encoder or a decoder, and those that keep self-attention instead.
 
     Attributes:
+        side: `encoder` or `decoder`.
+        layers: the number of all layers.
+        attention_layers: the layers that keep self-attention, from 0.
         cell: the cell.
         hidden_size: the hidden size of each direction.
         backend: the backend of the layers.
-        attention_layers: the layers that keep self-attention, from 0.
     """
 
+    side: str
+    layers: int
+    attention_layers: frozenset[int]
     cell: Cell
     hidden_size: int
     backend: str
-    attention_layers: frozenset[int]
+
+    @property
+    def directions(self) -> int:
+        """The directions of a recurrent layer."""
+        return 2 if self.side == "encoder" else 1
+
+    @property
+    def is_attention(self) -> bool:
+        """Whether all layers keep self-attention."""
+        return len(self.attention_layers) == self.layers
 
 
 @dataclass
@@ -64,18 +78,49 @@ def recurrent_layers(cfg: Any, side: str, default_size: int) -> RecurrentLayers:
     Raises:
         ValueError: an option is invalid; the message names it.
     """
-    own_cell, attention_layers = getattr(cfg, f"{side}_cell", None), _attention_layers(cfg, side)
-    if own_cell and len(attention_layers) == getattr(cfg, f"{side}_layers"):
-        raise ValueError(
-            f"{flag(f'{side}_cell')} {own_cell} has no effect, because all {side} layers keep "
-            f"self-attention: omit it, or change {flag(f'{side}_attention_layers')}"
-        )
-    return RecurrentLayers(
+    own_cell, own_size = (getattr(cfg, f"{side}_{name}", None) for name in ("cell", "hidden_size"))
+    found = RecurrentLayers(
+        side,
+        layers=getattr(cfg, f"{side}_layers"),
+        attention_layers=_attention_layers(cfg, side),
         cell=described_cell(cfg, first(own_cell, cfg.cell)),
-        hidden_size=first(getattr(cfg, f"{side}_hidden_size"), default_size),
+        hidden_size=first(own_size, default_size),
         backend=cfg.lstm_backend,
-        attention_layers=attention_layers,
     )
+    for name, value in (("cell", own_cell), ("hidden_size", own_size)):
+        if found.is_attention and value is not None:
+            raise ValueError(
+                f"{flag(f'{side}_{name}')} {value} has no effect, because all {side} layers keep "
+                f"self-attention: omit it, or change {flag(f'{side}_attention_layers')}"
+            )
+    return found
+
+
+def check_recurrent_layers(cfg: Any, *sides: RecurrentLayers) -> None:
+    """Check the options of the cells and of quantisation for a model with these sides.
+
+    Raises:
+        ValueError: an option has no effect, or is not possible; the message names it.
+    """
+    for option, given in (("coupled_gates", cfg.coupled_gates), ("window", cfg.window)):
+        if given and all(side.is_attention for side in sides):
+            raise ValueError(
+                f"{flag(option)} has no effect, because all layers keep self-attention: omit it"
+            )
+    if cfg.quant_noise_scalar > 0:  # fairseq knows its own modules only
+        raise ValueError(
+            f"--quant-noise-scalar {cfg.quant_noise_scalar}: fairseq cannot quantise the matrices "
+            "of a recurrent layer; omit this option, or use fairseq's own Transformer"
+        )
+    block = cfg.quant_noise_pq_block_size
+    for side in sides:
+        features = side.directions * side.hidden_size
+        if cfg.quant_noise_pq > 0 and not side.is_attention and features % block:
+            raise ValueError(
+                f"--quant-noise-pq-block-size {block} does not divide {features}, the size of the "
+                f"output of the {side.side}'s recurrent layers: give a divisor, or another "
+                f"{flag(f'{side.side}_hidden_size')}"
+            )
 
 
 def check_heads(cfg: Any, side: str) -> None:
@@ -89,19 +134,6 @@ def check_heads(cfg: Any, side: str) -> None:
         raise ValueError(
             f"{flag(heads)} {getattr(cfg, heads)} does not divide {flag(width)} "
             f"{getattr(cfg, width)}: give a divisor"
-        )
-
-
-def check_quantisation(cfg: Any) -> None:
-    """Reject fairseq's scalar quantisation, which knows its own modules only.
-
-    Raises:
-        ValueError: --quant-noise-scalar is above 0.
-    """
-    if cfg.quant_noise_scalar > 0:
-        raise ValueError(
-            f"--quant-noise-scalar {cfg.quant_noise_scalar}: fairseq cannot quantise the matrices "
-            "of a recurrent layer; omit this option, or use fairseq's own Transformer"
         )
 
 

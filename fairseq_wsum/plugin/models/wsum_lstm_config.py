@@ -8,15 +8,12 @@ from omegaconf import II
 
 from ..modules import ATTENTION_TYPES
 from .checks import check_options, check_sharing
-from .options import LSTMOptions, Side, described_cell, first, flag, option_values
+from .options import FALSE, TRUE, LSTMOptions, Side, described_cell, first, flag, option_values
 
 # fairseq needs `Optional[X]` here: see options.py
 # ruff: noqa: UP045
 
 logger = logging.getLogger(__name__)
-
-_TRUE = ("1", "true", "yes", "on")
-_FALSE = ("0", "false", "no", "off")
 
 
 @dataclass
@@ -168,9 +165,9 @@ class WsumLSTMConfig(LSTMOptions):
     def attention(self) -> Optional[str]:
         """The kind of attention, or None."""
         value = str(self.decoder_attention).lower()
-        if value in _TRUE:
+        if value in TRUE:
             return "general"
-        if value in (*_FALSE, "none"):
+        if value in (*FALSE, "none"):
             return None
         if value not in ATTENTION_TYPES:
             raise ValueError(
@@ -183,11 +180,11 @@ class WsumLSTMConfig(LSTMOptions):
     def input_feeding(self) -> bool:
         """Whether the attentional output is fed into the next step."""
         value = str(self.decoder_input_feeding).lower()
-        if value not in _TRUE + _FALSE:
+        if value not in TRUE + FALSE:
             raise ValueError(
                 f"--decoder-input-feeding {self.decoder_input_feeding}: give True or False"
             )
-        return value in _TRUE
+        return value in TRUE
 
     @property
     def encoder(self) -> Side:

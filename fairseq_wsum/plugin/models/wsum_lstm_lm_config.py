@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from .checks import check_options, check_sharing
-from .options import LSTMOptions, Side, described_cell, first, flag, option_values
+from .options import FALSE, LSTMOptions, Side, described_cell, first, flag, option_values
 
 # fairseq needs `Optional[X]` here: see options.py
 # ruff: noqa: UP045
@@ -157,7 +157,7 @@ def read_config(args: Any) -> WsumLSTMLMConfig:
         check_sharing(
             decoder_embed_dim=cfg.decoder_embed_dim, decoder_out_embed_dim=cfg.out_embed_dim
         )
-    if str(cfg.decoder_attention).lower() not in ("0", "false", "no", "off", "none"):
+    if str(cfg.decoder_attention).lower() not in (*FALSE, "none"):
         raise ValueError(
             f"--decoder-attention {cfg.decoder_attention}: a language model has no source to "
             "attend to; omit this option"

@@ -102,7 +102,7 @@ def wsum_transformer_multi30k(args: Any) -> None:
     default(args, encoder_embed_dim=128, encoder_layers=4, decoder_layers=4)
     default(args, encoder_attention_heads=4, decoder_attention_heads=4)
     default(args, decoder_embed_dim=args.encoder_embed_dim)
-    for side, directions in (("encoder", 2), ("decoder", 1)):
+    for side in ("encoder", "decoder"):
         try:
             sizes = ("embed_dim", "hidden_size", "layers")
             check_sizes(
@@ -111,30 +111,32 @@ def wsum_transformer_multi30k(args: Any) -> None:
             recurrent = _recurrent_layers(args, side)
         except ValueError:  # `build_model` reports it
             continue
-        width, layers = getattr(args, f"{side}_embed_dim"), getattr(args, f"{side}_layers")
-        # with a matrix for h_{t-1} too, a layer of full size would have twice the parameters
-        matrices = 2 if recurrent.cell.has_recurrent_matrix else 1
-        default(args, **{f"{side}_hidden_size": max(width // directions // matrices, 1)})
-        recurrent = replace(recurrent, hidden_size=getattr(args, f"{side}_hidden_size"))
-        default(args, **{f"{side}_ffn_embed_dim": _ffn_width(recurrent, width, layers, directions)})
+        width = getattr(args, f"{side}_embed_dim")
+        if not recurrent.is_attention:
+            # with a matrix for h_{t-1} too, a layer of full size would have twice the parameters
+            matrices = 2 if recurrent.cell.has_recurrent_matrix else 1
+            size = max(width // recurrent.directions // matrices, 1)
+            default(args, **{f"{side}_hidden_size": size})
+            recurrent = replace(recurrent, hidden_size=getattr(args, f"{side}_hidden_size"))
+        default(args, **{f"{side}_ffn_embed_dim": _ffn_width(recurrent, width)})
 
 
-def _ffn_width(recurrent: RecurrentLayers, width: int, layers: int, directions: int) -> int:
+def _ffn_width(recurrent: RecurrentLayers, width: int) -> int:
     """The feed-forward width with which the layers have as many parameters as Transformer-tiny's.
 
     Args:
         recurrent: the recurrent layers of a side.
         width: the width of the model, E.
-        layers: the number of layers.
-        directions: the directions of a recurrent layer.
     """
     with torch.device("meta"):
+        bidirectional = recurrent.directions == 2
         layer = WsumSelfAttention(
-            width, recurrent.hidden_size, cell=recurrent.cell, bidirectional=directions == 2
+            width, recurrent.hidden_size, cell=recurrent.cell, bidirectional=bidirectional
         )
     attention = 4 * (width + 1) * width
     surplus = sum(map(torch.numel, layer.parameters())) - attention
-    share = 1 - len(recurrent.attention_layers) / layers  # of the layers without attention
+    # of the layers without attention
+    share = 1 - len(recurrent.attention_layers) / recurrent.layers
     unit = 2 * width + 1  # the parameters of one unit of the feed-forward layer
     return max(2 * width - 8 * round(surplus * share / unit / 8), 8)
 

@@ -15,7 +15,7 @@ from .recurrent_options import (
     NO_POSITIONS,
     RecurrentOptions,
     check_heads,
-    check_quantisation,
+    check_recurrent_layers,
     recurrent_layers,
     set_positions,
 )
@@ -105,7 +105,6 @@ def read_config(args: Any) -> TransformerConfig:
     check_sizes(cfg, [f"{side}_{size}" for side in ("encoder", "decoder") for size in sizes])
     check_probabilities(cfg)
     check_criterion(cfg)
-    check_quantisation(cfg)
     if cfg.cross_self_attention:
         raise ValueError(
             "--cross-self-attention: a recurrent layer cannot read the source and the target "
@@ -114,6 +113,7 @@ def read_config(args: Any) -> TransformerConfig:
     _check_embeddings(cfg)
     encoder = recurrent_layers(cfg, "encoder", max(cfg.encoder_embed_dim // 2, 1))
     decoder = recurrent_layers(cfg, "decoder", cfg.decoder_embed_dim)
+    check_recurrent_layers(cfg, encoder, decoder)
     if encoder.attention_layers:
         check_heads(cfg, "encoder")
     if decoder.attention_layers or not cfg.no_cross_attention:
@@ -153,7 +153,7 @@ def _check_embeddings(cfg: Any) -> None:
         check_sharing(
             decoder_embed_dim=cfg.decoder_embed_dim, decoder_output_dim=cfg.decoder_output_dim
         )
-    if cfg.tie_adaptive_weights and cfg.adaptive_softmax_cutoff:
+    if cfg.tie_adaptive_weights:
         raise ValueError(
             "--tie-adaptive-weights needs an adaptive input, which translation models do not have: "
             "omit this option"

@@ -24,7 +24,7 @@ class WsumTransformerEncoderLayer(TransformerEncoderLayerBase):
     """fairseq's encoder layer with a recurrent layer in two directions."""
 
     def build_self_attention(self, embed_dim: int, cfg: Any) -> WsumSelfAttention:
-        return _recurrent_layer(embed_dim, cfg.encoder, cfg, bidirectional=True)
+        return _recurrent_layer(embed_dim, cfg.encoder, cfg)
 
 
 class WsumTransformerDecoderLayer(TransformerDecoderLayerBase):
@@ -86,15 +86,13 @@ class WsumTransformerDecoder(TransformerDecoderBase):
         return _wrapped(kind(cfg, no_encoder_attn), cfg)
 
 
-def _recurrent_layer(
-    embed_dim: int, side: Any, cfg: Any, *, bidirectional: bool = False
-) -> WsumSelfAttention:
+def _recurrent_layer(embed_dim: int, side: Any, cfg: Any) -> WsumSelfAttention:
     recurrent: RecurrentLayers = side.recurrent
     return WsumSelfAttention(
         embed_dim,
         recurrent.hidden_size,
         cell=recurrent.cell,
-        bidirectional=bidirectional,
+        bidirectional=recurrent.directions == 2,
         num_heads=side.attention_heads,
         backend=recurrent.backend,
         q_noise=cfg.quant_noise.pq,

@@ -16,7 +16,7 @@ from .recurrent_options import (
     RecurrentLayers,
     RecurrentOptions,
     check_heads,
-    check_quantisation,
+    check_recurrent_layers,
     recurrent_layers,
     set_positions,
 )
@@ -68,9 +68,9 @@ def read_config(args: Any) -> tuple[WsumTransformerLMConfig, RecurrentLayers]:
     check_sizes(cfg, [f"decoder_{size}" for size in sizes])
     check_probabilities(cfg)
     check_criterion(cfg)
-    check_quantisation(cfg)
     _check_embeddings(cfg)
     recurrent = recurrent_layers(cfg, "decoder", cfg.decoder_embed_dim)
+    check_recurrent_layers(cfg, recurrent)
     if recurrent.attention_layers or cfg.scale_heads:
         check_heads(cfg, "decoder")
     set_positions(cfg, recurrent)

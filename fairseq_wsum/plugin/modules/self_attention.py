@@ -73,7 +73,7 @@ class WsumSelfAttention(StateCache, nn.Module):
         """Start all following calls from `state`, until this method is called again.
 
         The backward pass may be among these calls: with --checkpoint-activations it computes the
-        layer a second time.
+        layer a second time. So the backward pass of a part must come before the next part.
 
         Args:
             state: D x B x H for each part, or None for zero.
