@@ -44,7 +44,7 @@ examples:
 
 # of fairseq-generate: they leave translations out, or write them elsewhere
 REFUSED = ("--quiet", "--results-path", "--skip-invalid-size-inputs-valid-test")
-TOO_LONG = re.compile(r"Size of sample #\d+ is invalid \([^)]*\)")
+TOO_LONG = re.compile(r"(Size of sample #\d+ is invalid .*), skip this example")
 
 
 def main() -> None:
@@ -224,7 +224,7 @@ def generate(args: argparse.Namespace, options: list[str], partial: Path, printe
         if long := TOO_LONG.search(text):
             limits = "{'max_source_positions': N, 'max_target_positions': N}"
             raise UserError(
-                f"the training text has a sentence longer than the models accept ({long[0]}): "
+                f"the training text has a sentence longer than the models accept ({long[1]}): "
                 f'raise their limit with --max-source-positions N --model-overrides "{limits}", or '
                 "leave out such sentences with --max-words N of scripts/prepare_multi30k.sh"
             )

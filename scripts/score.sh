@@ -156,7 +156,9 @@ for penalty in "${penalties[@]}"; do
     command=(fairseq-generate "$data" --path "$model" "${fixed[@]}" --lenpen "$penalty")
     [ ${#options[@]} -eq 0 ] || command+=("${options[@]}")
     if ! run_job "${command[@]}" >"$work/generate.lenpen$penalty.txt" 2>"$work/generate.log"; then
-        if sentence="$(grep -m 1 -o 'Size of sample #[0-9]* is invalid ([^)]*)' "$work/generate.log")"; then
+        invalid='\(Size of sample #[0-9]* is invalid .*\), skip this example'
+        sentence="$(sed -n "/$invalid/{s/.*$invalid.*/\1/p;q;}" "$work/generate.log")"
+        if [ -n "$sentence" ]; then
             longer="N --max-target-positions N --model-overrides"
             die "$subset has a sentence longer than the model accepts ($sentence), and a score" \
                 "needs every sentence. An LSTM itself has no limit: raise the model's with" \

@@ -1,6 +1,7 @@
 """Mistakes on the command line: the message names the option or the file, and the cure."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -129,7 +130,9 @@ def test_sentences_longer_than_the_model_accepts_are_rejected_or_skipped(
     assert skip in output
     run("fairseq-generate", prepared, *reading, skip)
     message = fails("score.sh", prepared, "--checkpoints", tmp_path)
-    assert "has a sentence longer than the model accepts" in message
+    assert re.search(
+        r"longer than the model accepts \(Size of sample #\d+ .*max_positions=", message
+    )
     overrides = "{'max_source_positions': 99, 'max_target_positions': 99}"
     longer = ["--max-source-positions", 99, "--max-target-positions", 99]
     command = ["score.sh", prepared, "--checkpoints", tmp_path, *longer, "--model-overrides"]

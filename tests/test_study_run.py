@@ -165,7 +165,7 @@ def test_the_processes_of_two_runs_at_a_time_share_the_cores(
     write_study, monkeypatch, options, gpus, threads
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    monkeypatch.setattr("fairseq_wsum.study.run.cores", lambda: 8)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "a GPU")
     run = plan_of(write_study(**task(options=options))).runs[0]
@@ -180,7 +180,7 @@ def test_the_processes_of_two_runs_at_a_time_share_the_cores(
 )
 def test_a_run_that_stays_on_the_cpu_gets_no_gpu(option, threads, write_study, monkeypatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    monkeypatch.setattr("fairseq_wsum.study.run.cores", lambda: 8)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "a GPU")
     run = plan_of(write_study(**task(options=option))).runs[0]
