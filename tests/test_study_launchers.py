@@ -107,6 +107,11 @@ def test_a_dry_run_for_slurm_shows_the_job_that_submitit_would_send(write_study)
     assert not (file.parent / "out").exists()
 
 
+def test_a_dry_run_checks_the_options_of_the_launcher(write_study) -> None:
+    with pytest.raises(SystemExit, match="--launcher-option wrong=1: write NAME=VALUE; joblib has"):
+        cli.main(["study", str(write_study()), "--dry-run", "--launcher-option", "wrong=1"])
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
@@ -122,9 +127,7 @@ def test_a_wrong_option_of_the_launcher_is_named_before_anything_is_made(
     option, message, write_study
 ) -> None:
     file = write_study()
-    options = ["--launcher", "submitit_slurm", "--launcher-option", option]
-    status, said = run_study(file, *options)
-    assert run_study(file, *options, "--dry-run") == (status, said)
+    status, said = run_study(file, "--launcher", "submitit_slurm", "--launcher-option", option)
     assert status == 1
     assert re.search(f"--launcher-option {option}: {message}", said) and "Traceback" not in said
     assert not (file.parent / "out").exists()
