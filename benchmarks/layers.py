@@ -209,8 +209,10 @@ def _subjects(
 
 def _without_kernel(name: str) -> Cell:
     """The same cell as a class of somebody else's, for which there is no kernel."""
-    kind = type(CELLS[name])
-    other: Cell = type("Other" + kind.__name__, (kind,), {})(**vars(CELLS[name]))
+    cell: Any = CELLS[name]  # a dataclass
+    kind = type(cell)
+    values = {field.name: getattr(cell, field.name) for field in dataclasses.fields(cell)}
+    other: Cell = type("Other" + kind.__name__, (kind,), {})(**values)
     return other
 
 

@@ -149,10 +149,14 @@ def test_bench_bandwidth_leaves_out_cells_without_a_kernel_on_the_device(
     assert [row.split(" | ")[0] for row in rows] == ["| no-srnn-hidden", "| no-srnn-out-hidden"]
 
 
-def test_bench_layers_compares_a_layer_with_a_mask_with_itself() -> None:
+def test_bench_layers_compares_a_layer_with_a_mask_or_a_scan_with_itself() -> None:
     x = torch.randn(3, 2, 4)
-    subjects, pairs = layers._subjects(x, 4, ["qrnn"], True, True, "auto", {})
+    cells = ["qrnn", "no-srnn-hidden"]
+    subjects, pairs = layers._subjects(x, 4, cells, True, True, "auto", {})
     assert ("qrnn, mask", "qrnn") in pairs and "qrnn, window 2" in subjects
+    for name in cells:
+        assert (f"{name}, scan", name) in pairs
+        assert not operators.has_kernels(subjects[f"{name}, scan"].layer.cell, "cpu")
     assert subjects["qrnn, mask"].layer is subjects["qrnn"].layer
 
 
