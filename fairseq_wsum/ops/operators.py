@@ -6,7 +6,7 @@
                  cell itself
 
 Both take the products with x_t as input. A gated sum without kernels here runs on `scan`. On CPUs
-all gated sums of this package have kernels: with them a layer is 1.1 to 1.9 times as fast as on
+all gated sums of this package have kernels: with them a layer is 1.1 to 2.1 times as fast as on
 `scan` and allocates 0.6 to 0.9 times as much (docs/benchmarks.md, "The relatives"; Intel Xeon with
 AMX, fp32, 2026-11-27). On GPUs only the LSTM's ablations have kernels (`has_kernels`).
 
