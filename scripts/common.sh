@@ -180,11 +180,14 @@ check_user_dir() { # FOLDER
     [ -d "$1" ] || die "--user-dir $1: no such folder"
 }
 
-gpus_here() { "$PYTHON" -P -c 'import torch; print(torch.cuda.device_count())'; }
+gpus_here() {
+    "$PYTHON" -P -c 'import torch; print(torch.cuda.device_count())' ||
+        die "$PYTHON cannot import torch; its message is above"
+}
 
 enough_gpus() { # NUMBER
     local here
-    here="$(gpus_here)" || die "$PYTHON cannot import torch; its message is above"
+    here="$(gpus_here)" || exit
     [ "$1" -le "$here" ] || die "--gpus $1: torch sees $here here; give --gpus 0 for the CPU, or" \
         "install torch for your GPUs"
 }

@@ -139,7 +139,7 @@ on_cpu() { # by request, or because there is no GPU
 
 needs_gpu() { # WHAT CURE
     local here
-    here="$(gpus_here)" || die "$PYTHON cannot import torch; its message is above"
+    here="$(gpus_here)" || exit
     [ "$here" -gt 0 ] || die "$1: torch sees no GPU here; $2"
 }
 

@@ -125,7 +125,7 @@ def _section(section: Section, files: Mapping[str, object]) -> Iterator[str]:
     for kind, (what, shown) in PICTURES.items():
         if (file := f"{name}-{kind}.svg") in files:
             yield f"![{name}: {what}]({file})\n"
-            yield f"{what[0].upper()}{what[1:]}: {shown}.\n"
+            yield f"{what.capitalize()}: {shown}.\n"
 
 
 def _failed(plan: Plan, results: Results) -> Iterator[str]:
