@@ -26,6 +26,7 @@ import hydra
 import torch
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
+from hydra.version import VersionBase
 from omegaconf import DictConfig
 
 from .plan import Plan, Run
@@ -37,6 +38,7 @@ PLUGINS = {
     "submitit_slurm": "hydra_submitit_launcher",
 }
 OF_JOBS = ("n_jobs", "pre_dispatch", "array_parallelism")  # options that follow from --jobs
+VERSION = "1.3"  # of hydra, whose defaults are used
 A_YEAR = 366 * 24 * 60  # minutes
 
 
@@ -58,7 +60,7 @@ def check_launcher(launcher: str, options: Sequence[str] = ()) -> None:
     if not options:
         return
     chosen = f"hydra/launcher={launcher}"
-    with hydra.initialize(version_base="1.3", config_path=None):
+    with _version_base_kept(), hydra.initialize(version_base=VERSION, config_path=None):
         config = hydra.compose(overrides=[chosen], return_hydra_config=True)
         settings = config.hydra.launcher
         known = [str(name) for name in settings if name != "_target_"]
@@ -152,8 +154,23 @@ def launch(
             *overrides(options),
         ]
         waiting = nullcontext() if launcher == "joblib" else _waiting_for_all(launcher)
-        with waiting, patch.object(sys, "argv", arguments):
-            hydra.main(version_base="1.3", config_path=None)(job)()
+        with waiting, _version_base_kept(), patch.object(sys, "argv", arguments):
+            hydra.main(version_base=VERSION, config_path=None)(job)()
+
+
+@contextmanager
+def _version_base_kept() -> Iterator[None]:
+    """Restore hydra's version base, which holds for the whole process.
+
+    With base 1.2 or later, fairseq's own commands cannot run in this process: they use
+    hydra.experimental.
+    """
+    version = VersionBase.instance()
+    before = version.version_base
+    try:
+        yield
+    finally:
+        version.version_base = before
 
 
 @contextmanager
