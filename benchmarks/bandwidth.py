@@ -1,7 +1,7 @@
 """Compare the memory bandwidth of the kernels of cells without h_{t-1} with that of a copy.
 
 A kernel reads its inputs once, writes its outputs once, and computes little, so on a GPU the
-bandwidth of a copy is its upper bound. By default all cells are measured that have a kernel on the
+bandwidth of a copy is its upper bound. There each is timed as a CUDA graph. By default all cells are measured that have a kernel on the
 device.
 """
 
@@ -102,7 +102,7 @@ def measure(
         passes: dict[str, Callable[[], object]] = dict(
             forward=forward, backward=backward, copy=z.clone
         )
-        seconds = median_times(passes, rounds, device)
+        seconds = median_times(passes, rounds, device, graphs=device != "cpu")
         size = {k: sum({id(t): t.nbytes for t in moved[k]}.values()) for k in passes}
         rates = {k: size[k] / seconds[k] for k in passes}
         results.append(Bandwidth(name, shape, **rates))

@@ -25,6 +25,7 @@ import torch
 from fairseq.data import Dictionary
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
+from layers import wait
 from report import positive
 from systems import System, add_sizes, read_sizes, transformers
 from torch import Tensor
@@ -91,15 +92,16 @@ class Words:
     continued: Tensor  # for each position the hypotheses that go on, positions x hypotheses
 
     @classmethod
-    def random(cls, batch: Batch, vocabulary: int, positions: int) -> Words:
+    def random(cls, batch: Batch, vocabulary: int, positions: int, device: str = "cpu") -> Words:
         """Draw the words of a dictionary of `vocabulary` words, without its special symbols."""
         low = Dictionary().nspecial
         high = low + vocabulary
+        first = batch.beam * batch.sentence_of_each
+        chosen = first + torch.randint(batch.beam, (positions, batch.hypotheses))
         return cls(
-            source=torch.randint(low, high, (batch.sentences, SOURCE_WORDS)),
-            target=torch.randint(low, high, (batch.hypotheses, positions)),
-            continued=batch.beam * batch.sentence_of_each
-            + torch.randint(batch.beam, (positions, batch.hypotheses)),
+            source=torch.randint(low, high, (batch.sentences, SOURCE_WORDS)).to(device),
+            target=torch.randint(low, high, (batch.hypotheses, positions)).to(device),
+            continued=chosen.to(device),
         )
 
 
@@ -110,9 +112,10 @@ class Search:
         self.decoder, self.words = model.decoder, words
         self.decoder.set_beam_size(batch.beam)
         with torch.no_grad():
-            lengths = torch.full((batch.sentences,), SOURCE_WORDS)
+            lengths = torch.full((batch.sentences,), SOURCE_WORDS, device=words.source.device)
             encoded = model.encoder(words.source, lengths)
-            self.encoder_out = model.encoder.reorder_encoder_out(encoded, batch.sentence_of_each)
+            order = batch.sentence_of_each.to(lengths.device)
+            self.encoder_out = model.encoder.reorder_encoder_out(encoded, order)
         self.state: dict[str, dict[str, Tensor | None]] = {}
 
     @torch.no_grad()
@@ -133,7 +136,7 @@ class Search:
         return sum(part.nbytes for part in parts if part is not None)
 
 
-def build(system: System, vocabulary: int) -> BaseFairseqModel:
+def build(system: System, vocabulary: int, device: str = "cpu") -> BaseFairseqModel:
     """Build an untrained model for decoding, with `vocabulary` words on both sides."""
     dictionary = Dictionary()
     for k in range(vocabulary):
@@ -142,7 +145,7 @@ def build(system: System, vocabulary: int) -> BaseFairseqModel:
     args = fairseq.options.parse_args_and_arch(parser, ["no-data", *system.options])
     model = TranslationTask(args, dictionary, dictionary).build_model(args)
     model.make_generation_fast_(need_attn=False)  # as fairseq-generate does, also for `eval`
-    return model
+    return model.to(device)
 
 
 def measure(
@@ -152,6 +155,7 @@ def measure(
     positions: int,
     window: int,
     rounds: int,
+    device: str = "cpu",
 ) -> list[Window]:
     """Time the steps of all models, which take turns after each window.
 
@@ -162,8 +166,9 @@ def measure(
         positions: the number of steps.
         window: the number of positions that a median is over.
         rounds: how often each model decodes all positions.
+        device: where the models are.
     """
-    words = Words.random(batch, vocabulary, positions)
+    words = Words.random(batch, vocabulary, positions, device)
     searches = {name: Search(model, batch, words) for name, model in models.items()}
     windows = [range(t, min(t + window, positions)) for t in range(0, positions, window)]
     for search in searches.values():  # warm up the caches and the allocator
@@ -176,8 +181,10 @@ def measure(
             for name, search in searches.items():
                 times = seconds.setdefault((name, steps), [])
                 for t in steps:
+                    wait(device)
                     begin = time.perf_counter()
                     search.step(t)
+                    wait(device)
                     times.append(time.perf_counter() - begin)
                 states[name, steps] = search.state_bytes()
     medians = {key: statistics.median(times) for key, times in seconds.items()}
@@ -259,20 +266,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--batches", nargs="+", type=Batch.read, default=BATCHES, metavar="N,BEAM", help=help)
     add("--window", type=positive, default=20, help="positions of each median (default 20)")
     add("--rounds", type=positive, default=3, help="timings of each step (default 3)")
+    add("--device", default="cpu", help="cpu (default) or cuda")
     add("--json", type=report.output_file, metavar="FILE", help="also write all results to FILE")
     help = "draw time and state over the position (.svg, .png, .pdf)"
     add("--picture", type=report.output_file, metavar="FILE", help=help)
     args = parser.parse_args(arguments)
+    report.check_device(args.device)
     if args.picture:
         report.check_can_draw("--picture", args.picture)
     sizes = read_sizes(args, "transformer")
     title = f"{sizes.describe(sides=1)}, {args.vocabulary} words, source of {SOURCE_WORDS} words, "
-    title += f"medians of {args.rounds} rounds and {args.window} positions; {report.machine()}"
+    title += f"medians of {args.rounds} rounds and {args.window} positions; {report.machine(args.device)}"
     print(title, flush=True)
     peer, *ours = transformers(args.cells, sizes)
-    models = {ATTENTION: build(peer, args.vocabulary)}
-    models |= {system.name: build(system, args.vocabulary) for system in ours}
-    steps = (args.vocabulary, args.positions, args.window, args.rounds)
+    models = {ATTENTION: build(peer, args.vocabulary, args.device)}
+    models |= {system.name: build(system, args.vocabulary, args.device) for system in ours}
+    steps = (args.vocabulary, args.positions, args.window, args.rounds, args.device)
     results = [one for batch in args.batches for one in measure(models, batch, *steps)]
     print(table(results))
     if args.json:

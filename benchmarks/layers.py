@@ -122,6 +122,7 @@ def compare(
     masks: bool = False,
     scans: bool = False,
     inputs: int | None = None,
+    graphs: bool = False,
 ) -> list[Result]:
     """Time layers of these cells and their peers, in turn.
 
@@ -135,14 +136,16 @@ def compare(
         masks: also time each cell with a mask of random lengths; its peer is itself without one.
         scans: also time each gated sum on the operator `scan`; its peer is its own kernel.
         inputs: number of input features; H by default.
+        graphs: time CUDA graphs: see `median_times`.
     """
     steps, batch, units = shape
     options: dict[str, Any] = dict(device=device, dtype=DTYPES[dtype])
     inputs = units if inputs is None else inputs
     x = torch.randn(steps, batch, inputs, **options, requires_grad=True)
     subjects, pairs = _subjects(x, units, cells, masks, scans, backend, options)
-    forward = median_times({name: s.forward for name, s in subjects.items()}, rounds, device)
-    both = median_times({name: s.both for name, s in subjects.items()}, rounds, device)
+    timed = partial(median_times, rounds=rounds, device=device, graphs=graphs)
+    forward = timed({name: s.forward for name, s in subjects.items()})
+    both = timed({name: s.both for name, s in subjects.items()})
     memory = {}
     for name, subject in subjects.items():
         subject.clear()
@@ -227,27 +230,51 @@ def _sru(inputs: int, units: int, options: Mapping[str, Any]) -> nn.Module | Non
 
 
 def median_times(
-    steps: Mapping[str, Callable[[], object]], rounds: int, device: str
+    steps: Mapping[str, Callable[[], object]], rounds: int, device: str, graphs: bool = False
 ) -> dict[str, float]:
-    """The median time of each step in seconds; the steps take turns."""
+    """The median time of each step in seconds; the steps take turns.
+
+    Args:
+        steps: the steps by name.
+        rounds: the number of timings of each.
+        device: where they run.
+        graphs: record each step as a CUDA graph, and time its replay. Otherwise small steps take
+            the time in which the host launches their kernels.
+    """
     for step in steps.values():  # the first run chooses, compiles and allocates
         step()
+    if graphs:
+        steps = {name: _graph(step).replay for name, step in steps.items()}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     gc.disable()  # a pause would affect only one of the steps
     try:
         for _ in range(rounds):
             for name, step in steps.items():
-                _wait(device)
+                wait(device)
                 start = time.perf_counter()
                 step()
-                _wait(device)
+                wait(device)
                 seconds[name].append(time.perf_counter() - start)
     finally:
         gc.enable()
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def _wait(device: str) -> None:
+def _graph(step: Callable[[], object]) -> torch.cuda.CUDAGraph:
+    """Record what a step launches."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph
+
+
+def wait(device: str) -> None:
+    """Wait until the device has done all that was launched."""
     if device != "cpu":
         torch.cuda.synchronize(device)
 
@@ -306,12 +333,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--masks", action="store_true", help="also compare each layer with and without a mask")
     help = "also compare each gated sum with itself on the operator `scan`"
     add("--scans", action="store_true", help=help)
+    help = "time CUDA graphs, without the time in which the host launches kernels"
+    add("--graphs", action="store_true", help=help)
     add("--inputs", type=report.positive, metavar="N", help="input features (default H)")
     help = "draw how the time grows with each size (.svg, .png, .pdf)"
     add("--growth", type=report.output_file, metavar="FILE", help=help)
     args = parser.parse_args(arguments)
     options = dict(dtype=args.dtype, device=args.device, backend=args.backend, rounds=args.rounds)
+    options |= dict(inputs=args.inputs, graphs=args.graphs)
     report.check_device(args.device)
+    if args.graphs and args.device == "cpu":
+        raise ValueError("--graphs is for --device cuda")
     if args.growth:
         report.check_can_draw("--growth", args.growth)
     title = f"{args.dtype}, backend {args.backend}, medians of {args.rounds}; "
@@ -319,21 +351,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.device != "cpu":  # ours have all bits
         torch.backends.cudnn.allow_tf32 = False
         title += "; without TF32"
+    if args.graphs:
+        title += "; CUDA graphs"
     print(title, flush=True)
     results = []
     for shape in args.shapes:
-        results += compare(
-            shape, args.cells, masks=args.masks, scans=args.scans, inputs=args.inputs, **options
-        )
+        results += compare(shape, args.cells, masks=args.masks, scans=args.scans, **options)
     print(report.table([result.row() for result in results]))
     growth = {}
     if args.growth:
         growth = {
-            what: [
-                r
-                for shape in shapes
-                for r in compare(shape, args.cells, inputs=args.inputs, **options)
-            ]
+            what: [r for shape in shapes for r in compare(shape, args.cells, **options)]
             for what, shapes in GROWTH.items()
         }
     if args.json:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from fairseq_wsum import CELLS, WsumLSTM, backends
-from fairseq_wsum.backends import torch_kernels
+from fairseq_wsum.backends import torch_kernels, triton
 from fairseq_wsum.cells import LSTM
 from fairseq_wsum.ops import kernels
 
@@ -309,24 +309,30 @@ def test_a_single_step_on_a_gpu_is_that_of_the_kernels_for_sequences(kind, bias,
 
 @pytest.mark.parametrize("proj_size", [0, 2])
 @pytest.mark.parametrize("bias", [False, True])
-def test_the_array_for_cudnn_has_both_biases(bias, proj_size) -> None:
+def test_the_array_for_cudnn_has_both_biases(bias, proj_size, monkeypatch) -> None:
+    order = (0, 1, 4, 2, 3)  # any; on a GPU cuDNN tells it
+    monkeypatch.setattr(torch_kernels, "_order_of_projected", lambda *_: order)
     weights = [p.detach() for p in nn.LSTM(3, 4, bias=bias, proj_size=proj_size).parameters()]
     pieces = torch_kernels._in_one_piece(weights, bias)
     assert_same(pieces, weights)
     biases = weights[2:4] if bias else [torch.zeros(16)] * 2
     projection = weights[-1:] if proj_size else []
-    flat = torch.cat([part.flatten() for part in (*weights[:2], *biases, *projection)])
+    flat = torch.cat([part.flatten() for part in (*weights[:2], *projection, *biases)])
     assert_same(pieces[0].as_strided(flat.shape, (1,)), flat)
     assert pieces[0].untyped_storage().nbytes() == flat.nbytes  # torch compares the sizes
 
 
-def test_auto_chooses_torch_on_a_gpu_except_in_float64() -> None:
+def test_auto_chooses_on_a_gpu_what_torch_has_then_triton_then_the_reference(monkeypatch) -> None:
     gpu = torch.device("cuda")
+    monkeypatch.setattr(triton, "_why_not_on", lambda device: None)
+    monkeypatch.setattr(triton, "why_missing", lambda: None)
     for cell in ("lstm", "no-gates", "gru"):
         for dtype in (torch.float32, torch.bfloat16, torch.float16):
             assert choice(cell, dtype, gpu) == "torch"
         assert choice(cell, torch.float64, gpu) == "reference"
-    assert choice("no-srnn", torch.float32, gpu) == "reference"
+    for cell in ("no-srnn", "no-srnn-hidden", "mingru"):
+        assert choice(cell, torch.float32, gpu) == "triton"
+    assert choice("sru", torch.float32, gpu) == "reference"
 
 
 def test_auto_takes_it_with_a_warning_where_the_kernels_are_missing(monkeypatch) -> None:

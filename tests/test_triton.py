@@ -379,6 +379,7 @@ def test_a_plan_splits_long_sequences_only_if_units_are_few() -> None:
 def test_a_tiling_uses_one_launch_if_all_programs_fit() -> None:
     for dtype, block in ((torch.bfloat16, 64), (torch.float32, 32)):
         small = Tiling(16, 16, block, together=True)
+        assert tiling_for(20, 512, dtype, 132) == small._replace(inner=2 * block)
         assert tiling_for(20, 650, dtype, 132) == small
         assert tiling_for(20, 650, dtype, 81) == small._replace(sequences=32)
         large = Tiling(64, 32, block, together=True)
@@ -428,7 +429,11 @@ def test_the_backend_explains_why_it_rejects_an_older_gpu(monkeypatch) -> None:
     from fairseq_wsum.backends import triton
 
     case = (get_cell("lstm"), torch.device("cuda"), torch.float16, False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    triton._why_not_on.cache_clear()
     assert triton.why_not(*case) == "it needs compute capability 8.0 or higher, found 7.5"
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    triton._why_not_on.cache_clear()
     assert triton.why_not(*case) is None
+    triton._why_not_on.cache_clear()

@@ -21,16 +21,16 @@ def test_the_kernels_compile_for_an_absent_gpu(capability) -> None:
     from fairseq_wsum.backends import triton_common, triton_memory_cell, triton_scan
 
     flags = dict(PADDED=True, REVERSE=True, H=650)
-    tile = dict(COUPLED=False, OUTPUT_GATE=True, SRNN=False, STEPS=16, BLOCK=64)
+    tile = dict(COUPLED=False, OUTPUT_GATE=True, SRNN=False, STEPS=16, BLOCK=64, STAGES=3)
     for totals in (False, True):
         summed = {**flags, **tile, "TOTALS": totals}
         compile_for(capability, triton_memory_cell._forward, {**summed, "SAVE": True})
         compile_for(capability, triton_memory_cell._backward, {**summed, "HAS_DY": True})
-        scanned = {**flags, "STEPS": 16, "BLOCK": 64, "TOTALS": totals}
+        scanned = {**flags, "STEPS": 16, "BLOCK": 64, "STAGES": 3, "TOTALS": totals}
         compile_for(capability, triton_scan._forward, scanned)
         compile_for(capability, triton_scan._backward, {**scanned, "HAS_DCELLS": True})
     compile_for(capability, triton_common._between, dict(BLOCK=64, H=650))
-    step = dict(STEPS=1, BLOCK=8, TOTALS=False)  # a single step of a small layer
+    step = dict(STEPS=1, BLOCK=8, STAGES=1, TOTALS=False)  # a single step of a small layer
     for kernel, constants in (
         (triton_memory_cell._forward, {**tile, "SAVE": True}),
         (triton_memory_cell._backward, {**tile, "HAS_DY": True}),
@@ -47,7 +47,7 @@ def test_the_kernels_compile_for_an_absent_gpu(capability) -> None:
 
 @pytest.mark.parametrize(
     ("units", "dtype"),
-    [(200, torch.bfloat16), (650, torch.bfloat16), (650, torch.float32)],
+    [(n, dtype) for n in (200, 512, 650) for dtype in (torch.bfloat16, torch.float32)],
     ids=str,
 )
 def test_prefetched_products_fit_into_shared_memory(units, dtype) -> None:

@@ -59,7 +59,7 @@ class Backend:
 BACKENDS: dict[str, Backend] = {
     "cpp": Backend("cpp", fused.run, cpp.why_not),
     "torch": Backend("torch", torch_kernels.run, torch_kernels.why_not, torch_kernels.why_not_auto),
-    "triton": Backend("triton", fused.run, triton.why_not, triton.why_not_auto),
+    "triton": Backend("triton", fused.run, triton.why_not),
     "reference": Backend("reference", reference.run, reference.why_not),
 }
 _RESERVED = frozenset(("auto", *BACKENDS))

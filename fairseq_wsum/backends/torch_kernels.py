@@ -10,6 +10,7 @@ Shapes: T time steps, B sequences, I input features, H hidden units, P features 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -149,16 +150,38 @@ def _step(
 def _in_one_piece(weights: list[Tensor], has_biases: bool) -> list[Tensor]:
     """Copy the weights of a layer into one array, as `nn.LSTM.flatten_parameters` lays them out.
 
-    Otherwise torch makes this copy itself, with a warning. The array always has both biases, after
-    the matrices W_*x and W_*h; those of a layer without biases are zero.
+    Otherwise torch makes this copy itself, with a warning. The array always has both biases; those
+    of a layer without biases are zero.
     """
-    zeros = [] if has_biases else [weights[0].new_zeros(2 * weights[0].size(0))]
+    zeros = [] if has_biases else [weights[0].new_zeros(weights[0].size(0)) for _ in range(2)]
     parts = [*weights[:2], *zeros, *weights[2:]]
-    flat = torch.cat([part.flatten() for part in parts])
-    pieces = flat.split([part.numel() for part in parts])
-    if zeros:
-        pieces = (*pieces[:2], *pieces[3:])
-    return [piece.view_as(weight) for piece, weight in zip(pieces, weights, strict=True)]
+    order = range(len(parts))
+    if len(parts) == 5:  # with a projection
+        order = _order_of_projected(*weights[1].shape, weights[0].size(1), *_place(weights[0]))
+    flat = torch.cat([parts[k].flatten() for k in order])
+    pieces = dict(zip(order, flat.split([parts[k].numel() for k in order]), strict=True))
+    wanted = [k for k in range(len(parts)) if has_biases or k not in (2, 3)]
+    return [pieces[k].view_as(parts[k]) for k in wanted]
+
+
+def _place(tensor: Tensor) -> tuple[torch.dtype, torch.device]:
+    return tensor.dtype, tensor.device
+
+
+@cache
+def _order_of_projected(
+    rows: int, projected: int, inputs: int, dtype: torch.dtype, device: torch.device
+) -> tuple[int, ...]:
+    """The order of an LSTM's weights, with a projection, in the array that cuDNN reads."""
+    like: Any = dict(dtype=dtype, device=device)
+    shapes = [(rows, inputs), (rows, projected), (rows,), (rows,), (projected, rows // 4)]
+    weights = [torch.empty(shape, **like) for shape in shapes]
+    mode = torch.backends.cudnn.rnn.get_cudnn_mode("LSTM")
+    with torch.no_grad():  # it makes them views of one array
+        torch._cudnn_rnn_flatten_weight(
+            weights, len(weights), inputs, mode, rows // 4, projected, 1, False, False
+        )
+    return tuple(sorted(range(len(weights)), key=lambda k: weights[k].storage_offset()))
 
 
 def _unpadded_first(padding_mask: Tensor, reverse: bool) -> Tensor:

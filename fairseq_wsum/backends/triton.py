@@ -40,15 +40,13 @@ def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool
     return why_missing() or _why_not_on(device)
 
 
-def why_not_auto(device: torch.device, dtype: torch.dtype) -> str | None:
-    """Why `auto` takes another backend."""
-    return "its kernels are untested on a GPU"
-
-
 @constant
+@cache  # every call of a layer asks
 def _why_not_on(device: torch.device) -> str | None:
     if torch.version.hip:
         return "it supports NVIDIA GPUs only"
+    if not torch.cuda.is_available():
+        return "torch sees no GPU"
     found = torch.cuda.get_device_capability(device)
     return (
         None
@@ -63,10 +61,15 @@ def why_missing() -> str | None:
     if not find_spec("triton"):
         return "triton is not installed: pip install triton"
     try:
-        found = TorchVersion(import_module("triton").__version__)
+        found = import_module("triton").__version__
     except Exception as error:  # a broken installation may raise anything
         return f"triton cannot be imported ({type(error).__name__}: {error}): install it again"
-    return None if found >= "3.3" else f"it needs triton 3.3 or later, found {found}"
+    return None if _is_supported(found) else f"it needs triton 3.3 or later, found {found}"
+
+
+@cache  # every call of a layer asks
+def _is_supported(version: str) -> bool:
+    return TorchVersion(version) >= "3.3"
 
 
 def _kernel(module: str, name: str) -> Callable[..., Any]:

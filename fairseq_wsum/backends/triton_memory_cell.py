@@ -73,7 +73,7 @@ def _forward(  # type: ignore[no-untyped-def]
     T, B, length, H: tl.constexpr,
     PADDED: tl.constexpr, COUPLED: tl.constexpr, OUTPUT_GATE: tl.constexpr, SRNN: tl.constexpr,
     REVERSE: tl.constexpr, SAVE: tl.constexpr, TOTALS: tl.constexpr,
-    STEPS: tl.constexpr, BLOCK: tl.constexpr,
+    STEPS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Run one chunk of `length` steps. With TOTALS, compute only its (f, u)."""
     b, chunk = tl.program_id(0), tl.program_id(2)
@@ -86,7 +86,7 @@ def _forward(  # type: ignore[no-untyped-def]
     else:
         c, kept = tl.load(start_ptr + start, mask=units, other=0.0), 0.0
     end = tl.minimum(chunk * length + length, T)
-    for first in range(chunk * length, end, STEPS):
+    for first in tl.range(chunk * length, end, STEPS, num_stages=STAGES):
         s = first + tl.arange(0, STEPS)
         t = T - 1 - s if REVERSE else s
         tb = (t * B + b).to(tl.int64)
@@ -123,7 +123,7 @@ def _backward(  # type: ignore[no-untyped-def]
     T, B, length, H: tl.constexpr,
     PADDED: tl.constexpr, COUPLED: tl.constexpr, OUTPUT_GATE: tl.constexpr, SRNN: tl.constexpr,
     REVERSE: tl.constexpr, HAS_DY: tl.constexpr, TOTALS: tl.constexpr,
-    STEPS: tl.constexpr, BLOCK: tl.constexpr,
+    STEPS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Run one chunk of steps in reverse, with dc_t = g_t + f_{t+1} dc_{t+1}.
 
@@ -140,7 +140,7 @@ def _backward(  # type: ignore[no-untyped-def]
         dc_next, kept = tl.load(start_ptr + start, mask=units, other=0.0), 0.0
         c_0 = tl.load(c_0_ptr + b.to(tl.int64) * H + n, mask=units, other=0.0)
     end = tl.minimum(chunk * length + length, T)
-    for first in range(chunk * length, end, STEPS):
+    for first in tl.range(chunk * length, end, STEPS, num_stages=STAGES):
         k = first + tl.arange(0, STEPS)  # counted from the end of the sequence
         s = T - 1 - k
         t = T - 1 - s if REVERSE else s

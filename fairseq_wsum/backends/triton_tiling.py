@@ -54,13 +54,23 @@ def tiling_for(batch: int, units: int, dtype: torch.dtype, processors: int) -> T
         processors: number of multiprocessors of the GPU; each can hold at least one program.
     """
     most = max(16, 2 ** math.ceil(math.log2(batch)))
-    inner = 128 // dtype.itemsize
     for sequences, tile in TILES:
         sequences = min(sequences, most)
         programs = math.ceil(batch / sequences) * math.ceil(units / tile)
+        inner = _inner(units, tile, dtype)
         if programs <= processors:
             return Tiling(sequences, tile, inner, together=True)
     return Tiling(sequences, tile, inner, together=False)
+
+
+def _inner(units: int, tile: int, dtype: torch.dtype) -> int:
+    """The larger block of the inner dimension, unless the last one of that size would be emptier.
+
+    Two larger blocks of the largest tiles exceed the 99 KB of shared memory of some GPUs.
+    """
+    small = 128 // dtype.itemsize
+    wasted = {block: -units % block for block in (2 * small, small)}
+    return small if tile > 16 else min(wasted, key=lambda block: wasted[block])
 
 
 def processors_of(device: torch.device) -> int:
