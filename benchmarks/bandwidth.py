@@ -1,8 +1,8 @@
 """Compare the memory bandwidth of the kernels of cells without h_{t-1} with that of a copy.
 
 A kernel reads its inputs once, writes its outputs once, and computes little, so on a GPU the
-bandwidth of a copy is its upper bound. There each is timed as a CUDA graph. By default all cells are measured that have a kernel on the
-device.
+bandwidth of a copy is its upper bound. There each pass is timed as a CUDA graph. By default all
+cells are measured that have a kernel on the device.
 """
 
 from __future__ import annotations

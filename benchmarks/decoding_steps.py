@@ -276,7 +276,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         report.check_can_draw("--picture", args.picture)
     sizes = read_sizes(args, "transformer")
     title = f"{sizes.describe(sides=1)}, {args.vocabulary} words, source of {SOURCE_WORDS} words, "
-    title += f"medians of {args.rounds} rounds and {args.window} positions; {report.machine(args.device)}"
+    title += f"medians of {args.rounds} rounds and {args.window} positions; "
+    title += report.machine(args.device)
     print(title, flush=True)
     peer, *ours = transformers(args.cells, sizes)
     models = {ATTENTION: build(peer, args.vocabulary, args.device)}

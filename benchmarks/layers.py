@@ -354,10 +354,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.graphs:
         title += "; CUDA graphs"
     print(title, flush=True)
-    results = []
+    results: list[Result] = []
     for shape in args.shapes:
-        results += compare(shape, args.cells, masks=args.masks, scans=args.scans, **options)
-    print(report.table([result.row() for result in results]))
+        found = compare(shape, args.cells, masks=args.masks, scans=args.scans, **options)
+        lines = report.table([result.row() for result in found]).splitlines()
+        print("\n".join(lines[2:] if results else lines), flush=True)  # one table, as it grows
+        results += found
     growth = {}
     if args.growth:
         growth = {

@@ -9,6 +9,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from hydra.version import VersionBase
 from omegaconf import OmegaConf
 from study_recipe import (
     RECIPE,
@@ -199,3 +200,10 @@ def test_submitits_jobs_do_the_runs_and_one_that_dies_is_named(write_study) -> N
     assert [state(run) for run in plan_of(file).runs][:2] == ["finished", "finished"]
     # on a cluster, jobs may still be queued
     assert list(file.parent.glob("out/.hydra/plan-*"))
+
+
+def test_checking_a_launcher_leaves_hydra_as_it_was() -> None:
+    """fairseq's commands, in the same process, cannot run under a newer version base."""
+    before = VersionBase.instance().version_base
+    launch.check_launcher("joblib", ["verbose=5"])
+    assert VersionBase.instance().version_base is before

@@ -10,6 +10,7 @@ Shapes: T time steps, B sequences, I input features, H hidden units, P features 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -155,7 +156,7 @@ def _in_one_piece(weights: list[Tensor], has_biases: bool) -> list[Tensor]:
     """
     zeros = [] if has_biases else [weights[0].new_zeros(weights[0].size(0)) for _ in range(2)]
     parts = [*weights[:2], *zeros, *weights[2:]]
-    order = range(len(parts))
+    order: Sequence[int] = range(len(parts))
     if len(parts) == 5:  # with a projection
         order = _order_of_projected(*weights[1].shape, weights[0].size(1), *_place(weights[0]))
     flat = torch.cat([parts[k].flatten() for k in order])
