@@ -8,6 +8,7 @@ import torch
 from layer_oracle import assert_same, make, make_state, padded_batch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fairseq_wsum import CELLS, WsumLSTM, backends
 from fairseq_wsum.backends import torch_kernels, triton
@@ -333,6 +334,36 @@ def test_auto_chooses_on_a_gpu_what_torch_has_then_triton_then_the_reference(mon
     for cell in ("no-srnn", "no-srnn-hidden", "mingru"):
         assert choice(cell, torch.float32, gpu) == "triton"
     assert choice("sru", torch.float32, gpu) == "reference"
+
+
+@pytest.mark.skipif(kernels.why_missing() is not None, reason="the C++ kernels were not built")
+@pytest.mark.parametrize("cell", ["no-srnn", "no-out", "no-srnn-hidden", "mingru"])
+def test_with_an_operator_a_layer_launches_a_fifth_of_the_references_operations(cell) -> None:
+    """This is why `auto` takes Triton on a GPU: each launch takes time there.
+
+    The C++ kernels implement the same operators.
+    """
+    launched = {}
+    for backend in ("cpp", "reference"):
+        layer = WsumLSTM(3, 4, cell=cell, backend=backend)
+        with Launches() as launches:
+            layer(torch.randn(35, 2, 3))[0].sum().backward()
+        launched[backend] = launches.number
+    assert 5 < launched["cpp"] < launched["reference"] / 5
+
+
+class Launches(TorchDispatchMode):
+    """Count the operations that compute something."""
+
+    VIEWS = ("view", "t", "select", "slice", "squeeze", "unsqueeze", "split", "detach", "expand")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.number += func.overloadpacket.__name__ not in self.VIEWS
+        return func(*args, **(kwargs or {}))
 
 
 def test_auto_takes_it_with_a_warning_where_the_kernels_are_missing(monkeypatch) -> None:

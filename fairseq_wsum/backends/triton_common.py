@@ -115,7 +115,7 @@ class Plan(NamedTuple):
 
 # Chunks read the inputs of a kernel twice. That pays off only if there are too few programs to use
 # the memory bandwidth of a large GPU. The thresholds are estimates for 132 multiprocessors with a
-# few programs each; they have not been measured.
+# few programs each; they have not been measured (benchmarks/plans.py compares plans).
 FEW_PROGRAMS = 256
 ENOUGH_PROGRAMS = 512
 SHORTEST_CHUNK = 128  # steps
