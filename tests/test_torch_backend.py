@@ -336,6 +336,19 @@ def test_auto_chooses_on_a_gpu_what_torch_has_then_triton_then_the_reference(mon
     assert choice("sru", torch.float32, gpu) == "reference"
 
 
+def test_auto_warns_if_a_gpu_cannot_use_triton(monkeypatch) -> None:
+    gpu = torch.device("cuda")
+    monkeypatch.setattr(triton, "why_missing", lambda: None)
+    monkeypatch.setattr(triton, "_why_not_on", lambda device: "no compiler")
+    for cell in ("no-srnn", "mingru"):
+        with pytest.warns(UserWarning, match="slower reference backend: no compiler"):
+            assert choice(cell, torch.float32, gpu) == "reference"
+    with warnings.catch_warnings(action="error"):  # Triton would not run these
+        assert choice("lstm", torch.float32, gpu) == "torch"
+        assert choice("sru", torch.float32, gpu) == "reference"
+        assert choice("no-srnn", torch.float64, gpu) == "reference"
+
+
 @pytest.mark.skipif(kernels.why_missing() is not None, reason="the C++ kernels were not built")
 @pytest.mark.parametrize("cell", ["no-srnn", "no-out", "no-srnn-hidden", "mingru"])
 def test_with_an_operator_a_layer_launches_a_fifth_of_the_references_operations(cell) -> None:

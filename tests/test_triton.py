@@ -425,15 +425,27 @@ def test_the_backend_explains_why_it_rejects_a_cpu() -> None:
 
 
 @needs_triton
-def test_the_backend_explains_why_it_rejects_an_older_gpu(monkeypatch) -> None:
+def test_the_backend_explains_what_a_gpu_or_its_machine_lacks(monkeypatch) -> None:
     from fairseq_wsum.backends import triton
 
-    case = (get_cell("lstm"), torch.device("cuda"), torch.float16, False)
+    def reason() -> str | None:
+        gpu = torch.device("cuda")
+        with monkeypatch.context() as uncached:
+            uncached.setattr(triton, "_why_not_on", triton._why_not_on.__wrapped__)
+            return triton.why_not(get_cell("lstm"), gpu, torch.float16, False)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert reason() == "torch sees no GPU"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    triton._why_not_on.cache_clear()
-    assert triton.why_not(*case) == "it needs compute capability 8.0 or higher, found 7.5"
+    assert reason() == "it needs compute capability 8.0 or higher, found 7.5"
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    triton._why_not_on.cache_clear()
-    assert triton.why_not(*case) is None
-    triton._why_not_on.cache_clear()
+    monkeypatch.setenv("CC", "a compiler")
+    assert reason() is None
+    monkeypatch.delenv("CC")
+    monkeypatch.setenv("PATH", "")
+    assert reason() == "triton needs a C compiler: install gcc, or set CC"
+    monkeypatch.setattr(triton, "which", lambda name: name)
+    assert reason() is None
+    monkeypatch.setattr(triton, "_headers", lambda: "/nowhere")
+    assert "header files of Python" in str(reason())

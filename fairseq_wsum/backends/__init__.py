@@ -112,14 +112,17 @@ def choose(
         for b in BACKENDS.values()
         if b.why_not_auto(device, dtype) is None and b.why_not(*case) is None
     )
-    if backend.name != "cpp":
-        reason = BACKENDS["cpp"].why_not(*case)
-        if reason is not None and reason == kernels.why_missing():
+    on_gpu = device.type == "cuda"
+    fast = ("torch", "triton") if on_gpu else ("cpp",)
+    if backend.name not in fast:
+        reason = BACKENDS[fast[-1]].why_not(*case)
+        missing = triton.why_unusable(device) if on_gpu else kernels.why_missing()
+        if reason is not None and reason == missing:
             _warn(backend.name, reason)
     return backend
 
 
 @constant
 def _warn(name: str, reason: str) -> None:
-    """Warn that the C++ kernels are missing, and why. Python shows the warning once."""
+    """Warn that kernels are missing, and why. Python shows the warning once."""
     warnings.warn(f"layers run on the slower {name} backend: {reason}", stacklevel=2)

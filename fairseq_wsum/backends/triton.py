@@ -5,10 +5,14 @@ Triton is imported and the kernels are compiled when a layer first needs them.
 
 from __future__ import annotations
 
+import os
+import sysconfig
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
+from shutil import which
 from types import ModuleType
 from typing import Any
 
@@ -37,6 +41,11 @@ def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool
         return f"it computes in float32, bfloat16 and float16, not in {dtype}"
     if in_transformation():
         return operators.NOT_TRANSFORMED
+    return why_unusable(device)
+
+
+def why_unusable(device: torch.device) -> str | None:
+    """Why Triton cannot be used on this GPU, whatever the layer, or None if it can."""
     return why_missing() or _why_not_on(device)
 
 
@@ -48,11 +57,19 @@ def _why_not_on(device: torch.device) -> str | None:
     if not torch.cuda.is_available():
         return "torch sees no GPU"
     found = torch.cuda.get_device_capability(device)
-    return (
-        None
-        if found >= (8, 0)
-        else "it needs compute capability 8.0 or higher, found {}.{}".format(*found)
-    )
+    if found < (8, 0):
+        return "it needs compute capability 8.0 or higher, found {}.{}".format(*found)
+    if not (os.environ.get("CC") or which("gcc") or which("clang")):
+        return "triton needs a C compiler: install gcc, or set CC"
+    if not Path(_headers(), "Python.h").exists():
+        return "triton needs the header files of Python, such as Debian's package python3-dev"
+    return None
+
+
+def _headers() -> str:
+    """Where Triton looks for the header files of Python."""
+    scheme = sysconfig.get_default_scheme()
+    return sysconfig.get_path("include", "posix_prefix" if scheme == "posix_local" else scheme)
 
 
 @constant

@@ -107,7 +107,7 @@ class Plan(NamedTuple):
     """
 
     steps: int = 16
-    block: int = 64
+    block: int = 64  # with 128, the float32 backward kernel exceeds the registers
     chunks: int = 1
     warps: int = 4
     stages: int = 1
