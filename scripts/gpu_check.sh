@@ -201,6 +201,8 @@ plan_tests() {
     [ "$device" = cuda ] || no_triton='needs a GPU'
     if $tiny; then few=(-k one-of-each) few_layers=(-k "whole and fp32"); fi
     local pytest=("$PYTHON" -m pytest -v -p no:cacheprovider --durations 10)
+    # most of the time goes into compiling kernels
+    [ -n "$(lacks xdist)" ] || pytest+=(-n 4)
     part tests/triton 900 "$no_triton" "${pytest[@]}" tests/test_triton.py \
         tests/test_triton_compiled.py ${few[@]+"${few[@]}"}
     part tests/scan 900 "$no_triton" "${pytest[@]}" tests/test_triton_scan.py ${few[@]+"${few[@]}"}

@@ -14,7 +14,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-MODULES = ("fairseq", "pytest", "triton")
+MODULES = ("fairseq", "pytest", "triton", "xdist")
 REPO = Path(__file__).resolve().parents[1]
 
 
