@@ -344,9 +344,8 @@ def recurrence(
     time, batch, units = y.shape
     h = h_0.new_empty((2, batch, units))
     h[0] = h_0
-    memory = h_0.new_zeros((batch, units), dtype=torch.float32)
-    if c_0 is not None:
-        memory.copy_(c_0)
+    # the kernel updates c_n in place; without a memory cell, it only copies what is there
+    memory = h_0.new_empty((batch, units), dtype=torch.float32) if c_0 is None else c_n.copy_(c_0)
     nothing = z  # a placeholder for arguments that the kernel does not access
     tensors = (
         *(z, w_hh, h, memory, as_bytes(padding_mask, z), y),
@@ -356,8 +355,6 @@ def recurrence(
     options |= dict(PADDED=padding_mask is not None, REVERSE=reverse, SAVE=save)
     _launch(_forward, tensors, time, (time, batch, units), options, tiling)
     h_n.copy_(h[time % 2])
-    if c_0 is not None:
-        c_n.copy_(memory)
     return outputs
 
 
@@ -387,11 +384,8 @@ def recurrence_backward(
     dz, _, dh_0, dc_0 = gradients
     (batch, units), time = h_0.shape, saved.size(0)
     # Separate allocations: Triton recompiles for an address that is not a multiple of 16.
-    dh, dc = (h_0.new_zeros((batch, units), dtype=torch.float32) for _ in range(2))
-    if dh_n is not None:
-        dh.copy_(dh_n)
-    if dc_n is not None:
-        dc.copy_(dc_n)
+    dh = _filled(h_0.new_empty((batch, units), dtype=torch.float32), dh_n)
+    dc = torch.empty_like(dh) if c_0 is None else _filled(dc_0, dc_n)
     saved, cells = saved.contiguous(), cells.contiguous()
     tensors = (
         *(w_hh.contiguous(), saved if c_0 is None else c_0.contiguous()),
@@ -402,9 +396,12 @@ def recurrence_backward(
     options |= dict(PADDED=padding_mask is not None, REVERSE=reverse, HAS_DY=dy is not None)
     _launch(_backward, tensors, time + 1, (time, batch, units), options, tiling)
     dh_0.copy_(dh)
-    if c_0 is not None:
-        dc_0.copy_(dc)
     return gradients
+
+
+def _filled(new: Tensor, values: Tensor | None) -> Tensor:
+    """`new`, with these values or 0."""
+    return new.zero_() if values is None else new.copy_(values)
 
 
 def _check(code: int, w_hr: Tensor | None) -> None:
