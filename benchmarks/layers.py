@@ -244,7 +244,8 @@ def median_times(
     for step in steps.values():  # the first run chooses, compiles and allocates
         step()
     if graphs:
-        steps = {name: _graph(step).replay for name, step in steps.items()}
+        with torch.cuda.device(device):
+            steps = {name: _graph(step).replay for name, step in steps.items()}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     gc.disable()  # a pause would affect only one of the steps
     try:
@@ -261,7 +262,7 @@ def median_times(
 
 
 def _graph(step: Callable[[], object]) -> torch.cuda.CUDAGraph:
-    """Record what a step launches."""
+    """Record what a step launches on the current device."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

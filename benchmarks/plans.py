@@ -20,6 +20,7 @@ from layers import median_times
 from report import DTYPES, Shape
 
 from fairseq_wsum import CELLS
+from fairseq_wsum.backends import triton
 from fairseq_wsum.backends.triton_tiling import TILES, Tiling, processors_of, tiling_for
 from fairseq_wsum.ops import operators
 
@@ -103,6 +104,8 @@ def measure(
     cell: str, shape: Shape, dtype: torch.dtype, device: str, rounds: int
 ) -> Iterator[dict[str, str]]:
     """A row of the table for each plan or tiling, as soon as it is measured."""
+    from triton.runtime.errors import OutOfResources
+
     if CELLS[cell].has_recurrent_matrix:
         make = recurrence(cell, shape, dtype, device)
         tried: Iterator[Any] = tilings(shape, dtype, processors_of(torch.device(device)))
@@ -113,8 +116,8 @@ def measure(
         row |= {name: str(value) for name, value in how._asdict().items()}
         try:
             seconds = median_times(make(how), rounds, device, graphs=device != "cpu")
-        except Exception as error:  # Triton's own kind, if the GPU lacks memory for it
-            yield row | {"forward us": type(error).__name__, "backward us": ""}
+        except OutOfResources as error:  # of the shared memory or registers of a multiprocessor
+            yield row | {"forward us": str(error), "backward us": ""}
             continue
         yield row | {f"{name} us": f"{1e6 * value:.1f}" for name, value in seconds.items()}
 
@@ -123,10 +126,12 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line, with `arguments` or those of the process."""
     parser = argparse.ArgumentParser(description=__doc__)
     cells = [name for name, cell in CELLS.items() if operators.has_kernels(cell, "cuda")]
-    report.add_measurement(parser, cells, SHAPES, "no-srnn-hidden lstm")
-    parser.set_defaults(device="cuda")
+    report.add_measurement(parser, cells, SHAPES, "no-srnn-hidden lstm", device="cuda")
     args = parser.parse_args(arguments)
     report.check_device(args.device)
+    reason = triton.why_not(CELLS["lstm"], torch.device(args.device), DTYPES[args.dtype], False)
+    if reason is not None:
+        raise RuntimeError(f"the Triton kernels cannot run: {reason}")
     title = f"{args.dtype}, medians of {args.rounds}; {report.machine(args.device)}"
     print(title, flush=True)
     results = []

@@ -30,12 +30,19 @@ def test_the_choice_of_the_kernels_is_timed_first(cell) -> None:
 @needs_triton
 @inside
 def test_a_plan_that_does_not_fit_has_its_error_in_place_of_its_times(monkeypatch) -> None:
+    from triton.runtime.errors import OutOfResources
+
     def fail(*_: object, **__: object) -> None:
-        raise MemoryError
+        raise OutOfResources(245760, 232448, "shared memory")
 
     monkeypatch.setattr(plans, "median_times", fail)
     rows = plans.measure("no-gates", (2, 2, 33), torch.float32, DEVICE, rounds=1)
-    assert next(rows)["forward us"] == "MemoryError"
+    assert "shared memory, Required: 245760" in next(rows)["forward us"]
+
+
+def test_the_benchmark_says_why_it_cannot_run(monkeypatch) -> None:
+    with pytest.raises(RuntimeError, match="kernels cannot run: it runs on GPUs"):
+        plans.main(["--device", "cpu"])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

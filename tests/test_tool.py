@@ -149,6 +149,11 @@ def test_bench_bandwidth_leaves_out_cells_without_a_kernel_on_the_device(
     assert [row.split(" | ")[0] for row in rows] == ["| no-srnn-hidden", "| no-srnn-out-hidden"]
 
 
+def test_bench_layers_refuses_cuda_graphs_on_the_cpu() -> None:
+    with pytest.raises(ValueError, match="--graphs is for --device cuda"):
+        layers.main(["--graphs"])
+
+
 def test_bench_layers_compares_a_layer_with_a_mask_or_a_scan_with_itself() -> None:
     x = torch.randn(3, 2, 4)
     cells = ["qrnn", "no-srnn-hidden"]

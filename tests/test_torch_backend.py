@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fairseq_wsum import CELLS, WsumLSTM, backends
 from fairseq_wsum.backends import torch_kernels, triton
 from fairseq_wsum.cells import LSTM
-from fairseq_wsum.ops import kernels
+from fairseq_wsum.ops import kernels, scan
 
 CPU = torch.device("cpu")
 KINDS = {
@@ -325,8 +325,9 @@ def test_the_array_for_cudnn_has_both_biases(bias, proj_size, monkeypatch) -> No
 
 def test_auto_chooses_on_a_gpu_what_torch_has_then_triton_then_the_reference(monkeypatch) -> None:
     gpu = torch.device("cuda")
-    monkeypatch.setattr(triton, "_why_not_on", lambda device: None)
-    monkeypatch.setattr(triton, "why_missing", lambda: None)
+    for name in ("why_missing", "_why_not_compiled"):
+        monkeypatch.setattr(triton, name, lambda: None)
+    monkeypatch.setattr(triton, "_why_not_on_gpu", lambda device: None)
     for cell in ("lstm", "no-gates", "gru"):
         for dtype in (torch.float32, torch.bfloat16, torch.float16):
             assert choice(cell, dtype, gpu) == "torch"
@@ -336,10 +337,12 @@ def test_auto_chooses_on_a_gpu_what_torch_has_then_triton_then_the_reference(mon
     assert choice("sru", torch.float32, gpu) == "reference"
 
 
-def test_auto_warns_if_a_gpu_cannot_use_triton(monkeypatch) -> None:
+@pytest.mark.parametrize("missing", ["why_missing", "_why_not_compiled"])
+def test_auto_warns_if_triton_lacks_something_on_a_gpu(missing, monkeypatch) -> None:
     gpu = torch.device("cuda")
+    monkeypatch.setattr(triton, "_why_not_on_gpu", lambda device: None)
     monkeypatch.setattr(triton, "why_missing", lambda: None)
-    monkeypatch.setattr(triton, "_why_not_on", lambda device: "no compiler")
+    monkeypatch.setattr(triton, missing, lambda: "no compiler")
     for cell in ("no-srnn", "mingru"):
         with pytest.warns(UserWarning, match="slower reference backend: no compiler"):
             assert choice(cell, torch.float32, gpu) == "reference"
@@ -347,15 +350,18 @@ def test_auto_warns_if_a_gpu_cannot_use_triton(monkeypatch) -> None:
         assert choice("lstm", torch.float32, gpu) == "torch"
         assert choice("sru", torch.float32, gpu) == "reference"
         assert choice("no-srnn", torch.float64, gpu) == "reference"
+        monkeypatch.setattr(triton, "why_missing", lambda: None)
+        monkeypatch.setattr(triton, "_why_not_on_gpu", lambda device: "it is too old")
+        assert choice("no-srnn", torch.float32, gpu) == "reference"
 
 
 @pytest.mark.skipif(kernels.why_missing() is not None, reason="the C++ kernels were not built")
 @pytest.mark.parametrize("cell", ["no-srnn", "no-out", "no-srnn-hidden", "mingru"])
-def test_with_an_operator_a_layer_launches_a_fifth_of_the_references_operations(cell) -> None:
-    """This is why `auto` takes Triton on a GPU: each launch takes time there.
-
-    The C++ kernels implement the same operators.
-    """
+def test_with_its_operators_a_layer_calls_a_fifth_of_the_references_operations(
+    cell, monkeypatch
+) -> None:
+    """On a GPU each of them launches a kernel, or several. The C++ operators stand for Triton's."""
+    monkeypatch.setattr(scan, "by_steps", scan.by_pairs)  # as on a GPU
     launched = {}
     for backend in ("cpp", "reference"):
         layer = WsumLSTM(3, 4, cell=cell, backend=backend)
@@ -369,6 +375,7 @@ class Launches(TorchDispatchMode):
     """Count the operations that compute something."""
 
     VIEWS = ("view", "t", "select", "slice", "squeeze", "unsqueeze", "split", "detach", "expand")
+    VIEWS += ("unbind", "transpose", "_unsafe_view")
 
     def __init__(self) -> None:
         super().__init__()

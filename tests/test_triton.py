@@ -4,6 +4,8 @@ The tests of the scan are in `test_triton_scan`, those of what the compiler make
 `test_triton_compiled`.
 """
 
+import warnings
+
 import pytest
 import torch
 from layer_oracle import inner, mask_of
@@ -425,27 +427,44 @@ def test_the_backend_explains_why_it_rejects_a_cpu() -> None:
 
 
 @needs_triton
-def test_the_backend_explains_what_a_gpu_or_its_machine_lacks(monkeypatch) -> None:
+def test_the_backend_explains_what_a_gpu_or_its_machine_lacks(monkeypatch, tmp_path) -> None:
     from fairseq_wsum.backends import triton
 
-    def reason() -> str | None:
-        gpu = torch.device("cuda")
-        with monkeypatch.context() as uncached:
-            uncached.setattr(triton, "_why_not_on", triton._why_not_on.__wrapped__)
-            return triton.why_not(get_cell("lstm"), gpu, torch.float16, False)
-
+    for name in ("_why_not_on_gpu", "_why_not_compiled"):
+        monkeypatch.setattr(triton, name, getattr(triton, name).__wrapped__)  # without its cache
+    case = (get_cell("lstm"), torch.device("cuda"), torch.float16, False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert reason() == "torch sees no GPU"
+    assert triton.why_not(*case) == "torch sees no GPU"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    assert reason() == "it needs compute capability 8.0 or higher, found 7.5"
+    assert triton.why_not(*case) == "it needs compute capability 8.0 or higher, found 7.5"
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+
+    (tmp_path / "Python.h").touch()
+    monkeypatch.setattr(triton, "_headers", lambda: tmp_path)
     monkeypatch.setenv("CC", "a compiler")
-    assert reason() is None
+    assert triton.why_not_auto(*case[1:3]) is None
     monkeypatch.delenv("CC")
     monkeypatch.setenv("PATH", "")
-    assert reason() == "triton needs a C compiler: install gcc, or set CC"
+    reason = triton.why_not_auto(*case[1:3])
+    assert reason == "triton needs a C compiler: install gcc, or set CC"
     monkeypatch.setattr(triton, "which", lambda name: name)
-    assert reason() is None
-    monkeypatch.setattr(triton, "_headers", lambda: "/nowhere")
-    assert "header files of Python" in str(reason())
+    assert triton.why_not_auto(*case[1:3]) is None
+    (tmp_path / "Python.h").unlink()
+    assert "header files of Python" in str(triton.why_not_auto(*case[1:3]))
+    assert triton.why_not(*case) is None  # by name it may run what it has compiled before
+
+
+@needs_triton
+def test_choosing_a_backend_breaks_no_graph() -> None:
+    from fairseq_wsum.backends import triton
+
+    @torch.compile(backend="eager", fullgraph=True)
+    def add_one(x: torch.Tensor) -> torch.Tensor:
+        gpu = torch.device("cuda")
+        triton.why_not(get_cell("lstm"), gpu, torch.float16, False)
+        triton.why_not_auto(gpu, torch.float16)
+        return x + 1
+
+    with warnings.catch_warnings(action="error"):
+        assert add_one(torch.zeros(1)) == 1

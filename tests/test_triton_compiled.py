@@ -1,5 +1,6 @@
 """The machine code of the Triton kernels, compiled for GPUs that need not be there."""
 
+import math
 import re
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from triton_helpers import INTERPRETS, needs_triton
 
 from fairseq_wsum import CELLS
-from fairseq_wsum.backends.triton_tiling import Tiling, tiling_for
+from fairseq_wsum.backends.triton_tiling import TILES, Tiling, tiling_for
 from fairseq_wsum.ops import operators
 
 pytestmark = [
@@ -20,16 +21,18 @@ pytestmark = [
 def test_the_kernels_compile_for_an_absent_gpu(capability) -> None:
     from fairseq_wsum.backends import triton_common, triton_memory_cell, triton_scan
 
+    plan = triton_common.Plan()
     flags = dict(PADDED=True, REVERSE=True, H=650)
-    tile = dict(COUPLED=False, OUTPUT_GATE=True, SRNN=False, STEPS=16, BLOCK=64, STAGES=3)
-    for totals in (False, True):
-        summed = {**flags, **tile, "TOTALS": totals}
+    tile = dict(COUPLED=False, OUTPUT_GATE=True, SRNN=False)
+    for totals, stages in ((False, plan.stages), (True, plan.stages), (False, 3)):
+        size = dict(STEPS=plan.steps, BLOCK=plan.block, STAGES=stages, TOTALS=totals)
+        summed = {**flags, **tile, **size}
         compile_for(capability, triton_memory_cell._forward, {**summed, "SAVE": True})
         compile_for(capability, triton_memory_cell._backward, {**summed, "HAS_DY": True})
-        scanned = {**flags, "STEPS": 16, "BLOCK": 64, "STAGES": 3, "TOTALS": totals}
+        scanned = {**flags, **size}
         compile_for(capability, triton_scan._forward, scanned)
         compile_for(capability, triton_scan._backward, {**scanned, "HAS_DCELLS": True})
-    compile_for(capability, triton_common._between, dict(BLOCK=64, H=650))
+    compile_for(capability, triton_common._between, dict(BLOCK=plan.block, H=650))
     step = dict(STEPS=1, BLOCK=8, STAGES=1, TOTALS=False)  # a single step of a small layer
     for kernel, constants in (
         (triton_memory_cell._forward, {**tile, "SAVE": True}),
@@ -55,8 +58,9 @@ def test_prefetched_products_fit_into_shared_memory(units, dtype) -> None:
 
     A launch with more fails. Whether the compiler reads ahead is seen in the speed alone.
     """
-    for batch in (16, 128):  # the smallest tile, and the largest
-        how = tiling_for(batch, units, dtype, 132 if batch == 16 else 0)
+    own = {tiling_for(64, units, dtype, math.ceil(units / 16) * n) for n in (4, 2, 1, 0)}
+    assert [how[:2] for how in sorted(own)] == sorted(TILES)
+    for how in own:
         for kernel, constants in recurrence_kernels(CELLS["lstm"], how, units):
             constants |= dict(PADDED=False, REVERSE=False)
             compiled = compile_for(86, kernel, constants, how.warps, dtype)

@@ -59,7 +59,7 @@ class Backend:
 BACKENDS: dict[str, Backend] = {
     "cpp": Backend("cpp", fused.run, cpp.why_not),
     "torch": Backend("torch", torch_kernels.run, torch_kernels.why_not, torch_kernels.why_not_auto),
-    "triton": Backend("triton", fused.run, triton.why_not),
+    "triton": Backend("triton", fused.run, triton.why_not, triton.why_not_auto),
     "reference": Backend("reference", reference.run, reference.why_not),
 }
 _RESERVED = frozenset(("auto", *BACKENDS))
@@ -112,14 +112,21 @@ def choose(
         for b in BACKENDS.values()
         if b.why_not_auto(device, dtype) is None and b.why_not(*case) is None
     )
-    on_gpu = device.type == "cuda"
-    fast = ("torch", "triton") if on_gpu else ("cpp",)
-    if backend.name not in fast:
-        reason = BACKENDS[fast[-1]].why_not(*case)
-        missing = triton.why_unusable(device) if on_gpu else kernels.why_missing()
-        if reason is not None and reason == missing:
-            _warn(backend.name, reason)
+    fast = ("torch", "triton") if device.type == "cuda" else ("cpp",)
+    if backend.name not in fast and (reason := _why_missing(BACKENDS[fast[-1]], *case)):
+        _warn(backend.name, reason)
     return backend
+
+
+def _why_missing(
+    backend: Backend, cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool
+) -> str | None:
+    """What keeps `auto` from this backend, if the user can install it."""
+    reason = backend.why_not(cell, device, dtype, projects)
+    if reason is None:
+        return backend.why_not_auto(device, dtype)
+    missing = triton.why_missing() if device.type == "cuda" else kernels.why_missing()
+    return reason if reason == missing else None
 
 
 @constant

@@ -174,8 +174,11 @@ def _order_of_projected(
     rows: int, projected: int, inputs: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[int, ...]:
     """The order of an LSTM's weights, with a projection, in the array that cuDNN reads."""
-    like: Any = dict(dtype=dtype, device=device)
     shapes = [(rows, inputs), (rows, projected), (rows,), (rows,), (projected, rows // 4)]
+    if not (torch.backends.cudnn.enabled and torch._use_cudnn_rnn_flatten_weight()):
+        return tuple(range(len(shapes)))  # torch's own loops take any
+    # an older cuDNN may refuse bfloat16
+    like: Any = dict(dtype=torch.float16 if dtype == torch.bfloat16 else dtype, device=device)
     weights = [torch.empty(shape, **like) for shape in shapes]
     mode = torch.backends.cudnn.rnn.get_cudnn_mode("LSTM")
     with torch.no_grad():  # it makes them views of one array

@@ -41,17 +41,29 @@ def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool
         return f"it computes in float32, bfloat16 and float16, not in {dtype}"
     if in_transformation():
         return operators.NOT_TRANSFORMED
-    return why_unusable(device)
-
-
-def why_unusable(device: torch.device) -> str | None:
-    """Why Triton cannot be used on this GPU, whatever the layer, or None if it can."""
     return why_missing() or _why_not_on(device)
 
 
 @constant
-@cache  # every call of a layer asks
+def why_not_auto(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why `auto` does not rely on Triton: its kernels may not compile on this machine.
+
+    A backend given by name tries, as Triton may have compiled them before.
+    """
+    return _why_not_compiled()
+
+
+@constant
 def _why_not_on(device: torch.device) -> str | None:
+    return _why_not_on_gpu(device)
+
+
+# Every call of a layer asks. torch.compile does not see the decorator `constant` of cached
+# functions, so others call them.
+
+
+@cache
+def _why_not_on_gpu(device: torch.device) -> str | None:
     if torch.version.hip:
         return "it supports NVIDIA GPUs only"
     if not torch.cuda.is_available():
@@ -59,11 +71,21 @@ def _why_not_on(device: torch.device) -> str | None:
     found = torch.cuda.get_device_capability(device)
     if found < (8, 0):
         return "it needs compute capability 8.0 or higher, found {}.{}".format(*found)
+    return None
+
+
+@cache
+def _why_not_compiled() -> str | None:
     if not (os.environ.get("CC") or which("gcc") or which("clang")):
         return "triton needs a C compiler: install gcc, or set CC"
     if not Path(_headers(), "Python.h").exists():
         return "triton needs the header files of Python, such as Debian's package python3-dev"
     return None
+
+
+@cache
+def _is_supported(version: str) -> bool:
+    return TorchVersion(version) >= "3.3"
 
 
 def _headers() -> str:
@@ -81,12 +103,7 @@ def why_missing() -> str | None:
         found = import_module("triton").__version__
     except Exception as error:  # a broken installation may raise anything
         return f"triton cannot be imported ({type(error).__name__}: {error}): install it again"
-    return None if _is_supported(found) else f"it needs triton 3.3 or later, found {found}"
-
-
-@cache  # every call of a layer asks
-def _is_supported(version: str) -> bool:
-    return TorchVersion(version) >= "3.3"
+    return None if _is_supported(found) else f"triton 3.3 or later is needed, found {found}"
 
 
 def _kernel(module: str, name: str) -> Callable[..., Any]:

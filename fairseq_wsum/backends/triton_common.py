@@ -104,6 +104,8 @@ class Plan(NamedTuple):
         chunks: number of parts of the sequence that run in parallel.
         warps: number of warps of a program.
         stages: how many iterations ahead the inputs are loaded, plus 1.
+
+    Other warps and stages than these have not been measured; benchmarks/plans.py compares them.
     """
 
     steps: int = 16
@@ -115,7 +117,7 @@ class Plan(NamedTuple):
 
 # Chunks read the inputs of a kernel twice. That pays off only if there are too few programs to use
 # the memory bandwidth of a large GPU. The thresholds are estimates for 132 multiprocessors with a
-# few programs each; they have not been measured (benchmarks/plans.py compares plans).
+# few programs each; they have not been measured.
 FEW_PROGRAMS = 256
 ENOUGH_PROGRAMS = 512
 SHORTEST_CHUNK = 128  # steps
@@ -131,7 +133,7 @@ def plan_for(time: int, batch: int, units: int) -> Plan:
         chunks = min(ceil_div(ENOUGH_PROGRAMS, programs), max(1, time // SHORTEST_CHUNK))
         chunks = ceil_div(time, ceil_div(time, chunks))  # avoid empty chunks
     if time == 1:
-        return plan._replace(steps=1, block=block, stages=1)
+        return plan._replace(steps=1, block=block)
     return plan._replace(block=block, chunks=chunks)
 
 

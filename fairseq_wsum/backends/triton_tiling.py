@@ -69,9 +69,10 @@ def tiling_for(batch: int, units: int, dtype: torch.dtype, processors: int) -> T
 
 
 def _inner(units: int, tile: int, dtype: torch.dtype) -> int:
-    """The larger block of the inner dimension, unless the last one of that size would be emptier.
+    """The block size of the inner dimension H of the forward pass, in elements.
 
-    Two larger blocks of the largest tiles exceed the 99 KB of shared memory of some GPUs.
+    It is 256 bytes, or 128 if that leaves less of the last block unused, or if the tile is so large
+    that blocks read ahead would exceed the 99 KB of shared memory of some GPUs.
     """
     small = 128 // dtype.itemsize
     wasted = {block: -units % block for block in (2 * small, small)}
