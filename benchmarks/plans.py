@@ -126,7 +126,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line, with `arguments` or those of the process."""
     parser = argparse.ArgumentParser(description=__doc__)
     cells = [name for name, cell in CELLS.items() if operators.has_kernels(cell, "cuda")]
-    report.add_measurement(parser, cells, SHAPES, "no-srnn-hidden lstm", device="cuda")
+    device = ("cuda", "a GPU, such as cuda (default) or cuda:1")
+    report.add_measurement(parser, cells, SHAPES, "no-srnn-hidden lstm", device)
     args = parser.parse_args(arguments)
     report.check_device(args.device)
     reason = triton.why_not(CELLS["lstm"], torch.device(args.device), DTYPES[args.dtype], False)

@@ -43,7 +43,7 @@ def add_measurement(
     cells: Sequence[str],
     shapes: Sequence[Shape],
     default: str | None = None,
-    device: str = "cpu",
+    device: tuple[str, str] = ("cpu", "cpu (default) or cuda"),
 ) -> None:
     """Add the options for what is measured, how often, and where the results are written.
 
@@ -58,7 +58,7 @@ def add_measurement(
     add("--cells", nargs="+", choices=cells, default=chosen, metavar="NAME", help=names)
     add("--shapes", nargs="+", type=_shape, default=shapes, metavar="T,B,H", help=sizes)
     add("--dtype", choices=DTYPES, default="fp32", help="floating-point type (default fp32)")
-    add("--device", default=device, help=f"cpu or cuda (default {device})")
+    add("--device", default=device[0], help=device[1])
     add("--rounds", type=positive, default=15, help="timings of each layer (default 15)")
     add("--json", type=output_file, metavar="FILE", help="also write all results to FILE")
 

@@ -31,6 +31,9 @@ PYTHON=... sets the interpreter (default: that of VENV, or of the clone's .venv,
 Files in DIR: summary.md; results.tsv, every result; STEP/PART.txt, the output of a part (PART.2.txt
 if it ran again); speed/*.json, the measurements.
 
+speed/*-torch and speed/*-triton time CUDA graphs; speed/*-auto and speed/*-reference include the
+host's time.
+
 To train whole models use fairseq-wsum study, which gives each run a GPU.
 
 examples:
@@ -219,7 +222,7 @@ plan_speed() {
             reason="$(reason_of "$dtype" "$name")"
             read -ra cells <<<"$(cells_of "$dtype" "$name")"
             [ ${#cells[@]} -eq 0 ] || reason=''
-            graphs=() # they leave out the host's time, of which the reference takes most
+            graphs=() # CUDA graphs leave out the host's time, which is most of the reference's
             [[ "$device $name" != "cuda "@(torch|triton) ]] || graphs=(--graphs)
             part "speed/$dtype-$name" 300 "$reason" "$PYTHON" benchmarks/layers.py "${common[@]}" \
                 --dtype "$dtype" --backend "$name" --json "$out/speed/$dtype-$name.json" \

@@ -40,7 +40,7 @@ def test_a_plan_that_does_not_fit_has_its_error_in_place_of_its_times(monkeypatc
     assert "shared memory, Required: 245760" in next(rows)["forward us"]
 
 
-def test_the_benchmark_says_why_it_cannot_run(monkeypatch) -> None:
+def test_the_benchmark_says_why_it_cannot_run() -> None:
     with pytest.raises(RuntimeError, match="kernels cannot run: it runs on GPUs"):
         plans.main(["--device", "cpu"])
 

@@ -323,6 +323,12 @@ def test_the_array_for_cudnn_has_both_biases(bias, proj_size, monkeypatch) -> No
     assert pieces[0].untyped_storage().nbytes() == flat.nbytes  # torch compares the sizes
 
 
+def test_weights_are_laid_out_for_cudnn_only_where_torch_uses_it() -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        with torch.backends.cudnn.flags(enabled=False):
+            assert torch_kernels._order_of_projected(16, 2, 3, dtype, CPU) == (0, 1, 2, 3, 4)
+
+
 def test_auto_chooses_on_a_gpu_what_torch_has_then_triton_then_the_reference(monkeypatch) -> None:
     gpu = torch.device("cuda")
     for name in ("why_missing", "_why_not_compiled"):
@@ -350,13 +356,12 @@ def test_auto_warns_if_triton_lacks_something_on_a_gpu(missing, monkeypatch) -> 
         assert choice("lstm", torch.float32, gpu) == "torch"
         assert choice("sru", torch.float32, gpu) == "reference"
         assert choice("no-srnn", torch.float64, gpu) == "reference"
-        monkeypatch.setattr(triton, "why_missing", lambda: None)
         monkeypatch.setattr(triton, "_why_not_on_gpu", lambda device: "it is too old")
         assert choice("no-srnn", torch.float32, gpu) == "reference"
 
 
 @pytest.mark.skipif(kernels.why_missing() is not None, reason="the C++ kernels were not built")
-@pytest.mark.parametrize("cell", ["no-srnn", "no-out", "no-srnn-hidden", "mingru"])
+@pytest.mark.parametrize("cell", ["no-srnn", "no-out", "no-srnn-hidden"])
 def test_with_its_operators_a_layer_calls_a_fifth_of_the_references_operations(
     cell, monkeypatch
 ) -> None:

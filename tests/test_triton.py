@@ -456,15 +456,17 @@ def test_the_backend_explains_what_a_gpu_or_its_machine_lacks(monkeypatch, tmp_p
 
 
 @needs_triton
-def test_choosing_a_backend_breaks_no_graph() -> None:
-    from fairseq_wsum.backends import triton
+def test_choosing_a_backend_breaks_no_graph(monkeypatch) -> None:
+    from fairseq_wsum.backends import choose, triton
+
+    monkeypatch.setattr(triton, "_why_not_on_gpu", lambda device: None)
+    monkeypatch.setattr(triton, "_why_not_compiled", lambda: None)
 
     @torch.compile(backend="eager", fullgraph=True)
-    def add_one(x: torch.Tensor) -> torch.Tensor:
-        gpu = torch.device("cuda")
-        triton.why_not(get_cell("lstm"), gpu, torch.float16, False)
-        triton.why_not_auto(gpu, torch.float16)
-        return x + 1
+    def run(x: torch.Tensor, cell: str) -> torch.Tensor:
+        name = choose("auto", CELLS[cell], torch.device("cuda"), torch.float16).name
+        return x + (1 if name == "triton" else 2)
 
     with warnings.catch_warnings(action="error"):
-        assert add_one(torch.zeros(1)) == 1
+        assert run(torch.zeros(1), "no-srnn") == 1
+        assert run(torch.zeros(1), "sru") == 2

@@ -110,7 +110,7 @@ def choose(
     backend = next(
         b
         for b in BACKENDS.values()
-        if b.why_not_auto(device, dtype) is None and b.why_not(*case) is None
+        if b.why_not(*case) is None and b.why_not_auto(device, dtype) is None
     )
     fast = ("torch", "triton") if device.type == "cuda" else ("cpp",)
     if backend.name not in fast and (reason := _why_missing(BACKENDS[fast[-1]], *case)):

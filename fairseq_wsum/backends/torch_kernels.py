@@ -158,28 +158,32 @@ def _in_one_piece(weights: list[Tensor], has_biases: bool) -> list[Tensor]:
     parts = [*weights[:2], *zeros, *weights[2:]]
     order: Sequence[int] = range(len(parts))
     if len(parts) == 5:  # with a projection
-        order = _order_of_projected(*weights[1].shape, weights[0].size(1), *_place(weights[0]))
+        rows, projected = weights[1].shape
+        w_ih = weights[0]
+        order = _order_of_projected(rows, projected, w_ih.size(1), w_ih.dtype, w_ih.device)
     flat = torch.cat([parts[k].flatten() for k in order])
     pieces = dict(zip(order, flat.split([parts[k].numel() for k in order]), strict=True))
     wanted = [k for k in range(len(parts)) if has_biases or k not in (2, 3)]
     return [pieces[k].view_as(parts[k]) for k in wanted]
 
 
-def _place(tensor: Tensor) -> tuple[torch.dtype, torch.device]:
-    return tensor.dtype, tensor.device
-
-
-@cache
 def _order_of_projected(
     rows: int, projected: int, inputs: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[int, ...]:
-    """The order of an LSTM's weights, with a projection, in the array that cuDNN reads."""
-    shapes = [(rows, inputs), (rows, projected), (rows,), (rows,), (projected, rows // 4)]
+    """The order of an LSTM's weights, with a projection, in the array that torch reads."""
     if not (torch.backends.cudnn.enabled and torch._use_cudnn_rnn_flatten_weight()):
-        return tuple(range(len(shapes)))  # torch's own loops take any
+        return tuple(range(5))  # torch's own loops take any
     # an older cuDNN may refuse bfloat16
-    like: Any = dict(dtype=torch.float16 if dtype == torch.bfloat16 else dtype, device=device)
-    weights = [torch.empty(shape, **like) for shape in shapes]
+    dtype = torch.float16 if dtype == torch.bfloat16 else dtype
+    return _order_of_cudnn(rows, projected, inputs, dtype, device)
+
+
+@cache
+def _order_of_cudnn(
+    rows: int, projected: int, inputs: int, dtype: torch.dtype, device: torch.device
+) -> tuple[int, ...]:
+    shapes = [(rows, inputs), (rows, projected), (rows,), (rows,), (projected, rows // 4)]
+    weights = [torch.empty(shape, dtype=dtype, device=device) for shape in shapes]
     mode = torch.backends.cudnn.rnn.get_cudnn_mode("LSTM")
     with torch.no_grad():  # it makes them views of one array
         torch._cudnn_rnn_flatten_weight(

@@ -41,7 +41,7 @@ def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool
         return f"it computes in float32, bfloat16 and float16, not in {dtype}"
     if in_transformation():
         return operators.NOT_TRANSFORMED
-    return why_missing() or _why_not_on(device)
+    return _why_not_on(device) or why_missing()
 
 
 @constant
@@ -58,8 +58,8 @@ def _why_not_on(device: torch.device) -> str | None:
     return _why_not_on_gpu(device)
 
 
-# Every call of a layer asks. torch.compile does not see the decorator `constant` of cached
-# functions, so others call them.
+# These answers are cached because every call of a layer needs them. torch.compile looks through
+# `cache` and would not see `constant` here, so functions marked `constant` call these.
 
 
 @cache

@@ -105,7 +105,7 @@ class Plan(NamedTuple):
         warps: number of warps of a program.
         stages: how many iterations ahead the inputs are loaded, plus 1.
 
-    Other warps and stages than these have not been measured; benchmarks/plans.py compares them.
+    Only the default warps and stages have been measured; benchmarks/plans.py compares others.
     """
 
     steps: int = 16

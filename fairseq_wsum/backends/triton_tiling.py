@@ -71,8 +71,8 @@ def tiling_for(batch: int, units: int, dtype: torch.dtype, processors: int) -> T
 def _inner(units: int, tile: int, dtype: torch.dtype) -> int:
     """The block size of the inner dimension H of the forward pass, in elements.
 
-    It is 256 bytes, or 128 if that leaves less of the last block unused, or if the tile is so large
-    that blocks read ahead would exceed the 99 KB of shared memory of some GPUs.
+    A block has 256 bytes of a row, or 128 if that leaves less of the last block unused, or if the
+    tile is so large that blocks read ahead would exceed the 99 KB of shared memory of some GPUs.
     """
     small = 128 // dtype.itemsize
     wasted = {block: -units % block for block in (2 * small, small)}
