@@ -358,8 +358,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results: list[Result] = []
     for shape in args.shapes:
         found = compare(shape, args.cells, masks=args.masks, scans=args.scans, **options)
-        lines = report.table([result.row() for result in found]).splitlines()
-        print("\n".join(lines[2:] if results else lines), flush=True)  # one table, as it grows
+        report.print_rows([result.row() for result in found], header=not results)
         results += found
     growth = {}
     if args.growth:

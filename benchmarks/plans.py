@@ -141,8 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
         for number, row in enumerate(
             measure(cell, shape, DTYPES[args.dtype], args.device, args.rounds)
         ):
-            lines = report.table([row]).splitlines()
-            print("\n".join(lines if number == 0 else lines[2:]), flush=True)
+            report.print_rows([row], header=number == 0)
             results.append({"cell": cell, **row})
     if args.json:
         report.write_json(args.json, {"title": title, "results": results})

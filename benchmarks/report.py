@@ -25,7 +25,7 @@ from fairseq_wsum.weights.picture import DPI, METADATA, SETTINGS
 
 __all__ = ["DTYPES", "Shape", "add_measurement", "check_can_draw", "check_device"]
 __all__ += ["end_with_errors", "machine", "output_file", "positive", "save_figure", "table"]
-__all__ += ["write_json"]
+__all__ += ["print_rows", "write_json"]
 
 Shape = tuple[int, int, int]  # T, B, H
 
@@ -61,6 +61,12 @@ def add_measurement(
     add("--device", default=device[0], help=device[1])
     add("--rounds", type=positive, default=15, help="timings of each layer (default 15)")
     add("--json", type=output_file, metavar="FILE", help="also write all results to FILE")
+
+
+def print_rows(rows: Sequence[Mapping[str, str]], header: bool) -> None:
+    """Print rows of a table that grows; only the first ones have the header."""
+    lines = table(rows).splitlines()
+    print("\n".join(lines if header else lines[2:]), flush=True)
 
 
 def check_device(device: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -41,11 +42,6 @@ def check_cell(code: int) -> None:
     cell = operators.decode(code)
     if not operators.has_kernels(cell, "cuda"):
         raise ValueError(f"the kernels take the LSTM and its ablations, not {cell.label}")
-
-
-def ceil_div(a: int, b: int) -> int:
-    """a / b, rounded up. Outside kernels `triton.cdiv` takes some 4 microseconds."""
-    return -(-a // b)
 
 
 def as_bytes(padding_mask: Tensor | None, other: Tensor) -> Tensor:
@@ -127,11 +123,11 @@ def plan_for(time: int, batch: int, units: int) -> Plan:
     """The plan for a batch of this size."""
     plan = Plan()
     block = min(plan.block, 1 << (units - 1).bit_length())
-    programs = batch * ceil_div(units, block)
+    programs = batch * math.ceil(units / block)
     chunks = 1
     if programs < FEW_PROGRAMS:
-        chunks = min(ceil_div(ENOUGH_PROGRAMS, programs), max(1, time // SHORTEST_CHUNK))
-        chunks = ceil_div(time, ceil_div(time, chunks))  # avoid empty chunks
+        chunks = min(math.ceil(ENOUGH_PROGRAMS / programs), max(1, time // SHORTEST_CHUNK))
+        chunks = math.ceil(time / math.ceil(time / chunks))  # avoid empty chunks
     if time == 1:
         return plan._replace(steps=1, block=block)
     return plan._replace(block=block, chunks=chunks)
@@ -160,8 +156,8 @@ def in_chunks(
         return
     batch, units = start.shape
     plan = plan or plan_for(time, batch, units)
-    tiles = (batch, ceil_div(units, plan.block))
-    sizes = (time, batch, ceil_div(time, plan.chunks), units)
+    tiles = (batch, math.ceil(units / plan.block))
+    sizes = (time, batch, math.ceil(time / plan.chunks), units)
     options |= dict(STEPS=plan.steps, BLOCK=plan.block, STAGES=plan.stages, num_warps=plan.warps)
     launch: Callable[..., Any] = kernel[(*tiles, plan.chunks)]
     with torch.cuda.device_of(start):

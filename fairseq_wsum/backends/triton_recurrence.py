@@ -21,6 +21,7 @@ rows that depend on h_{t-1}; all other tensors are T x B x H or B x H.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +33,7 @@ from torch import Tensor
 from ..cells.rows import adjacent_hidden
 from ..ops import arguments, operators
 from .triton import DTYPES
-from .triton_common import RUN_TIME_VALUES, as_bytes, ceil_div, check_cell, sigmoid, tanh
+from .triton_common import RUN_TIME_VALUES, as_bytes, check_cell, sigmoid, tanh
 from .triton_tiling import Tiling, processors_of, tiling_for
 
 # Kernels
@@ -430,7 +431,7 @@ def _launch(
     # full float32, like torch's matrix products by default. torch.backends.cuda.matmul.allow_tf32,
     # which changes torch's, is not read.
     options["PRECISION"] = "ieee"
-    grid = (ceil_div(batch, tiling.sequences), ceil_div(units, tiling.units))
+    grid = (math.ceil(batch / tiling.sequences), math.ceil(units / tiling.units))
     run: Callable[..., Any] = kernel[grid]
     with torch.cuda.device_of(tensors[0]):
         if tiling.together:
