@@ -11,6 +11,7 @@ import pickle
 import re
 import zipfile
 from argparse import Namespace
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,18 @@ def read(path: Path, *, mmap: bool = False) -> dict[str, Any]:
 def _trusted() -> bool:
     """Whether the user has told torch to load any type, which may run code in a checkpoint."""
     return os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD") in ("1", "y", "yes", "true")
+
+
+def languages(state: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The source and the target language of a translation model; None if its task has none.
+
+    Args:
+        state: its checkpoint, from `read`.
+    """
+    task = (state.get("cfg") or {}).get("task") or state.get("args")
+    options = vars(task) if isinstance(task, Namespace) else task or {}
+    source, target = (options.get(f"{side}_lang") for side in ("source", "target"))
+    return (source, target) if source and target else None
 
 
 def damage(path: Path) -> str | None:

@@ -26,11 +26,13 @@ from data_folder import (
     write_record,
 )
 from generated import arrange, tagged
+from translating import check_options, direction, name_of
 
 DESCRIPTION = """\
 Translate the training text of DATA (a folder of prepare_multi30k.sh) with one model or an ensemble,
-and make a folder in which these translations are the target text: sequence-level knowledge
-distillation (Kim and Rush, 2016). A model that trains on both texts in turn,
+in the direction in which they were trained, and make a folder in which these translations are the
+target text: sequence-level knowledge distillation (Kim and Rush, 2016). A model that trains on both
+texts in turn,
 
   scripts/train.sh DATA:OUT ...
 
@@ -42,8 +44,6 @@ examples:
   scripts/distil.sh data-bin/multi30k --out data-bin/multi30k-distilled \\
       --checkpoints runs/first/checkpoint_best.pt:runs/second/checkpoint_best.pt --lenpen 1.4"""
 
-# of fairseq-generate: they leave translations out, or write them elsewhere
-REFUSED = ("--quiet", "--results-path", "--skip-invalid-size-inputs-valid-test")
 TOO_LONG = re.compile(r"(Size of sample #\d+ is invalid .*), skip this example")
 
 
@@ -95,9 +95,8 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
         help="fairseq modules to load, for a cell of your own (default: this plugin)",
     )
     args, options = parser.parse_known_args()
-    for option in options:
-        if option.partition("=")[0] in REFUSED:
-            parser.error(f"{option}: the translations would be incomplete; leave it out")
+    if "--prefix-size" in map(name_of, options):
+        parser.error("--prefix-size: words of the references would begin the translations; omit it")
     if not args.data.is_dir():
         parser.error(
             f"no data folder {args.data}: give DATA first, before fairseq-generate's options"
@@ -112,6 +111,8 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
 
 def distil(args: argparse.Namespace, options: list[str]) -> None:
     prepared = read_translation_record(args.data, ("post_process", "source_lang", "target_lang"))
+    check_options(options, prepared["post_process"])
+    source, target = direction(args.checkpoints.split(":"), prepared, options)
     sums = checkpoint_sums(args)
     settings = {
         "corpus": "distilled",
@@ -126,7 +127,6 @@ def distil(args: argparse.Namespace, options: list[str]) -> None:
     if record_of(out, settings) is not None:
         print(f"{args.out}: already done, with the same options")
         return
-    source, target = prepared["source_lang"], prepared["target_lang"]
     text = args.data.resolve() / "text" / f"train.{source}"
     is_bpe = prepared["post_process"] == "sentencepiece"
     with text.open("rb") as file:
@@ -135,7 +135,8 @@ def distil(args: argparse.Namespace, options: list[str]) -> None:
         # Parts of other sizes have other sentences.
         begin(partial, {**settings, "batch_size": args.batch_size, "part_size": args.part_size})
         try:
-            sentences = translate(args, options, partial, expected, is_bpe)
+            languages = ["--source-lang", source, "--target-lang", target]
+            sentences = translate(args, [*languages, *options], partial, expected, is_bpe)
         finally:
             if not any(partial.glob("generate*.txt")):  # nothing to continue: remove the folder
                 (partial / BEGUN).unlink(missing_ok=True)

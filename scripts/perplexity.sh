@@ -51,6 +51,10 @@ while [ $# -gt 0 ]; do
         --splits | --gen-subset) splits="$(value "$@")"; shift ;;
         --task) task="$(value "$@")"; shift ;;
         --out) out="$(value "$@")"; shift ;;
+        --path | --path=*) die "$1: give the model with --checkpoint" ;;
+        --num-shards | --num-shards=* | --shard-id | --shard-id=*)
+            die "$1: the perplexity would be of a part of the split; leave it out"
+            ;;
         --output-word-*) # a perplexity needs no such lists
             die "$1: this script prints perplexities only; for these lists run fairseq-eval-lm with" \
                 "--user-dir $REPO/fairseq_wsum --task TASK"

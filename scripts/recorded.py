@@ -1,35 +1,36 @@
-"""Check a data folder and its references before long work begins; print its languages and units.
+"""Check data, models and options before long work begins; print the languages and the units.
 
-usage: recorded.py DATA SUBSET
+usage: recorded.py DATA SUBSET CHECKPOINT[:CHECKPOINT...] [any option of fairseq-generate]
 
 Called by score.sh.
 """
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from common import UserError, run
 from data_folder import read_translation_record
 from multi30k_files import FORMS
 from sacrebleu.metrics import BLEU
+from translating import check_options, direction
 
 # for scoring a translation
 NEEDED = ("text", "units", "max_words", "own_corpus", "source_lang", "target_lang")
 
 
 def main() -> None:
-    if len(sys.argv) != 3:
+    if len(sys.argv) < 4:
         sys.exit(__doc__)
-    data, subset = Path(sys.argv[1]), sys.argv[2]
+    data, subset, checkpoints, options = Path(sys.argv[1]), *sys.argv[2:4], sys.argv[4:]
     record = read_translation_record(data, (*NEEDED, "post_process"))
-    check_references(data, subset, record)
-    print(record["source_lang"], record["target_lang"], record["post_process"] or "")
+    check_options(options, record["post_process"])
+    source, target = direction(checkpoints.split(":"), record, options)
+    check_references(data, subset, target)
+    print(source, target, record["post_process"] or "")
 
 
-def check_references(data: Path, subset: str, record: Mapping[str, str]) -> None:
+def check_references(data: Path, subset: str, target: str) -> None:
     """Check that there is a reference, and that sacrebleu can tokenise it."""
-    target = record["target_lang"]
     if not any((data / "reference" / f"{subset}.{form}.{target}").is_file() for form in FORMS):
         raise UserError(
             f"{data}/reference has no {subset} split in {target}: prepare the data again, in a new "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from generated import arrange, tagged
 from recorded import NEEDED
 from sacrebleu.metrics import BLEU, CHRF
 from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
+from translating import value_of
 
 UNKNOWN = "<unk>"
 ESCAPED = re.compile(r"&(?:amp|apos|gt|lt|quot|#\d+);")  # as Moses writes special characters
@@ -41,6 +43,8 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("data", type=Path)
     parser.add_argument("--subset", required=True)
+    parser.add_argument("--source-lang", required=True)
+    parser.add_argument("--target-lang", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--beam", type=int, required=True)
     parser.add_argument("--lenpen", required=True, type=lambda text: text.split(","))
@@ -52,8 +56,9 @@ def parse() -> argparse.Namespace:
 
 
 def score(args: argparse.Namespace) -> None:
-    prepared = read_translation_record(args.data, NEEDED)
-    source, target = (prepared[f"{side}_lang"] for side in ("source", "target"))
+    source, target = args.source_lang, args.target_lang
+    direction = {"source_lang": source, "target_lang": target}  # which may be the data's other one
+    prepared = {**read_translation_record(args.data, NEEDED), **direction}
     expected = len(read_lines(args.data / "text" / f"{args.subset}.{target}"))
     results: list[dict[str, Any]] = []
     for lenpen in args.lenpen:
@@ -79,12 +84,21 @@ def score(args: argparse.Namespace) -> None:
         "beam": args.beam,
         "replace_unk": args.replace_unk,
         "generate_options": args.generate_options,
+        "note": note(args.generate_options),
         "data": {name: prepared[name] for name in NEEDED},
         "tried": results,
         "versions": versions("fairseq", "fairseq-fixed", "torch", "sacrebleu", "sacremoses"),
     }
     (args.out / "scores.json").write_text(json.dumps(record, indent=2) + "\n")
     show(results, best, args)
+
+
+def note(generate_options: str) -> str | None:
+    """What a reader of the scores must know about them, if anything."""
+    size = value_of(shlex.split(generate_options), "--prefix-size") or "0"
+    if size == "0":
+        return None
+    return f"the first {size} units of each translation are those of its reference (--prefix-size)"
 
 
 def replace_unknown(sentences: list[str], alignments: list[str], source: list[str]) -> list[str]:
@@ -188,6 +202,8 @@ def show(results: list[dict], best: dict, args: argparse.Namespace) -> None:
     for figure in best["figures"]:
         print(f"  {figure['metric']:5} {figure['score']:6.2f}  {figure['text']}")
         print(f"                {figure['signature']}")
+    if found := note(args.generate_options):
+        print(f"note: {found}")
 
 
 def read_lines(path: Path) -> list[str]:

@@ -11,7 +11,8 @@ usage: scripts/score.sh DATA --checkpoints DIR|FILE[:FILE...] [options]
                         [any option of fairseq-generate]
 
 Translate a split of DATA (a folder of scripts/prepare_multi30k.sh) and score it in both ways: as
-lower-cased tokens, like the literature on Multi30k, and as detokenised text.
+lower-cased tokens, like the literature on Multi30k, and as detokenised text. The direction is that
+in which the model was trained.
 
   --checkpoints DIR   the training's --save-dir: use its checkpoint_best.pt, or see --average
                 FILE  use this checkpoint; with several, separated by ':', the ensemble of them
@@ -46,7 +47,7 @@ examples:
 EOF
 }
 
-data='' checkpoints='' average='' subset=test beam=5 lenpen=1 batch=64 out='' replace_unk=false
+data='' checkpoints='' models='' average='''' subset=test beam=5 lenpen=1 batch=64 out='' replace_unk=false
 user_dir="$REPO/fairseq_wsum"
 options=() # for fairseq-generate
 
@@ -116,7 +117,10 @@ else
     [ -z "$average" ] || die "--average needs a folder, but --checkpoints $checkpoints is a file"
 fi
 
-recorded="$("$PYTHON" "$HERE/recorded.py" "$data" "$subset")"
+# the direction of an average is that of any checkpoint in the folder
+[ -z "$average" ] || models="$(files_in "$folder" 'checkpoint*.pt' | sed -n 1p)"
+recorded="$("$PYTHON" "$HERE/recorded.py" "$data" "$subset" "${models:-$model}" \
+    ${options[@]+"${options[@]}"})"
 read -r source target post_process <<<"$recorded"
 fixed=(--gen-subset "$subset" --source-lang "$source" --target-lang "$target" --beam "$beam"
     --batch-size "$batch" --user-dir "$user_dir"
@@ -152,7 +156,7 @@ fi
 made="$(modified "$model")"
 IFS=, read -ra penalties <<<"$lenpen"
 for penalty in "${penalties[@]}"; do
-    say "translating $subset with ${averaged:-$model}, beam $beam, length penalty $penalty"
+    say "translating $subset from $source to $target with ${averaged:-$model}, beam $beam, length penalty $penalty"
     command=(fairseq-generate "$data" --path "$model" "${fixed[@]}" --lenpen "$penalty")
     [ ${#options[@]} -eq 0 ] || command+=("${options[@]}")
     if ! run_job "${command[@]}" >"$work/generate.lenpen$penalty.txt" 2>"$work/generate.log"; then
@@ -175,7 +179,7 @@ done
         "checkpoint that no training writes to, such as a copy"
 [ -z "$average" ] || model="$out/average.pt" # where it will be
 command=("$PYTHON" "$HERE/score.py" "$data" --subset "$subset" --out "$work" --beam "$beam"
-    "--lenpen=$lenpen" --checkpoint "$model" --averaged "$averaged")
+    --source-lang "$source" --target-lang "$target" "--lenpen=$lenpen" --checkpoint "$model" --averaged "$averaged")
 ! $replace_unk || command+=(--replace-unk)
 [ ${#options[@]} -eq 0 ] || command+=("--generate-options=$(printf '%q ' "${options[@]}")")
 "${command[@]}"

@@ -87,8 +87,8 @@ def test_wrong_options_are_named(prepared, corpus, tmp_path) -> None:
     assert "no data folder 60: give DATA first, before" in fails(*wrong)
     assert "12:30: fairseq splits paths at ':'" in fails(*distil, "c.pt", "--out", "12:30")
     (tmp_path / "c.pt").touch()
-    incomplete = [*distil, tmp_path / "c.pt", "--results-path=x"]
-    assert "--results-path=x: the translations would be incomplete" in fails(*incomplete)
+    given = [*distil, tmp_path / "c.pt", "--prefix-size", 2]
+    assert "--prefix-size: words of the references would begin" in fails(*given)
     recipe = [TRANSFORMER, "--own-corpus", "--data", corpus, "--bpe-size", 120]
     recipe += ["--out", tmp_path, "--distilled", prepared]
     assert "--distilled needs --run FOLDER" in fails(*recipe)

@@ -1,5 +1,6 @@
 """`scripts/score.sh`, with `score.py` and `average_checkpoints.py`."""
 
+import argparse
 import json
 import shlex
 import shutil
@@ -7,7 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from commands import needs_fairseq
+import torch
+from commands import USER_DIR, needs_fairseq, run
 from shell import PYTHON, SCRIPTS, fails, lines, succeeds, write_programs
 from translation_corpus import FORMS, TINY
 
@@ -252,10 +254,8 @@ def test_prepare_train_resume_in_two_processes_average_and_score(prepared, tmp_p
     assert ensemble["checkpoint"] == both and ensemble["sentences"] == 9
 
     # a failed run leaves the scores unchanged
-    longest = max(len(line.split()) for line in lines(prepared / "text" / "test.en"))
-    too_short = ["--skip-invalid-size-inputs-valid-test", "--max-source-positions", longest]
-    message = fails(*score, *too_short)
-    assert "hypotheses for 7 sentences" in message
+    part = ["--distributed-world-size", 2, "--distributed-rank", 1]
+    assert "hypotheses for 7 sentences" in fails(*score, "--batch-size", 2, *part)
     assert "has 2 checkpoints of epochs" in fails(*score, "--average", 3)
     assert json.loads((out / "scores.json").read_text()) == record
     # new scores replace those before, and nothing else
@@ -280,10 +280,101 @@ def test_the_best_penalty_wins_and_unknown_words_are_replaced(prepared, tmp_path
         (tmp_path / f"generate.lenpen{penalty}.txt").write_text("\n".join(printed[::-1]) + "\n")
     command = [sys.executable, SCRIPTS / "score.py", prepared, "--out", tmp_path]
     command += ["--subset", "valid", "--beam", "5", "--lenpen", "1,0.5", "--replace-unk"]
-    command += ["--checkpoint", "c.pt"]
+    command += ["--checkpoint", "c.pt", "--source-lang", "en", "--target-lang", "de"]
+    command += ["--generate-options=--prefix-size 2 "]
     subprocess.run(command, check=True, capture_output=True)
     record = json.loads((tmp_path / "scores.json").read_text())
     assert record["lenpen"] == 0.5 and record["figures"][0]["score"] == pytest.approx(100)
+    assert record["note"].startswith("the first 2 units of each translation are those of its ref")
     assert [tried["lenpen"] for tried in record["tried"]] == [1.0, 0.5]
     replaced = [f"{words[1]} b {words[0]}" for words in source]
     assert lines(tmp_path / "hypotheses.lenpen1.de") == replaced
+
+
+# The options of fairseq-generate, and the direction
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--remove-bpe", "--remove-bpe @@ : the data consist of sentencepiece units, which this"),
+        ("--post-process=subword_nmt", "--post-process subword_nmt: the data consist of"),
+        ("--quiet", "--quiet: the translations would be incomplete"),
+        ("--skip-invalid-size-inputs-valid-test", "the translations would be incomplete"),
+        ("--results-path=x", "--results-path: the translations would be incomplete"),
+        ("--score-reference", "--score-reference: fairseq-generate would return the references"),
+        ("--path other.pt", "--path: name the models with --checkpoints"),
+        ("--source-lang=fr", "--source-lang fr: --checkpoints {model} translates en to de"),
+        ("--max-len-b 9 -t en", "-t en: --checkpoints {model} translates en to de; leave"),
+    ],
+)
+@pytest.mark.parametrize("script", ["score.sh", "distil.sh"])
+def test_an_option_that_would_spoil_the_translations_is_refused(
+    script, options, message, prepared, tmp_path
+):
+    model = checkpoint_of(tmp_path / "model.pt", "en", "de")
+    command = [script, prepared, "--checkpoints", model, "--out", tmp_path / "out"]
+    assert message.format(model=model) in fails(*command, *options.split())
+    assert not (tmp_path / "out").exists()
+
+
+def checkpoint_of(path, source, target):
+    task = {"_name": "translation", "source_lang": source, "target_lang": target}
+    torch.save({"model": {}, "cfg": {"task": task}}, path)
+    return path
+
+
+def test_the_direction_is_that_of_the_models(tmp_path, load):
+    translating, error = load("translating"), load("common").UserError
+    data = {"source_lang": "en", "target_lang": "de"}
+    there, back = (tmp_path / name for name in ("there.pt", "back.pt"))
+    checkpoint_of(there, "en", "de"), checkpoint_of(back, "de", "en")
+    other = checkpoint_of(tmp_path / "other.pt", "en", "fr")
+    old = tmp_path / "old.pt"
+    args = argparse.Namespace(source_lang="de", target_lang="en")
+    torch.save({"args": args, "model": {}}, old)  # of a model without a dataclass
+    none = checkpoint_of(tmp_path / "none.pt", None, None)
+
+    def direction(*paths, options=()):
+        return translating.direction(map(str, paths), data, list(options))
+
+    assert direction(there) == direction(none) == direction(tmp_path / "damaged") == ("en", "de")
+    assert direction(back, old, none) == direction(back, options=["-s", "de"]) == ("de", "en")
+    with pytest.raises(error, match=r"other.pt translates en to fr, and the data are en to de"):
+        direction(other)
+    with pytest.raises(error, match=r"two directions: .*there.pt en to de, .*back.pt de to en"):
+        direction(there, back)
+
+
+@needs_fairseq
+def test_a_model_of_the_other_direction_is_scored_in_its_own(prepared, tmp_path):
+    """fairseq trains both directions from one folder, whose joined dictionary fits both."""
+    pytest.importorskip("sacremoses")
+    languages = ["--source-lang", "de", "--target-lang", "en"]
+    train = ["train.sh", prepared, "--gpus", 0, *TINY.split(), "--save-dir", tmp_path]
+    succeeds(*train, "--max-epoch", 2, *languages)
+    for options in ([], ["--average", 2]):
+        score = ["score.sh", prepared, "--cpu", "--checkpoints", tmp_path, *options]
+        assert "translating test from de to en with" in succeeds(*score, "--max-len-b", 9)
+        record = json.loads((tmp_path / "score-test/scores.json").read_text())
+        assert record["data"]["target_lang"] == "en"
+        assert record["figures"][0]["reference"] == "test.lc.norm.tok.en"
+        assert record["note"] is None
+    model = tmp_path / "checkpoint_best.pt"
+    succeeds("distil.sh", prepared, "--cpu", "--checkpoints", model, "--out", tmp_path / "out")
+    same = {
+        lang: (tmp_path / f"out/text/train.{lang}").read_bytes()
+        == (prepared / f"text/train.{lang}").read_bytes()
+        for lang in ("en", "de")
+    }
+    assert same == {"de": True, "en": False}
+    assert (tmp_path / "out/train.de-en.de.bin").is_file()
+
+    # fairseq's own commands take the direction from the folder
+    command = ["fairseq-generate", prepared, "--user-dir", USER_DIR, "--cpu", "--path", model]
+    message = f"{model} translates from de to en: give --source-lang de --target-lang en"
+    assert message in run(*command, check=False)
+    run(*command, *languages, "--max-len-b", 9, "--required-batch-size-multiple", 1)
+    assert "translates from de to en: give a new --save-dir, or give --source-lang de" in run(
+        *(SCRIPTS / train[0], *train[1:], "--max-epoch", 3), check=False
+    )

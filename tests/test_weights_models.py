@@ -1,5 +1,6 @@
 """What `fairseq-wsum weights` computes from checkpoints of every kind."""
 
+import pickle
 import shutil
 from argparse import Namespace
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import torch
 
 pytest.importorskip("fairseq")
 from commands import run, train
+from fairseq import checkpoint_utils
 from fairseq.data import Dictionary, encoders
 from fairseq.tasks import FairseqTask
 from shell import lines
@@ -352,3 +354,18 @@ def test_a_model_without_a_weighted_sum_is_refused(models, tmp_path, capsys, pre
         torch.save({"model": {}, **beside}, tmp_path / "other.pt")
         message = fails(capsys, tmp_path / "other.pt", *options)
         assert "other.pt is not fairseq's: it names no architecture" in message
+
+
+def test_the_other_direction_is_refused(models) -> None:
+    """The dictionary is joined, so that the model would read the words of its target language."""
+    with pytest.raises(ValueError, match="translates from en to de: give --source-lang en"):
+        Reader(models["translator"], source_lang="de", target_lang="en")
+
+
+@pytest.mark.parametrize("name", ["translator", "transformer", "lm"])
+def test_a_loaded_model_can_be_pickled(models, name) -> None:
+    """As `torch.save(model)` and multiprocessing do it."""
+    (model,), *_ = checkpoint_utils.load_model_ensemble_and_task([str(models[name])])
+    clone = pickle.loads(pickle.dumps(model))
+    for key, value in model.state_dict().items():
+        assert torch.equal(clone.state_dict()[key], value)

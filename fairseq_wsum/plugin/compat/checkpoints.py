@@ -17,13 +17,16 @@ from fairseq import checkpoint_utils
 from fairseq.dataclass.configs import CheckpointConfig
 from fairseq.file_io import PathManager
 from fairseq.models import ARCH_MODEL_REGISTRY
+from fairseq.tasks import FairseqTask
 from omegaconf import DictConfig, OmegaConf
 
-from ...checkpoint_files import allowed, damage, newest, read
+from ...checkpoint_files import allowed, damage, languages, newest, read
 
+# Options of this package's models that choose the cell. Some cells have weights of equal shapes.
+_CELLS = {"cell", "encoder_cell", "decoder_cell", "coupled_gates", "window"}
 # Options of fairseq's and this package's models that change what a model computes, but neither the
 # names nor the shapes of its weights.
-_WITHOUT_WEIGHTS = {
+_WITHOUT_WEIGHTS = _CELLS | {
     "activation_fn",
     "decoder_normalize_before",
     "decoder_attention_heads",
@@ -95,7 +98,7 @@ def _check_before_resuming() -> None:
     the file of --restore-file is missing, it starts anew and overwrites the checkpoints in the
     folder. If the file is of another model, its message names no option; and if the weights have
     the same shapes, such as those of a model with other attention heads, it continues without a
-    message.
+    message. It also continues in the other direction of translation.
     """
     load_checkpoint = checkpoint_utils.load_checkpoint
 
@@ -105,6 +108,7 @@ def _check_before_resuming() -> None:
         if trainer.data_parallel_rank == 0:  # only this process reads the file
             _check(cfg, suffix)
             _check_model(cfg, suffix, trainer.cfg.model)
+            _check_direction(cfg, suffix, trainer.task)
         try:
             return load_checkpoint(cfg, trainer, **kwargs)
         except Exception as error:
@@ -119,10 +123,41 @@ def _check_before_resuming() -> None:
 def _check_model(cfg: CheckpointConfig, suffix: str, model: DictConfig | Namespace) -> None:
     """Check the options that fairseq cannot check by loading the weights of a training."""
     option, name = _loaded(cfg, suffix)
-    continues = option == "--save-dir" or (option == "--restore-file" and not cfg.reset_optimizer)
-    found = _other_options(Path(name), model) if continues else {}
-    if found.keys() & _WITHOUT_WEIGHTS:
+    found = _other_options(Path(name), model)
+    # a new training may start from the weights with other options, but not with another cell
+    if found.keys() & (_WITHOUT_WEIGHTS if _continues(cfg, option) else _CELLS):
         raise ValueError(_of_another_model(option, name, found.values()))
+
+
+def _check_direction(cfg: CheckpointConfig, suffix: str, task: FairseqTask) -> None:
+    option, name = _loaded(cfg, suffix)
+    if _continues(cfg, option) and Path(name).is_file():
+        pair = _other_direction(Path(name), task.cfg)
+        if pair is not None:
+            cure = "give a new --save-dir, or " if option == "--save-dir" else ""
+            raise ValueError(
+                f"{name} translates from {_from_to(pair)}: {cure}{_with_options(pair)}"
+            )
+
+
+def _continues(cfg: CheckpointConfig, option: str) -> bool:
+    """Whether the training from which fairseq loads continues."""
+    return option == "--save-dir" or (option == "--restore-file" and not cfg.reset_optimizer)
+
+
+def _other_direction(path: Path, options: Any) -> tuple[str, str] | None:
+    """The languages of a checkpoint if its model translates the other way than a task's options."""
+    found, wanted = languages(read(path, mmap=True)), languages({"cfg": {"task": options}})
+    return found if found is not None and wanted == found[::-1] else None
+
+
+def _from_to(pair: tuple[str, str]) -> str:
+    return " to ".join(pair)
+
+
+def _with_options(pair: tuple[str, str]) -> str:
+    source, target = pair
+    return f"give --source-lang {source} --target-lang {target}"
 
 
 def _mismatch(
@@ -208,17 +243,28 @@ def _check_before_loading() -> None:
     """Check checkpoints before fairseq-generate, fairseq-interactive and fairseq-eval-lm load them.
 
     torch.load (checkpoint_utils.py) does not notice a changed byte in the weights, and its errors
-    for a truncated file do not name the file.
+    for a truncated file do not name the file. A data folder serves both directions of translation,
+    and fairseq takes its first: with a joined dictionary, a model of the other direction translates
+    the wrong text without a message.
     """
     load_model_ensemble_and_task = checkpoint_utils.load_model_ensemble_and_task
 
     @functools.wraps(load_model_ensemble_and_task)
-    def load_tested_models(filenames: Sequence[str], *args: Any, **kwargs: Any) -> Any:
-        for path in map(Path, filenames):
-            problem = damage(path) if path.is_file() else None
+    def load_tested_models(
+        filenames: Sequence[str],
+        arg_overrides: dict[str, Any] | None = None,
+        task: FairseqTask | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        options = arg_overrides or {} if task is None else task.cfg
+        for path in filter(Path.is_file, map(Path, filenames)):
+            problem = damage(path)
             if problem is not None:
                 raise ValueError(f"{path} cannot be used: {problem}")
-        return load_model_ensemble_and_task(filenames, *args, **kwargs)
+            if (pair := _other_direction(path, options)) is not None:
+                raise ValueError(f"{path} translates from {_from_to(pair)}: {_with_options(pair)}")
+        return load_model_ensemble_and_task(filenames, arg_overrides, task, *args, **kwargs)
 
     checkpoint_utils.load_model_ensemble_and_task = load_tested_models
 
