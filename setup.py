@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,8 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
 ROOT = Path(__file__).parent
-CSRC = ROOT / "fairseq_wsum" / "ops" / "csrc"
+SOURCES = runpy.run_path(str(ROOT / "fairseq_wsum/ops/sources.py"))
+CSRC, FINGERPRINT = SOURCES["CSRC"], SOURCES["fingerprint"]()
 VERSION = re.search(r'__version__ = "(.*)"', (ROOT / "fairseq_wsum/__init__.py").read_text())
 assert VERSION is not None
 
@@ -43,6 +45,7 @@ KERNELS = Extension(
     "fairseq_wsum.ops._kernels",
     sources=sorted(str(path.relative_to(ROOT)) for path in CSRC.glob("*.cpp")),
     depends=sorted(str(path.relative_to(ROOT)) for path in CSRC.glob("*.h")),
+    define_macros=[("WSUM_SOURCES", f'"{FINGERPRINT}"')],
     extra_compile_args=[
         "-O3",
         "-std=c++17",
@@ -63,6 +66,10 @@ class BuildInParallel(build_ext):
     """Compiles the source files in parallel; there is one for each instruction set."""
 
     def build_extension(self, ext: Extension) -> None:
+        built = {ROOT / self.get_ext_filename(ext.name), Path(self.get_ext_fullpath(ext.name))}
+        for library in built:
+            if library.exists() and FINGERPRINT.encode() not in library.read_bytes():
+                library.unlink()  # it would be rejected; the times of files do not show it
         missing = (name for name, one in INSTRUCTIONS.items() if not self.assembles(one))
         ext.define_macros += [(name, None) for name in missing]
         compile_all = self.compiler.compile
@@ -75,9 +82,6 @@ class BuildInParallel(build_ext):
         self.compiler.compile = compile_together
         try:
             super().build_extension(ext)
-        except Exception:
-            remove_stale(ROOT / self.get_ext_filename(ext.name), [*ext.sources, *ext.depends])
-            raise
         finally:
             self.compiler.compile = compile_all
 
@@ -91,14 +95,6 @@ class BuildInParallel(build_ext):
             except CompileError:
                 return False
         return True
-
-
-def remove_stale(library: Path, sources: list[str]) -> None:
-    """Remove a library that is older than its sources, so that a failed build does not leave it."""
-    if library.exists():
-        built = library.stat().st_mtime
-        if any((ROOT / source).stat().st_mtime > built for source in sources):
-            library.unlink()
 
 
 setup(

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from fairseq_wsum import CELLS, WsumLSTM, backends
 from fairseq_wsum.ops import kernels, operators
+from fairseq_wsum.ops.sources import CSRC, fingerprint
 
 
 @pytest.mark.parametrize("library", ["missing", "no library", "of other sources"])
@@ -42,7 +43,7 @@ def test_a_library_that_cannot_be_used_is_named(library, tmp_path, monkeypatch) 
         if not built:
             pytest.skip("the C++ kernels were not built")
         path.symlink_to(built[0])
-        monkeypatch.setattr(kernels, "INTERFACE", -1)
+        monkeypatch.setattr(kernels, "fingerprint", lambda: "that of a changed header")
         reason = "was built from other sources; reinstall"
     found, why = kernels._find.__wrapped__()
     assert found is None and re.search(reason, why)
@@ -372,3 +373,13 @@ def test_without_a_compiler_the_package_is_built_without_kernels(tmp_path) -> No
     assert '"fairseq_wsum.ops._kernels" failed' in built.stderr
     assert list(tmp_path.glob("build/lib*/fairseq_wsum/layer/wsum_lstm.py"))
     assert not list(tmp_path.glob("build/lib*/fairseq_wsum/ops/_kernels*"))
+
+
+def test_each_source_of_the_library_changes_its_fingerprint(tmp_path) -> None:
+    shutil.copytree(CSRC, tmp_path / "csrc")
+    assert fingerprint(tmp_path / "csrc") == fingerprint()
+    found = {fingerprint()}
+    for path in (tmp_path / "csrc").iterdir():
+        path.write_text(path.read_text() + "// changed\n")
+        found.add(fingerprint(tmp_path / "csrc"))
+    assert len(found) == 1 + len(list(CSRC.iterdir()))

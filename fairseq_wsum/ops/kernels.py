@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from .arguments import expect
+from .sources import fingerprint
 from .transforms import constant, in_transformation
 
-INTERFACE = 8  # WSUM_INTERFACE of csrc/kernels.h
 DTYPES = (torch.float32, torch.bfloat16)
 
 
@@ -99,14 +99,18 @@ def _find() -> tuple[ctypes.CDLL | None, str | None]:
     for path in sorted(Path(__file__).parent.glob("_kernels*.so")):
         try:
             library = ctypes.CDLL(str(path))
-            interface = library.wsum_interface()
+            library.wsum_sources.restype = ctypes.c_char_p
+            sources = library.wsum_sources().decode()
         except (OSError, AttributeError) as error:
             reasons.append(f"{path.name} cannot be loaded: {error}")
             continue
-        if interface == INTERFACE:
+        if sources == fingerprint():
             library.wsum_instruction_set.restype = ctypes.c_char_p
             return library, None
-        reasons.append(f"{path.name} was built from other sources; reinstall the package")
+        reasons.append(
+            f"{path.name} was built from other sources; reinstall the package (in a clone: "
+            "scripts/setup.sh, or pip install --no-build-isolation --no-deps -e .)"
+        )
     return None, "; ".join(reasons) or (
         "the C++ kernels were not built; install a C++ compiler (GCC 9 or later, or clang with "
         "libomp), then reinstall this package (scripts/setup.sh in a clone), or use the backend "

@@ -47,7 +47,7 @@ int guarded(const Run& run) {
 
 extern "C" {
 
-int wsum_interface() { return WSUM_INTERFACE; }
+const char* wsum_sources() { return WSUM_SOURCES; }
 
 int wsum_memory_cell(const MemoryCell* p) {
     return guarded([p] { return kernels().memory_cell(*p, false); });

@@ -125,10 +125,8 @@ struct Dropout {
     void* y;        // real, size
 };
 
-// The version of this interface, increased with every change to the structs. kernels.py rejects
-// libraries with a different version.
-enum { WSUM_INTERFACE = 8 };
-int wsum_interface();
+// The hash of the sources that setup.py defines. kernels.py rejects a library of other sources.
+const char* wsum_sources();
 
 // Returns 0 on success, 1 for an unknown cell, other numbers of the cell or an invalid target, and 2 if
 // an allocation failed.
