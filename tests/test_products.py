@@ -1,10 +1,13 @@
 """Products by oneDNN, and those in bfloat16 by way of float32, against torch's own."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import gradcheck
+from torch.nn.utils import prune
 
 from fairseq_wsum.ops import products
 
@@ -22,13 +25,12 @@ def onednn(monkeypatch):
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
 @pytest.mark.parametrize("shape", [(5,), (4, 3, 5), (1, 8, 5), (1, 1, 5)], ids=str)
 def test_onednn_gives_the_product_and_its_gradients(onednn, shape, bias) -> None:
-    layer = products.Linear(5, 7, bias=bias)
+    module = torch.nn.Linear(5, 7, bias=bias)
     results = []
-    for module in (layer, torch.nn.Linear(5, 7, bias=bias)):
-        module.load_state_dict(layer.state_dict())
+    for run in (partial(products.linear, module), module):
         torch.manual_seed(1)
         x = torch.randn(shape, requires_grad=True)
-        y = module(x)
+        y = run(x)
         gradients = torch.autograd.grad(y, [x, *module.parameters()], torch.randn_like(y))
         results.append((y, *gradients))
     torch.testing.assert_close(*results)
@@ -114,14 +116,14 @@ def no_bfloat16(monkeypatch):
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
 def test_products_in_bfloat16_are_rounded_products_in_float32(no_bfloat16, bias) -> None:
-    layer = products.Linear(5, 7, bias=bias, dtype=torch.bfloat16)
+    layer = torch.nn.Linear(5, 7, bias=bias, dtype=torch.bfloat16)
     exact = torch.nn.Linear(5, 7, bias=bias)
     exact.load_state_dict({name: p.float() for name, p in layer.state_dict().items()})
     x, dy = torch.randn(4, 3, 5).bfloat16(), torch.randn(4, 3, 7).bfloat16()
     results = []
     for module, dtype in ((layer, torch.bfloat16), (exact, torch.float32)):
         x_in = x.to(dtype).requires_grad_()
-        y = module(x_in)
+        y = products.linear(module, x_in)
         gradients = torch.autograd.grad(y, [x_in, module.weight], dy.to(dtype))
         results.append([t.bfloat16() for t in (y, *gradients)])
     assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
@@ -155,11 +157,7 @@ def test_weight_gradients_in_bfloat16_are_rounded_once(no_bfloat16) -> None:
     a, b = torch.randn(64, 7).bfloat16(), torch.randn(64, 5).bfloat16()
     exact = (a.float().t() @ b.float()).bfloat16()
     assert torch.equal(products.outer(a, b), exact)
-    out = torch.ones(7, 5).bfloat16()
-    products.outer_to(out, a, b)
-    assert torch.equal(out, exact)
-    products.add_outer_to(out, a, b)
-    assert torch.equal(out, exact + exact)
+    assert torch.equal(products.add_outer(exact, a, b), exact + exact)
 
 
 @needs_onednn
@@ -220,3 +218,53 @@ def test_the_environment_overrides_the_choice(monkeypatch) -> None:
     monkeypatch.setenv(products.VARIABLE, "openblas")
     with pytest.raises(ValueError, match="FAIRSEQ_WSUM_PRODUCTS=openblas: choose from mkl, onednn"):
         products.uses_onednn("product")
+
+
+# Modules and weights that other programs have changed
+
+
+class Scaled(Tensor):
+    """A matrix of integers and a scale, like those of quantised models; it has F.linear alone."""
+
+    @staticmethod
+    def __new__(cls, matrix: Tensor) -> "Scaled":
+        shape = matrix.shape
+        return Tensor._make_wrapper_subclass(cls, shape, dtype=matrix.dtype, requires_grad=False)
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.scale = matrix.abs().max() / 127
+        self.rounded = (matrix / self.scale).round().to(torch.int8)
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func is F.linear:
+            x, weight, bias = args
+            return F.linear(x, weight.rounded * weight.scale, bias)
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.detach.default:  # of nn.Parameter
+            return Scaled(args[0].rounded * args[0].scale)
+        raise NotImplementedError(f"{func} is not for this kind of matrix")
+
+
+@needs_onednn
+@pytest.mark.parametrize("choice", ["onednn", "no_bfloat16"])
+def test_quantised_weights_take_torchs_own_operator(choice, request) -> None:
+    request.getfixturevalue(choice)
+    dtype = torch.bfloat16 if choice == "no_bfloat16" else torch.float32
+    module, x = torch.nn.Linear(5, 7, dtype=dtype), torch.randn(9, 5, dtype=dtype)
+    exact = module(x)
+    module.weight = torch.nn.Parameter(Scaled(module.weight.detach()), requires_grad=False)
+    torch.testing.assert_close(products.linear(module, x), exact, rtol=0.1, atol=0.05)
+
+
+@needs_onednn
+def test_hooks_of_a_linear_map_run(onednn) -> None:
+    module, x = torch.nn.Linear(5, 7), torch.randn(9, 5)
+    prune.random_unstructured(module, "weight", 0.5)
+    module.weight_orig.data.mul_(2)  # as training does; a hook computes `weight`
+    torch.testing.assert_close(products.linear(module, x), module(x), rtol=0, atol=0)
+    module.register_forward_hook(lambda *_: torch.zeros(9, 7))
+    assert products.linear(module, x).eq(0).all()

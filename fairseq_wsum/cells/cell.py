@@ -91,7 +91,7 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """The name stored in state dicts. Cells with equal labels can load each other's weights."""
+        """The name for users, with the settings that change the equations."""
         return self.name
 
     @property

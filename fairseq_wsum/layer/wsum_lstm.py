@@ -7,6 +7,7 @@ without a projection), L layers, D directions.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +17,10 @@ from .. import backends
 from ..backends import Parameters
 from ..backends.padding import zero_at_padding
 from ..cells import Cell, get_cell
+from ..ops import flops
 from ..ops.dropout import dropout
 from ..ops.transforms import in_autocast, product_dtype
 from . import checks, initial_values, single_step
-from .entries import add_cell
 from .types import Pass, Record, State
 from .window import LastInputs
 
@@ -54,9 +55,8 @@ class WsumLSTM(nn.Module):
 
     Parameters have the names, order and layout of torch's modules, without the rows and matrices
     that the cell does not use. So `load_state_dict` works in both directions between `lstm` and
-    `torch.nn.LSTM`, `gru` and `torch.nn.GRU`, and `no-gates` and `torch.nn.RNN`. The state dict of
-    any other cell stores the name of the cell in an entry `cell`, and a layer with a different cell
-    rejects the weights. Use `strict=False` to load weights without that entry.
+    `torch.nn.LSTM`, `gru` and `torch.nn.GRU`, and `no-gates` and `torch.nn.RNN`. Like torch's, a
+    state dict has the parameters alone and does not name the cell.
 
     Args:
         input_size: number of input features, I.
@@ -103,6 +103,7 @@ class WsumLSTM(nn.Module):
         backend: str = "auto",
     ) -> None:
         super().__init__()
+        flops.register()
         checks.flags(
             bias=bias,
             batch_first=batch_first,
@@ -132,7 +133,6 @@ class WsumLSTM(nn.Module):
                 for name, shape in self._parameter_shapes(layer).items():
                     parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
                     self.register_parameter(name + _suffix(layer, direction), parameter)
-        add_cell(self)
         self.reset_parameters()
 
     @property
@@ -290,6 +290,13 @@ class WsumLSTM(nn.Module):
         """
         suffix = _suffix(layer, direction)
         return {name: getattr(self, name + suffix) for name in self._parameter_names[layer]}
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **named: Any
+    ) -> None:
+        """Extend torch's method: state dicts of earlier versions have the name of the cell, too."""
+        state_dict.pop(f"{prefix}cell", None)
+        super()._load_from_state_dict(state_dict, prefix, *args, **named)
 
     # Running
 

@@ -31,6 +31,7 @@ ZEN_5 = 26  # AMD's processor family number
 # With fewer rows, as in a step of decoding one sentence, calling an operator of our own takes more
 # time than oneDNN saves: 5 x 128 by 128 x 512 took twice as long on a thread of Zen 5.
 FEW_ROWS = 8
+PLAIN = (Tensor, nn.Parameter)
 
 _choices: dict[str, bool] = {}  # what was found out about this processor
 
@@ -43,11 +44,17 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x, weight, bias)
 
 
-class Linear(nn.Linear):
-    """`torch.nn.Linear`, computed by `product`."""
+def linear(module: nn.Module, x: Tensor) -> Tensor:
+    """`module(x)`, computed by `product` if the module is a plain `torch.nn.Linear`.
 
-    def forward(self, x: Tensor) -> Tensor:
-        return product(x, self.weight, self.bias)
+    A subclass could do the same, but programs that quantise a model look for `nn.Linear` itself.
+    They replace it by another module, which is called here like any other, as is one with hooks.
+    """
+    hooks = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+    if type(module) is nn.Linear and not any(getattr(module, name) for name in hooks):
+        return product(x, module.weight, module.bias)
+    y: Tensor = module(x)
+    return y
 
 
 def outer(a: Tensor, b: Tensor) -> Tensor:
@@ -58,21 +65,11 @@ def outer(a: Tensor, b: Tensor) -> Tensor:
     return a.t() @ b
 
 
-def outer_to(out: Tensor, a: Tensor, b: Tensor) -> None:
-    """Write `outer(a, b)` to a tensor N x K."""
-    a, b = as_rows(a), as_rows(b)
-    if _replaces_torch("outer", a, b):
-        out.copy_(_outer(a, b))
-    else:
-        out.addmm_(a.t(), b, beta=0)
-
-
-def add_outer_to(out: Tensor, a: Tensor, b: Tensor) -> None:
-    """Add a^T b, of two matrices with few rows, to a matrix."""
+def add_outer(c: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """c + a^T b, where a and b have few rows: N x K, M x N, M x K -> N x K."""
     if _is_slow(a):
-        out.add_(outer(a, b))
-    else:
-        out.addmm_(a.t(), b)
+        return c + outer(a, b)
+    return torch.addmm(c, a.t(), b)  # torch's counter of FLOPs does not know `addmm_`
 
 
 def batched(x: Tensor, y: Tensor) -> Tensor:
@@ -126,6 +123,9 @@ def _may_replace_torch(x: Tensor, other: Tensor) -> bool:
         x.device.type == "cpu"
         and x.dtype == other.dtype
         and x.numel() > 0
+        # subclasses, such as quantised weights, have rules of their own for torch's operators
+        and type(x) in PLAIN
+        and type(other) in PLAIN
         and not in_autocast(x.device)
         and not in_transformation()
     )

@@ -3,33 +3,62 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
-from torch import nn
-
-from ...layer.entries import add_entry
+import torch
+from torch import Tensor, nn
 
 
 def remember_words(module: nn.Module) -> None:
-    """Make a module with a `dictionary` reject weights trained with a different dictionary."""
-    add_entry(module, "words", _fingerprint, _check_words)
+    """Make a module with a `dictionary` reject weights trained with a different dictionary.
+
+    A buffer `words` holds a hash of the dictionary, so that every checkpoint has it: a hexadecimal
+    digit in each element, in float32, because many programs average all entries of a checkpoint.
+    """
+    set_words(module)
+    module.register_load_state_dict_pre_hook(_check_words)
 
 
-def _fingerprint(module: nn.Module) -> str:
+def set_words(module: nn.Module) -> None:
+    """Record the dictionary that the module has now."""
+    module.register_buffer("words", _fingerprint(module))
+
+
+def _fingerprint(module: nn.Module) -> Tensor:
     """A hash of the dictionary's words in order."""
     symbols: list[str] = module.dictionary.symbols  # type: ignore[union-attr, assignment]
-    return hashlib.sha256("\n".join(symbols).encode()).hexdigest()
+    digits = hashlib.sha256("\n".join(symbols).encode()).hexdigest()
+    return torch.tensor([*digits.encode()], dtype=torch.float32, device="cpu")
+
+
+def _text(entry: Tensor) -> str | None:
+    """The hash in an entry, which may have been averaged; None if there is none any more."""
+    if entry.is_meta or not entry.is_floating_point():
+        return None
+    text = bytes(entry.flatten().float().nan_to_num().round().clamp(0, 255).byte().tolist())
+    return text.decode() if re.fullmatch(rb"[0-9a-f]{64}", text) else None
 
 
 def _check_words(
-    module: nn.Module, words: str | None, state_dict: dict[str, Any], prefix: str
+    module: nn.Module, state_dict: dict[str, Any], prefix: str, *unused: object
 ) -> None:
+    """Check the dictionary before the module loads weights: a hook of torch's.
+
+    Raises:
+        ValueError: the weights were trained with another dictionary.
+    """
+    own = _fingerprint(module)
+    entry = state_dict.get(f"{prefix}words")
+    # weights from elsewhere may have no entry, and differences of weights have one of zeros
+    state_dict[f"{prefix}words"] = own
+    stored = None if entry is None else _text(entry)
     weight = state_dict.get(f"{prefix}embed_tokens.weight")
     # the embedding has other words, too, with --merge-src-tgt-embed or --output-dictionary-size
     known = getattr(module.embed_tokens, "num_embeddings", 0)
     if weight is not None and len(weight) != known:
         what = f"knows {len(weight):,} words, but the dictionary in the data folder has {known:,}"
-    elif words is not None and words != _fingerprint(module):
+    elif stored is not None and stored != _text(own):
         what = "was trained with another dictionary than the one in the data folder"
     else:
         return

@@ -4,6 +4,7 @@ from argparse import SUPPRESS, Namespace
 from ast import literal_eval
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from enum import Enum
 from itertools import pairwise
 from typing import Any, Optional, TypeVar, get_args
 
@@ -152,7 +153,8 @@ def option_values(config: type[FairseqDataclass], args: Any) -> dict[str, Any]:
         value = None if str(value).startswith("${") else value
         if value is None and type(None) not in get_args(option.type):
             value = option.default
-        values[option.name] = value
+        # fairseq's choices are enums of classes without a name, which cannot be pickled
+        values[option.name] = value.value if isinstance(value, Enum) else value
     return values
 
 

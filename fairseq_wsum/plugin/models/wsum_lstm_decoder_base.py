@@ -7,7 +7,7 @@ from fairseq.models import FairseqIncrementalDecoder
 from fairseq.modules import AdaptiveSoftmax
 from torch import Tensor, nn
 
-from ...ops.products import Linear, product
+from ...ops.products import linear, product
 from .checks import check_cutoffs
 from .dictionaries import remember_words
 from .options import MAX_POSITIONS
@@ -43,7 +43,7 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
         self.embed_tokens = embed_tokens
         self.dropout_out_module = dropout_module
         out_dim = cfg.out_embed_dim
-        self.additional_fc = Linear(features, out_dim) if out_dim != features else None
+        self.additional_fc = nn.Linear(features, out_dim) if out_dim != features else None
         self.share_input_output_embed = cfg.shares_output
         self.adaptive_softmax: AdaptiveSoftmax | None = None
         vocabulary = len(dictionary)
@@ -53,7 +53,7 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
                 vocabulary, out_dim, cfg.cutoffs, dropout=cfg.decoder.dropout_out
             )
         elif not self.share_input_output_embed:
-            self.fc_out = Linear(out_dim, vocabulary)
+            self.fc_out = nn.Linear(out_dim, vocabulary)
         self.position_limit = cfg.max_target_positions or MAX_POSITIONS
         remember_words(self)
 
@@ -61,7 +61,7 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
         """Apply the linear map before the output embedding, if there is one."""
         if self.additional_fc is None:
             return features
-        return self.dropout_out_module(self.additional_fc(features))
+        return self.dropout_out_module(linear(self.additional_fc, features))
 
     def output_layer(self, features: Tensor) -> Tensor:
         """Map features to logits, or return them unchanged for the adaptive softmax."""
@@ -69,7 +69,7 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
             return features
         if self.share_input_output_embed:
             return product(features, self.embed_tokens.weight)
-        return self.fc_out(features)
+        return linear(self.fc_out, features)
 
     def max_positions(self) -> int:
         return self.position_limit

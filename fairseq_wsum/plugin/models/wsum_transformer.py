@@ -14,6 +14,7 @@ from torch import nn
 
 from ..modules import WsumSelfAttention, use_dropout
 from .checks import check_cutoffs, check_joined, check_sizes, check_translation, refuse_alignments
+from .dictionaries import set_words
 from .embeddings import load_embedding
 from .options import option_values, read_cutoffs
 from .presets import default, use_preset
@@ -51,6 +52,7 @@ class WsumTransformerModel(TransformerModelBase):
         if cfg.merge_src_tgt_embed:
             # fairseq gives the merged dictionary to the decoders of an ensemble but the first one
             model.decoder.dictionary = model.encoder.dictionary
+            set_words(model.decoder)
         use_dropout(model)
         return model
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...ops.products import Linear, batched
+from ...ops.products import batched, linear
 
 ATTENTION_TYPES = ("general", "dot", "mlp")
 
@@ -79,16 +79,16 @@ class Attention(nn.Module):
         self.heads = heads
         context_size = source_size
         if kind == "general" and heads > 1:
-            self.query_proj = Linear(query_size, query_size, bias=False)
-            self.source_proj = Linear(source_size, 2 * query_size, bias=False)  # W_k and W_v
+            self.query_proj = nn.Linear(query_size, query_size, bias=False)
+            self.source_proj = nn.Linear(source_size, 2 * query_size, bias=False)  # W_k and W_v
             context_size = query_size
         elif kind == "general":
-            self.query_proj = Linear(query_size, source_size, bias=False)
+            self.query_proj = nn.Linear(query_size, source_size, bias=False)
         elif kind == "mlp":
-            self.query_proj = Linear(query_size, query_size)
-            self.source_proj = Linear(source_size, query_size, bias=False)
-            self.score = Linear(query_size, 1, bias=False)
-        self.output_proj = Linear(context_size + query_size, query_size, bias=False)
+            self.query_proj = nn.Linear(query_size, query_size)
+            self.source_proj = nn.Linear(source_size, query_size, bias=False)
+            self.score = nn.Linear(query_size, 1, bias=False)
+        self.output_proj = nn.Linear(context_size + query_size, query_size, bias=False)
 
     def project(self, source: Tensor) -> Projected:
         """Compute what depends on the source only. Call this once for all queries.
@@ -97,12 +97,12 @@ class Attention(nn.Module):
             source: B x S x K.
         """
         if self.kind == "mlp":
-            return Projected(self.source_proj(source), None)
+            return Projected(linear(self.source_proj, source), None)
         if self.heads == 1:
             return Projected(None, None)
         if self.kind == "dot":
             return Projected(None, self._by_head(source))
-        keys, values = self.source_proj(source).chunk(2, dim=-1)
+        keys, values = linear(self.source_proj, source).chunk(2, dim=-1)
         return Projected(self._by_head(keys), self._by_head(values))
 
     def forward(
@@ -138,14 +138,14 @@ class Attention(nn.Module):
             context = context.unflatten(0, (-1, self.heads)).transpose(1, 2).flatten(2)
             weights = weights.unflatten(0, (-1, self.heads)).mean(1)
         joined = torch.cat((context.transpose(0, 1), query), dim=-1)
-        return torch.tanh(self.output_proj(joined)), weights
+        return torch.tanh(linear(self.output_proj, joined)), weights
 
     def _scores(self, query: Tensor, keys: Tensor) -> Tensor:
         """B x T x H and B*N x S x ... -> B*N x T x S."""
         if self.kind == "mlp":
-            hidden = torch.tanh(self.query_proj(query).unsqueeze(2) + keys.unsqueeze(1))
-            return self.score(hidden).squeeze(-1)  # from B x T x S x H
-        query = self.query_proj(query) if self.kind == "general" else query
+            hidden = torch.tanh(linear(self.query_proj, query).unsqueeze(2) + keys.unsqueeze(1))
+            return linear(self.score, hidden).squeeze(-1)  # from B x T x S x H
+        query = linear(self.query_proj, query) if self.kind == "general" else query
         if self.heads > 1:
             query = self._by_head(query).flatten(0, 1)
             if self.kind == "general":

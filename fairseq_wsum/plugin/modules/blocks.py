@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ...backends.padding import zero_at_padding
 from ...cells import Cell
 from ...layer import State, WsumLSTM
-from ...ops.products import Linear
+from ...ops.products import linear
 
 
 def _norm(size: int, wanted: bool) -> nn.Module:
@@ -34,13 +34,13 @@ class FeedForward(nn.Module):
     def __init__(self, size: int, inner_size: int, dropout: nn.Module, *, layer_norm: bool) -> None:
         super().__init__()
         self.norm = _norm(size, layer_norm)
-        self.fc1 = Linear(size, inner_size)
-        self.fc2 = Linear(inner_size, size)
+        self.fc1 = nn.Linear(size, inner_size)
+        self.fc2 = nn.Linear(inner_size, size)
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
         """... x size -> ... x size."""
-        y: Tensor = self.dropout(self.fc2(F.relu(self.fc1(self.norm(x)))))
+        y: Tensor = self.dropout(linear(self.fc2, F.relu(linear(self.fc1, self.norm(x)))))
         return x + y
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ...ops.products import Linear
+from ...ops.products import linear
 
 
 class Bridge(nn.Module):
@@ -26,19 +26,19 @@ class Bridge(nn.Module):
         super().__init__()
         self.target_shape = (target_layers, target_size)
         self.joins_layers = source_layers != target_layers
-        self.proj: Linear | None = None
+        self.proj: nn.Linear | None = None
         if self.joins_layers:
-            self.proj = Linear(source_layers * source_size, target_layers * target_size)
+            self.proj = nn.Linear(source_layers * source_size, target_layers * target_size)
         elif source_size != target_size:
-            self.proj = Linear(source_size, target_size)
+            self.proj = nn.Linear(source_size, target_size)
 
     def forward(self, state: Tensor) -> Tensor:
         """L_e x B x H_e -> L_d x B x H_d."""
         if self.proj is None:
             return state
         if not self.joins_layers:
-            return self.proj(state)
+            return linear(self.proj, state)
         batch = state.size(1)
         joined = state.transpose(0, 1).reshape(batch, -1)
         layers, size = self.target_shape
-        return self.proj(joined).view(batch, layers, size).transpose(0, 1)
+        return linear(self.proj, joined).view(batch, layers, size).transpose(0, 1)

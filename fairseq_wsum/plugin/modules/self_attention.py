@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...cells import Cell
 from ...layer import State, WsumLSTM
-from ...ops.products import Linear
+from ...ops.products import linear
 from .states import IncrementalState, StateCache, pack_state, zero_state
 
 
@@ -56,7 +56,7 @@ class WsumSelfAttention(StateCache, nn.Module):
             embed_dim, hidden_size, bidirectional=bidirectional, cell=cell, backend=backend
         )
         features = self.wsum.num_directions * self.wsum.output_size
-        self.out_proj = quant_noise(Linear(features, embed_dim), q_noise, qn_block_size)
+        self.out_proj = quant_noise(nn.Linear(features, embed_dim), q_noise, qn_block_size)
         # The state before and after the latest part of a text, for models that carry it along; see
         # `carry`.
         self.state_before: State | None = None
@@ -117,7 +117,7 @@ class WsumSelfAttention(StateCache, nn.Module):
         self.cache_state(incremental_state, state)
         if self.keeps_final:
             self.state_after = tuple(part.detach() for part in state)
-        return self.out_proj(y), None
+        return linear(self.out_proj, y), None
 
     def _get_input_buffer(
         self, incremental_state: IncrementalState | None

@@ -1,0 +1,75 @@
+"""Models reject the weights of another dictionary, by the buffer `words` of encoder and decoder."""
+
+import copy
+
+import pytest
+import torch
+
+pytest.importorskip("fairseq")
+import transformer_models
+from translation import make_batch, make_dictionary, make_model, make_task
+
+TASK = make_task(make_dictionary(20), make_dictionary(30))
+OTHER = make_dictionary(28)
+OTHER.add_symbol("another")
+OTHER.add_symbol("word")
+MODELS = {"lstm": make_model, "transformer": transformer_models.make_model}
+every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+
+
+@every_model
+def test_another_dictionary_of_the_same_size_is_rejected(make) -> None:
+    weights = make(TASK).state_dict()
+    assert {name for name in weights if "words" in name} == {"encoder.words", "decoder.words"}
+    with pytest.raises(ValueError, match="decoder was trained with another dictionary"):
+        make(make_task(TASK.source_dictionary, OTHER)).load_state_dict(weights)
+    smaller = make_task(TASK.source_dictionary, make_dictionary(26))
+    with pytest.raises(ValueError, match=r"decoder knows 34 words, but the dictionary .* has 30"):
+        make(smaller).load_state_dict(weights)
+
+
+KEPT = {
+    "half": lambda entries: entries[0].half(),
+    "bfloat16": lambda entries: entries[0].bfloat16(),
+    "mean": lambda entries: sum(entries) / len(entries),
+    "moving average": lambda entries: entries[0].clone().mul_(0.999).add_(entries[1], alpha=0.001),
+}
+
+
+@pytest.mark.parametrize("change", KEPT.values(), ids=KEPT)
+def test_the_hash_survives_what_programs_do_with_weights(change) -> None:
+    models = [make_model(TASK) for _ in range(3)]
+    weights = models[0].state_dict()
+    weights["decoder.words"] = change([model.state_dict()["decoder.words"] for model in models])
+    models[0].load_state_dict(weights)
+    with pytest.raises(ValueError, match="decoder was trained with another dictionary"):
+        make_model(make_task(TASK.source_dictionary, OTHER)).load_state_dict(weights)
+
+
+LOST = {
+    "difference": lambda entry: entry - entry,
+    "noise": lambda entry: entry + 9 * torch.randn_like(entry),
+    "nan": lambda entry: entry * torch.nan,
+    "bytes": lambda entry: entry.byte(),
+}
+
+
+@every_model
+@pytest.mark.parametrize("change", LOST.values(), ids=LOST)
+def test_weights_without_a_hash_load_and_leave_the_models_own(change, make) -> None:
+    model = make(TASK)
+    own = model.state_dict()["encoder.words"].clone()
+    changed = {name: change(entry) for name, entry in model.state_dict().items() if "words" in name}
+    model.load_state_dict(model.state_dict() | changed)
+    without = {name: entry for name, entry in model.state_dict().items() if "words" not in name}
+    model.load_state_dict(without)
+    assert torch.equal(model.state_dict()["encoder.words"], own)
+
+
+def test_a_copy_in_16_bits_computes_and_knows_its_words() -> None:
+    model = copy.deepcopy(make_model(TASK)).bfloat16()
+    scores, _ = model(*make_batch())
+    assert scores.dtype == torch.bfloat16
+    make_model(TASK).load_state_dict(model.state_dict())
+    with pytest.raises(ValueError, match="another dictionary"):
+        make_model(make_task(TASK.source_dictionary, OTHER)).load_state_dict(model.state_dict())
