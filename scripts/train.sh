@@ -133,8 +133,9 @@ bf16_is_slow() { # True or False
     with_package 'from fairseq_wsum.ops import products; print(products.widens_bfloat16())'
 }
 
-on_cpu() { # by request, or because there is no GPU
-    [ "$gpus" = 0 ] || [ -n "$cpu_processes" ] || { [ -z "$gpus" ] && [ "$(gpus_here)" = 0 ]; }
+on_cpu() { # by request, or because there is no GPU: a dry run may be for another machine
+    [ "$gpus" = 0 ] || [ -n "$cpu_processes" ] ||
+        { ! $dry_run && [ -z "$gpus" ] && [ "$(gpus_here)" = 0 ]; }
 }
 
 needs_gpu() { # WHAT CURE

@@ -2,16 +2,17 @@
 
 from argparse import Namespace
 from itertools import product
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
 pytest.importorskip("fairseq")
-from fairseq import utils
 from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.search import DiverseBeamSearch
 from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithAlignment
+from fairseq.tasks import FairseqTask
 from fairseq.tasks.language_modeling import LanguageModelingTask
 from translation import (
     BLOCKS,
@@ -147,13 +148,15 @@ def test_fairseq_generate_gets_the_attention_that_its_options_need(options, want
 def test_an_unknown_word_is_replaced_by_the_word_with_the_most_attention() -> None:
     model = make_model(init_range=1.0)
     src, lengths, _ = make_batch((5, 3))
-    utils.load_align_dict("")  # as fairseq-generate does for --replace-unk
-    try:
-        generator = SequenceGenerator([model], TARGET, beam_size=1, max_len_b=6)
-        net_input = {"src_tokens": src, "src_lengths": lengths}
-        found = generator.generate([model], {"net_input": net_input})
-    finally:
-        utils.load_align_dict(None)
+    task = SimpleNamespace(target_dictionary=TARGET)
+    sample = {"net_input": {"src_tokens": src, "src_lengths": lengths}}
+    both = {}
+    for given in ("", None):  # of two programs, or two models in one
+        options = Namespace(beam=1, max_len_b=6, replace_unk=given)
+        both[given] = FairseqTask.build_generator(task, [model], options)
+    found = both[""].generate([model], sample)
+    for (best,) in both[None].generate([model], sample):
+        assert len(best["alignment"]) == 0
     for sentence, length, (best,) in zip(src, lengths.tolist(), found, strict=True):
         prev = torch.cat((torch.tensor([EOS]), best["tokens"][:-1]))
         attention = model(sentence[None], None, prev[None])[1][0]  # T x S

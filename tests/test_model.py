@@ -348,10 +348,10 @@ def test_every_form_of_alignment_gives_source_positions(caplog) -> None:
     )
     for alignment in forms:
         assert utils.replace_unk(*words, alignment, {"y": "Y"}, "<unk>") == "Y b x"
-    utils.load_align_dict(None)  # as each program does once
+    replacements = utils.load_align_dict("@@ ")  # as each program does once
     for _ in range(2):
-        assert utils.replace_unk(*words, torch.empty(0), {}, "<unk>") == words[0]
-    assert utils.replace_unk("a", "b", torch.empty(0), {}, "<unk>") == "a"
+        assert utils.replace_unk(*words, torch.empty(0), replacements, "<unk>") == words[0]
+    assert utils.replace_unk("a", "b", torch.empty(0), replacements, "<unk>") == "a"
     (record,) = caplog.records
     assert "--replace-unk replaces no word, as the model gives no attention" in record.message
     assert utils.replace_unk("<unk> b", "", [["1"], ["1"]], {}, "<unk>") == "<unk> b"

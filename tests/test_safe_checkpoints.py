@@ -25,8 +25,7 @@ from translation_corpus import TINY
 import fairseq_wsum.plugin  # noqa: F401  # applies the shims
 from fairseq_wsum.checkpoint_files import allowed, damage, read
 from fairseq_wsum.plugin.compat.literals import (
-    EVALUATING,
-    EVALUATING_DATA,
+    DATA,
     NotALiteralError,
     literal,
 )
@@ -244,9 +243,9 @@ def test_every_eval_in_fairseq_is_covered() -> None:
             called = node.func if isinstance(node, ast.Call) else None
             if isinstance(called, ast.Name) and called.id in ("eval", "exec"):
                 found.add(".".join(parts))
-    assert found == {*EVALUATING, *EVALUATING_DATA}
+    assert DATA in found and len(found) > 10
     for name in found:
-        expected = literal if name in EVALUATING else ast.literal_eval
+        expected = ast.literal_eval if name == DATA else literal
         assert vars(sys.modules[name])["eval"] is expected
 
 

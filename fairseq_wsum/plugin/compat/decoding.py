@@ -9,6 +9,7 @@ from typing import Any
 from fairseq import utils
 from fairseq.search import DiverseBeamSearch
 from fairseq.sequence_generator import SequenceGenerator
+from fairseq.tasks import FairseqTask
 from torch import Tensor
 
 logger = logging.getLogger(__name__)
@@ -58,10 +59,18 @@ def _restore_unknown_word_replacement() -> None:
     causes a TypeError. Without a dictionary the option's value is "@@ ", which is then opened as a
     file and causes a FileNotFoundError.
     """
+    build_generator = FairseqTask.build_generator
     generate = SequenceGenerator.generate
     replace_unk = utils.replace_unk
     load_align_dict = utils.load_align_dict
-    wanted = warned = False  # set when the dictionary is loaded, which precedes translation
+
+    @functools.wraps(build_generator)
+    def build_marked_generator(
+        self: FairseqTask, models: Any, args: Any, *rest: Any, **named: Any
+    ) -> Any:
+        generator = build_generator(self, models, args, *rest, **named)
+        generator.replaces_unknown = getattr(args, "replace_unk", None) is not None
+        return generator
 
     @functools.wraps(generate)
     def generate_with_alignment(
@@ -69,7 +78,7 @@ def _restore_unknown_word_replacement() -> None:
     ) -> list[list[dict[str, Tensor]]]:
         finalized = generate(self, models, sample, **kwargs)
         src_tokens = sample["net_input"].get("src_tokens")
-        if wanted and src_tokens is not None:
+        if getattr(self, "replaces_unknown", False) and src_tokens is not None:
             for tokens, hypotheses in zip(src_tokens, finalized, strict=True):
                 is_word = (tokens != self.pad) & (tokens != self.eos)
                 for hypothesis in hypotheses:
@@ -82,12 +91,11 @@ def _restore_unknown_word_replacement() -> None:
     def replace_unk_from_any(
         hypo_str: str, src_str: str, alignment: Any, align_dict: dict[str, str], unk: str
     ) -> str:
-        nonlocal warned
         if not src_str:
             return hypo_str
         if alignment is None or len(alignment) == 0:
-            if unk in hypo_str.split() and not warned:
-                warned = True
+            if unk in hypo_str.split() and not getattr(align_dict, "warned", True):
+                align_dict.warned = True  # type: ignore[attr-defined]
                 logger.warning(
                     "--replace-unk replaces no word, as the model gives no attention over the "
                     "source. fairseq's own models other than the Transformer give it with "
@@ -98,13 +106,19 @@ def _restore_unknown_word_replacement() -> None:
 
     @functools.wraps(load_align_dict)
     def load_align_dict_if_given(replace_unk: str | None) -> dict[str, str] | None:
-        nonlocal wanted, warned
-        wanted, warned = replace_unk is not None, False
-        return load_align_dict("" if replace_unk == "@@ " else replace_unk)
+        loaded = load_align_dict("" if replace_unk == "@@ " else replace_unk)
+        return None if loaded is None else _Replacements(loaded)
 
+    FairseqTask.build_generator = build_marked_generator
     SequenceGenerator.generate = generate_with_alignment
     utils.replace_unk = replace_unk_from_any
     utils.load_align_dict = load_align_dict_if_given
+
+
+class _Replacements(dict[str, str]):
+    """The dictionary of --replace-unk, of one program or one model of `from_pretrained`."""
+
+    warned = False  # whether it was said that no word is replaced
 
 
 def _source_positions(alignment: Any) -> Any:

@@ -17,28 +17,7 @@ from typing import Any
 
 from fairseq import models, optim
 
-# The fairseq modules that evaluate options which can come from a checkpoint.
-EVALUATING = (
-    "fairseq.criterions.ctc",
-    "fairseq.data.audio.raw_audio_dataset",
-    "fairseq.models.fconv",
-    "fairseq.models.fconv_lm",
-    "fairseq.models.fconv_self_att",
-    "fairseq.models.hubert.hubert",
-    "fairseq.models.lightconv_lm",
-    "fairseq.models.speech_to_text.s2t_wav_transformer",
-    "fairseq.models.transformer_lm",
-    "fairseq.models.wav2vec.wav2vec",
-    "fairseq.models.wav2vec.wav2vec2",
-    "fairseq.optim.adafactor",
-    "fairseq.optim.adam",
-    "fairseq.optim.adamax",
-    "fairseq.optim.cpu_adam",
-    "fairseq.optim.fused_lamb",
-    "fairseq.utils",
-)
-# Those that evaluate the lines of a data file, which may be long.
-EVALUATING_DATA = ("fairseq.data.codedataset",)
+DATA = "fairseq.data.codedataset"  # it evaluates the lines of a data file, which may be long
 LONGEST = 10_000  # maximum number of characters of an option, and of items in its value
 
 _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
@@ -58,13 +37,13 @@ class NotALiteralError(ValueError):
 
 
 def apply() -> None:
-    """Apply the shims of this file."""
-    for name in EVALUATING:
-        if name in sys.modules:
-            vars(sys.modules[name])["eval"] = literal  # shadows the built-in
-    for name in EVALUATING_DATA:
-        if name in sys.modules:
-            vars(sys.modules[name])["eval"] = ast.literal_eval
+    """Apply the shims of this file.
+
+    fairseq has imported all modules of its models, tasks and optimizers by then.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.startswith("fairseq."):  # `setdefault` shadows the built-in, but no function there
+            vars(module).setdefault("eval", ast.literal_eval if name == DATA else literal)
     _name_the_options()
 
 

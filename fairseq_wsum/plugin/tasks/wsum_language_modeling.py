@@ -98,14 +98,10 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         Raises:
             ValueError: an option is invalid, or options are incompatible; the message names them.
         """
-        for option in ("tokens_per_sample", "tokens_per_sample_valid"):
-            if getattr(args, option) < 1:
-                what = "no" if _is_stream(args) else "a smaller"
-                window = f" (and {what} --context-window, which fairseq subtracts from it)"
-                raise ValueError(
-                    f"{flag(option)} {getattr(args, option)}: give at least 1"
-                    + (window if option == "tokens_per_sample" else "")
-                )
+        if args.tokens_per_sample_valid < 1:
+            raise ValueError(
+                f"--tokens-per-sample-valid {args.tokens_per_sample_valid}: give at least 1"
+            )
         if _is_stream(args):
             for option, default in _FOR_SENTENCES.items():
                 if str(getattr(args, option, default)) not in (str(default), "None"):
