@@ -13,6 +13,7 @@ import torch
 pytest.importorskip("fairseq")
 from commands import ROOT, USER_DIR, every_cells_options, run
 from fairseq.data import Dictionary
+from shell import fails
 
 from fairseq_wsum.plugin.models.wsum_lstm_lm import WsumLSTMLanguageModel
 
@@ -450,3 +451,7 @@ def test_another_dictionary_and_an_empty_split_are_rejected(data, corpus, model,
     sentences = ["--sample-break-mode", "eos", "--context-window", 40]
     output = run("fairseq-eval-lm", data, *common, *sentences, check=False)
     assert "a smaller --context-window, which fairseq subtracts from it" in output
+    window = ["--context-window", 32, "--tokens-per-sample", 32]
+    for task in ([], ["--task", "language_modeling"]):
+        message = fails("perplexity.sh", data, "--checkpoint", common[-1], "--cpu", *task, *window)
+        assert "error: --tokens-per-sample 0: give at least 1, and a smaller --context" in message

@@ -247,6 +247,8 @@ MODEL = ["DATA", "--checkpoint", "DATA/model.pt"]
         ([*MODEL, "--splits", "tset"], "error: --splits tset: DATA has no tset"),
         ([*MODEL, "--gen-subset", "tset"], "error: --splits tset: DATA has no tset"),
         ([*MODEL, "--splits", ","], "error: --splits: name at least one"),
+        ([*MODEL, "--path", "y"], "error: --path: give the model with --checkpoint"),
+        ([*MODEL, "--num-shards=2"], "error: --num-shards=2: the perplexity would be of a part"),
         ([*MODEL, "--splits", "test", "--out", "DATA"], "error: --out DATA is a folder: name a"),
         ([*MODEL, "--splits", "test", "--out", "DATA/new/"], "--out DATA/new/ is a folder: name"),
         (

@@ -37,6 +37,7 @@ def test_every_option_reaches_fairseq_unchanged():
         (["--cpu-processes", "1"], "--cpu --distributed-world-size 1"),
         (["--precision", "bf16"], "--bf16"),
         (["--gpus", "1", "--precision", "amp"], "--amp"),
+        (["--precision", "amp"], "--amp"),  # for a machine with GPUs, on one without
         (["--required-batch-size-multiple", "8"], "--required-batch-size-multiple 8"),
     ],
     ids=" ".join,
