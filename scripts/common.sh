@@ -174,6 +174,9 @@ use_environment() {
     # which clears their pages again in every update (docs/tuning.md, "Freed memory").
     export MALLOC_MMAP_MAX_="${MALLOC_MMAP_MAX_:-0}"
     export MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-1073741824}"
+    # oneDNN compiles and keeps a kernel for each shape of a product, by default 1,024 of them
+    # (docs/tuning.md, "Compiled products").
+    export ONEDNN_PRIMITIVE_CACHE_CAPACITY="${ONEDNN_PRIMITIVE_CACHE_CAPACITY:-128}"
 }
 
 check_user_dir() { # FOLDER

@@ -260,6 +260,7 @@ DOCUMENTED = {  # in docs/environment.md
     "OMP_WAIT_POLICY": "passive",
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
 }
 
 
