@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -22,7 +23,16 @@ import profiles
 import report
 import torch
 from profiles import Profile
-from systems import ONEDNN_PEER, PEER, TRANSLATION, System, add_sizes, language_models, read_sizes
+from systems import (
+    FAST_PEER,
+    ONEDNN_PEER,
+    PEER,
+    TRANSLATION,
+    System,
+    add_sizes,
+    language_models,
+    read_sizes,
+)
 
 from fairseq_wsum import CELLS
 
@@ -106,7 +116,7 @@ def decode(
             save_dir = Path(folder) / str(place)
             begin = ["train", data, *system.options, "--max-update", "1", "--lr", "0.1"]
             begin += ["--optimizer", "sgd", "--save-dir", str(save_dir), "--disable-validation"]
-            _run([*begin, "--no-epoch-checkpoints", *common])
+            _run([*begin, "--no-epoch-checkpoints", *common], system)
             checkpoints[system.name] = save_dir / "checkpoint_last.pt"
 
         def command(system: System) -> list[str]:
@@ -134,7 +144,7 @@ def _measure(
     for number in range(rounds):
         for system in compared:
             _say(f"round {number + 1} of {rounds}: {system.name}")
-            rates[system.name] += read(_run(command(system), system.onednn))
+            rates[system.name] += read(_run(command(system), system))
     medians = {name: statistics.median(values) for name, values in rates.items()}
     if profile:  # which may fail
         _say(f"medians: {medians}")
@@ -143,7 +153,7 @@ def _measure(
         _say(f"profile: {system.name}")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "profile.json"
-            log = _run(command(system), system.onednn, path)
+            log = _run(command(system), system, path)
             words = re.findall(r"dictionary: (\d+) types", log)
             profiles[system.name] = Profile.read(path, int(words[-1]))
     return Measured(medians, profiles)
@@ -153,10 +163,11 @@ def _say(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
 
 
-def _run(arguments: Sequence[str], onednn: bool = False, profile: Path | None = None) -> str:
+def _run(arguments: Sequence[str], system: System, profile: Path | None = None) -> str:
     """Run `fairseq-...` with the package's models; return its output."""
     folder = Path(__file__).parent
-    command = [sys.executable, "-P", str(folder / "child.py"), *(["--onednn"] if onednn else [])]
+    command = [sys.executable, "-P", str(folder / "child.py")]
+    command += ["--onednn"] if system.onednn else []
     command += ["--profile", str(profile)] if profile else []
     command += [f"fairseq_cli.{arguments[0]}", *arguments[1:]]
     command += [
@@ -165,7 +176,11 @@ def _run(arguments: Sequence[str], onednn: bool = False, profile: Path | None = 
         "--required-batch-size-multiple",
         "1",
     ]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    environment = os.environ | {"FAIRSEQ_WSUM_SEARCH": "fairseq" if system.own_search else ""}
+    output = subprocess.PIPE
+    done = subprocess.run(
+        command, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True
+    )
     if done.returncode != 0:
         raise RuntimeError(f"fairseq-{arguments[0]} failed:\n{done.stdout[-3000:]}")
     return done.stdout
@@ -250,6 +265,7 @@ def _bench_decode(args: argparse.Namespace) -> None:
     sizes = read_sizes(args, args.model)
     title, options = _begin(args, sizes.describe(sides=2))
     compared = TRANSLATION[args.model](args.cells, sizes, args.onednn_peer)
+    compared.insert(1, dataclasses.replace(compared[0], name=FAST_PEER, own_search=False))
     measured = decode(
         *(args.data, compared, args.length, args.rounds, options, args.rest), profile=args.profile
     )

@@ -13,6 +13,7 @@ from report import positive
 from fairseq_wsum import CELLS
 
 PEER = "fairseq's own"
+FAST_PEER = "fairseq's own with the search of this package"
 ONEDNN_PEER = "fairseq's own through oneDNN"
 CRITERION = ["--criterion", "wsum_cross_entropy"]
 
@@ -24,6 +25,7 @@ class System:
     name: str
     options: list[str] = field(default_factory=list)
     onednn: bool = False  # compute all of its products with oneDNN
+    own_search: bool = False  # decode with fairseq's own beam search
 
 
 # Sizes
@@ -156,8 +158,10 @@ def language_models(
 
 
 def _peers(options: list[str], onednn_peer: bool) -> list[System]:
-    peers = [System(PEER, options)]
-    return [*peers, System(ONEDNN_PEER, options, onednn=True)] if onednn_peer else peers
+    peers = [System(PEER, options, own_search=True)]
+    if onednn_peer:
+        peers.append(System(ONEDNN_PEER, options, onednn=True, own_search=True))
+    return peers
 
 
 TRANSLATION = {"lstm": lstms, "transformer": transformers}  # the values of --model

@@ -23,6 +23,7 @@ in which the model was trained.
   --lenpen P[,P...]   length penalty (default 1). Several print a table and keep the best; they
                       need --subset valid, as choosing on the test set would flatter the result
   --batch-size N      sentences per batch (default 64)
+  --precision P       fp32 (default), or bf16, which is faster on a CPU with AVX-512
   --replace-unk       replace every unknown word by the source word with the most attention; for
                       data prepared with --units words. With fairseq's own lstm give --batch-size 1,
                       because its attention weights refer to the text with its padding moved
@@ -47,14 +48,14 @@ examples:
 EOF
 }
 
-data='' checkpoints='' models='' average='''' subset=test beam=5 lenpen=1 batch=64 out='' replace_unk=false
+data='' checkpoints='' models='' average='''' subset=test beam=5 lenpen=1 batch=64 precision=fp32 out='' replace_unk=false
 user_dir="$REPO/fairseq_wsum"
 options=() # for fairseq-generate
 
 while [ $# -gt 0 ]; do
     case "$1" in
         --checkpoints=* | --average=* | --subset=* | --gen-subset=* | --beam=* | --lenpen=* | \
-            --batch-size=* | --out=* | --user-dir=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+            --batch-size=* | --precision=* | --out=* | --user-dir=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     esac
     case "$1" in
         -h | --help) usage && exit ;;
@@ -64,6 +65,7 @@ while [ $# -gt 0 ]; do
         --beam) beam="$(value "$@")"; shift ;;
         --lenpen) lenpen="$(value "$@")"; shift ;;
         --batch-size) batch="$(value "$@")"; shift ;;
+        --precision) precision="$(value "$@")"; shift ;;
         --out) out="$(value "$@")"; shift ;;
         --user-dir) user_dir="$(value "$@")"; shift ;;
         --replace-unk) replace_unk=true ;;
@@ -100,6 +102,11 @@ number='-?([0-9]+(\.[0-9]*)?|\.[0-9]+)'
 [[ "$lenpen" =~ ^$number(,$number)*$ ]] || die "--lenpen $lenpen: give numbers, such as 0.6,1.0"
 [ "$subset" = valid ] || [[ "$lenpen" != *,* ]] ||
     die "--lenpen $lenpen with --subset test: choose the penalty with --subset valid first"
+case "$precision" in
+    fp32) ;;
+    bf16) options+=(--bf16) ;;
+    *) die "--precision $precision: choose from fp32, bf16" ;;
+esac
 check_user_dir "$user_dir"
 use_environment
 check_modules sacrebleu sacremoses

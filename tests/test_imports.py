@@ -56,6 +56,7 @@ WITHIN_THE_PLUGIN = {
     "modules": (),
     "models": ("modules",),
     "data": ("modules",),
+    "decoding": ("modules",),
     "criterions": ("modules", "models", "data"),
     "tasks": ("modules", "models", "data", "compat"),
 }

@@ -137,6 +137,7 @@ def test_an_average_replaces_a_file_only_if_told_to(tmp_path, load, monkeypatch)
         (["--checkpoints", "{data}", "--lenpen", "0.6,1"], "--subset valid"),
         (["--checkpoints", "{data}", "--beam", "0"], "--beam 0"),
         (["--checkpoints", "{data}", "--beam=0"], "--beam 0"),
+        (["--checkpoints", "{data}", "--precision", "fp8"], "--precision fp8: choose from fp32"),
         (["--checkpoints", "{data}", "--lenpen", "1.2.3"], "--lenpen 1.2.3"),
         (["--checkpoints", "{data}"], "checkpoint_best.pt"),
         (["--checkpoints", "{data}", "--replace-unk", "--average", "1"], "--replace-unk"),
@@ -252,6 +253,11 @@ def test_prepare_train_resume_in_two_processes_average_and_score(prepared, tmp_p
     succeeds(*score[:2], "--checkpoints", both, *options)
     ensemble = json.loads((tmp_path / "both" / "scores.json").read_text())
     assert ensemble["checkpoint"] == both and ensemble["sentences"] == 9
+
+    options = ["--out", tmp_path / "bf16", "--precision", "bf16", "--max-len-b", 10, "--cpu"]
+    succeeds(*score[:2], "--checkpoints", run_folder / "checkpoint1.pt", *options)
+    half = json.loads((tmp_path / "bf16" / "scores.json").read_text())
+    assert half["generate_options"] == "--max-len-b 10 --cpu --bf16" and half["sentences"] == 7
 
     # a failed run leaves the scores unchanged
     part = ["--distributed-world-size", 2, "--distributed-rank", 1]

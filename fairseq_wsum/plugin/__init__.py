@@ -4,12 +4,13 @@
 programs must import it explicitly.
 """
 
-from . import compat
+from . import compat, decoding
 from .criterions import wsum_cross_entropy
 from .models import wsum_lstm, wsum_lstm_lm, wsum_transformer, wsum_transformer_lm
 from .tasks import wsum_language_modeling
 
 compat.apply()
+decoding.apply()
 
 __all__ = [
     "wsum_cross_entropy",

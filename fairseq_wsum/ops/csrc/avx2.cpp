@@ -9,5 +9,6 @@ static bool runs_here() { return __builtin_cpu_supports("avx2") && __builtin_cpu
 #include "instantiate.h"
 
 const Kernels kernels_avx2{"avx2", runs_here, avx2::memory_cell_of, avx2::scan_of,
-        avx2::recurrence_of, avx2::cross_entropy_of, avx2::dropout_of};
+        avx2::recurrence_of, avx2::cross_entropy_of,
+        avx2::candidates_of, avx2::dropout_of};
 #endif

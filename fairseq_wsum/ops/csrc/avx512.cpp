@@ -12,5 +12,6 @@ static bool runs_here() {
 #include "instantiate.h"
 
 const Kernels kernels_avx512{"avx512", runs_here, avx512::memory_cell_of, avx512::scan_of,
-        avx512::recurrence_of, avx512::cross_entropy_of, avx512::dropout_of};
+        avx512::recurrence_of, avx512::cross_entropy_of,
+        avx512::candidates_of, avx512::dropout_of};
 #endif

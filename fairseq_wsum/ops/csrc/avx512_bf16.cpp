@@ -20,5 +20,6 @@ const Kernels kernels_avx512_bf16{
         return (p.is_bf16 ? avx512_bf16::recurrence_of : kernels_avx512.recurrence)(p, backward);
     },
     [](const CrossEntropy& p, bool backward) { return kernels_avx512.cross_entropy(p, backward); },
+    [](const Candidates& p) { return kernels_avx512.candidates(p); },
     [](const Dropout& p) { return kernels_avx512.dropout(p); }};
 #endif

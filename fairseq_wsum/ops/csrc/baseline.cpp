@@ -6,4 +6,5 @@
 #include "instantiate.h"
 
 const Kernels kernels_baseline{"baseline", [] { return true; }, baseline::memory_cell_of, baseline::scan_of,
-        baseline::recurrence_of, baseline::cross_entropy_of, baseline::dropout_of};
+        baseline::recurrence_of, baseline::cross_entropy_of,
+        baseline::candidates_of, baseline::dropout_of};

@@ -32,6 +32,8 @@ namespace INSTRUCTION_SET {
 
 #include "cross_entropy.h"
 
+#include "candidates.h"
+
 #include "dropout.h"
 
 #ifdef HAS_BF16_PRODUCT
@@ -73,6 +75,12 @@ int cross_entropy_of(const CrossEntropy& p, bool backward) {
         backward ? cross_entropy_backward<bf16>(p) : cross_entropy<bf16>(p);
     else
         backward ? cross_entropy_backward<float>(p) : cross_entropy<float>(p);
+    return 0;
+}
+
+int candidates_of(const Candidates& p) {
+    if (p.first < 0 || p.k < 0 || p.first + p.k > p.W) return 1;
+    p.is_bf16 ? candidates<bf16>(p) : candidates<float>(p);
     return 0;
 }
 

@@ -73,6 +73,9 @@ int wsum_cross_entropy(const CrossEntropy* p) {
 int wsum_cross_entropy_backward(const CrossEntropy* p) {
     return guarded([p] { return kernels().cross_entropy(*p, true); });
 }
+int wsum_candidates(const Candidates* p) {
+    return guarded([p] { return kernels().candidates(*p); });
+}
 int wsum_dropout(const Dropout* p) {
     return guarded([p] { return kernels().dropout(*p); });
 }

@@ -115,6 +115,17 @@ struct CrossEntropy {
     void* dz;              // real, N x W
 };
 
+// The best words of N rows of logits over W words: the first `first` words, and then the best k of
+// the others, in falling order.
+struct Candidates {
+    int64_t N, W, first, k;
+    int32_t is_bf16, threads;
+    int32_t normalised;  // z has log-probabilities
+    const void* z;       // real, N x W
+    float* log_p;        // N x (first + k)
+    int64_t* words;      // N x (first + k)
+};
+
 // y = x / keep with probability `keep`, else 0
 struct Dropout {
     int64_t size;
@@ -138,6 +149,7 @@ int wsum_recurrence(const Recurrence*);
 int wsum_recurrence_backward(const Recurrence*);
 int wsum_cross_entropy(const CrossEntropy*);
 int wsum_cross_entropy_backward(const CrossEntropy*);
+int wsum_candidates(const Candidates*);
 int wsum_dropout(const Dropout*);
 
 // The instruction set in use: "amx", "avx512_bf16", "avx512", "avx2" or "baseline".

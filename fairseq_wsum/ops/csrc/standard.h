@@ -44,6 +44,7 @@ struct Kernels {
     int (*scan)(const Scan&, bool backward);
     int (*recurrence)(const Recurrence&, bool backward);
     int (*cross_entropy)(const CrossEntropy&, bool backward);
+    int (*candidates)(const Candidates&);
     int (*dropout)(const Dropout&);
 };
 

@@ -10,21 +10,12 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterion,
     LabelSmoothedCrossEntropyCriterionConfig,
 )
-from fairseq.models import BaseFairseqModel, FairseqDecoder
-from fairseq.models.transformer import TransformerModelBase
 from torch import Tensor
 from torch.nn import functional as F
 
 from ...ops import cross_entropy, kernels
 from ...ops.symmetric_kl import symmetric_kl
-
-_PROBABILITIES = ("get_normalized_probs", "get_normalized_probs_scriptable")
-# fairseq's own; those of its Transformer only call the others
-_SOFTMAX = {
-    getattr(base, name)
-    for base in (FairseqDecoder, BaseFairseqModel, TransformerModelBase)
-    for name in _PROBABILITIES
-}
+from ..modules.softmax import adaptive_softmax, ends_in_softmax
 
 
 @dataclass
@@ -104,7 +95,7 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
         Raises:
             ValueError: a model with an adaptive softmax is trained.
         """
-        if model.training and _adaptive_softmax(model) is not None:
+        if model.training and adaptive_softmax(model) is not None:
             raise ValueError(
                 "--criterion wsum_cross_entropy cannot train a model with an adaptive softmax: "
                 "give --criterion adaptive_loss --ddp-backend legacy_ddp, or omit "
@@ -147,7 +138,7 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
         skipped = max(self.ignore_prefix_size, 0)
         targets = model.get_targets(sample, net_output)[:, skipped:]
         logits = net_output[0]
-        if not _ends_in_softmax(model):  # log-probabilities are logits, too
+        if not ends_in_softmax(model):  # log-probabilities are logits, too
             logits = model.get_normalized_probs(net_output, log_probs=True)
         a, b = (half.flatten(0, 1) for half in logits[:, skipped:].chunk(2))
         padding = targets.chunk(2)[0].flatten() == self.padding_idx
@@ -158,7 +149,7 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
         self, model: Any, net_output: Any, sample: dict[str, Any], reduce: bool
     ) -> tuple[Tensor, Tensor]:
         logits = net_output[0]
-        if not (_ends_in_softmax(model) and kernels.accepts(logits)):
+        if not (ends_in_softmax(model) and kernels.accepts(logits)):
             return self._fairseqs_loss(model, net_output, sample, reduce)
         targets = model.get_targets(sample, net_output)
         skipped = max(self.ignore_prefix_size, 0)
@@ -205,21 +196,3 @@ def _twice(sample: dict[str, Any]) -> dict[str, Any]:
 def _only_gradient(x: Tensor) -> Tensor:
     """Zero with the gradient of `x`, so that fairseq logs the cross entropy alone."""
     return x - x.detach()
-
-
-def _adaptive_softmax(model: Any) -> Any:
-    return getattr(getattr(model, "decoder", None), "adaptive_softmax", None)
-
-
-def _ends_in_softmax(model: Any) -> bool:
-    """Whether a model's probabilities are fairseq's softmax over its first output."""
-    decoder = getattr(model, "decoder", None)
-    return (
-        isinstance(decoder, FairseqDecoder)
-        and _adaptive_softmax(model) is None
-        and all(
-            getattr(getattr(part, name), "__func__", None) in _SOFTMAX
-            for part in (decoder, model)
-            for name in _PROBABILITIES
-        )
-    )

@@ -1,0 +1,181 @@
+"""fairseq's beam search on candidates, against its search over the whole vocabulary."""
+
+from argparse import Namespace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+pytest.importorskip("fairseq")
+import transformer_models
+from fairseq.sequence_generator import SequenceGenerator
+from fairseq.tasks import FairseqTask
+from translation import EOS, PAD, TARGET, make_batch, make_generation, make_model
+
+from fairseq_wsum.plugin.decoding.beam_search import VARIABLE, CandidateGenerator
+
+LENGTHS = (7, 3, 5, 1, 6, 4)
+
+
+def build(models, **options):
+    task = SimpleNamespace(target_dictionary=TARGET)
+    return FairseqTask.build_generator(task, models, Namespace(**{"max_len_b": 9, **options}))
+
+
+def both(monkeypatch, models, *, prefix: Tensor | None = None, lengths=LENGTHS, **options):
+    """The hypotheses of fairseq's search, and of the one on candidates."""
+    src, src_lengths, _ = make_batch(lengths)
+    sample = {"net_input": {"src_tokens": src, "src_lengths": src_lengths}}
+    found = []
+    for choice in ("fairseq", ""):
+        monkeypatch.setenv(VARIABLE, choice)
+        generator = build(models, **options)
+        assert hasattr(generator.search, "_ensemble") == (choice == "")
+        given = {} if prefix is None else {"prefix_tokens": prefix.clone()}
+        found.append(generator.generate(models, sample, **given))
+    return found
+
+
+def assert_same(hypotheses, *, attention: bool = True) -> None:
+    for one, other in zip(*hypotheses, strict=True):
+        assert [h["tokens"].tolist() for h in other] == [h["tokens"].tolist() for h in one]
+        for a, b in zip(one, other, strict=True):
+            for part in ("score", "positional_scores"):
+                torch.testing.assert_close(b[part], a[part], check_dtype=False)
+            if attention:
+                assert torch.equal(a["attention"], b["attention"])
+                assert str(a["alignment"]) == str(b["alignment"])
+
+
+def models(name: str) -> list:
+    lstm = make_model(init_range=1.0)
+    return {
+        "feeding": lambda: [lstm],
+        "parallel": lambda: [make_model(init_range=1.0, decoder_input_feeding="False")],
+        "mlp": lambda: [make_model(init_range=1.0, decoder_attention="mlp")],
+        "no-attention": lambda: [make_model(init_range=1.0, decoder_attention="none")],
+        "adaptive": lambda: [
+            make_model(criterion="adaptive_loss", adaptive_softmax_cutoff="8,16", init_range=1.0)
+        ],
+        "transformer": lambda: [transformer_models.make_model()],
+        "ensemble": lambda: [lstm, make_model(init_range=1.0, cell="no-srnn-hidden")],
+        "mixed": lambda: [lstm, transformer_models.make_model()],
+    }[name]()
+
+
+every_model = pytest.mark.parametrize(
+    "name", "feeding parallel mlp no-attention adaptive transformer ensemble mixed".split()
+)
+
+
+@every_model
+@pytest.mark.parametrize("beam", [1, 2, 5, 10, 40])  # the last is larger than the vocabulary
+def test_the_hypotheses_are_those_of_fairseqs_search(beam, name, monkeypatch) -> None:
+    assert_same(both(monkeypatch, models(name), beam=beam))
+
+
+OPTIONS = {
+    "no length penalty": dict(lenpen=0.0),
+    "length penalty": dict(lenpen=2.0),
+    "unnormalized": dict(unnormalized=True),
+    "fewer unknown words": dict(unkpen=3.0),
+    "more unknown words": dict(unkpen=-5.0),
+    "temperature": dict(temperature=0.5),
+    "minimum length": dict(min_len=4),
+    "maximum length": dict(max_len_b=3),
+    "maximum by the source": dict(max_len_a=0.5, max_len_b=1),
+    "hard alignment": dict(print_alignment="hard"),
+    "soft alignment": dict(print_alignment="soft"),
+    "unknown words replaced": dict(replace_unk=""),
+}
+
+
+@pytest.mark.parametrize("name", ["feeding", "transformer", "ensemble"])
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_every_option_acts_as_in_fairseq(options, name, monkeypatch) -> None:
+    assert_same(both(monkeypatch, models(name), beam=4, **options))
+
+
+@pytest.mark.parametrize("name", ["feeding", "adaptive", "transformer", "ensemble"])
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_prefixes_of_different_lengths_are_kept(size, name, monkeypatch) -> None:
+    prefix = torch.randint(3, len(TARGET), (len(LENGTHS), size))
+    prefix[2, -1] = PAD
+    prefix[4, size // 2 :] = PAD
+    assert_same(both(monkeypatch, models(name), beam=4, prefix=prefix))
+    prefix[1, size // 2] = EOS  # the whole translation is given
+    prefix[1, size // 2 + 1 :] = PAD
+    # of hypotheses that are equal, fairseq leaves open whose attention it returns
+    assert_same(both(monkeypatch, models(name), beam=4, prefix=prefix), attention=False)
+
+
+@every_model
+@pytest.mark.parametrize("rest", [[0, 1], [4, 5], [1, 3, 4]], ids=str)
+def test_the_sources_of_the_remaining_sentences_are_kept(rest, name, monkeypatch) -> None:
+    """The other sentences end after two words."""
+    prefix = torch.randint(4, len(TARGET), (len(LENGTHS), 3))
+    prefix[:, 2] = EOS
+    prefix[rest] = PAD
+    assert_same(both(monkeypatch, models(name), beam=3, prefix=prefix), attention=False)
+
+
+def test_a_single_sentence_is_like_one_in_a_batch(monkeypatch) -> None:
+    for lengths in ((1,), (6,), (3, 3)):
+        assert_same(both(monkeypatch, models("mlp"), beam=3, lengths=lengths))
+
+
+def test_broken_models_end_as_in_fairseq(monkeypatch) -> None:
+    model = make_model(init_range=1.0)
+    with torch.no_grad():
+        model.decoder.fc_out.bias[20] = torch.nan
+    for choice in ("fairseq", ""):  # no hypothesis ever ends
+        monkeypatch.setenv(VARIABLE, choice)
+        src, lengths, _ = make_batch(LENGTHS)
+        sample = {"net_input": {"src_tokens": src, "src_lengths": lengths}}
+        with pytest.raises(AssertionError, match="4 < 4"):
+            build([model], beam=2, max_len_b=4).generate([model], sample)
+
+
+OTHERS = {
+    "sampling": dict(sampling=True),
+    "diverse groups": dict(diverse_beam_groups=2),
+    "diverse siblings": dict(diversity_rate=0.5),
+    "constraints": dict(constraints="ordered"),
+    "blocked n-grams": dict(no_repeat_ngram_size=2),
+    "source length": dict(match_source_len=True),
+}
+
+
+@pytest.mark.parametrize("options", OTHERS.values(), ids=OTHERS)
+def test_other_searches_are_left_to_fairseq(options) -> None:
+    assert type(build([make_model()], beam=4, **options)) is SequenceGenerator
+
+
+def test_generators_of_other_programs_are_left_alone(monkeypatch) -> None:
+    class Own(SequenceGenerator):
+        pass
+
+    task = SimpleNamespace(target_dictionary=TARGET)
+    built = FairseqTask.build_generator(task, [make_model()], Namespace(beam=2), seq_gen_cls=Own)
+    assert type(built) is Own
+    assert type(build([make_model()], beam=2)) is CandidateGenerator
+    monkeypatch.setenv(VARIABLE, "fairseq")
+    assert type(build([make_model()], beam=2)) is SequenceGenerator
+
+
+# 16 bits
+
+
+@pytest.mark.parametrize(("path", "dtype"), [("model.pt", torch.bfloat16), (None, torch.float64)])
+def test_bf16_is_an_option_of_the_command_not_of_the_checkpoint(path, dtype) -> None:
+    """`from_pretrained` passes the options of the training, which has no path of a model."""
+    model = make_model()
+    cfg = make_generation()
+    cfg.common, cfg.common_eval = Namespace(bf16=True), Namespace(path=path)
+    model.prepare_for_inference_(cfg)
+    assert {parameter.dtype for parameter in model.parameters()} == {dtype}
+    src, lengths, _ = make_batch(LENGTHS)
+    sample = {"net_input": {"src_tokens": src, "src_lengths": lengths}}
+    for each in build([model], beam=3).generate([model], sample):
+        assert all(hypothesis["score"].isfinite() for hypothesis in each)
