@@ -64,9 +64,8 @@ def models(name: str) -> list:
     }[name]()
 
 
-every_model = pytest.mark.parametrize(
-    "name", "feeding parallel mlp no-attention adaptive transformer ensemble mixed".split()
-)
+NAMES = ("feeding", "parallel", "mlp", "no-attention", "adaptive", "transformer")
+every_model = pytest.mark.parametrize("name", [*NAMES, "ensemble", "mixed"])
 
 
 @every_model

@@ -61,7 +61,9 @@ SPECIAL = {
     "large": torch.linspace(-1e4, 1e4, 2100).expand(3, -1),
     "few ties": torch.arange(2100).fmod(7).float().expand(3, -1),
     "some minus infinity": torch.randn(3, 2100).masked_fill(torch.rand(3, 2100) < 0.9, -torch.inf),
-    "only two finite": torch.full((3, 2100), -torch.inf).index_fill(1, torch.tensor([3, 1999]), 1.0),
+    "only two finite": torch.full((3, 2100), -torch.inf).index_fill(
+        1, torch.tensor([3, 1999]), 1.0
+    ),
 }
 
 
