@@ -122,7 +122,7 @@ def decode(
         def command(system: System) -> list[str]:
             command = ["generate", data, "--path", str(checkpoints[system.name]), "--beam", "5"]
             command += ["--max-len-a", "0", "--max-len-b", str(length), "--min-len", str(length)]
-            return [*command, *common, *options]
+            return [*command, *common, *system.decoding, *options]
 
         def read(log: str) -> list[float]:
             found = re.search(r"Translated .*\(([\d.]+) sentences/s", log)
@@ -227,6 +227,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if name == "decode":
             help = "tokens per translation (default 15)"
             add("--length", type=report.positive, default=15, help=help)
+            help = "decode with this package's models in bf16, too"
+            add("--bf16", action="store_true", help=help)
         else:
             add("--updates", type=report.positive, default=20, help="updates per run (default 20)")
         if name == "lm":
@@ -265,6 +267,10 @@ def _bench_decode(args: argparse.Namespace) -> None:
     sizes = read_sizes(args, args.model)
     title, options = _begin(args, sizes.describe(sides=2))
     compared = TRANSLATION[args.model](args.cells, sizes, args.onednn_peer)
+    if args.bf16:
+        for system in compared[-len(args.cells) :]:
+            half = dataclasses.replace(system, name=f"{system.name}, bf16", decoding=("--bf16",))
+            compared.append(half)
     compared.insert(1, dataclasses.replace(compared[0], name=FAST_PEER, own_search=False))
     measured = decode(
         *(args.data, compared, args.length, args.rounds, options, args.rest), profile=args.profile

@@ -26,6 +26,7 @@ class System:
     options: list[str] = field(default_factory=list)
     onednn: bool = False  # compute all of its products with oneDNN
     own_search: bool = False  # decode with fairseq's own beam search
+    decoding: tuple[str, ...] = ()  # further options of fairseq-generate
 
 
 # Sizes

@@ -14,7 +14,7 @@ from fairseq.modules.transformer_layer import (
 )
 from torch import Tensor, nn
 
-from ...ops.products import wide_products
+from ...ops.products import linear, wide_products
 from ..modules import WsumSelfAttention
 from .dictionaries import remember_words
 from .recurrent_options import RecurrentLayers
@@ -74,6 +74,12 @@ class WsumTransformerDecoder(TransformerDecoderBase):
         """fairseq's forward pass; in bf16 its products are converted where that is faster."""
         with wide_products(self):
             return super().forward(*args, **named)
+
+    def output_layer(self, features: Tensor) -> Tensor:
+        """fairseq's output layer, computed by `products.linear`."""
+        if self.adaptive_softmax is not None:
+            return features
+        return linear(self.output_projection, features)
 
     def buffered_future_mask(self, tensor: Tensor) -> Tensor | None:
         """fairseq's mask of later positions, T x T, or None if no layer has self-attention."""
