@@ -24,6 +24,7 @@ import report
 import torch
 from profiles import Profile
 from systems import (
+    CTRANSLATE2,
     FAST_PEER,
     ONEDNN_PEER,
     PEER,
@@ -113,6 +114,8 @@ def decode(
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = {}
         for place, system in enumerate(compared):
+            if system.compute_type:
+                continue
             save_dir = Path(folder) / str(place)
             begin = ["train", data, *system.options, "--max-update", "1", "--lr", "0.1"]
             begin += ["--optimizer", "sgd", "--save-dir", str(save_dir), "--disable-validation"]
@@ -120,6 +123,11 @@ def decode(
             checkpoints[system.name] = save_dir / "checkpoint_last.pt"
 
         def command(system: System) -> list[str]:
+            if system.compute_type:
+                size = common[common.index("--batch-size") + 1]
+                command = ["ctranslate2_peer.py", data, str(checkpoints[PEER])]
+                command += ["--compute-type", system.compute_type, "--batch-size", size]
+                return [*command, "--length", str(length)]
             command = ["generate", data, "--path", str(checkpoints[system.name]), "--beam", "5"]
             command += ["--max-len-a", "0", "--max-len-b", str(length), "--min-len", str(length)]
             return [*command, *common, *system.decoding, *options]
@@ -150,6 +158,8 @@ def _measure(
         _say(f"medians: {medians}")
     profiles = {}
     for system in compared if profile else ():
+        if system.compute_type:  # no operations of torch
+            continue
         _say(f"profile: {system.name}")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "profile.json"
@@ -170,12 +180,10 @@ def _run(arguments: Sequence[str], system: System, profile: Path | None = None) 
     command += ["--onednn"] if system.onednn else []
     command += ["--profile", str(profile)] if profile else []
     command += [f"fairseq_cli.{arguments[0]}", *arguments[1:]]
-    command += [
-        "--user-dir",
-        str(folder.parent / "fairseq_wsum"),
-        "--required-batch-size-multiple",
-        "1",
-    ]
+    command += ["--user-dir", str(folder.parent / "fairseq_wsum")]
+    command += ["--required-batch-size-multiple", "1"]
+    if system.compute_type:
+        command = [sys.executable, "-P", str(folder / arguments[0]), *arguments[1:]]
     environment = os.environ | {"FAIRSEQ_WSUM_SEARCH": "fairseq" if system.own_search else ""}
     output = subprocess.PIPE
     done = subprocess.run(
@@ -227,6 +235,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if name == "decode":
             help = "tokens per translation (default 15)"
             add("--length", type=report.positive, default=15, help=help)
+            help = "also CTranslate2 (pip install ctranslate2), with --model transformer"
+            add("--ctranslate2", action="store_true", help=help)
             help = "decode with this package's models in bf16, too"
             add("--bf16", action="store_true", help=help)
         else:
@@ -272,6 +282,10 @@ def _bench_decode(args: argparse.Namespace) -> None:
             half = dataclasses.replace(system, name=f"{system.name}, bf16", decoding=("--bf16",))
             compared.append(half)
     compared.insert(1, dataclasses.replace(compared[0], name=FAST_PEER, own_search=False))
+    if args.ctranslate2:
+        if args.model != "transformer":
+            raise ValueError("--ctranslate2 needs --model transformer, which it can convert")
+        compared += CTRANSLATE2
     measured = decode(
         *(args.data, compared, args.length, args.rounds, options, args.rest), profile=args.profile
     )

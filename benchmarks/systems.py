@@ -27,6 +27,7 @@ class System:
     onednn: bool = False  # compute all of its products with oneDNN
     own_search: bool = False  # decode with fairseq's own beam search
     decoding: tuple[str, ...] = ()  # further options of fairseq-generate
+    compute_type: str = ""  # translate with CTranslate2, with fairseq's own model
 
 
 # Sizes
@@ -165,4 +166,5 @@ def _peers(options: list[str], onednn_peer: bool) -> list[System]:
     return peers
 
 
+CTRANSLATE2 = [System(f"CTranslate2, {kind}", compute_type=kind) for kind in ("float32", "int8")]
 TRANSLATION = {"lstm": lstms, "transformer": transformers}  # the values of --model

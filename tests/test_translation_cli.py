@@ -320,7 +320,8 @@ def test_the_benchmarks_compare_both_programs_with_fairseqs_own_models(data, tmp
     common += ["--batch-size", 4, "--required-batch-size-multiple", 1]
     transformer = ["--model", "transformer", "--feed-forward", 6, "--heads", 2]
     peer, ours, onednn = "fairseq's own", "no-srnn-hidden", []
-    lstms, transformers = [peer, f"{ours}, input feeding off"], [peer, ours]
+    lstms = [peer, f"{ours}, input feeding off"]
+    transformers = [peer, f"{peer} with the search of this package", ours]
     if onednn_is_exact():
         lstms.insert(1, "fairseq's own through oneDNN")
         onednn = ["--onednn-peer"]

@@ -356,10 +356,15 @@ def test_a_model_without_a_weighted_sum_is_refused(models, tmp_path, capsys, pre
         assert "other.pt is not fairseq's: it names no architecture" in message
 
 
-def test_the_other_direction_is_refused(models) -> None:
+def test_the_other_direction_is_refused(models, tmp_path) -> None:
     """The dictionary is joined, so that the model would read the words of its target language."""
+
+    def name_languages(state) -> None:
+        state["cfg"]["task"].update(source_lang="en", target_lang="de")
+
+    named = changed(models["translator"], tmp_path / "named.pt", name_languages)
     with pytest.raises(ValueError, match="translates from en to de: give --source-lang en"):
-        Reader(models["translator"], source_lang="de", target_lang="en")
+        Reader(named, source_lang="de", target_lang="en")
 
 
 @pytest.mark.parametrize("name", ["translator", "transformer", "lm"])

@@ -33,7 +33,7 @@ from torch import Tensor
 from ..cells import GRU, LSTM, QRNN, SRU, Cell, MinGRU, MinLSTM, SimpleRNN
 from ..cells.rows import adjacent_hidden, split
 from .library import LIBRARY, derive, no_second_derivatives
-from .products import add_outer, outer
+from .products import add_outer_to, outer, outer_to
 
 # z: T x B x R*H; v: float32, K x H, or None; c_0: B x H; padding_mask: T x B, True at padding;
 # code: that of the cell (`encode`)
@@ -301,10 +301,16 @@ def _recurrence_gradient(
     cell = decode(ctx.code)
     dw_hh = db_inner = dw_hr = None
     if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
-        blocks = list(_hidden_gradients(cell, dz, saved))
-        dw_hh = _joined([_sum_of_products(dz_h, h, h_0, ctx.reverse) for dz_h in blocks])
-        if b_inner is not None:
-            db_inner = _joined([dz_h.sum((0, 1)) for dz_h in blocks])
+        dw_hh = dz.new_empty(w_hh.shape)
+        sums: list[Tensor] = []
+        begin = 0
+        for dz_h in _hidden_gradients(cell, dz, saved):
+            end = begin + dz_h.size(-1)
+            _sum_of_products(dw_hh[begin:end], dz_h, h, h_0, ctx.reverse)
+            if b_inner is not None:
+                sums.append(dz_h.sum((0, 1)))
+            begin = end
+        db_inner = torch.cat(sums) if sums else None
     if w_hr is not None and ctx.needs_input_grad[3]:
         dw_hr = outer(dh, _unprojected(cell, saved, cells))
     dc_0 = None if c_0 is None else dc_0
@@ -327,17 +333,14 @@ def _hidden_gradients(cell: Cell, dz: Tensor, saved: Tensor) -> Iterator[Tensor]
         yield dz if b - a == len(cell.rows) else dz[..., a * units : b * units]
 
 
-def _sum_of_products(dz: Tensor, h: Tensor, h_0: Tensor, reverse: bool) -> Tensor:
-    """The sum over all steps of dz_t h_{t-1}^T.
+def _sum_of_products(out: Tensor, dz: Tensor, h: Tensor, h_0: Tensor, reverse: bool) -> None:
+    """Write the sum over all steps of dz_t h_{t-1}^T to `out`.
 
     The first step is added separately, so that no tensor of all h_{t-1} is needed.
     """
     first, later, before = (dz[-1], dz[:-1], h[1:]) if reverse else (dz[0], dz[1:], h[:-1])
-    return add_outer(outer(later, before), first, h_0)
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    return torch.cat(parts) if len(parts) > 1 else parts[0]
+    outer_to(out, later, before)
+    add_outer_to(out, first, h_0)
 
 
 def _unprojected(cell: Cell, saved: Tensor, cells: Tensor) -> Tensor:

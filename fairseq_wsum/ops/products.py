@@ -65,11 +65,26 @@ def outer(a: Tensor, b: Tensor) -> Tensor:
     return a.t() @ b
 
 
-def add_outer(c: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """c + a^T b, where a and b have few rows: N x K, M x N, M x K -> N x K."""
-    if _is_slow(a):
-        return c + outer(a, b)
-    return torch.addmm(c, a.t(), b)  # torch's counter of FLOPs does not know `addmm_`
+def outer_to(out: Tensor, a: Tensor, b: Tensor) -> None:
+    """Write `outer(a, b)` to a tensor N x K."""
+    a, b = as_rows(a), as_rows(b)
+    if _replaces_torch("outer", a, b) or _in_vmap(a):
+        out.copy_(outer(a, b))
+    else:
+        torch.mm(a.t(), b, out=out)
+
+
+def add_outer_to(out: Tensor, a: Tensor, b: Tensor) -> None:
+    """Add a^T b, of two matrices with few rows, to a matrix."""
+    if _is_slow(a) or _in_vmap(a):
+        out.add_(outer(a, b))
+    else:
+        torch.addmm(out, a.t(), b, out=out)  # torch's counter of FLOPs does not know `addmm_`
+
+
+def _in_vmap(x: Tensor) -> bool:
+    """Whether gradients are computed in batches, which has no rule for `out=`."""
+    return bool(torch._C._functorch.is_legacy_batchedtensor(x))
 
 
 def batched(x: Tensor, y: Tensor) -> Tensor:
