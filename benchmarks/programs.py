@@ -174,23 +174,26 @@ def _say(what: str) -> None:
 
 
 def _run(arguments: Sequence[str], system: System, profile: Path | None = None) -> str:
-    """Run `fairseq-...` with the package's models; return its output."""
+    """Run `fairseq-...` with the package's models, or a peer's file; return its output."""
     folder = Path(__file__).parent
-    command = [sys.executable, "-P", str(folder / "child.py")]
-    command += ["--onednn"] if system.onednn else []
-    command += ["--profile", str(profile)] if profile else []
-    command += [f"fairseq_cli.{arguments[0]}", *arguments[1:]]
-    command += ["--user-dir", str(folder.parent / "fairseq_wsum")]
-    command += ["--required-batch-size-multiple", "1"]
+    program, *rest = arguments
+    command = [sys.executable, "-P"]
     if system.compute_type:
-        command = [sys.executable, "-P", str(folder / arguments[0]), *arguments[1:]]
+        command += [str(folder / program), *rest]
+    else:
+        command.append(str(folder / "child.py"))
+        command += ["--onednn"] if system.onednn else []
+        command += ["--profile", str(profile)] if profile else []
+        command += [f"fairseq_cli.{program}", *rest]
+        command += ["--user-dir", str(folder.parent / "fairseq_wsum")]
+        command += ["--required-batch-size-multiple", "1"]
     environment = os.environ | {"FAIRSEQ_WSUM_SEARCH": "fairseq" if system.own_search else ""}
     output = subprocess.PIPE
     done = subprocess.run(
         command, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True
     )
     if done.returncode != 0:
-        raise RuntimeError(f"fairseq-{arguments[0]} failed:\n{done.stdout[-3000:]}")
+        raise RuntimeError(f"{program} failed:\n{done.stdout[-3000:]}")
     return done.stdout
 
 

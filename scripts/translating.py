@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from common import UserError
+
+sys.path.append(str(Path(__file__).parents[1]))  # the package may not be installed
 
 INCOMPLETE = "the translations would be incomplete, or not here; leave it out"
 REFUSED = {
@@ -38,7 +40,7 @@ def check_options(options: list[str], post_process: str | None) -> None:
 
 
 def direction(
-    checkpoints: Iterable[str], data: Mapping[str, str], options: list[str]
+    checkpoints: Sequence[str], data: Mapping[str, str], options: list[str]
 ) -> tuple[str, str]:
     """The languages from and into which models translate, as their checkpoints record them.
 
@@ -69,16 +71,15 @@ def direction(
         for name in names:
             if (given := value_of(options, name)) not in (None, lang):
                 raise UserError(
-                    f"{name} {given}: --checkpoints {':'.join(found)} translates {shown(pair)}; "
-                    "leave the option out"
+                    f"{name} {given}: --checkpoints {':'.join(checkpoints)} translates "
+                    f"{shown(pair)}; leave the option out"
                 )
     return pair
 
 
 def recorded(path: str) -> tuple[str, str] | None:
     """The languages in a checkpoint; None if it names none. fairseq reports a damaged file."""
-    sys.path.append(str(Path(__file__).parents[1]))  # the package may not be installed
-    from fairseq_wsum.checkpoint_files import languages, read
+    from fairseq_wsum.checkpoint_files import languages, read  # which imports torch
 
     try:
         return languages(read(Path(path), mmap=True))

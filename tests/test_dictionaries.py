@@ -33,6 +33,7 @@ KEPT = {
     "bfloat16": lambda entries: entries[0].bfloat16(),
     "mean": lambda entries: sum(entries) / len(entries),
     "moving average": lambda entries: entries[0].clone().mul_(0.999).add_(entries[1], alpha=0.001),
+    "bytes": lambda entries: entries[0].byte(),  # what checkpoints had at first
 }
 
 
@@ -50,7 +51,6 @@ LOST = {
     "difference": lambda entry: entry - entry,
     "noise": lambda entry: entry + 9 * torch.randn_like(entry),
     "nan": lambda entry: entry * torch.nan,
-    "bytes": lambda entry: entry.byte(),
 }
 
 

@@ -342,10 +342,12 @@ def test_the_direction_is_that_of_the_models(tmp_path, load):
     none = checkpoint_of(tmp_path / "none.pt", None, None)
 
     def direction(*paths, options=()):
-        return translating.direction(map(str, paths), data, list(options))
+        return translating.direction([str(path) for path in paths], data, list(options))
 
     assert direction(there) == direction(none) == direction(tmp_path / "damaged") == ("en", "de")
     assert direction(back, old, none) == direction(back, options=["-s", "de"]) == ("de", "en")
+    with pytest.raises(error, match=r"-s de: --checkpoints .*none.pt translates en to de; leave"):
+        direction(none, options=["-s", "de"])
     with pytest.raises(error, match=r"other.pt translates en to fr, and the data are en to de"):
         direction(other)
     with pytest.raises(error, match=r"two directions: .*there.pt en to de, .*back.pt de to en"):

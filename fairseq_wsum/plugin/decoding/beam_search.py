@@ -32,7 +32,6 @@ from ...ops.candidates import candidates
 from ..modules.softmax import ends_in_softmax
 
 VARIABLE = "FAIRSEQ_WSUM_SEARCH"
-MOST_SPECIAL = 16  # first words of the vocabulary that every step may compute
 
 logger = logging.getLogger(__name__)
 
@@ -51,15 +50,15 @@ class CandidateEnsemble(EnsembleModelWithAlignment):
         self.first = first
         self.beam_size = beam_size
         self.words = torch.empty(0)  # of the latest step, N x C
-        self._scores = torch.empty(0)  # logits or log-probabilities of all words
+        single = self.models_size == 1 and self.has_incremental_states()
+        self._logits = single and ends_in_softmax(self.single_model)
+        self._scores = torch.empty(0)  # of all words: logits, or else log-probabilities
 
     def forward_decoder(
         self, tokens: Tensor, encoder_outs: Any, incremental_states: Any, temperature: float = 1.0
     ) -> tuple[Tensor, Tensor | None]:
         """The log-probabilities of the candidates, N x C, and the attention, N x S source."""
         given = (tokens, encoder_outs, incremental_states, temperature)
-        single = self.models_size == 1 and self.has_incremental_states()
-        self._logits = single and ends_in_softmax(self.single_model)
         if self._logits:
             self._scores, attention = self._forward_logits(*given)
         else:
@@ -181,14 +180,13 @@ def why_not(generator: Any) -> str | None:
     """Why a generator of fairseq's needs the probabilities of all words; None if it does not."""
     if type(generator) not in _KINDS:
         return f"it is a {type(generator).__name__}"
-    first = _number_of_special_symbols(generator.tgt_dict)
+    special = _number_of_special_symbols(generator.tgt_dict)
     reasons = {
         type(generator.search).__name__: type(generator.search) is not BeamSearch,
         "--no-repeat-ngram-size": generator.repeat_ngram_blocker is not None,
         "--lm-path": generator.lm_model is not None,
         "words that are never produced": generator.token_indices_to_suppress is not None,
-        "the end of a sentence is no special symbol": generator.eos >= first,
-        "special symbols late in the dictionary": first > MOST_SPECIAL,
+        "the end of a sentence is no special symbol": generator.eos >= special,
         f"{VARIABLE}={os.environ.get(VARIABLE)}": os.environ.get(VARIABLE) == "fairseq",
     }
     return next((reason for reason, holds in reasons.items() if holds), None)

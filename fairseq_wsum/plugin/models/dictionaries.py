@@ -34,7 +34,7 @@ def _fingerprint(module: nn.Module) -> Tensor:
 
 def _text(entry: Tensor) -> str | None:
     """The hash in an entry, which may have been averaged; None if there is none any more."""
-    if entry.is_meta or not entry.is_floating_point():
+    if entry.is_meta:
         return None
     text = bytes(entry.flatten().float().nan_to_num().round().clamp(0, 255).byte().tolist())
     return text.decode() if re.fullmatch(rb"[0-9a-f]{64}", text) else None
