@@ -14,9 +14,9 @@ import torch
 from . import backends
 from .backends import BACKENDS
 from .cells import CELLS
+from .experiments import arguments as studies
 from .machine import machine, version
 from .ops import kernels, products
-from .study import arguments as studies
 from .weights import command
 
 DTYPES = {

@@ -17,8 +17,7 @@ import yaml
 from commands import ROOT
 from shell import own_variables
 
-from fairseq_wsum.study.plan import Plan
-from fairseq_wsum.study.plan_file import read_plan
+from fairseq_wsum.experiments.plan import Plan, read_plan
 
 STUDIES = ROOT / "examples/ablation_study"
 STUDY = ["-m", "fairseq_wsum.cli"]
@@ -54,7 +53,6 @@ while [ "$epoch" -lt 5 ]; do
     echo "VALID"
 done
 echo "OMP_NUM_THREADS=${OMP_NUM_THREADS-}" >"$run/environment"
-echo "${MKL_NUM_THREADS-not set}" >"$run/threads-of-mkl"
 echo "{\"valid\": $((200 / seed)).5, \"test\": $((100 / seed)).5}" >"$run/perplexity.json"
 """.replace("VALID", VALID)
 

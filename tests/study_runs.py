@@ -7,13 +7,11 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from fairseq_wsum.study import tables
-from fairseq_wsum.study.plan import Plan, Run
-from fairseq_wsum.study.plan_file import read_plan
-from fairseq_wsum.study.record import Record
-from fairseq_wsum.study.report import write_report
-from fairseq_wsum.study.results import read_results
-from fairseq_wsum.study.significance import compare
+from fairseq_wsum.experiments.plan import Plan, Run, read_plan
+from fairseq_wsum.experiments.record import LOCK, Record
+from fairseq_wsum.experiments.report import Table, make_table, write_report
+from fairseq_wsum.experiments.results import read_results
+from fairseq_wsum.experiments.significance import Comparison, compare
 
 pytest.importorskip("scipy")
 metrics = pytest.importorskip("sacrebleu.metrics")
@@ -57,7 +55,9 @@ class Folder:
         """Write the record and the log of a run."""
         run = self.run(model, seed)
         run.folder.mkdir(parents=True)
-        made = Record(run.command(), state, "2026-08-07T10:00:00", 60, 0, "EPYC", "2.13.0", "0.1.0")
+        (run.folder / LOCK).touch()
+        made = Record(run.command(), run.task.written, state, "2026-08-07T10:00:00")
+        made = replace(made, began=made.started, seconds=60, machine="EPYC", version="0.1.0")
         (run.folder / "study.json").write_text(json.dumps(asdict(replace(made, **record))))
         (run.folder / "study.log").write_text(log)
         return run
@@ -82,7 +82,9 @@ class Folder:
             "reference": "test.lc.norm.tok.de",
         }
         other = figure | {"text": "detokenised, cased", "score": 7.0, "reference": "test.raw.de"}
-        figures = [figure, figure | {"metric": "chrF2", "score": 60.5}, other]
+        chrf = metrics.CHRF()
+        more = {"metric": "chrF2", "score": chrf.corpus_score(lines, [reference]).score}
+        figures = [figure, figure | more | {"signature": str(chrf.get_signature())}, other]
         record = {"lenpen": 1.0, "beam": 5, "figures": figures}
         (scores / "scores.json").write_text(json.dumps(record))
         write(scores / "hypotheses.lenpen1.0.de", lines)
@@ -92,13 +94,17 @@ class Folder:
         write(run.out / "data/reference/test.lc.norm.tok.de", reference)
         return run
 
-    def table(self) -> tables.Table:
+    def table(self) -> Table:
         plan = self.plan
-        results, task = read_results(plan), plan.tasks[0]
-        return tables.make_table(task, results, compare(task, results))
+        return make_table(plan.tasks[0], read_results(plan))
+
+    def compare(self, metric: str) -> dict[str, Comparison]:
+        plan = self.plan
+        return compare(plan.tasks[0], read_results(plan), metric)
 
     def report(self) -> str:
-        return write_report(self.plan, self.folder).read_text()
+        write_report(self.plan)
+        return (self.folder / "report.md").read_text()
 
     def csv(self, name: str) -> list[dict[str, str]]:
         with (self.folder / name).open(newline="") as file:

@@ -109,6 +109,13 @@ def test_prefixes_of_different_lengths_are_kept(size, name, monkeypatch) -> None
     assert_same(both(monkeypatch, models(name), beam=4, prefix=prefix), attention=False)
 
 
+def test_a_prefix_longer_than_the_limit_is_cut_as_in_fairseq(monkeypatch) -> None:
+    prefix = torch.randint(4, len(TARGET), (len(LENGTHS), 6))
+    found = both(monkeypatch, models("feeding"), beam=3, prefix=prefix, max_len_b=3)
+    assert_same(found, attention=False)
+    assert {len(hypothesis["tokens"]) for each in found[1] for hypothesis in each} == {4}
+
+
 @every_model
 @pytest.mark.parametrize("rest", [[0, 1], [4, 5], [1, 3, 4]], ids=str)
 def test_the_sources_of_the_remaining_sentences_are_kept(rest, name, monkeypatch) -> None:

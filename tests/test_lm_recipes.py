@@ -62,41 +62,15 @@ def test_the_ptb_recipe_prints_perplexities_and_a_table(ptb, tmp_path) -> None:
     own = ["--user-dir", EXAMPLES / "own_cell", "--cell", "own-mingru"]
     assert "test: perplexity" in run("bash", *recipe, *own)
     run("bash", *recipe, "--fairseq-lstm")
-    table = run("python", EXAMPLES / "language_model_ptb/table.py", tmp_path)
-    assert re.search(r"\| small \| 1 \| `no-srnn` \| 1 \| [\d.]+ \| [\d.]+ \|", table)
-    row = re.search(r"\| small \| 1 \| `fairseq-lstm` \| 1 \| ([\d.]+) \| ([\d.]+) \|", table)
-    assert row
-    assert min(map(float, row.groups())) > 1  # 1 is the perplexity of no tokens
+    figures = json.loads(
+        (tmp_path / "small/fairseq-lstm/epochs-1-seed-1/perplexity.json").read_text()
+    )
+    assert figures["valid"] > 1 and figures["test"] > 1  # 1 is the perplexity of no tokens
 
     peer = tmp_path / "small/fairseq-lstm/epochs-1-seed-1/checkpoint_last.pt"
     score = [ROOT / "scripts/perplexity.sh", tmp_path / "data", "--checkpoint", peer, "--cpu"]
     output = run("bash", *score, "--task", "language_modeling", check=False)
     assert "part of valid was not scored" in output and "max_target_positions" in output
-
-
-def test_the_table_has_means_and_standard_deviations_over_seeds(tmp_path) -> None:
-    for run_folder, valid, test in (
-        ("medium/lstm/epochs-4-seed-1", 90, 80.25),
-        ("small/lstm/epochs-4-seed-1", 100, 90),
-        ("small/lstm/epochs-4-seed-2", 102, 92),
-        ("small/lstm/epochs-4-seed-3", 107, 97),
-        ("small/no-gates/epochs-13-seed-1", "inf", 700),
-    ):
-        folder = tmp_path / run_folder
-        folder.mkdir(parents=True)
-        (folder / "perplexity.json").write_text(json.dumps({"valid": valid, "test": test}))
-        (folder / "finished").touch()
-    half = tmp_path / "small/gru/epochs-13-seed-1"  # stopped by --stop-time-hours
-    half.mkdir(parents=True)
-    (half / "perplexity.json").write_text('{"valid": 300, "test": 290}')
-    table = run("python", EXAMPLES / "language_model_ptb/table.py", tmp_path)
-    *rows, left_out = table.splitlines()[2:]
-    assert left_out == f"left out: {half} has the scores of a training that is not finished"
-    assert rows == [
-        "| medium | 4 | `lstm` | 1 | 90.0 | 80.2 |",
-        "| small | 4 | `lstm` | 3 | 103.0 ± 3.6 | 93.0 ± 3.6 |",
-        "| small | 13 | `no-gates` | 1 | inf | 700.0 |",
-    ]
 
 
 # Zaremba et al. (2014), in the words of TensorFlow's tutorial

@@ -1,33 +1,42 @@
-"""`fairseq-wsum study` as a command: what it does, refuses and keeps."""
+"""`fairseq-wsum study`: what it does, refuses and keeps."""
 
-import errno
-import fcntl
 import json
 import os
 import re
-import shutil
-import signal
 import threading
-from pathlib import Path
+from datetime import datetime
 
 import pytest
-from study_recipe import (
-    RECIPE,
-    WARM,
-    epochs,
-    plan_of,
-    run_study,
-    start,
-    task,
-    wait_until,
-    writer,
-)
+import torch
+from study_recipe import RECIPE, WARM, plan_of, run_study, start, task
 
 from fairseq_wsum import cli
-from fairseq_wsum.study import commands
-from fairseq_wsum.study.plan_file import read_plan
-from fairseq_wsum.study.record import finished_record, read_record
-from fairseq_wsum.study.run import LOCK, execute, hold, state
+from fairseq_wsum.experiments import run as run_module
+from fairseq_wsum.experiments import study
+from fairseq_wsum.experiments.plan import Run
+from fairseq_wsum.experiments.record import (
+    LOCK,
+    checked_record,
+    duration,
+    last_lines,
+    lock,
+    read_record,
+    standing,
+    state,
+    validations,
+)
+from fairseq_wsum.experiments.run import Recipes, default_jobs, execute, share
+from fairseq_wsum.experiments.study import Watch
+from fairseq_wsum.machine import version
+
+
+def do(run: Run) -> str:
+    """Do a run, and return the state that it ends in."""
+    execute(run, Recipes())
+    return state(run)
+
+
+# The command
 
 
 def test_a_study_does_all_runs_and_leaves_one_with_an_error_behind(write_study) -> None:
@@ -36,6 +45,7 @@ def test_a_study_does_all_runs_and_leaves_one_with_an_error_behind(write_study) 
     assert status == 1
     assert "2 of 6 runs failed: counting/bad/seed-1, counting/bad/seed-2" in said
     assert "out of memory" in said and "Traceback" not in said
+    assert re.search(r"lstm/seed-1: finished, epoch 5 of 5, validation perplexity 5.5  \[", said)
     states = [state(run) for run in plan_of(file).runs]
     assert states == ["finished", "finished", "failed"] * 2
     assert (file.parent / "out/counting/prepared").read_text() == "prepared\n"
@@ -43,7 +53,7 @@ def test_a_study_does_all_runs_and_leaves_one_with_an_error_behind(write_study) 
     process, log = start(file, command="report", python=WARM)
     assert process.wait(60) == 0
     log.seek(0)
-    assert re.search(r"\| `?lstm`? \|.* 75\.5 ± 35\.4 \|", log.read())
+    assert re.search(r"\| lstm +\|.* 75\.5 ± 35\.4 \|", log.read())
     assert "out of memory" in (file.parent / "out/report/report.md").read_text()
 
 
@@ -56,6 +66,149 @@ def test_nothing_is_trained_if_the_data_cannot_be_prepared(write_study) -> None:
     assert [state(run) for run in plan_of(file).runs] == ["waiting", "waiting"]
 
 
+def test_data_are_prepared_for_tasks_with_runs_to_do_only(write_study) -> None:
+    file = write_study(tasks={name: {"recipe": "recipe.sh"} for name in ("done", "open")})
+    for run in plan_of(file).runs[:2]:
+        do(run)
+    assert run_study(file)[0] == 0
+    assert [path.parent.name for path in file.parent.glob("out/*/prepared")] == ["open"]
+
+
+def test_two_studies_do_not_prepare_one_folder_at_a_time(write_study, capfd) -> None:
+    plan = plan_of(write_study())
+    folder = plan.out / "counting"
+    folder.mkdir(parents=True)
+    second = threading.Thread(target=study._prepare, args=[plan.runs])
+    with lock(folder / LOCK):
+        second.start()
+        second.join(0.5)
+        assert not (folder / "prepared").exists()
+    second.join(60)
+    assert (folder / "prepared").read_text() == "prepared\n"
+    waits, *_ = capfd.readouterr().err.splitlines()
+    assert waits == f"counting: waiting for another study that prepares data in {folder}"
+
+
+def test_a_dry_run_shows_the_commands_of_what_is_left(write_study, capsys) -> None:
+    file = write_study()
+    first, second = plan_of(file).runs
+    do(first)
+    before = sorted(file.parent.rglob("*"))
+    cli.main(["study", str(file), "--out", str(file.parent / "out"), "--dry-run"])
+    assert capsys.readouterr().out.splitlines() == [" ".join(second.command())]
+    assert sorted(file.parent.rglob("*")) == before
+
+
+def test_the_file_may_be_edited_while_a_study_runs(write_study) -> None:
+    file = write_study()
+    runs = plan_of(file).runs
+    edits = 'echo "tasks: [" >"${0%/*}/study.yaml"\nmkdir -p "$run"'
+    (file.parent / "recipe.sh").write_text(RECIPE.replace('mkdir -p "$run"', edits))
+    status, said = run_study(file, "--jobs", "1")
+    assert status == 0, said
+    assert [state(run) for run in runs] == ["finished", "finished"]
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        ("study", ["none.yaml"], "none.yaml: no such file; give the YAML file of a study"),
+        ("report", ["none.yaml"], "none.yaml: no such file; give the YAML file of a study"),
+        ("report", ["study.yaml"], "no folder .*/studies/study: give the --out of `fairseq-wsum"),
+        ("study", ["no-recipe.yaml"], r"tasks: x: recipe: no /.*/no.sh; the path is relative to"),
+        ("study", ["no-data.yaml"], r"tasks: x: data: no /.*/corpus; the path is relative to"),
+        ("study", ["study.yaml", "--slurm", "--slurm-option", "x"], "x: write NAME=VALUE"),
+        ("study", ["study.yaml", "--jobs", "0"], "2"),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_made(
+    command, arguments, message, write_study, monkeypatch
+) -> None:
+    folder = write_study().parent
+    monkeypatch.chdir(folder)
+    (folder / "no-recipe.yaml").write_text("tasks: {x: {recipe: no.sh}}\ncells: [lstm]\n")
+    data = "tasks: {x: {recipe: recipe.sh, data: corpus}}\ncells: [lstm]\n"
+    (folder / "no-data.yaml").write_text(data)
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(SystemExit, match=message):
+        cli.main([command, *arguments])
+    assert sorted(folder.rglob("*")) == before
+
+
+# A run and its record
+
+
+def test_a_run_is_recorded_and_not_repeated(write_study) -> None:
+    run = plan_of(write_study()).runs[0]
+    assert state(run) == "waiting"
+    assert do(run) == "finished"
+    where = standing(run)
+    assert (where.epoch, where.last_epoch, where.perplexity) == (5, 5, "5.5")
+    record = read_record(run.folder)
+    assert record is not None and record.command == run.command() and record.machine
+    assert record.version == version() and record.scores == ["perplexity.json"]
+    (run.folder / "epoch").unlink()
+    assert do(run) == "finished"
+    assert not (run.folder / "epoch").exists()
+
+
+def test_a_failed_run_is_tried_again(write_study) -> None:
+    file = write_study(models={"bad": {"fail": True}})
+    run = plan_of(file).runs[2]
+    assert do(run) == "failed"
+    assert "out of memory" in (run.folder / "study.log").read_text()
+    (file.parent / "recipe.sh").write_text(RECIPE.replace("exit 1", "true"))
+    assert do(run) == "finished"
+
+
+def test_a_recipe_that_cannot_start_fails_and_its_log_says_why(write_study) -> None:
+    file = write_study()
+    (file.parent / "recipe.sh").write_text("echo no interpreter is named\n")
+    run = plan_of(file).runs[0]
+    assert do(run) == "failed"
+    command, message = (run.folder / "study.log").read_text().splitlines()
+    assert command.startswith("$ ") and "Exec format error" in message
+
+
+def test_scores_that_were_removed_are_made_again(write_study) -> None:
+    run = plan_of(write_study()).runs[0]
+    do(run)
+    before = read_record(run.folder)
+    (run.folder / "perplexity.json").unlink()
+    assert state(run) == "interrupted"
+    assert do(run) == "finished"
+    after = read_record(run.folder)
+    assert before is not None and after is not None
+    assert after.scores == before.scores and after.machine == before.machine
+    assert after.seconds > before.seconds
+    assert after.began == before.began <= after.started
+
+
+def test_a_run_that_goes_on_elsewhere_says_so(write_study, monkeypatch) -> None:
+    bad = plan_of(write_study(models={"bad": {"fail": True}})).runs[2]
+    for processor in ("an EPYC", "a Xeon", "a Xeon"):
+        monkeypatch.setattr(run_module, "processor", lambda processor=processor: processor)
+        do(bad)
+    record = read_record(bad.folder)
+    assert record is not None
+    torch_ = f", torch {torch.__version__}"
+    assert record.machine == f"an EPYC{torch_}, then a Xeon{torch_}"
+
+
+def test_the_time_of_an_interrupted_attempt_counts_up_to_its_last_line(write_study) -> None:
+    run = plan_of(write_study()).runs[0]
+    do(run)
+    record, log = read_record(run.folder), run.folder / "study.log"
+    assert record is not None
+    record.state, record.started, record.seconds = "running", "2026-01-01T00:00:00", 5000
+    record.write(run.folder)  # after earlier attempts of 5000 s, killed after 700 s
+    last = datetime(2026, 1, 1, 0, 11, 40).timestamp()
+    os.utime(log, (last, last))
+    do(run)
+    record = read_record(run.folder)
+    assert record is not None and 5700 < record.seconds < 5700 + 60
+
+
 def test_a_damaged_record_is_named_with_the_cure(write_study) -> None:
     file = write_study()
     run = plan_of(file).runs[0]
@@ -66,251 +219,180 @@ def test_a_damaged_record_is_named_with_the_cure(write_study) -> None:
     assert re.search(r"study\.json is damaged .*; to repeat the run, remove the folder", said)
 
 
-def test_a_record_of_a_later_version_is_read(write_study) -> None:
+def test_a_record_of_another_version_is_read(write_study) -> None:
     run = plan_of(write_study()).runs[0]
-    execute(run)
+    do(run)
     path = run.folder / "study.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "later": 1}))
-    assert finished_record(run)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "other": 1}))
+    assert checked_record(run)
 
 
-def test_wrong_paths_are_named_with_the_cure(write_study, tmp_path) -> None:
-    file = str(write_study())
-    for command, path in (("study", "none.yaml"), ("report", tmp_path)):
-        with pytest.raises(
-            SystemExit, match=f"{path}: no such file; give the YAML file of a study"
-        ):
-            cli.main([command, str(path)])
-        with pytest.raises(SystemExit, match=f"--out {file} is a file: give a folder"):
-            cli.main([command, file, "--out", file])
-    with pytest.raises(SystemExit, match=r"--out /proc/x: .*; give another folder"):
-        cli.main(["study", file, "--out", "/proc/x"])
-    odd = os.fsdecode(os.fsencode(tmp_path) + b"/m\xfc")
-    with pytest.raises(SystemExit, match="the path is not UTF-8"):
-        cli.main(["study", file, "--out", odd])
-
-
-@pytest.mark.parametrize("name", ["counting", "report"])
-def test_a_file_in_the_place_of_a_folder_is_named(write_study, tmp_path, name) -> None:
-    file, out = write_study(), tmp_path / "results"
-    out.mkdir()
-    (out / name).write_text("mine")
-    for command in ("study", "report"):
-        with pytest.raises(SystemExit, match=f"{out / name} is a file, where this study has a"):
-            cli.main([command, str(file), "--out", str(out)])
-
-
-def test_by_default_processes_and_runs_share_the_cores(write_study, monkeypatch) -> None:
-    monkeypatch.setattr(commands, "cores", lambda: 8)
-    on_cpu = task(options={"cpu-processes": 3})
-    for gpus, keys, jobs in (
-        (0, {}, 8),
-        (4, {}, 4),
-        (4, task(options={"gpus": 0}), 8),
-        (4, on_cpu, 2),
-    ):
-        monkeypatch.setattr(commands.torch.cuda, "device_count", lambda gpus=gpus: gpus)
-        assert commands._default_jobs(plan_of(write_study(**keys))) == jobs
-
-
-def test_a_folder_that_hydra_would_misread_is_refused(write_study, tmp_path) -> None:
-    folder = tmp_path / "${HOME}"
-    folder.mkdir()
-    file = write_study().rename(folder / "study.yaml")
-    (tmp_path / "recipe.sh").rename(folder / "recipe.sh")
-    status, said = run_study(file)
-    assert status == 1 and f"--out {folder}/out: hydra reads" in said
-    assert "give a path without it" in said
-    assert {path.name for path in folder.iterdir()} == {"study.yaml", "recipe.sh", "log"}
-
-
-def test_a_study_keeps_to_the_file_that_it_has_read(write_study) -> None:
-    file = write_study()
-    plan = plan_of(file)
-    edits = 'echo "tasks: [" >"${0%/*}/study.yaml"\nmkdir -p "$run"'
-    (file.parent / "recipe.sh").write_text(RECIPE.replace('mkdir -p "$run"', edits))
-    status, said = run_study(file, "--jobs", "1")
-    assert status == 0, said
-    assert [state(run) for run in plan.runs] == ["finished", "finished"]
-    assert not list(file.parent.glob("out/.hydra/plan-*"))
-
-
-def test_studies_with_one_name_do_not_share_the_default_folder(
-    write_study, tmp_path, monkeypatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    first, out = write_study(), Path("runs/studies/study")
-    for run in read_plan(first, out).runs:
-        execute(run)
-    cli.main(["study", str(first)])
-    (tmp_path / "other").mkdir()
-    second = writer(tmp_path / "other")()
-    for command in ("study", "report"):
-        with pytest.raises(SystemExit, match=f"belongs to {first}; give another folder with --out"):
-            cli.main([command, str(second)])
-    cli.main(["study", str(second), "--out", str(out)])
-    cli.main(["study", str(first.rename(second))])
-
-
-def test_a_file_system_without_locks_is_refused(write_study, monkeypatch) -> None:
-    def no_locks(*_) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    file = write_study()
-    out = file.parent / "out"
-    monkeypatch.setattr(fcntl, "flock", no_locks)
-    with pytest.raises(SystemExit, match=f"the file system of {out} has no locks .* with --out"):
-        cli.main(["study", str(file), "--out", str(out)])
-    assert not list(out.iterdir())
-
-
-def test_two_studies_do_not_prepare_one_folder_at_a_time(write_study, monkeypatch, capfd) -> None:
-    file = write_study()
-    plan, folder = plan_of(file), file.parent / "out/counting"
-    folder.mkdir(parents=True)
-    (folder / "prepare.log").write_text("of the first study")
-    second = threading.Thread(target=commands._prepare, args=[plan.runs])
-    flock, waits = fcntl.flock, threading.Event()
-
-    def watched(lock, operation) -> None:
-        if operation == fcntl.LOCK_EX:  # until the other process gives it back
-            waits.set()
-        flock(lock, operation)
-
-    monkeypatch.setattr(fcntl, "flock", watched)
-    with hold(folder / LOCK):
-        second.start()
-        assert waits.wait(60)
-        assert (folder / "prepare.log").read_text() == "of the first study"
-        assert not (folder / "prepared").exists()
-    second.join(60)
-    assert (folder / "prepared").read_text() == "prepared\n"
-    said = f"counting: waiting for another study that prepares data in {folder}"
-    assert capfd.readouterr().err.splitlines() == [said, "counting: preparing the data"]
-
-
-def test_data_are_prepared_for_tasks_with_runs_to_do_only(write_study) -> None:
-    file = write_study(tasks={name: {"recipe": "recipe.sh"} for name in ("done", "open")})
-    for run in plan_of(file).runs[:2]:
-        execute(run)
-    assert run_study(file)[0] == 0
-    assert [path.parent.name for path in file.parent.glob("out/*/prepared")] == ["open"]
-
-
-def test_other_options_for_finished_runs_are_an_error(write_study) -> None:
-    execute(plan_of(write_study()).runs[0])
+def test_a_finished_run_with_other_options_is_an_error(write_study) -> None:
+    do(plan_of(write_study()).runs[0])
     status, said = run_study(write_study(**task(options={"lr": 2})))
     assert status == 1
     assert "was made with other options" in said and "--lr=2" in said
+    assert "remove the folder to begin again" in said
 
 
-def test_a_run_never_continues_with_other_options(write_study) -> None:
-    file = write_study()
-    process, _ = start(file, "--jobs", "1", STAY_AT="2")
-    wait_until(lambda: epochs(file) >= 2, process)
-    process.send_signal(signal.SIGINT)
-    process.wait(60)
-    record = file.parent / "out/counting/lstm/seed-1/study.json"
-    before = record.read_text()
-    write_study(**task(options={"lr": 2}))
-    run = plan_of(file).runs[0]
-    status, said = run_study(file)
-    assert status == 1 and f"{run.folder} was made with other options" in said
-    assert "--lr=2" in said and "remove the folder to begin again" in said
+def test_only_a_run_that_has_not_trained_may_go_on_with_other_options(write_study) -> None:
+    bad = {"bad": {"fail": True}}
+    run = plan_of(write_study(models=bad)).runs[2]
+    assert do(run) == "failed"
+    run = plan_of(write_study(models=bad, **task(options={"lr": 2}))).runs[2]
+    assert do(run) == "failed"
+    with (run.folder / "study.log").open("a") as log:
+        log.write("| epoch 001 | valid on 'valid' subset | loss 7 | ppl 1.5\n")
     with pytest.raises(ValueError, match="was made with other options"):
-        execute(run)
-    assert record.read_text() == before
-    write_study(**task(options={"skip-damaged": True, "num-workers": 0}))  # the same model
-    assert run_study(file)[0] == 0
+        do(plan_of(write_study(models=bad)).runs[2])
 
 
-def test_the_options_of_a_run_without_a_validated_epoch_may_change(write_study) -> None:
-    bad = plan_of(write_study(models={"bad": {"fail": True}})).runs[2]
-    assert execute(bad) == "failed"
-    run = plan_of(write_study(models={"bad": {"lr": 2}})).runs[2]
-    assert execute(run) == "finished"
-    assert not read_record(run.folder).began  # the failed attempt was another training
-
-
-def test_an_option_of_the_model_replaces_that_of_the_task(write_study) -> None:
-    file = write_study(**task(options={"lr": 1}), models={"slow": {"lr": 0.1}})
-    slow = plan_of(file).runs[2]
-    execute(slow)
-    for same in (task(options={"lr": 7}), task(options={})):  # the model's own lr stays
-        assert finished_record(plan_of(write_study(**same, models={"slow": {"lr": 0.1}})).runs[2])
-    for other in (task(options={"lr": 0.1}), task(options={"lr": 1}, data="data")):
-        with pytest.raises(ValueError, match="was made with other options"):
-            finished_record(plan_of(write_study(**other, models={"slow": {"lr": 1}})).runs[2])
-
-
-def test_a_copied_study_that_is_finished_needs_neither_data_nor_recipe(tmp_path) -> None:
-    (tmp_path / "here").mkdir()
-    for run in plan_of(writer(tmp_path / "here")(**task(data="corpus"))).runs:
-        assert execute(run) == "finished"
-    there = (tmp_path / "here").rename(tmp_path / "there")
-    (there / "recipe.sh").unlink()
-    study = [str(there / "study.yaml"), "--out", str(there / "out")]
-    cli.main(["report", *study])
-    cli.main(["study", *study])
-    writer(there)(**task(data="another"))
-    with pytest.raises(SystemExit, match=r"(?s)made with other options.*loses its training"):
-        cli.main(["report", *study])
-
-
-def test_another_corpus_or_recipe_of_the_same_name_is_an_error(write_study, tmp_path) -> None:
-    for version in ("v1", "v2"):
-        (tmp_path / version).mkdir()
-        writer(tmp_path / version)()
-    keys = {"recipe": "v1/recipe.sh", "data": "v1/corpus"}
-    first = plan_of(write_study(tasks={"counting": keys})).runs[0]
-    execute(first)
-    for changed in ({"recipe": "v2/recipe.sh"}, {"data": "v2/corpus"}):
-        run = plan_of(write_study(tasks={"counting": {**keys, **changed}})).runs[0]
-        with pytest.raises(ValueError, match=r"(?s)/v1/.*\nnot\n.*/v2/"):
-            finished_record(run)
-    assert finished_record(
-        plan_of(write_study(tasks={"counting": {**keys, "data": "./v1/corpus/"}})).runs[0]
-    )
-
-
-def test_a_path_that_leads_elsewhere_without_a_move_is_an_error(tmp_path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name / "corpus").mkdir(parents=True)
-    files = [writer(tmp_path / name)() for name in ("a", "b")]
-    with (tmp_path / "b/recipe.sh").open("a") as recipe:
-        recipe.write("# another one\n")
-    execute(read_plan(files[0], tmp_path / "out").runs[0])
-    other = read_plan(files[1], tmp_path / "out").runs[0]
-    with pytest.raises(ValueError, match=r"(?s)/a/recipe\.sh.*\nnot\n.*/b/recipe\.sh"):
-        finished_record(other)
-    shutil.rmtree(tmp_path / "a")  # it may have been moved
-    assert finished_record(other)
-
-    link = tmp_path / "b/link"
-    link.symlink_to("corpus")
-    file = writer(tmp_path / "b")(**task(data="link"))
-    execute(plan_of(file).runs[0])
-    assert finished_record(plan_of(file).runs[0])
-    (tmp_path / "b/newer").mkdir()
-    link.unlink()
-    link.symlink_to("newer")
-    with pytest.raises(ValueError, match=r"(?s)/corpus.*\nnot\n.*/newer"):
-        finished_record(plan_of(file).runs[0])
-
-
-def test_paths_reach_the_runs_unchanged(write_study) -> None:
+def test_options_without_effect_may_change_and_the_study_may_move(write_study, tmp_path) -> None:
     file = write_study()
-    odd = file.parent / "a\\b, it's {x}=$y \\"
-    odd.mkdir()
-    for path in (file, file.parent / "recipe.sh"):
-        path.rename(odd / path.name)
-    assert run_study(odd / file.name)[0] == 0
-    assert [state(run) for run in plan_of(odd / file.name).runs] == ["finished", "finished"]
+    do(plan_of(file).runs[0])
+    write_study(**task(options={"num-workers": 2}))
+    moved = file.parent.rename(tmp_path.with_name(f"{tmp_path.name}-moved"))
+    assert checked_record(plan_of(moved / file.name).runs[0])
 
 
-def test_a_dry_run_shows_the_commands_and_makes_nothing(write_study) -> None:
-    file = write_study()
-    status, said = run_study(file, "--dry-run")
-    assert status == 0
-    assert said.splitlines() == [" ".join(run.command()) for run in plan_of(file).runs]
-    assert not (file.parent / "out").exists()
+def test_the_end_of_a_log_is_what_the_failed_process_of_torchrun_said() -> None:
+    elastic = "E1126 18:46:56.562000 9025 torch/distributed/elastic/multiprocessing/api.py:1002] "
+    failure = f"{elastic}failed (exitcode: 1) local_rank: 0 (pid: 9029) of binary: train.sh\n"
+    attempt = "$ recipe.sh --run=here\nerror: {}; try\n$ rm old\n" + failure + 20 * "Traceback\n"
+    log = attempt.format("the first") + attempt.format("the second")
+    said = "    $ recipe.sh --run=here\n    error: the second; try\n    $ rm old\n"
+    assert last_lines(log) == said
+    lines = [f"line {number}\n" for number in range(20)]
+    assert last_lines("".join(lines)) == "".join(f"    {line}" for line in lines[-12:])
+
+
+def test_the_validation_perplexity_is_that_of_the_first_subset() -> None:
+    line = "INFO | {} | epoch 00{} | valid on '{}' subset | loss 7 | ppl {} | wps 9\n"
+    lines = [
+        (name, epoch, name, epoch + k)
+        for epoch in (1, 2)
+        for k, name in ((0.5, "valid"), (0.25, "test"))
+    ]
+    assert validations("".join(line.format(*each) for each in lines)) == [(1, "1.5"), (2, "2.5")]
+
+
+# The cores and GPUs
+
+
+def test_the_recipe_has_the_environment_of_the_command(write_study, monkeypatch) -> None:
+    monkeypatch.delenv("VENV", raising=False)
+    first, second = plan_of(write_study()).runs
+    do(first)
+    assert f"VENV={run_module.sys.prefix}\n" in (first.folder / "study.log").read_text()
+    monkeypatch.setenv("VENV", "/mine")
+    execute(second, Recipes(), {"OMP_NUM_THREADS": "3"})
+    assert "VENV=/mine\n" in (second.folder / "study.log").read_text()
+    assert (second.folder / "environment").read_text() == "OMP_NUM_THREADS=3\n"
+
+
+SHARES = [  # options, GPUs, the user's choice; the GPU of slot 1, threads, runs at a time
+    ({}, 0, None, None, "4", 8),
+    ({"cpu-processes": 2}, 0, None, None, "2", 4),
+    ({}, 2, None, "1", "4", 2),
+    ({}, 2, "3,5", "5", "4", 2),
+    ({}, 1, "3", "3", "4", 1),
+    ({"gpus": 0}, 2, None, None, "4", 8),
+    ({"cpu": True}, 2, None, None, "4", 8),
+]
+
+
+@pytest.mark.parametrize(("options", "gpus", "visible", "gpu", "threads", "jobs"), SHARES)
+def test_runs_share_the_machine(
+    options, gpus, visible, gpu, threads, jobs, write_study, monkeypatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(run_module, "cpu_count", lambda: 8)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    runs = plan_of(write_study(**task(options=options))).runs
+    given = share(runs[0], 1, 2)
+    assert (given.get("CUDA_VISIBLE_DEVICES"), given["OMP_NUM_THREADS"]) == (gpu, threads)
+    assert default_jobs(runs) == jobs
+
+
+def test_the_users_own_number_of_threads_is_kept(write_study, monkeypatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert "OMP_NUM_THREADS" not in share(plan_of(write_study()).runs[0], 0, 2)
+
+
+# Progress
+
+
+def test_a_line_tells_of_each_change_and_of_the_time_left(write_study, monkeypatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(study.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(study.time, "strftime", lambda form: "12:34:56")
+    plan = plan_of(write_study(models={"bad": {"fail": True}}))
+    lines: list[str] = []
+    watch = Watch(plan, lines.append)
+    monkeypatch.undo()
+    do(plan.runs[0])
+    do(plan.runs[2])
+    monkeypatch.setattr(study.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(study.time, "strftime", lambda form: "12:34:56")
+    clock[0] += 10
+    watch.look()
+    watch.look()
+    assert lines == [
+        "12:34:56  counting/lstm/seed-1: finished, epoch 5 of 5, validation perplexity 5.5  "
+        "[1 of 3 runs finished, about 20 s left]",
+        "12:34:56  counting/bad/seed-1: failed  [1 of 3 runs finished, 1 failed, about 10 s left]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(40.2, "40 s"), (89, "89 s"), (90, "2 min"), (3600, "60 min"), (11_100, "3 h 05 min")],
+)
+def test_durations_are_in_seconds_minutes_or_hours(seconds, shown) -> None:
+    assert duration(seconds) == shown
+
+
+# Slurm
+
+
+def test_jobs_of_submitit_do_the_runs_and_one_that_dies_is_named(write_study, capfd) -> None:
+    """On this machine, as submitit can: it has not been run on a cluster."""
+    file = write_study(cells=["lstm"], models={"bad": {"die": True}})
+    dies = "--die) kill -9 $(ps -o ppid= $PPID); sleep 9 ;;\n        --fail)"
+    (file.parent / "recipe.sh").write_text(RECIPE.replace("--fail)", dies))
+    plan = plan_of(file)
+    options = {"timeout_min": 5, "max_num_timeout": 2}
+    study.submit(plan, plan.runs, 2, options, cluster="local")
+    assert re.search(r"job \d+ died: ", capfd.readouterr().err)
+    assert [state(run) for run in plan.runs] == ["finished", "interrupted"]
+
+
+def test_options_of_slurm_are_submitits(write_study) -> None:
+    given = ["partition=gpu", "timeout_min=600", "max_num_timeout=5", "gpus_per_node=1"]
+    given += ["additional_parameters.mail-type=END"]
+    assert study._slurm_options(given) == {
+        "slurm_partition": "gpu",
+        "timeout_min": 600,
+        "max_num_timeout": 5,
+        "gpus_per_node": 1,
+        "slurm_additional_parameters": {"mail-type": "END"},
+    }
+    plan = plan_of(write_study())
+    with pytest.raises(ValueError, match=r"--slurm-option: .*partitio"):
+        study.submit(plan, plan.runs, 1, {"slurm_partitio": "gpu"}, cluster="local")
+
+
+def test_an_interrupt_says_that_the_jobs_of_slurm_go_on(write_study, monkeypatch) -> None:
+    class Waiting:
+        job_id = "1234_0"
+
+        def exception(self):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(study.submitit.AutoExecutor, "map_array", lambda *_: [Waiting()])
+    plan = plan_of(write_study())
+    with pytest.raises(KeyboardInterrupt, match=r"stay in Slurm's queue.*: scancel 1234$"):
+        study.submit(plan, plan.runs, 1, {}, cluster="local")

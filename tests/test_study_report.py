@@ -1,24 +1,21 @@
-"""The page of a report, and what is wrong with the files of its runs."""
+"""The report of a study: its page, tables, tests of significance and pictures."""
 # ruff: noqa: RUF001  (the dash of an empty cell)
 
 import json
 import math
-import re
-import shlex
-import shutil
+import statistics
 import subprocess
 import sys
-from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
-from commands import ROOT
-from shell import own_variables
-from study_runs import LM, Folder, language_models, training, translations
+from study_runs import LM, TRANSLATION, Folder, language_models, training, translations
 
 from fairseq_wsum import cli
-from fairseq_wsum.study import describe, report, results, tables
-from fairseq_wsum.study.significance import Comparison, PValue
+from fairseq_wsum.experiments import pictures
+from fairseq_wsum.experiments.plan import read_plan
+from fairseq_wsum.experiments.report import latex, markdown, number, spread, text_rows
+from fairseq_wsum.experiments.results import read_results
+from fairseq_wsum.experiments.significance import bootstrap, holm, t_test
 
 
 @pytest.fixture
@@ -31,211 +28,181 @@ def captions(tmp_path) -> Folder:
     return translations(tmp_path)
 
 
+def rows(study: Folder) -> list[list[str]]:
+    return text_rows(study.table())
+
+
+# The page and the table
+
+
 def test_the_report_has_all_parts(lm) -> None:
     page = lm.report()
     parts = [
         "# Study study\n",
         "3 of 6 runs are finished, 1 failed.",
-        "Recipe `ptb.sh` with `--max-epoch=3`.",
-        "- **no\\_gates \\& 50%**: `--cell=no-gates` `--lr=0.1`\n",
-        tables.markdown(lm.table()),
+        "Recipe `ptb.sh` `--max-epoch=3`.",
+        "- no\\_gates \\& 50%: `--cell=no-gates --lr=0.1`\n",
+        markdown(lm.table()).rstrip(),
         "Published test figures: Levy et al. (2018).",
-        "Not tested: gru (a t-test needs two seeds).",
-        "Hardware: EPYC, torch 2.13.0 (3 runs). Code: fairseq_wsum 0.1.0 (3 runs). "
-        "Started 2026-08-07; 3 min in all",
-        "![ptb: test scores](ptb-bars.svg)",
-        "![ptb: validation perplexity by epoch](ptb-curves.svg)",
-        "`ptb/no-gates-50/seed-1`",
+        "Models with a difference and no p-value were not tested",
+        "Runs: EPYC, 0.1.0 (3). 2026-08-07 to 2026-08-07, 60 s to 60 s a run.",
+        "![ptb: test scores",
+        "![ptb: validation perplexity by epoch",
+        "- `ptb/no-gates-50/seed-1`: failed",
         "\n    line 19\n",
         "\n    line 30\n",
         "- `ptb/gru/seed-1`: waiting\n",
     ]
     places = [page.find(part) for part in parts]
-    assert -1 not in places and places == sorted(places)
+    assert -1 not in places and sorted(places[:-5]) == places[:-5]
     assert "line 18\n" not in page
     names = {"report.md", "runs.csv", "ptb.tex", "ptb.csv", "ptb-bars.svg", "ptb-curves.svg"}
-    assert {path.name for path in lm.folder.iterdir()} == names | {".files", ".study-file"}
-
-
-def test_the_report_on_translations_has_signature_and_decoding(captions) -> None:
-    page = captions.report()
-    scores = captions.run("lstm", 1).folder / "score-test/scores.json"
-    signature = json.loads(scores.read_text())["figures"][0]["signature"]
-    assert f"Scores: BLEU on lower-cased tokens, `{signature}`." in page
-    assert "Test set decoded with beam 5, length penalty 1." in page
-    assert "Worse than lstm: gru." in page and "Better than" not in page
-    assert "Holm's method" in page
-    assert "captions-curves.svg" not in page  # the logs have no epochs
-    assert captions.csv("runs.csv")[0]["test_chrF2"] == "60.5"
-
-
-def test_a_study_without_a_finished_run_has_a_report(tmp_path) -> None:
-    study = Folder(tmp_path, LM)
-    page = study.report()
-    assert "0 of 6 runs are finished." in page
-    assert "| lstm | – | 0 of 2 | not run | not run | baseline | – | 114.5 | – |" in page
-    assert "Nothing was tested" in page
-    assert len(study.csv("ptb.csv")) == 3 and len(study.csv("runs.csv")) == 6
-    assert not list(study.folder.glob("*.svg"))
-
-
-def test_a_finished_run_without_scores_has_a_dash(tmp_path) -> None:
-    study = Folder(tmp_path, LM)
-    study.end("lstm", 1)
-    assert tables.text_rows(study.table())[1][:5] == ["lstm", "–", "1 of 2", "–", "–"]
-    study.report()
-
-
-def test_without_matplotlib_the_report_says_so(lm, monkeypatch) -> None:
+    assert {path.name for path in lm.folder.iterdir()} == names
+    before = {path: path.read_bytes() for path in lm.folder.iterdir()}
     lm.report()
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert "matplotlib is not installed" in lm.report()
-    assert not list(lm.folder.glob("*.svg"))  # those of the report before
+    assert {path: path.read_bytes() for path in lm.folder.iterdir()} == before
 
 
-def test_the_command_prints_the_tables_and_the_folder(lm, capsys) -> None:
-    cli.main(["report", str(lm.file), "--out", str(lm.out)])
-    out, err = capsys.readouterr()
-    assert out == f"ptb\n\n{tables.markdown(lm.table())}\n"
-    assert err == f"{lm.folder}\n"
+def test_the_table_is_the_one_worked_out_by_hand(lm) -> None:
+    # lstm: mean of 100 and 104, deviation 2 * sqrt(2); speed, the median of 100, 300 and 1200.
+    # gru: 99 with seed 2, where lstm has 104.
+    assert rows(lm) == [
+        ["model", "parameters", "seeds", "valid perplexity", "test perplexity", "difference",
+         "p (Holm)", "published", "words/s"],
+        ["lstm", "1,234", "2", "121.0 ± 0.7", "102.0 ± 2.8", "baseline", "–", "114.5", "300"],
+        ["gru", "1,234", "1 of 2", "–", "99.0", "-5.0", "–", "–", "2,000"],
+        ["no_gates & 50%", "–", "0 of 2", "failed", "failed", "–", "–", "160", "–"],
+    ]  # fmt: skip
+    assert r"no\_gates \& 50% |" in markdown(lm.table())
+    assert r"no\_gates \& 50\%" in latex(lm.table())
 
 
-def test_a_report_never_replaces_foreign_files(lm) -> None:
-    lm.folder.mkdir(parents=True)
-    (lm.folder / "notes.txt").write_text("mine")
-    (lm.folder / "ptb.tex").write_text("mine")
-    with pytest.raises(ValueError, match=r"ptb\.tex is not from an earlier report"):
-        lm.report()
-    assert (lm.folder / "ptb.tex").read_text() == "mine"
-    assert {path.name for path in lm.folder.iterdir()} == {"notes.txt", "ptb.tex"}
-    (lm.folder / "ptb.tex").unlink()
+def test_a_table_has_every_metric_of_the_translations(captions) -> None:
+    header, lstm, *_ = rows(captions)
+    assert header[3:5] == ["valid BLEU", "test BLEU"]
+    assert header[7:9] == ["valid chrF2", "test chrF2"]
+    scores = [read_results(captions.plan).finished[k].scores["test"]["chrF2"].value for k in (0, 3)]
+    assert lstm[8] == f"{statistics.fmean(scores):.2f} ± {statistics.stdev(scores):.2f}"
+    assert "beam 5, length penalty 1" in captions.report()
+
+
+def test_csv_files_have_full_precision(lm) -> None:
+    lm.language_model("gru", 1, test=90)
     lm.report()
-    (lm.folder / "report.md").write_text("old")
-    lm.file.write_text(LM.replace("  ptb:", "  wikitext:"))
-    assert "wikitext" in lm.report()
-    assert not (lm.folder / "ptb.tex").exists()
-    assert (lm.folder / "notes.txt").read_text() == "mine"
+    lstm, gru, failed = lm.csv("ptb.csv")
+    assert float(lstm["test_stdev"]) == statistics.stdev([100, 104])
+    assert lstm["seeds"] == "1 2" and lstm["published"] == "114.5" and lstm["difference"] == ""
+    assert float(gru["difference"]) == -7.5 and gru["test"] == "t-test"
+    assert float(gru["p"]) == float(gru["p_corrected"]) < 0.5
+    assert failed["test_mean"] == "" and failed["parameters"] == ""
+    first, *_, last = lm.csv("runs.csv")
+    assert (first["state"], first["test_perplexity"], first["machine"]) == (
+        "finished", "100.0", "EPYC",
+    )  # fmt: skip
+    assert (last["state"], last["machine"]) == ("waiting", "")
 
 
-def test_a_report_of_a_study_whose_file_is_gone_is_kept(lm) -> None:
-    page = lm.report()
-    other = lm.file.rename(lm.file.with_name("other.yaml"))
-    other.write_text(LM.replace("  ptb:", "  wikitext:"))
-    command = ["report", str(other), "--out", str(lm.out)]
-    with pytest.raises(SystemExit, match=r"study\.yaml, which is not there now; .* remove .*-file"):
-        cli.main(command)
-    assert (lm.folder / "report.md").read_text() == page
-    (lm.folder / ".study-file").unlink()
-    cli.main(command)
-    assert "wikitext" in (lm.folder / "report.md").read_text()
-
-
-def test_a_report_never_replaces_that_of_another_study(lm) -> None:
-    page = lm.report()
-    other = lm.file.with_name("other.yaml")
-    other.write_text(LM.replace("  ptb:", "  wikitext:"))
-    command = ["report", str(other), "--out", str(lm.out)]
-    with pytest.raises(SystemExit, match=r"report belongs to .*study\.yaml; .* rename or remove"):
-        cli.main(command)
-    assert (lm.folder / "report.md").read_text() == page
-    kept = lm.folder.rename(lm.out / "kept")
-    cli.main(command)
-    assert "wikitext" in (lm.folder / "report.md").read_text()
-    assert (kept / "report.md").read_text() == page
-
-
-def test_equal_reports_of_one_day_have_equal_files(lm, monkeypatch) -> None:
-    pytest.importorskip("matplotlib")
-    monkeypatch.setattr(report, "date", SimpleNamespace(today=lambda: "2026-08-09"))
-    assert "\n2026-08-09. 3 of 6 runs are finished" in lm.report()
-    before = {path.name: path.read_bytes() for path in lm.folder.iterdir()}
-    lm.report()
-    assert before == {path.name: path.read_bytes() for path in lm.folder.iterdir()}
-
-
-# Damage
-
-
-@pytest.mark.parametrize("text", ["{", "[1]", '{"test": "many"}', '{"test": 0.5}', '{"test": []}'])
-def test_a_damaged_perplexity_file_is_named_with_the_cure(lm, text) -> None:
-    path = lm.run("gru", 2).folder / "perplexity.json"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=r"gru/seed-2/perplexity\.json is damaged .*; remove it"):
-        lm.report()
-
-
-BLEU = {"metric": "BLEU", "signature": "case:lc|tok:none", "text": "", "reference": "r"}
-NO_NUMBER = {"figures": [{**BLEU, "score": math.nan}], "lenpen": 1}
-NO_TEXT = {"figures": [{**BLEU, "score": 30, "reference": None}], "lenpen": 1}
+def test_the_difference_over_three_seeds_has_an_interval(tmp_path) -> None:
+    study = Folder(tmp_path, LM.replace("[1, 2]", "[1, 2, 3]"))
+    for seed, away in ((1, 1), (2, 2), (3, 3)):
+        study.language_model("lstm", seed, test=100)
+        study.language_model("gru", seed, test=100 + away)
+    low, high = study.compare("perplexity")["gru"].interval
+    # mean 2, standard error 1 / sqrt(3); t with 2 degrees of freedom: 4.303
+    assert (low, high) == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-4)
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["", '{"figures": [], "lenpen": 1}', '{"figures": 1}', *map(json.dumps, (NO_NUMBER, NO_TEXT))],
+    ("values", "shown"),
+    [
+        ([120, 125], "122.5 ± 3.5"),
+        ([120], "120.0"),
+        ([120, 1.2e16], "120.0 to 1.2e16"),
+        ([1.2e16], "1.2e16"),
+        ([120, math.inf], "inf"),
+        ([math.nan], "nan"),
+    ],
 )
-def test_a_damaged_score_file_is_named_with_the_cure(captions, text) -> None:
-    path = captions.run("gru", 2).folder / "score-test/scores.json"
+def test_models_that_diverged_have_a_readable_perplexity(values, shown) -> None:
+    assert spread(values, 1) == shown
+
+
+def test_numbers_from_ten_thousand_have_an_exponent() -> None:
+    assert [number(value, 1) for value in (9999, 10_000, 123e9)] == ["9999.0", "1.0e4", "1.2e11"]
+
+
+def test_without_matplotlib_the_report_says_so(lm, monkeypatch) -> None:
+    monkeypatch.setattr("fairseq_wsum.experiments.report.find_spec", lambda name: None)
+    assert "no pictures, because matplotlib is not installed" in lm.report()
+
+
+def test_a_terminal_without_a_plus_minus_sign_still_gets_the_report(lm) -> None:
+    command = [sys.executable, "-m", "fairseq_wsum.cli", "report", lm.file, "--out", lm.out]
+    environment = {"PYTHONIOENCODING": "ascii", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, capture_output=True, env=environment, text=True, check=True)
+    assert "102.0 ? 2.8" in done.stdout and done.stderr.strip().endswith("out/report")
+
+
+# What a report refuses
+
+
+def change(study: Folder, model: str, file: str, **values) -> None:
+    path = study.run(model, 1).folder / file
+    found = json.loads(path.read_text())
+    figure = found["figures"][0] if "figures" in found else found
+    path.write_text(json.dumps(found | {"figures": [figure | values]}))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"figures": []}', '{"figures": [[]]}'])
+def test_damaged_scores_are_named_with_the_cure(captions, text) -> None:
+    path = captions.run("gru", 1).folder / "score-test/scores.json"
     path.write_text(text)
-    with pytest.raises(ValueError, match=r"gru/seed-2/score-test/scores\.json is damaged") as error:
-        captions.report()
-    assert f"remove {path.parent}: " in str(error.value)  # score.sh refuses to complete it
+    with pytest.raises(SystemExit, match=r"scores\.json (is damaged .*; remove it|has no key)"):
+        cli.main(["report", str(captions.file), "--out", str(captions.out)])
 
 
-def test_translations_that_end_within_a_letter_are_named_with_the_cure(captions) -> None:
-    path = captions.run("gru", 2).folder / "score-test/hypotheses.lenpen1.0.de"
-    path.write_bytes(path.read_bytes()[:-1] + "ä".encode()[:1])
-    with pytest.raises(ValueError, match=r"lenpen1\.0\.de is damaged .*; remove .*/score-test and"):
-        captions.report()
+def test_a_damaged_perplexity_is_named_with_the_cure(lm) -> None:
+    (lm.run("gru", 2).folder / "perplexity.json").write_text('{"test": "many"}')
+    with pytest.raises(ValueError, match=r"perplexity\.json is damaged .* scores the model again"):
+        read_results(lm.plan)
 
 
-def test_the_first_of_several_figures_with_one_metric_is_the_main_one(captions) -> None:
-    path = captions.run("lstm", 1).folder / "score-test/scores.json"
-    scores = json.loads(path.read_text())
-    (main, *_), main_score = scores["figures"], scores["figures"][0]["score"]
-    scores["figures"].append(main | {"score": 1.5, "signature": "case:mixed|tok:intl"})
-    path.write_text(json.dumps(scores))
-    captions.report()
-    assert float(captions.csv("runs.csv")[0]["test_BLEU"]) == main_score
-
-
-@pytest.mark.parametrize("key", ["lenpen", "signature"])
-def test_a_missing_key_of_the_scores_is_named_with_those_that_a_recipe_writes(
-    captions, key
-) -> None:
-    path = captions.run("gru", 2).folder / "score-test/scores.json"
-    path.write_text(path.read_text().replace(f'"{key}"', '"other"'))
-    message = f"scores.json has no key '{key}'; a recipe must write figures and lenpen"
-    with pytest.raises(ValueError, match=message) as error:
-        captions.report()
-    assert "remove" not in str(error.value)  # it would come back
-
-
-def test_the_scores_in_the_documents_can_be_read_also_without_the_beam(captions) -> None:
-    (example,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs/studies.md").read_text(), re.S)
-    scores = json.loads(example)
-    assert scores.pop("beam") == 5
-    for run in captions.plan.runs:
-        path = run.folder / "score-test/scores.json"
-        scores["figures"][0]["score"] = json.loads(path.read_text())["figures"][0]["score"]
-        path.write_text(json.dumps(scores))
-    assert "Test set decoded with length penalty 1." in captions.report()
-
-
-def test_a_study_of_another_score_is_refused(captions) -> None:
-    path = captions.run("gru", 2).folder / "score-test/scores.json"
-    record = json.loads(path.read_text())
-    record["figures"] = record["figures"][1:]
-    path.write_text(json.dumps(record))
-    with pytest.raises(ValueError, match=r"the first of the figures is chrF2, .* put BLEU first"):
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"signature": "nrefs:1|case:lc|eff:no|tok:13a|smooth:exp|version:2.6.0"},
+        {"text": "detokenised"},
+        {"reference": "other.de"},
+    ],
+    ids=list,
+)
+def test_scores_of_different_kinds_are_not_compared(captions, values) -> None:
+    change(captions, "gru", "score-test/scores.json", **values)
+    with pytest.raises(ValueError, match="cannot be compared: their test sets were scored as"):
         captions.report()
 
 
-def test_scores_of_different_kinds_are_not_compared(captions) -> None:
-    path = captions.run("gru", 2).folder / "score-test/scores.json"
-    path.write_text(path.read_text().replace("tok:none", "tok:13a"))
-    with pytest.raises(ValueError, match=r"(?s)gru/seed-2 and .* cannot be compared.*tok:13a") as e:
-        captions.report()
-    assert "remove the scores (score-valid" in str(e.value)  # not the training
+def test_perplexities_of_other_texts_are_not_compared(lm) -> None:
+    for model, seed, tokens in (("lstm", 1, 7), ("gru", 2, 8)):
+        path = lm.run(model, seed).folder / "perplexity.json"
+        path.write_text(json.dumps({"test": 100, "test_tokens": tokens}))
+    with pytest.raises(ValueError, match="scored as 8 tokens, and as 7 tokens"):
+        lm.report()
+
+
+def test_models_of_different_tasks_are_not_tested_and_runs_of_one_model_are_an_error(lm) -> None:
+    """One task of fairseq's may show a model more of the text before a word."""
+    for seed, task in ((1, "language_modeling"), (2, "language_modeling")):
+        lm.end("gru", 1) if seed == 1 else None
+        path = lm.run("gru", seed).folder / "perplexity.json"
+        path.write_text(json.dumps({"test": 90 + seed, "task": task}))
+        path = lm.run("lstm", seed).folder / "perplexity.json"
+        path.write_text(json.dumps({"test": 100, "task": "wsum_language_modeling"}))
+    gru = lm.compare("perplexity")["gru"]
+    assert gru.difference == -8.5 and gru.p is None
+    path.write_text(json.dumps({"test": 100, "task": "language_modeling"}))
+    with pytest.raises(ValueError, match="cannot be compared"):
+        lm.report()
 
 
 def test_a_run_with_other_options_is_not_reported(lm) -> None:
@@ -244,107 +211,173 @@ def test_a_run_with_other_options_is_not_reported(lm) -> None:
         lm.report()
 
 
-@pytest.mark.parametrize("state", ["interrupted", "failed"])
-def test_an_unfinished_run_with_other_options_is_named_as_such(lm, state) -> None:
-    run = lm.end("gru", 1, state, training(50, 40))
-    record = json.loads((run.folder / "study.json").read_text())
-    record["command"] = [part.replace("max-epoch=3", "max-epoch=9") for part in run.command()]
-    (run.folder / "study.json").write_text(json.dumps(record))
-    page = lm.report()
-    (line,) = [line for line in page.splitlines() if "/gru/seed-1`" in line]
-    assert line.strip(":").endswith("(with other options than the file has now)")
-    states = {row["seed"]: row["state"] for row in lm.csv("runs.csv") if row["model"] == "gru"}
-    assert states == {"1": f"{state} with other options", "2": "finished"}
+# Significance
 
 
-def test_a_model_that_failed_with_other_options_has_not_failed(lm) -> None:
-    assert tables.text_rows(lm.table())[3][3] == "failed"
-    lm.file.write_text(LM.replace("lr: 0.1", "lr: 0.2"))
-    assert tables.text_rows(lm.table())[3][3] == "not run"
+def test_bootstrap_p_values_are_twice_those_of_sacrebleus_command_line(tmp_path) -> None:
+    study = translations(tmp_path)
+    study.file.write_text(TRANSLATION.replace("[1, 2]", "[2]"))
+    runs = [study.run(model, 2) for model in ("lstm", "gru", "no-srnn")]
+    files = [str(run.folder / "score-test/hypotheses.lenpen1.0.de") for run in runs]
+    reference = runs[0].out / "data/reference/test.lc.norm.tok.de"
+    options = ["--paired-bs", "--tokenize", "none", "--force", "--format", "json"]
+    command = [sys.executable, "-m", "sacrebleu", str(reference), "-i", *files, *options]
+    command += ["--metrics", "bleu", "--width", "6"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    _, gru, no_srnn = json.loads(done.stdout)
+    found = study.compare("BLEU")
+    for name, theirs in (("gru", gru), ("no-srnn", no_srnn)):
+        p = min(2 * theirs["BLEU"]["p_value"], 1)
+        assert found[name].p == pytest.approx(p, rel=1e-9)
+        assert found[name].test == "bootstrap"
+    assert found["gru"].p < 0.02 < found["no-srnn"].p
+    # of two models, the smaller p-value is doubled
+    assert found["gru"].corrected == 2 * found["gru"].p
+    assert study.compare("chrF2")["gru"].p < 0.02
 
 
-def test_speed_is_that_of_the_attempts_with_the_options_of_the_run(lm) -> None:
-    command = shlex.join(lm.run("gru", 1).command())
-    logs = [training(speeds=(speed,)) for speed in ("10", "1000", "3000")]
-    other = command.replace("--max-epoch=3", "--max-epoch=9")
-    printed = "$ echo 'a line\n$ python train.py --seed 1\n"  # by the recipe
-    log = f"$ {other}\n{logs[0]}$ {command}\n{logs[1]}{printed}$ {command}\n{logs[2]}"
-    lm.language_model("gru", 1, log, test=90)
-    (found, _) = results.read_results(lm.plan).of(lm.plan.tasks[0], lm.plan.tasks[0].models[1])
-    assert found.words_per_second == 2000
+def test_a_difference_of_one_seed_is_said_to_be_of_two_models(captions) -> None:
+    captions.file.write_text(TRANSLATION.replace("[1, 2]", "[2]"))
+    assert "a difference holds for the two trained models" in captions.report()
 
 
-def test_perplexities_of_other_texts_are_not_compared(lm) -> None:
-    one = {"test": 90, "test_tokens": 82430, "task": "wsum_language_modeling"}
-    lm.language_model("gru", 1, **one)  # the others do not say how they were scored
-    lm.report()
-    path = lm.run("lstm", 1).folder / "perplexity.json"
-    path.write_text(json.dumps({**one, "test_tokens": 245569}))
-    with pytest.raises(ValueError, match=r"cannot be compared.*82430 tokens.*245569 tokens"):
-        lm.report()
+def test_with_two_seeds_bleu_is_compared_by_a_t_test(captions) -> None:
+    results = read_results(captions.plan)
+    lstm, gru, _ = (
+        [r.scores["test"]["BLEU"].value for r in results.finished[k::3]] for k in range(3)
+    )
+    found = captions.compare("BLEU")["gru"]
+    assert found.test == "t-test"
+    assert found.p == t_test([a - b for a, b in zip(gru, lstm, strict=True)])
 
 
-def test_models_may_be_scored_by_different_tasks_but_not_the_runs_of_one(lm) -> None:
-    """fairseq's own LSTM, for example, cannot carry its state through the text."""
-    one = {"test": 90, "test_tokens": 82430, "task": "wsum_language_modeling"}
-    other = {**one, "task": "language_modeling"}
-    lm.language_model("gru", 1, **other)
-    for model, seed, scores in (("lstm", 1, one), ("lstm", 2, one), ("gru", 2, other)):
-        (lm.run(model, seed).folder / "perplexity.json").write_text(json.dumps(scores))
-    report = lm.report()
-    assert (
-        "tasks: with `wsum_language_modeling` lstm; with `language_modeling` gru. A task that"
-    ) in report
-    assert "Not tested: gru (scored by another of fairseq's tasks than the baseline)." in report
-    first = lm.run("gru", 1).folder / "perplexity.json"
-    first.write_text('{"test": 90}')  # of an earlier version
-    assert "Not tested: gru (scored by another" in lm.report()
-    first.write_text(json.dumps(other))
-    path = lm.run("gru", 2).folder / "perplexity.json"
-    path.write_text(json.dumps(one))
-    with pytest.raises(ValueError, match=r"cannot be compared.*perplexity, wsum_language_modeling"):
-        lm.report()
-    for seed, scores in ((1, other), (2, one)):  # of words joined from subwords: without the text
-        figures = {key: scores[key] for key in ("test", "task")}
-        (lm.run("gru", seed).folder / "perplexity.json").write_text(json.dumps(figures))
-    with pytest.raises(ValueError, match=r"cannot be compared.*wsum_language_modeling"):
-        lm.report()
+def test_equal_translations_do_not_differ(captions) -> None:
+    run, *_ = read_results(captions.plan).finished
+    assert bootstrap(run, run, "BLEU") == 1
 
 
-def test_a_task_has_one_kind_of_score(captions) -> None:
-    run = captions.run("gru", 2)
-    shutil.rmtree(run.folder / "score-test")
-    for scores in ({"valid": 5.2}, {"test": 5.0, "test_tokens": 100, "task": "language_modeling"}):
-        (run.folder / "perplexity.json").write_text(json.dumps(scores))
-        with pytest.raises(ValueError, match=r"has BLEU and .*gru/seed-2 has perplexity"):
-            captions.report()
-
-
-def test_a_report_on_a_folder_that_is_not_there_is_an_error(lm, tmp_path) -> None:
-    out = tmp_path / "typo"
-    with pytest.raises(SystemExit, match=rf"no folder {out}: no run of this study was started"):
-        cli.main(["report", str(lm.file), "--out", str(out)])
-    assert not out.exists()
-
-
-def test_a_terminal_without_arrows_still_gets_the_report(lm) -> None:
-    command = [sys.executable, "-m", "fairseq_wsum.cli", "report", lm.file, "--out", lm.out]
-    environment = {**own_variables(), "PYTHONIOENCODING": "latin-1"}
-    done = subprocess.run(command, capture_output=True, env=environment, check=True)
-    assert b"test perplexity ?" in done.stdout
-    assert "test perplexity \N{DOWNWARDS ARROW}" in (lm.folder / "report.md").read_text("utf-8")
-
-
-def test_scores_of_two_kinds_in_one_run_are_named(captions) -> None:
-    run = captions.run("gru", 2)
-    (run.folder / "perplexity.json").write_text('{"valid": 5.2}')
-    with pytest.raises(ValueError, match="has perplexity of the validation set and BLEU of the"):
+def test_translations_must_have_the_recorded_score(captions) -> None:
+    captions.file.write_text(TRANSLATION.replace("[1, 2]", "[1]"))
+    path = captions.run("gru", 1).folder / "score-test/hypotheses.lenpen1.0.de"
+    path.write_text("x\n" * 60)
+    with pytest.raises(ValueError, match=r"has 0\.00 BLEU, but scores\.json beside it says"):
         captions.report()
 
 
-@pytest.mark.parametrize(("metric", "way"), [("BLEU", "Better"), ("perplexity", "Worse")])
-def test_the_direction_of_a_difference_is_named(lm, metric, way) -> None:
-    table = replace(lm.table(), metric=metric)
-    higher = Comparison({1: 2.0, 2: 2.5}, PValue(0.001, 0.002), {})
-    said = describe.significance(table, {"gru": higher, "a, b": higher})
-    assert f"{way} than lstm: gru; a, b." in said
+def test_models_without_translations_are_not_tested(captions) -> None:
+    captions.file.write_text(TRANSLATION.replace("[1, 2]", "[1]"))
+    (captions.run("gru", 1).folder / "score-test/hypotheses.lenpen1.0.de").unlink()
+    found = captions.compare("BLEU")
+    assert found["gru"].p is None and found["no-srnn"].p is not None
+
+
+def test_raw_text_is_scored_on_detokenised_translations(captions) -> None:
+    for run in captions.plan.runs:
+        path = run.folder / "score-test/scores.json"
+        path.write_text(path.read_text().replace("test.lc.norm.tok.de", "test.raw.de"))
+    reference = captions.out / "captions/data/reference"
+    (reference / "test.lc.norm.tok.de").rename(reference / "test.raw.de")
+    hypotheses = read_results(captions.plan).finished[0].hypotheses
+    assert hypotheses is not None and hypotheses.name == "hypotheses.lenpen1.0.detok.de"
+
+
+def test_holms_correction_by_hand() -> None:
+    # b: 3 * 0.01; c: 2 * 0.03; a: 1 * 0.04, but at least as much as c
+    found = holm({"a": 0.04, "b": 0.01, "c": 0.03})
+    assert found == pytest.approx({"a": 0.06, "b": 0.03, "c": 0.06})
+    assert holm({"a": 0.5, "b": 0.9}) == {"a": 1, "b": 1}
+    assert holm({}) == {}
+
+
+def test_a_t_test_of_two_seeds_by_hand() -> None:
+    # differences 0.1 and 0.3: mean 0.2, standard error 0.1, t = 2 with one degree of freedom,
+    # of which the distribution function is 1/2 + arctan(t) / pi
+    assert t_test([0.1, 0.3]) == pytest.approx(1 - 2 * math.atan(2) / math.pi)
+    assert t_test([0.0, 0.0]) is None
+    assert t_test([math.inf, 0.1]) is None
+    assert t_test([0.1] * 3) is None  # say, of a recipe that ignores --seed
+
+
+def test_t_tests_of_perplexities_by_hand(tmp_path) -> None:
+    """With 3 seeds there are 2 degrees of freedom, and the p-value is 1 - |t| / sqrt(2 + t^2)."""
+    file = "tasks: {ptb: {recipe: ptb.sh}}\ncells: [lstm, gru, no-srnn]\nseeds: [1, 2, 3]\n"
+    study = Folder(tmp_path, file)
+    # log differences with a standard error of 0.01, and thus t = -7 and t = 1
+    means = {"gru": -0.07, "no-srnn": 0.01}
+    for seed, perplexity, away in ((1, 100, -0.01), (2, 120, 0.0), (3, 110, 0.01)):
+        study.language_model("lstm", seed, test=perplexity)
+        for name, mean in means.items():
+            log = math.log(perplexity) + mean + away * math.sqrt(3)
+            study.language_model(name, seed, test=math.exp(log))
+    found = study.compare("perplexity")
+    raw = {"gru": 1 - 7 / math.sqrt(51), "no-srnn": 1 - 1 / math.sqrt(3)}  # 0.0198 and 0.4226
+    for name, times in (("gru", 2), ("no-srnn", 1)):
+        assert found[name].p == pytest.approx(raw[name])
+        assert found[name].corrected == pytest.approx(times * raw[name])
+    assert "0.040" in rows(study)[2]
+    assert "All p-values are two-tailed and have Holm's correction" in study.report()
+
+
+# Pictures
+
+
+def test_a_curve_is_the_mean_over_the_seeds_with_their_range(lm) -> None:
+    (axes,) = pictures.curves(lm.table()).axes
+    lstm, gru = axes.lines  # the third model has no finished run
+    assert lstm.get_label() == "lstm" and gru.get_label() == "gru"
+    assert lstm.get_xydata().tolist() == [[1, 55], [2, 35]]  # seed 2 has no third epoch
+    assert gru.get_xydata().tolist() == [[1, 10]]
+    band, _ = axes.collections
+    corners = {tuple(point) for point in band.get_paths()[0].vertices.tolist()}
+    assert corners >= {(1, 50), (1, 60), (2, 30), (2, 40)}
+    assert axes.get_yscale() == "log"
+
+
+def test_the_curve_of_a_model_ends_where_a_seed_diverges(lm) -> None:
+    lm.language_model("gru", 1, training(12, math.inf, 8), test=90)
+    (lm.run("gru", 2).folder / "study.log").write_text(training(10, 9, 8))
+    (axes,) = pictures.curves(lm.table()).axes
+    assert axes.lines[1].get_xydata().tolist() == [[1, 11]]
+
+
+def test_bars_show_mean_deviation_seeds_and_published_figures(lm) -> None:
+    (axes,) = pictures.bars(lm.table()).axes
+    assert [bar.get_width() for bar in axes.patches] == [102, 99]
+    points = {tuple(xy) for line in axes.lines for xy in line.get_xydata().tolist()}
+    assert {x for x, _ in points} >= {100, 104, 99, 114.5, 160}
+    assert {text.get_text() for text in axes.texts} == {"102.0 ± 2.8", "99.0", " failed"}
+
+
+def test_models_that_diverged_leave_the_others_readable(lm) -> None:
+    for seed in (1, 2):
+        if seed == 1:
+            lm.end("gru", 1)
+        (lm.run("gru", seed).folder / "study.log").write_text(training(1e6))
+        (lm.run("gru", seed).folder / "perplexity.json").write_text('{"test": 1e16}')
+    table = lm.table()
+    (axes,) = pictures.curves(table).axes
+    assert axes.get_ylim()[1] < 100
+    assert "gru\n(off the scale)" in [line.get_label() for line in axes.lines]
+    (axes,) = pictures.bars(table).axes
+    assert [bar.get_width() for bar in axes.patches] == [102]
+    assert " off the scale" in [text.get_text() for text in axes.texts]
+
+
+def test_a_study_without_a_finished_run_has_a_report(tmp_path) -> None:
+    study = Folder(tmp_path, LM)
+    study.out.mkdir()
+    page = study.report()
+    assert "0 of 6 runs are finished." in page and "- `ptb/gru/seed-1`: waiting" in page
+    assert not list(study.folder.glob("*.svg"))
+
+
+def test_names_of_any_kind_are_drawn(tmp_path) -> None:
+    names = ["_hidden", "$x$ & y", "门", "a long name " * 9]
+    models = "".join(f"  {json.dumps(name)}: {{cell: gru}}\n" for name in names)
+    study = Folder(tmp_path, f"tasks: {{ptb: {{recipe: ptb.sh}}}}\nmodels:\n{models}")
+    for name in names:
+        study.language_model(name, 1, training(20, 10), test=100)
+    study.report()
+    labels = [line.get_label() for line in pictures.curves(study.table()).axes[0].lines]
+    assert labels[0] == " _hidden" and "\n" in labels[3]
+    assert read_plan(study.file, study.out).runs[2].folder.name == "seed-1"

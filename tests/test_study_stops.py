@@ -26,10 +26,8 @@ from study_recipe import (
     wait_until,
 )
 
-from fairseq_wsum.study.plan import Plan
-from fairseq_wsum.study.plan_file import read_plan
-from fairseq_wsum.study.progress import standing
-from fairseq_wsum.study.run import state
+from fairseq_wsum.experiments.plan import Plan, read_plan
+from fairseq_wsum.experiments.record import standing, state
 
 HANG_UP = signal.SIGHUP  # the terminal is closed, which tells the workers, too
 
@@ -86,29 +84,6 @@ def test_one_run_at_a_time_ends_with_a_study_that_is_killed(write_study) -> None
         assert time.monotonic() < deadline, states
         time.sleep(0.1)
     assert run_study(file, "--jobs", "1")[0] == 0
-
-
-def test_a_study_goes_on_without_a_worker_that_is_killed(write_study) -> None:
-    file = write_study(cells=["lstm", "no-srnn", "no-out"])
-    go_on = file.parent / "go-on"
-    recipe = file.parent / "recipe.sh"
-    wait = f'while [ ! -e "{go_on}" ]; do sleep 0.05; done\n'
-    recipe.write_text(RECIPE.replace("mkdir -p", wait + "mkdir -p"))
-    process, log = start(file, "--jobs", "2")
-    runs = plan_of(file).runs
-    wait_until(lambda: [state(run) for run in runs].count("running") == 2, process)
-    recipes = {pid for pid in children(process.pid) for _ in children(pid)}
-    os.kill(min(recipes), signal.SIGKILL)  # a worker of joblib, the parent of a recipe
-    go_on.touch()
-    assert process.wait(120) == 0
-    log.seek(0)
-    assert "some runs have no end, as after a worker's death: starting them again" in log.read()
-    assert [state(run) for run in runs] == ["finished"] * 3
-
-
-def children(process: int) -> list[int]:
-    found = Path(f"/proc/{process}/task/{process}/children").read_text()
-    return [int(number) for number in found.split()]
 
 
 def ignores(process: int, number: signal.Signals) -> bool:

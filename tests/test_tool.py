@@ -54,7 +54,11 @@ def test_a_triton_that_cannot_be_imported_is_a_reason(monkeypatch) -> None:
     [
         ("options wsum_lstm", "fairseq", "the models need fairseq, and "),
         ("weights a.pt --sentence a --arrays {out}/a.npz", "fairseq", "a checkpoint needs fairseq"),
-        ("study {out}/study.yaml", "hydra", "studies need the extras fairseq and study of this pa"),
+        (
+            "study {out}/study.yaml",
+            "submitit",
+            "studies need the extras fairseq and study of this pa",
+        ),
         ("report {out}/study.yaml", "yaml", "studies need the extras fairseq and study of this pa"),
         ("report {out}/study.yaml", "scipy", "studies need the extras fairseq and study of this p"),
     ],
@@ -64,7 +68,7 @@ def test_a_command_names_the_package_that_it_lacks(arguments, missing, message, 
     words = arguments.format(out=tmp_path).split()
     code = f"import sys; from fairseq_wsum import cli; sys.modules[{missing!r}] = None; "
     printed = run("python", "-c", f"{code}cli.main({words})", check=False)
-    assert printed.startswith(f"error: {message}") and f"import of {missing}" in printed
+    assert printed.startswith(f"error: {message}") and missing in printed
     assert printed.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
