@@ -7,7 +7,7 @@ import pytest
 from commands import ROOT, run
 
 PACKAGE = ROOT / "fairseq_wsum"
-ORDER = ["cells", "ops", "backends", "layer", "plugin", "weights", "study", "cli"]
+ORDER = ["cells", "ops", "backends", "layer", "plugin", "weights", "experiments", "study", "cli"]
 SHARED = {"argument_types", "checkpoint_files", "files", "machine"}  # they import nothing of ours
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
