@@ -56,7 +56,7 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
         train, tokens = reader.count(splits)
         if corpus is not None and corpus.tokens and tokens != corpus.tokens:
             raise UserError(
-                f"{args.data or args.cache} has other numbers of tokens ({listed(tokens)}) than "
+                f"--data {args.data} has other numbers of tokens ({listed(tokens)}) than "
                 f"the benchmark ({listed(corpus.tokens)}); get it again"
             )
         dictionary = write_dictionary(partial / "dict.txt", train, args.threshold, args.nwords)
