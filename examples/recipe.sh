@@ -29,7 +29,7 @@ parse() { # FOLDER "$@"; FOLDER is where the results go, in runs/
                 prepare_options+=("$1" "$(value "$@")"); shift ;;
             --gpus) gpus="$(value "$@")"; train_options+=("$1" "$gpus"); shift ;;
             --cpu-processes) cpu_processes="$(value "$@")"; train_options+=("$1" "$cpu_processes"); shift ;;
-            --own-corpus) own_corpus=true; prepare_options+=(--own-corpus) ;;
+            --own-corpus) own_corpus=true ;;
             --save-dir | --save-dir=*) die "$1: a recipe sets it to its --run; give that, or --out" ;;
             --restore-file | --restore-file=*) die "$1: give --finetune-from-model FILE, which starts" \
                 "from FILE once, so that the same command can continue" ;;
@@ -75,10 +75,15 @@ on_cpu() { [ "$gpus" = 0 ] || [ -n "$cpu_processes" ] || has_option --cpu; }
 
 has_option() { [[ " ${train_options[*]-} " == *" $1"[\ =]* ]]; } # NAME, or NAME and its value
 
-# Prepare the data, unless it is ready; stop there with --prepare-only.
+# Prepare the data, unless it is ready; stop there with --prepare-only. Text of the user's own has
+# other scripts than the published corpora.
 prepare() { # SCRIPT options...
     local script="$1"
     shift
+    case "$own_corpus $script" in
+        "true prepare_multi30k.sh") script=prepare_translation.sh ;;
+        true\ *) script=prepare_text.sh ;;
+    esac
     has_option --dry-run ||
         run_job "$SCRIPTS/$script" "$@" ${prepare_options[@]+"${prepare_options[@]}"}
     ! $prepare_only || exit 0

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import UserError, positive, run
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the package may not be installed
+from fairseq_wsum.argument_types import positive
 from fairseq_wsum.checkpoint_files import damage, read
+from fairseq_wsum.experiments.files import UserError, run
 from fairseq_wsum.files import whole
 
 

@@ -9,11 +9,15 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import sys
+from pathlib import Path
 
-from common import UserError, run
 from fairseq import options, tasks, utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from omegaconf import DictConfig
+
+sys.path.append(str(Path(__file__).parents[1]))  # the package may not be installed
+from fairseq_wsum.experiments.files import UserError, run
 
 
 def main() -> None:

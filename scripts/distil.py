@@ -11,10 +11,22 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-import bpe
-from common import UserError, few, folder, open_text, positive, run, versions, write_lines
-from corpus_files import sha256
-from data_folder import (
+from translating import check_options, direction, name_of
+
+sys.path.append(str(Path(__file__).parents[1]))  # the package may not be installed
+from fairseq_wsum.argument_types import positive
+from fairseq_wsum.experiments import bpe
+from fairseq_wsum.experiments.files import (
+    UserError,
+    few,
+    folder,
+    open_text,
+    run,
+    sha256,
+    versions,
+    write_lines,
+)
+from fairseq_wsum.experiments.folder import (
     BEGUN,
     begin,
     differing,
@@ -25,14 +37,13 @@ from data_folder import (
     record_of,
     write_record,
 )
-from generated import arrange, tagged
-from translating import check_options, direction, name_of
+from fairseq_wsum.experiments.generated import arrange, tagged
 
 DESCRIPTION = """\
-Translate the training text of DATA (a folder of prepare_multi30k.sh) with one model or an ensemble,
-in the direction in which they were trained, and make a folder in which these translations are the
-target text: sequence-level knowledge distillation (Kim and Rush, 2016). A model that trains on both
-texts in turn,
+Translate the training text of DATA (a folder of prepare_multi30k.sh or prepare_translation.sh) with
+one model or an ensemble, in the direction in which they were trained, and make a folder in which
+these translations are the target text: sequence-level knowledge distillation (Kim and Rush, 2016).
+A model that trains on both texts in turn,
 
   scripts/train.sh DATA:OUT ...
 

@@ -5,4 +5,6 @@ HERE="$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
 # shellcheck source=scripts/common.sh
 source "$HERE/common.sh"
 
-run_python distil.py sentencepiece "$@"
+use_environment
+check_modules sentencepiece
+exec "$PYTHON" "$HERE/distil.py" "$@"

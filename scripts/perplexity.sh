@@ -86,7 +86,7 @@ done
 [ -n "$data" ] || die "no data: give the folder first (see --help)"
 check_colon DATA "$data"
 [ -f "$data/dict.txt" ] || die "$data has no dict.txt: give a folder that scripts/prepare_ptb.sh," \
-    "prepare_wikitext2.sh, prepare_gbw.sh or fairseq-preprocess --only-source made"
+    "prepare_wikitext2.sh, prepare_gbw.sh, prepare_text.sh or fairseq-preprocess --only-source made"
 [ -n "$checkpoint" ] || die "no --checkpoint: give the model's checkpoint file"
 if [ -n "$average" ]; then
     positive --average "$average"

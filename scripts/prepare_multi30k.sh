@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Prepare Multi30k, English to German, as fairseq's binary data, with multi30k.py.
+# Prepare Multi30k, English to German, as fairseq's binary data. See --help.
 set -euo pipefail
-HERE="$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
 # shellcheck source=scripts/common.sh
-source "$HERE/common.sh"
+source "$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)/common.sh"
 
-run_python multi30k.py 'sentencepiece sacremoses' "$@"
+use_environment
+check_modules sentencepiece sacremoses
+run_module fairseq_wsum.experiments.prepare multi30k "$@"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Prepare the Penn Treebank for language modelling as fairseq's binary data, with ptb.py.
+# Prepare the Penn Treebank for language modelling as fairseq's binary data. See --help.
 set -euo pipefail
-HERE="$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
 # shellcheck source=scripts/common.sh
-source "$HERE/common.sh"
+source "$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)/common.sh"
 
-run_python ptb.py '' "$@"
+use_environment
+run_module fairseq_wsum.experiments.prepare ptb "$@"

@@ -8,11 +8,13 @@ Called by score.sh.
 import sys
 from pathlib import Path
 
-from common import UserError, run
-from data_folder import read_translation_record
-from multi30k_files import FORMS
 from sacrebleu.metrics import BLEU
 from translating import check_options, direction
+
+sys.path.append(str(Path(__file__).parents[1]))  # the package may not be installed
+from fairseq_wsum.experiments.corpora import FORMS
+from fairseq_wsum.experiments.files import UserError, run
+from fairseq_wsum.experiments.folder import read_translation_record
 
 # for scoring a translation
 NEEDED = ("text", "units", "max_words", "own_corpus", "source_lang", "target_lang")

@@ -11,14 +11,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from common import UserError, run, versions, write_lines
-from corpus_files import lines
-from data_folder import read_translation_record
-from generated import arrange, tagged
 from recorded import NEEDED
 from sacrebleu.metrics import BLEU, CHRF
 from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
 from translating import value_of
+
+sys.path.append(str(Path(__file__).parents[1]))  # the package may not be installed
+from fairseq_wsum.experiments.files import UserError, lines, run, versions, write_lines
+from fairseq_wsum.experiments.folder import read_translation_record
+from fairseq_wsum.experiments.generated import arrange, tagged
 
 UNKNOWN = "<unk>"
 ESCAPED = re.compile(r"&(?:amp|apos|gt|lt|quot|#\d+);")  # as Moses writes special characters

@@ -82,8 +82,8 @@ done
 [ -n "$data" ] || die "no data: give the folder first, before fairseq's options (see --help)"
 check_colon DATA "$data"
 [ -f "$data/prepared.json" ] ||
-    die "$data has no prepared.json; make the data with scripts/prepare_multi30k.sh, which also" \
-        "prepares your own text (--own-corpus), or translate it with fairseq-generate"
+    die "$data has no prepared.json; make the data with scripts/prepare_multi30k.sh, or with" \
+        "prepare_translation.sh for text of your own, or translate it with fairseq-generate"
 [ -n "$checkpoints" ] || die "no --checkpoints: give the --save-dir of the training, or a file"
 [[ "$checkpoints" != -* ]] || checkpoints="./$checkpoints" # a path, and not an option, for others
 [ ! -e "$checkpoints" ] || check_colon --checkpoints "$checkpoints"

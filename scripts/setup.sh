@@ -99,26 +99,18 @@ choose_python() {
     die "no Python 3.11 or 3.12 found; install one, or give its path: PYTHON=... scripts/setup.sh"
 }
 
-# Run a command with its output in the log; print a dot every five seconds, then the time it took.
+# Run a command with its output in the log, and print the time it took.
 step() {
     local what="$1" start=$SECONDS
-    shift
-    printf '%s ' "$what" >&2
-    (while sleep 5 >/dev/null 2>&1; do printf . >&2; done) &
-    dots=$!
+    printf '%s ... ' "$what" >&2
     printf '\n== %s\n' "$what" >>"$log"
-    if ! "$@" >>"$log" 2>&1; then
+    if ! "${@:2}" >>"$log" 2>&1; then
         say "failed; the end of $log:"
         tail -n 20 "$log" >&2
         die "could not finish: $what"
     fi
-    kill "$dots" 2>/dev/null
-    wait "$dots" 2>/dev/null || true
-    dots=''
     say "$((SECONDS - start)) s"
 }
-dots=''
-trap '[ -z "$dots" ] || kill "$dots" 2>/dev/null || true' EXIT
 
 works() { "$python" -c '' >/dev/null 2>&1; }
 if ! works && [ -e "$VENV" ] && [ ! -f "$VENV/pyvenv.cfg" ] && # an earlier run may have stopped here

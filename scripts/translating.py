@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from common import UserError
-
 sys.path.append(str(Path(__file__).parents[1]))  # the package may not be installed
+from fairseq_wsum.experiments.files import UserError
 
 INCOMPLETE = "the translations would be incomplete, or not here; leave it out"
 REFUSED = {

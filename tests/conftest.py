@@ -28,11 +28,9 @@ LONGEST = (
     "test_train_script.py",
     "test_weights_models.py",
     "test_weights_command.py",
-    "test_prepare_gbw.py",
     "test_distil.py",
-    "test_prepare_ptb.py",
-    "test_prepare_all.py",
-    "test_prepare_multi30k.py",
+    "test_prepare_translation.py",
+    "test_prepare_text.py",
     "test_mistakes.py",
     "test_own_cell.py",
     "test_safe_checkpoints.py",
@@ -88,7 +86,7 @@ def corpus(tmp_path_factory):
 def prepared(corpus, tmp_path_factory):
     """Lower-cased tokens in BPE units."""
     out = tmp_path_factory.mktemp("data") / "bpe data"
-    succeeds("prepare_multi30k.sh", *prepare_options(corpus, out))
+    succeeds("prepare_translation.sh", *prepare_options(corpus, out))
     return out
 
 

@@ -223,7 +223,7 @@ def test_a_training_does_not_start_from_a_wrong_model(prepared, whole, tmp_path)
         assert f"{option} {base} cannot be used: the checksum of" in done.stderr
     other = prepare_options(write_corpus(tmp_path / "corpus"), tmp_path / "other")
     other[other.index("90")] = "80"
-    succeeds("prepare_multi30k.sh", *other)
+    succeeds("prepare_translation.sh", *other)
     done = run_script(*training(tmp_path / "other", tmp_path / "run"), "--max-epoch", EPOCHS + 1)
     assert done.returncode != 0
     message = done.stderr.splitlines()[-1]

@@ -1,149 +1,81 @@
-"""scripts/gpu_check.sh on the CPU, with tiny sizes. Most tests use a stub, not the benchmarks."""
+"""scripts/gpu_check.sh on the CPU, with a stand-in for Python, and once with the real one."""
 
-import json
-import re
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
-import warm
-from shell import fails, run, succeeds, write_program
+from shell import SCRIPTS, environment, fails, run, write_program
 
-# In place of Python: a program of benchmarks/ prints a line, and FAIL names those that fail.
-STUB = """case "$*" in
-    *benchmarks/*)
-        case "$*" in
-            *"--dtype $FAIL "*) echo 'error: no such luck' >&2; exit 3 ;;
-            *"--dtype $HANG "*) sleep 60 ;;
-        esac
-        echo measured ;;
-    *) exec "$REAL" "$@" ;;
+CPU = ("--device", "cpu")
+# In place of Python: a part prints a line, and FAIL and HANG name those that fail or never end.
+STUB = """echo measured
+case "$*" in
+    *"$FAIL"*) echo 'error: no such luck'; exit 3 ;;
+    *"$HANG"*) exec sleep 60 ;;
 esac"""
-TINY = ("--device", "cpu", "--tiny")
 
 
 @pytest.fixture
 def stub(tmp_path):
-    path = tmp_path / "stub" / "python"
+    path = tmp_path / "stub"
     write_program(path, STUB)
-    real = str(warm.environment() / "bin" / "python")
-    return {"PYTHON": str(path), "REAL": real, "FAIL": "none", "HANG": "none"}
-
-
-def results(out):
-    """The result of each part in the table."""
-    lines = (out / "summary.md").read_text().splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
-    return {row[0]: row[1] for row in rows if row[1] in ("passed", "failed", "skipped")}
-
-
-def test_the_steps_are_listed_in_order() -> None:
-    names = [line.split()[0] for line in succeeds("gpu_check.sh", "--list").splitlines()]
-    assert names == ["tests", "speed", "info", "commands"]
+    return {"PYTHON": str(path), "FAIL": "none", "HANG": "none"}
 
 
 @pytest.mark.parametrize(
-    ("options", "named"),
+    ("options", "message"),
     [
-        (["--steps", "tests,sped"], "--steps tests,sped: there is no step 'sped'"),
+        (["--parts", "layers,sped"], "--parts layers,sped: choose from info, layers"),
         (["--device", "tpu"], "--device tpu"),
         (["--limit", "0"], "--limit 0"),
-        (["--out", "12:30"], "--out 12:30"),
-        (["--teps"], "--teps"),
+        (["--out", "/"], "--out / exists; give a new folder"),
     ],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_a_wrong_option_is_named(options, named) -> None:
-    assert named in fails("gpu_check.sh", *options)
+def test_a_wrong_option_is_named(options, message) -> None:
+    assert message in fails("gpu_check.sh", *options)
 
 
-def test_unknown_parts_and_backends_make_no_folder(stub, tmp_path) -> None:
+def test_a_failure_and_a_time_limit_stop_no_other_part(stub, tmp_path) -> None:
     out = tmp_path / "out"
-    options = [*TINY, "--out", out, "--steps"]
-    message = fails("gpu_check.sh", *options, "info,speed/fp99", **stub)
-    assert "'speed/fp99'; the parts are tests/triton" in message and " speed/bf16-auto" in message
-    message = fails("gpu_check.sh", *options, "info", "--backend", "best", **stub)
-    assert "--backend best: choose from auto, " in message
-    assert not out.exists()
+    variables = stub | {"FAIL": "bandwidth.py", "HANG": "test_gpu.py"}
+    done = run("gpu_check.sh", *CPU, "--out", out, "--limit", 1, **variables)
+    assert done.returncode == 1
+    summary = (out / "summary.txt").read_text()
+    assert summary in done.stdout.split("== ")[-1]
+    results = dict(line.split(":", 1) for line in summary.splitlines())
+    assert results["layers"].startswith(" stopped after 1 s")
+    assert results["bandwidth-bf16"].startswith(" failed with status 3")
+    assert results["bandwidth-bf16"].endswith("error: no such luck")
+    for name in ("info", "triton", "layers-fp32", "layers-bf16", "commands"):
+        assert results[name].startswith(" passed")
+    assert (out / "bandwidth-bf16.txt").read_text() == "measured\nerror: no such luck\n"
 
 
-def test_the_results_are_in_the_summary_and_in_files(tmp_path) -> None:
+def test_a_stopped_script_prints_what_it_has(stub, tmp_path) -> None:
     out = tmp_path / "out"
-    steps = "info,speed/fp32-auto,speed/bf16-tri,tests/triton"
-    printed = succeeds("gpu_check.sh", *TINY, "--steps", steps, "--out", out)
-    assert results(out) == {
-        "tests/triton": "skipped",
-        "speed/fp32-auto": "passed",
-        "speed/bf16-triton": "skipped",
-        "info": "passed",
-    }
-    summary = (out / "summary.md").read_text()
-    assert summary in printed and "| tests/triton | skipped | 0 | needs a GPU | " in summary
-    for name in ("device", "driver", "torch", "Triton", "date"):
-        assert f"\n| {name} | " in summary
-    assert "backend=auto takes" in (out / "info" / "info.txt").read_text()
-    record = json.loads((out / "speed" / "fp32-auto.json").read_text())
-    assert {result["layer"] for result in record["results"]} >= {"lstm", "no-gates", "gru"}
+    command = [SCRIPTS / "gpu_check.sh", *CPU, "--out", out, "--parts", "info,layers"]
+    variables = environment(**stub | {"HANG": "test_gpu.py"})
+    script = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 30
+    while not ((out / "layers.txt").exists() and (out / "layers.txt").read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    script.send_signal(signal.SIGTERM)
+    printed = script.communicate(timeout=30)[0]
+    assert "info: passed" in printed and "== stopped in layers:\nmeasured\n" in printed
+    assert script.returncode == 143
 
 
-@pytest.mark.slow
-def test_commands_and_layers_pass_on_the_cpu(tmp_path) -> None:
-    models = ("lstm", "lm-lstm", "transformer", "lm-transformer")
-    parts = [*(f"commands/{model}-fp32" for model in models), "tests/layers"]
-    succeeds("gpu_check.sh", *TINY, "--steps", ",".join(parts), "--out", tmp_path / "out")
-    assert results(tmp_path / "out") == dict.fromkeys(parts, "passed")
-
-
-def test_a_failed_part_is_named_and_the_others_run(stub, tmp_path) -> None:
+def test_pytest_reports_the_tests_before_the_time_limit(tmp_path) -> None:
+    """With the real Python, in which the tests of a layer take longer."""
     out = tmp_path / "out"
-    options = [*TINY, "--out", out, "--steps", "info,speed"]
-    message = fails_after("gpu_check.sh", *options, **stub | {"FAIL": "fp32"})
-    found = results(out)
-    assert found["speed/fp32-auto"] == found["speed/fp32-reference"] == "failed"
-    assert found["speed/bf16-auto"] == found["info"] == "passed"
-    assert "error: failed: speed/fp32-auto, speed/fp32-" in message
-    assert "status 3: error: no such luck" in (out / "summary.md").read_text()
-
-    # the folder is refused; with --resume only what failed runs again, into another file, and the
-    # others keep their commit and date
-    recorded = (out / "results.tsv").read_text()
-    (out / "results.tsv").write_text(re.sub(r"\t[^\t\n]*$", "\tabc, then", recorded, flags=re.M))
-    before = (out / "results.tsv").read_text()
-    assert f"--out {out} has results already" in fails("gpu_check.sh", *options, **stub)
-    assert "has results of" in fails("gpu_check.sh", *TINY[:2], "--out", out, "--resume", **stub)
-    assert (out / "results.tsv").read_text() == before
-    again = succeeds("gpu_check.sh", *options, "--resume", **stub)
-    assert "speed/bf16-auto: passed before" in again and "info: passed before" in again
-    assert "failed" not in results(out).values()
-    rows = (out / "summary.md").read_text().splitlines()
-    assert any(row.startswith("| info ") and row.endswith("| abc, then |") for row in rows)
-    assert not any(row.startswith("| speed/fp32-auto ") and "abc, then" in row for row in rows)
-    names = {path.name for path in (out / "speed").iterdir()}
-    assert "fp32-auto.2.txt" in names and "bf16-auto.2.txt" not in names
-    assert "no such luck" in (out / "speed" / "fp32-auto.txt").read_text()
-
-
-def test_commands_run_in_the_environment_of_the_interpreter_or_not_at_all(stub, tmp_path) -> None:
-    out = tmp_path / "out"  # the folder of the stub has no fairseq-train
-    succeeds("gpu_check.sh", *TINY, "--out", out, "--steps", "commands/gru-fp32", **stub)
-    assert results(out) == {"commands/gru-fp32": "skipped"}
-    assert "stub lacks python or fairseq-train" in (out / "summary.md").read_text()
-
-
-def test_a_part_that_hangs_is_stopped(stub, tmp_path) -> None:
-    out = tmp_path / "out"
-    options = [*TINY, "--out", out, "--steps", "info,speed/fp32-auto", "--limit", "2"]
-    fails_after("gpu_check.sh", *options, **stub | {"HANG": "fp32"})
-    assert results(out)["speed/fp32-auto"] == "failed"
-    assert "stopped at the time limit of 2 s" in (out / "summary.md").read_text()
-
-
-def test_a_folder_with_other_files_is_refused(stub, tmp_path) -> None:
-    (tmp_path / "thesis.tex").write_text("...")
-    message = fails("gpu_check.sh", *TINY, "--steps", "info", "--out", tmp_path, **stub)
-    assert f"--out {tmp_path} has other files in it" in message
-
-
-def fails_after(script, *arguments, **variables):  # type: ignore[no-untyped-def]
-    """Run a script that fails at its end; return its messages."""
-    done = run(script, *arguments, **variables)
-    assert done.returncode == 1, done.stdout + done.stderr
-    return done.stderr
+    options = [*CPU, "--parts", "info,layers", "--limit", 20, "-x", "--out", out]
+    done = run("gpu_check.sh", *options, "-k", "lstm", PYTHON=sys.executable)
+    summary = (out / "summary.txt").read_text()
+    assert "info: passed" in summary, done.stderr
+    assert "backend=auto takes" in (out / "info.txt").read_text()
+    assert "layers: stopped after 20 s" in summary or "layers: passed" in summary
+    assert os.path.getsize(out / "layers.xml") > 100

@@ -91,6 +91,11 @@ assert root.level == logging.WARNING and not root.handlers
     run("python", "-c", code)
 
 
+def test_corpora_can_be_prepared_without_what_their_kind_does_not_need() -> None:
+    code = "import sys, fairseq_wsum.experiments.prepare; print('found', *sorted(sys.modules))"
+    assert not {"fairseq", "sentencepiece", "sacremoses"} & set(run("python", "-c", code).split())
+
+
 def test_the_models_are_registered_if_fairseq_was_imported_before() -> None:
     """As with --user-dir. Otherwise nothing of fairseq is patched."""
     code = "import sys, {}fairseq_wsum; print('found', 'fairseq_wsum.plugin' in sys.modules)"

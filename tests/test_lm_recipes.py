@@ -14,7 +14,6 @@ from commands import ROOT, run
 
 EXAMPLES = ROOT / "examples"
 TINY = ["--decoder-embed-dim", 8, "--decoder-hidden-size", 8, "--batch-size", 2, "--gpus", 0]
-GBW = "1-billion-word-language-modeling-benchmark-r13output"
 
 
 @pytest.fixture(autouse=True)
@@ -181,19 +180,12 @@ def test_the_gbw_recipe_equals_the_published_one(shards, epochs, tmp_path) -> No
 
 
 def test_the_gbw_recipe_trains_on_all_shards(tmp_path) -> None:
-    for k in (1, 2, 3):
-        write_text(
-            tmp_path / GBW / f"training-monolingual.tokenized.shuffled/news.en-{k:05d}-of-00004", 40
-        )
-    for k in (0, 1):
-        write_text(
-            tmp_path / GBW / "heldout-monolingual.tokenized.shuffled"
-            f"/news.en.heldout-{k:05d}-of-00002",
-            9,
-        )
+    text = tmp_path / "text"
+    for name, lines in {**{f"train-{k}": 40 for k in (1, 2, 3)}, "valid": 9, "test": 9}.items():
+        write_text(text / f"{name}.txt", lines)
     output = run(
         *("bash", EXAMPLES / "language_model_gbw/gbw.sh", "--cell", "no-srnn-out"),
-        *("--data", tmp_path / GBW, "--own-corpus", "--shards", 2, "--passes", 2),
+        *("--data", text, "--own-corpus", "--shards", 2, "--passes", 2),
         *("--out", tmp_path / "out", *TINY, "--tokens-per-sample", 5),
         *("--decoder-hidden-size", 12, "--decoder-proj-size", 6, "--adaptive-softmax-cutoff", 8),
     )

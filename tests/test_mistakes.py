@@ -92,7 +92,7 @@ def test_another_data_folder_is_named_in_scoring(prepared, model, tmp_path) -> N
     corpus = write_corpus(tmp_path / "corpus")
     other = prepare_options(corpus, tmp_path / "other")
     other[other.index("90")] = "80"
-    succeeds("prepare_multi30k.sh", *other)
+    succeeds("prepare_translation.sh", *other)
     message = fails("score.sh", tmp_path / "other", *checkpoints)
     assert "knows 96 words, but the dictionary in the data folder has 88: give the data" in message
 
@@ -125,7 +125,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(prepared, model) -> None:
 def test_a_translation_model_has_no_perplexity(model, tmp_path) -> None:
     for split, size in (("train", 20), ("valid", 5), ("test", 5)):
         (tmp_path / f"ptb.{split}.txt").write_bytes(made_up(size, seed=size))
-    succeeds("prepare_ptb.sh", "--own-corpus", "--data", tmp_path, "--out", tmp_path / "data")
+    succeeds("prepare_text.sh", "--data", tmp_path, "--out", tmp_path / "data")
     checkpoint = ["--checkpoint", model / "checkpoint_last.pt"]
     message = fails("perplexity.sh", tmp_path / "data", *checkpoint)
     assert "needs a language model, and wsum_lstm is not one: score translation models" in message

@@ -32,14 +32,14 @@ def french(tmp_path_factory):
 @pytest.mark.parametrize("units", [["--bpe-size", 70], ["--units", "words"]], ids=["bpe", "words"])
 def test_another_language_is_prepared_learnt_and_scored(french, units, tmp_path):
     data, run = tmp_path / "data", tmp_path / "run"
-    corpus = ["--own-corpus", "--data", french, "--text", "raw"]
-    succeeds("prepare_multi30k.sh", *corpus, *FRENCH, *units, "--out", data)
+    corpus = ["--data", french, "--text", "raw"]
+    succeeds("prepare_translation.sh", *corpus, *FRENCH, *units, "--out", data)
     record = json.loads((data / "prepared.json").read_text())
     assert record["sentences"] == {"train": 40, "valid": 6, "test": 5}
     assert (data / "train.en-fr.fr.bin").is_file()
     if "words" in units:  # sacremoses knows French, and in English would cut before '
         assert lines(data / "text" / "valid.fr")[0].endswith(", donc l' homme .")
-    message = fails("prepare_multi30k.sh", *corpus, *FRENCH[:3], "de", *units, "--out", data)
+    message = fails("prepare_translation.sh", *corpus, *FRENCH[:3], "de", *units, "--out", data)
     assert "target_lang is 'fr' there, 'de' now" in message
 
     succeeds("train.sh", data, "--save-dir", run, *TINY.split(), "--max-epoch", 1)
@@ -63,28 +63,27 @@ def test_the_names_of_multi30k_have_precedence(corpus, tmp_path):
     other = shutil.copytree(corpus, tmp_path / "other")
     for lang in ("en", "de"):
         (other / f"valid.{lang}").write_text("another text\n")
-    succeeds("prepare_multi30k.sh", *prepare_options(other, tmp_path / "data"))
+    succeeds("prepare_translation.sh", *prepare_options(other, tmp_path / "data"))
     text = lines(corpus / "val.lc.norm.tok.en")
     assert lines(tmp_path / "data" / "reference" / "valid.lc.norm.tok.en") == text
 
 
 def test_multi30k_can_be_translated_from_german(corpus, tmp_path):
     options = prepare_options(corpus, tmp_path / "data")
-    succeeds("prepare_multi30k.sh", *options, "--source-lang", "de", "--target-lang", "en")
+    succeeds("prepare_translation.sh", *options, "--source-lang", "de", "--target-lang", "en")
     assert (tmp_path / "data" / "test.de-en.de.idx").is_file()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--target-lang", "fr"], "give --own-corpus for another corpus"),
         (["--target-lang", "en"], "--source-lang and --target-lang are both en"),
         (["--target-lang", "pt-BR"], "'pt-BR' is not the code of a language, such as fr or pt_BR"),
-        (["--own-corpus", "--data", "{}", *FRENCH], "give --text raw for text as it is written"),
-        (["--own-corpus", "--data", "{}", "--text", "raw"], "add it, or name the languages with"),
+        ([*FRENCH], "give --text raw for text as it is written"),
+        (["--text", "raw"], "add it, or name the languages with"),
     ],
-    ids=["without --own-corpus", "one language", "a hyphen", "no tokens", "no German"],
+    ids=["one language", "a hyphen", "no tokens", "no German"],
 )
 def test_wrong_languages_are_named_with_the_cure(french, options, message, tmp_path):
-    options = [str(option).format(french) for option in options]
-    assert message in fails("prepare_multi30k.sh", *options, "--out", tmp_path / "data")
+    corpus = ["--data", french, "--out", tmp_path / "data"]
+    assert message in fails("prepare_translation.sh", *corpus, *options)

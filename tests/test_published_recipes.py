@@ -26,3 +26,4 @@ def test_the_opennmt_recipe_has_words_and_sentences_of_at_most_50(corpus, tmp_pa
     succeeds(RECIPE, "--own-corpus", "--data", corpus, "--out", tmp_path, "--prepare-only")
     record = json.loads((tmp_path / "data/prepared.json").read_text())
     assert (record["units"], record["max_words"]) == ("words", 50)
+    assert (record["corpus"], record["own_corpus"]) == ("translation", True)

@@ -105,7 +105,7 @@ def text(tmp_path_factory) -> Path:
     for split, lines in (("train", 60), ("valid", 5), ("test", 5)):
         (folder / f"ptb.{split}.txt").write_bytes(made_up(lines, seed=lines))
     out = folder / "data"
-    succeeds("prepare_ptb.sh", "--own-corpus", "--data", folder, "--out", out)
+    succeeds("prepare_text.sh", "--data", folder, "--out", out)
     return out
 
 

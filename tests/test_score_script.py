@@ -13,6 +13,8 @@ from commands import USER_DIR, needs_fairseq, run
 from shell import PYTHON, SCRIPTS, fails, lines, succeeds, write_programs
 from translation_corpus import FORMS, TINY
 
+from fairseq_wsum.experiments.files import UserError
+
 
 def test_missing_hypotheses_are_rejected_and_listed(load):
     pytest.importorskip("sacremoses")
@@ -203,7 +205,7 @@ def test_data_that_cannot_be_scored_is_named_before_the_translation(prepared, tm
         (tmp_path / "prepared.json").write_text(json.dumps({**record, **changes}))
 
     of(corpus="ptb", script="prepare_ptb.sh")
-    cure = "was made by prepare_ptb.sh: give a folder of prepare_multi30k.sh, which also prepares"
+    cure = "was made by prepare_ptb.sh: give a folder of prepare_multi30k.sh, or of prepare_tr"
     assert cure in fails(*scoring)
     out = ["--out", tmp_path / "out", "--checkpoints", tmp_path / "model.pt"]
     assert cure in fails("distil.sh", tmp_path, *out)
@@ -331,7 +333,7 @@ def checkpoint_of(path, source, target):
 
 
 def test_the_direction_is_that_of_the_models(tmp_path, load):
-    translating, error = load("translating"), load("common").UserError
+    translating, error = load("translating"), UserError
     data = {"source_lang": "en", "target_lang": "de"}
     there, back = (tmp_path / name for name in ("there.pt", "back.pt"))
     checkpoint_of(there, "en", "de"), checkpoint_of(back, "de", "en")

@@ -12,7 +12,7 @@ import pytest
 from commands import ROOT, needs_fairseq
 from shell import SCRIPTS, environment, fails, succeeds, write_program
 
-SHARED = {"common.sh", "recipe.sh"}  # sourced by the others
+SHARED = {"common.sh", "environment.sh", "recipe.sh"}  # sourced by the others
 ALL_SCRIPTS = sorted(
     path
     for folder in ("scripts", "examples")

@@ -35,4 +35,4 @@ def write_corpus(folder):
 
 
 def prepare_options(corpus, out):
-    return ["--own-corpus", "--data", corpus, "--bpe-size", "90", "--out", out]
+    return ["--data", corpus, "--bpe-size", "90", "--out", out]

@@ -15,7 +15,7 @@ import time
 
 PATIENCE = 120  # seconds until a server answers, which imports before
 # The scripts of this project that always import fairseq.
-SCRIPTS = ("ptb.py", "wikitext2.py", "gbw.py", "count_updates.py", "count_tokens.py", "gains.py")
+SCRIPTS = ("count_updates.py", "count_tokens.py", "gains.py")
 
 
 def ask(folder: str, command: str, words: list[str]) -> None:

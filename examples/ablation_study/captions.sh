@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train and score a small translation model on the quickstart's captions. See --help and README.md.
+# Train and score a small translation model on generated captions. See --help and README.md.
 set -euo pipefail
 # shellcheck source=examples/recipe.sh
 source "$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)/recipe.sh"
@@ -10,12 +10,14 @@ usage: examples/ablation_study/captions.sh [options] [any option of scripts/trai
 
 Make the quickstart's corpus of English captions with German translations, train a small translation
 model, and score the validation and the test set. Run it again to continue where it stopped.
+scripts/quickstart.sh trains with this recipe.
 
   --cell NAME       the cell (default no-srnn-hidden)
   --sentences N     number of training sentences (default 8000)
   --out DIR         folder for data and results (default runs/ablation_study/captions)
   --run DIR         folder for this training and its scores (default: a folder within --out)
   --prepare-only    prepare the data and stop
+  --train-only      prepare the data, train the model and stop
   --help            this text
 
 examples:
@@ -23,13 +25,14 @@ examples:
 EOT
 }
 
-options=() sentences=8000
+options=() sentences=8000 train_only=false
 while [ $# -gt 0 ]; do
     case "$1" in
         --sentences=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     esac
     case "$1" in
         --sentences) sentences="$(value "$@")"; shift ;;
+        --train-only) train_only=true ;;
         *) options+=("$1") ;;
     esac
     shift
@@ -56,7 +59,7 @@ if ! has_option --dry-run; then
         done
     done
 fi
-prepare prepare_multi30k.sh --out "$data" --units words --data "$text" --own-corpus
+prepare prepare_translation.sh --out "$data" --units words --data "$text"
 
 train "$data" "$run" --arch wsum_lstm --cell "$cell" \
     --encoder-layers 1 --encoder-bidirectional --encoder-embed-dim 128 --encoder-hidden-size 128 \
@@ -67,6 +70,7 @@ train "$data" "$run" --arch wsum_lstm --cell "$cell" \
     --batch-size 32 --clip-norm 1 --seed 1 --max-epoch 6 \
     --no-epoch-checkpoints --log-format simple --log-interval 50
 
+! $train_only || exit 0
 for subset in valid test; do
     run_job "$SCRIPTS/score.sh" "$data" --checkpoints "$run/checkpoint_last.pt" --subset "$subset" \
         --out "$(results "$run" "score-$subset")" ${score_options[@]+"${score_options[@]}"}

@@ -20,7 +20,7 @@ perplexity of the validation and the test set. Run it again to continue where it
   --seed N          random seed (default 1)
   --data FOLDER     folder with the files of the corpus (default: download them)
   --cache DIR       keep downloaded files there (default ~/.cache/fairseq_wsum/CORPUS)
-  --own-corpus      FOLDER has other text in files of the same names: do not verify checksums
+  --own-corpus      FOLDER has text of your own: see scripts/prepare_text.sh --help
   --nwords N        limit the dictionary of that text to N entries (default: no limit)
   --out DIR         folder for data and results (default runs/awd)
   --run DIR         folder for this training and its scores (default: a folder within --out)

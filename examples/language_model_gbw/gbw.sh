@@ -21,7 +21,7 @@ Run it again to continue where it stopped. The full training takes several GPUs 
   --threshold N     see scripts/prepare_gbw.sh
   --data PATH       the published archive or its unpacked folder (default: download the archive)
   --cache DIR       keep the downloaded archive there (default ~/.cache/fairseq_wsum/gbw)
-  --own-corpus      PATH has other text in files of the same names
+  --own-corpus      PATH is a folder with text of your own: see scripts/prepare_text.sh --help
   --out DIR         folder for data and results (default runs/gbw)
   --run DIR         folder for this training and its scores (default: a folder within --out)
   --prepare-only    prepare the data and stop

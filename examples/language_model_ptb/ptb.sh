@@ -20,7 +20,7 @@ print the perplexity of the validation and the test set. Run it again to continu
   --data FOLDER     folder with ptb.train.txt, ptb.valid.txt and ptb.test.txt (default: download
                     them)
   --cache DIR       keep downloaded files there (default ~/.cache/fairseq_wsum/ptb)
-  --own-corpus      FOLDER has other text in files of the same names: do not verify checksums
+  --own-corpus      FOLDER has text of your own: see scripts/prepare_text.sh --help
   --nwords N        limit the dictionary of that text to N entries (default: no limit)
   --out DIR         folder for data and results (default runs/ptb)
   --run DIR         folder for this training and its scores (default: a folder within --out)

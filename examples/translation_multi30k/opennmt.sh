@@ -17,7 +17,7 @@ the test set. Run it again to continue where it stopped.
   --fairseq-lstm    train fairseq's own --arch lstm instead, with the same sizes
   --data FOLDER     folder with the files of Multi30k (default: download them)
   --cache DIR       keep downloaded files there (default ~/.cache/fairseq_wsum/multi30k)
-  --own-corpus      FOLDER has a corpus of your own: see scripts/prepare_multi30k.sh --help, whose
+  --own-corpus      FOLDER has a corpus of your own (see scripts/prepare_translation.sh), whose
                     options --text, --source-lang, --target-lang, --max-words and
                     --workers it takes, too
   --out DIR         folder for data and results (default runs/multi30k/opennmt)

@@ -15,7 +15,7 @@ the validation set, and score the test set. Run it again to continue where it st
   --fairseq-lstm    train fairseq's own --arch lstm instead
   --data FOLDER     folder with the files of Multi30k (default: download them)
   --cache DIR       keep downloaded files there (default ~/.cache/fairseq_wsum/multi30k)
-  --own-corpus      FOLDER has a corpus of your own: see scripts/prepare_multi30k.sh --help, whose
+  --own-corpus      FOLDER has a corpus of your own (see scripts/prepare_translation.sh), whose
                     options --text, --source-lang, --target-lang, --max-words,
                     --character-coverage and --workers it takes, too
   --bpe-size N      units of the joint BPE (default 8000; a small corpus may have fewer)

@@ -1,5 +1,7 @@
-"""Experiments: corpora, recipes, and studies of many training runs with their report.
+"""Experiments, from a corpus to a table. `scripts/*.sh` and `examples/*/*.sh` call these programs.
 
-plan -> record -> run -> study                            `fairseq-wsum study`
-plan, record -> results -> significance -> table -> report        `fairseq-wsum report`
+    files -> folder, corpora -> text, translation -> prepare          scripts/prepare_*.sh
+    files -> train -> recipe -> recipes                               scripts/train.sh, examples/
+    plan -> record -> run -> study                                    fairseq-wsum study
+    plan, record -> results -> significance -> report                 fairseq-wsum report
 """

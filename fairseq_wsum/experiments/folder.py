@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import json
-import logging
 import os
 import shutil
 import subprocess
@@ -15,40 +12,37 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from common import UserError, few, is_open_at, locked
-from corpus_files import lines, sha256
+from .files import UserError, few, is_open_at, lines, locked, sha256
 
 RECORD = "prepared.json"
 BEGUN = "begun.json"  # in an unfinished folder: what the next run needs to continue
 LOCK = "fairseq_wsum.lock"  # marks an unfinished folder as ours
 NO_DATA = (RECORD, BEGUN, LOCK, "preprocess.log")
-MAPPINGS = {"made": int, "sha256": str, "tokens": int}  # in RECORD and BEGUN: types of the values
-ADDED = {"character_coverage": 1.0}  # options that older folders lack, with their value there
+# options that older folders lack, with their value there
+ADDED = {"character_coverage": 1.0, "threshold": 1, "shards": None}
+# what older folders of one's own text have as their corpus
+OWN = {"multi30k": "translation", "ptb": "text", "wikitext2": "text", "gbw": "text"}
 
 
 # A finished folder
 
 
 def is_done(
-    args: argparse.Namespace, settings: Mapping[str, object], sums: Callable[[], Mapping[str, str]]
+    out: Path, settings: Mapping[str, object], sums: Callable[[], Mapping[str, str]] | None
 ) -> bool:
-    """Whether --out was already made with these `settings` and from the files of --data.
+    """Whether `out` was already made with these `settings`, and from the same files.
 
-    `sums` returns the SHA-256 of each of these files by name. It is called only if needed.
+    `sums` returns the SHA-256 of each file; None for a published corpus, whose files are known.
     """
-    out = args.out.resolve()
-    record = record_of(out, settings)
+    record = record_of(out.resolve(), settings)
     if record is None:
         return False
-    # the address of a corpus of the user's own may be another
-    compared = args.data is not None or settings.get("own_corpus", False)
-    if compared and (names := differing(record["sha256"], sums())):
-        source = "the corpus" if args.data is None else f"--data {args.data}"
+    if sums is not None and (names := differing(record["sha256"], sums())):
         raise UserError(
-            f"--out {out} was made from other files than {source} has now: "
-            f"{few(names)}; give a new folder, or remove the old one"
+            f"--out {out} was made from other files than --data has now: {few(names)}; give a new "
+            "folder, or remove the old one"
         )
-    print(f"{args.out}: already done, with the same options")
+    print(f"{out}: already done, with the same options")
     return True
 
 
@@ -64,8 +58,8 @@ def record_of(out: Path, settings: Mapping[str, object]) -> dict[str, Any] | Non
             f"--out {out} holds another corpus ({record['corpus']}, made by {record['script']}); "
             "give a new folder"
         )
-    changed = changes(record, settings)
-    if changed:
+    # older folders may have been made by a script of another name
+    if changed := changes(record, {**settings, "script": record["script"]}):
         raise UserError(
             f"--out {out} was made with other options ({changed}); "
             "give a new folder, or remove the old one"
@@ -76,25 +70,29 @@ def record_of(out: Path, settings: Mapping[str, object]) -> dict[str, Any] | Non
 
 def read_record(folder: Path, keys: Iterable[str] = ()) -> dict[str, Any]:
     """prepared.json of a prepared folder; it is an error if one of `keys` is missing."""
-    return read_json(folder / RECORD, keys, "prepare the data again, in a new folder")
+    record = read_json(folder / RECORD, keys, "prepare the data again, in a new folder")
+    if record.get("own_corpus"):
+        record["corpus"] = OWN.get(record["corpus"], record["corpus"])
+    return record
 
 
 def read_translation_record(folder: Path, keys: Iterable[str]) -> dict[str, Any]:
-    """prepared.json of a folder of prepare_multi30k.sh, the script for translation."""
+    """prepared.json of a folder with text for translation."""
     record = read_record(folder, ("corpus", "script"))
-    if record["corpus"] != "multi30k":
+    if record["corpus"] not in ("multi30k", "translation"):
         raise UserError(
-            f"{folder} was made by {record['script']}: give a folder of prepare_multi30k.sh, which "
-            "also prepares texts of your own"
+            f"{folder} was made by {record['script']}: give a folder of prepare_multi30k.sh, or of "
+            "prepare_translation.sh for text of your own"
         )
     return read_record(folder, keys)
 
 
 def read_like(folder: Path) -> dict[str, Any]:
-    """prepared.json of the folder in --like of prepare_multi30k.sh, with its vocabulary intact."""
+    """prepared.json of the folder in --like, with its vocabulary intact."""
     if not (folder / RECORD).is_file():
         raise UserError(
-            f"--like {folder} has no {RECORD}: give a folder that prepare_multi30k.sh has made"
+            f"--like {folder} has no {RECORD}: give a folder that prepare_multi30k.sh or "
+            "prepare_translation.sh has made"
         )
     keys = ("text", "units", "source_lang", "target_lang", "made")
     record = read_translation_record(folder, keys)
@@ -120,21 +118,12 @@ def vocabulary_sum(folder: Path, record: Mapping[str, Any]) -> str:
 def read_json(path: Path, keys: Iterable[str], cure: str) -> dict[str, Any]:
     """The JSON object in a file, which must have these `keys`."""
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        found: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path} ({error}); {cure}") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path} is damaged: it is not a JSON object; {cure}")
-    for key in keys:
-        if key not in found:
-            raise UserError(f"{path} is damaged, or of another version: it lacks {key!r}; {cure}")
-        if key in MAPPINGS and not is_mapping(found[key], MAPPINGS[key]):
-            raise UserError(f"{path} is damaged: {key!r} is {found[key]!r:.50}; {cure}")
+    if lacking := [key for key in keys if key not in found]:
+        raise UserError(f"{path} is damaged, or of another version: it lacks {lacking}; {cure}")
     return found
-
-
-def is_mapping(found: object, kind: type) -> bool:
-    return isinstance(found, dict) and all(isinstance(value, kind) for value in found.values())
 
 
 def changes(old: Mapping[str, object], new: Mapping[str, object]) -> str:
@@ -186,14 +175,14 @@ def write_record(folder: Path, record: Mapping[str, object]) -> None:
 @contextmanager
 def new_folder(out: Path, settings: Mapping[str, object]) -> Iterator[Path]:
     """A folder to fill. It becomes `out` if the block succeeds and is removed otherwise."""
-    with only_run(out) as partial:
+    with only_run(out.resolve()) as partial:
         if (partial / BEGUN).is_file():
             raise UserError(
                 f"{partial} holds an unfinished run of another script, which can continue it; "
                 "remove the folder, or give another --out"
             )
         yield partial
-        finish(partial, out, settings)
+        finish(partial, out.resolve(), settings)
 
 
 @contextmanager
@@ -229,26 +218,14 @@ def only_run(out: Path) -> Iterator[Path]:
 
 def begin(folder: Path, settings: Mapping[str, object]) -> None:
     """Keep an unfinished folder for later runs; an earlier run must have had these `settings`."""
-    if (folder / BEGUN).is_file():
-        continue_begun(folder, changes(read_begun(folder), settings))
-    else:
-        write_begun(folder, settings)
-
-
-def write_begun(folder: Path, content: Mapping[str, object]) -> None:
     note = folder / BEGUN
-    partial = note.with_name(f"{note.name}.partial")
-    partial.write_text(json.dumps(content))
-    os.replace(partial, note)
-
-
-def read_begun(folder: Path, keys: Iterable[str] = ()) -> dict[str, Any]:
-    return read_json(folder / BEGUN, keys, f"remove {folder} and run this again")
-
-
-def continue_begun(folder: Path, changed: str) -> None:
-    """Check that nothing has changed since the run that began the folder."""
-    if changed:
+    if not note.is_file():
+        partial = note.with_name(f"{note.name}.partial")
+        partial.write_text(json.dumps(settings))
+        os.replace(partial, note)
+        return
+    begun = read_json(note, (), f"remove {folder} and run this again")
+    if changed := changes(begun, settings):
         raise UserError(
             f"{folder} was begun with other options ({changed}); "
             "give the same options to continue, or remove the folder"
@@ -313,26 +290,3 @@ def preprocess(folder: Path, destdir: str, prefs: Mapping[str, str], options: li
 def dictionary_size(path: Path) -> int:
     """Number of entries, including fairseq's four special symbols."""
     return 4 + len(lines(path.read_bytes()))
-
-
-def import_fairseq() -> None:
-    """Import fairseq without its log messages about optional packages."""
-    logging.disable(logging.INFO)
-    try:
-        importlib.import_module("fairseq")
-    finally:
-        logging.disable(logging.NOTSET)
-
-
-def counts(prefix: Path) -> dict[str, int]:
-    """Sentences, tokens and unknown words of a binarised split; sentence ends are tokens, too."""
-    import_fairseq()
-    import numpy as np
-    from fairseq.data import Dictionary, indexed_dataset
-
-    index = indexed_dataset.MMapIndexedDataset.Index(f"{prefix}.idx")
-    tokens = np.memmap(f"{prefix}.bin", dtype=index.dtype, mode="r")
-    assert len(tokens) == index.sizes.sum(dtype=np.int64)
-    unk, step = Dictionary().unk(), 1 << 24  # in steps, as a comparison allocates an array
-    unknown = (np.count_nonzero(tokens[i : i + step] == unk) for i in range(0, len(tokens), step))
-    return {"sentences": len(index), "tokens": len(tokens), "unknown": int(sum(unknown))}

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from common import UserError, open_text, write_lines
+from .files import UserError, open_text, write_lines
 
 
 def learn(model: Path, text: Iterable[str], size: int, character_coverage: float) -> None:
@@ -40,7 +40,8 @@ def learn(model: Path, text: Iterable[str], size: int, character_coverage: float
                 f"its characters alone need {needed[1]}; give at least --bpe-size {needed[1]}, or "
                 "a --character-coverage such as 0.9995, so that the rarest become <unk>"
             )
-        raise UserError(f"--bpe-size {size} does not suit this text: {reason}") from error
+        given = f"--bpe-size {size} --character-coverage {character_coverage}"
+        raise UserError(f"{given} does not suit this text: {reason}") from error
     model.write_bytes(buffer.getvalue())
 
 

