@@ -207,8 +207,7 @@ plan_tests() {
     # most of the time goes into compiling kernels
     [ -n "$(lacks xdist)" ] || pytest+=(-n 4)
     part tests/triton 900 "$no_triton" "${pytest[@]}" tests/test_triton.py \
-        tests/test_triton_compiled.py ${few[@]+"${few[@]}"}
-    part tests/scan 900 "$no_triton" "${pytest[@]}" tests/test_triton_scan.py ${few[@]+"${few[@]}"}
+        tests/test_triton_memory_cell.py tests/test_triton_compiled.py ${few[@]+"${few[@]}"}
     part tests/layers 900 "$reason" env FAIRSEQ_WSUM_TEST_DEVICE="$device" \
         "${pytest[@]}" tests/test_gpu.py ${few_layers[@]+"${few_layers[@]}"}
 }

@@ -142,73 +142,59 @@ def test_the_operators_pass_opcheck_with_a_projection_and_strided_states() -> No
     z, w_hh, w_hr = torch.randn(4, 3, 15), torch.randn(15, 2), torch.randn(2, 5)
     h_0, c_0 = torch.randn(2, 3).t(), torch.randn(5, 3).t()  # not contiguous
     tensors = [t.requires_grad_() for t in (z, w_hh, w_hr, h_0, c_0)]
-    code = operators.encode(CELLS["no-out"])
+    cell_id = operators.encode(CELLS["no-out"])
     z, w_hh, *others = tensors
-    inputs = (z, w_hh, None, *others, mask_of("right", 4, 3), code, True, True)
+    inputs = (z, w_hh, None, *others, mask_of("right", 4, 3), cell_id, True, True)
     torch.library.opcheck(torch.ops.fairseq_wsum.recurrence, inputs)
-    z, code = torch.randn(4, 3, 20, requires_grad=True), operators.encode(CELLS["no-srnn-hidden"])
-    inputs = (z, None, tensors[4], None, code, True, True)
+    z = torch.randn(4, 3, 20, requires_grad=True)
+    cell_id = operators.encode(CELLS["no-srnn-hidden"])
+    inputs = (z, None, tensors[4], None, cell_id, True, True)
     torch.library.opcheck(torch.ops.fairseq_wsum.memory_cell, inputs)
 
 
+Z, STATE, WEIGHT = torch.zeros(4, 2, 24), torch.zeros(2, 6), torch.zeros(24, 6)
+MISTAKES = {
+    "type": (dict(z=Z.half()), r"take float32 and bfloat16, got torch\.float16"),
+    "types": (dict(c_0=STATE.bfloat16()), r"take c_0 of size .* got \(2, 6\) in torch.bfloat16"),
+    "mask": (dict(padding_mask=torch.zeros(2, 4).bool()), r"padding of size \(4, 2\) .* \(2, 4\)"),
+    "batch": (dict(h_0=torch.zeros(5, 6)), r"z of size \(4, 5, 24\) .* got \(4, 2, 24\)"),
+    "no-sequence": (dict(z=Z[:, :0]), r"z of size \(4, 2, 24\) .* got \(4, 0, 24\)"),
+    "no-steps": (dict(z=Z[:0]), "at least one time step"),
+    "weight": (dict(w_hh=WEIGHT[:, :3]), r"w_hh of size \(24, 6\) .* got \(24, 3\)"),
+}
+
+
 @needs_kernels
-def test_tensors_of_another_type_or_cell_are_rejected() -> None:
-    z, c_0 = torch.randn(4, 3, 20), torch.randn(3, 5)
-    code = operators.encode(CELLS["no-srnn-hidden"])
-    memory_cell = torch.ops.fairseq_wsum.memory_cell
-    with pytest.raises(ValueError, match=r"take float32 and bfloat16, got torch\.float16"):
-        memory_cell(z.half(), None, c_0, None, code, False, False)
-    with pytest.raises(ValueError, match=r"take c_0 in torch\.float32, got torch\.bfloat16"):
-        memory_cell(z, None, c_0.bfloat16(), None, code, False, False)
-    for unknown in (0, 1000):
-        with pytest.raises(ValueError, match=f"no cell has the code {unknown}"):
-            memory_cell(z[..., :5], None, c_0, None, unknown, False, False)
+@pytest.mark.parametrize(("wrong", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_tensors_of_another_type_or_shape_are_rejected(wrong, message) -> None:
+    given = dict(z=Z, w_hh=WEIGHT, b_inner=None, w_hr=None, h_0=STATE, c_0=STATE)
+    given |= dict(padding_mask=None, cell_id=operators.encode(CELLS["lstm"]))
+    with pytest.raises(ValueError, match=message):
+        torch.ops.fairseq_wsum.recurrence(**{**given, **wrong}, reverse=False, save=True)
 
 
 @needs_kernels
 @pytest.mark.parametrize(
-    ("cell", "number"), [("sru", "R"), ("sru", "K"), ("gru", "R"), ("gru", "Q"), ("gru", "S")]
+    ("cell", "number"),
+    [("sru", "rows"), ("sru", "vectors"), ("gru", "hidden_rows"), ("gru", "saved_rows")],
 )
 def test_a_cell_with_other_rows_in_the_library_is_rejected(cell, number, monkeypatch) -> None:
     """As after a change of the class of a cell, without a change of its header in C++."""
     operator, inputs = operator_inputs(cell)
-    right = dict(arguments.numbers_of_cell(operators.encode(CELLS[cell])))
+    right = arguments.counts_of_cell(operators.encode(CELLS[cell]))
     changed = {**right, number: right[number] + 1}
-    monkeypatch.setattr(arguments, "numbers_of_cell", lambda code: changed)
+    monkeypatch.setattr(arguments, "counts_of_cell", lambda cell_id: changed)
     monkeypatch.setattr(arguments, "check", lambda *_, **__: None)
-    with pytest.raises(ValueError, match=r"has no cell with the code \d+ and these rows"):
+    with pytest.raises(AssertionError, match=r"instantiate.h has no cell"):
         operator(*inputs)
 
 
 @needs_kernels
-def test_tensors_of_another_shape_are_rejected() -> None:
-    layer = WsumLSTM(3, 6, cell="lstm", backend="cpp")
-    z, h_0, c_0, weight = torch.randn(4, 2, 24), *torch.zeros(2, 2, 6), layer.weight_hh_l0
-    recurrence, code = torch.ops.fairseq_wsum.recurrence, operators.encode(layer.cell)
-    with pytest.raises(ValueError, match=r"padding of size \(4, 2\), got \(2, 4\)"):
-        recurrence(z, weight, None, None, h_0, c_0, torch.zeros(2, 4).bool(), code, False, True)
-    with pytest.raises(ValueError, match=r"z of size \(4, 5, 24\), got \(4, 2, 24\)"):
-        recurrence(z, weight, None, None, torch.zeros(5, 6), c_0, None, code, False, True)
-    with pytest.raises(ValueError, match=r"z of size \(4, 2, 24\), got \(4, 0, 24\)"):
-        recurrence(z[:, :0], weight, None, None, h_0, c_0, None, code, False, True)
-    with pytest.raises(ValueError, match="take a c_0 for this cell"):
-        recurrence(z, weight, None, None, h_0, None, None, code, False, True)
-    with pytest.raises(ValueError, match="take no b_inner for this cell: add it to z"):
-        recurrence(z, weight, z[0, 0], None, h_0, c_0, None, code, False, True)
-    backward = torch.ops.fairseq_wsum.recurrence_backward
-    with pytest.raises(ValueError, match=r"cells of size \(4, 2, 6\), got \(0,\)"):
-        rest = (torch.empty(0), code, False)
-        backward(None, None, None, weight, None, h_0, c_0, None, z, *rest)
-    with pytest.raises(ValueError, match=r"w_hh of size \(24, 6\), got \(24, 3\)"):
-        torch.func.functional_call(layer, {"weight_hh_l0": weight[:, :3]}, (z[..., :3],))
-
-
-@needs_kernels
 def test_failing_to_allocate_scratch_space_is_a_memory_error() -> None:
-    sizes = dict(T=1, B=1, H=1, P=1 << 50, R=1, Q=1, S=1)
-    too_wide = cpp._Recurrence(**sizes, code=operators.SRNN, threads=1)
+    numbers = dict(T=1, B=1, H=1, P=1 << 50, rows=1, hidden_rows=1, saved_rows=1)
+    numbers |= dict(cell_id=operators.SRNN)
     with pytest.raises(MemoryError, match="wsum_recurrence"):
-        kernels.call("wsum_recurrence", too_wide)
+        kernels.call("wsum_recurrence", cpp._Recurrence, torch.empty(0), numbers)
 
 
 @needs_kernels

@@ -33,8 +33,12 @@ from torch import Tensor
 from ..cells.rows import adjacent_hidden
 from ..ops import arguments, operators
 from .triton import DTYPES
-from .triton_common import RUN_TIME_VALUES, as_bytes, check_cell, sigmoid, tanh
+from .triton_cells import load, sigmoid, tanh
+from .triton_memory_cell import as_bytes
 from .triton_tiling import Tiling, processors_of, tiling_for
+
+# New values of these need no compilation, as in `triton_memory_cell`.
+RUN_TIME_VALUES = ("T", "B", "first", "last")
 
 # Kernels
 
@@ -59,11 +63,6 @@ def _wait(counter_ptr, target):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _load(ptr, mask):  # type: ignore[no-untyped-def]
-    return tl.load(ptr, mask=mask, other=0.0).to(tl.float32)
-
-
-@triton.jit
 def _from_others(ptr, mask):  # type: ignore[no-untyped-def]
     """Load what other programs have just written, bypassing the L1 cache for 16-byte accesses."""
     return tl.load(ptr, mask=mask, other=0.0, cache_modifier=".cg")
@@ -74,14 +73,14 @@ def _row(z, X: tl.constexpr, H: tl.constexpr, tile, BM: tl.constexpr, BN: tl.con
     """Row X of the pre-activations from x_t, or zeros if the cell does not have it."""
     sums = tl.zeros((BM, BN), tl.float32)
     if X >= 0:
-        sums = _load(z + X * H, tile)
+        sums = load(z + X * H, tile)
     return sums
 
 
 @triton.jit
 def _gate(row, live, ACTIVATED: tl.constexpr):  # type: ignore[no-untyped-def]
     """A saved gate, or 0 where `live` is False, which makes the gradients there 0."""
-    gate = _load(row, live)
+    gate = load(row, live)
     if not ACTIVATED:
         gate = tl.where(live, sigmoid(gate), 0.0)
     return gate
@@ -155,7 +154,7 @@ def _forward(  # type: ignore[no-untyped-def]
     tile = sequences[:, None] & units[None, :]
     place = m[:, None] * H + n[None, :]
     ACTIVATED: tl.constexpr = saved_ptr.dtype.element_ty == tl.float32
-    c = _load(c_ptr + place, tile)
+    c = load(c_ptr + place, tile)
     for s in tl.range(first, last, num_stages=1):
         t = T - 1 - s if REVERSE else s
         h_prev = h_ptr + (s % 2) * B * H
@@ -237,8 +236,8 @@ def _backward(  # type: ignore[no-untyped-def]
     tile = sequences[:, None] & units[None, :]
     place = m[:, None] * H + n[None, :]
     ACTIVATED: tl.constexpr = saved_ptr.dtype.element_ty == tl.float32
-    dh = _load(dh_ptr + place, tile)
-    dc = _load(dc_ptr + place, tile)
+    dh = load(dh_ptr + place, tile)
+    dc = load(dc_ptr + place, tile)
     for k in tl.range(first, last, num_stages=1):
         s = T - 1 - k
         t = T - 1 - s if REVERSE else s
@@ -254,9 +253,9 @@ def _backward(  # type: ignore[no-untyped-def]
             live = live & (padding == 0)
         dy = tl.zeros((BM, BN), tl.float32)
         if HAS_DY:
-            dy = _load(dy_ptr + out, live)
+            dy = load(dy_ptr + out, live)
         saved = saved_ptr + tb[:, None] * (R * H) + n[None, :]
-        content = _load(saved + X_C * H, live)
+        content = load(saved + X_C * H, live)
         if X_I >= 0:
             if SRNN and not ACTIVATED:
                 content = tanh(content)
@@ -266,10 +265,10 @@ def _backward(  # type: ignore[no-untyped-def]
                 f = _gate(saved + X_F * H, live, ACTIVATED)
             if X_O >= 0:
                 o = _gate(saved + X_O * H, live, ACTIVATED)
-            c = _load(cells_ptr + out, live)
+            c = load(cells_ptr + out, live)
             before = (t_prev * B).to(tl.int64) + m
-            c_prev = _load(cells_ptr + before[:, None] * H + n[None, :], live & (step > 0))
-            c_prev += _load(c_0_ptr + place, live & (step == 0))
+            c_prev = load(cells_ptr + before[:, None] * H + n[None, :], live & (step > 0))
+            c_prev += load(c_0_ptr + place, live & (step == 0))
 
         if k > first:
             _wait(counter_ptr, (k - first) * programs)
@@ -329,18 +328,18 @@ def recurrence(
     h_0: Tensor,
     c_0: Tensor | None,
     padding_mask: Tensor | None,
-    code: int,
+    cell_id: int,
     reverse: bool,
     save: bool,
     tiling: Tiling | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The operator `recurrence` of `operators`, without a projection."""
-    _check(code, w_hr)
+    assert w_hr is None  # see `triton.why_not`
     sizes = arguments.recurrence_sizes(z, w_hr, h_0)
     given = dict(padding=padding_mask, z=z, w_hh=w_hh, b_inner=b_inner, h_0=h_0, c_0=c_0)
-    arguments.check(arguments.RECURRENCE, DTYPES, code, z, sizes, **given)
+    arguments.check(arguments.RECURRENCE, DTYPES, cell_id, z, sizes, **given)
     z, w_hh = z.contiguous(), w_hh.contiguous()
-    outputs = operators.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, code, save)
+    outputs = operators.recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, cell_id, save)
     y, h_n, c_n, saved, cells, states = outputs
     time, batch, units = y.shape
     h = h_0.new_empty((2, batch, units))
@@ -352,7 +351,7 @@ def recurrence(
         *(z, w_hh, h, memory, as_bytes(padding_mask, z), y),
         *(tensor if tensor.numel() else nothing for tensor in (saved, cells, states)),
     )
-    options = _rows_of_z(code) | _rows_of_w_hh(code)
+    options = _rows_of_z(cell_id) | _rows_of_w_hh(cell_id)
     options |= dict(PADDED=padding_mask is not None, REVERSE=reverse, SAVE=save)
     _launch(_forward, tensors, time, (time, batch, units), options, tiling)
     h_n.copy_(h[time % 2])
@@ -370,18 +369,18 @@ def recurrence_backward(
     padding_mask: Tensor | None,
     saved: Tensor,
     cells: Tensor,
-    code: int,
+    cell_id: int,
     reverse: bool,
     tiling: Tiling | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The operator `recurrence_backward` of `operators`, without a projection."""
-    _check(code, w_hr)
+    assert w_hr is None  # see `triton.why_not`
     sizes = arguments.recurrence_sizes(saved, w_hr, h_0)
     given = dict(padding=padding_mask, w_hh=w_hh, h_0=h_0, c_0=c_0, saved=saved, dy=dy, dh_n=dh_n)
     if c_0 is not None:
         given |= dict(cells=cells, dc_n=dc_n)
-    arguments.check(arguments.RECURRENCE, DTYPES, code, saved, sizes, **given)
-    gradients = operators.recurrence_gradients(saved, w_hr, h_0, c_0, code)
+    arguments.check(arguments.RECURRENCE, DTYPES, cell_id, saved, sizes, **given)
+    gradients = operators.recurrence_gradients(saved, w_hr, h_0, c_0, cell_id)
     dz, _, dh_0, dc_0 = gradients
     (batch, units), time = h_0.shape, saved.size(0)
     # Separate allocations: Triton recompiles for an address that is not a multiple of 16.
@@ -393,7 +392,7 @@ def recurrence_backward(
         *(as_bytes(padding_mask, saved), saved, cells if cells.numel() else saved),
         *(saved if dy is None else dy.contiguous(), dh, dc, dz),
     )
-    options = _rows_of_z(code) | _ranges_of_hidden_rows(code)
+    options = _rows_of_z(cell_id) | _ranges_of_hidden_rows(cell_id)
     options |= dict(PADDED=padding_mask is not None, REVERSE=reverse, HAS_DY=dy is not None)
     _launch(_backward, tensors, time + 1, (time, batch, units), options, tiling)
     dh_0.copy_(dh)
@@ -403,12 +402,6 @@ def recurrence_backward(
 def _filled(new: Tensor, values: Tensor | None) -> Tensor:
     """`new`, with these values or 0."""
     return new.zero_() if values is None else new.copy_(values)
-
-
-def _check(code: int, w_hr: Tensor | None) -> None:
-    check_cell(code)
-    if w_hr is not None:
-        raise ValueError("the kernels take no w_hr")
 
 
 def _launch(
@@ -441,16 +434,16 @@ def _launch(
             run(*tensors, counter, time, batch, step, step + 1, **options)
 
 
-def _rows_of_z(code: int) -> dict[str, Any]:
+def _rows_of_z(cell_id: int) -> dict[str, Any]:
     """The number of rows of z, and the index of each, or -1 if the cell does not have it."""
-    cell = operators.decode(code)
+    cell = operators.decode(cell_id)
     places = {f"X_{row.upper()}": _place(cell.rows, row) for row in "ifco"}
     return {"R": len(cell.rows), "SRNN": "c" in cell.hidden_rows, **places}
 
 
-def _rows_of_w_hh(code: int) -> dict[str, int]:
+def _rows_of_w_hh(cell_id: int) -> dict[str, int]:
     """The index of each row in w_hh, or -1 if it is not a hidden row."""
-    rows = operators.decode(code).hidden_rows
+    rows = operators.decode(cell_id).hidden_rows
     return {f"H_{row.upper()}": _place(rows, row) for row in "ifco"}
 
 
@@ -458,11 +451,11 @@ def _place(rows: tuple[str, ...], row: str) -> int:
     return rows.index(row) if row in rows else -1
 
 
-def _ranges_of_hidden_rows(code: int) -> dict[str, int]:
+def _ranges_of_hidden_rows(cell_id: int) -> dict[str, int]:
     """Ranges of hidden rows that are adjacent in z: the index of the first row, and the number.
 
     There are at most two ranges: with recurrent gates, w_hh lacks at most the content layer, which
     lies between the gates.
     """
-    (a_1, b_1), (a_2, b_2) = (*adjacent_hidden(operators.decode(code)), (0, 0))[:2]
+    (a_1, b_1), (a_2, b_2) = (*adjacent_hidden(operators.decode(cell_id)), (0, 0))[:2]
     return dict(X_1=a_1, ROWS_1=b_1 - a_1, X_2=a_2, ROWS_2=b_2 - a_2)
