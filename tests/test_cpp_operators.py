@@ -72,7 +72,7 @@ def test_a_hundred_thousand_steps_run_in_linear_memory_and_equal_their_parts(cel
 @every_name
 def test_memory_is_at_most_torchs(cell, monkeypatch) -> None:
     # oneDNN, which computes products on AMD's processors, copies its operands
-    monkeypatch.setattr(products, "_choices", dict(product=False, outer=False))
+    monkeypatch.setattr(products, "_choices", dict(product=False, weight_gradient=False))
     peer = torch.nn.GRU if cell in ("gru", "mingru", "minlstm", "qrnn") else torch.nn.LSTM
     layers = WsumLSTM(200, 200, cell=cell, backend="cpp"), peer(200, 200)
     x = torch.randn(20, 20, 200)
@@ -194,7 +194,7 @@ def test_failing_to_allocate_scratch_space_is_a_memory_error() -> None:
     numbers = dict(T=1, B=1, H=1, P=1 << 50, rows=1, hidden_rows=1, saved_rows=1)
     numbers |= dict(cell_id=operators.SRNN)
     with pytest.raises(MemoryError, match="wsum_recurrence"):
-        kernels.call("wsum_recurrence", cpp._Recurrence, torch.empty(0), numbers)
+        kernels.call("wsum_recurrence", cpp._Recurrence, torch.empty(0), numbers, {})
 
 
 @needs_kernels

@@ -136,7 +136,9 @@ def test_a_gate_near_one_is_not_rounded_to_one(dtype, backend, by_step) -> None:
 def onednn(request, monkeypatch):
     if request.param and not torch.backends.mkldnn.is_available():
         pytest.skip("torch has no oneDNN")
-    monkeypatch.setattr(products, "_choices", dict(product=request.param, outer=request.param))
+    monkeypatch.setattr(
+        products, "_choices", dict(product=request.param, weight_gradient=request.param)
+    )
 
 
 @every_name

@@ -103,13 +103,14 @@ def memory_cell_kernels(cell):  # type: ignore[no-untyped-def]
 
 def recurrence_kernels(cell, how, units):  # type: ignore[no-untyped-def]
     """Both kernels, each with the constants of its launch."""
-    from fairseq_wsum.backends import triton_recurrence as kernels
+    from fairseq_wsum.backends import triton_recurrence as launchers
+    from fairseq_wsum.backends import triton_recurrence_kernels as kernels
 
     cell_id = operators.encode(cell)
     tile = dict(H=units, BM=how.sequences, BN=how.units, BK=how.inner, PRECISION="ieee")
-    shared = kernels._rows_of_z(cell_id) | tile
-    yield kernels._forward, {**shared, **kernels._rows_of_w_hh(cell_id), "SAVE": True}
-    yield kernels._backward, {**shared, **kernels._ranges_of_hidden_rows(cell_id), "HAS_DY": True}
+    shared = launchers._rows_of_z(cell_id) | tile
+    yield kernels.forward, {**shared, **launchers._rows_of_w_hh(cell_id), "SAVE": True}
+    yield kernels.backward, {**shared, **launchers._ranges_of_hidden_rows(cell_id), "HAS_DY": True}
 
 
 # The arguments of kernels that have the dtype of the layer.
@@ -117,11 +118,9 @@ IN_LAYER_DTYPE = ("z", "w", "h", "y", "dy", "dz", "saved", "states")
 
 
 def test_the_arguments_compiled_in_16_bits_are_arguments_of_kernels() -> None:
-    from fairseq_wsum.backends import triton_memory_cell, triton_recurrence
-
-    modules = (triton_memory_cell, triton_recurrence)
-    kernels = [kernel for module in modules for kernel in (module._forward, module._backward)]
-    arguments = {name for kernel in kernels for name in kernel.arg_names}
+    made = [kernel for kernel, _ in memory_cell_kernels(MEMORY_CELLS[0])]
+    made += [kernel for kernel, _ in recurrence_kernels(CELLS["lstm"], Tiling(16, 16, 64, True), 5)]
+    arguments = {name for kernel in made for name in kernel.arg_names}
     assert {f"{name}_ptr" for name in IN_LAYER_DTYPE} <= arguments
 
 

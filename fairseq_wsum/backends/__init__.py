@@ -55,27 +55,14 @@ class Backend:
     why_not_auto: Callable[[torch.device, torch.dtype], str | None] = lambda device, dtype: None
 
 
-# `auto` tries them in this order: the fast ones first, then the one that supports everything.
+# `auto` tries them in this order: the fast ones first, then the one that supports everything. One
+# of your own, added after these, runs where it is asked for by name.
 BACKENDS: dict[str, Backend] = {
     "cpp": Backend("cpp", fused.run, cpp.why_not),
     "torch": Backend("torch", torch_kernels.run, torch_kernels.why_not, torch_kernels.why_not_auto),
     "triton": Backend("triton", fused.run, triton.why_not, triton.why_not_auto),
     "reference": Backend("reference", reference.run, reference.why_not),
 }
-_RESERVED = frozenset(("auto", *BACKENDS))
-
-
-def register_backend(backend: Backend) -> None:
-    """Make a backend of your own available by its name; `auto` never takes it.
-
-    A backend of your own replaces another of the same name, as user modules may be imported twice.
-
-    Raises:
-        ValueError: the name is `auto`, or that of a backend of this package.
-    """
-    if backend.name in _RESERVED:
-        raise ValueError(f"the name {backend.name!r} is reserved: give your backend another name")
-    BACKENDS[backend.name] = backend  # after `reference`, which runs whatever `auto` asks for
 
 
 def choices() -> tuple[str, ...]:

@@ -48,14 +48,13 @@ def _call(
     like: Tensor,
     reverse: bool,
     sizes: dict[str, int],
-    *,
+    tensors: dict[str, Tensor | None],
     backward: bool = False,
-    **tensors: Tensor | None,
 ) -> None:
     """Check the tensors of an operator and call its function of the library.
 
     Args:
-        name, kind, like, backward, tensors: as in `kernels.call`.
+        name, kind, like, tensors, backward: as in `kernels.call`.
         cell_id: that of the cell (`operators.encode`).
         reverse: run from the last time step to the first.
         sizes: the dimensions by letter, without those of the cell.
@@ -68,7 +67,7 @@ def _call(
     counts = arguments.counts_of_cell(cell_id)
     counts = {key: counts[key] for key, _ in kind._fields_ if key in counts}
     numbers = {**sizes, **counts, "cell_id": cell_id, "reverse": reverse}
-    result = kernels.call(name, kind, like, numbers, backward=backward, **tensors)
+    result = kernels.call(name, kind, like, numbers, tensors, backward)
     assert result == 0, f"csrc/instantiate.h has no cell {cell_id} with {counts}"
 
 
@@ -84,7 +83,7 @@ def _memory_cell(
     sizes = arguments.memory_cell_sizes(z, c_0)
     y, c_n, cells = operators.memory_cell_outputs(z, c_0, padding_mask, cell_id, save)
     tensors = dict(padding=padding_mask, z=z, v=v, c_0=c_0, y=y, c_n=c_n, cells=_or_none(cells))
-    _call("wsum_memory_cell", _MemoryCell, cell_id, z, reverse, sizes, **tensors)
+    _call("wsum_memory_cell", _MemoryCell, cell_id, z, reverse, sizes, tensors)
     return y, c_n, cells
 
 
@@ -104,7 +103,7 @@ def _memory_cell_backward(
     parts = None if v is None else c_0.new_empty((len(c_0), *v.shape))
     tensors = dict(padding=padding_mask, z=z, v=v, c_0=c_0, cells=cells)
     tensors.update(dy=dy, dc_n=dc_n, dz=dz, dv=parts, dc_0=dc_0)
-    _call("wsum_memory_cell", _MemoryCell, cell_id, z, reverse, sizes, backward=True, **tensors)
+    _call("wsum_memory_cell", _MemoryCell, cell_id, z, reverse, sizes, tensors, True)
     return dz, dv if parts is None else parts.sum(0), dc_0
 
 
@@ -126,7 +125,7 @@ def _recurrence(
     tensors = dict(padding=padding_mask, z=z, w_hh=w_hh, b_inner=b_inner, w_hr=w_hr)
     tensors.update(h_0=h_0, c_0=c_0)
     tensors.update(zip(names, map(_or_none, outputs), strict=True))
-    _call("wsum_recurrence", _Recurrence, cell_id, z, reverse, sizes, **tensors)
+    _call("wsum_recurrence", _Recurrence, cell_id, z, reverse, sizes, tensors)
     return outputs
 
 
@@ -151,7 +150,7 @@ def _recurrence_backward(
     if c_0 is not None:
         tensors.update(cells=cells, dc_n=dc_n)
     tensors.update(zip(("dz", "dh", "dh_0", "dc_0"), map(_or_none, gradients), strict=True))
-    _call("wsum_recurrence", _Recurrence, cell_id, saved, reverse, sizes, backward=True, **tensors)
+    _call("wsum_recurrence", _Recurrence, cell_id, saved, reverse, sizes, tensors, True)
     return gradients
 
 

@@ -10,6 +10,7 @@ gated sum is the scan of its memory cell, c_t = u_t + f_t * c_{t-1}.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -154,7 +155,8 @@ def run_parallel(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run a gated sum: everything for all time steps at once, the memory cell by a scan."""
     assert cell.is_gated_sum
-    z_all = cell.preactivations(split(cell.rows, widened(z)), {}, c_0, p.v)
+    nothing: Any = None  # in place of c_{t-1}, which a gated sum does not read
+    z_all = cell.preactivations(split(cell.rows, widened(z)), {}, nothing, p.v)
     i, f = cell.gates(z_all)
     # a gate may be a vector, or a constant of another type on the CPU
     f, u = torch.broadcast_tensors(f.to(c_0), (i * cell.content(z_all)).to(c_0))

@@ -228,7 +228,7 @@ class Plan(NamedTuple):
         warps: number of warps of a program.
         stages: how many iterations ahead the inputs are loaded, plus 1.
 
-    Only the default warps and stages have been measured; benchmarks/plans.py compares others.
+    benchmarks/plans.py compares others.
     """
 
     steps: int = 16
@@ -239,8 +239,7 @@ class Plan(NamedTuple):
 
 
 # Chunks read the inputs of a kernel twice. That pays off only if there are too few programs to use
-# the memory bandwidth of a large GPU. The thresholds are estimates for 132 multiprocessors with a
-# few programs each; they have not been measured.
+# the memory bandwidth of a large GPU. The thresholds are estimates.
 FEW_PROGRAMS = 256
 ENOUGH_PROGRAMS = 512
 SHORTEST_CHUNK = 128  # steps

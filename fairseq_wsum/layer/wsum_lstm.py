@@ -244,7 +244,7 @@ class WsumLSTM(nn.Module):
         return (y.transpose(0, 1) if self.batch_first else y), state
 
     def extra_repr(self) -> str:
-        defaults = dict(num_layers=1, bias=True, batch_first=False, dropout=0.0)
+        defaults: dict[str, Any] = dict(num_layers=1, bias=True, batch_first=False, dropout=0.0)
         defaults |= dict(bidirectional=False, proj_size=0, residuals=False, backend="auto")
         shown = [str(self.input_size), str(self.hidden_size)]
         for name, default in defaults.items():

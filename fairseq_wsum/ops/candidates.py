@@ -77,7 +77,7 @@ def _run(logits: Tensor, first: int, k: int, normalised: bool) -> tuple[Tensor, 
     log_p, words = _fake(logits, first, k, normalised)
     numbers = dict(N=len(logits), W=logits.size(1), first=first, k=k, normalised=normalised)
     arrays = dict(z=logits, log_p=log_p, words=words)
-    assert kernels.call("wsum_candidates", _Candidates, logits, numbers, **arrays) == 0
+    assert kernels.call("wsum_candidates", _Candidates, logits, numbers, arrays) == 0
     return log_p, words
 
 

@@ -61,8 +61,7 @@ def _call(
     assert targets.shape == (rows,) and targets.dtype == torch.int64
     arrays.update(z=z, targets=targets)
     numbers = dict(N=rows, W=words, ignored=ignored)
-    call = kernels.call
-    if call("wsum_cross_entropy", _CrossEntropy, z, numbers, backward=backward, **arrays) == 1:
+    if kernels.call("wsum_cross_entropy", _CrossEntropy, z, numbers, arrays, backward) == 1:
         wrong = targets[((targets < 0) | (targets >= words)) & (targets != ignored)]
         raise IndexError(f"target {int(wrong[0])} is outside the vocabulary of {words} words")
 

@@ -50,7 +50,7 @@ class _Dropout(ctypes.Structure):
 def _run(x: Tensor, p: float, seed: Tensor) -> Tensor:
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     numbers = dict(size=x.numel(), seed=int(seed), keep=1 - p)
-    kernels.call("wsum_dropout", _Dropout, x, numbers, x=x, y=y)
+    kernels.call("wsum_dropout", _Dropout, x, numbers, dict(x=x, y=y))
     return y
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from .library import no_second_derivatives
-from .products import as_rows, batched, outer, product
+from .products import as_rows, product, weight_gradient
 from .transforms import in_autocast, in_transformation
 
 
@@ -54,7 +54,9 @@ class _Linear:
 
     @staticmethod
     def gradient(x: Sequence[Tensor], dy: Sequence[Tensor]) -> Tensor:
-        return outer(torch.cat([as_rows(d) for d in dy]), torch.cat([as_rows(v) for v in x]))
+        return weight_gradient(
+            torch.cat([as_rows(d) for d in dy]), torch.cat([as_rows(v) for v in x])
+        )
 
 
 class _Batched:
@@ -63,15 +65,15 @@ class _Batched:
     @staticmethod
     def product(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
         assert bias is None
-        return batched(x, matrix)
+        return torch.bmm(x, matrix)
 
     @staticmethod
     def input_gradient(dy: Tensor, matrix: Tensor) -> Tensor:
-        return batched(dy, matrix.transpose(1, 2))
+        return torch.bmm(dy, matrix.transpose(1, 2))
 
     @staticmethod
     def gradient(x: Sequence[Tensor], dy: Sequence[Tensor]) -> Tensor:
-        return batched(torch.cat(tuple(x), dim=1).transpose(1, 2), torch.cat(tuple(dy), dim=1))
+        return torch.bmm(torch.cat(tuple(x), dim=1).transpose(1, 2), torch.cat(tuple(dy), dim=1))
 
 
 _Kind = type[_Linear] | type[_Batched]
@@ -79,7 +81,6 @@ _KINDS: dict[Callable[..., Any], _Kind] = {
     F.linear: _Linear,
     torch.ops.fairseq_wsum.linear: _Linear,
     torch.bmm: _Batched,
-    torch.ops.fairseq_wsum.bmm: _Batched,
 }
 
 # Tokens link the steps of a matrix. A token is an empty tensor. Each step takes the token of the

@@ -65,9 +65,8 @@ def call(
     kind: type[ctypes.Structure],
     like: Tensor,
     numbers: Mapping[str, float],
-    *,
+    tensors: Mapping[str, Tensor | None],
     backward: bool = False,
-    **tensors: Tensor | None,
 ) -> int:
     """Call a function of the library and return its result.
 
@@ -76,9 +75,9 @@ def call(
         kind: the class of its struct.
         like: a tensor in the dtype that the struct calls real.
         numbers: the sizes and flags.
-        backward: compute the gradients.
         tensors: the tensors by name; None becomes a null pointer. Inputs are made contiguous;
             outputs must be so.
+        backward: compute the gradients.
 
     Raises:
         MemoryError: the scratch space could not be allocated.

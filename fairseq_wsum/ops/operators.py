@@ -32,7 +32,7 @@ from torch import Tensor
 from ..cells import GRU, LSTM, QRNN, SRU, Cell, MinGRU, MinLSTM, SimpleRNN
 from ..cells.rows import adjacent_hidden, split
 from .library import LIBRARY, derive, no_second_derivatives
-from .products import add_outer_to, outer, outer_to
+from .products import add_weight_gradient, weight_gradient, write_weight_gradient
 
 # z: T x B x rows*H; v: float32, vectors x H, or None; c_0: B x H;
 # padding_mask: T x B, True at padding; cell_id: see `encode`
@@ -326,7 +326,7 @@ def _recurrence_gradient(
             begin = end
         db_inner = torch.cat(sums) if sums else None
     if w_hr is not None and ctx.needs_input_grad[3]:
-        dw_hr = outer(dh, _unprojected(cell, saved, cells))
+        dw_hr = weight_gradient(dh, _unprojected(cell, saved, cells))
     dc_0 = None if c_0 is None else dc_0
     return dz, dw_hh, db_inner, dw_hr, dh_0, dc_0, None, None, None, None
 
@@ -353,8 +353,8 @@ def _sum_of_products(out: Tensor, dz: Tensor, h: Tensor, h_0: Tensor, reverse: b
     The first step is added separately, so that no tensor of all h_{t-1} is needed.
     """
     first, later, before = (dz[-1], dz[:-1], h[1:]) if reverse else (dz[0], dz[1:], h[:-1])
-    outer_to(out, later, before)
-    add_outer_to(out, first, h_0)
+    write_weight_gradient(out, later, before)
+    add_weight_gradient(out, first, h_0)
 
 
 def _unprojected(cell: Cell, saved: Tensor, cells: Tensor) -> Tensor:
