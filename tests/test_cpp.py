@@ -179,18 +179,6 @@ def test_the_gradient_of_the_projection_alone_is_correct() -> None:
 
 
 @needs_kernels
-@every_name
-def test_a_sequence_in_parts_equals_one_run(cell) -> None:
-    layer = WsumLSTM(6, 33, cell=cell, backend="cpp")
-    x = torch.randn(11, 5, 6)
-    whole, state = layer(x)
-    first, carried = layer(x[:4])
-    second, last = layer(x[4:], carried)
-    torch.testing.assert_close(torch.cat((first, second)), whole)
-    torch.testing.assert_close(last, state)
-
-
-@needs_kernels
 @pytest.mark.parametrize(
     "cell", [n for n, c in CELLS.items() if c.has_recurrent_matrix and c.has_memory]
 )
@@ -277,41 +265,6 @@ def test_ten_thousand_steps_and_saturated_gates_stay_accurate(cell) -> None:
         scale = right.abs().amax().clamp_min(1)
         assert found.isfinite().all()
         assert ((found.double() - right).abs().amax() / scale) < 2e-4
-
-
-@needs_kernels
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-@every_name
-def test_infinities_and_nan_are_not_hidden_and_stay_in_their_sequence(cell, bad) -> None:
-    layer = WsumLSTM(3, 20, cell=cell, backend="cpp")
-    with torch.no_grad():
-        layer.weight_ih_l0.abs_()
-    x = torch.randn(4, 14, 3)
-    clean, _ = layer(x)
-    x[2, 5] = bad
-    y, _ = layer(x)
-    assert torch.equal(y[:2], clean[:2])
-    others = torch.arange(14) != 5
-    assert torch.equal(y[:, others], clean[:, others])
-    if bad != bad:
-        assert y[2:, 5].isnan().all()
-    # at padding it has no effect
-    mask = torch.zeros(4, 14, dtype=torch.bool)
-    mask[2:, 5] = True
-    y, _ = layer(x, None, mask)
-    y.sum().backward()
-    assert all(p.grad.isfinite().all() for p in layer.parameters())
-
-
-@needs_kernels
-@every_name
-def test_an_empty_batch_gives_an_empty_result(cell) -> None:
-    layer = WsumLSTM(3, 20, cell=cell, backend="cpp")
-    x = torch.randn(4, 0, 3, requires_grad=True)
-    y, (h_n, c_n) = layer(x)
-    y.sum().backward()
-    assert y.shape == (4, 0, 20) and h_n.shape == c_n.shape == (1, 0, 20)
-    assert all(p.grad.eq(0).all() for p in layer.parameters())
 
 
 @needs_kernels

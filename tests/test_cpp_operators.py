@@ -3,11 +3,10 @@
 import pytest
 import torch
 import torch.autograd.forward_ad as forward_ad
-from cpp_oracle import SHAPES, assert_near, needs_kernels, twins
+from cpp_oracle import needs_kernels
 from layer_oracle import every_name, mask_of
 from layers import peak_memory
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from fairseq_wsum import CELLS, WsumLSTM
@@ -277,72 +276,38 @@ def test_a_layer_exported_without_gradients_has_gradients(cell) -> None:
     torch.testing.assert_close(*gradients)
 
 
-@needs_kernels
-@pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden"])
-def test_export_keeps_the_operators(cell) -> None:
-    layer = WsumLSTM(3, 20, cell=cell, backend="cpp").eval()
-    time = torch.export.Dim("time", min=2, max=100)
-    program = torch.export.export(layer, (torch.randn(4, 5, 3),), dynamic_shapes=({0: time},))
-    x = torch.randn(9, 5, 3)
-    torch.testing.assert_close(program.module()(x), layer(x))
-    operator = "memory_cell" if cell == "no-srnn-hidden" else "recurrence"
-    assert f"fairseq_wsum.{operator}" in program.graph_module.code
+TIME, BATCH = torch.export.Dim("time", min=2, max=100), torch.export.Dim("batch")
+ZERO = torch.zeros(1, 2, 5)
+EXPORTED = {
+    "recurrence": (dict(cell="lstm"), (torch.zeros(4, 2, 3),), ({0: TIME},)),
+    "memory-cell": (dict(cell="no-srnn-hidden"), (torch.zeros(4, 2, 3),), ({0: TIME},)),
+    "window-and-mask": (
+        dict(cell="qrnn", window=2),
+        (torch.zeros(4, 2, 3), None, mask_of("left", 4, 2)),
+        ({0: TIME}, None, {0: TIME}),
+    ),
+    "decoding-step": (
+        dict(backend="auto"),
+        (torch.zeros(1, 2, 3), (ZERO, ZERO)),
+        ({1: BATCH}, ({1: BATCH}, {1: BATCH})),
+    ),
+}
 
 
 @needs_kernels
-@pytest.mark.parametrize("strict", [False, True])
-def test_a_window_over_padding_is_exported_for_every_length(strict) -> None:
-    layer = WsumLSTM(3, 5, cell="qrnn", window=2, backend="cpp").eval()
-    time = torch.export.Dim("time", min=2, max=100)
-    sizes = {"input": {0: time}, "hx": None, "padding_mask": {0: time}}
-    given = (torch.randn(7, 2, 3), None, mask_of("left", 7, 2))
-    module = torch.export.export(layer, given, dynamic_shapes=sizes, strict=strict).module()
-    for steps in (2, 9):
-        x, mask = torch.randn(steps, 2, 3), mask_of("left", steps, 2)
-        torch.testing.assert_close(module(x, None, mask), layer(x, None, mask))
-
-
-@needs_kernels
-def test_a_decoding_step_is_exported_for_every_batch_size() -> None:
-    layer, size = WsumLSTM(3, 5).eval(), torch.export.Dim("batch")
-    zero = torch.zeros(1, 2, 5)
+@pytest.mark.parametrize("kind", EXPORTED)
+def test_a_layer_is_exported_for_every_length_or_batch_size(kind) -> None:
+    options, given, sizes = EXPORTED[kind]
+    layer = WsumLSTM(3, 5, **{"backend": "cpp", **options}).eval()
     with torch.no_grad():
-        step = torch.export.export(
-            *(layer, (torch.randn(1, 2, 3), (zero, zero))),
-            dynamic_shapes=({1: size}, ({1: size}, {1: size})),
-        ).module()
-        for batch in (1, 2, 700):
-            x, state = torch.randn(1, batch, 3), (torch.randn(1, batch, 5),) * 2
-            torch.testing.assert_close(step(x, state), layer(x, state))
-
-
-@needs_kernels
-def test_under_autocast_single_steps_share_one_copy_of_the_weights() -> None:
-    layer, copies = WsumLSTM(3, 5, backend="cpp"), []
-
-    class Watch(TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-            if function is torch.ops.aten._to_copy.default:
-                copies.append(args[0].shape)
-            return function(*args, **(kwargs or {}))
-
-    state = None
-    with torch.autocast("cpu", torch.bfloat16), Watch():
-        for x in torch.randn(4, 1, 2, 3):
-            _, state = layer(x, state)
-    assert copies.count(layer.weight_hh_l0.shape) == copies.count(layer.weight_ih_l0.shape) == 1
-
-
-@needs_kernels
-@every_name
-def test_autocast_uses_bfloat16_and_keeps_the_memory_cell_in_32_bits(cell) -> None:
-    fast, exact = twins(SHAPES["odd"], cell=cell)
-    x = torch.randn(5, 13, 7)
-    with torch.autocast("cpu", torch.bfloat16):
-        y, (h_n, c_n) = fast(x)
-    right, (_, c_right) = exact(x.double())
-    assert (y.dtype, h_n.dtype, c_n.dtype) == (torch.bfloat16, torch.bfloat16, torch.float32)
-    assert_near(y.detach(), right.detach(), torch.bfloat16, "y")
-    assert_near(c_n.detach(), c_right.detach(), torch.bfloat16, "c_n")
-    y.float().sum().backward()
-    assert all(p.grad.dtype == torch.float32 for p in fast.parameters())
+        program = torch.export.export(layer, given, dynamic_shapes=sizes)
+        module = program.module()
+        for size in (2, 9, 60):
+            if kind == "decoding-step":
+                other = torch.randn(1, size, 3), (torch.randn(1, size, 5),) * 2
+            else:
+                other = torch.randn(size, 2, 3), None, mask_of("left", size, 2)
+                other = other[: len(given)]
+            torch.testing.assert_close(module(*other), layer(*other))
+    if kind in ("recurrence", "memory-cell"):
+        assert f"fairseq_wsum.{kind.replace('-', '_')}" in program.graph_module.code

@@ -21,6 +21,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fairseq_wsum import CELLS, WsumLSTM
 from fairseq_wsum.backends import BACKENDS
 
+every_dtype = pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32], ids=["reference", "kernels"]
+)
+
 # Forms of input
 
 
@@ -67,11 +71,12 @@ def test_the_mask_is_batch_first_if_the_input_is() -> None:
     assert_same((y_t.transpose(0, 1), *state_t), (y, *state))
 
 
+@every_dtype
 @every_cell
-def test_a_sequence_in_parts_equals_the_whole(cell, coupled) -> None:
+def test_a_sequence_in_parts_equals_the_whole(cell, coupled, dtype) -> None:
     size = projection(cell)
-    layer = make(cell=cell, coupled_gates=coupled, num_layers=2, proj_size=size)
-    x = torch.randn(7, 2, 3, dtype=torch.float64)
+    layer = make(cell=cell, coupled_gates=coupled, num_layers=2, proj_size=size).to(dtype)
+    x = torch.randn(7, 2, 3, dtype=dtype)
     whole, final = layer(x)
     state, parts = None, []
     for part in x.split([1, 4, 2]):
@@ -80,13 +85,16 @@ def test_a_sequence_in_parts_equals_the_whole(cell, coupled) -> None:
     assert_same((torch.cat(parts), *state), (whole, *final))
 
 
+@every_dtype
 @every_name
-def test_an_empty_batch_gives_an_empty_result(cell) -> None:
-    layer = make(cell=cell, bidirectional=True)
-    y, (h_n, c_n) = layer(torch.empty(5, 0, 3, dtype=torch.float64))
+def test_an_empty_batch_gives_an_empty_result(cell, dtype) -> None:
+    layer = make(cell=cell, bidirectional=True).to(dtype)
+    y, (h_n, c_n) = layer(torch.empty(5, 0, 3, dtype=dtype))
+    y.sum().backward()
     assert y.shape == (5, 0, 8) and h_n.shape == c_n.shape == (2, 0, 4)
+    assert all(p.grad.eq(0).all() for p in layer.parameters())
     layer.batch_first = True
-    assert layer(torch.empty(0, 5, 3, dtype=torch.float64))[0].shape == (0, 5, 8)
+    assert layer(torch.empty(0, 5, 3, dtype=dtype))[0].shape == (0, 5, 8)
 
 
 @every_name

@@ -10,9 +10,9 @@ from fairseq_wsum.backends import Backend, reference
 def test_a_backend_of_your_own_runs_the_layers_and_models_that_name_it(monkeypatch) -> None:
     ran = []
 
-    def run(cell, *args, **named):
-        ran.append(cell.name)
-        return reference.run(cell, *args, **named)
+    def run(given):
+        ran.append(given.cell.name)
+        return reference.run(given)
 
     def why_not(cell, device, dtype, projects):
         return "it computes gated sums" if cell.has_recurrent_matrix else None

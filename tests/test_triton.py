@@ -25,7 +25,7 @@ from triton_helpers import (
 )
 
 from fairseq_wsum import CELLS
-from fairseq_wsum.backends import reference
+from fairseq_wsum.backends import Inputs, reference
 from fairseq_wsum.backends.triton_tiling import Tiling, tiling_for
 from fairseq_wsum.cells import get_cell
 from fairseq_wsum.ops import operators
@@ -118,7 +118,7 @@ def test_gates_near_1_keep_their_gradients_in_16_bits(cell, coupled, side) -> No
 
     exact = z.double().requires_grad_()
     rest = (*(tensor.double() for tensor in (h_0, c_0)), mask, False)
-    _, h_n, _ = reference.recur(cell, exact, inner(w_hh.double()), *rest)
+    _, h_n, _ = reference.recur(Inputs(cell, exact, inner(w_hh.double()), *rest), exact)
     (right,) = torch.autograd.grad(h_n, exact, dh_n.double())
 
     z, w_hh, h_0, c_0, dh_n, mask = on_device(z, w_hh, h_0, c_0, dh_n, mask)
@@ -151,7 +151,8 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
 
     inputs = [tensor.double().requires_grad_() for tensor in (z, w_hh, h_0, c_0)]
     exact_z, exact_w_hh, *state = inputs
-    right = reference.recur(cell, exact_z, inner(exact_w_hh), *state, mask, reverse)
+    given = Inputs(cell, exact_z, inner(exact_w_hh), *state, mask, reverse)
+    right = reference.recur(given, exact_z)
     given = [tensor.double() for tensor in (dy, dh_n, dc_n)]
     wanted = [inputs[0], inputs[2], *([inputs[3]] if cell.has_memory else [])]
     gradients = torch.autograd.grad(right, wanted, given)
@@ -262,25 +263,25 @@ def test_the_backend_explains_what_a_gpu_or_its_machine_lacks(monkeypatch, tmp_p
     for name in ("_why_not_on_gpu", "_why_not_compiled"):
         monkeypatch.setattr(triton, name, getattr(triton, name).__wrapped__)  # without its cache
     case = (get_cell("lstm"), torch.device("cuda"), torch.float16, False)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert triton.why_not(*case) == "torch sees no GPU"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    assert triton.why_not(*case) == "it needs compute capability 8.0 or higher, found 7.5"
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-
-    (tmp_path / "Python.h").touch()
+    for available, capability, reason in (
+        (False, (9, 0), "torch sees no GPU"),
+        (True, (7, 5), "it needs compute capability 8.0 or higher, found 7.5"),
+        (True, (9, 0), None),
+    ):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda found=available: found)
+        monkeypatch.setattr(
+            torch.cuda, "get_device_capability", lambda device, found=capability: found
+        )
+        assert triton.why_not(*case) == reason
     monkeypatch.setattr(triton, "_headers", lambda: tmp_path)
     monkeypatch.setenv("CC", "a compiler")
+    assert "header files of Python" in str(triton.why_not_auto(*case[1:3]))
+    (tmp_path / "Python.h").touch()
     assert triton.why_not_auto(*case[1:3]) is None
     monkeypatch.delenv("CC")
     monkeypatch.setenv("PATH", "")
     reason = triton.why_not_auto(*case[1:3])
     assert reason == "triton needs a C compiler: install gcc, or set CC"
-    monkeypatch.setattr(triton, "which", lambda name: name)
-    assert triton.why_not_auto(*case[1:3]) is None
-    (tmp_path / "Python.h").unlink()
-    assert "header files of Python" in str(triton.why_not_auto(*case[1:3]))
     assert triton.why_not(*case) is None  # by name it may run what it has compiled before
 
 

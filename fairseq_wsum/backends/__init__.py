@@ -9,31 +9,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
-from torch import Tensor
 
 from ..cells import Cell
 from ..ops import kernels
 from ..ops.transforms import constant
 from . import cpp, fused, reference, torch_kernels, triton
+from .parameters import Inputs as Inputs
 from .parameters import Parameters as Parameters
-
-
-class Run(Protocol):
-    """Runs one direction of one layer; see `reference.run`."""
-
-    def __call__(
-        self,
-        cell: Cell,
-        x: Tensor,
-        p: Parameters,
-        h_0: Tensor,
-        c_0: Tensor,
-        padding_mask: Tensor | None,
-        reverse: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]: ...
+from .parameters import Results as Results
 
 
 @dataclass(frozen=True)
@@ -42,7 +27,7 @@ class Backend:
 
     Args:
         name: the value of the option `backend`.
-        run: the function that runs the layer.
+        run: the function that runs the layer, as `reference.run`.
         why_not: returns why this backend does not support a cell on a device in a dtype, with or
             without a projection, or None if it does.
         why_not_auto: returns why `auto` does not select this backend on a device in a dtype that it
@@ -50,7 +35,7 @@ class Backend:
     """
 
     name: str
-    run: Run
+    run: Callable[[Inputs], Results]
     why_not: Callable[[Cell, torch.device, torch.dtype, bool], str | None]
     why_not_auto: Callable[[torch.device, torch.dtype], str | None] = lambda device, dtype: None
 

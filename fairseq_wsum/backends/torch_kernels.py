@@ -20,7 +20,7 @@ from ..cells import Cell
 from ..ops import operators
 from ..ops.transforms import in_transformation, product_dtype, without_autocast
 from .padding import last_step, zero_at_padding
-from .parameters import Parameters
+from .parameters import Inputs, Results
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -57,27 +57,20 @@ def why_not_auto(device: torch.device, dtype: torch.dtype) -> str | None:
     return None
 
 
-def run(
-    cell: Cell,
-    x: Tensor,
-    p: Parameters,
-    h_0: Tensor,
-    c_0: Tensor,
-    padding_mask: Tensor | None = None,
-    reverse: bool = False,
-) -> tuple[Tensor, Tensor, Tensor]:
+def run(given: Inputs) -> Results:
     """Run one direction of one layer over a sequence: see `reference.run`.
 
     It differs from the reference in the dtype of the memory cell between two steps, as described
     at the top. A second derivative exists on CPUs only; on GPUs cuDNN raises an error.
     """
+    cell, x, p, h_0, c_0, padding_mask, reverse = given
     dtype = product_dtype(x, p.w_ih)
     x, h_0 = x.to(dtype), h_0.to(dtype)
     b_hh = p.b_hh
     if b_hh is None and p.b_ih is not None:  # torch's functions take two biases
         b_hh = torch.zeros_like(p.b_ih)
-    given = (p.w_ih, p.w_hh, p.b_ih, b_hh, p.w_hr)
-    weights = [weight.to(dtype) for weight in given if weight is not None]
+    parameters = (p.w_ih, p.w_hh, p.b_ih, b_hh, p.w_hr)
+    weights = [weight.to(dtype) for weight in parameters if weight is not None]
     assert cell.twin is not None  # see `why_not`
     function = _FUNCTIONS[cell.twin]
     state = (h_0, c_0.to(dtype)) if function == "lstm" else (h_0,)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from .. import backends
-from ..backends import Parameters
+from ..backends import Inputs, Parameters
 from ..backends.padding import zero_at_padding
 from ..cells import Cell, get_cell
 from ..cells.precision import wide
@@ -317,8 +317,8 @@ class WsumLSTM(nn.Module):
                 reverse = direction == 1
                 inputs = x if last_inputs is None else last_inputs.join(x, reverse)
                 memory = h_0[k] if cell.hidden_is_memory else c_0[k]
-                given = (cell, inputs, p, h_0[k], memory, padding_mask, reverse)
-                y, h, c = backend.run(*given)
+                given = Inputs(cell, inputs, p, h_0[k], memory, padding_mask, reverse)
+                y, h, c = backend.run(given)
                 if record is not None:
                     record(Pass(layer, *given, y, c))
                 outputs.append(y)

@@ -28,11 +28,11 @@ from .transforms import in_autocast, in_transformation
 def joint_gradients() -> AbstractContextManager[object]:
     """A context for a loop, in which each matrix gets one gradient for all steps.
 
-    It joins the gradients of real matrices that are the second operand of
-    `torch.nn.functional.linear` or `torch.bmm`. Two views of a tensor count as one matrix if they
-    have the same offset, shape and strides. So do not use a custom Function that returns a view of
-    a matrix, and do not put hooks on such views. Autocast, `torch.func` and `torch.compile` get the
-    plain products.
+    It joins the gradients of matrices that are the second operand of `torch.nn.functional.linear`,
+    with a bias of one dimension, or of `torch.bmm`. Two views of a tensor count as one matrix if
+    they have the same offset, shape and strides. So do not use a custom Function that returns a
+    view of a matrix, and do not put hooks on such views. Autocast, `torch.func` and `torch.compile`
+    get the plain products.
 
     Values do not change. Gradients change by rounding only. All steps form one graph: a backward
     pass through one step also frees the earlier ones, unless it retains the graph. Second
@@ -180,9 +180,6 @@ def _can_join(x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> bool:
     return (
         torch.is_grad_enabled()
         and matrix.requires_grad
-        and matrix.dim() > 1
-        and (bias is None or bias.dim() == 1)  # torch takes others
-        and not matrix.is_complex()
         and not torch.compiler.is_compiling()
         and not in_autocast(x.device)
         and not in_transformation()
