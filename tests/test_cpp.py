@@ -178,39 +178,25 @@ def test_the_gradient_of_the_projection_alone_is_correct() -> None:
     torch.testing.assert_close(found, expected)
 
 
+RECURRENT = [n for n, c in CELLS.items() if c.has_recurrent_matrix and c.has_memory]
+# a cell, the row of a gate (the forget gate, z_t or r_t of the GRU), and the number of steps
+GATES = [*((cell, 1, 64) for cell in RECURRENT), ("gru", 0, 1), ("gru", 0, 2)]
+
+
 @needs_kernels
-@pytest.mark.parametrize(
-    "cell", [n for n, c in CELLS.items() if c.has_recurrent_matrix and c.has_memory]
-)
-def test_gates_near_one_keep_their_gradient_in_16_bits(cell) -> None:
+@pytest.mark.parametrize(("cell", "row", "steps"), GATES)
+def test_gates_near_one_keep_their_gradient_in_16_bits(cell, row, steps) -> None:
     fast, exact = twins(dict(I=16, H=32), torch.bfloat16, cell=cell)
-    kept = slice(32, 64)  # the second row: the forget gate, or z_t of the GRU
-    gradients = []
-    with torch.no_grad():
-        for layer in (fast, exact):
-            layer.bias_ih_l0[kept] += 7
-    x = torch.randn(64, 4, 16).bfloat16()
-    for layer in (fast, exact):
-        y, _ = layer(x.to(layer.weight_ih_l0.dtype))
-        y[-1].sum().backward()  # through all steps
-        gradients.append(layer.weight_ih_l0.grad[kept].double())
-    found, right = gradients
-    assert (found - right).norm() < 0.1 * right.norm()
-
-
-@needs_kernels
-@pytest.mark.parametrize("steps", [1, 2])
-def test_a_reset_gate_near_one_keeps_its_gradient_in_16_bits(steps) -> None:
-    fast, exact = twins(dict(I=16, H=32), torch.bfloat16, cell="gru")
-    with torch.no_grad():
-        for layer in (fast, exact):
-            layer.bias_ih_l0[:32] += 7
+    gate = slice(32 * row, 32 * (row + 1))
     x, h = torch.randn(steps, 4, 16).bfloat16(), torch.randn(1, 4, 32).bfloat16()
     gradients = []
     for layer in (fast, exact):
+        with torch.no_grad():
+            layer.bias_ih_l0[gate] += 7
         dtype = layer.weight_ih_l0.dtype
-        layer(x.to(dtype), (h.to(dtype), h.to(dtype)))[0].sum().backward()
-        gradients.append(layer.weight_ih_l0.grad[:32].double())
+        y, _ = layer(x.to(dtype), (h.to(dtype), h.to(dtype)))
+        y[-1].sum().backward()  # through all steps
+        gradients.append(layer.weight_ih_l0.grad[gate].double())
     found, right = gradients
     assert (found - right).norm() < 0.1 * right.norm()
 

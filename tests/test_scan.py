@@ -120,16 +120,6 @@ def test_transforms_and_forward_mode_take_the_reference() -> None:
     torch.testing.assert_close(*gradients)
 
 
-def test_pairs_of_steps_take_a_logarithmic_number_of_operations() -> None:
-    counts = []
-    for steps in (256, 1024):
-        f, u, c_0 = torch.rand(steps, 1, 1), torch.rand(steps, 1, 1), torch.rand(1, 1)
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-            by_pairs(f, u, c_0)
-        counts.append(sum(event.count for event in profile.key_averages()))
-    assert counts[1] < 1.4 * counts[0]
-
-
 @needs_kernels
 @pytest.mark.parametrize("side", [None, "left"])
 def test_the_operator_passes_opcheck(side) -> None:

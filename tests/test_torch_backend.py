@@ -262,35 +262,32 @@ def test_the_array_for_cudnn_has_both_biases(bias) -> None:
     assert pieces[0].untyped_storage().nbytes() == flat.nbytes  # torch compares the sizes
 
 
-def test_auto_chooses_on_a_gpu_what_torch_has_then_triton_then_the_reference(monkeypatch) -> None:
-    gpu = torch.device("cuda")
-    for name in ("why_missing", "_why_not_compiled"):
-        monkeypatch.setattr(triton, name, lambda: None)
-    monkeypatch.setattr(triton, "_why_not_on_gpu", lambda device: None)
-    for cell in ("lstm", "no-gates", "gru"):
-        for dtype in (torch.float32, torch.bfloat16, torch.float16):
-            assert choice(cell, dtype, gpu) == "torch"
-        assert choice(cell, torch.float64, gpu) == "reference"
-    for cell in ("no-srnn", "no-srnn-hidden", "mingru"):
-        assert choice(cell, torch.float32, gpu) == "triton"
-    assert choice("sru", torch.float32, gpu) == "reference"
+GPU = torch.device("cuda")
+CHOICES = {
+    "torch": [(c, d) for c in ("lstm", "no-gates", "gru") for d in (torch.float32, torch.float16)],
+    "triton": [(c, torch.bfloat16) for c in ("no-srnn", "no-srnn-hidden", "mingru")],
+    "reference": [("lstm", torch.float64), ("no-srnn", torch.float64), ("sru", torch.float32)],
+}
 
 
-@pytest.mark.parametrize("missing", ["why_missing", "_why_not_compiled"])
-def test_auto_warns_if_triton_lacks_something_on_a_gpu(missing, monkeypatch) -> None:
-    gpu = torch.device("cuda")
-    monkeypatch.setattr(triton, "_why_not_on_gpu", lambda device: None)
-    monkeypatch.setattr(triton, "why_missing", lambda: None)
-    monkeypatch.setattr(triton, missing, lambda: "no compiler")
-    for cell in ("no-srnn", "mingru"):
-        with pytest.warns(UserWarning, match="slower reference backend: no compiler"):
-            assert choice(cell, torch.float32, gpu) == "reference"
-    with warnings.catch_warnings(action="error"):  # Triton would not run these
-        assert choice("lstm", torch.float32, gpu) == "torch"
-        assert choice("sru", torch.float32, gpu) == "reference"
-        assert choice("no-srnn", torch.float64, gpu) == "reference"
-        monkeypatch.setattr(triton, "_why_not_on_gpu", lambda device: "it is too old")
-        assert choice("no-srnn", torch.float32, gpu) == "reference"
+@pytest.mark.parametrize("missing", [None, "why_missing", "_why_not_compiled", "_why_not_on_gpu"])
+def test_auto_chooses_on_a_gpu_what_torch_has_then_triton_then_the_reference(
+    missing, monkeypatch
+) -> None:
+    """Without Triton it warns, if the user can install what is missing."""
+    for name in ("why_missing", "_why_not_compiled", "_why_not_on_gpu"):
+        reason = "no compiler" if name == missing else None
+        monkeypatch.setattr(triton, name, lambda *_, reason=reason: reason)
+    for name, cases in CHOICES.items():
+        for cell, dtype in cases:
+            if name != "triton" or missing is None:
+                with warnings.catch_warnings(action="error"):
+                    assert choice(cell, dtype, GPU) == name
+            elif missing == "_why_not_on_gpu":
+                assert choice(cell, dtype, GPU) == "reference"
+            else:
+                with pytest.warns(UserWarning, match="slower reference backend: no compiler"):
+                    assert choice(cell, dtype, GPU) == "reference"
 
 
 @pytest.mark.skipif(kernels.why_missing() is not None, reason="the C++ kernels were not built")

@@ -79,7 +79,7 @@ class WsumLSTM(nn.Module):
         backend: `auto`, or a name from `fairseq_wsum.backends.BACKENDS`.
 
     Raises:
-        TypeError, ValueError: an argument is invalid; the message names it.
+        ValueError: an argument is invalid; the message names it.
     """
 
     weight_ih_l0: nn.Parameter  # every cell has this one; all others are looked up by name
@@ -273,10 +273,6 @@ class WsumLSTM(nn.Module):
     def _features(self, layer: int) -> int:
         """The number of input features of a layer."""
         return self.input_size if layer == 0 else self.output_size * self.num_directions
-
-    def layer_cell(self, layer: int) -> Cell:
-        """The form of the cell in a layer."""
-        return self._cells[layer]
 
     def layer_parameters(self, layer: int, direction: int = 0) -> dict[str, Tensor]:
         """The parameters of one direction of a layer, by name without a suffix such as "_l0".
