@@ -72,7 +72,6 @@ void memory_cell_backward(const MemoryCell& p) {
             const bool padded = p.padding && p.padding[tb];
             for (int64_t n = from; n < to; n += V) {
                 const int count = lanes(n, to);
-                const vf dh = p.dy ? load(as<S>(p.dy) + tb * H + n, count) : vf{};
                 Values<C> d;
                 if (!padded) {
                     auto r = load_rows<C>(as<S>(p.z) + tb * z_pitch + n, H, count);
@@ -80,6 +79,7 @@ void memory_cell_backward(const MemoryCell& p) {
                     add_vectors(r, c_prev, p, n, count);
                     C::activate(r);
                     const vf c = load(p.cells + tb * H + n, count);
+                    const vf dh = p.dy ? load(as<S>(p.dy) + tb * H + n, count) : vf{};
                     vf dc = load(dc_0 + n, count);
                     C::backward(r, c_prev, c, dh, dc, d);
                     for (int k = 0; k < C::vectors; ++k) {
@@ -88,7 +88,8 @@ void memory_cell_backward(const MemoryCell& p) {
                         dc += d[C::seen(k)] * load(p.v + k * H + n, count);
                     }
                     store(dc_0 + n, dc, count);
-                } else if (C::outputs_at_padding) {
+                } else if (C::outputs_at_padding && p.dy) {
+                    const vf dh = load(as<S>(p.dy) + tb * H + n, count);
                     store(dc_0 + n, load(dc_0 + n, count) + dh, count);
                 }
                 store_rows(as<S>(p.dz) + tb * z_pitch + n, H, d, count);
