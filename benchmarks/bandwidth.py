@@ -77,7 +77,7 @@ def measure(
         cell, (steps, batch, units) = CELLS[name], shape
         reason = kernel.why_not(cell, place, DTYPES[dtype], False)
         if not operators.has_kernels(cell, place.type):
-            reason = "it runs on the operator `scan`, not on a kernel of its own: leave it out"
+            reason = "it has no kernel of its own here: leave it out"
         if reason is not None:
             raise RuntimeError(f"backend {kernel.name!r} cannot run {name}: {reason}")
         z = torch.randn(steps, batch, len(cell.rows) * units, device=place, dtype=DTYPES[dtype])

@@ -134,7 +134,7 @@ def compare(
         backend: the backend of the layers.
         rounds: the number of timings of each.
         masks: also time each cell with a mask of random lengths; its peer is itself without one.
-        scans: also time each gated sum on the operator `scan`; its peer is its own kernel.
+        scans: also time each gated sum on the scan; its peer is its own kernel.
         inputs: number of input features; H by default.
         graphs: time CUDA graphs: see `median_times`.
     """
@@ -332,7 +332,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("--backend", choices=backends.choices(), default="auto", help="our backend (default auto)")
     add("--masks", action="store_true", help="also compare each layer with and without a mask")
-    help = "also compare each gated sum with itself on the operator `scan`"
+    help = "also compare each gated sum with itself on the scan"
     add("--scans", action="store_true", help=help)
     help = "time CUDA graphs, without the time in which the host launches kernels"
     add("--graphs", action="store_true", help=help)

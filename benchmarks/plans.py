@@ -33,7 +33,7 @@ Passes = Mapping[str, Callable[[], object]]
 
 def plans(shape: Shape) -> Iterator[Any]:
     """The plans to try for a gated sum, that of the kernels first."""
-    from fairseq_wsum.backends.triton_common import Plan, plan_for
+    from fairseq_wsum.backends.triton_memory_cell import Plan, plan_for
 
     steps, _, units = shape
     yield plan_for(*shape)
@@ -64,15 +64,15 @@ def gated_sum(cell: str, shape: Shape, dtype: torch.dtype, device: str) -> Calla
     """A function that returns both passes of a gated sum under a plan."""
     from fairseq_wsum.backends import triton_memory_cell as kernels
 
-    (steps, batch, units), code = shape, operators.encode(CELLS[cell])
+    (steps, batch, units), cell_id = shape, operators.encode(CELLS[cell])
     z = torch.randn(steps, batch, len(CELLS[cell].rows) * units, device=device, dtype=dtype)
     dy = torch.randn(steps, batch, units, device=device, dtype=dtype)
     c_0 = torch.zeros(batch, units, device=device)
 
     def passes(plan: Any) -> Passes:
-        forward = partial(kernels.memory_cell, z, None, c_0, None, code, False, True, plan)
+        forward = partial(kernels.memory_cell, z, None, c_0, None, cell_id, False, True, plan)
         y, _, cells = forward()
-        given = (dy, None, z, None, c_0, None, operators.or_equal(cells, y), code, False, plan)
+        given = (dy, None, z, None, c_0, None, operators.or_equal(cells, y), cell_id, False, plan)
         return {"forward": forward, "backward": partial(kernels.memory_cell_backward, *given)}
 
     return passes

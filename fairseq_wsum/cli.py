@@ -66,10 +66,12 @@ def _info() -> None:
     missing = kernels.why_missing()
     print(f"C++ kernels: {missing or kernels.instruction_set()}")
     blas = "MKL" if torch.backends.mkl.is_available() else "torch's BLAS"
-    libraries = ["oneDNN" if products.uses_onednn(p) else blas for p in ("product", "outer")]
+    libraries = [
+        "oneDNN" if products.uses_onednn(p) else blas for p in ("product", "weight_gradient")
+    ]
     print("products in fp32 on the CPU: {}; gradients of weights: {}".format(*libraries))
-    if products.widens_bfloat16():
-        print("products in bf16 on the CPU: in fp32, as torch has no fast ones for this processor")
+    if not products.has_fast_bfloat16():
+        print("products in bf16 on the CPU: slow, as this processor has no instructions for them")
     for device in ("cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))):
         print(f"\nbackend=auto takes on {device}:\n")
         reasons: dict[str, None] = {}  # a set that keeps its order

@@ -130,7 +130,7 @@ check_folders() { # DATA
 }
 
 bf16_is_slow() { # True or False
-    with_package 'from fairseq_wsum.ops import products; print(products.widens_bfloat16())'
+    with_package 'from fairseq_wsum.ops import products; print(not products.has_fast_bfloat16())'
 }
 
 on_cpu() { # by request, or because there is no GPU: a dry run may be for another machine
@@ -151,7 +151,8 @@ case "$precision" in
     bf16)
         common+=(--bf16)
         if ! $dry_run && [ "${RANK:-0}" = 0 ] && on_cpu && [ "$(bf16_is_slow)" = True ]; then
-            say "--precision bf16: this processor has no instructions for it; fp32, the default, is faster"
+            die "--precision bf16: this processor has no instructions for it; use fp32, the default," \
+                "which is faster here"
         fi
         ;;
     fp16 | amp)

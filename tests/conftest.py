@@ -34,7 +34,7 @@ LONGEST = (
     "test_mistakes.py",
     "test_own_cell.py",
     "test_safe_checkpoints.py",
-    "test_triton_scan.py",
+    "test_triton_memory_cell.py",
     "test_cpp.py",
     "test_cpp_operators.py",
     "test_weights_page.py",

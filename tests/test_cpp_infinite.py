@@ -14,7 +14,7 @@ from layer_oracle import every_cell, inner, mask_of
 from torch import Tensor
 
 from fairseq_wsum import WsumLSTM
-from fairseq_wsum.backends import fused, reference
+from fairseq_wsum.backends import Inputs, fused, reference
 from fairseq_wsum.cells import Cell, get_cell
 from fairseq_wsum.ops import cross_entropy
 
@@ -106,7 +106,7 @@ def outcome(
     z, h_0, c_0 = (leaves[name] for name in ("z", "h_0", "c_0"))
     v = {name: leaf for name, leaf in leaves.items() if name.startswith("v_")}
     p = inner(leaves.get("w_hh"), leaves.get("w_hr"), v)
-    outputs = backend(z=z, p=p, h_0=h_0, c_0=c_0, **options)
+    outputs = backend(Inputs(x=z, p=p, h_0=h_0, c_0=c_0, **options), z)
     outputs = dict(zip(("y", "h_n", "c_n"), outputs, strict=True))
     gradients = torch.autograd.grad(
         list(outputs.values()),
@@ -143,32 +143,18 @@ def test_infinities_and_nan_equal_the_reference(cell, coupled, name, dtype) -> N
 
 @needs_kernels
 @pytest.mark.parametrize("name", ["avx512", "avx2", "baseline"])
-@pytest.mark.parametrize(("nan", "other"), [("i", "f"), ("f", "i")])
-def test_nan_beside_a_vanishing_gate_of_a_min_lstm_stays(nan, other, name) -> None:
-    cell = get_cell("minlstm")
-    z = {row: torch.zeros(3, 1, 1) for row in cell.rows}
-    z[nan][1], z[other][1] = math.nan, -100.0
-    inputs = dict(z=torch.cat([z[row] for row in cell.rows], -1), h_0=torch.ones(1, 1))
-    inputs["c_0"] = inputs["h_0"]
-    cotangents = dict(y=torch.ones(3, 1, 1), h_n=torch.ones(1, 1), c_n=torch.ones(1, 1))
+@pytest.mark.parametrize("content", [1.0, 1e30, math.inf])
+def test_a_small_gate_of_a_min_lstm_counts_and_nan_beside_it_stays(content, name) -> None:
+    gates = [(-39, -87), (-39, -85), (-45, -100), (3, -60), (-70, -2)]
+    gates += [(math.nan, -100), (-100, math.nan)]
+    z = torch.tensor([[*pair, content] for pair in gates]).view(1, -1, 3)
+    h_0 = torch.ones(len(gates), 1)
+    given = Inputs(get_cell("minlstm"), z, inner(None, None, {}), h_0, h_0)
     with instruction_set(name):
-        found = outcome(fused.recur, inputs, cotangents, torch.float32, cell=cell)
-    right = outcome(reference.recur, inputs, cotangents, torch.float64, cell=cell)
-    for what in found:
-        assert_same(found[what], right[what], torch.float32, what)
-
-
-@needs_kernels
-@pytest.mark.parametrize("name", ["avx512", "avx2", "baseline"])
-@pytest.mark.parametrize(("z_f", "z_i"), [(-39, -87), (-39, -85), (-45, -100), (3, -60), (-70, -2)])
-@pytest.mark.parametrize("content", [1e30, math.inf])
-def test_a_small_gate_of_a_min_lstm_counts(content, z_f, z_i, name) -> None:
-    z, h_0 = torch.tensor([z_f, z_i, content]).view(1, 1, 3), torch.ones(1, 1)
-    given = dict(cell=get_cell("minlstm"), p=inner(None, None, {}), h_0=h_0, c_0=h_0)
-    with instruction_set(name):
-        found, *_ = fused.recur(z=z, **given)
-    right, *_ = reference.recur(z=z.double(), **{**given, "c_0": h_0.double()})
-    assert_same(found, right, torch.float32, "h")
+        found, *_ = fused.recur(given, z)
+    right, *_ = reference.recur(given._replace(c_0=h_0.double()), z.double())
+    for one, other in zip(found.unbind(1), right.unbind(1), strict=True):
+        assert_same(one, other, torch.float32, "h")
 
 
 @needs_kernels
@@ -210,27 +196,6 @@ def test_a_padded_sequence_equals_the_reference_on_it_alone(
                         of_b = found[what][..., b : b + 1, :]
                         of_b = of_b[~padded] if what in ("y", "dz") else of_b
                         assert_same(of_b, right[what], dtype, f"{spoiled}, sequence {b}: {what}")
-
-
-@needs_kernels
-@every_dtype
-@every_instruction_set
-@every_cell
-def test_an_infinite_input_of_the_layer_stays_in_its_sequence(cell, coupled, name, dtype) -> None:
-    skip_repeats(name, cell, dtype)
-    options = dict(cell=cell, coupled_gates=coupled, bidirectional=True, dtype=dtype)
-    layer = WsumLSTM(6, 20, backend="cpp", **options)
-    exact = WsumLSTM(6, 20, backend="reference", **{**options, "dtype": torch.float64})
-    exact.load_state_dict(layer.state_dict())
-    x = torch.randn(4, 14, 6).to(dtype)
-    with torch.no_grad(), instruction_set(name):
-        clean, _ = layer(x)
-        spoiled = spoil(x)
-        y, state = layer(x)
-        right, right_state = exact(x.double())
-    assert torch.equal(y[:, ~spoiled], clean[:, ~spoiled])
-    for found, expected in zip((y, *state), (right, *right_state), strict=True):
-        assert_same(found, expected, dtype, "")
 
 
 @needs_kernels

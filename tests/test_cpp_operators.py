@@ -2,12 +2,10 @@
 
 import pytest
 import torch
-import torch.autograd.forward_ad as forward_ad
-from cpp_oracle import SHAPES, assert_near, needs_kernels, twins
+from cpp_oracle import needs_kernels
 from layer_oracle import every_name, mask_of
 from layers import peak_memory
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from fairseq_wsum import CELLS, WsumLSTM
@@ -49,30 +47,10 @@ def test_memory_grows_linearly_with_the_length(cell) -> None:
 
 
 @needs_kernels
-@pytest.mark.slow
-@every_name
-def test_a_hundred_thousand_steps_run_in_linear_memory_and_equal_their_parts(cell) -> None:
-    layer = WsumLSTM(16, 64, cell=cell, backend="cpp")
-    x = torch.randn(100_000, 1, 16)
-
-    def memory(steps: int) -> int:
-        return peak_memory(lambda: layer(x[:steps])[0].sum().backward())
-
-    memory(1)
-    assert memory(100_000) < 1.05 * 2 * memory(50_000)
-    with torch.no_grad():
-        whole, state, parts = layer(x)[0], None, []
-        for part in x.split(7_001):
-            y, state = layer(part, state)
-            parts.append(y)
-    torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-4, atol=1e-5)
-
-
-@needs_kernels
 @every_name
 def test_memory_is_at_most_torchs(cell, monkeypatch) -> None:
     # oneDNN, which computes products on AMD's processors, copies its operands
-    monkeypatch.setattr(products, "_choices", dict(product=False, outer=False))
+    monkeypatch.setattr(products, "_choices", dict(product=False, weight_gradient=False))
     peer = torch.nn.GRU if cell in ("gru", "mingru", "minlstm", "qrnn") else torch.nn.LSTM
     layers = WsumLSTM(200, 200, cell=cell, backend="cpp"), peer(200, 200)
     x = torch.randn(20, 20, 200)
@@ -125,16 +103,10 @@ def test_batched_gradients_equal_single_ones(cell) -> None:
     "cell", ["lstm", "no-srnn", "no-gates", "no-srnn-hidden", "gru", "mingru", "sru"]
 )
 def test_the_operators_pass_torchs_opcheck(cell, side, dtype) -> None:
-    operator, inputs = operator_inputs(cell, side, dtype)
-    torch.library.opcheck(operator, inputs)
-
-
-@needs_kernels
-@pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden"])
-def test_the_operators_pass_opcheck_without_saved_tensors(cell) -> None:
-    operator, (*inputs, save) = operator_inputs(cell)
-    assert save
-    torch.library.opcheck(operator, (*inputs, False))
+    operator, (*inputs, save) = operator_inputs(cell, side, dtype)
+    torch.library.opcheck(operator, (*inputs, save))
+    if side is None:  # nothing is saved
+        torch.library.opcheck(operator, (*inputs, False))
 
 
 @needs_kernels
@@ -142,73 +114,59 @@ def test_the_operators_pass_opcheck_with_a_projection_and_strided_states() -> No
     z, w_hh, w_hr = torch.randn(4, 3, 15), torch.randn(15, 2), torch.randn(2, 5)
     h_0, c_0 = torch.randn(2, 3).t(), torch.randn(5, 3).t()  # not contiguous
     tensors = [t.requires_grad_() for t in (z, w_hh, w_hr, h_0, c_0)]
-    code = operators.encode(CELLS["no-out"])
+    cell_id = operators.encode(CELLS["no-out"])
     z, w_hh, *others = tensors
-    inputs = (z, w_hh, None, *others, mask_of("right", 4, 3), code, True, True)
+    inputs = (z, w_hh, None, *others, mask_of("right", 4, 3), cell_id, True, True)
     torch.library.opcheck(torch.ops.fairseq_wsum.recurrence, inputs)
-    z, code = torch.randn(4, 3, 20, requires_grad=True), operators.encode(CELLS["no-srnn-hidden"])
-    inputs = (z, None, tensors[4], None, code, True, True)
+    z = torch.randn(4, 3, 20, requires_grad=True)
+    cell_id = operators.encode(CELLS["no-srnn-hidden"])
+    inputs = (z, None, tensors[4], None, cell_id, True, True)
     torch.library.opcheck(torch.ops.fairseq_wsum.memory_cell, inputs)
 
 
+Z, STATE, WEIGHT = torch.zeros(4, 2, 24), torch.zeros(2, 6), torch.zeros(24, 6)
+MISTAKES = {
+    "type": (dict(z=Z.half()), r"take float32 and bfloat16, got torch\.float16"),
+    "types": (dict(c_0=STATE.bfloat16()), r"take c_0 of size .* got \(2, 6\) in torch.bfloat16"),
+    "mask": (dict(padding_mask=torch.zeros(2, 4).bool()), r"padding of size \(4, 2\) .* \(2, 4\)"),
+    "batch": (dict(h_0=torch.zeros(5, 6)), r"z of size \(4, 5, 24\) .* got \(4, 2, 24\)"),
+    "no-sequence": (dict(z=Z[:, :0]), r"z of size \(4, 2, 24\) .* got \(4, 0, 24\)"),
+    "no-steps": (dict(z=Z[:0]), "at least one time step"),
+    "weight": (dict(w_hh=WEIGHT[:, :3]), r"w_hh of size \(24, 6\) .* got \(24, 3\)"),
+}
+
+
 @needs_kernels
-def test_tensors_of_another_type_or_cell_are_rejected() -> None:
-    z, c_0 = torch.randn(4, 3, 20), torch.randn(3, 5)
-    code = operators.encode(CELLS["no-srnn-hidden"])
-    memory_cell = torch.ops.fairseq_wsum.memory_cell
-    with pytest.raises(ValueError, match=r"take float32 and bfloat16, got torch\.float16"):
-        memory_cell(z.half(), None, c_0, None, code, False, False)
-    with pytest.raises(ValueError, match=r"take c_0 in torch\.float32, got torch\.bfloat16"):
-        memory_cell(z, None, c_0.bfloat16(), None, code, False, False)
-    for unknown in (0, 1000):
-        with pytest.raises(ValueError, match=f"no cell has the code {unknown}"):
-            memory_cell(z[..., :5], None, c_0, None, unknown, False, False)
+@pytest.mark.parametrize(("wrong", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_tensors_of_another_type_or_shape_are_rejected(wrong, message) -> None:
+    given = dict(z=Z, w_hh=WEIGHT, b_inner=None, w_hr=None, h_0=STATE, c_0=STATE)
+    given |= dict(padding_mask=None, cell_id=operators.encode(CELLS["lstm"]))
+    with pytest.raises(ValueError, match=message):
+        torch.ops.fairseq_wsum.recurrence(**{**given, **wrong}, reverse=False, save=True)
 
 
 @needs_kernels
 @pytest.mark.parametrize(
-    ("cell", "number"), [("sru", "R"), ("sru", "K"), ("gru", "R"), ("gru", "Q"), ("gru", "S")]
+    ("cell", "number"),
+    [("sru", "rows"), ("sru", "vectors"), ("gru", "hidden_rows"), ("gru", "saved_rows")],
 )
 def test_a_cell_with_other_rows_in_the_library_is_rejected(cell, number, monkeypatch) -> None:
     """As after a change of the class of a cell, without a change of its header in C++."""
     operator, inputs = operator_inputs(cell)
-    right = dict(arguments.numbers_of_cell(operators.encode(CELLS[cell])))
+    right = arguments.counts_of_cell(operators.encode(CELLS[cell]))
     changed = {**right, number: right[number] + 1}
-    monkeypatch.setattr(arguments, "numbers_of_cell", lambda code: changed)
+    monkeypatch.setattr(arguments, "counts_of_cell", lambda cell_id: changed)
     monkeypatch.setattr(arguments, "check", lambda *_, **__: None)
-    with pytest.raises(ValueError, match=r"has no cell with the code \d+ and these rows"):
+    with pytest.raises(AssertionError, match=r"instantiate.h has no cell"):
         operator(*inputs)
 
 
 @needs_kernels
-def test_tensors_of_another_shape_are_rejected() -> None:
-    layer = WsumLSTM(3, 6, cell="lstm", backend="cpp")
-    z, h_0, c_0, weight = torch.randn(4, 2, 24), *torch.zeros(2, 2, 6), layer.weight_hh_l0
-    recurrence, code = torch.ops.fairseq_wsum.recurrence, operators.encode(layer.cell)
-    with pytest.raises(ValueError, match=r"padding of size \(4, 2\), got \(2, 4\)"):
-        recurrence(z, weight, None, None, h_0, c_0, torch.zeros(2, 4).bool(), code, False, True)
-    with pytest.raises(ValueError, match=r"z of size \(4, 5, 24\), got \(4, 2, 24\)"):
-        recurrence(z, weight, None, None, torch.zeros(5, 6), c_0, None, code, False, True)
-    with pytest.raises(ValueError, match=r"z of size \(4, 2, 24\), got \(4, 0, 24\)"):
-        recurrence(z[:, :0], weight, None, None, h_0, c_0, None, code, False, True)
-    with pytest.raises(ValueError, match="take a c_0 for this cell"):
-        recurrence(z, weight, None, None, h_0, None, None, code, False, True)
-    with pytest.raises(ValueError, match="take no b_inner for this cell: add it to z"):
-        recurrence(z, weight, z[0, 0], None, h_0, c_0, None, code, False, True)
-    backward = torch.ops.fairseq_wsum.recurrence_backward
-    with pytest.raises(ValueError, match=r"cells of size \(4, 2, 6\), got \(0,\)"):
-        rest = (torch.empty(0), code, False)
-        backward(None, None, None, weight, None, h_0, c_0, None, z, *rest)
-    with pytest.raises(ValueError, match=r"w_hh of size \(24, 6\), got \(24, 3\)"):
-        torch.func.functional_call(layer, {"weight_hh_l0": weight[:, :3]}, (z[..., :3],))
-
-
-@needs_kernels
 def test_failing_to_allocate_scratch_space_is_a_memory_error() -> None:
-    sizes = dict(T=1, B=1, H=1, P=1 << 50, R=1, Q=1, S=1)
-    too_wide = cpp._Recurrence(**sizes, code=operators.SRNN, threads=1)
+    numbers = dict(T=1, B=1, H=1, P=1 << 50, rows=1, hidden_rows=1, saved_rows=1)
+    numbers |= dict(cell_id=operators.SRNN)
     with pytest.raises(MemoryError, match="wsum_recurrence"):
-        kernels.call("wsum_recurrence", too_wide)
+        kernels.call("wsum_recurrence", cpp._Recurrence, torch.empty(0), numbers, {})
 
 
 @needs_kernels
@@ -218,30 +176,6 @@ def test_torch_func_uses_the_reference_or_raises_a_clear_error() -> None:
     torch.func.vmap(lambda x: auto(x)[0], in_dims=1)(x)
     with pytest.raises(RuntimeError, match=r"'cpp' cannot run this layer: .* torch\.func"):
         torch.func.vmap(lambda x: fast(x)[0], in_dims=1)(x)
-
-
-@needs_kernels
-@pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden"])
-def test_a_compiled_layer_works_with_torch_func_and_forward_mode(cell) -> None:
-    layer = WsumLSTM(3, 5, cell=cell)
-
-    def dual(x: Tensor, v: Tensor) -> Tensor:
-        with forward_ad.dual_level():
-            y, _ = layer(forward_ad.make_dual(x, v))
-            return forward_ad.unpack_dual(y).tangent
-
-    def jvp(x: Tensor, v: Tensor) -> Tensor:
-        return torch.func.jvp(lambda x: layer(x)[0], (x,), (v,))[1]
-
-    def grad(x: Tensor, v: Tensor) -> Tensor:
-        return torch.func.grad(lambda x: (layer(x)[0] * v[..., :1]).sum())(x)
-
-    x, v = torch.randn(4, 2, 3), torch.randn(4, 2, 3)
-    for transformed in (dual, jvp, grad):
-        torch._dynamo.reset()
-        found = torch.compile(transformed, backend="aot_eager")(x, v)
-        torch.testing.assert_close(found, transformed(x, v))
-        assert found.abs().sum() > 0
 
 
 @needs_kernels
@@ -291,72 +225,38 @@ def test_a_layer_exported_without_gradients_has_gradients(cell) -> None:
     torch.testing.assert_close(*gradients)
 
 
-@needs_kernels
-@pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden"])
-def test_export_keeps_the_operators(cell) -> None:
-    layer = WsumLSTM(3, 20, cell=cell, backend="cpp").eval()
-    time = torch.export.Dim("time", min=2, max=100)
-    program = torch.export.export(layer, (torch.randn(4, 5, 3),), dynamic_shapes=({0: time},))
-    x = torch.randn(9, 5, 3)
-    torch.testing.assert_close(program.module()(x), layer(x))
-    operator = "memory_cell" if cell == "no-srnn-hidden" else "recurrence"
-    assert f"fairseq_wsum.{operator}" in program.graph_module.code
+TIME, BATCH = torch.export.Dim("time", min=2, max=100), torch.export.Dim("batch")
+ZERO = torch.zeros(1, 2, 5)
+EXPORTED = {
+    "recurrence": (dict(cell="lstm"), (torch.zeros(4, 2, 3),), ({0: TIME},)),
+    "memory-cell": (dict(cell="no-srnn-hidden"), (torch.zeros(4, 2, 3),), ({0: TIME},)),
+    "window-and-mask": (
+        dict(cell="qrnn", window=2),
+        (torch.zeros(4, 2, 3), None, mask_of("left", 4, 2)),
+        ({0: TIME}, None, {0: TIME}),
+    ),
+    "decoding-step": (
+        dict(backend="auto"),
+        (torch.zeros(1, 2, 3), (ZERO, ZERO)),
+        ({1: BATCH}, ({1: BATCH}, {1: BATCH})),
+    ),
+}
 
 
 @needs_kernels
-@pytest.mark.parametrize("strict", [False, True])
-def test_a_window_over_padding_is_exported_for_every_length(strict) -> None:
-    layer = WsumLSTM(3, 5, cell="qrnn", window=2, backend="cpp").eval()
-    time = torch.export.Dim("time", min=2, max=100)
-    sizes = {"input": {0: time}, "hx": None, "padding_mask": {0: time}}
-    given = (torch.randn(7, 2, 3), None, mask_of("left", 7, 2))
-    module = torch.export.export(layer, given, dynamic_shapes=sizes, strict=strict).module()
-    for steps in (2, 9):
-        x, mask = torch.randn(steps, 2, 3), mask_of("left", steps, 2)
-        torch.testing.assert_close(module(x, None, mask), layer(x, None, mask))
-
-
-@needs_kernels
-def test_a_decoding_step_is_exported_for_every_batch_size() -> None:
-    layer, size = WsumLSTM(3, 5).eval(), torch.export.Dim("batch")
-    zero = torch.zeros(1, 2, 5)
+@pytest.mark.parametrize("kind", EXPORTED)
+def test_a_layer_is_exported_for_every_length_or_batch_size(kind) -> None:
+    options, given, sizes = EXPORTED[kind]
+    layer = WsumLSTM(3, 5, **{"backend": "cpp", **options}).eval()
     with torch.no_grad():
-        step = torch.export.export(
-            *(layer, (torch.randn(1, 2, 3), (zero, zero))),
-            dynamic_shapes=({1: size}, ({1: size}, {1: size})),
-        ).module()
-        for batch in (1, 2, 700):
-            x, state = torch.randn(1, batch, 3), (torch.randn(1, batch, 5),) * 2
-            torch.testing.assert_close(step(x, state), layer(x, state))
-
-
-@needs_kernels
-def test_under_autocast_single_steps_share_one_copy_of_the_weights() -> None:
-    layer, copies = WsumLSTM(3, 5, backend="cpp"), []
-
-    class Watch(TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-            if function is torch.ops.aten._to_copy.default:
-                copies.append(args[0].shape)
-            return function(*args, **(kwargs or {}))
-
-    state = None
-    with torch.autocast("cpu", torch.bfloat16), Watch():
-        for x in torch.randn(4, 1, 2, 3):
-            _, state = layer(x, state)
-    assert copies.count(layer.weight_hh_l0.shape) == copies.count(layer.weight_ih_l0.shape) == 1
-
-
-@needs_kernels
-@every_name
-def test_autocast_uses_bfloat16_and_keeps_the_memory_cell_in_32_bits(cell) -> None:
-    fast, exact = twins(SHAPES["odd"], cell=cell)
-    x = torch.randn(5, 13, 7)
-    with torch.autocast("cpu", torch.bfloat16):
-        y, (h_n, c_n) = fast(x)
-    right, (_, c_right) = exact(x.double())
-    assert (y.dtype, h_n.dtype, c_n.dtype) == (torch.bfloat16, torch.bfloat16, torch.float32)
-    assert_near(y.detach(), right.detach(), torch.bfloat16, "y")
-    assert_near(c_n.detach(), c_right.detach(), torch.bfloat16, "c_n")
-    y.float().sum().backward()
-    assert all(p.grad.dtype == torch.float32 for p in fast.parameters())
+        program = torch.export.export(layer, given, dynamic_shapes=sizes)
+        module = program.module()
+        for size in (2, 9, 60):
+            if kind == "decoding-step":
+                other = torch.randn(1, size, 3), (torch.randn(1, size, 5),) * 2
+            else:
+                other = torch.randn(size, 2, 3), None, mask_of("left", size, 2)
+                other = other[: len(given)]
+            torch.testing.assert_close(module(*other), layer(*other))
+    if kind in ("recurrence", "memory-cell"):
+        assert f"fairseq_wsum.{kind.replace('-', '_')}" in program.graph_module.code

@@ -155,12 +155,6 @@ def test_unsupported_input_is_rejected() -> None:
         with pytest.raises(IndexError, match=f"target {wrong} is outside the vocabulary"):
             cross_entropy.cross_entropy(logits, torch.tensor([0, wrong, 2]), PAD)
     cross_entropy.cross_entropy(logits, torch.tensor([0, -100, 2]), -100)
-    with pytest.raises(ValueError, match=r"take logits in .*32 or .*bfloat16, got torch\.float16"):
-        cross_entropy.cross_entropy(logits.half(), targets, PAD)
-    with pytest.raises(ValueError, match=r"take targets of size \(3,\), got \(2,\)"):
-        cross_entropy.cross_entropy(logits, targets[:2], PAD)
-    with pytest.raises(ValueError, match=r"take targets in torch\.int64, got torch\.int32"):
-        cross_entropy.cross_entropy(logits, targets.int(), PAD)
     assert not kernels.accepts(logits.double())
     nll, _ = cross_entropy.cross_entropy(logits.requires_grad_(), targets, PAD)
     with pytest.raises(NotImplementedError, match="--criterion cross_entropy"):

@@ -151,27 +151,6 @@ def test_a_compiled_part_of_the_loop_gets_its_gradients(loop) -> None:
     assert_same(*gradients)
 
 
-def test_vectors_and_complex_matrices_get_the_plain_products() -> None:
-    for weight in (torch.randn(4), torch.randn(2, 4, dtype=torch.complex64)):
-        weight.requires_grad_()
-        x = torch.randn(3, 4, dtype=weight.dtype)
-        gradients = []
-        for context in (nullcontext(), joint_gradients()):
-            with context:
-                y = F.linear(x, weight)
-            gradients.append(torch.autograd.grad(y.abs().sum(), weight))
-        assert torch.equal(*(gradient for (gradient,) in gradients))
-
-
-def test_a_bias_for_each_row_gets_the_plain_product() -> None:
-    x, weight = torch.randn(3, 4), torch.randn(2, 4, requires_grad=True)
-    bias = torch.randn(3, 2, requires_grad=True)
-    with joint_gradients():
-        y = F.linear(x, weight, bias)
-    (gradient,) = torch.autograd.grad(y.sum(), bias)
-    assert torch.equal(gradient, torch.ones(3, 2))
-
-
 def test_second_derivatives_are_rejected(loop) -> None:
     y = loop(joint=True)
     with pytest.raises(NotImplementedError, match="--decoder-input-feeding False"):

@@ -217,38 +217,33 @@ def test_the_parameters_of_a_dropout_module_keep_their_values() -> None:
 
 
 class Doubled(nn.Module):
+    def __init__(self, in_place: bool) -> None:
+        super().__init__()
+        self.in_place = in_place
+
     def forward(self, x):
-        return 2 * x
+        return x.mul_(2) if self.in_place else 2 * x
 
 
-class DoubledInPlace(nn.Module):
-    def forward(self, x):
-        return x.mul_(2)
-
-
-@pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden", "mingru"])
-def test_a_dropout_module_in_place_leaves_the_states_and_gradients_as_they_are(cell) -> None:
-    found = []
-    for doubled in (Doubled(), DoubledInPlace()):
-        torch.manual_seed(1)
-        layer = make(num_layers=2, dropout=doubled, cell=cell)
-        y, (h_n, c_n) = layer(torch.randn(3, 2, 3, dtype=torch.float64))
-        found.append(
-            [y, h_n, c_n, *torch.autograd.grad(h_n.sum() + y.sum(), list(layer.parameters()))]
-        )
-    for one, other in zip(*found, strict=True):
-        assert_same(one, other)
-
-
-@pytest.mark.parametrize("doubled", [Doubled(), DoubledInPlace()], ids=["a-copy", "in-place"])
+@pytest.mark.parametrize("in_place", [False, True], ids=["a-copy", "in-place"])
+@pytest.mark.parametrize("residuals", [False, True], ids=["plain", "residuals"])
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "both-ways"])
-def test_residuals_and_a_dropout_module_apply_between_layers(bidirectional, doubled) -> None:
-    options = dict(bidirectional=bidirectional, cell="no-srnn")
-    layer = make(num_layers=2, residuals=True, dropout=doubled, **options)
+@pytest.mark.parametrize("cell", ["no-srnn", "no-srnn-hidden", "mingru"])
+def test_a_dropout_module_applies_between_layers(cell, bidirectional, residuals, in_place) -> None:
+    options = dict(bidirectional=bidirectional, cell=cell)
+    dropout = Doubled(in_place)
+    layer = make(num_layers=2, residuals=residuals, dropout=dropout, **options)
     first, second = make(**options), make(I=8 if bidirectional else 4, **options)
     for name, parameter in layer.named_parameters():
         part = first if "_l0" in name else second
         getattr(part, name.replace("_l1", "_l0")).data = parameter.data
     x, mask, _ = padded_batch([4, 2], "left")
-    below, _ = first(x, None, mask)
-    assert_same(layer(x, None, mask)[0], second(2 * below, None, mask)[0] + below)
+    below, (h, c) = first(x, None, mask)
+    y, (h_above, c_above) = second(2 * below, None, mask)
+    y = y + below if residuals else y
+    found, (h_n, c_n) = layer(x, None, mask)
+    assert_same((found, h_n, c_n), (y, torch.cat((h, h_above)), torch.cat((c, c_above))))
+    gradients = torch.autograd.grad(found.sum() + h_n.sum(), list(layer.parameters()))
+    wanted = [*first.parameters(), *second.parameters()]
+    expected = torch.autograd.grad(y.sum() + h.sum() + h_above.sum(), wanted)
+    assert_same(gradients, expected)

@@ -21,6 +21,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fairseq_wsum import CELLS, WsumLSTM
 from fairseq_wsum.backends import BACKENDS
 
+every_dtype = pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32], ids=["reference", "kernels"]
+)
+
 # Forms of input
 
 
@@ -67,11 +71,12 @@ def test_the_mask_is_batch_first_if_the_input_is() -> None:
     assert_same((y_t.transpose(0, 1), *state_t), (y, *state))
 
 
+@every_dtype
 @every_cell
-def test_a_sequence_in_parts_equals_the_whole(cell, coupled) -> None:
+def test_a_sequence_in_parts_equals_the_whole(cell, coupled, dtype) -> None:
     size = projection(cell)
-    layer = make(cell=cell, coupled_gates=coupled, num_layers=2, proj_size=size)
-    x = torch.randn(7, 2, 3, dtype=torch.float64)
+    layer = make(cell=cell, coupled_gates=coupled, num_layers=2, proj_size=size).to(dtype)
+    x = torch.randn(7, 2, 3, dtype=dtype)
     whole, final = layer(x)
     state, parts = None, []
     for part in x.split([1, 4, 2]):
@@ -80,13 +85,16 @@ def test_a_sequence_in_parts_equals_the_whole(cell, coupled) -> None:
     assert_same((torch.cat(parts), *state), (whole, *final))
 
 
+@every_dtype
 @every_name
-def test_an_empty_batch_gives_an_empty_result(cell) -> None:
-    layer = make(cell=cell, bidirectional=True)
-    y, (h_n, c_n) = layer(torch.empty(5, 0, 3, dtype=torch.float64))
+def test_an_empty_batch_gives_an_empty_result(cell, dtype) -> None:
+    layer = make(cell=cell, bidirectional=True).to(dtype)
+    y, (h_n, c_n) = layer(torch.empty(5, 0, 3, dtype=dtype))
+    y.sum().backward()
     assert y.shape == (5, 0, 8) and h_n.shape == c_n.shape == (2, 0, 4)
+    assert all(p.grad.eq(0).all() for p in layer.parameters())
     layer.batch_first = True
-    assert layer(torch.empty(0, 5, 3, dtype=torch.float64))[0].shape == (0, 5, 8)
+    assert layer(torch.empty(0, 5, 3, dtype=dtype))[0].shape == (0, 5, 8)
 
 
 @every_name
@@ -165,14 +173,6 @@ def test_a_bad_argument_is_named(kwargs, message) -> None:
         make(**kwargs)
 
 
-@pytest.mark.parametrize(
-    "kwargs", [dict(bias=0.5), dict(batch_first=2), dict(proj_size=2.0), dict(num_layers="2")]
-)
-def test_an_argument_of_the_wrong_type_is_named(kwargs) -> None:
-    with pytest.raises(TypeError, match=next(iter(kwargs))):
-        make(**kwargs)
-
-
 def test_dropout_without_a_second_layer_warns() -> None:
     with pytest.warns(UserWarning, match="between layers"):
         make(dropout=0.5)
@@ -181,24 +181,16 @@ def test_dropout_without_a_second_layer_warns() -> None:
 X = torch.zeros(5, 2, 3, dtype=torch.float64)
 STATE = torch.zeros(1, 2, 4, dtype=torch.float64)
 BAD_INPUT = {
-    "array": ((X.numpy(),), "input must be a tensor or a PackedSequence, got ndarray"),
-    "list": ((X.tolist(), (STATE, STATE)), "input must be a tensor .* got list"),
-    "dimensions": ((X[0, 0],), "2-D or 3-D, got 1-D"),
-    "features": ((X[..., :2],), "equal to input_size 3, got 2"),
+    "dimensions": ((X[0, 0],), r"2 or 3 dimensions, .* got size \(3,\)"),
+    "features": ((X[..., :2],), r"input_size 3, got size \(5, 2, 2\)"),
     "dtype": ((X.float(),), "dtype of the parameters"),
-    "device": ((X.to("meta"),), "input on the device of the parameters, cpu, got one on meta"),
-    "integers": ((X.long(),), "floating dtype, got torch.int64"),
-    "mask-list": ((X, None, [False] * 10), "padding_mask must be a tensor, got list"),
+    "device": ((X.to("meta"),), "device"),  # torch's error
     "mask-shape": ((X, None, torch.zeros(2, 5, dtype=torch.bool)), r"\(5, 2\) \(T x B\)"),
     "mask-dtype": ((X, None, torch.zeros(5, 2)), "padding_mask must be boolean"),
-    "state-shape": ((X, (STATE, STATE[:, :1])), r"c_0 of size \(1, 2, 4\), got \(1, 1, 4\)"),
-    "state-device": ((X, (STATE, STATE.to("meta"))), "c_0 on the device of the input, cpu, got"),
-    "state-pair": ((X, STATE), "pair"),
-    "state-none": ((X, (STATE, None)), "pair .* of tensors"),
-    "state-tuples": ((X[:, 0], ((1, 2), (3, 4))), "pair .* of tensors"),
-    "state-whole": ((X, (STATE.long(), STATE)), "h_0 must have the dtype of the parameters"),
-    "state-dtype": ((X, (STATE, STATE.float())), "c_0 must have .*float64, got torch.float32"),
-    "state-unbatched": ((X[:, 0], (STATE, STATE)), "must be 2-D"),
+    "state-shape": ((X, (STATE, STATE[:, :1])), r"c_0 of size \(1, 2, 4\) .* got \(1, 1, 4\)"),
+    "state-pair": ((X, STATE), r"hx must be a tuple \(h_0, c_0\)"),
+    "state-whole": ((X, (STATE.long(), STATE)), "h_0 .* in a floating dtype, got .*int64"),
+    "state-unbatched": ((X[:, 0], (STATE, STATE)), r"h_0 of size \(1, 1, 4\)"),
 }
 
 
@@ -216,21 +208,10 @@ def test_the_memory_cell_can_have_more_bits_but_not_fewer(backend) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         _, (_, c_n) = WsumLSTM(3, 4)(X.float(), (STATE.bfloat16(), STATE.float()))
         assert c_n.dtype == torch.float32
-        with pytest.raises(ValueError, match="c_0 must have a floating dtype"):
-            WsumLSTM(3, 4)(X.float(), (STATE.bfloat16(), STATE.long()))
-        with pytest.raises(ValueError, match=r"c_0 must be float32 or torch.bfloat16 in autocast"):
-            WsumLSTM(3, 4)(X.float(), (STATE.float(), STATE.half()))
 
 
-def test_autocast_converts_float32_only() -> None:
+def test_a_layer_in_16_bits_runs_in_autocast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
-        message = "a layer in torch.float16 cannot run in autocast to torch.bfloat16: give it"
-        with pytest.raises(ValueError, match=message):
-            WsumLSTM(3, 4, dtype=torch.float16)(X.half())
-        for own, given in ((torch.float32, torch.float64), (torch.float64, torch.float32)):
-            message = f"the parameters, {own}, got {given}: autocast does not convert float64"
-            with pytest.raises(ValueError, match=message):
-                WsumLSTM(3, 4, dtype=own)(X.to(given))
         assert WsumLSTM(3, 4, dtype=torch.bfloat16)(X.bfloat16())[0].dtype == torch.bfloat16
 
 
@@ -265,20 +246,6 @@ def test_a_mask_with_packed_input_is_rejected() -> None:
     packed = pack_padded_sequence(X, torch.tensor([5, 5]))
     with pytest.raises(ValueError, match="PackedSequence has none"):
         make()(packed, None, torch.zeros(5, 2, dtype=torch.bool))
-
-
-def test_packed_numbers_are_rejected() -> None:
-    packed = pack_padded_sequence(X[..., 0], torch.tensor([5, 5]))
-    with pytest.raises(ValueError, match="a PackedSequence of vectors, N x I, got 1-D data"):
-        make()(packed)
-
-
-@pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden"])
-def test_a_step_on_another_device_than_the_parameters_is_rejected(cell) -> None:
-    layer = WsumLSTM(3, 4, cell=cell, device="meta").eval()
-    x, state = torch.zeros(1, 2, 3), torch.zeros(1, 2, 4)
-    with torch.no_grad(), pytest.raises(RuntimeError, match="device of the parameters, meta"):
-        layer(x, (state, state))
 
 
 def test_a_backend_asked_for_by_name_never_falls_back(monkeypatch) -> None:

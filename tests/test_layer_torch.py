@@ -8,7 +8,6 @@ import pytest
 import torch
 from layer_oracle import assert_same, every_cell, every_name, make, padded_batch
 from torch.autograd import forward_ad
-from torch.nn.utils import prune
 
 from fairseq_wsum import WsumLSTM
 from fairseq_wsum.ops import products
@@ -44,14 +43,6 @@ def test_weights_with_weight_norm_are_drawn_anew(cell) -> None:
     assert normed.weight_ih_l0.std() > 0
 
 
-@pytest.mark.parametrize("cell", ["minlstm", "sru"])
-def test_initial_values_that_would_be_lost_are_an_error(cell) -> None:
-    layer = WsumLSTM(3, 4, cell=cell)
-    prune.random_unstructured(layer, "bias_ih_l0", amount=0.5)
-    with pytest.raises(RuntimeError, match=f"cell '{cell}' cannot set .* of bias_ih_l0, .*prun"):
-        layer.reset_parameters()
-
-
 class Halved(torch.nn.Module):
     """A parametrization without `right_inverse`."""
 
@@ -60,24 +51,11 @@ class Halved(torch.nn.Module):
 
 
 def test_what_a_parametrization_without_inverse_maps_is_drawn_anew() -> None:
-    layer = WsumLSTM(3, 4, cell="sru")
-    torch.nn.utils.parametrize.register_parametrization(layer, "weight_ih_l0", Halved())
-    layer.parametrizations.weight_ih_l0.original.data.fill_(9.0)
-    with pytest.raises(RuntimeError, match=r"cell 'sru' cannot set .* of weight_ih_l0, .*inverse"):
-        layer.reset_parameters()  # it prescribes this matrix
     layer = WsumLSTM(3, 4, cell="no-srnn")
     torch.nn.utils.parametrize.register_parametrization(layer, "weight_ih_l0", Halved())
     layer.parametrizations.weight_ih_l0.original.data.fill_(9.0)
     layer.reset_parameters()
     assert 0 < layer.weight_ih_l0.abs().max() < 0.25 < layer.weight_hh_l0.abs().max() <= 0.5
-
-
-def test_a_pruned_matrix_for_which_the_cell_prescribes_nothing_is_drawn_anew() -> None:
-    layer = WsumLSTM(3, 4, cell="minlstm")
-    prune.random_unstructured(layer, "weight_ih_l0", amount=0.5)
-    layer.weight_ih_l0_orig.data.fill_(9.0)
-    layer.reset_parameters()
-    assert layer.weight_ih_l0_orig.abs().max() < 1
 
 
 def test_repr_shows_options_that_differ_from_the_default() -> None:
@@ -158,7 +136,9 @@ def test_a_gate_near_one_is_not_rounded_to_one(dtype, backend, by_step) -> None:
 def onednn(request, monkeypatch):
     if request.param and not torch.backends.mkldnn.is_available():
         pytest.skip("torch has no oneDNN")
-    monkeypatch.setattr(products, "_choices", dict(product=request.param, outer=request.param))
+    monkeypatch.setattr(
+        products, "_choices", dict(product=request.param, weight_gradient=request.param)
+    )
 
 
 @every_name

@@ -247,9 +247,9 @@ def test_init_range_leaves_the_values_that_a_cell_prescribes(kind) -> None:
 def test_lstm_backend_runs_every_direction_of_every_layer(kind, monkeypatch) -> None:
     calls = []
 
-    def run(cell, *given):
-        calls.append(cell.name)
-        return reference.run(cell, *given)
+    def run(given):
+        calls.append(given.cell.name)
+        return reference.run(given)
 
     counting = Backend("counting", run, lambda *case: None)
     monkeypatch.setitem(backends.BACKENDS, "counting", counting)

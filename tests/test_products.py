@@ -1,4 +1,4 @@
-"""Products by oneDNN, and those in bfloat16 by way of float32, against torch's own."""
+"""Products by oneDNN against torch's own."""
 
 from functools import partial
 
@@ -18,7 +18,7 @@ needs_onednn = pytest.mark.skipif(
 
 @pytest.fixture
 def onednn(monkeypatch):
-    monkeypatch.setattr(products, "_choices", {"product": True, "outer": True})
+    monkeypatch.setattr(products, "_choices", {"product": True, "weight_gradient": True})
 
 
 @needs_onednn
@@ -69,7 +69,6 @@ def test_the_operator_passes_torchs_opcheck() -> None:
     x, weight, bias = (torch.randn(size, requires_grad=True) for size in ((4, 3, 5), (7, 5), (7,)))
     torch.library.opcheck(torch.ops.fairseq_wsum.linear, (x, weight, bias))
     torch.library.opcheck(torch.ops.fairseq_wsum.linear, (x[0], weight, None))
-    torch.library.opcheck(torch.ops.fairseq_wsum.bmm, (x, torch.randn(4, 5, 2, requires_grad=True)))
 
 
 @needs_onednn
@@ -95,7 +94,7 @@ def test_onednn_gets_only_whole_matrices(onednn, monkeypatch) -> None:
     x, whole = torch.randn(8, 5, requires_grad=True), torch.randn(7, 10, requires_grad=True)
     y = products.product(x, whole[:, 5:])
     torch.autograd.grad(y.sum(), (x, whole))
-    products.outer(torch.randn(4, 14)[:, ::2], torch.randn(4, 10)[:, :5])
+    products.weight_gradient(torch.randn(4, 14)[:, ::2], torch.randn(4, 10)[:, :5])
     assert len(weights) == 4
     assert all(w.is_contiguous() or w.t().is_contiguous() for w in weights)
 
@@ -108,81 +107,11 @@ def test_other_types_and_empty_input_use_torch(onednn) -> None:
         assert products.product(torch.zeros(2, 5), torch.zeros(7, 5)).dtype == torch.bfloat16
 
 
-@pytest.fixture
-def no_bfloat16(monkeypatch):
-    """A processor on which torch's products in bfloat16 are slow."""
-    monkeypatch.setattr(products, "_choices", {"bfloat16": True, "product": False, "outer": False})
-
-
-@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
-def test_products_in_bfloat16_are_rounded_products_in_float32(no_bfloat16, bias) -> None:
-    layer = torch.nn.Linear(5, 7, bias=bias, dtype=torch.bfloat16)
-    exact = torch.nn.Linear(5, 7, bias=bias)
-    exact.load_state_dict({name: p.float() for name, p in layer.state_dict().items()})
-    x, dy = torch.randn(4, 3, 5).bfloat16(), torch.randn(4, 3, 7).bfloat16()
-    results = []
-    for module, dtype in ((layer, torch.bfloat16), (exact, torch.float32)):
-        x_in = x.to(dtype).requires_grad_()
-        y = products.linear(module, x_in)
-        gradients = torch.autograd.grad(y, [x_in, module.weight], dy.to(dtype))
-        results.append([t.bfloat16() for t in (y, *gradients)])
-    assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
-
-
-def test_batched_products_in_bfloat16_are_rounded_products_in_float32(no_bfloat16) -> None:
-    x, y, dz = (torch.randn(4, *size).bfloat16() for size in ((2, 3), (3, 5), (2, 5)))
-    results = []
-    for bmm, dtype in ((products.batched, torch.bfloat16), (torch.bmm, torch.float32)):
-        pair = [t.to(dtype).requires_grad_() for t in (x, y)]
-        z = bmm(*pair)
-        results.append([t.bfloat16() for t in (z, *torch.autograd.grad(z, pair, dz.to(dtype)))])
-    assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
-
-
-def test_modules_of_others_are_widened_in_a_context(no_bfloat16) -> None:
-    module, x = torch.nn.Linear(5, 7).bfloat16(), torch.randn(4, 3, 5).bfloat16()
-    expected = products.product(x, module.weight, module.bias), products.batched(x, x.mT)
-    with products.wide_products(module):
-        y, z = module(x), torch.bmm(x, x.mT)
-        named = F.linear(input=x, weight=module.weight, bias=module.bias)
-    torch.testing.assert_close(named, y)
-    assert torch.equal(y, expected[0]) and torch.equal(z, expected[1])
-    assert "fairseq_wsum_linear" in str(y.grad_fn)
-    for other in (module.float(), torch.nn.Module()):  # the last has no parameters
-        with products.wide_products(other) as context:
-            assert context is None
-
-
-def test_weight_gradients_in_bfloat16_are_rounded_once(no_bfloat16) -> None:
-    a, b = torch.randn(64, 7).bfloat16(), torch.randn(64, 5).bfloat16()
-    exact = (a.float().t() @ b.float()).bfloat16()
-    assert torch.equal(products.outer(a, b), exact)
-
-
-@needs_onednn
-@pytest.mark.parametrize("supported", [True, False])
-def test_bfloat16_is_widened_where_torch_has_no_instructions_for_it(supported, monkeypatch) -> None:
-    monkeypatch.delenv(products.VARIABLE, raising=False)
-    monkeypatch.setattr(products, "_choices", {})
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
-    assert products.widens_bfloat16() is not supported
-    monkeypatch.setattr(torch.ops.fairseq_wsum, "linear", lambda *_: "widened")
-    y = products.product(torch.ones(2, 5).bfloat16(), torch.ones(7, 5).bfloat16())
-    assert isinstance(y, Tensor) is supported
-    monkeypatch.setattr(products, "_choices", {})
-    monkeypatch.setenv(products.VARIABLE, "mkl")
-    assert not products.widens_bfloat16()
-    monkeypatch.setattr(products, "_choices", {})
-    monkeypatch.setenv(products.VARIABLE, "MKL")
-    with pytest.raises(ValueError, match="MKL: choose from mkl, onednn, or unset it"):
-        products.widens_bfloat16()
-
-
 CPUINFO = "processor : 0\nvendor_id : {}\ncpu family : {}\nflags : fpu {} vme\n\nprocessor : 1\n"
 
 
 @pytest.mark.parametrize(
-    ("vendor", "family", "flag", "product", "outer"),
+    ("vendor", "family", "flag", "product", "gradient"),
     [
         ("AuthenticAMD", 25, "avx2", False, False),
         ("AuthenticAMD", 25, "avx512f", True, False),
@@ -192,7 +121,7 @@ CPUINFO = "processor : 0\nvendor_id : {}\ncpu family : {}\nflags : fpu {} vme\n\
     ids=["zen-3", "zen-4", "zen-5", "intel"],
 )
 def test_the_processor_determines_the_library(
-    vendor, family, flag, product, outer, monkeypatch, tmp_path
+    vendor, family, flag, product, gradient, monkeypatch, tmp_path
 ) -> None:
     monkeypatch.delenv(products.VARIABLE, raising=False)
     monkeypatch.setattr(products, "_has_onednn", lambda: True)
@@ -204,7 +133,7 @@ def test_the_processor_determines_the_library(
         else:
             (tmp_path / "cpuinfo").write_text(text)
         assert products.uses_onednn("product") == (product and text is not None)
-        assert products.uses_onednn("outer") == (outer and text is not None)
+        assert products.uses_onednn("weight_gradient") == (gradient and text is not None)
 
 
 @needs_onednn
@@ -249,11 +178,8 @@ class Scaled(Tensor):
 
 
 @needs_onednn
-@pytest.mark.parametrize("choice", ["onednn", "no_bfloat16"])
-def test_quantised_weights_take_torchs_own_operator(choice, request) -> None:
-    request.getfixturevalue(choice)
-    dtype = torch.bfloat16 if choice == "no_bfloat16" else torch.float32
-    module, x = torch.nn.Linear(5, 7, dtype=dtype), torch.randn(9, 5, dtype=dtype)
+def test_quantised_weights_take_torchs_own_operator(onednn) -> None:
+    module, x = torch.nn.Linear(5, 7), torch.randn(9, 5)
     exact = module(x)
     module.weight = torch.nn.Parameter(Scaled(module.weight.detach()), requires_grad=False)
     torch.testing.assert_close(products.linear(module, x), exact, rtol=0.1, atol=0.05)

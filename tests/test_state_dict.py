@@ -15,7 +15,6 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
 )
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import prune
 
 from fairseq_wsum import WsumLSTM
 from fairseq_wsum.cells import Cell, get_cell
@@ -62,27 +61,6 @@ def test_torchs_distributed_checkpoints_load_a_wrapped_layer(
     options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=from_first)
     set_model_state_dict(wrap(other), get_model_state_dict(wrap(layer)), options=options)
     assert_same_weights(layer, other)
-
-
-ARITHMETIC = {
-    "difference": lambda one, other: one - other,
-    "noise": lambda one, _: one + torch.rand_like(one),
-    "mean": lambda one, other: (one + other) / 2,
-    "float8": lambda one, _: one.to(torch.float8_e4m3fn),
-    "half": lambda one, _: one.half(),
-}
-
-
-@every_cell
-@pytest.mark.parametrize("change", ARITHMETIC.values(), ids=ARITHMETIC)
-def test_arithmetic_on_state_dicts_gives_state_dicts(change, cell, coupled) -> None:
-    """Such as those of federated learning, of differential privacy and of averages."""
-    one, other = (make(cell, coupled).state_dict() for _ in range(2))
-    changed = {name: change(one[name], other[name]) for name in one}
-    layer = make(cell, coupled)
-    layer.load_state_dict(changed)
-    for name, value in layer.state_dict().items():
-        assert torch.equal(value, changed[name].float())
 
 
 def test_an_empty_layer_is_filled_by_assignment() -> None:
@@ -132,11 +110,3 @@ def test_torch_names_the_weights_of_another_size_or_cell() -> None:
         WsumLSTM(5, 16).load_state_dict(torch.nn.LSTM(5, 4).state_dict())
     with pytest.raises(RuntimeError, match=r"Missing key.*weight_hh_l0"):
         make("no-srnn").load_state_dict(make("no-srnn-hidden").state_dict())
-
-
-def test_a_pruned_layer_reports_keys_that_do_not_fit() -> None:
-    layer = make("lstm")
-    weights = layer.state_dict()
-    prune.l1_unstructured(layer, "weight_ih_l0", 0.3)
-    found = layer.load_state_dict(weights, strict=False)
-    assert found.unexpected_keys == ["weight_ih_l0"]

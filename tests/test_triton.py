@@ -1,30 +1,31 @@
-"""The Triton kernels in Triton's interpreter or, where there is one, on a GPU.
+"""The Triton kernels of `recurrence`, and the choice of the backend `triton`.
 
-The tests of the scan are in `test_triton_scan`, those of what the compiler makes of the kernels in
-`test_triton_compiled`.
+The kernels run in Triton's interpreter or, where there is one, on a GPU. Those of `memory_cell` are
+tested in `test_triton_memory_cell`, and what the compiler makes of them in `test_triton_compiled`.
 """
 
+import importlib
 import warnings
 
 import pytest
 import torch
-from layer_oracle import inner, mask_of
+from layer_oracle import inner
 from triton_helpers import (
-    CASES,
     DEVICE,
     INTERPRETS,
-    TOLERANCE,
     WAYS,
     error_of,
     inside,
     needs_triton,
     on_device,
     outside,
+    padding,
     run_in_interpreter,
+    tolerance,
 )
 
-from fairseq_wsum import CELLS, WsumLSTM
-from fairseq_wsum.backends import reference
+from fairseq_wsum import CELLS
+from fairseq_wsum.backends import Inputs, reference
 from fairseq_wsum.backends.triton_tiling import Tiling, tiling_for
 from fairseq_wsum.cells import get_cell
 from fairseq_wsum.ops import operators
@@ -36,121 +37,10 @@ def test_the_triton_kernels_pass_their_tests_in_the_interpreter() -> None:
     run_in_interpreter(__file__)
 
 
-# The other gated sums run on the scan: see `test_triton_scan`.
-OWN = {name: cell for name, cell in CELLS.items() if operators.has_kernels(cell, "cuda")}
-GATED = [
-    (name, coupled)
-    for name, cell in OWN.items()
-    if not cell.has_recurrent_matrix
-    for coupled in (False, True)
-]
-every_cell = pytest.mark.parametrize(
-    ("cell", "coupled"), GATED, ids=[n + ("-coupled" if c else "") for n, c in GATED]
-)
-
-
-def tolerance(dtype, size):  # type: ignore[no-untyped-def]
-    """For pre-activations of this size, whose last code count the more the larger they are."""
-    return TOLERANCE[dtype] if size == 1 else 2e-5
-
-
-def exact(cell, z, c_0, mask, reverse):  # type: ignore[no-untyped-def]
-    """The equations, step by step, in float64."""
-    rows = dict(zip(cell.rows, z.chunk(len(cell.rows), dim=-1), strict=True))
-    c, outputs = c_0, [None] * len(z)
-    for t in reversed(range(len(z))) if reverse else range(len(z)):
-        h, c_t = cell.step({row: values[t] for row, values in rows.items()}, c)
-        stay = torch.zeros_like(c, dtype=torch.bool) if mask is None else mask[t].unsqueeze(-1)
-        c = torch.where(stay, c, c_t)
-        outputs[t] = h.masked_fill(stay, 0)
-    return torch.stack(outputs), c
-
-
-# In the slow interpreter, all pairs of cell, case and way are tested, but not all triples.
-MEMORY_CELLS = [
-    (*cell, case, way)
-    for i, cell in enumerate(GATED)
-    for j, case in enumerate(CASES)
-    for k, way in enumerate(WAYS)
-    if not INTERPRETS or (i + j + k) % len(GATED) == 0
-]
-
-
-assert len(GATED) == len(WAYS)
-
-
-@needs_triton
-@inside
-@pytest.mark.parametrize(("cell", "coupled", "case", "way"), MEMORY_CELLS)
-def test_the_memory_cell_equals_the_equations(cell, coupled, case, way) -> None:
-    compare(cell, coupled, CASES[case], *WAYS[way], torch.float32)
-
-
-@needs_triton
-@inside
-@pytest.mark.parametrize("side", [None, "left"], ids=lambda side: f"pad-{side}")
-@pytest.mark.parametrize("coupled", [False, True], ids=["", "coupled"])
-@pytest.mark.parametrize("cell", ["lstm", "no-srnn", "no-out"])
-def test_a_single_step_of_a_cell_with_an_s_rnn_equals_the_equations(cell, coupled, side) -> None:
-    compare(cell, coupled, (1, 3, 5, (1, 8, 1)), False, side, torch.float32)
-
-
-@needs_triton
-@inside
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-@every_cell
-def test_only_stored_values_are_rounded_to_16_bits(cell, coupled, dtype) -> None:
-    compare(cell, coupled, CASES["odd"], False, "left", dtype)
-
-
-@needs_triton
-@inside
-@pytest.mark.parametrize("case", ["odd", "chunks"])
-@every_cell
-def test_saturated_gates_stay_accurate(cell, coupled, case) -> None:
-    compare(cell, coupled, CASES[case], True, "left", torch.float32, size=50)
-
-
-def compare(cell, coupled, case, reverse, side, dtype, size=1) -> None:  # type: ignore[no-untyped-def]
-    """Outputs, final states and gradients of one case against float64.
-
-    size: of the pre-activations.
-    """
-    from fairseq_wsum.backends import triton_memory_cell as kernels
-
-    time, batch, units, plan = case
-    cell = get_cell(cell, coupled_gates=coupled)
-    z = size * torch.randn(time, batch, len(cell.rows) * units).to(dtype)
-    c_0, dc_n = torch.randn(batch, units), torch.randn(batch, units)
-    dy = torch.randn(time, batch, units).to(dtype)
-    mask = mask_of(side, time, batch)
-
-    inputs = [z.double().requires_grad_(), c_0.double().requires_grad_()]
-    right = exact(cell, *inputs, mask, reverse)
-    gradients = torch.autograd.grad(right, inputs, (dy.double(), dc_n.double()))
-
-    z, c_0, dy, dc_n, mask = on_device(z, c_0, dy, dc_n, mask)
-    how, code = kernels.Plan(*plan), operators.encode(cell)
-    y, c_n, cells = kernels.memory_cell(z, None, c_0, mask, code, reverse, True, how)
-    rest = (z, None, c_0, mask, cells, code, reverse, how)
-    dz, dv, dc_0 = kernels.memory_cell_backward(dy, dc_n, *rest)
-    assert not dv.numel()
-    names = ("y", "c_n", "dz", "dc_0")
-    for name, a, b in zip(names, (y, c_n, dz, dc_0), (*right, *gradients), strict=True):
-        error = error_of(a, b)
-        assert error < tolerance(dtype, size), f"{name}: {error:.2g}"
-    if INTERPRETS and reverse:  # the slow interpreter tests the rest in one direction only
-        return
-    nothing = kernels.memory_cell_backward(None, None, *rest)
-    assert all(gradient.eq(0).all() for gradient in nothing)
-    unsaved = kernels.memory_cell(z, None, c_0, mask, code, reverse, False, how)
-    assert torch.equal(unsaved[0], y) and torch.equal(unsaved[1], c_n) and not unsaved[2].numel()
-
-
 RECURRENT = [
     (name, coupled)
-    for name, cell in OWN.items()
-    if cell.has_recurrent_matrix
+    for name, cell in CELLS.items()
+    if operators.has_kernels(cell, "cuda") and cell.has_recurrent_matrix
     for coupled in ((False, True) if cell.has_memory else (False,))
 ]
 
@@ -224,11 +114,11 @@ def test_gates_near_1_keep_their_gradients_in_16_bits(cell, coupled, side) -> No
     z = z.half()
     w_hh = (0.3 * torch.randn(len(cell.hidden_rows) * units, units) / units**0.5).half()
     h_0, c_0 = torch.zeros(batch, units).half(), torch.randn(batch, units)
-    dh_n, mask = torch.randn(batch, units).half(), mask_of(side, time, batch)
+    dh_n, mask = torch.randn(batch, units).half(), padding(side, time, batch)
 
     exact = z.double().requires_grad_()
     rest = (*(tensor.double() for tensor in (h_0, c_0)), mask, False)
-    _, h_n, _ = reference.recur(cell, exact, inner(w_hh.double()), *rest)
+    _, h_n, _ = reference.recur(Inputs(cell, exact, inner(w_hh.double()), *rest), exact)
     (right,) = torch.autograd.grad(h_n, exact, dh_n.double())
 
     z, w_hh, h_0, c_0, dh_n, mask = on_device(z, w_hh, h_0, c_0, dh_n, mask)
@@ -257,11 +147,12 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
     w_hh = (torch.randn(len(cell.hidden_rows) * units, units) / units**0.5).to(dtype)
     c_0, dc_n = (torch.randn(batch, units) for _ in range(2))
     h_0, dh_n = (torch.randn(batch, units).to(dtype) for _ in range(2))
-    dy, mask = torch.randn(time, batch, units).to(dtype), mask_of(side, time, batch)
+    dy, mask = torch.randn(time, batch, units).to(dtype), padding(side, time, batch)
 
     inputs = [tensor.double().requires_grad_() for tensor in (z, w_hh, h_0, c_0)]
     exact_z, exact_w_hh, *state = inputs
-    right = reference.recur(cell, exact_z, inner(exact_w_hh), *state, mask, reverse)
+    given = Inputs(cell, exact_z, inner(exact_w_hh), *state, mask, reverse)
+    right = reference.recur(given, exact_z)
     given = [tensor.double() for tensor in (dy, dh_n, dc_n)]
     wanted = [inputs[0], inputs[2], *([inputs[3]] if cell.has_memory else [])]
     gradients = torch.autograd.grad(right, wanted, given)
@@ -297,85 +188,29 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
     assert not any(tensor.numel() for tensor in unsaved[3:])
 
 
-def calls():  # type: ignore[no-untyped-def]
-    """Each launcher with the tensors and the other arguments of a call."""
-    from fairseq_wsum.backends import triton_memory_cell, triton_recurrence, triton_scan
-
-    time, batch, units = 3, 2, 5
-    y, c_0, c_n = torch.rand(time, batch, units), torch.rand(batch, units), torch.rand(batch, units)
-    given = dict(c_0=c_0, padding_mask=torch.zeros(time, batch, dtype=torch.bool))
-    saved = dict(given, cells=y, dc_n=c_n)
-    yield triton_scan.scan, dict(given, f=y, u=y), dict(reverse=False)
-    yield triton_scan.scan_backward, dict(saved, f=y, dcells=y), dict(reverse=False)
-
-    z, rest = torch.rand(time, batch, 4 * units), dict(v=None, reverse=False)
-    rest["code"] = operators.encode(CELLS["no-srnn-hidden"])
-    yield triton_memory_cell.memory_cell, dict(given, z=z), dict(rest, save=True)
-    yield triton_memory_cell.memory_cell_backward, dict(saved, z=z, dy=y), rest
-
-    given |= dict(w_hh=torch.rand(4 * units, units), h_0=c_0)
-    saved = dict(given, dy=y, dh_n=c_0, dc_n=c_n, saved=z, cells=y)
-    rest = dict(w_hr=None, code=operators.encode(CELLS["lstm"]), reverse=False)
-    yield triton_recurrence.recurrence, dict(given, z=z), dict(rest, b_inner=None, save=True)
-    yield triton_recurrence.recurrence_backward, saved, rest
-
-
-every_operator = pytest.mark.parametrize(
-    "name", [n + way for n in ("scan", "memory_cell", "recurrence") for way in ("", "_backward")]
-)
-
-
 @needs_triton
-@every_operator
-def test_tensors_of_another_shape_or_dtype_are_rejected(name) -> None:
-    launcher, tensors, rest = next(call for call in calls() if call[0].__name__ == name)
+@pytest.mark.parametrize("way", ["", "_backward"])
+@pytest.mark.parametrize("name", ["memory_cell", "recurrence"])
+def test_tensors_of_another_shape_or_dtype_are_rejected(name, way) -> None:
+    """The kernels would access memory out of bounds."""
+    module = importlib.import_module(f"fairseq_wsum.backends.triton_{name}")
+    y, z, c = torch.rand(3, 2, 5), torch.rand(3, 2, 20), torch.rand(2, 5)
+    tensors = dict(c_0=c, padding_mask=torch.zeros(3, 2, dtype=torch.bool))
+    if name == "memory_cell":
+        cell, rest = "no-srnn-hidden", dict(v=None)
+        tensors |= dict(z=z, cells=y, dc_n=c, dy=y) if way else dict(z=z)
+    else:
+        cell, rest = "lstm", dict(w_hr=None)
+        tensors |= dict(w_hh=torch.rand(20, 5), h_0=c)
+        tensors |= dict(dy=y, dh_n=c, dc_n=c, saved=z, cells=y) if way else dict(z=z)
+        rest |= {} if way else dict(b_inner=None)
+    rest |= dict(cell_id=operators.encode(CELLS[cell]), reverse=False)
+    rest |= {} if way else dict(save=True)
+    launcher = getattr(module, name + way)
     for key, tensor in tensors.items():
         for wrong in (tensor[1:], tensor[..., :1], tensor[0], tensor.double(), tensor[:0]):
-            with pytest.raises(ValueError, match="the kernels take"):
+            with pytest.raises(ValueError):
                 launcher(**{**tensors, key: wrong}, **rest)
-
-
-@needs_triton
-@pytest.mark.parametrize("cell", ["gru", "mingru", "minlstm", "qrnn", "sru"])
-@pytest.mark.parametrize("name", ["memory_cell", "recurrence"])
-@pytest.mark.parametrize("way", ["", "_backward"])
-def test_cells_without_a_kernel_are_rejected(name, way, cell) -> None:
-    # the kernels would read and write beyond the rows of z
-    launcher, tensors, rest = next(call for call in calls() if call[0].__name__ == name + way)
-    with pytest.raises(ValueError, match=f"the LSTM and its ablations, not {cell}"):
-        launcher(**tensors, **{**rest, "code": operators.encode(CELLS[cell])})
-
-
-@needs_triton
-@pytest.mark.parametrize("way", ["", "_backward"])
-def test_a_projection_is_rejected(way) -> None:
-    launcher, tensors, rest = next(c for c in calls() if c[0].__name__ == "recurrence" + way)
-    with pytest.raises(ValueError, match="no w_hr"):
-        launcher(**tensors, **{**rest, "w_hr": torch.rand(5, 5)})
-
-
-@needs_triton
-@every_operator
-def test_a_sequence_of_no_steps_is_rejected(name) -> None:
-    launcher, tensors, rest = next(call for call in calls() if call[0].__name__ == name)
-    over_time = {name: tensor[:0] for name, tensor in tensors.items() if len(tensor) == 3}
-    with pytest.raises(ValueError, match="at least one time step"):
-        launcher(**{**tensors, **over_time}, **rest)
-
-
-@needs_triton
-@inside
-def test_a_plan_splits_long_sequences_only_if_units_are_few() -> None:
-    from fairseq_wsum.backends import triton_common as kernels
-
-    assert kernels.plan_for(512, 32, 1024).chunks == 1
-    assert kernels.plan_for(512, 8, 1024).chunks == 4
-    assert kernels.plan_for(64, 1, 64).chunks == 1
-    long = kernels.plan_for(100_000, 1, 64)
-    assert kernels.ENOUGH_PROGRAMS * 0.9 < long.chunks <= kernels.ENOUGH_PROGRAMS
-    assert (long.chunks - 1) * -(-100_000 // long.chunks) < 100_000  # no chunk is empty
-    assert kernels.plan_for(3, 2, 5) == kernels.Plan(steps=16, block=8, chunks=1)
-    assert kernels.plan_for(1, 2, 5) == kernels.Plan(steps=1, block=8, chunks=1)
 
 
 def test_a_tiling_uses_one_launch_if_all_programs_fit() -> None:
@@ -407,7 +242,7 @@ def test_one_launch_for_all_steps_equals_one_per_step_bit_for_bit(
     w_hh = torch.randn(len(cell.hidden_rows) * units, units, device=DEVICE) / units**0.5
     h_0 = torch.randn(batch, units, device=DEVICE, dtype=dtype)
     c_0 = torch.randn(batch, units, device=DEVICE) if cell.has_memory else None
-    (mask,) = on_device(mask_of(side, time, batch))
+    (mask,) = on_device(padding(side, time, batch))
     first, rest = (z, w_hh.to(dtype), None, h_0, c_0, mask), (operators.encode(cell), reverse)
     results = []
     for together in (False, True, True, True):
@@ -421,11 +256,6 @@ def test_one_launch_for_all_steps_equals_one_per_step_bit_for_bit(
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
-def test_the_backend_explains_why_it_rejects_a_cpu() -> None:
-    with pytest.raises(RuntimeError, match="'triton' cannot run this layer: it runs on GPUs"):
-        WsumLSTM(3, 4, cell="no-srnn-hidden", backend="triton")(torch.zeros(2, 1, 3))
-
-
 @needs_triton
 def test_the_backend_explains_what_a_gpu_or_its_machine_lacks(monkeypatch, tmp_path) -> None:
     from fairseq_wsum.backends import triton
@@ -433,25 +263,25 @@ def test_the_backend_explains_what_a_gpu_or_its_machine_lacks(monkeypatch, tmp_p
     for name in ("_why_not_on_gpu", "_why_not_compiled"):
         monkeypatch.setattr(triton, name, getattr(triton, name).__wrapped__)  # without its cache
     case = (get_cell("lstm"), torch.device("cuda"), torch.float16, False)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert triton.why_not(*case) == "torch sees no GPU"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    assert triton.why_not(*case) == "it needs compute capability 8.0 or higher, found 7.5"
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-
-    (tmp_path / "Python.h").touch()
+    for available, capability, reason in (
+        (False, (9, 0), "torch sees no GPU"),
+        (True, (7, 5), "it needs compute capability 8.0 or higher, found 7.5"),
+        (True, (9, 0), None),
+    ):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda found=available: found)
+        monkeypatch.setattr(
+            torch.cuda, "get_device_capability", lambda device, found=capability: found
+        )
+        assert triton.why_not(*case) == reason
     monkeypatch.setattr(triton, "_headers", lambda: tmp_path)
     monkeypatch.setenv("CC", "a compiler")
+    assert "header files of Python" in str(triton.why_not_auto(*case[1:3]))
+    (tmp_path / "Python.h").touch()
     assert triton.why_not_auto(*case[1:3]) is None
     monkeypatch.delenv("CC")
     monkeypatch.setenv("PATH", "")
     reason = triton.why_not_auto(*case[1:3])
     assert reason == "triton needs a C compiler: install gcc, or set CC"
-    monkeypatch.setattr(triton, "which", lambda name: name)
-    assert triton.why_not_auto(*case[1:3]) is None
-    (tmp_path / "Python.h").unlink()
-    assert "header files of Python" in str(triton.why_not_auto(*case[1:3]))
     assert triton.why_not(*case) is None  # by name it may run what it has compiled before
 
 

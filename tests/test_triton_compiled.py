@@ -19,28 +19,18 @@ pytestmark = [
 
 @pytest.mark.parametrize("capability", [80, 90])
 def test_the_kernels_compile_for_an_absent_gpu(capability) -> None:
-    from fairseq_wsum.backends import triton_common, triton_memory_cell, triton_scan
+    from fairseq_wsum.backends import triton_memory_cell as kernels
 
-    plan = triton_common.Plan()
-    flags = dict(PADDED=True, REVERSE=True, H=650)
-    tile = dict(COUPLED=False, OUTPUT_GATE=True, SRNN=False)
-    for totals, stages in ((False, plan.stages), (True, plan.stages), (False, 3)):
-        size = dict(STEPS=plan.steps, BLOCK=plan.block, STAGES=stages, TOTALS=totals)
-        summed = {**flags, **tile, **size}
-        compile_for(capability, triton_memory_cell._forward, {**summed, "SAVE": True})
-        compile_for(capability, triton_memory_cell._backward, {**summed, "HAS_DY": True})
-        scanned = {**flags, **size}
-        compile_for(capability, triton_scan._forward, scanned)
-        compile_for(capability, triton_scan._backward, {**scanned, "HAS_DCELLS": True})
-    compile_for(capability, triton_common._between, dict(BLOCK=plan.block, H=650))
+    plan, flags = kernels.Plan(), dict(PADDED=True, REVERSE=True, H=650)
+    for cell in MEMORY_CELLS:
+        sizes = dict(STEPS=plan.steps, BLOCK=plan.block, STAGES=plan.stages)
+        for more in (dict(TOTALS=False), dict(TOTALS=True), dict(TOTALS=False, STAGES=3)):
+            for kernel, constants in memory_cell_kernels(cell):
+                compile_for(capability, kernel, {**constants, **flags, **sizes, **more})
+    compile_for(capability, kernels._between, dict(BLOCK=plan.block, H=650))
     step = dict(STEPS=1, BLOCK=8, STAGES=1, TOTALS=False)  # a single step of a small layer
-    for kernel, constants in (
-        (triton_memory_cell._forward, {**tile, "SAVE": True}),
-        (triton_memory_cell._backward, {**tile, "HAS_DY": True}),
-        (triton_scan._forward, {}),
-        (triton_scan._backward, {"HAS_DCELLS": True}),
-    ):
-        constants = {**flags, **constants, **step, "H": 5}
+    for kernel, constants in memory_cell_kernels(CELLS["lstm"]):
+        constants = {**constants, **flags, **step, "H": 5}
         compile_for(capability, kernel, constants, dtype=torch.float16)
     for name, sequences, units in (("no-srnn", 16, 16), ("lstm", 64, 32), ("no-gates", 32, 16)):
         how = Tiling(sequences, units, 64, together=True)
@@ -98,27 +88,39 @@ def stores(ttir: str) -> list[str]:
     return found
 
 
+MEMORY_CELLS = [operators.Scan(), *(CELLS[n] for n in ("no-srnn-hidden", "minlstm", "qrnn"))]
+
+
+def memory_cell_kernels(cell):  # type: ignore[no-untyped-def]
+    """Both kernels, each with the constants of its launch."""
+    from fairseq_wsum.backends import triton_memory_cell as kernels
+
+    own = kernels._options(operators.encode(cell), None, False)
+    for kernel, more in ((kernels._forward, "SAVE"), (kernels._backward, "HAS_DY")):
+        options = own | kernels.EQUATIONS[type(cell)]._asdict() | {more: True}
+        yield kernel, {key: options[key] for key in kernel.arg_names if key in options}
+
+
 def recurrence_kernels(cell, how, units):  # type: ignore[no-untyped-def]
     """Both kernels, each with the constants of its launch."""
-    from fairseq_wsum.backends import triton_recurrence as kernels
+    from fairseq_wsum.backends import triton_recurrence as launchers
+    from fairseq_wsum.backends import triton_recurrence_kernels as kernels
 
-    code = operators.encode(cell)
+    cell_id = operators.encode(cell)
     tile = dict(H=units, BM=how.sequences, BN=how.units, BK=how.inner, PRECISION="ieee")
-    shared = kernels._rows_of_z(code) | tile
-    yield kernels._forward, {**shared, **kernels._rows_of_w_hh(code), "SAVE": True}
-    yield kernels._backward, {**shared, **kernels._ranges_of_hidden_rows(code), "HAS_DY": True}
+    shared = launchers._rows_of_z(cell_id) | tile
+    yield kernels.forward, {**shared, **launchers._rows_of_w_hh(cell_id), "SAVE": True}
+    yield kernels.backward, {**shared, **launchers._ranges_of_hidden_rows(cell_id), "HAS_DY": True}
 
 
 # The arguments of kernels that have the dtype of the layer.
-IN_LAYER_DTYPE = ("z", "w", "h", "y", "dy", "dz", "saved", "states", "f", "u", "df", "du")
+IN_LAYER_DTYPE = ("z", "w", "h", "y", "dy", "dz", "saved", "states")
 
 
 def test_the_arguments_compiled_in_16_bits_are_arguments_of_kernels() -> None:
-    from fairseq_wsum.backends import triton_memory_cell, triton_recurrence, triton_scan
-
-    modules = (triton_memory_cell, triton_recurrence, triton_scan)
-    kernels = [kernel for module in modules for kernel in (module._forward, module._backward)]
-    arguments = {name for kernel in kernels for name in kernel.arg_names}
+    made = [kernel for kernel, _ in memory_cell_kernels(MEMORY_CELLS[0])]
+    made += [kernel for kernel, _ in recurrence_kernels(CELLS["lstm"], Tiling(16, 16, 64, True), 5)]
+    arguments = {name for kernel in made for name in kernel.arg_names}
     assert {f"{name}_ptr" for name in IN_LAYER_DTYPE} <= arguments
 
 

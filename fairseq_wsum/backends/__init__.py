@@ -9,31 +9,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
-from torch import Tensor
 
 from ..cells import Cell
 from ..ops import kernels
 from ..ops.transforms import constant
 from . import cpp, fused, reference, torch_kernels, triton
+from .parameters import Inputs as Inputs
 from .parameters import Parameters as Parameters
-
-
-class Run(Protocol):
-    """Runs one direction of one layer; see `reference.run`."""
-
-    def __call__(
-        self,
-        cell: Cell,
-        x: Tensor,
-        p: Parameters,
-        h_0: Tensor,
-        c_0: Tensor,
-        padding_mask: Tensor | None,
-        reverse: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]: ...
+from .parameters import Results as Results
 
 
 @dataclass(frozen=True)
@@ -42,7 +27,7 @@ class Backend:
 
     Args:
         name: the value of the option `backend`.
-        run: the function that runs the layer.
+        run: the function that runs the layer, as `reference.run`.
         why_not: returns why this backend does not support a cell on a device in a dtype, with or
             without a projection, or None if it does.
         why_not_auto: returns why `auto` does not select this backend on a device in a dtype that it
@@ -50,32 +35,19 @@ class Backend:
     """
 
     name: str
-    run: Run
+    run: Callable[[Inputs], Results]
     why_not: Callable[[Cell, torch.device, torch.dtype, bool], str | None]
     why_not_auto: Callable[[torch.device, torch.dtype], str | None] = lambda device, dtype: None
 
 
-# `auto` tries them in this order: the fast ones first, then the one that supports everything.
+# `auto` tries them in this order: the fast ones first, then the one that supports everything. One
+# of your own, added after these, runs where it is asked for by name.
 BACKENDS: dict[str, Backend] = {
     "cpp": Backend("cpp", fused.run, cpp.why_not),
     "torch": Backend("torch", torch_kernels.run, torch_kernels.why_not, torch_kernels.why_not_auto),
     "triton": Backend("triton", fused.run, triton.why_not, triton.why_not_auto),
     "reference": Backend("reference", reference.run, reference.why_not),
 }
-_RESERVED = frozenset(("auto", *BACKENDS))
-
-
-def register_backend(backend: Backend) -> None:
-    """Make a backend of your own available by its name; `auto` never takes it.
-
-    A backend of your own replaces another of the same name, as user modules may be imported twice.
-
-    Raises:
-        ValueError: the name is `auto`, or that of a backend of this package.
-    """
-    if backend.name in _RESERVED:
-        raise ValueError(f"the name {backend.name!r} is reserved: give your backend another name")
-    BACKENDS[backend.name] = backend  # after `reference`, which runs whatever `auto` asks for
 
 
 def choices() -> tuple[str, ...]:

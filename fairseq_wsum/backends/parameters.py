@@ -1,4 +1,4 @@
-"""`Parameters`: what a backend needs to know of one direction of one layer besides its cell."""
+"""What a backend is given: the `Parameters` and the `Inputs` of one direction of one layer."""
 
 from __future__ import annotations
 
@@ -53,3 +53,32 @@ class Parameters(NamedTuple):
             w_hr=named.get("weight_hr"),
             v={name: widened(named[name]) for name in cell.vectors},
         )
+
+
+class Inputs(NamedTuple):
+    """One direction of one layer over a batch, as a backend runs it.
+
+    Shapes: T time steps, B sequences, I input features, H hidden units, P features of h (P = H
+    without a projection).
+
+    Attributes:
+        cell: the cell to run.
+        x: the input, T x B x I with T > 0. Values at padding must be finite.
+        p: the parameters of the layer.
+        h_0: initial hidden state, B x P.
+        c_0: initial memory cell, B x H; h_0 if `cell.hidden_is_memory`.
+        padding_mask: True at padding, T x B. At padding the state is kept and the output is zero.
+        reverse: run from the last time step to the first.
+    """
+
+    cell: Cell
+    x: Tensor
+    p: Parameters
+    h_0: Tensor
+    c_0: Tensor
+    padding_mask: Tensor | None = None
+    reverse: bool = False
+
+
+# The output, T x B x P, and h, B x P, and c, B x H, after the last time step that is not padding
+Results = tuple[Tensor, Tensor, Tensor]

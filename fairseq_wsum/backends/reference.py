@@ -10,6 +10,7 @@ gated sum is the scan of its memory cell, c_t = u_t + f_t * c_{t-1}.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,7 @@ from ..cells.rows import inner_bias, split, summed_bias
 from ..ops.products import product
 from ..ops.scan import scan_reference
 from .padding import last_step, zero_at_padding
-from .parameters import Parameters
+from .parameters import Inputs, Parameters, Results
 
 # (f, u, c_0, padding_mask, reverse) -> (cells, c_n), see `ops.scan`
 Scan = Callable[[Tensor, Tensor, Tensor, Tensor | None, bool], tuple[Tensor, Tensor]]
@@ -32,25 +33,8 @@ def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool
     return None
 
 
-def run(
-    cell: Cell,
-    x: Tensor,
-    p: Parameters,
-    h_0: Tensor,
-    c_0: Tensor,
-    padding_mask: Tensor | None = None,
-    reverse: bool = False,
-) -> tuple[Tensor, Tensor, Tensor]:
+def run(given: Inputs) -> Results:
     """Run one direction of one layer over a sequence.
-
-    Args:
-        cell: the cell to run.
-        x: the input, T x B x I with T > 0. Values at padding must be finite.
-        p: the parameters of the layer.
-        h_0: initial hidden state, B x P.
-        c_0: initial memory cell, B x H; h_0 if `cell.hidden_is_memory`.
-        padding_mask: True at padding, T x B. At padding the state is kept and the output is zero.
-        reverse: run from the last time step to the first.
 
     Returns:
         The output, T x B x P, and h, B x P, and c, B x H, after the last time step that is not
@@ -59,8 +43,7 @@ def run(
         Within the sequence the gates and the memory cell are computed in at least 32 bits, because
         a long sum in 16 bits would lose small late contributions.
     """
-    z = input_products(cell, x, p)
-    return recur(cell, z, p, h_0, c_0, padding_mask, reverse)
+    return recur(given, input_products(given.cell, given.x, given.p))
 
 
 def input_products(cell: Cell, x: Tensor, p: Parameters) -> Tensor:
@@ -79,39 +62,20 @@ def input_products(cell: Cell, x: Tensor, p: Parameters) -> Tensor:
     return z
 
 
-def recur(
-    cell: Cell,
-    z: Tensor,
-    p: Parameters,
-    h_0: Tensor,
-    c_0: Tensor,
-    padding_mask: Tensor | None = None,
-    reverse: bool = False,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """`run`, given the products with x_t.
-
-    Args:
-        cell, p, h_0, c_0, padding_mask, reverse: as in `run`.
-        z: the result of `input_products`.
-    """
-    h_0, c = h_0.to(z.dtype), widened(c_0)
-    if cell.is_gated_sum:
-        y, h_n, c_n = run_parallel(cell, z, p, h_0, c, padding_mask, reverse, scan_reference)
+def recur(given: Inputs, z: Tensor) -> Results:
+    """`run`, from the result of `input_products`; `given.x` is not read."""
+    c_0 = given.c_0
+    given = given._replace(h_0=given.h_0.to(z.dtype), c_0=widened(c_0))
+    if given.cell.is_gated_sum:
+        y, h_n, c_n = run_parallel(given, z, scan_reference)
     else:
-        y, h_n, c_n = _run_steps(cell, z, p, h_0, c, padding_mask, reverse)
+        y, h_n, c_n = _run_steps(given, z)
     return y, h_n, c_n.to(c_0.dtype)
 
 
-def _run_steps(
-    cell: Cell,
-    z: Tensor,
-    p: Parameters,
-    h: Tensor,
-    c: Tensor,
-    padding_mask: Tensor | None,
-    reverse: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _run_steps(given: Inputs, z: Tensor) -> Results:
     """Run time step by time step, with the product with h_{t-1} in each."""
+    cell, _, p, h, c, padding_mask, reverse = given
     assert (p.w_hh is not None) == cell.has_recurrent_matrix
     z_steps, b_inner = z.unbind(), inner_bias(cell, p.b_hh)
     outputs: list[Tensor] = []
@@ -142,19 +106,12 @@ def step(
     return _project(h_t.to(z.dtype), p.w_hr), c_t
 
 
-def run_parallel(
-    cell: Cell,
-    z: Tensor,
-    p: Parameters,
-    h_0: Tensor,
-    c_0: Tensor,
-    padding_mask: Tensor | None,
-    reverse: bool,
-    scan: Scan,
-) -> tuple[Tensor, Tensor, Tensor]:
+def run_parallel(given: Inputs, z: Tensor, scan: Scan) -> Results:
     """Run a gated sum: everything for all time steps at once, the memory cell by a scan."""
+    cell, _, p, h_0, c_0, padding_mask, reverse = given
     assert cell.is_gated_sum
-    z_all = cell.preactivations(split(cell.rows, widened(z)), {}, c_0, p.v)
+    nothing: Any = None  # in place of c_{t-1}, which a gated sum does not read
+    z_all = cell.preactivations(split(cell.rows, widened(z)), {}, nothing, p.v)
     i, f = cell.gates(z_all)
     # a gate may be a vector, or a constant of another type on the CPU
     f, u = torch.broadcast_tensors(f.to(c_0), (i * cell.content(z_all)).to(c_0))

@@ -10,8 +10,6 @@ Shapes: T time steps, B sequences, I input features, H hidden units, P features 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import torch
@@ -22,7 +20,7 @@ from ..cells import Cell
 from ..ops import operators
 from ..ops.transforms import in_transformation, product_dtype, without_autocast
 from .padding import last_step, zero_at_padding
-from .parameters import Parameters
+from .parameters import Inputs, Results
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -59,29 +57,20 @@ def why_not_auto(device: torch.device, dtype: torch.dtype) -> str | None:
     return None
 
 
-def run(
-    cell: Cell,
-    x: Tensor,
-    p: Parameters,
-    h_0: Tensor,
-    c_0: Tensor,
-    padding_mask: Tensor | None = None,
-    reverse: bool = False,
-) -> tuple[Tensor, Tensor, Tensor]:
+def run(given: Inputs) -> Results:
     """Run one direction of one layer over a sequence: see `reference.run`.
 
     It differs from the reference in the dtype of the memory cell between two steps, as described
     at the top. A second derivative exists on CPUs only; on GPUs cuDNN raises an error.
     """
+    cell, x, p, h_0, c_0, padding_mask, reverse = given
     dtype = product_dtype(x, p.w_ih)
     x, h_0 = x.to(dtype), h_0.to(dtype)
     b_hh = p.b_hh
-    if (
-        b_hh is None and p.b_ih is not None
-    ):  # the layer may have one bias, torch's functions take two
+    if b_hh is None and p.b_ih is not None:  # torch's functions take two biases
         b_hh = torch.zeros_like(p.b_ih)
-    given = (p.w_ih, p.w_hh, p.b_ih, b_hh, p.w_hr)
-    weights = [weight.to(dtype) for weight in given if weight is not None]
+    parameters = (p.w_ih, p.w_hh, p.b_ih, b_hh, p.w_hr)
+    weights = [weight.to(dtype) for weight in parameters if weight is not None]
     assert cell.twin is not None  # see `why_not`
     function = _FUNCTIONS[cell.twin]
     state = (h_0, c_0.to(dtype)) if function == "lstm" else (h_0,)
@@ -121,7 +110,8 @@ def _call(
         has_projection = len(weights) % 2 == 1
         if len(x) == 1 and not has_projection:
             return _step(function, x, state, weights, has_biases)
-        weights = _in_one_piece(weights, has_biases)
+        if not has_projection:  # for which cuDNN has another order, in which torch copies them
+            weights = _in_one_piece(weights, has_biases)
     parts = tuple(part.unsqueeze(0).contiguous() for part in state)  # cuDNN rejects others
     hx: Any = parts if len(parts) > 1 else parts[0]
     # cuDNN computes no gradients without `train`, whatever the mode of the layer
@@ -156,40 +146,10 @@ def _in_one_piece(weights: list[Tensor], has_biases: bool) -> list[Tensor]:
     """
     zeros = [] if has_biases else [weights[0].new_zeros(weights[0].size(0)) for _ in range(2)]
     parts = [*weights[:2], *zeros, *weights[2:]]
-    order: Sequence[int] = range(len(parts))
-    if len(parts) == 5:  # with a projection
-        rows, projected = weights[1].shape
-        w_ih = weights[0]
-        order = _order_of_projected(rows, projected, w_ih.size(1), w_ih.dtype, w_ih.device)
-    flat = torch.cat([parts[k].flatten() for k in order])
-    pieces = dict(zip(order, flat.split([parts[k].numel() for k in order]), strict=True))
-    wanted = [k for k in range(len(parts)) if has_biases or k not in (2, 3)]
-    return [pieces[k].view_as(parts[k]) for k in wanted]
-
-
-def _order_of_projected(
-    rows: int, projected: int, inputs: int, dtype: torch.dtype, device: torch.device
-) -> tuple[int, ...]:
-    """The order of an LSTM's weights, with a projection, in the array that torch reads."""
-    if not (torch.backends.cudnn.enabled and torch._use_cudnn_rnn_flatten_weight()):
-        return tuple(range(5))  # torch's own loops take any
-    # an older cuDNN may refuse bfloat16
-    dtype = torch.float16 if dtype == torch.bfloat16 else dtype
-    return _order_of_cudnn(rows, projected, inputs, dtype, device)
-
-
-@cache
-def _order_of_cudnn(
-    rows: int, projected: int, inputs: int, dtype: torch.dtype, device: torch.device
-) -> tuple[int, ...]:
-    shapes = [(rows, inputs), (rows, projected), (rows,), (rows,), (projected, rows // 4)]
-    weights = [torch.empty(shape, dtype=dtype, device=device) for shape in shapes]
-    mode = torch.backends.cudnn.rnn.get_cudnn_mode("LSTM")
-    with torch.no_grad():  # it makes them views of one array
-        torch._cudnn_rnn_flatten_weight(
-            weights, len(weights), inputs, mode, rows // 4, projected, 1, False, False
-        )
-    return tuple(sorted(range(len(weights)), key=lambda k: weights[k].storage_offset()))
+    flat = torch.cat([part.flatten() for part in parts])
+    pieces = flat.split([part.numel() for part in parts])
+    views = [piece.view_as(part) for piece, part in zip(pieces, parts, strict=True)]
+    return views if has_biases else views[:2]
 
 
 def _unpadded_first(padding_mask: Tensor, reverse: bool) -> Tensor:

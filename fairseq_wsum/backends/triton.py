@@ -29,10 +29,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool) -> str | None:
     """Why these kernels do not support this cell, device or dtype, or None if they do."""
     if not operators.has_kernels(cell, "cuda") and not cell.is_gated_sum:
-        return (
-            "it has kernels for gated sums and for the LSTM and its ablations,"
-            f" not for {cell.label}"
-        )
+        return f"it has kernels for gated sums and for the LSTM, not for {cell.label}"
     if device.type != "cuda":
         return f"it runs on GPUs, and the layer is on {device}"
     if cell.has_recurrent_matrix and projects:
@@ -126,7 +123,7 @@ library.implement(
     "CUDA",
     {
         name + direction: _kernel(f"triton_{name}", name + direction)
-        for name in ("memory_cell", "recurrence", "scan")
+        for name in ("memory_cell", "recurrence")
         for direction in ("", "_backward")
     },
 )

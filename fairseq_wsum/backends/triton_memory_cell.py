@@ -1,13 +1,13 @@
-"""Triton kernels for the gated sums among the LSTM's ablations, and single steps of the others.
-
-Other gated sums take `triton_scan`.
+"""Triton kernels of the operator `memory_cell`: gated sums, their scan, and single steps of LSTMs.
 
 They make one pass over the pre-activations. The only connection between time steps is the memory
-cell, c_t = u_t + f_t c_{t-1} with u_t = i_t c~_t. Each program owns a tile of units of one sequence
-and handles STEPS time steps at a time. It loads them all at once, so that many loads are in flight,
-and combines them with an associative scan:
+cell, c_t = f_t c_{t-1} + u_t. Each program owns a tile of units of one sequence and handles STEPS
+time steps at a time. It loads them all at once, so that many loads are in flight, and combines them
+with an associative scan:
 
     (f', u') after (f, u)  is  (f f', u' + f' u).
+
+It multiplies factors but never divides by them, so that f may be 0 or negative.
 
 With many units and sequences, each program runs through the whole sequence. With few units and
 sequences and a long sequence, time is divided into chunks. A first pass computes (f, u) of each
@@ -17,13 +17,16 @@ parallel.
 The state is float32. Sequence length and batch size are run-time values, so that new sizes need no
 compilation; only a single step, as in decoding, compiles separate kernels.
 
-Shapes: z is T x B x R*H, with the rows of the cell in the order i f c o; all other tensors are
-T x B x H or B x H.
+The equations of a cell are arguments of the kernels: see `triton_cells`.
+
+Shapes: z is T x B x R*H, with R rows; all other tensors are T x B x H or B x H.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -32,46 +35,68 @@ from torch import Tensor
 
 from ..ops import arguments, operators
 from .triton import DTYPES
-from .triton_common import (
-    RUN_TIME_VALUES,
-    Plan,
-    after,
-    as_bytes,
-    check_cell,
-    in_chunks,
-    last_row,
-    sigmoid,
-    store_totals,
-    tanh,
-)
+from .triton_cells import EQUATIONS, load
+
+# Arguments that Triton must not specialise on, so that new values need no compilation. The number
+# of units is a compile-time constant instead, because Triton derives the width of vectorised
+# accesses from it.
+RUN_TIME_VALUES = ("T", "B", "length", "chunks")
 
 # Kernels
 
 
 @triton.jit
-def _forget_gate(z, H: tl.constexpr, unpadded, COUPLED: tl.constexpr):  # type: ignore[no-untyped-def]
-    if COUPLED:
-        f = 1.0 - sigmoid(tl.load(z, mask=unpadded, other=0.0).to(tl.float32))
-    else:
-        f = sigmoid(tl.load(z + H, mask=unpadded, other=0.0).to(tl.float32))
-    return tl.where(unpadded, f, 1.0)
+def _after(f, u, f_next, u_next):  # type: ignore[no-untyped-def]
+    """Join c -> u + f c and the step after it, for an associative scan."""
+    return f * f_next, u_next + f_next * u
 
 
 @triton.jit
-def _gates(z, H: tl.constexpr, unpadded, COUPLED: tl.constexpr, SRNN: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Input gate, forget gate and content layer. Where `unpadded` is False, the memory is kept."""
-    i = sigmoid(tl.load(z, mask=unpadded, other=0.0).to(tl.float32))
-    content = tl.load(z + (2 - COUPLED) * H, mask=unpadded, other=0.0).to(tl.float32)
-    if SRNN:
-        content = tanh(content)
-    return i, _forget_gate(z, H, unpadded, COUPLED), content
+def _last_row(values, STEPS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The last of STEPS rows: STEPS x BLOCK -> BLOCK."""
+    rows = tl.arange(0, STEPS)[:, None]
+    return tl.sum(tl.where(rows == STEPS - 1, values, 0.0), 0)
+
+
+@triton.jit
+def _store_totals(totals_ptr, start, n, units, f, u, H: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Store (f, u) of a chunk: chunks x B x 2 x H."""
+    # `start` is the place of unit n in chunks x B x H. What precedes its row is twice as long here.
+    place = 2 * (start - n) + n
+    tl.store(totals_ptr + place, f, mask=units)
+    tl.store(totals_ptr + place + H, u, mask=units)
+
+
+@triton.jit(do_not_specialize=RUN_TIME_VALUES)
+def _between(  # type: ignore[no-untyped-def]
+    totals_ptr, start_ptr, out_ptr, B, chunks, H: tl.constexpr, BLOCK: tl.constexpr
+):
+    """The value before each chunk, from (f, u): chunks x B x 2 x H -> chunks x B x H."""
+    b = tl.program_id(0).to(tl.int64)
+    n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    units = n < H
+    value = tl.load(start_ptr + b * H + n, mask=units, other=0.0)
+    for chunk in range(0, chunks):
+        place = chunk * B + b
+        tl.store(out_ptr + place * H + n, value, mask=units)
+        f = tl.load(totals_ptr + place * 2 * H + n, mask=units, other=0.0)
+        u = tl.load(totals_ptr + place * 2 * H + H + n, mask=units, other=0.0)
+        value = u + f * value
+
+
+@triton.jit
+def _factors(z, H: tl.constexpr, live, ACTIVATE: tl.constexpr, PARTS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """f_t and u_t, and the activated rows. Where `live` is False, the memory is kept."""
+    r = ACTIVATE(z, H, live, PARTS)
+    return tl.where(live, r[0], 1.0), tl.where(live, r[1], 0.0), r
 
 
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
 def _forward(  # type: ignore[no-untyped-def]
     start_ptr, totals_ptr, z_ptr, padding_ptr, y_ptr, c_n_ptr, cells_ptr,
-    T, B, length, H: tl.constexpr,
-    PADDED: tl.constexpr, COUPLED: tl.constexpr, OUTPUT_GATE: tl.constexpr, SRNN: tl.constexpr,
+    T, B, length, H: tl.constexpr, R: tl.constexpr,
+    ACTIVATE: tl.constexpr, OUTPUT: tl.constexpr, PARTS: tl.constexpr,
+    PADDED: tl.constexpr, OUTPUTS_AT_PADDING: tl.constexpr,
     REVERSE: tl.constexpr, SAVE: tl.constexpr, TOTALS: tl.constexpr,
     STEPS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
@@ -79,7 +104,6 @@ def _forward(  # type: ignore[no-untyped-def]
     b, chunk = tl.program_id(0), tl.program_id(2)
     n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     units = n < H
-    R: tl.constexpr = 3 - COUPLED + OUTPUT_GATE
     start = (chunk * B + b).to(tl.int64) * H + n
     if TOTALS:
         c, kept = tl.zeros((BLOCK,), tl.float32), tl.full((BLOCK,), 1.0, tl.float32)
@@ -91,27 +115,27 @@ def _forward(  # type: ignore[no-untyped-def]
         t = T - 1 - s if REVERSE else s
         tb = (t * B + b).to(tl.int64)
         inside = (s < end)[:, None] & units[None, :]
-        unpadded = inside
+        live = inside
         if PADDED:
             padding = tl.load(padding_ptr + tb, mask=s < end, other=1)
-            unpadded = inside & (padding == 0)[:, None]
+            live = inside & (padding == 0)[:, None]
         z = z_ptr + tb[:, None] * (R * H) + n[None, :]
-        i, f, content = _gates(z, H, unpadded, COUPLED, SRNN)
-        f_all, u_all = tl.associative_scan((f, i * content), 0, after)
+        f, u, r = _factors(z, H, live, ACTIVATE, PARTS)
+        f_all, u_all = tl.associative_scan((f, u), 0, _after)
         cells = u_all + f_all * c[None, :]
         if TOTALS:
-            kept *= last_row(f_all, STEPS)
+            kept *= _last_row(f_all, STEPS)
         else:
-            h = tanh(cells)
-            if OUTPUT_GATE:
-                h *= sigmoid(tl.load(z + (R - 1) * H, mask=unpadded, other=0.0).to(tl.float32))
+            h = OUTPUT(r, cells, PARTS)
+            if not OUTPUTS_AT_PADDING:
+                h = tl.where(live, h, 0.0)
             place = tb[:, None] * H + n[None, :]
-            tl.store(y_ptr + place, tl.where(unpadded, h, 0.0), mask=inside)
+            tl.store(y_ptr + place, h, mask=inside)
             if SAVE:
                 tl.store(cells_ptr + place, cells, mask=inside)
-        c = last_row(cells, STEPS)
+        c = _last_row(cells, STEPS)
     if TOTALS:
-        store_totals(totals_ptr, start, n, units, kept, c, H)
+        _store_totals(totals_ptr, start, n, units, kept, c, H)
     else:
         if end == T:
             tl.store(c_n_ptr + b.to(tl.int64) * H + n, c, mask=units)
@@ -120,8 +144,9 @@ def _forward(  # type: ignore[no-untyped-def]
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
 def _backward(  # type: ignore[no-untyped-def]
     start_ptr, totals_ptr, z_ptr, c_0_ptr, padding_ptr, cells_ptr, dy_ptr, dz_ptr, dc_0_ptr,
-    T, B, length, H: tl.constexpr,
-    PADDED: tl.constexpr, COUPLED: tl.constexpr, OUTPUT_GATE: tl.constexpr, SRNN: tl.constexpr,
+    T, B, length, H: tl.constexpr, R: tl.constexpr,
+    ACTIVATE: tl.constexpr, SLOPE: tl.constexpr, STORE_GRADIENTS: tl.constexpr,
+    PARTS: tl.constexpr, PADDED: tl.constexpr, OUTPUTS_AT_PADDING: tl.constexpr,
     REVERSE: tl.constexpr, HAS_DY: tl.constexpr, TOTALS: tl.constexpr,
     STEPS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
@@ -132,7 +157,6 @@ def _backward(  # type: ignore[no-untyped-def]
     b, chunk = tl.program_id(0), tl.program_id(2)
     n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     units = n < H
-    R: tl.constexpr = 3 - COUPLED + OUTPUT_GATE
     start = (chunk * B + b).to(tl.int64) * H + n
     if TOTALS:
         dc_next, kept = tl.zeros((BLOCK,), tl.float32), tl.full((BLOCK,), 1.0, tl.float32)
@@ -147,65 +171,130 @@ def _backward(  # type: ignore[no-untyped-def]
         t_prev = t + 1 if REVERSE else t - 1
         tb = (t * B + b).to(tl.int64)
         inside = (k < end)[:, None] & units[None, :]
-        unpadded = inside
+        live = inside
         if PADDED:
             padding = tl.load(padding_ptr + tb, mask=k < end, other=1)
-            unpadded = inside & (padding == 0)[:, None]
+            live = inside & (padding == 0)[:, None]
         place = tb[:, None] * H + n[None, :]
         z = z_ptr + tb[:, None] * (R * H) + n[None, :]
-        i, f, content = _gates(z, H, unpadded, COUPLED, SRNN)
-        tanh_c = tanh(tl.load(cells_ptr + place, mask=unpadded, other=0.0))
+        f, _, r = _factors(z, H, live, ACTIVATE, PARTS)
+        c = load(cells_ptr + place, live)
         dh = tl.zeros((STEPS, BLOCK), tl.float32)
         if HAS_DY:
-            dh = tl.load(dy_ptr + place, mask=unpadded, other=0.0).to(tl.float32)
-        g = dh * (1.0 - tanh_c * tanh_c)
-        dz_o = dh
-        if OUTPUT_GATE:
-            o = sigmoid(tl.load(z + (R - 1) * H, mask=unpadded, other=0.0).to(tl.float32))
-            g *= o
-            dz_o = dh * tanh_c * o * (1.0 - o)
+            dh = load(dy_ptr + place, inside if OUTPUTS_AT_PADDING else live)
+        g = dh * SLOPE(r, c, PARTS)
         if TOTALS:
             # e_t = f_t dc_t = f_t g_t + f_t e_{t+1}
-            f_all, e_all = tl.associative_scan((f, f * g), 0, after)
-            kept *= last_row(f_all, STEPS)
-            dc_next = last_row(e_all + f_all * dc_next[None, :], STEPS)
+            f_all, e_all = tl.associative_scan((f, f * g), 0, _after)
+            kept *= _last_row(f_all, STEPS)
+            dc_next = _last_row(e_all + f_all * dc_next[None, :], STEPS)
         else:
             # An exclusive scan, which gives e_{t+1}: scan the values shifted by one step. The rows
             # after the last step hold its e_t.
             shifted = (k > first) & (k <= end)
-            later = shifted[:, None] & units[None, :]
+            live_next = shifted[:, None] & units[None, :]
             tb_next = ((t - 1 if REVERSE else t + 1) * B + b).to(tl.int64)
-            live_next = later
             if PADDED:
                 padding_next = tl.load(padding_ptr + tb_next, mask=shifted, other=1)
-                live_next = later & (padding_next == 0)[:, None]
+                live_next = live_next & (padding_next == 0)[:, None]
             z_next = z_ptr + tb_next[:, None] * (R * H) + n[None, :]
-            f_next = _forget_gate(z_next, H, live_next, COUPLED)
-            f_before, d_all = tl.associative_scan((f_next, g), 0, after)
+            # the compiler drops what this loads for other rows
+            f_next, _, _ = _factors(z_next, H, live_next, ACTIVATE, PARTS)
+            f_before, d_all = tl.associative_scan((f_next, g), 0, _after)
             dc = d_all + f_before * dc_next[None, :]
             before = cells_ptr + (t_prev * B + b).to(tl.int64)[:, None] * H + n[None, :]
-            c_prev = tl.load(before, mask=unpadded & (s > 0)[:, None], other=0.0)
+            c_prev = load(before, live & (s > 0)[:, None])
             c_prev = tl.where((s == 0)[:, None], c_0[None, :], c_prev)
             dz = dz_ptr + tb[:, None] * (R * H) + n[None, :]
-            slope = dc * i * (1.0 - i)
-            if COUPLED:
-                tl.store(dz, tl.where(unpadded, slope * (content - c_prev), 0.0), mask=inside)
-            else:
-                tl.store(dz, tl.where(unpadded, slope * content, 0.0), mask=inside)
-                dz_f = dc * c_prev * f * (1.0 - f)
-                tl.store(dz + H, tl.where(unpadded, dz_f, 0.0), mask=inside)
-            dz_c = dc * i
-            if SRNN:
-                dz_c *= 1.0 - content * content
-            tl.store(dz + (2 - COUPLED) * H, tl.where(unpadded, dz_c, 0.0), mask=inside)
-            if OUTPUT_GATE:
-                tl.store(dz + (R - 1) * H, tl.where(unpadded, dz_o, 0.0), mask=inside)
-            dc_next = last_row(f * dc, STEPS)
+            STORE_GRADIENTS(dz, r, c_prev, c, dh, dc, H, live, inside, PARTS)
+            dc_next = _last_row(f * dc, STEPS)
     if TOTALS:
-        store_totals(totals_ptr, start, n, units, kept, dc_next, H)
+        _store_totals(totals_ptr, start, n, units, kept, dc_next, H)
     else:
         if end == T:
             tl.store(dc_0_ptr + b.to(tl.int64) * H + n, dc_next, mask=units)
+
+
+# How a batch is divided among programs
+
+
+class Plan(NamedTuple):
+    """How a kernel that scans over time divides a batch among programs.
+
+    Args:
+        steps: number of time steps that a program handles at a time.
+        block: number of units of a program.
+        chunks: number of parts of the sequence that run in parallel.
+        warps: number of warps of a program.
+        stages: how many iterations ahead the inputs are loaded, plus 1.
+
+    benchmarks/plans.py compares others.
+    """
+
+    steps: int = 16
+    block: int = 64  # with 128, the float32 backward kernel exceeds the registers
+    chunks: int = 1
+    warps: int = 4
+    stages: int = 1
+
+
+# Chunks read the inputs of a kernel twice. That pays off only if there are too few programs to use
+# the memory bandwidth of a large GPU. The thresholds are estimates.
+FEW_PROGRAMS = 256
+ENOUGH_PROGRAMS = 512
+SHORTEST_CHUNK = 128  # steps
+
+
+def plan_for(time: int, batch: int, units: int) -> Plan:
+    """The plan for a batch of this size."""
+    plan = Plan()
+    block = min(plan.block, 1 << (units - 1).bit_length())
+    programs = batch * math.ceil(units / block)
+    chunks = 1
+    if programs < FEW_PROGRAMS:
+        chunks = min(math.ceil(ENOUGH_PROGRAMS / programs), max(1, time // SHORTEST_CHUNK))
+        chunks = math.ceil(time / math.ceil(time / chunks))  # avoid empty chunks
+    if time == 1:
+        return plan._replace(steps=1, block=block)
+    return plan._replace(block=block, chunks=chunks)
+
+
+def _in_chunks(
+    kernel: Any,
+    start: Tensor,
+    tensors: tuple[Tensor, ...],
+    time: int,
+    plan: Plan | None,
+    **options: Any,
+) -> None:
+    """Launch once for a single chunk, else three times: totals, chunk boundaries, all chunks.
+
+    Args:
+        kernel: `_forward` or `_backward`. Its arguments are the value before each chunk, the totals
+            of the chunks, `tensors`, and the sizes.
+        start: the value before the first chunk, B x H. Nothing is launched if it has no elements.
+        tensors: all other tensors.
+        time: T.
+        plan: None stands for that of `plan_for`.
+        options: the kernel's own constants.
+    """
+    if start.numel() == 0:
+        return
+    batch, units = start.shape
+    plan = plan or plan_for(time, batch, units)
+    tiles = (batch, math.ceil(units / plan.block))
+    sizes = (time, batch, math.ceil(time / plan.chunks), units)
+    options |= dict(STEPS=plan.steps, BLOCK=plan.block, STAGES=plan.stages, num_warps=plan.warps)
+    launch: Callable[..., Any] = kernel[(*tiles, plan.chunks)]
+    with torch.cuda.device_of(start):
+        if plan.chunks == 1:
+            launch(start, start, *tensors, *sizes, **options, TOTALS=False)
+            return
+        totals = start.new_empty((plan.chunks, batch, 2, units))
+        between = start.new_empty((plan.chunks, batch, units))
+        launch(start, totals, *tensors, *sizes, **options, TOTALS=True)
+        _between[tiles](totals, start, between, batch, plan.chunks, units, plan.block)
+        launch(between, totals, *tensors, *sizes, **options, TOTALS=False)
 
 
 # Launchers
@@ -216,21 +305,21 @@ def memory_cell(
     v: Tensor | None,
     c_0: Tensor,
     padding_mask: Tensor | None,
-    code: int,
+    cell_id: int,
     reverse: bool,
     save: bool,
     plan: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The operator `memory_cell` of `operators`, for the LSTM and its ablations."""
-    check_cell(code)
+    """The operator `memory_cell` of `operators`, for cells in `EQUATIONS`."""
     sizes = arguments.memory_cell_sizes(z, c_0)
     given = dict(padding=padding_mask, z=z, v=v, c_0=c_0)
-    arguments.check(arguments.MEMORY_CELL, DTYPES, code, z, sizes, **given)
+    arguments.check(arguments.MEMORY_CELL, DTYPES, cell_id, z, sizes, **given)
     z, c_0 = z.contiguous(), c_0.contiguous()
-    y, c_n, cells = operators.memory_cell_outputs(z, c_0, padding_mask, code, save)
+    y, c_n, cells = operators.memory_cell_outputs(z, c_0, padding_mask, cell_id, save)
     tensors = (z, as_bytes(padding_mask, z), y, c_n, cells)
-    options = _options(code, padding_mask, reverse)
-    in_chunks(_forward, c_0, tensors, len(z), plan, **options, SAVE=save)
+    options = _options(cell_id, padding_mask, reverse, "ACTIVATE", "OUTPUT")
+    options["SAVE"] = not operators.left_out(cells)
+    _in_chunks(_forward, c_0, tensors, len(z), plan, **options)
     return y, c_n, cells
 
 
@@ -242,30 +331,39 @@ def memory_cell_backward(
     c_0: Tensor,
     padding_mask: Tensor | None,
     cells: Tensor,
-    code: int,
+    cell_id: int,
     reverse: bool,
     plan: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The operator `memory_cell_backward` of `operators`, for the LSTM and its ablations."""
-    check_cell(code)
+    """The operator `memory_cell_backward` of `operators`, for cells in `EQUATIONS`."""
     sizes = arguments.memory_cell_sizes(z, c_0)
     given = dict(padding=padding_mask, z=z, v=v, c_0=c_0, cells=cells, dy=dy, dc_n=dc_n)
-    arguments.check(arguments.MEMORY_CELL, DTYPES, code, z, sizes, **given)
+    arguments.check(arguments.MEMORY_CELL, DTYPES, cell_id, z, sizes, **given)
     z, c_0, cells = z.contiguous(), c_0.contiguous(), cells.contiguous()
     dz, dv, dc_0 = operators.memory_cell_gradients(z, v, c_0)
     dc = torch.zeros_like(c_0) if dc_n is None else dc_n.contiguous()
     dy_dense = z if dy is None else dy.contiguous()
     tensors = (z, c_0, as_bytes(padding_mask, z), cells, dy_dense, dz, dc_0)
-    options = _options(code, padding_mask, reverse)
-    in_chunks(_backward, dc, tensors, len(z), plan, **options, HAS_DY=dy is not None)
+    options = _options(cell_id, padding_mask, reverse, "ACTIVATE", "SLOPE", "STORE_GRADIENTS")
+    options["HAS_DY"] = dy is not None
+    _in_chunks(_backward, dc, tensors, len(z), plan, **options)
     return dz, dv, dc_0
 
 
-def _options(code: int, padding_mask: Tensor | None, reverse: bool) -> dict[str, Any]:
+def as_bytes(padding_mask: Tensor | None, other: Tensor) -> Tensor:
+    """The mask as bytes, or `other` as a placeholder argument if there is no mask."""
+    return other if padding_mask is None else padding_mask.contiguous().view(torch.uint8)
+
+
+def _options(
+    cell_id: int, padding_mask: Tensor | None, reverse: bool, *functions: str
+) -> dict[str, Any]:
+    cell = operators.decode(cell_id)
     return dict(
+        {name: getattr(EQUATIONS[type(cell)], name) for name in functions},
+        R=len(cell.rows),
+        PARTS=cell_id,
         PADDED=padding_mask is not None,
-        COUPLED=bool(code & operators.COUPLED),
-        OUTPUT_GATE=bool(code & operators.OUTPUT_GATE),
-        SRNN=bool(code & operators.SRNN),
+        OUTPUTS_AT_PADDING=isinstance(cell, operators.Scan),
         REVERSE=reverse,
     )

@@ -30,16 +30,9 @@ class Tiling(NamedTuple):
     def warps(self) -> int:
         """The number of warps of a program.
 
-        On sm_90, tiles of 64 sequences exceed the registers of 4 warps. With the numbers here and
-        1024 units, ptxas (of Triton 3.9) spills 16 to 24 bytes of a thread's registers for 64 x 32
-        in float32, and 8 or 12 bytes in some kernels for the smaller tiles.
+        On sm_90, tiles of 64 sequences exceed the registers of 4 warps. On an H100 in bf16, tiles
+        of 16 x 16 were slower with 2 warps, and with 8.
         """
-        # In 16 bits, Triton gives the warps of the forward kernel different sequences, 16 each, and
-        # those of the backward kernel also different units. So 4 (backward: 2) warps compute the
-        # same product for tiles of 16 sequences, and 2 (backward: 1) for tiles of 32. Yet on an
-        # H100 tiles of 16 x 16 were slower with 2 warps, and with 8, in the sum of forward and
-        # backward (bf16, with the inner block of `tiling_for`; T, B, H = 35, 20, 650 and
-        # 64, 64, 512; 2026-11-27).
         return 8 if self.sequences > 32 else 4
 
 
@@ -50,8 +43,7 @@ TILES = ((16, 16), (32, 16), (64, 16), (64, 32))
 def tiling_for(batch: int, units: int, dtype: torch.dtype, processors: int) -> Tiling:
     """The tiling for a batch: the smallest tiles that all fit on the GPU at once.
 
-    On an H100 in bf16 (2026-11-27) they were the fastest for 64 sequences of 512 units and for 20
-    of 650. Other GPUs, sizes and dtypes have not been measured.
+    On an H100 in bf16 they were the fastest for 64 sequences of 512 units and for 20 of 650.
 
     Args:
         batch, units: B and H.

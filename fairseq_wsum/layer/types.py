@@ -19,8 +19,7 @@ class Pass(NamedTuple):
 
     Attributes:
         layer: the index of the layer, from 0.
-        cell, x, p, h_0, c_0, padding_mask, reverse: what the backend was given, as in
-            `backends.reference.run`.
+        cell, x, p, h_0, c_0, padding_mask, reverse: what the backend was given, its `Inputs`.
         y: the output, T x B x P.
         c_n: the last memory cell, B x H.
     """

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from .. import backends
-from ..backends import Parameters
+from ..backends import Inputs, Parameters
 from ..backends.padding import zero_at_padding
 from ..cells import Cell, get_cell
+from ..cells.precision import wide
 from ..ops import flops
 from ..ops.dropout import dropout
 from ..ops.transforms import in_autocast, product_dtype
-from . import checks, initial_values, single_step
+from . import checks, single_step
 from .types import Pass, Record, State
 from .window import LastInputs
 
@@ -78,7 +79,7 @@ class WsumLSTM(nn.Module):
         backend: `auto`, or a name from `fairseq_wsum.backends.BACKENDS`.
 
     Raises:
-        TypeError, ValueError: an argument is invalid; the message names it.
+        ValueError: an argument is invalid; the message names it.
     """
 
     weight_ih_l0: nn.Parameter  # every cell has this one; all others are looked up by name
@@ -104,17 +105,11 @@ class WsumLSTM(nn.Module):
     ) -> None:
         super().__init__()
         flops.register()
-        checks.flags(
-            bias=bias,
-            batch_first=batch_first,
-            bidirectional=bidirectional,
-            coupled_gates=coupled_gates,
-            residuals=residuals,
-        )
         self.cell = get_cell(cell, coupled_gates=coupled_gates, window=window)
         backends.check_name(backend)
-        checks.sizes(input_size, hidden_size, num_layers, proj_size)
-        checks.projection(self.cell, proj_size)
+        checks.sizes(
+            self.cell, hidden_size, proj_size, input_size=input_size, num_layers=num_layers
+        )
         if not isinstance(dropout, nn.Module):
             checks.dropout(dropout, num_layers)
         self.input_size = input_size
@@ -127,6 +122,7 @@ class WsumLSTM(nn.Module):
         self.proj_size = proj_size
         self.residuals = residuals
         self.backend = backend
+        self._cells = [self.cell.fit(self._features(k), hidden_size) for k in range(num_layers)]
         self._parameter_names = [tuple(self._parameter_shapes(k)) for k in range(num_layers)]
         for layer in range(num_layers):
             for direction in range(self.num_directions):
@@ -149,25 +145,27 @@ class WsumLSTM(nn.Module):
         """Draw all parameters from U(-1/sqrt(H), 1/sqrt(H)), as `torch.nn.LSTM` does.
 
         Then the cell sets those for which it needs other values (`Cell.initialise`).
-
-        Raises:
-            RuntimeError: the cell would set a value that pruning or the older
-                `torch.nn.utils.weight_norm` computes from others.
         """
-        initial_values.draw(self, 1 / math.sqrt(self.hidden_size))
+        bound = 1 / math.sqrt(self.hidden_size)
+        mapped = getattr(self, "parametrizations", nn.Module())  # such as those with weight norm
+        for parameter in (*self.parameters(recurse=False), *mapped.parameters()):
+            nn.init.uniform_(parameter, -bound, bound)
         self.initialise_cell()
 
+    @torch.no_grad()
     def initialise_cell(self) -> None:
         """Set the initial parameters that the cell prescribes, after all were drawn uniformly."""
-        for layer in range(self.num_layers):
+        for k, cell in enumerate(self._cells):
             for direction in range(self.num_directions):
-                initial_values.prescribe(
-                    self,
-                    self.layer_cell(layer),
-                    self.layer_parameters(layer, direction),
-                    _suffix(layer, direction),
-                    self.hidden_size,
-                )
+                suffix, parameters = _suffix(k, direction), self.layer_parameters(k, direction)
+                present = {name: p for name, p in parameters.items() if p is not None}
+                mapped = {
+                    n: p.clone() for n, p in present.items() if n + suffix not in self._parameters
+                }
+                cell.initialise(present, self.hidden_size)
+                for name, before in mapped.items():
+                    if not present[name].equal(before):
+                        setattr(self, name + suffix, present[name])  # inverts a parametrization
 
     def flatten_parameters(self) -> None:
         """Do nothing. This exists for code written for `torch.nn.LSTM`."""
@@ -220,16 +218,21 @@ class WsumLSTM(nn.Module):
         x = input
         if isinstance(x, PackedSequence):
             return self._forward_packed(x, hx, padding_mask, record)
-        checks.kind(x)
         plain = padding_mask is None and record is None and not torch.is_grad_enabled()
-        if plain and hx is not None and single_step.suits(self, x, hx):
-            return single_step.run(self, x, hx)
-        self._check_input(x, padding_mask)
+        if plain and hx is not None and self._is_small_step(x, hx):
+            layers = [
+                (cell, Parameters.from_names(cell, self.layer_parameters(k)))
+                for k, cell in enumerate(self._cells)
+            ]
+            return single_step.run(layers, x, hx, self.drop, self.residuals)
+        checks.input(x, self.input_size, self._dtype(x), self.batch_first)
+        if padding_mask is not None:
+            checks.mask(padding_mask, x.shape[:-1], self.batch_first)
         batched = x.dim() == 3
         if not batched:
             x = x.unsqueeze(1)
             padding_mask = None if padding_mask is None else padding_mask.unsqueeze(1)
-            hx = None if hx is None else self._add_batch(hx)
+            hx = None if hx is None else tuple(part.unsqueeze(1) for part in hx)
         elif self.batch_first:
             x = x.transpose(0, 1)
             padding_mask = None if padding_mask is None else padding_mask.transpose(0, 1)
@@ -241,17 +244,9 @@ class WsumLSTM(nn.Module):
         return (y.transpose(0, 1) if self.batch_first else y), state
 
     def extra_repr(self) -> str:
+        defaults: dict[str, Any] = dict(num_layers=1, bias=True, batch_first=False, dropout=0.0)
+        defaults |= dict(bidirectional=False, proj_size=0, residuals=False, backend="auto")
         shown = [str(self.input_size), str(self.hidden_size)]
-        defaults = {
-            "num_layers": 1,
-            "bias": True,
-            "batch_first": False,
-            "dropout": 0.0,
-            "bidirectional": False,
-            "proj_size": 0,
-            "residuals": False,
-            "backend": "auto",
-        }
         for name, default in defaults.items():
             if getattr(self, name) != default:
                 shown.append(f"{name}={getattr(self, name)!r}")
@@ -262,7 +257,7 @@ class WsumLSTM(nn.Module):
 
     def _parameter_shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
         """The shapes of the cell's parameters by name (without suffix), in torch's order."""
-        h, p, cell = self.hidden_size, self.output_size, self.layer_cell(layer)
+        h, p, cell = self.hidden_size, self.output_size, self._cells[layer]
         features = self._features(layer) * cell.window
         shapes: dict[str, tuple[int, ...]] = {"weight_ih": (len(cell.weight_rows) * h, features)}
         if cell.has_recurrent_matrix:
@@ -278,10 +273,6 @@ class WsumLSTM(nn.Module):
     def _features(self, layer: int) -> int:
         """The number of input features of a layer."""
         return self.input_size if layer == 0 else self.output_size * self.num_directions
-
-    def layer_cell(self, layer: int) -> Cell:
-        """The form of the cell in a layer."""
-        return self.cell.fit(self._features(layer), self.hidden_size)
 
     def layer_parameters(self, layer: int, direction: int = 0) -> dict[str, Tensor]:
         """The parameters of one direction of a layer, by name without a suffix such as "_l0".
@@ -308,12 +299,13 @@ class WsumLSTM(nn.Module):
         h_n: list[Tensor] = []
         c_n: list[Tensor] = []
         for layer in range(self.num_layers):
-            below, cell = x, self.layer_cell(layer)
+            below, cell = x, self._cells[layer]
             if layer > 0:
                 x = self.drop(x)
             # zero times NaN is NaN, so values at padding must not enter a matrix product
             x = zero_at_padding(x, padding_mask)
-            backend = self._backend(x, cell)
+            dtype = product_dtype(x, self.weight_ih_l0)
+            backend = backends.choose(self.backend, cell, x.device, dtype, self.proj_size > 0)
             outputs: list[Tensor] = []
             for direction in range(self.num_directions):
                 k = layer * self.num_directions + direction
@@ -321,8 +313,8 @@ class WsumLSTM(nn.Module):
                 reverse = direction == 1
                 inputs = x if last_inputs is None else last_inputs.join(x, reverse)
                 memory = h_0[k] if cell.hidden_is_memory else c_0[k]
-                given = (cell, inputs, p, h_0[k], memory, padding_mask, reverse)
-                y, h, c = backend.run(*given)
+                given = Inputs(cell, inputs, p, h_0[k], memory, padding_mask, reverse)
+                y, h, c = backend.run(given)
                 if record is not None:
                     record(Pass(layer, *given, y, c))
                 outputs.append(y)
@@ -342,9 +334,28 @@ class WsumLSTM(nn.Module):
             return dropped
         return dropout(x, self.dropout) if self.training else x
 
-    def _backend(self, x: Tensor, cell: Cell) -> backends.Backend:
-        dtype = product_dtype(x, self.weight_ih_l0)
-        return backends.choose(self.backend, cell, x.device, dtype, self.proj_size > 0)
+    def _is_small_step(self, x: Tensor, hx: State) -> bool:
+        """Whether `single_step` computes this call; no for bad arguments, which are named later."""
+        weight, has_matrix = self.weight_ih_l0, self.cell.has_recurrent_matrix
+        limit = single_step.LIMIT_WITH_MATRIX if has_matrix else single_step.LIMIT
+        return (
+            not torch.compiler.is_compiling()  # it has no calls to save; would fix the batch size
+            and len(hx) == 2
+            and x.dim() == 3
+            and x.size(0) == 1
+            and x.is_cpu
+            and weight.is_cpu
+            and x.size(1) * self.hidden_size < limit
+            and not (self.batch_first or self.bidirectional or self.training)
+            and self.backend == "auto"
+            and self.cell.window == 1
+            and x.size(2) == self.input_size
+            and x.dtype == hx[0].dtype == weight.dtype
+            and hx[1].dtype in (weight.dtype, wide(weight.dtype))
+            and hx[0].shape == (self.num_layers, x.size(1), self.output_size)
+            and hx[1].shape == (self.num_layers, x.size(1), self.hidden_size)
+            and not in_autocast(x.device)
+        )
 
     def _forward_packed(
         self,
@@ -355,12 +366,8 @@ class WsumLSTM(nn.Module):
     ) -> tuple[PackedSequence, State]:
         if padding_mask is not None:
             raise ValueError("padding_mask is for padded input: a PackedSequence has none")
-        if packed.data.dim() != 2:
-            raise ValueError(
-                f"expected a PackedSequence of vectors, N x I, got {packed.data.dim()}-D data"
-            )
         x, lengths = pad_packed_sequence(packed)  # T x B x I, in the caller's order
-        self._check_input(x, None)
+        checks.input(x, self.input_size, self._dtype(x), False)
         steps = torch.arange(x.size(0), device=x.device).unsqueeze(1)
         mask = steps >= lengths.to(x.device)
         y, state = self._run_layers(x, self._initial_state(x, hx), mask, record)
@@ -382,25 +389,8 @@ class WsumLSTM(nn.Module):
         zeros = self.weight_ih_l0.new_zeros
         if hx is None:
             return tuple(zeros(shape) for shape in shapes.values())
-        checks.state(hx, len(shapes))
-        checks.state_parts(hx, shapes, x.device)
-        checks.state_types(hx, self._dtype(x))
-        if in_autocast(x.device):
-            checks.state_in_autocast(hx, torch.get_autocast_dtype(x.device.type))
+        checks.state(hx, shapes)
         return (*hx, *(zeros(shape) for shape in list(shapes.values())[len(hx) :]))
-
-    def _add_batch(self, hx: State) -> State:
-        checks.state(hx, 3 if self.cell.window > 1 else 2)
-        checks.state_without_batch(hx)
-        return tuple(part.unsqueeze(1) for part in hx)
-
-    def _check_input(self, x: Tensor, padding_mask: Tensor | None) -> None:
-        checks.input(x, self.input_size, self._dtype(x), self.batch_first)
-        checks.device(x, self.weight_ih_l0)
-        if in_autocast(x.device):
-            checks.autocast(x, self.weight_ih_l0.dtype)
-        if padding_mask is not None:
-            checks.mask(padding_mask, x.shape[:-1], self.batch_first)
 
     def _dtype(self, x: Tensor) -> torch.dtype | None:
         """The dtype that inputs and states must have; None in autocast, which converts them."""

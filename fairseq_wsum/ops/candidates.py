@@ -10,7 +10,6 @@ k others.
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_int32, c_int64, c_void_p
 
 import torch
 from torch import Tensor
@@ -67,11 +66,7 @@ def reference(
 class _Candidates(ctypes.Structure):
     """The struct `Candidates` of csrc/kernels.h."""
 
-    _fields_ = [
-        *((name, c_int64) for name in ("N", "W", "first", "k")),
-        *((name, c_int32) for name in ("is_bf16", "threads", "normalised")),
-        *((name, c_void_p) for name in ("z", "log_p", "words")),
-    ]
+    _fields_ = kernels.fields("N W first k", "is_bf16 threads normalised", ("z", "log_p", "words"))
 
 
 # -> log-probabilities (float32) and words (int64), N x (first + k)
@@ -79,14 +74,10 @@ LIBRARY.define("candidates(Tensor logits, int first, int k, bool normalised) -> 
 
 
 def _run(logits: Tensor, first: int, k: int, normalised: bool) -> tuple[Tensor, Tensor]:
-    z = logits.contiguous()
-    kernels.check_dtype("logits", z)
-    log_p, words = _fake(z, first, k, normalised)
-    sizes = dict(N=z.size(0), W=z.size(1), first=first, k=k, normalised=normalised)
-    flags = dict(is_bf16=z.dtype == torch.bfloat16, threads=torch.get_num_threads())
-    arrays = dict(z=z.data_ptr(), log_p=log_p.data_ptr(), words=words.data_ptr())
-    if kernels.call("wsum_candidates", _Candidates(**sizes, **flags, **arrays)) == 1:
-        raise ValueError(f"cannot take {first} + {k} of {z.size(1)} words")
+    log_p, words = _fake(logits, first, k, normalised)
+    numbers = dict(N=len(logits), W=logits.size(1), first=first, k=k, normalised=normalised)
+    arrays = dict(z=logits, log_p=log_p, words=words)
+    assert kernels.call("wsum_candidates", _Candidates, logits, numbers, arrays) == 0
     return log_p, words
 
 

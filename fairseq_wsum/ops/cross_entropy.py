@@ -10,7 +10,6 @@ Shapes: N rows of logits over W words.
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_int32, c_int64, c_void_p
 from typing import Any
 
 import torch
@@ -43,44 +42,33 @@ def cross_entropy(logits: Tensor, targets: Tensor, ignored: int) -> tuple[Tensor
 class _CrossEntropy(ctypes.Structure):
     """The struct `CrossEntropy` of csrc/kernels.h."""
 
-    _fields_ = [
-        *((name, c_int64) for name in ("N", "W", "ignored")),
-        *((name, c_int32) for name in ("is_bf16", "threads")),
-        *((name, c_void_p) for name in ("z", "targets", "nll", "smooth", "logsumexp")),
-        *((name, c_void_p) for name in ("dnll", "dsmooth", "dz")),
-    ]
+    _fields_ = kernels.fields(
+        "N W ignored",
+        "is_bf16 threads",
+        ("z", "targets", "nll", "smooth", "logsumexp", "dnll", "dsmooth", "dz"),
+    )
 
 
-_DTYPES = {"targets": torch.int64, "logsumexp": torch.float64}
-
-
-def _call(name: str, z: Tensor, targets: Tensor, ignored: int, **arrays: Tensor | None) -> None:
-    """Call a kernel with contiguous tensors.
+def _call(
+    z: Tensor, targets: Tensor, ignored: int, backward: bool, **arrays: Tensor | None
+) -> None:
+    """Call a kernel.
 
     Raises:
-        ValueError: a tensor has the wrong dtype or shape.
         IndexError: a target is outside the vocabulary.
     """
     rows, words = z.shape
-    kernels.check_dtype("logits", z)
-    pointers = {"z": kernels.pointer("logits", z, z.dtype, (rows, words))}
-    for what, tensor in {"targets": targets, **arrays}.items():
-        if tensor is not None:
-            dtype = _DTYPES.get(what, z.dtype if what == "dz" else torch.float32)
-            shape = (rows, words) if what == "dz" else (rows,)
-            pointers[what] = kernels.pointer(what, tensor, dtype, shape)
-    flags = dict(is_bf16=z.dtype == torch.bfloat16, threads=torch.get_num_threads())
-    arguments = _CrossEntropy(N=rows, W=words, ignored=ignored, **flags, **pointers)
-    if kernels.call(name, arguments) == 1:
+    assert targets.shape == (rows,) and targets.dtype == torch.int64
+    arrays.update(z=z, targets=targets)
+    numbers = dict(N=rows, W=words, ignored=ignored)
+    if kernels.call("wsum_cross_entropy", _CrossEntropy, z, numbers, arrays, backward) == 1:
         wrong = targets[((targets < 0) | (targets >= words)) & (targets != ignored)]
         raise IndexError(f"target {int(wrong[0])} is outside the vocabulary of {words} words")
 
 
 def _forward(logits: Tensor, targets: Tensor, ignored: int) -> Losses:
-    z, targets = logits.contiguous(), targets.contiguous()
-    nll, smooth, logsumexp = losses = _losses(z, targets, ignored)
-    arrays = dict(nll=nll, smooth=smooth, logsumexp=logsumexp)
-    _call("wsum_cross_entropy", z, targets, ignored, **arrays)
+    nll, smooth, logsumexp = losses = _losses(logits, targets, ignored)
+    _call(logits, targets, ignored, False, nll=nll, smooth=smooth, logsumexp=logsumexp)
     return losses
 
 
@@ -92,11 +80,9 @@ def _backward(
     logsumexp: Tensor,
     ignored: int,
 ) -> Tensor:
-    z, targets, logsumexp = logits.contiguous(), targets.contiguous(), logsumexp.contiguous()
-    dnll, dsmooth = (None if d is None else d.contiguous() for d in (dnll, dsmooth))
-    dz = z.new_empty(z.shape)
+    dz = logits.new_empty(logits.shape)
     arrays = dict(logsumexp=logsumexp, dnll=dnll, dsmooth=dsmooth, dz=dz)
-    _call("wsum_cross_entropy_backward", z, targets, ignored, **arrays)
+    _call(logits, targets, ignored, True, **arrays)
     return dz
 
 

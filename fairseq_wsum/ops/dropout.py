@@ -8,7 +8,6 @@ backward pass.
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_double, c_int32, c_int64, c_uint64, c_void_p
 from typing import Any
 
 import torch
@@ -42,26 +41,16 @@ class _Dropout(ctypes.Structure):
     """The struct `Dropout` of csrc/kernels.h."""
 
     _fields_ = [
-        ("size", c_int64),
-        ("seed", c_uint64),
-        ("is_bf16", c_int32),
-        ("threads", c_int32),
-        ("keep", c_double),
-        ("x", c_void_p),
-        ("y", c_void_p),
+        *kernels.fields("size seed", "is_bf16 threads", ()),
+        ("keep", ctypes.c_double),
+        *kernels.fields("", "", ("x", "y")),
     ]
 
 
 def _run(x: Tensor, p: float, seed: Tensor) -> Tensor:
-    if not 0 <= p <= 1:
-        raise ValueError(f"expected a dropout probability from 0 to 1, got {p}")
-    x = x.contiguous()
-    y = torch.empty_like(x)
-    kernels.check_dtype("x", x)
-    pointers = {"x": x.data_ptr(), "y": y.data_ptr()}
-    flags = dict(is_bf16=x.dtype == torch.bfloat16, threads=torch.get_num_threads())
-    sizes = dict(size=x.numel(), seed=int(seed), keep=1 - p)
-    kernels.call("wsum_dropout", _Dropout(**sizes, **flags, **pointers))
+    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    numbers = dict(size=x.numel(), seed=int(seed), keep=1 - p)
+    kernels.call("wsum_dropout", _Dropout, x, numbers, dict(x=x, y=y))
     return y
 
 

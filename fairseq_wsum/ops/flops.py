@@ -26,7 +26,6 @@ def register() -> None:
 
     formulas: dict[str, Callable[..., int]] = {
         "linear": _linear,
-        "bmm": _bmm,
         "recurrence": _recurrence,
         "recurrence_backward": _recurrence_backward,
     }
@@ -36,10 +35,6 @@ def register() -> None:
 
 def _linear(x: Shape, weight: Shape, bias: Shape | None, **_: Any) -> int:
     return 2 * prod(x) * weight[0]
-
-
-def _bmm(x: Shape, y: Shape, **_: Any) -> int:
-    return 2 * prod(x) * y[2]
 
 
 def _recurrence(z: Shape, w_hh: Shape, b_inner: Any, w_hr: Shape | None, *_: Any, **__: Any) -> int:

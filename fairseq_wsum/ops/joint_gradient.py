@@ -21,18 +21,18 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from .library import no_second_derivatives
-from .products import as_rows, batched, outer, product
+from .products import as_rows, product, weight_gradient
 from .transforms import in_autocast, in_transformation
 
 
 def joint_gradients() -> AbstractContextManager[object]:
     """A context for a loop, in which each matrix gets one gradient for all steps.
 
-    It joins the gradients of real matrices that are the second operand of
-    `torch.nn.functional.linear` or `torch.bmm`. Two views of a tensor count as one matrix if they
-    have the same offset, shape and strides. So do not use a custom Function that returns a view of
-    a matrix, and do not put hooks on such views. Autocast, `torch.func` and `torch.compile` get the
-    plain products.
+    It joins the gradients of matrices that are the second operand of `torch.nn.functional.linear`,
+    with a bias of one dimension, or of `torch.bmm`. Two views of a tensor count as one matrix if
+    they have the same offset, shape and strides. So do not use a custom Function that returns a
+    view of a matrix, and do not put hooks on such views. Autocast, `torch.func` and `torch.compile`
+    get the plain products.
 
     Values do not change. Gradients change by rounding only. All steps form one graph: a backward
     pass through one step also frees the earlier ones, unless it retains the graph. Second
@@ -54,7 +54,9 @@ class _Linear:
 
     @staticmethod
     def gradient(x: Sequence[Tensor], dy: Sequence[Tensor]) -> Tensor:
-        return outer(torch.cat([as_rows(d) for d in dy]), torch.cat([as_rows(v) for v in x]))
+        return weight_gradient(
+            torch.cat([as_rows(d) for d in dy]), torch.cat([as_rows(v) for v in x])
+        )
 
 
 class _Batched:
@@ -63,15 +65,15 @@ class _Batched:
     @staticmethod
     def product(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
         assert bias is None
-        return batched(x, matrix)
+        return torch.bmm(x, matrix)
 
     @staticmethod
     def input_gradient(dy: Tensor, matrix: Tensor) -> Tensor:
-        return batched(dy, matrix.transpose(1, 2))
+        return torch.bmm(dy, matrix.transpose(1, 2))
 
     @staticmethod
     def gradient(x: Sequence[Tensor], dy: Sequence[Tensor]) -> Tensor:
-        return batched(torch.cat(tuple(x), dim=1).transpose(1, 2), torch.cat(tuple(dy), dim=1))
+        return torch.bmm(torch.cat(tuple(x), dim=1).transpose(1, 2), torch.cat(tuple(dy), dim=1))
 
 
 _Kind = type[_Linear] | type[_Batched]
@@ -79,7 +81,6 @@ _KINDS: dict[Callable[..., Any], _Kind] = {
     F.linear: _Linear,
     torch.ops.fairseq_wsum.linear: _Linear,
     torch.bmm: _Batched,
-    torch.ops.fairseq_wsum.bmm: _Batched,
 }
 
 # Tokens link the steps of a matrix. A token is an empty tensor. Each step takes the token of the
@@ -179,9 +180,6 @@ def _can_join(x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> bool:
     return (
         torch.is_grad_enabled()
         and matrix.requires_grad
-        and matrix.dim() > 1
-        and (bias is None or bias.dim() == 1)  # torch takes others
-        and not matrix.is_complex()
         and not torch.compiler.is_compiling()
         and not in_autocast(x.device)
         and not in_transformation()

@@ -6,14 +6,14 @@ Its interface is plain C, so that one build works with every version of torch.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .arguments import expect
 from .sources import fingerprint
 from .transforms import constant, in_transformation
 
@@ -51,35 +51,47 @@ def use_instruction_set(name: str) -> None:
         raise ValueError(f"this processor or this build has no instruction set {name!r}")
 
 
-def check_dtype(name: str, tensor: Tensor) -> None:
-    """Check that the kernels have a form for the dtype of a tensor.
-
-    Raises:
-        ValueError: they have none.
-    """
-    if tensor.dtype not in DTYPES:
-        wanted = " or ".join(str(dtype) for dtype in DTYPES)
-        raise ValueError(f"the kernels take {name} in {wanted}, got {tensor.dtype}")
+def fields(sizes: str, flags: str, arrays: Iterable[str]) -> list[tuple[str, Any]]:
+    """The fields of a struct of csrc/kernels.h: sizes, then flags, then pointers to arrays."""
+    return [
+        *((name, ctypes.c_int64) for name in sizes.split()),
+        *((name, ctypes.c_int32) for name in flags.split()),
+        *((name, ctypes.c_void_p) for name in arrays),
+    ]
 
 
-def pointer(name: str, tensor: Tensor, dtype: torch.dtype, shape: Sequence[int]) -> int:
-    """The address of a tensor's data, for a struct.
+def call(
+    name: str,
+    kind: type[ctypes.Structure],
+    like: Tensor,
+    numbers: Mapping[str, float],
+    tensors: Mapping[str, Tensor | None],
+    backward: bool = False,
+) -> int:
+    """Call a function of the library and return its result.
 
-    Raises:
-        ValueError: the tensor has the wrong dtype or shape, so that the kernels would access memory
-            out of bounds.
-    """
-    expect(name, tensor, dtype, shape)
-    return tensor.data_ptr()
-
-
-def call(name: str, arguments: ctypes.Structure) -> int:
-    """Call a function of the library with its struct and return its result.
+    Args:
+        name: the name of the function.
+        kind: the class of its struct.
+        like: a tensor in the dtype that the struct calls real.
+        numbers: the sizes and flags.
+        tensors: the tensors by name; None becomes a null pointer. Inputs are made contiguous;
+            outputs must be so.
+        backward: compute the gradients.
 
     Raises:
         MemoryError: the scratch space could not be allocated.
     """
-    result = int(getattr(_library(), name)(ctypes.byref(arguments)))
+    assert like.dtype in DTYPES, f"there is no kernel for {like.dtype}"
+    # they must live until the function has returned
+    dense = {key: tensor.contiguous() for key, tensor in tensors.items() if tensor is not None}
+    struct = kind(
+        is_bf16=like.dtype == torch.bfloat16,
+        threads=torch.get_num_threads(),
+        **numbers,
+        **{key: tensor.data_ptr() for key, tensor in dense.items()},
+    )
+    result = int(getattr(_library(), name)(ctypes.byref(struct), backward))
     if result == 2:
         raise MemoryError(f"{name}: not enough memory for its scratch space")
     return result

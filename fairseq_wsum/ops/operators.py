@@ -5,18 +5,17 @@
     recurrence   runs a cell with a recurrent matrix: in every step the product with h_{t-1} and the
                  cell itself
 
-Both take the products with x_t as input. A gated sum without kernels here runs on `scan`. On CPUs
-all gated sums of this package have kernels: with them a layer is 1.1 to 2.1 times as fast as on
-`scan` and allocates 0.6 to 0.9 times as much (docs/benchmarks.md, "The relatives"; Intel Xeon with
-AMX, fp32, 2026-11-27). On GPUs only the LSTM's ablations have kernels (`has_kernels`).
+Both take the products with x_t as input. A gated sum without kernels here runs on `scan`, the
+memory cell of a cell whose pre-activations are the gates themselves. On GPUs the GRU and the SRU
+have no kernels (`has_kernels`).
 
 Each backend provides the kernels for one device type (`library.implement`). This file defines what
 the backends share: the signatures, the shapes for tracing, and those parts of the gradients that
 are matrix products over all time steps.
 
-Shapes: T time steps, B sequences, H hidden units, P features of h (P = H without a projection);
-R rows of pre-activations, Q of which depend on h_{t-1}; S rows that `recurrence` saves for its
-gradient (`saved_rows`); K vectors (`Cell.vectors`). Vectors and the memory cell are float32.
+Shapes: T time steps, B sequences, H hidden units, P features of h (P = H without a projection).
+`rows`, `hidden_rows` and `vectors` are those of the cell; `saved_rows` are the rows that
+`recurrence` saves for its gradient. Vectors and the memory cell are float32.
 
 An output that is not needed is left out: it is a tensor of shape (0,) (`left_out`).
 """
@@ -33,25 +32,26 @@ from torch import Tensor
 from ..cells import GRU, LSTM, QRNN, SRU, Cell, MinGRU, MinLSTM, SimpleRNN
 from ..cells.rows import adjacent_hidden, split
 from .library import LIBRARY, derive, no_second_derivatives
-from .products import add_outer_to, outer, outer_to
+from .products import add_weight_gradient, weight_gradient, write_weight_gradient
 
-# z: T x B x R*H; v: float32, K x H, or None; c_0: B x H; padding_mask: T x B, True at padding;
-# code: that of the cell (`encode`)
+# z: T x B x rows*H; v: float32, vectors x H, or None; c_0: B x H;
+# padding_mask: T x B, True at padding; cell_id: see `encode`
 # -> y: T x B x H, c_n: B x H, cells: c_t, T x B x H (left out unless `save` is set, and where y
 #    has the same values)
 LIBRARY.define(
-    "memory_cell(Tensor z, Tensor? v, Tensor c_0, Tensor? padding_mask, int code, bool reverse,"
+    "memory_cell(Tensor z, Tensor? v, Tensor c_0, Tensor? padding_mask, int cell_id, bool reverse,"
     " bool save) -> (Tensor, Tensor, Tensor)"
 )
 # -> dz, dv (left out without v), dc_0
 LIBRARY.define(
     "memory_cell_backward(Tensor? dy, Tensor? dc_n, Tensor z, Tensor? v, Tensor c_0,"
-    " Tensor? padding_mask, Tensor cells, int code, bool reverse) -> (Tensor, Tensor, Tensor)"
+    " Tensor? padding_mask, Tensor cells, int cell_id, bool reverse) -> (Tensor, Tensor, Tensor)"
 )
-# z: T x B x R*H; w_hh: Q*H x P; b_inner: the inner biases, Q*H, or None; w_hr: P x H; h_0: B x P;
-# c_0: B x H, None without a memory cell; h_0 if h_t is the memory cell (`Cell.hidden_is_memory`)
+# z: T x B x rows*H; w_hh: hidden_rows*H x P; b_inner: the inner biases, hidden_rows*H, or None;
+# w_hr: P x H; h_0: B x P; c_0: B x H, None without a memory cell, h_0 if h_t is the memory cell
+# (`Cell.hidden_is_memory`)
 # -> y: T x B x P, h_n: B x P, c_n: B x H,
-#    saved: T x B x S*H, the activated rows or the complete pre-activations
+#    saved: T x B x saved_rows*H, the activated rows or the complete pre-activations
 #    (`saves_preactivations`),
 #    cells: c_t, T x B x H,
 #    states: h_t, T x B x P, which differs from y at padding, where y is zero.
@@ -60,36 +60,48 @@ LIBRARY.define(
 #    `kept_outputs`).
 LIBRARY.define(
     "recurrence(Tensor z, Tensor w_hh, Tensor? b_inner, Tensor? w_hr, Tensor h_0, Tensor? c_0,"
-    " Tensor? padding_mask, int code, bool reverse, bool save)"
+    " Tensor? padding_mask, int cell_id, bool reverse, bool save)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 # -> dz, dh: the gradient of h_t, T x B x P (left out without a projection), dh_0, dc_0
 LIBRARY.define(
     "recurrence_backward(Tensor? dy, Tensor? dh_n, Tensor? dc_n, Tensor w_hh, Tensor? w_hr,"
-    " Tensor h_0, Tensor? c_0, Tensor? padding_mask, Tensor saved, Tensor cells, int code,"
+    " Tensor h_0, Tensor? c_0, Tensor? padding_mask, Tensor saved, Tensor cells, int cell_id,"
     " bool reverse) -> (Tensor, Tensor, Tensor, Tensor)"
 )
 
 NOT_TRANSFORMED = "it does not support torch.func or forward-mode derivatives"
 
 SRNN, OUTPUT_GATE, RECURRENT_GATES, GATES, COUPLED = (1 << bit for bit in range(5))
-_RELATIVES = {kind: (n + 1) << 5 for n, kind in enumerate((GRU, MinGRU, MinLSTM, QRNN, SRU))}
+
+
+class Scan(Cell):
+    """c_t = f_t * c_{t-1} + u_t from f_t and u_t themselves: the cell of `scan`.
+
+    Its output is c_t, also at padding.
+    """
+
+    name = "scan"
+    rows = ("f", "u")
+    hidden_is_memory = True
+
+
+_OTHERS = {kind: (n + 1) << 5 for n, kind in enumerate((GRU, MinGRU, MinLSTM, QRNN, SRU, Scan))}
 
 
 def has_kernels(cell: Cell, device: str) -> bool:
     """Whether these operators support the cell on a type of device."""
     # a subclass may have different equations
-    if type(cell) in _RELATIVES:
-        return device == "cpu"
-    return type(cell) in (LSTM, SimpleRNN)
+    kinds = (LSTM, SimpleRNN, MinGRU, MinLSTM, QRNN)
+    return type(cell) in kinds or (device == "cpu" and type(cell) in _OTHERS)
 
 
 def encode(cell: Cell) -> int:
-    """The code of the cell, for the operators: for the LSTM and its ablations, their parts."""
-    if type(cell) in _RELATIVES:
-        return _RELATIVES[type(cell)]
-    assert type(cell) in (LSTM, SimpleRNN), "a cell without kernels has no code: `has_kernels`"
+    """The id of the cell, for the operators: for the LSTM and its ablations, their parts."""
+    if type(cell) in _OTHERS:
+        return _OTHERS[type(cell)]
     if not isinstance(cell, LSTM):
+        assert type(cell) is SimpleRNN, "a cell without kernels has no id: `has_kernels`"
         return SRNN
     parts = {
         SRNN: cell.srnn,
@@ -101,22 +113,21 @@ def encode(cell: Cell) -> int:
 
 
 @cache
-def decode(code: int) -> Cell:
-    """The cell of this code, without its name."""
-    for kind, its_code in _RELATIVES.items():
-        if code == its_code:
+def decode(cell_id: int) -> Cell:
+    """The cell of this id, without its name."""
+    for kind, its_id in _OTHERS.items():
+        if cell_id == its_id:
             return kind()
-    if code == SRNN:
+    if cell_id == SRNN:
         return SimpleRNN()
-    if code >> 5 or not code & GATES:
-        raise ValueError(f"no cell has the code {code}")
+    assert cell_id & GATES and not cell_id >> 5, f"no cell has the id {cell_id}"
     return LSTM(
         name="",
         title="",
-        srnn=bool(code & SRNN),
-        output_gate=bool(code & OUTPUT_GATE),
-        recurrent_gates=bool(code & RECURRENT_GATES),
-        coupled_gates=bool(code & COUPLED),
+        srnn=bool(cell_id & SRNN),
+        output_gate=bool(cell_id & OUTPUT_GATE),
+        recurrent_gates=bool(cell_id & RECURRENT_GATES),
+        coupled_gates=bool(cell_id & COUPLED),
     )
 
 
@@ -137,18 +148,19 @@ def saves_preactivations(cell: Cell, dtype: torch.dtype) -> bool:
 
 
 def memory_cell_outputs(
-    z: Tensor, c_0: Tensor, padding_mask: Tensor | None, code: int, save: bool
+    z: Tensor, c_0: Tensor, padding_mask: Tensor | None, cell_id: int, save: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Uninitialised outputs of `memory_cell`."""
     time, (batch, units) = z.size(0), c_0.shape
     y = z.new_empty((time, batch, units))
-    save = save and not (_h_is_memory(code, z) and padding_mask is None)
+    is_y = _h_is_memory(cell_id, z) and (padding_mask is None or type(decode(cell_id)) is Scan)
+    save = save and not is_y
     return y, c_0.new_empty(c_0.shape), c_0.new_empty((time, batch, units) if save else 0)
 
 
-def _h_is_memory(code: int, z: Tensor) -> bool:
+def _h_is_memory(cell_id: int, z: Tensor) -> bool:
     """Whether h_t and c_t are the same numbers."""
-    return decode(code).hidden_is_memory and z.dtype == torch.float32
+    return decode(cell_id).hidden_is_memory and z.dtype == torch.float32
 
 
 def memory_cell_gradients(
@@ -165,13 +177,13 @@ def recurrence_outputs(
     h_0: Tensor,
     c_0: Tensor | None,
     padding_mask: Tensor | None,
-    code: int,
+    cell_id: int,
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Uninitialised outputs of `recurrence`."""
     time, (batch, features) = z.size(0), h_0.shape
     memory = z.new_empty(0, dtype=torch.float32) if c_0 is None else c_0
-    cell = decode(code)
+    cell = decode(cell_id)
     width = z.size(2) // len(cell.rows) * len(saved_rows(cell))
     return (
         z.new_empty((time, batch, features)),
@@ -179,7 +191,9 @@ def recurrence_outputs(
         memory.new_empty(memory.shape),
         z.new_empty((time, batch, width) if save and not _h_is_all(w_hr, c_0) else 0),
         memory.new_empty(
-            (time, *memory.shape) if save and c_0 is not None and not _h_is_memory(code, z) else 0
+            (time, *memory.shape)
+            if save and c_0 is not None and not _h_is_memory(cell_id, z)
+            else 0
         ),
         z.new_empty((time, batch, features) if save and padding_mask is not None else 0),
     )
@@ -191,10 +205,10 @@ def _h_is_all(w_hr: Tensor | None, c_0: Tensor | None) -> bool:
 
 
 def recurrence_gradients(
-    saved: Tensor, w_hr: Tensor | None, h_0: Tensor, c_0: Tensor | None, code: int
+    saved: Tensor, w_hr: Tensor | None, h_0: Tensor, c_0: Tensor | None, cell_id: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Uninitialised outputs of `recurrence_backward`."""
-    cell = decode(code)
+    cell = decode(cell_id)
     width = saved.size(2) // len(saved_rows(cell)) * len(cell.rows)
     return (
         saved.new_empty((*saved.shape[:2], width)),
@@ -204,26 +218,26 @@ def recurrence_gradients(
     )
 
 
-def _fake_memory_cell(z, v, c_0, padding_mask, code, reverse, save):  # type: ignore[no-untyped-def]
-    return memory_cell_outputs(z, c_0, padding_mask, code, save)
+def _fake_memory_cell(z, v, c_0, padding_mask, cell_id, reverse, save):  # type: ignore[no-untyped-def]
+    return memory_cell_outputs(z, c_0, padding_mask, cell_id, save)
 
 
 def _fake_memory_cell_backward(  # type: ignore[no-untyped-def]
-    dy, dc_n, z, v, c_0, padding_mask, cells, code, reverse
+    dy, dc_n, z, v, c_0, padding_mask, cells, cell_id, reverse
 ):
     return memory_cell_gradients(z, v, c_0)
 
 
 def _fake_recurrence(  # type: ignore[no-untyped-def]
-    z, w_hh, b_inner, w_hr, h_0, c_0, padding_mask, code, reverse, save
+    z, w_hh, b_inner, w_hr, h_0, c_0, padding_mask, cell_id, reverse, save
 ):
-    return recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, code, save)
+    return recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, cell_id, save)
 
 
 def _fake_recurrence_backward(  # type: ignore[no-untyped-def]
-    dy, dh_n, dc_n, w_hh, w_hr, h_0, c_0, padding_mask, saved, cells, code, reverse
+    dy, dh_n, dc_n, w_hh, w_hr, h_0, c_0, padding_mask, saved, cells, cell_id, reverse
 ):
-    return recurrence_gradients(saved, w_hr, h_0, c_0, code)
+    return recurrence_gradients(saved, w_hr, h_0, c_0, cell_id)
 
 
 # Gradients. If an operator was traced without gradients, it saved nothing for the backward pass,
@@ -231,7 +245,7 @@ def _fake_recurrence_backward(  # type: ignore[no-untyped-def]
 
 
 def _save_memory_cell(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:
-    z, v, c_0, padding_mask, ctx.code, ctx.reverse, save = inputs
+    z, v, c_0, padding_mask, ctx.cell_id, ctx.reverse, save = inputs
     ctx.mark_non_differentiable(output[2])
     ctx.set_materialize_grads(False)
     y, _, cells = output
@@ -242,7 +256,7 @@ def _memory_cell_gradient(ctx: Any, dy: Tensor | None, dc_n: Tensor | None, _: N
     if torch.is_grad_enabled():
         _refuse()
     z, v, c_0, padding_mask, cells = ctx.saved_tensors
-    rest = (ctx.code, ctx.reverse)
+    rest = (ctx.cell_id, ctx.reverse)
     if cells is None:
         y, _, cells = torch.ops.fairseq_wsum.memory_cell(z, v, c_0, padding_mask, *rest, True)
         cells = or_equal(cells, y)
@@ -253,7 +267,7 @@ def _memory_cell_gradient(ctx: Any, dy: Tensor | None, dc_n: Tensor | None, _: N
 
 
 def _save_recurrence(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:
-    z, w_hh, b_inner, w_hr, h_0, c_0, padding_mask, ctx.code, ctx.reverse, ctx.saved = inputs
+    z, w_hh, b_inner, w_hr, h_0, c_0, padding_mask, ctx.cell_id, ctx.reverse, ctx.saved = inputs
     ctx.mark_non_differentiable(*output[3:])
     ctx.set_materialize_grads(False)
     rest = kept_outputs(output, w_hr, c_0, padding_mask) if ctx.saved else (z,)
@@ -288,7 +302,7 @@ def _recurrence_gradient(
         _refuse()
     # read it only once: torch.utils.checkpoint allows a single access to the saved tensors
     w_hh, b_inner, w_hr, h_0, c_0, padding_mask, *kept = ctx.saved_tensors
-    rest = (ctx.code, ctx.reverse)
+    rest = (ctx.cell_id, ctx.reverse)
     if ctx.saved:
         saved, cells, h = kept
     else:
@@ -298,7 +312,7 @@ def _recurrence_gradient(
     dz, dh, dh_0, dc_0 = torch.ops.fairseq_wsum.recurrence_backward(
         *(dy, dh_n, dc_n, w_hh, w_hr, h_0, c_0, padding_mask, saved, cells), *rest
     )
-    cell = decode(ctx.code)
+    cell = decode(ctx.cell_id)
     dw_hh = db_inner = dw_hr = None
     if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
         dw_hh = dz.new_empty(w_hh.shape)
@@ -312,7 +326,7 @@ def _recurrence_gradient(
             begin = end
         db_inner = torch.cat(sums) if sums else None
     if w_hr is not None and ctx.needs_input_grad[3]:
-        dw_hr = outer(dh, _unprojected(cell, saved, cells))
+        dw_hr = weight_gradient(dh, _unprojected(cell, saved, cells))
     dc_0 = None if c_0 is None else dc_0
     return dz, dw_hh, db_inner, dw_hr, dh_0, dc_0, None, None, None, None
 
@@ -320,7 +334,7 @@ def _recurrence_gradient(
 def _hidden_gradients(cell: Cell, dz: Tensor, saved: Tensor) -> Iterator[Tensor]:
     """The gradients of W_*h h_{t-1} + b_*h, in blocks of adjacent hidden rows.
 
-    T x B x R*H and T x B x S*H -> T x B x ...*H
+    T x B x rows*H and T x B x saved_rows*H -> T x B x ...*H
     """
     units = dz.size(-1) // len(cell.rows)
     if isinstance(cell, GRU):  # n_t = tanh(z_n + r_t * (W_nh h_{t-1} + b_nh))
@@ -339,8 +353,8 @@ def _sum_of_products(out: Tensor, dz: Tensor, h: Tensor, h_0: Tensor, reverse: b
     The first step is added separately, so that no tensor of all h_{t-1} is needed.
     """
     first, later, before = (dz[-1], dz[:-1], h[1:]) if reverse else (dz[0], dz[1:], h[:-1])
-    outer_to(out, later, before)
-    add_outer_to(out, first, h_0)
+    write_weight_gradient(out, later, before)
+    add_weight_gradient(out, first, h_0)
 
 
 def _unprojected(cell: Cell, saved: Tensor, cells: Tensor) -> Tensor:
@@ -359,7 +373,7 @@ def _activated_gate(cell: Cell, row: Tensor) -> Tensor:
 
 
 _refuse = no_second_derivatives(
-    "the reference backend: give the layer backend='reference' (--lstm-backend reference)"
+    "`scan_reference`, or in a layer backend='reference' (--lstm-backend reference)"
 )
 derive("memory_cell", _fake_memory_cell, _memory_cell_gradient, _save_memory_cell)
 derive("memory_cell_backward", _fake_memory_cell_backward, _refuse)

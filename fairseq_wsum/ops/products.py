@@ -1,26 +1,22 @@
-"""Matrix products on the CPU, computed in the fastest way that torch has on this processor.
+"""Matrix products in float32 on the CPU, computed in the fastest way that torch has there.
 
-In float32 torch uses MKL. On AMD processors with AVX-512 oneDNN, which torch also includes, is up
-to twice as fast. In bfloat16 torch uses oneDNN, which needs AVX-512. On other processors its own
-loops take 4 to 60 times as long as a product in float32, so the operands are converted to it.
+torch uses MKL. On AMD processors with AVX-512 oneDNN, which torch also includes, is up to twice as
+fast.
 
 The choice depends on the processor only, so that two runs of a program give the same bits. The
-environment variable FAIRSEQ_WSUM_PRODUCTS overrides it. `onednn`: oneDNN computes the products in
-float32; bfloat16 is not affected. `mkl`: torch computes all products.
+environment variable FAIRSEQ_WSUM_PRODUCTS overrides it. `onednn`: oneDNN computes the products.
+`mkl`: torch computes them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from .library import LIBRARY, derive, implement
 from .transforms import constant, in_autocast, in_transformation
@@ -38,8 +34,7 @@ _choices: dict[str, bool] = {}  # what was found out about this processor
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y = x W^T + b, as `torch.nn.functional.linear`: ... x K, N x K and N -> ... x N."""
-    few = x.dtype == torch.float32 and _has_few_rows(x)
-    if not few and _replaces_torch("product", x, weight) and _fits(x, weight, bias):
+    if not _has_few_rows(x) and _replaces_torch("product", x, weight) and _fits(x, weight, bias):
         return _linear(x, weight, bias)
     return F.linear(x, weight, bias)
 
@@ -57,29 +52,30 @@ def linear(module: nn.Module, x: Tensor) -> Tensor:
     return y
 
 
-def outer(a: Tensor, b: Tensor) -> Tensor:
-    """The sum of a_m b_m^T over all rows, as in weight gradients: ... x N, ... x K -> N x K."""
-    a, b = as_rows(a), as_rows(b)
-    if _replaces_torch("outer", a, b):
-        return _outer(a, b).contiguous()
-    return a.t() @ b
+def weight_gradient(dy: Tensor, x: Tensor) -> Tensor:
+    """The sum of dy_m x_m^T over all rows: ... x N, ... x K -> N x K."""
+    dy, x = as_rows(dy), as_rows(x)
+    if _replaces_torch("weight_gradient", dy, x):
+        # oneDNN copies its left operand, so put x there: dy has all pre-activations and is larger
+        return _linear(x.t(), dy.t()).t().contiguous()
+    return dy.t() @ x
 
 
-def outer_to(out: Tensor, a: Tensor, b: Tensor) -> None:
-    """Write `outer(a, b)` to a tensor N x K."""
-    a, b = as_rows(a), as_rows(b)
-    if _replaces_torch("outer", a, b) or _in_vmap(a):
-        out.copy_(outer(a, b))
+def write_weight_gradient(out: Tensor, dy: Tensor, x: Tensor) -> None:
+    """Write `weight_gradient(dy, x)` to a tensor N x K."""
+    dy, x = as_rows(dy), as_rows(x)
+    if _replaces_torch("weight_gradient", dy, x) or _in_vmap(dy):
+        out.copy_(weight_gradient(dy, x))
     else:
-        torch.mm(a.t(), b, out=out)
+        torch.mm(dy.t(), x, out=out)
 
 
-def add_outer_to(out: Tensor, a: Tensor, b: Tensor) -> None:
-    """Add a^T b, of two matrices with few rows, to a matrix."""
-    if _is_slow(a) or _in_vmap(a):
-        out.add_(outer(a, b))
+def add_weight_gradient(out: Tensor, dy: Tensor, x: Tensor) -> None:
+    """Add dy^T x, of two matrices with few rows, to a matrix."""
+    if _in_vmap(dy):
+        out.add_(weight_gradient(dy, x))
     else:
-        torch.addmm(out, a.t(), b, out=out)  # torch's counter of FLOPs does not know `addmm_`
+        torch.addmm(out, dy.t(), x, out=out)  # torch's counter of FLOPs does not know `addmm_`
 
 
 def _in_vmap(x: Tensor) -> bool:
@@ -87,56 +83,17 @@ def _in_vmap(x: Tensor) -> bool:
     return bool(torch._C._functorch.is_legacy_batchedtensor(x))
 
 
-def batched(x: Tensor, y: Tensor) -> Tensor:
-    """x_b y_b for each b, as `torch.bmm`: B x R x K and B x K x N -> B x R x N."""
-    if _is_slow(x) and _may_replace_torch(x, y):
-        z: Tensor = torch.ops.fairseq_wsum.bmm(x, y)
-        return z
-    return torch.bmm(x, y)
-
-
-def wide_products(module: nn.Module) -> AbstractContextManager[object]:
-    """A context in which the products of a module are converted, too, whose code is not ours.
-
-    It has an effect in bfloat16 on processors where torch's own products are slow. Products within
-    `torch.nn.functional.multi_head_attention_forward`, and those of calls with keyword arguments,
-    stay torch's.
-    """
-    x = next(module.parameters(), None)  # None if the parameters are sharded
-    return _WideProducts() if x is not None and _is_slow(x) else nullcontext()
-
-
-class _WideProducts(TorchFunctionMode):
-    ours: Mapping[Any, Callable[..., Any]] = {F.linear: product, torch.bmm: batched}
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        if kwargs:  # whose names differ
-            return func(*args, **kwargs)
-        return self.ours.get(func, func)(*args)
-
-
 def as_rows(x: Tensor) -> Tensor:
     """... x N -> M x N."""
     return x.reshape(-1, x.size(-1)) if x.size(-1) else x.flatten(0, -2)
 
 
-def _replaces_torch(kind: str, x: Tensor, weight: Tensor) -> bool:
+def _replaces_torch(kind: str, x: Tensor, other: Tensor) -> bool:
     """Whether the operator `linear` computes this product, instead of torch."""
-    faster = uses_onednn(kind) if x.dtype == torch.float32 else _is_slow(x)
-    return faster and _may_replace_torch(x, weight)
-
-
-def _may_replace_torch(x: Tensor, other: Tensor) -> bool:
-    """Whether the operators of this file take the tensors."""
     return (
         x.device.type == "cpu"
-        and x.dtype == other.dtype
+        and x.dtype == other.dtype == torch.float32
+        and uses_onednn(kind)
         and x.numel() > 0
         # subclasses, such as quantised weights, have rules of their own for torch's operators
         and type(x) in PLAIN
@@ -161,22 +118,14 @@ def _fits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
 # The choice
 
 
-@constant
-def widens_bfloat16() -> bool:
-    """Whether products in bfloat16 are computed in float32, as torch's own are slow here."""
-    if "bfloat16" not in _choices:
-        fast = _has_onednn() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        _choices["bfloat16"] = _wanted() != "mkl" and not fast
-    return _choices["bfloat16"]
-
-
-def _is_slow(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype == torch.bfloat16 and widens_bfloat16()
+def has_fast_bfloat16() -> bool:
+    """Whether torch's products in bfloat16 are fast on this processor."""
+    return _has_onednn() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @constant
 def uses_onednn(name: str) -> bool:
-    """Whether oneDNN computes this kind of product in float32, `product` or `outer`."""
+    """Whether oneDNN computes this kind of product, `product` or `weight_gradient`."""
     if name not in _choices:
         _choices[name] = _choose(name)
     return _choices[name]
@@ -220,9 +169,6 @@ def _has_onednn() -> bool:
 
 
 def _kernel(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    if x.dtype == torch.bfloat16:
-        wide_bias = None if bias is None else bias.float()
-        return F.linear(x.float(), weight.float(), wide_bias).to(x.dtype)
     if not (weight.is_contiguous() or weight.t().is_contiguous()):
         weight = weight.contiguous()  # oneDNN is a thousand times slower on slices of a matrix
     if bias is not None:
@@ -237,12 +183,7 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return y
 
 
-def _outer(a: Tensor, b: Tensor) -> Tensor:
-    # oneDNN copies its left operand, so put `b` there: `a` has all pre-activations and is larger
-    return _linear(b.t(), a.t()).t()
-
-
-# The operators
+# The operator
 
 LIBRARY.define("linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
 implement("CPU", {"linear": _kernel})
@@ -262,27 +203,10 @@ def _linear_gradient(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     if ctx.needs_input_grad[0]:
         dx = product(dy, weight.t())
     if ctx.needs_input_grad[1]:
-        dw = outer(dy, x)
+        dw = weight_gradient(dy, x)
     if ctx.needs_input_grad[2]:
         db = as_rows(dy).sum(0)
     return dx, dw, db
 
 
 derive("linear", _fake_linear, _linear_gradient, _save)
-
-LIBRARY.define("bmm(Tensor x, Tensor y) -> Tensor")
-implement("CPU", {"bmm": lambda x, y: torch.bmm(x.float(), y.float()).to(x.dtype)})
-
-
-def _fake_bmm(x: Tensor, y: Tensor) -> Tensor:
-    return x.new_empty((*x.shape[:2], y.size(2)))
-
-
-def _bmm_gradient(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
-    x, y = ctx.saved_tensors
-    dx = batched(dz, y.transpose(1, 2)) if ctx.needs_input_grad[0] else None
-    dy = batched(x.transpose(1, 2), dz) if ctx.needs_input_grad[1] else None
-    return dx, dy
-
-
-derive("bmm", _fake_bmm, _bmm_gradient, _save)

@@ -30,11 +30,10 @@ static bool runs_here() {
 const Kernels kernels_amx{
     "amx", runs_here,
     [](const MemoryCell& p, bool backward) { return kernels_avx512.memory_cell(p, backward); },
-    [](const Scan& p, bool backward) { return kernels_avx512.scan(p, backward); },
     [](const Recurrence& p, bool backward) {
         return (p.is_bf16 ? amx::recurrence_of : kernels_avx512.recurrence)(p, backward);
     },
     [](const CrossEntropy& p, bool backward) { return kernels_avx512.cross_entropy(p, backward); },
-    [](const Candidates& p) { return kernels_avx512.candidates(p); },
-    [](const Dropout& p) { return kernels_avx512.dropout(p); }};
+    [](const Candidates& p, bool) { return kernels_avx512.candidates(p, false); },
+    [](const Dropout& p, bool) { return kernels_avx512.dropout(p, false); }};
 #endif

@@ -5,6 +5,6 @@
 #define INSTRUCTION_SET baseline
 #include "instantiate.h"
 
-const Kernels kernels_baseline{"baseline", [] { return true; }, baseline::memory_cell_of, baseline::scan_of,
+const Kernels kernels_baseline{"baseline", [] { return true; }, baseline::memory_cell_of,
         baseline::recurrence_of, baseline::cross_entropy_of,
         baseline::candidates_of, baseline::dropout_of};

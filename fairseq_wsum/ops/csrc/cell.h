@@ -2,16 +2,19 @@
 // with the equations of its file in cells/.
 // Included once for each instruction set, after vector.h.
 //
-//   x_rows            rows of z
-//   values            what `activate` leaves for `step` and `backward`: the activated rows, and others
-//                     that both read, such as W_*h h_{t-1} + b_*h of a row with an inner bias
-//   h_rows, place(k)  with a recurrent matrix: rows of W_*h, and the value to which the k-th is added
-//   memory            whether there is a memory cell
-//   vectors, seen(k)  parameters of H elements, and the row to which the k-th, times c_{t-1}, is added
+//   rows               rows of z
+//   values             what `activate` leaves for `step` and `backward`: the activated rows, and
+//                      others that both read, such as W_*h h_{t-1} + b_*h of a row with an inner bias
+//   hidden_rows        with a recurrent matrix: rows of W_*h
+//   place(k)           the value to which the k-th of them is added
+//   memory             whether there is a memory cell
+//   outputs_at_padding whether the output at padding is the state; otherwise it is zero
+//   vectors            parameters of H elements
+//   seen(k)            the row to which the k-th of them, times c_{t-1}, is added
 //
-// Python allocates the arrays from the cell in cells/, so the numbers must be the same there: x_rows =
-// len(rows), h_rows = len(hidden_rows), vectors = len(vectors) and, with a recurrent matrix, values =
-// len(operators.saved_rows(cell)). instantiate.h refuses a call with others.
+// Python allocates the arrays from the cell in cells/. It must have as many rows, hidden rows and
+// vectors there, and with a recurrent matrix as many values as `operators.saved_rows` has rows.
+// instantiate.h refuses a call with others.
 //
 //   activate(r)       from pre-activations to gates and content
 //   step(r, c)        from activated rows and c_{t-1} to h_t, and c to c_t
@@ -30,6 +33,7 @@ struct Values {
 // What most cells with a memory have in common.
 struct Memory {
     static constexpr bool memory = true;
+    static constexpr bool outputs_at_padding = false;
     static constexpr int vectors = 0;
     static constexpr int seen(int) { return 0; }
 };
@@ -39,13 +43,13 @@ struct Memory {
 template <class C, class S>
 inline Values<C> load_rows(const S* z, int64_t stride, int n) {
     Values<C> r;
-    for (int k = 0; k < C::x_rows; ++k) r[k] = load(z + k * stride, n);
+    for (int k = 0; k < C::rows; ++k) r[k] = load(z + k * stride, n);
     return r;
 }
 
 template <class C, class S>
 inline void store_rows(S* z, int64_t stride, const Values<C>& r, int n) {
-    for (int k = 0; k < C::x_rows; ++k) store(z + k * stride, r[k], n);
+    for (int k = 0; k < C::rows; ++k) store(z + k * stride, r[k], n);
 }
 
 template <class C, class S>
@@ -69,16 +73,16 @@ inline void prefetch(const S* z, int64_t stride, int rows) {
 // Adds the inner biases, which the rows that come from x_t do not contain.
 template <class C, class S>
 inline void add_inner_biases(Values<C>& r, const S* b_inner, int64_t stride, int n) {
-    for (int k = 0; k < C::h_rows; ++k)
-        if (C::place(k) >= C::x_rows && b_inner) r[C::place(k)] += load(b_inner + k * stride, n);
+    for (int k = 0; k < C::hidden_rows; ++k)
+        if (C::place(k) >= C::rows && b_inner) r[C::place(k)] += load(b_inner + k * stride, n);
 }
 
 template <class C>
 inline void add_hidden_rows(Values<C>& r, const float* product, int64_t stride) {
-    for (int k = 0; k < C::h_rows; ++k) r[C::place(k)] += load(product + k * stride);
+    for (int k = 0; k < C::hidden_rows; ++k) r[C::place(k)] += load(product + k * stride);
 }
 
 template <class C, class S>
 inline void store_hidden_rows(S* z, int64_t stride, const Values<C>& r, int n) {
-    for (int k = 0; k < C::h_rows; ++k) store(z + k * stride, r[C::place(k)], n);
+    for (int k = 0; k < C::hidden_rows; ++k) store(z + k * stride, r[C::place(k)], n);
 }

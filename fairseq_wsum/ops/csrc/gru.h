@@ -2,7 +2,7 @@
 
 struct GruMemory : Memory {
     enum { R, Z, N, M };
-    static constexpr int x_rows = 3;
+    static constexpr int rows = 3;
 
     template <class Rows>
     static vf step(const Rows& r, vf& c) {
@@ -19,7 +19,7 @@ struct GruMemory : Memory {
 };
 
 struct Gru : GruMemory {
-    static constexpr int values = 4, h_rows = 3;
+    static constexpr int values = 4, hidden_rows = 3;
     static constexpr int place(int k) { return k == 2 ? M : k; }
 
     using Rows = Values<Gru>;

@@ -24,9 +24,9 @@ namespace INSTRUCTION_SET {
 
 #include "sru.h"
 
-#include "memory_cell.h"
-
 #include "scan.h"
+
+#include "memory_cell.h"
 
 #include "recurrence.h"
 
@@ -61,14 +61,6 @@ void compute(const Recurrence& p, bool backward) {
         backward ? recurrence_backward<C, float, float>(p) : recurrence<C, float, float>(p);
 }
 
-int scan_of(const Scan& p, bool backward) {
-    if (p.is_bf16)
-        backward ? scan_backward<bf16>(p) : scan<bf16>(p);
-    else
-        backward ? scan_backward<float>(p) : scan<float>(p);
-    return 0;
-}
-
 int cross_entropy_of(const CrossEntropy& p, bool backward) {
     if (!targets_are_words(p)) return 1;
     if (p.is_bf16)
@@ -78,13 +70,13 @@ int cross_entropy_of(const CrossEntropy& p, bool backward) {
     return 0;
 }
 
-int candidates_of(const Candidates& p) {
+int candidates_of(const Candidates& p, bool) {
     if (p.first < 0 || p.k < 0 || p.first + p.k > p.W) return 1;
     p.is_bf16 ? candidates<bf16>(p) : candidates<float>(p);
     return 0;
 }
 
-int dropout_of(const Dropout& p) {
+int dropout_of(const Dropout& p, bool) {
     p.is_bf16 ? dropout<bf16>(p) : dropout<float>(p);
     return 0;
 }
@@ -94,11 +86,11 @@ int dropout_of(const Dropout& p) {
 // Whether Python allocated the arrays for the numbers of rows and vectors of this cell.
 template <class C>
 bool fits(const MemoryCell& p) {
-    return p.R == C::x_rows && p.K == C::vectors;
+    return p.rows == C::rows && p.vectors == C::vectors;
 }
 template <class C>
 bool fits(const Recurrence& p) {
-    return p.R == C::x_rows && p.Q == C::h_rows && p.S == C::values;
+    return p.rows == C::rows && p.hidden_rows == C::hidden_rows && p.saved_rows == C::values;
 }
 
 template <class C, class Problem>
@@ -111,7 +103,7 @@ int run(const Problem& p, bool backward) {
 // Selects the variant with or without an output gate, and with or without coupled gates.
 template <unsigned Bits, class Problem>
 int run_lstm(const Problem& p, bool backward) {
-    switch (p.code & (OUTPUT_GATE | COUPLED)) {
+    switch (p.cell_id & (OUTPUT_GATE | COUPLED)) {
         case 0: return run<Lstm<Bits | GATES>>(p, backward);
         case OUTPUT_GATE: return run<Lstm<Bits | GATES | OUTPUT_GATE>>(p, backward);
         case COUPLED: return run<Lstm<Bits | GATES | COUPLED>>(p, backward);
@@ -122,24 +114,25 @@ int run_lstm(const Problem& p, bool backward) {
 #ifndef HAS_BF16_PRODUCT
 
 int memory_cell_of(const MemoryCell& p, bool backward) {
-    switch (p.code) {
+    switch (p.cell_id) {
         case GRU: return run<GruStep>(p, backward);
         case MINGRU: return run<MinGru>(p, backward);
         case MINLSTM: return run<MinLstm>(p, backward);
         case QRNN: return run<Qrnn>(p, backward);
         case SRU: return run<Sru>(p, backward);
+        case SCAN: return run<Scan>(p, backward);
     }
-    if (p.code > PARTS || !(p.code & GATES)) return 1;
+    if (p.cell_id > PARTS || !(p.cell_id & GATES)) return 1;
     // z is complete, so it does not matter whether the gates depend on h_{t-1}
-    return p.code & SRNN ? run_lstm<SRNN>(p, backward) : run_lstm<0>(p, backward);
+    return p.cell_id & SRNN ? run_lstm<SRNN>(p, backward) : run_lstm<0>(p, backward);
 }
 
 #endif
 
 int recurrence_of(const Recurrence& p, bool backward) {
-    if (p.code == GRU) return run<Gru>(p, backward);
-    if (p.code == SRNN) return run<Lstm<SRNN>>(p, backward);
-    switch (p.code & ~(OUTPUT_GATE | COUPLED)) {
+    if (p.cell_id == GRU) return run<Gru>(p, backward);
+    if (p.cell_id == SRNN) return run<Lstm<SRNN>>(p, backward);
+    switch (p.cell_id & ~(OUTPUT_GATE | COUPLED)) {
         case GATES | SRNN: return run_lstm<SRNN>(p, backward);
         case GATES | RECURRENT_GATES: return run_lstm<RECURRENT_GATES>(p, backward);
         case GATES | SRNN | RECURRENT_GATES:

@@ -34,10 +34,10 @@ const Kernels& kernels() {
 
 // Exceptions must not leave a function with C linkage. Kernels allocate their scratch buffers
 // before they start threads, so all allocation errors are caught here.
-template <class Run>
-int guarded(const Run& run) {
+template <class Problem>
+int run(int (*kernel)(const Problem&, bool), const Problem* p, bool backward) {
     try {
-        return run();
+        return kernel(*p, backward);
     } catch (const std::bad_alloc&) {
         return 2;
     }
@@ -49,36 +49,17 @@ extern "C" {
 
 const char* wsum_sources() { return WSUM_SOURCES; }
 
-int wsum_memory_cell(const MemoryCell* p) {
-    return guarded([p] { return kernels().memory_cell(*p, false); });
+int wsum_memory_cell(const MemoryCell* p, int backward) {
+    return run(kernels().memory_cell, p, backward);
 }
-int wsum_memory_cell_backward(const MemoryCell* p) {
-    return guarded([p] { return kernels().memory_cell(*p, true); });
+int wsum_recurrence(const Recurrence* p, int backward) {
+    return run(kernels().recurrence, p, backward);
 }
-int wsum_scan(const Scan* p) {
-    return guarded([p] { return kernels().scan(*p, false); });
+int wsum_cross_entropy(const CrossEntropy* p, int backward) {
+    return run(kernels().cross_entropy, p, backward);
 }
-int wsum_scan_backward(const Scan* p) {
-    return guarded([p] { return kernels().scan(*p, true); });
-}
-int wsum_recurrence(const Recurrence* p) {
-    return guarded([p] { return kernels().recurrence(*p, false); });
-}
-int wsum_recurrence_backward(const Recurrence* p) {
-    return guarded([p] { return kernels().recurrence(*p, true); });
-}
-int wsum_cross_entropy(const CrossEntropy* p) {
-    return guarded([p] { return kernels().cross_entropy(*p, false); });
-}
-int wsum_cross_entropy_backward(const CrossEntropy* p) {
-    return guarded([p] { return kernels().cross_entropy(*p, true); });
-}
-int wsum_candidates(const Candidates* p) {
-    return guarded([p] { return kernels().candidates(*p); });
-}
-int wsum_dropout(const Dropout* p) {
-    return guarded([p] { return kernels().dropout(*p); });
-}
+int wsum_candidates(const Candidates* p, int) { return run(kernels().candidates, p, false); }
+int wsum_dropout(const Dropout* p, int) { return run(kernels().dropout, p, false); }
 
 const char* wsum_instruction_set() { return kernels().name; }
 

@@ -3,17 +3,16 @@
 // repeat the definitions of the structs.
 //
 // Dimensions: T time steps, B sequences, H hidden units, P features of h (P = H without a
-// projection), and the numbers of a cell, as in ops/operators.py: R rows of pre-activations, Q of
-// which depend on h_{t-1}, S saved rows and K vectors. They must be those of the cell in C++, which
-// cell.h calls x_rows, h_rows, values and vectors. All arrays are contiguous in row-major order. A
-// null pointer stands for an array that does not exist or is not needed. "real" is bfloat16 if
-// `is_bf16` is set, else float.
+// projection). `rows`, `hidden_rows`, `saved_rows` and `vectors` are the numbers of a cell, as in
+// ops/operators.py, and must be those of the cell in C++ (cell.h). All arrays are contiguous in
+// row-major order. A null pointer stands for an array that does not exist or is not needed. "real"
+// is bfloat16 if `is_bf16` is set, else float.
 #pragma once
 
 #include <cstdint>
 
-// The codes of the cells, as in ops/operators.py: the parts of the LSTM, or another cell.
-enum CellCodes : int32_t {
+// The cells, as in ops/operators.py: the parts of the LSTM, or another cell.
+enum CellIds : int32_t {
     SRNN = 1,
     OUTPUT_GATE = 2,
     RECURRENT_GATES = 4,
@@ -25,6 +24,7 @@ enum CellCodes : int32_t {
     MINLSTM = 3 << 5,
     QRNN = 4 << 5,
     SRU = 5 << 5,
+    SCAN = 6 << 5,
 };
 
 struct bf16 {
@@ -37,11 +37,11 @@ extern "C" {
 // The memory cell and the output, computed from complete pre-activations. For cells without products
 // with h_{t-1}, and for single steps of all other cells with a memory.
 struct MemoryCell {
-    int64_t T, B, H, R, K;
-    int32_t code, is_bf16, reverse, threads;
+    int64_t T, B, H, rows, vectors;
+    int32_t cell_id, is_bf16, reverse, threads;
     const uint8_t* padding;  // T x B, 1 at padding
-    const void* z;           // real, T x B x R*H
-    const float* v;          // K x H
+    const void* z;           // real, T x B x rows*H
+    const float* v;          // vectors x H
     const float* c_0;        // B x H
     void* y;                 // real, T x B x H
     float* c_n;              // B x H
@@ -49,51 +49,33 @@ struct MemoryCell {
     // for the backward pass only
     const void* dy;     // real, T x B x H
     const float* dc_n;  // B x H
-    void* dz;           // real, T x B x R*H
-    float* dv;          // B x K x H, to be summed over B
+    void* dz;           // real, T x B x rows*H
+    float* dv;          // B x vectors x H, to be summed over B
     float* dc_0;        // B x H
-};
-
-// c_t = f_t c_{t-1} + u_t
-struct Scan {
-    int64_t T, B, H;
-    int32_t is_bf16, reverse, threads;
-    const uint8_t* padding;  // T x B, 1 at padding
-    const void* f;           // real, T x B x H
-    const void* u;           // real, T x B x H
-    const float* c_0;        // B x H
-    float* c_n;              // B x H
-    float* cells;            // T x B x H: c_t
-    // for the backward pass only
-    const float* dcells;  // T x B x H
-    const float* dc_n;    // B x H
-    void* df;             // real, T x B x H
-    void* du;             // real, T x B x H
-    float* dc_0;          // B x H
 };
 
 // A cell with a recurrent matrix: in every step the product with h_{t-1} and the cell itself.
 struct Recurrence {
-    int64_t T, B, H, P, R, Q, S;
-    int32_t code, is_bf16, reverse, threads;
+    int64_t T, B, H, P, rows, hidden_rows, saved_rows;
+    int32_t cell_id, is_bf16, reverse, threads;
     const uint8_t* padding;  // T x B, 1 at padding
-    const void* z;           // real, T x B x R*H: the pre-activations from x_t
-    const void* w_hh;        // real, Q*H x P
-    const void* b_inner;     // real, Q*H: the inner biases
+    const void* z;           // real, T x B x rows*H: the pre-activations from x_t
+    const void* w_hh;        // real, hidden_rows*H x P
+    const void* b_inner;     // real, hidden_rows*H: the inner biases
     const void* w_hr;        // real, P x H: the projection
     const void* h_0;         // real, B x P
     const float* c_0;        // B x H; null without a memory cell
     void* y;                 // real, T x B x P
     void* h_n;               // real, B x P
     float* c_n;              // B x H
-    void* saved;             // real, T x B x S*H: for the backward pass
+    void* saved;             // real, T x B x saved_rows*H: for the backward pass
     float* cells;            // T x B x H: c_t, for the backward pass
     void* states;            // real, T x B x P: h_t, which differs from y at padding, where y is 0
     // for the backward pass only
     const void* dy;     // real, T x B x P
     const void* dh_n;   // real, B x P
     const float* dc_n;  // B x H
-    void* dz;           // real, T x B x R*H
+    void* dz;           // real, T x B x rows*H
     void* dh;           // real, T x B x P: the gradient of h_t; null without a projection
     void* dh_0;         // real, B x P
     float* dc_0;        // B x H
@@ -141,16 +123,11 @@ const char* wsum_sources();
 
 // Returns 0 on success, 1 for an unknown cell, other numbers of the cell or an invalid target, and 2 if
 // an allocation failed.
-int wsum_memory_cell(const MemoryCell*);
-int wsum_memory_cell_backward(const MemoryCell*);
-int wsum_scan(const Scan*);
-int wsum_scan_backward(const Scan*);
-int wsum_recurrence(const Recurrence*);
-int wsum_recurrence_backward(const Recurrence*);
-int wsum_cross_entropy(const CrossEntropy*);
-int wsum_cross_entropy_backward(const CrossEntropy*);
-int wsum_candidates(const Candidates*);
-int wsum_dropout(const Dropout*);
+int wsum_memory_cell(const MemoryCell*, int backward);
+int wsum_recurrence(const Recurrence*, int backward);
+int wsum_cross_entropy(const CrossEntropy*, int backward);
+int wsum_candidates(const Candidates*, int);
+int wsum_dropout(const Dropout*, int);
 
 // The instruction set in use: "amx", "avx512_bf16", "avx512", "avx2" or "baseline".
 const char* wsum_instruction_set();

@@ -10,13 +10,14 @@ struct Lstm {
 
     // The rows are in torch's order, i f c o.
     static constexpr int I = 0, F = 1, CONTENT = memory ? (coupled ? 1 : 2) : 0, O = CONTENT + 1;
-    static constexpr int x_rows = CONTENT + 1 + output_gate;
-    static constexpr int values = x_rows;
-    static constexpr int h_rows = (recurrent_gates ? x_rows - 1 : 0) + srnn;
+    static constexpr int rows = CONTENT + 1 + output_gate;
+    static constexpr int values = rows;
+    static constexpr int hidden_rows = (recurrent_gates ? rows - 1 : 0) + srnn;
     static constexpr int place(int k) {
         if (!recurrent_gates) return CONTENT;
         return !srnn && k >= CONTENT ? k + 1 : k;
     }
+    static constexpr bool outputs_at_padding = false;
     static constexpr int vectors = 0;
     static constexpr int seen(int) { return 0; }
 
@@ -32,7 +33,7 @@ struct Lstm {
     static void activate(Rows& r) {
         if constexpr (srnn) r[CONTENT] = tanh(r[CONTENT]);
         if constexpr (!memory) return;
-        for (int k = 0; k < x_rows; ++k)
+        for (int k = 0; k < rows; ++k)
             if (k != CONTENT) r[k] = sigmoid(r[k]);
     }
 

@@ -1,6 +1,6 @@
 // Cells without products with h_{t-1}, and single steps of all other cells with a memory, in one pass
 // over the pre-activations. The only connection between time steps is the memory cell, which the
-// gates of an SRU read as well.
+// gates of an SRU read as well. The scan of gates that were computed elsewhere is a cell, too.
 // Included once for each instruction set, after the other headers.
 
 // Calls work(b, from, to) for units [from, to) of sequence b, in parallel.
@@ -30,7 +30,7 @@ inline void add_vectors(Values<C>& r, vf c_prev, const MemoryCell& p, int64_t n,
 
 template <class C, class S>
 void memory_cell(const MemoryCell& p) {
-    const int64_t B = p.B, H = p.H, z_pitch = C::x_rows * H;
+    const int64_t B = p.B, H = p.H, z_pitch = C::rows * H;
     for_each_sequence(p, [&](int64_t b, int64_t from, int64_t to) {
         float* const c_n = p.c_n + b * H;  // holds c_t during the loop
         for (int64_t n = from; n < to; ++n) c_n[n] = p.c_0[b * H + n];
@@ -46,6 +46,8 @@ void memory_cell(const MemoryCell& p) {
                     C::activate(r);
                     h = C::step(r, c);
                     store(c_n + n, c, count);
+                } else if (C::outputs_at_padding) {
+                    h = c;
                 }
                 store(as<S>(p.y) + tb * H + n, h, count);
                 if (p.cells) store(p.cells + tb * H + n, c, count);
@@ -56,7 +58,7 @@ void memory_cell(const MemoryCell& p) {
 
 template <class C, class S>
 void memory_cell_backward(const MemoryCell& p) {
-    const int64_t B = p.B, H = p.H, z_pitch = C::x_rows * H;
+    const int64_t B = p.B, H = p.H, z_pitch = C::rows * H;
     for_each_sequence(p, [&](int64_t b, int64_t from, int64_t to) {
         float* const dc_0 = p.dc_0 + b * H;  // holds the gradient of c_t during the loop
         for (int64_t n = from; n < to; ++n) dc_0[n] = p.dc_n ? p.dc_n[b * H + n] : 0;
@@ -86,6 +88,9 @@ void memory_cell_backward(const MemoryCell& p) {
                         dc += d[C::seen(k)] * load(p.v + k * H + n, count);
                     }
                     store(dc_0 + n, dc, count);
+                } else if (C::outputs_at_padding && p.dy) {
+                    const vf dh = load(as<S>(p.dy) + tb * H + n, count);
+                    store(dc_0 + n, load(dc_0 + n, count) + dh, count);
                 }
                 store_rows(as<S>(p.dz) + tb * z_pitch + n, H, d, count);
             }

@@ -2,7 +2,7 @@
 
 struct MinGru : Memory {
     enum { Z, G };
-    static constexpr int x_rows = 2, values = 2;
+    static constexpr int rows = 2, values = 2;
 
     using Rows = Values<MinGru>;
 

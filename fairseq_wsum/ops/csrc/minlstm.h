@@ -4,7 +4,7 @@
 
 struct MinLstm : Memory {
     enum { F, I, G, DLOG_F, DLOG_I };
-    static constexpr int x_rows = 3, values = 5;
+    static constexpr int rows = 3, values = 5;
 
     using Rows = Values<MinLstm>;
 

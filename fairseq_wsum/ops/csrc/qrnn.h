@@ -2,7 +2,7 @@
 
 struct Qrnn : Memory {
     enum { Z, F, O };
-    static constexpr int x_rows = 3, values = 3;
+    static constexpr int rows = 3, values = 3;
 
     using Rows = Values<Qrnn>;
 

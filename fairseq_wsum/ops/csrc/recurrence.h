@@ -73,7 +73,7 @@ constexpr int WIDE = 4;  // default number of vectors of outputs in a panel
 // The panels of W_hh for the forward pass. A panel has all hidden rows of some vectors of units.
 template <class C>
 struct ForwardPanel {
-    static constexpr int ROWS = C::h_rows;
+    static constexpr int ROWS = C::hidden_rows;
     static constexpr int BLOCKS = ROWS == 1 ? WIDE : ROWS == 2 ? 2 : 1;  // vectors of units
     static constexpr int N = ROWS * BLOCKS;
 };
@@ -82,7 +82,7 @@ template <class C, class S, class Op>
 void recurrence(const Recurrence& p) {
     using Panel = ForwardPanel<C>;
     const Layout<Op> at(p);
-    const int64_t B = p.B, H = p.H, P = p.P, z_pitch = C::x_rows * H, pitch = C::values * H;
+    const int64_t B = p.B, H = p.H, P = p.P, z_pitch = C::rows * H, pitch = C::values * H;
     const bool projects = p.w_hr != nullptr;
 
     Panels<Op, Panel::N> w_hh(ceil_div(H, Panel::BLOCKS * V), 1, P);
@@ -94,9 +94,9 @@ void recurrence(const Recurrence& p) {
     S* const y = as<S>(p.y);
     S* const states = as<S>(p.states);
 
-#pragma omp parallel num_threads(Team::threads(p, C::h_rows))
+#pragma omp parallel num_threads(Team::threads(p, C::hidden_rows))
     {
-        const Team team(B, C::h_rows * H * P * sizeof(Op), thread_rank(), thread_count());
+        const Team team(B, C::hidden_rows * H * P * sizeof(Op), thread_rank(), thread_count());
         const Range mine = share(B, team.rank, team.size);
         for (int64_t b = mine.from; b < mine.to; ++b) {
             clear_ends(h_even.get() + b * at.pitch_p, 1, at.pitch_p);
@@ -171,7 +171,7 @@ void recurrence(const Recurrence& p) {
                 const auto begin = [&](int64_t from, int64_t to) {
                     for (int64_t b = from; b < to; ++b)
                         prefetch(as<S>(p.z) + (t * B + b) * z_pitch + i * Panel::BLOCKS * V, H,
-                                 C::x_rows);
+                                 C::rows);
                     return any_unpadded(from, to);
                 };
                 w_hh.multiply(i, h_prev, at.pitch_p, 0, team.sequences.from, team.sequences.to,
@@ -212,11 +212,11 @@ template <class C, class S, class Op>
 void recurrence_backward(const Recurrence& p) {
     constexpr int N = WIDE;
     const Layout<Op> at(p);
-    const int64_t B = p.B, H = p.H, P = p.P, z_pitch = C::x_rows * H, pitch = C::values * H;
-    const int64_t dz_pitch = C::h_rows * at.pitch_h;
+    const int64_t B = p.B, H = p.H, P = p.P, z_pitch = C::rows * H, pitch = C::values * H;
+    const int64_t dz_pitch = C::hidden_rows * at.pitch_h;
     const bool projects = p.w_hr != nullptr;
 
-    Panels<Op, N> w_hh(ceil_div(P, N * V), C::h_rows, H);         // gives dh_{t-1}
+    Panels<Op, N> w_hh(ceil_div(P, N * V), C::hidden_rows, H);         // gives dh_{t-1}
     Panels<Op, N> w_hr(projects ? ceil_div(H, N * V) : 0, 1, P);  // gives dh_t before projection
     Buffer<Op> dz_even(B * dz_pitch), dz_odd(B * dz_pitch);       // hidden rows only
     Buffer<Op> dh_projected(projects ? B * at.pitch_p : 0);
@@ -224,13 +224,13 @@ void recurrence_backward(const Recurrence& p) {
     Buffer<float> stayed(p.padding ? B * at.pitch_p : 0);  // dh that passes through padding
     S* const dz = as<S>(p.dz);
 
-#pragma omp parallel num_threads(Team::threads(p, C::h_rows))
+#pragma omp parallel num_threads(Team::threads(p, C::hidden_rows))
     {
-        const Team team(B, C::h_rows * H * P * sizeof(Op), thread_rank(), thread_count());
+        const Team team(B, C::hidden_rows * H * P * sizeof(Op), thread_rank(), thread_count());
         const Range mine = share(B, team.rank, team.size);
         for (int64_t b = mine.from; b < mine.to; ++b) {
-            clear_ends(dz_even.get() + b * dz_pitch, C::h_rows, at.pitch_h);
-            clear_ends(dz_odd.get() + b * dz_pitch, C::h_rows, at.pitch_h);
+            clear_ends(dz_even.get() + b * dz_pitch, C::hidden_rows, at.pitch_h);
+            clear_ends(dz_odd.get() + b * dz_pitch, C::hidden_rows, at.pitch_h);
             if (projects) clear_ends(dh_projected.get() + b * at.pitch_p, 1, at.pitch_p);
             if (p.padding) clear_row(stayed.get() + b * at.pitch_p, P);
             if (!C::memory) continue;

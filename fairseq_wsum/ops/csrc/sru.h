@@ -2,7 +2,7 @@
 
 struct Sru : Memory {
     enum { G, F, R, SKIP };
-    static constexpr int x_rows = 4, values = 4, vectors = 2;
+    static constexpr int rows = 4, values = 4, vectors = 2;
     static constexpr int seen(int k) { return k == 0 ? F : R; }
 
     using Rows = Values<Sru>;

@@ -41,11 +41,10 @@ struct Kernels {
     const char* name;
     bool (*runs_here)();
     int (*memory_cell)(const MemoryCell&, bool backward);
-    int (*scan)(const Scan&, bool backward);
     int (*recurrence)(const Recurrence&, bool backward);
     int (*cross_entropy)(const CrossEntropy&, bool backward);
-    int (*candidates)(const Candidates&);
-    int (*dropout)(const Dropout&);
+    int (*candidates)(const Candidates&, bool);
+    int (*dropout)(const Dropout&, bool);
 };
 
 extern const Kernels kernels_baseline;

@@ -14,7 +14,7 @@ from fairseq.modules.transformer_layer import (
 )
 from torch import Tensor, nn
 
-from ...ops.products import linear, wide_products
+from ...ops.products import linear
 from ..modules import WsumSelfAttention
 from .dictionaries import remember_words
 from .recurrent_options import RecurrentLayers
@@ -44,11 +44,6 @@ class WsumTransformerEncoder(TransformerEncoderBase):
         super().__init__(*args, **named)
         remember_words(self)
 
-    def forward(self, *args: Any, **named: Any) -> Any:
-        """fairseq's forward pass; in bf16 its products are converted where that is faster."""
-        with wide_products(self):
-            return super().forward(*args, **named)
-
     def build_encoder_layer(self, cfg: Any) -> nn.Module:
         keeps_attention = self.built in cfg.encoder.recurrent.attention_layers
         self.built += 1
@@ -69,11 +64,6 @@ class WsumTransformerDecoder(TransformerDecoderBase):
         # `modules()`, as iterating over `self.layers` itself skips layers with layer drop
         attentions = (one for one in self.layers.modules() if isinstance(one, MultiheadAttention))
         self._keeps_attention = any(one.self_attention for one in attentions)
-
-    def forward(self, *args: Any, **named: Any) -> Any:
-        """fairseq's forward pass; in bf16 its products are converted where that is faster."""
-        with wide_products(self):
-            return super().forward(*args, **named)
 
     def output_layer(self, features: Tensor) -> Tensor:
         """fairseq's output layer, computed by `products.linear`."""

@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...ops.products import wide_products
 from ..modules import CarriedState, WsumSelfAttention
 from ..modules.states import IncrementalState
 from .options import first
@@ -39,11 +38,10 @@ class WsumTransformerLMDecoder(WsumTransformerDecoder):
         **named: Any,
     ) -> tuple[Tensor, dict[str, Any]]:
         """fairseq's `forward`; `named` are further arguments of `extract_features`."""
-        with wide_products(self):
-            x, extra = self.extract_features(
-                prev_output_tokens, encoder_out, incremental_state, **named
-            )
-            return x if features_only else self.output_layer(x), extra
+        x, extra = self.extract_features(
+            prev_output_tokens, encoder_out, incremental_state, **named
+        )
+        return x if features_only else self.output_layer(x), extra
 
     def extract_features(
         self,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...ops.products import batched, linear
+from ...ops.products import linear
 
 ATTENTION_TYPES = ("general", "dot", "mlp")
 
@@ -133,7 +133,7 @@ class Attention(nn.Module):
         scores = self._scores(query.transpose(0, 1), keys)  # B*N x T x S
         scores = scores.masked_fill(mask, float("-inf"))
         weights = torch.softmax(scores, dim=-1, dtype=torch.float32).type_as(scores)
-        context = batched(weights, values.type_as(weights))  # B*N x T x K/N or H/N
+        context = torch.bmm(weights, values.type_as(weights))  # B*N x T x K/N or H/N
         if self.heads > 1:
             context = context.unflatten(0, (-1, self.heads)).transpose(1, 2).flatten(2)
             weights = weights.unflatten(0, (-1, self.heads)).mean(1)
@@ -150,7 +150,7 @@ class Attention(nn.Module):
             query = self._by_head(query).flatten(0, 1)
             if self.kind == "general":
                 query = query / query.size(-1) ** 0.5
-        return batched(query, keys.type_as(query).transpose(1, 2))
+        return torch.bmm(query, keys.type_as(query).transpose(1, 2))
 
     def _by_head(self, x: Tensor) -> Tensor:
         """B x T x H -> B x N x T x H/N, contiguous, as products copy it otherwise."""
