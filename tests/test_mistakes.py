@@ -24,25 +24,10 @@ def model(prepared, tmp_path_factory) -> Path:
 
 
 VALUES = {
-    "negative-dropout": (["--dropout", "-0.1"], "--dropout -0.1: give a probability"),
-    "nan-dropout": (["--dropout", "nan"], "--dropout nan: give a probability"),
-    "part": (["--decoder-dropout-in", "1.5"], "--decoder-dropout-in 1.5: give a probability"),
-    "no-batch": (["--batch-size", "0"], "--batch-size (or --batch-size-valid) 0: give at least 1"),
-    "no-tokens": (
-        ["--max-tokens", "-5"],
-        "--max-tokens (or --max-tokens-valid) -5: give at least 1",
-    ),
-    "smoothing": (
+    "model": (["--dropout", "-0.1"], "--dropout -0.1: give at least 0 and at most 1"),
+    "criterion": (
         ["--criterion", "wsum_cross_entropy", "--label-smoothing", "1.5"],
-        "--label-smoothing 1.5: give a number from 0 to 1",
-    ),
-    "negative-smoothing": (
-        ["--criterion", "wsum_cross_entropy", "--label-smoothing", "-0.1"],
-        "--label-smoothing -0.1: give a number from 0 to 1",
-    ),
-    "negative-rdrop": (
-        ["--criterion", "wsum_cross_entropy", "--rdrop-alpha", "-1"],
-        "--rdrop-alpha -1.0: give 0 or more",
+        "--label-smoothing 1.5: give at least 0 and at most 1",
     ),
 }
 

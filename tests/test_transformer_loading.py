@@ -67,7 +67,7 @@ def test_embeddings_and_output_can_be_one_matrix() -> None:
     model = make_model(make_task(SOURCE, SOURCE), share_all_embeddings=True)
     assert model.encoder.embed_tokens is model.decoder.embed_tokens
     assert model.decoder.output_projection.weight is model.encoder.embed_tokens.weight
-    with pytest.raises(ValueError, match=r"--share-all-embeddings .* requires a joined dictionary"):
+    with pytest.raises(ValueError, match="--share-all-embeddings requires a joined dictionary"):
         make_model(make_task(SOURCE, TARGET), share_all_embeddings=True)
 
 

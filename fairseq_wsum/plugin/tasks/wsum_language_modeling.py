@@ -25,7 +25,7 @@ from ..data.token_stream import (
     scoring_batches,
     training_batches,
 )
-from ..models.options import flag
+from ..models.fields import flag
 from ..modules import CarriedState
 
 # fairseq's dataclass machinery needs annotations that are types and supports `Optional` only, so
