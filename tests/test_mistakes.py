@@ -57,20 +57,6 @@ def test_a_training_is_not_continued_with_another_cell(prepared, model, tmp_path
     assert "another model: give the options of that model: --cell no-out" in output
 
 
-def test_a_task_for_other_models_is_named(prepared, tmp_path) -> None:
-    task = ["--task", "multilingual_translation", "--lang-pairs", "en-de,de-en"]
-    output = train(prepared, tmp_path, *TRAINING, *task, check=False)
-    assert "--arch wsum_lstm: this task trains an encoder and a decoder for each" in output
-
-
-def test_bleu_of_subwords_is_named(prepared, tmp_path) -> None:
-    score = [prepared, tmp_path, *TRAINING, "--eval-bleu", "--eval-bleu-args", '{"max_len_b": 9}']
-    warning = "--eval-bleu computes the BLEU of subwords: add --eval-bleu-remove-bpe sentencepiece"
-    assert warning in train(*score, "--max-epoch", 1)
-    joined = train(*score, "--max-epoch", 2, "--eval-bleu-remove-bpe", "sentencepiece")
-    assert "| bleu " in joined and warning not in joined
-
-
 def test_another_data_folder_is_named_in_scoring(prepared, model, tmp_path) -> None:
     """This includes a folder whose dictionary has the same size."""
     checkpoints = ["--checkpoints", model / "checkpoint_last.pt"]
