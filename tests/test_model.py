@@ -140,7 +140,7 @@ READS_C = set(CELLS) - {"no-gates", "gru", "mingru", "minlstm"}
 
 @pytest.mark.parametrize(
     ("encoder", "decoder"),
-    [(a, b) for a in CELLS for b in CELLS if a in KINDS or b in KINDS],
+    [(a, b) for a in CELLS for b in CELLS if a == b or {a, b} <= set(KINDS)],
 )
 def test_every_parameter_is_used(encoder, decoder) -> None:
     # an unused parameter would be dead weight, and an error in distributed training

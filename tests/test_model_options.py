@@ -126,12 +126,6 @@ def test_the_adaptive_softmax_has_the_dropout_of_the_output() -> None:
         assert [bool(part.any()) for part in scores] == [not training] * 3
 
 
-@pytest.mark.parametrize("written", ["8,16", "[8,16]", "(8, 16)", "8,16,", "8e0,16", [8, 16]])
-def test_cutoffs_are_parsed_like_fairseqs(written) -> None:
-    model = make_model(criterion="adaptive_loss", adaptive_softmax_cutoff=written)
-    assert model.decoder.adaptive_softmax.cutoff == [8, 16, 34]
-
-
 def test_the_maximum_lengths_are_those_of_the_task() -> None:
     assert make_model(max_source_positions=4, max_target_positions=9).max_positions() == (4, 9)
     assert min(make_model().max_positions()) > 10_000

@@ -11,7 +11,7 @@ from fairseq.data import TruncatedDictionary
 from fairseq.models.transformer_lm import TransformerLanguageModel, TransformerLanguageModelConfig
 from fairseq.tasks.language_modeling import LanguageModelingTask
 from test_token_stream import make_stream
-from translation import PAD, SOURCE, make_dictionary
+from translation import PAD, SOURCE
 
 from fairseq_wsum import CELLS
 from fairseq_wsum.plugin.data.stream_states import StreamStates
@@ -197,14 +197,6 @@ def test_steps_without_any_layer_keep_the_state(caplog) -> None:
     assert not caplog.text
 
 
-def test_a_16_bit_model_keeps_its_memory_cell_in_32_bits() -> None:
-    model = make_model().to(torch.bfloat16)
-    carried = CarriedState()
-    for _ in range(2):
-        model(make_tokens(), carried_state=carried)
-    assert [part.dtype for part in carried.last or ()] == [torch.bfloat16, torch.float32]
-
-
 @pytest.mark.parametrize("options", FAIRSEQS_OPTIONS.values(), ids=FAIRSEQS_OPTIONS)
 def test_with_attention_in_all_layers_it_is_fairseqs_model(options) -> None:
     """In training, too: both draw the same random numbers."""
@@ -273,20 +265,6 @@ def test_a_model_of_fewer_output_words_is_loaded() -> None:
     model = WsumTransformerLanguageModel.build_model(args, task)
     assert model(make_tokens())[0].size(-1) == 12
     model.load_state_dict(model.state_dict())
-
-
-def test_weights_of_another_dictionary_are_refused() -> None:
-    weights = make_model().state_dict()
-    words = make_dictionary(20)
-    words.symbols[9:11] = reversed(words.symbols[9:11])
-    task = LanguageModelingTask(Namespace(), words)
-    other = WsumTransformerLanguageModel.build_model(Namespace(**SMALL), task)
-    with pytest.raises(ValueError, match="decoder was trained with another dictionary"):
-        other.load_state_dict(weights)
-
-
-def test_the_default_cell_is_a_gated_sum() -> None:
-    assert read_config(Namespace(**SMALL))[1].cell == CELLS["no-srnn-hidden"]
 
 
 def test_offloading_implies_recomputing_as_in_fairseqs_transformer() -> None:

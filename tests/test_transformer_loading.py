@@ -48,12 +48,3 @@ def test_a_model_with_merged_embeddings_is_loaded() -> None:
     model.load_state_dict(model.state_dict())
     second = make_model(task, merge_src_tgt_embed=True)  # of an ensemble
     second.load_state_dict(model.state_dict())
-
-
-@pytest.mark.parametrize("side", ["encoder", "decoder"])
-def test_weights_of_another_dictionary_are_refused(side) -> None:
-    weights = make_model().state_dict()
-    words = dict(encoder=make_dictionary(20), decoder=make_dictionary(30))
-    words[side].symbols[9:11] = reversed(words[side].symbols[9:11])
-    with pytest.raises(ValueError, match=f"{side} was trained with another dictionary"):
-        make_model(make_task(*words.values())).load_state_dict(weights)
