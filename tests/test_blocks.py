@@ -159,27 +159,3 @@ def test_each_option_builds_its_own_parts() -> None:
         [block.residual for block in side.lstm.blocks] for side in (model.encoder, model.decoder)
     ]
     assert added == [[True, True], [False, True]]  # the decoder's input includes the fed output
-
-
-BAD_OPTIONS = {
-    "divisor": (
-        dict(decoder_attention_heads=3),
-        "--decoder-attention-heads 3 does not divide --decoder-hidden-size 7: give a divisor",
-    ),
-    "mlp": (
-        dict(decoder_attention_heads=7, decoder_attention="mlp"),
-        "--decoder-attention-heads 7 with --decoder-attention mlp: only general and dot",
-    ),
-    "none": (
-        dict(decoder_attention_heads=7, decoder_attention="none"),
-        "--decoder-attention-heads 7 with --decoder-attention none: only general and dot",
-    ),
-    "no-heads": (dict(decoder_attention_heads=0), "--decoder-attention-heads 0: give at least 1"),
-    "size": (dict(decoder_ffn_embed_dim=-1), "--decoder-ffn-embed-dim -1: give .* or 0 for no"),
-}
-
-
-@pytest.mark.parametrize(("options", "message"), BAD_OPTIONS.values(), ids=BAD_OPTIONS)
-def test_incompatible_options_are_named(options, message) -> None:
-    with pytest.raises(ValueError, match=message):
-        make_model(**options)

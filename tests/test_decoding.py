@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 
 pytest.importorskip("fairseq")
-from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.search import DiverseBeamSearch
 from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithAlignment
 from fairseq.tasks import FairseqTask
-from fairseq.tasks.language_modeling import LanguageModelingTask
 from translation import (
     BLOCKS,
     EOS,
@@ -35,7 +33,7 @@ from translation import (
 
 from fairseq_wsum.cells import CELLS
 from fairseq_wsum.plugin.models.wsum_lstm import WsumLSTMModel
-from fairseq_wsum.plugin.modules.attention import ATTENTION_TYPES
+from fairseq_wsum.plugin.modules.attention import ATTENTIONS
 
 CELLS_IN_BLOCKS = ("no-srnn-hidden", "no-gates", "mingru")
 plain_or_blocks = pytest.mark.parametrize("options", [{}, BLOCKS | HEADS], ids=["plain", "blocks"])
@@ -60,7 +58,7 @@ def test_incremental_decoding_equals_full_decoding(options, feeding) -> None:
     torch.testing.assert_close(step_attention, attention)
 
 
-REORDERED = {name: dict(decoder_attention=name) for name in (*ATTENTION_TYPES, "none")}
+REORDERED = {name: dict(decoder_attention=name) for name in (*ATTENTIONS, "none")}
 REORDERED |= {
     f"{name}-heads": dict(REORDERED[name], decoder_attention_heads=3) for name in ("general", "dot")
 }
@@ -184,31 +182,6 @@ def test_diverse_beam_search_keeps_the_overlaps_of_a_sentence(ids, kind) -> None
         for sentence, n in zip(src, lengths, strict=True)
     ]
     torch.testing.assert_close(batch, alone)  # a score contains the penalties of the overlaps
-
-
-WITHOUT_ATTENTION = {
-    "wsum_lstm": dict(decoder_attention="none"),
-    "wsum_transformer": dict(no_cross_attention=True),
-    "wsum_lstm_lm": dict(),
-    "wsum_transformer_lm": dict(),
-}
-
-
-@pytest.mark.parametrize("arch", WITHOUT_ATTENTION)
-@pytest.mark.parametrize("option", ["replace_unk", "print_alignment"])
-def test_alignments_from_a_model_without_attention_are_rejected(option, arch) -> None:
-    task = LanguageModelingTask(Namespace(), SOURCE) if arch.endswith("lm") else make_task()
-    small = dict(encoder_embed_dim=8, decoder_embed_dim=8, cell="sru")
-    args = Namespace(**small, **WITHOUT_ATTENTION[arch])
-    model = ARCH_MODEL_REGISTRY[arch].build_model(args, task)
-    with pytest.raises(ValueError, match=f"--{option.replace('_', '-')} needs attention over"):
-        model.prepare_for_inference_(make_generation(**{option: "x"}))
-    beside = make_generation(**{option: "x"}, lm_path="lm.pt")
-    if arch.endswith("lm"):  # beside a translation model, whose alignments are meant
-        model.prepare_for_inference_(beside)
-    else:
-        with pytest.raises(ValueError, match="needs attention over"):
-            model.prepare_for_inference_(beside)
 
 
 def test_16_bit_decoding_keeps_the_memory_cell_in_32_bits() -> None:

@@ -1,12 +1,14 @@
 """Models reject the weights of another dictionary, by the buffer `words` of encoder and decoder."""
 
 import copy
+from argparse import Namespace
 
 import pytest
 import torch
 
 pytest.importorskip("fairseq")
 import transformer_models
+from fairseq.models import build_model
 from translation import make_batch, make_dictionary, make_model, make_task
 
 TASK = make_task(make_dictionary(20), make_dictionary(30))
@@ -14,6 +16,7 @@ OTHER = make_dictionary(28)
 OTHER.add_symbol("another")
 OTHER.add_symbol("word")
 MODELS = {"lstm": make_model, "transformer": transformer_models.make_model}
+LANGUAGE_MODELS = ("wsum_lstm_lm", "wsum_transformer_lm")
 every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 
 
@@ -26,6 +29,17 @@ def test_another_dictionary_of_the_same_size_is_rejected(make) -> None:
     smaller = make_task(TASK.source_dictionary, make_dictionary(26))
     with pytest.raises(ValueError, match=r"decoder knows 34 words, but the dictionary .* has 30"):
         make(smaller).load_state_dict(weights)
+
+
+@pytest.mark.parametrize("arch", LANGUAGE_MODELS)
+def test_a_language_model_rejects_another_dictionary(arch) -> None:
+    def make(words):
+        return build_model(Namespace(arch=arch, decoder_embed_dim=8), make_task(words, words))
+
+    weights = make(TASK.target_dictionary).state_dict()
+    make(TASK.target_dictionary).load_state_dict(weights)
+    with pytest.raises(ValueError, match="decoder was trained with another dictionary"):
+        make(OTHER).load_state_dict(weights)
 
 
 KEPT = {

@@ -10,17 +10,12 @@ import torch
 from torch import Tensor
 
 pytest.importorskip("fairseq")
-from fairseq import options
 from fairseq.criterions.adaptive_loss import AdaptiveLoss
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion
-from fairseq.data import TruncatedDictionary
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging import metrics
-from fairseq.models import ARCH_CONFIG_REGISTRY, build_model
+from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.models.lstm_lm import LSTMLanguageModel, base_architecture
 from fairseq.sequence_generator import SequenceGenerator
-from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
-from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from omegaconf import OmegaConf
 from text_corpora import make_task
 
@@ -271,15 +266,6 @@ def test_tied_embeddings_are_one_tensor() -> None:
     assert changed == [7]  # a word that is not read, so it is its output embedding
 
 
-def test_pretrained_embeddings_are_read_and_can_be_frozen(tmp_path) -> None:
-    path = tmp_path / "vectors.txt"
-    path.write_text("1 6\nw3 1 2 3 4 5 6\n")
-    model = make_model(decoder_embed_path=str(path), decoder_freeze_embed=True)
-    weight = model.decoder.embed_tokens.weight
-    assert weight[TASK.source_dictionary.index("w3")].tolist() == [1, 2, 3, 4, 5, 6]
-    assert not weight.requires_grad
-
-
 PRESETS = {  # layers, units, projection, dropout, init range: Zaremba et al.; Jozefowicz et al.
     "wsum_lstm_lm_ptb_small": (2, 200, 0, 0.0, 0.1),
     "wsum_lstm_lm_ptb_medium": (2, 650, 0, 0.5, 0.05),
@@ -314,51 +300,6 @@ def test_a_model_is_built_from_a_dataclass_and_a_dict_config() -> None:
         assert model.decoder.lstm.hidden_size == 5
 
 
-MISTAKES = {
-    "cell": (dict(cell="x"), "--cell x: choose one of lstm"),
-    "coupled": (dict(coupled_gates=True, cell="no-gates"), "leave out coupled_gates"),
-    "projection": (dict(decoder_proj_size=5), "--decoder-proj-size 5: give 0"),
-    "no-projection": (
-        dict(cell="sru", decoder_proj_size=3),
-        "--decoder-proj-size 3: cell sru cannot have a projection; use 0",
-    ),
-    "window": (dict(cell="qrnn", window=0), "--window 0: cell 'qrnn' has a window of 1 or 2"),
-    "no-window": (dict(window=2), "--window 2: cell 'lstm' has a window of 1, not of 2"),
-    "attention": (dict(decoder_attention="1"), "--decoder-attention 1: a language model"),
-    "layers": (dict(decoder_layers=0), "--decoder-layers 0: give at least 1"),
-    "sharing": (
-        dict(share_decoder_input_output_embed=True, decoder_out_embed_dim=7),
-        "--decoder-embed-dim 6 to match --decoder-out-embed-dim 7",
-    ),
-    "embedding-dropout": (
-        dict(embedding_dropout=1.5),
-        "--embedding-dropout 1.5: give a probability from 0 to 1",
-    ),
-    "weight-dropout": (
-        dict(weight_dropout=0.5, cell="no-srnn-hidden"),
-        "--weight-dropout 0.5: cell no-srnn-hidden has no recurrent matrices; use 0",
-    ),
-    "penalty": (
-        dict(activation_regularization=-1.0),
-        "--activation-regularization -1.0: give a number that is not negative",
-    ),
-    "penalty-lost": (
-        dict(temporal_activation_regularization=1.0, criterion="cross_entropy"),
-        "--temporal-activation-regularization 1.0: --criterion cross_entropy does not add it",
-    ),
-    "cutoff": (
-        dict(criterion="adaptive_loss", adaptive_softmax_cutoff="10,99"),
-        "--adaptive-softmax-cutoff 10,99: a cutoff is larger",
-    ),
-}
-
-
-@pytest.mark.parametrize(("options", "message"), MISTAKES.values(), ids=MISTAKES)
-def test_incompatible_options_are_named(options, message) -> None:
-    with pytest.raises(ValueError, match=message):
-        make_model(**options)
-
-
 def test_dropout_out_also_applies_between_layers_as_in_fairseq() -> None:
     cfg = read_config(Namespace(dropout=0.1, decoder_dropout_out=0.4))
     assert cfg.decoder.layer_dropout == 0.4
@@ -377,39 +318,6 @@ def test_the_perplexity_of_an_epoch_is_not_summed_in_16_bits() -> None:
 def test_the_maximum_length_comes_from_the_task() -> None:
     assert make_model(max_target_positions=4).max_positions() == 4
     assert make_model().max_positions() > 10_000
-
-
-def test_a_truncated_output_dictionary_is_rejected() -> None:
-    cut = TruncatedDictionary(TASK.source_dictionary, 10)
-    task = SimpleNamespace(source_dictionary=TASK.source_dictionary, target_dictionary=cut)
-    with pytest.raises(ValueError, match="--output-dictionary-size: this model predicts"):
-        make_model(task)
-
-
-@pytest.mark.parametrize("arch", ["wsum_lstm", "wsum_transformer"])
-def test_the_task_of_a_translation_model_is_named(arch) -> None:
-    task = TranslationTask(TranslationConfig(), TASK.source_dictionary, make_task(25).dictionary)
-    message = f"{arch}_lm is a language model: give --task .* for translation --arch {arch}$"
-    with pytest.raises(ValueError, match=message):
-        build_model(Namespace(arch=f"{arch}_lm", **SMALL), task)
-    # the command line reaches this message
-    words = ["data", "--task", "translation", "--arch", f"{arch}_lm"]
-    args = options.parse_args_and_arch(options.get_training_parser(), words)
-    assert convert_namespace_to_omegaconf(args).model._name == f"{arch}_lm"
-
-
-@pytest.mark.parametrize("arch", ["wsum_lstm", "wsum_transformer"])
-def test_the_task_of_a_language_model_is_named(arch) -> None:
-    task = LanguageModelingTask(LanguageModelingConfig(), TASK.dictionary)
-    message = f"--arch {arch} is a translation model: give --task translation, or .*{arch}_lm$"
-    with pytest.raises(ValueError, match=message):
-        build_model(Namespace(arch=arch, **SMALL), task)
-
-
-def test_a_dictionary_that_differs_from_the_checkpoints_is_rejected() -> None:
-    state = make_model().state_dict()
-    with pytest.raises(ValueError, match=r"knows 30 words, but the dictionary .* has 25"):
-        make_model(make_task(25)).load_state_dict(state)
 
 
 @torch.no_grad()

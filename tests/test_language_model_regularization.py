@@ -112,7 +112,7 @@ def test_without_recurrent_weights_a_model_equals_one_with_all_of_them_dropped()
 def test_weight_dropout_of_a_matrix_with_weight_norm_is_an_error(norm) -> None:
     lstm = WsumLSTM(3, 4)
     norm(lstm, "weight_hh_l0")
-    with pytest.raises(ValueError, match=r"--weight-dropout 0\.5: the recurrent matrices are comp"):
+    with pytest.raises(ValueError, match=r"--weight-dropout 0\.5: no recurrent matrix"):
         WeightDropout(0.5)(lstm, torch.randn(2, 1, 3), None)
 
 

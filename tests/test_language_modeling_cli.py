@@ -13,7 +13,6 @@ import torch
 pytest.importorskip("fairseq")
 from commands import ROOT, USER_DIR, every_cells_options, run
 from fairseq.data import Dictionary
-from shell import fails
 
 from fairseq_wsum.plugin.models.wsum_lstm_lm import WsumLSTMLanguageModel
 
@@ -444,14 +443,5 @@ def test_another_dictionary_and_an_empty_split_are_rejected(data, corpus, model,
     assert re.search(r"second/test has no tokens", output)
     output = run("fairseq-eval-lm", data, *common, "--context-window", 5, check=False)
     assert "--context-window 5: the state holds all of the past" in output
-    output = run("fairseq-eval-lm", data, *common, "--context-window", 40, check=False)
-    assert "--tokens-per-sample -5: give at least 1, and a smaller --context-window" in output
     output = run("fairseq-eval-lm", data, *common, "--num-shards", 2, check=False)
     assert "one process must read the whole stream, not 2" in output
-    sentences = ["--sample-break-mode", "eos", "--context-window", 40]
-    output = run("fairseq-eval-lm", data, *common, *sentences, check=False)
-    assert "a smaller --context-window, which fairseq subtracts from it" in output
-    window = ["--context-window", 32, "--tokens-per-sample", 32]
-    for task in ([], ["--task", "language_modeling"]):
-        message = fails("perplexity.sh", data, "--checkpoint", common[-1], "--cpu", *task, *window)
-        assert "error: --tokens-per-sample 0: give at least 1, and a smaller --context" in message

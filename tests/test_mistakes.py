@@ -24,25 +24,10 @@ def model(prepared, tmp_path_factory) -> Path:
 
 
 VALUES = {
-    "negative-dropout": (["--dropout", "-0.1"], "--dropout -0.1: give a probability"),
-    "nan-dropout": (["--dropout", "nan"], "--dropout nan: give a probability"),
-    "part": (["--decoder-dropout-in", "1.5"], "--decoder-dropout-in 1.5: give a probability"),
-    "no-batch": (["--batch-size", "0"], "--batch-size (or --batch-size-valid) 0: give at least 1"),
-    "no-tokens": (
-        ["--max-tokens", "-5"],
-        "--max-tokens (or --max-tokens-valid) -5: give at least 1",
-    ),
-    "smoothing": (
+    "model": (["--dropout", "-0.1"], "--dropout -0.1: give at least 0 and at most 1"),
+    "criterion": (
         ["--criterion", "wsum_cross_entropy", "--label-smoothing", "1.5"],
-        "--label-smoothing 1.5: give a number from 0 to 1",
-    ),
-    "negative-smoothing": (
-        ["--criterion", "wsum_cross_entropy", "--label-smoothing", "-0.1"],
-        "--label-smoothing -0.1: give a number from 0 to 1",
-    ),
-    "negative-rdrop": (
-        ["--criterion", "wsum_cross_entropy", "--rdrop-alpha", "-1"],
-        "--rdrop-alpha -1.0: give 0 or more",
+        "--label-smoothing 1.5: give at least 0 and at most 1",
     ),
 }
 
@@ -70,20 +55,6 @@ def test_a_training_is_not_continued_with_another_cell(prepared, model, tmp_path
         check=False,
     )
     assert "another model: give the options of that model: --cell no-out" in output
-
-
-def test_a_task_for_other_models_is_named(prepared, tmp_path) -> None:
-    task = ["--task", "multilingual_translation", "--lang-pairs", "en-de,de-en"]
-    output = train(prepared, tmp_path, *TRAINING, *task, check=False)
-    assert "--arch wsum_lstm: this task trains an encoder and a decoder for each" in output
-
-
-def test_bleu_of_subwords_is_named(prepared, tmp_path) -> None:
-    score = [prepared, tmp_path, *TRAINING, "--eval-bleu", "--eval-bleu-args", '{"max_len_b": 9}']
-    warning = "--eval-bleu computes the BLEU of subwords: add --eval-bleu-remove-bpe sentencepiece"
-    assert warning in train(*score, "--max-epoch", 1)
-    joined = train(*score, "--max-epoch", 2, "--eval-bleu-remove-bpe", "sentencepiece")
-    assert "| bleu " in joined and warning not in joined
 
 
 def test_another_data_folder_is_named_in_scoring(prepared, model, tmp_path) -> None:

@@ -126,12 +126,6 @@ def test_the_adaptive_softmax_has_the_dropout_of_the_output() -> None:
         assert [bool(part.any()) for part in scores] == [not training] * 3
 
 
-@pytest.mark.parametrize("written", ["8,16", "[8,16]", "(8, 16)", "8,16,", "8e0,16", [8, 16]])
-def test_cutoffs_are_parsed_like_fairseqs(written) -> None:
-    model = make_model(criterion="adaptive_loss", adaptive_softmax_cutoff=written)
-    assert model.decoder.adaptive_softmax.cutoff == [8, 16, 34]
-
-
 def test_the_maximum_lengths_are_those_of_the_task() -> None:
     assert make_model(max_source_positions=4, max_target_positions=9).max_positions() == (4, 9)
     assert min(make_model().max_positions()) > 10_000
@@ -145,8 +139,6 @@ def test_an_adaptive_softmax_shares_only_the_input_embeddings() -> None:
     # and fairseq's own takes this option, too, without effect
     model = make_model(share_decoder_input_output_embed=True, decoder_hidden_size=7, **adaptive)
     assert not model.decoder.share_input_output_embed and model.decoder.additional_fc is None
-    with pytest.raises(ValueError, match="x with --share-all-embeddings: give this file as --enc"):
-        make_model(task, share_all_embeddings=True, decoder_embed_path="x")
 
 
 def test_dropout_out_also_applies_between_layers_as_in_fairseq() -> None:
@@ -181,70 +173,10 @@ def test_a_criterion_without_a_dataclass_can_be_chosen(arch) -> None:
     assert convert_namespace_to_omegaconf(args).model.criterion_name is None
 
 
-BAD_OPTIONS = {
-    "unlinked": (
-        dict(
-            decoder_attention="none",
-            encoder_cell="no-gates",
-            decoder_cell="no-srnn-out-hidden",
-        ),
-        "the decoder could not see the source",
-    ),
-    "cell": (dict(cell="nope"), "--cell nope: choose one of lstm, no-srnn"),
-    "encoder": (dict(encoder_cell="nope"), "--encoder-cell nope"),
-    "window": (
-        dict(window=2, encoder_cell="gru"),
-        "--window 2: cell 'gru' has a window of 1, not of 2; cell 'lstm' has",
-    ),
-    "coupled": (
-        dict(coupled_gates=True, decoder_cell="no-gates"),
-        "--decoder-cell no-gates: cell 'no-gates' has no forget gate of its own to couple",
-    ),
-    "attention": (dict(decoder_attention="soft"), "--decoder-attention soft: choose one of"),
-    "dot": (dict(decoder_attention="dot"), r"-attention dot needs an encoder output size .*\(5"),
-    "feeding": (dict(decoder_input_feeding="maybe"), "--decoder-input-feeding maybe: give True"),
-    "layers": (dict(encoder_layers=0), "--encoder-layers 0: give at least 1"),
-    "backend": (dict(lstm_backend="fpga"), "--lstm-backend fpga: choose one of auto"),
-    "init": (dict(init_range=0.0), "--init-range 0.0: give a number larger than 0"),
-    "joined": (dict(share_all_embeddings=True), "requires a joined dictionary"),
-    "widths": (
-        dict(share_all_embeddings=True, encoder_embed_dim=8),
-        "--encoder-embed-dim 8 to match --decoder-embed-dim 6",
-    ),
-    "output": (
-        dict(share_decoder_input_output_embed=True, decoder_out_embed_dim=4),
-        "--decoder-embed-dim 6 to match --decoder-out-embed-dim 4",
-    ),
-    "cutoffs": (
-        dict(criterion="adaptive_loss", adaptive_softmax_cutoff="10,100"),
-        "a cutoff is larger than the dictionary, which has 34",
-    ),
-    "cutoff": (
-        dict(criterion="adaptive_loss", adaptive_softmax_cutoff="ten"),
-        "--adaptive-softmax-cutoff ten: give whole numbers",
-    ),
-    "code": (
-        dict(criterion="adaptive_loss", adaptive_softmax_cutoff="[exit()]"),
-        r"--adaptive-softmax-cutoff \[exit\(\)\]: give whole numbers",
-    ),
-    "order": (
-        dict(criterion="adaptive_loss", adaptive_softmax_cutoff="8,8"),
-        "--adaptive-softmax-cutoff 8,8: give .* each larger than the one before",
-    ),
-    "nothing": (dict(decoder_out_embed_dim=0), "--decoder-out-embed-dim 0: give at least 1"),
-}
-
-
 @pytest.mark.parametrize("feeding", ["True", "False"])
 def test_layer_normalisation_within_input_feeding_gives_a_warning(feeding, caplog) -> None:
     make_model(layer_norm=True, decoder_input_feeding=feeding)
     assert ("give --decoder-input-feeding False" in caplog.text) == (feeding == "True")
-
-
-@pytest.mark.parametrize(("options", "message"), BAD_OPTIONS.values(), ids=BAD_OPTIONS)
-def test_incompatible_options_are_named(options, message) -> None:
-    with pytest.raises(ValueError, match=message):
-        make_model(**options)
 
 
 def test_no_value_counts_as_the_default_of_an_option_that_needs_one() -> None:

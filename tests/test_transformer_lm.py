@@ -11,7 +11,7 @@ from fairseq.data import TruncatedDictionary
 from fairseq.models.transformer_lm import TransformerLanguageModel, TransformerLanguageModelConfig
 from fairseq.tasks.language_modeling import LanguageModelingTask
 from test_token_stream import make_stream
-from translation import PAD, SOURCE, make_dictionary
+from translation import PAD, SOURCE
 
 from fairseq_wsum import CELLS
 from fairseq_wsum.plugin.data.stream_states import StreamStates
@@ -197,14 +197,6 @@ def test_steps_without_any_layer_keep_the_state(caplog) -> None:
     assert not caplog.text
 
 
-def test_a_16_bit_model_keeps_its_memory_cell_in_32_bits() -> None:
-    model = make_model().to(torch.bfloat16)
-    carried = CarriedState()
-    for _ in range(2):
-        model(make_tokens(), carried_state=carried)
-    assert [part.dtype for part in carried.last or ()] == [torch.bfloat16, torch.float32]
-
-
 @pytest.mark.parametrize("options", FAIRSEQS_OPTIONS.values(), ids=FAIRSEQS_OPTIONS)
 def test_with_attention_in_all_layers_it_is_fairseqs_model(options) -> None:
     """In training, too: both draw the same random numbers."""
@@ -275,75 +267,5 @@ def test_a_model_of_fewer_output_words_is_loaded() -> None:
     model.load_state_dict(model.state_dict())
 
 
-def test_weights_of_another_dictionary_are_refused() -> None:
-    weights = make_model().state_dict()
-    words = make_dictionary(20)
-    words.symbols[9:11] = reversed(words.symbols[9:11])
-    task = LanguageModelingTask(Namespace(), words)
-    other = WsumTransformerLanguageModel.build_model(Namespace(**SMALL), task)
-    with pytest.raises(ValueError, match="decoder was trained with another dictionary"):
-        other.load_state_dict(weights)
-
-
-def test_the_default_cell_is_a_gated_sum() -> None:
-    assert read_config(Namespace(**SMALL))[1].cell == CELLS["no-srnn-hidden"]
-
-
 def test_offloading_implies_recomputing_as_in_fairseqs_transformer() -> None:
     assert read_config(Namespace(**SMALL, offload_activations=True))[0].checkpoint_activations
-
-
-TIED = dict(
-    tie_adaptive_weights=True,
-    adaptive_input=True,
-    adaptive_input_cutoff="5,10",
-    adaptive_softmax_cutoff="5,10",
-)
-BAD_OPTIONS = {
-    "cell": (dict(cell="lstm2"), "--cell lstm2: choose one of lstm"),
-    "size": (dict(decoder_hidden_size=0), "--decoder-hidden-size 0: give at least 1"),
-    "order": (dict(decoder_attention_layers="0"), "give --token-positional-embeddings"),
-    "layer": (dict(decoder_attention_layers="7"), "numbers from 0 to 1"),
-    "heads": (dict(scale_heads=True, decoder_attention_heads=3), "heads 3 does not divide"),
-    "sharing": (
-        dict(share_decoder_input_output_embed=True, decoder_input_dim=6),
-        "--decoder-input-dim 6 to match --decoder-output-dim 8",
-    ),
-    "nothing to share": (
-        dict(share_decoder_input_output_embed=True, adaptive_input=True),
-        "--share-decoder-input-output-embed with --adaptive-input: .* omit one of them",
-    ),
-    "tied": (dict(tie_adaptive_weights=True), "--tie-adaptive-weights needs --adaptive-input"),
-    "no cutoffs": (dict(adaptive_input=True), "--adaptive-input needs --adaptive-input-cutoff"),
-    "tied factors": (
-        dict(TIED, adaptive_input_factor=2.0),
-        "--adaptive-input-factor 2.0 and --adaptive-softmax-factor 4.*: give both the same value",
-    ),
-    "tied cutoffs": (
-        dict(TIED, adaptive_softmax_cutoff="5,9"),
-        "--adaptive-input-cutoff 5,10 and --adaptive-softmax-cutoff 5,9: give both the same value",
-    ),
-    "cutoffs": (
-        dict(adaptive_softmax_cutoff="2k,10k"),
-        "--adaptive-softmax-cutoff 2k,10k: give whole numbers",
-    ),
-    "no cutoff": (
-        dict(criterion="adaptive_loss"),
-        "--criterion adaptive_loss needs --adaptive-softmax-cutoff, such as",
-    ),
-    "large cutoff": (
-        dict(adaptive_softmax_cutoff="5,1000"),
-        "--adaptive-softmax-cutoff 5,1000: a cutoff is larger than the dictionary, which has",
-    ),
-    "quantised": (dict(quant_noise_scalar=0.1), "--quant-noise-scalar 0.1: fairseq cannot"),
-    "window": (
-        dict(cell="qrnn", window=2, decoder_attention_layers="all"),
-        "--window has no effect, because all layers keep self-attention",
-    ),
-}
-
-
-@pytest.mark.parametrize(("options", "message"), BAD_OPTIONS.values(), ids=BAD_OPTIONS)
-def test_bad_options_are_named_with_the_cure(options, message) -> None:
-    with pytest.raises(ValueError, match=message):
-        make_model(**options)

@@ -16,7 +16,7 @@ from fairseq_wsum.plugin.models.wsum_transformer import (
     WsumTransformerModel,
     wsum_transformer_multi30k,
 )
-from fairseq_wsum.plugin.models.wsum_transformer_config import WsumTransformerConfig, read_config
+from fairseq_wsum.plugin.models.wsum_transformer_config import WsumTransformerConfig
 
 
 @pytest.mark.parametrize(
@@ -54,15 +54,6 @@ def test_attention_in_all_layers_has_the_feed_forward_width_of_fairseqs(side) ->
     mixed = Namespace(cell="no-srnn-hidden", **{f"{side}_attention_layers": "0,1"})
     wsum_transformer_multi30k(mixed)
     assert 192 < getattr(mixed, f"{side}_ffn_embed_dim") < 256
-
-
-@pytest.mark.parametrize("size", ["encoder_layers", "decoder_layers", "encoder_embed_dim"])
-def test_a_preset_leaves_a_wrong_size_to_the_check_of_the_model(size) -> None:
-    args = Namespace(cell="lstm", **{size: 0})
-    wsum_transformer_multi30k(args)
-    option = f"--{size.replace('_', '-')} 0: give at least 1"
-    with pytest.raises(ValueError, match=option):
-        read_config(args)
 
 
 def test_a_preset_that_hydra_would_ignore_is_rejected() -> None:

@@ -3,7 +3,6 @@
 import json
 import random
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -123,19 +122,6 @@ def test_checkpoints_with_eval_bleu_can_be_read_again(data, tmp_path) -> None:
     average = tmp_path / "average.pt"
     run("python", ROOT / "scripts" / "average_checkpoints.py", tmp_path, 2, average)
     assert len(generate(data, average)["H"]) == SENTENCES["test"]
-
-
-def test_an_average_can_begin_with_a_checkpoint_that_has_none(model, data, tmp_path) -> None:
-    """Without a shim fairseq ends with KeyError: 'model'."""
-    path = shutil.copy(model / "checkpoint_last.pt", tmp_path)
-    average = ("--store-ema", "--ema-decay", 0.75)
-    train(data, tmp_path, "wsum_lstm", *REPEATABLE, *average, "--max-epoch", 3)
-    before = torch.load(model / "checkpoint_last.pt", weights_only=True)["model"]
-    after = torch.load(path, weights_only=True)
-    for name, weight in after["model"].items():
-        if weight.is_floating_point():
-            moved = 0.75 * before[name] + 0.25 * weight
-            torch.testing.assert_close(after["extra_state"]["ema"][name], moved)
 
 
 @every_model

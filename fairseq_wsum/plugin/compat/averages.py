@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import functools
-import logging
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
 
-from fairseq import checkpoint_utils
 from fairseq.models.ema.ema import EMA
-from fairseq.trainer import Trainer
 from torch import Tensor, nn
-
-logger = logging.getLogger(__name__)
 
 
 def apply() -> None:
     """Apply the shims of this file."""
     _load_all_entries()
-    _begin_with_the_weights()
     _average_shared_tensors_once()
 
 
@@ -38,32 +31,6 @@ def _load_all_entries() -> None:
         restore(self, {**_tensors(self.model), **state_dict}, *args, **named)
 
     EMA.restore = restore_all
-
-
-def _begin_with_the_weights() -> None:
-    """Let an average begin with the weights of a checkpoint that has none.
-
-    fairseq means to do this, too, but deletes the weights before it reads them (KeyError: 'model').
-    """
-    load = Trainer.load_checkpoint
-
-    @functools.wraps(load)
-    def load_with_average(self: Trainer, filename: str, *args: Any, **named: Any) -> Any:
-        if not self.cfg.ema.store_ema:
-            return load(self, filename, *args, **named)
-        read = checkpoint_utils.load_checkpoint_to_cpu
-
-        def read_with_average(*args: Any, **named: Any) -> Any:
-            state = read(*args, **named)
-            if "ema" not in (state.get("extra_state") or {"ema": None}):
-                logger.info("%s has no average: it begins with the weights", filename)
-                state["extra_state"]["ema"] = dict(state["model"])
-            return state
-
-        with patch.object(checkpoint_utils, "load_checkpoint_to_cpu", read_with_average):
-            return load(self, filename, *args, **named)
-
-    Trainer.load_checkpoint = load_with_average
 
 
 def _average_shared_tensors_once() -> None:

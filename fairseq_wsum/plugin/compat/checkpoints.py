@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 import shlex
 import shutil
 from argparse import Action, ArgumentParser, Namespace
@@ -47,7 +46,6 @@ def apply() -> None:
     _write_whole_files()
     _check_before_resuming()
     _check_before_loading()
-    _record_pruned_layers()
 
 
 def _write_whole_files() -> None:
@@ -267,47 +265,6 @@ def _check_before_loading() -> None:
         return load_model_ensemble_and_task(filenames, arg_overrides, task, *args, **kwargs)
 
     checkpoint_utils.load_model_ensemble_and_task = load_tested_models
-
-
-def _record_pruned_layers() -> None:
-    """Save the number of layers that a model has after --encoder-layers-to-keep.
-
-    Once fairseq has pruned the weights that it loads, it clears the option in the configuration
-    that the next checkpoint saves (checkpoint_utils.py), but leaves the number of layers as it
-    was. A model with a dataclass, such as transformer_lm, could not be built from that checkpoint.
-
-    If only one side has the option, fairseq drops all layers of the other: it gets them all here.
-
-    When the training continues, fairseq would prune its own checkpoint again: weights that have as
-    many layers as are kept stay as they are here.
-    """
-    prune_state_dict = checkpoint_utils.prune_state_dict
-
-    @functools.wraps(prune_state_dict)
-    def prune_and_record(state_dict: dict[str, Any], model_cfg: Any) -> dict[str, Any]:
-        sides = ("encoder", "decoder")
-        kept = {side: getattr(model_cfg, f"{side}_layers_to_keep", None) for side in sides}
-        if any(kept.values()):
-            for side in sides:
-                layers, number = kept[side], getattr(model_cfg, f"{side}_layers", None)
-                if layers and len(layers.split(",")) != _layers_in(state_dict, side):
-                    continue  # to be pruned
-                number = len(layers.split(",")) if layers else number
-                if number is not None:
-                    kept[side] = ",".join(map(str, range(number)))
-                    setattr(model_cfg, f"{side}_layers_to_keep", kept[side])
-        pruned: dict[str, Any] = prune_state_dict(state_dict, model_cfg)
-        for side, layers in kept.items():
-            if layers:
-                setattr(model_cfg, f"{side}_layers", len(layers.split(",")))
-        return pruned
-
-    checkpoint_utils.prune_state_dict = prune_and_record
-
-
-def _layers_in(state_dict: dict[str, Any], side: str) -> int:
-    found = (re.match(rf"{side}\.layers\.(\d+)\.", name) for name in state_dict)
-    return len({match[1] for match in found if match})
 
 
 def _loaded(cfg: CheckpointConfig, suffix: str) -> tuple[str, str]:

@@ -1,36 +1,30 @@
 """`--criterion wsum_cross_entropy`: fairseq's cross entropy with a smaller memory footprint."""
 
 # Without `from __future__ import annotations`: fairseq needs the types of the options.
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Optional
 
-import torch
 from fairseq.criterions import register_criterion
 from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterion,
     LabelSmoothedCrossEntropyCriterionConfig,
 )
+from omegaconf import II
 from torch import Tensor
 from torch.nn import functional as F
 
 from ...ops import cross_entropy, kernels
-from ...ops.symmetric_kl import symmetric_kl
+from ..models.fields import check_limits, probability
 from ..modules.softmax import adaptive_softmax, ends_in_softmax
 
 
 @dataclass
 class WsumCrossEntropyConfig(LabelSmoothedCrossEntropyCriterionConfig):
-    """The options of fairseq's `label_smoothed_cross_entropy`, and R-Drop."""
+    """The options of fairseq's `label_smoothed_cross_entropy`."""
 
-    rdrop_alpha: float = field(
-        default=0.0,
-        metadata={
-            "help": "R-Drop (Liang et al., 2021): weight of the divergence between the two "
-            "predictions for a sentence that passes twice with different dropout; "
-            "the paper uses 5 for translation; 0 turns it off. --embedding-dropout, "
-            "--weight-dropout and layer drop are the same in both predictions"
-        },
-    )
+    label_smoothing: float = probability(0.0, "epsilon for label smoothing, 0 means none")
+    # not an option, and without effect: older checkpoints have it
+    rdrop_alpha: Optional[float] = II("oc.select:criterion.none,null")  # noqa: UP045
 
 
 @register_criterion("wsum_cross_entropy", dataclass=WsumCrossEntropyConfig)
@@ -42,48 +36,23 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
     loss is computed directly from the logits, without an array of probabilities. In all other
     cases it is computed by fairseq. The penalty that a `wsum_lstm_lm` may have in training counts
     in the gradient, but not in the loss that is logged.
-
-    With `rdrop_alpha`, training reads each batch twice, as one batch of double size, and adds the
-    divergence between the two predictions (R-Drop, equation 4 of Liang et al., "R-Drop: Regularized
-    Dropout for Neural Networks", NeurIPS 2021). The gradient is that of fairseq's
-    `label_smoothed_cross_entropy_with_rdrop` with the same `--rdrop-alpha`, divided by 2. What is
-    logged remains comparable: the mean over both predictions, without the divergence.
     """
-
-    def __init__(
-        self,
-        task: Any,
-        sentence_avg: bool,
-        label_smoothing: float,
-        ignore_prefix_size: int = 0,
-        report_accuracy: bool = False,
-        rdrop_alpha: float = 0.0,
-    ) -> None:
-        super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
-        self.rdrop_alpha = rdrop_alpha
 
     @classmethod
     def build_criterion(cls, cfg: Any, task: Any) -> "WsumCrossEntropyCriterion":
         """Build the criterion that `cfg` describes.
 
         Raises:
-            ValueError: --label-smoothing is not between 0 and 1, or --rdrop-alpha is below 0, or
-                --rdrop-alpha or --ignore-prefix-size is given for a task that carries the state
-                from batch to batch.
+            ValueError: --label-smoothing is not between 0 and 1, or --ignore-prefix-size is given
+                for a task that carries the state from batch to batch.
         """
-        if not 0 <= cfg.label_smoothing <= 1:
-            raise ValueError(f"--label-smoothing {cfg.label_smoothing}: give a number from 0 to 1")
-        if not 0 <= cfg.rdrop_alpha < float("inf"):
-            raise ValueError(f"--rdrop-alpha {cfg.rdrop_alpha}: give 0 or more")
-        for option, given, needs in (
-            ("--rdrop-alpha", cfg.rdrop_alpha > 0, "samples that are independent"),
-            ("--ignore-prefix-size", cfg.ignore_prefix_size > 0, "samples that start a sentence"),
-        ):
-            if given and getattr(task, "carries_state", False):
-                raise ValueError(
-                    f"{option} needs {needs}, but --task wsum_language_modeling carries the state "
-                    "from batch to batch: omit the option, or give --sample-break-mode eos"
-                )
+        check_limits(WsumCrossEntropyConfig, cfg)
+        if cfg.ignore_prefix_size > 0 and getattr(task, "carries_state", False):
+            raise ValueError(
+                "--ignore-prefix-size needs samples that start a sentence, but --task "
+                "wsum_language_modeling carries the state from batch to batch: omit the option, or "
+                "give --sample-break-mode eos"
+            )
         criterion: WsumCrossEntropyCriterion = super().build_criterion(cfg, task)
         return criterion
 
@@ -101,49 +70,24 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
                 "give --criterion adaptive_loss --ddp-backend legacy_ddp, or omit "
                 "--adaptive-softmax-cutoff"
             )
-        if not self._rdrop(model):
-            return super().forward(model, sample, reduce)
-        loss, size, log = super().forward(model, _twice(sample), reduce)
-        log.update(ntokens=sample["ntokens"], nsentences=sample["target"].size(0))
-        log["sample_size"] //= 2
-        for name in {"loss", "nll_loss", "n_correct", "total"} & set(log):
-            log[name] = log[name] / 2
-        return loss, size, log
-
-    def _rdrop(self, model: Any) -> bool:
-        return self.rdrop_alpha > 0 and model.training
+        result: tuple[Tensor, Any, dict[str, Any]] = super().forward(model, sample, reduce)
+        return result
 
     def compute_loss(
         self, model: Any, net_output: Any, sample: dict[str, Any], reduce: bool = True
     ) -> tuple[Tensor, Tensor]:
         """The loss with and without smoothing, summed, or for each token (N x 1).
 
-        The first of the two also has the gradient of the model's `penalty` and of R-Drop.
+        The first of the two also has the gradient of the model's `penalty`.
         """
         loss, nll = self._cross_entropy(model, net_output, sample, reduce)
         extra = net_output[1]
         if isinstance(extra, dict) and "penalty" in extra:
-            # added to each token's loss, if they are not summed
-            loss = loss + _only_gradient(extra["penalty"] / loss.numel())
-        if self._rdrop(model):
-            loss = loss + _only_gradient(
-                self.rdrop_alpha * self._divergence(model, net_output, sample, reduce)
-            )
+            # added to each token's loss, if they are not summed; only its gradient counts, so that
+            # fairseq logs the cross entropy alone
+            penalty = extra["penalty"] / loss.numel()
+            loss = loss + (penalty - penalty.detach())
         return loss, nll
-
-    def _divergence(
-        self, model: Any, net_output: Any, sample: dict[str, Any], reduce: bool
-    ) -> Tensor:
-        """(KL(p || q) + KL(q || p)) / 2 between the halves of a batch, in the form of the loss."""
-        skipped = max(self.ignore_prefix_size, 0)
-        targets = model.get_targets(sample, net_output)[:, skipped:]
-        logits = net_output[0]
-        if not ends_in_softmax(model):  # log-probabilities are logits, too
-            logits = model.get_normalized_probs(net_output, log_probs=True)
-        a, b = (half.flatten(0, 1) for half in logits[:, skipped:].chunk(2))
-        padding = targets.chunk(2)[0].flatten() == self.padding_idx
-        each = symmetric_kl(a, b).masked_fill(padding, 0)
-        return each.sum() if reduce else torch.cat((each, each)).unsqueeze(1) / 2
 
     def _cross_entropy(
         self, model: Any, net_output: Any, sample: dict[str, Any], reduce: bool
@@ -180,19 +124,3 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
         nll = F.nll_loss(log_p, targets, ignore_index=self.padding_idx, reduction=reduction)
         nll = nll if reduce else nll.unsqueeze(1)
         return nll, nll
-
-
-def _twice(sample: dict[str, Any]) -> dict[str, Any]:
-    """The batch of double size in which each sentence occurs twice."""
-
-    def double(value: Any) -> Any:
-        return torch.cat((value, value)) if isinstance(value, Tensor) else value
-
-    net_input = {name: double(value) for name, value in sample["net_input"].items()}
-    target, ntokens = double(sample["target"]), 2 * sample["ntokens"]
-    return {**sample, "net_input": net_input, "target": target, "ntokens": ntokens}
-
-
-def _only_gradient(x: Tensor) -> Tensor:
-    """Zero with the gradient of `x`, so that fairseq logs the cross entropy alone."""
-    return x - x.detach()

@@ -8,7 +8,7 @@ from fairseq import utils
 from fairseq.data import Dictionary
 from torch import nn
 
-from .options import flag
+from .fields import flag
 
 
 def embedding(dictionary: Dictionary, dim: int) -> nn.Embedding:
@@ -25,8 +25,8 @@ def load_embedding(
     Words that are not in the file keep their vectors.
 
     Raises:
-        ValueError: the file does not exist or has another format, or its vectors have the wrong
-            size; the message names `option`.
+        ValueError: the file does not exist, or has another format.
+        RuntimeError: its vectors have the wrong size.
     """
     if not path:
         return
@@ -36,22 +36,6 @@ def load_embedding(
             "continue its training, omit the option; to use it without the file, give "
             f"--model-overrides \"{{'{option}': None}}\""
         )
-    form = f"{flag(option)} {path}: give word2vec's text format"
-    with open(path, "rb") as file:
-        if len(file.readline().split()) != 2:  # fairseq would skip it, whatever it is
-            raise ValueError(f"{form}, whose first line has the numbers of words and dimensions")
-    try:
-        vectors = utils.parse_embedding(path)
-    except ValueError as error:
-        raise ValueError(f"{form}, with a word and its numbers in each line: {error}") from error
-    sizes = {len(vector) for vector in vectors.values()} or {embed_tokens.embedding_dim}
-    if len(sizes) > 1:
-        raise ValueError(f"{form}: the vectors have {min(sizes)} to {max(sizes)} numbers")
-    (size,) = sizes
-    if size != embed_tokens.embedding_dim:
-        raise ValueError(
-            f"{flag(option)} {path} has vectors of {size} numbers, but the embedding has "
-            f"{embed_tokens.embedding_dim}: give {flag(option.replace('path', 'dim'))} {size}"
-        )
+    vectors = utils.parse_embedding(path)
     utils.print_embed_overlap(vectors, dictionary)
     utils.load_embedding(vectors, dictionary, embed_tokens)

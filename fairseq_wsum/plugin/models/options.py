@@ -1,19 +1,18 @@
 """Options shared by the models, and functions that read fairseq's configuration."""
 
 from argparse import SUPPRESS, Namespace
-from ast import literal_eval
-from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from itertools import pairwise
 from typing import Any, Optional, TypeVar, get_args
 
 from fairseq.dataclass import FairseqDataclass
+from fairseq.utils import eval_str_list
 from omegaconf import II
 from omegaconf.errors import InterpolationResolutionError
 
 from ... import backends
 from ...cells import CELLS, Cell, get_cell
+from .fields import check_limits, option, probability, size
 
 # fairseq's dataclass machinery needs annotations that are types and supports `Optional` only, so
 # this file uses neither `int | None` nor `from __future__ import annotations`.
@@ -25,8 +24,15 @@ TRUE = ("1", "true", "yes", "on")  # values of options, in lower case
 FALSE = ("0", "false", "no", "off")
 MAX_POSITIONS = 100_000  # fairseq needs a limit; the models have none
 
+
+def cell_option(default: str | None, help: str) -> Any:
+    """An option that is the name of a cell."""
+    cure = ", or give the folder that defines this cell with --user-dir"
+    return option(default, help, one_of=lambda: CELLS, cure=cure)
+
+
 _CELLS_WITH_TITLES = ", ".join(f"{name} ({cell.title})" for name, cell in CELLS.items())
-CELL = {"help": f"cell of all layers: {_CELLS_WITH_TITLES}, or a registered cell"}
+CELL_HELP = f"cell of all layers: {_CELLS_WITH_TITLES}, or a registered cell"
 
 
 @dataclass(frozen=True)
@@ -47,16 +53,14 @@ class Side:
 class CellOptions(FairseqDataclass):
     """The options of all models: for the cell and the backend."""
 
-    cell: str = field(default="lstm", metadata=CELL)
-    coupled_gates: bool = field(
-        default=False, metadata={"help": "f = 1 - i, in the LSTM and its ablations"}
-    )
-    window: Optional[int] = field(
-        default=None,
-        metadata={"help": "inputs that a step of a qrnn reads: 1 (default) or 2"},
-    )
-    lstm_backend: str = field(
-        default="auto", metadata={"help": f"backend of the LSTM: {', '.join(backends.choices())}"}
+    cell: str = cell_option("lstm", CELL_HELP)
+    coupled_gates: bool = option(False, "f = 1 - i, in the LSTM and its ablations")
+    window: Optional[int] = option(None, "inputs that a step of a qrnn reads: 1 (default) or 2")
+    lstm_backend: str = option(
+        "auto",
+        f"backend of the LSTM: {', '.join(backends.choices())}",
+        one_of=backends.choices,
+        cure=", or give the folder that registers this backend with --user-dir",
     )
     # not an option for users, and without help: see `use_preset`
     preset: Optional[str] = field(default=None, compare=False, metadata={"help": SUPPRESS})
@@ -71,65 +75,61 @@ class CellOptions(FairseqDataclass):
             config.criterion_name = getattr(args, "criterion", None)
         return config
 
+    def check(self) -> None:
+        """Check each option by itself, and the cells.
+
+        Raises:
+            ValueError: an option has an invalid value, or no cell can have the --window.
+        """
+        check_limits(type(self), self)
+        sides = (getattr(self, f"{side}_cell", None) for side in ("encoder", "decoder"))
+        cells = [described_cell(self, first(name, self.cell)) for name in sides]
+        if self.window is not None and self.window not in {cell.window for cell in cells}:
+            cells[0].with_window(self.window)  # which says why not
+
 
 @dataclass
 class LSTMOptions(CellOptions):
     """The options that the translation model and the language model share."""
 
-    residuals: bool = field(
-        default=False,
-        metadata={"help": "add each LSTM layer's input to its output, from the second layer on"},
+    residuals: bool = option(
+        False, "add each LSTM layer's input to its output, from the second layer on"
     )
-    init_range: float = field(
-        default=0.1,
-        metadata={
-            "help": "draw all parameters uniformly from [-R, R], except those for which minlstm "
-            "and sru prescribe other values"
-        },
+    init_range: float = option(
+        0.1,
+        "draw all parameters uniformly from [-R, R], except those for which minlstm and sru "
+        "prescribe other values",
     )
-    share_decoder_input_output_embed: bool = field(
-        default=False,
-        metadata={
-            "help": "share decoder input and output embeddings "
-            "(no effect with the adaptive_loss criterion, whose adaptive softmax has its own)"
-        },
+    share_decoder_input_output_embed: bool = option(
+        False,
+        "share decoder input and output embeddings (no effect with the adaptive_loss criterion, "
+        "whose adaptive softmax has its own)",
     )
-    adaptive_softmax_cutoff: Optional[str] = field(
-        default="10000,50000,200000",
-        metadata={
-            "help": "comma separated list of adaptive softmax cutoff points. "
-            "Only used with the adaptive_loss criterion"
-        },
+    adaptive_softmax_cutoff: Optional[str] = option(
+        "10000,50000,200000",
+        "comma separated list of adaptive softmax cutoff points. Only used with the adaptive_loss "
+        "criterion",
     )
-    decoder_embed_path: Optional[str] = field(
-        default=None, metadata={"help": "path to pre-trained decoder embedding"}
+    decoder_embed_path: Optional[str] = option(None, "path to pre-trained decoder embedding")
+    decoder_freeze_embed: bool = option(False, "freeze decoder embeddings")
+    decoder_hidden_size: Optional[int] = size(
+        None, "decoder hidden size (default: --decoder-embed-dim)"
     )
-    decoder_freeze_embed: bool = field(
-        default=False, metadata={"help": "freeze decoder embeddings"}
-    )
-    decoder_hidden_size: Optional[int] = field(
-        default=None, metadata={"help": "decoder hidden size (default: --decoder-embed-dim)"}
-    )
-    decoder_dropout_out: Optional[float] = field(
-        default=None,
-        metadata={
-            "help": "dropout probability for decoder output and, unless --decoder-layer-dropout "
-            "is given, between decoder layers (default: --dropout)"
-        },
+    decoder_dropout_out: Optional[float] = probability(
+        None,
+        "dropout probability for decoder output and, unless --decoder-layer-dropout is given, "
+        "between decoder layers (default: --dropout)",
     )
     # not an option, because fairseq creates none for interpolated values
     max_target_positions: Optional[int] = II("oc.select:task.max_target_positions,null")
 
     @property
     def cutoffs(self) -> Optional[list[int]]:
-        """Cutoffs of the adaptive softmax, or None with the standard softmax.
-
-        Raises:
-            ValueError: --adaptive-softmax-cutoff is not a list of increasing numbers.
-        """
+        """Cutoffs of the adaptive softmax, or None with the standard softmax."""
         if self.criterion_name != "adaptive_loss":
             return None
-        return read_cutoffs("adaptive_softmax_cutoff", self.adaptive_softmax_cutoff)
+        cutoffs: list[int] = eval_str_list(self.adaptive_softmax_cutoff, int)
+        return cutoffs
 
 
 def option_values(config: type[FairseqDataclass], args: Any) -> dict[str, Any]:
@@ -142,39 +142,20 @@ def option_values(config: type[FairseqDataclass], args: Any) -> dict[str, Any]:
     if isinstance(args, Namespace):
         args = config.from_namespace(args)
     values = {}
-    for option in fields(config):
-        if option.name == "_name":  # fairseq's field for the architecture
+    for one in fields(config):
+        if one.name == "_name":  # fairseq's field for the architecture
             continue
         try:
-            value = getattr(args, option.name)
+            value = getattr(args, one.name)
         except (AttributeError, InterpolationResolutionError):
-            value = option.default
+            value = one.default
         # an unresolved reference to another part of the configuration counts as None
         value = None if str(value).startswith("${") else value
-        if value is None and type(None) not in get_args(option.type):
-            value = option.default
+        if value is None and type(None) not in get_args(one.type):
+            value = one.default
         # fairseq's choices are enums of classes without a name, which cannot be pickled
-        values[option.name] = value.value if isinstance(value, Enum) else value
+        values[one.name] = value.value if isinstance(value, Enum) else value
     return values
-
-
-def read_cutoffs(option: str, value: Any) -> list[int]:
-    """The cutoffs of an adaptive softmax or of adaptive embeddings.
-
-    Raises:
-        ValueError: the value is not a list of increasing numbers.
-    """
-    try:  # like fairseq, but without eval(): the value may come from an untrusted checkpoint
-        values = literal_eval(str(value))
-        cutoffs = list(map(int, values if isinstance(values, Iterable) else [values]))
-    except (ValueError, TypeError, SyntaxError):
-        cutoffs = []
-    if not cutoffs or any(a >= b for a, b in pairwise([0, *cutoffs])):
-        raise ValueError(
-            f"{flag(option)} {value}: give whole numbers separated by commas, each larger than the "
-            "one before, such as 2000,10000"
-        )
-    return cutoffs
 
 
 def described_cell(cfg: CellOptions, name: str) -> Cell:
@@ -185,15 +166,23 @@ def described_cell(cfg: CellOptions, name: str) -> Cell:
     cell = get_cell(name, coupled_gates=cfg.coupled_gates)
     try:
         return cell if cfg.window is None else cell.with_window(cfg.window)
-    except ValueError:  # this side's cell has one window only; `check_cells` refuses other mistakes
+    except ValueError:  # see `CellOptions.check`
         return cell
+
+
+def check_sharing(cfg: Any) -> None:
+    """Check that the output embedding of a model of LSTMs can be the decoder's input embedding.
+
+    Raises:
+        ValueError: their sizes differ.
+    """
+    if cfg.shares_output and cfg.decoder_embed_dim != cfg.out_embed_dim:
+        raise ValueError(
+            f"sharing the output embedding requires --decoder-embed-dim {cfg.decoder_embed_dim} "
+            f"to match --decoder-out-embed-dim {cfg.out_embed_dim}"
+        )
 
 
 def first(*values: Value | None) -> Value:
     """The first value that is not None."""
     return next(value for value in values if value is not None)
-
-
-def flag(option: str) -> str:
-    """The option as written on the command line."""
-    return "--" + option.replace("_", "-")

@@ -13,8 +13,9 @@ from fairseq.tasks import FairseqTask
 from torch import Tensor
 
 from ..modules.states import IncrementalState
-from .checks import check_joined, check_translation, refuse_alignments
+from .checks import check_task
 from .embeddings import embedding, load_embedding
+from .fields import flag
 from .initial_values import init_uniform
 from .presets import default, use_preset
 from .wsum_lstm_config import WsumLSTMConfig, read_config
@@ -33,11 +34,14 @@ class WsumLSTMModel(FairseqEncoderDecoderModel):
         Raises:
             ValueError: an option is invalid, or options are incompatible; the message names them.
         """
-        check_translation(task, "wsum_lstm")
+        check_task(task, "wsum_lstm")
         cfg = read_config(args)
         source, target = task.source_dictionary, task.target_dictionary
-        if cfg.share_all_embeddings:
-            check_joined(source, target, "wsum_lstm")
+        if cfg.share_all_embeddings and source != target:
+            raise ValueError(
+                "--share-all-embeddings (part of --arch wsum_lstm_multi30k) requires a joined "
+                "dictionary: prepare the data with fairseq-preprocess --joined-dictionary"
+            )
         encoder_embed = embedding(source, cfg.encoder_embed_dim)
         decoder_embed = (
             encoder_embed if cfg.share_all_embeddings else embedding(target, cfg.decoder_embed_dim)
@@ -73,10 +77,11 @@ class WsumLSTMModel(FairseqEncoderDecoderModel):
             ValueError: an option needs attention, and the model has none.
         """
         super().prepare_for_inference_(cfg)
-        if self.decoder.attention is None:
-            refuse_alignments(cfg.generation)
-        if getattr(cfg.generation, "replace_unk", None) is not None:
-            self.decoder.need_attn = True
+        for name in ("replace_unk", "print_alignment"):
+            if getattr(cfg.generation, name, None) is not None:
+                if self.decoder.attention is None:
+                    raise ValueError(f"{flag(name)} needs attention, which this model lacks")
+                self.decoder.need_attn = True
 
 
 @register_model_architecture("wsum_lstm", "wsum_lstm_multi30k")

@@ -1,14 +1,24 @@
 """The options of `--arch wsum_lstm`: those of fairseq's `lstm`, and those of the cells."""
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from omegaconf import II
 
-from ..modules import ATTENTION_TYPES
-from .checks import check_options, check_sharing
-from .options import FALSE, TRUE, LSTMOptions, Side, described_cell, first, flag, option_values
+from ..modules.attention import ATTENTIONS, WITH_HEADS
+from .fields import option, probability, size
+from .options import (
+    FALSE,
+    TRUE,
+    LSTMOptions,
+    Side,
+    cell_option,
+    check_sharing,
+    described_cell,
+    first,
+    option_values,
+)
 
 # fairseq needs `Optional[X]` here: see options.py
 # ruff: noqa: UP045
@@ -24,139 +34,101 @@ class WsumLSTMConfig(LSTMOptions):
     value depends on other options: see `encoder`, `decoder` and `out_embed_dim`.
     """
 
-    encoder_cell: Optional[str] = field(
-        default=None, metadata={"help": "cell of the encoder (default: --cell)"}
+    encoder_cell: Optional[str] = cell_option(None, "cell of the encoder (default: --cell)")
+    decoder_cell: Optional[str] = cell_option(None, "cell of the decoder (default: --cell)")
+    dropout: float = probability(
+        0.3,
+        "dropout probability between layers and on the decoder's output; embeddings and the "
+        "encoder's output have separate options",
     )
-    decoder_cell: Optional[str] = field(
-        default=None, metadata={"help": "cell of the decoder (default: --cell)"}
+    encoder_embed_dim: int = size(500, "encoder embedding dimension")
+    encoder_embed_path: Optional[str] = option(None, "path to pre-trained encoder embedding")
+    encoder_freeze_embed: bool = option(False, "freeze encoder embeddings")
+    encoder_hidden_size: Optional[int] = size(
+        None, "encoder hidden size per direction (default: --encoder-embed-dim)"
     )
-    dropout: float = field(
-        default=0.3,
-        metadata={
-            "help": "dropout probability between layers and on the decoder's output; embeddings "
-            "and the encoder's output have separate options"
-        },
+    encoder_layers: int = size(2, "number of encoder layers")
+    encoder_bidirectional: bool = option(False, "make all encoder layers bidirectional")
+    encoder_ffn_embed_dim: int = option(
+        0,
+        "inner size of a feed-forward block after each encoder layer, as in a Transformer; 0 for "
+        "none",
+        at_least=0,
     )
-    encoder_embed_dim: int = field(default=500, metadata={"help": "encoder embedding dimension"})
-    encoder_embed_path: Optional[str] = field(
-        default=None, metadata={"help": "path to pre-trained encoder embedding"}
+    encoder_dropout_in: Optional[float] = probability(
+        None,
+        "dropout probability for encoder input embedding (default: 0; in wsum_lstm_multi30k "
+        "--dropout)",
     )
-    encoder_freeze_embed: bool = field(
-        default=False, metadata={"help": "freeze encoder embeddings"}
+    encoder_dropout_out: Optional[float] = probability(
+        None,
+        "dropout probability for encoder output (default: 0; in wsum_lstm_multi30k --dropout) and, "
+        "unless --encoder-layer-dropout is given, between encoder layers (default: --dropout)",
     )
-    encoder_hidden_size: Optional[int] = field(
-        default=None,
-        metadata={"help": "encoder hidden size per direction (default: --encoder-embed-dim)"},
-    )
-    encoder_layers: int = field(default=2, metadata={"help": "number of encoder layers"})
-    encoder_bidirectional: bool = field(
-        default=False, metadata={"help": "make all encoder layers bidirectional"}
-    )
-    encoder_ffn_embed_dim: int = field(
-        default=0,
-        metadata={
-            "help": "inner size of a feed-forward block after each encoder layer, as in a "
-            "Transformer; 0 for none"
-        },
-    )
-    encoder_dropout_in: Optional[float] = field(
-        default=None,
-        metadata={
-            "help": "dropout probability for encoder input embedding (default: 0; in "
-            "wsum_lstm_multi30k --dropout)"
-        },
-    )
-    encoder_dropout_out: Optional[float] = field(
-        default=None,
-        metadata={
-            "help": "dropout probability for encoder output (default: 0; in wsum_lstm_multi30k "
-            "--dropout) and, unless "
-            "--encoder-layer-dropout is given, between encoder layers (default: --dropout)"
-        },
-    )
-    encoder_layer_dropout: Optional[float] = field(
-        default=None,
-        metadata={
-            "help": "dropout probability between encoder layers; with --layer-norm or a "
-            "feed-forward block, on the output of each layer and of each block"
-        },
+    encoder_layer_dropout: Optional[float] = probability(
+        None,
+        "dropout probability between encoder layers; with --layer-norm or a feed-forward block, on "
+        "the output of each layer and of each block",
     )
 
-    decoder_embed_dim: int = field(default=500, metadata={"help": "decoder embedding dimension"})
-    decoder_layers: int = field(default=2, metadata={"help": "number of decoder layers"})
-    decoder_ffn_embed_dim: int = field(
-        default=0,
-        metadata={
-            "help": "inner size of a feed-forward block after each decoder layer, as in a "
-            "Transformer; 0 for none"
-        },
+    decoder_embed_dim: int = size(500, "decoder embedding dimension")
+    decoder_layers: int = size(2, "number of decoder layers")
+    decoder_ffn_embed_dim: int = option(
+        0,
+        "inner size of a feed-forward block after each decoder layer, as in a Transformer; 0 for "
+        "none",
+        at_least=0,
     )
-    decoder_out_embed_dim: Optional[int] = field(
-        default=None,
-        metadata={
-            "help": "decoder output embedding dimension (default: --decoder-embed-dim if the "
-            "output embedding is shared, else --decoder-hidden-size)"
-        },
+    decoder_out_embed_dim: Optional[int] = size(
+        None,
+        "decoder output embedding dimension (default: --decoder-embed-dim if the output embedding "
+        "is shared, else --decoder-hidden-size)",
     )
-    decoder_attention: str = field(
-        default="general",
-        metadata={
-            "help": "decoder attention: general, dot, mlp or none (fairseq's BOOL works too: "
-            "true is general, false is none). Without input feeding, mlp stores a number for "
-            "each target word, source word and unit, which is large"
-        },
+    decoder_attention: str = option(
+        "general",
+        "decoder attention: general, dot, mlp or none (fairseq's BOOL works too: true is general, "
+        "false is none). Without input feeding, mlp stores a number for each target word, source "
+        "word and unit, which is large",
+        one_of=lambda: (*ATTENTIONS, "none", *TRUE, *FALSE),
     )
-    decoder_attention_heads: int = field(
-        default=1,
-        metadata={
-            "help": "attention heads, for general and dot. With several heads, general projects "
-            "queries, keys and values as a Transformer does, and dot splits the features"
-        },
+    decoder_attention_heads: int = size(
+        1,
+        "attention heads, for general and dot. With several heads, general projects queries, keys "
+        "and values as a Transformer does, and dot splits the features",
     )
-    decoder_input_feeding: str = field(
-        default="True",
-        metadata={
-            "help": "BOOL: feed the attentional output into the next step. Without it, training "
-            "is faster, because the LSTM processes the whole target at once"
-        },
+    decoder_input_feeding: str = option(
+        "True",
+        "BOOL: feed the attentional output into the next step. Without it, training is faster, "
+        "because the LSTM processes the whole target at once",
+        one_of=lambda: (*TRUE, *FALSE),
     )
-    decoder_dropout_in: Optional[float] = field(
-        default=None,
-        metadata={
-            "help": "dropout probability for decoder input embedding (default: 0; in "
-            "wsum_lstm_multi30k --dropout)"
-        },
+    decoder_dropout_in: Optional[float] = probability(
+        None,
+        "dropout probability for decoder input embedding (default: 0; in wsum_lstm_multi30k "
+        "--dropout)",
     )
-    decoder_layer_dropout: Optional[float] = field(
-        default=None,
-        metadata={
-            "help": "dropout probability between decoder layers; with --layer-norm or a "
-            "feed-forward block, on the output of each layer and of each block"
-        },
+    decoder_layer_dropout: Optional[float] = probability(
+        None,
+        "dropout probability between decoder layers; with --layer-norm or a feed-forward block, on "
+        "the output of each layer and of each block",
     )
 
-    residuals: bool = field(
-        default=False,
-        metadata={
-            "help": "add each LSTM layer's input to its output, from the second layer on; with "
-            "--layer-norm or a feed-forward block also in the first layer, if the sizes agree"
-        },
+    residuals: bool = option(
+        False,
+        "add each LSTM layer's input to its output, from the second layer on; with --layer-norm or "
+        "a feed-forward block also in the first layer, if the sizes agree",
     )
-    layer_norm: bool = field(
-        default=False,
-        metadata={
-            "help": "normalise the input of each LSTM layer and of each feed-forward block, and "
-            "the output of the last layer, in the encoder and in the decoder; the weights of the "
-            "normalisation start at 1 and its biases at 0, whatever --init-range is; give "
-            "--decoder-input-feeding False, too, as the gradient may grow at every target position"
-        },
+    layer_norm: bool = option(
+        False,
+        "normalise the input of each LSTM layer and of each feed-forward block, and the output of "
+        "the last layer, in the encoder and in the decoder; the weights of the normalisation start "
+        "at 1 and its biases at 0, whatever --init-range is; give --decoder-input-feeding False, "
+        "too, as the gradient may grow at every target position",
     )
-    share_all_embeddings: bool = field(
-        default=False,
-        metadata={
-            "help": "share encoder, decoder and output embeddings"
-            " (requires a shared dictionary and equal embedding dimensions)"
-        },
+    share_all_embeddings: bool = option(
+        False,
+        "share encoder, decoder and output embeddings (requires a shared dictionary and equal "
+        "embedding dimensions)",
     )
     # not an option of the model: the task provides the value
     max_source_positions: Optional[int] = II("oc.select:task.max_source_positions,null")
@@ -165,26 +137,14 @@ class WsumLSTMConfig(LSTMOptions):
     def attention(self) -> Optional[str]:
         """The kind of attention, or None."""
         value = str(self.decoder_attention).lower()
-        if value in TRUE:
-            return "general"
         if value in (*FALSE, "none"):
             return None
-        if value not in ATTENTION_TYPES:
-            raise ValueError(
-                f"--decoder-attention {self.decoder_attention}: choose one of "
-                f"{', '.join(ATTENTION_TYPES)} or none"
-            )
-        return value
+        return "general" if value in TRUE else value
 
     @property
     def input_feeding(self) -> bool:
         """Whether the attentional output is fed into the next step."""
-        value = str(self.decoder_input_feeding).lower()
-        if value not in TRUE + FALSE:
-            raise ValueError(
-                f"--decoder-input-feeding {self.decoder_input_feeding}: give True or False"
-            )
-        return value in TRUE
+        return str(self.decoder_input_feeding).lower() in TRUE
 
     @property
     def encoder(self) -> Side:
@@ -238,25 +198,19 @@ def read_config(args: Any) -> WsumLSTMConfig:
         ValueError: an option is invalid, or options are incompatible; the message names them.
     """
     cfg = WsumLSTMConfig(**option_values(WsumLSTMConfig, args))
-    sides = [
-        f"{side}_{size}"
-        for side in ("encoder", "decoder")
-        for size in ("embed_dim", "hidden_size", "layers")
-    ]
-    sizes = [*sides, "decoder_out_embed_dim", "decoder_attention_heads"]
-    check_options(cfg, cell_options=("encoder_cell", "decoder_cell"), sizes=sizes)
-    for option in ("encoder_ffn_embed_dim", "decoder_ffn_embed_dim"):
-        if getattr(cfg, option) < 0:
-            raise ValueError(
-                f"{flag(option)} {getattr(cfg, option)}: give at least 1, or 0 for no feed-forward "
-                "blocks"
-            )
+    cfg.check()
     if cfg.share_all_embeddings:
-        _check_sharing_all(cfg)
-    if cfg.shares_output:
-        check_sharing(
-            decoder_embed_dim=cfg.decoder_embed_dim, decoder_out_embed_dim=cfg.out_embed_dim
-        )
+        if cfg.decoder_embed_path and cfg.decoder_embed_path != cfg.encoder_embed_path:
+            raise ValueError(
+                f"--decoder-embed-path {cfg.decoder_embed_path} with --share-all-embeddings: give "
+                "this file as --encoder-embed-path"
+            )
+        if cfg.encoder_embed_dim != cfg.decoder_embed_dim:
+            raise ValueError(
+                f"--share-all-embeddings requires --encoder-embed-dim {cfg.encoder_embed_dim} to "
+                f"match --decoder-embed-dim {cfg.decoder_embed_dim}"
+            )
+    check_sharing(cfg)
     _check_attention(cfg)
     if cfg.layer_norm and cfg.input_feeding:
         logger.warning(
@@ -267,51 +221,29 @@ def read_config(args: Any) -> WsumLSTMConfig:
     return cfg
 
 
-def _check_sharing_all(cfg: WsumLSTMConfig) -> None:
-    if cfg.decoder_embed_path and cfg.decoder_embed_path != cfg.encoder_embed_path:
-        raise ValueError(
-            f"--decoder-embed-path {cfg.decoder_embed_path} with --share-all-embeddings: give this "
-            "file as --encoder-embed-path"
-        )
-    if cfg.encoder_embed_dim != cfg.decoder_embed_dim:
-        raise ValueError(
-            f"--share-all-embeddings requires --encoder-embed-dim {cfg.encoder_embed_dim} to "
-            f"match --decoder-embed-dim {cfg.decoder_embed_dim}"
-        )
-
-
 def _check_attention(cfg: WsumLSTMConfig) -> None:
     encoder, decoder = cfg.encoder, cfg.decoder
+    heads, size = cfg.decoder_attention_heads, decoder.hidden_size
     encoder_units = encoder.hidden_size * (2 if cfg.encoder_bidirectional else 1)
-    if cfg.attention == "dot" and encoder_units != decoder.hidden_size:
+    if cfg.attention == "dot" and encoder_units != size:
         raise ValueError(
             f"--decoder-attention dot needs an encoder output size ({encoder_units}, summed over "
-            f"directions) equal to --decoder-hidden-size ({decoder.hidden_size}): "
-            "make them equal or use general"
+            f"directions) equal to --decoder-hidden-size ({size}): make them equal or use general"
         )
-    if cfg.decoder_attention_heads > 1:
-        _check_heads(cfg)
-    _ = cfg.input_feeding  # raises if it is not a BOOL
-    reads_source = decoder.cell.carries_h or encoder.cell.has_memory
-    if cfg.attention is None and not reads_source:
-        raise ValueError(
-            f"--decoder-attention none with --encoder-cell {encoder.cell.name} and "
-            f"--decoder-cell {decoder.cell.name}: the decoder could not see the source, because it "
-            "reads nothing but a memory cell and the encoder has none; use attention or another "
-            "cell"
-        )
-
-
-def _check_heads(cfg: WsumLSTMConfig) -> None:
-    heads, size = cfg.decoder_attention_heads, cfg.decoder.hidden_size
-    if cfg.attention in (None, "mlp"):
+    if heads > 1 and cfg.attention not in WITH_HEADS:
         raise ValueError(
             f"--decoder-attention-heads {heads} with --decoder-attention {cfg.decoder_attention}: "
-            "only general and dot can have several heads; use one of them, or omit "
-            "--decoder-attention-heads"
+            f"only {' and '.join(WITH_HEADS)} can have several heads"
         )
     if size % heads:
         raise ValueError(
             f"--decoder-attention-heads {heads} does not divide --decoder-hidden-size {size}: "
             "give a divisor"
+        )
+    if cfg.attention is None and not (decoder.cell.carries_h or encoder.cell.has_memory):
+        raise ValueError(
+            f"--decoder-attention none with --encoder-cell {encoder.cell.name} and "
+            f"--decoder-cell {decoder.cell.name}: the decoder could not see the source, because it "
+            "reads nothing but a memory cell and the encoder has none; use attention or another "
+            "cell"
         )

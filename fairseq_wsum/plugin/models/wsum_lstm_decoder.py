@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ...cells.precision import widened
 from ...layer import State
 from ...ops.joint_gradient import joint_gradients
-from ..modules import Attention, Bridge, Dropout, Projected
+from ..modules import Bridge, Dropout, Projected, make_attention
 from ..modules.states import CACHED, IncrementalState, pack_state, reorder_state, unpack_state
 from .wsum_lstm_config import WsumLSTMConfig
 from .wsum_lstm_decoder_base import WsumDecoderBase
@@ -74,10 +74,9 @@ class WsumLSTMDecoder(WsumDecoderBase):
             module_name=name,
         )
         self._add_bridges(cfg, encoder_output_units)
+        sizes = (self.hidden_size, encoder_output_units)
         self.attention = (
-            Attention(
-                self.hidden_size, encoder_output_units, cfg.attention, cfg.decoder_attention_heads
-            )
+            make_attention(cfg.attention, *sizes, heads=cfg.decoder_attention_heads)
             if cfg.attention is not None
             else None
         )

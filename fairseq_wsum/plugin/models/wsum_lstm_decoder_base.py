@@ -8,7 +8,6 @@ from fairseq.modules import AdaptiveSoftmax
 from torch import Tensor, nn
 
 from ...ops.products import linear, product
-from .checks import check_cutoffs
 from .dictionaries import remember_words
 from .options import MAX_POSITIONS
 from .wsum_lstm_config import WsumLSTMConfig
@@ -25,9 +24,6 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
         embed_tokens: the input embedding.
         features: number of features of a position before the output layer.
         dropout_module: dropout on the features and on the output of the linear map.
-
-    Raises:
-        ValueError: a cutoff of the adaptive softmax exceeds the vocabulary size.
     """
 
     def __init__(
@@ -48,7 +44,6 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
         self.adaptive_softmax: AdaptiveSoftmax | None = None
         vocabulary = len(dictionary)
         if cfg.cutoffs is not None:
-            check_cutoffs("adaptive_softmax_cutoff", cfg.cutoffs, dictionary)
             self.adaptive_softmax = AdaptiveSoftmax(
                 vocabulary, out_dim, cfg.cutoffs, dropout=cfg.decoder.dropout_out
             )

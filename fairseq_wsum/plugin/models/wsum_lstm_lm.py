@@ -7,7 +7,7 @@ from typing import Any
 from fairseq.models import FairseqLanguageModel, register_model, register_model_architecture
 from fairseq.tasks import FairseqTask
 
-from .checks import check_language_modeling, refuse_alignments_of_language_model
+from .checks import check_task
 from .embeddings import embedding, load_embedding
 from .initial_values import init_uniform
 from .presets import default, use_preset
@@ -33,7 +33,7 @@ class WsumLSTMLanguageModel(FairseqLanguageModel):
             ValueError: an option is invalid, or options are incompatible; the message names them.
         """
         cfg = read_config(args)
-        check_language_modeling(task, "wsum_lstm_lm")
+        check_task(task, "wsum_lstm_lm")
         source, target = task.source_dictionary, task.target_dictionary
         if len(source) != len(target):  # a truncated dictionary compares equal
             raise ValueError(
@@ -46,11 +46,6 @@ class WsumLSTMLanguageModel(FairseqLanguageModel):
         load_embedding(cfg.decoder_embed_path, "decoder_embed_path", source, embed_tokens)
         embed_tokens.weight.requires_grad_(not cfg.decoder_freeze_embed)
         return model
-
-    def prepare_for_inference_(self, cfg: Any) -> None:
-        """Extend fairseq's hook before decoding, which ignores that alignments need attention."""
-        super().prepare_for_inference_(cfg)
-        refuse_alignments_of_language_model(cfg.generation)
 
 
 def _ptb(args: Any, name: str, size: int, dropout: float, init_range: float) -> None:

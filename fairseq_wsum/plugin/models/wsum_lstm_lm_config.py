@@ -1,13 +1,23 @@
 """The options of `--arch wsum_lstm_lm`: those of fairseq's `lstm_lm`, and those of the cells."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Optional
 
-from .checks import check_options, check_sharing
-from .options import FALSE, LSTMOptions, Side, described_cell, first, flag, option_values
+from .fields import flag, option, probability, size
+from .options import (
+    FALSE,
+    LSTMOptions,
+    Side,
+    check_sharing,
+    described_cell,
+    first,
+    option_values,
+)
 
 # fairseq needs `Optional[X]` here: see options.py
 # ruff: noqa: UP045
+
+_PENALTIES = ("activation_regularization", "temporal_activation_regularization")
 
 
 @dataclass
@@ -21,75 +31,60 @@ class WsumLSTMLMConfig(LSTMOptions):
     `out_embed_dim`.
     """
 
-    dropout: float = field(
-        default=0.1,
-        metadata={"help": "dropout probability for embeddings, between layers and on the output"},
+    dropout: float = probability(
+        0.1, "dropout probability for embeddings, between layers and on the output"
     )
-    init_range: float = field(
-        default=0.1,
-        metadata={
-            "help": "draw all weights uniformly from [-R, R]; biases start at zero. minlstm and "
-            "sru keep the initial values that they prescribe"
-        },
+    init_range: float = option(
+        0.1,
+        "draw all weights uniformly from [-R, R]; biases start at zero. minlstm and sru keep the "
+        "initial values that they prescribe",
     )
-    locked_dropout: bool = field(
-        default=False,
-        metadata={
-            "help": "drop the same features at every time step of a sample (variational dropout)"
-        },
+    locked_dropout: bool = option(
+        False, "drop the same features at every time step of a sample (variational dropout)"
     )
-    embedding_dropout: float = field(
-        default=0.0,
-        metadata={
-            "help": "probability that a word of the vocabulary is dropped: its input embedding is "
-            "zero at all positions of a batch"
-        },
+    embedding_dropout: float = probability(
+        0.0,
+        "probability that a word of the vocabulary is dropped: its input embedding is zero at all "
+        "positions of a batch",
     )
-    weight_dropout: float = field(
-        default=0.0,
-        metadata={
-            "help": "dropout probability for the elements of the recurrent matrices, once per "
-            "batch (DropConnect); for cells with products with h_{t-1}"
-        },
+    weight_dropout: float = probability(
+        0.0,
+        "dropout probability for the elements of the recurrent matrices, once per batch "
+        "(DropConnect); for cells with products with h_{t-1}",
     )
-    activation_regularization: float = field(
-        default=0.0,
-        metadata={
-            "help": "weight of the mean square of the last layer's output after dropout, added to "
-            "the loss of each token (AR); needs --criterion wsum_cross_entropy"
-        },
+    activation_regularization: float = option(
+        0.0,
+        "weight of the mean square of the last layer's output after dropout, added to the loss of "
+        "each token (AR); needs --criterion wsum_cross_entropy",
+        at_least=0,
     )
-    temporal_activation_regularization: float = field(
-        default=0.0,
-        metadata={
-            "help": "weight of the mean square of the change of the last layer's output from one "
-            "time step to the next, added to the loss of each token (TAR); needs "
-            "--criterion wsum_cross_entropy"
-        },
+    temporal_activation_regularization: float = option(
+        0.0,
+        "weight of the mean square of the change of the last layer's output from one time step to "
+        "the next, added to the loss of each token (TAR); needs --criterion wsum_cross_entropy",
+        at_least=0,
     )
-    decoder_embed_dim: int = field(default=512, metadata={"help": "decoder embedding dimension"})
-    decoder_proj_size: int = field(
-        default=0,
-        metadata={"help": "project each layer's output to this many features; 0: no projection"},
+    decoder_embed_dim: int = size(512, "decoder embedding dimension")
+    decoder_proj_size: int = option(
+        0, "project each layer's output to this many features; 0: no projection", at_least=0
     )
-    decoder_layers: int = field(default=1, metadata={"help": "number of decoder layers"})
-    decoder_out_embed_dim: Optional[int] = field(
-        default=None,
-        metadata={
-            "help": "decoder output embedding dimension (default: --decoder-embed-dim if the "
-            "output embedding is shared, else the size of the last layer's output)"
-        },
+    decoder_layers: int = size(1, "number of decoder layers")
+    decoder_out_embed_dim: Optional[int] = size(
+        None,
+        "decoder output embedding dimension (default: --decoder-embed-dim if the output embedding "
+        "is shared, else the size of the last layer's output)",
     )
-    decoder_attention: str = field(
-        default="0",
-        metadata={"help": "BOOL: must be False, because a language model has no attention"},
+    decoder_attention: str = option(
+        "0",
+        "BOOL: must be False, because a language model has no attention",
+        one_of=lambda: (*FALSE, "none"),
+        cure=", as a language model has no source to attend to",
     )
-    decoder_dropout_in: Optional[float] = field(
-        default=None,
-        metadata={"help": "dropout probability for decoder input embedding (default: --dropout)"},
+    decoder_dropout_in: Optional[float] = probability(
+        None, "dropout probability for decoder input embedding (default: --dropout)"
     )
-    decoder_layer_dropout: Optional[float] = field(
-        default=None, metadata={"help": "dropout probability between decoder layers"}
+    decoder_layer_dropout: Optional[float] = probability(
+        None, "dropout probability between decoder layers"
     )
 
     @property
@@ -134,45 +129,17 @@ def read_config(args: Any) -> WsumLSTMLMConfig:
         ValueError: an option is invalid, or options are incompatible; the message names them.
     """
     cfg = WsumLSTMLMConfig(**option_values(WsumLSTMLMConfig, args))
-    sizes = ("embed_dim", "hidden_size", "layers", "out_embed_dim")
-    check_options(cfg, cell_options=("cell",), sizes=[f"decoder_{size}" for size in sizes])
-    hidden_size = cfg.decoder.hidden_size
-    if not 0 <= cfg.decoder_proj_size < hidden_size:
-        raise ValueError(
-            f"--decoder-proj-size {cfg.decoder_proj_size}: give 0 (no projection) or less than "
-            f"--decoder-hidden-size {hidden_size}"
-        )
-    if cfg.decoder_proj_size and not cfg.decoder.cell.can_project:
-        raise ValueError(
-            f"--decoder-proj-size {cfg.decoder_proj_size}: cell {cfg.cell} cannot have a "
-            "projection; use 0, the default"
-        )
+    cfg.check()
     if cfg.weight_dropout and not cfg.decoder.cell.has_recurrent_matrix:
         raise ValueError(
             f"--weight-dropout {cfg.weight_dropout}: cell {cfg.cell} has no recurrent matrices; "
             "use 0, the default, or a cell that has them, such as lstm"
         )
-    _check_penalties(cfg)
-    if cfg.shares_output:
-        check_sharing(
-            decoder_embed_dim=cfg.decoder_embed_dim, decoder_out_embed_dim=cfg.out_embed_dim
-        )
-    if str(cfg.decoder_attention).lower() not in (*FALSE, "none"):
-        raise ValueError(
-            f"--decoder-attention {cfg.decoder_attention}: a language model has no source to "
-            "attend to; omit this option"
-        )
-    return cfg
-
-
-def _check_penalties(cfg: WsumLSTMLMConfig) -> None:
-    """Check the options that add a penalty to the loss, which other criteria would leave out."""
-    for option in ("activation_regularization", "temporal_activation_regularization"):
-        weight = getattr(cfg, option)
-        if not weight >= 0:
-            raise ValueError(f"{flag(option)} {weight}: give a number that is not negative")
-        if weight and cfg.criterion_name not in (None, "wsum_cross_entropy"):
+    for name in _PENALTIES:  # which other criteria would leave out
+        if getattr(cfg, name) and cfg.criterion_name not in (None, "wsum_cross_entropy"):
             raise ValueError(
-                f"{flag(option)} {weight}: --criterion {cfg.criterion_name} does not add it to the "
-                "loss; use --criterion wsum_cross_entropy, or 0, the default"
+                f"{flag(name)} {getattr(cfg, name)}: --criterion {cfg.criterion_name} does not add "
+                "it to the loss; use --criterion wsum_cross_entropy, or 0, the default"
             )
+    check_sharing(cfg)
+    return cfg

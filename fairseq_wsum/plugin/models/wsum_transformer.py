@@ -13,10 +13,10 @@ from fairseq.tasks import FairseqTask
 from torch import nn
 
 from ..modules import WsumSelfAttention, use_dropout
-from .checks import check_cutoffs, check_joined, check_sizes, check_translation, refuse_alignments
+from .checks import check_task
 from .dictionaries import set_words
 from .embeddings import load_embedding
-from .options import option_values, read_cutoffs
+from .options import option_values
 from .presets import default, use_preset
 from .recurrent_options import RecurrentLayers, recurrent_layers
 from .wsum_transformer_config import WsumTransformerConfig, read_config
@@ -44,10 +44,8 @@ class WsumTransformerModel(TransformerModelBase):
         Raises:
             ValueError: an option is invalid, or options are incompatible; the message names them.
         """
-        check_translation(task, "wsum_transformer")
+        check_task(task, "wsum_transformer")
         cfg = read_config(args)
-        if cfg.share_all_embeddings:
-            check_joined(task.source_dictionary, task.target_dictionary, "wsum_transformer")
         model: WsumTransformerModel = super().build_model(cfg, task)
         if cfg.merge_src_tgt_embed:
             # fairseq gives the merged dictionary to the decoders of an ensemble but the first one
@@ -67,13 +65,6 @@ class WsumTransformerModel(TransformerModelBase):
         load_embedding(path, f"{side}_embed_path", dictionary, embed_tokens)
         return embed_tokens
 
-    def prepare_for_inference_(self, cfg: Any) -> None:
-        """Extend fairseq's hook before decoding, which ignores that alignments need attention."""
-        super().prepare_for_inference_(cfg)
-        attentions = (getattr(layer, "encoder_attn", None) for layer in self.decoder.layers)
-        if all(attention is None for attention in attentions):
-            refuse_alignments(cfg.generation)
-
     @classmethod
     def build_encoder(
         cls, cfg: Any, src_dict: Dictionary, embed_tokens: nn.Embedding
@@ -84,9 +75,6 @@ class WsumTransformerModel(TransformerModelBase):
     def build_decoder(
         cls, cfg: Any, tgt_dict: Dictionary, embed_tokens: nn.Embedding
     ) -> WsumTransformerDecoder:
-        name = "adaptive_softmax_cutoff"
-        if (value := getattr(cfg, name)) is not None:
-            check_cutoffs(name, read_cutoffs(name, value), tgt_dict)
         return WsumTransformerDecoder(
             cfg, tgt_dict, embed_tokens, no_encoder_attn=cfg.no_cross_attention
         )
@@ -105,22 +93,17 @@ def wsum_transformer_multi30k(args: Any) -> None:
     default(args, encoder_attention_heads=4, decoder_attention_heads=4)
     default(args, decoder_embed_dim=args.encoder_embed_dim)
     for side in ("encoder", "decoder"):
-        try:
-            sizes = ("embed_dim", "hidden_size", "layers")
-            check_sizes(
-                args, [f"{side}_{size}" for size in sizes if hasattr(args, f"{side}_{size}")]
-            )
-            recurrent = _recurrent_layers(args, side)
-        except ValueError:  # `build_model` reports it
-            continue
+        recurrent = _recurrent_layers(args, side)
         width = getattr(args, f"{side}_embed_dim")
+        ffn_width = 2 * width
         if not recurrent.is_attention:
             # with a matrix for h_{t-1} too, a layer of full size would have twice the parameters
             matrices = 2 if recurrent.cell.has_recurrent_matrix else 1
             size = max(width // recurrent.directions // matrices, 1)
             default(args, **{f"{side}_hidden_size": size})
             recurrent = replace(recurrent, hidden_size=getattr(args, f"{side}_hidden_size"))
-        default(args, **{f"{side}_ffn_embed_dim": _ffn_width(recurrent, width)})
+            ffn_width = _ffn_width(recurrent, width)
+        default(args, **{f"{side}_ffn_embed_dim": ffn_width})
 
 
 def _ffn_width(recurrent: RecurrentLayers, width: int) -> int:
@@ -146,4 +129,5 @@ def _ffn_width(recurrent: RecurrentLayers, width: int) -> int:
 def _recurrent_layers(args: Any, side: str) -> RecurrentLayers:
     """What the options say about the recurrent layers of a side, except their size."""
     options = WsumTransformerConfig(**option_values(WsumTransformerConfig, args))
+    options.check()
     return recurrent_layers(options, side, default_size=1)

@@ -9,12 +9,10 @@ from fairseq.models.transformer_lm import TransformerLanguageModel
 from fairseq.tasks import FairseqTask
 
 from ..modules import use_dropout
-from .checks import check_cutoffs, check_language_modeling, refuse_alignments_of_language_model
-from .options import option_values, read_cutoffs
+from .checks import check_task
+from .options import option_values
 from .wsum_transformer_lm_config import WsumTransformerLMConfig, read_config
 from .wsum_transformer_lm_decoder import WsumTransformerLMDecoder
-
-CUTOFFS = ("adaptive_input_cutoff", "adaptive_softmax_cutoff")
 
 
 @register_model("wsum_transformer_lm", dataclass=WsumTransformerLMConfig)
@@ -36,12 +34,7 @@ class WsumTransformerLanguageModel(TransformerLanguageModel):
             ValueError: an option is invalid, or options are incompatible; the message names them.
         """
         cfg, recurrent = read_config(args)
-        check_language_modeling(task, "wsum_transformer_lm")
-        for name, words in zip(
-            CUTOFFS, (task.source_dictionary, task.target_dictionary), strict=True
-        ):
-            if (value := getattr(cfg, name)) is not None:
-                check_cutoffs(name, read_cutoffs(name, value), words)
+        check_task(task, "wsum_transformer_lm")
         embed_tokens = super().build_model(_without_layers(cfg), task).decoder.embed_tokens
         nested = TransformerConfig.from_namespace(Namespace(**vars(cfg)))
         nested.decoder.recurrent = recurrent
@@ -53,11 +46,6 @@ class WsumTransformerLanguageModel(TransformerLanguageModel):
         use_dropout(model)
         model.carries_state = not recurrent.attention_layers and cfg.no_token_positional_embeddings
         return model
-
-    def prepare_for_inference_(self, cfg: Any) -> None:
-        """Extend fairseq's hook before decoding, which ignores that alignments need attention."""
-        super().prepare_for_inference_(cfg)
-        refuse_alignments_of_language_model(cfg.generation)
 
 
 def _without_layers(cfg: WsumTransformerLMConfig) -> WsumTransformerLMConfig:

@@ -1,6 +1,6 @@
 """Modules shared by the models."""
 
-from .attention import ATTENTION_TYPES, Attention, Projected
+from .attention import Attention, Projected, make_attention
 from .blocks import LSTMBlocks
 from .bridge import Bridge
 from .carried_state import CarriedState
@@ -8,7 +8,6 @@ from .dropout import Dropout, DropoutBase, use_dropout
 from .self_attention import WsumSelfAttention
 
 __all__ = [
-    "ATTENTION_TYPES",
     "Attention",
     "Bridge",
     "CarriedState",
@@ -17,5 +16,6 @@ __all__ = [
     "LSTMBlocks",
     "Projected",
     "WsumSelfAttention",
+    "make_attention",
     "use_dropout",
 ]

@@ -13,15 +13,13 @@ from torch import Tensor, nn
 
 from ...ops.products import linear
 
-ATTENTION_TYPES = ("general", "dot", "mlp")
-
 
 class Projected(NamedTuple):
     """The parts of attention that depend on the source only. In both, the batch comes first.
 
     Attributes:
-        keys: W_s s, B x S x H, for `mlp`; W_k s by head, B x N x S x H/N, for `general` with
-            several heads; else None: the keys are the values.
+        keys: W_s s, B x S x H, for `MLP`; W_k s by head, B x N x S x H/N, for `GeneralHeads`; else
+            None: the keys are the values.
         values: by head, B x N x S x H/N, with several heads; else None: the values are the source.
     """
 
@@ -32,63 +30,24 @@ class Projected(NamedTuple):
 class Attention(nn.Module):
     """Attention with the output h^ = tanh(W_out [context ; h]), context = softmax(score(h, s)) s.
 
-    The score of a query h and a source position s is, by `kind`,
-
-        general    s . W h                      (Luong et al., 2015)
-        dot        s . h                        (Luong et al., 2015; requires K = H)
-        mlp        v . tanh(W_h h + W_s s)      (Bahdanau et al., 2015)
-
-    With several heads, head n has the score and the context
-
-        general    W_k,n s . W_q,n h / sqrt(H/N)    softmax(score) W_v,n s    (Vaswani et al., 2017)
-        dot        s_n . h_n                        softmax(score) s_n
-
-    where each map has H/N rows, and s_n and h_n are the n-th of N equal parts. The context is that
-    of all heads, side by side.
-
-    All maps are linear. Only W_h has a bias.
+    A subclass defines the score of a query h and a source position s. All maps are linear.
 
     Args:
         query_size: H.
         source_size: K.
-        kind: one of `ATTENTION_TYPES`.
-        heads: N; 1 for `mlp`.
-
-    Raises:
-        ValueError: `kind` is unknown, or it is `dot` and K != H, or it cannot have so many heads.
+        heads: N.
     """
 
-    def __init__(
-        self, query_size: int, source_size: int, kind: str = "general", heads: int = 1
-    ) -> None:
+    def __init__(self, query_size: int, source_size: int, heads: int = 1) -> None:
         super().__init__()
-        if kind not in ATTENTION_TYPES:
-            raise ValueError(
-                f"unknown attention {kind!r}: choose one of {', '.join(ATTENTION_TYPES)}"
-            )
-        if kind == "dot" and query_size != source_size:
-            raise ValueError(
-                f"dot attention needs a source of the query's size, got {source_size} and "
-                f"{query_size}: use general attention"
-            )
-        if heads < 1 or query_size % heads:
-            raise ValueError(f"heads {heads}: give a divisor of the query's size, {query_size}")
-        if kind == "mlp" and heads > 1:
-            raise ValueError(f"heads {heads}: mlp attention has one head; use general or dot")
-        self.kind = kind
+        assert query_size % heads == 0
         self.heads = heads
-        context_size = source_size
-        if kind == "general" and heads > 1:
-            self.query_proj = nn.Linear(query_size, query_size, bias=False)
-            self.source_proj = nn.Linear(source_size, 2 * query_size, bias=False)  # W_k and W_v
-            context_size = query_size
-        elif kind == "general":
-            self.query_proj = nn.Linear(query_size, source_size, bias=False)
-        elif kind == "mlp":
-            self.query_proj = nn.Linear(query_size, query_size)
-            self.source_proj = nn.Linear(source_size, query_size, bias=False)
-            self.score = nn.Linear(query_size, 1, bias=False)
+        context_size = self.add_maps(query_size, source_size)
         self.output_proj = nn.Linear(context_size + query_size, query_size, bias=False)
+
+    def add_maps(self, query_size: int, source_size: int) -> int:
+        """Add the maps of the score, and return the number of features of the context."""
+        return source_size
 
     def project(self, source: Tensor) -> Projected:
         """Compute what depends on the source only. Call this once for all queries.
@@ -96,14 +55,11 @@ class Attention(nn.Module):
         Args:
             source: B x S x K.
         """
-        if self.kind == "mlp":
-            return Projected(linear(self.source_proj, source), None)
-        if self.heads == 1:
-            return Projected(None, None)
-        if self.kind == "dot":
-            return Projected(None, self._by_head(source))
-        keys, values = linear(self.source_proj, source).chunk(2, dim=-1)
-        return Projected(self._by_head(keys), self._by_head(values))
+        return Projected(None, None)
+
+    def scores(self, query: Tensor, keys: Tensor) -> Tensor:
+        """B x T x H and B*N x S x ... -> B*N x T x S."""
+        raise NotImplementedError
 
     def forward(
         self, query: Tensor, source: Tensor, projected: Projected, padding_mask: Tensor
@@ -120,38 +76,123 @@ class Attention(nn.Module):
             The attentional output, T x B x H, and the attention weights, B x T x S, the mean over
             all heads.
         """
-        keys, values = projected
-        # with one head B x S x K, otherwise B*N x S x H/N
-        values = source if values is None else values.flatten(0, 1)
-        if keys is None:
-            keys = values
-        elif self.heads > 1:
-            keys = keys.flatten(0, 1)
         mask = padding_mask.t().unsqueeze(1)
-        if self.heads > 1:
-            mask = mask.repeat_interleave(self.heads, dim=0)
-        scores = self._scores(query.transpose(0, 1), keys)  # B*N x T x S
-        scores = scores.masked_fill(mask, float("-inf"))
-        weights = torch.softmax(scores, dim=-1, dtype=torch.float32).type_as(scores)
-        context = torch.bmm(weights, values.type_as(weights))  # B*N x T x K/N or H/N
-        if self.heads > 1:
-            context = context.unflatten(0, (-1, self.heads)).transpose(1, 2).flatten(2)
-            weights = weights.unflatten(0, (-1, self.heads)).mean(1)
+        context, weights = self.attend(query.transpose(0, 1), source, projected, mask)
         joined = torch.cat((context.transpose(0, 1), query), dim=-1)
         return torch.tanh(linear(self.output_proj, joined)), weights
 
-    def _scores(self, query: Tensor, keys: Tensor) -> Tensor:
-        """B x T x H and B*N x S x ... -> B*N x T x S."""
-        if self.kind == "mlp":
-            hidden = torch.tanh(linear(self.query_proj, query).unsqueeze(2) + keys.unsqueeze(1))
-            return linear(self.score, hidden).squeeze(-1)  # from B x T x S x H
-        query = linear(self.query_proj, query) if self.kind == "general" else query
-        if self.heads > 1:
-            query = self._by_head(query).flatten(0, 1)
-            if self.kind == "general":
-                query = query / query.size(-1) ** 0.5
-        return torch.bmm(query, keys.type_as(query).transpose(1, 2))
+    def attend(
+        self, query: Tensor, source: Tensor, projected: Projected, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The context and the weights, B x T x ..., for queries B x T x H and a mask B x 1 x S."""
+        keys = source if projected.keys is None else projected.keys
+        return self.weighted_sum(query, keys, source, mask)
 
-    def _by_head(self, x: Tensor) -> Tensor:
+    def weighted_sum(
+        self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The context and the weights of each head: B*N x T x K/N or H/N, and B*N x T x S."""
+        scores = self.scores(query, keys).masked_fill(mask, float("-inf"))
+        weights = torch.softmax(scores, dim=-1, dtype=torch.float32).type_as(scores)
+        return torch.bmm(weights, values.type_as(weights)), weights
+
+
+class General(Attention):
+    """The score s . W h (Luong et al., 2015)."""
+
+    def add_maps(self, query_size: int, source_size: int) -> int:
+        self.query_proj = nn.Linear(query_size, source_size, bias=False)
+        return source_size
+
+    def scores(self, query: Tensor, keys: Tensor) -> Tensor:
+        return _products(linear(self.query_proj, query), keys)
+
+
+class Dot(Attention):
+    """The score s . h (Luong et al., 2015); requires K = H."""
+
+    def scores(self, query: Tensor, keys: Tensor) -> Tensor:
+        return _products(query, keys)
+
+
+class MLP(Attention):
+    """The score v . tanh(W_h h + W_s s) (Bahdanau et al., 2015); W_h has a bias."""
+
+    def add_maps(self, query_size: int, source_size: int) -> int:
+        self.query_proj = nn.Linear(query_size, query_size)
+        self.source_proj = nn.Linear(source_size, query_size, bias=False)
+        self.score = nn.Linear(query_size, 1, bias=False)
+        return source_size
+
+    def project(self, source: Tensor) -> Projected:
+        return Projected(linear(self.source_proj, source), None)
+
+    def scores(self, query: Tensor, keys: Tensor) -> Tensor:
+        hidden = torch.tanh(linear(self.query_proj, query).unsqueeze(2) + keys.unsqueeze(1))
+        return linear(self.score, hidden).squeeze(-1)  # from B x T x S x H
+
+
+class Heads(Attention):
+    """Attention with several heads. The context is that of all heads, side by side."""
+
+    def attend(
+        self, query: Tensor, source: Tensor, projected: Projected, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        assert projected.values is not None
+        values = projected.values.flatten(0, 1)
+        keys = values if projected.keys is None else projected.keys.flatten(0, 1)
+        mask = mask.repeat_interleave(self.heads, dim=0)
+        context, weights = self.weighted_sum(query, keys, values, mask)
+        context = context.unflatten(0, (-1, self.heads)).transpose(1, 2).flatten(2)
+        return context, weights.unflatten(0, (-1, self.heads)).mean(1)
+
+    def by_head(self, x: Tensor) -> Tensor:
         """B x T x H -> B x N x T x H/N, contiguous, as products copy it otherwise."""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2).contiguous()
+
+
+class GeneralHeads(Heads):
+    """Head n has the score W_k,n s . W_q,n h / sqrt(H/N) and the context softmax(score) W_v,n s.
+
+    Each map has H/N rows (Vaswani et al., 2017).
+    """
+
+    def add_maps(self, query_size: int, source_size: int) -> int:
+        self.query_proj = nn.Linear(query_size, query_size, bias=False)
+        self.source_proj = nn.Linear(source_size, 2 * query_size, bias=False)  # W_k and W_v
+        return query_size
+
+    def project(self, source: Tensor) -> Projected:
+        keys, values = linear(self.source_proj, source).chunk(2, dim=-1)
+        return Projected(self.by_head(keys), self.by_head(values))
+
+    def scores(self, query: Tensor, keys: Tensor) -> Tensor:
+        query = self.by_head(linear(self.query_proj, query)).flatten(0, 1)
+        return _products(query / query.size(-1) ** 0.5, keys)
+
+
+class DotHeads(Heads):
+    """Head n has the score s_n . h_n and the context softmax(score) s_n; requires K = H.
+
+    s_n and h_n are the n-th of N equal parts.
+    """
+
+    def project(self, source: Tensor) -> Projected:
+        return Projected(None, self.by_head(source))
+
+    def scores(self, query: Tensor, keys: Tensor) -> Tensor:
+        return _products(self.by_head(query).flatten(0, 1), keys)
+
+
+def _products(query: Tensor, keys: Tensor) -> Tensor:
+    return torch.bmm(query, keys.type_as(query).transpose(1, 2))
+
+
+ATTENTIONS: dict[str, type[Attention]] = {"general": General, "dot": Dot, "mlp": MLP}
+WITH_HEADS: dict[str, type[Attention]] = {"general": GeneralHeads, "dot": DotHeads}
+
+
+def make_attention(kind: str, query_size: int, source_size: int, heads: int = 1) -> Attention:
+    """Attention of a kind in `ATTENTIONS`, or with several heads in `WITH_HEADS`."""
+    kinds = ATTENTIONS if heads == 1 else WITH_HEADS
+    return kinds[kind](query_size, source_size, heads)

@@ -29,26 +29,19 @@ class WeightDropout(DropoutBase):
         """Run the layers: T x B x C -> T x B x P, and the final state.
 
         Raises:
-            ValueError: a recurrent matrix is not a parameter, as with weight norm or with sharded
-                parameters.
+            ValueError: no recurrent matrix is a parameter.
         """
         if not self.active:
             result: tuple[Tensor, State] = lstm(x, state)
             return result
         recurrent = {
-            name: weight for name, weight in lstm.named_parameters() if "weight_hh" in name
+            name: weight for name, weight in lstm.named_parameters() if MATRIX.fullmatch(name)
         }
         if not recurrent:
             raise ValueError(
-                f"--weight-dropout {self.p}: the layers have no recurrent matrices, as with "
-                "--ddp-backend fully_sharded; omit one of the two"
+                f"--weight-dropout {self.p}: no recurrent matrix is a parameter, as with weight "
+                "norm or --ddp-backend fully_sharded; omit one of the two"
             )
-        for name in recurrent:
-            if not MATRIX.fullmatch(name):
-                raise ValueError(
-                    f"--weight-dropout {self.p}: the recurrent matrices are computed from other "
-                    f"parameters ({name}), as by weight norm; omit one of the two"
-                )
         dropped = {name: dropout(weight, self.p) for name, weight in recurrent.items()}
         # The parameters themselves stay as they are, and so do their names in checkpoints.
         result = functional_call(lstm, dropped, (x, state))

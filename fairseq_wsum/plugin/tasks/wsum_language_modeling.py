@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
@@ -15,7 +15,6 @@ from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageMode
 from fairseq.utils import get_perplexity, split_paths
 from omegaconf import II
 
-from ..compat.options import check_batch_limits
 from ..data.stream_iterator import StreamIterator
 from ..data.stream_states import StreamStates
 from ..data.token_stream import (
@@ -25,7 +24,7 @@ from ..data.token_stream import (
     scoring_batches,
     training_batches,
 )
-from ..models.options import flag
+from ..models.fields import check_limits, flag, option
 from ..modules import CarriedState
 
 # fairseq's dataclass machinery needs annotations that are types and supports `Optional` only, so
@@ -51,20 +50,17 @@ _FOR_SENTENCES = {
 class WsumLanguageModelingConfig(LanguageModelingConfig):
     """The options of fairseq's `language_modeling`, and those of the stream."""
 
-    tokens_per_sample: int = field(
-        default=35,
-        metadata={
-            "help": "number of time steps of truncated backpropagation: tokens of each stream "
-            "in a batch"
-        },
+    tokens_per_sample: int = option(
+        35,
+        "number of time steps of truncated backpropagation: tokens of each stream in a batch",
+        at_least=1,
     )
-    tokens_per_sample_valid: int = field(
-        default=1000,
-        metadata={
-            "help": "number of tokens scored at a time in validation and evaluation, which read "
-            "a single stream and ignore --batch-size-valid; affects speed and host memory, "
-            "not the perplexity per token"
-        },
+    tokens_per_sample_valid: int = option(
+        1000,
+        "number of tokens scored at a time in validation and evaluation, which read a single "
+        "stream and ignore --batch-size-valid; affects speed and host memory, not the perplexity "
+        "per token",
+        at_least=1,
     )
     # not an option, because it has no help text: the value is that of fairseq's --update-freq
     update_freq: list[int] = II("optimization.update_freq")  # noqa: RUF009
@@ -98,15 +94,12 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         Raises:
             ValueError: an option is invalid, or options are incompatible; the message names them.
         """
-        if args.tokens_per_sample_valid < 1:
-            raise ValueError(
-                f"--tokens-per-sample-valid {args.tokens_per_sample_valid}: give at least 1"
-            )
+        check_limits(WsumLanguageModelingConfig, args)
         if _is_stream(args):
-            for option, default in _FOR_SENTENCES.items():
-                if str(getattr(args, option, default)) not in (str(default), "None"):
+            for name, default in _FOR_SENTENCES.items():
+                if str(getattr(args, name, default)) not in (str(default), "None"):
                     raise ValueError(
-                        f"{flag(option)} has no meaning where the corpus is one stream: omit this "
+                        f"{flag(name)} has no meaning where the corpus is one stream: omit this "
                         "option, or give --sample-break-mode eos"
                     )
         return super().setup_task(args, **kwargs)
@@ -257,9 +250,6 @@ class WsumLanguageModelingTask(LanguageModelingTask):
     ) -> None:
         """Check the number of streams, --batch-size, against the other options and the data."""
         steps = self.args.tokens_per_sample
-        check_batch_limits(max_tokens, streams)
-        if batches < 1:
-            raise ValueError("--update-freq 0: give at least 1, or omit it")
         if max_tokens is not None and max_tokens < streams * steps:
             raise ValueError(
                 f"--max-tokens {max_tokens} is less than a batch of --batch-size {streams} streams "

@@ -1,0 +1,163 @@
+"""Mistakes in the options of all models: the message names the option, its value and the cure."""
+
+from argparse import Namespace
+from dataclasses import fields
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("fairseq")
+from fairseq import models, options
+from fairseq.data import TruncatedDictionary
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.models import MODEL_DATACLASS_REGISTRY
+from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
+from fairseq.tasks.translation import TranslationConfig, TranslationTask
+from translation import SMALL, SOURCE, TARGET, make_task
+
+import fairseq_wsum.plugin  # noqa: F401  # registers the models
+from fairseq_wsum.plugin.models.fields import LIMITS
+
+UNLINKED = dict(encoder_cell="no-gates", decoder_cell="no-srnn-out-hidden")
+HEADS = dict(decoder_hidden_size=7, decoder_attention_heads=7)
+TASKS = {name: make_task(TARGET, TARGET) for name in ("wsum_lstm_lm", "wsum_transformer_lm")}
+MISTAKES = {
+    "wsum_lstm": [
+        (dict(cell="nope"), "--cell nope: choose one of lstm, .*, or give the folder .*--user-dir"),
+        (dict(encoder_cell="nope"), "--encoder-cell nope: choose one of lstm"),
+        (dict(window=2, encoder_cell="gru"), "cell 'gru' has a window of 1, not of 2"),
+        (dict(cell="qrnn", window=0), "cell 'qrnn' has a window of 1 or 2, not of 0"),
+        (dict(coupled_gates=True, decoder_cell="gru"), "'gru' has no forget gate of its own to"),
+        (dict(lstm_backend="fpga"), "--lstm-backend fpga: choose one of auto"),
+        (dict(dropout=-0.1), "--dropout -0.1: give at least 0 and at most 1"),
+        (dict(dropout=float("nan")), "--dropout nan: give at least 0"),
+        (dict(decoder_dropout_in=1.5), "--decoder-dropout-in 1.5: give at least 0 and at most 1"),
+        (dict(encoder_layers=0), "--encoder-layers 0: give at least 1"),
+        (dict(decoder_ffn_embed_dim=-1), "--decoder-ffn-embed-dim -1: give at least 0"),
+        (dict(decoder_attention="soft"), "--decoder-attention soft: choose one of general, dot"),
+        (dict(decoder_input_feeding="maybe"), "--decoder-input-feeding maybe: choose one of 1, tr"),
+        (dict(decoder_attention="dot"), r"-attention dot needs an encoder output size .*\(5"),
+        (dict(decoder_attention="none", **UNLINKED), "the decoder could not see the source"),
+        (dict(decoder_attention_heads=3), "-heads 3 does not divide --decoder-hidden-size 7: give"),
+        (dict(HEADS, decoder_attention="mlp"), "-heads 7 with --decoder-attention mlp: only gen"),
+        (dict(HEADS, decoder_attention="none"), "-heads 7 with --decoder-attention none: only"),
+        (dict(share_all_embeddings=True), "requires a joined dictionary: .* --joined-dictionary"),
+        (
+            dict(share_all_embeddings=True, encoder_embed_dim=8),
+            "--encoder-embed-dim 8 to match --decoder-embed-dim 6",
+        ),
+        (
+            dict(share_all_embeddings=True, decoder_embed_path="x"),
+            "x with --share-all-embeddings: give this file as --encoder-embed-path",
+        ),
+        (
+            dict(share_decoder_input_output_embed=True, decoder_out_embed_dim=4),
+            "--decoder-embed-dim 6 to match --decoder-out-embed-dim 4",
+        ),
+        (
+            dict(criterion="adaptive_loss", adaptive_softmax_cutoff="[exit()]"),
+            r"--adaptive-softmax-cutoff is '\[exit\(\)\]': this is not a literal",
+        ),
+    ],
+    "wsum_lstm_lm": [
+        (dict(cell="x"), "--cell x: choose one of lstm"),
+        (dict(decoder_layers=0), "--decoder-layers 0: give at least 1"),
+        (dict(decoder_proj_size=7), "proj_size must be 0 .* or smaller than hidden_size 7, got 7"),
+        (dict(cell="sru", decoder_proj_size=3), "'sru' cannot have a projection; use 0"),
+        (dict(decoder_attention="1"), "--decoder-attention 1: choose .* as a language model has"),
+        (dict(embedding_dropout=1.5), "--embedding-dropout 1.5: give at least 0 and at most 1"),
+        (dict(weight_dropout=0.5, cell="sru"), "--weight-dropout 0.5: cell sru has no recurrent"),
+        (dict(activation_regularization=-1.0), "--activation-regularization -1.0: give at least 0"),
+        (
+            dict(temporal_activation_regularization=1.0, criterion="cross_entropy"),
+            "--temporal-activation-regularization 1.0: --criterion cross_entropy does not add it",
+        ),
+    ],
+    "wsum_transformer": [
+        (dict(decoder_cell="lstm2"), "--decoder-cell lstm2: choose one of lstm"),
+        (dict(encoder_hidden_size=0), "--encoder-hidden-size 0: give at least 1"),
+        (dict(coupled_gates=True, cell="gru"), "'gru' has no forget gate of its own to couple"),
+        (dict(window=2), "cell 'no-srnn-hidden' has a window of 1, not of 2"),
+        (dict(cross_self_attention=True), "--cross-self-attention: a recurrent layer cannot"),
+        (dict(encoder_attention_layers="2"), "numbers from 0 to 1.*--encoder-layers is 2"),
+        (dict(decoder_attention_layers="top"), "--decoder-attention-layers top: give"),
+        (dict(decoder_attention_layers="all"), "give --token-positional-embeddings"),
+        (
+            dict(token_positional_embeddings=True, no_token_positional_embeddings=True),
+            "give one of them",
+        ),
+    ],
+    "wsum_transformer_lm": [
+        (dict(cell="lstm2"), "--cell lstm2: choose one of lstm"),
+        (dict(decoder_hidden_size=0), "--decoder-hidden-size 0: give at least 1"),
+        (dict(decoder_attention_layers="7"), "numbers from 0 to 1"),
+        (dict(decoder_attention_layers="0"), "give --token-positional-embeddings"),
+        (
+            dict(adaptive_softmax_cutoff="2k,10k"),
+            "--adaptive-softmax-cutoff is '2k,10k': this is not a literal",
+        ),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("arch", "given", "message"),
+    [
+        pytest.param(arch, *case, id=f"{arch}-{'-'.join(map(str, case[0].items()))}")
+        for arch, cases in MISTAKES.items()
+        for case in cases
+    ],
+)
+def test_the_message_names_the_option(arch, given, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        models.build_model(Namespace(arch=arch, **{**SMALL, **given}), TASKS.get(arch, make_task()))
+
+
+@pytest.mark.parametrize("arch", MISTAKES)
+def test_defaults_are_within_their_limits(arch) -> None:
+    known = fields(MODEL_DATACLASS_REGISTRY[arch])
+    limited = [one for one in known if LIMITS in one.metadata]
+    assert len(limited) > 2
+    for one in limited:
+        assert one.default is None or one.metadata[LIMITS].cure_for(one.default) is None, one.name
+
+
+@pytest.mark.parametrize("arch", MISTAKES)
+def test_a_task_for_other_models_is_named(arch) -> None:
+    if arch.endswith("_lm"):
+        name, task = "translation", TranslationTask(TranslationConfig(), SOURCE, TARGET)
+        message = f"{arch} is a language model: give --task .* for translation --arch {arch[:-3]}$"
+    else:
+        name = "language_modeling"
+        task = LanguageModelingTask(LanguageModelingConfig(), SOURCE)
+        message = f"{arch} is a translation model: give --task translation, or .*{arch}_lm$"
+    with pytest.raises(ValueError, match=message):
+        models.build_model(Namespace(arch=arch, **SMALL), task)
+    # the command line reaches this message
+    words = ["data", "--task", name, "--arch", arch]
+    args = options.parse_args_and_arch(options.get_training_parser(), words)
+    assert convert_namespace_to_omegaconf(args).model._name == arch
+
+
+def test_a_truncated_output_dictionary_is_rejected() -> None:
+    cut = TruncatedDictionary(SOURCE, 10)
+    task = SimpleNamespace(source_dictionary=SOURCE, target_dictionary=cut)
+    with pytest.raises(ValueError, match="--output-dictionary-size: this model predicts"):
+        models.build_model(Namespace(arch="wsum_lstm_lm", **SMALL), task)
+
+
+@pytest.mark.parametrize("arch", ["wsum_lstm", "wsum_lstm_lm", "wsum_transformer"])
+def test_a_missing_file_of_embeddings_is_named(arch) -> None:
+    task = TASKS.get(arch, make_task())
+    with pytest.raises(ValueError, match=r"--decoder-embed-path gone: no such file.*-overrides"):
+        models.build_model(Namespace(arch=arch, **SMALL, decoder_embed_path="gone"), task)
+
+
+@pytest.mark.parametrize("option", ["replace_unk", "print_alignment"])
+def test_alignments_from_a_model_without_attention_are_rejected(option) -> None:
+    model = models.build_model(
+        Namespace(arch="wsum_lstm", **SMALL, decoder_attention="0"), make_task()
+    )
+    generation = Namespace(**{"beam": 5, option: "x"})
+    with pytest.raises(ValueError, match=f"--{option.replace('_', '-')} needs attention"):
+        model.prepare_for_inference_(Namespace(generation=generation))
