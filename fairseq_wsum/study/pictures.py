@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 import statistics
 import textwrap
+import warnings
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from ..weights.picture import METADATA, SETTINGS, missing_characters
+from ..weights.picture import METADATA, SETTINGS
 from .results import PERPLEXITY, Result
 from .tables import ARROWS, WIDE, Table, is_wide, number, spread
 
@@ -191,7 +192,8 @@ def save(figure: Any, path: Path) -> None:
     """Write a figure to an .svg file. Equal figures give identical files."""
     import matplotlib
 
-    with matplotlib.rc_context(STYLE), missing_characters(report=False):  # the browser has them
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # the browser has them
         figure.savefig(path, metadata=METADATA[".svg"])
 
 
