@@ -123,14 +123,6 @@ def test_a_layer_with_a_projection_is_traced_over_a_packed_sequence() -> None:
     assert_same(norms(one)[:4, :4, 0], norms(alone)[..., 0])
 
 
-def test_a_model_is_traced_while_it_runs() -> None:
-    layer, x = WsumLSTM(3, 4, cell="lstm"), torch.randn(5, 2, 3)
-    passes: list[Pass] = []
-    layer(x, record=passes.append)
-    (one,) = map(from_pass, passes)
-    torch.testing.assert_close(norms(one), norms(trace(layer, x)[0]))
-
-
 class VectorGate(Cell):
     """A gated sum whose output gate is a vector."""
 

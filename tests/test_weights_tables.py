@@ -5,7 +5,6 @@ import math
 import numpy
 import pytest
 import torch
-from weights_models import make_model
 
 from fairseq_wsum.cells import CELLS
 from fairseq_wsum.weights import half_lives
@@ -105,13 +104,6 @@ def test_words_with_the_same_tag_share_a_row(two) -> None:
             assert found == pytest.approx(expected, nan_ok=True)
 
 
-def test_tags_of_a_side_without_a_weighted_sum_are_refused() -> None:
-    source, target = words("a", "</s>"), words("</s>", "x")
-    view = View("decoder", 1, target, (gates([1.0] * 2, [0.9] * 2),))
-    with pytest.raises(ValueError, match="no layer of the encoder computes a weighted sum"):
-        Tables().add(Sentence((view,), source, target, None), ["X"])
-
-
 def test_units_are_described_over_all_steps(two) -> None:
     row = table(two, "units")["forward", "0"]
     f = torch.tensor([0.9, 0.8, 0.8, 0.4, 0.9, 0.6])
@@ -174,41 +166,7 @@ def test_deciles_follow_the_frequencies_of_the_training_text(tmp_path) -> None:
             assert found == [*known, [10, 0, 0, 1, 1]]
 
 
-def test_the_tables_of_a_model_agree_with_each_other(tmp_path) -> None:
-    model = make_model(units=7)
-    tables = Tables()
-    for sentence in model.sentences:
-        tables.add(sentence)
-    tables.write(tmp_path)
-    lines = (tmp_path / "words.tsv").read_text(encoding="utf-8").splitlines()
-    header, *rows = (line.split("\t") for line in lines)
-    views = {tuple(row[:3]) for row in rows}
-    assert len(views) == 6  # an encoder with two directions and a decoder, of two layers each
-    for name, rest in (("units", 7), ("half_lives", 1)):
-        assert len((tmp_path / f"{name}.tsv").read_text().splitlines()) == 1 + 6 * rest
-    assert (tmp_path / "tags.tsv").read_text().count("\n") == 1
-    f = torch.cat([one.views[0].directions[0].forget_gates[:, 0] for one in model.sentences])
-    lines = (tmp_path / "units.tsv").read_text().splitlines()[1:8]  # encoder, layer 1, forward
-    found = [float(line.split("\t")[6]) for line in lines]
-    assert found == pytest.approx(half_lives(f).tolist(), rel=1e-4)
-    column = header.index("occurrences")
-    tokens = sum(len(sentence.views[0].text.words) for sentence in model.sentences)
-    first = ["encoder", "1", "forward"]
-    assert sum(int(row[column]) for row in rows if row[:3] == first) == tokens
-
-
-def test_tables_of_the_same_corpus_are_the_same_files(tmp_path) -> None:
-    for name in ("one", "two"):
-        tables = Tables()
-        for sentence in make_model(units=4).sentences:
-            tables.add(sentence)
-        tables.write(tmp_path / name)
-        assert sorted(path.suffix for path in (tmp_path / name).iterdir()) == [".tsv"] * 5
-    for path in (tmp_path / "one").iterdir():
-        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
-
-
-@pytest.mark.parametrize("tags", [[], ["X"], ["X", "Y", "."]])
+@pytest.mark.parametrize("tags", [["X"], ["X", "Y", "."]])
 def test_a_wrong_number_of_tags_is_rejected(tags) -> None:
     tables = Tables()
     trace = gates([1.0] * 4, [0.5] * 4)

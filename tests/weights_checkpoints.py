@@ -9,6 +9,7 @@ from text_corpora import made_up
 from translation_corpus import TINY
 
 from fairseq_wsum import cli
+from fairseq_wsum.weights.sentences import Line
 
 BLOCKS = ["--decoder-layers", 2, "--layer-norm", "--residuals", "--encoder-ffn-embed-dim", 16]
 SENTENCE = "the man sees the dog ."
@@ -49,6 +50,12 @@ def fails(capsys, *words) -> str:
     with pytest.raises(SystemExit) as error:
         main(*words)
     return f"{error.value}{capsys.readouterr().err}"
+
+
+def traced(reader, text: str, target: str | None = None):
+    """A sentence, as a `Reader` reads it."""
+    (sentence,) = reader.sentences([reader.encode(Line(text, target))])
+    return sentence
 
 
 def changed(checkpoint: Path, to: Path, change) -> Path:

@@ -29,7 +29,6 @@ def make_model(
     name: str = "no-srnn-hidden",
     cell: str | Cell = "no-srnn-hidden",
     sentences: list[list[str]] | None = None,
-    bidirectional: bool = True,
     units: int = 24,
     layers: int = 2,
     encoder: bool = True,
@@ -41,21 +40,20 @@ def make_model(
         name, cell: the name of the model, and the cell of its layers.
         sentences: the tokens of each sentence, with ▁ or @@ or as whole words; by default
             `SENTENCES`, of 3 to 60 tokens.
-        bidirectional: whether the encoder is.
         units, layers: the hidden units of a direction, and the layers of each side.
         encoder: whether there is a source; without it the model is a language model.
         decoder: whether the decoder's cell is a weighted sum. If not, it has no views.
     """
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(zlib.crc32(name.encode()))
         sides = {}
         if encoder:
-            sides["encoder"] = make_layer(cell, units, layers, bidirectional)
+            sides["encoder"] = make_layer(cell, units, layers, bidirectional=True)
         if decoder:
-            sides["decoder"] = make_layer(cell, units, layers, False)
+            sides["decoder"] = make_layer(cell, units, layers, bidirectional=False)
         made = [make_sentence(sides, tokens, encoder) for tokens in sentences or SENTENCES]
     label = cell if isinstance(cell, str) else cell.name
-    architecture = "wsum_nmt" if encoder else "wsum_lm"
+    architecture = "wsum_lstm" if encoder else "wsum_lstm_lm"
     return Model(name, architecture, dict.fromkeys(sides, label), made)
 
 
@@ -64,23 +62,21 @@ def make_layer(cell: str | Cell, units: int, layers: int, bidirectional: bool) -
     layer = WsumLSTM(units, units, layers, cell=cell, bidirectional=bidirectional)
     for parameter_name, parameter in layer.named_parameters():
         if parameter_name.startswith("weight_ih"):
-            parameter.data *= 3
+            parameter *= 3
         if parameter_name.startswith("bias_ih") and "f" in layer.cell.bias_rows:
             k = layer.cell.bias_rows.index("f")
-            parameter.data[k * units : (k + 1) * units] = 1 + 1.5 * torch.randn(units)
+            parameter[k * units : (k + 1) * units] = 1 + 1.5 * torch.randn(units)
     return layer.eval()
 
 
 def make_sentence(sides: dict[str, WsumLSTM], tokens: list[str], translation: bool) -> Sentence:
-    words = make_text([*tokens, "</s>"])
-    target = words
-    if translation:
-        joined = " ".join(reversed(words.words[:-1]))
-        target = make_text([*joined.split(), "</s>"])
-    texts = {"encoder": words, "decoder": make_text(["</s>", *target.tokens[:-1]])}
+    source = make_text([*tokens, "</s>"])
+    target = make_text([*reversed(source.words[:-1]), "</s>"]) if translation else source
+    texts = {"encoder": source, "decoder": make_text(["</s>", *target.tokens[:-1]])}
     views = [view for side, layer in sides.items() for view in views_of(side, layer, texts[side])]
-    source = words if translation else None
-    return Sentence(tuple(views), source, target, make_attention(target, words, source is not None))
+    if not translation:
+        return Sentence(tuple(views), None, target, None)
+    return Sentence(tuple(views), source, target, make_attention(target, source))
 
 
 def make_text(tokens: list[str]) -> Text:
@@ -93,28 +89,16 @@ def make_text(tokens: list[str]) -> Text:
 
 
 def views_of(side: str, layer: WsumLSTM, text: Text) -> list[View]:
-    with torch.no_grad():
-        traces = trace(layer, embed(text.tokens, layer.input_size)[:, None])
-    step = 2 if layer.bidirectional else 1
+    traces = trace(layer, torch.randn(len(text.tokens), 1, layer.input_size))
+    step = layer.num_directions
     return [
         View(side, k // step + 1, text, tuple(traces[k : k + step]))
         for k in range(0, len(traces), step)
     ]
 
 
-def embed(tokens: tuple[str, ...], size: int) -> Tensor:
-    """A random vector for each token, the same wherever the token occurs, T x size."""
-    rows = []
-    for token in tokens:
-        generator = torch.Generator().manual_seed(zlib.crc32(token.encode()))
-        rows.append(torch.randn(size, generator=generator))
-    return torch.stack(rows)
-
-
-def make_attention(target: Text, source: Text, translation: bool) -> Tensor | None:
+def make_attention(target: Text, source: Text) -> Tensor:
     """Attention that reads the source from right to left, target x source."""
-    if not translation:
-        return None
     rows = torch.linspace(1, 0, len(target.tokens))[:, None]
     columns = torch.linspace(0, 1, len(source.tokens))
     noise = torch.randn(len(target.tokens), len(source.tokens))

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy
 from numpy.lib import format
-from torch import Tensor
 
-from .sentences import Sentence, Text, View
-from .trace import Trace
+from .sentences import Sentence
 from .weighted_sum import initial_shares, norms
+
+OF_TRACE = ("input_gates", "forget_gates", "contents", "cells", "outputs")
 
 
 class Arrays:
@@ -50,45 +50,25 @@ class Arrays:
         self._file.close()
 
     def add(self, sentence: Sentence) -> None:
-        """Write one sentence."""
-        for name, array in _of_sentence(sentence):
+        """Write one sentence, whose traces must be on the CPU and need no gradient."""
+        for name, array in _arrays(sentence):
             with self._file.open(f"{self._count}/{name}.npy", "w", force_zip64=True) as file:
                 format.write_array(file, array, allow_pickle=False)
         self._count += 1
 
 
-Named = Iterator[tuple[str, numpy.ndarray]]
-
-
-def _of_sentence(sentence: Sentence) -> Named:
+def _arrays(sentence: Sentence) -> Iterator[tuple[str, numpy.ndarray]]:
     if sentence.source is not None:
-        yield "source", _tokens(sentence.source)
-    yield "target", _tokens(sentence.target)
+        yield "source", numpy.array(sentence.source.tokens)
+    yield "target", numpy.array(sentence.target.tokens)
     if sentence.attention is not None:
         yield "attention", sentence.attention.numpy()
     for view in sentence.views:
-        for name, array in _of_view(view):
-            yield f"{view.side}/{view.layer}/{name}", array
-
-
-def _of_view(view: View) -> Named:
-    yield "tokens", _tokens(view.text)
-    for trace in view.directions:
-        for name, values in _of_trace(trace):
-            direction = "backward" if trace.reverse else "forward"
-            yield f"{direction}/{name}", values.detach().cpu().numpy()
-
-
-def _of_trace(trace: Trace) -> Iterator[tuple[str, Tensor]]:
-    yield "norms", norms(trace)[..., 0]
-    yield "input_gates", trace.input_gates[:, 0]
-    yield "forget_gates", trace.forget_gates[:, 0]
-    yield "contents", trace.contents[:, 0]
-    yield "cells", trace.cells[:, 0]
-    yield "outputs", trace.outputs[:, 0]
-    yield "initial_shares", initial_shares(trace)[:, 0]
-    yield "initial_cell", trace.c_0[0]
-
-
-def _tokens(text: Text) -> numpy.ndarray:
-    return numpy.array(text.tokens)
+        yield f"{view.side}/{view.layer}/tokens", numpy.array(view.text.tokens)
+        for trace in view.directions:
+            place = f"{view.side}/{view.layer}/{trace.direction}"
+            yield f"{place}/norms", norms(trace)[..., 0].numpy()
+            for name in OF_TRACE:
+                yield f"{place}/{name}", getattr(trace, name)[:, 0].numpy()
+            yield f"{place}/initial_shares", initial_shares(trace)[:, 0].numpy()
+            yield f"{place}/initial_cell", trace.c_0[0].numpy()

@@ -5,28 +5,27 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
+import itertools
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from ..argument_types import positive
 from ..files import whole_at_end
-from .given_text import given_lines, read_lines
+from .arrays import Arrays
+from .picture import METADATA, draw
 from .sentences import UNKNOWN, Line, Model, Sentence
-from .tables import check_tags
+from .tables import Tables
 
 if TYPE_CHECKING:
-    from .models import Reader
-    from .vocabulary import EncodedLine
+    from .vocabulary import Tokens
 
 HELP = "show the weights that the gates of a trained model compute"
 MOST_TOKENS = 200  # of a sentence in a picture or a page
 MOST_SENTENCES = 200  # in a picture or a page
-MOST_NORMS = 20_000  # tokens of a sentence whose T x T norms --arrays writes, 1.6 GB for a layer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help = "the translation of the sentence, one for each --sentence"
     add("--target-sentence", action="append", default=[], metavar="TEXT", help=help)
     add("--input", metavar="FILE", help="one sentence per line; - reads standard input")
-    add("--target", type=Path, metavar="FILE", help="the translations of --input, line by line")
+    add("--target", metavar="FILE", help="the translations of --input, line by line")
     group.description = (
         "Give the text in the form of the training text, for example lower-cased and tokenised. "
         "Without a target, a translation model translates the sentence itself."
@@ -58,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--arrays", type=Path, metavar="FILE", help="all numbers for NumPy, .npz")
     add("--tables", type=Path, metavar="FOLDER", help="tables over all sentences")
     help = "parts of speech, for --tables: a line per sentence, with a tag for each of its words"
-    add("--tags", type=Path, metavar="FILE", help=help)
+    add("--tags", metavar="FILE", help=help)
     add("--overwrite", action="store_true", help="replace files that exist")
 
     group = parser.add_argument_group("options for --picture")
@@ -81,7 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--bpe", choices=("sentencepiece", "subword_nmt"), help=help)
     help = "the model of sentencepiece, or the codes of subword_nmt"
     add("--bpe-model", type=Path, metavar="FILE", help=help)
-    add("--beam", type=positive, metavar="N", help="beam size of translations (default 5)")
+    help = "beam size of translations (default 5)"
+    add("--beam", type=positive, default=5, metavar="N", help=help)
     add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
 
 
@@ -89,237 +89,131 @@ def run(args: argparse.Namespace) -> None:
     """Run the command.
 
     Raises:
-        OSError, RuntimeError, ValueError: an option or a file is wrong; the message names it.
+        ImportError, OSError, RuntimeError, ValueError: an option or a file is wrong, or a package
+            is missing.
     """
-    _check_outputs(args)
-    lines = given_lines(args)
-    tags = None if args.tags is None else read_lines("--tags", args.tags)
-    _check_number(args, lines, tags)
+    results = _results(args)
+    lines = _given_lines(args)
+    tags = [line.split() for line in _lines_of(args.tags)]
+    if tags and len(tags) != len(lines):
+        raise ValueError(f"--tags {args.tags} has {len(tags)} lines for {len(lines)} sentences")
     logging.basicConfig(level=logging.WARNING)  # before fairseq makes all libraries log everything
-    try:
-        from .models import Reader  # imports fairseq, which takes seconds
-    except ImportError as error:
-        raise RuntimeError(f"a checkpoint needs fairseq, and {error}") from error
-    readers = [
-        Reader(
-            path,
-            data=args.data,
-            source_lang=args.source_lang,
-            target_lang=args.target_lang,
-            user_dir=args.user_dir,
-            bpe=args.bpe,
-            bpe_model=args.bpe_model,
-            beam=args.beam,
-            device=args.device,
-        )
-        for path in args.checkpoints
-    ]
-    if args.beam is not None and not any(reader.translates(lines) for reader in readers):
-        raise ValueError(
-            "--beam is for translations that the model makes itself, and here it makes none: omit "
-            "--beam"
-        )
-    texts = [[reader.encode(line) for line in lines] for reader in readers]
-    for reader, encoded in zip(readers, texts, strict=True):
-        _check_lengths(args, encoded)
-        _check_tags(encoded, tags)
-        _warn_of_unknown_words(reader, encoded)
-    _write(args, readers, texts, tags)
-
-
-def _write(
-    args: argparse.Namespace,
-    readers: list[Reader],
-    texts: list[list[EncodedLine]],
-    tags: list[str] | None,
-) -> None:
-    from .arrays import Arrays
+    from .models import Reader  # imports fairseq, which takes seconds
     from .page import write_page
-    from .picture import draw, find_view, square
-    from .tables import Tables
 
-    keep = args.picture is not None or args.page is not None
+    options = ("data", "source_lang", "target_lang", "user_dir", "bpe", "bpe_model")
+    given = {name: getattr(args, name) for name in (*options, "beam", "device")}
+    shown = args.picture is not None or args.page is not None
     models = []
     with contextlib.ExitStack() as files:
-        arrays = None
-        for reader, lines, name in zip(readers, texts, _names(args.checkpoints), strict=True):
-            word_counts = reader.vocabulary.word_counts
-            tables = None if args.tables is None else Tables(word_counts)
+        for checkpoint, name in zip(args.checkpoints, _names(args.checkpoints), strict=True):
+            reader = Reader(checkpoint, **given)
+            texts = [reader.encode(line) for line in lines]
+            _warn_of_unknown_words(texts)
+            if shown:
+                _check_size(texts)
+            tables = Tables(reader.vocabulary.word_counts)
+            arrays = None
+            if args.arrays is not None:
+                arrays = files.enter_context(Arrays(files.enter_context(whole_at_end(args.arrays))))
             kept: list[Sentence] = []
-            for k, sentence in enumerate(reader.sentences(lines, args.carry_state)):
-                if args.picture is not None and k == 0:  # a wrong choice is known at once
-                    square(find_view(sentence, args.side, args.layer), args.unit)
-                if args.arrays is not None and k == 0:
-                    written = files.enter_context(whole_at_end(args.arrays))
-                    arrays = files.enter_context(Arrays(written))
-                if keep:
+            for k, sentence in enumerate(reader.sentences(texts, args.carry_state)):
+                if shown:
                     kept.append(sentence)
                 if arrays is not None:
                     arrays.add(sentence)
-                if tables is not None:
-                    tables.add(sentence, None if tags is None else tags[k].split())
+                if args.tables is not None:
+                    tables.add(sentence, tags[k] if tags else None)
             models.append(Model(name, reader.architecture, reader.cell_names, kept))
         if args.picture is not None:
             path, join = files.enter_context(whole_at_end(args.picture)), args.join_subwords
             draw(path, models[0], side=args.side, layer=args.layer, unit=args.unit, join=join)
         if args.page is not None:
             write_page(files.enter_context(whole_at_end(args.page)), models)
-        if tables is not None:  # last: if anything fails, nothing is written
+        if args.tables is not None:  # last: if anything fails, nothing is written
             tables.write(args.tables)
-    for path in (args.arrays, args.tables, args.picture, args.page):
-        if path is not None:
-            print(f"wrote {path}")
+    for result in results:
+        print(f"wrote {result}")
 
 
-def _names(checkpoints: list[Path]) -> list[str]:
-    """A name for each checkpoint: its folder, with as many folders above as make them differ.
+def _results(args: argparse.Namespace) -> list[Path]:
+    """The files and the folder to write.
 
-    Checkpoints of one folder have the names of the files.
+    Raises:
+        ValueError: there is none, one exists, or a picture cannot be drawn.
     """
-    # names that are not UTF-8 cannot be written to a picture or a page
-    paths = [Path(os.fsencode(p.resolve()).decode(errors="replace")) for p in checkpoints]
-    folders = [path.parent.parts for path in paths]
-    if len(set(folders)) < len(paths):
-        return [path.stem for path in paths]
-    depth = 1
-    while len({parts[-depth:] for parts in folders}) < len(paths):
-        depth += 1
-    return ["/".join(parts[-depth:]) for parts in folders]
+    options = {name: getattr(args, name) for name in ("arrays", "tables", "picture", "page")}
+    results = {f"--{name}": path for name, path in options.items() if path is not None}
+    if not results:
+        raise ValueError("nothing to write: give --picture, --page, --arrays or --tables")
+    if len(args.checkpoints) > 2 or (len(args.checkpoints) == 2 and [*results] != ["--page"]):
+        raise ValueError("give one checkpoint, or two and only --page, to compare them")
+    for option, path in results.items():
+        empty = path.is_dir() and not any(path.iterdir())
+        if os.path.lexists(path) and not empty and not args.overwrite:  # or a link to nowhere
+            raise ValueError(f"{option} {path} exists: give another name, or --overwrite")
+    if args.picture is not None:
+        if args.picture.suffix.lower() not in METADATA:
+            raise ValueError(f"--picture {args.picture}: the name must end with .png, .svg or .pdf")
+        if importlib.util.find_spec("matplotlib") is None:
+            raise ValueError("--picture needs matplotlib: pip install matplotlib")
+    return list(results.values())
 
 
-# Checks of the sentences
+# The sentences
 
 
-def _check_number(args: argparse.Namespace, lines: list[Line], tags: list[str] | None) -> None:
-    if tags is not None and args.tables is None:
-        raise ValueError("--tags is for --tables FOLDER, which is missing")
-    if tags is not None and len(tags) != len(lines):
-        raise ValueError(f"--tags {args.tags} has {len(tags)} lines for {len(lines)} sentences")
-    for option, path in (("--picture", args.picture), ("--page", args.page)):
-        if path is not None and len(lines) > MOST_SENTENCES:
-            raise ValueError(
-                f"{option} shows at most {MOST_SENTENCES} sentences, and {len(lines)} were given: "
-                f"give fewer, or only --tables and --arrays"
+def _given_lines(args: argparse.Namespace) -> list[Line]:
+    """All sentences that were given, with their translations."""
+    pairs = [
+        *itertools.zip_longest(args.sentence, args.target_sentence),
+        *itertools.zip_longest(_lines_of(args.input), _lines_of(args.target)),
+    ]
+    if not pairs:
+        raise ValueError("no sentences: give --sentence TEXT or --input FILE")
+    targets = [target for _, target in pairs if target is not None]
+    if None in [text for text, _ in pairs] or len(targets) not in (0, len(pairs)):
+        raise ValueError("give a translation for every sentence, in the same way, or for none")
+    return [Line(*pair) for pair in pairs]
+
+
+def _lines_of(file: str | None) -> list[str]:
+    """The lines of a text file, or of standard input for `-`; none without a file."""
+    if file is None:
+        return []
+    named = 0 if file == "-" else file
+    # only "\n" ends a line, as for fairseq, so that translations stay beside their sentences
+    with open(named, encoding="utf-8-sig", newline="\n", closefd=named != 0) as lines:
+        try:
+            return list(lines)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{file} is not UTF-8: {error}") from error
+
+
+def _check_size(texts: Sequence[dict[str, Tokens]]) -> None:
+    longest = max(len(tokens.indices) for sides in texts for tokens in sides.values())
+    if len(texts) > MOST_SENTENCES or longest > MOST_TOKENS:
+        raise ValueError(
+            f"--picture and --page show at most {MOST_SENTENCES} sentences of {MOST_TOKENS} "
+            f"tokens, and {len(texts)} of up to {longest} were given: give fewer or shorter ones, "
+            "or only --tables and --arrays"
+        )
+
+
+def _warn_of_unknown_words(texts: Sequence[dict[str, Tokens]]) -> None:
+    """Warn if the dictionary of a side lacks more than half of the words."""
+    for side in texts[0]:
+        words = [word for sides in texts for word in sides[side].words]
+        unknown = sum(word.endswith(UNKNOWN) for word in words)
+        if unknown > len(words) / 2:
+            print(
+                f"warning: the {side}'s dictionary lacks {unknown} of {len(words)} words. Does the "
+                "text have the form of the training text? For subwords, give --bpe and --bpe-model",
+                file=sys.stderr,
             )
 
 
-def _check_lengths(args: argparse.Namespace, lines: list[EncodedLine]) -> None:
-    shown = args.picture is not None or args.page is not None
-    for line, sides in lines:
-        for side, tokens in sides.items():
-            length, where = len(tokens.indices), _text_of(line, side)
-            if shown and length > MOST_TOKENS:
-                raise ValueError(
-                    f"{where} has {length} tokens, and --picture and --page show at most "
-                    f"{MOST_TOKENS}: split it, or give only --tables and --arrays"
-                )
-            if args.arrays is not None and length > MOST_NORMS:
-                raise ValueError(
-                    f"{where} has {length} tokens, and --arrays, which writes the norm of every "
-                    f"pair of them, takes at most {MOST_NORMS}: split it, or give only --tables"
-                )
-
-
-def _text_of(line: Line, side: str) -> str:
-    """How a message names what a side reads."""
-    is_target = side == "decoder" and line.target is not None
-    return f"the translation of {line.where}" if is_target else line.where
-
-
-def _check_tags(lines: list[EncodedLine], tags: list[str] | None) -> None:
-    """Check the numbers of tags before any sentence runs."""
-    for number, ((_, sides), given) in enumerate(zip(lines, tags or [], strict=False), start=1):
-        first = next(iter(sides.values()))
-        check_tags(number, first.words, given.split())
-
-
-def _warn_of_unknown_words(reader: Reader, lines: list[EncodedLine]) -> None:
-    """Warn of texts of which the dictionary lacks more than half, or without their subwords any."""
-    strange = []
-    for line, sides in lines:
-        for side, tokens in sides.items():
-            words = tokens.words
-            unknown = sum(word.endswith(UNKNOWN) for word in words)
-            needs_segmentation = side in reader.vocabulary.needs_segmentation
-            if unknown > (0 if needs_segmentation else len(words) / 2):
-                strange.append((_text_of(line, side), unknown, len(words), needs_segmentation))
-    if not strange:
-        return
-    where, unknown, number, needs_segmentation = strange[0]
-    others = f" ({len(strange) - 1} more have as few known words)" if strange[1:] else ""
-    cure = (
-        "It has subwords: give --bpe and --bpe-model, or text in subwords"
-        if needs_segmentation
-        else "Does the text have the form of the training text?"
-    )
-    print(
-        f"warning: {where}: the dictionary lacks {unknown} of its {number} words{others}. {cure}",
-        file=sys.stderr,
-    )
-
-
-# The results
-
-
-def _check_outputs(args: argparse.Namespace) -> None:
-    """Check that all results can be made and written, before any work.
-
-    Raises:
-        ValueError: no result was asked for, one cannot be written, or there is no GPU.
-    """
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: torch sees no GPU here")
-    files = {"--picture": args.picture, "--page": args.page, "--arrays": args.arrays}
-    results = [path.absolute() for path in (*files.values(), args.tables) if path is not None]
-    if len(set(results)) < len(results):
-        raise ValueError("two results have the same name: give each its own")
-    if args.tables is None and not any(files.values()):
-        raise ValueError("nothing to write: give --picture, --page, --arrays or --tables")
-    if args.picture is None:
-        for name in ("side", "layer", "unit", "join_subwords"):
-            if getattr(args, name) is not None and getattr(args, name) is not False:  # 0 is a unit
-                option = "--" + name.replace("_", "-")
-                raise ValueError(f"{option} is for --picture: give --picture FILE, or omit it")
-    if len(args.checkpoints) > 2 or (len(args.checkpoints) == 2 and args.page is None):
-        raise ValueError("give one checkpoint, or two to compare them with --page")
-    if len(args.checkpoints) == 2 and (args.picture or args.arrays or args.tables):
-        raise ValueError("--picture, --arrays and --tables are for one checkpoint")
-    suffixes = {"--picture": (".png", ".svg", ".pdf"), "--page": (".html",), "--arrays": (".npz",)}
-    for option, path in files.items():
-        if path is None:
-            continue
-        if path.suffix.lower() not in suffixes[option]:
-            raise ValueError(f"{option} {path}: the name must end with {_any(suffixes[option])}")
-        if path.is_dir():
-            raise ValueError(f"{option} {path} is a folder: give the name of a file")
-        if os.path.lexists(path) and not args.overwrite:  # also a link that leads nowhere
-            raise ValueError(f"{option} {path} exists: give another name, or --overwrite")
-        _check_folder(option, path.parent)
-    if args.picture is not None and importlib.util.find_spec("matplotlib") is None:
-        raise ValueError("--picture needs matplotlib: pip install matplotlib")
-    if args.tables is not None:
-        if args.tables.exists() and not args.tables.is_dir():
-            raise ValueError(f"--tables {args.tables} is a file: give a folder")
-        if args.tables.exists() and any(args.tables.iterdir()) and not args.overwrite:
-            raise ValueError(f"--tables {args.tables} is not empty: give another, or --overwrite")
-        _check_folder("--tables", args.tables)
-
-
-def _any(names: tuple[str, ...]) -> str:
-    *others, last = names
-    return f"{', '.join(others)} or {last}" if others else last
-
-
-def _check_folder(option: str, folder: Path) -> None:
-    """Check that files can be written to the folder, or that it can be made."""
-    problem: object = None
-    try:
-        above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        if not above.is_dir():
-            problem = f"{above} is a file"
-        elif not os.access(above, os.W_OK | os.X_OK):
-            problem = f"{above} is read-only for you"
-    except OSError as error:
-        problem = error
-    if problem is not None:
-        raise ValueError(f"{option}: cannot write to the folder {folder}: {problem}")
+def _names(checkpoints: Sequence[Path]) -> list[str]:
+    """The folders of the checkpoints, or their whole names if they are in folders of one name."""
+    folders = [checkpoint.resolve().parent.name for checkpoint in checkpoints]
+    return folders if len({*folders}) == len(folders) else [str(path) for path in checkpoints]

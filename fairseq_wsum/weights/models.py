@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from fairseq import checkpoint_utils
-from fairseq.models import ARCH_MODEL_REGISTRY, BaseFairseqModel, FairseqLanguageModel
-from fairseq.modules import LearnedPositionalEmbedding
-from fairseq.tasks import TASK_REGISTRY
+from fairseq import checkpoint_utils, utils
+from fairseq.models import BaseFairseqModel, FairseqLanguageModel
 from torch import Tensor
 
 from .. import plugin  # noqa: F401  # registers the architectures
 from ..layer import State, WsumLSTM
 from ..plugin.modules import CarriedState
-from . import origins
 from .sentences import Line, Sentence, Text, View
 from .trace import Trace, trace
-from .vocabulary import EncodedLine, Tokens, Vocabulary
+from .vocabulary import Tokens, Vocabulary, segmentation
+
+Sides = dict[str, Tokens]  # what the encoder and the decoder read, as far as it is given
 
 
 class Reader:
@@ -35,8 +35,8 @@ class Reader:
             dictionaries alone does not name them.
         user_dir: a folder with code of the user, such as a cell, to import before.
         bpe: fairseq's name of the segmentation, and
-        bpe_model: its model; see `Vocabulary`.
-        beam: beam size for the model's own translations, by default 5.
+        bpe_model: its model; see `segmentation`.
+        beam: beam size for the model's own translations.
         device: the device to run on.
 
     Attributes:
@@ -45,7 +45,7 @@ class Reader:
         vocabulary: its dictionaries and the segmentation of its text.
 
     Raises:
-        OSError, ValueError: a file is missing or not usable; the message names the option.
+        OSError, RuntimeError, ValueError: a file is missing or not usable, or no layer has weights.
     """
 
     def __init__(
@@ -58,93 +58,72 @@ class Reader:
         user_dir: Path | None = None,
         bpe: str | None = None,
         bpe_model: Path | None = None,
-        beam: int | None = None,
+        beam: int = 5,
         device: str = "cpu",
     ) -> None:
-        state = origins.read(checkpoint)
         if user_dir is not None:
-            origins.import_code(user_dir)
-        self.architecture, task, trained_on = origins.recorded(checkpoint, state)
-        origins.check_known(checkpoint, "architecture", self.architecture, ARCH_MODEL_REGISTRY)
-        origins.check_known(checkpoint, "task", task, TASK_REGISTRY)
-        folder = origins.data_folder(data, trained_on)
-        overrides: dict[str, Any] = {"data": str(folder)}
-        overrides |= origins.languages(source_lang, target_lang)
+            utils.import_user_module(Namespace(user_dir=str(user_dir)))
         # Neither the files from which the embeddings came are needed, nor the training's backend.
-        overrides |= {"encoder_embed_path": None, "decoder_embed_path": None}
+        overrides: dict[str, str | None] = dict.fromkeys(
+            ("encoder_embed_path", "decoder_embed_path")
+        )
         overrides["lstm_backend"] = "auto"
+        given = {"data": data, "source_lang": source_lang, "target_lang": target_lang}
+        overrides |= {name: str(value) for name, value in given.items() if value is not None}
         try:
             (self.model,), cfg, self.task = checkpoint_utils.load_model_ensemble_and_task(
                 [str(checkpoint)], arg_overrides=overrides
             )
-        except FileNotFoundError as error:  # a dictionary
-            raise origins.no_data(data, folder, f"has no {Path(error.filename).name}") from error
-        except Exception as error:  # fairseq has no type for this one
-            if "Could not infer language pair" not in str(error):
+        except Exception as error:  # fairseq has no type for unknown languages
+            if not isinstance(error, FileNotFoundError) and "language pair" not in str(error):
                 raise
             raise ValueError(
-                f"{folder} has no file that names the languages, such as train.en-de.en.bin: give "
-                "them with --source-lang and --target-lang"
+                f"{error}: give the folder of the model's data with --data; if it has dictionaries "
+                "only, give --source-lang and --target-lang, too"
             ) from error
         if not all(parameter.isfinite().all() for parameter in self.model.parameters()):
             raise ValueError(
-                f"checkpoint {checkpoint}: not all of its parameters are finite numbers, so there "
-                "is nothing to show: its training has diverged"
+                f"checkpoint {checkpoint}: not all of its parameters are finite: its training has "
+                "diverged"
             )
         self.model.to(device).eval()
         self.device = device
+        self.architecture = str(getattr(cfg.model, "_name", None) or cfg.model.arch)
         self.layers = _layers(self.model)
-        self.cell_names = {layer.side: layer.module.cell.label for layer in self.layers}
-        _check_cells(checkpoint, self.architecture, self.layers)
-        self.is_language_model = isinstance(self.model, FairseqLanguageModel)
-        if self.is_language_model and source_lang is not None:
+        if not any(layer.module.cell.has_memory for layer in self.layers):
             raise ValueError(
-                "--source-lang and --target-lang are for translation models, and this is a "
-                "language model: omit them"
+                f"checkpoint {checkpoint}: no layer of this model ({self.architecture}) is a "
+                "WsumLSTM with a memory cell, so there are no weights to show"
             )
+        self.cell_names = {layer.side: layer.module.cell.label for layer in self.layers}
+        self.is_language_model = isinstance(self.model, FairseqLanguageModel)
         dictionaries = {"decoder": self.task.target_dictionary}
         if not self.is_language_model:
             dictionaries["encoder"] = self.task.source_dictionary
-        self.vocabulary = Vocabulary(dictionaries, folder, bpe, bpe_model)
-        cfg.generation.beam = beam or 5
+        folder = data or Path(utils.split_paths(cfg.task.data)[0])
+        self.vocabulary = Vocabulary(dictionaries, segmentation(bpe, bpe_model, folder))
+        cfg.generation.beam = beam
         self._generation = cfg.generation
 
-    def translates(self, lines: Sequence[Line]) -> bool:
-        """Whether the model makes translations of these lines itself."""
-        return not self.is_language_model and any(line.target is None for line in lines)
-
-    def encode(self, line: Line) -> EncodedLine:
-        """A line, which must not be empty, as the model reads it.
+    def encode(self, line: Line) -> Sides:
+        """A line as the model reads it.
 
         Raises:
-            ValueError: the line has a target, and this is a language model; or it is too long for
-                learned positional embeddings.
+            ValueError: the line has a target, and this is a language model.
         """
-        if line.target is not None and self.is_language_model:
-            raise ValueError(
-                f"{line.where} has a translation, and this is a language model: omit "
-                "--target-sentence and --target"
-            )
-        texts = {"decoder" if self.is_language_model else "encoder": line.text}
-        if line.target is not None:
-            texts["decoder"] = line.target
-        sides = {side: self.vocabulary.encode(side, text) for side, text in texts.items()}
-        for side, tokens in sides.items():
-            self._check_positions(line, side, len(tokens.indices))
-        return EncodedLine(line, sides)
+        if not self.is_language_model:
+            texts = {"encoder": line.text, "decoder": line.target}
+        elif line.target is None:
+            texts = {"decoder": line.text}
+        else:
+            raise ValueError("a language model has no --target-sentence and no --target: omit them")
+        return {
+            side: self.vocabulary.encode(side, text)
+            for side, text in texts.items()
+            if text is not None
+        }
 
-    def _check_positions(self, line: Line, side: str, length: int) -> None:
-        positions = getattr(getattr(self.model, side, None), "embed_positions", None)
-        if isinstance(positions, LearnedPositionalEmbedding) and length > positions.max_positions:
-            whose = "its translation" if side == "decoder" and line.target else "it"
-            raise ValueError(
-                f"{line.where}: {whose} has {length} tokens, and the {side} of this model has "
-                f"learned positions for {positions.max_positions}: split the sentence"
-            )
-
-    def sentences(
-        self, lines: Iterable[EncodedLine], carry_state: bool = False
-    ) -> Iterator[Sentence]:
+    def sentences(self, lines: Iterable[Sides], carry_state: bool = False) -> Iterator[Sentence]:
         """Run the model on each line.
 
         Args:
@@ -155,14 +134,10 @@ class Reader:
         Raises:
             ValueError: `carry_state` for a model that carries no state.
         """
-        if carry_state and not self.is_language_model:
-            raise ValueError(
-                "--carry-state is for language models, and this is a translation model"
-            )
         if carry_state and not getattr(self.model, "carries_state", False):
             raise ValueError("--carry-state: this model does not carry a state; omit the option")
         carried = CarriedState() if carry_state else None
-        for _, sides in lines:
+        for sides in lines:
             if self.is_language_model:
                 yield self._text(sides["decoder"], carried)
             else:
@@ -196,10 +171,8 @@ class Reader:
         """The model's own translation, with the end of the sentence."""
         generator = self.task.build_generator([self.model], self._generation)
         sample = {"net_input": {"src_tokens": batch, "src_lengths": lengths}}
-        with torch.no_grad():
-            tokens: Tensor = self.task.inference_step(generator, [self.model], sample)[0][0][
-                "tokens"
-            ]
+        ((best, *_),) = self.task.inference_step(generator, [self.model], sample)
+        tokens: Tensor = best["tokens"]
         return tokens.cpu()
 
     def _read(self, predicted: Text, first: str) -> Text:
@@ -225,17 +198,15 @@ class Reader:
 
     def _views(self, calls: list[list[Call]], texts: dict[str, Text]) -> tuple[View, ...]:
         views: list[View] = []
-        for layer, own in zip(self.layers, calls, strict=True):
-            module = layer.module
+        for (side, number, module), own in zip(self.layers, calls, strict=True):
             if not module.cell.has_memory or not own:
                 continue
-            x, hx, mask = _joined(own)
             with torch.no_grad():
-                traces = [_on_cpu(one) for one in trace(module, x, hx, mask)]
+                traces = [_on_cpu(one) for one in trace(module, *_joined(own))]
             size = module.num_directions
             for k in range(module.num_layers):
                 directions = tuple(traces[k * size : (k + 1) * size])
-                views.append(View(layer.side, layer.number + k, texts[layer.side], directions))
+                views.append(View(side, number + k, texts[side], directions))
         return tuple(views)
 
 
@@ -243,8 +214,8 @@ class Call(NamedTuple):
     """The arguments of a call of a `WsumLSTM`."""
 
     input: Tensor
-    hx: State | None
-    padding_mask: Tensor | None
+    hx: State | None = None
+    padding_mask: Tensor | None = None
 
 
 class _Layer(NamedTuple):
@@ -255,12 +226,18 @@ class _Layer(NamedTuple):
     module: WsumLSTM
 
 
-def _recorder(calls: list[Call]) -> Callable[..., None]:
-    def record(layer: WsumLSTM, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = dict(zip(Call._fields, args, strict=False)) | kwargs
-        calls.append(Call(given["input"], given.get("hx"), given.get("padding_mask")))
+def _layers(model: BaseFairseqModel) -> list[_Layer]:
+    """The `WsumLSTM`s of a model, with their place in the encoder or the decoder."""
+    found = []
+    for name, module in model.named_modules():
+        if isinstance(module, WsumLSTM):
+            place = re.search(r"\.(\d+)\.", name)  # such as encoder.layers.2.self_attn.wsum
+            found.append(_Layer(name.split(".")[0], int(place[1]) + 1 if place else 1, module))
+    return found
 
-    return record
+
+def _recorder(calls: list[Call]) -> Callable[..., None]:
+    return lambda _, args, kwargs: calls.append(Call(*args, **kwargs))
 
 
 def _joined(calls: list[Call]) -> Call:
@@ -277,29 +254,3 @@ def _on_cpu(trace: Trace) -> Trace:
     }
     rows = {row: z.cpu() for row, z in trace.preactivations.items()}
     return replace(trace, preactivations=rows, **moved)
-
-
-def _layers(model: BaseFairseqModel) -> list[_Layer]:
-    """The `WsumLSTM`s of a model, with their place in the encoder or the decoder."""
-    found = []
-    for name, module in model.named_modules():
-        if isinstance(module, WsumLSTM):
-            place = re.search(r"\.(\d+)\.", name)  # such as encoder.layers.2.self_attn.wsum
-            found.append(_Layer(name.split(".")[0], int(place[1]) + 1 if place else 1, module))
-    return found
-
-
-def _check_cells(checkpoint: Path, architecture: str, layers: list[_Layer]) -> None:
-    if not layers:
-        raise ValueError(
-            f"checkpoint {checkpoint}: no layer of this model ({architecture}) is a WsumLSTM: give "
-            "a checkpoint of wsum_lstm or wsum_lstm_lm, or of wsum_transformer or "
-            "wsum_transformer_lm with a recurrent layer"
-        )
-    cells = [layer.module.cell for layer in layers]
-    if not any(cell.has_memory for cell in cells):
-        names = ", ".join(sorted({cell.name for cell in cells}))
-        raise ValueError(
-            f"checkpoint {checkpoint}: cell {names} has no memory cell, so it computes no weighted "
-            "sum and there are no weights to show"
-        )

@@ -8,8 +8,6 @@ Shapes: j and t are the n words, or tokens, of a sentence.
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import re
 import unicodedata
 import warnings
@@ -24,11 +22,8 @@ from torch import Tensor
 from .sentences import Model, Sentence, View, join_norms
 from .weighted_sum import norms, weights
 
-logger = logging.getLogger(__name__)
-
-METADATA: dict[
-    str, dict[str, None]
-] = {  # what to leave out, so that equal pictures are equal files
+# what to leave out, so that equal pictures are equal files
+METADATA: dict[str, dict[str, None]] = {
     ".png": {},
     ".svg": {"Date": None},
     ".pdf": {"CreationDate": None},
@@ -40,8 +35,6 @@ SETTINGS = {
     "text.usetex": False,  # tokens are no TeX
 }
 DPI = 160
-TALLEST = 2**15  # pixels of a PNG file; many programs open no larger ones
-MOST_PATHS = 500_000  # squares of an SVG file, each a path: 125 MB
 COLOURS = "magma_r"
 LONGEST = 60  # characters of a label
 CONTROL = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")  # an SVG may not contain most of these
@@ -101,37 +94,40 @@ def draw(
 
     Raises:
         ImportError: matplotlib is not installed.
-        ValueError: the type of file, the side, the layer or the unit does not exist; there is no
-            sentence; or the sentences do not fit into a PNG file.
+        ValueError: the side, the layer or the unit does not exist, or the sentences do not fit into
+            a PNG file.
     """
-    if path.suffix.lower() not in METADATA:
-        raise ValueError(f"--picture {path}: the name must end with .png, .svg or .pdf")
-    if not model.sentences:
-        raise ValueError("--picture: there is no sentence to draw")
+    import matplotlib
+    from matplotlib.backends.backend_pdf import PdfPages
+
+    kind = path.suffix.lower()
     views = [find_view(sentence, side, layer) for sentence in model.sentences]
     squares = [square(view, unit, join) for view in views]
     title = _title(model, views[0], unit)
     label = "norm of the weights" if unit is None else "absolute value of the weight"
-    _write(path, squares, title, label)
+    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
+        if kind == ".svg":
+            warnings.filterwarnings("ignore", "Glyph .* missing from")  # its viewer has them
+        if kind == ".pdf":
+            with PdfPages(path, metadata=METADATA[kind]) as pages:
+                for page in figures(squares, title, label, each=True):
+                    pages.savefig(page)
+        else:
+            (figure,) = figures(squares, title, label)
+            figure.savefig(path, format=kind[1:], dpi="figure", metadata=METADATA[kind])
 
 
 def find_view(sentence: Sentence, side: str | None, layer: int | None) -> View:
-    """The view of a side and a layer; see `draw` for the defaults.
+    """The first view of a side and a layer, or of any where they are None.
 
     Raises:
-        ValueError: there is no such side or layer.
+        ValueError: there is none.
     """
-    if not sentence.views:
-        raise ValueError("no layer of the model computes a weighted sum")
-    sides = list(dict.fromkeys(view.side for view in sentence.views))
-    if side is not None and side not in sides:
-        raise ValueError(f"--side {side}: the model has weighted sums in its {' and '.join(sides)}")
-    side = side or sides[0]
-    views = {view.layer: view for view in sentence.views if view.side == side}
-    if layer is not None and layer not in views:
-        known = ", ".join(map(str, views))
-        raise ValueError(f"--layer {layer}: the {side} has weighted sums in {known}; choose one")
-    return views[next(iter(views)) if layer is None else layer]
+    for view in sentence.views:
+        if side in (None, view.side) and layer in (None, view.layer):
+            return view
+    known = ", ".join(f"{view.side} {view.layer}" for view in sentence.views)
+    raise ValueError(f"--side, --layer: the layers with weighted sums are {known}; choose one")
 
 
 def square(view: View, unit: int | None = None, join: bool = False) -> Square:
@@ -170,75 +166,8 @@ def _title(model: Model, view: View, unit: int | None) -> list[str]:
     return [*lines, "forward above the diagonal, backward below"] if both else lines
 
 
-def _write(path: Path, squares: Sequence[Square], title: Sequence[str], label: str) -> None:
-    import matplotlib
-    from matplotlib.backends.backend_pdf import PdfPages
-
-    kind = path.suffix.lower()
-    if kind == ".svg" and sum(one.weights.numel() for one in squares) > MOST_PATHS:
-        raise ValueError(_too_many(squares, kind))
-    with (
-        matplotlib.rc_context(SETTINGS),
-        _quiet("fontTools.subset"),
-        missing_characters(report=kind != ".svg"),  # whose text is drawn by the viewer
-    ):
-        if kind == ".pdf":
-            with PdfPages(path, metadata=METADATA[kind]) as pages:
-                for page in figures(squares, title, label, each=True):
-                    pages.savefig(page)
-            return
-        (figure,) = figures(squares, title, label, tallest=TALLEST if kind == ".png" else None)
-        figure.savefig(path, format=kind[1:], dpi="figure", metadata=METADATA[kind])
-
-
-def _too_many(sentences: Sequence[Any], kind: str) -> str:
-    return (
-        f"--picture: {len(sentences)} sentences do not fit into a {kind} file: give a .pdf file or "
-        "fewer sentences"
-    )
-
-
-@contextlib.contextmanager
-def _quiet(name: str) -> Iterator[None]:
-    """Hide the information that a library logs. Importing fairseq makes it visible."""
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def missing_characters(report: bool) -> Iterator[None]:
-    """Report the characters that the font lacks at once, in place of a warning for each."""
-    pattern = re.compile(r"Glyph (\d+) .*missing from")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
-    missing: dict[str, None] = {}
-    for warning in caught:
-        if found := pattern.match(str(warning.message)):
-            missing[chr(int(found[1]))] = None
-        else:
-            warnings.warn_explicit(
-                warning.message, warning.category, warning.filename, warning.lineno
-            )
-    if missing and report:
-        logger.warning(
-            f"--picture: matplotlib's font has boxes in place of {len(missing)} of the characters "
-            f"(such as {' '.join(list(missing)[:5])}): set one that has them, such as font.family: "
-            "Noto Sans CJK JP, in a file matplotlibrc"
-        )
-
-
 def figures(
-    squares: Sequence[Square],
-    title: Sequence[str],
-    label: str,
-    each: bool = False,
-    tallest: int | None = None,
+    squares: Sequence[Square], title: Sequence[str], label: str, each: bool = False
 ) -> Iterator[Any]:
     """The matplotlib figures of some sentences: one of all, or one of each.
 
@@ -247,17 +176,13 @@ def figures(
         title: lines of text above them.
         label: the description of the colour bar.
         each: whether each sentence has its own figure.
-        tallest: the greatest height of a figure in dots.
-
-    Raises:
-        ValueError: a figure would be taller.
     """
     parts = [part for one in squares for part in (one.weights, one.backward) if part is not None]
     largest = max(float(part.nan_to_num().max()) for part in parts) or 1.0
     numbers = [str(k + 1) if len(squares) > 1 else "" for k in range(len(squares))]
     boxes = [_Box(one, number) for one, number in zip(squares, numbers, strict=True)]
     for page in [[box] for box in boxes] if each else [boxes]:
-        yield _page(page, title, label, largest, tallest)
+        yield _page(page, title, label, largest)
 
 
 class _Box:
@@ -302,9 +227,7 @@ class _Box:
         return mesh
 
 
-def _page(
-    boxes: Sequence[_Box], title: Sequence[str], label: str, largest: float, tallest: int | None
-) -> Any:
+def _page(boxes: Sequence[_Box], title: Sequence[str], label: str, largest: float) -> Any:
     """A figure of some sentences, in rows from left to right, beside a colour bar."""
     from matplotlib.figure import Figure
 
@@ -317,8 +240,6 @@ def _page(
         x += box.size + GAP
         below, right = max(below, y + box.size), max(right, box.x + box.size)
     width, height = right + GAP + BAR + BAR_TEXT, below + MARGIN
-    if tallest is not None and height * DPI > tallest:
-        raise ValueError(_too_many(boxes, ".png"))
     figure = Figure((width, height), dpi=DPI)
     for number, line in enumerate(title):
         weight = "normal" if number else "bold"

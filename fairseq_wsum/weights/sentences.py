@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,19 +12,16 @@ from torch import Tensor
 from .trace import Trace
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A sentence to look at.
 
     Attributes:
         text: the sentence, in the source language of a translation model.
         target: its translation; None for the model's own.
-        where: where it was given, for messages.
     """
 
     text: str
-    target: str | None
-    where: str
+    target: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +93,7 @@ class Model:
 
 
 BOUNDARIES = ("<s>", "</s>")  # tokens that are no words
+SPECIAL = (*BOUNDARIES, "<unk>")  # tokens that are never a part of a word
 UNKNOWN = " <unk>"  # after the name of a token that the dictionary lacks
 
 
@@ -110,29 +109,24 @@ def join_words(tokens: Sequence[str], kind: str | None) -> Text:
     words: list[str] = []
     word_of: list[int] = []
     unknown: set[int] = set()
-    goes_on = after_special = False
+    begins = True  # whether the next token begins a word, whatever it is
     for name in tokens:
-        token = name.removesuffix(UNKNOWN)
-        # an unknown piece may look like one
-        special = token == name and token.startswith("<") and token.endswith(">")
+        token, special = name.removesuffix(UNKNOWN), name in SPECIAL
+        marked = kind == "sentencepiece" and token.startswith("▁")
+        if begins or special or marked or kind is None:
+            words.append("")
+        begins = special
         if kind == "sentencepiece":
-            part = token.removeprefix("▁")
-            begins = token.startswith("▁") or special or after_special
-            after_special = special
+            token = token.removeprefix("▁")
         elif kind == "subword_nmt":
-            part, begins = token.removesuffix("@@"), not goes_on or special
-            goes_on = token.endswith("@@")
-        else:
-            part, begins = token, True
-        if begins or not words:
-            words.append(part)
-        else:
-            words[-1] += part
+            begins = not token.endswith("@@")
+            token = token.removesuffix("@@")
+        words[-1] += token
         word_of.append(len(words) - 1)
-        if token != name:
+        if name.endswith(UNKNOWN):
             unknown.add(word_of[-1])
-    marked = (word + UNKNOWN if k in unknown else word for k, word in enumerate(words))
-    return Text(tuple(tokens), tuple(marked), tuple(word_of))
+    shown = (word + UNKNOWN if k in unknown else word for k, word in enumerate(words))
+    return Text(tuple(tokens), tuple(shown), tuple(word_of))
 
 
 def join_norms(norms: Tensor, text: Text, reverse: bool) -> Tensor:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..files import whole_at_end
-from .sentences import BOUNDARIES, Sentence, Text, View, last_tokens
+from .sentences import BOUNDARIES, Sentence, Text, last_tokens
 from .trace import Trace
 from .weighted_sum import SHARE, half_lives, lifetimes
 
@@ -46,19 +46,6 @@ UNIT = ["unit", "forget_gate", "input_gate", "half_life", "position_correlation"
 UNIT += [f"opens_{k + 1}" for k in range(OPENING)]
 
 
-def check_tags(line: int, words: Sequence[str], tags: Sequence[str]) -> None:
-    """Check that a sentence, number `line`, has a tag for each of its words, without `</s>`.
-
-    Raises:
-        ValueError: there are more or fewer tags.
-    """
-    if len(tags) != len(words):
-        raise ValueError(
-            f"--tags, line {line}: give one tag for each of the {len(words)} words instead of "
-            f"{len(tags)}: {' '.join(words)}"
-        )
-
-
 class Tables:
     """Tables over all sentences of a corpus. Their size grows with words and units only.
 
@@ -75,7 +62,7 @@ class Tables:
         counts: Callable[[str], Mapping[str, int] | None] | None = None,
         share: float = SHARE,
     ) -> None:
-        self._counts = counts
+        self._counts = counts or (lambda side: None)
         self._share = share
         self._places: dict[tuple[str, int, str], _Sums] = defaultdict(_Sums)
         self._sentences = 0
@@ -89,28 +76,22 @@ class Tables:
                 sentence, or of the only sentence in a language model.
 
         Raises:
-            ValueError: there are more or fewer tags than words, or the side of the tagged words
-                computes no weighted sum.
+            ValueError: there are more or fewer tags than words.
         """
         self._sentences += 1
-        text = sentence.target if sentence.source is None else sentence.source
-        if tags is not None:
-            words = [word for word in text.words if word not in BOUNDARIES]
-            check_tags(self._sentences, words, tags)
         tagged = "decoder" if sentence.source is None else "encoder"
-        if tags is not None and tagged not in [view.side for view in sentence.views]:
-            raise ValueError(
-                f"--tags are those of the {tagged}'s words, and no layer of the {tagged} computes "
-                "a weighted sum; leave --tags out"
-            )
+        if tags is not None:
+            text = sentence.target if sentence.source is None else sentence.source
+            words = [word for word in text.words if word not in BOUNDARIES]
+            if len(tags) != len(words):
+                raise ValueError(
+                    f"--tags, line {self._sentences}: give one tag for each of the {len(words)} "
+                    f"words instead of {len(tags)}: {' '.join(words)}"
+                )
         for view in sentence.views:
-            self._add(view, tags if view.side == tagged else None)
-
-    def _add(self, view: View, tags: Sequence[str] | None) -> None:
-        for trace in view.directions:
-            direction = "backward" if trace.reverse else "forward"
-            sums = self._places[view.side, view.layer, direction]
-            sums.add(trace, view.text, tags, self._share)
+            for trace in view.directions:
+                sums = self._places[view.side, view.layer, trace.direction]
+                sums.add(trace, view.text, tags if view.side == tagged else None, self._share)
 
     def write(self, folder: Path) -> None:
         """Write the tables to a folder, which is created.
@@ -150,14 +131,13 @@ class Tables:
         for name, (header, rows) in tables.items():
             every = ([*place, *row] for place, sums in self._places.items() for row in rows(sums))
             _write(folder / f"{name}.tsv", header, every)
+        deciles = (
+            [*place, *row]
+            for place, sums in self._places.items()
+            for row in sums.by_frequency(self._counts(place[0]))
+        )
         header = [*PLACE, "decile", "rarest", "most_frequent", "types", *LIFE]
-        _write(folder / "frequency.tsv", header, self._by_frequency())
-
-    def _by_frequency(self) -> Iterator[Row]:
-        for place, sums in self._places.items():
-            counts = None if self._counts is None else self._counts(place[0])
-            for row in sums.by_frequency(counts):
-                yield [*place, *row]
+        _write(folder / "frequency.tsv", header, deciles)
 
 
 class _Sums:
@@ -201,12 +181,10 @@ class _Sums:
             self.over_steps[name] = self.over_steps.get(name, 0) + one
 
     def words(self) -> Iterator[Row]:
-        for word in sorted(self.lives, key=lambda word: (-self.lives[word][OCCURRENCES], word)):
-            yield [word, *_life(self.lives[word])]
+        return _by_occurrences(self.lives)
 
     def by_tag(self) -> Iterator[Row]:
-        for tag in sorted(self.tags, key=lambda tag: (-self.tags[tag][OCCURRENCES], tag)):
-            yield [tag, *_life(self.tags[tag])]
+        return _by_occurrences(self.tags)
 
     def by_frequency(self, counts: Mapping[str, int] | None) -> Iterator[Row]:
         """Rows of the deciles; `counts` as in `Tables`."""
@@ -274,6 +252,11 @@ def _lives(trace: Trace, last: Tensor, share: float) -> Array:
     kept = life.kept[:, last, 0].t()
     numbers = (torch.ones_like(steps), steps, censored, ~kept.isnan(), kept.nan_to_num())
     return torch.cat(numbers, 1).double().numpy()
+
+
+def _by_occurrences(lives: Mapping[str, Array]) -> Iterator[Row]:
+    for name in sorted(lives, key=lambda name: (-lives[name][OCCURRENCES], name)):
+        yield [name, *_life(lives[name])]
 
 
 def _life(sums: Array) -> Row:

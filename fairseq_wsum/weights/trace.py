@@ -66,6 +66,11 @@ class Trace:
     w_hr: Tensor | None
     padding_mask: Tensor | None
 
+    @property
+    def direction(self) -> str:
+        """`forward` or `backward`."""
+        return "backward" if self.reverse else "forward"
+
     def output(self, cells: Tensor) -> Tensor:
         """h_t from memory cells c_t, T x B x H -> T x B x P."""
         h = self.cell.output(self.preactivations, cells)
