@@ -107,7 +107,14 @@ setup(
     # called fairseq_wsum in the current folder would take precedence.
     package_dir={"": "."},
     packages=find_packages(include=["fairseq_wsum", "fairseq_wsum.*"]),
-    package_data={"fairseq_wsum": ["py.typed", "ops/csrc/*", "weights/page_files/*"]},
+    package_data={
+        "fairseq_wsum": [
+            "py.typed",
+            "ops/csrc/*",
+            "weights/page_files/*",
+            "experiments/recipes/*.yaml",
+        ]
+    },
     ext_modules=[KERNELS],
     cmdclass={"build_ext": BuildInParallel},
     entry_points={"console_scripts": ["fairseq-wsum = fairseq_wsum.cli:main"]},

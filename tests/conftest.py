@@ -1,6 +1,5 @@
 """Fixtures for all tests: fixed seeds, and one thread, as the tensors are tiny."""
 
-import importlib
 import os
 import sys
 
@@ -10,7 +9,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin slow th
 
 import torch
 import warm
-from shell import SCRIPTS, succeeds
+from shell import succeeds
 from translation_corpus import prepare_options, write_corpus
 
 LONGEST = (
@@ -59,22 +58,6 @@ def warm_python(monkeypatch) -> str:
     python = str(warm.environment() / "bin" / "python")
     monkeypatch.setattr(sys, "executable", python)
     return python
-
-
-@pytest.fixture
-def load(monkeypatch, warm_python):
-    """Import scripts/NAME.py anew, with everything that it imports from there."""
-
-    def load(name):
-        return importlib.import_module(name)
-
-    scripts = {path.stem for path in SCRIPTS.glob("*.py")}
-    kept = {name: sys.modules.pop(name) for name in scripts & set(sys.modules)}
-    monkeypatch.syspath_prepend(SCRIPTS)
-    yield load
-    for name in scripts & set(sys.modules):
-        del sys.modules[name]
-    sys.modules.update(kept)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import errno
 import random
 import resource
-import runpy
 import shutil
 import subprocess
 import sys
@@ -27,6 +26,8 @@ from translation_corpus import TINY, prepare_options, write_corpus
 
 import fairseq_wsum.plugin  # noqa: F401  # applies the shims
 from fairseq_wsum.checkpoint_files import damage, newest, read
+from fairseq_wsum.experiments.files import UserError
+from fairseq_wsum.experiments.restore import restore_last
 
 EPOCHS = 3
 OPTIONS = [*TINY.split(), "--dropout", "0.3"]
@@ -102,8 +103,6 @@ def test_a_file_that_cannot_be_opened_is_not_damaged(tmp_path, monkeypatch) -> N
     """It may be intact, and newer than all others, so it must not be set aside."""
     last = tmp_path / "checkpoint_last.pt"
     last.write_bytes(b"kept")
-    program = str(SCRIPTS / "restore_last.py")
-    monkeypatch.setattr(sys, "argv", [program, str(tmp_path)])
 
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
@@ -112,8 +111,8 @@ def test_a_file_that_cannot_be_opened_is_not_damaged(tmp_path, monkeypatch) -> N
         patch.setattr(Path, "open", refuse)
         with pytest.raises(PermissionError):
             damage(last)
-        with pytest.raises(SystemExit, match="cannot be read: Permission denied; make it readable"):
-            runpy.run_path(program, run_name="__main__")
+        with pytest.raises(UserError, match="cannot be read: Permission denied; make it readable"):
+            restore_last(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_last.pt"]
 
 

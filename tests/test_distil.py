@@ -11,6 +11,7 @@ import pytest
 from shell import fails, lines, succeeds
 from translation_corpus import TINY
 
+from fairseq_wsum.experiments import distil as program
 from fairseq_wsum.experiments.files import UserError
 
 pytest.importorskip("fairseq")
@@ -54,10 +55,9 @@ def test_a_model_learns_from_the_translations_of_an_ensemble(prepared, tmp_path)
 
 
 def test_all_models_translate_with_the_beam_and_the_penalty(
-    prepared, tmp_path, load, monkeypatch
+    prepared, tmp_path, monkeypatch
 ) -> None:
     """With a stand-in for fairseq-generate, which shows its arguments."""
-    distil = load("distil")
     commands = []
 
     def generate(command, stdout, **_):
@@ -72,8 +72,8 @@ def test_all_models_translate_with_the_beam_and_the_penalty(
     given = ["--checkpoints", both, "--beam", "3", "--lenpen", "1.4", "--batch-size", "7"]
     words = ["distil.sh", str(prepared), "--out", str(tmp_path / "out"), *given, "--max-len-b", "9"]
     monkeypatch.setattr(sys, "argv", words)
-    args, options = distil.parse()
-    assert distil.translate(args, options, tmp_path, expected=1, is_bpe=True) == ["ein mann ."]
+    args, options = program.parse()
+    assert program.translate(args, options, tmp_path, expected=1, is_bpe=True) == ["ein mann ."]
     (command,) = commands
     assert f"--path={both}" in command
     wanted = {"--beam": "3", "--lenpen": "1.4", "--batch-size": "7"}
@@ -100,10 +100,10 @@ def test_wrong_options_are_named(prepared, corpus, tmp_path) -> None:
 
 
 def test_an_interrupted_translation_continues_after_its_finished_parts(
-    prepared, tmp_path, load, monkeypatch
+    prepared, tmp_path, monkeypatch
 ) -> None:
     """With a stand-in for fairseq-generate, which fails once."""
-    distil, out, model = load("distil"), tmp_path / "out", tmp_path / "one.pt"
+    out, model = tmp_path / "out", tmp_path / "one.pt"
     model.touch()
     sizes = ["--batch-size", "7", "--part-size", "20"]
     words = ["distil.sh", str(prepared), "--out", str(out), "--checkpoints", str(model), *sizes]
@@ -128,8 +128,8 @@ def test_an_interrupted_translation_continues_after_its_finished_parts(
 
     monkeypatch.setattr(subprocess, "run", generate)
     with pytest.raises(UserError, match="the same command continues after"):
-        distil.main()
-    distil.main()
+        program.main()
+    program.main()
     assert ranks == [0, 1, 1, 2]
     units = lines(out / "text" / "train.de")
     text = [line.replace(" ", "").replace("\u2581", " ").strip() for line in units]
@@ -145,7 +145,7 @@ def test_an_interrupted_translation_continues_after_its_finished_parts(
     monkeypatch.setattr(subprocess, "run", train_on)
     monkeypatch.setattr(sys, "argv", [*words[:3], str(tmp_path / "new"), *words[4:]])
     with pytest.raises(UserError, match=r"one\.pt changed meanwhile, so the transl"):
-        distil.main()
+        program.main()
 
 
 def test_the_translations_do_not_depend_on_the_parts(prepared, tmp_path) -> None:

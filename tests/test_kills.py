@@ -19,6 +19,8 @@ from test_damaged_checkpoints import assert_same_weights
 from text_corpora import made_up
 from translation_corpus import TINY
 
+from fairseq_wsum.experiments.restore import restore_last
+
 pytestmark = pytest.mark.slow
 
 KILLS = 8  # of each training; there are four
@@ -225,6 +227,6 @@ def test_a_training_killed_at_any_stage_of_a_save_equals_an_uninterrupted_one(
         folder = tmp_path / f"killed-{at}"
         start(folder, at)
         if list(folder.glob("checkpoint*.pt")):  # as train.sh does first
-            run(sys.executable, ROOT / "scripts" / "restore_last.py", folder)
+            restore_last(folder)
         train(data, folder, *options)
         assert_same_weights(folder, tmp_path / "whole")

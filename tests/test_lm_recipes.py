@@ -96,8 +96,8 @@ def test_the_ptb_recipe_equals_the_published_one(size, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--epochs", "0"], "error: --epochs 0: give a positive whole number"),
-        (["--size", "tiny"], "error: --size tiny: choose from small, medium, large"),
+        (["--epochs", "0"], "argument --epochs: '0' is not a positive whole number"),
+        (["--size", "tiny"], "argument --size: invalid choice: 'tiny'"),
         (
             ["--fairseq-lstm", "--cell", "no-srnn"],
             "error: --fairseq-lstm trains a model of fairseq's",
@@ -106,7 +106,7 @@ def test_the_ptb_recipe_equals_the_published_one(size, tmp_path) -> None:
 )
 def test_the_ptb_recipe_names_a_wrong_option(options, message) -> None:
     output = run("bash", EXAMPLES / "language_model_ptb/ptb.sh", *options, check=False)
-    assert output.startswith(message)
+    assert message in output.splitlines()[-1]
 
 
 # streams; dropout of the input, between layers, of the output and of words: Merity et al. (2018)
@@ -158,14 +158,14 @@ def test_the_awd_recipe_averages_the_last_epochs(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--corpus", "wikitext103"], "error: --corpus wikitext103: choose from ptb, wikitext2"),
-        (["--average=0"], "error: --average 0: give a positive whole number"),
+        (["--corpus", "wikitext103"], "argument --corpus: invalid choice: 'wikitext103'"),
+        (["--average=0"], "argument --average: '0' is not a positive whole number"),
         (["--average", "11"], "error: --average 11: give 10 at most"),
     ],
 )
 def test_the_awd_recipe_names_a_wrong_option(options, message) -> None:
     output = run("bash", EXAMPLES / "language_model_awd/awd.sh", *options, check=False)
-    assert output.startswith(message)
+    assert message in output.splitlines()[-1]
 
 
 @pytest.mark.parametrize(("shards", "epochs"), [([], 5 * 99), (["--shards", 3], 5 * 3)])

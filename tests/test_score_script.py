@@ -1,11 +1,9 @@
-"""`scripts/score.sh`, with `score.py` and `average_checkpoints.py`."""
+"""`scripts/score.sh`, and the parts of the package that it calls."""
 
 import argparse
 import json
 import shlex
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -13,12 +11,14 @@ from commands import USER_DIR, needs_fairseq, run
 from shell import PYTHON, SCRIPTS, fails, lines, succeeds, write_programs
 from translation_corpus import FORMS, TINY
 
+from fairseq_wsum.experiments import average, generated, score, translating
+from fairseq_wsum.experiments import figures as figures_module
 from fairseq_wsum.experiments.files import UserError
+from fairseq_wsum.experiments.folder import read_translation_record
 
 
-def test_missing_hypotheses_are_rejected_and_listed(load):
+def test_missing_hypotheses_are_rejected_and_listed():
     pytest.importorskip("sacremoses")
-    score = load("score")
     printed = [
         "H-2\t-0.1\tc",
         "D-2\t-0.1\tx",
@@ -26,26 +26,25 @@ def test_missing_hypotheses_are_rejected_and_listed(load):
         "H-0\t-0.3\tsecond best",
         "H-1\t-1\tb",
     ]
-    found = score.tagged(printed, "H")
-    assert score.arrange(found, 3, "hypotheses") == ["a", "b", "c"]
-    with pytest.raises(score.UserError, match=r"3 hypotheses for 5 sentences \(missing: 3, 4;"):
-        score.arrange(found, 5, "hypotheses")
-    with pytest.raises(score.UserError, match="too many: 2;"):
-        score.arrange(found, 2, "hypotheses")
+    found = generated.tagged(printed, "H")
+    assert generated.arrange(found, 3, "hypotheses") == ["a", "b", "c"]
+    with pytest.raises(UserError, match=r"3 hypotheses for 5 sentences \(missing: 3, 4;"):
+        generated.arrange(found, 5, "hypotheses")
+    with pytest.raises(UserError, match="too many: 2;"):
+        generated.arrange(found, 2, "hypotheses")
 
 
-def test_an_unknown_word_becomes_its_aligned_source_word(load):
+def test_an_unknown_word_becomes_its_aligned_source_word():
     pytest.importorskip("sacremoses")
-    replaced = load("score").replace_unknown(
+    replaced = figures_module.replace_unknown(
         ["ein <unk> <unk>", ""], ["0-0 2-1 1-2", ""], ["a zebra runs", "no"]
     )
     assert replaced == ["ein runs zebra", ""]
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_reference_itself_scores_100_both_ways(form, tmp_path, load):
+def test_the_reference_itself_scores_100_both_ways(form, tmp_path):
     pytest.importorskip("sacremoses")
-    score = load("score")
     text = {
         "raw": ["Ein Mann sieht einen Hund.", "Der Hund, der bellt, ist nicht da."],
         "lc.norm.tok": ["ein mann sieht einen hund .", "der hund , der bellt , ist nicht da ."],
@@ -53,8 +52,8 @@ def test_the_reference_itself_scores_100_both_ways(form, tmp_path, load):
     for name, written in text.items():
         (tmp_path / f"test.{name}.de").write_text("".join(f"{line}\n" for line in written))
     record = {"text": form, "units": "bpe", "target_lang": "de"}
-    detok = score.detokenised(text[form], record)
-    figures = score.both_ways(text[form], detok, record, tmp_path, "test")
+    detok = figures_module.detokenised(text[form], record)
+    figures = figures_module.both_ways(text[form], detok, record, tmp_path, "test")
     assert [figure.score for figure in figures[:4]] == pytest.approx([100.0] * 4)
     bleu = [figure.signature for figure in figures if figure.metric == "BLEU"]
     primary, second = ("tok:none", "tok:13a") if form == "lc.norm.tok" else ("tok:13a", "tok:none")
@@ -68,42 +67,39 @@ def test_the_reference_itself_scores_100_both_ways(form, tmp_path, load):
 @pytest.mark.parametrize(
     "tokens", ["c' est l' été & l' eau .", "c&apos; est l&apos; été &amp; l&apos; eau ."]
 )
-def test_translations_have_escapes_as_the_reference_has(tokens, tmp_path, load):
+def test_translations_have_escapes_as_the_reference_has(tokens, tmp_path):
     pytest.importorskip("sacremoses")
-    score = load("score")
     for name, text in (("raw", "C'est l'été & l'eau."), ("lc.norm.tok", tokens)):
         (tmp_path / f"test.{name}.fr").write_text(f"{text}\n")
     record = {"text": "raw", "units": "bpe", "target_lang": "fr"}
-    figures = score.both_ways(
+    figures = figures_module.both_ways(
         ["C'est l'été & l'eau."], ["C'est l'été & l'eau."], record, tmp_path, "test"
     )
     assert [figure.score for figure in figures] == pytest.approx([100.0] * 4)
 
 
-def test_a_wrong_number_of_references_is_rejected(tmp_path, load):
+def test_a_wrong_number_of_references_is_rejected(tmp_path):
     pytest.importorskip("sacremoses")
-    score = load("score")
     (tmp_path / "test.raw.de").write_text("Ein Mann.\n")
-    with pytest.raises(score.UserError, match=r"test\.raw\.de has 1 lines for 2 translations"):
+    with pytest.raises(UserError, match=r"test\.raw\.de has 1 lines for 2 translations"):
         record = {"text": "raw", "target_lang": "de"}
-        score.both_ways(["a", "b"], ["a", "b"], record, tmp_path, "test")
+        figures_module.both_ways(["a", "b"], ["a", "b"], record, tmp_path, "test")
 
 
 @needs_fairseq
-def test_averaging_gives_the_mean_of_the_weights_of_the_last_epochs(tmp_path, load):
+def test_averaging_gives_the_mean_of_the_weights_of_the_last_epochs(tmp_path):
     torch = pytest.importorskip("torch")
     for epoch, value in ((1, 100.0), (9, 1.0), (10, 4.0)):
         weights = {"w": torch.full((2, 3), value), "steps": torch.tensor(epoch)}
         state = {"model": weights, "last_optimizer_state": {"m": 1}, "cfg": {"a": epoch}}
         torch.save(state, tmp_path / f"checkpoint{epoch}.pt")
     torch.save({}, tmp_path / "checkpoint_best.pt")
-    average = load("average_checkpoints")
     paths = average.last_checkpoints(tmp_path, 2)
     assert [path.name for path in paths] == ["checkpoint9.pt", "checkpoint10.pt"]
     state = average.average(paths)
     assert torch.equal(state["model"]["w"], torch.full((2, 3), 2.5))
     assert state["model"]["steps"] == 10 and state["cfg"] == {"a": 10}
-    with pytest.raises(average.UserError, match=r"--average 4.*has 3 checkpoints of epochs and 0"):
+    with pytest.raises(UserError, match=r"--average 4.*has 3 checkpoints of epochs and 0"):
         average.last_checkpoints(tmp_path, 4)
     for name in ("checkpoint_1_500", "checkpoint_1_1000", "checkpoint_2_1500", "checkpoint_2_20"):
         (tmp_path / f"{name}.pt").touch()  # --save-interval-updates
@@ -114,22 +110,6 @@ def test_averaging_gives_the_mean_of_the_weights_of_the_last_epochs(tmp_path, lo
     ]
 
 
-def test_an_average_replaces_a_file_only_if_told_to(tmp_path, load, monkeypatch):
-    torch = pytest.importorskip("torch")
-    torch.save({"model": {"w": torch.ones(2)}}, tmp_path / "checkpoint1.pt")
-    mine = tmp_path / "mine.pt"
-    mine.write_text("...")
-    program = load("average_checkpoints")
-    command = ["average_checkpoints.py", str(tmp_path), "1", str(mine)]
-    monkeypatch.setattr(sys, "argv", command)
-    with pytest.raises(program.UserError, match=r"mine.pt exists: give --overwrite"):
-        program.main()
-    assert mine.read_text() == "..."
-    monkeypatch.setattr(sys, "argv", [*command, "--overwrite"])
-    program.main()
-    assert torch.load(mine)["model"]["w"].tolist() == [1, 1]
-
-
 @needs_fairseq
 @pytest.mark.parametrize(
     ("options", "named"),
@@ -137,18 +117,17 @@ def test_an_average_replaces_a_file_only_if_told_to(tmp_path, load, monkeypatch)
         ([], "--checkpoints"),
         (["--checkpoints", "/none"], "/none"),
         (["--checkpoints", "{data}", "--lenpen", "0.6,1"], "--subset valid"),
-        (["--checkpoints", "{data}", "--beam", "0"], "--beam 0"),
-        (["--checkpoints", "{data}", "--beam=0"], "--beam 0"),
-        (["--checkpoints", "{data}", "--precision", "fp8"], "--precision fp8: choose from fp32"),
-        (["--checkpoints", "{data}", "--lenpen", "1.2.3"], "--lenpen 1.2.3"),
+        (["--checkpoints", "{data}", "--beam=0"], "--beam: '0' is not a positive whole number"),
+        (["--checkpoints", "{data}", "--precision", "fp8"], "--precision: invalid choice: 'fp8'"),
+        (["--checkpoints", "{data}", "--lenpen", "1.2.3"], "--lenpen: invalid"),
         (["--checkpoints", "{data}"], "checkpoint_best.pt"),
         (["--checkpoints", "{data}", "--replace-unk", "--average", "1"], "--replace-unk"),
-        (["--checkpoints", "{data}", "--average", "1", "--out", "12:30"], "--out 12:30: fairseq"),
-        (["--checkpoints", "{data}:none.pt", "--out", "x"], "{data}: an ensemble needs files"),
+        (["--checkpoints", "{data}", "--average", "1", "--out", "12:30"], "--out: 12:30: fairseq"),
+        (["--checkpoints", "{data}:none.pt", "--out", "x"], "none.pt: no such file"),
         (["--checkpoints", "{data}/dict.de.txt:none.pt"], "none.pt: no such file"),
         (["--checkpoints", "{data}/dict.de.txt:{data}/dict.en.txt"], "an ensemble needs --out"),
-        (["--checkpoints", "{data}/dict.de.txt:"], "dict.de.txt:: no file follows the ':'"),
-        (["--checkpoints", "-none.pt"], "--checkpoints ./-none.pt: no such file"),
+        (["--checkpoints", "{data}/dict.de.txt:"], "--checkpoints .: no such file"),
+        (["--checkpoints", "{data}/text:{data}", "--out", "x"], "an ensemble needs files"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -169,9 +148,9 @@ for k in 0 1 2 3 4 5 6 7 8; do printf "H-$k\\t-1\\tein mann .\\n"; done"""
     for name in ("one.pt", "other.pt"):
         (tmp_path / name).touch()
     both = f"{tmp_path}/one.pt:{tmp_path}/other.pt"
-    score = ["score.sh", prepared, "--checkpoints", both, "--out", tmp_path / "out", "--beam", 3]
-    score += ["--subset", "valid", "--lenpen", "0.5,1", "--batch-size", 7, "--max-len-b", 9]
-    succeeds(*score, VENV=str(tmp_path / "venv"))
+    command = ["score.sh", prepared, "--checkpoints", both, "--out", tmp_path / "out", "--beam", 3]
+    command += ["--subset", "valid", "--lenpen", "0.5,1", "--batch-size", 7, "--max-len-b", 9]
+    succeeds(*command, VENV=str(tmp_path / "venv"))
     wanted = {"--path": both, "--beam": "3", "--gen-subset": "valid", "--batch-size": "7"}
     wanted |= {"--max-len-b": "9", "--post-process": "sentencepiece"}
     *calls, rest = called.read_text().split("end\n")
@@ -217,13 +196,12 @@ def test_data_that_cannot_be_scored_is_named_before_the_translation(prepared, tm
 
 
 @needs_fairseq
-def test_sacrebleu_tokenises_by_the_language(tmp_path, load):
-    score = load("score")
+def test_sacrebleu_tokenises_by_the_language(tmp_path):
     write = (tmp_path / "test.raw.zh").write_text
     write("他们在公园里看一只大狗。\n", "utf-8")
     prepared = {"text": "raw", "units": "bpe", "target_lang": "zh"}
     system = ["他们在公园里看一只小狗。"]
-    figure = score.both_ways(system, system, prepared, tmp_path, "test")[0]
+    figure = figures_module.both_ways(system, system, prepared, tmp_path, "test")[0]
     assert "|tok:zh|" in figure.signature and figure.score > 50
 
 
@@ -286,11 +264,10 @@ def test_the_best_penalty_wins_and_unknown_words_are_replaced(prepared, tmp_path
         printed = [f"H-{i}\t-0.1\t{sentence}" for i, sentence in enumerate(sentences)]
         printed += [f"A-{i}\t1-0 0-1 0-2" for i in range(len(sentences))]
         (tmp_path / f"generate.lenpen{penalty}.txt").write_text("\n".join(printed[::-1]) + "\n")
-    command = [sys.executable, SCRIPTS / "score.py", prepared, "--out", tmp_path]
-    command += ["--subset", "valid", "--beam", "5", "--lenpen", "1,0.5", "--replace-unk"]
-    command += ["--checkpoint", "c.pt", "--source-lang", "en", "--target-lang", "de"]
-    command += ["--generate-options=--prefix-size 2 "]
-    subprocess.run(command, check=True, capture_output=True)
+    args = argparse.Namespace(data=prepared, subset="valid", lenpen=["1", "0.5"], replace_unk=True)
+    args.model, args.beam = "c.pt", 5
+    record = read_translation_record(prepared, ())
+    score._score(args, ["--prefix-size", "2"], record, [], tmp_path)
     record = json.loads((tmp_path / "scores.json").read_text())
     assert record["lenpen"] == 0.5 and record["figures"][0]["score"] == pytest.approx(100)
     assert record["note"].startswith("the first 2 units of each translation are those of its ref")
@@ -332,8 +309,7 @@ def checkpoint_of(path, source, target):
     return path
 
 
-def test_the_direction_is_that_of_the_models(tmp_path, load):
-    translating, error = load("translating"), UserError
+def test_the_direction_is_that_of_the_models(tmp_path):
     data = {"source_lang": "en", "target_lang": "de"}
     there, back = (tmp_path / name for name in ("there.pt", "back.pt"))
     checkpoint_of(there, "en", "de"), checkpoint_of(back, "de", "en")
@@ -348,11 +324,11 @@ def test_the_direction_is_that_of_the_models(tmp_path, load):
 
     assert direction(there) == direction(none) == direction(tmp_path / "damaged") == ("en", "de")
     assert direction(back, old, none) == direction(back, options=["-s", "de"]) == ("de", "en")
-    with pytest.raises(error, match=r"-s de: --checkpoints .*none.pt translates en to de; leave"):
+    with pytest.raises(UserError, match=r"-s de: --checkpoints .*none.pt translates en to de; "):
         direction(none, options=["-s", "de"])
-    with pytest.raises(error, match=r"other.pt translates en to fr, and the data are en to de"):
+    with pytest.raises(UserError, match=r"other.pt translates en to fr, and the data are en to de"):
         direction(other)
-    with pytest.raises(error, match=r"two directions: .*there.pt en to de, .*back.pt de to en"):
+    with pytest.raises(UserError, match=r"two directions: .*there.pt en to de, .*back.pt de to en"):
         direction(there, back)
 
 

@@ -12,6 +12,7 @@ from child import onednn_is_exact
 pytest.importorskip("fairseq")
 from commands import ROOT, USER_DIR, every_cells_options, run
 
+from fairseq_wsum.experiments.average import average_last
 from fairseq_wsum.plugin.models.wsum_lstm import WsumLSTMModel
 from fairseq_wsum.plugin.models.wsum_transformer import WsumTransformerModel
 
@@ -120,7 +121,7 @@ def test_checkpoints_with_eval_bleu_can_be_read_again(data, tmp_path) -> None:
     output = train(data, tmp_path, "wsum_lstm", *score, "--max-epoch", 2)
     assert "Loaded checkpoint" in output and "begin training epoch 2" in output
     average = tmp_path / "average.pt"
-    run("python", ROOT / "scripts" / "average_checkpoints.py", tmp_path, 2, average)
+    average_last(tmp_path, 2, average)
     assert len(generate(data, average)["H"]) == SENTENCES["test"]
 
 

@@ -1,5 +1,6 @@
 """The recipes for translation, on a tiny corpus."""
 
+import fcntl
 import json
 import os
 import re
@@ -11,10 +12,14 @@ from pathlib import Path
 import pytest
 import shell
 from commands import training_options
-from shell import SCRIPTS, fails, succeeds, write_program, write_programs
+from shell import SCRIPTS, fails, succeeds
 from translation_corpus import TINY
 
-from fairseq_wsum.study.record import WITHOUT_EFFECT
+from fairseq_wsum.experiments.files import UserError
+from fairseq_wsum.experiments.recipe import changed_options, job
+from fairseq_wsum.experiments.recipes.translation import Transformer
+from fairseq_wsum.experiments.record import WITHOUT_EFFECT
+from fairseq_wsum.experiments.updates import count_updates
 
 pytest.importorskip("fairseq")
 
@@ -25,12 +30,12 @@ RECIPES = Path("..") / "examples" / "translation_multi30k"
     ("options", "named"),
     [
         (["--cell", "lstm no-srnn"], "--cell lstm no-srnn: choose one of lstm, no-srnn, "),
-        (["--gpus", "two"], "--gpus two: give a positive whole number"),
-        (["--precision"], "--precision needs a value"),
-        (["--cell", ""], "--cell needs a value, but it is empty"),
-        (["--bpe-dropout="], "--bpe-dropout needs a value, but it is empty"),
+        (["--gpus", "two"], "argument --gpus: invalid int value: 'two'"),
+        (["--precision"], "argument --precision: expected one argument"),
+        (["--cell", ""], "--cell : choose one of lstm"),
+        (["--precision", "amp"], "--precision amp needs a GPU"),
         (["--save-dir", "x"], "--save-dir: a recipe sets it to its --run; give that, or --out"),
-        (["--out", "12:30"], "--out 12:30: fairseq splits paths at ':'"),
+        (["--out", "12:30"], "argument --out: 12:30: fairseq splits paths at ':'"),
         (["--gpus", "99"], "--gpus 99: torch sees "),
         (["--restore-file", "x.pt"], "--restore-file: give --finetune-from-model FILE, which"),
     ],
@@ -66,56 +71,63 @@ def test_a_recipe_folder_belongs_to_one_set_of_options(corpus, tmp_path):
     assert "--fairseq-lstm" in fails(*recipe, "--cell", "no-srnn", "--fairseq-lstm")
 
 
-def test_a_signal_to_a_recipe_ends_its_preparation(tmp_path):
-    code = f"""source {shlex.quote(str(SCRIPTS.parent / "examples" / "recipe.sh"))}
-SCRIPTS=$1 prepare_only=false prepare_options=() train_options=()
-prepare make.sh"""
-    write_program(tmp_path / "make.sh", "echo $$\nexec sleep 60")
-    command = ["bash", "-euc", code, "bash", tmp_path]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as recipe:
-        preparation = int(recipe.stdout.readline())
-        recipe.terminate()
-        assert recipe.wait(20) == 143
+def test_a_signal_to_a_recipe_ends_its_preparation():
+    code = """import sys
+from fairseq_wsum.experiments import files, recipe
+files.run(lambda: recipe.job(["bash", "-c", "echo $$; exec sleep 60"]))"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        preparation = int(process.stdout.readline())
+        process.terminate()
+        assert process.wait(20) == 143
     with pytest.raises(ProcessLookupError):
         os.kill(preparation, 0)
 
 
+def test_what_a_job_prints_is_shown_and_kept(tmp_path, capfdbinary):
+    with (tmp_path / "log").open("wb") as log:
+        assert job(["bash", "-c", "printf 'a\\nb'; printf c >&2; exit 3"], log) == 3
+    assert capfdbinary.readouterr().out == (tmp_path / "log").read_bytes() == b"a\nbc"
+
+
 def test_the_text_that_a_recipe_trains_on_is_one_of_its_options(tmp_path):
     """Even where the other options that follow from it are the same."""
-    code = f"""source {shlex.quote(str(SCRIPTS.parent / "examples" / "recipe.sh"))}
-PYTHON={shlex.quote(sys.executable)} run=$1 SCRIPTS=$1 train_options=() text_options=("${{@:2}}")
-train data "$run" --lr 1"""
-    write_program(tmp_path / "train.sh", 'touch "$3/checkpoint_last.pt"')
+    recipe = Transformer("transformer")
+    recipe.read(["--run", str(tmp_path), "--distilled", str(tmp_path / "one")])
+    made = shlex.join(["--lr", "1", "--total-num-update", "90", *recipe.text_options()])
+    (tmp_path / "checkpoint_last.pt").touch()
+    (tmp_path / "options").write_text(made)
+    recipe.check_folder(made)
+    other = f"was trained with other options: --distilled {tmp_path}/one there"
+    for options, now in (
+        (["--distilled", str(tmp_path / "two")], f"--distilled {tmp_path}/two now. Give"),
+        ([], "no --distilled now. Give"),
+    ):
+        recipe.read(["--run", str(tmp_path), *options])
+        made = shlex.join(["--lr", "1", "--total-num-update", "90", *recipe.text_options()])
+        with pytest.raises(UserError, match=f"{other}, {now}"):
+            recipe.check_folder(made)
+    # with twice as many GPUs
+    (tmp_path / "options").write_text("--lr 1 --total-num-update 90")
+    with pytest.raises(
+        UserError, match=r"trained for 90 updates: .* or give --total-num-update 90"
+    ):
+        recipe.check_folder("--lr 1 --total-num-update 45")
 
-    def train(*text):
-        command = ["bash", "-euc", code, "bash", tmp_path, *text]
-        return subprocess.run(command, capture_output=True, text=True)
 
-    assert train("--bpe-dropout", "0.1").returncode == 0
-    assert "already trained" in train("--bpe-dropout", "0.1").stderr
-    other = "was trained with other options: --bpe-dropout 0.1 there"
-    assert f"{other}, no --bpe-dropout now. Give" in train().stderr
-    assert f"{other}, --bpe-dropout 0.2 now. Give" in train("--bpe-dropout", "0.2").stderr
-    options = tmp_path / "options"
-    options.write_text(f"{options.read_text().strip()} --total-num-update 90\n")
-    code += " --total-num-update 45"  # with twice as many GPUs
-    message = "was trained for 90 updates: --total-num-update 90 there, --total-num-update 45 now"
-    stderr = train("--bpe-dropout", "0.1").stderr
-    assert message in stderr and "or give --total-num-update 90." in stderr
-
-
-def test_a_recipe_changes_nothing_in_a_folder_where_another_trains(corpus, tmp_path):
+def test_a_recipe_changes_nothing_in_a_folder_where_another_trains(tmp_path, monkeypatch):
     """Before its first checkpoint, too."""
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / "options").write_text("--arch another")
-    (run / ".recipe.lock").touch()
-    write_programs(tmp_path, {"flock": "exit 75"})  # another process has the lock, and keeps it
-    recipe = [RECIPES / "opennmt.sh", "--own-corpus", "--data", corpus, "--out", tmp_path / "out"]
-    path = f"{tmp_path}/bin:{os.environ['PATH']}"
-    message = fails(*recipe, "--run", run, PATH=path)
-    assert f"--run {run}: another run is writing there" in message
-    assert (run / "options").read_text() == "--arch another"
+    (tmp_path / "options").write_text("--arch another")
+    (tmp_path / ".recipe.lock").write_text("process 7 on there")
+    recipe = Transformer("transformer")
+    recipe.read(["--run", str(tmp_path)])
+    clock = iter(range(0, 1000, 15))
+    monkeypatch.setattr("fairseq_wsum.experiments.files.time.monotonic", lambda: next(clock))
+    with (tmp_path / ".recipe.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match=f"--run {tmp_path}: another run is writing there"):
+            recipe.train([])
+    assert (tmp_path / "options").read_text() == "--arch another"
 
 
 @pytest.mark.parametrize(
@@ -136,28 +148,7 @@ def test_a_recipe_changes_nothing_in_a_folder_where_another_trains(corpus, tmp_p
     ],
 )
 def test_only_options_that_change_the_model_make_a_difference(one, other, changed):
-    script = 'source "$0"; changed_options "$1" "$2"'
-    recipe = SCRIPTS.parent / "examples" / "recipe.sh"
-    done = subprocess.run(
-        ["bash", "-c", script, recipe, shlex.join(one), shlex.join(other)],
-        env={**os.environ, "PYTHON": sys.executable},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert done.returncode == 0 and done.stdout == f"{changed}\n"
-
-
-def test_the_locale_makes_no_difference_to_options():
-    script = 'source "$0"; quoted --text "\u00fc \\n\'s"; quoted --lr 1 | LC_ALL=C cat'
-    recipe = SCRIPTS.parent / "examples" / "recipe.sh"
-    said = {
-        subprocess.check_output(
-            ["bash", "-c", script, recipe],
-            env={**os.environ, "PYTHON": sys.executable, "LC_ALL": locale},
-        )
-        for locale in ("C.UTF-8", "C")
-    }
-    assert len(said) == 1 and shlex.split(said.pop().decode())[1] == "\u00fc \\n's"
+    assert changed_options(shlex.join(one), shlex.join(other)) == changed
 
 
 @pytest.mark.parametrize("cell", [["--cell", "no-srnn"], ["--fairseq-lstm"]], ids="".join)
@@ -199,7 +190,7 @@ RUN = "no-srnn-hidden"
 def test_the_transformer_recipe_scores_a_model_of_a_small_corpus(corpus, tmp_path):
     out = tmp_path / "\u00fcbung"
     recipe = [RECIPES / "transformer.sh", "--own-corpus", "--data", corpus, "--out", out]
-    assert "--bpe-size 8000 does not suit this text" in fails(*recipe)
+    assert "--bpe-size 8000 --character-coverage 1.0 does not suit this text" in fails(*recipe)
     recipe += ["--bpe-size", 120, "--gpus", 0, "--max-epoch", 2]
     recipe += ["--max-tokens", 100, "--update-freq", 2, "--warmup-updates", 1]
     succeeds(*recipe)
@@ -217,39 +208,21 @@ def test_the_transformer_recipe_scores_a_model_of_a_small_corpus(corpus, tmp_pat
     assert "bpe_size is 120 there, 100 now" in fails(*recipe)
 
 
-def test_sentences_that_are_too_long_for_a_batch_are_not_counted(prepared, warm_python, tmp_path):
+def test_sentences_that_are_too_long_for_a_batch_are_not_counted(prepared, tmp_path):
     tiny = TINY.replace(
         "--batch-size 30", "--max-tokens 11 --max-epoch 1 --disable-validation"
     ).split()
     command = ["train.sh", prepared, "--save-dir", tmp_path, "--gpus", 0, *tiny]
-    words = shlex.split(succeeds(*command, "--dry-run"))
-    counted = subprocess.check_output(
-        [warm_python, SCRIPTS / "count_updates.py", "--", *words], text=True
-    )
+    counted = count_updates(list(map(str, command[1:])))
     log = succeeds(*command)
     assert "have invalid sizes and will be skipped" in log
-    assert counted.strip() == re.findall(r"num_updates (\d+)", log)[-1]
+    assert str(counted) == re.findall(r"num_updates (\d+)", log)[-1]
 
 
 def strong(tmp_path, *options):
     """The command of the recipe, as words."""
     recipe = [RECIPES / "strong.sh", "--out", tmp_path / "out", "--dry-run"]
     return shlex.split(succeeds(*recipe, *options))
-
-
-@pytest.mark.parametrize(
-    ("options", "folders", "epochs"),
-    [
-        ([], 1, "46"),
-        (["--cell", "no-srnn-hidden", "--bpe-dropout=0.0"], 1, "46"),
-        (["--cell", "no-srnn-hidden", "--bpe-dropout", "0.2"], 20, "40"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_the_strong_recipe_uses_bpe_dropout_on_request(options, folders, epochs, tmp_path):
-    command = strong(tmp_path, *options)
-    assert len(command[1].split(":")) == folders
-    assert command[command.index("--max-epoch") + 1] == epochs
 
 
 def test_the_strong_recipe_trains_fairseqs_lstm_in_the_same_way(tmp_path):

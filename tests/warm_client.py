@@ -15,7 +15,7 @@ import time
 
 PATIENCE = 120  # seconds until a server answers, which imports before
 # The scripts of this project that always import fairseq.
-SCRIPTS = ("count_updates.py", "count_tokens.py", "gains.py")
+SCRIPTS = ("gains.py",)
 
 
 def ask(folder: str, command: str, words: list[str]) -> None:

@@ -7,8 +7,11 @@ import fcntl
 import hashlib
 import io
 import os
+import platform
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -25,10 +28,15 @@ def run(main: Callable[[], None]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that unfinished files are removed
     try:
         main()
-    except (UserError, OSError) as error:
+    except (UserError, OSError, argparse.ArgumentTypeError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def say(text: str) -> None:
+    """Print a line to stderr."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def folder(text: str) -> Path:
@@ -55,6 +63,46 @@ def locked(path: Path, busy: str) -> Iterator[IO[bytes]]:
         # Programs that we start inherit the lock, as they may outlive us and still write.
         os.set_inheritable(file.fileno(), True)
         yield file
+
+
+def hold(folder: Path, name: str, option: str) -> int:
+    """Lock the folder for this process and those that it starts, and return the open file.
+
+    They inherit the lock. Those of a killed training end within seconds, for which it waits.
+
+    Args:
+        folder: the folder.
+        name: the name of the file in it.
+        option: the option that names the folder, for the error.
+
+    Raises:
+        UserError: another process holds the lock.
+    """
+    path = folder / name
+    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+    os.set_inheritable(file, True)
+    deadline = time.monotonic() + 20
+    waited = False
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"{option} {folder}: another run is writing there ({path.read_text().strip()}"
+                    "); wait until it ends, or give a new folder"
+                ) from None
+        except OSError:
+            say(f"{folder} is on a file system without locks: do not start a second run there")
+            break
+        if not waited:
+            say(f"waiting for another run in {folder} to end")
+        waited = True
+        time.sleep(0.2)
+    os.truncate(file, 0)
+    os.write(file, f"process {os.getpid()} on {platform.node()}\n".encode())
+    return file
 
 
 def is_open_at(file: IO[bytes], path: Path) -> bool:
@@ -115,3 +163,45 @@ def versions(*packages: str) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+# Other programs
+
+
+def call(command: list[str], log: Path, printed: IO[bytes] | None = None) -> str | None:
+    """Run a program; return None, or what it has logged if it failed.
+
+    Args:
+        command: the command line.
+        log: a file for its messages, and for what it prints if `printed` is not given.
+        printed: a file for what it prints.
+    """
+    with log.open("wb") as messages:
+        process = subprocess.Popen(command, stdout=printed or messages, stderr=messages)
+        try:
+            status = process.wait()
+        finally:  # it ends with this process
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+    return None if status == 0 else log.read_text("utf-8", errors="replace")
+
+
+@contextmanager
+def changed_meanwhile(option: str, models: str) -> Iterator[None]:
+    """Check at the end of a block that no file of `models`, separated by ':', has changed.
+
+    Raises:
+        UserError: one has.
+    """
+
+    def written() -> list[int]:
+        return [Path(name).stat().st_mtime_ns for name in models.split(":")]
+
+    before = written()
+    yield
+    if written() != before:
+        raise UserError(
+            f"{option} {models} changed meanwhile, so the results may belong to two models: give a "
+            "checkpoint that no training writes to, such as a copy"
+        )

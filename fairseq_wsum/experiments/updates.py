@@ -6,45 +6,49 @@ from --total-num-update.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import math
-import sys
-from pathlib import Path
+from collections.abc import Sequence
 
 from fairseq import options, tasks, utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from omegaconf import DictConfig
 
-sys.path.append(str(Path(__file__).parents[1]))  # the package may not be installed
-from fairseq_wsum.experiments.files import UserError, run
+from .files import UserError
+from .train import command, read_options
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    add = parser.add_argument
-    add("command", nargs="+", help="a command line of fairseq-train with --max-epoch, after --")
-    add("--processes", type=int, metavar="N", help="the number of processes (default: as in it)")
-    args = parser.parse_args()
+def count_updates(given: Sequence[str]) -> int:
+    """The number of updates in all epochs of a training.
+
+    Args:
+        given: the options of scripts/train.sh, with --max-epoch.
+
+    Raises:
+        UserError: fairseq cannot read the options or the data.
+    """
+    args, rest = read_options([*given, "--dry-run"])
+    processes, args.cpu_processes = args.cpu_processes, min(args.cpu_processes, 1)
+    words, _ = command(args, rest)
+    words = words[words.index("fairseq-train") + 1 :]  # within a job of Slurm, after `env -u ...`
     logging.disable(logging.INFO)  # fairseq's, of the data
-    # within a job of Slurm, after `env -u ...`
-    given = args.command[args.command.index("fairseq-train") + 1 :]
-    namespace = options.parse_args_and_arch(options.get_training_parser(), input_args=given)
-    cfg = convert_namespace_to_omegaconf(namespace)
     try:
-        print(count(cfg, args.processes or cfg.distributed_training.distributed_world_size))
+        parser = options.get_training_parser()
+        cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, input_args=words))
+        return _count(cfg, processes or cfg.distributed_training.distributed_world_size)
     except ValueError as error:  # the training would end with it, too
         raise UserError(f"the updates cannot be counted: {error}") from error
+    finally:
+        logging.disable(logging.NOTSET)
 
 
-def count(cfg: DictConfig, processes: int) -> int:
-    """The number of updates in all epochs.
+def _count(cfg: DictConfig, processes: int) -> int:
+    """fairseq reads several data folders in turn, one in each epoch.
 
-    fairseq reads several data folders in turn, one in each epoch. In each update, each process has
-    --update-freq batches.
+    In each update, each process has --update-freq batches.
     """
     folders = len(utils.split_paths(cfg.task.data))
-    batches = [batches_in(cfg, epoch) for epoch in range(1, folders + 1)]
+    batches = [_batches_in(cfg, epoch) for epoch in range(1, folders + 1)]
     frequencies = cfg.optimization.update_freq  # the last one holds for all later epochs
     updates = sum(
         math.ceil(
@@ -56,7 +60,7 @@ def count(cfg: DictConfig, processes: int) -> int:
     return min(updates, cfg.optimization.max_update or updates)
 
 
-def batches_in(cfg: DictConfig, epoch: int) -> int:
+def _batches_in(cfg: DictConfig, epoch: int) -> int:
     """The number of batches of an epoch, made as fairseq's trainer makes them."""
     task = tasks.setup_task(cfg.task)
     task.load_dataset(cfg.dataset.train_subset, epoch=epoch)
@@ -72,7 +76,3 @@ def batches_in(cfg: DictConfig, epoch: int) -> int:
         disable_iterator_cache=True,
     )
     return len(iterator.frozen_batches)
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,14 +1,13 @@
-"""What score.sh and distil.sh check before fairseq-generate runs: its options, the direction."""
+"""What is checked before fairseq-generate runs: its options, and the direction of the models."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1]))  # the package may not be installed
-from fairseq_wsum.experiments.files import UserError
+from ..checkpoint_files import languages, read
+from .files import UserError
 
 INCOMPLETE = "the translations would be incomplete, or not here; leave it out"
 REFUSED = {
@@ -78,8 +77,6 @@ def direction(
 
 def recorded(path: str) -> tuple[str, str] | None:
     """The languages in a checkpoint; None if it names none. fairseq reports a damaged file."""
-    from fairseq_wsum.checkpoint_files import languages, read  # which imports torch
-
     try:
         return languages(read(Path(path), mmap=True))
     except Exception:  # a damaged file can raise anything

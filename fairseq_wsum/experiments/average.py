@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the package may not be installed
-from fairseq_wsum.argument_types import positive
-from fairseq_wsum.checkpoint_files import damage, read
-from fairseq_wsum.experiments.files import UserError, run
-from fairseq_wsum.files import whole
+from ..checkpoint_files import damage, read
+from ..files import whole
+from .files import UserError
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    add = parser.add_argument
-    add("folder", type=Path, metavar="FOLDER", help="the --save-dir of the training")
-    add("number", type=positive, metavar="N", help="the number of checkpoints")
-    add("output", type=Path, metavar="OUTPUT", help="the file to write")
-    add("--overwrite", action="store_true", help="replace the file if it exists")
-    args = parser.parse_args()
-    if args.output.exists() and not args.overwrite:
-        raise UserError(f"{args.output} exists: give --overwrite, or another name")
-    paths = last_checkpoints(args.folder, args.number)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    with whole(args.output) as partial:
+def average_last(folder: Path, number: int, output: Path) -> list[str]:
+    """Write the average of the last `number` checkpoints of a folder, and return their names.
+
+    Raises:
+        UserError: the folder has fewer checkpoints, or a damaged one.
+    """
+    paths = last_checkpoints(folder, number)
+    with whole(output) as partial:
         torch.save(average(paths), partial)
-    print(*(path.name for path in paths))
+    return [path.name for path in paths]
 
 
 def last_checkpoints(folder: Path, number: int) -> list[Path]:
@@ -83,7 +74,3 @@ def average(paths: list[Path]) -> dict[str, Any]:
 
 def shapes_of(weights: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
     return {name: weight.shape for name, weight in weights.items()}
-
-
-if __name__ == "__main__":
-    run(main)

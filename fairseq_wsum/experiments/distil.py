@@ -1,4 +1,4 @@
-"""Translate the training text with trained models, as another training text. For distil.sh."""
+"""`scripts/distil.sh`: translate the training text with trained models, as another text."""
 
 from __future__ import annotations
 
@@ -11,22 +11,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from translating import check_options, direction, name_of
-
-sys.path.append(str(Path(__file__).parents[1]))  # the package may not be installed
-from fairseq_wsum.argument_types import positive
-from fairseq_wsum.experiments import bpe
-from fairseq_wsum.experiments.files import (
-    UserError,
-    few,
-    folder,
-    open_text,
-    run,
-    sha256,
-    versions,
-    write_lines,
-)
-from fairseq_wsum.experiments.folder import (
+from ..argument_types import positive
+from . import bpe
+from .files import UserError, few, folder, open_text, run, sha256, versions, write_lines
+from .folder import (
     BEGUN,
     begin,
     differing,
@@ -37,7 +25,8 @@ from fairseq_wsum.experiments.folder import (
     record_of,
     write_record,
 )
-from fairseq_wsum.experiments.generated import arrange, tagged
+from .generated import arrange, tagged
+from .translating import check_options, direction, name_of
 
 DESCRIPTION = """\
 Translate the training text of DATA (a folder of prepare_multi30k.sh or prepare_translation.sh) with
@@ -59,8 +48,8 @@ TOO_LONG = re.compile(r"(Size of sample #\d+ is invalid .*), skip this example")
 
 
 def main() -> None:
-    args, options = parse()
-    distil(args, options)
+    """Run the command line of this process."""
+    run(lambda: distil(*parse()))
 
 
 def parse() -> tuple[argparse.Namespace, list[str]]:
@@ -101,7 +90,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     add(
         "--user-dir",
         type=Path,
-        default=Path(__file__).resolve().parents[1] / "fairseq_wsum",
+        default=Path(__file__).parents[1],
         metavar="DIR",
         help="fairseq modules to load, for a cell of your own (default: this plugin)",
     )
@@ -256,7 +245,3 @@ def join(parts: Iterable[Path], path: Path) -> None:
 def hypotheses(printed: Path) -> dict[int, str]:
     with open_text(printed) as file:
         return tagged([line.rstrip("\n") for line in file if line.startswith("H-")], "H")
-
-
-if __name__ == "__main__":
-    run(main)

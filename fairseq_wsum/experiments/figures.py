@@ -1,0 +1,120 @@
+"""Scores of translations in both forms of the text, with sacrebleu."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sacrebleu.metrics import BLEU, CHRF
+from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
+
+from .files import UserError, lines
+
+UNKNOWN = "<unk>"
+ESCAPED = re.compile(r"&(?:amp|apos|gt|lt|quot|#\d+);")  # as Moses writes special characters
+
+
+@dataclass
+class Figure:
+    """One score. `signature` says how sacrebleu computed it, `text` on which form of the text."""
+
+    text: str
+    metric: str
+    score: float
+    signature: str
+    reference: str
+
+
+def replace_unknown(sentences: list[str], alignments: list[str], source: list[str]) -> list[str]:
+    """Replace every <unk> by the aligned source word. An alignment is "source-target ..."."""
+    done = []
+    for sentence, alignment, words in zip(sentences, alignments, source, strict=True):
+        pairs = (pair.split("-") for pair in alignment.split())
+        aligned = {int(target): int(source_word) for source_word, target in pairs}
+        original = words.split()
+        done.append(
+            " ".join(
+                original[aligned[i]] if token == UNKNOWN and i in aligned else token
+                for i, token in enumerate(sentence.split())
+            )
+        )
+    return done
+
+
+# Scoring
+
+
+def detokenised(sentences: list[str], prepared: dict[str, str]) -> list[str]:
+    if prepared["text"] == "raw" and prepared["units"] == "bpe":
+        return sentences  # the text was never tokenised
+    moses = MosesDetokenizer(lang=prepared["target_lang"])
+    return [moses.detokenize(sentence.split()) for sentence in sentences]
+
+
+def lower_cased_tokens(sentences: list[str], lang: str, reference: Path) -> list[str]:
+    """Tokens like those of a reference, which may have Moses' escapes, such as &apos;."""
+    escape = reference.is_file() and any(map(ESCAPED.search, lines_of(reference)))
+    normalise, moses = MosesPunctNormalizer(lang=lang), MosesTokenizer(lang=lang)
+    return [
+        moses.tokenize(normalise.normalize(sentence.lower()), return_str=True, escape=escape)
+        for sentence in sentences
+    ]
+
+
+def both_ways(
+    sentences: list[str],
+    detok: list[str],
+    prepared: dict[str, str],
+    references: Path,
+    subset: str,
+) -> list[Figure]:
+    """The scores, first those on the form of the text that the system was trained on."""
+    tokens: dict[str, Any] = {"tokenize": "none", "force": True}
+    # description, the system's sentences, form of the reference, lower case, options of BLEU
+    target = prepared["target_lang"]
+    if prepared["text"] == "lc.norm.tok":
+        ways = [
+            ("lower-cased tokens", sentences, "lc.norm.tok", False, tokens),
+            ("detokenised, lower-cased", detok, "raw", True, {}),
+            ("detokenised, cased (the system writes no case)", detok, "raw", False, {}),
+        ]
+    else:
+        approximate = "lower-cased tokens, approximate: tokenised by sacremoses"
+        tokenised = references / f"{subset}.lc.norm.tok.{target}"
+        ways = [
+            ("detokenised, cased", detok, "raw", False, {}),
+            (
+                approximate,
+                lower_cased_tokens(detok, target, tokenised),
+                "lc.norm.tok",
+                False,
+                tokens,
+            ),
+        ]
+    figures = []
+    for text, system, reference, lower, options in ways:
+        path = references / f"{subset}.{reference}.{target}"
+        if not path.is_file():
+            print(f"not scored, as there is no {path}: {text}", file=sys.stderr)
+            continue
+        right = lines_of(path)
+        if len(right) != len(system):  # sacrebleu would silently score the first ones
+            raise UserError(
+                f"{path} has {len(right)} lines for {len(system)} translations: prepare the data "
+                "again from files with the same sentences in both forms"
+            )
+        # without `tokenize`, sacrebleu chooses by the language: 13a for most
+        bleu = BLEU(lowercase=lower, trg_lang=target, **options)
+        for metric in (bleu, CHRF(lowercase=lower)):
+            result = metric.corpus_score(system, [right])
+            signature = str(metric.get_signature())
+            figures.append(Figure(text, result.name, result.score, signature, path.name))
+    return figures
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a text file."""
+    return lines(path.read_bytes())

@@ -1,0 +1,31 @@
+"""Recipes: prepare a corpus, train a model on it, and score it. `examples/*/*.sh` call them.
+
+The hyper-parameters of a recipe are in NAME.yaml, and what is special about it in a class.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from ..files import run
+from ..recipe import Recipe
+from .language_models import AWD, GBW, PTB
+from .translation import Captions, OpenNMT, Transformer, Translation
+
+KINDS: dict[str, type[Recipe]] = {
+    "opennmt": OpenNMT,
+    "strong": Translation,
+    "transformer": Transformer,
+    "captions": Captions,
+    "ptb": PTB,
+    "awd": AWD,
+    "gbw": GBW,
+}
+
+
+def main() -> None:
+    """Run a recipe: its name and its options are the command line of this process."""
+    signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
+    name, *given = sys.argv[1:]
+    run(lambda: KINDS[name](name).main(given))
