@@ -79,18 +79,6 @@ print(*(name for name in sys.argv[1:] if find_spec(name) is None))' "$@")"
     [ -z "$missing" ] || die "$PYTHON has no $missing: run scripts/setup.sh, or pip install $missing"
 }
 
-gpus_here() {
-    "$PYTHON" -P -c 'import torch; print(torch.cuda.device_count())' ||
-        die "$PYTHON cannot import torch; its message is above"
-}
-
-enough_gpus() { # NUMBER
-    local here
-    here="$(gpus_here)" || exit
-    [ "$1" -le "$here" ] || die "--gpus $1: torch sees $here here; give --gpus 0 for the CPU, or" \
-        "install torch for your GPUs"
-}
-
 # The number of cores that this process may use.
 cores_here() { # without coreutils, as on macOS, all cores
     env -u OMP_NUM_THREADS nproc 2>/dev/null || getconf _NPROCESSORS_ONLN

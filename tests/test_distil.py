@@ -12,7 +12,6 @@ from shell import fails, lines, succeeds
 from translation_corpus import TINY
 
 from fairseq_wsum.experiments import distil as program
-from fairseq_wsum.experiments.files import UserError
 
 pytest.importorskip("fairseq")
 pytest.importorskip("sentencepiece")
@@ -127,7 +126,7 @@ def test_an_interrupted_translation_continues_after_its_finished_parts(
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(subprocess, "run", generate)
-    with pytest.raises(UserError, match="the same command continues after"):
+    with pytest.raises(SystemExit, match="the same command continues after"):
         program.main()
     program.main()
     assert ranks == [0, 1, 1, 2]
@@ -144,7 +143,7 @@ def test_an_interrupted_translation_continues_after_its_finished_parts(
     ranks[:] = [2]
     monkeypatch.setattr(subprocess, "run", train_on)
     monkeypatch.setattr(sys, "argv", [*words[:3], str(tmp_path / "new"), *words[4:]])
-    with pytest.raises(UserError, match=r"one\.pt changed meanwhile, so the transl"):
+    with pytest.raises(SystemExit, match=r"one\.pt changed meanwhile, so the transl"):
         program.main()
 
 

@@ -126,6 +126,11 @@ def _penalties(text: str) -> list[str]:
 
 def _check_models(args: argparse.Namespace) -> None:
     """Check the models; set `model`, the path for fairseq-generate, and `folder`, their folder."""
+    if ":" in args.checkpoints and Path(args.checkpoints).exists():
+        raise UserError(
+            f"--checkpoints {args.checkpoints}: fairseq splits paths at ':'; give a path without "
+            "one, such as a link to it"
+        )
     members = [Path(name) for name in args.checkpoints.split(":")]
     for member in members:
         if not member.exists() or member == Path():

@@ -14,6 +14,7 @@ from fairseq import options, tasks, utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from omegaconf import DictConfig
 
+from .. import plugin  # noqa: F401  registers the models
 from .files import UserError
 from .train import command, read_options
 
@@ -32,6 +33,7 @@ def count_updates(given: Sequence[str]) -> int:
     words, _ = command(args, rest)
     words = words[words.index("fairseq-train") + 1 :]  # within a job of Slurm, after `env -u ...`
     logging.disable(logging.INFO)  # fairseq's, of the data
+    utils.import_user_module(args)
     try:
         parser = options.get_training_parser()
         cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, input_args=words))
