@@ -1,15 +1,25 @@
-"""A fix for an option that fairseq misinterprets."""
+"""Fixes for options that fairseq misinterprets."""
 
 from __future__ import annotations
 
 import functools
+import logging
 import sys
 from typing import Any
 
 from fairseq import options
+from fairseq.tasks.translation import TranslationTask
+
+logger = logging.getLogger(__name__)
 
 
 def apply() -> None:
+    """Apply the shims of this file."""
+    _allow_bf16_without_tpu()
+    _warn_of_bleu_of_subwords()
+
+
+def _allow_bf16_without_tpu() -> None:
     """Make --bf16 work without a TPU: fairseq's --bf16 implies --tpu (options.py)."""
     parse = options.parse_args_and_arch
 
@@ -23,3 +33,23 @@ def apply() -> None:
         return parsed
 
     options.parse_args_and_arch = parse_args_and_arch
+
+
+def _warn_of_bleu_of_subwords() -> None:
+    """Warn if --eval-bleu would count subwords, as fairseq joins none by itself."""
+    build_model = TranslationTask.build_model
+
+    @functools.wraps(build_model)
+    def build_and_warn(self: TranslationTask, cfg: Any, *rest: Any, **named: Any) -> Any:
+        model = build_model(self, cfg, *rest, **named)
+        if self.cfg.eval_bleu and not self.cfg.eval_bleu_remove_bpe:
+            words = self.target_dictionary.symbols
+            pieces = any(word.startswith("\u2581") for word in words)
+            if pieces or any(word.endswith("@@") for word in words):
+                logger.warning(
+                    "--eval-bleu computes the BLEU of subwords: add --eval-bleu-remove-bpe %s",
+                    "sentencepiece" if pieces else "subword_nmt",
+                )
+        return model
+
+    TranslationTask.build_model = build_and_warn
