@@ -43,7 +43,7 @@ def without_dropout_kernel() -> AbstractContextManager[object]:
 
 def without_single_step() -> AbstractContextManager[object]:
     """A context in which a single step goes through the whole layer."""
-    return patch.multiple(single_step, LARGE=0, LARGE_WITH_RECURRENT_MATRIX=0)
+    return patch.multiple(single_step, LIMIT=0, LIMIT_WITH_MATRIX=0)
 
 
 CHANGES: dict[str, Change] = {

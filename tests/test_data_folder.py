@@ -218,7 +218,7 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, capsys):
     assert f"{tmp_path} is on a file system without locks" in capsys.readouterr().out
 
 
-def test_a_lock_on_a_removed_file_is_rejected(load, tmp_path, monkeypatch):
+def test_a_lock_on_a_removed_file_is_rejected(tmp_path, monkeypatch):
     path = tmp_path / "lock"
     # The other run ends between our opening the file and our locking it.
     monkeypatch.setattr(files.fcntl, "flock", lambda *_: path.unlink())

@@ -53,7 +53,7 @@ def test_a_triton_that_cannot_be_imported_is_a_reason(monkeypatch) -> None:
     ("arguments", "missing", "message"),
     [
         ("options wsum_lstm", "fairseq", "the models need fairseq, and "),
-        ("weights a.pt --sentence a --arrays {out}/a.npz", "fairseq", "a checkpoint needs fairseq"),
+        ("weights a.pt --sentence a --arrays {out}/a.npz", "fairseq", "import of fairseq halted"),
         (
             "study {out}/study.yaml",
             "submitit",
@@ -150,7 +150,8 @@ def test_bench_bandwidth_leaves_out_cells_without_a_kernel_on_the_device(
     monkeypatch.setattr(operators, "has_kernels", lambda cell, device: has_kernels(cell, "cuda"))
     bandwidth.main(["--shapes", "5,3,8", "--rounds", "1"])
     rows = capsys.readouterr().out.splitlines()[3:]
-    assert [row.split(" | ")[0] for row in rows] == ["| no-srnn-hidden", "| no-srnn-out-hidden"]
+    names = [row.split(" | ")[0].removeprefix("| ") for row in rows]
+    assert "no-srnn-hidden" in names and "sru" not in names
 
 
 def test_bench_layers_refuses_cuda_graphs_on_the_cpu() -> None:

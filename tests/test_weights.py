@@ -6,7 +6,7 @@ import pytest
 import torch
 from cpp_oracle import needs_kernels
 from layer_oracle import assert_same, padded_batch
-from test_own_cell import GRU, SRU
+from test_own_cell import Decaying, Scaled
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from fairseq_wsum import CELLS, Cell, WsumLSTM
@@ -70,7 +70,7 @@ def test_two_steps_by_hand() -> None:
 
 
 @pytest.mark.parametrize("side", [None, "left", "right"])
-@pytest.mark.parametrize("cell", [*WITH_MEMORY, GRU(), SRU(), LSTM(coupled_gates=True)])
+@pytest.mark.parametrize("cell", [*WITH_MEMORY, Scaled(), Decaying(), LSTM(coupled_gates=True)])
 def test_the_weighted_sum_is_the_memory_cell(cell, side) -> None:
     layer = WsumLSTM(3, 4, 2, cell=cell, bidirectional=True, residuals=True, dtype=torch.float64)
     x, mask, _ = padded_batch([5, 2, 7], side or "left")
