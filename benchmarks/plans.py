@@ -70,7 +70,7 @@ def gated_sum(cell: str, shape: Shape, dtype: torch.dtype, device: str) -> Calla
     c_0 = torch.zeros(batch, units, device=device)
 
     def passes(plan: Any) -> Passes:
-        forward = partial(kernels.memory_cell, z, None, c_0, None, cell_id, False, True, plan)
+        forward = partial(kernels.memory_cell, z, None, c_0, None, cell_id, False, True, None, plan)
         y, _, cells = forward()
         given = (dy, None, z, None, c_0, None, operators.or_equal(cells, y), cell_id, False, plan)
         return {"forward": forward, "backward": partial(kernels.memory_cell_backward, *given)}

@@ -124,15 +124,18 @@ def test_transforms_and_forward_mode_take_the_reference() -> None:
 @pytest.mark.parametrize("side", [None, "left"])
 def test_the_operator_passes_opcheck(side) -> None:
     (f, u, c_0), mask = problem((5, 3, 4), side)
-    z = torch.cat((f, u), -1).nan_to_num().requires_grad_()
-    given = (z, None, c_0.requires_grad_(), mask, operators.encode(operators.Scan()), True, True)
-    torch.library.opcheck(torch.ops.fairseq_wsum.memory_cell, given)
+    f, u, c_0 = (t.nan_to_num().requires_grad_() for t in (f, u, c_0))
+    rest = (mask, operators.encode(operators.Scan()), True)
+    for save in (True, False):
+        given = (f, None, c_0, *rest, save, u)
+        torch.library.opcheck(torch.ops.fairseq_wsum.memory_cell, given)
 
 
 F, C_0 = torch.rand(4, 2, 3), torch.rand(2, 3)
 MISTAKES = {
     "float64": ((F.double(), F, C_0), "take float32 and bfloat16, got torch.float64"),
     "state": ((F, F, C_0.double()), "take c_0 of size"),
+    "other-type": ((F, F.bfloat16(), C_0), "take u of size"),
     "other-length": ((F, F[1:], C_0), "takes f and u of one size"),
     "no-steps": ((F[:0], F[:0], C_0), "at least one step"),
 }

@@ -114,7 +114,7 @@ def recurrence_kernels(cell, how, units):  # type: ignore[no-untyped-def]
 
 
 # The arguments of kernels that have the dtype of the layer.
-IN_LAYER_DTYPE = ("z", "w", "h", "y", "dy", "dz", "saved", "states")
+IN_LAYER_DTYPE = ("z", "u", "w", "h", "y", "dy", "dz", "du", "saved", "states")
 
 
 def test_the_arguments_compiled_in_16_bits_are_arguments_of_kernels() -> None:

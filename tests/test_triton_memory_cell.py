@@ -72,13 +72,21 @@ def exact(cell, z, c_0, mask, reverse):  # type: ignore[no-untyped-def]
     return torch.stack(outputs), c
 
 
+def split(cell, z):  # type: ignore[no-untyped-def]
+    """The tensors of the operator with pre-activations: z and, for the scan, u, else None."""
+    return z.chunk(2, -1) if cell is SCAN else (z, None)
+
+
 def draw(cell, time, batch, units, dtype=torch.float32, size=1):  # type: ignore[no-untyped-def]
-    """z, c_0, dy and dc_n. Some factors of a scan are 0, 1 and negative, some larger than 1."""
-    z = size * torch.randn(time, batch, len(cell.rows) * units)
+    """z, c_0, dy and dc_n. Some factors of a scan are 0, 1 and negative, some larger than 1.
+
+    z of the scan has f and u: see `split`.
+    """
+    z = size * torch.randn(time, batch, (2 if cell is SCAN else len(cell.rows)) * units)
     if cell is SCAN:
         f, kind = z[..., :units].uniform_(-1.2, 1.2), torch.rand(time, batch, units)
         f.masked_fill_(kind < 0.15, 0).masked_fill_(kind > 0.8, 1)
-    dy = torch.randn(time, batch, units).to(dtype)
+    dy = torch.randn(time, batch, units).to(torch.float32 if cell is SCAN else dtype)
     return z.to(dtype), torch.randn(batch, units), dy, torch.randn(batch, units)
 
 
@@ -102,10 +110,12 @@ def compare(cell, case, reverse, where, dtype=torch.float32, size=1) -> None:  #
             dy = dy.masked_fill(mask.unsqueeze(-1), torch.nan)
     z, c_0, dy, dc_n, mask = on_device(z, c_0, dy, dc_n, mask)
     how, cell_id = None if plan is None else kernels.Plan(*plan), operators.encode(cell)
-    y, c_n, cells = kernels.memory_cell(z, None, c_0, mask, cell_id, reverse, True, how)
+    z, u = split(cell, z)
+    y, c_n, cells = kernels.memory_cell(z, None, c_0, mask, cell_id, reverse, True, u, how)
     rest = (z, None, c_0, mask, operators.or_equal(cells, y), cell_id, reverse, how)
-    dz, dv, dc_0 = kernels.memory_cell_backward(dy, dc_n, *rest)
+    dz, dv, dc_0, du = kernels.memory_cell_backward(dy, dc_n, *rest)
     assert not dv.numel()
+    dz = torch.cat((dz, du), -1) if cell is SCAN else dz
     names = ("y", "c_n", "dz", "dc_0")
     for name, a, b in zip(names, (y, c_n, dz, dc_0), (*right, *gradients), strict=True):
         error = error_of(a, b)
@@ -116,7 +126,7 @@ def compare(cell, case, reverse, where, dtype=torch.float32, size=1) -> None:  #
         return
     nothing = kernels.memory_cell_backward(None, None, *rest)
     assert all(gradient.eq(0).all() for gradient in nothing)
-    unsaved = kernels.memory_cell(z, None, c_0, mask, cell_id, reverse, False, how)
+    unsaved = kernels.memory_cell(z, None, c_0, mask, cell_id, reverse, False, u, how)
     assert torch.equal(unsaved[0], y) and torch.equal(unsaved[1], c_n) and not unsaved[2].numel()
 
 
@@ -180,9 +190,9 @@ def test_factors_that_all_are_0_or_1_give_exact_cells(factor) -> None:
 
     f = torch.full((9, 2, 3), float(factor), device=DEVICE)
     u = torch.randint(-5, 5, f.shape, device=DEVICE).float()
-    z, c_0 = torch.cat((f, u), -1), torch.ones(2, 3, device=DEVICE)
-    rest = (None, operators.encode(SCAN), False, True, kernels.Plan(4, 4, 2))
-    cells, c_n, _ = kernels.memory_cell(z, None, c_0, *rest)
+    c_0 = torch.ones(2, 3, device=DEVICE)
+    rest = (None, operators.encode(SCAN), False, True, u, kernels.Plan(4, 4, 2))
+    cells, c_n, _ = kernels.memory_cell(f, None, c_0, *rest)
     assert torch.equal(cells, c_0 + u.cumsum(0) if factor else u)
     assert torch.equal(c_n, cells[-1])
 
@@ -193,7 +203,8 @@ def test_an_output_without_a_gradient_counts_as_one_with_zeros() -> None:
     from fairseq_wsum.backends import triton_memory_cell as kernels
 
     z, c_0, dy, dc_n = on_device(*draw(SCAN, 5, 2, 3))
-    rest = (z, None, c_0, None, z[..., :3], operators.encode(SCAN), True)
+    f, u = split(SCAN, z)
+    rest = (f, None, c_0, None, u, operators.encode(SCAN), True)
     for given, zeros in (
         ((dy, None), (dy, torch.zeros_like(dc_n))),
         ((None, dc_n), (torch.zeros_like(dy), dc_n)),
@@ -227,10 +238,11 @@ def test_a_batch_of_no_sequences_has_no_cells() -> None:
 
     z, c_0, dy, dc_n = on_device(*draw(SCAN, 3, 0, 5))
     rest = (operators.encode(SCAN), False)
-    y, c_n, _ = kernels.memory_cell(z, None, c_0, None, *rest, True)
-    gradients = kernels.memory_cell_backward(dy, dc_n, z, None, c_0, None, y, *rest)
+    f, u = split(SCAN, z)
+    y, c_n, _ = kernels.memory_cell(f, None, c_0, None, *rest, True, u)
+    gradients = kernels.memory_cell_backward(dy, dc_n, f, None, c_0, None, y, *rest)
     assert [tuple(x.shape) for x in (y, c_n, *gradients)] == [
-        (3, 0, 5), (0, 5), (3, 0, 10), (0,), (0, 5)
+        (3, 0, 5), (0, 5), (3, 0, 5), (0,), (0, 5), (3, 0, 5)
     ]  # fmt: skip
 
 
@@ -246,12 +258,13 @@ def test_the_operator_on_gpus_runs_these_kernels() -> None:
         getattr(torch.ops.fairseq_wsum, name).default.redispatch
         for name in ("memory_cell", "memory_cell_backward")
     )
-    y, c_n, _ = forward(gpu, z, None, c_0, None, *rest, True)
-    dz, _, dc_0 = backward(gpu, dy, dc_n, z, None, c_0, None, y, *rest)
-    inputs = [tensor.requires_grad_() for tensor in (z, c_0)]
-    right = scan_reference(*z.chunk(2, -1), c_0, None, True)
+    f, u = split(SCAN, z)
+    y, c_n, _ = forward(gpu, f, None, c_0, None, *rest, True, u)
+    df, _, dc_0, du = backward(gpu, dy, dc_n, f, None, c_0, None, y, *rest)
+    inputs = [tensor.requires_grad_() for tensor in (f, u, c_0)]
+    right = scan_reference(f, u, c_0, None, True)
     right += torch.autograd.grad(right, inputs, (dy, dc_n))
-    for found, wanted in zip((y, c_n, dz, dc_0), right, strict=True):
+    for found, wanted in zip((y, c_n, df, du, dc_0), right, strict=True):
         torch.testing.assert_close(found, wanted)
 
 

@@ -79,10 +79,12 @@ def _memory_cell(
     cell_id: int,
     reverse: bool,
     save: bool,
+    u: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     sizes = arguments.memory_cell_sizes(z, c_0)
     y, c_n, cells = operators.memory_cell_outputs(z, c_0, padding_mask, cell_id, save)
-    tensors = dict(padding=padding_mask, z=z, v=v, c_0=c_0, y=y, c_n=c_n, cells=_or_none(cells))
+    tensors = dict(padding=padding_mask, z=z, u=u, v=v, c_0=c_0)
+    tensors.update(y=y, c_n=c_n, cells=_or_none(cells))
     _call("wsum_memory_cell", _MemoryCell, cell_id, z, reverse, sizes, tensors)
     return y, c_n, cells
 
@@ -97,14 +99,14 @@ def _memory_cell_backward(
     cells: Tensor,
     cell_id: int,
     reverse: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     sizes = arguments.memory_cell_sizes(z, c_0)
-    dz, dv, dc_0 = operators.memory_cell_gradients(z, v, c_0)
+    dz, dv, dc_0, du = operators.memory_cell_gradients(z, v, c_0, cell_id)
     parts = None if v is None else c_0.new_empty((len(c_0), *v.shape))
     tensors = dict(padding=padding_mask, z=z, v=v, c_0=c_0, cells=cells)
-    tensors.update(dy=dy, dc_n=dc_n, dz=dz, dv=parts, dc_0=dc_0)
+    tensors.update(dy=dy, dc_n=dc_n, dz=dz, du=_or_none(du), dv=parts, dc_0=dc_0)
     _call("wsum_memory_cell", _MemoryCell, cell_id, z, reverse, sizes, tensors, True)
-    return dz, dv if parts is None else parts.sum(0), dc_0
+    return dz, dv if parts is None else parts.sum(0), dc_0, du
 
 
 def _recurrence(

@@ -2,7 +2,8 @@
 
     activate(z, H, live, PARTS)   f_t and u_t of c_t = f_t c_{t-1} + u_t, and what else of the
                                   activated rows the other functions read: a tuple, r. Where `live`
-                                  is False, the pre-activations count as 0.
+                                  is False, the pre-activations count as 0. The kernels load u_t of
+                                  the scan.
     output(r, c, PARTS)           h_t
     slope(r, c, PARTS)            the derivative of h_t by c_t
     store_gradients(dz, r, c_prev, c, dh, dc, H, live, inside, PARTS)
@@ -150,7 +151,7 @@ def _store_minlstm(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _scan(z, H: tl.constexpr, live, PARTS: tl.constexpr):  # type: ignore[no-untyped-def]
-    return load(z, live), load(z + H, live)
+    return (load(z, live),)
 
 
 @triton.jit
@@ -158,7 +159,6 @@ def _store_scan(  # type: ignore[no-untyped-def]
     dz, r, c_prev, c, dh, dc, H: tl.constexpr, live, inside, PARTS: tl.constexpr
 ):
     _store(dz, dc * c_prev, live, inside)
-    _store(dz + H, dc, live, inside)
 
 
 # The QRNN

@@ -86,17 +86,17 @@ def _between(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _factors(z, H: tl.constexpr, live, ACTIVATE: tl.constexpr, PARTS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """f_t and u_t, and the activated rows. Where `live` is False, the memory is kept."""
+    """f_t, 1 where `live` is False, and the activated rows."""
     r = ACTIVATE(z, H, live, PARTS)
-    return tl.where(live, r[0], 1.0), tl.where(live, r[1], 0.0), r
+    return tl.where(live, r[0], 1.0), r
 
 
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
 def _forward(  # type: ignore[no-untyped-def]
-    start_ptr, totals_ptr, z_ptr, padding_ptr, y_ptr, c_n_ptr, cells_ptr,
+    start_ptr, totals_ptr, z_ptr, u_ptr, padding_ptr, y_ptr, c_n_ptr, cells_ptr,
     T, B, length, H: tl.constexpr, R: tl.constexpr,
     ACTIVATE: tl.constexpr, OUTPUT: tl.constexpr, PARTS: tl.constexpr,
-    PADDED: tl.constexpr, OUTPUTS_AT_PADDING: tl.constexpr,
+    PADDED: tl.constexpr, IS_SCAN: tl.constexpr,
     REVERSE: tl.constexpr, SAVE: tl.constexpr, TOTALS: tl.constexpr,
     STEPS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
@@ -120,16 +120,17 @@ def _forward(  # type: ignore[no-untyped-def]
             padding = tl.load(padding_ptr + tb, mask=s < end, other=1)
             live = inside & (padding == 0)[:, None]
         z = z_ptr + tb[:, None] * (R * H) + n[None, :]
-        f, u, r = _factors(z, H, live, ACTIVATE, PARTS)
+        f, r = _factors(z, H, live, ACTIVATE, PARTS)
+        place = tb[:, None] * H + n[None, :]
+        u = load(u_ptr + place, live) if IS_SCAN else tl.where(live, r[1], 0.0)
         f_all, u_all = tl.associative_scan((f, u), 0, _after)
         cells = u_all + f_all * c[None, :]
         if TOTALS:
             kept *= _last_row(f_all, STEPS)
         else:
             h = OUTPUT(r, cells, PARTS)
-            if not OUTPUTS_AT_PADDING:
+            if not IS_SCAN:
                 h = tl.where(live, h, 0.0)
-            place = tb[:, None] * H + n[None, :]
             tl.store(y_ptr + place, h, mask=inside)
             if SAVE:
                 tl.store(cells_ptr + place, cells, mask=inside)
@@ -143,10 +144,10 @@ def _forward(  # type: ignore[no-untyped-def]
 
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
 def _backward(  # type: ignore[no-untyped-def]
-    start_ptr, totals_ptr, z_ptr, c_0_ptr, padding_ptr, cells_ptr, dy_ptr, dz_ptr, dc_0_ptr,
+    start_ptr, totals_ptr, z_ptr, c_0_ptr, padding_ptr, cells_ptr, dy_ptr, dz_ptr, du_ptr, dc_0_ptr,
     T, B, length, H: tl.constexpr, R: tl.constexpr,
     ACTIVATE: tl.constexpr, SLOPE: tl.constexpr, STORE_GRADIENTS: tl.constexpr,
-    PARTS: tl.constexpr, PADDED: tl.constexpr, OUTPUTS_AT_PADDING: tl.constexpr,
+    PARTS: tl.constexpr, PADDED: tl.constexpr, IS_SCAN: tl.constexpr,
     REVERSE: tl.constexpr, HAS_DY: tl.constexpr, TOTALS: tl.constexpr,
     STEPS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
@@ -177,11 +178,11 @@ def _backward(  # type: ignore[no-untyped-def]
             live = inside & (padding == 0)[:, None]
         place = tb[:, None] * H + n[None, :]
         z = z_ptr + tb[:, None] * (R * H) + n[None, :]
-        f, _, r = _factors(z, H, live, ACTIVATE, PARTS)
+        f, r = _factors(z, H, live, ACTIVATE, PARTS)
         c = load(cells_ptr + place, live)
         dh = tl.zeros((STEPS, BLOCK), tl.float32)
         if HAS_DY:
-            dh = load(dy_ptr + place, inside if OUTPUTS_AT_PADDING else live)
+            dh = load(dy_ptr + place, inside if IS_SCAN else live)
         g = dh * SLOPE(r, c, PARTS)
         if TOTALS:
             # e_t = f_t dc_t = f_t g_t + f_t e_{t+1}
@@ -199,7 +200,7 @@ def _backward(  # type: ignore[no-untyped-def]
                 live_next = live_next & (padding_next == 0)[:, None]
             z_next = z_ptr + tb_next[:, None] * (R * H) + n[None, :]
             # the compiler drops what this loads for other rows
-            f_next, _, _ = _factors(z_next, H, live_next, ACTIVATE, PARTS)
+            f_next, _ = _factors(z_next, H, live_next, ACTIVATE, PARTS)
             f_before, d_all = tl.associative_scan((f_next, g), 0, _after)
             dc = d_all + f_before * dc_next[None, :]
             before = cells_ptr + (t_prev * B + b).to(tl.int64)[:, None] * H + n[None, :]
@@ -207,6 +208,8 @@ def _backward(  # type: ignore[no-untyped-def]
             c_prev = tl.where((s == 0)[:, None], c_0[None, :], c_prev)
             dz = dz_ptr + tb[:, None] * (R * H) + n[None, :]
             STORE_GRADIENTS(dz, r, c_prev, c, dh, dc, H, live, inside, PARTS)
+            if IS_SCAN:
+                tl.store(du_ptr + place, tl.where(live, dc, 0.0), mask=inside)
             dc_next = _last_row(f * dc, STEPS)
     if TOTALS:
         _store_totals(totals_ptr, start, n, units, kept, dc_next, H)
@@ -308,15 +311,16 @@ def memory_cell(
     cell_id: int,
     reverse: bool,
     save: bool,
+    u: Tensor | None = None,
     plan: Plan | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The operator `memory_cell` of `operators`, for cells in `EQUATIONS`."""
     sizes = arguments.memory_cell_sizes(z, c_0)
-    given = dict(padding=padding_mask, z=z, v=v, c_0=c_0)
+    given = dict(padding=padding_mask, z=z, u=u, v=v, c_0=c_0)
     arguments.check(arguments.MEMORY_CELL, DTYPES, cell_id, z, sizes, **given)
     z, c_0 = z.contiguous(), c_0.contiguous()
     y, c_n, cells = operators.memory_cell_outputs(z, c_0, padding_mask, cell_id, save)
-    tensors = (z, as_bytes(padding_mask, z), y, c_n, cells)
+    tensors = (z, z if u is None else u.contiguous(), as_bytes(padding_mask, z), y, c_n, cells)
     options = _options(cell_id, padding_mask, reverse, "ACTIVATE", "OUTPUT")
     options["SAVE"] = not operators.left_out(cells)
     _in_chunks(_forward, c_0, tensors, len(z), plan, **options)
@@ -334,20 +338,20 @@ def memory_cell_backward(
     cell_id: int,
     reverse: bool,
     plan: Plan | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The operator `memory_cell_backward` of `operators`, for cells in `EQUATIONS`."""
     sizes = arguments.memory_cell_sizes(z, c_0)
     given = dict(padding=padding_mask, z=z, v=v, c_0=c_0, cells=cells, dy=dy, dc_n=dc_n)
     arguments.check(arguments.MEMORY_CELL, DTYPES, cell_id, z, sizes, **given)
     z, c_0, cells = z.contiguous(), c_0.contiguous(), cells.contiguous()
-    dz, dv, dc_0 = operators.memory_cell_gradients(z, v, c_0)
+    dz, dv, dc_0, du = operators.memory_cell_gradients(z, v, c_0, cell_id)
     dc = torch.zeros_like(c_0) if dc_n is None else dc_n.contiguous()
     dy_dense = z if dy is None else dy.contiguous()
-    tensors = (z, c_0, as_bytes(padding_mask, z), cells, dy_dense, dz, dc_0)
+    tensors = (z, c_0, as_bytes(padding_mask, z), cells, dy_dense, dz, du, dc_0)
     options = _options(cell_id, padding_mask, reverse, "ACTIVATE", "SLOPE", "STORE_GRADIENTS")
     options["HAS_DY"] = dy is not None
     _in_chunks(_backward, dc, tensors, len(z), plan, **options)
-    return dz, dv, dc_0
+    return dz, dv, dc_0, du
 
 
 def as_bytes(padding_mask: Tensor | None, other: Tensor) -> Tensor:
@@ -364,6 +368,6 @@ def _options(
         R=len(cell.rows),
         PARTS=cell_id,
         PADDED=padding_mask is not None,
-        OUTPUTS_AT_PADDING=isinstance(cell, operators.Scan),
+        IS_SCAN=isinstance(cell, operators.Scan),
         REVERSE=reverse,
     )

@@ -18,8 +18,9 @@ from . import operators
 # `saved_rows` stand for so many rows of H elements. The structs of csrc/kernels.h have the same
 # names in this order.
 MEMORY_CELL = {
-    **dict(padding="T B", z="T B rows", v="vectors H", c_0="B H", y="T B H", c_n="B H"),
-    **dict(cells="T B H", dy="T B H", dc_n="B H", dz="T B rows", dv="B vectors H", dc_0="B H"),
+    **dict(padding="T B", z="T B rows", u="T B H", v="vectors H", c_0="B H", y="T B H"),
+    **dict(c_n="B H", cells="T B H", dy="T B H", dc_n="B H", dz="T B rows", du="T B H"),
+    **dict(dv="B vectors H", dc_0="B H"),
 }
 RECURRENCE = {
     **dict(padding="T B", z="T B rows", w_hh="hidden_rows P", b_inner="hidden_rows", w_hr="P H"),
@@ -30,6 +31,8 @@ RECURRENCE = {
 
 # The tensors that are always float32: vectors, those of the memory cell, and sums.
 _FLOAT32 = ("v", "c_0", "c_n", "cells", "dc_n", "dc_0", "dv")
+# The output of the scan is the memory cell.
+_FLOAT32_IN_SCAN = (*_FLOAT32, "y", "dy")
 
 
 def check(
@@ -65,12 +68,15 @@ def check(
     cell, counts = operators.decode(cell_id), counts_of_cell(cell_id)
     assert ("c_0" not in tensors) or (tensors["c_0"] is not None) == cell.has_memory
     assert ("v" not in tensors) or (tensors["v"] is not None) == bool(cell.vectors)
+    is_scan = type(cell) is operators.Scan
+    assert ("u" not in tensors) or (tensors["u"] is not None) == is_scan
+    in_float32 = _FLOAT32_IN_SCAN if is_scan else _FLOAT32
     rows = {name: n * sizes["H"] for name, n in counts.items() if name != "vectors"}
     sizes = {**sizes, **counts, **rows}
     for name, tensor in tensors.items():
         if tensor is None:
             continue
-        dtype = torch.float32 if name in _FLOAT32 else like.dtype
+        dtype = torch.float32 if name in in_float32 else like.dtype
         dtype = torch.bool if name == "padding" else dtype
         shape = tuple(sizes[letter] for letter in arrays[name].split())
         found = (tuple(tensor.shape), tensor.dtype, tensor.device)

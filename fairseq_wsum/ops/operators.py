@@ -35,17 +35,18 @@ from .library import LIBRARY, derive, no_second_derivatives
 from .products import add_weight_gradient, weight_gradient, write_weight_gradient
 
 # z: T x B x rows*H; v: float32, vectors x H, or None; c_0: B x H;
-# padding_mask: T x B, True at padding; cell_id: see `encode`
+# padding_mask: T x B, True at padding; cell_id: see `encode`; u: T x B x H, of `Scan` only
 # -> y: T x B x H, c_n: B x H, cells: c_t, T x B x H (left out unless `save` is set, and where y
 #    has the same values)
 LIBRARY.define(
     "memory_cell(Tensor z, Tensor? v, Tensor c_0, Tensor? padding_mask, int cell_id, bool reverse,"
-    " bool save) -> (Tensor, Tensor, Tensor)"
+    " bool save, Tensor? u=None) -> (Tensor, Tensor, Tensor)"
 )
-# -> dz, dv (left out without v), dc_0
+# -> dz, dv (left out without v), dc_0, du (left out without u)
 LIBRARY.define(
     "memory_cell_backward(Tensor? dy, Tensor? dc_n, Tensor z, Tensor? v, Tensor c_0,"
-    " Tensor? padding_mask, Tensor cells, int cell_id, bool reverse) -> (Tensor, Tensor, Tensor)"
+    " Tensor? padding_mask, Tensor cells, int cell_id, bool reverse)"
+    " -> (Tensor, Tensor, Tensor, Tensor)"
 )
 # z: T x B x rows*H; w_hh: hidden_rows*H x P; b_inner: the inner biases, hidden_rows*H, or None;
 # w_hr: P x H; h_0: B x P; c_0: B x H, None without a memory cell, h_0 if h_t is the memory cell
@@ -78,11 +79,12 @@ SRNN, OUTPUT_GATE, RECURRENT_GATES, GATES, COUPLED = (1 << bit for bit in range(
 class Scan(Cell):
     """c_t = f_t * c_{t-1} + u_t from f_t and u_t themselves: the cell of `scan`.
 
-    Its output is c_t, also at padding.
+    u_t is a tensor of its own, so that no caller copies both into one. The output is c_t in
+    float32, also at padding.
     """
 
     name = "scan"
-    rows = ("f", "u")
+    rows = ("f",)
     hidden_is_memory = True
 
 
@@ -152,9 +154,9 @@ def memory_cell_outputs(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Uninitialised outputs of `memory_cell`."""
     time, (batch, units) = z.size(0), c_0.shape
-    y = z.new_empty((time, batch, units))
-    is_y = _h_is_memory(cell_id, z) and (padding_mask is None or type(decode(cell_id)) is Scan)
-    save = save and not is_y
+    is_scan = type(decode(cell_id)) is Scan
+    y = (c_0 if is_scan else z).new_empty((time, batch, units))
+    save = save and not (is_scan or (_h_is_memory(cell_id, z) and padding_mask is None))
     return y, c_0.new_empty(c_0.shape), c_0.new_empty((time, batch, units) if save else 0)
 
 
@@ -164,11 +166,12 @@ def _h_is_memory(cell_id: int, z: Tensor) -> bool:
 
 
 def memory_cell_gradients(
-    z: Tensor, v: Tensor | None, c_0: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+    z: Tensor, v: Tensor | None, c_0: Tensor, cell_id: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Uninitialised outputs of `memory_cell_backward`, contiguous whatever the inputs are."""
     dv = c_0.new_empty(0 if v is None else v.shape)
-    return z.new_empty(z.shape), dv, c_0.new_empty(c_0.shape)
+    du = z.new_empty(z.shape if type(decode(cell_id)) is Scan else 0)
+    return z.new_empty(z.shape), dv, c_0.new_empty(c_0.shape), du
 
 
 def recurrence_outputs(
@@ -218,14 +221,16 @@ def recurrence_gradients(
     )
 
 
-def _fake_memory_cell(z, v, c_0, padding_mask, cell_id, reverse, save):  # type: ignore[no-untyped-def]
+def _fake_memory_cell(  # type: ignore[no-untyped-def]
+    z, v, c_0, padding_mask, cell_id, reverse, save, u=None
+):
     return memory_cell_outputs(z, c_0, padding_mask, cell_id, save)
 
 
 def _fake_memory_cell_backward(  # type: ignore[no-untyped-def]
     dy, dc_n, z, v, c_0, padding_mask, cells, cell_id, reverse
 ):
-    return memory_cell_gradients(z, v, c_0)
+    return memory_cell_gradients(z, v, c_0, cell_id)
 
 
 def _fake_recurrence(  # type: ignore[no-untyped-def]
@@ -245,25 +250,27 @@ def _fake_recurrence_backward(  # type: ignore[no-untyped-def]
 
 
 def _save_memory_cell(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:
-    z, v, c_0, padding_mask, ctx.cell_id, ctx.reverse, save = inputs
+    z, v, c_0, padding_mask, ctx.cell_id, ctx.reverse, save, u = inputs
     ctx.mark_non_differentiable(output[2])
     ctx.set_materialize_grads(False)
     y, _, cells = output
-    ctx.save_for_backward(z, v, c_0, padding_mask, or_equal(cells, y) if save else None)
+    kept = (or_equal(cells, y), None) if save else (None, u)
+    ctx.save_for_backward(z, v, c_0, padding_mask, *kept)
 
 
 def _memory_cell_gradient(ctx: Any, dy: Tensor | None, dc_n: Tensor | None, _: None) -> Any:
     if torch.is_grad_enabled():
         _refuse()
-    z, v, c_0, padding_mask, cells = ctx.saved_tensors
+    z, v, c_0, padding_mask, cells, u = ctx.saved_tensors
     rest = (ctx.cell_id, ctx.reverse)
     if cells is None:
-        y, _, cells = torch.ops.fairseq_wsum.memory_cell(z, v, c_0, padding_mask, *rest, True)
+        y, _, cells = torch.ops.fairseq_wsum.memory_cell(z, v, c_0, padding_mask, *rest, True, u)
         cells = or_equal(cells, y)
-    dz, dv, dc_0 = torch.ops.fairseq_wsum.memory_cell_backward(
+    dz, dv, dc_0, du = torch.ops.fairseq_wsum.memory_cell_backward(
         dy, dc_n, z, v, c_0, padding_mask, cells, *rest
     )
-    return dz, None if v is None else dv, dc_0, None, None, None, None
+    dv, du = (None if left_out(gradient) else gradient for gradient in (dv, du))
+    return dz, dv, dc_0, None, None, None, None, du
 
 
 def _save_recurrence(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:

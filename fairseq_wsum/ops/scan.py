@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ..cells.cell import memory
-from ..cells.precision import widened
 from . import operators
 from .transforms import in_transformation
 
@@ -29,7 +28,7 @@ def scan(
         f: the factors, T x B x H with T > 0. They may be 0, negative or larger than 1, but the
             product of the factors of any consecutive steps must be finite in float32. On a GPU
             these products are computed, and where one overflows, c_t can be NaN.
-        u: what is added, T x B x H.
+        u: what is added, T x B x H, in the dtype of `f`.
         c_0: the initial memory cell, B x H, float32.
         padding_mask: True at padding, T x B. There c_t = c_{t-1}, and `f` and `u` are not read.
         reverse: run from the last time step to the first.
@@ -38,16 +37,14 @@ def scan(
         c_t, T x B x H, and its last value in the direction of the scan, B x H, in float32.
 
     Raises:
-        RuntimeError: there are no kernels for the device (use `scan_reference`), or f and u are on
-            different devices.
+        RuntimeError: there are no kernels for the device; use `scan_reference`.
         ValueError: the types, shapes or devices of the tensors do not fit.
     """
     _check(f, u)
     if in_transformation():
         return scan_reference(f, u, c_0, padding_mask, reverse)
-    z = widened(torch.cat((f, u), -1))
     cells, c_n, _ = torch.ops.fairseq_wsum.memory_cell(
-        z, None, c_0, padding_mask, operators.encode(operators.Scan()), reverse, True
+        f, None, c_0, padding_mask, operators.encode(operators.Scan()), reverse, True, u
     )
     return cells, c_n
 

@@ -8,7 +8,8 @@
 //   hidden_rows        with a recurrent matrix: rows of W_*h
 //   place(k)           the value to which the k-th of them is added
 //   memory             whether there is a memory cell
-//   outputs_at_padding whether the output at padding is the state; otherwise it is zero
+//   is_scan            whether it is the scan, which reads value U from an array of its own, `u`, and
+//                      whose output is c_t in float32, also at padding, where that of others is zero
 //   vectors            parameters of H elements
 //   seen(k)            the row to which the k-th of them, times c_{t-1}, is added
 //
@@ -33,7 +34,7 @@ struct Values {
 // What most cells with a memory have in common.
 struct Memory {
     static constexpr bool memory = true;
-    static constexpr bool outputs_at_padding = false;
+    static constexpr bool is_scan = false;
     static constexpr int vectors = 0;
     static constexpr int seen(int) { return 0; }
 };

@@ -41,15 +41,17 @@ struct MemoryCell {
     int32_t cell_id, is_bf16, reverse, threads;
     const uint8_t* padding;  // T x B, 1 at padding
     const void* z;           // real, T x B x rows*H
+    const void* u;           // real, T x B x H; of the scan only
     const float* v;          // vectors x H
     const float* c_0;        // B x H
-    void* y;                 // real, T x B x H
+    void* y;                 // real, T x B x H; float for the scan
     float* c_n;              // B x H
     float* cells;            // T x B x H: c_t, for the backward pass
     // for the backward pass only
-    const void* dy;     // real, T x B x H
+    const void* dy;     // as y
     const float* dc_n;  // B x H
     void* dz;           // real, T x B x rows*H
+    void* du;           // as u
     float* dv;          // B x vectors x H, to be summed over B
     float* dc_0;        // B x H
 };

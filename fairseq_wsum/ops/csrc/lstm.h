@@ -17,7 +17,7 @@ struct Lstm {
         if (!recurrent_gates) return CONTENT;
         return !srnn && k >= CONTENT ? k + 1 : k;
     }
-    static constexpr bool outputs_at_padding = false;
+    static constexpr bool is_scan = false;
     static constexpr int vectors = 0;
     static constexpr int seen(int) { return 0; }
 

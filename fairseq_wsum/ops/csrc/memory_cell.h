@@ -28,6 +28,10 @@ inline void add_vectors(Values<C>& r, vf c_prev, const MemoryCell& p, int64_t n,
     for (int k = 0; k < C::vectors; ++k) r[C::seen(k)] += load(p.v + k * p.H + n, count) * c_prev;
 }
 
+// The type of the output. That of the scan is c_t itself, which is not rounded.
+template <class C, class S>
+using Output = std::conditional_t<C::is_scan, float, S>;
+
 template <class C, class S>
 void memory_cell(const MemoryCell& p) {
     const int64_t B = p.B, H = p.H, z_pitch = C::rows * H;
@@ -42,14 +46,15 @@ void memory_cell(const MemoryCell& p) {
                 vf c = load(c_n + n, count), h = {};
                 if (!padded) {
                     auto r = load_rows<C>(as<S>(p.z) + tb * z_pitch + n, H, count);
+                    if constexpr (C::is_scan) r[C::U] = load(as<S>(p.u) + tb * H + n, count);
                     add_vectors(r, c, p, n, count);
                     C::activate(r);
                     h = C::step(r, c);
                     store(c_n + n, c, count);
-                } else if (C::outputs_at_padding) {
+                } else if (C::is_scan) {
                     h = c;
                 }
-                store(as<S>(p.y) + tb * H + n, h, count);
+                store(as<Output<C, S>>(p.y) + tb * H + n, h, count);
                 if (p.cells) store(p.cells + tb * H + n, c, count);
             }
         }
@@ -79,7 +84,8 @@ void memory_cell_backward(const MemoryCell& p) {
                     add_vectors(r, c_prev, p, n, count);
                     C::activate(r);
                     const vf c = load(p.cells + tb * H + n, count);
-                    const vf dh = p.dy ? load(as<S>(p.dy) + tb * H + n, count) : vf{};
+                    const vf dh =
+                        p.dy ? load(as<Output<C, S>>(p.dy) + tb * H + n, count) : vf{};
                     vf dc = load(dc_0 + n, count);
                     C::backward(r, c_prev, c, dh, dc, d);
                     for (int k = 0; k < C::vectors; ++k) {
@@ -88,11 +94,12 @@ void memory_cell_backward(const MemoryCell& p) {
                         dc += d[C::seen(k)] * load(p.v + k * H + n, count);
                     }
                     store(dc_0 + n, dc, count);
-                } else if (C::outputs_at_padding && p.dy) {
-                    const vf dh = load(as<S>(p.dy) + tb * H + n, count);
+                } else if (C::is_scan && p.dy) {
+                    const vf dh = load(as<Output<C, S>>(p.dy) + tb * H + n, count);
                     store(dc_0 + n, load(dc_0 + n, count) + dh, count);
                 }
                 store_rows(as<S>(p.dz) + tb * z_pitch + n, H, d, count);
+                if constexpr (C::is_scan) store(as<S>(p.du) + tb * H + n, d[C::U], count);
             }
         }
     });

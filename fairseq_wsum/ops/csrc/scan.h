@@ -1,10 +1,10 @@
 // The scan of a gated sum, c_t = f_t c_{t-1} + u_t, for gates that were computed elsewhere: see
-// ops/scan.py. Its output is c_t itself, also at padding.
+// ops/scan.py. Its one row is f_t.
 
 struct Scan : Memory {
     enum { F, U };
-    static constexpr int rows = 2, values = 2;
-    static constexpr bool outputs_at_padding = true;
+    static constexpr int rows = 1, values = 2;
+    static constexpr bool is_scan = true;
 
     using Rows = Values<Scan>;
 
