@@ -199,7 +199,8 @@ def standing(run: Run) -> Standing:
     log = read_log(run.folder)
     epochs, last = validations(log), EPOCHS.findall(log)
     epoch, perplexity = epochs[-1] if epochs else (0, "")
-    return Standing(state(run), epoch, perplexity, int(last[-1]) if last else 0)
+    # fairseq-generate, whose log a failure adds, says 0
+    return Standing(state(run), epoch, perplexity, max(map(int, last), default=0))
 
 
 def duration(seconds: float) -> str:
