@@ -72,6 +72,8 @@ MISTAKES = [
     (task(options={"cell": "lstm"}), "options: cell: write it below `cells` or `models`"),
     ({"models": {"x": ["cell"]}}, "models: x: write `name: value` pairs, not"),
     ({"models": {"LSTM": {"lr": 2}}}, "LSTM: choose another name; .* 'lstm', as that of lstm"),
+    ({"models": {"lstm": {"cell": "no-srnn"}}}, "models: lstm: there is a cell of this name, too"),
+    (task(options={"help": True}), "options: help: the study sets this option itself"),
     ({"models": {"data": {"lr": 2}}}, "data: choose another name"),
     ({"models": {"x": {"encoder-cell": "no-such"}}}, "no cell 'no-such'"),
     ({"baseline": "gru"}, "baseline: no model 'gru'; they are lstm, no-srnn"),
@@ -90,7 +92,9 @@ def test_mistakes_in_the_file_are_named(write_study, keys, message) -> None:
     assert "study.yaml" in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["tasks: [", "a: 2020-13-45", "not a study", "\xff"], ids=ascii)
+@pytest.mark.parametrize(
+    "text", ["tasks: [", "a: 2020-13-45", "a: 1\na: 2", "not a study", "\xff"], ids=ascii
+)
 def test_other_files_are_not_taken_for_studies(tmp_path, text) -> None:
     (tmp_path / "study.yaml").write_text(text, "latin-1")
     with pytest.raises(ValueError, match=r"study\.yaml(: the file: write| is not YAML)"):

@@ -264,6 +264,14 @@ def test_translations_must_have_the_recorded_score(captions) -> None:
         captions.report()
 
 
+def test_translations_that_are_cut_off_are_named(captions) -> None:
+    captions.file.write_text(TRANSLATION.replace("[1, 2]", "[1]"))
+    path = captions.run("gru", 1).folder / "score-test/hypotheses.lenpen1.0.de"
+    path.write_text("x\n" * 5)
+    with pytest.raises(ValueError, match="has 5 lines for 60 references"):
+        captions.report()
+
+
 def test_models_without_translations_are_not_tested(captions) -> None:
     captions.file.write_text(TRANSLATION.replace("[1, 2]", "[1]"))
     (captions.run("gru", 1).folder / "score-test/hypotheses.lenpen1.0.de").unlink()

@@ -139,6 +139,7 @@ SLURM = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "0", "SLURM_JOB_ID": "7"}
 TORCHRUN = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "a"}
 MISTAKES = [
     (["--gpus", "2", "--cpu-processes", "2"], {}, "--cpu-processes 2 exclude each other"),
+    (["--user-dir", ""], {}, "--user-dir : no such folder"),
     (["--gpus", "-2"], {}, "--gpus -2: give a positive whole number"),
     (["--gpus", "99"], {}, "--gpus 99: torch sees 0 here"),
     (["--user-dir", "y"], {}, "--user-dir y: no such folder"),
@@ -191,6 +192,8 @@ def test_bf16_is_refused_on_a_processor_where_it_is_slow(
         ("{out} --save-dir {out} --gpus two", "argument --gpus: invalid int value: 'two'"),
         ("{out} --save-dir {out} --precision fp8", "argument --precision: invalid choice: 'fp8'"),
         ("{out} --save-dir", "argument --save-dir: expected one argument"),
+        ("{out} --save-dir=", "argument --save-dir: the name of the folder is empty"),
+        ("{out} --save-dir {out} --cpu-processes 0", "--cpu-processes: '0' is not a positive"),
     ],
 )
 def test_wrong_words_end_the_script_with_a_message(words, message, tmp_path):

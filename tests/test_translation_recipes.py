@@ -143,6 +143,11 @@ def test_a_recipe_changes_nothing_in_a_folder_where_another_trains(tmp_path, mon
         (["--lr", "1"], ["--lr", "1", "0.5"], "--lr 1 there, --lr 1 0.5 now"),
         (["--bf16"], ["--fp16"], "--bf16 there, no --bf16 now; no --fp16 there, --fp16 now"),
         (["--bf16"], [], "--bf16 there, no --bf16 now"),
+        (
+            ["--lr", "1", "--log-interval", "50", "--lr", "2"],
+            ["--lr", "1", "--log-interval", "50", "--lr", "3"],
+            "--lr 2 there, --lr 3 now",
+        ),
         (["--num-workers", "0", "--bf16"], ["--bf16", "--log-interval=9", "--skip-damaged"], ""),
         (sorted(WITHOUT_EFFECT), [], ""),  # those that a study allows to change
     ],

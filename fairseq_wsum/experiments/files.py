@@ -25,13 +25,17 @@ class UserError(Exception):
 
 def run(main: Callable[[], None]) -> None:
     """Call `main`; a problem that the user can fix ends with its message and no traceback."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that unfinished files are removed
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            # so that programs are ended, and unfinished files removed
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         main()
     except (UserError, OSError, argparse.ArgumentTypeError) as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt:  # ends the loop of a shell, too, unlike an exit status
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def say(text: str) -> None:
@@ -41,6 +45,8 @@ def say(text: str) -> None:
 
 def folder(text: str) -> Path:
     """The type of an option that names a data folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of the folder is empty")
     if ":" in text:
         raise argparse.ArgumentTypeError(
             f"{text}: fairseq splits paths at ':'; give a folder without one"

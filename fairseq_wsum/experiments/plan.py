@@ -30,7 +30,17 @@ from ..cells import CELLS
 SHARED = ("cells", "models", "seeds", "baseline")  # keys of the study or of a task
 TASK_KEYS = ("recipe", "data", "options", "published", *SHARED)
 # A study sets the first of these itself; with the others a recipe would end before the training.
-RESERVED = ("data", "out", "prepare-only", "run", "save-dir", "seed", "dry-run", "stop-time-hours")
+RESERVED = (
+    "data",
+    "out",
+    "prepare-only",
+    "run",
+    "save-dir",
+    "seed",
+    "dry-run",
+    "stop-time-hours",
+    "help",
+)
 
 Options = Mapping[str, str | bool]
 
@@ -157,7 +167,7 @@ def read_plan(file: Path, out: Path) -> Plan:
     if not file.is_file():
         raise ValueError(f"{file}: no such file; give the YAML file of a study")
     try:
-        content = yaml.safe_load(file.read_text("utf-8"))
+        content = yaml.load(file.read_text("utf-8"), _Loader)
     except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{file} is not YAML: {error}") from error
     try:
@@ -238,6 +248,7 @@ def _models(given: Mapping[str, Any], key: str, any_cell: bool) -> tuple[Model, 
     found: dict[str, Options] = {str(cell): {"cell": str(cell)} for cell in cells}
     others = _mapping(given["models"] or {}, None, f"{key}: models")
     for name, options in others.items():
+        _check(str(name) not in found, f"{key}: models: {name}: there is a cell of this name, too")
         found[str(name)] = _options(options, f"{key}: models: {name}")
     _check(bool(found), f"{key}: give cells, such as [lstm, no-srnn-hidden], or models")
     models = tuple(Model(name, options) for name, options in found.items())
@@ -267,3 +278,16 @@ def _options(value: Any, key: str) -> Options:
                "or is 'True' or 'False'; true stands for an option without a value")  # fmt: skip
         options[name] = setting if setting is True else str(setting)
     return options
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML keeps the last."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        # Here a merge key (<<) does not yet stand for the keys of another mapping.
+        node = super().compose_mapping_node(anchor)
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} is given twice")
+        return node

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import shlex
@@ -135,6 +136,8 @@ class Recipe:
 
     def read(self, given: Sequence[str]) -> None:
         """Read and check the command line, before the data is made."""
+        if not SCRIPTS.is_dir():
+            raise UserError(f"no folder {SCRIPTS}: recipes call the scripts of a clone")
         script = self.settings["script"]
         parser = argparse.ArgumentParser(
             prog=script,
@@ -259,6 +262,7 @@ class Recipe:
             partial.write_text(f"{made}\n")
         if (path / FINISHED).exists():
             say(f"already trained: {path}")
+            os.close(lock)
             return
         words = [str(SCRIPTS / "train.sh"), self.text(), "--save-dir", str(path), *command]
         with (path / "train.log").open("ab") as log:
@@ -349,7 +353,7 @@ def changed_options(there: str, now: str) -> str:
                 name, equals, value = word.partition("=")
                 found[name] = [value] if equals else []
             elif found:
-                [*found.values()][-1].append(word)
+                found[name].append(word)
         left_out = WITHOUT_EFFECT | {"--stop-time-hours"}
         return {name: value for name, value in found.items() if name not in left_out}
 
@@ -378,9 +382,14 @@ def job(command: list[str], log: Any = None, inherited: int | None = None) -> in
     try:
         if process.stdout is not None:
             while part := process.stdout.read1(65536):  # type: ignore[attr-defined]
-                for file in (log, sys.stdout.buffer):
-                    file.write(part)
-                    file.flush()
+                sys.stdout.buffer.write(part)
+                sys.stdout.buffer.flush()
+                try:
+                    log.write(part)
+                    log.flush()
+                except OSError as error:  # a full disk must not end a training
+                    say(f"{log.name}: {error.strerror}; what follows is not kept")
+                    log = io.BytesIO()
         return process.wait()
     finally:
         if process.poll() is None:

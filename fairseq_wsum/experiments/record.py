@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import IO
 
 from ..files import whole
-from .plan import Run
+from .plan import Plan, Run
 
 RECORD, LOG, LOCK = "study.json", "study.log", ".study.lock"
+OWNER = ".study-file"  # the path of the file of the study
 VALID_SCORES, TEST_SCORES = "score-valid/scores.json", "score-test/scores.json"
 PERPLEXITIES = "perplexity.json"
 SCORES = (VALID_SCORES, TEST_SCORES, PERPLEXITIES)
@@ -113,6 +114,21 @@ def state(run: Run) -> str:
     assert record is not None
     done = record.state == "failed" or record.is_finished(run.folder)
     return record.state if done else "interrupted"
+
+
+def check_owner(plan: Plan) -> None:
+    """Let the default folder of a study belong to its file, as two files may have one name.
+
+    Raises:
+        ValueError: it belongs to another file.
+    """
+    path = plan.out / OWNER
+    if path.is_file():
+        owner = Path(path.read_text("utf-8").strip())
+        if owner.is_file() and not owner.samefile(plan.file):
+            raise ValueError(f"{plan.out} belongs to {owner}; give another folder with --out")
+    if plan.out.is_dir():
+        path.write_text(f"{plan.file}\n", "utf-8")
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from tabulate import tabulate
 
 from ..files import whole
 from .plan import Plan, Task, command_line, read_plan
-from .record import duration, last_lines, read_log, standing
+from .record import check_owner, duration, last_lines, read_log, standing
 from .results import PERPLEXITY, SUBSETS, Result, Results, metrics, read_results
 from .significance import BOOTSTRAP, LEVEL, SAMPLES, T_TEST, Comparison, compare
 
@@ -84,6 +84,8 @@ def report(args: argparse.Namespace) -> None:
     plan = read_plan(args.file, args.out or Path("runs", "studies", args.file.stem))
     if not plan.out.is_dir():
         raise ValueError(f"no folder {plan.out}: give the --out of `fairseq-wsum study`")
+    if args.out is None:
+        check_owner(plan)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may lack ±
     for table in write_report(plan):
         print(f"{table.task.name}\n\n{markdown(table)}")

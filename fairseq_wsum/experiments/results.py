@@ -202,7 +202,7 @@ def _figures(found: dict[str, Any]) -> dict[str, Score]:
 def _hypotheses(folder: Path, lenpen: float, raw: bool) -> Path | None:
     """The translations with a length penalty, in the form in which they were scored."""
     for path in sorted(folder.glob("hypotheses.lenpen*.*")):
-        found = re.fullmatch(r"hypotheses\.lenpen([\d.]+?)\.\w+", path.name)
+        found = re.fullmatch(r"hypotheses\.lenpen([-+\d.e]+?)\.\w+", path.name)
         if found and math.isclose(float(found[1]), lenpen):
             detokenised = path.with_suffix(f".detok{path.suffix}")
             return detokenised if raw and detokenised.is_file() else path

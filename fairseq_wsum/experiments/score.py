@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import shlex
 import shutil
@@ -94,7 +95,9 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add("--out", type=folder, metavar="FOLDER", help=help)
     help = "fairseq modules to load, for a cell of your own (default: this plugin)"
     add("--user-dir", type=Path, default=PACKAGE, metavar="DIR", help=help)
-    args, rest = parser.parse_known_args(given)
+    # argparse would take a list that begins with a minus sign for an option
+    joined = re.sub(r"(^|\0)--lenpen\0", r"\1--lenpen=", "\0".join(given)).split("\0")
+    args, rest = parser.parse_known_args(joined if given else given)
     if not rest or rest[0].startswith("-"):
         raise UserError("no data: give the folder first, before fairseq's options (see --help)")
     args.data, options = folder(rest[0]), rest[1:]
@@ -119,8 +122,12 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def _penalties(text: str) -> list[str]:
     found = text.split(",")
-    for penalty in found:
-        float(penalty)
+    try:
+        finite = all(math.isfinite(float(penalty)) for penalty in found)
+    except ValueError:
+        finite = False
+    if not finite:
+        raise argparse.ArgumentTypeError(f"{text}: give numbers, such as 0.6,1.0")
     return found
 
 

@@ -90,7 +90,8 @@ def _compare(ours: Mapping[int, Result], baseline: Mapping[int, Result], metric:
         p = t_test(values)
         return Comparison(differences, "" if p is None else T_TEST, p)
     for run, other in pairs.values():
-        if metric != PERPLEXITY and run.hypotheses is not None and other.hypotheses is not None:
+        known = metric == "BLEU" or metric.startswith("chrF")  # as sacrebleu names them
+        if known and run.hypotheses is not None and other.hypotheses is not None:
             return Comparison(differences, BOOTSTRAP, bootstrap(run, other, metric))
     return Comparison(differences)
 
@@ -138,6 +139,12 @@ def bootstrap(run: Result, baseline: Result, metric: str) -> float:
     texts = [(name, _lines(one.hypotheses)) for name, one in runs.items()]
     way = _metric(baseline.scores["test"][metric].way[0])
     references = [_lines(baseline.reference)]
+    for one, (_, lines) in zip(runs.values(), texts, strict=True):
+        if len(lines) != len(references[0]):
+            raise ValueError(
+                f"{one.hypotheses} has {len(lines)} lines for {len(references[0])} references; "
+                f"remove {one.run.folder / 'score-test'} and run `fairseq-wsum study`"
+            )
     test = PairedTest(texts, {metric: way}, references, test_type="bs", n_samples=SAMPLES)
     found: list[Any] = test()[1][metric]
     for one, result in zip(runs.values(), found, strict=True):
@@ -170,4 +177,7 @@ def _metric(signature: str) -> Any:
 def _lines(path: Path | None) -> list[str]:
     # splitlines() would also break a sentence at U+2028, U+0085 and the like, and text mode at \r
     assert path is not None
-    return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+    try:
+        return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error})") from error

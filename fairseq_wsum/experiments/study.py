@@ -24,6 +24,7 @@ from .record import (
     LOCK,
     LOG,
     Standing,
+    check_owner,
     checked_record,
     duration,
     last_lines,
@@ -50,12 +51,15 @@ def study(args: argparse.Namespace) -> None:
                     f"{plan.file}: tasks: {task.name}: {key}: no {path}; the path is relative to "
                     "the study's file"
                 )
+    options = _slurm_options(args.slurm_option)
+    if args.out is None and not args.dry_run:
+        plan.out.mkdir(parents=True, exist_ok=True)
+        check_owner(plan)
     todo = [run for run in plan.runs if not _is_finished(run)]
     if args.dry_run:
         print("\n".join(shlex.join(run.command()) for run in todo) or "all runs are finished")
         return
     jobs = args.jobs or (len(todo) if args.slurm else default_jobs(plan.runs))
-    options = _slurm_options(args.slurm_option)
     if todo:
         for number in (signal.SIGTERM, signal.SIGHUP):  # the latter when the terminal is closed
             if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup

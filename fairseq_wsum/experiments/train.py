@@ -14,6 +14,7 @@ from pathlib import Path
 
 from joblib import cpu_count
 
+from ..argument_types import positive
 from ..ops.products import has_fast_bfloat16
 from .files import UserError, hold, run, say
 from .restore import restore_last
@@ -106,14 +107,14 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--save-dir", metavar="DIR", type=Path, required=True, help="folder for the checkpoints")
+    add("--save-dir", metavar="DIR", type=_folder, required=True, help="folder for the checkpoints")
     help = "use N GPUs of this machine; 0 uses the CPU (default: all visible GPUs). Leave it out "
     help += "if torchrun or srun starts one process per GPU"
     add("--gpus", type=int, metavar="N", help=help)
     add("--cpu", dest="gpus", action="store_const", const=0, help="the same as --gpus 0")
     help = "train on the CPU with N processes, each with its own batch and an equal share of the"
     help += " cores (OMP_NUM_THREADS, unless it is set)"
-    add("--cpu-processes", type=int, default=0, metavar="N", help=help)
+    add("--cpu-processes", type=positive, default=0, metavar="N", help=help)
     help = "fp32 (default); fp16 or bf16 (the whole model; the optimiser updates fp32 copies of "
     help += "the weights); amp (PyTorch's automatic mixed precision). fp16 and amp need a GPU; on"
     help += " a CPU without AVX-512 fp32 is faster than bf16"
@@ -137,9 +138,8 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     if not rest or rest[0].startswith("-"):
         raise UserError("no data: give the folder first, before fairseq's options (see --help)")
     args.data, *options = rest
-    for name, value in (("--gpus", args.gpus), ("--cpu-processes", args.cpu_processes)):
-        if value is not None and value < 0:
-            raise UserError(f"{name} {value}: give a positive whole number")
+    if args.gpus is not None and args.gpus < 0:
+        raise UserError(f"--gpus {args.gpus}: give a positive whole number")
     if args.gpus and args.cpu_processes:
         raise UserError(
             f"--gpus {args.gpus} and --cpu-processes {args.cpu_processes} exclude each other; give "
@@ -148,12 +148,18 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     for option, why in REFUSED.items():
         if option in options:
             raise UserError(f"{option}: {why}")
-    if not Path(args.user_dir).is_dir():
+    if not args.user_dir or not Path(args.user_dir).is_dir():
         raise UserError(f"--user-dir {args.user_dir}: no such folder")
     for name in ("finetune_from_model", "restore_file"):
         if (value := getattr(args, name)) is not None:
             options += [f"--{name.replace('_', '-')}", value]
     return args, options
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the name of the folder is empty")
+    return Path(text)
 
 
 def has(options: list[str], *names: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import warnings
 from collections.abc import Sequence
 
 from fairseq import options, tasks, utils
@@ -34,6 +35,7 @@ def count_updates(given: Sequence[str]) -> int:
     words = words[words.index("fairseq-train") + 1 :]  # within a job of Slurm, after `env -u ...`
     logging.disable(logging.INFO)  # fairseq's, of the data
     utils.import_user_module(args)
+    warnings.simplefilter("ignore")  # fairseq's use of hydra
     try:
         parser = options.get_training_parser()
         cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, input_args=words))

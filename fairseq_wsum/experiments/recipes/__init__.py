@@ -5,7 +5,6 @@ The hyper-parameters of a recipe are in NAME.yaml, and what is special about it 
 
 from __future__ import annotations
 
-import signal
 import sys
 
 from ..files import run
@@ -26,6 +25,5 @@ KINDS: dict[str, type[Recipe]] = {
 
 def main() -> None:
     """Run a recipe: its name and its options are the command line of this process."""
-    signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
     name, *given = sys.argv[1:]
     run(lambda: KINDS[name](name).main(given))

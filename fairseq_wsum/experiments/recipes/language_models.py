@@ -175,4 +175,6 @@ def has_recurrent_matrix(cell: str, user_dir: str | None) -> bool:
         from fairseq.utils import import_user_module
 
         import_user_module(argparse.Namespace(user_dir=user_dir))
+    if cell not in CELLS:
+        raise UserError(f"--cell {cell}: choose one of {', '.join(CELLS)}")
     return CELLS[cell].has_recurrent_matrix
