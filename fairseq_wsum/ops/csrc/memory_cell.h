@@ -33,9 +33,10 @@ template <class C, class S>
 using Output = std::conditional_t<C::is_scan, float, S>;
 
 template <class C, class S>
-void memory_cell(const MemoryCell& p) {
-    const int64_t B = p.B, H = p.H, z_pitch = C::rows * H;
-    for_each_sequence(p, [&](int64_t b, int64_t from, int64_t to) {
+void memory_cell(const MemoryCell& problem) {
+    for_each_sequence(problem, [&](int64_t b, int64_t from, int64_t to) {
+        const MemoryCell p = problem;  // no store can change the copy: it stays in registers
+        const int64_t B = p.B, H = p.H, z_pitch = C::rows * H;
         float* const c_n = p.c_n + b * H;  // holds c_t during the loop
         for (int64_t n = from; n < to; ++n) c_n[n] = p.c_0[b * H + n];
         for (int64_t s = 0; s < p.T; ++s) {
@@ -62,9 +63,10 @@ void memory_cell(const MemoryCell& p) {
 }
 
 template <class C, class S>
-void memory_cell_backward(const MemoryCell& p) {
-    const int64_t B = p.B, H = p.H, z_pitch = C::rows * H;
-    for_each_sequence(p, [&](int64_t b, int64_t from, int64_t to) {
+void memory_cell_backward(const MemoryCell& problem) {
+    for_each_sequence(problem, [&](int64_t b, int64_t from, int64_t to) {
+        const MemoryCell p = problem;  // no store can change the copy: it stays in registers
+        const int64_t B = p.B, H = p.H, z_pitch = C::rows * H;
         float* const dc_0 = p.dc_0 + b * H;  // holds the gradient of c_t during the loop
         for (int64_t n = from; n < to; ++n) dc_0[n] = p.dc_n ? p.dc_n[b * H + n] : 0;
         for (int k = 0; k < C::vectors; ++k)
