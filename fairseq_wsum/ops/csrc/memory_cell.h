@@ -32,10 +32,15 @@ inline void add_vectors(Values<C>& r, vf c_prev, const MemoryCell& p, int64_t n,
 template <class C, class S>
 using Output = std::conditional_t<C::is_scan, float, S>;
 
+// How the loop reads its problem. The scan reads a copy, which no store can change, so that its
+// pointers stay in registers. For other cells a copy would change how products are rounded.
+template <class C>
+using Given = std::conditional_t<C::is_scan, const MemoryCell, const MemoryCell&>;
+
 template <class C, class S>
 void memory_cell(const MemoryCell& problem) {
     for_each_sequence(problem, [&](int64_t b, int64_t from, int64_t to) {
-        const MemoryCell p = problem;  // no store can change the copy: it stays in registers
+        Given<C> p = problem;
         const int64_t B = p.B, H = p.H, z_pitch = C::rows * H;
         float* const c_n = p.c_n + b * H;  // holds c_t during the loop
         for (int64_t n = from; n < to; ++n) c_n[n] = p.c_0[b * H + n];
@@ -65,7 +70,7 @@ void memory_cell(const MemoryCell& problem) {
 template <class C, class S>
 void memory_cell_backward(const MemoryCell& problem) {
     for_each_sequence(problem, [&](int64_t b, int64_t from, int64_t to) {
-        const MemoryCell p = problem;  // no store can change the copy: it stays in registers
+        Given<C> p = problem;
         const int64_t B = p.B, H = p.H, z_pitch = C::rows * H;
         float* const dc_0 = p.dc_0 + b * H;  // holds the gradient of c_t during the loop
         for (int64_t n = from; n < to; ++n) dc_0[n] = p.dc_n ? p.dc_n[b * H + n] : 0;
