@@ -52,7 +52,7 @@ def own(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(own, tmp_path_factory):
-    """Through the script, in a Python that has not imported fairseq and shows what that prints."""
+    """The script runs in a Python that imports fairseq anew, so that its output is complete."""
     out = tmp_path_factory.mktemp("made") / "out, 'or' \"in\" $here"
     return out, succeeds("prepare_text.sh", "--data", own, "--out", out, WARM="torch")
 

@@ -371,7 +371,7 @@ def test_durations_are_in_seconds_minutes_or_hours(seconds, shown) -> None:
 
 
 def test_jobs_of_submitit_do_the_runs_and_one_that_dies_is_named(write_study, capfd) -> None:
-    """On this machine, as submitit can: it has not been run on a cluster."""
+    """submitit runs them on this machine; no cluster was available."""
     file = write_study(cells=["lstm"], models={"bad": {"die": True}})
     dies = "--die) kill -9 $(ps -o ppid= $PPID); sleep 9 ;;\n        --fail)"
     (file.parent / "recipe.sh").write_text(RECIPE.replace("--fail)", dies))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,18 @@ from pathlib import Path
 
 from ..argument_types import positive
 from . import bpe
-from .files import UserError, few, folder, open_text, run, sha256, versions, write_lines
+from .files import (
+    PACKAGE,
+    UserError,
+    few,
+    folder,
+    open_text,
+    run,
+    script_parser,
+    sha256,
+    versions,
+    write_lines,
+)
 from .folder import (
     BEGUN,
     begin,
@@ -25,7 +35,7 @@ from .folder import (
     record_of,
     write_record,
 )
-from .generated import arrange, tagged
+from .generated import TOO_LONG, arrange, tagged
 from .translating import check_options, direction, name_of
 
 DESCRIPTION = """\
@@ -44,8 +54,6 @@ examples:
   scripts/distil.sh data-bin/multi30k --out data-bin/multi30k-distilled \\
       --checkpoints runs/first/checkpoint_best.pt:runs/second/checkpoint_best.pt --lenpen 1.4"""
 
-TOO_LONG = re.compile(r"(Size of sample #\d+ is invalid .*), skip this example")
-
 
 def main() -> None:
     """Run the command line of this process."""
@@ -53,14 +61,8 @@ def main() -> None:
 
 
 def parse() -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(
-        prog="scripts/distil.sh",
-        usage="%(prog)s DATA --checkpoints FILE[:FILE...] --out OUT [options]",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    usage = "DATA --checkpoints FILE[:FILE...] --out OUT [options]"
+    parser = script_parser("distil.sh", usage, DESCRIPTION, EXAMPLES)
     add = parser.add_argument
     add("data", type=folder, metavar="DATA", help="the prepared data")
     add(
@@ -90,7 +92,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     add(
         "--user-dir",
         type=Path,
-        default=Path(__file__).parents[1],
+        default=PACKAGE,
         metavar="DIR",
         help="fairseq modules to load, for a cell of your own (default: this plugin)",
     )

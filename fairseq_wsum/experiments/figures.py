@@ -11,7 +11,7 @@ from typing import Any
 from sacrebleu.metrics import BLEU, CHRF
 from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
 
-from .files import UserError, lines
+from .files import UserError, lines_of
 
 UNKNOWN = "<unk>"
 ESCAPED = re.compile(r"&(?:amp|apos|gt|lt|quot|#\d+);")  # as Moses writes special characters
@@ -113,8 +113,3 @@ def both_ways(
             signature = str(metric.get_signature())
             figures.append(Figure(text, result.name, result.score, signature, path.name))
     return figures
-
-
-def lines_of(path: Path) -> list[str]:
-    """The lines of a text file."""
-    return lines(path.read_bytes())

@@ -16,7 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO
+from types import FrameType
+from typing import IO, Any
+
+PACKAGE = Path(__file__).parents[1]
 
 
 class UserError(Exception):
@@ -25,10 +28,8 @@ class UserError(Exception):
 
 def run(main: Callable[[], None]) -> None:
     """Call `main`; a problem that the user can fix ends with its message and no traceback."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            # so that programs are ended, and unfinished files removed
-            signal.signal(number, lambda number, _: sys.exit(128 + number))
+    # so that programs are ended, and unfinished files removed
+    handle_ends(lambda number, _: sys.exit(128 + number))
     try:
         main()
     except (UserError, OSError, argparse.ArgumentTypeError) as error:
@@ -38,20 +39,56 @@ def run(main: Callable[[], None]) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
+def handle_ends(handler: Callable[[int, FrameType | None], Any]) -> None:
+    """Call `handler` when this process is terminated or its terminal is closed."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, handler)
+
+
 def say(text: str) -> None:
     """Print a line to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
-def folder(text: str) -> Path:
-    """The type of an option that names a data folder."""
+def named(text: str) -> Path:
+    """The type of an option that names a folder."""
     if not text:
         raise argparse.ArgumentTypeError("the name of the folder is empty")
+    return Path(text)
+
+
+def folder(text: str) -> Path:
+    """The type of an option that names a data folder."""
     if ":" in text:
         raise argparse.ArgumentTypeError(
             f"{text}: fairseq splits paths at ':'; give a folder without one"
         )
-    return Path(text)
+    return named(text)
+
+
+def script_parser(
+    script: str, usage: str, description: str, epilog: str
+) -> argparse.ArgumentParser:
+    """The parser of a script whose other options are those of a program of fairseq."""
+    return argparse.ArgumentParser(
+        prog=f"scripts/{script}",
+        usage=f"%(prog)s {usage}",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def parse_data_first(
+    parser: argparse.ArgumentParser, given: list[str]
+) -> tuple[argparse.Namespace, str, list[str]]:
+    """Our options, DATA, which comes before fairseq's options, and these."""
+    args, rest = parser.parse_known_args(given)
+    if not rest or rest[0].startswith("-"):
+        raise UserError("no data: give the folder first, before fairseq's options (see --help)")
+    return args, rest[0], rest[1:]
 
 
 @contextmanager
@@ -141,6 +178,11 @@ def lines(raw: bytes) -> list[str]:
     return list(each_line(raw))
 
 
+def lines_of(path: Path) -> list[str]:
+    """The lines of a text file."""
+    return lines(path.read_bytes())
+
+
 def line_count(raw: bytes) -> int:
     return sum(1 for _ in each_line(raw))
 
@@ -191,6 +233,18 @@ def call(command: list[str], log: Path, printed: IO[bytes] | None = None) -> str
                 process.terminate()
                 process.wait()
     return None if status == 0 else log.read_text("utf-8", errors="replace")
+
+
+def failure(program: str, log: str) -> UserError:
+    """The error for a program of fairseq that has failed.
+
+    A ValueError is a message for the user, and stands alone. Otherwise the end of the log is shown.
+    """
+    last = log.strip().rpartition("\n")[2]
+    if last.startswith("ValueError: "):
+        return UserError(last.removeprefix("ValueError: "))
+    say("\n".join(log.splitlines()[-30:]))
+    return UserError(f"{program} failed; the end of its output is above")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .files import UserError, few, is_open_at, lines, locked, sha256
+from .files import UserError, few, is_open_at, lines_of, locked, sha256
 
 RECORD = "prepared.json"
 BEGUN = "begun.json"  # in an unfinished folder: what the next run needs to continue
@@ -289,4 +289,4 @@ def preprocess(folder: Path, destdir: str, prefs: Mapping[str, str], options: li
 
 def dictionary_size(path: Path) -> int:
     """Number of entries, including fairseq's four special symbols."""
-    return 4 + len(lines(path.read_bytes()))
+    return 4 + len(lines_of(path))

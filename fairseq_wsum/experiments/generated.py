@@ -6,6 +6,9 @@ import re
 
 from .files import UserError
 
+# fairseq-generate's log of a sentence that is longer than the model accepts
+TOO_LONG = re.compile(r"(Size of sample #\d+ is invalid .*), skip this example")
+
 
 def tagged(printed: list[str], tag: str) -> dict[int, str]:
     """The last column of the lines `TAG-number<TAB>...`; the first line counts for each number."""

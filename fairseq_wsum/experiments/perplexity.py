@@ -13,9 +13,19 @@ from typing import Any
 from ..argument_types import positive
 from ..files import whole
 from .average import average_last
-from .files import UserError, call, changed_meanwhile, folder, run, say
+from .files import (
+    PACKAGE,
+    UserError,
+    call,
+    changed_meanwhile,
+    failure,
+    folder,
+    parse_data_first,
+    run,
+    say,
+    script_parser,
+)
 
-PACKAGE = Path(__file__).parents[1]
 DESCRIPTION = """\
 Score the validation and the test split of DATA with a language model and print its perplexity. It
 is per token of DATA. If the tokens are subwords, add --post-process '@@ ' (subword-nmt) or
@@ -29,14 +39,14 @@ examples:
   scripts/perplexity.sh data-bin/ptb --checkpoint runs/lm/checkpoint_best.pt
   scripts/perplexity.sh data-bin/ptb --checkpoint runs/lm --average 5"""
 PART = "the perplexity would be of a part of the split; leave it out"
+LISTS = "this script prints perplexities only; run fairseq-eval-lm with "
+LISTS += f"--user-dir {PACKAGE} --task TASK"
 REFUSED = {
     "--path": "give the model with --checkpoint",
     "--num-shards": PART,
     "--shard-id": PART,
-    "--output-word-probs": "this script prints perplexities only; run fairseq-eval-lm with "
-    f"--user-dir {PACKAGE} --task TASK",
-    "--output-word-stats": "this script prints perplexities only; run fairseq-eval-lm with "
-    f"--user-dir {PACKAGE} --task TASK",
+    "--output-word-probs": LISTS,
+    "--output-word-stats": LISTS,
 }
 START = "\u2581"  # the first character of each SentencePiece subword that begins a word
 
@@ -48,14 +58,8 @@ def main() -> None:
 
 def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Our options, and those of fairseq-eval-lm."""
-    parser = argparse.ArgumentParser(
-        prog="scripts/perplexity.sh",
-        usage="%(prog)s DATA --checkpoint FILE|DIR [options] [any option of fairseq-eval-lm]",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    usage = "DATA --checkpoint FILE|DIR [options] [any option of fairseq-eval-lm]"
+    parser = script_parser("perplexity.sh", usage, DESCRIPTION, EPILOG)
     add = parser.add_argument
     help = "the model; with --average the training's --save-dir"
     add("--checkpoint", type=folder, required=True, metavar="FILE", help=help)
@@ -73,10 +77,8 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     # two names of one option, whose value may be left out
     add("--post-process", "--remove-bpe", nargs="?", const="@@ ", help=argparse.SUPPRESS)
     add("--user-dir", default=str(PACKAGE), help=argparse.SUPPRESS)
-    args, rest = parser.parse_known_args(given)
-    if not rest or rest[0].startswith("-"):
-        raise UserError("no data: give the folder first (see --help)")
-    args.data, options = folder(rest[0]), rest[1:]
+    args, data, options = parse_data_first(parser, given)
+    args.data = folder(data)
     for name in (option.partition("=")[0] for option in options):
         if name in REFUSED:
             raise UserError(f"{name}: {REFUSED[name]}")
@@ -151,11 +153,7 @@ def _score(args: argparse.Namespace, options: list[str], model: Path, split: str
         failed = call(command, path)
         log = path.read_text("utf-8", "replace")
     if failed is not None:
-        last = failed.strip().splitlines()[-1] if failed.strip() else ""
-        if not last.startswith("ValueError: "):
-            say("\n".join(failed.splitlines()[-30:]))
-            last = "fairseq-eval-lm failed; the end of its output is above"
-        raise UserError(last.removeprefix("ValueError: "))
+        raise failure("fairseq-eval-lm", failed)
     if found := re.search(r".*samples have invalid sizes and will be skipped.*", log):
         say(found[0])
         raise UserError(

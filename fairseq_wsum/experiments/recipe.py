@@ -18,11 +18,11 @@ import yaml
 
 from ..cells import CELLS
 from ..files import whole
-from .files import UserError, folder, hold, say
+from .files import PACKAGE, UserError, folder, hold, say
 from .record import WITHOUT_EFFECT
-from .train import check_machine, read_options
+from .train import check_machine, has, read_options
 
-ROOT = Path(__file__).parents[2]
+ROOT = PACKAGE.parent
 SCRIPTS = ROOT / "scripts"
 OPTIONS = "options"  # of the training in a folder
 FINISHED = "finished"  # marks a training that has ended
@@ -129,7 +129,7 @@ class Recipe:
             return
         command = self.command()
         if self.has("--dry-run"):
-            job([str(SCRIPTS / "train.sh"), self.text(), "--save-dir", str(self.run), *command])
+            self.call("train.sh", self.text(), "--save-dir", self.run, *command)
             return
         self.train(command)
         self.score()
@@ -200,7 +200,7 @@ class Recipe:
 
     def has(self, *names: str) -> bool:
         """Whether options for scripts/train.sh are given."""
-        return any(option.partition("=")[0] in names for option in self.options)
+        return has(self.options, *names)
 
     def prepare(self) -> None:
         """Prepare the data, unless it is ready. Text of one's own has scripts of its own."""
@@ -209,10 +209,7 @@ class Recipe:
             corpus = "translation" if corpus == "multi30k" else "text"
         given = {name: getattr(self.args, name.replace("-", "_")) for name in OF_DATA}
         user = words({name: value for name, value in given.items() if value is not None})
-        script = SCRIPTS / f"prepare_{corpus}.sh"
-        options = [*self.prepare_options(), *user]
-        if (status := job([str(script), "--out", str(self.data), *options])) != 0:
-            sys.exit(status)
+        self.call(f"prepare_{corpus}.sh", "--out", self.data, *self.prepare_options(), *user)
 
     def corpus(self) -> str:
         """The name of the corpus: scripts/prepare_NAME.sh prepares it."""
@@ -296,7 +293,7 @@ class Recipe:
         there = (path / OPTIONS).read_text()
         changed = changed_options(there, made) if there.strip() else ""
         if found := re.fullmatch(r"--total-num-update (\d+) there,[^;]*", changed):
-            # only what follows from the number of GPUs, which may be another now
+            # the number follows from that of the GPUs, which may have changed
             raise UserError(
                 f"{path} was trained for {found[1]} updates: {changed}. To continue, use as many "
                 f"GPUs or processes as before, or give --total-num-update {found[1]}. Otherwise "
@@ -325,10 +322,13 @@ class Recipe:
         return min(len(saved), most)
 
     def call(self, script: str, *options: object) -> None:
-        """Run a script on the data."""
-        given = [str(self.data), *map(str, options), *self.score_options()]
-        if (status := job([str(SCRIPTS / script), *given])) != 0:
+        """Run a script, with whose failure the recipe ends."""
+        if (status := job([str(SCRIPTS / script), *map(str, options)])) != 0:
             sys.exit(status)
+
+    def call_on_data(self, script: str, *options: object) -> None:
+        """Run a script that scores a model on the data."""
+        self.call(script, self.data, *options, *self.score_options())
 
 
 def words(options: Mapping[str, Any]) -> list[str]:
@@ -388,7 +388,7 @@ def job(command: list[str], log: Any = None, inherited: int | None = None) -> in
                     log.write(part)
                     log.flush()
                 except OSError as error:  # a full disk must not end a training
-                    say(f"{log.name}: {error.strerror}; what follows is not kept")
+                    say(f"{log.name}: {error.strerror}; the rest of the output is not logged")
                     log = io.BytesIO()
         return process.wait()
     finally:

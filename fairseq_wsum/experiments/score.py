@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import re
 import shlex
 import shutil
 import sys
@@ -20,13 +19,26 @@ from sacrebleu.metrics import BLEU
 from ..argument_types import positive
 from .average import average_last
 from .corpora import FORMS
-from .figures import both_ways, detokenised, lines_of, replace_unknown
-from .files import UserError, call, changed_meanwhile, folder, run, say, versions, write_lines
+from .figures import both_ways, detokenised, replace_unknown
+from .files import (
+    PACKAGE,
+    UserError,
+    call,
+    changed_meanwhile,
+    failure,
+    folder,
+    lines_of,
+    parse_data_first,
+    run,
+    say,
+    script_parser,
+    versions,
+    write_lines,
+)
 from .folder import read_translation_record
-from .generated import arrange, tagged
+from .generated import TOO_LONG, arrange, tagged
 from .translating import check_options, direction, value_of
 
-PACKAGE = Path(__file__).parents[1]
 DESCRIPTION = """\
 Translate a split of DATA (a folder of scripts/prepare_multi30k.sh) and score it in both ways: as
 lower-cased tokens, like the literature on Multi30k, and as detokenised text. The direction is that
@@ -50,7 +62,6 @@ examples:
 NEEDED = ("text", "units", "max_words", "own_corpus", "source_lang", "target_lang")
 SCORES = "scores.json"  # marks a folder as one of this program
 OURS = ("hypotheses.lenpen*", "generate.lenpen*.txt", "average.pt")
-TOO_LONG = re.compile(r"(Size of sample #\d+ is invalid .*), skip this example")
 
 
 def main() -> None:
@@ -60,15 +71,9 @@ def main() -> None:
 
 def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Our options, and those of fairseq-generate."""
-    parser = argparse.ArgumentParser(
-        prog="scripts/score.sh",
-        usage="%(prog)s DATA --checkpoints DIR|FILE[:FILE...] [options]\n"
-        "                        [any option of fairseq-generate]",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    usage = "DATA --checkpoints DIR|FILE[:FILE...] [options]\n"
+    usage += "                        [any option of fairseq-generate]"
+    parser = script_parser("score.sh", usage, DESCRIPTION, EPILOG)
     add = parser.add_argument
     help = "the training's --save-dir: use its checkpoint_best.pt, or see --average. Or FILE: "
     help += "use this checkpoint; with several, separated by ':', the ensemble of them"
@@ -95,12 +100,11 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add("--out", type=folder, metavar="FOLDER", help=help)
     help = "fairseq modules to load, for a cell of your own (default: this plugin)"
     add("--user-dir", type=Path, default=PACKAGE, metavar="DIR", help=help)
+    words = iter(given)
     # argparse would take a list that begins with a minus sign for an option
-    joined = re.sub(r"(^|\0)--lenpen\0", r"\1--lenpen=", "\0".join(given)).split("\0")
-    args, rest = parser.parse_known_args(joined if given else given)
-    if not rest or rest[0].startswith("-"):
-        raise UserError("no data: give the folder first, before fairseq's options (see --help)")
-    args.data, options = folder(rest[0]), rest[1:]
+    joined = [f"{word}={next(words, '')}" if word == "--lenpen" else word for word in words]
+    args, data, options = parse_data_first(parser, joined)
+    args.data = folder(data)
     if args.precision == "bf16":
         options.append("--bf16")
     if args.subset == "test" and len(args.lenpen) > 1:
@@ -243,12 +247,10 @@ def _translate(
             "--max-source-positions N --max-target-positions N --model-overrides "
             "\"{'max_source_positions': N, 'max_target_positions': N}\""
         )
-    why = "--replace-unk needs --print-alignment, which failed: " * ("--print-alignment" in log)
-    last = log.strip().splitlines()[-1] if log.strip() else ""
-    if not last.startswith("ValueError: "):
-        say("\n".join(log.splitlines()[-30:]))
-        last = "fairseq-generate failed; the end of its output is above"
-    raise UserError(why + last.removeprefix("ValueError: "))
+    error = failure("fairseq-generate", log)
+    if "--print-alignment" in log:
+        raise UserError(f"--replace-unk needs --print-alignment, which failed: {error}")
+    raise error
 
 
 def _score(

@@ -17,6 +17,7 @@ from typing import Any
 
 from scipy.stats import t, ttest_1samp
 
+from .files import lines_of
 from .plan import Task
 from .results import PERPLEXITY, Result, Results
 
@@ -175,9 +176,8 @@ def _metric(signature: str) -> Any:
 
 
 def _lines(path: Path | None) -> list[str]:
-    # splitlines() would also break a sentence at U+2028, U+0085 and the like, and text mode at \r
     assert path is not None
     try:
-        return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+        return lines_of(path)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is damaged ({error})") from error

@@ -19,6 +19,7 @@ from typing import Any
 
 import submitit
 
+from .files import handle_ends, say
 from .plan import Plan, Run, prepare_command, read_plan
 from .record import (
     LOCK,
@@ -61,9 +62,7 @@ def study(args: argparse.Namespace) -> None:
         return
     jobs = args.jobs or (len(todo) if args.slurm else default_jobs(plan.runs))
     if todo:
-        for number in (signal.SIGTERM, signal.SIGHUP):  # the latter when the terminal is closed
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-                signal.signal(number, signal.default_int_handler)
+        handle_ends(signal.default_int_handler)
         try:
             _prepare(todo)
             say(f"{len(todo)} of {len(plan.runs)} runs to do, {jobs} at a time, in {plan.out}")
@@ -196,11 +195,6 @@ def _slurm_options(given: Sequence[str]) -> dict[str, Any]:
 # What the user sees
 
 
-def say(text: str) -> None:
-    """Print a line to stderr."""
-    print(text, file=sys.stderr, flush=True)
-
-
 def _end(plan: Plan) -> None:
     """Say how the runs ended.
 
@@ -260,7 +254,7 @@ class Watch:
         for run in self.plan.runs:
             was, now = self.seen.get(run.name), standing(run)
             if was is None and now == self.before[run.name] and now.state != "running":
-                continue  # its turn has not come
+                continue  # it has not started
             self.seen[run.name] = now
             if was is None or (now.state, now.epoch) != (was.state, was.epoch):
                 self.show(f"{time.strftime('%H:%M:%S')}  {run.name}: {now}  [{self._summary()}]")

@@ -16,10 +16,9 @@ from joblib import cpu_count
 
 from ..argument_types import positive
 from ..ops.products import has_fast_bfloat16
-from .files import UserError, hold, run, say
+from .files import PACKAGE, UserError, hold, named, parse_data_first, run, say, script_parser
 from .restore import restore_last
 
-PACKAGE = Path(__file__).parents[1]
 DESCRIPTION = """\
 Train a model on DATA (a folder of scripts/prepare_*.sh or fairseq-preprocess). An interrupted
 training continues from DIR/checkpoint_last.pt and gives the result of an uninterrupted one."""
@@ -98,16 +97,10 @@ def _main() -> None:
 
 def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Our options, and those of fairseq-train."""
-    parser = argparse.ArgumentParser(
-        prog="scripts/train.sh",
-        usage="%(prog)s DATA --arch ARCH --save-dir DIR [options] [any option of fairseq-train]",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    usage = "DATA --arch ARCH --save-dir DIR [options] [any option of fairseq-train]"
+    parser = script_parser("train.sh", usage, DESCRIPTION, EPILOG)
     add = parser.add_argument
-    add("--save-dir", metavar="DIR", type=_folder, required=True, help="folder for the checkpoints")
+    add("--save-dir", metavar="DIR", type=named, required=True, help="folder for the checkpoints")
     help = "use N GPUs of this machine; 0 uses the CPU (default: all visible GPUs). Leave it out "
     help += "if torchrun or srun starts one process per GPU"
     add("--gpus", type=int, metavar="N", help=help)
@@ -134,10 +127,8 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
         ("--restore-file", None),
     ):
         add(name, default=default, help=argparse.SUPPRESS)
-    args, rest = parser.parse_known_args(given)
-    if not rest or rest[0].startswith("-"):
-        raise UserError("no data: give the folder first, before fairseq's options (see --help)")
-    args.data, *options = rest
+    args, data, options = parse_data_first(parser, given)
+    args.data = data
     if args.gpus is not None and args.gpus < 0:
         raise UserError(f"--gpus {args.gpus}: give a positive whole number")
     if args.gpus and args.cpu_processes:
@@ -154,12 +145,6 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
         if (value := getattr(args, name)) is not None:
             options += [f"--{name.replace('_', '-')}", value]
     return args, options
-
-
-def _folder(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("the name of the folder is empty")
-    return Path(text)
 
 
 def has(options: list[str], *names: str) -> bool:

@@ -35,10 +35,11 @@ def count_updates(given: Sequence[str]) -> int:
     words = words[words.index("fairseq-train") + 1 :]  # within a job of Slurm, after `env -u ...`
     logging.disable(logging.INFO)  # fairseq's, of the data
     utils.import_user_module(args)
-    warnings.simplefilter("ignore")  # fairseq's use of hydra
     try:
-        parser = options.get_training_parser()
-        cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, input_args=words))
+        with warnings.catch_warnings(action="ignore"):  # of fairseq's use of hydra
+            parser = options.get_training_parser()
+            namespace = options.parse_args_and_arch(parser, input_args=words)
+            cfg = convert_namespace_to_omegaconf(namespace)
         return _count(cfg, processes or cfg.distributed_training.distributed_world_size)
     except ValueError as error:  # the training would end with it, too
         raise UserError(f"the updates cannot be counted: {error}") from error

@@ -14,7 +14,17 @@ from ..recipe import Recipe, words
 
 
 class LanguageModel(Recipe):
-    """A recipe for a language model, with its number of epochs and a seed in the folder's name."""
+    """A recipe for a language model."""
+
+    def perplexity(self, *options: object) -> None:
+        """Print the perplexity of the validation and the test set."""
+        task = self.model()["task"]
+        out = self.results("perplexity", ".json")
+        self.call_on_data("perplexity.sh", *options, "--task", task, "--out", out)
+
+
+class InEpochs(LanguageModel):
+    """A recipe with a number of epochs and a seed, which also name the folder of a training."""
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         add = parser.add_argument
@@ -25,25 +35,32 @@ class LanguageModel(Recipe):
         if self.has("--max-epoch"):
             raise UserError("--max-epoch: give --epochs, which also names the folder")
 
+    @property
+    def variant(self) -> str:
+        """The size or the corpus, by whose name its results have a folder."""
+        raise NotImplementedError
+
+    def of_variant(self) -> Mapping[str, Any]:
+        """The options of the training that the variant has of its own."""
+        raise NotImplementedError
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs."""
+        return int(self.args.epochs or self.of_variant()["max-epoch"])
+
     def training(self) -> dict[str, Any]:
-        found = {**super().training(), "seed": self.args.seed}
-        return {**found, "max-epoch": self.args.epochs or found["max-epoch"]}
+        mine = {"seed": self.args.seed, "max-epoch": self.epochs}
+        return {**super().training(), **self.of_variant(), **mine}
 
     def default_run(self) -> Path:
-        training = self.training()
-        return self.out / self.cell / f"epochs-{training['max-epoch']}-seed-{self.args.seed}"
+        return self.out / self.variant / self.cell / f"epochs-{self.epochs}-seed-{self.args.seed}"
 
     def score(self) -> None:
         self.perplexity("--checkpoint", self.run / "checkpoint_last.pt")
 
-    def perplexity(self, *options: object) -> None:
-        """Print the perplexity of the validation and the test set."""
-        task = self.model()["task"]
-        out = self.results("perplexity", ".json")
-        self.call("perplexity.sh", *options, "--task", task, "--out", out)
 
-
-class PTB(LanguageModel):
+class PTB(InEpochs):
     """`ptb`, in three sizes."""
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
@@ -53,9 +70,19 @@ class PTB(LanguageModel):
         super().add_options(parser)
 
     @property
+    def variant(self) -> str:
+        """The size."""
+        name: str = self.args.size
+        return name
+
+    @property
     def size(self) -> dict[str, Any]:
         """The settings of the size."""
-        found: dict[str, Any] = self.settings["sizes"][self.args.size]
+        found: dict[str, Any] = self.settings["sizes"][self.variant]
+        return found
+
+    def of_variant(self) -> Mapping[str, Any]:
+        found: dict[str, Any] = self.size["training"]
         return found
 
     def model(self) -> Mapping[str, Any]:
@@ -65,20 +92,13 @@ class PTB(LanguageModel):
         sizes = dict.fromkeys(names, self.size["units"])
         return {**super().model(), **sizes, "dropout": self.size["dropout"]}
 
-    def training(self) -> dict[str, Any]:
-        found = {**self.settings["training"], **self.size["training"], "seed": self.args.seed}
-        return {**found, "max-epoch": self.args.epochs or found["max-epoch"]}
-
-    def default_run(self) -> Path:
-        return self.out / self.args.size / super().default_run().relative_to(self.out)
-
     def score_options(self) -> list[str]:
         # By default it accepts only samples as long as in training; eval-lm's have 1,024 tokens.
         longer = ["--model-overrides", "{'max_target_positions': 1024}"] if self.is_peer else []
         return [*super().score_options(), *longer]
 
 
-class AWD(LanguageModel):
+class AWD(InEpochs):
     """`awd`, on two corpora."""
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
@@ -98,6 +118,11 @@ class AWD(LanguageModel):
                 "10 epochs are kept"
             )
 
+    @property
+    def variant(self) -> str:
+        """The corpus."""
+        return self.corpus()
+
     def corpus(self) -> str:
         name: str = self.args.corpus
         return name
@@ -105,7 +130,11 @@ class AWD(LanguageModel):
     @property
     def data(self) -> Path:
         """The prepared data."""
-        return self.out / self.args.corpus / "data"
+        return self.out / self.variant / "data"
+
+    def of_variant(self) -> Mapping[str, Any]:
+        found: dict[str, Any] = self.settings["corpora"][self.variant]
+        return found
 
     def model(self) -> Mapping[str, Any]:
         recurrent = has_recurrent_matrix(self.args.cell, self.args.user_dir)
@@ -113,13 +142,7 @@ class AWD(LanguageModel):
         return {**super().model(), **dropped}
 
     def training(self) -> dict[str, Any]:
-        of_corpus = self.settings["corpora"][self.args.corpus]
-        found = {**self.settings["training"], **of_corpus, "seed": self.args.seed}
-        epochs = self.args.epochs or found["max-epoch"]
-        return {**found, "max-epoch": epochs, "force-anneal": epochs * 3 // 5 + 1}
-
-    def default_run(self) -> Path:
-        return self.out / self.args.corpus / super().default_run().relative_to(self.out)
+        return {**super().training(), "force-anneal": self.epochs * 3 // 5 + 1}
 
     def score(self) -> None:
         saved = self.epochs_saved(self.args.average)
@@ -160,10 +183,7 @@ class GBW(LanguageModel):
 
     def training(self) -> dict[str, Any]:
         epochs = self.args.passes * len(self.text().split(":"))
-        return {**self.settings["training"], "max-epoch": epochs}
-
-    def default_run(self) -> Path:
-        return self.out / self.cell
+        return {**super().training(), "max-epoch": epochs}
 
     def score(self) -> None:
         self.perplexity("--checkpoint", self.run / "checkpoint_best.pt")

@@ -21,15 +21,17 @@ class Translation(Recipe):
         model: list[object] = ["--checkpoints", self.run, *(["--average", saved] if saved else [])]
         valid, test = self.results("score-valid"), self.results("score-test")
         penalties = "0.6,1.0,1.4,1.8"
-        self.call("score.sh", *model, "--subset", "valid", "--lenpen", penalties, "--out", valid)
+        self.call_on_data(
+            "score.sh", *model, "--subset", "valid", "--lenpen", penalties, "--out", valid
+        )
         lenpen = json.loads((valid / "scores.json").read_text())["lenpen"]
-        self.call("score.sh", *model, "--subset", "test", "--lenpen", lenpen, "--out", test)
+        self.call_on_data("score.sh", *model, "--subset", "test", "--lenpen", lenpen, "--out", test)
 
     def score_last(self, *options: object) -> None:
         """Score the last checkpoint on both sets."""
         for subset in ("valid", "test"):
             given = ["--checkpoints", self.run / "checkpoint_last.pt", "--subset", subset, *options]
-            self.call("score.sh", *given, "--out", self.results(f"score-{subset}"))
+            self.call_on_data("score.sh", *given, "--out", self.results(f"score-{subset}"))
 
 
 class OpenNMT(Translation):
