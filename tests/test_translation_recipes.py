@@ -72,9 +72,11 @@ def test_a_recipe_folder_belongs_to_one_set_of_options(corpus, tmp_path):
 
 
 def test_a_signal_to_a_recipe_ends_its_preparation():
-    code = """import sys
+    # what a logged job prints passes through the recipe, which has thus reached its wait
+    code = """import os
 from fairseq_wsum.experiments import files, recipe
-files.run(lambda: recipe.job(["bash", "-c", "echo $$; exec sleep 60"]))"""
+with open(os.devnull, "wb") as log:
+    files.run(lambda: recipe.job(["bash", "-c", "echo $$; exec sleep 60"], log))"""
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         preparation = int(process.stdout.readline())
