@@ -9,7 +9,7 @@ usage() {
     cat <<'EOF'
 usage: scripts/quickstart.sh [--cell NAME] [--epochs N] [--fresh]
 
-Set up the environment, make a small English-German corpus (examples/quickstart), train a model
+Set up the environment, prepare a small English-German corpus (examples/quickstart), train a model
 on one CPU core, translate the test sentences and score them. It can be run again at any time: it
 skips finished steps, continues an interrupted training, and shows the scores again.
 
@@ -19,7 +19,7 @@ skips finished steps, continues an interrupted training, and shows the scores ag
   --help            this text
 
 All files are written below runs/quickstart:
-  corpus            the corpus as text and as fairseq's binary data
+  corpus            the corpus as fairseq's binary data
   NAME-Nepochs*     a training: checkpoints, train.log, and translations and scores in score
 
 examples:
@@ -111,5 +111,5 @@ start=$SECONDS
 score "$run" "$run/score"
 decoding="$((SECONDS - start)) s"
 score "$run/untrained/checkpoint_last.pt" "$run/untrained/score"
-"$PYTHON" "$REPO/examples/quickstart/summary.py" "$out/corpus/text" "$run" \
+"$PYTHON" "$REPO/examples/quickstart/summary.py" "$REPO/examples/quickstart/corpus" "$run" \
     "$setup_seconds s" "$training" "$decoding"
