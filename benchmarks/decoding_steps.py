@@ -8,37 +8,34 @@ hypotheses as beam search does, and feeds random words instead of choosing the b
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import logging
 import statistics
 import textwrap
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import fairseq.options
-import report
 import torch
 from fairseq.data import Dictionary
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
-from layers import wait
-from report import positive
-from systems import System, add_sizes, read_sizes, transformers
+from measure import time_of
+from systems import System, transformers
 from torch import Tensor
 
 import fairseq_wsum.plugin  # noqa: F401  the models
 from fairseq_wsum import CELLS
+from fairseq_wsum.argument_types import positive
+from fairseq_wsum.cli import table
+from fairseq_wsum.machine import machine
 
 SOURCE_WORDS = 20
 ATTENTION = "self-attention"  # the name of fairseq's Transformer
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """A batch of beam search."""
 
     sentences: int
@@ -47,12 +44,7 @@ class Batch:
     @classmethod
     def read(cls, text: str) -> Batch:
         """Read `sentences,beam`."""
-        try:
-            sentences, beam = map(positive, text.split(","))
-        except (ValueError, argparse.ArgumentTypeError):
-            message = f"{text!r} is not SENTENCES,BEAM, such as 16,4"
-            raise argparse.ArgumentTypeError(message) from None
-        return cls(sentences, beam)
+        return cls(*map(positive, text.split(",")))
 
     @property
     def hypotheses(self) -> int:
@@ -64,27 +56,30 @@ class Batch:
         return torch.arange(self.sentences).repeat_interleave(self.beam)
 
 
-BATCHES = (Batch(16, 4), Batch(1, 1))
-
-
-@dataclass(frozen=True)
-class Window:
-    """One system at the positions `first` to `last`, counted from 1.
+class Window(NamedTuple):
+    """All systems at the positions `first` to `last`, counted from 1.
 
     `seconds` is the median time of a step. `state` is the size of the incremental state after the
     last step, in bytes.
     """
 
-    system: str
     batch: Batch
     first: int
     last: int
-    seconds: float
-    state: int
+    seconds: dict[str, float]
+    state: dict[str, int]
+
+    def row(self) -> dict[str, str]:
+        """The row of a table; the first system is the peer."""
+        (peer, slowest), *ours = self.seconds.items()
+        row = {"sentences": str(self.batch.sentences), "beam": str(self.batch.beam)}
+        row |= {"positions": f"{self.first} to {self.last}", f"{peer}, ms": f"{1e3 * slowest:.2f}"}
+        row |= {f"{name}, ms": f"{1e3 * seconds:.2f}" for name, seconds in ours}
+        row |= {f"{name}, times as fast": f"{slowest / seconds:.2f}" for name, seconds in ours}
+        return row | {f"{name}, MB": f"{size / 1e6:.3f}" for name, size in self.state.items()}
 
 
-@dataclass(frozen=True)
-class Words:
+class Words(NamedTuple):
     """Random words, and the random choices of beam search."""
 
     source: Tensor  # sentences x source positions
@@ -95,12 +90,12 @@ class Words:
     def random(cls, batch: Batch, vocabulary: int, positions: int, device: str = "cpu") -> Words:
         """Draw the words of a dictionary of `vocabulary` words, without its special symbols."""
         low = Dictionary().nspecial
-        high = low + vocabulary
+        words = partial(torch.randint, low, low + vocabulary)
         first = batch.beam * batch.sentence_of_each
         chosen = first + torch.randint(batch.beam, (positions, batch.hypotheses))
         return cls(
-            source=torch.randint(low, high, (batch.sentences, SOURCE_WORDS)).to(device),
-            target=torch.randint(low, high, (batch.hypotheses, positions)).to(device),
+            source=words((batch.sentences, SOURCE_WORDS)).to(device),
+            target=words((batch.hypotheses, positions)).to(device),
             continued=chosen.to(device),
         )
 
@@ -174,82 +169,57 @@ def measure(
     for search in searches.values():  # warm up the caches and the allocator
         for t in windows[0]:
             search.step(t)
-    seconds: dict[tuple[str, range], list[float]] = {}
-    states: dict[tuple[str, range], int] = {}
+    seconds: dict[range, dict[str, list[float]]] = {
+        steps: {name: [] for name in searches} for steps in windows
+    }
+    states: dict[range, dict[str, int]] = {steps: {} for steps in windows}
     for _ in range(rounds):
         for steps in windows:
             for name, search in searches.items():
-                times = seconds.setdefault((name, steps), [])
-                for t in steps:
-                    wait(device)
-                    begin = time.perf_counter()
-                    search.step(t)
-                    wait(device)
-                    times.append(time.perf_counter() - begin)
-                states[name, steps] = search.state_bytes()
-    medians = {key: statistics.median(times) for key, times in seconds.items()}
+                seconds[steps][name] += [time_of(partial(search.step, t), device) for t in steps]
+                states[steps][name] = search.state_bytes()
     return [
-        Window(name, batch, steps[0] + 1, steps[-1] + 1, medians[name, steps], state)
-        for (name, steps), state in states.items()
+        Window(
+            batch,
+            steps[0] + 1,
+            steps[-1] + 1,
+            {name: statistics.median(times) for name, times in seconds[steps].items()},
+            states[steps],
+        )
+        for steps in windows
     ]
 
 
-# The results
-
-
-def table(results: Sequence[Window]) -> str:
-    """A table of the windows 1, 2, 4, 8 and so on of each batch, and of its last window."""
-    rows = []
-    for _, one_batch in groupby(results, key=lambda one: one.batch):
-        windows = [list(found) for _, found in groupby(one_batch, key=lambda one: one.first)]
-        for number, found in enumerate(windows, start=1):
-            if number & (number - 1) == 0 or number == len(windows):
-                rows.append(_row(found))
-    return report.table(rows)
-
-
-def _row(found: Sequence[Window]) -> dict[str, str]:
-    """The row of one window, with all systems; the first of them is the peer."""
-    peer, *ours = found
-    row = {"sentences": str(peer.batch.sentences), "beam": str(peer.batch.beam)}
-    row["positions"] = f"{peer.first} to {peer.last}"
-    row |= {f"{one.system}, ms": f"{1000 * one.seconds:.2f}" for one in found}
-    row |= {f"{one.system}, times as fast": f"{peer.seconds / one.seconds:.2f}" for one in ours}
-    return row | {f"{one.system}, MB": f"{one.state / 1e6:.3f}" for one in found}
-
-
-def draw(path: Path, results: Sequence[Window], title: str) -> None:
+def draw(path: Path, found: Mapping[Batch, Sequence[Window]], title: str) -> None:
     """Draw the time of a step and the size of the state over the position, a row per batch."""
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # fairseq's level is INFO
     import matplotlib
     from matplotlib.figure import Figure
 
-    batches = list(dict.fromkeys(one.batch for one in results))
-    systems = list(dict.fromkeys(one.system for one in results))
-    shades = matplotlib.colormaps["magma"]
-    colours = {name: shades(0.2 + 0.55 * k / (len(systems) - 1)) for k, name in enumerate(systems)}
-    figure = Figure(figsize=(9, 3.2 * len(batches) + 0.4), layout="constrained")
-    for row, batch in zip(figure.subplots(len(batches), 2, squeeze=False), batches, strict=True):
-        for name in systems:
-            found = [one for one in results if (one.system, one.batch) == (name, batch)]
-            style: dict[str, Any] = dict(label=name, color=colours[name])
-            middle = [(one.first + one.last) / 2 for one in found]
-            row[0].plot(middle, [1000 * one.seconds for one in found], **style)
-            row[1].plot([one.last for one in found], [one.state / 1e6 for one in found], **style)
+    from fairseq_wsum.weights.picture import DPI, METADATA, SETTINGS
+
+    figure = Figure(figsize=(9, 3.2 * len(found) + 0.4), layout="constrained")
+    axes = figure.subplots(len(found), 2, squeeze=False)
+    for row, (batch, windows) in zip(axes, found.items(), strict=True):
+        for k, name in enumerate(windows[0].seconds):
+            shade = 0.2 + 0.55 * k / (len(windows[0].seconds) - 1)
+            style: dict[str, Any] = dict(label=name, color=matplotlib.colormaps["magma"](shade))
+            middle = [(one.first + one.last) / 2 for one in windows]
+            row[0].plot(middle, [1000 * one.seconds[name] for one in windows], **style)
+            row[1].plot(
+                [one.last for one in windows], [w.state[name] / 1e6 for w in windows], **style
+            )
         for axis, what in zip(row, ("time of a step, ms", "state, MB"), strict=True):
             axis.set(xlabel="position in the target", ylabel=what, xlim=(0, None), ylim=(0, None))
-            axis.set_title(_count(batch.hypotheses, "hypothesis", "hypotheses"), fontsize="medium")
+            hypotheses = (
+                "1 hypothesis" if batch.hypotheses == 1 else f"{batch.hypotheses} hypotheses"
+            )
+            axis.set_title(hypotheses, fontsize="medium")
             axis.spines[["top", "right"]].set_visible(False)
         row[0].legend(fontsize="small", frameon=False)
     figure.suptitle(textwrap.fill(title, 110), fontsize="small")
-    report.save_figure(path, figure)
-
-
-def _count(n: int, one: str, many: str) -> str:
-    return f"{n} {one if n == 1 else many}"
-
-
-# The command line
+    with matplotlib.rc_context(SETTINGS):
+        figure.savefig(path, dpi=DPI, metadata=METADATA[path.suffix])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -258,39 +228,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     help = "cells in place of self-attention (default no-srnn-hidden)"
     add("--cells", nargs="+", choices=CELLS, default=["no-srnn-hidden"], metavar="NAME", help=help)
-    add_sizes(parser, "transformer")
     add("--vocabulary", type=positive, default=8000, help="words on each side (default 8000)")
     add("--positions", type=positive, default=1000, help="target words (default 1000)")
-    usual = " ".join(f"{batch.sentences},{batch.beam}" for batch in BATCHES)
-    help = f"numbers of sentences, with their beam sizes (default: {usual})"
-    add("--batches", nargs="+", type=Batch.read, default=BATCHES, metavar="N,BEAM", help=help)
+    batches = [Batch(16, 4), Batch(1, 1)]
+    help = "numbers of sentences, with their beam sizes (default: 16,4 1,1)"
+    add("--batches", nargs="+", type=Batch.read, default=batches, metavar="N,BEAM", help=help)
     add("--window", type=positive, default=20, help="positions of each median (default 20)")
     add("--rounds", type=positive, default=3, help="timings of each step (default 3)")
     add("--device", default="cpu", help="cpu (default) or cuda")
-    add("--json", type=report.output_file, metavar="FILE", help="also write all results to FILE")
-    help = "draw time and state over the position (.svg, .png, .pdf)"
-    add("--picture", type=report.output_file, metavar="FILE", help=help)
+    help = "draw time and state over the position (.svg, .png, .pdf; needs matplotlib)"
+    add("--picture", type=Path, metavar="FILE", help=help)
     args = parser.parse_args(arguments)
-    report.check_device(args.device)
-    if args.picture:
-        report.check_can_draw("--picture", args.picture)
-    sizes = read_sizes(args, "transformer")
-    title = f"{sizes.describe(sides=1)}, {args.vocabulary} words, source of {SOURCE_WORDS} words, "
-    title += f"medians of {args.rounds} rounds and {args.window} positions; "
-    title += report.machine(args.device)
+    title = f"{args.vocabulary} words, source of {SOURCE_WORDS} words, "
+    title += f"medians of {args.rounds} rounds and {args.window} positions; {machine(args.device)}"
     print(title, flush=True)
-    peer, *ours = transformers(args.cells, sizes)
+    peer, *ours = transformers(args.cells)
     models = {ATTENTION: build(peer, args.vocabulary, args.device)}
     models |= {system.name: build(system, args.vocabulary, args.device) for system in ours}
     steps = (args.vocabulary, args.positions, args.window, args.rounds, args.device)
-    results = [one for batch in args.batches for one in measure(models, batch, *steps)]
-    print(table(results))
-    if args.json:
-        as_dicts = [dataclasses.asdict(one) for one in results]
-        report.write_json(args.json, {"title": title, "results": as_dicts})
+    found = {batch: measure(models, batch, *steps) for batch in args.batches}
+    print(table([window.row() for windows in found.values() for window in windows]))
     if args.picture:
-        draw(args.picture, results, title)
+        draw(args.picture, found, title)
 
 
 if __name__ == "__main__":
-    report.end_with_errors(main)
+    main()

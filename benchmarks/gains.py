@@ -1,7 +1,7 @@
 """What an optimisation of this package gains: a trained model with and without it, in turn.
 
 `dropout`: forward and backward passes of training, with this package's dropout or PyTorch's.
-`joint-gradients`: the same for models with input feeding, whose decoder is a loop.
+`joint-gradients`: the same for LSTMs with input feeding, whose decoder is a loop.
 `single-step`: translation of the test set. All of them need a translation model of this package.
 """
 
@@ -10,46 +10,33 @@ from __future__ import annotations
 import argparse
 import logging
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any
 from unittest.mock import patch
 
-import report
 from fairseq import checkpoint_utils
 from fairseq.tasks import FairseqTask
-from report import DTYPES, positive
+from measure import time_of
 from torch.nn.functional import dropout
 
 import fairseq_wsum.plugin  # noqa: F401  the models
+from fairseq_wsum.argument_types import positive
+from fairseq_wsum.cli import DTYPES
 from fairseq_wsum.layer import single_step
+from fairseq_wsum.machine import machine
 from fairseq_wsum.plugin.models import wsum_lstm_decoder
 from fairseq_wsum.plugin.modules import dropout as dropout_modules
 
 Change = Callable[[], AbstractContextManager[object]]  # a context without the optimisation
-
-
-def without_joint_gradients() -> AbstractContextManager[object]:
-    """A context in which each step of the decoder's loop has its own gradients."""
-    return patch.object(wsum_lstm_decoder, "joint_gradients", nullcontext)
-
-
-def without_dropout_kernel() -> AbstractContextManager[object]:
-    """A context in which PyTorch computes the dropout of single elements."""
-    return patch.object(dropout_modules, "dropout", dropout)
-
-
-def without_single_step() -> AbstractContextManager[object]:
-    """A context in which a single step goes through the whole layer."""
-    return patch.multiple(single_step, LIMIT=0, LIMIT_WITH_MATRIX=0)
-
-
 CHANGES: dict[str, Change] = {
-    "dropout": without_dropout_kernel,
-    "joint-gradients": without_joint_gradients,
-    "single-step": without_single_step,
+    # PyTorch computes the dropout of single elements
+    "dropout": lambda: patch.object(dropout_modules, "dropout", dropout),
+    # each step of the decoder's loop has its own gradients
+    "joint-gradients": lambda: patch.object(wsum_lstm_decoder, "joint_gradients", nullcontext),
+    # a single step goes through the whole layer
+    "single-step": lambda: patch.multiple(single_step, LIMIT=0, LIMIT_WITH_MATRIX=0),
 }
 
 
@@ -71,9 +58,7 @@ def ratio(work: Callable[[], object], without: Change, rounds: int) -> float:
         seconds = {}
         for change in (nullcontext, without) if number % 2 else (without, nullcontext):
             with change():
-                begun = time.perf_counter()
-                work()
-                seconds[change] = time.perf_counter() - begun
+                seconds[change] = time_of(work)
         ratios.append(seconds[without] / seconds[nullcontext])
     return statistics.median(ratios)
 
@@ -96,33 +81,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model.to(DTYPES[args.dtype])
     split = "test" if args.what == "single-step" else "train"
     batches = read_batches(task, split, args.batch_size, args.batches)
-
-    if args.what == "joint-gradients" and not getattr(model.decoder, "input_feeding", False):
-        raise ValueError(
-            f"--what joint-gradients: {args.checkpoint} has no input feeding, so nothing would "
-            "change; give a wsum_lstm model that was trained with it"
-        )
-    if args.what != "single-step":
+    if args.what == "single-step":
+        model.eval().prepare_for_inference_(cfg)
+        generator = task.build_generator([model], cfg.generation)
+    else:
         model.train()
         criterion = task.build_criterion(cfg.criterion)
 
-        def work() -> None:
-            for batch in batches:
+    def work() -> None:
+        for batch in batches:
+            if args.what == "single-step":
+                task.inference_step(generator, [model], batch)
+            else:
                 criterion(model, batch)[0].backward()
                 model.zero_grad()
-    else:
-        model.eval().prepare_for_inference_(cfg)
-        generator = task.build_generator([model], cfg.generation)
 
-        def work() -> None:
-            for batch in batches:
-                task.inference_step(generator, [model], batch)
-
-    title = f"{args.checkpoint}, {args.dtype}, batches of {args.batch_size}, {report.machine()}"
+    title = f"{args.checkpoint}, {args.dtype}, batches of {args.batch_size}, {machine()}"
     print(title, flush=True)
-    found = ratio(work, CHANGES[args.what], args.rounds)
-    print(f"with {args.what} {found:.2f} times as fast")
+    print(f"with {args.what} {ratio(work, CHANGES[args.what], args.rounds):.2f} times as fast")
 
 
 if __name__ == "__main__":
-    report.end_with_errors(main)
+    main()

@@ -45,14 +45,3 @@ end_job() {
     kill -TERM "$job" 2>/dev/null || true
     wait "$job" || true
 }
-
-# `run_job`, with what it prints added to a file, and given to another command.
-run_job_into() { # FILE READER COMMAND...
-    local status=0 reader
-    exec 8> >(tee -a "$1" | "$2")
-    reader=$!
-    run_job "${@:3}" >&8 2>&1 || status=$?
-    exec 8>&-
-    wait "$reader" 2>/dev/null || true # older versions of bash cannot wait for it
-    return "$status"
-}

@@ -37,25 +37,11 @@ use_environment() {
     export ONEDNN_PRIMITIVE_CACHE_CAPACITY="${ONEDNN_PRIMITIVE_CACHE_CAPACITY:-128}"
 }
 
-# Run Python code with this package, which an environment of the user's own may lack: then the
-# clone's. (-P: import nothing from this folder.)
-with_package() { # CODE ARGUMENTS...
-    local code="$1"
-    shift
-    "$PYTHON" -P -c "import os, sys; sys.path.append(os.environ['REPO']); $code" "$@"
-}
-
-# End as a Python program of this package.
+# End as a Python program of this package, which an environment of the user's own may lack: then
+# of the clone's. (-P: import nothing from this folder.)
 run_module() { # MODULE WORDS...
     exec "$PYTHON" -P -c "import os, sys; sys.path.append(os.environ['REPO'])
 from $1 import main; main()" "${@:2}"
-}
-
-# Report an unknown cell before anything is made. Needs use_environment.
-check_cell() { # NAME
-    local cells
-    cells="$(with_package 'from fairseq_wsum import CELLS; print(*CELLS, sep=", ")')"
-    [[ ", $cells, " == *", $1, "* ]] || die "--cell $1: choose one of $cells"
 }
 
 # The first line of the C++ compiler's version; fails if there is no compiler.

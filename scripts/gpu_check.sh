@@ -28,7 +28,7 @@ otherwise. A failure does not stop the other parts, and the exit status is then 
   --help            this text
 
 Files in DIR: summary.txt, and the output of each command; *.xml, the results of tests in JUnit's
-form; *.json, the measurements. If the script is stopped, it prints what it has.
+form. If the script is stopped, it prints what it has.
 
 PYTHON=... sets the interpreter (default: that of VENV, or of the clone's .venv, else python3).
 
@@ -102,8 +102,7 @@ run_tests() { # NAME FILES...
 
 wants() { [[ ",$parts," == *",$1,"* ]]; }
 measure() { # NAME PROGRAM DTYPE options...
-    run "$1-$3" "$python" "benchmarks/$2.py" --device "$device" --dtype "$3" \
-        --json "$out/$1-$3.json" "${@:4}"
+    run "$1-$3" "$python" "benchmarks/$2.py" --device "$device" --dtype "$3" "${@:4}"
 }
 
 ! wants info || run info "$python" -m fairseq_wsum.cli info

@@ -1,47 +1,32 @@
 """The benchmark of single decoding steps: its searches, its state, its table and its picture."""
 
-import importlib.util
-import json
-
 import pytest
 import torch
 
 pytest.importorskip("fairseq")
 import decoding_steps
-from decoding_steps import Batch, Search, Words, build, table
-from systems import Sizes, transformers
-
-TINY = ["--layers", "1", "--units", "8", "--feed-forward", "6", "--heads", "2"]
-TINY += ["--vocabulary", "9", "--rounds", "2"]
+from decoding_steps import Batch, Search, Words, build
+from systems import transformers
 
 
-def test_the_state_grows_with_attention_alone(capsys, tmp_path) -> None:
-    path = tmp_path / "steps.json"
-    options = ["--positions", "5", "--window", "2", "--batches", "2,3", "1,1", "--json", str(path)]
-    decoding_steps.main([*TINY, *options])
-    record = json.loads(path.read_text())
-    printed = capsys.readouterr().out
-    assert record["title"] in printed and "| 2 | 3 | 1 to 2 |" in printed
-    for sentences, beam in ((2, 3), (1, 1)):
-        batch = {"sentences": sentences, "beam": beam}
-        sizes = {}
-        for system in ("self-attention", "no-srnn-hidden"):
-            found = [r for r in record["results"] if (r["system"], r["batch"]) == (system, batch)]
-            assert [(r["first"], r["last"]) for r in found] == [(1, 2), (3, 4), (5, 5)]
-            assert all(r["seconds"] > 0 for r in found)
-            sizes[system] = [r["state"] for r in found]
-        # the keys, the values and the padding mask of the source
-        source = sentences * decoding_steps.SOURCE_WORDS * (8 + 8 + 1) * 4
-        vectors = sentences * beam * 2 * 8 * 4  # a key and a value, or h and c
-        assert sizes["self-attention"] == [source + n * vectors for n in (2, 4, 5)]
-        assert sizes["no-srnn-hidden"] == [source + vectors] * 3
+def test_the_state_grows_with_attention_alone(tmp_path) -> None:
+    sizes = {}
+    for batch in (Batch(2, 3), Batch(1, 1)):
+        models = {s.name: build(s, vocabulary=9) for s in transformers(["no-srnn-hidden"])}
+        found = decoding_steps.measure(models, batch, 9, positions=5, window=2, rounds=2)
+        assert [(w.first, w.last) for w in found] == [(1, 2), (3, 4), (5, 5)]
+        assert all(seconds > 0 for w in found for seconds in w.seconds.values())
+        # the keys, the values and the padding mask of the source in each of four layers
+        source = 4 * batch.sentences * decoding_steps.SOURCE_WORDS * (128 + 128 + 1) * 4
+        vectors = 4 * batch.hypotheses * 2 * 128 * 4  # a key and a value, or h and c
+        sizes = [tuple(w.state.values()) for w in found]
+        assert sizes == [(source + n * vectors, source + vectors) for n in (2, 4, 5)]
 
 
 @pytest.fixture(scope="module")
 def models() -> list[torch.nn.Module]:
     """fairseq's Transformer, and one with recurrent layers."""
-    sizes = Sizes(layers=2, units=8, feed_forward=6, heads=2)
-    return [build(system, vocabulary=9) for system in transformers(["no-srnn-hidden"], sizes)]
+    return [build(system, vocabulary=9) for system in transformers(["no-srnn-hidden"])]
 
 
 def test_both_models_differ_in_self_attention_alone(models) -> None:
@@ -69,41 +54,19 @@ def test_a_search_computes_the_scores_of_its_hypotheses(number, models) -> None:
     torch.testing.assert_close(scores[:, 0], whole[:, -1], rtol=1e-4, atol=1e-4)
 
 
-def test_the_table_has_windows_1_2_4_8_and_the_last() -> None:
-    results = [
-        decoding_steps.Window(name, Batch(1, 1), first, first, seconds, 2_500_000)
-        for first in range(1, 11)
-        for name, seconds in (("self-attention", 0.004), ("mingru", 0.002))
-    ]
-    lines = table(results).splitlines()
-    assert [line.split(" | ")[2] for line in lines[2:]] == [f"{n} to {n}" for n in (1, 2, 4, 8, 10)]
-    assert lines[-1] == "| 1 | 1 | 10 to 10 | 4.00 | 2.00 | 2.00 | 2.500 | 2.500 |"
-
-
-def test_the_picture_is_drawn_or_names_the_missing_package(tmp_path) -> None:
+def test_times_and_states_are_printed_and_drawn(tmp_path, capsys) -> None:
+    pytest.importorskip("matplotlib")
     picture = tmp_path / "steps.svg"
-    command = [*TINY, "--positions", "3", "--batches", "1,2", "--picture", str(picture)]
-    if importlib.util.find_spec("matplotlib"):
-        decoding_steps.main(command)
-        drawn = picture.read_text()
-        shown = ("2 hypotheses", "time of a step, ms", "state, MB", "no-srnn-hidden")
-        assert all(f">{text}</text>" in drawn for text in shown)
-    else:
-        with pytest.raises(ValueError, match="--picture needs matplotlib: pip install"):
-            decoding_steps.main(command)
+    command = ["--vocabulary", "9", "--rounds", "1", "--positions", "3", "--window", "2"]
+    decoding_steps.main([*command, "--batches", "1,2", "2,2", "--picture", str(picture)])
+    printed = capsys.readouterr().out
+    assert "| 1 | 2 | 1 to 2 |" in printed and "| 2 | 2 | 3 to 3 |" in printed
+    drawn = picture.read_text()
+    shown = ("2 hypotheses", "time of a step, ms", "state, MB", "no-srnn-hidden")
+    assert all(f">{text}</text>" in drawn for text in shown)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--batches", "16"], "'16' is not SENTENCES,BEAM"),
-        (["--batches", "0,1"], "'0,1' is not SENTENCES,BEAM"),
-        (["--units", "10"], "--units 10 is not a multiple of --heads 4"),
-        (["--picture", "steps.gif"], "--picture steps.gif: the name must end with"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_bad_options_are_named(options, message, capsys) -> None:
-    with pytest.raises((SystemExit, ValueError)) as stopped:
-        decoding_steps.main(options)
-    assert message in f"{stopped.value}{capsys.readouterr().err}"
+def test_ratios_are_above_one_if_ours_is_faster() -> None:
+    seconds, state = {"self-attention": 0.004, "mingru": 0.002}, {"self-attention": 25, "mingru": 5}
+    row = decoding_steps.Window(Batch(1, 1), 1, 20, seconds, state).row()
+    assert list(row.values()) == ["1", "1", "1 to 20", "4.00", "2.00", "2.00", "0.000", "0.000"]

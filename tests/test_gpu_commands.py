@@ -5,11 +5,12 @@ Skipped without a GPU. FAIRSEQ_WSUM_TEST_DEVICE=cpu runs those in fp32 on the CP
 
 import os
 import re
-import sys
 
 import pytest
 import torch
 from commands import ROOT, USER_DIR, run
+
+from fairseq_wsum.experiments.files import lines_of, write_lines
 
 pytest.importorskip("fairseq")
 DEVICE = os.environ.get("FAIRSEQ_WSUM_TEST_DEVICE", "cuda")
@@ -41,10 +42,10 @@ TRAINING += " --num-workers 0 --log-format json --log-interval 1 --no-epoch-chec
 def data(tmp_path_factory):
     """The quickstart's corpus, as data for translation and for a language model."""
     folder = tmp_path_factory.mktemp("data")
-    make = [ROOT / "examples/quickstart/make_corpus.py", folder / "text"]
-    run(sys.executable, *make, "--train", 400, "--valid", 40, "--test", 40)
-    names = {"train": "train", "valid": "valid", "test": "test"}
-    parallel = [f"--{split}pref={folder}/text/{name}" for split, name in names.items()]
+    for path in (ROOT / "examples/quickstart/corpus").iterdir():
+        size = 400 if path.stem == "train" else 40
+        write_lines(folder / path.name, lines_of(path)[:size])
+    parallel = [f"--{split}pref={folder}/{split}" for split in ("train", "valid", "test")]
     german = [f"{option}.de" for option in parallel]
     run("fairseq-preprocess", "-s", "en", "-t", "de", *parallel, "--destdir", folder / "mt")
     run("fairseq-preprocess", "--only-source", *german, "--destdir", folder / "lm")

@@ -377,21 +377,12 @@ def test_hydra_trains_a_transformer_with_an_adaptive_softmax(data, tmp_path) -> 
     assert "Evaluated 90 tokens" in output
 
 
-@pytest.mark.slow
-def test_the_benchmark_compares_with_fairseqs_language_model(data, tmp_path) -> None:
-    options = ["--cells", "no-srnn-hidden", "--layers", 1, "--units", 8, "--rounds", 1]
-    options += ["--batch-size", 2, "--updates", 5, "--tokens-per-sample", 6]
-    path = tmp_path / "lm.json"
-    run(
-        "python", ROOT / "benchmarks/programs.py", "lm", data, *options, "--profile", "--json", path
-    )
-    record = json.loads(path.read_text())
-    for what in (record["tokens a second"], record["profiles"]):
-        assert list(what) == ["fairseq's own", "no-srnn-hidden"]
-    assert all(rate > 0 for rate in record["tokens a second"].values())
-    for profile in record["profiles"].values():
-        assert profile["parts"]["products of vocabulary size"] > 0
-        assert sum(profile["parts"].values()) == pytest.approx(profile["step"])
+def test_the_benchmark_compares_with_fairseqs_language_model(data) -> None:
+    options = ["--cells", "no-srnn-hidden", "--rounds", 1, "--batch-size", 2, "--updates", 5]
+    options += ["--tokens-per-sample", 6]  # of fairseq-train
+    printed = run("python", ROOT / "benchmarks/programs.py", "lm", data, *options)
+    rates = re.findall(r"^\| (\S.*?) \| ([\d.,]+) \| [\d.]+ \|$", printed, re.M)
+    assert [name for name, _ in rates] == ["fairseq's own", "no-srnn-hidden"], printed
 
 
 MISTAKES = {

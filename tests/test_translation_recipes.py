@@ -259,16 +259,6 @@ def test_the_hydra_example_equals_the_strong_recipe(tmp_path):
                 assert recipe_cfg[group][option] == named[option], f"{group}.{option}"
 
 
-def test_the_captions_of_the_small_study_replace_no_file(tmp_path) -> None:
-    captions = RECIPES.parent / "ablation_study" / "captions.sh"
-    own = tmp_path / "text" / "val.lc.norm.tok.de"
-    own.parent.mkdir()
-    own.write_text("mein text\n")
-    message = fails(captions, "--prepare-only", "--sentences", 200, "--out", tmp_path)
-    assert f"{own} is not this recipe's: give a new folder with --out" in message
-    assert own.read_text() == "mein text\n"
-
-
 def test_the_captions_of_the_small_study_can_be_prepared(tmp_path) -> None:
     captions = RECIPES.parent / "ablation_study" / "captions.sh"
     succeeds(captions, "--prepare-only", "--sentences", 200, "--out", tmp_path)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train and score a small translation model on generated captions. See --help and README.md.
+# Train and score a small translation model on the quickstart's captions. See --help and README.md.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/../../scripts" >/dev/null && pwd)/common.sh"

@@ -230,8 +230,6 @@ class Plan(NamedTuple):
         chunks: number of parts of the sequence that run in parallel.
         warps: number of warps of a program.
         stages: how many iterations ahead the inputs are loaded, plus 1.
-
-    benchmarks/plans.py compares others.
     """
 
     steps: int = 16

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
+import tempfile
+from pathlib import Path
 
 from ...argument_types import positive
-from ..files import UserError, folder
-from ..recipe import ROOT, Recipe, job, words
+from ..files import UserError, folder, lines_of, write_lines
+from ..recipe import ROOT, Recipe, words
 
 
 class Translation(Recipe):
@@ -75,37 +76,28 @@ class Transformer(Translation):
 
 
 class Captions(Translation):
-    """`captions`: the quickstart's generated corpus."""
+    """`captions`: the quickstart's corpus."""
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         add = parser.add_argument
         add("--sentences", type=positive, default=8000, metavar="N",
-            help="number of training sentences (default 8000)")  # fmt: skip
+            help="number of training sentences (default: all 8000)")  # fmt: skip
         help = "prepare the data, train the model and stop"
         add("--train-only", action="store_true", help=help)
 
     def check(self) -> None:
         if self.args.data or self.args.own_corpus:
-            raise UserError("--data: this recipe makes its own corpus")
+            raise UserError("--data: this recipe has its own corpus")
 
     def prepare(self) -> None:
-        """Write the captions as files with the names of Multi30k's: lower-cased tokens."""
-        text, size = self.out / "text", self.args.sentences
-        make = ROOT / "examples/quickstart/make_corpus.py"
-        if job([sys.executable, str(make), str(text), "--train", str(size)]) != 0:
-            raise UserError(
-                f"--sentences {size}: the captions could not be written to {text}; if it has "
-                "others, give a new folder with --out"
-            )
-        for lang in ("en", "de"):
-            for ours, name in (("train", "train"), ("valid", "val"), ("test", "test_2016_flickr")):
-                link = text / f"{name}.lc.norm.tok.{lang}"
-                if link.exists() and not link.is_symlink():
-                    raise UserError(f"{link} is not this recipe's: give a new folder with --out")
-                if not link.is_symlink():
-                    link.symlink_to(f"{ours}.{lang}")
-        self.args.data = str(text)
-        super().prepare()
+        """Prepare the captions under the names that prepare_translation.sh reads."""
+        with tempfile.TemporaryDirectory() as text:
+            for path in (ROOT / "examples/quickstart/corpus").iterdir():
+                size = self.args.sentences if path.stem == "train" else None
+                name = f"{path.stem}.lc.norm.tok{path.suffix}"
+                write_lines(Path(text, name), lines_of(path)[:size])
+            self.args.data = text
+            super().prepare()
 
     def score(self) -> None:
         if not self.args.train_only:

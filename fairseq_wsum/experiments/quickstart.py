@@ -1,0 +1,172 @@
+"""Train and score a small translation model; `scripts/quickstart.sh` calls it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from itertools import count
+from pathlib import Path
+
+from sacrebleu.metrics import BLEU
+
+from ..argument_types import positive
+from ..cells import CELLS
+from .files import PACKAGE, UserError, lines_of, run, say
+
+# the clone of the script, in an environment that may have another
+ROOT = Path(os.environ.get("REPO", PACKAGE.parent))
+OUT = ROOT / "runs/quickstart"
+CORPUS = ROOT / "examples/quickstart/corpus"
+BATCH = re.compile(r"epoch 0*(\d+): +(\d+) / (\d+) .* ppl=([\d.]+)")
+EPOCH = re.compile(r"\| epoch 0*(\d+) \| valid .*\| ppl ([\d.]+)")
+
+
+def main() -> None:
+    """Run the command line of this process: the seconds of the set-up, and the script's options."""
+    run(lambda: quickstart(int(sys.argv[1]), sys.argv[2:]))
+
+
+def quickstart(setup: int, given: list[str]) -> None:
+    """Train, translate and score, unless it is done, and show the results."""
+    usage = "%(prog)s [--cell NAME] [--epochs N] [--fresh]"  # the script has the help
+    parser = argparse.ArgumentParser("scripts/quickstart.sh", usage, add_help=False)
+    parser.add_argument("--cell", choices=CELLS, default="no-srnn-hidden")
+    parser.add_argument("--epochs", type=positive, default=10)
+    parser.add_argument("--fresh", action="store_true")
+    args = parser.parse_args(given)
+    # a model of this size gains nothing from several threads, which slow each other on busy cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+    folder = run_folder(f"{args.cell}-{args.epochs}epochs", args.fresh)
+    say(f"== 2. corpus, and training: cell '{args.cell}', {args.epochs} epochs, in {folder}")
+    start = time.monotonic()
+    untrained = folder / "untrained"
+    if (folder / "finished").exists() and (untrained / "finished").exists():
+        training = "done before"
+        say(f"   {training}")
+    else:
+        train(args.cell, folder, "--max-epoch", str(args.epochs))
+        training = seconds_since(start)
+        # the same model untrained: one update at learning rate 0 writes its checkpoint
+        once = ["--max-update", "1", "--lr", "0", "--lr-scheduler", "fixed"]
+        train(args.cell, untrained, *once, "--disable-validation")
+
+    say("== 3. translating 300 test sentences, beam 5")
+    start = time.monotonic()
+    score(folder, folder / "score", folder / "score.log")
+    translating = seconds_since(start)
+    score(untrained / "checkpoint_last.pt", untrained / "score", folder / "score.log")
+    show_scores(folder)
+    times = {"set-up": f"{setup} s", "training": training, "translating": translating}
+    print("\n== Time\n", *(f"  {name:12} {time}" for name, time in times.items()), sep="\n")
+    show_next_steps(folder)
+
+
+def run_folder(name: str, fresh: bool) -> Path:
+    """The newest folder of this model, or the next unused name."""
+    unused = next(n for n in count(2) if not (OUT / f"{name}-{n}").exists())
+    newest = OUT / (f"{name}-{unused - 1}" if unused > 2 else name)
+    return OUT / f"{name}-{unused}" if fresh and newest.exists() else newest
+
+
+def seconds_since(start: float) -> str:
+    return f"{time.monotonic() - start:.0f} s"
+
+
+def train(cell: str, folder: Path, *options: str) -> None:
+    """Train in a folder with the recipe, and print the progress from fairseq's log."""
+    command: list[str | Path] = [ROOT / "examples/ablation_study/captions.sh", "--train-only"]
+    command += ["--cell", cell, "--gpus", "0", "--out", OUT / "corpus", "--run", folder, *options]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if shown := progress(line):
+                    say(f"   {shown}")
+        except BaseException:
+            process.terminate()
+            raise
+    check(process.returncode, "the training failed", folder / "train.log")
+
+
+def progress(line: str) -> str | None:
+    """What is shown of a line of the training's output."""
+    if found := BATCH.search(line):
+        epoch, batch, batches, perplexity = found.groups()
+        return f"epoch {epoch}, batch {batch} of {batches}: training perplexity {perplexity}"
+    if found := EPOCH.search(line):
+        return f"epoch {found[1]} done: validation perplexity {found[2]}"
+    return line.rstrip() if re.match("error:|waiting|continuing", line) else None
+
+
+def score(checkpoints: Path, out: Path, log: Path) -> None:
+    """Translate the test set, with the output in a file."""
+    command: list[str | Path] = [ROOT / "scripts/score.sh", OUT / "corpus/data"]
+    command += ["--checkpoints", checkpoints]
+    command += ["--out", out, "--cpu", "--beam", "5", "--max-len-a", "1.5", "--max-len-b", "10"]
+    with log.open("w") as file:
+        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
+    check(done.returncode, "no scores", log)
+
+
+def check(status: int, failure: str, log: Path) -> None:
+    """Raise an error after a failure, and show the end of the log."""
+    if status == 0:
+        return
+    if log.exists():
+        say("\n".join(lines_of(log)[-15:]))
+    raise UserError(f"{failure}; its output is in {log}")
+
+
+def show_scores(folder: Path) -> None:
+    """Print some translations, and the BLEU scores."""
+    source, reference = lines_of(CORPUS / "test.en"), lines_of(CORPUS / "test.de")
+    system = lines_of(folder / "score/hypotheses.lenpen1.de")
+    translations = {
+        "this model": system,
+        "the same model, untrained": lines_of(folder / "untrained/score/hypotheses.lenpen1.de"),
+        "copying the English": source,
+    }
+    print("\n== Eight of the translations\n")
+    for one in range(0, 8 * 37, 37):
+        differs = "" if system[one] == reference[one] else "   (differs)"
+        print(f"  source     {source[one]}\n  reference  {reference[one]}")
+        print(f"  system     {system[one]}{differs}\n")
+    unseen = "where every sentence has a combination of words unseen in training"
+    print(f"== BLEU on the test set, {unseen}\n")
+    bleu = BLEU(tokenize="none", force=True)  # on tokens, as they are in the corpus
+    scores = {name: bleu.corpus_score(text, [reference]) for name, text in translations.items()}
+    for name, result in scores.items():
+        print(f"  {name:28} {result.score:.2f}")
+    signature = str(bleu.get_signature())
+    print(f"\n  {scores['this model'].format(width=2, signature=signature)}")
+
+
+def show_next_steps(folder: Path) -> None:
+    """Print the commands to go on with."""
+    # the user's shell has neither this folder nor this environment
+    first, activate = f"cd {shlex.quote(str(ROOT))}", Path(sys.executable).with_name("activate")
+    first += f" && source {shlex.quote(str(activate))}" if activate.is_file() else ""
+    look = f"fairseq-wsum weights {shlex.quote(str(folder))}/checkpoint_best.pt \\\n{'':35}"
+    look += "--sentence 'the man is walking .' --page weights.html"
+    steps = {
+        "for these commands": first,
+        "what this model remembers": look,
+        "another cell": "scripts/quickstart.sh --cell lstm",
+        "real data": "scripts/prepare_multi30k.sh --help",
+        "recipes, published figures": "examples/translation_multi30k",
+        "language models": "examples/language_model_ptb",
+        "your own training": "scripts/train.sh --help",
+        "all documentation": "docs/index.md",
+    }
+    if shutil.which("fairseq-wsum") is None:  # an environment of the user's own may lack it
+        del steps["what this model remembers"]
+    print("\n== What next\n", *(f"  {name:28} {step}" for name, step in steps.items()), sep="\n")
