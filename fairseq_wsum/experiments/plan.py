@@ -56,8 +56,7 @@ class Task:
 
     Attributes:
         name: of the table, and of its folder.
-        recipe, data: paths; `data` is None for the recipe's own.
-        written: the same two as they are written in the file.
+        recipe, data: paths as in the study's file, relative to `folder`; no `data` is the recipe's.
         options: of all models.
         models, seeds: the runs.
         baseline: the name of the model that the others are tested against.
@@ -65,15 +64,19 @@ class Task:
     """
 
     name: str
-    recipe: Path
-    data: Path | None
-    written: Mapping[str, str]
+    recipe: str
+    data: str | None
+    folder: Path
     options: Options
     models: tuple[Model, ...]
     seeds: tuple[int, ...]
     baseline: str
     source: str
     published: Mapping[str, float]
+
+    def path(self, written: str) -> Path:
+        """Where a path of the study's file leads."""
+        return (self.folder / Path(written).expanduser()).resolve()
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,9 @@ class Run:
     def command(self, prepare: bool = False) -> list[str]:
         """The command line of the recipe; with `prepare`, to make the data of the task only."""
         task = self.task
-        data = [] if task.data is None else [f"--data={task.data}"]
-        shared = [str(task.recipe), f"--out={self.out}", *data, *command_line(task.options)]
+        data = [] if task.data is None else [f"--data={task.path(task.data)}"]
+        recipe = str(task.path(task.recipe))
+        shared = [recipe, f"--out={self.out}", *data, *command_line(task.options)]
         if prepare:
             return [*shared, "--prepare-only"]
         own = command_line(self.model.options)
@@ -187,8 +191,6 @@ def _task(name: str, own: Mapping[str, Any], study: Mapping[str, Any], folder: P
     plain = re.fullmatch(r"\w[\w.-]*", name) is not None and name not in ("runs", "report")
     _check(plain, f"{key}: a name has letters, digits, '-', '_' and '.', and is not runs or report")
     _check("recipe" in own, f"{key}: name a recipe, such as ../translation_multi30k/strong.sh")
-    written = {name: str(own[name]) for name in ("recipe", "data") if name in own}
-    paths = {name: (folder / Path(path).expanduser()).resolve() for name, path in written.items()}
     options = _options(own.get("options") or {}, f"{key}: options")
     _check("cell" not in options, f"{key}: options: cell: write it below `cells` or `models`")
     models = _models(given, key, any_cell="user-dir" in options)
@@ -203,9 +205,9 @@ def _task(name: str, own: Mapping[str, Any], study: Mapping[str, Any], folder: P
     values = _mapping(published.get("values") or {}, names, f"{key}: published: values")
     return Task(
         name,
-        paths["recipe"],
-        paths.get("data"),
-        written,
+        str(own["recipe"]),
+        str(own["data"]) if "data" in own else None,
+        folder,
         options,
         models,
         tuple(seeds),

@@ -37,7 +37,7 @@ class Record:
     """How a run went. Its `state` is running, failed or finished."""
 
     command: list[str]
-    settings: Mapping[str, str | bool]  # see `settings`
+    settings: Mapping[str, str | bool | None]  # see `settings`
     state: str
     started: str  # the last attempt, as ISO 8601
     began: str  # the first
@@ -56,10 +56,11 @@ class Record:
             partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
 
 
-def settings(run: Run) -> dict[str, str | bool]:
+def settings(run: Run) -> dict[str, str | bool | None]:
     """What decides the results of a run; paths as in the study's file, which may move."""
     options = {k: v for k, v in run.options.items() if f"--{k}" not in WITHOUT_EFFECT}
-    return {**run.task.written, **options, "seed": str(run.seed)}
+    paths = {"recipe": run.task.recipe, "data": run.task.data}
+    return {**paths, **options, "seed": str(run.seed)}
 
 
 def read_record(run: Run) -> Record | None:
@@ -76,11 +77,11 @@ def read_record(run: Run) -> Record | None:
     if there == now:
         return record
     if record.state == "finished" or validations(read_log(run.folder)):
-        changed = {k: (there.get(k), now.get(k)) for k in there | now if there.get(k) != now.get(k)}
+        keys = [key for key in there | now if there.get(key) != now.get(key)]
+        changed = "; ".join(f"{key}: {there.get(key)} there, {now.get(key)} now" for key in keys)
         raise ValueError(
-            f"{run.folder} was made with other options than those of the study's file now: "
-            + "; ".join(f"{k}: {old} there, {new} now" for k, (old, new) in changed.items())
-            + "; restore the file, give another --out, or remove the folder to begin again, which "
+            f"{run.folder} was made with other options than those of the study's file: {changed}. "
+            "Restore the file, give another --out, or remove the folder to begin again, which "
             "loses its training"
         )
     return None

@@ -59,8 +59,9 @@ class Table:
             of_model = [r for r in results if r.run.task is task and r.run.model is model]
             self.runs[model.name] = [r for r in of_model if r.state == "finished"]
             states = {r.state for r in of_model} - {"waiting"}
-            shown = {frozenset(): "not run", frozenset({"failed"}): "failed"}
-            self.missing[model.name] = shown.get(frozenset(states), "not finished")
+            self.missing[model.name] = (
+                "not run" if not states else "failed" if states == {"failed"} else "not finished"
+            )
         self.metrics = metrics(run for runs in self.runs.values() for run in runs)
         compared = {m: compare(self.runs, task.baseline, m) for m in self.metrics}
         self.rows = {
@@ -263,7 +264,7 @@ def _section(table: Table) -> Iterator[str]:
     task = table.task
     options = [f"`{option}`" for option in command_line(task.options)]
     data = [] if task.data is None else [f"on `{task.data}`"]
-    yield " ".join([f"Recipe `{task.recipe.name}`", *data, *options]) + "."
+    yield " ".join([f"Recipe `{Path(task.recipe).name}`", *data, *options]) + "."
     models = [m for m in task.models if dict(m.options) != {"cell": m.name}]
     if models:
         yield "\n".join(
@@ -273,7 +274,8 @@ def _section(table: Table) -> Iterator[str]:
     if task.published:
         yield f"Published test figures: {escape(task.source).rstrip('.')}."
     runs = [run for of_model in table.runs.values() for run in of_model]
-    ways = {" ".join([m, *s.way]) for r in runs for (_, m), s in r.scores.items() if _ == "test"}
+    scores = [item for run in runs for item in run.scores.items()]
+    ways = {" ".join([metric, *one.way]) for (subset, metric), one in scores if subset == "test"}
     decoding = {run.decoding for run in runs} - {""}
     if ways:
         yield "Test scores: " + "; ".join(f"`{way}`" for way in [*sorted(ways), *sorted(decoding)])

@@ -107,28 +107,27 @@ def execute(run: Run, recipes: Recipes, variables: Mapping[str, str] | None = No
         before = read_record(run)
         if before is not None and before.is_finished(run.folder):
             return
-        now, begun, earlier = datetime.now(), time.monotonic(), 0.0
-        started = began = now.isoformat(timespec="seconds")
+        now, begun = datetime.now().isoformat(timespec="seconds"), time.monotonic()
         on_gpu = torch.cuda.is_available() and not on_cpu(run)
-        name = torch.cuda.get_device_name() if on_gpu else processor()
-        machine, ours = f"{name}, torch {torch.__version__}", version()
+        machine = torch.cuda.get_device_name() if on_gpu else processor()
+        machine += f", torch {torch.__version__}"
+        record = Record(run.command(), settings(run), "running", now, now, 0, machine, version())
         if before is not None:
-            began, earlier = before.began, before.seconds
+            record.began, record.seconds = before.began, before.seconds
             if before.state == "running":  # it was interrupted after the last line of its log
-                attempt = datetime.fromisoformat(before.started).timestamp()
-                earlier += max(os.fstat(log.fileno()).st_mtime - attempt, 0)
-            machine, ours = _then(before.machine, machine), _then(before.version, ours)
-        command = run.command()
-        record = Record(command, settings(run), "running", started, began, earlier, machine, ours)
+                started = datetime.fromisoformat(before.started).timestamp()
+                record.seconds += max(os.fstat(log.fileno()).st_mtime - started, 0)
+            record.machine = _then(before.machine, record.machine)
+            record.version = _then(before.version, record.version)
         record.write(run.folder)
-        log.write(f"$ {shlex.join(command)}\n".encode())
+        log.write(f"$ {shlex.join(record.command)}\n".encode())
         log.flush()
-        status = recipes.call(command, log, file, variables)
+        status = recipes.call(record.command, log, file, variables)
         if status is None:
             return
         record.state = "finished" if status == 0 else "failed"
         record.scores = [name for name in SCORES if (run.folder / name).is_file()]
-        record.seconds = earlier + time.monotonic() - begun
+        record.seconds += time.monotonic() - begun
         record.write(run.folder)
 
 

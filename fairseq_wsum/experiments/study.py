@@ -32,11 +32,11 @@ def study(args: argparse.Namespace) -> None:
     """
     plan = read_plan(args.file, args.out)
     for task in plan.tasks:
-        for key, path in (("recipe", task.recipe), ("data", task.data)):
-            if path is not None and not path.exists():
+        for written in (task.recipe, task.data):
+            if written is not None and not task.path(written).exists():
                 raise ValueError(
-                    f"{plan.file}: tasks: {task.name}: {key}: no {path}; the path is relative to "
-                    "the study's file"
+                    f"{plan.file}: tasks: {task.name}: no {task.path(written)}; the path is "
+                    "relative to the study's file"
                 )
     todo = [run for run in plan.runs if state(run) != "finished"]
     if args.dry_run:
