@@ -57,7 +57,7 @@ def test_own_code_may_have_cells_of_its_own(write_study) -> None:
 MISTAKES = [
     ({"cells": ["lstm", "no-such"]}, "no cell 'no-such'; choose from lstm, no-srnn"),
     ({"models": {"x": {"encoder-cell": "no-such"}}}, "no cell 'no-such'"),
-    ({"cells": "lstm"}, "cells: write a list, such as"),
+    ({"cells": "lstm"}, "no cell 'l'; choose from lstm, no-srnn"),
     ({"cells": []}, "give cells, such as"),
     ({"cels": ["lstm"]}, "the file: no key 'cels'; the keys are tasks, cells"),
     ({"tasks": None}, "tasks: write `name: value` pairs, not None"),
@@ -67,7 +67,6 @@ MISTAKES = [
     (task(options={"lr": [1, 2]}), "options: lr: write the value as on the command line"),
     (task(options={"feeding": False}), "options: feeding: .* quoted if it .* is 'True' or 'False'"),
     (task(options={"--seed": 3}), "options: --seed: the study sets this option itself"),
-    (task(options={"cell": "lstm"}), "options: cell: write it below `cells` or `models`"),
     ({"models": {"LSTM": {"lr": 2}}}, "the folder 'lstm' of 'LSTM' is taken; choose another name"),
     ({"models": {"data": {"lr": 2}}}, "the folder 'data' of 'data' is taken"),
     ({"baseline": "gru"}, "baseline: no model 'gru'; they are lstm, no-srnn"),

@@ -17,7 +17,6 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator
 
-from ..files import whole
 from .report import Table, spread
 from .results import PERPLEXITY, Result
 
@@ -48,8 +47,7 @@ def draw(table: Table, folder: Path) -> Iterator[str]:
         with matplotlib.rc_context(STYLE):
             if (figure := make(table)) is None:
                 continue
-            with whole(file) as partial:
-                figure.savefig(partial, format="svg", metadata={"Date": None})
+            figure.savefig(file, metadata={"Date": None})
         yield f"![{what}]({file.name})\n\n{what}."
 
 

@@ -154,8 +154,8 @@ def read_plan(file: Path, out: Path | None = None) -> Plan:
     Raises:
         ValueError: the file is not a study, or the default folder belongs to another.
     """
-    file = file.expanduser().absolute()
-    folder = (out or Path("runs", "studies", file.stem)).expanduser().absolute()
+    file = file.absolute()
+    folder = (out or Path("runs", "studies", file.stem)).absolute()
     if out is None and (folder / OWNER).is_file():  # two files may have one name
         owner = Path((folder / OWNER).read_text("utf-8"))
         if owner.is_file() and not owner.samefile(file):
@@ -192,7 +192,6 @@ def _task(name: str, own: Mapping[str, Any], study: Mapping[str, Any], folder: P
     _check(plain, f"{key}: a name has letters, digits, '-', '_' and '.', and is not runs or report")
     _check("recipe" in own, f"{key}: name a recipe, such as ../translation_multi30k/strong.sh")
     options = _options(own.get("options") or {}, f"{key}: options")
-    _check("cell" not in options, f"{key}: options: cell: write it below `cells` or `models`")
     models = _models(given, key, any_cell="user-dir" in options)
     names = [model.name for model in models]
     baseline, listed = str(given.get("baseline") or names[0]), ", ".join(names)
@@ -219,7 +218,6 @@ def _task(name: str, own: Mapping[str, Any], study: Mapping[str, Any], folder: P
 
 def _models(given: Mapping[str, Any], key: str, any_cell: bool) -> tuple[Model, ...]:
     cells, others = given.get("cells") or [], given.get("models") or {}
-    _check(isinstance(cells, list), f"{key}: cells: write a list, such as [lstm, no-srnn-hidden]")
     models = [Model(str(cell), {"cell": str(cell)}) for cell in cells]
     for name, options in _mapping(others, None, f"{key}: models").items():
         models.append(Model(str(name), _options(options, f"{key}: models: {name}")))

@@ -17,13 +17,12 @@ from typing import Any
 
 from tabulate import tabulate
 
-from ..files import whole
 from .plan import Plan, Task, command_line, read_plan
 from .record import duration, last_lines, read_log, standing
 from .results import PERPLEXITY, SUBSETS, Result, metrics, read_results
 from .significance import LEVEL, SAMPLES, compare
 
-FOLDER, PAGE = "report", "report.md"
+FOLDER = "report"
 NONE = "–"  # noqa: RUF001
 WIDE = 10  # times the smallest: a larger score leaves means and axes without a meaning
 LEGEND = f"""\
@@ -138,13 +137,13 @@ def write_report(plan: Plan) -> list[Table]:
     ]
     for table in tables:
         name = table.task.name
-        _write(folder / f"{name}.tex", latex(table))
-        _write_csv(folder / f"{name}.csv", [*table.rows.values()])
+        (folder / f"{name}.tex").write_text(latex(table), "utf-8")
+        write_csv(folder / f"{name}.csv", [*table.rows.values()])
         parts += [f"## {name}", *_section(table), *_draw(table, folder)]
     parts += [LEGEND, *_unfinished(results)]
     every = metrics(results)
-    _write_csv(folder / "runs.csv", [run_row(result, every) for result in results])
-    _write(folder / PAGE, "\n\n".join(parts) + "\n")
+    write_csv(folder / "runs.csv", [run_row(result, every) for result in results])
+    (folder / "report.md").write_text("\n\n".join(parts) + "\n", "utf-8")
     return tables
 
 
@@ -307,13 +306,8 @@ def _unfinished(results: Sequence[Result]) -> Iterator[str]:
             yield last_lines(read_log(run.folder)).rstrip() or "(the log is empty)"
 
 
-def _write(path: Path, text: str) -> None:
-    with whole(path) as partial:
-        partial.write_text(text, "utf-8")
-
-
-def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    with whole(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, rows[0] if rows else [], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
