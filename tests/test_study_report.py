@@ -109,9 +109,8 @@ def test_the_difference_over_three_seeds_has_an_interval(tmp_path) -> None:
         study.language_model("gru", seed, test=100 + away)
     gru = study.compare("perplexity")["gru"]
     # mean 2, standard error 1 / sqrt(3); t with 2 degrees of freedom: 4.303
-    assert (gru["difference_low"], gru["difference_high"]) == pytest.approx(
-        (2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-4
-    )
+    assert gru["difference_low"] == pytest.approx(2 - 4.3027 / 3**0.5, abs=1e-4)
+    assert gru["difference_high"] == pytest.approx(2 + 4.3027 / 3**0.5, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -138,13 +137,6 @@ def test_without_matplotlib_the_report_says_so(lm, monkeypatch) -> None:
 # What a report refuses
 
 
-def change(study: Folder, model: str, file: str, **values) -> None:
-    path = study.run(model, 1).folder / file
-    found = json.loads(path.read_text())
-    figure = found["figures"][0] if "figures" in found else found
-    path.write_text(json.dumps(found | {"figures": [figure | values]}))
-
-
 @pytest.mark.parametrize("text", ["", "[]", '{"figures": []}', '{"figures": [[]]}'])
 def test_damaged_scores_are_named_with_the_cure(captions, text) -> None:
     path = captions.run("gru", 1).folder / "score-test/scores.json"
@@ -157,7 +149,9 @@ def test_damaged_scores_are_named_with_the_cure(captions, text) -> None:
     "values", [{"signature": "nrefs:1|case:lc"}, {"text": "x"}, {"reference": "x.de"}], ids=list
 )
 def test_scores_of_different_kinds_are_not_compared(captions, values) -> None:
-    change(captions, "gru", "score-test/scores.json", **values)
+    path = captions.run("gru", 1).folder / "score-test/scores.json"
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps(found | {"figures": [found["figures"][0] | values]}))
     with pytest.raises(ValueError, match="cannot be compared: their test sets were scored as"):
         captions.report()
 
@@ -179,12 +173,6 @@ def test_models_of_different_tasks_are_not_tested(lm) -> None:
             path.write_text(json.dumps({"test": score, "task": f"{prefix}language_modeling"}))
     gru = lm.compare("perplexity")["gru"]
     assert gru["difference"] == -8.5 and "p" not in gru
-
-
-def test_a_run_with_other_options_is_not_reported(lm) -> None:
-    lm.file.write_text(LM.replace("max-epoch: 3", "max-epoch: 4"))
-    with pytest.raises(ValueError, match="was made with other options"):
-        lm.report()
 
 
 # Significance

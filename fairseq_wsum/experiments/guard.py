@@ -17,13 +17,13 @@ PATIENCE = 20  # seconds after SIGTERM, before SIGKILL
 
 def main() -> None:
     """Hold the group until the end of standard input."""
-    holder = subprocess.Popen(["sleep", "infinity"], process_group=0)  # a group needs a member
+    holder = subprocess.Popen(["cat"], process_group=0)  # a group needs a member
     print(holder.pid, flush=True)
     sys.stdin.read()
-    os.killpg(holder.pid, signal.SIGTERM)
-    holder.wait()
     deadline = time.monotonic() + PATIENCE
     with contextlib.suppress(ProcessLookupError):  # the group has ended
+        os.killpg(holder.pid, signal.SIGTERM)
+        holder.wait()
         while time.monotonic() < deadline:
             os.killpg(holder.pid, 0)
             time.sleep(0.05)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ class Record:
     """How a run went. Its `state` is running, failed or finished."""
 
     command: list[str]
-    settings: Mapping[str, str | bool | None]  # see `settings`
+    settings: dict[str, str | bool | None]  # see `settings`
     state: str
     started: str  # the last attempt, as ISO 8601
     began: str  # the first
@@ -74,10 +74,10 @@ def read_record(run: Run) -> Record | None:
         return None
     record = Record(**json.loads(path.read_text()))
     there, now = record.settings, settings(run)
-    if there == now:
+    keys = [key for key in there | now if there.get(key) != now.get(key)]
+    if not keys:
         return record
     if record.state == "finished" or validations(read_log(run.folder)):
-        keys = [key for key in there | now if there.get(key) != now.get(key)]
         changed = "; ".join(f"{key}: {there.get(key)} there, {now.get(key)} now" for key in keys)
         raise ValueError(
             f"{run.folder} was made with other options than those of the study's file: {changed}. "

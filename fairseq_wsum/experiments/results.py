@@ -176,7 +176,7 @@ def _translations(run: Run, found: dict[str, Any]) -> dict[str, Any]:
     lenpen, reference = float(found["lenpen"]), found["figures"][0]["reference"]
     beam = f"beam {found['beam']}, " if "beam" in found else ""
     hypotheses = None
-    for path in (run.folder / "score-test").glob("hypotheses.lenpen*.*"):
+    for path in sorted((run.folder / "score-test").glob("hypotheses.lenpen*.*")):
         name = re.fullmatch(r"hypotheses\.lenpen([-+\d.e]+?)\.\w+", path.name)
         if name and math.isclose(float(name[1]), lenpen):
             detokenised = path.with_suffix(f".detok{path.suffix}")
