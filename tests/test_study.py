@@ -43,7 +43,8 @@ def test_a_study_does_all_runs_and_leaves_one_with_an_error_behind(write_study) 
     file = write_study(models={"bad": {"fail": True}}, seeds=[1, 2])
     status, said = run_study(file, "--jobs", "2")
     assert status == 1
-    assert "2 of 6 runs failed: counting/bad/seed-1, counting/bad/seed-2" in said
+    bad = "counting/bad/seed-1 (failed), counting/bad/seed-2 (failed)"
+    assert f"2 of 6 runs are not finished: {bad}" in said
     assert "out of memory" in said and "Traceback" not in said
     assert re.search(r"lstm/seed-1: finished, epoch 5 of 5, validation perplexity 5.5  \[", said)
     states = [state(run) for run in plan_of(file).runs]

@@ -162,24 +162,19 @@ def _end(plan: Plan) -> None:
     """Say how the runs ended.
 
     Raises:
-        RuntimeError: some failed or were not finished; the message names them.
+        RuntimeError: some failed or were interrupted; the message names them.
     """
-    ends: dict[str, list[str]] = {}
+    left = []
     for run in plan.runs:
         if (how := state(run)) != "finished":
-            ends.setdefault("failed" if how == "failed" else "are not finished", []).append(
-                run.name
-            )
+            left.append(f"{run.name} ({how})")
             log = f"(full log: {run.folder / LOG})"
             say(f"\n{how}: {run.name}\n{last_lines(read_log(run.folder))}{log}")
     shown = shlex.join(["fairseq-wsum", "report", str(plan.file), "--out", str(plan.out)])
     say(f"\n{shown}   shows the results")
-    if ends:
+    if left:
         raise RuntimeError(
-            "\n".join(
-                f"{len(names)} of {len(plan.runs)} runs {how}: {', '.join(names)}"
-                for how, names in ends.items()
-            )
+            f"{len(left)} of {len(plan.runs)} runs are not finished: {', '.join(left)}"
         )
 
 
