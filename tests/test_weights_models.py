@@ -10,12 +10,11 @@ import pytest
 import torch
 
 pytest.importorskip("fairseq")
-from commands import run, train
+from commands import train
 from fairseq import checkpoint_utils
 from fairseq.data import Dictionary
 from fairseq.tasks import FairseqTask
 from shell import lines
-from translation_corpus import TINY
 from weights_checkpoints import SENTENCE, main, traced
 
 from fairseq_wsum.weights import reconstruction_error
@@ -168,36 +167,25 @@ def test_a_translation_is_searched_with_the_beam_that_was_asked_for(
 ) -> None:
     beams = []
     build = FairseqTask.build_generator
-
-    def recording(*arguments, **named):
-        generator = build(*arguments, **named)
-        beams.append(generator.beam_size)
-        return generator
-
-    monkeypatch.setattr(FairseqTask, "build_generator", recording)
+    monkeypatch.setattr(
+        FairseqTask,
+        "build_generator",
+        lambda task, models, args: beams.append(args.beam) or build(task, models, args),
+    )
     for options in ([], ["--beam", 3]):
         given = (models["half"], "--sentence", SENTENCE, *options, "--overwrite")
         main(*given, "--arrays", tmp_path / "a.npz")
     assert beams == [5, 3]
 
 
-def test_frequencies_are_counts_in_the_training_text_of_a_side(tmp_path) -> None:
-    (tmp_path / "train.en").write_text("a a b\na a b\na b c c\n")  # 5, 3, 2
-    (tmp_path / "train.de").write_text("x x x\nx y\nx\n")  # 5, 1
-    prefixes = [f"--{split}pref={tmp_path}/train" for split in ("train", "valid")]
-    languages = ["--source-lang", "en", "--target-lang", "de"]
-    run("fairseq-preprocess", *languages, "--destdir", tmp_path / "data", *prefixes)
-    cell = ["--cell", "no-srnn-hidden", "--max-update", 1]
-    train(tmp_path / "data", tmp_path / "run", *TINY.split(), *cell)
+def test_frequencies_are_counts_in_the_training_text(models, tmp_path) -> None:
+    assert {"w2 15", "w0 13"} < {*lines(models["lm"].parents[1] / "data" / "dict.txt")}
     # <unk> is a word of no training text, and an entry of every dictionary
-    text = ["--sentence", "b c a <unk>", "--target-sentence", "y x"]
-    main(tmp_path / "run/checkpoint_last.pt", *text, "--tables", tmp_path / "t")
-    header, *rows = lines(tmp_path / "t/frequency.tsv")
-    rows = [dict(zip(header.split("\t"), row.split("\t"), strict=True)) for row in rows]
-    found = [(row["side"], row["rarest"], row["most_frequent"], row["types"]) for row in rows]
-    counts = [("encoder", "5"), ("encoder", "3"), ("encoder", "2"), ("encoder", "0")]
-    counts += [("decoder", "5"), ("decoder", "1")]
-    assert found == [(side, count, count, "1") for side, count in counts]
+    main(models["lm"], "--sentence", "w0 w2 <unk>", "--tables", tmp_path)
+    header, *rows = (line.split("\t") for line in lines(tmp_path / "frequency.tsv"))
+    columns = [header.index(name) for name in ("layer", "rarest", "most_frequent", "types")]
+    found = [[row[k] for k in columns] for row in rows]
+    assert found == [[layer, n, n, "1"] for layer in "12" for n in ("15", "13", "0")]
 
 
 def test_targets_are_those_that_were_given(models, tmp_path) -> None:

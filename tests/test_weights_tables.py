@@ -176,24 +176,20 @@ def test_a_wrong_number_of_tags_is_rejected(tags) -> None:
         tables.add(reads(SPLIT, trace), tags)
 
 
-def test_tags_of_a_language_model_belong_to_the_words_that_it_reads(tmp_path) -> None:
-    tables = Tables({})
+def test_tags_belong_to_the_words_that_were_given(tmp_path) -> None:
     read, predicted = words("</s>", "a", "b"), words("a", "b", "</s>")
-    view = View("decoder", 1, read, (gates([1.0] * 3, [0.9, 0.9, 0.1]),))
-    tables.add(Sentence((view,), None, predicted, None), ["X", "Y"])
-    tables.write(tmp_path)
-    found = table(tmp_path, "tags")
-    assert life(found["forward", "X"])[:4] == pytest.approx([1, 1, 1, 0.1])
-    assert life(found["forward", "Y"])[:3] == [1, 0, 1]
-
-
-def test_tags_of_a_source_sentence_are_not_those_of_its_translation(tmp_path) -> None:
-    tables = Tables({})
-    source, target = words("a", "</s>"), words("</s>", "x", "y", "z")
-    views = (
-        View("encoder", 1, source, (gates([1.0] * 2, [0.9] * 2),)),
-        View("decoder", 1, target, (gates([1.0] * 4, [0.9] * 4),)),
-    )
-    tables.add(Sentence(views, source, target, None), ["X"])
-    tables.write(tmp_path)
-    assert [row["side"] for row in table(tmp_path, "tags").values()] == ["encoder"]
+    decoder = View("decoder", 1, read, (gates([1.0] * 3, [0.9, 0.9, 0.1]),))
+    source = words("x", "</s>")
+    encoder = View("encoder", 1, source, (gates([1.0] * 2, [0.9] * 2),))
+    for sentence, tags, side in (
+        (Sentence((decoder,), None, predicted, None), ["X", "Y"], "decoder"),
+        (Sentence((encoder, decoder), source, predicted, None), ["X"], "encoder"),
+    ):
+        tables = Tables({})
+        tables.add(sentence, tags)
+        tables.write(tmp_path)
+        found = table(tmp_path, "tags")
+        assert [(row["side"], row["tag"]) for row in found.values()] == [(side, x) for x in tags]
+        if side == "decoder":
+            assert life(found["forward", "X"])[:4] == pytest.approx([1, 1, 1, 0.1])
+            assert life(found["forward", "Y"])[:3] == [1, 0, 1]
