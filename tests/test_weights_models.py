@@ -97,7 +97,7 @@ def test_text_that_is_segmented_already_stays_so(models) -> None:
     assert marked[: len(plain.source.tokens) - 1] == plain.source.tokens[:-1]
 
 
-def test_only_a_dictionary_of_subwords_has_segmented_text() -> None:
+def test_only_a_dictionary_of_subwords_has_segmented_text(tmp_path) -> None:
     bpe = SimpleNamespace(encode=lambda text: text.replace("cab", "c@@ ab"))
     stray = [*(f"w{k}" for k in range(300)), "@@", "▁▂▃"]  # a mark in a text of words
     for symbols, text, tokens, words, counts in (
@@ -109,7 +109,8 @@ def test_only_a_dictionary_of_subwords_has_segmented_text() -> None:
         dictionary = Dictionary()
         for symbol in symbols:
             dictionary.add_symbol(symbol)
-        vocabulary = Vocabulary(dictionary, bpe)
+        vocabulary = Vocabulary(dictionary, tmp_path)
+        vocabulary.bpe = vocabulary.kind and bpe
         found = vocabulary.encode(text).text
         assert found.tokens == (*tokens, "</s>") and found.words == (*words, "</s>")
         assert vocabulary.counts() == counts

@@ -75,9 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add(f"--{side}-lang", metavar="LANG", help=help)
     help = "a folder with code of your own, such as a cell"
     add("--user-dir", type=Path, metavar="FOLDER", help=help)
-    help = "segment the text (default: sentencepiece, if the data folder has spm.model)"
-    add("--bpe", choices=("sentencepiece", "subword_nmt"), help=help)
-    help = "the model of sentencepiece, or the codes of subword_nmt"
+    help = "the model of sentencepiece (default: spm.model in that folder), or subword-nmt's codes"
     add("--bpe-model", type=Path, metavar="FILE", help=help)
     help = "beam size of translations (default 5)"
     add("--beam", type=positive, default=5, metavar="N", help=help)
@@ -100,7 +98,7 @@ def run(args: argparse.Namespace) -> None:
     from .models import Reader  # imports fairseq, which takes seconds
     from .page import write_page
 
-    options = ("data", "source_lang", "target_lang", "user_dir", "bpe", "bpe_model")
+    options = ("data", "source_lang", "target_lang", "user_dir", "bpe_model")
     given = {name: getattr(args, name) for name in (*options, "beam", "device")}
     shown = args.picture is not None or args.page is not None
     models = []
@@ -196,7 +194,7 @@ def _warn_of_unknown_words(texts: Sequence[dict[str, Tokens]]) -> None:
         if unknown > len(words) / 2:
             print(
                 f"warning: the {side}'s dictionary lacks {unknown} of {len(words)} words. Does the "
-                "text have the form of the training text? For subwords, give --bpe and --bpe-model",
+                "text have the form of the training text? For subwords, give --bpe-model",
                 file=sys.stderr,
             )
 

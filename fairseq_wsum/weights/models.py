@@ -19,7 +19,7 @@ from ..layer import State, WsumLSTM
 from ..plugin.modules import CarriedState
 from .sentences import Sentence, Text, View
 from .trace import Trace, trace
-from .vocabulary import Tokens, Vocabulary, segmentation
+from .vocabulary import Tokens, Vocabulary
 
 Sides = dict[str, Tokens]  # what the encoder and the decoder read, as far as it is given
 
@@ -29,7 +29,7 @@ class Reader:
 
     Args:
         checkpoint: a checkpoint of a model whose layers are `WsumLSTM`s.
-        data, source_lang, target_lang, user_dir, bpe, bpe_model, beam, device: the options of
+        data, source_lang, target_lang, user_dir, bpe_model, beam, device: the options of
             `fairseq-wsum weights`.
 
     Attributes:
@@ -49,7 +49,6 @@ class Reader:
         source_lang: str | None = None,
         target_lang: str | None = None,
         user_dir: Path | None = None,
-        bpe: str | None = None,
         bpe_model: Path | None = None,
         beam: int = 5,
         device: str = "cpu",
@@ -79,12 +78,16 @@ class Reader:
                 "WsumLSTM with a memory cell, so there are no weights to show"
             )
         self.cell_names = {layer.side: layer.module.cell.label for layer in self.layers}
-        segments = segmentation(bpe, bpe_model, data or Path(utils.split_paths(cfg.task.data)[0]))
-        self.vocabularies = {"decoder": Vocabulary(self.task.target_dictionary, segments)}
+        dictionaries = {"decoder": self.task.target_dictionary}
         if not isinstance(self.model, FairseqLanguageModel):
-            self.vocabularies["encoder"] = Vocabulary(self.task.source_dictionary, segments)
+            dictionaries["encoder"] = self.task.source_dictionary
+        folder = data or Path(utils.split_paths(cfg.task.data)[0])
+        self.vocabularies = {
+            side: Vocabulary(dictionary, folder, bpe_model)
+            for side, dictionary in dictionaries.items()
+        }
         begins_with_bos = getattr(cfg.task, "add_bos_token", False)
-        words = self.task.target_dictionary
+        words = dictionaries["decoder"]
         self._first = words.bos() if begins_with_bos else words.eos()  # that a decoder reads
         cfg.generation.beam = beam
         self._generation = cfg.generation

@@ -28,29 +28,44 @@ class Tokens(NamedTuple):
 class Vocabulary:
     """A dictionary and the segmentation of its text.
 
-    It has subwords if at least one symbol in a hundred has the mark of subwords: a text of words
-    may contain a stray one.
+    It has subwords if at least one symbol in a hundred has their mark, as a text of words may
+    contain a stray one.
 
     Args:
         dictionary: the dictionary.
+        data: the folder of the data, whose `spm.model` segments text into subwords of
+            sentencepiece.
+        model: the model of sentencepiece to take instead, or the codes of subword-nmt.
+
+    Attributes:
+        kind: fairseq's name of the segmentation, `sentencepiece` or `subword_nmt`; None for words.
         bpe: fairseq's segmentation; None if the text is segmented already.
+
+    Raises:
+        OSError, RuntimeError: the model is missing or not usable.
     """
 
-    def __init__(self, dictionary: Dictionary, bpe: Any = None) -> None:
-        self.dictionary, self._bpe = dictionary, bpe
+    def __init__(self, dictionary: Dictionary, data: Path, model: Path | None = None) -> None:
+        self.dictionary = dictionary
+        self.kind: str | None = None
+        self.bpe: Any = None
         few = len(dictionary) / 100
-        self.kind = None
         if sum(symbol.startswith("▁") for symbol in dictionary.symbols) >= few:
-            self.kind = "sentencepiece"
+            self.kind, option = "sentencepiece", "sentencepiece_model"
+            if model is None and (data / "spm.model").is_file():
+                model = data / "spm.model"
         elif sum(symbol.endswith("@@") for symbol in dictionary.symbols) >= few:
-            self.kind = "subword_nmt"
+            self.kind, option = "subword_nmt", "bpe_codes"
+        if self.kind is not None and model is not None:
+            settings = OmegaConf.create({"_name": self.kind, option: str(model)})
+            self.bpe = encoders.build_bpe(settings)
 
     def encode(self, text: str) -> Tokens:
         """The tokens of a text, which may be segmented already."""
         text = " ".join(text.split())  # subword models read a tab or a no-break space as a letter
-        mark = {"sentencepiece": "▁", "subword_nmt": "@@ ", None: ""}[self.kind]
-        if self._bpe is not None and mark not in text:
-            text = self._bpe.encode(text)
+        mark = "▁" if self.kind == "sentencepiece" else "@@ "
+        if self.bpe is not None and mark not in text:
+            text = self.bpe.encode(text)
         indices = self.dictionary.encode_line(text, add_if_not_exist=False).long()
         names = [*text.split(), self.dictionary.eos_word]
         for n, (name, k) in enumerate(zip(names, indices.tolist(), strict=True)):
@@ -68,26 +83,3 @@ class Vocabulary:
             return None
         counts = zip(self.dictionary.symbols, self.dictionary.count, strict=True)
         return dict(list(counts)[self.dictionary.nspecial :])
-
-
-def segmentation(name: str | None, model: Path | None, folder: Path) -> Any:
-    """fairseq's segmentation into subwords, or None.
-
-    Args:
-        name: fairseq's name, `sentencepiece` or `subword_nmt`; by default sentencepiece if the
-            folder has `spm.model`.
-        model: the model of sentencepiece, or the codes of subword-nmt.
-        folder: the folder with the data of the translation model or language model.
-
-    Raises:
-        OSError, RuntimeError, ValueError: the model of the segmentation is missing or not usable.
-    """
-    prepared = folder / "spm.model"
-    if model is None and name in (None, "sentencepiece") and prepared.is_file():
-        name, model = "sentencepiece", prepared
-    if (name is None) != (model is None):
-        raise ValueError("give --bpe and --bpe-model together")
-    if name is None:
-        return None
-    option = {"sentencepiece": "sentencepiece_model", "subword_nmt": "bpe_codes"}[name]
-    return encoders.build_bpe(OmegaConf.create({"_name": name, option: str(model)}))
