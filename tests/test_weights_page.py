@@ -228,34 +228,18 @@ def test_a_direction_and_a_side_are_chosen(page):
     assert not page.shown(".direction") and page.text(".table h2").startswith("Units of decoder 2")
 
 
-def test_every_control_works_with_the_keyboard(page):
-    page.open()
-    k = page.keys
-    page.press(k.ENTER, at="#next")
-    assert page["#sentence"].get_attribute("value") == "1"
-    page.press(k.ARROW_DOWN, at="#sentence")
-    assert page["#sentence"].get_attribute("value") == "2"
-    page.press(k.SPACE, at="#join")
-    assert "Mädchen" in page.labels()
-    page.press(k.ARROW_DOWN, at=".layer select")
-    page.press(k.ARROW_DOWN, at=".direction select")
-    page.press(k.ARROW_DOWN, at=".model select")
-    assert page.text(".weights figcaption") == "lstm, encoder 2, all units"
-    page.press(k.ARROW_DOWN, at=".unit select")
-    assert "lstm, encoder 2, unit" in page.text(".weights figcaption")
-    page.press(k.SPACE, at="#compare")
-    assert len([panel for panel in page.all(".panel") if panel.is_displayed()]) == 2
-    page.press(k.SPACE, at="#shared")
-    assert "shared=0" in page.driver.current_url
+def test_the_theme_the_model_and_the_scale_of_the_colours_are_chosen(page):
+    page.open("#sentence=2")
+    page.press(page.keys.ENTER, at="#theme")
+    assert page.text("#theme") == "Light theme"
+    page.choose(".model select", "lstm")
+    page.choose(".unit select", page.all(".unit option")[1].get_attribute("textContent"))
+    assert "lstm, encoder 1, unit" in page.text(".weights figcaption")
     linear = page.all(".weights .legend .ticks span")[1].text
-    page.press(k.SPACE, at="#small")
+    page.press(page.keys.SPACE, at="#small")
     bent = page.all(".weights .legend .ticks span")[1].text
     assert "small=1" in page.driver.current_url
     assert float(bent) == pytest.approx(float(linear) / 2, rel=0.01)
-    page.press(k.ENTER, at="summary")
-    assert page.shown(".formula")
-    page.press(k.ENTER, at="#theme")
-    assert page.text("#theme") == "Light theme"
 
 
 def test_joined_words_have_the_norms_of_their_tokens(page, files):
