@@ -54,9 +54,7 @@ function createMap(figure, onWord) {
     bands[name] = parts.cells.appendChild(element("div", { class: name, hidden: "" }));
   }
   readout.id = `readout-${++mapCount}`;
-  for (const [name, value] of Object.entries({
-    tabindex: 0, role: "application", "aria-roledescription": "heat map", "aria-describedby": readout.id,
-  })) box.setAttribute(name, value);
+  box.setAttribute("aria-describedby", readout.id);
   let content = null;
   let cursor = null;
   let pointed = false; // whether the word at the cursor is the one that is marked

@@ -89,9 +89,8 @@ function createPanel(index) {
     setOptions(select("layer"), model.layers.map(({ side, layer }, n) => [n, `${side} ${layer}`]), panel.layer);
     const names = directions.map((direction) => [letter(direction), directionName(direction.reverse)]);
     setOptions(select("direction"), [["both", "both"], ...names], panel.direction);
-    const units = unitsOf(panel);
-    setOptions(select("unit"), [["", "all: L2 norm"],
-      ...units.map(({ key, unit, reverse }) => [key, `unit ${unit}, ${directionName(reverse)}`, directionName(reverse)])], panel.unit);
+    const unitNames = unitsOf(panel).map(({ key, unit, reverse }) => [key, `unit ${unit}, ${directionName(reverse)}`]);
+    setOptions(select("unit"), [["", "all: L2 norm"], ...unitNames], panel.unit);
     select("model").parentElement.hidden = data.models.length < 2;
     select("direction").parentElement.hidden = directions.length < 2;
     const { side, layer, directions: parts } = model.layers[panel.layer];
