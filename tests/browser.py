@@ -9,7 +9,7 @@ ARGUMENTS = (
 
 
 def start(chromium, chromedriver, folder):
-    """Start a browser that logs its console and its requests; `folder` is for its user data."""
+    """Start a browser that logs its console; `folder` is for its user data."""
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
@@ -17,7 +17,7 @@ def start(chromium, chromedriver, folder):
     for argument in ARGUMENTS.split():
         options.add_argument(argument)
     options.add_argument(f"--user-data-dir={folder}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     return webdriver.Chrome(options=options, service=webdriver.ChromeService(chromedriver))
 
 

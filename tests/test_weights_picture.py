@@ -72,15 +72,18 @@ def test_words_are_shown_in_place_of_their_tokens(model) -> None:
     torch.testing.assert_close(shown.backward[0], backward[0, :2].norm())
 
 
-def test_an_unknown_piece_does_not_split_its_word() -> None:
-    text = join_words(["a", "caf@@", "é@@ <unk>", "s", "!"], "subword_nmt")
-    assert text.words == ("a", "cafés <unk>", "!") and text.word_of == (0, 1, 1, 1, 2)
-    text = join_words(["▁<", "b", ">", "man", "</s>", "c"], "sentencepiece")
-    assert (text.words, text.word_of) == (("<b>man", "</s>", "c"), (0, 0, 0, 0, 1, 2))
-    text = join_words(["▁a", "<> <unk>", "b", "</s>"], "sentencepiece")
-    assert text.words == ("a<>b <unk>", "</s>")
-    text = join_words(["▁a", "▁b <unk>", "c", "</s>"], "sentencepiece")
-    assert text.words == ("a", "bc <unk>", "</s>")
+@pytest.mark.parametrize(
+    ("tokens", "kind", "words", "word_of"),
+    [
+        ("a caf@@ é@@|<unk> s !", "subword_nmt", "a cafés|<unk> !", (0, 1, 1, 1, 2)),
+        ("▁< b > man </s> c", "sentencepiece", "<b>man </s> c", (0, 0, 0, 0, 1, 2)),
+        ("▁a <>|<unk> b </s>", "sentencepiece", "a<>b|<unk> </s>", (0, 0, 0, 1)),
+        ("▁a ▁b|<unk> c </s>", "sentencepiece", "a bc|<unk> </s>", (0, 1, 1, 2)),
+    ],
+)
+def test_subwords_are_joined_and_marked_as_unknown(tokens, kind, words, word_of) -> None:
+    tokens, words = ([x.replace("|", " ") for x in text.split()] for text in (tokens, words))
+    assert join_words(tokens, kind) == Text(tuple(tokens), tuple(words), word_of)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
@@ -152,10 +155,7 @@ def test_all_sentences_have_the_same_scale(part) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            {"side": "decoder"},
-            "--side, --layer: the layers .* are encoder 1, encoder 2; choose one",
-        ),
+        ({"side": "decoder"}, "--side, --layer: the layers .* are encoder 1, encoder 2; choose"),
         ({"layer": 3}, "--side, --layer: the layers .* are encoder 1, encoder 2; choose one"),
         ({"unit": 6}, "--unit 6: layer 1 of the encoder has the units 0 to 5"),
         ({"unit": -1}, "--unit -1: layer 1 of the encoder has the units 0 to 5"),

@@ -68,7 +68,7 @@ def life(row: dict[str, str]) -> list[float]:
 def two(tmp_path):
     """The folder with the tables of two sentences; their words have tags."""
     one = [1.0] * 4
-    tables = Tables(share=0.5)
+    tables = Tables({}, share=0.5)
     # norms after 1, 2, 3 steps: a .8, .64, .256; bc, which is complete at its second token, .4
     forward = gates(one, [0.9, 0.8, 0.8, 0.4])
     # </s> .3; bc, which is complete at its first token, .8
@@ -118,7 +118,7 @@ def test_units_are_described_over_all_steps(two) -> None:
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_a_unit_that_counts_is_found(tmp_path, reverse) -> None:
-    tables = Tables()
+    tables = Tables({})
     for size in (3, 7):
         text = words(*"abcdefg"[:size])
         tables.add(reads(text, gates([1.0] * size, [1.0] * size, reverse)))
@@ -130,7 +130,7 @@ def test_a_unit_that_counts_is_found(tmp_path, reverse) -> None:
 
 
 def test_a_constant_memory_cell_has_no_correlation(tmp_path) -> None:
-    tables = Tables()
+    tables = Tables({})
     tables.add(reads(words("a", "b", "c"), gates([0.1] * 3, [0.0] * 3)))
     tables.write(tmp_path)
     (row,) = table(tmp_path, "units").values()
@@ -138,7 +138,7 @@ def test_a_constant_memory_cell_has_no_correlation(tmp_path) -> None:
 
 
 def test_an_input_gate_opens_for_the_words_with_the_highest_mean(tmp_path) -> None:
-    tables = Tables()
+    tables = Tables({})
     for k in range(5):
         i = [0.25, 0.9, 0.125 * k, 1.0]  # c: 0.25 on average, as a; d is rare
         text = words("a", "b", "c", "d" if k == 0 else f"d{k}")
@@ -151,8 +151,8 @@ def test_an_input_gate_opens_for_the_words_with_the_highest_mean(tmp_path) -> No
 def test_deciles_follow_the_frequencies_of_the_training_text(tmp_path) -> None:
     letters = [*"abcdefghij", "</s>"]
     counts = {letter: 100 - k for k, letter in enumerate(letters[:9])}  # j is unknown
-    for given in (lambda side: counts, None):
-        tables = Tables(given)
+    for given in (counts, None):
+        tables = Tables({"encoder": given})
         tables.add(reads(words(*letters), gates([1.0] * 11, [0.1] * 11)))
         folder = tmp_path / str(given is None)
         tables.write(folder)
@@ -168,7 +168,7 @@ def test_deciles_follow_the_frequencies_of_the_training_text(tmp_path) -> None:
 
 @pytest.mark.parametrize("tags", [["X"], ["X", "Y", "."]])
 def test_a_wrong_number_of_tags_is_rejected(tags) -> None:
-    tables = Tables()
+    tables = Tables({})
     trace = gates([1.0] * 4, [0.5] * 4)
     tables.add(reads(SPLIT, trace), ["X", "Y"])
     message = rf"--tags, line 2: give one tag for each of the 2 words instead of {len(tags)}: a bc"
@@ -176,24 +176,20 @@ def test_a_wrong_number_of_tags_is_rejected(tags) -> None:
         tables.add(reads(SPLIT, trace), tags)
 
 
-def test_tags_of_a_language_model_belong_to_the_words_that_it_reads(tmp_path) -> None:
-    tables = Tables()
+def test_tags_belong_to_the_words_that_were_given(tmp_path) -> None:
     read, predicted = words("</s>", "a", "b"), words("a", "b", "</s>")
-    view = View("decoder", 1, read, (gates([1.0] * 3, [0.9, 0.9, 0.1]),))
-    tables.add(Sentence((view,), None, predicted, None), ["X", "Y"])
-    tables.write(tmp_path)
-    found = table(tmp_path, "tags")
-    assert life(found["forward", "X"])[:4] == pytest.approx([1, 1, 1, 0.1])
-    assert life(found["forward", "Y"])[:3] == [1, 0, 1]
-
-
-def test_tags_of_a_source_sentence_are_not_those_of_its_translation(tmp_path) -> None:
-    tables = Tables()
-    source, target = words("a", "</s>"), words("</s>", "x", "y", "z")
-    views = (
-        View("encoder", 1, source, (gates([1.0] * 2, [0.9] * 2),)),
-        View("decoder", 1, target, (gates([1.0] * 4, [0.9] * 4),)),
-    )
-    tables.add(Sentence(views, source, target, None), ["X"])
-    tables.write(tmp_path)
-    assert [row["side"] for row in table(tmp_path, "tags").values()] == ["encoder"]
+    decoder = View("decoder", 1, read, (gates([1.0] * 3, [0.9, 0.9, 0.1]),))
+    source = words("x", "</s>")
+    encoder = View("encoder", 1, source, (gates([1.0] * 2, [0.9] * 2),))
+    for sentence, tags, side in (
+        (Sentence((decoder,), None, predicted, None), ["X", "Y"], "decoder"),
+        (Sentence((encoder, decoder), source, predicted, None), ["X"], "encoder"),
+    ):
+        tables = Tables({})
+        tables.add(sentence, tags)
+        tables.write(tmp_path)
+        found = table(tmp_path, "tags")
+        assert [(row["side"], row["tag"]) for row in found.values()] == [(side, x) for x in tags]
+        if side == "decoder":
+            assert life(found["forward", "X"])[:4] == pytest.approx([1, 1, 1, 0.1])
+            assert life(found["forward", "Y"])[:3] == [1, 0, 1]

@@ -3,13 +3,11 @@
 from pathlib import Path
 
 import pytest
-import torch
 from commands import run, train
 from text_corpora import made_up
 from translation_corpus import TINY
 
 from fairseq_wsum import cli
-from fairseq_wsum.weights.sentences import Line
 
 BLOCKS = ["--decoder-layers", 2, "--layer-norm", "--residuals", "--encoder-ffn-embed-dim", 16]
 SENTENCE = "the man sees the dog ."
@@ -54,13 +52,5 @@ def fails(capsys, *words) -> str:
 
 def traced(reader, text: str, target: str | None = None):
     """A sentence, as a `Reader` reads it."""
-    (sentence,) = reader.sentences([reader.encode(Line(text, target))])
+    (sentence,) = reader.sentences([reader.encode(text, target)])
     return sentence
-
-
-def changed(checkpoint: Path, to: Path, change) -> Path:
-    """A copy of a checkpoint after `change(state)`."""
-    state = torch.load(checkpoint, weights_only=False)
-    change(state)
-    torch.save(state, to)
-    return to

@@ -73,28 +73,20 @@ def make_sentence(sides: dict[str, WsumLSTM], tokens: list[str], translation: bo
     source = make_text([*tokens, "</s>"])
     target = make_text([*reversed(source.words[:-1]), "</s>"]) if translation else source
     texts = {"encoder": source, "decoder": make_text(["</s>", *target.tokens[:-1]])}
-    views = [view for side, layer in sides.items() for view in views_of(side, layer, texts[side])]
-    if not translation:
-        return Sentence(tuple(views), None, target, None)
-    return Sentence(tuple(views), source, target, make_attention(target, source))
+    views = []
+    for side, layer in sides.items():
+        traces = trace(layer, torch.randn(len(texts[side].tokens), 1, layer.input_size))
+        step = layer.num_directions
+        for k in range(layer.num_layers):
+            directions = tuple(traces[k * step : (k + 1) * step])
+            views.append(View(side, k + 1, texts[side], directions))
+    attention = make_attention(target, source) if translation else None
+    return Sentence(tuple(views), source if translation else None, target, attention)
 
 
 def make_text(tokens: list[str]) -> Text:
-    kind = None
-    if any(token.startswith("▁") for token in tokens):
-        kind = "sentencepiece"
-    elif any(token.endswith("@@") for token in tokens):
-        kind = "subword_nmt"
-    return join_words(tokens, kind)
-
-
-def views_of(side: str, layer: WsumLSTM, text: Text) -> list[View]:
-    traces = trace(layer, torch.randn(len(text.tokens), 1, layer.input_size))
-    step = layer.num_directions
-    return [
-        View(side, k // step + 1, text, tuple(traces[k : k + step]))
-        for k in range(0, len(traces), step)
-    ]
+    kind = "subword_nmt" if any(token.endswith("@@") for token in tokens) else None
+    return join_words(tokens, "sentencepiece" if any("▁" in token for token in tokens) else kind)
 
 
 def make_attention(target: Text, source: Text) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy
 from numpy.lib import format
@@ -15,8 +14,8 @@ from .weighted_sum import initial_shares, norms
 OF_TRACE = ("input_gates", "forget_gates", "contents", "cells", "outputs")
 
 
-class Arrays:
-    """Writes sentence after sentence, so that host memory does not grow with their number.
+def add_arrays(file: zipfile.ZipFile, number: int, sentence: Sentence) -> None:
+    """Add the numbers of a sentence to an `.npz` file, which is a zip file of arrays.
 
     With `numpy.load(FILE)` the names are, for sentence 0 and layer 1 of the encoder (T time steps,
     H units, P features, S source and N target tokens):
@@ -34,27 +33,10 @@ class Arrays:
         0/encoder/1/forward/initial_cell      c_0, H
 
     and the same for `backward`. What a model does not have is missing.
-
-    Args:
-        path: the file.
     """
-
-    def __init__(self, path: Path) -> None:
-        self._file = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED)
-        self._count = 0
-
-    def __enter__(self) -> Arrays:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
-
-    def add(self, sentence: Sentence) -> None:
-        """Write one sentence, whose traces must be on the CPU and need no gradient."""
-        for name, array in _arrays(sentence):
-            with self._file.open(f"{self._count}/{name}.npy", "w", force_zip64=True) as file:
-                format.write_array(file, array, allow_pickle=False)
-        self._count += 1
+    for name, array in _arrays(sentence):
+        with file.open(f"{number}/{name}.npy", "w", force_zip64=True) as entry:
+            format.write_array(entry, array, allow_pickle=False)
 
 
 def _arrays(sentence: Sentence) -> Iterator[tuple[str, numpy.ndarray]]:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
-import itertools
 import logging
 import os
 import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..argument_types import positive
 from ..files import whole_at_end
-from .arrays import Arrays
-from .picture import METADATA, draw
-from .sentences import UNKNOWN, Line, Model, Sentence
+from .arrays import add_arrays
+from .picture import draw
+from .sentences import UNKNOWN, Model, Sentence
 from .tables import Tables
 
 if TYPE_CHECKING:
@@ -76,9 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add(f"--{side}-lang", metavar="LANG", help=help)
     help = "a folder with code of your own, such as a cell"
     add("--user-dir", type=Path, metavar="FOLDER", help=help)
-    help = "segment the text (default: sentencepiece, if the data folder has spm.model)"
-    add("--bpe", choices=("sentencepiece", "subword_nmt"), help=help)
-    help = "the model of sentencepiece, or the codes of subword_nmt"
+    help = "the model of sentencepiece (default: spm.model in that folder), or subword-nmt's codes"
     add("--bpe-model", type=Path, metavar="FILE", help=help)
     help = "beam size of translations (default 5)"
     add("--beam", type=positive, default=5, metavar="N", help=help)
@@ -101,35 +98,39 @@ def run(args: argparse.Namespace) -> None:
     from .models import Reader  # imports fairseq, which takes seconds
     from .page import write_page
 
-    options = ("data", "source_lang", "target_lang", "user_dir", "bpe", "bpe_model")
+    options = ("data", "source_lang", "target_lang", "user_dir", "bpe_model")
     given = {name: getattr(args, name) for name in (*options, "beam", "device")}
     shown = args.picture is not None or args.page is not None
     models = []
     with contextlib.ExitStack() as files:
+
+        def new(path: Path) -> Path:
+            return files.enter_context(whole_at_end(path))
+
         for checkpoint, name in zip(args.checkpoints, _names(args.checkpoints), strict=True):
             reader = Reader(checkpoint, **given)
-            texts = [reader.encode(line) for line in lines]
+            texts = [reader.encode(*line) for line in lines]
             _warn_of_unknown_words(texts)
             if shown:
                 _check_size(texts)
-            tables = Tables(reader.vocabulary.word_counts)
-            arrays = None
+            tables = Tables({side: words.counts() for side, words in reader.vocabularies.items()})
             if args.arrays is not None:
-                arrays = files.enter_context(Arrays(files.enter_context(whole_at_end(args.arrays))))
+                file = zipfile.ZipFile(new(args.arrays), "w", zipfile.ZIP_DEFLATED)
+                arrays = files.enter_context(file)
             kept: list[Sentence] = []
             for k, sentence in enumerate(reader.sentences(texts, args.carry_state)):
                 if shown:
                     kept.append(sentence)
-                if arrays is not None:
-                    arrays.add(sentence)
+                if args.arrays is not None:
+                    add_arrays(arrays, k, sentence)
                 if args.tables is not None:
                     tables.add(sentence, tags[k] if tags else None)
             models.append(Model(name, reader.architecture, reader.cell_names, kept))
         if args.picture is not None:
-            path, join = files.enter_context(whole_at_end(args.picture)), args.join_subwords
-            draw(path, models[0], side=args.side, layer=args.layer, unit=args.unit, join=join)
+            where = {"side": args.side, "layer": args.layer, "unit": args.unit}
+            draw(new(args.picture), models[0], **where, join=args.join_subwords)
         if args.page is not None:
-            write_page(files.enter_context(whole_at_end(args.page)), models)
+            write_page(new(args.page), models)
         if args.tables is not None:  # last: if anything fails, nothing is written
             tables.write(args.tables)
     for result in results:
@@ -140,41 +141,30 @@ def _results(args: argparse.Namespace) -> list[Path]:
     """The files and the folder to write.
 
     Raises:
-        ValueError: there is none, one exists, or a picture cannot be drawn.
+        ValueError: there is none, or one exists.
     """
     options = {name: getattr(args, name) for name in ("arrays", "tables", "picture", "page")}
     results = {f"--{name}": path for name, path in options.items() if path is not None}
     if not results:
         raise ValueError("nothing to write: give --picture, --page, --arrays or --tables")
-    if len(args.checkpoints) > 2 or (len(args.checkpoints) == 2 and [*results] != ["--page"]):
-        raise ValueError("give one checkpoint, or two and only --page, to compare them")
+    if len(args.checkpoints) > 1 and [*results] != ["--page"]:
+        raise ValueError("give one checkpoint, or several and only --page, to compare them")
     for option, path in results.items():
         empty = path.is_dir() and not any(path.iterdir())
         if os.path.lexists(path) and not empty and not args.overwrite:  # or a link to nowhere
             raise ValueError(f"{option} {path} exists: give another name, or --overwrite")
-    if args.picture is not None:
-        if args.picture.suffix.lower() not in METADATA:
-            raise ValueError(f"--picture {args.picture}: the name must end with .png, .svg or .pdf")
-        if importlib.util.find_spec("matplotlib") is None:
-            raise ValueError("--picture needs matplotlib: pip install matplotlib")
     return list(results.values())
 
 
-# The sentences
-
-
-def _given_lines(args: argparse.Namespace) -> list[Line]:
+def _given_lines(args: argparse.Namespace) -> list[tuple[str, str | None]]:
     """All sentences that were given, with their translations."""
-    pairs = [
-        *itertools.zip_longest(args.sentence, args.target_sentence),
-        *itertools.zip_longest(_lines_of(args.input), _lines_of(args.target)),
-    ]
-    if not pairs:
+    sentences = [*args.sentence, *_lines_of(args.input)]
+    targets = [*args.target_sentence, *_lines_of(args.target)]
+    if not sentences:
         raise ValueError("no sentences: give --sentence TEXT or --input FILE")
-    targets = [target for _, target in pairs if target is not None]
-    if None in [text for text, _ in pairs] or len(targets) not in (0, len(pairs)):
-        raise ValueError("give a translation for every sentence, in the same way, or for none")
-    return [Line(*pair) for pair in pairs]
+    if targets and len(targets) != len(sentences):
+        raise ValueError(f"{len(targets)} translations for {len(sentences)} sentences")
+    return list(zip(sentences, targets or [None] * len(sentences), strict=True))
 
 
 def _lines_of(file: str | None) -> list[str]:
@@ -184,10 +174,7 @@ def _lines_of(file: str | None) -> list[str]:
     named = 0 if file == "-" else file
     # only "\n" ends a line, as for fairseq, so that translations stay beside their sentences
     with open(named, encoding="utf-8-sig", newline="\n", closefd=named != 0) as lines:
-        try:
-            return list(lines)
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{file} is not UTF-8: {error}") from error
+        return list(lines)
 
 
 def _check_size(texts: Sequence[dict[str, Tokens]]) -> None:
@@ -195,20 +182,19 @@ def _check_size(texts: Sequence[dict[str, Tokens]]) -> None:
     if len(texts) > MOST_SENTENCES or longest > MOST_TOKENS:
         raise ValueError(
             f"--picture and --page show at most {MOST_SENTENCES} sentences of {MOST_TOKENS} "
-            f"tokens, and {len(texts)} of up to {longest} were given: give fewer or shorter ones, "
-            "or only --tables and --arrays"
+            f"tokens, not {len(texts)} of up to {longest}"
         )
 
 
 def _warn_of_unknown_words(texts: Sequence[dict[str, Tokens]]) -> None:
     """Warn if the dictionary of a side lacks more than half of the words."""
     for side in texts[0]:
-        words = [word for sides in texts for word in sides[side].words]
+        words = [word for sides in texts for word in sides[side].text.without_boundaries()]
         unknown = sum(word.endswith(UNKNOWN) for word in words)
         if unknown > len(words) / 2:
             print(
                 f"warning: the {side}'s dictionary lacks {unknown} of {len(words)} words. Does the "
-                "text have the form of the training text? For subwords, give --bpe and --bpe-model",
+                "text have the form of the training text? For subwords, give --bpe-model",
                 file=sys.stderr,
             )
 

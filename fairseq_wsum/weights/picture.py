@@ -109,12 +109,12 @@ def draw(
         if kind == ".svg":
             warnings.filterwarnings("ignore", "Glyph .* missing from")  # its viewer has them
         if kind == ".pdf":
-            with PdfPages(path, metadata=METADATA[kind]) as pages:
+            with PdfPages(path, metadata=METADATA.get(kind)) as pages:
                 for page in figures(squares, title, label, each=True):
                     pages.savefig(page)
         else:
             (figure,) = figures(squares, title, label)
-            figure.savefig(path, format=kind[1:], dpi="figure", metadata=METADATA[kind])
+            figure.savefig(path, format=kind[1:], dpi="figure", metadata=METADATA.get(kind))
 
 
 def find_view(sentence: Sentence, side: str | None, layer: int | None) -> View:

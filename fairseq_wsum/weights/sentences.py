@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .trace import Trace
 
-
-class Line(NamedTuple):
-    """A sentence to look at.
-
-    Attributes:
-        text: the sentence, in the source language of a translation model.
-        target: its translation; None for the model's own.
-    """
-
-    text: str
-    target: str | None = None
+BOUNDARIES = ("<s>", "</s>")  # tokens that are no words
+SPECIAL = (*BOUNDARIES, "<unk>")  # tokens that are never a part of a word
+UNKNOWN = " <unk>"  # after the name of a token that the dictionary lacks
 
 
 @dataclass(frozen=True)
@@ -38,6 +29,10 @@ class Text:
     words: tuple[str, ...]
     word_of: tuple[int, ...]
 
+    def without_boundaries(self) -> list[str]:
+        """The words, without `<s>` and `</s>`."""
+        return [word for word in self.words if word not in BOUNDARIES]
+
 
 @dataclass(frozen=True)
 class View:
@@ -49,7 +44,7 @@ class View:
         text: the tokens that the layer reads. Those of a decoder are one step behind the tokens
             that it predicts: the first is the end-of-sentence symbol.
         directions: the trace of the forward direction and, in a bidirectional layer, that of the
-            backward direction, each for a batch of one.
+            backward direction, each for a batch of one, on the CPU and without gradients.
     """
 
     side: str
@@ -74,6 +69,11 @@ class Sentence:
     target: Text
     attention: Tensor | None
 
+    @property
+    def given(self) -> Text:
+        """The source sentence, or the only sentence in a language model."""
+        return self.target if self.source is None else self.source
+
 
 @dataclass(frozen=True)
 class Model:
@@ -92,11 +92,6 @@ class Model:
     sentences: Sequence[Sentence]
 
 
-BOUNDARIES = ("<s>", "</s>")  # tokens that are no words
-SPECIAL = (*BOUNDARIES, "<unk>")  # tokens that are never a part of a word
-UNKNOWN = " <unk>"  # after the name of a token that the dictionary lacks
-
-
 def join_words(tokens: Sequence[str], kind: str | None) -> Text:
     """Group subword tokens into words.
 
@@ -108,25 +103,21 @@ def join_words(tokens: Sequence[str], kind: str | None) -> Text:
     """
     words: list[str] = []
     word_of: list[int] = []
-    unknown: set[int] = set()
     begins = True  # whether the next token begins a word, whatever it is
     for name in tokens:
         token, special = name.removesuffix(UNKNOWN), name in SPECIAL
         marked = kind == "sentencepiece" and token.startswith("▁")
         if begins or special or marked or kind is None:
             words.append("")
-        begins = special
+        begins = special or (kind == "subword_nmt" and not token.endswith("@@"))
         if kind == "sentencepiece":
             token = token.removeprefix("▁")
         elif kind == "subword_nmt":
-            begins = not token.endswith("@@")
             token = token.removesuffix("@@")
-        words[-1] += token
+        unknown = name.endswith(UNKNOWN) or words[-1].endswith(UNKNOWN)
+        words[-1] = words[-1].removesuffix(UNKNOWN) + token + UNKNOWN * unknown
         word_of.append(len(words) - 1)
-        if name.endswith(UNKNOWN):
-            unknown.add(word_of[-1])
-    shown = (word + UNKNOWN if k in unknown else word for k, word in enumerate(words))
-    return Text(tuple(tokens), tuple(shown), tuple(word_of))
+    return Text(tuple(tokens), tuple(words), tuple(word_of))
 
 
 def join_norms(norms: Tensor, text: Text, reverse: bool) -> Tensor:
@@ -136,7 +127,7 @@ def join_norms(norms: Tensor, text: Text, reverse: bool) -> Tensor:
     the sum of their squares. The memory is that after the last token of a word was read, which is
     its first one in a backward direction.
     """
-    word_of = torch.tensor(text.word_of, device=norms.device)
+    word_of = torch.tensor(text.word_of)
     squares = norms.new_zeros(len(word_of), len(text.words)).index_add_(1, word_of, norms**2)
     return squares[last_tokens(text, reverse)].sqrt()
 

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ..files import whole_at_end
 from .sentences import BOUNDARIES, Sentence, Text, last_tokens
@@ -34,12 +33,12 @@ FEWEST = 5  # occurrences that a word must have to be among those that open an i
 OPENING = 5  # how many of those words are listed
 
 # What is summed up over the occurrences of a word: their number, the steps of their lives, how many
-# lives are censored; and for each of `LATER`, how many occurrences have that many later steps, and
-# what they keep after them.
+# lives are censored; for each of `LATER`, how many occurrences have that many later steps, and what
+# they keep after them; and the input gates of all units.
 OCCURRENCES, STEPS, CENSORED = range(3)
-KNOWN, KEPT = slice(3, 3 + len(LATER)), slice(3 + len(LATER), None)
+KNOWN, KEPT = slice(3, 3 + len(LATER)), slice(3 + len(LATER), 3 + 2 * len(LATER))
+OPENS = slice(KEPT.stop, None)
 
-PLACE = ["side", "layer", "direction"]
 LIFE = ["occurrences", "lifetime", "censored"]
 LIFE += [name for k in LATER for name in (f"kept_{k}", f"kept_{k}_of")]
 UNIT = ["unit", "forget_gate", "input_gate", "half_life", "position_correlation"]
@@ -58,12 +57,9 @@ class Tables:
     """
 
     def __init__(
-        self,
-        counts: Callable[[str], Mapping[str, int] | None] | None = None,
-        share: float = SHARE,
+        self, counts: Mapping[str, Mapping[str, int] | None], share: float = SHARE
     ) -> None:
-        self._counts = counts or (lambda side: None)
-        self._share = share
+        self._counts, self._share = counts, share
         self._places: dict[tuple[str, int, str], _Sums] = defaultdict(_Sums)
         self._sentences = 0
 
@@ -71,23 +67,20 @@ class Tables:
         """Add a sentence.
 
         Args:
-            sentence: its traces must be on the CPU, have no padding and need no gradient.
-            tags: the part of speech of each word, without `</s>`. The words are those of the source
-                sentence, or of the only sentence in a language model.
+            sentence: its traces must have no padding.
+            tags: the part of speech of each word of `sentence.given`, without `</s>`.
 
         Raises:
             ValueError: there are more or fewer tags than words.
         """
         self._sentences += 1
+        words = sentence.given.without_boundaries()
+        if tags is not None and len(tags) != len(words):
+            raise ValueError(
+                f"--tags, line {self._sentences}: give one tag for each of the {len(words)} "
+                f"words instead of {len(tags)}: {' '.join(words)}"
+            )
         tagged = "decoder" if sentence.source is None else "encoder"
-        if tags is not None:
-            text = sentence.target if sentence.source is None else sentence.source
-            words = [word for word in text.words if word not in BOUNDARIES]
-            if len(tags) != len(words):
-                raise ValueError(
-                    f"--tags, line {self._sentences}: give one tag for each of the {len(words)} "
-                    f"words instead of {len(tags)}: {' '.join(words)}"
-                )
         for view in sentence.views:
             for trace in view.directions:
                 sums = self._places[view.side, view.layer, trace.direction]
@@ -122,74 +115,69 @@ class Tables:
           occur at least five times.
         - `half_lives.tsv`: quantiles of the half-lives over the units.
         """
-        tables = {
-            "words": ([*PLACE, "word", *LIFE], _Sums.words),
-            "tags": ([*PLACE, "tag", *LIFE], _Sums.by_tag),
-            "units": ([*PLACE, *UNIT], _Sums.units),
-            "half_lives": ([*PLACE, "units", *(f"q{q:02}" for q in QUANTILES)], _Sums.quantiles),
+        frequency = ["decile", "rarest", "most_frequent", "types", *LIFE]
+        quantiles = ["units", *(f"q{q:02}" for q in QUANTILES)]
+        tables: dict[str, tuple[list[str], Callable[[str, _Sums], Iterator[Row]]]] = {
+            "words": (["word", *LIFE], lambda side, sums: _by_occurrences(sums.words)),
+            "frequency": (frequency, lambda side, sums: sums.by_frequency(self._counts.get(side))),
+            "tags": (["tag", *LIFE], lambda side, sums: _by_occurrences(sums.tags)),
+            "units": (UNIT, lambda side, sums: sums.units()),
+            "half_lives": (quantiles, lambda side, sums: sums.quantiles()),
         }
         for name, (header, rows) in tables.items():
-            every = ([*place, *row] for place, sums in self._places.items() for row in rows(sums))
-            _write(folder / f"{name}.tsv", header, every)
-        deciles = (
-            [*place, *row]
-            for place, sums in self._places.items()
-            for row in sums.by_frequency(self._counts(place[0]))
-        )
-        header = [*PLACE, "decile", "rarest", "most_frequent", "types", *LIFE]
-        _write(folder / "frequency.tsv", header, deciles)
+            path = folder / f"{name}.tsv"
+            with whole_at_end(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+                _write(file, ["side", "layer", "direction", *header])
+                for (side, layer, direction), sums in self._places.items():
+                    for row in rows(side, sums):
+                        _write(file, [side, layer, direction, *row])
 
 
 class _Sums:
     """The sums of one direction of one layer.
 
     Attributes:
-        lives: by word, the sums that `OCCURRENCES` and the names after it index.
+        words: by word, the sums that `OCCURRENCES` and the names after it index.
         tags: the same by part of speech.
-        opens: by word, the sum of the input gates, H.
         over_steps: sums over all steps by name: `n` of 1, `t`, `tt`, and for each unit `f`, `i`,
             `c`, `cc`, `tc` and `inverse_half_life`, H.
     """
 
     def __init__(self) -> None:
-        self.lives: dict[str, Array] = {}
-        self.tags: dict[str, Array] = {}
-        self.opens: dict[str, Array] = {}
-        self.over_steps: dict[str, Any] = {}
+        self.words: dict[str, Any] = defaultdict(int)  # 0 at first, then arrays
+        self.tags: dict[str, Any] = defaultdict(int)
+        self.over_steps: dict[str, Any] = defaultdict(int)
 
     def add(self, trace: Trace, text: Text, tags: Sequence[str] | None, share: float) -> None:
         last = last_tokens(text, trace.reverse)
-        lives = _lives(trace, last, share)
-        opens = trace.input_gates[last, 0].double().numpy()
-        for word, life, gate in zip(text.words, lives, opens, strict=True):
-            _add(self.lives, word, life)
-            _add(self.opens, word, gate)
+        life = lifetimes(trace, share, LATER)
+        steps, censored = life.steps[last], ~life.complete[last]
+        kept = life.kept[:, last, 0].t()
+        parts = (torch.ones_like(steps), steps, censored, ~kept.isnan(), kept.nan_to_num())
+        rows = torch.cat((*parts, trace.input_gates[last, 0]), 1).double().numpy()
+        for word, row in zip(text.words, rows, strict=True):
+            self.words[word] += row
         if tags is not None:
-            pairs = zip(lives, text.words, strict=True)
-            tagged = (life for life, word in pairs if word not in BOUNDARIES)
-            for tag, life in zip(tags, tagged, strict=True):
-                _add(self.tags, tag, life)
+            pairs = zip(rows, text.words, strict=True)
+            tagged = (row for row, word in pairs if word not in BOUNDARIES)
+            for tag, row in zip(tags, tagged, strict=True):
+                self.tags[tag] += row
         f, i, c = (
             part[:, 0].double() for part in (trace.forget_gates, trace.input_gates, trace.cells)
         )
         t = torch.arange(1, len(c) + 1, dtype=c.dtype).unsqueeze(1)  # steps read so far
         t = t.flip(0) if trace.reverse else t
         numbers = {"f": f, "i": i, "c": c, "cc": c**2, "t": t, "tt": t**2, "tc": t * c}
-        sums = {name: part.sum(0).numpy() for name, part in numbers.items()}
+        for name, part in numbers.items():
+            self.over_steps[name] += part.sum(0).numpy()
         inverse = len(c) / half_lives(trace.forget_gates[:, 0]).double().numpy()
-        for name, one in (sums | {"n": len(c), "inverse_half_life": inverse}).items():
-            self.over_steps[name] = self.over_steps.get(name, 0) + one
-
-    def words(self) -> Iterator[Row]:
-        return _by_occurrences(self.lives)
-
-    def by_tag(self) -> Iterator[Row]:
-        return _by_occurrences(self.tags)
+        self.over_steps["n"] += len(c)
+        self.over_steps["inverse_half_life"] += inverse
 
     def by_frequency(self, counts: Mapping[str, int] | None) -> Iterator[Row]:
         """Rows of the deciles; `counts` as in `Tables`."""
         same: dict[int, list[Array]] = defaultdict(list)  # the words of a frequency
-        for word, life in self.lives.items():
+        for word, life in self.words.items():
             if word not in BOUNDARIES:
                 count = life[OCCURRENCES] if counts is None else counts.get(word, 0)
                 same[int(count)].append(life)
@@ -237,21 +225,13 @@ class _Sums:
 
     def _opening(self) -> list[list[str]]:
         """The words for which the input gate of each unit is highest on average."""
-        words = sorted(word for word, life in self.lives.items() if life[OCCURRENCES] >= FEWEST)
+        words = sorted(word for word, life in self.words.items() if life[OCCURRENCES] >= FEWEST)
         if not words:
             return [[""] * OPENING] * len(self.over_steps["c"])
-        means = numpy.stack([self.opens[word] / self.lives[word][OCCURRENCES] for word in words])
+        sums = (self.words[word] for word in words)
+        means = numpy.stack([one[OPENS] / one[OCCURRENCES] for one in sums])
         best = numpy.argsort(-means, axis=0, kind="stable")[:OPENING].T
         return [[*(words[k] for k in row), *[""] * (OPENING - len(row))] for row in best]
-
-
-def _lives(trace: Trace, last: Tensor, share: float) -> Array:
-    """The numbers of `_Sums.lives` for the words that are complete at the steps `last`, W x 13."""
-    life = lifetimes(trace, share, LATER)
-    steps, censored = life.steps[last], ~life.complete[last]
-    kept = life.kept[:, last, 0].t()
-    numbers = (torch.ones_like(steps), steps, censored, ~kept.isnan(), kept.nan_to_num())
-    return torch.cat(numbers, 1).double().numpy()
 
 
 def _by_occurrences(lives: Mapping[str, Array]) -> Iterator[Row]:
@@ -268,15 +248,6 @@ def _life(sums: Array) -> Row:
     return row
 
 
-def _add(sums: dict[str, Array], key: str, numbers: Array) -> None:
-    if key in sums:
-        sums[key] += numbers
-    else:
-        sums[key] = numbers.copy()
-
-
-def _write(path: Path, header: Sequence[str], rows: Iterable[Row]) -> None:
-    with whole_at_end(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
-        for row in (header, *rows):
-            cells = (f"{x:.5g}" if isinstance(x, float) else str(x) for x in row)
-            file.write("\t".join(cells) + "\n")
+def _write(file: TextIO, row: Sequence[str | int | float]) -> None:
+    cells = (f"{x:.5g}" if isinstance(x, float) else str(x) for x in row)
+    file.write("\t".join(cells) + "\n")

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from ..backends import Parameters
 from ..backends.padding import states_before, zero_at_padding
 from ..backends.reference import input_products
 from ..cells import Cell, Rows
@@ -102,7 +101,6 @@ def trace(
         ValueError: the cell has no memory cell, so it computes no weighted sum.
         RuntimeError, TypeError, ValueError: as in `WsumLSTM.forward`.
     """
-    _check_memory(layer.cell)
     passes: list[Pass] = []
     layer(x, hx, padding_mask, record=passes.append)
     return [from_pass(one) for one in passes]
@@ -117,14 +115,20 @@ def from_pass(one: Pass) -> Trace:
     Raises:
         ValueError: the cell has no memory cell, so it computes no weighted sum.
     """
-    _check_memory(one.cell)
     cell, mask, reverse = one.cell, one.padding_mask, one.reverse
+    if not cell.has_memory:
+        raise ValueError(f"cell {cell.name!r} has no memory cell, so it computes no weighted sum")
     dtype = wide(one.y.dtype)
-    p = _converted(one.p, dtype)
+    p, v = one.p, {name: vector.to(dtype) for name, vector in one.p.v.items()}
+    parts = {name: w.to(dtype) for name, w in p._asdict().items() if isinstance(w, Tensor)}
+    p = p._replace(v=v, **parts)
     x, y, h_0, c_0 = (tensor.to(dtype) for tensor in (one.x, one.y, one.h_0, one.c_0))
     with without_autocast(x.device):
         z_x = split(cell.rows, input_products(cell, x, p))
-        z_h = _hidden_products(cell, states_before(y, h_0, mask, reverse), p)
+        h = states_before(y, h_0, mask, reverse)
+        z_h: Rows = {}
+        if p.w_hh is not None:
+            z_h = split(cell.hidden_rows, F.linear(h, p.w_hh, inner_bias(cell, p.b_hh)))
 
     if cell.sees_memory:
         steps = range(len(y))
@@ -154,11 +158,6 @@ def from_pass(one: Pass) -> Trace:
     )
 
 
-def _check_memory(cell: Cell) -> None:
-    if not cell.has_memory:
-        raise ValueError(f"cell {cell.name!r} has no memory cell, so it computes no weighted sum")
-
-
 def _step_by_step(
     cell: Cell, z_x: Rows, z_h: Rows, c: Tensor, v: Rows, mask: Tensor | None, order: range
 ) -> Rows:
@@ -182,20 +181,3 @@ def _content_and_gates(
         return g, i, f
     padded = padding_mask.unsqueeze(-1)
     return g.masked_fill(padded, 0), i.masked_fill(padded, 0), f.masked_fill(padded, 1)
-
-
-def _converted(p: Parameters, dtype: torch.dtype) -> Parameters:
-    """The parameters in another dtype."""
-
-    def to(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor.to(dtype)
-
-    v = {name: vector.to(dtype) for name, vector in p.v.items()}
-    return Parameters(p.w_ih.to(dtype), to(p.w_hh), to(p.b_ih), to(p.b_hh), to(p.w_hr), v)
-
-
-def _hidden_products(cell: Cell, h: Tensor, p: Parameters) -> Rows:
-    """W_*h h_{t-1} of all steps by row, T x B x H each."""
-    if p.w_hh is None:
-        return {}
-    return split(cell.hidden_rows, F.linear(h, p.w_hh, inner_bias(cell, p.b_hh)))

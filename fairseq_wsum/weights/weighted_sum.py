@@ -90,7 +90,7 @@ def norms(trace: Trace) -> Tensor:
     """
     steps, batch = trace.cells.shape[:2]
     found = trace.cells.new_zeros(batch, steps, steps)
-    for t, block in _squares(trace):
+    for t, block in _squares(*_gates(trace)):
         found[:, t : t + block.size(1), : block.size(2)] = block.sqrt_()
     return _in_order(trace, found.permute(1, 2, 0))
 
@@ -117,42 +117,44 @@ def lifetimes(trace: Trace, share: float = SHARE, later: Sequence[int] = ()) -> 
     """
     if not 0 < share < 1:
         raise ValueError(f"share {share}: give a number between 0 and 1")
-    steps, batch = trace.cells.shape[:2]
-    first = trace.cells.new_zeros(batch, steps)  # squared, as all norms here
-    kept = trace.cells.new_full((len(later), batch, steps), torch.nan)
-    end = torch.full((batch, steps), steps, device=first.device)  # the first step that is below
-    order = torch.arange(steps, device=first.device)
-    padded = _padded(trace)
-    unpadded = order.new_ones(batch, steps) if padded is None else (~padded).t().long()
-    # the number of unpadded steps before t
-    before = torch.cat((torch.zeros_like(unpadded[:, :1]), unpadded.cumsum(1)), 1)
-    targets = [_later(unpadded, before, k) for k in later]
-    for t, block in _squares(trace):
-        size, known = block.shape[1:]
-        rows, at = order[:size], order[t:known]
-        first[:, at] = block[:, rows, at]
-        limit = share**2 * first[:, None, :known]
+    i, f = _gates(trace)
+    found = Lifetimes(
+        torch.zeros(i.shape[:2], dtype=torch.long, device=i.device),
+        torch.zeros(i.shape[:2], dtype=torch.bool, device=i.device),
+        i.new_full((len(later), *i.shape[:2]), torch.nan),
+    )
+    for b in range(i.size(1)):
+        steps = torch.arange(len(i), device=i.device)
+        if trace.padding_mask is not None:  # without its steps, nothing changes for the others
+            mask = trace.padding_mask[:, b]
+            steps = steps[~(mask.flip(0) if trace.reverse else mask)]
+        one = _lifetimes(i[steps, b : b + 1], f[steps, b : b + 1], share, later)
+        for all, part in zip(found, one, strict=True):
+            all[..., steps, b] = part
+    return Lifetimes(*(x.flip(-2) if trace.reverse else x for x in found))
+
+
+def _lifetimes(i: Tensor, f: Tensor, share: float, later: Sequence[int]) -> Lifetimes:
+    """`lifetimes` of one sequence without padding, from its gates in order, T x 1 x H."""
+    steps = len(i)
+    first = i.new_zeros(steps)  # squared, as all norms here
+    kept = i.new_full((len(later), steps), torch.nan)
+    end = torch.full((steps,), steps, device=i.device)  # the first step that is below
+    order = torch.arange(steps, device=i.device)
+    for t, (block,) in _squares(i, f):
+        known = block.size(1)
+        at = order[t:known]
+        first[at] = block.diagonal(t)
+        limit = share**2 * first[:known]
         below = (block < limit) | (limit == 0)  # what never enters the memory is not kept, either
         below &= at[:, None] > order[:known]
-        found = torch.where(below.any(1), t + below.int().argmax(1), steps)
-        end[:, :known] = torch.minimum(end[:, :known], found)
-        for of_k, target in zip(kept, targets, strict=True):
-            b, j = ((target >= t) & (target < known)).nonzero(as_tuple=True)
-            of_k[b, j] = (block[b, target[b, j] - t, j] / first[b, j]).sqrt()
-
-    life = before.gather(1, end) - before[:, 1:]
-    complete = (end < steps) & unpadded.bool()
-    results = ((life * unpadded).t(), complete.t(), kept.transpose(1, 2))
-    return Lifetimes(*(x.flip(-2) if trace.reverse else x for x in results))
-
-
-def _later(unpadded: Tensor, before: Tensor, k: int) -> Tensor:
-    """The step that is k unpadded steps after each step, B x T; -1 if there is none."""
-    number = before[:, :-1] + k  # of that step among the unpadded ones
-    steps = unpadded.argsort(dim=1, descending=True, stable=True)  # the unpadded ones first
-    found = steps.gather(1, number.clamp_max(unpadded.size(1) - 1))
-    known = (number < before[:, -1:]) & unpadded.bool()
-    return found.masked_fill(~known, -1)
+        end[:known] = torch.where(below.any(0), t + below.int().argmax(0), steps).minimum(
+            end[:known]
+        )
+        for of_k, k in zip(kept, later, strict=True):
+            j = order[max(t - k, 0) : max(known - k, 0)]
+            of_k[j] = (block[j + k - t, j] / first[j]).sqrt()
+    return Lifetimes(end - order - 1, end < steps, kept)
 
 
 def half_lives(forget_gates: Tensor) -> Tensor:
@@ -208,8 +210,8 @@ def _difference(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).detach().abs().max() / size)
 
 
-def _squares(trace: Trace) -> Iterator[tuple[int, Tensor]]:
-    """The squared norms of w^t_j in blocks of steps t, in the order of the direction.
+def _squares(i: Tensor, f: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """The squared norms of w^t_j in blocks of steps t, from gates in order, T x B x H.
 
     Within a block, the weights follow from each other step by step. The weight of an earlier step
     is the one that it has at the end of the block before, times the gates since then, so its norm
@@ -219,7 +221,7 @@ def _squares(trace: Trace) -> Iterator[tuple[int, Tensor]]:
         The first step of a block, and the squared norms, B x steps of the block x j, for all j up
         to the end of the block.
     """
-    i, f = (part.transpose(0, 1) ** 2 for part in _gates(trace))  # B x T x H
+    i, f = (part.transpose(0, 1) ** 2 for part in (i, f))  # B x T x H
     earlier = torch.zeros_like(i)  # (w^t_j)^2 at the end of the block before, by j
     for t in range(0, i.size(1), BLOCK):
         f_t = f[:, t : t + BLOCK]
@@ -246,12 +248,6 @@ def _gates(trace: Trace) -> tuple[Tensor, Tensor]:
     """i_t and f_t in the order of the direction, without their gradients."""
     i, f = trace.input_gates.detach(), trace.forget_gates.detach()
     return (i.flip(0), f.flip(0)) if trace.reverse else (i, f)
-
-
-def _padded(trace: Trace) -> Tensor | None:
-    """The padding mask in the order of the direction."""
-    mask = trace.padding_mask
-    return mask.flip(0) if mask is not None and trace.reverse else mask
 
 
 def _in_order(trace: Trace, found: Tensor) -> Tensor:

@@ -54,9 +54,7 @@ function createMap(figure, onWord) {
     bands[name] = parts.cells.appendChild(element("div", { class: name, hidden: "" }));
   }
   readout.id = `readout-${++mapCount}`;
-  for (const [name, value] of Object.entries({
-    tabindex: 0, role: "application", "aria-roledescription": "heat map", "aria-describedby": readout.id,
-  })) box.setAttribute(name, value);
+  box.setAttribute("aria-describedby", readout.id);
   let content = null;
   let cursor = null;
   let pointed = false; // whether the word at the cursor is the one that is marked
@@ -116,33 +114,28 @@ function createMap(figure, onWord) {
     }
   }
 
-  function band(name, row, column) {
-    const style = bands[name].style;
-    bands[name].hidden = false;
-    style.top = row === null ? 0 : `${row * size}px`;
-    style.left = column === null ? 0 : `${column * size}px`;
-    style.height = row === null ? "100%" : `${size - 1}px`;
-    style.width = column === null ? "100%" : `${size - 1}px`;
+  /** Show a band at a row, a column or both, and its class on their labels; hide it without both. */
+  function band(name, row, column, labelClass) {
+    bands[name].hidden = row === null && column === null;
+    Object.assign(bands[name].style, {
+      top: row === null ? 0 : `${row * size}px`,
+      left: column === null ? 0 : `${column * size}px`,
+      height: row === null ? "100%" : `${size - 1}px`,
+      width: column === null ? "100%" : `${size - 1}px`,
+    });
+    if (labelClass && row !== null) parts.rows.children[row].classList.add(labelClass);
+    if (labelClass && column !== null) parts.columns.children[column].classList.add(labelClass);
   }
 
   /** Put the cursor, its bands and the marks where they belong. */
   function place() {
-    for (const one of Object.values(bands)) one.hidden = true;
     for (const label of box.querySelectorAll(".at, .marked")) label.classList.remove("at", "marked");
-    if (marked.row !== null) {
-      band("marked-row", marked.row, null);
-      parts.rows.children[marked.row].classList.add("marked");
-    }
-    if (marked.column !== null) {
-      band("marked-column", null, marked.column);
-      parts.columns.children[marked.column].classList.add("marked");
-    }
-    if (!cursor) return;
-    band("row-band", cursor.row, null);
-    band("column-band", null, cursor.column);
-    band("cursor", cursor.row, cursor.column);
-    parts.rows.children[cursor.row].classList.add("at");
-    parts.columns.children[cursor.column].classList.add("at");
+    const { row, column } = cursor ?? { row: null, column: null };
+    band("marked-row", marked.row, null, "marked");
+    band("marked-column", null, marked.column, "marked");
+    band("row-band", row, null, "at");
+    band("column-band", null, column, "at");
+    band("cursor", row, column);
   }
 
   function move(row, column, scroll) {

@@ -23,17 +23,8 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** Fill a select with [value, text] pairs, in groups if they have a third part. */
+/** Fill a select with [value, text] pairs. */
 function setOptions(select, options, value) {
-  const groups = new Map();
-  select.replaceChildren();
-  for (const [key, text, group] of options) {
-    let parent = select;
-    if (group) {
-      if (!groups.has(group)) groups.set(group, select.appendChild(element("optgroup", { label: group })));
-      parent = groups.get(group);
-    }
-    parent.append(element("option", { value: key }, text));
-  }
+  select.replaceChildren(...options.map(([key, text]) => element("option", { value: key }, text)));
   select.value = value;
 }

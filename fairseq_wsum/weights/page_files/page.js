@@ -77,10 +77,10 @@ function createPanel(index) {
     render();
   };
   const showTable = createTable(root, (unit) => change({ unit }));
-  select("model").addEventListener("change", (event) => change({ model: +event.target.value }));
-  select("layer").addEventListener("change", (event) => change({ layer: +event.target.value }));
-  select("direction").addEventListener("change", (event) => change({ direction: event.target.value }));
-  select("unit").addEventListener("change", (event) => change({ unit: event.target.value }));
+  for (const name of ["model", "layer", "direction", "unit"]) {
+    const read = ["model", "layer"].includes(name) ? Number : String;
+    select(name).addEventListener("change", (event) => change({ [name]: read(event.target.value) }));
+  }
 
   function showControls(panel) {
     const model = data.models[panel.model];
@@ -89,9 +89,8 @@ function createPanel(index) {
     setOptions(select("layer"), model.layers.map(({ side, layer }, n) => [n, `${side} ${layer}`]), panel.layer);
     const names = directions.map((direction) => [letter(direction), directionName(direction.reverse)]);
     setOptions(select("direction"), [["both", "both"], ...names], panel.direction);
-    const units = unitsOf(panel);
-    setOptions(select("unit"), [["", "all: L2 norm"],
-      ...units.map(({ key, unit, reverse }) => [key, `unit ${unit}, ${directionName(reverse)}`, directionName(reverse)])], panel.unit);
+    const unitNames = unitsOf(panel).map(({ key, unit, reverse }) => [key, `unit ${unit}, ${directionName(reverse)}`]);
+    setOptions(select("unit"), [["", "all: L2 norm"], ...unitNames], panel.unit);
     select("model").parentElement.hidden = data.models.length < 2;
     select("direction").parentElement.hidden = directions.length < 2;
     const { side, layer, directions: parts } = model.layers[panel.layer];
@@ -124,6 +123,7 @@ function createPanel(index) {
 }
 
 const other = data.models.length > 1 ? { model: 1, layer: 0 } : { model: 0, layer: Math.min(1, data.models[0].layers.length - 1) };
+const CHECKS = ["join", "small", "compare", "shared"];
 const state = {
   sentence: 0,
   join: false,
@@ -179,10 +179,7 @@ function render() {
   const found = shown.map((panel) => weightsOf(panel, state));
   const largest = Math.max(...found.map((one) => one.largest));
   byId("sentence").value = state.sentence;
-  byId("join").checked = state.join;
-  byId("small").checked = state.small;
-  byId("compare").checked = state.compare;
-  byId("shared").checked = state.shared;
+  for (const name of CHECKS) byId(name).checked = state[name];
   byId("shared-label").hidden = !state.compare;
   byId("previous").disabled = state.sentence === 0;
   byId("next").disabled = state.sentence === data.sentences.length - 1;
@@ -210,7 +207,7 @@ function start() {
   byId("sentence").addEventListener("change", (event) => goTo(+event.target.value));
   byId("previous").addEventListener("click", () => goTo(state.sentence - 1));
   byId("next").addEventListener("click", () => goTo(state.sentence + 1));
-  for (const name of ["join", "small", "compare", "shared"]) {
+  for (const name of CHECKS) {
     byId(name).addEventListener("change", (event) => {
       state[name] = event.target.checked;
       render();

@@ -4,31 +4,24 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const hasSubwords = data.models.some((model) =>
   model.sentences.some(({ texts }) => texts.some((text) => text.tokens.length !== text.words.length)));
 
-/** Numbers in 16 bits each, in base64. */
-function decode(text, low = 0, high = 1) {
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  const view = new DataView(bytes.buffer);
-  return Float64Array.from(range(bytes.length / 2), (k) =>
-    low + ((high - low) * view.getUint16(2 * k, true)) / 65535);
-}
+/** Numbers of 32 bits in base64. */
+const decode = (text) => new Float32Array(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
 
 /** The norms over all units, as a square at [t * size + j] with NaN where j is read after t. */
 function allUnits(direction, size) {
-  const values = decode(direction.norms, 0, direction.largest);
+  const values = decode(direction.norms);
   const w = new Float64Array(size * size).fill(NaN);
   let next = 0;
   for (let t = 0; t < size; t++) {
     const [from, to] = direction.reverse ? [t, size] : [0, t + 1];
     for (let j = from; j < to; j++) w[t * size + j] = values[next++];
   }
-  return { w, shares: decode(direction.shares, ...direction.sharesRange) };
+  return { w, shares: decode(direction.shares) };
 }
 
 /** The weights of one unit: w^t_j = i_j * f_{j+1} * ... * f_t, and s_t = f_1 * ... * f_t. */
-function oneUnit(direction, statistics, k, size) {
-  const i = decode(direction.i, ...statistics.ranges.i);
-  const f = decode(direction.f, ...statistics.ranges.f);
-  const count = statistics.units.length;
+function oneUnit(direction, k, count, size) {
+  const [i, f] = [decode(direction.i), decode(direction.f)];
   const w = new Float64Array(size * size).fill(NaN);
   const shares = new Float64Array(size);
   const steps = direction.reverse ? range(size).reverse() : range(size);
@@ -71,7 +64,7 @@ function weightsOf(panel, { sentence: number, join }) {
   const parts = [];
   view.directions.forEach((direction, d) => {
     if (unit ? unit.direction !== d : !["both", letter(direction)].includes(panel.direction)) return;
-    let part = unit ? oneUnit(direction, layer.directions[d], unit.k, size) : allUnits(direction, size);
+    let part = unit ? oneUnit(direction, unit.k, layer.directions[d].units.length, size) : allUnits(direction, size);
     if (join) part = joinWords(part, text, direction.reverse);
     parts.push({ ...part, reverse: direction.reverse, startsAtZero: direction.startsAtZero });
   });
