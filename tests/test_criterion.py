@@ -8,8 +8,7 @@ import torch
 from cpp_oracle import needs_kernels
 
 pytest.importorskip("fairseq")
-from fairseq import options
-from fairseq.criterions import CRITERION_REGISTRY, build_criterion
+from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from fairseq.distributed import ModuleProxyWrapper
@@ -17,7 +16,6 @@ from fairseq.models.lstm import LSTMDecoder
 from fairseq.models.lstm_lm import LSTMLanguageModel, base_architecture
 from fairseq.models.transformer import TransformerModel
 from fairseq.models.transformer.transformer_legacy import base_architecture as transformer_options
-from omegaconf import OmegaConf
 from translation import PAD, TARGET, make_batch, make_model, make_task
 
 from fairseq_wsum.ops import cross_entropy
@@ -208,21 +206,3 @@ def test_its_accuracy_equals_fairseqs() -> None:
 
 def test_it_is_registered_with_fairseq() -> None:
     assert CRITERION_REGISTRY["wsum_cross_entropy"] is WsumCrossEntropyCriterion
-
-
-def test_an_option_for_sentences_is_rejected_for_a_stream() -> None:
-    cfg = Namespace(label_smoothing=0.1, sentence_avg=False, ignore_prefix_size=1)
-    cfg.report_accuracy = False
-    WsumCrossEntropyCriterion.build_criterion(cfg, TASK)
-    stream = SimpleNamespace(**vars(TASK), carries_state=True)
-    with pytest.raises(ValueError, match=r"--ignore-prefix-size .* --sample-break-mode eos"):
-        WsumCrossEntropyCriterion.build_criterion(cfg, stream)
-
-
-def test_the_criterion_of_an_older_checkpoint_is_built() -> None:
-    """Such a checkpoint has an option for R-Drop, which fairseq has as a criterion of its own."""
-    given = dict(_name="wsum_cross_entropy", label_smoothing=0.1, rdrop_alpha=3.0)
-    cfg = OmegaConf.create(dict(criterion=given, optimization=dict(sentence_avg=False)))
-    assert build_criterion(cfg.criterion, TASK).eps == 0.1
-    parser = options.get_training_parser()
-    assert "--rdrop-alpha" not in parser._option_string_actions
