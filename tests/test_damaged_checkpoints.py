@@ -244,16 +244,6 @@ def test_a_damaged_model_is_not_used(prepared, whole, tmp_path) -> None:
     assert f"error: {model} cannot be used: the checksum of" in message
 
 
-def test_any_other_file_is_damaged(tmp_path) -> None:
-    words = ["hello", "world", "(", ".", ")", "}", "l", "i", "1", "N", "e", "x\n"]
-    for seed in range(300):
-        chosen = random.Random(seed)
-        path = tmp_path / "checkpoint_last.pt"
-        text = " ".join(chosen.choices(words, k=chosen.randrange(1, 9)))
-        path.write_bytes(text.encode() if seed % 2 else chosen.randbytes(seed))
-        assert damage(path)
-
-
 def test_a_training_without_its_last_checkpoint_does_not_start_again(
     prepared, whole, tmp_path
 ) -> None:

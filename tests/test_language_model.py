@@ -119,20 +119,6 @@ def test_a_16_bit_model_keeps_its_memory_cell_in_32_bits() -> None:
     assert [part.dtype for part in carried.last] == [torch.bfloat16, torch.float32]
 
 
-def test_an_untrained_model_predicts_a_uniform_distribution() -> None:
-    """Its loss in bits per token is that of a uniform distribution."""
-    model = make_model(init_range=1e-3)
-    tokens = make_tokens(streams=2, steps=50)
-    sample = {
-        "net_input": {"src_tokens": tokens[:, :-1]},
-        "target": tokens[:, 1:].contiguous(),
-        "ntokens": 98,
-    }
-    task = SimpleNamespace(target_dictionary=TASK.target_dictionary)
-    loss, size, _ = CrossEntropyCriterion(task, sentence_avg=False)(model, sample)
-    assert loss.item() / size / math.log(2) == pytest.approx(math.log2(WORDS), abs=1e-3)
-
-
 def test_lstm_equals_fairseqs_lstm() -> None:
     args = Namespace(**SMALL, criterion="cross_entropy")
     base_architecture(args)

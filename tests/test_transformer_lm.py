@@ -13,7 +13,6 @@ from fairseq.tasks.language_modeling import LanguageModelingTask
 from translation import PAD, SOURCE
 
 from fairseq_wsum import CELLS
-from fairseq_wsum.plugin.data.stream_states import StreamStates
 from fairseq_wsum.plugin.models.wsum_transformer_lm import WsumTransformerLanguageModel
 from fairseq_wsum.plugin.models.wsum_transformer_lm_config import read_config
 from fairseq_wsum.plugin.modules import CarriedState
@@ -145,24 +144,6 @@ def test_layer_drop_keeps_the_state_of_the_layers_that_it_leaves_out() -> None:
             changed.add(tuple((carried.last[0] != before[0]).flatten(1).any(1).tolist()))
         before = carried.last
     assert len(changed) > 2  # either layer, both, none
-
-
-def test_steps_without_any_layer_keep_the_state(caplog) -> None:
-    model, tokens = make_model(decoder_layerdrop=1.0).train(), make_tokens(steps=4)
-    states = StreamStates()
-    before = None
-    for step, part in enumerate(tokens.split(1, dim=1)):
-        model.decoder.layers.p = 0.0 if step == 1 else 1.0
-        sample = dict(group=0, step=step, target=part, net_input=dict(src_tokens=part))
-        with states.carried(sample) as given:
-            model(**given["net_input"])
-            carried = given["net_input"]["carried_state"]
-        assert (carried.last is None) == (step == 0)
-        if step > 1:
-            torch.testing.assert_close(carried.last, before)
-        before = carried.last
-        states.load_state_dict(states.state_dict())  # as in a checkpoint
-    assert not caplog.text
 
 
 @pytest.mark.parametrize("options", FAIRSEQS_OPTIONS.values(), ids=FAIRSEQS_OPTIONS)
