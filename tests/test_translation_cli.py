@@ -205,12 +205,6 @@ def test_options_of_fairseq_can_be_combined(data, tmp_path) -> None:
     assert len(lines["H"]) == SENTENCES["test"]
 
 
-def test_fairseqs_lstm_trains_and_translates_with_the_plugin(data, tmp_path) -> None:
-    """Its checkpoint holds a Namespace, which torch.load refuses unless told otherwise."""
-    train(data, tmp_path, "lstm", "--max-epoch", 1, "--decoder-out-embed-dim", 8)
-    assert len(generate(data, tmp_path / "checkpoint_last.pt")["H"]) == SENTENCES["test"]
-
-
 def test_a_transformer_with_gated_sums_trains_resumes_and_translates(data, tmp_path) -> None:
     """With many of fairseq's options, an ensemble, unknown words and pruned layers."""
     options = [
