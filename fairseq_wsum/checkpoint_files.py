@@ -5,14 +5,12 @@ This module depends on torch and numpy only.
 
 from __future__ import annotations
 
-import errno
 import os
 import pickle
 import re
 import zipfile
 from argparse import Namespace
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +78,7 @@ def damage(path: Path) -> str | None:
     `torch.load` alone does not verify the checksums stored in a checkpoint.
 
     Raises:
-        OSError: the file cannot be opened or read, which says nothing about its contents.
+        OSError: the file cannot be opened, which says nothing about its contents.
     """
     with path.open("rb") as file:
         if not file.read(1):
@@ -92,10 +90,6 @@ def damage(path: Path) -> str | None:
             if broken is not None:
                 return f"the checksum of {broken} in it is wrong"
         state = read(path, mmap=True)  # testzip has read every byte, so map instead of copying
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno == errno.EIO:
-            raise
-        return f"it is truncated, or not a checkpoint ({_first_line(error)})"
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         if found is None:
@@ -105,7 +99,8 @@ def damage(path: Path) -> str | None:
             "file, set TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1"
         )
     except Exception as error:  # other files can raise anything
-        return f"it is not a checkpoint ({type(error).__name__})"
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        return f"it is truncated, or not a checkpoint ({first_line})"
     if not isinstance(state, dict) or "model" not in state:
         return "it is not a fairseq checkpoint"
     return None
@@ -128,9 +123,8 @@ def newest(folder: Path, leave_out: Path | None = None) -> tuple[Path, int] | No
         if path != leave_out and (updates := _updates(path)) is not None:
             found.append((updates, path.stat().st_mtime_ns, path))
     for updates, _, path in sorted(found, reverse=True):
-        with suppress(OSError):
-            if damage(path) is None:
-                return path, updates
+        if damage(path) is None:
+            return path, updates
     return None
 
 
@@ -143,7 +137,3 @@ def _updates(path: Path) -> int | None:
         return int(state["optimizer_history"][-1]["num_updates"])
     except Exception:  # a damaged file can raise anything
         return None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

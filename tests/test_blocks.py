@@ -148,14 +148,3 @@ def test_layer_normalisation_starts_at_the_identity() -> None:
     assert all((one.weight == 1).all() and not one.bias.any() for one in norms)
     others = {id(p) for p in model.parameters()} - {id(p) for n in norms for p in n.parameters()}
     assert all(p.abs().max() <= 0.01 for p in model.parameters() if id(p) in others)
-
-
-def test_each_option_builds_its_own_parts() -> None:
-    model = make_model(encoder_ffn_embed_dim=9)
-    assert isinstance(model.encoder.lstm, LSTMBlocks) and isinstance(model.decoder.lstm, WsumLSTM)
-    assert not any(isinstance(module, nn.LayerNorm) for module in model.modules())
-    model = make_model(encoder_hidden_size=6, **BLOCKS)
-    added = [
-        [block.residual for block in side.lstm.blocks] for side in (model.encoder, model.decoder)
-    ]
-    assert added == [[True, True], [False, True]]  # the decoder's input includes the fed output

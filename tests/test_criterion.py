@@ -8,8 +8,6 @@ import torch
 from cpp_oracle import needs_kernels
 
 pytest.importorskip("fairseq")
-from fairseq import options
-from fairseq.criterions import CRITERION_REGISTRY, build_criterion
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from fairseq.distributed import ModuleProxyWrapper
@@ -17,7 +15,6 @@ from fairseq.models.lstm import LSTMDecoder
 from fairseq.models.lstm_lm import LSTMLanguageModel, base_architecture
 from fairseq.models.transformer import TransformerModel
 from fairseq.models.transformer.transformer_legacy import base_architecture as transformer_options
-from omegaconf import OmegaConf
 from translation import PAD, TARGET, make_batch, make_model, make_task
 
 from fairseq_wsum.ops import cross_entropy
@@ -131,30 +128,34 @@ class Wrapper(torch.nn.Module):
         return self.module(*args, **kwargs)
 
 
-@needs_kernels
-@pytest.mark.parametrize(
-    "kind", [WsumLSTMLanguageModel, LSTMLanguageModel], ids=["ours", "fairseq"]
-)
-def test_language_models_and_several_processes_use_it(kind, taken) -> None:
-    model = ModuleProxyWrapper(Wrapper(make_language_model(kind)))
-    ours = WsumCrossEntropyCriterion(TASK, False, label_smoothing=0.1)
-    theirs = LabelSmoothedCrossEntropyCriterion(TASK, False, label_smoothing=0.1)
-    assert_same(ours, theirs, model, make_text())
-    assert taken == [(33, len(TARGET))]
-
-
-@needs_kernels
-@pytest.mark.parametrize("kind", [WsumTransformerModel, TransformerModel], ids=["ours", "fairseq"])
-def test_transformers_use_it(kind, taken) -> None:
+def make_transformer(kind: type) -> torch.nn.Module:
+    """fairseq's own or ours."""
     sizes = dict(encoder_embed_dim=8, encoder_layers=1, decoder_layers=1, dropout=0.0)
     args = Namespace(**sizes, encoder_attention_heads=2, decoder_attention_heads=2)
     if kind is TransformerModel:
         transformer_options(args)
-    model = kind.build_model(args, make_task())
+    return kind.build_model(args, make_task())
+
+
+@needs_kernels
+@pytest.mark.parametrize("kind", [WsumLSTMLanguageModel, LSTMLanguageModel])
+def test_language_models_and_several_processes_use_it(kind, taken) -> None:
+    model = ModuleProxyWrapper(Wrapper(make_language_model(kind)))
+    assert_smoothed_alike(model, make_text())
+    assert taken == [(33, len(TARGET))]
+
+
+@needs_kernels
+@pytest.mark.parametrize("kind", [WsumTransformerModel, TransformerModel])
+def test_transformers_use_it(kind, taken) -> None:
+    assert_smoothed_alike(make_transformer(kind), make_sample())
+    assert taken == [(18, len(TARGET))]
+
+
+def assert_smoothed_alike(model, sample) -> None:
     ours = WsumCrossEntropyCriterion(TASK, False, label_smoothing=0.1)
     theirs = LabelSmoothedCrossEntropyCriterion(TASK, False, label_smoothing=0.1)
-    assert_same(ours, theirs, model, make_sample())
-    assert taken == [(18, len(TARGET))]
+    assert_same(ours, theirs, model, sample)
 
 
 class Sharper(LSTMDecoder):
@@ -189,40 +190,3 @@ def test_other_types_and_models_use_fairseqs(model, smoothing, taken) -> None:
     }
     assert_same(ours, theirs, *pairs[model])
     assert taken == []
-
-
-@needs_kernels
-def test_its_accuracy_equals_fairseqs() -> None:
-    options = dict(label_smoothing=0.1, report_accuracy=True)
-    logs = []
-    model, sample = make_model().float(), make_sample()
-    best = model(**sample["net_input"])[0].argmax(-1)
-    some = sample["target"].ne(TASK.target_dictionary.pad()) & (torch.rand(best.shape) < 0.5)
-    sample["target"][some] = best[some]
-    for kind in (WsumCrossEntropyCriterion, LabelSmoothedCrossEntropyCriterion):
-        _, _, log = kind(TASK, True, **options)(model, sample)
-        logs.append((log["n_correct"], log["total"]))
-    assert logs[0] == logs[1]
-    assert 0 < logs[0][0] < logs[0][1]
-
-
-def test_it_is_registered_with_fairseq() -> None:
-    assert CRITERION_REGISTRY["wsum_cross_entropy"] is WsumCrossEntropyCriterion
-
-
-def test_an_option_for_sentences_is_rejected_for_a_stream() -> None:
-    cfg = Namespace(label_smoothing=0.1, sentence_avg=False, ignore_prefix_size=1)
-    cfg.report_accuracy = False
-    WsumCrossEntropyCriterion.build_criterion(cfg, TASK)
-    stream = SimpleNamespace(**vars(TASK), carries_state=True)
-    with pytest.raises(ValueError, match=r"--ignore-prefix-size .* --sample-break-mode eos"):
-        WsumCrossEntropyCriterion.build_criterion(cfg, stream)
-
-
-def test_the_criterion_of_an_older_checkpoint_is_built() -> None:
-    """Such a checkpoint has an option for R-Drop, which fairseq has as a criterion of its own."""
-    given = dict(_name="wsum_cross_entropy", label_smoothing=0.1, rdrop_alpha=3.0)
-    cfg = OmegaConf.create(dict(criterion=given, optimization=dict(sentence_avg=False)))
-    assert build_criterion(cfg.criterion, TASK).eps == 0.1
-    parser = options.get_training_parser()
-    assert "--rdrop-alpha" not in parser._option_string_actions

@@ -6,7 +6,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -22,7 +21,7 @@ from fairseq.models import MODEL_DATACLASS_REGISTRY
 from omegaconf import OmegaConf
 from shell import SCRIPTS, fails, succeeds
 from shell import run as run_script
-from translation_corpus import TINY, prepare_options, write_corpus
+from translation_corpus import TINY
 
 import fairseq_wsum.plugin  # noqa: F401  # applies the shims
 from fairseq_wsum.checkpoint_files import damage, newest, read
@@ -116,20 +115,6 @@ def test_a_file_that_cannot_be_opened_is_not_damaged(tmp_path, monkeypatch) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_last.pt"]
 
 
-def test_the_newest_checkpoint_is_one_that_the_disk_can_read(whole, tmp_path, monkeypatch) -> None:
-    for name in ("checkpoint1.pt", "checkpoint2.pt"):
-        shutil.copy(whole / name, tmp_path)
-    check = zipfile.ZipFile.testzip
-
-    def bad_sector(archive: zipfile.ZipFile) -> str | None:
-        if archive.filename.endswith("checkpoint2.pt"):
-            raise OSError(errno.EIO, "Input/output error")
-        return check(archive)
-
-    monkeypatch.setattr(zipfile.ZipFile, "testzip", bad_sector)
-    assert newest(tmp_path)[0] == tmp_path / "checkpoint1.pt"
-
-
 def test_one_wrong_bit_anywhere_is_found_or_changes_nothing(whole, tmp_path) -> None:
     """A bit of the archive's own padding, dates or flags may be without effect."""
     raw, path = (whole / "checkpoint1.pt").read_bytes(), tmp_path / "checkpoint1.pt"
@@ -202,53 +187,30 @@ def test_a_training_does_not_start_from_a_wrong_model(prepared, whole, tmp_path)
     last = tmp_path / "run/checkpoint_last.pt"
     start = f"{last} is a checkpoint of another model: give a new --save-dir, or give the options "
     for options, theirs in (
-        (("--cell", "no-gates", "--init-range", 0.2), "--cell lstm, --init-range 0.1"),
-        (("--residuals", "--window", 2, "--cell", "qrnn"), "--cell lstm, no --residuals, no --win"),
-        (("--residuals",), "no --residuals"),  # which changes no weight
-        (("--arch", "wsum_transformer"), "--arch wsum_lstm"),
+        (("--cell", "qrnn", "--window", 2, "--residuals"), "--cell lstm, no --residuals, no --win"),
         (("--arch", "lstm"), "--arch wsum_lstm"),
-        (("--arch", "wsum_lstm_multi30k"), "--arch wsum_lstm"),
     ):
         done = run_script(*command, *options)
         assert done.returncode != 0
         assert f"{start}of that model: {theirs}" in done.stderr.splitlines()[-1]
-        assert "--preset" not in done.stderr
         assert {path: path.read_bytes() for path in (tmp_path / "run").glob("*.pt")} == before
     base = tmp_path / "base.pt"
     base.write_bytes(flipped(last.read_bytes()))
-    for option in ("--finetune-from-model", "--continue-once"):
-        done = run_script(*training(prepared, tmp_path / "new"), option, base)
-        assert done.returncode != 0
-        assert f"{option} {base} cannot be used: the checksum of" in done.stderr
-    other = prepare_options(write_corpus(tmp_path / "corpus"), tmp_path / "other")
-    other[other.index("90")] = "80"
-    succeeds("prepare_translation.sh", *other)
-    done = run_script(*training(tmp_path / "other", tmp_path / "run"), "--max-epoch", EPOCHS + 1)
+    done = run_script(*training(prepared, tmp_path / "new"), "--finetune-from-model", base)
     assert done.returncode != 0
-    message = done.stderr.splitlines()[-1]
-    assert f"{last}: the checkpoint's encoder knows 96 words" in message
+    assert f"--finetune-from-model {base} cannot be used: the checksum of" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("arch", "other", "named"),
     [
         ("wsum_transformer", {"token_positional_embeddings": True}, "no --token-positional-embed"),
-        (
-            "wsum_transformer",
-            {"share_decoder_input_output_embed": True},
-            "no --share-decoder-input",
-        ),
         ("wsum_transformer", {"share_all_embeddings": True}, "no --share-all-embeddings"),
-        (
-            "wsum_transformer",
-            {"preset": "wsum_transformer_multi30k", "decoder_attention_heads": 4},
-            "--arch wsum_transformer, --decoder-attention-heads 8",
-        ),
-        ("wsum_transformer_lm", {"token_positional_embeddings": True}, "no --token-positional-emb"),
-        ("wsum_transformer_lm", {"share_decoder_input_output_embed": True}, "no --share-decoder-i"),
-        ("wsum_transformer_lm", {"decoder_normalize_before": True}, "no --decoder-normalize-befo"),
-        ("wsum_transformer", {"preset": "wsum_transformer_multi30k"}, None),
+        ("wsum_transformer", {"decoder_attention_heads": 4}, "--decoder-attention-heads 8"),
+        ("wsum_transformer", {"preset": "wsum_transformer_multi30k", "dropout": 0.3}, None),
         ("wsum_transformer", {"no_token_positional_embeddings": True}, None),  # the default
+        ("wsum_transformer_lm", {"decoder_normalize_before": True}, "no --decoder-normalize-befo"),
+        ("wsum_transformer_lm", {"_name": "wsum_lstm_lm"}, "--arch wsum_transformer_lm"),
     ],
 )
 @pytest.mark.parametrize("restored", [False, True], ids=["save-dir", "restore-file"])
@@ -280,16 +242,6 @@ def test_a_damaged_model_is_not_used(prepared, whole, tmp_path) -> None:
     model.write_bytes(flipped((whole / "checkpoint_best.pt").read_bytes()))
     message = fails("score.sh", prepared, "--checkpoints", model, "--cpu")
     assert f"error: {model} cannot be used: the checksum of" in message
-
-
-def test_any_other_file_is_damaged(tmp_path) -> None:
-    words = ["hello", "world", "(", ".", ")", "}", "l", "i", "1", "N", "e", "x\n"]
-    for seed in range(300):
-        chosen = random.Random(seed)
-        path = tmp_path / "checkpoint_last.pt"
-        text = " ".join(chosen.choices(words, k=chosen.randrange(1, 9)))
-        path.write_bytes(text.encode() if seed % 2 else chosen.randbytes(seed))
-        assert damage(path)
 
 
 def test_a_training_without_its_last_checkpoint_does_not_start_again(

@@ -9,12 +9,10 @@ from torch import Tensor, nn
 pytest.importorskip("fairseq")
 from text_corpora import make_task
 
-from fairseq_wsum import WsumLSTM
 from fairseq_wsum.plugin.criterions.wsum_cross_entropy import WsumCrossEntropyCriterion
 from fairseq_wsum.plugin.models.wsum_lstm_lm import WsumLSTMLanguageModel
 from fairseq_wsum.plugin.modules.activation_penalty import activation_penalty
-from fairseq_wsum.plugin.modules.embedding_dropout import EmbeddingDropout
-from fairseq_wsum.plugin.modules.weight_dropout import WeightDropout
+from fairseq_wsum.plugin.modules.dropout import EmbeddingDropout, WeightDropout
 
 WORDS = 30
 SMALL = dict(decoder_embed_dim=6, decoder_layers=2, dropout=0.0, init_range=0.5)
@@ -48,25 +46,6 @@ def test_embedding_dropout_drops_whole_words_and_scales_the_others() -> None:
     assert not torch.equal(dropout(embed, tokens), x)  # the next pass drops others
     assert torch.equal(dropout.eval()(embed, tokens), whole)
     assert not EmbeddingDropout(1.0)(embed, tokens).any()
-
-
-def test_a_model_drops_whole_words_of_its_input() -> None:
-    model, tokens, inputs = make_model(embedding_dropout=0.5).train(), make_tokens(), []
-    model.decoder.lstm.register_forward_pre_hook(lambda lstm, given: inputs.append(given[0]))
-    model(tokens)
-    (x,) = (part.transpose(0, 1) for part in inputs)
-    dropped = (x == 0).all(-1)
-    whole = model.decoder.embed_tokens(tokens)
-    torch.testing.assert_close(x, torch.where(dropped[..., None], 0, whole / 0.5))
-    words = set(tokens[dropped].tolist())
-    assert words and words.isdisjoint(tokens[~dropped].tolist())
-
-
-def test_a_dropped_word_can_still_be_predicted() -> None:
-    """A shared output embedding is not dropped."""
-    options = dict(embedding_dropout=0.5, share_decoder_input_output_embed=True)
-    logits, _ = make_model(**options).train()(make_tokens())
-    assert logits.abs().amax((0, 1))[4:].all()
 
 
 # Recurrent weights
@@ -105,15 +84,6 @@ def test_without_recurrent_weights_a_model_equals_one_with_all_of_them_dropped()
         if "weight_hh" in name:
             nn.init.zeros_(weight)
     torch.testing.assert_close(model.train()(tokens)[0], plain(tokens)[0])
-
-
-@pytest.mark.parametrize("norm", [nn.utils.parametrizations.weight_norm, nn.utils.weight_norm])
-@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
-def test_weight_dropout_of_a_matrix_with_weight_norm_is_an_error(norm) -> None:
-    lstm = WsumLSTM(3, 4)
-    norm(lstm, "weight_hh_l0")
-    with pytest.raises(ValueError, match=r"--weight-dropout 0\.5: no recurrent matrix"):
-        WeightDropout(0.5)(lstm, torch.randn(2, 1, 3), None)
 
 
 def test_weight_dropout_trains_the_weights_and_keeps_their_names() -> None:

@@ -107,7 +107,7 @@ def test_a_translation_model_has_no_perplexity(model, tmp_path) -> None:
     succeeds("prepare_text.sh", "--data", tmp_path, "--out", tmp_path / "data")
     checkpoint = ["--checkpoint", model / "checkpoint_last.pt"]
     message = fails("perplexity.sh", tmp_path / "data", *checkpoint)
-    assert "needs a language model, and wsum_lstm is not one: score translation models" in message
+    assert "--arch wsum_lstm is a translation model: give --task translation" in message
     link = tmp_path / "data 12:30"
     link.symlink_to(tmp_path / "data")
     assert f"{link}: fairseq splits paths at ':'" in fails("perplexity.sh", link, *checkpoint)

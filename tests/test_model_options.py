@@ -27,12 +27,6 @@ from fairseq_wsum.plugin.models.wsum_lstm import WsumLSTMModel
 from fairseq_wsum.plugin.models.wsum_lstm_config import WsumLSTMConfig, read_config
 
 
-def test_user_options_override_a_preset() -> None:
-    args = Namespace(encoder_layers=3)
-    ARCH_CONFIG_REGISTRY["wsum_lstm_multi30k"](args)
-    assert args.encoder_layers == 3
-
-
 def test_a_preset_that_hydra_would_ignore_is_rejected() -> None:
     arch = "wsum_lstm_multi30k"
     cfg = OmegaConf.structured(WsumLSTMConfig())
@@ -54,8 +48,9 @@ def test_the_multi30k_preset_equals_the_model_of_the_hydra_example() -> None:
 
 
 def test_the_dropouts_of_the_multi30k_preset_follow_dropout() -> None:
-    args = Namespace(dropout=0.1, decoder_dropout_in=0.2)
+    args = Namespace(dropout=0.1, decoder_dropout_in=0.2, encoder_layers=3)
     ARCH_CONFIG_REGISTRY["wsum_lstm_multi30k"](args)
+    assert args.encoder_layers == 3  # as the user gave it
     encoder, decoder = read_config(args).encoder, read_config(args).decoder
     assert (encoder.dropout_in, encoder.dropout_out, decoder.dropout_in) == (0.1, 0.1, 0.2)
     assert decoder.dropout_out == encoder.layer_dropout == 0.1

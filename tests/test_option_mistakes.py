@@ -1,7 +1,6 @@
 """Mistakes in the options of all models: the message names the option, its value and the cure."""
 
 from argparse import Namespace
-from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
@@ -10,15 +9,12 @@ pytest.importorskip("fairseq")
 from fairseq import models, options
 from fairseq.data import TruncatedDictionary
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-from fairseq.models import MODEL_DATACLASS_REGISTRY
 from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from translation import SMALL, SOURCE, TARGET, make_task
 
 import fairseq_wsum.plugin  # noqa: F401  # registers the models
-from fairseq_wsum.plugin.models.fields import LIMITS
 
-UNLINKED = dict(encoder_cell="no-gates", decoder_cell="no-srnn-out-hidden")
 HEADS = dict(decoder_hidden_size=7, decoder_attention_heads=7)
 TASKS = {name: make_task(TARGET, TARGET) for name in ("wsum_lstm_lm", "wsum_transformer_lm")}
 MISTAKES = {
@@ -37,7 +33,6 @@ MISTAKES = {
         (dict(decoder_attention="soft"), "--decoder-attention soft: choose one of general, dot"),
         (dict(decoder_input_feeding="maybe"), "--decoder-input-feeding maybe: choose one of 1, tr"),
         (dict(decoder_attention="dot"), r"-attention dot needs an encoder output size .*\(5"),
-        (dict(decoder_attention="none", **UNLINKED), "the decoder could not see the source"),
         (dict(decoder_attention_heads=3), "-heads 3 does not divide --decoder-hidden-size 7: give"),
         (dict(HEADS, decoder_attention="mlp"), "-heads 7 with --decoder-attention mlp: only gen"),
         (dict(HEADS, decoder_attention="none"), "-heads 7 with --decoder-attention none: only"),
@@ -56,7 +51,7 @@ MISTAKES = {
         ),
         (
             dict(criterion="adaptive_loss", adaptive_softmax_cutoff="[exit()]"),
-            r"--adaptive-softmax-cutoff is '\[exit\(\)\]': this is not a literal",
+            r"the option '\[exit\(\)\]' is not a literal of Python",
         ),
     ],
     "wsum_lstm_lm": [
@@ -92,10 +87,6 @@ MISTAKES = {
         (dict(decoder_hidden_size=0), "--decoder-hidden-size 0: give at least 1"),
         (dict(decoder_attention_layers="7"), "numbers from 0 to 1"),
         (dict(decoder_attention_layers="0"), "give --token-positional-embeddings"),
-        (
-            dict(adaptive_softmax_cutoff="2k,10k"),
-            "--adaptive-softmax-cutoff is '2k,10k': this is not a literal",
-        ),
     ],
 }
 
@@ -111,15 +102,6 @@ MISTAKES = {
 def test_the_message_names_the_option(arch, given, message) -> None:
     with pytest.raises(ValueError, match=message):
         models.build_model(Namespace(arch=arch, **{**SMALL, **given}), TASKS.get(arch, make_task()))
-
-
-@pytest.mark.parametrize("arch", MISTAKES)
-def test_defaults_are_within_their_limits(arch) -> None:
-    known = fields(MODEL_DATACLASS_REGISTRY[arch])
-    limited = [one for one in known if LIMITS in one.metadata]
-    assert len(limited) > 2
-    for one in limited:
-        assert one.default is None or one.metadata[LIMITS].cure_for(one.default) is None, one.name
 
 
 @pytest.mark.parametrize("arch", MISTAKES)
@@ -144,13 +126,6 @@ def test_a_truncated_output_dictionary_is_rejected() -> None:
     task = SimpleNamespace(source_dictionary=SOURCE, target_dictionary=cut)
     with pytest.raises(ValueError, match="--output-dictionary-size: this model predicts"):
         models.build_model(Namespace(arch="wsum_lstm_lm", **SMALL), task)
-
-
-@pytest.mark.parametrize("arch", ["wsum_lstm", "wsum_lstm_lm", "wsum_transformer"])
-def test_a_missing_file_of_embeddings_is_named(arch) -> None:
-    task = TASKS.get(arch, make_task())
-    with pytest.raises(ValueError, match=r"--decoder-embed-path gone: no such file.*-overrides"):
-        models.build_model(Namespace(arch=arch, **SMALL, decoder_embed_path="gone"), task)
 
 
 @pytest.mark.parametrize("option", ["replace_unk", "print_alignment"])

@@ -3,7 +3,6 @@
 import copy
 import gc
 import logging
-import sys
 import weakref
 from collections import Counter
 
@@ -137,14 +136,6 @@ def test_other_data_or_another_seed_leave_nothing_out(change, caplog) -> None:
     assert "The epoch begins again" in caplog.text
 
 
-def test_a_checkpoint_of_a_version_that_saved_no_seed_continues(caplog) -> None:
-    (first,), (second,) = iterators(1), iterators(1)
-    done, state = read_some(first, 3), first.state_dict()
-    del state["batches"]["seed"]
-    second.load_state_dict(state)
-    assert sorted(done + read_some(second)) == list(range(47)) and not caplog.records
-
-
 def test_a_checkpoint_from_fairseq_alone_is_read_as_before() -> None:
     (first,), (second,) = iterators(1), iterators(1)
     done = read_some(first, 3)
@@ -237,32 +228,3 @@ def test_an_iterator_is_freed_without_the_garbage_collector() -> None:
         assert alive() is None
     finally:
         gc.enable()
-
-
-class Collecting(Numbers):
-    """The number of errors in the garbage that a worker collects."""
-
-    def __getitem__(self, index: int) -> int:
-        errors: list = []
-        sys.unraisablehook = errors.append  # not restored, as the process is the worker's
-        gc.collect()
-        return len(errors)
-
-
-def test_a_worker_does_not_collect_the_loader_of_another_epoch(monkeypatch) -> None:
-    older = iter(torch.utils.data.DataLoader(Numbers(4), num_workers=1))
-    next(older)
-    cycle = [older]
-    cycle.append(cycle)
-    gc.disable()
-    try:
-        del older, cycle
-        epochs = EpochBatchIterator(
-            Collecting(4), list, batches_of(4), num_workers=1, buffer_size=2
-        )
-        assert read_some(epochs) == [0, 0, 0, 0]
-    finally:
-        gc.enable()
-        # torch waits that long for the older loader's worker, 5 seconds by default
-        monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.1)
-        gc.collect()

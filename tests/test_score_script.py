@@ -362,6 +362,6 @@ def test_a_model_of_the_other_direction_is_scored_in_its_own(prepared, tmp_path)
     message = f"{model} translates from de to en: give --source-lang de --target-lang en"
     assert message in run(*command, check=False)
     run(*command, *languages, "--max-len-b", 9, "--required-batch-size-multiple", 1)
-    assert "translates from de to en: give a new --save-dir, or give --source-lang de" in run(
+    assert "the options of that model: --source-lang de, --target-lang en" in run(
         *(SCRIPTS / train[0], *train[1:], "--max-epoch", 3), check=False
     )

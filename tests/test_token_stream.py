@@ -1,7 +1,5 @@
 """The corpus as one stream: every token once, in order, with its whole past before it."""
 
-import gc
-import weakref
 from argparse import Namespace
 
 import numpy as np
@@ -145,21 +143,6 @@ def test_other_processes_have_nothing_to_score() -> None:
     assert all(second[k]["ntokens"] == 0 for k in range(len(second)))
 
 
-def test_fairseqs_older_format_is_read_into_memory() -> None:
-    class Cached(Sentences):
-        supports_prefetch, fetched = True, False
-
-        def prefetch(self, indices) -> None:
-            self.fetched = sorted(indices) == list(range(len(self)))
-
-        def __getitem__(self, k):
-            assert self.fetched
-            return super().__getitem__(k)
-
-    stream = TokenStream(Cached([torch.arange(5, 8), torch.arange(5, 7)]), **SYMBOLS)
-    assert stream.read(1, 5).tolist() == [6, 7, 5, 6]
-
-
 # The iterator
 
 
@@ -207,17 +190,6 @@ def test_a_checkpoint_at_the_end_of_an_epoch_has_no_states() -> None:
     make_iterator(steps=7).load_state_dict(state)  # a new epoch may be of another layout
 
 
-def test_a_position_in_other_streams_is_rejected() -> None:
-    iterator = make_iterator()
-    next(iterator.next_epoch_itr())
-    saved = iterator.state_dict()
-    with pytest.raises(ValueError, match=r"steps was 4 and is 3 now\. .*--reset-dataloader"):
-        make_iterator(steps=3).load_state_dict(saved)
-    del saved["layout"]  # of another task
-    with pytest.raises(ValueError, match="streams was unknown and is 2 now"):
-        make_iterator().load_state_dict(saved)
-
-
 def test_a_position_in_streams_is_none_in_sentences(caplog) -> None:
     streams = make_iterator()
     next(streams.next_epoch_itr())
@@ -244,7 +216,6 @@ def iterator_of_the_task(
     [
         (dict(streams=3), "--batch-size was 2 and is 3 now."),
         (dict(steps=3), "--tokens-per-sample was 4 and is 3 now."),
-        (dict(update_freq=(2,)), "the number of batches in an update was 1 and is 2 now."),
         (dict(processes=2), "the number of batches in an update was 1 and is 2 now."),
         (dict(tokens=38), "the number of training tokens was 37 and is 38 now."),
     ],
@@ -338,17 +309,3 @@ def test_sentences_have_no_state() -> None:
     sample = {"net_input": {}, "target": torch.zeros(2, 3)}
     with StreamStates().carried(sample) as same:
         assert same is sample
-
-
-def test_a_data_loader_is_freed_with_its_iterator() -> None:
-    """Otherwise its worker processes would live until the garbage collector runs."""
-    iterator = make_iterator()
-    batches = iterator.next_epoch_itr()
-    assert len(list(batches)) == len(iterator)
-    gone = weakref.ref(iterator)
-    gc.disable()
-    try:
-        del iterator, batches
-        assert gone() is None
-    finally:
-        gc.enable()

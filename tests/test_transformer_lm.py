@@ -10,11 +10,9 @@ pytest.importorskip("fairseq")
 from fairseq.data import TruncatedDictionary
 from fairseq.models.transformer_lm import TransformerLanguageModel, TransformerLanguageModelConfig
 from fairseq.tasks.language_modeling import LanguageModelingTask
-from test_token_stream import make_stream
 from translation import PAD, SOURCE
 
 from fairseq_wsum import CELLS
-from fairseq_wsum.plugin.data.stream_states import StreamStates
 from fairseq_wsum.plugin.models.wsum_transformer_lm import WsumTransformerLanguageModel
 from fairseq_wsum.plugin.models.wsum_transformer_lm_config import read_config
 from fairseq_wsum.plugin.modules import CarriedState
@@ -41,7 +39,6 @@ VARIANTS = {
     "characters": dict(character_embeddings=True),
     "adaptive-input": dict(adaptive_input=True, adaptive_input_cutoff="8", decoder_input_dim=8),
 }
-every_variant = pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
 ADAPTIVE = dict(adaptive_input=True, adaptive_input_cutoff="8", adaptive_softmax_cutoff="8")
 CHARACTERS = dict(
     character_filters="[(1, 8), (2, 8)]", character_embedding_dim=3, char_embedder_highway_layers=1
@@ -86,16 +83,6 @@ def make_tokens(streams: int = 3, steps: int = 11) -> Tensor:
     return torch.randint(4, len(SOURCE), (streams, steps))
 
 
-@every_variant
-def test_a_text_in_parts_equals_the_whole_text(options) -> None:
-    model, tokens = make_model(**options), make_tokens()
-    whole, _ = model(tokens)
-    carried = CarriedState()
-    parts = [model(part, carried_state=carried)[0] for part in tokens.split([4, 1, 6], dim=1)]
-    torch.testing.assert_close(torch.cat(parts, dim=1), whole)
-    torch.testing.assert_close(model(tokens)[0], whole)  # nothing is left in the model
-
-
 def test_a_model_without_self_attention_keeps_no_mask() -> None:
     model = make_model()
     model(torch.randint(5, 9, (1, 50)))
@@ -119,18 +106,6 @@ def test_a_text_continues_in_another_precision() -> None:
     torch.testing.assert_close(rest.double(), whole[:, 6:], rtol=1e-4, atol=1e-5)
 
 
-@every_variant
-def test_incremental_decoding_equals_full_decoding(options) -> None:
-    model, tokens = make_model(**options), make_tokens()
-    whole, _ = model(tokens)
-    state: dict = {}
-    steps = [
-        model.decoder(tokens[:, : t + 1], incremental_state=state)[0]
-        for t in range(tokens.shape[1])
-    ]
-    torch.testing.assert_close(torch.cat(steps, dim=1), whole)
-
-
 def test_padding_at_the_end_of_a_part_does_not_change_the_state() -> None:
     model, tokens = make_model(), make_tokens(2, 6)
     padded = tokens.clone()
@@ -141,14 +116,6 @@ def test_padding_at_the_end_of_a_part_does_not_change_the_state() -> None:
     assert with_padding.last is not None and without.last is not None
     for part, expected in zip(with_padding.last, without.last, strict=True):
         torch.testing.assert_close(part[:, 1:], expected)
-
-
-def test_the_gradient_stops_at_the_previous_part() -> None:
-    model = make_model()
-    carried = CarriedState()
-    model(make_tokens(), carried_state=carried)
-    assert [part.shape for part in carried.last or ()] == [(2, 3, 8)] * 2
-    assert all(not part.requires_grad for part in carried.last or ())
 
 
 def test_recomputed_layers_start_from_the_carried_state_too() -> None:
@@ -177,24 +144,6 @@ def test_layer_drop_keeps_the_state_of_the_layers_that_it_leaves_out() -> None:
             changed.add(tuple((carried.last[0] != before[0]).flatten(1).any(1).tolist()))
         before = carried.last
     assert len(changed) > 2  # either layer, both, none
-
-
-def test_steps_without_any_layer_keep_the_state(caplog) -> None:
-    model, tokens = make_model(decoder_layerdrop=1.0).train(), make_tokens(steps=4)
-    states = StreamStates()
-    before = None
-    for step, part in enumerate(tokens.split(1, dim=1)):
-        model.decoder.layers.p = 0.0 if step == 1 else 1.0
-        sample = dict(group=0, step=step, target=part, net_input=dict(src_tokens=part))
-        with states.carried(sample) as given:
-            model(**given["net_input"])
-            carried = given["net_input"]["carried_state"]
-        assert (carried.last is None) == (step == 0)
-        if step > 1:
-            torch.testing.assert_close(carried.last, before)
-        before = carried.last
-        states.load_state_dict(states.state_dict())  # as in a checkpoint
-    assert not caplog.text
 
 
 @pytest.mark.parametrize("options", FAIRSEQS_OPTIONS.values(), ids=FAIRSEQS_OPTIONS)
@@ -242,14 +191,10 @@ def test_a_model_that_keeps_attention_cannot_carry_its_state() -> None:
         task.build_model(Namespace(**args, token_positional_embeddings=True))
 
 
-def test_a_model_that_keeps_attention_may_continue_sentences_but_not_score_a_stream() -> None:
-    task = WsumLanguageModelingTask(WsumLanguageModelingConfig(data="none"), SOURCE)
+def test_a_model_that_keeps_attention_may_continue_sentences() -> None:
+    cfg = WsumLanguageModelingConfig(data="none", sample_break_mode="eos")
     args = Namespace(**SMALL, _name="wsum_transformer_lm", decoder_attention_layers="1")
-    task.build_model(args, from_checkpoint=True)  # as fairseq-interactive does
-    stream, _ = make_stream(3)
-    for read in (task.get_batch_iterator, task.eval_lm_dataloader):
-        with pytest.raises(ValueError, match=r"carries the state .* without --decoder-attention"):
-            read(stream)
+    WsumLanguageModelingTask(cfg, SOURCE).build_model(args, from_checkpoint=True)
 
 
 def test_only_positions_limit_the_length() -> None:

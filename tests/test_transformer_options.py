@@ -1,20 +1,22 @@
-"""The options of `wsum_transformer`: their defaults, and an error for every wrong one."""
+"""The options, the preset and the weights of `wsum_transformer`."""
 
 from argparse import ArgumentParser, Namespace
 
 import pytest
+import torch
 
 pytest.importorskip("fairseq")
 from fairseq.models.transformer import TransformerModel
 from fairseq.models.transformer.transformer_legacy import base_architecture
 from omegaconf import OmegaConf
 from transformer_models import SMALL, make_model, recurrent_layers
-from translation import make_task
+from translation import SOURCE, TARGET, make_batch, make_dictionary, make_task
 
 from fairseq_wsum import CELLS
 from fairseq_wsum.plugin.models.wsum_lstm_config import WsumLSTMConfig
 from fairseq_wsum.plugin.models.wsum_transformer import (
     WsumTransformerModel,
+    wsum_transformer_multi30k,
 )
 from fairseq_wsum.plugin.models.wsum_transformer_config import WsumTransformerConfig, read_config
 
@@ -66,3 +68,93 @@ def test_the_dataclass_gives_the_same_model() -> None:
     cfg = WsumTransformerConfig(**SMALL, cell="no-srnn-hidden")
     model = WsumTransformerModel.build_model(cfg, make_task())
     assert model.state_dict().keys() == make_model().state_dict().keys()
+
+
+# The preset
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(dict(cell=cell) for cell in CELLS),
+        dict(cell="lstm", coupled_gates=True),
+        dict(cell="no-srnn-hidden", coupled_gates=True),
+        dict(cell="qrnn", window=2),
+        dict(encoder_cell="qrnn", decoder_cell="lstm", window=2),
+    ],
+    ids=lambda options: "-".join(map(str, options.values())),
+)
+def test_the_preset_gives_every_cell_as_many_parameters_as_fairseqs(options) -> None:
+    words = make_dictionary(3000)
+    args = Namespace(**options)
+    wsum_transformer_multi30k(args)
+    model = WsumTransformerModel.build_model(args, make_task(words, words))
+    tiny = dict(encoder_embed_dim=128, encoder_ffn_embed_dim=256, share_all_embeddings=True)
+    for side in ("encoder", "decoder"):
+        tiny |= {f"{side}_layers": 4, f"{side}_attention_heads": 4}
+    args = Namespace(**tiny)
+    base_architecture(args)
+    peer = TransformerModel.build_model(args, make_task(words, words))
+    ours, theirs = (sum(map(torch.numel, one.parameters())) for one in (model, peer))
+    assert ours == pytest.approx(theirs, rel=2e-3)
+
+
+@pytest.mark.parametrize("side", ["encoder", "decoder"])
+def test_attention_in_all_layers_has_the_feed_forward_width_of_fairseqs(side) -> None:
+    args = Namespace(cell="lstm", **{f"{side}_attention_layers": "all"})
+    wsum_transformer_multi30k(args)
+    assert getattr(args, f"{side}_ffn_embed_dim") == 256
+    assert not hasattr(args, f"{side}_hidden_size")  # which would have no effect
+    mixed = Namespace(cell="no-srnn-hidden", **{f"{side}_attention_layers": "0,1"})
+    wsum_transformer_multi30k(mixed)
+    assert 192 < getattr(mixed, f"{side}_ffn_embed_dim") < 256
+
+
+def test_the_preset_has_the_dropout_that_is_given_or_0_3() -> None:
+    for given, expected in ((dict(), 0.3), (dict(dropout=0.1), 0.1)):
+        args = Namespace(**given)
+        wsum_transformer_multi30k(args)
+        assert args.dropout == expected
+
+
+# Weights: shared, pruned, and loaded with the right dictionary
+
+
+def test_a_model_with_an_adaptive_softmax_and_shared_embeddings_loads_its_weights() -> None:
+    options = dict(adaptive_softmax_cutoff="8,16", share_decoder_input_output_embed=True)
+    model = make_model(**options)
+    weights = model.state_dict()
+    model.load_state_dict(weights)  # fairseq's, which upgrades the weights
+    assert "decoder.output_projection.weight" not in weights
+
+
+def test_layers_can_be_dropped_in_training_and_pruned_afterwards() -> None:
+    torch.manual_seed(3)
+    model = make_model(encoder_layerdrop=0.5, decoder_layerdrop=0.5, dropout=0.0).train()
+    batch = make_batch()
+    assert len({model(*batch)[0].sum().item() for _ in range(8)}) > 1
+    kept = dict(encoder_layers_to_keep="1", decoder_layers_to_keep="0")
+    small = make_model(**kept)
+    small.load_state_dict(model.state_dict(), model_cfg=Namespace(arch="wsum_transformer", **kept))
+    assert len(small.encoder.layers) == len(small.decoder.layers) == 1
+    torch.testing.assert_close(
+        small.encoder.layers[0].self_attn.out_proj.weight,
+        model.encoder.layers[1].self_attn.out_proj.weight,
+    )
+
+
+def test_embeddings_and_output_can_be_one_matrix() -> None:
+    model = make_model(make_task(SOURCE, SOURCE), share_all_embeddings=True)
+    assert model.encoder.embed_tokens is model.decoder.embed_tokens
+    assert model.decoder.output_projection.weight is model.encoder.embed_tokens.weight
+    with pytest.raises(ValueError, match="--share-all-embeddings requires a joined dictionary"):
+        make_model(make_task(SOURCE, TARGET), share_all_embeddings=True)
+
+
+def test_a_model_with_merged_embeddings_is_loaded() -> None:
+    # fairseq changes the source dictionary
+    task = make_task(make_dictionary(20), make_dictionary(10))
+    model = make_model(task, merge_src_tgt_embed=True)
+    model.load_state_dict(model.state_dict())
+    second = make_model(task, merge_src_tgt_embed=True)  # of an ensemble
+    second.load_state_dict(model.state_dict())

@@ -204,12 +204,6 @@ def test_options_of_fairseq_can_be_combined(data, tmp_path) -> None:
     assert len(lines["H"]) == SENTENCES["test"]
 
 
-def test_fairseqs_lstm_trains_and_translates_with_the_plugin(data, tmp_path) -> None:
-    """Its checkpoint holds a Namespace, which torch.load refuses unless told otherwise."""
-    train(data, tmp_path, "lstm", "--max-epoch", 1, "--decoder-out-embed-dim", 8)
-    assert len(generate(data, tmp_path / "checkpoint_last.pt")["H"]) == SENTENCES["test"]
-
-
 def test_a_transformer_with_gated_sums_trains_resumes_and_translates(data, tmp_path) -> None:
     """With many of fairseq's options, an ensemble, unknown words and pruned layers."""
     options = [
@@ -248,27 +242,6 @@ def test_a_mixed_transformer_trains_with_an_adaptive_softmax(data, tmp_path) -> 
     assert len(generate(data, tmp_path / "checkpoint_last.pt")["H"]) == SENTENCES["test"]
 
 
-def test_hydra_trains_a_transformer_with_gated_sums(data, tmp_path) -> None:
-    heads = dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 2)
-    config = {
-        "common": {"user_dir": str(USER_DIR), "cpu": True},
-        "task": {"_name": "translation", "data": str(data)},
-        "model": {"_name": "wsum_transformer", "encoder_embed_dim": 8, "cell": "mingru", **heads},
-        "criterion": {"_name": "wsum_cross_entropy"},
-        "optimizer": {"_name": "adam"},
-        "lr_scheduler": {"_name": "fixed"},
-        "optimization": {"lr": [0.01], "max_update": 2},
-        "dataset": {"batch_size": 16, "required_batch_size_multiple": 1},
-        "checkpoint": {"save_dir": str(tmp_path)},
-    }
-    (tmp_path / "small.yaml").write_text(json.dumps(config))
-    named = ("--config-dir", tmp_path, "--config-name", "small")
-    run("fairseq-hydra-train", *named, f"hydra.run.dir={tmp_path}")
-    checkpoint = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)
-    assert checkpoint["model"]["decoder.layers.5.self_attn.wsum.weight_ih_l0"].shape == (16, 8)
-    assert len(generate(data, tmp_path / "checkpoint_last.pt")["H"]) == SENTENCES["test"]
-
-
 def test_the_hydra_example_trains(data, tmp_path) -> None:
     run(
         "fairseq-hydra-train",
@@ -285,12 +258,6 @@ def test_the_hydra_example_trains(data, tmp_path) -> None:
     assert checkpoint["cfg"]["model"]["cell"] == "no-srnn-hidden"
     assert "decoder.lstm.weight_hh_l0" not in checkpoint["model"]
     assert len(generate(data, tmp_path / "checkpoint_last.pt")["H"]) == SENTENCES["test"]
-
-
-def test_a_wrong_option_is_named_on_the_command_line(data, tmp_path) -> None:
-    output = train(data, tmp_path, "wsum_lstm", "--cell", "lstm2", check=False)
-    assert "--cell lstm2: choose one of lstm, no-srnn" in output
-    assert not list(tmp_path.glob("*.pt"))
 
 
 @pytest.mark.parametrize("what", ["dropout", "joint-gradients", "single-step"])

@@ -60,7 +60,7 @@ def make_generation(replace_unk=None, print_alignment=None, lm_path=None) -> Nam
     return Namespace(generation=Namespace(beam=5, **options))
 
 
-def step_by_step(model: WsumLSTMModel, src: Tensor, prev: Tensor) -> tuple[Tensor, Tensor | None]:
+def step_by_step(model, src: Tensor, prev: Tensor) -> tuple[Tensor, Tensor | None]:
     """Scores and attention of incremental decoding, one token at a time."""
     encoder_out = model.encoder(src)
     state: dict = {}
@@ -68,7 +68,8 @@ def step_by_step(model: WsumLSTMModel, src: Tensor, prev: Tensor) -> tuple[Tenso
         model.decoder(prev[:, : t + 1], encoder_out=encoder_out, incremental_state=state)
         for t in range(prev.size(1))
     ]
-    attention = None if steps[0][1] is None else torch.cat([s[1] for s in steps], dim=1)
+    attends = isinstance(steps[0][1], Tensor)
+    attention = torch.cat([s[1] for s in steps], dim=1) if attends else None
     return torch.cat([s[0] for s in steps], dim=1), attention
 
 

@@ -4,13 +4,14 @@
 programs must import it explicitly.
 """
 
-from . import compat, decoding
+from . import compat
 from .criterions import wsum_cross_entropy
+from .decoding import beam_search
 from .models import wsum_lstm, wsum_lstm_lm, wsum_transformer, wsum_transformer_lm
 from .tasks import wsum_language_modeling
 
 compat.apply()
-decoding.apply()
+beam_search.apply()
 
 __all__ = [
     "wsum_cross_entropy",

@@ -28,7 +28,7 @@ def _load_all_entries() -> None:
 
     @functools.wraps(restore)
     def restore_all(self: EMA, state_dict: dict[str, Tensor], *args: Any, **named: Any) -> None:
-        restore(self, {**_tensors(self.model), **state_dict}, *args, **named)
+        restore(self, {**self.model.state_dict(), **state_dict}, *args, **named)
 
     EMA.restore = restore_all
 
@@ -42,7 +42,7 @@ def _average_shared_tensors_once() -> None:
 
     @functools.wraps(step)
     def step_once(self: EMA, new_model: nn.Module, *args: Any, **named: Any) -> None:
-        averages = self.fp32_params if self.config.ema_fp32 else _tensors(self.model)
+        averages = self.fp32_params if self.config.ema_fp32 else self.model.state_dict()
         names: dict[Any, str] = {}  # the first name of each tensor
         for name, average in averages.items():
             names.setdefault(average.data_ptr() if average.numel() else name, name)
@@ -52,14 +52,3 @@ def _average_shared_tensors_once() -> None:
         step(self, SimpleNamespace(state_dict=lambda: distinct), *args, **named)
 
     EMA._step_internal = step_once
-
-
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """All parameters and buffers of a model, shared ones under each of their names.
-
-    `state_dict()` has them, too, but our models compute the fingerprints of dictionaries for it.
-    """
-    return {
-        **dict(model.named_parameters(remove_duplicate=False)),
-        **dict(model.named_buffers(remove_duplicate=False)),
-    }

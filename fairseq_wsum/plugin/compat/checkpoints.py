@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
-import shlex
 import shutil
-from argparse import Action, ArgumentParser, Namespace
-from collections.abc import Iterable, Sequence
+from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import torch
 from fairseq import checkpoint_utils
 from fairseq.dataclass.configs import CheckpointConfig
 from fairseq.file_io import PathManager
-from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.tasks import FairseqTask
 from omegaconf import DictConfig, OmegaConf
 
@@ -32,7 +30,6 @@ _WITHOUT_WEIGHTS = _CELLS | {
     "encoder_attention_heads",
     "merge_src_tgt_embed",
     "no_scale_embedding",
-    "no_token_positional_embeddings",
     "residuals",
     "share_all_embeddings",
     "share_decoder_input_output_embed",
@@ -94,147 +91,115 @@ def _check_before_resuming() -> None:
 
     With a damaged checkpoint_last.pt fairseq fails with a bare EOFError (checkpoint_utils.py). If
     the file of --restore-file is missing, it starts anew and overwrites the checkpoints in the
-    folder. If the file is of another model, its message names no option; and if the weights have
-    the same shapes, such as those of a model with other attention heads, it continues without a
-    message. It also continues in the other direction of translation.
+    folder. If the weights have the same shapes, as with another cell or other attention heads, or
+    in the other direction of translation, it continues without a message.
     """
     load_checkpoint = checkpoint_utils.load_checkpoint
 
     @functools.wraps(load_checkpoint)
     def load_tested_checkpoint(cfg: CheckpointConfig, trainer: Any, **kwargs: Any) -> Any:
-        suffix = trainer.checkpoint_suffix
         if trainer.data_parallel_rank == 0:  # only this process reads the file
-            _check(cfg, suffix)
-            _check_model(cfg, suffix, trainer.cfg.model)
-            _check_direction(cfg, suffix, trainer.task)
-        try:
-            return load_checkpoint(cfg, trainer, **kwargs)
-        except Exception as error:
-            if "ensure that the architectures match" not in str(error):
-                raise
-            cause, model = error.__context__, trainer.cfg.model
-            raise ValueError(_mismatch(cause, *_loaded(cfg, suffix), model)) from error
+            _check(cfg, trainer)
+        return load_checkpoint(cfg, trainer, **kwargs)
 
     checkpoint_utils.load_checkpoint = load_tested_checkpoint
 
 
-def _check_model(cfg: CheckpointConfig, suffix: str, model: DictConfig | Namespace) -> None:
-    """Check the options that fairseq cannot check by loading the weights of a training."""
-    option, name = _loaded(cfg, suffix)
-    found = _other_options(Path(name), model)
-    # a new training may start from the weights with other options, but not with another cell
-    if found.keys() & (_WITHOUT_WEIGHTS if _continues(cfg, option) else _CELLS):
-        raise ValueError(_of_another_model(option, name, found.values()))
-
-
-def _check_direction(cfg: CheckpointConfig, suffix: str, task: FairseqTask) -> None:
-    option, name = _loaded(cfg, suffix)
-    if _continues(cfg, option) and Path(name).is_file():
-        pair = _other_direction(Path(name), task.cfg)
-        if pair is not None:
-            cure = "give a new --save-dir, or " if option == "--save-dir" else ""
-            raise ValueError(
-                f"{name} translates from {_from_to(pair)}: {cure}{_with_options(pair)}"
-            )
-
-
-def _continues(cfg: CheckpointConfig, option: str) -> bool:
-    """Whether the training from which fairseq loads continues."""
-    return option == "--save-dir" or (option == "--restore-file" and not cfg.reset_optimizer)
-
-
-def _other_direction(path: Path, options: Any) -> tuple[str, str] | None:
-    """The languages of a checkpoint if its model translates the other way than a task's options."""
-    found, wanted = languages(read(path, mmap=True)), languages({"cfg": {"task": options}})
-    return found if found is not None and wanted == found[::-1] else None
-
-
-def _from_to(pair: tuple[str, str]) -> str:
-    return " to ".join(pair)
-
-
-def _with_options(pair: tuple[str, str]) -> str:
-    source, target = pair
-    return f"give --source-lang {source} --target-lang {target}"
-
-
-def _mismatch(
-    cause: BaseException | None, option: str, name: str, model: DictConfig | Namespace
-) -> str:
-    """Why the weights in the file `name` do not suit the model, and the cure."""
-    if isinstance(cause, ValueError):  # of this package, such as another dictionary
-        return f"{name}: {cause}"
-    tensors = str(cause).splitlines()[1:]  # after torch's title
-    example = "".join(f" ({line.strip()})" for line in tensors[:1])
-    return _of_another_model(option, name, _other_options(Path(name), model).values(), example)
-
-
-def _of_another_model(option: str, name: str, options: Iterable[str], example: str = "") -> str:
-    """The message about a checkpoint of a model with other options, or else with an example."""
-    cure = "give a new --save-dir, or " if option == "--save-dir" else ""
-    listed = ", ".join(options)
-    example = f": {listed}" if listed else example
-    return f"{name} is a checkpoint of another model: {cure}give the options of that model{example}"
-
-
-def _other_options(path: Path, model: DictConfig | Namespace) -> dict[str, str]:
-    """The options of a model in a file that another model does not have, such as --cell lstm."""
-    if not path.is_file():  # a new training, or a URL
-        return {}
-    state = read(path, mmap=True)
-    saved, given = map(_values, ((state.get("cfg") or {}).get("model", state.get("args")), model))
-    theirs, ours = (ARCH_MODEL_REGISTRY.get(values.get("arch")) for values in (saved, given))
-    if theirs is None or ours is not theirs:
-        return {"arch": f"--arch {saved['arch']}"} if "arch" in saved else {}
-    parser = ArgumentParser(add_help=False)
-    theirs.add_args(parser)
-    actions = {action.dest: action for action in parser._actions}
-    changed = {name for name in saved.keys() & given.keys() if saved[name] != given[name]}
-    if "token_positional_embeddings" in given:  # a model of this package, whose default is without
-        changed.discard("no_token_positional_embeddings")
-    presets = {}
-    if saved.get("preset") != given.get("preset"):  # which sets most of the other options
-        presets = {"arch": f"--arch {saved.get('preset') or saved['arch']}"}
-        changed &= _WITHOUT_WEIGHTS
-    named = sorted(changed & actions.keys())
-    return presets | {name: _as_given(actions[name], saved[name]) for name in named}
-
-
-def _as_given(action: Action, value: Any) -> str:
-    """How the command line gives an option this value, such as --cell lstm or no --residuals."""
-    option = action.option_strings[0]
-    if action.nargs == 0:  # a flag
-        return option if value == action.const else f"no {option}"
-    return f"no {option}" if value is None else f"{option} {shlex.quote(str(value))}"
-
-
-def _values(model: object) -> dict[str, Any]:
-    """The options of a model by name; `arch` is its architecture."""
-    if isinstance(model, Namespace):  # of a model without a dataclass
-        return vars(model)
-    if isinstance(model, DictConfig):
-        model = OmegaConf.to_container(model, resolve=True, enum_to_str=True)  # as fairseq saves it
-    return {**model, "arch": model.get("_name")} if isinstance(model, dict) else {}
-
-
-def _check(cfg: CheckpointConfig, suffix: str) -> None:
+def _check(cfg: CheckpointConfig, trainer: Any) -> None:
     """Check the checkpoint from which fairseq starts, if there is one."""
-    option, name = _loaded(cfg, suffix)
+    suffix = trainer.checkpoint_suffix
+    last = Path(cfg.save_dir, f"checkpoint_last{suffix}.pt")
+    option, name = _loaded(cfg, last, suffix)
     path = Path(name)
-    if path.is_file():
-        problem = damage(path)
-        if problem is None:
-            return
-        if option in ("--finetune-from-model", "--continue-once"):
-            raise ValueError(f"{option} {path} cannot be used: {problem}")
-        raise ValueError(f"{path} is damaged: {problem}. {_cure(path)}")
-    if option in ("--restore-file", "--continue-once"):
-        expected = path.resolve() == _last(cfg, suffix).resolve()  # a new training lacks it
-        if not expected and not PathManager.exists(name):  # it may be a URL
+    if not path.is_file():
+        is_last = path.resolve() == last.resolve()  # which a new training lacks
+        starts_anew = option in ("--restore-file", "--continue-once") and not is_last
+        if starts_anew and not PathManager.exists(name):  # it may be a URL
             raise ValueError(
                 f"{option} {name}: no such file, so training would start anew. Give an existing "
                 "file, or leave the option out"
             )
+        return
+    if (problem := damage(path)) is not None:
+        if option in ("--finetune-from-model", "--continue-once"):
+            raise ValueError(f"{option} {path} cannot be used: {problem}")
+        raise ValueError(f"{path} is damaged: {problem}. {_cure(path)}")
+    resumes = option == "--save-dir" or (option == "--restore-file" and not cfg.reset_optimizer)
+    theirs = _other_options(read(path, mmap=True), trainer, resumes)
+    if theirs:
+        cure = "give a new --save-dir, or " if option == "--save-dir" else ""
+        raise ValueError(
+            f"{path} is a checkpoint of another model: {cure}give the options of that model: "
+            + ", ".join(theirs)
+        )
+
+
+def _loaded(cfg: CheckpointConfig, last: Path, suffix: str) -> tuple[str, str]:
+    """The option that names what fairseq loads before training, and the file or URL."""
+    if cfg.restore_file != "checkpoint_last.pt":
+        return "--restore-file", str(cfg.restore_file.replace(".pt", f"{suffix}.pt"))
+    if not last.is_file():
+        if getattr(cfg, "continue_once", None) is not None:
+            return "--continue-once", str(cfg.continue_once)
+        if cfg.finetune_from_model is not None:
+            return "--finetune-from-model", str(cfg.finetune_from_model)
+    return "--save-dir", str(last)
+
+
+def _other_options(state: dict[str, Any], trainer: Any, resumes: bool) -> list[str]:
+    """The options in a checkpoint that a training lacks, of those that change no weight's shape.
+
+    A new training may start from the weights with other options, but not with another cell.
+    """
+    saved, given = (
+        _values(model) for model in ((state.get("cfg") or {}).get("model"), trainer.cfg.model)
+    )
+    if resumes and saved.get("_name") != given.get("_name"):
+        return [f"--arch {saved.get('_name')}"]
+    names = sorted((_WITHOUT_WEIGHTS if resumes else _CELLS) & saved.keys() & given.keys())
+    other = [_as_given(name, saved[name]) for name in names if saved[name] != given[name]]
+    pair = _other_direction(state, trainer.task.cfg) if resumes else None
+    return other if pair is None else [*other, *_as_options(pair)]
+
+
+def _values(model: Any) -> dict[str, Any]:
+    """The options of a model by name."""
+    if isinstance(model, DictConfig):
+        model = OmegaConf.to_container(model, resolve=True, enum_to_str=True)  # as fairseq saves it
+    return vars(model) if isinstance(model, Namespace) else model or {}
+
+
+def _as_given(name: str, value: Any) -> str:
+    """How the command line gives an option this value, such as --cell lstm or no --residuals."""
+    option = "--" + name.replace("_", "-")
+    if value is None or isinstance(value, bool):
+        return option if value else f"no {option}"
+    return f"{option} {value}"
+
+
+def _other_direction(state: dict[str, Any], options: Any) -> tuple[str, str] | None:
+    """The languages of a checkpoint if its model translates the other way than a task's options."""
+    found, wanted = languages(state), languages({"cfg": {"task": options}})
+    return found if found is not None and wanted == found[::-1] else None
+
+
+def _as_options(pair: tuple[str, str]) -> list[str]:
+    return [f"--source-lang {pair[0]}", f"--target-lang {pair[1]}"]
+
+
+def _cure(path: Path) -> str:
+    found = newest(path.parent, leave_out=path)
+    if found is None:
+        return (
+            "Training cannot resume from any other checkpoint in this folder. Nothing was deleted: "
+            "give a new --save-dir to start again"
+        )
+    other, updates = found
+    return (
+        f"Nothing was deleted. The newest intact checkpoint in this folder is {other} "
+        f"({updates} updates): resume from it with --restore-file {other}, this time only, or with "
+        "scripts/train.sh --skip-damaged"
+    )
 
 
 def _check_before_loading() -> None:
@@ -260,41 +225,11 @@ def _check_before_loading() -> None:
             problem = damage(path)
             if problem is not None:
                 raise ValueError(f"{path} cannot be used: {problem}")
-            if (pair := _other_direction(path, options)) is not None:
-                raise ValueError(f"{path} translates from {_from_to(pair)}: {_with_options(pair)}")
+            if (pair := _other_direction(read(path, mmap=True), options)) is not None:
+                raise ValueError(
+                    f"{path} translates from {pair[0]} to {pair[1]}: give "
+                    + " ".join(_as_options(pair))
+                )
         return load_model_ensemble_and_task(filenames, arg_overrides, task, *args, **kwargs)
 
     checkpoint_utils.load_model_ensemble_and_task = load_tested_models
-
-
-def _loaded(cfg: CheckpointConfig, suffix: str) -> tuple[str, str]:
-    """The option that names what fairseq loads before training, and the file or URL."""
-    if cfg.restore_file != "checkpoint_last.pt":
-        return "--restore-file", str(cfg.restore_file.replace(".pt", f"{suffix}.pt"))
-    last = _last(cfg, suffix)
-    if not last.is_file():
-        if getattr(cfg, "continue_once", None) is not None:
-            return "--continue-once", str(cfg.continue_once)
-        if cfg.finetune_from_model is not None:
-            return "--finetune-from-model", str(cfg.finetune_from_model)
-    return "--save-dir", str(last)
-
-
-def _last(cfg: CheckpointConfig, suffix: str) -> Path:
-    """The last checkpoint of the training itself."""
-    return Path(cfg.save_dir, f"checkpoint_last{suffix}.pt")
-
-
-def _cure(path: Path) -> str:
-    found = newest(path.parent, leave_out=path)
-    if found is None:
-        return (
-            "Training cannot resume from any other checkpoint in this folder. Nothing was deleted: "
-            "give a new --save-dir to start again"
-        )
-    other, updates = found
-    return (
-        f"Nothing was deleted. The newest intact checkpoint in this folder is {other} "
-        f"({updates} updates): resume from it with --restore-file {other}, this time only, or with "
-        "scripts/train.sh --skip-damaged"
-    )

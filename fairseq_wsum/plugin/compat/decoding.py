@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from typing import Any
 
 from fairseq import utils
@@ -11,8 +10,6 @@ from fairseq.search import DiverseBeamSearch
 from fairseq.sequence_generator import SequenceGenerator
 from fairseq.tasks import FairseqTask
 from torch import Tensor
-
-logger = logging.getLogger(__name__)
 
 
 def apply() -> None:
@@ -91,34 +88,18 @@ def _restore_unknown_word_replacement() -> None:
     def replace_unk_from_any(
         hypo_str: str, src_str: str, alignment: Any, align_dict: dict[str, str], unk: str
     ) -> str:
-        if not src_str:
-            return hypo_str
-        if alignment is None or len(alignment) == 0:
-            if unk in hypo_str.split() and not getattr(align_dict, "warned", True):
-                align_dict.warned = True  # type: ignore[attr-defined]
-                logger.warning(
-                    "--replace-unk replaces no word, as the model gives no attention over the "
-                    "source. fairseq's own models other than the Transformer give it with "
-                    "--print-alignment; lstm needs --batch-size 1, too, as it moves the padding"
-                )
+        if not src_str or alignment is None or len(alignment) == 0:  # no attention
             return hypo_str
         return replace_unk(hypo_str, src_str, _source_positions(alignment), align_dict, unk)
 
     @functools.wraps(load_align_dict)
-    def load_align_dict_if_given(replace_unk: str | None) -> dict[str, str] | None:
-        loaded = load_align_dict("" if replace_unk == "@@ " else replace_unk)
-        return None if loaded is None else _Replacements(loaded)
+    def load_align_dict_if_given(replace_unk: str | None) -> Any:
+        return load_align_dict("" if replace_unk == "@@ " else replace_unk)
 
     FairseqTask.build_generator = build_marked_generator
     SequenceGenerator.generate = generate_with_alignment
     utils.replace_unk = replace_unk_from_any
     utils.load_align_dict = load_align_dict_if_given
-
-
-class _Replacements(dict[str, str]):
-    """The dictionary of --replace-unk, of one program or one model of `from_pretrained`."""
-
-    warned = False  # whether it was said that no word is replaced
 
 
 def _source_positions(alignment: Any) -> Any:

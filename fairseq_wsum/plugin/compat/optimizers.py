@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from fairseq import utils
 from fairseq.optim import AMPOptimizer
 from fairseq.optim.fp16_optimizer import FP16Optimizer
 from torch import Tensor
@@ -23,37 +21,9 @@ _OF_SCALER = {
 
 def apply() -> None:
     """Apply the shims of this file."""
-    _clip_on_the_device_of_the_gradients()
     _divide_by_the_loss_scale_once()
     _keep_the_weights_in_32_bits()
     _keep_the_scale_of_amp()
-
-
-def _clip_on_the_device_of_the_gradients() -> None:
-    """Compute the norm of the gradients on their device (utils.py).
-
-    If there is a GPU, fairseq computes it there, even with --cpu, and then fails to scale gradients
-    on the CPU by a number on the GPU.
-    """
-    clip_grad_norm = utils.clip_grad_norm_
-
-    @functools.wraps(clip_grad_norm)
-    def clip(
-        params: Tensor | Iterable[Tensor],
-        max_norm: float,
-        aggregate_norm_fn: Callable[[Tensor], Tensor] | None = None,
-    ) -> Tensor:
-        params = [params] if isinstance(params, Tensor) else list(params)
-        devices = [p.grad.device for p in params if p.grad is not None]
-
-        def aggregate(norm: Tensor) -> Tensor:
-            norm = norm.to(devices[0])
-            return norm if aggregate_norm_fn is None else aggregate_norm_fn(norm)
-
-        clipped: Tensor = clip_grad_norm(params, max_norm, aggregate)
-        return clipped
-
-    utils.clip_grad_norm_ = clip
 
 
 def _divide_by_the_loss_scale_once() -> None:

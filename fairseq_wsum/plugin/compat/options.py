@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from fairseq import options
+from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
 
 logger = logging.getLogger(__name__)
@@ -16,6 +17,7 @@ logger = logging.getLogger(__name__)
 def apply() -> None:
     """Apply the shims of this file."""
     _allow_bf16_without_tpu()
+    _decode_in_bf16()
     _warn_of_bleu_of_subwords()
 
 
@@ -33,6 +35,21 @@ def _allow_bf16_without_tpu() -> None:
         return parsed
 
     options.parse_args_and_arch = parse_args_and_arch
+
+
+def _decode_in_bf16() -> None:
+    """Make --bf16 an option of fairseq-generate, -interactive and -eval-lm, as --fp16 is."""
+    prepare = BaseFairseqModel.prepare_for_inference_
+
+    @functools.wraps(prepare)
+    def prepare_in_bf16(self: BaseFairseqModel, cfg: Any) -> None:
+        path = getattr(getattr(cfg, "common_eval", None), "path", None)
+        # without a path it is the configuration of the training, as in `from_pretrained`
+        if path and cfg.common.bf16:
+            self.bfloat16()
+        prepare(self, cfg)
+
+    BaseFairseqModel.prepare_for_inference_ = prepare_in_bf16
 
 
 def _warn_of_bleu_of_subwords() -> None:

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import functools
-import gc
 import logging
 import weakref
 import zlib
 from typing import Any
 
 import numpy as np
-from fairseq.data.iterators import (
-    BufferedIterator,
-    EpochBatchIterator,
-    GroupedEpochBatchIterator,
-)
+from fairseq.data.iterators import EpochBatchIterator, GroupedEpochBatchIterator
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +55,6 @@ def _end_workers_with_their_epoch() -> None:
     Because of the cycle (data/iterators.py), the workers live until the garbage collector runs,
     which then waits up to five seconds for each of them. With --update-epoch-batch-itr True every
     epoch has a new iterator, and short epochs would take several times as long.
-
-    A loader that another cycle keeps alive is inherited by the next epoch's workers. If a worker's
-    garbage collector frees it, Python prints "AssertionError: can only test a child process".
     """
     get_iterator_for_epoch = EpochBatchIterator._get_iterator_for_epoch
 
@@ -77,17 +69,9 @@ def _end_workers_with_their_epoch() -> None:
             return alive.ordered_batches(*of_epoch)
 
         self.epoch_batch_sampler.ordered_batches = ordered_batches
-        buffered = getattr(iterator, "_itr", None)
-        if isinstance(buffered, BufferedIterator):  # whose workers start with the first batch
-            buffered._iterable.worker_init_fn = _freeze_inherited_objects
         return iterator
 
     EpochBatchIterator._get_iterator_for_epoch = get_iterator_without_cycle
-
-
-def _freeze_inherited_objects(worker: int) -> None:
-    """Exclude the objects that a worker inherits from its garbage collector."""
-    gc.freeze()
 
 
 def _batches(iterator: EpochBatchIterator) -> dict[str, int]:
@@ -109,7 +93,6 @@ def _batches(iterator: EpochBatchIterator) -> dict[str, int]:
 def _place(iterator: EpochBatchIterator, state: dict[str, Any], saved: dict[str, int]) -> int:
     """The number of batches that each process skips; warns if it differs from the saved number."""
     now = _batches(iterator)
-    saved = {**now, **saved}  # an older version of this package saved no seed
     done = state["iterations_in_epoch"] * saved["processes"]
     where = f"after {done} of {saved['number']} batches of epoch {state['epoch']}"
     if now == saved:

@@ -2,14 +2,13 @@
 
 # Without `from __future__ import annotations`: fairseq needs the types of the options.
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from fairseq.criterions import register_criterion
 from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterion,
     LabelSmoothedCrossEntropyCriterionConfig,
 )
-from omegaconf import II
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,8 +22,6 @@ class WsumCrossEntropyConfig(LabelSmoothedCrossEntropyCriterionConfig):
     """The options of fairseq's `label_smoothed_cross_entropy`."""
 
     label_smoothing: float = probability(0.0, "epsilon for label smoothing, 0 means none")
-    # not an option, and without effect: older checkpoints have it
-    rdrop_alpha: Optional[float] = II("oc.select:criterion.none,null")  # noqa: UP045
 
 
 @register_criterion("wsum_cross_entropy", dataclass=WsumCrossEntropyConfig)
@@ -43,16 +40,9 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
         """Build the criterion that `cfg` describes.
 
         Raises:
-            ValueError: --label-smoothing is not between 0 and 1, or --ignore-prefix-size is given
-                for a task that carries the state from batch to batch.
+            ValueError: --label-smoothing is not between 0 and 1.
         """
         check_limits(WsumCrossEntropyConfig, cfg)
-        if cfg.ignore_prefix_size > 0 and getattr(task, "carries_state", False):
-            raise ValueError(
-                "--ignore-prefix-size needs samples that start a sentence, but --task "
-                "wsum_language_modeling carries the state from batch to batch: omit the option, or "
-                "give --sample-break-mode eos"
-            )
         criterion: WsumCrossEntropyCriterion = super().build_criterion(cfg, task)
         return criterion
 

@@ -74,19 +74,17 @@ class StreamIterator(EpochBatchIterator):
         self.states.load_state_dict(states)
 
     def _check_layout(self, saved: dict[str, int] | None) -> None:
-        if saved == self.layout:
-            return
-        saved = saved or {}
         changed = [
-            f"{name} was {saved.get(name, 'unknown')} and is {value} now"
+            f"{name} was {(saved or {}).get(name, 'unknown')} and is {value} now"
             for name, value in (self.layout or {}).items()
-            if saved.get(name) != value
+            if saved is None or saved.get(name) != value
         ]
-        raise ValueError(
-            "the checkpoint was written within an epoch with different streams, so training cannot "
-            f"resume there: {'; '.join(changed)}. Give the same, or --reset-dataloader to start "
-            "the training data again"
-        )
+        if changed:
+            raise ValueError(
+                "the checkpoint was written within an epoch with different streams, so training "
+                f"cannot resume there: {'; '.join(changed)}. Give the same, or --reset-dataloader "
+                "to start the training data again"
+            )
 
 
 def _only_item(items: list[Sample]) -> Sample:

@@ -47,10 +47,7 @@ class StreamStates:
     def _before(self, group: int, step: int, like: Tensor) -> State | None:
         if step == 0:
             return None
-        states = self._kept.get(group, {})
-        state = states.get(step)
-        if state is None and step in states:  # layer drop has left out all layers so far
-            return None
+        state = self._kept.get(group, {}).get(step)
         if state is None or state[0].size(1) != len(like):
             logger.warning(
                 f"step {step} of group {group} starts from a state of zero, because there is no "

@@ -33,8 +33,6 @@ class TokenStream(FairseqDataset):
     """
 
     def __init__(self, sentences: Any, *, eos: int, pad: int, unk: int) -> None:
-        if getattr(sentences, "supports_prefetch", False):  # required by fairseq's older format
-            sentences.prefetch(np.arange(len(sentences)))
         self.sentences = sentences
         self.ends: NDArray[np.int64] = np.cumsum(sentences.sizes, dtype=np.int64)
         self.eos = eos

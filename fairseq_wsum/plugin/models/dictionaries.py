@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import Any
 
 import torch
@@ -32,14 +31,6 @@ def _fingerprint(module: nn.Module) -> Tensor:
     return torch.tensor([*digits.encode()], dtype=torch.float32, device="cpu")
 
 
-def _text(entry: Tensor) -> str | None:
-    """The hash in an entry, which may have been averaged; None if there is none any more."""
-    if entry.is_meta:
-        return None
-    text = bytes(entry.flatten().float().nan_to_num().round().clamp(0, 255).byte().tolist())
-    return text.decode() if re.fullmatch(rb"[0-9a-f]{64}", text) else None
-
-
 def _check_words(
     module: nn.Module, state_dict: dict[str, Any], prefix: str, *unused: object
 ) -> None:
@@ -49,16 +40,15 @@ def _check_words(
         ValueError: the weights were trained with another dictionary.
     """
     own = _fingerprint(module)
-    entry = state_dict.get(f"{prefix}words")
-    # weights from elsewhere may have no entry, and differences of weights have one of zeros
+    # weights from elsewhere may have no entry; the mean of several may be rounded
+    stored = state_dict.get(f"{prefix}words", own).to("cpu", torch.float32).round()
     state_dict[f"{prefix}words"] = own
-    stored = None if entry is None else _text(entry)
     weight = state_dict.get(f"{prefix}embed_tokens.weight")
     # the embedding has other words, too, with --merge-src-tgt-embed or --output-dictionary-size
     known = getattr(module.embed_tokens, "num_embeddings", 0)
     if weight is not None and len(weight) != known:
         what = f"knows {len(weight):,} words, but the dictionary in the data folder has {known:,}"
-    elif stored is not None and stored != _text(own):
+    elif not torch.equal(stored, own):
         what = "was trained with another dictionary than the one in the data folder"
     else:
         return

@@ -1,10 +1,29 @@
-"""The initial values of the models with LSTMs."""
+"""The initial values of the models with LSTMs, and vectors from files."""
 
 from __future__ import annotations
 
+from fairseq import utils
+from fairseq.data import Dictionary
 from torch import nn
 
 from ...layer import WsumLSTM
+
+
+def embedding(dictionary: Dictionary, dim: int) -> nn.Embedding:
+    """An embedding with one vector for each word of a dictionary."""
+    return nn.Embedding(len(dictionary), dim, padding_idx=dictionary.pad())
+
+
+def load_embedding(path: str | None, dictionary: Dictionary, embed_tokens: nn.Embedding) -> None:
+    """Load pre-trained vectors into an embedding, if there is a file.
+
+    The file is in word2vec's text format: one line with two numbers, then one line for each word.
+    Words that are not in the file keep their vectors.
+    """
+    if path:
+        vectors = utils.parse_embedding(path)
+        utils.print_embed_overlap(vectors, dictionary)
+        utils.load_embedding(vectors, dictionary, embed_tokens)
 
 
 def init_uniform(model: nn.Module, bound: float, *, zero_biases: bool = False) -> None:

@@ -6,6 +6,9 @@ from enum import Enum
 from typing import Any, Optional, TypeVar, get_args
 
 from fairseq.dataclass import FairseqDataclass
+from fairseq.tasks import FairseqTask
+from fairseq.tasks.language_modeling import LanguageModelingTask
+from fairseq.tasks.translation import TranslationTask
 from fairseq.utils import eval_str_list
 from omegaconf import II
 from omegaconf.errors import InterpolationResolutionError
@@ -123,6 +126,55 @@ class LSTMOptions(CellOptions):
     # not an option, because fairseq creates none for interpolated values
     max_target_positions: Optional[int] = II("oc.select:task.max_target_positions,null")
 
+    # `Any`, as only the subclasses have all of the fields
+    def side(self: Any, name: str, *, dropout_in: float, dropout_out: float) -> Side:
+        """The options of the encoder or the decoder.
+
+        Args:
+            name: `encoder` or `decoder`.
+            dropout_in, dropout_out: the defaults of these options.
+        """
+
+        def given(option: str) -> Any:
+            return getattr(self, f"{name}_{option}", None)
+
+        return Side(
+            cell=described_cell(self, first(given("cell"), self.cell)),
+            embed_dim=given("embed_dim"),
+            hidden_size=first(given("hidden_size"), given("embed_dim")),
+            layers=given("layers"),
+            dropout_in=first(given("dropout_in"), dropout_in),
+            dropout_out=first(given("dropout_out"), dropout_out),
+            layer_dropout=first(given("layer_dropout"), given("dropout_out"), self.dropout),
+            ffn_embed_dim=first(given("ffn_embed_dim"), 0),
+        )
+
+    @property
+    def shares_output(self: Any) -> bool:
+        """Whether the output embedding is the decoder's input embedding."""
+        shared = self.share_decoder_input_output_embed or getattr(
+            self, "share_all_embeddings", False
+        )
+        return shared and self.cutoffs is None  # an adaptive softmax has its own embeddings
+
+    @property
+    def out_embed_dim(self: Any) -> int:
+        """The size of the output embedding."""
+        own = self.decoder_embed_dim if self.shares_output else self.features
+        return first(self.decoder_out_embed_dim, own)
+
+    def check_sharing(self: Any) -> None:
+        """Check that the output embedding can be the decoder's input embedding.
+
+        Raises:
+            ValueError: their sizes differ.
+        """
+        if self.shares_output and self.decoder_embed_dim != self.out_embed_dim:
+            raise ValueError(
+                f"sharing the output embedding requires --decoder-embed-dim "
+                f"{self.decoder_embed_dim} to match --decoder-out-embed-dim {self.out_embed_dim}"
+            )
+
     @property
     def cutoffs(self) -> Optional[list[int]]:
         """Cutoffs of the adaptive softmax, or None with the standard softmax."""
@@ -170,19 +222,26 @@ def described_cell(cfg: CellOptions, name: str) -> Cell:
         return cell
 
 
-def check_sharing(cfg: Any) -> None:
-    """Check that the output embedding of a model of LSTMs can be the decoder's input embedding.
-
-    Raises:
-        ValueError: their sizes differ.
-    """
-    if cfg.shares_output and cfg.decoder_embed_dim != cfg.out_embed_dim:
-        raise ValueError(
-            f"sharing the output embedding requires --decoder-embed-dim {cfg.decoder_embed_dim} "
-            f"to match --decoder-out-embed-dim {cfg.out_embed_dim}"
-        )
-
-
 def first(*values: Value | None) -> Value:
     """The first value that is not None."""
     return next(value for value in values if value is not None)
+
+
+def check_task(task: FairseqTask, arch: str) -> None:
+    """Check that a language model, whose name ends in `_lm`, is not trained by translation.
+
+    Nor may another model be trained by language modelling.
+
+    Raises:
+        ValueError: the task does not suit the model.
+    """
+    if arch.endswith("_lm") and isinstance(task, TranslationTask):
+        raise ValueError(
+            f"--arch {arch} is a language model: give --task language_modeling or "
+            f"wsum_language_modeling, or for translation --arch {arch.removesuffix('_lm')}"
+        )
+    if not arch.endswith("_lm") and isinstance(task, LanguageModelingTask):
+        raise ValueError(
+            f"--arch {arch} is a translation model: give --task translation, or for a language "
+            f"model --arch {arch}_lm"
+        )

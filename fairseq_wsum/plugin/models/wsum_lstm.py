@@ -13,10 +13,9 @@ from fairseq.tasks import FairseqTask
 from torch import Tensor
 
 from ..modules.states import IncrementalState
-from .checks import check_task
-from .embeddings import embedding, load_embedding
 from .fields import flag
-from .initial_values import init_uniform
+from .initial_values import embedding, init_uniform, load_embedding
+from .options import check_task
 from .presets import default, use_preset
 from .wsum_lstm_config import WsumLSTMConfig, read_config
 from .wsum_lstm_decoder import WsumLSTMDecoder
@@ -51,9 +50,9 @@ class WsumLSTMModel(FairseqEncoderDecoderModel):
         model = cls(encoder, decoder)
 
         init_uniform(model, cfg.init_range)
-        load_embedding(cfg.encoder_embed_path, "encoder_embed_path", source, encoder_embed)
+        load_embedding(cfg.encoder_embed_path, source, encoder_embed)
         if not cfg.share_all_embeddings:
-            load_embedding(cfg.decoder_embed_path, "decoder_embed_path", target, decoder_embed)
+            load_embedding(cfg.decoder_embed_path, target, decoder_embed)
         encoder_embed.weight.requires_grad_(not cfg.encoder_freeze_embed)
         if cfg.decoder_freeze_embed:
             decoder_embed.weight.requires_grad_(False)

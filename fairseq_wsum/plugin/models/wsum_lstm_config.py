@@ -14,9 +14,6 @@ from .options import (
     LSTMOptions,
     Side,
     cell_option,
-    check_sharing,
-    described_cell,
-    first,
     option_values,
 )
 
@@ -24,6 +21,31 @@ from .options import (
 # ruff: noqa: UP045
 
 logger = logging.getLogger(__name__)
+
+
+def _feed_forward_option(side: str) -> Any:
+    return option(
+        0,
+        f"inner size of a feed-forward block after each {side} layer, as in a Transformer; 0 for "
+        "none",
+        at_least=0,
+    )
+
+
+def _dropout_in_option(side: str) -> Any:
+    return probability(
+        None,
+        f"dropout probability for {side} input embedding (default: 0; in wsum_lstm_multi30k "
+        "--dropout)",
+    )
+
+
+def _layer_dropout_option(side: str) -> Any:
+    return probability(
+        None,
+        f"dropout probability between {side} layers; with --layer-norm or a feed-forward block, "
+        "on the output of each layer and of each block",
+    )
 
 
 @dataclass
@@ -49,36 +71,18 @@ class WsumLSTMConfig(LSTMOptions):
     )
     encoder_layers: int = size(2, "number of encoder layers")
     encoder_bidirectional: bool = option(False, "make all encoder layers bidirectional")
-    encoder_ffn_embed_dim: int = option(
-        0,
-        "inner size of a feed-forward block after each encoder layer, as in a Transformer; 0 for "
-        "none",
-        at_least=0,
-    )
-    encoder_dropout_in: Optional[float] = probability(
-        None,
-        "dropout probability for encoder input embedding (default: 0; in wsum_lstm_multi30k "
-        "--dropout)",
-    )
+    encoder_ffn_embed_dim: int = _feed_forward_option("encoder")
+    encoder_dropout_in: Optional[float] = _dropout_in_option("encoder")
     encoder_dropout_out: Optional[float] = probability(
         None,
         "dropout probability for encoder output (default: 0; in wsum_lstm_multi30k --dropout) and, "
         "unless --encoder-layer-dropout is given, between encoder layers (default: --dropout)",
     )
-    encoder_layer_dropout: Optional[float] = probability(
-        None,
-        "dropout probability between encoder layers; with --layer-norm or a feed-forward block, on "
-        "the output of each layer and of each block",
-    )
+    encoder_layer_dropout: Optional[float] = _layer_dropout_option("encoder")
 
     decoder_embed_dim: int = size(500, "decoder embedding dimension")
     decoder_layers: int = size(2, "number of decoder layers")
-    decoder_ffn_embed_dim: int = option(
-        0,
-        "inner size of a feed-forward block after each decoder layer, as in a Transformer; 0 for "
-        "none",
-        at_least=0,
-    )
+    decoder_ffn_embed_dim: int = _feed_forward_option("decoder")
     decoder_out_embed_dim: Optional[int] = size(
         None,
         "decoder output embedding dimension (default: --decoder-embed-dim if the output embedding "
@@ -102,16 +106,8 @@ class WsumLSTMConfig(LSTMOptions):
         "because the LSTM processes the whole target at once",
         one_of=lambda: (*TRUE, *FALSE),
     )
-    decoder_dropout_in: Optional[float] = probability(
-        None,
-        "dropout probability for decoder input embedding (default: 0; in wsum_lstm_multi30k "
-        "--dropout)",
-    )
-    decoder_layer_dropout: Optional[float] = probability(
-        None,
-        "dropout probability between decoder layers; with --layer-norm or a feed-forward block, on "
-        "the output of each layer and of each block",
-    )
+    decoder_dropout_in: Optional[float] = _dropout_in_option("decoder")
+    decoder_layer_dropout: Optional[float] = _layer_dropout_option("decoder")
 
     residuals: bool = option(
         False,
@@ -149,43 +145,17 @@ class WsumLSTMConfig(LSTMOptions):
     @property
     def encoder(self) -> Side:
         """The encoder's options, with all defaults resolved."""
-        return Side(
-            cell=described_cell(self, first(self.encoder_cell, self.cell)),
-            embed_dim=self.encoder_embed_dim,
-            hidden_size=first(self.encoder_hidden_size, self.encoder_embed_dim),
-            layers=self.encoder_layers,
-            dropout_in=first(self.encoder_dropout_in, 0.0),
-            dropout_out=first(self.encoder_dropout_out, 0.0),
-            layer_dropout=first(self.encoder_layer_dropout, self.encoder_dropout_out, self.dropout),
-            ffn_embed_dim=self.encoder_ffn_embed_dim,
-        )
+        return self.side("encoder", dropout_in=0.0, dropout_out=0.0)
 
     @property
     def decoder(self) -> Side:
         """The decoder's options, with all defaults resolved."""
-        dropout_out = first(self.decoder_dropout_out, self.dropout)
-        return Side(
-            cell=described_cell(self, first(self.decoder_cell, self.cell)),
-            embed_dim=self.decoder_embed_dim,
-            hidden_size=first(self.decoder_hidden_size, self.decoder_embed_dim),
-            layers=self.decoder_layers,
-            dropout_in=first(self.decoder_dropout_in, 0.0),
-            dropout_out=dropout_out,
-            layer_dropout=first(self.decoder_layer_dropout, dropout_out),
-            ffn_embed_dim=self.decoder_ffn_embed_dim,
-        )
+        return self.side("decoder", dropout_in=0.0, dropout_out=self.dropout)
 
     @property
-    def shares_output(self) -> bool:
-        """Whether the output embedding is the decoder's input embedding."""
-        wanted = self.share_decoder_input_output_embed or self.share_all_embeddings
-        return wanted and self.cutoffs is None  # an adaptive softmax has its own embeddings
-
-    @property
-    def out_embed_dim(self) -> int:
-        """The size of the output embedding."""
-        own = self.decoder.embed_dim if self.shares_output else self.decoder.hidden_size
-        return first(self.decoder_out_embed_dim, own)
+    def features(self) -> int:
+        """Number of features of a position before the output layer."""
+        return self.decoder.hidden_size
 
 
 def read_config(args: Any) -> WsumLSTMConfig:
@@ -210,7 +180,7 @@ def read_config(args: Any) -> WsumLSTMConfig:
                 f"--share-all-embeddings requires --encoder-embed-dim {cfg.encoder_embed_dim} to "
                 f"match --decoder-embed-dim {cfg.decoder_embed_dim}"
             )
-    check_sharing(cfg)
+    cfg.check_sharing()
     _check_attention(cfg)
     if cfg.layer_norm and cfg.input_feeding:
         logger.warning(
@@ -222,9 +192,8 @@ def read_config(args: Any) -> WsumLSTMConfig:
 
 
 def _check_attention(cfg: WsumLSTMConfig) -> None:
-    encoder, decoder = cfg.encoder, cfg.decoder
-    heads, size = cfg.decoder_attention_heads, decoder.hidden_size
-    encoder_units = encoder.hidden_size * (2 if cfg.encoder_bidirectional else 1)
+    heads, size = cfg.decoder_attention_heads, cfg.decoder.hidden_size
+    encoder_units = cfg.encoder.hidden_size * (2 if cfg.encoder_bidirectional else 1)
     if cfg.attention == "dot" and encoder_units != size:
         raise ValueError(
             f"--decoder-attention dot needs an encoder output size ({encoder_units}, summed over "
@@ -239,11 +208,4 @@ def _check_attention(cfg: WsumLSTMConfig) -> None:
         raise ValueError(
             f"--decoder-attention-heads {heads} does not divide --decoder-hidden-size {size}: "
             "give a divisor"
-        )
-    if cfg.attention is None and not (decoder.cell.carries_h or encoder.cell.has_memory):
-        raise ValueError(
-            f"--decoder-attention none with --encoder-cell {encoder.cell.name} and "
-            f"--decoder-cell {decoder.cell.name}: the decoder could not see the source, because it "
-            "reads nothing but a memory cell and the encoder has none; use attention or another "
-            "cell"
         )

@@ -59,7 +59,6 @@ class WsumLSTMDecoder(WsumDecoderBase):
             cfg,
             dictionary,
             embed_tokens,
-            features=side.hidden_size,
             dropout_module=Dropout(side.dropout_out, module_name=name),
         )
         self.hidden_size = side.hidden_size

@@ -18,11 +18,10 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
     """Maps features to scores over the vocabulary.
 
     Args:
-        cfg: the options of the model. If its `out_embed_dim` differs from `features`, a linear map
-            is added before the output embedding.
+        cfg: the options of the model. If its `out_embed_dim` differs from its `features`, a
+            linear map is added before the output embedding.
         dictionary: the target dictionary.
         embed_tokens: the input embedding.
-        features: number of features of a position before the output layer.
         dropout_module: dropout on the features and on the output of the linear map.
     """
 
@@ -31,7 +30,6 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
         cfg: WsumLSTMConfig | WsumLSTMLMConfig,
         dictionary: Dictionary,
         embed_tokens: nn.Embedding,
-        features: int,
         dropout_module: nn.Module,
     ) -> None:
         super().__init__(dictionary)
@@ -39,6 +37,7 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
         self.embed_tokens = embed_tokens
         self.dropout_out_module = dropout_module
         out_dim = cfg.out_embed_dim
+        features = cfg.features
         self.additional_fc = nn.Linear(features, out_dim) if out_dim != features else None
         self.share_input_output_embed = cfg.shares_output
         self.adaptive_softmax: AdaptiveSoftmax | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...layer import WsumLSTM
 from ..modules import Dropout, LSTMBlocks
 from .options import Side
@@ -26,26 +28,15 @@ def make_layers(
         module_name: the name of the dropout in fairseq's --retain-dropout-modules.
     """
     dropout = Dropout(side.layer_dropout, module_name=module_name)
-    if cfg.layer_norm or side.ffn_embed_dim:
-        return LSTMBlocks(
-            input_size,
-            side.hidden_size,
-            side.layers,
-            dropout,
-            bidirectional=bidirectional,
-            residuals=cfg.residuals,
-            layer_norm=cfg.layer_norm,
-            ffn_size=side.ffn_embed_dim,
-            cell=side.cell,
-            backend=cfg.lstm_backend,
-        )
-    return WsumLSTM(
-        input_size,
-        side.hidden_size,
-        side.layers,
+    sizes = (input_size, side.hidden_size, side.layers)
+    options: dict[str, Any] = dict(
         bidirectional=bidirectional,
-        dropout=dropout,
         residuals=cfg.residuals,
         cell=side.cell,
         backend=cfg.lstm_backend,
+    )
+    if not (cfg.layer_norm or side.ffn_embed_dim):
+        return WsumLSTM(*sizes, dropout=dropout, **options)
+    return LSTMBlocks(
+        *sizes, dropout, layer_norm=cfg.layer_norm, ffn_size=side.ffn_embed_dim, **options
     )

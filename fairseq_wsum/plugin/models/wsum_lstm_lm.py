@@ -7,9 +7,8 @@ from typing import Any
 from fairseq.models import FairseqLanguageModel, register_model, register_model_architecture
 from fairseq.tasks import FairseqTask
 
-from .checks import check_task
-from .embeddings import embedding, load_embedding
-from .initial_values import init_uniform
+from .initial_values import embedding, init_uniform, load_embedding
+from .options import check_task
 from .presets import default, use_preset
 from .wsum_lstm_lm_config import WsumLSTMLMConfig, read_config
 from .wsum_lstm_lm_decoder import WsumLMDecoder
@@ -43,7 +42,7 @@ class WsumLSTMLanguageModel(FairseqLanguageModel):
         embed_tokens = embedding(source, cfg.decoder_embed_dim)
         model = cls(WsumLMDecoder(cfg, source, embed_tokens))
         init_uniform(model, cfg.init_range, zero_biases=True)
-        load_embedding(cfg.decoder_embed_path, "decoder_embed_path", source, embed_tokens)
+        load_embedding(cfg.decoder_embed_path, source, embed_tokens)
         embed_tokens.weight.requires_grad_(not cfg.decoder_freeze_embed)
         return model
 

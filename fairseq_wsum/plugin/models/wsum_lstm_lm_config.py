@@ -8,9 +8,6 @@ from .options import (
     FALSE,
     LSTMOptions,
     Side,
-    check_sharing,
-    described_cell,
-    first,
     option_values,
 )
 
@@ -90,33 +87,12 @@ class WsumLSTMLMConfig(LSTMOptions):
     @property
     def decoder(self) -> Side:
         """The options of the layers, with all defaults resolved."""
-        dropout_out = first(self.decoder_dropout_out, self.dropout)
-        return Side(
-            cell=described_cell(self, self.cell),
-            embed_dim=self.decoder_embed_dim,
-            hidden_size=first(self.decoder_hidden_size, self.decoder_embed_dim),
-            layers=self.decoder_layers,
-            dropout_in=first(self.decoder_dropout_in, self.dropout),
-            dropout_out=dropout_out,
-            layer_dropout=first(self.decoder_layer_dropout, dropout_out),
-        )
+        return self.side("decoder", dropout_in=self.dropout, dropout_out=self.dropout)
 
     @property
     def features(self) -> int:
         """Number of features of a layer's output."""
         return self.decoder_proj_size or self.decoder.hidden_size
-
-    @property
-    def shares_output(self) -> bool:
-        """Whether the output embedding is the input embedding."""
-        # an adaptive softmax has its own embeddings
-        return self.share_decoder_input_output_embed and self.cutoffs is None
-
-    @property
-    def out_embed_dim(self) -> int:
-        """The size of the output embedding."""
-        own = self.decoder_embed_dim if self.shares_output else self.features
-        return first(self.decoder_out_embed_dim, own)
 
 
 def read_config(args: Any) -> WsumLSTMLMConfig:
@@ -141,5 +117,5 @@ def read_config(args: Any) -> WsumLSTMLMConfig:
                 f"{flag(name)} {getattr(cfg, name)}: --criterion {cfg.criterion_name} does not add "
                 "it to the loss; use --criterion wsum_cross_entropy, or 0, the default"
             )
-    check_sharing(cfg)
+    cfg.check_sharing()
     return cfg

@@ -14,10 +14,8 @@ from torch import Tensor, nn
 from ...layer import WsumLSTM
 from ..modules import CarriedState, Dropout
 from ..modules.activation_penalty import activation_penalty
-from ..modules.embedding_dropout import EmbeddingDropout
-from ..modules.locked_dropout import LockedDropout
+from ..modules.dropout import EmbeddingDropout, LockedDropout, WeightDropout
 from ..modules.states import IncrementalState, StateCache, zero_state
-from ..modules.weight_dropout import WeightDropout
 from .wsum_lstm_decoder_base import WsumDecoderBase
 from .wsum_lstm_lm_config import WsumLSTMLMConfig
 
@@ -49,7 +47,6 @@ class WsumLMDecoder(StateCache, WsumDecoderBase):
             cfg,
             dictionary,
             embed_tokens,
-            features=cfg.features,
             dropout_module=make_dropout(side.dropout_out),
         )
         self.dropout_in_module = make_dropout(side.dropout_in)

@@ -13,10 +13,8 @@ from fairseq.tasks import FairseqTask
 from torch import nn
 
 from ..modules import WsumSelfAttention, use_dropout
-from .checks import check_task
 from .dictionaries import set_words
-from .embeddings import load_embedding
-from .options import option_values
+from .options import check_task, option_values
 from .presets import default, use_preset
 from .recurrent_options import RecurrentLayers, recurrent_layers
 from .wsum_transformer_config import WsumTransformerConfig, read_config
@@ -53,17 +51,6 @@ class WsumTransformerModel(TransformerModelBase):
             set_words(model.decoder)
         use_dropout(model)
         return model
-
-    @classmethod
-    def build_embedding(
-        cls, cfg: Any, dictionary: Dictionary, embed_dim: int, path: str | None = None
-    ) -> nn.Embedding:
-        """fairseq's embedding, with a file that is checked before it is loaded."""
-        embed_tokens: nn.Embedding = super().build_embedding(cfg, dictionary, embed_dim)
-        encoders = (cfg.encoder.embed_path, cfg.encoder.embed_dim)
-        side = "encoder" if (path, embed_dim) == encoders else "decoder"
-        load_embedding(path, f"{side}_embed_path", dictionary, embed_tokens)
-        return embed_tokens
 
     @classmethod
     def build_encoder(

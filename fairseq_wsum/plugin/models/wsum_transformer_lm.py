@@ -9,8 +9,7 @@ from fairseq.models.transformer_lm import TransformerLanguageModel
 from fairseq.tasks import FairseqTask
 
 from ..modules import use_dropout
-from .checks import check_task
-from .options import option_values
+from .options import check_task, option_values
 from .wsum_transformer_lm_config import WsumTransformerLMConfig, read_config
 from .wsum_transformer_lm_decoder import WsumTransformerLMDecoder
 

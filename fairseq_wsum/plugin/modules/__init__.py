@@ -3,9 +3,9 @@
 from .attention import Attention, Projected, make_attention
 from .blocks import LSTMBlocks
 from .bridge import Bridge
-from .carried_state import CarriedState
 from .dropout import Dropout, DropoutBase, use_dropout
 from .self_attention import WsumSelfAttention
+from .states import CarriedState
 
 __all__ = [
     "Attention",

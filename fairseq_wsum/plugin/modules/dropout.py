@@ -1,10 +1,12 @@
-"""fairseq's dropout, computed by a faster kernel on the CPU."""
+"""The dropouts: of single elements, as in fairseq, of features, of words, of recurrent weights."""
 
 from __future__ import annotations
 
 from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
+from torch.func import functional_call
 
+from ...layer import State, WsumLSTM
 from ...ops.dropout import dropout
 
 
@@ -33,21 +35,78 @@ class Dropout(DropoutBase):
         return dropout(x, self.p) if self.active else x
 
 
-def use_dropout(model: nn.Module) -> None:
-    """Replace every `FairseqDropout` in a new model of fairseq's by `Dropout`.
+class LockedDropout(DropoutBase):
+    """Dropout of the same features at every time step of a sequence.
 
-    In a class derived from one of fairseq's, a dropout keeps the name of fairseq's class, by which
-    --retain-dropout-modules finds it.
+    It is known as variational dropout (Gal and Ghahramani, 2016) and, in language models, as locked
+    dropout (Merity et al., 2018). With fairseq's --retain-dropout it is also applied in decoding,
+    where every step draws a new mask.
+
+    Args:
+        p: probability that a feature of a sequence is dropped.
+        module_name: the name of this module for --retain-dropout-modules.
     """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """T steps x B sequences x C features, and the result has the same shape."""
+        if not self.active:
+            return x
+        mask = x.new_empty(1, *x.shape[1:]).bernoulli_(1 - self.p)
+        return x * mask.div_(1 - self.p) if self.p < 1 else x * mask
+
+
+class EmbeddingDropout(DropoutBase):
+    """Dropout of the embeddings of whole words (Gal and Ghahramani, 2016).
+
+    In every forward pass each word of the vocabulary is dropped with probability p: its embedding
+    is zero wherever the word occurs. All other embeddings are divided by 1 - p. An output embedding
+    that shares the matrix is not affected.
+
+    Args:
+        p: probability that a word is dropped.
+        module_name: the name of this module for --retain-dropout-modules.
+    """
+
+    def forward(self, embed_tokens: nn.Embedding, tokens: Tensor) -> Tensor:
+        """The embeddings, B x T x E features, of B x T tokens."""
+        x: Tensor = embed_tokens(tokens)
+        if not self.active:
+            return x
+        kept = x.new_empty(embed_tokens.num_embeddings, 1).bernoulli_(1 - self.p)  # V x 1
+        if self.p < 1:
+            kept = kept / (1 - self.p)
+        return x * kept[tokens]
+
+
+class WeightDropout(DropoutBase):
+    """DropConnect on the recurrent matrices: the weight-dropped LSTM (Merity et al., 2018).
+
+    In every forward pass each element of every `weight_hh` is dropped with probability p and
+    otherwise divided by 1 - p. The elements are the same at all time steps and for all sequences.
+
+    Args:
+        p: probability that an element is dropped.
+        module_name: the name of this module for --retain-dropout-modules.
+    """
+
+    def forward(self, lstm: WsumLSTM, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run the layers: T x B x C -> T x B x P, and the final state."""
+        if not self.active:
+            result: tuple[Tensor, State] = lstm(x, state)
+            return result
+        dropped = {
+            name: dropout(weight, self.p)
+            for name, weight in lstm.named_parameters()
+            if name.startswith("weight_hh")
+        }
+        # The parameters themselves stay as they are, and so do their names in checkpoints.
+        result = functional_call(lstm, dropped, (x, state))
+        return result
+
+
+def use_dropout(model: nn.Module) -> None:
+    """Replace every `FairseqDropout` in a new model of fairseq's by `Dropout`."""
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if type(child) is FairseqDropout:
-                named = child.module_name is not None
-                setattr(module, name, Dropout(child.p, _name_in_fairseq(module) if named else None))
-
-
-def _name_in_fairseq(module: nn.Module) -> str:
-    kinds = (kind for kind in type(module).__mro__ if kind.__module__.startswith("fairseq."))
-    name = next(kinds, type(module)).__name__
-    short = {f"Transformer{side}Base": f"Transformer{side}" for side in ("Encoder", "Decoder")}
-    return short.get(name, name)
+                setattr(module, name, Dropout(child.p, child.module_name))

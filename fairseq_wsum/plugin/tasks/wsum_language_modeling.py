@@ -3,13 +3,11 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Optional
 
 from fairseq.data import data_utils, iterators
 from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import metrics
-from fairseq.models import ARCH_MODEL_REGISTRY, FairseqLanguageModel
 from fairseq.tasks import register_task
 from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
 from fairseq.utils import get_perplexity, split_paths
@@ -24,26 +22,12 @@ from ..data.token_stream import (
     scoring_batches,
     training_batches,
 )
-from ..models.fields import check_limits, flag, option
+from ..models.fields import check_limits, option
 from ..modules import CarriedState
 
 # fairseq's dataclass machinery needs annotations that are types and supports `Optional` only, so
 # this file uses neither `int | None` nor `from __future__ import annotations`.
 # ruff: noqa: UP045
-
-NO_TOKENS = "has no tokens: prepare the data again from a text that is not empty"
-
-# options of language_modeling that have no meaning for a single stream, and their defaults
-_FOR_SENTENCES = {
-    "self_target": False,
-    "past_target": False,
-    "add_bos_token": False,
-    "pad_to_fixed_length": False,
-    "pad_to_fixed_bsz": False,
-    "shorten_method": "none",
-    "max_target_positions": None,
-    "output_dictionary_size": -1,
-}
 
 
 @dataclass
@@ -85,58 +69,32 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         super().__init__(args, *others, **named)
         self.states = StreamStates()
         self.valid_states = StreamStates()
-        self._stateless_model: str | None = None  # the class of a model without `carries_state`
 
     @classmethod
     def setup_task(cls, args: Any, **kwargs: Any) -> "WsumLanguageModelingTask":
         """Load the dictionary.
 
         Raises:
-            ValueError: an option is invalid, or options are incompatible; the message names them.
+            ValueError: an option is invalid; the message names it.
         """
         check_limits(WsumLanguageModelingConfig, args)
-        if _is_stream(args):
-            for name, default in _FOR_SENTENCES.items():
-                if str(getattr(args, name, default)) not in (str(default), "None"):
-                    raise ValueError(
-                        f"{flag(name)} has no meaning where the corpus is one stream: omit this "
-                        "option, or give --sample-break-mode eos"
-                    )
         return super().setup_task(args, **kwargs)
 
-    @property
-    def carries_state(self) -> bool:
-        """Whether the state of a batch is the initial state of the next one."""
-        return _is_stream(self.args)
-
     def build_model(self, args: Any, from_checkpoint: bool = False) -> Any:
-        name = getattr(args, "_name", None)
-        if not issubclass(
-            ARCH_MODEL_REGISTRY.get(name, FairseqLanguageModel), FairseqLanguageModel
-        ):
-            cure = "give --arch wsum_lstm_lm or wsum_transformer_lm"
-            if from_checkpoint:
-                cure = "score translation models with scripts/score.sh or fairseq-generate"
-            raise ValueError(
-                f"--task wsum_language_modeling needs a language model, and {name} is not one: "
-                + cure
-            )
+        """Build a model.
+
+        Raises:
+            ValueError: the model cannot carry its state through the corpus.
+        """
         model = super().build_model(args, from_checkpoint)
         if _is_stream(self.args) and not getattr(model, "carries_state", False):
-            self._stateless_model = type(model).__name__
-            if not from_checkpoint:
-                self._check_state()
-        return model
-
-    def _check_state(self) -> None:
-        """Check that the model can carry a state, before it reads the corpus as one stream."""
-        if self._stateless_model is not None:
             raise ValueError(
                 f"--task wsum_language_modeling carries the state through the corpus, which "
-                f"{self._stateless_model} cannot: use --arch wsum_lstm_lm, or wsum_transformer_lm "
+                f"{type(model).__name__} cannot: use --arch wsum_lstm_lm, or wsum_transformer_lm "
                 "without --decoder-attention-layers and --token-positional-embeddings; or "
                 "--task language_modeling, or --sample-break-mode eos"
             )
+        return model
 
     # Data
 
@@ -145,15 +103,11 @@ class WsumLanguageModelingTask(LanguageModelingTask):
 
         Raises:
             FileNotFoundError: the split does not exist.
-            ValueError: the split is empty.
         """
         if not _is_stream(self.args):
             return super().load_dataset(split, epoch=epoch, combine=combine, **kwargs)
         paths = split_paths(self.args.data)
         path = f"{paths[(epoch - 1) % len(paths)]}/{split}"
-        binary = Path(f"{path}.bin")
-        if binary.is_file() and binary.stat().st_size == 0:  # fairseq cannot open an empty file
-            raise ValueError(f"{path} {NO_TOKENS}")
         sentences = data_utils.load_indexed_dataset(
             path, self.dictionary, self.args.dataset_impl, combine=combine
         )
@@ -161,15 +115,24 @@ class WsumLanguageModelingTask(LanguageModelingTask):
             raise FileNotFoundError(f"Dataset not found: {split} ({path})")
         words = self.dictionary
         stream = TokenStream(sentences, eos=words.eos(), pad=words.pad(), unk=words.unk())
-        if len(stream) == 0:
-            raise ValueError(f"{path} {NO_TOKENS}")
         self.datasets[split] = stream
         return stream
 
     def get_batch_iterator(
+        self, dataset: Any, *args: Any, **named: Any
+    ) -> iterators.EpochBatchIterator:
+        """Batches of a split, for training or for scoring."""
+        if not isinstance(dataset, TokenStream):
+            return super().get_batch_iterator(dataset, *args, **named)
+        if "update_epoch_batch_itr" in named:  # fairseq passes it for training only
+            return self._training_iterator(dataset, **named)
+        batches = self._scoring_batches(dataset, named.get("shard_id", 0))
+        workers = named.get("num_workers", 0)
+        return StreamIterator(batches, self.valid_states, num_workers=workers)
+
+    def _training_iterator(
         self,
-        dataset: Any,
-        max_tokens: Optional[int] = None,
+        dataset: TokenStream,
         max_sentences: Optional[int] = None,
         num_shards: int = 1,
         shard_id: int = 0,
@@ -177,38 +140,26 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         epoch: int = 1,
         data_buffer_size: int = 0,
         skip_remainder_batch: bool = False,
-        **others: Any,
-    ) -> iterators.EpochBatchIterator:
-        """Batches of a split, for training or for scoring.
+        **unused: Any,
+    ) -> StreamIterator:
+        """Batches of parallel streams. The arguments are those of `get_batch_iterator`.
 
         Raises:
-            ValueError: --batch-size or --max-tokens is invalid, or the split has too few tokens for
-                the streams; the message names the options.
+            ValueError: --batch-size is missing, or the split has too few tokens for the streams.
         """
-        if not isinstance(dataset, TokenStream):
-            return super().get_batch_iterator(
-                dataset,
-                max_tokens=max_tokens,
-                max_sentences=max_sentences,
-                num_shards=num_shards,
-                shard_id=shard_id,
-                num_workers=num_workers,
-                epoch=epoch,
-                data_buffer_size=data_buffer_size,
-                skip_remainder_batch=skip_remainder_batch,
-                **others,
-            )
-        is_training = "update_epoch_batch_itr" in others  # fairseq passes it for training only
-        if not is_training:
-            batches = self._scoring_batches(dataset, shard_id)
-            return StreamIterator(batches, self.valid_states, num_workers=num_workers)
         if max_sentences is None:
             raise ValueError(
                 "--task wsum_language_modeling needs --batch-size: the number of parallel streams"
             )
-        groups = self._batches_of_an_update(epoch)
-        self._check_streams(dataset, max_tokens, max_sentences, groups * num_shards)
-        steps = self.args.tokens_per_sample
+        numbers = list(self.args.update_freq)  # one for each epoch; the last one for all others
+        groups, steps = int(numbers[min(epoch, len(numbers)) - 1]), self.args.tokens_per_sample
+        streams = max_sentences * groups * num_shards
+        if len(dataset) < streams * steps:
+            raise ValueError(
+                f"the training split has {len(dataset):,} tokens, which are too few for "
+                f"{streams:,} streams with --tokens-per-sample {steps}: lower --batch-size, "
+                "--update-freq or --tokens-per-sample"
+            )
         batches = training_batches(
             dataset,
             streams=max_sentences,
@@ -236,33 +187,8 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         )
 
     def _scoring_batches(self, stream: TokenStream, process: int) -> StreamBatches:
-        self._check_state()
         tokens = self.args.tokens_per_sample_valid
         return scoring_batches(stream, tokens=tokens, process=process, pad=self.dictionary.pad())
-
-    def _batches_of_an_update(self, epoch: int) -> int:
-        """The value of --update-freq for this epoch; the option can be a list, one per epoch."""
-        numbers = list(self.args.update_freq)
-        return int(numbers[min(epoch, len(numbers)) - 1])
-
-    def _check_streams(
-        self, stream: TokenStream, max_tokens: Optional[int], streams: int, batches: int
-    ) -> None:
-        """Check the number of streams, --batch-size, against the other options and the data."""
-        steps = self.args.tokens_per_sample
-        if max_tokens is not None and max_tokens < streams * steps:
-            raise ValueError(
-                f"--max-tokens {max_tokens} is less than a batch of --batch-size {streams} streams "
-                f"with --tokens-per-sample {steps}: set it to {streams * steps}, or omit it"
-            )
-        needed = streams * batches * steps
-        if len(stream) < needed:
-            raise ValueError(
-                f"the training split has {len(stream):,} tokens, which are too few for "
-                f"{streams * batches:,} streams (--batch-size {streams}"
-                + (f", {batches} batches per update" if batches > 1 else "")
-                + f") with --tokens-per-sample {steps}: {needed:,} are needed; lower one of them"
-            )
 
     # Training and validation
 
@@ -304,29 +230,12 @@ class WsumLanguageModelingTask(LanguageModelingTask):
 
     # Evaluation
 
-    def eval_lm_dataloader(
-        self, dataset: Any, context_window: int = 0, num_shards: int = 1, **others: Any
-    ) -> Any:
-        """Batches for fairseq-eval-lm.
-
-        Raises:
-            ValueError: an option does not apply to a single stream; the message names it.
-        """
+    def eval_lm_dataloader(self, dataset: Any, *args: Any, **named: Any) -> Any:
+        """Batches for fairseq-eval-lm. Every process reads the whole stream."""
         if not isinstance(dataset, TokenStream):
-            return super().eval_lm_dataloader(
-                dataset, context_window=context_window, num_shards=num_shards, **others
-            )
-        if context_window > 0:
-            raise ValueError(
-                f"--context-window {context_window}: the state holds all of the past; omit it"
-            )
-        if num_shards > 1:
-            raise ValueError(
-                f"one process must read the whole stream, not {num_shards} (--num-shards, or one "
-                "for each GPU): give --num-shards 1 --distributed-world-size 1"
-            )
+            return super().eval_lm_dataloader(dataset, *args, **named)
         batches = self._scoring_batches(dataset, process=0)
-        workers = others.get("num_workers", 0)
+        workers = named.get("num_workers", 0)
         itr = StreamIterator(batches, StreamStates(), num_workers=workers).next_epoch_itr()
         return iterators.CountingIterator(_with_state(itr), start=0, total=len(itr))
 
