@@ -19,8 +19,7 @@ from layers import median_times
 from report import DTYPES, Shape
 
 from fairseq_wsum import CELLS
-from fairseq_wsum.backends import BACKENDS
-from fairseq_wsum.ops import operators
+from fairseq_wsum.recurrence import BACKENDS, operators
 
 WITHOUT_PRODUCTS = tuple(name for name, cell in CELLS.items() if not cell.has_recurrent_matrix)
 SHAPES: tuple[Shape, ...] = ((512, 32, 1024),)  # large enough to fill a GPU

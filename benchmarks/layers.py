@@ -28,7 +28,7 @@ import torch
 from report import DTYPES, Shape
 from torch import Tensor, nn
 
-from fairseq_wsum import CELLS, WsumLSTM, backends
+from fairseq_wsum import CELLS, WsumLSTM, recurrence
 from fairseq_wsum.cells import Cell
 
 PEERS = {"no-gates": nn.RNN, **dict.fromkeys(("gru", "mingru", "minlstm", "qrnn"), nn.GRU)}
@@ -330,7 +330,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     report.add_measurement(parser, list(CELLS), SHAPES)
     add = parser.add_argument
-    add("--backend", choices=backends.choices(), default="auto", help="our backend (default auto)")
+    add(
+        "--backend", choices=recurrence.choices(), default="auto", help="our backend (default auto)"
+    )
     add("--masks", action="store_true", help="also compare each layer with and without a mask")
     help = "also compare each gated sum with itself on the scan"
     add("--scans", action="store_true", help=help)

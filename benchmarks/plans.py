@@ -1,8 +1,8 @@
 """Time the Triton kernels with other plans and tilings than those that they choose.
 
 The fastest for your GPU and sizes may be another than the choice of `plan_for` and `tiling_for` in
-fairseq_wsum/backends. Each is timed as a CUDA graph, forward (which saves what backward needs) and
-backward.
+fairseq_wsum/recurrence/triton. Each is timed as a CUDA graph, forward (which saves what backward
+needs) and backward.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from layers import median_times
 from report import DTYPES, Shape
 
 from fairseq_wsum import CELLS
-from fairseq_wsum.backends import triton
-from fairseq_wsum.backends.triton_tiling import TILES, Tiling, processors_of, tiling_for
-from fairseq_wsum.ops import operators
+from fairseq_wsum.recurrence import operators, triton
+from fairseq_wsum.recurrence.triton.tiling import TILES, Tiling, processors_of, tiling_for
 
 SHAPES: tuple[Shape, ...] = ((512, 32, 1024), (64, 64, 512), (35, 20, 650))
 SHORTEST_CHUNK = 32  # steps
@@ -33,7 +32,7 @@ Passes = Mapping[str, Callable[[], object]]
 
 def plans(shape: Shape) -> Iterator[Any]:
     """The plans to try for a gated sum, that of the kernels first."""
-    from fairseq_wsum.backends.triton_memory_cell import Plan, plan_for
+    from fairseq_wsum.recurrence.triton.memory_cell import Plan, plan_for
 
     steps, _, units = shape
     yield plan_for(*shape)
@@ -62,7 +61,7 @@ def tilings(shape: Shape, dtype: torch.dtype, processors: int) -> Iterator[Tilin
 
 def gated_sum(cell: str, shape: Shape, dtype: torch.dtype, device: str) -> Callable[[Any], Passes]:
     """A function that returns both passes of a gated sum under a plan."""
-    from fairseq_wsum.backends import triton_memory_cell as kernels
+    from fairseq_wsum.recurrence.triton import memory_cell as kernels
 
     (steps, batch, units), cell_id = shape, operators.encode(CELLS[cell])
     z = torch.randn(steps, batch, len(CELLS[cell].rows) * units, device=device, dtype=dtype)
@@ -80,7 +79,7 @@ def gated_sum(cell: str, shape: Shape, dtype: torch.dtype, device: str) -> Calla
 
 def recurrence(cell: str, shape: Shape, dtype: torch.dtype, device: str) -> Callable[[Any], Passes]:
     """A function that returns both passes of a cell with a recurrent matrix under a tiling."""
-    from fairseq_wsum.backends import triton_recurrence as kernels
+    from fairseq_wsum.recurrence.triton import recurrence as kernels
 
     (steps, batch, units), one = shape, CELLS[cell]
     options: Any = dict(device=device, dtype=dtype)

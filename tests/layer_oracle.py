@@ -11,8 +11,8 @@ from relatives_oracle import RELATIVES
 from torch import Tensor
 
 from fairseq_wsum import CELLS, WsumLSTM
-from fairseq_wsum.backends import Parameters
 from fairseq_wsum.cells import Rows
+from fairseq_wsum.recurrence import Parameters
 
 ABLATIONS = [name for name in CELLS if name not in RELATIVES]
 ALL_CELLS = [(name, False) for name in CELLS] + [

@@ -5,7 +5,7 @@ import torch
 from cpp_oracle import instruction_set, needs_kernels
 from torch import Tensor
 
-from fairseq_wsum.ops.candidates import candidates, reference
+from fairseq_wsum.plugin.decoding.candidates import candidates, reference
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 with_dtypes = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)

@@ -8,9 +8,8 @@ from layers import peak_memory
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from fairseq_wsum import CELLS, WsumLSTM
-from fairseq_wsum.backends import cpp
-from fairseq_wsum.ops import arguments, kernels, operators, products
+from fairseq_wsum import CELLS, WsumLSTM, kernels, products
+from fairseq_wsum.recurrence import arguments, cpp, operators
 
 
 def operator_inputs(

@@ -7,7 +7,8 @@ from cpp_oracle import instruction_set, needs_kernels
 from layers import peak_memory
 from torch import Tensor
 
-from fairseq_wsum.ops import cross_entropy, kernels
+from fairseq_wsum import kernels
+from fairseq_wsum.training import cross_entropy
 
 PAD = 1
 # rows x words: one, odd numbers, around a vector, more than a block

@@ -5,7 +5,7 @@ import torch
 from cpp_oracle import instruction_set, needs_kernels
 
 from fairseq_wsum import WsumLSTM
-from fairseq_wsum.ops.dropout import dropout
+from fairseq_wsum.training.dropout import dropout
 
 MASK = 2**32 - 1
 

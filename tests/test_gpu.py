@@ -15,8 +15,8 @@ from layer_oracle import ALL_CELLS, CELL_IDS, make_state, mask_of
 from torch import Tensor
 
 from fairseq_wsum import CELLS, WsumLSTM
-from fairseq_wsum.backends import BACKENDS
 from fairseq_wsum.cells import get_cell
+from fairseq_wsum.recurrence import BACKENDS
 
 DEVICE = torch.device(os.environ.get("FAIRSEQ_WSUM_TEST_DEVICE", "cuda"))
 if DEVICE.type == "cuda" and not torch.cuda.is_available():

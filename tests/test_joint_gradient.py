@@ -1,4 +1,4 @@
-"""ops/joint_gradient.py: one gradient for a matrix that every step of a loop multiplies by."""
+"""training/joint_gradient.py: one gradient for a matrix that every step of a loop multiplies by."""
 
 import gc
 import weakref
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from matrix_products import Products
 from torch import Tensor
 
-from fairseq_wsum.ops.joint_gradient import joint_gradients
+from fairseq_wsum.training.joint_gradient import joint_gradients
 
 STEPS, BATCH, SIZE = 5, 3, 4
 

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fairseq_wsum import CELLS, WsumLSTM
-from fairseq_wsum.backends import BACKENDS
+from fairseq_wsum.recurrence import BACKENDS
 
 every_dtype = pytest.mark.parametrize(
     "dtype", [torch.float64, torch.float32], ids=["reference", "kernels"]

@@ -9,8 +9,7 @@ import torch
 from layer_oracle import assert_same, every_cell, every_name, make, padded_batch
 from torch.autograd import forward_ad
 
-from fairseq_wsum import WsumLSTM
-from fairseq_wsum.ops import products
+from fairseq_wsum import WsumLSTM, products
 
 
 @every_cell

@@ -9,8 +9,8 @@ from cpp_oracle import TOLERANCE, instruction_set, needs_kernels
 from layer_oracle import mask_of, scan_loop
 from torch import Tensor
 
-from fairseq_wsum.ops import operators
-from fairseq_wsum.ops.scan import by_pairs, by_steps, scan, scan_reference
+from fairseq_wsum.recurrence import operators
+from fairseq_wsum.recurrence.scan import by_pairs, by_steps, scan, scan_reference
 
 SHAPES = [(1, 1, 1), (1, 3, 7), (5, 1, 33), (6, 4, 16), (13, 3, 20), (64, 2, 3), (37, 5, 70)]
 SIDES = [None, "left", "right", "holes", "all"]

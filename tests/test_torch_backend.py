@@ -9,10 +9,9 @@ from layer_oracle import assert_same, make, make_state
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fairseq_wsum import CELLS, WsumLSTM, backends
-from fairseq_wsum.backends import torch_kernels, triton
+from fairseq_wsum import CELLS, WsumLSTM, kernels, recurrence
 from fairseq_wsum.cells import LSTM
-from fairseq_wsum.ops import kernels, scan
+from fairseq_wsum.recurrence import scan, torch_kernels, triton
 
 CPU = torch.device("cpu")
 KINDS = {
@@ -230,7 +229,7 @@ def test_the_backend_rejects_torch_func_and_auto_takes_the_reference(monkeypatch
 
 
 def choice(cell: str, dtype: torch.dtype, device: torch.device = CPU) -> str:
-    return backends.choose("auto", CELLS[cell], device, dtype).name
+    return recurrence.choose("auto", CELLS[cell], device, dtype).name
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=["fp64", "bf16"])

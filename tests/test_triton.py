@@ -25,10 +25,9 @@ from triton_helpers import (
 )
 
 from fairseq_wsum import CELLS
-from fairseq_wsum.backends import Inputs, reference
-from fairseq_wsum.backends.triton_tiling import Tiling, tiling_for
 from fairseq_wsum.cells import get_cell
-from fairseq_wsum.ops import operators
+from fairseq_wsum.recurrence import Inputs, operators, reference
+from fairseq_wsum.recurrence.triton.tiling import Tiling, tiling_for
 
 
 @needs_triton
@@ -104,7 +103,7 @@ def test_a_recurrence_with_saturated_gates_stays_accurate(cell, coupled) -> None
 @pytest.mark.parametrize("cell", ["lstm", "no-srnn"])
 def test_gates_near_1_keep_their_gradients_in_16_bits(cell, coupled, side) -> None:
     """sigmoid(8) is 0.9997, and the float16 next to it are 0.9995 and 1."""
-    from fairseq_wsum.backends import triton_recurrence as kernels
+    from fairseq_wsum.recurrence.triton import recurrence as kernels
 
     time, batch, units = 6, 2, 16
     cell = get_cell(cell, coupled_gates=coupled)
@@ -139,7 +138,7 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
 
     size: of the pre-activations.
     """
-    from fairseq_wsum.backends import triton_recurrence as kernels
+    from fairseq_wsum.recurrence.triton import recurrence as kernels
 
     how = Tiling(16, 16, 16, together)
     cell = get_cell(cell, coupled_gates=coupled)
@@ -193,7 +192,7 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize("name", ["memory_cell", "recurrence"])
 def test_tensors_of_another_shape_or_dtype_are_rejected(name, way) -> None:
     """The kernels would access memory out of bounds."""
-    module = importlib.import_module(f"fairseq_wsum.backends.triton_{name}")
+    module = importlib.import_module(f"fairseq_wsum.recurrence.triton.{name}")
     y, z, c = torch.rand(3, 2, 5), torch.rand(3, 2, 20), torch.rand(2, 5)
     tensors = dict(c_0=c, padding_mask=torch.zeros(3, 2, dtype=torch.bool))
     if name == "memory_cell":
@@ -235,7 +234,7 @@ def test_a_tiling_uses_one_launch_if_all_programs_fit() -> None:
 def test_one_launch_for_all_steps_equals_one_per_step_bit_for_bit(
     cell, units, dtype, reverse, side
 ) -> None:
-    from fairseq_wsum.backends import triton_recurrence as kernels
+    from fairseq_wsum.recurrence.triton import recurrence as kernels
 
     cell, (time, batch) = CELLS[cell], (50, 40)
     z = torch.randn(time, batch, len(cell.rows) * units, device=DEVICE, dtype=dtype)
@@ -258,7 +257,7 @@ def test_one_launch_for_all_steps_equals_one_per_step_bit_for_bit(
 
 @needs_triton
 def test_the_backend_explains_what_a_gpu_or_its_machine_lacks(monkeypatch, tmp_path) -> None:
-    from fairseq_wsum.backends import triton
+    from fairseq_wsum.recurrence import triton
 
     for name in ("_why_not_on_gpu", "_why_not_compiled"):
         monkeypatch.setattr(triton, name, getattr(triton, name).__wrapped__)  # without its cache
@@ -287,7 +286,7 @@ def test_the_backend_explains_what_a_gpu_or_its_machine_lacks(monkeypatch, tmp_p
 
 @needs_triton
 def test_choosing_a_backend_breaks_no_graph(monkeypatch) -> None:
-    from fairseq_wsum.backends import choose, triton
+    from fairseq_wsum.recurrence import choose, triton
 
     monkeypatch.setattr(triton, "_why_not_on_gpu", lambda device: None)
     monkeypatch.setattr(triton, "_why_not_compiled", lambda: None)

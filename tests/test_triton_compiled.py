@@ -8,8 +8,8 @@ import torch
 from triton_helpers import INTERPRETS, needs_triton
 
 from fairseq_wsum import CELLS
-from fairseq_wsum.backends.triton_tiling import TILES, Tiling, tiling_for
-from fairseq_wsum.ops import operators
+from fairseq_wsum.recurrence import operators
+from fairseq_wsum.recurrence.triton.tiling import TILES, Tiling, tiling_for
 
 pytestmark = [
     needs_triton,
@@ -19,7 +19,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("capability", [80, 90])
 def test_the_kernels_compile_for_an_absent_gpu(capability) -> None:
-    from fairseq_wsum.backends import triton_memory_cell as kernels
+    from fairseq_wsum.recurrence.triton import memory_cell as kernels
 
     plan, flags = kernels.Plan(), dict(PADDED=True, REVERSE=True, H=650)
     for cell in MEMORY_CELLS:
@@ -93,7 +93,7 @@ MEMORY_CELLS = [operators.Scan(), *(CELLS[n] for n in ("no-srnn-hidden", "minlst
 
 def memory_cell_kernels(cell):  # type: ignore[no-untyped-def]
     """Both kernels, each with the constants of its launch."""
-    from fairseq_wsum.backends import triton_memory_cell as kernels
+    from fairseq_wsum.recurrence.triton import memory_cell as kernels
 
     own = kernels._options(operators.encode(cell), None, False)
     for kernel, more in ((kernels._forward, "SAVE"), (kernels._backward, "HAS_DY")):
@@ -103,8 +103,8 @@ def memory_cell_kernels(cell):  # type: ignore[no-untyped-def]
 
 def recurrence_kernels(cell, how, units):  # type: ignore[no-untyped-def]
     """Both kernels, each with the constants of its launch."""
-    from fairseq_wsum.backends import triton_recurrence as launchers
-    from fairseq_wsum.backends import triton_recurrence_kernels as kernels
+    from fairseq_wsum.recurrence.triton import recurrence as launchers
+    from fairseq_wsum.recurrence.triton import recurrence_kernels as kernels
 
     cell_id = operators.encode(cell)
     tile = dict(H=units, BM=how.sequences, BN=how.units, BK=how.inner, PRECISION="ieee")

@@ -22,10 +22,10 @@ from triton_helpers import (
 )
 
 from fairseq_wsum import CELLS, WsumLSTM
-from fairseq_wsum.backends import triton as backend
 from fairseq_wsum.cells import get_cell
-from fairseq_wsum.ops import operators
-from fairseq_wsum.ops.scan import scan_reference
+from fairseq_wsum.recurrence import operators
+from fairseq_wsum.recurrence import triton as backend
+from fairseq_wsum.recurrence.scan import scan_reference
 
 
 @needs_triton
@@ -95,7 +95,7 @@ def compare(cell, case, reverse, where, dtype=torch.float32, size=1) -> None:  #
 
     size: of the pre-activations.
     """
-    from fairseq_wsum.backends import triton_memory_cell as kernels
+    from fairseq_wsum.recurrence.triton import memory_cell as kernels
 
     *sizes, plan = case
     z, c_0, dy, dc_n = draw(cell, *sizes, dtype, size)
@@ -176,7 +176,7 @@ def test_saturated_gates_stay_accurate(cell, case) -> None:
 @needs_triton
 @inside
 def test_a_long_sequence_of_few_units_is_scanned_in_chunks() -> None:
-    from fairseq_wsum.backends.triton_memory_cell import plan_for
+    from fairseq_wsum.recurrence.triton.memory_cell import plan_for
 
     assert plan_for(260, 1, 3).chunks == 2
     compare(SCAN, (260, 1, 3, None), True, "holes")
@@ -186,7 +186,7 @@ def test_a_long_sequence_of_few_units_is_scanned_in_chunks() -> None:
 @inside
 @pytest.mark.parametrize("factor", [0, 1])
 def test_factors_that_all_are_0_or_1_give_exact_cells(factor) -> None:
-    from fairseq_wsum.backends import triton_memory_cell as kernels
+    from fairseq_wsum.recurrence.triton import memory_cell as kernels
 
     f = torch.full((9, 2, 3), float(factor), device=DEVICE)
     u = torch.randint(-5, 5, f.shape, device=DEVICE).float()
@@ -200,7 +200,7 @@ def test_factors_that_all_are_0_or_1_give_exact_cells(factor) -> None:
 @needs_triton
 @inside
 def test_an_output_without_a_gradient_counts_as_one_with_zeros() -> None:
-    from fairseq_wsum.backends import triton_memory_cell as kernels
+    from fairseq_wsum.recurrence.triton import memory_cell as kernels
 
     z, c_0, dy, dc_n = on_device(*draw(SCAN, 5, 2, 3))
     f, u = split(SCAN, z)
@@ -216,7 +216,7 @@ def test_an_output_without_a_gradient_counts_as_one_with_zeros() -> None:
 @needs_triton
 @inside
 def test_tensors_may_have_any_strides() -> None:
-    from fairseq_wsum.backends import triton_memory_cell as kernels
+    from fairseq_wsum.recurrence.triton import memory_cell as kernels
 
     z = torch.randn(6, 2, 20, device=DEVICE)[..., ::2]
     c_0, dc_n = torch.randn(5, 2, device=DEVICE).t(), torch.ones(1, 1, device=DEVICE).expand(2, 5)
@@ -234,7 +234,7 @@ def test_tensors_may_have_any_strides() -> None:
 @needs_triton
 @inside
 def test_a_batch_of_no_sequences_has_no_cells() -> None:
-    from fairseq_wsum.backends import triton_memory_cell as kernels
+    from fairseq_wsum.recurrence.triton import memory_cell as kernels
 
     z, c_0, dy, dc_n = on_device(*draw(SCAN, 3, 0, 5))
     rest = (operators.encode(SCAN), False)
@@ -271,7 +271,7 @@ def test_the_operator_on_gpus_runs_these_kernels() -> None:
 @needs_triton
 @inside
 def test_a_plan_splits_long_sequences_only_if_units_are_few() -> None:
-    from fairseq_wsum.backends import triton_memory_cell as kernels
+    from fairseq_wsum.recurrence.triton import memory_cell as kernels
 
     assert kernels.plan_for(512, 32, 1024).chunks == 1
     assert kernels.plan_for(512, 8, 1024).chunks == 4

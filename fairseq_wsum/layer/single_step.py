@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..backends import Parameters, reference
 from ..cells import Cell
 from ..cells.precision import widened
 from ..cells.rows import inner_bias
+from ..recurrence import Parameters, reference
 from .types import State
 
 # From these sizes of a state, B * H, on the C++ kernels are faster. (Measured on one thread of a

@@ -13,7 +13,8 @@ from omegaconf import II
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...ops import cross_entropy, kernels
+from ... import kernels
+from ...training import cross_entropy
 from ..models.fields import check_limits, probability
 from ..modules.softmax import adaptive_softmax, ends_in_softmax
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 
-from ...ops.dropout import dropout
+from ...training.dropout import dropout
 
 
 class DropoutBase(FairseqDropout):
@@ -26,7 +26,7 @@ class DropoutBase(FairseqDropout):
 
 
 class Dropout(DropoutBase):
-    """fairseq's element-wise dropout, with the kernel of `ops.dropout`."""
+    """fairseq's element-wise dropout, with the kernel of `training.dropout`."""
 
     def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
         """A tensor of any shape, which is never changed in place."""

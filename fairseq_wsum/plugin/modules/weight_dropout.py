@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from ...layer import State, WsumLSTM
-from ...ops.dropout import dropout
+from ...training.dropout import dropout
 from .dropout import DropoutBase
 
 MATRIX = re.compile(r"weight_hh_l\d+(_reverse)?(_orig)?")  # torch's pruning adds _orig

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import kernels
-from .library import LIBRARY, derive, implement
+from .. import kernels
+from ..library import LIBRARY, derive, implement
 
 
 def dropout(x: Tensor, p: float) -> Tensor:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import torch
 
+from .. import kernels
 from ..cells import Cell
-from ..ops import kernels
-from ..ops.transforms import constant
+from ..transforms import constant
 from . import cpp, fused, reference, torch_kernels, triton
 from .parameters import Inputs as Inputs
 from .parameters import Parameters as Parameters

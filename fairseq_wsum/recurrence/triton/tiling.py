@@ -1,7 +1,7 @@
 """How the Triton kernels of `recurrence` divide a batch among programs.
 
 Each program owns a tile of sequences and units, and all of them wait for each other after every
-time step: see `triton_recurrence`.
+time step: see `triton.recurrence`.
 """
 
 from __future__ import annotations

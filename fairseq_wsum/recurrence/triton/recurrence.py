@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..cells.rows import adjacent_hidden
-from ..ops import arguments, operators
-from . import triton_recurrence_kernels as kernels
-from .triton import DTYPES
-from .triton_memory_cell import as_bytes
-from .triton_tiling import Tiling, processors_of, tiling_for
+from ...cells.rows import adjacent_hidden
+from .. import arguments, operators
+from . import DTYPES
+from . import recurrence_kernels as kernels
+from .memory_cell import as_bytes
+from .tiling import Tiling, processors_of, tiling_for
 
 
 def recurrence(

@@ -1,4 +1,4 @@
-"""A hash of the C++ sources, by which a library shows from which sources it was built.
+"""A hash of the C++ sources beside this file, by which a library shows from which it was built.
 
 `setup.py` runs this file by its path, as it cannot import the package.
 """
@@ -6,7 +6,7 @@
 import hashlib
 from pathlib import Path
 
-CSRC = Path(__file__).parent / "csrc"
+CSRC = Path(__file__).parent
 
 
 def fingerprint(folder: Path = CSRC) -> str:

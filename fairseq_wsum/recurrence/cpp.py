@@ -1,4 +1,4 @@
-"""The CPU backend: C++ kernels (ops/csrc/), built with the package and loaded on first use.
+"""The CPU backend: C++ kernels (csrc/), built with the package and loaded on first use.
 
 This file passes tensors to the kernels as pointers and registers the kernels for the operators.
 """
@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import kernels, library
 from ..cells import Cell
-from ..ops import arguments, kernels, library, operators
-from ..ops.transforms import in_transformation
+from ..transforms import in_transformation
+from . import arguments, operators
 
 
 def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool) -> str | None:

@@ -1,4 +1,4 @@
-"""The cells of the kernel `triton_memory_cell`: for each, the functions of its equations.
+"""The cells of the kernel `triton.memory_cell`: for each, the functions of its equations.
 
     activate(z, H, live, PARTS)   f_t and u_t of c_t = f_t c_{t-1} + u_t, and what else of the
                                   activated rows the other functions read: a tuple, r. Where `live`
@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
-from ..cells import LSTM, QRNN, Cell, MinGRU, MinLSTM
-from ..ops import operators
+from ...cells import LSTM, QRNN, Cell, MinGRU, MinLSTM
+from .. import operators
 
 
 @triton.jit

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ..cells.cell import memory
+from ..transforms import in_transformation
 from . import operators
-from .transforms import in_transformation
 
 
 def scan(

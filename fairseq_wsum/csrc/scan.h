@@ -1,5 +1,5 @@
 // The scan of a gated sum, c_t = f_t c_{t-1} + u_t, for gates that were computed elsewhere: see
-// ops/scan.py. Its one row is f_t.
+// recurrence/scan.py. Its one row is f_t.
 
 struct Scan : Memory {
     enum { F, U };

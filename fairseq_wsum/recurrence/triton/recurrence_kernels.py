@@ -24,9 +24,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .triton_cells import load, sigmoid, tanh
+from .cells import load, sigmoid, tanh
 
-# New values of these need no compilation, as in `triton_memory_cell`.
+# New values of these need no compilation, as in `triton.memory_cell`.
 RUN_TIME_VALUES = ("T", "B", "first", "last")
 
 

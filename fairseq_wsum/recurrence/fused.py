@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 
 from ..cells.rows import add_hidden, inner_bias, split
-from ..ops import operators
-from ..ops.products import product
-from ..ops.scan import scan
-from . import reference
+from ..products import product
+from . import operators, reference
 from .padding import last_step, zero_at_padding
 from .parameters import Inputs, Results
+from .scan import scan
 
 
 def run(given: Inputs) -> Results:

@@ -31,8 +31,8 @@ from torch import Tensor
 
 from ..cells import GRU, LSTM, QRNN, SRU, Cell, MinGRU, MinLSTM, SimpleRNN
 from ..cells.rows import adjacent_hidden, split
-from .library import LIBRARY, derive, no_second_derivatives
-from .products import add_weight_gradient, weight_gradient, write_weight_gradient
+from ..library import LIBRARY, derive, no_second_derivatives
+from ..products import add_weight_gradient, weight_gradient, write_weight_gradient
 
 # z: T x B x rows*H; v: float32, vectors x H, or None; c_0: B x H;
 # padding_mask: T x B, True at padding; cell_id: see `encode`; u: T x B x H, of `Scan` only

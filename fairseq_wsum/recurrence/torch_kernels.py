@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..cells import Cell
-from ..ops import operators
-from ..ops.transforms import in_transformation, product_dtype, without_autocast
+from ..transforms import in_transformation, product_dtype, without_autocast
+from . import operators
 from .padding import last_step, zero_at_padding
 from .parameters import Inputs, Results
 

@@ -17,7 +17,7 @@ parallel.
 The state is float32. Sequence length and batch size are run-time values, so that new sizes need no
 compilation; only a single step, as in decoding, compiles separate kernels.
 
-The equations of a cell are arguments of the kernels: see `triton_cells`.
+The equations of a cell are arguments of the kernels: see `triton.cells`.
 
 Shapes: z is T x B x R*H, with R rows; all other tensors are T x B x H or B x H.
 """
@@ -33,9 +33,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..ops import arguments, operators
-from .triton import DTYPES
-from .triton_cells import EQUATIONS, load
+from .. import arguments, operators
+from . import DTYPES
+from .cells import EQUATIONS, load
 
 # Arguments that Triton must not specialise on, so that new values need no compilation. The number
 # of units is a compile-time constant instead, because Triton derives the width of vectorised

@@ -14,8 +14,8 @@ import ctypes
 import torch
 from torch import Tensor
 
-from . import kernels
-from .library import LIBRARY, derive, implement, no_second_derivatives
+from ... import kernels
+from ...library import LIBRARY, derive, implement, no_second_derivatives
 
 
 def candidates(

@@ -19,12 +19,12 @@ from torch import Tensor
 from ..cells import Cell
 from ..cells.precision import widened
 from ..cells.rows import inner_bias, split, summed_bias
-from ..ops.products import product
-from ..ops.scan import scan_reference
+from ..products import product
 from .padding import last_step, zero_at_padding
 from .parameters import Inputs, Parameters, Results
+from .scan import scan_reference
 
-# (f, u, c_0, padding_mask, reverse) -> (cells, c_n), see `ops.scan`
+# (f, u, c_0, padding_mask, reverse) -> (cells, c_n), see `scan`
 Scan = Callable[[Tensor, Tensor, Tensor, Tensor | None, bool], tuple[Tensor, Tensor]]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .sources import fingerprint
+from .csrc import fingerprint
 from .transforms import constant, in_transformation
 
 DTYPES = (torch.float32, torch.bfloat16)

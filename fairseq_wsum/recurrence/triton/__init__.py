@@ -19,9 +19,10 @@ from typing import Any
 import torch
 from torch.torch_version import TorchVersion
 
-from ..cells import Cell
-from ..ops import library, operators
-from ..ops.transforms import constant, in_transformation
+from ... import library
+from ...cells import Cell
+from ...transforms import constant, in_transformation
+from .. import operators
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 

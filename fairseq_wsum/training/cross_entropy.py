@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import kernels
-from .library import LIBRARY, derive, implement, no_second_derivatives
+from .. import kernels
+from ..library import LIBRARY, derive, implement, no_second_derivatives
 
 Losses = tuple[Tensor, Tensor, Tensor]
 

@@ -1,17 +1,17 @@
 // The interface of the CPU kernels. It is plain C, so that one build works with every version of
-// torch. kernels.py loads the library. backends/cpp.py, cross_entropy.py and dropout.py call it and
+// torch. kernels.py loads the library. recurrence/cpp.py, cross_entropy.py and dropout.py call it and
 // repeat the definitions of the structs.
 //
 // Dimensions: T time steps, B sequences, H hidden units, P features of h (P = H without a
 // projection). `rows`, `hidden_rows`, `saved_rows` and `vectors` are the numbers of a cell, as in
-// ops/operators.py, and must be those of the cell in C++ (cell.h). All arrays are contiguous in
+// recurrence/operators.py, and must be those of the cell in C++ (cell.h). All arrays are contiguous in
 // row-major order. A null pointer stands for an array that does not exist or is not needed. "real"
 // is bfloat16 if `is_bf16` is set, else float.
 #pragma once
 
 #include <cstdint>
 
-// The cells, as in ops/operators.py: the parts of the LSTM, or another cell.
+// The cells, as in recurrence/operators.py: the parts of the LSTM, or another cell.
 enum CellIds : int32_t {
     SRNN = 1,
     OUTPUT_GATE = 2,
