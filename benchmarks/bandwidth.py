@@ -19,7 +19,7 @@ from layers import median_times
 from report import DTYPES, Shape
 
 from fairseq_wsum import CELLS
-from fairseq_wsum.recurrence import BACKENDS, operators
+from fairseq_wsum.recurrence import BACKENDS, operators, problem
 
 WITHOUT_PRODUCTS = tuple(name for name, cell in CELLS.items() if not cell.has_recurrent_matrix)
 SHAPES: tuple[Shape, ...] = ((512, 32, 1024),)  # large enough to fill a GPU
@@ -70,12 +70,12 @@ def measure(
     place = torch.device(device)
     kernel = BACKENDS["cpp" if place.type == "cpu" else "triton"]
     if names is None:
-        names = [n for n in WITHOUT_PRODUCTS if operators.has_kernels(CELLS[n], place.type)]
+        names = [n for n in WITHOUT_PRODUCTS if problem.has_kernels(CELLS[n], place.type)]
     results = []
     for name in names:
         cell, (steps, batch, units) = CELLS[name], shape
         reason = kernel.why_not(cell, place, DTYPES[dtype], False)
-        if not operators.has_kernels(cell, place.type):
+        if not problem.has_kernels(cell, place.type):
             reason = "it has no kernel of its own here: leave it out"
         if reason is not None:
             raise RuntimeError(f"backend {kernel.name!r} cannot run {name}: {reason}")
@@ -83,7 +83,7 @@ def measure(
         c_0 = torch.zeros(batch, units, device=place)
         vectors = len(cell.vectors)
         v = torch.randn(vectors, units, device=place) if vectors else None
-        cell_and_reverse = (operators.encode(cell), False)
+        cell_and_reverse = (problem.encode(cell), False)
         given = (z, v, c_0, None, *cell_and_reverse)
         forward = partial(torch.ops.fairseq_wsum.memory_cell, *given, True)
         y, c_n, cells = forward()

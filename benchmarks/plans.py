@@ -20,7 +20,7 @@ from layers import median_times
 from report import DTYPES, Shape
 
 from fairseq_wsum import CELLS
-from fairseq_wsum.recurrence import operators, triton
+from fairseq_wsum.recurrence import operators, problem, triton
 from fairseq_wsum.recurrence.triton.tiling import TILES, Tiling, processors_of, tiling_for
 
 SHAPES: tuple[Shape, ...] = ((512, 32, 1024), (64, 64, 512), (35, 20, 650))
@@ -63,16 +63,18 @@ def gated_sum(cell: str, shape: Shape, dtype: torch.dtype, device: str) -> Calla
     """A function that returns both passes of a gated sum under a plan."""
     from fairseq_wsum.recurrence.triton import memory_cell as kernels
 
-    (steps, batch, units), cell_id = shape, operators.encode(CELLS[cell])
+    (steps, batch, units), cell_id = shape, problem.encode(CELLS[cell])
     z = torch.randn(steps, batch, len(CELLS[cell].rows) * units, device=device, dtype=dtype)
     dy = torch.randn(steps, batch, units, device=device, dtype=dtype)
     c_0 = torch.zeros(batch, units, device=device)
 
     def passes(plan: Any) -> Passes:
-        forward = partial(kernels.memory_cell, z, None, c_0, None, cell_id, False, True, None, plan)
+        launch = partial(kernels.launch, plan=plan)
+        forward = partial(operators.memory_cell, launch, z, None, c_0, None, cell_id, False, True)
         y, _, cells = forward()
-        given = (dy, None, z, None, c_0, None, operators.or_equal(cells, y), cell_id, False, plan)
-        return {"forward": forward, "backward": partial(kernels.memory_cell_backward, *given)}
+        given = (dy, None, z, None, c_0, None, operators.or_equal(cells, y), cell_id, False)
+        backward = partial(operators.memory_cell_backward, launch, *given)
+        return {"forward": forward, "backward": backward}
 
     return passes
 
@@ -87,14 +89,16 @@ def recurrence(cell: str, shape: Shape, dtype: torch.dtype, device: str) -> Call
     w_hh = torch.randn(len(one.hidden_rows) * units, units, **options) / units**0.5
     h_0, dy = torch.zeros(batch, units, **options), torch.randn(steps, batch, units, **options)
     c_0 = torch.zeros(batch, units, device=device) if one.has_memory else None
-    rest = (operators.encode(one), False)
+    rest = (problem.encode(one), False)
 
     def passes(tiling: Any) -> Passes:
-        given = (z, w_hh, None, None, h_0, c_0, None, *rest, True, tiling)
-        forward = partial(kernels.recurrence, *given)
+        launch = partial(kernels.launch, tiling=tiling)
+        given = (z, w_hh, None, None, h_0, c_0, None, *rest, True)
+        forward = partial(operators.recurrence, launch, *given)
         saved, cells, _ = operators.kept_outputs(forward(), None, c_0, None)
-        gradients = (dy, None, None, w_hh, None, h_0, c_0, None, saved, cells, *rest, tiling)
-        return {"forward": forward, "backward": partial(kernels.recurrence_backward, *gradients)}
+        gradients = (dy, None, None, w_hh, None, h_0, c_0, None, saved, cells, *rest)
+        backward = partial(operators.recurrence_backward, launch, *gradients)
+        return {"forward": forward, "backward": backward}
 
     return passes
 
@@ -124,7 +128,7 @@ def measure(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line, with `arguments` or those of the process."""
     parser = argparse.ArgumentParser(description=__doc__)
-    cells = [name for name, cell in CELLS.items() if operators.has_kernels(cell, "cuda")]
+    cells = [name for name, cell in CELLS.items() if problem.has_kernels(cell, "cuda")]
     device = ("cuda", "a GPU, such as cuda (default) or cuda:1")
     report.add_measurement(parser, cells, SHAPES, "no-srnn-hidden lstm", device)
     args = parser.parse_args(arguments)

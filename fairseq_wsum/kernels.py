@@ -1,12 +1,12 @@
-"""The C++ kernel library (csrc/): finding it, loading it and calling its functions.
+"""The C++ library (csrc/), and the package's custom operators of torch, `torch.ops.fairseq_wsum`.
 
-Its interface is plain C, so that one build works with every version of torch.
+The library's interface is plain C, so that one build works with every version of torch.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from .csrc import fingerprint
 from .transforms import constant, in_transformation
 
 DTYPES = (torch.float32, torch.bfloat16)
+
+# In the order of csrc/kernels.h.
+_OPERATIONS = ("memory_cell", "recurrence", "cross_entropy", "candidates", "dropout")
 
 
 @constant
@@ -68,10 +71,10 @@ def call(
     tensors: Mapping[str, Tensor | None],
     backward: bool = False,
 ) -> int:
-    """Call a function of the library and return its result.
+    """Run an operation of the library and return its result.
 
     Args:
-        name: the name of the function.
+        name: one of `_OPERATIONS`.
         kind: the class of its struct.
         like: a tensor in the dtype that the struct calls real.
         numbers: the sizes and flags.
@@ -82,7 +85,7 @@ def call(
     Raises:
         MemoryError: the scratch space could not be allocated.
     """
-    assert like.dtype in DTYPES, f"there is no kernel for {like.dtype}"
+    assert like.dtype in DTYPES
     # they must live until the function has returned
     dense = {key: tensor.contiguous() for key, tensor in tensors.items() if tensor is not None}
     struct = kind(
@@ -91,7 +94,8 @@ def call(
         **numbers,
         **{key: tensor.data_ptr() for key, tensor in dense.items()},
     )
-    result = int(getattr(_library(), name)(ctypes.byref(struct), backward))
+    operation = _OPERATIONS.index(name)
+    result = int(_library().wsum_run(operation, ctypes.byref(struct), backward))
     if result == 2:
         raise MemoryError(f"{name}: not enough memory for its scratch space")
     return result
@@ -128,3 +132,41 @@ def _find() -> tuple[ctypes.CDLL | None, str | None]:
         "libomp), then reinstall this package (scripts/setup.sh in a clone), or use the backend "
         "`reference` and `scan_reference`"
     )
+
+
+# The operators
+
+LIBRARY = torch.library.Library("fairseq_wsum", "DEF")
+
+
+def derive(
+    name: str,
+    fake: Callable[..., Any],
+    gradient: Callable[..., Any],
+    save: Callable[..., Any] | None = None,
+) -> None:
+    """Register the shape function and the gradient of an operator.
+
+    Args:
+        name: the name of the operator.
+        fake: returns empty tensors in the shapes of the outputs, for tracing.
+        gradient: the backward pass.
+        save: stores the inputs and outputs that the backward pass needs.
+    """
+    torch.library.register_fake(f"fairseq_wsum::{name}", fake, lib=LIBRARY)
+    torch.library.register_autograd(
+        f"fairseq_wsum::{name}", gradient, setup_context=save, lib=LIBRARY
+    )
+
+
+def no_second_derivatives(cure: str) -> Callable[..., Any]:
+    """The gradient of a backward pass: an error that says what second derivatives need.
+
+    A backward pass calls it too, under create_graph=True. Otherwise a later derivative would
+    silently miss the terms that are constant in the incoming gradient.
+    """
+
+    def refuse(*_: Any) -> Any:
+        raise NotImplementedError(f"second derivatives need {cure}")
+
+    return refuse

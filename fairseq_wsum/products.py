@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .library import LIBRARY, derive, implement
-from .transforms import constant, in_autocast, in_transformation
+from .kernels import LIBRARY, derive
+from .transforms import constant, in_autocast, in_batched_gradient, in_transformation
 
 VARIABLE = "FAIRSEQ_WSUM_PRODUCTS"
 CPUINFO = Path("/proc/cpuinfo")
@@ -64,7 +64,7 @@ def weight_gradient(dy: Tensor, x: Tensor) -> Tensor:
 def write_weight_gradient(out: Tensor, dy: Tensor, x: Tensor) -> None:
     """Write `weight_gradient(dy, x)` to a tensor N x K."""
     dy, x = as_rows(dy), as_rows(x)
-    if _replaces_torch("weight_gradient", dy, x) or _in_vmap(dy):
+    if _replaces_torch("weight_gradient", dy, x) or in_batched_gradient(dy):
         out.copy_(weight_gradient(dy, x))
     else:
         torch.mm(dy.t(), x, out=out)
@@ -72,15 +72,10 @@ def write_weight_gradient(out: Tensor, dy: Tensor, x: Tensor) -> None:
 
 def add_weight_gradient(out: Tensor, dy: Tensor, x: Tensor) -> None:
     """Add dy^T x, of two matrices with few rows, to a matrix."""
-    if _in_vmap(dy):
+    if in_batched_gradient(dy):
         out.add_(weight_gradient(dy, x))
     else:
         torch.addmm(out, dy.t(), x, out=out)  # torch's counter of FLOPs does not know `addmm_`
-
-
-def _in_vmap(x: Tensor) -> bool:
-    """Whether gradients are computed in batches, which has no rule for `out=`."""
-    return bool(torch._C._functorch.is_legacy_batchedtensor(x))
 
 
 def as_rows(x: Tensor) -> Tensor:
@@ -186,7 +181,7 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 # The operator
 
 LIBRARY.define("linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
-implement("CPU", {"linear": _kernel})
+LIBRARY.impl("linear", _kernel, "CPU")
 
 
 def _fake_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

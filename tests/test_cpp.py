@@ -27,7 +27,7 @@ from torch import Tensor
 
 from fairseq_wsum import CELLS, WsumLSTM, kernels, recurrence
 from fairseq_wsum.csrc import CSRC, fingerprint
-from fairseq_wsum.recurrence import operators
+from fairseq_wsum.recurrence import operators, problem
 
 
 @pytest.mark.parametrize("library", ["missing", "no library", "of other sources"])
@@ -68,7 +68,7 @@ def test_a_gated_sum_of_your_own_runs_on_the_scan(cell, shape, dtype) -> None:
     kind = type(CELLS[cell])
     own = copy.copy(CELLS[cell])
     object.__setattr__(own, "__class__", type("Own" + kind.__name__, (kind,), {}))
-    assert not operators.has_kernels(own, "cpu")
+    assert not problem.has_kernels(own, "cpu")
     fast, exact = twins(SHAPES[shape], dtype, cell=own, bidirectional=True)
     compare(fast, exact, SHAPES[shape], mask_of("left", SHAPES[shape]["T"], SHAPES[shape]["B"]))
 

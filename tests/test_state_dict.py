@@ -78,16 +78,6 @@ def test_an_empty_layer_is_filled_by_assignment() -> None:
     torch.testing.assert_close(empty(x)[0], layer(x)[0], rtol=0, atol=0)
 
 
-def test_the_name_of_the_cell_in_older_state_dicts_is_ignored() -> None:
-    layers = torch.nn.ModuleDict({"encoder": make("no-srnn")})
-    name = torch.tensor([*b"no-srnn"], dtype=torch.float32)
-    weights = layers.state_dict() | {"encoder.cell": name}
-    other = torch.nn.ModuleDict({"encoder": make("no-srnn")})
-    other.load_state_dict(weights)
-    assert_same_weights(layers, other)
-    assert "encoder.cell" in weights  # the caller's state dict stays as it is
-
-
 def test_docs_name_the_cells_whose_weights_have_the_same_shapes() -> None:
     cells = [get_cell(name, coupled_gates=coupled) for name, coupled in ALL_CELLS]
     shapes = {

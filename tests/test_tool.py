@@ -21,7 +21,7 @@ from commands import ROOT, run
 from shell import environment
 
 from fairseq_wsum import CELLS, __version__, cli, kernels
-from fairseq_wsum.recurrence import operators, triton
+from fairseq_wsum.recurrence import problem, triton
 
 
 def test_info_names_the_backend_of_each_type_and_why_not_the_others(capsys) -> None:
@@ -145,8 +145,8 @@ def test_bench_bandwidth_compares_with_a_copy_of_the_same_size(capsys, tmp_path)
 def test_bench_bandwidth_leaves_out_cells_without_a_kernel_on_the_device(
     capsys, monkeypatch
 ) -> None:
-    has_kernels = operators.has_kernels
-    monkeypatch.setattr(operators, "has_kernels", lambda cell, device: has_kernels(cell, "cuda"))
+    has_kernels = problem.has_kernels
+    monkeypatch.setattr(problem, "has_kernels", lambda cell, device: has_kernels(cell, "cuda"))
     bandwidth.main(["--shapes", "5,3,8", "--rounds", "1"])
     rows = capsys.readouterr().out.splitlines()[3:]
     names = [row.split(" | ")[0].removeprefix("| ") for row in rows]
@@ -165,7 +165,7 @@ def test_bench_layers_compares_a_layer_with_a_mask_or_a_scan_with_itself() -> No
     assert ("qrnn, mask", "qrnn") in pairs and "qrnn, window 2" in subjects
     for name in cells:
         assert (f"{name}, scan", name) in pairs
-        assert not operators.has_kernels(subjects[f"{name}, scan"].layer.cell, "cpu")
+        assert not problem.has_kernels(subjects[f"{name}, scan"].layer.cell, "cpu")
     assert subjects["qrnn, mask"].layer is subjects["qrnn"].layer
 
 

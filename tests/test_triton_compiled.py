@@ -8,7 +8,7 @@ import torch
 from triton_helpers import INTERPRETS, needs_triton
 
 from fairseq_wsum import CELLS
-from fairseq_wsum.recurrence import operators
+from fairseq_wsum.recurrence import problem
 from fairseq_wsum.recurrence.triton.tiling import TILES, Tiling, tiling_for
 
 pytestmark = [
@@ -88,14 +88,16 @@ def stores(ttir: str) -> list[str]:
     return found
 
 
-MEMORY_CELLS = [operators.Scan(), *(CELLS[n] for n in ("no-srnn-hidden", "minlstm", "qrnn"))]
+MEMORY_CELLS = [problem.Scan(), *(CELLS[n] for n in ("no-srnn-hidden", "minlstm", "qrnn"))]
 
 
 def memory_cell_kernels(cell):  # type: ignore[no-untyped-def]
     """Both kernels, each with the constants of its launch."""
     from fairseq_wsum.recurrence.triton import memory_cell as kernels
 
-    own = kernels._options(operators.encode(cell), None, False)
+    no_mask = dict(padding=None)
+    given = problem.Problem("memory_cell", problem.encode(cell), False, False, {}, no_mask)
+    own = kernels._options(given)
     for kernel, more in ((kernels._forward, "SAVE"), (kernels._backward, "HAS_DY")):
         options = own | kernels.EQUATIONS[type(cell)]._asdict() | {more: True}
         yield kernel, {key: options[key] for key in kernel.arg_names if key in options}
@@ -106,7 +108,7 @@ def recurrence_kernels(cell, how, units):  # type: ignore[no-untyped-def]
     from fairseq_wsum.recurrence.triton import recurrence as launchers
     from fairseq_wsum.recurrence.triton import recurrence_kernels as kernels
 
-    cell_id = operators.encode(cell)
+    cell_id = problem.encode(cell)
     tile = dict(H=units, BM=how.sequences, BN=how.units, BK=how.inner, PRECISION="ieee")
     shared = launchers._rows_of_z(cell_id) | tile
     yield kernels.forward, {**shared, **launchers._rows_of_w_hh(cell_id), "SAVE": True}

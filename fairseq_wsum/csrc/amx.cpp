@@ -1,5 +1,5 @@
 // Like avx512_bf16.cpp, but bfloat16 matrix products use the tiles of AMX.
-#include "standard.h"
+#include "kernels.h"
 
 #ifdef WSUM_X86_AMX
 #include <cpuid.h>
@@ -27,13 +27,5 @@ static bool runs_here() {
 #define HAS_AMX
 #include "instantiate.h"
 
-const Kernels kernels_amx{
-    "amx", runs_here,
-    [](const MemoryCell& p, bool backward) { return kernels_avx512.memory_cell(p, backward); },
-    [](const Recurrence& p, bool backward) {
-        return (p.is_bf16 ? amx::recurrence_of : kernels_avx512.recurrence)(p, backward);
-    },
-    [](const CrossEntropy& p, bool backward) { return kernels_avx512.cross_entropy(p, backward); },
-    [](const Candidates& p, bool) { return kernels_avx512.candidates(p, false); },
-    [](const Dropout& p, bool) { return kernels_avx512.dropout(p, false); }};
+const Kernels kernels_amx{"amx", runs_here, amx::run};
 #endif

@@ -1,4 +1,4 @@
-#include "standard.h"
+#include "kernels.h"
 
 #ifdef WSUM_X86
 static bool runs_here() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
@@ -8,7 +8,5 @@ static bool runs_here() { return __builtin_cpu_supports("avx2") && __builtin_cpu
 #define INSTRUCTION_SET avx2
 #include "instantiate.h"
 
-const Kernels kernels_avx2{"avx2", runs_here, avx2::memory_cell_of,
-        avx2::recurrence_of, avx2::cross_entropy_of,
-        avx2::candidates_of, avx2::dropout_of};
+const Kernels kernels_avx2{"avx2", runs_here, avx2::run};
 #endif

@@ -1,4 +1,4 @@
-#include "standard.h"
+#include "kernels.h"
 
 #ifdef WSUM_X86
 static bool runs_here() {
@@ -11,7 +11,5 @@ static bool runs_here() {
 #define INSTRUCTION_SET avx512
 #include "instantiate.h"
 
-const Kernels kernels_avx512{"avx512", runs_here, avx512::memory_cell_of,
-        avx512::recurrence_of, avx512::cross_entropy_of,
-        avx512::candidates_of, avx512::dropout_of};
+const Kernels kernels_avx512{"avx512", runs_here, avx512::run};
 #endif

@@ -5,35 +5,20 @@
 namespace INSTRUCTION_SET {
 
 #include "vector.h"
-
 #include "parallel.h"
-
 #include "product.h"
-
 #include "cell.h"
-
 #include "lstm.h"
-
 #include "gru.h"
-
 #include "mingru.h"
-
 #include "minlstm.h"
-
 #include "qrnn.h"
-
 #include "sru.h"
-
 #include "scan.h"
-
 #include "memory_cell.h"
-
 #include "recurrence.h"
-
 #include "cross_entropy.h"
-
 #include "candidates.h"
-
 #include "dropout.h"
 
 #ifdef HAS_BF16_PRODUCT
@@ -61,26 +46,6 @@ void compute(const Recurrence& p, bool backward) {
         backward ? recurrence_backward<C, float, float>(p) : recurrence<C, float, float>(p);
 }
 
-int cross_entropy_of(const CrossEntropy& p, bool backward) {
-    if (!targets_are_words(p)) return 1;
-    if (p.is_bf16)
-        backward ? cross_entropy_backward<bf16>(p) : cross_entropy<bf16>(p);
-    else
-        backward ? cross_entropy_backward<float>(p) : cross_entropy<float>(p);
-    return 0;
-}
-
-int candidates_of(const Candidates& p, bool) {
-    if (p.first < 0 || p.k < 0 || p.first + p.k > p.W) return 1;
-    p.is_bf16 ? candidates<bf16>(p) : candidates<float>(p);
-    return 0;
-}
-
-int dropout_of(const Dropout& p, bool) {
-    p.is_bf16 ? dropout<bf16>(p) : dropout<float>(p);
-    return 0;
-}
-
 #endif
 
 // Whether Python allocated the arrays for the numbers of rows and vectors of this cell.
@@ -94,7 +59,7 @@ bool fits(const Recurrence& p) {
 }
 
 template <class C, class Problem>
-int run(const Problem& p, bool backward) {
+int checked(const Problem& p, bool backward) {
     if (!fits<C>(p)) return 1;
     compute<C>(p, backward);
     return 0;
@@ -104,10 +69,10 @@ int run(const Problem& p, bool backward) {
 template <unsigned Bits, class Problem>
 int run_lstm(const Problem& p, bool backward) {
     switch (p.cell_id & (OUTPUT_GATE | COUPLED)) {
-        case 0: return run<Lstm<Bits | GATES>>(p, backward);
-        case OUTPUT_GATE: return run<Lstm<Bits | GATES | OUTPUT_GATE>>(p, backward);
-        case COUPLED: return run<Lstm<Bits | GATES | COUPLED>>(p, backward);
-        default: return run<Lstm<Bits | GATES | OUTPUT_GATE | COUPLED>>(p, backward);
+        case 0: return checked<Lstm<Bits | GATES>>(p, backward);
+        case OUTPUT_GATE: return checked<Lstm<Bits | GATES | OUTPUT_GATE>>(p, backward);
+        case COUPLED: return checked<Lstm<Bits | GATES | COUPLED>>(p, backward);
+        default: return checked<Lstm<Bits | GATES | OUTPUT_GATE | COUPLED>>(p, backward);
     }
 }
 
@@ -115,12 +80,12 @@ int run_lstm(const Problem& p, bool backward) {
 
 int memory_cell_of(const MemoryCell& p, bool backward) {
     switch (p.cell_id) {
-        case GRU: return run<GruStep>(p, backward);
-        case MINGRU: return run<MinGru>(p, backward);
-        case MINLSTM: return run<MinLstm>(p, backward);
-        case QRNN: return run<Qrnn>(p, backward);
-        case SRU: return run<Sru>(p, backward);
-        case SCAN: return run<Scan>(p, backward);
+        case GRU: return checked<GruStep>(p, backward);
+        case MINGRU: return checked<MinGru>(p, backward);
+        case MINLSTM: return checked<MinLstm>(p, backward);
+        case QRNN: return checked<Qrnn>(p, backward);
+        case SRU: return checked<Sru>(p, backward);
+        case SCAN: return checked<Scan>(p, backward);
     }
     if (p.cell_id > PARTS || !(p.cell_id & GATES)) return 1;
     // z is complete, so it does not matter whether the gates depend on h_{t-1}
@@ -130,8 +95,8 @@ int memory_cell_of(const MemoryCell& p, bool backward) {
 #endif
 
 int recurrence_of(const Recurrence& p, bool backward) {
-    if (p.cell_id == GRU) return run<Gru>(p, backward);
-    if (p.cell_id == SRNN) return run<Lstm<SRNN>>(p, backward);
+    if (p.cell_id == GRU) return checked<Gru>(p, backward);
+    if (p.cell_id == SRNN) return checked<Lstm<SRNN>>(p, backward);
     switch (p.cell_id & ~(OUTPUT_GATE | COUPLED)) {
         case GATES | SRNN: return run_lstm<SRNN>(p, backward);
         case GATES | RECURRENT_GATES: return run_lstm<RECURRENT_GATES>(p, backward);
@@ -139,6 +104,39 @@ int recurrence_of(const Recurrence& p, bool backward) {
             return run_lstm<SRNN | RECURRENT_GATES>(p, backward);
         default: return 1;
     }
+}
+
+int run(int operation, const void* problem, bool backward) {
+#ifdef HAS_BF16_PRODUCT
+    if (operation == RECURRENCE && as<Recurrence>(problem)->is_bf16)
+        return recurrence_of(*as<Recurrence>(problem), backward);
+    return kernels_avx512.run(operation, problem, backward);
+#else
+    switch (operation) {
+        case MEMORY_CELL: return memory_cell_of(*as<MemoryCell>(problem), backward);
+        case RECURRENCE: return recurrence_of(*as<Recurrence>(problem), backward);
+        case CROSS_ENTROPY: {
+            const CrossEntropy& p = *as<CrossEntropy>(problem);
+            if (!targets_are_words(p)) return 1;
+            if (p.is_bf16)
+                backward ? cross_entropy_backward<bf16>(p) : cross_entropy<bf16>(p);
+            else
+                backward ? cross_entropy_backward<float>(p) : cross_entropy<float>(p);
+            return 0;
+        }
+        case CANDIDATES: {
+            const Candidates& p = *as<Candidates>(problem);
+            p.is_bf16 ? candidates<bf16>(p) : candidates<float>(p);
+            return 0;
+        }
+        case DROPOUT: {
+            const Dropout& p = *as<Dropout>(problem);
+            p.is_bf16 ? dropout<bf16>(p) : dropout<float>(p);
+            return 0;
+        }
+    }
+    return 1;
+#endif
 }
 
 }  // namespace INSTRUCTION_SET

@@ -1,7 +1,7 @@
 // The C interface. It calls the kernels for the best instruction set that this processor supports.
 #include <atomic>
 
-#include "standard.h"
+#include "kernels.h"
 
 namespace {
 
@@ -32,34 +32,21 @@ const Kernels& kernels() {
     return *chosen.load();
 }
 
-// Exceptions must not leave a function with C linkage. Kernels allocate their scratch buffers
-// before they start threads, so all allocation errors are caught here.
-template <class Problem>
-int run(int (*kernel)(const Problem&, bool), const Problem* p, bool backward) {
-    try {
-        return kernel(*p, backward);
-    } catch (const std::bad_alloc&) {
-        return 2;
-    }
-}
-
 }  // namespace
 
 extern "C" {
 
 const char* wsum_sources() { return WSUM_SOURCES; }
 
-int wsum_memory_cell(const MemoryCell* p, int backward) {
-    return run(kernels().memory_cell, p, backward);
+// Exceptions must not leave a function with C linkage. Kernels allocate their scratch buffers
+// before they start threads, so all allocation errors are caught here.
+int wsum_run(int operation, const void* problem, int backward) {
+    try {
+        return kernels().run(operation, problem, backward);
+    } catch (const std::bad_alloc&) {
+        return 2;
+    }
 }
-int wsum_recurrence(const Recurrence* p, int backward) {
-    return run(kernels().recurrence, p, backward);
-}
-int wsum_cross_entropy(const CrossEntropy* p, int backward) {
-    return run(kernels().cross_entropy, p, backward);
-}
-int wsum_candidates(const Candidates* p, int) { return run(kernels().candidates, p, false); }
-int wsum_dropout(const Dropout* p, int) { return run(kernels().dropout, p, false); }
 
 const char* wsum_instruction_set() { return kernels().name; }
 

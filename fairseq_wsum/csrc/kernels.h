@@ -1,6 +1,6 @@
 // The interface of the CPU kernels. It is plain C, so that one build works with every version of
-// torch. kernels.py loads the library. recurrence/cpp.py, cross_entropy.py and dropout.py call it and
-// repeat the definitions of the structs.
+// torch. kernels.py loads the library and calls `wsum_run`. The structs of operations are repeated in
+// recurrence/cpp.py, training/ and plugin/decoding/candidates.py.
 //
 // Dimensions: T time steps, B sequences, H hidden units, P features of h (P = H without a
 // projection). `rows`, `hidden_rows`, `saved_rows` and `vectors` are the numbers of a cell, as in
@@ -9,7 +9,32 @@
 // is bfloat16 if `is_bf16` is set, else float.
 #pragma once
 
+// They must be included before any `#pragma GCC target`, because their code must run on every
+// processor.
+#include <algorithm>
+#include <array>
+#include <cmath>
 #include <cstdint>
+#include <cstring>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+#if defined(__x86_64__) && !defined(__clang__)
+#define WSUM_X86 1  // clang does not support `#pragma GCC target`
+// Older versions do not know the instructions. setup.py defines WSUM_NO_BF16 and WSUM_NO_AMX if the
+// assembler does not.
+#if __GNUC__ >= 10 && !defined(WSUM_NO_BF16)
+#define WSUM_X86_BF16 1
+#endif
+#if __GNUC__ >= 11 && defined(__linux__) && defined(WSUM_X86_BF16) && !defined(WSUM_NO_AMX)
+#define WSUM_X86_AMX 1
+#endif
+#include <immintrin.h>
+#endif
 
 // The cells, as in recurrence/operators.py: the parts of the LSTM, or another cell.
 enum CellIds : int32_t {
@@ -112,10 +137,10 @@ struct Candidates {
 
 // y = x / keep with probability `keep`, else 0
 struct Dropout {
+    double keep;
     int64_t size;
     uint64_t seed;
     int32_t is_bf16, threads;
-    double keep;
     const void* x;  // real, size
     void* y;        // real, size
 };
@@ -123,13 +148,10 @@ struct Dropout {
 // The hash of the sources that setup.py defines. kernels.py rejects a library of other sources.
 const char* wsum_sources();
 
-// Returns 0 on success, 1 for an unknown cell, other numbers of the cell or an invalid target, and 2 if
-// an allocation failed.
-int wsum_memory_cell(const MemoryCell*, int backward);
-int wsum_recurrence(const Recurrence*, int backward);
-int wsum_cross_entropy(const CrossEntropy*, int backward);
-int wsum_candidates(const Candidates*, int);
-int wsum_dropout(const Dropout*, int);
+// Runs an operation; `problem` points to its struct. Returns 0 on success, 1 for an unknown cell, other
+// numbers of the cell or an invalid target, and 2 if an allocation failed.
+enum Operation : int32_t { MEMORY_CELL, RECURRENCE, CROSS_ENTROPY, CANDIDATES, DROPOUT };
+int wsum_run(int operation, const void* problem, int backward);
 
 // The instruction set in use: "amx", "avx512_bf16", "avx512", "avx2" or "baseline".
 const char* wsum_instruction_set();
@@ -137,3 +159,23 @@ const char* wsum_instruction_set();
 int wsum_use_instruction_set(const char* name);
 }
 #pragma GCC visibility pop
+
+#ifdef _OPENMP
+inline int thread_rank() { return omp_get_thread_num(); }
+inline int thread_count() { return omp_get_num_threads(); }
+#else
+inline int thread_rank() { return 0; }
+inline int thread_count() { return 1; }
+#endif
+
+// The kernels for one instruction set.
+struct Kernels {
+    const char* name;
+    bool (*runs_here)();
+    int (*run)(int operation, const void* problem, bool backward);  // as `wsum_run`
+};
+
+extern const Kernels kernels_baseline;
+#ifdef WSUM_X86
+extern const Kernels kernels_avx2, kernels_avx512, kernels_avx512_bf16, kernels_amx;
+#endif

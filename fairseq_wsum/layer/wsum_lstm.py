@@ -281,13 +281,6 @@ class WsumLSTM(nn.Module):
         suffix = _suffix(layer, direction)
         return {name: getattr(self, name + suffix) for name in self._parameter_names[layer]}
 
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **named: Any
-    ) -> None:
-        """Extend torch's method: state dicts of earlier versions have the name of the cell, too."""
-        state_dict.pop(f"{prefix}cell", None)
-        super()._load_from_state_dict(state_dict, prefix, *args, **named)
-
     # Running
 
     def _run_layers(

@@ -6,7 +6,6 @@ each multiplication.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from math import prod
 from typing import Any
@@ -24,13 +23,10 @@ def register() -> None:
     """
     from torch.utils.flop_counter import register_flop_formula
 
-    formulas: dict[str, Callable[..., int]] = {
-        "linear": _linear,
-        "recurrence": _recurrence,
-        "recurrence_backward": _recurrence_backward,
-    }
-    for name, formula in formulas.items():
-        register_flop_formula(getattr(torch.ops.fairseq_wsum, name))(formula)
+    ours = torch.ops.fairseq_wsum
+    register_flop_formula(ours.linear)(_linear)
+    register_flop_formula(ours.recurrence)(_recurrence)
+    register_flop_formula(ours.recurrence_backward)(_recurrence_backward)
 
 
 def _linear(x: Shape, weight: Shape, bias: Shape | None, **_: Any) -> int:
@@ -42,18 +38,7 @@ def _recurrence(z: Shape, w_hh: Shape, b_inner: Any, w_hr: Shape | None, *_: Any
     return 2 * time * batch * (prod(w_hh) + prod(w_hr or (0,)))
 
 
-def _recurrence_backward(
-    dy: Any,
-    dh_n: Any,
-    dc_n: Any,
-    w_hh: Shape,
-    w_hr: Shape | None,
-    h_0: Any,
-    c_0: Any,
-    padding_mask: Any,
-    saved: Shape,
-    *_: Any,
-    **__: Any,
-) -> int:
+def _recurrence_backward(*given: Any, **_: Any) -> int:
     """The products with the transposed matrices; those for their gradients are `linear`."""
+    w_hh, w_hr, saved = given[3], given[4], given[8]
     return _recurrence(saved, w_hh, None, w_hr)

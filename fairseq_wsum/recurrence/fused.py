@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..cells.rows import add_hidden, inner_bias, split
 from ..products import product
-from . import operators, reference
+from . import problem, reference
 from .padding import last_step, zero_at_padding
 from .parameters import Inputs, Results
 from .scan import scan
@@ -22,7 +22,7 @@ def recur(given: Inputs, z: Tensor) -> Results:
     """`run`, from the products with x_t: see `reference.recur`."""
     cell, p, c_0 = given.cell, given.p, given.c_0
     given = given._replace(h_0=given.h_0.to(z.dtype), c_0=c_0.to(torch.float32))
-    if not operators.has_kernels(cell, z.device.type):  # a gated sum without kernels of its own
+    if not problem.has_kernels(cell, z.device.type):  # a gated sum without kernels of its own
         y, h_n, c_n = reference.run_parallel(given, z, scan)
     elif p.w_hh is not None and z.size(0) > 1:
         y, h_n, c_n = _recurrence(given, z)
@@ -41,7 +41,7 @@ def _recurrence(given: Inputs, z: Tensor) -> Results:
     w_hh, b_inner, w_hr = (None if t is None else t.to(z.dtype) for t in matrices)
     tensors = (z, w_hh, b_inner, w_hr, h_0, c_0 if cell.has_memory else None)
     y, h_n, c_n, *_ = torch.ops.fairseq_wsum.recurrence(
-        *tensors, padding_mask, operators.encode(cell), reverse, _wants_grad(*tensors)
+        *tensors, padding_mask, problem.encode(cell), reverse, _wants_grad(*tensors)
     )
     return y, h_n, c_n
 
@@ -52,7 +52,7 @@ def _memory_cell(given: Inputs, z: Tensor) -> Results:
     if cell.has_memory:
         vectors = torch.stack([p.v[name].float() for name in cell.vectors]) if p.v else None
         y, c_n, _ = torch.ops.fairseq_wsum.memory_cell(
-            *(z, vectors, c_0, padding_mask, operators.encode(cell), reverse),
+            *(z, vectors, c_0, padding_mask, problem.encode(cell), reverse),
             _wants_grad(z, vectors, c_0),
         )
     else:

@@ -9,8 +9,9 @@ Both take the products with x_t as input. A gated sum without kernels here runs 
 memory cell of a cell whose pre-activations are the gates themselves. On GPUs the GRU and the SRU
 have no kernels (`has_kernels`).
 
-Each backend provides the kernels for one device type (`library.implement`). This file defines what
-the backends share: the signatures, the shapes for tracing, and those parts of the gradients that
+Each backend provides the kernels for a device type (`implement`): a function that takes a `Problem`,
+which has all tensors of a call, and writes to its outputs. This file defines what the backends
+share: the signatures, the outputs, which tracing needs too, and those parts of the gradients that
 are matrix products over all time steps.
 
 Shapes: T time steps, B sequences, H hidden units, P features of h (P = H without a projection).
@@ -22,17 +23,18 @@ An output that is not needed is left out: it is a tensor of shape (0,) (`left_ou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..cells import GRU, LSTM, QRNN, SRU, Cell, MinGRU, MinLSTM, SimpleRNN
+from ..cells import GRU, LSTM, Cell, SimpleRNN
 from ..cells.rows import adjacent_hidden, split
-from ..library import LIBRARY, derive, no_second_derivatives
+from ..kernels import LIBRARY, derive, no_second_derivatives
 from ..products import add_weight_gradient, weight_gradient, write_weight_gradient
+from .problem import Problem, Scan, decode, saved_rows, saves_preactivations
 
 # z: T x B x rows*H; v: float32, vectors x H, or None; c_0: B x H;
 # padding_mask: T x B, True at padding; cell_id: see `encode`; u: T x B x H, of `Scan` only
@@ -71,93 +73,127 @@ LIBRARY.define(
     " bool reverse) -> (Tensor, Tensor, Tensor, Tensor)"
 )
 
-NOT_TRANSFORMED = "it does not support torch.func or forward-mode derivatives"
+# The operators. `launch` runs the kernels of a device; tracing takes one that does nothing.
 
-SRNN, OUTPUT_GATE, RECURRENT_GATES, GATES, COUPLED = (1 << bit for bit in range(5))
-
-
-class Scan(Cell):
-    """c_t = f_t * c_{t-1} + u_t from f_t and u_t themselves: the cell of `scan`.
-
-    u_t is a tensor of its own, so that no caller copies both into one. The output is c_t in
-    float32, also at padding.
-    """
-
-    name = "scan"
-    rows = ("f",)
-    hidden_is_memory = True
+Launch = Callable[[Problem], None]
 
 
-_OTHERS = {kind: (n + 1) << 5 for n, kind in enumerate((GRU, MinGRU, MinLSTM, QRNN, SRU, Scan))}
-
-
-def has_kernels(cell: Cell, device: str) -> bool:
-    """Whether these operators support the cell on a type of device."""
-    # a subclass may have different equations
-    kinds = (LSTM, SimpleRNN, MinGRU, MinLSTM, QRNN)
-    return type(cell) in kinds or (device == "cpu" and type(cell) in _OTHERS)
-
-
-def encode(cell: Cell) -> int:
-    """The id of the cell, for the operators: for the LSTM and its ablations, their parts."""
-    if type(cell) in _OTHERS:
-        return _OTHERS[type(cell)]
-    if not isinstance(cell, LSTM):
-        assert type(cell) is SimpleRNN, "a cell without kernels has no id: `has_kernels`"
-        return SRNN
-    parts = {
-        SRNN: cell.srnn,
-        OUTPUT_GATE: cell.output_gate,
-        RECURRENT_GATES: cell.recurrent_gates,
-        COUPLED: cell.coupled_gates,
-    }
-    return GATES + sum(bit for bit, has in parts.items() if has)
-
-
-@cache
-def decode(cell_id: int) -> Cell:
-    """The cell of this id, without its name."""
-    for kind, its_id in _OTHERS.items():
-        if cell_id == its_id:
-            return kind()
-    if cell_id == SRNN:
-        return SimpleRNN()
-    assert cell_id & GATES and not cell_id >> 5, f"no cell has the id {cell_id}"
-    return LSTM(
-        name="",
-        title="",
-        srnn=bool(cell_id & SRNN),
-        output_gate=bool(cell_id & OUTPUT_GATE),
-        recurrent_gates=bool(cell_id & RECURRENT_GATES),
-        coupled_gates=bool(cell_id & COUPLED),
-    )
-
-
-def saved_rows(cell: Cell) -> tuple[str, ...]:
-    """The rows of `saved`: those of z and, for each inner bias, W_*h h_{t-1} + b_*h of its row."""
-    return (*cell.rows, *(row + "_h" for row in cell.inner_bias_rows))
-
-
-def saves_preactivations(cell: Cell, dtype: torch.dtype) -> bool:
-    """Whether `saved` has pre-activations, not activated rows.
-
-    In 16 bits a gate near 1 would be rounded to 1, and its gradient would be lost.
-    """
-    return cell.has_memory and dtype != torch.float32
-
-
-# Shapes for tracing; the kernels use the same functions to allocate their outputs
-
-
-def memory_cell_outputs(
-    z: Tensor, c_0: Tensor, padding_mask: Tensor | None, cell_id: int, save: bool
+def memory_cell(
+    launch: Launch,
+    z: Tensor,
+    v: Tensor | None,
+    c_0: Tensor,
+    padding_mask: Tensor | None,
+    cell_id: int,
+    reverse: bool,
+    save: bool,
+    u: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Uninitialised outputs of `memory_cell`."""
-    time, (batch, units) = z.size(0), c_0.shape
-    is_scan = type(decode(cell_id)) is Scan
+    time, (batch, units), is_scan = z.size(0), c_0.shape, type(decode(cell_id)) is Scan
     y = (c_0 if is_scan else z).new_empty((time, batch, units))
     save = save and not (is_scan or (_h_is_memory(cell_id, z) and padding_mask is None))
-    return y, c_0.new_empty(c_0.shape), c_0.new_empty((time, batch, units) if save else 0)
+    c_n = c_0.new_empty(c_0.shape)
+    cells = c_0.new_empty((time, batch, units) if save else 0)
+    tensors = dict(padding=padding_mask, z=z, u=u, v=v, c_0=c_0, y=y, c_n=c_n, cells=_none(cells))
+    sizes = dict(T=time, B=batch, H=units, P=units)
+    launch(Problem("memory_cell", cell_id, reverse, False, sizes, tensors))
+    return y, c_n, cells
+
+
+def memory_cell_backward(
+    launch: Launch,
+    dy: Tensor | None,
+    dc_n: Tensor | None,
+    z: Tensor,
+    v: Tensor | None,
+    c_0: Tensor,
+    padding_mask: Tensor | None,
+    cells: Tensor,
+    cell_id: int,
+    reverse: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    time, (batch, units) = z.size(0), c_0.shape
+    # contiguous, whatever the inputs are
+    dz, dc_0 = z.new_empty(z.shape), c_0.new_empty(c_0.shape)
+    du = z.new_empty(z.shape if type(decode(cell_id)) is Scan else 0)
+    parts = None if v is None else c_0.new_empty((batch, *v.shape))  # the sum over B is dv
+    tensors = dict(padding=padding_mask, z=z, v=v, c_0=c_0, cells=cells, dy=dy, dc_n=dc_n)
+    tensors.update(dz=dz, du=_none(du), dv=parts, dc_0=dc_0)
+    sizes = dict(T=time, B=batch, H=units, P=units)
+    launch(Problem("memory_cell", cell_id, reverse, True, sizes, tensors))
+    return dz, c_0.new_empty(0) if parts is None else parts.sum(0), dc_0, du
+
+
+def recurrence(
+    launch: Launch,
+    z: Tensor,
+    w_hh: Tensor,
+    b_inner: Tensor | None,
+    w_hr: Tensor | None,
+    h_0: Tensor,
+    c_0: Tensor | None,
+    padding_mask: Tensor | None,
+    cell_id: int,
+    reverse: bool,
+    save: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    cell, time, sizes = decode(cell_id), z.size(0), _recurrence_sizes(z, w_hr, h_0)
+    width = z.size(2) // len(cell.rows) * len(saved_rows(cell))
+    memory = z.new_empty(0, dtype=torch.float32) if c_0 is None else c_0
+    keeps_cells = save and c_0 is not None and not _h_is_memory(cell_id, z)
+    outputs = dict(
+        y=z.new_empty((time, *h_0.shape)),
+        h_n=h_0.new_empty(h_0.shape),
+        c_n=memory.new_empty(memory.shape),
+        saved=z.new_empty((*z.shape[:2], width) if save and not _h_is_all(w_hr, c_0) else 0),
+        cells=memory.new_empty((time, *memory.shape) if keeps_cells else 0),
+        states=z.new_empty((time, *h_0.shape) if save and padding_mask is not None else 0),
+    )
+    tensors = dict(padding=padding_mask, z=z, w_hh=w_hh, b_inner=b_inner, w_hr=w_hr)
+    tensors.update(h_0=h_0, c_0=c_0, **{name: _none(t) for name, t in outputs.items()})
+    launch(Problem("recurrence", cell_id, reverse, False, sizes, tensors))
+    y, h_n, c_n, saved, cells, states = outputs.values()
+    return y, h_n, c_n, saved, cells, states
+
+
+def recurrence_backward(
+    launch: Launch,
+    dy: Tensor | None,
+    dh_n: Tensor | None,
+    dc_n: Tensor | None,
+    w_hh: Tensor,
+    w_hr: Tensor | None,
+    h_0: Tensor,
+    c_0: Tensor | None,
+    padding_mask: Tensor | None,
+    saved: Tensor,
+    cells: Tensor,
+    cell_id: int,
+    reverse: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    cell, time, sizes = decode(cell_id), saved.size(0), _recurrence_sizes(saved, w_hr, h_0)
+    width = saved.size(2) // len(saved_rows(cell)) * len(cell.rows)
+    dz = saved.new_empty((*saved.shape[:2], width))
+    dh = saved.new_empty(0 if w_hr is None else (time, *h_0.shape))
+    dh_0 = h_0.new_empty(h_0.shape)
+    dc_0 = saved.new_empty(0, dtype=torch.float32) if c_0 is None else c_0.new_empty(c_0.shape)
+    tensors = dict(padding=padding_mask, w_hh=w_hh, w_hr=w_hr, h_0=h_0, c_0=c_0, saved=saved)
+    tensors.update(dy=dy, dh_n=dh_n, dz=dz, dh=_none(dh), dh_0=dh_0, dc_0=_none(dc_0))
+    if c_0 is not None:
+        tensors.update(cells=cells, dc_n=dc_n)
+    launch(Problem("recurrence", cell_id, reverse, True, sizes, tensors))
+    return dz, dh, dh_0, dc_0
+
+
+def implement(device: str, launch: Launch) -> None:
+    """Register the kernels for a type of device that has none."""
+    for operator in (memory_cell, memory_cell_backward, recurrence, recurrence_backward):
+        LIBRARY.impl(operator.__name__, partial(operator, launch), device)
+
+
+def _recurrence_sizes(z: Tensor, w_hr: Tensor | None, h_0: Tensor) -> dict[str, int]:
+    (time, _, _), (batch, features) = z.shape, h_0.shape
+    return dict(T=time, B=batch, H=features if w_hr is None else w_hr.size(1), P=features)
 
 
 def _h_is_memory(cell_id: int, z: Tensor) -> bool:
@@ -165,84 +201,24 @@ def _h_is_memory(cell_id: int, z: Tensor) -> bool:
     return decode(cell_id).hidden_is_memory and z.dtype == torch.float32
 
 
-def memory_cell_gradients(
-    z: Tensor, v: Tensor | None, c_0: Tensor, cell_id: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Uninitialised outputs of `memory_cell_backward`, contiguous whatever the inputs are."""
-    dv = c_0.new_empty(0 if v is None else v.shape)
-    du = z.new_empty(z.shape if type(decode(cell_id)) is Scan else 0)
-    return z.new_empty(z.shape), dv, c_0.new_empty(c_0.shape), du
-
-
-def recurrence_outputs(
-    z: Tensor,
-    w_hr: Tensor | None,
-    h_0: Tensor,
-    c_0: Tensor | None,
-    padding_mask: Tensor | None,
-    cell_id: int,
-    save: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Uninitialised outputs of `recurrence`."""
-    time, (batch, features) = z.size(0), h_0.shape
-    memory = z.new_empty(0, dtype=torch.float32) if c_0 is None else c_0
-    cell = decode(cell_id)
-    width = z.size(2) // len(cell.rows) * len(saved_rows(cell))
-    return (
-        z.new_empty((time, batch, features)),
-        h_0.new_empty((batch, features)),
-        memory.new_empty(memory.shape),
-        z.new_empty((time, batch, width) if save and not _h_is_all(w_hr, c_0) else 0),
-        memory.new_empty(
-            (time, *memory.shape)
-            if save and c_0 is not None and not _h_is_memory(cell_id, z)
-            else 0
-        ),
-        z.new_empty((time, batch, features) if save and padding_mask is not None else 0),
-    )
-
-
 def _h_is_all(w_hr: Tensor | None, c_0: Tensor | None) -> bool:
     """Whether h_t is the only activated row, as in an S-RNN without a projection."""
     return c_0 is None and w_hr is None
 
 
-def recurrence_gradients(
-    saved: Tensor, w_hr: Tensor | None, h_0: Tensor, c_0: Tensor | None, cell_id: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Uninitialised outputs of `recurrence_backward`."""
-    cell = decode(cell_id)
-    width = saved.size(2) // len(saved_rows(cell)) * len(cell.rows)
-    return (
-        saved.new_empty((*saved.shape[:2], width)),
-        saved.new_empty(0 if w_hr is None else (saved.size(0), *h_0.shape)),
-        h_0.new_empty(h_0.shape),
-        saved.new_empty(0, dtype=torch.float32) if c_0 is None else c_0.new_empty(c_0.shape),
-    )
+def left_out(output: Tensor) -> bool:
+    """Whether an output of an operator, which has two dimensions or more, was not needed."""
+    return output.dim() == 1
 
 
-def _fake_memory_cell(  # type: ignore[no-untyped-def]
-    z, v, c_0, padding_mask, cell_id, reverse, save, u=None
-):
-    return memory_cell_outputs(z, c_0, padding_mask, cell_id, save)
+def _none(output: Tensor) -> Tensor | None:
+    """The output, or None if it was left out."""
+    return None if left_out(output) else output
 
 
-def _fake_memory_cell_backward(  # type: ignore[no-untyped-def]
-    dy, dc_n, z, v, c_0, padding_mask, cells, cell_id, reverse
-):
-    return memory_cell_gradients(z, v, c_0, cell_id)
-
-
-def _fake_recurrence(  # type: ignore[no-untyped-def]
-    z, w_hh, b_inner, w_hr, h_0, c_0, padding_mask, cell_id, reverse, save
-):
-    return recurrence_outputs(z, w_hr, h_0, c_0, padding_mask, cell_id, save)
-
-
-def _fake_recurrence_backward(  # type: ignore[no-untyped-def]
-    dy, dh_n, dc_n, w_hh, w_hr, h_0, c_0, padding_mask, saved, cells, cell_id, reverse
-):
-    return recurrence_gradients(saved, w_hr, h_0, c_0, cell_id)
+def or_equal(output: Tensor, equal: Tensor) -> Tensor:
+    """The output or, if it was left out, the tensor that has the same values."""
+    return equal if left_out(output) else output
 
 
 # Gradients. If an operator was traced without gradients, it saved nothing for the backward pass,
@@ -290,16 +266,6 @@ def kept_outputs(
     if c_0 is not None:
         cells = or_equal(cells, h)
     return h if _h_is_all(w_hr, c_0) else saved, cells, h
-
-
-def left_out(output: Tensor) -> bool:
-    """Whether an output of an operator, which has two dimensions or more, was not needed."""
-    return output.dim() == 1
-
-
-def or_equal(output: Tensor, equal: Tensor) -> Tensor:
-    """The output or, if it was left out, the tensor that has the same values."""
-    return equal if left_out(output) else output
 
 
 def _recurrence_gradient(
@@ -382,7 +348,10 @@ def _activated_gate(cell: Cell, row: Tensor) -> Tensor:
 _refuse = no_second_derivatives(
     "`scan_reference`, or in a layer backend='reference' (--lstm-backend reference)"
 )
-derive("memory_cell", _fake_memory_cell, _memory_cell_gradient, _save_memory_cell)
-derive("memory_cell_backward", _fake_memory_cell_backward, _refuse)
-derive("recurrence", _fake_recurrence, _recurrence_gradient, _save_recurrence)
-derive("recurrence_backward", _fake_recurrence_backward, _refuse)
+for operator, gradient, save in (
+    (memory_cell, _memory_cell_gradient, _save_memory_cell),
+    (memory_cell_backward, _refuse, None),
+    (recurrence, _recurrence_gradient, _save_recurrence),
+    (recurrence_backward, _refuse, None),
+):
+    derive(operator.__name__, partial(operator, lambda problem: None), gradient, save)

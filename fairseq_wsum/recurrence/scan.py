@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..cells.cell import memory
 from ..transforms import in_transformation
-from . import operators
+from . import problem
 
 
 def scan(
@@ -44,7 +44,7 @@ def scan(
     if in_transformation():
         return scan_reference(f, u, c_0, padding_mask, reverse)
     cells, c_n, _ = torch.ops.fairseq_wsum.memory_cell(
-        f, None, c_0, padding_mask, operators.encode(operators.Scan()), reverse, True, u
+        f, None, c_0, padding_mask, problem.encode(problem.Scan()), reverse, True, u
     )
     return cells, c_n
 

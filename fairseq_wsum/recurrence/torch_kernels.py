@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..cells import Cell
 from ..transforms import in_transformation, product_dtype, without_autocast
-from . import operators
+from . import problem
 from .padding import last_step, zero_at_padding
 from .parameters import Inputs, Results
 
@@ -43,7 +43,7 @@ def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool
         # torch leaves its modules out, too (torch._dynamo.config.allow_rnn); gradients can fail
         return "torch.compile does not trace torch's recurrent kernels"
     # torch.func.grad works, but vmap fails in all of these kernels, and jvp in those of oneDNN
-    return operators.NOT_TRANSFORMED if in_transformation() else None
+    return problem.NOT_TRANSFORMED if in_transformation() else None
 
 
 def why_not_auto(device: torch.device, dtype: torch.dtype) -> str | None:
@@ -117,7 +117,7 @@ def _call(
     # cuDNN computes no gradients without `train`, whatever the mode of the layer
     layers, dropout, train = 1, 0.0, torch.is_grad_enabled()
     bidirectional = batch_first = False
-    y, *final = getattr(torch._VF, function)(
+    y, *final = getattr(torch, function)(
         x, hx, weights, has_biases, layers, dropout, train, bidirectional, batch_first
     )
     return y, *(part.squeeze(0) for part in final)
@@ -133,7 +133,7 @@ def _step(
     """
     hx: Any = state if len(state) > 1 else state[0]
     biases = weights[2:] if has_biases else (None, None)
-    found = getattr(torch._VF, f"{function}_cell")(x.squeeze(0), hx, *weights[:2], *biases)
+    found = getattr(torch, f"{function}_cell")(x.squeeze(0), hx, *weights[:2], *biases)
     h, *c = found if isinstance(found, tuple) else (found,)
     return h.unsqueeze(0), h, *c
 

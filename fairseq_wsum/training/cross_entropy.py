@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .. import kernels
-from ..library import LIBRARY, derive, implement, no_second_derivatives
+from ..kernels import LIBRARY, derive, no_second_derivatives
 
 Losses = tuple[Tensor, Tensor, Tensor]
 
@@ -61,7 +61,7 @@ def _call(
     assert targets.shape == (rows,) and targets.dtype == torch.int64
     arrays.update(z=z, targets=targets)
     numbers = dict(N=rows, W=words, ignored=ignored)
-    if kernels.call("wsum_cross_entropy", _CrossEntropy, z, numbers, arrays, backward) == 1:
+    if kernels.call("cross_entropy", _CrossEntropy, z, numbers, arrays, backward) == 1:
         wrong = targets[((targets < 0) | (targets >= words)) & (targets != ignored)]
         raise IndexError(f"target {int(wrong[0])} is outside the vocabulary of {words} words")
 
@@ -97,7 +97,8 @@ LIBRARY.define(
     "cross_entropy_backward(Tensor? dnll, Tensor? dsmooth, Tensor logits, Tensor targets,"
     " Tensor logsumexp, int ignored) -> Tensor"
 )
-implement("CPU", {"cross_entropy": _forward, "cross_entropy_backward": _backward})
+LIBRARY.impl("cross_entropy", _forward, "CPU")
+LIBRARY.impl("cross_entropy_backward", _backward, "CPU")
 
 
 def _losses(logits: Tensor, targets: Tensor, ignored: int) -> Losses:

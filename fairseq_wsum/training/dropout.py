@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .. import kernels
-from ..library import LIBRARY, derive, implement
+from ..kernels import LIBRARY, derive
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
@@ -41,23 +41,22 @@ class _Dropout(ctypes.Structure):
     """The struct `Dropout` of csrc/kernels.h."""
 
     _fields_ = [
-        *kernels.fields("size seed", "is_bf16 threads", ()),
         ("keep", ctypes.c_double),
-        *kernels.fields("", "", ("x", "y")),
+        *kernels.fields("size seed", "is_bf16 threads", ("x", "y")),
     ]
 
 
 def _run(x: Tensor, p: float, seed: Tensor) -> Tensor:
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     numbers = dict(size=x.numel(), seed=int(seed), keep=1 - p)
-    kernels.call("wsum_dropout", _Dropout, x, numbers, dict(x=x, y=y))
+    kernels.call("dropout", _Dropout, x, numbers, dict(x=x, y=y))
     return y
 
 
 # The operator
 
 LIBRARY.define("dropout(Tensor x, float p, Tensor seed) -> Tensor")
-implement("CPU", {"dropout": _run})
+LIBRARY.impl("dropout", _run, "CPU")
 
 
 def _fake(x: Tensor, p: float, seed: Tensor) -> Tensor:

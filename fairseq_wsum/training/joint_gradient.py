@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ..library import no_second_derivatives
+from ..kernels import no_second_derivatives
 from ..products import as_rows, product, weight_gradient
 from ..transforms import in_autocast, in_transformation
 

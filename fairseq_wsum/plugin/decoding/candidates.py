@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ... import kernels
-from ...library import LIBRARY, derive, implement, no_second_derivatives
+from ...kernels import LIBRARY, derive, no_second_derivatives
 
 
 def candidates(
@@ -77,7 +77,7 @@ def _run(logits: Tensor, first: int, k: int, normalised: bool) -> tuple[Tensor, 
     log_p, words = _fake(logits, first, k, normalised)
     numbers = dict(N=len(logits), W=logits.size(1), first=first, k=k, normalised=normalised)
     arrays = dict(z=logits, log_p=log_p, words=words)
-    assert kernels.call("wsum_candidates", _Candidates, logits, numbers, arrays) == 0
+    assert kernels.call("candidates", _Candidates, logits, numbers, arrays) == 0
     return log_p, words
 
 
@@ -87,5 +87,5 @@ def _fake(logits: Tensor, first: int, k: int, normalised: bool) -> tuple[Tensor,
     return logits.new_empty(shape, dtype=torch.float32), logits.new_empty(shape, dtype=torch.int64)
 
 
-implement("CPU", {"candidates": _run})
+LIBRARY.impl("candidates", _run, "CPU")
 derive("candidates", _fake, no_second_derivatives("torch.log_softmax and torch.topk"))

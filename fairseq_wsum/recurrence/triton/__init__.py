@@ -7,29 +7,26 @@ from __future__ import annotations
 
 import os
 import sysconfig
-from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
 from types import ModuleType
-from typing import Any
 
 import torch
 from torch.torch_version import TorchVersion
 
-from ... import library
 from ...cells import Cell
 from ...transforms import constant, in_transformation
-from .. import operators
+from .. import operators, problem
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool) -> str | None:
     """Why these kernels do not support this cell, device or dtype, or None if they do."""
-    if not operators.has_kernels(cell, "cuda") and not cell.is_gated_sum:
+    if not problem.has_kernels(cell, "cuda") and not cell.is_gated_sum:
         return f"it has kernels for gated sums and for the LSTM, not for {cell.label}"
     if device.type != "cuda":
         return f"it runs on GPUs, and the layer is on {device}"
@@ -38,7 +35,7 @@ def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool
     if dtype not in DTYPES:
         return f"it computes in float32, bfloat16 and float16, not in {dtype}"
     if in_transformation():
-        return operators.NOT_TRANSFORMED
+        return problem.NOT_TRANSFORMED
     return _why_not_on(device) or why_missing()
 
 
@@ -104,13 +101,10 @@ def why_missing() -> str | None:
     return None if _is_supported(found) else f"triton 3.3 or later is needed, found {found}"
 
 
-def _kernel(module: str, name: str) -> Callable[..., Any]:
-    """A function that imports its kernel, and with it Triton, when it is first called."""
-
-    def call(*arguments: Any) -> Any:
-        return getattr(_imported(module), name)(*arguments)
-
-    return call
+def _launch(given: problem.Problem) -> None:
+    """Import the kernels, and with them Triton, and run them."""
+    given.check(DTYPES)
+    _imported(given.name).launch(given)
 
 
 @cache
@@ -120,11 +114,4 @@ def _imported(module: str) -> ModuleType:
     return import_module(f"{__package__}.{module}")
 
 
-library.implement(
-    "CUDA",
-    {
-        name + direction: _kernel(f"triton_{name}", name + direction)
-        for name in ("memory_cell", "recurrence")
-        for direction in ("", "_backward")
-    },
-)
+operators.implement("CUDA", _launch)

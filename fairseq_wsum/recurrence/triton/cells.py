@@ -11,7 +11,7 @@
                                   False
 
 `z` and `dz` point to a tile of the first row; rows are H elements apart. PARTS has the parts of an
-LSTM, the bits of `operators`: 1 for the S-RNN, 2 for the output gate, 16 for coupled gates. The
+LSTM, the bits of `problem`: 1 for the S-RNN, 2 for the output gate, 16 for coupled gates. The
 equations are those of the files in `cells`.
 """
 
@@ -23,7 +23,7 @@ import triton
 import triton.language as tl
 
 from ...cells import LSTM, QRNN, Cell, MinGRU, MinLSTM
-from .. import operators
+from .. import problem
 
 
 @triton.jit
@@ -204,5 +204,5 @@ EQUATIONS: dict[type[Cell], Equations] = {
     MinGRU: Equations(_mingru, _memory, _one, _store_mingru),
     MinLSTM: Equations(_minlstm, _memory, _one, _store_minlstm),
     QRNN: Equations(_qrnn, _qrnn_output, _qrnn_slope, _store_qrnn),
-    operators.Scan: Equations(_scan, _memory, _one, _store_scan),
+    problem.Scan: Equations(_scan, _memory, _one, _store_scan),
 }

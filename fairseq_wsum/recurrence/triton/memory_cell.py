@@ -33,8 +33,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .. import arguments, operators
-from . import DTYPES
+from ..problem import Problem, Scan, decode
 from .cells import EQUATIONS, load
 
 # Arguments that Triton must not specialise on, so that new values need no compilation. The number
@@ -300,74 +299,44 @@ def _in_chunks(
         launch(between, totals, *tensors, *sizes, **options, TOTALS=False)
 
 
-# Launchers
+def launch(given: Problem, plan: Plan | None = None) -> None:
+    """Run `memory_cell`, for cells in `EQUATIONS`. See `operators` and `_in_chunks`."""
+    t = dense(given)
+    z, c_0, padding, cells = t["z"], t["c_0"], t["padding"], t["cells"]
+    # in place of a tensor that does not exist, the kernels get another, which they do not access
+    if given.backward:
+        start = torch.zeros_like(c_0) if t["dc_n"] is None else t["dc_n"]
+        dy, du = either(t["dy"], z), either(t["du"], t["dz"])
+        tensors = (z, c_0, either(padding, z), cells, dy, t["dz"], du, t["dc_0"])
+        options = _options(given, "ACTIVATE", "SLOPE", "STORE_GRADIENTS")
+        options["HAS_DY"] = t["dy"] is not None
+        _in_chunks(_backward, start, tensors, len(z), plan, **options)
+    else:
+        u, kept = either(t["u"], z), either(cells, t["c_n"])
+        tensors = (z, u, either(padding, z), t["y"], t["c_n"], kept)
+        options = _options(given, "ACTIVATE", "OUTPUT")
+        options["SAVE"] = cells is not None
+        _in_chunks(_forward, c_0, tensors, len(z), plan, **options)
 
 
-def memory_cell(
-    z: Tensor,
-    v: Tensor | None,
-    c_0: Tensor,
-    padding_mask: Tensor | None,
-    cell_id: int,
-    reverse: bool,
-    save: bool,
-    u: Tensor | None = None,
-    plan: Plan | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The operator `memory_cell` of `operators`, for cells in `EQUATIONS`."""
-    sizes = arguments.memory_cell_sizes(z, c_0)
-    given = dict(padding=padding_mask, z=z, u=u, v=v, c_0=c_0)
-    arguments.check(arguments.MEMORY_CELL, DTYPES, cell_id, z, sizes, **given)
-    z, c_0 = z.contiguous(), c_0.contiguous()
-    y, c_n, cells = operators.memory_cell_outputs(z, c_0, padding_mask, cell_id, save)
-    tensors = (z, z if u is None else u.contiguous(), as_bytes(padding_mask, z), y, c_n, cells)
-    options = _options(cell_id, padding_mask, reverse, "ACTIVATE", "OUTPUT")
-    options["SAVE"] = not operators.left_out(cells)
-    _in_chunks(_forward, c_0, tensors, len(z), plan, **options)
-    return y, c_n, cells
-
-
-def memory_cell_backward(
-    dy: Tensor | None,
-    dc_n: Tensor | None,
-    z: Tensor,
-    v: Tensor | None,
-    c_0: Tensor,
-    padding_mask: Tensor | None,
-    cells: Tensor,
-    cell_id: int,
-    reverse: bool,
-    plan: Plan | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The operator `memory_cell_backward` of `operators`, for cells in `EQUATIONS`."""
-    sizes = arguments.memory_cell_sizes(z, c_0)
-    given = dict(padding=padding_mask, z=z, v=v, c_0=c_0, cells=cells, dy=dy, dc_n=dc_n)
-    arguments.check(arguments.MEMORY_CELL, DTYPES, cell_id, z, sizes, **given)
-    z, c_0, cells = z.contiguous(), c_0.contiguous(), cells.contiguous()
-    dz, dv, dc_0, du = operators.memory_cell_gradients(z, v, c_0, cell_id)
-    dc = torch.zeros_like(c_0) if dc_n is None else dc_n.contiguous()
-    dy_dense = z if dy is None else dy.contiguous()
-    tensors = (z, c_0, as_bytes(padding_mask, z), cells, dy_dense, dz, du, dc_0)
-    options = _options(cell_id, padding_mask, reverse, "ACTIVATE", "SLOPE", "STORE_GRADIENTS")
-    options["HAS_DY"] = dy is not None
-    _in_chunks(_backward, dc, tensors, len(z), plan, **options)
-    return dz, dv, dc_0, du
-
-
-def as_bytes(padding_mask: Tensor | None, other: Tensor) -> Tensor:
-    """The mask as bytes, or `other` as a placeholder argument if there is no mask."""
-    return other if padding_mask is None else padding_mask.contiguous().view(torch.uint8)
-
-
-def _options(
-    cell_id: int, padding_mask: Tensor | None, reverse: bool, *functions: str
-) -> dict[str, Any]:
-    cell = operators.decode(cell_id)
+def _options(given: Problem, *functions: str) -> dict[str, Any]:
+    cell = decode(given.cell_id)
     return dict(
         {name: getattr(EQUATIONS[type(cell)], name) for name in functions},
         R=len(cell.rows),
-        PARTS=cell_id,
-        PADDED=padding_mask is not None,
-        IS_SCAN=isinstance(cell, operators.Scan),
-        REVERSE=reverse,
+        PARTS=given.cell_id,
+        PADDED=given.tensors["padding"] is not None,
+        IS_SCAN=isinstance(cell, Scan),
+        REVERSE=given.reverse,
     )
+
+
+def dense(given: Problem) -> dict[str, Any]:
+    """All tensors, contiguous, and the mask as bytes. Outputs are so already."""
+    tensors = {name: t if t is None else t.contiguous() for name, t in given.tensors.items()}
+    padding = tensors["padding"]
+    return {**tensors, "padding": None if padding is None else padding.view(torch.uint8)}
+
+
+def either(tensor: Tensor | None, other: Tensor) -> Tensor:
+    return other if tensor is None else tensor
