@@ -19,13 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .kernels import LIBRARY, derive
-from .transforms import constant, in_autocast, in_batched_gradient, in_transformation
+from .transforms import constant, in_autocast, in_transformation
 
 VARIABLE = "FAIRSEQ_WSUM_PRODUCTS"
 CPUINFO = Path("/proc/cpuinfo")
 ZEN_5 = 26  # AMD's processor family number
 # With fewer rows, as in a step of decoding one sentence, calling an operator of our own takes more
-# time than oneDNN saves: 5 x 128 by 128 x 512 took twice as long on a thread of Zen 5.
+# time than oneDNN saves.
 FEW_ROWS = 8
 PLAIN = (Tensor, nn.Parameter)
 
@@ -59,23 +59,6 @@ def weight_gradient(dy: Tensor, x: Tensor) -> Tensor:
         # oneDNN copies its left operand, so put x there: dy has all pre-activations and is larger
         return _linear(x.t(), dy.t()).t().contiguous()
     return dy.t() @ x
-
-
-def write_weight_gradient(out: Tensor, dy: Tensor, x: Tensor) -> None:
-    """Write `weight_gradient(dy, x)` to a tensor N x K."""
-    dy, x = as_rows(dy), as_rows(x)
-    if _replaces_torch("weight_gradient", dy, x) or in_batched_gradient(dy):
-        out.copy_(weight_gradient(dy, x))
-    else:
-        torch.mm(dy.t(), x, out=out)
-
-
-def add_weight_gradient(out: Tensor, dy: Tensor, x: Tensor) -> None:
-    """Add dy^T x, of two matrices with few rows, to a matrix."""
-    if in_batched_gradient(dy):
-        out.add_(weight_gradient(dy, x))
-    else:
-        torch.addmm(out, dy.t(), x, out=out)  # torch's counter of FLOPs does not know `addmm_`
 
 
 def as_rows(x: Tensor) -> Tensor:

@@ -115,18 +115,6 @@ def test_each_loss_alone_has_its_own_gradient() -> None:
 
 
 @needs_kernels
-def test_the_same_input_gives_the_same_bits_on_any_number_of_threads() -> None:
-    logits, targets = torch.randn(50, 3000, requires_grad=True), targets_of(50, 3000)
-    results = []
-    for threads in (3, 1):
-        torch.set_num_threads(threads)
-        nll, _ = cross_entropy.cross_entropy(logits, targets, PAD)
-        results.append((nll, *torch.autograd.grad(nll.sum(), logits)))
-    for one, other in zip(*results, strict=True):
-        assert torch.equal(one, other)
-
-
-@needs_kernels
 @with_dtypes
 def test_peak_memory_is_one_more_array_of_logits(dtype) -> None:
     logits = torch.randn(200, 3000).to(dtype).requires_grad_()

@@ -10,7 +10,7 @@ PACKAGE = ROOT / "fairseq_wsum"
 ORDER = ["cells", "training", "recurrence", "layer", "plugin", "weights", "experiments", "cli"]
 # they import nothing else of ours
 SHARED = {"argument_types", "checkpoint_files", "files", "machine"}
-SHARED |= {"csrc", "kernels", "library", "products", "transforms"}
+SHARED |= {"csrc", "kernels", "products", "transforms"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -130,27 +130,6 @@ def test_a_matrix_that_is_changed_after_the_loop_is_an_error(loop) -> None:
         y.sum().backward()
 
 
-def test_an_input_that_is_changed_after_its_step_is_an_error(loop) -> None:
-    with joint_gradients():
-        x = loop.h * 2
-        y = F.linear(x, loop.weight)
-    x.mul_(5)
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        y.sum().backward()
-
-
-def test_a_compiled_part_of_the_loop_gets_its_gradients(loop) -> None:
-    def step(h: Tensor) -> Tensor:
-        return torch.tanh(F.linear(h, loop.weight))
-
-    gradients = []
-    for part in (step, torch.compile(step, backend="eager")):
-        with joint_gradients():
-            h = part(part(loop.h))
-        gradients.append(torch.autograd.grad(h.sum(), (loop.h, loop.weight)))
-    assert_same(*gradients)
-
-
 def test_second_derivatives_are_rejected(loop) -> None:
     y = loop(joint=True)
     with pytest.raises(NotImplementedError, match="--decoder-input-feeding False"):

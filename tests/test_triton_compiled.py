@@ -1,7 +1,6 @@
 """The machine code of the Triton kernels, compiled for GPUs that need not be there."""
 
 import math
-import re
 
 import pytest
 import torch
@@ -57,37 +56,6 @@ def test_prefetched_products_fit_into_shared_memory(units, dtype) -> None:
             assert compiled.metadata.shared <= 99 * 1024
 
 
-def test_a_program_stores_what_the_others_read_before_it_signals_them() -> None:
-    """h in the forward pass, and dz in the backward pass; one stored later might be read before.
-
-    What else a program stores comes after the signal, as the others would wait for it: that is seen
-    in the speed alone.
-    """
-    how = Tiling(16, 16, 64, together=True)
-    kernels = recurrence_kernels(CELLS["lstm"], how, units=512)
-    for (kernel, constants), read in zip(kernels, ("%h_ptr", "%dz_ptr"), strict=True):
-        compiled = compile_for(90, kernel, {**constants, "PADDED": True, "REVERSE": False})
-        order = stores(compiled.asm["ttir"])
-        signal = order.index("signal")
-        assert read in order[:signal] and read not in order[signal:]
-
-
-def stores(ttir: str) -> list[str]:
-    """The arguments to which a kernel stores, and `signal` for its signal, in order."""
-    made_from, found = {}, []
-    for line in ttir.splitlines():
-        if ", release," in line:
-            found.append("signal")
-        elif made := re.match(r"\s*(%\w+)(?::\d+)? = .*?(%\w+)", line):
-            made_from[made[1]] = made[2]  # the first operand of what moves a pointer
-        elif store := re.match(r"\s*tt\.store (%\w+)", line):
-            pointer = store[1]
-            while pointer in made_from:
-                pointer = made_from[pointer]
-            found.append(pointer)
-    return found
-
-
 MEMORY_CELLS = [problem.Scan(), *(CELLS[n] for n in ("no-srnn-hidden", "minlstm", "qrnn"))]
 
 
@@ -117,13 +85,6 @@ def recurrence_kernels(cell, how, units):  # type: ignore[no-untyped-def]
 
 # The arguments of kernels that have the dtype of the layer.
 IN_LAYER_DTYPE = ("z", "u", "w", "h", "y", "dy", "dz", "du", "saved", "states")
-
-
-def test_the_arguments_compiled_in_16_bits_are_arguments_of_kernels() -> None:
-    made = [kernel for kernel, _ in memory_cell_kernels(MEMORY_CELLS[0])]
-    made += [kernel for kernel, _ in recurrence_kernels(CELLS["lstm"], Tiling(16, 16, 64, True), 5)]
-    arguments = {name for kernel in made for name in kernel.arg_names}
-    assert {f"{name}_ptr" for name in IN_LAYER_DTYPE} <= arguments
 
 
 POINTERS = {torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float32: "*fp32"}

@@ -201,21 +201,6 @@ def test_factors_that_all_are_0_or_1_give_exact_cells(factor) -> None:
 
 @needs_triton
 @inside
-def test_an_output_without_a_gradient_counts_as_one_with_zeros() -> None:
-    _, backward = operator_of("memory_cell")
-    z, c_0, dy, dc_n = on_device(*draw(SCAN, 5, 2, 3))
-    f, u = split(SCAN, z)
-    rest = (f, None, c_0, None, u, problem.encode(SCAN), True)
-    for given, zeros in (
-        ((dy, None), (dy, torch.zeros_like(dc_n))),
-        ((None, dc_n), (torch.zeros_like(dy), dc_n)),
-    ):
-        found, right = (backward(*d, *rest) for d in (given, zeros))
-        assert all(torch.equal(a, b) for a, b in zip(found, right, strict=True))
-
-
-@needs_triton
-@inside
 def test_tensors_may_have_any_strides() -> None:
     forward, backward = operator_of("memory_cell")
     z = torch.randn(6, 2, 20, device=DEVICE)[..., ::2]

@@ -14,7 +14,7 @@
 //   seen(k)            the row to which the k-th of them, times c_{t-1}, is added
 //
 // Python allocates the arrays from the cell in cells/. It must have as many rows, hidden rows and
-// vectors there, and with a recurrent matrix as many values as `operators.saved_rows` has rows.
+// vectors there, and with a recurrent matrix as many values as `problem.saved_rows` has rows.
 // instantiate.h refuses a call with others.
 //
 //   activate(r)       from pre-activations to gates and content

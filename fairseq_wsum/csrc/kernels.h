@@ -4,13 +4,14 @@
 //
 // Dimensions: T time steps, B sequences, H hidden units, P features of h (P = H without a
 // projection). `rows`, `hidden_rows`, `saved_rows` and `vectors` are the numbers of a cell, as in
-// recurrence/operators.py, and must be those of the cell in C++ (cell.h). All arrays are contiguous in
+// recurrence/problem.py, and must be those of the cell in C++ (cell.h). All arrays are contiguous in
 // row-major order. A null pointer stands for an array that does not exist or is not needed. "real"
 // is bfloat16 if `is_bf16` is set, else float.
+//
+// The standard headers must be included before any `#pragma GCC target`, because their code must run
+// on every processor.
 #pragma once
 
-// They must be included before any `#pragma GCC target`, because their code must run on every
-// processor.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -36,7 +37,7 @@
 #include <immintrin.h>
 #endif
 
-// The cells, as in recurrence/operators.py: the parts of the LSTM, or another cell.
+// The cells, as in recurrence/problem.py: the parts of the LSTM, or another cell.
 enum CellIds : int32_t {
     SRNN = 1,
     OUTPUT_GATE = 2,

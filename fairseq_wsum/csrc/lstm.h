@@ -1,7 +1,7 @@
 // The LSTM and its ablations: see cells/lstm.py. kernels.h names the bits.
 
 template <unsigned Bits>
-struct Lstm {
+struct Lstm : Memory {
     static constexpr bool srnn = Bits & SRNN;
     static constexpr bool output_gate = Bits & OUTPUT_GATE;
     static constexpr bool recurrent_gates = Bits & RECURRENT_GATES;
@@ -17,9 +17,6 @@ struct Lstm {
         if (!recurrent_gates) return CONTENT;
         return !srnn && k >= CONTENT ? k + 1 : k;
     }
-    static constexpr bool is_scan = false;
-    static constexpr int vectors = 0;
-    static constexpr int seen(int) { return 0; }
 
     using Rows = Values<Lstm>;
 

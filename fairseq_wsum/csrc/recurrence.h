@@ -63,8 +63,8 @@ inline vf ended(vf x, int n) {
     return DEPTH<Op> > 1 && n < V ? keep_first(x, n, 0) : x;
 }
 
-// Whether `saved` has pre-activations, not activated rows, as in recurrence/operators.py. In 16 bits a gate
-// near 1 would be rounded to 1, and its gradient and all that the memory forgets would be lost.
+// Whether `saved` has pre-activations, not activated rows, as in recurrence/problem.py. In 16 bits a
+// gate near 1 would be rounded to 1, and its gradient and all that the memory forgets would be lost.
 template <class C, class S>
 constexpr bool SAVES_PREACTIVATIONS = C::memory && sizeof(S) < sizeof(float);
 

@@ -9,8 +9,8 @@ Both take the products with x_t as input. A gated sum without kernels here runs 
 memory cell of a cell whose pre-activations are the gates themselves. On GPUs the GRU and the SRU
 have no kernels (`has_kernels`).
 
-Each backend provides the kernels for a device type (`implement`): a function that takes a `Problem`,
-which has all tensors of a call, and writes to its outputs. This file defines what the backends
+Each backend provides the kernels for a type of device (`implement`): a function that takes all
+tensors of a call, a `Problem`, and writes to its outputs. This file defines what the backends
 share: the signatures, the outputs, which tracing needs too, and those parts of the gradients that
 are matrix products over all time steps.
 
@@ -23,7 +23,7 @@ An output that is not needed is left out: it is a tensor of shape (0,) (`left_ou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -33,7 +33,7 @@ from torch import Tensor
 from ..cells import GRU, LSTM, Cell, SimpleRNN
 from ..cells.rows import adjacent_hidden, split
 from ..kernels import LIBRARY, derive, no_second_derivatives
-from ..products import add_weight_gradient, weight_gradient, write_weight_gradient
+from ..products import weight_gradient
 from .problem import Problem, Scan, decode, saved_rows, saves_preactivations
 
 # z: T x B x rows*H; v: float32, vectors x H, or None; c_0: B x H;
@@ -288,46 +288,38 @@ def _recurrence_gradient(
     cell = decode(ctx.cell_id)
     dw_hh = db_inner = dw_hr = None
     if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
-        dw_hh = dz.new_empty(w_hh.shape)
-        sums: list[Tensor] = []
-        begin = 0
-        for dz_h in _hidden_gradients(cell, dz, saved):
-            end = begin + dz_h.size(-1)
-            _sum_of_products(dw_hh[begin:end], dz_h, h, h_0, ctx.reverse)
-            if b_inner is not None:
-                sums.append(dz_h.sum((0, 1)))
-            begin = end
-        db_inner = torch.cat(sums) if sums else None
+        blocks = _hidden_gradients(cell, dz, saved)
+        dw_hh = torch.cat([_sum_of_products(dz_h, h, h_0, ctx.reverse) for dz_h in blocks])
+        if b_inner is not None:
+            db_inner = torch.cat([dz_h.sum((0, 1)) for dz_h in blocks])
     if w_hr is not None and ctx.needs_input_grad[3]:
         dw_hr = weight_gradient(dh, _unprojected(cell, saved, cells))
     dc_0 = None if c_0 is None else dc_0
     return dz, dw_hh, db_inner, dw_hr, dh_0, dc_0, None, None, None, None
 
 
-def _hidden_gradients(cell: Cell, dz: Tensor, saved: Tensor) -> Iterator[Tensor]:
+def _hidden_gradients(cell: Cell, dz: Tensor, saved: Tensor) -> list[Tensor]:
     """The gradients of W_*h h_{t-1} + b_*h, in blocks of adjacent hidden rows.
 
     T x B x rows*H and T x B x saved_rows*H -> T x B x ...*H
     """
     units = dz.size(-1) // len(cell.rows)
     if isinstance(cell, GRU):  # n_t = tanh(z_n + r_t * (W_nh h_{t-1} + b_nh))
-        yield dz[..., : 2 * units]
-        yield dz[..., 2 * units :] * _activated_gate(cell, saved[..., :units])
-        return
+        r = _activated_gate(cell, saved[..., :units])
+        return [dz[..., : 2 * units], dz[..., 2 * units :] * r]
     assert not cell.inner_bias_rows
-    for a, b in adjacent_hidden(cell):
-        # a full slice would not be contiguous under vmap
-        yield dz if b - a == len(cell.rows) else dz[..., a * units : b * units]
+    if cell.hidden_rows == cell.rows:  # a full slice would not be contiguous under vmap
+        return [dz]
+    return [dz[..., a * units : b * units] for a, b in adjacent_hidden(cell)]
 
 
-def _sum_of_products(out: Tensor, dz: Tensor, h: Tensor, h_0: Tensor, reverse: bool) -> None:
-    """Write the sum over all steps of dz_t h_{t-1}^T to `out`.
+def _sum_of_products(dz: Tensor, h: Tensor, h_0: Tensor, reverse: bool) -> Tensor:
+    """The sum over all steps of dz_t h_{t-1}^T.
 
     The first step is added separately, so that no tensor of all h_{t-1} is needed.
     """
     first, later, before = (dz[-1], dz[:-1], h[1:]) if reverse else (dz[0], dz[1:], h[:-1])
-    write_weight_gradient(out, later, before)
-    add_weight_gradient(out, first, h_0)
+    return torch.addmm(weight_gradient(later, before), first.t(), h_0)
 
 
 def _unprojected(cell: Cell, saved: Tensor, cells: Tensor) -> Tensor:

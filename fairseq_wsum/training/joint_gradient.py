@@ -2,9 +2,8 @@
 
 In a loop over time, autograd computes the gradient of a matrix once for each step. It makes T
 products with few rows each, and adds them up with T - 1 sums. Inside `joint_gradients`, one
-product over the rows of all steps gives the gradient. In 16 bits it is rounded once. The forward
-and backward passes of the recipe `strong` are 1.16 times as fast with it in fp32 and 1.28 times in
-bf16 (benchmarks/gains.py).
+product over the rows of all steps gives the gradient. In 16 bits it is rounded once. How much
+faster that is: benchmarks/gains.py.
 
 Shapes: T steps, K inputs, N outputs. x and y are those of one step.
 """
@@ -13,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -41,46 +40,35 @@ def joint_gradients() -> AbstractContextManager[object]:
     return _JointGradients() if torch.is_grad_enabled() else nullcontext()
 
 
-class _Linear:
-    """y = x W^T + b: ... x K and N x K -> ... x N."""
+class _Kind(NamedTuple):
+    """A product and its gradients: y from (x, matrix, bias), dx from (dy, matrix), and that of the
+    matrix from the x and dy of all steps."""
 
-    @staticmethod
-    def product(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
-        return product(x, matrix, bias)
-
-    @staticmethod
-    def input_gradient(dy: Tensor, matrix: Tensor) -> Tensor:
-        return product(dy, matrix.t())
-
-    @staticmethod
-    def gradient(x: Sequence[Tensor], dy: Sequence[Tensor]) -> Tensor:
-        return weight_gradient(
-            torch.cat([as_rows(d) for d in dy]), torch.cat([as_rows(v) for v in x])
-        )
+    product: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    input_gradient: Callable[[Tensor, Tensor], Tensor]
+    gradient: Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
 
 
-class _Batched:
-    """y_b = x_b W_b for each b: B x R x K and B x K x N -> B x R x N."""
-
-    @staticmethod
-    def product(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
-        assert bias is None
-        return torch.bmm(x, matrix)
-
-    @staticmethod
-    def input_gradient(dy: Tensor, matrix: Tensor) -> Tensor:
-        return torch.bmm(dy, matrix.transpose(1, 2))
-
-    @staticmethod
-    def gradient(x: Sequence[Tensor], dy: Sequence[Tensor]) -> Tensor:
-        return torch.bmm(torch.cat(tuple(x), dim=1).transpose(1, 2), torch.cat(tuple(dy), dim=1))
+def _gradient_of_linear(x: Sequence[Tensor], dy: Sequence[Tensor]) -> Tensor:
+    return weight_gradient(torch.cat([as_rows(d) for d in dy]), torch.cat([as_rows(v) for v in x]))
 
 
-_Kind = type[_Linear] | type[_Batched]
+def _gradient_of_bmm(x: Sequence[Tensor], dy: Sequence[Tensor]) -> Tensor:
+    return torch.bmm(torch.cat(tuple(x), dim=1).transpose(1, 2), torch.cat(tuple(dy), dim=1))
+
+
+# y = x W^T + b: ... x K and N x K -> ... x N
+_LINEAR = _Kind(product, lambda dy, w: product(dy, w.t()), _gradient_of_linear)
+# y_b = x_b W_b for each b: B x R x K and B x K x N -> B x R x N
+_BMM = _Kind(
+    lambda x, w, bias: torch.bmm(x, w),
+    lambda dy, w: torch.bmm(dy, w.transpose(1, 2)),
+    _gradient_of_bmm,
+)
 _KINDS: dict[Callable[..., Any], _Kind] = {
-    F.linear: _Linear,
-    torch.ops.fairseq_wsum.linear: _Linear,
-    torch.bmm: _Batched,
+    F.linear: _LINEAR,
+    torch.ops.fairseq_wsum.linear: _LINEAR,
+    torch.bmm: _BMM,
 }
 
 # Tokens link the steps of a matrix. A token is an empty tensor. Each step takes the token of the
@@ -166,7 +154,7 @@ class _JointGradients(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def _step(self, kind: _Kind, x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
-        key = (kind, *_place(matrix))
+        key = (kind is _BMM, *_place(matrix))
         if key not in self._matrices:
             visited: _Visited = []
             self._matrices[key] = matrix, visited, _Begin.apply(matrix, kind, visited)
