@@ -49,3 +49,8 @@ def in_transformation() -> bool:
     return (
         forward_ad._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None
     )
+
+
+def in_batched_gradient(x: Tensor) -> bool:
+    """Whether autograd computes many gradients at once, which has no rule for `out=`."""
+    return bool(torch._C._functorch.is_legacy_batchedtensor(x))

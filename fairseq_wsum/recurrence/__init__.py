@@ -29,15 +29,15 @@ class Backend:
         name: the value of the option `backend`.
         run: the function that runs the layer, as `reference.run`.
         why_not: returns why this backend does not support a cell on a device in a dtype, with or
-            without a projection, or None if it does.
+            without a projection, or None if it does; by default it supports everything.
         why_not_auto: returns why `auto` does not select this backend on a device in a dtype that it
             supports, or None if it may.
     """
 
     name: str
     run: Callable[[Inputs], Results]
-    why_not: Callable[[Cell, torch.device, torch.dtype, bool], str | None]
-    why_not_auto: Callable[[torch.device, torch.dtype], str | None] = lambda device, dtype: None
+    why_not: Callable[[Cell, torch.device, torch.dtype, bool], str | None] = lambda *layer: None
+    why_not_auto: Callable[[torch.device, torch.dtype], str | None] = lambda *given: None
 
 
 # `auto` tries them in this order: the fast ones first, then the one that supports everything. One
@@ -46,7 +46,7 @@ BACKENDS: dict[str, Backend] = {
     "cpp": Backend("cpp", fused.run, cpp.why_not),
     "torch": Backend("torch", torch_kernels.run, torch_kernels.why_not, torch_kernels.why_not_auto),
     "triton": Backend("triton", fused.run, triton.why_not, triton.why_not_auto),
-    "reference": Backend("reference", reference.run, reference.why_not),
+    "reference": Backend("reference", reference.run),
 }
 
 

@@ -28,11 +28,6 @@ from .scan import scan_reference
 Scan = Callable[[Tensor, Tensor, Tensor, Tensor | None, bool], tuple[Tensor, Tensor]]
 
 
-def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool) -> str | None:
-    """The reference backend supports everything."""
-    return None
-
-
 def run(given: Inputs) -> Results:
     """Run one direction of one layer over a sequence.
 
