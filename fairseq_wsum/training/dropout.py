@@ -59,10 +59,6 @@ LIBRARY.define("dropout(Tensor x, float p, Tensor seed) -> Tensor")
 LIBRARY.impl("dropout", _run, "CPU")
 
 
-def _fake(x: Tensor, p: float, seed: Tensor) -> Tensor:
-    return x.new_empty(x.shape)
-
-
 def _save(ctx: Any, inputs: tuple[Tensor, float, Tensor], output: Tensor) -> None:
     _, ctx.p, seed = inputs
     ctx.save_for_backward(seed)
@@ -72,4 +68,4 @@ def _gradient(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
     return torch.ops.fairseq_wsum.dropout(dy, ctx.p, ctx.saved_tensors[0]), None, None
 
 
-derive("dropout", _fake, _gradient, _save)
+derive("dropout", lambda x, p, seed: x.new_empty(x.shape), _gradient, _save)
