@@ -27,7 +27,7 @@ from torch import Tensor
 
 from fairseq_wsum import CELLS, WsumLSTM, kernels, recurrence
 from fairseq_wsum.csrc import CSRC, fingerprint
-from fairseq_wsum.recurrence import operators, problem
+from fairseq_wsum.recurrence import problem
 
 
 @pytest.mark.parametrize("library", ["missing", "no library", "of other sources"])
@@ -39,7 +39,7 @@ def test_a_library_that_cannot_be_used_is_named(library, tmp_path, monkeypatch) 
         path.write_bytes(b"text")
         reason = "_kernels.abi3.so cannot be loaded: "
     elif library == "of other sources":
-        built = list(Path(operators.__file__).parent.glob("_kernels*.so"))
+        built = list(CSRC.parent.glob("_kernels*.so"))
         if not built:
             pytest.skip("the C++ kernels were not built")
         path.symlink_to(built[0])

@@ -304,6 +304,7 @@ def launch(given: Problem, plan: Plan | None = None) -> None:
     t = dense(given)
     z, c_0, padding, cells = t["z"], t["c_0"], t["padding"], t["cells"]
     # in place of a tensor that does not exist, the kernels get another, which they do not access
+    tensors: tuple[Tensor, ...]
     if given.backward:
         start = torch.zeros_like(c_0) if t["dc_n"] is None else t["dc_n"]
         dy, du = either(t["dy"], z), either(t["du"], t["dz"])

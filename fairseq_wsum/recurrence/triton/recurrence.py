@@ -35,7 +35,7 @@ def _forward(
     memory = torch.empty_like(h_0, dtype=torch.float32)
     if t["c_0"] is not None:
         memory = t["c_n"].copy_(t["c_0"])
-    tensors = (z, t["w_hh"], h, memory, either(t["padding"], z), t["y"])
+    tensors: tuple[Tensor, ...] = (z, t["w_hh"], h, memory, either(t["padding"], z), t["y"])
     tensors += tuple(either(t[name], z) for name in ("saved", "cells", "states"))
     options |= _rows_of_w_hh(given.cell_id)
     options["SAVE"] = t["saved"] is not None or t["states"] is not None
@@ -51,8 +51,16 @@ def _backward(
     dh = _filled(torch.empty_like(t["h_0"], dtype=torch.float32), t["dh_n"])
     has_memory = t["c_0"] is not None
     dc = _filled(t["dc_0"], t["dc_n"]) if has_memory else torch.empty_like(dh)
-    tensors = (t["w_hh"], either(t["c_0"], saved), either(t["padding"], saved), saved)
-    tensors += (t["cells"] if has_memory else saved, either(t["dy"], saved), dh, dc, t["dz"])
+    tensors: tuple[Tensor, ...] = (t["w_hh"], either(t["c_0"], saved))
+    tensors += (
+        either(t["padding"], saved),
+        saved,
+        t["cells"] if has_memory else saved,
+        either(t["dy"], saved),
+        dh,
+        dc,
+        t["dz"],
+    )
     options |= _ranges_of_hidden_rows(given.cell_id) | dict(HAS_DY=t["dy"] is not None)
     _launch(kernels.backward, tensors, given.sizes["T"] + 1, given, options, tiling)
     t["dh_0"].copy_(dh)
