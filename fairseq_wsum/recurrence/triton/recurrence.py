@@ -51,16 +51,9 @@ def _backward(
     dh = _filled(torch.empty_like(t["h_0"], dtype=torch.float32), t["dh_n"])
     has_memory = t["c_0"] is not None
     dc = _filled(t["dc_0"], t["dc_n"]) if has_memory else torch.empty_like(dh)
-    tensors: tuple[Tensor, ...] = (t["w_hh"], either(t["c_0"], saved))
-    tensors += (
-        either(t["padding"], saved),
-        saved,
-        t["cells"] if has_memory else saved,
-        either(t["dy"], saved),
-        dh,
-        dc,
-        t["dz"],
-    )
+    c_0, padding, dy = (either(t[name], saved) for name in ("c_0", "padding", "dy"))
+    cells = t["cells"] if has_memory else saved
+    tensors = (t["w_hh"], c_0, padding, saved, cells, dy, dh, dc, t["dz"])
     options |= _ranges_of_hidden_rows(given.cell_id) | dict(HAS_DY=t["dy"] is not None)
     _launch(kernels.backward, tensors, given.sizes["T"] + 1, given, options, tiling)
     t["dh_0"].copy_(dh)
