@@ -13,7 +13,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
 ROOT = Path(__file__).parent
-SOURCES = runpy.run_path(str(ROOT / "fairseq_wsum/ops/sources.py"))
+SOURCES = runpy.run_path(str(ROOT / "fairseq_wsum/csrc/__init__.py"))
 CSRC, FINGERPRINT = SOURCES["CSRC"], SOURCES["fingerprint"]()
 VERSION = re.search(r'__version__ = "(.*)"', (ROOT / "fairseq_wsum/__init__.py").read_text())
 assert VERSION is not None
@@ -41,7 +41,7 @@ INSTRUCTIONS = {
     "WSUM_NO_AMX": "tilerelease",  # binutils before 2.36
 }
 KERNELS = Extension(
-    "fairseq_wsum.ops._kernels",
+    "fairseq_wsum._kernels",
     sources=sorted(str(path.relative_to(ROOT)) for path in CSRC.glob("*.cpp")),
     depends=sorted(str(path.relative_to(ROOT)) for path in CSRC.glob("*.h")),
     define_macros=[("WSUM_SOURCES", f'"{FINGERPRINT}"')],
@@ -110,7 +110,7 @@ setup(
     package_data={
         "fairseq_wsum": [
             "py.typed",
-            "ops/csrc/*",
+            "csrc/*.[ch]*",
             "weights/page_files/*",
             "experiments/recipes/*.yaml",
         ]

@@ -16,7 +16,7 @@ from measure import Shape, add_options, median_times
 from fairseq_wsum import CELLS
 from fairseq_wsum.cli import DTYPES, table
 from fairseq_wsum.machine import machine
-from fairseq_wsum.ops import operators
+from fairseq_wsum.recurrence import operators, problem
 
 WITHOUT_PRODUCTS = [name for name, cell in CELLS.items() if not cell.has_recurrent_matrix]
 SHAPES: tuple[Shape, ...] = ((512, 32, 1024),)  # large enough to fill a GPU
@@ -39,7 +39,7 @@ def measure(name: str, shape: Shape, dtype: str, device: str, rounds: int) -> di
     z = torch.randn(steps, batch, len(cell.rows) * units, device=device, dtype=DTYPES[dtype])
     c_0 = torch.zeros(batch, units, device=device)
     v = torch.randn(len(cell.vectors), units, device=device) if cell.vectors else None
-    cell_and_reverse = (operators.encode(cell), False)
+    cell_and_reverse = (problem.encode(cell), False)
     memory_cell = torch.ops.fairseq_wsum.memory_cell
     forward = partial(memory_cell, z, v, c_0, None, *cell_and_reverse, True)
     y, c_n, cells = forward()
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_options(parser, WITHOUT_PRODUCTS, SHAPES)
     args = parser.parse_args(arguments)
     kind = torch.device(args.device).type
-    usual = [name for name in WITHOUT_PRODUCTS if operators.has_kernels(CELLS[name], kind)]
+    usual = [name for name in WITHOUT_PRODUCTS if problem.has_kernels(CELLS[name], kind)]
     print(f"{args.dtype}, medians of {args.rounds}; {machine(args.device)}\n", flush=True)
     how = (args.dtype, args.device, args.rounds)
     print(table([measure(n, s, *how) for s in args.shapes for n in args.cells or usual]))

@@ -21,7 +21,7 @@ import torch
 from measure import Shape, add_options, median_times
 from torch import Tensor, nn
 
-from fairseq_wsum import CELLS, WsumLSTM, backends
+from fairseq_wsum import CELLS, WsumLSTM, recurrence
 from fairseq_wsum.argument_types import positive
 from fairseq_wsum.cli import DTYPES, table
 from fairseq_wsum.machine import machine
@@ -152,7 +152,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_options(parser, list(CELLS), SHAPES)
     add = parser.add_argument
-    add("--backend", choices=backends.choices(), default="auto", help="our backend (default auto)")
+    add(
+        "--backend", choices=recurrence.choices(), default="auto", help="our backend (default auto)"
+    )
     add("--masks", action="store_true", help="also compare each layer with and without a mask")
     help = "time CUDA graphs, without the time in which the host launches kernels"
     add("--graphs", action="store_true", help=help)

@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from . import backends
-from .backends import BACKENDS
+from . import kernels, products, recurrence
 from .cells import CELLS
 from .experiments import arguments as studies
 from .machine import machine, version
-from .ops import kernels, products
+from .recurrence import BACKENDS
 from .weights import command
 
 DTYPES = {
@@ -85,7 +84,7 @@ def _choices(name: str, device: torch.device, reasons: dict[str, None]) -> dict[
     row = {"cell": name}
     for label, dtype in DTYPES.items():
         case = (CELLS[name], device, dtype)
-        row[label] = backends.choose("auto", *case).name
+        row[label] = recurrence.choose("auto", *case).name
         for backend in BACKENDS.values():
             if backend.name == row[label]:
                 break

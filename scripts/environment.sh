@@ -53,7 +53,7 @@ compiler() {
 
 # Why the C++ kernels are missing; empty if they are present.
 why_missing() { # PYTHON
-    "$1" -P -c 'from fairseq_wsum.ops import kernels; print(kernels.why_missing() or "")'
+    "$1" -P -c 'from fairseq_wsum import kernels; print(kernels.why_missing() or "")'
 }
 
 # The environment may be the user's own and have fairseq alone.

@@ -62,10 +62,10 @@ place="$(
 # Is the environment ready? `dev` includes `fairseq`, `plot` and `study`. Kernels that failed to build
 # are built again with another compiler.
 built_or_no_other_compiler() {
-    [ -n "$(find "$REPO/fairseq_wsum/ops" -maxdepth 1 -name '_kernels*.so')" ] ||
+    [ -n "$(find "$REPO/fairseq_wsum" -maxdepth 1 -name '_kernels*.so')" ] ||
         [ "$(compiler)" = "$(sed -n 2p "$stamp")" ]
 }
-sum="$(cat "$REPO"/{setup.py,pyproject.toml,fairseq_wsum/__init__.py,fairseq_wsum/ops/csrc/*} | cksum) $REPO"
+sum="$(cat "$REPO"/{setup.py,pyproject.toml,fairseq_wsum/__init__.py,fairseq_wsum/csrc/*.[ch]*} | cksum) $REPO"
 end_if_ready() {
     local made
     [ -f "$stamp" ] && [ -x "$python" ] && built_or_no_other_compiler || return 0
@@ -187,7 +187,7 @@ echo "torch==$torch" >"$constraints" # nothing may replace it
 step "fairseq and this package with [$extra]$compiled" \
     pip --verbose --no-build-isolation --constraint "$constraints" --editable "${REPO}[$extra]"
 step "import check" "$python" -P -c 'import fairseq, sacrebleu, sacremoses, sentencepiece
-import fairseq_wsum.ops.kernels'
+import fairseq_wsum.kernels'
 missing="$(why_missing "$python" 2>>"$log")"
 [ -z "$missing" ] || say "warning: everything will be slower on the CPU: $missing (log: $log)"
 

@@ -10,9 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fairseq_wsum import WsumLSTM
+from fairseq_wsum import WsumLSTM, kernels
 from fairseq_wsum.cells import Cell, get_cell
-from fairseq_wsum.ops import kernels
 
 needs_kernels = pytest.mark.skipif(
     kernels.why_missing() is not None, reason=f"{kernels.why_missing()}"

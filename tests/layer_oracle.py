@@ -11,8 +11,8 @@ from relatives_oracle import RELATIVES
 from torch import Tensor
 
 from fairseq_wsum import CELLS, WsumLSTM
-from fairseq_wsum.backends import Parameters
 from fairseq_wsum.cells import Rows
+from fairseq_wsum.recurrence import Parameters
 
 ABLATIONS = [name for name in CELLS if name not in RELATIVES]
 ALL_CELLS = [(name, False) for name in CELLS] + [
@@ -185,3 +185,37 @@ def mask_of(side: str | None, time: int, batch: int) -> Tensor | None:
     lengths = torch.arange(batch) * max(time // (batch or 1), 1) % (time + 1)
     steps = torch.arange(time).unsqueeze(1)
     return steps >= lengths if side == "right" else steps < time - lengths
+
+
+def outputs_and_gradients(
+    layer: WsumLSTM,
+    x: Tensor,
+    state: tuple[Tensor, ...],
+    mask: Tensor | None = None,
+    autocast: torch.dtype | None = None,
+) -> dict[str, Tensor]:
+    """y and the final state, and the gradients of a random sum of them; all in float64 on the CPU.
+
+    The input and the state are converted to the dtype and the device of the layer.
+    """
+    first = next(layer.parameters())
+    x, *state = (p.detach().to(first.device, first.dtype).requires_grad_() for p in (x, *state))
+    mask = None if mask is None else mask.to(first.device)
+    with torch.autocast(first.device.type, autocast, enabled=autocast is not None):
+        y, final = layer(x, tuple(state), mask)
+    outputs = {"y": y, **dict(zip(("h_n", "c_n", "x_n"), final, strict=False))}
+    draw = torch.Generator().manual_seed(2)
+    # numbers that every dtype represents
+    weights = (torch.randn(o.shape, generator=draw).bfloat16() for o in outputs.values())
+    loss = sum(
+        (o.double() * w.to(o.device)).sum() for o, w in zip(outputs.values(), weights, strict=True)
+    )
+    inputs = {"x": x, **dict(zip(("h_0", "c_0", "x_0"), state, strict=False))}
+    inputs |= dict(layer.named_parameters())
+    gradients = torch.autograd.grad(loss, list(inputs.values()), allow_unused=True)
+    found = outputs | {
+        f"gradient of {name}": gradient
+        for name, gradient in zip(inputs, gradients, strict=True)
+        if gradient is not None
+    }
+    return {name: tensor.detach().double().cpu() for name, tensor in found.items()}

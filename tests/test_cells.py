@@ -26,11 +26,6 @@ def test_coupled_gates_have_no_forget_rows(name: str) -> None:
     assert tuple("".join(r) for r in rows) == tuple(r.replace("f", "") for r in PAPER[name])
 
 
-def test_an_unknown_cell_is_rejected_with_a_list_of_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"unknown cell 'no-lstm'.*no-srnn-hidden"):
-        get_cell("no-lstm")
-
-
 @pytest.mark.parametrize("name", ["no-gates", *RELATIVES])
 def test_coupled_gates_are_rejected_where_there_are_none_to_couple(name: str) -> None:
     with pytest.raises(ValueError, match=f"cell '{name}' has no forget gate of its own"):

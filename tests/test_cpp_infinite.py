@@ -14,9 +14,9 @@ from layer_oracle import every_cell, inner, mask_of
 from torch import Tensor
 
 from fairseq_wsum import WsumLSTM
-from fairseq_wsum.backends import Inputs, fused, reference
 from fairseq_wsum.cells import Cell, get_cell
-from fairseq_wsum.ops import cross_entropy
+from fairseq_wsum.recurrence import Inputs, fused, reference
+from fairseq_wsum.training import cross_entropy
 
 # torch's products have an even number of terms here: with an odd one, its bfloat16 product on a CPU
 # with AMX carries a NaN from one row into the previous one.

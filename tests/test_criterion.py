@@ -17,10 +17,10 @@ from fairseq.models.transformer import TransformerModel
 from fairseq.models.transformer.transformer_legacy import base_architecture as transformer_options
 from translation import PAD, TARGET, make_batch, make_model, make_task
 
-from fairseq_wsum.ops import cross_entropy
 from fairseq_wsum.plugin.criterions.wsum_cross_entropy import WsumCrossEntropyCriterion
 from fairseq_wsum.plugin.models.wsum_lstm_lm import WsumLSTMLanguageModel
 from fairseq_wsum.plugin.models.wsum_transformer import WsumTransformerModel
+from fairseq_wsum.training import cross_entropy
 
 TASK = SimpleNamespace(
     **dict.fromkeys(("source_dictionary", "target_dictionary", "dictionary"), TARGET)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from commands import ROOT, run
 
-from fairseq_wsum.ops import kernels
+from fairseq_wsum import kernels
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/README.md")])
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.M | re.S)

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from layer_oracle import ALL_CELLS, CELL_IDS, make_state, mask_of
+from layer_oracle import ALL_CELLS, CELL_IDS, make_state, mask_of, outputs_and_gradients
 from torch import Tensor
 
 from fairseq_wsum import CELLS, WsumLSTM
-from fairseq_wsum.backends import BACKENDS
 from fairseq_wsum.cells import get_cell
+from fairseq_wsum.recurrence import BACKENDS
 
 DEVICE = torch.device(os.environ.get("FAIRSEQ_WSUM_TEST_DEVICE", "cuda"))
 if DEVICE.type == "cuda" and not torch.cuda.is_available():
@@ -149,27 +149,3 @@ def case(kind, dtype, side, steps, batch, units, fixed):  # type: ignore[no-unty
 
     given = x, state, mask
     return layer, given, outputs_and_gradients(exact, *given)
-
-
-def outputs_and_gradients(layer, x, state, mask, autocast=None) -> dict[str, Tensor]:  # type: ignore[no-untyped-def]
-    """y, h_n and c_n, and the gradients of a random sum of them; all in float64 on the CPU."""
-    first = next(layer.parameters())
-    x, *state = (p.detach().to(first.device, first.dtype).requires_grad_() for p in (x, *state))
-    mask = None if mask is None else mask.to(first.device)
-    with torch.autocast(first.device.type, autocast, enabled=autocast is not None):
-        y, final = layer(x, tuple(state), mask)
-    outputs = {"y": y, **dict(zip(("h_n", "c_n", "x_n"), final, strict=False))}
-    draw = torch.Generator().manual_seed(2)
-    weights = (torch.randn(o.shape, generator=draw, dtype=torch.float64) for o in outputs.values())
-    loss = sum(
-        (o.double() * w.to(o.device)).sum() for o, w in zip(outputs.values(), weights, strict=True)
-    )
-    inputs = {"x": x, **dict(zip(("h_0", "c_0", "x_0"), state, strict=False))}
-    inputs |= dict(layer.named_parameters())
-    gradients = torch.autograd.grad(loss, list(inputs.values()), allow_unused=True)
-    found = outputs | {
-        f"gradient of {name}": gradient
-        for name, gradient in zip(inputs, gradients, strict=True)
-        if gradient is not None
-    }
-    return {name: tensor.detach().double().cpu() for name, tensor in found.items()}

@@ -1,4 +1,4 @@
-"""ops/joint_gradient.py: one gradient for a matrix that every step of a loop multiplies by."""
+"""training/joint_gradient.py: one gradient for a matrix that every step of a loop multiplies by."""
 
 import gc
 import weakref
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from matrix_products import Products
 from torch import Tensor
 
-from fairseq_wsum.ops.joint_gradient import joint_gradients
+from fairseq_wsum.training.joint_gradient import joint_gradients
 
 STEPS, BATCH, SIZE = 5, 3, 4
 
@@ -128,27 +128,6 @@ def test_a_matrix_that_is_changed_after_the_loop_is_an_error(loop) -> None:
         loop.weight.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
-
-
-def test_an_input_that_is_changed_after_its_step_is_an_error(loop) -> None:
-    with joint_gradients():
-        x = loop.h * 2
-        y = F.linear(x, loop.weight)
-    x.mul_(5)
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        y.sum().backward()
-
-
-def test_a_compiled_part_of_the_loop_gets_its_gradients(loop) -> None:
-    def step(h: Tensor) -> Tensor:
-        return torch.tanh(F.linear(h, loop.weight))
-
-    gradients = []
-    for part in (step, torch.compile(step, backend="eager")):
-        with joint_gradients():
-            h = part(part(loop.h))
-        gradients.append(torch.autograd.grad(h.sum(), (loop.h, loop.weight)))
-    assert_same(*gradients)
 
 
 def test_second_derivatives_are_rejected(loop) -> None:

@@ -28,10 +28,10 @@ from translation import (
     relative_error,
 )
 
-from fairseq_wsum import WsumLSTM, backends
-from fairseq_wsum.backends import Backend, reference
+from fairseq_wsum import WsumLSTM, recurrence
 from fairseq_wsum.cells import CELLS
 from fairseq_wsum.plugin.models.wsum_lstm import WsumLSTMModel
+from fairseq_wsum.recurrence import Backend, reference
 
 
 @every_feeding
@@ -244,7 +244,7 @@ def test_lstm_backend_runs_every_direction_of_every_layer(kind, monkeypatch) -> 
         return reference.run(given)
 
     counting = Backend("counting", run, lambda *case: None)
-    monkeypatch.setitem(backends.BACKENDS, "counting", counting)
+    monkeypatch.setitem(recurrence.BACKENDS, "counting", counting)
     model, batch = build(kind, lstm_backend="counting"), make_batch()
     model(*batch[-1:] if kind.endswith("_lm") else batch)
     directions = sum(layer.num_layers * layer.num_directions for layer in layers_of(model))

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from fairseq_wsum import WsumLSTM, backends
-from fairseq_wsum.backends import Backend, reference
+from fairseq_wsum import WsumLSTM, recurrence
+from fairseq_wsum.recurrence import Backend, reference
 
 
 def test_a_backend_of_your_own_runs_the_layers_and_models_that_name_it(monkeypatch) -> None:
@@ -17,7 +17,7 @@ def test_a_backend_of_your_own_runs_the_layers_and_models_that_name_it(monkeypat
     def why_not(cell, device, dtype, projects):
         return "it computes gated sums" if cell.has_recurrent_matrix else None
 
-    monkeypatch.setitem(backends.BACKENDS, "mine", Backend("mine", run, why_not))
+    monkeypatch.setitem(recurrence.BACKENDS, "mine", Backend("mine", run, why_not))
     x = torch.randn(5, 2, 3)
     for cell in ("lstm", "no-srnn-hidden", "sru"):
         WsumLSTM(3, 4, cell=cell)(x)

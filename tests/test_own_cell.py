@@ -176,13 +176,6 @@ def test_an_input_of_another_size_cannot_be_a_row() -> None:
     WsumLSTM(4, 4, cell=Skipping())(torch.zeros(2, 1, 4))
 
 
-def test_a_row_with_the_input_itself_has_no_earlier_input() -> None:
-    cell = type("Windowed", (Skipping,), {"name": "test-windowed", "window": 2})()
-    layer, x = WsumLSTM(4, 4, cell=cell, **COMMON), torch.randn(5, 2, 4, **COMMON)
-    (one,) = trace(layer, x)
-    assert_same(one.preactivations["s"], x)
-
-
 def test_a_backend_reports_that_it_has_no_kernel_for_the_cell() -> None:
     class Sharper(LSTM):
         def content(self, z):
@@ -225,7 +218,6 @@ CONTRADICTIONS = [
         dict(rows=("a", "b"), hidden_rows=("b",), skip_rows=("b",)),
         "its row 'b' has no matrix W_\\*x, to whose bias that of W_\\*h could be added",
     ),
-    (dict(hidden_is_memory=True), "cannot have a projection: leave out can_project"),
 ]
 
 
@@ -235,15 +227,6 @@ def test_a_contradictory_description_is_rejected(attributes, message) -> None:
     with pytest.raises(ValueError, match=message):
         register_cell(cell)
     assert not isinstance(CELLS.get(cell.name), Nameless)
-
-
-def test_a_gated_sum_cannot_read_its_memory() -> None:
-    def preactivations(self, x, h, c, v):
-        return {"a": x["a"] + c}
-
-    cell = type("Reading", (Nameless,), dict(name="mine", preactivations=preactivations))()
-    with pytest.raises(TypeError, match="NoneType"):
-        WsumLSTM(3, 4, cell=cell)(torch.zeros(5, 2, 3))
 
 
 def test_a_gate_may_be_a_constant() -> None:

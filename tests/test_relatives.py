@@ -135,23 +135,6 @@ def test_a_window_that_a_cell_does_not_have_is_rejected(cell, window) -> None:
         WsumLSTM(3, 4, cell=cell, window=window)
 
 
-def test_a_state_of_another_form_is_rejected() -> None:
-    layer, x = make(cell="qrnn", window=2), torch.randn(5, 2, 3, **DOUBLE)
-    h_0, c_0 = make_state(layer, 2)
-    with pytest.raises(RuntimeError, match=r"expected x_0 of size \(1, 2, 3\) .* \(1, 2, 4\)"):
-        layer(x, (h_0, c_0, torch.zeros(1, 2, 4, **DOUBLE)))
-    with pytest.raises(TypeError, match=r"hx must be a tuple \(h_0, c_0, x_0\)"):
-        layer(x, (h_0,))
-    with pytest.raises(TypeError, match=r"hx must be a tuple \(h_0, c_0\)"):
-        make(cell="qrnn")(x, (h_0, c_0, torch.zeros(1, 2, 3, **DOUBLE)))
-
-
-def test_weights_of_another_window_are_rejected() -> None:
-    weights = make(cell="qrnn", window=2).state_dict()
-    with pytest.raises(RuntimeError, match="size mismatch for weight_ih_l0"):
-        make(cell="qrnn").load_state_dict(weights)
-
-
 # The SRU
 
 
@@ -186,12 +169,6 @@ def test_a_new_sru_passes_on_the_variance_of_its_input(bias) -> None:
         torch.randn(30, 8, 400)
     )
     assert plain[10:].var() < 0.7
-
-
-def test_the_matrix_of_the_input_is_scaled_in_place_of_the_input() -> None:
-    layer = WsumLSTM(300, 200, cell="sru")
-    *_, w_s = layer.weight_ih_l0.chunk(4)
-    assert w_s.var().item() == pytest.approx(3 / 300, rel=0.02)  # alpha^2 = 3
 
 
 # Initial values, and bad options

@@ -9,8 +9,8 @@ from cpp_oracle import TOLERANCE, instruction_set, needs_kernels
 from layer_oracle import mask_of, scan_loop
 from torch import Tensor
 
-from fairseq_wsum.ops import operators
-from fairseq_wsum.ops.scan import by_pairs, by_steps, scan, scan_reference
+from fairseq_wsum.recurrence.problem import Scan, encode
+from fairseq_wsum.recurrence.scan import by_pairs, by_steps, scan, scan_reference
 
 SHAPES = [(1, 1, 1), (1, 3, 7), (5, 1, 33), (6, 4, 16), (13, 3, 20), (64, 2, 3), (37, 5, 70)]
 SIDES = [None, "left", "right", "holes", "all"]
@@ -125,7 +125,7 @@ def test_transforms_and_forward_mode_take_the_reference() -> None:
 def test_the_operator_passes_opcheck(side) -> None:
     (f, u, c_0), mask = problem((5, 3, 4), side)
     f, u, c_0 = (t.nan_to_num().requires_grad_() for t in (f, u, c_0))
-    rest = (mask, operators.encode(operators.Scan()), True)
+    rest = (mask, encode(Scan()), True)
     for save in (True, False):
         given = (f, None, c_0, *rest, save, u)
         torch.library.opcheck(torch.ops.fairseq_wsum.memory_cell, given)

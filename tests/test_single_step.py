@@ -104,15 +104,6 @@ def test_training_and_autocast_take_the_usual_way() -> None:
         assert not layer._is_small_step(*given())
 
 
-@every_name
-def test_results_share_no_memory(cell) -> None:
-    layer, (x, hx) = WsumLSTM(3, 4, cell=cell).eval(), given()
-    with torch.no_grad():
-        y, state = layer(x, hx)
-    places = [part.untyped_storage().data_ptr() for part in (y, *state, *hx)]
-    assert len(set(places)) == 5
-
-
 def test_a_step_with_gradients_takes_the_usual_way(monkeypatch) -> None:
     monkeypatch.setattr(single_step, "run", None)
     layer = WsumLSTM(3, 4).eval()

@@ -11,9 +11,8 @@ import pytest
 from commands import ROOT, run
 from shell import environment
 
-from fairseq_wsum import CELLS, __version__, cli
-from fairseq_wsum.backends import triton
-from fairseq_wsum.ops import kernels
+from fairseq_wsum import CELLS, __version__, cli, kernels
+from fairseq_wsum.recurrence import triton
 
 
 def test_info_names_the_backend_of_each_type_and_why_not_the_others(capsys) -> None:

@@ -5,14 +5,12 @@ import warnings
 
 import pytest
 import torch
-from layer_oracle import assert_same, make, make_state
+from layer_oracle import assert_same, make, make_state, outputs_and_gradients
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from fairseq_wsum import CELLS, WsumLSTM, backends
-from fairseq_wsum.backends import torch_kernels, triton
+from fairseq_wsum import CELLS, WsumLSTM, kernels, recurrence
 from fairseq_wsum.cells import LSTM
-from fairseq_wsum.ops import kernels, scan
+from fairseq_wsum.recurrence import torch_kernels, triton
 
 CPU = torch.device("cpu")
 KINDS = {
@@ -38,19 +36,6 @@ def both(dtype=torch.float64, **options) -> tuple[WsumLSTM, WsumLSTM]:
     exact = make(backend="reference", **options)
     exact.load_state_dict(ours.state_dict())
     return ours, exact
-
-
-def outputs_and_gradients(layer, x, state, mask=None) -> list[Tensor]:
-    """y, h_n and c_n, and the gradients of a random sum of them."""
-    dtype = layer.weight_ih_l0.dtype
-    x, *state = (part.detach().to(dtype).requires_grad_() for part in (x, *state))
-    y, final = layer(x, tuple(state), mask)
-    outputs = [y, *final]
-    torch.manual_seed(1)
-    loss = sum((out * torch.randn(out.shape, dtype=torch.float64)).sum() for out in outputs)
-    inputs = [x, *state, *layer.parameters()]
-    gradients = torch.autograd.grad(loss, inputs)
-    return [tensor.detach().double() for tensor in (*outputs, *gradients)]
 
 
 def batch(layer, mask) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor | None]:
@@ -86,7 +71,7 @@ def test_fewer_bits_stay_close_to_the_reference_in_float64(kind, mask, dtype) ->
     x, state, mask = batch(exact, mask)
     x, *state = (part.to(dtype).double() for part in (x, *state))
     found, expected = (outputs_and_gradients(layer, x, state, mask) for layer in (ours, exact))
-    for a, b in zip(found, expected, strict=True):
+    for a, b in zip(found.values(), expected.values(), strict=True):
         assert (a - b).abs().max() <= TOLERANCES[dtype] * max(1, b.abs().max())
 
 
@@ -230,7 +215,7 @@ def test_the_backend_rejects_torch_func_and_auto_takes_the_reference(monkeypatch
 
 
 def choice(cell: str, dtype: torch.dtype, device: torch.device = CPU) -> str:
-    return backends.choose("auto", CELLS[cell], device, dtype).name
+    return recurrence.choose("auto", CELLS[cell], device, dtype).name
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=["fp64", "bf16"])
@@ -288,37 +273,6 @@ def test_auto_chooses_on_a_gpu_what_torch_has_then_triton_then_the_reference(
             else:
                 with pytest.warns(UserWarning, match="slower reference backend: no compiler"):
                     assert choice(cell, dtype, GPU) == "reference"
-
-
-@pytest.mark.skipif(kernels.why_missing() is not None, reason="the C++ kernels were not built")
-@pytest.mark.parametrize("cell", ["no-srnn", "no-out", "no-srnn-hidden"])
-def test_with_its_operators_a_layer_calls_a_fifth_of_the_references_operations(
-    cell, monkeypatch
-) -> None:
-    """On a GPU each of them launches a kernel, or several. The C++ operators stand for Triton's."""
-    monkeypatch.setattr(scan, "by_steps", scan.by_pairs)  # as on a GPU
-    launched = {}
-    for backend in ("cpp", "reference"):
-        layer = WsumLSTM(3, 4, cell=cell, backend=backend)
-        with Launches() as launches:
-            layer(torch.randn(35, 2, 3))[0].sum().backward()
-        launched[backend] = launches.number
-    assert 5 < launched["cpp"] < launched["reference"] / 5
-
-
-class Launches(TorchDispatchMode):
-    """Count the operations that compute something."""
-
-    VIEWS = ("view", "t", "select", "slice", "squeeze", "unsqueeze", "split", "detach", "expand")
-    VIEWS += ("unbind", "transpose", "_unsafe_view")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.number = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        self.number += func.overloadpacket.__name__ not in self.VIEWS
-        return func(*args, **(kwargs or {}))
 
 
 def test_auto_takes_it_with_a_warning_where_the_kernels_are_missing(monkeypatch) -> None:

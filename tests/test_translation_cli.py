@@ -1,6 +1,5 @@
 """The real fairseq commands, each in its own process, on a tiny corpus."""
 
-import json
 import random
 import re
 from pathlib import Path

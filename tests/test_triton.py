@@ -4,7 +4,6 @@ The kernels run in Triton's interpreter or, where there is one, on a GPU. Those 
 tested in `test_triton_memory_cell`, and what the compiler makes of them in `test_triton_compiled`.
 """
 
-import importlib
 import warnings
 
 import pytest
@@ -18,6 +17,7 @@ from triton_helpers import (
     inside,
     needs_triton,
     on_device,
+    operator_of,
     outside,
     padding,
     run_in_interpreter,
@@ -25,10 +25,9 @@ from triton_helpers import (
 )
 
 from fairseq_wsum import CELLS
-from fairseq_wsum.backends import Inputs, reference
-from fairseq_wsum.backends.triton_tiling import Tiling, tiling_for
 from fairseq_wsum.cells import get_cell
-from fairseq_wsum.ops import operators
+from fairseq_wsum.recurrence import Inputs, operators, problem, reference
+from fairseq_wsum.recurrence.triton.tiling import Tiling, tiling_for
 
 
 @needs_triton
@@ -40,7 +39,7 @@ def test_the_triton_kernels_pass_their_tests_in_the_interpreter() -> None:
 RECURRENT = [
     (name, coupled)
     for name, cell in CELLS.items()
-    if operators.has_kernels(cell, "cuda") and cell.has_recurrent_matrix
+    if problem.has_kernels(cell, "cuda") and cell.has_recurrent_matrix
     for coupled in ((False, True) if cell.has_memory else (False,))
 ]
 
@@ -104,8 +103,6 @@ def test_a_recurrence_with_saturated_gates_stays_accurate(cell, coupled) -> None
 @pytest.mark.parametrize("cell", ["lstm", "no-srnn"])
 def test_gates_near_1_keep_their_gradients_in_16_bits(cell, coupled, side) -> None:
     """sigmoid(8) is 0.9997, and the float16 next to it are 0.9995 and 1."""
-    from fairseq_wsum.backends import triton_recurrence as kernels
-
     time, batch, units = 6, 2, 16
     cell = get_cell(cell, coupled_gates=coupled)
     rows = slice(0, units) if coupled else slice(units, 2 * units)  # of a gate
@@ -122,12 +119,11 @@ def test_gates_near_1_keep_their_gradients_in_16_bits(cell, coupled, side) -> No
     (right,) = torch.autograd.grad(h_n, exact, dh_n.double())
 
     z, w_hh, h_0, c_0, dh_n, mask = on_device(z, w_hh, h_0, c_0, dh_n, mask)
-    rest, how = (operators.encode(cell), False), Tiling(16, 16, 16, together=False)
-    outputs = kernels.recurrence(z, w_hh, None, None, h_0, c_0, mask, *rest, True, how)
+    rest = (problem.encode(cell), False)
+    forward, backward = operator_of("recurrence", Tiling(16, 16, 16, together=False))
+    outputs = forward(z, w_hh, None, None, h_0, c_0, mask, *rest, True)
     saved, cells, _ = operators.kept_outputs(outputs, None, c_0, mask)
-    dz, *_ = kernels.recurrence_backward(
-        *(None, dh_n, None, w_hh, None, h_0, c_0, mask, saved, cells, *rest, how)
-    )
+    dz, *_ = backward(None, dh_n, None, w_hh, None, h_0, c_0, mask, saved, cells, *rest)
     error = (dz.cpu().double() - right)[..., rows].norm() / right[..., rows].norm()
     assert error < 0.01, f"{error:.2g}"
 
@@ -139,9 +135,7 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
 
     size: of the pre-activations.
     """
-    from fairseq_wsum.backends import triton_recurrence as kernels
-
-    how = Tiling(16, 16, 16, together)
+    forward, backward = operator_of("recurrence", Tiling(16, 16, 16, together))
     cell = get_cell(cell, coupled_gates=coupled)
     z = size * torch.randn(time, batch, len(cell.rows) * units).to(dtype)
     w_hh = (torch.randn(len(cell.hidden_rows) * units, units) / units**0.5).to(dtype)
@@ -159,15 +153,14 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
 
     z, w_hh, h_0, c_0 = on_device(z, w_hh, h_0, c_0)
     dy, dh_n, dc_n, mask = on_device(dy, dh_n, dc_n, mask)
-    code, memory = operators.encode(cell), c_0 if cell.has_memory else None
+    code, memory = problem.encode(cell), c_0 if cell.has_memory else None
     first, rest = (z, w_hh, None, h_0, memory, mask), (code, reverse)
-    forward = (z, w_hh, None, *first[2:])  # without inner biases
-    outputs = kernels.recurrence(*forward, *rest, True, how)
+    given = (z, w_hh, None, *first[2:])  # without inner biases
+    outputs = forward(*given, *rest, True)
     y, h_n, c_n = outputs[:3]
     saved, cells, h = operators.kept_outputs(outputs, None, memory, mask)
-    dz, _, dh_0, dc_0 = kernels.recurrence_backward(
-        *(dy, dh_n, dc_n if cell.has_memory else None, *first[1:], saved, cells, *rest, how)
-    )
+    dc_n = dc_n if cell.has_memory else None
+    dz, _, dh_0, dc_0 = backward(dy, dh_n, dc_n, *first[1:], saved, cells, *rest)
     found = {"y": y, "h_n": h_n, "dz": dz, "dh_0": dh_0}
     exact = {"y": right[0], "h_n": right[1], "dz": gradients[0], "dh_0": gradients[1]}
     if cell.has_memory:
@@ -181,36 +174,11 @@ def compare_recurrence(  # type: ignore[no-untyped-def]
         torch.testing.assert_close(h * real, y)
     if INTERPRETS and reverse:
         return
-    nothing = kernels.recurrence_backward(*(None, None, None, *first[1:], saved, cells, *rest, how))
+    nothing = backward(None, None, None, *first[1:], saved, cells, *rest)
     assert all(gradient.eq(0).all() for gradient in nothing)
-    unsaved = kernels.recurrence(*forward, *rest, False, how)
+    unsaved = forward(*given, *rest, False)
     assert all(torch.equal(a, b) for a, b in zip(unsaved[:3], outputs[:3], strict=True))
     assert not any(tensor.numel() for tensor in unsaved[3:])
-
-
-@needs_triton
-@pytest.mark.parametrize("way", ["", "_backward"])
-@pytest.mark.parametrize("name", ["memory_cell", "recurrence"])
-def test_tensors_of_another_shape_or_dtype_are_rejected(name, way) -> None:
-    """The kernels would access memory out of bounds."""
-    module = importlib.import_module(f"fairseq_wsum.backends.triton_{name}")
-    y, z, c = torch.rand(3, 2, 5), torch.rand(3, 2, 20), torch.rand(2, 5)
-    tensors = dict(c_0=c, padding_mask=torch.zeros(3, 2, dtype=torch.bool))
-    if name == "memory_cell":
-        cell, rest = "no-srnn-hidden", dict(v=None)
-        tensors |= dict(z=z, cells=y, dc_n=c, dy=y) if way else dict(z=z)
-    else:
-        cell, rest = "lstm", dict(w_hr=None)
-        tensors |= dict(w_hh=torch.rand(20, 5), h_0=c)
-        tensors |= dict(dy=y, dh_n=c, dc_n=c, saved=z, cells=y) if way else dict(z=z)
-        rest |= {} if way else dict(b_inner=None)
-    rest |= dict(cell_id=operators.encode(CELLS[cell]), reverse=False)
-    rest |= {} if way else dict(save=True)
-    launcher = getattr(module, name + way)
-    for key, tensor in tensors.items():
-        for wrong in (tensor[1:], tensor[..., :1], tensor[0], tensor.double(), tensor[:0]):
-            with pytest.raises(ValueError):
-                launcher(**{**tensors, key: wrong}, **rest)
 
 
 def test_a_tiling_uses_one_launch_if_all_programs_fit() -> None:
@@ -235,22 +203,20 @@ def test_a_tiling_uses_one_launch_if_all_programs_fit() -> None:
 def test_one_launch_for_all_steps_equals_one_per_step_bit_for_bit(
     cell, units, dtype, reverse, side
 ) -> None:
-    from fairseq_wsum.backends import triton_recurrence as kernels
-
     cell, (time, batch) = CELLS[cell], (50, 40)
     z = torch.randn(time, batch, len(cell.rows) * units, device=DEVICE, dtype=dtype)
     w_hh = torch.randn(len(cell.hidden_rows) * units, units, device=DEVICE) / units**0.5
     h_0 = torch.randn(batch, units, device=DEVICE, dtype=dtype)
     c_0 = torch.randn(batch, units, device=DEVICE) if cell.has_memory else None
     (mask,) = on_device(padding(side, time, batch))
-    first, rest = (z, w_hh.to(dtype), None, h_0, c_0, mask), (operators.encode(cell), reverse)
+    first, rest = (z, w_hh.to(dtype), None, h_0, c_0, mask), (problem.encode(cell), reverse)
     results = []
     for together in (False, True, True, True):
-        how = Tiling(16, 16, 64, together)
-        outputs = kernels.recurrence(*first[:2], None, *first[2:], *rest, True, how)
+        forward, backward = operator_of("recurrence", Tiling(16, 16, 64, together))
+        outputs = forward(*first[:2], None, *first[2:], *rest, True)
         y, h_n, c_n = outputs[:3]
         saved, cells, _ = operators.kept_outputs(outputs, None, c_0, mask)
-        gradients = kernels.recurrence_backward(y, h_n, None, *first[1:], saved, cells, *rest, how)
+        gradients = backward(y, h_n, None, *first[1:], saved, cells, *rest)
         results.append((y, h_n, c_n, *gradients))
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
@@ -258,7 +224,7 @@ def test_one_launch_for_all_steps_equals_one_per_step_bit_for_bit(
 
 @needs_triton
 def test_the_backend_explains_what_a_gpu_or_its_machine_lacks(monkeypatch, tmp_path) -> None:
-    from fairseq_wsum.backends import triton
+    from fairseq_wsum.recurrence import triton
 
     for name in ("_why_not_on_gpu", "_why_not_compiled"):
         monkeypatch.setattr(triton, name, getattr(triton, name).__wrapped__)  # without its cache
@@ -287,7 +253,7 @@ def test_the_backend_explains_what_a_gpu_or_its_machine_lacks(monkeypatch, tmp_p
 
 @needs_triton
 def test_choosing_a_backend_breaks_no_graph(monkeypatch) -> None:
-    from fairseq_wsum.backends import choose, triton
+    from fairseq_wsum.recurrence import choose, triton
 
     monkeypatch.setattr(triton, "_why_not_on_gpu", lambda device: None)
     monkeypatch.setattr(triton, "_why_not_compiled", lambda: None)

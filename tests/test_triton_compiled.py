@@ -1,15 +1,14 @@
 """The machine code of the Triton kernels, compiled for GPUs that need not be there."""
 
 import math
-import re
 
 import pytest
 import torch
 from triton_helpers import INTERPRETS, needs_triton
 
 from fairseq_wsum import CELLS
-from fairseq_wsum.backends.triton_tiling import TILES, Tiling, tiling_for
-from fairseq_wsum.ops import operators
+from fairseq_wsum.recurrence import problem
+from fairseq_wsum.recurrence.triton.tiling import TILES, Tiling, tiling_for
 
 pytestmark = [
     needs_triton,
@@ -19,7 +18,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("capability", [80, 90])
 def test_the_kernels_compile_for_an_absent_gpu(capability) -> None:
-    from fairseq_wsum.backends import triton_memory_cell as kernels
+    from fairseq_wsum.recurrence.triton import memory_cell as kernels
 
     plan, flags = kernels.Plan(), dict(PADDED=True, REVERSE=True, H=650)
     for cell in MEMORY_CELLS:
@@ -57,45 +56,16 @@ def test_prefetched_products_fit_into_shared_memory(units, dtype) -> None:
             assert compiled.metadata.shared <= 99 * 1024
 
 
-def test_a_program_stores_what_the_others_read_before_it_signals_them() -> None:
-    """h in the forward pass, and dz in the backward pass; one stored later might be read before.
-
-    What else a program stores comes after the signal, as the others would wait for it: that is seen
-    in the speed alone.
-    """
-    how = Tiling(16, 16, 64, together=True)
-    kernels = recurrence_kernels(CELLS["lstm"], how, units=512)
-    for (kernel, constants), read in zip(kernels, ("%h_ptr", "%dz_ptr"), strict=True):
-        compiled = compile_for(90, kernel, {**constants, "PADDED": True, "REVERSE": False})
-        order = stores(compiled.asm["ttir"])
-        signal = order.index("signal")
-        assert read in order[:signal] and read not in order[signal:]
-
-
-def stores(ttir: str) -> list[str]:
-    """The arguments to which a kernel stores, and `signal` for its signal, in order."""
-    made_from, found = {}, []
-    for line in ttir.splitlines():
-        if ", release," in line:
-            found.append("signal")
-        elif made := re.match(r"\s*(%\w+)(?::\d+)? = .*?(%\w+)", line):
-            made_from[made[1]] = made[2]  # the first operand of what moves a pointer
-        elif store := re.match(r"\s*tt\.store (%\w+)", line):
-            pointer = store[1]
-            while pointer in made_from:
-                pointer = made_from[pointer]
-            found.append(pointer)
-    return found
-
-
-MEMORY_CELLS = [operators.Scan(), *(CELLS[n] for n in ("no-srnn-hidden", "minlstm", "qrnn"))]
+MEMORY_CELLS = [problem.Scan(), *(CELLS[n] for n in ("no-srnn-hidden", "minlstm", "qrnn"))]
 
 
 def memory_cell_kernels(cell):  # type: ignore[no-untyped-def]
     """Both kernels, each with the constants of its launch."""
-    from fairseq_wsum.backends import triton_memory_cell as kernels
+    from fairseq_wsum.recurrence.triton import memory_cell as kernels
 
-    own = kernels._options(operators.encode(cell), None, False)
+    no_mask = dict(padding=None)
+    given = problem.Problem("memory_cell", problem.encode(cell), False, False, {}, no_mask)
+    own = kernels._options(given)
     for kernel, more in ((kernels._forward, "SAVE"), (kernels._backward, "HAS_DY")):
         options = own | kernels.EQUATIONS[type(cell)]._asdict() | {more: True}
         yield kernel, {key: options[key] for key in kernel.arg_names if key in options}
@@ -103,10 +73,10 @@ def memory_cell_kernels(cell):  # type: ignore[no-untyped-def]
 
 def recurrence_kernels(cell, how, units):  # type: ignore[no-untyped-def]
     """Both kernels, each with the constants of its launch."""
-    from fairseq_wsum.backends import triton_recurrence as launchers
-    from fairseq_wsum.backends import triton_recurrence_kernels as kernels
+    from fairseq_wsum.recurrence.triton import recurrence as launchers
+    from fairseq_wsum.recurrence.triton import recurrence_kernels as kernels
 
-    cell_id = operators.encode(cell)
+    cell_id = problem.encode(cell)
     tile = dict(H=units, BM=how.sequences, BN=how.units, BK=how.inner, PRECISION="ieee")
     shared = launchers._rows_of_z(cell_id) | tile
     yield kernels.forward, {**shared, **launchers._rows_of_w_hh(cell_id), "SAVE": True}
@@ -115,13 +85,6 @@ def recurrence_kernels(cell, how, units):  # type: ignore[no-untyped-def]
 
 # The arguments of kernels that have the dtype of the layer.
 IN_LAYER_DTYPE = ("z", "u", "w", "h", "y", "dy", "dz", "du", "saved", "states")
-
-
-def test_the_arguments_compiled_in_16_bits_are_arguments_of_kernels() -> None:
-    made = [kernel for kernel, _ in memory_cell_kernels(MEMORY_CELLS[0])]
-    made += [kernel for kernel, _ in recurrence_kernels(CELLS["lstm"], Tiling(16, 16, 64, True), 5)]
-    arguments = {name for kernel in made for name in kernel.arg_names}
-    assert {f"{name}_ptr" for name in IN_LAYER_DTYPE} <= arguments
 
 
 POINTERS = {torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float32: "*fp32"}

@@ -15,6 +15,7 @@ from triton_helpers import (
     inside,
     needs_triton,
     on_device,
+    operator_of,
     outside,
     padding,
     run_in_interpreter,
@@ -22,10 +23,10 @@ from triton_helpers import (
 )
 
 from fairseq_wsum import CELLS, WsumLSTM
-from fairseq_wsum.backends import triton as backend
 from fairseq_wsum.cells import get_cell
-from fairseq_wsum.ops import operators
-from fairseq_wsum.ops.scan import scan_reference
+from fairseq_wsum.recurrence import operators, problem
+from fairseq_wsum.recurrence import triton as backend
+from fairseq_wsum.recurrence.scan import scan_reference
 
 
 @needs_triton
@@ -34,13 +35,13 @@ def test_the_kernels_of_the_memory_cell_pass_their_tests_in_the_interpreter() ->
     run_in_interpreter(__file__)
 
 
-SCAN = operators.Scan()
+SCAN = problem.Scan()
 GATED = {
     "scan": SCAN,
     **{
         name: cell
         for name, cell in CELLS.items()
-        if operators.has_kernels(cell, "cuda") and cell.is_gated_sum
+        if problem.has_kernels(cell, "cuda") and cell.is_gated_sum
     },
     "no-srnn-hidden-coupled": get_cell("no-srnn-hidden", coupled_gates=True),
     "no-srnn-out-hidden-coupled": get_cell("no-srnn-out-hidden", coupled_gates=True),
@@ -95,7 +96,7 @@ def compare(cell, case, reverse, where, dtype=torch.float32, size=1) -> None:  #
 
     size: of the pre-activations.
     """
-    from fairseq_wsum.backends import triton_memory_cell as kernels
+    from fairseq_wsum.recurrence.triton import memory_cell as kernels
 
     *sizes, plan = case
     z, c_0, dy, dc_n = draw(cell, *sizes, dtype, size)
@@ -109,11 +110,12 @@ def compare(cell, case, reverse, where, dtype=torch.float32, size=1) -> None:  #
         if cell is not SCAN:  # whose output at padding is the state
             dy = dy.masked_fill(mask.unsqueeze(-1), torch.nan)
     z, c_0, dy, dc_n, mask = on_device(z, c_0, dy, dc_n, mask)
-    how, cell_id = None if plan is None else kernels.Plan(*plan), operators.encode(cell)
+    how, cell_id = None if plan is None else kernels.Plan(*plan), problem.encode(cell)
+    forward, backward = operator_of("memory_cell", how)
     z, u = split(cell, z)
-    y, c_n, cells = kernels.memory_cell(z, None, c_0, mask, cell_id, reverse, True, u, how)
-    rest = (z, None, c_0, mask, operators.or_equal(cells, y), cell_id, reverse, how)
-    dz, dv, dc_0, du = kernels.memory_cell_backward(dy, dc_n, *rest)
+    y, c_n, cells = forward(z, None, c_0, mask, cell_id, reverse, True, u)
+    rest = (z, None, c_0, mask, operators.or_equal(cells, y), cell_id, reverse)
+    dz, dv, dc_0, du = backward(dy, dc_n, *rest)
     assert not dv.numel()
     dz = torch.cat((dz, du), -1) if cell is SCAN else dz
     names = ("y", "c_n", "dz", "dc_0")
@@ -124,9 +126,9 @@ def compare(cell, case, reverse, where, dtype=torch.float32, size=1) -> None:  #
         assert dz[mask].eq(0).all()
     if INTERPRETS and reverse:  # the slow interpreter tests the rest in one direction only
         return
-    nothing = kernels.memory_cell_backward(None, None, *rest)
+    nothing = backward(None, None, *rest)
     assert all(gradient.eq(0).all() for gradient in nothing)
-    unsaved = kernels.memory_cell(z, None, c_0, mask, cell_id, reverse, False, u, how)
+    unsaved = forward(z, None, c_0, mask, cell_id, reverse, False, u)
     assert torch.equal(unsaved[0], y) and torch.equal(unsaved[1], c_n) and not unsaved[2].numel()
 
 
@@ -176,7 +178,7 @@ def test_saturated_gates_stay_accurate(cell, case) -> None:
 @needs_triton
 @inside
 def test_a_long_sequence_of_few_units_is_scanned_in_chunks() -> None:
-    from fairseq_wsum.backends.triton_memory_cell import plan_for
+    from fairseq_wsum.recurrence.triton.memory_cell import plan_for
 
     assert plan_for(260, 1, 3).chunks == 2
     compare(SCAN, (260, 1, 3, None), True, "holes")
@@ -186,61 +188,43 @@ def test_a_long_sequence_of_few_units_is_scanned_in_chunks() -> None:
 @inside
 @pytest.mark.parametrize("factor", [0, 1])
 def test_factors_that_all_are_0_or_1_give_exact_cells(factor) -> None:
-    from fairseq_wsum.backends import triton_memory_cell as kernels
+    from fairseq_wsum.recurrence.triton import memory_cell as kernels
 
     f = torch.full((9, 2, 3), float(factor), device=DEVICE)
     u = torch.randint(-5, 5, f.shape, device=DEVICE).float()
     c_0 = torch.ones(2, 3, device=DEVICE)
-    rest = (None, operators.encode(SCAN), False, True, u, kernels.Plan(4, 4, 2))
-    cells, c_n, _ = kernels.memory_cell(f, None, c_0, *rest)
+    forward, _ = operator_of("memory_cell", kernels.Plan(4, 4, 2))
+    cells, c_n, _ = forward(f, None, c_0, None, problem.encode(SCAN), False, True, u)
     assert torch.equal(cells, c_0 + u.cumsum(0) if factor else u)
     assert torch.equal(c_n, cells[-1])
 
 
 @needs_triton
 @inside
-def test_an_output_without_a_gradient_counts_as_one_with_zeros() -> None:
-    from fairseq_wsum.backends import triton_memory_cell as kernels
-
-    z, c_0, dy, dc_n = on_device(*draw(SCAN, 5, 2, 3))
-    f, u = split(SCAN, z)
-    rest = (f, None, c_0, None, u, operators.encode(SCAN), True)
-    for given, zeros in (
-        ((dy, None), (dy, torch.zeros_like(dc_n))),
-        ((None, dc_n), (torch.zeros_like(dy), dc_n)),
-    ):
-        found, right = (kernels.memory_cell_backward(*d, *rest) for d in (given, zeros))
-        assert all(torch.equal(a, b) for a, b in zip(found, right, strict=True))
-
-
-@needs_triton
-@inside
 def test_tensors_may_have_any_strides() -> None:
-    from fairseq_wsum.backends import triton_memory_cell as kernels
-
+    forward, backward = operator_of("memory_cell")
     z = torch.randn(6, 2, 20, device=DEVICE)[..., ::2]
     c_0, dc_n = torch.randn(5, 2, device=DEVICE).t(), torch.ones(1, 1, device=DEVICE).expand(2, 5)
     dy, mask = torch.ones(1, 1, 1).expand(6, 2, 5), (torch.rand(2, 6, device=DEVICE) < 0.4).t()
     results = []
     for tensors in ((z, c_0, dy, dc_n, mask), [x.contiguous() for x in (z, c_0, dy, dc_n, mask)]):
         z, c_0, dy, dc_n, mask = on_device(*tensors)
-        rest = (operators.encode(CELLS["mingru"]), False)
-        found = kernels.memory_cell(z, None, c_0, mask, *rest, True)
+        rest = (problem.encode(CELLS["mingru"]), False)
+        found = forward(z, None, c_0, mask, *rest, True)
         given = (dy, dc_n, z, None, c_0, mask, found[2], *rest)
-        results.append((*found, *kernels.memory_cell_backward(*given)))
+        results.append((*found, *backward(*given)))
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
 @needs_triton
 @inside
 def test_a_batch_of_no_sequences_has_no_cells() -> None:
-    from fairseq_wsum.backends import triton_memory_cell as kernels
-
+    forward, backward = operator_of("memory_cell")
     z, c_0, dy, dc_n = on_device(*draw(SCAN, 3, 0, 5))
-    rest = (operators.encode(SCAN), False)
+    rest = (problem.encode(SCAN), False)
     f, u = split(SCAN, z)
-    y, c_n, _ = kernels.memory_cell(f, None, c_0, None, *rest, True, u)
-    gradients = kernels.memory_cell_backward(dy, dc_n, f, None, c_0, None, y, *rest)
+    y, c_n, _ = forward(f, None, c_0, None, *rest, True, u)
+    gradients = backward(dy, dc_n, f, None, c_0, None, y, *rest)
     assert [tuple(x.shape) for x in (y, c_n, *gradients)] == [
         (3, 0, 5), (0, 5), (3, 0, 5), (0,), (0, 5), (3, 0, 5)
     ]  # fmt: skip
@@ -253,7 +237,7 @@ def test_the_operator_on_gpus_runs_these_kernels() -> None:
     assert backend.why_missing() is None
     gpu = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
     z, c_0, dy, dc_n = on_device(*draw(SCAN, 4, 2, 3))
-    rest = (operators.encode(SCAN), True)
+    rest = (problem.encode(SCAN), True)
     forward, backward = (
         getattr(torch.ops.fairseq_wsum, name).default.redispatch
         for name in ("memory_cell", "memory_cell_backward")
@@ -271,7 +255,7 @@ def test_the_operator_on_gpus_runs_these_kernels() -> None:
 @needs_triton
 @inside
 def test_a_plan_splits_long_sequences_only_if_units_are_few() -> None:
-    from fairseq_wsum.backends import triton_memory_cell as kernels
+    from fairseq_wsum.recurrence.triton import memory_cell as kernels
 
     assert kernels.plan_for(512, 32, 1024).chunks == 1
     assert kernels.plan_for(512, 8, 1024).chunks == 4

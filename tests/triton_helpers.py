@@ -4,14 +4,18 @@ The kernels run in Triton's interpreter or, where there is one, on a GPU. The in
 switched on before triton is imported, so the tests marked `inside` run in a process of their own.
 """
 
+import importlib
 import importlib.util
 import os
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
 from layer_oracle import mask_of
+
+from fairseq_wsum.recurrence import operators
 
 INTERPRETS = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -73,6 +77,13 @@ def run_in_interpreter(path) -> None:  # type: ignore[no-untyped-def]
         text=True,
     )
     assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-6000:]
+
+
+def operator_of(name, how=None):  # type: ignore[no-untyped-def]
+    """An operator and its backward pass with these kernels, under a plan or a tiling."""
+    kernels = importlib.import_module(f"fairseq_wsum.recurrence.triton.{name}")
+    launch = partial(kernels.launch, **{"plan" if name == "memory_cell" else "tiling": how})
+    return [partial(getattr(operators, name + way), launch) for way in ("", "_backward")]
 
 
 def on_device(*tensors):  # type: ignore[no-untyped-def]

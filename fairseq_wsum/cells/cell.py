@@ -168,8 +168,8 @@ class Cell:
         raise NotImplementedError
 
     def output(self, z: Rows, c: Tensor) -> Tensor:
-        """h_t, from c_t."""
-        raise NotImplementedError
+        """h_t, from c_t; by default c_t itself."""
+        return c
 
     def step(self, z: Rows, c: Tensor) -> tuple[Tensor, Tensor]:
         """One time step: (h_t, c_t) from z_t and c_{t-1}, before any projection."""

@@ -42,7 +42,3 @@ class GRU(Cell):
         """1 - z_t and z_t = sigmoid(z_z)."""
         f = torch.sigmoid(z["z"])
         return 1 - f, f
-
-    def output(self, z: Rows, c: Tensor) -> Tensor:
-        """h_t is the memory cell."""
-        return c

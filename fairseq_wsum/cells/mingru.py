@@ -32,7 +32,3 @@ class MinGRU(Cell):
         """z_t = sigmoid(z_z) and 1 - z_t."""
         i = torch.sigmoid(z["z"])
         return i, 1 - i
-
-    def output(self, z: Rows, c: Tensor) -> Tensor:
-        """h_t is the memory cell."""
-        return c

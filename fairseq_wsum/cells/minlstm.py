@@ -45,7 +45,3 @@ class MinLSTM(Cell):
         """i_t / (f_t + i_t) and f_t / (f_t + i_t), without a division of two small numbers."""
         more = F.logsigmoid(z["f"]) - F.logsigmoid(z["i"])  # log(f_t / i_t)
         return torch.sigmoid(-more), torch.sigmoid(more)
-
-    def output(self, z: Rows, c: Tensor) -> Tensor:
-        """h_t is the memory cell."""
-        return c

@@ -107,6 +107,4 @@ def _problem(cell: Cell) -> str | None:
                 f"its row {row!r} has no matrix W_*x, to whose bias that of W_*h could be "
                 "added: list it in inner_bias_rows"
             )
-    if cell.hidden_is_memory and cell.can_project:
-        return "its memory is its output, so it cannot have a projection: leave out can_project"
     return None

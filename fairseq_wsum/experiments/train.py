@@ -15,7 +15,7 @@ from pathlib import Path
 from joblib import cpu_count
 
 from ..argument_types import positive
-from ..ops.products import has_fast_bfloat16
+from ..products import has_fast_bfloat16
 from .files import PACKAGE, UserError, hold, named, parse_data_first, run, say, script_parser
 from .restore import restore_last
 

@@ -1,8 +1,7 @@
 """One time step without gradients, as in decoding, in as few calls as possible.
 
 A step of a few sequences takes less time than the checks and the dispatch of a whole layer. So on
-the CPU it goes straight to torch's operations. Translating sentence by sentence is 1.17 times as
-fast with it in a Transformer of gated sums, and 1.06 times in an LSTM (benchmarks/gains.py).
+the CPU it goes straight to torch's operations. How much faster that is: benchmarks/gains.py.
 
 Shapes: B sequences, I input features, H hidden units, P features of h, L layers.
 """
@@ -14,14 +13,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..backends import Parameters, reference
 from ..cells import Cell
 from ..cells.precision import widened
 from ..cells.rows import inner_bias
+from ..recurrence import Parameters, reference
 from .types import State
 
-# From these sizes of a state, B * H, on the C++ kernels are faster. (Measured on one thread of a
-# Zen 5. The two differ by about a tenth there.)
+# From these sizes of a state, B * H, on the C++ kernels are faster (on a thread of a Zen 5).
 LIMIT_WITH_MATRIX = 2048
 LIMIT = 32768
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..backends import Parameters
 from ..cells import Cell
+from ..recurrence import Parameters
 
 # (h, c); with a window of 2 (h, c, x), see `WsumLSTM.forward`
 State = tuple[Tensor, ...]

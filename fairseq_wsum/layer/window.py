@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..backends.padding import last_step, states_before
+from ..recurrence.padding import last_step, states_before
 
 
 class LastInputs:

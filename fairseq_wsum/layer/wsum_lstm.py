@@ -13,14 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from .. import backends
-from ..backends import Inputs, Parameters
-from ..backends.padding import zero_at_padding
+from .. import recurrence
 from ..cells import Cell, get_cell
 from ..cells.precision import wide
-from ..ops import flops
-from ..ops.dropout import dropout
-from ..ops.transforms import in_autocast, product_dtype
+from ..recurrence import Inputs, Parameters, flops
+from ..recurrence.padding import zero_at_padding
+from ..training.dropout import dropout
+from ..transforms import in_autocast, product_dtype
 from . import checks, single_step
 from .types import Pass, Record, State
 from .window import LastInputs
@@ -76,7 +75,7 @@ class WsumLSTM(nn.Module):
         window: for `qrnn`, 1 (x_t alone, the default) or 2 (x_t and x_{t-1}).
         residuals: add each layer's input to its output, y_l = LSTM_l(dropout(x_l)) + x_l, from the
             second layer on.
-        backend: `auto`, or a name from `fairseq_wsum.backends.BACKENDS`.
+        backend: `auto`, or a name from `fairseq_wsum.recurrence.BACKENDS`.
 
     Raises:
         ValueError: an argument is invalid; the message names it.
@@ -106,7 +105,7 @@ class WsumLSTM(nn.Module):
         super().__init__()
         flops.register()
         self.cell = get_cell(cell, coupled_gates=coupled_gates, window=window)
-        backends.check_name(backend)
+        recurrence.check_name(backend)
         checks.sizes(
             self.cell, hidden_size, proj_size, input_size=input_size, num_layers=num_layers
         )
@@ -282,13 +281,6 @@ class WsumLSTM(nn.Module):
         suffix = _suffix(layer, direction)
         return {name: getattr(self, name + suffix) for name in self._parameter_names[layer]}
 
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **named: Any
-    ) -> None:
-        """Extend torch's method: state dicts of earlier versions have the name of the cell, too."""
-        state_dict.pop(f"{prefix}cell", None)
-        super()._load_from_state_dict(state_dict, prefix, *args, **named)
-
     # Running
 
     def _run_layers(
@@ -305,7 +297,7 @@ class WsumLSTM(nn.Module):
             # zero times NaN is NaN, so values at padding must not enter a matrix product
             x = zero_at_padding(x, padding_mask)
             dtype = product_dtype(x, self.weight_ih_l0)
-            backend = backends.choose(self.backend, cell, x.device, dtype, self.proj_size > 0)
+            backend = recurrence.choose(self.backend, cell, x.device, dtype, self.proj_size > 0)
             outputs: list[Tensor] = []
             for direction in range(self.num_directions):
                 k = layer * self.num_directions + direction

@@ -15,15 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from ..backends.padding import states_before, zero_at_padding
-from ..backends.reference import input_products
 from ..cells import Cell, Rows
 from ..cells.cell import memory
 from ..cells.precision import wide
 from ..cells.rows import inner_bias, split
 from ..layer import Pass, State, WsumLSTM
-from ..ops.scan import scan_reference
-from ..ops.transforms import without_autocast
+from ..recurrence.padding import states_before, zero_at_padding
+from ..recurrence.reference import input_products
+from ..recurrence.scan import scan_reference
+from ..transforms import without_autocast
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..backends.padding import zero_at_padding
-from ..ops.transforms import without_autocast
+from ..recurrence.padding import zero_at_padding
+from ..transforms import without_autocast
 from .trace import Trace
 
 SHARE = 0.1  # of its first norm, below which the life of a step ends

@@ -12,7 +12,8 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...ops import cross_entropy, kernels
+from ... import kernels
+from ...training import cross_entropy
 from ..models.fields import check_limits, probability
 from ..modules.softmax import adaptive_softmax, ends_in_softmax
 

@@ -28,8 +28,8 @@ from fairseq.sequence_generator import (
 from fairseq.tasks import FairseqTask
 from torch import Tensor, nn
 
-from ...ops.candidates import candidates
 from ..modules.softmax import ends_in_softmax
+from .candidates import candidates
 
 VARIABLE = "FAIRSEQ_WSUM_SEARCH"
 

@@ -13,7 +13,7 @@ from fairseq.utils import eval_str_list
 from omegaconf import II
 from omegaconf.errors import InterpolationResolutionError
 
-from ... import backends
+from ... import recurrence
 from ...cells import CELLS, Cell, get_cell
 from .fields import check_limits, option, probability, size
 
@@ -61,8 +61,8 @@ class CellOptions(FairseqDataclass):
     window: Optional[int] = option(None, "inputs that a step of a qrnn reads: 1 (default) or 2")
     lstm_backend: str = option(
         "auto",
-        f"backend of the LSTM: {', '.join(backends.choices())}",
-        one_of=backends.choices,
+        f"backend of the LSTM: {', '.join(recurrence.choices())}",
+        one_of=recurrence.choices,
         cure=", or give the folder that registers this backend with --user-dir",
     )
     # not an option for users, and without help: see `use_preset`

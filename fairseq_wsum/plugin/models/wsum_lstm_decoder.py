@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ...cells.precision import widened
 from ...layer import State
-from ...ops.joint_gradient import joint_gradients
+from ...training.joint_gradient import joint_gradients
 from ..modules import Bridge, Dropout, Projected, make_attention
 from ..modules.states import CACHED, IncrementalState, pack_state, reorder_state, unpack_state
 from .wsum_lstm_config import WsumLSTMConfig

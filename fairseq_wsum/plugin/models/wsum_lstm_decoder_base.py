@@ -7,7 +7,7 @@ from fairseq.models import FairseqIncrementalDecoder
 from fairseq.modules import AdaptiveSoftmax
 from torch import Tensor, nn
 
-from ...ops.products import linear, product
+from ...products import linear, product
 from .dictionaries import remember_words
 from .options import MAX_POSITIONS
 from .wsum_lstm_config import WsumLSTMConfig

@@ -14,7 +14,7 @@ from fairseq.modules.transformer_layer import (
 )
 from torch import Tensor, nn
 
-from ...ops.products import linear
+from ...products import linear
 from ..modules import WsumSelfAttention
 from .dictionaries import remember_words
 from .recurrent_options import RecurrentLayers

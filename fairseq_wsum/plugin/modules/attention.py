@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...ops.products import linear
+from ...products import linear
 
 
 class Projected(NamedTuple):

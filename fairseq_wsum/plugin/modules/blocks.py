@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...backends.padding import zero_at_padding
 from ...cells import Cell
 from ...layer import State, WsumLSTM
-from ...ops.products import linear
+from ...products import linear
+from ...recurrence.padding import zero_at_padding
 
 
 def _norm(size: int, wanted: bool) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ...ops.products import linear
+from ...products import linear
 
 
 class Bridge(nn.Module):

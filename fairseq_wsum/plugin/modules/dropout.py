@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ...layer import State, WsumLSTM
-from ...ops.dropout import dropout
+from ...training.dropout import dropout
 
 
 class DropoutBase(FairseqDropout):
@@ -28,7 +28,7 @@ class DropoutBase(FairseqDropout):
 
 
 class Dropout(DropoutBase):
-    """fairseq's element-wise dropout, with the kernel of `ops.dropout`."""
+    """fairseq's element-wise dropout, with the kernel of `training.dropout`."""
 
     def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
         """A tensor of any shape, which is never changed in place."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...cells import Cell
 from ...layer import State, WsumLSTM
-from ...ops.products import linear
+from ...products import linear
 from .states import IncrementalState, StateCache, pack_state, zero_state
 
 

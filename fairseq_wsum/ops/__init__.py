@@ -1,1 +1,0 @@
-"""Custom operators, matrix products and the C++ library (csrc/)."""
