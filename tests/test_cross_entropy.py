@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from cpp_oracle import instruction_set, needs_kernels
-from layers import peak_memory
+from layers import peak_on_cpu
 from torch import Tensor
 
 from fairseq_wsum import kernels
@@ -124,7 +124,7 @@ def test_peak_memory_is_one_more_array_of_logits(dtype) -> None:
         nll, smooth = cross_entropy.cross_entropy(logits, targets, PAD)
         (nll + smooth).sum().backward()
 
-    assert peak_memory(step) < 1.1 * logits.numel() * logits.element_size()
+    assert peak_on_cpu(step) < 1.1 * logits.numel() * logits.element_size()
 
 
 @needs_kernels
@@ -155,3 +155,15 @@ def test_it_is_unavailable_without_kernels_and_under_torch_func(monkeypatch) -> 
     assert torch.func.vmap(lambda z: z * kernels.accepts(logits))(logits).eq(0).all()
     monkeypatch.setattr(kernels, "_find", lambda: (None, "they were never built"))
     assert not kernels.accepts(logits)
+
+
+@needs_kernels
+def test_the_same_input_gives_the_same_bits_on_any_number_of_threads() -> None:
+    logits, targets = torch.randn(50, 3000, requires_grad=True), targets_of(50, 3000)
+    results = []
+    for threads in (3, 1):
+        torch.set_num_threads(threads)
+        nll, _ = cross_entropy.cross_entropy(logits, targets, PAD)
+        results.append((nll, *torch.autograd.grad(nll.sum(), logits)))
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)

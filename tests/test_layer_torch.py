@@ -1,11 +1,30 @@
 """`WsumLSTM` is a good citizen of torch: pickle, compile, autocast, 16 bits, `torch.func`."""
 
+import copy
+import io
+import pickle
+
 import pytest
 import torch
-from layer_oracle import assert_same, every_name, make, padded_batch
+from layer_oracle import assert_same, every_cell, every_name, make, padded_batch
 from torch.autograd import forward_ad
 
 from fairseq_wsum import WsumLSTM, products
+
+
+@every_cell
+def test_a_layer_survives_pickle_copy_and_state_dict(cell, coupled) -> None:
+    layer = make(cell=cell, coupled_gates=coupled, num_layers=2)
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+    expected = layer(x)
+    assert_same(pickle.loads(pickle.dumps(layer))(x), expected)
+    assert_same(copy.deepcopy(layer)(x), expected)
+    buffer = io.BytesIO()
+    torch.save(layer.state_dict(), buffer)
+    buffer.seek(0)
+    fresh = make(cell=cell, coupled_gates=coupled, num_layers=2)
+    fresh.load_state_dict(torch.load(buffer, weights_only=True))
+    assert_same(fresh(x), expected)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "sru"])
