@@ -12,10 +12,11 @@ from . import bpe
 from .corpora import FORMS, MULTI30K, Corpus, check_line, locate, needed, read_text
 from .files import UserError, each_line, line_count, listed, open_text, sha256, versions
 from .folder import (
-    dictionary_size,
+    encode,
     is_done,
+    load_dictionary,
+    make_dictionary,
     new_folder,
-    preprocess,
     vocabulary,
     vocabulary_sum,
     write_record,
@@ -49,11 +50,10 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
 
     texts = read(corpus, args)
     checksums = sums(texts)
-    with new_folder(args.out, settings) as partial:
+    with new_folder(args.out) as partial:
         counts, left_out = write_text(partial, texts, args)
-        texts.clear()  # fairseq-preprocess needs memory, too
-        binarise(partial, args)
-        words = {lang: dictionary_size(partial / f"dict.{lang}.txt") for lang in args.languages}
+        texts.clear()  # the dictionaries need memory, too
+        words = binarise(partial, args)
         record = {
             **settings,
             "post_process": "sentencepiece" if args.units == "bpe" else None,
@@ -145,9 +145,8 @@ def write_text(
     (folder / "text").mkdir()
     (folder / "reference").mkdir()
     if args.like is not None:
-        for name in vocabulary(vars(args)):  # fairseq-preprocess writes the dictionaries once more
-            to = folder if name == "spm.model" else folder / "text"
-            shutil.copyfile(args.like / name, to / name)
+        for name in vocabulary(vars(args)):
+            shutil.copyfile(args.like / name, folder / name)
     elif args.units == "bpe":
         train = [texts["train", args.text, lang][1] for lang in args.languages]
         number = sum(map(line_count, train))
@@ -180,7 +179,8 @@ def write_text(
             (folder / "reference" / f"{split}.{form}.{lang}").write_bytes(raw)
     if model is not None and args.like is None:
         train_files = [folder / "text" / f"train.{lang}" for lang in args.languages]
-        bpe.write_dictionary(folder / "text" / "dict.txt", model, train_files)
+        for lang in args.languages:
+            bpe.write_dictionary(folder / f"dict.{lang}.txt", model, train_files)
     for sample in sample_names(args):
         # One side after the other, as both draw from the same random numbers.
         sides = [list(units("train", lang, args.bpe_dropout)) for lang in args.languages]
@@ -238,20 +238,36 @@ def moses(text: Iterable[str], lang: str) -> Iterator[str]:
     )
 
 
-def binarise(folder: Path, args: argparse.Namespace) -> None:
-    """Run fairseq-preprocess, and print how much of the text became <unk>."""
-    options = ["--source-lang", args.source_lang, "--target-lang", args.target_lang]
-    options += ["--workers", str(args.workers)]
-    if args.like is not None:
-        options += ["--srcdict", f"text/dict.{args.source_lang}.txt"]
-        options += ["--tgtdict", f"text/dict.{args.target_lang}.txt"]
-    elif args.units == "bpe":
-        options += ["--joined-dictionary", "--srcdict", "text/dict.txt"]
-    else:
-        options += ["--nwordssrc", str(args.nwords), "--nwordstgt", str(args.nwords)]
-    texts = {".": {split: f"text/{split}" for split in MULTI30K.splits}}
-    texts |= {sample: {"train": f"text/{sample}"} for sample in sample_names(args)}
-    for destdir, prefs in texts.items():
-        for line in preprocess(folder, destdir, prefs, options).splitlines():
-            if "% replaced" in line:
-                print("  " + line.rpartition(" text/")[2])
+def binarise(folder: Path, args: argparse.Namespace) -> dict[str, int]:
+    """Write fairseq's binary data, print how much became <unk>, and return the dictionaries' sizes.
+
+    The data and the dictionaries are those of fairseq-preprocess.
+    """
+    sizes = {}
+    for lang in args.languages:
+        path = folder / f"dict.{lang}.txt"
+        if not path.exists():
+            words: Counter[str] = Counter()
+            for sentence in split_lines(folder / "text" / f"train.{lang}"):
+                words.update(sentence)
+            make_dictionary(words, 0, args.nwords, padding=8).save(str(path))
+        dictionary = load_dictionary(path)
+        sizes[lang] = len(dictionary)
+        for text in (*MULTI30K.splits, *sample_names(args)):
+            to, split = (folder, text) if text in MULTI30K.splits else (folder / text, "train")
+            if to != folder:
+                to.mkdir(exist_ok=True)
+                shutil.copy(path, to)
+            prefix = to / f"{split}.{args.source_lang}-{args.target_lang}.{lang}"
+            n = encode(prefix, split_lines(folder / "text" / f"{text}.{lang}"), dictionary)
+            print(
+                f"  {text}.{lang}: {n['sentences']:,} sentences, {n['tokens']:,} tokens, "
+                f"{n['unseen'] / n['tokens']:.2%} replaced by <unk>"
+            )
+    return sizes
+
+
+def split_lines(path: Path) -> Iterator[list[str]]:
+    """The words of each line of a file."""
+    with open_text(path) as file:
+        yield from map(str.split, file)
