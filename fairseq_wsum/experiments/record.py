@@ -6,17 +6,16 @@ recipe printed; `.study.lock`, which the process that works on the run holds.
 
 from __future__ import annotations
 
-import fcntl
 import json
+import os
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import IO
 
 from ..files import whole
+from .files import lock
 from .plan import Plan, Run
 
 RECORD, LOG, LOCK = "study.json", "study.log", ".study.lock"
@@ -107,9 +106,10 @@ def state(run: Run) -> str:
     """waiting, running, interrupted, failed or finished."""
     if not (run.folder / LOCK).exists() or read_record(run.folder) is None:
         return "waiting"
-    with lock(run.folder / LOCK) as file:
-        if file is None:
-            return "running"
+    try:
+        os.close(lock(run.folder / LOCK, patience=0))
+    except TimeoutError:
+        return "running"
     record = read_record(run.folder)
     assert record is not None
     done = record.state == "failed" or record.is_finished(run.folder)
@@ -129,25 +129,6 @@ def check_owner(plan: Plan) -> None:
             raise ValueError(f"{plan.out} belongs to {owner}; give another folder with --out")
     if plan.out.is_dir():
         path.write_text(f"{plan.file}\n", "utf-8")
-
-
-@contextmanager
-def lock(path: Path, wait: Callable[[], None] | None = None) -> Iterator[IO[bytes] | None]:
-    """The open file, locked, which programs that inherit it keep locked.
-
-    If another process holds the lock, `wait` is called and the lock is waited for. Without `wait`
-    the file is None.
-    """
-    with path.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if wait is None:
-                yield None
-                return
-            wait()
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield file
 
 
 # The log

@@ -17,8 +17,9 @@ import torch
 from joblib import cpu_count
 
 from ..machine import processor, version
+from .files import locked
 from .plan import Run
-from .record import LOCK, LOG, SCORES, Record, checked_record, lock
+from .record import LOCK, LOG, SCORES, Record, checked_record
 
 GUARD = Path(__file__).with_name("guard.py")
 GPUS = "CUDA_VISIBLE_DEVICES"  # the variable
@@ -40,7 +41,7 @@ class Recipes:
         self,
         command: list[str],
         log: IO[bytes],
-        inherited: IO[bytes] | None,
+        inherited: int | None,
         variables: Mapping[str, str],
     ) -> int:
         """Run a recipe, and return its exit status.
@@ -62,7 +63,7 @@ class Recipes:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**ours, **os.environ, **variables},
-                pass_fds=[] if inherited is None else [inherited.fileno()],
+                pass_fds=[] if inherited is None else [inherited],
                 start_new_session=True,
             )
             self._running.add(process)
@@ -105,7 +106,7 @@ def execute(run: Run, recipes: Recipes, variables: Mapping[str, str] | None = No
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     variables = variables or {}
-    with lock(run.folder / LOCK, wait=lambda: None) as file:
+    with locked(run.folder / LOCK) as file:
         before = checked_record(run)
         if before is not None and before.is_finished(run.folder):
             return

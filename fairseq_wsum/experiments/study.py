@@ -12,14 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import submitit
 
-from .files import handle_ends, say
+from .files import handle_ends, locked, say
 from .plan import Plan, Run, prepare_command, read_plan
 from .record import (
     LOCK,
@@ -29,7 +28,6 @@ from .record import (
     checked_record,
     duration,
     last_lines,
-    lock,
     read_log,
     standing,
     state,
@@ -90,7 +88,7 @@ def _prepare(runs: Sequence[Run]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "prepare.log"
         waits = f"{task.name}: waiting for another study that prepares data in {folder}"
-        with lock(folder / LOCK, partial(say, waits)) as file:
+        with locked(folder / LOCK, waiting=waits) as file:
             say(f"{task.name}: preparing the data")
             with path.open("wb") as log:
                 status = Recipes().call(prepare_command(task, folder), log, file, {})
