@@ -113,10 +113,7 @@ def test_under_slurm_fairseq_gets_the_size_and_a_port(dry_run):
     assert "--distributed-world-size 16 --distributed-port 20007" in a_gpu_a_task
     slurm |= {"SLURM_STEP_NUM_TASKS": "2"}
     assert "--distributed-port 5555" in dry_run(MASTER_PORT="5555", **slurm)
-    assert "--distributed-world-size 8 " in dry_run(gpus=4, **slurm)
-    a_node_a_task = dry_run("--gpus", "3", CUDA_VISIBLE_DEVICES="2,3,5,7", **slurm)
-    assert "--distributed-world-size 6 --distributed-port 20007" in a_node_a_task
-    assert a_node_a_task.startswith("env CUDA_VISIBLE_DEVICES=2,3,5 fairseq-train ")
+    assert "--distributed-world-size 8 --distributed-port 20007" in dry_run(gpus=4, **slurm)
 
 
 @pytest.mark.parametrize(
@@ -148,16 +145,13 @@ MISTAKES = [
     (["--precision", "amp"], {}, "--precision amp needs a GPU; on the CPU use bf16 or fp32"),
     (["--precision", "fp16", "--gpus", "0"], {}, "--precision fp16 needs a GPU"),
     (["--precision", "fp16", "--cpu-processes", "2"], {}, "--precision fp16 needs a GPU"),
-    ([], {"OMPI_COMM_WORLD_SIZE": "2"}, "mpirun is not supported; start the processes with"),
-    (["--cpu-processes", "2"], {"WORLD_SIZE": "2"}, r"\(WORLD_SIZE is 2\) exclude"),
-    (["--gpus", "2"], TORCHRUN, "--gpus 2: torchrun's --nproc_per_node sets the number"),
-    ([], TORCHRUN, "torchrun: torch sees no GPU here; add --gpus 0"),
+    ([], {"WORLD_SIZE": "two"}, "WORLD_SIZE: 'two' is not a positive whole number"),
+    (["--cpu-processes", "2"], TORCHRUN, "--cpu-processes: torchrun sets the number"),
+    (["--gpus", "2"], TORCHRUN, "--gpus: torchrun sets the number of processes; omit"),
+    ([], TORCHRUN, "torchrun: torch sees no GPU here; for the CPU use torchrun and --gpus 0"),
     (["--gpus", "0"], SLURM, "--gpus 0 under srun: start"),
-    (["--cpu-processes", "1"], SLURM, "and several tasks of srun exclude"),
-    (["--gpus", "8"], SLURM, "--gpus 8: Slurm's --ntasks-per-node sets the number"),
-    (["--gpus", "8"], SLURM | {"SLURM_STEP_NUM_NODES": "2", "CUDA_VISIBLE_DEVICES": "1,2"},
-     "gives this task only 2"),
-    ([], SLURM | {"PATH": ""}, "fairseq needs Slurm's scontrol, which is not on PATH"),
+    (["--cpu-processes", "1"], SLURM, "--cpu-processes: srun sets the number"),
+    ([], SLURM, "srun: torch sees no GPU here"),
 ]  # fmt: skip
 
 
@@ -188,7 +182,7 @@ def test_bf16_is_refused_on_a_processor_where_it_is_slow(
         ("--arch x --save-dir {out}", "no data: give the folder first"),
         ("/no/data --arch x --save-dir {out}", "no data folder /no/data"),
         ("{out} --save-dir {out}", "no --arch: name a model"),
-        ("{out}:/no/more --arch x --save-dir {out}", "no data folder /no/more, which is one of"),
+        ("{out}:/no/more --arch x --save-dir {out}", "no data folder /no/more"),
         ("{out} --save-dir {out} --gpus two", "argument --gpus: invalid int value: 'two'"),
         ("{out} --save-dir {out} --precision fp8", "argument --precision: invalid choice: 'fp8'"),
         ("{out} --save-dir", "argument --save-dir: expected one argument"),
@@ -201,10 +195,9 @@ def test_wrong_words_end_the_script_with_a_message(words, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_srun_without_gpus_is_named(start, tmp_path):
-    write_programs(tmp_path, {"scontrol": ""})
-    with pytest.raises(UserError, match="srun: torch sees no GPU here; ask Slurm"):
-        start(tmp_path, "--save-dir", tmp_path, PATH=f"{tmp_path}/bin", **SLURM)
+def test_fairseq_needs_scontrol_under_srun(start, tmp_path):
+    with pytest.raises(UserError, match="fairseq needs Slurm's scontrol, which is not on PATH"):
+        start(tmp_path, "--save-dir", tmp_path, gpus=1, PATH="", **SLURM)
 
 
 # Folders
@@ -217,7 +210,7 @@ def test_another_file_to_restore_does_not_overwrite_a_training(start, tmp_path):
     words = [tmp_path, "--arch", "wsum_lstm", "--save-dir", tmp_path / "run", "--gpus", 0]
     base = f"--restore-file={tmp_path}/base/checkpoint_last.pt"
     for options in ([base], [base, "--reset-optimizer"]):
-        with pytest.raises(UserError, match=f"overwrite the checkpoints in {tmp_path}/run. To con"):
+        with pytest.raises(UserError, match=f"{tmp_path}/run has checkpoints, which"):
             start(*words, *options)
     last = tmp_path / "run" / "checkpoint_last.pt"
     for own in ("checkpoint_last.pt", last):
@@ -232,15 +225,12 @@ def test_another_file_to_restore_does_not_overwrite_a_training(start, tmp_path):
             start(*words, "--restore-file", own)  # the other one is damaged
 
 
-def test_every_folder_of_the_data_has_text_and_the_same_dictionaries(start, tmp_path):
+def test_every_folder_of_the_data_has_the_same_dictionaries(start, tmp_path):
     first, more = tmp_path / "first", tmp_path / "more"
     for folder in (first, more):
         folder.mkdir()
         (folder / "dict.en.txt").write_text("a 2\nb 1\n")
     words = [f"{first}:{more}", "--arch", "wsum_lstm", "--save-dir", tmp_path / "run", "--gpus", 0]
-    with pytest.raises(UserError, match=f"{more}, one of the folders of {first}:{more}, has no"):
-        start(*words)
-    (more / "train.en-de.en.idx").touch()
     start(*words)
     (more / "dict.en.txt").write_text("b 2\na 1\n")
     with pytest.raises(UserError, match=f"dict.en.txt differs from that of {first}: prepare the"):
@@ -315,15 +305,6 @@ def test_a_training_waits_for_the_previous_one_to_end(tmp_path):
     assert f"waiting for another run in {tmp_path} to end" in first
     assert "another run is writing" not in message and "unrecognized arguments" in message
     assert (tmp_path / ".train.lock").read_text().startswith("process ")
-
-
-def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, capsys):
-    def no_locks(*_):
-        raise OSError("No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", no_locks)
-    hold(tmp_path, ".train.lock", "--save-dir")
-    assert f"{tmp_path} is on a file system without locks" in capsys.readouterr().err
 
 
 def test_the_help_names_every_option(tmp_path):
