@@ -196,11 +196,9 @@ def test_a_changed_file_of_a_published_corpus_is_refused(name, publish, tmp_path
 
 @pytest.mark.parametrize("name", ["ptb", "wikitext2", "gbw"])
 def test_the_scripts_of_the_corpora_take_these_only(name, tmp_path):
-    data = tmp_path / "data"
-    data.mkdir()
     for file in prepare.CORPORA[name].sha256:
-        (data / file).write_bytes(made_up(9, 1))
-    data = data / file if name == "gbw" else data
+        (tmp_path / file).write_bytes(made_up(9, 1))
+    data = tmp_path / file if name == "gbw" else tmp_path
     message = fails(f"prepare_{name}.sh", "--data", data, "--out", tmp_path / "out")
     assert "its SHA-256 differs; get the file again, or prepare text of your own" in message
     assert not (tmp_path / "out").exists()
@@ -263,15 +261,12 @@ DAMAGED = gzip.compress(made_up(99, 1))[:-9]
         ({"test.txt": None}, [], r"--data .* has neither test\.txt nor test\.txt\.gz; add it"),
         ({"train.txt.gz": None}, [], r"has no train\.txt, train\.txt\.gz or train-\*\.txt"),
         ({"test.txt": b""}, [], r"test\.txt is empty; it must have one sentence per line"),
-        ({"test.txt": b" \n\n"}, [], r"test\.txt is empty"),
         ({"test.txt": b"caf\xe9\n"}, [], r"test\.txt is not UTF-8 text: .*; get the file again"),
         ({"train.txt.gz": DAMAGED}, [], r"train\.txt\.gz cannot be read: .*; get the file again"),
         ({"valid.txt": b"a\nb <pad>\n"}, [], r"valid\.txt, line 2: <pad> is a symbol of fairseq"),
-        ({"valid.txt": b"a\n<s> b\n"}, [], "line 2: <s> is a symbol .* replace it in the text"),
         ({}, ["--shards", 2], "--shards 2 is too many: there are 1 training files"),
         ({}, ["--threshold", 999], "--threshold 999 leaves no words in the dictionary"),
         ({}, ["--nwords", 4], "--threshold 1 --nwords 4 leaves no words"),
-        ({}, ["--nwords", 0], "--nwords: '0' is not a positive whole number"),
         ({}, ["--data", "/none"], r"--data /none has neither valid\.txt nor"),
         ({}, ["--out", "12:30"], "12:30: fairseq splits paths at ':'; give a folder without one"),
     ],

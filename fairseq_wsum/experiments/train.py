@@ -120,7 +120,8 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
         ("--restore-file", None),
     ):
         add(name, default=default, help=argparse.SUPPRESS)
-    args, args.data, options = parse_data_first(parser, given)
+    args, data, options = parse_data_first(parser, given)
+    args.data = data
     if args.gpus is not None and args.gpus < 0:
         raise UserError(f"--gpus {args.gpus}: give a positive whole number")
     if args.gpus and args.cpu_processes:
@@ -301,8 +302,6 @@ def check_paths(args: argparse.Namespace, options: list[str]) -> None:
             "options)"
         )
     args.save_dir.mkdir(parents=True, exist_ok=True)
-    if not os.access(args.save_dir, os.W_OK):
-        raise UserError(f"--save-dir {args.save_dir} cannot be written to: give another folder")
 
 
 def prepare_to_continue(args: argparse.Namespace, options: list[str]) -> None:
