@@ -221,15 +221,9 @@ def call(command: list[str], log: Path, printed: IO[bytes] | None = None) -> str
         log: a file for its messages, and for what it prints if `printed` is not given.
         printed: a file for what it prints.
     """
-    with log.open("wb") as messages:
-        process = subprocess.Popen(command, stdout=printed or messages, stderr=messages)
-        try:
-            status = process.wait()
-        finally:  # it ends with this process
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
-    return None if status == 0 else log.read_text("utf-8", errors="replace")
+    with log.open("wb") as messages:  # the program is killed if this process ends before it
+        done = subprocess.run(command, stdout=printed or messages, stderr=messages)
+    return None if done.returncode == 0 else log.read_text("utf-8", errors="replace")
 
 
 def failure(program: str, log: str) -> UserError:

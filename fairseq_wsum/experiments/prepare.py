@@ -17,7 +17,6 @@ from .files import folder, run
 from .folder import read_like
 
 CORPORA = {"multi30k": MULTI30K, "ptb": PTB, "wikitext2": WIKITEXT2, "gbw": GBW}
-COMMANDS = ("multi30k", "translation", "ptb", "wikitext2", "gbw", "text")
 
 TRANSLATION_FILES = """\
 files in OUT:
@@ -151,8 +150,6 @@ DEFAULTS = {
 
 def main() -> None:
     """Run the command line; the first word names the corpus."""
-    if sys.argv[1:2] not in [[name] for name in COMMANDS]:
-        sys.exit(f"usage: prepare CORPUS --out DIR ...; CORPUS is one of {', '.join(COMMANDS)}")
     run(lambda: prepare(*sys.argv[1:]))
 
 
