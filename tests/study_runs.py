@@ -3,15 +3,14 @@
 import csv
 import json
 import random
-from dataclasses import asdict, replace
 
 import pytest
 
 from fairseq_wsum.experiments.plan import Plan, Run, read_plan
-from fairseq_wsum.experiments.record import LOCK, Record
-from fairseq_wsum.experiments.report import Table, make_table, write_report
+from fairseq_wsum.experiments.record import LOCK, Record, settings
+from fairseq_wsum.experiments.report import Table, write_report
 from fairseq_wsum.experiments.results import read_results
-from fairseq_wsum.experiments.significance import Comparison, compare
+from fairseq_wsum.experiments.significance import compare
 
 pytest.importorskip("scipy")
 metrics = pytest.importorskip("sacrebleu.metrics")
@@ -51,14 +50,15 @@ class Folder:
     def run(self, model: str, seed: int) -> Run:
         return next(r for r in self.plan.runs if (r.model.name, r.seed) == (model, seed))
 
-    def end(self, model: str, seed: int, state: str = "finished", log: str = "", **record) -> Run:
+    def end(self, model: str, seed: int, state: str = "finished", log: str = "") -> Run:
         """Write the record and the log of a run."""
         run = self.run(model, seed)
         run.folder.mkdir(parents=True)
         (run.folder / LOCK).touch()
-        made = Record(run.command(), run.task.written, state, "2026-08-07T10:00:00")
-        made = replace(made, began=made.started, seconds=60, machine="EPYC", version="0.1.0")
-        (run.folder / "study.json").write_text(json.dumps(asdict(replace(made, **record))))
+        when = "2026-08-07T10:00:00"
+        run_settings = settings(run)
+        made = Record(run.command(), run_settings, state, when, when, 60, "EPYC", "0.1.0")
+        made.write(run.folder)
         (run.folder / "study.log").write_text(log)
         return run
 
@@ -96,11 +96,10 @@ class Folder:
 
     def table(self) -> Table:
         plan = self.plan
-        return make_table(plan.tasks[0], read_results(plan))
+        return Table(plan.tasks[0], read_results(plan))
 
-    def compare(self, metric: str) -> dict[str, Comparison]:
-        plan = self.plan
-        return compare(plan.tasks[0], read_results(plan), metric)
+    def compare(self, metric: str) -> dict[str, dict]:
+        return compare(self.table().runs, self.plan.tasks[0].baseline, metric)
 
     def report(self) -> str:
         write_report(self.plan)

@@ -12,8 +12,7 @@ from study_runs import LM, TRANSLATION, Folder, language_models, training, trans
 
 from fairseq_wsum import cli
 from fairseq_wsum.experiments import pictures
-from fairseq_wsum.experiments.plan import read_plan
-from fairseq_wsum.experiments.report import latex, markdown, number, spread, text_rows
+from fairseq_wsum.experiments.report import latex, markdown, spread, text_rows
 from fairseq_wsum.experiments.results import read_results
 from fairseq_wsum.experiments.significance import bootstrap, holm, t_test
 
@@ -44,10 +43,10 @@ def test_the_report_has_all_parts(lm) -> None:
         "- no\\_gates \\& 50%: `--cell=no-gates --lr=0.1`\n",
         markdown(lm.table()).rstrip(),
         "Published test figures: Levy et al. (2018).",
-        "Models with a difference and no p-value were not tested",
         "Runs: EPYC, 0.1.0 (3). 2026-08-07 to 2026-08-07, 60 s to 60 s a run.",
-        "![ptb: test scores",
-        "![ptb: validation perplexity by epoch",
+        "![Test scores",
+        "![Validation perplexity by epoch",
+        "`difference`: the test score minus",
         "- `ptb/no-gates-50/seed-1`: failed",
         "\n    line 19\n",
         "\n    line 30\n",
@@ -81,7 +80,8 @@ def test_a_table_has_every_metric_of_the_translations(captions) -> None:
     header, lstm, *_ = rows(captions)
     assert header[3:5] == ["valid BLEU", "test BLEU"]
     assert header[7:9] == ["valid chrF2", "test chrF2"]
-    scores = [read_results(captions.plan).finished[k].scores["test"]["chrF2"].value for k in (0, 3)]
+    results = read_results(captions.plan)
+    scores = [results[k].scores["test", "chrF2"].value for k in (0, 3)]
     assert lstm[8] == f"{statistics.fmean(scores):.2f} ± {statistics.stdev(scores):.2f}"
     assert "beam 5, length penalty 1" in captions.report()
 
@@ -107,16 +107,18 @@ def test_the_difference_over_three_seeds_has_an_interval(tmp_path) -> None:
     for seed, away in ((1, 1), (2, 2), (3, 3)):
         study.language_model("lstm", seed, test=100)
         study.language_model("gru", seed, test=100 + away)
-    low, high = study.compare("perplexity")["gru"].interval
+    gru = study.compare("perplexity")["gru"]
     # mean 2, standard error 1 / sqrt(3); t with 2 degrees of freedom: 4.303
-    assert (low, high) == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-4)
+    assert gru["difference_low"] == pytest.approx(2 - 4.3027 / 3**0.5, abs=1e-4)
+    assert gru["difference_high"] == pytest.approx(2 + 4.3027 / 3**0.5, abs=1e-4)
 
 
 @pytest.mark.parametrize(
     ("values", "shown"),
     [
         ([120, 125], "122.5 ± 3.5"),
-        ([120], "120.0"),
+        ([9999], "9999.0"),
+        ([10_000], "1.0e4"),
         ([120, 1.2e16], "120.0 to 1.2e16"),
         ([1.2e16], "1.2e16"),
         ([120, math.inf], "inf"),
@@ -127,57 +129,29 @@ def test_models_that_diverged_have_a_readable_perplexity(values, shown) -> None:
     assert spread(values, 1) == shown
 
 
-def test_numbers_from_ten_thousand_have_an_exponent() -> None:
-    assert [number(value, 1) for value in (9999, 10_000, 123e9)] == ["9999.0", "1.0e4", "1.2e11"]
-
-
 def test_without_matplotlib_the_report_says_so(lm, monkeypatch) -> None:
     monkeypatch.setattr("fairseq_wsum.experiments.report.find_spec", lambda name: None)
     assert "no pictures, because matplotlib is not installed" in lm.report()
 
 
-def test_a_terminal_without_a_plus_minus_sign_still_gets_the_report(lm) -> None:
-    command = [sys.executable, "-m", "fairseq_wsum.cli", "report", lm.file, "--out", lm.out]
-    environment = {"PYTHONIOENCODING": "ascii", "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(command, capture_output=True, env=environment, text=True, check=True)
-    assert "102.0 ? 2.8" in done.stdout and done.stderr.strip().endswith("out/report")
-
-
 # What a report refuses
 
 
-def change(study: Folder, model: str, file: str, **values) -> None:
-    path = study.run(model, 1).folder / file
-    found = json.loads(path.read_text())
-    figure = found["figures"][0] if "figures" in found else found
-    path.write_text(json.dumps(found | {"figures": [figure | values]}))
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"figures": []}', '{"figures": [[]]}'])
+@pytest.mark.parametrize("text", ["", "[]", '{"figures": []}', '{"figures": [[]]}'])
 def test_damaged_scores_are_named_with_the_cure(captions, text) -> None:
     path = captions.run("gru", 1).folder / "score-test/scores.json"
     path.write_text(text)
-    with pytest.raises(SystemExit, match=r"scores\.json (is damaged .*; remove it|has no key)"):
+    with pytest.raises(SystemExit, match=r"scores\.json is damaged .* scores the model again"):
         cli.main(["report", str(captions.file), "--out", str(captions.out)])
 
 
-def test_a_damaged_perplexity_is_named_with_the_cure(lm) -> None:
-    (lm.run("gru", 2).folder / "perplexity.json").write_text('{"test": "many"}')
-    with pytest.raises(ValueError, match=r"perplexity\.json is damaged .* scores the model again"):
-        read_results(lm.plan)
-
-
 @pytest.mark.parametrize(
-    "values",
-    [
-        {"signature": "nrefs:1|case:lc|eff:no|tok:13a|smooth:exp|version:2.6.0"},
-        {"text": "detokenised"},
-        {"reference": "other.de"},
-    ],
-    ids=list,
+    "values", [{"signature": "nrefs:1|case:lc"}, {"text": "x"}, {"reference": "x.de"}], ids=list
 )
 def test_scores_of_different_kinds_are_not_compared(captions, values) -> None:
-    change(captions, "gru", "score-test/scores.json", **values)
+    path = captions.run("gru", 1).folder / "score-test/scores.json"
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps(found | {"figures": [found["figures"][0] | values]}))
     with pytest.raises(ValueError, match="cannot be compared: their test sets were scored as"):
         captions.report()
 
@@ -190,25 +164,15 @@ def test_perplexities_of_other_texts_are_not_compared(lm) -> None:
         lm.report()
 
 
-def test_models_of_different_tasks_are_not_tested_and_runs_of_one_model_are_an_error(lm) -> None:
+def test_models_of_different_tasks_are_not_tested(lm) -> None:
     """One task of fairseq's may show a model more of the text before a word."""
-    for seed, task in ((1, "language_modeling"), (2, "language_modeling")):
-        lm.end("gru", 1) if seed == 1 else None
-        path = lm.run("gru", seed).folder / "perplexity.json"
-        path.write_text(json.dumps({"test": 90 + seed, "task": task}))
-        path = lm.run("lstm", seed).folder / "perplexity.json"
-        path.write_text(json.dumps({"test": 100, "task": "wsum_language_modeling"}))
+    lm.end("gru", 1)
+    for seed in (1, 2):
+        for model, score, prefix in (("gru", 90 + seed, ""), ("lstm", 100, "wsum_")):
+            path = lm.run(model, seed).folder / "perplexity.json"
+            path.write_text(json.dumps({"test": score, "task": f"{prefix}language_modeling"}))
     gru = lm.compare("perplexity")["gru"]
-    assert gru.difference == -8.5 and gru.p is None
-    path.write_text(json.dumps({"test": 100, "task": "language_modeling"}))
-    with pytest.raises(ValueError, match="cannot be compared"):
-        lm.report()
-
-
-def test_a_run_with_other_options_is_not_reported(lm) -> None:
-    lm.file.write_text(LM.replace("max-epoch: 3", "max-epoch: 4"))
-    with pytest.raises(ValueError, match="was made with other options"):
-        lm.report()
+    assert gru["difference"] == -8.5 and "p" not in gru
 
 
 # Significance
@@ -228,47 +192,33 @@ def test_bootstrap_p_values_are_twice_those_of_sacrebleus_command_line(tmp_path)
     found = study.compare("BLEU")
     for name, theirs in (("gru", gru), ("no-srnn", no_srnn)):
         p = min(2 * theirs["BLEU"]["p_value"], 1)
-        assert found[name].p == pytest.approx(p, rel=1e-9)
-        assert found[name].test == "bootstrap"
-    assert found["gru"].p < 0.02 < found["no-srnn"].p
+        assert found[name]["p"] == pytest.approx(p, rel=1e-9)
+        assert found[name]["test"] == "bootstrap"
+    assert found["gru"]["p"] < 0.02 < found["no-srnn"]["p"]
     # of two models, the smaller p-value is doubled
-    assert found["gru"].corrected == 2 * found["gru"].p
-    assert study.compare("chrF2")["gru"].p < 0.02
-
-
-def test_a_difference_of_one_seed_is_said_to_be_of_two_models(captions) -> None:
-    captions.file.write_text(TRANSLATION.replace("[1, 2]", "[2]"))
-    assert "a difference holds for the two trained models" in captions.report()
+    assert found["gru"]["p_corrected"] == 2 * found["gru"]["p"]
+    assert study.compare("chrF2")["gru"]["p"] < 0.02
 
 
 def test_with_two_seeds_bleu_is_compared_by_a_t_test(captions) -> None:
-    results = read_results(captions.plan)
-    lstm, gru, _ = (
-        [r.scores["test"]["BLEU"].value for r in results.finished[k::3]] for k in range(3)
-    )
+    scores = [r.scores["test", "BLEU"].value for r in read_results(captions.plan)]
     found = captions.compare("BLEU")["gru"]
-    assert found.test == "t-test"
-    assert found.p == t_test([a - b for a, b in zip(gru, lstm, strict=True)])
+    assert found["test"] == "t-test"
+    assert found["p"] == t_test([a - b for a, b in zip(scores[1::3], scores[::3], strict=True)])
 
 
 def test_equal_translations_do_not_differ(captions) -> None:
-    run, *_ = read_results(captions.plan).finished
+    run, *_ = read_results(captions.plan)
     assert bootstrap(run, run, "BLEU") == 1
 
 
-def test_translations_must_have_the_recorded_score(captions) -> None:
+@pytest.mark.parametrize(("lines", "score"), [(60, r"0\.00"), (5, "nan")])
+def test_translations_must_have_the_recorded_score(captions, lines, score) -> None:
     captions.file.write_text(TRANSLATION.replace("[1, 2]", "[1]"))
     path = captions.run("gru", 1).folder / "score-test/hypotheses.lenpen1.0.de"
-    path.write_text("x\n" * 60)
-    with pytest.raises(ValueError, match=r"has 0\.00 BLEU, but scores\.json beside it says"):
-        captions.report()
-
-
-def test_translations_that_are_cut_off_are_named(captions) -> None:
-    captions.file.write_text(TRANSLATION.replace("[1, 2]", "[1]"))
-    path = captions.run("gru", 1).folder / "score-test/hypotheses.lenpen1.0.de"
-    path.write_text("x\n" * 5)
-    with pytest.raises(ValueError, match="has 5 lines for 60 references"):
+    path.write_text("x\n" * lines)
+    message = f"{lines} lines for 60 references have {score} BLEU, but scores.json beside it says"
+    with pytest.raises(ValueError, match=message):
         captions.report()
 
 
@@ -276,7 +226,7 @@ def test_models_without_translations_are_not_tested(captions) -> None:
     captions.file.write_text(TRANSLATION.replace("[1, 2]", "[1]"))
     (captions.run("gru", 1).folder / "score-test/hypotheses.lenpen1.0.de").unlink()
     found = captions.compare("BLEU")
-    assert found["gru"].p is None and found["no-srnn"].p is not None
+    assert "p" not in found["gru"] and "p" in found["no-srnn"]
 
 
 def test_raw_text_is_scored_on_detokenised_translations(captions) -> None:
@@ -285,7 +235,7 @@ def test_raw_text_is_scored_on_detokenised_translations(captions) -> None:
         path.write_text(path.read_text().replace("test.lc.norm.tok.de", "test.raw.de"))
     reference = captions.out / "captions/data/reference"
     (reference / "test.lc.norm.tok.de").rename(reference / "test.raw.de")
-    hypotheses = read_results(captions.plan).finished[0].hypotheses
+    hypotheses = read_results(captions.plan)[0].hypotheses
     assert hypotheses is not None and hypotheses.name == "hypotheses.lenpen1.0.detok.de"
 
 
@@ -320,10 +270,9 @@ def test_t_tests_of_perplexities_by_hand(tmp_path) -> None:
     found = study.compare("perplexity")
     raw = {"gru": 1 - 7 / math.sqrt(51), "no-srnn": 1 - 1 / math.sqrt(3)}  # 0.0198 and 0.4226
     for name, times in (("gru", 2), ("no-srnn", 1)):
-        assert found[name].p == pytest.approx(raw[name])
-        assert found[name].corrected == pytest.approx(times * raw[name])
+        assert found[name]["p"] == pytest.approx(raw[name])
+        assert found[name]["p_corrected"] == pytest.approx(times * raw[name])
     assert "0.040" in rows(study)[2]
-    assert "All p-values are two-tailed and have Holm's correction" in study.report()
 
 
 # Pictures
@@ -380,12 +329,10 @@ def test_a_study_without_a_finished_run_has_a_report(tmp_path) -> None:
 
 
 def test_names_of_any_kind_are_drawn(tmp_path) -> None:
-    names = ["_hidden", "$x$ & y", "门", "a long name " * 9]
+    names = ["$x$ & y", "门", "a long name " * 9]
     models = "".join(f"  {json.dumps(name)}: {{cell: gru}}\n" for name in names)
     study = Folder(tmp_path, f"tasks: {{ptb: {{recipe: ptb.sh}}}}\nmodels:\n{models}")
     for name in names:
         study.language_model(name, 1, training(20, 10), test=100)
     study.report()
-    labels = [line.get_label() for line in pictures.curves(study.table()).axes[0].lines]
-    assert labels[0] == " _hidden" and "\n" in labels[3]
-    assert read_plan(study.file, study.out).runs[2].folder.name == "seed-1"
+    assert "$x$ &amp; y" in (study.folder / "ptb-curves.svg").read_text()

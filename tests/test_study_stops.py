@@ -73,19 +73,6 @@ def test_a_study_that_is_killed_ends_like_one_that_ran_through(write_study, sign
     assert status == 0 and "running" not in said  # nothing is left to do
 
 
-def test_one_run_at_a_time_ends_with_a_study_that_is_killed(write_study) -> None:
-    file = write_study()
-    process, _ = start(file, "--jobs", "1", STAY_AT="1")
-    wait_until(lambda: epochs(file) >= 1, process)
-    process.kill()
-    process.wait(60)
-    deadline = time.monotonic() + 60
-    while (states := [state(run) for run in plan_of(file).runs]) != ["interrupted", "waiting"]:
-        assert time.monotonic() < deadline, states
-        time.sleep(0.1)
-    assert run_study(file, "--jobs", "1")[0] == 0
-
-
 def ignores(process: int, number: signal.Signals) -> bool:
     """Whether a process ignores a signal, as Linux says."""
     status = Path(f"/proc/{process}/status").read_text()
@@ -93,19 +80,9 @@ def ignores(process: int, number: signal.Signals) -> bool:
     return bool(mask >> (number - 1) & 1)
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_a_study_in_the_background_outlives_its_shell(jobs, write_study) -> None:
+def test_a_study_in_the_background_outlives_its_shell(write_study) -> None:
     file = write_study()
-    study = [
-        sys.executable,
-        *STUDY,
-        "study",
-        str(file),
-        "--out",
-        str(file.parent / "out"),
-        "--jobs",
-        jobs,
-    ]
+    study = [sys.executable, *STUDY, "study", str(file), "--out", str(file.parent / "out")]
     begun, go_on = file.parent / "out/counting/lstm/seed-1/study.log", file.parent / "go-on"
     recipe, number = file.parent / "recipe.sh", file.parent / "process"
     wait = f'while [ ! -e "{go_on}" ]; do sleep 0.05; done\n'
@@ -130,17 +107,6 @@ def test_a_study_in_the_background_outlives_its_shell(jobs, write_study) -> None
         go_on.touch()  # a recipe that waits for it would never end
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             os.kill(int(number.read_text()), signal.SIGKILL)
-
-
-def test_a_closed_terminal_ends_a_study_of_one_run_at_a_time(write_study) -> None:
-    file = write_study()
-    process, log = start(file, "--jobs", "1", STAY_AT="2")
-    wait_until(lambda: epochs(file) >= 2, process)
-    process.send_signal(signal.SIGHUP)
-    assert process.wait(60) == 130
-    log.seek(0)
-    assert "the same command continues the study" in log.read()
-    assert [state(run) for run in plan_of(file).runs] == ["interrupted", "waiting"]
 
 
 def test_a_study_that_is_stopped_while_it_prepares_data_leaves_nothing_running(write_study) -> None:

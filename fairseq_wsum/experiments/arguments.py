@@ -20,7 +20,7 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     add("--jobs", type=positive, metavar="N", help=help)
     add("--dry-run", action="store_true", help="show the commands and stop")
     add("--slurm", action="store_true", help="submit the runs to Slurm, as an array of jobs")
-    help = "an option of Slurm's jobs, such as partition=gpu or timeout_min=600; may be repeated"
+    help = "an option of Slurm's jobs, such as partition=gpu or time=600; may be repeated"
     add("--slurm-option", action="append", default=[], metavar="NAME=VALUE", help=help)
     parser.set_defaults(run=lambda args: _run("study", args))
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +30,9 @@ from ..cells import CELLS
 SHARED = ("cells", "models", "seeds", "baseline")  # keys of the study or of a task
 TASK_KEYS = ("recipe", "data", "options", "published", *SHARED)
 # A study sets the first of these itself; with the others a recipe would end before the training.
-RESERVED = (
-    "data",
-    "out",
-    "prepare-only",
-    "run",
-    "save-dir",
-    "seed",
-    "dry-run",
-    "stop-time-hours",
-    "help",
-)
+RESERVED = {"data", "out", "prepare-only", "run", "save-dir", "seed"}
+RESERVED |= {"dry-run", "stop-time-hours", "help"}
+OWNER = ".study-file"  # has the path of the study's file
 
 Options = Mapping[str, str | bool]
 
@@ -64,8 +56,7 @@ class Task:
 
     Attributes:
         name: of the table, and of its folder.
-        recipe, data: paths; `data` is None for the recipe's own.
-        written: the same two as they are written in the file.
+        recipe, data: paths as in the study's file, relative to `folder`; no `data` is the recipe's.
         options: of all models.
         models, seeds: the runs.
         baseline: the name of the model that the others are tested against.
@@ -73,15 +64,19 @@ class Task:
     """
 
     name: str
-    recipe: Path
-    data: Path | None
-    written: Mapping[str, str]
+    recipe: str
+    data: str | None
+    folder: Path
     options: Options
     models: tuple[Model, ...]
     seeds: tuple[int, ...]
     baseline: str
-    source: str = ""
-    published: Mapping[str, float] = field(default_factory=dict)
+    source: str
+    published: Mapping[str, float]
+
+    def path(self, written: str) -> Path:
+        """Where a path of the study's file leads."""
+        return (self.folder / Path(written).expanduser()).resolve()
 
 
 @dataclass(frozen=True)
@@ -108,10 +103,16 @@ class Run:
         """The options of the task, where the model has no other."""
         return {**self.task.options, **self.model.options}
 
-    def command(self) -> list[str]:
-        """The command line of the recipe."""
-        run = [f"--run={self.folder}", f"--seed={self.seed}"]
-        return [*_recipe_command(self.task, self.out), *run, *command_line(self.model.options)]
+    def command(self, prepare: bool = False) -> list[str]:
+        """The command line of the recipe; with `prepare`, to make the data of the task only."""
+        task = self.task
+        data = [] if task.data is None else [f"--data={task.path(task.data)}"]
+        recipe = str(task.path(task.recipe))
+        shared = [recipe, f"--out={self.out}", *data, *command_line(task.options)]
+        if prepare:
+            return [*shared, "--prepare-only"]
+        own = command_line(self.model.options)
+        return [*shared, f"--run={self.folder}", f"--seed={self.seed}", *own]
 
 
 @dataclass(frozen=True)
@@ -133,16 +134,6 @@ class Plan:
         ]
 
 
-def prepare_command(task: Task, out: Path) -> list[str]:
-    """The command line that makes the data of a task, unless they exist."""
-    return [*_recipe_command(task, out), "--prepare-only"]
-
-
-def _recipe_command(task: Task, out: Path) -> list[str]:
-    data = [] if task.data is None else [f"--data={task.data}"]
-    return [str(task.recipe), f"--out={out}", *data, *command_line(task.options)]
-
-
 def command_line(options: Options) -> list[str]:
     """Options as words of a command line; True stands for an option without a value."""
     return [
@@ -153,45 +144,40 @@ def command_line(options: Options) -> list[str]:
 # The file
 
 
-def read_plan(file: Path, out: Path) -> Plan:
+def read_plan(file: Path, out: Path | None = None) -> Plan:
     """Read and check the file of a study.
 
     Args:
         file: the YAML file.
-        out: the folder for data, runs and report.
+        out: the folder for data, runs and report, by default one with the name of the file.
 
     Raises:
-        ValueError: the file is not a study; the message names the key.
+        ValueError: the file is not a study, or the default folder belongs to another.
     """
-    file, out = file.expanduser().absolute(), out.expanduser().absolute()
-    if not file.is_file():
-        raise ValueError(f"{file}: no such file; give the YAML file of a study")
+    file = file.absolute()
+    folder = (out or Path("runs", "studies", file.stem)).absolute()
+    if out is None and (folder / OWNER).is_file():  # two files may have one name
+        owner = Path((folder / OWNER).read_text("utf-8"))
+        if owner.is_file() and not owner.samefile(file):
+            raise ValueError(f"{folder} belongs to {owner}; give another folder with --out")
     try:
-        content = yaml.load(file.read_text("utf-8"), _Loader)
+        study = _mapping(yaml.safe_load(file.read_text("utf-8")), ("tasks", *SHARED), "the file")
+        tasks = [
+            _task(str(name), _mapping(task, TASK_KEYS, f"tasks: {name}"), study, file.parent)
+            for name, task in _mapping(study.get("tasks"), None, "tasks").items()
+        ]
     except (ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"{file} is not YAML: {error}") from error
-    try:
-        study = _mapping(content, ("tasks", *SHARED), "the file")
-        shared = {name: study.get(name) for name in SHARED}
-        tasks = _mapping(study.get("tasks") or {}, None, "tasks")
-        found = [_task(str(name), value, shared, file.parent) for name, value in tasks.items()]
-        _check(bool(found), "tasks: name at least one, with its recipe")
-    except _Mistake as mistake:
-        raise ValueError(f"{file}: {mistake}") from None
-    return Plan(file, out, tuple(found))
-
-
-class _Mistake(ValueError):
-    """A mistake in the file."""
+        raise ValueError(f"{file}: {error}") from error
+    return Plan(file, folder, tuple(tasks))
 
 
 def _check(right: bool, message: str) -> None:
     if not right:
-        raise _Mistake(message)
+        raise ValueError(message)
 
 
 def _mapping(value: Any, known: Collection[str] | None, key: str) -> dict[str, Any]:
-    """A mapping with string keys, all of which are in `known`, if that is given."""
+    """A mapping, all keys of which are in `known`, if that is given."""
     _check(isinstance(value, dict), f"{key}: write `name: value` pairs, not {value!r}")
     for name in value:
         listed = known is None or name in known
@@ -199,95 +185,65 @@ def _mapping(value: Any, known: Collection[str] | None, key: str) -> dict[str, A
     return value
 
 
-def _task(name: str, value: Any, shared: Mapping[str, Any], folder: Path) -> Task:
-    key = f"tasks: {name}"
+def _task(name: str, own: Mapping[str, Any], study: Mapping[str, Any], folder: Path) -> Task:
+    """A task with its own keys, and those that it shares with the others."""
+    key, given = f"tasks: {name}", {**study, **own}
     plain = re.fullmatch(r"\w[\w.-]*", name) is not None and name not in ("runs", "report")
     _check(plain, f"{key}: a name has letters, digits, '-', '_' and '.', and is not runs or report")
-    own = _mapping(value, TASK_KEYS, key)
-    given = {**shared, **{k: value for k, value in own.items() if value is not None}}
-    written: dict[str, str] = {
-        name: str(given[name]) for name in ("recipe", "data") if name in given
-    }
-    _check("recipe" in written, f"{key}: name a recipe, such as ../translation_multi30k/strong.sh")
-    paths = {name: (folder / Path(path).expanduser()).resolve() for name, path in written.items()}
-    options = _options(given.get("options") or {}, f"{key}: options")
-    _check("cell" not in options, f"{key}: options: cell: write it below `cells` or `models`")
+    _check("recipe" in own, f"{key}: name a recipe, such as ../translation_multi30k/strong.sh")
+    options = _options(own.get("options") or {}, f"{key}: options")
     models = _models(given, key, any_cell="user-dir" in options)
     names = [model.name for model in models]
-    baseline = str(given["baseline"] or names[0])
-    _check(
-        baseline in names, f"{key}: baseline: no model {baseline!r}; they are {', '.join(names)}"
-    )
-    seeds = given["seeds"] or [1]
+    baseline, listed = str(given.get("baseline") or names[0]), ", ".join(names)
+    _check(baseline in names, f"{key}: baseline: no model {baseline!r}; they are {listed}")
+    seeds = given.get("seeds") or [1]
     whole = isinstance(seeds, list) and all(type(seed) is int and seed > 0 for seed in seeds)
     right = whole and len({*seeds}) == len(seeds)
     _check(right, f"{key}: seeds: write different positive whole numbers, such as [1, 2]")
-    published = _mapping(given.get("published") or {}, ("source", "values"), f"{key}: published")
+    published = _mapping(own.get("published") or {}, ("source", "values"), f"{key}: published")
     values = _mapping(published.get("values") or {}, names, f"{key}: published: values")
-    try:
-        figures = {name: float(figure) for name, figure in values.items()}
-    except (TypeError, ValueError) as error:
-        raise _Mistake(f"{key}: published: values: {error}") from error
     return Task(
         name,
-        paths["recipe"],
-        paths.get("data"),
-        written,
+        str(own["recipe"]),
+        str(own["data"]) if "data" in own else None,
+        folder,
         options,
         models,
         tuple(seeds),
         baseline,
         str(published.get("source", "")),
-        figures,
+        {name: float(figure) for name, figure in values.items()},
     )
 
 
 def _models(given: Mapping[str, Any], key: str, any_cell: bool) -> tuple[Model, ...]:
-    cells = given["cells"] or []
-    _check(isinstance(cells, list), f"{key}: cells: write a list, such as [lstm, no-srnn-hidden]")
-    found: dict[str, Options] = {str(cell): {"cell": str(cell)} for cell in cells}
-    others = _mapping(given["models"] or {}, None, f"{key}: models")
-    for name, options in others.items():
-        _check(str(name) not in found, f"{key}: models: {name}: there is a cell of this name, too")
-        found[str(name)] = _options(options, f"{key}: models: {name}")
-    _check(bool(found), f"{key}: give cells, such as [lstm, no-srnn-hidden], or models")
-    models = tuple(Model(name, options) for name, options in found.items())
-    folders: dict[str, str] = {"data": "data", "text": "text"}  # which the recipes have there
+    cells, others = given.get("cells") or [], given.get("models") or {}
+    models = [Model(str(cell), {"cell": str(cell)}) for cell in cells]
+    for name, options in _mapping(others, None, f"{key}: models").items():
+        models.append(Model(str(name), _options(options, f"{key}: models: {name}")))
+    _check(bool(models), f"{key}: give cells, such as [lstm, no-srnn-hidden], or models")
+    taken = {"", "data", "text"}  # the recipes have the last two there
     for model in models:
-        free = bool(model.folder) and model.folder not in folders
-        _check(free, f"{key}: {model.name}: choose another name; its folder would be "
-               f"{model.folder!r}, as that of {folders.get(model.folder, 'no model')}")  # fmt: skip
-        folders[model.folder] = model.name
+        folder = f"the folder {model.folder!r} of {model.name!r} is taken"
+        _check(model.folder not in taken, f"{key}: {folder}; choose another name")
+        taken.add(model.folder)
         for option in ("cell", "encoder-cell", "decoder-cell"):
             cell = model.options.get(option, "lstm")
             known = cell in CELLS or any_cell or "user-dir" in model.options
             _check(known, f"{key}: no cell {cell!r}; choose from {', '.join(CELLS)}")
-    return models
+    return tuple(models)
 
 
 def _options(value: Any, key: str) -> Options:
-    """Options as on the command line, without the dashes; true stands for a bare option."""
+    """Options as on the command line; true stands for one without a value."""
     options: dict[str, str | bool] = {}
     for given, setting in _mapping(value, None, key).items():
-        name = str(given).replace("_", "-")
-        _check(re.fullmatch(r"[A-Za-z][\w-]*", name) is not None,
-               f"{key}: {given}: write the option without dashes")  # fmt: skip
+        name = str(given).lstrip("-").replace("_", "-")
         _check(name not in RESERVED, f"{key}: {given}: the study sets this option itself")
-        _check(isinstance(setting, (str, int, float)) and setting is not False,
-               f"{key}: {given}: write the value as on the command line, quoted if it has a comma "
-               "or is 'True' or 'False'; true stands for an option without a value")  # fmt: skip
+        _check(
+            isinstance(setting, (str, int, float)) and setting is not False,
+            f"{key}: {given}: write the value as on the command line, quoted if it has a comma or "
+            "is 'True' or 'False'; true stands for an option without a value",
+        )
         options[name] = setting if setting is True else str(setting)
     return options
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML keeps the last."""
-
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
-        # Here a merge key (<<) does not yet stand for the keys of another mapping.
-        node = super().compose_mapping_node(anchor)
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.MarkedYAMLError(problem=f"the key {key!r} is given twice")
-        return node

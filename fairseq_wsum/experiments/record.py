@@ -6,23 +6,20 @@ recipe printed; `.study.lock`, which the process that works on the run holds.
 
 from __future__ import annotations
 
+import fcntl
 import json
-import os
 import re
-import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..files import whole
-from .files import lock
-from .plan import Plan, Run
+from .plan import Run
 
 RECORD, LOG, LOCK = "study.json", "study.log", ".study.lock"
-OWNER = ".study-file"  # the path of the file of the study
-VALID_SCORES, TEST_SCORES = "score-valid/scores.json", "score-test/scores.json"
 PERPLEXITIES = "perplexity.json"
-SCORES = (VALID_SCORES, TEST_SCORES, PERPLEXITIES)
+VALID_SCORES, TEST_SCORES = "score-valid/scores.json", "score-test/scores.json"
+SCORES = (PERPLEXITIES, VALID_SCORES, TEST_SCORES)
 # options that do not change the model; --skip-damaged continues from an earlier checkpoint
 WITHOUT_EFFECT = {"--skip-damaged", "--num-workers", "--log-format", "--log-interval"}
 # what torchrun prints when a process has failed, after all that the process printed
@@ -38,24 +35,18 @@ class Record:
     """How a run went. Its `state` is running, failed or finished."""
 
     command: list[str]
-    paths: Mapping[str, str] = field(default_factory=dict)  # `Task.written`
-    state: str = "running"
-    started: str = ""  # of the last attempt, as ISO 8601
-    began: str = ""  # of the first
-    seconds: float = 0  # of all attempts
-    machine: str = ""  # processor or GPU, and version of torch; "A, then B" if it went on elsewhere
-    version: str = ""  # of this package, with the commit of a checkout
+    settings: dict[str, str | bool | None]  # see `settings`
+    state: str
+    started: str  # the last attempt, as ISO 8601
+    began: str  # the first
+    seconds: float  # of all attempts
+    machine: str  # processor or GPU, and version of torch; "A, then B" if it went on elsewhere
+    version: str  # of this package, with the commit of a checkout
     scores: Sequence[str] = ()  # the files of SCORES that the recipe left
 
     def is_finished(self, folder: Path) -> bool:
         """Whether the run in this folder is done: scores that were removed are to be made again."""
         return self.state == "finished" and all((folder / name).is_file() for name in self.scores)
-
-    def settings(self) -> dict[str, str]:
-        """The recipe and its options; the paths as they are written in the study's file."""
-        settings = dict(option.partition("=")[::2] for option in self.command[1:])
-        left_out = WITHOUT_EFFECT | {"--out", "--run", "--data"}
-        return {k: v for k, v in settings.items() if k not in left_out} | dict(self.paths)
 
     def write(self, folder: Path) -> None:
         """Write it to the folder of its run."""
@@ -63,72 +54,52 @@ class Record:
             partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
 
 
-def read_record(folder: Path) -> Record | None:
-    """The record of a run, or None if it never started.
-
-    Raises:
-        ValueError: it is damaged.
-    """
-    path = folder / RECORD
-    known = {one.name for one in fields(Record)}  # those of another version may have more
-    try:
-        found = json.loads(path.read_text())
-        return Record(**{name: found[name] for name in found.keys() & known})
-    except FileNotFoundError:
-        return None
-    except (AttributeError, ValueError, TypeError) as error:
-        raise ValueError(
-            f"{path} is damaged ({error}); to repeat the run, remove the folder {folder}, which "
-            "loses its training"
-        ) from error
+def settings(run: Run) -> dict[str, str | bool | None]:
+    """What decides the results of a run; paths as in the study's file, which may move."""
+    options = {k: v for k, v in run.options.items() if f"--{k}" not in WITHOUT_EFFECT}
+    paths = {"recipe": run.task.recipe, "data": run.task.data}
+    return {**paths, **options, "seed": str(run.seed)}
 
 
-def checked_record(run: Run) -> Record | None:
-    """The record of a run, or None if it never started.
+def read_record(run: Run) -> Record | None:
+    """The record of a run, or None if it never started, or failed before it had trained.
 
     Raises:
         ValueError: the run has finished, or has validated an epoch, with other options.
     """
-    record = read_record(run.folder)
-    if record is None or record.settings() == Record(run.command(), run.task.written).settings():
+    path = run.folder / RECORD
+    if not path.is_file():
+        return None
+    record = Record(**json.loads(path.read_text()))
+    there, now = record.settings, settings(run)
+    keys = [key for key in there | now if there.get(key) != now.get(key)]
+    if not keys:
         return record
     if record.state == "finished" or validations(read_log(run.folder)):
+        changed = "; ".join(f"{key}: {there.get(key)} there, {now.get(key)} now" for key in keys)
         raise ValueError(
-            f"{run.folder} was made with other options than those of the study's file now:\n"
-            f"  {shlex.join(record.command)}\nnot\n  {shlex.join(run.command())}\n"
-            "restore the file, give another --out, or remove the folder to begin again, which "
+            f"{run.folder} was made with other options than those of the study's file: {changed}. "
+            "Restore the file, give another --out, or remove the folder to begin again, which "
             "loses its training"
         )
-    return None  # it failed before it had trained
+    return None
 
 
 def state(run: Run) -> str:
     """waiting, running, interrupted, failed or finished."""
-    if not (run.folder / LOCK).exists() or read_record(run.folder) is None:
+    path = run.folder / LOCK
+    if not path.exists():
         return "waiting"
-    try:
-        os.close(lock(run.folder / LOCK, patience=0))
-    except TimeoutError:
-        return "running"
-    record = read_record(run.folder)
-    assert record is not None
+    with path.open("a+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return "running"
+        record = read_record(run)
+    if record is None:
+        return "waiting"
     done = record.state == "failed" or record.is_finished(run.folder)
     return record.state if done else "interrupted"
-
-
-def check_owner(plan: Plan) -> None:
-    """Let the default folder of a study belong to its file, as two files may have one name.
-
-    Raises:
-        ValueError: it belongs to another file.
-    """
-    path = plan.out / OWNER
-    if path.is_file():
-        owner = Path(path.read_text("utf-8").strip())
-        if owner.is_file() and not owner.samefile(plan.file):
-            raise ValueError(f"{plan.out} belongs to {owner}; give another folder with --out")
-    if plan.out.is_dir():
-        path.write_text(f"{plan.file}\n", "utf-8")
 
 
 # The log
@@ -136,10 +107,8 @@ def check_owner(plan: Plan) -> None:
 
 def read_log(folder: Path) -> str:
     """All that the recipe of a run printed."""
-    try:
-        return (folder / LOG).read_text("utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
+    path = folder / LOG
+    return path.read_text("utf-8", errors="replace") if path.is_file() else ""
 
 
 def validations(log: str) -> list[tuple[int, str]]:
@@ -173,9 +142,9 @@ class Standing:
     """
 
     state: str
-    epoch: int = 0
-    perplexity: str = ""
-    last_epoch: int = 0
+    epoch: int
+    perplexity: str
+    last_epoch: int
 
     @property
     def done(self) -> float:
@@ -194,10 +163,10 @@ class Standing:
 def standing(run: Run) -> Standing:
     """Read where a run stands."""
     log = read_log(run.folder)
-    epochs, last = validations(log), EPOCHS.findall(log)
-    epoch, perplexity = epochs[-1] if epochs else (0, "")
+    epoch, perplexity = (validations(log) or [(0, "")])[-1]
     # fairseq-generate, whose log a failure adds, says 0
-    return Standing(state(run), epoch, perplexity, max(map(int, last), default=0))
+    last_epoch = max(map(int, EPOCHS.findall(log)), default=0)
+    return Standing(state(run), epoch, perplexity, last_epoch)
 
 
 def duration(seconds: float) -> str:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import csv
-import io
 import math
 import re
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,54 +17,85 @@ from typing import Any
 
 from tabulate import tabulate
 
-from ..files import whole
 from .plan import Plan, Task, command_line, read_plan
-from .record import check_owner, duration, last_lines, read_log, standing
-from .results import PERPLEXITY, SUBSETS, Result, Results, metrics, read_results
-from .significance import BOOTSTRAP, LEVEL, SAMPLES, T_TEST, Comparison, compare
+from .record import duration, last_lines, read_log, standing
+from .results import PERPLEXITY, SUBSETS, Result, metrics, read_results
+from .significance import LEVEL, SAMPLES, compare
 
-FOLDER, PAGE = "report", "report.md"
+FOLDER = "report"
 NONE = "–"  # noqa: RUF001
 WIDE = 10  # times the smallest: a larger score leaves means and axes without a meaning
-LEGEND = (
-    "`valid` and `test`: mean ± sample standard deviation over the finished seeds, or the range of "
-    "seeds that differ more than tenfold. `difference`: the test score minus that of {baseline}, "
-    "averaged over the seeds that both have. `words/s`: the median speed of training in target "
-    "words; runs that share a machine slow each other down."
-)
-TESTS = {
-    T_TEST: "With two seeds or more, models were tested against {baseline} by a paired t-test over "
-    "the seeds (of a perplexity, its logarithms). With few seeds this test is weak: models that "
-    "do not count as different may well differ.",
-    BOOTSTRAP: "With one seed, models were tested by sacrebleu's paired bootstrap test of the "
-    f"translations ({SAMPLES:,} samples, twice its p-value): a difference holds for the two "
-    "trained models, and not for the two kinds of model.",
-}
-CORRECTED = f"All p-values are two-tailed and have Holm's correction; below {LEVEL} models differ."
+LEGEND = f"""\
+`valid` and `test`: mean ± sample standard deviation over the finished seeds, or the range of seeds
+that differ more than tenfold. `difference`: the test score minus that of the baseline, averaged
+over the seeds that both have. `words/s`: the median speed of training in target words; runs that
+share a machine slow each other down.
+
+`p`: two-tailed, with Holm's correction; below {LEVEL} models differ. With two seeds or more it is
+that of a paired t-test over the seeds (of a perplexity, its logarithms), which is weak with few
+seeds: models that do not count as different may well differ. With one seed it is that of
+sacrebleu's paired bootstrap test of the translations ({SAMPLES:,} samples, twice its p-value): a
+difference holds for the two trained models, and not for the two kinds of model. Language models
+with one seed are not tested, and none whose perplexity another of fairseq's tasks computed."""
 
 
-@dataclass(frozen=True)
 class Table:
     """The models of a task.
 
     Attributes:
         task: the task.
-        metrics: the metrics that its runs have, the main one first.
         runs: the finished runs of each model.
-        comparisons: with the baseline, by metric and model.
+        metrics: the metrics that these have, the main one first.
         missing: what to show for a model without a finished run, by its name.
+        rows: the table in full precision: a row for each model and metric.
     """
 
-    task: Task
-    metrics: Sequence[str]
-    runs: Mapping[str, Sequence[Result]]
-    comparisons: Mapping[str, Mapping[str, Comparison]]
-    missing: Mapping[str, str]
+    def __init__(self, task: Task, results: Sequence[Result]) -> None:
+        self.task = task
+        self.runs: dict[str, list[Result]] = {}
+        self.missing: dict[str, str] = {}
+        for model in task.models:
+            of_model = [r for r in results if r.run.task is task and r.run.model is model]
+            self.runs[model.name] = [r for r in of_model if r.state == "finished"]
+            states = {r.state for r in of_model} - {"waiting"}
+            self.missing[model.name] = (
+                "not run" if not states else "failed" if states == {"failed"} else "not finished"
+            )
+        self.metrics = metrics(run for runs in self.runs.values() for run in runs)
+        compared = {m: compare(self.runs, task.baseline, m) for m in self.metrics}
+        self.rows = {
+            (model, metric): self._row(model, metric) | compared[metric].get(model, {})
+            for model in self.runs
+            for metric in self.metrics
+        }
+
+    def _row(self, model: str, metric: str) -> dict[str, Any]:
+        runs = self.runs[model]
+        row: dict[str, Any] = dict(model=model, metric=metric, parameters=self.parameters(model))
+        row["seeds"] = " ".join(str(run.run.seed) for run in runs)
+        for subset in SUBSETS:
+            values = self.scores(model, subset, metric)
+            several = len(values) > 1 and all(map(math.isfinite, values))
+            row[f"{subset}_mean"] = statistics.fmean(values) if values else None
+            row[f"{subset}_stdev"] = statistics.stdev(values) if several else None
+        row |= dict(difference=None, difference_low=None, difference_high=None)
+        row |= dict(test="", p=None, p_corrected=None)
+        published = self.task.published.get(model) if metric == self.metrics[0] else None
+        return row | dict(published=published, words_per_second=self.speed(model))
 
     def scores(self, model: str, subset: str, metric: str) -> list[float]:
         """The scores of a model, one for each finished run that has one."""
-        found = (run.scores[subset].get(metric) for run in self.runs[model])
-        return [score.value for score in found if score is not None]
+        key = (subset, metric)
+        return [run.scores[key].value for run in self.runs[model] if key in run.scores]
+
+    def parameters(self, model: str) -> int | None:
+        """The number of parameters of a model."""
+        return next((r.parameters for r in self.runs[model] if r.parameters is not None), None)
+
+    def speed(self, model: str) -> float | None:
+        """The median over the runs of a model, in words per second."""
+        found = [r.words_per_second for r in self.runs[model] if r.words_per_second is not None]
+        return statistics.median(found) if found else None
 
     def digits(self, metric: str) -> int:
         """The decimals of scores: one for perplexities from 20, otherwise two."""
@@ -81,12 +110,9 @@ def report(args: argparse.Namespace) -> None:
     Raises:
         ValueError: the study is wrong, or a run left a damaged file or had other options.
     """
-    plan = read_plan(args.file, args.out or Path("runs", "studies", args.file.stem))
+    plan = read_plan(args.file, args.out)
     if not plan.out.is_dir():
         raise ValueError(f"no folder {plan.out}: give the --out of `fairseq-wsum study`")
-    if args.out is None:
-        check_owner(plan)
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may lack ±
     for table in write_report(plan):
         print(f"{table.task.name}\n\n{markdown(table)}")
     print(plan.out / FOLDER, file=sys.stderr)
@@ -101,37 +127,24 @@ def write_report(plan: Plan) -> list[Table]:
     folder = plan.out / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     results = read_results(plan)
-    tables = [make_table(task, results) for task in plan.tasks]
-    parts = [_head(plan, results)]
+    tables = [Table(task, results) for task in plan.tasks]
+    states = Counter(result.state for result in results)
+    failed = f", {states['failed']} failed" if states["failed"] else ""
+    parts = [
+        f"# Study {escape(plan.file.stem)}",
+        f"{date.today()}. {states['finished']} of {len(results)} runs are finished{failed}. "
+        f"Study: `{plan.file}`.",
+    ]
     for table in tables:
         name = table.task.name
-        _write(folder / f"{name}.tex", latex(table))
-        _write(folder / f"{name}.csv", _csv(csv_rows(table)))
+        (folder / f"{name}.tex").write_text(latex(table), "utf-8")
+        write_csv(folder / f"{name}.csv", [*table.rows.values()])
         parts += [f"## {name}", *_section(table), *_draw(table, folder)]
-    parts += _unfinished(plan, results)
-    _write(folder / "runs.csv", _csv(run_rows(plan, results)))
-    _write(folder / PAGE, "\n\n".join(parts) + "\n")
+    parts += [LEGEND, *_unfinished(results)]
+    every = metrics(results)
+    write_csv(folder / "runs.csv", [run_row(result, every) for result in results])
+    (folder / "report.md").write_text("\n\n".join(parts) + "\n", "utf-8")
     return tables
-
-
-def make_table(task: Task, results: Results) -> Table:
-    """The table of a task."""
-    found = metrics(results.of(task))
-    missing = {}
-    for model in task.models:
-        prefix = f"{task.name}/{model.folder}/"
-        states = {how for name, how in results.states.items() if name.startswith(prefix)}
-        started = states - {"waiting"}
-        missing[model.name] = (
-            "not run" if not started else "failed" if started == {"failed"} else "not finished"
-        )
-    return Table(
-        task,
-        found,
-        {model.name: results.of(task, model) for model in task.models},
-        {metric: compare(task, results, metric) for metric in found},
-        missing,
-    )
 
 
 # Tables
@@ -151,8 +164,10 @@ def spread(values: Sequence[float], digits: int) -> str:
     return f"{mean} ± {number(statistics.stdev(values), digits)}" if several else mean
 
 
-def number(value: float, digits: int) -> str:
+def number(value: float | None, digits: int) -> str:
     """A number with some decimals, or such as 1.2e16 from 10,000."""
+    if value is None:
+        return NONE
     if 1e4 <= abs(value) < math.inf:
         return f"{value:.1e}".replace("e+0", "e").replace("e+", "e")
     return f"{value:.{digits}f}"
@@ -160,57 +175,46 @@ def number(value: float, digits: int) -> str:
 
 def text_rows(table: Table) -> list[list[str]]:
     """The header and the rows of a table."""
+    published = table.task.published
     header = ["model", "parameters", "seeds"]
     for metric in table.metrics:
         header += [f"valid {metric}", f"test {metric}", "difference", "p (Holm)"]
-    header += ["published"] if table.task.published else []
-    return [[*header, "words/s"], *(_text_row(table, model.name) for model in table.task.models)]
+    rows = [[*header, *(["published"] if published else []), "words/s"]]
+    for model, runs in table.runs.items():
+        planned, parameters = len(table.task.seeds), table.parameters(model)
+        row = [
+            model,
+            NONE if parameters is None else f"{parameters:,}",
+            str(planned) if len(runs) == planned else f"{len(runs)} of {planned}",
+        ]
+        for metric in table.metrics:
+            digits, exact = table.digits(metric), table.rows[model, metric]
+            for subset in SUBSETS:
+                scores = table.scores(model, subset, metric)
+                none = NONE if runs else table.missing[model]
+                row.append(spread(scores, digits) if scores else none)
+            is_baseline = model == table.task.baseline
+            row.append("baseline" if is_baseline else _signed(exact["difference"], digits))
+            row.append(_p_value(exact["p_corrected"]))
+        if published:
+            row.append(f"{published[model]:g}" if model in published else NONE)
+        speed = table.speed(model)
+        rows.append([*row, NONE if speed is None else f"{speed:,.0f}"])
+    return rows
 
 
-def _text_row(table: Table, model: str) -> list[str]:
-    runs, planned = table.runs[model], len(table.task.seeds)
-    row = [
-        model,
-        next((f"{run.parameters:,}" for run in runs if run.parameters is not None), NONE),
-        str(planned) if len(runs) == planned else f"{len(runs)} of {planned}",
-    ]
-    for metric in table.metrics:
-        digits = table.digits(metric)
-        for subset in SUBSETS:
-            scores = table.scores(model, subset, metric)
-            row.append(spread(scores, digits) if scores else _none(table, model))
-        comparison = table.comparisons[metric].get(model, Comparison({}))
-        if model == table.task.baseline:
-            row.append("baseline")
-        elif comparison.difference is None:
-            row.append(NONE)
-        else:
-            row.append(_signed(comparison.difference, digits))
-        row.append(NONE if comparison.corrected is None else _p_value(comparison.corrected))
-    if table.task.published:
-        figure = table.task.published.get(model)
-        row.append(NONE if figure is None else f"{figure:g}")
-    speed = _speed(runs)
-    return [*row, NONE if speed is None else f"{speed:,.0f}"]
-
-
-def _none(table: Table, model: str) -> str:
-    return NONE if table.runs[model] else table.missing[model]
-
-
-def _speed(runs: Sequence[Result]) -> float | None:
-    found = [run.words_per_second for run in runs if run.words_per_second is not None]
-    return statistics.median(found) if found else None
-
-
-def _signed(difference: float, digits: int) -> str:
+def _signed(difference: float | None, digits: int) -> str:
     """A difference with its sign, unless it rounds to zero."""
+    if difference is None:
+        return NONE
     text = number(abs(difference), digits)
     return ("-" if difference < 0 else "+") + text if float(text) else text
 
 
-def _p_value(p: float) -> str:
+def _p_value(p: float | None) -> str:
     """A p-value with three decimals, which is below the level only if the exact one is."""
+    if p is None:
+        return NONE
     if p < 0.0005:
         return "<0.001"
     return f"<{LEVEL}" if p < LEVEL <= round(p, 3) else f"{p:.3f}"
@@ -219,16 +223,17 @@ def _p_value(p: float) -> str:
 def markdown(table: Table) -> str:
     """The table in Markdown."""
     header, *rows = text_rows(table)
-    rows = [[escape(cell) for cell in row] for row in rows]
-    sides = ["left", *["right"] * (len(header) - 1)]
-    return tabulate(rows, header, "pipe", colalign=sides, disable_numparse=True) + "\n"
+    return _tabulate([header, *([escape(cell) for cell in row] for row in rows)], "pipe")
 
 
 def latex(table: Table) -> str:
     """The table as a `tabular` of LaTeX."""
-    header, *rows = text_rows(table)
-    sides = ["left", *["right"] * (len(header) - 1)]
-    return tabulate(rows, header, "latex", colalign=sides, disable_numparse=True) + "\n"
+    return _tabulate(text_rows(table), "latex")
+
+
+def _tabulate(rows: Sequence[Sequence[str]], form: str) -> str:
+    sides = ["left", *["right"] * (len(rows[0]) - 1)]
+    return tabulate(rows, "firstrow", form, colalign=sides, disable_numparse=True) + "\n"
 
 
 def escape(text: str) -> str:
@@ -236,133 +241,73 @@ def escape(text: str) -> str:
     return re.sub(r"[\\`*_|<&$~\[\]]", r"\\\g<0>", text)
 
 
-def csv_rows(table: Table) -> Iterator[dict[str, Any]]:
-    """The table in full precision: a row for each model and metric."""
-    for model, runs in table.runs.items():
-        for metric in table.metrics:
-            row: dict[str, Any] = dict(model=model, metric=metric)
-            row["parameters"] = next((r.parameters for r in runs if r.parameters is not None), None)
-            row["seeds"] = " ".join(str(run.run.seed) for run in runs)
-            for subset in SUBSETS:
-                values = table.scores(model, subset, metric)
-                finite = all(map(math.isfinite, values))
-                row[f"{subset}_mean"] = statistics.fmean(values) if values else None
-                row[f"{subset}_stdev"] = (
-                    statistics.stdev(values) if finite and len(values) > 1 else None
-                )
-            comparison = table.comparisons[metric].get(model, Comparison({}))
-            low, high = comparison.interval or (None, None)
-            row |= dict(difference=comparison.difference, difference_low=low, difference_high=high)
-            row |= dict(test=comparison.test, p=comparison.p, p_corrected=comparison.corrected)
-            published = table.task.published.get(model) if metric == table.metrics[0] else None
-            yield row | dict(published=published, words_per_second=_speed(runs))
-
-
-def run_rows(plan: Plan, results: Results) -> Iterator[dict[str, Any]]:
-    """A row for each run of a study, whatever its state."""
-    finished = {result.run.name: result for result in results.finished}
-    every = metrics(results.finished)
-    for run in plan.runs:
-        row: dict[str, Any] = dict(task=run.task.name, model=run.model.name, seed=run.seed)
-        row["state"] = results.states[run.name]
-        result = finished.get(run.name)
-        for subset in SUBSETS:
-            for metric in every:
-                score = result.scores[subset].get(metric) if result else None
-                row[f"{subset}_{metric}"] = score.value if score else None
-        for name in ("parameters", "words_per_second", "decoding"):
-            row[name] = getattr(result, name, None)
-        for name in ("seconds", "began", "machine", "version"):
-            row[name] = getattr(result.record, name) if result else None
-        yield row | dict(folder=str(run.folder))
-
-
-def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
-    rows = list(rows)
-    file = io.StringIO()
-    writer = csv.DictWriter(file, rows[0] if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
+def run_row(result: Result, every: Sequence[str]) -> dict[str, Any]:
+    """The row of a run, whatever its state, with `every` metric."""
+    run = result.run
+    row = dict(task=run.task.name, model=run.model.name, seed=run.seed, state=result.state)
+    for subset in SUBSETS:
+        for metric in every:
+            score = result.scores.get((subset, metric))
+            row[f"{subset}_{metric}"] = score.value if score else None
+    for name in ("parameters", "words_per_second", "decoding"):
+        row[name] = getattr(result, name)
+    for name in ("seconds", "began", "machine", "version"):
+        row[name] = getattr(result.record, name, None)
+    return row | dict(folder=str(run.folder))
 
 
 # The page
 
 
-def _head(plan: Plan, results: Results) -> str:
-    states = Counter(results.states.values())
-    failed = f", {states['failed']} failed" if states["failed"] else ""
-    count = f"{states['finished']} of {len(plan.runs)} runs are finished{failed}"
-    return f"# Study {escape(plan.file.stem)}\n\n{date.today()}. {count}. Study: `{plan.file}`."
-
-
 def _section(table: Table) -> Iterator[str]:
-    task, baseline = table.task, escape(table.task.baseline)
+    task = table.task
     options = [f"`{option}`" for option in command_line(task.options)]
     data = [] if task.data is None else [f"on `{task.data}`"]
-    yield " ".join([f"Recipe `{task.recipe.name}`", *data, *options]) + "."
+    yield " ".join([f"Recipe `{Path(task.recipe).name}`", *data, *options]) + "."
     models = [m for m in task.models if dict(m.options) != {"cell": m.name}]
-    lines = [f"- {escape(m.name)}: `{' '.join(command_line(m.options))}`" for m in models]
-    if lines:
-        yield "\n".join(lines)
+    if models:
+        yield "\n".join(
+            f"- {escape(m.name)}: `{' '.join(command_line(m.options))}`" for m in models
+        )
     yield markdown(table).rstrip()
-    yield LEGEND.format(baseline=baseline)
     if task.published:
         yield f"Published test figures: {escape(task.source).rstrip('.')}."
-    compared = [one for found in table.comparisons.values() for one in found.values()]
-    made = [text for test, text in TESTS.items() if test in {one.test for one in compared}]
-    if made:
-        yield " ".join([*made, CORRECTED]).format(baseline=baseline)
-    if any(not one.test for one in compared):
-        yield (
-            "Models with a difference and no p-value were not tested: they share no seed with "
-            f"{baseline}, or one seed without translations, or another of fairseq's tasks "
-            "computed their perplexity."
-        )
     runs = [run for of_model in table.runs.values() for run in of_model]
-    ways = {" ".join([s.metric, *s.way]) for r in runs for s in r.scores["test"].values()}
+    scores = [item for run in runs for item in run.scores.items()]
+    ways = {" ".join([metric, *one.way]) for (subset, metric), one in scores if subset == "test"}
     decoding = {run.decoding for run in runs} - {""}
     if ways:
-        yield "Test scores: " + "; ".join(
-            f"`{text}`" for text in [*sorted(ways), *sorted(decoding)]
-        )
-    machines = Counter(f"{run.record.machine}, {run.record.version}" for run in runs)
-    if machines:
-        seconds = [run.record.seconds for run in runs]
-        started = sorted(run.record.began[:10] for run in runs)
-        times = f"{duration(min(seconds))} to {duration(max(seconds))} a run"
+        yield "Test scores: " + "; ".join(f"`{way}`" for way in [*sorted(ways), *sorted(decoding)])
+    if runs:
+        records = [run.record for run in runs if run.record is not None]
+        machines = Counter(f"{record.machine}, {record.version}" for record in records)
         where = "; ".join(f"{what} ({count})" for what, count in machines.items())
+        started = sorted(record.began[:10] for record in records)
+        seconds = [record.seconds for record in records]
+        times = f"{duration(min(seconds))} to {duration(max(seconds))} a run"
         yield f"Runs: {where}. {started[0]} to {started[-1]}, {times}."
 
 
 def _draw(table: Table, folder: Path) -> Iterator[str]:
     if find_spec("matplotlib") is None:
-        yield "There are no pictures, because matplotlib is not installed."
-        return
-    from . import pictures
+        return iter(["There are no pictures, because matplotlib is not installed."])
+    from .pictures import draw
 
-    name = table.task.name
-    for kind, what in pictures.KINDS.items():
-        file = folder / f"{name}-{kind}.svg"
-        figure = getattr(pictures, kind)(table)
-        if figure is None:
-            file.unlink(missing_ok=True)
-            continue
-        with whole(file) as partial:
-            pictures.save(figure, partial)
-        yield f"![{name}: {what}]({file.name})\n\n{what.capitalize()}."
+    return draw(table, folder)
 
 
-def _unfinished(plan: Plan, results: Results) -> Iterator[str]:
-    runs = [run for run in plan.runs if results.states[run.name] != "finished"]
+def _unfinished(results: Sequence[Result]) -> Iterator[str]:
+    runs = [(result.run, result.state) for result in results if result.state != "finished"]
     if runs:
         yield "## Runs that are not finished"
-    for run in runs:
+    for run, state in runs:
         yield f"- `{run.name}`: {standing(run)}"
-        if results.states[run.name] == "failed":
+        if state == "failed":
             yield last_lines(read_log(run.folder)).rstrip() or "(the log is empty)"
 
 
-def _write(path: Path, text: str) -> None:
-    with whole(path) as partial:
-        partial.write_text(text, "utf-8", newline="\n")
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0] if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

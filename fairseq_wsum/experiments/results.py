@@ -7,18 +7,18 @@ import math
 import re
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .plan import Model, Plan, Run, Task
+from .plan import Plan, Run
 from .record import (
     PERPLEXITIES,
+    SCORES,
     TEST_SCORES,
-    VALID_SCORES,
     Record,
-    checked_record,
     read_log,
+    read_record,
     state,
     validations,
 )
@@ -34,200 +34,155 @@ class Score:
     """A figure of merit; higher is better, but for a perplexity.
 
     Attributes:
-        metric: BLEU, chrF2, ..., or perplexity.
         value: the figure; a perplexity may be infinite or NaN.
         way: what must be equal for two scores to be compared: sacrebleu's signature without its
             version, the form of the text and the name of the reference; or the number of tokens.
         task: fairseq's task that computed a perplexity, or empty if not known.
     """
 
-    metric: str
     value: float
     way: tuple[str, ...] = ()
     task: str = ""
 
 
+Scores = dict[tuple[str, str], Score]  # by subset and metric
+
+
 @dataclass(frozen=True)
 class Result:
-    """A finished run.
+    """A run, and what it left if it is finished.
 
     Attributes:
         run, record: the run.
+        state: as of `record.state`.
         parameters: the number of parameters, if the log has it.
         words_per_second: the median speed of the training in target words, if the log has it.
-        curve: the validated epochs, from 1, and the perplexity after them.
-        scores: by subset (`valid`, `test`) and metric.
+        curve: the perplexity by validated epoch, from 1.
+        scores: by subset (`valid`, `test`) and metric (BLEU, chrF2, ..., or perplexity).
         decoding: beam and length penalty of the translation of the test set.
         hypotheses: the translations of the test set that were scored, if the run has them.
         reference: the reference translations.
     """
 
     run: Run
-    record: Record
-    parameters: int | None
-    words_per_second: float | None
-    curve: tuple[tuple[int, float], ...]
-    scores: Mapping[str, Mapping[str, Score]]
+    state: str
+    record: Record | None = None
+    parameters: int | None = None
+    words_per_second: float | None = None
+    curve: Mapping[int, float] = field(default_factory=dict)
+    scores: Mapping[tuple[str, str], Score] = field(default_factory=dict)
     decoding: str = ""
     hypotheses: Path | None = None
-    reference: Path | None = None
+    reference: Path = Path()
 
 
-@dataclass(frozen=True)
-class Results:
-    """The results of a study: its finished runs, and the state of every run by its name."""
-
-    finished: tuple[Result, ...]
-    states: Mapping[str, str]
-
-    def of(self, task: Task, model: Model | None = None) -> list[Result]:
-        """The finished runs of a task, or of a model of it."""
-        return [
-            result
-            for result in self.finished
-            if result.run.task is task and model in (None, result.run.model)
-        ]
-
-
-def metrics(runs: Iterable[Result]) -> list[str]:
+def metrics(results: Iterable[Result]) -> list[str]:
     """The metrics of some runs, the main one first."""
-    found = [metric for run in runs for of_set in run.scores.values() for metric in of_set]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(metric for result in results for _, metric in result.scores))
 
 
-def read_results(plan: Plan) -> Results:
-    """Read the finished runs of a study.
+def read_results(plan: Plan) -> list[Result]:
+    """Read the runs of a study.
 
     Raises:
         ValueError: a file is damaged, a run was made with other options, or the runs of a task
             were scored in different ways.
     """
-    states = {run.name: state(run) for run in plan.runs}
-    finished = tuple(read_result(run) for run in plan.runs if states[run.name] == "finished")
-    results = Results(finished, states)
-    for task in plan.tasks:
-        _check_alike(results.of(task))
+    results = [read_result(run) for run in plan.runs]
+    ways: dict[tuple[str, ...], tuple[tuple[str, ...], Path]] = {}
+    for result in results:
+        folder = result.run.folder
+        for (subset, metric), score in result.scores.items():
+            if not score.way:  # of a recipe that says no more
+                continue
+            key = (result.run.task.name, subset, metric)
+            way, other = ways.setdefault(key, (score.way, folder))
+            if way != score.way:
+                raise ValueError(
+                    f"{folder} and {other} cannot be compared: their {subset} sets were scored as "
+                    f"{', '.join(score.way)}, and as {', '.join(way)}; remove the scores of one: "
+                    "`fairseq-wsum study` then scores that model again"
+                )
     return results
 
 
 def read_result(run: Run) -> Result:
-    """Read a finished run.
+    """Read a run.
 
     Raises:
         ValueError: a file is damaged, or the run was made with other options.
     """
-    record = checked_record(run)
-    assert record is not None
+    if (how := state(run)) != "finished":
+        return Result(run, how)
     log = read_log(run.folder)
     parameters = PARAMETERS.findall(log)
     # fairseq prints 0 until it has measured a speed
     speeds = [float(speed) for speed in SPEED.findall(log) if float(speed) > 0]
-    scores: dict[str, dict[str, Score]] = {subset: {} for subset in SUBSETS}
-    details: dict[str, Any] = {}
-    for name, read in (
-        (PERPLEXITIES, _read_perplexities),
-        (VALID_SCORES, _read_valid_scores),
-        (TEST_SCORES, _read_test_scores),
-    ):
+    scores: Scores = {}
+    translations: dict[str, Any] = {}
+    for name in SCORES:
         path = run.folder / name
-        if not path.is_file():
-            continue
         try:
-            details |= read(run, json.loads(path.read_text("utf-8")), scores)
-        except KeyError as error:
-            raise ValueError(f"{path} has no key {error}: see docs/studies.md") from error
-        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            found = json.loads(path.read_text("utf-8")) if path.is_file() else None
+            if found is not None and name == PERPLEXITIES:
+                scores |= _perplexities(found)
+            elif found is not None:
+                scores |= _figures(found, "test" if name == TEST_SCORES else "valid")
+                translations = _translations(run, found) if name == TEST_SCORES else {}
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
-                f"{path} is damaged ({error}); remove it: `fairseq-wsum study` then scores the "
-                "model again"
+                f"{path} is damaged ({error!r}; see docs/studies.md); remove it: `fairseq-wsum "
+                "study` then scores the model again"
             ) from error
     return Result(
         run,
-        record,
+        how,
+        read_record(run),
         int(parameters[-1].replace(",", "")) if parameters else None,
         statistics.median(speeds) if speeds else None,
-        tuple((epoch, float(perplexity)) for epoch, perplexity in validations(log)),
+        {epoch: float(perplexity) for epoch, perplexity in validations(log)},
         scores,
-        **details,
+        **translations,
     )
 
 
-Scores = dict[str, dict[str, Score]]
-
-
-def _read_perplexities(run: Run, found: dict[str, Any], scores: Scores) -> dict[str, Any]:
+def _perplexities(found: dict[str, Any]) -> Scores:
+    scores = {}
     for subset in SUBSETS:
         if subset in found:
             tokens = found.get(f"{subset}_tokens")
             way = () if tokens is None else (f"{tokens} tokens",)
-            score = Score(PERPLEXITY, float(found[subset]), way, found.get("task") or "")
-            scores[subset][PERPLEXITY] = score
-    return {}
-
-
-def _read_valid_scores(run: Run, found: dict[str, Any], scores: Scores) -> dict[str, Any]:
-    scores["valid"] |= _figures(found)
-    return {}
-
-
-def _read_test_scores(run: Run, found: dict[str, Any], scores: Scores) -> dict[str, Any]:
-    scores["test"] |= _figures(found)
-    lenpen, first = float(found["lenpen"]), found["figures"][0]
-    beam = f"beam {found['beam']}, " if "beam" in found else ""
-    reference = run.out / "data/reference" / first["reference"]
-    hypotheses = _hypotheses(run.folder / "score-test", lenpen, ".raw." in first["reference"])
-    return {
-        "decoding": f"{beam}length penalty {lenpen:g}",
-        "hypotheses": hypotheses if reference.is_file() else None,
-        "reference": reference,
-    }
-
-
-def _figures(found: dict[str, Any]) -> dict[str, Score]:
-    """The scores, by metric, of the form of the text that comes first."""
-    first = found["figures"][0]
-    scores: dict[str, Score] = {}
-    for figure in found["figures"]:
-        if (figure["text"], figure["reference"]) == (first["text"], first["reference"]):
-            value = float(figure["score"])
-            if not math.isfinite(value):
-                raise ValueError(f"a score of {value}")
-            parts = figure["signature"].split("|")
-            signature = "|".join(part for part in parts if not part.startswith("version:"))
-            way = (signature, figure["text"], figure["reference"])
-            scores.setdefault(figure["metric"], Score(figure["metric"], value, way))
+            score = Score(float(found[subset]), way, found.get("task") or "")
+            scores[subset, PERPLEXITY] = score
     return scores
 
 
-def _hypotheses(folder: Path, lenpen: float, raw: bool) -> Path | None:
-    """The translations with a length penalty, in the form in which they were scored."""
-    for path in sorted(folder.glob("hypotheses.lenpen*.*")):
-        found = re.fullmatch(r"hypotheses\.lenpen([-+\d.e]+?)\.\w+", path.name)
-        if found and math.isclose(float(found[1]), lenpen):
+def _figures(found: dict[str, Any], subset: str) -> Scores:
+    """The scores of the form of the text that comes first."""
+    first = found["figures"][0]
+    scores: Scores = {}
+    for figure in found["figures"]:
+        form = (figure["text"], figure["reference"])
+        if form == (first["text"], first["reference"]):
+            parts = figure["signature"].split("|")
+            signature = "|".join(part for part in parts if not part.startswith("version:"))
+            score = Score(float(figure["score"]), (signature, *form))
+            scores.setdefault((subset, figure["metric"]), score)
+    return scores
+
+
+def _translations(run: Run, found: dict[str, Any]) -> dict[str, Any]:
+    """How the test set was translated, and where the translations and references are."""
+    lenpen, reference = float(found["lenpen"]), found["figures"][0]["reference"]
+    beam = f"beam {found['beam']}, " if "beam" in found else ""
+    hypotheses = None
+    for path in sorted((run.folder / "score-test").glob("hypotheses.lenpen*.*")):
+        name = re.fullmatch(r"hypotheses\.lenpen([-+\d.e]+?)\.\w+", path.name)
+        if name and math.isclose(float(name[1]), lenpen):
             detokenised = path.with_suffix(f".detok{path.suffix}")
-            return detokenised if raw and detokenised.is_file() else path
-    return None
-
-
-def _check_alike(results: list[Result]) -> None:
-    """Check that the scores of a task can be compared.
-
-    Models may differ in the task of fairseq that computes their perplexity, as not all can carry
-    their state through the text; the runs of a model may not.
-    """
-    ways: dict[tuple[str, ...], tuple[tuple[str, ...], Path]] = {}
-    for result in results:
-        folder = result.run.folder
-        for subset, scores in result.scores.items():
-            for score in scores.values():
-                of_model = (subset, score.metric, result.run.model.name)
-                for key, way in (((subset, score.metric), score.way), (of_model, (score.task,))):
-                    if not any(way):  # of a recipe that says no more
-                        continue
-                    other, where = ways.setdefault(key, (way, folder))
-                    if way != other:
-                        raise ValueError(
-                            f"{folder} and {where} cannot be compared: their {subset} sets were "
-                            f"scored as {', '.join(way)}, and as {', '.join(other)}; remove the "
-                            "scores of one: `fairseq-wsum study` then scores that model again"
-                        )
+            hypotheses = detokenised if ".raw." in reference and detokenised.is_file() else path
+    return {
+        "decoding": f"{beam}length penalty {lenpen:g}",
+        "hypotheses": hypotheses if (run.out / "data/reference" / reference).is_file() else None,
+        "reference": run.out / "data/reference" / reference,
+    }

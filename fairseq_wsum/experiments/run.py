@@ -6,9 +6,8 @@ import os
 import shlex
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import IO
@@ -19,32 +18,43 @@ from joblib import cpu_count
 from ..machine import processor, version
 from .files import locked
 from .plan import Run
-from .record import LOCK, LOG, SCORES, Record, checked_record
+from .record import LOCK, LOG, SCORES, Record, read_record, settings
 
 GUARD = Path(__file__).with_name("guard.py")
 GPUS = "CUDA_VISIBLE_DEVICES"  # the variable
 
 
-class Stopped(Exception):
-    """`Recipes.stop` was called while a recipe ran, or before it."""
-
-
 class Recipes:
-    """Programs of recipes, which end with this process and can be stopped together."""
+    """Programs of recipes, in a process group that ends with this process or `stop`."""
 
     def __init__(self) -> None:
-        self._running: set[subprocess.Popen] = set()
-        self._change = threading.Lock()
-        self._stopped = False
+        command = [sys.executable, "-I", str(GUARD)]
+        pipe = subprocess.PIPE
+        # in a group of its own, so that Ctrl-C does not reach it
+        self.guard = subprocess.Popen(command, stdin=pipe, stdout=pipe, process_group=0)
+        assert self.guard.stdout is not None
+        self.group = int(self.guard.stdout.readline())
+
+    def __enter__(self) -> Recipes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self.guard.wait()
+
+    def stop(self) -> None:
+        """End all recipes."""
+        assert self.guard.stdin is not None
+        self.guard.stdin.close()
 
     def call(
         self,
-        command: list[str],
+        command: Sequence[str],
         log: IO[bytes],
-        inherited: int | None,
-        variables: Mapping[str, str],
-    ) -> int:
-        """Run a recipe, and return its exit status.
+        inherited: int,
+        variables: Mapping[str, str] | None = None,
+    ) -> int | None:
+        """Run a recipe, and return its exit status, or None if it was stopped.
 
         Args:
             command: the command line.
@@ -54,40 +64,30 @@ class Recipes:
                 from the environment of this process, unless $VENV names another.
         """
         ours = {"VENV": sys.prefix} if Path(sys.prefix, "bin", "fairseq-train").is_file() else {}
-        with self._change:
-            if self._stopped:
-                raise Stopped
+        assert self.guard.stdin is not None
+        try:
             process = subprocess.Popen(
-                [sys.executable, "-I", str(GUARD), *command],
-                stdin=subprocess.PIPE,
+                command,
+                stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**ours, **os.environ, **variables},
-                pass_fds=[] if inherited is None else [inherited],
-                start_new_session=True,
+                env={**ours, **os.environ, **(variables or {})},
+                pass_fds=[inherited],
+                process_group=self.group,
             )
-            self._running.add(process)
+            status = self._wait(process)
+        except OSError as error:  # it cannot be executed
+            log.write(f"{error}\n".encode())
+            status = 127
+        return None if self.guard.stdin.closed else status
+
+    def _wait(self, process: subprocess.Popen) -> int:
         try:
+            return process.wait()
+        except BaseException:  # such as Ctrl-C
+            self.stop()
             process.wait()
-        finally:  # also after Ctrl-C
-            _end(process)
-            self._running.discard(process)
-        if self._stopped:
-            raise Stopped
-        return process.returncode
-
-    def stop(self) -> None:
-        """End all recipes; none starts after this."""
-        with self._change:
-            self._stopped = True
-        for process in list(self._running):
-            _end(process)
-
-
-def _end(process: subprocess.Popen) -> None:
-    assert process.stdin is not None
-    process.stdin.close()  # which its guard waits for
-    process.wait()
+            raise
 
 
 def execute(run: Run, recipes: Recipes, variables: Mapping[str, str] | None = None) -> None:
@@ -101,51 +101,39 @@ def execute(run: Run, recipes: Recipes, variables: Mapping[str, str] | None = No
         variables: environment variables that give it its share of this machine; see `share`.
 
     Raises:
-        Stopped: the recipe was stopped.
         ValueError: the run was made with other options.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
-    variables = variables or {}
-    with locked(run.folder / LOCK) as file:
-        before = checked_record(run)
+    with locked(run.folder / LOCK) as file, (run.folder / LOG).open("ab") as log:
+        before = read_record(run)
         if before is not None and before.is_finished(run.folder):
             return
-        now = datetime.now().isoformat(timespec="seconds")
-        record = Record(run.command(), run.task.written, started=now, began=now)
-        record.machine, record.version = _machine(run), version()
+        now, begun = datetime.now().isoformat(timespec="seconds"), time.monotonic()
+        on_gpu = torch.cuda.is_available() and not on_cpu(run)
+        machine = torch.cuda.get_device_name() if on_gpu else processor()
+        machine += f", torch {torch.__version__}"
+        record = Record(run.command(), settings(run), "running", now, now, 0, machine, version())
         if before is not None:
-            record.seconds = _seconds(before, run.folder / LOG)
-            record.began = before.began
+            record.began, record.seconds = before.began, before.seconds
+            if before.state == "running":  # it was interrupted after the last line of its log
+                started = datetime.fromisoformat(before.started).timestamp()
+                record.seconds += max(os.fstat(log.fileno()).st_mtime - started, 0)
             record.machine = _then(before.machine, record.machine)
             record.version = _then(before.version, record.version)
         record.write(run.folder)
-        begun, earlier = time.monotonic(), record.seconds
-        with (run.folder / LOG).open("ab") as log:
-            log.write(f"$ {shlex.join(record.command)}\n".encode())
-            log.flush()
-            status = recipes.call(record.command, log, file, variables)
+        log.write(f"$ {shlex.join(record.command)}\n".encode())
+        log.flush()
+        status = recipes.call(record.command, log, file, variables)
+        if status is None:
+            return
         record.state = "finished" if status == 0 else "failed"
         record.scores = [name for name in SCORES if (run.folder / name).is_file()]
-        record.seconds = earlier + time.monotonic() - begun
+        record.seconds += time.monotonic() - begun
         record.write(run.folder)
 
 
 def _then(before: str, now: str) -> str:
     return before if before.split(", then ")[-1] == now else f"{before}, then {now}"
-
-
-def _seconds(record: Record, log: Path) -> float:
-    """The time that a run has taken, up to the last line of its log if it was interrupted."""
-    if record.state != "running" or not log.is_file():
-        return record.seconds
-    started = datetime.fromisoformat(record.started).timestamp()
-    return record.seconds + max(log.stat().st_mtime - started, 0)
-
-
-def _machine(run: Run) -> str:
-    on_gpu = torch.cuda.is_available() and not on_cpu(run)
-    name = torch.cuda.get_device_name() if on_gpu else processor()
-    return f"{name}, torch {torch.__version__}"
 
 
 # The cores and GPUs of this machine
@@ -162,7 +150,7 @@ def processes(run: Run) -> int:
     return max(int(each), 1) if each.isdecimal() else 1  # the recipe reports other values
 
 
-def default_jobs(runs: list[Run]) -> int:
+def default_jobs(runs: Sequence[Run]) -> int:
     """The number of GPUs, or if no run takes one, of runs that have a core for each process."""
     gpus = torch.cuda.device_count()
     if gpus and not all(map(on_cpu, runs)):

@@ -11,90 +11,70 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
+from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.significance import PairedTest
 from scipy.stats import t, ttest_1samp
 
 from .files import lines_of
-from .plan import Task
-from .results import PERPLEXITY, Result, Results
+from .results import PERPLEXITY, Result
 
 LEVEL = 0.05
 SAMPLES = 1000
-T_TEST, BOOTSTRAP = "t-test", "bootstrap"
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A model against the baseline on the test set, in one metric.
-
-    Attributes:
-        differences: the score of the model less that of the baseline, for each seed that both have.
-        test: T_TEST, BOOTSTRAP, or empty if nothing could be tested.
-        p: the p-value.
-        corrected: the same with Holm's correction for the models of the table.
-    """
-
-    differences: Mapping[int, float]
-    test: str = ""
-    p: float | None = None
-    corrected: float | None = None
-
-    @property
-    def difference(self) -> float | None:
-        """The mean of the differences; None if there are none or one is infinite or NaN."""
-        values = self.differences.values()
-        return statistics.fmean(values) if values and all(map(math.isfinite, values)) else None
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """The 95 % t-interval of the mean difference, with three seeds or more."""
-        values = [*self.differences.values()]
-        if len(values) < 3 or self.difference is None:
-            return None
-        error = statistics.stdev(values) / math.sqrt(len(values))
-        half = float(t.ppf(1 - LEVEL / 2, len(values) - 1)) * error
-        return self.difference - half, self.difference + half
-
-
-def compare(task: Task, results: Results, metric: str) -> dict[str, Comparison]:
-    """Compare the models of a task with the baseline.
+def compare(
+    models: Mapping[str, Sequence[Result]], baseline: str, metric: str
+) -> dict[str, dict[str, Any]]:
+    """Compare models with the baseline on the test set.
 
     Returns:
-        A comparison for each model but the baseline that has test scores, by the model's name.
+        For each model: `difference`, the score less that of the baseline, averaged over the seeds
+        that both have; `difference_low` and `difference_high`, its 95 % t-interval with three seeds
+        or more; `test`, the name of the test; `p`; and `p_corrected`, with Holm's correction. What
+        does not exist is missing.
 
     Raises:
         ValueError: a file of translations does not have the score that is recorded for it.
     """
-    runs = {
-        model.name: {r.run.seed: r for r in results.of(task, model) if metric in r.scores["test"]}
-        for model in task.models
+    scored = {
+        name: {run.run.seed: run for run in runs if ("test", metric) in run.scores}
+        for name, runs in models.items()
     }
-    baseline = runs.pop(task.baseline)
-    found = {name: _compare(ours, baseline, metric) for name, ours in runs.items() if ours}
-    corrected = holm({name: one.p for name, one in found.items() if one.p is not None})
-    return {name: replace(one, corrected=corrected.get(name)) for name, one in found.items()}
+    best = scored[baseline]
+    found = {
+        name: _compare([(run, best[seed]) for seed, run in runs.items() if seed in best], metric)
+        for name, runs in scored.items()
+        if name != baseline
+    }
+    corrected = holm({name: row["p"] for name, row in found.items() if "p" in row})
+    for name, p in corrected.items():
+        found[name]["p_corrected"] = p
+    return found
 
 
-def _compare(ours: Mapping[int, Result], baseline: Mapping[int, Result], metric: str) -> Comparison:
-    pairs = {seed: (run, baseline[seed]) for seed, run in ours.items() if seed in baseline}
-    scores = {seed: [run.scores["test"][metric] for run in pair] for seed, pair in pairs.items()}
-    differences = {seed: one.value - other.value for seed, (one, other) in scores.items()}
-    if len({score.task for pair in scores.values() for score in pair} - {""}) > 1:
-        return Comparison(differences)  # one task shows a model more of the text before a word
+def _compare(pairs: Sequence[tuple[Result, Result]], metric: str) -> dict[str, Any]:
+    scores = [(a.scores["test", metric], b.scores["test", metric]) for a, b in pairs]
+    differences = [a.value - b.value for a, b in scores]
+    row: dict[str, Any] = {}
+    if differences and all(map(math.isfinite, differences)):
+        row["difference"] = mean = statistics.fmean(differences)
+        if len(differences) > 2:
+            error = statistics.stdev(differences) / math.sqrt(len(differences))
+            half = float(t.ppf(1 - LEVEL / 2, len(differences) - 1)) * error
+            row |= {"difference_low": mean - half, "difference_high": mean + half}
+    if len({score.task for pair in scores for score in pair} - {""}) > 1:
+        return row  # one task shows a model more of the text before a word
     if len(pairs) > 1:
-        values = [*differences.values()]
         if metric == PERPLEXITY:
-            values = [math.log(a.value) - math.log(b.value) for a, b in scores.values()]
-        p = t_test(values)
-        return Comparison(differences, "" if p is None else T_TEST, p)
-    for run, other in pairs.values():
-        known = metric == "BLEU" or metric.startswith("chrF")  # as sacrebleu names them
-        if known and run.hypotheses is not None and other.hypotheses is not None:
-            return Comparison(differences, BOOTSTRAP, bootstrap(run, other, metric))
-    return Comparison(differences)
+            differences = [math.log(a.value) - math.log(b.value) for a, b in scores]
+        p = t_test(differences)
+        return row if p is None else row | {"test": "t-test", "p": p}
+    known = metric == "BLEU" or metric.startswith("chrF")  # as sacrebleu names them
+    if known and pairs and all(run.hypotheses is not None for run in pairs[0]):
+        return row | {"test": "bootstrap", "p": bootstrap(*pairs[0], metric)}
+    return row
 
 
 def holm(p: Mapping[str, float]) -> dict[str, float]:
@@ -132,52 +112,33 @@ def bootstrap(run: Result, baseline: Result, metric: str) -> float:
     Raises:
         ValueError: a file of translations does not have the score that is recorded for it.
     """
-    from sacrebleu.significance import PairedTest
-
-    assert baseline.reference is not None
-    runs = {"baseline": baseline, "model": run}
-    texts: list[tuple[str, Sequence[str]]]
-    texts = [(name, _lines(one.hypotheses)) for name, one in runs.items()]
-    way = _metric(baseline.scores["test"][metric].way[0])
-    references = [_lines(baseline.reference)]
-    for one, (_, lines) in zip(runs.values(), texts, strict=True):
-        if len(lines) != len(references[0]):
+    way = _metric(baseline.scores["test", metric].way[0])
+    references = lines_of(baseline.reference)
+    texts: list[tuple[str, Sequence[str]]] = []
+    for one in (baseline, run):
+        assert one.hypotheses is not None
+        lines, recorded = lines_of(one.hypotheses), one.scores["test", metric].value
+        whole = len(lines) == len(references)
+        score = way.corpus_score(lines, [references]).score if whole else math.nan
+        if not abs(score - recorded) < 0.051:  # which may be rounded
             raise ValueError(
-                f"{one.hypotheses} has {len(lines)} lines for {len(references[0])} references; "
-                f"remove {one.run.folder / 'score-test'} and run `fairseq-wsum study`"
+                f"{one.hypotheses}: {len(lines)} lines for {len(references)} references have "
+                f"{score:.2f} {metric}, but scores.json beside it says {recorded:.2f}; remove "
+                f"{one.hypotheses.parent} and run `fairseq-wsum study` to score it again"
             )
-    test = PairedTest(texts, {metric: way}, references, test_type="bs", n_samples=SAMPLES)
+        texts.append((str(one.run.folder), lines))
+    test = PairedTest(texts, {metric: way}, [references], test_type="bs", n_samples=SAMPLES)
     found: list[Any] = test()[1][metric]
-    for one, result in zip(runs.values(), found, strict=True):
-        recorded = one.scores["test"][metric].value
-        if abs(result.score - recorded) > 0.051:  # which may be rounded
-            raise ValueError(
-                f"{one.hypotheses} has {result.score:.2f} {metric}, but scores.json beside it says "
-                f"{recorded:.2f}; remove {one.run.folder / 'score-test'} and run `fairseq-wsum "
-                "study` to score it again"
-            )
     return 1.0 if found[0].score == found[1].score else min(2 * found[1].p_value, 1.0)
 
 
 def _metric(signature: str) -> Any:
     """sacrebleu's metric with a signature, such as case:lc|tok:none of BLEU, or nw:0 of chrF."""
-    from sacrebleu.metrics import BLEU, CHRF
-
     way = dict(part.partition(":")[::2] for part in signature.split("|"))
     lowercase = way.get("case") == "lc"
     if "nc" in way:
-        characters, words = int(way["nc"]), int(way["nw"])
         spaces = way.get("space") == "yes"
-        return CHRF(characters, words, lowercase=lowercase, whitespace=spaces)
+        return CHRF(int(way["nc"]), int(way["nw"]), lowercase=lowercase, whitespace=spaces)
     # signatures add a version to some tokenizers, as in ja-mecab-0.996-IPA
     names = [name for name in BLEU.TOKENIZERS if f"{way.get('tok')}-".startswith(f"{name}-")]
-    tokenizer = max(names, key=len, default="13a")
-    return BLEU(lowercase=lowercase, tokenize=tokenizer, force=True)
-
-
-def _lines(path: Path | None) -> list[str]:
-    assert path is not None
-    try:
-        return lines_of(path)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is damaged ({error})") from error
+    return BLEU(lowercase=lowercase, tokenize=max(names, key=len, default="13a"), force=True)

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
 import signal
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from pathlib import Path
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any
 
 import submitit
 
 from .files import handle_ends, locked, say
-from .plan import Plan, Run, prepare_command, read_plan
-from .record import (
-    LOCK,
-    LOG,
-    Standing,
-    check_owner,
-    checked_record,
-    duration,
-    last_lines,
-    read_log,
-    standing,
-    state,
-)
+from .plan import OWNER, Plan, Run, read_plan
+from .record import LOCK, LOG, duration, last_lines, read_log, standing, state
 from .run import Recipes, default_jobs, execute, share
 
 
@@ -42,66 +30,60 @@ def study(args: argparse.Namespace) -> None:
         ValueError: the study or an option is wrong, or a run has other options.
         RuntimeError: data could not be prepared, or runs failed.
     """
-    plan = read_plan(args.file, args.out or Path("runs", "studies", args.file.stem))
+    plan = read_plan(args.file, args.out)
     for task in plan.tasks:
-        for key, path in (("recipe", task.recipe), ("data", task.data)):
-            if path is not None and not path.exists():
+        for written in (task.recipe, task.data):
+            if written is not None and not task.path(written).exists():
                 raise ValueError(
-                    f"{plan.file}: tasks: {task.name}: {key}: no {path}; the path is relative to "
-                    "the study's file"
+                    f"{plan.file}: tasks: {task.name}: no {task.path(written)}; the path is "
+                    "relative to the study's file"
                 )
-    options = _slurm_options(args.slurm_option)
-    if args.out is None and not args.dry_run:
-        plan.out.mkdir(parents=True, exist_ok=True)
-        check_owner(plan)
-    todo = [run for run in plan.runs if not _is_finished(run)]
+    todo = [run for run in plan.runs if state(run) != "finished"]
     if args.dry_run:
         print("\n".join(shlex.join(run.command()) for run in todo) or "all runs are finished")
         return
     jobs = args.jobs or (len(todo) if args.slurm else default_jobs(plan.runs))
-    if todo:
-        handle_ends(signal.default_int_handler)
-        try:
-            _prepare(todo)
-            say(f"{len(todo)} of {len(plan.runs)} runs to do, {jobs} at a time, in {plan.out}")
-            with Watch(plan, say):
-                if args.slurm:
-                    submit(plan, todo, jobs, options)
-                else:
-                    # Not by the runs that are left: one that goes on keeps its share of the cores,
-                    # as another number of threads rounds in another way.
-                    run_here(todo, min(jobs, len(plan.runs)))
-        except KeyboardInterrupt as interrupt:
-            say(str(interrupt) or "stopped; the same command continues the study")
-            sys.exit(128 + signal.SIGINT)
+    executor = slurm(plan, args.slurm_option, jobs) if args.slurm else None
+    plan.out.mkdir(parents=True, exist_ok=True)
+    (plan.out / OWNER).write_text(str(plan.file), "utf-8")
+    handle_ends(signal.default_int_handler)
+    try:
+        prepare(todo)
+        say(f"{len(todo)} of {len(plan.runs)} runs to do, {jobs} at a time, in {plan.out}")
+        with watched(plan, say):
+            if executor is not None:
+                submit(todo, executor)
+            else:
+                # Not by the runs that are left: one that goes on keeps its share of the cores, as
+                # another number of threads rounds in another way.
+                run_here(todo, min(jobs, len(plan.runs)))
+    except KeyboardInterrupt as interrupt:
+        say(str(interrupt) or "stopped; the same command continues the study")
+        sys.exit(128 + signal.SIGINT)
     _end(plan)
 
 
-def _is_finished(run: Run) -> bool:
-    record = checked_record(run)
-    return record is not None and record.is_finished(run.folder)
+def prepare(runs: Sequence[Run]) -> None:
+    """Make the data of the tasks of some runs, unless they exist.
 
-
-def _prepare(runs: Sequence[Run]) -> None:
-    """Make the data of the tasks of some runs, unless they exist."""
-    for task, folder in {run.task.name: (run.task, run.out) for run in runs}.values():
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "prepare.log"
-        waits = f"{task.name}: waiting for another study that prepares data in {folder}"
-        with locked(folder / LOCK, waiting=waits) as file:
-            say(f"{task.name}: preparing the data")
-            with path.open("wb") as log:
-                status = Recipes().call(prepare_command(task, folder), log, file, {})
+    Raises:
+        RuntimeError: data could not be prepared.
+    """
+    for run in {run.task.name: run for run in runs}.values():
+        run.out.mkdir(parents=True, exist_ok=True)
+        path = run.out / "prepare.log"
+        say(f"{run.task.name}: preparing the data")
+        with locked(run.out / LOCK) as file, path.open("wb") as log, Recipes() as recipes:
+            status = recipes.call(run.command(prepare=True), log, file)
         if status != 0:
             raise RuntimeError(
-                f"{task.name}: the data could not be prepared; no training was started\n"
+                f"{run.task.name}: the data could not be prepared; no training was started\n"
                 f"{last_lines(path.read_text('utf-8', errors='replace'))}(full log: {path})"
             )
 
 
 def run_here(runs: Sequence[Run], jobs: int) -> None:
     """Do the runs on this machine, `jobs` at a time."""
-    recipes = Recipes()
     slots: SimpleQueue[int] = SimpleQueue()
     for slot in range(jobs):
         slots.put(slot)
@@ -113,7 +95,7 @@ def run_here(runs: Sequence[Run], jobs: int) -> None:
         finally:
             slots.put(slot)
 
-    with ThreadPoolExecutor(jobs) as pool:
+    with Recipes() as recipes, ThreadPoolExecutor(jobs) as pool:
         try:
             for done in as_completed([pool.submit(do, run) for run in runs]):
                 done.result()
@@ -130,32 +112,35 @@ class Job(submitit.helpers.Checkpointable):
     """A run as a job, which is submitted again when it reaches its time limit."""
 
     def __call__(self, run: Run) -> None:
-        execute(run, Recipes())
+        with Recipes() as recipes:
+            execute(run, recipes)
 
 
-def submit(
-    plan: Plan, runs: Sequence[Run], jobs: int, options: dict[str, Any], cluster: str = "slurm"
-) -> None:
+def slurm(plan: Plan, given: Sequence[str], jobs: int) -> submitit.Executor:
+    """Slurm with the options of the command line, such as `partition=gpu`, for `jobs` at a time.
+
+    Raises:
+        ValueError: an option is wrong.
+    """
+    options: dict[str, Any] = {"additional_parameters": {}}
+    for option in given:
+        name, _, text = option.partition("=")
+        group, dot, more = name.partition(".")  # of sbatch, which submitit does not know
+        chosen = options["additional_parameters"] if dot else options
+        chosen[more or group] = int(text) if text.isdecimal() else text
+    again = options.pop("max_num_timeout", 0)
+    executor = submitit.SlurmExecutor(plan.out / ".slurm", max_num_timeout=again)
+    executor.update_parameters(job_name="study", array_parallelism=jobs, **options)
+    return executor
+
+
+def submit(runs: Sequence[Run], executor: submitit.Executor) -> None:
     """Submit the runs as an array of jobs, and wait for them.
-
-    Args:
-        plan: the study.
-        runs: those of its runs to do.
-        jobs: number of jobs at a time.
-        options: of submitit, by name.
-        cluster: submitit's name of the cluster.
 
     Raises:
         KeyboardInterrupt: this process was interrupted. The message says that the jobs go on: they
             may have waited for hours, and the command ends with the connection to the cluster.
-        ValueError: an option is wrong.
     """
-    again = {f"{cluster}_max_num_timeout": options.pop("max_num_timeout", 0)}
-    executor = submitit.AutoExecutor(plan.out / ".slurm", cluster=cluster, **again)
-    try:
-        executor.update_parameters(name="study", slurm_array_parallelism=jobs, **options)
-    except (NameError, TypeError, ValueError) as error:
-        raise ValueError(f"--slurm-option: {error}") from error
     submitted = executor.map_array(Job(), runs)
     try:
         for job in submitted:
@@ -170,26 +155,6 @@ def submit(
         ) from None
 
 
-def _slurm_options(given: Sequence[str]) -> dict[str, Any]:
-    """The options of submitit, from those of the command line, such as `partition=gpu`."""
-    of_all = ("mem_gb", "nodes", "timeout_min", "tasks_per_node", "cpus_per_task", "gpus_per_node")
-    found: dict[str, Any] = {}
-    for option in given:
-        name, equal, text = option.partition("=")
-        if not equal or name in ("name", "array_parallelism"):
-            raise ValueError(
-                f"--slurm-option {option}: write NAME=VALUE; --jobs sets the number at a time"
-            )
-        value = int(text) if re.fullmatch(r"\d+", text) else text
-        if name.startswith("additional_parameters."):  # of sbatch, which submitit does not know
-            more = found.setdefault("slurm_additional_parameters", {})
-            more[name.partition(".")[2]] = value
-        else:
-            of_submitit = name in of_all or name == "max_num_timeout"
-            found[name if of_submitit else f"slurm_{name}"] = value
-    return found
-
-
 # What the user sees
 
 
@@ -197,82 +162,61 @@ def _end(plan: Plan) -> None:
     """Say how the runs ended.
 
     Raises:
-        RuntimeError: some failed or were not finished; the message names them.
+        RuntimeError: some failed or were interrupted; the message names them.
     """
-    ends: dict[str, list[str]] = {}
+    left = []
     for run in plan.runs:
-        if (how := state(run)) == "finished":
-            continue
-        ends.setdefault("failed" if how == "failed" else "are not finished", []).append(run.name)
-        log = f"(full log: {run.folder / LOG})"
-        say(f"\n{how}: {run.name}\n{last_lines(read_log(run.folder))}{log}")
+        if (how := state(run)) != "finished":
+            left.append(f"{run.name} ({how})")
+            log = f"(full log: {run.folder / LOG})"
+            say(f"\n{how}: {run.name}\n{last_lines(read_log(run.folder))}{log}")
     shown = shlex.join(["fairseq-wsum", "report", str(plan.file), "--out", str(plan.out)])
     say(f"\n{shown}   shows the results")
-    if ends:
+    if left:
         raise RuntimeError(
-            "\n".join(
-                f"{len(names)} of {len(plan.runs)} runs {how}: {', '.join(names)}"
-                for how, names in ends.items()
-            )
+            f"{len(left)} of {len(plan.runs)} runs are not finished: {', '.join(left)}"
         )
 
 
-class Watch:
-    """Prints a line whenever a run starts, has validated an epoch, or ends, in a thread.
+@contextmanager
+def watched(plan: Plan, show: Callable[[str], None], interval: float = 2) -> Iterator[None]:
+    """Show a line whenever a run starts, has validated an epoch, or ends.
 
     Args:
         plan: the study.
         show: prints a line.
         interval: seconds between two looks at the folders.
     """
+    begun = time.monotonic()
+    seen = before = {run.name: standing(run) for run in plan.runs}
 
-    def __init__(self, plan: Plan, show: Callable[[str], None], interval: float = 2) -> None:
-        self.plan, self.show, self.interval = plan, show, interval
-        self.begun = time.monotonic()
-        self.before = {run.name: standing(run) for run in plan.runs}
-        self.seen = {name: was for name, was in self.before.items() if was.state == "finished"}
-        self.end = threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> Watch:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.end.set()
-        self.thread.join()
-        self.look()
-
-    def _watch(self) -> None:
-        while not self.end.wait(self.interval):
-            self.look()
-
-    def look(self) -> None:
-        """Print what has changed since the last look."""
-        for run in self.plan.runs:
-            was, now = self.seen.get(run.name), standing(run)
-            if was is None and now == self.before[run.name] and now.state != "running":
-                continue  # it has not started
-            self.seen[run.name] = now
-            if was is None or (now.state, now.epoch) != (was.state, was.epoch):
-                self.show(f"{time.strftime('%H:%M:%S')}  {run.name}: {now}  [{self._summary()}]")
-
-    def _summary(self) -> str:
-        """Such as "2 of 6 runs finished, 1 failed, about 12 min left"."""
-        states = Counter(now.state for now in self.seen.values())
-        parts = [f"{states['finished']} of {len(self.plan.runs)} runs finished"]
+    def look() -> None:
+        nonlocal seen
+        last, seen = seen, {run.name: standing(run) for run in plan.runs}
+        states = Counter(now.state for now in seen.values())
+        summary = f"{states['finished']} of {len(seen)} runs finished"
         if states["failed"]:
-            parts.append(f"{states['failed']} failed")
+            summary += f", {states['failed']} failed"
         # Work done before this start says nothing about the current speed.
-        gained = sum(now.done - self.before[name].done for name, now in self.seen.items())
-        left = sum(1 - self._now(run).done for run in self.plan.runs if not self._has_failed(run))
+        gained = sum(now.done - before[name].done for name, now in seen.items())
+        left = sum(1 - now.done for now in seen.values() if now.state != "failed")
         if gained > 0.1 and left > 0:
-            rate = gained / (time.monotonic() - self.begun)
-            parts.append(f"about {duration(left / rate)} left")
-        return ", ".join(parts)
+            seconds = left / gained * (time.monotonic() - begun)
+            summary += f", about {duration(seconds)} left"
+        for name, now in seen.items():
+            if (now.state, now.epoch) != (last[name].state, last[name].epoch):
+                show(f"{time.strftime('%H:%M:%S')}  {name}: {now}  [{summary}]")
 
-    def _now(self, run: Run) -> Standing:
-        return self.seen.get(run.name, self.before[run.name])
+    def watch() -> None:
+        while not end.wait(interval):
+            look()
 
-    def _has_failed(self, run: Run) -> bool:
-        return run.name in self.seen and self.seen[run.name].state == "failed"
+    end = threading.Event()
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+        look()
