@@ -1,10 +1,10 @@
-# Messages, options and long commands, sourced by the other scripts.
+# Messages and the Python environment, sourced by the other scripts.
 # shellcheck shell=bash
 
 REPO="$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)"
 export REPO
-# shellcheck source=scripts/environment.sh
-source "$REPO/scripts/environment.sh"
+# The path is made absolute, as the scripts change folders.
+if [ -n "${VENV:-}" ] && [[ "$VENV" != /* ]]; then VENV="$PWD/$VENV"; fi
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -13,35 +13,50 @@ die() {
     exit 1
 }
 
-# The value of an option: `value "$@"` where "$@" still starts with the option.
-value() {
-    [ $# -ge 2 ] || die "$1 needs a value (see --help)"
-    [ -n "$2" ] || die "$1 needs a value, but it is empty (see --help)"
-    [[ "$2" != --* ]] || die "$1 needs a value, but the option $2 follows (see --help)"
-    printf '%s' "$2"
+# Set PYTHON and put fairseq's commands on PATH. The environment is $VENV, else the clone's .venv,
+# else the active one, so that users who have fairseq need not install it again.
+use_environment() {
+    local venv="${VENV:-}" train
+    if [ -z "$venv" ] && [ -d "$REPO/.venv" ]; then
+        venv="$REPO/.venv"
+    fi
+    if [ -n "$venv" ]; then export PATH="$venv/bin:$PATH"; fi
+    train="$venv/bin/fairseq-train"
+    [ -n "$venv" ] || train="$(command -v fairseq-train || true)"
+    [ -x "$train" ] ||
+        die "fairseq is not installed in ${venv:-the active environment}; run scripts/setup.sh," \
+            "or set VENV to the environment that has it"
+    PYTHON="$(dirname "$train")/python"
+    [ -x "$PYTHON" ] || PYTHON="$(command -v python3)"
+    export PYTHON
+    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        die "$PYTHON is $("$PYTHON" --version); this project needs Python 3.11 or later. Run" \
+            "scripts/setup.sh, or set VENV to an environment that has it"
+    export PYTHONUTF8=1 # fairseq reads and writes texts in the encoding of the locale
+    # glibc keeps freed memory for the next tensor. Otherwise it returns large tensors to the system,
+    # which clears their pages again in every update (docs/tuning.md, "Freed memory").
+    export MALLOC_MMAP_MAX_="${MALLOC_MMAP_MAX_:-0}"
+    export MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-1073741824}"
+    # oneDNN compiles and keeps a kernel for each shape of a product, by default 1,024 of them
+    # (docs/tuning.md, "Compiled products").
+    export ONEDNN_PRIMITIVE_CACHE_CAPACITY="${ONEDNN_PRIMITIVE_CACHE_CAPACITY:-128}"
 }
 
-positive() { # OPTION VALUE
-    [[ "$2" =~ ^[1-9][0-9]*$ ]] || die "$1 $2: give a positive whole number"
+# End as a Python program of this package, which an environment of the user's own may lack: then of
+# the clone's. (-P: import nothing from this folder.)
+run_module() { # MODULE WORDS...
+    exec "$PYTHON" -P -c "import os, sys; sys.path.append(os.environ['REPO'])
+from $1 import main; main()" "${@:2}"
 }
 
-# Run a command that takes long. A signal that ends this script ends the command, too: bash alone
-# would leave it running, or wait for it. An interrupt also ends the loop that this script is in,
-# as the signal itself ends the script.
-run_job() { # COMMAND...
-    local status=0
-    "$@" &
-    job=$!
-    trap 'end_job; kill -s INT $$' INT
-    trap 'end_job; exit 129' HUP
-    trap 'end_job; exit 143' TERM
-    wait "$job" || status=$?
-    trap - INT TERM HUP
-    return "$status"
+# The first line of the C++ compiler's version; fails if there is no compiler.
+compiler() {
+    local command
+    read -ra command <<<"${CXX:-c++}" # it may have arguments, such as those of ccache
+    "${command[@]}" --version 2>/dev/null | sed -n 1p
 }
 
-end_job() {
-    trap - INT TERM HUP
-    kill -TERM "$job" 2>/dev/null || true
-    wait "$job" || true
+# Why the C++ kernels are missing; empty if they are present.
+why_missing() { # PYTHON
+    "$1" -P -c 'from fairseq_wsum import kernels; print(kernels.why_missing() or "")'
 }

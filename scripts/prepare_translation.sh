@@ -5,5 +5,4 @@ set -euo pipefail
 source "$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)/common.sh"
 
 use_environment
-check_modules sentencepiece sacremoses
 run_module fairseq_wsum.experiments.prepare translation "$@"

@@ -35,5 +35,4 @@ if [ -f "${VENV:-$REPO/.venv}/setup.log" ] || ! (use_environment) 2>/dev/null; t
     "$HERE/setup.sh"
 fi
 use_environment
-check_modules sacrebleu sacremoses
 run_module fairseq_wsum.experiments.quickstart "$SECONDS" "$@"

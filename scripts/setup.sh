@@ -59,17 +59,13 @@ place="$(
     die "the environment $VENV was made as $place, and its programs work there only;" \
         "remove $VENV and run this again"
 
-# Is the environment ready? `dev` includes `fairseq`, `plot` and `study`. Kernels that failed to build
-# are built again with another compiler.
-built_or_no_other_compiler() {
-    [ -n "$(find "$REPO/fairseq_wsum" -maxdepth 1 -name '_kernels*.so')" ] ||
-        [ "$(compiler)" = "$(sed -n 2p "$stamp")" ]
-}
-sum="$(cat "$REPO"/{setup.py,pyproject.toml,fairseq_wsum/__init__.py,fairseq_wsum/csrc/*.[ch]*} | cksum) $REPO"
+# Is the environment ready? `dev` includes `fairseq`, `plot` and `study`.
+sum="$(cat "$REPO"/{setup.py,pyproject.toml,fairseq_wsum/__init__.py,fairseq_wsum/csrc/*.[ch]*} | cksum)"
+sum+=" $REPO $(compiler || true)"
 end_if_ready() {
     local made
-    [ -f "$stamp" ] && [ -x "$python" ] && built_or_no_other_compiler || return 0
-    made="$(sed -n 1p "$stamp")"
+    [ -f "$stamp" ] && [ -x "$python" ] || return 0
+    made="$(cat "$stamp")"
     if [ "$made" = "dev $sum" ] || [ "$made" = "$extra $sum" ]; then
         say "the environment $VENV is ready"
         exit
@@ -77,26 +73,18 @@ end_if_ready() {
 }
 end_if_ready
 
-fits() { # PYTHON VERSIONS...
-    local program="$1" found
-    shift
-    found="$("$program" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" ||
-        return 1
-    [[ " $* " == *" $found "* ]]
+fits() { # PYTHON: is it of a version that fairseq can be installed for?
+    "$1" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null
 }
 
 choose_python() {
-    local candidate
-    if [ -n "${PYTHON:-}" ]; then
-        fits "$PYTHON" 3.11 3.12 ||
-            die "PYTHON=$PYTHON is not Python 3.11 or 3.12; give one that is"
-        echo "$PYTHON"
-        return
-    fi
-    for candidate in python3 python3.12 python3.11; do
-        if fits "$candidate" 3.11 3.12; then echo "$candidate" && return; fi
+    local candidate candidates=(python3 python3.12 python3.11)
+    if [ -n "${PYTHON:-}" ]; then candidates=("$PYTHON"); fi
+    for candidate in "${candidates[@]}"; do
+        if fits "$candidate"; then echo "$candidate" && return; fi
     done
-    die "no Python 3.11 or 3.12 found; install one, or give its path: PYTHON=... scripts/setup.sh"
+    die "no Python 3.11 or 3.12 (tried: ${candidates[*]}); install one, or give its path:" \
+        "PYTHON=... scripts/setup.sh"
 }
 
 # Run a command with its output in the log, and print the time it took.
@@ -132,7 +120,7 @@ if ! works; then
             "(Debian, Ubuntu: apt install python3-venv), or give another Python: PYTHON=..."
     step "environment $VENV, $("$base" --version)" "$base" -m venv "$VENV"
 fi
-fits "$python" 3.11 3.12 ||
+fits "$python" ||
     die "the environment $VENV has $("$python" --version); set VENV to one with Python 3.11 or 3.12"
 rm -f "$stamp"
 "$python" -m pip --version >/dev/null 2>&1 ||
@@ -142,40 +130,26 @@ pip() { "$python" -m pip install --disable-pip-version-check "$@"; }
 # nothing from this folder.)
 has() { "$python" -P -c 'import importlib.metadata as m, sys; m.version(sys.argv[1])' "$1" 2>/dev/null; }
 
-# One platform has a wheel; on the others pip compiles.
-compiled=''
-if ! has fairseq-fixed && ! { [ "$(uname -sm)" = "Linux x86_64" ] && fits "$python" 3.12; }; then
+# One platform has a wheel of fairseq, for Python 3.12; on the others pip compiles it.
+if ! has fairseq-fixed && ! [[ "$(uname -sm) $("$python" --version)" == "Linux x86_64 Python 3.12"* ]]; then
     [ -n "$(compiler)" ] || command -v g++ >/dev/null || command -v clang++ >/dev/null ||
-        die "fairseq has to be compiled, but there is no C++ compiler; install one (Debian, Ubuntu:" \
-            "apt install g++; macOS: xcode-select --install), or set CXX"
-    "$python" -c 'import os, sysconfig as s, sys
-sys.exit(not os.path.exists(os.path.join(s.get_path("include"), "Python.h")))' ||
-        die "fairseq has to be compiled, but Python.h is missing;" \
-            "install it (Debian, Ubuntu: apt install python3-dev)"
-    compiled=' (fairseq is compiled: 2 to 5 minutes)'
+        die "fairseq has to be compiled, but there is no C++ compiler; install one and Python's" \
+            "headers (Debian, Ubuntu: apt install g++ python3-dev; macOS: xcode-select --install)," \
+            "or set CXX"
+    say "fairseq is compiled, which takes 2 to 5 minutes"
 fi
 
 if ! has torch; then
     index=()
-    if [ -n "${TORCH:-}" ]; then
-        kind="from TORCH"
-    elif nvidia-smi >/dev/null 2>&1; then
-        kind="with CUDA, some gigabytes"
-    elif [ "$(uname -s)" = Linux ]; then
+    if [ -z "${TORCH:-}" ] && [ "$(uname -s)" = Linux ] && ! nvidia-smi >/dev/null 2>&1 &&
         # Try the index first, as pip would retry for minutes. pip prefers +cpu to a plain version.
-        if "$python" -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=10)' \
+        "$python" -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=10)' \
             "${TORCH_INDEX_URL%/}/torch/" >/dev/null 2>&1; then
-            kind="for the CPU"
-            index=(--extra-index-url "$TORCH_INDEX_URL")
-        else
-            kind="from pip's default index, as $TORCH_INDEX_URL cannot be reached"
-        fi
-    else
-        kind="for the CPU"
+        index=(--extra-index-url "$TORCH_INDEX_URL")
     fi
     # TORCH may contain flags, so it is split at spaces.
     read -ra wanted <<<"${TORCH:-torch==2.13.0}"
-    step "${wanted[0]}, $kind" pip "${wanted[@]}" ${index[@]+"${index[@]}"}
+    step "${wanted[*]} ${index[*]-}" pip "${wanted[@]}" ${index[@]+"${index[@]}"}
 fi
 torch="$("$python" -P -c 'from importlib.metadata import version; print(version("torch"))')"
 
@@ -184,14 +158,13 @@ torch="$("$python" -P -c 'from importlib.metadata import version; print(version(
 step "fairseq's build requirements" pip 'setuptools>=68' wheel cython numpy
 constraints="$VENV/setup-constraints.txt"
 echo "torch==$torch" >"$constraints" # nothing may replace it
-step "fairseq and this package with [$extra]$compiled" \
+step "fairseq and this package with [$extra]" \
     pip --verbose --no-build-isolation --constraint "$constraints" --editable "${REPO}[$extra]"
 step "import check" "$python" -P -c 'import fairseq, sacrebleu, sacremoses, sentencepiece
 import fairseq_wsum.kernels'
 missing="$(why_missing "$python" 2>>"$log")"
 [ -z "$missing" ] || say "warning: everything will be slower on the CPU: $missing (log: $log)"
 
-printf '%s\n' "$extra $sum" "$(compiler)" >"$stamp.partial"
-mv "$stamp.partial" "$stamp"
+echo "$extra $sum" >"$stamp"
 say "ready: torch $torch in $VENV; the scripts find it there" \
     "$([ "$VENV" = "$REPO/.venv" ] || printf 'with VENV=%q' "$VENV")"

@@ -29,6 +29,7 @@ export VENV="${VENV:-$REPO/.venv}"
 "$HERE/setup.sh" --dev
 use_environment
 
+cores="$("$PYTHON" -c 'import joblib; print(joblib.cpu_count())')" # that this process may use
 failed=()
 check() { # NAME CURE COMMAND...
     local name="$1" cure="$2"
@@ -57,7 +58,7 @@ check "shell scripts" "correct what shellcheck names above" shellcheck -x "${scr
 check documents "correct what Sphinx names above" \
     sphinx-build -W --keep-going -n -q -E -c docs . docs/_build
 check tests "see the failures above; one test alone: $VENV/bin/pytest FILE -k NAME" \
-    pytest -n "$(cores_here)" --dist loadfile --no-loadscope-reorder -m "not slow" "$@"
+    pytest -n "$cores" --dist loadfile --no-loadscope-reorder -m "not slow" "$@"
 
 if [ ${#failed[@]} -gt 0 ]; then
     say "== failed"

@@ -13,12 +13,12 @@ from study_recipe import RECIPE, WARM, plan_of, run_study, start, task
 from fairseq_wsum import cli
 from fairseq_wsum.experiments import run as run_module
 from fairseq_wsum.experiments import study
+from fairseq_wsum.experiments.files import locked
 from fairseq_wsum.experiments.plan import Run
 from fairseq_wsum.experiments.record import (
     LOCK,
     duration,
     last_lines,
-    lock,
     read_record,
     standing,
     state,
@@ -80,7 +80,7 @@ def test_two_studies_do_not_prepare_one_folder_at_a_time(write_study) -> None:
     folder = plan.out / "counting"
     folder.mkdir(parents=True)
     second = threading.Thread(target=study.prepare, args=[plan.runs])
-    with lock(folder / LOCK):
+    with locked(folder / LOCK):
         second.start()
         second.join(0.5)
         assert not (folder / "prepared").exists()

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 from commands import needs_fairseq
-from shell import FOREIGN, PYTHON, SCRIPTS, environment, fails, run, succeeds, write_programs
+from shell import FOREIGN, PYTHON, SCRIPTS, environment, fails, succeeds, write_programs
 
 from fairseq_wsum.experiments import train
 from fairseq_wsum.experiments.files import UserError, hold
@@ -65,16 +65,13 @@ def test_every_option_reaches_fairseq_unchanged(dry_run):
     ("options", "expected"),
     [
         (["--gpus", "4"], "--distributed-world-size 4"),
-        (["--gpus=4"], "--distributed-world-size 4"),
         (["--gpus", "0"], "--cpu --distributed-world-size 1"),
         (["--cpu"], "--cpu --distributed-world-size 1"),
         (["--cpu-processes", "1"], "--cpu --distributed-world-size 1"),
         (["--precision", "bf16"], "--bf16"),
         (["--gpus", "1", "--precision", "amp"], "--amp"),
-        (["--precision", "amp"], "--amp"),  # for a machine with GPUs, on one without
         (["--required-batch-size-multiple", "8"], "--required-batch-size-multiple 8"),
         (["--finetune-from-model=a.pt"], "--finetune-from-model a.pt"),
-        (["--restore-file", "a.pt"], "--restore-file a.pt"),
     ],
     ids=" ".join,
 )
@@ -113,10 +110,7 @@ def test_under_slurm_fairseq_gets_the_size_and_a_port(dry_run):
     assert "--distributed-world-size 16 --distributed-port 20007" in a_gpu_a_task
     slurm |= {"SLURM_STEP_NUM_TASKS": "2"}
     assert "--distributed-port 5555" in dry_run(MASTER_PORT="5555", **slurm)
-    assert "--distributed-world-size 8 " in dry_run(gpus=4, **slurm)
-    a_node_a_task = dry_run("--gpus", "3", CUDA_VISIBLE_DEVICES="2,3,5,7", **slurm)
-    assert "--distributed-world-size 6 --distributed-port 20007" in a_node_a_task
-    assert a_node_a_task.startswith("env CUDA_VISIBLE_DEVICES=2,3,5 fairseq-train ")
+    assert "--distributed-world-size 8 --distributed-port 20007" in dry_run(gpus=4, **slurm)
 
 
 @pytest.mark.parametrize(
@@ -139,25 +133,19 @@ SLURM = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "0", "SLURM_JOB_ID": "7"}
 TORCHRUN = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "a"}
 MISTAKES = [
     (["--gpus", "2", "--cpu-processes", "2"], {}, "--cpu-processes 2 exclude each other"),
-    (["--user-dir", ""], {}, "--user-dir : no such folder"),
     (["--gpus", "-2"], {}, "--gpus -2: give a positive whole number"),
     (["--gpus", "99"], {}, "--gpus 99: torch sees 0 here"),
     (["--user-dir", "y"], {}, "--user-dir y: no such folder"),
     (["--no-last-checkpoints"], {}, "--no-last-checkpoints: an interrupted"),
-    (["--no-save-optimizer-state"], {}, "would begin its learning"),
     (["--precision", "amp"], {}, "--precision amp needs a GPU; on the CPU use bf16 or fp32"),
     (["--precision", "fp16", "--gpus", "0"], {}, "--precision fp16 needs a GPU"),
-    (["--precision", "fp16", "--cpu-processes", "2"], {}, "--precision fp16 needs a GPU"),
-    ([], {"OMPI_COMM_WORLD_SIZE": "2"}, "mpirun is not supported; start the processes with"),
-    (["--cpu-processes", "2"], {"WORLD_SIZE": "2"}, r"\(WORLD_SIZE is 2\) exclude"),
-    (["--gpus", "2"], TORCHRUN, "--gpus 2: torchrun's --nproc_per_node sets the number"),
-    ([], TORCHRUN, "torchrun: torch sees no GPU here; add --gpus 0"),
+    ([], {"WORLD_SIZE": "two"}, "WORLD_SIZE: 'two' is not a positive whole number"),
+    (["--cpu-processes", "2"], TORCHRUN, "--cpu-processes: torchrun sets the number"),
+    (["--gpus", "2"], TORCHRUN, "--gpus: torchrun sets the number of processes; omit"),
+    ([], TORCHRUN, "torchrun: torch sees no GPU here; for the CPU use torchrun and --gpus 0"),
     (["--gpus", "0"], SLURM, "--gpus 0 under srun: start"),
-    (["--cpu-processes", "1"], SLURM, "and several tasks of srun exclude"),
-    (["--gpus", "8"], SLURM, "--gpus 8: Slurm's --ntasks-per-node sets the number"),
-    (["--gpus", "8"], SLURM | {"SLURM_STEP_NUM_NODES": "2", "CUDA_VISIBLE_DEVICES": "1,2"},
-     "gives this task only 2"),
-    ([], SLURM | {"PATH": ""}, "fairseq needs Slurm's scontrol, which is not on PATH"),
+    (["--cpu-processes", "1"], SLURM, "--cpu-processes: srun sets the number"),
+    ([], SLURM, "srun: torch sees no GPU here"),
 ]  # fmt: skip
 
 
@@ -168,17 +156,13 @@ def test_mistakes_are_named_before_anything_is_made(options, variables, message,
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("precision", "fast"), [("bf16", False), ("bf16", True), ("fp32", False)])
-def test_bf16_is_refused_on_a_processor_where_it_is_slow(
-    precision, fast, start, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(train, "has_fast_bfloat16", lambda: fast)
-    words = [tmp_path, "--arch", "x", "--save-dir", tmp_path / "run", "--precision", precision]
-    if precision == "bf16" and not fast:
-        with pytest.raises(UserError, match="this processor has no instructions for it; use fp32"):
-            start(*words)
-    else:
+def test_bf16_is_refused_on_a_processor_where_it_is_slow(start, tmp_path, monkeypatch):
+    words = [tmp_path, "--arch", "x", "--save-dir", tmp_path / "run", "--precision", "bf16"]
+    monkeypatch.setattr(train, "has_fast_bfloat16", lambda: False)
+    with pytest.raises(UserError, match="this processor has no instructions for it; use fp32"):
         start(*words)
+    monkeypatch.setattr(train, "has_fast_bfloat16", lambda: True)
+    assert "--bf16" in start(*words)
 
 
 @pytest.mark.parametrize(
@@ -188,12 +172,9 @@ def test_bf16_is_refused_on_a_processor_where_it_is_slow(
         ("--arch x --save-dir {out}", "no data: give the folder first"),
         ("/no/data --arch x --save-dir {out}", "no data folder /no/data"),
         ("{out} --save-dir {out}", "no --arch: name a model"),
-        ("{out}:/no/more --arch x --save-dir {out}", "no data folder /no/more, which is one of"),
+        ("{out}:/no/more --arch x --save-dir {out}", "no data folder /no/more"),
         ("{out} --save-dir {out} --gpus two", "argument --gpus: invalid int value: 'two'"),
-        ("{out} --save-dir {out} --precision fp8", "argument --precision: invalid choice: 'fp8'"),
-        ("{out} --save-dir", "argument --save-dir: expected one argument"),
         ("{out} --save-dir=", "argument --save-dir: the name of the folder is empty"),
-        ("{out} --save-dir {out} --cpu-processes 0", "--cpu-processes: '0' is not a positive"),
     ],
 )
 def test_wrong_words_end_the_script_with_a_message(words, message, tmp_path):
@@ -201,10 +182,9 @@ def test_wrong_words_end_the_script_with_a_message(words, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_srun_without_gpus_is_named(start, tmp_path):
-    write_programs(tmp_path, {"scontrol": ""})
-    with pytest.raises(UserError, match="srun: torch sees no GPU here; ask Slurm"):
-        start(tmp_path, "--save-dir", tmp_path, PATH=f"{tmp_path}/bin", **SLURM)
+def test_fairseq_needs_scontrol_under_srun(start, tmp_path):
+    with pytest.raises(UserError, match="fairseq needs Slurm's scontrol, which is not on PATH"):
+        start(tmp_path, "--save-dir", tmp_path, gpus=1, PATH="", **SLURM)
 
 
 # Folders
@@ -217,7 +197,7 @@ def test_another_file_to_restore_does_not_overwrite_a_training(start, tmp_path):
     words = [tmp_path, "--arch", "wsum_lstm", "--save-dir", tmp_path / "run", "--gpus", 0]
     base = f"--restore-file={tmp_path}/base/checkpoint_last.pt"
     for options in ([base], [base, "--reset-optimizer"]):
-        with pytest.raises(UserError, match=f"overwrite the checkpoints in {tmp_path}/run. To con"):
+        with pytest.raises(UserError, match=f"{tmp_path}/run has checkpoints, which"):
             start(*words, *options)
     last = tmp_path / "run" / "checkpoint_last.pt"
     for own in ("checkpoint_last.pt", last):
@@ -232,15 +212,12 @@ def test_another_file_to_restore_does_not_overwrite_a_training(start, tmp_path):
             start(*words, "--restore-file", own)  # the other one is damaged
 
 
-def test_every_folder_of_the_data_has_text_and_the_same_dictionaries(start, tmp_path):
+def test_every_folder_of_the_data_has_the_same_dictionaries(start, tmp_path):
     first, more = tmp_path / "first", tmp_path / "more"
     for folder in (first, more):
         folder.mkdir()
         (folder / "dict.en.txt").write_text("a 2\nb 1\n")
     words = [f"{first}:{more}", "--arch", "wsum_lstm", "--save-dir", tmp_path / "run", "--gpus", 0]
-    with pytest.raises(UserError, match=f"{more}, one of the folders of {first}:{more}, has no"):
-        start(*words)
-    (more / "train.en-de.en.idx").touch()
     start(*words)
     (more / "dict.en.txt").write_text("b 2\na 1\n")
     with pytest.raises(UserError, match=f"dict.en.txt differs from that of {first}: prepare the"):
@@ -292,16 +269,6 @@ def test_processes_for_gpus_can_be_interrupted_in_the_background(tmp_path):
     assert "default_int_handler" in job.stdout, job.stderr
 
 
-@pytest.mark.slow
-def test_two_trainings_never_write_into_one_folder(tmp_path):
-    with (tmp_path / ".train.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write("process 7 on there\n")
-        lock.flush()
-        with pytest.raises(UserError, match=r"is writing there \(process 7 on there\); wait until"):
-            hold(tmp_path, ".train.lock", "--save-dir")
-
-
 @needs_fairseq
 def test_a_training_waits_for_the_previous_one_to_end(tmp_path):
     """The data workers of a killed training hold the lock for some seconds."""
@@ -315,18 +282,3 @@ def test_a_training_waits_for_the_previous_one_to_end(tmp_path):
     assert f"waiting for another run in {tmp_path} to end" in first
     assert "another run is writing" not in message and "unrecognized arguments" in message
     assert (tmp_path / ".train.lock").read_text().startswith("process ")
-
-
-def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, capsys):
-    def no_locks(*_):
-        raise OSError("No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", no_locks)
-    hold(tmp_path, ".train.lock", "--save-dir")
-    assert f"{tmp_path} is on a file system without locks" in capsys.readouterr().err
-
-
-def test_the_help_names_every_option(tmp_path):
-    printed = run("train.sh", "--help").stdout
-    for option in ("--gpus", "--cpu-processes", "--precision", "--skip-damaged", "--dry-run"):
-        assert option in printed

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .files import UserError, open_text, write_lines
+from .files import UserError
 
 
 def learn(model: Path, text: Iterable[str], size: int, character_coverage: float) -> None:
@@ -60,17 +59,7 @@ def segmented(model: Any, text: Iterable[str], dropout: float = 0) -> Iterator[s
     return (" ".join(model.encode(line, out_type=str, **sampling)) for line in text)
 
 
-def write_dictionary(path: Path, model: Any, texts: Iterable[Path]) -> None:
-    """Write fairseq's dictionary with all units of a model, by frequency in segmented texts."""
+def pieces(model: Any) -> list[str]:
+    """The units of a model."""
     ids = range(model.get_piece_size())
-    pieces = [model.id_to_piece(i) for i in ids if not (model.is_unknown(i) or model.is_control(i))]
-    seen: Counter[str] = Counter()
-    for text in texts:
-        with open_text(text) as file:
-            for line in file:
-                seen.update(line.split())
-    pieces.sort(key=lambda piece: (-seen[piece], piece))
-    entries = [f"{piece} {seen[piece]}" for piece in pieces]
-    # Pad to a multiple of 8 with fairseq's four symbols, as fairseq does: GPUs run faster.
-    entries += [f"madeupword{i:04d} 0" for i in range(-(len(entries) + 4) % 8)]
-    write_lines(path, entries)
+    return [model.id_to_piece(i) for i in ids if not (model.is_unknown(i) or model.is_control(i))]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import codecs
-import errno
 import gzip
 import hashlib
 import http.client
 import os
 import shutil
 import tarfile
-import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .files import UserError, is_open_at, locked, sha256
+from ..files import whole
+from .files import UserError, sha256
 
 LANGUAGES = ("en", "de")  # of Multi30k
 FORMS = ("lc.norm.tok", "raw")  # of a text for translation
@@ -77,7 +76,7 @@ class Corpus:
 
     def check(self, name: str, digest: str, path: Path, data: Path | None) -> None:
         """Compare a file with the published one; `data` is the option --data."""
-        if digest != self.sha256[name]:
+        if digest != self.sha256.get(name):
             cure = "get the file again" if data else f"remove {path} and run this again"
             raise UserError(
                 f"{path} is not the published {name}: its SHA-256 differs; {cure}, or prepare text "
@@ -173,34 +172,18 @@ def download(url: str, path: Path, cure: str) -> Path:
     """Download `url` to `path` unless that exists; `cure` ends the message if it fails."""
     if path.is_file():
         return path
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(partial, f"another run is downloading {path}; wait until it ends") as file:
-            try:
-                print(f"downloading {url}", flush=True)
-                file.seek(0)
-                file.truncate()  # a killed run may have left a part
-                with urllib.request.urlopen(url, timeout=60) as response:
-                    shutil.copyfileobj(response, file)
-                    size, whole = file.tell(), response.headers["Content-Length"]
-                # a broken connection looks like the end
-                if whole is not None and size != int(whole):
-                    raise OSError(f"the connection ended after {size:,} of {int(whole):,} bytes")
-                file.flush()
-                os.replace(partial, path)
-            # no address, no answer
-            except (OSError, ValueError, http.client.HTTPException) as error:
-                if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                raise UserError(f"cannot download {url} ({error}); {cure}") from error
-            finally:
-                if is_open_at(file, partial):
-                    partial.unlink()
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {path.parent} ({error.strerror}); give another folder with --cache"
-        ) from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    print(f"downloading {url}", flush=True)
+    with whole(path) as partial, partial.open("wb") as file:
+        try:
+            with urllib.request.urlopen(url, timeout=60) as response:
+                shutil.copyfileobj(response, file)
+                size, length = file.tell(), response.headers["Content-Length"]
+            if length is not None and size != int(length):  # a broken connection looks like the end
+                raise OSError(f"the connection ended after {size:,} of {int(length):,} bytes")
+        # no address, no answer
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise UserError(f"cannot download {url} ({error}); {cure}") from error
     return path
 
 

@@ -26,13 +26,12 @@ from .files import (
 )
 from .folder import (
     BEGUN,
-    begin,
     differing,
-    finish,
-    only_run,
-    preprocess,
+    encode,
+    is_done,
+    load_dictionary,
+    new_folder,
     read_translation_record,
-    record_of,
     write_record,
 )
 from .generated import TOO_LONG, arrange, tagged
@@ -125,17 +124,15 @@ def distil(args: argparse.Namespace, options: list[str]) -> None:
         "lenpen": args.lenpen,
         "options": options,
     }
-    out = args.out.resolve()
-    if record_of(out, settings) is not None:
-        print(f"{args.out}: already done, with the same options")
+    if is_done(args.out, settings):
         return
     text = args.data.resolve() / "text" / f"train.{source}"
     is_bpe = prepared["post_process"] == "sentencepiece"
     with text.open("rb") as file:
         expected = sum(1 for _ in file)
-    with only_run(out) as partial:
-        # Parts of other sizes have other sentences.
-        begin(partial, {**settings, "batch_size": args.batch_size, "part_size": args.part_size})
+    # Parts of other sizes have other sentences.
+    begun = {**settings, "batch_size": args.batch_size, "part_size": args.part_size}
+    with new_folder(args.out, begun) as partial:
         try:
             languages = ["--source-lang", source, "--target-lang", target]
             sentences = translate(args, [*languages, *options], partial, expected, is_bpe)
@@ -155,17 +152,15 @@ def distil(args: argparse.Namespace, options: list[str]) -> None:
             units = bpe.segmented(bpe.load(args.data / "spm.model"), sentences)
         write_lines(partial / "text" / f"train.{target}", units)
         for lang in (source, target):
-            shutil.copy(args.data / f"dict.{lang}.txt", partial / "text")
-        preprocess(
-            *(partial, ".", {"train": "text/train"}),
-            [
-                *("--source-lang", source, "--target-lang", target),
-                *("--srcdict", f"text/dict.{source}.txt", "--tgtdict", f"text/dict.{target}.txt"),
-            ],
-        )
+            shutil.copy(args.data / f"dict.{lang}.txt", partial)
+            with open_text(partial / "text" / f"train.{lang}") as file:
+                encode(
+                    partial / f"train.{source}-{target}.{lang}",
+                    map(str.split, file),
+                    load_dictionary(partial / f"dict.{lang}.txt"),
+                )
         tools = versions("fairseq", "fairseq-fixed", "torch", "sentencepiece")
         write_record(partial, {**settings, "sha256": sums, "versions": tools})
-        finish(partial, out, settings)
     print(f"{args.out}: {len(sentences):,} translations; train on {args.data}:{args.out}")
 
 

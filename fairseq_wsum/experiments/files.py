@@ -6,6 +6,7 @@ import argparse
 import fcntl
 import hashlib
 import io
+import math
 import os
 import platform
 import signal
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
@@ -32,6 +33,8 @@ def run(main: Callable[[], None]) -> None:
     handle_ends(lambda number, _: sys.exit(128 + number))
     try:
         main()
+    except ModuleNotFoundError as error:  # in an environment of the user's own
+        sys.exit(f"error: {error}: run scripts/setup.sh, or pip install {error.name}")
     except (UserError, OSError, argparse.ArgumentTypeError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:  # ends the loop of a shell, too, unlike an exit status
@@ -91,69 +94,69 @@ def parse_data_first(
     return args, rest[0], rest[1:]
 
 
-@contextmanager
-def locked(path: Path, busy: str) -> Iterator[IO[bytes]]:
-    """Open `path` for appending, locked for this run; `busy` is the error of a second run."""
-    with path.open("ab") as file:  # appending changes nothing before the lock is ours
+def lock(path: Path, patience: float = math.inf, waiting: str = "") -> int:
+    """Lock a file for this process and those that it starts, which inherit the lock.
+
+    Args:
+        path: the file; it is made if it does not exist.
+        patience: the number of seconds to wait while another process holds the lock.
+        waiting: said when the waiting begins.
+
+    Returns:
+        the open file, whose closing ends the lock.
+
+    Raises:
+        TimeoutError: another process still holds it.
+    """
+    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+    os.set_inheritable(file, True)
+    end = time.monotonic() + patience
+    while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(busy) from error
+            return file
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                os.close(file)
+                raise TimeoutError(f"another run holds {path}; wait until it ends") from None
         except OSError:
-            print(f"{path.parent} is on a file system without locks: do not start a second run")
-        if not is_open_at(file, path):
-            raise UserError(f"another run has just finished with {path}; run this again")
-        # Programs that we start inherit the lock, as they may outlive us and still write.
-        os.set_inheritable(file.fileno(), True)
+            say(f"{path.parent} is on a file system without locks: do not start a second run there")
+            return file
+        if waiting:
+            say(waiting)
+            waiting = ""
+        time.sleep(0.2)
+
+
+@contextmanager
+def locked(path: Path, patience: float = math.inf, waiting: str = "") -> Iterator[int]:
+    """`lock` a file for a block."""
+    file = lock(path, patience, waiting)
+    try:
         yield file
+    finally:
+        os.close(file)
 
 
 def hold(folder: Path, name: str, option: str) -> int:
-    """Lock the folder for this process and those that it starts, and return the open file.
+    """`lock` the file `name` in a folder, which `option` names for the error.
 
-    They inherit the lock. Those of a killed training end within seconds, for which it waits.
-
-    Args:
-        folder: the folder.
-        name: the name of the file in it.
-        option: the option that names the folder, for the error.
+    The processes of a killed training hold it until they end, within seconds, for which it waits.
 
     Raises:
         UserError: another process holds the lock.
     """
     path = folder / name
-    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-    os.set_inheritable(file, True)
-    deadline = time.monotonic() + 20
-    waited = False
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise UserError(
-                    f"{option} {folder}: another run is writing there ({path.read_text().strip()}"
-                    "); wait until it ends, or give a new folder"
-                ) from None
-        except OSError:
-            say(f"{folder} is on a file system without locks: do not start a second run there")
-            break
-        if not waited:
-            say(f"waiting for another run in {folder} to end")
-        waited = True
-        time.sleep(0.2)
+    try:
+        file = lock(path, 20, f"waiting for another run in {folder} to end")
+    except TimeoutError:
+        raise UserError(
+            f"{option} {folder}: another run is writing there ({path.read_text().strip()}); "
+            "wait until it ends, or give a new folder"
+        ) from None
     os.truncate(file, 0)
     os.write(file, f"process {os.getpid()} on {platform.node()}\n".encode())
     return file
-
-
-def is_open_at(file: IO[bytes], path: Path) -> bool:
-    """Whether `path` is still this open file, neither moved nor removed."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def few(names: list[str]) -> str:
@@ -174,13 +177,9 @@ def each_line(raw: bytes) -> Iterator[str]:
         yield line.removesuffix("\n")
 
 
-def lines(raw: bytes) -> list[str]:
-    return list(each_line(raw))
-
-
 def lines_of(path: Path) -> list[str]:
     """The lines of a text file."""
-    return lines(path.read_bytes())
+    return list(each_line(path.read_bytes()))
 
 
 def line_count(raw: bytes) -> int:
@@ -206,10 +205,8 @@ def versions(*packages: str) -> dict[str, str]:
     """The versions of the installed ones among `packages`."""
     found = {}
     for package in packages:
-        try:
+        with suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return found
 
 
@@ -224,15 +221,9 @@ def call(command: list[str], log: Path, printed: IO[bytes] | None = None) -> str
         log: a file for its messages, and for what it prints if `printed` is not given.
         printed: a file for what it prints.
     """
-    with log.open("wb") as messages:
-        process = subprocess.Popen(command, stdout=printed or messages, stderr=messages)
-        try:
-            status = process.wait()
-        finally:  # it ends with this process
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
-    return None if status == 0 else log.read_text("utf-8", errors="replace")
+    with log.open("wb") as messages:  # the program is killed if this process ends before it
+        done = subprocess.run(command, stdout=printed or messages, stderr=messages)
+    return None if done.returncode == 0 else log.read_text("utf-8", errors="replace")
 
 
 def failure(program: str, log: str) -> UserError:

@@ -16,6 +16,8 @@ from .corpora import FORMS, GBW, GBW_ROOT, LANGUAGES, MULTI30K, PTB, WIKITEXT2
 from .files import folder, run
 from .folder import read_like
 
+CORPORA = {"multi30k": MULTI30K, "ptb": PTB, "wikitext2": WIKITEXT2, "gbw": GBW}
+
 TRANSLATION_FILES = """\
 files in OUT:
   train, valid, test and dict files   fairseq's data, for `scripts/train.sh OUT`
@@ -24,21 +26,19 @@ files in OUT:
                                       `scripts/train.sh OUT:OUT/sample-01:...` uses one per epoch
   reference/SPLIT.FORM.LANG           the unchanged text to score against
   spm.model                           with --units bpe: the BPE model
-  prepared.json                       the options, counts, checksums and versions, which
-                                      scripts/score.sh reads"""
+  prepared.json                       the options, counts, checksums and versions"""
 
 TEXT_FILES = """\
 files in OUT:
-  train, valid, test and dict.txt   fairseq's data, for `scripts/train.sh OUT`
-  prepared.json                     the options, counts, checksums and versions"""
+  train, valid, test and dict.txt     fairseq's data, for `scripts/train.sh OUT --task ...`
+  prepared.json                       the options, counts, checksums and versions"""
 
 SHARDS = """\
-  shard-002/train ...               the other shards, if there are any, with a link to dict.txt"""
+  shard-002/train ...                 the other shards, if there are any, with a link to dict.txt.
+                                      fairseq reads one shard per epoch:
+                                      `scripts/train.sh OUT:OUT/shard-002:... --task ...`"""
 
-CORPORA = {"multi30k": MULTI30K, "ptb": PTB, "wikitext2": WIKITEXT2, "gbw": GBW}
-COMMANDS = ("multi30k", "translation", "ptb", "wikitext2", "gbw", "text")
-
-# the help before and after the options, and that of --data
+# the help before and after the options
 HELP = {
     "multi30k": (
         """\
@@ -50,18 +50,13 @@ examples:
   # download; a joint BPE of 8,000 units on the lower-cased, tokenised text
   scripts/prepare_multi30k.sh --out data-bin/multi30k
 
-  # smaller units, and ten more segmentations of the training text (BPE-dropout)
-  scripts/prepare_multi30k.sh --out data-bin/multi30k-dropout --bpe-size 4000 --bpe-dropout 0.1
-
   # words, training sentences of at most 50 words, from local files
   scripts/prepare_multi30k.sh --data ~/corpora/multi30k --units words --max-words 50 \\
       --out data-bin/multi30k-words
 
 {TRANSLATION_FILES}
 
-MULTI30K_URL in the environment replaces the address of the files
-(the folder that holds raw/ and tok/).""",
-        "read the published files from here, such as train.lc.norm.tok.en.gz",
+The files in --data have the published names, such as train.lc.norm.tok.en.gz.""",
     ),
     "translation": (
         """\
@@ -79,29 +74,18 @@ examples:
   scripts/prepare_translation.sh --data ~/corpora/talks --like data-bin/mine --out data-bin/talks
 
 {TRANSLATION_FILES}""",
-        "the folder of the corpus",
     ),
     "ptb": (
         """\
 Prepare Mikolov's version of the Penn Treebank (lower case, 10,000 words, numbers as N) for fairseq:
-929,589 training, 73,760 validation and 82,430 test tokens, including sentence ends.
-prepare_text.sh prepares text of your own.""",
+929,589 training, 73,760 validation and 82,430 test tokens, including sentence ends.""",
         f"""\
 examples:
-  # download, and train a language model on the data
   scripts/prepare_ptb.sh --out data-bin/ptb
-  scripts/train.sh data-bin/ptb --task wsum_language_modeling ...
-
-  # from local files
-  scripts/prepare_ptb.sh --data ~/corpora/ptb --out data-bin/ptb
 
 {TEXT_FILES}
 
-The dictionary has 10,002 entries: the 10,000 words, which include fairseq's <unk> and </s> (the
-sentence end), and fairseq's <s> and <pad>, which never occur.
-
-PTB_URL in the environment replaces the address of the folder that holds the three files.""",
-        "read ptb.train.txt, ptb.valid.txt and ptb.test.txt, or their .gz, from here",
+The files in --data are ptb.train.txt, ptb.valid.txt and ptb.test.txt, or their .gz.""",
     ),
     "wikitext2": (
         """\
@@ -109,21 +93,11 @@ Prepare WikiText-2, the version with words (Merity et al., 2016), for fairseq: 2
 217,646 validation and 245,569 test tokens. Every line ends with a token, and so do empty lines.""",
         f"""\
 examples:
-  # download, and train a language model on the data
   scripts/prepare_wikitext2.sh --out data-bin/wikitext2
-  scripts/train.sh data-bin/wikitext2 --task wsum_language_modeling ...
-
-  # from local files
-  scripts/prepare_wikitext2.sh --data ~/corpora/wikitext-2 --out data-bin/wikitext2
 
 {TEXT_FILES}
 
-The dictionary has 33,280 entries: the 33,278 words, which include fairseq's <unk> and </s> (the
-line end), and fairseq's <s> and <pad>, which never occur.
-
-WIKITEXT2_URL in the environment replaces the address of the folder that holds train.txt, valid.txt
-and test.txt.""",
-        "read wiki.train.tokens, wiki.valid.tokens and wiki.test.tokens, or their .gz, from here",
+The files in --data are wiki.train.tokens, wiki.valid.tokens and wiki.test.tokens, or their .gz.""",
     ),
     "gbw": (
         """\
@@ -137,22 +111,15 @@ examples:
   # download 1.8 GB, and make one shard of data for each of the 99 training files
   scripts/prepare_gbw.sh --out data-bin/gbw
 
-  # use the archive or its unpacked folder, the most frequent words only, and 10 shards
+  # the unpacked folder, the most frequent words only, and 10 shards
   scripts/prepare_gbw.sh --data ~/corpora/{GBW_ROOT} \\
       --nwords 100000 --shards 10 --out data-bin/gbw-100k
-
-  # train on all shards: fairseq reads one shard per epoch, so one pass takes 10 epochs
-  scripts/train.sh "$(echo data-bin/gbw-100k data-bin/gbw-100k/shard-* | tr ' ' :)" \\
-      --task wsum_language_modeling ...
 
 {TEXT_FILES}
 {SHARDS}
 
-Only the words and their counts are held in memory. The archive is unpacked beside OUT, and the text
-removed at the end: this needs 8 GB.
-
-GBW_URL in the environment replaces the address of the archive.""",
-        f"read {GBW_ROOT} from here: the unpacked folder, or the .tar.gz",
+--data is {GBW_ROOT},
+the unpacked folder, or its .tar.gz, which is unpacked beside OUT: this needs 8 GB.""",
     ),
     "text": (
         """\
@@ -161,22 +128,14 @@ by spaces. Its files in --data are train.txt, valid.txt and test.txt. The traini
 in several files, train-*.txt, which are read in the order of their names. Each may end in .gz.""",
         f"""\
 examples:
-  scripts/prepare_text.sh --data ~/corpora/mine --out data-bin/mine
-  scripts/train.sh data-bin/mine --task wsum_language_modeling ...
-
-  # the most frequent words only
-  scripts/prepare_text.sh --data ~/corpora/mine --nwords 50000 --out data-bin/mine-50k
+  scripts/prepare_text.sh --data ~/corpora/mine --nwords 50000 --out data-bin/mine
 
 {TEXT_FILES}
-{SHARDS}
-
-fairseq reads one shard per epoch: `scripts/train.sh OUT:OUT/shard-002:...`""",
-        "the folder of the text",
+{SHARDS}""",
     ),
 }
 
-# options that --like takes from its folder: always, and with these --units
-TAKEN = ("text", "units", "source_lang", "target_lang")
+# the values of options that are not given; --like takes some from its folder
 DEFAULTS = {
     "text": "lc.norm.tok",
     "units": "bpe",
@@ -191,182 +150,120 @@ DEFAULTS = {
 
 def main() -> None:
     """Run the command line; the first word names the corpus."""
-    if sys.argv[1:2] not in [[name] for name in COMMANDS]:
-        sys.exit(f"usage: prepare CORPUS --out DIR ...; CORPUS is one of {', '.join(COMMANDS)}")
     run(lambda: prepare(*sys.argv[1:]))
 
 
 def prepare(name: str, *words: str) -> None:
-    parallel = name in ("multi30k", "translation")
-    parser = make_parser(name)
-    (add_translation if parallel else add_text)(parser, name)
-    args = parser.parse_args(words)
-    if args.own_corpus:
-        script = "prepare_translation.sh" if parallel else "prepare_text.sh"
-        parser.error(f"--own-corpus: use scripts/{script}, which prepares text of your own")
-    if args.data is not None and not args.data.exists():
-        parser.error(f"--data {args.data} does not exist")
-    if name in CORPORA and args.cache is not None and args.data is not None:
-        parser.error(f"--cache {args.cache} with --data {args.data}: leave one of the two out")
-    if parallel:
-        check_translation(parser, args, name)
-    (translation if parallel else text).prepare(CORPORA.get(name), args)
-
-
-def make_parser(name: str) -> argparse.ArgumentParser:
-    """The options that every corpus has."""
-    description, examples, data = HELP[name]
+    """Prepare a corpus with the options in `words`."""
+    description, epilog = HELP[name]
+    if name in CORPORA:
+        epilog += f"\n\n{name.upper()}_URL in the environment replaces the address of the files."
     parser = argparse.ArgumentParser(
         prog=f"prepare_{name}.sh",
         description=description,
-        epilog=examples,
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add = parser.add_argument
-    add("--out", type=folder, required=True, metavar="DIR", help="folder to create")
-    kind = "PATH" if name == "gbw" else "FOLDER"
-    add("--data", type=Path, required=name not in CORPORA, metavar=kind, help=data)
+    parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="folder to create")
+    source = parser.add_mutually_exclusive_group(required=name not in CORPORA)
+    help = "read the files of the corpus from here"
+    source.add_argument("--data", type=Path, metavar="FOLDER", help=help)
     if name in CORPORA:
-        cache = f"without --data: keep downloads here (default ~/.cache/fairseq_wsum/{name})"
-        add("--cache", type=Path, metavar="FOLDER", help=cache)
-    add("--own-corpus", action="store_true", help=argparse.SUPPRESS)  # of earlier versions
-    return parser
-
-
-def add_text(parser: argparse.ArgumentParser, name: str) -> None:
-    """The options of a text for language modelling."""
-    parser.set_defaults(threshold=1, nwords=None, shards=None)
-    if name in ("ptb", "wikitext2"):
+        help = f"keep downloads here (default ~/.cache/fairseq_wsum/{name})"
+        source.add_argument("--cache", type=Path, metavar="FOLDER", help=help)
+    if name in ("multi30k", "translation"):
+        add_translation(parser)
+        args = parser.parse_args(words)
+        check_translation(parser, args)
+        translation.prepare(CORPORA.get(name), args)
         return
-    threshold = 3 if name == "gbw" else 1
+    if name in ("gbw", "text"):
+        add_text(parser, threshold=3 if name == "gbw" else 1)
+    else:
+        parser.set_defaults(threshold=1, nwords=None, shards=None)
+    text.prepare(CORPORA.get(name), parser.parse_args(words))
+
+
+def add_text(parser: argparse.ArgumentParser, threshold: int) -> None:
+    """The options of a text for language modelling, without a published dictionary."""
     add = parser.add_argument
-    add(
-        "--threshold",
-        type=positive,
-        default=threshold,
-        metavar="N",
-        help="the dictionary has the words that occur at least N times in the training text; "
-        f"others become <unk> (default {threshold})",
-    )
-    add(
-        "--nwords",
-        type=positive,
-        metavar="N",
-        help="limit the dictionary to N entries, including fairseq's four symbols, and keep the "
-        "most frequent words (default: no limit)",
-    )
-    add(
-        "--shards",
-        type=positive,
-        metavar="N",
-        help="distribute the training files over N shards, in order (default: one shard per file)",
-    )
+    help = "the dictionary has the words that occur at least N times in the training text; others "
+    help += f"become <unk> (default {threshold})"
+    add("--threshold", type=positive, default=threshold, metavar="N", help=help)
+    help = "limit the dictionary to N entries, including fairseq's four symbols, and keep the most "
+    help += "frequent words (default: no limit)"
+    add("--nwords", type=positive, metavar="N", help=help)
+    help = "distribute the training files over N shards, in order (default: one shard per file)"
+    add("--shards", type=positive, metavar="N", help=help)
 
 
-def add_translation(parser: argparse.ArgumentParser, name: str) -> None:
+def add_translation(parser: argparse.ArgumentParser) -> None:
     """The options of a parallel corpus."""
     add = parser.add_argument
-    add(
-        "--text",
-        choices=FORMS,
-        help="lc.norm.tok: lower-cased, normalised, tokenised, as the literature scores Multi30k "
-        "(default); raw: cased, as it is written",
-    )
-    add(
-        "--units",
-        choices=("bpe", "words"),
-        help="bpe: one SentencePiece BPE model and dictionary for both languages (default); "
-        "words: one dictionary per language; raw text is tokenised by sacremoses first",
-    )
+    help = "lc.norm.tok: lower-cased, normalised, tokenised, as the literature scores Multi30k "
+    help += "(default); raw: cased, as it is written"
+    add("--text", choices=FORMS, help=help)
+    help = "bpe: one SentencePiece BPE model and dictionary for both languages (default); words: "
+    help += "one dictionary per language; raw text is tokenised by sacremoses first"
+    add("--units", choices=tuple(translation.SIZES), help=help)
     add("--bpe-size", type=positive, metavar="N", help="BPE units (default 8000)")
-    add(
-        "--character-coverage",
-        type=float,
-        metavar="P",
-        help="with --units bpe: share of the characters of the training text that get a unit, from "
-        "0.98 to 1; the rarest become <unk> (default 1: all characters)",
-    )
-    add(
-        "--like",
-        type=Path,
-        metavar="FOLDER",
-        help="take the BPE model, the dictionaries and the options for the text from FOLDER, which "
-        "this script has made, so that a model trained on FOLDER can be trained on OUT",
-    )
-    add(
-        "--bpe-dropout",
-        type=float,
-        metavar="P",
-        help="add other segmentations of the training text, in which each BPE merge is dropped "
-        "with probability P (Provilkov et al., 2020); 0.1 is usual (default: none)",
-    )
-    add(
-        "--bpe-samples",
-        type=positive,
-        metavar="N",
-        help="with --bpe-dropout: number of other segmentations (default 10)",
-    )
-    add(
-        "--nwords",
-        type=positive,
-        metavar="N",
-        help="with --units words: limit the dictionary of each language to N entries, including "
-        "fairseq's four symbols (default 50000)",
-    )
-    add(
-        "--max-words",
-        type=positive,
-        metavar="N",
-        help="leave out training pairs with more than N BPE units or words on either side",
-    )
-    add("--workers", type=positive, default=1, metavar="N", help="number of processes (default 1)")
+    help = "with --units bpe: share of the characters of the training text that get a unit, from "
+    help += "0.98 to 1; the rarest become <unk> (default 1: all characters)"
+    add("--character-coverage", type=float, metavar="P", help=help)
+    help = "take the BPE model, the dictionaries and the options for the text from FOLDER, which "
+    help += "this script has made, so that a model trained on FOLDER can be trained on OUT"
+    add("--like", type=Path, metavar="FOLDER", help=help)
+    help = "add other segmentations of the training text, in which each BPE merge is dropped with "
+    help += "probability P (Provilkov et al., 2020); 0.1 is usual (default: none)"
+    add("--bpe-dropout", type=float, metavar="P", help=help)
+    help = "with --bpe-dropout: number of other segmentations (default 10)"
+    add("--bpe-samples", type=positive, metavar="N", help=help)
+    help = "with --units words: limit the dictionary of each language to N entries, including "
+    help += "fairseq's four symbols (default 50000)"
+    add("--nwords", type=positive, metavar="N", help=help)
+    help = "leave out training pairs with more than N BPE units or words on either side"
+    add("--max-words", type=positive, metavar="N", help=help)
     for side, lang in zip(("source", "target"), LANGUAGES, strict=True):
         help = f"the {side} language (default {lang})"
         add(f"--{side}-lang", type=language, metavar="LANG", help=help)
 
 
-def check_translation(parser: argparse.ArgumentParser, args: argparse.Namespace, name: str) -> None:
+def check_translation(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Set the options that were not given, and check that those given go together."""
     if args.like is not None:
         take_options(parser, args)
     if args.bpe_dropout is not None and not 0 < args.bpe_dropout < 1:
         parser.error(f"--bpe-dropout {args.bpe_dropout}: give a number between 0 and 1")
-    words = args.units == "words"
-    for option, needed in (
-        ("bpe_dropout", words and "--units bpe"),
-        ("bpe_size", words and "--units bpe"),
-        ("character_coverage", words and "--units bpe"),
-        ("bpe_samples", not args.bpe_dropout and "--bpe-dropout"),
-        ("nwords", not words and "--units words"),
-    ):
-        if getattr(args, option) is not None and needed:
-            parser.error(f"{shown(option)} {getattr(args, option)} needs {needed}")
+    without = ["nwords"]
+    if args.units == "words":
+        without = ["bpe_size", "character_coverage", "bpe_dropout", "bpe_samples"]
+    for option in without:
+        if getattr(args, option) is not None:
+            parser.error(
+                f"{shown(option)} {getattr(args, option)} does not go with --units "
+                f"{args.units or DEFAULTS['units']}"
+            )
     for option, value in DEFAULTS.items():
         if getattr(args, option) is None:
             setattr(args, option, value)
     args.languages = (args.source_lang, args.target_lang)
     if args.source_lang == args.target_lang:
         parser.error(f"--source-lang and --target-lang are both {args.source_lang}")
-    if name == "multi30k" and {*args.languages} != {*LANGUAGES}:
-        parser.error(
-            f"--source-lang {args.source_lang} --target-lang {args.target_lang}: Multi30k is here "
-            "in en and de; scripts/prepare_translation.sh prepares other corpora"
-        )
 
 
 def take_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Set the options that --like takes from its folder, which must not contradict those given."""
     record = read_like(args.like)
-    for name in (*TAKEN, *translation.SIZES.get(record["units"], ())):
+    sizes = translation.SIZES[record["units"]]
+    for name in ("text", "units", "source_lang", "target_lang", *sizes):
         given = getattr(args, name)
-        there = record.get(name, given)
-        if given not in (None, there):
+        if given not in (None, record[name]):
             parser.error(
                 f"{shown(name)} {given} with --like {args.like}, which was made with {shown(name)} "
-                f"{there}: leave one of the two options out"
+                f"{record[name]}: leave one of the two options out"
             )
-        setattr(args, name, there)
+        setattr(args, name, record[name])
 
 
 def shown(option: str) -> str:

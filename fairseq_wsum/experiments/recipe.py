@@ -28,7 +28,7 @@ OPTIONS = "options"  # of the training in a folder
 FINISHED = "finished"  # marks a training that has ended
 LOCK = ".recipe.lock"
 # of scripts/prepare_*.sh
-OF_DATA = ["data", "cache", "bpe-size", "character-coverage", "max-words", "nwords", "workers"]
+OF_DATA = ["data", "cache", "bpe-size", "character-coverage", "max-words", "nwords"]
 OF_DATA += ["text", "source-lang", "target-lang"]
 REFUSED = {
     "--save-dir": "a recipe sets it to its --run; give that, or --out",

@@ -9,11 +9,9 @@ from __future__ import annotations
 import fcntl
 import json
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 
 from ..files import whole
 from .plan import Run
@@ -102,14 +100,6 @@ def state(run: Run) -> str:
         return "waiting"
     done = record.state == "failed" or record.is_finished(run.folder)
     return record.state if done else "interrupted"
-
-
-@contextmanager
-def lock(path: Path) -> Iterator[IO[bytes]]:
-    """Wait for a lock; programs that inherit the open file keep it."""
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file
 
 
 # The log

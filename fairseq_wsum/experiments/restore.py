@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from itertools import count
 from pathlib import Path
 
 from ..checkpoint_files import damage, newest
@@ -39,15 +38,11 @@ def restore_last(folder: Path) -> None:
         with whole(last) as partial:
             shutil.copyfile(path, partial)
             if last.exists():
-                kept = _unused(f"{last}.damaged")
+                numbers = ("", *(f".{n}" for n in range(2, 1000)))
+                names = (last.with_name(f"{last.name}.damaged{number}") for number in numbers)
+                kept = next(name for name in names if not name.exists())
                 last.rename(kept)
                 problem += f"; it is kept as {kept.name}"
     except OSError as error:
         raise UserError(f"{last} cannot be restored from {path.name}: {error}") from error
     say(f"{last}: {problem}. Continuing from {path.name} ({updates} updates)")
-
-
-def _unused(name: str) -> Path:
-    """`name`, with a number if it is taken."""
-    names = (Path(name if n == 1 else f"{name}.{n}") for n in count(1))
-    return next(path for path in names if not path.exists())

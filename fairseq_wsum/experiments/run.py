@@ -16,8 +16,9 @@ import torch
 from joblib import cpu_count
 
 from ..machine import processor, version
+from .files import locked
 from .plan import Run
-from .record import LOCK, LOG, SCORES, Record, lock, read_record, settings
+from .record import LOCK, LOG, SCORES, Record, read_record, settings
 
 GUARD = Path(__file__).with_name("guard.py")
 GPUS = "CUDA_VISIBLE_DEVICES"  # the variable
@@ -50,7 +51,7 @@ class Recipes:
         self,
         command: Sequence[str],
         log: IO[bytes],
-        inherited: IO[bytes],
+        inherited: int,
         variables: Mapping[str, str] | None = None,
     ) -> int | None:
         """Run a recipe, and return its exit status, or None if it was stopped.
@@ -71,7 +72,7 @@ class Recipes:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**ours, **os.environ, **(variables or {})},
-                pass_fds=[inherited.fileno()],
+                pass_fds=[inherited],
                 process_group=self.group,
             )
             status = self._wait(process)
@@ -103,7 +104,7 @@ def execute(run: Run, recipes: Recipes, variables: Mapping[str, str] | None = No
         ValueError: the run was made with other options.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
-    with lock(run.folder / LOCK) as file, (run.folder / LOG).open("ab") as log:
+    with locked(run.folder / LOCK) as file, (run.folder / LOG).open("ab") as log:
         before = read_record(run)
         if before is not None and before.is_finished(run.folder):
             return

@@ -17,9 +17,9 @@ from typing import Any
 
 import submitit
 
-from .files import handle_ends, say
+from .files import handle_ends, locked, say
 from .plan import OWNER, Plan, Run, read_plan
-from .record import LOCK, LOG, duration, last_lines, lock, read_log, standing, state
+from .record import LOCK, LOG, duration, last_lines, read_log, standing, state
 from .run import Recipes, default_jobs, execute, share
 
 
@@ -73,7 +73,7 @@ def prepare(runs: Sequence[Run]) -> None:
         run.out.mkdir(parents=True, exist_ok=True)
         path = run.out / "prepare.log"
         say(f"{run.task.name}: preparing the data")
-        with lock(run.out / LOCK) as file, path.open("wb") as log, Recipes() as recipes:
+        with locked(run.out / LOCK) as file, path.open("wb") as log, Recipes() as recipes:
             status = recipes.call(run.command(prepare=True), log, file)
         if status != 0:
             raise RuntimeError(

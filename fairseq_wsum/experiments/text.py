@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib
-import logging
 import re
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .corpora import (
     SYMBOLS,
@@ -24,14 +22,9 @@ from .corpora import (
     unpack,
 )
 from .files import UserError, listed, versions
-from .folder import dictionary_size, is_done, new_folder, write_record
-
-if TYPE_CHECKING:
-    from fairseq.data import Dictionary
+from .folder import UNKNOWN, encode, is_done, make_dictionary, new_folder, write_record
 
 Splits = Mapping[str, Sequence[Path]]  # the files of train, valid and test
-# fairseq's symbol itself, which a text may have: it is then a word to predict, as in the literature
-UNKNOWN = "<unk>"
 
 
 def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
@@ -47,7 +40,7 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
     own_sums = None if corpus is not None else lambda: sums(own_files(args.data))
     if is_done(args.out, settings, own_sums):
         return
-    with new_folder(args.out, settings) as partial:
+    with new_folder(args.out) as partial:
         unpacked = partial / "unpacked"
         splits = own_files(args.data) if corpus is None else published(corpus, args, unpacked)
         # the benchmark's words may have a no-break space, at which fairseq itself splits a text
@@ -59,16 +52,22 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
                 f"--data {args.data} has other numbers of tokens ({listed(tokens)}) than "
                 f"the benchmark ({listed(corpus.tokens)}); get it again"
             )
-        dictionary = write_dictionary(partial / "dict.txt", train, args.threshold, args.nwords)
+        # not padded: fairseq-preprocess would add made-up words up to a multiple of 8
+        dictionary = make_dictionary(train, args.threshold, args.nwords, padding=1)
+        if len(dictionary) == dictionary.nspecial:
+            limits = f"--threshold {args.threshold}"
+            limits += f" --nwords {args.nwords}" if args.nwords else ""
+            raise UserError(f"{limits} leaves no words in the dictionary")
+        dictionary.save(str(partial / "dict.txt"))
         shards = divide(splits["train"], args.shards)
-        found: dict[str, Counter[str]] = {split: Counter() for split in splits}
+        found: dict[str, Counter[str]] = {"train": Counter()}
         for folder, paths in shards.items():
             (partial / folder).mkdir(exist_ok=True)
             if folder != ".":
                 (partial / folder / "dict.txt").symlink_to("../dict.txt")
-            found["train"] += reader.encode(partial / folder / "train", paths, dictionary)
+            found["train"] += encode(partial / folder / "train", reader.read(paths), dictionary)
         for split in ("valid", "test"):
-            found[split] = reader.encode(partial / split, splits[split], dictionary)
+            found[split] = encode(partial / split, reader.read(splits[split]), dictionary)
         shutil.rmtree(unpacked, ignore_errors=True)
         record = {
             **settings,
@@ -76,7 +75,7 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
                 what: {split: found[split][what] for split in splits}
                 for what in ("sentences", "tokens", "unknown", "unseen")
             },
-            "dictionary": dictionary_size(partial / "dict.txt"),
+            "dictionary": len(dictionary),
             "data": list(shards),
             "sha256": reader.sums,
             "versions": versions("fairseq", "fairseq-fixed"),
@@ -128,17 +127,10 @@ def published(corpus: Corpus, args: argparse.Namespace, unpacked: Path) -> Split
 
 def sums(splits: Splits) -> dict[str, str]:
     """The SHA-256 of each file."""
-    found = {}
-    for path in (path for paths in splits.values() for path in paths):
-        digest = hashlib.sha256()
-        for _ in read_lines(path, digest):
-            pass
-        found[name_of(path)] = digest.hexdigest()
-    return found
-
-
-def name_of(path: Path) -> str:
-    return path.name.removesuffix(".gz")
+    reader = Reader(lambda line: [], None, None)
+    for paths in splits.values():
+        deque(reader.read(paths), maxlen=0)
+    return reader.sums
 
 
 def divide(train: Sequence[Path], n: int | None) -> dict[str, Sequence[Path]]:
@@ -165,18 +157,19 @@ class Reader:
         self._corpus = corpus
         self._data = data
 
-    def read(self, path: Path) -> Iterator[list[str]]:
+    def read(self, paths: Iterable[Path]) -> Iterator[list[str]]:
         """The words of each line."""
-        digest = hashlib.sha256()
-        for number, line in enumerate(read_lines(path, digest), start=1):
-            words = self._words(line)
-            if not SYMBOLS.isdisjoint(words):
-                check_line(path, number, words)
-            yield words
-        name = name_of(path)
-        self.sums[name] = digest.hexdigest()
-        if self._corpus is not None and name in self._corpus.sha256:
-            self._corpus.check(name, self.sums[name], path, self._data)
+        for path in paths:
+            digest = hashlib.sha256()
+            for number, line in enumerate(read_lines(path, digest), start=1):
+                words = self._words(line)
+                if not SYMBOLS.isdisjoint(words):
+                    check_line(path, number, words)
+                yield words
+            name = path.name.removesuffix(".gz")
+            self.sums[name] = digest.hexdigest()
+            if self._corpus is not None and name in self._corpus.sha256:
+                self._corpus.check(name, self.sums[name], path, self._data)
 
     def count(self, splits: Splits) -> tuple[Counter[str], dict[str, int]]:
         """The words of the training text, and the tokens of each split, with sentence ends."""
@@ -185,7 +178,7 @@ class Reader:
         for split, paths in splits.items():
             for path in paths:
                 n = 0
-                for words in self.read(path):
+                for words in self.read([path]):
                     n += len(words)
                     tokens[split] += len(words) + 1
                     if split == "train":
@@ -193,54 +186,3 @@ class Reader:
                 if n == 0:
                     raise UserError(f"{path} is empty; it must have one sentence per line")
         return train, tokens
-
-    def encode(self, prefix: Path, paths: Sequence[Path], dictionary: Dictionary) -> Counter[str]:
-        """Write files as fairseq's binary data; return its counts.
-
-        fairseq-preprocess writes the same bytes in six times the time, and starts once a shard.
-        """
-        import torch
-        from fairseq.data.indexed_dataset import make_builder
-
-        counts: Counter[str] = Counter()
-        index, unk = dictionary.indices, dictionary.unk()
-        builder = make_builder(f"{prefix}.bin", "mmap", vocab_size=len(dictionary))
-        for path in paths:
-            for words in self.read(path):
-                ids = [*(index.get(word, unk) for word in words), dictionary.eos()]
-                builder.add_item(torch.IntTensor(ids))
-                unknown = ids.count(unk)
-                counts["sentences"] += 1
-                counts["tokens"] += len(ids)
-                counts["unknown"] += unknown
-                counts["unseen"] += unknown - words.count(UNKNOWN)
-        builder.finalize(f"{prefix}.idx")
-        return counts
-
-
-def write_dictionary(
-    path: Path, words: Counter[str], threshold: int, nwords: int | None
-) -> Dictionary:
-    """Write fairseq's dictionary: see the options --threshold and --nwords."""
-    import_fairseq()
-    from fairseq.data import Dictionary
-
-    dictionary = Dictionary()
-    for word, n in words.items():
-        dictionary.add_symbol(word, n)
-    # By default fairseq pads the dictionary with made-up words to a multiple of 8.
-    dictionary.finalize(threshold=threshold, nwords=nwords or -1, padding_factor=1)
-    if len(dictionary) == dictionary.nspecial:
-        limits = f"--threshold {threshold}" + (f" --nwords {nwords}" if nwords else "")
-        raise UserError(f"{limits} leaves no words in the dictionary")
-    dictionary.save(str(path))
-    return dictionary
-
-
-def import_fairseq() -> None:
-    """Import fairseq without its log messages about optional packages."""
-    logging.disable(logging.INFO)
-    try:
-        importlib.import_module("fairseq")
-    finally:
-        logging.disable(logging.NOTSET)

@@ -37,18 +37,11 @@ examples:
   # two processes on the CPU
   scripts/train.sh data-bin/multi30k --cpu-processes 2 --arch wsum_lstm --save-dir runs/cpu2 ...
 
-  # Two machines with eight GPUs each. Run this on both: RANK is 0 on the first and 1 on the second,
-  # HOST is the address of the first, eth0 the interface of each (see: ip -br address). Both need
-  # the same DATA and options, and a shared --save-dir. See docs/two-machines.md.
+  # Two machines with eight GPUs each: run this on both (see docs/two-machines.md). On CPUs set
+  # GLOO_SOCKET_IFNAME in place of NCCL_SOCKET_IFNAME, and add --gpus 0.
   NCCL_SOCKET_IFNAME=eth0 torchrun --nnodes 2 --node_rank RANK --nproc_per_node 8 \\
       --master_addr HOST --master_port 29500 --no-python \\
       scripts/train.sh DATA --arch wsum_lstm --save-dir /shared/runs/big ...
-
-  # The same on CPUs, two processes per machine. Without GLOO_SOCKET_IFNAME the machines may try to
-  # reach each other at 127.0.0.1: one is refused, and the other waits.
-  GLOO_SOCKET_IFNAME=eth0 OMP_NUM_THREADS=8 torchrun --nnodes 2 --node_rank RANK \\
-      --nproc_per_node 2 --master_addr HOST --master_port 29500 --no-python \\
-      scripts/train.sh DATA --gpus 0 --arch wsum_lstm --save-dir /shared/runs/big ...
 
   # two machines with Slurm: one task per GPU (or one per node, which starts the others)
   srun --nodes 2 --ntasks-per-node 8 --gpus-per-node 8 \\
@@ -170,33 +163,32 @@ def command(args: argparse.Namespace, options: list[str]) -> tuple[list[str], bo
     if on_cpu:
         os.environ[GPUS] = ""  # fairseq would use a GPU for some things, even with --cpu
     world, tasks = _number("WORLD_SIZE"), _number("SLURM_STEP_NUM_TASKS")
-    if args.cpu_processes and world > 1:
-        raise UserError(
-            f"--cpu-processes and torchrun (WORLD_SIZE is {world}) exclude each other; use only "
-            "one, or unset WORLD_SIZE"
-        )
-    if args.cpu_processes and tasks > 1:
-        raise UserError(
-            "--cpu-processes and several tasks of srun exclude each other; use only one"
-        )
+    by_torchrun = world > 1 and {"RANK", "MASTER_ADDR"} <= os.environ.keys()
+    if by_torchrun or tasks > 1:
+        launcher = "torchrun" if by_torchrun else "srun"
+        if args.gpus or args.cpu_processes:
+            option = "--cpu-processes" if args.cpu_processes else "--gpus"
+            raise UserError(f"{option}: {launcher} sets the number of processes; omit this option")
+        if not on_cpu and not args.dry_run and gpus_here() == 0:
+            raise UserError(
+                f"{launcher}: torch sees no GPU here; for the CPU use torchrun and --gpus 0"
+            )
+        if by_torchrun:
+            found = _under_torchrun(args, world)
+            return [*train, *found, *options], os.environ["RANK"] == "0"
+        return [*train, *_under_srun(args, tasks), *options], os.environ["SLURM_PROCID"] == "0"
     if args.cpu_processes > 1:
         return [*_torchrun(args, train), *options], False
-    if world > 1 and "RANK" in os.environ and "MASTER_ADDR" in os.environ:
-        found = _under_torchrun(args, world)
-        return [*train, *found, *options], os.environ["RANK"] == "0"
-    if tasks > 1:
-        return [*_under_srun(args, train, tasks), *options], os.environ["SLURM_PROCID"] == "0"
-    if _number("OMPI_COMM_WORLD_SIZE") > 1:
-        raise UserError(
-            "mpirun is not supported; start the processes with torchrun or srun (see --help)"
-        )
     if on_cpu:
         return [*train, "--cpu", "--distributed-world-size", "1", *options], True
     return [*_alone(args, train), *options], True
 
 
 def _number(variable: str) -> int:
-    return int(os.environ.get(variable) or 1)
+    try:
+        return positive(os.environ.get(variable) or "1")
+    except argparse.ArgumentTypeError as error:
+        raise UserError(f"{variable}: {error}") from error
 
 
 def check_machine(args: argparse.Namespace) -> None:
@@ -236,48 +228,29 @@ def _torchrun(args: argparse.Namespace, train: list[str]) -> list[str]:
 
 
 def _under_torchrun(args: argparse.Namespace, world: int) -> list[str]:
-    """One of the processes that torchrun has started."""
-    if args.gpus:
-        raise UserError(
-            f"--gpus {args.gpus}: torchrun's --nproc_per_node sets the number; leave --gpus out"
-        )
+    """The options of one of the processes that torchrun has started."""
     found = ["--distributed-world-size", str(world), "--distributed-rank", os.environ["RANK"]]
     found += ["--distributed-init-method", "env://", "--distributed-no-spawn"]
     if args.gpus == 0:
         return [*found, "--cpu", "--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"]
-    _need_gpu(args, "torchrun", "add --gpus 0 to train on the CPU")
     return [*found, "--device-id", os.environ["LOCAL_RANK"]]
 
 
-def _under_srun(args: argparse.Namespace, train: list[str], tasks: int) -> list[str]:
-    """One of the tasks of srun; fairseq reads the rest from SLURM_*."""
+def _under_srun(args: argparse.Namespace, tasks: int) -> list[str]:
+    """The options of one of the tasks of srun; fairseq reads the rest from SLURM_*."""
     if args.gpus == 0:
         raise UserError("--gpus 0 under srun: start the processes with torchrun (see --help)")
-    nodes = int(os.environ.get("SLURM_STEP_NUM_NODES") or _number("SLURM_NNODES"))
-    before: list[str] = []
-    processes = tasks
-    if nodes == tasks:  # fairseq starts a process for every visible GPU of the node
-        if args.gpus:
-            seen = os.environ.get(GPUS) or ",".join(map(str, range(args.gpus)))
-            chosen = seen.split(",")[: args.gpus]
-            if len(chosen) < args.gpus:
-                raise UserError(f"--gpus {args.gpus}: {GPUS} gives this task only {len(chosen)}")
-            before = ["env", f"{GPUS}={','.join(chosen)}"]
-        processes = nodes * (args.gpus or gpus_here())
-    elif args.gpus:
-        raise UserError(
-            f"--gpus {args.gpus}: Slurm's --ntasks-per-node sets the number; leave --gpus out"
-        )
     # Without it every task would train alone, and overwrite the checkpoints of the others.
     if not args.dry_run and shutil.which("scontrol") is None:
         raise UserError(
             "srun: fairseq needs Slurm's scontrol, which is not on PATH here (in a container?); "
             "start the processes with torchrun (see --help)"
         )
-    _need_gpu(args, "srun", "ask Slurm for GPUs, or start processes for the CPU with torchrun")
+    nodes = int(os.environ.get("SLURM_STEP_NUM_NODES") or _number("SLURM_NNODES"))
+    # a single task on a node starts a process for every visible GPU
+    processes = nodes * gpus_here() if nodes == tasks else tasks
     port = os.environ.get("MASTER_PORT") or str(10000 + int(os.environ["SLURM_JOB_ID"]) % 50000)
-    size = ["--distributed-world-size", str(processes), "--distributed-port", port]
-    return [*before, *train, *size]
+    return ["--distributed-world-size", str(processes), "--distributed-port", port]
 
 
 def _alone(args: argparse.Namespace, train: list[str]) -> list[str]:
@@ -299,11 +272,6 @@ def gpus_here() -> int:
     return torch.cuda.device_count()
 
 
-def _need_gpu(args: argparse.Namespace, what: str, cure: str) -> None:
-    if not args.dry_run and gpus_here() == 0:
-        raise UserError(f"{what}: torch sees no GPU here; {cure}")
-
-
 # Files
 
 
@@ -313,19 +281,13 @@ def check_paths(args: argparse.Namespace, options: list[str]) -> None:
     fairseq reads the training text of DATA:MORE from a folder per epoch, but the dictionaries and
     the other texts from the first: in a folder with other dictionaries it would read other words.
     """
-    first, *more = map(Path, args.data.split(":"))
-    if not first.is_dir():
+    first, *more = folders = [Path(name) for name in args.data.split(":")]
+    if missing := [str(folder) for folder in folders if not folder.is_dir()]:
         raise UserError(
-            f"no data folder {first} (a ':' ends a path); make it with scripts/prepare_multi30k.sh "
+            f"no data folder {missing[0]} (a ':' ends a path); make it with scripts/prepare_*.sh "
             "or fairseq-preprocess"
         )
     for folder in more:
-        if not folder.is_dir():
-            raise UserError(
-                f"no data folder {folder}, which is one of {args.data} (a ':' ends a path)"
-            )
-        if not has(options, "--train-subset") and not any(folder.glob("train*")):
-            raise UserError(f"{folder}, one of the folders of {args.data}, has no training text")
         for words in folder.glob("dict*.txt"):
             same = first / words.name
             if same.is_file() and not filecmp.cmp(words, same, shallow=False):
@@ -340,8 +302,6 @@ def check_paths(args: argparse.Namespace, options: list[str]) -> None:
             "options)"
         )
     args.save_dir.mkdir(parents=True, exist_ok=True)
-    if not os.access(args.save_dir, os.W_OK):
-        raise UserError(f"--save-dir {args.save_dir} cannot be written to: give another folder")
 
 
 def prepare_to_continue(args: argparse.Namespace, options: list[str]) -> None:
@@ -352,24 +312,18 @@ def prepare_to_continue(args: argparse.Namespace, options: list[str]) -> None:
         return
     given = args.restore_file or "checkpoint_last.pt"
     restore = last if given == "checkpoint_last.pt" else Path(given)  # fairseq's default: continue
-    if not restore.parent.is_dir() or not restore.parent.samefile(folder):
-        # Another file than this training's own would start it again, over its checkpoints.
+    resets = [name for name in RESETS if has(options, name)]
+    if resets or not restore.parent.is_dir() or not restore.parent.samefile(folder):
+        # Another file would start this training again, over its checkpoints. A reset would act at
+        # every restart.
         raise UserError(
-            f"--restore-file {restore} would start again, and overwrite the checkpoints in "
-            f"{folder}. To continue these, leave out --restore-file and every --reset-... option; "
-            "to start again, give a new --save-dir. --finetune-from-model FILE in place of "
-            "--restore-file starts from FILE once and then continues"
+            f"{resets[0] if resets else f'--restore-file {restore}'}: {folder} has checkpoints, "
+            "which would be overwritten. To continue from them, leave out --restore-file and every "
+            "--reset-... option; otherwise give a new --save-dir. --finetune-from-model FILE "
+            "starts from FILE once and then continues"
         )
-    for reset in RESETS:  # not --reset-logging
-        if has(options, reset):
-            # It would act again at every restart; --reset-dataloader would begin at epoch 1.
-            raise UserError(
-                f"{reset}: {folder} has checkpoints, and every restart would reset them again. "
-                f"Give a new --save-dir, and --restore-file {last} or --finetune-from-model {last}"
-            )
     if restore.name == last.name:
-        # Without checkpoint_last.pt fairseq would start a new training and overwrite the other
-        # checkpoints.
+        # without it fairseq would start a new training, over the other checkpoints
         if args.skip_damaged or not last.exists():
             restore_last(folder)
         say(f"continuing from {last}")

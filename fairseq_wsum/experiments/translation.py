@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from . import bpe
 from .corpora import FORMS, MULTI30K, Corpus, check_line, locate, needed, read_text
 from .files import UserError, each_line, line_count, listed, open_text, sha256, versions
 from .folder import (
-    dictionary_size,
+    encode,
     is_done,
+    load_dictionary,
+    make_dictionary,
     new_folder,
-    preprocess,
     vocabulary,
     vocabulary_sum,
     write_record,
@@ -49,11 +51,10 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
 
     texts = read(corpus, args)
     checksums = sums(texts)
-    with new_folder(args.out, settings) as partial:
+    with new_folder(args.out) as partial:
         counts, left_out = write_text(partial, texts, args)
-        texts.clear()  # fairseq-preprocess needs memory, too
-        binarise(partial, args)
-        words = {lang: dictionary_size(partial / f"dict.{lang}.txt") for lang in args.languages}
+        texts.clear()  # the dictionaries need memory, too
+        words = binarise(partial, args)
         record = {
             **settings,
             "post_process": "sentencepiece" if args.units == "bpe" else None,
@@ -87,9 +88,7 @@ def read(corpus: Corpus | None, args: argparse.Namespace) -> Texts:
     texts: Texts = {}
     for split, (name,) in names.items():
         found: Texts = {}
-        for form in sorted(FORMS, key=lambda form: form != args.text):
-            if form != args.text and split == "train":
-                continue
+        for form in (args.text,) if split == "train" else FORMS:
             for lang in args.languages:
                 file = f"{name}.{lang}" if form == "raw" else f"{name}.{form}.{lang}"
                 path = find(file, form, corpus, args)
@@ -104,18 +103,12 @@ def read(corpus: Corpus | None, args: argparse.Namespace) -> Texts:
 
 def find(file: str, form: str, corpus: Corpus | None, args: argparse.Namespace) -> Path | None:
     """The path of a file; None if there is none, and it is only for scoring."""
-    if args.data is None:
-        assert corpus is not None
-        return corpus.find(file, None, args.cache)
-    if form != args.text and locate(file, args.data) is None:
+    if form != args.text and args.data is not None and locate(file, args.data) is None:
         print(f"{args.data} has no {file}: scripts/score.sh will not score against it")
         return None
-    cure = "add it, or leave --data out to download the corpus"
-    if corpus is None:
-        raw = "give --text raw for text as it is written"
-        languages = "name the languages with --source-lang and --target-lang"
-        cure = f"add it, or {languages if form == 'raw' else raw}"
-    return needed(file, args.data, cure)
+    if corpus is not None:
+        return corpus.find(file, args.data, args.cache)
+    return needed(file, args.data, "add it, or see --text, --source-lang and --target-lang")
 
 
 def check_same_lines(texts: Texts) -> None:
@@ -145,9 +138,8 @@ def write_text(
     (folder / "text").mkdir()
     (folder / "reference").mkdir()
     if args.like is not None:
-        for name in vocabulary(vars(args)):  # fairseq-preprocess writes the dictionaries once more
-            to = folder if name == "spm.model" else folder / "text"
-            shutil.copyfile(args.like / name, to / name)
+        for name in vocabulary(vars(args)):
+            shutil.copy(args.like / name, folder)
     elif args.units == "bpe":
         train = [texts["train", args.text, lang][1] for lang in args.languages]
         number = sum(map(line_count, train))
@@ -178,9 +170,8 @@ def write_text(
     for (split, form, lang), (_, raw) in texts.items():
         if split != "train":
             (folder / "reference" / f"{split}.{form}.{lang}").write_bytes(raw)
-    if model is not None and args.like is None:
-        train_files = [folder / "text" / f"train.{lang}" for lang in args.languages]
-        bpe.write_dictionary(folder / "text" / "dict.txt", model, train_files)
+    if args.like is None:
+        write_dictionaries(folder, model, args)
     for sample in sample_names(args):
         # One side after the other, as both draw from the same random numbers.
         sides = [list(units("train", lang, args.bpe_dropout)) for lang in args.languages]
@@ -238,20 +229,46 @@ def moses(text: Iterable[str], lang: str) -> Iterator[str]:
     )
 
 
-def binarise(folder: Path, args: argparse.Namespace) -> None:
-    """Run fairseq-preprocess, and print how much of the text became <unk>."""
-    options = ["--source-lang", args.source_lang, "--target-lang", args.target_lang]
-    options += ["--workers", str(args.workers)]
-    if args.like is not None:
-        options += ["--srcdict", f"text/dict.{args.source_lang}.txt"]
-        options += ["--tgtdict", f"text/dict.{args.target_lang}.txt"]
-    elif args.units == "bpe":
-        options += ["--joined-dictionary", "--srcdict", "text/dict.txt"]
-    else:
-        options += ["--nwordssrc", str(args.nwords), "--nwordstgt", str(args.nwords)]
-    texts = {".": {split: f"text/{split}" for split in MULTI30K.splits}}
-    texts |= {sample: {"train": f"text/{sample}"} for sample in sample_names(args)}
-    for destdir, prefs in texts.items():
-        for line in preprocess(folder, destdir, prefs, options).splitlines():
-            if "% replaced" in line:
-                print("  " + line.rpartition(" text/")[2])
+def write_dictionaries(folder: Path, model: Any, args: argparse.Namespace) -> None:
+    """Write fairseq's dictionaries: the units of the BPE model, or the words of each language."""
+    words: dict[str, Mapping[str, int]] = {}
+    for lang in args.languages:
+        text = split_lines(folder / "text" / f"train.{lang}")
+        words[lang] = Counter(word for sentence in text for word in sentence)
+    if model is not None:
+        both: Counter[str] = sum(map(Counter, words.values()), Counter())
+        units = {piece: both[piece] for piece in bpe.pieces(model)}
+        words = dict.fromkeys(words, units)
+    nwords = None if model is not None else args.nwords
+    for lang, found in words.items():
+        make_dictionary(found, 0, nwords, padding=8).save(str(folder / f"dict.{lang}.txt"))
+
+
+def binarise(folder: Path, args: argparse.Namespace) -> dict[str, int]:
+    """Write fairseq's binary data, print how much became <unk>, and return the dictionaries' sizes.
+
+    The data and the dictionaries are those of fairseq-preprocess.
+    """
+    sizes = {}
+    for lang in args.languages:
+        path = folder / f"dict.{lang}.txt"
+        dictionary = load_dictionary(path)
+        sizes[lang] = len(dictionary)
+        for text in (*MULTI30K.splits, *sample_names(args)):
+            to, split = (folder, text) if text in MULTI30K.splits else (folder / text, "train")
+            if to != folder:
+                to.mkdir(exist_ok=True)
+                shutil.copy(path, to)
+            prefix = to / f"{split}.{args.source_lang}-{args.target_lang}.{lang}"
+            n = encode(prefix, split_lines(folder / "text" / f"{text}.{lang}"), dictionary)
+            print(
+                f"  {text}.{lang}: {n['sentences']:,} sentences, {n['tokens']:,} tokens, "
+                f"{n['unseen'] / n['tokens']:.2%} replaced by <unk>"
+            )
+    return sizes
+
+
+def split_lines(path: Path) -> Iterator[list[str]]:
+    """The words of each line of a file."""
+    with open_text(path) as file:
+        yield from map(str.split, file)
