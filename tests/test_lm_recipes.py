@@ -121,9 +121,9 @@ MODEL = ["DATA", "--checkpoint", "DATA/model.pt"]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["/nowhere", "--checkpoint", "x"], "error: /nowhere has no dict.txt"),
+        (["/nowhere", "--checkpoint", "x"], "error: --splits valid,test: /nowhere has no valid; "),
         (["--checkpoint", "x"], "error: no data: give the folder first"),
-        (["DATA", "--checkpoint", "x"], "error: --checkpoint x: no such file"),
+        (["DATA", "--checkpoint", "x", "--splits", "test"], "No such file or directory: 'x'"),
         (["DATA", "--checkpoint", "DATA"], "DATA: name a file, or a folder with --average"),
         ([*MODEL, "--average", 2], "model.pt: name a file, or a folder with --average"),
         ([*MODEL, "--gen-subset", "tset"], "error: --splits tset: DATA has no tset"),

@@ -80,19 +80,19 @@ with open(sys.argv[1], "wb") as log:
         os.kill(int(shown.removeprefix(b"a")), 0)
 
 
-def test_the_text_that_a_recipe_trains_on_is_one_of_its_options(tmp_path):
+@pytest.mark.parametrize(
+    ("options", "now"),
+    [(["--distilled", "/two"], "--distilled /two now"), ([], "no --distilled now")],
+    ids=["another", "none"],
+)
+def test_the_text_that_a_recipe_trains_on_is_one_of_its_options(options, now, tmp_path):
     """Even where the other options that follow from it are the same."""
     (tmp_path / "checkpoint_last.pt").touch()
-    (tmp_path / OPTIONS).write_text(f"--lr 1 --distilled {tmp_path}/one")
-    (tmp_path / ".recipe.lock").touch()
+    (tmp_path / OPTIONS).write_text("--lr 1 --distilled /one")
     recipe = Transformer("transformer")
-    for options, now in (
-        (["--distilled", f"{tmp_path}/two"], f"--distilled {tmp_path}/two now. Give"),
-        ([], "no --distilled now. Give"),
-    ):
-        recipe.read(["--run", str(tmp_path), *options])
-        with pytest.raises(UserError, match=f"options: --distilled {tmp_path}/one there, {now}"):
-            recipe.train_model(["--lr", "1"])
+    recipe.read(["--run", str(tmp_path), *options])
+    with pytest.raises(UserError, match=f"other options: --distilled /one there, {now}. Give"):
+        recipe.train_model(["--lr", "1"])
 
 
 def test_a_recipe_changes_nothing_in_a_folder_where_another_trains(tmp_path, monkeypatch):

@@ -95,20 +95,15 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def _check_paths(args: argparse.Namespace) -> None:
     data, model, out = args.data, args.checkpoint, args.out
-    if not (data / "dict.txt").is_file():
-        raise UserError(
-            f"{data} has no dict.txt: give a folder that scripts/prepare_ptb.sh, "
-            "prepare_wikitext2.sh, prepare_gbw.sh, prepare_text.sh or fairseq-preprocess "
-            "--only-source made"
-        )
-    if not model.exists():
-        raise UserError(f"--checkpoint {model}: no such file")
     if model.is_dir() != (args.average is not None):
         raise UserError(f"--checkpoint {model}: name a file, or a folder with --average")
     args.splits = [split for split in args.splits.split(",") if split]
     for split in args.splits:
         if not (data / f"{split}.idx").is_file():
-            raise UserError(f"--splits {','.join(args.splits)}: {data} has no {split}")
+            raise UserError(
+                f"--splits {','.join(args.splits)}: {data} has no {split}; DATA is a folder that "
+                "scripts/prepare_ptb.sh, prepare_text.sh and so on have made"
+            )
     if out is not None and out.exists() and not _is_ours(out):
         raise UserError(
             f"--out {out} exists, and is not a result of this script: give another name"

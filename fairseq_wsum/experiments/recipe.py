@@ -325,7 +325,7 @@ def job(command: Sequence[str], log: IO[bytes], inherited: int) -> None:
         try:
             assert process.stdout is not None
             while part := process.stdout.read1(65536):  # type: ignore[attr-defined]
-                for file in (sys.stdout.buffer, log):
+                for file in (log, sys.stdout.buffer):
                     file.write(part)
                     file.flush()
             status = process.wait()
