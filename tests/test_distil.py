@@ -2,16 +2,15 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from shell import fails, lines, succeeds
 from translation_corpus import TINY
 
 from fairseq_wsum.experiments import distil as program
+from fairseq_wsum.experiments import programs
+from fairseq_wsum.experiments.files import UserError
 
 pytest.importorskip("fairseq")
 pytest.importorskip("sentencepiece")
@@ -33,7 +32,7 @@ def test_a_model_learns_from_the_translations_of_an_ensemble(prepared, tmp_path)
         assert same == (lang == "en")
         names = (folder / f"dict.{lang}.txt" for folder in (prepared, out))
         assert len({name.read_bytes() for name in names}) == 1
-    printed = lines(out / "generate.txt")
+    printed = lines(out / "generate-0001-of-0001.txt")
     (first,) = (line.split("\t")[2] for line in printed if line.startswith("H-0\t"))
     translation = lines(out / "text" / "train.de")[0]
     assert translation.replace(" ", "").replace("\u2581", " ").strip() == first
@@ -49,35 +48,8 @@ def test_a_model_learns_from_the_translations_of_an_ensemble(prepared, tmp_path)
     assert "lenpen is 1.0 there, 2.0 now" in fails(*distil, "--lenpen", 2)
     distil[distil.index(out)] = tmp_path / "other"
     message = fails(*distil, "--max-source-positions", 2)
-    assert re.search(r"accept \(Size of sample #\d+ .*max_positions=\(2, 1024\)\): raise", message)
+    assert re.search(r"accepts \(Size of sample #\d+ .*max_positions=\(2, 1024\)\)\. An", message)
     assert not (tmp_path / "other").exists()
-
-
-def test_all_models_translate_with_the_beam_and_the_penalty(
-    prepared, tmp_path, monkeypatch
-) -> None:
-    """With a stand-in for fairseq-generate, which shows its arguments."""
-    commands = []
-
-    def generate(command, stdout, **_):
-        commands.append(command)
-        stdout.write(b"H-0\t-1\tein mann .\n")
-        return subprocess.CompletedProcess(command, 0)
-
-    monkeypatch.setattr(subprocess, "run", generate)
-    for name in ("one.pt", "other.pt"):
-        (tmp_path / name).touch()
-    both = f"{tmp_path}/one.pt:{tmp_path}/other.pt"
-    given = ["--checkpoints", both, "--beam", "3", "--lenpen", "1.4", "--batch-size", "7"]
-    words = ["distil.sh", str(prepared), "--out", str(tmp_path / "out"), *given, "--max-len-b", "9"]
-    monkeypatch.setattr(sys, "argv", words)
-    args, options = program.parse()
-    assert program.translate(args, options, tmp_path, expected=1, is_bpe=True) == ["ein mann ."]
-    (command,) = commands
-    assert f"--path={both}" in command
-    wanted = {"--beam": "3", "--lenpen": "1.4", "--batch-size": "7"}
-    wanted |= {"--gen-subset": "train", "--post-process": "sentencepiece", "--max-len-b": "9"}
-    assert {name: command[command.index(name) + 1] for name in wanted} == wanted
 
 
 def test_wrong_options_are_named(prepared, corpus, tmp_path) -> None:
@@ -85,66 +57,54 @@ def test_wrong_options_are_named(prepared, corpus, tmp_path) -> None:
     assert "--checkpoints none.pt: no such file" in fails(*distil, "none.pt")
     assert not (tmp_path / "out").exists()
     wrong = [*distil[:1], *distil[2:], "c.pt", "--max-len-b", "60", prepared]
-    assert "no data folder 60: give DATA first, before" in fails(*wrong)
-    assert "12:30: fairseq splits paths at ':'" in fails(*distil, "c.pt", "--out", "12:30")
-    (tmp_path / "c.pt").touch()
-    given = [*distil, tmp_path / "c.pt", "--prefix-size", 2]
-    assert "--prefix-size: words of the references would begin" in fails(*given)
+    assert "no data: give the folder first" in fails(*wrong)
     recipe = [TRANSFORMER, "--own-corpus", "--data", corpus, "--bpe-size", 120]
     recipe += ["--out", tmp_path, "--distilled", prepared]
     assert "--distilled needs --run FOLDER" in fails(*recipe)
     assert not (tmp_path / "data").exists()
-    message = fails(*recipe, "--run", tmp_path / "run")
-    assert f"--distilled {prepared} was not made of {tmp_path}/data: make it with" in message
 
 
 def test_an_interrupted_translation_continues_after_its_finished_parts(
     prepared, tmp_path, monkeypatch
 ) -> None:
     """With a stand-in for fairseq-generate, which fails once."""
-    out, model = tmp_path / "out", tmp_path / "one.pt"
-    model.touch()
-    sizes = ["--batch-size", "7", "--part-size", "20"]
-    words = ["distil.sh", str(prepared), "--out", str(out), "--checkpoints", str(model), *sizes]
-    monkeypatch.setattr(sys, "argv", words)
+    names = [f"{tmp_path}/one.pt", f"{tmp_path}/other.pt"]
+    for name in names:
+        Path(name).touch()
+    given = ["--checkpoints", ":".join(names), "--beam", "3", "--lenpen", "1.4", "--max-len-b", "9"]
+    given += ["--batch-size", "7", "--part-size", "20", "--out"]
+    wanted = {"--path": ":".join(names), "--beam": "3", "--lenpen": "1.4", "--batch-size": "7"}
+    wanted |= {"--gen-subset": "train", "--post-process": "sentencepiece", "--max-len-b": "9"}
+    wanted |= {"--distributed-world-size": "3"}
     ranks: list[int] = []
-    real = subprocess.run
 
-    def generate(command, stdout, **options):
-        if "--distributed-rank" not in command:
-            return real(command, stdout=stdout, **options)
-        number, rank = (
-            int(command[command.index(f"--distributed-{name}") + 1])
-            for name in ("world-size", "rank")
-        )
-        ranks.append(rank)
-        assert number == 3
+    def generate(program, user_dir, words):
+        assert {name: words[words.index(name) + 1] for name in wanted} == wanted
+        ranks.append(int(words[words.index("--distributed-rank") + 1]))
         if ranks == [0, 1]:
-            return SimpleNamespace(returncode=1)
-        for i in range(rank, 60, number):
-            stdout.write(f"S-{i}\tx\nH-{i}\t-1\tein mann {i} .\n".encode())
-        return SimpleNamespace(returncode=0)
+            raise RuntimeError("out of memory")
+        for i in range(ranks[-1], 60, 3):
+            print(f"S-{i}\tx\nH-{i}\t-1\tein mann {i} .")
 
-    monkeypatch.setattr(subprocess, "run", generate)
-    with pytest.raises(SystemExit, match="the same command continues after"):
-        program.main()
-    program.main()
+    monkeypatch.setattr(programs, "call", generate)
+    out = tmp_path / "out"
+    with pytest.raises(RuntimeError):
+        program.distil([str(prepared), *given, str(out)])
+    program.distil([str(prepared), *given, str(out)])
     assert ranks == [0, 1, 1, 2]
     units = lines(out / "text" / "train.de")
     text = [line.replace(" ", "").replace("\u2581", " ").strip() for line in units]
     assert text == [f"ein mann {i} ." for i in range(60)]
-    assert not [*tmp_path.glob(".*"), *out.glob("generate-*"), *out.glob("*.partial")]
+    assert not [*tmp_path.glob(".*"), *out.glob("*.partial")]
 
-    def train_on(command, **options):
-        if "--distributed-rank" in command:
-            model.write_bytes(b"another")
-        return generate(command, **options)
+    def train_on(*arguments):
+        Path(names[0]).write_bytes(b"another")
+        generate(*arguments)
 
     ranks[:] = [2]
-    monkeypatch.setattr(subprocess, "run", train_on)
-    monkeypatch.setattr(sys, "argv", [*words[:3], str(tmp_path / "new"), *words[4:]])
-    with pytest.raises(SystemExit, match=r"one\.pt changed meanwhile, so the transl"):
-        program.main()
+    monkeypatch.setattr(programs, "call", train_on)
+    with pytest.raises(UserError, match=r"other\.pt changed meanwhile, so the results"):
+        program.distil([str(prepared), *given, str(tmp_path / "new")])
 
 
 def test_the_translations_do_not_depend_on_the_parts(prepared, tmp_path) -> None:

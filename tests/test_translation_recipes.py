@@ -4,25 +4,23 @@ import fcntl
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import shell
-from commands import training_options
-from shell import SCRIPTS, fails, succeeds
+from shell import fails, succeeds
 from translation_corpus import TINY
 
 from fairseq_wsum.experiments.files import UserError
-from fairseq_wsum.experiments.recipe import changed_options, job
+from fairseq_wsum.experiments.recipe import changed_options
 from fairseq_wsum.experiments.recipes.translation import Transformer
 from fairseq_wsum.experiments.record import WITHOUT_EFFECT
 from fairseq_wsum.experiments.updates import count_updates
 
 pytest.importorskip("fairseq")
 
+OPTIONS = ".recipe.options"
 RECIPES = Path("..") / "examples" / "translation_multi30k"
 
 
@@ -34,10 +32,9 @@ RECIPES = Path("..") / "examples" / "translation_multi30k"
         (["--precision"], "argument --precision: expected one argument"),
         (["--cell", ""], "--cell : choose one of lstm"),
         (["--precision", "amp"], "--precision amp needs a GPU"),
-        (["--save-dir", "x"], "--save-dir: a recipe sets it to its --run; give that, or --out"),
         (["--out", "12:30"], "argument --out: 12:30: fairseq splits paths at ':'"),
         (["--gpus", "99"], "--gpus 99: torch sees "),
-        (["--restore-file", "x.pt"], "--restore-file: give --finetune-from-model FILE, which"),
+        (["--cell", "gru", "--fairseq-lstm"], "--fairseq-lstm: not allowed with argument --cell"),
     ],
     ids=" ".join,
 )
@@ -50,7 +47,7 @@ def test_a_recipe_folder_belongs_to_one_set_of_options(corpus, tmp_path):
     out = tmp_path / "my runs"
     recipe = [RECIPES / "opennmt.sh", "--own-corpus", "--data", corpus, "--out", out]
     command = succeeds(*recipe, "--cell", "no-srnn", "--dry-run")
-    assert "--arch wsum_lstm --cell no-srnn " in command
+    assert "--cell no-srnn --arch wsum_lstm " in command
     assert not out.exists()  # nothing was prepared or trained, so nothing is marked as done
     run = out / "no-srnn"
     out.mkdir()
@@ -59,68 +56,48 @@ def test_a_recipe_folder_belongs_to_one_set_of_options(corpus, tmp_path):
     other = [*recipe, "--cell", "no-srnn", "--decoder-cell", "lstm"]
     (run / "checkpoint_last.pt").touch()
     assert "has checkpoints of a training that is not this recipe's" in fails(*other)
-    assert not (run / "options").exists()
-    (run / "options").write_text("--arch another")
+    assert not (run / OPTIONS).exists()
+    (run / OPTIONS).write_text("--arch another")
     message = fails(*other)
     assert "trained with other options: --arch another there, --arch wsum_lstm now; " in message
-    assert "Give a new folder with --out" in message
-    assert (run / "options").read_text() == "--arch another"
-    (run / "options").write_text("")  # as a full disk once left it
-    shell.run(*other)  # the checkpoint is damaged, so the training fails
-    assert "--decoder-cell lstm" in (run / "options").read_text()
-    assert "--fairseq-lstm" in fails(*recipe, "--cell", "no-srnn", "--fairseq-lstm")
+    assert "Give the former options to continue, or a new folder with --out or --run" in message
+    assert (run / OPTIONS).read_text() == "--arch another"
 
 
-def test_a_signal_to_a_recipe_ends_its_preparation():
-    # what a logged job prints passes through the recipe, which has thus reached its wait
-    code = """import os
+def test_a_signal_to_a_recipe_ends_its_training_whose_output_is_shown_and_kept(tmp_path):
+    code = """import os, sys
 from fairseq_wsum.experiments import files, recipe
-with open(os.devnull, "wb") as log:
-    files.run(lambda: recipe.job(["bash", "-c", "echo $$; exec sleep 60"], log))"""
-    command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        preparation = int(process.stdout.readline())
+with open(sys.argv[1], "wb") as log:
+    command = ["bash", "-c", "printf a; echo $$ >&2; exec sleep 60"]
+    files.run(lambda: recipe.job(command, log, os.dup(0)))"""
+    command = [sys.executable, "-c", code, tmp_path / "log"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        shown = process.stdout.readline()  # it has passed through the recipe, which thus waits
         process.terminate()
         assert process.wait(20) == 143
+    assert (tmp_path / "log").read_bytes() == shown
     with pytest.raises(ProcessLookupError):
-        os.kill(preparation, 0)
+        os.kill(int(shown.removeprefix(b"a")), 0)
 
 
-def test_what_a_job_prints_is_shown_and_kept(tmp_path, capfdbinary):
-    with (tmp_path / "log").open("wb") as log:
-        assert job(["bash", "-c", "printf 'a\\nb'; printf c >&2; exit 3"], log) == 3
-    assert capfdbinary.readouterr().out == (tmp_path / "log").read_bytes() == b"a\nbc"
-
-
-def test_the_text_that_a_recipe_trains_on_is_one_of_its_options(tmp_path):
+@pytest.mark.parametrize(
+    ("options", "now"),
+    [(["--distilled", "/two"], "--distilled /two now"), ([], "no --distilled now")],
+    ids=["another", "none"],
+)
+def test_the_text_that_a_recipe_trains_on_is_one_of_its_options(options, now, tmp_path):
     """Even where the other options that follow from it are the same."""
-    recipe = Transformer("transformer")
-    recipe.read(["--run", str(tmp_path), "--distilled", str(tmp_path / "one")])
-    made = shlex.join(["--lr", "1", "--total-num-update", "90", *recipe.text_options()])
     (tmp_path / "checkpoint_last.pt").touch()
-    (tmp_path / "options").write_text(made)
-    recipe.check_folder(made)
-    other = f"was trained with other options: --distilled {tmp_path}/one there"
-    for options, now in (
-        (["--distilled", str(tmp_path / "two")], f"--distilled {tmp_path}/two now. Give"),
-        ([], "no --distilled now. Give"),
-    ):
-        recipe.read(["--run", str(tmp_path), *options])
-        made = shlex.join(["--lr", "1", "--total-num-update", "90", *recipe.text_options()])
-        with pytest.raises(UserError, match=f"{other}, {now}"):
-            recipe.check_folder(made)
-    # with twice as many GPUs
-    (tmp_path / "options").write_text("--lr 1 --total-num-update 90")
-    with pytest.raises(
-        UserError, match=r"trained for 90 updates: .* or give --total-num-update 90"
-    ):
-        recipe.check_folder("--lr 1 --total-num-update 45")
+    (tmp_path / OPTIONS).write_text("--lr 1 --distilled /one")
+    recipe = Transformer("transformer")
+    recipe.read(["--run", str(tmp_path), *options])
+    with pytest.raises(UserError, match=f"other options: --distilled /one there, {now}. Give"):
+        recipe.train_model(["--lr", "1"])
 
 
 def test_a_recipe_changes_nothing_in_a_folder_where_another_trains(tmp_path, monkeypatch):
     """Before its first checkpoint, too."""
-    (tmp_path / "options").write_text("--arch another")
-    (tmp_path / ".recipe.lock").write_text("process 7 on there")
+    (tmp_path / OPTIONS).write_text("--arch another")
     recipe = Transformer("transformer")
     recipe.read(["--run", str(tmp_path)])
     clock = iter(range(0, 1000, 15))
@@ -128,8 +105,8 @@ def test_a_recipe_changes_nothing_in_a_folder_where_another_trains(tmp_path, mon
     with (tmp_path / ".recipe.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(UserError, match=f"--run {tmp_path}: another run is writing there"):
-            recipe.train([])
-    assert (tmp_path / "options").read_text() == "--arch another"
+            recipe.train_model([])
+    assert (tmp_path / OPTIONS).read_text() == "--arch another"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +132,7 @@ def test_a_recipe_changes_nothing_in_a_folder_where_another_trains(tmp_path, mon
     ],
 )
 def test_only_options_that_change_the_model_make_a_difference(one, other, changed):
-    assert changed_options(shlex.join(one), shlex.join(other)) == changed
+    assert changed_options(one, other) == changed
 
 
 @pytest.mark.parametrize("cell", [["--cell", "no-srnn"], ["--fairseq-lstm"]], ids="".join)
@@ -173,24 +150,6 @@ def test_the_opennmt_recipe_trains_and_replaces_unknown_words(cell, corpus, tmp_
     assert f"  BLEU  {record['figures'][0]['score']:6.2f}  lower-cased tokens" in output
 
 
-def test_the_transformer_recipe_gives_every_model_the_same_training(tmp_path):
-    recipe = [RECIPES / "transformer.sh", "--out", tmp_path / "out", "--dry-run"]
-    ours, other, theirs = (
-        shlex.split(succeeds(*recipe, *options))
-        for options in ([], ["--cell", "sru"], ["--fairseq-transformer"])
-    )
-    assert "--arch wsum_transformer_multi30k --cell no-srnn-hidden" in " ".join(ours)
-    training = ours[ours.index("--criterion") :]
-    for command in (other, theirs):
-        assert command[command.index("--criterion") :] == training
-    rates = ("dropout", "attention_dropout", "activation_dropout")
-    for args in map(training_options, (ours, other, theirs)):
-        assert [getattr(args, rate, 0) for rate in rates] == [0.3, 0, 0]
-    assert "which has no other cells; leave out" in fails(
-        *recipe, "--cell", "sru", "--fairseq-transformer"
-    )
-
-
 RUN = "no-srnn-hidden"
 
 
@@ -203,7 +162,7 @@ def test_the_transformer_recipe_scores_a_model_of_a_small_corpus(corpus, tmp_pat
     succeeds(*recipe)
     log = (out / RUN / "train.log").read_text()
     ends = re.findall(r"num_updates (\d+) \| lr (\S+)", log)
-    assert f"--total-num-update {ends[-1][0]} " in (out / RUN / "options").read_text()
+    assert f"--total-num-update {ends[-1][0]} " in (out / RUN / OPTIONS).read_text()
     assert float(ends[-1][1]) == 0 < float(ends[-2][1])  # at the end of the training, not before
     record = json.loads((out / RUN / "score-test/scores.json").read_text())
     assert record["sentences"] == 7
@@ -224,39 +183,6 @@ def test_sentences_that_are_too_long_for_a_batch_are_not_counted(prepared, tmp_p
     log = succeeds(*command)
     assert "have invalid sizes and will be skipped" in log
     assert str(counted) == re.findall(r"num_updates (\d+)", log)[-1]
-
-
-def strong(tmp_path, *options):
-    """The command of the recipe, as words."""
-    recipe = [RECIPES / "strong.sh", "--out", tmp_path / "out", "--dry-run"]
-    return shlex.split(succeeds(*recipe, *options))
-
-
-def test_the_strong_recipe_trains_fairseqs_lstm_in_the_same_way(tmp_path):
-    ours, theirs = strong(tmp_path), strong(tmp_path, "--fairseq-lstm")
-    training = ours[ours.index("--criterion") :]
-    assert theirs[theirs.index("--criterion") :] == training
-    args = training_options(theirs)
-    sizes = [args.encoder_embed_dim, args.encoder_hidden_size, args.decoder_hidden_size]
-    assert (args.arch, *sizes, args.decoder_out_embed_dim) == ("lstm", 384, 384, 384, 384)
-    assert {args.dropout, args.encoder_dropout_out, args.decoder_dropout_in} == {0.45}
-    assert "which has no other cells; leave out" in fails(
-        RECIPES / "strong.sh", "--out", tmp_path, "--fairseq-lstm", "--cell", "gru"
-    )
-
-
-def test_the_hydra_example_equals_the_strong_recipe(tmp_path):
-    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-    from omegaconf import OmegaConf
-
-    recipe_cfg = convert_namespace_to_omegaconf(training_options(strong(tmp_path)))
-    example = OmegaConf.load(SCRIPTS / RECIPES / "strong.yaml")
-    # the model has a test of its own; fairseq-train finds the languages by the names of the files
-    for group, named in example.items():
-        for option in named if group not in ("model", "task") else ():
-            where = option in ("save_dir", "user_dir")
-            if not where and not OmegaConf.is_missing(named, option):
-                assert recipe_cfg[group][option] == named[option], f"{group}.{option}"
 
 
 def test_the_captions_of_the_small_study_can_be_prepared(tmp_path) -> None:

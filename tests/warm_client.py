@@ -14,8 +14,9 @@ import sys
 import time
 
 PATIENCE = 120  # seconds until a server answers, which imports before
-# The scripts of this project that always import fairseq.
-SCRIPTS = ("gains.py",)
+# In the words of a Python that imports fairseq.
+FAIRSEQ = ("fairseq_cli.", "gains.py", "experiments.recipes import", "experiments.score import",
+           "experiments.perplexity import", "experiments.distil import")  # fmt: skip
 
 
 def ask(folder: str, command: str, words: list[str]) -> None:
@@ -55,9 +56,7 @@ def imports_fairseq(command: str, words: list[str]) -> bool:
     """Whether the command always imports fairseq."""
     if command == "fairseq-wsum":
         return False
-    programs = any(word.startswith("fairseq_cli.") for word in words)
-    scripts = any(os.path.basename(word) in SCRIPTS for word in words)
-    return command.startswith("fairseq-") or programs or scripts
+    return command.startswith("fairseq-") or any(name in word for word in words for name in FAIRSEQ)
 
 
 if __name__ == "__main__":

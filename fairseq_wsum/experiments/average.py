@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +29,10 @@ def last_checkpoints(folder: Path, number: int) -> list[Path]:
 
     If there are fewer, those within epochs: checkpoint_<epoch>_<updates>.pt.
     """
-    epochs, updates = (
-        {
-            int(found[1]): path
-            for path in folder.iterdir()
-            if (found := re.fullmatch(name, path.name))
-        }
-        for name in (r"checkpoint(\d+)\.pt", r"checkpoint_\d+_(\d+)\.pt")
-    )
+    from fairseq.checkpoint_utils import checkpoint_paths
+
+    epochs = checkpoint_paths(str(folder))  # newest first
+    updates = checkpoint_paths(str(folder), r"checkpoint_\d+_(\d+)\.pt")
     chosen = epochs if len(epochs) >= number else updates
     if len(chosen) < number:
         raise UserError(
@@ -45,23 +40,20 @@ def last_checkpoints(folder: Path, number: int) -> list[Path]:
             f"{len(updates)} of updates; give a smaller number, or train with --keep-last-epochs "
             f"{number} or more and without --no-epoch-checkpoints"
         )
-    return [chosen[key] for key in sorted(chosen)[-number:]]
+    return [Path(path) for path in reversed(chosen[:number])]
 
 
 def average(paths: list[Path]) -> dict[str, Any]:
     """The last checkpoint with averaged weights and without the optimiser's state."""
     sums: dict[str, torch.Tensor] = {}
     for path in paths:
-        try:
-            problem = damage(path)
-        except OSError as error:
-            raise UserError(f"{path} cannot be read: {error.strerror}") from error
-        if problem is not None:
+        if (problem := damage(path)) is not None:
             raise UserError(
                 f"{path} is damaged: {problem}; move it to another folder to average the others"
             )
         state = read(path)
-        if sums and shapes_of(sums) != shapes_of(state["model"]):
+        shapes = {name: weight.shape for name, weight in state["model"].items()}
+        if sums and shapes != {name: weight.shape for name, weight in sums.items()}:
             raise UserError(f"{path} and {paths[0]} are different models; they cannot be averaged")
         for name, weight in state["model"].items():
             sums[name] = sums.get(name, 0) + weight.double()
@@ -70,7 +62,3 @@ def average(paths: list[Path]) -> dict[str, Any]:
             state["model"][name] = (sums[name] / len(paths)).to(weight.dtype)
     state["last_optimizer_state"] = None
     return state
-
-
-def shapes_of(weights: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
-    return {name: weight.shape for name, weight in weights.items()}

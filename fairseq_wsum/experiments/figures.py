@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import re
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sacrebleu.metrics import BLEU, CHRF
 from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
 
-from .files import UserError, lines_of
+from .files import UserError, lines_of, say
 
 UNKNOWN = "<unk>"
 ESCAPED = re.compile(r"&(?:amp|apos|gt|lt|quot|#\d+);")  # as Moses writes special characters
-
-
-@dataclass
-class Figure:
-    """One score. `signature` says how sacrebleu computed it, `text` on which form of the text."""
-
-    text: str
-    metric: str
-    score: float
-    signature: str
-    reference: str
 
 
 def replace_unknown(sentences: list[str], alignments: list[str], source: list[str]) -> list[str]:
@@ -42,9 +29,6 @@ def replace_unknown(sentences: list[str], alignments: list[str], source: list[st
             )
         )
     return done
-
-
-# Scoring
 
 
 def detokenised(sentences: list[str], prepared: dict[str, str]) -> list[str]:
@@ -70,11 +54,16 @@ def both_ways(
     prepared: dict[str, str],
     references: Path,
     subset: str,
-) -> list[Figure]:
-    """The scores, first those on the form of the text that the system was trained on."""
+) -> list[dict[str, Any]]:
+    """The scores, first those on the form of the text that the system was trained on.
+
+    Each has the form of the `text`, the `metric`, the `score`, sacrebleu's `signature` of how it
+    computed it, and the name of the `reference`.
+    """
+    target = prepared["target_lang"]
+    # without `tokenize`, sacrebleu chooses by the language: 13a for most
     tokens: dict[str, Any] = {"tokenize": "none", "force": True}
     # description, the system's sentences, form of the reference, lower case, options of BLEU
-    target = prepared["target_lang"]
     if prepared["text"] == "lc.norm.tok":
         ways = [
             ("lower-cased tokens", sentences, "lc.norm.tok", False, tokens),
@@ -83,22 +72,16 @@ def both_ways(
         ]
     else:
         approximate = "lower-cased tokens, approximate: tokenised by sacremoses"
-        tokenised = references / f"{subset}.lc.norm.tok.{target}"
+        system = lower_cased_tokens(detok, target, references / f"{subset}.lc.norm.tok.{target}")
         ways = [
             ("detokenised, cased", detok, "raw", False, {}),
-            (
-                approximate,
-                lower_cased_tokens(detok, target, tokenised),
-                "lc.norm.tok",
-                False,
-                tokens,
-            ),
+            (approximate, system, "lc.norm.tok", False, tokens),
         ]
     figures = []
     for text, system, reference, lower, options in ways:
         path = references / f"{subset}.{reference}.{target}"
         if not path.is_file():
-            print(f"not scored, as there is no {path}: {text}", file=sys.stderr)
+            say(f"not scored, as there is no {path}: {text}")
             continue
         right = lines_of(path)
         if len(right) != len(system):  # sacrebleu would silently score the first ones
@@ -106,10 +89,10 @@ def both_ways(
                 f"{path} has {len(right)} lines for {len(system)} translations: prepare the data "
                 "again from files with the same sentences in both forms"
             )
-        # without `tokenize`, sacrebleu chooses by the language: 13a for most
         bleu = BLEU(lowercase=lower, trg_lang=target, **options)
         for metric in (bleu, CHRF(lowercase=lower)):
             result = metric.corpus_score(system, [right])
+            figure = {"text": text, "metric": result.name, "score": result.score}
             signature = str(metric.get_signature())
-            figures.append(Figure(text, result.name, result.score, signature, path.name))
+            figures.append({**figure, "signature": signature, "reference": path.name})
     return figures

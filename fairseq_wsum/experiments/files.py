@@ -10,7 +10,6 @@ import math
 import os
 import platform
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -159,6 +158,13 @@ def hold(folder: Path, name: str, option: str) -> int:
     return file
 
 
+def refuse(options: Iterable[str], why: Mapping[str, str]) -> None:
+    """Raise an error if one of the options, given as words, is a key of `why`."""
+    for name in (option.partition("=")[0] for option in options):
+        if name in why:
+            raise UserError(f"{name}: {why[name]}")
+
+
 def few(names: list[str]) -> str:
     """At most three of the names, and the number of the others."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
@@ -211,31 +217,6 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 # Other programs
-
-
-def call(command: list[str], log: Path, printed: IO[bytes] | None = None) -> str | None:
-    """Run a program; return None, or what it has logged if it failed.
-
-    Args:
-        command: the command line.
-        log: a file for its messages, and for what it prints if `printed` is not given.
-        printed: a file for what it prints.
-    """
-    with log.open("wb") as messages:  # the program is killed if this process ends before it
-        done = subprocess.run(command, stdout=printed or messages, stderr=messages)
-    return None if done.returncode == 0 else log.read_text("utf-8", errors="replace")
-
-
-def failure(program: str, log: str) -> UserError:
-    """The error for a program of fairseq that has failed.
-
-    A ValueError is a message for the user, and stands alone. Otherwise the end of the log is shown.
-    """
-    last = log.strip().rpartition("\n")[2]
-    if last.startswith("ValueError: "):
-        return UserError(last.removeprefix("ValueError: "))
-    say("\n".join(log.splitlines()[-30:]))
-    return UserError(f"{program} failed; the end of its output is above")
 
 
 @contextmanager

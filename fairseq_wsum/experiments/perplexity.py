@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import math
 import re
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..argument_types import positive
 from ..files import whole
+from . import programs
 from .average import average_last
 from .files import (
     PACKAGE,
     UserError,
-    call,
     changed_meanwhile,
-    failure,
     folder,
     parse_data_first,
+    refuse,
     run,
     say,
     script_parser,
@@ -39,21 +42,34 @@ examples:
   scripts/perplexity.sh data-bin/ptb --checkpoint runs/lm/checkpoint_best.pt
   scripts/perplexity.sh data-bin/ptb --checkpoint runs/lm --average 5"""
 PART = "the perplexity would be of a part of the split; leave it out"
-LISTS = "this script prints perplexities only; run fairseq-eval-lm with "
-LISTS += f"--user-dir {PACKAGE} --task TASK"
 REFUSED = {
     "--path": "give the model with --checkpoint",
-    "--num-shards": PART,
-    "--shard-id": PART,
-    "--output-word-probs": LISTS,
-    "--output-word-stats": LISTS,
+    **dict.fromkeys(("--num-shards", "--shard-id"), PART),
 }
 START = "\u2581"  # the first character of each SentencePiece subword that begins a word
 
 
 def main() -> None:
     """Run the command line of this process."""
-    run(lambda: perplexity(*read_options(sys.argv[1:])))
+    run(lambda: perplexity(sys.argv[1:]))
+
+
+def perplexity(given: list[str]) -> None:
+    """Print the perplexities with a command line, and write them to --out."""
+    args, options = read_options(given)
+    model: Path = args.checkpoint
+    if args.average is not None:
+        model = model / f"average-{args.average}.pt"
+        averaged = average_last(args.checkpoint, args.average, model)
+        say(f"averaged {' '.join(averaged)} into {model}")
+    figures: dict[str, Any] = {}
+    with changed_meanwhile("--checkpoint", str(model)):
+        for split in args.splits:
+            figures |= _score(args, options, model, split)
+    if args.out is not None:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        with whole(args.out) as partial:
+            partial.write_text(json.dumps({**figures, "task": args.task}) + "\n")
 
 
 def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -79,113 +95,69 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add("--user-dir", default=str(PACKAGE), help=argparse.SUPPRESS)
     args, data, options = parse_data_first(parser, given)
     args.data = folder(data)
-    for name in (option.partition("=")[0] for option in options):
-        if name in REFUSED:
-            raise UserError(f"{name}: {REFUSED[name]}")
-    if not (args.data / "dict.txt").is_file():
-        raise UserError(
-            f"{args.data} has no dict.txt: give a folder that scripts/prepare_ptb.sh, "
-            "prepare_wikitext2.sh, prepare_gbw.sh, prepare_text.sh or fairseq-preprocess "
-            "--only-source made"
-        )
+    refuse(options, REFUSED)
     _check_paths(args)
     return args, options
 
 
 def _check_paths(args: argparse.Namespace) -> None:
-    model, out = args.checkpoint, args.out
-    if args.average is not None and not model.is_dir():
-        raise UserError(f"--average needs a folder, but --checkpoint {model} is not one")
-    if args.average is None and model.is_dir():
-        raise UserError(f"--checkpoint {model} is a folder: name a file in it, or use --average")
-    if not model.exists():
-        raise UserError(f"--checkpoint {model}: no such file")
+    data, model, out = args.data, args.checkpoint, args.out
+    if model.is_dir() != (args.average is not None):
+        raise UserError(f"--checkpoint {model}: name a file, or a folder with --average")
     args.splits = [split for split in args.splits.split(",") if split]
-    if not args.splits:
-        raise UserError("--splits: name at least one, such as valid,test")
     for split in args.splits:
-        if not (args.data / f"{split}.idx").is_file():
-            raise UserError(f"--splits {','.join(args.splits)}: {args.data} has no {split}")
-    if out is None:
-        return
-    if out.is_dir():
-        raise UserError(f"--out {out} is a folder: name a file in it")
-    if out.exists() and out.stat().st_size and not _is_ours(out):
+        if not (data / f"{split}.idx").is_file():
+            raise UserError(
+                f"--splits {','.join(args.splits)}: {data} has no {split}; DATA is a folder that "
+                "scripts/prepare_ptb.sh, prepare_text.sh and so on have made"
+            )
+    if out is not None and out.exists() and not _is_ours(out):
         raise UserError(
             f"--out {out} exists, and is not a result of this script: give another name"
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _is_ours(path: Path) -> bool:
     try:
         return "task" in json.loads(path.read_bytes())
-    except (TypeError, ValueError):
+    except (OSError, TypeError, ValueError):
         return False
-
-
-def perplexity(args: argparse.Namespace, options: list[str]) -> None:
-    """Print the perplexities, and write them to `args.out`."""
-    model: Path = args.checkpoint
-    if args.average is not None:
-        model = model / f"average-{args.average}.pt"
-        averaged = average_last(args.checkpoint, args.average, model)
-        say(f"averaged {' '.join(averaged)} into {model}")
-    figures: dict[str, Any] = {}
-    with changed_meanwhile("--checkpoint", str(model)):
-        for split in args.splits:
-            figures |= _score(args, options, model, split)
-    if args.out is not None:
-        with whole(args.out) as partial:
-            partial.write_text(json.dumps({**figures, "task": args.task}) + "\n")
 
 
 def _score(args: argparse.Namespace, options: list[str], model: Path, split: str) -> dict[str, Any]:
     """Run fairseq-eval-lm on a split."""
-    command = ["fairseq-eval-lm", str(args.data), "--user-dir", args.user_dir, "--task", args.task]
-    command += [f"--path={model}", "--gen-subset", split, "--log-format", "none"]
-    command += ["--distributed-world-size", "1", *options]
+    words = [str(args.data), *options, "--user-dir", args.user_dir, "--task", args.task]
+    words += [f"--path={model}", "--gen-subset", split]
+    words += ["--log-format", "none", "--distributed-world-size", "1"]
     # fairseq-eval-lm knows the subwords of subword-nmt only
     joined = args.post_process not in (None, "sentencepiece")
-    command += ["--post-process", args.post_process] if joined else []
-    with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary, "log")
-        failed = call(command, path)
-        log = path.read_text("utf-8", "replace")
-    if failed is not None:
-        raise failure("fairseq-eval-lm", failed)
-    if found := re.search(r".*samples have invalid sizes and will be skipped.*", log):
-        say(found[0])
+    words += ["--post-process", args.post_process] if joined else []
+    log = io.StringIO()
+    with programs.messages_in(log):
+        found = programs.call("eval_lm", args.user_dir, words)
+    if skipped := re.search(r".*samples have invalid sizes and will be skipped.*", log.getvalue()):
+        say(skipped[0])
         raise UserError(
             f"part of {split} was not scored, as some samples are longer than the model accepts; "
             "give a smaller --tokens-per-sample, or raise the model's limit with "
             "--model-overrides \"{'max_target_positions': 1024}\""
         )
-    bits = re.search(r"Loss \(base 2\): ([\d.a-z]+), Perplexity: ([\d.a-z]+)", log)
-    evaluated = re.search(r"Evaluated ([\d,]+) tokens", log)
-    if bits is None or evaluated is None:
-        raise UserError(f"fairseq-eval-lm gave no perplexity:\n{log}")
-    value, tokens = bits[2], int(evaluated[1].replace(",", ""))
-    if tokens == 0:
+    counted, starts = count_tokens(args.data, split)
+    if counted == 0:
         raise UserError(f"{split} has no tokens to score")
-    counted, unit = tokens, "subwords" if joined else "tokens"
-    shown = f"{tokens:,} {unit}"
-    if args.post_process == "sentencepiece" or "--add-bos-token" in options:
-        # fairseq-eval-lm counts the first tokens, which it does not score
-        in_text, words = count_tokens(args.data, split)
-        if "--add-bos-token" in options:
-            counted, shown = in_text, f"{in_text:,} {unit}"
-        if args.post_process == "sentencepiece":
-            if words == 0:
-                raise UserError(
-                    f"{args.data} has no SentencePiece subwords, as no word starts with {START}: "
-                    "omit --post-process sentencepiece"
-                )
-            value = f"{2 ** (float(bits[1]) * counted / words):.2f}"
-            counted, shown = words, f"{words} words, {counted:,} tokens"
-    print(f"{split}: perplexity {value} ({shown})", flush=True)
-    # JSON has no inf and nan
-    number: Any = value if value in ("inf", "nan") else float(value)
+    value, unit = found["perplexity"], "subwords" if joined else "tokens"
+    shown = f"{counted:,} {unit}"
+    if args.post_process == "sentencepiece":
+        if starts == 0:
+            raise UserError(
+                f"{args.data} has no SentencePiece subwords, as no word starts with {START}: "
+                "omit --post-process sentencepiece"
+            )
+        value = 2 ** (found["loss"] * counted / starts)
+        shown, counted = f"{starts} words, {counted:,} tokens", starts
+    print(f"{split}: perplexity {value:.2f} ({shown})", flush=True)
+    rounded = f"{value:.2f}"  # JSON has no inf and nan
+    number: Any = float(rounded) if math.isfinite(value) else rounded
     return {split: number, **({} if joined else {f"{split}_tokens": counted})}
 
 
@@ -198,11 +170,7 @@ def count_tokens(data: Path, split: str) -> tuple[int, int]:
 
     dictionary = Dictionary.load(str(data / "dict.txt"))
     sentences = data_utils.load_indexed_dataset(str(data / split), dictionary)
-    starts = [symbol.startswith(START) for symbol in dictionary.symbols]
-    starts[dictionary.eos()] = any(starts)
-    tokens = words = 0
-    for k in range(len(sentences)):
-        units = sentences[k].tolist()
-        tokens += len(units)
-        words += sum(starts[unit] for unit in units)
-    return tokens, words
+    starts = np.array([symbol.startswith(START) for symbol in dictionary.symbols])
+    starts[dictionary.eos()] = starts.any()
+    words = sum(int(starts[sentences[k].numpy()].sum()) for k in range(len(sentences)))
+    return int(sentences.sizes.sum()), words

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import shlex
-import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +17,8 @@ from .average import average_last
 from .corpora import FORMS
 from .figures import both_ways, detokenised, replace_unknown
 from .files import (
-    PACKAGE,
     UserError,
-    call,
     changed_meanwhile,
-    failure,
     folder,
     lines_of,
     parse_data_first,
@@ -36,8 +29,7 @@ from .files import (
     write_lines,
 )
 from .folder import read_translation_record
-from .generated import TOO_LONG, arrange, tagged
-from .translating import check_options, direction, value_of
+from .translating import add_options, check_options, direction, generate, read_generated
 
 DESCRIPTION = """\
 Translate a split of DATA (a folder of scripts/prepare_multi30k.sh) and score it in both ways: as
@@ -61,12 +53,54 @@ examples:
 # of the record of the data, for scoring a translation
 NEEDED = ("text", "units", "max_words", "own_corpus", "source_lang", "target_lang")
 SCORES = "scores.json"  # marks a folder as one of this program
-OURS = ("hypotheses.lenpen*", "generate.lenpen*.txt", "average.pt")
+OURS = ("average.pt", "generate.lenpen*.txt", "hypotheses.lenpen*")  # what else it may have
 
 
 def main() -> None:
     """Run the command line of this process."""
-    run(lambda: score(*read_options(sys.argv[1:])))
+    run(lambda: score(sys.argv[1:]))
+
+
+def score(given: list[str]) -> None:
+    """Translate and score with a command line; the results are in --out once they are complete."""
+    args, options = read_options(given)
+    record = read_translation_record(args.data, (*NEEDED, "post_process"))
+    if args.replace_unk and record["post_process"]:
+        raise UserError("--replace-unk needs data of --units words: BPE has no unknown words")
+    args.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=args.out.resolve().parent, prefix=".score.") as temporary:
+        work, model = Path(temporary), args.model
+        averaged: list[str] = []
+        if args.average is not None:
+            model = str(work / "average.pt")
+            averaged = average_last(args.folder, args.average, Path(model))
+            args.model = str(args.out / "average.pt")  # where it will be
+            say(f"averaged {' '.join(averaged)}")
+        source, target = direction(Path(model.partition(":")[0]), record)
+        record |= {"source_lang": source, "target_lang": target}
+        _check_references(args.data, args.subset, target)
+        results = []
+        with changed_meanwhile("--checkpoints", model):
+            for penalty in args.lenpen:
+                say(
+                    f"translating {args.subset} from {source} to {target} with "
+                    f"{' '.join(averaged) or model}, beam {args.beam}, length penalty {penalty}"
+                )
+                printed, log = work / f"generate.lenpen{penalty}.txt", work / "generate.log"
+                words = ["--path", model, "--gen-subset", args.subset, f"--lenpen={penalty}"]
+                words += ["--distributed-world-size", "1"]
+                if args.replace_unk:
+                    # fairseq's own --replace-unk needs the data as text
+                    words += ["--print-alignment", "hard"]
+                generate(args, record, [*words, *options], printed, log)
+                results.append(_figures(args, record, penalty, work))
+        best = _write(args, options, record, results, averaged, work)
+        for old in [path for name in OURS for path in args.out.glob(name)]:
+            old.unlink()
+        for new in sorted(work.iterdir()):  # SCORES, the last one, stays until then
+            new.replace(args.out / new.name)
+    _show(args, results, best)
+    say(f"written to {args.out / SCORES}")
 
 
 def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -81,15 +115,12 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     help = "average the checkpoints of the last N epochs in DIR or, if it has fewer, the last N "
     help += "of --save-interval-updates"
     add("--average", type=positive, metavar="N", help=help)
-    add(
-        "--subset", "--gen-subset", choices=("test", "valid"), default="test", help="(default test)"
-    )
-    add("--beam", type=positive, default=5, metavar="N", help="beam size (default 5)")
+    help = "(default test)"
+    add("--subset", "--gen-subset", choices=("test", "valid"), default="test", help=help)
     help = "length penalty (default 1). Several print a table and keep the best; they need "
     help += "--subset valid, as choosing on the test set would flatter the result"
-    add("--lenpen", type=_penalties, default=["1"], metavar="P[,P...]", help=help)
-    help = "sentences per batch (default 64)"
-    add("--batch-size", type=positive, default=64, metavar="N", help=help)
+    add("--lenpen", type=penalties, default=["1"], metavar="P[,P...]", help=help)
+    add_options(parser, batch_size=64)
     help = "fp32 (default), or bf16, which is faster on a CPU with AVX-512"
     add("--precision", choices=("fp32", "bf16"), default="fp32", help=help)
     help = "replace every unknown word by the source word with the most attention; for data "
@@ -98,13 +129,9 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add("--replace-unk", action="store_true", help=help)
     help = "folder for the results (default DIR/score-S)"
     add("--out", type=folder, metavar="FOLDER", help=help)
-    help = "fairseq modules to load, for a cell of your own (default: this plugin)"
-    add("--user-dir", type=Path, default=PACKAGE, metavar="DIR", help=help)
-    words = iter(given)
-    # argparse would take a list that begins with a minus sign for an option
-    joined = [f"{word}={next(words, '')}" if word == "--lenpen" else word for word in words]
-    args, data, options = parse_data_first(parser, joined)
+    args, data, options = parse_data_first(parser, given)
     args.data = folder(data)
+    check_options(args, options)
     if args.precision == "bf16":
         options.append("--bf16")
     if args.subset == "test" and len(args.lenpen) > 1:
@@ -112,96 +139,40 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
             f"--lenpen {','.join(args.lenpen)} with --subset test: choose the penalty with "
             "--subset valid first"
         )
-    if not (args.data / "prepared.json").is_file():
-        raise UserError(
-            f"{args.data} has no prepared.json; make the data with scripts/prepare_multi30k.sh, or "
-            "with prepare_translation.sh for text of your own, or translate it with "
-            "fairseq-generate"
-        )
-    if not args.user_dir.is_dir():
-        raise UserError(f"--user-dir {args.user_dir}: no such folder")
     _check_models(args)
     return args, options
 
 
-def _penalties(text: str) -> list[str]:
+def penalties(text: str) -> list[str]:
+    """The type of --lenpen."""
     found = text.split(",")
-    try:
-        finite = all(math.isfinite(float(penalty)) for penalty in found)
-    except ValueError:
-        finite = False
-    if not finite:
-        raise argparse.ArgumentTypeError(f"{text}: give numbers, such as 0.6,1.0")
+    _ = [float(penalty) for penalty in found]
     return found
 
 
 def _check_models(args: argparse.Namespace) -> None:
     """Check the models; set `model`, the path for fairseq-generate, and `folder`, their folder."""
-    if ":" in args.checkpoints and Path(args.checkpoints).exists():
-        raise UserError(
-            f"--checkpoints {args.checkpoints}: fairseq splits paths at ':'; give a path without "
-            "one, such as a link to it"
-        )
     members = [Path(name) for name in args.checkpoints.split(":")]
     for member in members:
         if not member.exists() or member == Path():
-            raise UserError(f"--checkpoints {member}: no such file or folder")
+            raise UserError(
+                f"--checkpoints {member}: no such file or folder (a ':' ends the name of a model)"
+            )
     first = members[0]
     args.model, args.folder = args.checkpoints, first if first.is_dir() else first.parent
-    if len(members) > 1:
-        if not all(member.is_file() for member in members):
-            raise UserError(f"--checkpoints {args.checkpoints}: an ensemble needs files")
-        if args.out is None:
-            raise UserError("an ensemble needs --out FOLDER for its scores")
-    elif first.is_dir():
+    if len(members) > 1 and (args.out is None or any(member.is_dir() for member in members)):
+        raise UserError("an ensemble needs files, and --out FOLDER for its scores")
+    if args.average is not None and not first.is_dir():
+        raise UserError(f"--average needs a folder, and --checkpoints {first} is none")
+    if args.average is None and first.is_dir():
         args.model = str(first / "checkpoint_best.pt")
-        if args.average is None and not Path(args.model).is_file():
+        if not Path(args.model).is_file():
             raise UserError(
                 f"{first} has no checkpoint_best.pt; name a checkpoint file, or use --average"
             )
-    if args.average is not None and not first.is_dir():
-        raise UserError(f"--average needs a folder, and --checkpoints {args.checkpoints} is none")
     args.out = args.out or args.folder / f"score-{args.subset}"
-    if args.out.is_file() or (args.out.is_symlink() and not args.out.exists()):
-        raise UserError(f"--out {args.out} is no folder; give a folder")
     if args.out.is_dir() and any(args.out.iterdir()) and not (args.out / SCORES).is_file():
         raise UserError(f"--out {args.out} has other files in it; give a new folder")
-
-
-def score(args: argparse.Namespace, options: list[str]) -> None:
-    """Translate and score; the results are in `args.out` once they are complete."""
-    record = read_translation_record(args.data, (*NEEDED, "post_process"))
-    check_options(options, record["post_process"])
-    paths = args.model.split(":")
-    if args.average is not None:  # the direction is that of any checkpoint in the folder
-        paths = sorted(map(str, args.folder.glob("checkpoint*.pt")))[:1]
-    source, target = direction(paths, record, options)
-    _check_references(args.data, args.subset, target)
-    if args.replace_unk and record["post_process"]:
-        raise UserError("--replace-unk needs data of --units words: BPE has no unknown words")
-    prepared = {**record, "source_lang": source, "target_lang": target}
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=args.out.parent, prefix=".score.") as temporary:
-        work = Path(temporary, "score")  # it becomes OUT, or its files move there
-        work.mkdir()
-        averaged: list[str] = []
-        if args.average is not None:
-            averaged = average_last(args.folder, args.average, work / "average.pt")
-            args.model = str(work / "average.pt")
-            say(f"averaged {' '.join(averaged)}")
-        with changed_meanwhile("--checkpoints", args.model):
-            for penalty in args.lenpen:
-                say(
-                    f"translating {args.subset} from {source} to {target} with "
-                    f"{' '.join(averaged) or args.model}, beam {args.beam}, length penalty "
-                    f"{penalty}"
-                )
-                _translate(args, options, prepared, penalty, work)
-        if averaged:
-            args.model = str(args.out / "average.pt")  # where it will be
-        _score(args, options, prepared, averaged, work)
-        _move(work, args.out)
-    say(f"written to {args.out / SCORES}")
 
 
 def _check_references(data: Path, subset: str, target: str) -> None:
@@ -217,95 +188,52 @@ def _check_references(data: Path, subset: str, target: str) -> None:
         raise UserError(f"sacrebleu cannot tokenise {target}: {str(error).strip()}") from error
 
 
-def _translate(
-    args: argparse.Namespace,
-    options: list[str],
-    prepared: Mapping[str, Any],
-    penalty: str,
-    work: Path,
-) -> None:
-    """Run fairseq-generate with a length penalty."""
-    command = ["fairseq-generate", str(args.data), "--path", args.model]
-    command += ["--gen-subset", args.subset, "--beam", str(args.beam), f"--lenpen={penalty}"]
-    command += ["--source-lang", prepared["source_lang"], "--target-lang", prepared["target_lang"]]
-    command += ["--batch-size", str(args.batch_size), "--user-dir", str(args.user_dir)]
-    # fairseq's default multiple would drop the last sentences
-    command += ["--required-batch-size-multiple", "1", "--distributed-world-size", "1"]
-    if prepared["post_process"]:
-        command += ["--post-process", prepared["post_process"]]
+def _figures(
+    args: argparse.Namespace, record: dict[str, Any], penalty: str, work: Path
+) -> dict[str, Any]:
+    """Score what fairseq-generate printed with a length penalty."""
+    subset, target = args.subset, record["target_lang"]
+    source = lines_of(args.data / "text" / f"{subset}.{record['source_lang']}")
+    printed = [work / f"generate.lenpen{penalty}.txt"]
+    sentences = read_generated(printed, "H", len(source))
     if args.replace_unk:
-        # fairseq's own --replace-unk needs the data as text; `replace_unknown` has these alignments
-        command += ["--print-alignment", "hard"]
-    with (work / f"generate.lenpen{penalty}.txt").open("wb") as printed:
-        log = call([*command, *options], work / "generate.log", printed)
-    if log is None:
-        return
-    if found := TOO_LONG.search(log):
-        raise UserError(
-            f"{args.subset} has a sentence longer than the model accepts ({found[1]}), and a score "
-            "needs every sentence. An LSTM itself has no limit: raise the model's with "
-            "--max-source-positions N --max-target-positions N --model-overrides "
-            "\"{'max_source_positions': N, 'max_target_positions': N}\""
-        )
-    error = failure("fairseq-generate", log)
-    if "--print-alignment" in log:
-        raise UserError(f"--replace-unk needs --print-alignment, which failed: {error}")
-    raise error
+        alignments = read_generated(printed, "A", len(source))
+        sentences = replace_unknown(sentences, alignments, source)
+    detok = detokenised(sentences, record)
+    write_lines(work / f"hypotheses.lenpen{penalty}.{target}", sentences)
+    write_lines(work / f"hypotheses.lenpen{penalty}.detok.{target}", detok)
+    figures = both_ways(sentences, detok, record, args.data / "reference", subset)
+    return {"lenpen": float(penalty), "figures": figures}
 
 
-def _score(
+def _write(
     args: argparse.Namespace,
     options: list[str],
     prepared: dict[str, Any],
+    results: list[dict[str, Any]],
     averaged: list[str],
     work: Path,
-) -> None:
-    """Score what fairseq-generate printed, and write scores.json."""
-    source, target, subset = prepared["source_lang"], prepared["target_lang"], args.subset
-    expected = len(lines_of(args.data / "text" / f"{subset}.{target}"))
-    results: list[dict[str, Any]] = []
-    for lenpen in args.lenpen:
-        printed = lines_of(work / f"generate.lenpen{lenpen}.txt")
-        sentences = arrange(tagged(printed, "H"), expected, "hypotheses")
-        if args.replace_unk:
-            words = lines_of(args.data / "text" / f"{subset}.{source}")
-            alignments = arrange(tagged(printed, "A"), expected, "alignments")
-            sentences = replace_unknown(sentences, alignments, words)
-        detok = detokenised(sentences, prepared)
-        write_lines(work / f"hypotheses.lenpen{lenpen}.{target}", sentences)
-        write_lines(work / f"hypotheses.lenpen{lenpen}.detok.{target}", detok)
-        figures = both_ways(sentences, detok, prepared, args.data / "reference", subset)
-        results.append({"lenpen": float(lenpen), "figures": [asdict(f) for f in figures]})
+) -> dict[str, Any]:
+    """Write scores.json, and return the best result."""
     best = max(results, key=lambda result: result["figures"][0]["score"])
     record = {
         **best,
-        "subset": subset,
-        "sentences": expected,
+        "subset": args.subset,
+        "sentences": len(lines_of(args.data / "text" / f"{args.subset}.{prepared['target_lang']}")),
         "checkpoint": args.model,
         "averaged": averaged,
         "beam": args.beam,
         "replace_unk": args.replace_unk,
         "generate_options": shlex.join(options),
-        "note": _note(options),
         "data": {name: prepared[name] for name in NEEDED},
         "tried": results,
         "versions": versions("fairseq", "fairseq-fixed", "torch", "sacrebleu", "sacremoses"),
     }
     (work / SCORES).write_text(json.dumps(record, indent=2) + "\n")
-    _show(results, best, args, record["note"])
+    return best
 
 
-def _note(options: list[str]) -> str | None:
-    """What a reader of the scores must know about them, if anything."""
-    size = value_of(options, "--prefix-size") or "0"
-    if size == "0":
-        return None
-    return f"the first {size} units of each translation are those of its reference (--prefix-size)"
-
-
-def _show(
-    results: list[dict[str, Any]], best: dict[str, Any], args: argparse.Namespace, note: str | None
-) -> None:
+def _show(args: argparse.Namespace, results: list[dict[str, Any]], best: dict[str, Any]) -> None:
     if len(results) > 1:
         first = best["figures"][0]
         print(f"{first['metric']} {args.subset}, {first['text']}, {first['signature']}")
@@ -316,20 +244,3 @@ def _show(
     for figure in best["figures"]:
         print(f"  {figure['metric']:5} {figure['score']:6.2f}  {figure['text']}")
         print(f"                {figure['signature']}")
-    if note:
-        print(f"note: {note}")
-
-
-def _move(work: Path, out: Path) -> None:
-    """Let new results take the place of what an earlier run left, and of nothing else.
-
-    The old scores.json, which marks the folder, stays until the new one takes its place.
-    """
-    out.mkdir(exist_ok=True)
-    new = {path.name for path in work.iterdir()}
-    for pattern in OURS:
-        for old in out.glob(pattern):
-            if old.name not in new:
-                old.unlink()
-    for name in sorted(new, key=lambda name: name == SCORES):
-        shutil.move(work / name, out / name)

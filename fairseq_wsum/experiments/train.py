@@ -16,7 +16,7 @@ from joblib import cpu_count
 
 from ..argument_types import positive
 from ..products import has_fast_bfloat16
-from .files import PACKAGE, UserError, hold, named, parse_data_first, run, say, script_parser
+from .files import PACKAGE, UserError, hold, named, parse_data_first, refuse, run, say, script_parser
 from .restore import restore_last
 
 DESCRIPTION = """\
@@ -129,9 +129,7 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
             f"--gpus {args.gpus} and --cpu-processes {args.cpu_processes} exclude each other; give "
             "only one"
         )
-    for option, why in REFUSED.items():
-        if option in options:
-            raise UserError(f"{option}: {why}")
+    refuse(options, REFUSED)
     if not args.user_dir or not Path(args.user_dir).is_dir():
         raise UserError(f"--user-dir {args.user_dir}: no such folder")
     for name in ("finetune_from_model", "restore_file"):

@@ -1,102 +1,133 @@
-"""What is checked before fairseq-generate runs: its options, and the direction of the models."""
+"""Translate with fairseq-generate: its options, the direction of the models, and its output."""
 
 from __future__ import annotations
 
+import argparse
+import re
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
+from ..argument_types import positive
 from ..checkpoint_files import languages, read
-from .files import UserError
+from . import programs
+from .files import PACKAGE, UserError, folder, lines_of, open_text, refuse
 
+DIRECTION = "the direction is that of the models; leave it out"
+UNITS = "the units of the data are joined in any case; leave it out"
 INCOMPLETE = "the translations would be incomplete, or not here; leave it out"
 REFUSED = {
-    "--quiet": INCOMPLETE,
-    "--results-path": INCOMPLETE,
-    "--skip-invalid-size-inputs-valid-test": INCOMPLETE,
+    **dict.fromkeys(
+        ("--quiet", "--results-path", "--skip-invalid-size-inputs-valid-test"), INCOMPLETE
+    ),
     "--path": "name the models with --checkpoints",
     "--score-reference": "fairseq-generate would return the references in place of translations; "
     "run it yourself to get the model's scores of them",
+    "--prefix-size": "words of the references would begin the translations; leave it out",
+    **dict.fromkeys(("--source-lang", "-s", "--target-lang", "-t"), DIRECTION),
+    **dict.fromkeys(("--post-process", "--remove-bpe"), UNITS),
 }
-JOINING = ("--post-process", "--remove-bpe")  # two names of one option, whose value may be left out
-SOURCE, TARGET = ("--source-lang", "-s"), ("--target-lang", "-t")
 
 
-def check_options(options: list[str], post_process: str | None) -> None:
-    """Check options for fairseq-generate.
-
-    Args:
-        options: the options, as given on the command line.
-        post_process: how the data's units are joined to words; None for words.
-    """
-    for option in map(name_of, options):
-        if option in REFUSED:
-            raise UserError(f"{option}: {REFUSED[option]}")
-        if option in JOINING and (value := value_of(options, option) or "@@ ") != post_process:
-            units = f"{post_process} units, which this script joins" if post_process else "words"
-            raise UserError(f"{option} {value}: the data consist of {units}; leave the option out")
+def add_options(parser: argparse.ArgumentParser, batch_size: int) -> None:
+    """Add the options that all translations share, except --checkpoints and --lenpen."""
+    add = parser.add_argument
+    add("--beam", type=positive, default=5, metavar="N", help="beam size (default 5)")
+    help = f"sentences per batch (default {batch_size})"
+    add("--batch-size", type=positive, default=batch_size, metavar="N", help=help)
+    help = "fairseq modules to load, for a cell of your own (default: this plugin)"
+    add("--user-dir", type=folder, default=PACKAGE, metavar="DIR", help=help)
 
 
-def direction(
-    checkpoints: Sequence[str], data: Mapping[str, str], options: list[str]
-) -> tuple[str, str]:
-    """The languages from and into which models translate, as their checkpoints record them.
+def check_options(args: argparse.Namespace, options: list[str]) -> None:
+    """Check what `add_options` has added, and options for fairseq-generate."""
+    refuse(options, REFUSED)
+    if not args.user_dir.is_dir():
+        raise UserError(f"--user-dir {args.user_dir}: no such folder")
+
+
+def direction(checkpoint: Path, data: Mapping[str, str]) -> tuple[str, str]:
+    """The languages from and into which a model translates, as its checkpoint records them.
 
     A data folder serves both directions, and with a joined dictionary any model of either accepts
     any of its texts.
 
     Args:
-        checkpoints: the files of the models.
+        checkpoint: the file of the model.
         data: the record of the data folder, whose direction counts for models that record none.
-        options: options for fairseq-generate, which may name the direction, too.
+    """
+    try:
+        found = languages(read(checkpoint, mmap=True))
+    except Exception:  # a damaged file can raise anything; fairseq reports it
+        found = None
+    return found or (data["source_lang"], data["target_lang"])
+
+
+def generate(
+    args: argparse.Namespace,
+    prepared: Mapping[str, Any],
+    options: list[str],
+    printed: Path,
+    log: Path,
+) -> None:
+    """Run fairseq-generate.
+
+    Args:
+        args: `data`, and what `add_options` has added.
+        prepared: the record of the data, with the direction of the models.
+        options: other options of fairseq-generate.
+        printed: the file that gets the translations.
+        log: the file that gets its messages, after those that it has.
 
     Raises:
-        UserError: the models, the data and the options do not have one direction in common.
+        UserError: the text has a sentence that is longer than the models accept.
     """
-    wanted = data["source_lang"], data["target_lang"]
-    found = {path: pair for path in checkpoints if (pair := recorded(path)) is not None}
-    for path, pair in found.items():
-        if sorted(pair) != sorted(wanted):
-            raise UserError(
-                f"--checkpoints {path} translates {shown(pair)}, and the data are {shown(wanted)}: "
-                "give the data that the model was trained with"
-            )
-    if len(set(found.values())) > 1:
-        each = ", ".join(f"{path} {shown(pair)}" for path, pair in found.items())
-        raise UserError(f"--checkpoints of models that translate in two directions: {each}")
-    pair = next(iter(found.values()), wanted)
-    for names, lang in zip((SOURCE, TARGET), pair, strict=True):
-        for name in names:
-            if (given := value_of(options, name)) not in (None, lang):
-                raise UserError(
-                    f"{name} {given}: --checkpoints {':'.join(checkpoints)} translates "
-                    f"{shown(pair)}; leave the option out"
-                )
-    return pair
-
-
-def recorded(path: str) -> tuple[str, str] | None:
-    """The languages in a checkpoint; None if it names none. fairseq reports a damaged file."""
+    words = [str(args.data), "--batch-size", str(args.batch_size), "--beam", str(args.beam)]
+    words += ["--source-lang", prepared["source_lang"], "--target-lang", prepared["target_lang"]]
+    # fairseq's default multiple would drop the last sentences
+    words += ["--required-batch-size-multiple", "1", "--user-dir", str(args.user_dir)]
+    words += ["--log-format", "simple", "--log-interval", "10"]
+    if prepared["post_process"]:
+        words += ["--post-process", prepared["post_process"]]
     try:
-        return languages(read(Path(path), mmap=True))
-    except Exception:  # a damaged file can raise anything
-        return None
+        with (
+            open_text(printed, "w") as output,
+            open_text(log, "a") as messages,
+            programs.messages_in(messages),
+            redirect_stdout(output),
+        ):
+            programs.call("generate", args.user_dir, [*words, *options])
+    except Exception as error:
+        if found := re.search(r"Size of sample #\d+ is invalid .*(?=, skip this ex)", str(error)):
+            limits = "{'max_source_positions': N, 'max_target_positions': N}"
+            raise UserError(
+                f"the text has a sentence longer than the model accepts ({found[0]}). An LSTM has "
+                "no limit itself: raise that of the model with --max-source-positions N "
+                f'--max-target-positions N --model-overrides "{limits}"'
+            ) from error
+        raise
 
 
-def shown(pair: tuple[str, str]) -> str:
-    return f"{pair[0]} to {pair[1]}"
+def read_generated(paths: Sequence[Path], tag: str, expected: int) -> list[str]:
+    """The last column of the lines `TAG-number<TAB>...`, in the order of the text.
 
+    Args:
+        paths: what fairseq-generate printed.
+        tag: H for hypotheses, of which the first counts for each number; A for alignments.
+        expected: how many there must be.
 
-def name_of(option: str) -> str:
-    return option.partition("=")[0]
-
-
-def value_of(options: list[str], name: str) -> str | None:
-    """The last value of an option; None if it is not given, or without a value."""
-    found = None
-    for option, following in pairwise([*options, "--"]):
-        if option == name:
-            found = None if following.startswith("--") else following
-        elif option.startswith(f"{name}="):
-            found = option.partition("=")[2]
-    return found
+    Raises:
+        UserError: one is missing.
+    """
+    found: dict[int, str] = {}
+    for path in paths:
+        for line in lines_of(path):
+            if match := re.match(rf"{tag}-(\d+)\t", line):
+                found.setdefault(int(match[1]), line.rpartition("\t")[2])
+    if sorted(found) != list(range(expected)):
+        raise UserError(
+            f"fairseq-generate gave translations of {len(found)} of {expected} sentences: leave "
+            "out options such as --quiet, --results-path or --distributed-rank"
+        )
+    return [found[i] for i in range(expected)]

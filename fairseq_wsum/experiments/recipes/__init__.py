@@ -1,4 +1,6 @@
-"""Recipes: prepare a corpus, train a model on it, and score it. `examples/*/*.sh` call them.
+"""Recipes: prepare a corpus, train a model on it, and score it.
+
+`examples/*/*.sh` call them, and so does `python -m fairseq_wsum.experiments.recipes NAME`.
 
 The hyper-parameters of a recipe are in NAME.yaml, and what is special about it in a class.
 """
@@ -25,5 +27,7 @@ KINDS: dict[str, type[Recipe]] = {
 
 def main() -> None:
     """Run a recipe: its name and its options are the command line of this process."""
-    name, *given = sys.argv[1:]
+    name, *given = sys.argv[1:] or [""]
+    if name not in KINDS:
+        sys.exit(f"usage: recipes NAME [options]; NAME is one of {', '.join(KINDS)}")
     run(lambda: KINDS[name](name).main(given))

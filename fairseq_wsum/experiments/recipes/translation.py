@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...argument_types import positive
 from ..files import UserError, folder, lines_of, write_lines
-from ..recipe import ROOT, Recipe, words
+from ..recipe import ROOT, Recipe
 
 
 class Translation(Recipe):
@@ -18,21 +18,25 @@ class Translation(Recipe):
 
     def score(self) -> None:
         """Average the last checkpoints, choose the length penalty, and score the test set."""
-        saved = self.epochs_saved(10)
-        model: list[object] = ["--checkpoints", self.run, *(["--average", saved] if saved else [])]
-        valid, test = self.results("score-valid"), self.results("score-test")
-        penalties = "0.6,1.0,1.4,1.8"
-        self.call_on_data(
-            "score.sh", *model, "--subset", "valid", "--lenpen", penalties, "--out", valid
-        )
+        model = ["--checkpoints", str(self.run), *self.average(10)]
+        valid = self.score_set("valid", *model, "--lenpen", "0.6,1.0,1.4,1.8")
         lenpen = json.loads((valid / "scores.json").read_text())["lenpen"]
-        self.call_on_data("score.sh", *model, "--subset", "test", "--lenpen", lenpen, "--out", test)
+        self.score_set("test", *model, "--lenpen", str(lenpen))
 
-    def score_last(self, *options: object) -> None:
+    def score_last(self, *options: str) -> None:
         """Score the last checkpoint on both sets."""
+        model = ["--checkpoints", str(self.run / "checkpoint_last.pt")]
         for subset in ("valid", "test"):
-            given = ["--checkpoints", self.run / "checkpoint_last.pt", "--subset", subset, *options]
-            self.call_on_data("score.sh", *given, "--out", self.results(f"score-{subset}"))
+            self.score_set(subset, *model, *options)
+
+    def score_set(self, subset: str, *options: str) -> Path:
+        """Score a set, and return the folder of the scores."""
+        from ..score import score
+
+        out = self.results(f"score-{subset}")
+        given = [*options, "--subset", subset, "--out", out, *self.score_options()]
+        score([str(self.data), *given])
+        return Path(out)
 
 
 class OpenNMT(Translation):
@@ -41,7 +45,7 @@ class OpenNMT(Translation):
     def score(self) -> None:
         # fairseq's LSTM moves the padding to the right, and with it its attention weights, so that
         # --replace-unk would take the wrong word in a batch with padding.
-        options = ["--lenpen", 0, "--batch-size", 1 if self.is_peer else 64]
+        options = ["--lenpen", "0", "--batch-size", "1" if self.is_peer else "64"]
         given = f" {' '.join(self.options).replace('=', ' ')} ".lower()
         without = re.search(r" --decoder-attention (none|0|no|off|false) ", given)
         self.score_last(*options, *([] if without else ["--replace-unk"]))
@@ -59,31 +63,20 @@ class Transformer(Translation):
             raise UserError("--distilled needs --run FOLDER, a folder for this training")
 
     def text(self) -> str:
-        distilled = self.args.distilled
-        if distilled is None:
+        if self.args.distilled is None:
             return super().text()
-        for path in self.data.glob("dict.*.txt"):
-            other = distilled / path.name
-            if not other.is_file() or other.read_bytes() != path.read_bytes():
-                raise UserError(
-                    f"--distilled {distilled} was not made of {self.data}: make it with "
-                    "scripts/distil.sh"
-                )
-        return f"{self.data}:{distilled}"  # fairseq reads the folders in turn, one per epoch
-
-    def text_options(self) -> list[str]:
-        return words({"distilled": self.args.distilled} if self.args.distilled else {})
+        # fairseq reads the folders in turn, one per epoch
+        return f"{self.data}:{self.args.distilled}"
 
 
 class Captions(Translation):
     """`captions`: the quickstart's corpus."""
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
-        add = parser.add_argument
-        add("--sentences", type=positive, default=8000, metavar="N",
-            help="number of training sentences (default: all 8000)")  # fmt: skip
+        help = "number of training sentences (default: all 8000)"
+        parser.add_argument("--sentences", type=positive, default=8000, metavar="N", help=help)
         help = "prepare the data, train the model and stop"
-        add("--train-only", action="store_true", help=help)
+        parser.add_argument("--train-only", action="store_true", help=help)
 
     def check(self) -> None:
         if self.args.data or self.args.own_corpus:
