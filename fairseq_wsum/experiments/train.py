@@ -16,7 +16,17 @@ from joblib import cpu_count
 
 from ..argument_types import positive
 from ..products import has_fast_bfloat16
-from .files import PACKAGE, UserError, hold, named, parse_data_first, refuse, run, say, script_parser
+from .files import (
+    PACKAGE,
+    UserError,
+    hold,
+    named,
+    parse_data_first,
+    refuse,
+    run,
+    say,
+    script_parser,
+)
 from .restore import restore_last
 
 DESCRIPTION = """\
