@@ -1,4 +1,4 @@
-"""`fairseq-wsum`: show backends and options, inspect the weights of models, and run studies."""
+"""`fairseq-wsum`: show backends and options, train, inspect the weights of models, compare them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 
 import torch
 
@@ -24,10 +25,24 @@ DTYPES = {
     "fp16": torch.float16,
     "fp64": torch.float64,
 }
+# The scripts of a clone, for an installed package: the module in `experiments`, and the help.
+PROGRAMS = {
+    "prepare": ("prepare", "prepare a corpus, as scripts/prepare_CORPUS.sh does: prepare CORPUS"),
+    "train": ("train", "train a model, as scripts/train.sh does"),
+    "score": ("score", "translate and score, as scripts/score.sh does"),
+    "perplexity": ("perplexity", "score a language model, as scripts/perplexity.sh does"),
+    "distil": ("distil", "translate the training text, as scripts/distil.sh does"),
+    "recipe": ("recipes", "prepare, train and score, as examples/*/NAME.sh does: recipe NAME"),
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line with `arguments`, by default those of the process."""
+    name, *given = (sys.argv[1:] if arguments is None else arguments) or [""]
+    if name in PROGRAMS:
+        sys.argv[1:] = given
+        import_module(f".experiments.{PROGRAMS[name][0]}", __package__).main()
+        return
     parser = argparse.ArgumentParser(prog="fairseq-wsum", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     help = "show the available backends, and which one `auto` selects"
@@ -43,6 +58,8 @@ def main(arguments: list[str] | None = None) -> None:
     studies.add_study(study)
     report = commands.add_parser("report", help=studies.REPORT, description=studies.REPORT)
     studies.add_report(report)
+    for program, (_, help) in PROGRAMS.items():
+        commands.add_parser(program, help=help)
     args = parser.parse_args(arguments)
     try:
         args.run(args)

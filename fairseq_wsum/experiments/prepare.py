@@ -150,7 +150,10 @@ DEFAULTS = {
 
 def main() -> None:
     """Run the command line; the first word names the corpus."""
-    run(lambda: prepare(*sys.argv[1:]))
+    name, *given = sys.argv[1:] or [""]
+    if name not in HELP:
+        sys.exit(f"usage: prepare CORPUS [options]; CORPUS is one of {', '.join(HELP)}")
+    run(lambda: prepare(name, *given))
 
 
 def prepare(name: str, *words: str) -> None:
