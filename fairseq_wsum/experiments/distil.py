@@ -122,7 +122,7 @@ def distil(given: list[str]) -> None:
                     map(str.split, file),
                     load_dictionary(partial / f"dict.{lang}.txt"),
                 )
-        tools = versions("fairseq", "fairseq-fixed", "torch", "sentencepiece")
+        tools = versions("ve-fairseq", "fairseq-fixed", "fairseq", "torch", "sentencepiece")
         write_record(partial, {**settings, "sha256": sums, "versions": tools})
     print(f"{args.out}: {len(sentences):,} translations; train on {args.data}:{args.out}")
 

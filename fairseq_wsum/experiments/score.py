@@ -227,7 +227,9 @@ def _write(
         "generate_options": shlex.join(options),
         "data": {name: prepared[name] for name in NEEDED},
         "tried": results,
-        "versions": versions("fairseq", "fairseq-fixed", "torch", "sacrebleu", "sacremoses"),
+        "versions": versions(
+            "ve-fairseq", "fairseq-fixed", "fairseq", "torch", "sacrebleu", "sacremoses"
+        ),
     }
     (work / SCORES).write_text(json.dumps(record, indent=2) + "\n")
     return best

@@ -78,7 +78,7 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
             "dictionary": len(dictionary),
             "data": list(shards),
             "sha256": reader.sums,
-            "versions": versions("fairseq", "fairseq-fixed"),
+            "versions": versions("ve-fairseq", "fairseq-fixed", "fairseq"),
         }
         write_record(partial, record)
     print(f"{args.out}: tokens: {listed(record['tokens'])}; dictionary: {record['dictionary']:,}")

@@ -62,7 +62,9 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
             "left_out": left_out,
             "dictionary": words,
             "sha256": checksums,
-            "versions": versions("fairseq", "fairseq-fixed", "sentencepiece", "sacremoses"),
+            "versions": versions(
+                "ve-fairseq", "fairseq-fixed", "fairseq", "sentencepiece", "sacremoses"
+            ),
         }
         write_record(partial, record)
     print(f"{args.out}: sentences: {listed(counts)}; dictionary: {listed(words)}")
