@@ -13,6 +13,9 @@ usage: scripts/build_release.sh [OUT]
 Build the source distribution and, from it, the wheel for this platform, and write them to OUT
 (default: dist). On Linux the wheel gets the oldest manylinux tag that its symbols allow. Needs a C++
 compiler, and Python (PYTHON, default python3) with pip and venv; it makes an environment of its own.
+
+example:
+  scripts/build_release.sh /tmp/release
 EOT
     exit
 fi
