@@ -30,25 +30,6 @@ def average_of(model, decay, **options):
 
 
 @every_model
-@pytest.mark.parametrize(
-    ("options", "dtype"),
-    [(dict(), torch.float64), (dict(ema_fp32=True), torch.float32)],
-    ids=["plain", "fp32"],
-)
-def test_each_update_moves_the_average_by_a_share(make, options, dtype) -> None:
-    model, decay = make().to(dtype), 0.9
-    average = average_of(model, decay, **options)
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    for parameter in model.parameters():
-        parameter.data += 1
-    for update in range(3):
-        average.step(model, update)
-    for name, parameter in average.get_model().named_parameters():
-        torch.testing.assert_close(parameter, before[name] + 1 - decay**3)
-    make().load_state_dict(average.get_model().state_dict())
-
-
-@every_model
 def test_an_average_without_a_past_computes_what_the_model_computes(make) -> None:
     model = make().eval()
     average = average_of(make(), decay=0.0)

@@ -11,7 +11,6 @@ import torch
 import weights
 
 from fairseq_wsum import kernels
-from fairseq_wsum.recurrence import problem
 
 needs_kernels = pytest.mark.skipif(
     kernels.why_missing() is not None, reason="the C++ kernels were not built"
@@ -69,15 +68,6 @@ def test_bandwidth_is_compared_with_that_of_a_copy(capsys, monkeypatch) -> None:
     assert rows.keys() > {"no-srnn-hidden", "sru"}
     # two rows are read and one, the memory and output, is written; the copy moves four
     assert rows["mingru"]["forward / copy"] == f"{3 / 4 / 2:.2f}"
-
-
-@needs_kernels
-def test_bandwidth_leaves_out_cells_without_a_kernel_on_the_device(capsys, monkeypatch) -> None:
-    has_kernels = problem.has_kernels
-    monkeypatch.setattr(problem, "has_kernels", lambda cell, device: has_kernels(cell, "cuda"))
-    bandwidth.main(["--shapes", "5,3,8", "--rounds", "1"])
-    names = {row["cell"] for row in table_of(capsys.readouterr().out)}
-    assert "no-srnn-hidden" in names and "sru" not in names
 
 
 def test_the_weighted_sum_is_compared_with_a_forward_pass(capsys) -> None:

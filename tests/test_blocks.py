@@ -131,16 +131,6 @@ def test_dropout_applies_to_each_part_before_the_addition() -> None:
 # In a model
 
 
-def test_without_the_options_the_parameters_keep_their_names() -> None:
-    names = {name for name, _ in make_model(cell="no-srnn-hidden").named_parameters()}
-    layers = {f"{p}_l{k}" for p in ("weight_ih", "bias_ih") for k in (0, 1)}
-    expected = {f"{side}.lstm.{name}" for side in ("encoder", "decoder") for name in layers}
-    expected |= {f"{side}.embed_tokens.weight" for side in ("encoder", "decoder")}
-    expected |= {"decoder.attention.query_proj.weight", "decoder.attention.output_proj.weight"}
-    expected |= {"decoder.cell_bridge.proj.weight", "decoder.cell_bridge.proj.bias"}
-    assert names == expected | {"decoder.fc_out.weight", "decoder.fc_out.bias"}
-
-
 def test_layer_normalisation_starts_at_the_identity() -> None:
     model = make_model(**BLOCKS, init_range=0.01)
     norms = [module for module in model.modules() if isinstance(module, nn.LayerNorm)]

@@ -133,22 +133,6 @@ def test_tensors_of_another_type_or_shape_are_rejected(wrong, message) -> None:
 
 
 @needs_kernels
-@pytest.mark.parametrize(
-    ("cell", "number"),
-    [("sru", "rows"), ("sru", "vectors"), ("gru", "hidden_rows"), ("gru", "saved_rows")],
-)
-def test_a_cell_with_other_rows_in_the_library_is_rejected(cell, number, monkeypatch) -> None:
-    """As after a change of the class of a cell, without a change of its header in C++."""
-    operator, inputs = operator_inputs(cell)
-    right = problem.counts_of_cell(problem.encode(CELLS[cell]))
-    changed = {**right, number: right[number] + 1}
-    monkeypatch.setattr(problem, "counts_of_cell", lambda cell_id: changed)
-    monkeypatch.setattr(problem.Problem, "check", lambda *_: None)
-    with pytest.raises(AssertionError, match=r"instantiate.h has no cell"):
-        operator(*inputs)
-
-
-@needs_kernels
 def test_failing_to_allocate_scratch_space_is_a_memory_error() -> None:
     numbers = dict(T=1, B=1, H=1, P=1 << 50, rows=1, hidden_rows=1, saved_rows=1)
     numbers |= dict(cell_id=problem.SRNN)

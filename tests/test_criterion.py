@@ -1,7 +1,6 @@
 """`--criterion wsum_cross_entropy` against fairseq's own criteria."""
 
 from argparse import Namespace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,9 +21,7 @@ from fairseq_wsum.plugin.models.wsum_lstm_lm import WsumLSTMLanguageModel
 from fairseq_wsum.plugin.models.wsum_transformer import WsumTransformerModel
 from fairseq_wsum.training import cross_entropy
 
-TASK = SimpleNamespace(
-    **dict.fromkeys(("source_dictionary", "target_dictionary", "dictionary"), TARGET)
-)
+TASK = make_task(TARGET, TARGET)
 
 
 def make_sample() -> dict[str, object]:

@@ -1,12 +1,10 @@
 """Decoding with the translation model: step by step, in a beam, with attention."""
 
 from argparse import Namespace
-from itertools import product
 from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import Tensor
 
 pytest.importorskip("fairseq")
 from fairseq.search import DiverseBeamSearch
@@ -17,22 +15,17 @@ from translation import (
     EOS,
     HEADS,
     PAD,
-    SOURCE,
     TARGET,
     VARIANTS,
     every_feeding,
     every_variant,
     make_batch,
-    make_dictionary,
-    make_generation,
     make_model,
-    make_task,
     relative_error,
     step_by_step,
 )
 
 from fairseq_wsum.cells import CELLS
-from fairseq_wsum.plugin.models.wsum_lstm import WsumLSTMModel
 from fairseq_wsum.plugin.modules.attention import ATTENTIONS
 
 CELLS_IN_BLOCKS = ("no-srnn-hidden", "no-gates", "mingru")
@@ -84,16 +77,6 @@ def test_beam_search_can_reorder_drop_and_repeat_hypotheses(feeding, options, bo
     torch.testing.assert_close(scores[:, -1], expected[:, -1])
 
 
-@pytest.mark.parametrize("options", [dict(decoder_attention="mlp"), HEADS], ids=["mlp", "heads"])
-def test_decoding_computes_attention_keys_once(options) -> None:
-    model = make_model(**options)
-    calls = []
-    model.decoder.attention.source_proj.register_forward_hook(lambda *_: calls.append(1))
-    src, _, prev = make_batch()
-    step_by_step(model, src, prev)
-    assert len(calls) == 1
-
-
 @every_feeding
 @every_variant
 def test_a_sentence_gets_the_same_score_in_a_batch_as_alone(options, feeding) -> None:
@@ -127,20 +110,6 @@ def test_attention_is_returned_only_on_request() -> None:
     assert model(src, lengths, prev)[1] is None
     model.decoder.make_generation_fast_(need_attn=True)
     assert model.train()(src, lengths, prev)[1] is None
-
-
-@pytest.mark.parametrize(
-    ("options", "wanted"),
-    [
-        (dict(replace_unk=None, print_alignment=None), False),
-        (dict(replace_unk="", print_alignment=None), True),
-        (dict(replace_unk=None, print_alignment="hard"), True),
-    ],
-)
-def test_fairseq_generate_gets_the_attention_that_its_options_need(options, wanted) -> None:
-    model = make_model()
-    model.prepare_for_inference_(make_generation(**options))
-    assert model.decoder.need_attn == wanted
 
 
 def test_an_unknown_word_is_replaced_by_the_word_with_the_most_attention() -> None:
@@ -203,39 +172,3 @@ def test_incremental_decoding_equals_full_decoding_in_16_bits(
     full, _ = model(src, lengths, prev)
     scores, _ = step_by_step(model, src, prev)
     assert relative_error(scores, full) < most
-
-
-@every_feeding
-@pytest.mark.parametrize("ensemble", [1, 2])
-def test_beam_search_equals_exhaustive_search(ensemble, feeding) -> None:
-    # only three words are possible, and the beam holds all their sequences, so beam search
-    # is then an exhaustive search (fairseq's beam is never wider than the dictionary)
-    words = make_dictionary(16)
-    task = make_task(SOURCE, words)
-    models = [
-        make_model(task, decoder_input_feeding=feeding, init_range=1.0) for _ in range(ensemble)
-    ]
-    possible = [words.index(f"w{k}") for k in range(3)]
-    for model in models:
-        impossible = [s for s in range(len(words)) if s not in (*possible, EOS)]
-        model.decoder.fc_out.bias.data[impossible] = -1e4
-    src, lengths, _ = make_batch((4, 2))
-    generator = SequenceGenerator(
-        models, words, beam_size=16, max_len_b=2, normalize_scores=False, min_len=1
-    )
-    sample = {"net_input": {"src_tokens": src, "src_lengths": lengths}}
-    found = generator.generate(models, sample)
-    for b in range(2):
-        best = max(
-            score_of(models, src[b : b + 1], [*sequence, EOS])
-            for n in (1, 2)
-            for sequence in product(possible, repeat=n)
-        )
-        torch.testing.assert_close(found[b][0]["score"].item(), best)
-
-
-def score_of(models: list[WsumLSTMModel], src: Tensor, target: list[int]) -> float:
-    prev = torch.tensor([[EOS, *target[:-1]]])
-    probabilities = torch.stack([m(src, None, prev)[0].softmax(-1) for m in models]).mean(0)
-    steps = probabilities[0].gather(1, torch.tensor(target).unsqueeze(1))
-    return steps.log().sum().item()

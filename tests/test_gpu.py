@@ -51,7 +51,7 @@ def runs(backend: str, kind: str, dtype: str) -> bool:
     return BACKENDS[backend].why_not(cell, DEVICE, DTYPES[dtype], projects) is None
 
 
-def each(*dtypes: str, kinds: tuple[str, ...] = tuple(KINDS)):  # type: ignore[no-untyped-def]
+def each(*dtypes: str, kinds: tuple[str, ...] = tuple(KINDS)):
     """Every backend with every kind of layer that it runs in these types."""
     return pytest.mark.parametrize(
         ("backend", "kind", "dtype"),
@@ -109,7 +109,7 @@ def test_torch_does_not_copy_the_weights_again(bias, proj_size) -> None:
         layer(torch.randn(5, 3, 8, device=DEVICE))
 
 
-def check(backend, kind, dtype, side, steps, batch, units, **options) -> None:  # type: ignore[no-untyped-def]
+def check(backend, kind, dtype, side, steps, batch, units, **options) -> None:
     """Outputs, final states and all gradients of a layer on the device."""
     fixed = tuple(options.items())
     layer, given, right = case(kind, dtype, side, steps, batch, units, fixed)
@@ -128,7 +128,7 @@ def compare(found: dict[str, Tensor], right: dict[str, Tensor], tolerance: float
 
 
 @functools.lru_cache(maxsize=512)
-def case(kind, dtype, side, steps, batch, units, fixed):  # type: ignore[no-untyped-def]
+def case(kind, dtype, side, steps, batch, units, fixed):
     """How to make the layer on the device with a backend; its input; the results in float64."""
     torch.manual_seed(1)
     options = {"cell": "lstm", **KINDS[kind], **dict(fixed)}

@@ -14,8 +14,8 @@ SHARED |= {"csrc", "kernels", "products", "transforms"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
-def imported(path: Path) -> set[str]:
-    """The parts of the package that a module imports, without those for type checkers."""
+def imported(path: Path, root: Path = PACKAGE) -> set[str]:
+    """The parts of a folder that a module in it imports, without those for type checkers."""
     tree = ast.parse(path.read_text())
     branches = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
     typing = [node for node in branches if ast.unparse(node.test) == "TYPE_CHECKING"]
@@ -24,9 +24,10 @@ def imported(path: Path) -> set[str]:
     for node in ast.walk(tree):
         if not isinstance(node, ast.ImportFrom) or id(node) in skipped or not node.level:
             continue
-        base = path.parents[node.level - 1].relative_to(PACKAGE)
-        names = [node.module] if node.module else [alias.name for alias in node.names]
-        found |= {(*base.parts, *name.split("."))[0] for name in names}
+        base = path.parents[node.level - 1]
+        if base.is_relative_to(root):
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            found |= {(*base.relative_to(root).parts, *name.split("."))[0] for name in names}
     return found
 
 
@@ -68,15 +69,8 @@ WITHIN_THE_PLUGIN = {
 def test_imports_within_the_plugin_run_one_way(part) -> None:
     plugin = PACKAGE / "plugin"
     for path in (plugin / part).rglob("*.py"):
-        found = set()
-        for node in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(node, ast.ImportFrom) or not node.level:
-                continue
-            base = path.parents[node.level - 1]
-            if base.is_relative_to(plugin):
-                names = [node.module] if node.module else [alias.name for alias in node.names]
-                found |= {(*base.relative_to(plugin).parts, *name.split("."))[0] for name in names}
-        assert found & WITHIN_THE_PLUGIN.keys() <= {part, *WITHIN_THE_PLUGIN[part]}, path
+        found = imported(path, plugin) & WITHIN_THE_PLUGIN.keys()
+        assert found <= {part, *WITHIN_THE_PLUGIN[part]}, path
 
 
 def test_the_layer_needs_only_torch() -> None:

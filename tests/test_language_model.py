@@ -14,11 +14,8 @@ import test_transformer_lm as transformer
 from fairseq.criterions.adaptive_loss import AdaptiveLoss
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq.logging import metrics
-from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.models.lstm_lm import LSTMLanguageModel, base_architecture
-from fairseq.sequence_generator import SequenceGenerator
-from omegaconf import OmegaConf
-from text_corpora import make_task
+from translation import make_dictionary, make_task
 
 from fairseq_wsum import CELLS
 from fairseq_wsum.plugin.models.wsum_lstm_lm import WsumLSTMLanguageModel
@@ -31,7 +28,7 @@ SMALL = dict(decoder_embed_dim=6, decoder_hidden_size=5, decoder_layers=2, dropo
 WORDS = 30
 
 
-TASK = make_task(WORDS)
+TASK = make_task(make_dictionary(WORDS - 4), make_dictionary(WORDS - 4))
 
 
 def make_model(task=TASK, **options) -> WsumLSTMLanguageModel:
@@ -255,40 +252,6 @@ def test_tied_embeddings_are_one_tensor() -> None:
     assert changed == [7]  # a word that is not read, so it is its output embedding
 
 
-PRESETS = {  # layers, units, projection, dropout, init range: Zaremba et al.; Jozefowicz et al.
-    "wsum_lstm_lm_ptb_small": (2, 200, 0, 0.0, 0.1),
-    "wsum_lstm_lm_ptb_medium": (2, 650, 0, 0.5, 0.05),
-    "wsum_lstm_lm_ptb_large": (2, 1500, 0, 0.65, 0.04),
-    "wsum_lstm_lm_gbw": (1, 2048, 512, 0.1, 0.05),
-}
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_equals_the_published_model(preset) -> None:
-    args = Namespace(**dict.fromkeys(option.name for option in fields(WsumLSTMLMConfig)))
-    args.cell = "no-srnn"
-    ARCH_CONFIG_REGISTRY[preset](args)
-    given = {name: value for name, value in vars(args).items() if value is not None}
-    cfg = read_config(Namespace(**given))
-    side = cfg.decoder
-    layers, units, projection, dropout, init_range = PRESETS[preset]
-    assert (side.layers, side.hidden_size) == (layers, units)
-    assert side.embed_dim == cfg.features == cfg.out_embed_dim
-    assert (cfg.decoder_proj_size, cfg.init_range) == (projection, init_range)
-    assert side.dropout_in == side.layer_dropout == side.dropout_out == dropout
-    assert not cfg.share_decoder_input_output_embed
-    assert cfg.cell == "no-srnn"
-
-
-def test_a_model_is_built_from_a_dataclass_and_a_dict_config() -> None:
-    for args in (
-        WsumLSTMLMConfig(**SMALL),
-        OmegaConf.structured(WsumLSTMLMConfig(**SMALL)),
-    ):
-        model = WsumLSTMLanguageModel.build_model(args, TASK)
-        assert model.decoder.lstm.hidden_size == 5
-
-
 def test_dropout_out_also_applies_between_layers_as_in_fairseq() -> None:
     cfg = read_config(Namespace(dropout=0.1, decoder_dropout_out=0.4))
     assert cfg.decoder.layer_dropout == 0.4
@@ -307,19 +270,3 @@ def test_the_perplexity_of_an_epoch_is_not_summed_in_16_bits() -> None:
 def test_the_maximum_length_comes_from_the_task() -> None:
     assert make_model(max_target_positions=4).max_positions() == 4
     assert make_model().max_positions() > 10_000
-
-
-@torch.no_grad()
-def test_beam_search_continues_a_prompt() -> None:
-    """With one beam it takes the best word of the whole text at every step."""
-    model, dictionary = make_model(init_range=1.0), TASK.source_dictionary
-    prompt = torch.tensor([[5, 9, 7]])
-    generator = SequenceGenerator([model], dictionary, beam_size=1, max_len_b=9, min_len=9)
-    sample = {"net_input": {"src_tokens": prompt, "src_lengths": torch.tensor([3])}}
-    ((best,),) = generator.generate([model], sample, prefix_tokens=prompt)
-    text = [dictionary.eos(), *prompt[0].tolist()]
-    while len(text) < 10:
-        scores = model(torch.tensor([text]))[0][0, -1]
-        scores[[dictionary.pad(), dictionary.eos()]] = -math.inf
-        text.append(int(scores.argmax()))
-    assert best["tokens"].tolist() == [*text[1:], dictionary.eos()]

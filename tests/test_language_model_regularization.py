@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 pytest.importorskip("fairseq")
-from text_corpora import make_task
+from translation import make_dictionary, make_task
 
 from fairseq_wsum.plugin.criterions.wsum_cross_entropy import WsumCrossEntropyCriterion
 from fairseq_wsum.plugin.models.wsum_lstm_lm import WsumLSTMLanguageModel
@@ -18,8 +18,8 @@ WORDS = 30
 SMALL = dict(decoder_embed_dim=6, decoder_layers=2, dropout=0.0, init_range=0.5)
 
 
-TASK = make_task(WORDS)
-PAD = TASK.dictionary.pad()
+TASK = make_task(make_dictionary(WORDS - 4), make_dictionary(WORDS - 4))
+PAD = TASK.target_dictionary.pad()
 
 
 def make_model(**options) -> WsumLSTMLanguageModel:

@@ -115,20 +115,13 @@ def stopped(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_training_resumed_within_an_epoch_equals_an_uninterrupted_one(
     data, model, stopped, tmp_path
 ) -> None:
-    """The validation at the stop does not change the training state either."""
+    """The validation at the stop changes no state of the training, and another seed no batch."""
     path = shutil.copy(stopped / "checkpoint_last.pt", tmp_path)
     saved = torch.load(path, weights_only=True)
     position = saved["extra_state"]["train_iterator"]
     assert position["iterations_in_epoch"] == 5
     ((step, (h, c)),) = position["stream_states"][0].items()
     assert step == 5 and h.shape == c.shape == (2, 3, 8)
-    train(data, tmp_path, "--cell", "no-srnn", "--max-epoch", 2)
-    assert_same_model(tmp_path, model)
-
-
-def test_another_seed_changes_nothing_in_the_batches(data, model, stopped, tmp_path) -> None:
-    """Without dropout it then changes nothing in the training."""
-    shutil.copy(stopped / "checkpoint_last.pt", tmp_path)
     train(data, tmp_path, "--cell", "no-srnn", "--max-epoch", 2, "--seed", 7)
     assert_same_model(tmp_path, model)
 
@@ -224,7 +217,7 @@ def test_a_transformer_carries_its_state_resumes_and_scores(precision, data, tmp
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("size", [1, 13, 1000])
+@pytest.mark.parametrize("size", [1, 13])
 def test_eval_lm_scores_every_token_with_its_whole_past(size, data, corpus, model) -> None:
     output = run(
         *("fairseq-eval-lm", data, "--user-dir", USER_DIR, *TASK, "--cpu"),
@@ -315,15 +308,6 @@ def test_a_model_that_learns_nothing_has_the_loss_of_a_uniform_distribution(data
     assert float(statistics[-1]["train_nll_loss"]) == pytest.approx(bits, abs=1e-3)
 
 
-def test_another_stream_layout_is_rejected_within_an_epoch(data, model, tmp_path) -> None:
-    train(data, tmp_path, "--max-update", 2)
-    options = [data, "--user-dir", USER_DIR, "--save-dir", tmp_path, *TASK, *MODEL, *TRAINING]
-    options += ["--tokens-per-sample", 6, "--max-update", 3]
-    output = run("fairseq-train", *options, check=False)
-    assert "--tokens-per-sample was 7 and is 6 now. Give the same, or --reset-dataloader" in output
-    run("fairseq-train", *options, "--reset-dataloader")
-
-
 def test_the_hydra_example_trains(data, tmp_path) -> None:
     run(
         *("fairseq-hydra-train", "--config-dir", ROOT / "examples" / "language_model_ptb"),
@@ -374,36 +358,20 @@ def test_the_benchmark_compares_with_fairseqs_language_model(data) -> None:
     assert [name for name, _ in rates] == ["fairseq's own", "no-srnn-hidden"], printed
 
 
-MISTAKES = {
-    "too-short": (["--batch-size", 50], "248 tokens, which are too few for 50 streams"),
-    "no-steps": (["--tokens-per-sample", 0], "--tokens-per-sample 0: give at least 1"),
-}
+MISTAKES = [
+    ("wsum_lstm_lm --batch-size 50", "248 tokens, which are too few for 50 streams"),
+    (
+        "wsum_lstm_lm --batch-size 3 --tokens-per-sample 0",
+        "--tokens-per-sample 0: give at least 1",
+    ),
+    ("wsum_lstm_lm --max-tokens 100", "needs --batch-size: the number of parallel streams"),
+    ("lstm_lm --batch-size 3", "which LSTMLanguageModel cannot: use --arch wsum_lstm_lm"),
+]
 
 
-@pytest.mark.parametrize(("options", "message"), MISTAKES.values(), ids=MISTAKES)
+@pytest.mark.parametrize(("options", "message"), MISTAKES)
 def test_incompatible_options_are_named(options, message, data, tmp_path) -> None:
-    plugin = ("--user-dir", USER_DIR, "--save-dir", tmp_path, "--max-update", 1)
-    output = run("fairseq-train", data, *plugin, *TASK, *MODEL, *TRAINING, *options, check=False)
+    common = ["--user-dir", USER_DIR, "--save-dir", tmp_path, *TASK, "--cpu", "--optimizer", "sgd"]
+    output = run("fairseq-train", data, *common, "--arch", *options.split(), check=False)
     assert message in output
     assert not list(tmp_path.glob("*.pt"))
-
-
-def test_streams_need_a_batch_size_and_a_model_with_a_state(data, tmp_path) -> None:
-    plugin = ("--user-dir", USER_DIR, "--save-dir", tmp_path, "--max-update", 1, *TASK, "--cpu")
-    output = run("fairseq-train", data, *plugin, *MODEL, "--max-tokens", 100, check=False)
-    assert "needs --batch-size: the number of parallel streams" in output
-    options = ("--arch", "lstm_lm", "--batch-size", 3)
-    output = run("fairseq-train", data, *plugin, *options, check=False)
-    assert "which LSTMLanguageModel cannot: use --arch wsum_lstm_lm" in output
-
-
-def test_another_dictionary_is_rejected(data, corpus, model, tmp_path) -> None:
-    words = (data / "dict.txt").read_text().splitlines(keepends=True)
-    (tmp_path / "other.txt").write_text("".join(reversed(words)))  # as many
-    run(
-        *("fairseq-preprocess", "--only-source", "--destdir", tmp_path / "binary"),
-        *("--srcdict", tmp_path / "other.txt", "--testpref", corpus / "test"),
-    )
-    common = ["--user-dir", USER_DIR, *TASK, "--cpu", "--path", model / "checkpoint_last.pt"]
-    output = run("fairseq-eval-lm", tmp_path / "binary", *common, check=False)
-    assert "was trained with another dictionary than the one in the data folder" in output

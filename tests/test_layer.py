@@ -73,10 +73,6 @@ TORCH_KINDS = {
 }
 
 
-def h_n_of(state: Tensor | tuple[Tensor, Tensor]) -> Tensor:
-    return state if isinstance(state, Tensor) else state[0]
-
-
 @pytest.mark.parametrize("kind", TORCH_KINDS.values(), ids=TORCH_KINDS)
 @pytest.mark.parametrize(
     ("cell", "proj_size"), [("lstm", 0), ("lstm", 2), ("no-gates", 0), ("gru", 0)]
@@ -87,6 +83,10 @@ def test_a_cell_that_torch_has_equals_torchs_module(cell, proj_size, kind) -> No
     sizes = dict(proj_size=proj_size) if proj_size else {}
     theirs = getattr(nn, ours.cell.twin)(3, 4, dtype=torch.float64, **sizes, **kind)
     theirs.load_state_dict(ours.state_dict())
+    names = [[name for name, _ in module.named_parameters()] for module in (ours, theirs)]
+    assert names[0] == names[1]
+    assert_same(ours.all_weights, theirs.all_weights)
+    ours.flatten_parameters()
     x = torch.randn(5, 5, 3, dtype=torch.float64, requires_grad=True)
     h_0, c_0 = (part.requires_grad_() for part in make_state(ours, 5))
     results = []
@@ -102,46 +102,9 @@ def test_a_cell_that_torch_has_equals_torchs_module(cell, proj_size, kind) -> No
     assert_same(*results)
 
 
-@pytest.mark.parametrize(
-    ("cell", "kind"), {"lstm": nn.LSTM, "no-gates": nn.RNN, "gru": nn.GRU}.items()
-)
-def test_parameters_have_the_names_order_and_shapes_of_torch(cell, kind) -> None:
-    theirs = kind(3, 4, 2, bidirectional=True)
-    ours = WsumLSTM(3, 4, 2, bidirectional=True, cell=cell)
-    shapes = [[(n, p.shape) for n, p in m.named_parameters()] for m in (ours, theirs)]
-    assert shapes[0] == shapes[1]
-    theirs.load_state_dict(ours.state_dict())
-    weights = [[[p.shape for p in w] for w in m.all_weights] for m in (ours, theirs)]
-    assert weights[0] == weights[1]
-    ours.flatten_parameters()
-
-
 def test_parameters_are_initialised_in_torchs_range() -> None:
     for parameter in WsumLSTM(30, 64).parameters():
         assert 0.9 / 8 < parameter.abs().max() <= 1 / 8
-
-
-# Parameters: H = 4, I = 3. Products H*I a row of x, H*H a row of h, H a bias.
-PARAMETERS = {
-    "lstm": 4 * 12 + 4 * 16 + 8 * 4,
-    "no-srnn": 4 * 12 + 3 * 16 + 6 * 4,
-    "no-srnn-out": 3 * 12 + 2 * 16 + 4 * 4,
-    "no-srnn-hidden": 4 * 12 + 3 * 4,
-    "no-gates": 12 + 16 + 2 * 4,
-    "no-srnn-out-hidden": 3 * 12 + 2 * 4,
-    "no-out": 3 * 12 + 3 * 16 + 6 * 4,
-    "no-hidden": 4 * 12 + 16 + 5 * 4,
-    "gru": 3 * 12 + 3 * 16 + 6 * 4,
-    "mingru": 2 * 12 + 2 * 4,
-    "minlstm": 3 * 12 + 3 * 4,
-    "qrnn": 3 * 12 + 3 * 4,
-    "sru": 4 * 12 + 2 * 4 + 2 * 4,  # as the sizes differ, a matrix for the input; two vectors
-}
-
-
-@every_name
-def test_the_number_of_parameters_shows_the_ablation(cell) -> None:
-    assert sum(p.numel() for p in make(cell=cell).parameters()) == PARAMETERS[cell]
 
 
 @every_cell
@@ -159,15 +122,9 @@ def test_every_parameter_is_used(cell, coupled) -> None:
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
 @every_cell_and_projection
 def test_gradients_are_correct_to_the_second_order(cell, coupled, proj_size, masked) -> None:
-    layer = make(
-        I=2,
-        H=3,
-        cell=cell,
-        coupled_gates=coupled,
-        proj_size=proj_size,
-        bidirectional=True,
-    )
-    x = torch.randn(3, 2, 2, dtype=torch.float64, requires_grad=True)
+    sizes = dict(I=1, H=3 if proj_size else 2, proj_size=proj_size)  # numerical, and so slow
+    layer = make(cell=cell, coupled_gates=coupled, bidirectional=True, **sizes)
+    x = torch.randn(3, 2, 1, dtype=torch.float64, requires_grad=True)
     state = [s.requires_grad_() for s in make_state(layer, 2)]
     mask = torch.tensor([[False, True], [False, False], [True, False]]) if masked else None
     names, parameters = zip(*layer.named_parameters(), strict=True)

@@ -10,10 +10,8 @@ from layer_oracle import (
     every_name,
     make,
     make_state,
-    oracle_layers,
     projection,
 )
-from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from fairseq_wsum import CELLS, WsumLSTM
@@ -93,24 +91,6 @@ def test_an_empty_batch_gives_an_empty_result(cell, dtype) -> None:
     assert all(p.grad.eq(0).all() for p in layer.parameters())
     layer.batch_first = True
     assert layer(torch.empty(0, 5, 3, dtype=dtype))[0].shape == (0, 5, 8)
-
-
-def test_dropout_applies_between_layers_and_only_in_training() -> None:
-    layer = make(num_layers=2, dropout=1.0)
-    x = torch.randn(4, 2, 3, dtype=torch.float64)
-    second = make(I=4)  # with dropout 1 the second layer reads zeros
-    second.load_state_dict(
-        {k.replace("l1", "l0"): v for k, v in layer.state_dict().items() if "l1" in k}
-    )
-    assert_same(layer(x)[0], second(torch.zeros(4, 2, 4, dtype=torch.float64))[0])
-    first = layer(x)[1][0][0]
-    layer.eval()
-    assert_same(layer(x)[1][0][0], first)  # which reads the input as it is
-    assert_same(layer(x)[0][:, 0], oracle_layers(layer, x[:, 0], *zero_state(layer))[0])
-
-
-def zero_state(layer: WsumLSTM) -> tuple[Tensor, Tensor]:
-    return tuple(torch.zeros_like(s[:, 0]) for s in make_state(layer, 1))
 
 
 # Bad input

@@ -1,7 +1,6 @@
 """The translation model: fairseq's contract, and fairseq's own LSTM as its oracle."""
 
 from argparse import Namespace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -280,25 +279,6 @@ def test_pretrained_embeddings_are_read_and_can_be_frozen(side, tmp_path) -> Non
     assert weight[SOURCE.index("w3")].tolist() == [1, 2, 3, 4, 5, 6]
     assert weight[SOURCE.index("w4")].abs().max() <= 0.1
     assert not weight.requires_grad and all(w.requires_grad for w in weights.values())
-
-
-def test_the_adaptive_softmax_gives_probabilities_and_trains() -> None:
-    from fairseq.criterions.adaptive_loss import AdaptiveLoss
-
-    model = make_model(criterion="adaptive_loss", adaptive_softmax_cutoff="8,16")
-    src, lengths, prev = make_batch()
-    output = model(src, lengths, prev)
-    log_probs = model.get_normalized_probs(output, log_probs=True)
-    torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(3, 6, dtype=torch.float64))
-    net_input = {"src_tokens": src, "src_lengths": lengths, "prev_output_tokens": prev}
-    target = prev.roll(-1, 1)
-    # fairseq's criterion mistakes the second word after a cutoff for padding and ignores it
-    target[(target == 8 + PAD) | (target == 16 + PAD)] = 20
-    sample = {"net_input": net_input, "target": target, "ntokens": 18}
-    criterion = AdaptiveLoss(SimpleNamespace(target_dictionary=TARGET), sentence_avg=False)
-    loss, _, _ = criterion(model, sample)
-    expected = -log_probs.gather(-1, target.unsqueeze(-1)).sum()
-    torch.testing.assert_close(loss.squeeze(), expected)
 
 
 # Compatibility

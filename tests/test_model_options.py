@@ -9,12 +9,11 @@ import torch
 pytest.importorskip("fairseq")
 from fairseq import options as fairseq_options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-from fairseq.models import ARCH_CONFIG_REGISTRY, build_model
+from fairseq.models import ARCH_CONFIG_REGISTRY
 from omegaconf import OmegaConf
 from translation import (
     BLOCKS,
     PAD,
-    SMALL,
     SOURCE,
     every_feeding,
     make_batch,
@@ -23,7 +22,6 @@ from translation import (
 )
 
 from fairseq_wsum.plugin.models.options import option_values
-from fairseq_wsum.plugin.models.wsum_lstm import WsumLSTMModel
 from fairseq_wsum.plugin.models.wsum_lstm_config import WsumLSTMConfig, read_config
 
 
@@ -54,16 +52,6 @@ def test_the_dropouts_of_the_multi30k_preset_follow_dropout() -> None:
     encoder, decoder = read_config(args).encoder, read_config(args).decoder
     assert (encoder.dropout_in, encoder.dropout_out, decoder.dropout_in) == (0.1, 0.1, 0.2)
     assert decoder.dropout_out == encoder.layer_dropout == 0.1
-
-
-def test_the_default_is_opennmts_readme_model() -> None:
-    cfg = read_config(Namespace())
-    encoder, decoder = cfg.encoder, cfg.decoder
-    assert (encoder.layers, decoder.layers) == (2, 2)
-    assert encoder.embed_dim == encoder.hidden_size == decoder.hidden_size == 500
-    assert cfg.out_embed_dim == 500 and cfg.attention == "general" and cfg.input_feeding
-    assert (encoder.layer_dropout, decoder.layer_dropout, decoder.dropout_out) == (0.3, 0.3, 0.3)
-    assert (encoder.dropout_in, encoder.dropout_out, decoder.dropout_in) == (0, 0, 0)
 
 
 def effective(cfg: WsumLSTMConfig) -> dict[str, object]:
@@ -140,21 +128,6 @@ def test_dropout_out_also_applies_between_layers_as_in_fairseq() -> None:
     cfg = read_config(Namespace(dropout=0.1, encoder_dropout_out=0.2, decoder_dropout_out=0.4))
     assert (cfg.encoder.layer_dropout, cfg.encoder.dropout_out) == (0.2, 0.2)
     assert (cfg.decoder.layer_dropout, cfg.decoder.dropout_out) == (0.4, 0.4)
-
-
-def test_a_model_is_built_from_a_dataclass_a_namespace_and_a_dict_config() -> None:
-    expected = sum(p.numel() for p in make_model().parameters())
-    named = OmegaConf.create({"_name": "wsum_lstm", **SMALL})
-    for model in (
-        WsumLSTMModel.build_model(WsumLSTMConfig(**SMALL), make_task()),
-        build_model(Namespace(arch="wsum_lstm", **SMALL), make_task()),
-        build_model(named, make_task()),
-        WsumLSTMModel.build_model(OmegaConf.structured(WsumLSTMConfig(**SMALL)), make_task()),
-    ):
-        assert sum(p.numel() for p in model.parameters()) == expected
-    adaptive = Namespace(arch="wsum_lstm", criterion="adaptive_loss", **SMALL)
-    adaptive.adaptive_softmax_cutoff = "8,16"
-    assert build_model(adaptive, make_task()).decoder.adaptive_softmax is not None
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of fairseq's use of hydra

@@ -37,16 +37,6 @@ def test_onednn_gives_the_product_and_its_gradients(onednn, shape, bias) -> None
 
 
 @needs_onednn
-@pytest.mark.parametrize(("rows", "used"), [(7, False), (8, True)])
-def test_torch_computes_products_of_few_rows(rows, used, onednn, monkeypatch) -> None:
-    calls = []
-    monkeypatch.setattr(products, "_linear", lambda *given: calls.append(1) or F.linear(*given))
-    x, weight = torch.randn(rows, 5), torch.randn(7, 5)
-    torch.testing.assert_close(products.product(x, weight), x @ weight.t())
-    assert bool(calls) == used
-
-
-@needs_onednn
 @pytest.mark.parametrize("bias", [torch.arange(14.0)[::2], torch.ones(1).expand(7), torch.ones(())])
 def test_the_bias_may_have_any_stride(onednn, bias) -> None:
     x, weight = torch.randn(8, 5), torch.randn(7, 5)

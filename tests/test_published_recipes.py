@@ -1,7 +1,5 @@
 """The trainings of recipes against what they repeat, and against each other."""
 
-import json
-
 import pytest
 
 pytest.importorskip("fairseq")
@@ -67,14 +65,6 @@ def test_the_awd_recipe_drops_weights_of_ones_own_recurrent_cell(tmp_path) -> No
     recipe = [ROOT / "examples/language_model_awd/awd.sh", "--corpus", "ptb", "--cell", "own-gru"]
     shown = succeeds(*recipe, "--user-dir", tmp_path / "own_awd", "--dry-run")
     assert " --weight-dropout 0.5 " in shown
-
-
-def test_the_opennmt_recipe_has_words_and_sentences_of_at_most_50(corpus, tmp_path) -> None:
-    recipe = [ROOT / "examples/translation_multi30k/opennmt.sh", "--own-corpus", "--data", corpus]
-    succeeds(*recipe, "--out", tmp_path, "--prepare-only")
-    record = json.loads((tmp_path / "data/prepared.json").read_text())
-    assert (record["units"], record["max_words"]) == ("words", 50)
-    assert (record["corpus"], record["own_corpus"]) == ("translation", True)
 
 
 @pytest.mark.parametrize(

@@ -48,23 +48,6 @@ def test_another_number_of_processes_continues_at_the_same_batch(prepared, tmp_p
     assert position == 5 + 3  # updates 3, 4 and 5 of two processes
 
 
-@pytest.mark.parametrize(
-    ("other", "batches"), [(("--batch-size", 15), 4), (("--seed", 7), 9)], ids=["size", "seed"]
-)
-def test_other_batches_or_another_order_restart_the_epoch(
-    other, batches, prepared, tmp_path
-) -> None:
-    train(prepared, tmp_path, *TRAINING, "--max-update", 5)
-    log = train(prepared, tmp_path, *TRAINING, "--max-epoch", 1, *other)
-    assert (
-        f"after 5 of 9 batches of epoch 1, and the batches are not the same now ({batches} in"
-        in log
-    )
-    assert "The epoch begins again" in log
-    updates = read(tmp_path / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"]
-    assert updates == 5 + batches
-
-
 # The iterator itself
 
 

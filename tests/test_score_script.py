@@ -29,13 +29,6 @@ def test_missing_hypotheses_are_rejected(tmp_path):
             translating.read_generated(printed, "H", expected)
 
 
-def test_an_unknown_word_becomes_its_aligned_source_word():
-    replaced = figures_module.replace_unknown(
-        ["ein <unk> <unk>", ""], ["0-0 2-1 1-2", ""], ["a zebra runs", "no"]
-    )
-    assert replaced == ["ein runs zebra", ""]
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_the_reference_itself_scores_100_both_ways(form, tmp_path):
     text = {

@@ -17,7 +17,6 @@ from fairseq_wsum.experiments.files import locked
 from fairseq_wsum.experiments.plan import Run
 from fairseq_wsum.experiments.record import (
     LOCK,
-    duration,
     last_lines,
     read_record,
     standing,
@@ -306,14 +305,6 @@ def test_a_line_tells_of_each_change_and_of_the_time_left(write_study, monkeypat
         f"12:34:56  counting/{run}  [1 of 3 runs finished, 1 failed, about a while left]"
         for run in (lstm, "bad/seed-1: failed")
     ]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [(40.2, "40 s"), (89, "89 s"), (90, "2 min"), (3600, "60 min"), (11_100, "3 h 05 min")],
-)
-def test_durations_are_in_seconds_minutes_or_hours(seconds, shown) -> None:
-    assert duration(seconds) == shown
 
 
 # Slurm

@@ -266,17 +266,6 @@ def test_a_repeated_step_starts_from_the_same_state() -> None:
     assert run(states, 0, 3) == 3
 
 
-def test_states_are_restored_from_a_checkpoint(tmp_path) -> None:
-    states = StreamStates()
-    for step in range(3):
-        run(states, 0, step)
-        run(states, 1, step)
-    torch.save(states.state_dict(), tmp_path / "states.pt")
-    resumed = StreamStates()
-    resumed.load_state_dict(torch.load(tmp_path / "states.pt", weights_only=True))
-    assert run(resumed, 0, 3) == run(resumed, 1, 3) == 3
-
-
 @pytest.mark.parametrize(("step", "rows"), [(4, 2), (3, 5)], ids=["other-step", "other-streams"])
 def test_a_state_of_other_streams_is_not_restored(step, rows, caplog) -> None:
     states = StreamStates()
@@ -303,9 +292,3 @@ def test_no_process_sends_the_loaded_states_of_another(monkeypatch) -> None:
     monkeypatch.setattr(torch.distributed, "all_gather_object", all_gather_object)
     first.gather(None)
     assert [run(first, group, step=2) for group in (0, 1)] == [2.0, 2.0]
-
-
-def test_sentences_have_no_state() -> None:
-    sample = {"net_input": {}, "target": torch.zeros(2, 3)}
-    with StreamStates().carried(sample) as same:
-        assert same is sample

@@ -195,13 +195,6 @@ def test_the_backend_rejects_what_torch_does_not_have(options, reason) -> None:
     WsumLSTM(3, 4, **options)(torch.zeros(2, 1, 3))  # `auto` takes another one
 
 
-def test_the_backend_rejects_other_devices_and_dtypes() -> None:
-    cell = CELLS["lstm"]
-    assert torch_kernels.why_not(cell, torch.device("cuda"), torch.float16, True) is None
-    assert "is on meta" in torch_kernels.why_not(cell, torch.device("meta"), torch.float32, False)
-    assert "not in torch.int8" in torch_kernels.why_not(cell, CPU, torch.int8, False)
-
-
 def test_the_backend_rejects_torch_func_and_auto_takes_the_reference(monkeypatch) -> None:
     monkeypatch.setattr(kernels, "why_missing", lambda: "they were never built")
     layer = WsumLSTM(3, 4, backend="torch").requires_grad_(False)
@@ -287,6 +280,8 @@ def test_auto_takes_it_with_a_warning_where_the_kernels_are_missing(monkeypatch)
         warnings.simplefilter("error")
         assert choice("lstm", torch.float64) == "reference"
         assert choice("lstm", torch.float16) == "reference"
+    with pytest.raises(RuntimeError, match="they were never built"):
+        WsumLSTM(3, 4, backend="cpp")(torch.zeros(2, 1, 3))
 
 
 def test_compile_takes_the_reference(monkeypatch) -> None:

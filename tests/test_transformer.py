@@ -199,20 +199,16 @@ def test_decoding_in_16_bits_keeps_32_bits_of_the_memory_cell(dtype) -> None:
     torch.testing.assert_close(cells[-1], cells[0] * (1 - f**600) / (1 - f), rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize("layers", ["all", "none"])
-def test_dropout_is_where_fairseqs_transformer_has_it(layers) -> None:
+def test_dropout_is_where_fairseqs_transformer_has_it() -> None:
     """A recurrent layer has no dropout of its own."""
     rates = dict(dropout=0.3, attention_dropout=0.2, activation_dropout=0.1)
     args = Namespace(**SMALL, **rates)
     base_architecture(args)
     theirs = TransformerModel.build_model(args, make_task())
-    kept = dict(encoder_attention_layers=layers, decoder_attention_layers=layers)
-    ours = make_model(**kept, **rates, token_positional_embeddings=True)
+    ours = make_model(**rates)
     found, expected = (
         {n: m.p for n, m in model.named_modules() if isinstance(m, FairseqDropout)}
         for model in (ours, theirs)
     )
     assert set(expected.values()) == set(rates.values())
-    if layers == "none":
-        expected = {name: value for name, value in expected.items() if "self_attn" not in name}
-    assert found == expected
+    assert found == {name: p for name, p in expected.items() if "self_attn" not in name}

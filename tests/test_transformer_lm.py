@@ -83,12 +83,6 @@ def make_tokens(streams: int = 3, steps: int = 11) -> Tensor:
     return torch.randint(4, len(SOURCE), (streams, steps))
 
 
-def test_a_model_without_self_attention_keeps_no_mask() -> None:
-    model = make_model()
-    model(torch.randint(5, 9, (1, 50)))
-    assert model.decoder._future_mask.numel() == 0
-
-
 def test_features_after_a_text_in_parts_start_from_zero() -> None:
     model, tokens = make_model(), make_tokens()
     features, _ = model.decoder.extract_features(tokens)

@@ -9,7 +9,7 @@ pytest.importorskip("fairseq")
 from fairseq.models.transformer import TransformerModel
 from fairseq.models.transformer.transformer_legacy import base_architecture
 from omegaconf import OmegaConf
-from transformer_models import SMALL, make_model, recurrent_layers
+from transformer_models import make_model, recurrent_layers
 from translation import SOURCE, TARGET, make_batch, make_dictionary, make_task
 
 from fairseq_wsum import CELLS
@@ -38,12 +38,6 @@ def test_every_option_of_fairseqs_transformer_exists_with_its_default() -> None:
     assert cfg.no_token_positional_embeddings and not args.no_token_positional_embeddings
 
 
-def test_the_default_cell_is_a_gated_sum() -> None:
-    cfg = read_config(Namespace())
-    for side in (cfg.encoder.recurrent, cfg.decoder.recurrent):
-        assert side.cell == CELLS["no-srnn-hidden"]
-
-
 @pytest.mark.parametrize("config", [WsumTransformerConfig, WsumLSTMConfig])
 def test_a_task_without_a_limit_of_positions_gives_none(config) -> None:
     cfg = OmegaConf.create({"task": {}, "model": OmegaConf.structured(config)})
@@ -55,19 +49,6 @@ def test_both_sides_have_their_own_cell_and_size() -> None:
     layers = recurrent_layers(model)
     assert [one.wsum.cell.name for one in layers] == ["sru", "sru", "mingru", "mingru"]
     assert [one.wsum.hidden_size for one in layers] == [3, 3, 8, 8]
-
-
-def test_chosen_layers_keep_attention() -> None:
-    model = make_model(encoder_attention_layers="1", decoder_attention_layers="1")
-    kinds = [type(layer.self_attn).__name__ for layer in model.encoder.layers]
-    assert kinds == ["WsumSelfAttention", "MultiheadAttention"]
-    assert not make_model(encoder_attention_layers="none").encoder.embed_positions
-
-
-def test_the_dataclass_gives_the_same_model() -> None:
-    cfg = WsumTransformerConfig(**SMALL, cell="no-srnn-hidden")
-    model = WsumTransformerModel.build_model(cfg, make_task())
-    assert model.state_dict().keys() == make_model().state_dict().keys()
 
 
 # The preset
@@ -108,13 +89,6 @@ def test_attention_in_all_layers_has_the_feed_forward_width_of_fairseqs(side) ->
     mixed = Namespace(cell="no-srnn-hidden", **{f"{side}_attention_layers": "0,1"})
     wsum_transformer_multi30k(mixed)
     assert 192 < getattr(mixed, f"{side}_ffn_embed_dim") < 256
-
-
-def test_the_preset_has_the_dropout_that_is_given_or_0_3() -> None:
-    for given, expected in ((dict(), 0.3), (dict(dropout=0.1), 0.1)):
-        args = Namespace(**given)
-        wsum_transformer_multi30k(args)
-        assert args.dropout == expected
 
 
 # Weights: shared, pruned, and loaded with the right dictionary

@@ -148,6 +148,8 @@ def test_the_opennmt_recipe_trains_and_replaces_unknown_words(cell, corpus, tmp_
     record = json.loads((tmp_path / "here/score-test/scores.json").read_text())
     assert record["replace_unk"] and record["sentences"] == 7 and record["lenpen"] == 0
     assert f"  BLEU  {record['figures'][0]['score']:6.2f}  lower-cased tokens" in output
+    prepared = json.loads((tmp_path / "data/prepared.json").read_text())
+    assert (prepared["units"], prepared["max_words"]) == ("words", 50)
 
 
 RUN = "no-srnn-hidden"

@@ -53,21 +53,18 @@ RECURRENCES = [
 ]
 
 
-@needs_triton
 @inside
 @pytest.mark.parametrize(("cell", "coupled", "way"), RECURRENCES)
 def test_the_recurrence_equals_the_reference(cell, coupled, way) -> None:
     compare_recurrence(cell, coupled, 19, *WAYS[way], torch.float32, together=False)
 
 
-@needs_triton
 @inside
 @pytest.mark.parametrize("cell", [name for name, coupled in RECURRENT if not coupled])
 def test_the_recurrence_synchronises_its_steps_in_one_launch(cell) -> None:
     compare_recurrence(cell, False, 13, False, "right", torch.float32, together=True)
 
 
-@needs_triton
 @inside
 @pytest.mark.parametrize("units", [16, 19])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
@@ -78,7 +75,6 @@ def test_the_recurrence_equals_the_reference_in_16_bits(cell, dtype, units) -> N
     compare_recurrence(cell, False, units, True, "left", dtype, together=False)
 
 
-@needs_triton
 @inside
 @pytest.mark.parametrize(
     ("time", "batch", "units"), [(1, 1, 1), (1, 3, 7), (3, 1, 33), (2, 17, 7)], ids=str
@@ -89,14 +85,12 @@ def test_the_recurrence_handles_small_and_odd_sizes(cell, time, batch, units) ->
     compare_recurrence(cell, False, units, True, None, torch.float32, False, **sizes)
 
 
-@needs_triton
 @inside
 @pytest.mark.parametrize(("cell", "coupled"), RECURRENT)
 def test_a_recurrence_with_saturated_gates_stays_accurate(cell, coupled) -> None:
     compare_recurrence(cell, coupled, 7, False, "left", torch.float32, False, size=50)
 
 
-@needs_triton
 @inside
 @pytest.mark.parametrize("side", [None, "left"], ids=lambda side: f"pad-{side}")
 @pytest.mark.parametrize("coupled", [False, True], ids=["", "coupled"])
@@ -128,7 +122,7 @@ def test_gates_near_1_keep_their_gradients_in_16_bits(cell, coupled, side) -> No
     assert error < 0.01, f"{error:.2g}"
 
 
-def compare_recurrence(  # type: ignore[no-untyped-def]
+def compare_recurrence(
     cell, coupled, units, reverse, side, dtype, together, time=3, batch=3, size=1
 ) -> None:
     """Outputs, final states and gradients against the reference in float64.

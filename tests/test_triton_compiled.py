@@ -59,7 +59,7 @@ def test_prefetched_products_fit_into_shared_memory(units, dtype) -> None:
 MEMORY_CELLS = [problem.Scan(), *(CELLS[n] for n in ("no-srnn-hidden", "minlstm", "qrnn"))]
 
 
-def memory_cell_kernels(cell):  # type: ignore[no-untyped-def]
+def memory_cell_kernels(cell):
     """Both kernels, each with the constants of its launch."""
     from fairseq_wsum.recurrence.triton import memory_cell as kernels
 
@@ -71,7 +71,7 @@ def memory_cell_kernels(cell):  # type: ignore[no-untyped-def]
         yield kernel, {key: options[key] for key in kernel.arg_names if key in options}
 
 
-def recurrence_kernels(cell, how, units):  # type: ignore[no-untyped-def]
+def recurrence_kernels(cell, how, units):
     """Both kernels, each with the constants of its launch."""
     from fairseq_wsum.recurrence.triton import recurrence as launchers
     from fairseq_wsum.recurrence.triton import recurrence_kernels as kernels
@@ -90,7 +90,7 @@ IN_LAYER_DTYPE = ("z", "u", "w", "h", "y", "dy", "dz", "du", "saved", "states")
 POINTERS = {torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float32: "*fp32"}
 
 
-def compile_for(capability, kernel, constants, warps=4, dtype=torch.bfloat16):  # type: ignore[no-untyped-def]
+def compile_for(capability, kernel, constants, warps=4, dtype=torch.bfloat16):
     """Compile to machine code, with tensors in `dtype` where a layer has them so, as torch's
     allocator places them."""
     import triton

@@ -22,7 +22,7 @@ from triton_helpers import (
     tolerance,
 )
 
-from fairseq_wsum import CELLS, WsumLSTM
+from fairseq_wsum import CELLS
 from fairseq_wsum.cells import get_cell
 from fairseq_wsum.recurrence import operators, problem
 from fairseq_wsum.recurrence import triton as backend
@@ -59,7 +59,7 @@ CHOSEN = [
 ]
 
 
-def exact(cell, z, c_0, mask, reverse):  # type: ignore[no-untyped-def]
+def exact(cell, z, c_0, mask, reverse):
     """The equations, step by step, in float64."""
     if cell is SCAN:
         return scan_loop(*z.chunk(2, -1), c_0, mask, reverse)
@@ -73,12 +73,12 @@ def exact(cell, z, c_0, mask, reverse):  # type: ignore[no-untyped-def]
     return torch.stack(outputs), c
 
 
-def split(cell, z):  # type: ignore[no-untyped-def]
+def split(cell, z):
     """The tensors of the operator with pre-activations: z and, for the scan, u, else None."""
     return z.chunk(2, -1) if cell is SCAN else (z, None)
 
 
-def draw(cell, time, batch, units, dtype=torch.float32, size=1):  # type: ignore[no-untyped-def]
+def draw(cell, time, batch, units, dtype=torch.float32, size=1):
     """z, c_0, dy and dc_n. Some factors of a scan are 0, 1 and negative, some larger than 1.
 
     z of the scan has f and u: see `split`.
@@ -91,7 +91,7 @@ def draw(cell, time, batch, units, dtype=torch.float32, size=1):  # type: ignore
     return z.to(dtype), torch.randn(batch, units), dy, torch.randn(batch, units)
 
 
-def compare(cell, case, reverse, where, dtype=torch.float32, size=1) -> None:  # type: ignore[no-untyped-def]
+def compare(cell, case, reverse, where, dtype=torch.float32, size=1) -> None:
     """Outputs, final states and gradients of one case against float64, with NaN at padding.
 
     size: of the pre-activations.
@@ -132,14 +132,12 @@ def compare(cell, case, reverse, where, dtype=torch.float32, size=1) -> None:  #
     assert torch.equal(unsaved[0], y) and torch.equal(unsaved[1], c_n) and not unsaved[2].numel()
 
 
-@needs_triton
 @inside
 @pytest.mark.parametrize(("cell", "case", "way"), CHOSEN)
 def test_the_memory_cell_equals_the_equations(cell, case, way) -> None:
     compare(GATED[cell], CASES[case], *WAYS[way])
 
 
-@needs_triton
 @inside
 @pytest.mark.parametrize("seed", range(10))
 def test_the_memory_cell_equals_the_equations_for_any_size(seed) -> None:
@@ -150,7 +148,6 @@ def test_the_memory_cell_equals_the_equations_for_any_size(seed) -> None:
     compare(cell, (time, batch, units, (steps, block, chunks)), seed % 2 == 1, "holes")
 
 
-@needs_triton
 @inside
 @pytest.mark.parametrize("side", [None, "left"], ids=lambda side: f"pad-{side}")
 @pytest.mark.parametrize("coupled", [False, True], ids=["", "coupled"])
@@ -159,7 +156,6 @@ def test_a_single_step_of_a_cell_with_an_s_rnn_equals_the_equations(cell, couple
     compare(get_cell(cell, coupled_gates=coupled), (1, 3, 5, (1, 8, 1)), False, side)
 
 
-@needs_triton
 @inside
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @every_cell
@@ -167,7 +163,6 @@ def test_only_stored_values_are_rounded_to_16_bits(cell, dtype) -> None:
     compare(cell, CASES["odd"], False, "left", dtype)
 
 
-@needs_triton
 @inside
 @pytest.mark.parametrize("case", ["odd", "chunks"])
 @every_cell
@@ -175,7 +170,6 @@ def test_saturated_gates_stay_accurate(cell, case) -> None:
     compare(cell, CASES[case], True, "left", size=50)
 
 
-@needs_triton
 @inside
 def test_a_long_sequence_of_few_units_is_scanned_in_chunks() -> None:
     from fairseq_wsum.recurrence.triton.memory_cell import plan_for
@@ -184,7 +178,6 @@ def test_a_long_sequence_of_few_units_is_scanned_in_chunks() -> None:
     compare(SCAN, (260, 1, 3, None), True, "holes")
 
 
-@needs_triton
 @inside
 @pytest.mark.parametrize("factor", [0, 1])
 def test_factors_that_all_are_0_or_1_give_exact_cells(factor) -> None:
@@ -199,7 +192,6 @@ def test_factors_that_all_are_0_or_1_give_exact_cells(factor) -> None:
     assert torch.equal(c_n, cells[-1])
 
 
-@needs_triton
 @inside
 def test_tensors_may_have_any_strides() -> None:
     forward, backward = operator_of("memory_cell")
@@ -216,7 +208,6 @@ def test_tensors_may_have_any_strides() -> None:
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
-@needs_triton
 @inside
 def test_a_batch_of_no_sequences_has_no_cells() -> None:
     forward, backward = operator_of("memory_cell")
@@ -230,7 +221,6 @@ def test_a_batch_of_no_sequences_has_no_cells() -> None:
     ]  # fmt: skip
 
 
-@needs_triton
 @inside
 def test_the_operator_on_gpus_runs_these_kernels() -> None:
     """The operator is sent to the kernels for GPUs even where the tensors are on the CPU."""
@@ -250,23 +240,3 @@ def test_the_operator_on_gpus_runs_these_kernels() -> None:
     right += torch.autograd.grad(right, inputs, (dy, dc_n))
     for found, wanted in zip((y, c_n, df, du, dc_0), right, strict=True):
         torch.testing.assert_close(found, wanted)
-
-
-@needs_triton
-@inside
-def test_a_plan_splits_long_sequences_only_if_units_are_few() -> None:
-    from fairseq_wsum.recurrence.triton import memory_cell as kernels
-
-    assert kernels.plan_for(512, 32, 1024).chunks == 1
-    assert kernels.plan_for(512, 8, 1024).chunks == 4
-    assert kernels.plan_for(64, 1, 64).chunks == 1
-    long = kernels.plan_for(100_000, 1, 64)
-    assert kernels.ENOUGH_PROGRAMS * 0.9 < long.chunks <= kernels.ENOUGH_PROGRAMS
-    assert (long.chunks - 1) * -(-100_000 // long.chunks) < 100_000  # no chunk is empty
-    assert kernels.plan_for(3, 2, 5) == kernels.Plan(steps=16, block=8, chunks=1)
-    assert kernels.plan_for(1, 2, 5) == kernels.Plan(steps=1, block=8, chunks=1)
-
-
-def test_the_backend_explains_why_it_rejects_a_cpu() -> None:
-    with pytest.raises(RuntimeError, match="'triton' cannot run this layer: it runs on GPUs"):
-        WsumLSTM(3, 4, cell="no-srnn-hidden", backend="triton")(torch.zeros(2, 1, 3))

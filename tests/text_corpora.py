@@ -1,19 +1,12 @@
 """Tiny corpora for language modelling, and what fairseq reads of them."""
 
 import random
-from types import SimpleNamespace
 
 UNK = "<unk>"
 
 
-def words_of(path):
-    """The lines of a text, each a list of words that ends with fairseq's end of sentence."""
-    # split() alone also cuts at the no-break space and the like.
-    return [[*line.decode().split(" "), "</s>"] for line in path.read_bytes().splitlines()]
-
-
 def decoded(folder, split="train"):
-    """What `words_of` gives, from fairseq's binary data."""
+    """The lines of fairseq's binary data, each a list of words and the end of the sentence."""
     from fairseq.data import Dictionary, data_utils
 
     dictionary = Dictionary.load(str(folder / "dict.txt"))
@@ -23,18 +16,6 @@ def decoded(folder, split="train"):
 
 def replaced(sentences, known):
     return [[word if word in known else UNK for word in sentence] for sentence in sentences]
-
-
-def make_task(words):
-    """What a language model reads of its task: a dictionary of `words` symbols."""
-    from fairseq.data import Dictionary
-
-    dictionary = Dictionary()
-    for k in range(words - 4):
-        dictionary.add_symbol(f"w{k}")
-    return SimpleNamespace(
-        source_dictionary=dictionary, target_dictionary=dictionary, dictionary=dictionary
-    )
 
 
 def made_up(lines, seed, odd=()):

@@ -35,7 +35,7 @@ PAD, EOS = SOURCE.pad(), SOURCE.eos()
 
 
 def make_task(source: Dictionary = SOURCE, target: Dictionary = TARGET) -> SimpleNamespace:
-    return SimpleNamespace(source_dictionary=source, target_dictionary=target)
+    return SimpleNamespace(source_dictionary=source, target_dictionary=target, dictionary=target)
 
 
 def make_model(task=None, **options) -> WsumLSTMModel:

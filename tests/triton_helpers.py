@@ -24,7 +24,8 @@ needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="triton is not installed"
 )
 inside = pytest.mark.skipif(
-    not INTERPRETS and DEVICE == "cpu", reason="run by run_in_interpreter, in the interpreter"
+    importlib.util.find_spec("triton") is None or (not INTERPRETS and DEVICE == "cpu"),
+    reason="needs triton, and is run by run_in_interpreter where there is no GPU",
 )
 outside = pytest.mark.skipif(
     INTERPRETS or DEVICE != "cpu", reason="the others run by themselves here"
@@ -53,12 +54,12 @@ CASES = {
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 0.01, torch.float16: 2e-3}
 
 
-def tolerance(dtype, size):  # type: ignore[no-untyped-def]
+def tolerance(dtype, size):
     """For pre-activations of this size, whose last bits count the more the larger they are."""
     return TOLERANCE[dtype] if size == 1 else 2e-5
 
 
-def padding(where, time, batch):  # type: ignore[no-untyped-def]
+def padding(where, time, batch):
     """Padding on one side, or in any step; the first of several sequences has nothing else."""
     if where != "holes":
         return mask_of(where, time, batch)
@@ -67,7 +68,7 @@ def padding(where, time, batch):  # type: ignore[no-untyped-def]
     return mask
 
 
-def run_in_interpreter(path) -> None:  # type: ignore[no-untyped-def]
+def run_in_interpreter(path) -> None:
     """Run a file of tests in Triton's interpreter."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path],
@@ -79,19 +80,19 @@ def run_in_interpreter(path) -> None:  # type: ignore[no-untyped-def]
     assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-6000:]
 
 
-def operator_of(name, how=None):  # type: ignore[no-untyped-def]
+def operator_of(name, how=None):
     """An operator and its backward pass with these kernels, under a plan or a tiling."""
     kernels = importlib.import_module(f"fairseq_wsum.recurrence.triton.{name}")
     launch = partial(kernels.launch, **{"plan" if name == "memory_cell" else "tiling": how})
     return [partial(getattr(operators, name + way), launch) for way in ("", "_backward")]
 
 
-def on_device(*tensors):  # type: ignore[no-untyped-def]
+def on_device(*tensors):
     """The tensors on the device of the kernels; None stays None."""
     return [None if tensor is None else tensor.to(DEVICE) for tensor in tensors]
 
 
-def error_of(found, right):  # type: ignore[no-untyped-def]
+def error_of(found, right):
     """The largest difference, over the largest number or 1."""
     largest = right.abs().amax().clamp_min(1)
     return (found.double().cpu() - right).abs().amax() / largest

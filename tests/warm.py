@@ -170,7 +170,9 @@ def run(command: Path, words: list[str]) -> None:
         if word in WITH_A_VALUE:
             options.append(next(rest))
     safe = any(option in ("-P", "-I") for option in options)
-    kind, what, sys.argv = split(word, list(rest))
+    kind = word if word in ("-c", "-m") else ""
+    what = next(rest) if kind else word
+    sys.argv = [word, *rest]
     if not safe:
         first = {"-c": "", "-m": os.getcwd(), "": os.path.dirname(os.path.realpath(what))}
         sys.path.insert(0, first[kind])
@@ -210,12 +212,6 @@ def end(program: Callable[[], None]) -> None:
         if not stream.closed:
             stream.flush()
     os._exit(status)
-
-
-def split(word: str, rest: list[str]) -> tuple[str, str, list[str]]:
-    if word in ("-c", "-m"):
-        return word, rest[0], [word, *rest[1:]]
-    return "", word, [word, *rest]
 
 
 if __name__ == "__main__":
