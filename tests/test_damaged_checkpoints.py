@@ -326,3 +326,12 @@ def test_checkpoints_of_different_models_are_not_averaged(prepared, other, tmp_p
         torch.save({"model": model}, tmp_path / name)
     message = fails("score.sh", prepared, "--checkpoints", tmp_path, "--average", 2)
     assert "checkpoint1.pt are different models; they cannot be averaged" in message
+
+
+def test_a_failed_checkpoint_write_leaves_no_file(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)  # between fairseq's three attempts
+    path = tmp_path / "checkpoint_last.pt"
+    path.write_bytes(b"old")
+    with pytest.raises(Exception, match="pickle"):
+        checkpoint_utils.torch_persistent_save({"model": lambda: None}, str(path))
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]

@@ -14,6 +14,7 @@ import test_transformer_lm as transformer
 from fairseq.criterions.adaptive_loss import AdaptiveLoss
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq.logging import metrics
+from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.models.lstm_lm import LSTMLanguageModel, base_architecture
 from translation import make_dictionary, make_task
 
@@ -270,3 +271,28 @@ def test_the_perplexity_of_an_epoch_is_not_summed_in_16_bits() -> None:
 def test_the_maximum_length_comes_from_the_task() -> None:
     assert make_model(max_target_positions=4).max_positions() == 4
     assert make_model().max_positions() > 10_000
+
+
+PRESETS = {  # layers, units, projection, dropout, init range: Zaremba et al.; Jozefowicz et al.
+    "wsum_lstm_lm_ptb_small": (2, 200, 0, 0.0, 0.1),
+    "wsum_lstm_lm_ptb_medium": (2, 650, 0, 0.5, 0.05),
+    "wsum_lstm_lm_ptb_large": (2, 1500, 0, 0.65, 0.04),
+    "wsum_lstm_lm_gbw": (1, 2048, 512, 0.1, 0.05),
+}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_equals_the_published_model(preset) -> None:
+    args = Namespace(**dict.fromkeys(option.name for option in fields(WsumLSTMLMConfig)))
+    args.cell = "no-srnn"
+    ARCH_CONFIG_REGISTRY[preset](args)
+    given = {name: value for name, value in vars(args).items() if value is not None}
+    cfg = read_config(Namespace(**given))
+    side = cfg.decoder
+    layers, units, projection, dropout, init_range = PRESETS[preset]
+    assert (side.layers, side.hidden_size) == (layers, units)
+    assert side.embed_dim == cfg.features == cfg.out_embed_dim
+    assert (cfg.decoder_proj_size, cfg.init_range) == (projection, init_range)
+    assert side.dropout_in == side.layer_dropout == side.dropout_out == dropout
+    assert not cfg.share_decoder_input_output_embed
+    assert cfg.cell == "no-srnn"

@@ -150,3 +150,13 @@ def test_layer_normalisation_within_input_feeding_gives_a_warning(feeding, caplo
 def test_no_value_counts_as_the_default_of_an_option_that_needs_one() -> None:
     values = option_values(WsumLSTMConfig, Namespace(cell=None, dropout=None, encoder_cell=None))
     assert (values["cell"], values["dropout"], values["encoder_cell"]) == ("lstm", 0.3, None)
+
+
+def test_the_default_is_opennmts_readme_model() -> None:
+    cfg = read_config(Namespace())
+    encoder, decoder = cfg.encoder, cfg.decoder
+    assert (encoder.layers, decoder.layers) == (2, 2)
+    assert encoder.embed_dim == encoder.hidden_size == decoder.hidden_size == 500
+    assert cfg.out_embed_dim == 500 and cfg.attention == "general" and cfg.input_feeding
+    assert (encoder.layer_dropout, decoder.layer_dropout, decoder.dropout_out) == (0.3, 0.3, 0.3)
+    assert (encoder.dropout_in, encoder.dropout_out, decoder.dropout_in) == (0, 0, 0)

@@ -132,3 +132,16 @@ def test_a_model_with_merged_embeddings_is_loaded() -> None:
     model.load_state_dict(model.state_dict())
     second = make_model(task, merge_src_tgt_embed=True)  # of an ensemble
     second.load_state_dict(model.state_dict())
+
+
+def test_the_default_cell_is_a_gated_sum() -> None:
+    cfg = read_config(Namespace())
+    for side in (cfg.encoder.recurrent, cfg.decoder.recurrent):
+        assert side.cell == CELLS["no-srnn-hidden"]
+
+
+def test_the_preset_has_the_dropout_that_is_given_or_0_3() -> None:
+    for given, expected in ((dict(), 0.3), (dict(dropout=0.1), 0.1)):
+        args = Namespace(**given)
+        wsum_transformer_multi30k(args)
+        assert args.dropout == expected
