@@ -85,7 +85,7 @@ def _recurrent_layer(embed_dim: int, side: Any, cfg: Any) -> WsumSelfAttention:
         embed_dim,
         recurrent.hidden_size,
         cell=recurrent.cell,
-        bidirectional=recurrent.directions == 2,
+        bidirectional=recurrent.bidirectional,
         num_heads=side.attention_heads,
         backend=recurrent.backend,
         q_noise=cfg.quant_noise.pq,
