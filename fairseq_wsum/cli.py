@@ -161,10 +161,7 @@ def _options(arch: str) -> None:
     else:
         models.ARCH_MODEL_REGISTRY[arch].add_args(parser)
     given = argparse.Namespace()
-    try:
-        models.ARCH_CONFIG_REGISTRY[arch](given)  # the values that this architecture changes
-    except AttributeError as error:
-        raise ValueError(f"{arch}: fairseq cannot say its defaults ({error})") from error
+    models.ARCH_CONFIG_REGISTRY[arch](given)  # the values that this architecture changes
     parser.set_defaults(**vars(given))
     parser.print_help()
 

@@ -72,7 +72,7 @@ def test_beam_search_can_reorder_drop_and_repeat_hypotheses(feeding, options, bo
     order = torch.tensor([2, 0, 2, 1, 0])
     model.decoder.reorder_incremental_state_scripting(state, order)
     encoder_out = model.encoder.reorder_encoder_out(encoder_out, order)
-    scores, _ = model.decoder(prev[order][:, :4], encoder_out, state)
+    scores, _ = model.decoder(prev[order][:, :4], encoder_out, incremental_state=state)
     expected, _ = model(src[order], None, prev[order][:, :4])
     torch.testing.assert_close(scores[:, -1], expected[:, -1])
 
@@ -155,7 +155,7 @@ def test_diverse_beam_search_keeps_the_overlaps_of_a_sentence(ids, kind) -> None
 
 def test_16_bit_decoding_keeps_the_memory_cell_in_32_bits() -> None:
     model, (src, _, prev), state = make_model().to(torch.bfloat16), make_batch(), {}
-    model.decoder(prev[:, :1], model.encoder(src), state)
+    model.decoder(prev[:, :1], model.encoder(src), incremental_state=state)
     cached = model.decoder.get_incremental_state(state, "cached_state")
     assert cached["prev_cells"].dtype == torch.float32
 

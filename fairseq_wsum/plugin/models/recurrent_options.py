@@ -22,7 +22,7 @@ class RecurrentLayers:
     """The recurrent layers of an encoder or a decoder, and those that keep self-attention instead.
 
     Attributes:
-        side: `encoder` or `decoder`.
+        bidirectional: whether a layer has two directions, as in an encoder.
         layers: the number of all layers.
         attention_layers: the layers that keep self-attention, from 0.
         cell: the cell.
@@ -30,22 +30,12 @@ class RecurrentLayers:
         backend: the backend of the layers.
     """
 
-    side: str
+    bidirectional: bool
     layers: int
     attention_layers: frozenset[int]
     cell: Cell
     hidden_size: int
     backend: str
-
-    @property
-    def directions(self) -> int:
-        """The directions of a recurrent layer."""
-        return 2 if self.side == "encoder" else 1
-
-    @property
-    def is_attention(self) -> bool:
-        """Whether all layers keep self-attention."""
-        return len(self.attention_layers) == self.layers
 
 
 def attention_layers_option(side: str) -> Any:
@@ -77,7 +67,7 @@ def recurrent_layers(cfg: Any, side: str, default_size: int) -> RecurrentLayers:
         ValueError: an option is invalid; the message names it.
     """
     return RecurrentLayers(
-        side,
+        bidirectional=side == "encoder",
         layers=getattr(cfg, f"{side}_layers"),
         attention_layers=_attention_layers(cfg, side),
         cell=described_cell(cfg, first(getattr(cfg, f"{side}_cell", None), cfg.cell)),

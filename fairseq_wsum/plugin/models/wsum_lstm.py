@@ -10,9 +10,7 @@ from fairseq.models import (
     register_model_architecture,
 )
 from fairseq.tasks import FairseqTask
-from torch import Tensor
 
-from ..modules.states import IncrementalState
 from .fields import flag
 from .initial_values import embedding, init_uniform, load_embedding
 from .options import check_task
@@ -57,17 +55,6 @@ class WsumLSTMModel(FairseqEncoderDecoderModel):
         if cfg.decoder_freeze_embed:
             decoder_embed.weight.requires_grad_(False)
         return model
-
-    def forward(
-        self,
-        src_tokens: Tensor,
-        src_lengths: Tensor | None,
-        prev_output_tokens: Tensor,
-        incremental_state: IncrementalState | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Logits, B x T x V, and outside training the attention weights, B x T x S."""
-        encoder_out = self.encoder(src_tokens, src_lengths=src_lengths)
-        return self.decoder(prev_output_tokens, encoder_out, incremental_state)
 
     def prepare_for_inference_(self, cfg: Any) -> None:
         """Extend fairseq's hook before decoding, which ignores that --replace-unk needs attention.

@@ -88,14 +88,14 @@ class WsumLSTMDecoder(WsumDecoderBase):
         both = encoder.has_memory and decoder.carries_c
         self.cell_bridge = Bridge(*shapes) if both else None
 
-    def forward(
+    def extract_features(
         self,
         prev_output_tokens: Tensor,
         encoder_out: EncoderOut,
         incremental_state: IncrementalState | None = None,
         src_lengths: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Scores for the next token at every target position.
+        """Features for the next token at every target position; `forward` returns their logits.
 
         Args:
             prev_output_tokens: B x T. If `incremental_state` holds the state of the earlier tokens,
@@ -105,19 +105,9 @@ class WsumLSTMDecoder(WsumDecoderBase):
             src_lengths: unused argument of fairseq's interface.
 
         Returns:
-            Logits, B x T x V (features with an adaptive softmax), and the attention weights,
-            B x T x S. The weights are None in training, and if they are not needed.
+            The input of `output_layer`, B x T x features, and the attention weights, B x T x S.
+            The weights are None in training, and if they are not needed.
         """
-        x, attn = self.extract_features(prev_output_tokens, encoder_out, incremental_state)
-        return self.output_layer(x), attn
-
-    def extract_features(
-        self,
-        prev_output_tokens: Tensor,
-        encoder_out: EncoderOut,
-        incremental_state: IncrementalState | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Like `forward`, but without the output layer."""
         encoder_out = EncoderOut(*encoder_out)
         step = self._cached_step(incremental_state)
         # padding on the right cannot affect earlier positions; padding on the left must be masked

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fairseq.data import Dictionary
-from fairseq.models import FairseqIncrementalDecoder
+from fairseq.models import FairseqDecoder, FairseqIncrementalDecoder
 from fairseq.modules import AdaptiveSoftmax
 from torch import Tensor, nn
 
@@ -50,6 +50,9 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
             self.fc_out = nn.Linear(out_dim, vocabulary)
         self.position_limit = cfg.max_target_positions or MAX_POSITIONS
         remember_words(self)
+
+    # `extract_features`, then `output_layer`; FairseqIncrementalDecoder itself has no `forward`
+    forward = FairseqDecoder.forward
 
     def project(self, features: Tensor) -> Tensor:
         """Apply the linear map before the output embedding, if there is one."""

@@ -64,7 +64,7 @@ class WsumLMDecoder(StateCache, WsumDecoderBase):
             backend=cfg.lstm_backend,
         )
 
-    def forward(
+    def extract_features(
         self,
         prev_output_tokens: Tensor,
         encoder_out: None = None,
@@ -72,7 +72,7 @@ class WsumLMDecoder(StateCache, WsumDecoderBase):
         src_lengths: Tensor | None = None,
         carried_state: CarriedState | None = None,
     ) -> tuple[Tensor, Extra | None]:
-        """Scores for the next token at every position.
+        """Features for the next token at every position; `forward` returns their logits.
 
         Args:
             prev_output_tokens: B x T, padded on the right. If `incremental_state` holds the state
@@ -82,23 +82,9 @@ class WsumLMDecoder(StateCache, WsumDecoderBase):
             carried_state: provides the initial state and stores the final state.
 
         Returns:
-            Logits, B x T x V (features with an adaptive softmax), and None; in training with
-            penalties on the activations, a dictionary with their sum as `penalty`.
+            The input of `output_layer`, B x T x features, and None; in training with penalties on
+            the activations, a dictionary with their sum as `penalty`.
         """
-        x, extra = self.extract_features(
-            prev_output_tokens, encoder_out, incremental_state, src_lengths, carried_state
-        )
-        return self.output_layer(x), extra
-
-    def extract_features(
-        self,
-        prev_output_tokens: Tensor,
-        encoder_out: None = None,
-        incremental_state: IncrementalState | None = None,
-        src_lengths: Tensor | None = None,
-        carried_state: CarriedState | None = None,
-    ) -> tuple[Tensor, Extra | None]:
-        """Like `forward`, but without the output layer."""
         state = self.cached_state(incremental_state)
         if state is not None:
             prev_output_tokens = prev_output_tokens[:, -1:]

@@ -83,10 +83,11 @@ def wsum_transformer_multi30k(args: Any) -> None:
         recurrent = _recurrent_layers(args, side)
         width = getattr(args, f"{side}_embed_dim")
         ffn_width = 2 * width
-        if not recurrent.is_attention:
+        if len(recurrent.attention_layers) < recurrent.layers:
             # with a matrix for h_{t-1} too, a layer of full size would have twice the parameters
             matrices = 2 if recurrent.cell.has_recurrent_matrix else 1
-            size = max(width // recurrent.directions // matrices, 1)
+            directions = 2 if recurrent.bidirectional else 1
+            size = max(width // directions // matrices, 1)
             default(args, **{f"{side}_hidden_size": size})
             recurrent = replace(recurrent, hidden_size=getattr(args, f"{side}_hidden_size"))
             ffn_width = _ffn_width(recurrent, width)
@@ -101,9 +102,11 @@ def _ffn_width(recurrent: RecurrentLayers, width: int) -> int:
         width: the width of the model, E.
     """
     with torch.device("meta"):
-        bidirectional = recurrent.directions == 2
         layer = WsumSelfAttention(
-            width, recurrent.hidden_size, cell=recurrent.cell, bidirectional=bidirectional
+            width,
+            recurrent.hidden_size,
+            cell=recurrent.cell,
+            bidirectional=recurrent.bidirectional,
         )
     attention = 4 * (width + 1) * width
     surplus = sum(map(torch.numel, layer.parameters())) - attention

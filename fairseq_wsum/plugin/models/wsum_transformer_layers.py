@@ -6,7 +6,6 @@ from typing import Any
 
 from fairseq.distributed import fsdp_wrap
 from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase
-from fairseq.modules import MultiheadAttention
 from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from fairseq.modules.transformer_layer import (
     TransformerDecoderLayerBase,
@@ -54,16 +53,14 @@ class WsumTransformerEncoder(TransformerEncoderBase):
 class WsumTransformerDecoder(TransformerDecoderBase):
     """fairseq's decoder with recurrent layers in all layers but those that keep self-attention."""
 
-    def __init__(self, *args: Any, **named: Any) -> None:
+    def __init__(self, cfg: Any, *args: Any, **named: Any) -> None:
         self.built = 0
-        super().__init__(*args, **named)
+        super().__init__(cfg, *args, **named)
         remember_words(self)
         if self.adaptive_softmax is not None:
             # fairseq's upgrade_state_dict_named would add an output matrix, which this model lacks
             self.share_input_output_embed = False
-        # `modules()`, as iterating over `self.layers` itself skips layers with layer drop
-        attentions = (one for one in self.layers.modules() if isinstance(one, MultiheadAttention))
-        self._keeps_attention = any(one.self_attention for one in attentions)
+        self._keeps_attention = bool(cfg.decoder.recurrent.attention_layers)
 
     def output_layer(self, features: Tensor) -> Tensor:
         """fairseq's output layer, computed by `products.linear`."""
@@ -88,7 +85,7 @@ def _recurrent_layer(embed_dim: int, side: Any, cfg: Any) -> WsumSelfAttention:
         embed_dim,
         recurrent.hidden_size,
         cell=recurrent.cell,
-        bidirectional=recurrent.directions == 2,
+        bidirectional=recurrent.bidirectional,
         num_heads=side.attention_heads,
         backend=recurrent.backend,
         q_noise=cfg.quant_noise.pq,

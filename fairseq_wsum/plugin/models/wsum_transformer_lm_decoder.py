@@ -3,10 +3,10 @@
 from typing import Any
 
 import torch
+from fairseq.models import FairseqDecoder
 from torch import Tensor
 
 from ..modules import CarriedState, WsumSelfAttention
-from ..modules.states import IncrementalState
 from .options import first
 from .wsum_transformer_layers import WsumTransformerDecoder
 
@@ -26,28 +26,15 @@ class WsumTransformerLMDecoder(WsumTransformerDecoder):
             module for module in modules if isinstance(module, WsumSelfAttention)
         )
 
-    def forward(
-        self,
-        prev_output_tokens: Tensor,
-        encoder_out: None = None,
-        incremental_state: IncrementalState | None = None,
-        features_only: bool = False,
-        *,
-        src_lengths: Tensor | None = None,
-        return_all_hiddens: bool = False,
-        **named: Any,
-    ) -> tuple[Tensor, dict[str, Any]]:
-        """fairseq's `forward`; `named` are further arguments of `extract_features`."""
-        x, extra = self.extract_features(
-            prev_output_tokens, encoder_out, incremental_state, **named
-        )
-        return x if features_only else self.output_layer(x), extra
+    # fairseq's Transformer passes no further arguments, such as `carried_state`
+    forward = FairseqDecoder.forward
 
     def extract_features(
         self,
         prev_output_tokens: Tensor,
         encoder_out: None = None,
         *args: Any,
+        src_lengths: Tensor | None = None,
         carried_state: CarriedState | None = None,
         **named: Any,
     ) -> tuple[Tensor, dict[str, Any]]:
@@ -56,6 +43,7 @@ class WsumTransformerLMDecoder(WsumTransformerDecoder):
         Args:
             prev_output_tokens: B x T.
             encoder_out, args, named: fairseq's further arguments.
+            src_lengths: unused argument of fairseq's interface.
             carried_state: provides the initial state and stores the final state. The state of all
                 layers together is L x B x H for h and c, with L layers.
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional as F
 
 from ...layer import State, WsumLSTM
 from ...training.dropout import dropout
@@ -51,8 +52,7 @@ class LockedDropout(DropoutBase):
         """T steps x B sequences x C features, and the result has the same shape."""
         if not self.active:
             return x
-        mask = x.new_empty(1, *x.shape[1:]).bernoulli_(1 - self.p)
-        return x * mask.div_(1 - self.p) if self.p < 1 else x * mask
+        return x * F.dropout(x.new_ones(1, *x.shape[1:]), self.p)
 
 
 class EmbeddingDropout(DropoutBase):
@@ -72,9 +72,7 @@ class EmbeddingDropout(DropoutBase):
         x: Tensor = embed_tokens(tokens)
         if not self.active:
             return x
-        kept = x.new_empty(embed_tokens.num_embeddings, 1).bernoulli_(1 - self.p)  # V x 1
-        if self.p < 1:
-            kept = kept / (1 - self.p)
+        kept = F.dropout(x.new_ones(embed_tokens.num_embeddings, 1), self.p)  # V x 1
         return x * kept[tokens]
 
 
