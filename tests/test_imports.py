@@ -87,6 +87,16 @@ assert root.level == logging.WARNING and not root.handlers
     run("python", "-c", code)
 
 
+def test_the_tool_shows_backends_where_torch_is_the_only_package() -> None:
+    code = """
+import sys
+sys.modules.update(dict.fromkeys(("numpy", "fairseq", "omegaconf", "yaml", "matplotlib")))
+from fairseq_wsum import cli
+cli.main(["info"])
+"""
+    assert "C++ kernels: " in run("python", "-c", code)
+
+
 def test_corpora_can_be_prepared_without_what_their_kind_does_not_need() -> None:
     code = "import sys, fairseq_wsum.experiments.prepare; print('found', *sorted(sys.modules))"
     assert not {"fairseq", "sentencepiece", "sacremoses"} & set(run("python", "-c", code).split())

@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING
 
 from ..argument_types import positive
 from ..files import whole_at_end
-from .arrays import add_arrays
 from .picture import draw
 from .sentences import UNKNOWN, Model, Sentence
-from .tables import Tables
 
 if TYPE_CHECKING:
     from .vocabulary import Tokens
@@ -95,8 +93,11 @@ def run(args: argparse.Namespace) -> None:
     if tags and len(tags) != len(lines):
         raise ValueError(f"--tags {args.tags} has {len(tags)} lines for {len(lines)} sentences")
     logging.basicConfig(level=logging.WARNING)  # before fairseq makes all libraries log everything
-    from .models import Reader  # imports fairseq, which takes seconds
+    # fairseq and numpy, which the layer does not need; fairseq takes seconds
+    from .arrays import add_arrays
+    from .models import Reader
     from .page import write_page
+    from .tables import Tables
 
     options = ("data", "source_lang", "target_lang", "user_dir", "bpe_model")
     given = {name: getattr(args, name) for name in (*options, "beam", "device")}
