@@ -228,12 +228,12 @@ def test_preparing_again_is_skipped_and_never_overwrites(own, made, tmp_path, ca
 
 KILLED = """
 import os, signal
-from fairseq_wsum.experiments import prepare, text
+from fairseq_wsum.experiments import files, prepare, text
 def killed(*_):
     open({stale!r}, "w").close()
     os.kill(os.getpid(), signal.{signal})
 text.encode = killed
-prepare.main()
+files.run_module(prepare.__name__)
 """
 
 

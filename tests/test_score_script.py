@@ -148,7 +148,7 @@ def test_the_ensemble_translates_with_the_beam_and_every_penalty(prepared, tmp_p
     both = f"{tmp_path}/one.pt:{tmp_path}/other.pt"
     command = [str(prepared), "--checkpoints", both, "--out", str(tmp_path / "out")]
     command += ["--beam", "3", "--subset", "valid", "--lenpen=-0.5,1", "--batch-size", "7"]
-    score.score([*command, "--max-len-b", "9"])
+    score.main([*command, "--max-len-b", "9"])
     wanted = {"--path": both, "--beam": "3", "--gen-subset": "valid", "--batch-size": "7"}
     wanted |= {"--max-len-b": "9", "--post-process": "sentencepiece"}
     for (data, *options), penalty in zip(calls, ("-0.5", "1"), strict=True):
@@ -267,7 +267,7 @@ def test_the_best_penalty_wins_and_unknown_words_are_replaced(prepared, tmp_path
     monkeypatch.setattr(programs, "call", generate)
     (tmp_path / "c.pt").touch()
     command = [str(data), "--checkpoints", str(tmp_path / "c.pt"), "--out", str(out)]
-    score.score([*command, "--subset", "valid", "--lenpen", "1,0.5", "--replace-unk"])
+    score.main([*command, "--subset", "valid", "--lenpen", "1,0.5", "--replace-unk"])
     record = json.loads((out / "scores.json").read_text())
     assert record["lenpen"] == 0.5 and record["figures"][0]["score"] == pytest.approx(100)
     assert [tried["lenpen"] for tried in record["tried"]] == [1.0, 0.5]

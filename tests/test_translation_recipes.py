@@ -67,9 +67,11 @@ def test_a_recipe_folder_belongs_to_one_set_of_options(corpus, tmp_path):
 def test_a_signal_to_a_recipe_ends_its_training_whose_output_is_shown_and_kept(tmp_path):
     code = """import os, sys
 from fairseq_wsum.experiments import files, recipe
+def write(line):
+    os.write(1, line)
 with open(sys.argv[1], "wb") as log:
     command = ["bash", "-c", "printf a; echo $$ >&2; exec sleep 60"]
-    files.run(lambda: recipe.job(command, log, os.dup(0)))"""
+    files.run(lambda: recipe.job(command, log, os.dup(0), write))"""
     command = [sys.executable, "-c", code, tmp_path / "log"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         shown = process.stdout.readline()  # it has passed through the recipe, which thus waits
@@ -190,3 +192,4 @@ def test_the_captions_of_the_small_study_can_be_prepared(tmp_path) -> None:
     succeeds(captions, "--prepare-only", "--sentences", 200, "--out", tmp_path)
     record = json.loads((tmp_path / "data" / "prepared.json").read_text())
     assert record["sentences"] == {"train": 200, "valid": 200, "test": 300}
+    assert "--sentences 8001: the corpus has 8000" in fails(captions, "--sentences", 8001)

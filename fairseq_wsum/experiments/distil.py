@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from .files import (
     lines_of,
     open_text,
     parse_data_first,
-    run,
     script_parser,
     sha256,
     versions,
@@ -52,11 +50,6 @@ examples:
       --checkpoints runs/first/checkpoint_best.pt:runs/second/checkpoint_best.pt --lenpen 1.4"""
 
 
-def main() -> None:
-    """Run the command line of this process."""
-    run(lambda: distil(sys.argv[1:]))
-
-
 def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Our options, and those of fairseq-generate."""
     usage = "DATA --checkpoints FILE[:FILE...] --out OUT [options]"
@@ -79,7 +72,7 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     return args, options
 
 
-def distil(given: list[str]) -> None:
+def main(given: list[str]) -> None:
     """Make the folder with a command line."""
     args, options = read_options(given)
     record = read_translation_record(args.data, ("post_process", "source_lang", "target_lang"))

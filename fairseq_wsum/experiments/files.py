@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
@@ -39,6 +40,14 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:  # ends the loop of a shell, too, unlike an exit status
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def run_module(name: str) -> None:
+    """`run` a program of this package with the command line of this process.
+
+    It is imported here, as it may need a package that is missing.
+    """
+    run(lambda: import_module(name).main(sys.argv[1:]))
 
 
 def handle_ends(handler: Callable[[int, FrameType | None], Any]) -> None:

@@ -7,7 +7,6 @@ import io
 import json
 import math
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from .files import (
     folder,
     parse_data_first,
     refuse,
-    run,
     say,
     script_parser,
 )
@@ -49,12 +47,7 @@ REFUSED = {
 START = "\u2581"  # the first character of each SentencePiece subword that begins a word
 
 
-def main() -> None:
-    """Run the command line of this process."""
-    run(lambda: perplexity(sys.argv[1:]))
-
-
-def perplexity(given: list[str]) -> None:
+def main(given: list[str]) -> None:
     """Print the perplexities with a command line, and write them to --out."""
     args, options = read_options(given)
     model: Path = args.checkpoint

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..argument_types import positive
 from . import text, translation
 from .corpora import FORMS, GBW, GBW_ROOT, LANGUAGES, MULTI30K, PTB, WIKITEXT2
-from .files import folder, run
+from .files import folder, run_module
 from .folder import read_like
 
 CORPORA = {"multi30k": MULTI30K, "ptb": PTB, "wikitext2": WIKITEXT2, "gbw": GBW}
@@ -148,9 +148,9 @@ DEFAULTS = {
 }
 
 
-def main() -> None:
-    """Run the command line; the first word names the corpus."""
-    run(lambda: prepare(*sys.argv[1:]))
+def main(given: Sequence[str]) -> None:
+    """Run a command line, the first word of which names the corpus."""
+    prepare(*given)
 
 
 def prepare(name: str, *words: str) -> None:
@@ -279,4 +279,4 @@ def language(text: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_module("fairseq_wsum.experiments.prepare")

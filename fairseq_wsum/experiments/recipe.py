@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -229,7 +229,7 @@ class Recipe:
             say(f"already trained: {path}")
         else:
             with (path / "train.log").open("ab") as log:
-                job([*TRAIN, self.text(), "--save-dir", str(path), *command], log, lock)
+                job([*TRAIN, self.text(), "--save-dir", str(path), *command], log, lock, self.show)
             if has(self.options, "--stop-time-hours"):  # fairseq's status is 0 when time is up
                 say(
                     "if the time was up, the scores are of the model so far; to continue, run this "
@@ -239,6 +239,11 @@ class Recipe:
             else:
                 (path / FINISHED).touch()
         os.close(lock)
+
+    def show(self, line: bytes) -> None:
+        """Show a line that the training prints."""
+        sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
 
     def results(self, name: str, ending: str = "") -> str:
         """Where scores go. Those of a training that is not finished are not its results."""
@@ -311,23 +316,26 @@ def changed_options(there: Sequence[str], now: Sequence[str]) -> str:
     )
 
 
-def job(command: Sequence[str], log: IO[bytes], inherited: int) -> None:
+def job(
+    command: Sequence[str], log: IO[bytes], inherited: int, show: Callable[[bytes], None]
+) -> None:
     """Run a command, with whose failure this process ends. It ends with this process.
 
     Args:
         command: the command line.
-        log: a file that gets what it prints, too.
+        log: a file that gets what it prints.
         inherited: a file that it keeps open.
+        show: is called with each line.
     """
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[inherited]
     ) as process:
         try:
             assert process.stdout is not None
-            while part := process.stdout.read1(65536):  # type: ignore[attr-defined]
-                for file in (log, sys.stdout.buffer):
-                    file.write(part)
-                    file.flush()
+            for line in process.stdout:
+                log.write(line)
+                log.flush()
+                show(line)
             status = process.wait()
         finally:
             process.terminate()  # does nothing to a process that has ended

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from .files import (
     folder,
     lines_of,
     parse_data_first,
-    run,
     say,
     script_parser,
     versions,
@@ -56,12 +54,7 @@ SCORES = "scores.json"  # marks a folder as one of this program
 OURS = ("average.pt", "generate.lenpen*.txt", "hypotheses.lenpen*")  # what else it may have
 
 
-def main() -> None:
-    """Run the command line of this process."""
-    run(lambda: score(sys.argv[1:]))
-
-
-def score(given: list[str]) -> None:
+def main(given: list[str]) -> None:
     """Translate and score with a command line; the results are in --out once they are complete."""
     args, options = read_options(given)
     record = read_translation_record(args.data, (*NEEDED, "post_process"))

@@ -23,7 +23,6 @@ from .files import (
     named,
     parse_data_first,
     refuse,
-    run,
     say,
     script_parser,
 )
@@ -66,16 +65,13 @@ REFUSED = {
 RESETS = ("--reset-optimizer", "--reset-lr-scheduler", "--reset-meters", "--reset-dataloader")
 # torchrun starts this program again in each process
 AGAIN = f"import sys; sys.path.append({str(PACKAGE.parent)!r}); "
-AGAIN += "from fairseq_wsum.experiments.train import main; main()"
+AGAIN += "from fairseq_wsum.experiments.files import run_module; "
+AGAIN += f"run_module({__name__!r})"
 
 
-def main() -> None:
-    """Run the command line of this process."""
-    run(_main)
-
-
-def _main() -> None:
-    args, options = read_options(sys.argv[1:])
+def main(given: list[str]) -> None:
+    """Train with a command line."""
+    args, options = read_options(given)
     ours, first = command(args, options)
     check_machine(args)
     if args.dry_run:

@@ -18,13 +18,13 @@ class LanguageModel(Recipe):
 
     def score(self) -> None:
         """Print the perplexity of the validation and the test set."""
-        from ..perplexity import perplexity
+        from .. import perplexity
 
         averaged = self.average(getattr(self.args, "average", 0))
         model = self.run if averaged else self.run / self.best
         options = ["--checkpoint", str(model), *averaged, "--task", self.model()["task"]]
         out = ["--out", self.results("perplexity", ".json")]
-        perplexity([str(self.data), *options, *out, *self.score_options()])
+        perplexity.main([str(self.data), *options, *out, *self.score_options()])
 
 
 class InEpochs(LanguageModel):

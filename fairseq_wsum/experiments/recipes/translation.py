@@ -6,15 +6,21 @@ import argparse
 import json
 import re
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
 from ...argument_types import positive
 from ..files import UserError, folder, lines_of, write_lines
 from ..recipe import ROOT, Recipe
 
+SENTENCES = 8000  # of the captions for training
+
 
 class Translation(Recipe):
     """A recipe whose length penalty is chosen on the validation set."""
+
+    def check(self) -> None:
+        import_module("..score", __package__)  # a missing package is named before the training
 
     def score(self) -> None:
         """Average the last checkpoints, choose the length penalty, and score the test set."""
@@ -31,11 +37,11 @@ class Translation(Recipe):
 
     def score_set(self, subset: str, *options: str) -> Path:
         """Score a set, and return the folder of the scores."""
-        from ..score import score
-
         out = self.results(f"score-{subset}")
         given = [*options, "--subset", subset, "--out", out, *self.score_options()]
-        score([str(self.data), *given])
+        from .. import score
+
+        score.main([str(self.data), *given])
         return Path(out)
 
 
@@ -59,6 +65,7 @@ class Transformer(Translation):
         parser.add_argument("--distilled", type=folder, metavar="DIR", help=help)
 
     def check(self) -> None:
+        super().check()
         if self.args.distilled and self.args.run is None:
             raise UserError("--distilled needs --run FOLDER, a folder for this training")
 
@@ -73,14 +80,17 @@ class Captions(Translation):
     """`captions`: the quickstart's corpus."""
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
-        help = "number of training sentences (default: all 8000)"
-        parser.add_argument("--sentences", type=positive, default=8000, metavar="N", help=help)
+        help = f"number of training sentences (default: all {SENTENCES})"
+        parser.add_argument("--sentences", type=positive, default=SENTENCES, metavar="N", help=help)
         help = "prepare the data, train the model and stop"
         parser.add_argument("--train-only", action="store_true", help=help)
 
     def check(self) -> None:
+        super().check()
         if self.args.data or self.args.own_corpus:
             raise UserError("--data: this recipe has its own corpus")
+        if self.args.sentences > SENTENCES:
+            raise UserError(f"--sentences {self.args.sentences}: the corpus has {SENTENCES}")
 
     def prepare(self) -> None:
         """Prepare the captions under the names that prepare_translation.sh reads."""
