@@ -219,7 +219,7 @@ def test_preparing_again_is_skipped_and_never_overwrites(own, made, tmp_path, ca
     (other / "valid.txt").write_bytes(made_up(11, 5))
     with pytest.raises(UserError, match=r"from other files than --data has now: valid\.txt;"):
         prepare_here("text", "--data", other, "--out", out)
-    with pytest.raises(UserError, match=r"other options \(corpus is 'text' there, 'ptb' now"):
+    with pytest.raises(UserError, match=r"other options \(corpus is text there, ptb now"):
         prepare_here("ptb", "--data", own, "--out", out)
     assert times_in(out) == before
     with pytest.raises(UserError, match="has other files in it; give a new folder"):

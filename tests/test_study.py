@@ -212,7 +212,9 @@ def test_only_a_run_that_has_not_trained_may_have_other_options(write_study) -> 
         process, log = start(write_study(models=bad), command=command, python=WARM)
         assert process.wait(60) == 1
         log.seek(0)
-        assert "than those of the study's file: lr: 2 there, None now. Restore the" in log.read()
+        assert (
+            "than those of the study's file: lr is 2 there, absent now. Restore the" in log.read()
+        )
 
 
 def test_options_without_effect_may_change_and_the_study_may_move(write_study, tmp_path) -> None:

@@ -75,7 +75,7 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
 def main(given: list[str]) -> None:
     """Make the folder with a command line."""
     args, options = read_options(given)
-    record = read_translation_record(args.data, ("post_process", "source_lang", "target_lang"))
+    record = read_translation_record(args.data)
     models = args.checkpoints.split(":")
     source, target = direction(Path(models[0]), record)
     record |= {"source_lang": source, "target_lang": target}

@@ -174,6 +174,15 @@ def refuse(options: Iterable[str], why: Mapping[str, str]) -> None:
             raise UserError(f"{name}: {why[name]}")
 
 
+def changes(there: Mapping[str, object], now: Mapping[str, object]) -> str:
+    """How two sets of options differ, for a message; empty if they do not."""
+    return "; ".join(
+        f"{name} is {there.get(name, 'absent')} there, {now.get(name, 'absent')} now"
+        for name in {**there, **now}
+        if there.get(name) != now.get(name)
+    )
+
+
 def few(names: list[str]) -> str:
     """At most three of the names, and the number of the others."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

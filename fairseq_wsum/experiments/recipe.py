@@ -17,7 +17,7 @@ import yaml
 
 from ..cells import CELLS
 from ..files import whole
-from .files import PACKAGE, UserError, folder, hold, say
+from .files import PACKAGE, UserError, changes, folder, hold, say
 from .prepare import prepare
 from .record import WITHOUT_EFFECT
 from .train import AGAIN, check_machine, has, read_options
@@ -294,26 +294,18 @@ def changed_options(there: Sequence[str], now: Sequence[str]) -> str:
     fairseq uses the last value.
     """
 
-    def read(given: Sequence[str]) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
+    def read(given: Sequence[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
         for word in given:
             if re.match("--?[a-z]", word):
-                name, equals, value = word.partition("=")
-                found[name] = [value] if equals else []
+                name, _, value = word.partition("=")
+                found[name] = value
             elif found:
-                found[name].append(word)
-        return found
+                found[name] = f"{found[name]} {word}".strip()
+        ignored = WITHOUT_EFFECT | {"--stop-time-hours"}
+        return {name: value or "given" for name, value in found.items() if name not in ignored}
 
-    def shown(found: dict[str, list[str]], name: str) -> str:
-        return shlex.join([name, *found[name]]) if name in found else f"no {name}"
-
-    one, other = read(there), read(now)
-    names = [name for name in one | other if one.get(name) != other.get(name)]
-    return "; ".join(
-        f"{shown(one, name)} there, {shown(other, name)} now"
-        for name in names
-        if name not in WITHOUT_EFFECT | {"--stop-time-hours"}
-    )
+    return changes(read(there), read(now))
 
 
 def job(

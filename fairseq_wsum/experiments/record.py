@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..files import whole
+from .files import changes
 from .plan import Run
 
 RECORD, LOG, LOCK = "study.json", "study.log", ".study.lock"
@@ -71,12 +72,10 @@ def read_record(run: Run) -> Record | None:
     if not path.is_file():
         return None
     record = Record(**json.loads(path.read_text()))
-    there, now = record.settings, settings(run)
-    keys = [key for key in there | now if there.get(key) != now.get(key)]
-    if not keys:
+    changed = changes(record.settings, settings(run))
+    if not changed:
         return record
     if record.state == "finished" or validations(read_log(run.folder)):
-        changed = "; ".join(f"{key}: {there.get(key)} there, {now.get(key)} now" for key in keys)
         raise ValueError(
             f"{run.folder} was made with other options than those of the study's file: {changed}. "
             "Restore the file, give another --out, or remove the folder to begin again, which "

@@ -48,8 +48,8 @@ examples:
   scripts/score.sh data-bin/multi30k-words --checkpoints runs/words --replace-unk --cpu
   scripts/score.sh data-bin/multi30k --out runs/both \\
       --checkpoints runs/first/checkpoint_best.pt:runs/second/checkpoint_best.pt"""
-# of the record of the data, for scoring a translation
-NEEDED = ("text", "units", "max_words", "own_corpus", "source_lang", "target_lang")
+# what scores.json has of the record of the data
+OF_DATA = ("text", "units", "max_words", "own_corpus", "source_lang", "target_lang")
 SCORES = "scores.json"  # marks a folder as one of this program
 OURS = ("average.pt", "generate.lenpen*.txt", "hypotheses.lenpen*")  # what else it may have
 
@@ -57,7 +57,7 @@ OURS = ("average.pt", "generate.lenpen*.txt", "hypotheses.lenpen*")  # what else
 def main(given: list[str]) -> None:
     """Translate and score with a command line; the results are in --out once they are complete."""
     args, options = read_options(given)
-    record = read_translation_record(args.data, (*NEEDED, "post_process"))
+    record = read_translation_record(args.data)
     if args.replace_unk and record["post_process"]:
         raise UserError("--replace-unk needs data of --units words: BPE has no unknown words")
     args.out.mkdir(parents=True, exist_ok=True)
@@ -196,7 +196,9 @@ def _figures(
     write_lines(work / f"hypotheses.lenpen{penalty}.{target}", sentences)
     write_lines(work / f"hypotheses.lenpen{penalty}.detok.{target}", detok)
     figures = both_ways(sentences, detok, record, args.data / "reference", subset)
-    return {"lenpen": float(penalty), "figures": figures}
+    form = ".detok" if record["text"] == "raw" else ""  # that of the first figure
+    name = f"hypotheses.lenpen{penalty}{form}.{target}"
+    return {"lenpen": float(penalty), "hypotheses": name, "figures": figures}
 
 
 def _write(
@@ -218,7 +220,7 @@ def _write(
         "beam": args.beam,
         "replace_unk": args.replace_unk,
         "generate_options": shlex.join(options),
-        "data": {name: prepared[name] for name in NEEDED},
+        "data": {name: prepared[name] for name in OF_DATA},
         "tried": results,
         "versions": versions("fairseq", "fairseq-fixed", "torch", "sacrebleu", "sacremoses"),
     }
