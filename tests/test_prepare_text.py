@@ -29,7 +29,7 @@ BOM = "\ufeff".encode()
 
 def prepare_here(*words):
     """Prepare a corpus in this process."""
-    prepare.prepare(*map(str, words))
+    prepare.main([*map(str, words)])
 
 
 def sentences(path):

@@ -22,7 +22,7 @@ from fairseq_wsum.experiments.files import UserError
 
 def prepare_here(*words):
     """Prepare a corpus in this process."""
-    prepare.prepare(*map(str, words))
+    prepare.main([*map(str, words)])
 
 
 def joined(units):

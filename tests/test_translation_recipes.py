@@ -91,8 +91,7 @@ def test_the_text_that_a_recipe_trains_on_is_one_of_its_options(options, now, tm
     """Even where the other options that follow from it are the same."""
     (tmp_path / "checkpoint_last.pt").touch()
     (tmp_path / OPTIONS).write_text("--lr 1 --distilled /one")
-    recipe = Transformer("transformer")
-    recipe.read(["--run", str(tmp_path), *options])
+    recipe = Transformer("transformer", ["--run", str(tmp_path), *options])
     with pytest.raises(UserError, match=f"other options: --distilled is /one there, {now}. Give"):
         recipe.train_model(["--lr", "1"])
 
@@ -100,8 +99,7 @@ def test_the_text_that_a_recipe_trains_on_is_one_of_its_options(options, now, tm
 def test_a_recipe_changes_nothing_in_a_folder_where_another_trains(tmp_path, monkeypatch):
     """Before its first checkpoint, too."""
     (tmp_path / OPTIONS).write_text("--arch another")
-    recipe = Transformer("transformer")
-    recipe.read(["--run", str(tmp_path)])
+    recipe = Transformer("transformer", ["--run", str(tmp_path)])
     clock = iter(range(0, 1000, 15))
     monkeypatch.setattr("fairseq_wsum.experiments.files.time.monotonic", lambda: next(clock))
     with (tmp_path / ".recipe.lock").open("a") as lock:

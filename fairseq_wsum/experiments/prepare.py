@@ -149,12 +149,8 @@ DEFAULTS = {
 
 
 def main(given: Sequence[str]) -> None:
-    """Run a command line, the first word of which names the corpus."""
-    prepare(*given)
-
-
-def prepare(name: str, *words: str) -> None:
-    """Prepare a corpus with the options in `words`."""
+    """Prepare a corpus, whose name is the first word of the command line."""
+    name, *words = given
     description, epilog = HELP[name]
     if name in CORPORA:
         epilog += f"\n\n{name.upper()}_URL in the environment replaces the address of the files."

@@ -92,7 +92,7 @@ def train(cell: str, folder: Path, *options: str) -> None:
     given = ["--train-only", "--cell", cell, "--gpus", "0", "--out", str(OUT / "corpus")]
     try:
         with redirect_stdout(io.StringIO()):
-            Training("captions").main([*given, "--run", str(folder), *options])
+            Training("captions", [*given, "--run", str(folder), *options]).main()
     except SystemExit:
         log = folder / "train.log"
         if log.exists():

@@ -30,4 +30,4 @@ def main(given: Sequence[str]) -> None:
     name, *options = given or [""]
     if name not in KINDS:
         sys.exit(f"usage: recipes NAME [options]; NAME is one of {', '.join(KINDS)}")
-    KINDS[name](name).main(options)
+    KINDS[name](name, options).main()

@@ -19,7 +19,7 @@ SENTENCES = 8000  # of the captions for training
 class Translation(Recipe):
     """A recipe whose length penalty is chosen on the validation set."""
 
-    def check(self) -> None:
+    def choose(self) -> None:
         import_module("..score", __package__)  # a missing package is named before the training
 
     def score(self) -> None:
@@ -51,7 +51,7 @@ class OpenNMT(Translation):
     def score(self) -> None:
         # fairseq's LSTM moves the padding to the right, and with it its attention weights, so that
         # --replace-unk would take the wrong word in a batch with padding.
-        options = ["--lenpen", "0", "--batch-size", "1" if self.is_peer else "64"]
+        options = ["--lenpen", "0", "--batch-size", "1" if self.args.peer else "64"]
         given = f" {' '.join(self.options).replace('=', ' ')} ".lower()
         without = re.search(r" --decoder-attention (none|0|no|off|false) ", given)
         self.score_last(*options, *([] if without else ["--replace-unk"]))
@@ -64,8 +64,8 @@ class Transformer(Translation):
         help = "in every second epoch, train on the translations in DIR, made by scripts/distil.sh"
         parser.add_argument("--distilled", type=folder, metavar="DIR", help=help)
 
-    def check(self) -> None:
-        super().check()
+    def choose(self) -> None:
+        super().choose()
         if self.args.distilled and self.args.run is None:
             raise UserError("--distilled needs --run FOLDER, a folder for this training")
 
@@ -85,8 +85,8 @@ class Captions(Translation):
         help = "prepare the data, train the model and stop"
         parser.add_argument("--train-only", action="store_true", help=help)
 
-    def check(self) -> None:
-        super().check()
+    def choose(self) -> None:
+        super().choose()
         if self.args.data or self.args.own_corpus:
             raise UserError("--data: this recipe has its own corpus")
         if self.args.sentences > SENTENCES:
