@@ -45,6 +45,7 @@ use_environment() {
 # End as a Python program of this package, which an environment of the user's own may lack: then of
 # the clone's. (-P: import nothing from this folder.)
 run_module() { # MODULE WORDS...
+    use_environment
     exec "$PYTHON" -P -c "import os, sys; sys.path.append(os.environ['REPO'])
 from fairseq_wsum.experiments.files import run_module; run_module('$1')" "${@:2}"
 }

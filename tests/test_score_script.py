@@ -10,7 +10,7 @@ from commands import USER_DIR, needs_fairseq, run
 from shell import SCRIPTS, fails, lines, succeeds
 from translation_corpus import FORMS, TINY
 
-from fairseq_wsum.experiments import average, programs, translating
+from fairseq_wsum.experiments import checkpoints, programs, translating
 from fairseq_wsum.experiments.files import UserError
 
 pytest.importorskip("sacremoses")
@@ -84,16 +84,16 @@ def test_averaging_gives_the_mean_of_the_weights_of_the_last_epochs(tmp_path):
         state = {"model": weights, "last_optimizer_state": {"m": 1}, "cfg": {"a": epoch}}
         torch.save(state, tmp_path / f"checkpoint{epoch}.pt")
     torch.save({}, tmp_path / "checkpoint_best.pt")
-    paths = average.last_checkpoints(tmp_path, 2)
+    paths = checkpoints.last_checkpoints(tmp_path, 2)
     assert [path.name for path in paths] == ["checkpoint9.pt", "checkpoint10.pt"]
-    state = average.average(paths)
+    state = checkpoints.average(paths)
     assert torch.equal(state["model"]["w"], torch.full((2, 3), 2.5))
     assert state["model"]["steps"] == 10 and state["cfg"] == {"a": 10}
     with pytest.raises(UserError, match=r"--average 4.*has 3 checkpoints of epochs and 0"):
-        average.last_checkpoints(tmp_path, 4)
+        checkpoints.last_checkpoints(tmp_path, 4)
     for name in ("checkpoint_1_500", "checkpoint_1_1000", "checkpoint_2_1500", "checkpoint_2_20"):
         (tmp_path / f"{name}.pt").touch()  # --save-interval-updates
-    paths = average.last_checkpoints(tmp_path, 4)
+    paths = checkpoints.last_checkpoints(tmp_path, 4)
     assert [path.name for path in paths] == [
         *("checkpoint_2_20.pt", "checkpoint_1_500.pt"),
         *("checkpoint_1_1000.pt", "checkpoint_2_1500.pt"),

@@ -53,7 +53,7 @@ examples:
 def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Our options, and those of fairseq-generate."""
     usage = "DATA --checkpoints FILE[:FILE...] --out OUT [options]"
-    parser = script_parser("distil.sh", usage, DESCRIPTION, EXAMPLES)
+    parser = script_parser("scripts/distil.sh", DESCRIPTION, EXAMPLES, usage)
     add = parser.add_argument
     help = "the model, or the models of an ensemble"
     add("--checkpoints", required=True, metavar="FILE[:FILE...]", help=help)

@@ -79,12 +79,12 @@ def folder(text: str) -> Path:
 
 
 def script_parser(
-    script: str, usage: str, description: str, epilog: str
+    script: str, description: str, epilog: str, usage: str | None = None
 ) -> argparse.ArgumentParser:
-    """The parser of a script whose other options are those of a program of fairseq."""
+    """The parser of a script; `usage` is needed if other programs have options of it, too."""
     return argparse.ArgumentParser(
-        prog=f"scripts/{script}",
-        usage=f"%(prog)s {usage}",
+        prog=script,
+        usage=usage and f"%(prog)s {usage}",
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -15,7 +15,7 @@ import numpy as np
 from ..argument_types import positive
 from ..files import whole
 from . import programs
-from .average import average_last
+from .checkpoints import average_last
 from .files import (
     PACKAGE,
     UserError,
@@ -68,7 +68,7 @@ def main(given: list[str]) -> None:
 def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Our options, and those of fairseq-eval-lm."""
     usage = "DATA --checkpoint FILE|DIR [options] [any option of fairseq-eval-lm]"
-    parser = script_parser("perplexity.sh", usage, DESCRIPTION, EPILOG)
+    parser = script_parser("scripts/perplexity.sh", DESCRIPTION, EPILOG, usage)
     add = parser.add_argument
     help = "the model; with --average the training's --save-dir"
     add("--checkpoint", type=folder, required=True, metavar="FILE", help=help)

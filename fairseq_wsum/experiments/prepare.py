@@ -13,7 +13,7 @@ from pathlib import Path
 from ..argument_types import positive
 from . import text, translation
 from .corpora import FORMS, GBW, GBW_ROOT, LANGUAGES, MULTI30K, PTB, WIKITEXT2
-from .files import folder, run_module
+from .files import folder, run_module, script_parser
 from .folder import read_like
 
 CORPORA = {"multi30k": MULTI30K, "ptb": PTB, "wikitext2": WIKITEXT2, "gbw": GBW}
@@ -154,13 +154,7 @@ def main(given: Sequence[str]) -> None:
     description, epilog = HELP[name]
     if name in CORPORA:
         epilog += f"\n\n{name.upper()}_URL in the environment replaces the address of the files."
-    parser = argparse.ArgumentParser(
-        prog=f"prepare_{name}.sh",
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = script_parser(f"prepare_{name}.sh", description, epilog)
     parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="folder to create")
     source = parser.add_mutually_exclusive_group(required=name not in CORPORA)
     help = "read the files of the corpus from here"

@@ -21,13 +21,13 @@ from ..cells import CELLS
 from . import score
 from .files import PACKAGE, lines_of, say
 from .recipes.translation import Captions
+from .record import validations
 
 # the clone of the script, in an environment that may have another
 ROOT = Path(os.environ.get("REPO", PACKAGE.parent))
 OUT = ROOT / "runs/quickstart"
 CORPUS = ROOT / "examples/quickstart/corpus"
 BATCH = re.compile(r"epoch 0*(\d+): +(\d+) / (\d+) .* ppl=([\d.]+)")
-EPOCH = re.compile(r"\| epoch 0*(\d+) \| valid .*\| ppl ([\d.]+)")
 
 
 def main(given: list[str]) -> None:
@@ -105,8 +105,8 @@ def progress(line: str) -> str | None:
     if found := BATCH.search(line):
         epoch, batch, batches, perplexity = found.groups()
         return f"epoch {epoch}, batch {batch} of {batches}: training perplexity {perplexity}"
-    if found := EPOCH.search(line):
-        return f"epoch {found[1]} done: validation perplexity {found[2]}"
+    if done := validations(line):
+        return f"epoch {done[0][0]} done: validation perplexity {done[0][1]}"
     return line.rstrip() if re.match("error:|waiting|continuing", line) else None
 
 

@@ -18,7 +18,7 @@ import yaml
 from ..cells import CELLS
 from ..files import whole
 from . import prepare
-from .files import PACKAGE, UserError, changes, folder, hold, say
+from .files import PACKAGE, UserError, changes, folder, hold, say, script_parser
 from .record import WITHOUT_EFFECT
 from .train import AGAIN, check_machine, has, read_options
 
@@ -88,14 +88,10 @@ class Recipe:
 
     def _parser(self) -> argparse.ArgumentParser:
         script, peer = self.settings["script"], self.settings.get("peer")
-        parser = argparse.ArgumentParser(
-            prog=script,
-            usage=f"{script} [options] [any option of scripts/train.sh]",
-            description=textwrap.fill(self.settings["about"], 100),
-            epilog=EPILOG + "\n".join(f"  {script} {words}" for words in self.settings["examples"]),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
+        about = textwrap.fill(self.settings["about"], 100)
+        epilog = EPILOG + "\n".join(f"  {script} {words}" for words in self.settings["examples"])
+        usage = "[options] [any option of scripts/train.sh]"
+        parser = script_parser(script, about, epilog, usage)
         parser.set_defaults(peer=False)
         models = parser.add_mutually_exclusive_group()
         cell = self.settings["cell"]

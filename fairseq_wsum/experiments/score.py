@@ -12,7 +12,7 @@ from typing import Any
 from sacrebleu.metrics import BLEU
 
 from ..argument_types import positive
-from .average import average_last
+from .checkpoints import average_last
 from .corpora import FORMS
 from .figures import both_ways, detokenised, replace_unknown
 from .files import (
@@ -100,7 +100,7 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Our options, and those of fairseq-generate."""
     usage = "DATA --checkpoints DIR|FILE[:FILE...] [options]\n"
     usage += "                        [any option of fairseq-generate]"
-    parser = script_parser("score.sh", usage, DESCRIPTION, EPILOG)
+    parser = script_parser("scripts/score.sh", DESCRIPTION, EPILOG, usage)
     add = parser.add_argument
     help = "the training's --save-dir: use its checkpoint_best.pt, or see --average. Or FILE: "
     help += "use this checkpoint; with several, separated by ':', the ensemble of them"

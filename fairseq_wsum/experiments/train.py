@@ -16,6 +16,7 @@ from joblib import cpu_count
 
 from ..argument_types import positive
 from ..products import has_fast_bfloat16
+from .checkpoints import restore_last
 from .files import (
     PACKAGE,
     UserError,
@@ -26,7 +27,6 @@ from .files import (
     say,
     script_parser,
 )
-from .restore import restore_last
 
 DESCRIPTION = """\
 Train a model on DATA (a folder of scripts/prepare_*.sh or fairseq-preprocess). An interrupted
@@ -97,7 +97,7 @@ def main(given: list[str]) -> None:
 def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Our options, and those of fairseq-train."""
     usage = "DATA --arch ARCH --save-dir DIR [options] [any option of fairseq-train]"
-    parser = script_parser("train.sh", usage, DESCRIPTION, EPILOG)
+    parser = script_parser("scripts/train.sh", DESCRIPTION, EPILOG, usage)
     add = parser.add_argument
     add("--save-dir", metavar="DIR", type=named, required=True, help="folder for the checkpoints")
     help = "use N GPUs of this machine; 0 uses the CPU (default: all visible GPUs). Leave it out "
