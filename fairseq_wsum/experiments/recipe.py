@@ -133,9 +133,10 @@ class Recipe:
         corpus = self.settings["corpus"]
         if self.args.own_corpus:
             corpus = "translation" if corpus == "multi30k" else "text"
-        given = {name: getattr(self.args, name.replace("-", "_")) for name in OF_DATA}
-        user = {name: value for name, value in given.items() if value is not None}
-        options = {**self.settings.get("prepare", {}), **user}
+        options = {**self.settings.get("prepare", {})}
+        for name in OF_DATA:
+            if (value := getattr(self.args, name.replace("-", "_"))) is not None:
+                options[name] = value
         prepare.main([corpus, "--out", str(self.data), *words(options)])
 
     def text(self) -> str:
