@@ -221,8 +221,7 @@ class Recipe:
 
     def score_options(self) -> list[str]:
         """The options that scoring shares with the training."""
-        on_cpu = self.train.gpus == 0 or self.train.cpu_processes > 0
-        return [*(["--cpu"] if on_cpu else []), "--user-dir", self.train.user_dir]
+        return [*(["--cpu"] if self.train.on_cpu else []), "--user-dir", self.train.user_dir]
 
     def average(self, most: int) -> list[str]:
         """The option --average for at most the last `most` epochs; none if none is complete."""

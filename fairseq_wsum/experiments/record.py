@@ -23,8 +23,6 @@ VALID_SCORES, TEST_SCORES = "score-valid/scores.json", "score-test/scores.json"
 SCORES = (PERPLEXITIES, VALID_SCORES, TEST_SCORES)
 # options that do not change the model; --skip-damaged continues from an earlier checkpoint
 WITHOUT_EFFECT = {"--skip-damaged", "--num-workers", "--log-format", "--log-interval"}
-# what torchrun prints when a process has failed, after all that the process printed
-TORCHRUN = re.compile(r"^.*torch/distributed/elastic/\S+\] failed \(exitcode", re.MULTILINE)
 VALID = re.compile(
     r"\| epoch 0*(\d+) \| valid on '(.*?)' subset .*?\| ppl ([0-9.]+(?:e[+-]?\d+)?|inf|nan)"
 )
@@ -120,13 +118,9 @@ def validations(log: str) -> list[tuple[int, str]]:
 
 
 def last_lines(log: str) -> str:
-    """The last 12 lines of the last attempt in a log, indented.
-
-    What torchrun adds after a process has failed is left out: it would hide what the process said.
-    """
+    """The last 12 lines of the last attempt in a log, indented."""
     attempt = re.split(r"^(?=\$ .* --run=)", log, flags=re.MULTILINE)[-1]
-    lines = TORCHRUN.split(attempt, maxsplit=1)[0].splitlines()
-    return "".join(f"    {line}\n" for line in lines[-12:])
+    return "".join(f"    {line}\n" for line in attempt.splitlines()[-12:])
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     ):
         add(name, default=default, help=argparse.SUPPRESS)
     args, data, options = parse_data_first(parser, given)
-    args.data = data
+    args.data, args.on_cpu = data, args.gpus == 0 or args.cpu_processes > 0
     if args.gpus is not None and args.gpus < 0:
         raise UserError(f"--gpus {args.gpus}: give a positive whole number")
     if args.gpus and args.cpu_processes:
@@ -163,8 +163,7 @@ def command(args: argparse.Namespace, options: list[str]) -> tuple[list[str], bo
         settings += [f"--{name}", getattr(args, name.replace("-", "_"))]
     precision = [] if args.precision == "fp32" else [f"--{args.precision}"]
     train = ["fairseq-train", *settings, *precision]
-    on_cpu = args.gpus == 0 or args.cpu_processes > 0
-    if on_cpu:
+    if args.on_cpu:
         os.environ[GPUS] = ""  # fairseq would use a GPU for some things, even with --cpu
     world, tasks = _number("WORLD_SIZE"), _number("SLURM_STEP_NUM_TASKS")
     by_torchrun = world > 1 and {"RANK", "MASTER_ADDR"} <= os.environ.keys()
@@ -173,7 +172,7 @@ def command(args: argparse.Namespace, options: list[str]) -> tuple[list[str], bo
         if args.gpus or args.cpu_processes:
             option = "--cpu-processes" if args.cpu_processes else "--gpus"
             raise UserError(f"{option}: {launcher} sets the number of processes; omit this option")
-        if not on_cpu and not args.dry_run and gpus_here() == 0:
+        if not args.on_cpu and not args.dry_run and gpus_here() == 0:
             raise UserError(
                 f"{launcher}: torch sees no GPU here; for the CPU use torchrun and --gpus 0"
             )
@@ -183,7 +182,7 @@ def command(args: argparse.Namespace, options: list[str]) -> tuple[list[str], bo
         return [*train, *_under_srun(args, tasks), *options], os.environ["SLURM_PROCID"] == "0"
     if args.cpu_processes > 1:
         return [*_torchrun(args, train), *options], False
-    if on_cpu:
+    if args.on_cpu:
         return [*train, "--cpu", "--distributed-world-size", "1", *options], True
     return [*_alone(args, train), *options], True
 
@@ -204,7 +203,7 @@ def check_machine(args: argparse.Namespace) -> None:
         UserError: it has not.
     """
     here = None if args.dry_run else gpus_here()
-    on_cpu = args.gpus == 0 or args.cpu_processes > 0 or here == 0
+    on_cpu = args.on_cpu or here == 0
     if args.precision in ("fp16", "amp") and on_cpu:
         raise UserError(f"--precision {args.precision} needs a GPU; on the CPU use bf16 or fp32")
     if args.precision == "bf16" and on_cpu and here is not None and not has_fast_bfloat16():
