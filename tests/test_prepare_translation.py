@@ -141,7 +141,7 @@ def test_preparing_again_is_skipped_and_never_overwrites(prepared, corpus, other
     assert "already done" in succeeds("prepare_translation.sh", *prepare_options(corpus, prepared))
     words = ["translation", "--out", prepared, "--data"]
     for options, message in (
-        (["--units", "words"], "units is 'bpe' there"),
+        (["--units", "words"], "units is bpe there"),
         (["--bpe-size", 90, "--character-coverage", 0.99], r"coverage is 1\.0 there, 0\.99 now"),
     ):
         with pytest.raises(UserError, match=message):

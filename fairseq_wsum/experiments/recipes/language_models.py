@@ -44,7 +44,7 @@ class InEpochs(LanguageModel):
     def choose(self) -> None:
         # the settings of a variant come after those that all have
         merged = OmegaConf.merge(self.settings, self.settings["variants"][self.args.variant])
-        self.settings = OmegaConf.to_container(merged)  # type: ignore[assignment]
+        self.settings = OmegaConf.to_container(merged)
         training = self.settings["training"]
         training |= {"seed": self.args.seed, "max-epoch": self.args.epochs or training["max-epoch"]}
 
