@@ -31,7 +31,7 @@ from .folder import (
     read_translation_record,
     write_record,
 )
-from .translating import add_options, check_options, direction, generate, read_generated
+from .translating import REFUSED, add_options, direction, generate, read_generated
 
 DESCRIPTION = """\
 Translate the training text of DATA (a folder of prepare_multi30k.sh or prepare_translation.sh) with
@@ -63,9 +63,8 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     help = "sentences in each run of fairseq-generate; each run loads the models again, and an "
     help += "interruption loses the translations of one run (default 20000)"
     add("--part-size", type=positive, default=20000, metavar="N", help=help)
-    args, data, options = parse_data_first(parser, given)
-    args.data = folder(data)
-    check_options(args, options)
+    args, options = parse_data_first(parser, given, REFUSED)
+    args.data = folder(args.data)
     for path in args.checkpoints.split(":"):
         if not Path(path).is_file():
             raise UserError(f"--checkpoints {path}: no such file")

@@ -92,14 +92,29 @@ def script_parser(
     )
 
 
+def user_dir(text: str) -> str:
+    """The type of --user-dir."""
+    if not text or not Path(text).is_dir():
+        raise UserError(f"--user-dir {text}: no such folder")
+    return text
+
+
 def parse_data_first(
-    parser: argparse.ArgumentParser, given: list[str]
-) -> tuple[argparse.Namespace, str, list[str]]:
-    """Our options, DATA, which comes before fairseq's options, and these."""
+    parser: argparse.ArgumentParser, given: list[str], refused: Mapping[str, str]
+) -> tuple[argparse.Namespace, list[str]]:
+    """Our options with DATA, which comes before fairseq's options, and these.
+
+    Raises:
+        UserError: DATA is missing, or one of fairseq's options is a key of `refused`.
+    """
     args, rest = parser.parse_known_args(given)
     if not rest or rest[0].startswith("-"):
         raise UserError("no data: give the folder first, before fairseq's options (see --help)")
-    return args, rest[0], rest[1:]
+    args.data, *options = rest
+    for name in (option.partition("=")[0] for option in options):
+        if name in refused:
+            raise UserError(f"{name}: {refused[name]}")
+    return args, options
 
 
 def lock(path: Path, patience: float = math.inf, waiting: str = "") -> int:
@@ -165,13 +180,6 @@ def hold(folder: Path, name: str, option: str) -> int:
     os.truncate(file, 0)
     os.write(file, f"process {os.getpid()} on {platform.node()}\n".encode())
     return file
-
-
-def refuse(options: Iterable[str], why: Mapping[str, str]) -> None:
-    """Raise an error if one of the options, given as words, is a key of `why`."""
-    for name in (option.partition("=")[0] for option in options):
-        if name in why:
-            raise UserError(f"{name}: {why[name]}")
 
 
 def changes(there: Mapping[str, object], now: Mapping[str, object]) -> str:

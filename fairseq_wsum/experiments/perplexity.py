@@ -22,9 +22,9 @@ from .files import (
     changed_meanwhile,
     folder,
     parse_data_first,
-    refuse,
     say,
     script_parser,
+    user_dir,
 )
 
 DESCRIPTION = """\
@@ -85,10 +85,9 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add("--out", type=Path, metavar="FILE", help=help)
     # two names of one option, whose value may be left out
     add("--post-process", "--remove-bpe", nargs="?", const="@@ ", help=argparse.SUPPRESS)
-    add("--user-dir", default=str(PACKAGE), help=argparse.SUPPRESS)
-    args, data, options = parse_data_first(parser, given)
-    args.data = folder(data)
-    refuse(options, REFUSED)
+    add("--user-dir", type=user_dir, default=str(PACKAGE), help=argparse.SUPPRESS)
+    args, options = parse_data_first(parser, given, REFUSED)
+    args.data = folder(args.data)
     _check_paths(args)
     return args, options
 

@@ -27,7 +27,7 @@ from .files import (
     write_lines,
 )
 from .folder import read_translation_record
-from .translating import add_options, check_options, direction, generate, read_generated
+from .translating import REFUSED, add_options, direction, generate, read_generated
 
 DESCRIPTION = """\
 Translate a split of DATA (a folder of scripts/prepare_multi30k.sh) and score it in both ways: as
@@ -122,9 +122,8 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add("--replace-unk", action="store_true", help=help)
     help = "folder for the results (default DIR/score-S)"
     add("--out", type=folder, metavar="FOLDER", help=help)
-    args, data, options = parse_data_first(parser, given)
-    args.data = folder(data)
-    check_options(args, options)
+    args, options = parse_data_first(parser, given, REFUSED)
+    args.data = folder(args.data)
     if args.precision == "bf16":
         options.append("--bf16")
     if args.subset == "test" and len(args.lenpen) > 1:

@@ -23,9 +23,9 @@ from .files import (
     hold,
     named,
     parse_data_first,
-    refuse,
     say,
     script_parser,
+    user_dir,
 )
 
 DESCRIPTION = """\
@@ -119,15 +119,15 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     help += "there in any case.)"
     add("--skip-damaged", action="store_true", help=help)
     add("--dry-run", action="store_true", help="print the command and stop")
+    add("--user-dir", type=user_dir, default=str(PACKAGE), help=argparse.SUPPRESS)
     for name, default in (
-        ("--user-dir", str(PACKAGE)),
         ("--required-batch-size-multiple", "1"),
         ("--update-epoch-batch-itr", "True"),
         ("--restore-file", None),
     ):
         add(name, default=default, help=argparse.SUPPRESS)
-    args, data, options = parse_data_first(parser, given)
-    args.data, args.on_cpu = data, args.gpus == 0 or args.cpu_processes > 0
+    args, options = parse_data_first(parser, given, REFUSED)
+    args.on_cpu = args.gpus == 0 or args.cpu_processes > 0
     if args.gpus is not None and args.gpus < 0:
         raise UserError(f"--gpus {args.gpus}: give a positive whole number")
     if args.gpus and args.cpu_processes:
@@ -135,9 +135,6 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
             f"--gpus {args.gpus} and --cpu-processes {args.cpu_processes} exclude each other; give "
             "only one"
         )
-    refuse(options, REFUSED)
-    if not args.user_dir or not Path(args.user_dir).is_dir():
-        raise UserError(f"--user-dir {args.user_dir}: no such folder")
     for name in ("finetune_from_model", "restore_file"):
         if (value := getattr(args, name)) is not None:
             options += [f"--{name.replace('_', '-')}", value]

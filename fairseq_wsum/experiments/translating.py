@@ -12,7 +12,7 @@ from typing import Any
 from ..argument_types import positive
 from ..checkpoint_files import languages, read
 from . import programs
-from .files import PACKAGE, UserError, folder, lines_of, open_text, refuse
+from .files import PACKAGE, UserError, lines_of, open_text, user_dir
 
 DIRECTION = "the direction is that of the models; leave it out"
 UNITS = "the units of the data are joined in any case; leave it out"
@@ -37,14 +37,7 @@ def add_options(parser: argparse.ArgumentParser, batch_size: int) -> None:
     help = f"sentences per batch (default {batch_size})"
     add("--batch-size", type=positive, default=batch_size, metavar="N", help=help)
     help = "fairseq modules to load, for a cell of your own (default: this plugin)"
-    add("--user-dir", type=folder, default=PACKAGE, metavar="DIR", help=help)
-
-
-def check_options(args: argparse.Namespace, options: list[str]) -> None:
-    """Check what `add_options` has added, and options for fairseq-generate."""
-    refuse(options, REFUSED)
-    if not args.user_dir.is_dir():
-        raise UserError(f"--user-dir {args.user_dir}: no such folder")
+    add("--user-dir", type=user_dir, default=str(PACKAGE), metavar="DIR", help=help)
 
 
 def direction(checkpoint: Path, data: Mapping[str, str]) -> tuple[str, str]:
@@ -86,7 +79,7 @@ def generate(
     words = [str(args.data), "--batch-size", str(args.batch_size), "--beam", str(args.beam)]
     words += ["--source-lang", prepared["source_lang"], "--target-lang", prepared["target_lang"]]
     # fairseq's default multiple would drop the last sentences
-    words += ["--required-batch-size-multiple", "1", "--user-dir", str(args.user_dir)]
+    words += ["--required-batch-size-multiple", "1", "--user-dir", args.user_dir]
     words += ["--log-format", "simple", "--log-interval", "10"]
     if prepared["post_process"]:
         words += ["--post-process", prepared["post_process"]]
