@@ -157,8 +157,8 @@ def new_folder(out: Path, begun: Mapping[str, object] | None = None) -> Iterator
 def begin(folder: Path, settings: Mapping[str, object] | None) -> None:
     """Continue in an unfinished folder with the same `settings`, or clear it."""
     if (folder / BEGUN).is_file():
-        begun = json.loads((folder / BEGUN).read_text())
-        if changed := changes(begun, settings or {"script": "another"}):
+        begun, now = json.loads((folder / BEGUN).read_text()), settings or {"script": "another"}
+        if changed := changes({name: begun.get(name) for name in now}, now):
             raise UserError(
                 f"{folder} was begun with other options ({changed}); "
                 "give the same options to continue, or remove the folder"
