@@ -8,13 +8,13 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 
 import torch
 
 from . import kernels, products, recurrence
 from .cells import CELLS
 from .experiments import arguments as studies
+from .experiments.files import run_module
 from .machine import machine, version
 from .recurrence import BACKENDS
 from .weights import command
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     name, *given = (sys.argv[1:] if arguments is None else arguments) or [""]
     if name in PROGRAMS:
         sys.argv[1:] = given
-        import_module(f".experiments.{PROGRAMS[name][0]}", __package__).main()
+        run_module(f"fairseq_wsum.experiments.{PROGRAMS[name][0]}")
         return
     parser = argparse.ArgumentParser(prog="fairseq-wsum", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -45,8 +45,9 @@ use_environment() {
 # End as a Python program of this package, which an environment of the user's own may lack: then of
 # the clone's. (-P: import nothing from this folder.)
 run_module() { # MODULE WORDS...
+    use_environment
     exec "$PYTHON" -P -c "import os, sys; sys.path.append(os.environ['REPO'])
-from $1 import main; main()" "${@:2}"
+from fairseq_wsum.experiments.files import run_module; run_module('$1')" "${@:2}"
 }
 
 # The first line of the C++ compiler's version; fails if there is no compiler.

@@ -2,7 +2,5 @@
 # Compute the perplexity of a language model with fairseq-eval-lm. See --help.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
-source "$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)/common.sh"
-
-use_environment
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 run_module fairseq_wsum.experiments.perplexity "$@"

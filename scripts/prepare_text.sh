@@ -2,7 +2,5 @@
 # Prepare text of one's own for language modelling as fairseq's binary data. See --help.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
-source "$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)/common.sh"
-
-use_environment
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 run_module fairseq_wsum.experiments.prepare text "$@"

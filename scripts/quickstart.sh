@@ -34,5 +34,6 @@ say "== 1. environment"
 if [ -f "${VENV:-$REPO/.venv}/setup.log" ] || ! (use_environment) 2>/dev/null; then
     "$HERE/setup.sh"
 fi
-use_environment
+# a model of this size gains nothing from several threads, which slow each other on busy cores
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 run_module fairseq_wsum.experiments.quickstart "$SECONDS" "$@"

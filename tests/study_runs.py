@@ -85,7 +85,8 @@ class Folder:
         chrf = metrics.CHRF()
         more = {"metric": "chrF2", "score": chrf.corpus_score(lines, [reference]).score}
         figures = [figure, figure | more | {"signature": str(chrf.get_signature())}, other]
-        record = {"lenpen": 1.0, "beam": 5, "figures": figures}
+        record = {"lenpen": 1.0, "hypotheses": "hypotheses.lenpen1.0.de", "beam": 5}
+        record["figures"] = figures
         (scores / "scores.json").write_text(json.dumps(record))
         write(scores / "hypotheses.lenpen1.0.de", lines)
         write(scores / "hypotheses.lenpen1.0.detok.de", ["another form"] * len(lines))

@@ -25,8 +25,8 @@ from translation_corpus import TINY
 
 import fairseq_wsum.plugin  # noqa: F401  # applies the shims
 from fairseq_wsum.checkpoint_files import damage, newest, read
+from fairseq_wsum.experiments.checkpoints import restore_last
 from fairseq_wsum.experiments.files import UserError
-from fairseq_wsum.experiments.restore import restore_last
 
 EPOCHS = 3
 OPTIONS = [*TINY.split(), "--dropout", "0.3"]

@@ -167,10 +167,10 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, capsys):
     assert f"{tmp_path} is on a file system without locks" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("record", [b"", b'{"corpus": "ours", "scr', b"\xff", b'{"script": "x"}'])
+@pytest.mark.parametrize("record", [b"", b'{"corpus": "ours", "scr', b"\xff"])
 def test_a_damaged_record_is_named(tmp_path, record):
     (tmp_path / "prepared.json").write_bytes(record)
-    with pytest.raises(UserError, match=r"(cannot read|damaged).*prepare the data again, in a new"):
+    with pytest.raises(UserError, match=r"cannot read.*prepare the data again, in a new"):
         folder.is_done(tmp_path, SETTINGS)
 
 

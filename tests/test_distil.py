@@ -89,8 +89,8 @@ def test_an_interrupted_translation_continues_after_its_finished_parts(
     monkeypatch.setattr(programs, "call", generate)
     out = tmp_path / "out"
     with pytest.raises(RuntimeError):
-        program.distil([str(prepared), *given, str(out)])
-    program.distil([str(prepared), *given, str(out)])
+        program.main([str(prepared), *given, str(out)])
+    program.main([str(prepared), *given, str(out)])
     assert ranks == [0, 1, 1, 2]
     units = lines(out / "text" / "train.de")
     text = [line.replace(" ", "").replace("\u2581", " ").strip() for line in units]
@@ -104,7 +104,7 @@ def test_an_interrupted_translation_continues_after_its_finished_parts(
     ranks[:] = [2]
     monkeypatch.setattr(programs, "call", train_on)
     with pytest.raises(UserError, match=r"other\.pt changed meanwhile, so the results"):
-        program.distil([str(prepared), *given, str(tmp_path / "new")])
+        program.main([str(prepared), *given, str(tmp_path / "new")])
 
 
 def test_the_translations_do_not_depend_on_the_parts(prepared, tmp_path) -> None:

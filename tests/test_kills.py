@@ -19,7 +19,7 @@ from test_damaged_checkpoints import assert_same_weights
 from text_corpora import made_up
 from translation_corpus import TINY
 
-from fairseq_wsum.experiments.restore import restore_last
+from fairseq_wsum.experiments.checkpoints import restore_last
 
 pytestmark = pytest.mark.slow
 

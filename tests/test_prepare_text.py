@@ -29,7 +29,7 @@ BOM = "\ufeff".encode()
 
 def prepare_here(*words):
     """Prepare a corpus in this process."""
-    prepare.prepare(*map(str, words))
+    prepare.main([*map(str, words)])
 
 
 def sentences(path):
@@ -219,7 +219,7 @@ def test_preparing_again_is_skipped_and_never_overwrites(own, made, tmp_path, ca
     (other / "valid.txt").write_bytes(made_up(11, 5))
     with pytest.raises(UserError, match=r"from other files than --data has now: valid\.txt;"):
         prepare_here("text", "--data", other, "--out", out)
-    with pytest.raises(UserError, match=r"other options \(corpus is 'text' there, 'ptb' now"):
+    with pytest.raises(UserError, match=r"other options \(corpus is text there, ptb now"):
         prepare_here("ptb", "--data", own, "--out", out)
     assert times_in(out) == before
     with pytest.raises(UserError, match="has other files in it; give a new folder"):
@@ -228,12 +228,12 @@ def test_preparing_again_is_skipped_and_never_overwrites(own, made, tmp_path, ca
 
 KILLED = """
 import os, signal
-from fairseq_wsum.experiments import prepare, text
+from fairseq_wsum.experiments import files, prepare, text
 def killed(*_):
     open({stale!r}, "w").close()
     os.kill(os.getpid(), signal.{signal})
 text.encode = killed
-prepare.main()
+files.run_module(prepare.__name__)
 """
 
 

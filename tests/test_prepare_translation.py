@@ -22,7 +22,7 @@ from fairseq_wsum.experiments.files import UserError
 
 def prepare_here(*words):
     """Prepare a corpus in this process."""
-    prepare.prepare(*map(str, words))
+    prepare.main([*map(str, words)])
 
 
 def joined(units):
@@ -134,6 +134,22 @@ def test_multi30k_is_downloaded_once_and_checked(corpus, tmp_path, monkeypatch, 
     capsys.readouterr()
     prepare_here("multi30k", *options)
     assert "downloading" not in capsys.readouterr().out
+
+
+def test_preparing_again_is_skipped_and_never_overwrites(prepared, corpus, other):
+    before = times_in(prepared)
+    assert "already done" in succeeds("prepare_translation.sh", *prepare_options(corpus, prepared))
+    words = ["translation", "--out", prepared, "--data"]
+    for options, message in (
+        (["--units", "words"], "units is bpe there"),
+        (["--bpe-size", 90, "--character-coverage", 0.99], r"coverage is 1\.0 there, 0\.99 now"),
+    ):
+        with pytest.raises(UserError, match=message):
+            prepare_here(*words, corpus, *options)
+    (other / "val.de").write_text("ein anderer Satz\n" * 9)
+    with pytest.raises(UserError, match=r"from other files than --data has now: val\.de;"):
+        prepare_here(*words, other, "--bpe-size", 90)
+    assert times_in(prepared) == before
 
 
 def test_pairs_that_are_empty_or_too_long_are_left_out_of_the_training_text(

@@ -41,8 +41,7 @@ PUBLISHED = {
 def command(recipe: str) -> list[str]:
     """The options of the training of a recipe, on data that does not exist."""
     name, *options = recipe.split()
-    made = KINDS[name](name)
-    made.read([*options, "--out", "/none", "--dry-run"])
+    made = KINDS[name](name, [*options, "--out", "/none", "--dry-run"])
     return [word for word in made.command() if word != "--dry-run"]
 
 

@@ -10,7 +10,7 @@ from commands import USER_DIR, needs_fairseq, run
 from shell import SCRIPTS, fails, lines, succeeds
 from translation_corpus import FORMS, TINY
 
-from fairseq_wsum.experiments import average, programs, translating
+from fairseq_wsum.experiments import checkpoints, programs, translating
 from fairseq_wsum.experiments.files import UserError
 
 pytest.importorskip("sacremoses")
@@ -77,16 +77,16 @@ def test_averaging_gives_the_mean_of_the_weights_of_the_last_epochs(tmp_path):
         state = {"model": weights, "last_optimizer_state": {"m": 1}, "cfg": {"a": epoch}}
         torch.save(state, tmp_path / f"checkpoint{epoch}.pt")
     torch.save({}, tmp_path / "checkpoint_best.pt")
-    paths = average.last_checkpoints(tmp_path, 2)
+    paths = checkpoints.last_checkpoints(tmp_path, 2)
     assert [path.name for path in paths] == ["checkpoint9.pt", "checkpoint10.pt"]
-    state = average.average(paths)
+    state = checkpoints.average(paths)
     assert torch.equal(state["model"]["w"], torch.full((2, 3), 2.5))
     assert state["model"]["steps"] == 10 and state["cfg"] == {"a": 10}
     with pytest.raises(UserError, match=r"--average 4.*has 3 checkpoints of epochs and 0"):
-        average.last_checkpoints(tmp_path, 4)
+        checkpoints.last_checkpoints(tmp_path, 4)
     for name in ("checkpoint_1_500", "checkpoint_1_1000", "checkpoint_2_1500", "checkpoint_2_20"):
         (tmp_path / f"{name}.pt").touch()  # --save-interval-updates
-    paths = average.last_checkpoints(tmp_path, 4)
+    paths = checkpoints.last_checkpoints(tmp_path, 4)
     assert [path.name for path in paths] == [
         *("checkpoint_2_20.pt", "checkpoint_1_500.pt"),
         *("checkpoint_1_1000.pt", "checkpoint_2_1500.pt"),
@@ -141,7 +141,7 @@ def test_the_ensemble_translates_with_the_beam_and_every_penalty(prepared, tmp_p
     both = f"{tmp_path}/one.pt:{tmp_path}/other.pt"
     command = [str(prepared), "--checkpoints", both, "--out", str(tmp_path / "out")]
     command += ["--beam", "3", "--subset", "valid", "--lenpen=-0.5,1", "--batch-size", "7"]
-    score.score([*command, "--max-len-b", "9"])
+    score.main([*command, "--max-len-b", "9"])
     wanted = {"--path": both, "--beam": "3", "--gen-subset": "valid", "--batch-size": "7"}
     wanted |= {"--max-len-b": "9", "--post-process": "sentencepiece"}
     for (data, *options), penalty in zip(calls, ("-0.5", "1"), strict=True):
@@ -260,7 +260,7 @@ def test_the_best_penalty_wins_and_unknown_words_are_replaced(prepared, tmp_path
     monkeypatch.setattr(programs, "call", generate)
     (tmp_path / "c.pt").touch()
     command = [str(data), "--checkpoints", str(tmp_path / "c.pt"), "--out", str(out)]
-    score.score([*command, "--subset", "valid", "--lenpen", "1,0.5", "--replace-unk"])
+    score.main([*command, "--subset", "valid", "--lenpen", "1,0.5", "--replace-unk"])
     record = json.loads((out / "scores.json").read_text())
     assert record["lenpen"] == 0.5 and record["figures"][0]["score"] == pytest.approx(100)
     assert [tried["lenpen"] for tried in record["tried"]] == [1.0, 0.5]

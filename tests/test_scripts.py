@@ -9,8 +9,6 @@ import pytest
 from commands import ROOT
 from shell import SCRIPTS, environment, fails, succeeds, write_program
 
-from fairseq_wsum.experiments import files
-
 ALL_SCRIPTS = sorted(
     path
     for folder in ("scripts", "examples")
@@ -114,12 +112,16 @@ def test_the_locale_does_not_change_the_encoding_of_texts():
     assert done.stdout.split()[0] == "1" and done.stdout.split()[1].lower() == "utf-8"
 
 
-def test_a_missing_package_is_named():
-    def program():
-        import no_such_one  # noqa: F401
-
-    with pytest.raises(SystemExit, match="No module named 'no_such_one': run scripts"):
-        files.run(program)
+@pytest.mark.parametrize("program", [["score"], ["recipes", "opennmt", "--dry-run"]], ids=" ".join)
+def test_a_missing_package_is_named_before_anything_is_done(program):
+    name, *options = program
+    code = "import sys; sys.modules['sacremoses'] = None; "
+    code += "from fairseq_wsum.experiments.files import run_module; "
+    code += f"run_module('fairseq_wsum.experiments.{name}')"
+    command = [sys.executable, "-c", code, *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.endswith("run scripts/setup.sh, or pip install sacremoses\n")
 
 
 # quickstart.sh

@@ -229,16 +229,6 @@ def test_models_without_translations_are_not_tested(captions) -> None:
     assert "p" not in found["gru"] and "p" in found["no-srnn"]
 
 
-def test_raw_text_is_scored_on_detokenised_translations(captions) -> None:
-    for run in captions.plan.runs:
-        path = run.folder / "score-test/scores.json"
-        path.write_text(path.read_text().replace("test.lc.norm.tok.de", "test.raw.de"))
-    reference = captions.out / "captions/data/reference"
-    (reference / "test.lc.norm.tok.de").rename(reference / "test.raw.de")
-    hypotheses = read_results(captions.plan)[0].hypotheses
-    assert hypotheses is not None and hypotheses.name == "hypotheses.lenpen1.0.detok.de"
-
-
 def test_holms_correction_by_hand() -> None:
     # b: 3 * 0.01; c: 2 * 0.03; a: 1 * 0.04, but at least as much as c
     found = holm({"a": 0.04, "b": 0.01, "c": 0.03})

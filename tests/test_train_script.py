@@ -4,7 +4,6 @@ import fcntl
 import os
 import shlex
 import subprocess
-import sys
 
 import pytest
 import torch
@@ -27,14 +26,13 @@ def start(monkeypatch, capsys):
         monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
         monkeypatch.setattr(os, "execvp", lambda program, words: print(shlex.join(words)))
         monkeypatch.setattr(train.signal, "signal", lambda *_: None)
-        monkeypatch.setattr(sys, "argv", ["train.sh", *map(str, options)])
         held = []
         with monkeypatch.context() as patch:
             patch.setattr(train, "hold", lambda *args: held.append(hold(*args)))
             for name, value in variables.items():
                 patch.setenv(name, value)
             try:
-                train._main()
+                train.main([*map(str, options)])
             finally:
                 for lock in held:  # as the program that takes the place of this one does at its end
                     os.close(lock)

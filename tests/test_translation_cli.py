@@ -10,7 +10,7 @@ import torch
 pytest.importorskip("fairseq")
 from commands import ROOT, USER_DIR, every_cells_options, run
 
-from fairseq_wsum.experiments.average import average_last
+from fairseq_wsum.experiments.checkpoints import average_last
 from fairseq_wsum.plugin.models.wsum_lstm import WsumLSTMModel
 from fairseq_wsum.plugin.models.wsum_transformer import WsumTransformerModel
 

@@ -59,7 +59,7 @@ def test_a_recipe_folder_belongs_to_one_set_of_options(corpus, tmp_path):
     assert not (run / OPTIONS).exists()
     (run / OPTIONS).write_text("--arch another")
     message = fails(*other)
-    assert "trained with other options: --arch another there, --arch wsum_lstm now; " in message
+    assert "trained with other options: --arch is another there, wsum_lstm now; " in message
     assert "Give the former options to continue, or a new folder with --out or --run" in message
     assert (run / OPTIONS).read_text() == "--arch another"
 
@@ -67,9 +67,11 @@ def test_a_recipe_folder_belongs_to_one_set_of_options(corpus, tmp_path):
 def test_a_signal_to_a_recipe_ends_its_training_whose_output_is_shown_and_kept(tmp_path):
     code = """import os, sys
 from fairseq_wsum.experiments import files, recipe
+def write(line):
+    os.write(1, line)
 with open(sys.argv[1], "wb") as log:
     command = ["bash", "-c", "printf a; echo $$ >&2; exec sleep 60"]
-    files.run(lambda: recipe.job(command, log, os.dup(0)))"""
+    files.run(lambda: recipe.job(command, log, os.dup(0), write))"""
     command = [sys.executable, "-c", code, tmp_path / "log"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         shown = process.stdout.readline()  # it has passed through the recipe, which thus waits
@@ -82,24 +84,22 @@ with open(sys.argv[1], "wb") as log:
 
 @pytest.mark.parametrize(
     ("options", "now"),
-    [(["--distilled", "/two"], "--distilled /two now"), ([], "no --distilled now")],
+    [(["--distilled", "/two"], "/two now"), ([], "absent now")],
     ids=["another", "none"],
 )
 def test_the_text_that_a_recipe_trains_on_is_one_of_its_options(options, now, tmp_path):
     """Even where the other options that follow from it are the same."""
     (tmp_path / "checkpoint_last.pt").touch()
     (tmp_path / OPTIONS).write_text("--lr 1 --distilled /one")
-    recipe = Transformer("transformer")
-    recipe.read(["--run", str(tmp_path), *options])
-    with pytest.raises(UserError, match=f"other options: --distilled /one there, {now}. Give"):
+    recipe = Transformer("transformer", ["--run", str(tmp_path), *options])
+    with pytest.raises(UserError, match=f"other options: --distilled is /one there, {now}. Give"):
         recipe.train_model(["--lr", "1"])
 
 
 def test_a_recipe_changes_nothing_in_a_folder_where_another_trains(tmp_path, monkeypatch):
     """Before its first checkpoint, too."""
     (tmp_path / OPTIONS).write_text("--arch another")
-    recipe = Transformer("transformer")
-    recipe.read(["--run", str(tmp_path)])
+    recipe = Transformer("transformer", ["--run", str(tmp_path)])
     clock = iter(range(0, 1000, 15))
     monkeypatch.setattr("fairseq_wsum.experiments.files.time.monotonic", lambda: next(clock))
     with (tmp_path / ".recipe.lock").open("a") as lock:
@@ -119,13 +119,17 @@ def test_a_recipe_changes_nothing_in_a_folder_where_another_trains(tmp_path, mon
             "",
         ),
         (["--weight-decay", "-1", "--bf16"], ["--bf16", "--weight-decay", "-1"], ""),
-        (["--lr", "1"], ["--lr", "1", "0.5"], "--lr 1 there, --lr 1 0.5 now"),
-        (["--bf16"], ["--fp16"], "--bf16 there, no --bf16 now; no --fp16 there, --fp16 now"),
-        (["--bf16"], [], "--bf16 there, no --bf16 now"),
+        (["--lr", "1"], ["--lr", "1", "0.5"], "--lr is 1 there, 1 0.5 now"),
+        (
+            ["--bf16"],
+            ["--fp16"],
+            "--bf16 is given there, absent now; --fp16 is absent there, given now",
+        ),
+        (["--bf16"], [], "--bf16 is given there, absent now"),
         (
             ["--lr", "1", "--log-interval", "50", "--lr", "2"],
             ["--lr", "1", "--log-interval", "50", "--lr", "3"],
-            "--lr 2 there, --lr 3 now",
+            "--lr is 2 there, 3 now",
         ),
         (["--num-workers", "0", "--bf16"], ["--bf16", "--log-interval=9", "--skip-damaged"], ""),
         (sorted(WITHOUT_EFFECT), [], ""),  # those that a study allows to change
@@ -192,3 +196,4 @@ def test_the_captions_of_the_small_study_can_be_prepared(tmp_path) -> None:
     succeeds(captions, "--prepare-only", "--sentences", 200, "--out", tmp_path)
     record = json.loads((tmp_path / "data" / "prepared.json").read_text())
     assert record["sentences"] == {"train": 200, "valid": 200, "test": 300}
+    assert "--sentences 8001: the corpus has 8000" in fails(captions, "--sentences", 8001)

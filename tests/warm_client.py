@@ -15,8 +15,8 @@ import time
 
 PATIENCE = 120  # seconds until a server answers, which imports before
 # In the words of a Python that imports fairseq.
-FAIRSEQ = ("fairseq_cli.", "gains.py", "experiments.recipes import", "experiments.score import",
-           "experiments.perplexity import", "experiments.distil import")  # fmt: skip
+FAIRSEQ = ("fairseq_cli.", "gains.py", "experiments.recipes", "experiments.score",
+           "experiments.perplexity", "experiments.distil")  # fmt: skip
 
 
 def ask(folder: str, command: str, words: list[str]) -> None:

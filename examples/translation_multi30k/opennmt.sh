@@ -2,7 +2,5 @@
 # Train the example model of OpenNMT's README on Multi30k. See --help and README.md.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
-source "$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/../../scripts" >/dev/null && pwd)/common.sh"
-
-use_environment
+source "$(dirname "${BASH_SOURCE[0]}")/../../scripts/common.sh"
 run_module fairseq_wsum.experiments.recipes opennmt "$@"

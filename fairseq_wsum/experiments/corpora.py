@@ -12,7 +12,6 @@ import tarfile
 import urllib.request
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -187,28 +186,12 @@ def download(url: str, path: Path, cure: str) -> Path:
     return path
 
 
-@contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Name a file, such as a damaged .gz, that cannot be read."""
-    try:
-        yield
-    # tarfile may raise a ValueError if a damaged header has an invalid number or text
-    except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
-        kind = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else "cannot be read"
-        raise UserError(f"{path} {kind}: {error}; get the file again") from error
-
-
 def read_text(path: Path) -> bytes:
-    """The bytes of a file, which must be UTF-8 text; they are not decoded, so they can be hashed.
+    """The bytes of a file, which must be UTF-8 text.
 
     A byte-order mark is removed, as it would become part of the first word.
     """
-    with readable(path):
-        raw = path.read_bytes()
-        raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
-        raw = raw.removeprefix(codecs.BOM_UTF8)
-        raw.decode()
-    return raw
+    return "".join(read_lines(path, hashlib.sha256())).encode()
 
 
 def read_lines(path: Path, digest: hashlib._Hash) -> Iterator[str]:
@@ -216,11 +199,15 @@ def read_lines(path: Path, digest: hashlib._Hash) -> Iterator[str]:
 
     `digest` becomes the checksum of the text.
     """
-    with readable(path), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        for number, line in enumerate(file):
-            line = line if number else line.removeprefix(codecs.BOM_UTF8)
-            digest.update(line)
-            yield line.decode()
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file):
+                line = line if number else line.removeprefix(codecs.BOM_UTF8)
+                digest.update(line)
+                yield line.decode()
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:  # such as a damaged .gz
+        kind = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else "cannot be read"
+        raise UserError(f"{path} {kind}: {error}; get the file again") from error
 
 
 def unpack(archive: Path, names: Iterable[str], folder: Path) -> None:

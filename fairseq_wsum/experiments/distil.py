@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from .files import (
     lines_of,
     open_text,
     parse_data_first,
-    run,
     script_parser,
     sha256,
     versions,
@@ -33,7 +31,7 @@ from .folder import (
     read_translation_record,
     write_record,
 )
-from .translating import add_options, check_options, direction, generate, read_generated
+from .translating import REFUSED, add_options, direction, generate, read_generated
 
 DESCRIPTION = """\
 Translate the training text of DATA (a folder of prepare_multi30k.sh or prepare_translation.sh) with
@@ -52,15 +50,10 @@ examples:
       --checkpoints runs/first/checkpoint_best.pt:runs/second/checkpoint_best.pt --lenpen 1.4"""
 
 
-def main() -> None:
-    """Run the command line of this process."""
-    run(lambda: distil(sys.argv[1:]))
-
-
 def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Our options, and those of fairseq-generate."""
     usage = "DATA --checkpoints FILE[:FILE...] --out OUT [options]"
-    parser = script_parser("distil.sh", usage, DESCRIPTION, EXAMPLES)
+    parser = script_parser("scripts/distil.sh", DESCRIPTION, EXAMPLES, usage)
     add = parser.add_argument
     help = "the model, or the models of an ensemble"
     add("--checkpoints", required=True, metavar="FILE[:FILE...]", help=help)
@@ -70,21 +63,20 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     help = "sentences in each run of fairseq-generate; each run loads the models again, and an "
     help += "interruption loses the translations of one run (default 20000)"
     add("--part-size", type=positive, default=20000, metavar="N", help=help)
-    args, data, options = parse_data_first(parser, given)
-    args.data = folder(data)
-    check_options(args, options)
+    args, options = parse_data_first(parser, given, REFUSED)
+    args.data = folder(args.data)
     for path in args.checkpoints.split(":"):
         if not Path(path).is_file():
             raise UserError(f"--checkpoints {path}: no such file")
     return args, options
 
 
-def distil(given: list[str]) -> None:
+def main(given: list[str]) -> None:
     """Make the folder with a command line."""
     args, options = read_options(given)
-    record = read_translation_record(args.data, ("post_process", "source_lang", "target_lang"))
+    record = read_translation_record(args.data)
     models = args.checkpoints.split(":")
-    source, target = direction(Path(models[0]), record)
+    source, target = direction(args.checkpoints, record)
     record |= {"source_lang": source, "target_lang": target}
     sums = {path: sha256(Path(path).read_bytes()) for path in models}
     settings = {

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
@@ -39,6 +40,14 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:  # ends the loop of a shell, too, unlike an exit status
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def run_module(name: str) -> None:
+    """`run` a program of this package with the command line of this process.
+
+    It is imported here, as it may need a package that is missing.
+    """
+    run(lambda: import_module(name).main(sys.argv[1:]))
 
 
 def handle_ends(handler: Callable[[int, FrameType | None], Any]) -> None:
@@ -70,12 +79,12 @@ def folder(text: str) -> Path:
 
 
 def script_parser(
-    script: str, usage: str, description: str, epilog: str
+    script: str, description: str, epilog: str, usage: str | None = None
 ) -> argparse.ArgumentParser:
-    """The parser of a script whose other options are those of a program of fairseq."""
+    """The parser of a script; `usage` is needed if other programs have options of it, too."""
     return argparse.ArgumentParser(
-        prog=f"scripts/{script}",
-        usage=f"%(prog)s {usage}",
+        prog=script,
+        usage=usage and f"%(prog)s {usage}",
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -83,14 +92,34 @@ def script_parser(
     )
 
 
+def user_dir(text: str) -> str:
+    """The type of --user-dir."""
+    if not text or not Path(text).is_dir():
+        raise UserError(f"--user-dir {text}: no such folder")
+    return text
+
+
 def parse_data_first(
-    parser: argparse.ArgumentParser, given: list[str]
-) -> tuple[argparse.Namespace, str, list[str]]:
-    """Our options, DATA, which comes before fairseq's options, and these."""
+    parser: argparse.ArgumentParser, given: list[str], refused: Mapping[str, str]
+) -> tuple[argparse.Namespace, list[str]]:
+    """Our options with DATA, which comes before fairseq's options, and these.
+
+    Raises:
+        UserError: DATA is missing, or one of fairseq's options is a key of `refused`.
+    """
     args, rest = parser.parse_known_args(given)
     if not rest or rest[0].startswith("-"):
         raise UserError("no data: give the folder first, before fairseq's options (see --help)")
-    return args, rest[0], rest[1:]
+    args.data, *options = rest
+    refuse(options, refused)
+    return args, options
+
+
+def refuse(options: Iterable[str], refused: Mapping[str, str]) -> None:
+    """Raise an error if one of the options is a key of `refused`, with its value as the reason."""
+    for name in (option.partition("=")[0] for option in options):
+        if name in refused:
+            raise UserError(f"{name}: {refused[name]}")
 
 
 def lock(path: Path, patience: float = math.inf, waiting: str = "") -> int:
@@ -158,11 +187,13 @@ def hold(folder: Path, name: str, option: str) -> int:
     return file
 
 
-def refuse(options: Iterable[str], why: Mapping[str, str]) -> None:
-    """Raise an error if one of the options, given as words, is a key of `why`."""
-    for name in (option.partition("=")[0] for option in options):
-        if name in why:
-            raise UserError(f"{name}: {why[name]}")
+def changes(there: Mapping[str, object], now: Mapping[str, object]) -> str:
+    """How two sets of options differ, for a message; empty if they do not."""
+    return "; ".join(
+        f"{name} is {there.get(name, 'absent')} there, {now.get(name, 'absent')} now"
+        for name in {**there, **now}
+        if there.get(name) != now.get(name)
+    )
 
 
 def few(names: list[str]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import whole
-from .files import UserError, few, locked, sha256
+from .files import UserError, changes, few, locked, sha256
 
 if TYPE_CHECKING:
     from fairseq.data import Dictionary
@@ -40,8 +40,8 @@ def is_done(
         return False
     if not (out / RECORD).is_file():
         raise UserError(f"--out {out} has other files in it; give a new folder")
-    record = read_record(out, ("made", "sha256"))
-    if changed := changes(record, settings):
+    record = read_record(out)
+    if changed := changes({name: record.get(name) for name in settings}, settings):
         raise UserError(
             f"--out {out} was made with other options ({changed}); "
             "give a new folder, or remove the old one"
@@ -56,26 +56,31 @@ def is_done(
     return True
 
 
-def read_record(folder: Path, keys: Iterable[str]) -> dict[str, Any]:
-    """prepared.json of a prepared folder; it is an error if one of `keys` is missing."""
-    return read_json(folder / RECORD, keys, "prepare the data again, in a new folder")
+def read_record(folder: Path) -> dict[str, Any]:
+    """prepared.json of a prepared folder."""
+    try:
+        found: dict[str, Any] = json.loads((folder / RECORD).read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"cannot read {folder / RECORD} ({error}); prepare the data again, in a new folder"
+        ) from error
+    return found
 
 
-def read_translation_record(folder: Path, keys: Iterable[str]) -> dict[str, Any]:
+def read_translation_record(folder: Path) -> dict[str, Any]:
     """prepared.json of a folder with text for translation."""
-    record = read_record(folder, ("corpus", "script"))
+    record = read_record(folder)
     if record["corpus"] not in ("multi30k", "translation"):
         raise UserError(
             f"{folder} was made by {record['script']}: give a folder of prepare_multi30k.sh, or of "
             "prepare_translation.sh for text of your own"
         )
-    return read_record(folder, keys)
+    return record
 
 
 def read_like(folder: Path) -> dict[str, Any]:
     """prepared.json of the folder in --like, with its vocabulary intact."""
-    keys = ("text", "units", "source_lang", "target_lang", "made")
-    record = read_translation_record(folder, keys)
+    record = read_translation_record(folder)
     made = record["made"]
     check_made(f"--like {folder}", folder, {name: made.get(name) for name in vocabulary(record)})
     return record
@@ -89,25 +94,6 @@ def vocabulary(record: Mapping[str, Any]) -> list[str]:
 
 def vocabulary_sum(folder: Path, record: Mapping[str, Any]) -> str:
     return sha256(b"".join((folder / name).read_bytes() for name in vocabulary(record)))
-
-
-def read_json(path: Path, keys: Iterable[str], cure: str) -> dict[str, Any]:
-    """The JSON object in a file, which must have these `keys`."""
-    try:
-        found: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path} ({error}); {cure}") from error
-    if lacking := [key for key in keys if key not in found]:
-        raise UserError(f"{path} is damaged, or of another version: it lacks {lacking}; {cure}")
-    return found
-
-
-def changes(old: Mapping[str, object], new: Mapping[str, object]) -> str:
-    return "; ".join(
-        f"{name} is {old.get(name)!r} there, {value!r} now"
-        for name, value in new.items()
-        if old.get(name) != value
-    )
 
 
 def differing(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
@@ -171,8 +157,8 @@ def new_folder(out: Path, begun: Mapping[str, object] | None = None) -> Iterator
 def begin(folder: Path, settings: Mapping[str, object] | None) -> None:
     """Continue in an unfinished folder with the same `settings`, or clear it."""
     if (folder / BEGUN).is_file():
-        begun = read_json(folder / BEGUN, (), f"remove {folder} and run this again")
-        if changed := changes(begun, settings or {"script": "another"}):
+        begun, now = json.loads((folder / BEGUN).read_text()), settings or {"script": "another"}
+        if changed := changes({name: begun.get(name) for name in now}, now):
             raise UserError(
                 f"{folder} was begun with other options ({changed}); "
                 "give the same options to continue, or remove the folder"

@@ -7,7 +7,6 @@ import io
 import json
 import math
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,16 @@ import numpy as np
 from ..argument_types import positive
 from ..files import whole
 from . import programs
-from .average import average_last
+from .checkpoints import average_last
 from .files import (
     PACKAGE,
     UserError,
     changed_meanwhile,
     folder,
     parse_data_first,
-    refuse,
-    run,
     say,
     script_parser,
+    user_dir,
 )
 
 DESCRIPTION = """\
@@ -49,12 +47,7 @@ REFUSED = {
 START = "\u2581"  # the first character of each SentencePiece subword that begins a word
 
 
-def main() -> None:
-    """Run the command line of this process."""
-    run(lambda: perplexity(sys.argv[1:]))
-
-
-def perplexity(given: list[str]) -> None:
+def main(given: list[str]) -> None:
     """Print the perplexities with a command line, and write them to --out."""
     args, options = read_options(given)
     model: Path = args.checkpoint
@@ -75,7 +68,7 @@ def perplexity(given: list[str]) -> None:
 def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Our options, and those of fairseq-eval-lm."""
     usage = "DATA --checkpoint FILE|DIR [options] [any option of fairseq-eval-lm]"
-    parser = script_parser("perplexity.sh", usage, DESCRIPTION, EPILOG)
+    parser = script_parser("scripts/perplexity.sh", DESCRIPTION, EPILOG, usage)
     add = parser.add_argument
     help = "the model; with --average the training's --save-dir"
     add("--checkpoint", type=folder, required=True, metavar="FILE", help=help)
@@ -92,10 +85,9 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add("--out", type=Path, metavar="FILE", help=help)
     # two names of one option, whose value may be left out
     add("--post-process", "--remove-bpe", nargs="?", const="@@ ", help=argparse.SUPPRESS)
-    add("--user-dir", default=str(PACKAGE), help=argparse.SUPPRESS)
-    args, data, options = parse_data_first(parser, given)
-    args.data = folder(data)
-    refuse(options, REFUSED)
+    add("--user-dir", type=user_dir, default=str(PACKAGE), help=argparse.SUPPRESS)
+    args, options = parse_data_first(parser, given, REFUSED)
+    args.data = folder(args.data)
     _check_paths(args)
     return args, options
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..argument_types import positive
 from . import text, translation
 from .corpora import FORMS, GBW, GBW_ROOT, LANGUAGES, MULTI30K, PTB, WIKITEXT2
-from .files import folder, run
+from .files import folder, run_module, script_parser
 from .folder import read_like
 
 CORPORA = {"multi30k": MULTI30K, "ptb": PTB, "wikitext2": WIKITEXT2, "gbw": GBW}
@@ -135,39 +136,16 @@ examples:
     ),
 }
 
-# the values of options that are not given; --like takes some from its folder
-DEFAULTS = {
-    "text": "lc.norm.tok",
-    "units": "bpe",
-    "source_lang": LANGUAGES[0],
-    "target_lang": LANGUAGES[1],
-    "bpe_size": 8000,
-    "character_coverage": 1.0,
-    "bpe_samples": 10,
-    "nwords": 50000,
-}
 
-
-def main() -> None:
-    """Run the command line; the first word names the corpus."""
-    name, *given = sys.argv[1:] or [""]
+def main(given: Sequence[str]) -> None:
+    """Prepare a corpus, whose name is the first word of the command line."""
+    name, *words = given or [""]
     if name not in HELP:
         sys.exit(f"usage: prepare CORPUS [options]; CORPUS is one of {', '.join(HELP)}")
-    run(lambda: prepare(name, *given))
-
-
-def prepare(name: str, *words: str) -> None:
-    """Prepare a corpus with the options in `words`."""
     description, epilog = HELP[name]
     if name in CORPORA:
         epilog += f"\n\n{name.upper()}_URL in the environment replaces the address of the files."
-    parser = argparse.ArgumentParser(
-        prog=f"prepare_{name}.sh",
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = script_parser(f"prepare_{name}.sh", description, epilog)
     parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="folder to create")
     source = parser.add_mutually_exclusive_group(required=name not in CORPORA)
     help = "read the files of the corpus from here"
@@ -177,9 +155,7 @@ def prepare(name: str, *words: str) -> None:
         source.add_argument("--cache", type=Path, metavar="FOLDER", help=help)
     if name in ("multi30k", "translation"):
         add_translation(parser)
-        args = parser.parse_args(words)
-        check_translation(parser, args)
-        translation.prepare(CORPORA.get(name), args)
+        translation.prepare(CORPORA.get(name), read_translation(parser, words))
         return
     if name in ("gbw", "text"):
         add_text(parser, threshold=3 if name == "gbw" else 1)
@@ -206,14 +182,15 @@ def add_translation(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     help = "lc.norm.tok: lower-cased, normalised, tokenised, as the literature scores Multi30k "
     help += "(default); raw: cased, as it is written"
-    add("--text", choices=FORMS, help=help)
+    add("--text", choices=FORMS, default=FORMS[0], help=help)
     help = "bpe: one SentencePiece BPE model and dictionary for both languages (default); words: "
     help += "one dictionary per language; raw text is tokenised by sacremoses first"
-    add("--units", choices=tuple(translation.SIZES), help=help)
-    add("--bpe-size", type=positive, metavar="N", help="BPE units (default 8000)")
+    add("--units", choices=tuple(translation.SIZES), default="bpe", help=help)
+    help = "BPE units (default 8000)"
+    add("--bpe-size", type=positive, default=8000, metavar="N", help=help)
     help = "with --units bpe: share of the characters of the training text that get a unit, from "
     help += "0.98 to 1; the rarest become <unk> (default 1: all characters)"
-    add("--character-coverage", type=float, metavar="P", help=help)
+    add("--character-coverage", type=float, default=1.0, metavar="P", help=help)
     help = "take the BPE model, the dictionaries and the options for the text from FOLDER, which "
     help += "this script has made, so that a model trained on FOLDER can be trained on OUT"
     add("--like", type=Path, metavar="FOLDER", help=help)
@@ -221,52 +198,44 @@ def add_translation(parser: argparse.ArgumentParser) -> None:
     help += "probability P (Provilkov et al., 2020); 0.1 is usual (default: none)"
     add("--bpe-dropout", type=float, metavar="P", help=help)
     help = "with --bpe-dropout: number of other segmentations (default 10)"
-    add("--bpe-samples", type=positive, metavar="N", help=help)
+    add("--bpe-samples", type=positive, default=10, metavar="N", help=help)
     help = "with --units words: limit the dictionary of each language to N entries, including "
     help += "fairseq's four symbols (default 50000)"
-    add("--nwords", type=positive, metavar="N", help=help)
+    add("--nwords", type=positive, default=50000, metavar="N", help=help)
     help = "leave out training pairs with more than N BPE units or words on either side"
     add("--max-words", type=positive, metavar="N", help=help)
     for side, lang in zip(("source", "target"), LANGUAGES, strict=True):
         help = f"the {side} language (default {lang})"
-        add(f"--{side}-lang", type=language, metavar="LANG", help=help)
+        add(f"--{side}-lang", type=language, default=lang, metavar="LANG", help=help)
 
 
-def check_translation(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Set the options that were not given, and check that those given go together."""
+def read_translation(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """Read the options of a parallel corpus, and check that they go together."""
+    args = parser.parse_args(words)
     if args.like is not None:
-        take_options(parser, args)
+        record = read_like(args.like)
+        names = ("text", "units", "source_lang", "target_lang")
+        taken = {name: record[name] for name in (*names, *translation.SIZES[record["units"]])}
+        parser.set_defaults(**taken)
+        args = parser.parse_args(words)
+        for name, value in taken.items():
+            if (given := getattr(args, name)) != value:
+                parser.error(
+                    f"{shown(name)} {given} with --like {args.like}, which was made with "
+                    f"{shown(name)} {value}: leave one of the two options out"
+                )
     if args.bpe_dropout is not None and not 0 < args.bpe_dropout < 1:
         parser.error(f"--bpe-dropout {args.bpe_dropout}: give a number between 0 and 1")
     without = ["nwords"]
     if args.units == "words":
         without = ["bpe_size", "character_coverage", "bpe_dropout", "bpe_samples"]
-    for option in without:
-        if getattr(args, option) is not None:
-            parser.error(
-                f"{shown(option)} {getattr(args, option)} does not go with --units "
-                f"{args.units or DEFAULTS['units']}"
-            )
-    for option, value in DEFAULTS.items():
-        if getattr(args, option) is None:
-            setattr(args, option, value)
+    for name in without:
+        if (given := getattr(args, name)) != parser.get_default(name):
+            parser.error(f"{shown(name)} {given} does not go with --units {args.units}")
     args.languages = (args.source_lang, args.target_lang)
     if args.source_lang == args.target_lang:
         parser.error(f"--source-lang and --target-lang are both {args.source_lang}")
-
-
-def take_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Set the options that --like takes from its folder, which must not contradict those given."""
-    record = read_like(args.like)
-    sizes = translation.SIZES[record["units"]]
-    for name in ("text", "units", "source_lang", "target_lang", *sizes):
-        given = getattr(args, name)
-        if given not in (None, record[name]):
-            parser.error(
-                f"{shown(name)} {given} with --like {args.like}, which was made with {shown(name)} "
-                f"{record[name]}: leave one of the two options out"
-            )
-        setattr(args, name, record[name])
+    return args
 
 
 def shown(option: str) -> str:
@@ -282,4 +251,4 @@ def language(text: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_module("fairseq_wsum.experiments.prepare")

@@ -12,7 +12,7 @@ from typing import IO, Any
 from .files import UserError
 
 
-def call(program: str, user_dir: object, words: list[str]) -> Any:
+def call(program: str, user_dir: str, words: list[str]) -> Any:
     """Run a program of fairseq, and return what its `main` returns.
 
     Args:
@@ -29,7 +29,7 @@ def call(program: str, user_dir: object, words: list[str]) -> Any:
 
     parsers = {"generate": options.get_generation_parser, "eval_lm": options.get_eval_lm_parser}
     # the parser lists what the module registers
-    utils.import_user_module(argparse.Namespace(user_dir=str(user_dir)))
+    utils.import_user_module(argparse.Namespace(user_dir=user_dir))
     parser = parsers[program]()
     parser.prog, parser.usage = f"fairseq-{program.replace('_', '-')}", argparse.SUPPRESS
     try:

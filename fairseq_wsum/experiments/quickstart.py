@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from itertools import count
 from pathlib import Path
 
@@ -17,32 +18,31 @@ from sacrebleu.metrics import BLEU
 
 from ..argument_types import positive
 from ..cells import CELLS
-from .files import PACKAGE, UserError, lines_of, run, say
+from . import score
+from .files import PACKAGE, lines_of, say
+from .recipes.translation import Captions
+from .record import validations
 
 # the clone of the script, in an environment that may have another
 ROOT = Path(os.environ.get("REPO", PACKAGE.parent))
 OUT = ROOT / "runs/quickstart"
 CORPUS = ROOT / "examples/quickstart/corpus"
 BATCH = re.compile(r"epoch 0*(\d+): +(\d+) / (\d+) .* ppl=([\d.]+)")
-EPOCH = re.compile(r"\| epoch 0*(\d+) \| valid .*\| ppl ([\d.]+)")
 
 
-def main() -> None:
-    """Run the command line of this process: the seconds of the set-up, and the script's options."""
-    run(lambda: quickstart(int(sys.argv[1]), sys.argv[2:]))
+def main(given: list[str]) -> None:
+    """Train, translate and score, unless it is done, and show the results.
 
-
-def quickstart(setup: int, given: list[str]) -> None:
-    """Train, translate and score, unless it is done, and show the results."""
+    Args:
+        given: the seconds of the set-up, and the options of the script.
+    """
     usage = "%(prog)s [--cell NAME] [--epochs N] [--fresh]"  # the script has the help
     parser = argparse.ArgumentParser("scripts/quickstart.sh", usage, add_help=False)
     parser.add_argument("--cell", choices=CELLS, default="no-srnn-hidden")
     parser.add_argument("--epochs", type=positive, default=10)
     parser.add_argument("--fresh", action="store_true")
-    args = parser.parse_args(given)
-    # a model of this size gains nothing from several threads, which slow each other on busy cores
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-
+    setup, *options = given
+    args = parser.parse_args(options)
     folder = run_folder(f"{args.cell}-{args.epochs}epochs", args.fresh)
     say(f"== 2. corpus, and training: cell '{args.cell}', {args.epochs} epochs, in {folder}")
     start = time.monotonic()
@@ -59,9 +59,9 @@ def quickstart(setup: int, given: list[str]) -> None:
 
     say("== 3. translating 300 test sentences, beam 5")
     start = time.monotonic()
-    score(folder, folder / "score", folder / "score.log")
+    translate(folder, folder / "score")
     translating = seconds_since(start)
-    score(untrained / "checkpoint_last.pt", untrained / "score", folder / "score.log")
+    translate(untrained / "checkpoint_last.pt", untrained / "score")
     show_scores(folder)
     times = {"set-up": f"{setup} s", "training": training, "translating": translating}
     print("\n== Time\n", *(f"  {name:12} {time}" for name, time in times.items()), sep="\n")
@@ -79,22 +79,25 @@ def seconds_since(start: float) -> str:
     return f"{time.monotonic() - start:.0f} s"
 
 
+class Training(Captions):
+    """The recipe, of whose training only the progress is shown."""
+
+    def show(self, line: bytes) -> None:
+        if shown := progress(line.decode()):
+            say(f"   {shown}")
+
+
 def train(cell: str, folder: Path, *options: str) -> None:
-    """Train in a folder with the recipe, and print the progress from fairseq's log."""
-    command: list[str | Path] = [ROOT / "examples/ablation_study/captions.sh", "--train-only"]
-    command += ["--cell", cell, "--gpus", "0", "--out", OUT / "corpus", "--run", folder, *options]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                if shown := progress(line):
-                    say(f"   {shown}")
-        except BaseException:
-            process.terminate()
-            raise
-    check(process.returncode, "the training failed", folder / "train.log")
+    """Train in a folder."""
+    given = ["--train-only", "--cell", cell, "--gpus", "0", "--out", str(OUT / "corpus")]
+    try:
+        with redirect_stdout(io.StringIO()):
+            Training("captions", [*given, "--run", str(folder), *options]).main()
+    except SystemExit:
+        log = folder / "train.log"
+        if log.exists():
+            say("\n".join([*lines_of(log)[-15:], f"the training failed; its output is in {log}"]))
+        raise
 
 
 def progress(line: str) -> str | None:
@@ -102,28 +105,17 @@ def progress(line: str) -> str | None:
     if found := BATCH.search(line):
         epoch, batch, batches, perplexity = found.groups()
         return f"epoch {epoch}, batch {batch} of {batches}: training perplexity {perplexity}"
-    if found := EPOCH.search(line):
-        return f"epoch {found[1]} done: validation perplexity {found[2]}"
+    if done := validations(line):
+        return f"epoch {done[0][0]} done: validation perplexity {done[0][1]}"
     return line.rstrip() if re.match("error:|waiting|continuing", line) else None
 
 
-def score(checkpoints: Path, out: Path, log: Path) -> None:
-    """Translate the test set, with the output in a file."""
-    command: list[str | Path] = [ROOT / "scripts/score.sh", OUT / "corpus/data"]
-    command += ["--checkpoints", checkpoints]
-    command += ["--out", out, "--cpu", "--beam", "5", "--max-len-a", "1.5", "--max-len-b", "10"]
-    with log.open("w") as file:
-        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
-    check(done.returncode, "no scores", log)
-
-
-def check(status: int, failure: str, log: Path) -> None:
-    """Raise an error after a failure, and show the end of the log."""
-    if status == 0:
-        return
-    if log.exists():
-        say("\n".join(lines_of(log)[-15:]))
-    raise UserError(f"{failure}; its output is in {log}")
+def translate(checkpoints: Path, out: Path) -> None:
+    """Translate the test set, and score the translations."""
+    given = [str(OUT / "corpus/data"), "--checkpoints", str(checkpoints), "--out", str(out)]
+    given += ["--cpu", "--beam", "5", "--max-len-a", "1.5", "--max-len-b", "10"]
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        score.main(given)
 
 
 def show_scores(folder: Path) -> None:

@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,10 +17,11 @@ import yaml
 
 from ..cells import CELLS
 from ..files import whole
-from .files import PACKAGE, UserError, folder, hold, say
-from .prepare import prepare
+from . import prepare
+from .files import PACKAGE, UserError, changes, folder, hold, refuse, say, script_parser
+from .folder import import_fairseq
 from .record import WITHOUT_EFFECT
-from .train import AGAIN, check_machine, has, read_options
+from .train import AGAIN, RESETS, check_machine, has, read_options
 
 ROOT = PACKAGE.parent
 OPTIONS = ".recipe.options"  # of the training in a folder
@@ -30,6 +31,8 @@ TRAIN = [sys.executable, "-P", "-c", AGAIN]
 # of scripts/prepare_*.sh
 OF_DATA = ["data", "cache", "bpe-size", "character-coverage", "max-words", "nwords"]
 OF_DATA += ["text", "source-lang", "target-lang", "shards", "threshold"]
+ONCE = "give --finetune-from-model FILE, which starts from FILE once, so that the same command can "
+ONCE += "continue"
 EPILOG = """\
 Options of the script that prepares the data, such as --cache, --bpe-size or --nwords, are passed to
 it, and all others to scripts/train.sh. The same command continues where it stopped.
@@ -39,119 +42,61 @@ examples:
 
 
 class Recipe:
-    """A recipe, and the options that it was started with.
+    """A recipe that was started with a command line.
 
     Attributes:
-        settings: the content of its YAML file.
+        settings: the content of its YAML file, with the variant that was chosen.
         args: its options.
         options: those for scripts/train.sh.
         train: what scripts/train.sh reads of them.
+        cell: the cell, or the name of fairseq's own model: the name of a folder.
+        model, training: the options of the model, and the others of the training.
+        out, data, run: the folders for data and results, of the data, and of the training.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, given: Sequence[str]) -> None:
+        """Read and check the command line, before the data is made."""
         path = Path(__file__).with_name("recipes") / f"{name}.yaml"
         self.settings: dict[str, Any] = yaml.safe_load(path.read_text("utf-8"))
-        self.args = self.train = argparse.Namespace()
-        self.options: list[str] = []
+        self.args, self.options = self._parser().parse_known_args(given)
+        refuse(self.options, dict.fromkeys(("--restore-file", *RESETS), ONCE))
+        self.train, _ = read_options(["data", "--save-dir", "x", *self.options])
+        for variable in ("SLURM_STEP_NUM_TASKS", "WORLD_SIZE"):
+            if os.environ.get(variable, "1") != "1":
+                raise UserError(
+                    f"{variable} is {os.environ[variable]}, but a recipe runs in one process, and "
+                    "starts those of the training: give it one task, and --gpus N or "
+                    "--cpu-processes N"
+                )
+        if self.train.user_dir != str(PACKAGE):  # which may have cells of its own
+            from fairseq.utils import import_user_module
 
-    # What recipes differ in
-
-    def add_options(self, parser: argparse.ArgumentParser) -> None:
-        """Add the options of this recipe alone."""
-
-    def check(self) -> None:
-        """Check these options."""
-
-    def prepare(self) -> None:
-        """Prepare the data, unless it is ready. Text of one's own has scripts of its own."""
-        corpus = self.corpus
-        if self.args.own_corpus:
-            corpus = "translation" if corpus == "multi30k" else "text"
-        given = {name: getattr(self.args, name.replace("-", "_")) for name in OF_DATA}
-        user = {name: value for name, value in given.items() if value is not None}
-        options = {**self.settings.get("prepare", {}), **user}
-        prepare(corpus, "--out", str(self.data), *words(options))
-
-    def text(self) -> str:
-        """What the training reads: the data folder, or several in turn, separated by ':'."""
-        return str(self.data)
-
-    def model(self) -> dict[str, Any]:
-        """The options of the model."""
-        return {**(self.settings["peer"] if self.is_peer else self.settings)["model"]}
-
-    def training(self) -> dict[str, Any]:
-        """The other options of the training."""
-        return {**self.settings["training"]}
-
-    def default_run(self) -> Path:
-        """The folder of the training, unless it is given."""
-        return self.out / self.cell
-
-    def score(self) -> None:
-        """Score the trained model."""
-        raise NotImplementedError
-
-    # What they share
-
-    @property
-    def is_peer(self) -> bool:
-        """Whether fairseq's own model was asked for."""
-        return getattr(self.args, "peer", False)
-
-    @property
-    def cell(self) -> str:
-        """The cell, or the name of fairseq's own model: the name of a folder."""
-        name: str = self.settings["peer"]["name"] if self.is_peer else self.args.cell
-        return name
-
-    @property
-    def corpus(self) -> str:
-        """The name of the corpus: scripts/prepare_NAME.sh prepares it."""
-        name: str = self.settings["corpus"]
-        return name
-
-    @property
-    def out(self) -> Path:
-        """The folder for data and results: by default below that of a clone."""
+            import_user_module(self.train)
+        if self.args.cell not in CELLS:
+            raise UserError(f"--cell {self.args.cell}: choose one of {', '.join(CELLS)}")
+        self.choose()
+        if self.args.peer:
+            self.cell: str = self.settings["peer"]["name"]
+            self.model: dict[str, Any] = self.settings["peer"]["model"]
+        else:
+            self.cell = self.args.cell
+            self.model = {"cell": self.cell, **self.settings["model"]}
+        self.training: dict[str, Any] = self.settings["training"]
+        # by default below the folder of a clone
         clone = ROOT if (ROOT / "examples").is_dir() else Path()
-        return Path(self.args.out or clone / "runs" / self.settings["out"])
+        self.out = Path(self.args.out or clone / "runs" / self.settings["out"])
+        self.data = self.out / self.settings.get("data", "data")
+        self.run = Path(self.args.run or self.out / self.default_run())
+        if not self.args.prepare_only:  # which may be for another machine
+            check_machine(self.train)
 
-    @property
-    def data(self) -> Path:
-        """The prepared data."""
-        return self.out / "data"
-
-    @property
-    def run(self) -> Path:
-        """The folder of the training."""
-        return Path(self.args.run or self.default_run())
-
-    def main(self, given: Sequence[str]) -> None:
-        """Run the recipe with a command line."""
-        self.read(given)
-        if not self.train.dry_run:
-            self.prepare()
-        if self.args.prepare_only:
-            return
-        command = self.command()
-        if self.train.dry_run:
-            shown = [*TRAIN, self.text(), "--save-dir", str(self.run), *command]
-            sys.exit(subprocess.run(shown).returncode)
-        self.train_model(command)
-        self.score()
-
-    def read(self, given: Sequence[str]) -> None:
-        """Read and check the command line, before the data is made."""
+    def _parser(self) -> argparse.ArgumentParser:
         script, peer = self.settings["script"], self.settings.get("peer")
-        parser = argparse.ArgumentParser(
-            prog=script,
-            usage=f"{script} [options] [any option of scripts/train.sh]",
-            description=textwrap.fill(self.settings["about"], 100),
-            epilog=EPILOG + "\n".join(f"  {script} {words}" for words in self.settings["examples"]),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
+        about = textwrap.fill(self.settings["about"], 100)
+        epilog = EPILOG + "\n".join(f"  {script} {words}" for words in self.settings["examples"])
+        usage = "[options] [any option of scripts/train.sh]"
+        parser = script_parser(script, about, epilog, usage)
+        parser.set_defaults(peer=False)
         models = parser.add_mutually_exclusive_group()
         cell = self.settings["cell"]
         models.add_argument(
@@ -173,29 +118,57 @@ class Recipe:
         add("--prepare-only", action="store_true", help="prepare the data and stop")
         for name in OF_DATA[1:]:
             add(f"--{name}", help=argparse.SUPPRESS)
-        self.args, self.options = parser.parse_known_args(given)
-        self.train, _ = read_options(["data", "--save-dir", "x", *self.options])
-        for variable in ("SLURM_STEP_NUM_TASKS", "WORLD_SIZE"):
-            if os.environ.get(variable, "1") != "1":
-                raise UserError(
-                    f"{variable} is {os.environ[variable]}, but a recipe runs in one process, and "
-                    "starts those of the training: give it one task, and --gpus N or "
-                    "--cpu-processes N"
-                )
-        if self.train.user_dir != str(PACKAGE):  # which may have cells of its own
-            from fairseq.utils import import_user_module
+        return parser
 
-            import_user_module(self.train)
-        if self.args.cell not in CELLS:
-            raise UserError(f"--cell {self.args.cell}: choose one of {', '.join(CELLS)}")
-        self.check()
-        if not self.args.prepare_only:  # which may be for another machine
-            check_machine(self.train)
+    # What recipes differ in
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        """Add the options of this recipe alone."""
+
+    def choose(self) -> None:
+        """Check these options, and change the settings to what they choose."""
+
+    def default_run(self) -> str:
+        """The folder of the training within `out`, unless it is given."""
+        return self.cell
+
+    def prepare(self) -> None:
+        """Prepare the data, unless it is ready. Text of one's own has scripts of its own."""
+        corpus = self.settings["corpus"]
+        if self.args.own_corpus:
+            corpus = "translation" if corpus == "multi30k" else "text"
+        options = {**self.settings.get("prepare", {})}
+        for name in OF_DATA:
+            if (value := getattr(self.args, name.replace("-", "_"))) is not None:
+                options[name] = value
+        prepare.main([corpus, "--out", str(self.data), *words(options)])
+
+    def text(self) -> str:
+        """What the training reads: the data folder, or several in turn, separated by ':'."""
+        return str(self.data)
+
+    def score(self) -> None:
+        """Score the trained model."""
+        raise NotImplementedError
+
+    # What they share
+
+    def main(self) -> None:
+        """Run the recipe."""
+        if not self.train.dry_run:
+            self.prepare()
+        if self.args.prepare_only:
+            return
+        command = self.command()
+        if self.train.dry_run:
+            shown = [*TRAIN, self.text(), "--save-dir", str(self.run), *command]
+            sys.exit(subprocess.run(shown).returncode)
+        self.train_model(command)
+        self.score()
 
     def command(self) -> list[str]:
         """The options of the training."""
-        cell = {} if self.is_peer else {"cell": self.args.cell}
-        chosen = words({**cell, **self.model(), **self.training()})
+        chosen = words({**self.model, **self.training})
         if "updates" in self.settings and not has(self.options, "--total-num-update"):
             chosen += ["--total-num-update", str(self.updates(chosen))]
         return [*chosen, *self.options]
@@ -205,6 +178,7 @@ class Recipe:
         if self.train.dry_run and not self.data.is_dir():
             number: int = self.settings["updates"]  # on the recipe's own corpus
             return number
+        import_fairseq()
         from .updates import count_updates
 
         words = [self.text(), "--save-dir", str(self.run), *chosen, *self.options]
@@ -229,7 +203,7 @@ class Recipe:
             say(f"already trained: {path}")
         else:
             with (path / "train.log").open("ab") as log:
-                job([*TRAIN, self.text(), "--save-dir", str(path), *command], log, lock)
+                job([*TRAIN, self.text(), "--save-dir", str(path), *command], log, lock, self.show)
             if has(self.options, "--stop-time-hours"):  # fairseq's status is 0 when time is up
                 say(
                     "if the time was up, the scores are of the model so far; to continue, run this "
@@ -240,6 +214,11 @@ class Recipe:
                 (path / FINISHED).touch()
         os.close(lock)
 
+    def show(self, line: bytes) -> None:
+        """Show a line that the training prints."""
+        sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+
     def results(self, name: str, ending: str = "") -> str:
         """Where scores go. Those of a training that is not finished are not its results."""
         done = (self.run / FINISHED).exists()
@@ -247,8 +226,7 @@ class Recipe:
 
     def score_options(self) -> list[str]:
         """The options that scoring shares with the training."""
-        on_cpu = self.train.gpus == 0 or self.train.cpu_processes > 0
-        return [*(["--cpu"] if on_cpu else []), "--user-dir", self.train.user_dir]
+        return [*(["--cpu"] if self.train.on_cpu else []), "--user-dir", self.train.user_dir]
 
     def average(self, most: int) -> list[str]:
         """The option --average for at most the last `most` epochs; none if none is complete."""
@@ -289,45 +267,40 @@ def changed_options(there: Sequence[str], now: Sequence[str]) -> str:
     fairseq uses the last value.
     """
 
-    def read(given: Sequence[str]) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
+    def read(given: Sequence[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
         for word in given:
             if re.match("--?[a-z]", word):
-                name, equals, value = word.partition("=")
-                found[name] = [value] if equals else []
+                name, _, value = word.partition("=")
+                found[name] = value
             elif found:
-                found[name].append(word)
-        return found
+                found[name] = f"{found[name]} {word}".strip()
+        ignored = WITHOUT_EFFECT | {"--stop-time-hours"}
+        return {name: value or "given" for name, value in found.items() if name not in ignored}
 
-    def shown(found: dict[str, list[str]], name: str) -> str:
-        return shlex.join([name, *found[name]]) if name in found else f"no {name}"
-
-    one, other = read(there), read(now)
-    names = [name for name in one | other if one.get(name) != other.get(name)]
-    return "; ".join(
-        f"{shown(one, name)} there, {shown(other, name)} now"
-        for name in names
-        if name not in WITHOUT_EFFECT | {"--stop-time-hours"}
-    )
+    return changes(read(there), read(now))
 
 
-def job(command: Sequence[str], log: IO[bytes], inherited: int) -> None:
+def job(
+    command: Sequence[str], log: IO[bytes], inherited: int, show: Callable[[bytes], None]
+) -> None:
     """Run a command, with whose failure this process ends. It ends with this process.
 
     Args:
         command: the command line.
-        log: a file that gets what it prints, too.
+        log: a file that gets what it prints.
         inherited: a file that it keeps open.
+        show: is called with each line.
     """
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[inherited]
     ) as process:
         try:
             assert process.stdout is not None
-            while part := process.stdout.read1(65536):  # type: ignore[attr-defined]
-                for file in (log, sys.stdout.buffer):
-                    file.write(part)
-                    file.flush()
+            for line in process.stdout:
+                log.write(line)
+                log.flush()
+                show(line)
             status = process.wait()
         finally:
             process.terminate()  # does nothing to a process that has ended

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..files import whole
+from .files import changes
 from .plan import Run
 
 RECORD, LOG, LOCK = "study.json", "study.log", ".study.lock"
@@ -22,8 +23,6 @@ VALID_SCORES, TEST_SCORES = "score-valid/scores.json", "score-test/scores.json"
 SCORES = (PERPLEXITIES, VALID_SCORES, TEST_SCORES)
 # options that do not change the model; --skip-damaged continues from an earlier checkpoint
 WITHOUT_EFFECT = {"--skip-damaged", "--num-workers", "--log-format", "--log-interval"}
-# what torchrun prints when a process has failed, after all that the process printed
-TORCHRUN = re.compile(r"^.*torch/distributed/elastic/\S+\] failed \(exitcode", re.MULTILINE)
 VALID = re.compile(
     r"\| epoch 0*(\d+) \| valid on '(.*?)' subset .*?\| ppl ([0-9.]+(?:e[+-]?\d+)?|inf|nan)"
 )
@@ -71,12 +70,10 @@ def read_record(run: Run) -> Record | None:
     if not path.is_file():
         return None
     record = Record(**json.loads(path.read_text()))
-    there, now = record.settings, settings(run)
-    keys = [key for key in there | now if there.get(key) != now.get(key)]
-    if not keys:
+    changed = changes(record.settings, settings(run))
+    if not changed:
         return record
     if record.state == "finished" or validations(read_log(run.folder)):
-        changed = "; ".join(f"{key}: {there.get(key)} there, {now.get(key)} now" for key in keys)
         raise ValueError(
             f"{run.folder} was made with other options than those of the study's file: {changed}. "
             "Restore the file, give another --out, or remove the folder to begin again, which "
@@ -121,13 +118,9 @@ def validations(log: str) -> list[tuple[int, str]]:
 
 
 def last_lines(log: str) -> str:
-    """The last 12 lines of the last attempt in a log, indented.
-
-    What torchrun adds after a process has failed is left out: it would hide what the process said.
-    """
+    """The last 12 lines of the last attempt in a log, indented."""
     attempt = re.split(r"^(?=\$ .* --run=)", log, flags=re.MULTILINE)[-1]
-    lines = TORCHRUN.split(attempt, maxsplit=1)[0].splitlines()
-    return "".join(f"    {line}\n" for line in lines[-12:])
+    return "".join(f"    {line}\n" for line in attempt.splitlines()[-12:])
 
 
 @dataclass(frozen=True)

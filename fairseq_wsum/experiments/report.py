@@ -187,12 +187,13 @@ def text_rows(table: Table) -> list[list[str]]:
             NONE if parameters is None else f"{parameters:,}",
             str(planned) if len(runs) == planned else f"{len(runs)} of {planned}",
         ]
+        if not runs:
+            row[-1] += f", {table.missing[model]}"
         for metric in table.metrics:
             digits, exact = table.digits(metric), table.rows[model, metric]
             for subset in SUBSETS:
                 scores = table.scores(model, subset, metric)
-                none = NONE if runs else table.missing[model]
-                row.append(spread(scores, digits) if scores else none)
+                row.append(spread(scores, digits) if scores else NONE)
             is_baseline = model == table.task.baseline
             row.append("baseline" if is_baseline else _signed(exact["difference"], digits))
             row.append(_p_value(exact["p_corrected"]))

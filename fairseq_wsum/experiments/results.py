@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import statistics
 from collections.abc import Iterable, Mapping
@@ -173,16 +172,11 @@ def _figures(found: dict[str, Any], subset: str) -> Scores:
 
 def _translations(run: Run, found: dict[str, Any]) -> dict[str, Any]:
     """How the test set was translated, and where the translations and references are."""
-    lenpen, reference = float(found["lenpen"]), found["figures"][0]["reference"]
     beam = f"beam {found['beam']}, " if "beam" in found else ""
-    hypotheses = None
-    for path in sorted((run.folder / "score-test").glob("hypotheses.lenpen*.*")):
-        name = re.fullmatch(r"hypotheses\.lenpen([-+\d.e]+?)\.\w+", path.name)
-        if name and math.isclose(float(name[1]), lenpen):
-            detokenised = path.with_suffix(f".detok{path.suffix}")
-            hypotheses = detokenised if ".raw." in reference and detokenised.is_file() else path
+    hypotheses = run.folder / "score-test" / found.get("hypotheses", "none")
+    reference = run.out / "data/reference" / found["figures"][0]["reference"]
     return {
-        "decoding": f"{beam}length penalty {lenpen:g}",
-        "hypotheses": hypotheses if (run.out / "data/reference" / reference).is_file() else None,
-        "reference": run.out / "data/reference" / reference,
+        "decoding": f"{beam}length penalty {float(found['lenpen']):g}",
+        "hypotheses": hypotheses if hypotheses.is_file() and reference.is_file() else None,
+        "reference": reference,
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from sacrebleu.metrics import BLEU
 
 from ..argument_types import positive
-from .average import average_last
+from .checkpoints import average_last
 from .corpora import FORMS
 from .figures import both_ways, detokenised, replace_unknown
 from .files import (
@@ -22,14 +21,13 @@ from .files import (
     folder,
     lines_of,
     parse_data_first,
-    run,
     say,
     script_parser,
     versions,
     write_lines,
 )
 from .folder import read_translation_record
-from .translating import add_options, check_options, direction, generate, read_generated
+from .translating import REFUSED, add_options, direction, generate, read_generated
 
 DESCRIPTION = """\
 Translate a split of DATA (a folder of scripts/prepare_multi30k.sh) and score it in both ways: as
@@ -50,21 +48,16 @@ examples:
   scripts/score.sh data-bin/multi30k-words --checkpoints runs/words --replace-unk --cpu
   scripts/score.sh data-bin/multi30k --out runs/both \\
       --checkpoints runs/first/checkpoint_best.pt:runs/second/checkpoint_best.pt"""
-# of the record of the data, for scoring a translation
-NEEDED = ("text", "units", "max_words", "own_corpus", "source_lang", "target_lang")
+# what scores.json has of the record of the data
+OF_DATA = ("text", "units", "max_words", "own_corpus", "source_lang", "target_lang")
 SCORES = "scores.json"  # marks a folder as one of this program
 OURS = ("average.pt", "generate.lenpen*.txt", "hypotheses.lenpen*")  # what else it may have
 
 
-def main() -> None:
-    """Run the command line of this process."""
-    run(lambda: score(sys.argv[1:]))
-
-
-def score(given: list[str]) -> None:
+def main(given: list[str]) -> None:
     """Translate and score with a command line; the results are in --out once they are complete."""
     args, options = read_options(given)
-    record = read_translation_record(args.data, (*NEEDED, "post_process"))
+    record = read_translation_record(args.data)
     if args.replace_unk and record["post_process"]:
         raise UserError("--replace-unk needs data of --units words: BPE has no unknown words")
     args.out.mkdir(parents=True, exist_ok=True)
@@ -76,7 +69,7 @@ def score(given: list[str]) -> None:
             averaged = average_last(args.folder, args.average, Path(model))
             args.model = str(args.out / "average.pt")  # where it will be
             say(f"averaged {' '.join(averaged)}")
-        source, target = direction(Path(model.partition(":")[0]), record)
+        source, target = direction(model, record)
         record |= {"source_lang": source, "target_lang": target}
         _check_references(args.data, args.subset, target)
         results = []
@@ -107,7 +100,7 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Our options, and those of fairseq-generate."""
     usage = "DATA --checkpoints DIR|FILE[:FILE...] [options]\n"
     usage += "                        [any option of fairseq-generate]"
-    parser = script_parser("score.sh", usage, DESCRIPTION, EPILOG)
+    parser = script_parser("scripts/score.sh", DESCRIPTION, EPILOG, usage)
     add = parser.add_argument
     help = "the training's --save-dir: use its checkpoint_best.pt, or see --average. Or FILE: "
     help += "use this checkpoint; with several, separated by ':', the ensemble of them"
@@ -129,9 +122,8 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add("--replace-unk", action="store_true", help=help)
     help = "folder for the results (default DIR/score-S)"
     add("--out", type=folder, metavar="FOLDER", help=help)
-    args, data, options = parse_data_first(parser, given)
-    args.data = folder(data)
-    check_options(args, options)
+    args, options = parse_data_first(parser, given, REFUSED)
+    args.data = folder(args.data)
     if args.precision == "bf16":
         options.append("--bf16")
     if args.subset == "test" and len(args.lenpen) > 1:
@@ -203,7 +195,9 @@ def _figures(
     write_lines(work / f"hypotheses.lenpen{penalty}.{target}", sentences)
     write_lines(work / f"hypotheses.lenpen{penalty}.detok.{target}", detok)
     figures = both_ways(sentences, detok, record, args.data / "reference", subset)
-    return {"lenpen": float(penalty), "figures": figures}
+    form = ".detok" if record["text"] == "raw" else ""  # that of the first figure
+    name = f"hypotheses.lenpen{penalty}{form}.{target}"
+    return {"lenpen": float(penalty), "hypotheses": name, "figures": figures}
 
 
 def _write(
@@ -225,7 +219,7 @@ def _write(
         "beam": args.beam,
         "replace_unk": args.replace_unk,
         "generate_options": shlex.join(options),
-        "data": {name: prepared[name] for name in NEEDED},
+        "data": {name: prepared[name] for name in OF_DATA},
         "tried": results,
         "versions": versions(
             "ve-fairseq", "fairseq-fixed", "fairseq", "torch", "sacrebleu", "sacremoses"

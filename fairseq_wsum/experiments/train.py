@@ -16,18 +16,17 @@ from joblib import cpu_count
 
 from ..argument_types import positive
 from ..products import has_fast_bfloat16
+from .checkpoints import restore_last
 from .files import (
     PACKAGE,
     UserError,
     hold,
     named,
     parse_data_first,
-    refuse,
-    run,
     say,
     script_parser,
+    user_dir,
 )
-from .restore import restore_last
 
 DESCRIPTION = """\
 Train a model on DATA (a folder of scripts/prepare_*.sh or fairseq-preprocess). An interrupted
@@ -66,16 +65,13 @@ REFUSED = {
 RESETS = ("--reset-optimizer", "--reset-lr-scheduler", "--reset-meters", "--reset-dataloader")
 # torchrun starts this program again in each process
 AGAIN = f"import sys; sys.path.append({str(PACKAGE.parent)!r}); "
-AGAIN += "from fairseq_wsum.experiments.train import main; main()"
+AGAIN += "from fairseq_wsum.experiments.files import run_module; "
+AGAIN += f"run_module({__name__!r})"
 
 
-def main() -> None:
-    """Run the command line of this process."""
-    run(_main)
-
-
-def _main() -> None:
-    args, options = read_options(sys.argv[1:])
+def main(given: list[str]) -> None:
+    """Train with a command line."""
+    args, options = read_options(given)
     ours, first = command(args, options)
     check_machine(args)
     if args.dry_run:
@@ -101,7 +97,7 @@ def _main() -> None:
 def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Our options, and those of fairseq-train."""
     usage = "DATA --arch ARCH --save-dir DIR [options] [any option of fairseq-train]"
-    parser = script_parser("train.sh", usage, DESCRIPTION, EPILOG)
+    parser = script_parser("scripts/train.sh", DESCRIPTION, EPILOG, usage)
     add = parser.add_argument
     add("--save-dir", metavar="DIR", type=named, required=True, help="folder for the checkpoints")
     help = "use N GPUs of this machine; 0 uses the CPU (default: all visible GPUs). Leave it out "
@@ -123,15 +119,15 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     help += "there in any case.)"
     add("--skip-damaged", action="store_true", help=help)
     add("--dry-run", action="store_true", help="print the command and stop")
+    add("--user-dir", type=user_dir, default=str(PACKAGE), help=argparse.SUPPRESS)
     for name, default in (
-        ("--user-dir", str(PACKAGE)),
         ("--required-batch-size-multiple", "1"),
         ("--update-epoch-batch-itr", "True"),
         ("--restore-file", None),
     ):
         add(name, default=default, help=argparse.SUPPRESS)
-    args, data, options = parse_data_first(parser, given)
-    args.data = data
+    args, options = parse_data_first(parser, given, REFUSED)
+    args.on_cpu = args.gpus == 0 or args.cpu_processes > 0
     if args.gpus is not None and args.gpus < 0:
         raise UserError(f"--gpus {args.gpus}: give a positive whole number")
     if args.gpus and args.cpu_processes:
@@ -139,9 +135,6 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
             f"--gpus {args.gpus} and --cpu-processes {args.cpu_processes} exclude each other; give "
             "only one"
         )
-    refuse(options, REFUSED)
-    if not args.user_dir or not Path(args.user_dir).is_dir():
-        raise UserError(f"--user-dir {args.user_dir}: no such folder")
     for name in ("finetune_from_model", "restore_file"):
         if (value := getattr(args, name)) is not None:
             options += [f"--{name.replace('_', '-')}", value]
@@ -167,8 +160,7 @@ def command(args: argparse.Namespace, options: list[str]) -> tuple[list[str], bo
         settings += [f"--{name}", getattr(args, name.replace("-", "_"))]
     precision = [] if args.precision == "fp32" else [f"--{args.precision}"]
     train = ["fairseq-train", *settings, *precision]
-    on_cpu = args.gpus == 0 or args.cpu_processes > 0
-    if on_cpu:
+    if args.on_cpu:
         os.environ[GPUS] = ""  # fairseq would use a GPU for some things, even with --cpu
     world, tasks = _number("WORLD_SIZE"), _number("SLURM_STEP_NUM_TASKS")
     by_torchrun = world > 1 and {"RANK", "MASTER_ADDR"} <= os.environ.keys()
@@ -177,7 +169,7 @@ def command(args: argparse.Namespace, options: list[str]) -> tuple[list[str], bo
         if args.gpus or args.cpu_processes:
             option = "--cpu-processes" if args.cpu_processes else "--gpus"
             raise UserError(f"{option}: {launcher} sets the number of processes; omit this option")
-        if not on_cpu and not args.dry_run and gpus_here() == 0:
+        if not args.on_cpu and not args.dry_run and gpus_here() == 0:
             raise UserError(
                 f"{launcher}: torch sees no GPU here; for the CPU use torchrun and --gpus 0"
             )
@@ -187,7 +179,7 @@ def command(args: argparse.Namespace, options: list[str]) -> tuple[list[str], bo
         return [*train, *_under_srun(args, tasks), *options], os.environ["SLURM_PROCID"] == "0"
     if args.cpu_processes > 1:
         return [*_torchrun(args, train), *options], False
-    if on_cpu:
+    if args.on_cpu:
         return [*train, "--cpu", "--distributed-world-size", "1", *options], True
     return [*_alone(args, train), *options], True
 
@@ -208,7 +200,7 @@ def check_machine(args: argparse.Namespace) -> None:
         UserError: it has not.
     """
     here = None if args.dry_run else gpus_here()
-    on_cpu = args.gpus == 0 or args.cpu_processes > 0 or here == 0
+    on_cpu = args.on_cpu or here == 0
     if args.precision in ("fp16", "amp") and on_cpu:
         raise UserError(f"--precision {args.precision} needs a GPU; on the CPU use bf16 or fp32")
     if args.precision == "bf16" and on_cpu and here is not None and not has_fast_bfloat16():

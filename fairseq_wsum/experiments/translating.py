@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
 from ..argument_types import positive
 from ..checkpoint_files import languages, read
 from . import programs
-from .files import PACKAGE, UserError, folder, lines_of, open_text, refuse
+from .files import PACKAGE, UserError, lines_of, open_text, user_dir
 
 DIRECTION = "the direction is that of the models; leave it out"
 UNITS = "the units of the data are joined in any case; leave it out"
@@ -37,31 +37,30 @@ def add_options(parser: argparse.ArgumentParser, batch_size: int) -> None:
     help = f"sentences per batch (default {batch_size})"
     add("--batch-size", type=positive, default=batch_size, metavar="N", help=help)
     help = "fairseq modules to load, for a cell of your own (default: this plugin)"
-    add("--user-dir", type=folder, default=PACKAGE, metavar="DIR", help=help)
+    add("--user-dir", type=user_dir, default=str(PACKAGE), metavar="DIR", help=help)
 
 
-def check_options(args: argparse.Namespace, options: list[str]) -> None:
-    """Check what `add_options` has added, and options for fairseq-generate."""
-    refuse(options, REFUSED)
-    if not args.user_dir.is_dir():
-        raise UserError(f"--user-dir {args.user_dir}: no such folder")
-
-
-def direction(checkpoint: Path, data: Mapping[str, str]) -> tuple[str, str]:
-    """The languages from and into which a model translates, as its checkpoint records them.
+def direction(checkpoints: str, data: Mapping[str, str]) -> tuple[str, str]:
+    """The languages from and into which models translate, as their checkpoints record them.
 
     A data folder serves both directions, and with a joined dictionary any model of either accepts
     any of its texts.
 
     Args:
-        checkpoint: the file of the model.
+        checkpoints: the files of the models, separated by ':'.
         data: the record of the data folder, whose direction counts for models that record none.
+
+    Raises:
+        UserError: the models translate in two directions.
     """
-    try:
-        found = languages(read(checkpoint, mmap=True))
-    except Exception:  # a damaged file can raise anything; fairseq reports it
-        found = None
-    return found or (data["source_lang"], data["target_lang"])
+    found: set[tuple[str, str]] = set()
+    for path in checkpoints.split(":"):
+        with suppress(Exception):  # a damaged file can raise anything; fairseq reports it
+            if (pair := languages(read(Path(path), mmap=True))) is not None:
+                found.add(pair)
+    if len(found) > 1:
+        raise UserError(f"--checkpoints {checkpoints}: the models translate in two directions")
+    return found.pop() if found else (data["source_lang"], data["target_lang"])
 
 
 def generate(
@@ -86,7 +85,7 @@ def generate(
     words = [str(args.data), "--batch-size", str(args.batch_size), "--beam", str(args.beam)]
     words += ["--source-lang", prepared["source_lang"], "--target-lang", prepared["target_lang"]]
     # fairseq's default multiple would drop the last sentences
-    words += ["--required-batch-size-multiple", "1", "--user-dir", str(args.user_dir)]
+    words += ["--required-batch-size-multiple", "1", "--user-dir", args.user_dir]
     words += ["--log-format", "simple", "--log-interval", "10"]
     if prepared["post_process"]:
         words += ["--post-process", prepared["post_process"]]

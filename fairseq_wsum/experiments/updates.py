@@ -6,6 +6,7 @@ from --total-num-update.
 
 from __future__ import annotations
 
+import argparse
 import logging
 import math
 import warnings
@@ -38,6 +39,7 @@ def count_updates(given: Sequence[str]) -> int:
     try:
         with warnings.catch_warnings(action="ignore"):  # of fairseq's use of hydra
             parser = options.get_training_parser()
+            parser.prog, parser.usage = "fairseq-train", argparse.SUPPRESS
             namespace = options.parse_args_and_arch(parser, input_args=words)
             cfg = convert_namespace_to_omegaconf(namespace)
         return _count(cfg, processes or cfg.distributed_training.distributed_world_size)

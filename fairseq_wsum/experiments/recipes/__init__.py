@@ -8,8 +8,8 @@ The hyper-parameters of a recipe are in NAME.yaml, and what is special about it 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
-from ..files import run
 from ..recipe import Recipe
 from .language_models import AWD, GBW, PTB
 from .translation import Captions, OpenNMT, Transformer, Translation
@@ -25,9 +25,9 @@ KINDS: dict[str, type[Recipe]] = {
 }
 
 
-def main() -> None:
-    """Run a recipe: its name and its options are the command line of this process."""
-    name, *given = sys.argv[1:] or [""]
+def main(given: Sequence[str]) -> None:
+    """Run a recipe with a command line, the first word of which is its name."""
+    name, *options = given or [""]
     if name not in KINDS:
         sys.exit(f"usage: recipes NAME [options]; NAME is one of {', '.join(KINDS)}")
-    run(lambda: KINDS[name](name).main(given))
+    KINDS[name](name, options).main()

@@ -1,5 +1,5 @@
 """`python -m fairseq_wsum.experiments.recipes NAME`: run a recipe."""
 
-from . import main
+from ..files import run_module
 
-main()
+run_module("fairseq_wsum.experiments.recipes")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import Any
+
+from omegaconf import OmegaConf
 
 from ...argument_types import positive
 from ...cells import CELLS
@@ -18,13 +18,13 @@ class LanguageModel(Recipe):
 
     def score(self) -> None:
         """Print the perplexity of the validation and the test set."""
-        from ..perplexity import perplexity
+        from .. import perplexity
 
         averaged = self.average(getattr(self.args, "average", 0))
         model = self.run if averaged else self.run / self.best
-        options = ["--checkpoint", str(model), *averaged, "--task", self.model()["task"]]
+        options = ["--checkpoint", str(model), *averaged, "--task", self.model["task"]]
         out = ["--out", self.results("perplexity", ".json")]
-        perplexity([str(self.data), *options, *out, *self.score_options()])
+        perplexity.main([str(self.data), *options, *out, *self.score_options()])
 
 
 class InEpochs(LanguageModel):
@@ -41,34 +41,26 @@ class InEpochs(LanguageModel):
         add("--epochs", "--max-epoch", type=positive, metavar="N", help=help)
         add("--seed", type=positive, default=1, metavar="N", help="random seed (default 1)")
 
-    @property
-    def variant(self) -> dict[str, Any]:
-        """What the variant has of its own: options of the model, of the peer and of the training.
+    def choose(self) -> None:
+        # the settings of a variant come after those that all have
+        merged = OmegaConf.merge(self.settings, self.settings["variants"][self.args.variant])
+        self.settings = OmegaConf.to_container(merged)
+        training = self.settings["training"]
+        training |= {"seed": self.args.seed, "max-epoch": self.args.epochs or training["max-epoch"]}
 
-        Its results have a folder of its name.
-        """
-        found: dict[str, Any] = self.settings["variants"][self.args.variant]
-        return found
-
-    def model(self) -> dict[str, Any]:
-        return {**super().model(), **self.variant.get("peer" if self.is_peer else "model", {})}
-
-    def training(self) -> dict[str, Any]:
-        training = {**super().training(), **self.variant["training"], "seed": self.args.seed}
-        return {**training, "max-epoch": self.args.epochs or training["max-epoch"]}
-
-    def default_run(self) -> Path:
-        name = f"epochs-{self.training()['max-epoch']}-seed-{self.args.seed}"
-        return self.out / self.args.variant / self.cell / name
+    def default_run(self) -> str:
+        epochs = self.training["max-epoch"]
+        return f"{self.args.variant}/{self.cell}/epochs-{epochs}-seed-{self.args.seed}"
 
 
 class PTB(InEpochs):
     """`ptb`, in three sizes."""
 
     def score_options(self) -> list[str]:
-        # By default it accepts only samples as long as in training; eval-lm's have 1,024 tokens.
-        longer = ["--model-overrides", "{'max_target_positions': 1024}"] if self.is_peer else []
-        return [*super().score_options(), *longer]
+        # By default fairseq's own model accepts only samples as long as in training; eval-lm's have
+        # 1,024 tokens.
+        longer = ["--model-overrides", "{'max_target_positions': 1024}"]
+        return [*super().score_options(), *(longer if self.args.peer else [])]
 
 
 class AWD(InEpochs):
@@ -79,25 +71,12 @@ class AWD(InEpochs):
         help = "average the checkpoints of the last N epochs (default 5); 10 are kept"
         parser.add_argument("--average", type=positive, default=5, metavar="N", help=help)
 
-    @property
-    def corpus(self) -> str:
-        """The name of the corpus."""
-        name: str = self.args.variant
-        return name
-
-    @property
-    def data(self) -> Path:
-        """The prepared data."""
-        return self.out / self.corpus / "data"
-
-    def model(self) -> dict[str, Any]:
-        recurrent = CELLS[self.args.cell].has_recurrent_matrix
-        dropped = {"weight-dropout": self.settings["weight-dropout"]} if recurrent else {}
-        return {**super().model(), **dropped}
-
-    def training(self) -> dict[str, Any]:
-        training = super().training()
-        return {**training, "force-anneal": training["max-epoch"] * 3 // 5 + 1}
+    def choose(self) -> None:
+        super().choose()
+        if CELLS[self.args.cell].has_recurrent_matrix:
+            self.settings["model"]["weight-dropout"] = self.settings["weight-dropout"]
+        training = self.settings["training"]
+        training["force-anneal"] = training["max-epoch"] * 3 // 5 + 1
 
 
 class GBW(LanguageModel):
@@ -115,6 +94,6 @@ class GBW(LanguageModel):
             shards = sorted(path for path in self.data.glob("shard-*") if path.is_dir())
         return ":".join(map(str, [self.data, *shards]))
 
-    def training(self) -> dict[str, Any]:
-        epochs = self.args.passes * len(self.text().split(":"))
-        return {**super().training(), "max-epoch": epochs}
+    def command(self) -> list[str]:
+        self.training["max-epoch"] = self.args.passes * len(self.text().split(":"))
+        return super().command()

@@ -6,15 +6,21 @@ import argparse
 import json
 import re
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
 from ...argument_types import positive
 from ..files import UserError, folder, lines_of, write_lines
 from ..recipe import ROOT, Recipe
 
+SENTENCES = 8000  # of the captions for training
+
 
 class Translation(Recipe):
     """A recipe whose length penalty is chosen on the validation set."""
+
+    def choose(self) -> None:
+        import_module("..score", __package__)  # a missing package is named before the training
 
     def score(self) -> None:
         """Average the last checkpoints, choose the length penalty, and score the test set."""
@@ -31,11 +37,11 @@ class Translation(Recipe):
 
     def score_set(self, subset: str, *options: str) -> Path:
         """Score a set, and return the folder of the scores."""
-        from ..score import score
-
         out = self.results(f"score-{subset}")
         given = [*options, "--subset", subset, "--out", out, *self.score_options()]
-        score([str(self.data), *given])
+        from .. import score
+
+        score.main([str(self.data), *given])
         return Path(out)
 
 
@@ -45,7 +51,7 @@ class OpenNMT(Translation):
     def score(self) -> None:
         # fairseq's LSTM moves the padding to the right, and with it its attention weights, so that
         # --replace-unk would take the wrong word in a batch with padding.
-        options = ["--lenpen", "0", "--batch-size", "1" if self.is_peer else "64"]
+        options = ["--lenpen", "0", "--batch-size", "1" if self.args.peer else "64"]
         given = f" {' '.join(self.options).replace('=', ' ')} ".lower()
         without = re.search(r" --decoder-attention (none|0|no|off|false) ", given)
         self.score_last(*options, *([] if without else ["--replace-unk"]))
@@ -58,7 +64,8 @@ class Transformer(Translation):
         help = "in every second epoch, train on the translations in DIR, made by scripts/distil.sh"
         parser.add_argument("--distilled", type=folder, metavar="DIR", help=help)
 
-    def check(self) -> None:
+    def choose(self) -> None:
+        super().choose()
         if self.args.distilled and self.args.run is None:
             raise UserError("--distilled needs --run FOLDER, a folder for this training")
 
@@ -73,14 +80,17 @@ class Captions(Translation):
     """`captions`: the quickstart's corpus."""
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
-        help = "number of training sentences (default: all 8000)"
-        parser.add_argument("--sentences", type=positive, default=8000, metavar="N", help=help)
+        help = f"number of training sentences (default: all {SENTENCES})"
+        parser.add_argument("--sentences", type=positive, default=SENTENCES, metavar="N", help=help)
         help = "prepare the data, train the model and stop"
         parser.add_argument("--train-only", action="store_true", help=help)
 
-    def check(self) -> None:
+    def choose(self) -> None:
+        super().choose()
         if self.args.data or self.args.own_corpus:
             raise UserError("--data: this recipe has its own corpus")
+        if self.args.sentences > SENTENCES:
+            raise UserError(f"--sentences {self.args.sentences}: the corpus has {SENTENCES}")
 
     def prepare(self) -> None:
         """Prepare the captions under the names that prepare_translation.sh reads."""
