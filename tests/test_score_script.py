@@ -304,9 +304,9 @@ def test_the_direction_is_that_of_the_model(tmp_path):
     checkpoint_of(tmp_path / "none.pt", None, None)
     data = {"source_lang": "en", "target_lang": "de"}
     for name in ("old.pt", "back.pt"):
-        assert translating.direction(tmp_path / name, data) == ("de", "en")
+        assert translating.direction(str(tmp_path / name), data) == ("de", "en")
     for name in ("none.pt", "damaged.pt"):
-        assert translating.direction(tmp_path / name, data) == ("en", "de")
+        assert translating.direction(str(tmp_path / name), data) == ("en", "de")
 
 
 @needs_fairseq
@@ -333,7 +333,7 @@ def test_a_model_of_the_other_direction_is_scored_in_its_own(prepared, tmp_path)
 
     other = checkpoint_of(tmp_path / "other.pt", "en", "de")
     both = ["--checkpoints", f"{model}:{other}", "--out", tmp_path / "both"]
-    assert f"{other} translates from en to de" in fails("score.sh", prepared, "--cpu", *both)
+    assert "models translate in two directions" in fails("score.sh", prepared, "--cpu", *both)
 
     # fairseq's own commands take the direction from the folder
     command = ["fairseq-generate", prepared, "--user-dir", USER_DIR, "--cpu", "--path", model]

@@ -60,6 +60,8 @@ def read_record(folder: Path) -> dict[str, Any]:
     """prepared.json of a prepared folder."""
     try:
         found: dict[str, Any] = json.loads((folder / RECORD).read_bytes())
+        if "corpus" not in found:
+            raise ValueError("it has no corpus")
     except (OSError, ValueError) as error:
         raise UserError(
             f"cannot read {folder / RECORD} ({error}); prepare the data again, in a new folder"
