@@ -8,9 +8,10 @@ import pytest
 
 from fairseq_wsum.experiments.plan import Plan, Run, read_plan
 from fairseq_wsum.experiments.record import LOCK, Record, settings
-from fairseq_wsum.experiments.report import Table, write_report
+from fairseq_wsum.experiments.report import write_report
 from fairseq_wsum.experiments.results import read_results
 from fairseq_wsum.experiments.significance import compare
+from fairseq_wsum.experiments.table import Table
 
 pytest.importorskip("scipy")
 metrics = pytest.importorskip("sacrebleu.metrics")

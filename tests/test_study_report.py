@@ -12,9 +12,10 @@ from study_runs import LM, TRANSLATION, Folder, language_models, training, trans
 
 from fairseq_wsum import cli
 from fairseq_wsum.experiments import pictures
-from fairseq_wsum.experiments.report import latex, markdown, spread, text_rows
+from fairseq_wsum.experiments.report import latex, markdown, text_rows
 from fairseq_wsum.experiments.results import read_results
 from fairseq_wsum.experiments.significance import bootstrap, holm, t_test
+from fairseq_wsum.experiments.table import spread
 
 
 @pytest.fixture

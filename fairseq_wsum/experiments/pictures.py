@@ -17,8 +17,8 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator
 
-from .report import Table, spread
 from .results import PERPLEXITY, Result
+from .table import Table, spread
 
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-import math
 import re
-import statistics
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,14 +15,13 @@ from typing import Any
 
 from tabulate import tabulate
 
-from .plan import Plan, Task, command_line, read_plan
+from .plan import Plan, command_line, read_plan
 from .record import duration, last_lines, read_log, standing
-from .results import PERPLEXITY, SUBSETS, Result, metrics, read_results
-from .significance import LEVEL, SAMPLES, compare
+from .results import SUBSETS, Result, metrics, read_results
+from .significance import LEVEL, SAMPLES
+from .table import NONE, Table, number, spread
 
 FOLDER = "report"
-NONE = "–"  # noqa: RUF001
-WIDE = 10  # times the smallest: a larger score leaves means and axes without a meaning
 LEGEND = f"""\
 `valid` and `test`: mean ± sample standard deviation over the finished seeds, or the range of seeds
 that differ more than tenfold. `difference`: the test score minus that of the baseline, averaged
@@ -37,71 +34,6 @@ seeds: models that do not count as different may well differ. With one seed it i
 sacrebleu's paired bootstrap test of the translations ({SAMPLES:,} samples, twice its p-value): a
 difference holds for the two trained models, and not for the two kinds of model. Language models
 with one seed are not tested, and none whose perplexity another of fairseq's tasks computed."""
-
-
-class Table:
-    """The models of a task.
-
-    Attributes:
-        task: the task.
-        runs: the finished runs of each model.
-        metrics: the metrics that these have, the main one first.
-        missing: what to show for a model without a finished run, by its name.
-        rows: the table in full precision: a row for each model and metric.
-    """
-
-    def __init__(self, task: Task, results: Sequence[Result]) -> None:
-        self.task = task
-        self.runs: dict[str, list[Result]] = {}
-        self.missing: dict[str, str] = {}
-        for model in task.models:
-            of_model = [r for r in results if r.run.task is task and r.run.model is model]
-            self.runs[model.name] = [r for r in of_model if r.state == "finished"]
-            states = {r.state for r in of_model} - {"waiting"}
-            self.missing[model.name] = (
-                "not run" if not states else "failed" if states == {"failed"} else "not finished"
-            )
-        self.metrics = metrics(run for runs in self.runs.values() for run in runs)
-        compared = {m: compare(self.runs, task.baseline, m) for m in self.metrics}
-        self.rows = {
-            (model, metric): self._row(model, metric) | compared[metric].get(model, {})
-            for model in self.runs
-            for metric in self.metrics
-        }
-
-    def _row(self, model: str, metric: str) -> dict[str, Any]:
-        runs = self.runs[model]
-        row: dict[str, Any] = dict(model=model, metric=metric, parameters=self.parameters(model))
-        row["seeds"] = " ".join(str(run.run.seed) for run in runs)
-        for subset in SUBSETS:
-            values = self.scores(model, subset, metric)
-            several = len(values) > 1 and all(map(math.isfinite, values))
-            row[f"{subset}_mean"] = statistics.fmean(values) if values else None
-            row[f"{subset}_stdev"] = statistics.stdev(values) if several else None
-        row |= dict(difference=None, difference_low=None, difference_high=None)
-        row |= dict(test="", p=None, p_corrected=None)
-        published = self.task.published.get(model) if metric == self.metrics[0] else None
-        return row | dict(published=published, words_per_second=self.speed(model))
-
-    def scores(self, model: str, subset: str, metric: str) -> list[float]:
-        """The scores of a model, one for each finished run that has one."""
-        key = (subset, metric)
-        return [run.scores[key].value for run in self.runs[model] if key in run.scores]
-
-    def parameters(self, model: str) -> int | None:
-        """The number of parameters of a model."""
-        return next((r.parameters for r in self.runs[model] if r.parameters is not None), None)
-
-    def speed(self, model: str) -> float | None:
-        """The median over the runs of a model, in words per second."""
-        found = [r.words_per_second for r in self.runs[model] if r.words_per_second is not None]
-        return statistics.median(found) if found else None
-
-    def digits(self, metric: str) -> int:
-        """The decimals of scores: one for perplexities from 20, otherwise two."""
-        found = [v for m in self.runs for s in SUBSETS for v in self.scores(m, s, metric)]
-        smallest = min(filter(math.isfinite, found), default=math.inf)
-        return 1 if metric == PERPLEXITY and smallest >= 20 else 2
 
 
 def report(args: argparse.Namespace) -> None:
@@ -148,29 +80,6 @@ def write_report(plan: Plan) -> list[Table]:
 
 
 # Tables
-
-
-def spread(values: Sequence[float], digits: int) -> str:
-    """Mean, and the sample standard deviation of more than one value.
-
-    If the largest is more than ten times the smallest, as of a model that diverged with one seed, a
-    mean would say nothing: the text is the range.
-    """
-    finite = all(map(math.isfinite, values))
-    if finite and max(values) > WIDE * min(values):
-        return f"{number(min(values), digits)} to {number(max(values), digits)}"
-    mean = number(statistics.fmean(values), digits)
-    several = finite and len(values) > 1
-    return f"{mean} ± {number(statistics.stdev(values), digits)}" if several else mean
-
-
-def number(value: float | None, digits: int) -> str:
-    """A number with some decimals, or such as 1.2e16 from 10,000."""
-    if value is None:
-        return NONE
-    if 1e4 <= abs(value) < math.inf:
-        return f"{value:.1e}".replace("e+0", "e").replace("e+", "e")
-    return f"{value:.{digits}f}"
 
 
 def text_rows(table: Table) -> list[list[str]]:
