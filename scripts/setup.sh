@@ -153,20 +153,16 @@ if ! has torch; then
 fi
 torch="$("$python" -P -c 'from importlib.metadata import version; print(version("torch"))')"
 
-more=()
+package="${REPO}[text,$extra]" more=()
 if [ "$extra" = layer ]; then
     package="$REPO" more=('pytest>=8')
-elif has fairseq; then
-    package="${REPO}[text,$extra]"
-elif [ -n "${FAIRSEQ:-}" ]; then
-    package="${REPO}[text,$extra]" more=("$FAIRSEQ")
-else
-    package="${REPO}[fairseq,$extra]"
-fi
-if [ "$extra" != layer ] && { [ -n "${FAIRSEQ:-}" ] || [ "$(uname -sm)" != "Linux x86_64" ]; }; then
-    # A fairseq that is compiled needs torch for it. pip's isolated build would download a second
-    # one, with CUDA, so it is compiled in this environment.
-    step "build tools of fairseq" pip cython numpy
+elif ! has fairseq; then
+    if [ -n "${FAIRSEQ:-}" ]; then more=("$FAIRSEQ"); else package="${REPO}[fairseq,$extra]"; fi
+    if [ -n "${FAIRSEQ:-}" ] || [ "$(uname -sm)" != "Linux x86_64" ]; then
+        # A fairseq that is compiled needs torch for it. pip's isolated build would download a second
+        # one, with CUDA, so it is compiled in this environment.
+        step "build tools of fairseq" pip cython numpy
+    fi
 fi
 constraints="$VENV/setup-constraints.txt"
 echo "torch==$torch" >"$constraints" # nothing may replace it

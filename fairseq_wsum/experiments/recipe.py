@@ -284,7 +284,9 @@ def changed_options(there: Sequence[str], now: Sequence[str]) -> str:
 def job(
     command: Sequence[str], log: IO[bytes], inherited: int, show: Callable[[bytes], None]
 ) -> None:
-    """Run a command, with whose failure this process ends. It ends with this process.
+    """Run a command, with whose failure this process ends.
+
+    The command ends with this process, except by SIGKILL.
 
     Args:
         command: the command line.
