@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,12 +19,14 @@ from .plan import Run
 
 RECORD, LOG, LOCK = "study.json", "study.log", ".study.lock"
 PERPLEXITIES = "perplexity.json"
+FIGURES = "figures.json"  # of other tasks: see `write_figures`
 VALID_SCORES, TEST_SCORES = "score-valid/scores.json", "score-test/scores.json"
-SCORES = (PERPLEXITIES, VALID_SCORES, TEST_SCORES)
+SCORES = (PERPLEXITIES, FIGURES, VALID_SCORES, TEST_SCORES)
 # options that do not change the model; --skip-damaged continues from an earlier checkpoint
 WITHOUT_EFFECT = {"--skip-damaged", "--num-workers", "--log-format", "--log-interval"}
-VALID = re.compile(
-    r"\| epoch 0*(\d+) \| valid on '(.*?)' subset .*?\| ppl ([0-9.]+(?:e[+-]?\d+)?|inf|nan)"
+VALID = re.compile(  # some tasks have no perplexity
+    r"\| epoch 0*(\d+) \| valid on '(.*?)' subset"
+    r"(?: .*?\| ppl ([0-9.]+(?:e[+-]?\d+)?|inf|nan))?"
 )
 EPOCHS = re.compile(r"'max_epoch': (\d+)")
 
@@ -99,6 +101,18 @@ def state(run: Run) -> str:
     return record.state if done else "interrupted"
 
 
+def write_figures(path: Path, way: str, **subsets: Mapping[str, float]) -> None:
+    """Write the scores of a run: figures of merit, higher is better, the main one first.
+
+    Args:
+        path: the file; in the folder of a run its name is FIGURES.
+        way: what must be equal for two runs to be compared.
+        subsets: the figures of `valid`, `test` or both, by metric.
+    """
+    with whole(path) as partial:
+        partial.write_text(json.dumps({"way": way, **subsets}, indent=2) + "\n")
+
+
 # The log
 
 
@@ -109,7 +123,7 @@ def read_log(folder: Path) -> str:
 
 
 def validations(log: str) -> list[tuple[int, str]]:
-    """The epochs of a run that were validated, with the perplexity, from its log.
+    """The epochs of a run that were validated, with the perplexity or an empty text, from its log.
 
     With several subsets, such as `--valid-subset valid,test`, it is that of the first.
     """
@@ -130,7 +144,7 @@ class Standing:
     Attributes:
         state: as of `state`.
         epoch: the last validated epoch.
-        perplexity: on the validation set, after this epoch.
+        perplexity: on the validation set, after this epoch; empty if the task has none.
         last_epoch: the epoch after which the training ends; 0 if not known.
     """
 
@@ -150,7 +164,8 @@ class Standing:
         if not self.epoch:
             return self.state
         of = f" of {self.last_epoch}" if self.last_epoch else ""
-        return f"{self.state}, epoch {self.epoch}{of}, validation perplexity {self.perplexity}"
+        perplexity = f", validation perplexity {self.perplexity}" if self.perplexity else ""
+        return f"{self.state}, epoch {self.epoch}{of}{perplexity}"
 
 
 def standing(run: Run) -> Standing:

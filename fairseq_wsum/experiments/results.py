@@ -12,6 +12,7 @@ from typing import Any
 
 from .plan import Plan, Run
 from .record import (
+    FIGURES,
     PERPLEXITIES,
     SCORES,
     TEST_SCORES,
@@ -125,6 +126,12 @@ def read_result(run: Run) -> Result:
             found = json.loads(path.read_text("utf-8")) if path.is_file() else None
             if found is not None and name == PERPLEXITIES:
                 scores |= _perplexities(found)
+            elif found is not None and name == FIGURES:
+                scores |= {
+                    (subset, metric): Score(float(figure), (found["way"],))
+                    for subset in SUBSETS
+                    for metric, figure in found.get(subset, {}).items()
+                }
             elif found is not None:
                 scores |= _figures(found, "test" if name == TEST_SCORES else "valid")
                 translations = _translations(run, found) if name == TEST_SCORES else {}
@@ -139,7 +146,7 @@ def read_result(run: Run) -> Result:
         read_record(run),
         int(parameters[-1].replace(",", "")) if parameters else None,
         statistics.median(speeds) if speeds else None,
-        {epoch: float(perplexity) for epoch, perplexity in validations(log)},
+        {epoch: float(perplexity) for epoch, perplexity in validations(log) if perplexity},
         scores,
         **translations,
     )

@@ -1,0 +1,90 @@
+"""Features of words: an embedding of the word, and a convolution over its bytes.
+
+Shapes: B sentences, T words, C bytes, N distinct words of a batch, E features of an embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from fairseq.data import Dictionary
+from torch import Tensor, nn
+
+MAX_BYTES = 50  # of a word, as in fairseq's CharacterTokenEmbedder; the others are left out
+NO_BYTE = 0  # byte b is b + 1
+
+
+def bytes_of(words: Iterable[str]) -> list[list[int]]:
+    """The bytes of each word in UTF-8, each plus 1."""
+    return [[byte + 1 for byte in word.encode()[:MAX_BYTES]] for word in words]
+
+
+def collate_bytes(sentences: Sequence[Sequence[Sequence[int]]]) -> Tensor:
+    """The bytes of the words of some sentences, padded on the right: B x T x C."""
+    longest = max(map(len, sentences))
+    width = max((len(word) for words in sentences for word in words), default=0)
+    padded = torch.zeros(len(sentences), longest, max(width, 1), dtype=torch.long)
+    for row, words in zip(padded, sentences, strict=True):
+        for cells, word in zip(row, words, strict=False):
+            cells[: len(word)] = torch.tensor(word, dtype=torch.long)
+    return padded
+
+
+class ByteFeatures(nn.Module):
+    """max_t relu(W * e_t + b): a convolution over the bytes of a word, and its maximum (Kim, 2014).
+
+    Args:
+        embed_dim: size of the embedding of a byte.
+        features: number of filters.
+        width: number of bytes that a filter sees.
+    """
+
+    def __init__(self, embed_dim: int, features: int, width: int) -> None:
+        super().__init__()
+        self.embed_bytes = nn.Embedding(257, embed_dim, padding_idx=NO_BYTE)
+        self.filters = nn.Conv1d(embed_dim, features, width, padding=width // 2)
+
+    def forward(self, bytes: Tensor) -> Tensor:
+        """N x C bytes -> N x features. A word without bytes has features of zero."""
+        x = self.filters(self.embed_bytes(bytes).transpose(1, 2))[..., : bytes.size(1)]
+        # zero is the smallest value of relu, so that it does not change the maximum
+        x = F.relu(x).masked_fill(bytes.eq(NO_BYTE).unsqueeze(1), 0)
+        return x.amax(2)
+
+
+class WordFeatures(nn.Module):
+    """[E_w; CNN(bytes of w)]: the embedding of each word beside the features of its bytes.
+
+    Args:
+        dictionary: the words.
+        embed_dim: size of the embedding of a word.
+        byte_features: number of features of its bytes; 0 for none.
+        byte_embed_dim, byte_width: see `ByteFeatures`.
+    """
+
+    def __init__(
+        self,
+        dictionary: Dictionary,
+        embed_dim: int,
+        byte_features: int,
+        byte_embed_dim: int,
+        byte_width: int,
+    ) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(len(dictionary), embed_dim, dictionary.pad())
+        self.bytes = (
+            ByteFeatures(byte_embed_dim, byte_features, byte_width) if byte_features else None
+        )
+        self.size = embed_dim + byte_features
+
+    def forward(self, tokens: Tensor, bytes: Tensor) -> Tensor:
+        """B x T words and B x T x C bytes -> B x T x size."""
+        x: Tensor = self.embed_tokens(tokens)
+        if self.bytes is None:
+            return x
+        # the same words occur again and again
+        distinct, places = torch.unique(bytes.flatten(0, 1), dim=0, return_inverse=True)
+        features = self.bytes(distinct)[places].view(*tokens.shape, -1)
+        return torch.cat((x, features), dim=-1)
