@@ -154,6 +154,23 @@ GBW = Corpus(
     tokens={"train": 798_949_912, "valid": 165_560, "test": 159_658},  # with sentence ends
 )
 
+EWT = Corpus(
+    name="ewt",
+    url="https://raw.githubusercontent.com/UniversalDependencies/UD_English-EWT/r2.16",
+    sha256={
+        "en_ewt-ud-train.conllu": (
+            "3fb78e2b55482c8ee00caa653af436c88c9e5bc9a73ce26e4ae3ddc79d2b7e7b"
+        ),
+        "en_ewt-ud-dev.conllu": "531a54ff90d6ab12201c5a50c3e78e6ddac4de69abc4bce5d275d3cd29efe2b6",
+        "en_ewt-ud-test.conllu": "e266e515a0a7547657ed3d90d9ba46487d6bd251f27ad4269d4e8a427c8555cd",
+    },
+    published={},
+    splits={
+        split: [f"en_ewt-ud-{name}.conllu"]
+        for split, name in (("train", "train"), ("valid", "dev"), ("test", "test"))
+    },
+)
+
 
 def locate(name: str, folder: Path) -> Path | None:
     """A file, or its .gz."""

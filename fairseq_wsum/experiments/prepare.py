@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..argument_types import positive
-from . import text, translation
-from .corpora import FORMS, GBW, GBW_ROOT, LANGUAGES, MULTI30K, PTB, WIKITEXT2
+from . import text, translation, treebank
+from .corpora import EWT, FORMS, GBW, GBW_ROOT, LANGUAGES, MULTI30K, PTB, WIKITEXT2
 from .files import folder, run_module, script_parser
 from .folder import read_like
 
-CORPORA = {"multi30k": MULTI30K, "ptb": PTB, "wikitext2": WIKITEXT2, "gbw": GBW}
+CORPORA = {"multi30k": MULTI30K, "ptb": PTB, "wikitext2": WIKITEXT2, "gbw": GBW, "ewt": EWT}
 
 TRANSLATION_FILES = """\
 files in OUT:
@@ -32,6 +32,14 @@ files in OUT:
 TEXT_FILES = """\
 files in OUT:
   train, valid, test and dict.txt     fairseq's data, for `scripts/train.sh OUT --task ...`
+  prepared.json                       the options, counts, checksums and versions"""
+
+TREEBANK_FILES = """\
+files in OUT:
+  SPLIT.conllu                        the treebank, for `scripts/train.sh OUT --task
+                                      wsum_dependency_parsing ...`
+  dict.txt                            the words of the training set, in lower case
+  dict.deprel.txt, dict.upos.txt ...  the values of these columns
   prepared.json                       the options, counts, checksums and versions"""
 
 SHARDS = """\
@@ -122,6 +130,29 @@ examples:
 --data is {GBW_ROOT},
 the unpacked folder, or its .tar.gz, which is unpacked beside OUT: this needs 8 GB.""",
     ),
+    "ewt": (
+        """\
+Prepare the English Web Treebank of Universal Dependencies, release 2.16, for fairseq: 12,544
+training, 2,001 validation and 2,077 test sentences (204,577, 25,147 and 25,094 words).""",
+        f"""\
+examples:
+  fairseq-wsum prepare ewt --out data-bin/ewt
+
+{TREEBANK_FILES}
+
+The files in --data have the published names, such as en_ewt-ud-train.conllu, or are their .gz.""",
+    ),
+    "treebank": (
+        """\
+Prepare a treebank of your own in CoNLL-U for fairseq, such as another one of Universal
+Dependencies. The names of its files in --data end in train.conllu, dev.conllu (or valid.conllu) and
+test.conllu. Each may end in .gz.""",
+        f"""\
+examples:
+  fairseq-wsum prepare treebank --data ~/corpora/UD_German-GSD --out data-bin/gsd
+
+{TREEBANK_FILES}""",
+    ),
     "text": (
         """\
 Prepare text of your own for language modelling: one sentence or paragraph per line, words separated
@@ -157,6 +188,10 @@ def main(given: Sequence[str]) -> None:
         add_translation(parser)
         translation.prepare(CORPORA.get(name), read_translation(parser, words))
         return
+    if name in ("ewt", "treebank"):
+        add_treebank(parser)
+        treebank.prepare(CORPORA.get(name), parser.parse_args(words))
+        return
     if name in ("gbw", "text"):
         add_text(parser, threshold=3 if name == "gbw" else 1)
     else:
@@ -175,6 +210,17 @@ def add_text(parser: argparse.ArgumentParser, threshold: int) -> None:
     add("--nwords", type=positive, metavar="N", help=help)
     help = "distribute the training files over N shards, in order (default: one shard per file)"
     add("--shards", type=positive, metavar="N", help=help)
+
+
+def add_treebank(parser: argparse.ArgumentParser) -> None:
+    """The options of a treebank."""
+    add = parser.add_argument
+    help = "the dictionary has the words that occur at least N times in the training set; others "
+    help += "become <unk> (default 2)"
+    add("--threshold", type=positive, default=2, metavar="N", help=help)
+    help = "add to the dictionary those words of all splits that have a vector in FILE, a text in "
+    help += "word2vec's format, for a training with --encoder-embed-path FILE"
+    add("--vectors", type=Path, metavar="FILE", help=help)
 
 
 def add_translation(parser: argparse.ArgumentParser) -> None:

@@ -5,19 +5,28 @@ programs must import it explicitly.
 """
 
 from . import compat
-from .criterions import wsum_cross_entropy
+from .criterions import wsum_cross_entropy, wsum_parsing_loss
 from .decoding import beam_search
-from .models import wsum_lstm, wsum_lstm_lm, wsum_transformer, wsum_transformer_lm
-from .tasks import wsum_language_modeling
+from .models import (
+    wsum_biaffine_parser,
+    wsum_lstm,
+    wsum_lstm_lm,
+    wsum_transformer,
+    wsum_transformer_lm,
+)
+from .tasks import wsum_dependency_parsing, wsum_language_modeling
 
 compat.apply()
 beam_search.apply()
 
 __all__ = [
+    "wsum_biaffine_parser",
     "wsum_cross_entropy",
+    "wsum_dependency_parsing",
     "wsum_language_modeling",
     "wsum_lstm",
     "wsum_lstm_lm",
+    "wsum_parsing_loss",
     "wsum_transformer",
     "wsum_transformer_lm",
 ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from fairseq.data import Dictionary
@@ -25,11 +26,11 @@ def collate_bytes(sentences: Sequence[Sequence[Sequence[int]]]) -> Tensor:
     """The bytes of the words of some sentences, padded on the right: B x T x C."""
     longest = max(map(len, sentences))
     width = max((len(word) for words in sentences for word in words), default=0)
-    padded = torch.zeros(len(sentences), longest, max(width, 1), dtype=torch.long)
+    padded = np.full((len(sentences), longest, max(width, 1)), NO_BYTE)
     for row, words in zip(padded, sentences, strict=True):
-        for cells, word in zip(row, words, strict=False):
-            cells[: len(word)] = torch.tensor(word, dtype=torch.long)
-    return padded
+        for k, word in enumerate(words):
+            row[k, : len(word)] = word
+    return torch.from_numpy(padded)
 
 
 class ByteFeatures(nn.Module):
@@ -81,10 +82,13 @@ class WordFeatures(nn.Module):
 
     def forward(self, tokens: Tensor, bytes: Tensor) -> Tensor:
         """B x T words and B x T x C bytes -> B x T x size."""
-        x: Tensor = self.embed_tokens(tokens)
+        return torch.cat(self.parts(tokens, bytes), dim=-1)
+
+    def parts(self, tokens: Tensor, bytes: Tensor) -> list[Tensor]:
+        """The embedding, and the features of the bytes if there are any: B x T x features each."""
+        parts: list[Tensor] = [self.embed_tokens(tokens)]
         if self.bytes is None:
-            return x
+            return parts
         # the same words occur again and again
         distinct, places = torch.unique(bytes.flatten(0, 1), dim=0, return_inverse=True)
-        features = self.bytes(distinct)[places].view(*tokens.shape, -1)
-        return torch.cat((x, features), dim=-1)
+        return [*parts, self.bytes(distinct)[places].view(*tokens.shape, -1)]

@@ -1,0 +1,65 @@
+"""`--criterion wsum_parsing_loss`: the loss of heads and relations, and attachment scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fairseq.criterions import FairseqCriterion, register_criterion
+from fairseq.dataclass import FairseqDataclass
+from fairseq.logging import metrics
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@register_criterion("wsum_parsing_loss", dataclass=FairseqDataclass)
+class WsumParsingLoss(FairseqCriterion):
+    """-log p(head) - log p(relation | gold head), summed over words (Dozat and Manning, 2017).
+
+    In validation the model's trees are compared with the gold ones, and `uas` and `las` are logged:
+    the percentage of words with the right head, and with the right head and relation. Here the
+    relation is the whole one, such as `nsubj:pass`; see `fairseq-wsum parse --scores`.
+    """
+
+    def forward(
+        self, model: Any, sample: dict[str, Any], reduce: bool = True
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """The loss, the number of words, and what is logged."""
+        inputs = sample["net_input"]
+        scores = model(**inputs)
+        words = inputs["src_tokens"].ne(self.task.source_dictionary.pad())
+        lengths = words.sum(1).tolist()
+        words[:, 0] = False  # the root
+        heads, relations = sample["heads"], sample["relations"]
+        of_heads = F.cross_entropy(scores.arcs[words], heads[words], reduction="sum")
+        relation_scores = model.relation_scores(scores, heads)
+        of_relations = F.cross_entropy(relation_scores[words], relations[words], reduction="sum")
+        loss = of_heads + of_relations
+        log = {
+            "loss": loss.detach(),
+            "head_loss": of_heads.detach(),
+            "ntokens": sample["ntokens"],
+            "nsentences": sample["nsentences"],
+            "sample_size": sample["ntokens"],
+        }
+        if not model.training:
+            found_heads, found_relations = model.parse(scores, lengths)
+            right = found_heads.eq(heads) & words
+            log["heads"] = right.sum()
+            log["heads_and_relations"] = (right & found_relations.eq(relations)).sum()
+        return loss, sample["ntokens"], log
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
+        """Log the losses for each word, and in validation the attachment scores in percent."""
+        words = sum(log["ntokens"] for log in logging_outputs)
+        for name in ("loss", "head_loss"):
+            total = sum(float(log[name]) for log in logging_outputs)
+            metrics.log_scalar(name, total / words, words, round=4)
+        for name, counted in (("uas", "heads"), ("las", "heads_and_relations")):
+            if all(counted in log for log in logging_outputs):
+                right = sum(int(log[counted]) for log in logging_outputs)
+                metrics.log_scalar(name, 100 * right / words, words, round=2)
+
+    @staticmethod
+    def logging_outputs_can_be_summed() -> bool:
+        return True

@@ -1,0 +1,180 @@
+"""`--arch wsum_biaffine_parser`: the deep biaffine parser of Dozat and Manning (2017).
+
+Shapes: B sentences, T words with the root in front, C bytes, M features, R relations.
+"""
+
+# Without `from __future__ import annotations`: fairseq needs the types of the options.
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Optional
+
+import torch
+from fairseq.models import BaseFairseqModel, register_model
+from fairseq.tasks import FairseqTask
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...layer import WsumLSTM
+from ..modules.biaffine import ArcScorer, Projection, RelationScorer
+from ..modules.dropout import LockedDropout
+from ..modules.trees import best_tree
+from ..modules.word_features import WordFeatures
+from .dictionaries import remember_words
+from .fields import option, probability, size
+from .initial_values import load_embedding
+from .options import CellOptions, described_cell, option_values
+
+# fairseq needs `Optional[X]` here: see options.py
+# ruff: noqa: UP045
+
+
+@dataclass
+class WsumBiaffineParserConfig(CellOptions):
+    """The options. The defaults are those of Dozat and Manning."""
+
+    encoder_embed_dim: int = size(100, "word embedding dimension")
+    encoder_embed_path: Optional[str] = option(None, "path to pre-trained word embedding")
+    character_features: int = option(
+        100, "number of filters of the convolution over the bytes of a word; 0: none", at_least=0
+    )
+    character_embedding_dim: int = size(50, "embedding dimension of a byte")
+    tag_embed_dim: int = size(100, "embedding dimension of a tag (see --tags)")
+    encoder_layers: int = size(3, "number of encoder layers, in two directions each")
+    encoder_hidden_size: int = size(400, "hidden size of each direction")
+    arc_features: int = size(500, "features of a word for the scores of arcs")
+    relation_features: int = size(100, "features of a word for the scores of relations")
+    dropout: float = probability(
+        0.33,
+        "dropout probability of the layers' outputs and of the features for the scores: the same "
+        "features at all words of a sentence; and of whole embeddings",
+    )
+
+
+class Scores(NamedTuple):
+    """What the parser computes of a batch."""
+
+    arcs: Tensor  # B x T x T, dependents by heads; -inf for a head that is padding
+    dependents: Tensor  # features for the scores of relations, B x T x M
+    heads: Tensor  # the same of words as heads, B x T x M
+
+
+class WsumBiaffineEncoder(nn.Module):
+    """Embeddings of words, their bytes and their tags, and layers in two directions."""
+
+    def __init__(self, cfg: WsumBiaffineParserConfig, task: FairseqTask) -> None:
+        super().__init__()
+        name = type(self).__name__
+        self.dictionary = task.source_dictionary
+        self.features = WordFeatures(
+            self.dictionary,
+            cfg.encoder_embed_dim,
+            cfg.character_features,
+            cfg.character_embedding_dim,
+            byte_width=5,
+        )
+        tags = task.tag_dictionary
+        self.embed_tags = None if tags is None else nn.Embedding(len(tags), cfg.tag_embed_dim)
+        self.dropout = LockedDropout(cfg.dropout, module_name=name)
+        self.lstm = WsumLSTM(
+            self.features.size + (0 if tags is None else cfg.tag_embed_dim),
+            cfg.encoder_hidden_size,
+            cfg.encoder_layers,
+            dropout=self.dropout,
+            bidirectional=True,
+            cell=described_cell(cfg, cfg.cell),
+            backend=cfg.lstm_backend,
+        )
+        self.output_units = 2 * cfg.encoder_hidden_size
+        remember_words(self)
+
+    @property
+    def embed_tokens(self) -> nn.Embedding:
+        return self.features.embed_tokens
+
+    def forward(self, tokens: Tensor, bytes: Tensor, tags: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The outputs, T x B x 2H, and the padding mask, T x B."""
+        parts = self.features.parts(tokens, bytes)
+        if self.embed_tags is not None:
+            parts.append(self.embed_tags(tags))
+        x = torch.cat(self._drop_whole(parts), dim=-1).transpose(0, 1)
+        mask = tokens.eq(self.dictionary.pad()).t()
+        y, _ = self.lstm(x, padding_mask=mask if mask.any() else None)
+        return self.dropout(y), mask
+
+    def _drop_whole(self, parts: list[Tensor]) -> list[Tensor]:
+        """Drop each part of each word on its own; those that are left are scaled in their place."""
+        if not self.dropout.active:
+            return parts
+        kept = torch.rand(*parts[0].shape[:2], len(parts), device=parts[0].device) >= self.dropout.p
+        scale = len(parts) / kept.sum(-1, keepdim=True).clamp(min=1)
+        masks = (kept * scale).to(parts[0].dtype).unsqueeze(-1).unbind(-2)
+        return [part * mask for part, mask in zip(parts, masks, strict=True)]
+
+
+@register_model("wsum_biaffine_parser", dataclass=WsumBiaffineParserConfig)
+class WsumBiaffineParser(BaseFairseqModel):
+    """A dependency parser: scores of all arcs between two words, and of the arcs' relations."""
+
+    def __init__(self, cfg: WsumBiaffineParserConfig, task: FairseqTask) -> None:
+        super().__init__()
+        name, relations = type(self).__name__, len(task.relation_dictionary)
+        self.encoder = WsumBiaffineEncoder(cfg, task)
+        size, p = self.encoder.output_units, cfg.dropout
+        self.arc_dependents = Projection(size, cfg.arc_features, p, name)
+        self.arc_heads = Projection(size, cfg.arc_features, p, name)
+        self.relation_dependents = Projection(size, cfg.relation_features, p, name)
+        self.relation_heads = Projection(size, cfg.relation_features, p, name)
+        self.arcs = ArcScorer(cfg.arc_features)
+        self.relations = RelationScorer(cfg.relation_features, relations)
+
+    @classmethod
+    def build_model(cls, args: Any, task: FairseqTask) -> "WsumBiaffineParser":
+        """Build the model that `args` (a dataclass, `DictConfig` or `Namespace`) describes.
+
+        Raises:
+            ValueError: an option is invalid, or --task is another; the message says so.
+        """
+        cfg = WsumBiaffineParserConfig(**option_values(WsumBiaffineParserConfig, args))
+        cfg.check()
+        if not hasattr(task, "relation_dictionary"):
+            raise ValueError("--arch wsum_biaffine_parser: give --task wsum_dependency_parsing")
+        model = cls(cfg, task)
+        encoder = model.encoder
+        load_embedding(cfg.encoder_embed_path, encoder.dictionary, encoder.embed_tokens)
+        return model
+
+    def forward(
+        self, src_tokens: Tensor, src_bytes: Tensor, src_tags: Tensor | None = None
+    ) -> Scores:
+        """The scores of a batch.
+
+        Args:
+            src_tokens: words with the root in front, padded on the right, B x T.
+            src_bytes: their bytes, B x T x C.
+            src_tags: their tags, B x T.
+        """
+        x, mask = self.encoder(src_tokens, src_bytes, src_tags)
+        arcs = self.arcs(self.arc_dependents(x), self.arc_heads(x)).float()
+        arcs = arcs.masked_fill(mask.t().unsqueeze(1), float("-inf"))
+        return Scores(arcs, self.relation_dependents(x), self.relation_heads(x))
+
+    def relation_scores(self, scores: Scores, heads: Tensor) -> Tensor:
+        """The scores of the relation of each word to its head, B x T -> B x T x R."""
+        return self.relations(scores.dependents, scores.heads, heads).float()
+
+    @torch.no_grad()
+    def parse(self, scores: Scores, lengths: list[int]) -> tuple[Tensor, Tensor]:
+        """The best tree of each sentence, and the best relation of each word to its head.
+
+        Args:
+            scores: of `forward`.
+            lengths: the number of words of each sentence, with its root.
+
+        Returns:
+            Heads and relations, B x T; those of the root and of padding have no meaning.
+        """
+        heads = torch.zeros(scores.arcs.shape[:2], dtype=torch.long)
+        arcs = F.log_softmax(scores.arcs, -1).cpu().numpy()
+        for row, matrix, length in zip(heads, arcs, lengths, strict=True):
+            row[1:length] = torch.tensor(best_tree(matrix[:length, :length]))
+        heads = heads.to(scores.arcs.device)
+        return heads, self.relation_scores(scores, heads).argmax(-1)

@@ -1,0 +1,51 @@
+"""Dependency trees with one root: the best one of a matrix of scores, and what is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def best_tree(scores: np.ndarray) -> list[int]:
+    """The tree with one root whose arcs have the highest sum of scores.
+
+    Among all trees with any number of roots, `ufal.chu_liu_edmonds` finds the best (Chu and Liu,
+    1965; Edmonds, 1967). Before that a number is subtracted from all arcs of the root, so large
+    that no tree with two of them is the best (Stanojević and Cohen, 2021).
+
+    Args:
+        scores: T x T, dependents by heads; 0 is the root.
+
+    Returns:
+        The heads of words 1 to T - 1.
+    """
+    from ufal.chu_liu_edmonds import chu_liu_edmonds
+
+    scores = np.array(scores, dtype=np.float64)
+    np.fill_diagonal(scores, -np.inf)
+    greedy: list[int] = scores[1:].argmax(1).tolist()
+    if why_no_tree(greedy) is None:
+        return greedy
+    words = scores[1:]
+    finite = words[np.isfinite(words)]
+    scores[1:, 0] -= len(scores) * (finite.max() - finite.min()) + 1
+    scores[0] = -np.inf
+    heads, _ = chu_liu_edmonds(scores)
+    return [int(head) for head in heads[1:]]
+
+
+def why_no_tree(heads: Sequence[int | None]) -> str | None:
+    """What is wrong with the heads of a sentence, or None if they are a tree with one root."""
+    for word, head in enumerate(heads, start=1):
+        if head is None or not 0 <= head <= len(heads) or head == word:
+            return f"word {word} has the head {'_' if head is None else head}"
+    if (roots := heads.count(0)) != 1:
+        return f"{roots} words have the head 0; a tree has one root"
+    for word in range(1, len(heads) + 1):
+        place, steps = word, 0
+        while place and steps <= len(heads):
+            place, steps = heads[place - 1] or 0, steps + 1
+        if place:
+            return f"the heads of word {word} form a cycle"
+    return None

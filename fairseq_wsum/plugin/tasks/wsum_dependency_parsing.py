@@ -1,0 +1,94 @@
+"""`--task wsum_dependency_parsing`: parsers trained on a treebank in CoNLL-U."""
+
+# Without `from __future__ import annotations`: fairseq needs the types of the options.
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from fairseq.data import Dictionary
+from fairseq.dataclass import FairseqDataclass
+from fairseq.tasks import FairseqTask, register_task
+from omegaconf import MISSING
+
+from ..data.treebank import Sentence, TreebankDataset, read_treebank
+from ..models.fields import check_limits, option
+
+# fairseq needs `Optional[X]` here: see options.py in models/
+# ruff: noqa: UP045
+TAGS = ("none", "upos", "xpos")
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class WsumDependencyParsingConfig(FairseqDataclass):
+    """The options."""
+
+    data: str = option(MISSING, "folder made by fairseq-wsum prepare treebank or ewt")
+    tags: str = option(
+        "none",
+        "tags that the model reads beside words: upos or xpos, the columns of the treebank, or "
+        "none",
+        one_of=lambda: TAGS,
+    )
+
+
+@register_task("wsum_dependency_parsing", dataclass=WsumDependencyParsingConfig)
+class WsumDependencyParsingTask(FairseqTask):
+    """Dependency parsing of sentences whose words are given.
+
+    Attributes:
+        source_dictionary: the words, in lower case.
+        relation_dictionary: the relations.
+        tag_dictionary: the tags, or None.
+    """
+
+    def __init__(self, cfg: WsumDependencyParsingConfig) -> None:
+        super().__init__(cfg)
+        check_limits(WsumDependencyParsingConfig, cfg)
+        self.words = self._load("dict.txt")
+        self.relation_dictionary = self._load("dict.deprel.txt")
+        self.tags = None if cfg.tags == "none" else (self._load(f"dict.{cfg.tags}.txt"), cfg.tags)
+
+    def _load(self, name: str) -> Dictionary:
+        return self.load_dictionary(str(Path(self.cfg.data, name)))
+
+    @property
+    def source_dictionary(self) -> Dictionary:
+        return self.words
+
+    @property
+    def target_dictionary(self) -> None:
+        return None
+
+    @property
+    def tag_dictionary(self) -> Optional[Dictionary]:
+        return self.tags and self.tags[0]
+
+    def load_dataset(self, split: str, combine: bool = False, **unused: Any) -> None:
+        """Read SPLIT.conllu of the data folder.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: it is not CoNLL-U, or a tree is wrong; the message has the line.
+        """
+        path = Path(self.cfg.data, f"{split}.conllu")
+        self.datasets[split] = self.treebank([*read_treebank(path, with_trees=True)])
+        logger.info("%s: %d sentences", path, len(self.datasets[split]))
+
+    def treebank(self, sentences: Sequence[Sentence]) -> TreebankDataset:
+        """The sentences of a treebank as a dataset."""
+        return TreebankDataset(sentences, self.words, self.relation_dictionary, self.tags)
+
+    def sentence(self, words: Iterable[str]) -> dict[str, Any]:
+        """What the model reads of a single sentence.
+
+        Raises:
+            ValueError: the model reads tags, too.
+        """
+        if self.tags is not None:
+            raise ValueError(f"the model reads tags ({self.tags[1]}): give sentences as CoNLL-U")
+        dataset = self.treebank([Sentence.of(words)])
+        inputs: dict[str, Any] = dataset.collater([dataset[0]])["net_input"]
+        return inputs
