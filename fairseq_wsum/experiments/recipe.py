@@ -30,7 +30,8 @@ LOCK = ".recipe.lock"
 TRAIN = [sys.executable, "-P", "-c", AGAIN]
 # of scripts/prepare_*.sh
 OF_DATA = ["data", "cache", "bpe-size", "character-coverage", "max-words", "nwords"]
-OF_DATA += ["text", "source-lang", "target-lang", "shards", "threshold"]
+OF_DATA += ["text", "source-lang", "target-lang", "shards", "threshold", "vectors"]
+OWN = {"multi30k": "translation", "ewt": "treebank"}  # what prepares a corpus of one's own
 ONCE = "give --finetune-from-model FILE, which starts from FILE once, so that the same command can "
 ONCE += "continue"
 EPILOG = """\
@@ -109,7 +110,7 @@ class Recipe:
         add = parser.add_argument
         help = "a folder with the files of the corpus (default: download them)"
         add("--data", metavar="PATH", help=help)
-        help = "PATH has text of your own: see scripts/prepare_translation.sh and prepare_text.sh"
+        help = "PATH has files of your own (see `fairseq-wsum prepare translation, text, treebank`)"
         add("--own-corpus", action="store_true", help=help)
         help = f"folder for data and results (default runs/{self.settings['out']})"
         add("--out", type=folder, metavar="DIR", help=help)
@@ -136,7 +137,7 @@ class Recipe:
         """Prepare the data, unless it is ready. Text of one's own has scripts of its own."""
         corpus = self.settings["corpus"]
         if self.args.own_corpus:
-            corpus = "translation" if corpus == "multi30k" else "text"
+            corpus = OWN.get(corpus, "text")
         options = {**self.settings.get("prepare", {})}
         for name in OF_DATA:
             if (value := getattr(self.args, name.replace("-", "_"))) is not None:

@@ -46,10 +46,10 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
                 corpus.check(corpus.splits[split][0], sums[split], path, args.data)
             (partial / f"{split}.conllu").write_text(read_text(path).decode(), "utf-8")
             for sentence in read_treebank(path, with_trees=True):
-                words = [word.lower() for word in sentence.words]
+                found = [word.lower() for word in sentence.words]
                 numbers["sentences"][split] += 1
-                numbers["words"][split] += len(words)
-                counts["words" if split == "train" else "others"].update(words)
+                numbers["words"][split] += len(found)
+                counts["words" if split == "train" else "others"].update(found)
                 if split == "train":
                     for column in COLUMNS:
                         counts[column].update(sentence.column(column))
@@ -59,8 +59,8 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
         if args.vectors is not None:
             words |= _known(args.vectors, {**counts["words"], **counts["others"]})
         sizes = {}
-        for column, found in (("dict", words), *((f"dict.{c}", counts[c]) for c in COLUMNS)):
-            dictionary = make_dictionary(found, 1, None, padding=1)
+        for column, kept in (("dict", words), *((f"dict.{c}", counts[c]) for c in COLUMNS)):
+            dictionary = make_dictionary(kept, 1, None, padding=1)
             dictionary.save(str(partial / f"{column}.txt"))
             sizes[column] = len(dictionary)
         shown = {what: dict(found) for what, found in numbers.items()}

@@ -17,7 +17,7 @@ from torch import Tensor
 from .. import plugin  # noqa: F401  # registers the architectures
 from ..layer import State, WsumLSTM
 from ..plugin.modules import CarriedState
-from .sentences import Sentence, Text, View
+from .sentences import UNKNOWN, Sentence, Text, View, join_words
 from .trace import Trace, trace
 from .vocabulary import Tokens, Vocabulary
 
@@ -36,6 +36,7 @@ class Reader:
         architecture: fairseq's name of the model's architecture.
         cell_names: the label of the cell of each side, even if it computes no weighted sum.
         vocabularies: the vocabulary of each side.
+        has_decoder: whether the model has a decoder; otherwise its only side is the encoder.
 
     Raises:
         OSError, RuntimeError, ValueError: a file is missing or not usable, or no layer has weights.
@@ -77,8 +78,11 @@ class Reader:
                 f"checkpoint {checkpoint}: no layer of this model ({self.architecture}) is a "
                 "WsumLSTM with a memory cell, so there are no weights to show"
             )
+        self.has_decoder = hasattr(self.model, "decoder")
         self.cell_names = {layer.side: layer.module.cell.label for layer in self.layers}
-        dictionaries = {"decoder": self.task.target_dictionary}
+        dictionaries = {}
+        if self.has_decoder:
+            dictionaries["decoder"] = self.task.target_dictionary
         if not isinstance(self.model, FairseqLanguageModel):
             dictionaries["encoder"] = self.task.source_dictionary
         folder = data or Path(utils.split_paths(cfg.task.data)[0])
@@ -87,7 +91,7 @@ class Reader:
             for side, dictionary in dictionaries.items()
         }
         begins_with_bos = getattr(cfg.task, "add_bos_token", False)
-        words = dictionaries["decoder"]
+        words = self.task.source_dictionary
         self._first = words.bos() if begins_with_bos else words.eos()  # that a decoder reads
         cfg.generation.beam = beam
         self._generation = cfg.generation
@@ -99,15 +103,32 @@ class Reader:
             ValueError: there is a target, and this is a language model.
         """
         texts = {"encoder": text, "decoder": target}
-        if "encoder" not in self.vocabularies:
+        if len(self.vocabularies) == 1:
             if target is not None:
-                raise ValueError("a language model has no --target-sentence and no --target")
-            texts = {"decoder": text}
+                raise ValueError("this model has no --target-sentence and no --target")
+            (side,) = self.vocabularies
+            if side == "encoder":
+                return {side: self._only_text(text)}
+            texts = {side: text}
         return {
             side: self.vocabularies[side].encode(text)
             for side, text in texts.items()
             if text is not None
         }
+
+    def _only_text(self, text: str) -> Tokens:
+        """A sentence as a model without a decoder reads it."""
+        dictionary = self.task.source_dictionary
+        if not hasattr(self.task, "sentence"):  # a task of fairseq's own
+            return self.vocabularies["encoder"].encode(text)
+        words = text.split()
+        (indices,) = self.task.sentence(words)["src_tokens"]
+        before = [dictionary[int(k)] for k in indices[: len(indices) - len(words)]]
+        names = [
+            word + UNKNOWN * (int(k) == dictionary.unk())
+            for word, k in zip([*before, *words], indices, strict=True)
+        ]
+        return Tokens(indices, join_words(names, None))
 
     def sentences(self, lines: Iterable[Sides], carry_state: bool = False) -> Iterator[Sentence]:
         """Run the model on each line.
@@ -128,6 +149,10 @@ class Reader:
 
     def _sentence(self, sides: Sides, given: dict[str, CarriedState]) -> Sentence:
         source, target = sides.get("encoder"), sides.get("decoder")
+        if not self.has_decoder:
+            assert source is not None
+            calls, _ = self._run(**self._inputs(source))
+            return Sentence(self._views(calls, {"encoder": source.text}), None, source.text, None)
         inputs: list[Tensor] = []
         if source is not None:
             batch = source.indices.unsqueeze(0).to(self.device)
@@ -146,6 +171,15 @@ class Reader:
         attention = extra["attn"][0] if isinstance(extra, dict) else extra  # of a Transformer
         attention = None if attention is None else attention[0].float().cpu()
         return Sentence(self._views(calls, texts), source.text, target.text, attention)
+
+    def _inputs(self, tokens: Tokens) -> dict[str, Tensor]:
+        """What a model without a decoder reads."""
+        batch = tokens.indices.unsqueeze(0)
+        inputs = {"src_tokens": batch, "src_lengths": torch.tensor([batch.size(1)])}
+        if hasattr(self.task, "sentence"):
+            words = (word.removesuffix(UNKNOWN) for word in tokens.text.without_boundaries())
+            inputs = self.task.sentence(words)
+        return {name: part.to(self.device) for name, part in inputs.items()}
 
     def _translation(self, batch: Tensor, lengths: Tensor) -> Tensor:
         """The model's own translation, with the end of the sentence."""

@@ -55,12 +55,12 @@ class View:
 
 @dataclass(frozen=True)
 class Sentence:
-    """One sentence in a translation model or a language model.
+    """One sentence in a model.
 
     Attributes:
         views: every layer whose cell is a weighted sum: first the encoder's, then the decoder's.
-        source: the source sentence; None in a language model.
-        target: the tokens that the decoder predicts.
+        source: the source sentence; None in a model with a single text, such as a language model.
+        target: the tokens that the decoder predicts, or the only text.
         attention: the decoder's attention weights, predicted token x source token, or None.
     """
 
@@ -71,7 +71,7 @@ class Sentence:
 
     @property
     def given(self) -> Text:
-        """The source sentence, or the only sentence in a language model."""
+        """The source sentence, or the only text."""
         return self.target if self.source is None else self.source
 
 

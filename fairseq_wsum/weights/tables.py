@@ -80,7 +80,7 @@ class Tables:
                 f"--tags, line {self._sentences}: give one tag for each of the {len(words)} "
                 f"words instead of {len(tags)}: {' '.join(words)}"
             )
-        tagged = "decoder" if sentence.source is None else "encoder"
+        tagged = sentence.views[0].side  # the side of `sentence.given`
         for view in sentence.views:
             for trace in view.directions:
                 sums = self._places[view.side, view.layer, trace.direction]

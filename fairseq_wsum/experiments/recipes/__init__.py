@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from ..recipe import Recipe
 from .language_models import AWD, GBW, PTB
+from .parsing import Parsing
 from .translation import Captions, OpenNMT, Transformer, Translation
 
 KINDS: dict[str, type[Recipe]] = {
@@ -22,6 +23,7 @@ KINDS: dict[str, type[Recipe]] = {
     "ptb": PTB,
     "awd": AWD,
     "gbw": GBW,
+    "parser": Parsing,
 }
 
 

@@ -46,10 +46,11 @@ class Sentence:
     @classmethod
     def of(cls, words: Iterable[str]) -> Sentence:
         """A sentence of words, with all other columns empty."""
-        from conllu.models import TokenList
+        from conllu.models import Token, TokenList
 
-        empty = dict.fromkeys(COLUMNS, NO_TAG) | {"head": None}
-        return cls(TokenList([{**empty, "id": k, "form": w} for k, w in enumerate(words, 1)]), 0)
+        empty: dict[str, Any] = dict.fromkeys(COLUMNS, NO_TAG) | {"head": None}
+        rows = [Token({**empty, "id": k, "form": word}) for k, word in enumerate(words, start=1)]
+        return cls(TokenList(rows), line=0)
 
     @property
     def tokens(self) -> list[dict[str, Any]]:

@@ -44,7 +44,7 @@ class WsumDependencyParsingTask(FairseqTask):
         tag_dictionary: the tags, or None.
     """
 
-    def __init__(self, cfg: WsumDependencyParsingConfig) -> None:
+    def __init__(self, cfg: WsumDependencyParsingConfig, **unused: Any) -> None:
         super().__init__(cfg)
         check_limits(WsumDependencyParsingConfig, cfg)
         self.words = self._load("dict.txt")
