@@ -171,6 +171,18 @@ EWT = Corpus(
     },
 )
 
+SQUAD = Corpus(
+    name="squad",
+    url="https://rajpurkar.github.io/SQuAD-explorer/dataset",
+    sha256={
+        "train-v1.1.json": "3527663986b8295af4f7fcdff1ba1ff3f72d07d61a20f487cb238a6ef92fd955",
+        "dev-v1.1.json": "95aa6a52d5d6a735563366753ca50492a658031da74f301ac5238b03966972c9",
+    },
+    published={},
+    # the test set was never published
+    splits={"train": ["train-v1.1.json"], "test": ["dev-v1.1.json"]},
+)
+
 
 def locate(name: str, folder: Path) -> Path | None:
     """A file, or its .gz."""

@@ -201,6 +201,14 @@ def make_dictionary(
     return dictionary
 
 
+def words_with_vectors(vectors: Path, words: Mapping[str, int]) -> Counter[str]:
+    """The words that a file of vectors has, in the text format of word2vec or GloVe."""
+    with vectors.open(encoding="utf-8", errors="replace") as file:
+        return Counter(
+            {w: words[w] for w in (line.split(" ", 1)[0] for line in file) if w in words}
+        )
+
+
 def load_dictionary(path: Path) -> Dictionary:
     import_fairseq()
     from fairseq.data import Dictionary

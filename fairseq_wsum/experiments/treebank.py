@@ -9,7 +9,14 @@ from typing import Any
 
 from .corpora import Corpus, file_sha256, read_text
 from .files import UserError, listed, sha256, versions
-from .folder import import_fairseq, is_done, make_dictionary, new_folder, write_record
+from .folder import (
+    import_fairseq,
+    is_done,
+    make_dictionary,
+    new_folder,
+    words_with_vectors,
+    write_record,
+)
 
 NAMES = {"train": ("train",), "valid": ("dev", "valid"), "test": ("test",)}  # ends of file names
 COLUMNS = ("upos", "xpos", "deprel")  # with a dictionary each
@@ -57,7 +64,7 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
                 raise UserError(f"{path} has no sentences; give a treebank in CoNLL-U")
         words = Counter({w: n for w, n in counts["words"].items() if n >= args.threshold})
         if args.vectors is not None:
-            words |= _known(args.vectors, {**counts["words"], **counts["others"]})
+            words |= words_with_vectors(args.vectors, {**counts["words"], **counts["others"]})
         sizes = {}
         for column, kept in (("dict", words), *((f"dict.{c}", counts[c]) for c in COLUMNS)):
             dictionary = make_dictionary(kept, 1, None, padding=1)
@@ -90,11 +97,3 @@ def own_files(data: Path) -> dict[str, Path]:
 def _sums(paths: dict[str, Path]) -> dict[str, str]:
     """The SHA-256 of the text of each file."""
     return {split: sha256(read_text(path)) for split, path in paths.items()}
-
-
-def _known(vectors: Path, words: dict[str, int]) -> Counter[str]:
-    """The words that a file of vectors has, in the text format of word2vec or GloVe."""
-    with vectors.open(encoding="utf-8", errors="replace") as file:
-        return Counter(
-            {w: words[w] for w in (line.split(" ", 1)[0] for line in file) if w in words}
-        )
