@@ -110,13 +110,15 @@ def _sentence(path: Path, number: int, text: str, with_trees: bool) -> Sentence:
 
     try:
         (rows,) = parse(text, field_parsers=dict.fromkeys(PLAIN, _as_it_is))
+        if any(len(row) != len(COLUMNS) for row in rows):
+            raise ValueError(f"a row has {len(COLUMNS)} columns, separated by tabs")
         sentence = Sentence(rows, number)
         ids = [row["id"] for row in sentence.tokens]
         if ids != [*range(1, len(ids) + 1)] or not ids:
             raise ValueError("number its words 1, 2, 3, ... in the first column")
         if with_trees and (problem := why_no_tree(sentence.heads)):
             raise ValueError(problem)
-    except (KeyError, ParseException, ValueError) as error:
+    except (ParseException, ValueError) as error:
         raise ValueError(f"{path}, sentence from line {number}: {error}") from error
     return sentence
 

@@ -1,0 +1,179 @@
+"""The biaffine parser: its scores against loops in float64, and what must not change them."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+pytest.importorskip("fairseq")
+pytest.importorskip("conllu")
+pytest.importorskip("ufal.chu_liu_edmonds")
+from treebanks import conllu, write_treebank
+
+from fairseq_wsum.experiments import prepare
+from fairseq_wsum.experiments.parse import attachment_scores
+from fairseq_wsum.plugin.criterions.wsum_parsing_loss import WsumParsingLoss
+from fairseq_wsum.plugin.data.treebank import read_treebank
+from fairseq_wsum.plugin.models.wsum_biaffine_parser import (
+    WsumBiaffineParser,
+    WsumBiaffineParserConfig,
+)
+from fairseq_wsum.plugin.modules.biaffine import ArcScorer, RelationScorer
+from fairseq_wsum.plugin.modules.word_features import ByteFeatures, bytes_of, collate_bytes
+from fairseq_wsum.plugin.tasks.wsum_dependency_parsing import (
+    WsumDependencyParsingConfig,
+    WsumDependencyParsingTask,
+)
+
+SIZES = dict(encoder_embed_dim=5, character_features=4, character_embedding_dim=3, tag_embed_dim=3)
+SIZES |= dict(encoder_hidden_size=6, encoder_layers=2, arc_features=7, relation_features=5)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("treebank")
+    raw = write_treebank(folder / "raw")
+    prepare.main(["treebank", "--data", str(raw), "--out", str(folder / "data")])
+    return folder / "data"
+
+
+def make(data, cell="lstm", tags="upos"):
+    """A task with its validation set, and a model in float64 with random scorers."""
+    task = WsumDependencyParsingTask(WsumDependencyParsingConfig(data=str(data), tags=tags))
+    task.load_dataset("valid")
+    torch.manual_seed(1)
+    model = WsumBiaffineParser.build_model(WsumBiaffineParserConfig(cell=cell, **SIZES), task)
+    for scorer in (model.arcs, model.relations):
+        torch.nn.init.normal_(scorer.weight)
+    return task, model.double().eval()
+
+
+def test_arc_scores_are_those_of_the_equation() -> None:
+    torch.manual_seed(1)
+    scorer = ArcScorer(4).double()
+    weight = torch.nn.init.normal_(scorer.weight).detach()
+    u_matrix, u = weight[:4], weight[4]
+    d, h = torch.randn(2, 3, 4).double(), torch.randn(2, 3, 4).double()
+    with torch.no_grad():
+        scores = scorer(d, h)
+    for b in range(2):
+        for i in range(3):
+            for j in range(3):
+                expected = d[b, i] @ u_matrix @ h[b, j] + u @ h[b, j]
+                assert scores[b, i, j] == pytest.approx(float(expected))
+
+
+def test_relation_scores_are_those_of_the_equation() -> None:
+    torch.manual_seed(1)
+    scorer = RelationScorer(4, 3).double()
+    weight = torch.nn.init.normal_(scorer.weight).detach().view(3, 5, 5)  # r, head, dependent
+    d, h = torch.randn(2, 3, 4).double(), torch.randn(2, 3, 4).double()
+    places = torch.tensor([[0, 0, 1], [2, 1, 0]])
+    with torch.no_grad():
+        scores = scorer(d, h, places)
+    for b in range(2):
+        for i in range(3):
+            dependent, head = (
+                F.pad(d[b, i], (0, 1), value=1),
+                F.pad(h[b, places[b, i]], (0, 1), value=1),
+            )
+            for r in range(3):
+                assert scores[b, i, r] == pytest.approx(float(head @ weight[r] @ dependent))
+
+
+def test_features_of_bytes_are_those_of_the_equation() -> None:
+    torch.manual_seed(1)
+    layer = ByteFeatures(embed_dim=3, features=2, width=3).double()
+    (words,) = collate_bytes([bytes_of(["abé", "x", ""])])
+    with torch.no_grad():
+        found = layer(words)
+        for word, features in zip(["abé", "x", ""], found, strict=True):
+            e = layer.embed_bytes(torch.tensor([0, *(b + 1 for b in word.encode()), 0]))
+            for k in range(2):
+                sums = [
+                    (e[t : t + 3].t() * layer.filters.weight[k]).sum() + layer.filters.bias[k]
+                    for t in range(len(e) - 2)
+                ]
+                assert features[k] == pytest.approx(max([0.0, *map(float, sums)]))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden", "no-gates", "qrnn"])
+def test_padding_and_the_order_of_a_batch_change_nothing(cell, data) -> None:
+    task, model = make(data, cell)
+    dataset = task.dataset("valid")
+    samples = [dataset[k] for k in range(len(dataset))]
+
+    def parsed(chosen):
+        batch = dataset.collater(chosen)
+        with torch.no_grad():
+            scores = model(**batch["net_input"])
+        lengths = [len(one["tokens"]) for one in chosen]
+        heads, relations = model.parse(scores, lengths)
+        pieces = zip(scores.arcs, heads, relations, lengths, strict=True)
+        return [(arcs[:n, :n], h[1:n], r[1:n]) for arcs, h, r, n in pieces]
+
+    together = parsed(samples)
+    backwards = parsed(samples[::-1])[::-1]
+    for one, other, alone in zip(together, backwards, samples, strict=True):
+        for found in (other, *parsed([alone])):
+            assert torch.allclose(one[0], found[0], atol=1e-6)  # the scores are float32
+            assert torch.equal(one[1], found[1]) and torch.equal(one[2], found[2])
+
+
+def test_the_loss_and_the_scores_of_a_batch(data) -> None:
+    """Of all words, one after the other."""
+    task, model = make(data)
+    dataset = task.dataset("valid")
+    samples = [dataset[k] for k in range(len(dataset))]
+    batch = dataset.collater(samples)
+    with torch.no_grad():
+        loss, size, log = WsumParsingLoss(task)(model, batch)
+    expected, right_heads, right, words = 0.0, 0, 0, 0
+    for sample in samples:
+        one = dataset.collater([sample])
+        with torch.no_grad():
+            scores = model(**one["net_input"])
+            relations = model.relation_scores(scores, one["heads"])[0].log_softmax(-1)
+            heads, found = model.parse(scores, [len(sample["tokens"])])
+        for k in range(1, len(sample["tokens"])):
+            head, relation = sample["heads"][k], sample["relations"][k]
+            expected -= float(scores.arcs[0, k].log_softmax(-1)[head] + relations[k, relation])
+            right_heads += int(heads[0, k] == head)
+            right += int(heads[0, k] == head and found[0, k] == relation)
+            words += 1
+    assert size == log["ntokens"] == words
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    assert (log["heads"], log["heads_and_relations"]) == (right_heads, right)
+
+
+def test_whole_embeddings_are_dropped_and_the_others_scaled(data) -> None:
+    _, model = make(data)
+    encoder = model.train().encoder
+    parts = [torch.ones(40, 50, size) for size in (2, 3, 4)]
+    torch.manual_seed(1)
+    dropped = encoder._drop_whole(parts)
+    kept = torch.stack([part[..., 0] for part in dropped])
+    for part in dropped:
+        assert torch.equal(part, part[..., :1].expand_as(part))  # whole ones
+    number = (kept > 0).sum(0)
+    assert torch.allclose(kept.sum(0), 3.0 * (number > 0))
+    assert (kept > 0).float().mean() == pytest.approx(1 - encoder.dropout.p, abs=0.02)
+
+
+def test_attachment_scores_are_those_of_conll_2018(tmp_path) -> None:
+    """Subtypes do not count, punctuation does, and a right relation needs its head."""
+    path = tmp_path / "parsed.conllu"
+    path.write_text(
+        conllu("a NOUN 2 nsubj:pass", "b VERB 0 root", "c NOUN 1 obj", ". PUNCT 2 punct")
+        + conllu("d NOUN 0 root")
+    )
+    gold = [([2, 0, 2, 2], ["nsubj", "root", "obj", "obj"]), ([0], ["root:x"])]
+    found = attachment_scores(gold, [*read_treebank(path, with_trees=True)])
+    expected = {"LAS": 3 / 5, "UAS": 4 / 5}
+    expected |= {"LAS without punctuation": 3 / 4, "UAS without punctuation": 3 / 4}
+    assert found == pytest.approx({name: 100 * share for name, share in expected.items()})
+
+
+def test_without_words_there_are_no_scores() -> None:
+    assert all(math.isfinite(score) for score in attachment_scores([], []).values())

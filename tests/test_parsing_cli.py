@@ -1,0 +1,148 @@
+"""Dependency parsing with the real commands: recipe, training, fairseq-wsum parse and weights."""
+
+import json
+
+import pytest
+
+pytest.importorskip("fairseq")
+pytest.importorskip("conllu")
+pytest.importorskip("ufal.chu_liu_edmonds")
+import warm
+from commands import ROOT, run, train
+from test_damaged_checkpoints import assert_same_weights
+from treebanks import conllu, write_treebank
+
+RECIPE = ROOT / "examples/dependency_parsing_ewt/parser.sh"
+SIZES = ["--encoder-embed-dim", "6", "--encoder-hidden-size", "5", "--character-features", "4"]
+SIZES += ["--character-embedding-dim", "3", "--arc-features", "6", "--relation-features", "5"]
+TINY = [*SIZES, "--encoder-layers", 1, "--max-tokens", 40]
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch) -> None:
+    monkeypatch.setenv("VENV", str(warm.environment()))
+
+
+@pytest.fixture(scope="module")
+def treebank(tmp_path_factory):
+    return write_treebank(tmp_path_factory.mktemp("raw") / "treebank")
+
+
+@pytest.fixture(scope="module")
+def data(treebank):
+    run("fairseq-wsum", "prepare", "treebank", "--data", treebank, "--out", treebank / "data")
+    return treebank / "data"
+
+
+@pytest.mark.parametrize("cell", ["lstm", "no-srnn", "no-srnn-out", "no-srnn-hidden", "no-gates"])
+def test_the_recipe_trains_and_scores_every_cell_of_the_paper(cell, treebank, tmp_path) -> None:
+    recipe = ["bash", RECIPE, "--own-corpus", "--data", treebank, "--out", tmp_path, "--cell", cell]
+    output = run(*recipe, "--epochs", 2, "--gpus", 0, *TINY)
+    folder = tmp_path / cell / "epochs-2-seed-1"
+    figures = json.loads((folder / "figures.json").read_text())
+    assert [*figures] == ["way", "valid", "test"]
+    assert f"test: LAS {figures['test']['LAS']:.2f}, UAS" in output
+    assert 0 <= figures["test"]["LAS"] <= figures["test"]["UAS"] <= 100
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(data, tmp_path) -> None:
+    options = "--task wsum_dependency_parsing --arch wsum_biaffine_parser --optimizer adam"
+    options += " --criterion wsum_parsing_loss --lr 0.01 --no-epoch-checkpoints --tags xpos"
+    given = [*options.split(), *TINY]
+    train(data, tmp_path / "whole", *given, "--max-epoch", 3)
+    train(data, tmp_path / "parts", *given, "--max-update", 5)
+    log = train(data, tmp_path / "parts", *given, "--max-epoch", 3)
+    assert "Loaded checkpoint" in log and "| uas " in log and "| las " in log
+    assert_same_weights(tmp_path / "parts", tmp_path / "whole")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    options = "--task wsum_dependency_parsing --arch wsum_biaffine_parser --optimizer adam"
+    options += " --criterion wsum_parsing_loss --lr 0.01 --max-epoch 2 --no-epoch-checkpoints"
+    train(data, folder, *options.split(), *TINY)
+    return folder / "checkpoint_best.pt"
+
+
+def test_text_is_parsed(checkpoint) -> None:
+    lines = run("fairseq-wsum", "parse", checkpoint, stdin="Ab cd !\n\néf\n").splitlines()
+    rows = [line.split("\t") for line in lines if line[:1].isdigit()]
+    assert [row[:2] for row in rows] == [["1", "Ab"], ["2", "cd"], ["3", "!"], ["1", "éf"]]
+    assert [row[6] for row in rows[:3]].count("0") == 1
+    assert rows[3][6] == "0"
+    assert {row[7] for row in rows} <= {"nsubj", "nsubj:pass", "obj", "root"}
+
+
+def test_a_treebank_is_parsed_and_the_rest_of_it_kept(checkpoint, tmp_path) -> None:
+    extra = "2-3\tcdéf" + "\t_" * 8 + "\n"
+    text = "# a comment = 1\n" + conllu("Ab NOUN 2 obj", "cd VERB 0 root", "éf X 2 obj")
+    text = text.replace("2\tcd", extra + "2\tcd")
+    (tmp_path / "in.conllu").write_text(text)
+    command = ["fairseq-wsum", "parse", checkpoint, "--input", tmp_path / "in.conllu", "--scores"]
+    output = run(*command, "--output", tmp_path / "out.conllu")
+    assert "LAS: " in output and "UAS without punctuation: " in output
+    rows = [line.split("\t") for line in text.splitlines()]
+    parsed = (tmp_path / "out.conllu").read_text().splitlines()
+    for before, after in zip(rows, (line.split("\t") for line in parsed), strict=True):
+        assert before[:6] + before[8:] == after[:6] + after[8:]
+    assert "exists; give another name" in run(
+        *command, "--output", tmp_path / "out.conllu", check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--scores"], "--scores needs the trees of a file --input FILE.conllu"),
+        (["--input", "{}/none.conllu"], "none.conllu"),
+        (["--input", "{}/bad.conllu"], "bad.conllu, sentence from line 1: Invalid line format"),
+    ],
+)
+def test_mistakes_of_parse(options, problem, checkpoint, tmp_path) -> None:
+    (tmp_path / "bad.conllu").write_text("no columns\n")
+    given = [option.format(tmp_path) for option in options]
+    output = run("fairseq-wsum", "parse", checkpoint, *given, check=False)
+    assert problem in output and "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--task", "translation"], "give --task wsum_dependency_parsing"),
+        (["--tags", "pos"], "--tags pos: choose one of none, upos, xpos"),
+        (["--arc-features", "0"], "--arc-features 0: give at least 1"),
+    ],
+)
+def test_mistakes_of_training(options, problem, data, tmp_path) -> None:
+    given = ["--task", "wsum_dependency_parsing", "--arch", "wsum_biaffine_parser", *options]
+    given += ["--criterion", "wsum_parsing_loss", "--optimizer", "adam", "--max-tokens", "40"]
+    if "translation" in options:  # it needs dictionaries of languages
+        for side in ("en", "de"):
+            (tmp_path / f"dict.{side}.txt").write_text("a 1\n")
+        data = tmp_path
+        given = [*given, "-s", "en", "-t", "de"]
+        given[given.index("--criterion") + 1] = "cross_entropy"
+    assert problem in train(data, tmp_path / "run", *given, check=False)
+
+
+def test_the_weights_of_a_parser(checkpoint, tmp_path) -> None:
+    pytest.importorskip("matplotlib")
+    given = ["weights", checkpoint, "--sentence", "Ab new cd", "--arrays", tmp_path / "a.npz"]
+    given += ["--tables", tmp_path / "tables", "--page", tmp_path / "a.html"]
+    run("fairseq-wsum", *given, "--picture", tmp_path / "a.svg")
+    import numpy
+
+    found = numpy.load(tmp_path / "a.npz")
+    assert [*found["0/encoder/1/tokens"]] == ["<s>", "Ab", "new <unk>", "cd"]
+    assert found["0/encoder/1/backward/norms"].shape == (4, 4)
+    output = run(
+        "fairseq-wsum",
+        *given[:4],
+        "--target-sentence",
+        "x",
+        "--arrays",
+        tmp_path / "b.npz",
+        check=False,
+    )
+    assert "this model has no --target-sentence" in output

@@ -1,0 +1,138 @@
+"""Treebanks: what is read of CoNLL-U, what is wrong with it, and how it is prepared."""
+
+import gzip
+import json
+
+import pytest
+
+pytest.importorskip("fairseq")
+pytest.importorskip("conllu")
+from treebanks import conllu, write_treebank
+
+from fairseq_wsum.experiments import prepare
+from fairseq_wsum.experiments.files import UserError
+from fairseq_wsum.experiments.folder import load_dictionary
+from fairseq_wsum.plugin.data.treebank import TreebankDataset, read_treebank
+
+STRANGE = """\
+# newdoc
+# text = I don't know
+
+1\tI\tI\tPRON\tPRP\tCase=Nom\t4\tnsubj\t_\t_
+2-3\tdon't\t_\t_\t_\t_\t_\t_\t_\t_
+2\tdo\tdo\tAUX\t_\t_\t4\taux\t_\t_
+3\tn't\tnot\tPART\t_\t_\t4\tadvmod\t_\t_
+3.1\tever\t_\t_\t_\t_\t_\t_\t4:advmod\t_
+4\tknow\tknow\tVERB\t_\t_\t0\troot\t0:root\tSpaceAfter=No
+"""
+
+
+def test_comments_multiword_tokens_and_empty_nodes_are_kept(tmp_path) -> None:
+    text = STRANGE.replace("\n\n", "\n") + "\n"
+    (tmp_path / "a.conllu").write_bytes(text.replace("\n", "\r\n").encode())  # of Windows
+    with gzip.open(tmp_path / "a.conllu.gz", "wt") as file:
+        file.write(text.rstrip())  # without a last line end
+    for name in ("a.conllu", "a.conllu.gz"):
+        (sentence,) = read_treebank(tmp_path / name, with_trees=True)
+        assert sentence.words == ["I", "do", "n't", "know"]
+        assert sentence.heads == [4, 4, 4, 0]
+        assert sentence.column("xpos") == ["PRP", "_", "_", "_"]
+        assert sentence.rows.serialize() == text
+
+
+GOOD = conllu("a X 0 root")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        (GOOD + conllu("a X 2 x", "b X 1 x"), 3, "0 words have the head 0"),
+        (conllu("a X 0 root", "b X 3 x", "c X 2 x"), 1, "word 2 form a cycle"),
+        (conllu("a X 0 root", "b X 0 root"), 1, "2 words have the head 0"),
+        (conllu("a X 0 root", "b X 7 x"), 1, "word 2 has the head 7"),
+        (GOOD + conllu("a X _ _"), 3, "word 1 has the head _"),
+        ("\n" + GOOD.replace("\t0\t", "\tx\t"), 2, "'x' is not a valid value"),
+        (GOOD.replace("1\t", "2\t", 1), 1, "number its words 1, 2, 3"),
+        ("# only a comment\n", 1, "number its words 1, 2, 3"),
+        (GOOD + "a line of text\n", 3, "Invalid line format"),
+        (GOOD + "1\ttoo\tfew\n", 3, "columns"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "\t" not in value else "",
+)
+def test_a_wrong_sentence_is_named_with_its_line(text, line, problem, tmp_path) -> None:
+    path = tmp_path / "x.conllu"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"x\.conllu, sentence from line {line}: ") as error:
+        list(read_treebank(path, with_trees=True))
+    assert problem in str(error.value)
+
+
+def test_text_in_another_encoding_is_an_error(tmp_path) -> None:
+    path = tmp_path / "x.conllu"
+    path.write_bytes(GOOD.replace("a", "é").encode("latin-1"))
+    with pytest.raises(ValueError, match=r"x\.conllu is not UTF-8 text"):
+        list(read_treebank(path, with_trees=True))
+
+
+def test_a_batch_has_the_words_the_bytes_and_the_trees(tmp_path) -> None:
+    folder = write_treebank(tmp_path / "raw")
+    out = tmp_path / "data"
+    prepare.main(["treebank", "--data", str(folder), "--out", str(out), "--threshold", "1"])
+    words, tags, relations = (
+        load_dictionary(out / f"dict{name}.txt") for name in ("", ".upos", ".deprel")
+    )
+    (tmp_path / "b.conllu").write_text(
+        conllu("Ab NOUN 2 obj", "zz VERB 0 root") + conllu("éf PUNCT 0 root")
+    )
+    sentences = [*read_treebank(tmp_path / "b.conllu", with_trees=True)]
+    dataset = TreebankDataset(sentences, words, relations, (tags, "upos"))
+    batch = dataset.collater([dataset[0], dataset[1]])
+    bos, pad = words.bos(), words.pad()
+    inputs = batch["net_input"]
+    assert inputs["src_tokens"].tolist() == [
+        [bos, words.index("ab"), words.unk()],
+        [bos, words.index("éf"), pad],
+    ]
+    assert inputs["src_bytes"].tolist() == [
+        [[0, 0, 0], [66, 99, 0], [123, 123, 0]],
+        [[0, 0, 0], [0xC3 + 1, 0xA9 + 1, 103], [0, 0, 0]],
+    ]
+    noun, verb, punct = map(tags.index, ("NOUN", "VERB", "PUNCT"))
+    assert inputs["src_tags"].tolist() == [[bos, noun, verb], [bos, punct, pad]]
+    assert batch["heads"].tolist() == [[0, 2, 0], [0, 0, 0]]
+    obj, root = map(relations.index, ("obj", "root"))
+    assert batch["relations"][:, 1:].tolist() == [[obj, root], [root, 0]]
+    assert batch["ntokens"] == 3
+
+
+def test_the_dictionaries_of_a_treebank(tmp_path) -> None:
+    folder = write_treebank(tmp_path / "raw")
+    (folder / "dev.conllu").write_text(conllu("new NOUN 0 root", "never NOUN 1 obj"))
+    (tmp_path / "vectors").write_text("2 1\nnew 0.1\nother 0.2\n")
+    given = ["treebank", "--data", folder, "--out", tmp_path / "data", "--threshold", 1]
+    given += ["--vectors", tmp_path / "vectors"]
+    prepare.main([*map(str, given)])
+    dictionary = load_dictionary(tmp_path / "data/dict.txt")
+    assert {*dictionary.symbols[4:]} == {"ab", "cd", "éf", "gh", "ij", "new"}
+    record = json.loads((tmp_path / "data/prepared.json").read_text())
+    assert record["sentences"] == {"train": 24, "valid": 1, "test": 6}
+    prepare.main([*map(str, given)])  # which is done
+    (folder / "dev.conllu").write_text(conllu("new NOUN 0 root"))
+    with pytest.raises(UserError, match="was made from other files"):
+        prepare.main([*map(str, given)])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("dev.conllu", "", "dev.conllu has no sentences"),
+        ("second-train.conllu", GOOD, r"2 files \*train.conllu"),
+        ("dev.conllu", conllu("a X 1 x"), "dev.conllu, sentence from line 1: word 1 has the head"),
+    ],
+)
+def test_a_treebank_that_cannot_be_prepared(name, text, problem, tmp_path) -> None:
+    folder = write_treebank(tmp_path / "raw")
+    (folder / name).write_text(text)
+    with pytest.raises((UserError, ValueError), match=problem):
+        prepare.main(["treebank", "--data", str(folder), "--out", str(tmp_path / "data")])
+    assert not (tmp_path / "data").exists()

@@ -1,0 +1,45 @@
+"""Small treebanks for the tests: made-up sentences with random trees."""
+
+import random
+from pathlib import Path
+
+COLUMNS = ["form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc"]
+
+
+def conllu(*rows: str) -> str:
+    """A sentence of rows such as `dogs NOUN 2 nsubj`: form, UPOS, head, relation."""
+    lines = []
+    for k, row in enumerate(rows, start=1):
+        form, upos, head, relation = row.split()
+        cells = dict.fromkeys(COLUMNS, "_")
+        cells |= dict(form=form, upos=upos, xpos=upos.lower(), head=head, deprel=relation)
+        lines.append("\t".join([str(k), *(cells[name] for name in COLUMNS)]))
+    return "\n".join(lines) + "\n\n"
+
+
+def random_tree(words: int, rng: random.Random) -> list[int]:
+    """Heads of a tree with one root."""
+    order = rng.sample(range(1, words + 1), words)
+    heads = dict.fromkeys(order, 0)
+    for k, word in enumerate(order[1:], start=1):
+        heads[word] = rng.choice(order[:k])
+    return [heads[word] for word in range(1, words + 1)]
+
+
+def write_treebank(folder: Path, train: int = 24, others: int = 6) -> Path:
+    """train.conllu, dev.conllu and test.conllu with random sentences of 1 to 9 words."""
+    folder.mkdir(exist_ok=True)
+    for name, sentences in (("train", train), ("dev", others), ("test", others)):
+        rng, text = random.Random(name), ""
+        for _ in range(sentences):
+            heads = random_tree(rng.randint(1, 9), rng)
+            text += conllu(
+                *(
+                    f"{rng.choice(['Ab', 'cd', 'éf', 'gh', 'ij'])} "
+                    f"{rng.choice(['NOUN', 'VERB', 'PUNCT'])} {head} "
+                    f"{rng.choice(['nsubj', 'nsubj:pass', 'obj']) if head else 'root'}"
+                    for head in heads
+                )
+            )
+        (folder / f"{name}.conllu").write_text(text, "utf-8")
+    return folder
