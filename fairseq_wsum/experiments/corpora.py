@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import codecs
 import gzip
 import hashlib
@@ -194,6 +195,43 @@ def needed(name: str, data: Path, cure: str) -> Path:
     if path is None:
         raise UserError(f"--data {data} has neither {name} nor {name}.gz; {cure}")
     return path
+
+
+def find_files(
+    corpus: Corpus | None,
+    args: argparse.Namespace,
+    names: Mapping[str, Sequence[str]],
+    optional: Sequence[str] = (),
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """The file of each split, and the SHA-256 of its text, where each split has one file.
+
+    Args:
+        corpus: a published corpus, whose files are checked; None for one's own files.
+        args: the options `data` and `cache`.
+        names: patterns of the names of one's own files, such as `*train.conllu`; a file may end in
+            .gz, too.
+        optional: the splits that need not have a file.
+    """
+    paths = {}
+    if corpus is not None:
+        for split, (name,) in corpus.splits.items():
+            paths[split] = corpus.find(name, args.data, args.cache)
+        names = {}
+    for split, patterns in names.items():
+        endings = [pattern + ending for pattern in patterns for ending in ("", ".gz")]
+        found = [path for pattern in endings for path in sorted(args.data.glob(pattern))]
+        if len(found) != 1 and (found or split not in optional):
+            wanted = " or ".join(patterns)
+            raise UserError(
+                f"--data {args.data} has {len(found)} files {wanted} (or .gz); keep one"
+            )
+        if found:
+            paths[split] = found[0]
+    sums = {split: sha256(read_text(path)) for split, path in paths.items()}
+    if corpus is not None:
+        for split, (name,) in corpus.splits.items():
+            corpus.check(name, sums[split], paths[split], args.data)
+    return paths, sums
 
 
 def download(url: str, path: Path, cure: str) -> Path:

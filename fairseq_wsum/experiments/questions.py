@@ -8,18 +8,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from .corpora import Corpus, file_sha256, read_text
-from .files import UserError, listed, sha256, versions
-from .folder import (
-    import_fairseq,
-    is_done,
-    make_dictionary,
-    new_folder,
-    words_with_vectors,
-    write_record,
-)
+from .corpora import Corpus, file_sha256, find_files
+from .files import UserError, listed, versions
+from .folder import import_fairseq, is_done, make_words, new_folder, write_record
 
-NAMES = {"train": ("train",), "valid": ("valid",), "test": ("dev", "test")}  # of own files
+NAMES = {"train": ["train*.json"], "valid": ["valid*.json"], "test": ["dev*.json", "test*.json"]}
 
 
 def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
@@ -32,22 +25,14 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
         "valid_articles": args.valid_articles,
         "vectors": args.vectors and file_sha256(args.vectors),
     }
-    own = None if corpus is not None else lambda: _sums(own_files(args.data))
+    own = None if corpus is not None else lambda: find_files(None, args, NAMES, ["valid"])[1]
     if is_done(args.out, settings, own):
         return
     import_fairseq()
     from ..plugin.data.questions import read_articles, read_questions
 
     with new_folder(args.out) as partial:
-        if corpus is None:
-            paths = own_files(args.data)
-        else:
-            names = corpus.splits.items()
-            paths = {split: corpus.find(one, args.data, args.cache) for split, (one,) in names}
-        sums = _sums(paths)
-        if corpus is not None:
-            for split, path in paths.items():
-                corpus.check(corpus.splits[split][0], sums[split], path, args.data)
+        paths, sums = find_files(corpus, args, NAMES, ["valid"])
         articles = {split: read_articles(path) for split, path in paths.items()}
         if "valid" not in articles:
             held_out = _held_out(len(articles["train"]), args.valid_articles, paths["train"])
@@ -67,10 +52,7 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
             counts.update(token.lower() for text in texts for token in text.tokens)
             content = json.dumps({"version": "1.1", "data": own_articles}, ensure_ascii=False)
             (partial / f"{split}.json").write_text(content, "utf-8")
-        kept = Counter({word: n for word, n in words.items() if n >= args.threshold})
-        if args.vectors is not None:
-            kept |= words_with_vectors(args.vectors, {**others, **words})
-        dictionary = make_dictionary(kept, 1, None, padding=1)
+        dictionary = make_words(words, others, args.threshold, args.vectors)
         dictionary.save(str(partial / "dict.txt"))
         record = {**settings, "questions": numbers, "exact": exact, "dictionary": len(dictionary)}
         package = versions("ve-fairseq", "fairseq-fixed", "fairseq")
@@ -78,24 +60,6 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
     print(f"{args.out}: questions: {listed(numbers)}; dictionary: {len(dictionary):,}")
     share = 100 * exact["train"] / numbers["train"]
     print(f"  {share:.1f} % of the training answers are whole tokens")
-
-
-def own_files(data: Path) -> dict[str, Path]:
-    """One's own files, such as train-v1.1.json and dev-v1.1.json, or the .gz of each."""
-    found = {}
-    for split, begins in NAMES.items():
-        matching = [
-            path
-            for begin in begins
-            for ending in ("json", "json.gz")
-            for path in sorted(data.glob(f"{begin}*.{ending}"))
-        ]
-        if len(matching) > 1 or (not matching and split != "valid"):
-            names = " or ".join(f"{begin}*.json" for begin in begins)
-            raise UserError(f"--data {data} has {len(matching)} files {names} (or .gz); keep one")
-        if matching:
-            found[split] = matching[0]
-    return found
 
 
 def _held_out(articles: int, number: int | None, path: Path) -> set[int]:
@@ -107,8 +71,3 @@ def _held_out(articles: int, number: int | None, path: Path) -> set[int]:
             "the training; give fewer, or a file valid.json"
         )
     return {(2 * k + 1) * articles // (2 * number) for k in range(number)}
-
-
-def _sums(paths: dict[str, Path]) -> dict[str, str]:
-    """The SHA-256 of the text of each file."""
-    return {split: sha256(read_text(path)) for split, path in paths.items()}

@@ -7,6 +7,7 @@ from typing import Any
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
+from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.answer_scores import exact_match, f1
@@ -22,13 +23,13 @@ class WsumSpanLoss(FairseqCriterion):
 
     def forward(
         self, model: Any, sample: dict[str, Any], reduce: bool = True
-    ) -> tuple[Any, int, dict[str, Any]]:
+    ) -> tuple[Tensor, int, dict[str, Any]]:
         """The loss, the number of questions, and what is logged."""
-        scores, spans, questions = model(**sample["net_input"]), sample["spans"], len(sample["id"])
-        loss = sum(
-            F.cross_entropy(part, ends, reduction="sum")
-            for part, ends in zip(scores, spans.t(), strict=True)
-        )
+        starts, ends = model(**sample["net_input"])
+        first, last = sample["spans"].t()
+        loss = F.cross_entropy(starts, first, reduction="sum")
+        loss = loss + F.cross_entropy(ends, last, reduction="sum")
+        questions = len(sample["id"])
         log: dict[str, Any] = {
             "loss": loss.detach(),
             "ntokens": sample["ntokens"],
@@ -36,7 +37,7 @@ class WsumSpanLoss(FairseqCriterion):
             "sample_size": questions,
         }
         if not model.training:
-            found = zip(sample["questions"], best_spans(*scores).tolist(), strict=True)
+            found = zip(sample["questions"], best_spans(starts, ends).tolist(), strict=True)
             pairs = [(one.context.part(*span), one.answers) for one, span in found]
             log["f1"] = sum(f1(*pair) for pair in pairs)
             log["em"] = sum(exact_match(*pair) for pair in pairs)

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from fairseq.data import Dictionary, FairseqDataset
-from torch import Tensor
+from fairseq.data import Dictionary
 
 from ..modules.word_features import bytes_of, collate_bytes
+from .sized import SizedDataset, padded
 
 # Letters, digits, or one other character: an answer seldom begins or ends within such a token.
 TOKEN = re.compile(r"[^\W\d_]+|\d+|[^\w\s]|_")
@@ -153,7 +153,7 @@ def _problem(question: Text, context: Text, answers: list[Any], with_answers: bo
     return ""
 
 
-class QuestionDataset(FairseqDataset):
+class QuestionDataset(SizedDataset):
     """Questions as numbers, for `wsum_bidaf`.
 
     Args:
@@ -167,19 +167,6 @@ class QuestionDataset(FairseqDataset):
 
     def __getitem__(self, index: int) -> tuple[int, Question]:
         return index, self.questions[index]
-
-    def __len__(self) -> int:
-        return len(self.questions)
-
-    def num_tokens(self, index: int) -> int:
-        size: int = self.sizes[index]
-        return size
-
-    def num_tokens_vec(self, indices: Any) -> Any:
-        return self.sizes[indices]
-
-    def size(self, index: int) -> int:
-        return self.num_tokens(index)
 
     def ordered_indices(self) -> Any:
         """From short to long contexts, with noise: a batch has questions about many contexts."""
@@ -201,7 +188,8 @@ class QuestionDataset(FairseqDataset):
             ("src", [one.context for one in questions]),
             ("question", [one.question for one in questions]),
         ):
-            inputs[f"{name}_tokens"] = self._numbers(texts)
+            numbers = [[self.words.index(token.lower()) for token in text.tokens] for text in texts]
+            inputs[f"{name}_tokens"] = padded(numbers, self.words.pad())
             inputs[f"{name}_bytes"] = collate_bytes([bytes_of(text.tokens) for text in texts])
         return {
             "id": torch.tensor([k for k, _ in samples]),
@@ -211,11 +199,3 @@ class QuestionDataset(FairseqDataset):
             "spans": torch.tensor([one.span for one in questions]),
             "questions": questions,
         }
-
-    def _numbers(self, texts: Sequence[Text]) -> Tensor:
-        longest = max(len(text.tokens) for text in texts)
-        numbers = torch.full((len(texts), longest), self.words.pad())
-        for row, text in zip(numbers, texts, strict=True):
-            found = [self.words.index(token.lower()) for token in text.tokens]
-            row[: len(found)] = torch.tensor(found)
-        return numbers

@@ -5,9 +5,10 @@ Shapes: B questions, T tokens of a context, J tokens of a question, C bytes, H h
 
 # Without `from __future__ import annotations`: fairseq needs the types of the options.
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 import torch
+from fairseq.data import Dictionary
 from fairseq.models import BaseFairseqModel, register_model
 from fairseq.tasks import FairseqTask
 from torch import Tensor, nn
@@ -44,15 +45,9 @@ class WsumBidafConfig(CellOptions):
     )
 
 
-class Scores(NamedTuple):
-    """The scores of the first and of the last token of the answer: -inf at padding, B x T."""
-
-    start: Tensor
-    end: Tensor
-
-
-class WsumBidafEncoder(nn.Module):
-    """All layers of the model, in the paper's order.
+@register_model("wsum_bidaf", dataclass=WsumBidafConfig)
+class WsumBidaf(BaseFairseqModel):
+    """The scores of the tokens of a context as the first and the last one of an answer.
 
         h, u = phrase(highway([E_w; CNN(bytes)]))      of context and question
         G    = attention(h, u)
@@ -66,16 +61,11 @@ class WsumBidafEncoder(nn.Module):
     dropout. In the equations of Seo et al., M2 is span_end(M).
     """
 
-    def __init__(self, cfg: WsumBidafConfig, task: FairseqTask) -> None:
+    def __init__(self, cfg: WsumBidafConfig, dictionary: Dictionary) -> None:
         super().__init__()
-        self.dictionary = task.source_dictionary
-        self.features = WordFeatures(
-            self.dictionary,
-            cfg.encoder_embed_dim,
-            cfg.character_features,
-            cfg.character_embedding_dim,
-            byte_width=5,
-        )
+        self.dictionary, size = dictionary, cfg.encoder_embed_dim
+        of_bytes = (cfg.character_features, cfg.character_embedding_dim)
+        self.features = WordFeatures(dictionary, size, *of_bytes, byte_width=5)
         self.embed_tokens.weight.requires_grad = not cfg.encoder_freeze_embed
         self.dropout = Dropout(cfg.dropout, module_name=type(self).__name__)
         self.highway = nn.Sequential(*(Highway(self.features.size) for _ in range(2)))
@@ -100,16 +90,45 @@ class WsumBidafEncoder(nn.Module):
         self.end = nn.Linear(5 * both, 1)
         remember_words(self)
 
+    @classmethod
+    def build_model(cls, args: Any, task: FairseqTask) -> "WsumBidaf":
+        """Build the model that `args` (a dataclass, `DictConfig` or `Namespace`) describes.
+
+        Raises:
+            ValueError: an option is invalid, or --task is another; the message says so.
+        """
+        cfg = WsumBidafConfig(**option_values(WsumBidafConfig, args))
+        cfg.check()
+        if not hasattr(task, "answer"):
+            raise ValueError("--arch wsum_bidaf: give --task wsum_span_prediction")
+        model = cls(cfg, task.source_dictionary)
+        load_embedding(cfg.encoder_embed_path, model.dictionary, model.embed_tokens)
+        return model
+
     @property
     def embed_tokens(self) -> nn.Embedding:
         return self.features.embed_tokens
 
     def forward(
-        self, tokens: Tensor, bytes: Tensor, question_tokens: Tensor, question_bytes: Tensor
-    ) -> Scores:
-        """The scores of a batch; see `WsumBidaf`."""
-        mask, question_mask = (part.eq(self.dictionary.pad()) for part in (tokens, question_tokens))
-        h = self._run(self.phrase, self._embed(tokens, bytes), mask)
+        self,
+        src_tokens: Tensor,
+        src_bytes: Tensor,
+        question_tokens: Tensor,
+        question_bytes: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """The scores w_1^T [G; M] and w_2^T [G; M2] of a batch.
+
+        Args:
+            src_tokens: tokens of the contexts, padded on the right, B x T.
+            src_bytes: their bytes, B x T x C.
+            question_tokens, question_bytes: the same of the questions, B x J and B x J x C.
+
+        Returns:
+            B x T each, float32; -inf at padding.
+        """
+        pad = self.dictionary.pad()
+        mask, question_mask = src_tokens.eq(pad), question_tokens.eq(pad)
+        h = self._run(self.phrase, self._embed(src_tokens, src_bytes), mask)
         u = self._run(self.phrase, self._embed(question_tokens, question_bytes), question_mask)
         g = self.attention(h, u, mask, question_mask)
         m = self._run(self.modelling, g, mask)
@@ -117,7 +136,7 @@ class WsumBidafEncoder(nn.Module):
         chosen = softmax(start, m).unsqueeze(1) @ m  # B x 1 x 2H
         end_features = torch.cat((g, m, chosen.expand_as(m), m * chosen), dim=-1)
         m2 = self._run(self.span_end, end_features, mask)
-        return Scores(start, self._score(self.end, g, m2, mask))
+        return start, self._score(self.end, g, m2, mask)
 
     def _embed(self, tokens: Tensor, bytes: Tensor) -> Tensor:
         words, *of_bytes = self.features.parts(tokens, bytes)
@@ -133,45 +152,3 @@ class WsumBidafEncoder(nn.Module):
     def _score(self, module: nn.Linear, g: Tensor, m: Tensor, mask: Tensor) -> Tensor:
         scores = linear(module, self.dropout(torch.cat((g, m), dim=-1))).squeeze(-1)
         return scores.float().masked_fill(mask, float("-inf"))
-
-
-@register_model("wsum_bidaf", dataclass=WsumBidafConfig)
-class WsumBidaf(BaseFairseqModel):
-    """Scores of the tokens of a context as the first and the last one of an answer."""
-
-    def __init__(self, cfg: WsumBidafConfig, task: FairseqTask) -> None:
-        super().__init__()
-        self.encoder = WsumBidafEncoder(cfg, task)
-
-    @classmethod
-    def build_model(cls, args: Any, task: FairseqTask) -> "WsumBidaf":
-        """Build the model that `args` (a dataclass, `DictConfig` or `Namespace`) describes.
-
-        Raises:
-            ValueError: an option is invalid, or --task is another; the message says so.
-        """
-        cfg = WsumBidafConfig(**option_values(WsumBidafConfig, args))
-        cfg.check()
-        if not hasattr(task, "answer"):
-            raise ValueError("--arch wsum_bidaf: give --task wsum_span_prediction")
-        model = cls(cfg, task)
-        encoder = model.encoder
-        load_embedding(cfg.encoder_embed_path, encoder.dictionary, encoder.embed_tokens)
-        return model
-
-    def forward(
-        self,
-        src_tokens: Tensor,
-        src_bytes: Tensor,
-        question_tokens: Tensor,
-        question_bytes: Tensor,
-    ) -> Scores:
-        """The scores of a batch.
-
-        Args:
-            src_tokens: tokens of the contexts, padded on the right, B x T.
-            src_bytes: their bytes, B x T x C.
-            question_tokens, question_bytes: the same of the questions, B x J and B x J x C.
-        """
-        scores: Scores = self.encoder(src_tokens, src_bytes, question_tokens, question_bytes)
-        return scores
