@@ -138,18 +138,17 @@ def _questions(path: Path, articles: list[Any], with_answers: bool) -> Iterator[
 
 def _problem(question: Text, context: Text, answers: list[Any], with_answers: bool) -> str:
     """What is wrong with a question, or an empty text."""
-    if not question.tokens:
-        return "the question is empty"
-    if not context.tokens:
-        return "the context is empty"
+    for what, text in (("question", question), ("context", context)):
+        if not text.tokens:
+            return f"the {what} is empty"
     if with_answers and not answers:
         return "it has no answer; questions without one, as in SQuAD 2.0, cannot be learned"
     for answer in answers:
-        text, start = answer["text"], answer["answer_start"]
-        if not text.strip():
+        words, start = answer["text"], answer["answer_start"]
+        if not words.strip():
             return "an answer is empty"
-        if start < 0 or not context.text.startswith(text, start):
-            return f"the answer {text!r} is not in the context at its answer_start {start}"
+        if start < 0 or not context.text.startswith(words, start):
+            return f"the answer {words!r} is not in the context at its answer_start {start}"
     return ""
 
 
@@ -183,14 +182,13 @@ class QuestionDataset(SizedDataset):
         if not samples:
             return {}
         questions = [one for _, one in samples]
-        inputs = {}
-        for name, texts in (
-            ("src", [one.context for one in questions]),
-            ("question", [one.question for one in questions]),
-        ):
-            numbers = [[self.words.index(token.lower()) for token in text.tokens] for text in texts]
+        texts = {"src": [one.context for one in questions]}
+        texts["question"] = [one.question for one in questions]
+        inputs, index = {}, self.words.index
+        for name, own in texts.items():
+            numbers = [[index(token.lower()) for token in text.tokens] for text in own]
             inputs[f"{name}_tokens"] = padded(numbers, self.words.pad())
-            inputs[f"{name}_bytes"] = collate_bytes([bytes_of(text.tokens) for text in texts])
+            inputs[f"{name}_bytes"] = collate_bytes([bytes_of(text.tokens) for text in own])
         return {
             "id": torch.tensor([k for k, _ in samples]),
             "nsentences": len(samples),

@@ -2,7 +2,7 @@
 
 # Without `from __future__ import annotations`: fairseq needs the types of the options.
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import FairseqTask, register_task
 from omegaconf import MISSING
 
-from ..data.questions import Question, QuestionDataset, read_questions
+from ..data.questions import Question, QuestionDataset, Text, read_questions
 from ..models.fields import check_limits, option, size
 from ..modules.attention_flow import best_spans
 
@@ -40,6 +40,8 @@ class WsumSpanPredictionTask(FairseqTask):
     Attributes:
         source_dictionary: the words of contexts and questions, in lower case.
     """
+
+    reads_question = True
 
     def __init__(self, cfg: WsumSpanPredictionConfig, **unused: Any) -> None:
         super().__init__(cfg)
@@ -71,6 +73,13 @@ class WsumSpanPredictionTask(FairseqTask):
         self.datasets[split] = QuestionDataset(kept, self.words)
         left = f" of {len(found)}, the others with longer contexts" if kept is not found else ""
         logger.info("%s: %d questions%s", path, len(kept), left)
+
+    def sentence(self, words: Iterable[str], question: Iterable[str] = ()) -> dict[str, Any]:
+        """What the model reads of the tokens of a single context and of a question about it."""
+        about, context = (Text("", [*tokens], []) for tokens in (question, words))
+        dataset = QuestionDataset([Question("", about, context, (), (0, 0))], self.words)
+        inputs: dict[str, Any] = dataset.collater([dataset[0]])["net_input"]
+        return inputs
 
     @torch.no_grad()
     def answer(self, model: Any, questions: Sequence[Question]) -> dict[str, str]:
