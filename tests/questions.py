@@ -7,25 +7,16 @@ from pathlib import Path
 
 def article(*paragraphs: tuple[str, list[tuple[str, str, list[str]]]]) -> dict:
     """An article of paragraphs: a context, and its questions with id, text and answers."""
-    return {
-        "title": "x",
-        "paragraphs": [
-            {
-                "context": context,
-                "qas": [
-                    {
-                        "id": name,
-                        "question": question,
-                        "answers": [
-                            {"text": one, "answer_start": context.index(one)} for one in answers
-                        ],
-                    }
-                    for name, question, answers in questions
-                ],
-            }
-            for context, questions in paragraphs
-        ],
-    }
+
+    def question(context: str, name: str, text: str, answers: list[str]) -> dict:
+        found = [{"text": one, "answer_start": context.index(one)} for one in answers]
+        return {"id": name, "question": text, "answers": found}
+
+    texts = [
+        {"context": context, "qas": [question(context, *one) for one in questions]}
+        for context, questions in paragraphs
+    ]
+    return {"title": "x", "paragraphs": texts}
 
 
 def write_questions(folder: Path, train: int = 6, test: int = 2) -> Path:

@@ -149,21 +149,17 @@ def prepared(raw, out, *options):
 def test_the_articles_of_one_file_are_divided(tmp_path) -> None:
     raw = write_questions(tmp_path / "raw", train=7)
     out = prepared(raw, tmp_path / "data", "--valid-articles", 2, "--threshold", 1)
-    ids = {
-        split: {one.id.split("-")[1] for one in read_questions(path, with_answers=True)}
+    found = {
+        split: read_questions(out / f"{split}.json", with_answers=True)
         for split in ("train", "valid", "test")
-        if (path := out / f"{split}.json")
     }
+    ids = {split: {one.id.split("-")[1] for one in own} for split, own in found.items()}
     assert ids == {"train": {*"02346"}, "valid": {*"15"}, "test": {*"01"}}
     record = json.loads((out / "prepared.json").read_text())
     assert record["questions"] == {"train": 20, "test": 8, "valid": 8}
     assert 0 < record["exact"]["train"] <= 20
-    words = {
-        token.lower()
-        for one in read_questions(out / "train.json", with_answers=True)
-        for text in (one.question, one.context)
-        for token in text.tokens
-    }
+    texts = [text for one in found["train"] for text in (one.question, one.context)]
+    words = {token.lower() for text in texts for token in text.tokens}
     assert {*load_dictionary(out / "dict.txt").symbols[4:]} == words
     prepared(raw, out, "--valid-articles", 2, "--threshold", 1)  # which is done
     (raw / "dev.json").write_text(json.dumps({"data": [GOOD]}))
