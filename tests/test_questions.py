@@ -182,14 +182,14 @@ def test_a_validation_file_and_words_with_vectors(tmp_path) -> None:
     ("name", "options", "problem"),
     [
         ("test-2.json", [], r"2 files dev\*.json or test\*.json"),
-        ("valid-1.json", [], "valid-1.json has no questions"),
+        ("valid-1.json", [], r"valid-1\.json has no questions"),
         ("none", ["--valid-articles", 6], "6 articles, of which --valid-articles 6 leaves none"),
     ],
 )
 def test_questions_that_cannot_be_prepared(name, options, problem, tmp_path) -> None:
     raw = write_questions(tmp_path / "raw")
     (raw / name).write_text('{"data": []}')
-    with pytest.raises((UserError, ValueError), match=problem):
+    with pytest.raises(UserError, match=problem):
         prepared(raw, tmp_path / "data", *options)
     assert not (tmp_path / "data").exists()
 

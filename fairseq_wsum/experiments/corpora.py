@@ -79,8 +79,8 @@ class Corpus:
         if digest != self.sha256.get(name):
             cure = "get the file again" if data else f"remove {path} and run this again"
             raise UserError(
-                f"{path} is not the published {name}: its SHA-256 differs; {cure}, or prepare text "
-                "of your own with prepare_translation.sh or prepare_text.sh"
+                f"{path} is not the published {name}: its SHA-256 differs; {cure}, or prepare it "
+                "as data of your own (see `fairseq-wsum prepare`)"
             )
 
 
@@ -223,7 +223,7 @@ def find_files(
         if len(found) != 1 and (found or split not in optional):
             wanted = " or ".join(patterns)
             raise UserError(
-                f"--data {args.data} has {len(found)} files {wanted} (or .gz); keep one"
+                f"--data {args.data} has {len(found)} files {wanted} (or .gz); it must have one"
             )
         if found:
             paths[split] = found[0]

@@ -10,11 +10,12 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from ..argument_types import positive
 from . import questions, text, translation, treebank
 from .corpora import EWT, FORMS, GBW, GBW_ROOT, LANGUAGES, MULTI30K, PTB, SQUAD, WIKITEXT2
-from .files import folder, run_module, script_parser
+from .files import UserError, folder, run_module, script_parser
 from .folder import read_like
 
 CORPORA = {"multi30k": MULTI30K, "ptb": PTB, "wikitext2": WIKITEXT2, "gbw": GBW, "ewt": EWT}
@@ -220,16 +221,19 @@ def main(given: Sequence[str]) -> None:
         add_translation(parser)
         translation.prepare(CORPORA.get(name), read_translation(parser, words))
         return
-    if name in ("squad", "questions"):
+    if name in ("ewt", "treebank", "squad", "questions"):
         add_words(parser)
-        help = "for validation, take N articles of the training set, as far from each other as "
-        help += "possible in its file (default: one in twenty, at least 4)"
-        parser.add_argument("--valid-articles", type=positive, metavar="N", help=help)
-        questions.prepare(CORPORA.get(name), parser.parse_args(words))
-        return
-    if name in ("ewt", "treebank"):
-        add_words(parser)
-        treebank.prepare(CORPORA.get(name), parser.parse_args(words))
+        module: ModuleType = treebank
+        if name in ("squad", "questions"):
+            module = questions
+            help = "for validation, take N articles of the training set, as far from each other as "
+            help += "possible in its file (default: one in twenty, at least 4)"
+            parser.add_argument("--valid-articles", type=positive, metavar="N", help=help)
+        args = parser.parse_args(words)
+        try:
+            module.prepare(CORPORA.get(name), args)
+        except ValueError as error:  # of a sentence or a question
+            raise UserError(str(error)) from error
         return
     if name in ("gbw", "text"):
         add_text(parser, threshold=3 if name == "gbw" else 1)

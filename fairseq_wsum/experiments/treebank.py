@@ -8,14 +8,7 @@ from typing import Any
 
 from .corpora import Corpus, file_sha256, find_files, read_text
 from .files import UserError, listed, versions
-from .folder import (
-    import_fairseq,
-    is_done,
-    make_dictionary,
-    make_words,
-    new_folder,
-    write_record,
-)
+from .folder import import_fairseq, is_done, make_dictionary, make_words, new_folder, write_record
 
 NAMES = {
     "train": ["*train.conllu"],
