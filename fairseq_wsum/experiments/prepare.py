@@ -209,7 +209,9 @@ def main(given: Sequence[str]) -> None:
     description, epilog = HELP[name]
     if name in CORPORA:
         epilog += f"\n\n{name.upper()}_URL in the environment replaces the address of the files."
-    parser = script_parser(f"prepare_{name}.sh", description, epilog)
+    has_script = name not in ("ewt", "treebank", "squad", "questions")
+    script = f"prepare_{name}.sh" if has_script else f"fairseq-wsum prepare {name}"
+    parser = script_parser(script, description, epilog)
     parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="folder to create")
     source = parser.add_mutually_exclusive_group(required=name not in CORPORA)
     help = "read the files of the corpus from here"
@@ -221,7 +223,7 @@ def main(given: Sequence[str]) -> None:
         add_translation(parser)
         translation.prepare(CORPORA.get(name), read_translation(parser, words))
         return
-    if name in ("ewt", "treebank", "squad", "questions"):
+    if not has_script:
         add_words(parser)
         module: ModuleType = treebank
         if name in ("squad", "questions"):
