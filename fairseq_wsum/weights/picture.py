@@ -114,7 +114,7 @@ def draw(
     from matplotlib.backends.backend_pdf import PdfPages
 
     kind = path.suffix.lower()
-    squares, title = [], []
+    of_models, title = [], []
     for model in models:
         views = [find_view(sentence, side, layer) for sentence in model.sentences]
         own = [square(view, unit, join) for view in views]
@@ -122,8 +122,9 @@ def draw(
         if len(models) > 1:
             own = [one.divided(max(map(Square.largest, own)), model.name) for one in own]
             lines = [": ".join((lines[0], ", ".join(lines[1:])))]
-        squares += own
+        of_models.append(own)
         title += lines
+    squares = [one for row in zip(*of_models, strict=True) for one in row]  # models side by side
     label = "norm of the weights" if unit is None else "absolute value of the weight"
     label += ", as a share of the model's largest" if len(models) > 1 else ""
     with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
@@ -131,10 +132,10 @@ def draw(
             warnings.filterwarnings("ignore", "Glyph .* missing from")  # its viewer has them
         if kind == ".pdf":
             with PdfPages(path, metadata=METADATA.get(kind)) as pages:
-                for page in figures(squares, title, label, each=True):
+                for page in figures(squares, title, label, len(models), each=True):
                     pages.savefig(page)
         else:
-            (figure,) = figures(squares, title, label)
+            (figure,) = figures(squares, title, label, len(models))
             figure.savefig(path, format=kind[1:], dpi="figure", metadata=METADATA.get(kind))
 
 
@@ -188,7 +189,11 @@ def _title(model: Model, view: View, unit: int | None) -> list[str]:
 
 
 def figures(
-    squares: Sequence[Square], title: Sequence[str], label: str, each: bool = False
+    squares: Sequence[Square],
+    title: Sequence[str],
+    label: str,
+    models: int = 1,
+    each: bool = False,
 ) -> Iterator[Any]:
     """The matplotlib figures of some sentences: one of all, or one of each.
 
@@ -196,13 +201,15 @@ def figures(
         squares: the sentences.
         title: lines of text above them.
         label: the description of the colour bar.
+        models: the number of models, whose squares of a sentence follow one another in a row.
         each: whether each sentence has its own figure.
     """
     largest = max(map(Square.largest, squares))
     numbers = [one.model or str(k) * (len(squares) > 1) for k, one in enumerate(squares, start=1)]
     boxes = [_Box(one, number) for one, number in zip(squares, numbers, strict=True)]
-    for page in [[box] for box in boxes] if each else [boxes]:
-        yield _page(page, title, label, largest)
+    rows = [boxes[k : k + models] for k in range(0, len(boxes), models)]
+    for page in rows if each else [boxes]:
+        yield _page(page, title, label, largest, models)
 
 
 class _Box:
@@ -247,14 +254,20 @@ class _Box:
         return mesh
 
 
-def _page(boxes: Sequence[_Box], title: Sequence[str], label: str, largest: float) -> Any:
-    """A figure of some sentences, in rows from left to right, beside a colour bar."""
+def _page(
+    boxes: Sequence[_Box], title: Sequence[str], label: str, largest: float, models: int
+) -> Any:
+    """A figure of some sentences, in rows from left to right, beside a colour bar.
+
+    With several models, a row has a sentence in each of them.
+    """
     from matplotlib.figure import Figure
 
     top = MARGIN + LINE * len(title) + 2 * SPACE
     x, y, below, right = MARGIN, top, top, MARGIN + max(_width(line, 10) for line in title)
-    for box in boxes:
-        if x > MARGIN and x + box.size > PAGE:
+    for k, box in enumerate(boxes):
+        begins_row = x + box.size > PAGE if models == 1 else k % models == 0
+        if x > MARGIN and begins_row:
             x, y = MARGIN, below + GAP
         box.x, box.y = x, y
         x += box.size + GAP
