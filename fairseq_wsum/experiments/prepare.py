@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..argument_types import positive
-from . import text, translation, treebank
-from .corpora import EWT, FORMS, GBW, GBW_ROOT, LANGUAGES, MULTI30K, PTB, WIKITEXT2
+from . import sentiment, text, translation, treebank
+from .corpora import EWT, FORMS, GBW, GBW_ROOT, LANGUAGES, MULTI30K, PTB, SST, WIKITEXT2
 from .files import folder, run_module, script_parser
 from .folder import read_like
 
-CORPORA = {"multi30k": MULTI30K, "ptb": PTB, "wikitext2": WIKITEXT2, "gbw": GBW, "ewt": EWT}
+CORPORA = {corpus.name: corpus for corpus in (MULTI30K, PTB, WIKITEXT2, GBW, EWT, SST)}
 
 TRANSLATION_FILES = """\
 files in OUT:
@@ -40,6 +40,13 @@ files in OUT:
                                       wsum_dependency_parsing ...`
   dict.txt                            the words of the training set, in lower case
   dict.deprel.txt, dict.upos.txt ...  the values of these columns
+  prepared.json                       the options, counts, checksums and versions"""
+
+SENTIMENT_FILES = """\
+files in OUT:
+  input0, label                       fairseq's data, for `scripts/train.sh OUT --task
+                                      sentence_prediction ...`
+  trees/SPLIT.txt                     the trees
   prepared.json                       the options, counts, checksums and versions"""
 
 SHARDS = """\
@@ -153,6 +160,33 @@ examples:
 
 {TREEBANK_FILES}""",
     ),
+    "sst": (
+        """\
+Prepare the Stanford Sentiment Treebank for fairseq, in lower case: 8,544 training, 1,101 validation
+and 2,210 test sentences with --labels 5, and 6,920, 872 and 1,821 with --labels 2, which leaves out
+the neutral ones. The training set has all labelled phrases, each with each of its labels once:
+157,396 or 77,201. The words of the trees lose their escapes: -LRB- becomes (, \\/ becomes /, and
+`` and '' become ".""",
+        f"""\
+examples:
+  fairseq-wsum prepare sst --labels 2 --out data-bin/sst2
+  fairseq-wsum prepare sst --labels 5 --no-phrases --out data-bin/sst5-sentences
+
+{SENTIMENT_FILES}
+
+The files in --data are train.txt, dev.txt and test.txt with one tree a line, or their .gz.""",
+    ),
+    "sentiment": (
+        """\
+Prepare classified sentences of your own for fairseq. The files in --data are train.txt, dev.txt (or
+valid.txt) and test.txt with trees as in the Stanford Sentiment Treebank, or train.tsv and so on
+with a label from 0, a tab and a sentence on each line. Each may end in .gz.""",
+        f"""\
+examples:
+  fairseq-wsum prepare sentiment --labels 3 --data ~/corpora/reviews --out data-bin/reviews
+
+{SENTIMENT_FILES}""",
+    ),
     "text": (
         """\
 Prepare text of your own for language modelling: one sentence or paragraph per line, words separated
@@ -192,6 +226,10 @@ def main(given: Sequence[str]) -> None:
         add_treebank(parser)
         treebank.prepare(CORPORA.get(name), parser.parse_args(words))
         return
+    if name in ("sst", "sentiment"):
+        add_sentiment(parser)
+        sentiment.prepare(CORPORA.get(name), parser.parse_args(words))
+        return
     if name in ("gbw", "text"):
         add_text(parser, threshold=3 if name == "gbw" else 1)
     else:
@@ -221,6 +259,18 @@ def add_treebank(parser: argparse.ArgumentParser) -> None:
     help = "add to the dictionary those words of all splits that have a vector in FILE, a text in "
     help += "word2vec's format, for a training with --encoder-embed-path FILE"
     add("--vectors", type=Path, metavar="FILE", help=help)
+
+
+def add_sentiment(parser: argparse.ArgumentParser) -> None:
+    """The options of sentences with a sentiment."""
+    add = parser.add_argument
+    help = "number of classes: of trees 5, or 2 for negative and positive (default 5)"
+    add("--labels", type=positive, default=5, metavar="N", help=help)
+    help = "whether to train on all phrases of the trees, not only on sentences (default: yes)"
+    add("--phrases", action=argparse.BooleanOptionalAction, default=True, help=help)
+    help = "the dictionary has the words that occur at least N times in the training set; others "
+    help += "become <unk> (default 1)"
+    add("--threshold", type=positive, default=1, metavar="N", help=help)
 
 
 def add_translation(parser: argparse.ArgumentParser) -> None:

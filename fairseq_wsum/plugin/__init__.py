@@ -9,6 +9,7 @@ from .criterions import wsum_cross_entropy, wsum_parsing_loss
 from .decoding import beam_search
 from .models import (
     wsum_biaffine_parser,
+    wsum_classifier,
     wsum_lstm,
     wsum_lstm_lm,
     wsum_transformer,
@@ -21,6 +22,7 @@ beam_search.apply()
 
 __all__ = [
     "wsum_biaffine_parser",
+    "wsum_classifier",
     "wsum_cross_entropy",
     "wsum_dependency_parsing",
     "wsum_language_modeling",

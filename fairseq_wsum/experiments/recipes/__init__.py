@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from ..recipe import Recipe
 from .language_models import AWD, GBW, PTB
 from .parsing import Parsing
+from .sentiment import Sentiment
 from .translation import Captions, OpenNMT, Transformer, Translation
 
 KINDS: dict[str, type[Recipe]] = {
@@ -24,6 +25,7 @@ KINDS: dict[str, type[Recipe]] = {
     "awd": AWD,
     "gbw": GBW,
     "parser": Parsing,
+    "sst": Sentiment,
 }
 
 
