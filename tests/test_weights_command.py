@@ -116,7 +116,7 @@ ONE = f"{PAGE} --sentence a "
     [
         ("half", "", "nothing to write: give --picture, --page, --arrays or --tables"),
         ("half", "--sentence a --picture {}/x.foo", "Format 'foo' is not supported (supp"),
-        ("half", PAGE, "no sentences: give --sentence TEXT or --input FILE"),
+        ("half", PAGE, "no sentences: give --sentence TEXT, --input FILE or"),
         ("half", PAGE + "--input {}/none", "No such file or directory: '{}/none'"),
         ("half", PAGE + "--input {}/latin", "'utf-8' codec can't decode byte 0xe9"),
         ("half", PAGE + "--input {}/many", "at most 200 sentences of 200 tokens, not 201 of up"),
@@ -130,9 +130,9 @@ ONE = f"{PAGE} --sentence a "
         ("half", ONE + "--user-dir {}/none", "{}/none"),
         ("half", ONE + "--bpe-model {}/none", "{}/none not found"),
         ("half", ONE + "--carry-state", "--carry-state: this model does not carry a state"),
-        ("lm", ONE + "--target-sentence b", "a language model has no --target-sentence and no"),
+        ("lm", ONE + "--target-sentence b", "this model has no --target-sentence and no"),
         ("none", ONE, "(wsum_lstm) is a WsumLSTM with a memory cell, so there are no weights"),
-        ("half", "{} --picture {}/p.png", "give one checkpoint, or several and only --page"),
+        ("half", "{} --tables {}/p", "several checkpoints: give --page and --picture only"),
         ("half", "{}/none.pt " + ONE, "{}/none.pt"),
     ],
 )

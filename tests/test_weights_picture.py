@@ -89,14 +89,14 @@ def test_subwords_are_joined_and_marked_as_unknown(tokens, kind, words, word_of)
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
 def test_equal_models_give_equal_files(model, tmp_path, suffix) -> None:
     for name in ("one", "two"):
-        draw(tmp_path / f"{name}{suffix}", model, unit=2, join=True)
+        draw(tmp_path / f"{name}{suffix}", [model], unit=2, join=True)
     one, two = (tmp_path / f"{name}{suffix}" for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_pdf_has_a_page_for_each_sentence(model, tmp_path) -> None:
-    draw(tmp_path / "picture.pdf", model)
+    draw(tmp_path / "picture.pdf", [model])
     content = (tmp_path / "picture.pdf").read_bytes()
     assert len(re.findall(rb"/Type /Page\b", content)) == len(model.sentences)
 
@@ -105,7 +105,7 @@ def test_text_in_an_svg_is_text(tmp_path) -> None:
     tokens = ["▁Größe", "▁$5", "und", "▁$6", "Wei@@", "ß", "<unk>", "\\frac", "a_b", "x^2"]
     with rc_context({"text.usetex": True}):  # for other pictures
         one = make_model(sentences=[tokens], units=4, name="models/a_$b_$")
-        draw(tmp_path / "picture.svg", one)
+        draw(tmp_path / "picture.svg", [one])
     content = (tmp_path / "picture.svg").read_text(encoding="utf-8")
     for word in tokens:
         assert f">{html.escape(word, quote=False)}<" in content
@@ -115,8 +115,8 @@ def test_text_in_an_svg_is_text(tmp_path) -> None:
 def test_control_characters_and_very_long_words_leave_a_picture_that_can_be_read(tmp_path) -> None:
     tokens = ["a\x08b", "\0", "c\ufffe", "x" * 3300, "y" * 60]
     model = make_model(sentences=[tokens], units=4)
-    draw(tmp_path / "picture.png", model)
-    draw(tmp_path / "picture.svg", model)
+    draw(tmp_path / "picture.png", [model])
+    draw(tmp_path / "picture.svg", [model])
     texts = [one.text for one in ElementTree.parse(tmp_path / "picture.svg").iter() if one.text]
     for shown in ("a\ufffdb", "\ufffd", "c\ufffd", "x" * 59 + "…", "y" * 60):
         assert texts.count(shown) == 2
@@ -164,10 +164,20 @@ def test_all_sentences_have_the_same_scale(part) -> None:
 def test_options_beyond_the_model_are_rejected(tmp_path, options, message) -> None:
     one = make_model(sentences=[["a"]], units=6, decoder=False)
     with pytest.raises(ValueError, match=message):
-        draw(tmp_path / "picture.png", one, **options)
+        draw(tmp_path / "picture.png", [one], **options)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_a_label_has_room_for_the_square_characters_of_a_viewers_font() -> None:
     assert picture._width("猫が好き", 9) >= 4 * 9 / 72
+
+
+def test_several_models_are_drawn_as_shares_of_their_largest_weights(tmp_path) -> None:
+    one, two = (make_model(sentences=[["a", "b"]], units=4, name=name) for name in ("one", "two"))
+    draw(tmp_path / "picture.svg", [one, two])
+    content = (tmp_path / "picture.svg").read_text(encoding="utf-8")
+    assert "one: encoder, layer 1, cell" in content and "two: encoder, layer 1, cell" in content
+    assert "as a share of the model" in content
+    own = square(one.sentences[0].views[0])
+    assert own.divided(own.largest(), "one").largest() == pytest.approx(1)

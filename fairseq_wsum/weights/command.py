@@ -18,6 +18,7 @@ from .picture import draw
 from .sentences import UNKNOWN, Model, Sentence
 
 if TYPE_CHECKING:
+    from ..plugin.data.treebank import Sentence as TreebankSentence
     from .vocabulary import Tokens
 
 HELP = "show the weights that the gates of a trained model compute"
@@ -27,7 +28,7 @@ MOST_SENTENCES = 200  # in a picture or a page
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    help = "a checkpoint of fairseq-train; two for --page, to compare them"
+    help = "a checkpoint of fairseq-train; several for --page and --picture, to compare them"
     parser.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT", help=help)
 
     group = parser.add_argument_group("sentences (give at least one)")
@@ -37,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--target-sentence", action="append", default=[], metavar="TEXT", help=help)
     add("--input", metavar="FILE", help="one sentence per line; - reads standard input")
     add("--target", metavar="FILE", help="the translations of --input, line by line")
+    help = "the sentences of a treebank in CoNLL-U; --tables then has tags and syntax.tsv, too"
+    add("--treebank", type=Path, metavar="FILE", help=help)
     group.description = (
         "Give the text in the form of the training text, for example lower-cased and tokenised. "
         "Without a target, a translation model translates the sentence itself."
@@ -88,8 +91,10 @@ def run(args: argparse.Namespace) -> None:
             is missing.
     """
     results = _results(args)
-    lines = _given_lines(args)
+    trees = _trees(args)
+    lines = _given_lines(args, trees)
     tags = [line.split() for line in _lines_of(args.tags)]
+    tags += [tree.column("upos") for tree in trees]
     if tags and len(tags) != len(lines):
         raise ValueError(f"--tags {args.tags} has {len(tags)} lines for {len(lines)} sentences")
     logging.basicConfig(level=logging.WARNING)  # before fairseq makes all libraries log everything
@@ -97,6 +102,7 @@ def run(args: argparse.Namespace) -> None:
     from .arrays import add_arrays
     from .models import Reader
     from .page import write_page
+    from .syntax import Syntax
     from .tables import Tables
 
     options = ("data", "source_lang", "target_lang", "user_dir", "bpe_model")
@@ -114,6 +120,7 @@ def run(args: argparse.Namespace) -> None:
             _warn_of_unknown_words(texts)
             if shown:
                 _check_size(texts)
+            syntax = Syntax()
             tables = Tables({side: words.counts() for side, words in reader.vocabularies.items()})
             if args.arrays is not None:
                 file = zipfile.ZipFile(new(args.arrays), "w", zipfile.ZIP_DEFLATED)
@@ -126,14 +133,18 @@ def run(args: argparse.Namespace) -> None:
                     add_arrays(arrays, k, sentence)
                 if args.tables is not None:
                     tables.add(sentence, tags[k] if tags else None)
+                    if trees:
+                        syntax.add(sentence, trees[k].heads, tags[k])
             models.append(Model(name, reader.architecture, reader.cell_names, kept))
         if args.picture is not None:
             where = {"side": args.side, "layer": args.layer, "unit": args.unit}
-            draw(new(args.picture), models[0], **where, join=args.join_subwords)
+            draw(new(args.picture), models, **where, join=args.join_subwords)
         if args.page is not None:
             write_page(new(args.page), models)
         if args.tables is not None:  # last: if anything fails, nothing is written
             tables.write(args.tables)
+            if trees:
+                syntax.write(args.tables / "syntax.tsv")
     for result in results:
         print(f"wrote {result}")
 
@@ -148,8 +159,8 @@ def _results(args: argparse.Namespace) -> list[Path]:
     results = {f"--{name}": path for name, path in options.items() if path is not None}
     if not results:
         raise ValueError("nothing to write: give --picture, --page, --arrays or --tables")
-    if len(args.checkpoints) > 1 and [*results] != ["--page"]:
-        raise ValueError("give one checkpoint, or several and only --page, to compare them")
+    if len(args.checkpoints) > 1 and not {*results} <= {"--page", "--picture"}:
+        raise ValueError("several checkpoints: give --page and --picture only, to compare them")
     for option, path in results.items():
         empty = path.is_dir() and not any(path.iterdir())
         if os.path.lexists(path) and not empty and not args.overwrite:  # or a link to nowhere
@@ -157,12 +168,27 @@ def _results(args: argparse.Namespace) -> list[Path]:
     return list(results.values())
 
 
-def _given_lines(args: argparse.Namespace) -> list[tuple[str, str | None]]:
+def _trees(args: argparse.Namespace) -> list[TreebankSentence]:
+    """The sentences of --treebank."""
+    if args.treebank is None:
+        return []
+    if args.sentence or args.input or args.tags:
+        raise ValueError("--treebank has sentences and tags: omit --sentence, --input and --tags")
+    import fairseq  # noqa: F401  # before the plugin
+
+    from ..plugin.data.treebank import read_treebank
+
+    return [*read_treebank(args.treebank, with_trees=True)]
+
+
+def _given_lines(
+    args: argparse.Namespace, trees: Sequence[TreebankSentence]
+) -> list[tuple[str, str | None]]:
     """All sentences that were given, with their translations."""
-    sentences = [*args.sentence, *_lines_of(args.input)]
+    sentences = [*args.sentence, *_lines_of(args.input), *(" ".join(one.words) for one in trees)]
     targets = [*args.target_sentence, *_lines_of(args.target)]
     if not sentences:
-        raise ValueError("no sentences: give --sentence TEXT or --input FILE")
+        raise ValueError("no sentences: give --sentence TEXT, --input FILE or --treebank FILE")
     if targets and len(targets) != len(sentences):
         raise ValueError(f"{len(targets)} translations for {len(sentences)} sentences")
     return list(zip(sentences, targets or [None] * len(sentences), strict=True))

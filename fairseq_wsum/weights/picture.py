@@ -60,32 +60,45 @@ class Square:
             cut off, and with U+FFFD in place of control characters.
         weights: row j, column t, n x n; NaN below the diagonal of a layer with one direction.
         backward: the diagonal of the backward direction, n; None in a layer with one direction.
+        model: the name of the model, if there are several.
     """
 
     words: tuple[str, ...]
     weights: Tensor
     backward: Tensor | None
+    model: str = ""
+
+    def largest(self) -> float:
+        """The largest weight, or 1 if all are zero."""
+        parts = [part for part in (self.weights, self.backward) if part is not None]
+        return max(float(part.nan_to_num().max()) for part in parts) or 1.0
+
+    def divided(self, number: float, model: str) -> Square:
+        """The same with all weights divided by a number, and the name of its model."""
+        backward = None if self.backward is None else self.backward / number
+        return Square(self.words, self.weights / number, backward, model)
 
 
 def draw(
     path: Path,
-    model: Model,
+    models: Sequence[Model],
     *,
     side: str | None = None,
     layer: int | None = None,
     unit: int | None = None,
     join: bool = False,
 ) -> None:
-    """Draw the weights of one layer on every sentence of a model.
+    """Draw the weights of one layer on every sentence of some models.
 
     Above the diagonal is the forward direction, below it the backward one. On the diagonal each of
-    them has a triangle. All sentences have the same scale. A PDF file has a page for each sentence,
+    them has a triangle. All sentences have the same scale; with several models it is that of shares
+    of the largest norm of each model. A PDF file has a page for each sentence,
     as large as the sentence needs; a PNG or SVG file has all sentences, in rows. Equal models give
     identical files. The fonts are those of matplotlib's settings.
 
     Args:
         path: a .png, .svg or .pdf file.
-        model: a model with its sentences.
+        models: the models with their sentences.
         side: `encoder` or `decoder`; by default the encoder, if it computes a weighted sum.
         layer: the number of the layer, from 1; by default the first.
         unit: the index of a hidden unit, from 0, to draw |w^t_j| of this unit. By default, the L2
@@ -101,10 +114,18 @@ def draw(
     from matplotlib.backends.backend_pdf import PdfPages
 
     kind = path.suffix.lower()
-    views = [find_view(sentence, side, layer) for sentence in model.sentences]
-    squares = [square(view, unit, join) for view in views]
-    title = _title(model, views[0], unit)
+    squares, title = [], []
+    for model in models:
+        views = [find_view(sentence, side, layer) for sentence in model.sentences]
+        own = [square(view, unit, join) for view in views]
+        lines = _title(model, views[0], unit)
+        if len(models) > 1:
+            own = [one.divided(max(map(Square.largest, own)), model.name) for one in own]
+            lines = [": ".join((lines[0], ", ".join(lines[1:])))]
+        squares += own
+        title += lines
     label = "norm of the weights" if unit is None else "absolute value of the weight"
+    label += ", as a share of the model's largest" if len(models) > 1 else ""
     with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
         if kind == ".svg":
             warnings.filterwarnings("ignore", "Glyph .* missing from")  # its viewer has them
@@ -177,9 +198,8 @@ def figures(
         label: the description of the colour bar.
         each: whether each sentence has its own figure.
     """
-    parts = [part for one in squares for part in (one.weights, one.backward) if part is not None]
-    largest = max(float(part.nan_to_num().max()) for part in parts) or 1.0
-    numbers = [str(k + 1) if len(squares) > 1 else "" for k in range(len(squares))]
+    largest = max(map(Square.largest, squares))
+    numbers = [one.model or str(k) * (len(squares) > 1) for k, one in enumerate(squares, start=1)]
     boxes = [_Box(one, number) for one, number in zip(squares, numbers, strict=True)]
     for page in [[box] for box in boxes] if each else [boxes]:
         yield _page(page, title, label, largest)

@@ -1,0 +1,189 @@
+"""`Syntax`: what the memory keeps of heads, dependents, function and content words of a treebank.
+
+In the paper's picture of a parser, function words stay in memory, and a head stays to the end of
+its constituent (Levy et al., ACL 2018, figure 1). Here both are measured over a corpus.
+
+Words are numbered from 0 in the order in which a direction reads them. W[t, j] is the norm of the
+weight of word j after word t, n x n.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+from ..files import whole_at_end
+from .sentences import BOUNDARIES, Sentence, Text, join_norms
+from .trace import Trace
+from .weighted_sum import norms
+
+Array = NDArray[numpy.floating]
+
+FUNCTION = {"ADP", "AUX", "CCONJ", "DET", "PART", "PRON", "SCONJ"}  # closed classes of UD
+CONTENT = {"ADJ", "ADV", "INTJ", "NOUN", "NUM", "PROPN", "VERB"}
+LATER = (1, 2, 4, 8)  # numbers of words after which the remaining norm is measured
+FARTHEST = 20  # words between a head and the end of its constituent
+SAMPLES = 1000  # of the bootstrap
+SMALL = 1e-6  # a norm of which no share is taken
+KEPT = tuple(f"kept_{k}" for k in LATER)
+# at one step each: the share of its norm that a word keeps, by the distance that it has reached
+END, INSIDE, NO_HEAD, NO_HEAD_AT_END = "end", "inside", "no head", "no head, at an end"
+HEADER = ["side", "layer", "direction", "measure", "words", "mean", "low", "high", "number"]
+
+
+class Syntax:
+    """A table over the sentences of a treebank, for each layer and direction."""
+
+    def __init__(self) -> None:
+        # by place and by measure and group: for each sentence a sum and a number by distance
+        self._sums: dict[tuple[str, int, str], _Sums] = defaultdict(_Sums)
+
+    def add(self, sentence: Sentence, heads: Sequence[int], tags: Sequence[str]) -> None:
+        """Add a sentence with its tree.
+
+        Args:
+            sentence: its traces; its words must be those of the tree.
+            heads: the head of each word, from 1; 0 for the root.
+            tags: the UPOS of each word.
+
+        Raises:
+            ValueError: the model has other words.
+        """
+        words = sentence.given.without_boundaries()
+        if len(words) != len(heads):
+            raise ValueError(
+                f"--treebank: the model reads {len(words)} words where a sentence has "
+                f"{len(heads)}: {' '.join(words)}"
+            )
+        for view in sentence.views:
+            for trace in view.directions:
+                sums = self._sums[view.side, view.layer, trace.direction]
+                order = slice(None, None, -1 if trace.reverse else 1)
+                weights = _of_words(trace, view.text)[order, order]
+                sums.add(weights, *_read_in_order(heads, tags, trace.reverse))
+
+    def write(self, path: Path) -> None:
+        """Write the table, text with tabs between the columns.
+
+        Each row has the mean of a measure over some words, the 95 % interval of a bootstrap over
+        sentences, and the number of occurrences.
+
+        - `kept_4`: the norm of a word's weight four words later, as a share of that at the word.
+          The words: `function` and `content` by UPOS; `heads`, which have dependents, and
+          `no heads`; and by what is still to be read: `its head`, `a dependent`, or `neither`.
+        - `leaving`: the norm after the next word, as a share of that before. `end`: of a head whose
+          constituent has ended, with a word after it. The others have the distances of `end` from
+          the word, in equal shares: `inside`, of the same heads before that end; `no head`, of
+          words without dependents; and `no head, at an end`, of these where the constituent of any
+          head ends.
+        - `leaving_less`: how much less is left of a head at the end of its constituent.
+        """
+        with whole_at_end(path) as partial, partial.open("w", encoding="utf-8") as file:
+            file.write("\t".join(HEADER) + "\n")
+            for place, sums in self._sums.items():
+                for measure, group, values, number in sums.rows():
+                    numbers = (f"{value:.4g}" for value in values)
+                    row = (*map(str, place), measure, group, *numbers, str(number))
+                    file.write("\t".join(row) + "\n")
+
+
+def _of_words(trace: Trace, text: Text) -> Array:
+    """The norms of the weights, t x j, of the words of a sentence without its boundaries."""
+    joined = join_norms(norms(trace)[..., 0], text, trace.reverse).double().numpy()
+    words = [k for k, word in enumerate(text.words) if word not in BOUNDARIES]
+    found: Array = joined[numpy.ix_(words, words)]
+    return found
+
+
+def _read_in_order(
+    heads: Sequence[int], tags: Sequence[str], reverse: bool
+) -> tuple[list[int], list[str]]:
+    """The head of each word, -1 for the root, and its tag, in the order of a direction."""
+    if not reverse:
+        return [head - 1 for head in heads], list(tags)
+    last = len(heads)
+    return [last - head if head else -1 for head in heads[::-1]], list(tags[::-1])
+
+
+def ends(heads: Sequence[int]) -> list[int]:
+    """The last word of the constituent of each word: of itself and all below it in the tree."""
+    found = [*range(len(heads))]
+    for word in range(len(heads)):
+        above = heads[word]
+        while above >= 0:
+            found[above] = max(found[above], word)
+            above = heads[above]
+    return found
+
+
+class _Sums:
+    """The sums of one direction of one layer."""
+
+    def __init__(self) -> None:
+        self.sentences: list[dict[tuple[str, str], Array]] = []
+
+    def add(self, weights: Array, heads: Sequence[int], tags: Sequence[str]) -> None:
+        """Add a sentence: W, and what `_read_in_order` returns."""
+        sums: dict[tuple[str, str], Array] = defaultdict(lambda: numpy.zeros((2, FARTHEST + 1)))
+
+        def count(measure: str, group: str, distance: int, j: int, before: int, after: int) -> None:
+            if after < len(weights) and weights[before, j] > SMALL:
+                share = weights[after, j] / weights[before, j]
+                sums[measure, group][:, distance] += share, 1
+
+        has_dependents, last = {*heads}, ends(heads)
+        closing = {end for j, end in enumerate(last) if end > j}
+        for j, (head, tag, end) in enumerate(zip(heads, tags, last, strict=True)):
+            groups = ["heads" if j in has_dependents else "no heads"]
+            groups += ["function"] * (tag in FUNCTION) + ["content"] * (tag in CONTENT)
+            to_come = ["its head"] * (head > j) + ["a dependent"] * (j in heads[j + 1 :])
+            for k, measure in zip(LATER, KEPT, strict=True):
+                for group in groups + (to_come or ["neither"]):
+                    count(measure, group, 0, j, j, j + k)
+            for t in range(j + 1, min(j + FARTHEST, len(heads) - 1) + 1):
+                if j not in has_dependents:
+                    count("leaving", NO_HEAD, t - j, j, t, t + 1)
+                    if t in closing:
+                        count("leaving", NO_HEAD_AT_END, t - j, j, t, t + 1)
+                elif t <= end:
+                    count("leaving", END if t == end else INSIDE, t - j, j, t, t + 1)
+        self.sentences.append(sums)
+
+    def rows(self) -> Iterator[tuple[str, str, list[float], int]]:
+        """Measure, group, mean with its interval, and number, of each row."""
+        names = sorted({name for sums in self.sentences for name in sums})
+        size, empty = len(self.sentences), numpy.zeros((2, FARTHEST + 1))
+        rng = numpy.random.default_rng(1)
+        drawn = rng.multinomial(size, numpy.full(size, 1 / size), SAMPLES)
+        drawn = numpy.vstack([numpy.ones(size, int), drawn])  # first all sentences, once each
+        sampled: dict[tuple[str, str], Any] = {}
+        for name in names:
+            every = numpy.stack([sums.get(name, empty) for sums in self.sentences])
+            sampled[name] = numpy.einsum("rs,skd->krd", drawn, every)  # sums and numbers
+        leaving = {
+            group: both for (measure, group), both in sampled.items() if measure == "leaving"
+        }
+        means: dict[tuple[str, str], Array] = {}
+        for (measure, group), (total, number) in sampled.items():
+            if measure != "leaving":
+                means[measure, group] = total.sum(1) / numpy.maximum(number.sum(1), 1)
+            elif END in leaving:
+                # weights by distance; a distance that a group does not have counts for neither
+                own = leaving[END][1] * (number > 0)
+                share = own / numpy.maximum(own.sum(1, keepdims=True), 1)
+                of_group = (share * total / numpy.maximum(number, 1)).sum(1)
+                total_end, number_end = leaving[END]
+                of_end = (share * total_end / numpy.maximum(number_end, 1)).sum(1)
+                means[measure, group] = of_group
+                if group != END:
+                    means["leaving_less", f"than {group}"] = of_group - of_end
+        for (measure, group), values in means.items():
+            key = (measure.removesuffix("_less"), group.removeprefix("than "))
+            low, high = numpy.quantile(values[1:], [0.025, 0.975])
+            numbers = [float(values[0]), float(low), float(high)]
+            yield measure, group, numbers, int(sampled[key][1][0].sum())
