@@ -15,23 +15,14 @@ from pathlib import Path
 from .corpora import check_line, read_lines
 from .files import UserError
 
-NEUTRAL = 2
 NEGATORS = {"not", "n't", "cannot", "no", "never", "nothing", "none", "nobody", "nowhere"}
 NEGATORS |= {"neither", "nor", "without", "hardly", "barely", "scarcely", "rarely", "seldom"}
-BRACKETS = {"-lrb-": "(", "-rrb-": ")", "-lsb-": "[", "-rsb-": "]", "-lcb-": "{", "-rcb-": "}"}
-QUOTES = {"``": '"', "''": '"', "`": "'"}
-PARTS = re.compile(r"[()]|[^()]+")
+ESCAPES = {"``": '"', "''": '"', "`": "'", "-lrb-": "(", "-rrb-": ")", "-lsb-": "[", "-rsb-": "]"}
 
 
 @dataclass(frozen=True)
 class Tree:
-    """A phrase.
-
-    Attributes:
-        label: its sentiment, 0 to 4.
-        words: its words, in the form of `plain`.
-        children: its parts; none for a single word.
-    """
+    """A phrase: its label from 0 to 4, its words in the form of `plain`, and its parts."""
 
     label: int
     words: tuple[str, ...]
@@ -47,7 +38,7 @@ class Tree:
     @property
     def side(self) -> int:
         """-1 for a negative phrase, 0 for a neutral and 1 for a positive one."""
-        return (self.label > NEUTRAL) - (self.label < NEUTRAL)
+        return (self.label > 2) - (self.label < 2)
 
 
 @dataclass(frozen=True)
@@ -55,20 +46,15 @@ class Negation:
     """A negator and the phrase to which it belongs.
 
     Attributes:
-        negator: the index of the negator in the sentence.
-        end: the index after the phrase, which begins after the negator.
-        phrase, whole: the phrase without and with the negator.
-        turns: whether the two lie on different sides of neutral.
+        negator, end: the indices of the negator, and of the end of the phrase that follows it.
+        side: of the phrase alone.
+        turns: whether the phrase with its negator is on the other side of neutral.
     """
 
     negator: int
     end: int
-    phrase: Tree
-    whole: Tree
-
-    @property
-    def turns(self) -> bool:
-        return self.phrase.side * self.whole.side < 0
+    side: int
+    turns: bool
 
 
 def negations(tree: Tree) -> list[Negation]:
@@ -78,9 +64,9 @@ def negations(tree: Tree) -> list[Negation]:
         whole, start = waiting.pop()
         if len(whole.children) == 2:
             left, right = whole.children
-            size = len(left.words)
-            if size <= 2 and left.words[-1] in NEGATORS:
-                found.append(Negation(start + size - 1, start + len(whole.words), right, whole))
+            n, end = start + len(left.words) - 1, start + len(whole.words)
+            if len(left.words) <= 2 and left.words[-1] in NEGATORS:
+                found.append(Negation(n, end, right.side, right.side * whole.side < 0))
         for child in whole.children:
             waiting.append((child, start))
             start += len(child.words)
@@ -98,8 +84,8 @@ def plain(word: str) -> str:
     `-LRB-` becomes a bracket, `\/` a slash, two backquotes or apostrophes a quotation mark, and a
     space within a word, as in "2 1/2", a hyphen.
     """
-    word = re.sub(r"\s+", "-", word.strip().lower().replace("\\/", "/").replace("\\*", "*"))
-    return QUOTES.get(word) or BRACKETS.get(word) or word
+    word = re.sub(r"\s+", "-", re.sub(r"\\([/*])", r"\1", word.strip().lower()))
+    return ESCAPES.get(word, word)
 
 
 def read_trees(path: Path) -> list[Tree]:
@@ -119,7 +105,7 @@ def read_trees(path: Path) -> list[Tree]:
                 ) from None
             check_line(path, number, trees[-1].words)
     if not trees:
-        raise UserError(f"{path} has no trees; give one a line, such as (1 (2 not) (3 good))")
+        raise UserError(f"{path} is empty; give a tree on each line, such as (1 (2 not) (3 good))")
     return trees
 
 
@@ -130,24 +116,22 @@ def parse(text: str) -> Tree:
         ValueError: it is none; the message says why.
     """
     top: list[Tree] = []
-    open_: list[tuple[int, list[Tree], list[str]]] = []  # label, children and word of each phrase
-    parts = iter(PARTS.findall(text))
+    pending: list[tuple[int, str, list[Tree]]] = []  # label, word and children of each phrase
+    parts = iter(re.findall(r"[()]|[^()]+", text))
     for part in parts:
         if part == "(":
-            label, _, rest = next(parts, "").partition(" ")
+            label, _, word = next(parts, "").partition(" ")
             if label not in ("0", "1", "2", "3", "4"):
-                raise ValueError(f"a label is {label!r}, not one of 0 to 4")
-            open_.append((int(label), [], [rest] if rest.strip() else []))
-        elif part == ")":
-            if not open_:
-                raise ValueError("a bracket closes that none opens")
-            number, children, words = open_.pop()
-            if bool(children) == bool(words):
-                raise ValueError("a phrase has not either a word or further phrases")
-            leaves = tuple(map(plain, words)) or tuple(w for one in children for w in one.words)
-            (open_[-1][1] if open_ else top).append(Tree(number, leaves, tuple(children)))
-        elif part.strip():
-            raise ValueError(f"{part.strip()!r} has no label")
-    if open_ or len(top) != 1:
-        raise ValueError("brackets are not balanced" if open_ else f"it has {len(top)} trees")
+                raise ValueError(f"a label is {label!r}, not 0 to 4")
+            pending.append((int(label), word.strip(" "), []))
+        elif part == ")" and pending:
+            number, word, children = pending.pop()
+            if bool(children) == bool(word):
+                raise ValueError("a phrase needs a word or further phrases, and not both")
+            words = tuple(w for one in children for w in one.words) or (plain(word),)
+            (pending[-1][2] if pending else top).append(Tree(number, words, tuple(children)))
+        elif part.strip(" "):
+            raise ValueError("brackets are not balanced" if part == ")" else f"{part!r} is alone")
+    if pending or len(top) != 1:
+        raise ValueError("brackets are not balanced" if pending else f"there are {len(top)} trees")
     return top[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
         "threshold": args.threshold,
         "vectors": args.vectors and file_sha256(args.vectors),
     }
-    own = None if corpus is not None else lambda: _sums(own_files(args.data))
+    own = None if corpus is not None else lambda: sums(own_files(args.data, "conllu"))
     if is_done(args.out, settings, own):
         return
     import_fairseq()
@@ -32,7 +33,7 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
 
     with new_folder(args.out) as partial:
         if corpus is None:
-            paths = own_files(args.data)
+            paths = own_files(args.data, "conllu")
         else:
             names = corpus.splits.items()
             paths = {split: corpus.find(one, args.data, args.cache) for split, (one,) in names}
@@ -40,10 +41,10 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
             column: Counter() for column in ("words", "others", *COLUMNS)
         }
         numbers: dict[str, Counter[str]] = {what: Counter() for what in ("sentences", "words")}
-        sums = _sums(paths)
+        digests = sums(paths)
         for split, path in paths.items():
             if corpus is not None:
-                corpus.check(corpus.splits[split][0], sums[split], path, args.data)
+                corpus.check(corpus.splits[split][0], digests[split], path, args.data)
             (partial / f"{split}.conllu").write_text(read_text(path).decode(), "utf-8")
             for sentence in read_treebank(path, with_trees=True):
                 found = [word.lower() for word in sentence.words]
@@ -64,30 +65,29 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
             dictionary.save(str(partial / f"{column}.txt"))
             sizes[column] = len(dictionary)
         shown = {what: dict(found) for what, found in numbers.items()}
-        record = {**settings, **shown, "dictionaries": sizes, "sha256": sums}
+        record = {**settings, **shown, "dictionaries": sizes, "sha256": digests}
         package = versions("ve-fairseq", "fairseq-fixed", "fairseq", "conllu")
         write_record(partial, {**record, "versions": package})
     print(f"{args.out}: words: {listed(numbers['words'])}; dictionary: {sizes['dict']:,}")
 
 
-def own_files(data: Path) -> dict[str, Path]:
-    """The files of one's own treebank, such as en_ewt-ud-train.conllu, or the .gz of each."""
+def own_files(data: Path, *endings: str) -> dict[str, Path]:
+    """The files of one's own, such as en_ewt-ud-train.conllu, or the .gz of each, by split."""
     found = {}
     for split, ends in NAMES.items():
+        names = [f"*{end}.{ending}" for end in ends for ending in endings]
         matching = [
-            path
-            for end in ends
-            for ending in ("conllu", "conllu.gz")
-            for path in sorted(data.glob(f"*{end}.{ending}"))
+            path for name in names for gz in ("", ".gz") for path in sorted(data.glob(name + gz))
         ]
         if len(matching) != 1:
-            names = " or ".join(f"*{end}.conllu" for end in ends)
-            raise UserError(f"--data {data} has {len(matching)} files {names} (or .gz); keep one")
+            raise UserError(
+                f"--data {data} has {len(matching)} files {' or '.join(names)} (or .gz); keep one"
+            )
         found[split] = matching[0]
     return found
 
 
-def _sums(paths: dict[str, Path]) -> dict[str, str]:
+def sums(paths: Mapping[str, Path]) -> dict[str, str]:
     """The SHA-256 of the text of each file."""
     return {split: sha256(read_text(path)) for split, path in paths.items()}
 
