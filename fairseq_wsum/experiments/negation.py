@@ -26,7 +26,7 @@ negator. The numbers are those of the first layer's forward direction: means ove
 95 %% bootstrap intervals."""
 EPILOG = """\
 example:
-  fairseq-wsum negation runs/sst/2/lstm/epochs-3-seed-1/checkpoint_best.pt \\
+  fairseq-wsum negation runs/sst/2/lstm/epochs-2-seed-1/checkpoint_best.pt \\
       --trees runs/sst/data-2/trees/valid.txt runs/sst/data-2/trees/test.txt"""
 FUNCTION_WORDS = """
 a about after all also although an and any are as at be because been before being between both but
