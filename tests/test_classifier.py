@@ -11,7 +11,6 @@ from fairseq.data import Dictionary
 
 from fairseq_wsum import WsumLSTM
 from fairseq_wsum.plugin.models.wsum_classifier import WsumClassifier, WsumClassifierConfig
-from fairseq_wsum.plugin.modules.dropout import Dropout, LockedDropout
 
 WORDS = Dictionary()
 for word in "abcdefgh":
@@ -113,30 +112,6 @@ def test_padding_and_the_order_of_a_batch_change_nothing(options) -> None:
         for left in (False, True):
             found = logits(model, batch([SENTENCES[k] for k in order], left))
             torch.testing.assert_close(found, expected[list(order)], rtol=1e-10, atol=1e-12)
-
-
-def test_gradients_reach_every_parameter() -> None:
-    for pooling in POOLINGS:
-        model = make(pooling=pooling, dropout=0.5).train()
-        model(src_tokens=batch(SENTENCES), classification_head_name="head")[0].sum().backward()
-        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-
-
-def test_dropout_is_of_the_kind_that_was_chosen() -> None:
-    assert type(make(locked_dropout=True).encoder.dropout) is LockedDropout
-    assert type(make().encoder.dropout) is Dropout
-    torch.manual_seed(1)
-    tokens = torch.full((1, 50), 4)
-    for locked in (False, True):
-        encoder = make(
-            locked_dropout=locked, encoder_layers=0, encoder_embed_dim=40
-        ).encoder.train()
-        seen = []
-        encoder._pool = lambda x, mask, seen=seen: seen.append(x) or x[0]
-        encoder(tokens)
-        zero = seen[0].eq(0).squeeze(1)
-        assert 0.2 < zero.double().mean() < 0.8
-        assert bool((zero == zero[0]).all()) == locked
 
 
 @pytest.mark.parametrize(

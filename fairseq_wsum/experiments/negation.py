@@ -94,7 +94,7 @@ def main(given: Sequence[str]) -> None:
     sizes = [f"{group}, n = {len(values['forget', group])}" for group in groups]
     rows = [[AT_WORD[name], *(shown(values[name, group]) for group in groups)] for name in AT_WORD]
     print(tabulate(rows, ["at the word", *sizes], "pipe", disable_numparse=True), end="\n\n")
-    rows = [[AFTER[name], shown(found := values[name, ""]), str(len(found))] for name in AFTER]
+    rows = [[AFTER[name], shown(values[name, ""]), str(len(values[name, ""]))] for name in AFTER]
     print(tabulate(rows, ["with and without the negator", "mean", "n"], "pipe"))
 
 
