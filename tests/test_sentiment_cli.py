@@ -115,8 +115,9 @@ def test_negation_is_that_of_plain_loops(checkpoint) -> None:
             ("memory", ""): norm(c3 - other[2][2]) / norm(other[2][2]),
         }
         tree = parse("(1 (2 Film) (1 (1 (2 is) (1 not)) (3 good)))")
-        rows = list(negation._sentence(reader, words, negations(tree)))
-    found = {(name, group): value for name, group, value in rows if group != negation.FUNCTION}
+        rows = list(negation._sentence(reader, tree, negations(tree)))
+    found = {(name, group): value for name, group, value in rows}
+    assert found["forget", negation.SENTIMENT] == pytest.approx(float(f3.mean()), rel=1e-4)
     for key, value in expected.items():
         assert found[key] == pytest.approx(float(value), rel=1e-4), key
     assert found["turned 1", ""] == 1.0 and found["odds 1", ""] < 0

@@ -13,7 +13,7 @@ import torch
 from ..weights.trace import Trace
 from ..weights.weighted_sum import norms
 from .files import UserError, run_module, script_parser
-from .sentiment_trees import Negation, negations, read_trees
+from .sentiment_trees import Negation, Tree, negations, read_trees
 
 if TYPE_CHECKING:  # it imports fairseq, which takes seconds
     from ..weights.models import Reader
@@ -37,7 +37,8 @@ then there these they this those though through to too under until up us very wa
 where which while who whom whose why will with would yet you your
 """
 SAMPLES = 2000  # of the bootstrap
-TURNS, OTHERS, FUNCTION, DIFFERENCE = "turns the sign", "turns none", "function words", "difference"
+TURNS, OTHERS, FUNCTION = "turns the sign", "turns none", "function words"
+DIFFERENCE, SENTIMENT = "turns - function words", "words with a sentiment"
 AT_WORD = {
     "forget": "forget gate, mean over units",
     "input": "input gate, mean over units",
@@ -82,7 +83,7 @@ def main(given: Sequence[str]) -> None:
     for tree in trees:
         if found := [one for one in negations(tree) if one.negator > 0]:
             own: Values = defaultdict(list)
-            for name, group, value in _sentence(reader, tree.words, found):
+            for name, group, value in _sentence(reader, tree, found):
                 own[name, group].append(value)
             means = {key: sum(several) / len(several) for key, several in own.items()}
             for name in AT_WORD:
@@ -90,7 +91,7 @@ def main(given: Sequence[str]) -> None:
                     means[name, DIFFERENCE] = means[name, TURNS] - means[name, FUNCTION]
             for key, mean in means.items():
                 values[key].append(mean)
-    groups = (TURNS, OTHERS, FUNCTION, DIFFERENCE)
+    groups = (TURNS, OTHERS, FUNCTION, DIFFERENCE, SENTIMENT)
     sizes = [f"{group}, n = {len(values['forget', group])}" for group in groups]
     rows = [[AT_WORD[name], *(shown(values[name, group]) for group in groups)] for name in AT_WORD]
     print(tabulate(rows, ["at the word", *sizes], "pipe", disable_numparse=True), end="\n\n")
@@ -111,9 +112,10 @@ def shown(values: Sequence[float]) -> str:
 
 
 def _sentence(
-    reader: Reader, words: Sequence[str], found: Sequence[Negation]
+    reader: Reader, tree: Tree, found: Sequence[Negation]
 ) -> Iterator[tuple[str, str, float]]:
     """What happens in a sentence: measure, group and value."""
+    words, leaves = tree.words, [one for one in tree.phrases() if not one.children]
     trace = _trace(reader, words)
     counts = reader.vocabularies["encoder"].counts() or {}
     groups = {one.negator: TURNS if one.turns else OTHERS for one in found}
@@ -122,6 +124,8 @@ def _sentence(
         near = any(number / 2 <= counts.get(word, 0) <= 2 * number for number in often)
         if near and k > 0 and word in FUNCTION_WORDS.split():
             groups[k] = FUNCTION
+        elif k > 0 and leaves[k].side:
+            groups.setdefault(k, SENTIMENT)
     f, i, c = (x[:, 0] for x in (trace.forget_gates, trace.input_gates, trace.cells))
     weights = norms(trace)[:, :, 0]
     for k, group in groups.items():
