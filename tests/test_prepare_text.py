@@ -200,7 +200,7 @@ def test_the_scripts_of_the_corpora_take_these_only(name, tmp_path):
         (tmp_path / file).write_bytes(made_up(9, 1))
     data = tmp_path / file if name == "gbw" else tmp_path
     message = fails(f"prepare_{name}.sh", "--data", data, "--out", tmp_path / "out")
-    assert "its SHA-256 differs; get the file again, or prepare text of your own" in message
+    assert "its SHA-256 differs; get the file again, or prepare it as data of your own" in message
     assert not (tmp_path / "out").exists()
 
 

@@ -96,7 +96,7 @@ def test_mistakes_in_trees(text, problem, tmp_path) -> None:
         ("1\tgood\n0 bad\n", "train.tsv, line 2: give a label from 0 to 1"),
         ("1\t \n", "train.tsv, line 1: give a label"),
         ("", "train.tsv is empty"),
-        (None, "has 0 files *train.txt or *train.tsv (or .gz); keep one"),
+        (None, "has 0 files train.txt or train.tsv (or .gz); it must have one"),
     ],
 )
 def test_mistakes_in_sentences(text, problem, tmp_path) -> None:

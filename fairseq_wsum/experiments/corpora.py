@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import codecs
 import gzip
 import hashlib
@@ -80,8 +81,8 @@ class Corpus:
         if digest != self.sha256.get(name):
             cure = "get the file again" if data else f"remove {path} and run this again"
             raise UserError(
-                f"{path} is not the published {name}: its SHA-256 differs; {cure}, or prepare text "
-                "of your own with prepare_translation.sh or prepare_text.sh"
+                f"{path} is not the published {name}: its SHA-256 differs; {cure}, or prepare it "
+                "as data of your own (see `fairseq-wsum prepare`)"
             )
 
 
@@ -173,6 +174,18 @@ EWT = Corpus(
     },
 )
 
+SQUAD = Corpus(
+    name="squad",
+    url="https://rajpurkar.github.io/SQuAD-explorer/dataset",
+    sha256={
+        "train-v1.1.json": "3527663986b8295af4f7fcdff1ba1ff3f72d07d61a20f487cb238a6ef92fd955",
+        "dev-v1.1.json": "95aa6a52d5d6a735563366753ca50492a658031da74f301ac5238b03966972c9",
+    },
+    published={},
+    # the test set was never published
+    splits={"train": ["train-v1.1.json"], "test": ["dev-v1.1.json"]},
+)
+
 SST = Corpus(
     name="sst",
     url=f"https://nlp.stanford.edu/sentiment/{SST_ARCHIVE}",
@@ -196,6 +209,43 @@ def needed(name: str, data: Path, cure: str) -> Path:
     if path is None:
         raise UserError(f"--data {data} has neither {name} nor {name}.gz; {cure}")
     return path
+
+
+def find_files(
+    corpus: Corpus | None,
+    args: argparse.Namespace,
+    names: Mapping[str, Sequence[str]],
+    optional: Sequence[str] = (),
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """The file of each split, and the SHA-256 of its text, where each split has one file.
+
+    Args:
+        corpus: a published corpus, whose files are checked; None for one's own files.
+        args: the options `data` and `cache`.
+        names: patterns of the names of one's own files, such as `*train.conllu`; a file may end in
+            .gz, too.
+        optional: the splits that need not have a file.
+    """
+    paths = {}
+    if corpus is not None:
+        for split, (name,) in corpus.splits.items():
+            paths[split] = corpus.find(name, args.data, args.cache)
+        names = {}
+    for split, patterns in names.items():
+        endings = [pattern + ending for pattern in patterns for ending in ("", ".gz")]
+        found = [path for pattern in endings for path in sorted(args.data.glob(pattern))]
+        if len(found) != 1 and (found or split not in optional):
+            wanted = " or ".join(patterns)
+            raise UserError(
+                f"--data {args.data} has {len(found)} files {wanted} (or .gz); it must have one"
+            )
+        if found:
+            paths[split] = found[0]
+    sums = {split: sha256(read_text(path)) for split, path in paths.items()}
+    if corpus is not None:
+        for split, (name,) in corpus.splits.items():
+            corpus.check(name, sums[split], paths[split], args.data)
+    return paths, sums
 
 
 def download(url: str, path: Path, cure: str) -> Path:

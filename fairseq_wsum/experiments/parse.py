@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..files import whole_at_end
 from .files import PACKAGE, UserError, script_parser, user_dir
-from .folder import import_fairseq
+from .model import load_model
 
 if TYPE_CHECKING:
     from ..plugin.data.treebank import Sentence
@@ -107,26 +106,9 @@ class Parser:
         cpu: bool = False,
         user_dir: str = str(PACKAGE),
     ) -> None:
-        import_fairseq()
-        import torch
-        from fairseq import checkpoint_utils, utils
-
-        from .. import plugin  # noqa: F401  registers the task and the model
-
-        if user_dir != str(PACKAGE):
-            utils.import_user_module(Namespace(user_dir=user_dir))
-        overrides: dict[str, Any] = {"encoder_embed_path": None, "lstm_backend": "auto"}
-        overrides |= {} if data is None else {"data": str(data)}
-        try:
-            (model,), _, self.task = checkpoint_utils.load_model_ensemble_and_task(
-                [str(checkpoint)], arg_overrides=overrides
-            )
-        except (OSError, ValueError) as error:
-            raise UserError(f"cannot read the model {checkpoint}: {error}") from error
-        if not hasattr(model, "parse"):
-            raise UserError(f"{checkpoint} is no model of --arch wsum_biaffine_parser")
-        self.device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
-        self.model = model.to(self.device).eval()
+        self.model, self.task = load_model(
+            checkpoint, "wsum_biaffine_parser", data=data, cpu=cpu, user_dir=user_dir
+        )
 
     def parse(self, sentences: Sequence[Sentence]) -> None:
         """Replace the heads and relations of sentences."""
@@ -137,12 +119,13 @@ class Parser:
         if not sentences:
             return
         dataset, symbols = self.task.treebank(sentences), self.task.relation_dictionary
+        device = next(self.model.parameters()).device
         most = max(MAX_TOKENS, int(dataset.sizes.max()))
         for indices in batch_by_size(
             dataset.ordered_indices(), dataset.num_tokens, max_tokens=most
         ):
             batch = dataset.collater([dataset[k] for k in indices])
-            inputs = utils.apply_to_sample(lambda part: part.to(self.device), batch["net_input"])
+            inputs = utils.apply_to_sample(lambda part: part.to(device), batch["net_input"])
             chosen = [sentences[k] for k in batch["id"].tolist()]
             with torch.no_grad():
                 scores = self.model(**inputs)

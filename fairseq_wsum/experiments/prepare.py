@@ -10,14 +10,15 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from ..argument_types import positive
-from . import sentiment, text, translation, treebank
-from .corpora import EWT, FORMS, GBW, GBW_ROOT, LANGUAGES, MULTI30K, PTB, SST, WIKITEXT2
-from .files import folder, run_module, script_parser
+from . import questions, sentiment, text, translation, treebank
+from .corpora import EWT, FORMS, GBW, GBW_ROOT, LANGUAGES, MULTI30K, PTB, SQUAD, SST, WIKITEXT2
+from .files import UserError, folder, run_module, script_parser
 from .folder import read_like
 
-CORPORA = {corpus.name: corpus for corpus in (MULTI30K, PTB, WIKITEXT2, GBW, EWT, SST)}
+CORPORA = {one.name: one for one in (MULTI30K, PTB, WIKITEXT2, GBW, EWT, SQUAD, SST)}
 
 TRANSLATION_FILES = """\
 files in OUT:
@@ -40,6 +41,13 @@ files in OUT:
                                       wsum_dependency_parsing ...`
   dict.txt                            the words of the training set, in lower case
   dict.deprel.txt, dict.upos.txt ...  the values of these columns
+  prepared.json                       the options, counts, checksums and versions"""
+
+QUESTIONS_FILES = """\
+files in OUT:
+  train, valid and test.json          the questions, for `scripts/train.sh OUT --task
+                                      wsum_span_prediction ...`
+  dict.txt                            the words of the training set, in lower case
   prepared.json                       the options, counts, checksums and versions"""
 
 SENTIMENT_FILES = """\
@@ -160,6 +168,30 @@ examples:
 
 {TREEBANK_FILES}""",
     ),
+    "squad": (
+        """\
+Prepare SQuAD 1.1 (Rajpurkar et al., 2016) for fairseq: 87,599 questions for training, of which
+those about one article in twenty are for validation, and 10,570 of the development set, which
+become `test`, because the test set is not public.""",
+        f"""\
+examples:
+  fairseq-wsum prepare squad --out data-bin/squad
+
+{QUESTIONS_FILES}
+
+The files in --data are train-v1.1.json and dev-v1.1.json, or their .gz.""",
+    ),
+    "questions": (
+        """\
+Prepare questions of your own in the format of SQuAD 1.1 for fairseq. The names of their files in
+--data begin with train, with dev or test, and with valid; each may end in .gz. Without the last
+one, some articles of the training set are for validation.""",
+        f"""\
+examples:
+  fairseq-wsum prepare questions --data ~/corpora/mine --valid-articles 2 --out data-bin/mine
+
+{QUESTIONS_FILES}""",
+    ),
     "sst": (
         """\
 Prepare the Stanford Sentiment Treebank for fairseq, in lower case: 8,544 training, 1,101 validation
@@ -210,7 +242,9 @@ def main(given: Sequence[str]) -> None:
     description, epilog = HELP[name]
     if name in CORPORA:
         epilog += f"\n\n{name.upper()}_URL in the environment replaces the address of the files."
-    parser = script_parser(f"prepare_{name}.sh", description, epilog)
+    has_script = name not in ("ewt", "treebank", "squad", "questions", "sst", "sentiment")
+    script = f"prepare_{name}.sh" if has_script else f"fairseq-wsum prepare {name}"
+    parser = script_parser(script, description, epilog)
     parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="folder to create")
     source = parser.add_mutually_exclusive_group(required=name not in CORPORA)
     help = "read the files of the corpus from here"
@@ -222,13 +256,23 @@ def main(given: Sequence[str]) -> None:
         add_translation(parser)
         translation.prepare(CORPORA.get(name), read_translation(parser, words))
         return
-    if name in ("ewt", "treebank"):
-        add_treebank(parser)
-        treebank.prepare(CORPORA.get(name), parser.parse_args(words))
-        return
     if name in ("sst", "sentiment"):
         add_sentiment(parser)
         sentiment.prepare(CORPORA.get(name), parser.parse_args(words))
+        return
+    if not has_script:
+        add_words(parser)
+        module: ModuleType = treebank
+        if name in ("squad", "questions"):
+            module = questions
+            help = "for validation, take N articles of the training set, as far from each other as "
+            help += "possible in its file (default: one in twenty, at least 4)"
+            parser.add_argument("--valid-articles", type=positive, metavar="N", help=help)
+        args = parser.parse_args(words)
+        try:
+            module.prepare(CORPORA.get(name), args)
+        except ValueError as error:  # of a sentence or a question
+            raise UserError(str(error)) from error
         return
     if name in ("gbw", "text"):
         add_text(parser, threshold=3 if name == "gbw" else 1)
@@ -250,8 +294,8 @@ def add_text(parser: argparse.ArgumentParser, threshold: int) -> None:
     add("--shards", type=positive, metavar="N", help=help)
 
 
-def add_treebank(parser: argparse.ArgumentParser) -> None:
-    """The options of a treebank."""
+def add_words(parser: argparse.ArgumentParser) -> None:
+    """The options of the dictionary of a treebank, or of questions."""
     add = parser.add_argument
     help = "the dictionary has the words that occur at least N times in the training set; others "
     help += "become <unk> (default 2)"

@@ -31,11 +31,10 @@ TRAIN = [sys.executable, "-P", "-c", AGAIN]
 # of scripts/prepare_*.sh
 OF_DATA = ["data", "cache", "bpe-size", "character-coverage", "max-words", "nwords"]
 OF_DATA += ["text", "source-lang", "target-lang", "shards", "threshold", "vectors"]
-OWN = {
-    "multi30k": "translation",
-    "ewt": "treebank",
-    "sst": "sentiment",
-}  # what prepares a corpus of one's own
+OF_DATA += ["valid-articles"]
+# what prepares a corpus of one's own
+OWN = {"multi30k": "translation", "ewt": "treebank", "squad": "questions"}
+OWN["sst"] = "sentiment"
 ONCE = "give --finetune-from-model FILE, which starts from FILE once, so that the same command can "
 ONCE += "continue"
 EPILOG = """\
@@ -114,8 +113,7 @@ class Recipe:
         add = parser.add_argument
         help = "a folder with the files of the corpus (default: download them)"
         add("--data", metavar="PATH", help=help)
-        help = "PATH has files of your own (see `fairseq-wsum prepare translation, text, treebank, "
-        help += "sentiment`)"
+        help = "PATH has files of your own (see `fairseq-wsum prepare`)"
         add("--own-corpus", action="store_true", help=help)
         help = f"folder for data and results (default runs/{self.settings['out']})"
         add("--out", type=folder, metavar="DIR", help=help)

@@ -11,12 +11,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .corpora import SST_ARCHIVE, Corpus, check_line, read_lines, read_text, unpack
+from .corpora import SST_ARCHIVE, Corpus, check_line, find_files, read_lines, read_text, unpack
 from .files import UserError, listed, versions
 from .folder import encode, is_done, make_dictionary, new_folder, write_record
 from .sentiment_trees import Tree, read_trees
-from .treebank import own_files, sums
 
+NAMES = {
+    split: [f"{name}.{ending}" for name in names for ending in ("txt", "tsv")]
+    for split, names in (("train", ["train"]), ("valid", ["dev", "valid"]), ("test", ["test"]))
+}
 Example = tuple[int, tuple[str, ...]]  # the class, from 0, and the words
 
 
@@ -25,24 +28,18 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
     name = "sentiment" if corpus is None else corpus.name
     settings: dict[str, Any] = {"corpus": name, "script": f"prepare {name}"}
     settings |= {"labels": args.labels, "phrases": args.phrases}
-    own = None if corpus is not None else lambda: sums(own_files(args.data, "txt", "tsv"))
+    own = None if corpus is not None else lambda: find_files(None, args, NAMES)[1]
     if is_done(args.out, settings, own):
         return
     with new_folder(args.out) as partial:
-        unpacked = partial / "unpacked"
-        if corpus is None:
-            paths = own_files(args.data, "txt", "tsv")
-        else:
-            names = {split: one for split, (one,) in corpus.splits.items()}
-            if args.data is None:
-                unpack(corpus.find(SST_ARCHIVE, None, args.cache), names.values(), unpacked)
-            paths = {k: corpus.find(one, args.data or unpacked, None) for k, one in names.items()}
-        digests = sums(paths)
+        unpacked, where = partial / "unpacked", args
+        if corpus is not None and args.data is None:
+            unpack(corpus.find(SST_ARCHIVE, None, args.cache), corpus.sha256, unpacked)
+            where = argparse.Namespace(data=unpacked, cache=None)
+        paths, sums = find_files(corpus, where, NAMES)
         found: dict[str, list[Example]] = {}
         (partial / "trees").mkdir()
         for split, path in paths.items():
-            if corpus is not None:
-                corpus.check(names[split], digests[split], path, args.data)
             if ".tsv" in path.suffixes:
                 found[split] = read_sentences(path, args.labels)
                 continue
@@ -65,7 +62,7 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
             encode(partial / "input0" / split, (list(words) for _, words in chosen), dictionary)
             encode(partial / "label" / split, ([str(k)] for k, _ in chosen), classes)
         counts = {split: len(chosen) for split, chosen in found.items()}
-        record = {**settings, "examples": counts, "dictionary": len(dictionary), "sha256": digests}
+        record = {**settings, "examples": counts, "dictionary": len(dictionary), "sha256": sums}
         write_record(partial, {**record, "versions": versions("fairseq-fixed", "fairseq")})
     print(f"{args.out}: examples: {listed(counts)}; dictionary: {len(dictionary):,}")
 

@@ -5,23 +5,25 @@ programs must import it explicitly.
 """
 
 from . import compat
-from .criterions import wsum_cross_entropy, wsum_parsing_loss
+from .criterions import wsum_cross_entropy, wsum_parsing_loss, wsum_span_loss
 from .decoding import beam_search
 from .models import (
     wsum_biaffine_parser,
+    wsum_bidaf,
     wsum_classifier,
     wsum_lstm,
     wsum_lstm_lm,
     wsum_transformer,
     wsum_transformer_lm,
 )
-from .tasks import wsum_dependency_parsing, wsum_language_modeling
+from .tasks import wsum_dependency_parsing, wsum_language_modeling, wsum_span_prediction
 
 compat.apply()
 beam_search.apply()
 
 __all__ = [
     "wsum_biaffine_parser",
+    "wsum_bidaf",
     "wsum_classifier",
     "wsum_cross_entropy",
     "wsum_dependency_parsing",
@@ -29,6 +31,8 @@ __all__ = [
     "wsum_lstm",
     "wsum_lstm_lm",
     "wsum_parsing_loss",
+    "wsum_span_loss",
+    "wsum_span_prediction",
     "wsum_transformer",
     "wsum_transformer_lm",
 ]

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("sentences (give at least one)")
     add = group.add_argument
     add("--sentence", action="append", default=[], metavar="TEXT", help="may be repeated")
-    help = "the translation of the sentence, one for each --sentence"
+    help = "the translation of the sentence or the question about it, one for each --sentence"
     add("--target-sentence", action="append", default=[], metavar="TEXT", help=help)
     add("--input", metavar="FILE", help="one sentence per line; - reads standard input")
     add("--target", metavar="FILE", help="the translations of --input, line by line")

@@ -21,7 +21,7 @@ from .sentences import UNKNOWN, Sentence, Text, View, join_words
 from .trace import Trace, trace
 from .vocabulary import Tokens, Vocabulary
 
-Sides = dict[str, Tokens]  # what the encoder and the decoder read, as far as it is given
+Sides = dict[str, Tokens]  # what the encoder and the decoder read, or `question`, as given
 
 
 class Reader:
@@ -97,18 +97,22 @@ class Reader:
         self._generation = cfg.generation
 
     def encode(self, text: str, target: str | None = None) -> Sides:
-        """A sentence, and its translation if it is given, as the model reads them.
+        """A sentence, and its translation or the question about it, as the model reads them.
 
         Raises:
-            ValueError: there is a target, and this is a language model.
+            ValueError: there is a target, and this model has a single text, or no question.
         """
         texts = {"encoder": text, "decoder": target}
         if len(self.vocabularies) == 1:
-            if target is not None:
+            reads_question = getattr(self.task, "reads_question", False)
+            if target is None and reads_question:
+                raise ValueError("give the question about the sentence as --target-sentence")
+            if target is not None and not reads_question:
                 raise ValueError("this model has no --target-sentence and no --target")
             (side,) = self.vocabularies
             if side == "encoder":
-                return {side: self._only_text(text)}
+                only = {side: text} if target is None else {side: text, "question": target}
+                return {name: self._only_text(text) for name, text in only.items()}
             texts = {side: text}
         return {
             side: self.vocabularies[side].encode(text)
@@ -151,7 +155,8 @@ class Reader:
         source, target = sides.get("encoder"), sides.get("decoder")
         if not self.has_decoder:
             assert source is not None
-            calls, _ = self._run(**self._inputs(source))
+            calls, _ = self._run(**self._inputs(source, sides.get("question")))
+            calls = [own[:1] for own in calls]  # a layer that reads the question, too, does so last
             return Sentence(self._views(calls, {"encoder": source.text}), None, source.text, None)
         inputs: list[Tensor] = []
         if source is not None:
@@ -172,13 +177,16 @@ class Reader:
         attention = None if attention is None else attention[0].float().cpu()
         return Sentence(self._views(calls, texts), source.text, target.text, attention)
 
-    def _inputs(self, tokens: Tokens) -> dict[str, Tensor]:
-        """What a model without a decoder reads."""
-        batch = tokens.indices.unsqueeze(0)
+    def _inputs(self, *texts: Tokens | None) -> dict[str, Tensor]:
+        """What a model without a decoder reads: a sentence and, for some models, a question."""
+        given = [text for text in texts if text is not None]
+        batch = given[0].indices.unsqueeze(0)
         inputs = {"src_tokens": batch, "src_lengths": torch.tensor([batch.size(1)])}
         if hasattr(self.task, "sentence"):
-            words = (word.removesuffix(UNKNOWN) for word in tokens.text.without_boundaries())
-            inputs = self.task.sentence(words)
+            words = (
+                [w.removesuffix(UNKNOWN) for w in one.text.without_boundaries()] for one in given
+            )
+            inputs = self.task.sentence(*words)
         return {name: part.to(self.device) for name, part in inputs.items()}
 
     def _translation(self, batch: Tensor, lengths: Tensor) -> Tensor:
@@ -238,9 +246,12 @@ class _Layer(NamedTuple):
 
 def _layers(model: BaseFairseqModel) -> list[_Layer]:
     """The `WsumLSTM`s of a model, with their place in the encoder or the decoder."""
-    found = []
+    found: list[_Layer] = []
     for name, module in model.named_modules():
         if isinstance(module, WsumLSTM):
+            side = name.split(".")[0]
+            side = side if side in ("encoder", "decoder") else "encoder"
             place = re.search(r"\.(\d+)\.", name)  # such as encoder.layers.2.self_attn.wsum
-            found.append(_Layer(name.split(".")[0], int(place[1]) + 1 if place else 1, module))
+            before = sum(one.module.num_layers for one in found if one.side == side)
+            found.append(_Layer(side, 1 + (int(place[1]) if place else before), module))
     return found

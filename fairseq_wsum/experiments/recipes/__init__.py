@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from ..recipe import Recipe
+from .answering import Answering
 from .language_models import AWD, GBW, PTB
 from .parsing import Parsing
 from .sentiment import Sentiment
@@ -25,6 +26,7 @@ KINDS: dict[str, type[Recipe]] = {
     "awd": AWD,
     "gbw": GBW,
     "parser": Parsing,
+    "squad": Answering,
     "sst": Sentiment,
 }
 

@@ -10,8 +10,8 @@ from ..recipe import Recipe
 from ..record import write_figures
 
 
-class Parsing(Recipe):
-    """`parser`: trained for a number of epochs; the best checkpoint is scored."""
+class BestEpoch(Recipe):
+    """A recipe with a number of epochs and a seed, whose best checkpoint is scored."""
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         add = parser.add_argument
@@ -21,13 +21,26 @@ class Parsing(Recipe):
         add("--seed", type=positive, default=1, metavar="N", help="random seed (default 1)")
 
     def choose(self) -> None:
-        import conllu  # noqa: F401  # missing packages are named before the training
-        import ufal.chu_liu_edmonds  # noqa: F401
-
         self.settings["training"] |= {"seed": self.args.seed, "max-epoch": self.args.epochs}
 
     def default_run(self) -> str:
         return f"{self.cell}/epochs-{self.args.epochs}-seed-{self.args.seed}"
+
+    def write(self, way: str, found: dict[str, dict[str, float]]) -> None:
+        """Print the scores of each subset, and write them; `way` as of `write_figures`."""
+        for subset, scores in found.items():
+            print(f"{subset}: {', '.join(f'{name} {score:.2f}' for name, score in scores.items())}")
+        write_figures(Path(self.results("figures", ".json")), way, **found)
+
+
+class Parsing(BestEpoch):
+    """`parser`: trees of the best checkpoint are compared with the treebank's."""
+
+    def choose(self) -> None:
+        import conllu  # noqa: F401  # missing packages are named before the training
+        import ufal.chu_liu_edmonds  # noqa: F401
+
+        super().choose()
 
     def score(self) -> None:
         """Score the best checkpoint on the validation and the test set."""
@@ -39,6 +52,4 @@ class Parsing(Recipe):
             subset: score_treebank(model, self.data / f"{subset}.conllu")
             for subset in ("valid", "test")
         }
-        for subset, scores in found.items():
-            print(f"{subset}: {', '.join(f'{name} {score:.2f}' for name, score in scores.items())}")
-        write_figures(Path(self.results("figures", ".json")), WAY, **found)
+        self.write(WAY, found)

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from fairseq.data import Dictionary, FairseqDataset
-from torch import Tensor
+from fairseq.data import Dictionary
 
 from ..modules.trees import why_no_tree
 from ..modules.word_features import bytes_of, collate_bytes
+from .sized import SizedDataset, padded
 
 if TYPE_CHECKING:
     from conllu.models import TokenList
@@ -127,7 +127,7 @@ def _as_it_is(line: list[str], column: int) -> str:
     return line[column]
 
 
-class TreebankDataset(FairseqDataset):
+class TreebankDataset(SizedDataset):
     """The sentences of a treebank as numbers, with the root in front, for `wsum_biaffine_parser`.
 
     Args:
@@ -161,19 +161,6 @@ class TreebankDataset(FairseqDataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         return {"id": index, **self.samples[index]}
 
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def num_tokens(self, index: int) -> int:
-        size: int = self.sizes[index]
-        return size
-
-    def num_tokens_vec(self, indices: Any) -> Any:
-        return self.sizes[indices]
-
-    def size(self, index: int) -> int:
-        return self.num_tokens(index)
-
     def ordered_indices(self) -> Any:
         """From short to long; sentences of one length in random order."""
         order = np.random.permutation(len(self))
@@ -188,23 +175,16 @@ class TreebankDataset(FairseqDataset):
             return {}
         pad = self.words.pad()
         inputs = {
-            "src_tokens": _padded([one["tokens"] for one in samples], pad),
+            "src_tokens": padded([one["tokens"] for one in samples], pad),
             "src_bytes": collate_bytes([one["bytes"] for one in samples]),
         }
         if "tags" in samples[0]:
-            inputs["src_tags"] = _padded([one["tags"] for one in samples], pad)
+            inputs["src_tags"] = padded([one["tags"] for one in samples], pad)
         return {
             "id": torch.tensor([one["id"] for one in samples]),
             "nsentences": len(samples),
             "ntokens": sum(len(one["tokens"]) - 1 for one in samples),  # without the roots
             "net_input": inputs,
-            "heads": _padded([one["heads"] for one in samples], 0),
-            "relations": _padded([one["relations"] for one in samples], 0),
+            "heads": padded([one["heads"] for one in samples], 0),
+            "relations": padded([one["relations"] for one in samples], 0),
         }
-
-
-def _padded(rows: Sequence[Sequence[int]], pad: int) -> Tensor:
-    padded = torch.full((len(rows), max(map(len, rows))), pad)
-    for row, values in zip(padded, rows, strict=True):
-        row[: len(values)] = torch.tensor(values)
-    return padded

@@ -1,0 +1,154 @@
+"""`--arch wsum_bidaf`: BiDAF, the question answering model of Seo et al. (2017).
+
+Shapes: B questions, T tokens of a context, J tokens of a question, C bytes, H hidden units.
+"""
+
+# Without `from __future__ import annotations`: fairseq needs the types of the options.
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import torch
+from fairseq.data import Dictionary
+from fairseq.models import BaseFairseqModel, register_model
+from fairseq.tasks import FairseqTask
+from torch import Tensor, nn
+
+from ...layer import WsumLSTM
+from ...products import linear
+from ..modules.attention_flow import AttentionFlow, Highway, softmax
+from ..modules.dropout import Dropout
+from ..modules.word_features import WordFeatures
+from .dictionaries import remember_words
+from .fields import option, probability, size
+from .initial_values import load_embedding
+from .options import CellOptions, described_cell, option_values
+
+# fairseq needs `Optional[X]` here: see options.py
+# ruff: noqa: UP045
+
+
+@dataclass
+class WsumBidafConfig(CellOptions):
+    """The options. The defaults are those of Seo et al."""
+
+    encoder_embed_dim: int = size(100, "word embedding dimension")
+    encoder_embed_path: Optional[str] = option(None, "path to pre-trained word embedding")
+    encoder_freeze_embed: bool = option(False, "freeze the word embedding")
+    character_features: int = option(
+        100, "number of filters of the convolution over the bytes of a word; 0: none", at_least=0
+    )
+    character_embedding_dim: int = size(16, "embedding dimension of a byte")
+    encoder_hidden_size: int = size(100, "hidden size of each direction of all layers")
+    modelling_layers: int = size(2, "number of layers that read the attention's result")
+    dropout: float = probability(
+        0.2, "dropout probability of the features of bytes and of the layers' outputs"
+    )
+
+
+@register_model("wsum_bidaf", dataclass=WsumBidafConfig)
+class WsumBidaf(BaseFairseqModel):
+    """The scores of the tokens of a context as the first and the last one of an answer.
+
+        h, u = phrase(highway([E_w; CNN(bytes)]))      of context and question
+        G    = attention(h, u)
+        M    = modelling(G)
+        p1   = softmax(w_1^T [G; M])
+        m̃    = Σ_t p1_t M_t
+        M2   = span_end([G; M; m̃; M ∘ m̃])
+        p2   = softmax(w_2^T [G; M2])
+
+    M2 is that of AllenNLP's BiDAF, which Levy et al. (2018) trained, and so are the places of
+    dropout. In the equations of Seo et al., M2 is span_end(M).
+    """
+
+    def __init__(self, cfg: WsumBidafConfig, dictionary: Dictionary) -> None:
+        super().__init__()
+        self.dictionary, size = dictionary, cfg.encoder_embed_dim
+        of_bytes = (cfg.character_features, cfg.character_embedding_dim)
+        self.features = WordFeatures(dictionary, size, *of_bytes, byte_width=5)
+        self.embed_tokens.weight.requires_grad = not cfg.encoder_freeze_embed
+        self.dropout = Dropout(cfg.dropout, module_name=type(self).__name__)
+        self.highway = nn.Sequential(*(Highway(self.features.size) for _ in range(2)))
+        both = 2 * cfg.encoder_hidden_size
+
+        def layers(features: int, number: int = 1) -> WsumLSTM:
+            return WsumLSTM(
+                features,
+                cfg.encoder_hidden_size,
+                number,
+                dropout=self.dropout if number > 1 else 0.0,
+                bidirectional=True,
+                cell=described_cell(cfg, cfg.cell),
+                backend=cfg.lstm_backend,
+            )
+
+        self.phrase = layers(self.features.size)
+        self.attention = AttentionFlow(both)
+        self.modelling = layers(4 * both, cfg.modelling_layers)
+        self.start = nn.Linear(5 * both, 1)
+        self.span_end = layers(7 * both)
+        self.end = nn.Linear(5 * both, 1)
+        remember_words(self)
+
+    @classmethod
+    def build_model(cls, args: Any, task: FairseqTask) -> "WsumBidaf":
+        """Build the model that `args` (a dataclass, `DictConfig` or `Namespace`) describes.
+
+        Raises:
+            ValueError: an option is invalid, or --task is another; the message says so.
+        """
+        cfg = WsumBidafConfig(**option_values(WsumBidafConfig, args))
+        cfg.check()
+        if not hasattr(task, "answer"):
+            raise ValueError("--arch wsum_bidaf: give --task wsum_span_prediction")
+        model = cls(cfg, task.source_dictionary)
+        load_embedding(cfg.encoder_embed_path, model.dictionary, model.embed_tokens)
+        return model
+
+    @property
+    def embed_tokens(self) -> nn.Embedding:
+        return self.features.embed_tokens
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        src_bytes: Tensor,
+        question_tokens: Tensor,
+        question_bytes: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """The scores w_1^T [G; M] and w_2^T [G; M2] of a batch.
+
+        Args:
+            src_tokens: tokens of the contexts, padded on the right, B x T.
+            src_bytes: their bytes, B x T x C.
+            question_tokens, question_bytes: the same of the questions, B x J and B x J x C.
+
+        Returns:
+            B x T each, float32; -inf at padding.
+        """
+        pad = self.dictionary.pad()
+        mask, question_mask = src_tokens.eq(pad), question_tokens.eq(pad)
+        h = self._run(self.phrase, self._embed(src_tokens, src_bytes), mask)
+        u = self._run(self.phrase, self._embed(question_tokens, question_bytes), question_mask)
+        g = self.attention(h, u, mask, question_mask)
+        m = self._run(self.modelling, g, mask)
+        start = self._score(self.start, g, m, mask)
+        chosen = softmax(start, m).unsqueeze(1) @ m  # B x 1 x 2H
+        end_features = torch.cat((g, m, chosen.expand_as(m), m * chosen), dim=-1)
+        m2 = self._run(self.span_end, end_features, mask)
+        return start, self._score(self.end, g, m2, mask)
+
+    def _embed(self, tokens: Tensor, bytes: Tensor) -> Tensor:
+        words, *of_bytes = self.features.parts(tokens, bytes)
+        x: Tensor = self.highway(torch.cat((words, *map(self.dropout, of_bytes)), dim=-1))
+        return x
+
+    def _run(self, layers: WsumLSTM, x: Tensor, mask: Tensor) -> Tensor:
+        """B x T x features -> B x T x 2H."""
+        y, _ = layers(x.transpose(0, 1), padding_mask=mask.t() if mask.any() else None)
+        dropped: Tensor = self.dropout(y.transpose(0, 1))
+        return dropped
+
+    def _score(self, module: nn.Linear, g: Tensor, m: Tensor, mask: Tensor) -> Tensor:
+        scores = linear(module, self.dropout(torch.cat((g, m), dim=-1))).squeeze(-1)
+        return scores.float().masked_fill(mask, float("-inf"))

@@ -1,0 +1,86 @@
+"""The parts of BiDAF (Seo et al., 2017) that are not recurrent.
+
+Shapes: B questions, T tokens of a context, J tokens of a question, E features.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...products import linear
+
+
+class Highway(nn.Module):
+    """y = g ∘ x + (1 - g) ∘ relu(W x + b), g = σ(W_g x + b_g) (Srivastava et al., 2015).
+
+    Args:
+        features: number of features of x and y.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(features, 2 * features)  # W, then W_g
+        with torch.no_grad():
+            self.fc.bias[features:] = 1  # at first y is mostly x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """... x features -> ... x features."""
+        y, g = linear(self.fc, x).chunk(2, dim=-1)
+        return torch.lerp(F.relu(y), x, torch.sigmoid(g))
+
+
+class AttentionFlow(nn.Module):
+    """The attention of context and question in both directions (Seo et al., 2017, section 2).
+
+        S_tj = w^T [h_t; u_j; h_t ∘ u_j]               similarity
+        ũ_t  = Σ_j softmax_j(S_t:)_j u_j               context to query
+        h̃    = Σ_t softmax_t(max_j S_tj) h_t           query to context, the same for all t
+        G_t  = [h_t; ũ_t; h_t ∘ ũ_t; h_t ∘ h̃]
+
+    Args:
+        features: number of features of h and u, E.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(3, features))  # the parts of w
+        bound = math.sqrt(6 / (3 * features + 1))  # of Glorot and Bengio (2010)
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    def forward(self, h: Tensor, u: Tensor, h_mask: Tensor, u_mask: Tensor) -> Tensor:
+        """G.
+
+        Args:
+            h: the context, B x T x E.
+            u: the question, B x J x E.
+            h_mask, u_mask: True at padding, B x T and B x J.
+
+        Returns:
+            B x T x 4E.
+        """
+        of_h, of_u, of_both = self.weight
+        s = (h * of_both) @ u.transpose(1, 2) + (h @ of_h).unsqueeze(2) + (u @ of_u).unsqueeze(1)
+        s = s.float().masked_fill(u_mask.unsqueeze(1), -math.inf)  # B x T x J
+        to_query = softmax(s, h) @ u  # B x T x E
+        to_context = softmax(s.amax(2).masked_fill(h_mask, -math.inf), h).unsqueeze(1) @ h
+        return torch.cat((h, to_query, h * to_query, h * to_context), dim=-1)
+
+
+def softmax(scores: Tensor, like: Tensor) -> Tensor:
+    """The softmax over the last dimension, in the dtype of `like`."""
+    return F.softmax(scores, dim=-1).to(like.dtype)
+
+
+def best_spans(start: Tensor, end: Tensor) -> Tensor:
+    """The first and the last token, s <= e, with the largest p1(s) p2(e): B x T each -> B x 2.
+
+    Args:
+        start, end: ln p1 and ln p2, each plus a constant.
+    """
+    best, places = start.cummax(1)  # of the tokens up to each one
+    last = (best + end).argmax(1, keepdim=True)
+    return torch.cat((places.gather(1, last), last), 1)

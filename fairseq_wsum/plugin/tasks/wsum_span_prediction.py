@@ -1,0 +1,97 @@
+"""`--task wsum_span_prediction`: models that answer a question with a part of a context."""
+
+# Without `from __future__ import annotations`: fairseq needs the types of the options.
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq import utils
+from fairseq.data import Dictionary
+from fairseq.data.data_utils import batch_by_size
+from fairseq.dataclass import FairseqDataclass
+from fairseq.tasks import FairseqTask, register_task
+from omegaconf import MISSING
+
+from ..data.questions import Question, QuestionDataset, Text, read_questions
+from ..models.fields import check_limits, option, size
+from ..modules.attention_flow import best_spans
+
+MAX_TOKENS = 8000  # of a batch of contexts, which changes no answer
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class WsumSpanPredictionConfig(FairseqDataclass):
+    """The options."""
+
+    data: str = option(MISSING, "folder made by fairseq-wsum prepare questions or squad")
+    max_source_positions: int = size(
+        400, "leave out of the training the questions whose context has more tokens"
+    )
+
+
+@register_task("wsum_span_prediction", dataclass=WsumSpanPredictionConfig)
+class WsumSpanPredictionTask(FairseqTask):
+    """Question answering with a part of a given context.
+
+    Attributes:
+        source_dictionary: the words of contexts and questions, in lower case.
+    """
+
+    reads_question = True
+
+    def __init__(self, cfg: WsumSpanPredictionConfig, **unused: Any) -> None:
+        super().__init__(cfg)
+        check_limits(WsumSpanPredictionConfig, cfg)
+        self.words = self.load_dictionary(str(Path(cfg.data, "dict.txt")))
+
+    @property
+    def source_dictionary(self) -> Dictionary:
+        return self.words
+
+    @property
+    def target_dictionary(self) -> None:
+        return None
+
+    def load_dataset(self, split: str, combine: bool = False, **unused: Any) -> None:
+        """Read SPLIT.json of the data folder. Long contexts are left out of the split `train`.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: it is not in SQuAD's format; the message names the question.
+        """
+        path = Path(self.cfg.data, f"{split}.json")
+        found = read_questions(path, with_answers=True)
+        kept, limit = found, self.cfg.max_source_positions
+        if split == "train":
+            kept = [one for one in found if len(one.context.tokens) <= limit]
+        if not kept:
+            raise ValueError(f"--max-source-positions {limit} leaves no questions; give more")
+        self.datasets[split] = QuestionDataset(kept, self.words)
+        left = f" of {len(found)}, the others with longer contexts" if kept is not found else ""
+        logger.info("%s: %d questions%s", path, len(kept), left)
+
+    def sentence(self, words: Iterable[str], question: Iterable[str] = ()) -> dict[str, Any]:
+        """What the model reads of the tokens of a single context and of a question about it."""
+        about, context = (Text("", [*tokens], []) for tokens in (question, words))
+        dataset = QuestionDataset([Question("", about, context, (), (0, 0))], self.words)
+        inputs: dict[str, Any] = dataset.collater([dataset[0]])["net_input"]
+        return inputs
+
+    @torch.no_grad()
+    def answer(self, model: Any, questions: Sequence[Question]) -> dict[str, str]:
+        """The answer of a model to each question, by its id: the best span of `best_spans`."""
+        dataset, device = QuestionDataset(questions, self.words), next(model.parameters()).device
+        most = max(MAX_TOKENS, int(dataset.sizes.max()))
+        order = dataset.sizes.argsort(kind="stable")
+        found = {}
+        for indices in batch_by_size(order, dataset.num_tokens, max_tokens=most):
+            batch = dataset.collater([dataset[k] for k in indices])
+            inputs = utils.apply_to_sample(lambda part: part.to(device), batch["net_input"])
+            spans = best_spans(*model(**inputs)).tolist()
+            for one, span in zip(batch["questions"], spans, strict=True):
+                found[one.id] = one.context.part(*span)
+        return found

@@ -1,0 +1,125 @@
+"""Question answering with the real commands: recipe, training, fairseq-wsum answer and weights."""
+
+import json
+
+import pytest
+
+pytest.importorskip("fairseq")
+import warm
+from commands import ROOT, run, train
+from questions import article, write_questions
+from test_damaged_checkpoints import assert_same_weights
+
+RECIPE = ROOT / "examples/question_answering_squad/squad.sh"
+TINY = ["--encoder-embed-dim", 6, "--encoder-hidden-size", 5, "--character-features", 4]
+TINY += ["--character-embedding-dim", 3, "--batch-size", 5]
+OPTIONS = "--task wsum_span_prediction --arch wsum_bidaf --criterion wsum_span_loss"
+OPTIONS += " --optimizer adam --lr 0.01 --no-epoch-checkpoints"
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch) -> None:
+    monkeypatch.setenv("VENV", str(warm.environment()))
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    return write_questions(tmp_path_factory.mktemp("raw") / "questions")
+
+
+@pytest.fixture(scope="module")
+def data(raw):
+    prepare = ["fairseq-wsum", "prepare", "questions", "--data", raw, "--out", raw / "data"]
+    output = run(*prepare, "--valid-articles", 2)
+    assert "train 16, test 8, valid 8" in output and "% of the training answers are" in output
+    return raw / "data"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    train(data, folder, *OPTIONS.split(), *TINY, "--max-epoch", 1)
+    return folder / "checkpoint_best.pt"
+
+
+@pytest.mark.parametrize("cell", ["lstm", "no-srnn", "no-srnn-out", "no-srnn-hidden", "no-gates"])
+def test_the_recipe_trains_and_scores_every_cell_of_the_paper(cell, raw, tmp_path) -> None:
+    recipe = ["bash", RECIPE, "--own-corpus", "--data", raw, "--out", tmp_path, "--cell", cell]
+    output = run(*recipe, "--valid-articles", 2, "--epochs", 1, "--gpus", 0, *TINY)
+    folder = tmp_path / cell / "epochs-1-seed-1"
+    figures = json.loads((folder / "figures.json").read_text())
+    assert [*figures] == ["way", "valid", "test"]
+    assert f"test: F1 {figures['test']['F1']:.2f}, EM" in output
+    assert 0 <= figures["test"]["EM"] <= figures["test"]["F1"] <= 100
+    answers = json.loads((folder / "predictions.json").read_text())
+    assert {*answers} == {f"dev-{k}-{n}" for k in range(2) for n in range(4)}
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(data, tmp_path) -> None:
+    given = [*OPTIONS.split(), *TINY, "--best-checkpoint-metric", "f1"]
+    given += ["--maximize-best-checkpoint-metric"]
+    train(data, tmp_path / "whole", *given, "--max-epoch", 3)
+    train(data, tmp_path / "parts", *given, "--max-update", 6)  # of 4 an epoch
+    log = train(data, tmp_path / "parts", *given, "--max-epoch", 3)
+    assert "Loaded checkpoint" in log and "| f1 " in log and "| em " in log
+    assert_same_weights(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_questions_without_answers_are_answered(checkpoint, tmp_path) -> None:
+    context = "Ab (cd) 12kg\r\nx"
+    text = json.dumps({"data": [article((context, [("1", "éf?", []), ("2", "ab", [])]))]})
+    (tmp_path / "in.json").write_text(text)
+    command = ["fairseq-wsum", "answer", checkpoint, "--input", tmp_path / "in.json"]
+    run(*command, "--output", tmp_path / "out.json")
+    answers = json.loads((tmp_path / "out.json").read_bytes())
+    assert [*answers] == ["1", "2"] and all(one and one in context for one in answers.values())
+    assert json.loads(run(*command)) == answers
+    output = run(*command, "--output", tmp_path / "out.json", check=False)
+    assert "exists; give another name" in output
+
+
+def test_the_weights_of_a_model_with_questions(checkpoint, tmp_path) -> None:
+    numpy = pytest.importorskip("numpy")
+    given = ["fairseq-wsum", "weights", checkpoint, "--sentence", "Ab new ( cd"]
+    output = run(*given, "--arrays", tmp_path / "b.npz", check=False)
+    assert "give the question about the sentence as --target-sentence" in output
+    run(*given, "--target-sentence", "éf ab ?", "--arrays", tmp_path / "a.npz")
+    found = numpy.load(tmp_path / "a.npz")
+    assert [*found["0/encoder/1/tokens"]] == ["Ab", "new <unk>", "(", "cd"]
+    assert {name.split("/")[2] for name in found if "encoder" in name} == {*"1234"}
+    for layer in range(1, 5):
+        assert found[f"0/encoder/{layer}/backward/norms"].shape == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--input", "none.json"], "No such file or directory: 'none.json'"),
+        (["--input", "{}/bad.json"], "bad.json is not a file like SQuAD 1.1's"),
+        (["--input", "{}/in.json", "--scores"], "in.json, question 1: it has no answer"),
+    ],
+)
+def test_mistakes_of_answer(options, problem, checkpoint, tmp_path) -> None:
+    (tmp_path / "bad.json").write_text("x")
+    text = json.dumps({"data": [article(("Ab", [("1", "cd", [])]))]})
+    (tmp_path / "in.json").write_text(text)
+    given = [option.format(tmp_path) for option in options]
+    output = run("fairseq-wsum", "answer", checkpoint, *given, check=False)
+    assert problem in output and "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--task", "translation"], "--arch wsum_bidaf: give --task wsum_span_prediction"),
+        (["--encoder-hidden-size", "0"], "--encoder-hidden-size 0: give at least 1"),
+        (["--max-source-positions", "1"], "--max-source-positions 1 leaves no questions"),
+    ],
+)
+def test_mistakes_of_training(options, problem, data, tmp_path) -> None:
+    if "translation" in options:
+        for side in ("en", "de"):
+            (tmp_path / f"dict.{side}.txt").write_text("a 1\n")
+        data, options = tmp_path, [*options, "--criterion", "cross_entropy", "-s", "en", "-t", "de"]
+    given = [*OPTIONS.split(), "--batch-size", 5, *options]
+    assert problem in train(data, tmp_path / "run", *given, check=False)

@@ -1,0 +1,222 @@
+"""Questions in SQuAD's format: tokens, spans, scores of answers, preparation, batches."""
+
+import gzip
+import json
+import re
+
+import pytest
+
+pytest.importorskip("fairseq")
+from questions import article, write_questions
+
+from fairseq_wsum.experiments import prepare
+from fairseq_wsum.experiments.files import UserError
+from fairseq_wsum.experiments.folder import load_dictionary
+from fairseq_wsum.plugin.data.answer_scores import exact_match, f1, scores
+from fairseq_wsum.plugin.data.questions import QuestionDataset, Text, read_questions
+
+TEXTS = [
+    "",
+    " \n",
+    "He's 5'11\" (1.80m) tall.",
+    "a_b\tc-d…e",
+    "Été n°3 中文 x²\r\n\u0661\u0662 x\u0301y\u200b",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_each_token_is_the_text_of_its_span(text) -> None:
+    found = Text.of(text)
+    assert [text[start:end] for start, end in found.spans] == found.tokens
+    assert "".join(found.tokens) == re.sub(r"\s", "", text)  # nothing else is left out
+    assert found.spans == sorted(found.spans)
+
+
+def test_letters_digits_and_other_characters_are_apart() -> None:
+    tokens = Text.of("It's 12kg/m_2 (é)").tokens
+    assert " ".join(tokens) == "It ' s 12 kg / m _ 2 ( é )"
+
+
+def test_the_smallest_span_of_tokens_covers_an_answer() -> None:
+    text = Text.of("the  Normans' 12th king")  # the Normans ' 12 th king
+    for answer, span, part in (
+        ("Normans", (1, 1), "Normans"),
+        ("orm", (1, 1), "Normans"),
+        ("s' 1", (1, 3), "Normans' 12"),
+        (" king", (5, 5), "king"),
+        (text.text, (0, 5), text.text),
+    ):
+        start = text.text.index(answer)
+        assert text.covering(start, start + len(answer)) == span
+        assert text.part(*span) == part
+
+
+@pytest.mark.parametrize(
+    ("answer", "references", "em", "f"),
+    [
+        ("The cat", ["cat"], 1, 1),
+        ("cat, the  dog!", ["a CAT dog"], 1, 1),
+        ("cat dog", ["dog cat"], 0, 1),
+        ("cat", ["cat dog"], 0, 2 / 3),
+        ("cat cat dog", ["cat mouse"], 0, 2 / 5),  # the second cat has no partner
+        ("cat", ["dog"], 0, 0),
+        ("x", ["dog", "x y z", "x y"], 0, 2 / 3),  # the best of three
+        ("theatre", ["atre"], 0, 0),  # "the" is part of a word
+        ("U.S.", ["us"], 1, 1),
+        ("the", ["a"], 1, 0),  # nothing is left of either: equal, but without a word in common
+        ("don\u2019t", ["dont"], 0, 0),  # only ASCII punctuation is left out
+    ],
+)
+def test_the_scores_of_an_answer(answer, references, em, f) -> None:
+    assert exact_match(answer, references) == em
+    assert f1(answer, references) == pytest.approx(f)
+
+
+def test_a_question_without_an_answer_counts_as_wrong() -> None:
+    found = scores({"1": "a b", "2": "c"}, {"1": ["b"], "2": ["c d"], "3": ["e"]})
+    assert found == pytest.approx({"F1": 100 * (1 + 2 / 3) / 3, "EM": 100 / 3})
+
+
+CONTEXT = "Ab cd-ef.\r\nGh"
+GOOD = article((CONTEXT, [("q1", "Ab?", ["Ab", "cd"]), ("q2", "Gh?", ["f.\r\nG"])]))
+
+
+def test_questions_are_read(tmp_path) -> None:
+    text = json.dumps({"data": [GOOD]}, indent=1).replace("\n", "\r\n")  # of Windows
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(text.encode()))
+    for name in ("a.json", "a.json.gz"):
+        first, second = read_questions(tmp_path / name, with_answers=True)
+        assert (first.id, first.answers, first.span, first.is_exact) == (
+            "q1",
+            ("Ab", "cd"),
+            (0, 0),
+            True,
+        )
+        assert (second.span, second.is_exact) == ((3, 5), False)
+        assert second.context.part(*second.span) == "ef.\r\nGh"
+        assert first.context is second.context
+
+
+def changed(**of_question) -> str:
+    """A file whose second question is changed."""
+    paragraph = GOOD["paragraphs"][0]
+    one, other = paragraph["qas"]
+    paragraphs = [{**paragraph, "qas": [one, {**other, **of_question}]}]
+    return json.dumps({"data": [{"paragraphs": paragraphs}]})
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "is not a file like SQuAD 1.1's: JSONDecodeError"),
+        ("questions", "is not a file like SQuAD 1.1's: JSONDecodeError"),
+        ("[1, 2]", "is not a file like SQuAD 1.1's: TypeError"),
+        ('{"version": "1.1"}', "is not a file like SQuAD 1.1's: KeyError('data')"),
+        ('{"data": [{"title": "x"}]}', "is not in the format of SQuAD 1.1: KeyError('paragraphs')"),
+        ('{"data": []}', "has no questions"),
+        (changed(question=" \r\n"), "question q2: the question is empty"),
+        (changed(id="q1"), "question q1: another question has this id"),
+        (changed(answers=[]), "question q2: it has no answer; questions without one"),
+        (changed(answers=[{"text": "Ab", "answer_start": 1}]), "the answer 'Ab' is not in the con"),
+        (changed(answers=[{"text": "f.\nG", "answer_start": 7}]), "q2: the answer 'f.\\nG' is not"),
+        (changed(answers=[{"text": "Gh", "answer_start": -2}]), "its answer_start -2"),
+        (changed(answers=[{"text": " ", "answer_start": 2}]), "question q2: an answer is empty"),
+        (changed(answers=[{"text": "Ab"}]), "SQuAD 1.1: KeyError('answer_start')"),
+        (json.dumps({"data": [article((" ", [("q", "x", [])]))]}), "question q: the context is em"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_with_the_question(text, problem, tmp_path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=re.escape(problem)) as error:
+        read_questions(path, with_answers=True)
+    assert str(error.value).startswith(f"{path}")
+
+
+def test_text_in_another_encoding_is_an_error(tmp_path) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes('{"data": "é"}'.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"x\.json is not a file like SQuAD 1.1's: UnicodeDecode"):
+        read_questions(path, with_answers=True)
+
+
+def prepared(raw, out, *options):
+    prepare.main(["questions", "--data", str(raw), "--out", str(out), *map(str, options)])
+    return out
+
+
+def test_the_articles_of_one_file_are_divided(tmp_path) -> None:
+    raw = write_questions(tmp_path / "raw", train=7)
+    out = prepared(raw, tmp_path / "data", "--valid-articles", 2, "--threshold", 1)
+    found = {
+        split: read_questions(out / f"{split}.json", with_answers=True)
+        for split in ("train", "valid", "test")
+    }
+    ids = {split: {one.id.split("-")[1] for one in own} for split, own in found.items()}
+    assert ids == {"train": {*"02346"}, "valid": {*"15"}, "test": {*"01"}}
+    record = json.loads((out / "prepared.json").read_text())
+    assert record["questions"] == {"train": 20, "test": 8, "valid": 8}
+    assert 0 < record["exact"]["train"] <= 20
+    texts = [text for one in found["train"] for text in (one.question, one.context)]
+    words = {token.lower() for text in texts for token in text.tokens}
+    assert {*load_dictionary(out / "dict.txt").symbols[4:]} == words
+    prepared(raw, out, "--valid-articles", 2, "--threshold", 1)  # which is done
+    (raw / "dev.json").write_text(json.dumps({"data": [GOOD]}))
+    with pytest.raises(UserError, match="was made from other files"):
+        prepared(raw, out, "--valid-articles", 2, "--threshold", 1)
+
+
+def test_a_validation_file_and_words_with_vectors(tmp_path) -> None:
+    raw = write_questions(tmp_path / "raw")
+    text = json.dumps({"data": [article(("New never", [("q", "new", ["New"])]))]})
+    (raw / "valid.json.gz").write_bytes(gzip.compress(text.encode()))
+    (tmp_path / "vectors").write_text("3 1\nnew 0.1\nother 0.2\ncd 0.3\n")
+    out = prepared(raw, tmp_path / "data", "--vectors", tmp_path / "vectors", "--threshold", 1)
+    words = load_dictionary(out / "dict.txt").indices.keys()
+    assert "new" in words and "cd" in words and not {"never", "other"} & words
+    assert json.loads((out / "prepared.json").read_text())["questions"]["train"] == 24
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "problem"),
+    [
+        ("test-2.json", [], r"2 files dev\*.json or test\*.json"),
+        ("valid-1.json", [], r"valid-1\.json has no questions"),
+        ("none", ["--valid-articles", 6], "6 articles, of which --valid-articles 6 leaves none"),
+    ],
+)
+def test_questions_that_cannot_be_prepared(name, options, problem, tmp_path) -> None:
+    raw = write_questions(tmp_path / "raw")
+    (raw / name).write_text('{"data": []}')
+    with pytest.raises(UserError, match=problem):
+        prepared(raw, tmp_path / "data", *options)
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_batch_has_words_bytes_and_spans(tmp_path) -> None:
+    out = prepared(write_questions(tmp_path / "raw"), tmp_path / "data", "--threshold", 1)
+    words = load_dictionary(out / "dict.txt")
+    (tmp_path / "b.json").write_text(
+        json.dumps({"data": [GOOD, article(("éf", [("q3", "zz éf?", ["éf"])]))]})
+    )
+    dataset = QuestionDataset(read_questions(tmp_path / "b.json", with_answers=True), words)
+    batch = dataset.collater([dataset[1], dataset[2]])
+    unk, pad, index = words.unk(), words.pad(), words.index
+    inputs = batch["net_input"]
+    assert inputs["src_tokens"].tolist() == [
+        [index("ab"), index("cd"), unk, unk, index("."), index("gh")],
+        [index("éf"), *[pad] * 5],
+    ]
+    assert inputs["question_tokens"].tolist() == [
+        [index("gh"), index("?"), pad],
+        [unk, index("éf"), index("?")],
+    ]
+    assert inputs["question_bytes"][1].tolist() == [
+        [ord("z") + 1, ord("z") + 1, 0],
+        [0xC3 + 1, 0xA9 + 1, ord("f") + 1],
+        [ord("?") + 1, 0, 0],
+    ]
+    assert batch["spans"].tolist() == [[3, 5], [0, 0]]
+    assert (batch["nsentences"], batch["ntokens"]) == (2, 7)
+    assert sorted(dataset.ordered_indices()) == [0, 1, 2]
