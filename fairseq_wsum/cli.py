@@ -33,6 +33,7 @@ PROGRAMS = {
     "perplexity": ("perplexity", "score a language model, as scripts/perplexity.sh does"),
     "parse": ("parse", "write the dependency trees of sentences as CoNLL-U"),
     "answer": ("answer", "answer questions with a part of their contexts"),
+    "negation": ("negation", 'show what "not" does to the memory of a classifier of sentiment'),
     "distil": ("distil", "translate the training text, as scripts/distil.sh does"),
     "recipe": ("recipes", "prepare, train and score, as examples/*/NAME.sh does: recipe NAME"),
 }

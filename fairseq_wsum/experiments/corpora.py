@@ -11,6 +11,7 @@ import os
 import shutil
 import tarfile
 import urllib.request
+import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ FORMS = ("lc.norm.tok", "raw")  # of a text for translation
 # fairseq's own symbols: such a word would become padding or a sentence boundary and not be scored.
 # (The word <unk> is predicted like any other.)
 SYMBOLS = frozenset(("<pad>", "<s>", "</s>"))
+SST_ARCHIVE = "trainDevTestTrees_PTB.zip"
 GBW_ROOT = "1-billion-word-language-modeling-benchmark-r13output"
 
 
@@ -184,6 +186,18 @@ SQUAD = Corpus(
     splits={"train": ["train-v1.1.json"], "test": ["dev-v1.1.json"]},
 )
 
+SST = Corpus(
+    name="sst",
+    url=f"https://nlp.stanford.edu/sentiment/{SST_ARCHIVE}",
+    sha256={
+        "train.txt": "e2f3f41b0b1e6d4dddc0effe3bfc2d27ed8928079aa9a03d652311614fc5feb7",
+        "dev.txt": "0e9336aed6e4730e19f58d00a77b3f0297efdb755f7b5e598c98a05e3f97ea40",
+        "test.txt": "6e54806dee95cf80cd918e7dfb3f6770f6df24bf826f289a4d1f709e1c8f6761",
+    },
+    published={SST_ARCHIVE: ""},
+    splits={"train": ["train.txt"], "valid": ["dev.txt"], "test": ["test.txt"]},
+)
+
 
 def locate(name: str, folder: Path) -> Path | None:
     """A file, or its .gz."""
@@ -278,9 +292,19 @@ def read_lines(path: Path, digest: hashlib._Hash) -> Iterator[str]:
 
 
 def unpack(archive: Path, names: Iterable[str], folder: Path) -> None:
-    """Unpack these files of a .tar.gz, wherever they are in it, into a folder."""
+    """Unpack these files of a .tar.gz or .zip, wherever they are in it, into a folder."""
     wanted = set(names)
     print(f"unpacking {archive}", flush=True)
+    if archive.suffix == ".zip":
+        try:
+            with zipfile.ZipFile(archive) as opened:
+                for one in opened.infolist():
+                    one.filename = Path(one.filename).name
+                    if one.filename in wanted:
+                        opened.extract(one, folder)
+        except zipfile.BadZipFile as error:  # such as a page of a proxy
+            raise UserError(f"{archive}: {error}; remove it and run this again") from error
+        return
     with tarfile.open(archive) as tar:
         for member in tar:
             member.name = Path(member.name).name

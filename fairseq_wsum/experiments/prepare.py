@@ -13,13 +13,12 @@ from pathlib import Path
 from types import ModuleType
 
 from ..argument_types import positive
-from . import questions, text, translation, treebank
-from .corpora import EWT, FORMS, GBW, GBW_ROOT, LANGUAGES, MULTI30K, PTB, SQUAD, WIKITEXT2
+from . import questions, sentiment, text, translation, treebank
+from .corpora import EWT, FORMS, GBW, GBW_ROOT, LANGUAGES, MULTI30K, PTB, SQUAD, SST, WIKITEXT2
 from .files import UserError, folder, run_module, script_parser
 from .folder import read_like
 
-CORPORA = {"multi30k": MULTI30K, "ptb": PTB, "wikitext2": WIKITEXT2, "gbw": GBW, "ewt": EWT}
-CORPORA["squad"] = SQUAD
+CORPORA = {one.name: one for one in (MULTI30K, PTB, WIKITEXT2, GBW, EWT, SQUAD, SST)}
 
 TRANSLATION_FILES = """\
 files in OUT:
@@ -49,6 +48,13 @@ files in OUT:
   train, valid and test.json          the questions, for `scripts/train.sh OUT --task
                                       wsum_span_prediction ...`
   dict.txt                            the words of the training set, in lower case
+  prepared.json                       the options, counts, checksums and versions"""
+
+SENTIMENT_FILES = """\
+files in OUT:
+  input0, label                       fairseq's data, for `scripts/train.sh OUT --task
+                                      sentence_prediction ...`
+  trees/SPLIT.txt                     the trees
   prepared.json                       the options, counts, checksums and versions"""
 
 SHARDS = """\
@@ -186,6 +192,33 @@ examples:
 
 {QUESTIONS_FILES}""",
     ),
+    "sst": (
+        """\
+Prepare the Stanford Sentiment Treebank for fairseq, in lower case: 8,544 training, 1,101 validation
+and 2,210 test sentences with --labels 5, and 6,920, 872 and 1,821 with --labels 2, which leaves out
+the neutral ones. The training set has all labelled phrases, each with each of its labels once:
+157,396 or 77,201. The words of the trees lose their escapes: -LRB- becomes (, \\/ becomes /, and
+`` and '' become ".""",
+        f"""\
+examples:
+  fairseq-wsum prepare sst --labels 2 --out data-bin/sst2
+  fairseq-wsum prepare sst --labels 5 --no-phrases --out data-bin/sst5-sentences
+
+{SENTIMENT_FILES}
+
+The files in --data are train.txt, dev.txt and test.txt with one tree a line, or their .gz.""",
+    ),
+    "sentiment": (
+        """\
+Prepare classified sentences of your own for fairseq. The files in --data are train.txt, dev.txt (or
+valid.txt) and test.txt with trees as in the Stanford Sentiment Treebank, or train.tsv and so on
+with a label from 0, a tab and a sentence on each line. Each may end in .gz.""",
+        f"""\
+examples:
+  fairseq-wsum prepare sentiment --labels 3 --data ~/corpora/reviews --out data-bin/reviews
+
+{SENTIMENT_FILES}""",
+    ),
     "text": (
         """\
 Prepare text of your own for language modelling: one sentence or paragraph per line, words separated
@@ -209,7 +242,7 @@ def main(given: Sequence[str]) -> None:
     description, epilog = HELP[name]
     if name in CORPORA:
         epilog += f"\n\n{name.upper()}_URL in the environment replaces the address of the files."
-    has_script = name not in ("ewt", "treebank", "squad", "questions")
+    has_script = name not in ("ewt", "treebank", "squad", "questions", "sst", "sentiment")
     script = f"prepare_{name}.sh" if has_script else f"fairseq-wsum prepare {name}"
     parser = script_parser(script, description, epilog)
     parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="folder to create")
@@ -222,6 +255,10 @@ def main(given: Sequence[str]) -> None:
     if name in ("multi30k", "translation"):
         add_translation(parser)
         translation.prepare(CORPORA.get(name), read_translation(parser, words))
+        return
+    if name in ("sst", "sentiment"):
+        add_sentiment(parser)
+        sentiment.prepare(CORPORA.get(name), parser.parse_args(words))
         return
     if not has_script:
         add_words(parser)
@@ -266,6 +303,18 @@ def add_words(parser: argparse.ArgumentParser) -> None:
     help = "add to the dictionary those words of all splits that have a vector in FILE, a text in "
     help += "word2vec's format, for a training with --encoder-embed-path FILE"
     add("--vectors", type=Path, metavar="FILE", help=help)
+
+
+def add_sentiment(parser: argparse.ArgumentParser) -> None:
+    """The options of sentences with a sentiment."""
+    add = parser.add_argument
+    help = "number of classes: of trees 5, or 2 for negative and positive (default 5)"
+    add("--labels", type=positive, default=5, metavar="N", help=help)
+    help = "whether to train on all phrases of the trees, not only on sentences (default: yes)"
+    add("--phrases", action=argparse.BooleanOptionalAction, default=True, help=help)
+    help = "the dictionary has the words that occur at least N times in the training set; others "
+    help += "become <unk> (default 1)"
+    add("--threshold", type=positive, default=1, metavar="N", help=help)
 
 
 def add_translation(parser: argparse.ArgumentParser) -> None:

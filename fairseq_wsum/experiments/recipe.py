@@ -34,6 +34,7 @@ OF_DATA += ["text", "source-lang", "target-lang", "shards", "threshold", "vector
 OF_DATA += ["valid-articles"]
 # what prepares a corpus of one's own
 OWN = {"multi30k": "translation", "ewt": "treebank", "squad": "questions"}
+OWN["sst"] = "sentiment"
 ONCE = "give --finetune-from-model FILE, which starts from FILE once, so that the same command can "
 ONCE += "continue"
 EPILOG = """\

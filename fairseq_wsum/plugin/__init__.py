@@ -10,6 +10,7 @@ from .decoding import beam_search
 from .models import (
     wsum_biaffine_parser,
     wsum_bidaf,
+    wsum_classifier,
     wsum_lstm,
     wsum_lstm_lm,
     wsum_transformer,
@@ -23,6 +24,7 @@ beam_search.apply()
 __all__ = [
     "wsum_biaffine_parser",
     "wsum_bidaf",
+    "wsum_classifier",
     "wsum_cross_entropy",
     "wsum_dependency_parsing",
     "wsum_language_modeling",

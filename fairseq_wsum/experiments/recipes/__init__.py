@@ -14,6 +14,7 @@ from ..recipe import Recipe
 from .answering import Answering
 from .language_models import AWD, GBW, PTB
 from .parsing import Parsing
+from .sentiment import Sentiment
 from .translation import Captions, OpenNMT, Transformer, Translation
 
 KINDS: dict[str, type[Recipe]] = {
@@ -26,6 +27,7 @@ KINDS: dict[str, type[Recipe]] = {
     "gbw": GBW,
     "parser": Parsing,
     "squad": Answering,
+    "sst": Sentiment,
 }
 
 

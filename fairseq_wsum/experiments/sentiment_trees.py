@@ -1,0 +1,137 @@
+"""Trees with the sentiment of each phrase, as in the Stanford Sentiment Treebank.
+
+A line is a tree, such as `(1 (2 not) (3 good))`: a label from 0, very negative, to 4, very
+positive, and a word or further trees (Socher et al., 2013).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .corpora import check_line, read_lines
+from .files import UserError
+
+NEGATORS = {"not", "n't", "cannot", "no", "never", "nothing", "none", "nobody", "nowhere"}
+NEGATORS |= {"neither", "nor", "without", "hardly", "barely", "scarcely", "rarely", "seldom"}
+ESCAPES = {"``": '"', "''": '"', "`": "'", "-lrb-": "(", "-rrb-": ")", "-lsb-": "[", "-rsb-": "]"}
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A phrase: its label from 0 to 4, its words in the form of `plain`, and its parts."""
+
+    label: int
+    words: tuple[str, ...]
+    children: tuple[Tree, ...] = ()
+
+    def phrases(self) -> Iterator[Tree]:
+        """This phrase and all phrases within it."""
+        waiting = [self]
+        while waiting:
+            yield (tree := waiting.pop())
+            waiting += reversed(tree.children)
+
+    @property
+    def side(self) -> int:
+        """-1 for a negative phrase, 0 for a neutral and 1 for a positive one."""
+        return (self.label > 2) - (self.label < 2)
+
+
+@dataclass(frozen=True)
+class Negation:
+    """A negator and the phrase to which it belongs.
+
+    Attributes:
+        negator, end: the indices of the negator, and of the end of the phrase that follows it.
+        side: of the phrase alone.
+        turns: whether the phrase with its negator is on the other side of neutral.
+    """
+
+    negator: int
+    end: int
+    side: int
+    turns: bool
+
+
+def negations(tree: Tree) -> list[Negation]:
+    """The negators of a sentence: alone, or as in "does n't", before the phrase beside them."""
+    found, waiting = [], [(tree, 0)]
+    while waiting:
+        whole, start = waiting.pop()
+        if len(whole.children) == 2:
+            left, right = whole.children
+            n, end = start + len(left.words) - 1, start + len(whole.words)
+            if len(left.words) <= 2 and left.words[-1] in NEGATORS:
+                found.append(Negation(n, end, right.side, right.side * whole.side < 0))
+        for child in whole.children:
+            waiting.append((child, start))
+            start += len(child.words)
+    return sorted(found, key=lambda one: one.negator)
+
+
+def is_negated(tree: Tree) -> bool:
+    """Whether a negator turns the sign of a phrase somewhere in a sentence."""
+    return any(one.turns for one in negations(tree))
+
+
+def plain(word: str) -> str:
+    r"""A word of the corpus in lower case, without the escapes of the Penn Treebank.
+
+    `-LRB-` becomes a bracket, `\/` a slash, two backquotes or apostrophes a quotation mark, and a
+    space within a word, as in "2 1/2", a hyphen.
+    """
+    word = re.sub(r"\s+", "-", re.sub(r"\\([/*])", r"\1", word.strip().lower()))
+    return ESCAPES.get(word, word)
+
+
+def read_trees(path: Path) -> list[Tree]:
+    """The trees of a file, or of its .gz.
+
+    Raises:
+        UserError: a line is no tree, or there is none.
+    """
+    trees = []
+    for number, line in enumerate(read_lines(path, hashlib.sha256()), start=1):
+        if line.strip(" \t\r\n"):
+            try:
+                trees.append(parse(line.strip(" \t\r\n")))
+            except ValueError as error:
+                raise UserError(
+                    f"{path}, line {number}: {error}; give a tree, such as (1 (2 not) (3 good))"
+                ) from None
+            check_line(path, number, trees[-1].words)
+    if not trees:
+        raise UserError(f"{path} is empty; give a tree on each line, such as (1 (2 not) (3 good))")
+    return trees
+
+
+def parse(text: str) -> Tree:
+    """The tree of a line.
+
+    Raises:
+        ValueError: it is none; the message says why.
+    """
+    top: list[Tree] = []
+    pending: list[tuple[int, str, list[Tree]]] = []  # label, word and children of each phrase
+    parts = iter(re.findall(r"[()]|[^()]+", text))
+    for part in parts:
+        if part == "(":
+            label, _, word = next(parts, "").partition(" ")
+            if label not in ("0", "1", "2", "3", "4"):
+                raise ValueError(f"a label is {label!r}, not 0 to 4")
+            pending.append((int(label), word.strip(" "), []))
+        elif part == ")" and pending:
+            number, word, children = pending.pop()
+            if bool(children) == bool(word):
+                raise ValueError("a phrase needs a word or further phrases, and not both")
+            words = tuple(w for one in children for w in one.words) or (plain(word),)
+            (pending[-1][2] if pending else top).append(Tree(number, words, tuple(children)))
+        elif part.strip(" "):
+            raise ValueError("brackets are not balanced" if part == ")" else f"{part!r} is alone")
+    if pending or len(top) != 1:
+        raise ValueError("brackets are not balanced" if pending else f"there are {len(top)} trees")
+    return top[0]

@@ -1,0 +1,141 @@
+"""`--arch wsum_classifier`: sentences to classes, for fairseq's `--task sentence_prediction`.
+
+Shapes: B sentences, T words, F features, K classes.
+"""
+
+# Without `from __future__ import annotations`: fairseq needs the types of the options.
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import torch
+from fairseq.data import Dictionary
+from fairseq.models import BaseFairseqModel, register_model
+from fairseq.tasks import FairseqTask
+from torch import Tensor, nn
+
+from ...layer import WsumLSTM
+from ..modules.dropout import Dropout, LockedDropout
+from .dictionaries import remember_words
+from .fields import option, probability, size
+from .initial_values import embedding, load_embedding
+from .options import CellOptions, described_cell, option_values
+
+# fairseq needs `Optional[X]` here: see options.py
+# ruff: noqa: UP045
+
+
+@dataclass
+class WsumClassifierConfig(CellOptions):
+    """The options."""
+
+    encoder_embed_dim: int = size(300, "word embedding dimension")
+    encoder_embed_path: Optional[str] = option(None, "path to pre-trained word embedding")
+    encoder_layers: int = option(
+        1, "number of layers; 0: none, a sentence is the mean of its embeddings", at_least=0
+    )
+    encoder_hidden_size: int = size(300, "hidden size of each direction")
+    encoder_bidirectional: bool = option(False, "run each layer in two directions")
+    pooling: str = option(
+        "last",
+        "features of a sentence: last, those of its last word (in the backward direction of its "
+        "first); max, over its words; attention, their sum weighted as by Yang et al. (2016)",
+        one_of=lambda: ("last", "max", "attention"),
+    )
+    dropout: float = probability(
+        0.5, "dropout probability of embeddings, between layers and of the sentence's features"
+    )
+    locked_dropout: bool = option(False, "drop the same features of all words of a sentence")
+
+
+class WsumClassifierEncoder(nn.Module):
+    """Embeddings, layers of a cell, and the pooling of their outputs."""
+
+    def __init__(self, cfg: WsumClassifierConfig, dictionary: Dictionary) -> None:
+        super().__init__()
+        name = type(self).__name__
+        self.dictionary = dictionary
+        self.embed_tokens = embedding(dictionary, cfg.encoder_embed_dim)
+        nn.init.uniform_(self.embed_tokens.weight, -0.1, 0.1)
+        nn.init.zeros_(self.embed_tokens.weight[dictionary.pad()])
+        kind = LockedDropout if cfg.locked_dropout else Dropout
+        self.dropout = kind(cfg.dropout, module_name=name)
+        self.dropout_out = Dropout(cfg.dropout, module_name=name)
+        self.lstm, self.output_units = None, cfg.encoder_embed_dim
+        if cfg.encoder_layers:
+            self.lstm = WsumLSTM(
+                cfg.encoder_embed_dim,
+                cfg.encoder_hidden_size,
+                cfg.encoder_layers,
+                dropout=self.dropout,
+                bidirectional=cfg.encoder_bidirectional,
+                cell=described_cell(cfg, cfg.cell),
+                backend=cfg.lstm_backend,
+            )
+            self.output_units = cfg.encoder_hidden_size * self.lstm.num_directions
+        self.pooling, size = cfg.pooling, self.output_units
+        if self.lstm is not None and self.pooling == "attention":
+            # softmax over t of v . tanh(W y_t + b)
+            parts = nn.Linear(size, size), nn.Tanh(), nn.Linear(size, 1, bias=False)
+            self.attention = nn.Sequential(*parts)
+        remember_words(self)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """The features of sentences, B x F, from B x T tokens with padding on either side."""
+        mask = tokens.eq(self.dictionary.pad()).t()
+        x = self.dropout(self.embed_tokens(tokens).transpose(0, 1))
+        return self.dropout_out(self._pool(x, mask))
+
+    def _pool(self, x: Tensor, mask: Tensor) -> Tensor:
+        """T x B x C embeddings, which are zero at padding, -> B x F."""
+        if self.lstm is None:
+            return x.sum(0) / (~mask).sum(0).unsqueeze(-1).to(x)
+        y, state = self.lstm(x, padding_mask=mask if mask.any() else None)
+        padding = mask.unsqueeze(-1)
+        if self.pooling == "last":
+            return torch.cat(state[0][-self.lstm.num_directions :].unbind(), -1)
+        if self.pooling == "max":
+            return y.masked_fill(padding, float("-inf")).amax(0)
+        return (self.attention(y).masked_fill(padding, float("-inf")).softmax(0) * y).sum(0)
+
+
+@register_model("wsum_classifier", dataclass=WsumClassifierConfig)
+class WsumClassifier(BaseFairseqModel):
+    """A classifier of sentences: an encoder, and a linear layer for each classification head."""
+
+    def __init__(self, encoder: WsumClassifierEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.classification_heads = nn.ModuleDict()
+
+    @classmethod
+    def build_model(cls, args: Any, task: FairseqTask) -> "WsumClassifier":
+        """Build the model that `args` (a dataclass, `DictConfig` or `Namespace`) describes.
+
+        Raises:
+            ValueError: an option is invalid; the message names it.
+        """
+        cfg = WsumClassifierConfig(**option_values(WsumClassifierConfig, args))
+        cfg.check()
+        encoder = WsumClassifierEncoder(cfg, task.source_dictionary)
+        load_embedding(cfg.encoder_embed_path, encoder.dictionary, encoder.embed_tokens)
+        return cls(encoder)
+
+    def register_classification_head(self, name: str, num_classes: int) -> None:
+        """Add a linear classifier; fairseq's task calls this."""
+        self.classification_heads[name] = nn.Linear(self.encoder.output_units, num_classes)
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        src_lengths: Tensor | None = None,
+        features_only: bool = True,
+        classification_head_name: str | None = None,
+    ) -> tuple[Tensor, None]:
+        """The scores of the classes, B x K; without the name of a head the features, B x F.
+
+        fairseq's interface has `src_lengths` and `features_only`, which are not used.
+        """
+        x = self.encoder(src_tokens)
+        if classification_head_name is not None:
+            x = self.classification_heads[classification_head_name](x)
+        return x, None

@@ -1,0 +1,129 @@
+"""The classifier of sentences: its logits against loops, and what must not change them."""
+
+import itertools
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+pytest.importorskip("fairseq")
+from fairseq.data import Dictionary
+
+from fairseq_wsum import WsumLSTM
+from fairseq_wsum.plugin.models.wsum_classifier import WsumClassifier, WsumClassifierConfig
+
+WORDS = Dictionary()
+for word in "abcdefgh":
+    WORDS.add_symbol(word)
+SENTENCES = [[4, 5, 6, 2], [7, 2], [8, 4, 4, 9, 10, 2]]
+POOLINGS = ("last", "max", "attention")
+SIZES = dict(encoder_embed_dim=5, encoder_hidden_size=4)
+
+
+def make(**options) -> WsumClassifier:
+    """A model in float64 with a head of three classes, without dropout."""
+    torch.manual_seed(1)
+    cfg = WsumClassifierConfig(**{**SIZES, **options})
+    model = WsumClassifier.build_model(cfg, SimpleNamespace(source_dictionary=WORDS))
+    model.register_classification_head("head", 3)
+    return model.double().eval()
+
+
+def batch(sentences, left=False) -> torch.Tensor:
+    most, pad = max(map(len, sentences)), WORDS.pad()
+    padding = ([pad] * (most - len(one)) for one in sentences)
+    rows = [gap + one if left else one + gap for one, gap in zip(sentences, padding, strict=True)]
+    return torch.tensor(rows)
+
+
+def logits(model, tokens) -> torch.Tensor:
+    with torch.no_grad():
+        scores, none = model(src_tokens=tokens, classification_head_name="head")
+    assert none is None
+    return scores
+
+
+def by_loops(model: WsumClassifier, sentence: list[int], pooling: str) -> torch.Tensor:
+    """The logits of one sentence by plain loops over layers, directions, words and features."""
+    encoder, lstm = model.encoder, model.encoder.lstm
+    x = [encoder.embed_tokens.weight[k] for k in sentence]
+    if lstm is None:
+        features = [sum(x[t][k] for t in range(len(x))) / len(x) for k in range(len(x[0]))]
+    else:
+        for layer in range(lstm.num_layers):
+            runs = []
+            for direction in range(lstm.num_directions):
+                one = WsumLSTM(len(x[0]), lstm.hidden_size, cell=lstm.cell, backend="reference")
+                ending = f"_l{layer}" + "_reverse" * direction
+                for name, weight in one.named_parameters():
+                    weight.data = getattr(lstm, name.replace("_l0", ending)).data
+                steps, state, y = x[::-1] if direction else x, None, []
+                for step in steps:
+                    out, state = one(step.view(1, 1, -1), state)
+                    y.append(out.flatten())
+                runs.append(y[::-1] if direction else y)
+            x = [torch.cat(parts) for parts in zip(*runs, strict=True)]
+        size, half = len(x[0]), lstm.hidden_size
+        if pooling == "last":
+            features = [x[-1 if k < half else 0][k] for k in range(size)]
+        elif pooling == "max":
+            features = [max(y[k] for y in x) for k in range(size)]
+        else:
+            inner, _, query = encoder.attention
+            scores = [
+                torch.exp(query.weight[0] @ torch.tanh(inner.weight @ y + inner.bias)) for y in x
+            ]
+            shares = [score / sum(scores) for score in scores]
+            features = [sum(a * y[k] for a, y in zip(shares, x, strict=True)) for k in range(size)]
+    head = model.classification_heads["head"]
+    rows = zip(head.weight, head.bias, strict=True)
+    return torch.stack(
+        [sum(w * z for w, z in zip(row, features, strict=True)) + b for row, b in rows]
+    )
+
+
+@pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden", "no-gates", "gru"])
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["one direction", "two"])
+@pytest.mark.parametrize("pooling", POOLINGS)
+@torch.no_grad()
+def test_logits_are_those_of_plain_loops(cell, bidirectional, pooling) -> None:
+    model = make(cell=cell, encoder_bidirectional=bidirectional, pooling=pooling, encoder_layers=2)
+    found = logits(model, batch(SENTENCES))
+    expected = torch.stack([by_loops(model, one, pooling) for one in SENTENCES])
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+@torch.no_grad()
+def test_a_bag_is_the_mean_of_the_embeddings() -> None:
+    model = make(encoder_layers=0)
+    expected = torch.stack([by_loops(model, one, "last") for one in SENTENCES])
+    torch.testing.assert_close(logits(model, batch(SENTENCES)), expected, rtol=1e-12, atol=0)
+    swapped = [[5, 4, 6, 2], *SENTENCES[1:]]
+    torch.testing.assert_close(logits(model, batch(swapped)), expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    "options", [*({"pooling": p} for p in POOLINGS), {"encoder_layers": 0}], ids=str
+)
+def test_padding_and_the_order_of_a_batch_change_nothing(options) -> None:
+    model = make(encoder_bidirectional=True, **options)
+    expected = torch.cat([logits(model, batch([one])) for one in SENTENCES])
+    for order in itertools.permutations(range(3)):
+        for left in (False, True):
+            found = logits(model, batch([SENTENCES[k] for k in order], left))
+            torch.testing.assert_close(found, expected[list(order)], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (dict(pooling="mean"), "--pooling mean: choose one of last, max, attention"),
+        (dict(encoder_layers=-1), "--encoder-layers -1: give at least 0"),
+        (dict(dropout=2), "--dropout 2: give at least 0 and at most 1"),
+        (dict(cell="none"), "--cell none: choose one of lstm"),
+    ],
+)
+def test_mistakes_in_options(options, problem) -> None:
+    with pytest.raises(ValueError) as error:
+        make(**options)
+    assert problem in str(error.value)

@@ -1,0 +1,172 @@
+"""Trees with sentiment: phrases and negation by hand, the prepared data, and mistakes in files."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fairseq")
+from commands import ROOT
+from fairseq.data import Dictionary, data_utils
+from sentiment_trees import TREES, write_trees
+
+from fairseq_wsum.experiments import prepare
+from fairseq_wsum.experiments.files import UserError
+from fairseq_wsum.experiments.sentiment import examples
+from fairseq_wsum.experiments.sentiment_trees import is_negated, negations, parse, plain, read_trees
+
+SST = ROOT / "../shared/data/sst"
+
+
+def texts(found) -> list[str]:
+    return [f"{label} {' '.join(words)}" for label, words in found]
+
+
+def test_the_phrases_of_three_trees_by_hand() -> None:
+    trees = [parse(TREES[k]) for k in (1, 2, 3)]
+    assert texts(examples(trees, 5)) == ["1 film is not good", "4 a good film", "0 bad film"]
+    all_five = "1 film is not good|2 film|1 is not good|1 is not|2 is|1 not|3 good|4 a good film|"
+    all_five += "2 a|4 good film|4 good|0 bad film|1 bad"
+    assert sorted(texts(examples(trees, 5, phrases=True))) == sorted(all_five.split("|"))
+    # without what is neutral; "good" is positive twice and counts once
+    two = "0 film is not good|0 is not good|0 is not|0 not|1 good|1 a good film|1 good film|"
+    two += "0 bad film|0 bad"
+    assert sorted(texts(examples(trees, 2, phrases=True))) == sorted(two.split("|"))
+    assert examples([parse(TREES[4])], 2) == []
+
+
+@pytest.mark.parametrize(
+    ("tree", "expected"),
+    [  # negator, end of its phrase, side of the phrase, whether it turns
+        (TREES[0], []),
+        (TREES[1], [(2, 4, 1, True)]),
+        (TREES[5], [(2, 4, -1, True)]),
+        ("(1 (2 not) (1 bad))", [(0, 2, -1, False)]),  # still negative
+        ("(2 (2 not) (3 good))", [(0, 2, 1, False)]),  # neutral is not the other side
+        ("(1 (3 good) (2 not))", []),  # the phrase does not follow
+        ("(1 (2 (2 he) (2 (2 did) (2 not))) (3 like))", []),  # three words
+        (
+            "(1 (2 no) (3 (2 (2 a) (2 film)) (3 (2 never) (1 bad))))",
+            [(0, 5, 1, True), (3, 5, -1, True)],
+        ),
+    ],
+)
+def test_negations_by_hand(tree, expected) -> None:
+    found = negations(parse(tree))
+    assert [(one.negator, one.end, one.side, one.turns) for one in found] == expected
+    assert is_negated(parse(tree)) == any(turns for *_, turns in expected)
+
+
+def test_words_lose_their_escapes() -> None:
+    words = {"-LRB-": "(", "``": '"', "''": '"', "a\\/B": "a/b", "\\*\\*": "**", "2\xa01": "2-1"}
+    assert {word: plain(word) for word in words} == words
+    assert parse("(2 (2 -RRB-) (3 N'T))").words == (")", "n't")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("(2 a)\n(2 (2 a) (2 b)\n", "line 2: brackets are not balanced"),
+        ("(2 a))\n", "line 1: brackets are not balanced"),
+        ("(2 a) (2 b)\n", "line 1: there are 2 trees"),
+        ("\r\n(7 a)\r\n", "line 2: a label is '7', not 0 to 4"),
+        ("(2 (a) (2 b))\n", "line 1: a label is 'a', not 0 to 4"),
+        ("(2 a (2 b))\n", "line 1: a phrase needs a word or further phrases, and not both"),
+        ("(2)\n", "line 1: a phrase needs a word or further phrases, and not both"),
+        ("good\n", "line 1: 'good' is alone"),
+        ("(2 (2 <s>) (2 a))\n", "line 1: <s> is a symbol of fairseq"),
+        ("\n", "is empty; give a tree on each line"),
+        (b"(2 \xff)\n", "is not UTF-8 text"),
+    ],
+)
+def test_mistakes_in_trees(text, problem, tmp_path) -> None:
+    path = tmp_path / "bad.txt"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError) as error:
+        read_trees(path)
+    assert problem in str(error.value) and str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("2\tgood\n", "train.tsv, line 1: give a label from 0 to 1"),
+        ("1\tgood\n0 bad\n", "train.tsv, line 2: give a label from 0 to 1"),
+        ("1\t \n", "train.tsv, line 1: give a label"),
+        ("", "train.tsv is empty"),
+        (None, "has 0 files train.txt or train.tsv (or .gz); it must have one"),
+    ],
+)
+def test_mistakes_in_sentences(text, problem, tmp_path) -> None:
+    for name in ("train", "dev", "test"):
+        if text is not None:
+            (tmp_path / f"{name}.tsv").write_text(text)
+    command = ["sentiment", "--data", str(tmp_path), "--labels", "2", "--out"]
+    with pytest.raises(UserError) as error:
+        prepare.main([*command, str(tmp_path / "out")])
+    assert problem in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def read(folder: Path, split: str) -> list[str]:
+    """The examples of a prepared folder, as fairseq reads them."""
+    parts = []
+    for kind in ("label", "input0"):
+        dictionary = Dictionary.load(str(folder / kind / "dict.txt"))
+        data = data_utils.load_indexed_dataset(str(folder / kind / split), dictionary)
+        parts.append([dictionary.string(data[k]) for k in range(len(data))])
+    return [" ".join(pair) for pair in zip(*parts, strict=True)]
+
+
+def test_trees_are_prepared_for_fairseq(tmp_path) -> None:
+    raw, out = write_trees(tmp_path / "raw"), tmp_path / "out"
+    (raw / "dev.txt").write_bytes("\r\n".join(TREES).encode())
+    command = ["sentiment", "--data", str(raw), "--out", str(out), "--labels", "2"]
+    prepare.main(command)
+    prepare.main(command)  # it is done
+    trees = [parse(tree) for tree in TREES]
+    assert read(out, "valid") == texts(examples(trees, 2))
+    train = read(out, "train")
+    assert sorted(train) == sorted(texts(examples(trees, 2, phrases=True)))
+    lengths = [line.count(" ") for line in train]
+    assert lengths == sorted(lengths)
+    assert len(read_trees(out / "trees/test.txt")) == 2 * len(TREES)  # with the neutral ones
+    prepare.main([*command[:-3], str(tmp_path / "five"), "--no-phrases"])
+    assert sorted(read(tmp_path / "five", "train")) == sorted(6 * texts(examples(trees, 5)))
+
+
+def test_sentences_with_labels_are_prepared(tmp_path) -> None:
+    for name, text in (("train", "2\tA b\n0\tc\r\n"), ("valid", "1\tb"), ("test", "0\tnew")):
+        (tmp_path / f"{name}.tsv").write_text(text)
+    out = tmp_path / "out"
+    prepare.main(["sentiment", "--data", str(tmp_path), "--out", str(out), "--labels", "3"])
+    assert read(out, "train") == ["0 c", "2 a b"]
+    assert read(out, "test") == ["0 <unk>"]
+
+
+def test_an_archive_is_unpacked_and_its_files_checked(tmp_path, monkeypatch) -> None:
+    archive = tmp_path / "trees.zip"
+    monkeypatch.setenv("SST_URL", archive.as_uri())
+    command = ["sst", "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out")]
+    archive.write_text("<html>")
+    with pytest.raises(UserError, match=r"File is not a zip file; remove it and run this again"):
+        prepare.main(command)
+    with zipfile.ZipFile(archive, "w") as file:
+        for name in ("train", "dev", "test"):
+            file.writestr(f"trees/{name}.txt", TREES[0])
+    command[2] = str(tmp_path / "other")
+    with pytest.raises(UserError, match=r"train\.txt is not the published train\.txt"):
+        prepare.main(command)
+
+
+@pytest.mark.skipif(not SST.is_dir(), reason="the Stanford Sentiment Treebank is not there")
+def test_the_published_counts(tmp_path) -> None:
+    trees = {name: read_trees(SST / f"{name}.txt.gz") for name in ("dev", "test")}
+    assert [len(examples(trees["dev"], k)) for k in (2, 5)] == [872, 1101]
+    assert [len(examples(trees["test"], k)) for k in (2, 5)] == [1821, 2210]
+    out = tmp_path / "out"
+    prepare.main(["sst", "--data", str(SST), "--out", str(out), "--no-phrases", "--labels", "2"])
+    assert json.loads((out / "prepared.json").read_text())["examples"]["train"] == 6920
+    assert os.path.getsize(out / "trees/train.txt") > 2_000_000

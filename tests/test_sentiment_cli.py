@@ -1,0 +1,142 @@
+"""Sentiment with the real commands: recipe, training, negation and weights."""
+
+import json
+import re
+
+import pytest
+
+pytest.importorskip("fairseq")
+import torch
+import warm
+from commands import ROOT, run, train
+from sentiment_trees import write_trees
+from test_damaged_checkpoints import assert_same_weights
+
+from fairseq_wsum.experiments import negation
+from fairseq_wsum.experiments.sentiment_trees import negations, parse
+from fairseq_wsum.weights.models import Reader
+
+RECIPE = ROOT / "examples/sentiment_sst/sst.sh"
+TINY = ["--encoder-embed-dim", "6", "--encoder-hidden-size", "5", "--max-tokens", "40"]
+OPTIONS = "--task sentence_prediction --arch wsum_classifier --criterion sentence_prediction"
+OPTIONS += " --optimizer adam --lr 0.05 --no-epoch-checkpoints --num-classes 5"
+TRAINING = [*OPTIONS.split(), *TINY]
+MODELS = {cell: ["--cell", cell] for cell in ("lstm", "no-srnn", "no-srnn-out", "no-srnn-hidden")}
+MODELS |= {"no-gates": ["--cell", "no-gates"], "bag": ["--bag"]}
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch) -> None:
+    monkeypatch.setenv("VENV", str(warm.environment()))
+
+
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory):
+    return write_trees(tmp_path_factory.mktemp("raw") / "trees")
+
+
+@pytest.fixture(scope="module")
+def data(trees):
+    run("fairseq-wsum", "prepare", "sentiment", "--data", trees, "--out", trees / "data")
+    return trees / "data"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_recipe_trains_and_scores_every_model(model, trees, tmp_path) -> None:
+    labels = "5" if model == "bag" else "2"
+    recipe = ["bash", RECIPE, "--own-corpus", "--data", trees, "--out", tmp_path, *MODELS[model]]
+    output = run(*recipe, "--labels", labels, "--gpus", 0, *TINY)
+    folder = tmp_path / labels / model / "epochs-2-seed-1"
+    figures = json.loads((folder / "figures.json").read_text())
+    assert [*figures["test"]] == ["accuracy", "accuracy, negated"]
+    assert f"test: accuracy {figures['test']['accuracy']:.2f}, accuracy, neg" in output
+    accuracies = re.findall(r"valid on 'valid' subset .* accuracy ([\d.]+)", output)
+    best = max(map(float, accuracies))  # fairseq rounds it
+    assert figures["valid"]["accuracy"] == pytest.approx(best, abs=0.05)
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(data, tmp_path) -> None:
+    given = [*TRAINING, "--pooling", "attention", "--encoder-bidirectional"]
+    train(data, tmp_path / "whole", *given, "--max-epoch", 3)
+    train(data, tmp_path / "parts", *given, "--max-update", 5)
+    log = train(data, tmp_path / "parts", *given, "--max-epoch", 3)
+    assert "Loaded checkpoint" in log and "| accuracy " in log
+    assert_same_weights(tmp_path / "parts", tmp_path / "whole")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    log = train(data, folder, *TRAINING, "--max-epoch", 25, "--dropout", 0)
+    assert "accuracy 100" in log  # the few trees are learnt
+    return folder / "checkpoint_last.pt"
+
+
+def test_the_weights_of_a_classifier(checkpoint, tmp_path) -> None:
+    numpy = pytest.importorskip("numpy")
+    given = ["weights", checkpoint, "--sentence", "film is not new", "--arrays", tmp_path / "a.npz"]
+    run("fairseq-wsum", *given, "--page", tmp_path / "a.html")
+    found = numpy.load(tmp_path / "a.npz")
+    assert [*found["0/encoder/1/tokens"]] == ["film", "is", "not", "new <unk>", "</s>"]
+
+
+def test_negation_is_that_of_plain_loops(checkpoint) -> None:
+    """The gates, weights and memory of an LSTM, by its equations."""
+    reader = Reader(checkpoint)
+    lstm, words = reader.model.encoder.lstm, ("film", "is", "not", "good")
+
+    def states(sentence):
+        h, c, steps = torch.zeros(5), torch.zeros(5), []
+        for k in reader.encode(" ".join(sentence))["encoder"].indices:
+            x = reader.model.encoder.embed_tokens.weight[k]
+            z = lstm.weight_ih_l0 @ x + lstm.bias_ih_l0 + lstm.weight_hh_l0 @ h + lstm.bias_hh_l0
+            i, f, g, o = z.view(4, 5)
+            i, f, o = i.sigmoid(), f.sigmoid(), o.sigmoid()
+            c = f * c + i * g.tanh()
+            h = o * c.tanh()
+            steps.append((i, f, c))
+        return steps
+
+    def norm(*parts):
+        return sum(float(part @ part) for part in parts) ** 0.5
+
+    with torch.no_grad():
+        one, other = states(words), states(["film", "is", "good"])
+        (i0, _, _), (i1, f1, c1), (i2, f2, c2), (i3, f3, c3) = one[:4]
+        expected = {
+            ("forget", negation.TURNS): f2.mean(),
+            ("input", negation.TURNS): i2.mean(),
+            ("kept", negation.TURNS): norm(i0 * f1 * f2, i1 * f2) / norm(i0 * f1, i1),
+            ("change", negation.TURNS): norm(c2 - c1) / norm(c1),
+            ("forget", ""): (f3 - other[2][1]).mean(),
+            ("input", ""): (i3 - other[2][0]).mean(),
+            ("earlier", ""): norm(i0 * f1 * f2 * f3, i1 * f2 * f3)
+            / norm(i0 * f1 * other[2][1], i1 * other[2][1]),
+            ("memory", ""): norm(c3 - other[2][2]) / norm(other[2][2]),
+        }
+        tree = parse("(1 (2 Film) (1 (1 (2 is) (1 not)) (3 good)))")
+        rows = list(negation._sentence(reader, tree, negations(tree)))
+    found = {(name, group): value for name, group, value in rows}
+    assert found["forget", negation.SENTIMENT] == pytest.approx(float(f3.mean()), rel=1e-4)
+    for key, value in expected.items():
+        assert found[key] == pytest.approx(float(value), rel=1e-4), key
+    assert found["turned 1", ""] == 1.0 and found["odds 1", ""] < 0
+
+
+def test_the_table_of_negation(checkpoint, data) -> None:
+    command = ["fairseq-wsum", "negation", checkpoint, "--trees"]
+    output = run(*command, data / "trees/test.txt", data / "trees/valid.txt")
+    assert "turns the sign, n = 8" in output  # two of six trees, four times each
+    assert output.count("[") > 12
+
+
+@pytest.mark.parametrize("problem", ["no weights to show", "none.txt"])
+def test_mistakes_of_negation(problem, data, checkpoint, tmp_path) -> None:
+    trees = data / "trees/test.txt"
+    if problem == "no weights to show":
+        train(data, tmp_path, *TRAINING, "--max-epoch", 1, "--encoder-layers", 0)
+        checkpoint = tmp_path / "checkpoint_last.pt"
+    else:
+        trees = tmp_path / "none.txt"
+    output = run("fairseq-wsum", "negation", checkpoint, "--trees", trees, check=False)
+    assert problem in output and "Traceback" not in output
