@@ -42,11 +42,16 @@ def checkpoint(data, tmp_path_factory):
     return folder / "checkpoint_best.pt"
 
 
-@pytest.mark.parametrize("cell", ["lstm", "no-srnn", "no-srnn-out", "no-srnn-hidden", "no-gates"])
-def test_the_recipe_trains_and_scores_every_cell_of_the_paper(cell, raw, tmp_path) -> None:
-    recipe = ["bash", RECIPE, "--own-corpus", "--data", raw, "--out", tmp_path, "--cell", cell]
+@pytest.mark.parametrize("cell", ["no-srnn", "no-srnn-out", "no-srnn-hidden", "no-gates"])
+def test_every_cell_of_the_paper_trains(cell, data, tmp_path) -> None:
+    log = train(data, tmp_path, *OPTIONS.split(), *TINY, "--cell", cell, "--max-epoch", 1)
+    assert "| f1 " in log and "| em " in log
+
+
+def test_the_recipe_trains_and_scores(raw, tmp_path) -> None:
+    recipe = ["bash", RECIPE, "--own-corpus", "--data", raw, "--out", tmp_path]
     output = run(*recipe, "--valid-articles", 2, "--epochs", 1, "--gpus", 0, *TINY)
-    folder = tmp_path / cell / "epochs-1-seed-1"
+    folder = tmp_path / "lstm/epochs-1-seed-1"
     figures = json.loads((folder / "figures.json").read_text())
     assert [*figures] == ["way", "valid", "test"]
     assert f"test: F1 {figures['test']['F1']:.2f}, EM" in output

@@ -89,27 +89,6 @@ def test_mistakes_in_trees(text, problem, tmp_path) -> None:
     assert problem in str(error.value) and str(path) in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("2\tgood\n", "train.tsv, line 1: give a label from 0 to 1"),
-        ("1\tgood\n0 bad\n", "train.tsv, line 2: give a label from 0 to 1"),
-        ("1\t \n", "train.tsv, line 1: give a label"),
-        ("", "train.tsv is empty"),
-        (None, "has 0 files train.txt or train.tsv (or .gz); it must have one"),
-    ],
-)
-def test_mistakes_in_sentences(text, problem, tmp_path) -> None:
-    for name in ("train", "dev", "test"):
-        if text is not None:
-            (tmp_path / f"{name}.tsv").write_text(text)
-    command = ["sentiment", "--data", str(tmp_path), "--labels", "2", "--out"]
-    with pytest.raises(UserError) as error:
-        prepare.main([*command, str(tmp_path / "out")])
-    assert problem in str(error.value)
-    assert not (tmp_path / "out").exists()
-
-
 def read(folder: Path, split: str) -> list[str]:
     """The examples of a prepared folder, as fairseq reads them."""
     parts = []
@@ -135,15 +114,6 @@ def test_trees_are_prepared_for_fairseq(tmp_path) -> None:
     assert len(read_trees(out / "trees/test.txt")) == 2 * len(TREES)  # with the neutral ones
     prepare.main([*command[:-3], str(tmp_path / "five"), "--no-phrases"])
     assert sorted(read(tmp_path / "five", "train")) == sorted(6 * texts(examples(trees, 5)))
-
-
-def test_sentences_with_labels_are_prepared(tmp_path) -> None:
-    for name, text in (("train", "2\tA b\n0\tc\r\n"), ("valid", "1\tb"), ("test", "0\tnew")):
-        (tmp_path / f"{name}.tsv").write_text(text)
-    out = tmp_path / "out"
-    prepare.main(["sentiment", "--data", str(tmp_path), "--out", str(out), "--labels", "3"])
-    assert read(out, "train") == ["0 c", "2 a b"]
-    assert read(out, "test") == ["0 <unk>"]
 
 
 def test_an_archive_is_unpacked_and_its_files_checked(tmp_path, monkeypatch) -> None:

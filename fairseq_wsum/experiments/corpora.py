@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import codecs
 import gzip
 import hashlib
@@ -25,7 +24,6 @@ FORMS = ("lc.norm.tok", "raw")  # of a text for translation
 # fairseq's own symbols: such a word would become padding or a sentence boundary and not be scored.
 # (The word <unk> is predicted like any other.)
 SYMBOLS = frozenset(("<pad>", "<s>", "</s>"))
-SST_ARCHIVE = "trainDevTestTrees_PTB.zip"
 GBW_ROOT = "1-billion-word-language-modeling-benchmark-r13output"
 
 
@@ -59,12 +57,18 @@ class Corpus:
         if data is not None:
             return needed(name, data, "add it, or leave --data out to download the corpus")
         address = os.environ.get(self.url_variable, self.url).rstrip("/")
-        published = self.published.get(name, name)
-        url = f"{address}/{published}" if published else address
         cure = (
             f"download the files of {self.url} some other way, name them {', '.join(self.sha256)}, "
             "and give their folder with --data"
         )
+        if address.endswith(".zip"):
+            folder = self.cache_folder(cache)
+            archive = download(address, folder / "archive.zip", cure)
+            if not (folder / name).is_file():
+                unpack(archive, self.sha256, folder)
+            return needed(name, folder, cure)
+        published = self.published.get(name, name)
+        url = f"{address}/{published}" if published else address
         # the file of Multi30k's raw text keeps the ending .gz
         ending = ".gz" if published.endswith(f"{name}.gz") else ""
         return download(url, self.cache_folder(cache) / f"{name}{ending}", cure)
@@ -188,13 +192,13 @@ SQUAD = Corpus(
 
 SST = Corpus(
     name="sst",
-    url=f"https://nlp.stanford.edu/sentiment/{SST_ARCHIVE}",
+    url="https://nlp.stanford.edu/sentiment/trainDevTestTrees_PTB.zip",
     sha256={
         "train.txt": "e2f3f41b0b1e6d4dddc0effe3bfc2d27ed8928079aa9a03d652311614fc5feb7",
         "dev.txt": "0e9336aed6e4730e19f58d00a77b3f0297efdb755f7b5e598c98a05e3f97ea40",
         "test.txt": "6e54806dee95cf80cd918e7dfb3f6770f6df24bf826f289a4d1f709e1c8f6761",
     },
-    published={SST_ARCHIVE: ""},
+    published={},
     splits={"train": ["train.txt"], "valid": ["dev.txt"], "test": ["test.txt"]},
 )
 
@@ -209,43 +213,6 @@ def needed(name: str, data: Path, cure: str) -> Path:
     if path is None:
         raise UserError(f"--data {data} has neither {name} nor {name}.gz; {cure}")
     return path
-
-
-def find_files(
-    corpus: Corpus | None,
-    args: argparse.Namespace,
-    names: Mapping[str, Sequence[str]],
-    optional: Sequence[str] = (),
-) -> tuple[dict[str, Path], dict[str, str]]:
-    """The file of each split, and the SHA-256 of its text, where each split has one file.
-
-    Args:
-        corpus: a published corpus, whose files are checked; None for one's own files.
-        args: the options `data` and `cache`.
-        names: patterns of the names of one's own files, such as `*train.conllu`; a file may end in
-            .gz, too.
-        optional: the splits that need not have a file.
-    """
-    paths = {}
-    if corpus is not None:
-        for split, (name,) in corpus.splits.items():
-            paths[split] = corpus.find(name, args.data, args.cache)
-        names = {}
-    for split, patterns in names.items():
-        endings = [pattern + ending for pattern in patterns for ending in ("", ".gz")]
-        found = [path for pattern in endings for path in sorted(args.data.glob(pattern))]
-        if len(found) != 1 and (found or split not in optional):
-            wanted = " or ".join(patterns)
-            raise UserError(
-                f"--data {args.data} has {len(found)} files {wanted} (or .gz); it must have one"
-            )
-        if found:
-            paths[split] = found[0]
-    sums = {split: sha256(read_text(path)) for split, path in paths.items()}
-    if corpus is not None:
-        for split, (name,) in corpus.splits.items():
-            corpus.check(name, sums[split], paths[split], args.data)
-    return paths, sums
 
 
 def download(url: str, path: Path, cure: str) -> Path:

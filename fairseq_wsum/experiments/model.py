@@ -1,17 +1,52 @@
-"""Reading the model of a checkpoint."""
+"""What programs share that read a file with the model of a checkpoint."""
 
 from __future__ import annotations
 
-from argparse import Namespace
+import argparse
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .files import PACKAGE, UserError
+from ..files import whole_at_end
+from .files import PACKAGE, UserError, script_parser, user_dir
 from .folder import import_fairseq
 
 
+def model_parser(name: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """The parser of `fairseq-wsum NAME`, without --input and --scores."""
+    program = f"fairseq-wsum {name}"
+    parser = script_parser(program, description, epilog, "CHECKPOINT [options]")
+    add = parser.add_argument
+    add("checkpoint", type=Path, metavar="CHECKPOINT", help="the model")
+    add("--output", type=new_file, metavar="FILE", help="a new file (default: stdout)")
+    help = "the folder with its dictionaries (default: the data of its training)"
+    add("--data", type=Path, metavar="FOLDER", help=help)
+    add("--cpu", action="store_true", help="do not use a GPU")
+    add("--user-dir", type=user_dir, default=str(PACKAGE), help=argparse.SUPPRESS)
+    return parser
+
+
+def new_file(text: str) -> Path:
+    """The type of --output."""
+    if Path(text).exists():
+        raise argparse.ArgumentTypeError(f"{text} exists; give another name")
+    return Path(text)
+
+
+def write(text: str, path: Path | None, scores: Mapping[str, float]) -> None:
+    """Write a text to a file, or stdout if `path` is None, and scores to stderr."""
+    if path is None:
+        sys.stdout.write(text)
+    else:
+        with whole_at_end(path) as partial:
+            partial.write_text(text, "utf-8")
+    for name, score in scores.items():
+        print(f"{name}: {score:.2f}", file=sys.stderr)
+
+
 def load_model(
-    checkpoint: Path, arch: str, *, data: Path | None, cpu: bool, user_dir: str
+    checkpoint: Path, arch: str, *, data: Path | None = None, cpu: bool, user_dir: str
 ) -> tuple[Any, Any]:
     """The model of a checkpoint and its task.
 
@@ -32,7 +67,7 @@ def load_model(
     from .. import plugin  # noqa: F401  registers the task and the model
 
     if user_dir != str(PACKAGE):
-        utils.import_user_module(Namespace(user_dir=user_dir))
+        utils.import_user_module(argparse.Namespace(user_dir=user_dir))
     overrides: dict[str, Any] = {"encoder_embed_path": None, "lstm_backend": "auto"}
     overrides |= {} if data is None else {"data": str(data)}
     try:

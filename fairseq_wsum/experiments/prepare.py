@@ -10,15 +10,19 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 from ..argument_types import positive
-from . import questions, sentiment, text, translation, treebank
+from . import labelled, text, translation
 from .corpora import EWT, FORMS, GBW, GBW_ROOT, LANGUAGES, MULTI30K, PTB, SQUAD, SST, WIKITEXT2
-from .files import UserError, folder, run_module, script_parser
+from .files import folder, run_module, script_parser
 from .folder import read_like
+from .questions import QUESTIONS
+from .sentiment import SENTIMENT
+from .treebank import TREEBANK
 
 CORPORA = {one.name: one for one in (MULTI30K, PTB, WIKITEXT2, GBW, EWT, SQUAD, SST)}
+KINDS = {one.own: one for one in (TREEBANK, QUESTIONS, SENTIMENT)}
+KINDS |= {"ewt": TREEBANK, "squad": QUESTIONS, "sst": SENTIMENT}
 
 TRANSLATION_FILES = """\
 files in OUT:
@@ -35,27 +39,39 @@ files in OUT:
   train, valid, test and dict.txt     fairseq's data, for `scripts/train.sh OUT --task ...`
   prepared.json                       the options, counts, checksums and versions"""
 
-TREEBANK_FILES = """\
+RECORD = "  prepared.json                       the options, counts, checksums and versions"
+WORDS = "  dict.txt                            the words of the training set, in lower case"
+
+TREEBANK_HELP = f"""\
+examples:
+  fairseq-wsum prepare ewt --out data-bin/ewt
+  fairseq-wsum prepare treebank --data ~/corpora/UD_German-GSD --out data-bin/gsd
+
 files in OUT:
-  SPLIT.conllu                        the treebank, for `scripts/train.sh OUT --task
-                                      wsum_dependency_parsing ...`
-  dict.txt                            the words of the training set, in lower case
+  SPLIT.conllu                        the treebank, for --task wsum_dependency_parsing
+{WORDS}
   dict.deprel.txt, dict.upos.txt ...  the values of these columns
-  prepared.json                       the options, counts, checksums and versions"""
+{RECORD}"""
 
-QUESTIONS_FILES = """\
-files in OUT:
-  train, valid and test.json          the questions, for `scripts/train.sh OUT --task
-                                      wsum_span_prediction ...`
-  dict.txt                            the words of the training set, in lower case
-  prepared.json                       the options, counts, checksums and versions"""
+QUESTIONS_HELP = f"""\
+examples:
+  fairseq-wsum prepare squad --out data-bin/squad
+  fairseq-wsum prepare questions --data ~/corpora/mine --valid-articles 2 --out data-bin/mine
 
-SENTIMENT_FILES = """\
 files in OUT:
-  input0, label                       fairseq's data, for `scripts/train.sh OUT --task
-                                      sentence_prediction ...`
+  train, valid and test.json          the questions, for --task wsum_span_prediction
+{WORDS}
+{RECORD}"""
+
+SENTIMENT_HELP = f"""\
+examples:
+  fairseq-wsum prepare sst --labels 2 --out data-bin/sst2
+  fairseq-wsum prepare sentiment --data ~/corpora/reviews --no-phrases --out data-bin/reviews
+
+files in OUT:
+  input0, label                       fairseq's data, for --task sentence_prediction
   trees/SPLIT.txt                     the trees
-  prepared.json                       the options, counts, checksums and versions"""
+{RECORD}"""
 
 SHARDS = """\
   shard-002/train ...                 the other shards, if there are any, with a link to dict.txt.
@@ -148,49 +164,31 @@ the unpacked folder, or its .tar.gz, which is unpacked beside OUT: this needs 8 
     "ewt": (
         """\
 Prepare the English Web Treebank of Universal Dependencies, release 2.16, for fairseq: 12,544
-training, 2,001 validation and 2,077 test sentences (204,577, 25,147 and 25,094 words).""",
-        f"""\
-examples:
-  fairseq-wsum prepare ewt --out data-bin/ewt
-
-{TREEBANK_FILES}
-
-The files in --data have the published names, such as en_ewt-ud-train.conllu, or are their .gz.""",
+training, 2,001 validation and 2,077 test sentences (204,577, 25,147 and 25,094 words). The files in
+--data have the published names, such as en_ewt-ud-train.conllu, or are their .gz.""",
+        TREEBANK_HELP,
     ),
     "treebank": (
         """\
 Prepare a treebank of your own in CoNLL-U for fairseq, such as another one of Universal
 Dependencies. The names of its files in --data end in train.conllu, dev.conllu (or valid.conllu) and
 test.conllu. Each may end in .gz.""",
-        f"""\
-examples:
-  fairseq-wsum prepare treebank --data ~/corpora/UD_German-GSD --out data-bin/gsd
-
-{TREEBANK_FILES}""",
+        TREEBANK_HELP,
     ),
     "squad": (
         """\
 Prepare SQuAD 1.1 (Rajpurkar et al., 2016) for fairseq: 87,599 questions for training, of which
 those about one article in twenty are for validation, and 10,570 of the development set, which
-become `test`, because the test set is not public.""",
-        f"""\
-examples:
-  fairseq-wsum prepare squad --out data-bin/squad
-
-{QUESTIONS_FILES}
-
-The files in --data are train-v1.1.json and dev-v1.1.json, or their .gz.""",
+become `test`, because the test set is not public. The files in --data are train-v1.1.json and
+dev-v1.1.json, or their .gz.""",
+        QUESTIONS_HELP,
     ),
     "questions": (
         """\
 Prepare questions of your own in the format of SQuAD 1.1 for fairseq. The names of their files in
 --data begin with train, with dev or test, and with valid; each may end in .gz. Without the last
 one, some articles of the training set are for validation.""",
-        f"""\
-examples:
-  fairseq-wsum prepare questions --data ~/corpora/mine --valid-articles 2 --out data-bin/mine
-
-{QUESTIONS_FILES}""",
+        QUESTIONS_HELP,
     ),
     "sst": (
         """\
@@ -198,26 +196,15 @@ Prepare the Stanford Sentiment Treebank for fairseq, in lower case: 8,544 traini
 and 2,210 test sentences with --labels 5, and 6,920, 872 and 1,821 with --labels 2, which leaves out
 the neutral ones. The training set has all labelled phrases, each with each of its labels once:
 157,396 or 77,201. The words of the trees lose their escapes: -LRB- becomes (, \\/ becomes /, and
-`` and '' become ".""",
-        f"""\
-examples:
-  fairseq-wsum prepare sst --labels 2 --out data-bin/sst2
-  fairseq-wsum prepare sst --labels 5 --no-phrases --out data-bin/sst5-sentences
-
-{SENTIMENT_FILES}
-
-The files in --data are train.txt, dev.txt and test.txt with one tree a line, or their .gz.""",
+`` and '' become ". The files in --data are train.txt, dev.txt and test.txt, or their .gz.""",
+        SENTIMENT_HELP,
     ),
     "sentiment": (
         """\
-Prepare classified sentences of your own for fairseq. The files in --data are train.txt, dev.txt (or
-valid.txt) and test.txt with trees as in the Stanford Sentiment Treebank, or train.tsv and so on
-with a label from 0, a tab and a sentence on each line. Each may end in .gz.""",
-        f"""\
-examples:
-  fairseq-wsum prepare sentiment --labels 3 --data ~/corpora/reviews --out data-bin/reviews
-
-{SENTIMENT_FILES}""",
+Prepare sentences of your own for fairseq, as trees like those of the Stanford Sentiment Treebank.
+The files in --data are train.txt, dev.txt (or valid.txt) and test.txt with a tree a line, such as
+(1 (2 not) (3 good)). Each may end in .gz.""",
+        SENTIMENT_HELP,
     ),
     "text": (
         """\
@@ -242,8 +229,7 @@ def main(given: Sequence[str]) -> None:
     description, epilog = HELP[name]
     if name in CORPORA:
         epilog += f"\n\n{name.upper()}_URL in the environment replaces the address of the files."
-    has_script = name not in ("ewt", "treebank", "squad", "questions", "sst", "sentiment")
-    script = f"prepare_{name}.sh" if has_script else f"fairseq-wsum prepare {name}"
+    script = f"fairseq-wsum prepare {name}" if name in KINDS else f"prepare_{name}.sh"
     parser = script_parser(script, description, epilog)
     parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="folder to create")
     source = parser.add_mutually_exclusive_group(required=name not in CORPORA)
@@ -256,23 +242,9 @@ def main(given: Sequence[str]) -> None:
         add_translation(parser)
         translation.prepare(CORPORA.get(name), read_translation(parser, words))
         return
-    if name in ("sst", "sentiment"):
-        add_sentiment(parser)
-        sentiment.prepare(CORPORA.get(name), parser.parse_args(words))
-        return
-    if not has_script:
-        add_words(parser)
-        module: ModuleType = treebank
-        if name in ("squad", "questions"):
-            module = questions
-            help = "for validation, take N articles of the training set, as far from each other as "
-            help += "possible in its file (default: one in twenty, at least 4)"
-            parser.add_argument("--valid-articles", type=positive, metavar="N", help=help)
-        args = parser.parse_args(words)
-        try:
-            module.prepare(CORPORA.get(name), args)
-        except ValueError as error:  # of a sentence or a question
-            raise UserError(str(error)) from error
+    if kind := KINDS.get(name):
+        kind.add_options(parser)
+        labelled.prepare(kind, CORPORA.get(name), parser.parse_args(words))
         return
     if name in ("gbw", "text"):
         add_text(parser, threshold=3 if name == "gbw" else 1)
@@ -292,29 +264,6 @@ def add_text(parser: argparse.ArgumentParser, threshold: int) -> None:
     add("--nwords", type=positive, metavar="N", help=help)
     help = "distribute the training files over N shards, in order (default: one shard per file)"
     add("--shards", type=positive, metavar="N", help=help)
-
-
-def add_words(parser: argparse.ArgumentParser) -> None:
-    """The options of the dictionary of a treebank, or of questions."""
-    add = parser.add_argument
-    help = "the dictionary has the words that occur at least N times in the training set; others "
-    help += "become <unk> (default 2)"
-    add("--threshold", type=positive, default=2, metavar="N", help=help)
-    help = "add to the dictionary those words of all splits that have a vector in FILE, a text in "
-    help += "word2vec's format, for a training with --encoder-embed-path FILE"
-    add("--vectors", type=Path, metavar="FILE", help=help)
-
-
-def add_sentiment(parser: argparse.ArgumentParser) -> None:
-    """The options of sentences with a sentiment."""
-    add = parser.add_argument
-    help = "number of classes: of trees 5, or 2 for negative and positive (default 5)"
-    add("--labels", type=positive, default=5, metavar="N", help=help)
-    help = "whether to train on all phrases of the trees, not only on sentences (default: yes)"
-    add("--phrases", action=argparse.BooleanOptionalAction, default=True, help=help)
-    help = "the dictionary has the words that occur at least N times in the training set; others "
-    help += "become <unk> (default 1)"
-    add("--threshold", type=positive, default=1, metavar="N", help=help)
 
 
 def add_translation(parser: argparse.ArgumentParser) -> None:

@@ -11,10 +11,8 @@ import sys
 from collections.abc import Sequence
 
 from ..recipe import Recipe
-from .answering import Answering
+from .labelled import Answering, Parsing, Sentiment
 from .language_models import AWD, GBW, PTB
-from .parsing import Parsing
-from .sentiment import Sentiment
 from .translation import Captions, OpenNMT, Transformer, Translation
 
 KINDS: dict[str, type[Recipe]] = {

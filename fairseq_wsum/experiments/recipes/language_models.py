@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from omegaconf import OmegaConf
-
 from ...argument_types import positive
 from ...cells import CELLS
 from ..recipe import Recipe
+from .epochs import InEpochs
 
 
 class LanguageModel(Recipe):
@@ -27,33 +26,13 @@ class LanguageModel(Recipe):
         perplexity.main([str(self.data), *options, *out, *self.score_options()])
 
 
-class InEpochs(LanguageModel):
-    """A recipe in variants, with a number of epochs and a seed, which name its folder, too."""
+class LastEpoch(InEpochs, LanguageModel):
+    """A recipe for a language model whose last epoch is scored."""
 
     best = "checkpoint_last.pt"
 
-    def add_options(self, parser: argparse.ArgumentParser) -> None:
-        add, names = parser.add_argument, list(self.settings["variants"])
-        help = f"{', '.join(names)} (default {names[0]})"
-        option = self.settings["variant"]
-        add(f"--{option}", dest="variant", choices=names, default=names[0], help=help)
-        help = "stop after N epochs"
-        add("--epochs", "--max-epoch", type=positive, metavar="N", help=help)
-        add("--seed", type=positive, default=1, metavar="N", help="random seed (default 1)")
 
-    def choose(self) -> None:
-        # the settings of a variant come after those that all have
-        merged = OmegaConf.merge(self.settings, self.settings["variants"][self.args.variant])
-        self.settings = OmegaConf.to_container(merged)
-        training = self.settings["training"]
-        training |= {"seed": self.args.seed, "max-epoch": self.args.epochs or training["max-epoch"]}
-
-    def default_run(self) -> str:
-        epochs = self.training["max-epoch"]
-        return f"{self.args.variant}/{self.cell}/epochs-{epochs}-seed-{self.args.seed}"
-
-
-class PTB(InEpochs):
+class PTB(LastEpoch):
     """`ptb`, in three sizes."""
 
     def score_options(self) -> list[str]:
@@ -63,7 +42,7 @@ class PTB(InEpochs):
         return [*super().score_options(), *(longer if self.args.peer else [])]
 
 
-class AWD(InEpochs):
+class AWD(LastEpoch):
     """`awd`, on two corpora."""
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:

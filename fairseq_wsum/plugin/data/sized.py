@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from fairseq import utils
 from fairseq.data import FairseqDataset
+from fairseq.data.data_utils import batch_by_size
 from torch import Tensor
+
+MAX_TOKENS = 8000  # of a batch, which changes no result
 
 
 class SizedDataset(FairseqDataset):
@@ -27,6 +31,15 @@ class SizedDataset(FairseqDataset):
 
     def size(self, index: int) -> int:
         return self.num_tokens(index)
+
+    def batches(self, model: Any) -> Iterator[dict[str, Any]]:
+        """All samples from short to long, in batches on the device of a model."""
+        device = next(model.parameters()).device
+        most = int(self.sizes.max(initial=MAX_TOKENS))
+        order = self.sizes.argsort(kind="stable")
+        for indices in batch_by_size(order, self.num_tokens, max_tokens=most):
+            batch = self.collater([self[k] for k in indices])
+            yield utils.apply_to_sample(lambda part: part.to(device), batch)
 
 
 def padded(rows: Sequence[Sequence[int]], pad: int) -> Tensor:

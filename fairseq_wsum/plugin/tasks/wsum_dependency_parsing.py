@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+import torch
 from fairseq.data import Dictionary
 from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import FairseqTask, register_task
@@ -92,3 +93,16 @@ class WsumDependencyParsingTask(FairseqTask):
         dataset = self.treebank([Sentence.of(words)])
         inputs: dict[str, Any] = dataset.collater([dataset[0]])["net_input"]
         return inputs
+
+    @torch.no_grad()
+    def parse(self, model: Any, sentences: Sequence[Sentence]) -> None:
+        """Replace the heads and relations of sentences by those of a model."""
+        symbols = self.relation_dictionary
+        for batch in self.treebank(sentences).batches(model):
+            chosen = [sentences[k] for k in batch["id"].tolist()]
+            scores = model(**batch["net_input"])
+            found = model.parse(scores, [1 + len(one.words) for one in chosen])
+            trees = zip(chosen, *(part.tolist() for part in found), strict=True)
+            for one, heads, relations in trees:
+                for k, token in enumerate(one.tokens, start=1):
+                    token["head"], token["deprel"] = heads[k], symbols[relations[k]]

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fairseq import utils
 from fairseq.data import Dictionary
-from fairseq.data.data_utils import batch_by_size
 from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import FairseqTask, register_task
 from omegaconf import MISSING
@@ -19,7 +17,6 @@ from ..data.questions import Question, QuestionDataset, Text, read_questions
 from ..models.fields import check_limits, option, size
 from ..modules.attention_flow import best_spans
 
-MAX_TOKENS = 8000  # of a batch of contexts, which changes no answer
 logger = logging.getLogger(__name__)
 
 
@@ -84,14 +81,9 @@ class WsumSpanPredictionTask(FairseqTask):
     @torch.no_grad()
     def answer(self, model: Any, questions: Sequence[Question]) -> dict[str, str]:
         """The answer of a model to each question, by its id: the best span of `best_spans`."""
-        dataset, device = QuestionDataset(questions, self.words), next(model.parameters()).device
-        most = max(MAX_TOKENS, int(dataset.sizes.max()))
-        order = dataset.sizes.argsort(kind="stable")
         found = {}
-        for indices in batch_by_size(order, dataset.num_tokens, max_tokens=most):
-            batch = dataset.collater([dataset[k] for k in indices])
-            inputs = utils.apply_to_sample(lambda part: part.to(device), batch["net_input"])
-            spans = best_spans(*model(**inputs)).tolist()
+        for batch in QuestionDataset(questions, self.words).batches(model):
+            spans = best_spans(*model(**batch["net_input"])).tolist()
             for one, span in zip(batch["questions"], spans, strict=True):
                 found[one.id] = one.context.part(*span)
         return found

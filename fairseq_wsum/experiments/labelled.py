@@ -1,0 +1,94 @@
+"""What preparing a treebank, questions and trees with sentiment have in common."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..argument_types import positive
+from .corpora import Corpus, file_sha256, read_text
+from .files import UserError, listed, sha256, versions
+from .folder import import_fairseq, is_done, new_folder, write_record
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of data.
+
+    Attributes:
+        own: the name of data of one's own; data with a published name have a `Corpus`.
+        names: for each split, patterns of the name of its file, which may end in .gz, too.
+        add_options: adds the options of this kind to a parser.
+        make: makes the files of a folder: from the file of each split, the folder and the options.
+            It returns what is recorded: first how many there are of what in each split, then the
+            size of the `dictionary`, and more.
+        optional: the splits that need not have a file.
+    """
+
+    own: str
+    names: Mapping[str, Sequence[str]]
+    add_options: Callable[[argparse.ArgumentParser], None]
+    make: Callable[[dict[str, Path], Path, argparse.Namespace], dict[str, Any]]
+    optional: Sequence[str] = ()
+
+
+def prepare(kind: Kind, corpus: Corpus | None, args: argparse.Namespace) -> None:
+    """Prepare a published corpus, or one's own files in --data."""
+    name = kind.own if corpus is None else corpus.name
+    settings: dict[str, Any] = {"corpus": name, "script": f"prepare {name}"}
+    for option, value in vars(args).items():
+        if option not in ("out", "data", "cache"):
+            settings[option] = file_sha256(value) if isinstance(value, Path) else value
+    own = None if corpus is not None else lambda: find_files(kind, corpus, args)[1]
+    if is_done(args.out, settings, own):
+        return
+    import_fairseq()
+    with new_folder(args.out) as partial:
+        paths, sums = find_files(kind, corpus, args)
+        try:
+            found = kind.make(paths, partial, args)
+        except ValueError as error:  # of a sentence or a question
+            raise UserError(str(error)) from error
+        package = versions("ve-fairseq", "fairseq-fixed", "fairseq", "conllu")
+        write_record(partial, {**settings, **found, "sha256": sums, "versions": package})
+    (what, counts), *_ = found.items()
+    print(f"{args.out}: {what}: {listed(counts)}; dictionary: {found['dictionary']:,}")
+
+
+def find_files(
+    kind: Kind, corpus: Corpus | None, args: argparse.Namespace
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """The file of each split, and the SHA-256 of its text; published files are checked."""
+    paths = {}
+    if corpus is not None:
+        for split, (name,) in corpus.splits.items():
+            paths[split] = corpus.find(name, args.data, args.cache)
+    for split, patterns in kind.names.items() if corpus is None else ():
+        endings = [pattern + ending for pattern in patterns for ending in ("", ".gz")]
+        found = [path for pattern in endings for path in sorted(args.data.glob(pattern))]
+        if len(found) != 1 and (found or split not in kind.optional):
+            wanted = " or ".join(patterns)
+            raise UserError(
+                f"--data {args.data} has {len(found)} files {wanted} (or .gz); it must have one"
+            )
+        if found:
+            paths[split] = found[0]
+    sums = {split: sha256(read_text(path)) for split, path in paths.items()}
+    if corpus is not None:
+        for split, (name,) in corpus.splits.items():
+            corpus.check(name, sums[split], paths[split], args.data)
+    return paths, sums
+
+
+def add_words(parser: argparse.ArgumentParser) -> None:
+    """The options of a dictionary of words, which `folder.make_words` makes."""
+    add = parser.add_argument
+    help = "the dictionary has the words that occur at least N times in the training set; others "
+    help += "become <unk> (default 2)"
+    add("--threshold", type=positive, default=2, metavar="N", help=help)
+    help = "add to the dictionary those words of all splits that have a vector in FILE, a text in "
+    help += "word2vec's format, for a training with --encoder-embed-path FILE"
+    add("--vectors", type=Path, metavar="FILE", help=help)
