@@ -174,9 +174,6 @@ def test_attachment_scores_are_those_of_conll_2018(tmp_path) -> None:
     expected = {"LAS": 3 / 5, "UAS": 4 / 5}
     expected |= {"LAS without punctuation": 3 / 4, "UAS without punctuation": 3 / 4}
     assert found == pytest.approx({name: 100 * share for name, share in expected.items()})
-
-
-def test_without_words_there_are_no_scores() -> None:
     assert all(math.isfinite(score) for score in attachment_scores([], []).values())
 
 
