@@ -100,31 +100,12 @@ def test_the_weights_of_a_model_with_questions(checkpoint, tmp_path) -> None:
     ("options", "problem"),
     [
         (["--input", "none.json"], "No such file or directory: 'none.json'"),
-        (["--input", "{}/bad.json"], "bad.json is not a file like SQuAD 1.1's"),
         (["--input", "{}/in.json", "--scores"], "in.json, question 1: it has no answer"),
     ],
 )
 def test_mistakes_of_answer(options, problem, checkpoint, tmp_path) -> None:
-    (tmp_path / "bad.json").write_text("x")
     text = json.dumps({"data": [article(("Ab", [("1", "cd", [])]))]})
     (tmp_path / "in.json").write_text(text)
     given = [option.format(tmp_path) for option in options]
     output = run("fairseq-wsum", "answer", checkpoint, *given, check=False)
     assert problem in output and "Traceback" not in output
-
-
-@pytest.mark.parametrize(
-    ("options", "problem"),
-    [
-        (["--task", "translation"], "--arch wsum_bidaf: give --task wsum_span_prediction"),
-        (["--encoder-hidden-size", "0"], "--encoder-hidden-size 0: give at least 1"),
-        (["--max-source-positions", "1"], "--max-source-positions 1 leaves no questions"),
-    ],
-)
-def test_mistakes_of_training(options, problem, data, tmp_path) -> None:
-    if "translation" in options:
-        for side in ("en", "de"):
-            (tmp_path / f"dict.{side}.txt").write_text("a 1\n")
-        data, options = tmp_path, [*options, "--criterion", "cross_entropy", "-s", "en", "-t", "de"]
-    given = [*OPTIONS.split(), "--batch-size", 5, *options]
-    assert problem in train(data, tmp_path / "run", *given, check=False)

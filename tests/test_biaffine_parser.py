@@ -1,6 +1,7 @@
 """The biaffine parser: its scores against loops in float64, and what must not change them."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -173,7 +174,14 @@ def test_attachment_scores_are_those_of_conll_2018(tmp_path) -> None:
     expected = {"LAS": 3 / 5, "UAS": 4 / 5}
     expected |= {"LAS without punctuation": 3 / 4, "UAS without punctuation": 3 / 4}
     assert found == pytest.approx({name: 100 * share for name, share in expected.items()})
-
-
-def test_without_words_there_are_no_scores() -> None:
     assert all(math.isfinite(score) for score in attachment_scores([], []).values())
+
+
+def test_mistakes_in_options(data) -> None:
+    task, _ = make(data)
+    with pytest.raises(ValueError, match="--tags pos: choose one of none, upos, xpos"):
+        make(data, tags="pos")
+    with pytest.raises(ValueError, match="--arc-features 0: give at least 1"):
+        WsumBiaffineParser.build_model(WsumBiaffineParserConfig(arc_features=0), task)
+    with pytest.raises(ValueError, match="give --task wsum_dependency_parsing"):
+        WsumBiaffineParser.build_model(WsumBiaffineParserConfig(), SimpleNamespace())

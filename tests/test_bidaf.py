@@ -2,6 +2,7 @@
 
 import math
 import random
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -179,3 +180,13 @@ def test_only_training_leaves_out_long_contexts(data) -> None:
             lengths[limit, split] = task.dataset(split).sizes
     assert lengths[8, "train"].max() <= 8 < lengths[400, "train"].max()
     assert (lengths[8, "valid"] == lengths[400, "valid"]).all()
+
+
+def test_mistakes_in_options(data) -> None:
+    with pytest.raises(ValueError, match="--dropout 2: give at least 0 and at most 1"):
+        make(data, dropout=2)
+    with pytest.raises(ValueError, match="--arch wsum_bidaf: give --task wsum_span_prediction"):
+        WsumBidaf.build_model(WsumBidafConfig(), SimpleNamespace())
+    cfg = WsumSpanPredictionConfig(data=str(data), max_source_positions=1)
+    with pytest.raises(ValueError, match="--max-source-positions 1 leaves no questions"):
+        WsumSpanPredictionTask(cfg).load_dataset("train")

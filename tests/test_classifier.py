@@ -82,7 +82,7 @@ def by_loops(model: WsumClassifier, sentence: list[int], pooling: str) -> torch.
     )
 
 
-@pytest.mark.parametrize("cell", ["lstm", "no-gates", "gru"])
+@pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden", "no-gates", "gru"])
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one direction", "two"])
 @pytest.mark.parametrize("pooling", POOLINGS)
 @torch.no_grad()

@@ -99,7 +99,6 @@ def test_a_treebank_is_parsed_and_the_rest_of_it_kept(checkpoint, tmp_path) -> N
     ("options", "problem"),
     [
         (["--scores"], "--scores needs the trees of a file --input FILE.conllu"),
-        (["--input", "{}/none.conllu"], "none.conllu"),
         (["--input", "{}/bad.conllu"], "bad.conllu, sentence from line 1: Invalid line format"),
     ],
 )
@@ -108,23 +107,6 @@ def test_mistakes_of_parse(options, problem, checkpoint, tmp_path) -> None:
     given = [option.format(tmp_path) for option in options]
     output = run("fairseq-wsum", "parse", checkpoint, *given, check=False)
     assert problem in output and "Traceback" not in output
-
-
-@pytest.mark.parametrize(
-    ("options", "problem"),
-    [
-        (["--task", "translation"], "give --task wsum_dependency_parsing"),
-        (["--tags", "pos"], "--tags pos: choose one of none, upos, xpos"),
-        (["--arc-features", "0"], "--arc-features 0: give at least 1"),
-    ],
-)
-def test_mistakes_of_training(options, problem, data, tmp_path) -> None:
-    given = [*TRAINING, *options]
-    if "translation" in options:  # it needs dictionaries of languages
-        for side in ("en", "de"):
-            (tmp_path / f"dict.{side}.txt").write_text("a 1\n")
-        data, given = tmp_path, [*given, "--criterion", "cross_entropy", "-s", "en", "-t", "de"]
-    assert problem in train(data, tmp_path / "run", *given, check=False)
 
 
 def test_the_weights_of_a_parser(checkpoint, tmp_path) -> None:

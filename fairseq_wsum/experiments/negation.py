@@ -38,7 +38,7 @@ where which while who whom whose why will with would yet you your
 """
 SAMPLES = 2000  # of the bootstrap
 TURNS, OTHERS, FUNCTION = "turns the sign", "turns none", "function words"
-DIFFERENCE, SENTIMENT = "turns - function words", "words with a sentiment"
+SENTIMENT = "words with a sentiment"
 AT_WORD = {
     "forget": "forget gate, mean over units",
     "input": "input gate, mean over units",
@@ -85,13 +85,9 @@ def main(given: Sequence[str]) -> None:
             own: Values = defaultdict(list)
             for name, group, value in _sentence(reader, tree, found):
                 own[name, group].append(value)
-            means = {key: sum(several) / len(several) for key, several in own.items()}
-            for name in AT_WORD:
-                if (name, TURNS) in means and (name, FUNCTION) in means:
-                    means[name, DIFFERENCE] = means[name, TURNS] - means[name, FUNCTION]
-            for key, mean in means.items():
-                values[key].append(mean)
-    groups = (TURNS, OTHERS, FUNCTION, DIFFERENCE, SENTIMENT)
+            for key, several in own.items():
+                values[key].append(sum(several) / len(several))
+    groups = (TURNS, OTHERS, FUNCTION, SENTIMENT)
     sizes = [f"{group}, n = {len(values['forget', group])}" for group in groups]
     rows = [[AT_WORD[name], *(shown(values[name, group]) for group in groups)] for name in AT_WORD]
     print(tabulate(rows, ["at the word", *sizes], "pipe", disable_numparse=True), end="\n\n")

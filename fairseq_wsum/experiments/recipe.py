@@ -33,8 +33,7 @@ OF_DATA = ["data", "cache", "bpe-size", "character-coverage", "max-words", "nwor
 OF_DATA += ["text", "source-lang", "target-lang", "shards", "threshold", "vectors"]
 OF_DATA += ["valid-articles"]
 # what prepares a corpus of one's own
-OWN = {"multi30k": "translation", "ewt": "treebank", "squad": "questions"}
-OWN["sst"] = "sentiment"
+OWN = {"multi30k": "translation", "ewt": "treebank", "squad": "questions", "sst": "sentiment"}
 ONCE = "give --finetune-from-model FILE, which starts from FILE once, so that the same command can "
 ONCE += "continue"
 EPILOG = """\

@@ -115,23 +115,25 @@ def parse(text: str) -> Tree:
     Raises:
         ValueError: it is none; the message says why.
     """
-    top: list[Tree] = []
-    pending: list[tuple[int, str, list[Tree]]] = []  # label, word and children of each phrase
-    parts = iter(re.findall(r"[()]|[^()]+", text))
-    for part in parts:
-        if part == "(":
-            label, _, word = next(parts, "").partition(" ")
-            if label not in ("0", "1", "2", "3", "4"):
-                raise ValueError(f"a label is {label!r}, not 0 to 4")
-            pending.append((int(label), word.strip(" "), []))
-        elif part == ")" and pending:
-            number, word, children = pending.pop()
-            if bool(children) == bool(word):
-                raise ValueError("a phrase needs a word or further phrases, and not both")
-            words = tuple(w for one in children for w in one.words) or (plain(word),)
-            (pending[-1][2] if pending else top).append(Tree(number, words, tuple(children)))
-        elif part.strip(" "):
-            raise ValueError("brackets are not balanced" if part == ")" else f"{part!r} is alone")
-    if pending or len(top) != 1:
-        raise ValueError("brackets are not balanced" if pending else f"there are {len(top)} trees")
-    return top[0]
+    tree, rest = _phrase(text)
+    if rest:
+        raise ValueError(f"{rest!r} follows the tree")
+    return tree
+
+
+def _phrase(text: str) -> tuple[Tree, str]:
+    """The phrase at the beginning of a text, and what follows it."""
+    begin = re.match(r"\(([0-4]) +(?:([^()]+)\) *|(?=\())", text)
+    if begin is None:
+        raise ValueError(f"there is no label from 0 to 4 with a word or phrases at {text[:20]!r}")
+    label, word, rest = int(begin[1]), begin[2], text[begin.end() :]
+    if word:
+        return Tree(label, (plain(word),)), rest
+    children = []
+    while rest.startswith("("):
+        child, rest = _phrase(rest)
+        children.append(child)
+    if not rest.startswith(")"):
+        raise ValueError("brackets are not balanced")
+    words = tuple(word for child in children for word in child.words)
+    return Tree(label, words, tuple(children)), rest[1:].lstrip(" ")

@@ -165,25 +165,27 @@ class _Sums:
         for name in names:
             every = numpy.stack([sums.get(name, empty) for sums in self.sentences])
             sampled[name] = numpy.einsum("rs,skd->krd", drawn, every)  # sums and numbers
-        leaving = {
-            group: both for (measure, group), both in sampled.items() if measure == "leaving"
-        }
-        means: dict[tuple[str, str], Array] = {}
+        end = sampled.get(("leaving", END))
         for (measure, group), (total, number) in sampled.items():
+            count = int(number[0].sum())
             if measure != "leaving":
-                means[measure, group] = total.sum(1) / numpy.maximum(number.sum(1), 1)
-            elif END in leaving:
+                yield measure, group, _interval(_mean(total.sum(1), number.sum(1))), count
+            elif end is not None:
                 # weights by distance; a distance that a group does not have counts for neither
-                own = leaving[END][1] * (number > 0)
+                own = end[1] * (number > 0)
                 share = own / numpy.maximum(own.sum(1, keepdims=True), 1)
-                of_group = (share * total / numpy.maximum(number, 1)).sum(1)
-                total_end, number_end = leaving[END]
-                of_end = (share * total_end / numpy.maximum(number_end, 1)).sum(1)
-                means[measure, group] = of_group
+                of_group = (share * _mean(total, number)).sum(1)
+                yield measure, group, _interval(of_group), count
                 if group != END:
-                    means["leaving_less", f"than {group}"] = of_group - of_end
-        for (measure, group), values in means.items():
-            key = (measure.removesuffix("_less"), group.removeprefix("than "))
-            low, high = numpy.quantile(values[1:], [0.025, 0.975])
-            numbers = [float(values[0]), float(low), float(high)]
-            yield measure, group, numbers, int(sampled[key][1][0].sum())
+                    less = of_group - (share * _mean(*end)).sum(1)
+                    yield "leaving_less", f"than {group}", _interval(less), count
+
+
+def _mean(total: Array, number: Array) -> Array:
+    return total / numpy.maximum(number, 1)
+
+
+def _interval(values: Array) -> list[float]:
+    """The first value, of all sentences, and the 95 % interval of the others."""
+    low, high = numpy.quantile(values[1:], [0.025, 0.975])
+    return [float(values[0]), float(low), float(high)]
