@@ -221,7 +221,8 @@ class _Box:
         self.side = min(0.45 * n, max(0.16 * n, 4.5)) if n < 100 else max(16.0, 0.08 * n)
         self.font = min(9.0, 0.75 * 72 * self.side / n)
         self.before = AXIS + max(_width(word, self.font) for word in square.words) + 2 * SPACE
-        self.size = self.before + max(self.side, 2.0)  # the descriptions of the axes need this
+        self.left = max(self.before, 1.2 * _width(number, SMALL) + SPACE)  # the number is bold
+        self.size = self.left + max(self.side, 2.0)  # the descriptions of the axes need this
         self.x = self.y = 0.0  # the top left corner
 
     def draw(self, figure: Any, largest: float) -> Any:
@@ -232,7 +233,7 @@ class _Box:
         style: dict[str, Any] = dict(
             cmap=COLOURS, clim=(0, largest), edgecolors="white", linewidths=0.4
         )
-        x, y = self.x + self.before, self.y + self.before
+        x, y = self.x + self.left, self.y + self.before
         axes = _axes(figure, x, y, self.side, self.side)
         axes.set(xlim=(0, n), ylim=(n, 0))
         mesh = axes.pcolormesh(self.square.weights.numpy(), **style)
