@@ -127,7 +127,7 @@ def main() -> None:
         for name, row in rows.items():
             row[f"{what}, words/s"] = f"{words / seconds[name]:,.0f}"
             row[f"{what}, times {first}"] = f"{seconds[first] / seconds[name]:.2f}"
-    print(f"{machine()}, {torch.get_num_threads()} threads, {words:,} words\n")
+    print(f"{machine()}, {words:,} words\n")
     print(table(list(rows.values())))
 
 

@@ -98,7 +98,9 @@ def test_the_scores_are_those_of_the_equations(cell, data) -> None:
             start, end = model(**inputs)
             texts = ((tokens, bytes), (question, question_bytes))
             h, u = (
-                model.phrase(model.highway(model.features(*text)).transpose(0, 1))[0][:, 0]
+                model.phrase(model.highway(torch.cat(model.features(*text), -1)).transpose(0, 1))[
+                    0
+                ][:, 0]
                 for text in texts
             )
             g = attention_by_hand(model.attention.weight.flatten(), h, u)

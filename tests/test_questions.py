@@ -63,7 +63,7 @@ def test_the_smallest_span_of_tokens_covers_an_answer() -> None:
         ("x", ["dog", "x y z", "x y"], 0, 2 / 3),  # the best of three
         ("theatre", ["atre"], 0, 0),  # "the" is part of a word
         ("U.S.", ["us"], 1, 1),
-        ("the", ["a"], 1, 0),  # nothing is left of either: equal, but without a word in common
+        ("the", ["a"], 1, 0),  # both are empty once normalised: they match, and share no word
         ("don\u2019t", ["dont"], 0, 0),  # only ASCII punctuation is left out
     ],
 )

@@ -122,7 +122,7 @@ def parse(text: str) -> Tree:
 
 
 def _phrase(text: str) -> tuple[Tree, str]:
-    """The phrase at the beginning of a text, and what follows it."""
+    """The first phrase of a text, and the rest of the text."""
     begin = re.match(r"\(([0-4]) +(?:([^()]+)\) *|(?=\())", text)
     if begin is None:
         raise ValueError(f"there is no label from 0 to 4 with a word or phrases at {text[:20]!r}")

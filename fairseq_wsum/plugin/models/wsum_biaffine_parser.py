@@ -92,7 +92,7 @@ class WsumBiaffineEncoder(nn.Module):
 
     def forward(self, tokens: Tensor, bytes: Tensor, tags: Tensor | None) -> tuple[Tensor, Tensor]:
         """The outputs, T x B x 2H, and the padding mask, T x B."""
-        parts = self.features.parts(tokens, bytes)
+        parts = self.features(tokens, bytes)
         if self.embed_tags is not None:
             parts.append(self.embed_tags(tags))
         x = torch.cat(self._drop_whole(parts), dim=-1).transpose(0, 1)

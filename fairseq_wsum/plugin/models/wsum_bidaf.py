@@ -139,7 +139,7 @@ class WsumBidaf(BaseFairseqModel):
         return start, self._score(self.end, g, m2, mask)
 
     def _embed(self, tokens: Tensor, bytes: Tensor) -> Tensor:
-        words, *of_bytes = self.features.parts(tokens, bytes)
+        words, *of_bytes = self.features(tokens, bytes)
         x: Tensor = self.highway(torch.cat((words, *map(self.dropout, of_bytes)), dim=-1))
         return x
 

@@ -56,7 +56,7 @@ class ByteFeatures(nn.Module):
 
 
 class WordFeatures(nn.Module):
-    """[E_w; CNN(bytes of w)]: the embedding of each word beside the features of its bytes.
+    """E_w and CNN(bytes of w): the embedding of each word, and the features of its bytes.
 
     Args:
         dictionary: the words.
@@ -80,12 +80,12 @@ class WordFeatures(nn.Module):
         )
         self.size = embed_dim + byte_features
 
-    def forward(self, tokens: Tensor, bytes: Tensor) -> Tensor:
-        """B x T words and B x T x C bytes -> B x T x size."""
-        return torch.cat(self.parts(tokens, bytes), dim=-1)
+    def forward(self, tokens: Tensor, bytes: Tensor) -> list[Tensor]:
+        """The parts of the features of B x T words and their B x T x C bytes.
 
-    def parts(self, tokens: Tensor, bytes: Tensor) -> list[Tensor]:
-        """The embedding, and the features of the bytes if there are any: B x T x features each."""
+        They are the embedding and, if there are any, the features of the bytes, B x T x E each;
+        `size` features in all.
+        """
         parts: list[Tensor] = [self.embed_tokens(tokens)]
         if self.bytes is None:
             return parts
