@@ -20,7 +20,7 @@ from .transforms import constant, in_transformation
 DTYPES = (torch.float32, torch.bfloat16)
 
 # In the order of csrc/kernels.h.
-_OPERATIONS = ("memory_cell", "recurrence", "cross_entropy", "candidates", "dropout")
+_OPERATIONS = ("memory_cell", "recurrence", "cross_entropy", "candidates", "attention", "dropout")
 
 
 @constant

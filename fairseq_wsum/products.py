@@ -32,14 +32,60 @@ PLAIN = (Tensor, nn.Parameter)
 _choices: dict[str, bool] = {}  # what was found out about this processor
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+class ForFewRows:
+    """A copy of a matrix that no longer changes, for products of as few rows as a decoding step.
+
+    MKL reads a matrix once for every three rows. Its transpose is read once.
+
+    Args:
+        weight: N x K.
+    """
+
+    ROWS = range(4, 65)  # for which a product is faster with the copy
+
+    def __init__(self, weight: Tensor) -> None:
+        self._of = weight
+        useful = (
+            type(weight) in PLAIN
+            and weight.dtype == torch.float32
+            and weight.device.type == "cpu"
+            and not weight.is_inference()  # it has no version
+            and not uses_onednn("product")
+        )
+        self._columns = weight.detach().t().contiguous() if useful else None
+        self._version = weight._version if useful else 0
+
+    def serves(self, x: Tensor, weight: Tensor) -> bool:
+        """Whether `product` is to use it."""
+        return (
+            self._columns is not None
+            and weight is self._of
+            and weight._version == self._version
+            and x.dtype == weight.dtype
+            and x.numel() // x.size(-1) in self.ROWS
+            and not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+            and not (in_autocast(x.device) or in_transformation())
+        )
+
+    def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """As `product`."""
+        assert self._columns is not None
+        y = as_rows(x) @ self._columns
+        return (y if bias is None else y.add_(bias)).view(*x.shape[:-1], -1)
+
+
+def product(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, copy: ForFewRows | None = None
+) -> Tensor:
     """y = x W^T + b, as `torch.nn.functional.linear`: ... x K, N x K and N -> ... x N."""
+    if copy is not None and copy.serves(x, weight):
+        return copy.product(x, bias)
     if not _has_few_rows(x) and _replaces_torch("product", x, weight) and _fits(x, weight, bias):
         return _linear(x, weight, bias)
     return F.linear(x, weight, bias)
 
 
-def linear(module: nn.Module, x: Tensor) -> Tensor:
+def linear(module: nn.Module, x: Tensor, copy: ForFewRows | None = None) -> Tensor:
     """`module(x)`, computed by `product` if the module is a plain `torch.nn.Linear`.
 
     A subclass could do the same, but programs that quantise a model look for `nn.Linear` itself.
@@ -47,7 +93,7 @@ def linear(module: nn.Module, x: Tensor) -> Tensor:
     """
     hooks = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
     if type(module) is nn.Linear and not any(getattr(module, name) for name in hooks):
-        return product(x, module.weight, module.bias)
+        return product(x, module.weight, module.bias, copy)
     y: Tensor = module(x)
     return y
 

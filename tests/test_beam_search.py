@@ -154,6 +154,32 @@ def test_generators_of_other_programs_are_left_alone(monkeypatch) -> None:
     assert type(build([make_model()], beam=2)) is SequenceGenerator
 
 
+def test_after_a_search_every_sentence_has_its_own_source_again() -> None:
+    """Otherwise a training with --eval-bleu would attend to the sources of other sentences."""
+    model = transformer_models.make_model().eval()
+    src, lengths, previous = make_batch(LENGTHS)
+    before = model(src, lengths, previous)[0]
+    sample = {"net_input": {"src_tokens": src, "src_lengths": lengths}}
+    build([model], beam=3).generate([model], sample)
+    assert torch.equal(model(src, lengths, previous)[0], before)
+    with pytest.raises(AssertionError):  # min_len > max_len
+        build([model], beam=3, min_len=20).generate([model], sample)
+    assert torch.equal(model(src, lengths, previous)[0], before)
+
+
+def test_a_translation_is_the_same_with_a_copy_of_the_output_matrix(monkeypatch) -> None:
+    monkeypatch.setattr("fairseq_wsum.products._choices", {"product": False})
+    src, lengths, _ = make_batch(LENGTHS)
+    sample = {"net_input": {"src_tokens": src, "src_lengths": lengths}}
+    for make in (make_model, transformer_models.make_model):
+        model = make().float().eval()
+        before = build([model], beam=3).generate([model], sample)
+        model.prepare_for_inference_(make_generation())
+        assert model.decoder._copy is not None
+        after = build([model], beam=3).generate([model], sample)
+        assert_same((before, after), attention=False)
+
+
 # 16 bits
 
 

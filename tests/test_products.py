@@ -183,3 +183,41 @@ def test_hooks_of_a_linear_map_run(onednn) -> None:
     torch.testing.assert_close(products.linear(module, x), module(x), rtol=0, atol=0)
     module.register_forward_hook(lambda *_: torch.zeros(9, 7))
     assert products.linear(module, x).eq(0).all()
+
+
+# Products of few rows with a matrix that does not change
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
+@pytest.mark.parametrize("shape", [(4, 1, 5), (1, 64, 5), (2, 3, 5)], ids=str)
+@torch.no_grad()
+def test_a_copy_of_the_matrix_gives_the_same_product(shape, bias, monkeypatch) -> None:
+    monkeypatch.setattr(products, "_choices", {"product": False})
+    module = torch.nn.Linear(5, 9, bias=bias)
+    copy, x = products.ForFewRows(module.weight), torch.randn(shape).transpose(0, 1)
+    assert copy.serves(x, module.weight)
+    torch.testing.assert_close(products.linear(module, x, copy), module(x))
+
+
+@torch.no_grad()
+def test_the_copy_is_not_used_once_the_matrix_has_changed(monkeypatch) -> None:
+    monkeypatch.setattr(products, "_choices", {"product": False})
+    module, x = torch.nn.Linear(5, 9), torch.randn(6, 5)
+    copy = products.ForFewRows(module.weight)
+    module.weight.mul_(2)
+    torch.testing.assert_close(products.linear(module, x, copy), module(x), rtol=0, atol=0)
+    other = torch.nn.Linear(5, 9)
+    torch.testing.assert_close(products.linear(other, x, copy), other(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("rows", [3, 65])
+def test_other_numbers_of_rows_and_types_take_no_copy(rows, monkeypatch) -> None:
+    monkeypatch.setattr(products, "_choices", {"product": False})
+    weight = torch.randn(9, 5)
+    copy = products.ForFewRows(weight)
+    with torch.no_grad():
+        assert not copy.serves(torch.randn(rows, 5), weight)
+        for dtype in (torch.bfloat16, torch.float64):
+            other = weight.to(dtype)
+            assert not products.ForFewRows(other).serves(torch.randn(6, 5, dtype=dtype), other)
+    assert not copy.serves(torch.randn(6, 5), weight)  # gradients are wanted

@@ -8,10 +8,10 @@ public:
     Best(float* scores, int64_t* words, int64_t k) : scores_(scores), words_(words), k_(k) {}
 
     bool is_full() const { return size_ == k_; }
-    bool takes(float score) const { return !is_full() || (k_ > 0 && score > scores_[k_ - 1]); }
+    float lowest() const { return k_ > 0 ? scores_[k_ - 1] : INFINITY; }  // once it is full
 
     void add(float score, int64_t word) {
-        if (!takes(score)) return;
+        if (is_full() && !(score > lowest())) return;
         if (!(score > -INFINITY)) score = -INFINITY;
         int64_t place = is_full() ? k_ - 1 : size_++;
         for (; place > 0 && scores_[place - 1] < score; --place) {
@@ -36,8 +36,11 @@ void add_words(Best& best, const S* z, int64_t from, int64_t to) {
     for (; from < to; from += V) {
         const int count = lanes(from, to);
         const vf x = load(z + from, count);
-        if (best.takes(largest(keep_first(x, count, -INFINITY))))
-            for (int i = 0; i < count; ++i) best.add(x[i], from + i);
+        // in the order of the vocabulary; once a word is added, some of the others may be too low
+        for (unsigned left = above(x, best.lowest()) & ((1u << count) - 1); left; left &= left - 1) {
+            const int i = __builtin_ctz(left);
+            best.add(x[i], from + i);
+        }
     }
 }
 

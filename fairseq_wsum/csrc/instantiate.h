@@ -19,6 +19,7 @@ namespace INSTRUCTION_SET {
 #include "recurrence.h"
 #include "cross_entropy.h"
 #include "candidates.h"
+#include "attention.h"
 #include "dropout.h"
 
 #ifdef HAS_BF16_PRODUCT
@@ -127,6 +128,11 @@ int run(int operation, const void* problem, bool backward) {
         case CANDIDATES: {
             const Candidates& p = *as<Candidates>(problem);
             p.is_bf16 ? candidates<bf16>(p) : candidates<float>(p);
+            return 0;
+        }
+        case ATTENTION: {
+            const Attention& p = *as<Attention>(problem);
+            p.is_bf16 ? attention<bf16>(p) : attention<float>(p);
             return 0;
         }
         case DROPOUT: {

@@ -1,6 +1,6 @@
 // The interface of the CPU kernels. It is plain C, so that one build works with every version of
 // torch. kernels.py loads the library and calls `wsum_run`. The structs of operations are repeated in
-// recurrence/cpp.py, training/ and plugin/decoding/candidates.py.
+// recurrence/cpp.py, training/, plugin/decoding/ and plugin/modules/source_attention.py.
 //
 // Dimensions: T time steps, B sequences, H hidden units, P features of h (P = H without a
 // projection). `rows`, `hidden_rows`, `saved_rows` and `vectors` are the numbers of a cell, as in
@@ -136,6 +136,19 @@ struct Candidates {
     int64_t* words;      // N x (first + k)
 };
 
+// Attention of one query of each of N = B * R hypotheses, R of each of B sources, to the S positions
+// of its source. G heads have D features each.
+struct Attention {
+    int64_t B, R, S, G, D;
+    int32_t is_bf16, threads;
+    const void* q;      // real, N x G*D: times 1 / sqrt(D)
+    const void* k;      // real, B x G x D x S
+    const void* v;      // real, B x G x S x D
+    const float* mask;  // B x S, not zero at padding; or null
+    void* y;            // real, N x G*D: sum_s weights v
+    float* weights;     // N x G x S: softmax_s q k
+};
+
 // y = x / keep with probability `keep`, else 0
 struct Dropout {
     double keep;
@@ -151,7 +164,7 @@ const char* wsum_sources();
 
 // Runs an operation; `problem` points to its struct. Returns 0 on success, 1 for an unknown cell, other
 // numbers of the cell or an invalid target, and 2 if an allocation failed.
-enum Operation : int32_t { MEMORY_CELL, RECURRENCE, CROSS_ENTROPY, CANDIDATES, DROPOUT };
+enum Operation : int32_t { MEMORY_CELL, RECURRENCE, CROSS_ENTROPY, CANDIDATES, ATTENTION, DROPOUT };
 int wsum_run(int operation, const void* problem, int backward);
 
 // The instruction set in use: "amx", "avx512_bf16", "avx512", "avx2" or "baseline".

@@ -78,8 +78,22 @@ inline void store(bf16* p, vf x, int n) {
 
 // Keeps the first n of V numbers and replaces the others by `filler`.
 inline vf keep_first(vf x, int n, float filler) {
-    for (int i = n; i < V; ++i) x[i] = filler;
-    return x;
+    vi lane;
+    for (int i = 0; i < V; ++i) lane[i] = i;
+    return lane < n ? x : splat(filler);
+}
+
+// The lanes with a number above `limit`, as bits.
+inline unsigned above(vf x, float limit) {
+#if defined(WSUM_X86) && VECTOR_BYTES == 64
+    return _mm512_cmp_ps_mask((__m512)x, (__m512)splat(limit), _CMP_GT_OQ);
+#elif defined(WSUM_X86) && VECTOR_BYTES == 32
+    return _mm256_movemask_ps((__m256)(x > splat(limit)));
+#else
+    unsigned bits = 0;
+    for (int i = 0; i < V; ++i) bits |= unsigned(x[i] > limit) << i;
+    return bits;
+#endif
 }
 
 // The lanes in use of the vector that starts at n in a row of `size` numbers.

@@ -92,6 +92,11 @@ class CandidateEnsemble(EnsembleModelWithAlignment):
 
     # All hypotheses of a sentence have one source, so that most reorderings change nothing.
 
+    def share_sources(self, beam_size: int) -> None:
+        """Let attention to the source read it once for every `beam_size` hypotheses."""
+        for model in self.models if self.has_incremental_states() else ():
+            model.decoder.set_beam_size(beam_size)
+
     def forward_encoder(self, net_input: dict[str, Tensor]) -> Any:
         self._rows = 0  # hypotheses of which `encoder_outs` has the source
         return super().forward_encoder(net_input)
@@ -134,6 +139,14 @@ class _OnCandidates:
         self.model = CandidateEnsemble(list(self.model.models), first, self.beam_size)
         self.search = CandidateSearch(tgt_dict, self.model)
         self.vocab_size = min(first + 2 * self.beam_size, len(tgt_dict))
+
+    def _generate(self, sample: dict[str, Any], *args: Any, **named: Any) -> Any:
+        if sample.get("nsentences") != 1:  # a sentence alone is slower with it
+            self.model.share_sources(self.beam_size)
+        try:
+            return super()._generate(sample, *args, **named)  # type: ignore[misc]
+        finally:  # in training, each sentence has its own source
+            self.model.share_sources(1)
 
     def _prefix_tokens(
         self,

@@ -207,4 +207,5 @@ class WsumLSTMDecoder(WsumDecoderBase):
 
     def make_generation_fast_(self, need_attn: object = False, **unused: object) -> None:
         """fairseq's hook before decoding; `need_attn` says whether attention weights are needed."""
+        super().make_generation_fast_()
         self.need_attn = bool(need_attn)

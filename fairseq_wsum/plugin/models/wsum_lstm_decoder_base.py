@@ -7,7 +7,7 @@ from fairseq.models import FairseqDecoder, FairseqIncrementalDecoder
 from fairseq.modules import AdaptiveSoftmax
 from torch import Tensor, nn
 
-from ...products import linear, product
+from ...products import ForFewRows, linear, product
 from .dictionaries import remember_words
 from .options import MAX_POSITIONS
 from .wsum_lstm_config import WsumLSTMConfig
@@ -48,6 +48,7 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
             )
         elif not self.share_input_output_embed:
             self.fc_out = nn.Linear(out_dim, vocabulary)
+        self._copy: ForFewRows | None = None  # of the output matrix, in decoding
         self.position_limit = cfg.max_target_positions or MAX_POSITIONS
         remember_words(self)
 
@@ -65,8 +66,14 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
         if self.adaptive_softmax is not None:
             return features
         if self.share_input_output_embed:
-            return product(features, self.embed_tokens.weight)
-        return linear(self.fc_out, features)
+            return product(features, self.embed_tokens.weight, copy=self._copy)
+        return linear(self.fc_out, features, self._copy)
+
+    def make_generation_fast_(self, **unused: object) -> None:
+        """fairseq's hook before decoding."""
+        if self.adaptive_softmax is None:
+            layer = self.embed_tokens if self.share_input_output_embed else self.fc_out
+            self._copy = ForFewRows(layer.weight)
 
     def max_positions(self) -> int:
         return self.position_limit

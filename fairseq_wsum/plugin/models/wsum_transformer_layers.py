@@ -13,8 +13,8 @@ from fairseq.modules.transformer_layer import (
 )
 from torch import Tensor, nn
 
-from ...products import linear
-from ..modules import WsumSelfAttention
+from ...products import ForFewRows, linear
+from ..modules import SourceAttention, WsumSelfAttention
 from .dictionaries import remember_words
 from .recurrent_options import RecurrentLayers
 
@@ -33,6 +33,19 @@ class WsumTransformerDecoderLayer(TransformerDecoderLayerBase):
         self, embed_dim: int, cfg: Any, add_bias_kv: bool = False, add_zero_attn: bool = False
     ) -> WsumSelfAttention:
         return _recurrent_layer(embed_dim, cfg.decoder, cfg)
+
+    def build_encoder_attention(self, embed_dim: int, cfg: Any) -> SourceAttention:
+        return SourceAttention(
+            embed_dim,
+            cfg.decoder.attention_heads,
+            kdim=cfg.encoder.embed_dim,
+            vdim=cfg.encoder.embed_dim,
+            dropout=cfg.attention_dropout,
+            encoder_decoder_attention=True,
+            q_noise=self.quant_noise,
+            qn_block_size=self.quant_noise_block_size,
+            xformers_att_config=cfg.encoder.xformers_att_config,
+        )
 
 
 class WsumTransformerEncoder(TransformerEncoderBase):
@@ -60,13 +73,19 @@ class WsumTransformerDecoder(TransformerDecoderBase):
         if self.adaptive_softmax is not None:
             # fairseq's upgrade_state_dict_named would add an output matrix, which this model lacks
             self.share_input_output_embed = False
+        self._copy: ForFewRows | None = None  # of the output matrix, in decoding
         self._keeps_attention = bool(cfg.decoder.recurrent.attention_layers)
 
     def output_layer(self, features: Tensor) -> Tensor:
         """fairseq's output layer, computed by `products.linear`."""
         if self.adaptive_softmax is not None:
             return features
-        return linear(self.output_projection, features)
+        return linear(self.output_projection, features, self._copy)
+
+    def make_generation_fast_(self, **unused: object) -> None:
+        """fairseq's hook before decoding."""
+        if self.adaptive_softmax is None:
+            self._copy = ForFewRows(self.output_projection.weight)
 
     def buffered_future_mask(self, tensor: Tensor) -> Tensor | None:
         """fairseq's mask of later positions, T x T, or None if no layer has self-attention."""

@@ -5,6 +5,7 @@ from .blocks import LSTMBlocks
 from .bridge import Bridge
 from .dropout import Dropout, DropoutBase, use_dropout
 from .self_attention import WsumSelfAttention
+from .source_attention import SourceAttention
 from .states import CarriedState
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "DropoutBase",
     "LSTMBlocks",
     "Projected",
+    "SourceAttention",
     "WsumSelfAttention",
     "make_attention",
     "use_dropout",
