@@ -159,6 +159,17 @@ def rows(rates: Rates, unit: str) -> list[dict[str, str]]:
     ]
 
 
+def for_training(args: argparse.Namespace) -> list[System]:
+    """The systems of `train`: also fairseq's Transformer with fairseq's criterion."""
+    peer, *ours = TRANSLATION[args.model](args.cells)
+    found = [peer, *ours]
+    if args.model == "transformer":
+        criterion = ["--criterion", "label_smoothed_cross_entropy"]
+        as_documented = [*peer.options, *criterion]  # the latter of two options counts
+        found.insert(1, System(f"{PEER} with fairseq's criterion", as_documented))
+    return found
+
+
 def for_decoding(args: argparse.Namespace) -> list[System]:
     """The systems of `decode`."""
     peer, *ours = TRANSLATION[args.model](args.cells)
@@ -209,8 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rates = decode(args.data, for_decoding(args), *sizes, common, rest)
         unit = "sentences a second"
     else:
-        systems = language_models if args.what == "lm" else TRANSLATION[args.model]
-        compared = systems(args.cells)
+        compared = language_models(args.cells) if args.what == "lm" else for_training(args)
         rates = train(args.data, compared, args.updates, args.rounds, [*common, *rest])
         unit = "tokens a second" if args.what == "lm" else "target words a second"
     print(table(rows(rates, unit)))

@@ -12,7 +12,7 @@ from fairseq_wsum.plugin.modules import SourceAttention, source_attention
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 with_dtypes = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
-# sources, hypotheses of each, positions, heads, features of a head: around blocks of rows and vectors
+# sources, hypotheses of each, positions, heads, features of a head: around rows and vectors
 SHAPES = [(1, 1, 1, 1, 1), (2, 3, 5, 2, 3), (3, 4, 16, 4, 16), (2, 5, 17, 4, 32), (5, 9, 33, 3, 40)]
 
 
@@ -78,7 +78,9 @@ def make_pair() -> tuple[SourceAttention, MultiheadAttention]:
 @needs_kernels
 @torch.no_grad()
 @pytest.mark.parametrize("share", [False, True], ids=["a source each", "shared sources"])
-@pytest.mark.parametrize("need", [{}, {"need_weights": False}, {"need_head_weights": True}], ids=str)
+@pytest.mark.parametrize(
+    "need", [{}, {"need_weights": False}, {"need_head_weights": True}], ids=str
+)
 def test_decoding_equals_fairseqs(need, share, monkeypatch) -> None:
     """Three steps, after the second of which two sentences have ended."""
     calls = []

@@ -22,7 +22,9 @@ from .states import IncrementalState
 class _Attention(ctypes.Structure):
     """The struct `Attention` of csrc/kernels.h."""
 
-    _fields_ = kernels.fields("B R S G D", "is_bf16 threads", ("q", "k", "v", "mask", "y", "weights"))
+    _fields_ = kernels.fields(
+        "B R S G D", "is_bf16 threads", ("q", "k", "v", "mask", "y", "weights")
+    )
 
 
 def attend(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
