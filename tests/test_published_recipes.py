@@ -12,6 +12,7 @@ from fairseq_wsum.experiments.recipes import KINDS
 # early 2018, which halve the rate after each epoch from the eighth on: the ninth is the first with
 # a lower one. PTB: Zaremba et al. (2014), in the words of TensorFlow's tutorial. AWD: Merity et al.
 # (2018). GBW: Jozefowicz et al. (2016); Levy et al. (2018) trained for five epochs, of 99 files.
+# Tiny: Wu et al. (2021), whose updates have 8,192 tokens.
 OPENNMT = "--optimizer sgd --lr 1.0 --clip-norm 5 --sentence-avg --batch-size 64 --max-epoch 13"
 OPENNMT += " --lr-scheduler fixed --force-anneal 9 --lr-shrink 0.5"
 PTB = "--batch-size 20 --optimizer sgd --lr 1.0 --seed 3 --sentence-avg --lr-scheduler fixed"
@@ -19,10 +20,16 @@ AWD = "--decoder-layer-dropout {} --decoder-dropout-out 0.4 --embedding-dropout 
 AWD += " --locked-dropout --share-decoder-input-output-embed --activation-regularization 2"
 AWD += " --temporal-activation-regularization 1 --force-anneal 7"
 GBW = "--optimizer adagrad --lr 0.2 --lr-scheduler fixed --clip-norm 1 --tokens-per-sample 20"
+TINY = (
+    "--lr 0.005 --lr-scheduler inverse_sqrt --warmup-updates 2000 --max-update 8000 --patience 10"
+)
+TINY += " --max-tokens 2048 --update-freq 4 --keep-last-epochs 10 --label-smoothing 0.1"
 GBW += " --batch-size 128 --arch wsum_lstm_lm_gbw --sentence-avg"
 PUBLISHED = {
     "opennmt --cell no-srnn": OPENNMT,
     "opennmt --fairseq-lstm": OPENNMT,
+    "transformer_tiny": TINY,
+    "transformer_tiny --fairseq-transformer": f"{TINY} --arch transformer --dropout 0.3",
     "ptb --size small --seed 3": f"{PTB} --max-epoch 13 --tokens-per-sample 20 --clip-norm 5 "
     "--force-anneal 5 --lr-shrink 0.5 --arch wsum_lstm_lm_ptb_small",
     "ptb --size medium --seed 3": f"{PTB} --max-epoch 39 --tokens-per-sample 35 --clip-norm 5 "
@@ -75,6 +82,7 @@ def test_the_awd_recipe_drops_weights_of_ones_own_recurrent_cell(tmp_path) -> No
             ["--cell sru", "--fairseq-transformer"],
             {"dropout": 0.3, "attention_dropout": 0, "activation_dropout": 0},
         ),
+        ("transformer_tiny", ["--cell sru", "--fairseq-transformer"], {"dropout": 0.3}),
     ],
 )
 def test_every_model_of_a_recipe_has_the_same_training(recipe, others, rates) -> None:

@@ -19,6 +19,7 @@ KINDS: dict[str, type[Recipe]] = {
     "opennmt": OpenNMT,
     "strong": Translation,
     "transformer": Transformer,
+    "transformer_tiny": Translation,
     "captions": Captions,
     "ptb": PTB,
     "awd": AWD,
