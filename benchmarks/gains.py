@@ -2,7 +2,7 @@
 
 `dropout`: forward and backward passes of training, with this package's dropout or PyTorch's.
 `joint-gradients`: the same for LSTMs with input feeding, whose decoder is a loop.
-`single-step`: translation of the test set. All of them need a translation model of this package.
+The others: translation of the test set. All of them need a translation model of this package.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ from fairseq_wsum.argument_types import positive
 from fairseq_wsum.cli import DTYPES
 from fairseq_wsum.layer import single_step
 from fairseq_wsum.machine import machine
+from fairseq_wsum.plugin.decoding.beam_search import CandidateEnsemble
 from fairseq_wsum.plugin.models import wsum_lstm_decoder
+from fairseq_wsum.plugin.modules import SourceAttention
 from fairseq_wsum.plugin.modules import dropout as dropout_modules
+from fairseq_wsum.products import ForFewRows
 
 Change = Callable[[], AbstractContextManager[object]]  # a context without the optimisation
 CHANGES: dict[str, Change] = {
@@ -35,8 +38,16 @@ CHANGES: dict[str, Change] = {
     "dropout": lambda: patch.object(dropout_modules, "dropout", dropout),
     # each step of the decoder's loop has its own gradients
     "joint-gradients": lambda: patch.object(wsum_lstm_decoder, "joint_gradients", nullcontext),
+}
+IN_DECODING: dict[str, Change] = {
     # a single step goes through the whole layer
     "single-step": lambda: patch.multiple(single_step, LIMIT=0, LIMIT_WITH_MATRIX=0),
+    # fairseq computes a Transformer's attention to the source
+    "source-attention": lambda: patch.object(SourceAttention, "_has_kernel", lambda *_: False),
+    # each hypothesis has its own keys and values
+    "shared-sources": lambda: patch.object(CandidateEnsemble, "share_sources", lambda *_: None),
+    # the output matrix is not transposed
+    "output-copy": lambda: patch.object(ForFewRows, "ROWS", range(0)),
 }
 
 
@@ -69,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("data", help="a folder of fairseq-preprocess")
     add("--checkpoint", required=True, help="a translation model of this package")
-    add("--what", required=True, choices=CHANGES)
+    add("--what", required=True, choices=[*CHANGES, *IN_DECODING])
     add("--batch-size", type=positive, default=1, help="sentences in a batch (default 1)")
     add("--batches", type=positive, default=40, help="batches in a round (default 40)")
     add("--rounds", type=positive, default=7, help="rounds (default 7)")
@@ -79,9 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = {"data": args.data}
     (model,), cfg, task = checkpoint_utils.load_model_ensemble_and_task([args.checkpoint], given)
     model.to(DTYPES[args.dtype])
-    split = "test" if args.what == "single-step" else "train"
-    batches = read_batches(task, split, args.batch_size, args.batches)
-    if args.what == "single-step":
+    decodes = args.what in IN_DECODING
+    batches = read_batches(task, "test" if decodes else "train", args.batch_size, args.batches)
+    if decodes:
         model.eval().prepare_for_inference_(cfg)
         generator = task.build_generator([model], cfg.generation)
     else:
@@ -90,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def work() -> None:
         for batch in batches:
-            if args.what == "single-step":
+            if decodes:
                 task.inference_step(generator, [model], batch)
             else:
                 criterion(model, batch)[0].backward()
@@ -98,7 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     title = f"{args.checkpoint}, {args.dtype}, batches of {args.batch_size}, {machine()}"
     print(title, flush=True)
-    print(f"with {args.what} {ratio(work, CHANGES[args.what], args.rounds):.2f} times as fast")
+    without = {**CHANGES, **IN_DECODING}[args.what]
+    print(f"with {args.what} {ratio(work, without, args.rounds):.2f} times as fast")
 
 
 if __name__ == "__main__":

@@ -258,7 +258,7 @@ def test_the_hydra_example_trains(data, tmp_path) -> None:
     assert len(generate(data, tmp_path / "checkpoint_last.pt")["H"]) == SENTENCES["test"]
 
 
-@pytest.mark.parametrize("what", ["dropout", "joint-gradients", "single-step"])
+@pytest.mark.parametrize("what", ["dropout", "joint-gradients", "single-step", "output-copy"])
 def test_the_benchmarks_measure_what_an_optimisation_gains(what, data, model) -> None:
     options = ["--checkpoint", model / "checkpoint_last.pt", "--batches", 2, "--rounds", 2]
     found = run("python", ROOT / "benchmarks/gains.py", data, "--what", what, *options)
