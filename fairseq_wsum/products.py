@@ -61,7 +61,8 @@ class ForFewRows:
             self._columns is not None
             and weight is self._of
             and weight._version == self._version
-            and x.dtype == weight.dtype
+            and x.dtype == weight.dtype == self._columns.dtype  # the model may have been converted
+            and x.device == self._columns.device
             and x.numel() // x.size(-1) in self.ROWS
             and not (torch.is_grad_enabled() or torch.compiler.is_compiling())
             and not (in_autocast(x.device) or in_transformation())

@@ -208,6 +208,10 @@ def test_the_copy_is_not_used_once_the_matrix_has_changed(monkeypatch) -> None:
     torch.testing.assert_close(products.linear(module, x, copy), module(x), rtol=0, atol=0)
     other = torch.nn.Linear(5, 9)
     torch.testing.assert_close(products.linear(other, x, copy), other(x), rtol=0, atol=0)
+    copy = products.ForFewRows(module.weight)
+    module.bfloat16()
+    y = products.linear(module, x.bfloat16(), copy)
+    torch.testing.assert_close(y, module(x.bfloat16()), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("rows", [3, 65])
