@@ -161,12 +161,10 @@ def rows(rates: Rates, unit: str) -> list[dict[str, str]]:
 
 def for_training(args: argparse.Namespace) -> list[System]:
     """The systems of `train`: also fairseq's Transformer with fairseq's criterion."""
-    peer, *ours = TRANSLATION[args.model](args.cells)
-    found = [peer, *ours]
-    if args.model == "transformer":
-        criterion = ["--criterion", "label_smoothed_cross_entropy"]
-        as_documented = [*peer.options, *criterion]  # the latter of two options counts
-        found.insert(1, System(f"{PEER} with fairseq's criterion", as_documented))
+    found = TRANSLATION[args.model](args.cells)
+    if args.model == "transformer":  # the latter of two options counts
+        options = [*found[0].options, "--criterion", "label_smoothed_cross_entropy"]
+        found.insert(1, System(f"{PEER} with fairseq's criterion", options))
     return found
 
 
