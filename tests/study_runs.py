@@ -104,7 +104,8 @@ class Folder:
         return compare(self.table().runs, self.plan.tasks[0].baseline, metric)
 
     def report(self) -> str:
-        write_report(self.plan)
+        plan = self.plan
+        write_report(plan, read_results(plan))
         return (self.folder / "report.md").read_text()
 
     def csv(self, name: str) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 
 import json
 import math
+import shutil
 import statistics
 import subprocess
 import sys
@@ -14,8 +15,9 @@ from fairseq_wsum import cli
 from fairseq_wsum.experiments import pictures
 from fairseq_wsum.experiments.report import latex, markdown, text_rows
 from fairseq_wsum.experiments.results import read_results
+from fairseq_wsum.experiments.runs_file import read_runs
 from fairseq_wsum.experiments.significance import bootstrap, holm, t_test
-from fairseq_wsum.experiments.table import spread
+from fairseq_wsum.experiments.table import Table, spread
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def test_the_report_has_all_parts(lm) -> None:
     places = [page.find(part) for part in parts]
     assert -1 not in places and sorted(places[:-5]) == places[:-5]
     assert "line 18\n" not in page
-    names = {"report.md", "runs.csv", "ptb.tex", "ptb.csv", "ptb-bars.svg", "ptb-curves.svg"}
+    names = {"report.md", "runs.json", "ptb.tex", "ptb.csv", "ptb-bars.svg", "ptb-curves.svg"}
     assert {path.name for path in lm.folder.iterdir()} == names
     before = {path: path.read_bytes() for path in lm.folder.iterdir()}
     lm.report()
@@ -68,10 +70,10 @@ def test_the_table_is_the_one_worked_out_by_hand(lm) -> None:
     # gru: 99 with seed 2, where lstm has 104.
     assert rows(lm) == [
         ["model", "parameters", "seeds", "valid perplexity", "test perplexity", "difference",
-         "p (Holm)", "published", "words/s"],
-        ["lstm", "1,234", "2", "121.0 ± 0.7", "102.0 ± 2.8", "baseline", "–", "114.5", "300"],
-        ["gru", "1,234", "1 of 2", "–", "99.0", "-5.0", "–", "–", "2,000"],
-        ["no_gates & 50%", "–", "0 of 2, failed", "–", "–", "–", "–", "160", "–"],
+         "published", "words/s"],
+        ["lstm", "1,234", "2", "121.0 ± 0.7", "102.0 ± 2.8", "baseline", "114.5", "300"],
+        ["gru", "1,234", "1 of 2", "–", "99.0", "-5.0", "–", "2,000"],
+        ["no_gates & 50%", "–", "0 of 2, failed", "–", "–", "–", "160", "–"],
     ]  # fmt: skip
     assert r"no\_gates \& 50% |" in markdown(lm.table())
     assert r"no\_gates \& 50\%" in latex(lm.table())
@@ -96,11 +98,59 @@ def test_csv_files_have_full_precision(lm) -> None:
     assert float(gru["difference"]) == -7.5 and gru["test"] == "t-test"
     assert float(gru["p"]) == float(gru["p_corrected"]) < 0.5
     assert failed["test_mean"] == "" and failed["parameters"] == ""
-    first, *_, last = lm.csv("runs.csv")
-    assert (first["state"], first["test_perplexity"], first["machine"]) == (
-        "finished", "100.0", "EPYC",
-    )  # fmt: skip
-    assert (last["state"], last["machine"]) == ("waiting", "")
+
+
+def test_the_file_of_the_runs_makes_the_same_report(captions, tmp_path) -> None:
+    captions.report()
+    before = {path.name: path.read_bytes() for path in captions.folder.iterdir()}
+    runs = shutil.move(captions.folder / "runs.json", tmp_path)
+    shutil.rmtree(captions.out)
+    cli.main(["report", str(captions.file), "--out", str(captions.out), "--runs", str(runs)])
+    assert {path.name: path.read_bytes() for path in captions.folder.iterdir()} == before
+
+
+def test_runs_of_several_files_are_put_together(lm) -> None:
+    lm.report()
+    rows = json.loads((lm.folder / "runs.json").read_text())
+    files = [lm.file.with_name(f"{seed}.json") for seed in (1, 2)]
+    for seed, file in enumerate(files, 1):
+        file.write_text(json.dumps([row for row in rows if row["seed"] == seed]))
+    plan = lm.plan
+    assert (
+        text_rows(Table(plan.tasks[0], read_runs(plan, files)))[:-1] == text_rows(lm.table())[:-1]
+    )
+
+
+def test_published_runs_have_no_path_and_may_be_of_other_data_and_gpus(lm) -> None:
+    lm.report()
+    runs = lm.folder / "runs.json"
+    assert str(lm.out) not in runs.read_text()
+    moved = LM.replace(
+        "options: {max-epoch: 3}", "data: elsewhere\n    options: {max-epoch: 3, gpus: 2}"
+    )
+    lm.file.write_text(moved)
+    assert read_runs(lm.plan, [runs])[0].state == "finished"
+    lm.file.write_text(LM.replace("max-epoch: 3", "max-epoch: 4"))
+    message = r"ptb/lstm/seed-1 was made with other options .* max-epoch is 3 there, 4 now"
+    with pytest.raises(ValueError, match=message):
+        read_runs(lm.plan, [runs])
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '[{"task": "x"}]'])
+def test_a_file_that_has_no_runs_is_named(lm, text) -> None:
+    path = lm.file.with_name("other.json")
+    path.write_text(text)
+    with pytest.raises(SystemExit, match=r"other\.json is not a runs\.json"):
+        cli.main(["report", str(lm.file), "--runs", str(path), "--out", str(lm.out)])
+
+
+def test_a_table_has_the_chosen_metrics(captions) -> None:
+    options = ["--out", str(captions.out), "--metrics"]
+    cli.main(["report", str(captions.file), *options, "chrF2"])
+    header = (captions.folder / "captions.csv").read_text().splitlines()[1:]
+    assert header and all(row.split(",")[1] == "chrF2" for row in header)
+    with pytest.raises(SystemExit, match="captions has no metric 'TER': it has 'BLEU', 'chrF2'"):
+        cli.main(["report", str(captions.file), *options, "TER"])
 
 
 def test_the_difference_over_three_seeds_has_an_interval(tmp_path) -> None:

@@ -28,6 +28,11 @@ def add_study(parser: argparse.ArgumentParser) -> None:
 def add_report(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `fairseq-wsum report`."""
     _add_plan(parser)
+    add = parser.add_argument
+    help = "read the runs from the runs.json of earlier reports, not from their folders"
+    add("--runs", type=Path, nargs="+", metavar="FILE.json", help=help)
+    help = "the metrics of the tables, the main one first (default: all)"
+    add("--metrics", nargs="+", default=[], metavar="METRIC", help=help)
     parser.set_defaults(run=lambda args: _run("report", args))
 
 

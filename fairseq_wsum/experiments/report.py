@@ -17,7 +17,8 @@ from tabulate import tabulate
 
 from .plan import Plan, command_line, read_plan
 from .record import duration, last_lines, read_log, standing
-from .results import SUBSETS, Result, metrics, read_results
+from .results import SUBSETS, Result, read_results
+from .runs_file import read_runs, write_runs
 from .significance import LEVEL, SAMPLES
 from .table import NONE, Table, number, spread
 
@@ -40,26 +41,35 @@ def report(args: argparse.Namespace) -> None:
     """Write the report: tables to stdout, and the path of its folder to stderr.
 
     Raises:
-        ValueError: the study is wrong, or a run left a damaged file or had other options.
+        ValueError: the study or an option is wrong, or a run left a damaged file or had other
+            options.
     """
     plan = read_plan(args.file, args.out)
-    if not plan.out.is_dir():
+    if not args.runs and not plan.out.is_dir():
         raise ValueError(f"no folder {plan.out}: give the --out of `fairseq-wsum study`")
-    for table in write_report(plan):
+    results = read_runs(plan, args.runs) if args.runs else read_results(plan)
+    for table in write_report(plan, results, args.metrics):
         print(f"{table.task.name}\n\n{markdown(table)}")
     print(plan.out / FOLDER, file=sys.stderr)
 
 
-def write_report(plan: Plan) -> list[Table]:
+def write_report(plan: Plan, results: Sequence[Result], metrics: Sequence[str] = ()) -> list[Table]:
     """Write the report of what is finished, and return its tables.
 
     It has `report.md`; for each task `TASK.tex`, `TASK.csv`, `TASK-curves.svg` and `TASK-bars.svg`,
-    the pictures only with matplotlib; and `runs.csv` with a row for each run.
+    the pictures only with matplotlib; and `runs.json`, from which it can be made again.
+
+    Args:
+        plan: the study.
+        results: its runs.
+        metrics: those of the tables, the main one first, by default all.
+
+    Raises:
+        ValueError: no run of a task has such a metric.
     """
     folder = plan.out / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    results = read_results(plan)
-    tables = [Table(task, results) for task in plan.tasks]
+    tables = [Table(task, results, metrics) for task in plan.tasks]
     states = Counter(result.state for result in results)
     failed = f", {states['failed']} failed" if states["failed"] else ""
     parts = [
@@ -73,8 +83,7 @@ def write_report(plan: Plan) -> list[Table]:
         write_csv(folder / f"{name}.csv", [*table.rows.values()])
         parts += [f"## {name}", *_section(table), *_draw(table, folder)]
     parts += [LEGEND, *_unfinished(results)]
-    every = metrics(results)
-    write_csv(folder / "runs.csv", [run_row(result, every) for result in results])
+    write_runs(folder / "runs.json", results)
     (folder / "report.md").write_text("\n\n".join(parts) + "\n", "utf-8")
     return tables
 
@@ -86,8 +95,10 @@ def text_rows(table: Table) -> list[list[str]]:
     """The header and the rows of a table."""
     published = table.task.published
     header = ["model", "parameters", "seeds"]
+    tested = {m for (_, m), row in table.rows.items() if row["p_corrected"] is not None}
     for metric in table.metrics:
-        header += [f"valid {metric}", f"test {metric}", "difference", "p (Holm)"]
+        header += [f"valid {metric}", f"test {metric}", "difference"]
+        header += ["p (Holm)"] if metric in tested else []
     rows = [[*header, *(["published"] if published else []), "words/s"]]
     for model, runs in table.runs.items():
         planned, parameters = len(table.task.seeds), table.parameters(model)
@@ -105,7 +116,8 @@ def text_rows(table: Table) -> list[list[str]]:
                 row.append(spread(scores, digits) if scores else NONE)
             is_baseline = model == table.task.baseline
             row.append("baseline" if is_baseline else _signed(exact["difference"], digits))
-            row.append(_p_value(exact["p_corrected"]))
+            if metric in tested:
+                row.append(_p_value(exact["p_corrected"]))
         if published:
             row.append(f"{published[model]:g}" if model in published else NONE)
         speed = table.speed(model)
@@ -149,21 +161,6 @@ def _tabulate(rows: Sequence[Sequence[str]], form: str) -> str:
 def escape(text: str) -> str:
     """Text that Markdown shows as it is."""
     return re.sub(r"[\\`*_|<&$~\[\]]", r"\\\g<0>", text)
-
-
-def run_row(result: Result, every: Sequence[str]) -> dict[str, Any]:
-    """The row of a run, whatever its state, with `every` metric."""
-    run = result.run
-    row = dict(task=run.task.name, model=run.model.name, seed=run.seed, state=result.state)
-    for subset in SUBSETS:
-        for metric in every:
-            score = result.scores.get((subset, metric))
-            row[f"{subset}_{metric}"] = score.value if score else None
-    for name in ("parameters", "words_per_second", "decoding"):
-        row[name] = getattr(result, name)
-    for name in ("seconds", "began", "machine", "version"):
-        row[name] = getattr(result.record, name, None)
-    return row | dict(folder=str(run.folder))
 
 
 # The page

@@ -21,12 +21,12 @@ class Table:
     Attributes:
         task: the task.
         runs: the finished runs of each model.
-        metrics: the metrics that these have, the main one first.
+        metrics: the metrics that these have, the main one first, or those that were chosen.
         missing: what to show for a model without a finished run, by its name.
         rows: the table in full precision: a row for each model and metric.
     """
 
-    def __init__(self, task: Task, results: Sequence[Result]) -> None:
+    def __init__(self, task: Task, results: Sequence[Result], chosen: Sequence[str] = ()) -> None:
         self.task = task
         self.runs: dict[str, list[Result]] = {}
         self.missing: dict[str, str] = {}
@@ -37,7 +37,11 @@ class Table:
             self.missing[model.name] = (
                 "not run" if not states else "failed" if states == {"failed"} else "not finished"
             )
-        self.metrics = metrics(run for runs in self.runs.values() for run in runs)
+        found = metrics(run for runs in self.runs.values() for run in runs)
+        self.metrics = [*chosen] or found
+        if found and (unknown := {*self.metrics} - {*found}):
+            known = ", ".join(map(repr, found))
+            raise ValueError(f"{task.name} has no metric {min(unknown)!r}: it has {known}")
         compared = {m: compare(self.runs, task.baseline, m) for m in self.metrics}
         self.rows = {
             (model, metric): self._row(model, metric) | compared[metric].get(model, {})

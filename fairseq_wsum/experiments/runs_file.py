@@ -1,0 +1,98 @@
+"""The file of the finished runs of a study, small enough to be published with its results.
+
+A report that is made from this file needs neither the checkpoints nor the logs of the runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..files import whole
+from .files import changes
+from .plan import Plan, Run
+from .record import Record, settings
+from .results import Result, Score
+
+OF_THE_MACHINE = ("data", "gpus")  # settings that are not written
+OF_THE_RECORD = ("began", "seconds", "machine", "version")
+
+
+def write_runs(path: Path, results: Iterable[Result]) -> None:
+    """Write the finished runs as a JSON array with one line for each of them."""
+    lines = [json.dumps(_as_json(result)) for result in results if result.state == "finished"]
+    with whole(path) as partial:
+        partial.write_text("[\n" + ",\n".join(lines) + "\n]\n")
+
+
+def _as_json(result: Result) -> dict[str, Any]:
+    run, record = result.run, result.record
+    assert record is not None
+    return {
+        **{"task": run.task.name, "model": run.model.name, "seed": run.seed},
+        "settings": _settings(run),
+        "scores": [
+            {"subset": subset, "metric": metric, **asdict(score)}
+            for (subset, metric), score in result.scores.items()
+        ],
+        "decoding": result.decoding,
+        "parameters": result.parameters,
+        "words_per_second": result.words_per_second,
+        "curve": dict(result.curve),
+        **{name: getattr(record, name) for name in OF_THE_RECORD},
+    }
+
+
+def _settings(run: Run) -> dict[str, str | bool | None]:
+    return {name: value for name, value in settings(run).items() if name not in OF_THE_MACHINE}
+
+
+def read_runs(plan: Plan, paths: Sequence[Path]) -> list[Result]:
+    """Read the runs of a study from such files; a run that is in none of them is "waiting".
+
+    Raises:
+        ValueError: a file is damaged, or a run was made with other options than the study's.
+    """
+    rows: dict[tuple[str, str, int], tuple[Path, Mapping[str, Any]]] = {}
+    for path in paths:
+        try:
+            for row in json.loads(path.read_text("utf-8")):
+                rows[row["task"], row["model"], row["seed"]] = (path, row)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a runs.json of `fairseq-wsum report`") from error
+    results = []
+    for run in plan.runs:
+        key = (run.task.name, run.model.name, run.seed)
+        if key not in rows:
+            results.append(Result(run, "waiting"))
+            continue
+        path, row = rows[key]
+        if changed := changes(row["settings"], _settings(run)):
+            raise ValueError(
+                f"{path}: {run.name} was made with other options than those of {plan.file}: "
+                f"{changed}"
+            )
+        results.append(_result(run, row))
+    return results
+
+
+def _result(run: Run, row: Mapping[str, Any]) -> Result:
+    of_record = {name: row[name] for name in OF_THE_RECORD}
+    record = Record([], row["settings"], "finished", started=row["began"], **of_record)
+    scores = {}
+    for one in row["scores"]:
+        score = Score(one["value"], tuple(one["way"]), one["task"])
+        scores[one["subset"], one["metric"]] = score
+    return Result(
+        run,
+        "finished",
+        record,
+        row["parameters"],
+        row["words_per_second"],
+        {int(epoch): perplexity for epoch, perplexity in row["curve"].items()},
+        scores,
+        row["decoding"],
+    )
