@@ -48,9 +48,7 @@ def ours(task: WsumDependencyParsingTask, cell: str, dtype: torch.dtype) -> Step
     def parse(batch: Batch) -> None:
         model.eval()
         with torch.no_grad():
-            scores = model(**batch["net_input"])
-        lengths = batch["net_input"]["src_tokens"].ne(task.words.pad()).sum(1).tolist()
-        model.parse(scores, lengths)
+            model.parse(model(**batch["net_input"]))
 
     return {"train": train, "parse": parse}
 

@@ -124,7 +124,7 @@ ONE = f"{PAGE} --sentence a "
         ("half", ONE + "--sentence a --target-sentence b", "1 translations for 2 sentences"),
         ("half", ONE + "--target {}/two", "2 translations for 1 sentences"),
         ("half", ONE + "--tags {}/two", "--tags {}/two has 2 lines for 1 sentences"),
-        ("half", "--tables {}/new --sentence a --tags {}/tags", "--tags, line 1: give one tag for"),
+        ("half", "--tables {}/new --sentence a --tags {}/tags", "sentence 1 has 2 tags; give one"),
         ("half", ONE + "--data {}/none", "'{}/none'; dictionaries are found by --data"),
         ("half", ONE + "--data {}/dict", "found by --data, --source-lang and --target-lang"),
         ("half", ONE + "--user-dir {}/none", "{}/none"),

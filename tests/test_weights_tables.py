@@ -171,7 +171,7 @@ def test_a_wrong_number_of_tags_is_rejected(tags) -> None:
     tables = Tables({})
     trace = gates([1.0] * 4, [0.5] * 4)
     tables.add(reads(SPLIT, trace), ["X", "Y"])
-    message = rf"--tags, line 2: give one tag for each of the 2 words instead of {len(tags)}: a bc"
+    message = rf"sentence 2 has {len(tags)} tags; give one for each of the 2 words .*: a bc"
     with pytest.raises(ValueError, match=message):
         tables.add(reads(SPLIT, trace), tags)
 

@@ -50,6 +50,8 @@ def parse(
     Raises:
         UserError: the file cannot be read, or a sentence in it; the message has the line.
     """
+    if task.tags is not None and not is_treebank(path):
+        raise UserError("--input: the model reads tags, which only CoNLL-U has")
     sentences = read_sentences(path, with_scores)
     gold = [(one.heads, one.column("deprel")) for one in sentences]
     task.parse(model, sentences)
@@ -68,7 +70,7 @@ def read_sentences(path: Path | None, with_trees: bool) -> list[Sentence]:
         if path is not None and is_treebank(path):
             return [*read_treebank(path, with_trees=with_trees)]
         text = sys.stdin.buffer.read() if path is None else path.read_bytes()
-        lines = text.decode("utf-8-sig").splitlines()
+        lines = text.decode("utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
         raise UserError(f"--input: {error}") from error
     return [Sentence.of(line.split()) for line in lines if line.split()]

@@ -21,7 +21,7 @@ from .sentences import UNKNOWN, Sentence, Text, View, join_words
 from .trace import Trace, trace
 from .vocabulary import Tokens, Vocabulary
 
-Sides = dict[str, Tokens]  # what the encoder and the decoder read, or `question`, as given
+Sides = dict[str, Tokens]  # what the encoder and the decoder read
 
 
 class Reader:
@@ -109,30 +109,26 @@ class Reader:
                 raise ValueError("give the question about the sentence as --target-sentence")
             if target is not None and not reads_question:
                 raise ValueError("this model has no --target-sentence and no --target")
-            (side,) = self.vocabularies
-            if side == "encoder":
-                only = {side: text} if target is None else {side: text, "question": target}
-                return {name: self._only_text(text) for name, text in only.items()}
-            texts = {side: text}
+            if hasattr(self.task, "sentence"):
+                questions = [] if target is None else [target.split()]
+                return {"encoder": self._with_inputs(text.split(), *questions)}
+            texts = dict.fromkeys(self.vocabularies, text)
         return {
             side: self.vocabularies[side].encode(text)
             for side, text in texts.items()
             if text is not None
         }
 
-    def _only_text(self, text: str) -> Tokens:
-        """A sentence as a model without a decoder reads it."""
-        dictionary = self.task.source_dictionary
-        if not hasattr(self.task, "sentence"):  # a task of fairseq's own
-            return self.vocabularies["encoder"].encode(text)
-        words = text.split()
-        (indices,) = self.task.sentence(words)["src_tokens"]
+    def _with_inputs(self, words: list[str], *question: list[str]) -> Tokens:
+        """A sentence and, for some models, a question, as a task of ours reads them."""
+        dictionary, inputs = self.task.source_dictionary, self.task.sentence(words, *question)
+        (indices,) = inputs["src_tokens"]
         before = [dictionary[int(k)] for k in indices[: len(indices) - len(words)]]
         names = [
             word + UNKNOWN * (int(k) == dictionary.unk())
             for word, k in zip([*before, *words], indices, strict=True)
         ]
-        return Tokens(indices, join_words(names, None))
+        return Tokens(indices, join_words(names, None), inputs)
 
     def sentences(self, lines: Iterable[Sides], carry_state: bool = False) -> Iterator[Sentence]:
         """Run the model on each line.
@@ -153,15 +149,16 @@ class Reader:
 
     def _sentence(self, sides: Sides, given: dict[str, CarriedState]) -> Sentence:
         source, target = sides.get("encoder"), sides.get("decoder")
-        if not self.has_decoder:
-            assert source is not None
-            calls, _ = self._run(**self._inputs(source, sides.get("question")))
-            calls = [own[:1] for own in calls]  # a layer that reads the question, too, does so last
-            return Sentence(self._views(calls, {"encoder": source.text}), None, source.text, None)
         inputs: list[Tensor] = []
         if source is not None:
             batch = source.indices.unsqueeze(0).to(self.device)
             inputs = [batch, torch.tensor([batch.size(1)], device=self.device)]
+        if not self.has_decoder:
+            assert source is not None
+            named = {name: part.to(self.device) for name, part in (source.inputs or {}).items()}
+            calls, _ = self._run(**named) if named else self._run(*inputs)
+            calls = [own[:1] for own in calls]  # a layer that reads the question, too, does so last
+            return Sentence(self._views(calls, {"encoder": source.text}), None, source.text, None)
         vocabulary = self.vocabularies["decoder"]
         dictionary = vocabulary.dictionary
         if target is None:
@@ -176,18 +173,6 @@ class Reader:
         attention = extra["attn"][0] if isinstance(extra, dict) else extra  # of a Transformer
         attention = None if attention is None else attention[0].float().cpu()
         return Sentence(self._views(calls, texts), source.text, target.text, attention)
-
-    def _inputs(self, *texts: Tokens | None) -> dict[str, Tensor]:
-        """What a model without a decoder reads: a sentence and, for some models, a question."""
-        given = [text for text in texts if text is not None]
-        batch = given[0].indices.unsqueeze(0)
-        inputs = {"src_tokens": batch, "src_lengths": torch.tensor([batch.size(1)])}
-        if hasattr(self.task, "sentence"):
-            words = (
-                [w.removesuffix(UNKNOWN) for w in one.text.without_boundaries()] for one in given
-            )
-            inputs = self.task.sentence(*words)
-        return {name: part.to(self.device) for name, part in inputs.items()}
 
     def _translation(self, batch: Tensor, lengths: Tensor) -> Tensor:
         """The model's own translation, with the end of the sentence."""

@@ -50,16 +50,7 @@ class Syntax:
             sentence: its traces; its words must be those of the tree.
             heads: the head of each word, from 1; 0 for the root.
             tags: the UPOS of each word.
-
-        Raises:
-            ValueError: the model has other words.
         """
-        words = sentence.given.without_boundaries()
-        if len(words) != len(heads):
-            raise ValueError(
-                f"--treebank: the model reads {len(words)} words where a sentence has "
-                f"{len(heads)}: {' '.join(words)}"
-            )
         for view in sentence.views:
             for trace in view.directions:
                 sums = self._sums[view.side, view.layer, trace.direction]
@@ -75,13 +66,12 @@ class Syntax:
 
         - `kept_4`: the norm of a word's weight four words later, as a share of that at the word.
           The words: `function` and `content` by UPOS; `heads`, which have dependents, and
-          `no heads`; and by what is still to be read: `its head`, `a dependent`, or `neither`.
+          `no heads`.
         - `leaving`: the norm after the next word, as a share of that before. `end`: of a head whose
           constituent has ended, with a word after it. The others have the distances of `end` from
           the word, in equal shares: `inside`, of the same heads before that end; `no head`, of
           words without dependents; and `no head, at an end`, of these where the constituent of any
           head ends.
-        - `leaving_less`: how much less is left of a head at the end of its constituent.
         """
         with whole_at_end(path) as partial, partial.open("w", encoding="utf-8") as file:
             file.write("\t".join(HEADER) + "\n")
@@ -138,12 +128,11 @@ class _Sums:
 
         has_dependents, last = {*heads}, ends(heads)
         closing = {end for j, end in enumerate(last) if end > j}
-        for j, (head, tag, end) in enumerate(zip(heads, tags, last, strict=True)):
+        for j, (tag, end) in enumerate(zip(tags, last, strict=True)):
             groups = ["heads" if j in has_dependents else "no heads"]
             groups += ["function"] * (tag in FUNCTION) + ["content"] * (tag in CONTENT)
-            to_come = ["its head"] * (head > j) + ["a dependent"] * (j in heads[j + 1 :])
             for k, measure in zip(LATER, KEPT, strict=True):
-                for group in groups + (to_come or ["neither"]):
+                for group in groups:
                     count(measure, group, 0, j, j, j + k)
             for t in range(j + 1, min(j + FARTHEST, len(heads) - 1) + 1):
                 if j not in has_dependents:
@@ -174,11 +163,7 @@ class _Sums:
                 # weights by distance; a distance that a group does not have counts for neither
                 own = end[1] * (number > 0)
                 share = own / numpy.maximum(own.sum(1, keepdims=True), 1)
-                of_group = (share * _mean(total, number)).sum(1)
-                yield measure, group, _interval(of_group), count
-                if group != END:
-                    less = of_group - (share * _mean(*end)).sum(1)
-                    yield "leaving_less", f"than {group}", _interval(less), count
+                yield measure, group, _interval((share * _mean(total, number)).sum(1)), count
 
 
 def _mean(total: Array, number: Array) -> Array:

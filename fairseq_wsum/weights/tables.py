@@ -77,8 +77,8 @@ class Tables:
         words = sentence.given.without_boundaries()
         if tags is not None and len(tags) != len(words):
             raise ValueError(
-                f"--tags, line {self._sentences}: give one tag for each of the {len(words)} "
-                f"words instead of {len(tags)}: {' '.join(words)}"
+                f"sentence {self._sentences} has {len(tags)} tags; give one for each of the "
+                f"{len(words)} words that the model reads: {' '.join(words)}"
             )
         tagged = sentence.views[0].side  # the side of `sentence.given`
         for view in sentence.views:
@@ -179,7 +179,9 @@ class _Sums:
         same: dict[int, list[Array]] = defaultdict(list)  # the words of a frequency
         for word, life in self.words.items():
             if word not in BOUNDARIES:
-                count = life[OCCURRENCES] if counts is None else counts.get(word, 0)
+                count = life[OCCURRENCES]
+                if counts is not None:  # a parser's dictionary is in lower case
+                    count = counts.get(word, counts.get(word.lower(), 0))
                 same[int(count)].append(life)
         total = sum(life[OCCURRENCES] for lives in same.values() for life in lives)
         deciles: dict[int, list[int]] = defaultdict(list)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,15 +14,17 @@ from .sentences import UNKNOWN, Text, join_words
 
 
 class Tokens(NamedTuple):
-    """A text in the tokens of a dictionary, of which the last is the end of the sentence.
+    """A text in the tokens of a dictionary.
 
     Attributes:
         indices: the entries of the dictionary, one for each time step.
         text: their names, and the words of which they are parts.
+        inputs: all that a model reads which needs more than these entries.
     """
 
     indices: Tensor
     text: Text
+    inputs: Mapping[str, Tensor] | None = None
 
 
 class Vocabulary:

@@ -27,7 +27,6 @@ class WsumParsingLoss(FairseqCriterion):
         inputs = sample["net_input"]
         scores = model(**inputs)
         words = inputs["src_tokens"].ne(self.task.source_dictionary.pad())
-        lengths = words.sum(1).tolist()
         words[:, 0] = False  # the root
         heads, relations = sample["heads"], sample["relations"]
         of_heads = F.cross_entropy(scores.arcs[words], heads[words], reduction="sum")
@@ -36,29 +35,25 @@ class WsumParsingLoss(FairseqCriterion):
         loss = of_heads + of_relations
         log = {
             "loss": loss.detach(),
-            "head_loss": of_heads.detach(),
             "ntokens": sample["ntokens"],
             "nsentences": sample["nsentences"],
             "sample_size": sample["ntokens"],
         }
         if not model.training:
-            found_heads, found_relations = model.parse(scores, lengths)
+            found_heads, found_relations = model.parse(scores)
             right = found_heads.eq(heads) & words
-            log["heads"] = right.sum()
-            log["heads_and_relations"] = (right & found_relations.eq(relations)).sum()
+            log["uas"] = right.sum()
+            log["las"] = (right & found_relations.eq(relations)).sum()
         return loss, sample["ntokens"], log
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
-        """Log the losses for each word, and in validation the attachment scores in percent."""
+        """Log the loss for each word, and in validation the attachment scores in percent."""
         words = sum(log["ntokens"] for log in logging_outputs)
-        for name in ("loss", "head_loss"):
-            total = sum(float(log[name]) for log in logging_outputs)
-            metrics.log_scalar(name, total / words, words, round=4)
-        for name, counted in (("uas", "heads"), ("las", "heads_and_relations")):
-            if all(counted in log for log in logging_outputs):
-                right = sum(int(log[counted]) for log in logging_outputs)
-                metrics.log_scalar(name, 100 * right / words, words, round=2)
+        for name, factor, digits in (("loss", 1, 4), ("uas", 100, 2), ("las", 100, 2)):
+            if all(name in log for log in logging_outputs):
+                total = factor * sum(float(log[name]) for log in logging_outputs)
+                metrics.log_scalar(name, total / words, words, round=digits)
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from fairseq.data import Dictionary
 
-from ..modules.word_features import bytes_of, collate_bytes
+from ..modules.word_features import collate_bytes
 from .sized import SizedDataset, padded
 
 # Letters, digits, or one other character: an answer seldom begins or ends within such a token.
@@ -188,7 +188,7 @@ class QuestionDataset(SizedDataset):
         for name, own in texts.items():
             numbers = [[index(token.lower()) for token in text.tokens] for text in own]
             inputs[f"{name}_tokens"] = padded(numbers, self.words.pad())
-            inputs[f"{name}_bytes"] = collate_bytes([bytes_of(text.tokens) for text in own])
+            inputs[f"{name}_bytes"] = collate_bytes([text.tokens for text in own])
         return {
             "id": torch.tensor([k for k, _ in samples]),
             "nsentences": len(samples),

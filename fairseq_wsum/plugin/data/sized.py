@@ -10,6 +10,7 @@ from fairseq import utils
 from fairseq.data import FairseqDataset
 from fairseq.data.data_utils import batch_by_size
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 MAX_TOKENS = 8000  # of a batch, which changes no result
 
@@ -44,7 +45,4 @@ class SizedDataset(FairseqDataset):
 
 def padded(rows: Sequence[Sequence[int]], pad: int) -> Tensor:
     """Rows of numbers as a matrix, padded on the right."""
-    result = torch.full((len(rows), max(map(len, rows))), pad)
-    for row, values in zip(result, rows, strict=True):
-        row[: len(values)] = torch.tensor(values)
-    return result
+    return pad_sequence([torch.tensor(row, dtype=torch.long) for row in rows], True, pad)

@@ -9,6 +9,7 @@ Shapes: B sentences, T words with the root in front, C bytes.
 from __future__ import annotations
 
 import gzip
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +20,18 @@ import torch
 from fairseq.data import Dictionary
 
 from ..modules.trees import why_no_tree
-from ..modules.word_features import bytes_of, collate_bytes
+from ..modules.word_features import collate_bytes
 from .sized import SizedDataset, padded
 
 if TYPE_CHECKING:
     from conllu.models import TokenList
 
-# columns that are kept as they are, because nothing reads their parts
-PLAIN = ("form", "lemma", "upos", "xpos", "feats", "deps", "misc")
-COLUMNS = ("id", *PLAIN[:5], "head", "deprel", *PLAIN[5:])
 NO_TAG = "_"
+COLUMNS = ["id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc"]
+# `conllu` leaves out comments without a value
+COMMENTS = {"__fallback__": lambda key, value: (key, value)}
+# `conllu` takes the values of the other columns apart, and joins them in its own form
+AS_THEY_ARE = dict.fromkeys({*COLUMNS} - {"id", "head"}, operator.getitem)
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,9 @@ class Sentence:
 
     Attributes:
         rows: all of its lines, from `conllu`.
-        line: the number of its first line in its file.
     """
 
     rows: TokenList
-    line: int
 
     @classmethod
     def of(cls, words: Iterable[str]) -> Sentence:
@@ -50,7 +51,7 @@ class Sentence:
 
         empty: dict[str, Any] = dict.fromkeys(COLUMNS, NO_TAG) | {"head": None}
         rows = [Token({**empty, "id": k, "form": word}) for k, word in enumerate(words, start=1)]
-        return cls(TokenList(rows), line=0)
+        return cls(TokenList(rows))
 
     @property
     def tokens(self) -> list[dict[str, Any]]:
@@ -81,16 +82,10 @@ def read_treebank(path: Path, *, with_trees: bool) -> Iterator[Sentence]:
     Raises:
         ValueError: the file is not CoNLL-U in UTF-8, or a tree is wrong; the message has the line.
     """
-    try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8")
-            if path.suffix == ".gz"
-            else path.open(encoding="utf-8") as file
-        ):
-            for number, text in _blocks(file):
-                yield _sentence(path, number, text, with_trees)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text: {error}") from error
+    opened: Any = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8-sig") as file:
+        for number, text in _blocks(file):
+            yield _sentence(path, number, text, with_trees)
 
 
 def _blocks(file: Any) -> Iterator[tuple[int, str]]:
@@ -109,10 +104,10 @@ def _sentence(path: Path, number: int, text: str, with_trees: bool) -> Sentence:
     from conllu.exceptions import ParseException
 
     try:
-        (rows,) = parse(text, field_parsers=dict.fromkeys(PLAIN, _as_it_is))
+        (rows,) = parse(text, field_parsers=AS_THEY_ARE, metadata_parsers=COMMENTS)
         if any(len(row) != len(COLUMNS) for row in rows):
             raise ValueError(f"a row has {len(COLUMNS)} columns, separated by tabs")
-        sentence = Sentence(rows, number)
+        sentence = Sentence(rows)
         ids = [row["id"] for row in sentence.tokens]
         if ids != [*range(1, len(ids) + 1)] or not ids:
             raise ValueError("number its words 1, 2, 3, ... in the first column")
@@ -121,10 +116,6 @@ def _sentence(path: Path, number: int, text: str, with_trees: bool) -> Sentence:
     except (ParseException, ValueError) as error:
         raise ValueError(f"{path}, sentence from line {number}: {error}") from error
     return sentence
-
-
-def _as_it_is(line: list[str], column: int) -> str:
-    return line[column]
 
 
 class TreebankDataset(SizedDataset):
@@ -148,7 +139,7 @@ class TreebankDataset(SizedDataset):
         for one in sentences:
             sample: dict[str, Any] = {
                 "tokens": [words.bos(), *(words.index(word.lower()) for word in one.words)],
-                "bytes": [[], *bytes_of(one.words)],
+                "words": ["", *one.words],
                 "heads": [0, *(head or 0 for head in one.heads)],
                 "relations": [0, *map(relations.index, one.column("deprel"))],
             }
@@ -176,7 +167,7 @@ class TreebankDataset(SizedDataset):
         pad = self.words.pad()
         inputs = {
             "src_tokens": padded([one["tokens"] for one in samples], pad),
-            "src_bytes": collate_bytes([one["bytes"] for one in samples]),
+            "src_bytes": collate_bytes([one["words"] for one in samples]),
         }
         if "tags" in samples[0]:
             inputs["src_tags"] = padded([one["tags"] for one in samples], pad)

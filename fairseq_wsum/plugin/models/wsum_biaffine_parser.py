@@ -11,7 +11,6 @@ import torch
 from fairseq.models import BaseFairseqModel, register_model
 from fairseq.tasks import FairseqTask
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ...layer import WsumLSTM
 from ..modules.biaffine import ArcScorer, Projection, RelationScorer
@@ -71,11 +70,11 @@ class WsumBiaffineEncoder(nn.Module):
             cfg.character_embedding_dim,
             byte_width=5,
         )
-        tags = task.tag_dictionary
-        self.embed_tags = None if tags is None else nn.Embedding(len(tags), cfg.tag_embed_dim)
+        tags = task.tags and task.tags[0]
+        self.embed_tags = nn.Embedding(len(tags), cfg.tag_embed_dim) if tags else None
         self.dropout = LockedDropout(cfg.dropout, module_name=name)
         self.lstm = WsumLSTM(
-            self.features.size + (0 if tags is None else cfg.tag_embed_dim),
+            self.features.size + (cfg.tag_embed_dim if tags else 0),
             cfg.encoder_hidden_size,
             cfg.encoder_layers,
             dropout=self.dropout,
@@ -162,19 +161,15 @@ class WsumBiaffineParser(BaseFairseqModel):
         return self.relations(scores.dependents, scores.heads, heads).float()
 
     @torch.no_grad()
-    def parse(self, scores: Scores, lengths: list[int]) -> tuple[Tensor, Tensor]:
+    def parse(self, scores: Scores) -> tuple[Tensor, Tensor]:
         """The best tree of each sentence, and the best relation of each word to its head.
-
-        Args:
-            scores: of `forward`.
-            lengths: the number of words of each sentence, with its root.
 
         Returns:
             Heads and relations, B x T; those of the root and of padding have no meaning.
         """
         heads = torch.zeros(scores.arcs.shape[:2], dtype=torch.long)
-        arcs = F.log_softmax(scores.arcs, -1).cpu().numpy()
-        for row, matrix, length in zip(heads, arcs, lengths, strict=True):
-            row[1:length] = torch.tensor(best_tree(matrix[:length, :length]))
+        lengths = scores.arcs[:, 0].ne(float("-inf")).sum(1).tolist()  # with the root
+        for row, arcs, length in zip(heads, scores.arcs.cpu().numpy(), lengths, strict=True):
+            row[1:length] = torch.tensor(best_tree(arcs[:length, :length]))
         heads = heads.to(scores.arcs.device)
         return heads, self.relation_scores(scores, heads).argmax(-1)

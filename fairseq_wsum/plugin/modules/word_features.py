@@ -5,32 +5,27 @@ Shapes: B sentences, T words, C bytes, N distinct words of a batch, E features o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from fairseq.data import Dictionary
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 MAX_BYTES = 50  # of a word, as in fairseq's CharacterTokenEmbedder; the others are left out
 NO_BYTE = 0  # byte b is b + 1
 
 
-def bytes_of(words: Iterable[str]) -> list[list[int]]:
-    """The bytes of each word in UTF-8, each plus 1."""
-    return [[byte + 1 for byte in word.encode()[:MAX_BYTES]] for word in words]
-
-
-def collate_bytes(sentences: Sequence[Sequence[Sequence[int]]]) -> Tensor:
-    """The bytes of the words of some sentences, padded on the right: B x T x C."""
-    longest = max(map(len, sentences))
-    width = max((len(word) for words in sentences for word in words), default=0)
-    padded = np.full((len(sentences), longest, max(width, 1)), NO_BYTE)
-    for row, words in zip(padded, sentences, strict=True):
-        for k, word in enumerate(words):
-            row[k, : len(word)] = word
-    return torch.from_numpy(padded)
+def collate_bytes(sentences: Sequence[Sequence[str]]) -> Tensor:
+    """The bytes in UTF-8 of the words of some sentences, padded on the right: B x T x C."""
+    words = [
+        torch.tensor([byte + 1 for byte in word.encode()[:MAX_BYTES]], dtype=torch.long)
+        for words in sentences
+        for word in words
+    ]
+    of_words = pad_sequence(words, True, NO_BYTE)  # all words of the batch x C
+    return pad_sequence(of_words.split([len(words) for words in sentences]), True, NO_BYTE)
 
 
 class ByteFeatures(nn.Module):

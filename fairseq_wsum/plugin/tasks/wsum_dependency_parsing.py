@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from fairseq.data import Dictionary
@@ -16,8 +16,6 @@ from omegaconf import MISSING
 from ..data.treebank import Sentence, TreebankDataset, read_treebank
 from ..models.fields import check_limits, option
 
-# fairseq needs `Optional[X]` here: see options.py in models/
-# ruff: noqa: UP045
 TAGS = ("none", "upos", "xpos")
 logger = logging.getLogger(__name__)
 
@@ -42,7 +40,7 @@ class WsumDependencyParsingTask(FairseqTask):
     Attributes:
         source_dictionary: the words, in lower case.
         relation_dictionary: the relations.
-        tag_dictionary: the tags, or None.
+        tags: the dictionary of the tags, and the name of their column, or None.
     """
 
     def __init__(self, cfg: WsumDependencyParsingConfig, **unused: Any) -> None:
@@ -58,14 +56,6 @@ class WsumDependencyParsingTask(FairseqTask):
     @property
     def source_dictionary(self) -> Dictionary:
         return self.words
-
-    @property
-    def target_dictionary(self) -> None:
-        return None
-
-    @property
-    def tag_dictionary(self) -> Optional[Dictionary]:
-        return self.tags and self.tags[0]
 
     def load_dataset(self, split: str, combine: bool = False, **unused: Any) -> None:
         """Read SPLIT.conllu of the data folder.
@@ -89,7 +79,7 @@ class WsumDependencyParsingTask(FairseqTask):
             ValueError: the model reads tags, too.
         """
         if self.tags is not None:
-            raise ValueError(f"the model reads tags ({self.tags[1]}): give sentences as CoNLL-U")
+            raise ValueError(f"the model reads tags ({self.tags[1]}), and has words alone here")
         dataset = self.treebank([Sentence.of(words)])
         inputs: dict[str, Any] = dataset.collater([dataset[0]])["net_input"]
         return inputs
@@ -100,8 +90,7 @@ class WsumDependencyParsingTask(FairseqTask):
         symbols = self.relation_dictionary
         for batch in self.treebank(sentences).batches(model):
             chosen = [sentences[k] for k in batch["id"].tolist()]
-            scores = model(**batch["net_input"])
-            found = model.parse(scores, [1 + len(one.words) for one in chosen])
+            found = model.parse(model(**batch["net_input"]))
             trees = zip(chosen, *(part.tolist() for part in found), strict=True)
             for one, heads, relations in trees:
                 for k, token in enumerate(one.tokens, start=1):

@@ -2,6 +2,7 @@
 
 # Without `from __future__ import annotations`: fairseq needs the types of the options.
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,10 +50,6 @@ class WsumSpanPredictionTask(FairseqTask):
     def source_dictionary(self) -> Dictionary:
         return self.words
 
-    @property
-    def target_dictionary(self) -> None:
-        return None
-
     def load_dataset(self, split: str, combine: bool = False, **unused: Any) -> None:
         """Read SPLIT.json of the data folder. Long contexts are left out of the split `train`.
 
@@ -62,14 +59,12 @@ class WsumSpanPredictionTask(FairseqTask):
         """
         path = Path(self.cfg.data, f"{split}.json")
         found = read_questions(path, with_answers=True)
-        kept, limit = found, self.cfg.max_source_positions
-        if split == "train":
-            kept = [one for one in found if len(one.context.tokens) <= limit]
-        if not kept:
-            raise ValueError(f"--max-source-positions {limit} leaves no questions; give more")
+        limit = self.cfg.max_source_positions if split == "train" else math.inf
+        kept = [one for one in found if len(one.context.tokens) <= limit]
         self.datasets[split] = QuestionDataset(kept, self.words)
-        left = f" of {len(found)}, the others with longer contexts" if kept is not found else ""
-        logger.info("%s: %d questions%s", path, len(kept), left)
+        logger.info(
+            "%s: %d questions, and %d with longer contexts", path, len(kept), len(found) - len(kept)
+        )
 
     def sentence(self, words: Iterable[str], question: Iterable[str] = ()) -> dict[str, Any]:
         """What the model reads of the tokens of a single context and of a question about it."""
