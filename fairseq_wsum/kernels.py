@@ -129,8 +129,8 @@ def _find() -> tuple[ctypes.CDLL | None, str | None]:
         )
     return None, "; ".join(reasons) or (
         "the C++ kernels were not built; install a C++ compiler (GCC 9 or later, or clang with "
-        "libomp), then reinstall this package (scripts/setup.sh in a clone), or use the backend "
-        "`reference` and `scan_reference`"
+        "libomp), then reinstall this package (scripts/setup.sh in a clone), or use "
+        "backend='reference', and `scan_reference` in place of `scan`"
     )
 
 

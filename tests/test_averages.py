@@ -17,9 +17,6 @@ ADAPTIVE = dict(criterion="adaptive_loss", adaptive_softmax_cutoff="15")
 MODELS = {
     "wsum_lstm": lambda: translation.make_model(cell="no-srnn-hidden"),
     "wsum_transformer": lambda: transformer_models.make_model(**PRE_NORM),
-    "tied": lambda: transformer_models.make_model(
-        translation.make_task(translation.TARGET, translation.TARGET), share_all_embeddings=True
-    ),
     "adaptive": lambda: language_model.make_model(**ADAPTIVE),
 }
 every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)

@@ -101,15 +101,3 @@ def test_the_reference_equals_the_softmax(dtype) -> None:
     torch.testing.assert_close(log_p.double(), expected, rtol=1e-6, atol=1e-6)
     chosen = torch.log_softmax(logits.double(), -1).gather(1, words)
     torch.testing.assert_close(chosen, expected, rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize(("first", "k"), [(-1, 2), (2, -1), (4, 7)])
-def test_more_words_than_there_are_is_an_error(first, k) -> None:
-    with pytest.raises(ValueError, match=f"cannot take {first} \\+ {k} of 10 words"):
-        candidates(torch.zeros(2, 10), first, k)
-
-
-@needs_kernels
-def test_the_operator_passes_torchs_opcheck() -> None:
-    operator = torch.ops.fairseq_wsum.candidates.default
-    torch.library.opcheck(operator, (torch.randn(3, 50), 4, 10, False))

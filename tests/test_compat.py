@@ -1,4 +1,4 @@
-"""The shims for fairseq that its commands use on GPUs only."""
+"""The shims for fairseq that its commands use on GPUs, and for --bf16."""
 
 import pytest
 import torch

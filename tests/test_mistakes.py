@@ -23,13 +23,6 @@ def model(prepared, tmp_path_factory) -> Path:
     return folder
 
 
-def test_an_invalid_value_is_named(prepared, tmp_path) -> None:
-    wrong = ["--criterion", "wsum_cross_entropy", "--label-smoothing", "1.5"]
-    output = train(prepared, tmp_path, *TRAINING, "--max-epoch", 1, *wrong, check=False)
-    assert "--label-smoothing 1.5: give at least 0 and at most 1" in output
-    assert not list(tmp_path.glob("*.pt"))
-
-
 def test_a_training_is_not_continued_with_another_cell(prepared, model, tmp_path) -> None:
     """The weights of the two cells have the same shapes."""
     shutil.copy(model / "checkpoint_last.pt", tmp_path)

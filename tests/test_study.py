@@ -263,6 +263,7 @@ SHARES = [  # options, GPUs, the user's choice; the GPU of slot 1, threads, runs
     ({}, 2, None, "1", "4", 2),
     ({}, 2, "3,5", "5", "4", 2),
     ({}, 1, "3", "3", "4", 1),
+    ({"gpus": 2}, 4, "3,5,6,7", "6,7", "4", 2),
     ({"gpus": 0}, 2, None, None, "4", 8),
     ({"cpu": True}, 2, None, None, "4", 8),
 ]

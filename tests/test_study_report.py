@@ -121,6 +121,15 @@ def test_runs_of_several_files_are_put_together(lm) -> None:
     )
 
 
+def test_a_file_of_runs_that_diverged_is_json(lm) -> None:
+    lm.language_model("gru", 1, training(math.inf, math.nan), test="inf")
+    lm.report()
+    text = (lm.folder / "runs.json").read_text()
+    json.loads(text, parse_constant=pytest.fail)  # Infinity and NaN are not JSON
+    (gru,) = (r for r in read_runs(lm.plan, [lm.folder / "runs.json"])[1:2])
+    assert gru.scores["test", "perplexity"].value == gru.curve[1] == math.inf
+
+
 def test_published_runs_have_no_path_and_may_be_of_other_data_and_gpus(lm) -> None:
     lm.report()
     runs = lm.folder / "runs.json"

@@ -94,6 +94,8 @@ def state(run: Run) -> str:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return "running"
+        except OSError:  # a file system without locks
+            pass
         record = read_record(run)
     if record is None:
         return "waiting"

@@ -150,16 +150,22 @@ def processes(run: Run) -> int:
     return max(int(each), 1) if each.isdecimal() else 1  # the recipe reports other values
 
 
+def gpus_of(run: Run) -> int:
+    """The number of GPUs that a run takes, if there are any."""
+    given = str(run.options.get("gpus", 1))
+    return int(given) if given.isdecimal() else 1  # the recipe reports other values
+
+
 def default_jobs(runs: Sequence[Run]) -> int:
-    """The number of GPUs, or if no run takes one, of runs that have a core for each process."""
+    """The number of runs that have their GPUs; if none takes one, a core for each process."""
     gpus = torch.cuda.device_count()
     if gpus and not all(map(on_cpu, runs)):
-        return gpus
+        return max(gpus // max(map(gpus_of, runs)), 1)
     return max(cpu_count() // max(map(processes, runs)), 1)
 
 
 def share(run: Run, slot: int, jobs: int) -> dict[str, str]:
-    """The variables that give a run its GPU, and each of its processes an equal share of the cores.
+    """The variables that give a run its GPUs, and its processes equal shares of the cores.
 
     They do not replace the user's own OMP_NUM_THREADS.
 
@@ -170,8 +176,9 @@ def share(run: Run, slot: int, jobs: int) -> dict[str, str]:
     """
     variables = {}
     if (gpus := torch.cuda.device_count()) and not on_cpu(run):
-        visible = os.environ.get(GPUS, ",".join(map(str, range(gpus))))
-        variables[GPUS] = visible.split(",")[slot % gpus]
+        visible = os.environ.get(GPUS, ",".join(map(str, range(gpus)))).split(",")
+        own = range(slot * gpus_of(run), (slot + 1) * gpus_of(run))
+        variables[GPUS] = ",".join(visible[k % gpus] for k in own)
     if "OMP_NUM_THREADS" not in os.environ:
         variables["OMP_NUM_THREADS"] = str(max(cpu_count() // (jobs * processes(run)), 1))
     return variables

@@ -6,6 +6,7 @@ A report that is made from this file needs neither the checkpoints nor the logs 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -35,15 +36,20 @@ def _as_json(result: Result) -> dict[str, Any]:
         **{"task": run.task.name, "model": run.model.name, "seed": run.seed},
         "settings": _settings(run),
         "scores": [
-            {"subset": subset, "metric": metric, **asdict(score)}
+            {"subset": subset, "metric": metric, **asdict(score), "value": _number(score.value)}
             for (subset, metric), score in result.scores.items()
         ],
         "decoding": result.decoding,
         "parameters": result.parameters,
         "words_per_second": result.words_per_second,
-        "curve": dict(result.curve),
+        "curve": {epoch: _number(perplexity) for epoch, perplexity in result.curve.items()},
         **{name: getattr(record, name) for name in OF_THE_RECORD},
     }
+
+
+def _number(value: float) -> float | str:
+    """JSON has neither infinity nor NaN."""
+    return value if math.isfinite(value) else str(value)
 
 
 def _settings(run: Run) -> dict[str, str | bool | None]:
@@ -84,7 +90,7 @@ def _result(run: Run, row: Mapping[str, Any]) -> Result:
     record = Record([], row["settings"], "finished", started=row["began"], **of_record)
     scores = {}
     for one in row["scores"]:
-        score = Score(one["value"], tuple(one["way"]), one["task"])
+        score = Score(float(one["value"]), tuple(one["way"]), one["task"])
         scores[one["subset"], one["metric"]] = score
     return Result(
         run,
@@ -92,7 +98,7 @@ def _result(run: Run, row: Mapping[str, Any]) -> Result:
         record,
         row["parameters"],
         row["words_per_second"],
-        {int(epoch): perplexity for epoch, perplexity in row["curve"].items()},
+        {int(epoch): float(perplexity) for epoch, perplexity in row["curve"].items()},
         scores,
         row["decoding"],
     )

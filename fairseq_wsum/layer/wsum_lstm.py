@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from .. import recurrence
 from ..cells import Cell, get_cell
 from ..cells.precision import wide
-from ..recurrence import Inputs, Parameters, flops
+from ..recurrence import Inputs, Parameters
 from ..recurrence.padding import zero_at_padding
 from ..training.dropout import dropout
 from ..transforms import in_autocast, product_dtype
@@ -103,7 +103,6 @@ class WsumLSTM(nn.Module):
         backend: str = "auto",
     ) -> None:
         super().__init__()
-        flops.register()
         self.cell = get_cell(cell, coupled_gates=coupled_gates, window=window)
         recurrence.check_name(backend)
         checks.sizes(

@@ -1,9 +1,10 @@
-"""The fairseq plugin: architectures, a task, a criterion, and compatibility shims for fairseq.
+"""The fairseq plugin: architectures, tasks, criterions, and compatibility shims for fairseq.
 
 `fairseq_wsum` imports this module if fairseq has already been imported, as with `--user-dir`. Other
 programs must import it explicitly.
 """
 
+# ruff: noqa: F401  (the imports register what they name)
 from . import compat
 from .criterions import wsum_cross_entropy, wsum_parsing_loss, wsum_span_loss
 from .decoding import beam_search
@@ -20,19 +21,3 @@ from .tasks import wsum_dependency_parsing, wsum_language_modeling, wsum_span_pr
 
 compat.apply()
 beam_search.apply()
-
-__all__ = [
-    "wsum_biaffine_parser",
-    "wsum_bidaf",
-    "wsum_classifier",
-    "wsum_cross_entropy",
-    "wsum_dependency_parsing",
-    "wsum_language_modeling",
-    "wsum_lstm",
-    "wsum_lstm_lm",
-    "wsum_parsing_loss",
-    "wsum_span_loss",
-    "wsum_span_prediction",
-    "wsum_transformer",
-    "wsum_transformer_lm",
-]

@@ -322,7 +322,7 @@ def _sum_of_products(out: Tensor, dz: Tensor, h: Tensor, h_0: Tensor, reverse: b
     """
     first, later, before = (dz[-1], dz[:-1], h[1:]) if reverse else (dz[0], dz[1:], h[:-1])
     write_weight_gradient(out, later, before)
-    # torch's counter of FLOPs does not know `addmm_`, and batched gradients have no rule for `out=`
+    # batched gradients have no rule for `out=`
     out.copy_(torch.addmm(out, first.t(), h_0))
 
 

@@ -1,7 +1,7 @@
 """`--criterion wsum_cross_entropy`: fairseq's cross entropy with a smaller memory footprint."""
 
-# Without `from __future__ import annotations`: fairseq needs the types of the options.
-from dataclasses import dataclass
+from __future__ import annotations
+
 from typing import Any
 
 from fairseq.criterions import register_criterion
@@ -14,18 +14,10 @@ from torch.nn import functional as F
 
 from ... import kernels
 from ...training import cross_entropy
-from ..models.fields import check_limits, probability
 from ..modules.softmax import adaptive_softmax, ends_in_softmax
 
 
-@dataclass
-class WsumCrossEntropyConfig(LabelSmoothedCrossEntropyCriterionConfig):
-    """The options of fairseq's `label_smoothed_cross_entropy`."""
-
-    label_smoothing: float = probability(0.0, "epsilon for label smoothing, 0 means none")
-
-
-@register_criterion("wsum_cross_entropy", dataclass=WsumCrossEntropyConfig)
+@register_criterion("wsum_cross_entropy", dataclass=LabelSmoothedCrossEntropyCriterionConfig)
 class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
     """Label-smoothed cross entropy; without smoothing, the default, plain cross entropy.
 
@@ -35,17 +27,6 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
     cases it is computed by fairseq. The penalty that a `wsum_lstm_lm` may have in training counts
     in the gradient, but not in the loss that is logged.
     """
-
-    @classmethod
-    def build_criterion(cls, cfg: Any, task: Any) -> "WsumCrossEntropyCriterion":
-        """Build the criterion that `cfg` describes.
-
-        Raises:
-            ValueError: --label-smoothing is not between 0 and 1.
-        """
-        check_limits(WsumCrossEntropyConfig, cfg)
-        criterion: WsumCrossEntropyCriterion = super().build_criterion(cfg, task)
-        return criterion
 
     def forward(
         self, model: Any, sample: dict[str, Any], reduce: bool = True

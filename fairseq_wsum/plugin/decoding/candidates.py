@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ... import kernels
-from ...kernels import LIBRARY, derive, no_second_derivatives
 
 
 def candidates(
@@ -38,16 +37,18 @@ def candidates(
     Returns:
         The log-probabilities, N x (F + k), in float32 (float64 for logits in float64), and the
         words, int64. The best k are in falling order.
-
-    Raises:
-        ValueError: `first` or `k` is out of range.
     """
-    if min(first, k) < 0 or first + k > logits.size(-1):
-        raise ValueError(f"cannot take {first} + {k} of {logits.size(-1)} words")
-    if kernels.accepts(logits):
-        log_p, words = torch.ops.fairseq_wsum.candidates(logits, first, k, normalised)
-        return log_p, words
-    return reference(logits, first, k, normalised=normalised)
+    assert min(first, k) >= 0 and first + k <= logits.size(-1)
+    if not kernels.accepts(logits):
+        return reference(logits, first, k, normalised=normalised)
+    shape = (len(logits), first + k)
+    log_p = logits.new_empty(shape, dtype=torch.float32)
+    words = logits.new_empty(shape, dtype=torch.int64)
+    numbers = dict(N=len(logits), W=logits.size(1), first=first, k=k, normalised=normalised)
+    kernels.call(
+        "candidates", _Candidates, logits, numbers, dict(z=logits, log_p=log_p, words=words)
+    )
+    return log_p, words
 
 
 def reference(
@@ -67,25 +68,3 @@ class _Candidates(ctypes.Structure):
     """The struct `Candidates` of csrc/kernels.h."""
 
     _fields_ = kernels.fields("N W first k", "is_bf16 threads normalised", ("z", "log_p", "words"))
-
-
-# -> log-probabilities (float32) and words (int64), N x (first + k)
-LIBRARY.define("candidates(Tensor logits, int first, int k, bool normalised) -> (Tensor, Tensor)")
-
-
-def _run(logits: Tensor, first: int, k: int, normalised: bool) -> tuple[Tensor, Tensor]:
-    log_p, words = _fake(logits, first, k, normalised)
-    numbers = dict(N=len(logits), W=logits.size(1), first=first, k=k, normalised=normalised)
-    arrays = dict(z=logits, log_p=log_p, words=words)
-    assert kernels.call("candidates", _Candidates, logits, numbers, arrays) == 0
-    return log_p, words
-
-
-def _fake(logits: Tensor, first: int, k: int, normalised: bool) -> tuple[Tensor, Tensor]:
-    """Uninitialised outputs."""
-    shape = (logits.size(0), first + k)
-    return logits.new_empty(shape, dtype=torch.float32), logits.new_empty(shape, dtype=torch.int64)
-
-
-LIBRARY.impl("candidates", _run, "CPU")
-derive("candidates", _fake, no_second_derivatives("torch.log_softmax and torch.topk"))

@@ -1,23 +1,13 @@
 """Modules shared by the models."""
 
-from .attention import Attention, Projected, make_attention
-from .blocks import LSTMBlocks
-from .bridge import Bridge
-from .dropout import Dropout, DropoutBase, use_dropout
-from .self_attention import WsumSelfAttention
-from .source_attention import SourceAttention
-from .states import CarriedState
-
-__all__ = [
-    "Attention",
-    "Bridge",
-    "CarriedState",
-    "Dropout",
-    "DropoutBase",
-    "LSTMBlocks",
-    "Projected",
-    "SourceAttention",
-    "WsumSelfAttention",
-    "make_attention",
-    "use_dropout",
-]
+from .attention import Attention as Attention
+from .attention import Projected as Projected
+from .attention import make_attention as make_attention
+from .blocks import LSTMBlocks as LSTMBlocks
+from .bridge import Bridge as Bridge
+from .dropout import Dropout as Dropout
+from .dropout import DropoutBase as DropoutBase
+from .dropout import use_dropout as use_dropout
+from .self_attention import WsumSelfAttention as WsumSelfAttention
+from .source_attention import SourceAttention as SourceAttention
+from .states import CarriedState as CarriedState
