@@ -7,7 +7,7 @@ source "$HERE/common.sh"
 
 if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then # before anything is set up
     cat <<'EOF'
-usage: scripts/quickstart.sh [--cell NAME] [--epochs N] [--fresh]
+usage: scripts/quickstart.sh [--cell NAME] [--epochs N]
 
 Set up the environment, prepare a small English-German corpus (examples/quickstart), train a model
 on one CPU core, translate the test sentences and score them. It can be run again at any time: it
@@ -15,12 +15,11 @@ skips finished steps, continues an interrupted training, and shows the scores ag
 
   --cell NAME       the cell (default no-srnn-hidden); README.md lists them all
   --epochs N        number of training epochs (default 10)
-  --fresh           train again, in a new folder; the old one stays
   --help            this text
 
 All files are written below runs/quickstart:
   corpus            the corpus as fairseq's binary data
-  NAME-Nepochs*     a training: checkpoints, train.log, and translations and scores in score
+  NAME-Nepochs      a training: checkpoints, train.log, and translations and scores in score
 
 examples:
   scripts/quickstart.sh

@@ -5,7 +5,6 @@ import json
 import pytest
 
 pytest.importorskip("fairseq")
-import warm
 from commands import ROOT, run, train
 from questions import article, write_questions
 from test_damaged_checkpoints import assert_same_weights
@@ -15,11 +14,6 @@ TINY = ["--encoder-embed-dim", 6, "--encoder-hidden-size", 5, "--character-featu
 TINY += ["--character-embedding-dim", 3, "--batch-size", 5]
 OPTIONS = "--task wsum_span_prediction --arch wsum_bidaf --criterion wsum_span_loss"
 OPTIONS += " --optimizer adam --lr 0.01 --no-epoch-checkpoints"
-
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch) -> None:
-    monkeypatch.setenv("VENV", str(warm.environment()))
 
 
 @pytest.fixture(scope="module")

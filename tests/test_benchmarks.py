@@ -8,7 +8,6 @@ import measure
 import programs
 import pytest
 import torch
-import weights
 
 from fairseq_wsum import kernels
 
@@ -70,13 +69,6 @@ def test_bandwidth_is_compared_with_that_of_a_copy(capsys, monkeypatch) -> None:
     assert rows["mingru"]["forward / copy"] == f"{3 / 4 / 2:.2f}"
 
 
-def test_the_weighted_sum_is_compared_with_a_forward_pass(capsys) -> None:
-    weights.main(["--steps", "20", "--units", "4", "--rounds", "1"])
-    rows = table_of(capsys.readouterr().out)
-    assert [row["function"] for row in rows] == ["forward pass", "trace", "lifetimes", "norms"]
-    assert rows[0]["forward passes"] == "1.00"
-
-
 def test_times_and_speeds_are_medians_without_the_warm_up(monkeypatch) -> None:
     times = iter([2.0, 9.0, 1.0])
     calls = []
@@ -97,18 +89,3 @@ def test_memory_is_the_peak() -> None:
             torch.zeros(1000, dtype=torch.float64)  # freed at once
 
     assert 8000 <= layers.peak_on_cpu(step) < 16000
-
-
-@pytest.mark.parametrize("program", [layers, bandwidth])
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        (["--shapes", "3,4"], "invalid _shape value: '3,4'"),
-        (["--rounds", "0"], "'0' is not a positive"),
-    ],
-    ids=["shape", "rounds"],
-)
-def test_bad_options_are_named(program, options, named, capsys) -> None:
-    with pytest.raises(SystemExit):
-        program.main(options)
-    assert named in capsys.readouterr().err

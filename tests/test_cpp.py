@@ -269,16 +269,6 @@ def test_without_a_compiler_the_package_is_built_without_kernels(tmp_path) -> No
     assert not list(tmp_path.glob("build/lib*/fairseq_wsum/_kernels*"))
 
 
-def test_without_kernels_auto_warns_and_cpp_is_rejected(monkeypatch) -> None:
-    monkeypatch.setattr(kernels, "_find", lambda: (None, "they were never built"))
-    x = torch.randn(3, 2, 3)
-    with pytest.warns(UserWarning, match="slower torch backend: they were never built"):
-        y, _ = WsumLSTM(3, 4)(x)
-    assert y.shape == (3, 2, 4)
-    with pytest.raises(RuntimeError, match="they were never built"):
-        WsumLSTM(3, 4, backend="cpp")(x)
-
-
 def test_each_source_of_the_library_changes_its_fingerprint(tmp_path) -> None:
     shutil.copytree(CSRC, tmp_path / "csrc")
     assert fingerprint(tmp_path / "csrc") == fingerprint()

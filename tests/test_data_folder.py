@@ -167,7 +167,7 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, capsys):
     assert f"{tmp_path} is on a file system without locks" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("record", [b"", b'{"corpus": "ours", "scr', b"\xff"])
+@pytest.mark.parametrize("record", [b"", b'{"corpus": "ours", "scr', b"\xff", b"[]"])
 def test_a_damaged_record_is_named(tmp_path, record):
     (tmp_path / "prepared.json").write_bytes(record)
     with pytest.raises(UserError, match=r"cannot read.*prepare the data again, in a new"):

@@ -4,7 +4,6 @@ import pytest
 import torch
 from layer_oracle import (
     assert_same,
-    every_cell,
     every_cell_and_projection,
     every_name,
     make,
@@ -105,15 +104,6 @@ def test_a_cell_that_torch_has_equals_torchs_module(cell, proj_size, kind) -> No
 def test_parameters_are_initialised_in_torchs_range() -> None:
     for parameter in WsumLSTM(30, 64).parameters():
         assert 0.9 / 8 < parameter.abs().max() <= 1 / 8
-
-
-@every_cell
-def test_every_parameter_is_used(cell, coupled) -> None:
-    size = projection(cell)
-    layer = make(cell=cell, coupled_gates=coupled, num_layers=2, proj_size=size)
-    y, _ = layer(torch.randn(3, 2, 3, dtype=torch.float64))
-    y.sum().backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in layer.parameters())
 
 
 # Gradients

@@ -1,7 +1,5 @@
 """What `WsumLSTM` takes: forms of input, options, its products one by one, and bad input."""
 
-import copy
-
 import pytest
 import torch
 from layer_oracle import (
@@ -15,7 +13,6 @@ from layer_oracle import (
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from fairseq_wsum import CELLS, WsumLSTM
-from fairseq_wsum.recurrence import BACKENDS
 
 every_dtype = pytest.mark.parametrize(
     "dtype", [torch.float64, torch.float32], ids=["reference", "kernels"]
@@ -182,11 +179,3 @@ def test_a_layer_without_its_biases_can_be_reset(cell) -> None:
     layer.bias_ih_l0 = layer.bias_hh_l0 = None
     layer.reset_parameters()
     assert layer(X)[0].isfinite().all()
-
-
-def test_a_backend_asked_for_by_name_never_falls_back(monkeypatch) -> None:
-    broken = copy.copy(BACKENDS["reference"])
-    object.__setattr__(broken, "why_not", lambda *layer: "it is broken")
-    monkeypatch.setitem(BACKENDS, "reference", broken)
-    with pytest.raises(RuntimeError, match="'reference' cannot run this layer: it is broken"):
-        make(backend="reference")(X)

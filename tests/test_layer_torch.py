@@ -22,6 +22,7 @@ def test_a_layer_survives_pickle_copy_and_state_dict(cell, coupled) -> None:
     buffer = io.BytesIO()
     torch.save(layer.state_dict(), buffer)
     buffer.seek(0)
+    assert list(layer.state_dict()) == [name for name, _ in layer.named_parameters()]
     fresh = make(cell=cell, coupled_gates=coupled, num_layers=2)
     fresh.load_state_dict(torch.load(buffer, weights_only=True))
     assert_same(fresh(x), expected)

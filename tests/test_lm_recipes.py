@@ -9,16 +9,10 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("fairseq")
-import warm
 from commands import ROOT, run
 
 EXAMPLES = ROOT / "examples"
 TINY = ["--decoder-embed-dim", 8, "--decoder-hidden-size", 8, "--batch-size", 2, "--gpus", 0]
-
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch) -> None:
-    monkeypatch.setenv("VENV", str(warm.environment()))
 
 
 def write_text(path: Path, lines: int) -> None:
@@ -66,21 +60,6 @@ def test_the_ptb_recipe_prints_perplexities_and_a_table(ptb, tmp_path) -> None:
     score = [ROOT / "scripts/perplexity.sh", tmp_path / "data", "--checkpoint", peer, "--cpu"]
     output = run("bash", *score, "--task", "language_modeling", check=False)
     assert "part of valid was not scored" in output and "max_target_positions" in output
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ("ptb --epochs 0", "argument --epochs/--max-epoch: '0' is not a positive whole number"),
-        ("ptb --size tiny", "argument --size: invalid choice: 'tiny'"),
-        ("ptb --fairseq-lstm --cell gru", "argument --cell: not allowed with argument --fairseq-l"),
-        ("awd --corpus wikitext103", "argument --corpus: invalid choice: 'wikitext103'"),
-    ],
-)
-def test_a_wrong_option_is_named(options, message) -> None:
-    name, *options = options.split()
-    recipe = EXAMPLES / f"language_model_{name}" / f"{name}.sh"
-    assert message in run("bash", recipe, *options, check=False).splitlines()[-1]
 
 
 def test_the_awd_recipe_averages_the_last_epochs(tmp_path) -> None:

@@ -68,15 +68,6 @@ def test_another_data_folder_is_named_in_scoring(prepared, model, tmp_path) -> N
     assert "was trained with another dictionary than the one in the data folder" in message
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"text": "raw"}'], ids=["empty", "list", "cut"])
-def test_a_damaged_record_of_the_data_is_named(text, prepared, model, tmp_path) -> None:
-    data = tmp_path / "data"
-    shutil.copytree(prepared, data)
-    (data / "prepared.json").write_text(text)
-    message = fails("score.sh", data, "--checkpoints", model)
-    assert f"{data}/prepared.json" in message and "prepare the data again" in message
-
-
 def test_a_folder_that_cannot_be_written_to_is_named(prepared, model) -> None:
     checkpoint = ["--checkpoints", model / "checkpoint_last.pt"]
     message = fails("score.sh", prepared, *checkpoint, "--out", "/proc/none/scores")

@@ -73,17 +73,3 @@ def test_multi30k_can_be_translated_from_german(corpus, tmp_path):
     options = prepare_options(corpus, tmp_path / "data")
     succeeds("prepare_translation.sh", *options, "--source-lang", "de", "--target-lang", "en")
     assert (tmp_path / "data" / "test.de-en.de.idx").is_file()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--target-lang", "en"], "--source-lang and --target-lang are both en"),
-        (["--target-lang", "pt-BR"], "'pt-BR' is not the code of a language, such as fr or pt_BR"),
-        ([*FRENCH], "add it, or see --text, --source-lang and --target-lang"),
-    ],
-    ids=["one language", "a hyphen", "no tokens"],
-)
-def test_wrong_languages_are_named_with_the_cure(french, options, message, tmp_path):
-    corpus = ["--data", french, "--out", tmp_path / "data"]
-    assert message in fails("prepare_translation.sh", *corpus, *options)

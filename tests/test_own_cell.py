@@ -12,7 +12,7 @@ from layer_oracle import assert_same, padded_batch
 from torch import nn
 
 from fairseq_wsum import Cell, WsumLSTM, register_cell
-from fairseq_wsum.cells import CELLS, LSTM, get_cell, registry
+from fairseq_wsum.cells import CELLS, get_cell, registry
 from fairseq_wsum.weights import reconstruction_error, trace
 
 COMMON = {"dtype": torch.float64}
@@ -174,17 +174,6 @@ def test_an_input_of_another_size_cannot_be_a_row() -> None:
         with pytest.raises(ValueError, match=f"`skip` returned {size} features for skip_rows"):
             WsumLSTM(size, 4, cell=Skipping())(torch.zeros(2, 1, size))
     WsumLSTM(4, 4, cell=Skipping())(torch.zeros(2, 1, 4))
-
-
-def test_a_backend_reports_that_it_has_no_kernel_for_the_cell() -> None:
-    class Sharper(LSTM):
-        def content(self, z):
-            return torch.tanh(2 * z["c"])
-
-    cell = Sharper("test-sharper")
-    with pytest.raises(RuntimeError, match="not for test-sharper"):
-        WsumLSTM(3, 4, cell=cell, backend="cpp")(torch.zeros(2, 1, 3))
-    WsumLSTM(3, 4, cell=cell)(torch.zeros(2, 1, 3))  # `auto` takes the reference
 
 
 class Nameless(Cell):

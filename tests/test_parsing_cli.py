@@ -7,7 +7,6 @@ import pytest
 pytest.importorskip("fairseq")
 pytest.importorskip("conllu")
 pytest.importorskip("ufal.chu_liu_edmonds")
-import warm
 from commands import ROOT, run, train
 from test_damaged_checkpoints import assert_same_weights
 from treebanks import conllu, write_treebank
@@ -19,11 +18,6 @@ TINY = [*SIZES, "--encoder-layers", 1, "--max-tokens", 40]
 OPTIONS = "--task wsum_dependency_parsing --arch wsum_biaffine_parser --optimizer adam"
 OPTIONS += " --criterion wsum_parsing_loss --lr 0.01 --no-epoch-checkpoints"
 TRAINING = [*OPTIONS.split(), *TINY]
-
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch) -> None:
-    monkeypatch.setenv("VENV", str(warm.environment()))
 
 
 @pytest.fixture(scope="module")

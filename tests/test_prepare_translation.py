@@ -298,6 +298,8 @@ TEST = "test_2016_flickr"
             "--bpe-size 90 does not go with --units words",
         ),
         ({}, ["--nwords", 10], "--nwords 10 does not go with --units bpe"),
+        ({}, ["--target-lang", "en"], "--source-lang and --target-lang are both en"),
+        ({}, ["--target-lang", "pt-BR"], "'pt-BR' is not the code of a language, such as fr or"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, (dict, list)) else "",
 )

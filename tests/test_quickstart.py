@@ -32,9 +32,9 @@ def test_the_quickstart_trains_and_scores_and_its_second_run_is_quick(tmp_path) 
     for output in (first, second):
         bleu = {
             what: float(re.search(rf"{what} +([\d.]+)", output)[1])
-            for what in ("this model", "untrained", "copying the English")
+            for what in ("this model", "copying the English")
         }
-        assert bleu["this model"] > 30 + max(bleu["untrained"], bleu["copying the English"])
+        assert bleu["this model"] > 30 + bleu["copying the English"]
         assert "BLEU|nrefs:1|case:mixed|eff:no|tok:none" in output
     assert "epoch 2 done" in first
     assert "epoch 2 done" not in second and "done before" in second

@@ -122,19 +122,3 @@ def test_a_missing_package_is_named_before_anything_is_done(program):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.endswith("run scripts/setup.sh, or pip install sacremoses\n")
-
-
-# quickstart.sh
-
-
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        (["--cell", "no"], "--cell: invalid choice: 'no' (choose from 'lstm', 'no-srnn'"),
-        (["--epochs=0"], "--epochs: '0' is not a positive whole number"),
-        (["--quick"], "--quick"),
-    ],
-    ids=" ".join,
-)
-def test_the_quickstart_names_a_wrong_option(options, named):
-    assert named in fails("quickstart.sh", *options)

@@ -7,7 +7,6 @@ import pytest
 
 pytest.importorskip("fairseq")
 import torch
-import warm
 from commands import ROOT, run, train
 from sentiment_trees import write_trees
 from test_damaged_checkpoints import assert_same_weights
@@ -21,11 +20,6 @@ TINY = ["--encoder-embed-dim", "6", "--encoder-hidden-size", "5", "--max-tokens"
 OPTIONS = "--task sentence_prediction --arch wsum_classifier --criterion sentence_prediction"
 OPTIONS += " --optimizer adam --lr 0.05 --no-epoch-checkpoints --num-classes 5"
 TRAINING = [*OPTIONS.split(), *TINY]
-
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch) -> None:
-    monkeypatch.setenv("VENV", str(warm.environment()))
 
 
 @pytest.fixture(scope="module")

@@ -110,12 +110,3 @@ def test_a_step_with_gradients_takes_the_usual_way(monkeypatch) -> None:
     y, _ = layer(*given())
     y.sum().backward()
     assert layer.weight_ih_l0.grad is not None
-
-
-@every_name
-def test_results_share_no_memory(cell) -> None:
-    layer, (x, hx) = WsumLSTM(3, 4, cell=cell).eval(), given()
-    with torch.no_grad():
-        y, state = layer(x, hx)
-    places = [part.untyped_storage().data_ptr() for part in (y, *state, *hx)]
-    assert len(set(places)) == 5

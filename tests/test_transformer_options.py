@@ -134,12 +134,6 @@ def test_a_model_with_merged_embeddings_is_loaded() -> None:
     second.load_state_dict(model.state_dict())
 
 
-def test_the_default_cell_is_a_gated_sum() -> None:
-    cfg = read_config(Namespace())
-    for side in (cfg.encoder.recurrent, cfg.decoder.recurrent):
-        assert side.cell == CELLS["no-srnn-hidden"]
-
-
 def test_the_preset_has_the_dropout_that_is_given_or_0_3() -> None:
     for given, expected in ((dict(), 0.3), (dict(dropout=0.1), 0.1)):
         args = Namespace(**given)

@@ -28,12 +28,8 @@ RECIPES = Path("..") / "examples" / "translation_multi30k"
     ("options", "named"),
     [
         (["--cell", "lstm no-srnn"], "--cell lstm no-srnn: choose one of lstm, no-srnn, "),
-        (["--gpus", "two"], "argument --gpus: invalid int value: 'two'"),
-        (["--precision"], "argument --precision: expected one argument"),
         (["--cell", ""], "--cell : choose one of lstm"),
-        (["--precision", "amp"], "--precision amp needs a GPU"),
         (["--out", "12:30"], "argument --out: 12:30: fairseq splits paths at ':'"),
-        (["--gpus", "99"], "--gpus 99: torch sees "),
         (["--cell", "gru", "--fairseq-lstm"], "--fairseq-lstm: not allowed with argument --cell"),
     ],
     ids=" ".join,

@@ -10,7 +10,6 @@ import os
 import shutil
 import tarfile
 import urllib.request
-import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,13 +60,16 @@ class Corpus:
             f"download the files of {self.url} some other way, name them {', '.join(self.sha256)}, "
             "and give their folder with --data"
         )
+        published = self.published.get(name, name)
         if address.endswith(".zip"):
             folder = self.cache_folder(cache)
-            archive = download(address, folder / "archive.zip", cure)
-            if not (folder / name).is_file():
-                unpack(archive, self.sha256, folder)
-            return needed(name, folder, cure)
-        published = self.published.get(name, name)
+            if not (folder / published).is_file():
+                archive = download(address, folder / "archive.zip", cure)
+                try:
+                    shutil.unpack_archive(archive, folder)
+                finally:  # if it is another file, such as a page of a proxy, get it again
+                    archive.unlink()
+            return needed(published, folder, cure)
         url = f"{address}/{published}" if published else address
         # the file of Multi30k's raw text keeps the ending .gz
         ending = ".gz" if published.endswith(f"{name}.gz") else ""
@@ -198,7 +200,7 @@ SST = Corpus(
         "dev.txt": "0e9336aed6e4730e19f58d00a77b3f0297efdb755f7b5e598c98a05e3f97ea40",
         "test.txt": "6e54806dee95cf80cd918e7dfb3f6770f6df24bf826f289a4d1f709e1c8f6761",
     },
-    published={},
+    published={name: f"trees/{name}" for name in ("train.txt", "dev.txt", "test.txt")},
     splits={"train": ["train.txt"], "valid": ["dev.txt"], "test": ["test.txt"]},
 )
 
@@ -259,19 +261,9 @@ def read_lines(path: Path, digest: hashlib._Hash) -> Iterator[str]:
 
 
 def unpack(archive: Path, names: Iterable[str], folder: Path) -> None:
-    """Unpack these files of a .tar.gz or .zip, wherever they are in it, into a folder."""
+    """Unpack these files of a .tar.gz, wherever they are in it, into a folder."""
     wanted = set(names)
     print(f"unpacking {archive}", flush=True)
-    if archive.suffix == ".zip":
-        try:
-            with zipfile.ZipFile(archive) as opened:
-                for one in opened.infolist():
-                    one.filename = Path(one.filename).name
-                    if one.filename in wanted:
-                        opened.extract(one, folder)
-        except zipfile.BadZipFile as error:  # such as a page of a proxy
-            raise UserError(f"{archive}: {error}; remove it and run this again") from error
-        return
     with tarfile.open(archive) as tar:
         for member in tar:
             member.name = Path(member.name).name

@@ -11,7 +11,6 @@ import shutil
 import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
-from itertools import count
 from pathlib import Path
 
 from sacrebleu.metrics import BLEU
@@ -36,43 +35,30 @@ def main(given: list[str]) -> None:
     Args:
         given: the seconds of the set-up, and the options of the script.
     """
-    usage = "%(prog)s [--cell NAME] [--epochs N] [--fresh]"  # the script has the help
+    usage = "%(prog)s [--cell NAME] [--epochs N]"  # the script has the help
     parser = argparse.ArgumentParser("scripts/quickstart.sh", usage, add_help=False)
     parser.add_argument("--cell", choices=CELLS, default="no-srnn-hidden")
     parser.add_argument("--epochs", type=positive, default=10)
-    parser.add_argument("--fresh", action="store_true")
     setup, *options = given
     args = parser.parse_args(options)
-    folder = run_folder(f"{args.cell}-{args.epochs}epochs", args.fresh)
+    folder = OUT / f"{args.cell}-{args.epochs}epochs"
     say(f"== 2. corpus, and training: cell '{args.cell}', {args.epochs} epochs, in {folder}")
     start = time.monotonic()
-    untrained = folder / "untrained"
-    if (folder / "finished").exists() and (untrained / "finished").exists():
+    if (folder / "finished").exists():
         training = "done before"
         say(f"   {training}")
     else:
-        train(args.cell, folder, "--max-epoch", str(args.epochs))
+        train(args.cell, args.epochs, folder)
         training = seconds_since(start)
-        # the same model untrained: one update at learning rate 0 writes its checkpoint
-        once = ["--max-update", "1", "--lr", "0", "--lr-scheduler", "fixed"]
-        train(args.cell, untrained, *once, "--disable-validation")
 
     say("== 3. translating 300 test sentences, beam 5")
     start = time.monotonic()
-    translate(folder, folder / "score")
+    translate(folder)
     translating = seconds_since(start)
-    translate(untrained / "checkpoint_last.pt", untrained / "score")
     show_scores(folder)
     times = {"set-up": f"{setup} s", "training": training, "translating": translating}
     print("\n== Time\n", *(f"  {name:12} {time}" for name, time in times.items()), sep="\n")
     show_next_steps(folder)
-
-
-def run_folder(name: str, fresh: bool) -> Path:
-    """The newest folder of this model, or the next unused name."""
-    unused = next(n for n in count(2) if not (OUT / f"{name}-{n}").exists())
-    newest = OUT / (f"{name}-{unused - 1}" if unused > 2 else name)
-    return OUT / f"{name}-{unused}" if fresh and newest.exists() else newest
 
 
 def seconds_since(start: float) -> str:
@@ -87,12 +73,13 @@ class Training(Captions):
             say(f"   {shown}")
 
 
-def train(cell: str, folder: Path, *options: str) -> None:
+def train(cell: str, epochs: int, folder: Path) -> None:
     """Train in a folder."""
-    given = ["--train-only", "--cell", cell, "--gpus", "0", "--out", str(OUT / "corpus")]
+    given = ["--train-only", "--cell", cell, "--max-epoch", str(epochs), "--gpus", "0"]
+    given += ["--out", str(OUT / "corpus"), "--run", str(folder)]
     try:
         with redirect_stdout(io.StringIO()):
-            Training("captions", [*given, "--run", str(folder), *options]).main()
+            Training("captions", given).main()
     except SystemExit:
         log = folder / "train.log"
         if log.exists():
@@ -110,10 +97,20 @@ def progress(line: str) -> str | None:
     return line.rstrip() if re.match("error:|waiting|continuing", line) else None
 
 
-def translate(checkpoints: Path, out: Path) -> None:
-    """Translate the test set, and score the translations."""
-    given = [str(OUT / "corpus/data"), "--checkpoints", str(checkpoints), "--out", str(out)]
-    given += ["--cpu", "--beam", "5", "--max-len-a", "1.5", "--max-len-b", "10"]
+def translate(folder: Path) -> None:
+    """Translate the test set with the model in a folder."""
+    given = [str(OUT / "corpus/data"), "--checkpoints", str(folder)]
+    given += [
+        "--out",
+        str(folder / "score"),
+        "--cpu",
+        "--beam",
+        "5",
+        "--max-len-a",
+        "1.5",
+        "--max-len-b",
+        "10",
+    ]
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         score.main(given)
 
@@ -122,11 +119,7 @@ def show_scores(folder: Path) -> None:
     """Print some translations, and the BLEU scores."""
     source, reference = lines_of(CORPUS / "test.en"), lines_of(CORPUS / "test.de")
     system = lines_of(folder / "score/hypotheses.lenpen1.de")
-    translations = {
-        "this model": system,
-        "the same model, untrained": lines_of(folder / "untrained/score/hypotheses.lenpen1.de"),
-        "copying the English": source,
-    }
+    translations = {"this model": system, "copying the English": source}
     print("\n== Eight of the translations\n")
     for one in range(0, 8 * 37, 37):
         differs = "" if system[one] == reference[one] else "   (differs)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from ..model import load_model, write
@@ -66,25 +67,18 @@ class Sentiment(Labelled):
 
     def scores(self, model: Any, task: Any, subset: str) -> dict[str, float]:
         import torch
-        from fairseq import utils
 
+        from ..sentiment import examples
         from ..sentiment_trees import is_negated, read_trees
 
         (head,), device = model.classification_heads, next(model.parameters()).device
-        data = task.load_dataset(subset)
-        correct = torch.zeros(len(data), dtype=torch.bool)
-        for batch in task.get_batch_iterator(data, max_tokens=5000).next_epoch_itr(False):
-            inputs = utils.apply_to_sample(lambda part: part.to(device), batch["net_input"])
-            with torch.no_grad():
-                scores, _ = model(**inputs, classification_head_name=head)
-            correct[batch["id"]] = scores.argmax(-1).cpu() == batch["target"].view(-1)
-        trees = read_trees(self.data / "trees" / f"{subset}.txt")
-        # with two classes `prepare` leaves out neutral sentences
-        kept = [one for one in trees if one.side or self.args.variant != "2"]
-        chosen = {"accuracy": torch.ones_like(correct)}
-        chosen["accuracy, negated"] = torch.tensor([is_negated(one) for one in kept])
-        return {
-            name: 100 * correct[which].double().mean().item()
-            for name, which in chosen.items()
-            if which.any()
-        }
+        right: dict[str, list[int]] = {"accuracy": [], "accuracy, negated": []}
+        for tree in read_trees(self.data / "trees" / f"{subset}.txt"):
+            for label, words in examples([tree], int(self.args.variant)):  # not of a neutral one
+                text = " ".join(words)
+                tokens = task.source_dictionary.encode_line(text, add_if_not_exist=False)
+                with torch.no_grad():
+                    scores, _ = model(tokens.long()[None].to(device), classification_head_name=head)
+                right["accuracy"].append(int(scores.argmax() == label))
+                right["accuracy, negated"] += right["accuracy"][-1:] * is_negated(tree)
+        return {name: 100 * fmean(found) for name, found in right.items() if found}
