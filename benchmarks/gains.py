@@ -17,6 +17,7 @@ from typing import Any
 from unittest.mock import patch
 
 from fairseq import checkpoint_utils
+from fairseq.sequence_generator import EnsembleModel
 from fairseq.tasks import FairseqTask
 from measure import time_of
 from torch.nn.functional import dropout
@@ -46,6 +47,10 @@ IN_DECODING: dict[str, Change] = {
     "source-attention": lambda: patch.object(SourceAttention, "_has_kernel", lambda *_: False),
     # each hypothesis has its own keys and values
     "shared-sources": lambda: patch.object(CandidateEnsemble, "share_sources", lambda *_: None),
+    # fairseq searches the decoder for its modules with a state in each step
+    "state-modules": lambda: patch.object(
+        CandidateEnsemble, "reorder_incremental_state", EnsembleModel.reorder_incremental_state
+    ),
     # the output matrix is not transposed
     "output-copy": lambda: patch.object(ForFewRows, "ROWS", range(0)),
 }

@@ -53,6 +53,10 @@ class CandidateEnsemble(EnsembleModelWithAlignment):
         single = self.models_size == 1 and self.has_incremental_states()
         self._logits = single and ends_in_softmax(self.single_model)
         self._scores = torch.empty(0)  # of all words: logits, or else log-probabilities
+        self._with_state = [
+            [part for part in model.decoder.modules() if hasattr(part, "reorder_incremental_state")]
+            for model in (self.models if self.has_incremental_states() else ())
+        ]
 
     def forward_decoder(
         self, tokens: Tensor, encoder_outs: Any, incremental_states: Any, temperature: float = 1.0
@@ -89,6 +93,12 @@ class CandidateEnsemble(EnsembleModelWithAlignment):
         scores = self._scores[rows]
         log_p = torch.log_softmax(scores, -1, torch.float32) if self._logits else scores
         return log_p.gather(1, words.unsqueeze(1)).squeeze(1).nan_to_num(-torch.inf)
+
+    def reorder_incremental_state(self, incremental_states: Any, new_order: Tensor) -> None:
+        """As fairseq's, which searches all modules of a model for those with a state each time."""
+        for modules, states in zip(self._with_state, incremental_states, strict=False):
+            for module in modules:
+                module.reorder_incremental_state(states, new_order)
 
     # All hypotheses of a sentence have one source, so that most reorderings change nothing.
 
