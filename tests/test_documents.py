@@ -22,7 +22,19 @@ BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.M | re.S)
 LANGUAGES = {"sh", "python", "text", "yaml", "json", "bibtex", "{eval-rst}", "{toctree}"}
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 
-OTHERS = {"awk", "echo", "export", "mkdir", "pgrep", "pip", "pkill", "python", "python3", "source"}
+OTHERS = {
+    "awk",
+    "echo",
+    "export",
+    "mkdir",
+    "mv",
+    "pgrep",
+    "pip",
+    "pkill",
+    "python",
+    "python3",
+    "source",
+}
 OTHERS |= {"sphinx-build"}
 PLACEHOLDERS = {"N": "1", "NAME": "lstm"}
 
