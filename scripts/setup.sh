@@ -66,16 +66,10 @@ place="$(
 # Is the environment ready? `dev` includes `plot` and `study`.
 sum="$(cat "$REPO"/{setup.py,pyproject.toml,fairseq_wsum/__init__.py,fairseq_wsum/csrc/*.[ch]*} | cksum)"
 sum+=" $REPO $(compiler || true)"
-end_if_ready() {
-    local made
-    [ -f "$stamp" ] && [ -x "$python" ] || return 0
-    made="$(cat "$stamp")"
-    if [ "$made" = "dev $sum" ] || [ "$made" = "$extra $sum" ]; then
-        say "the environment $VENV is ready"
-        exit
-    fi
-}
-end_if_ready
+if [ -f "$stamp" ] && [ -x "$python" ] && grep -qxF -e "dev $sum" -e "$extra $sum" "$stamp"; then
+    say "the environment $VENV is ready"
+    exit
+fi
 
 fits() { # PYTHON: can it have fairseq, or the layer?
     "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, int(sys.argv[1])))' \
@@ -105,20 +99,9 @@ step() {
     say "$((SECONDS - start)) s"
 }
 
-works() { "$python" -c '' >/dev/null 2>&1; }
-if ! works && [ -e "$VENV" ] && [ ! -f "$VENV/pyvenv.cfg" ] && # an earlier run may have stopped here
-    [ -n "$(find "$VENV/" -mindepth 1 -maxdepth 1 ! -name setup.log ! -name .setup.lock)" ]; then
-    die "VENV=$VENV is a folder with other files in it; give a new folder"
-fi
 mkdir -p "$VENV"
-exec 5>>"$VENV/.setup.lock"
-if command -v flock >/dev/null && ! flock -n 5; then
-    say "waiting for another set-up of $VENV to end"
-    flock 5 || true # a file system without locks
-    end_if_ready
-fi
 : >>"$log"
-if ! works; then
+if ! "$python" -c '' >/dev/null 2>&1; then
     base="$(choose_python)"
     "$base" -c 'import ensurepip, venv' 2>/dev/null ||
         die "$base cannot make virtual environments; install its venv module" \
@@ -136,7 +119,7 @@ has() { "$python" -P -c "import $1" 2>/dev/null; } # -P: import nothing from thi
 
 step "build tools" pip 'setuptools>=70.1' wheel
 # The kernels need neither torch nor fairseq, so they are compiled while pip downloads those.
-(cd "$REPO" && "$python" setup.py --quiet build_ext --inplace) >"$VENV/kernels.log" 2>&1 5>&- &
+(cd "$REPO" && "$python" setup.py --quiet build_ext --inplace) >"$VENV/kernels.log" 2>&1 &
 kernels=$!
 
 if ! has torch; then

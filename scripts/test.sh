@@ -31,11 +31,9 @@ use_environment
 
 cores="$("$PYTHON" -c 'import joblib; print(joblib.cpu_count())')" # that this process may use
 failed=()
-check() { # NAME CURE COMMAND...
-    local name="$1" cure="$2"
-    shift 2
-    say "== $name: $*"
-    "$@" || failed+=("$name: $cure")
+check() { # NAME COMMAND...
+    say "== $1: ${*:2}"
+    "${@:2}" || failed+=("$1")
 }
 
 scripts=(.ci/run)
@@ -49,19 +47,17 @@ kernels() {
     [ -z "$missing" ] || { say "$missing" && return 1; }
 }
 
-check kernels "see the compiler's errors in $VENV/setup.log" kernels
-check format "run: $VENV/bin/ruff format ." ruff format --check .
-check lint "run: $VENV/bin/ruff check --fix . and correct the rest by hand" ruff check .
-check types "correct the types that mypy names above" mypy
-check "shell scripts" "correct what shellcheck names above" shellcheck -x "${scripts[@]}"
+check "C++ kernels, see $VENV/kernels.log" kernels
+check format ruff format --check .
+check lint ruff check .
+check types mypy
+check "shell scripts" shellcheck -x "${scripts[@]}"
 # -E rebuilds every page: unchanged pages would print no warnings
-check documents "correct what Sphinx names above" \
-    sphinx-build -W --keep-going -n -q -E -c docs . docs/_build
-check tests "see the failures above; one test alone: $VENV/bin/pytest FILE -k NAME" \
-    pytest -n "$cores" --dist loadfile --no-loadscope-reorder -m "not slow" "$@"
+check documents sphinx-build -W --keep-going -n -q -E -c docs . docs/_build
+check tests pytest -n "$cores" --dist loadfile --no-loadscope-reorder -m "not slow" "$@"
 
 if [ ${#failed[@]} -gt 0 ]; then
-    say "== failed"
+    say "== failed, see above:"
     printf '%s\n' "${failed[@]}" >&2
     exit 1
 fi

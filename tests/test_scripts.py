@@ -48,13 +48,6 @@ def test_setup_rejects_an_unknown_option():
     assert "--devel" in fails("setup.sh", "--devel")
 
 
-def test_setup_never_creates_an_environment_in_a_folder_with_other_files(tmp_path):
-    (tmp_path / "thesis.tex").write_text("...")
-    message = fails("setup.sh", VENV=str(tmp_path))
-    assert f"VENV={tmp_path} is a folder with other files in it; give a new folder" in message
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-
-
 def test_setup_says_that_an_environment_was_moved(tmp_path):
     old, new = tmp_path / "old place", tmp_path / "new place"
     venv.create(old)
