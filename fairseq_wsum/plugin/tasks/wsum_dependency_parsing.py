@@ -4,6 +4,7 @@
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ class WsumDependencyParsingTask(FairseqTask):
     def __init__(self, cfg: WsumDependencyParsingConfig, **unused: Any) -> None:
         super().__init__(cfg)
         check_limits(WsumDependencyParsingConfig, cfg)
+        import_module("ufal.chu_liu_edmonds")  # else it would be missing in the first validation
         self.words = self._load("dict.txt")
         self.relation_dictionary = self._load("dict.deprel.txt")
         self.tags = None if cfg.tags == "none" else (self._load(f"dict.{cfg.tags}.txt"), cfg.tags)
