@@ -18,7 +18,6 @@ LONGEST = (
     "test_language_modeling_cli.py",
     "test_lm_recipes.py",
     "test_study_stops.py",
-    "test_gpu_check.py",
     "test_study.py",
     "test_resuming.py",
     "test_damaged_checkpoints.py",
