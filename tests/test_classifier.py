@@ -119,8 +119,6 @@ def test_padding_and_the_order_of_a_batch_change_nothing(options) -> None:
     [
         (dict(pooling="mean"), "--pooling mean: choose one of last, max, attention"),
         (dict(encoder_layers=-1), "--encoder-layers -1: give at least 0"),
-        (dict(dropout=2), "--dropout 2: give at least 0 and at most 1"),
-        (dict(cell="none"), "--cell none: choose one of lstm"),
     ],
 )
 def test_mistakes_in_options(options, problem) -> None:

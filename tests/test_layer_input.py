@@ -96,10 +96,12 @@ BAD_ARGUMENTS = {
     "cell": (dict(cell="no-lstm"), "unknown cell 'no-lstm': choose one of .*no-srnn-hidden"),
     "projection": (dict(proj_size=4), "proj_size must be .* smaller than hidden_size 4, got 4"),
     "negative": (dict(proj_size=-1), "proj_size must be"),
-    "coupled": (
-        dict(cell="no-gates", coupled_gates=True),
-        "'no-gates' has no forget gate",
+    "no-projection": (
+        dict(cell="sru", proj_size=2),
+        "proj_size 2: cell 'sru' cannot have a projection",
     ),
+    "window": (dict(cell="qrnn", window=3), "'qrnn' has a window of 1 or 2, not of 3"),
+    "no-window": (dict(cell="lstm", window=2), "'lstm' has a window of 1, not of 2"),
     "backend": (
         dict(backend="fpga"),
         "unknown backend 'fpga': choose one of auto, cpp, torch, triton, reference",

@@ -129,12 +129,6 @@ def test_a_sequence_without_a_batch_and_batch_first_have_windows_too() -> None:
     assert_same(state[2][:, 0], x_n)
 
 
-@pytest.mark.parametrize(("cell", "window"), [("qrnn", 3), ("qrnn", "2"), ("lstm", 2)])
-def test_a_window_that_a_cell_does_not_have_is_rejected(cell, window) -> None:
-    with pytest.raises(ValueError, match=f"cell '{cell}' has a window of 1.*, not of {window!r}"):
-        WsumLSTM(3, 4, cell=cell, window=window)
-
-
 # The SRU
 
 
@@ -181,12 +175,6 @@ def test_a_min_lstm_starts_by_keeping_more_than_it_adds() -> None:
             if "bias" in name:
                 assert parameter[:5].eq(bias).all() and parameter[5:].abs().max() < 1 / 5**0.5
     assert "bias_ih_l0" not in dict(WsumLSTM(3, 5, cell="minlstm", bias=False).named_parameters())
-
-
-@pytest.mark.parametrize("cell", [*H_ALONE, "sru"])
-def test_a_cell_that_cannot_project_says_so(cell) -> None:
-    with pytest.raises(ValueError, match=f"proj_size 2: cell '{cell}' cannot have a projection"):
-        WsumLSTM(3, 4, cell=cell, proj_size=2)
 
 
 def test_the_settings_of_a_cell_are_in_its_label() -> None:
