@@ -17,5 +17,6 @@ def test_the_page_has_the_tables_of_its_runs(runs) -> None:
     name = runs.name.removesuffix(".runs.json")
     plan = read_plan(runs.with_name(f"{name}.yaml"))
     results, page = read_runs(plan, [runs]), runs.with_name("README.md").read_text("utf-8")
-    for task in plan.tasks:
-        assert markdown(Table(task, results, METRICS.get(name, ()))) in page
+    tables = [Table(task, results, METRICS.get(name, ())) for task in plan.tasks]
+    shown = [markdown(table) for table in tables if any(table.runs.values())]
+    assert shown and all(table in page for table in shown)
