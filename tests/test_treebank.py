@@ -30,9 +30,8 @@ STRANGE = """\
 
 def test_comments_multiword_tokens_and_empty_nodes_are_kept(tmp_path) -> None:
     text = STRANGE.replace("\n\n", "\n") + "\n"
-    (tmp_path / "a.conllu").write_bytes(
-        text.replace("\n", "\r\n").encode("utf-8-sig")
-    )  # of Windows
+    of_windows = text.replace("\n", "\r\n").encode("utf-8-sig")
+    (tmp_path / "a.conllu").write_bytes(of_windows)
     with gzip.open(tmp_path / "a.conllu.gz", "wt") as file:
         file.write(text.rstrip())  # without a last line end
     for name in ("a.conllu", "a.conllu.gz"):
