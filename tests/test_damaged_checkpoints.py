@@ -25,8 +25,6 @@ from translation_corpus import TINY
 
 import fairseq_wsum.plugin  # noqa: F401  # applies the shims
 from fairseq_wsum.checkpoint_files import damage, newest, read
-from fairseq_wsum.experiments.checkpoints import restore_last
-from fairseq_wsum.experiments.files import UserError
 
 EPOCHS = 3
 OPTIONS = [*TINY.split(), "--dropout", "0.3"]
@@ -110,8 +108,6 @@ def test_a_file_that_cannot_be_opened_is_not_damaged(tmp_path, monkeypatch) -> N
         patch.setattr(Path, "open", refuse)
         with pytest.raises(PermissionError):
             damage(last)
-        with pytest.raises(UserError, match="cannot be read: Permission denied; make it readable"):
-            restore_last(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_last.pt"]
 
 
@@ -142,7 +138,7 @@ def test_a_checkpoint_in_the_format_of_older_versions_is_intact(whole, tmp_path)
     assert newest(tmp_path) == (path, 2)
 
 
-def test_a_training_names_the_damage_and_continues_on_request(prepared, whole, tmp_path) -> None:
+def test_a_training_names_the_damage_and_the_cure(prepared, whole, tmp_path) -> None:
     for name in ("checkpoint1.pt", "checkpoint2.pt"):
         shutil.copy(whole / name, tmp_path)
     last = tmp_path / "checkpoint_last.pt"
@@ -150,19 +146,9 @@ def test_a_training_names_the_damage_and_continues_on_request(prepared, whole, t
     before = {path: path.read_bytes() for path in tmp_path.glob("*.pt")}
     done = run_script(*training(prepared, tmp_path), "--max-epoch", EPOCHS)
     assert done.returncode != 0
-    assert f"{last} is damaged: it is empty. Nothing was deleted" in done.stderr
+    assert f"{last} is damaged: it is empty. The newest intact checkpoint" in done.stderr
     assert f"--restore-file {tmp_path}/checkpoint2.pt" in done.stderr
     assert {path: path.read_bytes() for path in tmp_path.glob("*.pt")} == before
-    log = succeeds(*training(prepared, tmp_path), "--max-epoch", EPOCHS, "--skip-damaged")
-    assert "it is kept as checkpoint_last.pt.damaged. Continuing from checkpoint2.pt" in log
-    assert_same_weights(tmp_path, whole)
-    assert (tmp_path / "checkpoint_last.pt.damaged").read_bytes() == b""
-
-    last.write_bytes(b"again")  # the second damaged file does not replace the first
-    log = succeeds(*training(prepared, tmp_path), "--max-epoch", EPOCHS, "--skip-damaged")
-    assert "it is kept as checkpoint_last.pt.damaged.2" in log
-    assert (tmp_path / "checkpoint_last.pt.damaged").read_bytes() == b""
-    assert (tmp_path / "checkpoint_last.pt.damaged.2").read_bytes() == b"again"
 
 
 def test_a_missing_file_to_restore_does_not_start_a_new_training(prepared, whole, tmp_path) -> None:
@@ -254,7 +240,7 @@ def test_a_training_without_its_last_checkpoint_does_not_start_again(
     shutil.copy(whole / "checkpoint1.pt", tmp_path)
     before = (tmp_path / "checkpoint1.pt").read_bytes()
     log = succeeds(*training(prepared, tmp_path), "--max-epoch", EPOCHS)
-    assert "it is missing. Continuing from checkpoint1.pt (2 updates)" in log
+    assert "checkpoint_last.pt is missing: continuing from checkpoint1.pt (2 updates)" in log
     assert (tmp_path / "checkpoint1.pt").read_bytes() == before
     assert_same_weights(tmp_path, whole)
 
@@ -262,7 +248,7 @@ def test_a_training_without_its_last_checkpoint_does_not_start_again(
     for path in tmp_path.glob("checkpoint*.pt"):
         path.write_bytes(b"")
     message = fails(*training(prepared, tmp_path), "--max-epoch", EPOCHS)
-    assert "has no other checkpoint" in message and "give a new --save-dir" in message
+    assert "has no intact checkpoint" in message and "give a new --save-dir" in message
 
 
 def test_a_copy_is_complete_or_absent(tmp_path, monkeypatch) -> None:

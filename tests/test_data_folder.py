@@ -75,8 +75,8 @@ def test_a_partial_download_is_not_kept(cut_off, tmp_path):
     assert not list(path.parent.iterdir())
 
 
-def make(out, begun=None):
-    with folder.new_folder(out, begun) as partial:
+def make(out):
+    with folder.new_folder(out) as partial:
         (partial / "train.bin").write_text("text")
         folder.write_record(partial, {**SETTINGS, "sha256": {}})
 
@@ -128,19 +128,6 @@ def test_foreign_files_are_never_touched(tmp_path, occupy):
     with pytest.raises(UserError, match=r"\.out\.partial is needed .* move it away, or give"):
         make(tmp_path / "out")
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_an_unfinished_folder_is_kept_for_runs_with_the_same_options(tmp_path):
-    out, partial = tmp_path / "out", tmp_path / ".out.partial"
-    with pytest.raises(ZeroDivisionError), folder.new_folder(out, SETTINGS):
-        (partial / "part").write_text("finished")
-        raise ZeroDivisionError
-    for other in ({**SETTINGS, "own": False}, None):  # those of another script
-        with pytest.raises(UserError, match=r"was begun with other options \((own|script) is "):
-            make(out, other)
-    make(out, SETTINGS)
-    assert sorted(path.name for path in out.iterdir()) == ["part", "prepared.json", "train.bin"]
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_program_started_by_a_killed_run_keeps_the_lock(tmp_path):

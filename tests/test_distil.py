@@ -8,10 +8,6 @@ import pytest
 from shell import fails, lines, succeeds
 from translation_corpus import TINY
 
-from fairseq_wsum.experiments import distil as program
-from fairseq_wsum.experiments import programs
-from fairseq_wsum.experiments.files import UserError
-
 pytest.importorskip("fairseq")
 pytest.importorskip("sentencepiece")
 
@@ -32,7 +28,7 @@ def test_a_model_learns_from_the_translations_of_an_ensemble(prepared, tmp_path)
         assert same == (lang == "en")
         names = (folder / f"dict.{lang}.txt" for folder in (prepared, out))
         assert len({name.read_bytes() for name in names}) == 1
-    printed = lines(out / "generate-0001-of-0001.txt")
+    printed = lines(out / "generate.txt")
     (first,) = (line.split("\t")[2] for line in printed if line.startswith("H-0\t"))
     translation = lines(out / "text" / "train.de")[0]
     assert translation.replace(" ", "").replace("\u2581", " ").strip() == first
@@ -62,57 +58,3 @@ def test_wrong_options_are_named(prepared, corpus, tmp_path) -> None:
     recipe += ["--out", tmp_path, "--distilled", prepared]
     assert "--distilled needs --run FOLDER" in fails(*recipe)
     assert not (tmp_path / "data").exists()
-
-
-def test_an_interrupted_translation_continues_after_its_finished_parts(
-    prepared, tmp_path, monkeypatch
-) -> None:
-    """With a stand-in for fairseq-generate, which fails once."""
-    names = [f"{tmp_path}/one.pt", f"{tmp_path}/other.pt"]
-    for name in names:
-        Path(name).touch()
-    given = ["--checkpoints", ":".join(names), "--beam", "3", "--lenpen", "1.4", "--max-len-b", "9"]
-    given += ["--batch-size", "7", "--part-size", "20", "--out"]
-    wanted = {"--path": ":".join(names), "--beam": "3", "--lenpen": "1.4", "--batch-size": "7"}
-    wanted |= {"--gen-subset": "train", "--post-process": "sentencepiece", "--max-len-b": "9"}
-    wanted |= {"--distributed-world-size": "3"}
-    ranks: list[int] = []
-
-    def generate(program, user_dir, words):
-        assert {name: words[words.index(name) + 1] for name in wanted} == wanted
-        ranks.append(int(words[words.index("--distributed-rank") + 1]))
-        if ranks == [0, 1]:
-            raise RuntimeError("out of memory")
-        for i in range(ranks[-1], 60, 3):
-            print(f"S-{i}\tx\nH-{i}\t-1\tein mann {i} .")
-
-    monkeypatch.setattr(programs, "call", generate)
-    out = tmp_path / "out"
-    with pytest.raises(RuntimeError):
-        program.main([str(prepared), *given, str(out)])
-    program.main([str(prepared), *given, str(out)])
-    assert ranks == [0, 1, 1, 2]
-    units = lines(out / "text" / "train.de")
-    text = [line.replace(" ", "").replace("\u2581", " ").strip() for line in units]
-    assert text == [f"ein mann {i} ." for i in range(60)]
-    assert not [*tmp_path.glob(".*"), *out.glob("*.partial")]
-
-    def train_on(*arguments):
-        Path(names[0]).write_bytes(b"another")
-        generate(*arguments)
-
-    ranks[:] = [2]
-    monkeypatch.setattr(programs, "call", train_on)
-    with pytest.raises(UserError, match=r"other\.pt changed meanwhile, so the results"):
-        program.main([str(prepared), *given, str(tmp_path / "new")])
-
-
-def test_the_translations_do_not_depend_on_the_parts(prepared, tmp_path) -> None:
-    run = tmp_path / "run"
-    succeeds("train.sh", prepared, "--gpus", 0, *TINY.split(), "--save-dir", run, "--max-epoch", 1)
-    distil = ["distil.sh", prepared, "--checkpoints", run / "checkpoint1.pt", "--cpu"]
-    distil += ["--max-len-b", 9, "--batch-size", 11]
-    for name, size in (("one", 60), ("three", 20)):
-        succeeds(*distil, "--part-size", size, "--out", tmp_path / name)
-    for name in ("text/train.de", "train.en-de.de.bin"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "three" / name).read_bytes()

@@ -24,9 +24,3 @@ def test_a_writer_that_fails_halfway_changes_nothing(tmp_path, before) -> None:
         partial.write_text("ne")
         raise OSError("no space")
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == before
-
-
-def test_a_writer_that_fails_at_once_gives_its_own_error(tmp_path) -> None:
-    with pytest.raises(ValueError, match="not a number"), whole(tmp_path / "a.json"):
-        raise ValueError("not a number")
-    assert not list(tmp_path.iterdir())

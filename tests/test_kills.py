@@ -1,20 +1,16 @@
-"""Trainings killed with -9 at random moments and at every stage of a save."""
+"""Trainings killed with -9 at every stage of a save."""
 
-import contextlib
-import os
 import random
-import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("fairseq")
 from commands import ROOT, run, train
-from shell import SCRIPTS, environment, own_variables
+from shell import environment
 from test_damaged_checkpoints import assert_same_weights
 from text_corpora import made_up
 from translation_corpus import TINY
@@ -23,9 +19,7 @@ from fairseq_wsum.experiments.checkpoints import restore_last
 
 pytestmark = pytest.mark.slow
 
-KILLS = 8  # of each training; there are four
 OF_EACH_STAGE = 2  # of all saves of a training; there are two trainings
-LONGEST = 120  # seconds; measured: 15 for a training of one process
 
 TRANSLATION = [*TINY.replace("--batch-size 30", "--batch-size 3").split(), "--dropout", "0.4"]
 LANGUAGE_MODEL = [
@@ -53,97 +47,6 @@ def problem(request, prepared, text) -> tuple[Path, list[str]]:
     """The data and the options of a training."""
     data = prepared if request.param == "translation" else text
     return data, MODELS[request.param] + SAVING
-
-
-class Training:
-    """Start scripts/train.sh in its own session, with its log in a file."""
-
-    def __init__(self, data: Path, folder: Path, options: list[str], processes: int) -> None:
-        self.log = folder.with_name(f"{folder.name}.log")
-        where = ["--gpus", "0"] if processes == 1 else ["--cpu-processes", str(processes)]
-        command = [SCRIPTS / "train.sh", data, "--save-dir", folder, *where, *options]
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                command,
-                env={**own_variables(), "VENV": sys.prefix, "OMP_NUM_THREADS": "1"},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    def begins(self) -> bool:
-        """Wait until the training runs; return False if nothing is left to train."""
-        deadline = time.monotonic() + LONGEST
-        while "Start iterating over samples" not in self.log.read_text():
-            if self.process.poll() is not None:
-                assert self.process.returncode == 0, self.end()
-                return False
-            assert time.monotonic() < deadline, self.end()
-            time.sleep(0.01)
-        return True
-
-    def end(self) -> str:
-        """The end of the log."""
-        return self.log.read_text()[-4000:]
-
-    def seconds(self) -> float:
-        """The duration of a training after its start."""
-        assert self.process.wait(LONGEST) == 0, self.end()
-        (seconds,) = re.findall(r"done training in ([\d.]+) seconds", self.log.read_text())
-        return float(seconds)
-
-    def kill(self) -> None:
-        """All of its processes; torchrun gives each of its own a session."""
-        folder = str(self.log.with_suffix("")).encode()
-        for _ in range(100):
-            found = [pid for pid in _pids() if pid != os.getpid() and folder in _command(pid)]
-            if not found:
-                break
-            for pid in found:
-                _end(pid)
-            time.sleep(0.02)
-        self.process.wait(LONGEST)
-
-
-def _end(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-
-
-def _pids() -> list[int]:
-    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
-
-
-def _command(pid: int) -> bytes:
-    """The command line of a process; empty after it has ended."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return b"" if state == "Z" else Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return b""
-
-
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in /proc")
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_training_killed_at_random_moments_equals_an_uninterrupted_one(
-    processes, problem, tmp_path
-) -> None:
-    data, options = problem
-    draw = random.Random(processes)
-    seconds = Training(data, tmp_path / "whole", options, processes).seconds()
-    kills = trainings = 0
-    while kills < KILLS:
-        folder = tmp_path / f"killed{trainings}"
-        training = Training(data, folder, options, processes)
-        if training.begins():
-            time.sleep(draw.uniform(0, seconds / 2))
-            kills += training.process.poll() is None
-            training.kill()
-        else:
-            assert_same_weights(folder, tmp_path / "whole")
-            trainings += 1
-    Training(data, folder, options, processes).seconds()
-    assert_same_weights(folder, tmp_path / "whole")
 
 
 # Every stage of a save: a program in place of fairseq-train that kills itself at the Nth of them.

@@ -34,12 +34,8 @@ def test_the_ptb_recipe_prints_perplexities_and_a_table(ptb, tmp_path) -> None:
     recipe = [EXAMPLES / "language_model_ptb/ptb.sh", "--data", ptb, "--own-corpus"]
     recipe += ["--out", tmp_path, "--epochs", 1, *TINY]
     recipe_of_a_cell = [*recipe, "--cell", "no-srnn", "--seed", 2]
-    output = run("bash", *recipe_of_a_cell, "--stop-time-hours", 1e-5)
-    assert "to continue, run this again" in output
-    folder = tmp_path / "small/no-srnn/epochs-1-seed-2"  # the scores so far are not its results
-    assert sorted(path.name for path in folder.glob("*.json")) == ["perplexity-so-far.json"]
     output = run("bash", *recipe_of_a_cell)
-    assert "continuing from" in output
+    folder = tmp_path / "small/no-srnn/epochs-1-seed-2"
     figures = json.loads((folder / "perplexity.json").read_text())
     assert list(figures) == ["valid", "valid_tokens", "test", "test_tokens", "task"]
     for split in ("valid", "test"):

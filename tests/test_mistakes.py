@@ -68,14 +68,6 @@ def test_another_data_folder_is_named_in_scoring(prepared, model, tmp_path) -> N
     assert "was trained with another dictionary than the one in the data folder" in message
 
 
-def test_a_folder_that_cannot_be_written_to_is_named(prepared, model) -> None:
-    checkpoint = ["--checkpoints", model / "checkpoint_last.pt"]
-    message = fails("score.sh", prepared, *checkpoint, "--out", "/proc/none/scores")
-    assert "/proc/none" in message
-    message = fails("train.sh", prepared, "--arch", "wsum_lstm", "--save-dir", "/proc/none")
-    assert "/proc/none" in message
-
-
 def test_a_translation_model_has_no_perplexity(model, tmp_path) -> None:
     for split, size in (("train", 20), ("valid", 5), ("test", 5)):
         (tmp_path / f"ptb.{split}.txt").write_bytes(made_up(size, seed=size))

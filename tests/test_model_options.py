@@ -1,7 +1,6 @@
 """The options of the translation model: defaults, presets, dropouts and mistakes."""
 
 from argparse import Namespace
-from pathlib import Path
 
 import pytest
 import torch
@@ -36,15 +35,6 @@ def test_a_preset_that_hydra_would_ignore_is_rejected() -> None:
     ARCH_CONFIG_REGISTRY[arch](cfg)
 
 
-def test_the_multi30k_preset_equals_the_model_of_the_hydra_example() -> None:
-    example = Path(__file__).parents[1] / "examples" / "translation_multi30k" / "strong.yaml"
-    named = OmegaConf.load(example).model
-    args = Namespace(cell=named.cell)
-    ARCH_CONFIG_REGISTRY["wsum_lstm_multi30k"](args)
-    ours, theirs = (effective(read_config(options)) for options in (args, named))
-    assert ours | {"preset": None} == theirs
-
-
 def test_the_dropouts_of_the_multi30k_preset_follow_dropout() -> None:
     args = Namespace(dropout=0.1, decoder_dropout_in=0.2, encoder_layers=3)
     ARCH_CONFIG_REGISTRY["wsum_lstm_multi30k"](args)
@@ -52,13 +42,6 @@ def test_the_dropouts_of_the_multi30k_preset_follow_dropout() -> None:
     encoder, decoder = read_config(args).encoder, read_config(args).decoder
     assert (encoder.dropout_in, encoder.dropout_out, decoder.dropout_in) == (0.1, 0.1, 0.2)
     assert decoder.dropout_out == encoder.layer_dropout == 0.1
-
-
-def effective(cfg: WsumLSTMConfig) -> dict[str, object]:
-    """All options, with the values that follow from others."""
-    sides = {"encoder": cfg.encoder, "decoder": cfg.decoder}
-    values = {f"{side}_{k}": v for side, known in sides.items() for k, v in vars(known).items()}
-    return vars(cfg) | values | {"decoder_out_embed_dim": cfg.out_embed_dim}
 
 
 NO_DROPOUT = {

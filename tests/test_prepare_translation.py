@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("fairseq")
 pytest.importorskip("sentencepiece")
 from shell import fails, lines, names_in, succeeds, times_in
-from translation_corpus import FORMS, PUBLISHED, TINY, prepare_options
+from translation_corpus import FORMS, PUBLISHED, prepare_options
 
 from fairseq_wsum.experiments import bpe, prepare
 from fairseq_wsum.experiments.files import UserError
@@ -82,24 +82,6 @@ def test_the_bpe_dictionary_holds_every_piece_of_the_model(prepared):
         entries = {line.split(" ")[0] for line in lines(prepared / f"dict.{lang}.txt")}
         assert pieces - {"<unk>", "<s>", "</s>"} <= entries
         assert (len(entries) + 4) % 8 == 0
-
-
-def test_bpe_dropout_gives_other_segmentations_for_other_epochs(corpus, tmp_path):
-    out = tmp_path / "data"
-    options = [*prepare_options(corpus, out), "--bpe-dropout", "0.2", "--bpe-samples", 2]
-    prepare_here("translation", *options)
-    names = ("train", "sample-01", "sample-02")
-    cuts = [lines(out / "text" / f"{name}.de") for name in names]
-    assert len({tuple(cut) for cut in cuts}) == 3
-    assert len({tuple(line.replace(" ", "") for line in cut) for cut in cuts}) == 1
-    with pytest.raises(UserError, match=r"bpe_dropout is 0\.2 there"):
-        prepare_here("translation", *options[:-4])
-
-    data = ":".join(str(folder) for folder in (out, out / "sample-01", out / "sample-02"))
-    train = ["train.sh", data, "--save-dir", tmp_path / "run", *TINY.split()]
-    log = succeeds(*train, "--max-epoch", 3)
-    for folder in data.split(":"):
-        assert f"loaded 60 examples from: {folder}/train.en-de.de" in log
 
 
 def test_multi30k_is_downloaded_once_and_checked(corpus, tmp_path, monkeypatch, capsys):
@@ -196,9 +178,8 @@ def test_a_long_line_is_part_of_the_text_for_the_bpe(tmp_path) -> None:
 def test_bpe_splits_fairseqs_symbols_like_other_text(other, tmp_path):
     rewrite(other, lambda raw: raw.replace(b"so .", b"<s> x<pad> </s> ."), "*.lc*")
     out = tmp_path / "out"
-    options = ["--bpe-dropout", "0.2", "--bpe-samples", "1"]
-    prepare_here("translation", *prepare_options(other, out), *options)
-    for split in ("train", "valid", "test", "sample-01"):
+    prepare_here("translation", *prepare_options(other, out))
+    for split in ("train", "valid", "test"):
         assert "<s> x<pad> </s>" in joined(lines(out / "text" / f"{split}.de"))[0]
 
 
@@ -291,7 +272,6 @@ TEST = "test_2016_flickr"
             r"at least --bpe-size \d+, or a --character-coverage such as 0\.9",
         ),
         ({}, ["--character-coverage", 1.1], r"--character-coverage 1\.1 does not suit this text"),
-        ({}, ["--bpe-dropout", 1], r"--bpe-dropout 1\.0: give a number between 0 and 1"),
         (
             {},
             ["--units", "words", "--bpe-size", 90],

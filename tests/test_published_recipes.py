@@ -96,19 +96,3 @@ def test_every_model_of_a_recipe_has_the_same_training(recipe, others, rates) ->
         sizes = [args.encoder_embed_dim, args.encoder_hidden_size, args.decoder_hidden_size]
         assert (args.arch, *sizes, args.decoder_out_embed_dim) == ("lstm", 384, 384, 384, 384)
         assert {args.encoder_dropout_out, args.decoder_dropout_in} == {0.45}
-
-
-def test_the_hydra_example_equals_the_strong_recipe() -> None:
-    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-    from omegaconf import OmegaConf
-
-    words = ["fairseq-train", "data", *command("strong")]
-    words += ["--required-batch-size-multiple", "1", "--update-epoch-batch-itr", "True"]
-    recipe = convert_namespace_to_omegaconf(training_options(words))
-    example = OmegaConf.load(ROOT / "examples/translation_multi30k/strong.yaml")
-    # the model has a test of its own; fairseq-train finds the languages by the names of the files
-    for group, named in example.items():
-        for option in named if group not in ("model", "task") else ():
-            where = option in ("save_dir", "user_dir")
-            if not where and not OmegaConf.is_missing(named, option):
-                assert recipe[group][option] == named[option], f"{group}.{option}"

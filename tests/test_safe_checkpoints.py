@@ -194,20 +194,6 @@ def test_scoring_a_language_model_runs_no_code_from_a_checkpoint(
     assert not trap.exists()
 
 
-def test_resuming_with_hydra_runs_no_code_from_a_checkpoint(
-    prepared, translator, trap, tmp_path
-) -> None:
-    checkpoint = make(translator, "pickle", trap, tmp_path)
-    output = run(
-        *("fairseq-hydra-train", "--config-dir", ROOT / "examples/translation_multi30k"),
-        *("--config-name", "strong", f"common.user_dir={USER_DIR}", f"task.data='{prepared}'"),
-        *(f"checkpoint.restore_file={checkpoint}", f"checkpoint.save_dir={tmp_path / 'new'}"),
-        *(f"hydra.run.dir={tmp_path}", "common.cpu=true", "optimization.max_update=1"),
-        check=False,
-    )
-    assert "it holds posix.system" in output and not trap.exists()
-
-
 def test_the_trap_works(translator, trap, tmp_path) -> None:
     """Without the plugin fairseq runs the option."""
     program = """

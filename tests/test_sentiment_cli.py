@@ -9,7 +9,6 @@ pytest.importorskip("fairseq")
 import torch
 from commands import ROOT, run, train
 from sentiment_trees import write_trees
-from test_damaged_checkpoints import assert_same_weights
 
 from fairseq_wsum.experiments import negation
 from fairseq_wsum.experiments.sentiment_trees import negations, parse
@@ -51,15 +50,6 @@ def test_the_recipe_trains_and_scores(model, labels, trees, tmp_path) -> None:
     accuracies = re.findall(r"valid on 'valid' subset .* accuracy ([\d.]+)", output)
     best = max(map(float, accuracies))  # fairseq rounds it
     assert figures["valid"]["accuracy"] == pytest.approx(best, abs=0.05)
-
-
-def test_a_resumed_training_equals_an_uninterrupted_one(data, tmp_path) -> None:
-    given = [*TRAINING, "--pooling", "attention", "--encoder-bidirectional"]
-    train(data, tmp_path / "whole", *given, "--max-epoch", 3)
-    train(data, tmp_path / "parts", *given, "--max-update", 5)
-    log = train(data, tmp_path / "parts", *given, "--max-epoch", 3)
-    assert "Loaded checkpoint" in log and "| accuracy " in log
-    assert_same_weights(tmp_path / "parts", tmp_path / "whole")
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +116,3 @@ def test_the_table_of_negation(checkpoint, data) -> None:
     output = run(*command, data / "trees/test.txt", data / "trees/valid.txt")
     assert "turns the sign, n = 8" in output  # two of six trees, four times each
     assert output.count("[") > 12
-
-
-def test_trees_that_cannot_be_read(checkpoint) -> None:
-    output = run("fairseq-wsum", "negation", checkpoint, "--trees", "none.txt", check=False)
-    assert "none.txt" in output and "Traceback" not in output

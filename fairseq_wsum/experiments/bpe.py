@@ -48,15 +48,12 @@ def load(model: Path) -> Any:
     """The processor of a model."""
     import sentencepiece
 
-    sentencepiece.set_random_generator_seed(1)
     return sentencepiece.SentencePieceProcessor(model_file=str(model))
 
 
-def segmented(model: Any, text: Iterable[str], dropout: float = 0) -> Iterator[str]:
-    """The sentences cut into units, at random if `dropout` is positive."""
-    sampling = dict[str, Any](enable_sampling=dropout > 0, alpha=dropout)
-    # One sentence at a time: each thread of a batch would draw the same random numbers.
-    return (" ".join(model.encode(line, out_type=str, **sampling)) for line in text)
+def segmented(model: Any, text: Iterable[str]) -> Iterator[str]:
+    """The sentences cut into units."""
+    return (" ".join(model.encode(line, out_type=str)) for line in text)
 
 
 def pieces(model: Any) -> list[str]:

@@ -15,41 +15,23 @@ from .folder import import_fairseq
 
 
 def restore_last(folder: Path) -> None:
-    """Make checkpoint_last.pt of a folder a copy of its newest intact checkpoint, if necessary.
-
-    A damaged one is kept under another name.
+    """Make a missing checkpoint_last.pt of a folder a copy of its newest intact checkpoint.
 
     Raises:
-        UserError: the file cannot be read or written, or the folder has no other checkpoint.
+        UserError: the folder has no intact checkpoint.
     """
     last = folder / "checkpoint_last.pt"
-    try:
-        problem = damage(last) if last.is_file() else "it is missing"
-    except OSError as error:  # it may be intact, and newer than all others
-        raise UserError(
-            f"{last} cannot be read: {error.strerror}; make it readable, and try again"
-        ) from error
-    if problem is None:
+    if last.exists():
         return
-    found = newest(folder, leave_out=last)
-    if found is None:
+    if (found := newest(folder)) is None:
         raise UserError(
-            f"{last}: {problem}, and {folder} has no other checkpoint to continue from; give a new "
-            "--save-dir to start again"
+            f"{folder} has no intact checkpoint to continue from; give a new --save-dir to start "
+            "again"
         )
     path, updates = found
-    try:
-        with whole(last) as partial:
-            shutil.copyfile(path, partial)
-            if last.exists():
-                numbers = ("", *(f".{n}" for n in range(2, 1000)))
-                names = (last.with_name(f"{last.name}.damaged{number}") for number in numbers)
-                kept = next(name for name in names if not name.exists())
-                last.rename(kept)
-                problem += f"; it is kept as {kept.name}"
-    except OSError as error:
-        raise UserError(f"{last} cannot be restored from {path.name}: {error}") from error
-    say(f"{last}: {problem}. Continuing from {path.name} ({updates} updates)")
+    with whole(last) as partial:
+        shutil.copyfile(path, partial)
+    say(f"{last} is missing: continuing from {path.name} ({updates} updates)")
 
 
 def average_last(folder: Path, number: int, output: Path) -> list[str]:

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..argument_types import positive
 from . import bpe
 from .files import (
     UserError,
@@ -23,7 +22,6 @@ from .files import (
     write_lines,
 )
 from .folder import (
-    BEGUN,
     encode,
     is_done,
     load_dictionary,
@@ -42,8 +40,7 @@ A model that trains on both texts in turn,
   scripts/train.sh DATA:OUT ...
 
 learns from the references and from the models. Further options go to fairseq-generate, such as
---cpu. With 29,000 sentences and five small models it takes about 40 minutes on one core. After an
-interruption the same command continues with the next part of the text (--part-size)."""
+--cpu. With 29,000 sentences and five small models it takes about 40 minutes on one core."""
 EXAMPLES = """\
 examples:
   scripts/distil.sh data-bin/multi30k --out data-bin/multi30k-distilled \\
@@ -60,9 +57,6 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add("--out", required=True, type=folder, metavar="OUT", help="the new folder")
     add("--lenpen", type=float, default=1.0, metavar="P", help="length penalty (default 1)")
     add_options(parser, batch_size=256)
-    help = "sentences in each run of fairseq-generate; each run loads the models again, and an "
-    help += "interruption loses the translations of one run (default 20000)"
-    add("--part-size", type=positive, default=20000, metavar="N", help=help)
     args, options = parse_data_first(parser, given, REFUSED)
     args.data = folder(args.data)
     for path in args.checkpoints.split(":"):
@@ -90,17 +84,11 @@ def main(given: list[str]) -> None:
     }
     if is_done(args.out, settings):
         return
-    # Parts of other sizes have other sentences.
-    begun = {**settings, "batch_size": args.batch_size, "part_size": args.part_size}
-    with new_folder(args.out, begun) as partial:
-        try:
-            with changed_meanwhile("--checkpoints", args.checkpoints):
-                sentences = translate(args, record, options, partial)
-        finally:
-            if not any(partial.glob("generate-*.txt")):  # nothing to continue: remove the folder
-                (partial / BEGUN).unlink(missing_ok=True)
+    with new_folder(args.out) as partial:
+        with changed_meanwhile("--checkpoints", args.checkpoints):
+            sentences = translate(args, record, options, partial)
         text = partial / "text"
-        text.mkdir(exist_ok=True)
+        text.mkdir()
         shutil.copy(args.data / "text" / f"train.{source}", text)
         units: Iterable[str] = sentences
         if record["post_process"] == "sentencepiece":
@@ -124,25 +112,11 @@ def translate(
 ) -> list[str]:
     """The translations of the training text, in its order.
 
-    It is translated in parts, without those that an earlier run has finished. `partial` gets the
-    output of fairseq-generate for each.
+    `partial` gets the output of fairseq-generate.
     """
     expected = len(lines_of(args.data / "text" / f"train.{record['source_lang']}"))
-    # at least one batch in each part, as fairseq-generate fails without a translation
-    number = -(-expected // max(args.part_size, args.batch_size))
-    parts = [partial / f"generate-{i + 1:04d}-of-{number:04d}.txt" for i in range(number)]
-    left = [i for i in range(number) if not parts[i].is_file()]
-    log = partial / "generate.log"
-    print(
-        f"translating {expected:,} sentences, {len(left)} of {number} parts; the progress is in "
-        f"{log}",
-        flush=True,
-    )
-    for i in left:
-        words = ["--path", args.checkpoints, "--gen-subset", "train", "--lenpen", str(args.lenpen)]
-        # Of all batches, every `number`-th: the translations do not depend on the size of a part.
-        words += ["--distributed-world-size", str(number), "--distributed-rank", str(i)]
-        printed = partial / "generate.partial"
-        generate(args, record, [*words, *options], printed, log)
-        printed.replace(parts[i])
-    return read_generated(parts, "H", expected)
+    printed, log = partial / "generate.txt", partial / "generate.log"
+    print(f"translating {expected:,} sentences; the progress is in {log}", flush=True)
+    words = ["--path", args.checkpoints, "--gen-subset", "train", "--lenpen", str(args.lenpen)]
+    generate(args, record, [*words, *options], printed, log)
+    return read_generated(printed, "H", expected)

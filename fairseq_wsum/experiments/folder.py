@@ -13,14 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..files import whole
 from .files import UserError, changes, few, locked, sha256
 
 if TYPE_CHECKING:
     from fairseq.data import Dictionary
 
 RECORD = "prepared.json"
-BEGUN = "begun.json"  # in an unfinished folder: the settings with which the next run continues
 LOCK = "fairseq_wsum.lock"  # marks an unfinished folder as ours
 # fairseq's symbol, which a text may have: it is then a word to predict, as in the literature
 UNKNOWN = "<unk>"
@@ -121,7 +119,7 @@ def write_record(folder: Path, record: Mapping[str, object]) -> None:
     made = {
         path.relative_to(folder).as_posix(): path.stat().st_size
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in (RECORD, BEGUN, LOCK)
+        if path.is_file() and path.name not in (RECORD, LOCK)
     }
     (folder / RECORD).write_text(json.dumps({**record, "made": made}, indent=2) + "\n")
 
@@ -130,12 +128,8 @@ def write_record(folder: Path, record: Mapping[str, object]) -> None:
 
 
 @contextmanager
-def new_folder(out: Path, begun: Mapping[str, object] | None = None) -> Iterator[Path]:
-    """A folder to fill. It becomes `out` if the block succeeds, and is removed otherwise.
-
-    With `begun`, settings, it stays for a later run with the same settings, which continues in it,
-    unless the block removes its BEGUN.
-    """
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill. It becomes `out` if the block succeeds, and is removed otherwise."""
     out = out.resolve()
     folder = out.with_name(f".{out.name}.partial")
     if os.path.lexists(folder) and not (folder / LOCK).is_file():
@@ -146,35 +140,16 @@ def new_folder(out: Path, begun: Mapping[str, object] | None = None) -> Iterator
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / LOCK, patience=0):
         try:
-            begin(folder, begun)
+            for path in folder.iterdir():  # of a killed run
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != LOCK:
+                    path.unlink()
             yield folder
             os.replace(folder, out)
         finally:
-            if not (folder / BEGUN).exists():
-                shutil.rmtree(folder, ignore_errors=True)
-    for name in (BEGUN, LOCK):
-        (out / name).unlink(missing_ok=True)
-
-
-def begin(folder: Path, settings: Mapping[str, object] | None) -> None:
-    """Continue in an unfinished folder with the same `settings`, or clear it."""
-    if (folder / BEGUN).is_file():
-        begun, now = json.loads((folder / BEGUN).read_text()), settings or {"script": "another"}
-        if changed := changes({name: begun.get(name) for name in now}, now):
-            raise UserError(
-                f"{folder} was begun with other options ({changed}); "
-                "give the same options to continue, or remove the folder"
-            )
-        print(f"continuing the unfinished run in {folder}")
-        return
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != LOCK:
-            path.unlink()
-    if settings is not None:
-        with whole(folder / BEGUN) as partial:
-            partial.write_text(json.dumps(settings))
+            shutil.rmtree(folder, ignore_errors=True)
+    (out / LOCK).unlink(missing_ok=True)
 
 
 # Its content

@@ -12,7 +12,7 @@ import torch
 
 from ..weights.trace import Trace
 from ..weights.weighted_sum import norms
-from .files import UserError, run_module, script_parser
+from .files import UserError, script_parser
 from .sentiment_trees import Negation, Tree, negations, read_trees
 
 if TYPE_CHECKING:  # it imports fairseq, which takes seconds
@@ -23,7 +23,7 @@ Compare gates and memory at words that turn the sentiment of a phrase ("not good
 words where they turn none, and at function words that are about as frequent (0.5 to 2 times as
 often in the training text) in the same sentences; then the same phrases with and without the
 negator. The numbers are those of the first layer's forward direction: means over sentences, with
-95 %% bootstrap intervals."""
+95 % bootstrap intervals."""
 EPILOG = """\
 example:
   fairseq-wsum negation runs/sst/2/lstm/epochs-2-seed-1/checkpoint_best.pt \\
@@ -159,7 +159,3 @@ def _log_odds(reader: Reader, words: Sequence[str]) -> float:
         scores, _ = reader.model(tokens, classification_head_name=head)
     half = scores.size(1) // 2
     return (scores[0, -half:].logsumexp(0) - scores[0, :half].logsumexp(0)).item()
-
-
-if __name__ == "__main__":
-    run_module("fairseq_wsum.experiments.negation")

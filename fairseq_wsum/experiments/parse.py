@@ -20,9 +20,9 @@ input is CoNLL-U, of which HEAD and DEPREL are replaced and everything else is k
 sentence a line, its words and punctuation marks separated by spaces."""
 EPILOG = """\
 examples:
-  echo 'The hymn was sung .' | fairseq-wsum parse runs/ewt/lstm/checkpoint_best.pt
-  fairseq-wsum parse runs/ewt/lstm/checkpoint_best.pt --input en_ewt-ud-test.conllu --scores \\
-      --output parsed.conllu"""
+  echo 'The hymn was sung .' | fairseq-wsum parse runs/ewt/lstm/epochs-25-seed-1/checkpoint_best.pt
+  fairseq-wsum parse runs/ewt/lstm/epochs-25-seed-1/checkpoint_best.pt \\
+      --input en_ewt-ud-test.conllu --scores --output parsed.conllu"""
 WITHOUT = " without punctuation"
 
 

@@ -31,8 +31,7 @@ SHARED = ("cells", "models", "seeds", "baseline")  # keys of the study or of a t
 TASK_KEYS = ("recipe", "data", "options", "published", *SHARED)
 # A study sets the first of these itself; with the others a recipe would end before the training.
 RESERVED = {"data", "out", "prepare-only", "run", "save-dir", "seed"}
-RESERVED |= {"dry-run", "stop-time-hours", "help"}
-OWNER = ".study-file"  # has the path of the study's file
+RESERVED |= {"dry-run", "help"}
 
 Options = Mapping[str, str | bool]
 
@@ -152,14 +151,10 @@ def read_plan(file: Path, out: Path | None = None) -> Plan:
         out: the folder for data, runs and report, by default one with the name of the file.
 
     Raises:
-        ValueError: the file is not a study, or the default folder belongs to another.
+        ValueError: the file is not a study.
     """
     file = file.absolute()
     folder = (out or Path("runs", "studies", file.stem)).absolute()
-    if out is None and (folder / OWNER).is_file():  # two files may have one name
-        owner = Path((folder / OWNER).read_text("utf-8"))
-        if owner.is_file() and not owner.samefile(file):
-            raise ValueError(f"{folder} belongs to {owner}; give another folder with --out")
     try:
         study = _mapping(yaml.safe_load(file.read_text("utf-8")), ("tasks", *SHARED), "the file")
         tasks = [

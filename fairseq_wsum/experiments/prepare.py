@@ -1,4 +1,4 @@
-"""Prepare a corpus for fairseq: `python -m fairseq_wsum.experiments.prepare CORPUS --out DIR`.
+"""Prepare a corpus for fairseq: `fairseq-wsum prepare CORPUS --out DIR`.
 
 scripts/prepare_CORPUS.sh calls it, and finds the Python environment.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from ..argument_types import positive
 from . import labelled, text, translation
 from .corpora import EWT, FORMS, GBW, GBW_ROOT, LANGUAGES, MULTI30K, PTB, SQUAD, SST, WIKITEXT2
-from .files import folder, run_module, script_parser
+from .files import folder, script_parser
 from .folder import read_like
 from .questions import QUESTIONS
 from .sentiment import SENTIMENT
@@ -28,8 +28,6 @@ TRANSLATION_FILES = """\
 files in OUT:
   train, valid, test and dict files   fairseq's data, for `scripts/train.sh OUT`
   text/SPLIT.LANG                     the same as text, cut into units
-  sample-01 ...                       with --bpe-dropout: other segmentations of the training text;
-                                      `scripts/train.sh OUT:OUT/sample-01:...` uses one per epoch
   reference/SPLIT.FORM.LANG           the unchanged text to score against
   spm.model                           with --units bpe: the BPE model
   prepared.json                       the options, counts, checksums and versions"""
@@ -225,7 +223,9 @@ def main(given: Sequence[str]) -> None:
     """Prepare a corpus, whose name is the first word of the command line."""
     name, *words = given or [""]
     if name not in HELP:
-        sys.exit(f"usage: prepare CORPUS [options]; CORPUS is one of {', '.join(HELP)}")
+        sys.exit(
+            f"usage: fairseq-wsum prepare CORPUS [options]; CORPUS is one of {', '.join(HELP)}"
+        )
     description, epilog = HELP[name]
     if name in CORPORA:
         epilog += f"\n\n{name.upper()}_URL in the environment replaces the address of the files."
@@ -283,11 +283,6 @@ def add_translation(parser: argparse.ArgumentParser) -> None:
     help = "take the BPE model, the dictionaries and the options for the text from FOLDER, which "
     help += "this script has made, so that a model trained on FOLDER can be trained on OUT"
     add("--like", type=Path, metavar="FOLDER", help=help)
-    help = "add other segmentations of the training text, in which each BPE merge is dropped with "
-    help += "probability P (Provilkov et al., 2020); 0.1 is usual (default: none)"
-    add("--bpe-dropout", type=float, metavar="P", help=help)
-    help = "with --bpe-dropout: number of other segmentations (default 10)"
-    add("--bpe-samples", type=positive, default=10, metavar="N", help=help)
     help = "with --units words: limit the dictionary of each language to N entries, including "
     help += "fairseq's four symbols (default 50000)"
     add("--nwords", type=positive, default=50000, metavar="N", help=help)
@@ -313,12 +308,7 @@ def read_translation(parser: argparse.ArgumentParser, words: Sequence[str]) -> a
                     f"{shown(name)} {given} with --like {args.like}, which was made with "
                     f"{shown(name)} {value}: leave one of the two options out"
                 )
-    if args.bpe_dropout is not None and not 0 < args.bpe_dropout < 1:
-        parser.error(f"--bpe-dropout {args.bpe_dropout}: give a number between 0 and 1")
-    without = ["nwords"]
-    if args.units == "words":
-        without = ["bpe_size", "character_coverage", "bpe_dropout", "bpe_samples"]
-    for name in without:
+    for name in ("bpe_size", "character_coverage") if args.units == "words" else ("nwords",):
         if (given := getattr(args, name)) != parser.get_default(name):
             parser.error(f"{shown(name)} {given} does not go with --units {args.units}")
     args.languages = (args.source_lang, args.target_lang)
@@ -337,7 +327,3 @@ def language(text: str) -> str:
             f"{text!r} is not the code of a language, such as fr or pt_BR"
         )
     return text
-
-
-if __name__ == "__main__":
-    run_module("fairseq_wsum.experiments.prepare")

@@ -6,10 +6,6 @@ import argparse
 import io
 import os
 import re
-import shlex
-import shutil
-import sys
-import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -30,39 +26,22 @@ BATCH = re.compile(r"epoch 0*(\d+): +(\d+) / (\d+) .* ppl=([\d.]+)")
 
 
 def main(given: list[str]) -> None:
-    """Train, translate and score, unless it is done, and show the results.
-
-    Args:
-        given: the seconds of the set-up, and the options of the script.
-    """
+    """Train, translate and score, unless it is done, and show the results."""
     usage = "%(prog)s [--cell NAME] [--epochs N]"  # the script has the help
     parser = argparse.ArgumentParser("scripts/quickstart.sh", usage, add_help=False)
     parser.add_argument("--cell", choices=CELLS, default="no-srnn-hidden")
     parser.add_argument("--epochs", type=positive, default=10)
-    setup, *options = given
-    args = parser.parse_args(options)
+    args = parser.parse_args(given)
     folder = OUT / f"{args.cell}-{args.epochs}epochs"
     say(f"== 2. corpus, and training: cell '{args.cell}', {args.epochs} epochs, in {folder}")
-    start = time.monotonic()
     if (folder / "finished").exists():
-        training = "done before"
-        say(f"   {training}")
+        say("   done before")
     else:
         train(args.cell, args.epochs, folder)
-        training = seconds_since(start)
-
-    say("== 3. translating 300 test sentences, beam 5")
-    start = time.monotonic()
+    say("== 3. translating 300 test sentences")
     translate(folder)
-    translating = seconds_since(start)
     show_scores(folder)
-    times = {"set-up": f"{setup} s", "training": training, "translating": translating}
-    print("\n== Time\n", *(f"  {name:12} {time}" for name, time in times.items()), sep="\n")
-    show_next_steps(folder)
-
-
-def seconds_since(start: float) -> str:
-    return f"{time.monotonic() - start:.0f} s"
+    print("\nREADME.md shows what to do next, and docs/index.md lists all pages.")
 
 
 class Training(Captions):
@@ -99,18 +78,8 @@ def progress(line: str) -> str | None:
 
 def translate(folder: Path) -> None:
     """Translate the test set with the model in a folder."""
-    given = [str(OUT / "corpus/data"), "--checkpoints", str(folder)]
-    given += [
-        "--out",
-        str(folder / "score"),
-        "--cpu",
-        "--beam",
-        "5",
-        "--max-len-a",
-        "1.5",
-        "--max-len-b",
-        "10",
-    ]
+    given = [str(OUT / "corpus/data"), "--checkpoints", str(folder), "--out", str(folder / "score")]
+    given += ["--cpu", "--max-len-a", "1.5", "--max-len-b", "10"]
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         score.main(given)
 
@@ -133,25 +102,3 @@ def show_scores(folder: Path) -> None:
         print(f"  {name:28} {result.score:.2f}")
     signature = str(bleu.get_signature())
     print(f"\n  {scores['this model'].format(width=2, signature=signature)}")
-
-
-def show_next_steps(folder: Path) -> None:
-    """Print the commands to go on with."""
-    # the user's shell has neither this folder nor this environment
-    first, activate = f"cd {shlex.quote(str(ROOT))}", Path(sys.executable).with_name("activate")
-    first += f" && source {shlex.quote(str(activate))}" if activate.is_file() else ""
-    look = f"fairseq-wsum weights {shlex.quote(str(folder))}/checkpoint_best.pt \\\n{'':35}"
-    look += "--sentence 'the man is walking .' --page weights.html"
-    steps = {
-        "for these commands": first,
-        "what this model remembers": look,
-        "another cell": "scripts/quickstart.sh --cell lstm",
-        "real data": "scripts/prepare_multi30k.sh --help",
-        "recipes, published figures": "examples/translation_multi30k",
-        "language models": "examples/language_model_ptb",
-        "your own training": "scripts/train.sh --help",
-        "all documentation": "docs/index.md",
-    }
-    if shutil.which("fairseq-wsum") is None:  # an environment of the user's own may lack it
-        del steps["what this model remembers"]
-    print("\n== What next\n", *(f"  {name:28} {step}" for name, step in steps.items()), sep="\n")

@@ -36,6 +36,7 @@ OF_DATA += ["valid-articles"]
 OWN = {"multi30k": "translation", "ewt": "treebank", "squad": "questions", "sst": "sentiment"}
 ONCE = "give --finetune-from-model FILE, which starts from FILE once, so that the same command can "
 ONCE += "continue"
+STOP = "end the recipe with Ctrl-C or kill; the same command continues"
 EPILOG = """\
 Options of the script that prepares the data, such as --cache, --bpe-size or --nwords, are passed to
 it, and all others to scripts/train.sh. The same command continues where it stopped.
@@ -63,6 +64,7 @@ class Recipe:
         self.settings: dict[str, Any] = yaml.safe_load(path.read_text("utf-8"))
         self.args, self.options = self._parser().parse_known_args(given)
         refuse(self.options, dict.fromkeys(("--restore-file", *RESETS), ONCE))
+        refuse(self.options, {"--stop-time-hours": STOP})
         self.train, _ = read_options(["data", "--save-dir", "x", *self.options])
         for variable in ("SLURM_STEP_NUM_TASKS", "WORLD_SIZE"):
             if os.environ.get(variable, "1") != "1":
@@ -207,25 +209,13 @@ class Recipe:
         else:
             with (path / "train.log").open("ab") as log:
                 job([*TRAIN, self.text(), "--save-dir", str(path), *command], log, lock, self.show)
-            if has(self.options, "--stop-time-hours"):  # fairseq's status is 0 when time is up
-                say(
-                    "if the time was up, the scores are of the model so far; to continue, run this "
-                    "again without --stop-time-hours or with more, because it counts from the "
-                    "first start"
-                )
-            else:
-                (path / FINISHED).touch()
+            (path / FINISHED).touch()
         os.close(lock)
 
     def show(self, line: bytes) -> None:
         """Show a line that the training prints."""
         sys.stdout.buffer.write(line)
         sys.stdout.buffer.flush()
-
-    def results(self, name: str, ending: str = "") -> str:
-        """Where scores go. Those of a training that is not finished are not its results."""
-        done = (self.run / FINISHED).exists()
-        return str(self.run / f"{name}{'' if done else '-so-far'}{ending}")
 
     def score_options(self) -> list[str]:
         """The options that scoring shares with the training."""
@@ -278,8 +268,9 @@ def changed_options(there: Sequence[str], now: Sequence[str]) -> str:
                 found[name] = value
             elif found:
                 found[name] = f"{found[name]} {word}".strip()
-        ignored = WITHOUT_EFFECT | {"--stop-time-hours"}
-        return {name: value or "given" for name, value in found.items() if name not in ignored}
+        return {
+            name: value or "given" for name, value in found.items() if name not in WITHOUT_EFFECT
+        }
 
     return changes(read(there), read(now))
 

@@ -22,8 +22,8 @@ PERPLEXITIES = "perplexity.json"
 FIGURES = "figures.json"  # of other tasks: see `write_figures`
 VALID_SCORES, TEST_SCORES = "score-valid/scores.json", "score-test/scores.json"
 SCORES = (PERPLEXITIES, FIGURES, VALID_SCORES, TEST_SCORES)
-# options that do not change the model; --skip-damaged continues from an earlier checkpoint
-WITHOUT_EFFECT = {"--skip-damaged", "--num-workers", "--log-format", "--log-interval"}
+# options that do not change the model
+WITHOUT_EFFECT = {"--num-workers", "--log-format", "--log-interval"}
 VALID = re.compile(  # some tasks have no perplexity
     r"\| epoch 0*(\d+) \| valid on '(.*?)' subset"
     r"(?: .*?\| ppl ([0-9.]+(?:e[+-]?\d+)?|inf|nan))?"

@@ -9,12 +9,12 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
+from .pictures import draw
 from .plan import Plan, command_line, read_plan
 from .record import duration, last_lines, read_log, standing
 from .results import SUBSETS, Result, read_results
@@ -56,8 +56,8 @@ def report(args: argparse.Namespace) -> None:
 def write_report(plan: Plan, results: Sequence[Result], metrics: Sequence[str] = ()) -> list[Table]:
     """Write the report of what is finished, and return its tables.
 
-    It has `report.md`; for each task `TASK.tex`, `TASK.csv`, `TASK-curves.svg` and `TASK-bars.svg`,
-    the pictures only with matplotlib; and `runs.json`, from which it can be made again.
+    It has `report.md`; for each task `TASK.tex`, `TASK.csv`, `TASK-curves.svg` and `TASK-bars.svg`;
+    and `runs.json`, from which it can be made again.
 
     Args:
         plan: the study.
@@ -81,7 +81,7 @@ def write_report(plan: Plan, results: Sequence[Result], metrics: Sequence[str] =
         name = table.task.name
         (folder / f"{name}.tex").write_text(latex(table), "utf-8")
         write_csv(folder / f"{name}.csv", [*table.rows.values()])
-        parts += [f"## {name}", *_section(table), *_draw(table, folder)]
+        parts += [f"## {name}", *_section(table), *draw(table, folder)]
     parts += [LEGEND, *_unfinished(results)]
     write_runs(folder / "runs.json", results)
     (folder / "report.md").write_text("\n\n".join(parts) + "\n", "utf-8")
@@ -193,14 +193,6 @@ def _section(table: Table) -> Iterator[str]:
         seconds = [record.seconds for record in records]
         times = f"{duration(min(seconds))} to {duration(max(seconds))} a run"
         yield f"Runs: {where}. {started[0]} to {started[-1]}, {times}."
-
-
-def _draw(table: Table, folder: Path) -> Iterator[str]:
-    if find_spec("matplotlib") is None:
-        return iter(["There are no pictures, because matplotlib is not installed."])
-    from .pictures import draw
-
-    return draw(table, folder)
 
 
 def _unfinished(results: Sequence[Result]) -> Iterator[str]:

@@ -186,7 +186,7 @@ def _figures(
     """Score what fairseq-generate printed with a length penalty."""
     subset, target = args.subset, record["target_lang"]
     source = lines_of(args.data / "text" / f"{subset}.{record['source_lang']}")
-    printed = [work / f"generate.lenpen{penalty}.txt"]
+    printed = work / f"generate.lenpen{penalty}.txt"
     sentences = read_generated(printed, "H", len(source))
     if args.replace_unk:
         alignments = read_generated(printed, "A", len(source))

@@ -18,7 +18,7 @@ from typing import Any
 import submitit
 
 from .files import handle_ends, locked, say
-from .plan import OWNER, Plan, Run, read_plan
+from .plan import Plan, Run, read_plan
 from .record import LOCK, LOG, duration, last_lines, read_log, standing, state
 from .run import Recipes, default_jobs, execute, share
 
@@ -45,7 +45,6 @@ def study(args: argparse.Namespace) -> None:
     jobs = args.jobs or (len(todo) if args.slurm else default_jobs(plan.runs))
     executor = slurm(plan, args.slurm_option, jobs) if args.slurm else None
     plan.out.mkdir(parents=True, exist_ok=True)
-    (plan.out / OWNER).write_text(str(plan.file), "utf-8")
     handle_ends(signal.default_int_handler)
     try:
         prepare(todo)

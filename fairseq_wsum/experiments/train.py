@@ -108,16 +108,12 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     help += " cores (OMP_NUM_THREADS, unless it is set)"
     add("--cpu-processes", type=positive, default=0, metavar="N", help=help)
     help = "fp32 (default); fp16 or bf16 (the whole model; the optimiser updates fp32 copies of "
-    help += "the weights); amp (PyTorch's automatic mixed precision). fp16 and amp need a GPU; on"
-    help += " a CPU without AVX-512 fp32 is faster than bf16"
+    help += "the weights); amp (PyTorch's automatic mixed precision). fp16 and amp need a GPU, and"
+    help += " bf16 a GPU or a CPU with AVX-512"
     add("--precision", choices=("fp32", "fp16", "bf16", "amp"), default="fp32", help=help)
     help = "fairseq's option: start from the weights in FILE. The same command continues an "
     help += "interrupted training, as always"
     add("--finetune-from-model", metavar="FILE", help=help)
-    help = "if DIR/checkpoint_last.pt is damaged, keep it under another name and continue from "
-    help += "the newest intact checkpoint in DIR. (If it is missing, training continues from "
-    help += "there in any case.)"
-    add("--skip-damaged", action="store_true", help=help)
     add("--dry-run", action="store_true", help="print the command and stop")
     add("--user-dir", type=user_dir, default=str(PACKAGE), help=argparse.SUPPRESS)
     for name, default in (
@@ -223,8 +219,7 @@ def _torchrun(args: argparse.Namespace, train: list[str]) -> list[str]:
         port = server.getsockname()[1]
     starter = [sys.executable, "-P", "-m", "torch.distributed.run", "--nproc_per_node"]
     starter += [str(args.cpu_processes), "--master_addr", "127.0.0.1", "--master_port", str(port)]
-    again = ["--no-python", sys.executable, "-P", "-c", AGAIN, *train[1:], "--gpus", "0"]
-    return [*starter, *again, *(["--skip-damaged"] if args.skip_damaged else [])]
+    return [*starter, "--no-python", sys.executable, "-P", "-c", AGAIN, *train[1:], "--gpus", "0"]
 
 
 def _under_torchrun(args: argparse.Namespace, world: int) -> list[str]:
@@ -324,6 +319,5 @@ def prepare_to_continue(args: argparse.Namespace, options: list[str]) -> None:
         )
     if restore.name == last.name:
         # without it fairseq would start a new training, over the other checkpoints
-        if args.skip_damaged or not last.exists():
-            restore_last(folder)
+        restore_last(folder)
         say(f"continuing from {last}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
@@ -108,11 +108,11 @@ def generate(
         raise
 
 
-def read_generated(paths: Sequence[Path], tag: str, expected: int) -> list[str]:
+def read_generated(printed: Path, tag: str, expected: int) -> list[str]:
     """The last column of the lines `TAG-number<TAB>...`, in the order of the text.
 
     Args:
-        paths: what fairseq-generate printed.
+        printed: what fairseq-generate printed.
         tag: H for hypotheses, of which the first counts for each number; A for alignments.
         expected: how many there must be.
 
@@ -120,10 +120,9 @@ def read_generated(paths: Sequence[Path], tag: str, expected: int) -> list[str]:
         UserError: one is missing.
     """
     found: dict[int, str] = {}
-    for path in paths:
-        for line in lines_of(path):
-            if match := re.match(rf"{tag}-(\d+)\t", line):
-                found.setdefault(int(match[1]), line.rpartition("\t")[2])
+    for line in lines_of(printed):
+        if match := re.match(rf"{tag}-(\d+)\t", line):
+            found.setdefault(int(match[1]), line.rpartition("\t")[2])
     if sorted(found) != list(range(expected)):
         raise UserError(
             f"fairseq-generate gave translations of {len(found)} of {expected} sentences: leave "

@@ -41,8 +41,6 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
         "target_lang": args.target_lang,
         **{option: getattr(args, option) for option in SIZES[args.units]},
         "like": None,
-        "bpe_dropout": args.bpe_dropout,
-        **({"bpe_samples": args.bpe_samples} if args.bpe_dropout else {}),
     }
     if args.like is not None:
         settings["like"] = vocabulary_sum(args.like, settings)
@@ -150,11 +148,11 @@ def write_text(
         bpe.learn(folder / "spm.model", text, args.bpe_size, args.character_coverage)
     model = bpe.load(folder / "spm.model") if args.units == "bpe" else None
 
-    def units(split: str, lang: str, dropout: float = 0) -> Iterator[str]:
+    def units(split: str, lang: str) -> Iterator[str]:
         name, raw = texts[split, args.text, lang]
         text = sentences(raw)
         if model is not None:
-            text = bpe.segmented(model, text, dropout)
+            text = bpe.segmented(model, text)
         elif args.text == "raw":
             text = moses(text, lang)
         # Check the units, as BPE and sacremoses split fairseq's symbols in the text. BPE keeps a
@@ -174,11 +172,6 @@ def write_text(
             (folder / "reference" / f"{split}.{form}.{lang}").write_bytes(raw)
     if args.like is None:
         write_dictionaries(folder, model, args)
-    for sample in sample_names(args):
-        # One side after the other, as both draw from the same random numbers.
-        sides = [list(units("train", lang, args.bpe_dropout)) for lang in args.languages]
-        pairs = usable(zip(*sides, strict=True), args.max_words, Counter())
-        write_pairs(folder / "text" / sample, args.languages, pairs)
     return counts, dict(left_out)
 
 
@@ -217,11 +210,6 @@ def write_pairs(prefix: Path, languages: tuple[str, str], pairs: Iterable[Pair])
     return n
 
 
-def sample_names(args: argparse.Namespace) -> list[str]:
-    """The names of the other segmentations of the training text."""
-    return [f"sample-{i:02d}" for i in range(1, args.bpe_samples + 1) if args.bpe_dropout]
-
-
 def moses(text: Iterable[str], lang: str) -> Iterator[str]:
     from sacremoses import MosesTokenizer
 
@@ -253,18 +241,13 @@ def binarise(folder: Path, args: argparse.Namespace) -> dict[str, int]:
     """
     sizes = {}
     for lang in args.languages:
-        path = folder / f"dict.{lang}.txt"
-        dictionary = load_dictionary(path)
+        dictionary = load_dictionary(folder / f"dict.{lang}.txt")
         sizes[lang] = len(dictionary)
-        for text in (*MULTI30K.splits, *sample_names(args)):
-            to, split = (folder, text) if text in MULTI30K.splits else (folder / text, "train")
-            if to != folder:
-                to.mkdir(exist_ok=True)
-                shutil.copy(path, to)
-            prefix = to / f"{split}.{args.source_lang}-{args.target_lang}.{lang}"
-            n = encode(prefix, split_lines(folder / "text" / f"{text}.{lang}"), dictionary)
+        for split in MULTI30K.splits:
+            prefix = folder / f"{split}.{args.source_lang}-{args.target_lang}.{lang}"
+            n = encode(prefix, split_lines(folder / "text" / f"{split}.{lang}"), dictionary)
             print(
-                f"  {text}.{lang}: {n['sentences']:,} sentences, {n['tokens']:,} tokens, "
+                f"  {split}.{lang}: {n['sentences']:,} sentences, {n['tokens']:,} tokens, "
                 f"{n['unseen'] / n['tokens']:.2%} replaced by <unk>"
             )
     return sizes

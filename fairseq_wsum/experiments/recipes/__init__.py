@@ -1,6 +1,6 @@
 """Recipes: prepare a corpus, train a model on it, and score it.
 
-`examples/*/*.sh` call them, and so does `python -m fairseq_wsum.experiments.recipes NAME`.
+`examples/*/*.sh` and `fairseq-wsum recipe NAME` call them.
 
 The hyper-parameters of a recipe are in NAME.yaml, and what is special about it in a class.
 """
@@ -34,5 +34,5 @@ def main(given: Sequence[str]) -> None:
     """Run a recipe with a command line, the first word of which is its name."""
     name, *options = given or [""]
     if name not in KINDS:
-        sys.exit(f"usage: recipes NAME [options]; NAME is one of {', '.join(KINDS)}")
+        sys.exit(f"usage: fairseq-wsum recipe NAME [options]; NAME is one of {', '.join(KINDS)}")
     KINDS[name](name, options).main()

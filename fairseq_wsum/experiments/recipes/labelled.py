@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -24,7 +23,7 @@ class Labelled(InEpochs):
         found = {subset: self.scores(model, task, subset) for subset in ("valid", "test")}
         for subset, scores in found.items():
             print(f"{subset}: {', '.join(f'{name} {score:.2f}' for name, score in scores.items())}")
-        write_figures(Path(self.results("figures", ".json")), self.way, **found)
+        write_figures(self.run / "figures.json", self.way, **found)
 
     def scores(self, model: Any, task: Any, subset: str) -> dict[str, float]:
         """The scores of a model on a subset, the main one first."""
@@ -53,7 +52,7 @@ class Answering(Labelled):
 
         answers, scores = answer(model, task, self.data / f"{subset}.json", True)
         name = {"valid": "predictions-valid", "test": "predictions"}[subset]
-        write(as_json(answers), Path(self.results(name, ".json")), {})
+        write(as_json(answers), self.run / f"{name}.json", {})
         return scores
 
 

@@ -22,7 +22,7 @@ class LanguageModel(Recipe):
         averaged = self.average(getattr(self.args, "average", 0))
         model = self.run if averaged else self.run / self.best
         options = ["--checkpoint", str(model), *averaged, "--task", self.model["task"]]
-        out = ["--out", self.results("perplexity", ".json")]
+        out = ["--out", str(self.run / "perplexity.json")]
         perplexity.main([str(self.data), *options, *out, *self.score_options()])
 
 

@@ -37,7 +37,7 @@ class Translation(Recipe):
 
     def score_set(self, subset: str, *options: str) -> Path:
         """Score a set, and return the folder of the scores."""
-        out = self.results(f"score-{subset}")
+        out = str(self.run / f"score-{subset}")
         given = [*options, "--subset", subset, "--out", out, *self.score_options()]
         from .. import score
 

@@ -196,9 +196,9 @@ def _cure(path: Path) -> str:
         )
     other, updates = found
     return (
-        f"Nothing was deleted. The newest intact checkpoint in this folder is {other} "
-        f"({updates} updates): resume from it with --restore-file {other}, this time only, or with "
-        "scripts/train.sh --skip-damaged"
+        f"The newest intact checkpoint in this folder is {other} ({updates} updates). To resume "
+        f"from it, move {path.name} away and start scripts/train.sh or the recipe again; with "
+        f"fairseq-train give --restore-file {other}, this time only"
     )
 
 
