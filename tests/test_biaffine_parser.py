@@ -8,14 +8,13 @@ import torch
 import torch.nn.functional as F
 
 pytest.importorskip("fairseq")
-pytest.importorskip("conllu")
 pytest.importorskip("ufal.chu_liu_edmonds")
 from treebanks import conllu, write_treebank
 
 from fairseq_wsum.experiments import prepare
 from fairseq_wsum.experiments.parse import attachment_scores
 from fairseq_wsum.plugin.criterions.wsum_parsing_loss import WsumParsingLoss
-from fairseq_wsum.plugin.data.treebank import read_treebank
+from fairseq_wsum.plugin.data.treebank import Sentence, read_treebank
 from fairseq_wsum.plugin.models.wsum_biaffine_parser import (
     WsumBiaffineParser,
     WsumBiaffineParserConfig,
@@ -146,6 +145,43 @@ def test_the_loss_and_the_scores_of_a_batch(data) -> None:
     assert size == log["ntokens"] == words
     assert loss.item() == pytest.approx(expected, rel=1e-5)
     assert (log["uas"], log["las"]) == (right_heads, right)
+
+
+def test_words_that_look_like_symbols_are_unknown(data) -> None:
+    task, model = make(data, tags="none")
+    sentences = [Sentence.of(["Ab", word, "cd", "gh"]) for word in ("<pad>", "<s>", "new")]
+    task.parse(model, sentences)
+    tokens = [task.sentence(one)["src_tokens"].tolist() for one in sentences]
+    assert tokens[0] == tokens[1] == tokens[2] and tokens[0][0][2] == task.words.unk()
+    assert all(one.heads.count(0) == 1 for one in sentences)
+
+
+@pytest.mark.parametrize("name", ["relations", "tags"])
+def test_weights_of_other_relations_or_tags_are_refused(name, data) -> None:
+    task, model = make(data)
+    weights = model.state_dict()
+    model.load_state_dict(weights)
+    own = {"relations": task.relation_dictionary, "tags": task.tags[0]}[name]
+    own.symbols[-2:] = own.symbols[:-3:-1]
+    other = WsumBiaffineParser.build_model(WsumBiaffineParserConfig(**SIZES), task)
+    with pytest.raises(ValueError, match=f"trained with other {name}, or with the same ones in"):
+        other.load_state_dict(weights)
+    del weights[f"encoder.{name}"]  # of a checkpoint without it
+    other.load_state_dict(weights)
+
+
+def test_all_parameters_are_used_within_the_forward_pass(data, tmp_path) -> None:
+    """Otherwise DDP with --find-unused-parameters fails."""
+    task, model = make(data)
+    dataset = task.dataset("valid")
+    address = f"file://{tmp_path}/address"
+    torch.distributed.init_process_group("gloo", address, rank=0, world_size=1)
+    try:
+        wrapped = torch.nn.parallel.DistributedDataParallel(model, find_unused_parameters=True)
+        WsumParsingLoss(task)(wrapped.train(), dataset.collater([dataset[0]]))[0].backward()
+    finally:
+        torch.distributed.destroy_process_group()
+    assert all(parameter.grad is not None for parameter in model.parameters())
 
 
 def test_whole_embeddings_are_dropped_and_the_others_scaled(data) -> None:

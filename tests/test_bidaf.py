@@ -171,6 +171,18 @@ def test_the_loss_and_the_scores_of_a_batch(data) -> None:
     assert loss.item() == pytest.approx(expected["loss"], rel=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_mixed_precision_gives_about_the_same_loss(dtype, data) -> None:
+    task, model = make(data)
+    dataset, criterion = task.dataset("valid"), WsumSpanLoss(task)
+    batch = dataset.collater([dataset[k] for k in range(3)])
+    expected = criterion(model, batch)[0].item()
+    with torch.autocast("cpu", dtype):
+        loss = criterion(model.float(), batch)[0]
+    loss.backward()
+    assert loss.item() == pytest.approx(expected, rel=0.03)
+
+
 def test_only_training_leaves_out_long_contexts(data) -> None:
     lengths = {}
     for limit in (400, 8):

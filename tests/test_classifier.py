@@ -125,3 +125,15 @@ def test_mistakes_in_options(options, problem) -> None:
     with pytest.raises(ValueError) as error:
         make(**options)
     assert problem in str(error.value)
+
+
+def test_weights_of_other_classes_are_refused() -> None:
+    models = []
+    for labels in ("no yes", "yes no"):
+        dictionary = Dictionary()
+        for label in labels.split():
+            dictionary.add_symbol(label)
+        task = SimpleNamespace(source_dictionary=WORDS, label_dictionary=dictionary)
+        models.append(WsumClassifier.build_model(WsumClassifierConfig(**SIZES), task))
+    with pytest.raises(ValueError, match="trained with other labels, or with the same ones in an"):
+        models[0].load_state_dict(models[1].state_dict())

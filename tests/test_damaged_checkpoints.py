@@ -197,6 +197,7 @@ def test_a_training_does_not_start_from_a_wrong_model(prepared, whole, tmp_path)
         ("wsum_transformer", {"no_token_positional_embeddings": True}, None),  # the default
         ("wsum_transformer_lm", {"decoder_normalize_before": True}, "no --decoder-normalize-befo"),
         ("wsum_transformer_lm", {"_name": "wsum_lstm_lm"}, "--arch wsum_transformer_lm"),
+        ("wsum_classifier", {"pooling": "max"}, "--pooling last"),
     ],
 )
 @pytest.mark.parametrize("restored", [False, True], ids=["save-dir", "restore-file"])

@@ -281,6 +281,16 @@ def test_pretrained_embeddings_are_read_and_can_be_frozen(side, tmp_path) -> Non
     assert not weight.requires_grad and all(w.requires_grad for w in weights.values())
 
 
+def test_vectors_may_come_without_a_header(tmp_path) -> None:
+    path = tmp_path / "vectors.txt"
+    path.write_bytes(b"w3 1 2 3 4 5 6\n. w4 0 0 0 0 0 0\nw\xff 1 1 1 1 1 1\n")  # as GloVe's
+    model = make_model(encoder_embed_path=str(path))
+    assert model.encoder.embed_tokens.weight[SOURCE.index("w3")].tolist() == [1, 2, 3, 4, 5, 6]
+    path.write_text("w3 1 2 3\n")
+    with pytest.raises(ValueError, match=r"vectors\.txt: no word .* has a vector of 6 numbers"):
+        make_model(encoder_embed_path=str(path))
+
+
 # Compatibility
 
 

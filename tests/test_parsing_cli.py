@@ -5,7 +5,6 @@ import json
 import pytest
 
 pytest.importorskip("fairseq")
-pytest.importorskip("conllu")
 pytest.importorskip("ufal.chu_liu_edmonds")
 from commands import ROOT, run, train
 from test_damaged_checkpoints import assert_same_weights
@@ -93,7 +92,7 @@ def test_a_treebank_is_parsed_and_the_rest_of_it_kept(checkpoint, tmp_path) -> N
     ("options", "problem"),
     [
         (["--scores"], "--scores needs the trees of a file --input FILE.conllu"),
-        (["--input", "{}/bad.conllu"], "bad.conllu, sentence from line 1: Invalid line format"),
+        (["--input", "{}/bad.conllu"], "bad.conllu, sentence from line 1: a line has 10 columns"),
     ],
 )
 def test_mistakes_of_parse(options, problem, checkpoint, tmp_path) -> None:
@@ -113,6 +112,30 @@ def test_the_weights_of_a_parser(checkpoint, tmp_path) -> None:
     found = numpy.load(tmp_path / "a.npz")
     assert [*found["0/encoder/1/tokens"]] == ["<s>", "Ab", "new <unk>", "cd"]
     assert found["0/encoder/1/backward/norms"].shape == (4, 4)
+    text = conllu("Ab NOUN 2 obj", "cd VERB 0 root", "éf X 2 obj").replace("cd", "10 000")
+    (tmp_path / "a.conllu").write_text(text)
+    run(
+        "fairseq-wsum",
+        "weights",
+        checkpoint,
+        "--treebank",
+        tmp_path / "a.conllu",
+        "--tables",
+        tmp_path / "trees",
+    )
+    assert "10 000" in (tmp_path / "trees/words.tsv").read_text()
+    assert "forward\tkept_1\tcontent" in (tmp_path / "trees/syntax.tsv").read_text()
+    run(
+        "fairseq-wsum",
+        "weights",
+        checkpoint,
+        "--sentence",
+        "Ab cd",
+        "--overwrite",
+        "--tables",
+        tmp_path / "trees",
+    )
+    assert not (tmp_path / "trees/syntax.tsv").exists()
     target = ["--target-sentence", "x", "--arrays", tmp_path / "b.npz"]
     output = run("fairseq-wsum", *given[:4], *target, check=False)
     assert "this model has no --target-sentence" in output

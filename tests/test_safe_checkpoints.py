@@ -180,7 +180,7 @@ def test_looking_for_the_newest_runs_no_code_from_a_checkpoint(
 ) -> None:
     make(translator, "pickle", trap, tmp_path)
     message = fails("train.sh", prepared, "--save-dir", tmp_path, *TINY.split(), "--gpus", 0)
-    assert "no other checkpoint to continue from" in message
+    assert "no intact checkpoint to continue from" in message
     assert not trap.exists()
 
 

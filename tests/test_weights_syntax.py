@@ -43,7 +43,9 @@ def table(tmp_path_factory):
         text = join_words(["<s>", *(f"w{k}" for k in range(words))], None)
         with torch.no_grad():
             traces = tuple(trace(layer, 3 * torch.randn(words + 1, 1, 3)))
-        syntax.add(Sentence((View("encoder", 1, text, traces),), None, text, None), heads, tags)
+        views = [View(side, 1, text, traces) for side in ("encoder", "decoder")]
+        # a decoder's words have another tree
+        syntax.add(Sentence(tuple(views), text, text, None), heads, tags)
         own = [norms(one)[1:, 1:, 0].numpy() for one in traces]
         sentences.append((*own, heads, tags))
     path = tmp_path_factory.mktemp("table") / "syntax.tsv"
@@ -54,7 +56,7 @@ def table(tmp_path_factory):
 
 
 def find(rows, direction, measure, words):
-    (row,) = [
+    (row,) = [  # of the encoder alone
         row
         for row in rows
         if (row["direction"], row["measure"], row["words"]) == (direction, measure, words)

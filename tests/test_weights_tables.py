@@ -193,3 +193,13 @@ def test_tags_belong_to_the_words_that_were_given(tmp_path) -> None:
         if side == "decoder":
             assert life(found["forward", "X"])[:4] == pytest.approx([1, 1, 1, 0.1])
             assert life(found["forward", "Y"])[:3] == [1, 0, 1]
+
+
+def test_an_encoder_without_weights_leaves_the_tags_out(tmp_path) -> None:
+    """The only view is the decoder's, whose words have no tags."""
+    text = words("a", "b")
+    view = View("decoder", 1, words("</s>", "x"), (gates([1.0, 1.0], [0.5, 0.5]),))
+    tables = Tables({})
+    tables.add(Sentence((view,), text, words("x", "y"), None), ["N", "V"])
+    tables.write(tmp_path)
+    assert table(tmp_path, "tags") == {} and len(table(tmp_path, "words")) == 2

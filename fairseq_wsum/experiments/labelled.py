@@ -52,7 +52,7 @@ def prepare(kind: Kind, corpus: Corpus | None, args: argparse.Namespace) -> None
             found = kind.make(paths, partial, args)
         except ValueError as error:  # of a sentence or a question
             raise UserError(str(error)) from error
-        package = versions("ve-fairseq", "fairseq-fixed", "fairseq", "conllu")
+        package = versions("ve-fairseq", "fairseq-fixed", "fairseq")
         write_record(partial, {**settings, **found, "sha256": sums, "versions": package})
     (what, counts), *_ = found.items()
     print(f"{args.out}: {what}: {listed(counts)}; dictionary: {found['dictionary']:,}")
@@ -90,5 +90,5 @@ def add_words(parser: argparse.ArgumentParser) -> None:
     help += "become <unk> (default 2)"
     add("--threshold", type=positive, default=2, metavar="N", help=help)
     help = "add to the dictionary those words of all splits that have a vector in FILE, a text in "
-    help += "word2vec's format, for a training with --encoder-embed-path FILE"
+    help += "the format of GloVe or word2vec, for a training with --encoder-embed-path FILE"
     add("--vectors", type=Path, metavar="FILE", help=help)

@@ -39,7 +39,7 @@ def main(given: Sequence[str]) -> None:
     options = {"data": args.data, "cpu": args.cpu, "user_dir": args.user_dir}
     model, task = load_model(args.checkpoint, "wsum_biaffine_parser", **options)
     sentences, scores = parse(model, task, args.input, args.scores)
-    write("".join(one.rows.serialize() for one in sentences), args.output, scores)
+    write("".join(one.serialize() for one in sentences), args.output, scores)
 
 
 def parse(

@@ -145,6 +145,8 @@ def run(args: argparse.Namespace) -> None:
             tables.write(args.tables)
             if trees:
                 syntax.write(args.tables / "syntax.tsv")
+            else:  # of an earlier run
+                (args.tables / "syntax.tsv").unlink(missing_ok=True)
     for result in results:
         print(f"wrote {result}")
 
@@ -183,9 +185,9 @@ def _trees(args: argparse.Namespace) -> list[TreebankSentence]:
 
 def _given_lines(
     args: argparse.Namespace, trees: Sequence[TreebankSentence]
-) -> list[tuple[str, str | None]]:
+) -> list[tuple[str | TreebankSentence, str | None]]:
     """All sentences that were given, with their translations."""
-    sentences = [*args.sentence, *_lines_of(args.input), *(" ".join(one.words) for one in trees)]
+    sentences = [*args.sentence, *_lines_of(args.input), *trees]
     targets = [*args.target_sentence, *_lines_of(args.target)]
     if not sentences:
         raise ValueError("no sentences: give --sentence TEXT, --input FILE or --treebank FILE")

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .. import plugin  # noqa: F401  # registers the architectures
 from ..layer import State, WsumLSTM
+from ..plugin.data.treebank import Sentence as TreebankSentence
 from ..plugin.modules import CarriedState
 from .sentences import UNKNOWN, Sentence, Text, View, join_words
 from .trace import Trace, trace
@@ -96,12 +97,14 @@ class Reader:
         cfg.generation.beam = beam
         self._generation = cfg.generation
 
-    def encode(self, text: str, target: str | None = None) -> Sides:
+    def encode(self, given: str | TreebankSentence, target: str | None = None) -> Sides:
         """A sentence, and its translation or the question about it, as the model reads them.
 
         Raises:
             ValueError: there is a target, and this model has a single text, or no question.
         """
+        words = given.split() if isinstance(given, str) else given.words
+        text = given if isinstance(given, str) else " ".join(words)
         texts = {"encoder": text, "decoder": target}
         if len(self.vocabularies) == 1:
             reads_question = getattr(self.task, "reads_question", False)
@@ -110,8 +113,9 @@ class Reader:
             if target is not None and not reads_question:
                 raise ValueError("this model has no --target-sentence and no --target")
             if hasattr(self.task, "sentence"):
-                questions = [] if target is None else [target.split()]
-                return {"encoder": self._with_inputs(text.split(), *questions)}
+                question = [] if target is None else [target.split()]
+                read = words if isinstance(given, str) else given
+                return {"encoder": self._with_inputs(words, self.task.sentence(read, *question))}
             texts = dict.fromkeys(self.vocabularies, text)
         return {
             side: self.vocabularies[side].encode(text)
@@ -119,9 +123,9 @@ class Reader:
             if text is not None
         }
 
-    def _with_inputs(self, words: list[str], *question: list[str]) -> Tokens:
-        """A sentence and, for some models, a question, as a task of ours reads them."""
-        dictionary, inputs = self.task.source_dictionary, self.task.sentence(words, *question)
+    def _with_inputs(self, words: list[str], inputs: dict[str, Tensor]) -> Tokens:
+        """A sentence as a task of ours reads it, with all that the model gets."""
+        dictionary = self.task.source_dictionary
         (indices,) = inputs["src_tokens"]
         before = [dictionary[int(k)] for k in indices[: len(indices) - len(words)]]
         names = [

@@ -74,6 +74,11 @@ class Sentence:
         """The source sentence, or the only text."""
         return self.target if self.source is None else self.source
 
+    @property
+    def given_views(self) -> list[View]:
+        """The views of the side that reads `given`."""
+        return [view for view in self.views if self.source is None or view.side == "encoder"]
+
 
 @dataclass(frozen=True)
 class Model:

@@ -47,11 +47,11 @@ class Syntax:
         """Add a sentence with its tree.
 
         Args:
-            sentence: its traces; its words must be those of the tree.
+            sentence: its traces; the words that were given must be those of the tree.
             heads: the head of each word, from 1; 0 for the root.
             tags: the UPOS of each word.
         """
-        for view in sentence.views:
+        for view in sentence.given_views:
             for trace in view.directions:
                 sums = self._sums[view.side, view.layer, trace.direction]
                 order = slice(None, None, -1 if trace.reverse else 1)

@@ -80,11 +80,11 @@ class Tables:
                 f"sentence {self._sentences} has {len(tags)} tags; give one for each of the "
                 f"{len(words)} words that the model reads: {' '.join(words)}"
             )
-        tagged = sentence.views[0].side  # the side of `sentence.given`
+        tagged = [view.side for view in sentence.given_views]
         for view in sentence.views:
             for trace in view.directions:
                 sums = self._places[view.side, view.layer, trace.direction]
-                sums.add(trace, view.text, tags if view.side == tagged else None, self._share)
+                sums.add(trace, view.text, tags if view.side in tagged else None, self._share)
 
     def write(self, folder: Path) -> None:
         """Write the tables to a folder, which is created.

@@ -30,6 +30,7 @@ _WITHOUT_WEIGHTS = _CELLS | {
     "encoder_attention_heads",
     "merge_src_tgt_embed",
     "no_scale_embedding",
+    "pooling",
     "residuals",
     "share_all_embeddings",
     "share_decoder_input_output_embed",
@@ -154,7 +155,7 @@ def _other_options(state: dict[str, Any], trainer: Any, resumes: bool) -> list[s
     saved, given = (
         _values(model) for model in ((state.get("cfg") or {}).get("model"), trainer.cfg.model)
     )
-    if resumes and saved.get("_name") != given.get("_name"):
+    if resumes and saved and saved.get("_name") != given.get("_name"):
         return [f"--arch {saved.get('_name')}"]
     names = sorted((_WITHOUT_WEIGHTS if resumes else _CELLS) & saved.keys() & given.keys())
     other = [_as_given(name, saved[name]) for name in names if saved[name] != given[name]]

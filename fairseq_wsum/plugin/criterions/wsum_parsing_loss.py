@@ -25,13 +25,12 @@ class WsumParsingLoss(FairseqCriterion):
     ) -> tuple[Tensor, int, dict[str, Any]]:
         """The loss, the number of words, and what is logged."""
         inputs = sample["net_input"]
-        scores = model(**inputs)
+        heads, relations = sample["heads"], sample["relations"]
+        scores = model(**inputs, heads=heads)
         words = inputs["src_tokens"].ne(self.task.source_dictionary.pad())
         words[:, 0] = False  # the root
-        heads, relations = sample["heads"], sample["relations"]
         of_heads = F.cross_entropy(scores.arcs[words], heads[words], reduction="sum")
-        relation_scores = model.relation_scores(scores, heads)
-        of_relations = F.cross_entropy(relation_scores[words], relations[words], reduction="sum")
+        of_relations = F.cross_entropy(scores.relations[words], relations[words], reduction="sum")
         loss = of_heads + of_relations
         log = {
             "loss": loss.detach(),

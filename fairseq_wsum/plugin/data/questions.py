@@ -18,7 +18,7 @@ import torch
 from fairseq.data import Dictionary
 
 from ..modules.word_features import collate_bytes
-from .sized import SizedDataset, padded
+from .sized import SizedDataset, indices_of, padded
 
 # Letters, digits, or one other character: an answer seldom begins or ends within such a token.
 TOKEN = re.compile(r"[^\W\d_]+|\d+|[^\w\s]|_")
@@ -184,9 +184,9 @@ class QuestionDataset(SizedDataset):
         questions = [one for _, one in samples]
         texts = {"src": [one.context for one in questions]}
         texts["question"] = [one.question for one in questions]
-        inputs, index = {}, self.words.index
+        inputs = {}
         for name, own in texts.items():
-            numbers = [[index(token.lower()) for token in text.tokens] for text in own]
+            numbers = [indices_of(map(str.lower, text.tokens), self.words) for text in own]
             inputs[f"{name}_tokens"] = padded(numbers, self.words.pad())
             inputs[f"{name}_bytes"] = collate_bytes([text.tokens for text in own])
         return {

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from fairseq import utils
-from fairseq.data import FairseqDataset
+from fairseq.data import Dictionary, FairseqDataset
 from fairseq.data.data_utils import batch_by_size
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -41,6 +41,12 @@ class SizedDataset(FairseqDataset):
         for indices in batch_by_size(order, self.num_tokens, max_tokens=most):
             batch = self.collater([self[k] for k in indices])
             yield utils.apply_to_sample(lambda part: part.to(device), batch)
+
+
+def indices_of(words: Iterable[str], dictionary: Dictionary) -> list[int]:
+    """The indices of words; a word that looks like padding, such as `<pad>`, is unknown."""
+    found = map(dictionary.index, words)
+    return [index if index >= dictionary.nspecial else dictionary.unk() for index in found]
 
 
 def padded(rows: Sequence[Sequence[int]], pad: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Treebanks in CoNLL-U, read with the library `conllu`, and their sentences as a dataset.
+"""Treebanks in CoNLL-U, and their sentences as a dataset.
 
 A word with its head is a number from 1; the head of the root is 0. Multiword tokens and empty nodes
 are no words: they are kept in the file, but a parser does not see them.
@@ -9,11 +9,10 @@ Shapes: B sentences, T words with the root in front, C bytes.
 from __future__ import annotations
 
 import gzip
-import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,17 +20,10 @@ from fairseq.data import Dictionary
 
 from ..modules.trees import why_no_tree
 from ..modules.word_features import collate_bytes
-from .sized import SizedDataset, padded
+from .sized import SizedDataset, indices_of, padded
 
-if TYPE_CHECKING:
-    from conllu.models import TokenList
-
-NO_TAG = "_"
 COLUMNS = ["id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc"]
-# `conllu` leaves out comments without a value
-COMMENTS = {"__fallback__": lambda key, value: (key, value)}
-# `conllu` takes the values of the other columns apart, and joins them in its own form
-AS_THEY_ARE = dict.fromkeys({*COLUMNS} - {"id", "head"}, operator.getitem)
+FORM, HEAD, DEPREL = map(COLUMNS.index, ("form", "head", "deprel"))
 
 
 @dataclass(frozen=True)
@@ -39,37 +31,42 @@ class Sentence:
     """A sentence of a treebank.
 
     Attributes:
-        rows: all of its lines, from `conllu`.
+        lines: the columns of each of its lines; a comment has no columns, and is in the first.
     """
 
-    rows: TokenList
+    lines: list[list[str]]
 
     @classmethod
     def of(cls, words: Iterable[str]) -> Sentence:
         """A sentence of words, with all other columns empty."""
-        from conllu.models import Token, TokenList
-
-        empty: dict[str, Any] = dict.fromkeys(COLUMNS, NO_TAG) | {"head": None}
-        rows = [Token({**empty, "id": k, "form": word}) for k, word in enumerate(words, start=1)]
-        return cls(TokenList(rows))
+        return cls([[str(k), word, *["_"] * 8] for k, word in enumerate(words, start=1)])
 
     @property
-    def tokens(self) -> list[dict[str, Any]]:
-        """The rows of its words."""
-        return [row for row in self.rows if isinstance(row["id"], int)]
+    def tokens(self) -> list[list[str]]:
+        """The lines of its words."""
+        return [line for line in self.lines if line[0].isdecimal()]
 
     @property
     def words(self) -> list[str]:
-        return [row["form"] for row in self.tokens]
+        return [token[FORM] for token in self.tokens]
 
     @property
     def heads(self) -> list[int]:
-        """The number of each word's head, from 1; 0 for the root."""
-        return [row["head"] for row in self.tokens]
+        """The number of each word's head, from 1; 0 for the root, and where there is none."""
+        return [int(head) if head.isdecimal() else 0 for head in self.column("head")]
 
     def column(self, name: str) -> list[str]:
         """The values of a column, such as `deprel` or `upos`."""
-        return [row[name] or NO_TAG for row in self.tokens]
+        return [token[COLUMNS.index(name)] for token in self.tokens]
+
+    def set_tree(self, heads: Iterable[int], relations: Iterable[str]) -> None:
+        """Replace the heads and relations of its words."""
+        for token, head, relation in zip(self.tokens, heads, relations, strict=True):
+            token[HEAD], token[DEPREL] = str(head), relation
+
+    def serialize(self) -> str:
+        """Its lines as in a file of CoNLL-U."""
+        return "".join("\t".join(line) + "\n" for line in self.lines) + "\n"
 
 
 def read_treebank(path: Path, *, with_trees: bool) -> Iterator[Sentence]:
@@ -84,38 +81,37 @@ def read_treebank(path: Path, *, with_trees: bool) -> Iterator[Sentence]:
     """
     opened: Any = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", encoding="utf-8-sig") as file:
-        for number, text in _blocks(file):
-            yield _sentence(path, number, text, with_trees)
+        for number, lines in _blocks(file):
+            sentence = Sentence([line.split("\t") for line in lines])
+            if problem := _problem(sentence, with_trees):
+                raise ValueError(f"{path}, sentence from line {number}: {problem}")
+            yield sentence
 
 
-def _blocks(file: Any) -> Iterator[tuple[int, str]]:
-    """The text of each sentence, with the number of its first line."""
+def _blocks(file: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """The lines of each sentence, with the number of the first."""
     lines: list[str] = []
     for number, line in enumerate([*file, "\n"], start=1):
         if line.strip():
-            lines.append(line)
+            lines.append(line.rstrip("\n"))
         elif lines:
-            yield number - len(lines), "".join(lines)
+            yield number - len(lines), lines
             lines = []
 
 
-def _sentence(path: Path, number: int, text: str, with_trees: bool) -> Sentence:
-    from conllu import parse
-    from conllu.exceptions import ParseException
-
-    try:
-        (rows,) = parse(text, field_parsers=AS_THEY_ARE, metadata_parsers=COMMENTS)
-        if any(len(row) != len(COLUMNS) for row in rows):
-            raise ValueError(f"a row has {len(COLUMNS)} columns, separated by tabs")
-        sentence = Sentence(rows)
-        ids = [row["id"] for row in sentence.tokens]
-        if ids != [*range(1, len(ids) + 1)] or not ids:
-            raise ValueError("number its words 1, 2, 3, ... in the first column")
-        if with_trees and (problem := why_no_tree(sentence.heads)):
-            raise ValueError(problem)
-    except (ParseException, ValueError) as error:
-        raise ValueError(f"{path}, sentence from line {number}: {error}") from error
-    return sentence
+def _problem(sentence: Sentence, with_trees: bool) -> str | None:
+    """What is wrong with a sentence, or None."""
+    rows = [line for line in sentence.lines if not line[0].startswith("#")]
+    if any(len(row) != len(COLUMNS) for row in rows):
+        return f"a line has {len(COLUMNS)} columns, separated by tabs, or is a comment with a #"
+    if not rows or sentence.column("id") != [str(k + 1) for k in range(len(sentence.tokens))]:
+        return "number its words 1, 2, 3, ... in the first column"
+    if not with_trees:
+        return None
+    for word, head in enumerate(sentence.column("head"), start=1):
+        if not head.isdecimal():
+            return f"word {word} has the head {head}"
+    return why_no_tree(sentence.heads)
 
 
 class TreebankDataset(SizedDataset):
@@ -138,14 +134,14 @@ class TreebankDataset(SizedDataset):
         self.samples: list[dict[str, Any]] = []
         for one in sentences:
             sample: dict[str, Any] = {
-                "tokens": [words.bos(), *(words.index(word.lower()) for word in one.words)],
+                "tokens": [words.bos(), *indices_of(map(str.lower, one.words), words)],
                 "words": ["", *one.words],
-                "heads": [0, *(head or 0 for head in one.heads)],
-                "relations": [0, *map(relations.index, one.column("deprel"))],
+                "heads": [0, *one.heads],
+                "relations": [0, *indices_of(one.column("deprel"), relations)],
             }
             if tags is not None:
                 dictionary, name = tags
-                sample["tags"] = [dictionary.bos(), *map(dictionary.index, one.column(name))]
+                sample["tags"] = [dictionary.bos(), *indices_of(one.column(name), dictionary)]
             self.samples.append(sample)
         self.sizes = np.array([len(sample["tokens"]) for sample in self.samples])
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from fairseq import utils
+import logging
+
+import torch
 from fairseq.data import Dictionary
 from torch import nn
 
 from ...layer import WsumLSTM
+
+logger = logging.getLogger(__name__)
 
 
 def embedding(dictionary: Dictionary, dim: int) -> nn.Embedding:
@@ -14,16 +18,32 @@ def embedding(dictionary: Dictionary, dim: int) -> nn.Embedding:
     return nn.Embedding(len(dictionary), dim, padding_idx=dictionary.pad())
 
 
+@torch.no_grad()
 def load_embedding(path: str | None, dictionary: Dictionary, embed_tokens: nn.Embedding) -> None:
     """Load pre-trained vectors into an embedding, if there is a file.
 
-    The file is in word2vec's text format: one line with two numbers, then one line for each word.
-    Words that are not in the file keep their vectors.
+    The file has a line for each word, with its vector. As in word2vec's text format, two whole
+    numbers may be in a line before them. Words that are not in the file keep their vectors.
+
+    Raises:
+        ValueError: the file has no vector of this size for any word of the dictionary.
     """
-    if path:
-        vectors = utils.parse_embedding(path)
-        utils.print_embed_overlap(vectors, dictionary)
-        utils.load_embedding(vectors, dictionary, embed_tokens)
+    if not path:
+        return
+    found, size = 0, embed_tokens.embedding_dim
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            word, *vector = line.rstrip().rsplit(" ", size)  # GloVe has words with spaces
+            if len(vector) == size and word in dictionary.indices:
+                values = torch.tensor([*map(float, vector)])
+                embed_tokens.weight[dictionary.indices[word]] = values.to(embed_tokens.weight)
+                found += 1
+    if not found:
+        raise ValueError(
+            f"{path}: no word of the dictionary has a vector of {size} numbers there; the size is "
+            "that of --encoder-embed-dim or --decoder-embed-dim"
+        )
+    logger.info("%s: vectors of %d of %d words", path, found, len(dictionary))
 
 
 def init_uniform(model: nn.Module, bound: float, *, zero_biases: bool = False) -> None:

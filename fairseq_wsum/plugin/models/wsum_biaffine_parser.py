@@ -54,6 +54,7 @@ class Scores(NamedTuple):
     arcs: Tensor  # B x T x T, dependents by heads; -inf for a head that is padding
     dependents: Tensor  # features for the scores of relations, B x T x M
     heads: Tensor  # the same of words as heads, B x T x M
+    relations: Tensor | None = None  # with given heads: scores of each word's relation, B x T x R
 
 
 class WsumBiaffineEncoder(nn.Module):
@@ -70,7 +71,7 @@ class WsumBiaffineEncoder(nn.Module):
             cfg.character_embedding_dim,
             byte_width=5,
         )
-        tags = task.tags and task.tags[0]
+        tags = task.tags[0] if task.tags else None
         self.embed_tags = nn.Embedding(len(tags), cfg.tag_embed_dim) if tags else None
         self.dropout = LockedDropout(cfg.dropout, module_name=name)
         self.lstm = WsumLSTM(
@@ -83,7 +84,7 @@ class WsumBiaffineEncoder(nn.Module):
             backend=cfg.lstm_backend,
         )
         self.output_units = 2 * cfg.encoder_hidden_size
-        remember_words(self)
+        remember_words(self, relations=task.relation_dictionary, tags=tags)
 
     @property
     def embed_tokens(self) -> nn.Embedding:
@@ -142,7 +143,11 @@ class WsumBiaffineParser(BaseFairseqModel):
         return model
 
     def forward(
-        self, src_tokens: Tensor, src_bytes: Tensor, src_tags: Tensor | None = None
+        self,
+        src_tokens: Tensor,
+        src_bytes: Tensor,
+        src_tags: Tensor | None = None,
+        heads: Tensor | None = None,
     ) -> Scores:
         """The scores of a batch.
 
@@ -150,11 +155,15 @@ class WsumBiaffineParser(BaseFairseqModel):
             src_tokens: words with the root in front, padded on the right, B x T.
             src_bytes: their bytes, B x T x C.
             src_tags: their tags, B x T.
+            heads: the head of each word, B x T, for the scores of its relation.
         """
         x, mask = self.encoder(src_tokens, src_bytes, src_tags)
         arcs = self.arcs(self.arc_dependents(x), self.arc_heads(x)).float()
         arcs = arcs.masked_fill(mask.t().unsqueeze(1), float("-inf"))
-        return Scores(arcs, self.relation_dependents(x), self.relation_heads(x))
+        scores = Scores(arcs, self.relation_dependents(x), self.relation_heads(x))
+        if heads is None:
+            return scores
+        return scores._replace(relations=self.relation_scores(scores, heads))
 
     def relation_scores(self, scores: Scores, heads: Tensor) -> Tensor:
         """The scores of the relation of each word to its head, B x T -> B x T x R."""

@@ -50,7 +50,9 @@ class WsumClassifierConfig(CellOptions):
 class WsumClassifierEncoder(nn.Module):
     """Embeddings, layers of a cell, and the pooling of their outputs."""
 
-    def __init__(self, cfg: WsumClassifierConfig, dictionary: Dictionary) -> None:
+    def __init__(
+        self, cfg: WsumClassifierConfig, dictionary: Dictionary, labels: Dictionary | None = None
+    ) -> None:
         super().__init__()
         name = type(self).__name__
         self.dictionary = dictionary
@@ -77,7 +79,7 @@ class WsumClassifierEncoder(nn.Module):
             # softmax over t of v . tanh(W y_t + b)
             parts = nn.Linear(size, size), nn.Tanh(), nn.Linear(size, 1, bias=False)
             self.attention = nn.Sequential(*parts)
-        remember_words(self)
+        remember_words(self, labels=labels)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """The features of sentences, B x F, from B x T tokens with padding on either side."""
@@ -116,7 +118,8 @@ class WsumClassifier(BaseFairseqModel):
         """
         cfg = WsumClassifierConfig(**option_values(WsumClassifierConfig, args))
         cfg.check()
-        encoder = WsumClassifierEncoder(cfg, task.source_dictionary)
+        labels = getattr(task, "label_dictionary", None)
+        encoder = WsumClassifierEncoder(cfg, task.source_dictionary, labels)
         load_embedding(cfg.encoder_embed_path, encoder.dictionary, encoder.embed_tokens)
         return cls(encoder)
 

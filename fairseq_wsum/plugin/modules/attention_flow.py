@@ -30,7 +30,8 @@ class Highway(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """... x features -> ... x features."""
         y, g = linear(self.fc, x).chunk(2, dim=-1)
-        return torch.lerp(F.relu(y), x, torch.sigmoid(g))
+        y, g = F.relu(y), torch.sigmoid(g)
+        return y + g * (x - y)  # lerp needs one dtype, which autocast does not give
 
 
 class AttentionFlow(nn.Module):

@@ -35,17 +35,17 @@ def best_tree(scores: np.ndarray) -> list[int]:
     return [int(head) for head in heads[1:]]
 
 
-def why_no_tree(heads: Sequence[int | None]) -> str | None:
+def why_no_tree(heads: Sequence[int]) -> str | None:
     """What is wrong with the heads of a sentence, or None if they are a tree with one root."""
     for word, head in enumerate(heads, start=1):
-        if head is None or not 0 <= head <= len(heads) or head == word:
-            return f"word {word} has the head {'_' if head is None else head}"
+        if not 0 <= head <= len(heads) or head == word:
+            return f"word {word} has the head {head}"
     if (roots := heads.count(0)) != 1:
         return f"{roots} words have the head 0; a tree has one root"
     for word in range(1, len(heads) + 1):
         place, steps = word, 0
         while place and steps <= len(heads):
-            place, steps = heads[place - 1] or 0, steps + 1
+            place, steps = heads[place - 1], steps + 1
         if place:
             return f"the heads of word {word} form a cycle"
     return None

@@ -74,15 +74,17 @@ class WsumDependencyParsingTask(FairseqTask):
         """The sentences of a treebank as a dataset."""
         return TreebankDataset(sentences, self.words, self.relation_dictionary, self.tags)
 
-    def sentence(self, words: Iterable[str]) -> dict[str, Any]:
-        """What the model reads of a single sentence.
+    def sentence(self, given: Iterable[str] | Sentence) -> dict[str, Any]:
+        """What the model reads of a single sentence, or of its words.
 
         Raises:
-            ValueError: the model reads tags, too.
+            ValueError: the model reads tags, too, and there are words alone.
         """
-        if self.tags is not None:
-            raise ValueError(f"the model reads tags ({self.tags[1]}), and has words alone here")
-        dataset = self.treebank([Sentence.of(words)])
+        if not isinstance(given, Sentence):
+            if self.tags is not None:
+                raise ValueError(f"the model reads tags ({self.tags[1]}), and has words alone here")
+            given = Sentence.of(given)
+        dataset = self.treebank([given])
         inputs: dict[str, Any] = dataset.collater([dataset[0]])["net_input"]
         return inputs
 
@@ -95,5 +97,5 @@ class WsumDependencyParsingTask(FairseqTask):
             found = model.parse(model(**batch["net_input"]))
             trees = zip(chosen, *(part.tolist() for part in found), strict=True)
             for one, heads, relations in trees:
-                for k, token in enumerate(one.tokens, start=1):
-                    token["head"], token["deprel"] = heads[k], symbols[relations[k]]
+                words = range(1, len(one.tokens) + 1)
+                one.set_tree([heads[k] for k in words], [symbols[relations[k]] for k in words])

@@ -77,7 +77,19 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         Raises:
             ValueError: an option is invalid; the message names it.
         """
+        if (size := args.tokens_per_sample) is not None and size < 0:
+            raise ValueError(
+                f"--tokens-per-sample less --context-window is {size}: leave out --context-window; "
+                "the state has the whole past"
+            )
         check_limits(WsumLanguageModelingConfig, args)
+        if _is_stream(args):
+            for name in ("add_bos_token", "output_dictionary_size"):
+                if getattr(args, name, False) not in (False, -1):
+                    raise ValueError(
+                        f"--{name.replace('_', '-')} does not go with a stream of tokens: leave it "
+                        "out, or give --sample-break-mode eos"
+                    )
         return super().setup_task(args, **kwargs)
 
     def build_model(self, args: Any, from_checkpoint: bool = False) -> Any:
