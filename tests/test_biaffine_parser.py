@@ -154,6 +154,8 @@ def test_words_that_look_like_symbols_are_unknown(data) -> None:
     tokens = [task.sentence(one)["src_tokens"].tolist() for one in sentences]
     assert tokens[0] == tokens[1] == tokens[2] and tokens[0][0][2] == task.words.unk()
     assert all(one.heads.count(0) == 1 for one in sentences)
+    symbols = task.relation_dictionary.symbols[: task.relation_dictionary.nspecial]
+    assert not {*symbols} & {name for one in sentences for name in one.column("deprel")}
 
 
 @pytest.mark.parametrize("name", ["relations", "tags"])

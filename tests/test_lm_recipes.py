@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import shutil
 from itertools import groupby
 from pathlib import Path
 
@@ -28,6 +29,21 @@ def ptb(tmp_path_factory) -> Path:
     for split, lines in (("train", 60), ("valid", 9), ("test", 9)):
         write_text(folder / f"ptb.{split}.txt", lines)
     return folder
+
+
+def test_all_training_files_are_one_text(ptb, tmp_path) -> None:
+    data = shutil.copytree(ptb, tmp_path / "own")
+    for split in ("valid", "test"):
+        (data / f"ptb.{split}.txt").rename(data / f"{split}.txt")
+    (data / "ptb.train.txt").rename(data / "train-1.txt")
+    shutil.copy(data / "train-1.txt", data / "train-2.txt")
+    recipe = ["bash", EXAMPLES / "language_model_ptb/ptb.sh", "--own-corpus", "--data", data]
+    output = run(*recipe, "--out", tmp_path, "--epochs", 1, *TINY)
+    assert "loaded 120 examples" in output
+    shutil.rmtree(tmp_path / "data")
+    (data / "train-2.txt").unlink()  # the old model is not taken for one of the new text
+    output = run(*recipe, "--out", tmp_path, "--epochs", 1, *TINY, check=False)
+    assert "was trained with other options: --data-checksum is " in output
 
 
 def test_the_ptb_recipe_prints_perplexities_and_a_table(ptb, tmp_path) -> None:

@@ -92,11 +92,13 @@ def test_a_treebank_is_parsed_and_the_rest_of_it_kept(checkpoint, tmp_path) -> N
     ("options", "problem"),
     [
         (["--scores"], "--scores needs the trees of a file --input FILE.conllu"),
+        (["--input", "{}/bad.conll"], "--input: this is CoNLL-U; give a file whose name ends in"),
         (["--input", "{}/bad.conllu"], "bad.conllu, sentence from line 1: a line has 10 columns"),
     ],
 )
 def test_mistakes_of_parse(options, problem, checkpoint, tmp_path) -> None:
     (tmp_path / "bad.conllu").write_text("no columns\n")
+    (tmp_path / "bad.conll").write_text(conllu("Ab NOUN 0 root"))
     given = [option.format(tmp_path) for option in options]
     output = run("fairseq-wsum", "parse", checkpoint, *given, check=False)
     assert problem in output and "Traceback" not in output

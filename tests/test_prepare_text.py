@@ -111,6 +111,7 @@ def test_the_training_files_become_shards_in_order(own, tmp_path, capsys):
     parts = [data / f"train-{i}.txt" for i in range(5)]
     for seed, path in enumerate(parts):
         path.write_bytes(made_up(9, seed))
+    (data / "train-4.txt.gz").write_bytes(gzip.compress(parts[4].read_bytes()))  # the same again
     for shards, names in ((None, [[path] for path in parts]), (2, [parts[:2], parts[2:]])):
         out = tmp_path / str(shards)
         more = [] if shards is None else ["--shards", shards]
@@ -255,6 +256,7 @@ DAMAGED = gzip.compress(made_up(99, 1))[:-9]
         ({"train.txt.gz": DAMAGED}, [], r"train\.txt\.gz cannot be read: .*; get the file again"),
         ({"valid.txt": b"a\nb <pad>\n"}, [], r"valid\.txt, line 2: <pad> is a symbol of fairseq"),
         ({}, ["--shards", 2], "--shards 2 is too many: there are 1 training files"),
+        ({"train-1.txt": b"a\n"}, [], r"has train\.txt\.gz and train-1\.txt: move one away"),
         ({}, ["--threshold", 999], "--threshold 999 leaves no words in the dictionary"),
         ({}, ["--nwords", 4], "--threshold 1 --nwords 4 leaves no words"),
         ({}, ["--data", "/none"], r"--data /none has neither valid\.txt nor"),

@@ -134,6 +134,15 @@ def test_preparing_again_is_skipped_and_never_overwrites(prepared, corpus, other
     assert times_in(prepared) == before
 
 
+def test_the_splits_may_have_different_kinds_of_names(prepared, other, tmp_path):
+    for path in other.glob(f"{TEST}.*"):
+        path.rename(path.with_name(path.name.replace(TEST, "test")))
+    out = tmp_path / "out"
+    prepare_here("translation", *prepare_options(other, out))
+    for name in ("valid.de", "test.de"):
+        assert lines(out / "text" / name) == lines(prepared / "text" / name)
+
+
 def test_pairs_that_are_empty_or_too_long_are_left_out_of_the_training_text(
     other, tmp_path, capsys
 ):

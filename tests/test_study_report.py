@@ -119,6 +119,12 @@ def test_runs_of_several_files_are_put_together(lm) -> None:
     assert (
         text_rows(Table(plan.tasks[0], read_runs(plan, files)))[:-1] == text_rows(lm.table())[:-1]
     )
+    for row in rows:
+        for score in row["scores"]:
+            score["way"] = [f"scored as {row['model']}"]
+    files[0].write_text(json.dumps(rows))
+    with pytest.raises(ValueError, match="cannot be compared: their test sets were scored as"):
+        read_runs(plan, files[:1])
 
 
 def test_a_file_of_runs_that_diverged_is_json(lm) -> None:

@@ -34,7 +34,8 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except ModuleNotFoundError as error:  # in an environment of the user's own
-        sys.exit(f"error: {error}: run scripts/setup.sh, or pip install {error.name}")
+        extras = "the extras fairseq and study of this package"
+        sys.exit(f"error: {error}: run scripts/setup.sh in a clone, or install {extras}")
     except (UserError, OSError, argparse.ArgumentTypeError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:  # ends the loop of a shell, too, unlike an exit status

@@ -73,6 +73,8 @@ def read_sentences(path: Path | None, with_trees: bool) -> list[Sentence]:
         lines = text.decode("utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
         raise UserError(f"--input: {error}") from error
+    if any(line.count("\t") == 9 for line in lines):
+        raise UserError("--input: this is CoNLL-U; give a file whose name ends in .conllu")
     return [Sentence.of(line.split()) for line in lines if line.split()]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shlex
@@ -18,8 +19,8 @@ import yaml
 from ..cells import CELLS
 from ..files import whole
 from . import prepare
-from .files import PACKAGE, UserError, changes, folder, hold, refuse, say, script_parser
-from .folder import import_fairseq
+from .files import PACKAGE, UserError, changes, folder, hold, refuse, say, script_parser, sha256
+from .folder import RECORD, import_fairseq
 from .record import WITHOUT_EFFECT
 from .train import AGAIN, RESETS, check_machine, has, read_options
 
@@ -27,6 +28,7 @@ ROOT = PACKAGE.parent
 OPTIONS = ".recipe.options"  # of the training in a folder
 FINISHED = "finished"  # marks a training that has ended
 LOCK = ".recipe.lock"
+CHECKSUM = "--data-checksum"  # beside the options, as the data belongs to a training, too
 TRAIN = [sys.executable, "-P", "-c", AGAIN]
 # of scripts/prepare_*.sh
 OF_DATA = ["data", "cache", "bpe-size", "character-coverage", "max-words", "nwords"]
@@ -88,7 +90,7 @@ class Recipe:
             self.model = {"cell": self.cell, **self.settings["model"]}
         self.training: dict[str, Any] = self.settings["training"]
         # by default below the folder of a clone
-        clone = ROOT if (ROOT / "examples").is_dir() else Path()
+        clone = ROOT if (ROOT / "examples/quickstart").is_dir() else Path()
         self.out = Path(self.args.out or clone / "runs" / self.settings["out"])
         self.data = self.out / self.settings.get("data", "data")
         self.run = Path(self.args.run or self.out / self.default_run())
@@ -201,6 +203,7 @@ class Recipe:
         # another text belongs to the training, too
         distilled = getattr(self.args, "distilled", None)
         made = [*command, *(["--distilled", str(distilled)] if distilled else [])]
+        made += [CHECKSUM, data_checksum(self.text())]
         check_folder(path, made)
         with whole(path / OPTIONS) as partial:
             partial.write_text(f"{shlex.join(made)}\n")
@@ -236,6 +239,14 @@ def words(options: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def data_checksum(folders: str) -> str:
+    """A checksum of the data in folders that are separated by ':'."""
+    records = [Path(folder, RECORD) for folder in folders.split(":")]
+    read = [json.loads(record.read_bytes()) for record in records if record.is_file()]
+    parts = [(one.get("sha256"), one.get("made")) for one in read]
+    return sha256(json.dumps(parts).encode())[:12]
+
+
 def check_folder(path: Path, made: Sequence[str]) -> None:
     """Check that the checkpoints in a folder were trained with the same options."""
     if not any(path.glob("checkpoint*.pt")) and not (path / FINISHED).exists():
@@ -245,7 +256,10 @@ def check_folder(path: Path, made: Sequence[str]) -> None:
             f"{path} has checkpoints of a training that is not this recipe's; give a new folder "
             "with --out or --run"
         )
-    if changed := changed_options(shlex.split((path / OPTIONS).read_text()), made):
+    there = shlex.split((path / OPTIONS).read_text())
+    if CHECKSUM not in there:  # of an earlier version
+        made = made[: made.index(CHECKSUM)] if CHECKSUM in made else made
+    if changed := changed_options(there, made):
         # --total-num-update follows from the number of GPUs, which may have changed
         raise UserError(
             f"{path} was trained with other options: {changed}. Give the former options to "

@@ -89,6 +89,16 @@ def read_results(plan: Plan) -> list[Result]:
             were scored in different ways.
     """
     results = [read_result(run) for run in plan.runs]
+    check_ways(results)
+    return results
+
+
+def check_ways(results: Iterable[Result]) -> None:
+    """Check that the runs of each task were scored alike.
+
+    Raises:
+        ValueError: two were not.
+    """
     ways: dict[tuple[str, ...], tuple[tuple[str, ...], Path]] = {}
     for result in results:
         folder = result.run.folder
@@ -103,7 +113,6 @@ def read_results(plan: Plan) -> list[Result]:
                     f"{', '.join(score.way)}, and as {', '.join(way)}; remove the scores of one: "
                     "`fairseq-wsum study` then scores that model again"
                 )
-    return results
 
 
 def read_result(run: Run) -> Result:
@@ -180,10 +189,12 @@ def _figures(found: dict[str, Any], subset: str) -> Scores:
 def _translations(run: Run, found: dict[str, Any]) -> dict[str, Any]:
     """How the test set was translated, and where the translations and references are."""
     beam = f"beam {found['beam']}, " if "beam" in found else ""
+    number = len(found.get("averaged", ()))
+    mean = f", average of {number} checkpoints" if number else ""
     hypotheses = run.folder / "score-test" / found.get("hypotheses", "none")
     reference = run.out / "data/reference" / found["figures"][0]["reference"]
     return {
-        "decoding": f"{beam}length penalty {float(found['lenpen']):g}",
+        "decoding": f"{beam}length penalty {float(found['lenpen']):g}{mean}",
         "hypotheses": hypotheses if hypotheses.is_file() and reference.is_file() else None,
         "reference": reference,
     }

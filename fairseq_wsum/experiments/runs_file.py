@@ -16,7 +16,7 @@ from ..files import whole
 from .files import changes
 from .plan import Plan, Run
 from .record import Record, settings
-from .results import Result, Score
+from .results import Result, Score, check_ways
 
 OF_THE_MACHINE = ("data", "gpus")  # settings that are not written
 OF_THE_RECORD = ("began", "seconds", "machine", "version")
@@ -60,7 +60,8 @@ def read_runs(plan: Plan, paths: Sequence[Path]) -> list[Result]:
     """Read the runs of a study from such files; a run that is in none of them is "waiting".
 
     Raises:
-        ValueError: a file is damaged, or a run was made with other options than the study's.
+        ValueError: a file is damaged, or a run was made with other options than the study's, or
+            the runs of a task were scored in different ways.
     """
     rows: dict[tuple[str, str, int], tuple[Path, Mapping[str, Any]]] = {}
     for path in paths:
@@ -82,6 +83,7 @@ def read_runs(plan: Plan, paths: Sequence[Path]) -> list[Result]:
                 f"{changed}"
             )
         results.append(_result(run, row))
+    check_ways(results)
     return results
 
 

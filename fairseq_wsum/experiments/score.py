@@ -81,15 +81,16 @@ def main(given: list[str]) -> None:
                 )
                 printed, log = work / f"generate.lenpen{penalty}.txt", work / "generate.log"
                 words = ["--path", model, "--gen-subset", args.subset, f"--lenpen={penalty}"]
-                words += ["--distributed-world-size", "1"]
                 if args.replace_unk:
                     # fairseq's own --replace-unk needs the data as text
                     words += ["--print-alignment", "hard"]
                 generate(args, record, [*words, *options], printed, log)
                 results.append(_figures(args, record, penalty, work))
         best = _write(args, options, record, results, averaged, work)
+        models = {Path(path).resolve() for path in model.split(":")}
         for old in [path for name in OURS for path in args.out.glob(name)]:
-            old.unlink()
+            if old.resolve() not in models:
+                old.unlink()
         for new in sorted(work.iterdir()):  # SCORES, the last one, stays until then
             new.replace(args.out / new.name)
     _show(args, results, best)

@@ -94,11 +94,14 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
 def own_files(data: Path) -> Splits:
     """The files of one's own text, which may also have the names of PTB or of WikiText-2."""
     patterns = ("{}.txt", "ptb.{}.txt", "wiki.{}.tokens")
-    there = (pattern for pattern in patterns if locate(pattern.format("train"), data))
-    pattern = next(there, patterns[0])
+    found = (pattern for pattern in patterns if locate(pattern.format("train"), data))
+    pattern = next(found, patterns[0])
     files = {split: [needed(pattern.format(split), data, "add it")] for split in ("valid", "test")}
     train = locate(pattern.format("train"), data)
-    parts = [path for path in sorted(data.glob("train-*")) if path.suffix in (".txt", ".gz")]
+    there = {path.name.removesuffix(".gz") for path in data.glob("train-*")}
+    parts = [needed(name, data, "add it") for name in sorted(there) if name.endswith(".txt")]
+    if train is not None and parts:
+        raise UserError(f"--data {data} has {train.name} and {parts[0].name}: move one away")
     if train is None and not parts:
         raise UserError(f"--data {data} has no train.txt, train.txt.gz or train-*.txt; add it")
     return {"train": parts if train is None else [train], **files}

@@ -87,6 +87,7 @@ def generate(
     # fairseq's default multiple would drop the last sentences
     words += ["--required-batch-size-multiple", "1", "--user-dir", args.user_dir]
     words += ["--log-format", "simple", "--log-interval", "10"]
+    words += ["--distributed-world-size", "1"]  # else every GPU of the machine gets a part
     if prepared["post_process"]:
         words += ["--post-process", prepared["post_process"]]
     try:

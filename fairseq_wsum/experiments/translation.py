@@ -81,12 +81,11 @@ Texts = dict[Key, tuple[str, bytes]]  # the name of the file, and the text
 
 def read(corpus: Corpus | None, args: argparse.Namespace) -> Texts:
     """The needed texts: all of --text, and the other form of valid and test to score against."""
-    # one's own files may have the names of Multi30k's
-    own = {split: [split] for split in MULTI30K.splits}
-    like_multi30k = corpus is not None or any(args.data.glob("val.*"))
-    names = MULTI30K.splits if like_multi30k else own
     texts: Texts = {}
-    for split, (name,) in names.items():
+    for split, (name,) in MULTI30K.splits.items():
+        # one's own files may have the names of Multi30k's
+        if corpus is None and (_has(args.data, split) or not _has(args.data, name)):
+            name = split
         found: Texts = {}
         for form in (args.text,) if split == "train" else FORMS:
             for lang in args.languages:
@@ -99,6 +98,10 @@ def read(corpus: Corpus | None, args: argparse.Namespace) -> Texts:
         check_same_lines(found)
         texts |= found
     return texts
+
+
+def _has(folder: Path, split: str) -> bool:
+    return any(folder.glob(f"{split}.*"))
 
 
 def find(file: str, form: str, corpus: Corpus | None, args: argparse.Namespace) -> Path | None:

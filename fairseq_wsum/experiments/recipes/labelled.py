@@ -18,7 +18,7 @@ class Labelled(InEpochs):
     def score(self) -> None:
         """Print the scores, and write them to `figures.json`."""
         checkpoint = self.run / "checkpoint_best.pt"
-        options = {"cpu": self.train.on_cpu, "user_dir": self.train.user_dir}
+        options = {"cpu": self.train.on_cpu, "user_dir": self.train.user_dir, "data": self.data}
         model, task = load_model(checkpoint, self.model["arch"], **options)
         found = {subset: self.scores(model, task, subset) for subset in ("valid", "test")}
         for subset, scores in found.items():

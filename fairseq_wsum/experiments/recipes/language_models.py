@@ -6,6 +6,7 @@ import argparse
 
 from ...argument_types import positive
 from ...cells import CELLS
+from ..files import UserError
 from ..recipe import Recipe
 from .epochs import InEpochs
 
@@ -30,6 +31,13 @@ class LastEpoch(InEpochs, LanguageModel):
     """A recipe for a language model whose last epoch is scored."""
 
     best = "checkpoint_last.pt"
+
+    def choose(self) -> None:
+        """A text of one's own is one shard, as an epoch reads all of it."""
+        super().choose()
+        if self.args.shards is not None:
+            raise UserError("--shards: this recipe reads all training files in each epoch")
+        self.args.shards = "1" if self.args.own_corpus else None
 
 
 class PTB(LastEpoch):

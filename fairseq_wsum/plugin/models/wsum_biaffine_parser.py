@@ -125,6 +125,7 @@ class WsumBiaffineParser(BaseFairseqModel):
         self.relation_heads = Projection(size, cfg.relation_features, p, name)
         self.arcs = ArcScorer(cfg.arc_features)
         self.relations = RelationScorer(cfg.relation_features, relations)
+        self.first_relation = task.relation_dictionary.nspecial  # after fairseq's symbols
 
     @classmethod
     def build_model(cls, args: Any, task: FairseqTask) -> "WsumBiaffineParser":
@@ -181,4 +182,5 @@ class WsumBiaffineParser(BaseFairseqModel):
         for row, arcs, length in zip(heads, scores.arcs.cpu().numpy(), lengths, strict=True):
             row[1:length] = torch.tensor(best_tree(arcs[:length, :length]))
         heads = heads.to(scores.arcs.device)
-        return heads, self.relation_scores(scores, heads).argmax(-1)
+        first = self.first_relation
+        return heads, first + self.relation_scores(scores, heads)[..., first:].argmax(-1)
