@@ -53,14 +53,14 @@ class ForFewRows:
             and not uses_onednn("product")
         )
         self._columns = weight.detach().t().contiguous() if useful else None
-        self._version = weight._version if useful else 0
+        self._state = (weight._version, weight.data_ptr()) if useful else (0, 0)
 
     def serves(self, x: Tensor, weight: Tensor) -> bool:
         """Whether `product` is to use it."""
         return (
             self._columns is not None
             and weight is self._of
-            and weight._version == self._version
+            and (weight._version, weight.data_ptr()) == self._state
             and x.dtype == weight.dtype == self._columns.dtype  # the model may have been converted
             and x.device == self._columns.device
             and x.numel() // x.size(-1) in self.ROWS
@@ -90,10 +90,12 @@ def linear(module: nn.Module, x: Tensor, copy: ForFewRows | None = None) -> Tens
     """`module(x)`, computed by `product` if the module is a plain `torch.nn.Linear`.
 
     A subclass could do the same, but programs that quantise a model look for `nn.Linear` itself.
-    They replace it by another module, which is called here like any other, as is one with hooks.
+    They replace it by another module, which is called here like any other, as is one with hooks, or
+    with a `forward` of its own.
     """
     hooks = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
-    if type(module) is nn.Linear and not any(getattr(module, name) for name in hooks):
+    changed = "forward" in vars(module) or any(getattr(module, name) for name in hooks)
+    if type(module) is nn.Linear and not changed:
         return product(x, module.weight, module.bias, copy)
     y: Tensor = module(x)
     return y

@@ -53,4 +53,5 @@ def in_transformation() -> bool:
 
 def in_batched_gradient(x: Tensor) -> bool:
     """Whether autograd computes many gradients at once, which has no rule for `out=`."""
-    return bool(torch._C._functorch.is_legacy_batchedtensor(x))
+    functorch = torch._C._functorch
+    return bool(functorch.is_legacy_batchedtensor(x) or functorch.is_batchedtensor(x))

@@ -107,6 +107,7 @@ BAD_ARGUMENTS = {
         "unknown backend 'fpga': choose one of auto, cpp, torch, triton, reference",
     ),
     "dropout": (dict(dropout=1.5, num_layers=2), "dropout must be a probability"),
+    "dropout-bool": (dict(dropout=True, num_layers=2), "dropout must be a probability"),
     "layers": (dict(num_layers=0), "num_layers must be at least 1"),
     "hidden": (dict(H=0), "hidden_size must be at least 1"),
 }
@@ -141,7 +142,7 @@ BAD_INPUT = {
     "state-pair": ((X, STATE), r"hx must be a tuple \(h_0, c_0\)"),
     "state-whole": ((X, (STATE.long(), STATE)), "h_0 .* in a floating dtype, got .*int64"),
     "state-of-a-window": ((X, (STATE, STATE, STATE)), r"hx must be a tuple \(h_0, c_0\)"),
-    "state-unbatched": ((X[:, 0], (STATE, STATE)), r"h_0 of size \(1, 1, 4\)"),
+    "state-unbatched": ((X[:, 0], (STATE, STATE)), r"parts of 2 dimensions, got sizes"),
 }
 
 

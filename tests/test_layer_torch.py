@@ -150,6 +150,22 @@ def test_torch_func_transformations_are_correct(cell, onednn) -> None:
     torch.testing.assert_close(each, expected[0])
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+@pytest.mark.parametrize("cell", ["lstm", "no-gates", "no-srnn-hidden"])
+def test_many_gradients_may_be_computed_at_once(cell) -> None:
+    """By vmap, or by autograd's own batches."""
+    layer, x = WsumLSTM(3, 5, cell=cell), torch.randn(4, 2, 3, requires_grad=True)
+    y = layer(x)[0]
+    directions = torch.randn(6, *y.shape)
+
+    def gradient(direction, **batched):
+        return torch.autograd.grad(y, x, direction, retain_graph=True, **batched)[0]
+
+    expected = torch.stack([gradient(direction) for direction in directions])
+    torch.testing.assert_close(torch.vmap(gradient)(directions), expected)
+    torch.testing.assert_close(gradient(directions, is_grads_batched=True), expected)
+
+
 def test_forward_mode_derivatives_are_correct(onednn) -> None:
     layer = WsumLSTM(3, 5, cell="no-srnn-hidden").requires_grad_(False)
     x, direction = torch.randn(4, 2, 3), torch.randn(4, 2, 3)

@@ -199,6 +199,8 @@ CONTRADICTIONS = [
     (dict(skip_rows=("a",)), "those with a matrix first"),
     (dict(hidden_rows=("b",)), r"hidden_rows \('b',\) must be some of"),
     (dict(rows=("a", "b"), bias_rows=("b", "a")), r"must be some of \('a', 'b'\), in that order"),
+    (dict(has_memory=False), "it has neither a memory nor hidden_rows"),
+    (dict(window=3), "its window must be 1 or 2, got 3"),
     (
         dict(rows=("a", "b"), hidden_rows=("a",), inner_bias_rows=("b",)),
         r"inner_bias_rows \('b',\) must be some of \('a',\), in that order",

@@ -183,6 +183,9 @@ def test_hooks_of_a_linear_map_run(onednn) -> None:
     torch.testing.assert_close(products.linear(module, x), module(x), rtol=0, atol=0)
     module.register_forward_hook(lambda *_: torch.zeros(9, 7))
     assert products.linear(module, x).eq(0).all()
+    patched = torch.nn.Linear(5, 7)
+    patched.forward = lambda x: torch.zeros(9, 7)
+    assert products.linear(patched, x).eq(0).all()
 
 
 # Products of few rows with a matrix that does not change
@@ -205,6 +208,9 @@ def test_the_copy_is_not_used_once_the_matrix_has_changed(monkeypatch) -> None:
     module, x = torch.nn.Linear(5, 9), torch.randn(6, 5)
     copy = products.ForFewRows(module.weight)
     module.weight.mul_(2)
+    torch.testing.assert_close(products.linear(module, x, copy), module(x), rtol=0, atol=0)
+    copy = products.ForFewRows(module.weight)
+    module.weight.data = 3 * module.weight.data  # which has the same version
     torch.testing.assert_close(products.linear(module, x, copy), module(x), rtol=0, atol=0)
     other = torch.nn.Linear(5, 9)
     torch.testing.assert_close(products.linear(other, x, copy), other(x), rtol=0, atol=0)

@@ -145,6 +145,11 @@ def test_an_sru_adds_its_input_scaled_or_multiplied(cell, features) -> None:
     assert_same((y, c_n[0]), (expected, c))
 
 
+def test_an_sru_multiplies_its_input_on_request() -> None:
+    layer = WsumLSTM(7, 7, cell=SRU(projects_input=True))
+    assert layer.weight_ih_l0.shape == (28, 7)
+
+
 @pytest.mark.parametrize("bias", [0.0, -2.0])
 def test_a_new_sru_passes_on_the_variance_of_its_input(bias) -> None:
     cell = SRU(highway_bias=bias)

@@ -135,6 +135,7 @@ F, C_0 = torch.rand(4, 2, 3), torch.rand(2, 3)
 MISTAKES = {
     "float64": ((F.double(), F, C_0), "take float32 and bfloat16, got torch.float64"),
     "state": ((F, F, C_0.double()), "take c_0 of size"),
+    "a-sequence": ((F, F, C_0[0]), r"takes c_0 of the size of one step, got \(3,\) for f of size"),
     "other-type": ((F, F.bfloat16(), C_0), "take u of size"),
     "other-length": ((F, F[1:], C_0), "takes f and u of one size"),
     "no-steps": ((F[:0], F[:0], C_0), "at least one step"),

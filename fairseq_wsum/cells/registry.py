@@ -101,6 +101,10 @@ def _problem(cell: Cell) -> str | None:
         part = tuple(getattr(cell, attribute))
         if tuple(row for row in whole if row in part) != part:
             return f"{attribute} {part} must be some of {whole}, in that order"
+    if cell.is_gated_sum and not cell.has_memory:
+        return "it has neither a memory nor hidden_rows, so no step depends on the one before"
+    if cell.window not in (1, 2):
+        return f"its window must be 1 or 2, got {cell.window!r}"
     for row in cell.skip_rows:
         if cell.bias_rows and row in cell.hidden_rows and row not in cell.inner_bias_rows:
             return (

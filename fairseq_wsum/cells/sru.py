@@ -60,8 +60,8 @@ class SRU(Cell):
         return math.sqrt(1 + 2 * math.exp(self.highway_bias)) if self.rescale else 1.0
 
     def fit(self, features: int, units: int) -> SRU:
-        """With W_s where the sizes differ."""
-        return replace(self, projects_input=features != units)
+        """With W_s where the sizes differ, or if it is asked for."""
+        return replace(self, projects_input=self.projects_input or features != units)
 
     def initialise(self, parameters: Mapping[str, Tensor], units: int) -> None:
         """The initial values of the authors' code: Var[W] = 1/I, half of that for the gates, and

@@ -29,7 +29,7 @@ def sizes(cell: Cell, hidden_size: int, proj_size: int, **others: int) -> None:
 
 def dropout(dropout: float, num_layers: int) -> None:
     """Check that dropout is a probability, and warn if it has no effect."""
-    if not 0 <= dropout <= 1:
+    if isinstance(dropout, bool) or not 0 <= dropout <= 1:
         raise ValueError(f"dropout must be a probability between 0 and 1, got {dropout!r}")
     if dropout > 0 and num_layers == 1:
         warnings.warn(
@@ -60,6 +60,15 @@ def mask(padding_mask: Tensor, shape: torch.Size, batch_first: bool) -> None:
         raise RuntimeError(
             f"expected padding_mask of size {tuple(shape)} ({form}), "
             f"got {tuple(padding_mask.shape)}"
+        )
+
+
+def unbatched_state(hx: tuple[Tensor, ...]) -> None:
+    """Check that the state of one sequence has no dimension for a batch."""
+    if any(part.dim() != 2 for part in hx):
+        raise RuntimeError(
+            "the state of one sequence, a 2-D input, has parts of 2 dimensions, got sizes "
+            f"{', '.join(str(tuple(part.shape)) for part in hx)}"
         )
 
 

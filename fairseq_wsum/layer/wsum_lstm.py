@@ -230,7 +230,9 @@ class WsumLSTM(nn.Module):
         if not batched:
             x = x.unsqueeze(1)
             padding_mask = None if padding_mask is None else padding_mask.unsqueeze(1)
-            hx = None if hx is None else tuple(part.unsqueeze(1) for part in hx)
+            if hx is not None:
+                checks.unbatched_state(hx)
+                hx = tuple(part.unsqueeze(1) for part in hx)
         elif self.batch_first:
             x = x.transpose(0, 1)
             padding_mask = None if padding_mask is None else padding_mask.transpose(0, 1)

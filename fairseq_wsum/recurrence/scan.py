@@ -40,7 +40,7 @@ def scan(
         RuntimeError: there are no kernels for the device; use `scan_reference`.
         ValueError: the types, shapes or devices of the tensors do not fit.
     """
-    _check(f, u)
+    _check(f, u, c_0)
     if in_transformation():
         return scan_reference(f, u, c_0, padding_mask, reverse)
     cells, c_n, _ = torch.ops.fairseq_wsum.memory_cell(
@@ -60,7 +60,7 @@ def scan_reference(
     On the CPU it goes step by step. Elsewhere, where each operation takes as long to launch as many
     steps take to compute, it is `by_pairs`.
     """
-    _check(f, u)
+    _check(f, u, c_0)
     if padding_mask is not None:
         padded = padding_mask.unsqueeze(-1)
         f, u = f.masked_fill(padded, 1), u.masked_fill(padded, 0)
@@ -100,7 +100,10 @@ def by_pairs(f: Tensor, u: Tensor, c_0: Tensor) -> Tensor:
     return torch.stack((memory(u_1, f_1, before), seconds), 1).flatten(0, 1)
 
 
-def _check(f: Tensor, u: Tensor) -> None:
+def _check(f: Tensor, u: Tensor, c_0: Tensor) -> None:
     if f.shape != u.shape or len(f) == 0:
         sizes = f"{tuple(f.shape)} and {tuple(u.shape)}"
         raise ValueError(f"a scan takes f and u of one size with at least one step, got {sizes}")
+    if c_0.shape != f.shape[1:]:
+        sizes = f"{tuple(c_0.shape)} for f of size {tuple(f.shape)}"
+        raise ValueError(f"a scan takes c_0 of the size of one step, got {sizes}")
