@@ -11,11 +11,12 @@ from pathlib import Path
 from setuptools import Extension, find_packages, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 from setuptools.errors import CompileError
 
 ROOT = Path(__file__).parent
 SOURCES = runpy.run_path(str(ROOT / "fairseq_wsum/csrc/__init__.py"))
-CSRC, FINGERPRINT = SOURCES["CSRC"], SOURCES["fingerprint"]()
+FILES, FINGERPRINT = SOURCES["sources"](), SOURCES["fingerprint"]()
 VERSION = re.search(r'__version__ = "(.*)"', (ROOT / "fairseq_wsum/__init__.py").read_text())
 assert VERSION is not None
 
@@ -47,8 +48,8 @@ INSTRUCTIONS = {
 }
 KERNELS = Extension(
     "fairseq_wsum._kernels",
-    sources=sorted(str(path.relative_to(ROOT)) for path in CSRC.glob("*.cpp")),
-    depends=sorted(str(path.relative_to(ROOT)) for path in CSRC.glob("*.h")),
+    sources=[str(path.relative_to(ROOT)) for path in FILES if path.suffix == ".cpp"],
+    depends=[str(path.relative_to(ROOT)) for path in FILES if path.suffix == ".h"],
     define_macros=[("WSUM_SOURCES", f'"{FINGERPRINT}"')],
     extra_compile_args=[
         "-O3",
@@ -71,6 +72,20 @@ class AnyPython(bdist_wheel):
 
     def get_tag(self) -> tuple[str, str, str]:
         return "py3", "none", super().get_tag()[2]
+
+
+class WithoutOldFiles(build_py):
+    """Forgets the files of an earlier build that the clone no longer has."""
+
+    def run(self) -> None:
+        for path in Path(self.build_lib).rglob("*"):
+            kept = (
+                path.name.startswith("_kernels")
+                or (ROOT / path.relative_to(self.build_lib)).exists()
+            )
+            if path.is_file() and not kept:
+                path.unlink()
+        super().run()
 
 
 class BuildInParallel(build_ext):
@@ -129,13 +144,18 @@ setup(
     package_data={
         "fairseq_wsum": [
             "py.typed",
-            "csrc/*.[ch]*",
+            "csrc/*.cpp",
+            "csrc/*.h",
             "weights/page_files/*",
             "experiments/recipes/*.yaml",
         ]
     },
     ext_modules=[KERNELS],
-    cmdclass={"build_ext": BuildInParallel, "bdist_wheel": AnyPython},
+    cmdclass={
+        "build_py": WithoutOldFiles,
+        "build_ext": BuildInParallel,
+        "bdist_wheel": AnyPython,
+    },
     entry_points={"console_scripts": ["fairseq-wsum = fairseq_wsum.cli:main"]},
     python_requires=">=3.11",
     install_requires=["torch>=2.6"],

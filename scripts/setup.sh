@@ -101,7 +101,8 @@ step() {
 
 mkdir -p "$VENV"
 : >>"$log"
-if ! "$python" -c '' >/dev/null 2>&1; then
+if ! "$python" -c '' >/dev/null 2>&1 || # or an interrupted setup has left half of it
+    { [ -f "$VENV/pyvenv.cfg" ] && [ ! -f "$VENV/bin/activate" ]; }; then
     base="$(choose_python)"
     "$base" -c 'import ensurepip, venv' 2>/dev/null ||
         die "$base cannot make virtual environments; install its venv module" \
@@ -114,6 +115,7 @@ fits "$python" ||
 rm -f "$stamp"
 "$python" -m pip --version >/dev/null 2>&1 ||
     step "pip, which the environment lacks" "$python" -m ensurepip
+export PIP_USER=0 # of a user's configuration, which an environment does not allow
 pip() { "$python" -m pip install --disable-pip-version-check "$@"; }
 has() { "$python" -P -c "import $1" 2>/dev/null; } # -P: import nothing from this folder
 
@@ -160,6 +162,7 @@ missing="$(why_missing "$python" 2>>"$log")"
 [ -z "$missing" ] ||
     say "warning: everything will be slower on the CPU: $missing (log: $VENV/kernels.log)"
 
-echo "$extra $sum" >"$stamp"
+# Kernels that could not be compiled are tried again.
+if [ -z "$missing" ] || ! compiler >/dev/null; then echo "$extra $sum" >"$stamp"; fi
 say "ready: torch $torch in $VENV; the scripts find it there" \
     "$([ "$VENV" = "$REPO/.venv" ] || printf 'with VENV=%q' "$VENV")"

@@ -26,7 +26,7 @@ from layer_oracle import every_cell, every_name, mask_of
 from torch import Tensor
 
 from fairseq_wsum import CELLS, WsumLSTM, kernels
-from fairseq_wsum.csrc import CSRC, fingerprint
+from fairseq_wsum.csrc import CSRC, fingerprint, sources
 from fairseq_wsum.recurrence import problem
 
 
@@ -265,15 +265,21 @@ def test_without_a_compiler_the_package_is_built_without_kernels(tmp_path) -> No
     )
     assert built.returncode == 0, built.stderr
     assert '"fairseq_wsum._kernels" failed' in built.stderr
-    assert list(tmp_path.glob("build/lib*/fairseq_wsum/layer/wsum_lstm.py"))
+    (layer,) = tmp_path.glob("build/lib*/fairseq_wsum/layer/wsum_lstm.py")
+    layer.with_name("removed.py").touch()  # of an earlier version
+    again = [sys.executable, "setup.py", "build_py"]
+    subprocess.run(again, cwd=tmp_path, check=True, capture_output=True)
+    assert layer.exists() and not layer.with_name("removed.py").exists()
     assert not list(tmp_path.glob("build/lib*/fairseq_wsum/_kernels*"))
 
 
 def test_each_source_of_the_library_changes_its_fingerprint(tmp_path) -> None:
     shutil.copytree(CSRC, tmp_path / "csrc")
+    for name in (".kernels.cpp.swp", "kernels.cpp~", "._kernels.h"):  # of editors
+        (tmp_path / "csrc" / name).touch()
     assert fingerprint(tmp_path / "csrc") == fingerprint()
     found = {fingerprint()}
-    for path in (tmp_path / "csrc").glob("*.[ch]*"):
+    for path in sources(tmp_path / "csrc"):
         path.write_text(path.read_text() + "// changed\n")
         found.add(fingerprint(tmp_path / "csrc"))
-    assert len(found) == 1 + len(list(CSRC.glob("*.[ch]*")))
+    assert len(found) == 1 + len(sources())

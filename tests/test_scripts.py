@@ -74,7 +74,8 @@ def test_setup_completes_what_is_missing_and_then_does_nothing(tmp_path):
     *'pip install'*) echo "$@" >>{tmp_path}/installed ;;
 esac""",
     )
-    (tmp_path / "pyvenv.cfg").touch()
+    for name in ("pyvenv.cfg", "bin/activate"):
+        (tmp_path / name).touch()
     installed = tmp_path / "installed"
 
     def installs(*options):

@@ -51,8 +51,8 @@ def test_the_report_has_all_parts(lm) -> None:
         "![Validation perplexity by epoch",
         "`difference`: the test score minus",
         "- `ptb/no-gates-50/seed-1`: failed",
-        "\n    line 19\n",
-        "\n    line 30\n",
+        "\n      line 19\n",
+        "\n      line 30\n",
         "- `ptb/gru/seed-1`: waiting\n",
     ]
     places = [page.find(part) for part in parts]

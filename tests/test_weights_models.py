@@ -1,5 +1,6 @@
 """What `fairseq-wsum weights` computes from checkpoints of every kind."""
 
+import math
 import pickle
 import shutil
 from pathlib import Path
@@ -224,3 +225,11 @@ def test_a_loaded_model_can_be_pickled(models, name) -> None:
     clone = pickle.loads(pickle.dumps(model))
     for key, value in model.state_dict().items():
         assert torch.equal(clone.state_dict()[key], value)
+
+
+def test_a_model_that_diverged_is_named(models) -> None:
+    reader = Reader(models["lm"])
+    for parameter in reader.model.parameters():
+        parameter.data.fill_(math.nan)
+    with pytest.raises(ValueError, match="layer 1 of the decoder: its memory is not finite"):
+        list(reader.sentences([reader.encode("w1 w4")]))

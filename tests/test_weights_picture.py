@@ -95,6 +95,13 @@ def test_equal_models_give_equal_files(model, tmp_path, suffix) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_a_picture_that_is_too_large_for_a_png_is_refused(model, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(picture, "LARGEST", 200)
+    with pytest.raises(ValueError, match=r"do not fit into a PNG file; give fewer, or a file"):
+        draw(tmp_path / "a.png", [model])
+    draw(tmp_path / "a.svg", [model])
+
+
 def test_a_pdf_has_a_page_for_each_sentence(model, tmp_path) -> None:
     draw(tmp_path / "picture.pdf", [model])
     content = (tmp_path / "picture.pdf").read_bytes()

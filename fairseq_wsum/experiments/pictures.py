@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from .results import PERPLEXITY, Result
-from .table import Table, spread
+from .table import Table, is_range, spread
 
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -88,7 +88,7 @@ def curves(table: Table) -> Figure | None:
     axes.yaxis.set_major_formatter(LogFormatter())
     axes.yaxis.set_minor_formatter(LogFormatter())
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(axis="y", color="0.9", linewidth=0.6)
+    axes.grid(axis="y", which="both", color="0.9", linewidth=0.6)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), handlelength=3.5)
     return figure
 
@@ -115,8 +115,11 @@ def bars(table: Table) -> Figure | None:
             axes.text(0, y, why, va="center", color="0.4", style="italic")
         else:
             shade = BASELINE if name == table.task.baseline else BAR
-            axes.barh(y, means[name], 0.62, color=shade, edgecolor=DARK, lw=0.6)
-            if len(values) > 1:
+            if is_range(values):
+                axes.plot((min(values), max(values)), (y, y), color=DARK, lw=1.1)
+            else:
+                axes.barh(y, means[name], 0.62, color=shade, edgecolor=DARK, lw=0.6)
+            if len(values) > 1 and not is_range(values):
                 error = statistics.stdev(values)
                 axes.errorbar(means[name], y, xerr=error, color=DARK, capsize=4, lw=1.1)
             heights = [y + 0.17 * (1 if k % 2 else -1) for k in range(len(values))]
@@ -130,6 +133,7 @@ def bars(table: Table) -> Figure | None:
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(left=0)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(f"test {metric} ({'lower' if metric == PERPLEXITY else 'higher'} is better)")
     return figure

@@ -6,6 +6,7 @@ import argparse
 import csv
 import re
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -202,7 +203,9 @@ def _unfinished(results: Sequence[Result]) -> Iterator[str]:
     for run, state in runs:
         yield f"- `{run.name}`: {standing(run)}"
         if state == "failed":
-            yield last_lines(read_log(run.folder)).rstrip() or "(the log is empty)"
+            # two spaces more, as a block of code within the item
+            log = textwrap.indent(last_lines(read_log(run.folder)).rstrip(), "  ")
+            yield log or "(the log is empty)"
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -206,6 +206,11 @@ class Reader:
             with torch.no_grad():
                 traces = trace(module, torch.cat([call.input for call in own]), own[0].hx, mask)
             traces = [Trace(**utils.move_to_cpu(vars(one))) for one in traces]
+            if not all(one.cells.isfinite().all() for one in traces):
+                raise ValueError(
+                    f"layer {number} of the {side}: its memory is not finite; did the training "
+                    "diverge?"
+                )
             size = module.num_directions
             for k in range(module.num_layers):
                 directions = tuple(traces[k * size : (k + 1) * size])

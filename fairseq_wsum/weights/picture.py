@@ -35,6 +35,7 @@ SETTINGS = {
     "text.usetex": False,  # tokens are no TeX
 }
 DPI = 160
+LARGEST = 2**16  # pixels of a side
 COLOURS = "magma_r"
 LONGEST = 60  # characters of a label
 CONTROL = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")  # an SVG may not contain most of these
@@ -120,7 +121,8 @@ def draw(
         own = [square(view, unit, join) for view in views]
         lines = _title(model, views[0], unit)
         if len(models) > 1:
-            own = [one.divided(max(map(Square.largest, own)), model.name) for one in own]
+            largest, name = max(map(Square.largest, own)), CONTROL.sub("\ufffd", model.name)
+            own = [one.divided(largest, name) for one in own]
             lines = [": ".join((lines[0], ", ".join(lines[1:])))]
         of_models.append(own)
         title += lines
@@ -136,6 +138,11 @@ def draw(
                     pages.savefig(page)
         else:
             (figure,) = figures(squares, title, label, len(models))
+            if kind == ".png" and max(figure.get_size_inches()) * DPI > LARGEST:
+                raise ValueError(
+                    f"--picture {path}: the sentences do not fit into a PNG file; give fewer, or a "
+                    "file .pdf or .svg"
+                )
             figure.savefig(path, format=kind[1:], dpi="figure", metadata=METADATA.get(kind))
 
 
