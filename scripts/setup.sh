@@ -35,7 +35,7 @@ examples:
 EOT
 }
 
-extra=plot,study
+extra=study
 while [ $# -gt 0 ]; do
     case "$1" in
         -h | --help) usage && exit ;;
@@ -63,7 +63,7 @@ place="$(
     die "the environment $VENV was made as $place, and its programs work there only;" \
         "remove $VENV and run this again"
 
-# Is the environment ready? `dev` includes `plot` and `study`.
+# Is the environment ready? `dev` includes `study`.
 sum="$(cat "$REPO"/{setup.py,pyproject.toml,fairseq_wsum/__init__.py,fairseq_wsum/csrc/*.[ch]*} | cksum)"
 sum+=" $REPO $(compiler || true)"
 if [ -f "$stamp" ] && [ -x "$python" ] && grep -qxF -e "dev $sum" -e "$extra $sum" "$stamp"; then

@@ -84,7 +84,7 @@ esac""",
         assert ("is ready" in said) is not installed.exists()
         return installed.read_text() if installed.exists() else ""
 
-    assert "[text,plot,study]" in installs()  # it has a fairseq
+    assert "[text,study]" in installs()  # it has a fairseq
     assert "torch==2.13.0" in (tmp_path / "setup-constraints.txt").read_text()
     assert not installs()
     assert "[text,dev]" in installs("--dev")

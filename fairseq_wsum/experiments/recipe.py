@@ -248,7 +248,10 @@ def data_checksum(folders: str) -> str:
 
 
 def check_folder(path: Path, made: Sequence[str]) -> None:
-    """Check that the checkpoints in a folder were trained with the same options."""
+    """Check that the checkpoints in a folder were trained with these options.
+
+    They end with CHECKSUM and its value.
+    """
     if not any(path.glob("checkpoint*.pt")) and not (path / FINISHED).exists():
         return
     if not (path / OPTIONS).exists():
@@ -258,7 +261,7 @@ def check_folder(path: Path, made: Sequence[str]) -> None:
         )
     there = shlex.split((path / OPTIONS).read_text())
     if CHECKSUM not in there:  # of an earlier version
-        made = made[: made.index(CHECKSUM)] if CHECKSUM in made else made
+        made = made[:-2]
     if changed := changed_options(there, made):
         # --total-num-update follows from the number of GPUs, which may have changed
         raise UserError(
