@@ -231,7 +231,7 @@ def test_eval_lm_scores_every_token_with_its_whole_past(size, data, corpus, mode
 def test_a_context_window_is_not_needed(data, model) -> None:
     score = ["fairseq-eval-lm", data, "--user-dir", USER_DIR, *TASK, "--cpu"]
     score += ["--path", model / "checkpoint_last.pt", "--context-window", 50]
-    assert "leave out --context-window; the state has the whole past" in run(*score, check=False)
+    assert "without a window, as the state has the whole past" in run(*score, check=False)
 
 
 def test_eval_lm_gives_the_perplexity_per_word_for_subwords(data, corpus, model) -> None:
@@ -368,7 +368,7 @@ MISTAKES = [
     ("wsum_lstm_lm --batch-size 50", "248 tokens, which are too few for 50 streams"),
     (
         "wsum_lstm_lm --batch-size 3 --tokens-per-sample 0",
-        "--tokens-per-sample 0: give at least 1",
+        "--tokens-per-sample, less --context-window, is 0: give at least 1",
     ),
     ("wsum_lstm_lm --max-tokens 100", "needs --batch-size: the number of parallel streams"),
     ("wsum_lstm_lm --batch-size 3 --add-bos-token", "--add-bos-token does not go with a stream"),
@@ -376,6 +376,7 @@ MISTAKES = [
         "wsum_transformer_lm --batch-size 3 --output-dictionary-size 9",
         "--output-dictionary-size does not go with a stream",
     ),
+    ("wsum_lstm_lm --batch-size 3 --shorten-method random_crop", "--shorten-method does not go wi"),
     ("lstm_lm --batch-size 3", "which LSTMLanguageModel cannot: use --arch wsum_lstm_lm"),
 ]
 

@@ -81,6 +81,8 @@ MISTAKES = {
             dict(token_positional_embeddings=True, no_token_positional_embeddings=True),
             "give one of them",
         ),
+        (dict(decoder_learned_pos=True), "--decoder-learned-pos needs --token-positional-embed"),
+        (dict(quant_noise_scalar=0.1), "--quant-noise-scalar: fairseq cannot quantise"),
     ],
     "wsum_transformer_lm": [
         (dict(cell="lstm2"), "--cell lstm2: choose one of lstm"),

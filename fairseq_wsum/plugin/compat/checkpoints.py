@@ -37,6 +37,8 @@ _WITHOUT_WEIGHTS = _CELLS | {
     "token_positional_embeddings",
 }
 
+_PRECISIONS = ("fp16", "bf16", "amp", "memory_efficient_fp16", "memory_efficient_bf16")
+
 
 def apply() -> None:
     """Apply the shims of this file."""
@@ -159,8 +161,29 @@ def _other_options(state: dict[str, Any], trainer: Any, resumes: bool) -> list[s
         return [f"--arch {saved.get('_name')}"]
     names = sorted((_WITHOUT_WEIGHTS if resumes else _CELLS) & saved.keys() & given.keys())
     other = [_as_given(name, saved[name]) for name in names if saved[name] != given[name]]
-    pair = _other_direction(state, trainer.task.cfg) if resumes else None
-    return other if pair is None else [*other, *_as_options(pair)]
+    if not resumes:
+        return other
+    pair = _other_direction(state, trainer.task.cfg)
+    return [*other, *_other_updates(state, trainer), *(_as_options(pair) if pair else [])]
+
+
+def _other_updates(state: dict[str, Any], trainer: Any) -> list[str]:
+    """The optimiser and the precision of a checkpoint, if those of a training differ.
+
+    fairseq compares the classes of optimisers, which are equal in 16 bits.
+    """
+    if trainer.cfg.checkpoint.reset_optimizer:
+        return []
+    cfg = state.get("cfg") or {}
+    saved, given = _values(cfg.get("optimizer")), _values(trainer.cfg.optimizer)
+    common, own = _values(cfg.get("common")), _values(trainer.cfg.common)
+    other = []
+    if saved and saved.get("_name") != given.get("_name"):
+        other.append(f"--optimizer {saved.get('_name')}")
+    flags = [name for name in _PRECISIONS if name in common]
+    return other + [
+        _as_given(name, common[name]) for name in flags if common[name] != own.get(name)
+    ]
 
 
 def _values(model: Any) -> dict[str, Any]:

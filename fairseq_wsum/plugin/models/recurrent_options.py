@@ -66,6 +66,11 @@ def recurrent_layers(cfg: Any, side: str, default_size: int) -> RecurrentLayers:
     Raises:
         ValueError: an option is invalid; the message names it.
     """
+    if getattr(cfg, "quant_noise_scalar", 0):
+        raise ValueError(
+            "--quant-noise-scalar: fairseq cannot quantise recurrent layers; omit it, or use "
+            "--quant-noise-pq"
+        )
     return RecurrentLayers(
         bidirectional=side == "encoder",
         layers=getattr(cfg, f"{side}_layers"),
@@ -87,6 +92,11 @@ def set_positions(cfg: Any, *sides: RecurrentLayers) -> None:
         raise ValueError(
             "--token-positional-embeddings and --no-token-positional-embeddings: give one of them"
         )
+    for name in ("encoder_learned_pos", "decoder_learned_pos"):
+        if getattr(cfg, name, False) and not wanted:
+            raise ValueError(
+                f"--{name.replace('_', '-')} needs --token-positional-embeddings: give it, too"
+            )
     if not (wanted or unwanted) and any(0 in side.attention_layers for side in sides):
         raise ValueError(
             "attention in layer 0 cannot see the order of the words without positions: give "

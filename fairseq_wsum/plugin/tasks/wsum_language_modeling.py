@@ -30,6 +30,16 @@ from ..modules import CarriedState
 # ruff: noqa: UP045
 
 
+# the options of fairseq's `language_modeling` that a stream cannot have, and their defaults
+_OF_SENTENCES = {
+    "add_bos_token": False,
+    "output_dictionary_size": -1,
+    "pad_to_fixed_bsz": False,
+    "pad_to_fixed_length": False,
+    "shorten_method": "none",
+}
+
+
 @dataclass
 class WsumLanguageModelingConfig(LanguageModelingConfig):
     """The options of fairseq's `language_modeling`, and those of the stream."""
@@ -77,15 +87,15 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         Raises:
             ValueError: an option is invalid; the message names it.
         """
-        if (size := args.tokens_per_sample) is not None and size < 0:
+        if (size := args.tokens_per_sample) is not None and size <= 0:
             raise ValueError(
-                f"--tokens-per-sample less --context-window is {size}: leave out --context-window; "
-                "the state has the whole past"
+                f"--tokens-per-sample, less --context-window, is {size}: give at least 1, without "
+                "a window, as the state has the whole past"
             )
         check_limits(WsumLanguageModelingConfig, args)
         if _is_stream(args):
-            for name in ("add_bos_token", "output_dictionary_size"):
-                if getattr(args, name, False) not in (False, -1):
+            for name, default in _OF_SENTENCES.items():
+                if str(getattr(args, name, default)) != str(default):
                     raise ValueError(
                         f"--{name.replace('_', '-')} does not go with a stream of tokens: leave it "
                         "out, or give --sample-break-mode eos"
@@ -115,6 +125,7 @@ class WsumLanguageModelingTask(LanguageModelingTask):
 
         Raises:
             FileNotFoundError: the split does not exist.
+            ValueError: it has no sentences, or is of a format that cannot be read at any place.
         """
         if not _is_stream(self.args):
             return super().load_dataset(split, epoch=epoch, combine=combine, **kwargs)
@@ -125,6 +136,10 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         )
         if sentences is None:
             raise FileNotFoundError(f"Dataset not found: {split} ({path})")
+        if getattr(sentences, "supports_prefetch", False):
+            raise ValueError(f"{path}: prepare the data with --dataset-impl mmap, the default")
+        if not len(sentences):
+            raise ValueError(f"{path} has no sentences")
         words = self.dictionary
         stream = TokenStream(sentences, eos=words.eos(), pad=words.pad(), unk=words.unk())
         self.datasets[split] = stream
