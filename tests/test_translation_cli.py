@@ -229,7 +229,7 @@ def test_a_mixed_transformer_trains_with_an_adaptive_softmax(data, tmp_path) -> 
     options = ["--cell", "gru", "--encoder-attention-layers", "all", "--decoder-learned-pos"]
     options += ["--encoder-attention-heads", 2, "--decoder-attention-heads", 2]
     output = train(data, tmp_path, "wsum_transformer", *options, check=False)
-    assert "give --token-positional-embeddings" in output
+    assert "--decoder-learned-pos needs --token-positional-embeddings" in output
     options += ["--token-positional-embeddings", "--ddp-backend", "legacy_ddp"]
     options += ["--adaptive-softmax-cutoff", "8"]
     refused = ["--criterion", "wsum_cross_entropy", "--label-smoothing", "0.1"]
