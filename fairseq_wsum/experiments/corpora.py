@@ -264,6 +264,7 @@ def unpack(archive: Path, names: Iterable[str], folder: Path) -> None:
     """Unpack these files of a .tar.gz, wherever they are in it, into a folder."""
     wanted = set(names)
     print(f"unpacking {archive}", flush=True)
+    folder.mkdir(exist_ok=True)
     with tarfile.open(archive) as tar:
         for member in tar:
             member.name = Path(member.name).name

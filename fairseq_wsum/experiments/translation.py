@@ -84,7 +84,7 @@ def read(corpus: Corpus | None, args: argparse.Namespace) -> Texts:
     texts: Texts = {}
     for split, (name,) in MULTI30K.splits.items():
         # one's own files may have the names of Multi30k's
-        if corpus is None and (_has(args.data, split) or not _has(args.data, name)):
+        if corpus is None and not any(args.data.glob(f"{name}.*")):
             name = split
         found: Texts = {}
         for form in (args.text,) if split == "train" else FORMS:
@@ -98,10 +98,6 @@ def read(corpus: Corpus | None, args: argparse.Namespace) -> Texts:
         check_same_lines(found)
         texts |= found
     return texts
-
-
-def _has(folder: Path, split: str) -> bool:
-    return any(folder.glob(f"{split}.*"))
 
 
 def find(file: str, form: str, corpus: Corpus | None, args: argparse.Namespace) -> Path | None:
