@@ -78,7 +78,7 @@ class WithoutOldFiles(build_py):
     """Forgets the files of an earlier build that the clone no longer has."""
 
     def run(self) -> None:
-        for path in Path(self.build_lib).rglob("*"):
+        for path in Path(self.build_lib, "fairseq_wsum").rglob("*"):
             kept = (
                 path.name.startswith("_kernels")
                 or (ROOT / path.relative_to(self.build_lib)).exists()

@@ -119,9 +119,9 @@ def bars(table: Table) -> Figure | None:
                 axes.plot((min(values), max(values)), (y, y), color=DARK, lw=1.1)
             else:
                 axes.barh(y, means[name], 0.62, color=shade, edgecolor=DARK, lw=0.6)
-            if len(values) > 1 and not is_range(values):
-                error = statistics.stdev(values)
-                axes.errorbar(means[name], y, xerr=error, color=DARK, capsize=4, lw=1.1)
+                if len(values) > 1:
+                    error = statistics.stdev(values)
+                    axes.errorbar(means[name], y, xerr=error, color=DARK, capsize=4, lw=1.1)
             heights = [y + 0.17 * (1 if k % 2 else -1) for k in range(len(values))]
             axes.plot(values, heights, "o", color="white", mec=DARK, ms=3.6, mew=0.8)
         if values:

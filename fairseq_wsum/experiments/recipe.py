@@ -20,7 +20,7 @@ from ..cells import CELLS
 from ..files import whole
 from . import prepare
 from .files import PACKAGE, UserError, changes, folder, hold, refuse, say, script_parser, sha256
-from .folder import RECORD, import_fairseq
+from .folder import RECORD, import_fairseq, read_record
 from .record import WITHOUT_EFFECT
 from .train import AGAIN, RESETS, check_machine, has, read_options
 
@@ -65,8 +65,8 @@ class Recipe:
         path = Path(__file__).with_name("recipes") / f"{name}.yaml"
         self.settings: dict[str, Any] = yaml.safe_load(path.read_text("utf-8"))
         self.args, self.options = self._parser().parse_known_args(given)
-        refuse(self.options, dict.fromkeys(("--restore-file", *RESETS), ONCE))
-        refuse(self.options, {"--stop-time-hours": STOP})
+        refused = dict.fromkeys(("--restore-file", *RESETS), ONCE) | {"--stop-time-hours": STOP}
+        refuse(self.options, refused)
         self.train, _ = read_options(["data", "--save-dir", "x", *self.options])
         for variable in ("SLURM_STEP_NUM_TASKS", "WORLD_SIZE"):
             if os.environ.get(variable, "1") != "1":
@@ -241,9 +241,9 @@ def words(options: Mapping[str, Any]) -> list[str]:
 
 def data_checksum(folders: str) -> str:
     """A checksum of the data in folders that are separated by ':'."""
-    records = [Path(folder, RECORD) for folder in folders.split(":")]
-    read = [json.loads(record.read_bytes()) for record in records if record.is_file()]
-    parts = [(one.get("sha256"), one.get("made")) for one in read]
+    paths = map(Path, folders.split(":"))
+    records = [read_record(path) for path in paths if (path / RECORD).is_file()]  # shards have none
+    parts = [(one.get("sha256"), one.get("made")) for one in records]
     return sha256(json.dumps(parts).encode())[:12]
 
 

@@ -23,7 +23,7 @@ from ..modules.word_features import collate_bytes
 from .sized import SizedDataset, indices_of, padded
 
 COLUMNS = ["id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc"]
-FORM, HEAD, DEPREL = map(COLUMNS.index, ("form", "head", "deprel"))
+HEAD, DEPREL = map(COLUMNS.index, ("head", "deprel"))
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Sentence:
 
     @property
     def words(self) -> list[str]:
-        return [token[FORM] for token in self.tokens]
+        return self.column("form")
 
     @property
     def heads(self) -> list[int]:
