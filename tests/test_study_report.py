@@ -127,6 +127,18 @@ def test_runs_of_several_files_are_put_together(lm) -> None:
         read_runs(plan, files[:1])
 
 
+def test_speeds_of_different_machines_are_not_compared(lm) -> None:
+    lm.report()
+    path = lm.folder / "runs.json"
+    runs = json.loads(path.read_text())
+    for run in runs:
+        run["machine"] = {"lstm": "EPYC", "gru": "H100"}[run["model"]]
+    path.write_text(json.dumps(runs))
+    plan = lm.plan
+    _, lstm, gru, _ = text_rows(Table(plan.tasks[0], read_runs(plan, [path])))
+    assert (lstm[-1], gru[-1]) == ("300", "–")
+
+
 def test_a_file_of_runs_that_diverged_is_json(lm) -> None:
     lm.language_model("gru", 1, training(math.inf, math.nan), test="inf")
     lm.report()

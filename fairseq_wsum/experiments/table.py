@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ class Table:
         runs: the finished runs of each model.
         metrics: the metrics that these have, the main one first, or those that were chosen.
         missing: what to show for a model without a finished run, by its name.
+        machine: the one of most runs, on which alone models are compared by speed.
         rows: the table in full precision: a row for each model and metric.
     """
 
@@ -42,6 +44,9 @@ class Table:
         if found and (unknown := {*self.metrics} - {*found}):
             known = ", ".join(map(repr, found))
             raise ValueError(f"{task.name} has no metric {min(unknown)!r}: it has {known}")
+        records = [run.record for runs in self.runs.values() for run in runs if run.record]
+        machines = Counter(record.machine for record in records).most_common(1)
+        self.machine = machines[0][0] if machines else ""
         compared = {m: compare(self.runs, task.baseline, m) for m in self.metrics}
         self.rows = {
             (model, metric): self._row(model, metric) | compared[metric].get(model, {})
@@ -73,8 +78,9 @@ class Table:
         return next((r.parameters for r in self.runs[model] if r.parameters is not None), None)
 
     def speed(self, model: str) -> float | None:
-        """The median over the runs of a model, in words per second."""
-        found = [r.words_per_second for r in self.runs[model] if r.words_per_second is not None]
+        """The median over the runs of a model on `machine`, in words per second."""
+        runs = [r for r in self.runs[model] if r.record and r.record.machine == self.machine]
+        found = [r.words_per_second for r in runs if r.words_per_second is not None]
         return statistics.median(found) if found else None
 
     def digits(self, metric: str) -> int:
