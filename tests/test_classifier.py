@@ -127,13 +127,15 @@ def test_mistakes_in_options(options, problem) -> None:
     assert problem in str(error.value)
 
 
+def with_classes(*classes: str) -> WsumClassifier:
+    dictionary = Dictionary()
+    for label in classes:
+        dictionary.add_symbol(label)
+    task = SimpleNamespace(source_dictionary=WORDS, label_dictionary=dictionary)
+    return WsumClassifier.build_model(WsumClassifierConfig(**SIZES), task)
+
+
 def test_weights_of_other_classes_are_refused() -> None:
-    models = []
-    for labels in ("no yes", "yes no"):
-        dictionary = Dictionary()
-        for label in labels.split():
-            dictionary.add_symbol(label)
-        task = SimpleNamespace(source_dictionary=WORDS, label_dictionary=dictionary)
-        models.append(WsumClassifier.build_model(WsumClassifierConfig(**SIZES), task))
+    model, other = with_classes("no", "yes"), with_classes("yes", "no")
     with pytest.raises(ValueError, match="trained with other labels, or with the same ones in an"):
-        models[0].load_state_dict(models[1].state_dict())
+        model.load_state_dict(other.state_dict())

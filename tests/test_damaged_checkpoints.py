@@ -175,7 +175,7 @@ def test_a_training_does_not_start_from_a_wrong_model(prepared, whole, tmp_path)
     for options, theirs in (
         (("--cell", "qrnn", "--window", 2, "--residuals"), "--cell lstm, no --residuals, no --win"),
         (("--arch", "lstm"), "--arch wsum_lstm"),
-        (("--optimizer", "sgd", "--precision", "bf16"), "--optimizer adam, no --bf16"),
+        (("--optimizer", "sgd", "--bf16"), "--optimizer adam, no --bf16"),
     ):
         done = run_script(*command, *options)
         assert done.returncode != 0

@@ -57,6 +57,7 @@ GOOD = conllu("a X 0 root")
         ("\n" + GOOD.replace("\t0\t", "\tx\t"), 2, "word 1 has the head x"),
         (GOOD.replace("1\t", "2\t", 1), 1, "number its words 1, 2, 3"),
         ("# only a comment\n", 1, "number its words 1, 2, 3"),
+        (GOOD.replace("1\t", "0.1\t", 1), 1, "number its words 1, 2, 3"),
         (GOOD + "a line of text\n", 3, "a line has 10 columns"),
         (GOOD + "1\ttoo\tfew\n", 3, "a line has 10 columns"),
         (GOOD.replace("\n", "\t_\n", 1), 1, "a line has 10 columns"),

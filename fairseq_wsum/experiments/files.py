@@ -35,7 +35,8 @@ def run(main: Callable[[], None]) -> None:
         main()
     except ModuleNotFoundError as error:  # in an environment of the user's own
         extras = "the extras fairseq and study of this package"
-        sys.exit(f"error: {error}: run scripts/setup.sh in a clone, or install {extras}")
+        cure = f"run scripts/setup.sh in a clone, install {extras}, or pip install {error.name}"
+        sys.exit(f"error: {error}: {cure}")
     except (UserError, OSError, argparse.ArgumentTypeError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:  # ends the loop of a shell, too, unlike an exit status

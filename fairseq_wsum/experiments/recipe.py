@@ -28,7 +28,7 @@ ROOT = PACKAGE.parent
 OPTIONS = ".recipe.options"  # of the training in a folder
 FINISHED = "finished"  # marks a training that has ended
 LOCK = ".recipe.lock"
-CHECKSUM = "--data-checksum"  # beside the options, as the data belongs to a training, too
+CHECKSUM = "--data-checksum"  # after the options, as the data belongs to a training, too
 TRAIN = [sys.executable, "-P", "-c", AGAIN]
 # of scripts/prepare_*.sh
 OF_DATA = ["data", "cache", "bpe-size", "character-coverage", "max-words", "nwords"]
@@ -203,10 +203,10 @@ class Recipe:
         # another text belongs to the training, too
         distilled = getattr(self.args, "distilled", None)
         made = [*command, *(["--distilled", str(distilled)] if distilled else [])]
-        made += [CHECKSUM, data_checksum(self.text())]
-        check_folder(path, made)
+        checksum = data_checksum(self.text())
+        check_folder(path, made, checksum)
         with whole(path / OPTIONS) as partial:
-            partial.write_text(f"{shlex.join(made)}\n")
+            partial.write_text(f"{shlex.join([*made, CHECKSUM, checksum])}\n")
         if (path / FINISHED).exists():
             say(f"already trained: {path}")
         else:
@@ -247,11 +247,8 @@ def data_checksum(folders: str) -> str:
     return sha256(json.dumps(parts).encode())[:12]
 
 
-def check_folder(path: Path, made: Sequence[str]) -> None:
-    """Check that the checkpoints in a folder were trained with these options.
-
-    They end with CHECKSUM and its value.
-    """
+def check_folder(path: Path, made: Sequence[str], checksum: str) -> None:
+    """Check that the checkpoints in a folder were trained with these options, on this data."""
     if not any(path.glob("checkpoint*.pt")) and not (path / FINISHED).exists():
         return
     if not (path / OPTIONS).exists():
@@ -260,8 +257,13 @@ def check_folder(path: Path, made: Sequence[str]) -> None:
             "with --out or --run"
         )
     there = shlex.split((path / OPTIONS).read_text())
-    if CHECKSUM not in there:  # of an earlier version
-        made = made[:-2]
+    if CHECKSUM in there:  # an earlier version wrote none
+        *there, _, before = there
+        if before != checksum:
+            raise UserError(
+                f"{path} was trained on other data than there is now; give a new folder with --out "
+                "or --run"
+            )
     if changed := changed_options(there, made):
         # --total-num-update follows from the number of GPUs, which may have changed
         raise UserError(

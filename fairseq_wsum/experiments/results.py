@@ -89,29 +89,28 @@ def read_results(plan: Plan) -> list[Result]:
             were scored in different ways.
     """
     results = [read_result(run) for run in plan.runs]
-    check_ways(results)
+    check_ways(results, "remove the scores of one: `fairseq-wsum study` then scores it again")
     return results
 
 
-def check_ways(results: Iterable[Result]) -> None:
-    """Check that the runs of each task were scored alike.
+def check_ways(results: Iterable[Result], cure: str) -> None:
+    """Check that the runs of each task were scored alike; `cure` says what to do otherwise.
 
     Raises:
         ValueError: two were not.
     """
-    ways: dict[tuple[str, ...], tuple[tuple[str, ...], Path]] = {}
+    ways: dict[tuple[str, ...], tuple[tuple[str, ...], str]] = {}
     for result in results:
-        folder = result.run.folder
+        name = result.run.name
         for (subset, metric), score in result.scores.items():
             if not score.way:  # of a recipe that says no more
                 continue
             key = (result.run.task.name, subset, metric)
-            way, other = ways.setdefault(key, (score.way, folder))
+            way, other = ways.setdefault(key, (score.way, name))
             if way != score.way:
                 raise ValueError(
-                    f"{folder} and {other} cannot be compared: their {subset} sets were scored as "
-                    f"{', '.join(score.way)}, and as {', '.join(way)}; remove the scores of one: "
-                    "`fairseq-wsum study` then scores that model again"
+                    f"{name} and {other} cannot be compared: their {subset} sets were scored as "
+                    f"{', '.join(score.way)}, and as {', '.join(way)}; {cure}"
                 )
 
 

@@ -83,7 +83,7 @@ def read_runs(plan: Plan, paths: Sequence[Path]) -> list[Result]:
                 f"{changed}"
             )
         results.append(_result(run, row))
-    check_ways(results)
+    check_ways(results, "leave out the rows of one in the files of --runs")
     return results
 
 

@@ -57,7 +57,7 @@ def _compare(pairs: Sequence[tuple[Result, Result]], metric: str) -> dict[str, A
     row: dict[str, Any] = {}
     if differences and all(map(math.isfinite, differences)):
         row["difference"] = statistics.fmean(differences)
-        if len(differences) > 2:
+        if len(differences) > 2 and statistics.stdev(differences) >= 1e-9:
             low, high = map(float, ttest_1samp(differences, 0).confidence_interval(1 - LEVEL))
             row |= {"difference_low": low, "difference_high": high}
     if len({score.task for pair in scores for score in pair} - {""}) > 1:

@@ -114,7 +114,9 @@ class Reader:
                 raise ValueError("this model has no --target-sentence and no --target")
             if hasattr(self.task, "sentence"):
                 question = [] if target is None else [target.split()]
-                read = words if isinstance(given, str) else given
+                # a parser may read tags
+                has_tags = hasattr(self.task, "tags")
+                read = given if has_tags and not isinstance(given, str) else words
                 return {"encoder": self._with_inputs(words, self.task.sentence(read, *question))}
             texts = dict.fromkeys(self.vocabularies, text)
         return {

@@ -219,10 +219,12 @@ def _cure(path: Path) -> str:
             "give a new --save-dir to start again"
         )
     other, updates = found
+    again = ""
+    if path.name.startswith("checkpoint_last"):
+        again = f"move {path.name} away and start scripts/train.sh or the recipe again, or "
     return (
         f"The newest intact checkpoint in this folder is {other} ({updates} updates). To resume "
-        f"from it, move {path.name} away and start scripts/train.sh or the recipe again; with "
-        f"fairseq-train give --restore-file {other}, this time only"
+        f"from it, {again}give --restore-file {other}, this time only"
     )
 
 

@@ -104,7 +104,8 @@ def _problem(sentence: Sentence, with_trees: bool) -> str | None:
     rows = [line for line in sentence.lines if not line[0].startswith("#")]
     if any(len(row) != len(COLUMNS) for row in rows):
         return f"a line has {len(COLUMNS)} columns, separated by tabs, or is a comment with a #"
-    if not rows or sentence.column("id") != [str(k + 1) for k in range(len(sentence.tokens))]:
+    ids = sentence.column("id")
+    if not ids or ids != [str(k + 1) for k in range(len(ids))]:
         return "number its words 1, 2, 3, ... in the first column"
     if not with_trees:
         return None

@@ -23,9 +23,9 @@ def remember_words(module: nn.Module, **others: Dictionary | None) -> None:
         others: further dictionaries by the name of a buffer, such as that of relations.
     """
     set_words(module)
-    known = {name: _fingerprint(one) for name, one in others.items() if one is not None}
-    for name, own in known.items():
-        module.register_buffer(name, own)
+    known = {name: one for name, one in others.items() if one is not None}
+    for name, one in known.items():
+        module.register_buffer(name, _fingerprint(one))
     module.register_load_state_dict_pre_hook(_check_words)
     module.register_load_state_dict_pre_hook(partial(_check_others, known))
 
@@ -50,14 +50,14 @@ def _is_stored(state_dict: dict[str, Any], name: str, own: Tensor) -> bool:
 
 
 def _check_others(
-    known: Mapping[str, Tensor],
+    known: Mapping[str, Dictionary],
     module: nn.Module,
     state_dict: dict[str, Any],
     prefix: str,
     *unused: object,
 ) -> None:
-    for name, own in known.items():
-        if not _is_stored(state_dict, prefix + name, own):
+    for name, dictionary in known.items():
+        if not _is_stored(state_dict, prefix + name, _fingerprint(dictionary)):
             raise ValueError(
                 f"the checkpoint was trained with other {name}, or with the same ones in another "
                 "order, than the data folder has: give the data that the model was trained with"
