@@ -13,7 +13,6 @@ import torch
 
 from . import kernels, products, recurrence
 from .cells import CELLS
-from .experiments import arguments as studies
 from .experiments.files import run_module
 from .machine import machine, version
 from .recurrence import BACKENDS
@@ -25,7 +24,7 @@ DTYPES = {
     "fp16": torch.float16,
     "fp64": torch.float64,
 }
-# The scripts of a clone, for an installed package: the module in `experiments`, and the help.
+# The programs of `experiments`, such as the scripts of a clone: the module, and the help.
 PROGRAMS = {
     "prepare": ("prepare", "prepare a corpus, as scripts/prepare_CORPUS.sh does: prepare CORPUS"),
     "train": ("train", "train a model, as scripts/train.sh does"),
@@ -36,6 +35,8 @@ PROGRAMS = {
     "negation": ("negation", 'show what "not" does to the memory of a classifier of sentiment'),
     "distil": ("distil", "translate the training text, as scripts/distil.sh does"),
     "recipe": ("recipes", "prepare, train and score, as examples/*/NAME.sh does: recipe NAME"),
+    "study": ("study", "train and score every model of a YAML file with every seed"),
+    "report": ("report", "make tables, significance tests and pictures of a study"),
 }
 
 
@@ -57,10 +58,6 @@ def main(arguments: list[str] | None = None) -> None:
     weights = commands.add_parser("weights", help=command.HELP, description=command.__doc__)
     command.add_arguments(weights)
     weights.set_defaults(run=command.run)
-    study = commands.add_parser("study", help=studies.STUDY, description=studies.STUDY)
-    studies.add_study(study)
-    report = commands.add_parser("report", help=studies.REPORT, description=studies.REPORT)
-    studies.add_report(report)
     for program, (_, help) in PROGRAMS.items():
         commands.add_parser(program, help=help)
     args = parser.parse_args(arguments)

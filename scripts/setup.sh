@@ -101,21 +101,14 @@ step() {
 
 mkdir -p "$VENV"
 : >>"$log"
-if ! "$python" -c '' >/dev/null 2>&1 || # or an interrupted setup has left half of it
-    { [ -f "$VENV/pyvenv.cfg" ] && [ ! -f "$VENV/bin/activate" ]; }; then
+if [ ! -f "$VENV/bin/activate" ]; then # the last file of a new environment
     base="$(choose_python)"
-    "$base" -c 'import ensurepip, venv' 2>/dev/null ||
-        die "$base cannot make virtual environments; install its venv module" \
-            "(Debian, Ubuntu: apt install python3-venv), or give another Python: PYTHON=..."
     step "environment $VENV, $("$base" --version)" "$base" -m venv "$VENV"
 fi
 fits "$python" ||
     die "the environment $VENV has $("$python" --version); set VENV to one with Python 3.11 or 3.12," \
         "or install the layer alone: --layer"
 rm -f "$stamp"
-"$python" -m pip --version >/dev/null 2>&1 ||
-    step "pip, which the environment lacks" "$python" -m ensurepip
-export PIP_USER=0 # of a user's configuration, which an environment does not allow
 pip() { "$python" -m pip install --disable-pip-version-check "$@"; }
 has() { "$python" -P -c "import $1" 2>/dev/null; } # -P: import nothing from this folder
 

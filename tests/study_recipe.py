@@ -110,7 +110,7 @@ def wait_until(
             assert time.monotonic() < deadline, "the study takes too long"
             time.sleep(0.05)
     except BaseException:
-        process.kill()  # the recipes end with it; one that stays at an epoch would never end
+        process.terminate()  # the recipes end with it; one that stays at an epoch would never end
         raise
 
 

@@ -114,62 +114,15 @@ MODEL = ["DATA", "--checkpoint", "DATA/model.pt"]
     [
         (["/nowhere", "--checkpoint", "x"], "error: --splits valid,test: /nowhere has no valid; "),
         (["--checkpoint", "x"], "error: no data: give the folder first"),
-        (["DATA", "--checkpoint", "x", "--splits", "test"], "No such file or directory: 'x'"),
+        (["DATA", "--checkpoint", "x", "--splits", "test"], "error: Model file not found: x"),
         (["DATA", "--checkpoint", "DATA"], "DATA: name a file, or a folder with --average"),
         ([*MODEL, "--average", 2], "model.pt: name a file, or a folder with --average"),
-        ([*MODEL, "--num-shards=2"], "error: --num-shards: the perplexity would be of a part"),
         ([*MODEL, "--gen-subset", "tset"], "error: --splits tset: DATA has no tset"),
-        ([*MODEL, "--splits", "test", "--out", "DATA"], "error: --out DATA exists, and is not a"),
-        (
-            [*MODEL, "--splits", "test", "--out", "DATA/mine.pt"],
-            "error: --out DATA/mine.pt exists, and is not a result of this script: give another",
-        ),
-        (
-            [*MODEL, "--splits", "test", "--out", "DATA/mine.json"],
-            "error: --out DATA/mine.json exists, and is not a result of this script: give another",
-        ),
     ],
 )
 def test_perplexity_names_what_is_missing(arguments, message, tmp_path) -> None:
     for name in ("dict.txt", "test.idx", "model.pt"):
         (tmp_path / name).touch()
-    (tmp_path / "mine.pt").write_bytes(b"PK\0\3")
-    (tmp_path / "mine.json").write_text('{"my": "settings", "of": "another program"}')
     arguments = [str(word).replace("DATA", str(tmp_path)) for word in arguments]
     output = run("bash", ROOT / "scripts/perplexity.sh", *arguments, check=False)
     assert message.replace("DATA", str(tmp_path)) in output
-
-
-def test_the_perplexity_per_word_sums_the_bits_of_its_subwords(tmp_path) -> None:
-    """The bits of a text are the same, whatever they are divided by."""
-    text = "\u2581a b \u2581c d d\n\u2581a b\n"  # sentences of 2 words and 1 word
-    for split in ("train", "valid", "test"):
-        (tmp_path / split).write_text(text)
-    prefixes = [f"--{split}pref={tmp_path / split}" for split in ("train", "valid", "test")]
-    data = tmp_path / "data"
-    run("fairseq-preprocess", "--only-source", "--destdir", data, *prefixes)
-    script = ROOT / "scripts/perplexity.sh"
-    run(
-        *("bash", ROOT / "scripts/train.sh", data, "--save-dir", tmp_path / "run", "--gpus", 0),
-        *("--task", "wsum_language_modeling", "--tokens-per-sample", 2, "--batch-size", 1),
-        *("--arch", "wsum_lstm_lm", "--decoder-embed-dim", 4, "--max-update", 1),
-        *("--decoder-hidden-size", 4, "--decoder-layers", 1),
-        *("--optimizer", "sgd", "--lr", 0.1),
-    )
-    common = ("bash", script, data, "--checkpoint", tmp_path / "run/checkpoint_last.pt", "--cpu")
-    common = (*common, "--splits", "test")
-    tokens = float(re.findall(r"perplexity ([\d.]+) \(9 tokens", run(*common))[0])
-    output = run(*common, "--post-process", "sentencepiece")
-    words = float(re.findall(r"perplexity ([\d.]+) \(5 words, 9 tokens", output)[0])
-    assert words == pytest.approx(tokens ** (9 / 5), rel=2e-3)
-    begun = (*common, "--task", "language_modeling", "--sample-break-mode", "eos")
-    begun = (*begun, "--add-bos-token", "--tokens-per-sample", 9)  # fairseq counts 11 tokens
-    tokens = float(re.findall(r"perplexity ([\d.]+) \(9 tokens", run(*begun))[0])
-    output = run(*begun, "--post-process", "sentencepiece")
-    words = float(re.findall(r"perplexity ([\d.]+) \(5 words, 9 tokens", output)[0])
-    assert words == pytest.approx(tokens ** (9 / 5), rel=2e-3)
-    out = tmp_path / "perplexity.json"
-    output = run(*common, "--post-process", "@@ ", "--out", out)
-    assert "(9 subwords)" in output and list(json.loads(out.read_text())) == ["test", "task"]
-    for same in (["--post-process", "subword_nmt"], ["--remove-bpe"]):
-        assert run(*common, *same) == output

@@ -237,19 +237,6 @@ def test_another_corpus_gets_the_vocabulary_of_a_folder(
     assert times_in(out) == before
 
 
-def test_a_folder_without_its_vocabulary_is_rejected(prepared, talks, tmp_path):
-    first = shutil.copytree(prepared, tmp_path / "first")
-    like = ["translation", "--data", talks, "--like", first, "--out", tmp_path / "out"]
-    (first / "spm.model").unlink()
-    (first / "dict.de.txt").write_bytes((first / "dict.de.txt").read_bytes()[:-1])
-    with pytest.raises(UserError, match=r"damaged \(dict\.de\.txt, spm\.model: missing or changed"):
-        prepare_here(*like)
-    (first / "prepared.json").unlink()
-    with pytest.raises(UserError, match=r"cannot read .*/first/prepared\.json .*; prepare"):
-        prepare_here(*like)
-    assert os.listdir(tmp_path) == ["first"]
-
-
 # Mistakes
 
 TEST = "test_2016_flickr"

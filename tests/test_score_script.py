@@ -269,26 +269,6 @@ def test_the_best_penalty_wins_and_unknown_words_are_replaced(prepared, tmp_path
 # The options of fairseq-generate, and the direction
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ("--remove-bpe", "--remove-bpe: the units of the data are joined in any case"),
-        ("--quiet", "--quiet: the translations would be incomplete"),
-        ("--path=x", "--path: name the models with --checkpoints"),
-        ("--prefix-size 2", "--prefix-size: words of the references would begin"),
-        ("--max-len-b 9 -t en", "-t: the direction is that of the models; leave it out"),
-    ],
-)
-@pytest.mark.parametrize("script", ["score.sh", "distil.sh"])
-def test_an_option_that_would_spoil_the_translations_is_refused(
-    script, options, message, prepared, tmp_path
-):
-    model = checkpoint_of(tmp_path / "model.pt", "en", "de")
-    command = [script, prepared, "--checkpoints", model, "--out", tmp_path / "out"]
-    assert message in fails(*command, *options.split())
-    assert not (tmp_path / "out").exists()
-
-
 def checkpoint_of(path, source, target):
     task = {"_name": "translation", "source_lang": source, "target_lang": target}
     torch.save({"model": {}, "cfg": {"task": task}}, path)

@@ -56,15 +56,6 @@ def test_setup_says_that_an_environment_was_moved(tmp_path):
     assert f"the environment {new} was made as {old}, and its programs work there only" in message
 
 
-def test_setup_goes_on_where_it_was_stopped_before_there_was_an_environment(tmp_path):
-    (tmp_path / "env").mkdir()
-    (tmp_path / "env" / "setup.log").touch()
-    python = tmp_path / "python"
-    write_program(python, 'case "$*" in *version_info*) ;; *) exit 1 ;; esac')
-    message = fails("setup.sh", VENV=str(tmp_path / "env"), PYTHON=str(python))
-    assert f"{python} cannot make virtual environments" in message
-
-
 def test_setup_completes_what_is_missing_and_then_does_nothing(tmp_path):
     """With a stand-in for Python that has every package, and records what pip installs."""
     write_program(

@@ -13,7 +13,7 @@ from study_recipe import RECIPE, WARM, plan_of, run_study, start, task
 from fairseq_wsum import cli
 from fairseq_wsum.experiments import run as run_module
 from fairseq_wsum.experiments import study
-from fairseq_wsum.experiments.files import locked
+from fairseq_wsum.experiments.files import UserError, locked
 from fairseq_wsum.experiments.plan import Run
 from fairseq_wsum.experiments.record import (
     LOCK,
@@ -30,8 +30,7 @@ from fairseq_wsum.machine import version
 
 def do(run: Run, **variables: str) -> str:
     """Do a run, and return the state that it ends in."""
-    with Recipes() as recipes:
-        execute(run, recipes, variables)
+    execute(run, Recipes(), variables)
     return state(run)
 
 
@@ -102,8 +101,6 @@ def test_a_dry_run_shows_the_commands_of_what_is_left(write_study, capsys) -> No
     [
         ("study", ["none.yaml"], "No such file or directory: .*none.yaml"),
         ("report", ["study.yaml"], "no folder .*/studies/study: give the --out of `fairseq-wsum"),
-        ("study", ["no-recipe.yaml"], r"tasks: x: no /.*/no.sh; the path is relative to"),
-        ("study", ["no-data.yaml"], r"tasks: x: no /.*/corpus; the path is relative to"),
         ("study", ["study.yaml", "--slurm"], 'Could not detect "srun"'),
     ],
 )
@@ -112,9 +109,6 @@ def test_mistakes_are_named_before_anything_is_made(
 ) -> None:
     folder = write_study().parent
     monkeypatch.chdir(folder)
-    (folder / "no-recipe.yaml").write_text("tasks: {x: {recipe: no.sh}}\ncells: [lstm]\n")
-    data = "tasks: {x: {recipe: recipe.sh, data: corpus}}\ncells: [lstm]\n"
-    (folder / "no-data.yaml").write_text(data)
     before = sorted(folder.rglob("*"))
     with pytest.raises(SystemExit, match=message):
         cli.main([command, *arguments])
@@ -302,7 +296,7 @@ def test_a_line_tells_of_each_change_and_of_the_time_left(write_study, monkeypat
 def test_jobs_of_submitit_do_the_runs_and_one_that_dies_is_named(write_study, capfd) -> None:
     """submitit runs them on this machine; no cluster was available."""
     file = write_study(cells=["lstm"], models={"bad": {"die": True}})
-    dies = "--die) kill -9 $PPID; sleep 9 ;;\n        --fail)"
+    dies = "--die) kill -9 $PPID; exit 1 ;;\n        --fail)"
     (file.parent / "recipe.sh").write_text(RECIPE.replace("--fail)", dies))
     plan = plan_of(file)
     executor = submitit.LocalExecutor(plan.out / ".slurm", max_num_timeout=2)
@@ -328,7 +322,7 @@ def test_options_of_slurm_are_sbatchs(write_study, tmp_path, monkeypatch) -> Non
         "gpus_per_node": 1,
         "additional_parameters": {"mail-type": "END"},
     }
-    with pytest.raises(ValueError, match=r"Unavailable parameter.*partitio"):
+    with pytest.raises(UserError, match=r"Unavailable parameter.*partitio"):
         study.slurm(plan, ["partitio=gpu"], 1)
 
 

@@ -13,6 +13,7 @@ from study_runs import LM, TRANSLATION, Folder, language_models, training, trans
 
 from fairseq_wsum import cli
 from fairseq_wsum.experiments import pictures
+from fairseq_wsum.experiments.files import UserError
 from fairseq_wsum.experiments.report import latex, markdown, text_rows
 from fairseq_wsum.experiments.results import read_results
 from fairseq_wsum.experiments.runs_file import read_runs
@@ -123,7 +124,7 @@ def test_runs_of_several_files_are_put_together(lm) -> None:
         for score in row["scores"]:
             score["way"] = [f"scored as {row['model']}"]
     files[0].write_text(json.dumps(rows))
-    with pytest.raises(ValueError, match="cannot be compared: their test sets were scored as"):
+    with pytest.raises(UserError, match="cannot be compared: their test sets were scored as"):
         read_runs(plan, files[:1])
 
 
@@ -159,7 +160,7 @@ def test_published_runs_have_no_path_and_may_be_of_other_data_and_gpus(lm) -> No
     assert read_runs(lm.plan, [runs])[0].state == "finished"
     lm.file.write_text(LM.replace("max-epoch: 3", "max-epoch: 4"))
     message = r"ptb/lstm/seed-1 was made with other options .* max-epoch is 3 there, 4 now"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         read_runs(lm.plan, [runs])
 
 
@@ -225,7 +226,7 @@ def test_scores_of_different_kinds_are_not_compared(captions, values) -> None:
     path = captions.run("gru", 1).folder / "score-test/scores.json"
     found = json.loads(path.read_text())
     path.write_text(json.dumps(found | {"figures": [found["figures"][0] | values]}))
-    with pytest.raises(ValueError, match="cannot be compared: their test sets were scored as"):
+    with pytest.raises(UserError, match="cannot be compared: their test sets were scored as"):
         captions.report()
 
 
@@ -233,7 +234,7 @@ def test_perplexities_of_other_texts_are_not_compared(lm) -> None:
     for model, seed, tokens in (("lstm", 1, 7), ("gru", 2, 8)):
         path = lm.run(model, seed).folder / "perplexity.json"
         path.write_text(json.dumps({"test": 100, "test_tokens": tokens}))
-    with pytest.raises(ValueError, match="scored as 8 tokens, and as 7 tokens"):
+    with pytest.raises(UserError, match="scored as 8 tokens, and as 7 tokens"):
         lm.report()
 
 

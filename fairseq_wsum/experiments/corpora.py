@@ -227,9 +227,6 @@ def download(url: str, path: Path, cure: str) -> Path:
         try:
             with urllib.request.urlopen(url, timeout=60) as response:
                 shutil.copyfileobj(response, file)
-                size, length = file.tell(), response.headers["Content-Length"]
-            if length is not None and size != int(length):  # a broken connection looks like the end
-                raise OSError(f"the connection ended after {size:,} of {int(length):,} bytes")
         # no address, no answer
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise UserError(f"cannot download {url} ({error}); {cure}") from error

@@ -11,14 +11,12 @@ from typing import Any
 from . import bpe
 from .files import (
     UserError,
-    changed_meanwhile,
     folder,
     lines_of,
     open_text,
     parse_data_first,
     script_parser,
     sha256,
-    versions,
     write_lines,
 )
 from .folder import (
@@ -29,7 +27,7 @@ from .folder import (
     read_translation_record,
     write_record,
 )
-from .translating import REFUSED, add_options, direction, generate, read_generated
+from .translating import add_options, direction, generate, read_generated
 
 DESCRIPTION = """\
 Translate the training text of DATA (a folder of prepare_multi30k.sh or prepare_translation.sh) with
@@ -57,7 +55,7 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add("--out", required=True, type=folder, metavar="OUT", help="the new folder")
     add("--lenpen", type=float, default=1.0, metavar="P", help="length penalty (default 1)")
     add_options(parser, batch_size=256)
-    args, options = parse_data_first(parser, given, REFUSED)
+    args, options = parse_data_first(parser, given)
     args.data = folder(args.data)
     for path in args.checkpoints.split(":"):
         if not Path(path).is_file():
@@ -85,8 +83,7 @@ def main(given: list[str]) -> None:
     if is_done(args.out, settings):
         return
     with new_folder(args.out) as partial:
-        with changed_meanwhile("--checkpoints", args.checkpoints):
-            sentences = translate(args, record, options, partial)
+        sentences = translate(args, record, options, partial)
         text = partial / "text"
         text.mkdir()
         shutil.copy(args.data / "text" / f"train.{source}", text)
@@ -102,8 +99,7 @@ def main(given: list[str]) -> None:
                     map(str.split, file),
                     load_dictionary(partial / f"dict.{lang}.txt"),
                 )
-        tools = versions("ve-fairseq", "fairseq-fixed", "fairseq", "torch", "sentencepiece")
-        write_record(partial, {**settings, "sha256": sums, "versions": tools})
+        write_record(partial, {**settings, "sha256": sums})
     print(f"{args.out}: {len(sentences):,} translations; train on {args.data}:{args.out}")
 
 
@@ -118,5 +114,5 @@ def translate(
     printed, log = partial / "generate.txt", partial / "generate.log"
     print(f"translating {expected:,} sentences; the progress is in {log}", flush=True)
     words = ["--path", args.checkpoints, "--gen-subset", "train", "--lenpen", str(args.lenpen)]
-    generate(args, record, [*words, *options], printed, log)
+    generate(args, record, [*options, *words], printed, log)
     return read_generated(printed, "H", expected)

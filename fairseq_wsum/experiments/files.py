@@ -102,26 +102,18 @@ def user_dir(text: str) -> str:
 
 
 def parse_data_first(
-    parser: argparse.ArgumentParser, given: list[str], refused: Mapping[str, str]
+    parser: argparse.ArgumentParser, given: list[str]
 ) -> tuple[argparse.Namespace, list[str]]:
     """Our options with DATA, which comes before fairseq's options, and these.
 
     Raises:
-        UserError: DATA is missing, or one of fairseq's options is a key of `refused`.
+        UserError: DATA is missing.
     """
     args, rest = parser.parse_known_args(given)
     if not rest or rest[0].startswith("-"):
         raise UserError("no data: give the folder first, before fairseq's options (see --help)")
     args.data, *options = rest
-    refuse(options, refused)
     return args, options
-
-
-def refuse(options: Iterable[str], refused: Mapping[str, str]) -> None:
-    """Raise an error if one of the options is a key of `refused`, with its value as the reason."""
-    for name in (option.partition("=")[0] for option in options):
-        if name in refused:
-            raise UserError(f"{name}: {refused[name]}")
 
 
 def lock(path: Path, patience: float = math.inf, waiting: str = "") -> int:
@@ -247,26 +239,3 @@ def versions(*packages: str) -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
-
-
-# Other programs
-
-
-@contextmanager
-def changed_meanwhile(option: str, models: str) -> Iterator[None]:
-    """Check at the end of a block that no file of `models`, separated by ':', has changed.
-
-    Raises:
-        UserError: one has.
-    """
-
-    def written() -> list[int]:
-        return [Path(name).stat().st_mtime_ns for name in models.split(":")]
-
-    before = written()
-    yield
-    if written() != before:
-        raise UserError(
-            f"{option} {models} changed meanwhile, so the results may belong to two models: give a "
-            "checkpoint that no training writes to, such as a copy"
-        )

@@ -6,20 +6,20 @@ import importlib
 import json
 import logging
 import os
-import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .files import UserError, changes, few, locked, sha256
+from .files import UserError, changes, few, sha256, versions
 
 if TYPE_CHECKING:
     from fairseq.data import Dictionary
 
 RECORD = "prepared.json"
-LOCK = "fairseq_wsum.lock"  # marks an unfinished folder as ours
+PACKAGES = ("ve-fairseq", "fairseq-fixed", "fairseq", "torch", "sentencepiece", "sacremoses")
 # fairseq's symbol, which a text may have: it is then a word to predict, as in the literature
 UNKNOWN = "<unk>"
 
@@ -44,7 +44,6 @@ def is_done(
             f"--out {out} was made with other options ({changed}); "
             "give a new folder, or remove the old one"
         )
-    check_made(f"--out {out}", out, record["made"])
     if sums is not None and (names := differing(record["sha256"], sums())):
         raise UserError(
             f"--out {out} was made from other files than --data has now: {few(names)}; give a new "
@@ -78,14 +77,6 @@ def read_translation_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def read_like(folder: Path) -> dict[str, Any]:
-    """prepared.json of the folder in --like, with its vocabulary intact."""
-    record = read_translation_record(folder)
-    made = record["made"]
-    check_made(f"--like {folder}", folder, {name: made.get(name) for name in vocabulary(record)})
-    return record
-
-
 def vocabulary(record: Mapping[str, Any]) -> list[str]:
     """The names of the files that decide how a text becomes numbers."""
     names = [f"dict.{record[side]}.txt" for side in ("source_lang", "target_lang")]
@@ -101,27 +92,15 @@ def differing(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
 
 
-def check_made(option: str, folder: Path, made: Mapping[str, int | None]) -> None:
-    """Check that the files of a folder have the sizes with which they were made."""
-
-    def is_whole(path: Path, size: int | None) -> bool:
-        return path.is_file() and path.stat().st_size == size
-
-    if wrong := [name for name, size in made.items() if not is_whole(folder / name, size)]:
-        raise UserError(
-            f"{option} is damaged ({few(wrong)}: missing or changed); copy or make it again, in a "
-            "new folder"
-        )
-
-
 def write_record(folder: Path, record: Mapping[str, object]) -> None:
-    """Write prepared.json, with the name and size of each file in the folder."""
+    """Write prepared.json, with the name and size of each file, and the versions of packages."""
     made = {
         path.relative_to(folder).as_posix(): path.stat().st_size
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in (RECORD, LOCK)
+        if path.is_file() and path.name != RECORD
     }
-    (folder / RECORD).write_text(json.dumps({**record, "made": made}, indent=2) + "\n")
+    record = {**record, "versions": versions(*PACKAGES), "made": made}
+    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
 
 
 # An unfinished folder
@@ -131,25 +110,12 @@ def write_record(folder: Path, record: Mapping[str, object]) -> None:
 def new_folder(out: Path) -> Iterator[Path]:
     """A folder to fill. It becomes `out` if the block succeeds, and is removed otherwise."""
     out = out.resolve()
-    folder = out.with_name(f".{out.name}.partial")
-    if os.path.lexists(folder) and not (folder / LOCK).is_file():
-        raise UserError(
-            f"{folder} is needed for unfinished data but was not made by this script; "
-            "move it away, or give another --out"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / LOCK, patience=0):
-        try:
-            for path in folder.iterdir():  # of a killed run
-                if path.is_dir():
-                    shutil.rmtree(path)
-                elif path.name != LOCK:
-                    path.unlink()
-            yield folder
-            os.replace(folder, out)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    (out / LOCK).unlink(missing_ok=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+        folder = Path(temporary, "new")  # with the permissions of other folders
+        folder.mkdir()
+        yield folder
+        os.replace(folder, out)
 
 
 # Its content

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..argument_types import positive
 from .corpora import Corpus, file_sha256, read_text
-from .files import UserError, listed, sha256, versions
+from .files import UserError, listed, sha256
 from .folder import import_fairseq, is_done, new_folder, write_record
 
 
@@ -52,8 +52,7 @@ def prepare(kind: Kind, corpus: Corpus | None, args: argparse.Namespace) -> None
             found = kind.make(paths, partial, args)
         except ValueError as error:  # of a sentence or a question
             raise UserError(str(error)) from error
-        package = versions("ve-fairseq", "fairseq-fixed", "fairseq")
-        write_record(partial, {**settings, **found, "sha256": sums, "versions": package})
+        write_record(partial, {**settings, **found, "sha256": sums})
     (what, counts), *_ = found.items()
     print(f"{args.out}: {what}: {listed(counts)}; dictionary: {found['dictionary']:,}")
 

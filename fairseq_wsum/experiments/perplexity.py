@@ -10,8 +10,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..argument_types import positive
 from ..files import whole
 from . import programs
@@ -19,7 +17,6 @@ from .checkpoints import average_last
 from .files import (
     PACKAGE,
     UserError,
-    changed_meanwhile,
     folder,
     parse_data_first,
     say,
@@ -29,9 +26,8 @@ from .files import (
 
 DESCRIPTION = """\
 Score the validation and the test split of DATA with a language model and print its perplexity. It
-is per token of DATA. If the tokens are subwords, add --post-process '@@ ' (subword-nmt) or
---post-process sentencepiece for the perplexity per word. With '@@ ', no sentence may be longer than
---tokens-per-sample-valid (default 1,000).
+is per token of DATA, or per word with fairseq's --post-process '@@ ' for subwords of subword-nmt,
+where no sentence may be longer than --tokens-per-sample-valid (default 1,000).
 
 A GPU is used if there is one, unless --cpu is given. If memory runs out with a large vocabulary,
 give a smaller --tokens-per-sample-valid; the result is the same."""
@@ -39,12 +35,6 @@ EPILOG = """\
 examples:
   scripts/perplexity.sh data-bin/ptb --checkpoint runs/lm/checkpoint_best.pt
   scripts/perplexity.sh data-bin/ptb --checkpoint runs/lm --average 5"""
-PART = "the perplexity would be of a part of the split; leave it out"
-REFUSED = {
-    "--path": "give the model with --checkpoint",
-    **dict.fromkeys(("--num-shards", "--shard-id"), PART),
-}
-START = "\u2581"  # the first character of each SentencePiece subword that begins a word
 
 
 def main(given: list[str]) -> None:
@@ -56,9 +46,8 @@ def main(given: list[str]) -> None:
         averaged = average_last(args.checkpoint, args.average, model)
         say(f"averaged {' '.join(averaged)} into {model}")
     figures: dict[str, Any] = {}
-    with changed_meanwhile("--checkpoint", str(model)):
-        for split in args.splits:
-            figures |= _score(args, options, model, split)
+    for split in args.splits:
+        figures |= _score(args, options, model, split)
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         with whole(args.out) as partial:
@@ -80,20 +69,17 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     help = "fairseq's task (default wsum_language_modeling: one stream, and the state is carried"
     help += " from sentence to sentence)"
     add("--task", default="wsum_language_modeling", help=help)
-    help = "write the perplexities, of how many tokens they are (except with '@@ '), and the "
-    help += "task to FILE as JSON, too"
+    help = "write the perplexities, the numbers of tokens and the task to FILE as JSON, too"
     add("--out", type=Path, metavar="FILE", help=help)
-    # two names of one option, whose value may be left out
-    add("--post-process", "--remove-bpe", nargs="?", const="@@ ", help=argparse.SUPPRESS)
     add("--user-dir", type=user_dir, default=str(PACKAGE), help=argparse.SUPPRESS)
-    args, options = parse_data_first(parser, given, REFUSED)
+    args, options = parse_data_first(parser, given)
     args.data = folder(args.data)
     _check_paths(args)
     return args, options
 
 
 def _check_paths(args: argparse.Namespace) -> None:
-    data, model, out = args.data, args.checkpoint, args.out
+    data, model = args.data, args.checkpoint
     if model.is_dir() != (args.average is not None):
         raise UserError(f"--checkpoint {model}: name a file, or a folder with --average")
     args.splits = [split for split in args.splits.split(",") if split]
@@ -103,17 +89,6 @@ def _check_paths(args: argparse.Namespace) -> None:
                 f"--splits {','.join(args.splits)}: {data} has no {split}; DATA is a folder that "
                 "scripts/prepare_ptb.sh, prepare_text.sh and so on have made"
             )
-    if out is not None and out.exists() and not _is_ours(out):
-        raise UserError(
-            f"--out {out} exists, and is not a result of this script: give another name"
-        )
-
-
-def _is_ours(path: Path) -> bool:
-    try:
-        return "task" in json.loads(path.read_bytes())
-    except (OSError, TypeError, ValueError):
-        return False
 
 
 def _score(args: argparse.Namespace, options: list[str], model: Path, split: str) -> dict[str, Any]:
@@ -121,9 +96,6 @@ def _score(args: argparse.Namespace, options: list[str], model: Path, split: str
     words = [str(args.data), *options, "--user-dir", args.user_dir, "--task", args.task]
     words += [f"--path={model}", "--gen-subset", split]
     words += ["--log-format", "none", "--distributed-world-size", "1"]
-    # fairseq-eval-lm knows the subwords of subword-nmt only
-    joined = args.post_process not in (None, "sentencepiece")
-    words += ["--post-process", args.post_process] if joined else []
     log = io.StringIO()
     with programs.messages_in(log):
         found = programs.call("eval_lm", args.user_dir, words)
@@ -134,35 +106,14 @@ def _score(args: argparse.Namespace, options: list[str], model: Path, split: str
             "give a smaller --tokens-per-sample, or raise the model's limit with "
             "--model-overrides \"{'max_target_positions': 1024}\""
         )
-    counted, starts = count_tokens(args.data, split)
-    if counted == 0:
+    from fairseq.data.data_utils import load_indexed_dataset
+
+    text = load_indexed_dataset(str(args.data / split), None)  # with it, its memory map ends
+    tokens = int(text.sizes.sum())
+    if tokens == 0:
         raise UserError(f"{split} has no tokens to score")
-    value, unit = found["perplexity"], "subwords" if joined else "tokens"
-    shown = f"{counted:,} {unit}"
-    if args.post_process == "sentencepiece":
-        if starts == 0:
-            raise UserError(
-                f"{args.data} has no SentencePiece subwords, as no word starts with {START}: "
-                "omit --post-process sentencepiece"
-            )
-        value = 2 ** (found["loss"] * counted / starts)
-        shown, counted = f"{starts} words, {counted:,} tokens", starts
-    print(f"{split}: perplexity {value:.2f} ({shown})", flush=True)
-    rounded = f"{value:.2f}"  # JSON has no inf and nan
-    number: Any = float(rounded) if math.isfinite(value) else rounded
-    return {split: number, **({} if joined else {f"{split}_tokens": counted})}
-
-
-def count_tokens(data: Path, split: str) -> tuple[int, int]:
-    """The number of tokens of a split, and that of its words and sentence ends.
-
-    The second is 0 if no token is a subword of SentencePiece.
-    """
-    from fairseq.data import Dictionary, data_utils
-
-    dictionary = Dictionary.load(str(data / "dict.txt"))
-    sentences = data_utils.load_indexed_dataset(str(data / split), dictionary)
-    starts = np.array([symbol.startswith(START) for symbol in dictionary.symbols])
-    starts[dictionary.eos()] = starts.any()
-    words = sum(int(starts[sentences[k].numpy()].sum()) for k in range(len(sentences)))
-    return int(sentences.sizes.sum()), words
+    rounded = f"{found['perplexity']:.2f}"
+    print(f"{split}: perplexity {rounded} ({tokens:,} tokens)", flush=True)
+    # JSON has no inf and nan
+    number: Any = float(rounded) if math.isfinite(found["perplexity"]) else rounded
+    return {split: number, f"{split}_tokens": tokens}

@@ -17,6 +17,7 @@ A task may have its own `cells`, `models`, `seeds` and `baseline`, which replace
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -25,13 +26,10 @@ from typing import Any
 
 import yaml
 
-from ..cells import CELLS
+from .files import UserError
 
 SHARED = ("cells", "models", "seeds", "baseline")  # keys of the study or of a task
 TASK_KEYS = ("recipe", "data", "options", "published", *SHARED)
-# A study sets the first of these itself; with the others a recipe would end before the training.
-RESERVED = {"data", "out", "prepare-only", "run", "save-dir", "seed"}
-RESERVED |= {"dry-run", "help"}
 
 Options = Mapping[str, str | bool]
 
@@ -143,6 +141,13 @@ def command_line(options: Options) -> list[str]:
 # The file
 
 
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `read_plan` to a command line."""
+    parser.add_argument("file", type=Path, metavar="FILE.yaml", help="the study")
+    help = "folder for data, runs, scores and report (default runs/studies/FILE)"
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help=help)
+
+
 def read_plan(file: Path, out: Path | None = None) -> Plan:
     """Read and check the file of a study.
 
@@ -151,7 +156,7 @@ def read_plan(file: Path, out: Path | None = None) -> Plan:
         out: the folder for data, runs and report, by default one with the name of the file.
 
     Raises:
-        ValueError: the file is not a study.
+        UserError: the file is not a study.
     """
     file = file.absolute()
     folder = (out or Path("runs", "studies", file.stem)).absolute()
@@ -162,7 +167,7 @@ def read_plan(file: Path, out: Path | None = None) -> Plan:
             for name, task in _mapping(study.get("tasks"), None, "tasks").items()
         ]
     except (ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"{file}: {error}") from error
+        raise UserError(f"{file}: {error}") from error
     return Plan(file, folder, tuple(tasks))
 
 
@@ -183,11 +188,9 @@ def _mapping(value: Any, known: Collection[str] | None, key: str) -> dict[str, A
 def _task(name: str, own: Mapping[str, Any], study: Mapping[str, Any], folder: Path) -> Task:
     """A task with its own keys, and those that it shares with the others."""
     key, given = f"tasks: {name}", {**study, **own}
-    plain = re.fullmatch(r"\w[\w.-]*", name) is not None and name not in ("runs", "report")
-    _check(plain, f"{key}: a name has letters, digits, '-', '_' and '.', and is not runs or report")
     _check("recipe" in own, f"{key}: name a recipe, such as ../translation_multi30k/strong.sh")
     options = _options(own.get("options") or {}, f"{key}: options")
-    models = _models(given, key, any_cell="user-dir" in options)
+    models = _models(given, key)
     names = [model.name for model in models]
     baseline, listed = str(given.get("baseline") or names[0]), ", ".join(names)
     _check(baseline in names, f"{key}: baseline: no model {baseline!r}; they are {listed}")
@@ -211,7 +214,7 @@ def _task(name: str, own: Mapping[str, Any], study: Mapping[str, Any], folder: P
     )
 
 
-def _models(given: Mapping[str, Any], key: str, any_cell: bool) -> tuple[Model, ...]:
+def _models(given: Mapping[str, Any], key: str) -> tuple[Model, ...]:
     cells, others = given.get("cells") or [], given.get("models") or {}
     models = [Model(str(cell), {"cell": str(cell)}) for cell in cells]
     for name, options in _mapping(others, None, f"{key}: models").items():
@@ -222,23 +225,12 @@ def _models(given: Mapping[str, Any], key: str, any_cell: bool) -> tuple[Model, 
         folder = f"the folder {model.folder!r} of {model.name!r} is taken"
         _check(model.folder not in taken, f"{key}: {folder}; choose another name")
         taken.add(model.folder)
-        for option in ("cell", "encoder-cell", "decoder-cell"):
-            cell = model.options.get(option, "lstm")
-            known = cell in CELLS or any_cell or "user-dir" in model.options
-            _check(known, f"{key}: no cell {cell!r}; choose from {', '.join(CELLS)}")
     return tuple(models)
 
 
 def _options(value: Any, key: str) -> Options:
     """Options as on the command line; true stands for one without a value."""
-    options: dict[str, str | bool] = {}
-    for given, setting in _mapping(value, None, key).items():
-        name = str(given).lstrip("-").replace("_", "-")
-        _check(name not in RESERVED, f"{key}: {given}: the study sets this option itself")
-        _check(
-            isinstance(setting, (str, int, float)) and setting is not False,
-            f"{key}: {given}: write the value as on the command line, quoted if it has a comma or "
-            "is 'True' or 'False'; true stands for an option without a value",
-        )
-        options[name] = setting if setting is True else str(setting)
-    return options
+    return {
+        str(name).lstrip("-").replace("_", "-"): setting if setting is True else str(setting)
+        for name, setting in _mapping(value, None, key).items()
+    }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import re
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from .record import validations
 ROOT = Path(os.environ.get("REPO", PACKAGE.parent))
 OUT = ROOT / "runs/quickstart"
 CORPUS = ROOT / "examples/quickstart/corpus"
-BATCH = re.compile(r"epoch 0*(\d+): +(\d+) / (\d+) .* ppl=([\d.]+)")
 
 
 def main(given: list[str]) -> None:
@@ -45,11 +43,11 @@ def main(given: list[str]) -> None:
 
 
 class Training(Captions):
-    """The recipe, of whose training only the progress is shown."""
+    """The recipe, of whose training only the validations are shown."""
 
     def show(self, line: bytes) -> None:
-        if shown := progress(line.decode()):
-            say(f"   {shown}")
+        if found := validations(line.decode()):
+            say(f"   epoch {found[0][0]} done: validation perplexity {found[0][1]}")
 
 
 def train(cell: str, epochs: int, folder: Path) -> None:
@@ -64,16 +62,6 @@ def train(cell: str, epochs: int, folder: Path) -> None:
         if log.exists():
             say("\n".join([*lines_of(log)[-15:], f"the training failed; its output is in {log}"]))
         raise
-
-
-def progress(line: str) -> str | None:
-    """What is shown of a line of the training's output."""
-    if found := BATCH.search(line):
-        epoch, batch, batches, perplexity = found.groups()
-        return f"epoch {epoch}, batch {batch} of {batches}: training perplexity {perplexity}"
-    if done := validations(line):
-        return f"epoch {done[0][0]} done: validation perplexity {done[0][1]}"
-    return line.rstrip() if re.match("error:|waiting|continuing", line) else None
 
 
 def translate(folder: Path) -> None:

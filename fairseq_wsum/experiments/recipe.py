@@ -19,7 +19,7 @@ import yaml
 from ..cells import CELLS
 from ..files import whole
 from . import prepare
-from .files import PACKAGE, UserError, changes, folder, hold, refuse, say, script_parser, sha256
+from .files import PACKAGE, UserError, changes, folder, hold, say, script_parser, sha256
 from .folder import RECORD, import_fairseq, read_record
 from .record import WITHOUT_EFFECT
 from .train import AGAIN, RESETS, check_machine, has, read_options
@@ -39,6 +39,7 @@ OWN = {"multi30k": "translation", "ewt": "treebank", "squad": "questions", "sst"
 ONCE = "give --finetune-from-model FILE, which starts from FILE once, so that the same command can "
 ONCE += "continue"
 STOP = "end the recipe with Ctrl-C or kill; the same command continues"
+REFUSED = dict.fromkeys(("--restore-file", *RESETS), ONCE) | {"--stop-time-hours": STOP}
 EPILOG = """\
 Options of the script that prepares the data, such as --cache, --bpe-size or --nwords, are passed to
 it, and all others to scripts/train.sh. The same command continues where it stopped.
@@ -65,16 +66,10 @@ class Recipe:
         path = Path(__file__).with_name("recipes") / f"{name}.yaml"
         self.settings: dict[str, Any] = yaml.safe_load(path.read_text("utf-8"))
         self.args, self.options = self._parser().parse_known_args(given)
-        refused = dict.fromkeys(("--restore-file", *RESETS), ONCE) | {"--stop-time-hours": STOP}
-        refuse(self.options, refused)
+        for option in self.options:
+            if (option := option.partition("=")[0]) in REFUSED:
+                raise UserError(f"{option}: {REFUSED[option]}")
         self.train, _ = read_options(["data", "--save-dir", "x", *self.options])
-        for variable in ("SLURM_STEP_NUM_TASKS", "WORLD_SIZE"):
-            if os.environ.get(variable, "1") != "1":
-                raise UserError(
-                    f"{variable} is {os.environ[variable]}, but a recipe runs in one process, and "
-                    "starts those of the training: give it one task, and --gpus N or "
-                    "--cpu-processes N"
-                )
         if self.train.user_dir != str(PACKAGE):  # which may have cells of its own
             from fairseq.utils import import_user_module
 

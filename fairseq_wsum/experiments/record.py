@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..files import whole
-from .files import changes
+from .files import UserError, changes
 from .plan import Run
 
 RECORD, LOG, LOCK = "study.json", "study.log", ".study.lock"
@@ -66,7 +66,7 @@ def read_record(run: Run) -> Record | None:
     """The record of a run, or None if it never started, or failed before it had trained.
 
     Raises:
-        ValueError: the run has finished, or has validated an epoch, with other options.
+        UserError: the run has finished, or has validated an epoch, with other options.
     """
     path = run.folder / RECORD
     if not path.is_file():
@@ -76,7 +76,7 @@ def read_record(run: Run) -> Record | None:
     if not changed:
         return record
     if record.state == "finished" or validations(read_log(run.folder)):
-        raise ValueError(
+        raise UserError(
             f"{run.folder} was made with other options than those of the study's file: {changed}. "
             "Restore the file, give another --out, or remove the folder to begin again, which "
             "loses its training"

@@ -15,14 +15,16 @@ from typing import Any
 
 from tabulate import tabulate
 
+from .files import UserError
 from .pictures import draw
-from .plan import Plan, command_line, read_plan
+from .plan import Plan, add_plan, command_line, read_plan
 from .record import duration, last_lines, read_log, standing
 from .results import SUBSETS, Result, read_results
 from .runs_file import read_runs, write_runs
 from .significance import LEVEL, SAMPLES
 from .table import NONE, Table, number, spread
 
+DESCRIPTION = "Make tables, significance tests and pictures of the finished runs of a study."
 FOLDER = "report"
 LEGEND = f"""\
 `valid` and `test`: mean ± sample standard deviation over the finished seeds, or the range of seeds
@@ -38,16 +40,19 @@ difference holds for the two trained models, and not for the two kinds of model.
 with one seed are not tested, and none whose perplexity another of fairseq's tasks computed."""
 
 
-def report(args: argparse.Namespace) -> None:
-    """Write the report: tables to stdout, and the path of its folder to stderr.
-
-    Raises:
-        ValueError: the study or an option is wrong, or a run left a damaged file or had other
-            options.
-    """
+def main(given: Sequence[str]) -> None:
+    """Write the report with a command line: tables to stdout, and its folder to stderr."""
+    parser = argparse.ArgumentParser("fairseq-wsum report", description=DESCRIPTION)
+    add_plan(parser)
+    add = parser.add_argument
+    help = "read the runs from the runs.json of earlier reports, not from their folders"
+    add("--runs", type=Path, nargs="+", metavar="FILE.json", help=help)
+    help = "the metrics of the tables, the main one first (default: all)"
+    add("--metrics", nargs="+", default=[], metavar="METRIC", help=help)
+    args = parser.parse_args(given)
     plan = read_plan(args.file, args.out)
     if not args.runs and not plan.out.is_dir():
-        raise ValueError(f"no folder {plan.out}: give the --out of `fairseq-wsum study`")
+        raise UserError(f"no folder {plan.out}: give the --out of `fairseq-wsum study`")
     results = read_runs(plan, args.runs) if args.runs else read_results(plan)
     for table in write_report(plan, results, args.metrics):
         print(f"{table.task.name}\n\n{markdown(table)}")
@@ -66,7 +71,7 @@ def write_report(plan: Plan, results: Sequence[Result], metrics: Sequence[str] =
         metrics: those of the tables, the main one first, by default all.
 
     Raises:
-        ValueError: no run of a task has such a metric.
+        UserError: no run of a task has such a metric.
     """
     folder = plan.out / FOLDER
     folder.mkdir(parents=True, exist_ok=True)

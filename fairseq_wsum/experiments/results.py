@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .files import UserError
 from .plan import Plan, Run
 from .record import (
     FIGURES,
@@ -85,7 +86,7 @@ def read_results(plan: Plan) -> list[Result]:
     """Read the runs of a study.
 
     Raises:
-        ValueError: a file is damaged, a run was made with other options, or the runs of a task
+        UserError: a file is damaged, a run was made with other options, or the runs of a task
             were scored in different ways.
     """
     results = [read_result(run) for run in plan.runs]
@@ -97,7 +98,7 @@ def check_ways(results: Iterable[Result], cure: str) -> None:
     """Check that the runs of each task were scored alike; `cure` says what to do otherwise.
 
     Raises:
-        ValueError: two were not.
+        UserError: two were not.
     """
     ways: dict[tuple[str, ...], tuple[tuple[str, ...], str]] = {}
     for result in results:
@@ -108,7 +109,7 @@ def check_ways(results: Iterable[Result], cure: str) -> None:
             key = (result.run.task.name, subset, metric)
             way, other = ways.setdefault(key, (score.way, name))
             if way != score.way:
-                raise ValueError(
+                raise UserError(
                     f"{name} and {other} cannot be compared: their {subset} sets were scored as "
                     f"{', '.join(score.way)}, and as {', '.join(way)}; {cure}"
                 )
@@ -118,7 +119,7 @@ def read_result(run: Run) -> Result:
     """Read a run.
 
     Raises:
-        ValueError: a file is damaged, or the run was made with other options.
+        UserError: a file is damaged, or the run was made with other options.
     """
     if (how := state(run)) != "finished":
         return Result(run, how)
@@ -144,7 +145,7 @@ def read_result(run: Run) -> Result:
                 scores |= _figures(found, "test" if name == TEST_SCORES else "valid")
                 translations = _translations(run, found) if name == TEST_SCORES else {}
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(
+            raise UserError(
                 f"{path} is damaged ({error!r}; see docs/studies.md); remove it: `fairseq-wsum "
                 "study` then scores the model again"
             ) from error

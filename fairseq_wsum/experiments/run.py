@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO
@@ -20,32 +22,22 @@ from .files import locked
 from .plan import Run
 from .record import LOCK, LOG, SCORES, Record, read_record, settings
 
-GUARD = Path(__file__).with_name("guard.py")
 GPUS = "CUDA_VISIBLE_DEVICES"  # the variable
 
 
 class Recipes:
-    """Programs of recipes, in a process group that ends with this process or `stop`."""
+    """Programs of recipes, each in a process group of its own, so that Ctrl-C does not reach it."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-I", str(GUARD)]
-        pipe = subprocess.PIPE
-        # in a group of its own, so that Ctrl-C does not reach it
-        self.guard = subprocess.Popen(command, stdin=pipe, stdout=pipe, process_group=0)
-        assert self.guard.stdout is not None
-        self.group = int(self.guard.stdout.readline())
-
-    def __enter__(self) -> Recipes:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-        self.guard.wait()
+        self.running: set[subprocess.Popen[bytes]] = set()
+        self.stopped = False
 
     def stop(self) -> None:
         """End all recipes."""
-        assert self.guard.stdin is not None
-        self.guard.stdin.close()
+        self.stopped = True
+        for process in list(self.running):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
 
     def call(
         self,
@@ -64,7 +56,6 @@ class Recipes:
                 from the environment of this process, unless $VENV names another.
         """
         ours = {"VENV": sys.prefix} if Path(sys.prefix, "bin", "fairseq-train").is_file() else {}
-        assert self.guard.stdin is not None
         try:
             process = subprocess.Popen(
                 command,
@@ -73,21 +64,23 @@ class Recipes:
                 stderr=subprocess.STDOUT,
                 env={**ours, **os.environ, **(variables or {})},
                 pass_fds=[inherited],
-                process_group=self.group,
+                process_group=0,
             )
-            status = self._wait(process)
         except OSError as error:  # it cannot be executed
             log.write(f"{error}\n".encode())
-            status = 127
-        return None if self.guard.stdin.closed else status
-
-    def _wait(self, process: subprocess.Popen) -> int:
+            return 127
+        self.running.add(process)
         try:
-            return process.wait()
+            if self.stopped:  # by another thread, before this process was among those that run
+                self.stop()
+            status = process.wait()
         except BaseException:  # such as Ctrl-C
             self.stop()
             process.wait()
             raise
+        finally:
+            self.running.discard(process)
+        return None if self.stopped else status
 
 
 def execute(run: Run, recipes: Recipes, variables: Mapping[str, str] | None = None) -> None:
@@ -101,7 +94,7 @@ def execute(run: Run, recipes: Recipes, variables: Mapping[str, str] | None = No
         variables: environment variables that give it its share of this machine; see `share`.
 
     Raises:
-        ValueError: the run was made with other options.
+        UserError: the run was made with other options.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     with locked(run.folder / LOCK) as file, (run.folder / LOG).open("ab") as log:

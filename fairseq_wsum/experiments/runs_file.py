@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import whole
-from .files import changes
+from .files import UserError, changes
 from .plan import Plan, Run
 from .record import Record, settings
 from .results import Result, Score, check_ways
@@ -60,7 +60,7 @@ def read_runs(plan: Plan, paths: Sequence[Path]) -> list[Result]:
     """Read the runs of a study from such files; a run that is in none of them is "waiting".
 
     Raises:
-        ValueError: a file is damaged, or a run was made with other options than the study's, or
+        UserError: a file is damaged, or a run was made with other options than the study's, or
             the runs of a task were scored in different ways.
     """
     rows: dict[tuple[str, str, int], tuple[Path, Mapping[str, Any]]] = {}
@@ -69,7 +69,7 @@ def read_runs(plan: Plan, paths: Sequence[Path]) -> list[Result]:
             for row in json.loads(path.read_text("utf-8")):
                 rows[row["task"], row["model"], row["seed"]] = (path, row)
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a runs.json of `fairseq-wsum report`") from error
+            raise UserError(f"{path} is not a runs.json of `fairseq-wsum report`") from error
     results = []
     for run in plan.runs:
         key = (run.task.name, run.model.name, run.seed)
@@ -78,7 +78,7 @@ def read_runs(plan: Plan, paths: Sequence[Path]) -> list[Result]:
             continue
         path, row = rows[key]
         if changed := changes(row["settings"], _settings(run)):
-            raise ValueError(
+            raise UserError(
                 f"{path}: {run.name} was made with other options than those of {plan.file}: "
                 f"{changed}"
             )

@@ -17,7 +17,6 @@ from .corpora import FORMS
 from .figures import both_ways, detokenised, replace_unknown
 from .files import (
     UserError,
-    changed_meanwhile,
     folder,
     lines_of,
     parse_data_first,
@@ -26,8 +25,8 @@ from .files import (
     versions,
     write_lines,
 )
-from .folder import read_translation_record
-from .translating import REFUSED, add_options, direction, generate, read_generated
+from .folder import PACKAGES, read_translation_record
+from .translating import add_options, direction, generate, read_generated
 
 DESCRIPTION = """\
 Translate a split of DATA (a folder of scripts/prepare_multi30k.sh) and score it in both ways: as
@@ -73,19 +72,18 @@ def main(given: list[str]) -> None:
         record |= {"source_lang": source, "target_lang": target}
         _check_references(args.data, args.subset, target)
         results = []
-        with changed_meanwhile("--checkpoints", model):
-            for penalty in args.lenpen:
-                say(
-                    f"translating {args.subset} from {source} to {target} with "
-                    f"{' '.join(averaged) or model}, beam {args.beam}, length penalty {penalty}"
-                )
-                printed, log = work / f"generate.lenpen{penalty}.txt", work / "generate.log"
-                words = ["--path", model, "--gen-subset", args.subset, f"--lenpen={penalty}"]
-                if args.replace_unk:
-                    # fairseq's own --replace-unk needs the data as text
-                    words += ["--print-alignment", "hard"]
-                generate(args, record, [*words, *options], printed, log)
-                results.append(_figures(args, record, penalty, work))
+        for penalty in args.lenpen:
+            say(
+                f"translating {args.subset} from {source} to {target} with "
+                f"{' '.join(averaged) or model}, beam {args.beam}, length penalty {penalty}"
+            )
+            printed, log = work / f"generate.lenpen{penalty}.txt", work / "generate.log"
+            words = ["--path", model, "--gen-subset", args.subset, f"--lenpen={penalty}"]
+            if args.replace_unk:
+                # fairseq's own --replace-unk needs the data as text
+                words += ["--print-alignment", "hard"]
+            generate(args, record, [*options, *words], printed, log)
+            results.append(_figures(args, record, penalty, work))
         best = _write(args, options, record, results, averaged, work)
         models = {Path(path).resolve() for path in model.split(":")}
         for old in [path for name in OURS for path in args.out.glob(name)]:
@@ -123,7 +121,7 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add("--replace-unk", action="store_true", help=help)
     help = "folder for the results (default DIR/score-S)"
     add("--out", type=folder, metavar="FOLDER", help=help)
-    args, options = parse_data_first(parser, given, REFUSED)
+    args, options = parse_data_first(parser, given)
     args.data = folder(args.data)
     if args.precision == "bf16":
         options.append("--bf16")
@@ -222,9 +220,7 @@ def _write(
         "generate_options": shlex.join(options),
         "data": {name: prepared[name] for name in OF_DATA},
         "tried": results,
-        "versions": versions(
-            "ve-fairseq", "fairseq-fixed", "fairseq", "torch", "sacrebleu", "sacremoses"
-        ),
+        "versions": versions(*PACKAGES, "sacrebleu"),
     }
     (work / SCORES).write_text(json.dumps(record, indent=2) + "\n")
     return best

@@ -17,27 +17,30 @@ from typing import Any
 
 import submitit
 
-from .files import handle_ends, locked, say
-from .plan import Plan, Run, read_plan
+from ..argument_types import positive
+from .files import UserError, handle_ends, locked, say
+from .plan import Plan, Run, add_plan, read_plan
 from .record import LOCK, LOG, duration, last_lines, read_log, standing, state
 from .run import Recipes, default_jobs, execute, share
 
+DESCRIPTION = (
+    "Train and score every model of a YAML file with every seed. Run it again to continue."
+)
 
-def study(args: argparse.Namespace) -> None:
-    """Do the runs that are not finished.
 
-    Raises:
-        ValueError: the study or an option is wrong, or a run has other options.
-        RuntimeError: data could not be prepared, or runs failed.
-    """
+def main(given: Sequence[str]) -> None:
+    """Do the runs that are not finished, with a command line."""
+    parser = argparse.ArgumentParser("fairseq-wsum study", description=DESCRIPTION)
+    add_plan(parser)
+    add = parser.add_argument
+    help = "runs at a time (default: one for each GPU, else for each core; with --slurm, all)"
+    add("--jobs", type=positive, metavar="N", help=help)
+    add("--dry-run", action="store_true", help="show the commands and stop")
+    add("--slurm", action="store_true", help="submit the runs to Slurm, as an array of jobs")
+    help = "an option of Slurm's jobs, such as partition=gpu or time=600; may be repeated"
+    add("--slurm-option", action="append", default=[], metavar="NAME=VALUE", help=help)
+    args = parser.parse_args(given)
     plan = read_plan(args.file, args.out)
-    for task in plan.tasks:
-        for written in (task.recipe, task.data):
-            if written is not None and not task.path(written).exists():
-                raise ValueError(
-                    f"{plan.file}: tasks: {task.name}: no {task.path(written)}; the path is "
-                    "relative to the study's file"
-                )
     todo = [run for run in plan.runs if state(run) != "finished"]
     if args.dry_run:
         print("\n".join(shlex.join(run.command()) for run in todo) or "all runs are finished")
@@ -66,16 +69,16 @@ def prepare(runs: Sequence[Run]) -> None:
     """Make the data of the tasks of some runs, unless they exist.
 
     Raises:
-        RuntimeError: data could not be prepared.
+        UserError: data could not be prepared.
     """
     for run in {run.task.name: run for run in runs}.values():
         run.out.mkdir(parents=True, exist_ok=True)
         path = run.out / "prepare.log"
         say(f"{run.task.name}: preparing the data")
-        with locked(run.out / LOCK) as file, path.open("wb") as log, Recipes() as recipes:
-            status = recipes.call(run.command(prepare=True), log, file)
+        with locked(run.out / LOCK) as file, path.open("wb") as log:
+            status = Recipes().call(run.command(prepare=True), log, file)
         if status != 0:
-            raise RuntimeError(
+            raise UserError(
                 f"{run.task.name}: the data could not be prepared; no training was started\n"
                 f"{last_lines(path.read_text('utf-8', errors='replace'))}(full log: {path})"
             )
@@ -94,7 +97,8 @@ def run_here(runs: Sequence[Run], jobs: int) -> None:
         finally:
             slots.put(slot)
 
-    with Recipes() as recipes, ThreadPoolExecutor(jobs) as pool:
+    recipes = Recipes()
+    with ThreadPoolExecutor(jobs) as pool:
         try:
             for done in as_completed([pool.submit(do, run) for run in runs]):
                 done.result()
@@ -111,15 +115,14 @@ class Job(submitit.helpers.Checkpointable):
     """A run as a job, which is submitted again when it reaches its time limit."""
 
     def __call__(self, run: Run) -> None:
-        with Recipes() as recipes:
-            execute(run, recipes)
+        execute(run, Recipes())
 
 
 def slurm(plan: Plan, given: Sequence[str], jobs: int) -> submitit.Executor:
     """Slurm with the options of the command line, such as `partition=gpu`, for `jobs` at a time.
 
     Raises:
-        ValueError: an option is wrong.
+        UserError: there is no Slurm, or an option is wrong.
     """
     options: dict[str, Any] = {"additional_parameters": {}}
     for option in given:
@@ -128,8 +131,11 @@ def slurm(plan: Plan, given: Sequence[str], jobs: int) -> submitit.Executor:
         chosen = options["additional_parameters"] if dot else options
         chosen[more or group] = int(text) if text.isdecimal() else text
     again = options.pop("max_num_timeout", 0)
-    executor = submitit.SlurmExecutor(plan.out / ".slurm", max_num_timeout=again)
-    executor.update_parameters(job_name="study", array_parallelism=jobs, **options)
+    try:
+        executor = submitit.SlurmExecutor(plan.out / ".slurm", max_num_timeout=again)
+        executor.update_parameters(job_name="study", array_parallelism=jobs, **options)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(str(error)) from error
     return executor
 
 
@@ -161,7 +167,7 @@ def _end(plan: Plan) -> None:
     """Say how the runs ended.
 
     Raises:
-        RuntimeError: some failed or were interrupted; the message names them.
+        UserError: some failed or were interrupted; the message names them.
     """
     left = []
     for run in plan.runs:
@@ -172,9 +178,7 @@ def _end(plan: Plan) -> None:
     shown = shlex.join(["fairseq-wsum", "report", str(plan.file), "--out", str(plan.out)])
     say(f"\n{shown}   shows the results")
     if left:
-        raise RuntimeError(
-            f"{len(left)} of {len(plan.runs)} runs are not finished: {', '.join(left)}"
-        )
+        raise UserError(f"{len(left)} of {len(plan.runs)} runs are not finished: {', '.join(left)}")
 
 
 @contextmanager

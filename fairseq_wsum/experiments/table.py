@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from .files import UserError
 from .plan import Task
 from .results import PERPLEXITY, SUBSETS, Result, metrics
 from .significance import compare
@@ -43,7 +44,7 @@ class Table:
         self.metrics = [*chosen] or found
         if found and (unknown := {*self.metrics} - {*found}):
             known = ", ".join(map(repr, found))
-            raise ValueError(f"{task.name} has no metric {min(unknown)!r}: it has {known}")
+            raise UserError(f"{task.name} has no metric {min(unknown)!r}: it has {known}")
         records = [run.record for runs in self.runs.values() for run in runs if run.record]
         machines = Counter(record.machine for record in records).most_common(1)
         self.machine = machines[0][0] if machines else ""

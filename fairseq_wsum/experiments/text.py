@@ -21,7 +21,7 @@ from .corpora import (
     read_lines,
     unpack,
 )
-from .files import UserError, listed, versions
+from .files import UserError, listed
 from .folder import UNKNOWN, encode, is_done, make_dictionary, new_folder, write_record
 
 Splits = Mapping[str, Sequence[Path]]  # the files of train, valid and test
@@ -78,7 +78,6 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
             "dictionary": len(dictionary),
             "data": list(shards),
             "sha256": reader.sums,
-            "versions": versions("ve-fairseq", "fairseq-fixed", "fairseq"),
         }
         write_record(partial, record)
     print(f"{args.out}: tokens: {listed(record['tokens'])}; dictionary: {record['dictionary']:,}")

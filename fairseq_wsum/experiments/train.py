@@ -56,12 +56,6 @@ examples:
   srun --nodes 2 --ntasks-per-node 8 --gpus-per-node 8 \\
       scripts/train.sh DATA --arch wsum_lstm --save-dir /shared/runs/big ..."""
 GPUS = "CUDA_VISIBLE_DEVICES"  # the variable
-REFUSED = {
-    "--no-last-checkpoints": "an interrupted training could not continue where it was; omit this "
-    "option (--no-epoch-checkpoints saves more space)",
-    "--no-save-optimizer-state": "an interrupted training would begin its learning rate and its "
-    "updates again; omit this option (--no-epoch-checkpoints saves space, too)",
-}
 RESETS = ("--reset-optimizer", "--reset-lr-scheduler", "--reset-meters", "--reset-dataloader")
 # torchrun starts this program again in each process
 AGAIN = f"import sys; sys.path.append({str(PACKAGE.parent)!r}); "
@@ -103,13 +97,15 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = script_parser("scripts/train.sh", DESCRIPTION, EPILOG, usage)
     add = parser.add_argument
     add("--save-dir", metavar="DIR", type=named, required=True, help="folder for the checkpoints")
+    processes = parser.add_mutually_exclusive_group()
     help = "use N GPUs of this machine; 0 uses the CPU (default: all visible GPUs). Leave it out "
     help += "if torchrun or srun starts one process per GPU"
-    add("--gpus", type=int, metavar="N", help=help)
-    add("--cpu", dest="gpus", action="store_const", const=0, help="the same as --gpus 0")
+    processes.add_argument("--gpus", type=int, metavar="N", help=help)
+    help = "the same as --gpus 0"
+    processes.add_argument("--cpu", dest="gpus", action="store_const", const=0, help=help)
     help = "train on the CPU with N processes, each with its own batch and an equal share of the"
     help += " cores (OMP_NUM_THREADS, unless it is set)"
-    add("--cpu-processes", type=positive, default=0, metavar="N", help=help)
+    processes.add_argument("--cpu-processes", type=positive, default=0, metavar="N", help=help)
     help = "fp32 (default); fp16 or bf16 (the whole model; the optimiser updates fp32 copies of "
     help += "the weights); amp (PyTorch's automatic mixed precision). fp16 and amp need a GPU, and"
     help += " bf16 a GPU or a CPU with AVX-512"
@@ -125,15 +121,8 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
         ("--restore-file", None),
     ):
         add(name, default=default, help=argparse.SUPPRESS)
-    args, options = parse_data_first(parser, given, REFUSED)
+    args, options = parse_data_first(parser, given)
     args.on_cpu = args.gpus == 0 or args.cpu_processes > 0
-    if args.gpus is not None and args.gpus < 0:
-        raise UserError(f"--gpus {args.gpus}: give a positive whole number")
-    if args.gpus and args.cpu_processes:
-        raise UserError(
-            f"--gpus {args.gpus} and --cpu-processes {args.cpu_processes} exclude each other; give "
-            "only one"
-        )
     for name in ("finetune_from_model", "restore_file"):
         if (value := getattr(args, name)) is not None:
             options += [f"--{name.replace('_', '-')}", value]
@@ -161,17 +150,15 @@ def command(args: argparse.Namespace, options: list[str]) -> tuple[list[str], bo
     train = ["fairseq-train", *settings, *precision]
     if args.on_cpu:
         os.environ[GPUS] = ""  # fairseq would use a GPU for some things, even with --cpu
-    world, tasks = _number("WORLD_SIZE"), _number("SLURM_STEP_NUM_TASKS")
+    world, tasks = (
+        int(os.environ.get(name) or 1) for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+    )
     by_torchrun = world > 1 and {"RANK", "MASTER_ADDR"} <= os.environ.keys()
     if by_torchrun or tasks > 1:
         launcher = "torchrun" if by_torchrun else "srun"
         if args.gpus or args.cpu_processes:
             option = "--cpu-processes" if args.cpu_processes else "--gpus"
             raise UserError(f"{option}: {launcher} sets the number of processes; omit this option")
-        if not args.on_cpu and not args.dry_run and gpus_here() == 0:
-            raise UserError(
-                f"{launcher}: torch sees no GPU here; for the CPU use torchrun and --gpus 0"
-            )
         if by_torchrun:
             found = _under_torchrun(args, world)
             return [*train, *found, *options], os.environ["RANK"] == "0"
@@ -181,13 +168,6 @@ def command(args: argparse.Namespace, options: list[str]) -> tuple[list[str], bo
     if args.on_cpu:
         return [*train, "--cpu", "--distributed-world-size", "1", *options], True
     return [*_alone(args, train), *options], True
-
-
-def _number(variable: str) -> int:
-    try:
-        return positive(os.environ.get(variable) or "1")
-    except argparse.ArgumentTypeError as error:
-        raise UserError(f"{variable}: {error}") from error
 
 
 def check_machine(args: argparse.Namespace) -> None:
@@ -244,7 +224,7 @@ def _under_srun(args: argparse.Namespace, tasks: int) -> list[str]:
             "srun: fairseq needs Slurm's scontrol, which is not on PATH here (in a container?); "
             "start the processes with torchrun (see --help)"
         )
-    nodes = int(os.environ.get("SLURM_STEP_NUM_NODES") or _number("SLURM_NNODES"))
+    nodes = int(os.environ.get("SLURM_STEP_NUM_NODES") or os.environ.get("SLURM_NNODES") or 1)
     # a single task on a node starts a process for every visible GPU
     processes = nodes * gpus_here() if nodes == tasks else tasks
     port = os.environ.get("MASTER_PORT") or str(10000 + int(os.environ["SLURM_JOB_ID"]) % 50000)

@@ -14,21 +14,6 @@ from ..checkpoint_files import languages, read
 from . import programs
 from .files import PACKAGE, UserError, lines_of, open_text, user_dir
 
-DIRECTION = "the direction is that of the models; leave it out"
-UNITS = "the units of the data are joined in any case; leave it out"
-INCOMPLETE = "the translations would be incomplete, or not here; leave it out"
-REFUSED = {
-    **dict.fromkeys(
-        ("--quiet", "--results-path", "--skip-invalid-size-inputs-valid-test"), INCOMPLETE
-    ),
-    "--path": "name the models with --checkpoints",
-    "--score-reference": "fairseq-generate would return the references in place of translations; "
-    "run it yourself to get the model's scores of them",
-    "--prefix-size": "words of the references would begin the translations; leave it out",
-    **dict.fromkeys(("--source-lang", "-s", "--target-lang", "-t"), DIRECTION),
-    **dict.fromkeys(("--post-process", "--remove-bpe"), UNITS),
-}
-
 
 def add_options(parser: argparse.ArgumentParser, batch_size: int) -> None:
     """Add the options that all translations share, except --checkpoints and --lenpen."""
@@ -75,14 +60,14 @@ def generate(
     Args:
         args: `data`, and what `add_options` has added.
         prepared: the record of the data, with the direction of the models.
-        options: other options of fairseq-generate.
+        options: other options of fairseq-generate; those that this program needs come after them.
         printed: the file that gets the translations.
         log: the file that gets its messages, after those that it has.
 
     Raises:
         UserError: the text has a sentence that is longer than the models accept.
     """
-    words = [str(args.data), "--batch-size", str(args.batch_size), "--beam", str(args.beam)]
+    words = ["--batch-size", str(args.batch_size), "--beam", str(args.beam)]
     words += ["--source-lang", prepared["source_lang"], "--target-lang", prepared["target_lang"]]
     # fairseq's default multiple would drop the last sentences
     words += ["--required-batch-size-multiple", "1", "--user-dir", args.user_dir]
@@ -97,7 +82,7 @@ def generate(
             programs.messages_in(messages),
             redirect_stdout(output),
         ):
-            programs.call("generate", args.user_dir, [*words, *options])
+            programs.call("generate", args.user_dir, [str(args.data), *options, *words])
     except Exception as error:
         if found := re.search(r"Size of sample #\d+ is invalid .*(?=, skip this ex)", str(error)):
             limits = "{'max_source_positions': N, 'max_target_positions': N}"

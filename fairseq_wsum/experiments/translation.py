@@ -11,7 +11,7 @@ from typing import Any
 
 from . import bpe
 from .corpora import FORMS, MULTI30K, Corpus, check_line, locate, needed, read_text
-from .files import UserError, each_line, line_count, listed, open_text, sha256, versions
+from .files import UserError, each_line, line_count, listed, open_text, sha256
 from .folder import (
     encode,
     is_done,
@@ -60,9 +60,6 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
             "left_out": left_out,
             "dictionary": words,
             "sha256": checksums,
-            "versions": versions(
-                "ve-fairseq", "fairseq-fixed", "fairseq", "sentencepiece", "sacremoses"
-            ),
         }
         write_record(partial, record)
     print(f"{args.out}: sentences: {listed(counts)}; dictionary: {listed(words)}")
