@@ -11,7 +11,6 @@ from fairseq.search import DiverseBeamSearch
 from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithAlignment
 from fairseq.tasks import FairseqTask
 from translation import (
-    BLOCKS,
     EOS,
     HEADS,
     PAD,
@@ -28,19 +27,14 @@ from translation import (
 from fairseq_wsum.cells import CELLS
 from fairseq_wsum.plugin.modules.attention import ATTENTIONS
 
-CELLS_IN_BLOCKS = ("no-srnn-hidden", "no-gates", "mingru")
-plain_or_blocks = pytest.mark.parametrize("options", [{}, BLOCKS | HEADS], ids=["plain", "blocks"])
+plain_or_heads = pytest.mark.parametrize("options", [{}, HEADS], ids=["plain", "heads"])
 
 
 @every_feeding
 @pytest.mark.parametrize(
     "options",
-    [
-        *VARIANTS.values(),
-        *(dict(cell=name) for name in CELLS),
-        *(dict(BLOCKS, cell=name) for name in CELLS_IN_BLOCKS),
-    ],
-    ids=[*VARIANTS, *CELLS, *(f"{name}-blocks" for name in CELLS_IN_BLOCKS)],
+    [*VARIANTS.values(), *(dict(cell=name) for name in CELLS)],
+    ids=[*VARIANTS, *CELLS],
 )
 def test_incremental_decoding_equals_full_decoding(options, feeding) -> None:
     model = make_model(decoder_input_feeding=feeding, **options)
@@ -55,7 +49,7 @@ REORDERED = {name: dict(decoder_attention=name) for name in (*ATTENTIONS, "none"
 REORDERED |= {
     f"{name}-heads": dict(REORDERED[name], decoder_attention_heads=3) for name in ("general", "dot")
 }
-REORDERED |= {"blocks": BLOCKS, "windows": dict(BLOCKS, cell="qrnn", window=2)}
+REORDERED |= {"windows": dict(cell="qrnn", window=2)}
 
 
 @every_feeding
@@ -92,7 +86,7 @@ def test_a_sentence_gets_the_same_score_in_a_batch_as_alone(options, feeding) ->
 
 
 @every_feeding
-@plain_or_blocks
+@plain_or_heads
 def test_padding_on_the_left_of_the_target_changes_nothing(options, feeding) -> None:
     model = make_model(decoder_input_feeding=feeding, **options)
     src, lengths, prev = make_batch()
@@ -163,7 +157,7 @@ def test_16_bit_decoding_keeps_the_memory_cell_in_32_bits() -> None:
 # measured with five seeds: at most 0.05 and 0.003
 @pytest.mark.parametrize(("dtype", "most"), [(torch.bfloat16, 0.1), (torch.float16, 0.01)])
 @every_feeding
-@plain_or_blocks
+@plain_or_heads
 def test_incremental_decoding_equals_full_decoding_in_16_bits(
     options, feeding, dtype, most
 ) -> None:

@@ -11,7 +11,6 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from omegaconf import OmegaConf
 from translation import (
-    BLOCKS,
     PAD,
     SOURCE,
     every_feeding,
@@ -52,11 +51,10 @@ NO_DROPOUT = {
 
 
 @every_feeding
-@pytest.mark.parametrize("form", [{}, BLOCKS], ids=["plain", "blocks"])
 @pytest.mark.parametrize("place", [*NO_DROPOUT, "additional_fc"])
-def test_dropout_applies_in_its_place_and_only_in_training(place, form, feeding) -> None:
+def test_dropout_applies_in_its_place_and_only_in_training(place, feeding) -> None:
     """With one rate at 1, nothing after that place depends on anything before it."""
-    options = NO_DROPOUT | form | ({} if place == "additional_fc" else {place: 1.0})
+    options = NO_DROPOUT | ({} if place == "additional_fc" else {place: 1.0})
     if place == "additional_fc":
         options |= dict(decoder_dropout_out=1.0, decoder_out_embed_dim=4)
     model = make_model(decoder_input_feeding=feeding, **options)
@@ -122,12 +120,6 @@ def test_a_criterion_without_a_dataclass_can_be_chosen(arch) -> None:
     given += ["--underlying-criterion", "cross_entropy"]
     args = fairseq_options.parse_args_and_arch(fairseq_options.get_training_parser(), given)
     assert convert_namespace_to_omegaconf(args).model.criterion_name is None
-
-
-@pytest.mark.parametrize("feeding", ["True", "False"])
-def test_layer_normalisation_within_input_feeding_gives_a_warning(feeding, caplog) -> None:
-    make_model(layer_norm=True, decoder_input_feeding=feeding)
-    assert ("give --decoder-input-feeding False" in caplog.text) == (feeding == "True")
 
 
 def test_no_value_counts_as_the_default_of_an_option_that_needs_one() -> None:

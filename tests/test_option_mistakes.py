@@ -29,7 +29,6 @@ MISTAKES = {
         (dict(dropout=float("nan")), "--dropout nan: give at least 0"),
         (dict(decoder_dropout_in=1.5), "--decoder-dropout-in 1.5: give at least 0 and at most 1"),
         (dict(encoder_layers=0), "--encoder-layers 0: give at least 1"),
-        (dict(decoder_ffn_embed_dim=-1), "--decoder-ffn-embed-dim -1: give at least 0"),
         (dict(decoder_attention="soft"), "--decoder-attention soft: choose one of general, dot"),
         (dict(decoder_input_feeding="maybe"), "--decoder-input-feeding maybe: choose one of 1, tr"),
         (dict(decoder_attention="dot"), r"-attention dot needs an encoder output size .*\(5"),

@@ -185,7 +185,7 @@ def test_unknown_words_are_replaced_by_source_words(data, model, tmp_path) -> No
 
 
 def test_options_of_fairseq_can_be_combined(data, tmp_path) -> None:
-    """Adaptive softmax, 16 bits, residuals, blocks and other shapes in one training."""
+    """Adaptive softmax, 16 bits, residuals and other shapes in one training."""
     train(
         data,
         tmp_path,
@@ -193,7 +193,6 @@ def test_options_of_fairseq_can_be_combined(data, tmp_path) -> None:
         *("--criterion", "adaptive_loss", "--adaptive-softmax-cutoff", "8"),
         *("--ddp-backend", "legacy_ddp"),
         *("--bf16", "--residuals", "--max-epoch", 1),
-        *("--layer-norm", "--encoder-ffn-embed-dim", 12, "--decoder-ffn-embed-dim", 16),
         *("--decoder-attention-heads", 2),
         *("--encoder-layers", 2, "--decoder-layers", 3, "--encoder-bidirectional"),
         *("--decoder-input-feeding", False, "--cell", "no-srnn", "--coupled-gates"),

@@ -83,7 +83,6 @@ def relative_error(scores: Tensor, exact: Tensor) -> float:
     return float((scores - exact).abs().max() / signal)
 
 
-BLOCKS = dict(layer_norm=True, residuals=True, encoder_ffn_embed_dim=9, decoder_ffn_embed_dim=8)
 HEADS = dict(decoder_hidden_size=6, decoder_attention_heads=3)
 VARIANTS = {
     "plain": dict(),
@@ -96,11 +95,6 @@ VARIANTS = {
     "mlp": dict(decoder_attention="mlp"),
     "heads": HEADS,
     "dot-heads": dict(HEADS, decoder_attention="dot", encoder_hidden_size=6),
-    "blocks": BLOCKS,
-    "deeper-blocks": dict(BLOCKS, encoder_layers=3, encoder_bidirectional=True, cell="sru"),
-    "block-windows": dict(BLOCKS, cell="qrnn", window=2, decoder_ffn_embed_dim=0),
-    "norms": dict(layer_norm=True, cell="no-srnn-hidden"),
-    "feed-forward": dict(encoder_ffn_embed_dim=5, cell="gru"),
     "no-attention": dict(decoder_attention="none"),
     "out-embedding": dict(decoder_out_embed_dim=4),
     "shared-output": dict(share_decoder_input_output_embed=True),

@@ -9,10 +9,9 @@ from translation_corpus import TINY
 
 from fairseq_wsum import cli
 
-BLOCKS = ["--decoder-layers", 2, "--layer-norm", "--residuals", "--encoder-ffn-embed-dim", 16]
 SENTENCE = "the man sees the dog ."
 OPTIONS = {
-    "translator": ["--cell", "no-srnn-hidden", "--encoder-bidirectional", *BLOCKS],
+    "translator": ["--cell", "no-srnn-hidden", "--encoder-bidirectional", "--decoder-layers", 2],
     "parallel": ["--cell", "lstm", "--encoder-layers", 2, "--decoder-input-feeding", "False"],
     "half": ["--encoder-cell", "no-gates", "--decoder-cell", "no-srnn"],
     "none": ["--cell", "no-gates"],

@@ -49,7 +49,7 @@ def load_embedding(path: str | None, dictionary: Dictionary, embed_tokens: nn.Em
 def init_uniform(model: nn.Module, bound: float, *, zero_biases: bool = False) -> None:
     """Draw all parameters uniformly from [-bound, bound].
 
-    The embedding of padding is zero. Layer normalisation starts with weight 1 and bias 0.
+    The embedding of padding is zero.
 
     Args:
         model: the model.
@@ -67,5 +67,3 @@ def init_uniform(model: nn.Module, bound: float, *, zero_biases: bool = False) -
             nn.init.zeros_(module.weight[module.padding_idx])
         elif isinstance(module, WsumLSTM):
             module.initialise_cell()
-        elif isinstance(module, nn.LayerNorm):
-            module.reset_parameters()

@@ -49,7 +49,6 @@ class Side:
     dropout_in: float
     dropout_out: float
     layer_dropout: float
-    ffn_embed_dim: int = 0  # inner size of the feed-forward blocks; 0 for none
 
 
 @dataclass
@@ -146,7 +145,6 @@ class LSTMOptions(CellOptions):
             dropout_in=first(given("dropout_in"), dropout_in),
             dropout_out=first(given("dropout_out"), dropout_out),
             layer_dropout=first(given("layer_dropout"), given("dropout_out"), self.dropout),
-            ffn_embed_dim=first(given("ffn_embed_dim"), 0),
         )
 
     @property

@@ -1,6 +1,5 @@
 """The options of `--arch wsum_lstm`: those of fairseq's `lstm`, and those of the cells."""
 
-import logging
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -20,17 +19,6 @@ from .options import (
 # fairseq needs `Optional[X]` here: see options.py
 # ruff: noqa: UP045
 
-logger = logging.getLogger(__name__)
-
-
-def _feed_forward_option(side: str) -> Any:
-    return option(
-        0,
-        f"inner size of a feed-forward block after each {side} layer, as in a Transformer; 0 for "
-        "none",
-        at_least=0,
-    )
-
 
 def _dropout_in_option(side: str) -> Any:
     return probability(
@@ -41,11 +29,7 @@ def _dropout_in_option(side: str) -> Any:
 
 
 def _layer_dropout_option(side: str) -> Any:
-    return probability(
-        None,
-        f"dropout probability between {side} layers; with --layer-norm or a feed-forward block, "
-        "on the output of each layer and of each block",
-    )
+    return probability(None, f"dropout probability between {side} layers")
 
 
 @dataclass
@@ -71,7 +55,6 @@ class WsumLSTMConfig(LSTMOptions):
     )
     encoder_layers: int = size(2, "number of encoder layers")
     encoder_bidirectional: bool = option(False, "make all encoder layers bidirectional")
-    encoder_ffn_embed_dim: int = _feed_forward_option("encoder")
     encoder_dropout_in: Optional[float] = _dropout_in_option("encoder")
     encoder_dropout_out: Optional[float] = probability(
         None,
@@ -82,7 +65,6 @@ class WsumLSTMConfig(LSTMOptions):
 
     decoder_embed_dim: int = size(500, "decoder embedding dimension")
     decoder_layers: int = size(2, "number of decoder layers")
-    decoder_ffn_embed_dim: int = _feed_forward_option("decoder")
     decoder_out_embed_dim: Optional[int] = size(
         None,
         "decoder output embedding dimension (default: --decoder-embed-dim if the output embedding "
@@ -109,18 +91,6 @@ class WsumLSTMConfig(LSTMOptions):
     decoder_dropout_in: Optional[float] = _dropout_in_option("decoder")
     decoder_layer_dropout: Optional[float] = _layer_dropout_option("decoder")
 
-    residuals: bool = option(
-        False,
-        "add each LSTM layer's input to its output, from the second layer on; with --layer-norm or "
-        "a feed-forward block also in the first layer, if the sizes agree",
-    )
-    layer_norm: bool = option(
-        False,
-        "normalise the input of each LSTM layer and of each feed-forward block, and the output of "
-        "the last layer, in the encoder and in the decoder; the weights of the normalisation start "
-        "at 1 and its biases at 0, whatever --init-range is; give --decoder-input-feeding False, "
-        "too, as the gradient may grow at every target position",
-    )
     share_all_embeddings: bool = option(
         False,
         "share encoder, decoder and output embeddings (requires a shared dictionary and equal "
@@ -182,12 +152,6 @@ def read_config(args: Any) -> WsumLSTMConfig:
             )
     cfg.check_sharing()
     _check_attention(cfg)
-    if cfg.layer_norm and cfg.input_feeding:
-        logger.warning(
-            "--layer-norm with --decoder-input-feeding: in training, the gradient may grow at "
-            "every target position; if a new model does not learn, give "
-            "--decoder-input-feeding False"
-        )
     return cfg
 
 

@@ -14,14 +14,13 @@ from fairseq.data import Dictionary
 from torch import Tensor, nn
 
 from ...cells.precision import widened
-from ...layer import State
+from ...layer import State, WsumLSTM
 from ...training.joint_gradient import joint_gradients
 from ..modules import Bridge, Dropout, Projected, make_attention
 from ..modules.states import CACHED, IncrementalState, pack_state, reorder_state, unpack_state
 from .wsum_lstm_config import WsumLSTMConfig
 from .wsum_lstm_decoder_base import WsumDecoderBase
 from .wsum_lstm_encoder import EncoderOut
-from .wsum_lstm_layers import make_layers
 
 
 class Step(NamedTuple):
@@ -66,11 +65,14 @@ class WsumLSTMDecoder(WsumDecoderBase):
         self.input_feeding = cfg.input_feeding
         self.need_attn = True
         self.dropout_in_module = Dropout(side.dropout_in, module_name=name)
-        self.lstm = make_layers(
-            cfg,
-            side,
+        self.lstm = WsumLSTM(
             side.embed_dim + (side.hidden_size if self.input_feeding else 0),
-            module_name=name,
+            side.hidden_size,
+            side.layers,
+            dropout=Dropout(side.layer_dropout, module_name=name),
+            residuals=cfg.residuals,
+            cell=side.cell,
+            backend=cfg.lstm_backend,
         )
         self._add_bridges(cfg, encoder_output_units)
         sizes = (self.hidden_size, encoder_output_units)

@@ -11,11 +11,11 @@ from fairseq.data import Dictionary
 from fairseq.models import FairseqEncoder
 from torch import Tensor, nn
 
+from ...layer import WsumLSTM
 from ..modules import Dropout
 from .dictionaries import remember_words
 from .options import MAX_POSITIONS
 from .wsum_lstm_config import WsumLSTMConfig
-from .wsum_lstm_layers import make_layers
 
 
 class EncoderOut(NamedTuple):
@@ -49,12 +49,15 @@ class WsumLSTMEncoder(FairseqEncoder):
         self.embed_tokens = embed_tokens
         self.dropout_in_module = Dropout(side.dropout_in, module_name=name)
         self.dropout_out_module = Dropout(side.dropout_out, module_name=name)
-        self.lstm = make_layers(
-            cfg,
-            side,
+        self.lstm = WsumLSTM(
             side.embed_dim,
+            side.hidden_size,
+            side.layers,
+            dropout=Dropout(side.layer_dropout, module_name=name),
             bidirectional=cfg.encoder_bidirectional,
-            module_name=name,
+            residuals=cfg.residuals,
+            cell=side.cell,
+            backend=cfg.lstm_backend,
         )
         self.output_units = self.lstm.output_size * self.lstm.num_directions
         self.position_limit = cfg.max_source_positions or MAX_POSITIONS

@@ -3,7 +3,6 @@
 from .attention import Attention as Attention
 from .attention import Projected as Projected
 from .attention import make_attention as make_attention
-from .blocks import LSTMBlocks as LSTMBlocks
 from .bridge import Bridge as Bridge
 from .dropout import Dropout as Dropout
 from .dropout import DropoutBase as DropoutBase
