@@ -24,10 +24,10 @@ every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 def test_another_dictionary_of_the_same_size_is_rejected(make) -> None:
     weights = make(TASK).state_dict()
     assert {name for name in weights if "words" in name} == {"encoder.words", "decoder.words"}
-    with pytest.raises(ValueError, match="decoder was trained with another dictionary"):
+    with pytest.raises(ValueError, match="trained with other words"):
         make(make_task(TASK.source_dictionary, OTHER)).load_state_dict(weights)
     smaller = make_task(TASK.source_dictionary, make_dictionary(26))
-    with pytest.raises(ValueError, match=r"decoder knows 34 words, but the dictionary .* has 30"):
+    with pytest.raises(ValueError, match="trained with other words"):
         make(smaller).load_state_dict(weights)
 
 
@@ -38,7 +38,7 @@ def test_a_language_model_rejects_another_dictionary(arch) -> None:
 
     weights = make(TASK.target_dictionary).state_dict()
     make(TASK.target_dictionary).load_state_dict(weights)
-    with pytest.raises(ValueError, match="decoder was trained with another dictionary"):
+    with pytest.raises(ValueError, match="trained with other words"):
         make(OTHER).load_state_dict(weights)
 
 
@@ -56,7 +56,7 @@ def test_the_hash_survives_what_programs_do_with_weights(change) -> None:
     weights = models[0].state_dict()
     weights["decoder.words"] = change([model.state_dict()["decoder.words"] for model in models])
     models[0].load_state_dict(weights)
-    with pytest.raises(ValueError, match="decoder was trained with another dictionary"):
+    with pytest.raises(ValueError, match="trained with other words"):
         make_model(make_task(TASK.source_dictionary, OTHER)).load_state_dict(weights)
 
 
@@ -74,5 +74,5 @@ def test_a_copy_in_16_bits_computes_and_knows_its_words() -> None:
     scores, _ = model(*make_batch())
     assert scores.dtype == torch.bfloat16
     make_model(TASK).load_state_dict(model.state_dict())
-    with pytest.raises(ValueError, match="another dictionary"):
+    with pytest.raises(ValueError, match="trained with other words"):
         make_model(make_task(TASK.source_dictionary, OTHER)).load_state_dict(model.state_dict())

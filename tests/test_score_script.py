@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 from commands import USER_DIR, needs_fairseq, run
-from shell import SCRIPTS, fails, lines, succeeds
+from shell import fails, lines, succeeds
 from translation_corpus import FORMS, TINY
 
 from fairseq_wsum.experiments import checkpoints, programs, translating
@@ -318,6 +318,3 @@ def test_a_model_of_the_other_direction_is_scored_in_its_own(prepared, tmp_path)
     message = f"{model} translates from de to en: give --source-lang de --target-lang en"
     assert message in run(*command, check=False)
     run(*command, *languages, "--max-len-b", 9, "--required-batch-size-multiple", 1)
-    assert "the options of that model: --source-lang de, --target-lang en" in run(
-        *(SCRIPTS / train[0], *train[1:], "--max-epoch", 3), check=False
-    )

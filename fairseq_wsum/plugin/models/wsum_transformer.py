@@ -13,7 +13,7 @@ from fairseq.tasks import FairseqTask
 from torch import nn
 
 from ..modules import WsumSelfAttention, use_dropout
-from .dictionaries import set_words
+from .dictionaries import fingerprint
 from .options import check_task, option_values
 from .presets import default, use_preset
 from .recurrent_options import RecurrentLayers, recurrent_layers
@@ -48,7 +48,7 @@ class WsumTransformerModel(TransformerModelBase):
         if cfg.merge_src_tgt_embed:
             # fairseq gives the merged dictionary to the decoders of an ensemble but the first one
             model.decoder.dictionary = model.encoder.dictionary
-            set_words(model.decoder)
+            model.decoder.register_buffer("words", fingerprint(model.decoder.dictionary))
         use_dropout(model)
         return model
 
