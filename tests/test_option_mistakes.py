@@ -50,7 +50,7 @@ MISTAKES = {
         ),
         (
             dict(criterion="adaptive_loss", adaptive_softmax_cutoff="[exit()]"),
-            r"the option '\[exit\(\)\]' is not a literal of Python",
+            "malformed node or string",
         ),
     ],
     "wsum_lstm_lm": [
