@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .kernels import LIBRARY, derive
-from .transforms import constant, in_autocast, in_batched_gradient, in_transformation
+from .transforms import constant, in_autocast, in_transformation
 
 VARIABLE = "FAIRSEQ_WSUM_PRODUCTS"
 CPUINFO = Path("/proc/cpuinfo")
@@ -108,15 +108,6 @@ def weight_gradient(dy: Tensor, x: Tensor) -> Tensor:
         # oneDNN copies its left operand, so put x there: dy has all pre-activations and is larger
         return _linear(x.t(), dy.t()).t().contiguous()
     return dy.t() @ x
-
-
-def write_weight_gradient(out: Tensor, dy: Tensor, x: Tensor) -> None:
-    """Write `weight_gradient(dy, x)` to a tensor N x K."""
-    dy, x = as_rows(dy), as_rows(x)
-    if _replaces_torch("weight_gradient", dy, x) or in_batched_gradient(dy):
-        out.copy_(weight_gradient(dy, x))
-    else:
-        torch.mm(dy.t(), x, out=out)
 
 
 def as_rows(x: Tensor) -> Tensor:

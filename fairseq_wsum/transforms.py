@@ -49,9 +49,3 @@ def in_transformation() -> bool:
     return (
         forward_ad._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None
     )
-
-
-def in_batched_gradient(x: Tensor) -> bool:
-    """Whether autograd computes many gradients at once, which has no rule for `out=`."""
-    functorch = torch._C._functorch
-    return bool(functorch.is_legacy_batchedtensor(x) or functorch.is_batchedtensor(x))

@@ -43,7 +43,7 @@ def test_the_average_of_a_classifier_keeps_its_classes() -> None:
     average = average_of(model, decay=0.9)
     for update in range(1, 4):
         average.step(model, update)
-    torch.testing.assert_close(average.get_model().labels, model.labels)
+    torch.testing.assert_close(average.get_model().encoder.labels, model.encoder.labels)
 
 
 @pytest.mark.parametrize("fp32", [False, True], ids=["", "fp32"])

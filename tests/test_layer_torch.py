@@ -28,21 +28,6 @@ def test_a_layer_survives_pickle_copy_and_state_dict(cell, coupled) -> None:
     assert_same(fresh(x), expected)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "sru"])
-def test_weights_with_weight_norm_are_drawn_anew(cell) -> None:
-    plain, normed = WsumLSTM(3, 4, cell=cell), WsumLSTM(3, 4, cell=cell)
-    torch.nn.utils.parametrizations.weight_norm(normed, "weight_ih_l0")
-    with torch.no_grad():
-        for parameter in (*plain.parameters(), *normed.parameters()):
-            parameter.fill_(9.0)
-    plain.reset_parameters()
-    with torch.inference_mode():  # whose tensors have no version
-        normed.reset_parameters()
-    bound = plain.weight_ih_l0.abs().max() * 1.5
-    assert 0 < normed.weight_ih_l0.abs().max() < bound
-    assert normed.weight_ih_l0.std() > 0
-
-
 def test_repr_shows_options_that_differ_from_the_default() -> None:
     layer = WsumLSTM(3, 4, 2, bidirectional=True, cell="no-srnn", coupled_gates=True)
     assert repr(layer) == (

@@ -12,6 +12,8 @@ from fairseq_wsum import CELLS, WsumLSTM, kernels, recurrence
 from fairseq_wsum.cells import LSTM
 from fairseq_wsum.recurrence import torch_kernels, triton
 
+MODULES = {"lstm": nn.LSTM, "no-gates": nn.RNN, "gru": nn.GRU}
+
 CPU = torch.device("cpu")
 KINDS = {
     "lstm": dict(cell="lstm"),
@@ -102,7 +104,7 @@ def test_the_memory_cell_of_a_padded_sequence_keeps_more_bits_than_the_layer_has
 def test_the_results_are_those_of_torchs_modules(kind, dtype) -> None:
     ours = WsumLSTM(3, 4, 2, bidirectional=True, dtype=dtype, backend="torch", **kind)
     sizes = dict(proj_size=kind["proj_size"]) if "proj_size" in kind else {}
-    module = getattr(nn, ours.cell.twin)
+    module = MODULES[ours.cell.name]
     theirs = module(3, 4, 2, bidirectional=True, dtype=dtype, **sizes)
     theirs.load_state_dict(ours.state_dict())
     x, (h_0, c_0) = torch.randn(5, 3, 3, dtype=dtype), make_state(ours, 3)

@@ -88,7 +88,7 @@ def test_under_torchrun_each_process_gets_rank_and_world_size(dry_run):
 def test_processes_on_the_cpu_share_the_cores(start, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "cpu_count", lambda: 8)
     options = [tmp_path, "--save-dir", tmp_path / "run", "--arch", "x", "--cpu-processes", "2"]
-    words = shlex.split(start(*options, "--precision", "bf16"))
+    words = shlex.split(start(*options, "--bf16"))
     assert os.environ["OMP_NUM_THREADS"] == "4"
     assert words[2:6] == ["-m", "torch.distributed.run", "--nproc_per_node", "2"]
     assert "--bf16" in words and words[-2:] == ["--arch", "x"]

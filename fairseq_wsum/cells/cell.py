@@ -14,7 +14,6 @@ The latter is possible for cells whose gates and content depend on x_t only.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -54,8 +53,6 @@ class Cell:
         can_project: whether a layer may project h_t (`proj_size`); by default unless
             `hidden_is_memory`.
         window: the number of inputs that a step reads: 1 for x_t, 2 for x_t and x_{t-1}.
-        twin: the name of the equivalent class in `torch.nn`, or None. It is not inherited, because
-            a subclass may have other equations.
     """
 
     name: str
@@ -69,12 +66,6 @@ class Cell:
     has_memory: bool = True
     hidden_is_memory: bool = False
     window: int = 1
-    twin: ClassVar[str | None] = None
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        if "twin" not in vars(cls):
-            cls.twin = None
 
     @property
     def bias_rows(self) -> tuple[str, ...]:

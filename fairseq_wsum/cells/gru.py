@@ -27,7 +27,6 @@ class GRU(Cell):
     hidden_rows = ("r", "z", "n")
     inner_bias_rows = ("n",)
     hidden_is_memory = True
-    twin = "GRU"
 
     def preactivations(self, x: Rows, h: Rows, c: Tensor, v: Rows) -> Rows:
         """z_r, z_z and z_n = W_nx x_t + b_nx + r_t * (W_nh h_{t-1} + b_nh)."""

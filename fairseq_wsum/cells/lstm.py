@@ -56,11 +56,6 @@ class LSTM(Cell):
         return tuple(row for row in self.rows if row != "c" or self.srnn)
 
     @property
-    def twin(self) -> str | None:  # type: ignore[override]
-        whole = self.srnn and self.output_gate and self.recurrent_gates and not self.coupled_gates
-        return "LSTM" if whole else None
-
-    @property
     def label(self) -> str:
         return f"{self.name} with coupled gates" if self.coupled_gates else self.name
 
@@ -91,7 +86,6 @@ class SimpleRNN(Cell):
     rows = ("c",)
     hidden_rows = ("c",)
     has_memory = False
-    twin = "RNN"
 
     def content(self, z: Rows) -> Tensor:
         """c~_t = tanh(z_c)."""

@@ -145,8 +145,7 @@ class WsumLSTM(nn.Module):
         Then the cell sets those for which it needs other values (`Cell.initialise`).
         """
         bound = 1 / math.sqrt(self.hidden_size)
-        mapped = getattr(self, "parametrizations", nn.Module())  # such as those with weight norm
-        for parameter in (*self.parameters(recurse=False), *mapped.parameters()):
+        for parameter in self.parameters(recurse=False):
             nn.init.uniform_(parameter, -bound, bound)
         self.initialise_cell()
 
@@ -155,15 +154,9 @@ class WsumLSTM(nn.Module):
         """Set the initial parameters that the cell prescribes, after all were drawn uniformly."""
         for k, cell in enumerate(self._cells):
             for direction in range(self.num_directions):
-                suffix, parameters = _suffix(k, direction), self.layer_parameters(k, direction)
-                present = {name: p for name, p in parameters.items() if p is not None}
-                mapped = {
-                    n: p.clone() for n, p in present.items() if n + suffix not in self._parameters
-                }
+                parameters = self.layer_parameters(k, direction).items()
+                present = {name: one for name, one in parameters if one is not None}
                 cell.initialise(present, self.hidden_size)
-                for name, before in mapped.items():
-                    if not present[name].equal(before):
-                        setattr(self, name + suffix, present[name])  # inverts a parametrization
 
     def flatten_parameters(self) -> None:
         """Do nothing. This exists for code written for `torch.nn.LSTM`."""

@@ -33,7 +33,7 @@ from torch import Tensor
 from ..cells import GRU, LSTM, Cell, SimpleRNN
 from ..cells.rows import adjacent_hidden, split
 from ..kernels import LIBRARY, derive, no_second_derivatives
-from ..products import weight_gradient, write_weight_gradient
+from ..products import weight_gradient
 from .problem import Problem, Scan, decode, saved_rows, saves_preactivations
 
 # z: T x B x rows*H; v: float32, vectors x H, or None; c_0: B x H;
@@ -289,9 +289,7 @@ def _recurrence_gradient(
     dw_hh = db_inner = dw_hr = None
     if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
         blocks = _hidden_gradients(cell, dz, saved)
-        dw_hh = dz.new_empty(w_hh.shape)
-        for out, dz_h in zip(dw_hh.split([b.size(-1) for b in blocks]), blocks, strict=True):
-            _sum_of_products(out, dz_h, h, h_0, ctx.reverse)
+        dw_hh = torch.cat([_sum_of_products(dz_h, h, h_0, ctx.reverse) for dz_h in blocks])
         if b_inner is not None:
             db_inner = torch.cat([dz_h.sum((0, 1)) for dz_h in blocks])
     if w_hr is not None and ctx.needs_input_grad[3]:
@@ -315,15 +313,13 @@ def _hidden_gradients(cell: Cell, dz: Tensor, saved: Tensor) -> list[Tensor]:
     return [dz[..., a * units : b * units] for a, b in adjacent_hidden(cell)]
 
 
-def _sum_of_products(out: Tensor, dz: Tensor, h: Tensor, h_0: Tensor, reverse: bool) -> None:
-    """Write the sum over all steps of dz_t h_{t-1}^T to `out`.
+def _sum_of_products(dz: Tensor, h: Tensor, h_0: Tensor, reverse: bool) -> Tensor:
+    """The sum over all steps of dz_t h_{t-1}^T.
 
     The first step is added separately, so that no tensor of all h_{t-1} is needed.
     """
     first, later, before = (dz[-1], dz[:-1], h[1:]) if reverse else (dz[0], dz[1:], h[:-1])
-    write_weight_gradient(out, later, before)
-    # batched gradients have no rule for `out=`
-    out.copy_(torch.addmm(out, first.t(), h_0))
+    return torch.addmm(weight_gradient(later, before), first.t(), h_0)
 
 
 def _unprojected(cell: Cell, saved: Tensor, cells: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..cells import Cell
+from ..cells import GRU, LSTM, Cell, SimpleRNN
 from ..transforms import in_transformation, product_dtype, without_autocast
 from . import problem
 from .padding import last_step, zero_at_padding
@@ -24,16 +24,15 @@ from .parameters import Inputs, Results
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
-_FUNCTIONS = {"LSTM": "lstm", "RNN": "rnn_tanh", "GRU": "gru"}  # by `Cell.twin`
-
 _FLAGS = 8  # copies of the flag in `_freeze`: GPUs are slow unless the width is a multiple of 8
 
 
 def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool) -> str | None:
     """Why torch's kernels do not support this cell, device or dtype, or None if they do."""
-    if cell.twin not in _FUNCTIONS:
+    function = _function_of(cell)
+    if function is None:
         return f"it has torch's kernels for lstm, no-gates and gru, not for {cell.label}"
-    if projects and cell.twin != "LSTM":
+    if projects and function != "lstm":
         return f"it supports a projection for lstm only, not for {cell.label}"
     if device.type not in ("cpu", "cuda"):
         return f"it runs on CPUs and on GPUs of the type cuda, and the layer is on {device}"
@@ -44,6 +43,14 @@ def why_not(cell: Cell, device: torch.device, dtype: torch.dtype, projects: bool
         return "torch.compile does not trace torch's recurrent kernels"
     # torch.func.grad works, but vmap fails in all of these kernels, and jvp in those of oneDNN
     return problem.NOT_TRANSFORMED if in_transformation() else None
+
+
+def _function_of(cell: Cell) -> str | None:
+    """The name of torch's function for a cell, or None. A subclass may have other equations."""
+    if type(cell) is LSTM:
+        parts = (cell.srnn, cell.output_gate, cell.recurrent_gates, not cell.coupled_gates)
+        return "lstm" if all(parts) else None
+    return {SimpleRNN: "rnn_tanh", GRU: "gru"}.get(type(cell))
 
 
 def why_not_auto(device: torch.device, dtype: torch.dtype) -> str | None:
@@ -71,8 +78,8 @@ def run(given: Inputs) -> Results:
         b_hh = torch.zeros_like(p.b_ih)
     parameters = (p.w_ih, p.w_hh, p.b_ih, b_hh, p.w_hr)
     weights = [weight.to(dtype) for weight in parameters if weight is not None]
-    assert cell.twin is not None  # see `why_not`
-    function = _FUNCTIONS[cell.twin]
+    function = _function_of(cell)
+    assert function is not None  # see `why_not`
     state = (h_0, c_0.to(dtype)) if function == "lstm" else (h_0,)
 
     order = None
