@@ -130,6 +130,7 @@ def test_one_task_of_slurm_starts_a_process_for_each_gpu_itself(options, end, dr
 SLURM = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "0", "SLURM_JOB_ID": "7"}
 TORCHRUN = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "a"}
 MISTAKES = [
+    (["--gpus", "2", "--cpu-processes", "2"], {}, "--cpu-processes 2 exclude each other"),
     (["--gpus", "99"], {}, "--gpus 99: torch sees 0 here"),
     (["--user-dir", "y"], {}, "--user-dir y: no such folder"),
     (["--precision", "amp"], {}, "--precision amp needs a GPU; on the CPU use bf16 or fp32"),
@@ -165,10 +166,6 @@ def test_bf16_is_refused_on_a_processor_where_it_is_slow(start, tmp_path, monkey
         ("/no/data --arch x --save-dir {out}", "no data folder /no/data"),
         ("{out} --save-dir {out}", "no --arch: name a model"),
         ("{out}:/no/more --arch x --save-dir {out}", "no data folder /no/more"),
-        (
-            "{out} --gpus 2 --cpu --save-dir {out}",
-            "argument --cpu: not allowed with argument --gpus",
-        ),
         ("{out} --save-dir=", "argument --save-dir: the name of the folder is empty"),
     ],
 )

@@ -97,15 +97,13 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = script_parser("scripts/train.sh", DESCRIPTION, EPILOG, usage)
     add = parser.add_argument
     add("--save-dir", metavar="DIR", type=named, required=True, help="folder for the checkpoints")
-    processes = parser.add_mutually_exclusive_group()
     help = "use N GPUs of this machine; 0 uses the CPU (default: all visible GPUs). Leave it out "
     help += "if torchrun or srun starts one process per GPU"
-    processes.add_argument("--gpus", type=int, metavar="N", help=help)
-    help = "the same as --gpus 0"
-    processes.add_argument("--cpu", dest="gpus", action="store_const", const=0, help=help)
+    add("--gpus", type=int, metavar="N", help=help)
+    add("--cpu", dest="gpus", action="store_const", const=0, help="the same as --gpus 0")
     help = "train on the CPU with N processes, each with its own batch and an equal share of the"
     help += " cores (OMP_NUM_THREADS, unless it is set)"
-    processes.add_argument("--cpu-processes", type=positive, default=0, metavar="N", help=help)
+    add("--cpu-processes", type=positive, default=0, metavar="N", help=help)
     help = "fp32 (default); fp16 or bf16 (the whole model; the optimiser updates fp32 copies of "
     help += "the weights); amp (PyTorch's automatic mixed precision). fp16 and amp need a GPU, and"
     help += " bf16 a GPU or a CPU with AVX-512"
@@ -123,6 +121,11 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
         add(name, default=default, help=argparse.SUPPRESS)
     args, options = parse_data_first(parser, given)
     args.on_cpu = args.gpus == 0 or args.cpu_processes > 0
+    if args.gpus and args.cpu_processes:
+        raise UserError(
+            f"--gpus {args.gpus} and --cpu-processes {args.cpu_processes} exclude each other; give "
+            "only one"
+        )
     for name in ("finetune_from_model", "restore_file"):
         if (value := getattr(args, name)) is not None:
             options += [f"--{name.replace('_', '-')}", value]
