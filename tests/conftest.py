@@ -14,6 +14,7 @@ from translation_corpus import prepare_options, write_corpus
 
 LONGEST = (
     "test_triton.py",
+    "test_triton_compiled.py",
     "test_translation_cli.py",
     "test_language_modeling_cli.py",
     "test_lm_recipes.py",
@@ -24,7 +25,6 @@ LONGEST = (
     "test_translation_recipes.py",
     "test_score_script.py",
     "test_train_script.py",
-    "test_weights_models.py",
     "test_weights_command.py",
     "test_distil.py",
     "test_prepare_translation.py",
@@ -70,14 +70,6 @@ def prepared(corpus, tmp_path_factory):
     out = tmp_path_factory.mktemp("data") / "bpe data"
     succeeds("prepare_translation.sh", *prepare_options(corpus, out))
     return out
-
-
-@pytest.fixture(scope="session")
-def models(prepared, tmp_path_factory):
-    """A checkpoint of each kind by name, such as `translator`: see weights_checkpoints.py."""
-    from weights_checkpoints import train_models  # which needs fairseq
-
-    return train_models(prepared, tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture

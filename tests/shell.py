@@ -1,12 +1,16 @@
 """Run the project's scripts, each in its own process."""
 
+import argparse
 import os
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import warm
+
+from fairseq_wsum.experiments.files import UserError
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 PYTHON = f'exec {shlex.quote(sys.executable)} "$@"'  # a shell script that is this Python
@@ -62,6 +66,14 @@ def fails(script, *arguments, **variables):
     clean = done.stderr.startswith(("error: ", "usage: ")) or not _prepares(script)
     assert clean, done.stderr  # none of fairseq's chatter
     return done.stderr
+
+
+def refuses(main, capsys, *words):
+    """Call a program in this process, which must end with a message; return it."""
+    kinds = (UserError, OSError, SystemExit, argparse.ArgumentTypeError)
+    with pytest.raises(kinds) as error:
+        main([*map(str, words)])
+    return capsys.readouterr().err + str(error.value)
 
 
 def _prepares(script):

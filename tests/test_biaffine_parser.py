@@ -1,8 +1,9 @@
-"""The biaffine parser: its scores against loops in float64, and what must not change them."""
+"""The biaffine parser: its scores against loops in float64, and the best of all trees."""
 
+import itertools
 import math
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from fairseq_wsum.plugin.models.wsum_biaffine_parser import (
     WsumBiaffineParserConfig,
 )
 from fairseq_wsum.plugin.modules.biaffine import ArcScorer, RelationScorer
+from fairseq_wsum.plugin.modules.trees import best_tree, why_no_tree
 from fairseq_wsum.plugin.modules.word_features import ByteFeatures, collate_bytes
 from fairseq_wsum.plugin.tasks.wsum_dependency_parsing import (
     WsumDependencyParsingConfig,
@@ -215,11 +217,37 @@ def test_attachment_scores_are_those_of_conll_2018(tmp_path) -> None:
     assert all(math.isfinite(score) for score in attachment_scores([], []).values())
 
 
-def test_mistakes_in_options(data) -> None:
-    task, _ = make(data)
+def test_other_tags_are_refused(data) -> None:
     with pytest.raises(ValueError, match="--tags pos: choose one of none, upos, xpos"):
         make(data, tags="pos")
-    with pytest.raises(ValueError, match="--arc-features 0: give at least 1"):
-        WsumBiaffineParser.build_model(WsumBiaffineParserConfig(arc_features=0), task)
-    with pytest.raises(ValueError, match="give --task wsum_dependency_parsing"):
-        WsumBiaffineParser.build_model(WsumBiaffineParserConfig(), SimpleNamespace())
+
+
+# Trees
+
+
+def is_tree(heads: tuple[int, ...]) -> bool:
+    """Whether all words reach the root, and one of them directly."""
+    for word in range(1, len(heads) + 1):
+        place = word
+        for _ in heads:
+            place = heads[place - 1] if place else 0
+        if place:
+            return False
+    return heads.count(0) == 1
+
+
+@pytest.mark.parametrize("words", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("favoured", [0.0, 3.0], ids=["plain", "many-roots"])
+def test_the_best_tree_is_the_best_of_all_trees(words, favoured) -> None:
+    rng = np.random.default_rng(words)
+    trees = [*filter(is_tree, itertools.product(range(words + 1), repeat=words))]
+    for _ in range(20):
+        scores = rng.normal(size=(words + 1, words + 1))
+        scores[:, 0] += favoured  # greedy choices then have several roots
+        total = lambda heads, s=scores: sum(s[k, head] for k, head in enumerate(heads, 1))  # noqa: E731
+        assert total(best_tree(scores)) == pytest.approx(max(map(total, trees)))
+
+
+def test_what_is_a_tree() -> None:
+    for heads in itertools.product(range(4), repeat=3):
+        assert (why_no_tree(heads) is None) == is_tree(heads)

@@ -2,7 +2,6 @@
 
 import math
 import random
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -194,8 +193,3 @@ def test_only_training_leaves_out_long_contexts(data) -> None:
             lengths[limit, split] = task.dataset(split).sizes
     assert lengths[8, "train"].max() <= 8 < lengths[400, "train"].max()
     assert (lengths[8, "valid"] == lengths[400, "valid"]).all()
-
-
-def test_a_task_of_another_kind_is_named() -> None:
-    with pytest.raises(ValueError, match="--arch wsum_bidaf: give --task wsum_span_prediction"):
-        WsumBidaf.build_model(WsumBidafConfig(), SimpleNamespace())

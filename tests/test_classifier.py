@@ -114,19 +114,6 @@ def test_padding_and_the_order_of_a_batch_change_nothing(options) -> None:
             torch.testing.assert_close(found, expected[list(order)], rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("options", "problem"),
-    [
-        (dict(pooling="mean"), "--pooling mean: choose one of last, max, attention"),
-        (dict(encoder_layers=-1), "--encoder-layers -1: give at least 0"),
-    ],
-)
-def test_mistakes_in_options(options, problem) -> None:
-    with pytest.raises(ValueError) as error:
-        make(**options)
-    assert problem in str(error.value)
-
-
 def with_classes(*classes: str) -> WsumClassifier:
     dictionary = Dictionary()
     for label in classes:

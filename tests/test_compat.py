@@ -1,15 +1,20 @@
-"""The shims for fairseq that its commands use on GPUs, and for --bf16."""
+"""The shims for fairseq that its commands use on GPUs, for --bf16 and for --store-ema."""
+
+from argparse import Namespace
 
 import pytest
 import torch
 
 pytest.importorskip("fairseq")
-
+import test_classifier as classifier
+import test_language_model as language_model
+import transformer_models
+import translation
 from fairseq import options
+from fairseq.dataclass.configs import EMAConfig
+from fairseq.models.ema import EMA
 from fairseq.optim import AMPOptimizer
 from omegaconf import OmegaConf
-
-import fairseq_wsum.plugin  # noqa: F401  # applies them
 
 
 @pytest.mark.parametrize("named", [False, True], ids=["by place", "by name"])
@@ -56,3 +61,52 @@ def test_loss_scaling_does_not_change_the_updates() -> None:
         weights.append(weight.detach())
     torch.testing.assert_close(*weights)
     assert not torch.allclose(weights[0], start)
+
+
+# Moving averages
+
+PRE_NORM = dict(encoder_normalize_before=True, decoder_normalize_before=True)
+ADAPTIVE = dict(criterion="adaptive_loss", adaptive_softmax_cutoff="15")
+MODELS = {
+    "wsum_lstm": lambda: translation.make_model(cell="no-srnn-hidden"),
+    "wsum_transformer": lambda: transformer_models.make_model(**PRE_NORM),
+    "adaptive": lambda: language_model.make_model(**ADAPTIVE),
+}
+every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+
+
+def average_of(model, decay, **options):
+    return EMA(model, Namespace(**vars(EMAConfig(store_ema=True, ema_decay=decay, **options))))
+
+
+@every_model
+def test_an_average_without_a_past_computes_what_the_model_computes(make) -> None:
+    model = make().eval()
+    average = average_of(make(), decay=0.0)
+    average.step(model, 1)
+    assert average.get_model().state_dict().keys() == model.state_dict().keys()
+    is_language_model = isinstance(model, language_model.WsumLSTMLanguageModel)
+    batch = (language_model.make_tokens(),) if is_language_model else translation.make_batch()
+    torch.testing.assert_close(average.get_model().eval()(*batch)[0], model(*batch)[0])
+
+
+def test_the_average_of_a_classifier_keeps_its_classes() -> None:
+    model = classifier.with_classes("no", "yes")
+    average = average_of(model, decay=0.9)
+    for update in range(1, 4):
+        average.step(model, update)
+    torch.testing.assert_close(average.get_model().encoder.labels, model.encoder.labels)
+
+
+@pytest.mark.parametrize("fp32", [False, True], ids=["", "fp32"])
+def test_a_shared_embedding_is_averaged_once(fp32) -> None:
+    task = translation.make_task(translation.SOURCE, translation.SOURCE)
+    model = translation.make_model(task, share_all_embeddings=True)
+    average = average_of(model, decay=0.9, ema_fp32=fp32)
+    before = [one.detach().clone() for one in average.get_model().parameters()]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1)
+    average.step(model, 1)
+    for old, new in zip(before, average.get_model().parameters(), strict=True):
+        torch.testing.assert_close(new.detach() - old, torch.full_like(old, 0.1), atol=1e-5, rtol=0)

@@ -50,8 +50,9 @@ def test_a_library_that_cannot_be_used_is_named(library, tmp_path, monkeypatch) 
 
 
 @needs_kernels
+# Padding on the left is before the steps of one direction and after those of the other.
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("side", [None, "left", "right"], ids=lambda side: f"pad-{side}")
+@pytest.mark.parametrize("side", [None, "left"], ids=lambda side: f"pad-{side}")
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @every_cell
 def test_results_equal_the_reference(cell, coupled, shape, side, dtype) -> None:
@@ -211,8 +212,8 @@ def test_vectors_are_not_rounded_to_16_bits() -> None:
 @pytest.mark.parametrize(
     "cell", ["lstm", "no-gates", "no-srnn-hidden", "gru", "mingru", "minlstm", "qrnn", "sru"]
 )
-def test_ten_thousand_steps_and_saturated_gates_stay_accurate(cell) -> None:
-    shape = dict(T=10_000, B=2, I=3, H=5)
+def test_two_thousand_steps_and_saturated_gates_stay_accurate(cell) -> None:
+    shape = dict(T=2_000, B=2, I=3, H=5)
     fast, exact = twins(shape, cell=cell)
     with torch.no_grad():
         for layer in (fast, exact):
@@ -220,7 +221,7 @@ def test_ten_thousand_steps_and_saturated_gates_stay_accurate(cell) -> None:
             for name, weight in layer.named_parameters():  # contracting, so that errors decay
                 if name.startswith(("weight_hh", "v_")):
                     weight.mul_(0.1)
-    x = torch.rand(10_000, 2, 3) * 2 - 1
+    x = torch.rand(2_000, 2, 3) * 2 - 1
     results = []
     for layer in (fast, exact):
         inputs = x.to(layer.weight_ih_l0).requires_grad_()

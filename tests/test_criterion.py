@@ -114,17 +114,6 @@ def make_text() -> dict[str, object]:
     return {"net_input": {"src_tokens": tokens[:, :-1]}, "target": target, "ntokens": 33}
 
 
-class Wrapper(torch.nn.Module):
-    """A model within another module, as for several processes."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, *args: object, **kwargs: object) -> object:
-        return self.module(*args, **kwargs)
-
-
 def make_transformer(kind: type) -> torch.nn.Module:
     """fairseq's own or ours."""
     sizes = dict(encoder_embed_dim=8, encoder_layers=1, decoder_layers=1, dropout=0.0)
@@ -137,7 +126,7 @@ def make_transformer(kind: type) -> torch.nn.Module:
 @needs_kernels
 @pytest.mark.parametrize("kind", [WsumLSTMLanguageModel, LSTMLanguageModel])
 def test_language_models_and_several_processes_use_it(kind, taken) -> None:
-    model = ModuleProxyWrapper(Wrapper(make_language_model(kind)))
+    model = ModuleProxyWrapper(torch.nn.DataParallel(make_language_model(kind)))
     assert_smoothed_alike(model, make_text())
     assert taken == [(33, len(TARGET))]
 

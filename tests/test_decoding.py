@@ -32,9 +32,7 @@ plain_or_heads = pytest.mark.parametrize("options", [{}, HEADS], ids=["plain", "
 
 @every_feeding
 @pytest.mark.parametrize(
-    "options",
-    [*VARIANTS.values(), *(dict(cell=name) for name in CELLS)],
-    ids=[*VARIANTS, *CELLS],
+    "options", [*VARIANTS.values(), *(dict(cell=name) for name in CELLS)], ids=[*VARIANTS, *CELLS]
 )
 def test_incremental_decoding_equals_full_decoding(options, feeding) -> None:
     model = make_model(decoder_input_feeding=feeding, **options)

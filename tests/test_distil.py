@@ -2,16 +2,14 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
-from shell import fails, lines, succeeds
+from shell import fails, lines, refuses, succeeds
 from translation_corpus import TINY
 
 pytest.importorskip("fairseq")
 pytest.importorskip("sentencepiece")
-
-TRANSFORMER = Path("..") / "examples" / "translation_multi30k" / "transformer.sh"
+from fairseq_wsum.experiments import distil, recipes
 
 
 def test_a_model_learns_from_the_translations_of_an_ensemble(prepared, tmp_path) -> None:
@@ -48,13 +46,13 @@ def test_a_model_learns_from_the_translations_of_an_ensemble(prepared, tmp_path)
     assert not (tmp_path / "other").exists()
 
 
-def test_wrong_options_are_named(prepared, corpus, tmp_path) -> None:
-    distil = ["distil.sh", prepared, "--out", tmp_path / "out", "--checkpoints"]
-    assert "--checkpoints none.pt: no such file" in fails(*distil, "none.pt")
-    assert not (tmp_path / "out").exists()
-    wrong = [*distil[:1], *distil[2:], "c.pt", "--max-len-b", "60", prepared]
-    assert "no data: give the folder first" in fails(*wrong)
-    recipe = [TRANSFORMER, "--own-corpus", "--data", corpus, "--bpe-size", 120]
+def test_wrong_options_are_named(prepared, corpus, tmp_path, capsys) -> None:
+    rest = ["--out", tmp_path / "out", "--checkpoints"]
+    message = refuses(distil.main, capsys, prepared, *rest, "none.pt")
+    assert "--checkpoints none.pt: no such file" in message
+    wrong = [*rest, "c.pt", "--max-len-b", "60", prepared]
+    assert "no data: give the folder first" in refuses(distil.main, capsys, *wrong)
+    recipe = ["transformer", "--own-corpus", "--data", corpus, "--bpe-size", 120]
     recipe += ["--out", tmp_path, "--distilled", prepared]
-    assert "--distilled needs --run FOLDER" in fails(*recipe)
-    assert not (tmp_path / "data").exists()
+    assert "--distilled needs --run FOLDER" in refuses(recipes.main, capsys, *recipe)
+    assert not list(tmp_path.iterdir())

@@ -6,21 +6,20 @@ from fairseq_wsum.files import whole
 
 
 @pytest.mark.parametrize("before", [{}, {"a.json": "old"}], ids=["new", "replaced"])
-def test_a_file_has_its_name_only_when_it_is_complete(tmp_path, before) -> None:
+def test_a_file_is_replaced_once_it_is_complete_and_not_if_its_writer_fails(
+    tmp_path, before
+) -> None:
+    def found() -> dict[str, str]:
+        return {file.name: file.read_text() for file in tmp_path.iterdir()}
+
     path = tmp_path / "a.json"
-    for name, text in before.items():
-        (tmp_path / name).write_text(text)
+    for text in before.values():
+        path.write_text(text)
+    with pytest.raises(OSError, match="no space"), whole(path) as partial:
+        partial.write_text("ne")
+        raise OSError("no space")
+    assert found() == before
     with whole(path) as partial:
         partial.write_text("new")
         assert path.exists() == bool(before) and partial.parent == tmp_path
-    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"a.json": "new"}
-
-
-@pytest.mark.parametrize("before", [{}, {"a.json": "old"}], ids=["new", "replaced"])
-def test_a_writer_that_fails_halfway_changes_nothing(tmp_path, before) -> None:
-    for name, text in before.items():
-        (tmp_path / name).write_text(text)
-    with pytest.raises(OSError, match="no space"), whole(tmp_path / "a.json") as partial:
-        partial.write_text("ne")
-        raise OSError("no space")
-    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == before
+    assert found() == {"a.json": "new"}

@@ -108,18 +108,3 @@ def test_the_models_are_registered_if_fairseq_was_imported_before() -> None:
     code = "import sys, {}fairseq_wsum; print('found', 'fairseq_wsum.plugin' in sys.modules)"
     for before, expected in (("fairseq, ", "found True"), ("", "found False")):
         assert expected in run("python", "-c", code.format(before))
-
-
-def test_a_user_program_gets_the_models_from_the_plugin() -> None:
-    code = """
-import fairseq_wsum, fairseq_wsum.plugin
-from fairseq.models import ARCH_MODEL_REGISTRY
-from fairseq.utils import eval_bool
-assert "wsum_lstm" in ARCH_MODEL_REGISTRY and "wsum_lstm_lm" in ARCH_MODEL_REGISTRY
-try:
-    eval_bool("open('/')")
-    raise SystemExit("it was evaluated")
-except ValueError:
-    pass
-"""
-    run("python", "-c", code)

@@ -1,34 +1,25 @@
 """The regularisation of the AWD-LSTM (Merity et al., 2018) in `wsum_lstm_lm`."""
 
-from argparse import Namespace
-
 import pytest
 import torch
 from torch import Tensor, nn
 
 pytest.importorskip("fairseq")
-from translation import make_dictionary, make_task
+import test_language_model as language_model
+from test_language_model import TASK, make_tokens
 
 from fairseq_wsum.plugin.criterions.wsum_cross_entropy import WsumCrossEntropyCriterion
 from fairseq_wsum.plugin.models.wsum_lstm_lm import WsumLSTMLanguageModel
 from fairseq_wsum.plugin.modules.activation_penalty import activation_penalty
 from fairseq_wsum.plugin.modules.dropout import EmbeddingDropout, WeightDropout
 
-WORDS = 30
-SMALL = dict(decoder_embed_dim=6, decoder_layers=2, dropout=0.0, init_range=0.5)
-
-
-TASK = make_task(make_dictionary(WORDS - 4), make_dictionary(WORDS - 4))
 PAD = TASK.target_dictionary.pad()
 
 
 def make_model(**options) -> WsumLSTMLanguageModel:
+    """With the same weights each time."""
     torch.manual_seed(3)
-    return WsumLSTMLanguageModel.build_model(Namespace(**{**SMALL, **options}), TASK)
-
-
-def make_tokens() -> Tensor:
-    return torch.randint(4, WORDS, (3, 11))
+    return language_model.make_model(**options)
 
 
 # Words

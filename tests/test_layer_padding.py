@@ -18,11 +18,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 @every_cell_and_projection
 def test_padding_never_changes_a_result(cell, coupled, proj_size, side) -> None:
     layer = make(
-        cell=cell,
-        coupled_gates=coupled,
-        proj_size=proj_size,
-        num_layers=2,
-        bidirectional=True,
+        cell=cell, coupled_gates=coupled, proj_size=proj_size, num_layers=2, bidirectional=True
     )
     x, mask, alone = padded_batch([4, 1, 6, 3], side)
     h_0, c_0 = make_state(layer, 4)

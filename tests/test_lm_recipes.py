@@ -11,6 +11,9 @@ import pytest
 
 pytest.importorskip("fairseq")
 from commands import ROOT, run
+from shell import refuses
+
+from fairseq_wsum.experiments import perplexity
 
 EXAMPLES = ROOT / "examples"
 TINY = ["--decoder-embed-dim", 8, "--decoder-hidden-size", 8, "--batch-size", 2, "--gpus", 0]
@@ -112,17 +115,17 @@ MODEL = ["DATA", "--checkpoint", "DATA/model.pt"]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["/nowhere", "--checkpoint", "x"], "error: --splits valid,test: /nowhere has no valid; "),
-        (["--checkpoint", "x"], "error: no data: give the folder first"),
-        (["DATA", "--checkpoint", "x", "--splits", "test"], "error: Model file not found: x"),
+        (["/nowhere", "--checkpoint", "x"], "--splits valid,test: /nowhere has no valid; "),
+        (["--checkpoint", "x"], "no data: give the folder first"),
+        (["DATA", "--checkpoint", "x", "--splits", "test"], "Model file not found: x"),
         (["DATA", "--checkpoint", "DATA"], "DATA: name a file, or a folder with --average"),
         ([*MODEL, "--average", 2], "model.pt: name a file, or a folder with --average"),
-        ([*MODEL, "--gen-subset", "tset"], "error: --splits tset: DATA has no tset"),
+        ([*MODEL, "--gen-subset", "tset"], "--splits tset: DATA has no tset"),
     ],
 )
-def test_perplexity_names_what_is_missing(arguments, message, tmp_path) -> None:
+def test_perplexity_names_what_is_missing(arguments, message, tmp_path, capsys) -> None:
     for name in ("dict.txt", "test.idx", "model.pt"):
         (tmp_path / name).touch()
     arguments = [str(word).replace("DATA", str(tmp_path)) for word in arguments]
-    output = run("bash", ROOT / "scripts/perplexity.sh", *arguments, check=False)
+    output = refuses(perplexity.main, capsys, *arguments)
     assert message.replace("DATA", str(tmp_path)) in output

@@ -10,8 +10,7 @@ import pytest
 pytest.importorskip("fairseq")
 from commands import train
 from shell import fails, lines, succeeds
-from text_corpora import made_up
-from translation_corpus import TINY, prepare_options, write_corpus
+from translation_corpus import TINY
 
 TRAINING = TINY.split()
 
@@ -50,34 +49,14 @@ def test_bleu_of_subwords_is_named(prepared, tmp_path) -> None:
 
 
 def test_another_data_folder_is_named_in_scoring(prepared, model, tmp_path) -> None:
-    """This includes a folder whose dictionary has the same size."""
-    checkpoints = ["--checkpoints", model / "checkpoint_last.pt"]
-    corpus = write_corpus(tmp_path / "corpus")
-    other = prepare_options(corpus, tmp_path / "other")
-    other[other.index("90")] = "80"
-    succeeds("prepare_translation.sh", *other)
-    message = fails("score.sh", tmp_path / "other", *checkpoints)
-    assert "the checkpoint was trained with other words" in message
-
+    """Even if its dictionary has the same size."""
     same_size = tmp_path / "same size"
     shutil.copytree(prepared, same_size)
     for name in ("dict.en.txt", "dict.de.txt"):
         words = (same_size / name).read_text("utf-8").splitlines(keepends=True)
         (same_size / name).write_text("".join(reversed(words)), "utf-8")
-    message = fails("score.sh", same_size, *checkpoints)
+    message = fails("score.sh", same_size, "--checkpoints", model / "checkpoint_last.pt")
     assert "the checkpoint was trained with other words" in message
-
-
-def test_a_translation_model_has_no_perplexity(model, tmp_path) -> None:
-    for split, size in (("train", 20), ("valid", 5), ("test", 5)):
-        (tmp_path / f"ptb.{split}.txt").write_bytes(made_up(size, seed=size))
-    succeeds("prepare_text.sh", "--data", tmp_path, "--out", tmp_path / "data")
-    checkpoint = ["--checkpoint", model / "checkpoint_last.pt"]
-    message = fails("perplexity.sh", tmp_path / "data", *checkpoint)
-    assert "--arch wsum_lstm is a translation model: give --task translation" in message
-    link = tmp_path / "data 12:30"
-    link.symlink_to(tmp_path / "data")
-    assert f"{link}: fairseq splits paths at ':'" in fails("perplexity.sh", link, *checkpoint)
 
 
 def test_sentences_longer_than_the_model_accepts_are_named_with_the_cure(

@@ -135,8 +135,7 @@ READS_C = set(CELLS) - {"no-gates", "gru", "mingru", "minlstm"}
 
 
 @pytest.mark.parametrize(
-    ("encoder", "decoder"),
-    [(a, b) for a in CELLS for b in CELLS if a == b or {a, b} <= set(KINDS)],
+    ("encoder", "decoder"), [(a, b) for a in CELLS for b in CELLS if a == b or {a, b} <= set(KINDS)]
 )
 def test_every_parameter_is_used(encoder, decoder) -> None:
     # an unused parameter would be dead weight, and an error in distributed training
@@ -197,10 +196,7 @@ def test_parameters_start_within_the_init_range_and_padding_at_zero() -> None:
         assert (embedding.weight[PAD] == 0).all() and (embedding.weight[PAD + 1] != 0).any()
 
 
-LSTMS = {
-    "wsum_lstm": dict(decoder_input_feeding="False"),
-    "wsum_lstm_lm": dict(),
-}
+LSTMS = {"wsum_lstm": dict(decoder_input_feeding="False"), "wsum_lstm_lm": dict()}
 HEADS = dict(encoder_attention_heads=2, decoder_attention_heads=2)
 ALL = {**LSTMS, "wsum_transformer": HEADS, "wsum_transformer_lm": HEADS}
 

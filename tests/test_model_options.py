@@ -10,14 +10,7 @@ from fairseq import options as fairseq_options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from omegaconf import OmegaConf
-from translation import (
-    PAD,
-    SOURCE,
-    every_feeding,
-    make_batch,
-    make_model,
-    make_task,
-)
+from translation import PAD, SOURCE, every_feeding, make_batch, make_model, make_task
 
 from fairseq_wsum.plugin.models.options import option_values
 from fairseq_wsum.plugin.models.wsum_lstm_config import WsumLSTMConfig, read_config

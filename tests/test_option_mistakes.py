@@ -89,6 +89,15 @@ MISTAKES = {
         (dict(decoder_attention_layers="7"), "numbers from 0 to 1"),
         (dict(decoder_attention_layers="0"), "give --token-positional-embeddings"),
     ],
+    "wsum_classifier": [
+        (dict(pooling="mean"), "--pooling mean: choose one of last, max, attention"),
+        (dict(encoder_layers=-1), "--encoder-layers -1: give at least 0"),
+    ],
+    "wsum_biaffine_parser": [
+        (dict(arc_features=0), "--arc-features 0: give at least 1"),
+        (dict(), "--arch wsum_biaffine_parser: give --task wsum_dependency_parsing"),
+    ],
+    "wsum_bidaf": [(dict(), "--arch wsum_bidaf: give --task wsum_span_prediction")],
 }
 
 
@@ -105,7 +114,7 @@ def test_the_message_names_the_option(arch, given, message) -> None:
         models.build_model(Namespace(arch=arch, **{**SMALL, **given}), TASKS.get(arch, make_task()))
 
 
-@pytest.mark.parametrize("arch", MISTAKES)
+@pytest.mark.parametrize("arch", [*TASKS, "wsum_lstm", "wsum_transformer"])
 def test_a_task_for_other_models_is_named(arch) -> None:
     if arch.endswith("_lm"):
         name, task = "translation", TranslationTask(TranslationConfig(), SOURCE, TARGET)

@@ -1,12 +1,11 @@
 """Corpora in other languages than English and German, through the real scripts."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 from shell import fails, lines, succeeds
-from translation_corpus import TINY, prepare_options
+from translation_corpus import TINY
 
 pytest.importorskip("fairseq")
 pytest.importorskip("sacremoses")
@@ -58,18 +57,3 @@ def test_a_recipe_takes_another_language(french, tmp_path):
     corpus = ["--own-corpus", "--data", french, "--text=raw", *FRENCH, "--bpe-size", 70]
     succeeds(EXAMPLE / "transformer.sh", *corpus, "--out", tmp_path, "--prepare-only")
     assert (tmp_path / "data" / "train.en-fr.fr.bin").is_file()
-
-
-def test_the_names_of_multi30k_have_precedence(corpus, tmp_path):
-    other = shutil.copytree(corpus, tmp_path / "other")
-    for lang in ("en", "de"):
-        (other / f"valid.{lang}").write_text("another text\n")
-    succeeds("prepare_translation.sh", *prepare_options(other, tmp_path / "data"))
-    text = lines(corpus / "val.lc.norm.tok.en")
-    assert lines(tmp_path / "data" / "reference" / "valid.lc.norm.tok.en") == text
-
-
-def test_multi30k_can_be_translated_from_german(corpus, tmp_path):
-    options = prepare_options(corpus, tmp_path / "data")
-    succeeds("prepare_translation.sh", *options, "--source-lang", "de", "--target-lang", "en")
-    assert (tmp_path / "data" / "test.de-en.de.idx").is_file()

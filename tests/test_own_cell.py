@@ -1,4 +1,4 @@
-"""Custom cells: the example, and those that need features that no cell of the package uses."""
+"""Custom cells, also with features that no cell of the package uses; a custom backend."""
 
 import copy
 import pickle
@@ -11,8 +11,9 @@ from cpp_oracle import needs_kernels
 from layer_oracle import assert_same, padded_batch
 from torch import nn
 
-from fairseq_wsum import Cell, WsumLSTM, register_cell
+from fairseq_wsum import Cell, WsumLSTM, recurrence, register_cell
 from fairseq_wsum.cells import CELLS, get_cell, registry
+from fairseq_wsum.recurrence import Backend, reference
 from fairseq_wsum.weights import reconstruction_error, trace
 
 COMMON = {"dtype": torch.float64}
@@ -239,6 +240,30 @@ def test_a_class_is_rejected_as_a_cell() -> None:
             take(Scaled)
 
 
+def test_a_backend_of_your_own_runs_the_layers_that_name_it(monkeypatch) -> None:
+    ran = []
+
+    def run(given):
+        ran.append(given.cell.name)
+        return reference.run(given)
+
+    def why_not(cell, device, dtype, projects):
+        return "it computes gated sums" if cell.has_recurrent_matrix else None
+
+    monkeypatch.setitem(recurrence.BACKENDS, "mine", Backend("mine", run, why_not))
+    x = torch.randn(5, 2, 3)
+    for cell in ("lstm", "no-srnn-hidden", "sru"):
+        WsumLSTM(3, 4, cell=cell)(x)
+    assert ran == []  # `auto` never takes it
+    layer = WsumLSTM(3, 4, cell="no-srnn-hidden", backend="mine")
+    y, _ = layer(x)
+    assert ran == ["no-srnn-hidden"]
+    layer.backend = "reference"
+    assert torch.equal(layer(x)[0], y)
+    with pytest.raises(RuntimeError, match="'mine' cannot run this layer: it computes gated sums"):
+        WsumLSTM(3, 4, backend="mine")(x)
+
+
 @pytest.fixture
 def example(monkeypatch):
     pytest.importorskip("fairseq")
@@ -272,15 +297,14 @@ def test_the_example_is_short_and_its_layer_equals_the_min_gru(example) -> None:
         get_cell("own-mingru", coupled_gates=True)
 
 
-@pytest.mark.parametrize("arch", ["wsum_lstm", "wsum_lstm_multi30k"])
-def test_the_example_trains_resumes_and_translates(example, arch, prepared, tmp_path) -> None:
+def test_the_example_trains_resumes_and_translates(example, prepared, tmp_path) -> None:
     from commands import USER_DIR, run, train
     from translation_corpus import TINY
 
-    sizes = TINY.split() if arch == "wsum_lstm" else ["--optimizer", "adam", "--lr", "0.01"]
-    options = ["--user-dir", example, "--arch", arch, "--cell", "own-mingru", *sizes]
-    train(prepared, tmp_path, *options, "--max-epoch", 1, "--batch-size", 30)
-    output = train(prepared, tmp_path, *options, "--max-epoch", 2, "--batch-size", 30)
+    options = [*TINY.replace("wsum_lstm", "wsum_lstm_multi30k").split(), "--cell", "own-mingru"]
+    options += ["--user-dir", example]
+    train(prepared, tmp_path, *options, "--max-epoch", 1)
+    output = train(prepared, tmp_path, *options, "--max-epoch", 2)
     assert "begin training epoch 2" in output
     checkpoint = tmp_path / "checkpoint_last.pt"
     given = ["--path", checkpoint, "--cpu", "--beam", 2, "--max-len-b", 5]

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy
 import pytest
 
 pytest.importorskip("fairseq")
@@ -16,7 +17,7 @@ SIZES += ["--character-embedding-dim", "3", "--arc-features", "6", "--relation-f
 TINY = [*SIZES, "--encoder-layers", 1, "--max-tokens", 40]
 OPTIONS = "--task wsum_dependency_parsing --arch wsum_biaffine_parser --optimizer adam"
 OPTIONS += " --criterion wsum_parsing_loss --lr 0.01 --no-epoch-checkpoints"
-TRAINING = [*OPTIONS.split(), *TINY]
+TRAINING = [*OPTIONS.split(), *TINY, "--cell", "no-srnn-hidden"]
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +31,9 @@ def data(treebank):
     return treebank / "data"
 
 
-@pytest.mark.parametrize("cell", ["no-srnn", "no-srnn-out", "no-srnn-hidden", "no-gates"])
-def test_every_cell_of_the_paper_trains(cell, data, tmp_path) -> None:
-    log = train(data, tmp_path, *TRAINING, "--cell", cell, "--max-epoch", 1)
-    assert "| uas " in log and "| las " in log
-
-
 def test_the_recipe_trains_and_scores(treebank, tmp_path) -> None:
     recipe = ["bash", RECIPE, "--own-corpus", "--data", treebank, "--out", tmp_path]
-    output = run(*recipe, "--epochs", 2, "--gpus", 0, *TINY)
+    output = run(*recipe, "--epochs", 2, "--gpus", 0, *TINY, "--tags", "xpos")
     folder = tmp_path / "lstm/epochs-2-seed-1"
     figures = json.loads((folder / "figures.json").read_text())
     assert [*figures] == ["way", "valid", "test"]
@@ -46,20 +41,18 @@ def test_the_recipe_trains_and_scores(treebank, tmp_path) -> None:
     assert 0 <= figures["test"]["LAS"] <= figures["test"]["UAS"] <= 100
 
 
-def test_a_resumed_training_equals_an_uninterrupted_one(data, tmp_path) -> None:
-    given = [*TRAINING, "--tags", "xpos"]
-    train(data, tmp_path / "whole", *given, "--max-epoch", 3)
-    train(data, tmp_path / "parts", *given, "--max-update", 5)
-    log = train(data, tmp_path / "parts", *given, "--max-epoch", 3)
-    assert "Loaded checkpoint" in log and "| uas " in log and "| las " in log
-    assert_same_weights(tmp_path / "parts", tmp_path / "whole")
-
-
 @pytest.fixture(scope="module")
 def checkpoint(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     train(data, folder, *TRAINING, "--max-epoch", 2)
     return folder / "checkpoint_best.pt"
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(checkpoint, data, tmp_path) -> None:
+    train(data, tmp_path, *TRAINING, "--max-update", 5)
+    log = train(data, tmp_path, *TRAINING, "--max-epoch", 2)
+    assert "Loaded checkpoint" in log and "| uas " in log and "| las " in log
+    assert_same_weights(tmp_path, checkpoint.parent)
 
 
 def test_text_is_parsed(checkpoint) -> None:
@@ -106,38 +99,20 @@ def test_mistakes_of_parse(options, problem, checkpoint, tmp_path) -> None:
 
 def test_the_weights_of_a_parser(checkpoint, tmp_path) -> None:
     pytest.importorskip("matplotlib")
-    given = ["weights", checkpoint, "--sentence", "Ab new cd", "--arrays", tmp_path / "a.npz"]
+    weights, trees = ["fairseq-wsum", "weights", checkpoint], tmp_path / "trees"
+    given = [*weights, "--sentence", "Ab new cd", "--arrays", tmp_path / "a.npz"]
     given += ["--tables", tmp_path / "tables", "--page", tmp_path / "a.html"]
-    run("fairseq-wsum", *given, "--picture", tmp_path / "a.svg")
-    import numpy
-
+    run(*given, "--picture", tmp_path / "a.svg")
     found = numpy.load(tmp_path / "a.npz")
     assert [*found["0/encoder/1/tokens"]] == ["<s>", "Ab", "new <unk>", "cd"]
     assert found["0/encoder/1/backward/norms"].shape == (4, 4)
     text = conllu("Ab NOUN 2 obj", "cd VERB 0 root", "éf X 2 obj").replace("cd", "10 000")
     (tmp_path / "a.conllu").write_text(text)
-    run(
-        "fairseq-wsum",
-        "weights",
-        checkpoint,
-        "--treebank",
-        tmp_path / "a.conllu",
-        "--tables",
-        tmp_path / "trees",
-    )
-    assert "10 000" in (tmp_path / "trees/words.tsv").read_text()
-    assert "forward\tkept_1\tcontent" in (tmp_path / "trees/syntax.tsv").read_text()
-    run(
-        "fairseq-wsum",
-        "weights",
-        checkpoint,
-        "--sentence",
-        "Ab cd",
-        "--overwrite",
-        "--tables",
-        tmp_path / "trees",
-    )
-    assert not (tmp_path / "trees/syntax.tsv").exists()
+    run(*weights, "--treebank", tmp_path / "a.conllu", "--tables", trees)
+    assert "10 000" in (trees / "words.tsv").read_text()
+    assert "forward\tkept_1\tcontent" in (trees / "syntax.tsv").read_text()
+    run(*weights, "--sentence", "Ab cd", "--overwrite", "--tables", trees)
+    assert not (trees / "syntax.tsv").exists()
     target = ["--target-sentence", "x", "--arrays", tmp_path / "b.npz"]
-    output = run("fairseq-wsum", *given[:4], *target, check=False)
+    output = run(*given[:5], *target, check=False)
     assert "this model has no --target-sentence" in output

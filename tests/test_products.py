@@ -4,7 +4,6 @@ from functools import partial
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import gradcheck
 from torch.nn.utils import prune
@@ -141,38 +140,13 @@ def test_the_environment_overrides_the_choice(monkeypatch) -> None:
 # Modules and weights that other programs have changed
 
 
-class Scaled(Tensor):
-    """A matrix of integers and a scale, like those of quantised models; it has F.linear alone."""
-
-    @staticmethod
-    def __new__(cls, matrix: Tensor) -> "Scaled":
-        shape = matrix.shape
-        return Tensor._make_wrapper_subclass(cls, shape, dtype=matrix.dtype, requires_grad=False)
-
-    def __init__(self, matrix: Tensor) -> None:
-        self.scale = matrix.abs().max() / 127
-        self.rounded = (matrix / self.scale).round().to(torch.int8)
-
-    @classmethod
-    def __torch_function__(cls, func, types, args=(), kwargs=None):
-        if func is F.linear:
-            x, weight, bias = args
-            return F.linear(x, weight.rounded * weight.scale, bias)
-        return super().__torch_function__(func, types, args, kwargs or {})
-
-    @classmethod
-    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
-        if func is torch.ops.aten.detach.default:  # of nn.Parameter
-            return Scaled(args[0].rounded * args[0].scale)
-        raise NotImplementedError(f"{func} is not for this kind of matrix")
-
-
 @needs_onednn
-def test_quantised_weights_take_torchs_own_operator(onednn) -> None:
-    module, x = torch.nn.Linear(5, 7), torch.randn(9, 5)
-    exact = module(x)
-    module.weight = torch.nn.Parameter(Scaled(module.weight.detach()), requires_grad=False)
-    torch.testing.assert_close(products.linear(module, x), exact, rtol=0.1, atol=0.05)
+def test_weights_with_rules_of_their_own_take_torchs_operator(onednn, monkeypatch) -> None:
+    """Such as quantised ones, whose classes have `F.linear` alone."""
+    monkeypatch.setattr(products, "_linear", None)
+    x, weight = torch.randn(9, 5), torch.randn(7, 5)
+    found = products.product(x, weight.as_subclass(type("Own", (Tensor,), {})))
+    torch.testing.assert_close(found.as_subclass(Tensor), x @ weight.t())
 
 
 @needs_onednn

@@ -1,4 +1,4 @@
-"""The trainings of recipes against what they repeat, and against each other."""
+"""The trainings of recipes against what they repeat; the tables of results against their runs."""
 
 import pytest
 
@@ -6,7 +6,11 @@ pytest.importorskip("fairseq")
 from commands import ROOT, training_options
 from shell import succeeds
 
+from fairseq_wsum.experiments.plan import read_plan
 from fairseq_wsum.experiments.recipes import KINDS
+from fairseq_wsum.experiments.report import markdown
+from fairseq_wsum.experiments.runs_file import read_runs
+from fairseq_wsum.experiments.table import Table
 
 # OpenNMT: Levy et al. (2018) trained the example model of OpenNMT-py. These are its settings of
 # early 2018, which halve the rate after each epoch from the eighth on: the ninth is the first with
@@ -96,3 +100,18 @@ def test_every_model_of_a_recipe_has_the_same_training(recipe, others, rates) ->
         sizes = [args.encoder_embed_dim, args.encoder_hidden_size, args.decoder_hidden_size]
         assert (args.arch, *sizes, args.decoder_out_embed_dim) == ("lstm", 384, 384, 384, 384)
         assert {args.encoder_dropout_out, args.decoder_dropout_in} == {0.45}
+
+
+# Results
+
+RUNS = sorted(ROOT.glob("examples/*/*.runs.json"))
+
+
+@pytest.mark.parametrize("runs", RUNS, ids=lambda path: path.name)
+def test_the_page_has_the_tables_of_its_runs(runs) -> None:
+    name = runs.name.removesuffix(".runs.json")
+    plan = read_plan(runs.with_name(f"{name}.yaml"))
+    results, page = read_runs(plan, [runs]), runs.with_name("README.md").read_text("utf-8")
+    tables = [Table(task, results) for task in plan.tasks]
+    shown = [markdown(table) for table in tables if any(table.runs.values())]
+    assert shown and all(table in page for table in shown)

@@ -1,12 +1,15 @@
 """The shell scripts, run on a tiny corpus in the environment of this Python."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import venv
+from pathlib import Path
 
 import pytest
-from commands import ROOT
+from commands import ROOT, run
 from shell import SCRIPTS, environment, fails, succeeds, write_program
 
 ALL_SCRIPTS = sorted(
@@ -103,7 +106,37 @@ def test_a_missing_package_is_named_before_anything_is_done(program):
     code = "import sys; sys.modules['sacremoses'] = None; "
     code += "from fairseq_wsum.experiments.files import run_module; "
     code += f"run_module('fairseq_wsum.experiments.{name}')"
-    command = [sys.executable, "-c", code, *options]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "sacremoses halted; None in sys.modules: run scripts/setup.sh in a clone" in done.stderr
+    said = run("python", "-c", code, *options, check=False)
+    assert "sacremoses halted; None in sys.modules: run scripts/setup.sh in a clone" in said
+    assert "Traceback" not in said
+
+
+# quickstart.sh
+
+
+@pytest.mark.slow
+def test_the_quickstart_trains_and_scores_and_its_second_run_is_quick(tmp_path) -> None:
+    pytest.importorskip("fairseq")
+    clone = tmp_path / "a clone"
+    for folder in ("fairseq_wsum", "scripts", "examples"):
+        shutil.copytree(ROOT / folder, clone / folder)
+    # without VENV and .venv the environment on PATH is used and not set up again
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {k: v for k, v in os.environ.items() if k != "VENV"} | {"PATH": path}
+
+    def quickstart() -> str:
+        command = [str(clone / "scripts" / "quickstart.sh"), "--epochs", "2"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-4000:]
+        return done.stdout + done.stderr
+
+    first, second = quickstart(), quickstart()
+    for output in (first, second):
+        bleu = {
+            what: float(re.search(rf"{what} +([\d.]+)", output)[1])
+            for what in ("this model", "copying the English")
+        }
+        assert bleu["this model"] > 30 + bleu["copying the English"]
+        assert "BLEU|nrefs:1|case:mixed|eff:no|tok:none" in output
+    assert "epoch 2 done" in first
+    assert "epoch 2 done" not in second and "done before" in second

@@ -32,12 +32,6 @@ def data(trees):
     return trees / "data"
 
 
-@pytest.mark.parametrize("cell", ["no-srnn", "no-srnn-out", "no-srnn-hidden", "no-gates"])
-def test_every_cell_of_the_paper_trains(cell, data, tmp_path) -> None:
-    log = train(data, tmp_path, *TRAINING, "--cell", cell, "--max-epoch", 1)
-    assert "| accuracy " in log
-
-
 @pytest.mark.parametrize(("model", "labels"), [("lstm", "2"), ("bag", "5")])
 def test_the_recipe_trains_and_scores(model, labels, trees, tmp_path) -> None:
     recipe = ["bash", RECIPE, "--own-corpus", "--data", trees, "--out", tmp_path]

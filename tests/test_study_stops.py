@@ -10,15 +10,7 @@ import time
 
 import pytest
 import yaml
-from study_recipe import (
-    RECIPE,
-    STUDIES,
-    epochs,
-    plan_of,
-    run_study,
-    start,
-    wait_until,
-)
+from study_recipe import RECIPE, STUDIES, epochs, plan_of, run_study, start, wait_until
 
 from fairseq_wsum.experiments.files import handle_ends
 from fairseq_wsum.experiments.plan import Plan, read_plan

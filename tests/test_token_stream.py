@@ -14,7 +14,10 @@ from fairseq.data.iterators import EpochBatchIterator
 from fairseq_wsum.plugin.data.stream_iterator import StreamIterator
 from fairseq_wsum.plugin.data.stream_states import StreamStates
 from fairseq_wsum.plugin.data.token_stream import TokenStream, scoring_batches, training_batches
-from fairseq_wsum.plugin.tasks.wsum_language_modeling import WsumLanguageModelingTask
+from fairseq_wsum.plugin.tasks.wsum_language_modeling import (
+    WsumLanguageModelingConfig,
+    WsumLanguageModelingTask,
+)
 
 PAD, EOS, UNK = 1, 2, 3
 SYMBOLS = dict(eos=EOS, pad=PAD, unk=UNK)
@@ -228,6 +231,29 @@ def test_the_task_rejects_other_streams_within_an_epoch(changed, named) -> None:
     iterator_of_the_task(update_freq=(1,)).load_state_dict(saved)  # the same in this epoch
     with pytest.raises(ValueError, match=f"cannot resume there: {named} Give the same"):
         iterator_of_the_task(**changed).load_state_dict(saved)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(tokens_per_sample=0), "--tokens-per-sample, less --context-window, is 0: give at"),
+        (dict(add_bos_token=True), "--add-bos-token does not go with a stream"),
+        (dict(output_dictionary_size=9), "--output-dictionary-size does not go with a stream"),
+        (dict(shorten_method="random_crop"), "--shorten-method does not go with a stream"),
+    ],
+)
+def test_options_without_a_meaning_in_a_stream_are_named(options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        WsumLanguageModelingTask.setup_task(WsumLanguageModelingConfig(data="none", **options))
+
+
+@pytest.mark.parametrize(
+    ("streams", "message"),
+    [(50, "37 tokens, which are too few for 50 streams"), (None, "needs --batch-size: the number")],
+)
+def test_a_number_of_streams_that_cannot_be_is_named(streams, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        iterator_of_the_task(streams, steps=1)
 
 
 # States

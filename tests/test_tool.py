@@ -59,11 +59,12 @@ def test_a_command_names_the_package_that_it_lacks(arguments, missing, message, 
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_the_version_has_the_commit_of_a_checkout_of_this_package_only(tmp_path) -> None:
-    variables = {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+def test_the_version_has_the_commit_of_a_checkout_of_this_package_only(
+    tmp_path, warm_python
+) -> None:
     author = {"GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@b", "GIT_CONFIG_GLOBAL": os.devnull}
     committer = {"GIT_COMMITTER_NAME": "A", "GIT_COMMITTER_EMAIL": "a@b"}
-    env = {**environment(), **variables, **author, **committer}
+    env = {**environment(), **author, **committer}
 
     def call(*command: str) -> str:
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
@@ -72,7 +73,7 @@ def test_the_version_has_the_commit_of_a_checkout_of_this_package_only(tmp_path)
 
     def version() -> str:
         code = "from fairseq_wsum import machine; print(machine.__file__, machine.version())"
-        file, _, found = call(sys.executable, "-c", code).partition(" ")
+        file, _, found = call(warm_python, "-c", code).partition(" ")
         assert file == str(package / "machine.py")
         return found
 
@@ -92,10 +93,9 @@ def test_the_version_has_the_commit_of_a_checkout_of_this_package_only(tmp_path)
 
 
 def test_a_reader_that_stops_early_gets_no_message() -> None:
-    for reader, read in (("head -1", "fairseq-wsum"), ("true", "")):
-        command = f"{shlex.quote(sys.executable)} -m fairseq_wsum.cli info | {reader}"
-        done = subprocess.run(command, shell=True, capture_output=True, text=True)
-        assert done.stdout.startswith(read) and not done.stderr
+    command = f"{shlex.quote(sys.executable)} -m fairseq_wsum.cli info | true"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert not done.stderr
 
 
 def test_an_unknown_architecture_is_named() -> None:

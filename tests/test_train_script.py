@@ -8,7 +8,7 @@ import subprocess
 import pytest
 import torch
 from commands import needs_fairseq
-from shell import FOREIGN, PYTHON, SCRIPTS, environment, fails, succeeds, write_programs
+from shell import FOREIGN, PYTHON, SCRIPTS, environment, fails, refuses, succeeds, write_programs
 
 from fairseq_wsum.experiments import train
 from fairseq_wsum.experiments.files import UserError, hold
@@ -169,8 +169,8 @@ def test_bf16_is_refused_on_a_processor_where_it_is_slow(start, tmp_path, monkey
         ("{out} --save-dir=", "argument --save-dir: the name of the folder is empty"),
     ],
 )
-def test_wrong_words_end_the_script_with_a_message(words, message, tmp_path):
-    assert message in fails("train.sh", *words.format(out=tmp_path).split())
+def test_wrong_words_end_with_a_message(words, message, start, tmp_path, capsys):
+    assert message in refuses(lambda w: start(*w), capsys, *words.format(out=tmp_path).split())
     assert not list(tmp_path.iterdir())
 
 
@@ -227,11 +227,11 @@ DOCUMENTED = {  # in docs/environment.md
 }
 
 
-@pytest.mark.parametrize("given", [None, *DOCUMENTED])
+@pytest.mark.parametrize("given", [(), DOCUMENTED], ids=["ours", "theirs"])
 def test_a_training_gets_the_documented_variables(given, tmp_path):
     write_programs(tmp_path / "venv", {"python": PYTHON, "fairseq-train": "env"})
     options = ["--arch", "wsum_lstm", "--save-dir", tmp_path / "run", "--gpus", 0]
-    theirs = {given: "5"} if given else {}
+    theirs = dict.fromkeys(given, "5")
     printed = succeeds("train.sh", tmp_path, *options, VENV=str(tmp_path / "venv"), **theirs)
     expected = {f"{name}={value}" for name, value in (DOCUMENTED | theirs).items()}
     assert expected | {"CUDA_VISIBLE_DEVICES="} <= set(printed.splitlines())  # no GPU

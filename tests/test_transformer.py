@@ -13,9 +13,7 @@ from fairseq.modules import FairseqDropout
 from transformer_models import SMALL, make_model, recurrent_layers
 from translation import PAD, every_name, make_batch, make_dictionary, make_task, step_by_step
 
-from fairseq_wsum.plugin.models.wsum_transformer import (
-    WsumTransformerModel,
-)
+from fairseq_wsum.plugin.models.wsum_transformer import WsumTransformerModel
 
 VARIANTS = {
     "plain": dict(),

@@ -22,10 +22,7 @@ from fairseq_wsum.plugin.tasks.wsum_language_modeling import (
 )
 
 SMALL = dict(
-    decoder_embed_dim=8,
-    decoder_ffn_embed_dim=10,
-    decoder_layers=2,
-    decoder_attention_heads=2,
+    decoder_embed_dim=8, decoder_ffn_embed_dim=10, decoder_layers=2, decoder_attention_heads=2
 )
 TASK = LanguageModelingTask(Namespace(), SOURCE)
 VARIANTS = {

@@ -18,10 +18,11 @@ pytestmark = [
 
 @pytest.mark.parametrize("capability", [80, 90])
 def test_the_kernels_compile_for_an_absent_gpu(capability) -> None:
+    """The oldest that we support with every kernel, a newer one with one of each kind."""
     from fairseq_wsum.recurrence.triton import memory_cell as kernels
 
     plan, flags = kernels.Plan(), dict(PADDED=True, REVERSE=True, H=650)
-    for cell in MEMORY_CELLS:
+    for cell in MEMORY_CELLS if capability == 80 else MEMORY_CELLS[:1]:
         sizes = dict(STEPS=plan.steps, BLOCK=plan.block, STAGES=plan.stages)
         for more in (dict(TOTALS=False), dict(TOTALS=True), dict(TOTALS=False, STAGES=3)):
             for kernel, constants in memory_cell_kernels(cell):
@@ -37,16 +38,14 @@ def test_the_kernels_compile_for_an_absent_gpu(capability) -> None:
             compile_for(capability, kernel, {**flags, **constants}, how.warps)
 
 
-@pytest.mark.parametrize(
-    ("units", "dtype"),
-    [(n, dtype) for n in (200, 512, 650) for dtype in (torch.bfloat16, torch.float32)],
-    ids=str,
-)
-def test_prefetched_products_fit_into_shared_memory(units, dtype) -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_prefetched_products_fit_into_shared_memory(dtype) -> None:
     """For the GPUs with the least of it, 99 KB: what is read ahead goes there.
 
-    A launch with more fails. Whether the compiler reads ahead is seen in the speed alone.
+    A launch with more fails. Whether the compiler reads ahead is seen in the speed alone. 512 units
+    have the largest blocks; other numbers have these or smaller ones.
     """
+    units = 512
     own = {tiling_for(64, units, dtype, math.ceil(units / 16) * n) for n in (4, 2, 1, 0)}
     assert [how[:2] for how in sorted(own)] == sorted(TILES)
     for how in own:

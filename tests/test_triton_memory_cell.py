@@ -139,7 +139,7 @@ def test_the_memory_cell_equals_the_equations(cell, case, way) -> None:
 
 
 @inside
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(5 if INTERPRETS else 10))
 def test_the_memory_cell_equals_the_equations_for_any_size(seed) -> None:
     torch.manual_seed(seed)
     cell = list(GATED.values())[seed % len(GATED)]
@@ -164,10 +164,9 @@ def test_only_stored_values_are_rounded_to_16_bits(cell, dtype) -> None:
 
 
 @inside
-@pytest.mark.parametrize("case", ["odd", "chunks"])
 @every_cell
-def test_saturated_gates_stay_accurate(cell, case) -> None:
-    compare(cell, CASES[case], True, "left", size=50)
+def test_saturated_gates_stay_accurate(cell) -> None:
+    compare(cell, CASES["chunks"], True, "left", size=50)
 
 
 @inside

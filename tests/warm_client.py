@@ -16,7 +16,9 @@ import time
 PATIENCE = 120  # seconds until a server answers, which imports before
 # In the words of a Python that imports fairseq.
 FAIRSEQ = ("fairseq_cli.", "gains.py", "experiments.recipes", "experiments.score",
-           "experiments.perplexity", "experiments.distil")  # fmt: skip
+           "experiments.perplexity", "experiments.distil", "experiments.prepare')")  # fmt: skip
+# Of `fairseq-wsum`.
+READING = {"answer", "negation", "parse", "prepare", "weights"}
 
 
 def ask(folder: str, command: str, words: list[str]) -> None:
@@ -55,7 +57,7 @@ def is_open(number: int) -> bool:
 def imports_fairseq(command: str, words: list[str]) -> bool:
     """Whether the command always imports fairseq."""
     if command == "fairseq-wsum":
-        return False
+        return not READING.isdisjoint(words[:1])
     return command.startswith("fairseq-") or any(name in word for word in words for name in FAIRSEQ)
 
 
