@@ -112,6 +112,16 @@ def test_slices_of_one_tensor_are_different_matrices(loop) -> None:
     assert_same(*results)
 
 
+def test_a_leaf_that_was_made_as_a_view_gets_a_gradient_of_its_own() -> None:
+    w = torch.ones(3, 3, requires_grad=True)
+    with torch.no_grad():
+        u = w[:]
+    u.requires_grad_()
+    with joint_gradients():
+        (F.linear(torch.ones(1, 3), w) + 3 * F.linear(torch.ones(1, 3), u)).sum().backward()
+    assert w.grad.eq(1).all() and u.grad.eq(3).all()
+
+
 def test_a_matrix_that_is_changed_after_the_loop_is_an_error(loop) -> None:
     y = loop(joint=True)
     with torch.no_grad():

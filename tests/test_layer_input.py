@@ -2,10 +2,17 @@
 
 import pytest
 import torch
-from layer_oracle import assert_same, every_cell, every_name, make, make_state, projection
+from layer_oracle import (
+    assert_same,
+    every_cell,
+    every_name,
+    make,
+    make_state,
+    projection,
+)
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from fairseq_wsum import WsumLSTM
+from fairseq_wsum import CELLS, WsumLSTM
 
 every_dtype = pytest.mark.parametrize(
     "dtype", [torch.float64, torch.float32], ids=["reference", "kernels"]
@@ -86,6 +93,10 @@ def test_an_empty_batch_gives_an_empty_result(cell, dtype) -> None:
 # Bad input
 
 BAD_ARGUMENTS = {
+    "coupled": (
+        dict(cell="no-gates", coupled_gates=True),
+        "cell 'no-gates' has no forget gate of its own",
+    ),
     "cell": (dict(cell="no-lstm"), "unknown cell 'no-lstm': choose one of .*no-srnn-hidden"),
     "projection": (dict(proj_size=4), "proj_size must be .* smaller than hidden_size 4, got 4"),
     "negative": (dict(proj_size=-1), "proj_size must be"),
@@ -95,10 +106,6 @@ BAD_ARGUMENTS = {
     ),
     "window": (dict(cell="qrnn", window=3), "'qrnn' has a window of 1 or 2, not of 3"),
     "no-window": (dict(cell="lstm", window=2), "'lstm' has a window of 1, not of 2"),
-    "coupled": (
-        dict(cell="no-gates", coupled_gates=True),
-        "cell 'no-gates' has no forget gate of its own",
-    ),
     "backend": (
         dict(backend="fpga"),
         "unknown backend 'fpga': choose one of auto, cpp, torch, triton, reference",
@@ -157,3 +164,25 @@ def test_the_memory_cell_can_have_more_bits_but_not_fewer(backend) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         _, (_, c_n) = WsumLSTM(3, 4)(X.float(), (STATE.bfloat16(), STATE.float()))
         assert c_n.dtype == torch.float32
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "no-gates"])
+@pytest.mark.parametrize("backend", ["reference", "torch"])
+def test_only_the_second_bias_can_be_taken_away(cell, backend) -> None:
+    layer = make(cell=cell, backend=backend)
+    with torch.no_grad():
+        layer.bias_hh_l0.zero_()
+    y, _ = layer(X)
+    layer.bias_hh_l0 = None
+    torch.testing.assert_close(layer(X)[0], y)
+    layer.bias_ih_l0, layer.bias_hh_l0 = None, torch.nn.Parameter(layer.bias_ih_l0.detach())
+    with pytest.raises(ValueError, match="set bias_hh to None instead"):
+        layer(X)
+
+
+@pytest.mark.parametrize("cell", sorted(CELLS))
+def test_a_layer_without_its_biases_can_be_reset(cell) -> None:
+    layer = make(cell=cell)
+    layer.bias_ih_l0 = layer.bias_hh_l0 = None
+    layer.reset_parameters()
+    assert layer(X)[0].isfinite().all()

@@ -269,6 +269,14 @@ def test_a_mistake_is_named_and_leaves_nothing(other, tmp_path, capsys, files, o
     assert os.listdir(tmp_path) == ["other"]
 
 
+def test_a_symbol_that_bpe_keeps_whole_is_rejected(other, tmp_path):
+    letters = str.maketrans("padPAD", "\u0431" * 6)  # no character of <pad> is left
+    rewrite(other, lambda raw: raw.decode().translate(letters).encode())
+    rewrite(other, lambda raw: raw.replace(b" .", b" <pad>", 3), f"{TEST}.lc*.en")
+    with pytest.raises(UserError, match=rf"{TEST}\.lc\.norm\.tok\.en, line 1: <pad> is a symbol"):
+        prepare_here("translation", *prepare_options(other, tmp_path / "out"))
+
+
 @pytest.mark.parametrize("options", [["--bpe-size", "80"], ["--target-lang", "fr"]])
 def test_an_option_that_contradicts_like_is_rejected(options, prepared, talks, tmp_path, capsys):
     with pytest.raises(SystemExit):

@@ -182,6 +182,13 @@ def test_weights_that_were_changed_in_the_checkpoint_stay() -> None:
     assert torch.equal(resumed.fp32_params[0], changed.detach().float())
 
 
+def test_weights_of_another_form_leave_the_fp32_copies_unchanged() -> None:
+    _, optimizer = optimizer_of(torch.randn(12).bfloat16())
+    before = optimizer.fp32_params[0].clone()
+    optimizer.load_state_dict({**optimizer.state_dict(), "fp32_params": [torch.zeros(3, 4)]})
+    assert torch.equal(optimizer.fp32_params[0], before)
+
+
 def test_an_iterator_of_several_data_sets_is_left_to_fairseq() -> None:
     batches = [batches_of(9), batches_of(6)]  # of two data sets
     grouped = GroupedEpochBatchIterator(Numbers(9), list, batches)
