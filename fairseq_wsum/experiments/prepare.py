@@ -47,8 +47,8 @@ ABOUT = {
     "separated by spaces, in train.txt (or train-*.txt, a shard each), valid.txt and test.txt",
 }
 EPILOG = """\
-The files in --data have their published names, and each may end in .gz. In OUT, prepared.json has
-the options, counts, checksums and versions.
+Each file in --data {named}may end in .gz.
+In OUT, prepared.json has the options, counts, checksums and versions.
 
 example:
   {script} {data}--out data-bin/{name}
@@ -65,7 +65,9 @@ def main(given: Sequence[str]) -> None:
     about = textwrap.fill(f"Prepare for fairseq: {ABOUT[name]}.", 100)
     script = f"fairseq-wsum prepare {name}" if name in KINDS else f"prepare_{name}.sh"
     data = "" if name in CORPORA else "--data FOLDER "
-    epilog = EPILOG.format(script=script, data=data, name=name)
+    example = script if name in KINDS else f"scripts/{script}"
+    named = "has its published name and " if name in CORPORA else ""
+    epilog = EPILOG.format(named=named, script=example, data=data, name=name)
     if name in CORPORA:
         epilog += f"\n\n{name.upper()}_URL in the environment replaces the address of the files."
     parser = script_parser(script, about, epilog)
