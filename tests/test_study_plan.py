@@ -66,6 +66,7 @@ MISTAKES = [
     ({"baseline": "gru"}, "baseline: no model 'gru'; they are lstm, no-srnn"),
     ({"seeds": [1, 1]}, "seeds: write different positive whole numbers"),
     ({"seeds": 2}, "seeds: write different positive whole numbers"),
+    (task(options={"--seed": 3}), "options: seed: the study sets this option itself"),
     (task(published={"values": {"gru": 1}}), "values: no key 'gru'; the keys are lstm, no-srnn"),
 ]
 

@@ -230,7 +230,10 @@ def _models(given: Mapping[str, Any], key: str) -> tuple[Model, ...]:
 
 def _options(value: Any, key: str) -> Options:
     """Options as on the command line; true stands for one without a value."""
-    return {
+    options = {
         str(name).lstrip("-").replace("_", "-"): setting if setting is True else str(setting)
         for name, setting in _mapping(value, None, key).items()
     }
+    for name in ("data", "out", "run", "save-dir", "seed"):
+        _check(name not in options, f"{key}: {name}: the study sets this option itself")
+    return options
