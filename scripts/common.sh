@@ -2,7 +2,6 @@
 # shellcheck shell=bash
 
 REPO="$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)"
-export REPO
 # The path is made absolute, as the scripts change folders.
 if [ -n "${VENV:-}" ] && [[ "$VENV" != /* ]]; then VENV="$PWD/$VENV"; fi
 
@@ -46,7 +45,8 @@ use_environment() {
 # the clone's. (-P: import nothing from this folder.)
 run_module() { # MODULE WORDS...
     use_environment
-    exec "$PYTHON" -P -c "import os, sys; sys.path.append(os.environ['REPO'])
+    export FAIRSEQ_WSUM_CLONE="$REPO"
+    exec "$PYTHON" -P -c "import os, sys; sys.path.append(os.environ['FAIRSEQ_WSUM_CLONE'])
 from fairseq_wsum.experiments.files import run_module; run_module('$1')" "${@:2}"
 }
 

@@ -57,6 +57,12 @@ def test_own_code_may_have_cells_of_its_own(write_study) -> None:
 
 MISTAKES = [
     ({"cells": []}, "give cells, such as"),
+    ({"cells": "lstm"}, r"cells: write a list, such as \[lstm"),
+    (
+        {"tasks": {"en/de": {"recipe": "x.sh"}}},
+        "tasks: en/de: name a folder: not `report`, without",
+    ),
+    ({"tasks": {"report": {"recipe": "x.sh"}}}, "tasks: report: name a folder"),
     ({"cels": ["lstm"]}, "the file: no key 'cels'; the keys are tasks, cells"),
     ({"tasks": None}, "tasks: write `name: value` pairs, not None"),
     ({"tasks": {"counting": {}}}, "counting: name a recipe, such as ../translation_multi30k/"),

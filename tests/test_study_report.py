@@ -110,6 +110,17 @@ def test_the_file_of_the_runs_makes_the_same_report(captions, tmp_path) -> None:
     assert {path.name: path.read_bytes() for path in captions.folder.iterdir()} == before
 
 
+def test_runs_whose_folders_are_gone_are_kept(captions, capsys) -> None:
+    captions.report()
+    before = (captions.folder / "runs.json").read_bytes()
+    captions.report()
+    shutil.rmtree(captions.out / "captions")
+    captions.report()
+    first, last = sorted(captions.folder.glob("runs*.json"))
+    assert first.read_bytes() == before and json.loads(last.read_text()) == []
+    assert f"runs that this report lacks: it is now {first.name}" in capsys.readouterr().err
+
+
 def test_runs_of_several_files_are_put_together(lm) -> None:
     lm.report()
     rows = json.loads((lm.folder / "runs.json").read_text())
@@ -179,6 +190,16 @@ def test_a_table_has_the_chosen_metrics(captions) -> None:
     assert header and all(row.split(",")[1] == "chrF2" for row in header)
     with pytest.raises(SystemExit, match="captions has no metric 'TER': it has 'BLEU', 'chrF2'"):
         cli.main(["report", str(captions.file), *options, "TER"])
+
+
+def test_published_figures_are_of_the_main_metric(captions) -> None:
+    text = TRANSLATION.replace("captions.sh", "captions.sh, published: {values: {lstm: 80}}")
+    captions.file.write_text(text)
+    plan = captions.plan
+    tables = [Table(plan.tasks[0], read_results(plan), chosen) for chosen in ([], ["chrF2"])]
+    assert [table.published for table in tables] == [{"lstm": 80}, {}]
+    assert ["published" in text_rows(table)[0] for table in tables] == [True, False]
+    assert [pictures.bars(table).axes[0].get_legend() is None for table in tables] == [False, True]
 
 
 def test_the_difference_over_three_seeds_has_an_interval(tmp_path) -> None:

@@ -64,6 +64,8 @@ def main(given: Sequence[str]) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a classifier")
     help = "sentences as trees, as in the Stanford Sentiment Treebank"
     parser.add_argument("--trees", type=Path, nargs="+", required=True, metavar="FILE", help=help)
+    help = "the prepared data, if it has moved since the training"
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help=help)
     help = "a folder with code of your own, such as a cell"
     parser.add_argument("--user-dir", type=Path, metavar="FOLDER", help=help)
     args = parser.parse_args(given)
@@ -74,7 +76,7 @@ def main(given: Sequence[str]) -> None:
 
     trees = [tree for path in args.trees for tree in read_trees(path)]
     try:
-        reader = Reader(args.checkpoint, user_dir=args.user_dir)
+        reader = Reader(args.checkpoint, data=args.data, user_dir=args.user_dir)
     except ValueError as error:
         raise UserError(str(error)) from error
     if not getattr(reader.model, "classification_heads", None):

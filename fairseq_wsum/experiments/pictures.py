@@ -127,7 +127,7 @@ def bars(table: Table) -> Figure | None:
         if values:
             text = spread(values, table.digits(metric))
             axes.text(1.02, y, text, va="center", transform=axes.get_yaxis_transform())
-    if published := table.task.published:
+    if metric == table.main and (published := table.published):
         heights = [list(scores).index(name) + 0.43 for name in published]
         axes.plot([*published.values()], heights, "^", ms=6, color=PUBLISHED, label="published")
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)

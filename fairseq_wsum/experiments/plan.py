@@ -188,6 +188,8 @@ def _mapping(value: Any, known: Collection[str] | None, key: str) -> dict[str, A
 def _task(name: str, own: Mapping[str, Any], study: Mapping[str, Any], folder: Path) -> Task:
     """A task with its own keys, and those that it shares with the others."""
     key, given = f"tasks: {name}", {**study, **own}
+    right = name[:1] != "." and name != "report" and not {*"/:"} & {*name}
+    _check(right, f"{key}: name a folder: not `report`, without '/' and ':', and no '.' first")
     _check("recipe" in own, f"{key}: name a recipe, such as ../translation_multi30k/strong.sh")
     options = _options(own.get("options") or {}, f"{key}: options")
     models = _models(given, key)
@@ -216,6 +218,7 @@ def _task(name: str, own: Mapping[str, Any], study: Mapping[str, Any], folder: P
 
 def _models(given: Mapping[str, Any], key: str) -> tuple[Model, ...]:
     cells, others = given.get("cells") or [], given.get("models") or {}
+    _check(isinstance(cells, list), f"{key}: cells: write a list, such as [lstm, no-srnn-hidden]")
     models = [Model(str(cell), {"cell": str(cell)}) for cell in cells]
     for name, options in _mapping(others, None, f"{key}: models").items():
         models.append(Model(str(name), _options(options, f"{key}: models: {name}")))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -13,12 +12,11 @@ from sacrebleu.metrics import BLEU
 from ..argument_types import positive
 from ..cells import CELLS
 from . import score
-from .files import PACKAGE, lines_of, say
+from .files import lines_of, say
+from .recipe import ROOT
 from .recipes.translation import Captions
 from .record import validations
 
-# the clone of the script, in an environment that may have another
-ROOT = Path(os.environ.get("REPO", PACKAGE.parent))
 OUT = ROOT / "runs/quickstart"
 CORPUS = ROOT / "examples/quickstart/corpus"
 
@@ -32,10 +30,7 @@ def main(given: list[str]) -> None:
     args = parser.parse_args(given)
     folder = OUT / f"{args.cell}-{args.epochs}epochs"
     say(f"== 2. corpus, and training: cell '{args.cell}', {args.epochs} epochs, in {folder}")
-    if (folder / "finished").exists():
-        say("   done before")
-    else:
-        train(args.cell, args.epochs, folder)
+    train(args.cell, args.epochs, folder)
     say("== 3. translating 300 test sentences")
     translate(folder)
     show_scores(folder)

@@ -19,17 +19,19 @@ import yaml
 from ..cells import CELLS
 from ..files import whole
 from . import prepare
-from .files import PACKAGE, UserError, changes, folder, hold, say, script_parser, sha256
-from .folder import RECORD, import_fairseq, read_record
+from .files import PACKAGE, UserError, changes, folder, hold, locked, say, script_parser, sha256
+from .folder import RECORD as PREPARED
+from .folder import import_fairseq, read_record
 from .record import WITHOUT_EFFECT
 from .train import AGAIN, RESETS, check_machine, has, read_options
 
-ROOT = PACKAGE.parent
+# the clone of the script that was called; the environment may have another copy of the package
+ROOT = Path(os.environ.get("FAIRSEQ_WSUM_CLONE", PACKAGE.parent))
 OPTIONS = ".recipe.options"  # of the training in a folder
 FINISHED = "finished"  # marks a training that has ended
 LOCK = ".recipe.lock"
-CHECKSUM = "--data-checksum"  # after the options, as the data belongs to a training, too
 TRAIN = [sys.executable, "-P", "-c", AGAIN]
+LENGTH = ("--total-num-update", "--lr-scheduler")  # another scheduler may not have the first
 # of scripts/prepare_*.sh
 OF_DATA = ["data", "cache", "bpe-size", "character-coverage", "max-words", "nwords"]
 OF_DATA += ["text", "source-lang", "target-lang", "shards", "threshold", "vectors"]
@@ -158,7 +160,7 @@ class Recipe:
     def main(self) -> None:
         """Run the recipe."""
         if not self.train.dry_run:
-            self.prepare()
+            self.prepare_once()
         if self.args.prepare_only:
             return
         command = self.command()
@@ -168,10 +170,20 @@ class Recipe:
         self.train_model(command)
         self.score()
 
+    def prepare_once(self) -> None:
+        """Prepare the data, or wait for another process that does; then it is ready."""
+        if (self.data / PREPARED).is_file():  # perhaps in a folder that is read-only
+            self.prepare()
+            return
+        self.out.mkdir(parents=True, exist_ok=True)
+        waiting = f"waiting for another run to prepare {self.data}"
+        with locked(self.out / ".prepare.lock", waiting=waiting):
+            self.prepare()
+
     def command(self) -> list[str]:
         """The options of the training."""
         chosen = words({**self.model, **self.training})
-        if "updates" in self.settings and not has(self.options, "--total-num-update"):
+        if "updates" in self.settings and not has(self.options, *LENGTH):
             chosen += ["--total-num-update", str(self.updates(chosen))]
         return [*chosen, *self.options]
 
@@ -198,10 +210,10 @@ class Recipe:
         # another text belongs to the training, too
         distilled = getattr(self.args, "distilled", None)
         made = [*command, *(["--distilled", str(distilled)] if distilled else [])]
-        checksum = data_checksum(self.text())
-        check_folder(path, made, checksum)
+        made += ["--data-checksum", data_checksum(self.text())]
+        check_folder(path, made)
         with whole(path / OPTIONS) as partial:
-            partial.write_text(f"{shlex.join([*made, CHECKSUM, checksum])}\n")
+            partial.write_text(f"{shlex.join(made)}\n")
         if (path / FINISHED).exists():
             say(f"already trained: {path}")
         else:
@@ -237,12 +249,14 @@ def words(options: Mapping[str, Any]) -> list[str]:
 def data_checksum(folders: str) -> str:
     """A checksum of the data in folders that are separated by ':'."""
     paths = map(Path, folders.split(":"))
-    records = [read_record(path) for path in paths if (path / RECORD).is_file()]  # shards have none
+    records = [
+        read_record(path) for path in paths if (path / PREPARED).is_file()
+    ]  # shards have none
     parts = [(one.get("sha256"), one.get("made")) for one in records]
     return sha256(json.dumps(parts).encode())[:12]
 
 
-def check_folder(path: Path, made: Sequence[str], checksum: str) -> None:
+def check_folder(path: Path, made: Sequence[str]) -> None:
     """Check that the checkpoints in a folder were trained with these options, on this data."""
     if not any(path.glob("checkpoint*.pt")) and not (path / FINISHED).exists():
         return
@@ -252,18 +266,12 @@ def check_folder(path: Path, made: Sequence[str], checksum: str) -> None:
             "with --out or --run"
         )
     there = shlex.split((path / OPTIONS).read_text())
-    if CHECKSUM in there:  # an earlier version wrote none
-        *there, _, before = there
-        if before != checksum:
-            raise UserError(
-                f"{path} was trained on other data than there is now; give a new folder with --out "
-                "or --run"
-            )
     if changed := changed_options(there, made):
-        # --total-num-update follows from the number of GPUs, which may have changed
+        also = "; --total-num-update also depends on the number of GPUs"
         raise UserError(
-            f"{path} was trained with other options: {changed}. Give the former options to "
-            "continue, or a new folder with --out or --run"
+            f"{path} was trained with other options or data: {changed}"
+            f"{also if '--total-num-update' in changed else ''}. Give the former ones to continue, "
+            "or a new folder with --out or --run"
         )
 
 

@@ -135,7 +135,7 @@ def validations(log: str) -> list[tuple[int, str]]:
 
 def last_lines(log: str) -> str:
     """The last 12 lines of the last attempt in a log, indented."""
-    attempt = re.split(r"^(?=\$ .* --run=)", log, flags=re.MULTILINE)[-1]
+    attempt = re.split(r"^(?=\$ .*--run=)", log, flags=re.MULTILINE)[-1]
     return "".join(f"    {line}\n" for line in attempt.splitlines()[-12:])
 
 

@@ -99,7 +99,7 @@ def write_report(plan: Plan, results: Sequence[Result], metrics: Sequence[str] =
 
 def text_rows(table: Table) -> list[list[str]]:
     """The header and the rows of a table."""
-    published = table.task.published
+    published = table.published
     header = ["model", "parameters", "seeds"]
     tested = {m for (_, m), row in table.rows.items() if row["p_corrected"] is not None}
     for metric in table.metrics:
@@ -183,7 +183,7 @@ def _section(table: Table) -> Iterator[str]:
             f"- {escape(m.name)}: `{' '.join(command_line(m.options))}`" for m in models
         )
     yield markdown(table).rstrip()
-    if task.published:
+    if table.published:
         yield f"Published test figures: {escape(task.source).rstrip('.')}."
     runs = [run for of_model in table.runs.values() for run in of_model]
     scores = [item for run in runs for item in run.scores.items()]
@@ -206,7 +206,8 @@ def _unfinished(results: Sequence[Result]) -> Iterator[str]:
     if runs:
         yield "## Runs that are not finished"
     for run, state in runs:
-        yield f"- `{run.name}`: {standing(run)}"
+        now = standing(run)  # in its folder, which `--runs` does not read
+        yield f"- `{run.name}`: {now if now.state == state else state}"
         if state == "failed":
             # two spaces more, as a block of code within the item
             log = textwrap.indent(last_lines(read_log(run.folder)).rstrip(), "  ")

@@ -18,7 +18,7 @@ import torch
 from joblib import cpu_count
 
 from ..machine import processor, version
-from .files import locked
+from .files import lock
 from .plan import Run
 from .record import LOCK, LOG, SCORES, Record, read_record, settings
 
@@ -97,7 +97,13 @@ def execute(run: Run, recipes: Recipes, variables: Mapping[str, str] | None = No
         UserError: the run was made with other options.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
-    with locked(run.folder / LOCK) as file, (run.folder / LOG).open("ab") as log:
+    file = None
+    while file is None:  # so that it can be stopped while it waits
+        if recipes.stopped:
+            return
+        with suppress(TimeoutError):
+            file = lock(run.folder / LOCK, patience=1)
+    with os.fdopen(file), (run.folder / LOG).open("ab") as log:
         before = read_record(run)
         if before is not None and before.is_finished(run.folder):
             return
@@ -137,24 +143,18 @@ def on_cpu(run: Run) -> bool:
     return run.options.get("gpus") == "0" or bool({"cpu", "cpu-processes"} & run.options.keys())
 
 
-def processes(run: Run) -> int:
-    """The number of processes of a run on the CPU."""
-    each = str(run.options.get("cpu-processes", 1))
-    return max(int(each), 1) if each.isdecimal() else 1  # the recipe reports other values
-
-
-def gpus_of(run: Run) -> int:
-    """The number of GPUs that a run takes, if there are any."""
-    given = str(run.options.get("gpus", 1))
-    return int(given) if given.isdecimal() else 1  # the recipe reports other values
+def number(run: Run, option: str) -> int:
+    """The value of `gpus` or `cpu-processes`, by default 1."""
+    given = str(run.options.get(option, 1))
+    return max(int(given), 1) if given.isdecimal() else 1  # the recipe reports other values
 
 
 def default_jobs(runs: Sequence[Run]) -> int:
     """The number of runs that have their GPUs; if none takes one, a core for each process."""
     gpus = torch.cuda.device_count()
     if gpus and not all(map(on_cpu, runs)):
-        return max(gpus // max(map(gpus_of, runs)), 1)
-    return max(cpu_count() // max(map(processes, runs)), 1)
+        return max(gpus // max(number(run, "gpus") for run in runs), 1)
+    return max(cpu_count() // max(number(run, "cpu-processes") for run in runs), 1)
 
 
 def share(run: Run, slot: int, jobs: int) -> dict[str, str]:
@@ -170,8 +170,11 @@ def share(run: Run, slot: int, jobs: int) -> dict[str, str]:
     variables = {}
     if (gpus := torch.cuda.device_count()) and not on_cpu(run):
         visible = os.environ.get(GPUS, ",".join(map(str, range(gpus)))).split(",")
-        own = range(slot * gpus_of(run), (slot + 1) * gpus_of(run))
-        variables[GPUS] = ",".join(visible[k % gpus] for k in own)
+        own = number(run, "gpus")
+        first = slot * max(gpus // jobs, own)
+        variables[GPUS] = ",".join(visible[k % gpus] for k in range(first, first + own))
     if "OMP_NUM_THREADS" not in os.environ:
-        variables["OMP_NUM_THREADS"] = str(max(cpu_count() // (jobs * processes(run)), 1))
+        variables["OMP_NUM_THREADS"] = str(
+            max(cpu_count() // (jobs * number(run, "cpu-processes")), 1)
+        )
     return variables

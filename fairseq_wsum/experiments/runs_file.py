@@ -9,11 +9,12 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ..files import whole
-from .files import UserError, changes
+from .files import UserError, changes, say
 from .plan import Plan, Run
 from .record import Record, settings
 from .results import Result, Score, check_ways
@@ -23,10 +24,34 @@ OF_THE_RECORD = ("began", "seconds", "machine", "version")
 
 
 def write_runs(path: Path, results: Iterable[Result]) -> None:
-    """Write the finished runs as a JSON array with one line for each of them."""
-    lines = [json.dumps(_as_json(result)) for result in results if result.state == "finished"]
+    """Write the finished runs as a JSON array with one line for each of them.
+
+    A file that has others, whose folders may be gone, is kept under another name.
+    """
+    rows = {_key(result.run): _as_json(result) for result in results if result.state == "finished"}
+    if path.is_file() and not _rows(path).keys() <= rows.keys():
+        written = datetime.fromtimestamp(path.stat().st_mtime)
+        kept = path.rename(path.with_stem(f"{path.stem}-{written:%Y%m%d-%H%M%S}"))
+        say(f"{path} had runs that this report lacks: it is now {kept.name}")
     with whole(path) as partial:
-        partial.write_text("[\n" + ",\n".join(lines) + "\n]\n")
+        partial.write_text("[\n" + ",\n".join(map(json.dumps, rows.values())) + "\n]\n")
+
+
+def _key(run: Run) -> tuple[str, str, int]:
+    return run.task.name, run.model.name, run.seed
+
+
+def _rows(path: Path) -> dict[tuple[str, str, int], Mapping[str, Any]]:
+    """The runs in such a file.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        return {(row["task"], row["model"], row["seed"]): row for row in found}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is not a runs.json of `fairseq-wsum report`") from error
 
 
 def _as_json(result: Result) -> dict[str, Any]:
@@ -63,20 +88,13 @@ def read_runs(plan: Plan, paths: Sequence[Path]) -> list[Result]:
         UserError: a file is damaged, or a run was made with other options than the study's, or
             the runs of a task were scored in different ways.
     """
-    rows: dict[tuple[str, str, int], tuple[Path, Mapping[str, Any]]] = {}
-    for path in paths:
-        try:
-            for row in json.loads(path.read_text("utf-8")):
-                rows[row["task"], row["model"], row["seed"]] = (path, row)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path} is not a runs.json of `fairseq-wsum report`") from error
+    rows = {key: (path, row) for path in paths for key, row in _rows(path).items()}
     results = []
     for run in plan.runs:
-        key = (run.task.name, run.model.name, run.seed)
-        if key not in rows:
+        if _key(run) not in rows:
             results.append(Result(run, "waiting"))
             continue
-        path, row = rows[key]
+        path, row = rows[_key(run)]
         if changed := changes(row["settings"], _settings(run)):
             raise UserError(
                 f"{path}: {run.name} was made with other options than those of {plan.file}: "

@@ -133,7 +133,7 @@ def slurm(plan: Plan, given: Sequence[str], jobs: int) -> submitit.Executor:
     again = options.pop("max_num_timeout", 0)
     try:
         executor = submitit.SlurmExecutor(plan.out / ".slurm", max_num_timeout=again)
-        executor.update_parameters(job_name="study", array_parallelism=jobs, **options)
+        executor.update_parameters(**{"job_name": "study", "array_parallelism": jobs, **options})
     except (RuntimeError, ValueError) as error:
         raise UserError(str(error)) from error
     return executor
@@ -182,7 +182,7 @@ def _end(plan: Plan) -> None:
 
 
 @contextmanager
-def watched(plan: Plan, show: Callable[[str], None], interval: float = 2) -> Iterator[None]:
+def watched(plan: Plan, show: Callable[[str], None], interval: float = 5) -> Iterator[None]:
     """Show a line whenever a run starts, has validated an epoch, or ends.
 
     Args:

@@ -24,6 +24,8 @@ class Table:
         task: the task.
         runs: the finished runs of each model.
         metrics: the metrics that these have, the main one first, or those that were chosen.
+        main: the main one.
+        published: the published figures, which are of the main one, if it is shown.
         missing: what to show for a model without a finished run, by its name.
         machine: the one of most runs, on which alone models are compared by speed.
         rows: the table in full precision: a row for each model and metric.
@@ -42,6 +44,8 @@ class Table:
             )
         found = metrics(run for runs in self.runs.values() for run in runs)
         self.metrics = [*chosen] or found
+        self.main = found[0] if found else ""
+        self.published = task.published if self.main in self.metrics else {}
         if found and (unknown := {*self.metrics} - {*found}):
             known = ", ".join(map(repr, found))
             raise UserError(f"{task.name} has no metric {min(unknown)!r}: it has {known}")
@@ -66,7 +70,7 @@ class Table:
             row[f"{subset}_stdev"] = statistics.stdev(values) if several else None
         row |= dict(difference=None, difference_low=None, difference_high=None)
         row |= dict(test="", p=None, p_corrected=None)
-        published = self.task.published.get(model) if metric == self.metrics[0] else None
+        published = self.published.get(model) if metric == self.main else None
         return row | dict(published=published, words_per_second=self.speed(model))
 
     def scores(self, model: str, subset: str, metric: str) -> list[float]:

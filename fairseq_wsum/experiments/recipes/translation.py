@@ -66,7 +66,7 @@ class Transformer(Translation):
 
     def choose(self) -> None:
         super().choose()
-        if self.args.distilled and self.args.run is None:
+        if self.args.distilled and self.args.run is None and not self.args.prepare_only:
             raise UserError("--distilled needs --run FOLDER, a folder for this training")
 
     def text(self) -> str:
