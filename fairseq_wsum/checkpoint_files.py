@@ -57,7 +57,8 @@ def read(path: Path, *, mmap: bool = False) -> dict[str, Any]:
 
 def _trusted() -> bool:
     """Whether the user has told torch to load any type, which may run code in a checkpoint."""
-    return os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD") in ("1", "y", "yes", "true")
+    given = os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "")
+    return given.lower() in ("1", "y", "yes", "true")
 
 
 def languages(state: Mapping[str, Any]) -> tuple[str, str] | None:

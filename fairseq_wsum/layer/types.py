@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..cells import Cell
-from ..recurrence import Parameters
+from ..recurrence import Inputs
 
 # (h, c); with a window of 2 (h, c, x), see `WsumLSTM.forward`
 State = tuple[Tensor, ...]
@@ -19,19 +18,13 @@ class Pass(NamedTuple):
 
     Attributes:
         layer: the index of the layer, from 0.
-        cell, x, p, h_0, c_0, padding_mask, reverse: what the backend was given, its `Inputs`.
+        given: what the backend was given.
         y: the output, T x B x P.
         c_n: the last memory cell, B x H.
     """
 
     layer: int
-    cell: Cell
-    x: Tensor
-    p: Parameters
-    h_0: Tensor
-    c_0: Tensor
-    padding_mask: Tensor | None
-    reverse: bool
+    given: Inputs
     y: Tensor
     c_n: Tensor
 

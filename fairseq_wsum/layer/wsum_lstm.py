@@ -25,14 +25,6 @@ from .types import Pass, Record, State
 from .window import LastInputs
 
 
-def _unstack(state: Tensor) -> tuple[Tensor, ...]:
-    """The slices along the first dimension.
-
-    For a single slice, `squeeze` avoids a backward pass that fills a gradient with zeros.
-    """
-    return (state.squeeze(0),) if state.size(0) == 1 else state.unbind()
-
-
 def _suffix(layer: int, direction: int) -> str:
     """The end of the names of the parameters of one direction of a layer."""
     return f"_l{layer}_reverse" if direction == 1 else f"_l{layer}"
@@ -280,7 +272,7 @@ class WsumLSTM(nn.Module):
     def _run_layers(
         self, x: Tensor, hx: State, padding_mask: Tensor | None, record: Record | None
     ) -> tuple[Tensor, State]:
-        h_0, c_0 = (_unstack(state) for state in hx[:2])
+        h_0, c_0 = (state.unbind() for state in hx[:2])
         last_inputs = LastInputs(hx[2], padding_mask) if self.cell.window > 1 else None
         h_n: list[Tensor] = []
         c_n: list[Tensor] = []
@@ -302,7 +294,7 @@ class WsumLSTM(nn.Module):
                 given = Inputs(cell, inputs, p, h_0[k], memory, padding_mask, reverse)
                 y, h, c = backend.run(given)
                 if record is not None:
-                    record(Pass(layer, *given, y, c))
+                    record(Pass(layer, given, y, c))
                 outputs.append(y)
                 h_n.append(h)
                 c_n.append(c_0[k] if cell.hidden_is_memory else c)

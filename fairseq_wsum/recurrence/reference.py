@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..cells import Cell
-from ..cells.precision import widened
+from ..cells.precision import wide, widened
 from ..cells.rows import inner_bias, split, summed_bias
 from ..products import product
 from .padding import last_step, zero_at_padding
@@ -60,7 +60,8 @@ def input_products(cell: Cell, x: Tensor, p: Parameters) -> Tensor:
 def recur(given: Inputs, z: Tensor) -> Results:
     """`run`, from the result of `input_products`; `given.x` is not read."""
     c_0 = given.c_0
-    given = given._replace(h_0=given.h_0.to(z.dtype), c_0=widened(c_0))
+    memory = c_0.to(torch.promote_types(wide(z.dtype), c_0.dtype))
+    given = given._replace(h_0=given.h_0.to(z.dtype), c_0=memory)
     if given.cell.is_gated_sum:
         y, h_n, c_n = run_parallel(given, z, scan_reference)
     else:
@@ -74,14 +75,16 @@ def _run_steps(given: Inputs, z: Tensor) -> Results:
     assert (p.w_hh is not None) == cell.has_recurrent_matrix
     z_steps, b_inner = z.unbind(), inner_bias(cell, p.b_hh)
     outputs: list[Tensor] = []
-    for t in _order(len(z_steps), reverse):
+    steps = range(len(z_steps))
+    for t in steps[::-1] if reverse else steps:
         h_t, c_t = step(cell, z_steps[t], p, b_inner, h, c)
         if padding_mask is not None:
             stay = padding_mask[t].unsqueeze(-1)  # B x 1
             h_t, c_t = torch.where(stay, h, h_t), torch.where(stay, c, c_t)
         h, c = h_t, c_t
         outputs.append(h)
-    return zero_at_padding(_stack(outputs, reverse), padding_mask), h, c
+    y = torch.stack(outputs[::-1] if reverse else outputs)
+    return zero_at_padding(y, padding_mask), h, c
 
 
 def step(
@@ -118,12 +121,3 @@ def run_parallel(given: Inputs, z: Tensor, scan: Scan) -> Results:
 
 def _project(h: Tensor, w_hr: Tensor | None) -> Tensor:
     return h if w_hr is None else F.linear(h, w_hr)
-
-
-def _order(n: int, reverse: bool) -> range:
-    return range(n - 1, -1, -1) if reverse else range(n)
-
-
-def _stack(steps: list[Tensor], reverse: bool) -> Tensor:
-    """Stack steps computed in the order of `_order` into a T x B x H tensor in order of time."""
-    return torch.stack(steps[::-1] if reverse else steps)

@@ -103,7 +103,8 @@ class Reader:
         Raises:
             ValueError: there is a target, and this model has a single text, or no question.
         """
-        words = given.split() if isinstance(given, str) else given.words
+        split = getattr(self.task, "tokens_of", str.split)
+        words = split(given) if isinstance(given, str) else given.words
         text = given if isinstance(given, str) else " ".join(words)
         texts = {"encoder": text, "decoder": target}
         if len(self.vocabularies) == 1:
@@ -113,7 +114,9 @@ class Reader:
             if target is not None and not reads_question:
                 raise ValueError("this model has no --target-sentence and no --target")
             if hasattr(self.task, "sentence"):
-                question = [] if target is None else [target.split()]
+                question = [] if target is None else [split(target)]
+                if reads_question and not (words and question[0]):
+                    raise ValueError("the sentence and the question about it need a word each")
                 # a parser may read tags
                 has_tags = hasattr(self.task, "tags")
                 read = given if has_tags and not isinstance(given, str) else words

@@ -140,8 +140,8 @@ def draw(
             (figure,) = figures(squares, title, label, len(models))
             if kind == ".png" and max(figure.get_size_inches()) * DPI > LARGEST:
                 raise ValueError(
-                    f"--picture {path}: the sentences do not fit into a PNG file; give fewer, or a "
-                    "file .pdf or .svg"
+                    "--picture: the sentences do not fit into a PNG file; give fewer, or a file "
+                    ".pdf or .svg"
                 )
             figure.savefig(path, format=kind[1:], dpi="figure", metadata=METADATA.get(kind))
 

@@ -70,8 +70,8 @@ class Syntax:
         - `leaving`: the norm after the next word, as a share of that before. `end`: of a head whose
           constituent has ended, with a word after it. The others have the distances of `end` from
           the word, in equal shares: `inside`, of the same heads before that end; `no head`, of
-          words without dependents; and `no head, at an end`, of these where the constituent of any
-          head ends.
+          words without dependents; and `no head, at an end`, of these where the constituent of a
+          head that was read before ends.
         """
         with whole_at_end(path) as partial, partial.open("w", encoding="utf-8") as file:
             file.write("\t".join(HEADER) + "\n")
@@ -119,12 +119,13 @@ class _Sums:
 
     def add(self, weights: Array, heads: Sequence[int], tags: Sequence[str]) -> None:
         """Add a sentence: W, and what `_read_in_order` returns."""
-        sums: dict[tuple[str, str], Array] = defaultdict(lambda: numpy.zeros((2, FARTHEST + 1)))
+        sums: dict[tuple[str, str], Array] = {}
 
         def count(measure: str, group: str, distance: int, j: int, before: int, after: int) -> None:
             if after < len(weights) and weights[before, j] > SMALL:
                 share = weights[after, j] / weights[before, j]
-                sums[measure, group][:, distance] += share, 1
+                found = sums.setdefault((measure, group), _none(measure))
+                found[:, distance] += share, 1
 
         has_dependents, last = {*heads}, ends(heads)
         closing = {end for j, end in enumerate(last) if end > j}
@@ -146,13 +147,13 @@ class _Sums:
     def rows(self) -> Iterator[tuple[str, str, list[float], int]]:
         """Measure, group, mean with its interval, and number, of each row."""
         names = sorted({name for sums in self.sentences for name in sums})
-        size, empty = len(self.sentences), numpy.zeros((2, FARTHEST + 1))
+        size = len(self.sentences)
         rng = numpy.random.default_rng(1)
         drawn = rng.multinomial(size, numpy.full(size, 1 / size), SAMPLES)
         drawn = numpy.vstack([numpy.ones(size, int), drawn])  # first all sentences, once each
         sampled: dict[tuple[str, str], Any] = {}
         for name in names:
-            every = numpy.stack([sums.get(name, empty) for sums in self.sentences])
+            every = numpy.stack([sums.get(name, _none(name[0])) for sums in self.sentences])
             sampled[name] = numpy.einsum("rs,skd->krd", drawn, every)  # sums and numbers
         end = sampled.get(("leaving", END))
         for (measure, group), (total, number) in sampled.items():
@@ -162,15 +163,22 @@ class _Sums:
             elif end is not None:
                 # weights by distance; a distance that a group does not have counts for neither
                 own = end[1] * (number > 0)
-                share = own / numpy.maximum(own.sum(1, keepdims=True), 1)
-                yield measure, group, _interval((share * _mean(total, number)).sum(1)), count
+                if own[0].any():
+                    mean = numpy.where(own > 0, own * _mean(total, number), 0).sum(1)
+                    yield measure, group, _interval(_mean(mean, own.sum(1))), count
+
+
+def _none(measure: str) -> Array:
+    """Sum and number by distance; only `leaving` has several."""
+    return numpy.zeros((2, FARTHEST + 1 if measure == "leaving" else 1))
 
 
 def _mean(total: Array, number: Array) -> Array:
-    return total / numpy.maximum(number, 1)
+    """NaN where there is none."""
+    return total / numpy.where(number > 0, number, numpy.nan)
 
 
 def _interval(values: Array) -> list[float]:
     """The first value, of all sentences, and the 95 % interval of the others."""
-    low, high = numpy.quantile(values[1:], [0.025, 0.975])
+    low, high = numpy.nanquantile(values[1:], [0.025, 0.975])
     return [float(values[0]), float(low), float(high)]

@@ -115,14 +115,14 @@ def from_pass(one: Pass) -> Trace:
     Raises:
         ValueError: the cell has no memory cell, so it computes no weighted sum.
     """
-    cell, mask, reverse = one.cell, one.padding_mask, one.reverse
+    cell, x, p, h_0, c_0, mask, reverse = one.given
     if not cell.has_memory:
         raise ValueError(f"cell {cell.name!r} has no memory cell, so it computes no weighted sum")
     dtype = wide(one.y.dtype)
-    p, v = one.p, {name: vector.to(dtype) for name, vector in one.p.v.items()}
+    v = {name: vector.to(dtype) for name, vector in p.v.items()}
     parts = {name: w.to(dtype) for name, w in p._asdict().items() if isinstance(w, Tensor)}
     p = p._replace(v=v, **parts)
-    x, y, h_0, c_0 = (tensor.to(dtype) for tensor in (one.x, one.y, one.h_0, one.c_0))
+    x, y, h_0, c_0 = (tensor.to(dtype) for tensor in (x, one.y, h_0, c_0))
     with without_autocast(x.device):
         z_x = split(cell.rows, input_products(cell, x, p))
         h = states_before(y, h_0, mask, reverse)

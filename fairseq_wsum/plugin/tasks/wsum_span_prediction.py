@@ -66,6 +66,10 @@ class WsumSpanPredictionTask(FairseqTask):
             "%s: %d questions, and %d with longer contexts", path, len(kept), len(found) - len(kept)
         )
 
+    def tokens_of(self, text: str) -> list[str]:
+        """The tokens of a context or a question."""
+        return Text.of(text).tokens
+
     def sentence(self, words: Iterable[str], question: Iterable[str] = ()) -> dict[str, Any]:
         """What the model reads of the tokens of a single context and of a question about it."""
         about, context = (Text("", [*tokens], []) for tokens in (question, words))
