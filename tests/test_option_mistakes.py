@@ -29,6 +29,11 @@ MISTAKES = {
         (dict(dropout=float("nan")), "--dropout nan: give at least 0"),
         (dict(decoder_dropout_in=1.5), "--decoder-dropout-in 1.5: give at least 0 and at most 1"),
         (dict(encoder_layers=0), "--encoder-layers 0: give at least 1"),
+        (dict(cell="LSTM"), "--cell LSTM: choose one of lstm"),
+        (
+            dict(encoder_cell="no-gates", cell="no-srnn-hidden", decoder_attention="None"),
+            "attention None: a decoder with no-srnn-hidden starts .* no-gates has none, so that it",
+        ),
         (dict(decoder_attention="soft"), "--decoder-attention soft: choose one of general, dot"),
         (dict(decoder_input_feeding="maybe"), "--decoder-input-feeding maybe: choose one of 1, tr"),
         (dict(decoder_attention="dot"), r"-attention dot needs an encoder output size .*\(5"),
@@ -90,6 +95,7 @@ MISTAKES = {
         (dict(decoder_attention_layers="0"), "give --token-positional-embeddings"),
     ],
     "wsum_classifier": [
+        (dict(pooling="MAX"), "--pooling MAX: choose one of last, max, attention"),
         (dict(pooling="mean"), "--pooling mean: choose one of last, max, attention"),
         (dict(encoder_layers=-1), "--encoder-layers -1: give at least 0"),
     ],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -127,7 +126,8 @@ def _check(cfg: CheckpointConfig, trainer: Any) -> None:
         if option in ("--finetune-from-model", "--continue-once"):
             raise ValueError(f"{option} {path} cannot be used: {problem}")
         raise ValueError(f"{path} is damaged: {problem}. {_cure(path)}")
-    resumes = option == "--save-dir" or (option == "--restore-file" and not cfg.reset_optimizer)
+    starts_anew = option == "--finetune-from-model" or cfg.reset_optimizer
+    resumes = option == "--save-dir" or not starts_anew
     theirs = _other_options(read(path, mmap=True), trainer, resumes)
     if theirs:
         cure = "give a new --save-dir, or " if option == "--save-dir" else ""
@@ -190,7 +190,7 @@ def _values(model: Any) -> dict[str, Any]:
     """The options of a model by name."""
     if isinstance(model, DictConfig):
         model = OmegaConf.to_container(model, resolve=True, enum_to_str=True)  # as fairseq saves it
-    return vars(model) if isinstance(model, Namespace) else model or {}
+    return vars(model) if hasattr(model, "__dict__") else model or {}
 
 
 def _as_given(name: str, value: Any) -> str:
@@ -203,7 +203,7 @@ def _as_given(name: str, value: Any) -> str:
 
 def _other_direction(state: dict[str, Any], options: Any) -> tuple[str, str] | None:
     """The languages of a checkpoint if its model translates the other way than a task's options."""
-    found, wanted = languages(state), languages({"cfg": {"task": options}})
+    found, wanted = languages(state), languages({"cfg": {"task": _values(options)}})
     return found if found is not None and wanted == found[::-1] else None
 
 

@@ -53,7 +53,7 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
         The first of the two also has the gradient of the model's `penalty`.
         """
         loss, nll = self._cross_entropy(model, net_output, sample, reduce)
-        extra = net_output[1]
+        extra = net_output[1] if len(net_output) > 1 else None  # as of fairseq's hf_gpt2
         if isinstance(extra, dict) and "penalty" in extra:
             # added to each token's loss, if they are not summed; only its gradient counts, so that
             # fairseq logs the cross entropy alone

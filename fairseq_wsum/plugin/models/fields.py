@@ -16,20 +16,23 @@ class Limits:
 
     Attributes:
         at_least, at_most: bounds of a number.
-        one_of: returns the values of a name, in lower case; more of them may be registered later.
+        one_of: returns the values of a name; more of them may be registered later.
+        any_case: whether a name may be in upper case, as fairseq's BOOL may be.
         cure: the end of the message about another value.
     """
 
     at_least: float | None = None
     at_most: float | None = None
     one_of: Callable[[], Iterable[str]] | None = None
+    any_case: bool = False
     cure: str = ""
 
     def cure_for(self, value: Any) -> str | None:
         """What to give in place of a value, or None if it is within the limits."""
         if self.one_of is not None:
-            names = [*self.one_of()]
-            within, advice = str(value).lower() in names, f"choose one of {', '.join(names)}"
+            names, name = [*self.one_of()], str(value)
+            within = (name.lower() if self.any_case else name) in names
+            advice = f"choose one of {', '.join(names)}"
         else:
             low, high = self.at_least, self.at_most
             within = (low is None or value >= low) and (high is None or value <= high)  # not NaN

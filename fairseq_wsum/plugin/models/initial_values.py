@@ -30,13 +30,14 @@ def load_embedding(path: str | None, dictionary: Dictionary, embed_tokens: nn.Em
     """
     if not path:
         return
-    found, size = 0, embed_tokens.embedding_dim
+    found, size, indices = 0, embed_tokens.embedding_dim, {**dictionary.indices}
+    del indices[dictionary.pad_word]  # its vector stays zero
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
             word, *vector = line.rstrip().rsplit(" ", size)  # GloVe has words with spaces
-            if len(vector) == size and word in dictionary.indices:
+            if len(vector) == size and word in indices:
                 values = torch.tensor([*map(float, vector)])
-                embed_tokens.weight[dictionary.indices[word]] = values.to(embed_tokens.weight)
+                embed_tokens.weight[indices[word]] = values.to(embed_tokens.weight)
                 found += 1
     if not found:
         raise ValueError(

@@ -76,6 +76,7 @@ class WsumLSTMConfig(LSTMOptions):
         "false is none). Without input feeding, mlp stores a number for each target word, source "
         "word and unit, which is large",
         one_of=lambda: (*ATTENTIONS, "none", *TRUE, *FALSE),
+        any_case=True,
     )
     decoder_attention_heads: int = size(
         1,
@@ -87,6 +88,7 @@ class WsumLSTMConfig(LSTMOptions):
         "BOOL: feed the attentional output into the next step. Without it, training is faster, "
         "because the LSTM processes the whole target at once",
         one_of=lambda: (*TRUE, *FALSE),
+        any_case=True,
     )
     decoder_dropout_in: Optional[float] = _dropout_in_option("decoder")
     decoder_layer_dropout: Optional[float] = _layer_dropout_option("decoder")
@@ -157,6 +159,13 @@ def read_config(args: Any) -> WsumLSTMConfig:
 
 def _check_attention(cfg: WsumLSTMConfig) -> None:
     heads, size = cfg.decoder_attention_heads, cfg.decoder.hidden_size
+    encoder, decoder = cfg.encoder.cell, cfg.decoder.cell
+    if cfg.attention is None and not decoder.carries_h and not encoder.has_memory:
+        raise ValueError(
+            f"--decoder-attention {cfg.decoder_attention}: a decoder with {decoder.name} starts "
+            f"from the encoder's memory cell, and {encoder.name} has none, so that it would read "
+            "nothing of the source; give an attention, or another cell"
+        )
     encoder_units = cfg.encoder.hidden_size * (2 if cfg.encoder_bidirectional else 1)
     if cfg.attention == "dot" and encoder_units != size:
         raise ValueError(

@@ -75,6 +75,7 @@ class WsumLSTMLMConfig(LSTMOptions):
         "0",
         "BOOL: must be False, because a language model has no attention",
         one_of=lambda: (*FALSE, "none"),
+        any_case=True,
         cure=", as a language model has no source to attend to",
     )
     decoder_dropout_in: Optional[float] = probability(
