@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 
@@ -45,6 +46,9 @@ def main(arguments: list[str] | None = None) -> None:
     name, *given = (sys.argv[1:] if arguments is None else arguments) or [""]
     if name in PROGRAMS:
         sys.argv[1:] = given
+        # the commands of fairseq beside this one, whichever environment is active
+        path = (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))
+        os.environ["PATH"] = os.pathsep.join(path)
         run_module(f"fairseq_wsum.experiments.{PROGRAMS[name][0]}")
         return
     parser = argparse.ArgumentParser(prog="fairseq-wsum", description=__doc__)

@@ -99,6 +99,9 @@ step() {
     say "$((SECONDS - start)) s"
 }
 
+[ ! -d "$VENV/conda-meta" ] ||
+    die "$VENV is an environment of conda, which venv would damage; activate it and install the" \
+        "package: pip install '${REPO}[fairseq,text]'"
 mkdir -p "$VENV"
 : >>"$log"
 if [ ! -f "$VENV/bin/activate" ]; then # the last file of a new environment

@@ -82,9 +82,6 @@ def main(given: list[str]) -> None:
     # The processes for GPUs end with the first one by SIGINT, which programs ignore that a script
     # has started in the background.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # where fairseq-train is if the environment is not activated
-    path = (os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent))
-    os.environ["PATH"] = os.pathsep.join(path)
     os.execvp(ours[0], ours)
 
 
