@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from fairseq.criterions import FairseqCriterion, register_criterion
+from fairseq.criterions import register_criterion
 from fairseq.dataclass import FairseqDataclass
-from fairseq.logging import metrics
 from torch import Tensor
 from torch.nn import functional as F
 
+from .scored import ScoredCriterion
+
 
 @register_criterion("wsum_parsing_loss", dataclass=FairseqDataclass)
-class WsumParsingLoss(FairseqCriterion):
+class WsumParsingLoss(ScoredCriterion):
     """-log p(head) - log p(relation | gold head), summed over words (Dozat and Manning, 2017).
 
     In validation the model's trees are compared with the gold ones, and `uas` and `las` are logged:
     the percentage of words with the right head, and with the right head and relation. Here the
     relation is the whole one, such as `nsubj:pass`; see `fairseq-wsum parse --scores`.
     """
+
+    scores = ("uas", "las")
 
     def forward(
         self, model: Any, sample: dict[str, Any], reduce: bool = True
@@ -44,16 +47,3 @@ class WsumParsingLoss(FairseqCriterion):
             log["uas"] = right.sum()
             log["las"] = (right & found_relations.eq(relations)).sum()
         return loss, sample["ntokens"], log
-
-    @classmethod
-    def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
-        """Log the loss for each word, and in validation the attachment scores in percent."""
-        words = sum(log["ntokens"] for log in logging_outputs)
-        for name, factor, digits in (("loss", 1, 4), ("uas", 100, 2), ("las", 100, 2)):
-            if all(name in log for log in logging_outputs):
-                total = factor * sum(float(log[name]) for log in logging_outputs)
-                metrics.log_scalar(name, total / words, words, round=digits)
-
-    @staticmethod
-    def logging_outputs_can_be_summed() -> bool:
-        return True

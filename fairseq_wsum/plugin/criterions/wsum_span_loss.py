@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from fairseq.criterions import FairseqCriterion, register_criterion
+from fairseq.criterions import register_criterion
 from fairseq.dataclass import FairseqDataclass
-from fairseq.logging import metrics
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.answer_scores import exact_match, f1
 from ..modules.attention_flow import best_spans
+from .scored import ScoredCriterion
 
 
 @register_criterion("wsum_span_loss", dataclass=FairseqDataclass)
-class WsumSpanLoss(FairseqCriterion):
+class WsumSpanLoss(ScoredCriterion):
     """-ln p1(first token) - ln p2(last token), summed over questions (Seo et al., 2017, eq. 5).
 
     In validation, `f1` and `em` are logged: see `answer_scores.py` in `plugin/data`.
     """
+
+    scores = ("f1", "em")
 
     def forward(
         self, model: Any, sample: dict[str, Any], reduce: bool = True
@@ -42,16 +44,3 @@ class WsumSpanLoss(FairseqCriterion):
             log["f1"] = sum(f1(*pair) for pair in pairs)
             log["em"] = sum(exact_match(*pair) for pair in pairs)
         return loss, questions, log
-
-    @classmethod
-    def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
-        """Log the loss for each question, and in validation F1 and EM in percent."""
-        questions = sum(log["nsentences"] for log in logging_outputs)
-        for name, factor, digits in (("loss", 1, 4), ("f1", 100, 2), ("em", 100, 2)):
-            if all(name in log for log in logging_outputs):
-                total = factor * sum(float(log[name]) for log in logging_outputs)
-                metrics.log_scalar(name, total / questions, questions, round=digits)
-
-    @staticmethod
-    def logging_outputs_can_be_summed() -> bool:
-        return True
