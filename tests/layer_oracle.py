@@ -179,10 +179,15 @@ def padded_batch(lengths: list[int], side: str) -> tuple[Tensor, Tensor, list[Te
 
 
 def mask_of(side: str | None, time: int, batch: int) -> Tensor | None:
-    """Sequences of lengths from 0 on, with padding on one side; None without padding."""
+    """Sequences of lengths from 0 on, with padding on one side; None without padding.
+
+    A single sequence has half of the steps.
+    """
     if side is None:
         return None
     lengths = torch.arange(batch) * max(time // (batch or 1), 1) % (time + 1)
+    if batch == 1:
+        lengths = torch.tensor([(time + 1) // 2])
     steps = torch.arange(time).unsqueeze(1)
     return steps >= lengths if side == "right" else steps < time - lengths
 

@@ -10,6 +10,7 @@ from torch import Tensor
 pytest.importorskip("fairseq")
 import transformer_models
 from fairseq.sequence_generator import SequenceGenerator
+from fairseq.sequence_scorer import SequenceScorer
 from fairseq.tasks import FairseqTask
 from translation import EOS, PAD, TARGET, make_batch, make_generation, make_model
 
@@ -18,9 +19,10 @@ from fairseq_wsum.plugin.decoding.beam_search import VARIABLE, CandidateGenerato
 LENGTHS = (7, 3, 5, 1, 6, 4)
 
 
-def build(models, **options):
+def build(models, extra=None, **options):
     task = SimpleNamespace(target_dictionary=TARGET)
-    return FairseqTask.build_generator(task, models, Namespace(**{"max_len_b": 9, **options}))
+    args = Namespace(**{"max_len_b": 9, **options})
+    return FairseqTask.build_generator(task, models, args, extra_gen_cls_kwargs=extra)
 
 
 def both(monkeypatch, models, *, prefix: Tensor | None = None, lengths=LENGTHS, **options):
@@ -134,6 +136,8 @@ OTHERS = {
     "constraints": dict(constraints="ordered"),
     "blocked n-grams": dict(no_repeat_ngram_size=2),
     "source length": dict(match_source_len=True),
+    "language model": dict(extra=dict(lm_model=torch.nn.Identity())),
+    "suppressed words": dict(extra=dict(tokens_to_suppress=(TARGET[5],))),
 }
 
 
@@ -149,6 +153,7 @@ def test_generators_of_other_programs_are_left_alone(monkeypatch) -> None:
     task = SimpleNamespace(target_dictionary=TARGET)
     built = FairseqTask.build_generator(task, [make_model()], Namespace(beam=2), seq_gen_cls=Own)
     assert type(built) is Own
+    assert type(build([make_model()], score_reference=True)) is SequenceScorer
     assert type(build([make_model()], beam=2)) is CandidateGenerator
     monkeypatch.setenv(VARIABLE, "fairseq")
     assert type(build([make_model()], beam=2)) is SequenceGenerator

@@ -130,6 +130,8 @@ def test_infinities_and_nan_equal_the_reference(cell, coupled, name, dtype) -> N
             if "P" in shape and not (cell.has_recurrent_matrix and cell.can_project):
                 continue  # torch's product projects gated sums
             for spoiled in ("z", "h_0", "c_0", "y", "h_n", "c_n"):
+                if spoiled == "c_0" and cell.hidden_is_memory:
+                    continue  # it is h_0
                 inputs, cotangents = problem(cell, coupled, shape, dtype)
                 spoil((inputs if spoiled in inputs else cotangents)[spoiled])
                 share_state(cell, inputs)

@@ -46,6 +46,15 @@ def taken(monkeypatch):
     return shapes
 
 
+def test_an_output_may_lack_its_second_part() -> None:
+    """As that of fairseq's hf_gpt2."""
+    model, sample = make_model(TASK), make_sample()
+    criterion = WsumCrossEntropyCriterion(TASK, True, 0.0)
+    logits = torch.randn(*sample["target"].shape, len(TARGET))
+    loss, _ = criterion.compute_loss(model, (logits,), sample)
+    assert loss.equal(criterion.compute_loss(model, (logits, None), sample)[0])
+
+
 # Of gradients, next to the largest of a parameter. In bfloat16 those of the scores may be rounded
 # to neighbours of 8 bits; over all tests here they are the same.
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.01, torch.float64: 0}

@@ -85,18 +85,16 @@ def test_damage_and_the_newest_intact_checkpoint_are_found(damaged, whole, tmp_p
 
 
 def test_a_file_that_cannot_be_opened_is_not_damaged(tmp_path, monkeypatch) -> None:
-    """It may be intact, and newer than all others, so it must not be set aside."""
+    """It may be intact, and newer than all others."""
     last = tmp_path / "checkpoint_last.pt"
     last.write_bytes(b"kept")
 
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, pytest.raises(PermissionError):
         patch.setattr(Path, "open", refuse)
-        with pytest.raises(PermissionError):
-            damage(last)
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_last.pt"]
+        damage(last)
 
 
 def test_one_wrong_bit_anywhere_is_found_or_changes_nothing(whole, tmp_path) -> None:
@@ -171,24 +169,26 @@ def test_a_training_does_not_start_from_a_wrong_model(prepared, whole, tmp_path)
     assert f"--finetune-from-model {base} cannot be used: the checksum of" in done.stderr
 
 
+OTHER_MODELS = [
+    ("wsum_lstm", {"cell": "qrnn", "window": 2, "residuals": True}, "--cell lstm, no --resid"),
+    ("wsum_lstm", {"_name": "lstm"}, "--arch wsum_lstm"),
+    ("wsum_transformer", {"token_positional_embeddings": True}, "no --token-positional-embed"),
+    ("wsum_transformer", {"share_all_embeddings": True}, "no --share-all-embeddings"),
+    ("wsum_transformer", {"decoder_attention_heads": 4}, "--decoder-attention-heads 8"),
+    ("wsum_transformer", {"preset": "wsum_transformer_multi30k", "dropout": 0.3}, None),
+    ("wsum_transformer", {"no_token_positional_embeddings": True}, None),  # the default
+    ("wsum_transformer_lm", {"decoder_normalize_before": True}, "no --decoder-normalize-befo"),
+    ("wsum_transformer_lm", {"_name": "wsum_lstm_lm"}, "--arch wsum_transformer_lm"),
+    ("wsum_classifier", {"pooling": "max"}, "--pooling last"),
+]
+
+
 @pytest.mark.parametrize(
-    ("arch", "other", "named"),
-    [
-        ("wsum_lstm", {"cell": "qrnn", "window": 2, "residuals": True}, "--cell lstm, no --resid"),
-        ("wsum_lstm", {"_name": "lstm"}, "--arch wsum_lstm"),
-        ("wsum_transformer", {"token_positional_embeddings": True}, "no --token-positional-embed"),
-        ("wsum_transformer", {"share_all_embeddings": True}, "no --share-all-embeddings"),
-        ("wsum_transformer", {"decoder_attention_heads": 4}, "--decoder-attention-heads 8"),
-        ("wsum_transformer", {"preset": "wsum_transformer_multi30k", "dropout": 0.3}, None),
-        ("wsum_transformer", {"no_token_positional_embeddings": True}, None),  # the default
-        ("wsum_transformer_lm", {"decoder_normalize_before": True}, "no --decoder-normalize-befo"),
-        ("wsum_transformer_lm", {"_name": "wsum_lstm_lm"}, "--arch wsum_transformer_lm"),
-        ("wsum_classifier", {"pooling": "max"}, "--pooling last"),
-    ],
+    ("arch", "other", "named", "restored"),
+    [*((*row, False) for row in OTHER_MODELS), (*OTHER_MODELS[0], True)],
 )
-@pytest.mark.parametrize("restored", [False, True], ids=["save-dir", "restore-file"])
 def test_options_without_weights_of_their_own_are_compared(
-    restored, arch, other, named, tmp_path
+    arch, other, named, restored, tmp_path
 ) -> None:
     defaults = OmegaConf.structured(MODEL_DATACLASS_REGISTRY[arch])
     options = OmegaConf.to_container(defaults, enum_to_str=True).items()

@@ -1,5 +1,7 @@
 """Dropout by the C++ kernel, against its generator in Python and torch's dropout."""
 
+import functools
+
 import pytest
 import torch
 from cpp_oracle import instruction_set, needs_kernels
@@ -23,6 +25,7 @@ def threefry(counter: tuple[int, int], key: tuple[int, int]) -> tuple[int, int]:
     return a, b
 
 
+@functools.cache
 def words(size: int, seed: int) -> list[int]:
     """The random word of each position: a counter serves positions i and i + 16 of 32."""
     found = [0] * (size + 32)

@@ -253,11 +253,6 @@ def test_tied_embeddings_are_one_tensor() -> None:
     assert changed == [7]  # a word that is not read, so it is its output embedding
 
 
-def test_dropout_out_also_applies_between_layers_as_in_fairseq() -> None:
-    cfg = read_config(Namespace(dropout=0.1, decoder_dropout_out=0.4))
-    assert cfg.decoder.layer_dropout == 0.4
-
-
 def test_the_perplexity_of_an_epoch_is_not_summed_in_16_bits() -> None:
     task = WsumLanguageModelingTask.__new__(WsumLanguageModelingTask)
     task.args = Namespace(sample_break_mode="none")

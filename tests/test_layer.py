@@ -10,7 +10,6 @@ from layer_oracle import (
     make_state,
     oracle_layers,
     padded_batch,
-    projection,
 )
 from torch import Tensor, nn
 
@@ -18,31 +17,37 @@ from fairseq_wsum import WsumLSTM
 
 MODULES = {"lstm": nn.LSTM, "no-gates": nn.RNN, "gru": nn.GRU}
 
-SHAPES = {
-    "usual": dict(T=5, B=3),
+
+def assert_equations(layer: WsumLSTM, T: int, B: int) -> None:
+    x = torch.randn(T, B, 3, dtype=torch.float64)
+    h_0, c_0 = make_state(layer, B)
+    y, (h_n, c_n) = layer(x, (h_0, c_0))
+    for b in range(B):
+        expected = oracle_layers(layer, x[:, b], h_0[:, b], c_0[:, b])
+        assert_same((y[:, b], h_n[:, b], c_n[:, b]), expected)
+
+
+@every_cell_and_projection
+def test_every_cell_agrees_with_the_equations(cell, coupled, proj_size) -> None:
+    options = dict(cell=cell, coupled_gates=coupled, proj_size=proj_size)
+    assert_equations(make(num_layers=2, bidirectional=True, **options), T=5, B=3)
+
+
+SMALL = {
     "one-step": dict(T=1, B=3),
     "one-sequence": dict(T=4, B=1),
     "one-of-each": dict(T=1, B=1),
 }
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-@every_cell_and_projection
-def test_every_cell_agrees_with_the_equations(cell, coupled, proj_size, shape) -> None:
-    layer = make(
-        cell=cell, coupled_gates=coupled, proj_size=proj_size, num_layers=2, bidirectional=True
-    )
-    x = torch.randn(shape["T"], shape["B"], 3, dtype=torch.float64)
-    h_0, c_0 = make_state(layer, shape["B"])
-    y, (h_n, c_n) = layer(x, (h_0, c_0))
-    for b in range(shape["B"]):
-        expected = oracle_layers(layer, x[:, b], h_0[:, b], c_0[:, b])
-        assert_same((y[:, b], h_n[:, b], c_n[:, b]), expected)
+@pytest.mark.parametrize("shape", SMALL.values(), ids=SMALL)
+@pytest.mark.parametrize("cell", ["lstm", "no-gates", "no-srnn-hidden"])
+def test_one_step_and_one_sequence_agree_with_the_equations(cell, shape) -> None:
+    assert_equations(make(cell=cell, num_layers=2, bidirectional=True, proj_size=2), **shape)
 
 
-@every_name
-def test_the_initial_state_defaults_to_zero(cell) -> None:
-    layer = make(cell=cell, proj_size=projection(cell))
+def test_the_initial_state_defaults_to_zero() -> None:
+    layer = make(proj_size=2)
     x = torch.randn(4, 3, 3, dtype=torch.float64)
     zeros = tuple(torch.zeros_like(s) for s in make_state(layer, 3))
     assert_same(layer(x), layer(x, zeros))

@@ -262,12 +262,12 @@ def test_shared_embeddings_are_one_tensor() -> None:
 @pytest.mark.parametrize("side", ["encoder", "decoder"])
 def test_pretrained_embeddings_are_read_and_can_be_frozen(side, tmp_path) -> None:
     path = tmp_path / "vectors.txt"
-    path.write_text("2 6\nw3 1 2 3 4 5 6\nunheard-of 0 0 0 0 0 0\n")
+    path.write_text("2 6\nw3 1 2 3 4 5 6\nunheard-of 0 0 0 0 0 0\n<pad> 1 1 1 1 1 1\n")
     model = make_model(**{f"{side}_embed_path": str(path), f"{side}_freeze_embed": True})
     weights = {part: getattr(model, part).embed_tokens.weight for part in ("encoder", "decoder")}
     weight = weights.pop(side)
     assert weight[SOURCE.index("w3")].tolist() == [1, 2, 3, 4, 5, 6]
-    assert weight[SOURCE.index("w4")].abs().max() <= 0.1
+    assert weight[SOURCE.index("w4")].abs().max() <= 0.1 and not weight[SOURCE.pad()].any()
     assert not weight.requires_grad and all(w.requires_grad for w in weights.values())
 
 

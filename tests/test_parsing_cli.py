@@ -8,8 +8,11 @@ import pytest
 pytest.importorskip("fairseq")
 pytest.importorskip("ufal.chu_liu_edmonds")
 from commands import ROOT, run, train
+from shell import refuses
 from test_damaged_checkpoints import assert_same_weights
 from treebanks import conllu, write_treebank
+
+from fairseq_wsum.experiments import parse
 
 RECIPE = ROOT / "examples/dependency_parsing_ewt/parser.sh"
 SIZES = ["--encoder-embed-dim", "6", "--encoder-hidden-size", "5", "--character-features", "4"]
@@ -89,12 +92,11 @@ def test_a_treebank_is_parsed_and_the_rest_of_it_kept(checkpoint, tmp_path) -> N
         (["--input", "{}/bad.conllu"], "bad.conllu, sentence from line 1: a line has 10 columns"),
     ],
 )
-def test_mistakes_of_parse(options, problem, checkpoint, tmp_path) -> None:
+def test_mistakes_of_parse(options, problem, checkpoint, tmp_path, capsys) -> None:
     (tmp_path / "bad.conllu").write_text("no columns\n")
     (tmp_path / "bad.conll").write_text(conllu("Ab NOUN 0 root"))
     given = [option.format(tmp_path) for option in options]
-    output = run("fairseq-wsum", "parse", checkpoint, *given, check=False)
-    assert problem in output and "Traceback" not in output
+    assert problem in refuses(parse.main, capsys, checkpoint, *given)
 
 
 def test_the_weights_of_a_parser(checkpoint, tmp_path) -> None:

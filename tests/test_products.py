@@ -205,3 +205,13 @@ def test_other_numbers_of_rows_and_types_take_no_copy(rows, monkeypatch) -> None
             other = weight.to(dtype)
             assert not products.ForFewRows(other).serves(torch.randn(6, 5, dtype=dtype), other)
     assert not copy.serves(torch.randn(6, 5), weight)  # gradients are wanted
+
+
+@torch.inference_mode()
+def test_a_matrix_made_in_inference_mode_takes_no_copy(monkeypatch) -> None:
+    """It has no version, so a change would not be noticed."""
+    monkeypatch.setattr(products, "_choices", {"product": False})
+    x, weight = torch.randn(6, 5), torch.randn(9, 5)
+    copy = products.ForFewRows(weight)
+    assert not copy.serves(x, weight)
+    torch.testing.assert_close(products.product(x, weight, None, copy), x @ weight.t())

@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 from commands import USER_DIR, run
-from shell import fails, lines, refuses, succeeds
+from shell import SCRIPTS, fails, lines, refuses, succeeds
 from translation_corpus import FORMS, TINY
 
 from fairseq_wsum.experiments import checkpoints, distil, programs, translating
@@ -268,6 +268,9 @@ def test_a_model_of_the_other_direction_is_scored_in_its_own(prepared, tmp_path)
     languages = ["--source-lang", "de", "--target-lang", "en"]
     train = ["train.sh", prepared, "--gpus", 0, *TINY.split(), "--save-dir", tmp_path]
     succeeds(*train, "--max-epoch", 2, *languages)
+    back = ["--max-epoch", 3, "--source-lang", "en", "--target-lang", "de"]
+    message = run(SCRIPTS / train[0], *train[1:], *back, check=False)
+    assert "give the options of that model: --source-lang de, --target-lang en" in message
     for options in ([], ["--average", 2]):
         score = ["score.sh", prepared, "--cpu", "--checkpoints", tmp_path, *options]
         assert "translating test from de to en with" in succeeds(*score, "--max-len-b", 9)

@@ -110,3 +110,11 @@ def test_the_table_of_negation(checkpoint, data) -> None:
     output = run(*command, data / "trees/test.txt", data / "trees/valid.txt")
     assert "turns the sign, n = 8" in output  # two of six trees, four times each
     assert output.count("[") > 12
+
+
+def test_the_interval_of_a_mean_is_that_of_its_standard_error() -> None:
+    """1.96 * 0.5 / sqrt(100)"""
+    shown = negation.shown([0.0] * 50 + [1.0] * 50)
+    mean, low, high = map(float, re.findall(r"[\d.]+", shown))
+    assert mean == 0.5
+    assert (low, high) == (pytest.approx(0.402, abs=0.015), pytest.approx(0.598, abs=0.015))

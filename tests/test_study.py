@@ -1,5 +1,6 @@
 """`fairseq-wsum study`: what it does, refuses and keeps."""
 
+import fcntl
 import os
 import re
 import threading
@@ -73,14 +74,24 @@ def test_data_are_prepared_for_tasks_with_runs_to_do_only(write_study) -> None:
     assert [path.parent.name for path in file.parent.glob("out/*/prepared")] == ["open"]
 
 
-def test_two_studies_do_not_prepare_one_folder_at_a_time(write_study) -> None:
+def test_two_studies_do_not_prepare_one_folder_at_a_time(write_study, monkeypatch) -> None:
     plan = plan_of(write_study())
+    waits, flock = threading.Event(), fcntl.flock
+
+    def attempt(*given: int) -> None:
+        try:
+            flock(*given)
+        except BlockingIOError:
+            waits.set()
+            raise
+
+    monkeypatch.setattr(fcntl, "flock", attempt)
     folder = plan.out / "counting"
     folder.mkdir(parents=True)
     second = threading.Thread(target=study.prepare, args=[plan.runs])
     with locked(folder / LOCK):
         second.start()
-        second.join(0.5)
+        assert waits.wait(60)
         assert not (folder / "prepared").exists()
     second.join(60)
     assert (folder / "prepared").read_text() == "prepared\n"
@@ -225,6 +236,15 @@ def test_the_validation_perplexity_is_that_of_the_first_subset() -> None:
     assert validations("".join(line.format(*each) for each in lines)) == [(1, "1.5"), (2, "2.5")]
 
 
+def test_a_study_that_waits_for_another_can_be_stopped(write_study, monkeypatch) -> None:
+    (run, _), recipes = plan_of(write_study()).runs, Recipes()
+    run.folder.mkdir(parents=True)
+    monkeypatch.setattr("fairseq_wsum.experiments.files.time.sleep", lambda _: recipes.stop())
+    with locked(run.folder / LOCK):
+        execute(run, recipes)
+    assert state(run) == "waiting"
+
+
 # The cores and GPUs
 
 
@@ -246,6 +266,7 @@ SHARES = [  # options, GPUs, the user's choice; the GPU of slot 1, threads, runs
     ({}, 2, "3,5", "5", "4", 2),
     ({}, 1, "3", "3", "4", 1),
     ({"gpus": 2}, 4, "3,5,6,7", "6,7", "4", 2),
+    ({}, 4, "3,5,6,7", "6", "4", 4),  # beside a run of two GPUs in slot 0
     ({"gpus": 0}, 2, None, None, "4", 8),
     ({"cpu": True}, 2, None, None, "4", 8),
 ]

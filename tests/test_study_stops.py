@@ -80,9 +80,11 @@ def test_a_study_that_is_stopped_while_it_prepares_data_leaves_nothing_running(w
     usual = 'echo prepared >>"$out/prepared"; exit'
     assert usual in RECIPE
     recipe.write_text(RECIPE.replace(usual, slow))
+    opened = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # before anybody writes
     process, log = start(file)
-    with pipe.open("rb", buffering=0) as left:
-        assert left.readline() == b"begun\n"
+    with os.fdopen(opened, "rb", buffering=0) as left:
+        begun, *_ = select.select([left], [], [], 60)
+        assert begun and left.readline() == b"begun\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 130
         log.seek(0)

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import select
 import shlex
 import subprocess
 
@@ -269,6 +270,7 @@ def test_a_training_waits_for_the_previous_one_to_end(tmp_path):
     with (tmp_path / ".train.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         training = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+        assert select.select([training.stderr], [], [], 60)[0]
         first = training.stderr.readline()
     message = first + training.communicate()[1]
     assert f"waiting for another run in {tmp_path} to end" in first

@@ -108,14 +108,6 @@ def test_an_encoder_layer_is_the_sum_of_both_directions_and_a_feed_forward() -> 
 # fairseq's contract
 
 
-@every_variant
-def test_incremental_decoding_equals_full_decoding(options) -> None:
-    model = make_model(**options)
-    src, lengths, prev = make_batch()
-    whole, _ = model(src, lengths, prev)
-    torch.testing.assert_close(step_by_step(model, src, prev)[0], whole)
-
-
 @every_name
 def test_every_cell_decodes_incrementally_and_ignores_padding(cell) -> None:
     model = make_model(cell=cell)

@@ -7,15 +7,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from shell import fails, refuses, succeeds
 from translation_corpus import TINY
 
-from fairseq_wsum.experiments import recipes
-from fairseq_wsum.experiments.files import UserError
+from fairseq_wsum.experiments import recipes, updates
+from fairseq_wsum.experiments.files import UserError, locked
 from fairseq_wsum.experiments.recipe import changed_options
-from fairseq_wsum.experiments.recipes.translation import Transformer
+from fairseq_wsum.experiments.recipes.translation import OpenNMT, Transformer
 from fairseq_wsum.experiments.record import WITHOUT_EFFECT
 from fairseq_wsum.experiments.updates import count_updates
 
@@ -56,8 +57,8 @@ def test_a_recipe_folder_belongs_to_one_set_of_options(corpus, tmp_path):
     assert not (run / OPTIONS).exists()
     (run / OPTIONS).write_text("--arch another")
     message = fails(*other)
-    assert "trained with other options: --arch is another there, wsum_lstm now; " in message
-    assert "Give the former options to continue, or a new folder with --out or --run" in message
+    assert "with other options or data: --arch is another there, wsum_lstm now; " in message
+    assert "Give the former ones to continue, or a new folder with --out or --run" in message
     assert (run / OPTIONS).read_text() == "--arch another"
 
 
@@ -89,8 +90,30 @@ def test_the_text_that_a_recipe_trains_on_is_one_of_its_options(options, now, tm
     (tmp_path / "checkpoint_last.pt").touch()
     (tmp_path / OPTIONS).write_text("--lr 1 --distilled /one")
     recipe = Transformer("transformer", ["--run", str(tmp_path), *options])
-    with pytest.raises(UserError, match=f"other options: --distilled is /one there, {now}. Give"):
+    with pytest.raises(UserError, match=f"--distilled is /one there, {now}; "):
         recipe.train_model(["--lr", "1"])
+
+
+def test_two_recipes_prepare_one_folder_in_turn(tmp_path, monkeypatch):
+    recipe = Transformer("transformer", ["--out", str(tmp_path / "out"), "--prepare-only"])
+    (tmp_path / "out").mkdir()
+    with locked(tmp_path / "out/.prepare.lock"):
+        waits = []
+
+        def sleep(seconds):
+            waits.append(seconds)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("fairseq_wsum.experiments.files.time.sleep", sleep)
+        with pytest.raises(KeyboardInterrupt):
+            recipe.main()
+    assert waits and [path.name for path in (tmp_path / "out").iterdir()] == [".prepare.lock"]
+
+
+def test_another_learning_rate_schedule_has_no_number_of_updates():
+    given = ["--lr-scheduler", "inverse_sqrt", "--out", "/none", "--dry-run"]
+    assert "--total-num-update" not in Transformer("transformer", given).command()
+    assert "--total-num-update" in Transformer("transformer", given[2:]).command()
 
 
 def test_a_recipe_changes_nothing_in_a_folder_where_another_trains(tmp_path, monkeypatch):
@@ -131,7 +154,7 @@ def test_the_opennmt_recipe_trains_and_replaces_unknown_words(cell, corpus, tmp_
         small += [f"--{side}-embed-dim", 8, f"--{side}-hidden-size", 8]
     recipe = [RECIPES / "opennmt.sh", "--own-corpus", "--data", corpus, "--out", tmp_path]
     succeeds(*recipe, *cell, "--prepare-only")
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert {path.name for path in tmp_path.iterdir()} == {"data", ".prepare.lock"}
     output = succeeds(*recipe, *cell, *small, "--run", tmp_path / "here")
     assert (tmp_path / "here/score-valid/scores.json").is_file()
     record = json.loads((tmp_path / "here/score-test/scores.json").read_text())
@@ -139,6 +162,29 @@ def test_the_opennmt_recipe_trains_and_replaces_unknown_words(cell, corpus, tmp_
     assert f"  BLEU  {record['figures'][0]['score']:6.2f}  lower-cased tokens" in output
     prepared = json.loads((tmp_path / "data/prepared.json").read_text())
     assert (prepared["units"], prepared["max_words"]) == ("words", 50)
+
+
+@pytest.mark.parametrize(
+    ("options", "batch", "replaced"),
+    [
+        ([], "64", True),
+        (["--decoder-attention", "mlp"], "64", True),
+        (["--decoder-attention", "none"], "64", False),
+        (["--decoder-attention=False"], "64", False),
+        (["--fairseq-lstm"], "1", True),
+    ],
+)
+def test_the_opennmt_recipe_scores_a_model_as_its_attention_allows(
+    options, batch, replaced, tmp_path, monkeypatch
+):
+    scored = {}
+    monkeypatch.setattr(OpenNMT, "score_set", lambda _, name, *given: scored.update({name: given}))
+    OpenNMT("opennmt", ["--run", str(tmp_path), *options]).score()
+    assert list(scored) == ["valid", "test"]
+    for given in scored.values():
+        expected = ["--checkpoints", str(tmp_path / "checkpoint_last.pt"), "--lenpen", "0"]
+        expected += ["--batch-size", batch, *(["--replace-unk"] if replaced else [])]
+        assert [*given] == expected
 
 
 RUN = "no-srnn-hidden"
@@ -155,14 +201,41 @@ def test_the_transformer_recipe_scores_a_model_of_a_small_corpus(corpus, tmp_pat
     ends = re.findall(r"num_updates (\d+) \| lr (\S+)", log)
     assert f"--total-num-update {ends[-1][0]} " in (out / RUN / OPTIONS).read_text()
     assert float(ends[-1][1]) == 0 < float(ends[-2][1])  # at the end of the training, not before
-    record = json.loads((out / RUN / "score-test/scores.json").read_text())
-    assert record["sentences"] == 7
+    valid, test = (
+        json.loads((out / RUN / f"score-{subset}/scores.json").read_text())
+        for subset in ("valid", "test")
+    )
+    assert test["sentences"] == 7
+    assert [each["lenpen"] for each in valid["tried"]] == [0.6, 1.0, 1.4, 1.8]
+    assert [each["lenpen"] for each in test["tried"]] == [valid["lenpen"]]
+    for record in (valid, test):
+        assert record["averaged"] == ["checkpoint1.pt", "checkpoint2.pt"]
     # within a job of Slurm and in other locales, too, the updates are counted
     dry_run = succeeds(*recipe[:-2], "--warmup-updates", 1, "--run", tmp_path / "new", "--dry-run",
                        SLURM_JOB_NODELIST="n1", LC_ALL="C")  # fmt: skip
     assert f"--total-num-update {ends[-1][0]} " in dry_run
     recipe[recipe.index(120)] = 100  # the models of a folder share their data
     assert "bpe_size is 120 there, 100 now" in fails(*recipe)
+
+
+@pytest.mark.parametrize(
+    ("batches", "processes", "frequencies", "epochs", "limit", "expected"),
+    [
+        ([7], 1, [1], 3, 0, 7 + 7 + 7),
+        ([7], 2, [3], 3, 0, 2 + 2 + 2),  # a process has 4 batches: updates with 3 and 1
+        ([10, 3], 1, [4], 3, 0, 3 + 1 + 3),
+        ([10, 3], 2, [1, 2], 4, 0, 5 + 1 + 3 + 1),
+        ([10, 3], 2, [1, 2], 4, 6, 6),
+    ],
+)
+def test_the_updates_of_all_epochs_are_counted(
+    batches, processes, frequencies, epochs, limit, expected, monkeypatch
+):
+    monkeypatch.setattr(updates, "_batches_in", lambda cfg, epoch: batches[epoch - 1])
+    length = SimpleNamespace(update_freq=frequencies, max_epoch=epochs, max_update=limit)
+    folders = SimpleNamespace(data=":".join(map(str, batches)))
+    cfg = SimpleNamespace(task=folders, optimization=length)
+    assert updates._count(cfg, processes) == expected
 
 
 def test_sentences_that_are_too_long_for_a_batch_are_not_counted(prepared, tmp_path):

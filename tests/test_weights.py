@@ -70,8 +70,12 @@ def test_two_steps_by_hand() -> None:
     assert_same(rebuild(one).flatten(), torch.tensor([3.5, 2.2]))
 
 
-@pytest.mark.parametrize("side", [None, "left", "right"])
-@pytest.mark.parametrize("cell", [*WITH_MEMORY, Scaled(), Decaying(), LSTM(coupled_gates=True)])
+SUMS = [*WITH_MEMORY, Scaled(), Decaying(), LSTM(coupled_gates=True)]
+
+
+@pytest.mark.parametrize(
+    ("cell", "side"), [*((cell, "left") for cell in SUMS), ("lstm", None), ("lstm", "right")]
+)
 def test_the_weighted_sum_is_the_memory_cell(cell, side) -> None:
     layer = WsumLSTM(3, 4, 2, cell=cell, bidirectional=True, residuals=True, dtype=torch.float64)
     x, mask, _ = padded_batch([5, 2, 7], side or "left")

@@ -2,6 +2,7 @@
 
 import csv
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,11 +49,14 @@ def table(tmp_path_factory):
         syntax.add(Sentence(tuple(views), text, text, None), heads, tags)
         own = [norms(one)[1:, 1:, 0].numpy() for one in traces]
         sentences.append((*own, heads, tags))
-    path = tmp_path_factory.mktemp("table") / "syntax.tsv"
+    return written(syntax, tmp_path_factory.mktemp("table")), sentences
+
+
+def written(syntax, folder):
+    path = folder / "syntax.tsv"
     syntax.write(path)
     with path.open() as file:
-        rows = [*csv.DictReader(file, delimiter="\t")]
-    return rows, sentences
+        return [*csv.DictReader(file, delimiter="\t")]
 
 
 def find(rows, direction, measure, words):
@@ -122,3 +126,23 @@ def test_what_leaves_with_the_end_of_a_constituent(table) -> None:
         mean = np.average([np.mean(shares[d]) for d in distances], weights=sizes)
         found, number = find(rows, "forward", "leaving", group)
         assert (found, number) == (pytest.approx(mean, rel=1e-3), sum(map(len, shares.values())))
+
+
+def test_the_intervals_are_those_of_means_over_sentences(tmp_path) -> None:
+    """1.96 * 0.5 / sqrt(100), also with two words in each sentence, which are kept or not."""
+    syntax, layer = Syntax(), WsumLSTM(3, 1, cell="no-srnn-hidden")
+    with torch.no_grad():
+        (one,) = trace(layer, torch.randn(4, 1, 3))
+    text = join_words(["a", "b", "c", "d"], None)
+    for k in range(100):
+        f = torch.tensor([1.0, 1.0, k % 2, k % 2]).view(4, 1, 1)
+        own = replace(one, input_gates=torch.ones(4, 1, 1), forget_gates=f)
+        view = View("encoder", 1, text, (own,))
+        # d is the root, with a and c below; the constituent of a ends with b
+        syntax.add(Sentence((view,), text, text, None), [4, 1, 4, 0], ["NOUN"] * 4)
+    rows = written(syntax, tmp_path)
+    for measure, words, number in (("kept_1", "no heads", 200), ("leaving", "end", 100)):
+        assert find(rows, "forward", measure, words) == (0.5, number)
+        (row,) = [row for row in rows if (row["measure"], row["words"]) == (measure, words)]
+        assert float(row["low"]) == pytest.approx(0.402, abs=0.015)
+        assert float(row["high"]) == pytest.approx(0.598, abs=0.015)

@@ -2,6 +2,7 @@
 
 import math
 import zipfile
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -131,6 +132,22 @@ def test_a_unit_that_counts_is_found(tmp_path, reverse) -> None:
     assert (row["position_correlation"], row["half_life"]) == ("1", "inf")
     (row,) = table(tmp_path, "half_lives").values()
     assert [row[name] for name in ("units", "q05", "q50", "q95")] == ["1", "inf", "inf", "inf"]
+
+
+def test_quantiles_are_those_of_the_half_lives_of_all_units(tmp_path) -> None:
+    one = gates([1.0] * 3, [1.0] * 3)
+    wide = {
+        name: getattr(one, name).expand(3, 1, 5)
+        for name in ("contents", "input_gates", "forget_gates", "cells", "outputs")
+    }
+    half_lives = torch.tensor([4.0, 1.0, 16.0, 2.0, 8.0])
+    wide["forget_gates"] = wide["forget_gates"] * 0.5 ** (1 / half_lives)
+    tables = Tables({})
+    tables.add(reads(words("a", "b", "c"), replace(one, **wide)))
+    tables.write(tmp_path)
+    (row,) = table(tmp_path, "half_lives").values()
+    found = [row[name] for name in ("units", "q05", "q25", "q50", "q75", "q95")]
+    assert found == ["5", "1", "2", "4", "8", "16"]
 
 
 def test_a_constant_memory_cell_has_no_correlation(tmp_path) -> None:
