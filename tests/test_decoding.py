@@ -46,10 +46,7 @@ def test_incremental_decoding_equals_full_decoding(options, feeding) -> None:
 
 
 REORDERED = {name: dict(decoder_attention=name) for name in (*ATTENTIONS, "none")}
-REORDERED |= {
-    f"{name}-heads": dict(REORDERED[name], decoder_attention_heads=3) for name in ("general", "dot")
-}
-REORDERED |= {"windows": dict(cell="qrnn", window=2)}
+REORDERED |= {"heads": dict(decoder_attention_heads=3), "windows": dict(cell="qrnn", window=2)}
 
 
 @every_feeding

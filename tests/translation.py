@@ -94,7 +94,6 @@ VARIANTS = {
     "dot": dict(decoder_attention="dot", encoder_hidden_size=7),
     "mlp": dict(decoder_attention="mlp"),
     "heads": HEADS,
-    "dot-heads": dict(HEADS, decoder_attention="dot", encoder_hidden_size=6),
     "no-attention": dict(decoder_attention="none"),
     "out-embedding": dict(decoder_out_embed_dim=4),
     "shared-output": dict(share_decoder_input_output_embed=True),

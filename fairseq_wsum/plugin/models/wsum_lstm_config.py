@@ -5,7 +5,7 @@ from typing import Any, Optional
 
 from omegaconf import II
 
-from ..modules.attention import ATTENTIONS, WITH_HEADS
+from ..modules.attention import ATTENTIONS
 from .fields import option, probability, size
 from .options import (
     FALSE,
@@ -80,8 +80,8 @@ class WsumLSTMConfig(LSTMOptions):
     )
     decoder_attention_heads: int = size(
         1,
-        "attention heads, for general and dot. With several heads, general projects queries, keys "
-        "and values as a Transformer does, and dot splits the features",
+        "attention heads, for general. With several heads, queries, keys and values are projected "
+        "as in a Transformer",
     )
     decoder_input_feeding: str = option(
         "True",
@@ -172,10 +172,10 @@ def _check_attention(cfg: WsumLSTMConfig) -> None:
             f"--decoder-attention dot needs an encoder output size ({encoder_units}, summed over "
             f"directions) equal to --decoder-hidden-size ({size}): make them equal or use general"
         )
-    if heads > 1 and cfg.attention not in WITH_HEADS:
+    if heads > 1 and cfg.attention != "general":
         raise ValueError(
             f"--decoder-attention-heads {heads} with --decoder-attention {cfg.decoder_attention}: "
-            f"only {' and '.join(WITH_HEADS)} can have several heads"
+            "only general can have several heads"
         )
     if size % heads:
         raise ValueError(

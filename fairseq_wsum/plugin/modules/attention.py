@@ -18,8 +18,8 @@ class Projected(NamedTuple):
     """The parts of attention that depend on the source only. In both, the batch comes first.
 
     Attributes:
-        keys: W_s s, B x S x H, for `MLP`; W_k s by head, B x N x S x H/N, for `GeneralHeads`; else
-            None: the keys are the values.
+        keys: W_s s, B x S x H, for `MLP`; W_k s by head, B x N x S x H/N, for `Heads`; else None:
+            the keys are the source.
         values: by head, B x N x S x H/N, with several heads; else None: the values are the source.
     """
 
@@ -91,7 +91,7 @@ class Attention(nn.Module):
     def weighted_sum(
         self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The context and the weights of each head: B*N x T x K/N or H/N, and B*N x T x S."""
+        """The context and the weights of each head: B*N x T x K or H/N, and B*N x T x S."""
         scores = self.scores(query, keys).masked_fill(mask, float("-inf"))
         weights = torch.softmax(scores, dim=-1, dtype=torch.float32).type_as(scores)
         return torch.bmm(weights, values.type_as(weights)), weights
@@ -133,28 +133,9 @@ class MLP(Attention):
 
 
 class Heads(Attention):
-    """Attention with several heads. The context is that of all heads, side by side."""
-
-    def attend(
-        self, query: Tensor, source: Tensor, projected: Projected, mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        assert projected.values is not None
-        values = projected.values.flatten(0, 1)
-        keys = values if projected.keys is None else projected.keys.flatten(0, 1)
-        mask = mask.repeat_interleave(self.heads, dim=0)
-        context, weights = self.weighted_sum(query, keys, values, mask)
-        context = context.unflatten(0, (-1, self.heads)).transpose(1, 2).flatten(2)
-        return context, weights.unflatten(0, (-1, self.heads)).mean(1)
-
-    def by_head(self, x: Tensor) -> Tensor:
-        """B x T x H -> B x N x T x H/N, contiguous, as products copy it otherwise."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2).contiguous()
-
-
-class GeneralHeads(Heads):
     """Head n has the score W_k,n s . W_q,n h / sqrt(H/N) and the context softmax(score) W_v,n s.
 
-    Each map has H/N rows (Vaswani et al., 2017).
+    Each map has H/N rows (Vaswani et al., 2017). The context is that of all heads, side by side.
     """
 
     def add_maps(self, query_size: int, source_size: int) -> int:
@@ -164,24 +145,25 @@ class GeneralHeads(Heads):
 
     def project(self, source: Tensor) -> Projected:
         keys, values = linear(self.source_proj, source).chunk(2, dim=-1)
-        return Projected(self.by_head(keys), self.by_head(values))
+        return Projected(self._by_head(keys), self._by_head(values))
+
+    def attend(
+        self, query: Tensor, source: Tensor, projected: Projected, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        assert projected.keys is not None and projected.values is not None
+        keys, values = projected.keys.flatten(0, 1), projected.values.flatten(0, 1)
+        mask = mask.repeat_interleave(self.heads, dim=0)
+        context, weights = self.weighted_sum(query, keys, values, mask)
+        context = context.unflatten(0, (-1, self.heads)).transpose(1, 2).flatten(2)
+        return context, weights.unflatten(0, (-1, self.heads)).mean(1)
 
     def scores(self, query: Tensor, keys: Tensor) -> Tensor:
-        query = self.by_head(linear(self.query_proj, query)).flatten(0, 1)
+        query = self._by_head(linear(self.query_proj, query)).flatten(0, 1)
         return _products(query / query.size(-1) ** 0.5, keys)
 
-
-class DotHeads(Heads):
-    """Head n has the score s_n . h_n and the context softmax(score) s_n; requires K = H.
-
-    s_n and h_n are the n-th of N equal parts.
-    """
-
-    def project(self, source: Tensor) -> Projected:
-        return Projected(None, self.by_head(source))
-
-    def scores(self, query: Tensor, keys: Tensor) -> Tensor:
-        return _products(self.by_head(query).flatten(0, 1), keys)
+    def _by_head(self, x: Tensor) -> Tensor:
+        """B x T x H -> B x N x T x H/N, contiguous, as products copy it otherwise."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2).contiguous()
 
 
 def _products(query: Tensor, keys: Tensor) -> Tensor:
@@ -189,10 +171,8 @@ def _products(query: Tensor, keys: Tensor) -> Tensor:
 
 
 ATTENTIONS: dict[str, type[Attention]] = {"general": General, "dot": Dot, "mlp": MLP}
-WITH_HEADS: dict[str, type[Attention]] = {"general": GeneralHeads, "dot": DotHeads}
 
 
 def make_attention(kind: str, query_size: int, source_size: int, heads: int = 1) -> Attention:
-    """Attention of a kind in `ATTENTIONS`, or with several heads in `WITH_HEADS`."""
-    kinds = ATTENTIONS if heads == 1 else WITH_HEADS
-    return kinds[kind](query_size, source_size, heads)
+    """Attention of a kind in `ATTENTIONS`; `general` may have several heads."""
+    return (ATTENTIONS[kind] if heads == 1 else Heads)(query_size, source_size, heads)
