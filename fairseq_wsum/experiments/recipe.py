@@ -249,9 +249,8 @@ def words(options: Mapping[str, Any]) -> list[str]:
 def data_checksum(folders: str) -> str:
     """A checksum of the data in folders that are separated by ':'."""
     paths = map(Path, folders.split(":"))
-    records = [
-        read_record(path) for path in paths if (path / PREPARED).is_file()
-    ]  # shards have none
+    # shards have none
+    records = [read_record(path) for path in paths if (path / PREPARED).is_file()]
     parts = [(one.get("sha256"), one.get("made")) for one in records]
     return sha256(json.dumps(parts).encode())[:12]
 
