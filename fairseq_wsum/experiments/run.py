@@ -174,7 +174,6 @@ def share(run: Run, slot: int, jobs: int) -> dict[str, str]:
         first = slot * max(gpus // jobs, own)
         variables[GPUS] = ",".join(visible[k % gpus] for k in range(first, first + own))
     if "OMP_NUM_THREADS" not in os.environ:
-        variables["OMP_NUM_THREADS"] = str(
-            max(cpu_count() // (jobs * number(run, "cpu-processes")), 1)
-        )
+        threads = cpu_count() // (jobs * number(run, "cpu-processes"))
+        variables["OMP_NUM_THREADS"] = str(max(threads, 1))
     return variables
