@@ -176,7 +176,6 @@ OTHER_MODELS = [
     ("wsum_transformer", {"share_all_embeddings": True}, "no --share-all-embeddings"),
     ("wsum_transformer", {"decoder_attention_heads": 4}, "--decoder-attention-heads 8"),
     ("wsum_transformer", {"preset": "wsum_transformer_multi30k", "dropout": 0.3}, None),
-    ("wsum_transformer", {"no_token_positional_embeddings": True}, None),  # the default
     ("wsum_transformer_lm", {"decoder_normalize_before": True}, "no --decoder-normalize-befo"),
     ("wsum_transformer_lm", {"_name": "wsum_lstm_lm"}, "--arch wsum_transformer_lm"),
     ("wsum_classifier", {"pooling": "max"}, "--pooling last"),

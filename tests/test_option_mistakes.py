@@ -80,19 +80,12 @@ MISTAKES = {
         (dict(cross_self_attention=True), "--cross-self-attention: a recurrent layer cannot"),
         (dict(encoder_attention_layers="2"), "numbers from 0 to 1.*--encoder-layers is 2"),
         (dict(decoder_attention_layers="top"), "--decoder-attention-layers top: give"),
-        (dict(decoder_attention_layers="all"), "give --token-positional-embeddings"),
-        (
-            dict(token_positional_embeddings=True, no_token_positional_embeddings=True),
-            "give one of them",
-        ),
-        (dict(decoder_learned_pos=True), "--decoder-learned-pos needs --token-positional-embed"),
         (dict(quant_noise_scalar=0.1), "--quant-noise-scalar: fairseq cannot quantise"),
     ],
     "wsum_transformer_lm": [
         (dict(cell="lstm2"), "--cell lstm2: choose one of lstm"),
         (dict(decoder_hidden_size=0), "--decoder-hidden-size 0: give at least 1"),
         (dict(decoder_attention_layers="7"), "numbers from 0 to 1"),
-        (dict(decoder_attention_layers="0"), "give --token-positional-embeddings"),
     ],
     "wsum_classifier": [
         (dict(pooling="MAX"), "--pooling MAX: choose one of last, max, attention"),

@@ -176,6 +176,7 @@ def test_a_validation_file_and_words_with_vectors(tmp_path) -> None:
     [
         ("test-2.json", [], r"2 files dev\*.json or test\*.json"),
         ("valid-1.json", [], r"valid-1\.json has no questions"),
+        ("valid-1.json", ["--valid-articles", 2], r"valid-1\.json is for validation; leave out"),
         ("none", ["--valid-articles", 6], "6 articles, of which --valid-articles 6 leaves none"),
     ],
 )

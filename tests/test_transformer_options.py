@@ -44,6 +44,23 @@ def test_a_task_without_a_limit_of_positions_gives_none(config) -> None:
     assert cfg.model.max_source_positions is None and cfg.model.max_target_positions is None
 
 
+@pytest.mark.parametrize(
+    ("options", "positions"),
+    [
+        (dict(), False),
+        (dict(token_positional_embeddings=True), True),
+        (dict(decoder_learned_pos=True), True),
+        (dict(encoder_attention_layers="0"), True),
+        (dict(decoder_attention_layers="1"), False),
+        (dict(encoder_attention_layers="all", no_token_positional_embeddings=True), False),
+    ],
+)
+def test_positions_are_there_if_attention_in_layer_0_needs_them(options, positions) -> None:
+    model = make_model(**options)
+    for side in (model.encoder, model.decoder):
+        assert (side.embed_positions is not None) == positions
+
+
 def test_both_sides_have_their_own_cell_and_size() -> None:
     model = make_model(encoder_cell="sru", decoder_cell="mingru", encoder_hidden_size=3)
     layers = recurrent_layers(model)

@@ -34,6 +34,8 @@ def make(paths: dict[str, Path], folder: Path, args: argparse.Namespace) -> dict
         every = list(enumerate(articles["train"]))
         articles["valid"] = [one for k, one in every if k in held_out]
         articles["train"] = [one for k, one in every if k not in held_out]
+    elif args.valid_articles is not None:
+        raise UserError(f"{paths['valid']} is for validation; leave out --valid-articles")
     words: Counter[str] = Counter()
     others: Counter[str] = Counter()
     numbers, exact = {}, {}

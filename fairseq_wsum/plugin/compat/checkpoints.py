@@ -29,6 +29,7 @@ _WITHOUT_WEIGHTS = _CELLS | {
     "encoder_attention_heads",
     "merge_src_tgt_embed",
     "no_scale_embedding",
+    "no_token_positional_embeddings",
     "pooling",
     "residuals",
     "share_all_embeddings",

@@ -10,12 +10,6 @@ from .options import CELL_HELP, CellOptions, cell_option, described_cell, first
 # fairseq needs `Optional[X]` here: see options.py
 # ruff: noqa: UP045
 
-# of fairseq's option --no-token-positional-embeddings, which a subclass of its options redefines
-NO_POSITIONS = (
-    "no positional embeddings (default; with attention in layer 0 give this option or "
-    "--token-positional-embeddings)"
-)
-
 
 @dataclass(frozen=True)
 class RecurrentLayers:
@@ -56,7 +50,9 @@ class RecurrentOptions(CellOptions):
     )
     decoder_attention_layers: Optional[str] = attention_layers_option("decoder")
     token_positional_embeddings: bool = option(
-        False, "add positional embeddings, which recurrent layers do not need"
+        False,
+        "add positional embeddings (default: if attention in layer 0 needs them, or with learned "
+        "positions, unless --no-token-positional-embeddings)",
     )
 
 
@@ -84,26 +80,12 @@ def recurrent_layers(cfg: Any, side: str, default_size: int) -> RecurrentLayers:
 def set_positions(cfg: Any, *sides: RecurrentLayers) -> None:
     """Decide whether there are positional embeddings: set `no_token_positional_embeddings`.
 
-    Raises:
-        ValueError: the options contradict each other, or one of them is needed to decide.
+    Without them, attention in layer 0 could not see the order of the words.
     """
-    wanted, unwanted = cfg.token_positional_embeddings, cfg.no_token_positional_embeddings
-    if wanted and unwanted:
-        raise ValueError(
-            "--token-positional-embeddings and --no-token-positional-embeddings: give one of them"
-        )
-    for name in ("encoder_learned_pos", "decoder_learned_pos"):
-        if getattr(cfg, name, False) and not wanted:
-            raise ValueError(
-                f"--{name.replace('_', '-')} needs --token-positional-embeddings: give it, too"
-            )
-    if not (wanted or unwanted) and any(0 in side.attention_layers for side in sides):
-        raise ValueError(
-            "attention in layer 0 cannot see the order of the words without positions: give "
-            "--token-positional-embeddings (or --no-token-positional-embeddings, if you want a "
-            "model without)"
-        )
-    cfg.no_token_positional_embeddings = not wanted
+    learned = cfg.decoder_learned_pos or getattr(cfg, "encoder_learned_pos", False)
+    needed = learned or any(0 in side.attention_layers for side in sides)
+    if not cfg.token_positional_embeddings:
+        cfg.no_token_positional_embeddings |= not needed
 
 
 def _attention_layers(cfg: Any, side: str) -> frozenset[int]:

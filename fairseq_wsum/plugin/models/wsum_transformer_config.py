@@ -12,7 +12,6 @@ from omegaconf import II
 from .fields import option, size
 from .options import cell_option, first, option_values
 from .recurrent_options import (
-    NO_POSITIONS,
     RecurrentOptions,
     attention_layers_option,
     recurrent_layers,
@@ -69,7 +68,6 @@ class WsumTransformerConfig(_TransformerOptions, RecurrentOptions):
         "--encoder-embed-dim)",
     )
     encoder_attention_layers: Optional[str] = attention_layers_option("encoder")
-    no_token_positional_embeddings: bool = option(False, NO_POSITIONS)
 
 
 def read_config(args: Any) -> TransformerConfig:

@@ -12,7 +12,6 @@ from omegaconf import II
 from .fields import option
 from .options import MAX_POSITIONS, first, option_values
 from .recurrent_options import (
-    NO_POSITIONS,
     RecurrentLayers,
     RecurrentOptions,
     recurrent_layers,
@@ -37,7 +36,6 @@ class WsumTransformerLMConfig(TransformerLanguageModelConfig, RecurrentOptions):
     decoder_output_dim: Optional[int] = option(
         None, "decoder output dimension (default: --decoder-embed-dim)"
     )
-    no_token_positional_embeddings: bool = option(False, NO_POSITIONS)
     # as in fairseq, but with a value for tasks that lack the option, which `build_model` refuses
     add_bos_token: bool = II("oc.select:task.add_bos_token,false")
     tokens_per_sample: Optional[int] = II("oc.select:task.tokens_per_sample,null")
