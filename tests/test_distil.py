@@ -9,7 +9,7 @@ from translation_corpus import TINY
 
 pytest.importorskip("fairseq")
 pytest.importorskip("sentencepiece")
-from fairseq_wsum.experiments import distil, recipes
+from fairseq_wsum.experiments import bpe, distil, recipes
 
 
 def test_a_model_learns_from_the_translations_of_an_ensemble(prepared, tmp_path) -> None:
@@ -44,6 +44,14 @@ def test_a_model_learns_from_the_translations_of_an_ensemble(prepared, tmp_path)
     message = fails(*distil, "--max-source-positions", 2)
     assert re.search(r"accepts \(Size of sample #\d+ .*max_positions=\(2, 1024\)\)\. An", message)
     assert not (tmp_path / "other").exists()
+
+
+def test_an_unknown_word_of_a_translation_stays_one_unit(prepared) -> None:
+    model = bpe.load(prepared / "spm.model")
+    text = lines(prepared / "text/train.de")[:2]
+    first, second = (line.replace(" ", "").replace("\u2581", " ").strip() for line in text)
+    given = [f"{first} <unk> <unk><unk>", second]
+    assert list(distil.segmented(model, given)) == [f"{text[0]} ▁ <unk> ▁ <unk>", text[1]]
 
 
 def test_wrong_options_are_named(prepared, corpus, tmp_path, capsys) -> None:

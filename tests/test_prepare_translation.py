@@ -107,7 +107,8 @@ def test_multi30k_is_downloaded_once_and_checked(corpus, tmp_path, monkeypatch, 
     with pytest.raises(UserError, match=r"cannot download file:///none/raw/train\.en\.gz .*--data"):
         prepare_here("multi30k", *options)
     assert not names_in(cache)
-    monkeypatch.setenv("MULTI30K_URL", f"{site.as_uri()}/")
+    there = dataclasses.replace(tiny, url=site.as_uri())
+    monkeypatch.setitem(prepare.CORPORA, "multi30k", there)
     prepare_here("multi30k", *options)
     assert len(names_in(cache)) == 10
     assert lines(tmp_path / "out/text/valid.de")[3] == "Der Baum liebt 3 Mann , so ."
@@ -141,6 +142,12 @@ def test_the_splits_may_have_different_kinds_of_names(prepared, other, tmp_path)
     prepare_here("translation", *prepare_options(other, out))
     for name in ("valid.de", "test.de"):
         assert lines(out / "text" / name) == lines(prepared / "text" / name)
+
+
+def test_other_programs_read_every_space_as_the_preparation_does(prepared) -> None:
+    model = bpe.load(prepared / "spm.model")
+    line = "die\u00a0Frau\t!\u3000\u2028so"
+    assert model.encode(line) == model.encode(" ".join(line.split()))
 
 
 def test_pairs_that_are_empty_or_too_long_are_left_out_of_the_training_text(

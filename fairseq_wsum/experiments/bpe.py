@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import io
 import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from .files import UserError
+
+# The model makes every kind of space a plain one, as the preparation does, so that other programs
+# read new text alike. Nothing else is normalised: undoing the BPE restores the text exactly.
+OTHER_SPACES = [chr(k) for k in range(0x3001) if chr(k).isspace() and chr(k) != " "]
 
 
 def learn(model: Path, text: Iterable[str], size: int, character_coverage: float) -> None:
@@ -21,17 +26,19 @@ def learn(model: Path, text: Iterable[str], size: int, character_coverage: float
 
     buffer = io.BytesIO()
     try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(text),
-            model_writer=buffer,
-            model_type="bpe",
-            vocab_size=size,
-            character_coverage=character_coverage,
-            max_sentence_length=2**30,  # bytes; sentencepiece leaves out longer lines
-            # No normalisation, so that undoing the BPE restores the text exactly.
-            normalization_rule_name="identity",
-            minloglevel=2,
-        )
+        with tempfile.NamedTemporaryFile("w", suffix=".tsv") as rules:
+            rules.writelines(f"{ord(space):X}\t20\n" for space in OTHER_SPACES)
+            rules.flush()
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(text),
+                model_writer=buffer,
+                model_type="bpe",
+                vocab_size=size,
+                character_coverage=character_coverage,
+                max_sentence_length=2**30,  # bytes; sentencepiece leaves out longer lines
+                normalization_rule_tsv=rules.name,
+                minloglevel=2,
+            )
     except RuntimeError as error:
         reason = str(error).splitlines()[-1]
         if needed := re.search(r"smaller than required_chars\. \d+ vs (\d+)", reason):

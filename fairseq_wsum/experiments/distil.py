@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from .files import (
     write_lines,
 )
 from .folder import (
+    UNKNOWN,
     encode,
     is_done,
     load_dictionary,
@@ -89,7 +91,7 @@ def main(given: list[str]) -> None:
         shutil.copy(args.data / "text" / f"train.{source}", text)
         units: Iterable[str] = sentences
         if record["post_process"] == "sentencepiece":
-            units = bpe.segmented(bpe.load(args.data / "spm.model"), sentences)
+            units = segmented(bpe.load(args.data / "spm.model"), sentences)
         write_lines(text / f"train.{target}", units)
         for lang in (source, target):
             shutil.copy(args.data / f"dict.{lang}.txt", partial)
@@ -101,6 +103,13 @@ def main(given: list[str]) -> None:
                 )
         write_record(partial, {**settings, "sha256": sums})
     print(f"{args.out}: {len(sentences):,} translations; train on {args.data}:{args.out}")
+
+
+def segmented(model: Any, translations: list[str]) -> Iterator[str]:
+    """Translations cut into units, of which <unk> stays one."""
+    other = "\uffff"  # a character that no text has
+    for units in bpe.segmented(model, (line.replace(UNKNOWN, other) for line in translations)):
+        yield re.sub(f"{other}+", UNKNOWN, units)
 
 
 def translate(

@@ -10,8 +10,8 @@ from sacrebleu.metrics import BLEU, CHRF
 from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
 
 from .files import UserError, lines_of, say
+from .folder import UNKNOWN
 
-UNKNOWN = "<unk>"
 ESCAPED = re.compile(r"&(?:amp|apos|gt|lt|quot|#\d+);")  # as Moses writes special characters
 
 
