@@ -150,6 +150,24 @@ def test_the_loss_and_the_scores_of_a_batch(data) -> None:
     assert (log["uas"], log["las"]) == (right_heads, right)
 
 
+def test_a_word_is_the_root_if_and_only_if_its_head_is_0(data) -> None:
+    task, model = make(data)
+    dataset, symbols = task.dataset("valid"), task.relation_dictionary
+    kinds = set()
+    for k in 2 * [*range(len(dataset))]:
+        with torch.no_grad():
+            model.relations.weight.neg_()
+            scores = model(**dataset.collater([dataset[k]])["net_input"])
+            heads, found = (part[0, 1:].tolist() for part in model.parse(scores))
+            relations = model.relation_scores(scores, torch.tensor([[0, *heads]]))[0, 1:]
+        for head, relation, of_word in zip(heads, found, relations.tolist(), strict=True):
+            best = max(range(symbols.nspecial, len(symbols)), key=of_word.__getitem__)
+            assert (symbols[relation] == "root") == (head == 0)
+            assert head == 0 or relation == best or symbols[best] == "root"
+            kinds.add((head == 0, symbols[best] == "root"))
+    assert len(kinds) == 4  # with either head, the best relation of some words is `root`
+
+
 def test_words_that_look_like_symbols_are_unknown(data) -> None:
     task, model = make(data, tags="none")
     sentences = [Sentence.of(["Ab", word, "cd", "gh"]) for word in ("<pad>", "<s>", "new")]

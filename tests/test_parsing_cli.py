@@ -65,6 +65,7 @@ def test_text_is_parsed(checkpoint) -> None:
     assert [row[6] for row in rows[:3]].count("0") == 1
     assert rows[3][6] == "0"
     assert {row[7] for row in rows} <= {"nsubj", "nsubj:pass", "obj", "root"}
+    assert all((row[6] == "0") == (row[7] == "root") for row in rows)
 
 
 def test_a_treebank_is_parsed_and_the_rest_of_it_kept(checkpoint, tmp_path) -> None:

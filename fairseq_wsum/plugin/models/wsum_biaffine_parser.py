@@ -126,6 +126,7 @@ class WsumBiaffineParser(BaseFairseqModel):
         self.arcs = ArcScorer(cfg.arc_features)
         self.relations = RelationScorer(cfg.relation_features, relations)
         self.first_relation = task.relation_dictionary.nspecial  # after fairseq's symbols
+        self.root = task.relation_dictionary.index("root")  # one of these symbols if it is unknown
 
     @classmethod
     def build_model(cls, args: Any, task: FairseqTask) -> "WsumBiaffineParser":
@@ -174,6 +175,8 @@ class WsumBiaffineParser(BaseFairseqModel):
     def parse(self, scores: Scores) -> tuple[Tensor, Tensor]:
         """The best tree of each sentence, and the best relation of each word to its head.
 
+        As Universal Dependencies have it, a word's relation is `root` if and only if its head is 0.
+
         Returns:
             Heads and relations, B x T; those of the root and of padding have no meaning.
         """
@@ -182,5 +185,6 @@ class WsumBiaffineParser(BaseFairseqModel):
         for row, arcs, length in zip(heads, scores.arcs.cpu().numpy(), lengths, strict=True):
             row[1:length] = torch.tensor(best_tree(arcs[:length, :length]))
         heads = heads.to(scores.arcs.device)
-        first = self.first_relation
-        return heads, first + self.relation_scores(scores, heads)[..., first:].argmax(-1)
+        relations = self.relation_scores(scores, heads)
+        relations[..., self.root] = torch.where(heads == 0, float("inf"), float("-inf"))
+        return heads, self.first_relation + relations[..., self.first_relation :].argmax(-1)
