@@ -87,7 +87,22 @@ def test_an_empty_batch_gives_an_empty_result(cell, dtype) -> None:
     assert layer(torch.empty(0, 5, 3, dtype=dtype))[0].shape == (0, 5, 8)
 
 
+def test_a_complex_layer_takes_its_state_back() -> None:
+    layer = WsumLSTM(3, 4, dtype=torch.complex64)
+    x = torch.randn(4, 2, 3, dtype=torch.complex64)
+    first, state = layer(x[:2])
+    assert torch.allclose(torch.cat((first, layer(x[2:], state)[0])), layer(x)[0])
+
+
 # Bad input
+
+
+@pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden"])
+def test_a_state_on_another_device_is_refused(cell) -> None:
+    state = torch.zeros(1, 2, 4, device="meta")
+    with pytest.raises((ValueError, RuntimeError), match="meta"):
+        WsumLSTM(3, 4, cell=cell)(torch.randn(5, 2, 3), (state, state))
+
 
 BAD_ARGUMENTS = {
     "coupled": (

@@ -77,7 +77,8 @@ def state(hx: tuple[Tensor, ...], shapes: Mapping[str, tuple[int, ...]]) -> None
     if not isinstance(hx, (tuple, list)) or not 2 <= len(hx) <= len(shapes):
         raise TypeError(f"hx must be a tuple ({', '.join(shapes)})")
     for (name, shape), part in zip(shapes.items(), hx, strict=False):
-        if not part.is_floating_point() or tuple(part.shape) != shape:
+        numbers = part.is_floating_point() or part.is_complex()
+        if not numbers or tuple(part.shape) != shape:
             raise RuntimeError(
                 f"expected {name} of size {shape} in a floating dtype, got {tuple(part.shape)} in "
                 f"{part.dtype}"
