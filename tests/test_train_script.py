@@ -136,6 +136,7 @@ MISTAKES = [
     (["--user-dir", "y"], {}, "--user-dir y: no such folder"),
     (["--precision", "amp"], {}, "--precision amp needs a GPU; on the CPU use bf16 or fp32"),
     (["--precision", "fp16", "--gpus", "0"], {}, "--precision fp16 needs a GPU"),
+    (["--fp16"], {}, "--precision fp16 needs a GPU"),
     (["--cpu-processes", "2"], TORCHRUN, "--cpu-processes: torchrun sets the number"),
     (["--gpus", "2"], TORCHRUN, "--gpus: torchrun sets the number of processes; omit"),
     (["--gpus", "0"], SLURM, "--gpus 0 under srun: start"),

@@ -105,6 +105,8 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     help += "the weights); amp (PyTorch's automatic mixed precision). fp16 and amp need a GPU, and"
     help += " bf16 a GPU or a CPU with AVX-512"
     add("--precision", choices=("fp32", "fp16", "bf16", "amp"), default="fp32", help=help)
+    for name in ("fp16", "amp"):  # fairseq's own options, which need a GPU
+        add(f"--{name}", dest="precision", action="store_const", const=name, help=argparse.SUPPRESS)
     help = "fairseq's option: start from the weights in FILE. The same command continues an "
     help += "interrupted training, as always"
     add("--finetune-from-model", metavar="FILE", help=help)
