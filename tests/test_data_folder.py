@@ -26,23 +26,8 @@ def test_downloads_are_kept_in_the_users_cache(monkeypatch, variables, expected)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.delenv("PTB_URL", raising=False)
     assert corpora.PTB.cache_folder(None) == Path(expected)
     assert corpora.PTB.cache_folder(Path("/mine")) == Path("/mine")
-
-
-def test_every_address_has_a_cache_of_its_own(monkeypatch):
-    found = []
-    for address in ("file:///a", "file:///a/", "file:///b"):
-        monkeypatch.setenv("PTB_URL", address)
-        found.append(corpora.PTB.cache_folder(Path("/mine")))
-    assert found[0] == found[1] != found[2]
-    assert {path.parent for path in found} == {Path("/mine")}
-
-
-def test_an_address_without_a_scheme_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"cannot download /data/mirror/file \(unknown url .*cure"):
-        corpora.download("/data/mirror/file", tmp_path / "cache/file", "cure")
 
 
 def make(out):

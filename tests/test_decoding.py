@@ -7,8 +7,6 @@ import pytest
 import torch
 
 pytest.importorskip("fairseq")
-from fairseq.search import DiverseBeamSearch
-from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithAlignment
 from fairseq.tasks import FairseqTask
 from translation import (
     EOS,
@@ -119,28 +117,6 @@ def test_an_unknown_word_is_replaced_by_the_word_with_the_most_attention() -> No
         attention = model(sentence[None], None, prev[None])[1][0]  # T x S
         words = attention[:, -length:-1]  # without padding and the end
         assert best["alignment"].tolist() == words.argmax(1).tolist()
-
-
-@pytest.mark.parametrize("kind", [SequenceGenerator, SequenceGeneratorWithAlignment])
-@pytest.mark.parametrize(
-    "ids", [[4, 2, 0, 5, 1, 3], [7, 9, 8, 12, 11, 10]], ids=["in another order", "of a part"]
-)
-def test_diverse_beam_search_keeps_the_overlaps_of_a_sentence(ids, kind) -> None:
-    model = make_model(init_range=1.0)
-    src, lengths, _ = make_batch((5, 3, 4, 6, 2, 5))
-    search = DiverseBeamSearch(TARGET, num_groups=2, diversity_strength=0.3)
-    generator = kind([model], TARGET, beam_size=4, max_len_b=12, search_strategy=search)
-
-    def found(net_input, **numbers):
-        hypotheses = generator.generate([model], {"net_input": net_input, **numbers})
-        return [[(best["tokens"], best["score"]) for best in each] for each in hypotheses]
-
-    batch = found({"src_tokens": src, "src_lengths": lengths}, id=torch.tensor(ids))
-    alone = [
-        found({"src_tokens": sentence[None, -n:], "src_lengths": n[None]})[0]
-        for sentence, n in zip(src, lengths, strict=True)
-    ]
-    torch.testing.assert_close(batch, alone)  # a score contains the penalties of the overlaps
 
 
 def test_16_bit_decoding_keeps_the_memory_cell_in_32_bits() -> None:

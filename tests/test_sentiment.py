@@ -1,5 +1,6 @@
 """Trees with sentiment: phrases and negation by hand, the prepared data, and mistakes in files."""
 
+import dataclasses
 import json
 import os
 import zipfile
@@ -118,7 +119,8 @@ def test_trees_are_prepared_for_fairseq(tmp_path) -> None:
 
 def test_an_archive_is_unpacked_and_its_files_checked(tmp_path, monkeypatch) -> None:
     archive = tmp_path / "trees.zip"
-    monkeypatch.setenv("SST_URL", archive.as_uri())
+    there = dataclasses.replace(prepare.CORPORA["sst"], url=archive.as_uri())
+    monkeypatch.setitem(prepare.CORPORA, "sst", there)
     command = ["sst", "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out")]
     archive.write_text("<html>")
     with pytest.raises(OSError, match=r"archive\.zip is not a zip file"):

@@ -8,7 +8,6 @@ import hashlib
 import http.client
 import os
 import shutil
-import tarfile
 import urllib.request
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..files import whole
-from .files import UserError, sha256
+from .files import UserError
 
 LANGUAGES = ("en", "de")  # of Multi30k
 FORMS = ("lc.norm.tok", "raw")  # of a text for translation
@@ -31,7 +30,7 @@ class Corpus:
     """A published corpus.
 
     Attributes:
-        name: names the cache, the script prepare_NAME.sh and, in capitals, the variable NAME_URL.
+        name: names the cache and the script prepare_NAME.sh.
         url: the address of its files.
         sha256: by the name of each file in --data and in the cache; of the text, uncompressed, or
             of the archive that holds all files.
@@ -47,40 +46,33 @@ class Corpus:
     splits: Mapping[str, Sequence[str]]
     tokens: Mapping[str, int] = field(default_factory=dict)
 
-    @property
-    def url_variable(self) -> str:
-        return f"{self.name.upper()}_URL"
-
     def find(self, name: str, data: Path | None, cache: Path | None) -> Path:
         """A file, or its .gz, in `data`; without that it is downloaded to `cache`."""
         if data is not None:
             return needed(name, data, "add it, or leave --data out to download the corpus")
-        address = os.environ.get(self.url_variable, self.url).rstrip("/")
         cure = (
             f"download the files of {self.url} some other way, name them {', '.join(self.sha256)}, "
             "and give their folder with --data"
         )
         published = self.published.get(name, name)
-        if address.endswith(".zip"):
+        if self.url.endswith(".zip"):
             folder = self.cache_folder(cache)
             if not (folder / published).is_file():
-                archive = download(address, folder / "archive.zip", cure)
+                archive = download(self.url, folder / "archive.zip", cure)
                 try:
                     shutil.unpack_archive(archive, folder)
                 finally:  # if it is another file, such as a page of a proxy, get it again
                     archive.unlink()
             return needed(published, folder, cure)
-        url = f"{address}/{published}" if published else address
+        url = f"{self.url}/{published}" if published else self.url
         # the file of Multi30k's raw text keeps the ending .gz
         ending = ".gz" if published.endswith(f"{name}.gz") else ""
         return download(url, self.cache_folder(cache) / f"{name}{ending}", cure)
 
     def cache_folder(self, given: Path | None) -> Path:
-        """The folder for downloads; another address has one of its own."""
+        """The folder for downloads."""
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folder = given or home / "fairseq_wsum" / self.name
-        address = os.environ.get(self.url_variable, "").rstrip("/")
-        return folder / sha256(address.encode())[:12] if address else folder
+        return given or home / "fairseq_wsum" / self.name
 
     def check(self, name: str, digest: str, path: Path, data: Path | None) -> None:
         """Compare a file with the published one; `data` is the option --data."""
@@ -227,8 +219,7 @@ def download(url: str, path: Path, cure: str) -> Path:
         try:
             with urllib.request.urlopen(url, timeout=60) as response:
                 shutil.copyfileobj(response, file)
-        # no address, no answer
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException) as error:
             raise UserError(f"cannot download {url} ({error}); {cure}") from error
     return path
 
@@ -255,21 +246,6 @@ def read_lines(path: Path, digest: hashlib._Hash) -> Iterator[str]:
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:  # such as a damaged .gz
         kind = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else "cannot be read"
         raise UserError(f"{path} {kind}: {error}; get the file again") from error
-
-
-def unpack(archive: Path, names: Iterable[str], folder: Path) -> None:
-    """Unpack these files of a .tar.gz, wherever they are in it, into a folder."""
-    wanted = set(names)
-    print(f"unpacking {archive}", flush=True)
-    folder.mkdir(exist_ok=True)
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            member.name = Path(member.name).name
-            if member.name in wanted and member.isfile():
-                source = tar.extractfile(member)
-                assert source is not None
-                with source, (folder / member.name).open("wb") as target:
-                    shutil.copyfileobj(source, target)
 
 
 def file_sha256(path: Path) -> str:

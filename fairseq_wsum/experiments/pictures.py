@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from .results import PERPLEXITY, Result
-from .table import Table, is_range, spread
+from .table import Table, spread
 
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -115,13 +115,10 @@ def bars(table: Table) -> Figure | None:
             axes.text(0, y, why, va="center", color="0.4", style="italic")
         else:
             shade = BASELINE if name == table.task.baseline else BAR
-            if is_range(values):
-                axes.plot((min(values), max(values)), (y, y), color=DARK, lw=1.1)
-            else:
-                axes.barh(y, means[name], 0.62, color=shade, edgecolor=DARK, lw=0.6)
-                if len(values) > 1:
-                    error = statistics.stdev(values)
-                    axes.errorbar(means[name], y, xerr=error, color=DARK, capsize=4, lw=1.1)
+            axes.barh(y, means[name], 0.62, color=shade, edgecolor=DARK, lw=0.6)
+            if len(values) > 1:
+                error = statistics.stdev(values)
+                axes.errorbar(means[name], y, xerr=error, color=DARK, capsize=4, lw=1.1)
             heights = [y + 0.17 * (1 if k % 2 else -1) for k in range(len(values))]
             axes.plot(values, heights, "o", color="white", mec=DARK, ms=3.6, mew=0.8)
         if values:

@@ -68,8 +68,6 @@ def main(given: Sequence[str]) -> None:
     example = script if name in KINDS else f"scripts/{script}"
     named = "has its published name and " if name in CORPORA else ""
     epilog = EPILOG.format(named=named, script=example, data=data, name=name)
-    if name in CORPORA:
-        epilog += f"\n\n{name.upper()}_URL in the environment replaces the address of the files."
     parser = script_parser(script, about, epilog)
     parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="folder to create")
     source = parser.add_mutually_exclusive_group(required=name not in CORPORA)

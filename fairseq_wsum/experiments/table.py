@@ -14,7 +14,6 @@ from .results import PERPLEXITY, SUBSETS, Result, metrics
 from .significance import compare
 
 NONE = "–"  # noqa: RUF001
-WIDE = 10  # times the smallest: a larger score leaves means and axes without a meaning
 
 
 class Table:
@@ -95,19 +94,8 @@ class Table:
         return 1 if metric == PERPLEXITY and smallest >= 20 else 2
 
 
-def is_range(values: Sequence[float]) -> bool:
-    """Whether scores differ so much that their mean would say nothing."""
-    return all(map(math.isfinite, values)) and max(values) > WIDE * min(values)
-
-
 def spread(values: Sequence[float], digits: int) -> str:
-    """Mean, and the sample standard deviation of more than one value.
-
-    If the largest is more than ten times the smallest, as of a model that diverged with one seed, a
-    mean would say nothing: the text is the range.
-    """
-    if is_range(values):
-        return f"{number(min(values), digits)} to {number(max(values), digits)}"
+    """Mean, and the sample standard deviation of more than one value."""
     mean = number(statistics.fmean(values), digits)
     several = all(map(math.isfinite, values)) and len(values) > 1
     return f"{mean} ± {number(statistics.stdev(values), digits)}" if several else mean

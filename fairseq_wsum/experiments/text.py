@@ -19,7 +19,6 @@ from .corpora import (
     locate,
     needed,
     read_lines,
-    unpack,
 )
 from .files import UserError, listed
 from .folder import UNKNOWN, encode, is_done, make_dictionary, new_folder, write_record
@@ -118,7 +117,8 @@ def published(corpus: Corpus, args: argparse.Namespace, unpacked: Path) -> Split
     if data.is_file():
         print(f"checking {data}", flush=True)
         corpus.check(archive, file_sha256(data), data, args.data)
-        unpack(data, names, unpacked)
+        print(f"unpacking {data}", flush=True)
+        shutil.unpack_archive(data, unpacked, "gztar")
         data = unpacked
     found = {path.name: path for path in data.rglob("news.en*")}
     if missing := sorted(names - found.keys()):

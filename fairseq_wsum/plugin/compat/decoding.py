@@ -6,7 +6,6 @@ import functools
 from typing import Any
 
 from fairseq import utils
-from fairseq.search import DiverseBeamSearch
 from fairseq.sequence_generator import SequenceGenerator
 from fairseq.tasks import FairseqTask
 from torch import Tensor
@@ -15,37 +14,6 @@ from torch import Tensor
 def apply() -> None:
     """Apply the shims of this file."""
     _restore_unknown_word_replacement()
-    _number_sentences_within_a_batch()
-
-
-def _number_sentences_within_a_batch() -> None:
-    """Make diverse beam search count the overlaps of each sentence in its own place.
-
-    It stores them by the place of a sentence in its batch and reads them by `sample["id"]`, its
-    number in the data set. That causes an IndexError or, where there are enough sentences, gives
-    sentences the overlaps of others.
-    """
-    step_by_number = DiverseBeamSearch.step
-
-    @functools.wraps(step_by_number)
-    def step_by_place(
-        self: DiverseBeamSearch,
-        step: int,
-        lprobs: Tensor,
-        scores: Tensor | None,
-        prev_output_tokens: Tensor | None = None,
-        original_batch_idxs: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        places = original_batch_idxs
-        if places is not None:
-            if step == 0:  # no sentence is finished
-                self.numbers = places
-            places = (places.unsqueeze(1) == self.numbers).int().argmax(1)
-        found: tuple[Tensor, Tensor, Tensor]
-        found = step_by_number(self, step, lprobs, scores, prev_output_tokens, places)
-        return found
-
-    DiverseBeamSearch.step = step_by_place
 
 
 def _restore_unknown_word_replacement() -> None:

@@ -9,7 +9,7 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.models.transformer import TransformerConfig
 from omegaconf import II
 
-from .fields import option, size
+from .fields import size
 from .options import cell_option, first, option_values
 from .recurrent_options import (
     RecurrentOptions,
