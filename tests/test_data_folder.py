@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fairseq_wsum.experiments import corpora, files, folder
-from fairseq_wsum.experiments.files import UserError, locked
+from fairseq_wsum.experiments.files import UserError, lock
 
 SETTINGS = {"corpus": "ours", "script": "prepare_ours.sh", "own": True}
 
@@ -47,15 +47,15 @@ def test_a_folder_that_exists_at_the_end_is_kept(tmp_path):
 
 def test_a_program_started_by_a_killed_run_keeps_the_lock(tmp_path):
     path = tmp_path / "lock"
-    with locked(path):
+    with lock(path):
         child = subprocess.Popen(["sleep", "60"], close_fds=False)
     try:
-        with pytest.raises(TimeoutError), locked(path, patience=0):
+        with pytest.raises(TimeoutError), lock(path, patience=0):
             pass
     finally:
         child.kill()
         child.wait()
-    with locked(path, patience=0):
+    with lock(path, patience=0):
         pass
 
 
@@ -64,7 +64,7 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, capsys):
         raise OSError(errno.ENOLCK, "no locks available")
 
     monkeypatch.setattr(files.fcntl, "flock", refuse)
-    with locked(tmp_path / "lock"):
+    with lock(tmp_path / "lock"):
         pass
     assert f"{tmp_path} is on a file system without locks" in capsys.readouterr().err
 

@@ -14,7 +14,7 @@ from study_recipe import RECIPE, WARM, plan_of, run_study, start, task
 from fairseq_wsum import cli
 from fairseq_wsum.experiments import run as run_module
 from fairseq_wsum.experiments import study
-from fairseq_wsum.experiments.files import UserError, locked
+from fairseq_wsum.experiments.files import UserError, lock
 from fairseq_wsum.experiments.plan import Run
 from fairseq_wsum.experiments.record import (
     LOCK,
@@ -89,7 +89,7 @@ def test_two_studies_do_not_prepare_one_folder_at_a_time(write_study, monkeypatc
     folder = plan.out / "counting"
     folder.mkdir(parents=True)
     second = threading.Thread(target=study.prepare, args=[plan.runs])
-    with locked(folder / LOCK):
+    with lock(folder / LOCK):
         second.start()
         assert waits.wait(60)
         assert not (folder / "prepared").exists()
@@ -240,7 +240,7 @@ def test_a_study_that_waits_for_another_can_be_stopped(write_study, monkeypatch)
     (run, _), recipes = plan_of(write_study()).runs, Recipes()
     run.folder.mkdir(parents=True)
     monkeypatch.setattr("fairseq_wsum.experiments.files.time.sleep", lambda _: recipes.stop())
-    with locked(run.folder / LOCK):
+    with lock(run.folder / LOCK):
         execute(run, recipes)
     assert state(run) == "waiting"
 

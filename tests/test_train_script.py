@@ -36,7 +36,7 @@ def start(monkeypatch, capsys):
                 train.main([*map(str, options)])
             finally:
                 for lock in held:  # as the program that takes the place of this one does at its end
-                    os.close(lock)
+                    lock.close()
         return capsys.readouterr().out.strip()
 
     return call

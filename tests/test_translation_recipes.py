@@ -14,7 +14,7 @@ from shell import fails, refuses, succeeds
 from translation_corpus import TINY
 
 from fairseq_wsum.experiments import recipes, updates
-from fairseq_wsum.experiments.files import UserError, locked
+from fairseq_wsum.experiments.files import UserError, lock
 from fairseq_wsum.experiments.recipe import changed_options
 from fairseq_wsum.experiments.recipes.translation import OpenNMT, Transformer
 from fairseq_wsum.experiments.record import WITHOUT_EFFECT
@@ -69,7 +69,7 @@ def write(line):
     os.write(1, line)
 with open(sys.argv[1], "wb") as log:
     command = ["bash", "-c", "printf a; echo $$ >&2; exec sleep 60"]
-    files.run(lambda: recipe.job(command, log, os.dup(0), write))"""
+    files.run(lambda: recipe.job(command, log, sys.stdin, write))"""
     command = [sys.executable, "-c", code, tmp_path / "log"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         shown = process.stdout.readline()  # it has passed through the recipe, which thus waits
@@ -97,7 +97,7 @@ def test_the_text_that_a_recipe_trains_on_is_one_of_its_options(options, now, tm
 def test_two_recipes_prepare_one_folder_in_turn(tmp_path, monkeypatch):
     recipe = Transformer("transformer", ["--out", str(tmp_path / "out"), "--prepare-only"])
     (tmp_path / "out").mkdir()
-    with locked(tmp_path / "out/.prepare.lock"):
+    with lock(tmp_path / "out/.prepare.lock"):
         waits = []
 
         def sleep(seconds):

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -116,7 +116,7 @@ def parse_data_first(
     return args, options
 
 
-def lock(path: Path, patience: float = math.inf, waiting: str = "") -> int:
+def lock(path: Path, patience: float = math.inf, waiting: str = "") -> IO[str]:
     """Lock a file for this process and those that it starts, which inherit the lock.
 
     Args:
@@ -130,8 +130,8 @@ def lock(path: Path, patience: float = math.inf, waiting: str = "") -> int:
     Raises:
         TimeoutError: another process still holds it.
     """
-    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-    os.set_inheritable(file, True)
+    file = path.open("a")
+    os.set_inheritable(file.fileno(), True)
     end = time.monotonic() + patience
     while True:
         try:
@@ -139,7 +139,7 @@ def lock(path: Path, patience: float = math.inf, waiting: str = "") -> int:
             return file
         except BlockingIOError:
             if time.monotonic() >= end:
-                os.close(file)
+                file.close()
                 raise TimeoutError(f"another run holds {path}; wait until it ends") from None
         except OSError:
             say(f"{path.parent} is on a file system without locks: do not start a second run there")
@@ -150,17 +150,7 @@ def lock(path: Path, patience: float = math.inf, waiting: str = "") -> int:
         time.sleep(0.2)
 
 
-@contextmanager
-def locked(path: Path, patience: float = math.inf, waiting: str = "") -> Iterator[int]:
-    """`lock` a file for a block."""
-    file = lock(path, patience, waiting)
-    try:
-        yield file
-    finally:
-        os.close(file)
-
-
-def hold(folder: Path, name: str, option: str) -> int:
+def hold(folder: Path, name: str, option: str) -> IO[str]:
     """`lock` the file `name` in a folder, which `option` names for the error.
 
     The processes of a killed training hold it until they end, within seconds, for which it waits.
@@ -176,8 +166,8 @@ def hold(folder: Path, name: str, option: str) -> int:
             f"{option} {folder}: another run is writing there ({path.read_text().strip()}); "
             "wait until it ends, or give a new folder"
         ) from None
-    os.truncate(file, 0)
-    os.write(file, f"process {os.getpid()} on {platform.node()}\n".encode())
+    file.truncate(0)
+    print(f"process {os.getpid()} on {platform.node()}", file=file, flush=True)
     return file
 
 

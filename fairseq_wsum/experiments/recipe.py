@@ -19,7 +19,7 @@ import yaml
 from ..cells import CELLS
 from ..files import whole
 from . import prepare
-from .files import PACKAGE, UserError, changes, folder, hold, locked, say, script_parser, sha256
+from .files import PACKAGE, UserError, changes, folder, hold, lock, say, script_parser, sha256
 from .folder import RECORD as PREPARED
 from .folder import import_fairseq, read_record
 from .record import WITHOUT_EFFECT
@@ -177,7 +177,7 @@ class Recipe:
             return
         self.out.mkdir(parents=True, exist_ok=True)
         waiting = f"waiting for another run to prepare {self.data}"
-        with locked(self.out / ".prepare.lock", waiting=waiting):
+        with lock(self.out / ".prepare.lock", waiting=waiting):
             self.prepare()
 
     def command(self) -> list[str]:
@@ -206,21 +206,21 @@ class Recipe:
         """
         path = self.run
         path.mkdir(parents=True, exist_ok=True)
-        lock = hold(path, LOCK, "--run")
         # another text belongs to the training, too
         distilled = getattr(self.args, "distilled", None)
         made = [*command, *(["--distilled", str(distilled)] if distilled else [])]
         made += ["--data-checksum", data_checksum(self.text())]
-        check_folder(path, made)
-        with whole(path / OPTIONS) as partial:
-            partial.write_text(f"{shlex.join(made)}\n")
-        if (path / FINISHED).exists():
-            say(f"already trained: {path}")
-        else:
+        with hold(path, LOCK, "--run") as held:
+            check_folder(path, made)
+            with whole(path / OPTIONS) as partial:
+                partial.write_text(f"{shlex.join(made)}\n")
+            if (path / FINISHED).exists():
+                say(f"already trained: {path}")
+                return
+            words = [*TRAIN, self.text(), "--save-dir", str(path), *command]
             with (path / "train.log").open("ab") as log:
-                job([*TRAIN, self.text(), "--save-dir", str(path), *command], log, lock, self.show)
+                job(words, log, held, self.show)
             (path / FINISHED).touch()
-        os.close(lock)
 
     def show(self, line: bytes) -> None:
         """Show a line that the training prints."""
@@ -297,7 +297,7 @@ def changed_options(there: Sequence[str], now: Sequence[str]) -> str:
 
 
 def job(
-    command: Sequence[str], log: IO[bytes], inherited: int, show: Callable[[bytes], None]
+    command: Sequence[str], log: IO[bytes], inherited: IO[str], show: Callable[[bytes], None]
 ) -> None:
     """Run a command, with whose failure this process ends.
 
@@ -310,7 +310,7 @@ def job(
         show: is called with each line.
     """
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[inherited]
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[inherited.fileno()]
     ) as process:
         try:
             assert process.stdout is not None

@@ -43,7 +43,7 @@ class Recipes:
         self,
         command: Sequence[str],
         log: IO[bytes],
-        inherited: int,
+        inherited: IO[str],
         variables: Mapping[str, str] | None = None,
     ) -> int | None:
         """Run a recipe, and return its exit status, or None if it was stopped.
@@ -63,7 +63,7 @@ class Recipes:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**ours, **os.environ, **(variables or {})},
-                pass_fds=[inherited],
+                pass_fds=[inherited.fileno()],
                 process_group=0,
             )
         except OSError as error:  # it cannot be executed
@@ -103,7 +103,7 @@ def execute(run: Run, recipes: Recipes, variables: Mapping[str, str] | None = No
             return
         with suppress(TimeoutError):
             file = lock(run.folder / LOCK, patience=1)
-    with os.fdopen(file), (run.folder / LOG).open("ab") as log:
+    with file, (run.folder / LOG).open("ab") as log:
         before = read_record(run)
         if before is not None and before.is_finished(run.folder):
             return

@@ -18,7 +18,7 @@ from typing import Any
 import submitit
 
 from ..argument_types import positive
-from .files import UserError, handle_ends, locked, say
+from .files import UserError, handle_ends, lock, say
 from .plan import Plan, Run, add_plan, read_plan
 from .record import LOCK, LOG, duration, last_lines, read_log, standing, state
 from .run import Recipes, default_jobs, execute, share
@@ -75,7 +75,7 @@ def prepare(runs: Sequence[Run]) -> None:
         run.out.mkdir(parents=True, exist_ok=True)
         path = run.out / "prepare.log"
         say(f"{run.task.name}: preparing the data")
-        with locked(run.out / LOCK) as file, path.open("wb") as log:
+        with lock(run.out / LOCK) as file, path.open("wb") as log:
             status = Recipes().call(run.command(prepare=True), log, file)
         if status != 0:
             raise UserError(

@@ -74,7 +74,7 @@ def main(given: list[str]) -> None:
     if first or args.cpu_processes > 1:  # also before torchrun starts the processes
         check_paths(args, options)
     if first:
-        hold(args.save_dir, ".train.lock", "--save-dir")
+        _held = hold(args.save_dir, ".train.lock", "--save-dir")  # also by fairseq-train
         prepare_to_continue(args, options)
     # Idle OpenMP threads sleep instead of spinning. This costs about 7 % on an otherwise idle
     # machine and trains 1.7 times as fast beside two busy processes (docs/tuning.md).
