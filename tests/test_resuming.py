@@ -1,9 +1,9 @@
 """Resumed trainings, compared with an uninterrupted one."""
 
 import copy
-import gc
 import logging
-import weakref
+import multiprocessing
+import time
 from collections import Counter
 
 import numpy as np
@@ -200,14 +200,12 @@ def test_an_iterator_of_several_data_sets_is_left_to_fairseq() -> None:
 # Workers
 
 
-def test_an_iterator_is_freed_without_the_garbage_collector() -> None:
-    """An iterator is in no reference cycle, so it is freed without the garbage collector."""
-    (iterator,) = iterators(1)
-    read_some(iterator)
-    alive = weakref.ref(iterator)
-    gc.disable()
-    try:
-        del iterator
-        assert alive() is None
-    finally:
-        gc.enable()
+def test_data_workers_end_with_their_epoch_and_not_with_their_iterator() -> None:
+    options = dict(num_workers=1, buffer_size=2)
+    iterator = EpochBatchIterator(Numbers(9), list, batches_of(9), **options)
+    for _ in range(2):
+        assert len([*iterator.next_epoch_itr()]) == len(batches_of(9))
+        end = time.monotonic() + 4  # less than the five seconds after which they would be killed
+        while (alive := multiprocessing.active_children()) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert not alive

@@ -1,10 +1,9 @@
-"""Resuming at the right place in an epoch, and stopping data workers at the end of an epoch."""
+"""Resuming at the right place in an epoch, and the end of data workers with their epoch."""
 
 from __future__ import annotations
 
 import functools
 import logging
-import weakref
 import zlib
 from typing import Any
 
@@ -50,28 +49,20 @@ def _resume_at_the_right_batch() -> None:
 
 
 def _end_workers_with_their_epoch() -> None:
-    """Break the reference cycle between fairseq's iterator and its data loader.
+    """Let the data workers end with their epoch, which fairseq keeps for the next one.
 
-    Because of the cycle (data/iterators.py), the workers live until the garbage collector runs,
-    which then waits up to five seconds for each of them. With --update-epoch-batch-itr True every
-    epoch has a new iterator, and short epochs would take several times as long.
+    With --update-epoch-batch-itr True every epoch has a new iterator (data/iterators.py), and the
+    old one lives on in a reference cycle, that of an error of omegaconf. The garbage collector
+    then waits five seconds for its workers: short epochs take several times as long.
     """
     get_iterator_for_epoch = EpochBatchIterator._get_iterator_for_epoch
 
     @functools.wraps(get_iterator_for_epoch)
-    def get_iterator_without_cycle(self: EpochBatchIterator, *args: Any, **kwargs: Any) -> Any:
-        iterator = get_iterator_for_epoch(self, *args, **kwargs)
-        owner = weakref.ref(self)
+    def get_iterator_with_own_workers(self: EpochBatchIterator, *args: Any, **kwargs: Any) -> Any:
+        self.persistent_workers = self.reuse_dataloader = False
+        return get_iterator_for_epoch(self, *args, **kwargs)
 
-        def ordered_batches(*of_epoch: Any) -> Any:
-            alive = owner()
-            assert alive is not None  # only the owner requests another epoch
-            return alive.ordered_batches(*of_epoch)
-
-        self.epoch_batch_sampler.ordered_batches = ordered_batches
-        return iterator
-
-    EpochBatchIterator._get_iterator_for_epoch = get_iterator_without_cycle
+    EpochBatchIterator._get_iterator_for_epoch = get_iterator_with_own_workers
 
 
 def _batches(iterator: EpochBatchIterator) -> dict[str, int]:
