@@ -145,7 +145,7 @@ def derive(
     gradient: Callable[..., Any],
     save: Callable[..., Any] | None = None,
 ) -> None:
-    """Register the shape function and the gradient of an operator.
+    """Register the shape function and the gradient of an operator, whose tensors share a device.
 
     Args:
         name: the name of the operator.
@@ -153,7 +153,17 @@ def derive(
         gradient: the backward pass.
         save: stores the inputs and outputs that the backward pass needs.
     """
-    torch.library.register_fake(f"fairseq_wsum::{name}", fake, lib=LIBRARY)
+
+    def on_one_device(*args: Any) -> Any:
+        # if one is on `meta`, such as a weight that was never loaded, torch calls this for all
+        devices = sorted({str(part.device) for part in args if isinstance(part, Tensor)})
+        if len(devices) > 1:
+            raise ValueError(
+                f"{name}: the tensors are on {' and '.join(devices)}; move them to one"
+            )
+        return fake(*args)
+
+    torch.library.register_fake(f"fairseq_wsum::{name}", on_one_device, lib=LIBRARY)
     torch.library.register_autograd(
         f"fairseq_wsum::{name}", gradient, setup_context=save, lib=LIBRARY
     )

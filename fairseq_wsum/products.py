@@ -217,9 +217,6 @@ LIBRARY.impl("linear", _kernel, "CPU")
 
 
 def _fake_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    for part in (weight, bias):
-        if part is not None and part.device != x.device:  # see Problem.check_device
-            raise ValueError(f"a weight must be on {x.device} as the input, got {part.device}")
     return x.new_empty((*x.shape[:-1], weight.size(0)))
 
 
