@@ -50,7 +50,7 @@ def test_the_report_has_all_parts(lm) -> None:
         "Runs: EPYC, 0.1.0 (3). 2026-08-07 to 2026-08-07, 60 s to 60 s a run.",
         "![Test scores",
         "![Validation perplexity by epoch",
-        "`difference`: the test",
+        "`difference`: the test score minus",
         "- `ptb/no-gates-50/seed-1`: failed",
         "\n      line 19\n",
         "\n      line 30\n",

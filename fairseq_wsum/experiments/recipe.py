@@ -217,9 +217,9 @@ class Recipe:
             if (path / FINISHED).exists():
                 say(f"already trained: {path}")
                 return
-            words = [*TRAIN, self.text(), "--save-dir", str(path), *command]
+            training = [*TRAIN, self.text(), "--save-dir", str(path), *command]
             with (path / "train.log").open("ab") as log:
-                job(words, log, held, self.show)
+                job(training, log, held, self.show)
             (path / FINISHED).touch()
 
     def show(self, line: bytes) -> None:

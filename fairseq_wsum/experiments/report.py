@@ -27,10 +27,10 @@ from .table import NONE, Table, number, spread
 DESCRIPTION = "Make tables, significance tests and pictures of the finished runs of a study."
 FOLDER = "report"
 LEGEND = f"""\
-`valid` and `test`: mean ± sample standard deviation over the finished seeds. `difference`: the test
-score minus that of the baseline, averaged over the seeds that both have. `words/s`: the median
-speed of training in target words, on the kind of machine that has most of the runs; runs that share
-a machine slow each other down.
+`valid` and `test`: mean ± sample standard deviation over the finished seeds.
+`difference`: the test score minus that of the baseline, averaged over the seeds that both have.
+`words/s`: the median speed of training in target words, on the kind of machine that has most of the
+runs; runs that share a machine slow each other down.
 
 `p`: two-tailed, with Holm's correction; below {LEVEL} models differ. With two seeds or more it is
 that of a paired t-test over the seeds (of a perplexity, its logarithms), which is weak with few

@@ -84,8 +84,7 @@ def set_positions(cfg: Any, *sides: RecurrentLayers) -> None:
     """
     learned = cfg.decoder_learned_pos or getattr(cfg, "encoder_learned_pos", False)
     needed = learned or any(0 in side.attention_layers for side in sides)
-    if not cfg.token_positional_embeddings:
-        cfg.no_token_positional_embeddings |= not needed
+    cfg.no_token_positional_embeddings |= not (cfg.token_positional_embeddings or needed)
 
 
 def _attention_layers(cfg: Any, side: str) -> frozenset[int]:
