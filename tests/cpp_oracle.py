@@ -33,6 +33,10 @@ def instruction_set(name: str) -> Iterator[None]:
 
 
 OWN_RECURRENCES = ("amx", "avx512_bf16")  # in bfloat16; all else is computed by avx512
+VECTOR_SETS = ("avx512", "avx2", "baseline")
+every_vector_set = pytest.mark.parametrize("name", VECTOR_SETS)
+every_instruction_set = pytest.mark.parametrize("name", [*OWN_RECURRENCES, *VECTOR_SETS])
+every_dtype = pytest.mark.parametrize("dtype", kernels.DTYPES, ids=["fp32", "bf16"])
 
 
 def skip_repeats(name: str, cell: str | Cell, dtype: torch.dtype) -> None:

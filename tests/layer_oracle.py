@@ -29,7 +29,7 @@ every_cell_and_projection = pytest.mark.parametrize(
         pytest.param(cell, coupled, size, id=f"{name}-{kind}")
         for (cell, coupled), name in zip(ALL_CELLS, CELL_IDS, strict=True)
         for kind, size in PROJECTIONS.items()
-        if CELLS[cell].can_project or not size
+        if not size or (CELLS[cell].can_project and not coupled)
     ],
 )
 
@@ -179,17 +179,27 @@ def padded_batch(lengths: list[int], side: str) -> tuple[Tensor, Tensor, list[Te
 
 
 def mask_of(side: str | None, time: int, batch: int) -> Tensor | None:
-    """Sequences of lengths from 0 on, with padding on one side; None without padding.
+    """Padding, T x B: None, on one side of sequences of lengths from 0 on, in any step, or "all".
 
-    A single sequence has half of the steps.
+    A single sequence has half of the steps. Of several, the first is all padding.
     """
     if side is None:
         return None
+    if side in ("holes", "all"):
+        mask = torch.rand(time, batch) < (0.4 if side == "holes" else 2)
+        mask[:, 0] |= batch > 1
+        return mask
     lengths = torch.arange(batch) * max(time // (batch or 1), 1) % (time + 1)
     if batch == 1:
         lengths = torch.tensor([(time + 1) // 2])
     steps = torch.arange(time).unsqueeze(1)
     return steps >= lengths if side == "right" else steps < time - lengths
+
+
+def error_of(found: Tensor, right: Tensor) -> Tensor:
+    """The largest difference, over the largest number or 1."""
+    largest = right.abs().amax().clamp_min(1)
+    return (found.double().cpu() - right).abs().amax() / largest
 
 
 def outputs_and_gradients(

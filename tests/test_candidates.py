@@ -2,13 +2,11 @@
 
 import pytest
 import torch
-from cpp_oracle import instruction_set, needs_kernels
+from cpp_oracle import every_dtype, every_vector_set, instruction_set, needs_kernels
 from torch import Tensor
 
 from fairseq_wsum.plugin.decoding.candidates import candidates, reference
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-with_dtypes = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 # rows, words, always wanted, others: one, all, around a vector and a block, a real vocabulary
 SHAPES = [(1, 1, 1, 0), (2, 4, 4, 0), (3, 4, 0, 4), (2, 16, 4, 10), (3, 17, 4, 13), (2, 1023, 4, 2)]
 SHAPES += [(2, 1025, 3, 40), (1, 5000, 4, 4996), (4, 8008, 4, 10), (2, 50_000, 4, 20), (0, 9, 4, 2)]
@@ -32,7 +30,7 @@ def assert_exact(logits: Tensor, first: int, k: int, normalised: bool = False) -
 
 
 @needs_kernels
-@with_dtypes
+@every_dtype
 @pytest.mark.parametrize("normalised", [False, True], ids=["logits", "log-probabilities"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_it_equals_a_softmax_and_a_stable_sort(shape, normalised, dtype) -> None:
@@ -44,8 +42,8 @@ def test_it_equals_a_softmax_and_a_stable_sort(shape, normalised, dtype) -> None
 
 
 @needs_kernels
-@with_dtypes
-@pytest.mark.parametrize("name", ["avx512", "avx2", "baseline"])
+@every_dtype
+@every_vector_set
 def test_every_instruction_set_and_number_of_threads_agrees(name, dtype) -> None:
     with instruction_set(name):
         for count in (1, 2, 3):

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 pytest.importorskip("fairseq")
-import test_classifier as classifier
 import test_language_model as language_model
 import transformer_models
 import translation
@@ -88,14 +87,6 @@ def test_an_average_without_a_past_computes_what_the_model_computes(make) -> Non
     is_language_model = isinstance(model, language_model.WsumLSTMLanguageModel)
     batch = (language_model.make_tokens(),) if is_language_model else translation.make_batch()
     torch.testing.assert_close(average.get_model().eval()(*batch)[0], model(*batch)[0])
-
-
-def test_the_average_of_a_classifier_keeps_its_classes() -> None:
-    model = classifier.with_classes("no", "yes")
-    average = average_of(model, decay=0.9)
-    for update in range(1, 4):
-        average.step(model, update)
-    torch.testing.assert_close(average.get_model().encoder.labels, model.encoder.labels)
 
 
 @pytest.mark.parametrize("fp32", [False, True], ids=["", "fp32"])

@@ -17,6 +17,9 @@ from cpp_oracle import (
     SHAPES,
     assert_near,
     compare,
+    every_dtype,
+    every_instruction_set,
+    every_vector_set,
     instruction_set,
     needs_kernels,
     skip_repeats,
@@ -50,18 +53,19 @@ def test_a_library_that_cannot_be_used_is_named(library, tmp_path, monkeypatch) 
 
 
 CASES = [
-    (cell, coupled, kind, side)
+    (cell, coupled, kind, side, dtype)
     for cell, coupled in ALL_CELLS
     for kind, shape in SHAPES.items()
     for side in (["left", None] if kind in ("one-step", "odd") else ["left"])
+    for dtype in kernels.DTYPES
     if CELLS[cell].can_project or "P" not in shape
+    if dtype == torch.float32 or kind in ("one-of-each", "odd", "projection")
 ]
 
 
 @needs_kernels
 # Padding on the left is before the steps of one direction and after those of the other.
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize(("cell", "coupled", "shape", "side"), CASES)
+@pytest.mark.parametrize(("cell", "coupled", "shape", "side", "dtype"), CASES)
 def test_results_equal_the_reference(cell, coupled, shape, side, dtype) -> None:
     shape, options = SHAPES[shape], dict(cell=cell, coupled_gates=coupled, bidirectional=True)
     fast, exact = twins(shape, dtype, **options)
@@ -69,7 +73,7 @@ def test_results_equal_the_reference(cell, coupled, shape, side, dtype) -> None:
 
 
 @needs_kernels
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@every_dtype
 @pytest.mark.parametrize("cell", [name for name, cell in CELLS.items() if cell.is_gated_sum])
 def test_a_gated_sum_of_your_own_runs_on_the_scan(cell, dtype) -> None:
     kind = type(CELLS[cell])
@@ -91,7 +95,7 @@ THREADED = [
 
 
 @needs_kernels
-@pytest.mark.parametrize("name", ["amx", "avx512_bf16", "avx512", "avx2", "baseline"])
+@every_instruction_set
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @every_name
 def test_every_instruction_set_and_number_of_threads_agrees(cell, threads, name) -> None:
@@ -106,7 +110,7 @@ def test_every_instruction_set_and_number_of_threads_agrees(cell, threads, name)
 
 
 @needs_kernels
-@pytest.mark.parametrize("name", ["avx512", "avx2", "baseline"])
+@every_vector_set
 @pytest.mark.parametrize("cell", ["sru", "no-srnn-hidden"])
 def test_a_few_sequences_are_shared_by_many_threads(cell, name) -> None:
     """The parts of a sequence are whole vectors, and so there may be fewer parts than threads."""

@@ -71,18 +71,6 @@ def test_activation_checkpointing_gives_the_same_gradients(cell, reentrant) -> N
 
 
 @needs_kernels
-@pytest.mark.parametrize("cell", ["lstm", "gru", "no-hidden", "no-srnn-hidden", "sru"])
-def test_batched_gradients_equal_single_ones(cell) -> None:
-    layer = WsumLSTM(3, 5, cell=cell, backend="cpp")
-    x = torch.randn(4, 2, 3)
-    jacobians = [
-        torch.autograd.functional.jacobian(lambda x: layer(x)[0], x, vectorize=vectorize)
-        for vectorize in (False, True)
-    ]
-    torch.testing.assert_close(*jacobians)
-
-
-@needs_kernels
 @pytest.mark.parametrize(
     ("side", "dtype"), [("left", torch.float32), (None, torch.bfloat16)], ids=["fp32", "bf16"]
 )
@@ -115,7 +103,6 @@ MISTAKES = {
     "types": (dict(c_0=STATE.bfloat16()), r"take c_0 of size .* got \(2, 6\) in torch.bfloat16"),
     "mask": (dict(padding_mask=torch.zeros(2, 4).bool()), r"padding of size \(4, 2\) .* \(2, 4\)"),
     "batch": (dict(h_0=torch.zeros(5, 6)), r"z of size \(4, 5, 24\) .* got \(4, 2, 24\)"),
-    "no-sequence": (dict(z=Z[:, :0]), r"z of size \(4, 2, 24\) .* got \(4, 0, 24\)"),
     "no-steps": (dict(z=Z[:0]), "at least one time step"),
     "weight": (dict(w_hh=WEIGHT[:, :3]), r"w_hh of size \(24, 6\) .* got \(24, 3\)"),
 }
@@ -139,10 +126,9 @@ def test_failing_to_allocate_scratch_space_is_a_memory_error() -> None:
 
 
 @needs_kernels
-def test_torch_func_uses_the_reference_or_raises_a_clear_error() -> None:
+def test_torch_func_is_refused_clearly() -> None:
     x = torch.randn(4, 2, 3)
-    fast, auto = (WsumLSTM(3, 6, cell="no-srnn", backend=name) for name in ("cpp", "auto"))
-    torch.func.vmap(lambda x: auto(x)[0], in_dims=1)(x)
+    fast = WsumLSTM(3, 6, cell="no-srnn", backend="cpp")
     with pytest.raises(RuntimeError, match=r"'cpp' cannot run this layer: .* torch\.func"):
         torch.func.vmap(lambda x: fast(x)[0], in_dims=1)(x)
 

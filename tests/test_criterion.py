@@ -132,19 +132,27 @@ def make_transformer(kind: type) -> torch.nn.Module:
     return kind.build_model(args, make_task())
 
 
-@needs_kernels
-@pytest.mark.parametrize("kind", [WsumLSTMLanguageModel, LSTMLanguageModel])
-def test_language_models_and_several_processes_use_it(kind, taken) -> None:
-    model = ModuleProxyWrapper(torch.nn.DataParallel(make_language_model(kind)))
-    assert_smoothed_alike(model, make_text())
-    assert taken == [(33, len(TARGET))]
+def in_processes(kind: type) -> torch.nn.Module:
+    return ModuleProxyWrapper(torch.nn.DataParallel(make_language_model(kind)))
 
 
 @needs_kernels
-@pytest.mark.parametrize("kind", [WsumTransformerModel, TransformerModel])
-def test_transformers_use_it(kind, taken) -> None:
-    assert_smoothed_alike(make_transformer(kind), make_sample())
-    assert taken == [(18, len(TARGET))]
+@pytest.mark.parametrize(
+    ("make", "kind", "sample", "positions"),
+    [
+        *(
+            (in_processes, kind, make_text, 33)
+            for kind in (WsumLSTMLanguageModel, LSTMLanguageModel)
+        ),
+        *(
+            (make_transformer, kind, make_sample, 18)
+            for kind in (WsumTransformerModel, TransformerModel)
+        ),
+    ],
+)
+def test_every_model_uses_it(make, kind, sample, positions, taken) -> None:
+    assert_smoothed_alike(make(kind), sample())
+    assert taken == [(positions, len(TARGET))]
 
 
 def assert_smoothed_alike(model, sample) -> None:

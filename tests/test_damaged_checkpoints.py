@@ -97,25 +97,6 @@ def test_a_file_that_cannot_be_opened_is_not_damaged(tmp_path, monkeypatch) -> N
         damage(last)
 
 
-def test_one_wrong_bit_anywhere_is_found_or_changes_nothing(whole, tmp_path) -> None:
-    """A bit of the archive's own padding, dates or flags may be without effect."""
-    raw, path = (whole / "checkpoint1.pt").read_bytes(), tmp_path / "checkpoint1.pt"
-    weights = read(whole / "checkpoint1.pt")["model"]
-    draw, size = random.Random(1), len(raw)
-    places = [*range(0, 80, 3), *range(size - 400, size, 7), *draw.sample(range(size), 100)]
-    found = 0
-    for place in places:
-        bit = 1 << draw.randrange(8)
-        path.write_bytes(raw[:place] + bytes([raw[place] ^ bit]) + raw[place + 1 :])
-        if damage(path) is not None:
-            found += 1
-            continue
-        same = read(path)["model"]
-        assert weights.keys() == same.keys(), place
-        assert all(torch.equal(weights[name], same[name]) for name in weights), place
-    assert found > 100  # of 185
-
-
 def test_a_checkpoint_in_the_format_of_older_versions_is_intact(whole, tmp_path) -> None:
     """Of torch before 1.6, which cannot be left on disk until it is used."""
     path = tmp_path / "checkpoint1.pt"

@@ -30,12 +30,6 @@ def test_downloads_are_kept_in_the_users_cache(monkeypatch, variables, expected)
     assert corpora.PTB.cache_folder(Path("/mine")) == Path("/mine")
 
 
-def make(out):
-    with folder.new_folder(out) as partial:
-        (partial / "train.bin").write_text("text")
-        folder.write_record(partial, {**SETTINGS, "sha256": {}})
-
-
 def test_a_folder_that_exists_at_the_end_is_kept(tmp_path):
     """Another run has made it meanwhile."""
     out = tmp_path / "out"

@@ -1,6 +1,5 @@
 """Models reject the weights of another dictionary, by the buffer `words` of encoder and decoder."""
 
-import copy
 from argparse import Namespace
 
 import pytest
@@ -9,7 +8,7 @@ import torch
 pytest.importorskip("fairseq")
 import transformer_models
 from fairseq.models import build_model
-from translation import make_batch, make_dictionary, make_model, make_task
+from translation import make_dictionary, make_model, make_task
 
 TASK = make_task(make_dictionary(20), make_dictionary(30))
 OTHER = make_dictionary(28)
@@ -67,12 +66,3 @@ def test_weights_without_a_hash_load_and_leave_the_models_own(make) -> None:
     without = {name: entry for name, entry in model.state_dict().items() if "words" not in name}
     model.load_state_dict(without)
     assert torch.equal(model.state_dict()["encoder.words"], own)
-
-
-def test_a_copy_in_16_bits_computes_and_knows_its_words() -> None:
-    model = copy.deepcopy(make_model(TASK)).bfloat16()
-    scores, _ = model(*make_batch())
-    assert scores.dtype == torch.bfloat16
-    make_model(TASK).load_state_dict(model.state_dict())
-    with pytest.raises(ValueError, match="trained with other words"):
-        make_model(make_task(TASK.source_dictionary, OTHER)).load_state_dict(model.state_dict())

@@ -11,7 +11,14 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from layer_oracle import ALL_CELLS, CELL_IDS, make_state, mask_of, outputs_and_gradients
+from layer_oracle import (
+    ALL_CELLS,
+    CELL_IDS,
+    error_of,
+    make_state,
+    mask_of,
+    outputs_and_gradients,
+)
 from torch import Tensor
 
 from fairseq_wsum import CELLS, WsumLSTM
@@ -119,10 +126,7 @@ def check(backend, kind, dtype, side, steps, batch, units, **options) -> None:
 
 
 def compare(found: dict[str, Tensor], right: dict[str, Tensor], tolerance: float) -> None:
-    errors = {
-        name: ((found[name] - exact).abs().max() / exact.abs().max().clamp_min(1)).item()
-        for name, exact in right.items()
-    }
+    errors = {name: error_of(found[name], exact).item() for name, exact in right.items()}
     wrong = {name: f"{error:.2g}" for name, error in errors.items() if not error <= tolerance}
     assert not wrong, f"over {tolerance}: {wrong}"
 

@@ -13,13 +13,17 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize(
+    ("side", "dtype"),
+    [("left", torch.float64), ("right", torch.float64), ("left", torch.float32)],
+    ids=["left", "right", "kernels"],
+)
 @every_cell_and_projection
-def test_padding_never_changes_a_result(cell, coupled, proj_size, side) -> None:
-    layer = make(
-        cell=cell, coupled_gates=coupled, proj_size=proj_size, num_layers=2, bidirectional=True
-    )
+def test_padding_never_changes_a_result(cell, coupled, proj_size, side, dtype) -> None:
+    options = dict(coupled_gates=coupled, proj_size=proj_size, num_layers=2, bidirectional=True)
+    layer = make(cell=cell, **options).to(dtype)
     x, mask, alone = padded_batch([4, 1, 6, 3], side)
+    x, alone = x.to(dtype), [sequence.to(dtype) for sequence in alone]
     h_0, c_0 = make_state(layer, 4)
     y, (h_n, c_n) = layer(x, (h_0, c_0), padding_mask=mask)
     assert torch.equal(y[mask], torch.zeros_like(y[mask]))
@@ -38,7 +42,8 @@ def test_padding_never_changes_a_result(cell, coupled, proj_size, side) -> None:
 def test_a_gradient_at_padding_reaches_no_parameter(
     cell, coupled, proj_size, lengths, dtype
 ) -> None:
-    layer = make(cell=cell, coupled_gates=coupled, proj_size=proj_size).to(dtype)
+    options = dict(coupled_gates=coupled, proj_size=proj_size, bidirectional=True)
+    layer = make(cell=cell, **options).to(dtype)
     x, mask, _ = padded_batch(lengths, "right")
     x = x.to(dtype).requires_grad_()
     y, _ = layer(x, padding_mask=mask)

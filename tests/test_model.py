@@ -143,7 +143,7 @@ def test_every_parameter_is_used(encoder, decoder) -> None:
         options = dict(encoder_cell=encoder, decoder_cell=decoder)
         unlinked = encoder == "no-gates" and decoder not in READS_H
         if attention == "none" and unlinked:
-            continue  # an error, see BAD_OPTIONS
+            continue  # an error, see test_option_mistakes.py
         if attention == "none" and encoder == "sru" and decoder not in READS_H:
             continue  # the decoder reads the last c only, on which v_r has no influence
         model = make_model(decoder_attention=attention, **options).train()

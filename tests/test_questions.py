@@ -213,4 +213,3 @@ def test_a_batch_has_words_bytes_and_spans(tmp_path) -> None:
     ]
     assert batch["spans"].tolist() == [[3, 5], [0, 0]]
     assert (batch["nsentences"], batch["ntokens"]) == (2, 7)
-    assert sorted(dataset.ordered_indices()) == [0, 1, 2]

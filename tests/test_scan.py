@@ -5,8 +5,8 @@ from itertools import product
 import pytest
 import torch
 import torch.autograd.forward_ad as forward_ad
-from cpp_oracle import TOLERANCE, instruction_set, needs_kernels
-from layer_oracle import mask_of, scan_loop
+from cpp_oracle import TOLERANCE, every_dtype, every_vector_set, instruction_set, needs_kernels
+from layer_oracle import error_of, mask_of, scan_loop
 from torch import Tensor
 
 from fairseq_wsum.recurrence.problem import Scan, encode
@@ -16,22 +16,13 @@ SHAPES = [(1, 1, 1), (1, 3, 7), (5, 1, 33), (6, 4, 16), (13, 3, 20), (64, 2, 3),
 SIDES = [None, "left", "right", "holes", "all"]
 
 
-def any_mask(side: str | None, time: int, batch: int) -> Tensor | None:
-    """Padding on one side, in random places, or everywhere."""
-    if side == "holes":
-        return torch.rand(time, batch) < 0.4
-    if side == "all":
-        return torch.ones(time, batch, dtype=torch.bool)
-    return mask_of(side, time, batch)
-
-
 def problem(shape: tuple[int, int, int], side: str | None) -> tuple[list[Tensor], Tensor | None]:
     """f with zeros, ones and negative numbers, u, c_0; f and u are NaN at padding."""
     time, batch, units = shape
     f = torch.rand(shape) * 1.5 - 0.5
     f[torch.rand(shape) < 0.1] = 0
     f[torch.rand(shape) < 0.1] = 1
-    u, mask = torch.randn(shape), any_mask(side, time, batch)
+    u, mask = torch.randn(shape), mask_of(side, time, batch)
     if mask is not None:
         f[mask], u[mask] = float("nan"), float("nan")
     return [f, u, torch.randn(batch, units)], mask
@@ -56,18 +47,18 @@ def compare(function, shape, side, reverse, dtype, memory=torch.float32) -> None
     exact = outcome(scan_loop, inputs, mask, reverse, torch.float64, torch.float64)
     found = outcome(function, inputs, mask, reverse, dtype, memory)
     for name, a, b in zip(("c", "c_n", "df", "du", "dc_0"), found, exact, strict=True):
-        error = (a.double() - b).abs().amax() / b.abs().amax().clamp_min(1)
+        error = error_of(a, b)
         assert error < TOLERANCE.get(dtype, 1e-12), f"{name}: {error:.2g}"
 
 
 @needs_kernels
-@pytest.mark.parametrize("name", ["avx512", "avx2", "baseline"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@every_vector_set
+@every_dtype
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("side", SIDES)
 def test_the_kernels_equal_the_loop(side, reverse, dtype, name) -> None:
     with instruction_set(name):
-        for threads, shape in product((1, 2), SHAPES):
+        for threads, shape in (*product((1,), SHAPES), (2, SHAPES[-1])):  # the others use one
             torch.set_num_threads(threads)
             compare(scan, shape, side, reverse, dtype)
 

@@ -1,15 +1,12 @@
 """Trees with sentiment: phrases and negation by hand, the prepared data, and mistakes in files."""
 
 import dataclasses
-import json
-import os
 import zipfile
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("fairseq")
-from commands import ROOT
 from fairseq.data import Dictionary, data_utils
 from sentiment_trees import TREES, write_trees
 
@@ -17,8 +14,6 @@ from fairseq_wsum.experiments import prepare
 from fairseq_wsum.experiments.files import UserError
 from fairseq_wsum.experiments.sentiment import examples
 from fairseq_wsum.experiments.sentiment_trees import is_negated, negations, parse, plain, read_trees
-
-SST = ROOT / "../shared/data/sst"
 
 
 def texts(found) -> list[str]:
@@ -130,14 +125,3 @@ def test_an_archive_is_unpacked_and_its_files_checked(tmp_path, monkeypatch) -> 
             file.writestr(f"trees/{name}.txt", TREES[0])
     with pytest.raises(UserError, match=r"train\.txt is not the published train\.txt"):
         prepare.main(command)
-
-
-@pytest.mark.skipif(not SST.is_dir(), reason="the Stanford Sentiment Treebank is not there")
-def test_the_published_counts(tmp_path) -> None:
-    trees = {name: read_trees(SST / f"{name}.txt.gz") for name in ("dev", "test")}
-    assert [len(examples(trees["dev"], k)) for k in (2, 5)] == [872, 1101]
-    assert [len(examples(trees["test"], k)) for k in (2, 5)] == [1821, 2210]
-    out = tmp_path / "out"
-    prepare.main(["sst", "--data", str(SST), "--out", str(out), "--no-phrases", "--labels", "2"])
-    assert json.loads((out / "prepared.json").read_text())["examples"]["train"] == 6920
-    assert os.path.getsize(out / "trees/train.txt") > 2_000_000

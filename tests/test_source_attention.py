@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from cpp_oracle import instruction_set, needs_kernels
+from cpp_oracle import every_dtype, every_vector_set, instruction_set, needs_kernels
 from torch import Tensor
 
 pytest.importorskip("fairseq")
@@ -10,10 +10,10 @@ from fairseq.modules import MultiheadAttention
 
 from fairseq_wsum.plugin.modules import SourceAttention, source_attention
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-with_dtypes = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
-# sources, hypotheses of each, positions, heads, features of a head: around rows and vectors
+# sources, hypotheses of each, positions, heads, features of a head: around rows and vectors, and
+# large enough for several threads
 SHAPES = [(1, 1, 1, 1, 1), (2, 3, 5, 2, 3), (3, 4, 16, 4, 16), (2, 5, 17, 4, 32), (5, 9, 33, 3, 40)]
+SHAPES += [(20, 6, 21, 4, 32)]
 
 
 def exact(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,21 +44,14 @@ def assert_exact(shape: tuple[int, ...], dtype: torch.dtype) -> None:
 
 
 @needs_kernels
-@with_dtypes
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_the_kernel_is_exact(shape, dtype) -> None:
-    assert_exact(shape, dtype)
-
-
-@needs_kernels
-@with_dtypes
-@pytest.mark.parametrize("name", ["avx512", "avx2", "baseline"])
+@every_dtype
+@every_vector_set
 def test_every_instruction_set_and_number_of_threads_agrees(name, dtype) -> None:
     with instruction_set(name):
         for count in (1, 3):
             torch.set_num_threads(count)
-            assert_exact((7, 5, 19, 4, 33), dtype)
-            assert_exact((20, 6, 21, 4, 32), dtype)  # large enough for several threads
+            for shape in SHAPES:
+                assert_exact(shape, dtype)
 
 
 # The module, beside fairseq's

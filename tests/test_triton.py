@@ -8,18 +8,16 @@ import warnings
 
 import pytest
 import torch
-from layer_oracle import inner
+from layer_oracle import error_of, inner, mask_of
 from triton_helpers import (
     DEVICE,
     INTERPRETS,
     WAYS,
-    error_of,
     inside,
     needs_triton,
     on_device,
     operator_of,
     outside,
-    padding,
     run_in_interpreter,
     tolerance,
 )
@@ -61,7 +59,7 @@ def test_the_recurrence_equals_the_reference(cell, coupled, way) -> None:
 
 @inside
 @pytest.mark.parametrize("cell", [name for name, coupled in RECURRENT if not coupled])
-def test_the_recurrence_synchronises_its_steps_in_one_launch(cell) -> None:
+def test_the_recurrence_runs_all_steps_in_one_launch(cell) -> None:
     compare_recurrence(cell, False, 13, False, "right", torch.float32, together=True)
 
 
@@ -105,7 +103,7 @@ def test_gates_near_1_keep_their_gradients_in_16_bits(cell, coupled, side) -> No
     z = z.half()
     w_hh = (0.3 * torch.randn(len(cell.hidden_rows) * units, units) / units**0.5).half()
     h_0, c_0 = torch.zeros(batch, units).half(), torch.randn(batch, units)
-    dh_n, mask = torch.randn(batch, units).half(), padding(side, time, batch)
+    dh_n, mask = torch.randn(batch, units).half(), mask_of(side, time, batch)
 
     exact = z.double().requires_grad_()
     rest = (*(tensor.double() for tensor in (h_0, c_0)), mask, False)
@@ -135,7 +133,7 @@ def compare_recurrence(
     w_hh = (torch.randn(len(cell.hidden_rows) * units, units) / units**0.5).to(dtype)
     c_0, dc_n = (torch.randn(batch, units) for _ in range(2))
     h_0, dh_n = (torch.randn(batch, units).to(dtype) for _ in range(2))
-    dy, mask = torch.randn(time, batch, units).to(dtype), padding(side, time, batch)
+    dy, mask = torch.randn(time, batch, units).to(dtype), mask_of(side, time, batch)
 
     inputs = [tensor.double().requires_grad_() for tensor in (z, w_hh, h_0, c_0)]
     exact_z, exact_w_hh, *state = inputs
@@ -202,7 +200,7 @@ def test_one_launch_for_all_steps_equals_one_per_step_bit_for_bit(
     w_hh = torch.randn(len(cell.hidden_rows) * units, units, device=DEVICE) / units**0.5
     h_0 = torch.randn(batch, units, device=DEVICE, dtype=dtype)
     c_0 = torch.randn(batch, units, device=DEVICE) if cell.has_memory else None
-    (mask,) = on_device(padding(side, time, batch))
+    (mask,) = on_device(mask_of(side, time, batch))
     first, rest = (z, w_hh.to(dtype), None, h_0, c_0, mask), (problem.encode(cell), reverse)
     results = []
     for together in (False, True, True, True):

@@ -5,19 +5,17 @@ They run in Triton's interpreter or, where there is one, on a GPU.
 
 import pytest
 import torch
-from layer_oracle import scan_loop
+from layer_oracle import error_of, mask_of, scan_loop
 from triton_helpers import (
     CASES,
     DEVICE,
     INTERPRETS,
     WAYS,
-    error_of,
     inside,
     needs_triton,
     on_device,
     operator_of,
     outside,
-    padding,
     run_in_interpreter,
     tolerance,
 )
@@ -100,7 +98,7 @@ def compare(cell, case, reverse, where, dtype=torch.float32, size=1) -> None:
 
     *sizes, plan = case
     z, c_0, dy, dc_n = draw(cell, *sizes, dtype, size)
-    mask = padding(where, *sizes[:2])
+    mask = mask_of(where, *sizes[:2])
     inputs = [z.double().requires_grad_(), c_0.double().requires_grad_()]
     right = exact(cell, *inputs, mask, reverse)
     gradients = torch.autograd.grad(right, inputs, (dy.double(), dc_n.double()))

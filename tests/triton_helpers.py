@@ -13,7 +13,6 @@ from functools import partial
 
 import pytest
 import torch
-from layer_oracle import mask_of
 
 from fairseq_wsum.recurrence import operators
 
@@ -59,15 +58,6 @@ def tolerance(dtype, size):
     return TOLERANCE[dtype] if size == 1 else 2e-5
 
 
-def padding(where, time, batch):
-    """Padding on one side, or in any step; the first of several sequences has nothing else."""
-    if where != "holes":
-        return mask_of(where, time, batch)
-    mask = torch.rand(time, batch) < 0.4
-    mask[:, 0] |= batch > 1
-    return mask
-
-
 def run_in_interpreter(path) -> None:
     """Run a file of tests in Triton's interpreter."""
     done = subprocess.run(
@@ -90,9 +80,3 @@ def operator_of(name, how=None):
 def on_device(*tensors):
     """The tensors on the device of the kernels; None stays None."""
     return [None if tensor is None else tensor.to(DEVICE) for tensor in tensors]
-
-
-def error_of(found, right):
-    """The largest difference, over the largest number or 1."""
-    largest = right.abs().amax().clamp_min(1)
-    return (found.double().cpu() - right).abs().amax() / largest
