@@ -1,8 +1,8 @@
 """Ablated LSTMs for fairseq: the LSTM as a dynamically computed element-wise weighted sum.
 
-The layer depends on torch only and does not import fairseq. The architectures `wsum_lstm*`, the
-task and the criterion are registered by `import fairseq_wsum.plugin`, or by fairseq's option
-`--user-dir` with the folder of this package.
+The layer depends on torch only and does not import fairseq. The models, tasks and criterions are
+registered by `import fairseq_wsum.plugin`, or by fairseq's option `--user-dir` with the folder of
+this package.
 """
 
 import sys

@@ -45,11 +45,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line with `arguments`, by default those of the process."""
     name, *given = (sys.argv[1:] if arguments is None else arguments) or [""]
     if name in PROGRAMS:
-        sys.argv[1:] = given
         # the commands of fairseq beside this one, whichever environment is active
         path = (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))
         os.environ["PATH"] = os.pathsep.join(path)
-        run_module(f"fairseq_wsum.experiments.{PROGRAMS[name][0]}")
+        run_module(f"fairseq_wsum.experiments.{PROGRAMS[name][0]}", given)
         return
     parser = argparse.ArgumentParser(prog="fairseq-wsum", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

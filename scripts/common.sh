@@ -32,10 +32,6 @@ use_environment() {
         die "$PYTHON is $("$PYTHON" --version); this project needs Python 3.11 or later. Run" \
             "scripts/setup.sh, or set VENV to an environment that has it"
     export PYTHONUTF8=1 # fairseq reads and writes texts in the encoding of the locale
-    # glibc keeps freed memory for the next tensor. Otherwise it returns large tensors to the system,
-    # which clears their pages again in every update (docs/tuning.md, "Freed memory").
-    export MALLOC_MMAP_MAX_="${MALLOC_MMAP_MAX_:-0}"
-    export MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-1073741824}"
     # oneDNN compiles and keeps a kernel for each shape of a product, by default 1,024 of them
     # (docs/tuning.md, "Compiled products").
     export ONEDNN_PRIMITIVE_CACHE_CAPACITY="${ONEDNN_PRIMITIVE_CACHE_CAPACITY:-128}"
@@ -47,7 +43,7 @@ run_module() { # MODULE WORDS...
     use_environment
     export FAIRSEQ_WSUM_CLONE="$REPO"
     exec "$PYTHON" -P -c "import os, sys; sys.path.append(os.environ['FAIRSEQ_WSUM_CLONE'])
-from fairseq_wsum.experiments.files import run_module; run_module('$1')" "${@:2}"
+from fairseq_wsum.experiments.files import run_module; run_module('$1', sys.argv[1:])" "${@:2}"
 }
 
 # The first line of the C++ compiler's version; fails if there is no compiler.

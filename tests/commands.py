@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import warm
 from shell import environment
 
 from fairseq_wsum import CELLS
+from fairseq_wsum.checkpoint_files import read
 
 ROOT = Path(__file__).parents[1]
 USER_DIR = ROOT / "fairseq_wsum"
@@ -50,6 +52,15 @@ def train(data: object, save_dir: object, *options: object, check: bool = True) 
     command = [*map(str, script), "--dry-run"]
     shown = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
     return run(*shlex.split(shown.stdout), check=check)
+
+
+def assert_same_weights(first: Path, second: Path, **tolerances: float) -> None:
+    """The same weights at the end of two trainings: to the bit, if there are no tolerances."""
+    one, other = (read(folder / "checkpoint_last.pt") for folder in (first, second))
+    if not tolerances:
+        assert one["optimizer_history"][-1] == other["optimizer_history"][-1]
+        tolerances = dict(rtol=0, atol=0)
+    torch.testing.assert_close(dict(one["model"]), dict(other["model"]), **tolerances)
 
 
 def training_options(command: list[str]) -> argparse.Namespace:

@@ -20,7 +20,7 @@ FOREIGN = (
     "SLURM_PROCID", "SLURM_JOB_ID", "SLURM_NNODES", "SLURM_STEP_NUM_NODES", "SLURM_STEP_NUM_TASKS",
     "SLURM_JOB_NODELIST", "SLURM_STEP_NODELIST",
     "OMP_WAIT_POLICY",
-    "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "ONEDNN_PRIMITIVE_CACHE_CAPACITY",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY",
     "PYTHON", "GLOO_SOCKET_IFNAME", "FAIRSEQ_WSUM_PRODUCTS", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD",
 )  # fmt: skip
 
@@ -66,6 +66,13 @@ def fails(script, *arguments, **variables):
     clean = done.stderr.startswith(("error: ", "usage: ")) or not _prepares(script)
     assert clean, done.stderr  # none of fairseq's chatter
     return done.stderr
+
+
+def prepare_here(*words):
+    """Prepare a corpus in this process."""
+    from fairseq_wsum.experiments import prepare
+
+    prepare.main([*map(str, words)])
 
 
 def refuses(main, capsys, *words):

@@ -5,10 +5,9 @@ import json
 import pytest
 
 pytest.importorskip("fairseq")
-from commands import ROOT, run, train
+from commands import ROOT, assert_same_weights, run, train
 from questions import article, write_questions
 from shell import refuses
-from test_damaged_checkpoints import assert_same_weights
 
 from fairseq_wsum.experiments import answer
 
@@ -41,7 +40,6 @@ def test_the_recipe_trains_and_scores(raw, tmp_path) -> None:
     figures = json.loads((folder / "figures.json").read_text())
     assert [*figures] == ["way", "valid", "test"]
     assert f"test: F1 {figures['test']['F1']:.2f}, EM" in output
-    assert 0 <= figures["test"]["EM"] <= figures["test"]["F1"] <= 100
     answers = json.loads((folder / "predictions.json").read_text())
     assert {*answers} == {f"dev-{k}-{n}" for k in range(2) for n in range(4)}
 

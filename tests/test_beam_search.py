@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -14,9 +15,14 @@ from fairseq.sequence_scorer import SequenceScorer
 from fairseq.tasks import FairseqTask
 from translation import EOS, PAD, TARGET, make_batch, make_generation, make_model
 
-from fairseq_wsum.plugin.decoding.beam_search import VARIABLE, CandidateGenerator
+from fairseq_wsum.plugin.decoding.beam_search import (
+    VARIABLE,
+    CandidateEnsemble,
+    CandidateGenerator,
+)
 
 LENGTHS = (7, 3, 5, 1, 6, 4)
+share = CandidateEnsemble.share_sources
 
 
 def build(models, extra=None, **options):
@@ -35,7 +41,12 @@ def both(monkeypatch, models, *, prefix: Tensor | None = None, lengths=LENGTHS, 
         generator = build(models, **options)
         assert hasattr(generator.search, "_ensemble") == (choice == "")
         given = {} if prefix is None else {"prefix_tokens": prefix.clone()}
-        found.append(generator.generate(models, sample, **given))
+        with patch.object(
+            CandidateEnsemble, "share_sources", autospec=True, side_effect=share
+        ) as shared:
+            found.append(generator.generate(models, sample, **given))
+    beams = [call.args[1] for call in shared.call_args_list]
+    assert beams == ([generator.beam_size, 1] if len(lengths) > 1 else [1])
     return found
 
 
@@ -89,7 +100,6 @@ OPTIONS = {
     "maximum by the source": dict(max_len_a=0.5, max_len_b=1),
     "hard alignment": dict(print_alignment="hard"),
     "soft alignment": dict(print_alignment="soft"),
-    "unknown words replaced": dict(replace_unk=""),
 }
 
 

@@ -87,17 +87,3 @@ def test_an_average_without_a_past_computes_what_the_model_computes(make) -> Non
     is_language_model = isinstance(model, language_model.WsumLSTMLanguageModel)
     batch = (language_model.make_tokens(),) if is_language_model else translation.make_batch()
     torch.testing.assert_close(average.get_model().eval()(*batch)[0], model(*batch)[0])
-
-
-@pytest.mark.parametrize("fp32", [False, True], ids=["", "fp32"])
-def test_a_shared_embedding_is_averaged_once(fp32) -> None:
-    task = translation.make_task(translation.SOURCE, translation.SOURCE)
-    model = translation.make_model(task, share_all_embeddings=True)
-    average = average_of(model, decay=0.9, ema_fp32=fp32)
-    before = [one.detach().clone() for one in average.get_model().parameters()]
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(1)
-    average.step(model, 1)
-    for old, new in zip(before, average.get_model().parameters(), strict=True):
-        torch.testing.assert_close(new.detach() - old, torch.full_like(old, 0.1), atol=1e-5, rtol=0)

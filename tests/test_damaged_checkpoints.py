@@ -13,7 +13,7 @@ import pytest
 import torch
 
 pytest.importorskip("fairseq")
-from commands import BIN, train
+from commands import BIN, assert_same_weights, train
 from fairseq import checkpoint_utils
 from fairseq.dataclass.configs import CheckpointConfig
 from fairseq.file_io import PathManager
@@ -58,13 +58,6 @@ def whole(prepared, tmp_path_factory) -> Path:
 
 def training(data: Path, folder: Path) -> list:
     return ["train.sh", data, "--save-dir", folder, "--gpus", 0, *OPTIONS]
-
-
-def assert_same_weights(first: Path, second: Path) -> None:
-    one, other = (read(folder / "checkpoint_last.pt") for folder in (first, second))
-    assert one["optimizer_history"][-1] == other["optimizer_history"][-1]
-    assert one["model"].keys() == other["model"].keys()
-    assert all(torch.equal(one["model"][name], other["model"][name]) for name in one["model"])
 
 
 @pytest.mark.parametrize("damaged", DAMAGES.values(), ids=DAMAGES)

@@ -1,18 +1,12 @@
 """Decoding with the translation model: step by step, in a beam, with attention."""
 
-from argparse import Namespace
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 pytest.importorskip("fairseq")
-from fairseq.tasks import FairseqTask
 from translation import (
-    EOS,
     HEADS,
     PAD,
-    TARGET,
     VARIANTS,
     every_feeding,
     every_variant,
@@ -98,25 +92,6 @@ def test_attention_is_returned_only_on_request() -> None:
     assert model(src, lengths, prev)[1] is None
     model.decoder.make_generation_fast_(need_attn=True)
     assert model.train()(src, lengths, prev)[1] is None
-
-
-def test_an_unknown_word_is_replaced_by_the_word_with_the_most_attention() -> None:
-    model = make_model(init_range=1.0)
-    src, lengths, _ = make_batch((5, 3))
-    task = SimpleNamespace(target_dictionary=TARGET)
-    sample = {"net_input": {"src_tokens": src, "src_lengths": lengths}}
-    both = {}
-    for given in ("", None):  # of two programs, or two models in one
-        options = Namespace(beam=1, max_len_b=6, replace_unk=given)
-        both[given] = FairseqTask.build_generator(task, [model], options)
-    found = both[""].generate([model], sample)
-    for (best,) in both[None].generate([model], sample):
-        assert len(best["alignment"]) == 0
-    for sentence, length, (best,) in zip(src, lengths.tolist(), found, strict=True):
-        prev = torch.cat((torch.tensor([EOS]), best["tokens"][:-1]))
-        attention = model(sentence[None], None, prev[None])[1][0]  # T x S
-        words = attention[:, -length:-1]  # without padding and the end
-        assert best["alignment"].tolist() == words.argmax(1).tolist()
 
 
 def test_16_bit_decoding_keeps_the_memory_cell_in_32_bits() -> None:

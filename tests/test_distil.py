@@ -5,7 +5,7 @@ import re
 
 import pytest
 from shell import fails, lines, refuses, succeeds
-from translation_corpus import TINY
+from translation_corpus import TINY, joined
 
 pytest.importorskip("fairseq")
 pytest.importorskip("sentencepiece")
@@ -28,8 +28,7 @@ def test_a_model_learns_from_the_translations_of_an_ensemble(prepared, tmp_path)
         assert len({name.read_bytes() for name in names}) == 1
     printed = lines(out / "generate.txt")
     (first,) = (line.split("\t")[2] for line in printed if line.startswith("H-0\t"))
-    translation = lines(out / "text" / "train.de")[0]
-    assert translation.replace(" ", "").replace("\u2581", " ").strip() == first
+    assert joined(lines(out / "text" / "train.de"))[0] == first
 
     record = json.loads((out / "prepared.json").read_text())
     assert list(record["sha256"]) == both.split(":") and record["lenpen"] == 1
@@ -49,7 +48,7 @@ def test_a_model_learns_from_the_translations_of_an_ensemble(prepared, tmp_path)
 def test_an_unknown_word_of_a_translation_stays_one_unit(prepared) -> None:
     model = bpe.load(prepared / "spm.model")
     text = lines(prepared / "text/train.de")[:2]
-    first, second = (line.replace(" ", "").replace("\u2581", " ").strip() for line in text)
+    first, second = joined(text)
     given = [f"{first} <unk> <unk><unk>", second]
     assert list(distil.segmented(model, given)) == [f"{text[0]} ▁ <unk> ▁ <unk>", text[1]]
 

@@ -65,8 +65,8 @@ def test_the_generator_here_gives_the_known_answers(counter, key, expected) -> N
 
 @needs_kernels
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("p", [0.1, 0.5, 0.999])
-@pytest.mark.parametrize("size", [1, 15, 32, 33, 5003])
+@pytest.mark.parametrize("p", [0.1, 0.999])
+@pytest.mark.parametrize("size", [1, 33, 5003])
 def test_it_equals_the_definition(size, p, dtype, each_instruction_set) -> None:
     x = torch.randn(size).to(dtype)
     kept = torch.tensor([word < (1 - p) * 2**32 for word in words(size, seed_after(size))])

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("fairseq")
-from commands import ROOT, run, train
+from commands import ROOT, assert_same_weights, run, train
 from shell import environment
-from test_damaged_checkpoints import assert_same_weights
 from text_corpora import made_up
 from translation_corpus import TINY
 

@@ -4,14 +4,13 @@ import json
 import math
 import random
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 pytest.importorskip("fairseq")
-from commands import ROOT, USER_DIR, every_cells_options, run
+from commands import ROOT, USER_DIR, assert_same_weights, every_cells_options, run
 from fairseq.data import Dictionary
 
 from fairseq_wsum.plugin.models.wsum_lstm_lm import WsumLSTMLanguageModel
@@ -79,13 +78,6 @@ def parameters(save_dir: Path) -> dict[str, torch.Tensor]:
     return torch.load(save_dir / "checkpoint_last.pt", weights_only=True)["model"]
 
 
-def assert_same_model(first: Path, second: Path, **tolerances: float) -> None:
-    for (name, one), other in zip(
-        parameters(first).items(), parameters(second).values(), strict=True
-    ):
-        torch.testing.assert_close(one, other, **(tolerances or dict(rtol=0, atol=0)), msg=name)
-
-
 @pytest.fixture(scope="session")
 def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted training of two epochs."""
@@ -104,26 +96,18 @@ def transformer(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_dir
 
 
-@pytest.fixture(scope="module")
-def stopped(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same training, stopped in the second epoch, where it has validated."""
-    save_dir = tmp_path_factory.mktemp("stopped")
-    train(data, save_dir, "--cell", "no-srnn", "--max-update", UPDATES + 5)
-    return save_dir
-
-
 def test_a_training_resumed_within_an_epoch_equals_an_uninterrupted_one(
-    data, model, stopped, tmp_path
+    data, model, tmp_path
 ) -> None:
     """The validation at the stop changes no state of the training, and another seed no batch."""
-    path = shutil.copy(stopped / "checkpoint_last.pt", tmp_path)
-    saved = torch.load(path, weights_only=True)
+    train(data, tmp_path, "--cell", "no-srnn", "--max-update", UPDATES + 5)
+    saved = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)
     position = saved["extra_state"]["train_iterator"]
     assert position["iterations_in_epoch"] == 5
     ((step, (h, c)),) = position["stream_states"][0].items()
     assert step == 5 and h.shape == c.shape == (2, 3, 8)
     train(data, tmp_path, "--cell", "no-srnn", "--max-epoch", 2, "--seed", 7)
-    assert_same_model(tmp_path, model)
+    assert_same_weights(tmp_path, model)
 
 
 def test_a_save_without_a_validation_lacks_the_states_of_the_other_processes(
@@ -149,7 +133,7 @@ def test_two_processes_equal_one_with_update_freq_2(data, tmp_path) -> None:
     two = [json.loads(line) for line in re.findall(r"\{.*\}$", output, re.M) if '"epoch"' in line]
     assert len(losses(one)) == UPDATES  # 2 epochs of half as many
     assert losses(two) == pytest.approx(losses(one), abs=2e-3)  # printed with three decimals
-    assert_same_model(tmp_path / "one", tmp_path / "two", rtol=1e-5, atol=1e-6)
+    assert_same_weights(tmp_path / "one", tmp_path / "two", rtol=1e-5, atol=1e-6)
     assert len(perplexities(one)) == 4
     assert perplexities(two) == pytest.approx(perplexities(one), rel=1e-4)
 
@@ -164,7 +148,7 @@ def test_another_number_of_processes_can_continue_the_same_streams(data, tmp_pat
     output = run(*script, "--gpus", 0, *parts, "--max-epoch", 1, "--update-freq", "2,1")
     assert "Loaded checkpoint" in output and "starts from a state of zero" not in output
     run(*script, "--cpu-processes", 2, "--save-dir", tmp_path / "whole", "--max-epoch", 1)
-    assert_same_model(tmp_path / "parts", tmp_path / "whole", rtol=1e-5, atol=1e-6)
+    assert_same_weights(tmp_path / "parts", tmp_path / "whole", rtol=1e-5, atol=1e-6)
     output = run(*script, "--gpus", 0, *parts, "--max-epoch", 2, "--update-freq", "2,1")
     assert f"grouped total_num_itrs = {UPDATES}" in output  # the second epoch has one group
 
@@ -201,40 +185,38 @@ def test_every_cell_trains_resumes_and_scores(cell, data, corpus, tmp_path) -> N
     assert re.search(r"Perplexity: \d", output)
 
 
-@pytest.mark.parametrize("precision", [[], ["--bf16"]], ids=["fp32", "bf16"])
-def test_a_transformer_carries_its_state_resumes_and_scores(precision, data, tmp_path) -> None:
+def test_a_transformer_carries_its_state_resumes_and_scores(data, tmp_path) -> None:
     """Its perplexity does not depend on the parts in which it reads a text."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     command = ["fairseq-train", data, "--user-dir", USER_DIR]
-    command += [*TASK, *TRANSFORMER, *TRAINING, *precision]
+    command += [*TASK, *TRANSFORMER, *TRAINING, "--bf16"]
     run(*command, "--lr", 0.1, "--save-dir", whole, "--max-epoch", 1)
     run(*command, "--lr", 0.1, "--save-dir", parts, "--max-update", 5)
     run(*command, "--lr", 0.1, "--save-dir", parts, "--max-epoch", 1)
-    assert_same_model(whole, parts)
+    assert_same_weights(whole, parts)
     score = ["fairseq-eval-lm", data, "--user-dir", USER_DIR, *TASK, "--cpu"]
     score += ["--path", whole / "checkpoint_last.pt", "--tokens-per-sample-valid"]
     found = [re.findall(r"Perplexity: ([\d.]+)", run(*score, size))[0] for size in (7, 1000)]
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("size", [1, 13])
-def test_eval_lm_scores_every_token_with_its_whole_past(size, data, corpus, model) -> None:
-    output = run(
-        *("fairseq-eval-lm", data, "--user-dir", USER_DIR, *TASK, "--cpu"),
-        *("--path", model / "checkpoint_last.pt", "--tokens-per-sample-valid", size),
-    )
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--tokens-per-sample-valid", 1], False),
+        (["--tokens-per-sample-valid", 13], False),
+        (["--tokens-per-sample-valid", 40, "--post-process", "@@ "], True),
+    ],
+    ids=["one token", "tokens", "words of subwords"],
+)
+def test_eval_lm_scores_every_token_with_its_whole_past(
+    options, words, data, corpus, model
+) -> None:
+    command = ["fairseq-eval-lm", data, "--user-dir", USER_DIR, *TASK, "--cpu", *options]
+    output = run(*command, "--path", model / "checkpoint_last.pt")
     found = float(re.findall(r"Perplexity: ([\d.]+)", output)[0])
-    assert found == pytest.approx(perplexity_by_hand(data, corpus, model), abs=0.006)
+    assert found == pytest.approx(perplexity_by_hand(data, corpus, model, words), abs=0.006)
     assert "Evaluated 90 tokens" in output
-
-
-def test_eval_lm_gives_the_perplexity_per_word_for_subwords(data, corpus, model) -> None:
-    output = run(
-        *("fairseq-eval-lm", data, "--user-dir", USER_DIR, *TASK, "--cpu", "--post-process", "@@ "),
-        *("--path", model / "checkpoint_last.pt", "--tokens-per-sample-valid", 40),
-    )
-    found = float(re.findall(r"Perplexity: ([\d.]+)", output)[0])
-    assert found == pytest.approx(perplexity_by_hand(data, corpus, model, words=True), abs=0.006)
 
 
 def test_validate_gives_the_perplexity_of_eval_lm(data, corpus, model) -> None:

@@ -34,6 +34,15 @@ def ptb(tmp_path_factory) -> Path:
     return folder
 
 
+def assert_scored(folder: Path, text: Path) -> dict[str, float]:
+    """The perplexities of a folder are those of all tokens; the file of another split differs."""
+    figures = json.loads((folder / "perplexity.json").read_text())
+    words = text.read_text().split("\n")[:-1]
+    assert figures["test_tokens"] == sum(len(line.split()) + 1 for line in words)
+    assert all(1 < figures[split] < 20 for split in ("valid", "test"))  # of about ten words
+    return figures
+
+
 def test_all_training_files_are_one_text(ptb, tmp_path) -> None:
     data = shutil.copytree(ptb, tmp_path / "own")
     for split in ("valid", "test"):
@@ -55,21 +64,17 @@ def test_the_ptb_recipe_prints_perplexities_and_a_table(ptb, tmp_path) -> None:
     recipe_of_a_cell = [*recipe, "--cell", "no-srnn", "--seed", 2]
     output = run("bash", *recipe_of_a_cell)
     folder = tmp_path / "small/no-srnn/epochs-1-seed-2"
-    figures = json.loads((folder / "perplexity.json").read_text())
+    figures = assert_scored(folder, ptb / "ptb.test.txt")
     assert list(figures) == ["valid", "valid_tokens", "test", "test_tokens", "task"]
     for split in ("valid", "test"):
         assert f"{split}: perplexity {figures[split]} ({figures[split + '_tokens']} t" in output
-        assert 1 < figures[split] < 100
 
     output = run("bash", *recipe_of_a_cell)
     assert "already trained" in output and "already done" in output
     own = ["--user-dir", EXAMPLES / "own_cell", "--cell", "own-mingru"]
     assert "test: perplexity" in run("bash", *recipe, *own)
     run("bash", *recipe, "--fairseq-lstm")
-    figures = json.loads(
-        (tmp_path / "small/fairseq-lstm/epochs-1-seed-1/perplexity.json").read_text()
-    )
-    assert figures["valid"] > 1 and figures["test"] > 1  # 1 is the perplexity of no tokens
+    assert_scored(tmp_path / "small/fairseq-lstm/epochs-1-seed-1", ptb / "ptb.test.txt")
 
     peer = tmp_path / "small/fairseq-lstm/epochs-1-seed-1/checkpoint_last.pt"
     score = [ROOT / "scripts/perplexity.sh", tmp_path / "data", "--checkpoint", peer, "--cpu"]
@@ -85,8 +90,7 @@ def test_the_awd_recipe_averages_the_last_epochs(tmp_path) -> None:
     output = run("bash", *recipe, "--average", 2, *TINY, "--tokens-per-sample", 15)
     folder = tmp_path / "out/wikitext2/lstm/epochs-2-seed-1"
     assert f"averaged checkpoint1.pt checkpoint2.pt into {folder}/average-2.pt" in output
-    figures = json.loads((folder / "perplexity.json").read_text())
-    assert all(1 < figures[split] < 100 for split in ("valid", "test"))
+    figures = assert_scored(folder, tmp_path / "wiki.test.tokens")
     assert f"test: perplexity {figures['test']} ({figures['test_tokens']} tokens)" in output
     assert figures["task"] == "wsum_language_modeling"
 
@@ -105,8 +109,7 @@ def test_the_gbw_recipe_trains_on_all_shards(tmp_path) -> None:
     read = [Path(name).name for name in re.findall(r"examples from: (.*)/train", output)]
     read = [name for name, _ in groupby(read)]  # the last epoch is not trained
     assert read == ["data", "shard-002", "data", "shard-002", "data"]
-    figures = json.loads((tmp_path / "out/no-srnn-out/perplexity.json").read_text())
-    assert all(1 < figures[split] < 100 for split in ("valid", "test"))
+    assert_scored(tmp_path / "out/no-srnn-out", text / "test.txt")
 
 
 MODEL = ["DATA", "--checkpoint", "DATA/model.pt"]

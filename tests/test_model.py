@@ -9,7 +9,6 @@ from matrix_products import Products
 from torch import Tensor
 
 pytest.importorskip("fairseq")
-from fairseq import utils
 from fairseq.models import build_model
 from fairseq.models.lstm import LSTMModel
 from translation import (
@@ -279,20 +278,3 @@ def test_vectors_may_come_without_a_header(tmp_path) -> None:
     path.write_text("w3 1 2 3\n")
     with pytest.raises(ValueError, match=r"vectors\.txt: no word .* has a vector of 6 numbers"):
         make_model(encoder_embed_path=str(path))
-
-
-# Compatibility
-
-
-def test_every_form_of_alignment_gives_source_positions() -> None:
-    words = ("<unk> b <unk>", "x y")
-    forms = (
-        torch.tensor([1, 0, 0]),  # of beam search, from attention
-        [(1, 0), (0, 1), (0, 2)],  # hard: source, target
-        [["0.1", "0.2", "0.7"], ["0", "1", "0"], ["0.6", "0.1", "0.3"]],  # soft, with </s>
-    )
-    for alignment in forms:
-        assert utils.replace_unk(*words, alignment, {"y": "Y"}, "<unk>") == "Y b x"
-    for alignment in (None, torch.empty(0)):
-        assert utils.replace_unk(*words, alignment, {}, "<unk>") == words[0]
-    assert utils.replace_unk("<unk> b", "", [["1"], ["1"]], {}, "<unk>") == "<unk> b"

@@ -7,9 +7,8 @@ import pytest
 
 pytest.importorskip("fairseq")
 pytest.importorskip("ufal.chu_liu_edmonds")
-from commands import ROOT, run, train
+from commands import ROOT, assert_same_weights, run, train
 from shell import refuses
-from test_damaged_checkpoints import assert_same_weights
 from treebanks import conllu, write_treebank
 
 from fairseq_wsum.experiments import parse

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("fairseq")
-from shell import names_in, succeeds, times_in
+from shell import names_in, prepare_here, succeeds, times_in
 from text_corpora import UNK, decoded, made_up, replaced
 
 from fairseq_wsum.experiments import corpora, prepare
@@ -24,11 +24,6 @@ from fairseq_wsum.experiments.files import UserError
 
 SPLITS = ("train", "valid", "test")
 BOM = "\ufeff".encode()
-
-
-def prepare_here(*words):
-    """Prepare a corpus in this process."""
-    prepare.main([*map(str, words)])
 
 
 def sentences(path):
@@ -220,7 +215,7 @@ STOPPED = """
 import os, signal
 from fairseq_wsum.experiments import files, prepare, text
 text.encode = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
-files.run_module(prepare.__name__)
+files.run_module(prepare.__name__, sys.argv[1:])
 """
 
 

@@ -13,21 +13,11 @@ import pytest
 
 pytest.importorskip("fairseq")
 pytest.importorskip("sentencepiece")
-from shell import fails, lines, names_in, succeeds, times_in
-from translation_corpus import FORMS, PUBLISHED, prepare_options
+from shell import fails, lines, names_in, prepare_here, succeeds, times_in
+from translation_corpus import FORMS, PUBLISHED, joined, prepare_options
 
 from fairseq_wsum.experiments import bpe, prepare
 from fairseq_wsum.experiments.files import UserError
-
-
-def prepare_here(*words):
-    """Prepare a corpus in this process."""
-    prepare.main([*map(str, words)])
-
-
-def joined(units):
-    """Sentences of BPE units as text."""
-    return [line.replace(" ", "").replace("\u2581", " ").strip() for line in units]
 
 
 def rewrite(corpus, change, pattern="*"):

@@ -7,7 +7,7 @@ from commands import ROOT, training_options
 from shell import succeeds
 
 from fairseq_wsum.experiments.plan import read_plan
-from fairseq_wsum.experiments.recipes import KINDS
+from fairseq_wsum.experiments.recipes import RECIPES
 from fairseq_wsum.experiments.report import markdown
 from fairseq_wsum.experiments.runs_file import read_runs
 from fairseq_wsum.experiments.table import Table
@@ -52,8 +52,9 @@ PUBLISHED = {
 def command(recipe: str) -> list[str]:
     """The options of the training of a recipe, on data that does not exist."""
     name, *options = recipe.split()
-    made = KINDS[name](name, [*options, "--out", "/none", "--dry-run"])
-    return [word for word in made.command() if word != "--dry-run"]
+    made = RECIPES[name](name, [*options, "--out", "/none", "--dry-run"])
+    words = [word for option in made.command() for word in option.split("=", 1)]
+    return [word for word in words if word != "--dry-run"]
 
 
 @pytest.mark.parametrize("recipe", PUBLISHED)
@@ -74,7 +75,7 @@ def test_the_awd_recipe_drops_weights_of_ones_own_recurrent_cell(tmp_path) -> No
     )
     recipe = [ROOT / "examples/language_model_awd/awd.sh", "--corpus", "ptb", "--cell", "own-gru"]
     shown = succeeds(*recipe, "--user-dir", tmp_path / "own_awd", "--dry-run")
-    assert " --weight-dropout 0.5 " in shown
+    assert " --weight-dropout=0.5 " in shown
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,11 @@ import pytest
 import torch
 
 pytest.importorskip("fairseq")
-from commands import run, train
+from commands import assert_same_weights, run, train
 from fairseq.data.iterators import EpochBatchIterator, GroupedEpochBatchIterator
 from fairseq.optim.fp16_optimizer import FP16Optimizer
 from omegaconf import OmegaConf
 from shell import SCRIPTS
-from test_damaged_checkpoints import assert_same_weights
 from translation_corpus import TINY
 
 import fairseq_wsum.plugin  # noqa: F401  # applies the shims

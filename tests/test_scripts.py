@@ -105,7 +105,7 @@ def test_a_missing_package_is_named_before_anything_is_done(program):
     name, *options = program
     code = "import sys; sys.modules['sacremoses'] = None; "
     code += "from fairseq_wsum.experiments.files import run_module; "
-    code += f"run_module('fairseq_wsum.experiments.{name}')"
+    code += f"run_module('fairseq_wsum.experiments.{name}', sys.argv[1:])"
     said = run("python", "-c", code, *options, check=False)
     assert "sacremoses halted; None in sys.modules: run scripts/setup.sh in a clone" in said
     assert "Traceback" not in said

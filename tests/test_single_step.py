@@ -29,14 +29,6 @@ def test_every_cell_gives_the_same(cell, coupled, proj_size, monkeypatch) -> Non
     assert_same((y, *state), (y_usual, *state_usual))
 
 
-@pytest.mark.parametrize("cell", ["lstm", "no-srnn-hidden"])
-def test_residuals_give_the_same(cell, monkeypatch) -> None:
-    layer = make(cell=cell, num_layers=3, residuals=True).eval()
-    x = torch.randn(1, 5, 3, dtype=torch.float64)
-    (y, state), (y_usual, state_usual) = both_ways(layer, x, make_state(layer, 5), monkeypatch)
-    assert_same((y, *state), (y_usual, *state_usual))
-
-
 @pytest.mark.parametrize("wide", [False, True], ids=["16-bit-c", "32-bit-c"])
 @every_name
 def test_dtypes_are_the_same_in_16_bits(cell, wide, monkeypatch) -> None:

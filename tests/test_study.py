@@ -1,19 +1,18 @@
 """`fairseq-wsum study`: what it does, refuses and keeps."""
 
-import fcntl
 import os
 import re
-import threading
 from datetime import datetime
+from unittest.mock import Mock
 
 import pytest
 import submitit
 import torch
-from study_recipe import RECIPE, WARM, plan_of, run_study, start, task
+from study_recipe import RECIPE, plan_of, run_study, task
 
 from fairseq_wsum import cli
+from fairseq_wsum.experiments import files, study
 from fairseq_wsum.experiments import run as run_module
-from fairseq_wsum.experiments import study
 from fairseq_wsum.experiments.files import UserError, lock
 from fairseq_wsum.experiments.plan import Run
 from fairseq_wsum.experiments.record import (
@@ -50,10 +49,8 @@ def test_a_study_does_all_runs_and_leaves_one_with_an_error_behind(write_study) 
     assert states == ["finished", "finished", "failed"] * 2
     assert (file.parent / "out/counting/prepared").read_text() == "prepared\n"
 
-    process, log = start(file, command="report", python=WARM)
-    assert process.wait(60) == 0
-    log.seek(0)
-    assert re.search(r"\| lstm +\|.* 75\.5 ± 35\.4 \|", log.read())
+    status, said = run_study(file, command="report")
+    assert status == 0 and re.search(r"\| lstm +\|.* 75\.5 ± 35\.4 \|", said)
     assert "out of memory" in (file.parent / "out/report/report.md").read_text()
 
 
@@ -76,24 +73,14 @@ def test_data_are_prepared_for_tasks_with_runs_to_do_only(write_study) -> None:
 
 def test_two_studies_do_not_prepare_one_folder_at_a_time(write_study, monkeypatch) -> None:
     plan = plan_of(write_study())
-    waits, flock = threading.Event(), fcntl.flock
-
-    def attempt(*given: int) -> None:
-        try:
-            flock(*given)
-        except BlockingIOError:
-            waits.set()
-            raise
-
-    monkeypatch.setattr(fcntl, "flock", attempt)
     folder = plan.out / "counting"
     folder.mkdir(parents=True)
-    second = threading.Thread(target=study.prepare, args=[plan.runs])
-    with lock(folder / LOCK):
-        second.start()
-        assert waits.wait(60)
+    with lock(folder / LOCK), monkeypatch.context() as patch:
+        patch.setattr(files.time, "sleep", Mock(side_effect=KeyboardInterrupt))  # while it waits
+        with pytest.raises(KeyboardInterrupt):
+            study.prepare(plan.runs)
         assert not (folder / "prepared").exists()
-    second.join(60)
+    study.prepare(plan.runs)
     assert (folder / "prepared").read_text() == "prepared\n"
 
 
@@ -201,12 +188,9 @@ def test_only_a_run_that_has_not_trained_may_have_other_options(write_study) -> 
     with (run.folder / "study.log").open("a") as log:
         log.write("| epoch 001 | valid on 'valid' subset | loss 7 | ppl 1.5\n")
     for command in ("study", "report"):
-        process, log = start(write_study(models=bad), command=command, python=WARM)
-        assert process.wait(60) == 1
-        log.seek(0)
-        assert (
-            "than those of the study's file: lr is 2 there, absent now. Restore the" in log.read()
-        )
+        status, said = run_study(write_study(models=bad), command=command)
+        assert status == 1
+        assert "than those of the study's file: lr is 2 there, absent now. Restore the" in said
 
 
 def test_options_without_effect_may_change_and_the_study_may_move(write_study, tmp_path) -> None:

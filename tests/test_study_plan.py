@@ -108,7 +108,8 @@ def test_the_recipes_of_the_examples_take_the_options_of_their_studies(file, tmp
     for each in read_plan(file, tmp_path).tasks:
         for model in {frozenset(model.options): model for model in each.models}.values():
             run = Run(each, model, 1, tmp_path)
-            args = training_options(shlex.split(output_of(*run.command(), "--dry-run")))
+            command = output_of(*run.command(), "--dry-run").splitlines()[0]
+            args = training_options(shlex.split(command))
             assert args.max_epoch > 0 and args.seed == 1
             if "lr" in run.options:
                 assert args.lr == [float(run.options["lr"])]

@@ -188,7 +188,7 @@ def test_a_table_has_the_chosen_metrics(captions) -> None:
     cli.main(["report", str(captions.file), *options, "chrF2"])
     header = (captions.folder / "captions.csv").read_text().splitlines()[1:]
     assert header and all(row.split(",")[1] == "chrF2" for row in header)
-    with pytest.raises(SystemExit, match="captions has no metric 'TER': it has 'BLEU', 'chrF2'"):
+    with pytest.raises(SystemExit, match="TER: no task has it; they have 'BLEU', 'chrF2'"):
         cli.main(["report", str(captions.file), *options, "TER"])
 
 

@@ -8,10 +8,10 @@ import subprocess
 import sys
 
 import pytest
-from commands import ROOT, run
+from commands import run
 from shell import environment
 
-from fairseq_wsum import CELLS, __version__, cli, kernels
+from fairseq_wsum import CELLS, __version__, cli, kernels, machine
 from fairseq_wsum.recurrence import triton
 
 
@@ -60,36 +60,34 @@ def test_a_command_names_the_package_that_it_lacks(arguments, missing, message, 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_the_version_has_the_commit_of_a_checkout_of_this_package_only(
-    tmp_path, warm_python
+    tmp_path, monkeypatch
 ) -> None:
     author = {"GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@b", "GIT_CONFIG_GLOBAL": os.devnull}
     committer = {"GIT_COMMITTER_NAME": "A", "GIT_COMMITTER_EMAIL": "a@b"}
     env = {**environment(), **author, **committer}
 
-    def call(*command: str) -> str:
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    def git(*command: str) -> str:
+        done = subprocess.run(
+            ["git", *command], cwd=tmp_path, env=env, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
-    def version() -> str:
-        code = "from fairseq_wsum import machine; print(machine.__file__, machine.version())"
-        file, _, found = call(warm_python, "-c", code).partition(" ")
-        assert file == str(package / "machine.py")
-        return found
-
-    package = tmp_path / "fairseq_wsum"
-    shutil.copytree(ROOT / "fairseq_wsum", package, ignore=shutil.ignore_patterns("_*.so", "__py*"))
+    file = tmp_path / "fairseq_wsum" / "machine.py"
+    file.parent.mkdir()
+    file.write_text("# the package\n")
     (tmp_path / "README").touch()
-    call("git", "init")
-    call("git", "add", "README")
-    call("git", "commit", "-m", "a project that has the package installed in its folder")
-    assert version() == __version__
-    call("git", "add", "fairseq_wsum")
-    call("git", "commit", "-m", "the package")
-    commit = call("git", "rev-parse", "--short", "HEAD")
-    assert version() == f"{__version__} {commit}"
-    (package / "__init__.py").write_text((package / "__init__.py").read_text() + "# changed")
-    assert version() == f"{__version__} {commit}-dirty"
+    monkeypatch.setattr(machine, "__file__", str(file))
+    git("init")
+    git("add", "README")
+    git("commit", "-m", "a project that has the package installed in its folder")
+    assert machine.version() == __version__
+    git("add", "fairseq_wsum")
+    git("commit", "-m", "the package")
+    commit = git("rev-parse", "--short", "HEAD")
+    assert machine.version() == f"{__version__} {commit}"
+    file.write_text("# changed\n")
+    assert machine.version() == f"{__version__} {commit}-dirty"
 
 
 def test_a_reader_that_stops_early_gets_no_message() -> None:

@@ -33,11 +33,15 @@ VARIANTS = {
 every_variant = pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
 FAIRSEQS_OPTIONS = {
     "defaults": dict(),
-    "activation": dict(activation_fn="gelu"),
-    "unscaled-embeddings": dict(no_scale_embedding=True),
+    "others": dict(
+        activation_fn="gelu",
+        no_scale_embedding=True,
+        layernorm_embedding=True,
+        encoder_attention_heads=4,
+        decoder_attention_heads=1,
+    ),
     "pre-norm": dict(encoder_normalize_before=True, decoder_normalize_before=True),
     "no-final-norm": dict(decoder_normalize_before=True, no_decoder_final_norm=True),
-    "embedding-norm": dict(layernorm_embedding=True),
     "adaptive-softmax": dict(
         adaptive_softmax_cutoff="8,16",
         adaptive_softmax_factor=2,
@@ -46,7 +50,6 @@ FAIRSEQS_OPTIONS = {
     ),
     "learned-positions": dict(encoder_learned_pos=True, decoder_learned_pos=True),
     "feed-forward": dict(encoder_ffn_embed_dim=12, decoder_ffn_embed_dim=7),
-    "heads": dict(encoder_attention_heads=4, decoder_attention_heads=1),
     "sizes": dict(decoder_embed_dim=6, decoder_input_dim=4, decoder_output_dim=10),
     "shared": dict(share_decoder_input_output_embed=True),
     "no-cross-attention": dict(no_cross_attention=True),

@@ -134,6 +134,18 @@ def test_layers_can_be_dropped_in_training_and_pruned_afterwards() -> None:
     )
 
 
+def test_layers_with_attention_keep_it_when_others_are_pruned() -> None:
+    sides = ("encoder", "decoder")
+    mixed = {f"{side}_attention_layers": "1,2" for side in sides}
+    model = make_model(encoder_layers=3, decoder_layers=3, **mixed)
+    kept = {f"{side}_layers_to_keep": "0,2" for side in sides}
+    small = make_model(encoder_layers=3, decoder_layers=3, **mixed, **kept)
+    small.load_state_dict(model.state_dict(), model_cfg=Namespace(arch="wsum_transformer", **kept))
+    for side in sides:
+        attends = [hasattr(one.self_attn, "q_proj") for one in getattr(small, side).layers]
+        assert attends == [False, True]
+
+
 def test_embeddings_and_output_can_be_one_matrix() -> None:
     model = make_model(make_task(SOURCE, SOURCE), share_all_embeddings=True)
     assert model.encoder.embed_tokens is model.decoder.embed_tokens
@@ -147,8 +159,6 @@ def test_a_model_with_merged_embeddings_is_loaded() -> None:
     task = make_task(make_dictionary(20), make_dictionary(10))
     model = make_model(task, merge_src_tgt_embed=True)
     model.load_state_dict(model.state_dict())
-    second = make_model(task, merge_src_tgt_embed=True)  # of an ensemble
-    second.load_state_dict(model.state_dict())
 
 
 def test_the_preset_has_the_dropout_that_is_given_or_0_3() -> None:

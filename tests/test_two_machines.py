@@ -9,12 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
-from commands import BIN
-from shell import FOREIGN, SCRIPTS, succeeds
+from commands import BIN, assert_same_weights
+from shell import SCRIPTS, own_variables, succeeds
 from translation_corpus import TINY
-
-from fairseq_wsum.checkpoint_files import read
 
 pytestmark = [
     pytest.mark.slow,
@@ -45,9 +42,7 @@ class Machines:
 
     def start(self, data, save_dir):
         """torchrun on both."""
-        foreign = {*FOREIGN, "GLOO_SOCKET_IFNAME"}
-        known = {name: value for name, value in os.environ.items() if name not in foreign}
-        environment = known | {"OMP_NUM_THREADS": "1", "VENV": sys.prefix}
+        environment = {**own_variables(), "OMP_NUM_THREADS": "1", "VENV": sys.prefix}
         environment["GLOO_SOCKET_IFNAME"] = INTERFACE
         return [self._start(rank, data, save_dir, environment) for rank in (0, 1)]
 
@@ -114,16 +109,7 @@ def expected(prepared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("one machine")
     options = ["--save-dir", folder, "--cpu-processes", 2, *OPTIONS.split()]
     succeeds("train.sh", prepared, *options, OMP_NUM_THREADS="1")
-    return _weights(folder)
-
-
-def _weights(folder):
-    return read(folder / "checkpoint_last.pt")["model"]
-
-
-def _assert_same(weights, expected):
-    assert weights.keys() == expected.keys()
-    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    return folder
 
 
 def _train(machines, data, folder):
@@ -134,7 +120,7 @@ def _train(machines, data, folder):
 def test_two_machines_give_the_weights_of_one(machines, prepared, expected, tmp_path):
     _train(machines, prepared, tmp_path / "run")
     assert "rank 0" in machines.log(0) and "rank 1" in machines.log(1)
-    _assert_same(_weights(tmp_path / "run"), expected)
+    assert_same_weights(tmp_path / "run", expected)
 
 
 def test_training_resumes_to_the_same_weights_after_a_machine_dies(
@@ -153,4 +139,4 @@ def test_training_resumes_to_the_same_weights_after_a_machine_dies(
 
     _train(machines, prepared, folder)
     assert "continuing from" in machines.log(0)
-    _assert_same(_weights(folder), expected)
+    assert_same_weights(folder, expected)

@@ -10,7 +10,7 @@ from layer_oracle import assert_same, padded_batch
 from test_own_cell import Decaying, Scaled
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
-from fairseq_wsum import CELLS, Cell, WsumLSTM
+from fairseq_wsum import CELLS, WsumLSTM
 from fairseq_wsum.cells import LSTM
 from fairseq_wsum.layer import Pass
 from fairseq_wsum.weights import (
@@ -93,6 +93,7 @@ def test_the_weighted_sum_is_the_memory_cell(cell, side) -> None:
         assert_same(weighted_sum(one), expected)
         assert_same(rebuild(one), expected)
         assert_same(one.c_n, c)
+        assert all(z.shape == one.cells.shape for z in one.preactivations.values())
         assert max(reconstruction_error(one)) < 1e-12
         if mask is not None:
             assert not weights(one).permute(0, 2, 1, 3)[mask].any()  # t is padding
@@ -104,7 +105,7 @@ def test_the_weighted_sum_is_the_memory_cell(cell, side) -> None:
 
 @needs_kernels
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("cell", WITH_MEMORY)
+@pytest.mark.parametrize("cell", [*WITH_MEMORY, Decaying()])
 def test_the_sum_explains_the_outputs_of_the_kernels(cell, dtype) -> None:
     layer = WsumLSTM(8, 16, 2, cell=cell, bidirectional=True, backend="cpp", dtype=dtype)
     x = torch.randn(40, 3, 8, dtype=dtype)
@@ -126,34 +127,6 @@ def test_a_layer_with_a_projection_is_traced_over_a_packed_sequence() -> None:
     assert one.outputs.shape == (6, 2, 2) and max(reconstruction_error(one)) < 1e-12
     (alone,) = trace(layer, sequences[0])
     assert_same(norms(one)[:4, :4, 0], norms(alone)[..., 0])
-
-
-class VectorGate(Cell):
-    """A gated sum whose output gate is a vector."""
-
-    name = "test-vector-gate"
-    rows = ("g", "f")
-    vectors = ("v_o",)
-
-    def preactivations(self, x, h, c, v):
-        return {**x, "o": v["v_o"]}
-
-    def content(self, z):
-        return z["g"]
-
-    def gates(self, z):
-        f = torch.sigmoid(z["f"])
-        return 1 - f, f
-
-    def output(self, z, c):
-        return torch.sigmoid(z["o"]) * c
-
-
-def test_a_vector_may_stand_for_a_row() -> None:
-    layer, x = WsumLSTM(3, 4, cell=VectorGate(), bidirectional=True), torch.randn(5, 2, 3)
-    for one in trace(layer, x):
-        assert one.preactivations["o"].shape == one.cells.shape
-        assert max(reconstruction_error(one)) < 1e-5
 
 
 def test_a_cell_without_memory_is_refused() -> None:

@@ -36,3 +36,8 @@ def write_corpus(folder):
 
 def prepare_options(corpus, out):
     return ["--data", corpus, "--bpe-size", "90", "--out", out]
+
+
+def joined(units):
+    """Sentences of BPE units as text."""
+    return [line.replace(" ", "").replace("\u2581", " ").strip() for line in units]

@@ -12,7 +12,7 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -44,12 +44,12 @@ def run(main: Callable[[], None]) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def run_module(name: str) -> None:
-    """`run` a program of this package with the command line of this process.
+def run_module(name: str, given: Sequence[str]) -> None:
+    """`run` a program of this package with a command line.
 
     It is imported here, as it may need a package that is missing.
     """
-    run(lambda: import_module(name).main(sys.argv[1:]))
+    run(lambda: import_module(name).main([*given]))
 
 
 def handle_ends(handler: Callable[[int, FrameType | None], Any]) -> None:
@@ -92,6 +92,13 @@ def script_parser(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+
+
+def command_line(options: Mapping[str, object]) -> list[str]:
+    """Options as words of a command line; True stands for an option without a value."""
+    return [
+        f"--{name}" if value is True else f"--{name}={value}" for name, value in options.items()
+    ]
 
 
 def user_dir(text: str) -> str:

@@ -112,8 +112,7 @@ def _score(args: argparse.Namespace, options: list[str], model: Path, split: str
     tokens = int(text.sizes.sum())
     if tokens == 0:
         raise UserError(f"{split} has no tokens to score")
-    rounded = f"{found['perplexity']:.2f}"
-    print(f"{split}: perplexity {rounded} ({tokens:,} tokens)", flush=True)
+    value = float(found["perplexity"])
+    print(f"{split}: perplexity {value:.2f} ({tokens:,} tokens)", flush=True)
     # JSON has no inf and nan
-    number: Any = float(rounded) if math.isfinite(found["perplexity"]) else rounded
-    return {split: number, f"{split}_tokens": tokens}
+    return {split: value if math.isfinite(value) else str(value), f"{split}_tokens": tokens}

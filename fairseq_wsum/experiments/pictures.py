@@ -48,7 +48,7 @@ def draw(table: Table, folder: Path) -> Iterator[str]:
             if (figure := make(table)) is None:
                 continue
             figure.savefig(file, metadata={"Date": None})
-        yield f"![{what}]({file.name})\n\n{what}."
+        yield f"![{what}](<{file.name}>)\n\n{what}."
 
 
 def curves(table: Table) -> Figure | None:

@@ -26,7 +26,7 @@ from typing import Any
 
 import yaml
 
-from .files import UserError
+from .files import UserError, command_line
 
 SHARED = ("cells", "models", "seeds", "baseline")  # keys of the study or of a task
 TASK_KEYS = ("recipe", "data", "options", "published", *SHARED)
@@ -131,13 +131,6 @@ class Plan:
         ]
 
 
-def command_line(options: Options) -> list[str]:
-    """Options as words of a command line; True stands for an option without a value."""
-    return [
-        f"--{name}" if value is True else f"--{name}={value}" for name, value in options.items()
-    ]
-
-
 # The file
 
 
@@ -166,7 +159,8 @@ def read_plan(file: Path, out: Path | None = None) -> Plan:
             _task(str(name), _mapping(task, TASK_KEYS, f"tasks: {name}"), study, file.parent)
             for name, task in _mapping(study.get("tasks"), None, "tasks").items()
         ]
-    except (ValueError, yaml.YAMLError) as error:
+        _check(bool(tasks), "tasks: name at least one")
+    except (TypeError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{file}: {error}") from error
     return Plan(file, folder, tuple(tasks))
 
@@ -205,7 +199,7 @@ def _task(name: str, own: Mapping[str, Any], study: Mapping[str, Any], folder: P
     return Task(
         name,
         str(own["recipe"]),
-        str(own["data"]) if "data" in own else None,
+        str(own["data"]) if own.get("data") else None,
         folder,
         options,
         models,

@@ -24,6 +24,7 @@ from .treebank import TREEBANK
 CORPORA = {one.name: one for one in (MULTI30K, PTB, WIKITEXT2, GBW, EWT, SQUAD, SST)}
 KINDS = {one.own: one for one in (TREEBANK, QUESTIONS, SENTIMENT)}
 KINDS |= {"ewt": TREEBANK, "squad": QUESTIONS, "sst": SENTIMENT}
+TRANSLATION = ("multi30k", "translation")
 
 ABOUT = {
     "multi30k": "Multi30k (WMT16 multimodal, English to German, text only)",
@@ -62,6 +63,33 @@ def main(given: Sequence[str]) -> None:
         sys.exit(
             f"usage: fairseq-wsum prepare CORPUS [options]; CORPUS is one of {', '.join(ABOUT)}"
         )
+    args, rest = read(name, words)
+    if rest:
+        parser_of(name).error(f"unrecognized arguments: {' '.join(rest)}")
+    prepare(name, args)
+
+
+def prepare(name: str, args: argparse.Namespace) -> None:
+    """Prepare a corpus with its options, as `read` returns them."""
+    corpus = CORPORA.get(name)
+    if name in TRANSLATION:
+        translation.prepare(corpus, args)
+    elif kind := KINDS.get(name):
+        labelled.prepare(kind, corpus, args)
+    else:
+        text.prepare(corpus, args)
+
+
+def read(name: str, words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The options of a corpus, one of `ABOUT`, and the words that are none of them."""
+    parser = parser_of(name)
+    if name in TRANSLATION:
+        return read_translation(parser, words)
+    return parser.parse_known_args(words)
+
+
+def parser_of(name: str) -> argparse.ArgumentParser:
+    """The parser of the options of a corpus."""
     about = textwrap.fill(f"Prepare for fairseq: {ABOUT[name]}.", 100)
     script = f"fairseq-wsum prepare {name}" if name in KINDS else f"prepare_{name}.sh"
     data = "" if name in CORPORA else "--data FOLDER "
@@ -76,19 +104,15 @@ def main(given: Sequence[str]) -> None:
     if name in CORPORA:
         help = f"keep downloads here (default ~/.cache/fairseq_wsum/{name})"
         source.add_argument("--cache", type=Path, metavar="FOLDER", help=help)
-    if name in ("multi30k", "translation"):
+    if name in TRANSLATION:
         add_translation(parser)
-        translation.prepare(CORPORA.get(name), read_translation(parser, words))
-        return
-    if kind := KINDS.get(name):
+    elif kind := KINDS.get(name):
         kind.add_options(parser)
-        labelled.prepare(kind, CORPORA.get(name), parser.parse_args(words))
-        return
-    if name in ("gbw", "text"):
+    elif name in ("gbw", "text"):
         add_text(parser, threshold=3 if name == "gbw" else 1)
     else:
         parser.set_defaults(threshold=1, nwords=None, shards=None)
-    text.prepare(CORPORA.get(name), parser.parse_args(words))
+    return parser
 
 
 def add_text(parser: argparse.ArgumentParser, threshold: int) -> None:
@@ -131,15 +155,17 @@ def add_translation(parser: argparse.ArgumentParser) -> None:
         add(f"--{side}-lang", type=language, default=lang, metavar="LANG", help=help)
 
 
-def read_translation(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+def read_translation(
+    parser: argparse.ArgumentParser, words: Sequence[str]
+) -> tuple[argparse.Namespace, list[str]]:
     """Read the options of a parallel corpus, and check that they go together."""
-    args = parser.parse_args(words)
+    args, rest = parser.parse_known_args(words)
     if args.like is not None:
         record = read_translation_record(args.like)
         names = ("text", "units", "source_lang", "target_lang")
         taken = {name: record[name] for name in (*names, *translation.SIZES[record["units"]])}
         parser.set_defaults(**taken)
-        args = parser.parse_args(words)
+        args, rest = parser.parse_known_args(words)
         for name, value in taken.items():
             if (given := getattr(args, name)) != value:
                 parser.error(
@@ -152,7 +178,7 @@ def read_translation(parser: argparse.ArgumentParser, words: Sequence[str]) -> a
     args.languages = (args.source_lang, args.target_lang)
     if args.source_lang == args.target_lang:
         parser.error(f"--source-lang and --target-lang are both {args.source_lang}")
-    return args
+    return args, rest
 
 
 def shown(option: str) -> str:

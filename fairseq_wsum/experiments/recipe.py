@@ -7,10 +7,11 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,7 +20,18 @@ import yaml
 from ..cells import CELLS
 from ..files import whole
 from . import prepare
-from .files import PACKAGE, UserError, changes, folder, hold, lock, say, script_parser, sha256
+from .files import (
+    PACKAGE,
+    UserError,
+    changes,
+    command_line,
+    folder,
+    hold,
+    lock,
+    say,
+    script_parser,
+    sha256,
+)
 from .folder import RECORD as PREPARED
 from .folder import import_fairseq, read_record
 from .record import WITHOUT_EFFECT
@@ -32,10 +44,6 @@ FINISHED = "finished"  # marks a training that has ended
 LOCK = ".recipe.lock"
 TRAIN = [sys.executable, "-P", "-c", AGAIN]
 LENGTH = ("--total-num-update", "--lr-scheduler")  # another scheduler may not have the first
-# of scripts/prepare_*.sh
-OF_DATA = ["data", "cache", "bpe-size", "character-coverage", "max-words", "nwords"]
-OF_DATA += ["text", "source-lang", "target-lang", "shards", "threshold", "vectors"]
-OF_DATA += ["valid-articles"]
 # what prepares a corpus of one's own
 OWN = {"multi30k": "translation", "ewt": "treebank", "squad": "questions", "sst": "sentiment"}
 ONCE = "give --finetune-from-model FILE, which starts from FILE once, so that the same command can "
@@ -43,8 +51,8 @@ ONCE += "continue"
 STOP = "end the recipe with Ctrl-C or kill; the same command continues"
 REFUSED = dict.fromkeys(("--restore-file", *RESETS), ONCE) | {"--stop-time-hours": STOP}
 EPILOG = """\
-Options of the script that prepares the data, such as --cache, --bpe-size or --nwords, are passed to
-it, and all others to scripts/train.sh. The same command continues where it stopped.
+Options of `fairseq-wsum prepare`, such as --cache, --bpe-size or --nwords, are passed to it, and
+all others to scripts/train.sh. The same command continues where it stopped.
 
 examples:
 """
@@ -56,6 +64,7 @@ class Recipe:
     Attributes:
         settings: the content of its YAML file, with the variant that was chosen.
         args: its options.
+        corpus, prepared: the name of the data, and the options with which it is prepared.
         options: those for scripts/train.sh.
         train: what scripts/train.sh reads of them.
         cell: the cell, or the name of fairseq's own model: the name of a folder.
@@ -67,7 +76,16 @@ class Recipe:
         """Read and check the command line, before the data is made."""
         path = Path(__file__).with_name("recipes") / f"{name}.yaml"
         self.settings: dict[str, Any] = yaml.safe_load(path.read_text("utf-8"))
-        self.args, self.options = self._parser().parse_known_args(given)
+        self.args, given = self._parser().parse_known_args(given)
+        self.choose()
+        # by default below the folder of a clone
+        clone = ROOT if (ROOT / "examples/quickstart").is_dir() else Path()
+        self.out = Path(self.args.out or clone / "runs" / self.settings["out"])
+        self.data = self.out / self.settings.get("data", "data")
+        self.corpus: str = self.settings["corpus"]
+        if self.args.own_corpus:
+            self.corpus = OWN.get(self.corpus, "text")
+        self.prepared, self.options = self._read_data_options(given)
         for option in self.options:
             if (option := option.partition("=")[0]) in REFUSED:
                 raise UserError(f"{option}: {REFUSED[option]}")
@@ -78,7 +96,6 @@ class Recipe:
             import_user_module(self.train)
         if self.args.cell not in CELLS:
             raise UserError(f"--cell {self.args.cell}: choose one of {', '.join(CELLS)}")
-        self.choose()
         if self.args.peer:
             self.cell: str = self.settings["peer"]["name"]
             self.model: dict[str, Any] = self.settings["peer"]["model"]
@@ -86,10 +103,6 @@ class Recipe:
             self.cell = self.args.cell
             self.model = {"cell": self.cell, **self.settings["model"]}
         self.training: dict[str, Any] = self.settings["training"]
-        # by default below the folder of a clone
-        clone = ROOT if (ROOT / "examples/quickstart").is_dir() else Path()
-        self.out = Path(self.args.out or clone / "runs" / self.settings["out"])
-        self.data = self.out / self.settings.get("data", "data")
         self.run = Path(self.args.run or self.out / self.default_run())
         if not self.args.prepare_only:  # which may be for another machine
             check_machine(self.train)
@@ -97,7 +110,8 @@ class Recipe:
     def _parser(self) -> argparse.ArgumentParser:
         script, peer = self.settings["script"], self.settings.get("peer")
         about = textwrap.fill(self.settings["about"], 100)
-        epilog = EPILOG + "\n".join(f"  {script} {words}" for words in self.settings["examples"])
+        examples = "\n".join(f"  {script} {words}" for words in self.settings["examples"])
+        epilog = EPILOG + examples
         usage = "[options] [any option of scripts/train.sh]"
         parser = script_parser(script, about, epilog, usage)
         parser.set_defaults(peer=False)
@@ -120,9 +134,12 @@ class Recipe:
         help = "folder for this training and its scores (default: a folder within --out)"
         add("--run", "--save-dir", type=folder, metavar="DIR", help=help)
         add("--prepare-only", action="store_true", help="prepare the data and stop")
-        for name in OF_DATA[1:]:
-            add(f"--{name}", help=argparse.SUPPRESS)
         return parser
+
+    def _read_data_options(self, given: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+        own = command_line(self.settings.get("prepare", {}))
+        data = ["--data", self.args.data] if self.args.data else []
+        return prepare.read(self.corpus, ["--out", str(self.data), *data, *own, *given])
 
     # What recipes differ in
 
@@ -137,15 +154,8 @@ class Recipe:
         return self.cell
 
     def prepare(self) -> None:
-        """Prepare the data, unless it is ready. Text of one's own has scripts of its own."""
-        corpus = self.settings["corpus"]
-        if self.args.own_corpus:
-            corpus = OWN.get(corpus, "text")
-        options = {**self.settings.get("prepare", {})}
-        for name in OF_DATA:
-            if (value := getattr(self.args, name.replace("-", "_"))) is not None:
-                options[name] = value
-        prepare.main([corpus, "--out", str(self.data), *words(options)])
+        """Prepare the data, unless it is ready."""
+        prepare.prepare(self.corpus, self.prepared)
 
     def text(self) -> str:
         """What the training reads: the data folder, or several in turn, separated by ':'."""
@@ -182,21 +192,21 @@ class Recipe:
 
     def command(self) -> list[str]:
         """The options of the training."""
-        chosen = words({**self.model, **self.training})
-        if "updates" in self.settings and not has(self.options, *LENGTH):
-            chosen += ["--total-num-update", str(self.updates(chosen))]
+        chosen = command_line({**self.model, **self.training})
+        if self.settings.get("falls-to-zero") and not has(self.options, *LENGTH):
+            chosen += self.length(chosen)
         return [*chosen, *self.options]
 
-    def updates(self, chosen: list[str]) -> int:
-        """The updates of the training, over which the learning rate falls to zero."""
+    def length(self, chosen: Sequence[str]) -> list[str]:
+        """The option for the number of updates, over which the learning rate falls to zero."""
         if self.train.dry_run and not self.data.is_dir():
-            number: int = self.settings["updates"]  # on the recipe's own corpus
-            return number
+            say("--total-num-update is missing: the recipe counts the updates when it has the data")
+            return []
         import_fairseq()
         from .updates import count_updates
 
-        words = [self.text(), "--save-dir", str(self.run), *chosen, *self.options]
-        return count_updates([*words, "--total-num-update", "1"])
+        given = [self.text(), "--save-dir", str(self.run), *chosen, *self.options]
+        return ["--total-num-update", str(count_updates([*given, "--total-num-update", "1"]))]
 
     def train_model(self, command: list[str]) -> None:
         """Train, unless the training is finished; fairseq continues an interrupted one.
@@ -206,10 +216,7 @@ class Recipe:
         """
         path = self.run
         path.mkdir(parents=True, exist_ok=True)
-        # another text belongs to the training, too
-        distilled = getattr(self.args, "distilled", None)
-        made = [*command, *(["--distilled", str(distilled)] if distilled else [])]
-        made += ["--data-checksum", data_checksum(self.text())]
+        made = [*command, "--data-checksum", data_checksum(self.text())]
         with hold(path, LOCK, "--run") as held:
             check_folder(path, made)
             with whole(path / OPTIONS) as partial:
@@ -236,14 +243,6 @@ class Recipe:
         saved = [path for path in self.run.glob("checkpoint*.pt") if path.stem[10:].isdecimal()]
         number = min(len(saved), most)
         return ["--average", str(number)] if number else []
-
-
-def words(options: Mapping[str, Any]) -> list[str]:
-    """Options as words of a command line; True stands for an option without a value."""
-    found = []
-    for name, value in options.items():
-        found += [f"--{name}"] if value is True else [f"--{name}", str(value)]
-    return found
 
 
 def data_checksum(folders: str) -> str:
@@ -321,5 +320,7 @@ def job(
             status = process.wait()
         finally:
             process.terminate()  # does nothing to a process that has ended
-    if status != 0:
+    if status < 0:  # such as SIGKILL, if the memory is exhausted
+        raise UserError(f"the training was ended by {signal.Signals(-status).name}")
+    if status > 0:
         sys.exit(status)

@@ -15,9 +15,9 @@ from typing import Any
 
 from tabulate import tabulate
 
-from .files import UserError
+from .files import UserError, command_line
 from .pictures import draw
-from .plan import Plan, add_plan, command_line, read_plan
+from .plan import Plan, add_plan, read_plan
 from .record import duration, last_lines, read_log, standing
 from .results import SUBSETS, Result, read_results
 from .runs_file import read_runs, write_runs
@@ -71,11 +71,15 @@ def write_report(plan: Plan, results: Sequence[Result], metrics: Sequence[str] =
         metrics: those of the tables, the main one first, by default all.
 
     Raises:
-        UserError: no run of a task has such a metric.
+        UserError: no run has such a metric.
     """
+    tables = [Table(task, results, metrics) for task in plan.tasks]
+    found = [metric for table in tables for metric in table.found]
+    if found and (unknown := {*metrics} - {*found}):
+        known = ", ".join(dict.fromkeys(map(repr, found)))
+        raise UserError(f"--metrics {min(unknown)}: no task has it; they have {known}")
     folder = plan.out / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    tables = [Table(task, results, metrics) for task in plan.tasks]
     states = Counter(result.state for result in results)
     failed = f", {states['failed']} failed" if states["failed"] else ""
     parts = [
@@ -87,7 +91,7 @@ def write_report(plan: Plan, results: Sequence[Result], metrics: Sequence[str] =
         name = table.task.name
         (folder / f"{name}.tex").write_text(latex(table), "utf-8")
         write_csv(folder / f"{name}.csv", [*table.rows.values()])
-        parts += [f"## {name}", *_section(table), *draw(table, folder)]
+        parts += [f"## {escape(name)}", *_section(table), *draw(table, folder)]
     parts += [LEGEND, *_unfinished(results)]
     write_runs(folder / "runs.json", results)
     (folder / "report.md").write_text("\n\n".join(parts) + "\n", "utf-8")

@@ -28,13 +28,14 @@ def write_runs(path: Path, results: Iterable[Result]) -> None:
 
     A file that has others, whose folders may be gone, is kept under another name.
     """
-    rows = {_key(result.run): _as_json(result) for result in results if result.state == "finished"}
-    if path.is_file() and not _rows(path).keys() <= rows.keys():
+    finished = [_as_json(result) for result in results if result.state == "finished"]
+    rows = [json.dumps(row) for row in finished]
+    if path.is_file() and not {json.dumps(row) for row in _rows(path).values()} <= {*rows}:
         written = datetime.fromtimestamp(path.stat().st_mtime)
         kept = path.rename(path.with_stem(f"{path.stem}-{written:%Y%m%d-%H%M%S}"))
         say(f"{path} had runs that this report lacks: it is now {kept.name}")
     with whole(path) as partial:
-        partial.write_text("[\n" + ",\n".join(map(json.dumps, rows.values())) + "\n]\n")
+        partial.write_text("[\n" + ",\n".join(rows) + "\n]\n")
 
 
 def _key(run: Run) -> tuple[str, str, int]:

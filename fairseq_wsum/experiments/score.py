@@ -80,7 +80,7 @@ def main(given: list[str]) -> None:
             printed, log = work / f"generate.lenpen{penalty}.txt", work / "generate.log"
             words = ["--path", model, "--gen-subset", args.subset, f"--lenpen={penalty}"]
             if args.replace_unk:
-                # fairseq's own --replace-unk needs the data as text
+                # fairseq's own --replace-unk does not work
                 words += ["--print-alignment", "hard"]
             generate(args, record, [*options, *words], printed, log)
             results.append(_figures(args, record, penalty, work))

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from .files import UserError
 from .plan import Task
 from .results import PERPLEXITY, SUBSETS, Result, metrics
 from .significance import compare
@@ -22,7 +21,8 @@ class Table:
     Attributes:
         task: the task.
         runs: the finished runs of each model.
-        metrics: the metrics that these have, the main one first, or those that were chosen.
+        found: the metrics that these have, the main one first.
+        metrics: those of them that were chosen, by default all.
         main: the main one.
         published: the published figures, which are of the main one, if it is shown.
         missing: what to show for a model without a finished run, by its name.
@@ -41,13 +41,10 @@ class Table:
             self.missing[model.name] = (
                 "not run" if not states else "failed" if states == {"failed"} else "not finished"
             )
-        found = metrics(run for runs in self.runs.values() for run in runs)
-        self.metrics = [*chosen] or found
+        self.found = found = metrics(run for runs in self.runs.values() for run in runs)
+        self.metrics = [metric for metric in chosen if metric in found] if chosen else found
         self.main = found[0] if found else ""
         self.published = task.published if self.main in self.metrics else {}
-        if found and (unknown := {*self.metrics} - {*found}):
-            known = ", ".join(map(repr, found))
-            raise UserError(f"{task.name} has no metric {min(unknown)!r}: it has {known}")
         records = [run.record for runs in self.runs.values() for run in runs if run.record]
         machines = Counter(record.machine for record in records).most_common(1)
         self.machine = machines[0][0] if machines else ""

@@ -60,7 +60,7 @@ RESETS = ("--reset-optimizer", "--reset-lr-scheduler", "--reset-meters", "--rese
 # torchrun starts this program again in each process
 AGAIN = f"import sys; sys.path.append({str(PACKAGE.parent)!r}); "
 AGAIN += "from fairseq_wsum.experiments.files import run_module; "
-AGAIN += f"run_module({__name__!r})"
+AGAIN += f"run_module({__name__!r}, sys.argv[1:])"
 
 
 def main(given: list[str]) -> None:
@@ -229,6 +229,8 @@ def _under_srun(args: argparse.Namespace, tasks: int) -> list[str]:
     nodes = int(os.environ.get("SLURM_STEP_NUM_NODES") or os.environ.get("SLURM_NNODES") or 1)
     # a single task on a node starts a process for every visible GPU
     processes = nodes * gpus_here() if nodes == tasks else tasks
+    if processes == 0 and not args.dry_run:  # fairseq would start none, and succeed
+        raise UserError("srun: this task sees no GPU; give srun --gpus-per-node")
     port = os.environ.get("MASTER_PORT") or str(10000 + int(os.environ["SLURM_JOB_ID"]) % 50000)
     return ["--distributed-world-size", str(processes), "--distributed-port", port]
 

@@ -15,7 +15,7 @@ from .labelled import Answering, Parsing, Sentiment
 from .language_models import AWD, GBW, PTB
 from .translation import Captions, OpenNMT, Transformer, Translation
 
-KINDS: dict[str, type[Recipe]] = {
+RECIPES: dict[str, type[Recipe]] = {
     "opennmt": OpenNMT,
     "strong": Translation,
     "transformer": Transformer,
@@ -33,6 +33,6 @@ KINDS: dict[str, type[Recipe]] = {
 def main(given: Sequence[str]) -> None:
     """Run a recipe with a command line, the first word of which is its name."""
     name, *options = given or [""]
-    if name not in KINDS:
-        sys.exit(f"usage: fairseq-wsum recipe NAME [options]; NAME is one of {', '.join(KINDS)}")
-    KINDS[name](name, options).main()
+    if name not in RECIPES:
+        sys.exit(f"usage: fairseq-wsum recipe NAME [options]; NAME is one of {', '.join(RECIPES)}")
+    RECIPES[name](name, options).main()

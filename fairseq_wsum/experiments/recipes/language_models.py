@@ -35,9 +35,13 @@ class LastEpoch(InEpochs, LanguageModel):
     def choose(self) -> None:
         """A text of one's own is one shard, as an epoch reads all of it."""
         super().choose()
-        if self.args.shards is not None:
+        if self.args.own_corpus:
+            self.settings["prepare"] = {"shards": 1}
+
+    def prepare(self) -> None:
+        if self.args.own_corpus and self.prepared.shards > 1:
             raise UserError("--shards: this recipe reads all training files in each epoch")
-        self.args.shards = "1" if self.args.own_corpus else None
+        super().prepare()
 
 
 class PTB(LastEpoch):
@@ -60,10 +64,13 @@ class AWD(LastEpoch):
 
     def choose(self) -> None:
         super().choose()
-        if CELLS[self.args.cell].has_recurrent_matrix:
-            self.settings["model"]["weight-dropout"] = self.settings["weight-dropout"]
         training = self.settings["training"]
         training["force-anneal"] = training["max-epoch"] * 3 // 5 + 1
+
+    def command(self) -> list[str]:
+        if CELLS[self.args.cell].has_recurrent_matrix:
+            self.model["weight-dropout"] = self.settings["weight-dropout"]
+        return super().command()
 
 
 class GBW(LanguageModel):
@@ -75,7 +82,7 @@ class GBW(LanguageModel):
 
     def text(self) -> str:
         if self.train.dry_run:  # as if the data were there
-            parts = range(2, int(self.args.shards or 99) + 1)
+            parts = range(2, (self.prepared.shards or 99) + 1)
             shards = [self.data / f"shard-{k:03d}" for k in parts]
         else:
             shards = sorted(path for path in self.data.glob("shard-*") if path.is_dir())

@@ -13,7 +13,8 @@ from ...argument_types import positive
 from ..files import UserError, folder, lines_of, write_lines
 from ..recipe import ROOT, Recipe
 
-SENTENCES = 8000  # of the captions for training
+CORPUS = ROOT / "examples/quickstart/corpus"
+SENTENCES = 8000  # of it for training
 
 
 class Translation(Recipe):
@@ -89,17 +90,18 @@ class Captions(Translation):
         super().choose()
         if self.args.data or self.args.own_corpus:
             raise UserError("--data: this recipe has its own corpus")
+        self.args.data = str(CORPUS)
         if self.args.sentences > SENTENCES:
             raise UserError(f"--sentences {self.args.sentences}: the corpus has {SENTENCES}")
 
     def prepare(self) -> None:
         """Prepare the captions under the names that prepare_translation.sh reads."""
         with tempfile.TemporaryDirectory() as text:
-            for path in (ROOT / "examples/quickstart/corpus").iterdir():
+            for path in CORPUS.iterdir():
                 size = self.args.sentences if path.stem == "train" else None
                 name = f"{path.stem}.lc.norm.tok{path.suffix}"
                 write_lines(Path(text, name), lines_of(path)[:size])
-            self.args.data = text
+            self.prepared.data = Path(text)
             super().prepare()
 
     def score(self) -> None:

@@ -6,12 +6,11 @@ fairseq, except for torch's list of safe globals. `fairseq_wsum.plugin` applies 
 
 import functools
 
-from . import averages, checkpoints, decoding, literals, optimizers, options, resuming, versions
+from . import averages, checkpoints, literals, optimizers, options, resuming, versions
 
 
 @functools.cache  # once
 def apply() -> None:
     """Apply all shims."""
-    fixes = (versions, options, decoding, literals, checkpoints, averages, optimizers, resuming)
-    for module in fixes:
+    for module in (versions, options, literals, checkpoints, averages, optimizers, resuming):
         module.apply()

@@ -51,9 +51,9 @@ def _resume_at_the_right_batch() -> None:
 def _end_workers_with_their_epoch() -> None:
     """Let the data workers end with their epoch, which fairseq keeps for the next one.
 
-    With --update-epoch-batch-itr True every epoch has a new iterator (data/iterators.py), and the
-    old one lives on in a reference cycle, that of an error of omegaconf. The garbage collector
-    then waits five seconds for its workers: short epochs take several times as long.
+    With --update-epoch-batch-itr True every epoch has a new iterator (data/iterators.py), and an
+    exception of omegaconf keeps the old one alive until the garbage collector runs, which then
+    waits five seconds for its workers: short epochs take several times as long.
     """
     get_iterator_for_epoch = EpochBatchIterator._get_iterator_for_epoch
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ... import kernels
 from ...training import cross_entropy
-from ..modules.softmax import adaptive_softmax, ends_in_softmax
+from ..modules.output_layers import adaptive_softmax, ends_in_softmax
 
 
 @register_criterion("wsum_cross_entropy", dataclass=LabelSmoothedCrossEntropyCriterionConfig)

@@ -28,7 +28,7 @@ from fairseq.sequence_generator import (
 from fairseq.tasks import FairseqTask
 from torch import Tensor, nn
 
-from ..modules.softmax import ends_in_softmax
+from ..modules.output_layers import ends_in_softmax
 from .candidates import candidates
 
 VARIABLE = "FAIRSEQ_WSUM_SEARCH"
@@ -92,7 +92,8 @@ class CandidateEnsemble(EnsembleModelWithAlignment):
         """The log-probability of one word after each of some hypotheses, at the latest step."""
         scores = self._scores[rows]
         log_p = torch.log_softmax(scores, -1, torch.float32) if self._logits else scores
-        return log_p.gather(1, words.unsqueeze(1)).squeeze(1).nan_to_num(-torch.inf)
+        log_p = log_p.gather(1, words.unsqueeze(1)).squeeze(1)
+        return log_p.nan_to_num(-torch.inf, torch.inf, -torch.inf)
 
     def reorder_incremental_state(self, incremental_states: Any, new_order: Tensor) -> None:
         """As fairseq's, which searches all modules of a model for those with a state each time."""
@@ -150,11 +151,11 @@ class _OnCandidates:
         self.search = CandidateSearch(tgt_dict, self.model)
         self.vocab_size = min(first + 2 * self.beam_size, len(tgt_dict))
 
-    def _generate(self, sample: dict[str, Any], *args: Any, **named: Any) -> Any:
-        if sample.get("nsentences") != 1:  # a sentence alone is slower with it
+    def generate(self, models: Any, sample: dict[str, Any], **named: Any) -> Any:
+        if len(sample["net_input"]["src_tokens"]) > 1:  # a sentence alone is slower with it
             self.model.share_sources(self.beam_size)
         try:
-            return super()._generate(sample, *args, **named)  # type: ignore[misc]
+            return super().generate(models, sample, **named)  # type: ignore[misc]
         finally:  # in training, each sentence has its own source
             self.model.share_sources(1)
 

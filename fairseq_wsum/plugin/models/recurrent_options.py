@@ -17,8 +17,8 @@ class RecurrentLayers:
 
     Attributes:
         bidirectional: whether a layer has two directions, as in an encoder.
-        layers: the number of all layers.
-        attention_layers: the layers that keep self-attention, from 0.
+        layers: the number of all layers, less those that `--encoder-layers-to-keep` leaves out.
+        attention_layers: those of them that keep self-attention, from 0.
         cell: the cell.
         hidden_size: the hidden size of each direction.
         backend: the backend of the layers.
@@ -67,10 +67,13 @@ def recurrent_layers(cfg: Any, side: str, default_size: int) -> RecurrentLayers:
             "--quant-noise-scalar: fairseq cannot quantise recurrent layers; omit it, or use "
             "--quant-noise-pq"
         )
+    attention = _attention_layers(cfg, side)
+    kept = getattr(cfg, f"{side}_layers_to_keep") or range(getattr(cfg, f"{side}_layers"))
+    kept = sorted(int(k) for k in (kept.split(",") if isinstance(kept, str) else kept))
     return RecurrentLayers(
         bidirectional=side == "encoder",
-        layers=getattr(cfg, f"{side}_layers"),
-        attention_layers=_attention_layers(cfg, side),
+        layers=len(kept),
+        attention_layers=frozenset(k for k, number in enumerate(kept) if number in attention),
         cell=described_cell(cfg, first(getattr(cfg, f"{side}_cell", None), cfg.cell)),
         hidden_size=first(getattr(cfg, f"{side}_hidden_size"), default_size),
         backend=cfg.lstm_backend,

@@ -11,7 +11,6 @@ from fairseq.models import (
 )
 from fairseq.tasks import FairseqTask
 
-from .fields import flag
 from .initial_values import embedding, init_uniform, load_embedding
 from .options import check_task
 from .presets import default, use_preset
@@ -57,17 +56,16 @@ class WsumLSTMModel(FairseqEncoderDecoderModel):
         return model
 
     def prepare_for_inference_(self, cfg: Any) -> None:
-        """Extend fairseq's hook before decoding, which ignores that --replace-unk needs attention.
+        """fairseq's hook before decoding.
 
         Raises:
-            ValueError: an option needs attention, and the model has none.
+            ValueError: --print-alignment needs attention, and the model has none.
         """
         super().prepare_for_inference_(cfg)
-        for name in ("replace_unk", "print_alignment"):
-            if getattr(cfg.generation, name, None) is not None:
-                if self.decoder.attention is None:
-                    raise ValueError(f"{flag(name)} needs attention, which this model lacks")
-                self.decoder.need_attn = True
+        if cfg.generation.print_alignment is not None:
+            if self.decoder.attention is None:
+                raise ValueError("--print-alignment needs attention, which this model lacks")
+            self.decoder.need_attn = True
 
 
 @register_model_architecture("wsum_lstm", "wsum_lstm_multi30k")

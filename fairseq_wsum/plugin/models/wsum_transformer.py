@@ -13,7 +13,6 @@ from fairseq.tasks import FairseqTask
 from torch import nn
 
 from ..modules import WsumSelfAttention, use_dropout
-from .dictionaries import fingerprint
 from .options import check_task, option_values
 from .presets import default, use_preset
 from .recurrent_options import RecurrentLayers, recurrent_layers
@@ -45,10 +44,6 @@ class WsumTransformerModel(TransformerModelBase):
         check_task(task, "wsum_transformer")
         cfg = read_config(args)
         model: WsumTransformerModel = super().build_model(cfg, task)
-        if cfg.merge_src_tgt_embed:
-            # fairseq gives the merged dictionary to the decoders of an ensemble but the first one
-            model.decoder.dictionary = model.encoder.dictionary
-            model.decoder.register_buffer("words", fingerprint(model.decoder.dictionary))
         use_dropout(model)
         return model
 

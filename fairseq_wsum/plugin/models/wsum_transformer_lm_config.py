@@ -52,13 +52,12 @@ def read_config(args: Any) -> tuple[WsumTransformerLMConfig, RecurrentLayers]:
         ValueError: an option is invalid, or options are incompatible; the message names them.
     """
     cfg = WsumTransformerLMConfig(**option_values(WsumTransformerLMConfig, args))
-    if cfg.decoder_layers_to_keep:
-        cfg.decoder_layers = len(str(cfg.decoder_layers_to_keep).split(","))
     cfg.decoder_input_dim = first(cfg.decoder_input_dim, cfg.decoder_embed_dim)
     cfg.decoder_output_dim = first(cfg.decoder_output_dim, cfg.decoder_embed_dim)
     cfg.checkpoint_activations = cfg.checkpoint_activations or cfg.offload_activations
     cfg.check()
     recurrent = recurrent_layers(cfg, "decoder", cfg.decoder_embed_dim)
+    cfg.decoder_layers = recurrent.layers
     set_positions(cfg, recurrent)
     # a model without positions has no limit, whatever the length of its training samples
     limit = MAX_POSITIONS if cfg.no_token_positional_embeddings else cfg.tokens_per_sample

@@ -87,11 +87,6 @@ class WsumLanguageModelingTask(LanguageModelingTask):
         Raises:
             ValueError: an option is invalid; the message names it.
         """
-        if (size := args.tokens_per_sample) is not None and size <= 0:
-            raise ValueError(
-                f"--tokens-per-sample, less --context-window, is {size}: give at least 1, without "
-                "a window, as the state has the whole past"
-            )
         check_limits(WsumLanguageModelingConfig, args)
         if _is_stream(args):
             for name, default in _OF_SENTENCES.items():
