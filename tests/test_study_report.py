@@ -121,6 +121,18 @@ def test_runs_whose_folders_are_gone_are_kept(captions, capsys) -> None:
     assert f"runs that this report lacks: it is now {first.name}" in capsys.readouterr().err
 
 
+def test_other_results_of_the_same_runs_are_kept(captions, tmp_path) -> None:
+    captions.report()
+    own = (captions.folder / "runs.json").read_bytes()
+    rows = json.loads(own)
+    rows[0]["machine"] = "another"
+    (published := tmp_path / "published.json").write_text(json.dumps(rows))
+    given = ["--out", str(captions.out), "--runs", str(published)]
+    cli.main(["report", str(captions.file), *given])
+    first, last = sorted(captions.folder.glob("runs*.json"))
+    assert first.read_bytes() == own and json.loads(last.read_text()) == rows
+
+
 def test_runs_of_several_files_are_put_together(lm) -> None:
     lm.report()
     rows = json.loads((lm.folder / "runs.json").read_text())

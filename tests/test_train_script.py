@@ -169,6 +169,14 @@ def test_bf16_is_refused_on_a_processor_where_it_is_slow(start, tmp_path, monkey
     assert "--bf16" in start(*words)
 
 
+def test_a_task_of_srun_that_sees_no_gpu_is_refused(start, tmp_path, monkeypatch):
+    """fairseq would start no process, and succeed."""
+    monkeypatch.setattr(train.shutil, "which", lambda name: name)
+    words = [tmp_path, "--arch", "x", "--save-dir", tmp_path / "run"]
+    with pytest.raises(UserError, match="this task sees no GPU; give srun --gpus-per-node"):
+        start(*words, **SLURM, SLURM_STEP_NUM_NODES="2")
+
+
 def test_fairseq_needs_scontrol_under_srun(start, tmp_path):
     with pytest.raises(UserError, match="fairseq needs Slurm's scontrol, which is not on PATH"):
         start(tmp_path, "--save-dir", tmp_path, gpus=1, PATH="", **SLURM)

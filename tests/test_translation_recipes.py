@@ -13,7 +13,7 @@ import pytest
 from shell import fails, refuses, succeeds
 from translation_corpus import TINY
 
-from fairseq_wsum.experiments import recipes, updates
+from fairseq_wsum.experiments import recipe, recipes, updates
 from fairseq_wsum.experiments.files import UserError, lock
 from fairseq_wsum.experiments.recipe import changed_options
 from fairseq_wsum.experiments.recipes.translation import OpenNMT, Transformer
@@ -78,6 +78,11 @@ with open(sys.argv[1], "wb") as log:
     assert (tmp_path / "log").read_bytes() == shown
     with pytest.raises(ProcessLookupError):
         os.kill(int(shown.removeprefix(b"a")), 0)
+
+
+def test_a_killed_training_is_named(tmp_path):
+    with (tmp_path / "log").open("w+b") as log, pytest.raises(UserError, match="ended by SIGKILL"):
+        recipe.job(["bash", "-c", "kill -9 $$"], log, log, print)
 
 
 def test_two_recipes_prepare_one_folder_in_turn(tmp_path, monkeypatch):
