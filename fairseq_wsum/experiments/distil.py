@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import bpe
+from .corpora import file_sha256
 from .files import (
     UserError,
     folder,
@@ -72,7 +73,7 @@ def main(given: list[str]) -> None:
     models = args.checkpoints.split(":")
     source, target = direction(args.checkpoints, record)
     record |= {"source_lang": source, "target_lang": target}
-    sums = {path: sha256(Path(path).read_bytes()) for path in models}
+    sums = {path: file_sha256(Path(path)) for path in models}
     settings = {
         "corpus": "distilled",
         "script": "distil.sh",
