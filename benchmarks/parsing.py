@@ -96,7 +96,8 @@ def main() -> None:
     add = parser.add_argument
     add("data", type=Path, help="a folder made by fairseq-wsum prepare ewt or treebank")
     usual = ["lstm", "no-srnn", "no-srnn-out", "no-srnn-hidden", "no-gates"]
-    add("--cells", nargs="+", choices=CELLS, default=usual, metavar="NAME")
+    help = "cells to measure (default: the paper's)"
+    add("--cells", nargs="+", choices=CELLS, default=usual, metavar="NAME", help=help)
     add("--bf16", action="store_true", help="our parsers in bf16, too")
     add("--supar", action="store_true", help="supar's parser, too")
     add("--batches", type=positive, default=4, help="batches of 2,000 words (default 4)")

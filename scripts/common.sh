@@ -32,12 +32,9 @@ use_environment() {
         die "$PYTHON is $("$PYTHON" --version); this project needs Python 3.11 or later. Run" \
             "scripts/setup.sh, or set VENV to an environment that has it"
     export PYTHONUTF8=1 # fairseq reads and writes texts in the encoding of the locale
-    # oneDNN compiles and keeps a kernel for each shape of a product, by default 1,024 of them
-    # (docs/tuning.md, "Compiled products").
-    export ONEDNN_PRIMITIVE_CACHE_CAPACITY="${ONEDNN_PRIMITIVE_CACHE_CAPACITY:-128}"
 }
 
-# End as a Python program of this package, which an environment of the user's own may lack: then of
+# Replace this shell by a program of the package: of the installed one, which has kernels, or else of
 # the clone's. (-P: import nothing from this folder.)
 run_module() { # MODULE WORDS...
     use_environment

@@ -64,7 +64,7 @@ def short_folder() -> str:
 
 def close(server: subprocess.Popen[bytes], folder: Path) -> None:
     assert server.stdin is not None
-    server.stdin.close()  # which is how it knows
+    server.stdin.close()  # with which it ends
     server.wait()
     shutil.rmtree(folder)
 
@@ -83,7 +83,7 @@ def is_python(path: Path) -> bool:
 
 
 def serve(folder: Path) -> dict:
-    """Answer clients until the tests end; returns in forked processes only, with what to be."""
+    """Answer clients until the tests end; returns in forked processes only, with the job to run."""
     import torch
 
     torch.set_num_threads(1)  # no threads of OpenMP here, which would be lost in a fork

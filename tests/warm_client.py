@@ -14,10 +14,10 @@ import sys
 import time
 
 PATIENCE = 120  # seconds until a server answers, which imports before
-# In the words of a Python that imports fairseq.
+# Parts of the command line of a Python that imports fairseq.
 FAIRSEQ = ("fairseq_cli.", "gains.py", "experiments.recipes", "experiments.score",
-           "experiments.perplexity", "experiments.distil", "experiments.prepare')")  # fmt: skip
-# Of `fairseq-wsum`.
+           "experiments.perplexity", "experiments.distil", "experiments.prepare'")  # fmt: skip
+# Commands of `fairseq-wsum` that import fairseq.
 READING = {"answer", "negation", "parse", "prepare", "weights"}
 
 

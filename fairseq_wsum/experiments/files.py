@@ -29,6 +29,9 @@ class UserError(Exception):
 
 def run(main: Callable[[], None]) -> None:
     """Call `main`; a problem that the user can fix ends with its message and no traceback."""
+    # oneDNN compiles and keeps a kernel for each shape of a product, by default 1,024 of them
+    # (docs/tuning.md, "Compiled products")
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
     # so that programs are ended, and unfinished files removed
     handle_ends(lambda number, _: sys.exit(128 + number))
     try:

@@ -33,7 +33,7 @@ def joint_gradients() -> AbstractContextManager[object]:
     view of a matrix, and do not put hooks on such views. Autocast, `torch.func` and `torch.compile`
     get the plain products.
 
-    Values do not change. Gradients change by rounding only. All steps form one graph: a backward
+    Values and gradients change by rounding only. All steps form one graph: a backward
     pass through one step also frees the earlier ones, unless it retains the graph. Second
     derivatives are an error.
     """

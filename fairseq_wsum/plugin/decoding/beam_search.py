@@ -152,7 +152,8 @@ class _OnCandidates:
         self.vocab_size = min(first + 2 * self.beam_size, len(tgt_dict))
 
     def generate(self, models: Any, sample: dict[str, Any], **named: Any) -> Any:
-        if len(sample["net_input"]["src_tokens"]) > 1:  # a sentence alone is slower with it
+        source = sample["net_input"].get("src_tokens")
+        if source is None or len(source) > 1:  # a sentence alone is slower with it
             self.model.share_sources(self.beam_size)
         try:
             return super().generate(models, sample, **named)  # type: ignore[misc]

@@ -68,8 +68,9 @@ def recurrent_layers(cfg: Any, side: str, default_size: int) -> RecurrentLayers:
             "--quant-noise-pq"
         )
     attention = _attention_layers(cfg, side)
-    kept = getattr(cfg, f"{side}_layers_to_keep") or range(getattr(cfg, f"{side}_layers"))
-    kept = sorted(int(k) for k in (kept.split(",") if isinstance(kept, str) else kept))
+    given = getattr(cfg, f"{side}_layers_to_keep")
+    every = range(getattr(cfg, f"{side}_layers"))
+    kept = every if given in (None, "") else sorted(map(int, str(given).split(",")))
     return RecurrentLayers(
         bidirectional=side == "encoder",
         layers=len(kept),

@@ -40,6 +40,8 @@ def attend(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> tupl
         The contexts, N x E, and the weights, N x G x S, in float32.
     """
     sources, heads, size, length = keys.shape
+    assert q.dtype == keys.dtype == values.dtype and values.shape == (sources, heads, length, size)
+    assert mask is None or mask.shape == (sources, length)
     y = torch.empty_like(q, memory_format=torch.contiguous_format)
     weights = q.new_empty(len(q), heads, length, dtype=torch.float32)
     numbers = dict(B=sources, R=len(q) // sources, S=length, G=heads, D=size)

@@ -15,7 +15,7 @@ chunk, a second pass the memory cell at the chunk boundaries, and a third pass r
 parallel.
 
 The state is float32. Sequence length and batch size are run-time values, so that new sizes need no
-compilation; only a single step, as in decoding, compiles separate kernels.
+compilation; only a single step, as in decoding, and division into chunks compile separate kernels.
 
 The equations of a cell are arguments of the kernels: see `triton.cells`.
 
