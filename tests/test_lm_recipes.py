@@ -35,11 +35,11 @@ def ptb(tmp_path_factory) -> Path:
 
 
 def assert_scored(folder: Path, text: Path) -> dict[str, float]:
-    """The perplexities of a folder are those of all tokens; the file of another split differs."""
+    """The perplexities of a folder are those of all tokens of its test set."""
     figures = json.loads((folder / "perplexity.json").read_text())
     words = text.read_text().split("\n")[:-1]
     assert figures["test_tokens"] == sum(len(line.split()) + 1 for line in words)
-    assert all(1 < figures[split] < 20 for split in ("valid", "test"))  # of about ten words
+    assert all(figures[split] > 1 for split in ("valid", "test"))  # that of no tokens
     return figures
 
 
@@ -67,7 +67,7 @@ def test_the_ptb_recipe_prints_perplexities_and_a_table(ptb, tmp_path) -> None:
     figures = assert_scored(folder, ptb / "ptb.test.txt")
     assert list(figures) == ["valid", "valid_tokens", "test", "test_tokens", "task"]
     for split in ("valid", "test"):
-        assert f"{split}: perplexity {figures[split]} ({figures[split + '_tokens']} t" in output
+        assert f"{split}: perplexity {figures[split]:.2f} ({figures[split + '_tokens']} t" in output
 
     output = run("bash", *recipe_of_a_cell)
     assert "already trained" in output and "already done" in output
@@ -91,7 +91,7 @@ def test_the_awd_recipe_averages_the_last_epochs(tmp_path) -> None:
     folder = tmp_path / "out/wikitext2/lstm/epochs-2-seed-1"
     assert f"averaged checkpoint1.pt checkpoint2.pt into {folder}/average-2.pt" in output
     figures = assert_scored(folder, tmp_path / "wiki.test.tokens")
-    assert f"test: perplexity {figures['test']} ({figures['test_tokens']} tokens)" in output
+    assert f"test: perplexity {figures['test']:.2f} ({figures['test_tokens']} tokens)" in output
     assert figures["task"] == "wsum_language_modeling"
 
 
