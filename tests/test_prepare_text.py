@@ -212,7 +212,7 @@ def test_preparing_again_is_skipped_and_never_overwrites(own, made, tmp_path, ca
 
 
 STOPPED = """
-import os, signal
+import os, signal, sys
 from fairseq_wsum.experiments import files, prepare, text
 text.encode = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
 files.run_module(prepare.__name__, sys.argv[1:])

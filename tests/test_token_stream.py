@@ -236,7 +236,7 @@ def test_the_task_rejects_other_streams_within_an_epoch(changed, named) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(tokens_per_sample=0), "--tokens-per-sample, less --context-window, is 0: give at"),
+        (dict(tokens_per_sample=0), "--tokens-per-sample 0: give at least 1"),
         (dict(add_bos_token=True), "--add-bos-token does not go with a stream"),
         (dict(output_dictionary_size=9), "--output-dictionary-size does not go with a stream"),
         (dict(shorten_method="random_crop"), "--shorten-method does not go with a stream"),

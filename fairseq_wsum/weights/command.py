@@ -163,8 +163,6 @@ def _results(args: argparse.Namespace) -> list[Path]:
         raise ValueError("nothing to write: give --picture, --page, --arrays or --tables")
     if len(args.checkpoints) > 1 and not {*results} <= {"--page", "--picture"}:
         raise ValueError("several checkpoints: give --page and --picture only, to compare them")
-    if args.picture is not None and args.picture.suffix not in (".png", ".svg", ".pdf"):
-        raise ValueError(f"--picture {args.picture}: end the name in .png, .svg or .pdf")
     for option, path in results.items():
         empty = path.is_dir() and not any(path.iterdir())
         if os.path.lexists(path) and not empty and not args.overwrite:  # or a link to nowhere
