@@ -185,8 +185,10 @@ def mask_of(side: str | None, time: int, batch: int) -> Tensor | None:
     """
     if side is None:
         return None
-    if side in ("holes", "all"):
-        mask = torch.rand(time, batch) < (0.4 if side == "holes" else 2)
+    if side == "all":
+        return torch.ones(time, batch, dtype=torch.bool)
+    if side == "holes":
+        mask = torch.rand(time, batch) < 0.4
         mask[:, 0] |= batch > 1
         return mask
     lengths = torch.arange(batch) * max(time // (batch or 1), 1) % (time + 1)

@@ -40,6 +40,7 @@ def test_the_recipe_trains_and_scores(raw, tmp_path) -> None:
     figures = json.loads((folder / "figures.json").read_text())
     assert [*figures] == ["way", "valid", "test"]
     assert f"test: F1 {figures['test']['F1']:.2f}, EM" in output
+    assert 0 <= figures["test"]["EM"] <= figures["test"]["F1"] <= 100
     answers = json.loads((folder / "predictions.json").read_text())
     assert {*answers} == {f"dev-{k}-{n}" for k in range(2) for n in range(4)}
 
