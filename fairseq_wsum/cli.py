@@ -27,7 +27,10 @@ DTYPES = {
 }
 # The programs of `experiments`, such as the scripts of a clone: the module, and the help.
 PROGRAMS = {
-    "prepare": ("prepare", "prepare a corpus, as scripts/prepare_CORPUS.sh does: prepare CORPUS"),
+    "prepare": (
+        "corpora.prepare",
+        "prepare CORPUS, as scripts/prepare_CORPUS.sh does",
+    ),
     "train": ("train", "train a model, as scripts/train.sh does"),
     "score": ("score", "translate and score, as scripts/score.sh does"),
     "perplexity": ("perplexity", "score a language model, as scripts/perplexity.sh does"),
@@ -36,8 +39,8 @@ PROGRAMS = {
     "negation": ("negation", 'show what "not" does to the memory of a classifier of sentiment'),
     "distil": ("distil", "translate the training text, as scripts/distil.sh does"),
     "recipe": ("recipes", "prepare, train and score, as examples/*/NAME.sh does: recipe NAME"),
-    "study": ("study", "train and score every model of a YAML file with every seed"),
-    "report": ("report", "make tables, significance tests and pictures of a study"),
+    "study": ("studies.study", "train and score every model of a YAML file with every seed"),
+    "report": ("studies.report", "make tables, significance tests and pictures of a study"),
 }
 
 

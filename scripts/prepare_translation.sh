@@ -3,4 +3,4 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-run_module fairseq_wsum.experiments.prepare translation "$@"
+run_module fairseq_wsum.experiments.corpora.prepare translation "$@"

@@ -35,4 +35,4 @@ if [ -f "${VENV:-$REPO/.venv}/setup.log" ] || ! (use_environment) 2>/dev/null; t
 fi
 # a model of this size gains nothing from several threads, which slow each other on busy cores
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-run_module fairseq_wsum.experiments.quickstart "$@"
+run_module fairseq_wsum.experiments.recipes.quickstart "$@"

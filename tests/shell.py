@@ -70,7 +70,7 @@ def fails(script, *arguments, **variables):
 
 def prepare_here(*words):
     """Prepare a corpus in this process."""
-    from fairseq_wsum.experiments import prepare
+    from fairseq_wsum.experiments.corpora import prepare
 
     prepare.main([*map(str, words)])
 

@@ -17,7 +17,7 @@ import yaml
 from commands import ROOT
 from shell import own_variables
 
-from fairseq_wsum.experiments.plan import Plan, read_plan
+from fairseq_wsum.experiments.studies.plan import Plan, read_plan
 
 STUDIES = ROOT / "examples/ablation_study"
 STUDY = ["-m", "fairseq_wsum.cli"]

@@ -6,12 +6,12 @@ import random
 
 import pytest
 
-from fairseq_wsum.experiments.plan import Plan, Run, read_plan
-from fairseq_wsum.experiments.record import LOCK, Record, settings
-from fairseq_wsum.experiments.report import write_report
-from fairseq_wsum.experiments.results import read_results
-from fairseq_wsum.experiments.significance import compare
-from fairseq_wsum.experiments.table import Table
+from fairseq_wsum.experiments.studies.plan import Plan, Run, read_plan
+from fairseq_wsum.experiments.studies.record import LOCK, Record, settings
+from fairseq_wsum.experiments.studies.report import write_report
+from fairseq_wsum.experiments.studies.results import read_results
+from fairseq_wsum.experiments.studies.significance import compare
+from fairseq_wsum.experiments.studies.table import Table
 
 pytest.importorskip("scipy")
 metrics = pytest.importorskip("sacrebleu.metrics")

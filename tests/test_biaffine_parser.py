@@ -12,7 +12,7 @@ pytest.importorskip("fairseq")
 pytest.importorskip("ufal.chu_liu_edmonds")
 from treebanks import conllu, write_treebank
 
-from fairseq_wsum.experiments import prepare
+from fairseq_wsum.experiments.corpora import prepare
 from fairseq_wsum.experiments.parse import attachment_scores
 from fairseq_wsum.plugin.criterions.wsum_parsing_loss import WsumParsingLoss
 from fairseq_wsum.plugin.data.treebank import Sentence, read_treebank

@@ -9,7 +9,7 @@ import torch
 pytest.importorskip("fairseq")
 from questions import write_questions
 
-from fairseq_wsum.experiments import prepare
+from fairseq_wsum.experiments.corpora import prepare
 from fairseq_wsum.plugin.criterions.wsum_span_loss import WsumSpanLoss
 from fairseq_wsum.plugin.data.answer_scores import exact_match, f1
 from fairseq_wsum.plugin.models.wsum_bidaf import WsumBidaf, WsumBidafConfig

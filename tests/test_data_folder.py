@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fairseq_wsum.experiments import corpora, files, folder
+from fairseq_wsum.experiments import files
+from fairseq_wsum.experiments.corpora import folder, published
 from fairseq_wsum.experiments.files import UserError, lock
 
 SETTINGS = {"corpus": "ours", "script": "prepare_ours.sh", "own": True}
@@ -26,8 +27,8 @@ def test_downloads_are_kept_in_the_users_cache(monkeypatch, variables, expected)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert corpora.PTB.cache_folder(None) == Path(expected)
-    assert corpora.PTB.cache_folder(Path("/mine")) == Path("/mine")
+    assert published.PTB.cache_folder(None) == Path(expected)
+    assert published.PTB.cache_folder(Path("/mine")) == Path("/mine")
 
 
 def test_a_folder_that_exists_at_the_end_is_kept(tmp_path):

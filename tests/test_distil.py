@@ -9,7 +9,8 @@ from translation_corpus import TINY, joined
 
 pytest.importorskip("fairseq")
 pytest.importorskip("sentencepiece")
-from fairseq_wsum.experiments import bpe, distil, recipes
+from fairseq_wsum.experiments import distil, recipes
+from fairseq_wsum.experiments.corpora import bpe
 
 
 def test_a_model_learns_from_the_translations_of_an_ensemble(prepared, tmp_path) -> None:

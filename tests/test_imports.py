@@ -73,6 +73,21 @@ def test_imports_within_the_plugin_run_one_way(part) -> None:
         assert found <= {part, *WITHIN_THE_PLUGIN[part]}, path
 
 
+def test_imports_within_the_experiments_run_one_way() -> None:
+    experiments = PACKAGE / "experiments"
+    for path in experiments.rglob("*.py"):
+        parts = path.relative_to(experiments).parts[:-1]
+        found = imported(path, experiments)
+        if parts == ("corpora",):
+            assert found <= {"corpora", "files"}, path
+        elif parts == ("recipes",):
+            assert "studies" not in found, path
+        elif parts == ("studies",):
+            assert not {"corpora", "recipes"} & found, path
+        else:
+            assert not {"recipes", "studies"} & found, path
+
+
 def test_the_layer_needs_only_torch() -> None:
     """It imports neither fairseq, which configures the root logger, nor anything slow."""
     code = """
@@ -99,7 +114,7 @@ assert "fairseq" not in sys.modules
 
 
 def test_corpora_can_be_prepared_without_what_their_kind_does_not_need() -> None:
-    code = "import sys, fairseq_wsum.experiments.prepare; print('found', *sorted(sys.modules))"
+    code = "import sys, fairseq_wsum.experiments.corpora.prepare; print(*sorted(sys.modules))"
     assert not {"fairseq", "sentencepiece", "sacremoses"} & set(run("python", "-c", code).split())
 
 

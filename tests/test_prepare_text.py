@@ -19,7 +19,7 @@ pytest.importorskip("fairseq")
 from shell import names_in, prepare_here, succeeds, times_in
 from text_corpora import UNK, decoded, made_up, replaced
 
-from fairseq_wsum.experiments import corpora, prepare
+from fairseq_wsum.experiments.corpora import prepare, published
 from fairseq_wsum.experiments.files import UserError
 
 SPLITS = ("train", "valid", "test")
@@ -53,7 +53,7 @@ def made(own, tmp_path_factory):
 
 def test_every_word_is_kept_in_order_and_counted(own, made):
     out, log = made
-    texts = {split: sentences(corpora.locate(f"{split}.txt", own)) for split in SPLITS}
+    texts = {split: sentences(published.locate(f"{split}.txt", own)) for split in SPLITS}
     words = Counter(word for sentence in texts["train"] for word in sentence)
     record = json.loads((out / "prepared.json").read_text())
     for split, text_ in texts.items():
@@ -71,7 +71,7 @@ def test_every_word_is_kept_in_order_and_counted(own, made):
 
 def test_the_data_are_those_of_fairseq_preprocess(own, made, tmp_path, warm_python):
     for split in SPLITS:
-        lines = sentences(corpora.locate(f"{split}.txt", own))
+        lines = sentences(published.locate(f"{split}.txt", own))
         text_ = "".join(" ".join(words[:-1]) + "\n" for words in lines)
         (tmp_path / split).write_text(text_)
     command = [warm_python, "-m", "fairseq_cli.preprocess", "--only-source"]
@@ -137,9 +137,9 @@ def publish(tmp_path, monkeypatch):
                 tokens[split] += len(raw.split()) + raw.count(b"\n")
         changed = dict(sha256=digests, url=data.as_uri())
         if name == "gbw":
-            archive = tmp_path / f"{corpora.GBW_ROOT}.tar.gz"
+            archive = tmp_path / f"{published.GBW_ROOT}.tar.gz"
             with tarfile.open(archive, "w:gz") as tar:
-                tar.add(data, corpora.GBW_ROOT)
+                tar.add(data, published.GBW_ROOT)
             splits = {**corpus.splits, "train": corpus.splits["train"][:3]}
             digests = {archive.name: hashlib.sha256(archive.read_bytes()).hexdigest()}
             changed = dict(sha256=digests, url=archive.as_uri(), splits=splits, tokens=tokens)
@@ -213,7 +213,8 @@ def test_preparing_again_is_skipped_and_never_overwrites(own, made, tmp_path, ca
 
 STOPPED = """
 import os, signal, sys
-from fairseq_wsum.experiments import files, prepare, text
+from fairseq_wsum.experiments import files
+from fairseq_wsum.experiments.corpora import prepare, text
 text.encode = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
 files.run_module(prepare.__name__, sys.argv[1:])
 """

@@ -6,11 +6,11 @@ pytest.importorskip("fairseq")
 from commands import ROOT, training_options
 from shell import succeeds
 
-from fairseq_wsum.experiments.plan import read_plan
 from fairseq_wsum.experiments.recipes import RECIPES
-from fairseq_wsum.experiments.report import markdown
-from fairseq_wsum.experiments.runs_file import read_runs
-from fairseq_wsum.experiments.table import Table
+from fairseq_wsum.experiments.studies.plan import read_plan
+from fairseq_wsum.experiments.studies.report import markdown
+from fairseq_wsum.experiments.studies.runs_file import read_runs
+from fairseq_wsum.experiments.studies.table import Table
 
 # OpenNMT: Levy et al. (2018) trained the example model of OpenNMT-py. These are its settings of
 # early 2018, which halve the rate after each epoch from the eighth on: the ninth is the first with

@@ -15,8 +15,7 @@ from fairseq_wsum.experiments.files import UserError
 
 pytest.importorskip("fairseq")
 pytest.importorskip("sacremoses")
-from fairseq_wsum.experiments import figures as figures_module
-from fairseq_wsum.experiments import score
+from fairseq_wsum.experiments import score, translation_scores
 
 
 def test_missing_hypotheses_are_rejected(tmp_path):
@@ -39,8 +38,8 @@ def test_the_reference_itself_scores_100_both_ways(form, tmp_path):
     for name, written in text.items():
         (tmp_path / f"test.{name}.de").write_text("".join(f"{line}\n" for line in written))
     record = {"text": form, "units": "bpe", "target_lang": "de"}
-    detok = figures_module.detokenised(text[form], record)
-    figures = figures_module.both_ways(text[form], detok, record, tmp_path, "test")
+    detok = translation_scores.detokenised(text[form], record)
+    figures = translation_scores.both_ways(text[form], detok, record, tmp_path, "test")
     assert [figure["score"] for figure in figures[:4]] == pytest.approx([100.0] * 4)
     bleu = [figure["signature"] for figure in figures if figure["metric"] == "BLEU"]
     primary, second = ("tok:none", "tok:13a") if form == "lc.norm.tok" else ("tok:13a", "tok:none")
@@ -58,7 +57,7 @@ def test_translations_have_escapes_as_the_reference_has(tokens, tmp_path):
     for name, text in (("raw", "C'est l'été & l'eau."), ("lc.norm.tok", tokens)):
         (tmp_path / f"test.{name}.fr").write_text(f"{text}\n")
     record = {"text": "raw", "units": "bpe", "target_lang": "fr"}
-    figures = figures_module.both_ways(
+    figures = translation_scores.both_ways(
         ["C'est l'été & l'eau."], ["C'est l'été & l'eau."], record, tmp_path, "test"
     )
     assert [figure["score"] for figure in figures] == pytest.approx([100.0] * 4)
@@ -68,7 +67,7 @@ def test_a_wrong_number_of_references_is_rejected(tmp_path):
     (tmp_path / "test.raw.de").write_text("Ein Mann.\n")
     with pytest.raises(UserError, match=r"test\.raw\.de has 1 lines for 2 translations"):
         record = {"text": "raw", "target_lang": "de"}
-        figures_module.both_ways(["a", "b"], ["a", "b"], record, tmp_path, "test")
+        translation_scores.both_ways(["a", "b"], ["a", "b"], record, tmp_path, "test")
 
 
 def test_averaging_gives_the_mean_of_the_weights_of_the_last_epochs(tmp_path):
@@ -166,7 +165,7 @@ def test_sacrebleu_tokenises_by_the_language(tmp_path):
     write("他们在公园里看一只大狗。\n", "utf-8")
     prepared = {"text": "raw", "units": "bpe", "target_lang": "zh"}
     system = ["他们在公园里看一只小狗。"]
-    figure = figures_module.both_ways(system, system, prepared, tmp_path, "test")[0]
+    figure = translation_scores.both_ways(system, system, prepared, tmp_path, "test")[0]
     assert "|tok:zh|" in figure["signature"] and figure["score"] > 50
 
 

@@ -10,10 +10,16 @@ pytest.importorskip("fairseq")
 from fairseq.data import Dictionary, data_utils
 from sentiment_trees import TREES, write_trees
 
-from fairseq_wsum.experiments import prepare
+from fairseq_wsum.experiments.corpora import prepare
+from fairseq_wsum.experiments.corpora.sentiment import examples
+from fairseq_wsum.experiments.corpora.sentiment_trees import (
+    is_negated,
+    negations,
+    parse,
+    plain,
+    read_trees,
+)
 from fairseq_wsum.experiments.files import UserError
-from fairseq_wsum.experiments.sentiment import examples
-from fairseq_wsum.experiments.sentiment_trees import is_negated, negations, parse, plain, read_trees
 
 
 def texts(found) -> list[str]:

@@ -11,7 +11,7 @@ from commands import ROOT, run, train
 from sentiment_trees import write_trees
 
 from fairseq_wsum.experiments import negation
-from fairseq_wsum.experiments.sentiment_trees import negations, parse
+from fairseq_wsum.experiments.corpora.sentiment_trees import negations, parse
 from fairseq_wsum.weights.models import Reader
 
 RECIPE = ROOT / "examples/sentiment_sst/sst.sh"

@@ -11,20 +11,21 @@ import torch
 from study_recipe import RECIPE, plan_of, run_study, task
 
 from fairseq_wsum import cli
-from fairseq_wsum.experiments import files, study
-from fairseq_wsum.experiments import run as run_module
+from fairseq_wsum.experiments import files
 from fairseq_wsum.experiments.files import UserError, lock
-from fairseq_wsum.experiments.plan import Run
-from fairseq_wsum.experiments.record import (
+from fairseq_wsum.experiments.studies import run as run_module
+from fairseq_wsum.experiments.studies import study
+from fairseq_wsum.experiments.studies.plan import Run
+from fairseq_wsum.experiments.studies.record import (
     LOCK,
     last_lines,
     read_record,
     standing,
     state,
-    validations,
 )
-from fairseq_wsum.experiments.run import Recipes, default_jobs, execute, share
-from fairseq_wsum.experiments.study import watched
+from fairseq_wsum.experiments.studies.run import Recipes, default_jobs, execute, share
+from fairseq_wsum.experiments.studies.study import watched
+from fairseq_wsum.experiments.training_log import validations
 from fairseq_wsum.machine import version
 
 

@@ -9,7 +9,7 @@ from commands import run as output_of
 from study_recipe import STUDIES, plan_of, task
 
 from fairseq_wsum.experiments.files import UserError
-from fairseq_wsum.experiments.plan import Run, read_plan
+from fairseq_wsum.experiments.studies.plan import Run, read_plan
 
 
 def test_every_model_runs_with_every_seed_and_all_models_before_a_second_seed(write_study) -> None:

@@ -12,13 +12,13 @@ import pytest
 from study_runs import LM, TRANSLATION, Folder, language_models, training, translations
 
 from fairseq_wsum import cli
-from fairseq_wsum.experiments import pictures
 from fairseq_wsum.experiments.files import UserError
-from fairseq_wsum.experiments.report import latex, markdown, text_rows
-from fairseq_wsum.experiments.results import read_results
-from fairseq_wsum.experiments.runs_file import read_runs
-from fairseq_wsum.experiments.significance import bootstrap, holm, t_test
-from fairseq_wsum.experiments.table import Table, spread
+from fairseq_wsum.experiments.studies import pictures
+from fairseq_wsum.experiments.studies.report import latex, markdown, text_rows
+from fairseq_wsum.experiments.studies.results import read_results
+from fairseq_wsum.experiments.studies.runs_file import read_runs
+from fairseq_wsum.experiments.studies.significance import bootstrap, holm, t_test
+from fairseq_wsum.experiments.studies.table import Table, spread
 
 
 @pytest.fixture

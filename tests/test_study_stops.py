@@ -13,8 +13,8 @@ import yaml
 from study_recipe import RECIPE, STUDIES, epochs, plan_of, run_study, start, wait_until
 
 from fairseq_wsum.experiments.files import handle_ends
-from fairseq_wsum.experiments.plan import Plan, read_plan
-from fairseq_wsum.experiments.record import standing, state
+from fairseq_wsum.experiments.studies.plan import Plan, read_plan
+from fairseq_wsum.experiments.studies.record import standing, state
 
 HANG_UP = signal.SIGHUP  # the terminal is closed, which tells the workers, too
 

@@ -13,11 +13,12 @@ import pytest
 from shell import fails, refuses, succeeds
 from translation_corpus import TINY
 
-from fairseq_wsum.experiments import recipe, recipes, updates
+from fairseq_wsum.experiments import recipes, updates
 from fairseq_wsum.experiments.files import UserError, lock
-from fairseq_wsum.experiments.recipe import changed_options
+from fairseq_wsum.experiments.recipes import recipe
+from fairseq_wsum.experiments.recipes.recipe import changed_options
 from fairseq_wsum.experiments.recipes.translation import OpenNMT, Transformer
-from fairseq_wsum.experiments.record import WITHOUT_EFFECT
+from fairseq_wsum.experiments.train import WITHOUT_EFFECT
 from fairseq_wsum.experiments.updates import count_updates
 
 pytest.importorskip("fairseq")
@@ -64,7 +65,8 @@ def test_a_recipe_folder_belongs_to_one_set_of_options(corpus, tmp_path):
 
 def test_a_signal_to_a_recipe_ends_its_training_whose_output_is_shown_and_kept(tmp_path):
     code = """import os, sys
-from fairseq_wsum.experiments import files, recipe
+from fairseq_wsum.experiments import files
+from fairseq_wsum.experiments.recipes import recipe
 def write(line):
     os.write(1, line)
 with open(sys.argv[1], "wb") as log:

@@ -8,9 +8,9 @@ import pytest
 pytest.importorskip("fairseq")
 from treebanks import conllu, write_treebank
 
-from fairseq_wsum.experiments import prepare
+from fairseq_wsum.experiments.corpora import prepare
+from fairseq_wsum.experiments.corpora.folder import load_dictionary
 from fairseq_wsum.experiments.files import UserError
-from fairseq_wsum.experiments.folder import load_dictionary
 from fairseq_wsum.plugin.data.treebank import TreebankDataset, read_treebank
 
 STRANGE = """\

@@ -16,7 +16,7 @@ import time
 PATIENCE = 120  # seconds until a server answers, which imports before
 # Parts of the command line of a Python that imports fairseq.
 FAIRSEQ = ("fairseq_cli.", "gains.py", "experiments.recipes", "experiments.score",
-           "experiments.perplexity", "experiments.distil", "experiments.prepare'")  # fmt: skip
+           "experiments.perplexity", "experiments.distil", "corpora.prepare'")  # fmt: skip
 # Commands of `fairseq-wsum` that import fairseq.
 READING = {"answer", "negation", "parse", "prepare", "weights"}
 

@@ -1,12 +1,9 @@
 """Experiments, from a corpus to a table: the programs of `fairseq-wsum`, scripts/ and examples/.
 
-    files -> folder, corpora -> text, translation, labelled -> prepare            data
-    labelled -> treebank, questions, sentiment -> prepare
-    files -> checkpoints -> train -> recipe -> recipes, quickstart                training
-    programs -> translating -> score, distil; perplexity; model -> parse, answer  trained models
-    plan -> record -> run -> study                                                many models
-    plan, record -> results -> significance -> table -> pictures -> report
-    results -> runs_file -> report
+    files -> corpora/                              corpora as fairseq's binary data
+    files, corpora/ -> train, score, parse, ...    programs that call fairseq, or load one model
+    these -> recipes/                              from a corpus to a score
+    train -> studies/                              many recipes, and a report on them
 
-A recipe reads from `record` which options change no model, and writes its scores by it.
+A study starts recipes as processes; they can be programs of one's own.
 """

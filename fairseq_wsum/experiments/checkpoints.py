@@ -10,8 +10,8 @@ import torch
 
 from ..checkpoint_files import damage, newest, read
 from ..files import whole
+from .corpora.folder import import_fairseq
 from .files import UserError, say
-from .folder import import_fairseq
 
 
 def restore_last(folder: Path) -> None:

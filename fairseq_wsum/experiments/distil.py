@@ -9,8 +9,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from . import bpe
-from .corpora import file_sha256
+from .corpora import bpe
+from .corpora.folder import (
+    UNKNOWN,
+    encode,
+    is_done,
+    load_dictionary,
+    new_folder,
+    read_translation_record,
+    write_record,
+)
+from .corpora.published import file_sha256
 from .files import (
     UserError,
     folder,
@@ -20,15 +29,6 @@ from .files import (
     script_parser,
     sha256,
     write_lines,
-)
-from .folder import (
-    UNKNOWN,
-    encode,
-    is_done,
-    load_dictionary,
-    new_folder,
-    read_translation_record,
-    write_record,
 )
 from .translating import add_options, direction, generate, read_generated
 

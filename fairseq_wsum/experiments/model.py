@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..files import whole_at_end
+from .corpora.folder import import_fairseq
 from .files import PACKAGE, UserError, script_parser, user_dir
-from .folder import import_fairseq
 
 
 def model_parser(name: str, description: str, epilog: str) -> argparse.ArgumentParser:

@@ -12,8 +12,8 @@ import torch
 
 from ..weights.trace import Trace
 from ..weights.weighted_sum import norms
+from .corpora.sentiment_trees import Negation, Tree, negations, read_trees
 from .files import UserError, script_parser
-from .sentiment_trees import Negation, Tree, negations, read_trees
 
 if TYPE_CHECKING:  # it imports fairseq, which takes seconds
     from ..weights.models import Reader

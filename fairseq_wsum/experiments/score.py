@@ -13,8 +13,8 @@ from sacrebleu.metrics import BLEU
 
 from ..argument_types import positive
 from .checkpoints import average_last
-from .corpora import FORMS
-from .figures import both_ways, detokenised, replace_unknown
+from .corpora.folder import PACKAGES, read_translation_record
+from .corpora.published import FORMS
 from .files import (
     UserError,
     folder,
@@ -25,8 +25,8 @@ from .files import (
     versions,
     write_lines,
 )
-from .folder import PACKAGES, read_translation_record
 from .translating import add_options, direction, generate, read_generated
+from .translation_scores import both_ways, detokenised, replace_unknown
 
 DESCRIPTION = """\
 Translate a split of DATA (a folder of scripts/prepare_multi30k.sh) and score it in both ways: as

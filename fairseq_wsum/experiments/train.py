@@ -57,6 +57,8 @@ examples:
       scripts/train.sh DATA --arch wsum_lstm --save-dir /shared/runs/big ..."""
 GPUS = "CUDA_VISIBLE_DEVICES"  # the variable
 RESETS = ("--reset-optimizer", "--reset-lr-scheduler", "--reset-meters", "--reset-dataloader")
+# options that do not change the model
+WITHOUT_EFFECT = {"--num-workers", "--log-format", "--log-interval"}
 # torchrun starts this program again in each process
 AGAIN = f"import sys; sys.path.append({str(PACKAGE.parent)!r}); "
 AGAIN += "from fairseq_wsum.experiments.files import run_module; "

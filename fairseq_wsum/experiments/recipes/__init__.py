@@ -10,9 +10,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ..recipe import Recipe
 from .labelled import Answering, Parsing, Sentiment
 from .language_models import AWD, GBW, PTB
+from .recipe import Recipe
 from .translation import Captions, OpenNMT, Transformer, Translation
 
 RECIPES: dict[str, type[Recipe]] = {

@@ -7,7 +7,7 @@ import argparse
 from omegaconf import OmegaConf
 
 from ...argument_types import positive
-from ..recipe import Recipe
+from .recipe import Recipe
 
 
 class InEpochs(Recipe):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from statistics import fmean
 from typing import Any
 
+from ...files import whole
 from ..model import load_model, write
-from ..record import write_figures
 from .epochs import InEpochs
 
 
 class Labelled(InEpochs):
     """A recipe whose best checkpoint is scored on the validation and the test set."""
 
-    way: str  # how the scores are defined: see `write_figures`
+    way: str  # how the scores are defined: runs whose scores differ in it are not compared
 
     def score(self) -> None:
         """Print the scores, and write them to `figures.json`."""
@@ -23,7 +24,8 @@ class Labelled(InEpochs):
         found = {subset: self.scores(model, task, subset) for subset in ("valid", "test")}
         for subset, scores in found.items():
             print(f"{subset}: {', '.join(f'{name} {score:.2f}' for name, score in scores.items())}")
-        write_figures(self.run / "figures.json", self.way, **found)
+        with whole(self.run / "figures.json") as partial:
+            partial.write_text(json.dumps({"way": self.way, **found}, indent=2) + "\n")
 
     def scores(self, model: Any, task: Any, subset: str) -> dict[str, float]:
         """The scores of a model on a subset, the main one first."""
@@ -67,8 +69,8 @@ class Sentiment(Labelled):
     def scores(self, model: Any, task: Any, subset: str) -> dict[str, float]:
         import torch
 
-        from ..sentiment import examples
-        from ..sentiment_trees import is_negated, read_trees
+        from ..corpora.sentiment import examples
+        from ..corpora.sentiment_trees import is_negated, read_trees
 
         (head,), device = model.classification_heads, next(model.parameters()).device
         right: dict[str, list[int]] = {"accuracy": [], "accuracy, negated": []}

@@ -7,8 +7,8 @@ import argparse
 from ...argument_types import positive
 from ...cells import CELLS
 from ..files import UserError
-from ..recipe import Recipe
 from .epochs import InEpochs
+from .recipe import Recipe
 
 
 class LanguageModel(Recipe):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...argument_types import positive
 from ..files import UserError, folder, lines_of, write_lines
-from ..recipe import ROOT, Recipe
+from .recipe import ROOT, Recipe
 
 CORPUS = ROOT / "examples/quickstart/corpus"
 SENTENCES = 8000  # of it for training

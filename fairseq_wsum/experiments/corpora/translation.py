@@ -9,9 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..files import UserError, each_line, line_count, listed, open_text, sha256
 from . import bpe
-from .corpora import FORMS, MULTI30K, Corpus, check_line, locate, needed, read_text
-from .files import UserError, each_line, line_count, listed, open_text, sha256
 from .folder import (
     encode,
     is_done,
@@ -22,6 +21,7 @@ from .folder import (
     vocabulary_sum,
     write_record,
 )
+from .published import FORMS, MULTI30K, Corpus, check_line, locate, needed, read_text
 
 Pair = tuple[str, ...]  # a sentence in both languages
 SIZES = {"bpe": ("bpe_size", "character_coverage"), "words": ("nwords",)}  # options of the units

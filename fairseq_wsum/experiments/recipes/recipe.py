@@ -17,10 +17,12 @@ from typing import IO, Any
 
 import yaml
 
-from ..cells import CELLS
-from ..files import whole
-from . import prepare
-from .files import (
+from ...cells import CELLS
+from ...files import whole
+from ..corpora import prepare
+from ..corpora.folder import RECORD as PREPARED
+from ..corpora.folder import import_fairseq, read_record
+from ..files import (
     PACKAGE,
     UserError,
     changes,
@@ -32,10 +34,7 @@ from .files import (
     script_parser,
     sha256,
 )
-from .folder import RECORD as PREPARED
-from .folder import import_fairseq, read_record
-from .record import WITHOUT_EFFECT
-from .train import AGAIN, RESETS, check_machine, has, read_options
+from ..train import AGAIN, RESETS, WITHOUT_EFFECT, check_machine, has, read_options
 
 # the clone of the script that was called; the environment may have another copy of the package
 ROOT = Path(os.environ.get("FAIRSEQ_WSUM_CLONE", PACKAGE.parent))
@@ -74,7 +73,7 @@ class Recipe:
 
     def __init__(self, name: str, given: Sequence[str]) -> None:
         """Read and check the command line, before the data is made."""
-        path = Path(__file__).with_name("recipes") / f"{name}.yaml"
+        path = Path(__file__).with_name(f"{name}.yaml")
         self.settings: dict[str, Any] = yaml.safe_load(path.read_text("utf-8"))
         self.args, given = self._parser().parse_known_args(given)
         self.choose()
@@ -203,7 +202,7 @@ class Recipe:
             say("--total-num-update is missing: the recipe counts the updates when it has the data")
             return []
         import_fairseq()
-        from .updates import count_updates
+        from ..updates import count_updates
 
         given = [self.text(), "--save-dir", str(self.run), *chosen, *self.options]
         return ["--total-num-update", str(count_updates([*given, "--total-num-update", "1"]))]

@@ -7,10 +7,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from .corpora import read_text
-from .files import UserError
+from ..files import UserError
 from .folder import make_dictionary, make_words
 from .labelled import Kind, add_words
+from .published import read_text
 
 NAMES = {
     "train": ["*train.conllu"],
@@ -22,7 +22,7 @@ COLUMNS = ("upos", "xpos", "deprel")  # with a dictionary each
 
 def make(paths: dict[str, Path], folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Make the files of a folder; see `Kind`."""
-    from ..plugin.data.treebank import read_treebank
+    from ...plugin.data.treebank import read_treebank
 
     words: dict[str, Counter[str]] = {}
     values: dict[str, Counter[str]] = {column: Counter() for column in COLUMNS}

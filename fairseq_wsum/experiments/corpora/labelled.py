@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..argument_types import positive
-from .corpora import Corpus, file_sha256, read_text
-from .files import UserError, listed, sha256
+from ...argument_types import positive
+from ..files import UserError, listed, sha256
 from .folder import import_fairseq, is_done, new_folder, write_record
+from .published import Corpus, file_sha256, read_text
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ..argument_types import positive
-from .files import UserError
+from ...argument_types import positive
+from ..files import UserError
 from .folder import make_words
 from .labelled import Kind, add_words
 
@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def make(paths: dict[str, Path], folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Make the files of a folder; see `Kind`."""
-    from ..plugin.data.questions import read_articles, read_questions
+    from ...plugin.data.questions import read_articles, read_questions
 
     articles = {split: read_articles(path) for split, path in paths.items()}
     if "valid" not in articles:

@@ -9,8 +9,8 @@ from typing import Any
 from sacrebleu.metrics import BLEU, CHRF
 from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
 
+from .corpora.folder import UNKNOWN
 from .files import UserError, lines_of, say
-from .folder import UNKNOWN
 
 ESCAPED = re.compile(r"&(?:amp|apos|gt|lt|quot|#\d+);")  # as Moses writes special characters
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .corpora import read_text
 from .folder import encode, make_dictionary
 from .labelled import Kind
+from .published import read_text
 from .sentiment_trees import Tree, read_trees
 
 NAMES = {"train": ["train.txt"], "valid": ["dev.txt", "valid.txt"], "test": ["test.txt"]}

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .files import UserError
+from ..files import UserError
+from ..training_log import validations
 from .plan import Plan, Run
 from .record import (
     FIGURES,
@@ -21,7 +22,6 @@ from .record import (
     read_log,
     read_record,
     state,
-    validations,
 )
 
 PARAMETERS = re.compile(r"num\. shared model params: ([\d,]+)")

@@ -9,26 +9,21 @@ from __future__ import annotations
 import fcntl
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..files import whole
-from .files import UserError, changes
+from ...files import whole
+from ..files import UserError, changes
+from ..train import WITHOUT_EFFECT
+from ..training_log import last_epoch, validations
 from .plan import Run
 
 RECORD, LOG, LOCK = "study.json", "study.log", ".study.lock"
 PERPLEXITIES = "perplexity.json"
-FIGURES = "figures.json"  # of other tasks: see `write_figures`
+FIGURES = "figures.json"  # of other tasks
 VALID_SCORES, TEST_SCORES = "score-valid/scores.json", "score-test/scores.json"
 SCORES = (PERPLEXITIES, FIGURES, VALID_SCORES, TEST_SCORES)
-# options that do not change the model
-WITHOUT_EFFECT = {"--num-workers", "--log-format", "--log-interval"}
-VALID = re.compile(  # some tasks have no perplexity
-    r"\| epoch 0*(\d+) \| valid on '(.*?)' subset"
-    r"(?: .*?\| ppl ([0-9.]+(?:e[+-]?\d+)?|inf|nan))?"
-)
-EPOCHS = re.compile(r"'max_epoch': (\d+)")
 
 
 @dataclass
@@ -103,18 +98,6 @@ def state(run: Run) -> str:
     return record.state if done else "interrupted"
 
 
-def write_figures(path: Path, way: str, **subsets: Mapping[str, float]) -> None:
-    """Write the scores of a run: figures of merit, higher is better, the main one first.
-
-    Args:
-        path: the file; in the folder of a run its name is FIGURES.
-        way: what must be equal for two runs to be compared.
-        subsets: the figures of `valid`, `test` or both, by metric.
-    """
-    with whole(path) as partial:
-        partial.write_text(json.dumps({"way": way, **subsets}, indent=2) + "\n")
-
-
 # The log
 
 
@@ -122,15 +105,6 @@ def read_log(folder: Path) -> str:
     """All that the recipe of a run printed."""
     path = folder / LOG
     return path.read_text("utf-8", errors="replace") if path.is_file() else ""
-
-
-def validations(log: str) -> list[tuple[int, str]]:
-    """The epochs of a run that were validated, with the perplexity or an empty text, from its log.
-
-    With several subsets, such as `--valid-subset valid,test`, it is that of the first.
-    """
-    found = VALID.findall(log)
-    return sorted({int(epoch): ppl for epoch, name, ppl in found if name == found[0][1]}.items())
 
 
 def last_lines(log: str) -> str:
@@ -174,9 +148,7 @@ def standing(run: Run) -> Standing:
     """Read where a run stands."""
     log = read_log(run.folder)
     epoch, perplexity = (validations(log) or [(0, "")])[-1]
-    # fairseq-generate, whose log a failure adds, says 0
-    last_epoch = max(map(int, EPOCHS.findall(log)), default=0)
-    return Standing(state(run), epoch, perplexity, last_epoch)
+    return Standing(state(run), epoch, perplexity, last_epoch(log))
 
 
 def duration(seconds: float) -> str:

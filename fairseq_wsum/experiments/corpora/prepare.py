@@ -12,11 +12,11 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..argument_types import positive
+from ...argument_types import positive
+from ..files import folder, script_parser
 from . import labelled, text, translation
-from .corpora import EWT, FORMS, GBW, LANGUAGES, MULTI30K, PTB, SQUAD, SST, WIKITEXT2
-from .files import folder, script_parser
 from .folder import read_translation_record
+from .published import EWT, FORMS, GBW, LANGUAGES, MULTI30K, PTB, SQUAD, SST, WIKITEXT2
 from .questions import QUESTIONS
 from .sentiment import SENTIMENT
 from .treebank import TREEBANK

@@ -17,8 +17,8 @@ from typing import IO
 import torch
 from joblib import cpu_count
 
-from ..machine import processor, version
-from .files import lock
+from ...machine import processor, version
+from ..files import lock
 from .plan import Run
 from .record import LOCK, LOG, SCORES, Record, read_record, settings
 

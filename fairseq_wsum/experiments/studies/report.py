@@ -15,7 +15,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from .files import UserError, command_line
+from ..files import UserError, command_line
 from .pictures import draw
 from .plan import Plan, add_plan, read_plan
 from .record import duration, last_lines, read_log, standing

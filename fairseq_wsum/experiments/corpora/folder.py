@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .files import UserError, changes, few, sha256, versions
+from ..files import UserError, changes, few, sha256, versions
 
 if TYPE_CHECKING:
     from fairseq.data import Dictionary

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from sacrebleu.metrics import BLEU
 
-from ..argument_types import positive
-from ..cells import CELLS
-from . import score
-from .files import lines_of, say
+from ...argument_types import positive
+from ...cells import CELLS
+from .. import score
+from ..files import lines_of, say
+from ..training_log import validations
 from .recipe import ROOT
-from .recipes.translation import Captions
-from .record import validations
+from .translation import Captions
 
 OUT = ROOT / "runs/quickstart"
 CORPUS = ROOT / "examples/quickstart/corpus"

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..files import whole
-from .files import UserError
+from ...files import whole
+from ..files import UserError
 
 LANGUAGES = ("en", "de")  # of Multi30k
 FORMS = ("lc.norm.tok", "raw")  # of a text for translation

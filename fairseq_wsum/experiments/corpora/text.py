@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .corpora import (
+from ..files import UserError, listed
+from .folder import UNKNOWN, encode, is_done, make_dictionary, new_folder, write_record
+from .published import (
     SYMBOLS,
     Corpus,
     check_line,
@@ -20,8 +22,6 @@ from .corpora import (
     needed,
     read_lines,
 )
-from .files import UserError, listed
-from .folder import UNKNOWN, encode, is_done, make_dictionary, new_folder, write_record
 
 Splits = Mapping[str, Sequence[Path]]  # the files of train, valid and test
 
