@@ -116,7 +116,7 @@ def wait_until(
 
 def run_study(file: Path, *options: str, python: str = WARM, **environment) -> tuple[int, str]:
     process, log = start(file, *options, python=python, **environment)
-    status = process.wait(300)
+    status = process.wait(900)
     log.seek(0)
     return status, log.read()
 
