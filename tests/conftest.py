@@ -1,7 +1,6 @@
 """Fixtures for all tests: fixed seeds, and one thread, as the tensors are tiny."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin slow the other worker
 
 import torch
-import warm
 from shell import succeeds
 from translation_corpus import prepare_options, write_corpus
 
@@ -51,14 +49,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _fixed_seed() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
-
-
-@pytest.fixture
-def warm_python(monkeypatch) -> str:
-    """A Python that starts warm, which is that of `sys.executable` from now on."""
-    python = str(warm.environment() / "bin" / "python")
-    monkeypatch.setattr(sys, "executable", python)
-    return python
 
 
 @pytest.fixture(scope="session")

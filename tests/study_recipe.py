@@ -100,7 +100,7 @@ def start(
 
 
 def wait_until(
-    condition: Callable[[], bool], process: subprocess.Popen, seconds: float = 120
+    condition: Callable[[], bool], process: subprocess.Popen, seconds: float = 600
 ) -> None:
     """Wait for something that a running study does."""
     deadline = time.monotonic() + seconds

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("fairseq")
+from commands import run
 from shell import names_in, prepare_here, succeeds, times_in
 from text_corpora import UNK, decoded, made_up, replaced
 
@@ -69,15 +70,13 @@ def test_every_word_is_kept_in_order_and_counted(own, made):
     assert f"dictionary: {len(words) + 2}\n" in log  # and <s> and <pad>
 
 
-def test_the_data_are_those_of_fairseq_preprocess(own, made, tmp_path, warm_python):
+def test_the_data_are_those_of_fairseq_preprocess(own, made, tmp_path):
     for split in SPLITS:
         lines = sentences(published.locate(f"{split}.txt", own))
         text_ = "".join(" ".join(words[:-1]) + "\n" for words in lines)
         (tmp_path / split).write_text(text_)
-    command = [warm_python, "-m", "fairseq_cli.preprocess", "--only-source"]
-    command += ["--padding-factor", "1", "--destdir", "out"]
-    prefixes = [f"--{split}pref={split}" for split in SPLITS]
-    subprocess.run([*command, *prefixes], cwd=tmp_path, check=True, capture_output=True)
+    options = ["--only-source", "--padding-factor", 1, "--destdir", tmp_path / "out"]
+    run("fairseq-preprocess", *options, *(f"--{split}pref={tmp_path / split}" for split in SPLITS))
     for path in (tmp_path / "out").iterdir():
         if path.name != "preprocess.log":
             assert (made[0] / path.name).read_bytes() == path.read_bytes()

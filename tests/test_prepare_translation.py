@@ -7,12 +7,12 @@ import json
 import os
 import re
 import shutil
-import subprocess
 
 import pytest
 
 pytest.importorskip("fairseq")
 pytest.importorskip("sentencepiece")
+from commands import run
 from shell import fails, lines, names_in, prepare_here, succeeds, times_in
 from translation_corpus import FORMS, PUBLISHED, joined, prepare_options
 
@@ -49,16 +49,15 @@ def test_every_sentence_is_kept_and_its_bpe_can_be_undone(prepared, corpus):
 
 
 @pytest.mark.parametrize("units", ["bpe", "words"])
-def test_the_data_are_those_of_fairseq_preprocess(units, prepared, corpus, tmp_path, warm_python):
+def test_the_data_are_those_of_fairseq_preprocess(units, prepared, corpus, tmp_path):
     data, options = prepared, ["--joined-dictionary", "--srcdict", prepared / "dict.en.txt"]
     if units == "words":
         data, options = tmp_path / "data", ["--nwordssrc", "24", "--nwordstgt", "24"]
         own = ["--data", corpus, "--units", "words", "--nwords", 24, "--out", data]
         prepare_here("translation", *own)
     prefixes = [f"--{split}pref={data / 'text' / split}" for split in ("train", "valid", "test")]
-    command = [warm_python, "-m", "fairseq_cli.preprocess", *prefixes, *options]
-    command += ["-s", "en", "-t", "de", "--destdir", tmp_path / "theirs"]
-    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    options += ["-s", "en", "-t", "de", "--destdir", tmp_path / "theirs"]
+    run("fairseq-preprocess", *prefixes, *options)
     theirs = [path for path in (tmp_path / "theirs").iterdir() if path.name != "preprocess.log"]
     assert len(theirs) == 14
     for path in theirs:

@@ -199,12 +199,14 @@ def test_an_iterator_of_several_data_sets_is_left_to_fairseq() -> None:
 # Workers
 
 
-def test_data_workers_end_with_their_epoch_and_not_with_their_iterator() -> None:
+def test_data_workers_end_with_their_epoch_and_not_with_their_iterator(monkeypatch) -> None:
+    # the seconds after which torch kills workers that do not end by themselves
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 600)
     options = dict(num_workers=1, buffer_size=2)
     iterator = EpochBatchIterator(Numbers(9), list, batches_of(9), **options)
     for _ in range(2):
         assert len([*iterator.next_epoch_itr()]) == len(batches_of(9))
-        end = time.monotonic() + 4  # less than the five seconds after which they would be killed
+        end = time.monotonic() + 60
         while (alive := multiprocessing.active_children()) and time.monotonic() < end:
             time.sleep(0.01)
         assert not alive

@@ -127,13 +127,16 @@ CODE = {"pickle": "it holds posix.system", "options": "malformed node or string"
 
 
 def scripts(data: Path, checkpoint: Path, folder: Path) -> dict[str, list]:
-    """Every script that reads a checkpoint of a translation model."""
+    """Every program of ours that reads a checkpoint; some expect that of another model."""
     one = ["--checkpoints", checkpoint]
     arrays = ["--data", data, "--sentence", "a", "--arrays", folder / "a.npz"]
     return {
         "score": ["scripts/score.sh", data, "--checkpoints", folder, "--average", 1],
         "distil": ["scripts/distil.sh", data, *one, "--out", folder / "out", "--cpu"],
         "weights": ["fairseq-wsum", "weights", checkpoint, *arrays],
+        "parse": ["fairseq-wsum", "parse", checkpoint, "--data", data],
+        "answer": ["fairseq-wsum", "answer", checkpoint, "--data", data, "--input", data],
+        "negation": ["fairseq-wsum", "negation", checkpoint, "--trees", folder / "trees.txt"],
     }
 
 
@@ -144,8 +147,9 @@ def test_no_script_runs_code_from_a_checkpoint(
     script, place, prepared, translator, trap, tmp_path
 ) -> None:
     checkpoint = make(translator, place, trap, tmp_path)
+    (tmp_path / "trees.txt").write_text("(3 (2 a) (3 b))\n")
     command, *options = scripts(prepared, checkpoint, tmp_path)[script]
-    command = ROOT / command if script != "weights" else command
+    command = ROOT / command if command.startswith("scripts/") else command
     assert CODE[place] in run(command, *options, check=False)
     assert not trap.exists()
 

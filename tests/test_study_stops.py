@@ -40,10 +40,10 @@ def test_a_study_that_is_stopped_ends_like_one_that_ran_through(write_study, sig
             os.killpg(process.pid, sent)
         else:
             process.send_signal(sent)
-        process.wait(60)
+        process.wait(600)
         log.seek(0)
         assert "the same command continues the study" in log.read()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while "running" in [state(run) for run in plan.runs]:
             assert time.monotonic() < deadline, "the recipes go on without the study"
             time.sleep(0.1)
@@ -76,20 +76,20 @@ def test_a_study_that_is_stopped_while_it_prepares_data_leaves_nothing_running(w
     recipe = file.parent / "recipe.sh"
     pipe = file.parent / "pipe"  # at its end when no process that prepares is left
     os.mkfifo(pipe)
-    slow = f'exec 9>"{pipe}"; echo begun >&9; sleep 300 & wait'
+    slow = f'exec 9>"{pipe}"; echo begun >&9; sleep 900 & wait'
     usual = 'echo prepared >>"$out/prepared"; exit'
     assert usual in RECIPE
     recipe.write_text(RECIPE.replace(usual, slow))
     opened = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # before anybody writes
     process, log = start(file)
     with os.fdopen(opened, "rb", buffering=0) as left:
-        begun, *_ = select.select([left], [], [], 60)
+        begun, *_ = select.select([left], [], [], 600)
         assert begun and left.readline() == b"begun\n"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 130
+        assert process.wait(600) == 130
         log.seek(0)
         assert "the same command continues the study" in log.read()
-        at_end, *_ = select.select([left], [], [], 20)
+        at_end, *_ = select.select([left], [], [], 600)
         assert at_end and left.read() == b""
 
 
@@ -123,7 +123,7 @@ def test_the_small_study_that_is_killed_ends_like_one_that_ran_through(tmp_path)
         status, said = run_study(file, *options)
         assert status == 0, said
         process, _ = start(file, "--out", str(tmp_path / out), command="report")
-        assert process.wait(60) == 0
+        assert process.wait(600) == 0
         rows = csv.DictReader((tmp_path / out / "report/captions.csv").open())
         tables.append([{k: v for k, v in row.items() if k != "words_per_second"} for row in rows])
     assert tables[0] == tables[1]

@@ -229,13 +229,16 @@ DOCUMENTED = {  # in docs/environment.md
 
 
 @pytest.mark.parametrize("given", [(), DOCUMENTED], ids=["ours", "theirs"])
-def test_a_training_gets_the_documented_variables(given, tmp_path):
-    write_programs(tmp_path / "venv", {"python": PYTHON, "fairseq-train": "env"})
-    options = ["--arch", "wsum_lstm", "--save-dir", tmp_path / "run", "--gpus", 0]
+def test_a_training_gets_the_documented_variables_and_a_lock(given, tmp_path):
+    run = tmp_path / "run"
+    program = f"env; flock -n '{run}/.train.lock' true && echo unlocked"
+    write_programs(tmp_path / "venv", {"python": PYTHON, "fairseq-train": program + "; true"})
+    options = ["--arch", "wsum_lstm", "--save-dir", run, "--gpus", 0]
     theirs = dict.fromkeys(given, "5")
     printed = succeeds("train.sh", tmp_path, *options, VENV=str(tmp_path / "venv"), **theirs)
     expected = {f"{name}={value}" for name, value in (DOCUMENTED | theirs).items()}
     assert expected | {"CUDA_VISIBLE_DEVICES="} <= set(printed.splitlines())  # no GPU
+    assert "unlocked" not in printed
 
 
 def test_an_environment_with_an_old_python_is_named(tmp_path):

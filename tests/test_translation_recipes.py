@@ -70,13 +70,13 @@ from fairseq_wsum.experiments.recipes import recipe
 def write(line):
     os.write(1, line)
 with open(sys.argv[1], "wb") as log:
-    command = ["bash", "-c", "printf a; echo $$ >&2; exec sleep 60"]
+    command = ["bash", "-c", "printf a; echo $$ >&2; exec sleep 900"]
     files.run(lambda: recipe.job(command, log, sys.stdin, write))"""
     command = [sys.executable, "-c", code, tmp_path / "log"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         shown = process.stdout.readline()  # it has passed through the recipe, which thus waits
         process.terminate()
-        assert process.wait(20) == 143
+        assert process.wait(600) == 143
     assert (tmp_path / "log").read_bytes() == shown
     with pytest.raises(ProcessLookupError):
         os.kill(int(shown.removeprefix(b"a")), 0)

@@ -47,7 +47,7 @@ RECURRENCES = [
     (name, coupled, way)
     for name, coupled in RECURRENT
     for way in WAYS
-    if not INTERPRETS or way == "holes" or (name in ("lstm", "no-gates") and not coupled)
+    if DEVICE != "cpu" or way == "holes" or (name in ("lstm", "no-gates") and not coupled)
 ]
 
 
