@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 
 from . import kernels, products, recurrence
 from .cells import CELLS
-from .experiments.files import run_module
+from .experiments.program import UserError, run, run_module
 from .machine import machine, version
 from .recurrence import BACKENDS
 from .weights import command
@@ -29,7 +28,7 @@ DTYPES = {
 PROGRAMS = {
     "prepare": (
         "corpora.prepare",
-        "prepare CORPUS, as scripts/prepare_CORPUS.sh does",
+        "prepare a corpus: prepare CORPUS",
     ),
     "train": ("train", "train a model, as scripts/train.sh does"),
     "score": ("score", "translate and score, as scripts/score.sh does"),
@@ -67,16 +66,14 @@ def main(arguments: list[str] | None = None) -> None:
     for program, (_, help) in PROGRAMS.items():
         commands.add_parser(program, help=help)
     args = parser.parse_args(arguments)
-    try:
-        args.run(args)
-        sys.stdout.flush()
-    except BrokenPipeError:  # as in `fairseq-wsum info | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
-        sys.exit(f"error: {error}")
+
+    def checked() -> None:
+        try:
+            args.run(args)
+        except (RuntimeError, ValueError) as error:
+            raise UserError(str(error)) from error
+
+    run(checked)
 
 
 # info
@@ -140,17 +137,14 @@ def _options(arch: str) -> None:
     """Print the help of an architecture's options with the defaults of that architecture.
 
     Raises:
-        RuntimeError: fairseq cannot be imported.
         ValueError: the architecture is unknown.
     """
     logging.basicConfig(level=logging.WARNING)  # before fairseq makes all libraries log everything
-    try:
-        from fairseq import models
-        from fairseq.dataclass.utils import gen_parser_from_dataclass
+    from fairseq import models
+    from fairseq.dataclass.utils import gen_parser_from_dataclass
 
-        from . import plugin  # noqa: F401
-    except ImportError as error:
-        raise RuntimeError(f"the models need fairseq, and {error}") from error
+    from . import plugin  # noqa: F401
+
     if arch not in models.ARCH_MODEL_REGISTRY:
         known = sorted(models.ARCH_MODEL_REGISTRY)
         ours = ", ".join(name for name in known if name.startswith("wsum_"))

@@ -40,7 +40,7 @@ run_module() { # MODULE WORDS...
     use_environment
     export FAIRSEQ_WSUM_CLONE="$REPO"
     exec "$PYTHON" -P -c "import os, sys; sys.path.append(os.environ['FAIRSEQ_WSUM_CLONE'])
-from fairseq_wsum.experiments.files import run_module; run_module('$1', sys.argv[1:])" "${@:2}"
+from fairseq_wsum.experiments.program import run_module; run_module('$1', sys.argv[1:])" "${@:2}"
 }
 
 # The first line of the C++ compiler's version; fails if there is no compiler.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import warm
 
-from fairseq_wsum.experiments.files import UserError
+from fairseq_wsum.experiments.program import UserError
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 PYTHON = f'exec {shlex.quote(sys.executable)} "$@"'  # a shell script that is this Python

@@ -26,7 +26,7 @@ from translation_corpus import TINY
 import fairseq_wsum.plugin  # noqa: F401  # applies the shims
 from fairseq_wsum.checkpoint_files import damage, newest, read
 from fairseq_wsum.experiments.checkpoints import average
-from fairseq_wsum.experiments.files import UserError
+from fairseq_wsum.experiments.program import UserError
 
 EPOCHS = 3
 OPTIONS = [*TINY.split(), "--dropout", "0.3"]

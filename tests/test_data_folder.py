@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fairseq_wsum.experiments import files
+from fairseq_wsum.experiments import locks
 from fairseq_wsum.experiments.corpora import folder, published
-from fairseq_wsum.experiments.files import UserError, lock
+from fairseq_wsum.experiments.locks import lock
+from fairseq_wsum.experiments.program import UserError
 
 SETTINGS = {"corpus": "ours", "script": "prepare_ours.sh", "own": True}
 
@@ -58,7 +59,7 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, capsys):
     def refuse(*_):
         raise OSError(errno.ENOLCK, "no locks available")
 
-    monkeypatch.setattr(files.fcntl, "flock", refuse)
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
     with lock(tmp_path / "lock"):
         pass
     assert f"{tmp_path} is on a file system without locks" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import pytest
 import torch
 from commands import ROOT, USER_DIR, run
 
-from fairseq_wsum.experiments.files import lines_of, write_lines
+from fairseq_wsum.experiments.text_files import lines_of, write_lines
 
 pytest.importorskip("fairseq")
 DEVICE = os.environ.get("FAIRSEQ_WSUM_TEST_DEVICE", "cuda")

@@ -20,8 +20,8 @@ from commands import run
 from shell import names_in, prepare_here, succeeds, times_in
 from text_corpora import UNK, decoded, made_up, replaced
 
-from fairseq_wsum.experiments.corpora import prepare, published
-from fairseq_wsum.experiments.files import UserError
+from fairseq_wsum.experiments.corpora import prepare, published, reading
+from fairseq_wsum.experiments.program import UserError
 
 SPLITS = ("train", "valid", "test")
 BOM = "\ufeff".encode()
@@ -54,7 +54,7 @@ def made(own, tmp_path_factory):
 
 def test_every_word_is_kept_in_order_and_counted(own, made):
     out, log = made
-    texts = {split: sentences(published.locate(f"{split}.txt", own)) for split in SPLITS}
+    texts = {split: sentences(reading.locate(f"{split}.txt", own)) for split in SPLITS}
     words = Counter(word for sentence in texts["train"] for word in sentence)
     record = json.loads((out / "prepared.json").read_text())
     for split, text_ in texts.items():
@@ -72,7 +72,7 @@ def test_every_word_is_kept_in_order_and_counted(own, made):
 
 def test_the_data_are_those_of_fairseq_preprocess(own, made, tmp_path):
     for split in SPLITS:
-        lines = sentences(published.locate(f"{split}.txt", own))
+        lines = sentences(reading.locate(f"{split}.txt", own))
         text_ = "".join(" ".join(words[:-1]) + "\n" for words in lines)
         (tmp_path / split).write_text(text_)
     options = ["--only-source", "--padding-factor", 1, "--destdir", tmp_path / "out"]
@@ -212,10 +212,10 @@ def test_preparing_again_is_skipped_and_never_overwrites(own, made, tmp_path, ca
 
 STOPPED = """
 import os, signal, sys
-from fairseq_wsum.experiments import files
+from fairseq_wsum.experiments import program
 from fairseq_wsum.experiments.corpora import prepare, text
 text.encode = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
-files.run_module(prepare.__name__, sys.argv[1:])
+program.run_module(prepare.__name__, sys.argv[1:])
 """
 
 

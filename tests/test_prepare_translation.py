@@ -17,7 +17,7 @@ from shell import fails, lines, names_in, prepare_here, succeeds, times_in
 from translation_corpus import FORMS, PUBLISHED, joined, prepare_options
 
 from fairseq_wsum.experiments.corpora import bpe, prepare
-from fairseq_wsum.experiments.files import UserError
+from fairseq_wsum.experiments.program import UserError
 
 
 def rewrite(corpus, change, pattern="*"):

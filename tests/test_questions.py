@@ -11,7 +11,7 @@ from questions import article, write_questions
 from shell import prepare_here
 
 from fairseq_wsum.experiments.corpora.folder import load_dictionary
-from fairseq_wsum.experiments.files import UserError
+from fairseq_wsum.experiments.program import UserError
 from fairseq_wsum.plugin.data.answer_scores import exact_match, f1, scores
 from fairseq_wsum.plugin.data.questions import QuestionDataset, Text, read_questions
 

@@ -104,7 +104,7 @@ def test_the_locale_does_not_change_the_encoding_of_texts():
 def test_a_missing_package_is_named_before_anything_is_done(program):
     name, *options = program
     code = "import sys; sys.modules['sacremoses'] = None; "
-    code += "from fairseq_wsum.experiments.files import run_module; "
+    code += "from fairseq_wsum.experiments.program import run_module; "
     code += f"run_module('fairseq_wsum.experiments.{name}', sys.argv[1:])"
     said = run("python", "-c", code, *options, check=False)
     assert "sacremoses halted; None in sys.modules: run scripts/setup.sh in a clone" in said

@@ -19,7 +19,7 @@ from fairseq_wsum.experiments.corpora.sentiment_trees import (
     plain,
     read_trees,
 )
-from fairseq_wsum.experiments.files import UserError
+from fairseq_wsum.experiments.program import UserError
 
 
 def texts(found) -> list[str]:

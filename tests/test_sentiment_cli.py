@@ -12,7 +12,7 @@ from sentiment_trees import write_trees
 
 from fairseq_wsum.experiments import negation
 from fairseq_wsum.experiments.corpora.sentiment_trees import negations, parse
-from fairseq_wsum.weights.models import Reader
+from fairseq_wsum.weights.reader import Reader
 
 RECIPE = ROOT / "examples/sentiment_sst/sst.sh"
 TINY = ["--encoder-embed-dim", "6", "--encoder-hidden-size", "5", "--max-tokens", "40"]

@@ -11,8 +11,9 @@ import torch
 from study_recipe import RECIPE, plan_of, run_study, task
 
 from fairseq_wsum import cli
-from fairseq_wsum.experiments import files
-from fairseq_wsum.experiments.files import UserError, lock
+from fairseq_wsum.experiments import locks
+from fairseq_wsum.experiments.locks import lock
+from fairseq_wsum.experiments.program import UserError
 from fairseq_wsum.experiments.studies import run as run_module
 from fairseq_wsum.experiments.studies import study
 from fairseq_wsum.experiments.studies.plan import Run
@@ -77,7 +78,7 @@ def test_two_studies_do_not_prepare_one_folder_at_a_time(write_study, monkeypatc
     folder = plan.out / "counting"
     folder.mkdir(parents=True)
     with lock(folder / LOCK), monkeypatch.context() as patch:
-        patch.setattr(files.time, "sleep", Mock(side_effect=KeyboardInterrupt))  # while it waits
+        patch.setattr(locks.time, "sleep", Mock(side_effect=KeyboardInterrupt))  # while it waits
         with pytest.raises(KeyboardInterrupt):
             study.prepare(plan.runs)
         assert not (folder / "prepared").exists()
@@ -224,7 +225,7 @@ def test_the_validation_perplexity_is_that_of_the_first_subset() -> None:
 def test_a_study_that_waits_for_another_can_be_stopped(write_study, monkeypatch) -> None:
     (run, _), recipes = plan_of(write_study()).runs, Recipes()
     run.folder.mkdir(parents=True)
-    monkeypatch.setattr("fairseq_wsum.experiments.files.time.sleep", lambda _: recipes.stop())
+    monkeypatch.setattr("fairseq_wsum.experiments.locks.time.sleep", lambda _: recipes.stop())
     with lock(run.folder / LOCK):
         execute(run, recipes)
     assert state(run) == "waiting"

@@ -8,7 +8,7 @@ from commands import ROOT, needs_fairseq, training_options
 from commands import run as output_of
 from study_recipe import STUDIES, plan_of, task
 
-from fairseq_wsum.experiments.files import UserError
+from fairseq_wsum.experiments.program import UserError
 from fairseq_wsum.experiments.studies.plan import Run, read_plan
 
 

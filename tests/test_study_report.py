@@ -12,7 +12,7 @@ import pytest
 from study_runs import LM, TRANSLATION, Folder, language_models, training, translations
 
 from fairseq_wsum import cli
-from fairseq_wsum.experiments.files import UserError
+from fairseq_wsum.experiments.program import UserError
 from fairseq_wsum.experiments.studies import pictures
 from fairseq_wsum.experiments.studies.report import latex, markdown, text_rows
 from fairseq_wsum.experiments.studies.results import read_results

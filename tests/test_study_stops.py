@@ -12,7 +12,7 @@ import pytest
 import yaml
 from study_recipe import RECIPE, STUDIES, epochs, plan_of, run_study, start, wait_until
 
-from fairseq_wsum.experiments.files import handle_ends
+from fairseq_wsum.experiments.program import handle_ends
 from fairseq_wsum.experiments.studies.plan import Plan, read_plan
 from fairseq_wsum.experiments.studies.record import standing, state
 

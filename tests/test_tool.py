@@ -42,7 +42,7 @@ def test_a_triton_that_cannot_be_imported_is_a_reason(monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "missing", "message"),
     [
-        ("options wsum_lstm", "fairseq", "the models need fairseq, and "),
+        ("options wsum_lstm", "fairseq", "import of fairseq halted"),
         ("weights a.pt --sentence a --arrays {out}/a.npz", "fairseq", "import of fairseq halted"),
         ("study {out}/study.yaml", "submitit", "import of submitit halted"),
         ("report {out}/study.yaml", "yaml", "import of yaml halted"),

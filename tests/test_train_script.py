@@ -12,7 +12,8 @@ from commands import needs_fairseq
 from shell import FOREIGN, PYTHON, SCRIPTS, environment, fails, refuses, succeeds, write_programs
 
 from fairseq_wsum.experiments import train
-from fairseq_wsum.experiments.files import UserError, hold
+from fairseq_wsum.experiments.locks import hold
+from fairseq_wsum.experiments.program import UserError
 
 
 @pytest.fixture

@@ -13,13 +13,14 @@ import pytest
 from shell import fails, refuses, succeeds
 from translation_corpus import TINY
 
-from fairseq_wsum.experiments import recipes, updates
-from fairseq_wsum.experiments.files import UserError, lock
-from fairseq_wsum.experiments.recipes import recipe
+from fairseq_wsum.experiments import recipes
+from fairseq_wsum.experiments.locks import lock
+from fairseq_wsum.experiments.program import UserError
+from fairseq_wsum.experiments.recipes import recipe, updates
 from fairseq_wsum.experiments.recipes.recipe import changed_options
 from fairseq_wsum.experiments.recipes.translation import OpenNMT, Transformer
+from fairseq_wsum.experiments.recipes.updates import count_updates
 from fairseq_wsum.experiments.train import WITHOUT_EFFECT
-from fairseq_wsum.experiments.updates import count_updates
 
 pytest.importorskip("fairseq")
 
@@ -65,13 +66,13 @@ def test_a_recipe_folder_belongs_to_one_set_of_options(corpus, tmp_path):
 
 def test_a_signal_to_a_recipe_ends_its_training_whose_output_is_shown_and_kept(tmp_path):
     code = """import os, sys
-from fairseq_wsum.experiments import files
+from fairseq_wsum.experiments import program
 from fairseq_wsum.experiments.recipes import recipe
 def write(line):
     os.write(1, line)
 with open(sys.argv[1], "wb") as log:
     command = ["bash", "-c", "printf a; echo $$ >&2; exec sleep 900"]
-    files.run(lambda: recipe.job(command, log, sys.stdin, write))"""
+    program.run(lambda: recipe.job(command, log, sys.stdin, write))"""
     command = [sys.executable, "-c", code, tmp_path / "log"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         shown = process.stdout.readline()  # it has passed through the recipe, which thus waits
@@ -97,14 +98,14 @@ def test_two_recipes_prepare_one_folder_in_turn(tmp_path, monkeypatch):
             waits.append(seconds)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("fairseq_wsum.experiments.files.time.sleep", sleep)
+        monkeypatch.setattr("fairseq_wsum.experiments.locks.time.sleep", sleep)
         with pytest.raises(KeyboardInterrupt):
             recipe.main()
     assert waits and [path.name for path in (tmp_path / "out").iterdir()] == [".prepare.lock"]
 
 
 def test_another_learning_rate_schedule_has_no_number_of_updates(tmp_path, monkeypatch):
-    monkeypatch.setattr("fairseq_wsum.experiments.updates.count_updates", lambda given: 7)
+    monkeypatch.setattr("fairseq_wsum.experiments.recipes.updates.count_updates", lambda given: 7)
     (tmp_path / "data").mkdir()
     given = ["--lr-scheduler", "inverse_sqrt", "--out", str(tmp_path), "--dry-run"]
     assert "--total-num-update" not in Transformer("transformer", given).command()
@@ -116,7 +117,7 @@ def test_a_recipe_changes_nothing_in_a_folder_where_another_trains(tmp_path, mon
     (tmp_path / OPTIONS).write_text("--arch another")
     recipe = Transformer("transformer", ["--run", str(tmp_path)])
     clock = iter(range(0, 1000, 15))
-    monkeypatch.setattr("fairseq_wsum.experiments.files.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("fairseq_wsum.experiments.locks.time.monotonic", lambda: next(clock))
     with (tmp_path / ".recipe.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(UserError, match=f"--run {tmp_path}: another run is writing there"):
@@ -166,6 +167,7 @@ def test_the_opennmt_recipe_trains_and_replaces_unknown_words(cell, corpus, tmp_
         (["--decoder-attention", "mlp"], "64", True),
         (["--decoder-attention", "none"], "64", False),
         (["--decoder-attention=False"], "64", False),
+        (["--decoder-attention", "none", "--decoder-attention=mlp"], "64", True),
         (["--fairseq-lstm"], "1", True),
     ],
 )

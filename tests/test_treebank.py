@@ -10,7 +10,7 @@ from treebanks import conllu, write_treebank
 
 from fairseq_wsum.experiments.corpora import prepare
 from fairseq_wsum.experiments.corpora.folder import load_dictionary
-from fairseq_wsum.experiments.files import UserError
+from fairseq_wsum.experiments.program import UserError
 from fairseq_wsum.plugin.data.treebank import TreebankDataset, read_treebank
 
 STRANGE = """\

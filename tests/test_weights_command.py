@@ -21,7 +21,7 @@ from translation_corpus import TINY
 
 from fairseq_wsum import cli
 from fairseq_wsum.weights import reconstruction_error
-from fairseq_wsum.weights.models import Reader
+from fairseq_wsum.weights.reader import Reader
 from fairseq_wsum.weights.vocabulary import Vocabulary
 
 SENTENCE = "the man sees the dog ."
@@ -409,6 +409,8 @@ ONE = f"{PAGE} --sentence a "
         ("half", PAGE + "--input {}/long", "at most 200 sentences of 200 tokens, not 1 of up to"),
         ("half", ONE + "--sentence a --target-sentence b", "1 translations for 2 sentences"),
         ("half", ONE + "--target {}/two", "2 translations for 1 sentences"),
+        ("half", ONE + "--target {}/empty", "0 translations for 1 sentences"),
+        ("half", ONE + "--tags {}/empty", "--tags {}/empty has 0 lines for 1 sentences"),
         ("half", ONE + "--tags {}/two", "--tags {}/two has 2 lines for 1 sentences"),
         ("half", "--tables {}/new --sentence a --tags {}/tags", "sentence 1 has 2 tags; give one"),
         ("half", ONE + "--data {}/none", "'{}/none'; dictionaries are found by --data"),
@@ -423,7 +425,13 @@ ONE = f"{PAGE} --sentence a "
     ],
 )
 def test_wrong_input_is_named(models, tmp_path, capsys, model, options, message) -> None:
-    files = {"two": b"x\ny\n", "tags": b"X Y\n", "many": b"x\n" * 201, "long": b"man " * 200}
+    files = {
+        "empty": b"",
+        "two": b"x\ny\n",
+        "tags": b"X Y\n",
+        "many": b"x\n" * 201,
+        "long": b"man " * 200,
+    }
     for name, content in {**files, "latin": "caf\u00e9\n".encode("latin-1")}.items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / "dict").mkdir()

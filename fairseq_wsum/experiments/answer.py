@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .files import UserError
 from .model import load_model, model_parser, write
+from .program import UserError
 
 DESCRIPTION = """\
 Answer questions with a model of --arch wsum_bidaf. The input has the format of SQuAD 1.1, with or

@@ -10,8 +10,7 @@ import torch
 
 from ..checkpoint_files import damage, newest, read
 from ..files import whole
-from .corpora.folder import import_fairseq
-from .files import UserError, say
+from .program import UserError, import_fairseq, say
 
 
 def restore_last(folder: Path) -> None:

@@ -19,17 +19,9 @@ from .corpora.folder import (
     read_translation_record,
     write_record,
 )
-from .corpora.published import file_sha256
-from .files import (
-    UserError,
-    folder,
-    lines_of,
-    open_text,
-    parse_data_first,
-    script_parser,
-    sha256,
-    write_lines,
-)
+from .corpora.reading import file_sha256
+from .program import UserError, folder, parse_data_first, script_parser
+from .text_files import lines_of, open_text, sha256, write_lines
 from .translating import add_options, direction, generate, read_generated
 
 DESCRIPTION = """\
@@ -91,7 +83,7 @@ def main(given: list[str]) -> None:
         text.mkdir()
         shutil.copy(args.data / "text" / f"train.{source}", text)
         units: Iterable[str] = sentences
-        if record["post_process"] == "sentencepiece":
+        if record["units"] == "bpe":
             units = segmented(bpe.load(args.data / "spm.model"), sentences)
         write_lines(text / f"train.{target}", units)
         for lang in (source, target):

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import whole_at_end
-from .corpora.folder import import_fairseq
-from .files import PACKAGE, UserError, script_parser, user_dir
+from .program import PACKAGE, UserError, import_fairseq, script_parser, user_dir
 
 
 def model_parser(name: str, description: str, epilog: str) -> argparse.ArgumentParser:

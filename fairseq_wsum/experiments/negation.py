@@ -13,10 +13,10 @@ import torch
 from ..weights.trace import Trace
 from ..weights.weighted_sum import norms
 from .corpora.sentiment_trees import Negation, Tree, negations, read_trees
-from .files import UserError, script_parser
+from .program import UserError, script_parser
 
 if TYPE_CHECKING:  # it imports fairseq, which takes seconds
-    from ..weights.models import Reader
+    from ..weights.reader import Reader
 
 DESCRIPTION = """\
 Compare gates and memory at words that turn the sentiment of a phrase ("not good"), at the same
@@ -72,7 +72,7 @@ def main(given: Sequence[str]) -> None:
     logging.basicConfig(level=logging.WARNING)  # before fairseq makes all libraries log everything
     from tabulate import tabulate
 
-    from ..weights.models import Reader
+    from ..weights.reader import Reader
 
     trees = [tree for path in args.trees for tree in read_trees(path)]
     try:

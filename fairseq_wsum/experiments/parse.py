@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .files import UserError
 from .model import load_model, model_parser, write
+from .program import UserError
 
 if TYPE_CHECKING:
     from ..plugin.data.treebank import Sentence

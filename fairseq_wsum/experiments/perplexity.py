@@ -12,17 +12,9 @@ from typing import Any
 
 from ..argument_types import positive
 from ..files import whole
-from . import programs
+from . import fairseq_programs
 from .checkpoints import average_last
-from .files import (
-    PACKAGE,
-    UserError,
-    folder,
-    parse_data_first,
-    say,
-    script_parser,
-    user_dir,
-)
+from .program import PACKAGE, UserError, folder, parse_data_first, say, script_parser, user_dir
 
 DESCRIPTION = """\
 Score the validation and the test split of DATA with a language model and print its perplexity. It
@@ -97,8 +89,8 @@ def _score(args: argparse.Namespace, options: list[str], model: Path, split: str
     words += [f"--path={model}", "--gen-subset", split]
     words += ["--log-format", "none", "--distributed-world-size", "1"]
     log = io.StringIO()
-    with programs.messages_in(log):
-        found = programs.call("eval_lm", args.user_dir, words)
+    with fairseq_programs.messages_in(log):
+        found = fairseq_programs.call("eval_lm", args.user_dir, words)
     if skipped := re.search(r".*samples have invalid sizes and will be skipped.*", log.getvalue()):
         say(skipped[0])
         raise UserError(

@@ -15,16 +15,8 @@ from ..argument_types import positive
 from .checkpoints import average_last
 from .corpora.folder import PACKAGES, read_translation_record
 from .corpora.published import FORMS
-from .files import (
-    UserError,
-    folder,
-    lines_of,
-    parse_data_first,
-    say,
-    script_parser,
-    versions,
-    write_lines,
-)
+from .program import UserError, folder, parse_data_first, say, script_parser, versions
+from .text_files import lines_of, write_lines
 from .translating import add_options, direction, generate, read_generated
 from .translation_scores import both_ways, detokenised, replace_unknown
 
@@ -57,7 +49,7 @@ def main(given: list[str]) -> None:
     """Translate and score with a command line; the results are in --out once they are complete."""
     args, options = read_options(given)
     record = read_translation_record(args.data)
-    if args.replace_unk and record["post_process"]:
+    if args.replace_unk and record["units"] == "bpe":
         raise UserError("--replace-unk needs data of --units words: BPE has no unknown words")
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.out.resolve().parent, prefix=".score.") as temporary:
@@ -145,7 +137,7 @@ def _check_models(args: argparse.Namespace) -> None:
     """Check the models; set `model`, the path for fairseq-generate, and `folder`, their folder."""
     members = [Path(name) for name in args.checkpoints.split(":")]
     for member in members:
-        if not member.exists() or member == Path():
+        if not member.exists():
             raise UserError(
                 f"--checkpoints {member}: no such file or folder (a ':' ends the name of a model)"
             )

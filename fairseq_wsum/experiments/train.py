@@ -17,16 +17,8 @@ from joblib import cpu_count
 from ..argument_types import positive
 from ..products import has_fast_bfloat16
 from .checkpoints import restore_last
-from .files import (
-    PACKAGE,
-    UserError,
-    hold,
-    named,
-    parse_data_first,
-    say,
-    script_parser,
-    user_dir,
-)
+from .locks import hold
+from .program import PACKAGE, UserError, named, parse_data_first, say, script_parser, user_dir
 
 DESCRIPTION = """\
 Train a model on DATA (a folder of scripts/prepare_*.sh or fairseq-preprocess). An interrupted
@@ -55,13 +47,12 @@ examples:
   # two machines with Slurm: one task per GPU (or one per node, which starts the others)
   srun --nodes 2 --ntasks-per-node 8 --gpus-per-node 8 \\
       scripts/train.sh DATA --arch wsum_lstm --save-dir /shared/runs/big ..."""
-GPUS = "CUDA_VISIBLE_DEVICES"  # the variable
 RESETS = ("--reset-optimizer", "--reset-lr-scheduler", "--reset-meters", "--reset-dataloader")
 # options that do not change the model
 WITHOUT_EFFECT = {"--num-workers", "--log-format", "--log-interval"}
 # torchrun starts this program again in each process
 AGAIN = f"import sys; sys.path.append({str(PACKAGE.parent)!r}); "
-AGAIN += "from fairseq_wsum.experiments.files import run_module; "
+AGAIN += "from fairseq_wsum.experiments.program import run_module; "
 AGAIN += f"run_module({__name__!r}, sys.argv[1:])"
 
 
@@ -153,7 +144,8 @@ def command(args: argparse.Namespace, options: list[str]) -> tuple[list[str], bo
     precision = [] if args.precision == "fp32" else [f"--{args.precision}"]
     train = ["fairseq-train", *settings, *precision]
     if args.on_cpu:
-        os.environ[GPUS] = ""  # fairseq would use a GPU for some things, even with --cpu
+        # fairseq would use a GPU for some things, even with --cpu
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     world, tasks = (
         int(os.environ.get(name) or 1) for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
     )
@@ -277,7 +269,7 @@ def check_paths(args: argparse.Namespace, options: list[str]) -> None:
             if same.is_file() and not filecmp.cmp(words, same, shallow=False):
                 raise UserError(
                     f"{words} differs from that of {first}: prepare the text with the dictionaries "
-                    f"of {first} (scripts/prepare_multi30k.sh --like, or fairseq-preprocess "
+                    f"of {first} (scripts/prepare_translation.sh --like, or fairseq-preprocess "
                     "--srcdict)"
                 )
     if not has(options, "--arch", "-a"):

@@ -11,8 +11,9 @@ from typing import Any
 
 from ..argument_types import positive
 from ..checkpoint_files import languages, read
-from . import programs
-from .files import PACKAGE, UserError, lines_of, open_text, user_dir
+from . import fairseq_programs
+from .program import PACKAGE, UserError, user_dir
+from .text_files import lines_of, open_text
 
 
 def add_options(parser: argparse.ArgumentParser, batch_size: int) -> None:
@@ -73,16 +74,16 @@ def generate(
     words += ["--required-batch-size-multiple", "1", "--user-dir", args.user_dir]
     words += ["--log-format", "simple", "--log-interval", "10"]
     words += ["--distributed-world-size", "1"]  # else every GPU of the machine gets a part
-    if prepared["post_process"]:
-        words += ["--post-process", prepared["post_process"]]
+    if prepared["units"] == "bpe":
+        words += ["--post-process", "sentencepiece"]
     try:
         with (
             open_text(printed, "w") as output,
             open_text(log, "a") as messages,
-            programs.messages_in(messages),
+            fairseq_programs.messages_in(messages),
             redirect_stdout(output),
         ):
-            programs.call("generate", args.user_dir, [str(args.data), *options, *words])
+            fairseq_programs.call("generate", args.user_dir, [str(args.data), *options, *words])
     except Exception as error:
         if found := re.search(r"Size of sample #\d+ is invalid .*(?=, skip this ex)", str(error)):
             limits = "{'max_source_positions': N, 'max_target_positions': N}"

@@ -10,7 +10,8 @@ from sacrebleu.metrics import BLEU, CHRF
 from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
 
 from .corpora.folder import UNKNOWN
-from .files import UserError, lines_of, say
+from .program import UserError, say
+from .text_files import lines_of
 
 ESCAPED = re.compile(r"&(?:amp|apos|gt|lt|quot|#\d+);")  # as Moses writes special characters
 

@@ -95,13 +95,13 @@ def run(args: argparse.Namespace) -> None:
     lines = _given_lines(args, trees)
     tags = [line.split() for line in _lines_of(args.tags)]
     tags += [tree.column("upos") for tree in trees]
-    if tags and len(tags) != len(lines):
+    if (tags or args.tags is not None) and len(tags) != len(lines):
         raise ValueError(f"--tags {args.tags} has {len(tags)} lines for {len(lines)} sentences")
     logging.basicConfig(level=logging.WARNING)  # before fairseq makes all libraries log everything
     # fairseq and numpy, which the layer does not need; fairseq takes seconds
     from .arrays import add_arrays
-    from .models import Reader
     from .page import write_page
+    from .reader import Reader
     from .syntax import Syntax
     from .tables import Tables
 
@@ -191,7 +191,8 @@ def _given_lines(
     targets = [*args.target_sentence, *_lines_of(args.target)]
     if not sentences:
         raise ValueError("no sentences: give --sentence TEXT, --input FILE or --treebank FILE")
-    if targets and len(targets) != len(sentences):
+    given = args.target_sentence or args.target is not None
+    if given and len(targets) != len(sentences):
         raise ValueError(f"{len(targets)} translations for {len(sentences)} sentences")
     return list(zip(sentences, targets or [None] * len(sentences), strict=True))
 

@@ -43,7 +43,6 @@ class Trace:
         forget_gates: f_t, T x B x H.
         cells: c_t, rebuilt from the gates, T x B x H.
         outputs: h_t as the layer computed it, zero at padding, T x B x P.
-        h_0: the initial hidden state, B x P.
         c_0: the initial memory cell, B x H.
         c_n: the last memory cell as the layer computed it, B x H.
         w_hr: the projection of LSTMP, P x H, or None.
@@ -59,7 +58,6 @@ class Trace:
     forget_gates: Tensor
     cells: Tensor
     outputs: Tensor
-    h_0: Tensor
     c_0: Tensor
     c_n: Tensor
     w_hr: Tensor | None
@@ -150,7 +148,6 @@ def from_pass(one: Pass) -> Trace:
         forget_gates=f,
         cells=cells,
         outputs=y,
-        h_0=h_0,
         c_0=c_0,
         c_n=one.c_n.to(dtype),
         w_hr=p.w_hr,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..files import UserError
+from ..program import UserError
 
 # The model makes every kind of space a plain one, as the preparation does, so that other programs
 # read new text alike. Nothing else is normalised: undoing the BPE restores the text exactly.

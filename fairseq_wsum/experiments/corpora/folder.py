@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import logging
 import os
 import tempfile
 from collections import Counter
@@ -13,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..files import UserError, changes, few, sha256, versions
+from ..program import UserError, changes, few, import_fairseq, versions
+from ..text_files import sha256
 
 if TYPE_CHECKING:
     from fairseq.data import Dictionary
@@ -166,15 +165,6 @@ def load_dictionary(path: Path) -> Dictionary:
     from fairseq.data import Dictionary
 
     return Dictionary.load(str(path))
-
-
-def import_fairseq() -> None:
-    """Import fairseq without its log messages about optional packages."""
-    logging.disable(logging.INFO)
-    try:
-        importlib.import_module("fairseq")
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def encode(prefix: Path, sentences: Iterable[list[str]], dictionary: Dictionary) -> Counter[str]:

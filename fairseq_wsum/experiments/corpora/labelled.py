@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ...argument_types import positive
-from ..files import UserError, listed, sha256
-from .folder import import_fairseq, is_done, new_folder, write_record
-from .published import Corpus, file_sha256, read_text
+from ..program import UserError, import_fairseq, listed
+from ..text_files import sha256
+from .folder import is_done, new_folder, write_record
+from .published import Corpus
+from .reading import file_sha256, read_text
+
+Files = tuple[dict[str, Path], dict[str, str]]  # of each split, and their checksums
 
 
 @dataclass(frozen=True)
@@ -42,30 +47,38 @@ def prepare(kind: Kind, corpus: Corpus | None, args: argparse.Namespace) -> None
     for option, value in vars(args).items():
         if option not in ("out", "data", "cache"):
             settings[option] = file_sha256(value) if isinstance(value, Path) else value
-    own = None if corpus is not None else lambda: find_files(kind, corpus, args)[1]
-    if is_done(args.out, settings, own):
+    if corpus is None:
+        find = partial(own_files, kind, args)
+    else:
+        find = partial(published_files, corpus, args)
+    if is_done(args.out, settings, (lambda: find()[1]) if corpus is None else None):
         return
     import_fairseq()
-    with new_folder(args.out) as partial:
-        paths, sums = find_files(kind, corpus, args)
+    with new_folder(args.out) as folder:
+        paths, sums = find()
         try:
-            found = kind.make(paths, partial, args)
+            found = kind.make(paths, folder, args)
         except ValueError as error:  # of a sentence or a question
             raise UserError(str(error)) from error
-        write_record(partial, {**settings, **found, "sha256": sums})
+        write_record(folder, {**settings, **found, "sha256": sums})
     (what, counts), *_ = found.items()
     print(f"{args.out}: {what}: {listed(counts)}; dictionary: {found['dictionary']:,}")
 
 
-def find_files(
-    kind: Kind, corpus: Corpus | None, args: argparse.Namespace
-) -> tuple[dict[str, Path], dict[str, str]]:
-    """The file of each split, and the SHA-256 of its text; published files are checked."""
+def published_files(corpus: Corpus, args: argparse.Namespace) -> Files:
+    """The file of each split of a published corpus, and the SHA-256 of its text."""
+    paths, sums = {}, {}
+    for split, (name,) in corpus.splits.items():
+        paths[split] = corpus.find(name, args.data, args.cache)
+        sums[split] = sha256(read_text(paths[split]))
+        corpus.check(name, sums[split], paths[split], args.data)
+    return paths, sums
+
+
+def own_files(kind: Kind, args: argparse.Namespace) -> Files:
+    """The file of each split in --data, and the SHA-256 of its text."""
     paths = {}
-    if corpus is not None:
-        for split, (name,) in corpus.splits.items():
-            paths[split] = corpus.find(name, args.data, args.cache)
-    for split, patterns in kind.names.items() if corpus is None else ():
+    for split, patterns in kind.names.items():
         endings = [pattern + ending for pattern in patterns for ending in ("", ".gz")]
         found = [path for pattern in endings for path in sorted(args.data.glob(pattern))]
         if len(found) != 1 and (found or split not in kind.optional):
@@ -75,11 +88,7 @@ def find_files(
             )
         if found:
             paths[split] = found[0]
-    sums = {split: sha256(read_text(path)) for split, path in paths.items()}
-    if corpus is not None:
-        for split, (name,) in corpus.splits.items():
-            corpus.check(name, sums[split], paths[split], args.data)
-    return paths, sums
+    return paths, {split: sha256(read_text(path)) for split, path in paths.items()}
 
 
 def add_words(parser: argparse.ArgumentParser) -> None:

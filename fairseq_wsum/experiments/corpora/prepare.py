@@ -1,7 +1,4 @@
-"""Prepare a corpus for fairseq: `fairseq-wsum prepare CORPUS --out DIR`.
-
-scripts/prepare_CORPUS.sh calls it, and finds the Python environment.
-"""
+"""Prepare a corpus for fairseq: `fairseq-wsum prepare CORPUS --out DIR`."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...argument_types import positive
-from ..files import folder, script_parser
+from ..program import folder, script_parser
 from . import labelled, text, translation
 from .folder import read_translation_record
 from .published import EWT, FORMS, GBW, LANGUAGES, MULTI30K, PTB, SQUAD, SST, WIKITEXT2

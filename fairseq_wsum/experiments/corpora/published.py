@@ -1,27 +1,22 @@
-"""The published corpora: their files and checksums, downloads, and the reading of text."""
+"""The published corpora: their files, checksums and downloads."""
 
 from __future__ import annotations
 
-import codecs
-import gzip
-import hashlib
 import http.client
 import os
 import shutil
 import urllib.request
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...files import whole
-from ..files import UserError
+from ..program import UserError
+from .reading import needed
 
 LANGUAGES = ("en", "de")  # of Multi30k
 FORMS = ("lc.norm.tok", "raw")  # of a text for translation
-# fairseq's own symbols: such a word would become padding or a sentence boundary and not be scored.
-# (The word <unk> is predicted like any other.)
-SYMBOLS = frozenset(("<pad>", "<s>", "</s>"))
+
 GBW_ROOT = "1-billion-word-language-modeling-benchmark-r13output"
 
 
@@ -30,7 +25,7 @@ class Corpus:
     """A published corpus.
 
     Attributes:
-        name: names the cache and the script prepare_NAME.sh.
+        name: that of `fairseq-wsum prepare`, and of the folder in the cache.
         url: the address of its files.
         sha256: by the name of each file in --data and in the cache; of the text, uncompressed, or
             of the archive that holds all files.
@@ -197,18 +192,6 @@ SST = Corpus(
 )
 
 
-def locate(name: str, folder: Path) -> Path | None:
-    """A file, or its .gz."""
-    return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
-
-
-def needed(name: str, data: Path, cure: str) -> Path:
-    path = locate(name, data)
-    if path is None:
-        raise UserError(f"--data {data} has neither {name} nor {name}.gz; {cure}")
-    return path
-
-
 def download(url: str, path: Path, cure: str) -> Path:
     """Download `url` to `path` unless that exists; `cure` ends the message if it fails."""
     if path.is_file():
@@ -222,43 +205,3 @@ def download(url: str, path: Path, cure: str) -> Path:
         except (OSError, http.client.HTTPException) as error:
             raise UserError(f"cannot download {url} ({error}); {cure}") from error
     return path
-
-
-def read_text(path: Path) -> bytes:
-    """The bytes of a file, which must be UTF-8 text.
-
-    A byte-order mark is removed, as it would become part of the first word.
-    """
-    return "".join(read_lines(path, hashlib.sha256())).encode()
-
-
-def read_lines(path: Path, digest: hashlib._Hash) -> Iterator[str]:
-    """The lines of what `read_text` reads, one at a time, for a text larger than the memory.
-
-    `digest` becomes the checksum of the text.
-    """
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file):
-                line = line if number else line.removeprefix(codecs.BOM_UTF8)
-                digest.update(line)
-                yield line.decode()
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:  # such as a damaged .gz
-        kind = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else "cannot be read"
-        raise UserError(f"{path} {kind}: {error}; get the file again") from error
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file of any size."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def check_line(file: object, number: int, words: Iterable[str]) -> None:
-    """Raise an error if a line contains one of SYMBOLS."""
-    for word in words:
-        if word in SYMBOLS:
-            raise UserError(
-                f"{file}, line {number}: {word} is a symbol of fairseq and would be read as "
-                "padding or a sentence boundary; replace it in the text, for example by <unk>"
-            )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...argument_types import positive
-from ..files import UserError
+from ..program import UserError
 from .folder import make_words
 from .labelled import Kind, add_words
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from .folder import encode, make_dictionary
 from .labelled import Kind
-from .published import read_text
+from .reading import read_text
 from .sentiment_trees import Tree, read_trees
 
 NAMES = {"train": ["train.txt"], "valid": ["dev.txt", "valid.txt"], "test": ["test.txt"]}

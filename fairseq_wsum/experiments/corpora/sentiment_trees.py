@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..files import UserError
-from .published import check_line, read_lines
+from ..program import UserError
+from .reading import check_line, read_lines
 
 NEGATORS = {"not", "n't", "cannot", "no", "never", "nothing", "none", "nobody", "nowhere"}
 NEGATORS |= {"neither", "nor", "without", "hardly", "barely", "scarcely", "rarely", "seldom"}

@@ -11,17 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files import UserError, listed
+from ..program import UserError, listed
 from .folder import UNKNOWN, encode, is_done, make_dictionary, new_folder, write_record
-from .published import (
-    SYMBOLS,
-    Corpus,
-    check_line,
-    file_sha256,
-    locate,
-    needed,
-    read_lines,
-)
+from .published import Corpus
+from .reading import SYMBOLS, check_line, file_sha256, locate, needed, read_lines
 
 Splits = Mapping[str, Sequence[Path]]  # the files of train, valid and test
 
@@ -120,7 +113,7 @@ def published(corpus: Corpus, args: argparse.Namespace, unpacked: Path) -> Split
         print(f"unpacking {data}", flush=True)
         shutil.unpack_archive(data, unpacked, "gztar")
         data = unpacked
-    found = {path.name: path for path in data.rglob("news.en*")}
+    found = {path.name.removesuffix(".gz"): path for path in data.rglob("news.en*")}
     if missing := sorted(names - found.keys()):
         more = f" and {len(missing) - 1} more of its files" if len(missing) > 1 else ""
         raise UserError(f"--data {data} lacks the benchmark's {missing[0]}{more}; unpack it again")

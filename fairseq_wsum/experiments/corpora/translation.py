@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..files import UserError, each_line, line_count, listed, open_text, sha256
+from ..program import UserError, listed
+from ..text_files import each_line, line_count, open_text, sha256
 from . import bpe
 from .folder import (
     encode,
@@ -21,7 +22,8 @@ from .folder import (
     vocabulary_sum,
     write_record,
 )
-from .published import FORMS, MULTI30K, Corpus, check_line, locate, needed, read_text
+from .published import FORMS, MULTI30K, Corpus
+from .reading import check_line, locate, needed, read_text
 
 Pair = tuple[str, ...]  # a sentence in both languages
 SIZES = {"bpe": ("bpe_size", "character_coverage"), "words": ("nwords",)}  # options of the units
@@ -55,7 +57,6 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
         words = binarise(partial, args)
         record = {
             **settings,
-            "post_process": "sentencepiece" if args.units == "bpe" else None,
             "sentences": counts,
             "left_out": left_out,
             "dictionary": words,

@@ -7,10 +7,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ..files import UserError
+from ..program import UserError
 from .folder import make_dictionary, make_words
 from .labelled import Kind, add_words
-from .published import read_text
+from .reading import read_text
 
 NAMES = {
     "train": ["*train.conllu"],

@@ -6,7 +6,7 @@ import argparse
 
 from ...argument_types import positive
 from ...cells import CELLS
-from ..files import UserError
+from ..program import UserError
 from .epochs import InEpochs
 from .recipe import Recipe
 

@@ -12,7 +12,8 @@ from sacrebleu.metrics import BLEU
 from ...argument_types import positive
 from ...cells import CELLS
 from .. import score
-from ..files import lines_of, say
+from ..program import say
+from ..text_files import lines_of
 from ..training_log import validations
 from .recipe import ROOT
 from .translation import Captions

@@ -21,19 +21,19 @@ from ...cells import CELLS
 from ...files import whole
 from ..corpora import prepare
 from ..corpora.folder import RECORD as PREPARED
-from ..corpora.folder import import_fairseq, read_record
-from ..files import (
+from ..corpora.folder import read_record
+from ..locks import hold, lock
+from ..program import (
     PACKAGE,
     UserError,
     changes,
     command_line,
     folder,
-    hold,
-    lock,
+    import_fairseq,
     say,
     script_parser,
-    sha256,
 )
+from ..text_files import sha256
 from ..train import AGAIN, RESETS, WITHOUT_EFFECT, check_machine, has, read_options
 
 # the clone of the script that was called; the environment may have another copy of the package
@@ -202,7 +202,7 @@ class Recipe:
             say("--total-num-update is missing: the recipe counts the updates when it has the data")
             return []
         import_fairseq()
-        from ..updates import count_updates
+        from .updates import count_updates
 
         given = [self.text(), "--save-dir", str(self.run), *chosen, *self.options]
         return ["--total-num-update", str(count_updates([*given, "--total-num-update", "1"]))]

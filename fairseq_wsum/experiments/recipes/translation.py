@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import tempfile
 from importlib import import_module
 from pathlib import Path
 
 from ...argument_types import positive
-from ..files import UserError, folder, lines_of, write_lines
+from ..program import UserError, folder
+from ..text_files import lines_of, write_lines
 from .recipe import ROOT, Recipe
 
 CORPUS = ROOT / "examples/quickstart/corpus"
@@ -53,8 +53,10 @@ class OpenNMT(Translation):
         # fairseq's LSTM moves the padding to the right, and with it its attention weights, so that
         # --replace-unk would take the wrong word in a batch with padding.
         options = ["--lenpen", "0", "--batch-size", "1" if self.args.peer else "64"]
-        given = f" {' '.join(self.options).replace('=', ' ')} ".lower()
-        without = re.search(r" --decoder-attention (none|0|no|off|false) ", given)
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        parser.add_argument("--decoder-attention", default="general")
+        attention = parser.parse_known_args(self.options)[0].decoder_attention.lower()
+        without = attention in ("none", "0", "no", "off", "false")
         self.score_last(*options, *([] if without else ["--replace-unk"]))
 
 

@@ -26,7 +26,7 @@ from typing import Any
 
 import yaml
 
-from ..files import UserError, command_line
+from ..program import UserError, command_line
 
 SHARED = ("cells", "models", "seeds", "baseline")  # keys of the study or of a task
 TASK_KEYS = ("recipe", "data", "options", "published", *SHARED)

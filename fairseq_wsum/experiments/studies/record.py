@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ...files import whole
-from ..files import UserError, changes
+from ..program import UserError, changes
 from ..train import WITHOUT_EFFECT
 from ..training_log import last_epoch, validations
 from .plan import Run

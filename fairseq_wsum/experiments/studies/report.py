@@ -15,7 +15,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from ..files import UserError, command_line
+from ..program import UserError, command_line
 from .pictures import draw
 from .plan import Plan, add_plan, read_plan
 from .record import duration, last_lines, read_log, standing
@@ -210,8 +210,7 @@ def _unfinished(results: Sequence[Result]) -> Iterator[str]:
     if runs:
         yield "## Runs that are not finished"
     for run, state in runs:
-        now = standing(run)  # in its folder, which `--runs` does not read
-        yield f"- `{run.name}`: {now if now.state == state else state}"
+        yield f"- `{run.name}`: {state if state == 'waiting' else standing(run)}"
         if state == "failed":
             # two spaces more, as a block of code within the item
             log = textwrap.indent(last_lines(read_log(run.folder)).rstrip(), "  ")

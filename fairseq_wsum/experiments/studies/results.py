@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..files import UserError
+from ..program import UserError
 from ..training_log import validations
 from .plan import Plan, Run
 from .record import (

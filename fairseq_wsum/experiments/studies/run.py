@@ -18,11 +18,9 @@ import torch
 from joblib import cpu_count
 
 from ...machine import processor, version
-from ..files import lock
+from ..locks import lock
 from .plan import Run
 from .record import LOCK, LOG, SCORES, Record, read_record, settings
-
-GPUS = "CUDA_VISIBLE_DEVICES"  # the variable
 
 
 class Recipes:
@@ -169,10 +167,11 @@ def share(run: Run, slot: int, jobs: int) -> dict[str, str]:
     """
     variables = {}
     if (gpus := torch.cuda.device_count()) and not on_cpu(run):
-        visible = os.environ.get(GPUS, ",".join(map(str, range(gpus)))).split(",")
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
         own = number(run, "gpus")
         first = slot * max(gpus // jobs, own)
-        variables[GPUS] = ",".join(visible[k % gpus] for k in range(first, first + own))
+        chosen = [visible[k % gpus] for k in range(first, first + own)]
+        variables["CUDA_VISIBLE_DEVICES"] = ",".join(chosen)
     if "OMP_NUM_THREADS" not in os.environ:
         threads = cpu_count() // (jobs * number(run, "cpu-processes"))
         variables["OMP_NUM_THREADS"] = str(max(threads, 1))

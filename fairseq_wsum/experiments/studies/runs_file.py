@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...files import whole
-from ..files import UserError, changes, say
+from ..program import UserError, changes, say
 from .plan import Plan, Run
 from .record import Record, settings
 from .results import Result, Score, check_ways

@@ -17,7 +17,7 @@ from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.significance import PairedTest
 from scipy.stats import ttest_1samp
 
-from ..files import lines_of
+from ..text_files import lines_of
 from .results import PERPLEXITY, Result
 
 LEVEL = 0.05

@@ -18,7 +18,8 @@ from typing import Any
 import submitit
 
 from ...argument_types import positive
-from ..files import UserError, handle_ends, lock, say
+from ..locks import lock
+from ..program import UserError, handle_ends, say
 from .plan import Plan, Run, add_plan, read_plan
 from .record import LOCK, LOG, duration, last_lines, read_log, standing, state
 from .run import Recipes, default_jobs, execute, share

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ _WITHOUT_WEIGHTS = _CELLS | {
     "token_positional_embeddings",
 }
 
-_PRECISIONS = ("fp16", "bf16", "amp", "memory_efficient_fp16", "memory_efficient_bf16")
+_PRECISIONS = {"fp16", "bf16", "amp", "memory_efficient_fp16", "memory_efficient_bf16"}
 
 
 def apply() -> None:
@@ -116,7 +116,7 @@ def _check(cfg: CheckpointConfig, trainer: Any) -> None:
     path = Path(name)
     if not path.is_file():
         is_last = path.resolve() == last.resolve()  # which a new training lacks
-        starts_anew = option in ("--restore-file", "--continue-once") and not is_last
+        starts_anew = option == "--restore-file" and not is_last
         if starts_anew and not PathManager.exists(name):  # it may be a URL
             raise ValueError(
                 f"{option} {name}: no such file, so training would start anew. Give an existing "
@@ -124,7 +124,7 @@ def _check(cfg: CheckpointConfig, trainer: Any) -> None:
             )
         return
     if (problem := damage(path)) is not None:
-        if option in ("--finetune-from-model", "--continue-once"):
+        if option == "--finetune-from-model":
             raise ValueError(f"{option} {path} cannot be used: {problem}")
         raise ValueError(f"{path} is damaged: {problem}. {_cure(path)}")
     starts_anew = option == "--finetune-from-model" or cfg.reset_optimizer
@@ -142,11 +142,8 @@ def _loaded(cfg: CheckpointConfig, last: Path, suffix: str) -> tuple[str, str]:
     """The option that names what fairseq loads before training, and the file or URL."""
     if cfg.restore_file != "checkpoint_last.pt":
         return "--restore-file", str(cfg.restore_file.replace(".pt", f"{suffix}.pt"))
-    if not last.is_file():
-        if getattr(cfg, "continue_once", None) is not None:
-            return "--continue-once", str(cfg.continue_once)
-        if cfg.finetune_from_model is not None:
-            return "--finetune-from-model", str(cfg.finetune_from_model)
+    if not last.is_file() and cfg.finetune_from_model is not None:
+        return "--finetune-from-model", str(cfg.finetune_from_model)
     return "--save-dir", str(last)
 
 
@@ -155,36 +152,32 @@ def _other_options(state: dict[str, Any], trainer: Any, resumes: bool) -> list[s
 
     A new training may start from the weights with other options, but not with another cell.
     """
-    saved, given = (
-        _values(model) for model in ((state.get("cfg") or {}).get("model"), trainer.cfg.model)
-    )
-    if resumes and saved and saved.get("_name") != given.get("_name"):
-        return [f"--arch {saved.get('_name')}"]
-    names = sorted((_WITHOUT_WEIGHTS if resumes else _CELLS) & saved.keys() & given.keys())
-    other = [_as_given(name, saved[name]) for name in names if saved[name] != given[name]]
+    saved, own = state.get("cfg") or {}, trainer.cfg
     if not resumes:
+        return _other_values("model", _CELLS, saved, own)
+    if other := _other_name("model", "--arch", saved, own):
         return other
+    other = _other_values("model", _WITHOUT_WEIGHTS, saved, own)
+    if not own.checkpoint.reset_optimizer:
+        # fairseq compares the classes of optimisers, which are equal in 16 bits
+        other += _other_name("optimizer", "--optimizer", saved, own)
+        other += _other_values("common", _PRECISIONS, saved, own)
     pair = _other_direction(state, trainer.task.cfg)
-    return [*other, *_other_updates(state, trainer), *(_as_options(pair) if pair else [])]
+    return [*other, *(_as_options(pair) if pair else [])]
 
 
-def _other_updates(state: dict[str, Any], trainer: Any) -> list[str]:
-    """The optimiser and the precision of a checkpoint, if those of a training differ.
+def _other_name(part: str, option: str, saved: Mapping[str, Any], own: Any) -> list[str]:
+    """The option for the name of a part of the options, such as the model, if it differs."""
+    theirs, ours = _values(saved.get(part)), _values(getattr(own, part))
+    other = theirs and theirs.get("_name") != ours.get("_name")
+    return [f"{option} {theirs.get('_name')}"] if other else []
 
-    fairseq compares the classes of optimisers, which are equal in 16 bits.
-    """
-    if trainer.cfg.checkpoint.reset_optimizer:
-        return []
-    cfg = state.get("cfg") or {}
-    saved, given = _values(cfg.get("optimizer")), _values(trainer.cfg.optimizer)
-    common, own = _values(cfg.get("common")), _values(trainer.cfg.common)
-    other = []
-    if saved and saved.get("_name") != given.get("_name"):
-        other.append(f"--optimizer {saved.get('_name')}")
-    flags = [name for name in _PRECISIONS if name in common]
-    return other + [
-        _as_given(name, common[name]) for name in flags if common[name] != own.get(name)
-    ]
+
+def _other_values(part: str, names: Set[str], saved: Mapping[str, Any], own: Any) -> list[str]:
+    """The options with these names that differ in a part of the options."""
+    theirs, ours = _values(saved.get(part)), _values(getattr(own, part))
+    both = sorted(names & theirs.keys() & ours.keys())
+    return [_as_given(name, theirs[name]) for name in both if theirs[name] != ours[name]]
 
 
 def _values(model: Any) -> dict[str, Any]:

@@ -40,8 +40,6 @@ def _restore_old_names_of_numpy() -> None:
     int. Without them a language model that reads or continues sentences raises an AttributeError.
     Only these three modules see the old names.
     """
-    if hasattr(numpy, "compat") and hasattr(numpy, "int"):
-        return
 
     class NumpyWithOldNames(ModuleType):
         int = int

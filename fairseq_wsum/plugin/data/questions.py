@@ -41,7 +41,7 @@ class Text:
 
     @classmethod
     def of(cls, text: str) -> Text:
-        """A text, split into letters, digits and single other characters."""
+        """A text, split into runs of letters, runs of digits, and single other characters."""
         found = [*TOKEN.finditer(text)]
         return cls(text, [one[0] for one in found], [one.span() for one in found])
 

@@ -16,7 +16,7 @@ MAX_TOKENS = 8000  # of a batch, which changes no result
 
 
 class SizedDataset(FairseqDataset):
-    """A dataset of samples of these `sizes`: an array of their numbers of tokens."""
+    """A dataset whose `sizes` are the numbers of tokens of its samples."""
 
     sizes: Any
 

@@ -31,7 +31,7 @@ class Sentence:
     """A sentence of a treebank.
 
     Attributes:
-        lines: the columns of each of its lines; a comment has no columns, and is in the first.
+        lines: its lines, split at tabs; a comment is usually a single part.
     """
 
     lines: list[list[str]]

@@ -146,7 +146,7 @@ class _OnCandidates:
 
     def __init__(self, models: Any, tgt_dict: Dictionary, **options: Any) -> None:
         super().__init__(models, tgt_dict, **options)  # type: ignore[call-arg]
-        first = _number_of_special_symbols(tgt_dict)
+        first = tgt_dict.nspecial
         self.model = CandidateEnsemble(list(self.model.models), first, self.beam_size)
         self.search = CandidateSearch(tgt_dict, self.model)
         self.vocab_size = min(first + 2 * self.beam_size, len(tgt_dict))
@@ -197,21 +197,16 @@ _KINDS = {
 }
 
 
-def _number_of_special_symbols(words: Dictionary) -> int:
-    return 1 + max(words.bos(), words.pad(), words.eos(), words.unk())
-
-
 def why_not(generator: Any) -> str | None:
     """Why a generator of fairseq's needs the probabilities of all words; None if it does not."""
     if type(generator) not in _KINDS:
         return f"it is a {type(generator).__name__}"
-    special = _number_of_special_symbols(generator.tgt_dict)
     reasons = {
         type(generator.search).__name__: type(generator.search) is not BeamSearch,
         "--no-repeat-ngram-size": generator.repeat_ngram_blocker is not None,
         "--lm-path": generator.lm_model is not None,
         "words that are never produced": generator.token_indices_to_suppress is not None,
-        "the end of a sentence is no special symbol": generator.eos >= special,
+        "the end of a sentence is no special symbol": generator.eos >= generator.tgt_dict.nspecial,
         f"{VARIABLE}={os.environ.get(VARIABLE)}": os.environ.get(VARIABLE) == "fairseq",
     }
     return next((reason for reason, holds in reasons.items() if holds), None)

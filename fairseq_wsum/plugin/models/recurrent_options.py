@@ -95,11 +95,12 @@ def _attention_layers(cfg: Any, side: str) -> frozenset[int]:
     """The layers of a side that keep self-attention."""
     name, layers = f"{side}_attention_layers", range(getattr(cfg, f"{side}_layers"))
     given = getattr(cfg, name)
-    given = "none" if given in (None, "") else str(given).strip()  # 0 is a layer
-    if given in ("none", "all"):
-        return frozenset(layers if given == "all" else ())
+    if given in (None, ""):  # 0 is a layer
+        return frozenset()
+    if given == "all":
+        return frozenset(layers)
     try:
-        chosen = frozenset(int(number) for number in given.split(","))
+        chosen = frozenset(int(number) for number in str(given).split(","))
     except ValueError:
         chosen = frozenset([-1])
     if not chosen <= set(layers):

@@ -69,7 +69,6 @@ class WsumBiaffineEncoder(nn.Module):
             cfg.encoder_embed_dim,
             cfg.character_features,
             cfg.character_embedding_dim,
-            byte_width=5,
         )
         tags = task.tags[0] if task.tags else None
         self.embed_tags = nn.Embedding(len(tags), cfg.tag_embed_dim) if tags else None

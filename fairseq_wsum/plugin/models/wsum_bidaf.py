@@ -65,7 +65,7 @@ class WsumBidaf(BaseFairseqModel):
         super().__init__()
         self.dictionary, size = dictionary, cfg.encoder_embed_dim
         of_bytes = (cfg.character_features, cfg.character_embedding_dim)
-        self.features = WordFeatures(dictionary, size, *of_bytes, byte_width=5)
+        self.features = WordFeatures(dictionary, size, *of_bytes)
         self.embed_tokens.weight.requires_grad = not cfg.encoder_freeze_embed
         self.dropout = Dropout(cfg.dropout, module_name=type(self).__name__)
         self.highway = nn.Sequential(*(Highway(self.features.size) for _ in range(2)))

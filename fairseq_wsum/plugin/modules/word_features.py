@@ -37,14 +37,14 @@ class ByteFeatures(nn.Module):
         width: number of bytes that a filter sees.
     """
 
-    def __init__(self, embed_dim: int, features: int, width: int) -> None:
+    def __init__(self, embed_dim: int, features: int, width: int = 5) -> None:
         super().__init__()
         self.embed_bytes = nn.Embedding(257, embed_dim, padding_idx=NO_BYTE)
-        self.filters = nn.Conv1d(embed_dim, features, width, padding=width // 2)
+        self.filters = nn.Conv1d(embed_dim, features, width, padding="same")
 
     def forward(self, bytes: Tensor) -> Tensor:
         """N x C bytes -> N x features. A word without bytes has features of zero."""
-        x = self.filters(self.embed_bytes(bytes).transpose(1, 2))[..., : bytes.size(1)]
+        x = self.filters(self.embed_bytes(bytes).transpose(1, 2))
         # zero is the smallest value of relu, so that it does not change the maximum
         x = F.relu(x).masked_fill(bytes.eq(NO_BYTE).unsqueeze(1), 0)
         return x.amax(2)
@@ -57,7 +57,7 @@ class WordFeatures(nn.Module):
         dictionary: the words.
         embed_dim: size of the embedding of a word.
         byte_features: number of features of its bytes; 0 for none.
-        byte_embed_dim, byte_width: see `ByteFeatures`.
+        byte_embed_dim: see `ByteFeatures`.
     """
 
     def __init__(
@@ -66,13 +66,10 @@ class WordFeatures(nn.Module):
         embed_dim: int,
         byte_features: int,
         byte_embed_dim: int,
-        byte_width: int,
     ) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(len(dictionary), embed_dim, dictionary.pad())
-        self.bytes = (
-            ByteFeatures(byte_embed_dim, byte_features, byte_width) if byte_features else None
-        )
+        self.bytes = ByteFeatures(byte_embed_dim, byte_features) if byte_features else None
         self.size = embed_dim + byte_features
 
     def forward(self, tokens: Tensor, bytes: Tensor) -> list[Tensor]:

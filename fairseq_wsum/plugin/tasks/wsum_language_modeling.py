@@ -22,7 +22,7 @@ from ..data.token_stream import (
     scoring_batches,
     training_batches,
 )
-from ..models.fields import check_limits, option
+from ..models.fields import check_limits, flag, option
 from ..modules import CarriedState
 
 # fairseq's dataclass machinery needs annotations that are types and supports `Optional` only, so
@@ -92,7 +92,7 @@ class WsumLanguageModelingTask(LanguageModelingTask):
             for name, default in _OF_SENTENCES.items():
                 if str(getattr(args, name, default)) != str(default):
                     raise ValueError(
-                        f"--{name.replace('_', '-')} does not go with a stream of tokens: leave it "
+                        f"{flag(name)} does not go with a stream of tokens: leave it "
                         "out, or give --sample-break-mode eos"
                     )
         return super().setup_task(args, **kwargs)

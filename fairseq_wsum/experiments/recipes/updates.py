@@ -16,9 +16,9 @@ from fairseq import options, tasks, utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from omegaconf import DictConfig
 
-from .. import plugin  # noqa: F401  registers the models
-from .files import UserError
-from .train import command, read_options
+from ... import plugin  # noqa: F401  registers the models
+from ..program import UserError
+from ..train import command, read_options
 
 
 def count_updates(given: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import IO, Any
 
-from .files import UserError
+from .program import UserError
 
 
 def call(program: str, user_dir: str, words: list[str]) -> Any:

@@ -1,24 +1,19 @@
-"""Text files, locks, and errors that the user can fix."""
+"""What the programs share: errors that the user can fix, signals, options and messages."""
 
 from __future__ import annotations
 
 import argparse
-import fcntl
-import hashlib
-import io
-import math
+import logging
 import os
-import platform
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import Any
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -36,6 +31,10 @@ def run(main: Callable[[], None]) -> None:
     handle_ends(lambda number, _: sys.exit(128 + number))
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # as in `fairseq-wsum info | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        sys.exit(1)
     except ModuleNotFoundError as error:  # in an environment of the user's own
         extras = "the extras fairseq and study of this package"
         cure = f"run scripts/setup.sh in a clone, install {extras}, or pip install {error.name}"
@@ -62,9 +61,16 @@ def handle_ends(handler: Callable[[int, FrameType | None], Any]) -> None:
             signal.signal(number, handler)
 
 
-def say(text: str) -> None:
-    """Print a line to stderr."""
-    print(text, file=sys.stderr, flush=True)
+def import_fairseq() -> None:
+    """Import fairseq without its log messages about optional packages."""
+    logging.disable(logging.INFO)
+    try:
+        import_module("fairseq")
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+# Options
 
 
 def named(text: str) -> Path:
@@ -83,6 +89,13 @@ def folder(text: str) -> Path:
     return named(text)
 
 
+def user_dir(text: str) -> str:
+    """The type of --user-dir."""
+    if not text or not Path(text).is_dir():
+        raise UserError(f"--user-dir {text}: no such folder")
+    return text
+
+
 def script_parser(
     script: str, description: str, epilog: str, usage: str | None = None
 ) -> argparse.ArgumentParser:
@@ -95,20 +108,6 @@ def script_parser(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-
-
-def command_line(options: Mapping[str, object]) -> list[str]:
-    """Options as words of a command line; True stands for an option without a value."""
-    return [
-        f"--{name}" if value is True else f"--{name}={value}" for name, value in options.items()
-    ]
-
-
-def user_dir(text: str) -> str:
-    """The type of --user-dir."""
-    if not text or not Path(text).is_dir():
-        raise UserError(f"--user-dir {text}: no such folder")
-    return text
 
 
 def parse_data_first(
@@ -126,59 +125,19 @@ def parse_data_first(
     return args, options
 
 
-def lock(path: Path, patience: float = math.inf, waiting: str = "") -> IO[str]:
-    """Lock a file for this process and those that it starts, which inherit the lock.
-
-    Args:
-        path: the file; it is made if it does not exist.
-        patience: the number of seconds to wait while another process holds the lock.
-        waiting: said when the waiting begins.
-
-    Returns:
-        the open file, whose closing ends the lock.
-
-    Raises:
-        TimeoutError: another process still holds it.
-    """
-    file = path.open("a")
-    os.set_inheritable(file.fileno(), True)
-    end = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return file
-        except BlockingIOError:
-            if time.monotonic() >= end:
-                file.close()
-                raise TimeoutError(f"another run holds {path}; wait until it ends") from None
-        except OSError:
-            say(f"{path.parent} is on a file system without locks: do not start a second run there")
-            return file
-        if waiting:
-            say(waiting)
-            waiting = ""
-        time.sleep(0.2)
+def command_line(options: Mapping[str, object]) -> list[str]:
+    """Options as words of a command line; True stands for an option without a value."""
+    return [
+        f"--{name}" if value is True else f"--{name}={value}" for name, value in options.items()
+    ]
 
 
-def hold(folder: Path, name: str, option: str) -> IO[str]:
-    """`lock` the file `name` in a folder, which `option` names for the error.
+# Messages
 
-    The processes of a killed training hold it until they end, within seconds, for which it waits.
 
-    Raises:
-        UserError: another process holds the lock.
-    """
-    path = folder / name
-    try:
-        file = lock(path, 20, f"waiting for another run in {folder} to end")
-    except TimeoutError:
-        raise UserError(
-            f"{option} {folder}: another run is writing there ({path.read_text().strip()}); "
-            "wait until it ends, or give a new folder"
-        ) from None
-    file.truncate(0)
-    print(f"process {os.getpid()} on {platform.node()}", file=file, flush=True)
-    return file
+def say(text: str) -> None:
+    """Print a line to stderr."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def changes(there: Mapping[str, object], now: Mapping[str, object]) -> str:
@@ -197,39 +156,6 @@ def few(names: list[str]) -> str:
 
 def listed(numbers: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {n:,}" for name, n in numbers.items())
-
-
-def each_line(raw: bytes) -> Iterator[str]:
-    """The lines of a UTF-8 text, one at a time. A large text needs far more memory as a list.
-
-    Only "\\n" ends a line: `splitlines` would also break a sentence at U+2028, U+0085 and the like.
-    """
-    for line in io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8", newline="\n"):
-        yield line.removesuffix("\n")
-
-
-def lines_of(path: Path) -> list[str]:
-    """The lines of a text file."""
-    return list(each_line(path.read_bytes()))
-
-
-def line_count(raw: bytes) -> int:
-    return sum(1 for _ in each_line(raw))
-
-
-def open_text(path: Path, mode: str = "r") -> IO[str]:
-    """Open a file of UTF-8 text in which only "\\n" ends a line, on every system."""
-    return path.open(mode, encoding="utf-8", newline="\n")
-
-
-def write_lines(path: Path, text: Iterable[str]) -> None:
-    """Write one sentence per line."""
-    with open_text(path, "w") as file:
-        file.writelines(f"{line}\n" for line in text)
-
-
-def sha256(raw: bytes) -> str:
-    return hashlib.sha256(raw).hexdigest()
 
 
 def versions(*packages: str) -> dict[str, str]:

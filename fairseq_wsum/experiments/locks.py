@@ -1,0 +1,68 @@
+"""Locks that keep two runs out of one folder."""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import os
+import platform
+import time
+from pathlib import Path
+from typing import IO
+
+from .program import UserError, say
+
+
+def lock(path: Path, patience: float = math.inf, waiting: str = "") -> IO[str]:
+    """Lock a file for this process and those that it starts, which inherit the lock.
+
+    Args:
+        path: the file; it is made if it does not exist.
+        patience: the number of seconds to wait while another process holds the lock.
+        waiting: said when the waiting begins.
+
+    Returns:
+        the open file, whose closing ends the lock.
+
+    Raises:
+        TimeoutError: another process still holds it.
+    """
+    file = path.open("a")
+    os.set_inheritable(file.fileno(), True)
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                file.close()
+                raise TimeoutError(f"another run holds {path}; wait until it ends") from None
+        except OSError:
+            say(f"{path.parent} is on a file system without locks: do not start a second run there")
+            return file
+        if waiting:
+            say(waiting)
+            waiting = ""
+        time.sleep(0.2)
+
+
+def hold(folder: Path, name: str, option: str) -> IO[str]:
+    """`lock` the file `name` in a folder, which `option` names for the error.
+
+    The processes of a killed training hold it until they end, within seconds, for which it waits.
+
+    Raises:
+        UserError: another process holds the lock.
+    """
+    path = folder / name
+    try:
+        file = lock(path, 20, f"waiting for another run in {folder} to end")
+    except TimeoutError:
+        raise UserError(
+            f"{option} {folder}: another run is writing there ({path.read_text().strip()}); "
+            "wait until it ends, or give a new folder"
+        ) from None
+    file.truncate(0)
+    print(f"process {os.getpid()} on {platform.node()}", file=file, flush=True)
+    return file

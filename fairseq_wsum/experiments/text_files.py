@@ -1,0 +1,42 @@
+"""Text files: one sentence a line, in UTF-8."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+
+def each_line(raw: bytes) -> Iterator[str]:
+    """The lines of a UTF-8 text, one at a time. A large text needs far more memory as a list.
+
+    Only "\\n" ends a line: `splitlines` would also break a sentence at U+2028, U+0085 and the like.
+    """
+    for line in io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8", newline="\n"):
+        yield line.removesuffix("\n")
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a text file."""
+    return list(each_line(path.read_bytes()))
+
+
+def line_count(raw: bytes) -> int:
+    return sum(1 for _ in each_line(raw))
+
+
+def open_text(path: Path, mode: str = "r") -> IO[str]:
+    """Open a file of UTF-8 text in which only "\\n" ends a line, on every system."""
+    return path.open(mode, encoding="utf-8", newline="\n")
+
+
+def write_lines(path: Path, text: Iterable[str]) -> None:
+    """Write one sentence per line."""
+    with open_text(path, "w") as file:
+        file.writelines(f"{line}\n" for line in text)
+
+
+def sha256(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()
