@@ -29,8 +29,8 @@ from fairseq_wsum.layer import single_step
 from fairseq_wsum.machine import machine
 from fairseq_wsum.plugin.decoding.beam_search import CandidateEnsemble
 from fairseq_wsum.plugin.models import wsum_lstm_decoder
-from fairseq_wsum.plugin.modules import SourceAttention
 from fairseq_wsum.plugin.modules import dropout as dropout_modules
+from fairseq_wsum.plugin.modules.source_attention import SourceAttention
 from fairseq_wsum.products import ForFewRows
 
 Change = Callable[[], AbstractContextManager[object]]  # a context without the optimisation

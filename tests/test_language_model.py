@@ -21,8 +21,8 @@ from translation import make_dictionary, make_task
 from fairseq_wsum import CELLS
 from fairseq_wsum.plugin.models.wsum_lstm_lm import WsumLSTMLanguageModel
 from fairseq_wsum.plugin.models.wsum_lstm_lm_config import WsumLSTMLMConfig, read_config
-from fairseq_wsum.plugin.modules import CarriedState
 from fairseq_wsum.plugin.modules.dropout import LockedDropout
+from fairseq_wsum.plugin.modules.states import CarriedState
 from fairseq_wsum.plugin.tasks.wsum_language_modeling import WsumLanguageModelingTask
 
 SMALL = dict(decoder_embed_dim=6, decoder_hidden_size=5, decoder_layers=2, dropout=0.0)

@@ -8,7 +8,8 @@ from torch import Tensor
 pytest.importorskip("fairseq")
 from fairseq.modules import MultiheadAttention
 
-from fairseq_wsum.plugin.modules import SourceAttention, source_attention
+from fairseq_wsum.plugin.modules import source_attention
+from fairseq_wsum.plugin.modules.source_attention import SourceAttention
 
 # sources, hypotheses of each, positions, heads, features of a head: around rows and vectors, and
 # large enough for several threads

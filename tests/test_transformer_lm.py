@@ -15,7 +15,7 @@ from translation import PAD, SOURCE
 from fairseq_wsum import CELLS
 from fairseq_wsum.plugin.models.wsum_transformer_lm import WsumTransformerLanguageModel
 from fairseq_wsum.plugin.models.wsum_transformer_lm_config import read_config
-from fairseq_wsum.plugin.modules import CarriedState
+from fairseq_wsum.plugin.modules.states import CarriedState
 from fairseq_wsum.plugin.tasks.wsum_language_modeling import (
     WsumLanguageModelingConfig,
     WsumLanguageModelingTask,

@@ -6,7 +6,7 @@ import torch
 from translation import make_task
 
 from fairseq_wsum.plugin.models.wsum_transformer import WsumTransformerModel
-from fairseq_wsum.plugin.modules import WsumSelfAttention
+from fairseq_wsum.plugin.modules.self_attention import WsumSelfAttention
 
 SMALL = dict(
     encoder_embed_dim=8,

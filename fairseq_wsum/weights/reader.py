@@ -17,7 +17,7 @@ from torch import Tensor
 from .. import plugin  # noqa: F401  # registers the architectures
 from ..layer import State, WsumLSTM
 from ..plugin.data.treebank import Sentence as TreebankSentence
-from ..plugin.modules import CarriedState
+from ..plugin.modules.states import CarriedState
 from .sentences import UNKNOWN, Sentence, Text, View, join_words
 from .trace import Trace, trace
 from .vocabulary import Tokens, Vocabulary

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...layer import State
-from ..modules import CarriedState
+from ..modules.states import CarriedState
 from .token_stream import Sample
 
 logger = logging.getLogger(__name__)

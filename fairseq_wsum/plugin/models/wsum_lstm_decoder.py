@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from ...cells.precision import widened
 from ...layer import State, WsumLSTM
 from ...training.joint_gradient import joint_gradients
-from ..modules import Bridge, Dropout, Projected, make_attention
+from ..modules.attention import Projected, make_attention
+from ..modules.bridge import Bridge
+from ..modules.dropout import Dropout
 from ..modules.states import CACHED, IncrementalState, pack_state, reorder_state, unpack_state
 from .wsum_lstm_config import WsumLSTMConfig
 from .wsum_lstm_decoder_base import WsumDecoderBase

@@ -12,7 +12,7 @@ from fairseq.models import FairseqEncoder
 from torch import Tensor, nn
 
 from ...layer import WsumLSTM
-from ..modules import Dropout
+from ..modules.dropout import Dropout
 from .dictionaries import remember_words
 from .options import MAX_POSITIONS
 from .wsum_lstm_config import WsumLSTMConfig

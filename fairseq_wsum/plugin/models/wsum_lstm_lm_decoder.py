@@ -12,10 +12,9 @@ from fairseq.data import Dictionary
 from torch import Tensor, nn
 
 from ...layer import WsumLSTM
-from ..modules import CarriedState, Dropout
 from ..modules.activation_penalty import activation_penalty
-from ..modules.dropout import EmbeddingDropout, LockedDropout, WeightDropout
-from ..modules.states import IncrementalState, StateCache, zero_state
+from ..modules.dropout import Dropout, EmbeddingDropout, LockedDropout, WeightDropout
+from ..modules.states import CarriedState, IncrementalState, StateCache, zero_state
 from .wsum_lstm_decoder_base import WsumDecoderBase
 from .wsum_lstm_lm_config import WsumLSTMLMConfig
 

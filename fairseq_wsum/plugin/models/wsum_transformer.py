@@ -12,7 +12,8 @@ from fairseq.models.transformer import TransformerModelBase
 from fairseq.tasks import FairseqTask
 from torch import nn
 
-from ..modules import WsumSelfAttention, use_dropout
+from ..modules.dropout import use_dropout
+from ..modules.self_attention import WsumSelfAttention
 from .options import check_task, option_values
 from .presets import default, use_preset
 from .recurrent_options import RecurrentLayers, recurrent_layers

@@ -14,7 +14,8 @@ from fairseq.modules.transformer_layer import (
 from torch import Tensor, nn
 
 from ...products import ForFewRows, linear
-from ..modules import SourceAttention, WsumSelfAttention
+from ..modules.self_attention import WsumSelfAttention
+from ..modules.source_attention import SourceAttention
 from .dictionaries import remember_words
 from .recurrent_options import RecurrentLayers
 

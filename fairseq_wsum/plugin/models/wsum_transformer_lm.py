@@ -8,7 +8,7 @@ from fairseq.models.transformer import TransformerConfig
 from fairseq.models.transformer_lm import TransformerLanguageModel
 from fairseq.tasks import FairseqTask
 
-from ..modules import use_dropout
+from ..modules.dropout import use_dropout
 from .options import check_task, option_values
 from .wsum_transformer_lm_config import WsumTransformerLMConfig, read_config
 from .wsum_transformer_lm_decoder import WsumTransformerLMDecoder

@@ -6,7 +6,8 @@ import torch
 from fairseq.models import FairseqDecoder
 from torch import Tensor
 
-from ..modules import CarriedState, WsumSelfAttention
+from ..modules.self_attention import WsumSelfAttention
+from ..modules.states import CarriedState
 from .options import first
 from .wsum_transformer_layers import WsumTransformerDecoder
 

@@ -23,7 +23,7 @@ from ..data.token_stream import (
     training_batches,
 )
 from ..models.fields import check_limits, flag, option
-from ..modules import CarriedState
+from ..modules.states import CarriedState
 
 # fairseq's dataclass machinery needs annotations that are types and supports `Optional` only, so
 # this file uses neither `int | None` nor `from __future__ import annotations`.
