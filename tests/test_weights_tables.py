@@ -44,7 +44,6 @@ def gates(i: list[float], f: list[float], reverse: bool = False) -> Trace:
         forget_gates=f_t,
         cells=c_t,
         outputs=c_t,
-        h_0=zero,
         c_0=zero,
         c_n=torch.full((1, 1), c),
         w_hr=None,
