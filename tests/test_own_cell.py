@@ -280,6 +280,7 @@ def example(monkeypatch):
 
 def test_the_example_is_short_and_its_layer_equals_the_min_gru(example) -> None:
     program = (example / "__init__.py").read_text()
+    assert len(program.splitlines()) <= 35
     assert program in (example.parents[1] / "docs" / "development.md").read_text()
     layer = WsumLSTM(3, 4, cell="own-mingru", **COMMON)
     assert [name for name, _ in layer.named_parameters()] == ["weight_ih_l0", "bias_ih_l0"]

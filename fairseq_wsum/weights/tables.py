@@ -242,7 +242,7 @@ def _by_occurrences(lives: Mapping[str, Array]) -> Iterator[Row]:
 
 
 def _life(sums: Array) -> Row:
-    """The columns `LIFE` from the numbers of an occurrence or a word."""
+    """The columns `LIFE` from sums over occurrences."""
     n = sums[OCCURRENCES]
     row: Row = [int(n), float(sums[STEPS] / n), float(sums[CENSORED] / n)]
     for known, kept in zip(sums[KNOWN], sums[KEPT], strict=True):

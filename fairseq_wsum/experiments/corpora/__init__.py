@@ -1,5 +1,5 @@
 """Prepare corpora: `fairseq-wsum prepare`.
 
-reading, folder -> published, bpe -> text, translation, labelled -> prepare
+reading -> published; published, folder, bpe -> text, translation, labelled -> prepare
 labelled -> treebank, questions, sentiment -> prepare
 """
