@@ -180,11 +180,18 @@ def test_a_layer_exported_without_gradients_has_gradients(cell) -> None:
     torch.testing.assert_close(*gradients)
 
 
+class Own(type(CELLS["mingru"])):
+    """A subclass has no kernels of its own, but the scan."""
+
+    name = "own-gated-sum"
+
+
 TIME, BATCH = torch.export.Dim("time", min=2, max=100), torch.export.Dim("batch")
 ZERO = torch.zeros(1, 2, 5)
 EXPORTED = {
     "recurrence": (dict(cell="lstm"), (torch.zeros(4, 2, 3),), ({0: TIME},)),
     "memory-cell": (dict(cell="no-srnn-hidden"), (torch.zeros(4, 2, 3),), ({0: TIME},)),
+    "own-gated-sum": (dict(cell=Own()), (torch.zeros(4, 2, 3),), ({0: TIME},)),
     "window-and-mask": (
         dict(cell="qrnn", window=2),
         (torch.zeros(4, 2, 3), None, mask_of("left", 4, 2)),

@@ -38,7 +38,7 @@ WAYS = {
     "reverse-padded-right": (True, "right"),
     "holes": (False, "holes"),
 }
-# T, B, H and the plan: steps at a time, units of a program, chunks, warps, stages
+# T, B, H and the plan: steps at a time, units of a program, chunks
 CASES = {
     "one-of-each": (1, 1, 1, (1, 1, 1)),
     "odd": (7, 3, 5, (4, 8, 1)),
@@ -47,7 +47,6 @@ CASES = {
     "chunks": (8, 2, 5, (2, 8, 3)),
     "chunks-of-uneven-length": (9, 1, 3, (4, 4, 2)),
     "more-chunks-than-needed": (5, 2, 3, (2, 4, 4)),
-    "loaded-ahead-by-one-warp": (9, 2, 33, (2, 32, 1, 1, 3)),
 }
 # Largest difference from float64, over the largest number or 1; in bf16 what is stored is rounded.
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 0.01, torch.float16: 2e-3}

@@ -25,8 +25,8 @@ class Cell:
     """A cell of a recurrent layer: its parameters, described as data, and its equations.
 
     A cell is computed from *rows* of pre-activations, which carry the letters of its paper. A
-    subclass names its rows and defines `content`, `gates` and `output`. The rows determine how a
-    layer runs:
+    subclass names its rows and defines `content`; `gates` if there is a memory cell; and `output`
+    if h_t is not c_t itself. The rows determine how a layer runs:
 
     - A cell with neither `hidden_rows` nor `sees_memory` is a *gated sum*. Everything except the
       recursion of c_t is computed for all time steps at once.

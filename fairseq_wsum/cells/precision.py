@@ -1,7 +1,8 @@
 """Which values have at least 32 bits, whatever the type of a layer.
 
-They are pre-activations that a gate multiplies, vectors and the memory cell. In 16 bits a gate near
-1 would be rounded to 1. The memory cell is a long sum, and would lose small late contributions.
+They are the pre-activations, and with them the gates, the vectors and the memory cell. In 16 bits a
+gate near 1 would be rounded to 1. The memory cell is a long sum, and would lose small late
+contributions.
 """
 
 from __future__ import annotations

@@ -47,9 +47,9 @@ def add_hidden(cell: Cell, z_x: Tensor, z_h: Tensor) -> Tensor:
 
 
 def summed_bias(cell: Cell, b_ih: Tensor | None, b_hh: Tensor | None) -> Tensor | None:
-    """The sum of both biases in one vector over all rows with a matrix; zero without a bias.
+    """The sum of both biases in one vector over all rows with a matrix; None if there are none.
 
-    The inner biases (`Cell.inner_bias_rows`) are excluded.
+    It is zero for rows without a bias, and excludes the inner biases (`Cell.inner_bias_rows`).
     """
     if b_ih is None:
         return None

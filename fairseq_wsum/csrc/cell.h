@@ -42,27 +42,15 @@ struct Memory {
 // In storage, rows are `stride` apart and the units of a row are contiguous.
 
 template <class C, class S>
-inline Values<C> load_rows(const S* z, int64_t stride, int n) {
+inline Values<C> load_rows(const S* z, int64_t stride, int n, int rows = C::rows) {
     Values<C> r;
-    for (int k = 0; k < C::rows; ++k) r[k] = load(z + k * stride, n);
+    for (int k = 0; k < rows; ++k) r[k] = load(z + k * stride, n);
     return r;
 }
 
 template <class C, class S>
-inline void store_rows(S* z, int64_t stride, const Values<C>& r, int n) {
-    for (int k = 0; k < C::rows; ++k) store(z + k * stride, r[k], n);
-}
-
-template <class C, class S>
-inline Values<C> load_values(const S* z, int64_t stride, int n) {
-    Values<C> r;
-    for (int k = 0; k < C::values; ++k) r[k] = load(z + k * stride, n);
-    return r;
-}
-
-template <class C, class S>
-inline void store_values(S* z, int64_t stride, const Values<C>& r, int n) {
-    for (int k = 0; k < C::values; ++k) store(z + k * stride, r[k], n);
+inline void store_rows(S* z, int64_t stride, const Values<C>& r, int n, int rows = C::rows) {
+    for (int k = 0; k < rows; ++k) store(z + k * stride, r[k], n);
 }
 
 // Prefetches rows, which arrive while a tile is being computed.
@@ -79,11 +67,11 @@ inline void add_inner_biases(Values<C>& r, const S* b_inner, int64_t stride, int
 }
 
 template <class C>
-inline void add_hidden_rows(Values<C>& r, const float* product, int64_t stride) {
-    for (int k = 0; k < C::hidden_rows; ++k) r[C::place(k)] += load(product + k * stride);
+inline void add_hidden_rows(Values<C>& r, const float* product) {
+    for (int k = 0; k < C::hidden_rows; ++k) r[C::place(k)] += load(product + k * V);
 }
 
 template <class C, class S>
-inline void store_hidden_rows(S* z, int64_t stride, const Values<C>& r, int n) {
-    for (int k = 0; k < C::hidden_rows; ++k) store(z + k * stride, r[C::place(k)], n);
+inline void store_hidden_rows(S* z, int64_t stride, const Values<C>& r) {
+    for (int k = 0; k < C::hidden_rows; ++k) store(z + k * stride, r[C::place(k)]);
 }

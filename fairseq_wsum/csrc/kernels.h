@@ -162,8 +162,9 @@ struct Dropout {
 // The hash of the sources that setup.py defines. kernels.py rejects a library of other sources.
 const char* wsum_sources();
 
-// Runs an operation; `problem` points to its struct. Returns 0 on success, 1 for an unknown cell, other
-// numbers of the cell or an invalid target, and 2 if an allocation failed.
+// Runs an operation; `problem` points to its struct. Returns 0 on success; 1 if the operation or the
+// cell is unknown, if the cell has other numbers of rows or vectors, or if a target is invalid; and 2
+// if an allocation failed.
 enum Operation : int32_t { MEMORY_CELL, RECURRENCE, CROSS_ENTROPY, CANDIDATES, ATTENTION, DROPOUT };
 int wsum_run(int operation, const void* problem, int backward);
 

@@ -4,8 +4,8 @@
 // Included once for each instruction set, after the other headers.
 
 // Calls work(b, from, to) for units [from, to) of sequence b, in parallel.
-template <class Problem, class Work>
-void for_each_sequence(const Problem& p, Work&& work) {
+template <class Work>
+void for_each_sequence(const MemoryCell& p, Work&& work) {
     if (p.B == 0 || p.H == 0) return;
     // Less work than this is faster on one thread. The choice is between one and all threads: with
     // fewer, OpenMP would end the remaining ones, and torch would have to start them again.

@@ -35,7 +35,7 @@ inline Range share(int64_t size, int64_t part, int64_t parts) {
 
 // The part of a batch that one thread computes. With many sequences, each thread has its own
 // sequences and never waits for other threads. Few sequences per thread would not fill the
-// registers, and each thread would read the whole matrix of `bytes`. In that case each thread
+// registers, and each thread would read the whole matrix W_*h. In that case each thread
 // computes a part of the units for all sequences, with a barrier after every step. Fewer sequences
 // are enough if the matrix stays in the cache of a core. If a step has little work, waiting at the
 // barrier takes longer than the work, and one thread computes all. The limits are estimates, which no
@@ -44,15 +44,16 @@ struct Team {
     static constexpr int64_t CACHE = 1 << 20;
     static constexpr int64_t ENOUGH = 1 << 17;  // multiplications of a step
 
-    // The number of threads for a problem with `rows` rows of W_*h.
-    static int threads(const Recurrence& p, int64_t rows) {
-        return p.B * rows * p.H * p.P < ENOUGH ? 1 : p.threads;
+    // The number of threads for a problem.
+    static int threads(const Recurrence& p) {
+        return p.B * weights(p) < ENOUGH ? 1 : p.threads;
     }
 
-    Team(int64_t batch, int64_t bytes, int64_t rank, int64_t size)
-        : rank(rank), size(size),
-          shares_units(size > 1 && batch < (bytes > CACHE ? 12 : 8) * size),
-          sequences(shares_units ? Range{0, batch} : share(batch, rank, size)) {}
+    // The team of this thread; the weights have `bytes` each.
+    Team(const Recurrence& p, int64_t bytes)
+        : rank(thread_rank()), size(thread_count()),
+          shares_units(size > 1 && p.B < (weights(p) * bytes > CACHE ? 12 : 8) * size),
+          sequences(shares_units ? Range{0, p.B} : share(p.B, rank, size)) {}
 
     const int64_t rank, size;
     const bool shares_units;
@@ -61,4 +62,7 @@ struct Team {
     Range panels(int64_t count) const {
         return shares_units ? share(count, rank, size) : Range{0, count};
     }
+
+private:
+    static int64_t weights(const Recurrence& p) { return p.hidden_rows * p.H * p.P; }
 };

@@ -103,16 +103,16 @@ public:
 
     const int64_t count, segments, k;
 
-    // Packs panel `index` of a matrix whose rows, of length `length`, are the outputs. Vector n of the
-    // panel takes up to V rows, starting at row first(n), of which left(n) remain.
-    template <class S, class First, class Left>
-    void pack_rows(int64_t index, const S* w, int64_t length, First&& first, Left&& left) {
+    // Packs panel `index` of `rows` matrices, one below the other, whose rows are the outputs:
+    // `outputs` of length `length` each. The panel takes the same outputs of all matrices in turn.
+    template <class S>
+    void pack_rows(int64_t index, const S* w, int64_t outputs, int64_t length, int rows) {
         constexpr int BLOCK = 16;  // number of columns at a time, a cache line of each row
-        const auto pack = [&](const S* from, int n, int rows) {
+        const auto pack = [&](const S* from, int n, int count) {
             for (int64_t i = 0; i < k; i += BLOCK) {
                 for (int64_t m = i; m < std::min(i + BLOCK, k); ++m) {
                     Op* const to = at(index, 0, m, n);
-                    const int filled = m < length ? rows : 0;
+                    const int filled = m < length ? count : 0;
                     for (int j = 0; j < filled; ++j)
                         convert(from[j * length + m], to[j * GROUP<Op>]);
                     for (int j = filled; j < V; ++j) to[j * GROUP<Op>] = Op{};
@@ -120,11 +120,12 @@ public:
             }
         };
         for (int n = 0; n < N; ++n) {
-            const S* const from = w + first(n) * length;
-            if (left(n) >= V)
+            const int64_t first = std::min((index * (N / rows) + n / rows) * V, outputs);
+            const S* const from = w + (n % rows * outputs + first) * length;
+            if (outputs - first >= V)
                 pack(from, n, V);  // a constant, so that the loop over it is unrolled
             else
-                pack(from, n, int(std::max<int64_t>(left(n), 0)));
+                pack(from, n, int(outputs - first));
         }
     }
 

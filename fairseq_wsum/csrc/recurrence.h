@@ -34,8 +34,7 @@ inline void copy_row(const From* from, To* to, int64_t n) {
     }
 }
 
-template <class To>
-inline void clear_row(To* to, int64_t n) {
+inline void clear_row(float* to, int64_t n) {
     for (int64_t i = 0; i < n; i += V) store(to + i, vf{});
 }
 
@@ -94,9 +93,9 @@ void recurrence(const Recurrence& p) {
     S* const y = as<S>(p.y);
     S* const states = as<S>(p.states);
 
-#pragma omp parallel num_threads(Team::threads(p, C::hidden_rows))
+#pragma omp parallel num_threads(Team::threads(p))
     {
-        const Team team(B, C::hidden_rows * H * P * sizeof(Op), thread_rank(), thread_count());
+        const Team team(p, sizeof(Op));
         const Range mine = share(B, team.rank, team.size);
         for (int64_t b = mine.from; b < mine.to; ++b) {
             clear_ends(h_even.get() + b * at.pitch_p, 1, at.pitch_p);
@@ -105,19 +104,10 @@ void recurrence(const Recurrence& p) {
             copy_row(as<S>(p.h_0) + b * P, h_even.get() + b * at.pitch_p, P);
             if (C::memory) copy_row(p.c_0 + b * H, c.get() + b * at.pitch_h, H);
         }
-        for (int64_t i = team.rank; i < w_hh.count; i += team.size) {
-            const auto unit = [&](int n) { return (i * Panel::BLOCKS + n / Panel::ROWS) * V; };
-            w_hh.pack_rows(
-                i, as<S>(p.w_hh), P,
-                [&](int n) { return n % Panel::ROWS * H + std::min(unit(n), H); },
-                [&](int n) { return H - unit(n); });
-        }
-        for (int64_t i = team.rank; i < w_hr.count; i += team.size) {
-            const auto feature = [&](int n) { return (i * WIDE + n) * V; };
-            w_hr.pack_rows(
-                i, as<S>(p.w_hr), H, [&](int n) { return std::min(feature(n), P); },
-                [&](int n) { return P - feature(n); });
-        }
+        for (int64_t i = team.rank; i < w_hh.count; i += team.size)
+            w_hh.pack_rows(i, as<S>(p.w_hh), H, P, Panel::ROWS);
+        for (int64_t i = team.rank; i < w_hr.count; i += team.size)
+            w_hr.pack_rows(i, as<S>(p.w_hr), P, H, 1);
 #pragma omp barrier
 
         for (int64_t s = 0; s < p.T; ++s) {
@@ -153,14 +143,15 @@ void recurrence(const Recurrence& p) {
                         if (!at.padded(t, b)) {
                             r = load_rows<C>(as<S>(p.z) + tb * z_pitch + n, H, count);
                             add_inner_biases(r, b_inner ? b_inner + n : nullptr, H, count);
-                            add_hidden_rows(r, product + block * Panel::ROWS * V, V);
+                            add_hidden_rows(r, product + block * Panel::ROWS * V);
                             saved = r;
                             C::activate(r);
                             if (!SAVES_PREACTIVATIONS<C, S>) saved = r;
                             h_t = C::step(r, c_t);
                             if (C::memory) store(cell, c_t);
                         }
-                        if (p.saved) store_values(as<S>(p.saved) + tb * pitch + n, H, saved, count);
+                        if (p.saved)
+                            store_rows(as<S>(p.saved) + tb * pitch + n, H, saved, count, C::values);
                         if (C::memory && p.cells) store(p.cells + tb * H + n, c_t, count);
                         if (projects)
                             store(unprojected.get() + b * at.pitch_h + n, ended<Op>(h_t, count));
@@ -224,9 +215,9 @@ void recurrence_backward(const Recurrence& p) {
     Buffer<float> stayed(p.padding ? B * at.pitch_p : 0);  // dh that passes through padding
     S* const dz = as<S>(p.dz);
 
-#pragma omp parallel num_threads(Team::threads(p, C::hidden_rows))
+#pragma omp parallel num_threads(Team::threads(p))
     {
-        const Team team(B, C::hidden_rows * H * P * sizeof(Op), thread_rank(), thread_count());
+        const Team team(p, sizeof(Op));
         const Range mine = share(B, team.rank, team.size);
         for (int64_t b = mine.from; b < mine.to; ++b) {
             clear_ends(dz_even.get() + b * dz_pitch, C::hidden_rows, at.pitch_h);
@@ -245,7 +236,6 @@ void recurrence_backward(const Recurrence& p) {
             w_hr.pack_columns(i, as<S>(p.w_hr), H, P);
 #pragma omp barrier
 
-        const auto everything = [](int64_t, int64_t) { return true; };  // dh passes through padding
         for (int64_t s = p.T - 1; s >= -1; --s) {
             // s = -1 is the initial state, which only receives its gradient.
             const bool initial = s < 0;
@@ -259,7 +249,7 @@ void recurrence_backward(const Recurrence& p) {
                 const int64_t tb = t * B + b;
                 Values<C> d;
                 if (!at.padded(t, b)) {
-                    auto r = load_values<C>(as<S>(p.saved) + tb * pitch + n, H, count);
+                    auto r = load_rows<C>(as<S>(p.saved) + tb * pitch + n, H, count, C::values);
                     if (SAVES_PREACTIVATIONS<C, S>) C::activate(r);
                     vf c = {}, c_prev = {}, dc_t = {};
                     float* const grad = dc.get() + b * at.pitch_h + n;
@@ -273,7 +263,7 @@ void recurrence_backward(const Recurrence& p) {
                     if (C::memory) store(grad, dc_t);
                 }
                 store_rows(dz + tb * z_pitch + n, H, d, count);
-                store_hidden_rows(dz_hidden + b * dz_pitch + n, at.pitch_h, d, V);
+                store_hidden_rows(dz_hidden + b * dz_pitch + n, at.pitch_h, d);
             };
 
             // Takes features [n, n + V) of the gradient of h_t through the next step.
@@ -321,7 +311,7 @@ void recurrence_backward(const Recurrence& p) {
                             if (p.dy) __builtin_prefetch(as<S>(p.dy) + tb * P + n);
                         }
                     }
-                    return true;
+                    return true;  // dh passes through padding
                 };
                 w_hh.multiply(i, dz_next, dz_pitch, at.pitch_h, team.sequences.from, team.sequences.to,
                               begin, use);
@@ -331,6 +321,9 @@ void recurrence_backward(const Recurrence& p) {
             }
             if (!projects || initial) continue;
             const Range units = team.panels(w_hr.count);
+            const auto any_unpadded = [&](int64_t from, int64_t to) {
+                return at.any_unpadded(t, from, to);
+            };
             for (int64_t i = units.from; i < units.to; ++i) {
                 const int64_t first = i * w_hr.WIDTH;
                 const auto use = [&](int64_t b, const float* product) {
@@ -340,7 +333,7 @@ void recurrence_backward(const Recurrence& p) {
                     }
                 };
                 w_hr.multiply(i, dh_projected.get(), at.pitch_p, 0, team.sequences.from,
-                              team.sequences.to, everything, use);
+                              team.sequences.to, any_unpadded, use);
             }
             if (team.shares_units) {
 #pragma omp barrier

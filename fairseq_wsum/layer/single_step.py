@@ -19,7 +19,8 @@ from ..cells.rows import inner_bias
 from ..recurrence import Parameters, reference
 from .types import State
 
-# From these sizes of a state, B * H, on the C++ kernels are faster (on a thread of a Zen 5).
+# The C++ kernels are faster where B * H, the size of a state, is at least this (one thread of a Zen
+# 5).
 LIMIT_WITH_MATRIX = 2048
 LIMIT = 32768
 

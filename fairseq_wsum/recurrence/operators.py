@@ -95,7 +95,7 @@ def memory_cell(
     c_n = c_0.new_empty(c_0.shape)
     cells = c_0.new_empty((time, batch, units) if save else 0)
     tensors = dict(padding=padding_mask, z=z, u=u, v=v, c_0=c_0, y=y, c_n=c_n, cells=_none(cells))
-    sizes = dict(T=time, B=batch, H=units, P=units)
+    sizes = dict(T=time, B=batch, H=units)
     launch(Problem("memory_cell", cell_id, reverse, False, sizes, tensors))
     return y, c_n, cells
 
@@ -119,7 +119,7 @@ def memory_cell_backward(
     parts = None if v is None else c_0.new_empty((batch, *v.shape))  # the sum over B is dv
     tensors = dict(padding=padding_mask, z=z, v=v, c_0=c_0, cells=cells, dy=dy, dc_n=dc_n)
     tensors.update(dz=dz, du=_none(du), dv=parts, dc_0=dc_0)
-    sizes = dict(T=time, B=batch, H=units, P=units)
+    sizes = dict(T=time, B=batch, H=units)
     launch(Problem("memory_cell", cell_id, reverse, True, sizes, tensors))
     return dz, c_0.new_empty(0) if parts is None else parts.sum(0), dc_0, du
 

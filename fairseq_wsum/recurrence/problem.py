@@ -59,7 +59,7 @@ def encode(cell: Cell) -> int:
 
 @cache
 def decode(cell_id: int) -> Cell:
-    """The cell of this id, without its name."""
+    """A cell of this id. An ablation of the LSTM does not have its own name."""
     for kind, its_id in _OTHERS.items():
         if cell_id == its_id:
             return kind()
@@ -67,8 +67,6 @@ def decode(cell_id: int) -> Cell:
         return SimpleRNN()
     assert cell_id & GATES and not cell_id >> 5, f"no cell has the id {cell_id}"
     return LSTM(
-        name="",
-        title="",
         srnn=bool(cell_id & SRNN),
         output_gate=bool(cell_id & OUTPUT_GATE),
         recurrent_gates=bool(cell_id & RECURRENT_GATES),
@@ -115,7 +113,7 @@ class Problem(NamedTuple):
         cell_id: that of the cell (`encode`).
         reverse: run from the last time step to the first.
         backward: compute the gradients.
-        sizes: T, B, H and P. `memory_cell` has no projection, so P is H there.
+        sizes: T, B and H, and those of `recurrence` also P.
         tensors: inputs and outputs by name; None for one that is not given or was left out.
     """
 

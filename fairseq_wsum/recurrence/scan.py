@@ -101,7 +101,7 @@ def by_pairs(f: Tensor, u: Tensor, c_0: Tensor) -> Tensor:
 
 
 def _check(f: Tensor, u: Tensor, c_0: Tensor) -> None:
-    if f.shape != u.shape or len(f) == 0:
+    if f.shape != u.shape or f.size(0) == 0:
         sizes = f"{tuple(f.shape)} and {tuple(u.shape)}"
         raise ValueError(f"a scan takes f and u of one size with at least one step, got {sizes}")
     if c_0.shape != f.shape[1:]:

@@ -97,7 +97,7 @@ def _forward(  # type: ignore[no-untyped-def]
     ACTIVATE: tl.constexpr, OUTPUT: tl.constexpr, PARTS: tl.constexpr,
     PADDED: tl.constexpr, IS_SCAN: tl.constexpr,
     REVERSE: tl.constexpr, SAVE: tl.constexpr, TOTALS: tl.constexpr,
-    STEPS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
+    STEPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Run one chunk of `length` steps. With TOTALS, compute only its (f, u)."""
     b, chunk = tl.program_id(0), tl.program_id(2)
@@ -109,7 +109,7 @@ def _forward(  # type: ignore[no-untyped-def]
     else:
         c, kept = tl.load(start_ptr + start, mask=units, other=0.0), 0.0
     end = tl.minimum(chunk * length + length, T)
-    for first in tl.range(chunk * length, end, STEPS, num_stages=STAGES):
+    for first in tl.range(chunk * length, end, STEPS, num_stages=1):
         s = first + tl.arange(0, STEPS)
         t = T - 1 - s if REVERSE else s
         tb = (t * B + b).to(tl.int64)
@@ -148,7 +148,7 @@ def _backward(  # type: ignore[no-untyped-def]
     ACTIVATE: tl.constexpr, SLOPE: tl.constexpr, STORE_GRADIENTS: tl.constexpr,
     PARTS: tl.constexpr, PADDED: tl.constexpr, IS_SCAN: tl.constexpr,
     REVERSE: tl.constexpr, HAS_DY: tl.constexpr, TOTALS: tl.constexpr,
-    STEPS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
+    STEPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Run one chunk of steps in reverse, with dc_t = g_t + f_{t+1} dc_{t+1}.
 
@@ -164,7 +164,7 @@ def _backward(  # type: ignore[no-untyped-def]
         dc_next, kept = tl.load(start_ptr + start, mask=units, other=0.0), 0.0
         c_0 = tl.load(c_0_ptr + b.to(tl.int64) * H + n, mask=units, other=0.0)
     end = tl.minimum(chunk * length + length, T)
-    for first in tl.range(chunk * length, end, STEPS, num_stages=STAGES):
+    for first in tl.range(chunk * length, end, STEPS, num_stages=1):
         k = first + tl.arange(0, STEPS)  # counted from the end of the sequence
         s = T - 1 - k
         t = T - 1 - s if REVERSE else s
@@ -227,15 +227,11 @@ class Plan(NamedTuple):
         steps: number of time steps that a program handles at a time.
         block: number of units of a program.
         chunks: number of parts of the sequence that run in parallel.
-        warps: number of warps of a program.
-        stages: how many iterations ahead the inputs are loaded, plus 1.
     """
 
     steps: int = 16
     block: int = 64  # with 128, the float32 backward kernel exceeds the registers
     chunks: int = 1
-    warps: int = 4
-    stages: int = 1
 
 
 # Chunks read the inputs of a kernel twice. That pays off only if there are too few programs to use
@@ -284,7 +280,7 @@ def _in_chunks(
     plan = plan or plan_for(time, batch, units)
     tiles = (batch, math.ceil(units / plan.block))
     sizes = (time, batch, math.ceil(time / plan.chunks), units)
-    options |= dict(STEPS=plan.steps, BLOCK=plan.block, STAGES=plan.stages, num_warps=plan.warps)
+    options |= dict(STEPS=plan.steps, BLOCK=plan.block)
     launch: Callable[..., Any] = kernel[(*tiles, plan.chunks)]
     with torch.cuda.device_of(start):
         if plan.chunks == 1:

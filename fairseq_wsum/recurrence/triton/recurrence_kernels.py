@@ -66,10 +66,10 @@ def _row(z, X: tl.constexpr, H: tl.constexpr, tile, BM: tl.constexpr, BN: tl.con
 
 @triton.jit
 def _gate(row, live, ACTIVATED: tl.constexpr):  # type: ignore[no-untyped-def]
-    """A saved gate, or 0 where `live` is False, which makes the gradients there 0."""
+    """A gate from what was saved; where `live` is False, it has no meaning."""
     gate = load(row, live)
     if not ACTIVATED:
-        gate = tl.where(live, sigmoid(gate), 0.0)
+        gate = sigmoid(gate)
     return gate
 
 
@@ -273,7 +273,6 @@ def backward(  # type: ignore[no-untyped-def]
             stays = tl.zeros((BM, BN), tl.float32)
             if PADDED:
                 stays = tl.where(live, 0.0, dh)
-                dh = tl.where(live, dh, 0.0)
             dh += dy
             dz = dz_ptr + tb[:, None] * (R * H) + n[None, :]
             d_content = dh
