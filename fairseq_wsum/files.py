@@ -1,11 +1,14 @@
-"""Atomic writes: a file is complete or absent."""
+"""Atomic writes, after which a file is complete or absent, and reading compressed files."""
 
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -27,3 +30,17 @@ def whole_at_end(path: Path) -> contextlib.AbstractContextManager[Path]:
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     return whole(path)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """A file to read bytes from, decompressed if its name ends in .gz.
+
+    Raises:
+        OSError: it cannot be read, or is damaged.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            yield file
+    except (EOFError, zlib.error) as error:
+        raise OSError(f"{path} is damaged: {error}") from error

@@ -201,7 +201,7 @@ def test_preparing_again_is_skipped_and_never_overwrites(own, made, tmp_path, ca
         prepare_here(*words, "--threshold", 2)
     other = shutil.copytree(own, tmp_path / "other")
     (other / "valid.txt").write_bytes(made_up(11, 5))
-    with pytest.raises(UserError, match=r"from other files than --data has now: valid\.txt;"):
+    with pytest.raises(UserError, match=r"from other files than those given now: valid\.txt;"):
         prepare_here("text", "--data", other, "--out", out)
     with pytest.raises(UserError, match=r"other options \(corpus is text there, ptb now"):
         prepare_here("ptb", "--data", own, "--out", out)

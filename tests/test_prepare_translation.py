@@ -119,7 +119,7 @@ def test_preparing_again_is_skipped_and_never_overwrites(prepared, corpus, other
         with pytest.raises(UserError, match=message):
             prepare_here(*words, corpus, *options)
     (other / "val.de").write_text("ein anderer Satz\n" * 9)
-    with pytest.raises(UserError, match=r"from other files than --data has now: val\.de;"):
+    with pytest.raises(UserError, match=r"from other files than those given now: val\.de;"):
         prepare_here(*words, other, "--bpe-size", 90)
     assert times_in(prepared) == before
 

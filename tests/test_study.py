@@ -252,6 +252,7 @@ SHARES = [  # options, GPUs, the user's choice; the GPU of slot 1, threads, runs
     ({}, 2, "3,5", "5", "4", 2),
     ({}, 1, "3", "3", "4", 1),
     ({"gpus": 2}, 4, "3,5,6,7", "6,7", "4", 2),
+    ({"gpus": 2}, 1, "3", None, "4", 1),  # the recipe reports this
     ({}, 4, "3,5,6,7", "6", "4", 4),  # beside a run of two GPUs in slot 0
     ({"gpus": 0}, 2, None, None, "4", 8),
     ({"cpu": True}, 2, None, None, "4", 8),

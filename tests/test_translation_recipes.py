@@ -169,9 +169,10 @@ def test_the_opennmt_recipe_trains_and_replaces_unknown_words(cell, corpus, tmp_
         (["--decoder-attention=False"], "64", False),
         (["--decoder-attention", "none", "--decoder-attention=mlp"], "64", True),
         (["--fairseq-lstm"], "1", True),
+        (["--units", "bpe"], "64", False),
     ],
 )
-def test_the_opennmt_recipe_scores_a_model_as_its_attention_allows(
+def test_the_opennmt_recipe_replaces_unknown_words_if_there_are_some_and_attention(
     options, batch, replaced, tmp_path, monkeypatch
 ):
     scored = {}

@@ -22,7 +22,8 @@ def model_parser(name: str, description: str, epilog: str) -> argparse.ArgumentP
     help = "the folder with its dictionaries (default: the data of its training)"
     add("--data", type=Path, metavar="FOLDER", help=help)
     add("--cpu", action="store_true", help="do not use a GPU")
-    add("--user-dir", type=user_dir, default=str(PACKAGE), help=argparse.SUPPRESS)
+    help = "a package with code of the model, such as its cell"
+    add("--user-dir", type=user_dir, default=str(PACKAGE), metavar="FOLDER", help=help)
     return parser
 
 
@@ -61,20 +62,15 @@ def load_model(
     """
     import_fairseq()
     import torch
-    from fairseq import checkpoint_utils, utils
 
-    from .. import plugin  # noqa: F401  registers the task and the model
+    from ..plugin import loading
 
-    if user_dir != str(PACKAGE):
-        utils.import_user_module(argparse.Namespace(user_dir=user_dir))
-    overrides: dict[str, Any] = {"encoder_embed_path": None, "lstm_backend": "auto"}
-    overrides |= {} if data is None else {"data": str(data)}
+    device = "cuda" if torch.cuda.is_available() and not cpu else "cpu"
+    own = None if user_dir == str(PACKAGE) else user_dir
     try:
-        (model,), cfg, task = checkpoint_utils.load_model_ensemble_and_task(
-            [str(checkpoint)], arg_overrides=overrides
-        )
+        model, cfg, task = loading.load_model(checkpoint, device, own, data=data)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read the model {checkpoint}: {error}") from error
     if cfg.model._name != arch:
         raise UserError(f"{checkpoint} is no model of --arch {arch}")
-    return model.to("cuda" if torch.cuda.is_available() and not cpu else "cpu").eval(), task
+    return model, task

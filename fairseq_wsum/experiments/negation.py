@@ -77,10 +77,25 @@ def main(given: Sequence[str]) -> None:
     trees = [tree for path in args.trees for tree in read_trees(path)]
     try:
         reader = Reader(args.checkpoint, data=args.data, user_dir=args.user_dir)
+        if not getattr(reader.model, "classification_heads", None):
+            raise ValueError(f"{args.checkpoint} is no model of --arch wsum_classifier")
+        values = measured(reader, trees)
     except ValueError as error:
         raise UserError(str(error)) from error
-    if not getattr(reader.model, "classification_heads", None):
-        raise UserError(f"{args.checkpoint} is no model of --arch wsum_classifier")
+    groups = (TURNS, OTHERS, FUNCTION, SENTIMENT)
+    sizes = [f"{group}, n = {len(values['forget', group])}" for group in groups]
+    rows = [[AT_WORD[name], *(shown(values[name, group]) for group in groups)] for name in AT_WORD]
+    print(tabulate(rows, ["at the word", *sizes], "pipe", disable_numparse=True), end="\n\n")
+    rows = [[AFTER[name], shown(values[name, ""]), str(len(values[name, ""]))] for name in AFTER]
+    print(tabulate(rows, ["with and without the negator", "mean", "n"], "pipe"))
+
+
+def measured(reader: Reader, trees: Sequence[Tree]) -> Values:
+    """What happens in the sentences with a negator.
+
+    Raises:
+        ValueError: the model's memory is not finite.
+    """
     values: Values = defaultdict(list)
     for tree in trees:
         if found := [one for one in negations(tree) if one.negator > 0]:
@@ -89,12 +104,7 @@ def main(given: Sequence[str]) -> None:
                 own[name, group].append(value)
             for key, several in own.items():
                 values[key].append(sum(several) / len(several))
-    groups = (TURNS, OTHERS, FUNCTION, SENTIMENT)
-    sizes = [f"{group}, n = {len(values['forget', group])}" for group in groups]
-    rows = [[AT_WORD[name], *(shown(values[name, group]) for group in groups)] for name in AT_WORD]
-    print(tabulate(rows, ["at the word", *sizes], "pipe", disable_numparse=True), end="\n\n")
-    rows = [[AFTER[name], shown(values[name, ""]), str(len(values[name, ""]))] for name in AFTER]
-    print(tabulate(rows, ["with and without the negator", "mean", "n"], "pipe"))
+    return values
 
 
 def shown(values: Sequence[float]) -> str:

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -108,6 +108,18 @@ def script_parser(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+
+
+def first_word(program: str, metavar: str, names: Iterable[str], given: Sequence[str]) -> str:
+    """The first word of a command line, which is one of `names`."""
+    names = list(names)
+    epilog = f"{program} {metavar} --help prints the options."
+    parser = argparse.ArgumentParser(
+        prog=program, usage=f"%(prog)s {metavar} [options]", epilog=epilog
+    )
+    parser.add_argument("name", choices=names, metavar=metavar, help=", ".join(names))
+    name: str = parser.parse_args(given[:1]).name
+    return name
 
 
 def parse_data_first(

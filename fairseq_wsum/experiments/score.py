@@ -42,6 +42,7 @@ examples:
 # what scores.json has of the record of the data
 OF_DATA = ("text", "units", "max_words", "own_corpus", "source_lang", "target_lang")
 SCORES = "scores.json"  # marks a folder as one of this program
+UNFINISHED = ".score."  # a folder in it, which a killed run leaves
 OURS = ("average.pt", "generate.lenpen*.txt", "hypotheses.lenpen*")  # what else it may have
 
 
@@ -52,7 +53,7 @@ def main(given: list[str]) -> None:
     if args.replace_unk and record["units"] == "bpe":
         raise UserError("--replace-unk needs data of --units words: BPE has no unknown words")
     args.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=args.out.resolve().parent, prefix=".score.") as temporary:
+    with tempfile.TemporaryDirectory(dir=args.out, prefix=UNFINISHED) as temporary:
         work, model = Path(temporary), args.model
         averaged: list[str] = []
         if args.average is not None:
@@ -154,7 +155,8 @@ def _check_models(args: argparse.Namespace) -> None:
                 f"{first} has no checkpoint_best.pt; name a checkpoint file, or use --average"
             )
     args.out = args.out or args.folder / f"score-{args.subset}"
-    if args.out.is_dir() and any(args.out.iterdir()) and not (args.out / SCORES).is_file():
+    there = [path.name for path in args.out.glob("*") if not path.name.startswith(UNFINISHED)]
+    if there and SCORES not in there:
         raise UserError(f"--out {args.out} has other files in it; give a new folder")
 
 

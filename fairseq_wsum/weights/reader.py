@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import re
-from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from fairseq import checkpoint_utils, utils
+from fairseq import utils
 from fairseq.models import BaseFairseqModel, FairseqLanguageModel
 from torch import Tensor
 
-from .. import plugin  # noqa: F401  # registers the architectures
 from ..layer import State, WsumLSTM
 from ..plugin.data.treebank import Sentence as TreebankSentence
+from ..plugin.loading import load_model
 from ..plugin.modules.states import CarriedState
 from .sentences import UNKNOWN, Sentence, Text, View, join_words
 from .trace import Trace, trace
@@ -55,22 +54,8 @@ class Reader:
         beam: int = 5,
         device: str = "cpu",
     ) -> None:
-        if user_dir is not None:
-            utils.import_user_module(Namespace(user_dir=str(user_dir)))
-        # Neither the files from which the embeddings came are needed, nor the training's backend.
-        overrides = {"encoder_embed_path": None, "decoder_embed_path": None, "lstm_backend": "auto"}
         given = {"data": data, "source_lang": source_lang, "target_lang": target_lang}
-        overrides |= {name: str(value) for name, value in given.items() if value is not None}
-        try:
-            (self.model,), cfg, self.task = checkpoint_utils.load_model_ensemble_and_task(
-                [str(checkpoint)], arg_overrides=overrides
-            )
-        except Exception as error:  # fairseq has no type for unknown languages
-            if isinstance(error, FileNotFoundError) or "language pair" in str(error):
-                hint = "dictionaries are found by --data, --source-lang and --target-lang"
-                raise ValueError(f"{error}; {hint}") from error
-            raise
-        self.model.to(device).eval()
+        self.model, cfg, self.task = load_model(checkpoint, device, user_dir, **given)
         self.device = device
         self.architecture = str(cfg.model._name)
         self.layers = _layers(self.model)

@@ -45,7 +45,7 @@ def is_done(
         )
     if sums is not None and (names := differing(record["sha256"], sums())):
         raise UserError(
-            f"--out {out} was made from other files than --data has now: {few(names)}; give a new "
+            f"--out {out} was made from other files than those given now: {few(names)}; give a new "
             "folder, or remove the old one"
         )
     print(f"{out}: already done, with the same options")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from ...argument_types import positive
-from ..program import folder, script_parser
+from ..program import first_word, folder, script_parser
 from . import labelled, text, translation
 from .folder import read_translation_record
 from .published import EWT, FORMS, GBW, LANGUAGES, MULTI30K, PTB, SQUAD, SST, WIKITEXT2
@@ -55,12 +54,8 @@ example:
 
 def main(given: Sequence[str]) -> None:
     """Prepare a corpus, whose name is the first word of the command line."""
-    name, *words = given or [""]
-    if name not in ABOUT:
-        sys.exit(
-            f"usage: fairseq-wsum prepare CORPUS [options]; CORPUS is one of {', '.join(ABOUT)}"
-        )
-    args, rest = read(name, words)
+    name = first_word("fairseq-wsum prepare", "CORPUS", ABOUT, given)
+    args, rest = read(name, given[1:])
     if rest:
         parser_of(name).error(f"unrecognized arguments: {' '.join(rest)}")
     prepare(name, args)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import codecs
-import gzip
 import hashlib
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ...files import opened
 from ..program import UserError
 
 # fairseq's own symbols: such a word would become padding or a sentence boundary and not be scored.
@@ -42,12 +41,12 @@ def read_lines(path: Path, digest: hashlib._Hash) -> Iterator[str]:
     `digest` becomes the checksum of the text.
     """
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with opened(path) as file:
             for number, line in enumerate(file):
                 line = line if number else line.removeprefix(codecs.BOM_UTF8)
                 digest.update(line)
                 yield line.decode()
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:  # such as a damaged .gz
+    except (OSError, UnicodeDecodeError) as error:
         kind = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else "cannot be read"
         raise UserError(f"{path} {kind}: {error}; get the file again") from error
 

@@ -7,9 +7,9 @@ The hyper-parameters of a recipe are in NAME.yaml, and what is special about it 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
+from ..program import first_word
 from .labelled import Answering, Parsing, Sentiment
 from .language_models import AWD, GBW, PTB
 from .recipe import Recipe
@@ -32,7 +32,5 @@ RECIPES: dict[str, type[Recipe]] = {
 
 def main(given: Sequence[str]) -> None:
     """Run a recipe with a command line, the first word of which is its name."""
-    name, *options = given or [""]
-    if name not in RECIPES:
-        sys.exit(f"usage: fairseq-wsum recipe NAME [options]; NAME is one of {', '.join(RECIPES)}")
-    RECIPES[name](name, options).main()
+    name = first_word("fairseq-wsum recipe", "NAME", RECIPES, given)
+    RECIPES[name](name, given[1:]).main()

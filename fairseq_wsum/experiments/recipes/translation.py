@@ -47,7 +47,7 @@ class Translation(Recipe):
 
 
 class OpenNMT(Translation):
-    """`opennmt`: no length penalty, and unknown words are replaced."""
+    """`opennmt`: no length penalty, and with attention over words unknown ones are replaced."""
 
     def score(self) -> None:
         # fairseq's LSTM moves the padding to the right, and with it its attention weights, so that
@@ -56,7 +56,7 @@ class OpenNMT(Translation):
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         parser.add_argument("--decoder-attention", default="general")
         attention = parser.parse_known_args(self.options)[0].decoder_attention.lower()
-        without = attention in ("none", "0", "no", "off", "false")
+        without = attention in ("none", "0", "no", "off", "false") or self.prepared.units == "bpe"
         self.score_last(*options, *([] if without else ["--replace-unk"]))
 
 

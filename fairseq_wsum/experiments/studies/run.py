@@ -166,9 +166,9 @@ def share(run: Run, slot: int, jobs: int) -> dict[str, str]:
         jobs: number of runs at a time.
     """
     variables = {}
-    if (gpus := torch.cuda.device_count()) and not on_cpu(run):
+    own, gpus = number(run, "gpus"), torch.cuda.device_count()
+    if own <= gpus and not on_cpu(run):  # the recipe reports that there are too few
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
-        own = number(run, "gpus")
         first = slot * max(gpus // jobs, own)
         chosen = [visible[k % gpus] for k in range(first, first + own)]
         variables["CUDA_VISIBLE_DEVICES"] = ",".join(chosen)

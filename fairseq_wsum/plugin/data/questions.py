@@ -5,7 +5,6 @@ Shapes: B questions, T tokens of a context, J tokens of a question, C bytes.
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from fairseq.data import Dictionary
 
+from ...files import opened
 from ..modules.word_features import collate_bytes
 from .sized import SizedDataset, indices_of, padded
 
@@ -84,7 +84,8 @@ def read_articles(path: Path) -> list[Any]:
     Raises:
         ValueError: the file is not JSON in UTF-8, or has no articles.
     """
-    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    with opened(path) as file:
+        raw = file.read()
     try:
         articles: list[Any] = json.loads(raw.decode("utf-8-sig"))["data"]
     except (KeyError, TypeError, ValueError) as error:

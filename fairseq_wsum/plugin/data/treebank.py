@@ -8,7 +8,7 @@ Shapes: B sentences, T words with the root in front, C bytes.
 
 from __future__ import annotations
 
-import gzip
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from fairseq.data import Dictionary
 
+from ...files import opened
 from ..modules.trees import why_no_tree
 from ..modules.word_features import collate_bytes
 from .sized import SizedDataset, indices_of, padded
@@ -79,9 +80,8 @@ def read_treebank(path: Path, *, with_trees: bool) -> Iterator[Sentence]:
     Raises:
         ValueError: the file is not CoNLL-U in UTF-8, or a tree is wrong; the message has the line.
     """
-    opened: Any = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8-sig") as file:
-        for number, lines in _blocks(file):
+    with opened(path) as file:
+        for number, lines in _blocks(io.TextIOWrapper(file, encoding="utf-8-sig")):
             sentence = Sentence([line.split("\t") for line in lines])
             if problem := _problem(sentence, with_trees):
                 raise ValueError(f"{path}, sentence from line {number}: {problem}")

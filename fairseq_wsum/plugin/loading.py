@@ -1,0 +1,42 @@
+"""Loading the model of a checkpoint, for programs that run it."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from fairseq import checkpoint_utils, utils
+
+
+def load_model(
+    checkpoint: Path, device: str = "cpu", user_dir: Path | str | None = None, **given: object
+) -> tuple[Any, Any, Any]:
+    """The model of a checkpoint in inference mode, its configuration and its task.
+
+    Args:
+        checkpoint: the checkpoint.
+        device: where the model is to run.
+        user_dir: a package with code of the model, such as its cell.
+        given: options that differ from those of the training, such as `data`, unless None.
+
+    Raises:
+        OSError, RuntimeError, ValueError: a file is missing or not usable.
+    """
+    if user_dir is not None:
+        utils.import_user_module(Namespace(user_dir=str(user_dir)))
+    # Neither the files from which the embeddings came are needed, nor the training's backend.
+    overrides = {"encoder_embed_path": None, "decoder_embed_path": None, "lstm_backend": "auto"}
+    overrides |= {name: str(value) for name, value in given.items() if value is not None}
+    try:
+        (model,), cfg, task = checkpoint_utils.load_model_ensemble_and_task(
+            [str(checkpoint)], arg_overrides=overrides
+        )
+    except FileNotFoundError as error:
+        raise ValueError(f"{error}; dictionaries are found by --data") from error
+    except Exception as error:  # fairseq has no type for unknown languages
+        if "language pair" in str(error):
+            hint = "dictionaries are found by --data, --source-lang and --target-lang"
+            raise ValueError(f"{error}; {hint}") from error
+        raise
+    return model.to(device).eval(), cfg, task
