@@ -17,7 +17,7 @@ PYTHON = f'exec {shlex.quote(sys.executable)} "$@"'  # a shell script that is th
 # What a cluster or a user may have set around these tests, see docs/environment.md.
 FOREIGN = (
     "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "OMPI_COMM_WORLD_SIZE",
-    "SLURM_PROCID", "SLURM_JOB_ID", "SLURM_NNODES", "SLURM_STEP_NUM_NODES", "SLURM_STEP_NUM_TASKS",
+    "SLURM_PROCID", "SLURM_JOB_ID", "SLURM_NNODES", "SLURM_STEP_NUM_TASKS",
     "SLURM_JOB_NODELIST", "SLURM_STEP_NODELIST",
     "OMP_WAIT_POLICY",
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY",

@@ -104,15 +104,6 @@ def test_processes_on_the_cpu_share_the_cores(start, tmp_path, monkeypatch):
     assert (tmp_path / "run/.train.lock").exists()
 
 
-def test_under_slurm_fairseq_gets_the_size_and_a_port(dry_run):
-    slurm = {"SLURM_STEP_NUM_NODES": "2", "SLURM_PROCID": "1", "SLURM_JOB_ID": "60007"}
-    a_gpu_a_task = dry_run(SLURM_STEP_NUM_TASKS="16", **slurm)
-    assert "--distributed-world-size 16 --distributed-port 20007" in a_gpu_a_task
-    slurm |= {"SLURM_STEP_NUM_TASKS": "2"}
-    assert "--distributed-port 5555" in dry_run(MASTER_PORT="5555", **slurm)
-    assert "--distributed-world-size 8 --distributed-port 20007" in dry_run(gpus=4, **slurm)
-
-
 @pytest.mark.parametrize(
     ("options", "end"),
     [([], "--notes x"), (["--gpus", "2"], "--distributed-world-size 2 --notes x")],
@@ -129,7 +120,6 @@ def test_one_task_of_slurm_starts_a_process_for_each_gpu_itself(options, end, dr
         assert dry_run("--gpus", "0", **variables).startswith("fairseq-train ")
 
 
-SLURM = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "0", "SLURM_JOB_ID": "7"}
 TORCHRUN = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "a"}
 RUN = "{out} --arch x --save-dir {out}/run"
 MISTAKES = [
@@ -141,8 +131,7 @@ MISTAKES = [
     (f"{RUN} --fp16", {}, "--precision fp16 needs a GPU"),
     (f"{RUN} --cpu-processes 2", TORCHRUN, "--cpu-processes: torchrun sets the number"),
     (f"{RUN} --gpus 2", TORCHRUN, "--gpus: torchrun sets the number of processes; omit"),
-    (f"{RUN} --gpus 0", SLURM, "--gpus 0 under srun: start"),
-    (f"{RUN} --cpu-processes 1", SLURM, "--cpu-processes: srun sets the number"),
+    (RUN, {"SLURM_STEP_NUM_TASKS": "2"}, "srun: let it start torchrun, once on each node"),
     ("{out} --arch x", {}, "the following arguments are required: --save-dir"),
     ("--arch x --save-dir {out}", {}, "no data: give the folder first"),
     ("/no/data --arch x --save-dir {out}", {}, "no data folder /no/data"),
@@ -168,19 +157,6 @@ def test_bf16_is_refused_on_a_processor_where_it_is_slow(start, tmp_path, monkey
         start(*words)
     monkeypatch.setattr(train, "has_fast_bfloat16", lambda: True)
     assert "--bf16" in start(*words)
-
-
-def test_a_task_of_srun_that_sees_no_gpu_is_refused(start, tmp_path, monkeypatch):
-    """fairseq would start no process, and succeed."""
-    monkeypatch.setattr(train.shutil, "which", lambda name: name)
-    words = [tmp_path, "--arch", "x", "--save-dir", tmp_path / "run"]
-    with pytest.raises(UserError, match="this task sees no GPU; give srun --gpus-per-node"):
-        start(*words, **SLURM, SLURM_STEP_NUM_NODES="2")
-
-
-def test_fairseq_needs_scontrol_under_srun(start, tmp_path):
-    with pytest.raises(UserError, match="fairseq needs Slurm's scontrol, which is not on PATH"):
-        start(tmp_path, "--save-dir", tmp_path, gpus=1, PATH="", **SLURM)
 
 
 # Folders

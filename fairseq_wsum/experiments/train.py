@@ -6,7 +6,6 @@ import argparse
 import filecmp
 import os
 import shlex
-import shutil
 import signal
 import socket
 import sys
@@ -44,8 +43,9 @@ examples:
       --master_addr HOST --master_port 29500 --no-python \\
       scripts/train.sh DATA --arch wsum_lstm --save-dir /shared/runs/big ...
 
-  # two machines with Slurm: one task per GPU (or one per node, which starts the others)
-  srun --nodes 2 --ntasks-per-node 8 --gpus-per-node 8 \\
+  # the same with Slurm, which starts torchrun on both
+  srun --nodes 2 --ntasks-per-node 1 --gpus-per-node 8 torchrun --nnodes 2 --nproc_per_node 8 \\
+      --rdzv_backend c10d --rdzv_endpoint HOST:29500 --no-python \\
       scripts/train.sh DATA --arch wsum_lstm --save-dir /shared/runs/big ..."""
 RESETS = ("--reset-optimizer", "--reset-lr-scheduler", "--reset-meters", "--reset-dataloader")
 # options that do not change the model
@@ -88,7 +88,7 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add = parser.add_argument
     add("--save-dir", metavar="DIR", type=named, required=True, help="folder for the checkpoints")
     help = "use N GPUs of this machine; 0 uses the CPU (default: all visible GPUs). Leave it out "
-    help += "if torchrun or srun starts one process per GPU"
+    help += "if torchrun starts one process per GPU"
     add("--gpus", type=int, metavar="N", help=help)
     add("--cpu", dest="gpus", action="store_const", const=0, help="the same as --gpus 0")
     help = "train on the CPU with N processes, each with its own batch and an equal share of the"
@@ -146,19 +146,14 @@ def command(args: argparse.Namespace, options: list[str]) -> tuple[list[str], bo
     if args.on_cpu:
         # fairseq would use a GPU for some things, even with --cpu
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    world, tasks = (
-        int(os.environ.get(name) or 1) for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-    )
-    by_torchrun = world > 1 and {"RANK", "MASTER_ADDR"} <= os.environ.keys()
-    if by_torchrun or tasks > 1:
-        launcher = "torchrun" if by_torchrun else "srun"
+    world = int(os.environ.get("WORLD_SIZE") or 1)
+    if world > 1 and {"RANK", "MASTER_ADDR"} <= os.environ.keys():
         if args.gpus or args.cpu_processes:
             option = "--cpu-processes" if args.cpu_processes else "--gpus"
-            raise UserError(f"{option}: {launcher} sets the number of processes; omit this option")
-        if by_torchrun:
-            found = _under_torchrun(args, world)
-            return [*train, *found, *options], os.environ["RANK"] == "0"
-        return [*train, *_under_srun(args, tasks), *options], os.environ["SLURM_PROCID"] == "0"
+            raise UserError(f"{option}: torchrun sets the number of processes; omit this option")
+        return [*train, *_under_torchrun(args, world), *options], os.environ["RANK"] == "0"
+    if int(os.environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1:
+        raise UserError("srun: let it start torchrun, once on each node (see --help)")
     if args.cpu_processes > 1:
         return [*_torchrun(args, train), *options], False
     if args.on_cpu:
@@ -208,25 +203,6 @@ def _under_torchrun(args: argparse.Namespace, world: int) -> list[str]:
     if args.gpus == 0:
         return [*found, "--cpu", "--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"]
     return [*found, "--device-id", os.environ["LOCAL_RANK"]]
-
-
-def _under_srun(args: argparse.Namespace, tasks: int) -> list[str]:
-    """The options of one of the tasks of srun; fairseq reads the rest from SLURM_*."""
-    if args.gpus == 0:
-        raise UserError("--gpus 0 under srun: start the processes with torchrun (see --help)")
-    # Without it every task would train alone, and overwrite the checkpoints of the others.
-    if not args.dry_run and shutil.which("scontrol") is None:
-        raise UserError(
-            "srun: fairseq needs Slurm's scontrol, which is not on PATH here (in a container?); "
-            "start the processes with torchrun (see --help)"
-        )
-    nodes = int(os.environ.get("SLURM_STEP_NUM_NODES") or os.environ.get("SLURM_NNODES") or 1)
-    # a single task on a node starts a process for every visible GPU
-    processes = nodes * gpus_here() if nodes == tasks else tasks
-    if processes == 0 and not args.dry_run:  # fairseq would start none, and succeed
-        raise UserError("srun: this task sees no GPU; give srun --gpus-per-node")
-    port = os.environ.get("MASTER_PORT") or str(10000 + int(os.environ["SLURM_JOB_ID"]) % 50000)
-    return ["--distributed-world-size", str(processes), "--distributed-port", port]
 
 
 def _alone(args: argparse.Namespace, train: list[str]) -> list[str]:
