@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-import fairseq_wsum.plugin  # noqa: F401  the models, the task and the criterion
+import fairseq_wsum.plugin  # noqa: F401  the models, tasks and criterions
 from fairseq_wsum import Cell, register_cell
 from fairseq_wsum.cells import Rows
 
