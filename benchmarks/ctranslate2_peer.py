@@ -14,9 +14,8 @@ from pathlib import Path
 
 import ctranslate2
 import torch
-from fairseq import checkpoint_utils
 
-import fairseq_wsum.plugin  # noqa: F401  # reads checkpoints safely
+from fairseq_wsum.plugin.loading import load_model
 
 
 def main() -> None:
@@ -38,7 +37,8 @@ def main() -> None:
             model, compute_type=args.compute_type, intra_threads=torch.get_num_threads()
         )
         options = dict(beam_size=args.beam, max_batch_size=args.batch_size)
-        options |= dict(min_decoding_length=args.length, max_decoding_length=args.length)
+        steps = args.length + 1  # fairseq takes one for the end of the sentence
+        options |= dict(min_decoding_length=steps, max_decoding_length=steps)
         translator.translate_batch(sentences[: args.batch_size], **options)
         start = time.perf_counter()
         translator.translate_batch(sentences, **options)
@@ -49,8 +49,7 @@ def main() -> None:
 
 def _sentences(checkpoint: str, data: str) -> list[list[str]]:
     """The words of the test set."""
-    overrides = {"data": data}
-    _, _, task = checkpoint_utils.load_model_ensemble_and_task([checkpoint], overrides)
+    _, _, task = load_model(Path(checkpoint), data=data)
     task.load_dataset("test")
     words, source = task.source_dictionary, task.dataset("test").src
     return [[words[k] for k in source[i].tolist()[:-1]] for i in range(len(source))]

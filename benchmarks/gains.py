@@ -16,18 +16,17 @@ from itertools import islice
 from typing import Any
 from unittest.mock import patch
 
-from fairseq import checkpoint_utils
 from fairseq.sequence_generator import EnsembleModel
 from fairseq.tasks import FairseqTask
 from measure import time_of
 from torch.nn.functional import dropout
 
-import fairseq_wsum.plugin  # noqa: F401  the models
 from fairseq_wsum.argument_types import positive
 from fairseq_wsum.cli import DTYPES
 from fairseq_wsum.layer import single_step
 from fairseq_wsum.machine import machine
 from fairseq_wsum.plugin.decoding.beam_search import CandidateEnsemble
+from fairseq_wsum.plugin.loading import load_model
 from fairseq_wsum.plugin.models import wsum_lstm_decoder
 from fairseq_wsum.plugin.modules import dropout as dropout_modules
 from fairseq_wsum.plugin.modules.source_attention import SourceAttention
@@ -92,13 +91,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--dtype", choices=DTYPES, default="fp32", help="floating-point type (default fp32)")
     args = parser.parse_args(arguments)
     logging.disable(logging.INFO)
-    given = {"data": args.data}
-    (model,), cfg, task = checkpoint_utils.load_model_ensemble_and_task([args.checkpoint], given)
+    model, cfg, task = load_model(args.checkpoint, data=args.data)
     model.to(DTYPES[args.dtype])
     decodes = args.what in IN_DECODING
     batches = read_batches(task, "test" if decodes else "train", args.batch_size, args.batches)
     if decodes:
-        model.eval().prepare_for_inference_(cfg)
+        model.prepare_for_inference_(cfg)
         generator = task.build_generator([model], cfg.generation)
     else:
         model.train()

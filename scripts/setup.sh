@@ -64,7 +64,7 @@ place="$(
         "remove $VENV and run this again"
 
 # Is the environment ready? `dev` includes `study`.
-sum="$(cat "$REPO"/{setup.py,pyproject.toml,fairseq_wsum/csrc/*.[ch]*} | cksum)"
+sum="$(LC_ALL=C && cat "$REPO"/{setup.py,pyproject.toml,fairseq_wsum/csrc/*.[ch]*} | cksum)"
 sum+=" $(grep __version__ "$REPO/fairseq_wsum/__init__.py")"
 sum+=" $REPO $(compiler || true)"
 if [ -f "$stamp" ] && [ -x "$python" ] && grep -qxF -e "dev $sum" -e "$extra $sum" "$stamp"; then

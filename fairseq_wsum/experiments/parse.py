@@ -53,6 +53,10 @@ def parse(
     if task.tags is not None and not is_treebank(path):
         raise UserError("--input: the model reads tags, which only CoNLL-U has")
     sentences = read_sentences(path, with_scores)
+    if task.tags is not None:
+        column = task.tags[1]
+        if all(tag == "_" for one in sentences for tag in one.column(column)):
+            raise UserError(f"--input: the model reads tags, and the column {column} has none")
     gold = [(one.heads, one.column("deprel")) for one in sentences]
     task.parse(model, sentences)
     return sentences, attachment_scores(gold, sentences) if with_scores else {}

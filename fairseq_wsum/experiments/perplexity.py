@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..argument_types import positive
+from ..checkpoint_files import read
 from ..files import whole
 from . import fairseq_programs
 from .checkpoints import average_last
@@ -37,6 +38,7 @@ def main(given: list[str]) -> None:
         model = model / f"average-{args.average}.pt"
         averaged = average_last(args.checkpoint, args.average, model)
         say(f"averaged {' '.join(averaged)} into {model}")
+    options = [*_break_mode(args.task, model), *options]
     figures: dict[str, Any] = {}
     for split in args.splits:
         figures |= _score(args, options, model, split)
@@ -58,8 +60,8 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add("--average", type=positive, metavar="N", help=help)
     help = "splits to score (default valid,test); fairseq's --gen-subset is the same"
     add("--splits", "--gen-subset", default="valid,test", metavar="LIST", help=help)
-    help = "fairseq's task (default wsum_language_modeling: one stream, and the state is carried"
-    help += " from sentence to sentence)"
+    help = "fairseq's task (default wsum_language_modeling; with --sample-break-mode as in the "
+    help += "training, by default one stream whose state is carried from sentence to sentence)"
     add("--task", default="wsum_language_modeling", help=help)
     help = "write the perplexities, the numbers of tokens and the task to FILE as JSON, too"
     add("--out", type=Path, metavar="FILE", help=help)
@@ -81,6 +83,16 @@ def _check_paths(args: argparse.Namespace) -> None:
                 f"--splits {','.join(args.splits)}: {data} has no {split}; DATA is a folder that "
                 "scripts/prepare_ptb.sh, prepare_text.sh and so on have made"
             )
+
+
+def _break_mode(task: str, model: Path) -> list[str]:
+    """How the training made samples of the text: fairseq-eval-lm does not read it itself."""
+    try:
+        options = (read(model, mmap=True).get("cfg") or {}).get("task") or {}
+    except Exception:  # a damaged file can raise anything; fairseq-eval-lm names it
+        return []
+    mode = options.get("sample_break_mode") if options.get("_name") == task else None
+    return [] if mode is None else [f"--sample-break-mode={mode}"]
 
 
 def _score(args: argparse.Namespace, options: list[str], model: Path, split: str) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def run(main: Callable[[], None]) -> None:
         extras = "the extras fairseq and study of this package"
         cure = f"run scripts/setup.sh in a clone, install {extras}, or pip install {error.name}"
         sys.exit(f"error: {error}: {cure}")
-    except (UserError, OSError, argparse.ArgumentTypeError) as error:
+    except (UserError, OSError, ImportError, argparse.ArgumentTypeError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:  # ends the loop of a shell, too, unlike an exit status
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -16,7 +16,7 @@ from .checkpoints import average_last
 from .corpora.folder import PACKAGES, read_translation_record
 from .corpora.published import FORMS
 from .program import UserError, folder, parse_data_first, say, script_parser, versions
-from .text_files import lines_of, write_lines
+from .text_files import language_of, lines_of, write_lines
 from .translating import add_options, direction, generate, read_generated
 from .translation_scores import both_ways, detokenised, replace_unknown
 
@@ -168,7 +168,7 @@ def _check_references(data: Path, subset: str, target: str) -> None:
             "folder"
         )
     try:
-        BLEU(trg_lang=target)
+        BLEU(trg_lang=language_of(target))
     except (ImportError, RuntimeError) as error:  # such as a tokeniser for Japanese
         raise UserError(f"sacrebleu cannot tokenise {target}: {str(error).strip()}") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
@@ -40,3 +41,8 @@ def write_lines(path: Path, text: Iterable[str]) -> None:
 
 def sha256(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()
+
+
+def language_of(code: str) -> str:
+    """The language of a code such as `pt_BR` or `zh-Hans`."""
+    return re.split("[_-]", code)[0]

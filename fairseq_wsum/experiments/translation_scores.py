@@ -11,7 +11,7 @@ from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
 
 from .corpora.folder import UNKNOWN
 from .program import UserError, say
-from .text_files import lines_of
+from .text_files import language_of, lines_of
 
 ESCAPED = re.compile(r"&(?:amp|apos|gt|lt|quot|#\d+);")  # as Moses writes special characters
 
@@ -35,13 +35,14 @@ def replace_unknown(sentences: list[str], alignments: list[str], source: list[st
 def detokenised(sentences: list[str], prepared: dict[str, str]) -> list[str]:
     if prepared["text"] == "raw" and prepared["units"] == "bpe":
         return sentences  # the text was never tokenised
-    moses = MosesDetokenizer(lang=prepared["target_lang"])
+    moses = MosesDetokenizer(lang=language_of(prepared["target_lang"]))
     return [moses.detokenize(sentence.split()) for sentence in sentences]
 
 
 def lower_cased_tokens(sentences: list[str], lang: str, reference: Path) -> list[str]:
     """Tokens like those of a reference, which may have Moses' escapes, such as &apos;."""
     escape = reference.is_file() and any(map(ESCAPED.search, lines_of(reference)))
+    lang = language_of(lang)
     normalise, moses = MosesPunctNormalizer(lang=lang), MosesTokenizer(lang=lang)
     return [
         moses.tokenize(normalise.normalize(sentence.lower()), return_str=True, escape=escape)
@@ -90,7 +91,7 @@ def both_ways(
                 f"{path} has {len(right)} lines for {len(system)} translations: prepare the data "
                 "again from files with the same sentences in both forms"
             )
-        bleu = BLEU(lowercase=lower, trg_lang=target, **options)
+        bleu = BLEU(lowercase=lower, trg_lang=language_of(target), **options)
         for metric in (bleu, CHRF(lowercase=lower)):
             result = metric.corpus_score(system, [right])
             figure = {"text": text, "metric": result.name, "score": result.score}

@@ -164,6 +164,8 @@ def _results(args: argparse.Namespace) -> list[Path]:
     if len(args.checkpoints) > 1 and not {*results} <= {"--page", "--picture"}:
         raise ValueError("several checkpoints: give --page and --picture only, to compare them")
     for option, path in results.items():
+        if path.is_dir() and option != "--tables":
+            raise ValueError(f"{option} {path} is a folder: give the name of a file")
         empty = path.is_dir() and not any(path.iterdir())
         if os.path.lexists(path) and not empty and not args.overwrite:  # or a link to nowhere
             raise ValueError(f"{option} {path} exists: give another name, or --overwrite")

@@ -100,12 +100,13 @@ class Reader:
                 raise ValueError("this model has no --target-sentence and no --target")
             if hasattr(self.task, "sentence"):
                 question = [] if target is None else [split(target)]
-                if reads_question and not (words and question[0]):
-                    raise ValueError("the sentence and the question about it need a word each")
+                if not all((words, *question)):
+                    raise ValueError("the sentence, and a question about it, need a word each")
                 # a parser may read tags
-                has_tags = hasattr(self.task, "tags")
-                read = given if has_tags and not isinstance(given, str) else words
+                read = words if reads_question or isinstance(given, str) else given
                 return {"encoder": self._with_inputs(words, self.task.sentence(read, *question))}
+            if len(text.split()) != len(words):
+                raise ValueError(f"a word of {text!r} has a space, which this model cannot read")
             texts = dict.fromkeys(self.vocabularies, text)
         return {
             side: self.vocabularies[side].encode(text)
@@ -196,14 +197,14 @@ class Reader:
             with torch.no_grad():
                 traces = trace(module, torch.cat([call.input for call in own]), own[0].hx, mask)
             traces = [Trace(**utils.move_to_cpu(vars(one))) for one in traces]
-            if not all(one.cells.isfinite().all() for one in traces):
-                raise ValueError(
-                    f"layer {number} of the {side}: its memory is not finite; did the training "
-                    "diverge?"
-                )
             size = module.num_directions
             for k in range(module.num_layers):
                 directions = tuple(traces[k * size : (k + 1) * size])
+                if not all(one.cells.isfinite().all() for one in directions):
+                    raise ValueError(
+                        f"layer {number + k} of the {side}: its memory is not finite; did the "
+                        "training diverge?"
+                    )
                 views.append(View(side, number + k, texts[side], directions))
         return tuple(views)
 

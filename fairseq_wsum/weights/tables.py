@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..files import whole_at_end
-from .sentences import BOUNDARIES, Sentence, Text, last_tokens
+from .sentences import BOUNDARIES, SPECIAL, Sentence, Text, last_tokens
 from .trace import Trace
 from .weighted_sum import SHARE, half_lives, lifetimes
 
@@ -178,7 +178,7 @@ class _Sums:
         """Rows of the deciles; `counts` as in `Tables`."""
         same: dict[int, list[Array]] = defaultdict(list)  # the words of a frequency
         for word, life in self.words.items():
-            if word not in BOUNDARIES:
+            if word not in SPECIAL:  # <unk> stands for rare words, and is frequent itself
                 count = life[OCCURRENCES]
                 if counts is not None:  # a parser's dictionary is in lower case
                     count = counts.get(word, counts.get(word.lower(), 0))

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..program import UserError
 from .folder import encode, make_dictionary
 from .labelled import Kind
 from .reading import read_text
@@ -35,6 +36,11 @@ def make(paths: dict[str, Path], folder: Path, args: argparse.Namespace) -> dict
     for split, path in paths.items():
         (folder / f"trees/{split}.txt").write_bytes(read_text(path))
         found[split] = examples(read_trees(path), args.labels, split == "train" and args.phrases)
+    if len({label for label, _ in found["train"]}) < 2:
+        raise UserError(
+            f"{paths['train']} has one class alone; labels go from 0 (very negative) over 2 "
+            "(neutral) to 4 (very positive)"
+        )
     # fairseq makes batches of neighbours: with --no-shuffle, of phrases of the same length
     random.Random(0).shuffle(found["train"])
     found["train"].sort(key=lambda example: len(example[1]))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..program import UserError, listed
-from ..text_files import each_line, line_count, open_text, sha256
+from ..text_files import each_line, language_of, line_count, open_text, sha256
 from . import bpe
 from .folder import (
     encode,
@@ -210,7 +210,7 @@ def write_pairs(prefix: Path, languages: tuple[str, str], pairs: Iterable[Pair])
 def moses(text: Iterable[str], lang: str) -> Iterator[str]:
     from sacremoses import MosesTokenizer
 
-    tokenizer = MosesTokenizer(lang=lang)
+    tokenizer = MosesTokenizer(lang=language_of(lang))
     return (
         " ".join(tokenizer.tokenize(line, escape=False, return_str=True).split()) for line in text
     )

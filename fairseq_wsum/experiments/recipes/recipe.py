@@ -94,7 +94,10 @@ class Recipe:
 
             import_user_module(self.train)
         if self.args.cell not in CELLS:
-            raise UserError(f"--cell {self.args.cell}: choose one of {', '.join(CELLS)}")
+            raise UserError(
+                f"--cell {self.args.cell}: choose one of {', '.join(CELLS)}, or give the folder "
+                "that defines this cell with --user-dir"
+            )
         if self.args.peer:
             self.cell: str = self.settings["peer"]["name"]
             self.model: dict[str, Any] = self.settings["peer"]["model"]

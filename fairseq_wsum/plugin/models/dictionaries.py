@@ -45,8 +45,8 @@ def _check(
         if not torch.equal(stored, own):
             raise ValueError(
                 f"the checkpoint was trained with other {name}, or with the same ones in another "
-                "order, than the data folder has: give the data that the model was trained with; "
-                "for translation, prepare yours with its vocabulary (prepare_translation.sh --like "
-                "FOLDER)"
+                "order, than the data folder has: give the data that the model was trained with, "
+                "or prepare yours with its vocabulary (prepare_translation.sh --like FOLDER; a "
+                "text for a language model: fairseq-preprocess --only-source --srcdict FILE)"
             )
         state_dict[prefix + name] = own
