@@ -78,7 +78,7 @@ def test_the_weights_of_a_model_with_questions(checkpoint, tmp_path) -> None:
     output = run(*given, "--arrays", tmp_path / "b.npz", check=False)
     assert "give the question about the sentence as --target-sentence" in output
     output = run(*given, "--target-sentence", "", "--arrays", tmp_path / "b.npz", check=False)
-    assert "the sentence and the question about it need a word each" in output
+    assert "the sentence, and a question about it, need a word each" in output
     run(*given, "--target-sentence", "éf ab?", "--arrays", tmp_path / "a.npz")
     found = numpy.load(tmp_path / "a.npz")
     assert [*found["0/encoder/1/tokens"]] == ["Ab", "new <unk>", "(", "cd"]

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 pytest.importorskip("fairseq")
 pytest.importorskip("ufal.chu_liu_edmonds")
+from fairseq.logging import metrics
 from treebanks import conllu, write_treebank
 
 from fairseq_wsum.experiments.corpora import prepare
@@ -53,7 +54,6 @@ def make(data, cell="lstm", tags="upos", **options):
 
 
 def test_arc_scores_are_those_of_the_equation() -> None:
-    torch.manual_seed(1)
     scorer = ArcScorer(4).double()
     weight = torch.nn.init.normal_(scorer.weight).detach()
     u_matrix, u = weight[:4], weight[4]
@@ -68,7 +68,6 @@ def test_arc_scores_are_those_of_the_equation() -> None:
 
 
 def test_relation_scores_are_those_of_the_equation() -> None:
-    torch.manual_seed(1)
     scorer = RelationScorer(4, 3).double()
     weight = torch.nn.init.normal_(scorer.weight).detach().view(3, 5, 5)  # r, head, dependent
     d, h = torch.randn(2, 3, 4).double(), torch.randn(2, 3, 4).double()
@@ -86,7 +85,6 @@ def test_relation_scores_are_those_of_the_equation() -> None:
 
 
 def test_features_of_bytes_are_those_of_the_equation() -> None:
-    torch.manual_seed(1)
     layer = ByteFeatures(embed_dim=3, features=2, width=3).double()
     (words,) = collate_bytes([["abé", "x", ""]])
     with torch.no_grad():
@@ -207,11 +205,41 @@ def test_all_parameters_are_used_within_the_forward_pass(data, tmp_path) -> None
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+def test_dropout_applies_to_the_layers_and_to_the_features_for_the_scores(data) -> None:
+    task, model = make(data, dropout=1.0)
+    dataset = task.dataset("valid")
+    inputs = dataset.collater([dataset[0], dataset[1]])["net_input"]
+
+    def outputs():
+        y, _ = model.encoder(inputs["src_tokens"], inputs["src_bytes"], inputs["src_tags"])
+        scores = model(**inputs)
+        features = model.arc_heads(y + 1), model.arc_dependents(y + 1)
+        return [bool(x.any()) for x in (y, *features, scores.dependents, scores.heads)]
+
+    assert outputs() == [True] * 5
+    model.train()
+    assert outputs() == [False] * 5
+
+
+def test_pretrained_vectors_are_read(data, tmp_path) -> None:
+    (tmp_path / "vectors").write_text("ab 1 2 3 4 5\n")
+    task, model = make(data, encoder_embed_path=str(tmp_path / "vectors"))
+    vector = model.encoder.embed_tokens.weight[task.source_dictionary.index("ab")]
+    assert vector.tolist() == [1, 2, 3, 4, 5]
+
+
+def test_the_logged_scores_are_percentages_of_all_words() -> None:
+    one = dict(loss=2.0, uas=3, las=1, sample_size=4)
+    other = dict(loss=4.0, uas=1, las=1, sample_size=8)
+    with metrics.aggregate() as logged:
+        WsumParsingLoss.reduce_metrics([one, other])
+    assert logged.get_smoothed_values() == {"loss": 0.5, "uas": 33.33, "las": 16.67}
+
+
 def test_whole_embeddings_are_dropped_and_the_others_scaled(data) -> None:
     _, model = make(data)
     encoder = model.train().encoder
     parts = [torch.ones(40, 50, size) for size in (2, 3, 4)]
-    torch.manual_seed(1)
     dropped = encoder._drop_whole(parts)
     kept = torch.stack([part[..., 0] for part in dropped])
     for part in dropped:

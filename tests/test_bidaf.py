@@ -58,7 +58,6 @@ def attention_by_hand(w, h, u):
 
 
 def test_the_attention_is_that_of_the_equations() -> None:
-    torch.manual_seed(1)
     layer = AttentionFlow(4).double()
     h, u = torch.randn(2, 5, 4).double(), torch.randn(2, 3, 4).double()
     h_mask, u_mask = torch.zeros(2, 5).bool(), torch.zeros(2, 3).bool()
@@ -72,7 +71,6 @@ def test_the_attention_is_that_of_the_equations() -> None:
 
 
 def test_a_highway_layer_is_that_of_the_equation() -> None:
-    torch.manual_seed(1)
     layer = Highway(4).double()
     x = torch.randn(3, 4).double()
     with torch.no_grad():
@@ -114,7 +112,6 @@ def test_the_scores_are_those_of_the_equations(cell, data) -> None:
 
 
 def test_the_best_span_is_the_best_of_all() -> None:
-    torch.manual_seed(1)
     start, end = torch.randn(50, 9), torch.randn(50, 9)
     for b, length in enumerate(torch.randint(1, 10, (50,)).tolist()):
         start[b, length:] = end[b, length:] = -math.inf
@@ -193,3 +190,30 @@ def test_only_training_leaves_out_long_contexts(data) -> None:
             lengths[limit, split] = task.dataset(split).sizes
     assert lengths[8, "train"].max() <= 8 < lengths[400, "train"].max()
     assert (lengths[8, "valid"] == lengths[400, "valid"]).all()
+
+
+def test_dropout_applies_to_bytes_layers_and_scores(data) -> None:
+    task, model = make(data, dropout=1.0)
+    dataset = task.dataset("valid")
+    inputs = dataset.collater([dataset[0]])["net_input"]
+    tokens, of_bytes = inputs["src_tokens"], inputs["src_bytes"]
+
+    def is_cut():
+        start, end = model(**inputs)
+        embedded = torch.equal(model._embed(tokens, of_bytes), model._embed(tokens, of_bytes * 0))
+        run = not model._run(model.phrase, model._embed(tokens, of_bytes), tokens < 0).any()
+        same = [torch.equal(scores, scores[:, :1].expand_as(scores)) for scores in (start, end)]
+        return [embedded, run, *same]
+
+    assert is_cut() == [False] * 4
+    model.train()
+    assert is_cut() == [True] * 4
+
+
+def test_pretrained_vectors_are_read_and_can_be_frozen(data, tmp_path) -> None:
+    (tmp_path / "vectors").write_text("cd 1 2 3 4 5\n")
+    path = str(tmp_path / "vectors")
+    task, model = make(data, encoder_embed_path=path, encoder_freeze_embed=True)
+    weight = model.embed_tokens.weight
+    assert weight[task.source_dictionary.index("cd")].tolist() == [1, 2, 3, 4, 5]
+    assert not weight.requires_grad and model.start.weight.requires_grad

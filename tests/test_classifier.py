@@ -123,3 +123,20 @@ def test_weights_of_other_classes_are_refused() -> None:
     model, other = with_classes("no", "yes"), with_classes("yes", "no")
     with pytest.raises(ValueError, match="trained with other labels, or with the same ones in an"):
         model.load_state_dict(other.state_dict())
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_dropout_applies_to_words_and_to_the_features_of_a_sentence(locked) -> None:
+    model = make(dropout=0.5, locked_dropout=locked).train()
+    tokens, kept = torch.full((4, 9), 4), []
+    model.encoder.lstm.register_forward_pre_hook(lambda _, given: kept.append(given[0] != 0))
+    features = model.encoder(tokens)  # T x B x C words
+    assert 0.2 < kept[0].double().mean() < 0.8 and not features.all()
+    assert torch.equal(kept[0], kept[0][:1].expand_as(kept[0])) == locked
+    assert not make(dropout=1.0).train().encoder(tokens).any()
+
+
+def test_pretrained_vectors_are_read(tmp_path) -> None:
+    (tmp_path / "vectors").write_text("c 1 2 3 4 5\n")
+    model = make(encoder_embed_path=str(tmp_path / "vectors"))
+    assert model.encoder.embed_tokens.weight[WORDS.index("c")].tolist() == [1, 2, 3, 4, 5]

@@ -263,6 +263,9 @@ def test_sentences_are_samples_on_request_as_in_fairseqs_task(data, tmp_path) ->
         )
         results[-1] += re.findall(r"Evaluated (\d+) tokens|Perplexity: (\S+)", output)
     assert results[0] == results[1] and ("90", "") in results[0]
+    model = tmp_path / "wsum_language_modeling/checkpoint_last.pt"
+    score = [ROOT / "scripts/perplexity.sh", data, "--checkpoint", model, "--splits", "test"]
+    assert f"test: perplexity {results[1][-1][1]} (90 tokens)" in run("bash", *score, "--cpu")
     assert int(results[0][1]) != UPDATES
 
 

@@ -15,6 +15,7 @@ from commands import ROOT, run
 from shell import refuses
 
 from fairseq_wsum.experiments import perplexity
+from fairseq_wsum.experiments.recipes import RECIPES
 
 EXAMPLES = ROOT / "examples"
 TINY = ["--decoder-embed-dim", 8, "--decoder-hidden-size", 8, "--batch-size", 2, "--gpus", 0]
@@ -111,6 +112,30 @@ def test_the_gbw_recipe_trains_on_all_shards(tmp_path) -> None:
     read = [name for name, _ in groupby(read)]  # the last epoch is not trained
     assert read == ["data", "shard-002", "data", "shard-002", "data"]
     assert_scored(tmp_path / "out/no-srnn-out", text / "test.txt")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "model"),
+    [
+        ("ptb", ["checkpoint_last.pt"]),
+        ("awd --corpus ptb", ["", "--average", "5"]),
+        ("gbw", ["checkpoint_best.pt"]),
+    ],
+)
+def test_a_recipe_scores_its_model(recipe, model, tmp_path, monkeypatch) -> None:
+    for epoch in range(1, 13):
+        (tmp_path / f"checkpoint{epoch}.pt").touch()
+    scored = []
+    monkeypatch.setattr(perplexity, "main", scored.append)
+    name, *options = recipe.split()
+    RECIPES[name](name, [*options, "--run", str(tmp_path)]).score()
+    end = ["--task", "wsum_language_modeling"]
+    assert scored[0][1 : 4 + len(model)] == [
+        "--checkpoint",
+        str(tmp_path / model[0]),
+        *model[1:],
+        *end,
+    ]
 
 
 MODEL = ["DATA", "--checkpoint", "DATA/model.pt"]

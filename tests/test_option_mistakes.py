@@ -39,7 +39,6 @@ MISTAKES = {
         (dict(decoder_attention="dot"), r"-attention dot needs an encoder output size .*\(5"),
         (dict(decoder_attention_heads=3), "-heads 3 does not divide --decoder-hidden-size 7: give"),
         (dict(HEADS, decoder_attention="mlp"), "-heads 7 with --decoder-attention mlp: only gen"),
-        (dict(HEADS, decoder_attention="dot", encoder_hidden_size=7), "attention dot: only gen"),
         (dict(share_all_embeddings=True), "requires a joined dictionary: .* --joined-dictionary"),
         (
             dict(share_all_embeddings=True, encoder_embed_dim=8),
@@ -89,7 +88,6 @@ MISTAKES = {
     ],
     "wsum_classifier": [
         (dict(pooling="MAX"), "--pooling MAX: choose one of last, max, attention"),
-        (dict(pooling="mean"), "--pooling mean: choose one of last, max, attention"),
         (dict(encoder_layers=-1), "--encoder-layers -1: give at least 0"),
     ],
     "wsum_biaffine_parser": [

@@ -40,7 +40,7 @@ def test_another_language_is_prepared_learnt_and_scored(french, tmp_path):
     message = fails("prepare_translation.sh", *corpus, *FRENCH[:3], "de", "--out", data)
     assert "target_lang is fr there, de now" in message
 
-    succeeds("train.sh", data, "--save-dir", run, *TINY.split(), "--max-epoch", 1)
+    succeeds("train.sh", data, "--save-dir", run, *TINY.split(), "--max-epoch", 1, "--gpus", 0)
     succeeds("score.sh", data, "--checkpoints", run, "--max-len-b", 20, "--replace-unk")
     scores = json.loads((run / "score-test" / "scores.json").read_text())
     assert [f["reference"] for f in scores["figures"]] == ["test.raw.fr"] * 2

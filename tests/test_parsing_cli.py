@@ -1,6 +1,7 @@
 """Dependency parsing with the real commands: recipe, training, fairseq-wsum parse and weights."""
 
 import json
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -12,6 +13,8 @@ from shell import refuses
 from treebanks import conllu, write_treebank
 
 from fairseq_wsum.experiments import parse
+from fairseq_wsum.experiments.model import load_model
+from fairseq_wsum.experiments.program import PACKAGE, UserError
 
 RECIPE = ROOT / "examples/dependency_parsing_ewt/parser.sh"
 SIZES = ["--encoder-embed-dim", "6", "--encoder-hidden-size", "5", "--character-features", "4"]
@@ -40,7 +43,10 @@ def test_the_recipe_trains_and_scores(treebank, tmp_path) -> None:
     figures = json.loads((folder / "figures.json").read_text())
     assert [*figures] == ["way", "valid", "test"]
     assert f"test: LAS {figures['test']['LAS']:.2f}, UAS" in output
-    assert 0 <= figures["test"]["LAS"] <= figures["test"]["UAS"] <= 100
+    best, data = folder / "checkpoint_best.pt", tmp_path / "data"
+    model = load_model(best, "wsum_biaffine_parser", cpu=True, user_dir=str(PACKAGE), data=data)
+    for subset, file in (("valid", "dev.conllu"), ("test", "test.conllu")):
+        assert figures[subset] == parse.parse(*model, treebank / file, True)[1]
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +103,12 @@ def test_mistakes_of_parse(options, problem, checkpoint, tmp_path, capsys) -> No
     (tmp_path / "bad.conll").write_text(conllu("Ab NOUN 0 root"))
     given = [option.format(tmp_path) for option in options]
     assert problem in refuses(parse.main, capsys, checkpoint, *given)
+
+
+def test_a_model_that_reads_tags_needs_some(tmp_path) -> None:
+    (tmp_path / "in.conllu").write_text(conllu("Ab _ 0 root"))
+    with pytest.raises(UserError, match="the model reads tags, and the column upos has none"):
+        parse.parse(None, SimpleNamespace(tags=(None, "upos")), tmp_path / "in.conllu", False)
 
 
 def test_the_weights_of_a_parser(checkpoint, tmp_path) -> None:

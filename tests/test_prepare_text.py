@@ -157,6 +157,8 @@ def test_a_published_corpus_is_downloaded_once_and_checked(name, publish, tmp_pa
     first = capsys.readouterr().out
     assert first.count("downloading") == len(prepare.CORPORA[name].sha256)
     assert names_in(cache) == sorted(prepare.CORPORA[name].sha256)
+    if name == "gbw":
+        assert prepare.read("gbw", ["--out", "x"])[0].threshold == 3  # as published
     assert not [*tmp_path.glob(".*")]
     before = times_in(out)
     prepare_here(*words)

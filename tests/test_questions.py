@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from questions import article, write_questions
 from shell import prepare_here
 
 from fairseq_wsum.experiments.corpora.folder import load_dictionary
+from fairseq_wsum.experiments.corpora.questions import _held_out
 from fairseq_wsum.experiments.program import UserError
 from fairseq_wsum.plugin.data.answer_scores import exact_match, f1, scores
 from fairseq_wsum.plugin.data.questions import QuestionDataset, Text, read_questions
@@ -154,6 +156,11 @@ def test_the_articles_of_one_file_are_divided(tmp_path) -> None:
     texts = [text for one in found["train"] for text in (one.question, one.context)]
     words = {token.lower() for text in texts for token in text.tokens}
     assert {*load_dictionary(out / "dict.txt").symbols[4:]} == words
+
+
+@pytest.mark.parametrize(("articles", "number"), [(5, 4), (100, 5)])
+def test_by_default_a_twentieth_of_the_articles_is_for_validation(articles, number) -> None:
+    assert len(_held_out(articles, None, Path("train.json"))) == number
 
 
 def test_a_validation_file_and_words_with_vectors(tmp_path) -> None:

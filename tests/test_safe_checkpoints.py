@@ -135,8 +135,6 @@ def scripts(data: Path, checkpoint: Path, folder: Path) -> dict[str, list]:
         "distil": ["scripts/distil.sh", data, *one, "--out", folder / "out", "--cpu"],
         "weights": ["fairseq-wsum", "weights", checkpoint, *arrays],
         "parse": ["fairseq-wsum", "parse", checkpoint, "--data", data],
-        "answer": ["fairseq-wsum", "answer", checkpoint, "--data", data, "--input", data],
-        "negation": ["fairseq-wsum", "negation", checkpoint, "--trees", folder / "trees.txt"],
     }
 
 
@@ -147,7 +145,6 @@ def test_no_script_runs_code_from_a_checkpoint(
     script, place, prepared, translator, trap, tmp_path
 ) -> None:
     checkpoint = make(translator, place, trap, tmp_path)
-    (tmp_path / "trees.txt").write_text("(3 (2 a) (3 b))\n")
     command, *options = scripts(prepared, checkpoint, tmp_path)[script]
     command = ROOT / command if command.startswith("scripts/") else command
     assert CODE[place] in run(command, *options, check=False)

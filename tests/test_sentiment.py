@@ -118,6 +118,14 @@ def test_trees_are_prepared_for_fairseq(tmp_path) -> None:
     assert sorted(read(tmp_path / "five", "train")) == sorted(6 * texts(examples(trees, 5)))
 
 
+def test_labels_that_are_not_on_the_scale_of_five_are_noticed(tmp_path) -> None:
+    raw = write_trees(tmp_path / "raw")
+    (raw / "train.txt").write_text("(0 (0 bad) (1 film))\n(1 (1 good) (1 film))\n")
+    command = ["sentiment", "--data", str(raw), "--out", str(tmp_path / "out"), "--labels", "2"]
+    with pytest.raises(UserError, match=r"train\.txt has one class alone; labels go from 0"):
+        prepare.main(command)
+
+
 def test_an_archive_is_unpacked_and_its_files_checked(tmp_path, monkeypatch) -> None:
     archive = tmp_path / "trees.zip"
     there = dataclasses.replace(prepare.CORPORA["sst"], url=archive.as_uri())

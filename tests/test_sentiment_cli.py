@@ -2,16 +2,21 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("fairseq")
+import numpy
 import torch
 from commands import ROOT, run, train
-from sentiment_trees import write_trees
+from fairseq.data import Dictionary
+from sentiment_trees import TREES, write_trees
 
+from fairseq_wsum.checkpoint_files import read
 from fairseq_wsum.experiments import negation
 from fairseq_wsum.experiments.corpora.sentiment_trees import negations, parse
+from fairseq_wsum.experiments.recipes import RECIPES
 from fairseq_wsum.weights.reader import Reader
 
 RECIPE = ROOT / "examples/sentiment_sst/sst.sh"
@@ -44,6 +49,32 @@ def test_the_recipe_trains_and_scores(model, labels, trees, tmp_path) -> None:
     accuracies = re.findall(r"valid on 'valid' subset .* accuracy ([\d.]+)", output)
     best = max(map(float, accuracies))  # fairseq rounds it
     assert figures["valid"]["accuracy"] == pytest.approx(best, abs=0.05)
+    weights = read(folder / "checkpoint_best.pt")["model"]
+    assert any("lstm" in name for name in weights) == (model == "lstm")
+
+
+class Positive(torch.nn.Module):
+    """It finds every sentence positive."""
+
+    classification_heads = ("head",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_parameter("p", torch.nn.Parameter(torch.zeros(1)))
+
+    def forward(self, tokens, classification_head_name):
+        return torch.tensor([[0.0, 1.0]]), None
+
+
+def test_the_scores_of_a_set_and_of_its_negated_sentences(data, tmp_path) -> None:
+    """Of the six trees one is neutral; two are negated, and one of them is positive."""
+    (tmp_path / "data-2/trees").mkdir(parents=True)
+    (tmp_path / "data-2/trees/test.txt").write_text("\n".join(TREES))
+    (tmp_path / "data-2/trees/valid.txt").write_text(TREES[0])
+    recipe = RECIPES["sst"]("sst", ["--labels", "2", "--out", str(tmp_path)])
+    task = SimpleNamespace(source_dictionary=Dictionary.load(str(data / "input0/dict.txt")))
+    assert recipe.scores(Positive(), task, "test") == {"accuracy": 60, "accuracy, negated": 50}
+    assert recipe.scores(Positive(), task, "valid") == {"accuracy": 100}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +86,6 @@ def checkpoint(data, tmp_path_factory):
 
 
 def test_the_weights_of_a_classifier(checkpoint, tmp_path) -> None:
-    numpy = pytest.importorskip("numpy")
     given = ["weights", checkpoint, "--sentence", "film is not new", "--arrays", tmp_path / "a.npz"]
     run("fairseq-wsum", *given, "--page", tmp_path / "a.html")
     found = numpy.load(tmp_path / "a.npz")
@@ -109,7 +139,8 @@ def test_the_table_of_negation(checkpoint, data) -> None:
     command = ["fairseq-wsum", "negation", checkpoint, "--trees"]
     output = run(*command, data / "trees/test.txt", data / "trees/valid.txt")
     assert "turns the sign, n = 8" in output  # two of six trees, four times each
-    assert output.count("[") > 12
+    groups = re.search(r"^\| forget gate, mean over units +\|(.*)\|$", output, re.M)[1].split("|")
+    assert len({*groups}) == len(groups) == 4
 
 
 def test_the_interval_of_a_mean_is_that_of_its_standard_error() -> None:

@@ -7,18 +7,24 @@ import shutil
 import statistics
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from study_runs import LM, TRANSLATION, Folder, language_models, training, translations
 
 from fairseq_wsum import cli
 from fairseq_wsum.experiments.program import UserError
-from fairseq_wsum.experiments.studies import pictures
+from fairseq_wsum.experiments.studies import pictures, report
 from fairseq_wsum.experiments.studies.report import latex, markdown, text_rows
 from fairseq_wsum.experiments.studies.results import read_results
 from fairseq_wsum.experiments.studies.runs_file import read_runs
 from fairseq_wsum.experiments.studies.significance import bootstrap, holm, t_test
 from fairseq_wsum.experiments.studies.table import Table, spread
+
+
+@pytest.fixture(autouse=True)
+def _same_day(monkeypatch) -> None:
+    monkeypatch.setattr(report, "date", SimpleNamespace(today=lambda: "2026-01-02"))
 
 
 @pytest.fixture
@@ -239,6 +245,11 @@ def test_the_difference_over_three_seeds_has_an_interval(tmp_path) -> None:
 )
 def test_models_that_diverged_have_a_readable_perplexity(values, shown) -> None:
     assert spread(values, 1) == shown
+
+
+def test_a_p_value_is_below_the_level_only_if_the_exact_one_is() -> None:
+    shown = {0.0496: "<0.05", 0.0504: "0.050", 0.0004: "<0.001", 0.5: "0.500", None: "–"}
+    assert {p: report._p_value(p) for p in shown} == shown
 
 
 # What a report refuses

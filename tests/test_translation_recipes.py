@@ -18,7 +18,7 @@ from fairseq_wsum.experiments.locks import lock
 from fairseq_wsum.experiments.program import UserError
 from fairseq_wsum.experiments.recipes import recipe, updates
 from fairseq_wsum.experiments.recipes.recipe import changed_options
-from fairseq_wsum.experiments.recipes.translation import OpenNMT, Transformer
+from fairseq_wsum.experiments.recipes.translation import OpenNMT, Transformer, Translation
 from fairseq_wsum.experiments.recipes.updates import count_updates
 from fairseq_wsum.experiments.train import WITHOUT_EFFECT
 
@@ -183,6 +183,27 @@ def test_the_opennmt_recipe_replaces_unknown_words_if_there_are_some_and_attenti
         expected = ["--checkpoints", str(tmp_path / "checkpoint_last.pt"), "--lenpen", "0"]
         expected += ["--batch-size", batch, *(["--replace-unk"] if replaced else [])]
         assert [*given] == expected
+
+
+def test_distilled_translations_are_a_second_text(tmp_path):
+    given = ["--out", "a", "--run", "b", "--distilled", str(tmp_path)]
+    assert Transformer("transformer", given).text() == f"a/data:{tmp_path}"
+
+
+def test_the_last_ten_checkpoints_are_averaged(tmp_path, monkeypatch):
+    for epoch in range(1, 13):
+        (tmp_path / f"checkpoint{epoch}.pt").touch()
+    scored = []
+
+    def score_set(_, subset, *options):
+        scored.append((subset, options[:4]))
+        (tmp_path / "scores.json").write_text('{"lenpen": 1.4}')
+        return tmp_path
+
+    monkeypatch.setattr(Translation, "score_set", score_set)
+    Translation("strong", ["--run", str(tmp_path)]).score()
+    given = ("--checkpoints", str(tmp_path), "--average", "10")
+    assert scored == [("valid", given), ("test", given)]
 
 
 RUN = "no-srnn-hidden"

@@ -106,14 +106,18 @@ def test_a_batch_has_the_words_the_bytes_and_the_trees(tmp_path) -> None:
 def test_the_dictionaries_of_a_treebank(tmp_path) -> None:
     folder = write_treebank(tmp_path / "raw")
     (folder / "dev.conllu").write_text(conllu("new NOUN 0 root", "never NOUN 1 obj"))
+    with (folder / "train.conllu").open("a") as file:
+        file.write(conllu("once NOUN 0 root"))
+    prepare.main(["treebank", "--data", str(folder), "--out", str(tmp_path / "default")])
+    assert "once" not in load_dictionary(tmp_path / "default/dict.txt").symbols
     (tmp_path / "vectors").write_text("2 1\nnew 0.1\nother 0.2\n")
     given = ["treebank", "--data", folder, "--out", tmp_path / "data", "--threshold", 1]
     given += ["--vectors", tmp_path / "vectors"]
     prepare.main([*map(str, given)])
     dictionary = load_dictionary(tmp_path / "data/dict.txt")
-    assert {*dictionary.symbols[4:]} == {"ab", "cd", "éf", "gh", "ij", "new"}
+    assert {*dictionary.symbols[4:]} == {"ab", "cd", "éf", "gh", "ij", "once", "new"}
     record = json.loads((tmp_path / "data/prepared.json").read_text())
-    assert record["sentences"] == {"train": 24, "valid": 1, "test": 6}
+    assert record["sentences"] == {"train": 25, "valid": 1, "test": 6}
     prepare.main([*map(str, given)])  # which is done
     (folder / "dev.conllu").write_text(conllu("new NOUN 0 root"))
     with pytest.raises(UserError, match="was made from other files"):

@@ -229,8 +229,8 @@ def test_a_translation_is_searched_with_the_beam_that_was_asked_for(
 
 def test_frequencies_are_counts_in_the_training_text(models, tmp_path) -> None:
     assert {"w2 15", "w0 13"} < {*lines(models["lm"].parents[1] / "data" / "dict.txt")}
-    # <unk> is a word of no training text, and an entry of every dictionary
-    main(models["lm"], "--sentence", "w0 w2 <unk>", "--tables", tmp_path)
+    # `new` is a word of no training text; <unk> stands for many words
+    main(models["lm"], "--sentence", "w0 w2 <unk> new", "--tables", tmp_path)
     header, *rows = (line.split("\t") for line in lines(tmp_path / "frequency.tsv"))
     columns = [header.index(name) for name in ("layer", "rarest", "most_frequent", "types")]
     found = [[row[k] for k in columns] for row in rows]
@@ -267,10 +267,11 @@ def same_arrays(one: Path, other: Path) -> bool:
         return all((arrays[name] == others[name]).all() for name in {*arrays, *others})
 
 
-def test_a_model_needs_no_file_of_embeddings(models, tmp_path) -> None:
+def test_a_model_needs_neither_its_file_of_embeddings_nor_its_backend(models, tmp_path) -> None:
     moved = torch.load(models["half"], weights_only=False)
     for side in ("encoder", "decoder"):
         moved["cfg"]["model"][f"{side}_embed_path"] = str(tmp_path / "gone.txt")
+    moved["cfg"]["model"]["lstm_backend"] = "triton"
     torch.save(moved, tmp_path / "moved.pt")
     for name, checkpoint in (("a", models["half"]), ("b", tmp_path / "moved.pt")):
         main(checkpoint, "--sentence", SENTENCE, "--arrays", tmp_path / f"{name}.npz")
@@ -420,6 +421,8 @@ ONE = f"{PAGE} --sentence a "
         ("half", ONE + "--carry-state", "--carry-state: this model does not carry a state"),
         ("lm", ONE + "--target-sentence b", "this model has no --target-sentence and no"),
         ("none", ONE, "(wsum_lstm) is a WsumLSTM with a memory cell, so there are no weights"),
+        ("half", "--sentence a --page {}/dict", "--page {}/dict is a folder: give the name of a"),
+        ("lm", "--treebank {}/tree --tables {}/new", "a word of 'New York' has a space, which"),
         ("half", "{} --tables {}/p", "several checkpoints: give --page and --picture only"),
         ("half", "{}/none.pt " + ONE, "{}/none.pt"),
     ],
@@ -431,6 +434,7 @@ def test_wrong_input_is_named(models, tmp_path, capsys, model, options, message)
         "tags": b"X Y\n",
         "many": b"x\n" * 201,
         "long": b"man " * 200,
+        "tree": b"1\tNew York" + b"\t_" * 4 + b"\t0\troot\t_\t_\n",
     }
     for name, content in {**files, "latin": "caf\u00e9\n".encode("latin-1")}.items():
         (tmp_path / name).write_bytes(content)
