@@ -41,6 +41,12 @@ def test_a_folder_that_exists_at_the_end_is_kept(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "train.bin"]
 
 
+def test_a_mount_point_is_refused_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path)
+    with pytest.raises(UserError, match="is a mount point: give a folder in it"):
+        folder.new_folder(tmp_path).__enter__()
+
+
 def test_a_program_started_by_a_killed_run_keeps_the_lock(tmp_path):
     path = tmp_path / "lock"
     with lock(path):

@@ -109,6 +109,8 @@ def write_record(folder: Path, record: Mapping[str, object]) -> None:
 def new_folder(out: Path) -> Iterator[Path]:
     """A folder to fill. It becomes `out` if the block succeeds, and is removed otherwise."""
     out = out.resolve()
+    if out.is_mount():  # which no folder can replace
+        raise UserError(f"--out {out} is a mount point: give a folder in it")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
         folder = Path(temporary, "new")  # with the permissions of other folders
