@@ -172,7 +172,7 @@ def test_the_opennmt_recipe_trains_and_replaces_unknown_words(cell, corpus, tmp_
         (["--units", "bpe"], "64", False),
     ],
 )
-def test_the_opennmt_recipe_replaces_unknown_words_if_there_are_some_and_attention(
+def test_the_opennmt_recipe_replaces_unknown_words_where_it_can(
     options, batch, replaced, tmp_path, monkeypatch
 ):
     scored = {}
