@@ -61,14 +61,23 @@ def _trusted() -> bool:
     return given.lower() in ("1", "y", "yes", "true")
 
 
+def task_options(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options of a checkpoint's task, and in old checkpoints all options.
+
+    Args:
+        state: the checkpoint, from `read`.
+    """
+    task = (state.get("cfg") or {}).get("task") or state.get("args")
+    return vars(task) if isinstance(task, Namespace) else task or {}
+
+
 def languages(state: Mapping[str, Any]) -> tuple[str, str] | None:
     """The source and the target language of a translation model; None if its task has none.
 
     Args:
         state: its checkpoint, from `read`.
     """
-    task = (state.get("cfg") or {}).get("task") or state.get("args")
-    options = vars(task) if isinstance(task, Namespace) else task or {}
+    options = task_options(state)
     source, target = (options.get(f"{side}_lang") for side in ("source", "target"))
     return (source, target) if source and target else None
 

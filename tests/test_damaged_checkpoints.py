@@ -153,17 +153,12 @@ OTHER_MODELS = [
     ("wsum_transformer_lm", {"decoder_normalize_before": True}, "no --decoder-normalize-befo"),
     ("wsum_transformer_lm", {"_name": "wsum_lstm_lm"}, "--arch wsum_transformer_lm"),
     ("wsum_classifier", {"pooling": "max"}, "--pooling last"),
-    *(
-        ("wsum_transformer", {name: other}, option)
-        for name, other, option in (
-            ("activation_fn", "gelu", "--activation-fn relu"),
-            ("encoder_attention_heads", 4, "--encoder-attention-heads 8"),
-            ("no_scale_embedding", True, "no --no-scale-embedding"),
-            ("merge_src_tgt_embed", True, "no --merge-src-tgt-embed"),
-            ("encoder_cell", "mingru", "no --encoder-cell"),
-            ("decoder_cell", "mingru", "no --decoder-cell"),
-        )
-    ),
+    ("wsum_transformer", {"activation_fn": "gelu"}, "--activation-fn relu"),
+    ("wsum_transformer", {"encoder_attention_heads": 4}, "--encoder-attention-heads 8"),
+    ("wsum_transformer", {"no_scale_embedding": True}, "no --no-scale-embedding"),
+    ("wsum_transformer", {"merge_src_tgt_embed": True}, "no --merge-src-tgt-embed"),
+    ("wsum_transformer", {"encoder_cell": "mingru"}, "no --encoder-cell"),
+    ("wsum_transformer", {"decoder_cell": "mingru"}, "no --decoder-cell"),
 ]
 
 

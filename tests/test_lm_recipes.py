@@ -129,13 +129,9 @@ def test_a_recipe_scores_its_model(recipe, model, tmp_path, monkeypatch) -> None
     monkeypatch.setattr(perplexity, "main", scored.append)
     name, *options = recipe.split()
     RECIPES[name](name, [*options, "--run", str(tmp_path)]).score()
-    end = ["--task", "wsum_language_modeling"]
-    assert scored[0][1 : 4 + len(model)] == [
-        "--checkpoint",
-        str(tmp_path / model[0]),
-        *model[1:],
-        *end,
-    ]
+    checkpoint = ["--checkpoint", str(tmp_path / model[0]), *model[1:]]
+    expected = [*checkpoint, "--task", "wsum_language_modeling"]
+    assert scored[0][1 : 1 + len(expected)] == expected
 
 
 MODEL = ["DATA", "--checkpoint", "DATA/model.pt"]

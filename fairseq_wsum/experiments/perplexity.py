@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..argument_types import positive
-from ..checkpoint_files import read
+from ..checkpoint_files import read, task_options
 from ..files import whole
 from . import fairseq_programs
 from .checkpoints import average_last
@@ -88,7 +88,7 @@ def _check_paths(args: argparse.Namespace) -> None:
 def _break_mode(task: str, model: Path) -> list[str]:
     """How the training made samples of the text: fairseq-eval-lm does not read it itself."""
     try:
-        options = (read(model, mmap=True).get("cfg") or {}).get("task") or {}
+        options = task_options(read(model, mmap=True))
     except Exception:  # a damaged file can raise anything; fairseq-eval-lm names it
         return []
     mode = options.get("sample_break_mode") if options.get("_name") == task else None
