@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,12 @@ def prepare(kind: Kind, corpus: Corpus | None, args: argparse.Namespace) -> None
     for option, value in vars(args).items():
         if option not in ("out", "data", "cache"):
             settings[option] = file_sha256(value) if isinstance(value, Path) else value
-    own = None if corpus is not None else lambda: own_files(kind, args)[1]
-    if is_done(args.out, settings, own):
+    find = partial(own_files, kind) if corpus is None else partial(published_files, corpus)
+    if is_done(args.out, settings, (lambda: find(args)[1]) if corpus is None else None):
         return
     import_fairseq()
     with new_folder(args.out) as folder:
-        files = own_files(kind, args) if corpus is None else published_files(corpus, args)
-        paths, sums = files
+        paths, sums = find(args)
         try:
             found = kind.make(paths, folder, args)
         except ValueError as error:  # of a sentence or a question
