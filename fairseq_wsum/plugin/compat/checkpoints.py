@@ -142,6 +142,9 @@ def _loaded(cfg: CheckpointConfig, last: Path, suffix: str) -> tuple[str, str]:
     """The option that names what fairseq loads before training, and the file or URL."""
     if cfg.restore_file != "checkpoint_last.pt":
         return "--restore-file", str(cfg.restore_file.replace(".pt", f"{suffix}.pt"))
+    once = getattr(cfg, "continue_once", None)
+    if not last.is_file() and once is not None:
+        return "--continue-once", str(once)
     if not last.is_file() and cfg.finetune_from_model is not None:
         return "--finetune-from-model", str(cfg.finetune_from_model)
     return "--save-dir", str(last)

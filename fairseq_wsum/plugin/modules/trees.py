@@ -24,9 +24,6 @@ def best_tree(scores: np.ndarray) -> list[int]:
 
     scores = np.array(scores, dtype=np.float64)
     np.fill_diagonal(scores, -np.inf)
-    greedy: list[int] = scores[1:].argmax(1).tolist()
-    if why_no_tree(greedy) is None:
-        return greedy
     words = scores[1:]
     finite = words[np.isfinite(words)]
     scores[1:, 0] -= len(scores) * (finite.max() - finite.min()) + 1

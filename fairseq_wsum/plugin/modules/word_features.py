@@ -83,4 +83,5 @@ class WordFeatures(nn.Module):
             return parts
         # the same words occur again and again
         distinct, places = torch.unique(bytes.flatten(0, 1), dim=0, return_inverse=True)
-        return [*parts, self.bytes(distinct)[places].view(*tokens.shape, -1)]
+        # the gradient of an index is a sum whose order differs from run to run with several threads
+        return [*parts, F.embedding(places.view_as(tokens), self.bytes(distinct))]
