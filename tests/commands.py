@@ -3,14 +3,12 @@
 import argparse
 import importlib.util
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-import warm
-from shell import environment
+from shell import completed, run
 
 from fairseq_wsum import CELLS
 from fairseq_wsum.checkpoint_files import read
@@ -34,23 +32,10 @@ def every_cells_options(usual: tuple[str, ...]) -> pytest.MarkDecorator:
     )
 
 
-def run(command: object, *options: object, stdin: str = "", check: bool = True) -> str:
-    """Run a command, preferably from the environment, in a folder outside the clone."""
-    words = [str(command), *(str(option) for option in options)]
-    path = warm.environment() / "bin" / words[0]
-    words[0] = str(path) if path.exists() else words[0]
-    kept = dict(input=stdin, capture_output=True, text=True, timeout=600)
-    done = subprocess.run(words, cwd="/", env=environment(), **kept)
-    output: str = done.stdout + done.stderr
-    assert (done.returncode == 0) == check, output[-4000:]
-    return output
-
-
 def train(data: object, save_dir: object, *options: object, check: bool = True) -> str:
     """Run the command of scripts/train.sh for one CPU process without starting another Python."""
-    script = [ROOT / "scripts" / "train.sh", data, "--save-dir", save_dir, "--gpus", 0, *options]
-    command = [*map(str, script), "--dry-run"]
-    shown = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    shown = completed("train.sh", data, "--save-dir", save_dir, "--gpus", 0, *options, "--dry-run")
+    assert shown.returncode == 0, shown.stderr
     return run(*shlex.split(shown.stdout), check=check)
 
 

@@ -36,36 +36,40 @@ def environment(**variables):
     return {**own_variables(), **ours, **variables}
 
 
-def run(script, *arguments, **variables):
-    """Run a script in the environment of this Python, in a folder outside the clone."""
-    return subprocess.run(
-        [SCRIPTS / script, *map(str, arguments)],
-        cwd="/",
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def completed(command, *words, stdin="", **variables):
+    """Run a script, a command of the environment or any other, in a folder outside the clone."""
+    places = (folder / command for folder in (SCRIPTS, warm.environment() / "bin"))
+    words = [next(filter(Path.exists, places), command), *map(str, words)]
+    kept = dict(input=stdin, capture_output=True, text=True, timeout=600)
+    return subprocess.run(words, cwd="/", env=environment(**variables), **kept)
+
+
+def run(command, *words, stdin="", check=True, **variables) -> str:
+    """Run a command, which must succeed, or fail unless `check`; return its output."""
+    ended = completed(command, *words, stdin=stdin, **variables)
+    output: str = ended.stdout + ended.stderr
+    assert (ended.returncode == 0) == check, output[-4000:]
+    return output
 
 
 def succeeds(script, *arguments, **variables):
     """Run a script that must succeed; return its output."""
-    done = run(script, *arguments, **variables)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert not (_prepares(script) and "INFO" in done.stderr)  # none of fairseq's chatter
-    return done.stdout + done.stderr
+    output = run(script, *arguments, **variables)
+    assert not (_prepares(script) and "INFO" in output)  # none of fairseq's chatter
+    return output
 
 
 def fails(script, *arguments, **variables):
     """Run a script that must fail; return its message."""
     if _prepares(script):  # fairseq, if it is imported before, prints nothing here
         variables.setdefault("WARM", "torch")
-    done = run(script, *arguments, **variables)
-    assert done.returncode != 0, done.stdout
-    assert "error: " in done.stderr and "Traceback" not in done.stderr, done.stderr
-    clean = done.stderr.startswith(("error: ", "usage: ")) or not _prepares(script)
-    assert clean, done.stderr  # none of fairseq's chatter
-    return done.stderr
+    ended = completed(script, *arguments, **variables)
+    said = ended.stderr
+    assert ended.returncode != 0, ended.stdout
+    assert "error: " in said and "Traceback" not in said, said
+    clean = said.startswith(("error: ", "usage: ")) or not _prepares(script)
+    assert clean, said  # none of fairseq's chatter
+    return said
 
 
 def prepare_here(*words):

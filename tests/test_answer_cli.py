@@ -68,8 +68,6 @@ def test_questions_without_answers_are_answered(checkpoint, tmp_path) -> None:
     answers = json.loads((tmp_path / "out.json").read_bytes())
     assert [*answers] == ["1", "2"] and all(one and one in context for one in answers.values())
     assert json.loads(run(*command)) == answers
-    output = run(*command, "--output", tmp_path / "out.json", check=False)
-    assert "exists; give another name" in output
 
 
 def test_the_weights_of_a_model_with_questions(checkpoint, tmp_path) -> None:

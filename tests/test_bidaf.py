@@ -33,28 +33,20 @@ def data(tmp_path_factory):
 
 
 def make(data, cell="lstm", **options):
-    """A task with its validation set, and a model in float64."""
+    """A task, its validation set, and a model in float64."""
     task = WsumSpanPredictionTask(WsumSpanPredictionConfig(data=str(data)))
     task.load_dataset("valid")
     torch.manual_seed(1)
     model = WsumBidaf.build_model(WsumBidafConfig(cell=cell, **SIZES, **options), task)
-    return task, model.double().eval()
-
-
-def softmax(values):
-    total = sum(map(math.exp, values))
-    return [math.exp(value) / total for value in values]
+    return task, model.double().eval(), task.dataset("valid")
 
 
 def attention_by_hand(w, h, u):
-    """G of one question, from lists of vectors without padding."""
-    s = [[float(w @ torch.cat((a, b, a * b))) for b in u] for a in h]
-    to_context = sum(p * a for p, a in zip(softmax([max(row) for row in s]), h, strict=True))
-    rows = []
-    for a, row in zip(h, s, strict=True):
-        to_query = sum(p * b for p, b in zip(softmax(row), u, strict=True))
-        rows.append(torch.cat((a, to_query, a * to_query, a * to_context)))
-    return torch.stack(rows)
+    """G of one question without padding, from h, T x F, and u, J x F."""
+    s = torch.tensor([[w @ torch.cat((a, b, a * b)) for b in u] for a in h], dtype=h.dtype)
+    to_context, to_query = s.amax(1).softmax(0) @ h, s.softmax(1) @ u
+    pairs = zip(h, to_query, strict=True)
+    return torch.stack([torch.cat((a, b, a * b, a * to_context)) for a, b in pairs])
 
 
 def test_the_attention_is_that_of_the_equations() -> None:
@@ -85,30 +77,25 @@ def test_a_highway_layer_is_that_of_the_equation() -> None:
 @pytest.mark.parametrize("cell", ["lstm", "no-gates"])
 def test_the_scores_are_those_of_the_equations(cell, data) -> None:
     """Question by question, with the modules for words and the recurrent layers as they are."""
-    task, model = make(data, cell)
-    dataset = task.dataset("valid")
+    _, model, dataset = make(data, cell)
     w_1, w_2 = model.start, model.end
-    for k in range(len(dataset)):
-        inputs = dataset.collater([dataset[k]])["net_input"]
+    for sample in dataset:
+        inputs = dataset.collater([sample])["net_input"]
         tokens, bytes, question, question_bytes = inputs.values()
         with torch.no_grad():
             start, end = model(**inputs)
             texts = ((tokens, bytes), (question, question_bytes))
-            h, u = (
-                model.phrase(model.highway(torch.cat(model.features(*text), -1)).transpose(0, 1))[
-                    0
-                ][:, 0]
-                for text in texts
-            )
+            words = (model.highway(torch.cat(model.features(*text), -1)) for text in texts)
+            h, u = (model.phrase(one.transpose(0, 1))[0][:, 0] for one in words)
             g = attention_by_hand(model.attention.weight.flatten(), h, u)
             m = model.modelling(g.unsqueeze(1))[0][:, 0]
-            scores = [float(w_1(torch.cat((a, b)))) for a, b in zip(g, m, strict=True)]
-            assert start[0].tolist() == pytest.approx(scores, abs=1e-5)
-            chosen = sum(p * row for p, row in zip(softmax(scores), m, strict=True))
+            scores = w_1(torch.cat((g, m), 1))[:, 0]
+            assert start[0].tolist() == pytest.approx(scores.tolist(), abs=1e-5)
+            chosen = scores.softmax(0) @ m
             rows = [torch.cat((a, b, chosen, b * chosen)) for a, b in zip(g, m, strict=True)]
             m_2 = model.span_end(torch.stack(rows).unsqueeze(1))[0][:, 0]
-            scores = [float(w_2(torch.cat((a, b)))) for a, b in zip(g, m_2, strict=True)]
-            assert end[0].tolist() == pytest.approx(scores, abs=1e-5)
+            scores = w_2(torch.cat((g, m_2), 1))[:, 0]
+            assert end[0].tolist() == pytest.approx(scores.tolist(), abs=1e-5)
 
 
 def test_the_best_span_is_the_best_of_all() -> None:
@@ -123,10 +110,8 @@ def test_the_best_span_is_the_best_of_all() -> None:
 
 @pytest.mark.parametrize(("cell", "window"), [("lstm", None), ("qrnn", 2)])
 def test_padding_and_the_order_of_a_batch_change_nothing(cell, window, data) -> None:
-    task, model = make(data, cell, window=window)
-    dataset = task.dataset("valid")
-    samples = [dataset[k] for k in range(len(dataset))]
-    random.Random(1).shuffle(samples)
+    _, model, dataset = make(data, cell, window=window)
+    samples = random.Random(1).sample([*dataset], len(dataset))
 
     def scored(chosen):
         with torch.no_grad():
@@ -145,9 +130,8 @@ def test_padding_and_the_order_of_a_batch_change_nothing(cell, window, data) -> 
 
 def test_the_loss_and_the_scores_of_a_batch(data) -> None:
     """Of all questions, one after the other."""
-    task, model = make(data)
-    dataset = task.dataset("valid")
-    samples = [dataset[k] for k in range(len(dataset))]
+    task, model, dataset = make(data)
+    samples = [*dataset]
     with torch.no_grad():
         loss, size, log = WsumSpanLoss(task)(model, dataset.collater(samples))
     answers = task.answer(model, [one for _, one in samples])
@@ -169,8 +153,8 @@ def test_the_loss_and_the_scores_of_a_batch(data) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_mixed_precision_gives_about_the_same_loss(dtype, data) -> None:
-    task, model = make(data)
-    dataset, criterion = task.dataset("valid"), WsumSpanLoss(task)
+    task, model, dataset = make(data)
+    criterion = WsumSpanLoss(task)
     batch = dataset.collater([dataset[k] for k in range(3)])
     expected = criterion(model, batch)[0].item()
     with torch.autocast("cpu", dtype):
@@ -182,9 +166,8 @@ def test_mixed_precision_gives_about_the_same_loss(dtype, data) -> None:
 def test_only_training_leaves_out_long_contexts(data) -> None:
     lengths = {}
     for limit in (400, 8):
-        task = WsumSpanPredictionTask(
-            WsumSpanPredictionConfig(data=str(data), max_source_positions=limit)
-        )
+        cfg = WsumSpanPredictionConfig(data=str(data), max_source_positions=limit)
+        task = WsumSpanPredictionTask(cfg)
         for split in ("train", "valid"):
             task.load_dataset(split)
             lengths[limit, split] = task.dataset(split).sizes
@@ -193,8 +176,7 @@ def test_only_training_leaves_out_long_contexts(data) -> None:
 
 
 def test_dropout_applies_to_bytes_layers_and_scores(data) -> None:
-    task, model = make(data, dropout=1.0)
-    dataset = task.dataset("valid")
+    _, model, dataset = make(data, dropout=1.0)
     inputs = dataset.collater([dataset[0]])["net_input"]
     tokens, of_bytes = inputs["src_tokens"], inputs["src_bytes"]
 
@@ -208,12 +190,3 @@ def test_dropout_applies_to_bytes_layers_and_scores(data) -> None:
     assert is_cut() == [False] * 4
     model.train()
     assert is_cut() == [True] * 4
-
-
-def test_pretrained_vectors_are_read_and_can_be_frozen(data, tmp_path) -> None:
-    (tmp_path / "vectors").write_text("cd 1 2 3 4 5\n")
-    path = str(tmp_path / "vectors")
-    task, model = make(data, encoder_embed_path=path, encoder_freeze_embed=True)
-    weight = model.embed_tokens.weight
-    assert weight[task.source_dictionary.index("cd")].tolist() == [1, 2, 3, 4, 5]
-    assert not weight.requires_grad and model.start.weight.requires_grad

@@ -1,4 +1,4 @@
-"""The classifier of sentences: its logits against loops, and what must not change them."""
+"""The classifier of sentences: its logits against equations, and what must not change them."""
 
 import itertools
 from types import SimpleNamespace
@@ -7,14 +7,11 @@ import pytest
 import torch
 
 pytest.importorskip("fairseq")
-from fairseq.data import Dictionary
+from translation import dictionary_of
 
-from fairseq_wsum import WsumLSTM
 from fairseq_wsum.plugin.models.wsum_classifier import WsumClassifier, WsumClassifierConfig
 
-WORDS = Dictionary()
-for word in "abcdefgh":
-    WORDS.add_symbol(word)
+WORDS = dictionary_of(*"abcdefgh")
 SENTENCES = [[4, 5, 6, 2], [7, 2], [8, 4, 4, 9, 10, 2]]
 POOLINGS = ("last", "max", "attention")
 SIZES = dict(encoder_embed_dim=5, encoder_hidden_size=4)
@@ -43,43 +40,27 @@ def logits(model, tokens) -> torch.Tensor:
     return scores
 
 
-def by_loops(model: WsumClassifier, sentence: list[int], pooling: str) -> torch.Tensor:
-    """The logits of one sentence by plain loops over layers, directions, words and features."""
+def expected_logits(model: WsumClassifier, sentence: list[int], pooling: str) -> torch.Tensor:
+    """Those of a single sentence, from the outputs of its layers."""
     encoder, lstm = model.encoder, model.encoder.lstm
-    x = [encoder.embed_tokens.weight[k] for k in sentence]
+    x = encoder.embed_tokens.weight[sentence]
     if lstm is None:
-        features = [sum(x[t][k] for t in range(len(x))) / len(x) for k in range(len(x[0]))]
+        features = sum(x) / len(x)
     else:
-        for layer in range(lstm.num_layers):
-            runs = []
-            for direction in range(lstm.num_directions):
-                one = WsumLSTM(len(x[0]), lstm.hidden_size, cell=lstm.cell, backend="reference")
-                ending = f"_l{layer}" + "_reverse" * direction
-                for name, weight in one.named_parameters():
-                    weight.data = getattr(lstm, name.replace("_l0", ending)).data
-                steps, state, y = x[::-1] if direction else x, None, []
-                for step in steps:
-                    out, state = one(step.view(1, 1, -1), state)
-                    y.append(out.flatten())
-                runs.append(y[::-1] if direction else y)
-            x = [torch.cat(parts) for parts in zip(*runs, strict=True)]
-        size, half = len(x[0]), lstm.hidden_size
+        x, _ = lstm(x)
+        half = lstm.hidden_size
         if pooling == "last":
-            features = [x[-1 if k < half else 0][k] for k in range(size)]
+            features = torch.cat((x[-1, :half], x[0, half:]))
         elif pooling == "max":
-            features = [max(y[k] for y in x) for k in range(size)]
+            features = x.amax(0)
         else:
             inner, _, query = encoder.attention
             scores = [
                 torch.exp(query.weight[0] @ torch.tanh(inner.weight @ y + inner.bias)) for y in x
             ]
-            shares = [score / sum(scores) for score in scores]
-            features = [sum(a * y[k] for a, y in zip(shares, x, strict=True)) for k in range(size)]
+            features = sum(score * y for score, y in zip(scores, x, strict=True)) / sum(scores)
     head = model.classification_heads["head"]
-    rows = zip(head.weight, head.bias, strict=True)
-    return torch.stack(
-        [sum(w * z for w, z in zip(row, features, strict=True)) + b for row, b in rows]
-    )
+    return head.weight @ features + head.bias
 
 
 @pytest.mark.parametrize(
@@ -91,11 +72,11 @@ def by_loops(model: WsumClassifier, sentence: list[int], pooling: str) -> torch.
     ],
 )
 @torch.no_grad()
-def test_logits_are_those_of_plain_loops(cell, layers, bidirectional, pooling) -> None:
+def test_logits_are_those_of_the_equations(cell, layers, bidirectional, pooling) -> None:
     options = dict(encoder_bidirectional=bidirectional, pooling=pooling, encoder_layers=layers)
     model = make(cell=cell, **options)
     found = logits(model, batch(SENTENCES))
-    expected = torch.stack([by_loops(model, one, pooling) for one in SENTENCES])
+    expected = torch.stack([expected_logits(model, one, pooling) for one in SENTENCES])
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
@@ -111,16 +92,14 @@ def test_padding_and_the_order_of_a_batch_change_nothing(options) -> None:
             torch.testing.assert_close(found, expected[list(order)], rtol=1e-10, atol=1e-12)
 
 
-def with_classes(*classes: str) -> WsumClassifier:
-    dictionary = Dictionary()
-    for label in classes:
-        dictionary.add_symbol(label)
-    task = SimpleNamespace(source_dictionary=WORDS, label_dictionary=dictionary)
-    return WsumClassifier.build_model(WsumClassifierConfig(**SIZES), task)
-
-
 def test_weights_of_other_classes_are_refused() -> None:
-    model, other = with_classes("no", "yes"), with_classes("yes", "no")
+    model, other = (
+        WsumClassifier.build_model(
+            WsumClassifierConfig(**SIZES),
+            SimpleNamespace(source_dictionary=WORDS, label_dictionary=dictionary_of(*classes)),
+        )
+        for classes in (("no", "yes"), ("yes", "no"))
+    )
     with pytest.raises(ValueError, match="trained with other labels, or with the same ones in an"):
         model.load_state_dict(other.state_dict())
 
@@ -134,9 +113,3 @@ def test_dropout_applies_to_words_and_to_the_features_of_a_sentence(locked) -> N
     assert 0.2 < kept[0].double().mean() < 0.8 and not features.all()
     assert torch.equal(kept[0], kept[0][:1].expand_as(kept[0])) == locked
     assert not make(dropout=1.0).train().encoder(tokens).any()
-
-
-def test_pretrained_vectors_are_read(tmp_path) -> None:
-    (tmp_path / "vectors").write_text("c 1 2 3 4 5\n")
-    model = make(encoder_embed_path=str(tmp_path / "vectors"))
-    assert model.encoder.embed_tokens.weight[WORDS.index("c")].tolist() == [1, 2, 3, 4, 5]

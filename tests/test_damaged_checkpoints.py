@@ -13,14 +13,13 @@ import pytest
 import torch
 
 pytest.importorskip("fairseq")
-from commands import BIN, assert_same_weights, train
+from commands import BIN, assert_same_weights, run, train
 from fairseq import checkpoint_utils
 from fairseq.dataclass.configs import CheckpointConfig
 from fairseq.file_io import PathManager
 from fairseq.models import MODEL_DATACLASS_REGISTRY
 from omegaconf import OmegaConf
 from shell import SCRIPTS, fails, succeeds
-from shell import run as run_script
 from translation_corpus import TINY
 
 import fairseq_wsum.plugin  # noqa: F401  # applies the shims
@@ -104,10 +103,9 @@ def test_a_training_names_the_damage_and_the_cure(prepared, whole, tmp_path) -> 
     last = tmp_path / "checkpoint_last.pt"
     last.write_bytes(b"")
     before = {path: path.read_bytes() for path in tmp_path.glob("*.pt")}
-    done = run_script(*training(prepared, tmp_path), "--max-epoch", EPOCHS)
-    assert done.returncode != 0
-    assert f"{last} is damaged: it is empty. The newest intact checkpoint" in done.stderr
-    assert f"--restore-file {tmp_path}/checkpoint2.pt" in done.stderr
+    output = run(*training(prepared, tmp_path), "--max-epoch", EPOCHS, check=False)
+    assert f"{last} is damaged: it is empty. The newest intact checkpoint" in output
+    assert f"--restore-file {tmp_path}/checkpoint2.pt" in output
     assert {path: path.read_bytes() for path in tmp_path.glob("*.pt")} == before
 
 
@@ -116,9 +114,8 @@ def test_a_missing_file_to_restore_does_not_start_a_new_training(prepared, whole
     before = {path: path.read_bytes() for path in (tmp_path / "run").glob("*.pt")}
     mistyped = tmp_path / "run/checkpont1.pt"
     command = [*training(prepared, tmp_path / "run"), "--max-epoch", EPOCHS + 1]
-    done = run_script(*command, "--restore-file", mistyped)
-    assert done.returncode != 0
-    assert f"--restore-file {mistyped}: no such file, so training would start anew" in done.stderr
+    output = run(*command, "--restore-file", mistyped, check=False)
+    assert f"--restore-file {mistyped}: no such file, so training would start anew" in output
     assert {path: path.read_bytes() for path in (tmp_path / "run").glob("*.pt")} == before
     new = tmp_path / "new"  # the usual file may be named before the first start
     succeeds(
@@ -132,20 +129,21 @@ def test_a_training_does_not_start_from_a_wrong_model(prepared, whole, tmp_path)
     command = [*training(prepared, tmp_path / "run"), "--max-epoch", EPOCHS + 1]
     last = tmp_path / "run/checkpoint_last.pt"
     start = f"{last} is a checkpoint of another model: give a new --save-dir, or give the options "
-    done = run_script(*command, "--optimizer", "sgd", "--bf16")
-    assert done.returncode != 0
-    assert f"{start}of that model: --optimizer adam, no --bf16" in done.stderr.splitlines()[-1]
+    output = run(*command, "--cell", "no-out", "--optimizer", "sgd", "--bf16", check=False)
+    theirs = "--cell lstm, --optimizer adam, no --bf16"
+    assert f"{start}of that model: {theirs}" in output.splitlines()[-1]
     assert {path: path.read_bytes() for path in (tmp_path / "run").glob("*.pt")} == before
     base = tmp_path / "base.pt"
     base.write_bytes(flipped(last.read_bytes()))
-    done = run_script(*training(prepared, tmp_path / "new"), "--finetune-from-model", base)
-    assert done.returncode != 0
-    assert f"--finetune-from-model {base} cannot be used: the checksum of" in done.stderr
+    begin = ["--finetune-from-model", base]
+    output = run(*training(prepared, tmp_path / "new"), *begin, check=False)
+    assert f"--finetune-from-model {base} cannot be used: the checksum of" in output
 
 
 OTHER_MODELS = [
     ("wsum_lstm", {"cell": "qrnn", "window": 2, "residuals": True}, "--cell lstm, no --resid"),
     ("wsum_lstm", {"_name": "lstm"}, "--arch wsum_lstm"),
+    ("wsum_lstm", {"cell": "no-out", "coupled_gates": True}, "--cell lstm, no --coupled-gates"),
     ("wsum_transformer", {"token_positional_embeddings": True}, "no --token-positional-embed"),
     ("wsum_transformer", {"share_all_embeddings": True}, "no --share-all-embeddings"),
     ("wsum_transformer", {"decoder_attention_heads": 4}, "--decoder-attention-heads 8"),
@@ -162,12 +160,21 @@ OTHER_MODELS = [
 ]
 
 
+START = "{}/checkpoint_last.pt"
+
+
 @pytest.mark.parametrize(
-    ("arch", "other", "named", "restored"),
-    [*((*row, False) for row in OTHER_MODELS), (*OTHER_MODELS[0], True)],
+    ("arch", "other", "named", "start"),
+    [
+        *((*row, {"save_dir": "{}"}) for row in OTHER_MODELS),
+        (*OTHER_MODELS[0], {"save_dir": "{}", "restore_file": START}),
+        (*OTHER_MODELS[0], {"continue_once": START}),
+        # residuals may be new in a model that begins with the weights of another, its cell may not
+        (*OTHER_MODELS[0][:2], "--cell lstm, no --window", {"finetune_from_model": START}),
+    ],
 )
 def test_options_without_weights_of_their_own_are_compared(
-    arch, other, named, restored, tmp_path
+    arch, other, named, start, tmp_path
 ) -> None:
     defaults = OmegaConf.structured(MODEL_DATACLASS_REGISTRY[arch])
     options = OmegaConf.to_container(defaults, enum_to_str=True).items()
@@ -181,9 +188,8 @@ def test_options_without_weights_of_their_own_are_compared(
     expected = pytest.raises(InterruptedError)
     if named is not None:
         expected = pytest.raises(ValueError, match=f"of that model: {named}")
-    config = CheckpointConfig(save_dir=str(tmp_path))
-    if restored:
-        config.restore_file = str(tmp_path / "checkpoint_last.pt")
+    given = {name: value.format(tmp_path) for name, value in start.items()}
+    config = CheckpointConfig(**{"save_dir": str(tmp_path / "new"), **given})
     with expected:
         checkpoint_utils.load_checkpoint(config, trainer)
     assert loads.called == (named is None)

@@ -291,11 +291,3 @@ def test_a_preset_equals_the_published_model(preset) -> None:
     assert side.dropout_in == side.layer_dropout == side.dropout_out == dropout
     assert not cfg.share_decoder_input_output_embed
     assert cfg.cell == "no-srnn"
-
-
-def test_pretrained_vectors_are_read_and_can_be_frozen(tmp_path) -> None:
-    (tmp_path / "vectors").write_text("w3 1 2 3 4 5 6\n")
-    options = dict(decoder_embed_path=str(tmp_path / "vectors"), decoder_freeze_embed=True)
-    weight = make_model(**options).decoder.embed_tokens.weight
-    assert weight[TASK.source_dictionary.index("w3")].tolist() == [1, 2, 3, 4, 5, 6]
-    assert not weight.requires_grad

@@ -3,7 +3,6 @@
 import json
 import shlex
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -13,31 +12,6 @@ from shell import fails, lines, succeeds
 from translation_corpus import TINY
 
 TRAINING = TINY.split()
-
-
-@pytest.fixture(scope="module")
-def model(prepared, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    train(prepared, folder, *TRAINING, "--max-epoch", 1, "--cell", "no-out")
-    return folder
-
-
-def test_a_training_is_not_continued_with_another_cell(prepared, model, tmp_path) -> None:
-    """The weights of the two cells have the same shapes."""
-    shutil.copy(model / "checkpoint_last.pt", tmp_path)
-    output = train(
-        *(prepared, tmp_path, *TRAINING, "--max-epoch", 2, "--cell", "lstm"),
-        *("--coupled-gates",),
-        check=False,
-    )
-    assert "is a checkpoint of another model: give a new --save-dir, or give the options" in output
-    assert "of that model: --cell no-out, no --coupled-gates" in output
-    begin = ["--finetune-from-model", model / "checkpoint_last.pt"]
-    output = train(
-        *(prepared, tmp_path / "new", *TRAINING, *begin, "--cell", "lstm", "--coupled-gates"),
-        check=False,
-    )
-    assert "another model: give the options of that model: --cell no-out" in output
 
 
 def test_bleu_of_subwords_is_named(prepared, tmp_path) -> None:
@@ -50,14 +24,15 @@ def test_bleu_of_subwords_is_named(prepared, tmp_path) -> None:
     assert "Loaded checkpoint" in joined  # fairseq saves the BLEU as a numpy scalar
 
 
-def test_another_data_folder_is_named_in_scoring(prepared, model, tmp_path) -> None:
+def test_another_data_folder_is_named_in_scoring(prepared, tmp_path) -> None:
     """Even if its dictionary has the same size."""
+    train(prepared, tmp_path / "model", *TRAINING, "--max-update", 1)
     same_size = tmp_path / "same size"
     shutil.copytree(prepared, same_size)
     for name in ("dict.en.txt", "dict.de.txt"):
         words = (same_size / name).read_text("utf-8").splitlines(keepends=True)
         (same_size / name).write_text("".join(reversed(words)), "utf-8")
-    message = fails("score.sh", same_size, "--checkpoints", model / "checkpoint_last.pt")
+    message = fails("score.sh", same_size, "--checkpoints", tmp_path / "model/checkpoint_last.pt")
     assert "the checkpoint was trained with other words" in message
 
 

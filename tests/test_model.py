@@ -258,16 +258,26 @@ def test_shared_embeddings_are_one_tensor() -> None:
     assert "decoder.fc_out.weight" not in model.state_dict()
 
 
-@pytest.mark.parametrize("side", ["encoder", "decoder"])
-def test_pretrained_embeddings_are_read_and_can_be_frozen(side, tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("arch", "side", "freezes"),
+    [
+        *(("wsum_lstm", side, True) for side in ("encoder", "decoder")),
+        *(("wsum_lstm_lm", "decoder", True), ("wsum_bidaf", "encoder", True)),
+        *((arch, "encoder", False) for arch in ("wsum_biaffine_parser", "wsum_classifier")),
+    ],
+)
+def test_pretrained_embeddings_are_read_and_can_be_frozen(arch, side, freezes, tmp_path) -> None:
     path = tmp_path / "vectors.txt"
     path.write_text("2 6\nw3 1 2 3 4 5 6\nunheard-of 0 0 0 0 0 0\n<pad> 1 1 1 1 1 1\n")
-    model = make_model(**{f"{side}_embed_path": str(path), f"{side}_freeze_embed": True})
-    weights = {part: getattr(model, part).embed_tokens.weight for part in ("encoder", "decoder")}
-    weight = weights.pop(side)
-    assert weight[SOURCE.index("w3")].tolist() == [1, 2, 3, 4, 5, 6]
-    assert weight[SOURCE.index("w4")].abs().max() <= 0.1 and not weight[SOURCE.pad()].any()
-    assert not weight.requires_grad and all(w.requires_grad for w in weights.values())
+    task = make_task(SOURCE, SOURCE)
+    task.relation_dictionary, task.tags, task.answer = SOURCE, None, None
+    given = {f"{side}_embed_path": str(path), f"{side}_freeze_embed": freezes}
+    model = build_model(Namespace(arch=arch, **SMALL, **given), task)
+    w3, expected = SOURCE.index("w3"), torch.arange(1.0, 7)
+    embeddings = (one.weight for one in model.modules() if isinstance(one, torch.nn.Embedding))
+    (weight,) = (values for values in embeddings if torch.equal(values[w3], expected))
+    assert weight[SOURCE.index("w4")].any() and not weight[SOURCE.pad()].any()
+    assert [p is weight for p in model.parameters() if not p.requires_grad] == [True] * freezes
 
 
 def test_vectors_may_come_without_a_header(tmp_path) -> None:

@@ -12,7 +12,6 @@ from fairseq.models import ARCH_CONFIG_REGISTRY
 from omegaconf import OmegaConf
 from translation import PAD, SOURCE, every_feeding, make_batch, make_model, make_task
 
-from fairseq_wsum.plugin.models.options import option_values
 from fairseq_wsum.plugin.models.wsum_lstm_config import WsumLSTMConfig, read_config
 
 
@@ -116,8 +115,8 @@ def test_a_criterion_without_a_dataclass_can_be_chosen(arch) -> None:
 
 
 def test_no_value_counts_as_the_default_of_an_option_that_needs_one() -> None:
-    values = option_values(WsumLSTMConfig, Namespace(cell=None, dropout=None, encoder_cell=None))
-    assert (values["cell"], values["dropout"], values["encoder_cell"]) == ("lstm", 0.3, None)
+    cfg = WsumLSTMConfig.read(Namespace(cell=None, dropout=None, encoder_cell=None))
+    assert (cfg.cell, cfg.dropout, cfg.encoder_cell) == ("lstm", 0.3, None)
 
 
 def test_the_default_is_opennmts_readme_model() -> None:

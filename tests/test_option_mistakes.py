@@ -92,9 +92,9 @@ MISTAKES = {
     ],
     "wsum_biaffine_parser": [
         (dict(arc_features=0), "--arc-features 0: give at least 1"),
-        (dict(), "--arch wsum_biaffine_parser: give --task wsum_dependency_parsing"),
+        (dict(), "--task wsum_dependency_parsing and --criterion wsum_parsing_loss"),
     ],
-    "wsum_bidaf": [(dict(), "--arch wsum_bidaf: give --task wsum_span_prediction")],
+    "wsum_bidaf": [(dict(), "--task wsum_span_prediction and --criterion wsum_span_loss")],
 }
 
 
@@ -109,6 +109,15 @@ MISTAKES = {
 def test_the_message_names_the_option(arch, given, message) -> None:
     with pytest.raises(ValueError, match=message):
         models.build_model(Namespace(arch=arch, **{**SMALL, **given}), TASKS.get(arch, make_task()))
+
+
+@pytest.mark.parametrize("arch", ["wsum_biaffine_parser", "wsum_bidaf"])
+def test_fairseqs_default_criterion_is_refused(arch) -> None:
+    task = make_task()
+    task.relation_dictionary, task.tags, task.answer = SOURCE, None, None
+    given = Namespace(arch=arch, criterion="cross_entropy", **SMALL)
+    with pytest.raises(ValueError, match=f"--arch {arch}: give --task .* and --criterion wsum_"):
+        models.build_model(given, task)
 
 
 @pytest.mark.parametrize("arch", [*TASKS, "wsum_lstm", "wsum_transformer"])

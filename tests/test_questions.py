@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("fairseq")
 from questions import article, write_questions
 from shell import prepare_here
+from translation import dictionary_of
 
 from fairseq_wsum.experiments.corpora.folder import load_dictionary
 from fairseq_wsum.experiments.corpora.questions import _held_out
@@ -89,14 +90,8 @@ def test_questions_are_read(tmp_path) -> None:
     (tmp_path / "a.json.gz").write_bytes(gzip.compress(text.encode()))
     for name in ("a.json", "a.json.gz"):
         first, second = read_questions(tmp_path / name, with_answers=True)
-        assert (first.id, first.answers, first.span, first.is_exact) == (
-            "q1",
-            ("Ab", "cd"),
-            (0, 0),
-            True,
-        )
-        assert (second.span, second.is_exact) == ((3, 5), False)
-        assert second.context.part(*second.span) == "ef.\r\nGh"
+        assert (first.id, first.answers, first.span) == ("q1", ("Ab", "cd"), (0, 0))
+        assert second.span == (3, 5) and second.context.part(*second.span) == "ef.\r\nGh"
         assert first.context is second.context
 
 
@@ -192,23 +187,14 @@ def test_questions_that_cannot_be_prepared(name, options, problem, tmp_path) -> 
 
 
 def test_a_batch_has_words_bytes_and_spans(tmp_path) -> None:
-    out = prepared(write_questions(tmp_path / "raw"), tmp_path / "data", "--threshold", 1)
-    words = load_dictionary(out / "dict.txt")
-    (tmp_path / "b.json").write_text(
-        json.dumps({"data": [GOOD, article(("éf", [("q3", "zz éf?", ["éf"])]))]})
-    )
+    words = dictionary_of("ab", "cd", ".", "gh", "éf", "?")  # 4 to 9
+    data = [GOOD, article(("éf", [("q3", "zz éf?", ["éf"])]))]
+    (tmp_path / "b.json").write_text(json.dumps({"data": data}))
     dataset = QuestionDataset(read_questions(tmp_path / "b.json", with_answers=True), words)
     batch = dataset.collater([dataset[1], dataset[2]])
-    unk, pad, index = words.unk(), words.pad(), words.index
-    inputs = batch["net_input"]
-    assert inputs["src_tokens"].tolist() == [
-        [index("ab"), index("cd"), unk, unk, index("."), index("gh")],
-        [index("éf"), *[pad] * 5],
-    ]
-    assert inputs["question_tokens"].tolist() == [
-        [index("gh"), index("?"), pad],
-        [unk, index("éf"), index("?")],
-    ]
+    unk, pad, inputs = words.unk(), words.pad(), batch["net_input"]
+    assert inputs["src_tokens"].tolist() == [[4, 5, unk, unk, 6, 7], [8, *[pad] * 5]]
+    assert inputs["question_tokens"].tolist() == [[7, 9, pad], [unk, 8, 9]]
     assert inputs["question_bytes"][1].tolist() == [
         [ord("z") + 1, ord("z") + 1, 0],
         [0xC3 + 1, 0xA9 + 1, ord("f") + 1],

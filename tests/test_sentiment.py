@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("fairseq")
-from fairseq.data import Dictionary, data_utils
 from sentiment_trees import TREES, write_trees
+from text_corpora import decoded
 
 from fairseq_wsum.experiments.corpora import prepare
 from fairseq_wsum.experiments.corpora.sentiment import examples
@@ -93,12 +93,8 @@ def test_mistakes_in_trees(text, problem, tmp_path) -> None:
 
 def read(folder: Path, split: str) -> list[str]:
     """The examples of a prepared folder, as fairseq reads them."""
-    parts = []
-    for kind in ("label", "input0"):
-        dictionary = Dictionary.load(str(folder / kind / "dict.txt"))
-        data = data_utils.load_indexed_dataset(str(folder / kind / split), dictionary)
-        parts.append([dictionary.string(data[k]) for k in range(len(data))])
-    return [" ".join(pair) for pair in zip(*parts, strict=True)]
+    parts = (decoded(folder / kind, split) for kind in ("label", "input0"))
+    return [" ".join([*label[:-1], *words[:-1]]) for label, words in zip(*parts, strict=True)]
 
 
 def test_trees_are_prepared_for_fairseq(tmp_path) -> None:

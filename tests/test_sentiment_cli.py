@@ -17,6 +17,8 @@ from fairseq_wsum.checkpoint_files import read
 from fairseq_wsum.experiments import negation
 from fairseq_wsum.experiments.corpora.sentiment_trees import negations, parse
 from fairseq_wsum.experiments.recipes import RECIPES
+from fairseq_wsum.plugin.models.wsum_classifier import WsumClassifier, WsumClassifierConfig
+from fairseq_wsum.weights import trace
 from fairseq_wsum.weights.reader import Reader
 
 RECIPE = ROOT / "examples/sentiment_sst/sst.sh"
@@ -53,19 +55,6 @@ def test_the_recipe_trains_and_scores(model, labels, trees, tmp_path) -> None:
     assert any("lstm" in name for name in weights) == (model == "lstm")
 
 
-class Positive(torch.nn.Module):
-    """It finds every sentence positive."""
-
-    classification_heads = ("head",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_parameter("p", torch.nn.Parameter(torch.zeros(1)))
-
-    def forward(self, tokens, classification_head_name):
-        return torch.tensor([[0.0, 1.0]]), None
-
-
 def test_the_scores_of_a_set_and_of_its_negated_sentences(data, tmp_path) -> None:
     """Of the six trees one is neutral; two are negated, and one of them is positive."""
     (tmp_path / "data-2/trees").mkdir(parents=True)
@@ -73,8 +62,11 @@ def test_the_scores_of_a_set_and_of_its_negated_sentences(data, tmp_path) -> Non
     (tmp_path / "data-2/trees/valid.txt").write_text(TREES[0])
     recipe = RECIPES["sst"]("sst", ["--labels", "2", "--out", str(tmp_path)])
     task = SimpleNamespace(source_dictionary=Dictionary.load(str(data / "input0/dict.txt")))
-    assert recipe.scores(Positive(), task, "test") == {"accuracy": 60, "accuracy, negated": 50}
-    assert recipe.scores(Positive(), task, "valid") == {"accuracy": 100}
+    model = WsumClassifier.build_model(WsumClassifierConfig(encoder_layers=0), task)
+    model.register_classification_head("head", 2)
+    model.classification_heads["head"].bias.data = torch.tensor([-9.0, 9.0])  # always positive
+    assert recipe.scores(model, task, "test") == {"accuracy": 60, "accuracy, negated": 50}
+    assert recipe.scores(model, task, "valid") == {"accuracy": 100}
 
 
 @pytest.fixture(scope="module")
@@ -93,21 +85,15 @@ def test_the_weights_of_a_classifier(checkpoint, tmp_path) -> None:
 
 
 def test_negation_is_that_of_plain_loops(checkpoint) -> None:
-    """The gates, weights and memory of an LSTM, by its equations."""
+    """From the gates and the memory of its layer."""
     reader = Reader(checkpoint)
-    lstm, words = reader.model.encoder.lstm, ("film", "is", "not", "good")
+    encoder, words = reader.model.encoder, ("film", "is", "not", "good")
 
     def states(sentence):
-        h, c, steps = torch.zeros(5), torch.zeros(5), []
-        for k in reader.encode(" ".join(sentence))["encoder"].indices:
-            x = reader.model.encoder.embed_tokens.weight[k]
-            z = lstm.weight_ih_l0 @ x + lstm.bias_ih_l0 + lstm.weight_hh_l0 @ h + lstm.bias_hh_l0
-            i, f, g, o = z.view(4, 5)
-            i, f, o = i.sigmoid(), f.sigmoid(), o.sigmoid()
-            c = f * c + i * g.tanh()
-            h = o * c.tanh()
-            steps.append((i, f, c))
-        return steps
+        indices = reader.encode(" ".join(sentence))["encoder"].indices
+        (one,) = trace(encoder.lstm, encoder.embed_tokens.weight[indices])
+        parts = (one.input_gates, one.forget_gates, one.cells)
+        return [*zip(*(part[:, 0] for part in parts), strict=True)]
 
     def norm(*parts):
         return sum(float(part @ part) for part in parts) ** 0.5

@@ -43,9 +43,19 @@ def model(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def transformer(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Transformer of gated sums."""
+    """A Transformer of gated sums, resumed after an epoch, with many of fairseq's options."""
     save_dir = tmp_path_factory.mktemp("transformer")
-    train(prepared, save_dir, *TINY, *TRANSFORMER, "--share-all-embeddings", "--max-epoch", 2)
+    options = [
+        *("--encoder-attention-heads", 2, "--decoder-attention-heads", 2, "--cell", "sru"),
+        *("--encoder-ffn-embed-dim", 10, "--encoder-layers", 2, "--decoder-layers", 2),
+        *("--encoder-normalize-before", "--decoder-normalize-before", "--activation-fn", "gelu"),
+        *("--attention-dropout", 0.1, "--activation-dropout", 0.1, "--layernorm-embedding"),
+        *("--encoder-layerdrop", 0.2, "--decoder-layerdrop", 0.2, "--share-all-embeddings"),
+        *("--criterion", "wsum_cross_entropy", "--label-smoothing", 0.1, "--bf16"),
+    ]
+    train(prepared, save_dir, *TINY, *TRANSFORMER, *options, "--max-epoch", 1)
+    output = train(prepared, save_dir, *TINY, *TRANSFORMER, *options, "--max-epoch", 2)
+    assert "Loaded checkpoint" in output and "begin training epoch 2" in output
     return save_dir
 
 
@@ -117,27 +127,16 @@ def test_options_of_fairseq_can_be_combined(prepared, tmp_path) -> None:
     assert len(lines["H"]) == SENTENCES
 
 
-def test_a_transformer_with_gated_sums_trains_resumes_and_translates(prepared, tmp_path) -> None:
-    """With many of fairseq's options, an ensemble, unknown words and pruned layers."""
-    options = [
-        *("--encoder-attention-heads", 2, "--decoder-attention-heads", 2, "--cell", "sru"),
-        *("--encoder-ffn-embed-dim", 10, "--encoder-layers", 2, "--decoder-layers", 2),
-        *("--encoder-normalize-before", "--decoder-normalize-before", "--activation-fn", "gelu"),
-        *("--attention-dropout", 0.1, "--activation-dropout", 0.1, "--layernorm-embedding"),
-        *("--encoder-layerdrop", 0.2, "--decoder-layerdrop", 0.2, "--share-all-embeddings"),
-        *("--criterion", "wsum_cross_entropy", "--label-smoothing", 0.1, "--bf16"),
-    ]
-    train(prepared, tmp_path, *TINY, *TRANSFORMER, *options, "--max-epoch", 1)
-    output = train(prepared, tmp_path, *TINY, *TRANSFORMER, *options, "--max-epoch", 2)
-    assert "Loaded checkpoint" in output and "begin training epoch 2" in output
-    checkpoint = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)
+def test_a_transformer_with_gated_sums_translates(prepared, transformer) -> None:
+    """With an ensemble, unknown words and pruned layers."""
+    checkpoint = torch.load(transformer / "checkpoint_last.pt", weights_only=True)
     assert checkpoint["cfg"]["model"]["cell"] == "sru"
-    pair = f"{tmp_path / 'checkpoint1.pt'}:{tmp_path / 'checkpoint2.pt'}"
+    pair = f"{transformer / 'checkpoint1.pt'}:{transformer / 'checkpoint2.pt'}"
     lines = generate(prepared, pair, "--print-alignment", "--scoring", "sacrebleu")
     assert len(lines["H"]) == len(lines["A"]) == SENTENCES and "BLEU" in lines["all"][0]
     kept = "{'encoder_layers_to_keep': '0,1', 'decoder_layers_to_keep': '1'}"
     pruned = ("--model-overrides", kept)
-    assert len(generate(prepared, tmp_path / "checkpoint_last.pt", *pruned)["H"]) == SENTENCES
+    assert len(generate(prepared, transformer / "checkpoint_last.pt", *pruned)["H"]) == SENTENCES
 
 
 def test_a_mixed_transformer_trains_with_an_adaptive_softmax(prepared, tmp_path) -> None:

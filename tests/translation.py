@@ -23,11 +23,15 @@ SMALL = dict(
 )
 
 
-def make_dictionary(words: int) -> Dictionary:
+def dictionary_of(*words: str) -> Dictionary:
     dictionary = Dictionary()
-    for k in range(words):
-        dictionary.add_symbol(f"w{k}")
+    for word in words:
+        dictionary.add_symbol(word)
     return dictionary
+
+
+def make_dictionary(words: int) -> Dictionary:
+    return dictionary_of(*(f"w{k}" for k in range(words)))
 
 
 SOURCE, TARGET = make_dictionary(20), make_dictionary(30)

@@ -3,6 +3,7 @@
 import random
 from pathlib import Path
 
+TAGS = ["NOUN", "VERB", "PUNCT"]
 COLUMNS = ["form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc"]
 
 
@@ -32,14 +33,11 @@ def write_treebank(folder: Path, train: int = 24, others: int = 6) -> Path:
     for name, sentences in (("train", train), ("dev", others), ("test", others)):
         rng, text = random.Random(name), ""
         for _ in range(sentences):
-            heads = random_tree(rng.randint(1, 9), rng)
-            text += conllu(
-                *(
-                    f"{rng.choice(['Ab', 'cd', 'éf', 'gh', 'ij'])} "
-                    f"{rng.choice(['NOUN', 'VERB', 'PUNCT'])} {head} "
-                    f"{rng.choice(['nsubj', 'nsubj:pass', 'obj']) if head else 'root'}"
-                    for head in heads
-                )
-            )
+            rows = []
+            for head in random_tree(rng.randint(1, 9), rng):
+                relation = rng.choice(["nsubj", "nsubj:pass", "obj"]) if head else "root"
+                word, tag = rng.choice(["Ab", "cd", "éf", "gh", "ij"]), rng.choice(TAGS)
+                rows.append(f"{word} {tag} {head} {relation}")
+            text += conllu(*rows)
         (folder / f"{name}.conllu").write_text(text, "utf-8")
     return folder

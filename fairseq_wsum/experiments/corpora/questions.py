@@ -43,7 +43,7 @@ def make(paths: dict[str, Path], folder: Path, args: argparse.Namespace) -> dict
         path = paths.get(split, paths["train"])
         found = read_questions(path, with_answers=True, articles=own)
         numbers[split] = len(found)
-        exact[split] = sum(one.is_exact for one in found)
+        exact[split] = sum(one.context.part(*one.span) == one.answers[0] for one in found)
         texts = {text for one in found for text in (one.question, one.context)}
         counts = words if split == "train" else others
         counts.update(token.lower() for text in texts for token in text.tokens)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from fairseq.data import Dictionary
 
 from ...files import opened
 from ..modules.word_features import collate_bytes
-from .sized import SizedDataset, indices_of, padded
+from .sized import SizedDataset, padded
 
 # Letters, digits, or one other character: an answer seldom begins or ends within such a token.
 TOKEN = re.compile(r"[^\W\d_]+|\d+|[^\w\s]|_")
@@ -72,11 +72,6 @@ class Question:
     answers: tuple[str, ...]
     span: tuple[int, int]
 
-    @property
-    def is_exact(self) -> bool:
-        """Whether the first answer is its tokens, without other characters."""
-        return self.context.part(*self.span) == self.answers[0]
-
 
 def read_articles(path: Path) -> list[Any]:
     """The articles of a file in SQuAD's JSON, which may end in .gz.
@@ -107,34 +102,29 @@ def read_questions(
         ValueError: the file is not in SQuAD's format, a context, a question or an answer is empty,
             an answer is not in its context, or two questions have the same id.
     """
-    articles = read_articles(path) if articles is None else articles
+    found: dict[str, Question] = {}
     try:
-        found = [*_questions(path, articles, with_answers)]
+        for article in read_articles(path) if articles is None else articles:
+            for paragraph in article["paragraphs"]:
+                context = Text.of(paragraph["context"])
+                for one in paragraph["qas"]:
+                    name, question = one["id"], Text.of(one["question"])
+                    answers, span = one.get("answers", []), (0, 0)
+                    problem = _problem(question, context, answers, with_answers)
+                    if name in found:
+                        problem = "another question has this id"
+                    if problem:
+                        raise ValueError(f"{path}, question {name}: {problem}")
+                    texts = tuple(answer["text"] for answer in answers)
+                    if answers:
+                        start = answers[0]["answer_start"]
+                        span = context.covering(start, start + len(texts[0]))
+                    found[name] = Question(name, question, context, texts, span)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not in the format of SQuAD 1.1: {error!r}") from error
     if not found:
         raise ValueError(f"{path} has no questions")
-    return found
-
-
-def _questions(path: Path, articles: list[Any], with_answers: bool) -> Iterator[Question]:
-    seen: set[str] = set()
-    for article in articles:
-        for paragraph in article["paragraphs"]:
-            context = Text.of(paragraph["context"])
-            for one in paragraph["qas"]:
-                question, answers = Text.of(one["question"]), one.get("answers", [])
-                problem = _problem(question, context, answers, with_answers)
-                if one["id"] in seen:
-                    problem = "another question has this id"
-                if problem:
-                    raise ValueError(f"{path}, question {one['id']}: {problem}")
-                seen.add(one["id"])
-                texts, span = tuple(answer["text"] for answer in answers), (0, 0)
-                if answers:
-                    start = answers[0]["answer_start"]
-                    span = context.covering(start, start + len(texts[0]))
-                yield Question(one["id"], question, context, texts, span)
+    return [*found.values()]
 
 
 def _problem(question: Text, context: Text, answers: list[Any], with_answers: bool) -> str:
@@ -162,11 +152,8 @@ class QuestionDataset(SizedDataset):
     """
 
     def __init__(self, questions: Sequence[Question], words: Dictionary) -> None:
-        self.questions, self.words = questions, words
-        self.sizes = np.array([len(one.context.tokens) for one in questions])
-
-    def __getitem__(self, index: int) -> tuple[int, Question]:
-        return index, self.questions[index]
+        super().__init__(questions, (len(one.context.tokens) for one in questions))
+        self.words = words
 
     def ordered_indices(self) -> Any:
         """From short to long contexts, with noise: a batch has questions about many contexts."""
@@ -183,13 +170,12 @@ class QuestionDataset(SizedDataset):
         if not samples:
             return {}
         questions = [one for _, one in samples]
-        texts = {"src": [one.context for one in questions]}
-        texts["question"] = [one.question for one in questions]
         inputs = {}
-        for name, own in texts.items():
-            numbers = [indices_of(map(str.lower, text.tokens), self.words) for text in own]
-            inputs[f"{name}_tokens"] = padded(numbers, self.words.pad())
-            inputs[f"{name}_bytes"] = collate_bytes([text.tokens for text in own])
+        for name, text in (("src", "context"), ("question", "question")):
+            tokens = [getattr(one, text).tokens for one in questions]
+            lowered = (map(str.lower, own) for own in tokens)
+            inputs[f"{name}_tokens"] = padded(lowered, self.words)
+            inputs[f"{name}_bytes"] = collate_bytes(tokens)
         return {
             "id": torch.tensor([k for k, _ in samples]),
             "nsentences": len(samples),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from fairseq import utils
 from fairseq.data import Dictionary, FairseqDataset
@@ -16,22 +17,19 @@ MAX_TOKENS = 8000  # of a batch, which changes no result
 
 
 class SizedDataset(FairseqDataset):
-    """A dataset whose `sizes` are the numbers of tokens of its samples."""
+    """Sentences, or questions, each with its number of tokens."""
 
-    sizes: Any
+    def __init__(self, items: Sequence[Any], sizes: Iterable[int]) -> None:
+        self.items, self.sizes = items, np.array([*sizes], dtype=np.int64)
 
     def __len__(self) -> int:
-        return len(self.sizes)
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> tuple[int, Any]:
+        return index, self.items[index]
 
     def num_tokens(self, index: int) -> int:
-        size: int = self.sizes[index]
-        return size
-
-    def num_tokens_vec(self, indices: Any) -> Any:
-        return self.sizes[indices]
-
-    def size(self, index: int) -> int:
-        return self.num_tokens(index)
+        return int(self.sizes[index])
 
     def batches(self, model: Any) -> Iterator[dict[str, Any]]:
         """All samples from short to long, in batches on the device of a model."""
@@ -43,12 +41,12 @@ class SizedDataset(FairseqDataset):
             yield utils.apply_to_sample(lambda part: part.to(device), batch)
 
 
-def indices_of(words: Iterable[str], dictionary: Dictionary) -> list[int]:
-    """The indices of words; a word that looks like padding, such as `<pad>`, is unknown."""
-    found = map(dictionary.index, words)
-    return [index if index >= dictionary.nspecial else dictionary.unk() for index in found]
+def padded(rows: Iterable[Iterable[str]], dictionary: Dictionary, *first: int) -> Tensor:
+    """The indices of words, each row after `first`, as a matrix padded on the right.
 
-
-def padded(rows: Sequence[Sequence[int]], pad: int) -> Tensor:
-    """Rows of numbers as a matrix, padded on the right."""
-    return pad_sequence([torch.tensor(row, dtype=torch.long) for row in rows], True, pad)
+    A word that looks like padding, such as `<pad>`, is unknown.
+    """
+    unk, nspecial = dictionary.unk(), dictionary.nspecial
+    found = ([*map(dictionary.index, row)] for row in rows)
+    numbers = [[*first, *(k if k >= nspecial else unk for k in row)] for row in found]
+    return pad_sequence([*map(torch.tensor, numbers)], True, dictionary.pad())

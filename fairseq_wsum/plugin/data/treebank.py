@@ -11,17 +11,19 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from fairseq.data import Dictionary
+from torch.nn.utils.rnn import pad_sequence
 
 from ...files import opened
 from ..modules.trees import why_no_tree
 from ..modules.word_features import collate_bytes
-from .sized import SizedDataset, indices_of, padded
+from .sized import SizedDataset, padded
 
 COLUMNS = ["id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc"]
 HEAD, DEPREL = map(COLUMNS.index, ("head", "deprel"))
@@ -81,22 +83,15 @@ def read_treebank(path: Path, *, with_trees: bool) -> Iterator[Sentence]:
         ValueError: the file is not CoNLL-U in UTF-8, or a tree is wrong; the message has the line.
     """
     with opened(path) as file:
-        for number, lines in _blocks(io.TextIOWrapper(file, encoding="utf-8-sig")):
-            sentence = Sentence([line.split("\t") for line in lines])
+        lines = enumerate(io.TextIOWrapper(file, encoding="utf-8-sig"), start=1)
+        for between, block in groupby(lines, key=lambda line: not line[1].strip()):
+            if between:
+                continue
+            numbers, texts = zip(*block, strict=True)
+            sentence = Sentence([text.rstrip("\n").split("\t") for text in texts])
             if problem := _problem(sentence, with_trees):
-                raise ValueError(f"{path}, sentence from line {number}: {problem}")
+                raise ValueError(f"{path}, sentence from line {numbers[0]}: {problem}")
             yield sentence
-
-
-def _blocks(file: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """The lines of each sentence, with the number of the first."""
-    lines: list[str] = []
-    for number, line in enumerate([*file, "\n"], start=1):
-        if line.strip():
-            lines.append(line.rstrip("\n"))
-        elif lines:
-            yield number - len(lines), lines
-            lines = []
 
 
 def _problem(sentence: Sentence, with_trees: bool) -> str | None:
@@ -131,48 +126,35 @@ class TreebankDataset(SizedDataset):
         relations: Dictionary,
         tags: tuple[Dictionary, str] | None,
     ) -> None:
-        self.words = words
-        self.samples: list[dict[str, Any]] = []
-        for one in sentences:
-            sample: dict[str, Any] = {
-                "tokens": [words.bos(), *indices_of(map(str.lower, one.words), words)],
-                "words": ["", *one.words],
-                "heads": [0, *one.heads],
-                "relations": [0, *indices_of(one.column("deprel"), relations)],
-            }
-            if tags is not None:
-                dictionary, name = tags
-                sample["tags"] = [dictionary.bos(), *indices_of(one.column(name), dictionary)]
-            self.samples.append(sample)
-        self.sizes = np.array([len(sample["tokens"]) for sample in self.samples])
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return {"id": index, **self.samples[index]}
+        super().__init__(sentences, (len(one.tokens) + 1 for one in sentences))
+        self.words, self.relations, self.tags = words, relations, tags
 
     def ordered_indices(self) -> Any:
         """From short to long; sentences of one length in random order."""
         order = np.random.permutation(len(self))
         return order[np.argsort(self.sizes[order], kind="stable")]
 
-    def collater(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+    def collater(self, samples: list[tuple[int, Sentence]]) -> dict[str, Any]:
         """A batch: `src_tokens` and the others B x T, padded on the right; `src_bytes` B x T x C.
 
         `heads` and `relations` are the trees; those of the root and of padding have no meaning.
         """
         if not samples:
             return {}
-        pad = self.words.pad()
+        sentences, bos = [one for _, one in samples], self.words.bos()
         inputs = {
-            "src_tokens": padded([one["tokens"] for one in samples], pad),
-            "src_bytes": collate_bytes([one["words"] for one in samples]),
+            "src_tokens": padded((map(str.lower, one.words) for one in sentences), self.words, bos),
+            "src_bytes": collate_bytes([["", *one.words] for one in sentences]),
         }
-        if "tags" in samples[0]:
-            inputs["src_tags"] = padded([one["tags"] for one in samples], pad)
+        if self.tags is not None:
+            tags, column = self.tags
+            inputs["src_tags"] = padded((one.column(column) for one in sentences), tags, bos)
+        heads = [torch.tensor([0, *one.heads]) for one in sentences]
         return {
-            "id": torch.tensor([one["id"] for one in samples]),
+            "id": torch.tensor([k for k, _ in samples]),
             "nsentences": len(samples),
-            "ntokens": sum(len(one["tokens"]) - 1 for one in samples),  # without the roots
+            "ntokens": sum(len(one.tokens) for one in sentences),  # without the roots
             "net_input": inputs,
-            "heads": padded([one["heads"] for one in samples], 0),
-            "relations": padded([one["relations"] for one in samples], 0),
+            "heads": pad_sequence(heads, True),
+            "relations": padded((one.column("deprel") for one in sentences), self.relations, bos),
         }

@@ -3,7 +3,7 @@
 from argparse import SUPPRESS, Namespace
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Any, Optional, TypeVar, get_args
+from typing import Any, Optional, Self, TypeVar, get_args
 
 from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import FairseqTask
@@ -77,17 +77,39 @@ class CellOptions(FairseqDataclass):
             config.criterion_name = getattr(args, "criterion", None)
         return config
 
-    def check(self) -> None:
-        """Check each option by itself, and the cells.
+    @classmethod
+    def read(cls, args: Any) -> Self:
+        """All options, checked; those that are missing in `args` get their defaults.
+
+        Args:
+            args: an instance of this dataclass, its `DictConfig`, or a `Namespace`.
 
         Raises:
             ValueError: an option has an invalid value, or no cell can have the --window.
         """
-        check_limits(type(self), self)
-        sides = (getattr(self, f"{side}_cell", None) for side in ("encoder", "decoder"))
-        cells = [described_cell(self, first(name, self.cell)) for name in sides]
-        if self.window is not None and self.window not in {cell.window for cell in cells}:
-            cells[0].with_window(self.window)  # which says why not
+        if isinstance(args, Namespace):
+            args = cls.from_namespace(args)
+        values = {}
+        for one in fields(cls):
+            if one.name == "_name":  # fairseq's field for the architecture
+                continue
+            try:
+                value = getattr(args, one.name)
+            except (AttributeError, InterpolationResolutionError):
+                value = one.default
+            # an unresolved reference to another part of the configuration counts as None
+            value = None if str(value).startswith("${") else value
+            if value is None and type(None) not in get_args(one.type):
+                value = one.default
+            # fairseq's choices are enums of classes without a name, which cannot be pickled
+            values[one.name] = value.value if isinstance(value, Enum) else value
+        cfg = cls(**values)
+        check_limits(cls, cfg)
+        sides = (getattr(cfg, f"{side}_cell", None) for side in ("encoder", "decoder"))
+        cells = [described_cell(cfg, first(name, cfg.cell)) for name in sides]
+        if cfg.window is not None and cfg.window not in {cell.window for cell in cells}:
+            cells[0].with_window(cfg.window)  # which says why not
+        return cfg
 
 
 @dataclass
@@ -182,32 +204,6 @@ class LSTMOptions(CellOptions):
         return cutoffs
 
 
-def option_values(config: type[FairseqDataclass], args: Any) -> dict[str, Any]:
-    """The values of all options of `config`; options missing in `args` get their defaults.
-
-    Args:
-        config: the dataclass of the model.
-        args: an instance of that dataclass, its `DictConfig`, or a `Namespace`.
-    """
-    if isinstance(args, Namespace):
-        args = config.from_namespace(args)
-    values = {}
-    for one in fields(config):
-        if one.name == "_name":  # fairseq's field for the architecture
-            continue
-        try:
-            value = getattr(args, one.name)
-        except (AttributeError, InterpolationResolutionError):
-            value = one.default
-        # an unresolved reference to another part of the configuration counts as None
-        value = None if str(value).startswith("${") else value
-        if value is None and type(None) not in get_args(one.type):
-            value = one.default
-        # fairseq's choices are enums of classes without a name, which cannot be pickled
-        values[one.name] = value.value if isinstance(value, Enum) else value
-    return values
-
-
 def described_cell(cfg: CellOptions, name: str) -> Cell:
     """The cell with this name, as the options describe it.
 
@@ -216,7 +212,7 @@ def described_cell(cfg: CellOptions, name: str) -> Cell:
     cell = get_cell(name, coupled_gates=cfg.coupled_gates)
     try:
         return cell if cfg.window is None else cell.with_window(cfg.window)
-    except ValueError:  # see `CellOptions.check`
+    except ValueError:  # see `CellOptions.read`
         return cell
 
 

@@ -20,7 +20,7 @@ from ..modules.word_features import WordFeatures
 from .dictionaries import remember_words
 from .fields import option, probability, size
 from .initial_values import load_embedding
-from .options import CellOptions, described_cell, option_values
+from .options import CellOptions, described_cell
 
 # fairseq needs `Optional[X]` here: see options.py
 # ruff: noqa: UP045
@@ -85,10 +85,6 @@ class WsumBiaffineEncoder(nn.Module):
         self.output_units = 2 * cfg.encoder_hidden_size
         remember_words(self, relations=task.relation_dictionary, tags=tags)
 
-    @property
-    def embed_tokens(self) -> nn.Embedding:
-        return self.features.embed_tokens
-
     def forward(self, tokens: Tensor, bytes: Tensor, tags: Tensor | None) -> tuple[Tensor, Tensor]:
         """The outputs, T x B x 2H, and the padding mask, T x B."""
         parts = self.features(tokens, bytes)
@@ -132,15 +128,18 @@ class WsumBiaffineParser(BaseFairseqModel):
         """Build the model that `args` (a dataclass, `DictConfig` or `Namespace`) describes.
 
         Raises:
-            ValueError: an option is invalid, or --task is another; the message says so.
+            ValueError: an option is invalid, or --task or --criterion is another; the message says
+                so.
         """
-        cfg = WsumBiaffineParserConfig(**option_values(WsumBiaffineParserConfig, args))
-        cfg.check()
-        if not hasattr(task, "relation_dictionary"):
-            raise ValueError("--arch wsum_biaffine_parser: give --task wsum_dependency_parsing")
+        cfg = WsumBiaffineParserConfig.read(args)
+        if not hasattr(task, "relation_dictionary") or cfg.criterion_name == "cross_entropy":
+            raise ValueError(
+                "--arch wsum_biaffine_parser: give --task wsum_dependency_parsing and --criterion "
+                "wsum_parsing_loss"
+            )
         model = cls(cfg, task)
         encoder = model.encoder
-        load_embedding(cfg.encoder_embed_path, encoder.dictionary, encoder.embed_tokens)
+        load_embedding(cfg.encoder_embed_path, encoder.dictionary, encoder.features.embed_tokens)
         return model
 
     def forward(

@@ -21,7 +21,7 @@ from ..modules.word_features import WordFeatures
 from .dictionaries import remember_words
 from .fields import option, probability, size
 from .initial_values import load_embedding
-from .options import CellOptions, described_cell, option_values
+from .options import CellOptions, described_cell
 
 # fairseq needs `Optional[X]` here: see options.py
 # ruff: noqa: UP045
@@ -66,7 +66,7 @@ class WsumBidaf(BaseFairseqModel):
         self.dictionary, size = dictionary, cfg.encoder_embed_dim
         of_bytes = (cfg.character_features, cfg.character_embedding_dim)
         self.features = WordFeatures(dictionary, size, *of_bytes)
-        self.embed_tokens.weight.requires_grad = not cfg.encoder_freeze_embed
+        self.features.embed_tokens.weight.requires_grad = not cfg.encoder_freeze_embed
         self.dropout = Dropout(cfg.dropout, module_name=type(self).__name__)
         self.highway = nn.Sequential(*(Highway(self.features.size) for _ in range(2)))
         both = 2 * cfg.encoder_hidden_size
@@ -95,19 +95,17 @@ class WsumBidaf(BaseFairseqModel):
         """Build the model that `args` (a dataclass, `DictConfig` or `Namespace`) describes.
 
         Raises:
-            ValueError: an option is invalid, or --task is another; the message says so.
+            ValueError: an option is invalid, or --task or --criterion is another; the message says
+                so.
         """
-        cfg = WsumBidafConfig(**option_values(WsumBidafConfig, args))
-        cfg.check()
-        if not hasattr(task, "answer"):
-            raise ValueError("--arch wsum_bidaf: give --task wsum_span_prediction")
+        cfg = WsumBidafConfig.read(args)
+        if not hasattr(task, "answer") or cfg.criterion_name == "cross_entropy":
+            raise ValueError(
+                "--arch wsum_bidaf: give --task wsum_span_prediction and --criterion wsum_span_loss"
+            )
         model = cls(cfg, task.source_dictionary)
-        load_embedding(cfg.encoder_embed_path, model.dictionary, model.embed_tokens)
+        load_embedding(cfg.encoder_embed_path, model.dictionary, model.features.embed_tokens)
         return model
-
-    @property
-    def embed_tokens(self) -> nn.Embedding:
-        return self.features.embed_tokens
 
     def forward(
         self,

@@ -18,7 +18,7 @@ from ..modules.dropout import Dropout, LockedDropout
 from .dictionaries import remember_words
 from .fields import option, probability, size
 from .initial_values import embedding, load_embedding
-from .options import CellOptions, described_cell, option_values
+from .options import CellOptions, described_cell
 
 # fairseq needs `Optional[X]` here: see options.py
 # ruff: noqa: UP045
@@ -116,8 +116,7 @@ class WsumClassifier(BaseFairseqModel):
         Raises:
             ValueError: an option is invalid; the message names it.
         """
-        cfg = WsumClassifierConfig(**option_values(WsumClassifierConfig, args))
-        cfg.check()
+        cfg = WsumClassifierConfig.read(args)
         labels = getattr(task, "label_dictionary", None)
         encoder = WsumClassifierEncoder(cfg, task.source_dictionary, labels)
         load_embedding(cfg.encoder_embed_path, encoder.dictionary, encoder.embed_tokens)

@@ -13,7 +13,6 @@ from .options import (
     LSTMOptions,
     Side,
     cell_option,
-    option_values,
 )
 
 # fairseq needs `Optional[X]` here: see options.py
@@ -139,8 +138,7 @@ def read_config(args: Any) -> WsumLSTMConfig:
     Raises:
         ValueError: an option is invalid, or options are incompatible; the message names them.
     """
-    cfg = WsumLSTMConfig(**option_values(WsumLSTMConfig, args))
-    cfg.check()
+    cfg = WsumLSTMConfig.read(args)
     if cfg.share_all_embeddings:
         if cfg.decoder_embed_path and cfg.decoder_embed_path != cfg.encoder_embed_path:
             raise ValueError(

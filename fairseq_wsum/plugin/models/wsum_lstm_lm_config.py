@@ -8,7 +8,6 @@ from .options import (
     FALSE,
     LSTMOptions,
     Side,
-    option_values,
 )
 
 # fairseq needs `Optional[X]` here: see options.py
@@ -105,8 +104,7 @@ def read_config(args: Any) -> WsumLSTMLMConfig:
     Raises:
         ValueError: an option is invalid, or options are incompatible; the message names them.
     """
-    cfg = WsumLSTMLMConfig(**option_values(WsumLSTMLMConfig, args))
-    cfg.check()
+    cfg = WsumLSTMLMConfig.read(args)
     if cfg.weight_dropout and not cfg.decoder.cell.has_recurrent_matrix:
         raise ValueError(
             f"--weight-dropout {cfg.weight_dropout}: cell {cfg.cell} has no recurrent matrices; "

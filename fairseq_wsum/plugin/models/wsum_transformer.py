@@ -14,7 +14,7 @@ from torch import nn
 
 from ..modules.dropout import use_dropout
 from ..modules.self_attention import WsumSelfAttention
-from .options import check_task, option_values
+from .options import check_task
 from .presets import default, use_preset
 from .recurrent_options import RecurrentLayers, recurrent_layers
 from .wsum_transformer_config import WsumTransformerConfig, read_config
@@ -114,6 +114,4 @@ def _ffn_width(recurrent: RecurrentLayers, width: int) -> int:
 
 def _recurrent_layers(args: Any, side: str) -> RecurrentLayers:
     """What the options say about the recurrent layers of a side, except their size."""
-    options = WsumTransformerConfig(**option_values(WsumTransformerConfig, args))
-    options.check()
-    return recurrent_layers(options, side, default_size=1)
+    return recurrent_layers(WsumTransformerConfig.read(args), side, default_size=1)

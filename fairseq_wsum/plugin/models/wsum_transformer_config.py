@@ -10,7 +10,7 @@ from fairseq.models.transformer import TransformerConfig
 from omegaconf import II
 
 from .fields import size
-from .options import cell_option, first, option_values
+from .options import cell_option, first
 from .recurrent_options import (
     RecurrentOptions,
     attention_layers_option,
@@ -83,9 +83,8 @@ def read_config(args: Any) -> TransformerConfig:
     Raises:
         ValueError: an option is invalid, or options are incompatible; the message names them.
     """
-    cfg = WsumTransformerConfig(**option_values(WsumTransformerConfig, args))
+    cfg = WsumTransformerConfig.read(args)
     _resolve(cfg)
-    cfg.check()
     if cfg.cross_self_attention:
         raise ValueError(
             "--cross-self-attention: a recurrent layer cannot read the source and the target "

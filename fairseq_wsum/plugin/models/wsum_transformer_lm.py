@@ -1,6 +1,7 @@
 """`--arch wsum_transformer_lm`: fairseq's language model with recurrent layers for attention."""
 
 from argparse import Namespace
+from dataclasses import replace
 from typing import Any
 
 from fairseq.models import register_model
@@ -9,7 +10,7 @@ from fairseq.models.transformer_lm import TransformerLanguageModel
 from fairseq.tasks import FairseqTask
 
 from ..modules.dropout import use_dropout
-from .options import check_task, option_values
+from .options import check_task
 from .wsum_transformer_lm_config import WsumTransformerLMConfig, read_config
 from .wsum_transformer_lm_decoder import WsumTransformerLMDecoder
 
@@ -54,10 +55,10 @@ def _without_layers(cfg: WsumTransformerLMConfig) -> WsumTransformerLMConfig:
     second one is made.
     """
     own_output = cfg.adaptive_input or cfg.character_embeddings
-    changes = {
+    changes: dict[str, Any] = {
         "decoder_layers": 0,
         "decoder_layers_to_keep": None,
         "base_layers": 0,
         "share_decoder_input_output_embed": not own_output,
     }
-    return WsumTransformerLMConfig(**option_values(WsumTransformerLMConfig, cfg) | changes)
+    return replace(cfg, **changes)

@@ -10,7 +10,7 @@ from fairseq.models.transformer_lm import (
 from omegaconf import II
 
 from .fields import option
-from .options import MAX_POSITIONS, first, option_values
+from .options import MAX_POSITIONS, first
 from .recurrent_options import (
     RecurrentLayers,
     RecurrentOptions,
@@ -51,11 +51,10 @@ def read_config(args: Any) -> tuple[WsumTransformerLMConfig, RecurrentLayers]:
     Raises:
         ValueError: an option is invalid, or options are incompatible; the message names them.
     """
-    cfg = WsumTransformerLMConfig(**option_values(WsumTransformerLMConfig, args))
+    cfg = WsumTransformerLMConfig.read(args)
     cfg.decoder_input_dim = first(cfg.decoder_input_dim, cfg.decoder_embed_dim)
     cfg.decoder_output_dim = first(cfg.decoder_output_dim, cfg.decoder_embed_dim)
     cfg.checkpoint_activations = cfg.checkpoint_activations or cfg.offload_activations
-    cfg.check()
     recurrent = recurrent_layers(cfg, "decoder", cfg.decoder_embed_dim)
     cfg.decoder_layers = recurrent.layers
     set_positions(cfg, recurrent)
