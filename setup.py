@@ -87,8 +87,8 @@ class BuildKernels(build_ext):
             if library.exists() and not self.is_current(library):
                 library.unlink()
         if in_clone.exists() and not self.force:
-            if not Path(built).exists():
-                self.copy_file(str(in_clone), built)
+            self.mkpath(str(Path(built).parent))  # a build in place has not made it
+            self.copy_file(str(in_clone), built)
             return
         missing = (name for name, one in INSTRUCTIONS.items() if not self.assembles(one))
         ext.define_macros += [(name, None) for name in missing]

@@ -129,7 +129,8 @@ MISTAKES = {
     "a-sequence": ((F, F, C_0[0]), r"takes c_0 of the size of one step, got \(3,\) for f of size"),
     "other-type": ((F, F.bfloat16(), C_0), "take u of size"),
     "other-length": ((F, F[1:], C_0), "takes f and u of one size"),
-    "no-steps": ((F[:0], F[:0], C_0), "at least one step"),
+    "no-steps": ((F[:0], F[:0], C_0), "T x B x H with T > 0"),
+    "too-many-dimensions": ((F[..., None], F[..., None], C_0[..., None]), "T x B x H with T > 0"),
 }
 
 

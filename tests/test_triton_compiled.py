@@ -79,7 +79,7 @@ def recurrence_kernels(cell, how, units):
     cell_id = problem.encode(cell)
     tile = dict(H=units, BM=how.sequences, BN=how.units, BK=how.inner, PRECISION="ieee")
     shared = launchers._rows_of_z(cell_id) | tile
-    yield kernels.forward, {**shared, **launchers._rows_of_w_hh(cell_id), "SAVE": True}
+    yield kernels.forward, {**shared, **launchers._places("H", cell.hidden_rows), "SAVE": True}
     yield kernels.backward, {**shared, **launchers._ranges_of_hidden_rows(cell_id), "HAS_DY": True}
 
 

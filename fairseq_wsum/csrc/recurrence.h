@@ -34,17 +34,9 @@ inline void copy_row(const From* from, To* to, int64_t n) {
     }
 }
 
-inline void clear_row(float* to, int64_t n) {
-    for (int64_t i = 0; i < n; i += V) store(to + i, vf{});
-}
-
-// Clears the last V lanes of each row of `pitch` numbers. If the numbers in use end earlier, no later
-// store reaches these lanes. Products multiply them by zero, so they must be finite. (Only with AMX is
-// the pitch a multiple of more than a vector.)
 template <class To>
-inline void clear_ends(To* row, int64_t rows, int64_t pitch) {
-    if constexpr (PITCH<To> > V)
-        for (int64_t i = 0; i < rows; ++i) store(row + (i + 1) * pitch - V, vf{});
+inline void clear_row(To* to, int64_t n) {
+    for (int64_t i = 0; i < n; i += V) store(to + i, vf{});
 }
 
 // Rounds `x` to the precision of S.
@@ -98,9 +90,10 @@ void recurrence(const Recurrence& p) {
         const Team team(p, sizeof(Op));
         const Range mine = share(B, team.rank, team.size);
         for (int64_t b = mine.from; b < mine.to; ++b) {
-            clear_ends(h_even.get() + b * at.pitch_p, 1, at.pitch_p);
-            clear_ends(h_odd.get() + b * at.pitch_p, 1, at.pitch_p);
-            if (projects) clear_ends(unprojected.get() + b * at.pitch_h, 1, at.pitch_h);
+            // products multiply what follows the numbers of a row by zero, so it must be finite
+            clear_row(h_even.get() + b * at.pitch_p, at.pitch_p);
+            clear_row(h_odd.get() + b * at.pitch_p, at.pitch_p);
+            if (projects) clear_row(unprojected.get() + b * at.pitch_h, at.pitch_h);
             copy_row(as<S>(p.h_0) + b * P, h_even.get() + b * at.pitch_p, P);
             if (C::memory) copy_row(p.c_0 + b * H, c.get() + b * at.pitch_h, H);
         }
@@ -220,9 +213,9 @@ void recurrence_backward(const Recurrence& p) {
         const Team team(p, sizeof(Op));
         const Range mine = share(B, team.rank, team.size);
         for (int64_t b = mine.from; b < mine.to; ++b) {
-            clear_ends(dz_even.get() + b * dz_pitch, C::hidden_rows, at.pitch_h);
-            clear_ends(dz_odd.get() + b * dz_pitch, C::hidden_rows, at.pitch_h);
-            if (projects) clear_ends(dh_projected.get() + b * at.pitch_p, 1, at.pitch_p);
+            clear_row(dz_even.get() + b * dz_pitch, dz_pitch);
+            clear_row(dz_odd.get() + b * dz_pitch, dz_pitch);
+            if (projects) clear_row(dh_projected.get() + b * at.pitch_p, at.pitch_p);
             if (p.padding) clear_row(stayed.get() + b * at.pitch_p, P);
             if (!C::memory) continue;
             if (p.dc_n)

@@ -101,9 +101,9 @@ def by_pairs(f: Tensor, u: Tensor, c_0: Tensor) -> Tensor:
 
 
 def _check(f: Tensor, u: Tensor, c_0: Tensor) -> None:
-    if f.shape != u.shape or f.size(0) == 0:
+    if f.dim() != 3 or f.shape != u.shape or f.size(0) == 0:
         sizes = f"{tuple(f.shape)} and {tuple(u.shape)}"
-        raise ValueError(f"a scan takes f and u of one size with at least one step, got {sizes}")
+        raise ValueError(f"a scan takes f and u of one size T x B x H with T > 0, got {sizes}")
     if c_0.shape != f.shape[1:]:
         sizes = f"{tuple(c_0.shape)} for f of size {tuple(f.shape)}"
         raise ValueError(f"a scan takes c_0 of the size of one step, got {sizes}")

@@ -100,10 +100,10 @@ def _forward(  # type: ignore[no-untyped-def]
     STEPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Run one chunk of `length` steps. With TOTALS, compute only its (f, u)."""
-    b, chunk = tl.program_id(0), tl.program_id(2)
+    B, b, chunk = B.to(tl.int64), tl.program_id(0), tl.program_id(2)
     n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     units = n < H
-    start = (chunk * B + b).to(tl.int64) * H + n
+    start = (chunk * B + b) * H + n
     if TOTALS:
         c, kept = tl.zeros((BLOCK,), tl.float32), tl.full((BLOCK,), 1.0, tl.float32)
     else:
@@ -112,7 +112,7 @@ def _forward(  # type: ignore[no-untyped-def]
     for first in tl.range(chunk * length, end, STEPS, num_stages=1):
         s = first + tl.arange(0, STEPS)
         t = T - 1 - s if REVERSE else s
-        tb = (t * B + b).to(tl.int64)
+        tb = t * B + b
         inside = (s < end)[:, None] & units[None, :]
         live = inside
         if PADDED:
@@ -154,10 +154,10 @@ def _backward(  # type: ignore[no-untyped-def]
 
     Chunks pass on the gradient of the memory cell before a step, f_t dc_t.
     """
-    b, chunk = tl.program_id(0), tl.program_id(2)
+    B, b, chunk = B.to(tl.int64), tl.program_id(0), tl.program_id(2)
     n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     units = n < H
-    start = (chunk * B + b).to(tl.int64) * H + n
+    start = (chunk * B + b) * H + n
     if TOTALS:
         dc_next, kept = tl.zeros((BLOCK,), tl.float32), tl.full((BLOCK,), 1.0, tl.float32)
     else:
@@ -169,7 +169,7 @@ def _backward(  # type: ignore[no-untyped-def]
         s = T - 1 - k
         t = T - 1 - s if REVERSE else s
         t_prev = t + 1 if REVERSE else t - 1
-        tb = (t * B + b).to(tl.int64)
+        tb = t * B + b
         inside = (k < end)[:, None] & units[None, :]
         live = inside
         if PADDED:
@@ -193,7 +193,7 @@ def _backward(  # type: ignore[no-untyped-def]
             # after the last step hold its e_t.
             shifted = (k > first) & (k <= end)
             live_next = shifted[:, None] & units[None, :]
-            tb_next = ((t - 1 if REVERSE else t + 1) * B + b).to(tl.int64)
+            tb_next = (t - 1 if REVERSE else t + 1) * B + b
             if PADDED:
                 padding_next = tl.load(padding_ptr + tb_next, mask=shifted, other=1)
                 live_next = live_next & (padding_next == 0)[:, None]
@@ -202,7 +202,7 @@ def _backward(  # type: ignore[no-untyped-def]
             f_next, _ = _factors(z_next, H, live_next, ACTIVATE, PARTS)
             f_before, d_all = tl.associative_scan((f_next, g), 0, _after)
             dc = d_all + f_before * dc_next[None, :]
-            before = cells_ptr + (t_prev * B + b).to(tl.int64)[:, None] * H + n[None, :]
+            before = cells_ptr + (t_prev * B + b)[:, None] * H + n[None, :]
             c_prev = load(before, live & (s > 0)[:, None])
             c_prev = tl.where((s == 0)[:, None], c_0[None, :], c_prev)
             dz = dz_ptr + tb[:, None] * (R * H) + n[None, :]

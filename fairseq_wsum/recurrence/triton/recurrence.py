@@ -37,7 +37,7 @@ def _forward(
         memory = t["c_n"].copy_(t["c_0"])
     tensors: tuple[Tensor, ...] = (z, t["w_hh"], h, memory, either(t["padding"], z), t["y"])
     tensors += tuple(either(t[name], z) for name in ("saved", "cells", "states"))
-    options |= _rows_of_w_hh(given.cell_id)
+    options |= _places("H", decode(given.cell_id).hidden_rows)
     options["SAVE"] = t["saved"] is not None or t["states"] is not None
     _launch(kernels.forward, tensors, time, given, options, tiling)
     t["h_n"].copy_(h[time % 2])
@@ -97,18 +97,12 @@ def _launch(
 def _rows_of_z(cell_id: int) -> dict[str, Any]:
     """The number of rows of z, and the index of each, or -1 if the cell does not have it."""
     cell = decode(cell_id)
-    places = {f"X_{row.upper()}": _place(cell.rows, row) for row in "ifco"}
-    return {"R": len(cell.rows), "SRNN": "c" in cell.hidden_rows, **places}
+    return {"R": len(cell.rows), "SRNN": "c" in cell.hidden_rows, **_places("X", cell.rows)}
 
 
-def _rows_of_w_hh(cell_id: int) -> dict[str, int]:
-    """The index of each row in w_hh, or -1 if it is not a hidden row."""
-    rows = decode(cell_id).hidden_rows
-    return {f"H_{row.upper()}": _place(rows, row) for row in "ifco"}
-
-
-def _place(rows: tuple[str, ...], row: str) -> int:
-    return rows.index(row) if row in rows else -1
+def _places(letter: str, rows: tuple[str, ...]) -> dict[str, int]:
+    """The index of each row of an LSTM in `rows`, or -1 if it is not there."""
+    return {f"{letter}_{row.upper()}": rows.index(row) if row in rows else -1 for row in "ifco"}
 
 
 def _ranges_of_hidden_rows(cell_id: int) -> dict[str, int]:

@@ -91,10 +91,11 @@ def _add_hidden(  # type: ignore[no-untyped-def]
     H: tl.constexpr, m, n, sequences, units, BK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Add W_*h h_{t-1} to the hidden rows of z. One loop serves all rows and loads h_{t-1} once."""
+    h_rows, w_rows = h_ptr + m.to(tl.int64)[:, None] * H, w_ptr + n.to(tl.int64)[None, :] * H
     for k_first in range(0, H, BK):
         k = k_first + tl.arange(0, BK)
-        h = _from_others(h_ptr + m[:, None] * H + k[None, :], sequences[:, None] & (k < H)[None, :])
-        w = w_ptr + n[None, :] * H + k[:, None]
+        h = _from_others(h_rows + k[None, :], sequences[:, None] & (k < H)[None, :])
+        w = w_rows + k[:, None]
         there = (k < H)[:, None] & units[None, :]
         z_i = _add_product(z_i, h, w, H_I, H, there, PRECISION)
         z_f = _add_product(z_f, h, w, H_F, H, there, PRECISION)
@@ -109,12 +110,12 @@ def _add_rows(  # type: ignore[no-untyped-def]
     BK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Add to dh the gradient through ROWS hidden rows that are adjacent in both z and W_*h."""
+    dz = dz_ptr + m.to(tl.int64)[:, None] * (R * H)
     for k_first in range(0, ROWS * H, BK):
         k = k_first + tl.arange(0, BK)
         there = k < ROWS * H
-        dz = dz_ptr + m[:, None] * (R * H) + k[None, :]
-        dz_k = _from_others(dz, sequences[:, None] & there[None, :])
-        w = w_ptr + k[:, None] * H + n[None, :]
+        dz_k = _from_others(dz + k[None, :], sequences[:, None] & there[None, :])
+        w = w_ptr + k.to(tl.int64)[:, None] * H + n[None, :]
         w_k = tl.load(w, mask=there[:, None] & units[None, :], other=0.0)
         dh = tl.dot(dz_k, w_k, dh, input_precision=PRECISION)
     return dh
@@ -134,19 +135,20 @@ def forward(  # type: ignore[no-untyped-def]
 
     h has two slots, for even and odd steps; c is B x H.
     """
+    B = B.to(tl.int64)
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     n = tl.program_id(1) * BN + tl.arange(0, BN)
     programs = tl.num_programs(0) * tl.num_programs(1)
     sequences, units = m < B, n < H
     tile = sequences[:, None] & units[None, :]
-    place = m[:, None] * H + n[None, :]
+    place = m.to(tl.int64)[:, None] * H + n[None, :]
     ACTIVATED: tl.constexpr = saved_ptr.dtype.element_ty == tl.float32
     c = load(c_ptr + place, tile)
     for s in tl.range(first, last, num_stages=1):
         t = T - 1 - s if REVERSE else s
         h_prev = h_ptr + (s % 2) * B * H
         h_next = h_ptr + ((s + 1) % 2) * B * H
-        tb = (t * B).to(tl.int64) + m
+        tb = t * B + m
         z = z_ptr + tb[:, None] * (R * H) + n[None, :]
         saved = saved_ptr + tb[:, None] * (R * H) + n[None, :]
         out = tb[:, None] * H + n[None, :]
@@ -216,12 +218,13 @@ def backward(  # type: ignore[no-untyped-def]
     dh (B x H, float32) holds the gradient of the final h at first, then the gradient that passes
     through padding, and finally that of h_0. dc (B x H) holds the gradient of the memory cell.
     """
+    B = B.to(tl.int64)
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     n = tl.program_id(1) * BN + tl.arange(0, BN)
     programs = tl.num_programs(0) * tl.num_programs(1)
     sequences, units = m < B, n < H
     tile = sequences[:, None] & units[None, :]
-    place = m[:, None] * H + n[None, :]
+    place = m.to(tl.int64)[:, None] * H + n[None, :]
     ACTIVATED: tl.constexpr = saved_ptr.dtype.element_ty == tl.float32
     dh = load(dh_ptr + place, tile)
     dc = load(dc_ptr + place, tile)
@@ -231,7 +234,7 @@ def backward(  # type: ignore[no-untyped-def]
         t_next = t - 1 if REVERSE else t + 1
         t_prev = t + 1 if REVERSE else t - 1
         step = tl.full((BM,), s, tl.int32)[:, None]  # a tensor, for use in masks
-        tb = (t * B).to(tl.int64) + m
+        tb = t * B + m
         out = tb[:, None] * H + n[None, :]
         live = tile & (step >= 0)
         if PADDED:
@@ -253,14 +256,14 @@ def backward(  # type: ignore[no-untyped-def]
             if X_O >= 0:
                 o = _gate(saved + X_O * H, live, ACTIVATED)
             c = load(cells_ptr + out, live)
-            before = (t_prev * B).to(tl.int64) + m
+            before = t_prev * B + m
             c_prev = load(cells_ptr + before[:, None] * H + n[None, :], live & (step > 0))
             c_prev += load(c_0_ptr + place, live & (step == 0))
 
         if k > first:
             _wait(counter_ptr, (k - first) * programs)
         if k > 0:  # add the gradient through the pre-activations of the next time step
-            dz_next = dz_ptr + (t_next * B).to(tl.int64) * (R * H)
+            dz_next = dz_ptr + t_next * B * (R * H)
             dh = _add_rows(
                 dh, dz_next + X_1 * H, w_ptr, ROWS_1, R, H, m, n, sequences, units, BK, PRECISION
             )
