@@ -6,7 +6,7 @@ import pytest
 import torch
 
 pytest.importorskip("fairseq")
-import test_language_model as language_model
+import language_models
 import transformer_models
 import translation
 from fairseq import options
@@ -69,7 +69,7 @@ ADAPTIVE = dict(criterion="adaptive_loss", adaptive_softmax_cutoff="15")
 MODELS = {
     "wsum_lstm": lambda: translation.make_model(cell="no-srnn-hidden"),
     "wsum_transformer": lambda: transformer_models.make_model(**PRE_NORM),
-    "adaptive": lambda: language_model.make_model(**ADAPTIVE),
+    "adaptive": lambda: language_models.make_lstm(**ADAPTIVE),
 }
 every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 
@@ -84,6 +84,6 @@ def test_an_average_without_a_past_computes_what_the_model_computes(make) -> Non
     average = average_of(make(), decay=0.0)
     average.step(model, 1)
     assert average.get_model().state_dict().keys() == model.state_dict().keys()
-    is_language_model = isinstance(model, language_model.WsumLSTMLanguageModel)
-    batch = (language_model.make_tokens(),) if is_language_model else translation.make_batch()
+    is_language_model = isinstance(model, language_models.WsumLSTMLanguageModel)
+    batch = (language_models.make_tokens(),) if is_language_model else translation.make_batch()
     torch.testing.assert_close(average.get_model().eval()(*batch)[0], model(*batch)[0])

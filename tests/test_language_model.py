@@ -7,58 +7,33 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import Tensor
 
 pytest.importorskip("fairseq")
-import test_transformer_lm as transformer
 from fairseq.criterions.adaptive_loss import AdaptiveLoss
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq.logging import metrics
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.models.lstm_lm import LSTMLanguageModel, base_architecture
-from translation import make_dictionary, make_task
+from language_models import (
+    LSTM,
+    LSTMS,
+    TASK,
+    TRANSFORMERS,
+    make_lstm,
+    make_tokens,
+    make_transformer,
+)
 
-from fairseq_wsum import CELLS
-from fairseq_wsum.plugin.models.wsum_lstm_lm import WsumLSTMLanguageModel
 from fairseq_wsum.plugin.models.wsum_lstm_lm_config import WsumLSTMLMConfig, read_config
 from fairseq_wsum.plugin.modules.dropout import LockedDropout
 from fairseq_wsum.plugin.modules.states import CarriedState
 from fairseq_wsum.plugin.tasks.wsum_language_modeling import WsumLanguageModelingTask
 
-SMALL = dict(decoder_embed_dim=6, decoder_hidden_size=5, decoder_layers=2, dropout=0.0)
-WORDS = 30
-
-
-TASK = make_task(make_dictionary(WORDS - 4), make_dictionary(WORDS - 4))
-
-
-def make_model(task=TASK, **options) -> WsumLSTMLanguageModel:
-    args = Namespace(**{**SMALL, "init_range": 0.5, **options})
-    return WsumLSTMLanguageModel.build_model(args, task).eval()
-
-
-def make_tokens(streams: int = 3, steps: int = 11) -> Tensor:
-    return torch.randint(4, WORDS, (streams, steps))
-
-
-VARIANTS = {
-    **{cell: dict(cell=cell) for cell in CELLS},
-    "coupled": dict(coupled_gates=True),
-    "window": dict(cell="qrnn", window=2),
-    "projected": dict(decoder_proj_size=3),
-    "projected-residual": dict(decoder_proj_size=3, residuals=True),
-    "shared": dict(share_decoder_input_output_embed=True),
-    "adaptive": dict(criterion="adaptive_loss", adaptive_softmax_cutoff="15"),
-    "other-output": dict(decoder_out_embed_dim=7),
-    "regularised": dict(embedding_dropout=0.2, weight_dropout=0.5, activation_regularization=2.0),
-    "reference": dict(lstm_backend="reference"),
-}
-every_variant = pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+every_variant = pytest.mark.parametrize("options", LSTMS.values(), ids=LSTMS)
 MAKERS = {
-    **{name: lambda o=o: make_model(**o).double() for name, o in VARIANTS.items()},
+    **{name: lambda o=o: make_lstm(**o).double() for name, o in LSTMS.items()},
     **{
-        f"transformer-{name}": lambda o=o: transformer.make_model(**o)
-        for name, o in transformer.VARIANTS.items()
+        f"transformer-{name}": lambda o=o: make_transformer(**o) for name, o in TRANSFORMERS.items()
     },
 }
 every_model = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
@@ -67,7 +42,7 @@ every_model = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 @every_model
 @pytest.mark.parametrize("size", [1, 4])
 def test_a_text_in_parts_equals_the_whole_text(size, make) -> None:
-    model, tokens = make(), transformer.make_tokens()
+    model, tokens = make(), make_tokens()
     whole, _ = model(tokens)
     carried = CarriedState()
     parts = [model(part, carried_state=carried)[0] for part in tokens.split(size, dim=1)]
@@ -78,7 +53,7 @@ def test_a_text_in_parts_equals_the_whole_text(size, make) -> None:
 
 @every_model
 def test_incremental_decoding_equals_full_decoding(make) -> None:
-    model, tokens = make(), transformer.make_tokens()
+    model, tokens = make(), make_tokens()
     whole, _ = model(tokens)
     state: dict = {}
     steps = [
@@ -89,7 +64,7 @@ def test_incremental_decoding_equals_full_decoding(make) -> None:
 
 
 def test_hypotheses_can_be_reordered_dropped_and_repeated() -> None:
-    model, tokens = make_model(), make_tokens()
+    model, tokens = make_lstm(), make_tokens()
     order = torch.tensor([2, 0, 0])
     state: dict = {}
     model.decoder(tokens[:, :1], incremental_state=state)
@@ -100,7 +75,7 @@ def test_hypotheses_can_be_reordered_dropped_and_repeated() -> None:
 
 
 def test_the_models_of_an_ensemble_keep_separate_states() -> None:
-    models, tokens = [make_model() for _ in range(2)], make_tokens()
+    models, tokens = [make_lstm() for _ in range(2)], make_tokens()
     carried = CarriedState()
     for part in tokens.split(4, dim=1):
         scores = [model(part, carried_state=carried)[0] for model in models]
@@ -109,7 +84,7 @@ def test_the_models_of_an_ensemble_keep_separate_states() -> None:
 
 
 def test_a_16_bit_model_keeps_its_memory_cell_in_32_bits() -> None:
-    model = make_model().to(torch.bfloat16)
+    model = make_lstm().to(torch.bfloat16)
     carried = CarriedState()
     for _ in range(2):
         model(make_tokens(), carried_state=carried)
@@ -118,11 +93,11 @@ def test_a_16_bit_model_keeps_its_memory_cell_in_32_bits() -> None:
 
 
 def test_lstm_equals_fairseqs_lstm() -> None:
-    args = Namespace(**SMALL, criterion="cross_entropy")
+    args = Namespace(**LSTM, criterion="cross_entropy")
     base_architecture(args)
     args.decoder_out_embed_dim = 7
     peer = LSTMLanguageModel.build_model(args, TASK).eval()
-    model = make_model(decoder_out_embed_dim=7)
+    model = make_lstm(decoder_out_embed_dim=7)
     renamed = {}
     for name, value in peer.state_dict().items():
         parts = name.split(".")
@@ -153,7 +128,7 @@ def test_locked_dropout_drops_the_same_features_at_every_step() -> None:
 def test_dropout_can_be_retained_in_decoding(locked) -> None:
     tokens, scores = make_tokens(), []
     for retain in (False, True):
-        model = make_model(dropout=0.5, locked_dropout=locked)
+        model = make_lstm(dropout=0.5, locked_dropout=locked)
         cfg = Namespace(
             generation=Namespace(beam=1, retain_dropout=retain, retain_dropout_modules=None)
         )
@@ -164,7 +139,7 @@ def test_dropout_can_be_retained_in_decoding(locked) -> None:
 
 @pytest.mark.parametrize("locked", [False, True])
 def test_locked_dropout_of_a_model_is_in_all_places_the_same_at_every_step(locked) -> None:
-    decoder, dropped = make_model(dropout=0.5, locked_dropout=locked).train().decoder, []
+    decoder, dropped = make_lstm(dropout=0.5, locked_dropout=locked).train().decoder, []
     for dropout in (decoder.dropout_in_module, decoder.lstm.dropout, decoder.dropout_out_module):
         dropout.register_forward_hook(lambda module, given, y: dropped.append(y == 0))
     decoder(make_tokens())
@@ -177,14 +152,14 @@ def test_dropout_is_on_embeddings_between_layers_and_on_the_output(locked) -> No
     tokens = make_tokens()
     for option in ("decoder_dropout_in", "decoder_layer_dropout", "decoder_dropout_out"):
         rates = dict(decoder_dropout_in=0.0, decoder_layer_dropout=0.0, decoder_dropout_out=0.0)
-        model = make_model(**{**rates, option: 1.0}, locked_dropout=locked)
+        model = make_lstm(**{**rates, option: 1.0}, locked_dropout=locked)
         assert model(tokens)[0].std(0).max() > 0.01
         assert model.train()(tokens)[0].std(0).max() < 1e-6, option
 
 
 def test_recurrent_connections_have_no_dropout() -> None:
     """The carried state of the first layer depends on the input dropout only."""
-    model = make_model(decoder_dropout_in=0.0, decoder_layer_dropout=0.9, decoder_dropout_out=0.9)
+    model = make_lstm(decoder_dropout_in=0.0, decoder_layer_dropout=0.9, decoder_dropout_out=0.9)
     tokens = make_tokens()
     states = []
     for training in (False, True):
@@ -217,7 +192,7 @@ def test_defaults_are_those_of_fairseq() -> None:
 
 @every_variant
 def test_every_parameter_is_used(options) -> None:
-    model = make_model(**options).train()
+    model = make_lstm(**options).train()
     tokens = make_tokens(steps=12)
     sample = {
         "net_input": {"src_tokens": tokens[:, :-1]},
@@ -233,7 +208,7 @@ def test_every_parameter_is_used(options) -> None:
 
 
 def test_weights_start_within_the_init_range_and_biases_at_zero() -> None:
-    model = make_model(init_range=0.03)
+    model = make_lstm(init_range=0.03)
     for name, parameter in model.named_parameters():
         if parameter.dim() == 1:
             assert not parameter.any(), name
@@ -243,7 +218,7 @@ def test_weights_start_within_the_init_range_and_biases_at_zero() -> None:
 
 
 def test_tied_embeddings_are_one_tensor() -> None:
-    model, tokens = make_model(share_decoder_input_output_embed=True), make_tokens()
+    model, tokens = make_lstm(share_decoder_input_output_embed=True), make_tokens()
     assert not hasattr(model.decoder, "fc_out")
     assert model.decoder.additional_fc is not None  # from 5 units to an embedding of 6
     tokens[tokens == 7] = 8
@@ -264,8 +239,8 @@ def test_the_perplexity_of_an_epoch_is_not_summed_in_16_bits() -> None:
 
 
 def test_the_maximum_length_comes_from_the_task() -> None:
-    assert make_model(max_target_positions=4).max_positions() == 4
-    assert make_model().max_positions() > 10_000
+    assert make_lstm(max_target_positions=4).max_positions() == 4
+    assert make_lstm().max_positions() > 10_000
 
 
 PRESETS = {  # layers, units, projection, dropout, init range: Zaremba et al.; Jozefowicz et al.

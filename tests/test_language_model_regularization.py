@@ -5,8 +5,7 @@ import torch
 from torch import Tensor, nn
 
 pytest.importorskip("fairseq")
-import test_language_model as language_model
-from test_language_model import TASK, make_tokens
+from language_models import TASK, make_lstm, make_tokens
 
 from fairseq_wsum.plugin.criterions.wsum_cross_entropy import WsumCrossEntropyCriterion
 from fairseq_wsum.plugin.models.wsum_lstm_lm import WsumLSTMLanguageModel
@@ -19,7 +18,7 @@ PAD = TASK.target_dictionary.pad()
 def make_model(**options) -> WsumLSTMLanguageModel:
     """With the same weights each time."""
     torch.manual_seed(3)
-    return language_model.make_model(**options)
+    return make_lstm(**options)
 
 
 # Words

@@ -57,10 +57,7 @@ def test_the_initial_state_defaults_to_zero() -> None:
 def test_bias_false_removes_all_biases(cell) -> None:
     layer = make(cell=cell, bias=False)
     assert not [name for name, _ in layer.named_parameters() if "bias" in name]
-    x = torch.randn(4, 1, 3, dtype=torch.float64)
-    h_0, c_0 = make_state(layer, 1)
-    y, _ = layer(x, (h_0, c_0))
-    assert_same(y[:, 0], oracle_layers(layer, x[:, 0], h_0[:, 0], c_0[:, 0])[0])
+    assert_equations(layer, T=4, B=1)
 
 
 # torch's modules

@@ -9,6 +9,7 @@ import pytest
 import torch
 from cpp_oracle import needs_kernels
 from layer_oracle import assert_same, padded_batch
+from own_cells import Decaying, Scaled
 from torch import nn
 
 from fairseq_wsum import Cell, WsumLSTM, recurrence, register_cell
@@ -17,26 +18,6 @@ from fairseq_wsum.recurrence import Backend, reference
 from fairseq_wsum.weights import reconstruction_error, trace
 
 COMMON = {"dtype": torch.float64}
-
-
-class Scaled(Cell):
-    """A gated sum with a gate that is scaled by a vector."""
-
-    name = "test-scaled"
-    rows = ("i", "g")
-    vectors = ("scale",)
-
-    def preactivations(self, x, h, c, v):
-        return {**x, "i": x["i"] * v["scale"]}
-
-    def content(self, z):
-        return z["g"]
-
-    def gates(self, z):
-        return torch.sigmoid(z["i"]), torch.sigmoid(-z["i"])
-
-    def output(self, z, c):
-        return c
 
 
 class Fitted(Scaled):
@@ -79,27 +60,6 @@ def test_a_gated_sum_may_change_its_pre_activations(backend) -> None:
     assert_same(y, expected, **near)
     assert_same(torch.autograd.grad(y.sum(), layer.scale_l0), wanted, **near)
     assert_same(trace(layer, x)[0].cells, expected, **near)
-
-
-class Decaying(Cell):
-    """c_t = d * c_{t-1} + (1 - d) * W x_t, with a decay d for each unit that no input changes."""
-
-    name = "test-decaying"
-    rows = ("g",)
-    bias_rows = ()
-    vectors = ("decay",)
-
-    def preactivations(self, x, h, c, v):
-        return {**Cell.preactivations(self, x, h, c, v), "d": torch.sigmoid(v["decay"])}
-
-    def content(self, z):
-        return z["g"]
-
-    def gates(self, z):
-        return 1 - z["d"], z["d"]
-
-    def output(self, z, c):
-        return c
 
 
 class DecayingRNN(Decaying):

@@ -29,7 +29,6 @@ MASKS = {
     "holes": [[0, 1, 0, 1, 1, 0], [1, 0, 0, 1, 0, 1], [0, 0, 0, 0, 0, 1]],
     "all-of-one": [[1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 0]],
 }
-every_mask = pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
 
 
 def both(dtype=torch.float64, **options) -> tuple[WsumLSTM, WsumLSTM]:

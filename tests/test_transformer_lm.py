@@ -4,15 +4,14 @@ from argparse import Namespace
 
 import pytest
 import torch
-from torch import Tensor
 
 pytest.importorskip("fairseq")
 from fairseq.data import TruncatedDictionary
 from fairseq.models.transformer_lm import TransformerLanguageModel, TransformerLanguageModelConfig
 from fairseq.tasks.language_modeling import LanguageModelingTask
+from language_models import TASK, TRANSFORMER, make_tokens, make_transformer
 from translation import PAD, SOURCE
 
-from fairseq_wsum import CELLS
 from fairseq_wsum.plugin.models.wsum_transformer_lm import WsumTransformerLanguageModel
 from fairseq_wsum.plugin.models.wsum_transformer_lm_config import read_config
 from fairseq_wsum.plugin.modules.states import CarriedState
@@ -21,21 +20,6 @@ from fairseq_wsum.plugin.tasks.wsum_language_modeling import (
     WsumLanguageModelingTask,
 )
 
-SMALL = dict(
-    decoder_embed_dim=8, decoder_ffn_embed_dim=10, decoder_layers=2, decoder_attention_heads=2
-)
-TASK = LanguageModelingTask(Namespace(), SOURCE)
-VARIANTS = {
-    **{cell: dict(cell=cell) for cell in CELLS},
-    "window": dict(cell="qrnn", window=2),
-    "hidden-size": dict(decoder_hidden_size=5),
-    "pre-norm": dict(decoder_normalize_before=True, share_decoder_input_output_embed=True),
-    "scales": dict(scale_heads=True, scale_attn=True, scale_fc=True, scale_resids=True),
-    "other-sizes": dict(decoder_input_dim=6, decoder_output_dim=4),
-    "adaptive": dict(adaptive_softmax_cutoff="8", criterion="adaptive_loss"),
-    "characters": dict(character_embeddings=True),
-    "adaptive-input": dict(adaptive_input=True, adaptive_input_cutoff="8", decoder_input_dim=8),
-}
 ADAPTIVE = dict(adaptive_input=True, adaptive_input_cutoff="8", adaptive_softmax_cutoff="8")
 CHARACTERS = dict(
     character_filters="[(1, 8), (2, 8)]", character_embedding_dim=3, char_embedder_highway_layers=1
@@ -65,21 +49,8 @@ FAIRSEQS_OPTIONS = {
 }
 
 
-def make_model(**options) -> WsumTransformerLanguageModel:
-    args = Namespace(**{**SMALL, "cell": "no-srnn-hidden", **options})
-    model = WsumTransformerLanguageModel.build_model(args, TASK).double().eval()
-    for parameter in model.parameters():  # biases start at zero, and would hide errors
-        if parameter.dim() == 1:
-            torch.nn.init.uniform_(parameter, -0.5, 0.5)
-    return model
-
-
-def make_tokens(streams: int = 3, steps: int = 11) -> Tensor:
-    return torch.randint(4, len(SOURCE), (streams, steps))
-
-
 def test_a_text_continues_in_another_precision() -> None:
-    model, tokens = make_model(), make_tokens()
+    model, tokens = make_transformer(), make_tokens()
     whole, _ = model(tokens)
     carried = CarriedState()
     model(tokens[:, :6], carried_state=carried)
@@ -89,7 +60,7 @@ def test_a_text_continues_in_another_precision() -> None:
 
 
 def test_padding_at_the_end_of_a_part_does_not_change_the_state() -> None:
-    model, tokens = make_model(), make_tokens(2, 6)
+    model, tokens = make_transformer(), make_tokens(2, 6)
     padded = tokens.clone()
     padded[1, 4:] = PAD
     with_padding, without = CarriedState(), CarriedState()
@@ -104,7 +75,7 @@ def test_recomputed_layers_start_from_the_carried_state_too() -> None:
     gradients = []
     for recomputed in (False, True):
         torch.manual_seed(1)
-        model, tokens = make_model(checkpoint_activations=recomputed).train(), make_tokens()
+        model, tokens = make_transformer(checkpoint_activations=recomputed).train(), make_tokens()
         for module in model.modules():
             module.p = 0.0  # of dropout
         carried = CarriedState()
@@ -116,7 +87,7 @@ def test_recomputed_layers_start_from_the_carried_state_too() -> None:
 
 
 def test_layer_drop_keeps_the_state_of_the_layers_that_it_leaves_out() -> None:
-    model, tokens = make_model(decoder_layerdrop=0.5).train(), make_tokens(steps=12)
+    model, tokens = make_transformer(decoder_layerdrop=0.5).train(), make_tokens(steps=12)
     carried = CarriedState()
     changed = set()
     before = None
@@ -132,10 +103,10 @@ def test_layer_drop_keeps_the_state_of_the_layers_that_it_leaves_out() -> None:
 def test_with_attention_in_all_layers_it_is_fairseqs_model(options) -> None:
     """In training, too: both draw the same random numbers."""
     sizes = dict(decoder_input_dim=8, decoder_output_dim=8, max_target_positions=64)
-    cfg = TransformerLanguageModelConfig(**{**SMALL, **sizes, **options})
+    cfg = TransformerLanguageModelConfig(**{**TRANSFORMER, **sizes, **options})
     theirs = TransformerLanguageModel.build_model(cfg, TASK).double()
     adaptive = "adaptive_softmax_cutoff" in options
-    ours = make_model(
+    ours = make_transformer(
         **{**sizes, **options},
         decoder_attention_layers="all",
         token_positional_embeddings=True,
@@ -155,7 +126,7 @@ def test_with_attention_in_all_layers_it_is_fairseqs_model(options) -> None:
 def test_a_model_that_keeps_attention_cannot_carry_its_state() -> None:
     cfg = WsumLanguageModelingConfig(data="none")
     task = WsumLanguageModelingTask(cfg, SOURCE)
-    args = dict(SMALL, _name="wsum_transformer_lm", decoder_attention_layers="1")
+    args = dict(TRANSFORMER, _name="wsum_transformer_lm", decoder_attention_layers="1")
     with pytest.raises(
         ValueError, match=r"carries the state .* without --decoder-attention-layers"
     ):
@@ -168,24 +139,24 @@ def test_a_model_that_keeps_attention_cannot_carry_its_state() -> None:
 
 def test_a_model_that_keeps_attention_may_continue_sentences() -> None:
     cfg = WsumLanguageModelingConfig(data="none", sample_break_mode="eos")
-    args = Namespace(**SMALL, _name="wsum_transformer_lm", decoder_attention_layers="1")
+    args = Namespace(**TRANSFORMER, _name="wsum_transformer_lm", decoder_attention_layers="1")
     WsumLanguageModelingTask(cfg, SOURCE).build_model(args, from_checkpoint=True)
 
 
 def test_only_positions_limit_the_length() -> None:
-    assert make_model(tokens_per_sample=35).max_positions() == 100_000
-    assert make_model(tokens_per_sample=35, max_target_positions=50).max_positions() == 50
+    assert make_transformer(tokens_per_sample=35).max_positions() == 100_000
+    assert make_transformer(tokens_per_sample=35, max_target_positions=50).max_positions() == 50
     positions = dict(token_positional_embeddings=True, decoder_learned_pos=True)
-    assert make_model(tokens_per_sample=35, **positions).max_positions() == 35
+    assert make_transformer(tokens_per_sample=35, **positions).max_positions() == 35
 
 
 def test_a_model_of_fewer_output_words_is_loaded() -> None:
     task = LanguageModelingTask(Namespace(), SOURCE, TruncatedDictionary(SOURCE, 12))
-    args = Namespace(**SMALL, cell="no-srnn-hidden")
+    args = Namespace(**TRANSFORMER, cell="no-srnn-hidden")
     model = WsumTransformerLanguageModel.build_model(args, task)
     assert model(make_tokens())[0].size(-1) == 12
     model.load_state_dict(model.state_dict())
 
 
 def test_offloading_implies_recomputing_as_in_fairseqs_transformer() -> None:
-    assert read_config(Namespace(**SMALL, offload_activations=True))[0].checkpoint_activations
+    assert read_config(Namespace(**TRANSFORMER, offload_activations=True))[0].checkpoint_activations

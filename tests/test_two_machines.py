@@ -1,6 +1,5 @@
 """Training on two machines, simulated by two network namespaces that share the files."""
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -9,15 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import BIN, assert_same_weights
+from commands import BIN, assert_same_weights, needs_fairseq
 from shell import SCRIPTS, own_variables, succeeds
 from translation_corpus import TINY
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        importlib.util.find_spec("fairseq") is None, reason="fairseq is not installed"
-    ),
+    needs_fairseq,
     pytest.mark.skipif(shutil.which("ip") is None, reason="this machine has no `ip` (iproute2)"),
     pytest.mark.skipif(os.getuid() != 0, reason="only root can make network namespaces"),
 ]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from cpp_oracle import needs_kernels
 from layer_oracle import assert_same, padded_batch
-from test_own_cell import Decaying, Scaled
+from own_cells import Decaying, Scaled
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from fairseq_wsum import CELLS, WsumLSTM
