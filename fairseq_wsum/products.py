@@ -11,6 +11,7 @@ environment variable FAIRSEQ_WSUM_PRODUCTS overrides it. `onednn`: oneDNN comput
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,6 @@ ZEN_5 = 26  # AMD's processor family number
 # time than oneDNN saves.
 FEW_ROWS = 8
 PLAIN = (Tensor, nn.Parameter)
-
-_choices: dict[str, bool] = {}  # what was found out about this processor
 
 
 class ForFewRows:
@@ -153,14 +152,14 @@ def has_fast_bfloat16() -> bool:
 @constant
 def uses_onednn(name: str) -> bool:
     """Whether oneDNN computes this kind of product, `product` or `weight_gradient`."""
-    if name not in _choices:
-        _choices[name] = _choose(name)
-    return _choices[name]
+    return _choose(name)
 
 
+@cache
 def _choose(name: str) -> bool:
-    wanted = _wanted()
-    available = _has_onednn()
+    wanted, available = os.environ.get(VARIABLE), _has_onednn()
+    if wanted not in (None, "mkl", "onednn"):
+        raise ValueError(f"{VARIABLE}={wanted}: choose from mkl, onednn, or unset it")
     if wanted == "onednn" and not available:
         raise RuntimeError(f"{VARIABLE}=onednn: this build of torch has no oneDNN")
     if wanted is not None or not available:
@@ -168,14 +167,6 @@ def _choose(name: str) -> bool:
     family = _amd_family_with_avx512()
     # For weight gradients oneDNN first copies one matrix, which pays off on Zen 5 and later.
     return family is not None and (name == "product" or family >= ZEN_5)
-
-
-def _wanted() -> str | None:
-    """The library that the user has chosen, if any."""
-    wanted = os.environ.get(VARIABLE)
-    if wanted not in (None, "mkl", "onednn"):
-        raise ValueError(f"{VARIABLE}={wanted}: choose from mkl, onednn, or unset it")
-    return wanted
 
 
 def _amd_family_with_avx512() -> int | None:

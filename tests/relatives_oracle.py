@@ -90,7 +90,7 @@ def sru(cell: Cell, p: Parameters, x: Tensor, h: Tensor, c: Tensor) -> Result:
         f = sigmoid(w_f @ x_t + p["v_f"] * c + b_f)
         r = sigmoid(w_r @ x_t + p["v_r"] * c + b_r)
         c = f * c + (1 - f) * (w @ x_t)
-        skipped = w_x[0] @ x_t if w_x else (alpha if cell.rescale else 1.0) * x_t
+        skipped = w_x[0] @ x_t if w_x else alpha * x_t
         h = r * c + (1 - r) * skipped
         outputs.append(h)
     return torch.stack(outputs), h, c

@@ -187,7 +187,7 @@ def test_after_a_search_every_sentence_has_its_own_source_again() -> None:
 
 
 def test_a_translation_is_the_same_with_a_copy_of_the_output_matrix(monkeypatch) -> None:
-    monkeypatch.setattr("fairseq_wsum.products._choices", {"product": False})
+    monkeypatch.setattr("fairseq_wsum.products._choose", lambda name: False)
     src, lengths, _ = make_batch(LENGTHS)
     sample = {"net_input": {"src_tokens": src, "src_lengths": lengths}}
     for make in (make_model, transformer_models.make_model):

@@ -155,7 +155,7 @@ BAD_INPUT = {
     "state-pair": ((X, STATE), r"hx must be a tuple \(h_0, c_0\)"),
     "state-whole": ((X, (STATE.long(), STATE)), "h_0 .* in a floating dtype, got .*int64"),
     "state-of-a-window": ((X, (STATE, STATE, STATE)), r"hx must be a tuple \(h_0, c_0\)"),
-    "state-unbatched": ((X[:, 0], (STATE, STATE)), r"parts of 2 dimensions, got sizes"),
+    "state-unbatched": ((X[:, 0], (STATE, STATE)), r"h_0 of size \(1, 4\) .* got \(1, 2, 4\)"),
 }
 
 

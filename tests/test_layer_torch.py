@@ -110,9 +110,7 @@ def test_gates_and_sums_are_exact_in_16_bits(dtype, backend, autocast, by_step) 
 def onednn(request, monkeypatch):
     if request.param and not torch.backends.mkldnn.is_available():
         pytest.skip("torch has no oneDNN")
-    monkeypatch.setattr(
-        products, "_choices", dict(product=request.param, weight_gradient=request.param)
-    )
+    monkeypatch.setattr(products, "_choose", lambda name: request.param)
 
 
 @pytest.mark.parametrize(

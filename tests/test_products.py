@@ -17,7 +17,7 @@ needs_onednn = pytest.mark.skipif(
 
 @pytest.fixture
 def onednn(monkeypatch):
-    monkeypatch.setattr(products, "_choices", {"product": True, "weight_gradient": True})
+    monkeypatch.setattr(products, "_choose", lambda name: True)
 
 
 @needs_onednn
@@ -96,6 +96,7 @@ def test_other_types_and_empty_input_use_torch(onednn) -> None:
         assert products.product(torch.zeros(9, 5), torch.zeros(7, 5)).dtype == torch.bfloat16
 
 
+choose = products._choose.__wrapped__  # without its cache
 CPUINFO = "processor : 0\nvendor_id : {}\ncpu family : {}\nflags : fpu {} vme\n\nprocessor : 1\n"
 
 
@@ -116,25 +117,22 @@ def test_the_processor_determines_the_library(
     monkeypatch.setattr(products, "_has_onednn", lambda: True)
     monkeypatch.setattr(products, "CPUINFO", tmp_path / "cpuinfo")
     for text in (CPUINFO.format(vendor, family, flag), None):
-        monkeypatch.setattr(products, "_choices", {})
         if text is None:  # a system that does not say
             (tmp_path / "cpuinfo").unlink()
         else:
             (tmp_path / "cpuinfo").write_text(text)
-        assert products.uses_onednn("product") == (product and text is not None)
-        assert products.uses_onednn("weight_gradient") == (gradient and text is not None)
+        assert choose("product") == (product and text is not None)
+        assert choose("weight_gradient") == (gradient and text is not None)
 
 
 @needs_onednn
 def test_the_environment_overrides_the_choice(monkeypatch) -> None:
     for value, expected in (("mkl", False), ("onednn", True)):
-        monkeypatch.setattr(products, "_choices", {})
         monkeypatch.setenv(products.VARIABLE, value)
-        assert products.uses_onednn("product") is expected
-    monkeypatch.setattr(products, "_choices", {})
+        assert choose("product") is expected
     monkeypatch.setenv(products.VARIABLE, "openblas")
     with pytest.raises(ValueError, match="FAIRSEQ_WSUM_PRODUCTS=openblas: choose from mkl, onednn"):
-        products.uses_onednn("product")
+        choose("product")
 
 
 # Modules and weights that other programs have changed
@@ -169,7 +167,7 @@ def test_hooks_of_a_linear_map_run(onednn) -> None:
 @pytest.mark.parametrize("shape", [(4, 1, 5), (1, 64, 5), (2, 3, 5)], ids=str)
 @torch.no_grad()
 def test_a_copy_of_the_matrix_gives_the_same_product(shape, bias, monkeypatch) -> None:
-    monkeypatch.setattr(products, "_choices", {"product": False})
+    monkeypatch.setattr(products, "_choose", lambda name: False)
     module = torch.nn.Linear(5, 9, bias=bias)
     copy, x = products.ForFewRows(module.weight), torch.randn(shape).transpose(0, 1)
     assert copy.serves(x, module.weight)
@@ -178,7 +176,7 @@ def test_a_copy_of_the_matrix_gives_the_same_product(shape, bias, monkeypatch) -
 
 @torch.no_grad()
 def test_the_copy_is_not_used_once_the_matrix_has_changed(monkeypatch) -> None:
-    monkeypatch.setattr(products, "_choices", {"product": False})
+    monkeypatch.setattr(products, "_choose", lambda name: False)
     module, x = torch.nn.Linear(5, 9), torch.randn(6, 5)
     copy = products.ForFewRows(module.weight)
     module.weight.mul_(2)
@@ -196,7 +194,7 @@ def test_the_copy_is_not_used_once_the_matrix_has_changed(monkeypatch) -> None:
 
 @pytest.mark.parametrize("rows", [3, 65])
 def test_other_numbers_of_rows_and_types_take_no_copy(rows, monkeypatch) -> None:
-    monkeypatch.setattr(products, "_choices", {"product": False})
+    monkeypatch.setattr(products, "_choose", lambda name: False)
     weight = torch.randn(9, 5)
     copy = products.ForFewRows(weight)
     with torch.no_grad():
@@ -210,7 +208,7 @@ def test_other_numbers_of_rows_and_types_take_no_copy(rows, monkeypatch) -> None
 @torch.inference_mode()
 def test_a_matrix_made_in_inference_mode_takes_no_copy(monkeypatch) -> None:
     """It has no version, so a change would not be noticed."""
-    monkeypatch.setattr(products, "_choices", {"product": False})
+    monkeypatch.setattr(products, "_choose", lambda name: False)
     x, weight = torch.randn(6, 5), torch.randn(9, 5)
     copy = products.ForFewRows(weight)
     assert not copy.serves(x, weight)

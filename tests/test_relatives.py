@@ -133,9 +133,7 @@ def test_a_sequence_without_a_batch_and_batch_first_have_windows_too() -> None:
 
 
 @pytest.mark.parametrize("features", [4, 3], ids=["equal-sizes", "other-sizes"])
-@pytest.mark.parametrize(
-    "cell", [SRU(), SRU(highway_bias=-2.0), SRU(rescale=False)], ids=["usual", "biased", "unscaled"]
-)
+@pytest.mark.parametrize("cell", [SRU(), SRU(highway_bias=-2.0)], ids=["usual", "biased"])
 def test_an_sru_adds_its_input_scaled_or_multiplied(cell, features) -> None:
     layer = make(I=features, cell=cell)
     assert len(layer.weight_ih_l0) == (3 if features == 4 else 4) * 4
@@ -164,10 +162,6 @@ def test_a_new_sru_passes_on_the_variance_of_its_input(bias) -> None:
             assert parameter.tolist() == [0.0] * 400 + [bias] * 400
     y, _ = layer(torch.randn(30, 8, 400))
     assert 0.7 < y[10:].var() < 1.4  # without the scaling, 0.1 and 0.5 after four layers
-    plain, _ = WsumLSTM(400, 400, 4, cell=SRU(highway_bias=bias, rescale=False))(
-        torch.randn(30, 8, 400)
-    )
-    assert plain[10:].var() < 0.7
 
 
 # Initial values, and bad options
@@ -183,7 +177,6 @@ def test_a_min_lstm_starts_by_keeping_more_than_it_adds() -> None:
 
 
 def test_the_settings_of_a_cell_are_in_its_label() -> None:
-    cells = [get_cell("qrnn"), get_cell("qrnn", window=2)]
-    cells += [get_cell("sru"), SRU(rescale=False), SRU(highway_bias=-2.0)]
-    assert len({cell.label for cell in cells}) == 5
+    cells = [get_cell("qrnn"), get_cell("qrnn", window=2), get_cell("sru"), SRU(highway_bias=-2.0)]
+    assert len({cell.label for cell in cells}) == 4
     assert "cell='sru with highway_bias -2'" in repr(WsumLSTM(3, 4, cell=cells[-1]))

@@ -18,20 +18,19 @@ class SRU(Cell):
     r_t = sigmoid(W_r x_t + v_r * c_{t-1} + b_r),
     c_t = f_t * c_{t-1} + (1 - f_t) * g_t, h_t = r_t * c_t + (1 - r_t) * s_t,
     where s_t = alpha x_t or, if input and output differ in size, s_t = W_s x_t.
+    alpha = sqrt(1 + 2 exp(highway_bias)) keeps the variance of the output of a new layer at that of
+    its input.
 
     The gates read c_{t-1} element by element, so a step has no product.
 
     Args:
         highway_bias: the initial b_r. Below 0, a layer at first passes on more of its input.
-        rescale: whether alpha = sqrt(1 + 2 exp(highway_bias)), which keeps the variance of the
-            output at that of the input in a new layer; otherwise alpha = 1.
         projects_input: whether s_t = W_s x_t. A layer sets it where the sizes differ.
     """
 
     name: str = "sru"
     title: str = "SRU"
     highway_bias: float = 0.0
-    rescale: bool = True
     projects_input: bool = False
 
     rows = ("g", "f", "r", "s")
@@ -49,15 +48,13 @@ class SRU(Cell):
 
     @property
     def label(self) -> str:
-        if not self.rescale:
-            return f"{self.name} without rescaling"
         biased = f" with highway_bias {self.highway_bias:g}"
         return self.name + (biased if self.highway_bias else "")
 
     @property
     def alpha(self) -> float:
         """The factor of x_t in h_t."""
-        return math.sqrt(1 + 2 * math.exp(self.highway_bias)) if self.rescale else 1.0
+        return math.sqrt(1 + 2 * math.exp(self.highway_bias))
 
     def fit(self, features: int, units: int) -> SRU:
         """With W_s where the sizes differ, or if it is asked for."""

@@ -63,15 +63,6 @@ def mask(padding_mask: Tensor, shape: torch.Size, batch_first: bool) -> None:
         )
 
 
-def unbatched_state(hx: tuple[Tensor, ...]) -> None:
-    """Check that the state of one sequence has no dimension for a batch."""
-    if any(part.dim() != 2 for part in hx):
-        raise RuntimeError(
-            "the state of one sequence, a 2-D input, has parts of 2 dimensions, got sizes "
-            f"{', '.join(str(tuple(part.shape)) for part in hx)}"
-        )
-
-
 def state(hx: tuple[Tensor, ...], shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Check the shapes of the parts of the state. A third one may be missing."""
     if not isinstance(hx, (tuple, list)) or not 2 <= len(hx) <= len(shapes):

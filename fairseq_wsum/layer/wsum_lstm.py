@@ -215,14 +215,11 @@ class WsumLSTM(nn.Module):
         if not batched:
             x = x.unsqueeze(1)
             padding_mask = None if padding_mask is None else padding_mask.unsqueeze(1)
-            if hx is not None:
-                checks.unbatched_state(hx)
-                hx = tuple(part.unsqueeze(1) for part in hx)
         elif self.batch_first:
             x = x.transpose(0, 1)
             padding_mask = None if padding_mask is None else padding_mask.transpose(0, 1)
 
-        y, state = self._run_layers(x, self._initial_state(x, hx), padding_mask, record)
+        y, state = self._run_layers(x, self._initial_state(x, hx, batched), padding_mask, record)
 
         if not batched:
             return y.squeeze(1), tuple(part.squeeze(1) for part in state)
@@ -355,20 +352,23 @@ class WsumLSTM(nn.Module):
         data = pack_padded_sequence(y, lengths).data
         return packed._replace(data=data), state
 
-    def _initial_state(self, x: Tensor, hx: State | None) -> State:
-        slots, batch = self.num_layers * self.num_directions, x.size(1)
+    def _initial_state(self, x: Tensor, hx: State | None, batched: bool = True) -> State:
+        """All parts of the state with a dimension for the batch; what `hx` lacks is zero."""
+        slots, batch = self.num_layers * self.num_directions, (x.size(1),) if batched else ()
         shapes = {
-            "h_0": (slots, batch, self.output_size),
-            "c_0": (slots, batch, self.hidden_size),
+            "h_0": (slots, *batch, self.output_size),
+            "c_0": (slots, *batch, self.hidden_size),
         }
         if self.cell.window > 1:
             features = sum(map(self._features, range(self.num_layers)))
-            shapes["x_0"] = (self.num_directions, batch, features)
-        zeros = self.weight_ih_l0.new_zeros
-        if hx is None:
-            return tuple(zeros(shape) for shape in shapes.values())
-        checks.state(hx, shapes)
-        return (*hx, *(zeros(shape) for shape in list(shapes.values())[len(hx) :]))
+            shapes["x_0"] = (self.num_directions, *batch, features)
+        given: State = ()
+        if hx is not None:
+            checks.state(hx, shapes)
+            given = hx
+        missing = map(self.weight_ih_l0.new_zeros, list(shapes.values())[len(given) :])
+        state = (*given, *missing)
+        return state if batched else tuple(part.unsqueeze(1) for part in state)
 
     def _dtype(self, x: Tensor) -> torch.dtype | None:
         """The dtype that inputs and states must have; None in autocast, which converts them."""
