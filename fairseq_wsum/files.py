@@ -13,7 +13,12 @@ from typing import Any
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A name to write to, which becomes `path` when the file is complete."""
+    """A name to write to, which becomes `path` when the file is complete.
+
+    The folder is made if it does not exist, and a link is followed.
+    """
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         yield partial
@@ -23,13 +28,6 @@ def whole(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def whole_at_end(path: Path) -> contextlib.AbstractContextManager[Path]:
-    """`whole` of the file to which a link leads, in a folder that is made if it does not exist."""
-    path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return whole(path)
 
 
 @contextlib.contextmanager

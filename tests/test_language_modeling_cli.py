@@ -34,7 +34,7 @@ UPDATES = 12  # of an epoch, with these
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Text in which the next word follows from the last one, mostly; some words are cut (@@)."""
     folder = tmp_path_factory.mktemp("text")
     rng = random.Random(0)
@@ -52,9 +52,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def data(corpus: Path) -> Path:
-    binary = corpus / "binary"
-    prefixes = [f"--{split}pref={corpus / split}" for split in ("train", "valid", "test")]
+def data(texts: Path) -> Path:
+    binary = texts / "binary"
+    prefixes = [f"--{split}pref={texts / split}" for split in ("train", "valid", "test")]
     run("fairseq-preprocess", "--only-source", "--destdir", binary, *prefixes)
     return binary
 
@@ -154,11 +154,11 @@ def test_another_number_of_processes_can_continue_the_same_streams(data, tmp_pat
 
 
 def perplexity_by_hand(
-    data: Path, corpus: Path, save_dir: Path, words: bool = False, split: str = "test"
+    data: Path, texts: Path, save_dir: Path, words: bool = False, split: str = "test"
 ) -> float:
     """Of a split, in one go; per word instead of token if `words`."""
     dictionary = Dictionary.load(str(data / "dict.txt"))
-    text = (corpus / split).read_text()
+    text = (texts / split).read_text()
     tokens = [
         dictionary.index(word)
         for line in text.splitlines()
@@ -176,7 +176,7 @@ def perplexity_by_hand(
 
 
 @every_cells_options(usual=("window",))
-def test_every_cell_trains_resumes_and_scores(cell, data, corpus, tmp_path) -> None:
+def test_every_cell_trains_resumes_and_scores(cell, data, texts, tmp_path) -> None:
     train(data, tmp_path, "--max-update", UPDATES - 3, *cell)
     statistics = train(data, tmp_path, "--max-update", UPDATES + 2, *cell)
     assert len([line for line in statistics if "loss" in line and "update" in line]) == 5
@@ -209,36 +209,34 @@ def test_a_transformer_carries_its_state_resumes_and_scores(data, tmp_path) -> N
     ],
     ids=["one token", "tokens", "words of subwords"],
 )
-def test_eval_lm_scores_every_token_with_its_whole_past(
-    options, words, data, corpus, model
-) -> None:
+def test_eval_lm_scores_every_token_with_its_whole_past(options, words, data, texts, model) -> None:
     command = ["fairseq-eval-lm", data, "--user-dir", USER_DIR, *TASK, "--cpu", *options]
     output = run(*command, "--path", model / "checkpoint_last.pt")
     found = float(re.findall(r"Perplexity: ([\d.]+)", output)[0])
-    assert found == pytest.approx(perplexity_by_hand(data, corpus, model, words), abs=0.006)
+    assert found == pytest.approx(perplexity_by_hand(data, texts, model, words), abs=0.006)
     assert "Evaluated 90 tokens" in output
 
 
-def test_validate_gives_the_perplexity_of_eval_lm(data, corpus, model) -> None:
+def test_validate_gives_the_perplexity_of_eval_lm(data, texts, model) -> None:
     output = run(
         *("fairseq-validate", data, "--user-dir", USER_DIR, *TASK, "--cpu"),
         *("--path", model / "checkpoint_last.pt", "--batch-size", 3),
         *("--valid-subset", "test,train"),
     )
     test, train = (float(found) for found in re.findall(r"ppl ([\d.]+)", output))
-    assert test == pytest.approx(perplexity_by_hand(data, corpus, model), abs=0.006)
-    assert train == pytest.approx(perplexity_by_hand(data, corpus, model, split="train"), abs=0.006)
+    assert test == pytest.approx(perplexity_by_hand(data, texts, model), abs=0.006)
+    assert train == pytest.approx(perplexity_by_hand(data, texts, model, split="train"), abs=0.006)
 
 
 @pytest.mark.parametrize("trained", ["model", "transformer"], ids=["lstm", "transformer"])
-def test_generate_and_interactive_continue_sentences(trained, data, corpus, request) -> None:
+def test_generate_and_interactive_continue_sentences(trained, data, texts, request) -> None:
     path = request.getfixturevalue(trained) / "checkpoint_last.pt"
     common = ["--user-dir", USER_DIR, *TASK, "--cpu", "--path", path]
     common += ["--beam", 2, "--max-len-b", 12]
     every = ("--required-batch-size-multiple", 1)
     sentences = ("--sample-break-mode", "eos", "--gen-subset", "test", "--prefix-size", 1)
     output = run("fairseq-generate", data, *common, *sentences, "--batch-size", 4, *every)
-    lines = (corpus / "test").read_text().splitlines()
+    lines = (texts / "test").read_text().splitlines()
     found = dict(re.findall(r"^H-(\d+)\t\S+\t(.*)$", output, re.M))
     assert len(found) == len(lines)
     for number, text in found.items():
@@ -253,23 +251,23 @@ def test_generate_and_interactive_continue_sentences(trained, data, corpus, requ
 def test_sentences_are_samples_on_request_as_in_fairseqs_task(data, tmp_path) -> None:
     results = []
     for task in ("language_modeling", "wsum_language_modeling"):
-        options = ["--task", task, "--sample-break-mode", "eos", "--max-epoch", 1]
-        *_, last = train(data, tmp_path / task, *options, "--cell", "no-srnn-out")
+        options = ["--task", task, "--sample-break-mode", "eos", "--add-bos-token"]
+        *_, last = train(data, tmp_path / task, *options, "--cell", "no-srnn-out", "--max-epoch", 1)
         names = ("train_loss", "train_num_updates", "train_ppl")
         results.append([last[name] for name in names])
         output = run(
-            *("fairseq-eval-lm", data, "--user-dir", USER_DIR, *options[:4], "--cpu"),
+            *("fairseq-eval-lm", data, "--user-dir", USER_DIR, *options, "--cpu"),
             *("--path", tmp_path / task / "checkpoint_last.pt"),
         )
         results[-1] += re.findall(r"Evaluated (\d+) tokens|Perplexity: (\S+)", output)
+        model = tmp_path / task / "checkpoint_last.pt"
+        score = ["perplexity.sh", data, "--checkpoint", model, "--splits", "test", "--cpu"]
+        assert f"test: perplexity {results[-1][-1][1]} (90 tokens)" in run(*score)
     assert results[0] == results[1] and ("90", "") in results[0]
-    model = tmp_path / "wsum_language_modeling/checkpoint_last.pt"
-    score = [ROOT / "scripts/perplexity.sh", data, "--checkpoint", model, "--splits", "test"]
-    assert f"test: perplexity {results[1][-1][1]} (90 tokens)" in run("bash", *score, "--cpu")
     assert int(results[0][1]) != UPDATES
 
 
-def test_each_shard_is_an_epoch_and_workers_change_nothing(corpus, data, tmp_path) -> None:
+def test_each_shard_is_an_epoch_and_workers_change_nothing(texts, data, tmp_path) -> None:
     (tmp_path / "other").write_text("w1 w2 w3\n" * 80)
     shard = tmp_path / "shard"
     run(

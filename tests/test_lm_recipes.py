@@ -112,6 +112,10 @@ def test_the_gbw_recipe_trains_on_all_shards(tmp_path) -> None:
     read = [name for name, _ in groupby(read)]  # the last epoch is not trained
     assert read == ["data", "shard-002", "data", "shard-002", "data"]
     assert_scored(tmp_path / "out/no-srnn-out", text / "test.txt")
+    recipe = RECIPES["gbw"](
+        "gbw", ["--own-corpus", "--data", str(text), "--out", str(tmp_path / "out"), "--dry-run"]
+    )
+    assert [Path(one).name for one in recipe.text().split(":")] == ["data", "shard-002"]
 
 
 @pytest.mark.parametrize(

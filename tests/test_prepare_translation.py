@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("fairseq")
 pytest.importorskip("sentencepiece")
 from commands import run
-from shell import fails, lines, names_in, prepare_here, succeeds, times_in
+from shell import fails, lines, names_in, prepare_here, refuses, succeeds, times_in
 from translation_corpus import FORMS, PUBLISHED, joined, prepare_options
 
 from fairseq_wsum.experiments.corpora import bpe, prepare
@@ -258,10 +258,9 @@ TEST = "test_2016_flickr"
 def test_a_mistake_is_named_and_leaves_nothing(other, tmp_path, capsys, files, options, message):
     for name, text in files.items():
         (other / name).unlink() if text is None else (other / name).write_text(text)
-    with pytest.raises((UserError, SystemExit)) as error:
-        size = ["--bpe-size", 90] if "--units" not in options else []
-        prepare_here("translation", "--data", other, "--out", tmp_path / "out", *size, *options)
-    assert re.search(message, capsys.readouterr().err + str(error.value))
+    size = ["--bpe-size", 90] if "--units" not in options else []
+    given = ["translation", "--data", other, "--out", tmp_path / "out", *size, *options]
+    assert re.search(message, refuses(prepare.main, capsys, *given))
     assert os.listdir(tmp_path) == ["other"]
 
 
@@ -275,11 +274,18 @@ def test_a_symbol_that_bpe_keeps_whole_is_rejected(other, tmp_path):
 
 @pytest.mark.parametrize("options", [["--bpe-size", "80"], ["--target-lang", "fr"]])
 def test_an_option_that_contradicts_like_is_rejected(options, prepared, talks, tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        like = ["--data", talks, "--like", prepared, "--out", tmp_path / "out"]
-        prepare_here("translation", *like, *options)
+    given = [
+        "translation",
+        "--data",
+        talks,
+        "--like",
+        prepared,
+        "--out",
+        tmp_path / "out",
+        *options,
+    ]
     named = f"{' '.join(options)} with --like {prepared}, which was made with {options[0]} "
-    assert named in capsys.readouterr().err
+    assert named in refuses(prepare.main, capsys, *given)
     assert not list(tmp_path.iterdir())
 
 

@@ -176,6 +176,11 @@ def test_a_validation_file_and_words_with_vectors(tmp_path) -> None:
         ("valid-1.json", [], r"valid-1\.json has no questions"),
         ("valid-1.json", ["--valid-articles", 2], r"valid-1\.json is for validation; leave out"),
         ("none", ["--valid-articles", 6], "6 articles, of which --valid-articles 6 leaves none"),
+        (
+            "none",
+            ["--vectors", __file__],
+            "test_questions.py has none of the words; give a text in",
+        ),
     ],
 )
 def test_questions_that_cannot_be_prepared(name, options, problem, tmp_path) -> None:

@@ -152,8 +152,8 @@ def test_data_that_cannot_be_scored_is_named_before_the_translation(prepared, tm
     def of(**changes):
         (tmp_path / "prepared.json").write_text(json.dumps({**record, **changes}))
 
-    of(corpus="ptb", script="prepare_ptb.sh")
-    cure = "was made by prepare_ptb.sh: give a folder of prepare_multi30k.sh, or of prepare_tr"
+    of(corpus="ptb")
+    cure = "has the corpus ptb: give a folder of prepare_multi30k.sh, or of prepare_tr"
     assert cure in refuses(*scoring)
     assert cure in refuses(distil.main, *scoring[1:], "--out", tmp_path / "out")
     of()

@@ -178,12 +178,20 @@ def test_a_file_of_runs_that_diverged_is_json(lm) -> None:
     assert gru.scores["test", "perplexity"].value == gru.curve[1] == math.inf
 
 
+def test_runs_that_are_not_of_the_study_are_named(lm, capsys) -> None:
+    lm.report()
+    lm.file.write_text(LM.replace("[lstm, gru]", "[lstm]"))
+    read_runs(lm.plan, [lm.folder / "runs.json"])
+    assert "study.yaml has no such runs: ptb/gru/2" in capsys.readouterr().err
+
+
 def test_published_runs_have_no_path_and_may_be_of_other_data_and_gpus(lm) -> None:
     lm.report()
     runs = lm.folder / "runs.json"
     assert str(lm.out) not in runs.read_text()
     moved = LM.replace(
-        "options: {max-epoch: 3}", "data: elsewhere\n    options: {max-epoch: 3, gpus: 2}"
+        "options: {max-epoch: 3}",
+        "data: elsewhere\n    options: {max-epoch: 3, gpus: 2, user-dir: .}",
     )
     lm.file.write_text(moved)
     assert read_runs(lm.plan, [runs])[0].state == "finished"

@@ -245,6 +245,7 @@ def test_the_transformer_recipe_scores_a_model_of_a_small_corpus(corpus, tmp_pat
         ([10, 3], 1, [4], 3, 0, 3 + 1 + 3),
         ([10, 3], 2, [1, 2], 4, 0, 5 + 1 + 3 + 1),
         ([10, 3], 2, [1, 2], 4, 6, 6),
+        ([10, 3], 2, [1, 2], 0, 6, 6),  # no limit of epochs
     ],
 )
 def test_the_updates_of_all_epochs_are_counted(

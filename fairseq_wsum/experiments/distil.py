@@ -10,18 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from .corpora import bpe
-from .corpora.folder import (
-    UNKNOWN,
-    encode,
-    is_done,
-    load_dictionary,
-    new_folder,
-    read_translation_record,
-    write_record,
-)
+from .corpora.folder import UNKNOWN, is_done, new_folder, read_translation_record, write_record
 from .corpora.reading import file_sha256
+from .corpora.translation import binarise
 from .program import UserError, folder, parse_data_first, script_parser
-from .text_files import lines_of, open_text, sha256, write_lines
+from .text_files import lines_of, sha256, write_lines
 from .translating import add_options, direction, generate, read_generated
 
 DESCRIPTION = """\
@@ -68,7 +61,6 @@ def main(given: list[str]) -> None:
     sums = {path: file_sha256(Path(path)) for path in models}
     settings = {
         "corpus": "distilled",
-        "script": "distil.sh",
         "data": sha256((args.data / "prepared.json").read_bytes()),
         "checkpoints": list(sums.values()),
         "beam": args.beam,
@@ -88,12 +80,7 @@ def main(given: list[str]) -> None:
         write_lines(text / f"train.{target}", units)
         for lang in (source, target):
             shutil.copy(args.data / f"dict.{lang}.txt", partial)
-            with open_text(text / f"train.{lang}") as file:
-                encode(
-                    partial / f"train.{source}-{target}.{lang}",
-                    map(str.split, file),
-                    load_dictionary(partial / f"dict.{lang}.txt"),
-                )
+        binarise(partial, (source, target), ["train"])
         write_record(partial, {**settings, "sha256": sums})
     print(f"{args.out}: {len(sentences):,} translations; train on {args.data}:{args.out}")
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..files import whole_at_end
+from ..files import whole
 from .program import PACKAGE, UserError, import_fairseq, script_parser, user_dir
 
 
@@ -39,7 +39,7 @@ def write(text: str, path: Path | None, scores: Mapping[str, float]) -> None:
     if path is None:
         sys.stdout.write(text)
     else:
-        with whole_at_end(path) as partial:
+        with whole(path) as partial:
             partial.write_text(text, "utf-8")
     for name, score in scores.items():
         print(f"{name}: {score:.2f}", file=sys.stderr)

@@ -38,12 +38,11 @@ def main(given: list[str]) -> None:
         model = model / f"average-{args.average}.pt"
         averaged = average_last(args.checkpoint, args.average, model)
         say(f"averaged {' '.join(averaged)} into {model}")
-    options = [*_break_mode(args.task, model), *options]
+    options = [*_as_trained(model), *options]
     figures: dict[str, Any] = {}
     for split in args.splits:
         figures |= _score(args, options, model, split)
     if args.out is not None:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
         with whole(args.out) as partial:
             partial.write_text(json.dumps({**figures, "task": args.task}) + "\n")
 
@@ -85,14 +84,15 @@ def _check_paths(args: argparse.Namespace) -> None:
             )
 
 
-def _break_mode(task: str, model: Path) -> list[str]:
+def _as_trained(model: Path) -> list[str]:
     """How the training made samples of the text: fairseq-eval-lm does not read it itself."""
     try:
         options = task_options(read(model, mmap=True))
     except Exception:  # a damaged file can raise anything; fairseq-eval-lm names it
         return []
-    mode = options.get("sample_break_mode") if options.get("_name") == task else None
-    return [] if mode is None else [f"--sample-break-mode={mode}"]
+    begin = ["--add-bos-token"] if options.get("add_bos_token") else []
+    mode = options.get("sample_break_mode")
+    return begin if mode is None else [f"--sample-break-mode={mode}", *begin]
 
 
 def _score(args: argparse.Namespace, options: list[str], model: Path, split: str) -> dict[str, Any]:

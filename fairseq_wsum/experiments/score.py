@@ -40,7 +40,7 @@ examples:
   scripts/score.sh data-bin/multi30k --out runs/both \\
       --checkpoints runs/first/checkpoint_best.pt:runs/second/checkpoint_best.pt"""
 # what scores.json has of the record of the data
-OF_DATA = ("text", "units", "max_words", "own_corpus", "source_lang", "target_lang")
+OF_DATA = ("corpus", "text", "units", "max_words", "source_lang", "target_lang")
 SCORES = "scores.json"  # marks a folder as one of this program
 UNFINISHED = ".score."  # a folder in it, which a killed run leaves
 OURS = ("average.pt", "generate.lenpen*.txt", "hypotheses.lenpen*")  # what else it may have

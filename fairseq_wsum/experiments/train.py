@@ -11,6 +11,7 @@ import socket
 import sys
 from pathlib import Path
 
+import torch
 from joblib import cpu_count
 
 from ..argument_types import positive
@@ -105,12 +106,7 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add("--finetune-from-model", metavar="FILE", help=help)
     add("--dry-run", action="store_true", help="print the command and stop")
     add("--user-dir", type=user_dir, default=str(PACKAGE), help=argparse.SUPPRESS)
-    for name, default in (
-        ("--required-batch-size-multiple", "1"),
-        ("--update-epoch-batch-itr", "True"),
-        ("--restore-file", None),
-    ):
-        add(name, default=default, help=argparse.SUPPRESS)
+    add("--restore-file", help=argparse.SUPPRESS)
     args, options = parse_data_first(parser, given)
     args.on_cpu = args.gpus == 0 or args.cpu_processes > 0
     if args.gpus and args.cpu_processes:
@@ -139,8 +135,8 @@ def command(args: argparse.Namespace, options: list[str]) -> tuple[list[str], bo
     would train alone and overwrite their checkpoints.
     """
     settings = [args.data, "--save-dir", str(args.save_dir), "--user-dir", args.user_dir]
-    for name in ("required-batch-size-multiple", "update-epoch-batch-itr"):
-        settings += [f"--{name}", getattr(args, name.replace("-", "_"))]
+    # of an option that occurs twice, fairseq takes the last
+    settings += ["--required-batch-size-multiple", "1", "--update-epoch-batch-itr", "True"]
     precision = [] if args.precision == "fp32" else [f"--{args.precision}"]
     train = ["fairseq-train", *settings, *precision]
     if args.on_cpu:
@@ -169,7 +165,7 @@ def check_machine(args: argparse.Namespace) -> None:
     Raises:
         UserError: it has not.
     """
-    here = None if args.dry_run else gpus_here()
+    here = None if args.dry_run else torch.cuda.device_count()
     on_cpu = args.on_cpu or here == 0
     if args.precision in ("fp16", "amp") and on_cpu:
         raise UserError(f"--precision {args.precision} needs a GPU; on the CPU use bf16 or fp32")
@@ -215,13 +211,6 @@ def _alone(args: argparse.Namespace, train: list[str]) -> list[str]:
         unset = "SLURM_JOB_NODELIST SLURM_STEP_NODELIST MASTER_ADDR MASTER_PORT WORLD_SIZE RANK"
         before = ["env", *(word for name in unset.split() for word in ("-u", name))]
     return [*before, *train, *size]
-
-
-def gpus_here() -> int:
-    """The number of GPUs that torch sees."""
-    import torch
-
-    return torch.cuda.device_count()
 
 
 # Files

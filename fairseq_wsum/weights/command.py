@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..argument_types import positive
-from ..files import whole_at_end
+from ..files import whole
 from .picture import draw
 from .sentences import UNKNOWN, Model, Sentence
 
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> None:
     with contextlib.ExitStack() as files:
 
         def new(path: Path) -> Path:
-            return files.enter_context(whole_at_end(path))
+            return files.enter_context(whole(path))
 
         for checkpoint, name in zip(args.checkpoints, _names(args.checkpoints), strict=True):
             reader = Reader(checkpoint, **given)
@@ -164,8 +164,9 @@ def _results(args: argparse.Namespace) -> list[Path]:
     if len(args.checkpoints) > 1 and not {*results} <= {"--page", "--picture"}:
         raise ValueError("several checkpoints: give --page and --picture only, to compare them")
     for option, path in results.items():
-        if path.is_dir() and option != "--tables":
-            raise ValueError(f"{option} {path} is a folder: give the name of a file")
+        if path.exists() and path.is_dir() != (option == "--tables"):
+            this, other = ("folder", "file") if path.is_dir() else ("file", "folder")
+            raise ValueError(f"{option} {path} is a {this}: give the name of a {other}")
         empty = path.is_dir() and not any(path.iterdir())
         if os.path.lexists(path) and not empty and not args.overwrite:  # or a link to nowhere
             raise ValueError(f"{option} {path} exists: give another name, or --overwrite")

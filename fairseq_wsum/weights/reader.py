@@ -184,7 +184,12 @@ class Reader:
             for layer, own in zip(self.layers, calls, strict=True):
                 hook = layer.module.register_forward_pre_hook(_recorder(own), with_kwargs=True)
                 hooks.enter_context(hook)
-            return calls, self.model(*inputs, **given)
+            try:
+                return calls, self.model(*inputs, **given)
+            except IndexError as error:  # of learned positional embeddings
+                raise ValueError(
+                    "a sentence has more tokens than the model has positions"
+                ) from error
 
     def _views(self, calls: list[list[Call]], texts: dict[str, Text]) -> tuple[View, ...]:
         views: list[View] = []

@@ -17,7 +17,7 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from ..files import whole_at_end
+from ..files import whole
 from .sentences import BOUNDARIES, Sentence, Text, join_norms
 from .trace import Trace
 from .weighted_sum import norms
@@ -73,7 +73,7 @@ class Syntax:
           words without dependents; and `no head, at an end`, of these where the constituent of a
           head that was read before ends.
         """
-        with whole_at_end(path) as partial, partial.open("w", encoding="utf-8") as file:
+        with whole(path) as partial, partial.open("w", encoding="utf-8") as file:
             file.write("\t".join(HEADER) + "\n")
             for place, sums in self._sums.items():
                 for measure, group, values, number in sums.rows():

@@ -19,7 +19,7 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
-from ..files import whole_at_end
+from ..files import whole
 from .sentences import BOUNDARIES, SPECIAL, Sentence, Text, last_tokens
 from .trace import Trace
 from .weighted_sum import SHARE, half_lives, lifetimes
@@ -126,7 +126,7 @@ class Tables:
         }
         for name, (header, rows) in tables.items():
             path = folder / f"{name}.tsv"
-            with whole_at_end(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+            with whole(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
                 _write(file, ["side", "layer", "direction", *header])
                 for (side, layer, direction), sums in self._places.items():
                     for row in rows(side, sums):

@@ -70,8 +70,8 @@ def read_translation_record(folder: Path) -> dict[str, Any]:
     record = read_record(folder)
     if record["corpus"] not in ("multi30k", "translation"):
         raise UserError(
-            f"{folder} was made by {record['script']}: give a folder of prepare_multi30k.sh, or of "
-            "prepare_translation.sh for text of your own"
+            f"{folder} has the corpus {record['corpus']}: give a folder of prepare_multi30k.sh, or "
+            "of prepare_translation.sh for text of your own"
         )
     return record
 
@@ -158,7 +158,13 @@ def make_words(
         every = {**others, **words}
         with vectors.open(encoding="utf-8", errors="replace") as file:
             first = (line.split(" ", 1)[0] for line in file)
-            kept |= {word: every[word] for word in first if word in every}
+            found = {word: every[word] for word in first if word in every}
+        if not found:
+            raise UserError(
+                f"--vectors {vectors} has none of the words; give a text in the format of GloVe or "
+                "word2vec"
+            )
+        kept |= found
     return make_dictionary(kept, 1, None, padding=1)
 
 

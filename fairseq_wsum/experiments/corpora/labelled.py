@@ -16,8 +16,6 @@ from .folder import is_done, new_folder, write_record
 from .published import Corpus
 from .reading import file_sha256, read_text
 
-Files = tuple[dict[str, Path], dict[str, str]]  # of each split, and their checksums
-
 
 @dataclass(frozen=True)
 class Kind:
@@ -43,11 +41,11 @@ class Kind:
 def prepare(kind: Kind, corpus: Corpus | None, args: argparse.Namespace) -> None:
     """Prepare a published corpus, or one's own files in --data."""
     name = kind.own if corpus is None else corpus.name
-    settings: dict[str, Any] = {"corpus": name, "script": f"prepare {name}"}
+    settings: dict[str, Any] = {"corpus": name}
     for option, value in vars(args).items():
         if option not in ("out", "data", "cache"):
             settings[option] = file_sha256(value) if isinstance(value, Path) else value
-    find = partial(own_files, kind) if corpus is None else partial(published_files, corpus)
+    find = partial(own_files, kind) if corpus is None else corpus.files
     if is_done(args.out, settings, (lambda: find(args)[1]) if corpus is None else None):
         return
     import_fairseq()
@@ -62,17 +60,7 @@ def prepare(kind: Kind, corpus: Corpus | None, args: argparse.Namespace) -> None
     print(f"{args.out}: {what}: {listed(counts)}; dictionary: {found['dictionary']:,}")
 
 
-def published_files(corpus: Corpus, args: argparse.Namespace) -> Files:
-    """The file of each split of a published corpus, and the SHA-256 of its text."""
-    paths, sums = {}, {}
-    for split, (name,) in corpus.splits.items():
-        paths[split] = corpus.find(name, args.data, args.cache)
-        sums[split] = sha256(read_text(paths[split]))
-        corpus.check(name, sums[split], paths[split], args.data)
-    return paths, sums
-
-
-def own_files(kind: Kind, args: argparse.Namespace) -> Files:
+def own_files(kind: Kind, args: argparse.Namespace) -> tuple[dict[str, Path], dict[str, str]]:
     """The file of each split in --data, and the SHA-256 of its text."""
     paths = {}
     for split, patterns in kind.names.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import http.client
 import os
 import shutil
@@ -12,7 +13,8 @@ from pathlib import Path
 
 from ...files import whole
 from ..program import UserError
-from .reading import needed
+from ..text_files import sha256
+from .reading import needed, read_text
 
 LANGUAGES = ("en", "de")  # of Multi30k
 FORMS = ("lc.norm.tok", "raw")  # of a text for translation
@@ -63,6 +65,15 @@ class Corpus:
         # the file of Multi30k's raw text keeps the ending .gz
         ending = ".gz" if published.endswith(f"{name}.gz") else ""
         return download(url, self.cache_folder(cache) / f"{name}{ending}", cure)
+
+    def files(self, args: argparse.Namespace) -> tuple[dict[str, Path], dict[str, str]]:
+        """The file of each split, and the SHA-256 of its text, which is checked."""
+        paths, sums = {}, {}
+        for split, (name,) in self.splits.items():
+            paths[split] = self.find(name, args.data, args.cache)
+            sums[split] = sha256(read_text(paths[split]))
+            self.check(name, sums[split], paths[split], args.data)
+        return paths, sums
 
     def cache_folder(self, given: Path | None) -> Path:
         """The folder for downloads."""
@@ -196,7 +207,6 @@ def download(url: str, path: Path, cure: str) -> Path:
     """Download `url` to `path` unless that exists; `cure` ends the message if it fails."""
     if path.is_file():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
     print(f"downloading {url}", flush=True)
     with whole(path) as partial, partial.open("wb") as file:
         try:

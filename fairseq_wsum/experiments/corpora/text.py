@@ -22,11 +22,7 @@ Splits = Mapping[str, Sequence[Path]]  # the files of train, valid and test
 def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
     """Prepare a published corpus, or the text of one's own in --data."""
     name = "text" if corpus is None else corpus.name
-    settings: dict[str, Any] = {
-        "corpus": name,
-        "script": f"prepare_{name}.sh",
-        "own_corpus": corpus is None,
-    }
+    settings: dict[str, Any] = {"corpus": name}
     if name in ("text", "gbw"):  # the dictionaries of the others are published
         settings |= {"threshold": args.threshold, "nwords": args.nwords, "shards": args.shards}
     own_sums = None if corpus is not None else lambda: sums(own_files(args.data))
@@ -37,7 +33,7 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
         splits = own_files(args.data) if corpus is None else published(corpus, args, unpacked)
         # the benchmark's words may have a no-break space, at which fairseq itself splits a text
         words = re.compile(r"[^ \t\n\r\f\v]+").findall if name == "gbw" else str.split
-        reader = Reader(words, corpus, args.data)
+        reader = Reader(words)
         train, tokens = reader.count(splits)
         if corpus is not None and corpus.tokens and tokens != corpus.tokens:
             raise UserError(
@@ -68,7 +64,6 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
                 for what in ("sentences", "tokens", "unknown", "unseen")
             },
             "dictionary": len(dictionary),
-            "data": list(shards),
             "sha256": reader.sums,
         }
         write_record(partial, record)
@@ -100,10 +95,7 @@ def own_files(data: Path) -> Splits:
 
 def published(corpus: Corpus, args: argparse.Namespace, unpacked: Path) -> Splits:
     if corpus.name != "gbw":
-        return {
-            split: [corpus.find(name, args.data, args.cache) for name in names]
-            for split, names in corpus.splits.items()
-        }
+        return {split: [path] for split, path in corpus.files(args)[0].items()}
     (archive,) = corpus.sha256
     data = args.data or corpus.find(archive, None, args.cache)
     names = {name for names in corpus.splits.values() for name in names}
@@ -122,7 +114,7 @@ def published(corpus: Corpus, args: argparse.Namespace, unpacked: Path) -> Split
 
 def sums(splits: Splits) -> dict[str, str]:
     """The SHA-256 of each file."""
-    reader = Reader(lambda line: [], None, None)
+    reader = Reader(lambda line: [])
     for paths in splits.values():
         deque(reader.read(paths), maxlen=0)
     return reader.sums
@@ -142,15 +134,11 @@ def divide(train: Sequence[Path], n: int | None) -> dict[str, Sequence[Path]]:
 
 
 class Reader:
-    """Reads the files of a corpus, and checks those that are published."""
+    """Reads the files of a corpus, and keeps their checksums."""
 
-    def __init__(
-        self, words: Callable[[str], list[str]], corpus: Corpus | None, data: Path | None
-    ) -> None:
+    def __init__(self, words: Callable[[str], list[str]]) -> None:
         self.sums: dict[str, str] = {}  # SHA-256 of each file
         self._words = words
-        self._corpus = corpus
-        self._data = data
 
     def read(self, paths: Iterable[Path]) -> Iterator[list[str]]:
         """The words of each line."""
@@ -161,10 +149,7 @@ class Reader:
                 if not SYMBOLS.isdisjoint(words):
                     check_line(path, number, words)
                 yield words
-            name = path.name.removesuffix(".gz")
-            self.sums[name] = digest.hexdigest()
-            if self._corpus is not None and name in self._corpus.sha256:
-                self._corpus.check(name, self.sums[name], path, self._data)
+            self.sums[path.name.removesuffix(".gz")] = digest.hexdigest()
 
     def count(self, splits: Splits) -> tuple[Counter[str], dict[str, int]]:
         """The words of the training text, and the tokens of each split, with sentence ends."""

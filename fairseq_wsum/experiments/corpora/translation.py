@@ -31,14 +31,11 @@ SIZES = {"bpe": ("bpe_size", "character_coverage"), "words": ("nwords",)}  # opt
 
 def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
     """Prepare Multi30k, or the text of one's own in --data."""
-    name = "translation" if corpus is None else corpus.name
     settings: dict[str, object] = {
-        "corpus": name,
-        "script": f"prepare_{name}.sh",
+        "corpus": "translation" if corpus is None else corpus.name,
         "text": args.text,
         "units": args.units,
         "max_words": args.max_words,
-        "own_corpus": corpus is None,
         "source_lang": args.source_lang,
         "target_lang": args.target_lang,
         **{option: getattr(args, option) for option in SIZES[args.units]},
@@ -54,7 +51,7 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
     with new_folder(args.out) as partial:
         counts, left_out = write_text(partial, texts, args)
         texts.clear()  # the dictionaries need memory, too
-        words = binarise(partial, args)
+        words = binarise(partial, args.languages)
         record = {
             **settings,
             "sentences": counts,
@@ -231,17 +228,19 @@ def write_dictionaries(folder: Path, model: Any, args: argparse.Namespace) -> No
         make_dictionary(found, 0, nwords, padding=8).save(str(folder / f"dict.{lang}.txt"))
 
 
-def binarise(folder: Path, args: argparse.Namespace) -> dict[str, int]:
+def binarise(
+    folder: Path, languages: tuple[str, str], splits: Iterable[str] = MULTI30K.splits
+) -> dict[str, int]:
     """Write fairseq's binary data, print how much became <unk>, and return the dictionaries' sizes.
 
     The data and the dictionaries are those of fairseq-preprocess.
     """
     sizes = {}
-    for lang in args.languages:
+    for lang in languages:
         dictionary = load_dictionary(folder / f"dict.{lang}.txt")
         sizes[lang] = len(dictionary)
-        for split in MULTI30K.splits:
-            prefix = folder / f"{split}.{args.source_lang}-{args.target_lang}.{lang}"
+        for split in splits:
+            prefix = folder / f"{split}.{'-'.join(languages)}.{lang}"
             n = encode(prefix, split_lines(folder / "text" / f"{split}.{lang}"), dictionary)
             print(
                 f"  {split}.{lang}: {n['sentences']:,} sentences, {n['tokens']:,} tokens, "

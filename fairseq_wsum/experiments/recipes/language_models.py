@@ -81,11 +81,11 @@ class GBW(LanguageModel):
         parser.add_argument("--passes", type=positive, default=5, metavar="N", help=help)
 
     def text(self) -> str:
-        if self.train.dry_run:  # as if the data were there
+        if self.data.is_dir():
+            shards = sorted(path for path in self.data.glob("shard-*") if path.is_dir())
+        else:  # a dry run, as if the data were there
             parts = range(2, (self.prepared.shards or 99) + 1)
             shards = [self.data / f"shard-{k:03d}" for k in parts]
-        else:
-            shards = sorted(path for path in self.data.glob("shard-*") if path.is_dir())
         return ":".join(map(str, [self.data, *shards]))
 
     def command(self) -> list[str]:

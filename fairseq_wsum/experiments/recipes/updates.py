@@ -64,7 +64,8 @@ def _count(cfg: DictConfig, processes: int) -> int:
         )
         for epoch in range(cfg.optimization.max_epoch)
     )
-    return min(updates, cfg.optimization.max_update or updates)
+    limit: int = cfg.optimization.max_update
+    return min(updates, limit or updates) if cfg.optimization.max_epoch else limit
 
 
 def _batches_in(cfg: DictConfig, epoch: int) -> int:

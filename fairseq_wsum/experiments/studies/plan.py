@@ -1,9 +1,9 @@
 """The plan of a study: a YAML file with tasks, models and seeds, and the command line of each run.
 
     tasks:
-      captions:                        # a table
-        recipe: captions.sh            # relative to this file
-        data: ~/corpora/captions       # --data of the recipe; relative to this file
+      multi30k:                        # a table
+        recipe: strong.sh              # relative to this file
+        data: ~/corpora/multi30k       # --data of the recipe; relative to this file
         options: {max-epoch: 3}        # of the recipe, scripts/train.sh and fairseq-train
         published: {source: Levy et al. (2018), values: {lstm: 38.2}}
     cells: [lstm, no-srnn-hidden]      # one model for each
@@ -217,7 +217,7 @@ def _models(given: Mapping[str, Any], key: str) -> tuple[Model, ...]:
     for name, options in _mapping(others, None, f"{key}: models").items():
         models.append(Model(str(name), _options(options, f"{key}: models: {name}")))
     _check(bool(models), f"{key}: give cells, such as [lstm, no-srnn-hidden], or models")
-    taken = {"", "data", "text"}  # the recipes have the last two there
+    taken = {"", "data"}  # the recipes have their data there
     for model in models:
         folder = f"the folder {model.folder!r} of {model.name!r} is taken"
         _check(model.folder not in taken, f"{key}: {folder}; choose another name")

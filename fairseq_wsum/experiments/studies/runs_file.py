@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ...files import whole
-from ..program import UserError, changes, say
+from ..program import UserError, changes, few, say
 from .plan import Plan, Run
 from .record import Record, settings
 from .results import Result, Score, check_ways
 
-OF_THE_MACHINE = ("data", "gpus")  # settings that are not written
+OF_THE_MACHINE = ("data", "gpus", "user-dir")  # settings that are not written
 OF_THE_RECORD = ("began", "seconds", "machine", "version")
 
 
@@ -90,6 +90,8 @@ def read_runs(plan: Plan, paths: Sequence[Path]) -> list[Result]:
             the runs of a task were scored in different ways.
     """
     rows = {key: (path, row) for path in paths for key, row in _rows(path).items()}
+    if others := sorted("/".join(map(str, key)) for key in rows.keys() - {*map(_key, plan.runs)}):
+        say(f"left out, as {plan.file} has no such runs: {few(others)}")
     results = []
     for run in plan.runs:
         if _key(run) not in rows:
