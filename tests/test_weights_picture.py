@@ -137,7 +137,7 @@ def test_control_characters_and_very_long_words_leave_a_picture_that_can_be_read
 def test_every_label_lies_inside_the_picture_and_beside_the_others(lines) -> None:
     shown = [made_up(*line, "</s>") for line in lines]
     title = ["experiments/multi30k/no-srnn-hidden/seed-1/checkpoint_best.pt", "encoder, layer 1"]
-    (figure,) = figures(shown, title, "norm of the weights")
+    (figure,) = figures([[one] for one in shown], title, "norm of the weights")
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     places = [label.get_window_extent(canvas.get_renderer()).extents for label in labels(figure)]
@@ -154,7 +154,7 @@ def test_every_label_lies_inside_the_picture_and_beside_the_others(lines) -> Non
 def test_all_sentences_have_the_same_scale(part) -> None:
     strong, weak = made_up("a", "b"), made_up("c", "d")
     getattr(strong, part)[1] = 7.0
-    for page in figures([weak, strong], ["title"], "norm", each=True):
+    for page in figures([[weak], [strong]], ["title"], "norm", each=True):
         shaded = page.axes[0].collections
         assert [one.get_clim() for one in shaded] == [(0, 7), (0, 7)]
 

@@ -126,7 +126,7 @@ def draw(
             lines = [": ".join((lines[0], ", ".join(lines[1:])))]
         of_models.append(own)
         title += lines
-    squares = [one for row in zip(*of_models, strict=True) for one in row]  # models side by side
+    rows = list(zip(*of_models, strict=True))  # models side by side
     label = "norm of the weights" if unit is None else "absolute value of the weight"
     label += ", as a share of the model's largest" if len(models) > 1 else ""
     with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
@@ -134,10 +134,10 @@ def draw(
             warnings.filterwarnings("ignore", "Glyph .* missing from")  # its viewer has them
         if kind == ".pdf":
             with PdfPages(path, metadata=METADATA.get(kind)) as pages:
-                for page in figures(squares, title, label, len(models), each=True):
+                for page in figures(rows, title, label, each=True):
                     pages.savefig(page)
         else:
-            (figure,) = figures(squares, title, label, len(models))
+            (figure,) = figures(rows, title, label)
             if kind == ".png" and max(figure.get_size_inches()) * DPI > LARGEST:
                 raise ValueError(
                     "--picture: the sentences do not fit into a PNG file; give fewer, or a file "
@@ -196,27 +196,24 @@ def _title(model: Model, view: View, unit: int | None) -> list[str]:
 
 
 def figures(
-    squares: Sequence[Square],
-    title: Sequence[str],
-    label: str,
-    models: int = 1,
-    each: bool = False,
+    rows: Sequence[Sequence[Square]], title: Sequence[str], label: str, each: bool = False
 ) -> Iterator[Any]:
     """The matplotlib figures of some sentences: one of all, or one of each.
 
     Args:
-        squares: the sentences.
+        rows: the sentences, each in every model.
         title: lines of text above them.
         label: the description of the colour bar.
-        models: the number of models, whose squares of a sentence follow one another in a row.
         each: whether each sentence has its own figure.
     """
-    largest = max(map(Square.largest, squares))
-    numbers = [one.model or str(k) * (len(squares) > 1) for k, one in enumerate(squares, start=1)]
-    boxes = [_Box(one, number) for one, number in zip(squares, numbers, strict=True)]
-    rows = [boxes[k : k + models] for k in range(0, len(boxes), models)]
-    for page in rows if each else [boxes]:
-        yield _page(page, title, label, largest, models)
+    largest = max(one.largest() for row in rows for one in row)
+    many = len(rows) > 1
+    boxes = [
+        [_Box(one, one.model or str(k) * many) for one in row]
+        for k, row in enumerate(rows, start=1)
+    ]
+    for page in [[row] for row in boxes] if each else [boxes]:
+        yield _page(page, title, label, largest)
 
 
 class _Box:
@@ -262,19 +259,17 @@ class _Box:
         return mesh
 
 
-def _page(
-    boxes: Sequence[_Box], title: Sequence[str], label: str, largest: float, models: int
-) -> Any:
-    """A figure of some sentences, in rows from left to right, beside a colour bar.
+def _page(rows: Sequence[Sequence[_Box]], title: Sequence[str], label: str, largest: float) -> Any:
+    """A figure of some sentences, from left to right, beside a colour bar.
 
-    With several models, a row has a sentence in each of them.
+    With several models, a sentence begins on the left, and is followed by itself in the others.
     """
     from matplotlib.figure import Figure
 
     top = MARGIN + LINE * len(title) + 2 * SPACE
     x, y, below, right = MARGIN, top, top, MARGIN + max(_width(line, 10) for line in title)
-    for k, box in enumerate(boxes):
-        begins_row = x + box.size > PAGE if models == 1 else k % models == 0
+    for k, box in ((k, box) for row in rows for k, box in enumerate(row)):
+        begins_row = x + box.size > PAGE if len(rows[0]) == 1 else k == 0
         if x > MARGIN and begins_row:
             x, y = MARGIN, below + GAP
         box.x, box.y = x, y
@@ -285,8 +280,8 @@ def _page(
     for number, line in enumerate(title):
         weight = "normal" if number else "bold"
         _text(figure, MARGIN, MARGIN + number * LINE, line, size=SMALL + 1, weight=weight)
-    shown = [box.draw(figure, largest) for box in boxes]
-    first = boxes[0]
+    shown = [box.draw(figure, largest) for row in rows for box in row]
+    first = rows[0][0]
     bar = _axes(figure, right + GAP, first.y + first.before, BAR, min(first.side, 3.0))
     colours: Any = figure.colorbar(shown[0], cax=bar)
     colours.solids.set_edgecolor("face")  # without it, some programs show thin white lines
