@@ -110,10 +110,9 @@ def _score(args: argparse.Namespace, options: list[str], model: Path, split: str
             "give a smaller --tokens-per-sample, or raise the model's limit with "
             "--model-overrides \"{'max_target_positions': 1024}\""
         )
-    from fairseq.data.data_utils import load_indexed_dataset
-
-    text = load_indexed_dataset(str(args.data / split), None)  # with it, its memory map ends
-    tokens = int(text.sizes.sum())
+    # with --add-bos-token, also those at the beginning of the samples
+    (count,) = re.findall(r"Evaluated ([\d,]+) tokens", log.getvalue())
+    tokens = int(count.replace(",", ""))
     if tokens == 0:
         raise UserError(f"{split} has no tokens to score")
     value = float(found["perplexity"])
