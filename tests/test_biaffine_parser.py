@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 pytest.importorskip("fairseq")
 pytest.importorskip("ufal.chu_liu_edmonds")
 from fairseq.logging import metrics
+from translation import dictionary_of
 from treebanks import conllu, write_treebank
 
 from fairseq_wsum.experiments.corpora import prepare
@@ -252,9 +254,13 @@ def test_attachment_scores_are_those_of_conll_2018(tmp_path) -> None:
     assert all(math.isfinite(score) for score in attachment_scores([], []).values())
 
 
-def test_other_tags_are_refused(data) -> None:
+def test_other_tags_and_a_column_without_tags_are_refused(data, tmp_path) -> None:
     with pytest.raises(ValueError, match="--tags pos: choose one of none, upos, xpos"):
         make(data, tags="pos")
+    shutil.copytree(data, tmp_path / "data")
+    dictionary_of("_").save(str(tmp_path / "data/dict.xpos.txt"))
+    with pytest.raises(ValueError, match="--tags xpos: this column of the treebank has no tags"):
+        make(tmp_path / "data", tags="xpos")
 
 
 # Trees

@@ -71,6 +71,11 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, capsys):
     assert f"{tmp_path} is on a file system without locks" in capsys.readouterr().err
 
 
+def test_a_folder_that_was_not_prepared_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"has no prepared\.json: give a folder that"):
+        folder.read_record(tmp_path)
+
+
 @pytest.mark.parametrize("record", [b"", b'{"corpus": "ours", "scr', b"\xff", b"[]"])
 def test_a_damaged_record_is_named(tmp_path, record):
     (tmp_path / "prepared.json").write_bytes(record)

@@ -114,7 +114,7 @@ def changed(**of_question) -> str:
         ('{"data": []}', "has no questions"),
         (changed(question=" \r\n"), "question q2: the question is empty"),
         (changed(id="q1"), "question q1: another question has this id"),
-        (changed(answers=[]), "question q2: it has no answer; questions without one"),
+        (changed(answers=[]), "question q2: it has no answer; remove questions without one"),
         (changed(answers=[{"text": "Ab", "answer_start": 1}]), "the answer 'Ab' is not in the con"),
         (changed(answers=[{"text": "f.\nG", "answer_start": 7}]), "q2: the answer 'f.\\nG' is not"),
         (changed(answers=[{"text": "Gh", "answer_start": -2}]), "its answer_start -2"),

@@ -12,12 +12,15 @@ import torch
 from commands import ROOT, run, train
 from fairseq.data import Dictionary
 from sentiment_trees import TREES, write_trees
+from shell import refuses
+from translation import dictionary_of
 
 from fairseq_wsum.checkpoint_files import read
 from fairseq_wsum.experiments import negation
 from fairseq_wsum.experiments.corpora.sentiment_trees import negations, parse
 from fairseq_wsum.experiments.recipes import RECIPES
 from fairseq_wsum.plugin.models.wsum_classifier import WsumClassifier, WsumClassifierConfig
+from fairseq_wsum.weights import reader as reader_module
 from fairseq_wsum.weights import trace
 from fairseq_wsum.weights.reader import Reader
 
@@ -127,6 +130,18 @@ def test_the_table_of_negation(checkpoint, data) -> None:
     assert "turns the sign, n = 8" in output  # two of six trees, four times each
     groups = re.search(r"^\| forget gate, mean over units +\|(.*)\|$", output, re.M)[1].split("|")
     assert len({*groups}) == len(groups) == 4
+
+
+def test_negation_needs_the_classes_of_the_trees_and_a_negator(data, tmp_path, monkeypatch, capsys):
+    (tmp_path / "none.txt").write_text("(3 (2 a) (3 good))")
+    for classes, problem in (
+        (("yes", "no"), "the classes yes, no; negation"),
+        ("01", "has a negator"),
+    ):
+        task = SimpleNamespace(label_dictionary=dictionary_of(*classes))
+        reader = SimpleNamespace(task=task, model=SimpleNamespace(classification_heads=["head"]))
+        monkeypatch.setattr(reader_module, "Reader", lambda *_, reader=reader, **__: reader)
+        assert problem in refuses(negation.main, capsys, "m.pt", "--trees", tmp_path / "none.txt")
 
 
 def test_the_interval_of_a_mean_is_that_of_its_standard_error() -> None:

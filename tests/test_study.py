@@ -145,6 +145,14 @@ def test_a_failed_run_is_tried_again(write_study, monkeypatch) -> None:
     assert record is not None and record.machine == f"an EPYC{torch_}, then a Xeon{torch_}"
 
 
+def test_a_recipe_that_leaves_no_scores_fails(write_study) -> None:
+    file = write_study()
+    (file.parent / "recipe.sh").write_text(RECIPE.replace("perplexity.json", "other.json"))
+    run = plan_of(file).runs[0]
+    assert do(run) == "failed"
+    assert "error: the recipe left no" in (run.folder / "study.log").read_text()
+
+
 def test_a_recipe_that_cannot_start_fails_and_its_log_says_why(write_study) -> None:
     file = write_study()
     (file.parent / "recipe.sh").write_text("echo no interpreter is named\n")

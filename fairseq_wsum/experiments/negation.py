@@ -79,7 +79,16 @@ def main(given: Sequence[str]) -> None:
         reader = Reader(args.checkpoint, data=args.data, user_dir=args.user_dir)
         if not getattr(reader.model, "classification_heads", None):
             raise ValueError(f"{args.checkpoint} is no model of --arch wsum_classifier")
+        dictionary = reader.task.label_dictionary
+        classes = dictionary.symbols[dictionary.nspecial :]
+        if classes not in (["0", "1"], [*"01234"]):  # from negative to positive
+            raise ValueError(
+                f"{args.checkpoint} has the classes {', '.join(classes)}; negation needs those of "
+                "`fairseq-wsum prepare sentiment`, 0 and 1, or 0 to 4"
+            )
         values = measured(reader, trees)
+        if not values:
+            raise ValueError("no tree of --trees has a negator, an English word such as `not`")
     except ValueError as error:
         raise UserError(str(error)) from error
     groups = (TURNS, OTHERS, FUNCTION, SENTIMENT)

@@ -79,8 +79,8 @@ def _check_paths(args: argparse.Namespace) -> None:
     for split in args.splits:
         if not (data / f"{split}.idx").is_file():
             raise UserError(
-                f"--splits {','.join(args.splits)}: {data} has no {split}; DATA is a folder that "
-                "scripts/prepare_ptb.sh, prepare_text.sh and so on have made"
+                f"--splits {','.join(args.splits)}: {data} has no {split}; give those that it has, "
+                "and a folder of prepare_ptb.sh, prepare_text.sh or fairseq-preprocess"
             )
 
 

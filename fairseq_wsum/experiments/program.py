@@ -37,7 +37,7 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(1)
     except ModuleNotFoundError as error:  # in an environment of the user's own
         extras = "the extras fairseq and study of this package"
-        cure = f"run scripts/setup.sh in a clone, install {extras}, or pip install {error.name}"
+        cure = f"run scripts/setup.sh in a clone, or install {extras}"
         sys.exit(f"error: {error}: {cure}")
     except (UserError, OSError, ImportError, argparse.ArgumentTypeError) as error:
         sys.exit(f"error: {error}")

@@ -21,9 +21,9 @@ from .translating import add_options, direction, generate, read_generated
 from .translation_scores import both_ways, detokenised, replace_unknown
 
 DESCRIPTION = """\
-Translate a split of DATA (a folder of scripts/prepare_multi30k.sh) and score it in both ways: as
-lower-cased tokens, like the literature on Multi30k, and as detokenised text. The direction is that
-in which the model was trained."""
+Translate a split of DATA (a folder of prepare_multi30k.sh or prepare_translation.sh) and score it
+in both ways: as lower-cased tokens, like the literature on Multi30k, and as detokenised text. The
+direction is that in which the model was trained."""
 EPILOG = """\
 Files in FOLDER (the results of an earlier run are replaced once the new ones are complete; a folder
 with other files is refused):

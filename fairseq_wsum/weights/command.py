@@ -91,13 +91,13 @@ def run(args: argparse.Namespace) -> None:
             is missing.
     """
     results = _results(args)
+    logging.basicConfig(level=logging.WARNING)  # before fairseq makes all libraries log everything
     trees = _trees(args)
     lines = _given_lines(args, trees)
     tags = [line.split() for line in _lines_of(args.tags)]
     tags += [tree.column("upos") for tree in trees]
     if (tags or args.tags is not None) and len(tags) != len(lines):
         raise ValueError(f"--tags {args.tags} has {len(tags)} lines for {len(lines)} sentences")
-    logging.basicConfig(level=logging.WARNING)  # before fairseq makes all libraries log everything
     # fairseq and numpy, which the layer does not need; fairseq takes seconds
     from .arrays import add_arrays
     from .page import write_page

@@ -54,6 +54,11 @@ def is_done(
 
 def read_record(folder: Path) -> dict[str, Any]:
     """prepared.json of a prepared folder."""
+    if not (folder / RECORD).is_file():
+        raise UserError(
+            f"{folder} has no {RECORD}: give a folder that `fairseq-wsum prepare` or a script "
+            "prepare_*.sh has made"
+        )
     try:
         found: dict[str, Any] = json.loads((folder / RECORD).read_bytes())
         if "corpus" not in found:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...argument_types import positive
-from ..program import UserError, import_fairseq, listed
+from ..program import UserError, few, import_fairseq, listed
 from ..text_files import sha256
 from .folder import is_done, new_folder, write_record
 from .published import Corpus
@@ -68,8 +68,10 @@ def own_files(kind: Kind, args: argparse.Namespace) -> tuple[dict[str, Path], di
         found = [path for pattern in endings for path in sorted(args.data.glob(pattern))]
         if len(found) != 1 and (found or split not in kind.optional):
             wanted = " or ".join(patterns)
+            names = f": {few([path.name for path in found])}" if found else ""
             raise UserError(
-                f"--data {args.data} has {len(found)} files {wanted} (or .gz); it must have one"
+                f"--data {args.data} has {len(found)} files {wanted} (or .gz){names}; it must have "
+                "one"
             )
         if found:
             paths[split] = found[0]

@@ -123,8 +123,10 @@ def execute(run: Run, recipes: Recipes, variables: Mapping[str, str] | None = No
         status = recipes.call(record.command, log, file, variables)
         if status is None:
             return
-        record.state = "finished" if status == 0 else "failed"
         record.scores = [name for name in SCORES if (run.folder / name).is_file()]
+        if status == 0 and not record.scores:
+            log.write(f"error: the recipe left no {', '.join(SCORES)} in --run\n".encode())
+        record.state = "finished" if status == 0 and record.scores else "failed"
         record.seconds += time.monotonic() - begun
         record.write(run.folder)
 

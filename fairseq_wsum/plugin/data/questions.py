@@ -133,7 +133,7 @@ def _problem(question: Text, context: Text, answers: list[Any], with_answers: bo
         if not text.tokens:
             return f"the {what} is empty"
     if with_answers and not answers:
-        return "it has no answer; questions without one, as in SQuAD 2.0, cannot be learned"
+        return "it has no answer; remove questions without one, as in SQuAD 2.0"
     for answer in answers:
         words, start = answer["text"], answer["answer_start"]
         if not words.strip():

@@ -47,6 +47,7 @@ def _check(
                 f"the checkpoint was trained with other {name}, or with the same ones in another "
                 "order, than the data folder has: give the data that the model was trained with, "
                 "or prepare yours with its vocabulary (prepare_translation.sh --like FOLDER; a "
-                "text for a language model: fairseq-preprocess --only-source --srcdict FILE)"
+                "text for a language model: fairseq-preprocess --only-source --srcdict FILE; a "
+                "treebank or questions: copy the model's dict*.txt into the prepared folder)"
             )
         state_dict[prefix + name] = own

@@ -51,6 +51,8 @@ class WsumDependencyParsingTask(FairseqTask):
         self.words = self._load("dict.txt")
         self.relation_dictionary = self._load("dict.deprel.txt")
         self.tags = None if cfg.tags == "none" else (self._load(f"dict.{cfg.tags}.txt"), cfg.tags)
+        if self.tags is not None and {*self.tags[0].symbols[self.tags[0].nspecial :]} <= {"_"}:
+            raise ValueError(f"--tags {cfg.tags}: this column of the treebank has no tags")
 
     def _load(self, name: str) -> Dictionary:
         return self.load_dictionary(str(Path(self.cfg.data, name)))
