@@ -138,7 +138,8 @@ def test_negation_needs_the_classes_of_the_trees_and_a_negator(data, tmp_path, m
         (("yes", "no"), "the classes yes, no; negation"),
         ("01", "has a negator"),
     ):
-        task = SimpleNamespace(label_dictionary=dictionary_of(*classes))
+        labels, cfg = dictionary_of(*classes, "<mask>"), SimpleNamespace(num_classes=len(classes))
+        task = SimpleNamespace(label_dictionary=labels, cfg=cfg)
         reader = SimpleNamespace(task=task, model=SimpleNamespace(classification_heads=["head"]))
         monkeypatch.setattr(reader_module, "Reader", lambda *_, reader=reader, **__: reader)
         assert problem in refuses(negation.main, capsys, "m.pt", "--trees", tmp_path / "none.txt")

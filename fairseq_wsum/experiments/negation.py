@@ -79,8 +79,8 @@ def main(given: Sequence[str]) -> None:
         reader = Reader(args.checkpoint, data=args.data, user_dir=args.user_dir)
         if not getattr(reader.model, "classification_heads", None):
             raise ValueError(f"{args.checkpoint} is no model of --arch wsum_classifier")
-        dictionary = reader.task.label_dictionary
-        classes = dictionary.symbols[dictionary.nspecial :]
+        first, number = reader.task.label_dictionary.nspecial, reader.task.cfg.num_classes
+        classes = reader.task.label_dictionary.symbols[first : first + number]
         if classes not in (["0", "1"], [*"01234"]):  # from negative to positive
             raise ValueError(
                 f"{args.checkpoint} has the classes {', '.join(classes)}; negation needs those of "
