@@ -22,15 +22,17 @@ def allowed() -> list[Any]:
     """The types in fairseq's checkpoints besides tensors and plain Python types.
 
     Models without a dataclass, such as fairseq's own `lstm`, save an `argparse.Namespace` of plain
-    values. Validation with `--eval-bleu` adds numpy arrays of n-gram counts. Loading these types
-    runs no code.
+    values. Validation with `--eval-bleu` adds numpy arrays of n-gram counts, and that of a
+    classifier with F1 a number of numpy. Loading these types runs no code.
     """
-    reconstruct = numpy.empty(0).__reduce__()[0]
-    # numpy 1 and numpy 2 pickle it under different names
-    names = (f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core"))
+    reconstruct, scalar = numpy.empty(0).__reduce__()[0], numpy.float64().__reduce__()[0]
     numbers = [type(numpy.dtype(kind)) for kind in (numpy.int64, numpy.float64)]
-    named = [(reconstruct, name) for name in names]
-    return [Namespace, numpy.ndarray, numpy.dtype, *numbers, reconstruct, *named]
+    named = [  # numpy 1 and numpy 2 pickle them under different names
+        (kind, f"numpy.{core}.multiarray.{name}")
+        for core in ("core", "_core")
+        for kind, name in ((reconstruct, "_reconstruct"), (scalar, "scalar"))
+    ]
+    return [Namespace, numpy.ndarray, numpy.dtype, *numbers, reconstruct, scalar, *named]
 
 
 def read(path: Path, *, mmap: bool = False) -> dict[str, Any]:

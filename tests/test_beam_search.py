@@ -1,6 +1,7 @@
 """fairseq's beam search on candidates, against its search over the whole vocabulary."""
 
 from argparse import Namespace
+from itertools import pairwise
 from types import SimpleNamespace
 from unittest.mock import patch
 
@@ -158,6 +159,32 @@ OTHERS = {
 @pytest.mark.parametrize("options", OTHERS.values(), ids=OTHERS)
 def test_other_searches_are_left_to_fairseq(options) -> None:
     assert type(build([make_model()], beam=4, **options)) is SequenceGenerator
+
+
+def test_ngrams_are_blocked() -> None:
+    src, lengths, _ = make_batch(LENGTHS)
+    sample = {"net_input": {"src_tokens": src, "src_lengths": lengths}}
+    model = make_model()
+    for size, repeats in ((0, True), (2, False)):
+        generator = build([model], beam=4, no_repeat_ngram_size=size, min_len=8)
+        found = generator.generate([model], sample)
+        texts = [one["tokens"].tolist() for hypotheses in found for one in hypotheses]
+        pairs = [[*pairwise(text)] for text in texts]
+        assert any(len({*each}) < len(each) for each in pairs) == repeats
+
+
+def test_groups_of_a_diverse_search_depend_on_their_sentence_alone() -> None:
+    src, lengths, _ = make_batch(LENGTHS)
+    model, number = make_model(), torch.tensor([9, 3, 0, 7, 5, 1])  # of sentences in the data
+    found = []
+    for rows in ([*range(6)], *([k] for k in range(6))):
+        generator = build([model], beam=4, diverse_beam_groups=2)
+        inputs = {"src_tokens": src[rows], "src_lengths": lengths[rows]}
+        found.append(generator.generate([model], {"id": number[rows], "net_input": inputs}))
+    for together, (alone,) in zip(found[0], found[1:], strict=True):
+        assert [one["tokens"].tolist() for one in together] == [
+            one["tokens"].tolist() for one in alone
+        ]
 
 
 def test_generators_of_other_programs_are_left_alone(monkeypatch) -> None:

@@ -1,5 +1,6 @@
 """The shims for fairseq that its commands use on GPUs, for --bf16 and for --store-ema."""
 
+import inspect
 from argparse import Namespace
 
 import pytest
@@ -13,6 +14,7 @@ from fairseq import options
 from fairseq.dataclass.configs import EMAConfig
 from fairseq.models.ema import EMA
 from fairseq.optim import AMPOptimizer
+from fairseq.tasks.translation import TranslationTask
 from omegaconf import OmegaConf
 
 
@@ -62,6 +64,11 @@ def test_loss_scaling_does_not_change_the_updates() -> None:
     assert not torch.allclose(weights[0], start)
 
 
+def test_fairseq_finds_out_that_a_task_knows_of_checkpoints() -> None:
+    """It then drops the options that a model no longer has."""
+    assert "from_checkpoint" in inspect.getfullargspec(TranslationTask.build_model).args
+
+
 # Moving averages
 
 PRE_NORM = dict(encoder_normalize_before=True, decoder_normalize_before=True)
@@ -76,6 +83,21 @@ every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 
 def average_of(model, decay, **options):
     return EMA(model, Namespace(**vars(EMAConfig(store_ema=True, ema_decay=decay, **options))))
+
+
+def test_a_resumed_average_is_updated_when_an_uninterrupted_one_is() -> None:
+    whole, resumed = (average_of(translation.make_model(), 0.5, ema_update_freq=3) for _ in "ab")
+    models = [translation.make_model() for _ in range(8)]
+    resumed.restore(models[0].state_dict())
+    whole.restore(models[0].state_dict())
+    for updates, model in enumerate(models, start=1):
+        whole.step(model, updates)
+        if updates == 5:  # with what a checkpoint has
+            resumed.restore(whole.get_model().state_dict())
+        if updates > 5:
+            resumed.step(model, updates)
+    for one, other in zip(*(e.get_model().parameters() for e in (whole, resumed)), strict=True):
+        assert torch.equal(one, other)
 
 
 @every_model

@@ -180,7 +180,8 @@ def test_options_without_weights_of_their_own_are_compared(
     options = OmegaConf.to_container(defaults, enum_to_str=True).items()
     own = {name: value for name, value in options if not str(value).startswith("${")}
     saved = {**own, "_name": arch}  # without the values that the model takes from other options
-    torch.save({"model": {}, "cfg": {"model": saved}}, tmp_path / "checkpoint_last.pt")
+    state = {"model": {}, "cfg": {"model": saved}, "last_optimizer_state": {}}
+    torch.save(state, tmp_path / "checkpoint_last.pt")
     model = OmegaConf.create({**saved, **other})
     loads = Mock(side_effect=InterruptedError)
     trainer = Mock(checkpoint_suffix="", data_parallel_rank=0, load_checkpoint=loads)
@@ -193,6 +194,14 @@ def test_options_without_weights_of_their_own_are_compared(
     with expected:
         checkpoint_utils.load_checkpoint(config, trainer)
     assert loads.called == (named is None)
+
+
+def test_a_training_without_a_state_of_its_optimiser_does_not_go_on(tmp_path) -> None:
+    """fairseq would begin its schedule again without a message."""
+    torch.save({"model": {}, "last_optimizer_state": None}, tmp_path / "checkpoint_last.pt")
+    trainer = Mock(checkpoint_suffix="", data_parallel_rank=0)
+    with pytest.raises(ValueError, match="has no state of the optimiser, as with --no-save-opt"):
+        checkpoint_utils.load_checkpoint(CheckpointConfig(save_dir=str(tmp_path)), trainer)
 
 
 def test_a_damaged_model_is_not_used(prepared, whole, tmp_path) -> None:

@@ -7,6 +7,7 @@ from argparse import Namespace
 from itertools import product
 from pathlib import Path
 
+import numpy
 import pytest
 import torch
 
@@ -227,7 +228,15 @@ def test_nothing_else_is_evaluated(text) -> None:
 def test_checkpoints_are_read_with_an_allowlist_of_types() -> None:
     """None of the allowed types can be used to run code."""
     names = {getattr(kind, "__name__", "") for kind in allowed() if not isinstance(kind, tuple)}
-    assert names == {"Namespace", "ndarray", "dtype", "Int64DType", "Float64DType", "_reconstruct"}
+    assert names == {
+        *("Namespace", "ndarray", "dtype", "Int64DType", "Float64DType", "_reconstruct", "scalar")
+    }
+
+
+def test_a_score_may_be_a_number_of_numpy(tmp_path) -> None:
+    """As the F1 of a classifier."""
+    torch.save({"model": {}, "best": numpy.float64(0.5)}, tmp_path / "best.pt")
+    assert read(tmp_path / "best.pt")["best"] == 0.5 and damage(tmp_path / "best.pt") is None
 
 
 def test_a_pickle_with_a_call_is_distinguished_from_a_broken_file(tmp_path, monkeypatch) -> None:

@@ -90,9 +90,11 @@ def _as_trained(model: Path) -> list[str]:
         options = task_options(read(model, mmap=True))
     except Exception:  # a damaged file can raise anything; fairseq-eval-lm names it
         return []
-    begin = ["--add-bos-token"] if options.get("add_bos_token") else []
-    mode = options.get("sample_break_mode")
-    return begin if mode is None else [f"--sample-break-mode={mode}", *begin]
+    chosen = ["--add-bos-token"] if options.get("add_bos_token") else []
+    for name in ("sample_break_mode", "tokens_per_sample"):
+        if (value := options.get(name)) is not None:
+            chosen.append(f"--{name.replace('_', '-')}={value}")
+    return chosen
 
 
 def _score(args: argparse.Namespace, options: list[str], model: Path, split: str) -> dict[str, Any]:

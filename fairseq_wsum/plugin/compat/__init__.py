@@ -6,11 +6,13 @@ fairseq, except for torch's list of safe globals. `fairseq_wsum.plugin` applies 
 
 import functools
 
-from . import averages, checkpoints, literals, optimizers, options, resuming, versions
+from . import averages, checkpoints, literals, optimizers, options, resuming, searching, versions
 
 
 @functools.cache  # once
 def apply() -> None:
     """Apply all shims."""
-    for module in (versions, options, literals, checkpoints, averages, optimizers, resuming):
+    for module in (
+        *(versions, options, literals, checkpoints, averages, optimizers, resuming, searching),
+    ):
         module.apply()

@@ -129,7 +129,14 @@ def _check(cfg: CheckpointConfig, trainer: Any) -> None:
         raise ValueError(f"{path} is damaged: {problem}. {_cure(path)}")
     starts_anew = option == "--finetune-from-model" or cfg.reset_optimizer
     resumes = option == "--save-dir" or not starts_anew
-    theirs = _other_options(read(path, mmap=True), trainer, resumes)
+    state = read(path, mmap=True)
+    if resumes and not cfg.reset_optimizer and state.get("last_optimizer_state") is None:
+        raise ValueError(
+            f"{path} has no state of the optimiser, as with --no-save-optimizer-state, so training "
+            f"would begin its schedule again: give --finetune-from-model {path} and a new "
+            "--save-dir, or --reset-optimizer --reset-lr-scheduler"
+        )
+    theirs = _other_options(state, trainer, resumes)
     if theirs:
         cure = "give a new --save-dir, or " if option == "--save-dir" else ""
         raise ValueError(

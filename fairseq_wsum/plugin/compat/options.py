@@ -56,9 +56,9 @@ def _warn_of_bleu_of_subwords() -> None:
     """Warn if --eval-bleu would count subwords, as fairseq joins none by itself."""
     build_model = TranslationTask.build_model
 
-    @functools.wraps(build_model)
-    def build_and_warn(self: TranslationTask, cfg: Any, *rest: Any, **named: Any) -> Any:
-        model = build_model(self, cfg, *rest, **named)
+    # fairseq looks for this argument, and then drops options that a model no longer has
+    def build_and_warn(self: TranslationTask, cfg: Any, from_checkpoint: bool = False) -> Any:
+        model = build_model(self, cfg, from_checkpoint)
         if self.cfg.eval_bleu and not self.cfg.eval_bleu_remove_bpe:
             words = self.target_dictionary.symbols
             pieces = any(word.startswith("\u2581") for word in words)
