@@ -27,7 +27,9 @@ def test_a_file_is_replaced_once_it_is_complete_and_not_if_its_writer_fails(
     assert found() == {"a.json": "new"}
 
 
-@pytest.mark.parametrize("damaged", [b"text", gzip.compress(b"text" * 99)[:-9]])
+@pytest.mark.parametrize(
+    "damaged", [b"text", gzip.compress(b"text" * 99)[:-9]], ids=["no-gzip", "cut"]
+)
 def test_a_damaged_gz_is_an_os_error(damaged, tmp_path) -> None:
     path = tmp_path / "a.gz"
     path.write_bytes(damaged)
