@@ -80,7 +80,9 @@ def test_the_ptb_recipe_prints_perplexities_and_a_table(ptb, tmp_path) -> None:
 
     peer = tmp_path / "small/fairseq-lstm/epochs-1-seed-1/checkpoint_last.pt"
     score = [ROOT / "scripts/perplexity.sh", tmp_path / "data", "--checkpoint", peer, "--cpu"]
-    output = run("bash", *score, "--task", "language_modeling", check=False)
+    output = run(
+        "bash", *score, *("--task", "language_modeling", "--tokens-per-sample", 1024), check=False
+    )
     assert "part of valid was not scored" in output and "max_target_positions" in output
 
 
