@@ -87,7 +87,7 @@ class BuildKernels(build_ext):
             if library.exists() and not self.is_current(library):
                 library.unlink()
         if in_clone.exists() and not self.force:
-            self.mkpath(str(Path(built).parent))  # a build in place has not made it
+            self.mkpath(str(Path(built).parent))  # --inplace does not create it
             self.copy_file(str(in_clone), built)
             return
         missing = (name for name, one in INSTRUCTIONS.items() if not self.assembles(one))

@@ -248,10 +248,13 @@ def test_generate_and_interactive_continue_sentences(trained, data, texts, reque
     assert "fairseq-generate continues sentences: give --sample-break-mode eos" in output
 
 
-def test_sentences_are_samples_on_request_as_in_fairseqs_task(data, tmp_path) -> None:
+@pytest.mark.parametrize(("begin", "tokens"), [([], 90), (["--add-bos-token"], 100)])
+def test_sentences_are_samples_on_request_as_in_fairseqs_task(
+    begin, tokens, data, tmp_path
+) -> None:
     results = []
     for task in ("language_modeling", "wsum_language_modeling"):
-        options = ["--task", task, "--sample-break-mode", "eos", "--add-bos-token"]
+        options = ["--task", task, "--sample-break-mode", "eos", *begin]
         *_, last = train(data, tmp_path / task, *options, "--cell", "no-srnn-out", "--max-epoch", 1)
         names = ("train_loss", "train_num_updates", "train_ppl")
         results.append([last[name] for name in names])
@@ -262,8 +265,8 @@ def test_sentences_are_samples_on_request_as_in_fairseqs_task(data, tmp_path) ->
         results[-1] += re.findall(r"Evaluated (\d+) tokens|Perplexity: (\S+)", output)
         model = tmp_path / task / "checkpoint_last.pt"
         score = ["perplexity.sh", data, "--checkpoint", model, "--splits", "test", "--cpu"]
-        assert f"test: perplexity {results[-1][-1][1]} (100 tokens)" in run(*score)
-    assert results[0] == results[1] and ("100", "") in results[0]  # 90 and the first of each
+        assert f"test: perplexity {results[-1][-1][1]} ({tokens} tokens)" in run(*score)
+    assert results[0] == results[1] and (str(tokens), "") in results[0]
     assert int(results[0][1]) != UPDATES
 
 

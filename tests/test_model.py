@@ -277,6 +277,8 @@ def test_pretrained_embeddings_are_read_and_can_be_frozen(arch, side, freezes, t
     embeddings = (one.weight for one in model.modules() if isinstance(one, torch.nn.Embedding))
     (weight,) = (values for values in embeddings if torch.equal(values[w3], expected))
     assert weight[SOURCE.index("w4")].any() and not weight[SOURCE.pad()].any()
+    if arch == "wsum_lstm":
+        assert weight[SOURCE.index("w4")].abs().max() <= 0.1
     assert [p is weight for p in model.parameters() if not p.requires_grad] == [True] * freezes
 
 

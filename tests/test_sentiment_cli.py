@@ -21,7 +21,6 @@ from fairseq_wsum.experiments.corpora.sentiment_trees import negations, parse
 from fairseq_wsum.experiments.recipes import RECIPES
 from fairseq_wsum.plugin.models.wsum_classifier import WsumClassifier, WsumClassifierConfig
 from fairseq_wsum.weights import reader as reader_module
-from fairseq_wsum.weights import trace
 from fairseq_wsum.weights.reader import Reader
 
 RECIPE = ROOT / "examples/sentiment_sst/sst.sh"
@@ -88,15 +87,21 @@ def test_the_weights_of_a_classifier(checkpoint, tmp_path) -> None:
 
 
 def test_negation_is_that_of_plain_loops(checkpoint) -> None:
-    """From the gates and the memory of its layer."""
+    """The gates, weights and memory of an LSTM, by its equations."""
     reader = Reader(checkpoint)
-    encoder, words = reader.model.encoder, ("film", "is", "not", "good")
+    lstm, words = reader.model.encoder.lstm, ("film", "is", "not", "good")
 
     def states(sentence):
-        indices = reader.encode(" ".join(sentence))["encoder"].indices
-        (one,) = trace(encoder.lstm, encoder.embed_tokens.weight[indices])
-        parts = (one.input_gates, one.forget_gates, one.cells)
-        return [*zip(*(part[:, 0] for part in parts), strict=True)]
+        h, c, steps = torch.zeros(5), torch.zeros(5), []
+        for k in reader.encode(" ".join(sentence))["encoder"].indices:
+            x = reader.model.encoder.embed_tokens.weight[k]
+            z = lstm.weight_ih_l0 @ x + lstm.bias_ih_l0 + lstm.weight_hh_l0 @ h + lstm.bias_hh_l0
+            i, f, g, o = z.view(4, 5)
+            i, f, o = i.sigmoid(), f.sigmoid(), o.sigmoid()
+            c = f * c + i * g.tanh()
+            h = o * c.tanh()
+            steps.append((i, f, c))
+        return steps
 
     def norm(*parts):
         return sum(float(part @ part) for part in parts) ** 0.5

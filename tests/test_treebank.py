@@ -117,9 +117,17 @@ def test_the_dictionaries_of_a_treebank(tmp_path) -> None:
         prepare.main([*map(str, given)])
 
 
-def test_an_empty_treebank_is_not_prepared(tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("dev.conllu", "", "dev.conllu has no sentences"),
+        ("second-train.conllu", GOOD, r"2 files \*train.conllu"),
+        ("dev.conllu", conllu("a X 1 x"), "dev.conllu, sentence from line 1: word 1 has the head"),
+    ],
+)
+def test_a_treebank_that_cannot_be_prepared(name, text, problem, tmp_path) -> None:
     folder = write_treebank(tmp_path / "raw")
-    (folder / "dev.conllu").write_text("")
-    with pytest.raises(UserError, match=r"dev\.conllu has no sentences"):
+    (folder / name).write_text(text)
+    with pytest.raises(UserError, match=problem):
         prepare.main(["treebank", "--data", str(folder), "--out", str(tmp_path / "data")])
     assert not (tmp_path / "data").exists()

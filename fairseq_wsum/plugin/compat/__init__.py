@@ -12,7 +12,6 @@ from . import averages, checkpoints, literals, optimizers, options, resuming, se
 @functools.cache  # once
 def apply() -> None:
     """Apply all shims."""
-    for module in (
-        *(versions, options, literals, checkpoints, averages, optimizers, resuming, searching),
-    ):
+    modules = (versions, options, literals, checkpoints, averages, optimizers, resuming, searching)
+    for module in modules:
         module.apply()
