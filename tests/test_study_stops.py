@@ -6,6 +6,7 @@ import os
 import random
 import select
 import signal
+import subprocess
 import time
 
 import pytest
@@ -15,6 +16,7 @@ from study_recipe import RECIPE, STUDIES, epochs, plan_of, run_study, start, wai
 from fairseq_wsum.experiments.program import handle_ends
 from fairseq_wsum.experiments.studies.plan import Plan, read_plan
 from fairseq_wsum.experiments.studies.record import standing, state
+from fairseq_wsum.experiments.studies.study import prepare
 
 HANG_UP = signal.SIGHUP  # the terminal is closed, which tells the workers, too
 
@@ -91,6 +93,25 @@ def test_a_study_that_is_stopped_while_it_prepares_data_leaves_nothing_running(w
         assert "the same command continues the study" in log.read()
         at_end, *_ = select.select([left], [], [], 600)
         assert at_end and left.read() == b""
+
+
+def test_an_interrupt_while_a_recipe_starts_leaves_nothing_running(
+    write_study, monkeypatch
+) -> None:
+    file, started = write_study(), []
+    (file.parent / "recipe.sh").write_text("#!/bin/sh\nexec sleep 900\n")
+
+    def interrupted(*given, **named):
+        started.append(subprocess_popen(*given, **named))
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.5)  # the interrupt comes here, or in the main thread
+        return started[0]
+
+    subprocess_popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(plan_of(file).runs)
+    assert started[0].wait(60) == -signal.SIGTERM
 
 
 def epochs_in(plan: Plan) -> int:

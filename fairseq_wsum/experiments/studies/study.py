@@ -76,8 +76,19 @@ def prepare(runs: Sequence[Run]) -> None:
         run.out.mkdir(parents=True, exist_ok=True)
         path = run.out / "prepare.log"
         say(f"{run.task.name}: preparing the data")
-        with lock(run.out / LOCK) as file, path.open("wb") as log:
-            status = Recipes().call(run.command(prepare=True), log, file)
+        recipes = Recipes()
+        # in a thread, as an interrupt of this one could come when the recipe runs but is not known
+        with (
+            lock(run.out / LOCK) as file,
+            path.open("wb") as log,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            made = pool.submit(recipes.call, run.command(prepare=True), log, file)
+            try:
+                status = made.result()
+            except BaseException:
+                recipes.stop()
+                raise
         if status != 0:
             raise UserError(
                 f"{run.task.name}: the data could not be prepared; no training was started\n"
