@@ -24,7 +24,7 @@ from translation_corpus import TINY
 
 import fairseq_wsum.plugin  # noqa: F401  # applies the shims
 from fairseq_wsum.checkpoint_files import damage, newest, read
-from fairseq_wsum.experiments.checkpoints import average
+from fairseq_wsum.experiments.checkpoints import average, restore_last
 from fairseq_wsum.experiments.program import UserError
 
 EPOCHS = 3
@@ -223,6 +223,11 @@ def test_a_training_without_its_last_checkpoint_does_not_start_again(
     log = succeeds(*training(prepared, tmp_path), "--max-epoch", EPOCHS)
     assert "checkpoint_last.pt is missing: continuing from checkpoint1.pt (2 updates)" in log
     assert (tmp_path / "checkpoint1.pt").read_bytes() == before
+    assert_same_weights(tmp_path, whole)
+
+    # the copy of an earlier start
+    shutil.copy(whole / "checkpoint1.pt", tmp_path / "checkpoint_last.pt")
+    restore_last(tmp_path, is_kept=False)
     assert_same_weights(tmp_path, whole)
 
     (tmp_path / "checkpoint_last.pt").unlink()

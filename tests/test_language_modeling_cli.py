@@ -217,6 +217,12 @@ def test_eval_lm_scores_every_token_with_its_whole_past(options, words, data, te
     assert "Evaluated 90 tokens" in output
 
 
+def test_a_stream_has_no_context_window(data, model) -> None:
+    command = ["perplexity.sh", data, "--checkpoint", model / "checkpoint_last.pt", "--cpu"]
+    output = run(*command, "--context-window", 5, check=False)
+    assert "--context-window does not go with a stream of tokens" in output
+
+
 def test_validate_gives_the_perplexity_of_eval_lm(data, texts, model) -> None:
     output = run(
         *("fairseq-validate", data, "--user-dir", USER_DIR, *TASK, "--cpu"),
@@ -265,7 +271,12 @@ def test_sentences_are_samples_on_request_as_in_fairseqs_task(
         results[-1] += re.findall(r"Evaluated (\d+) tokens|Perplexity: (\S+)", output)
         model = tmp_path / task / "checkpoint_last.pt"
         score = ["perplexity.sh", data, "--checkpoint", model, "--splits", "test", "--cpu"]
-        assert f"test: perplexity {results[-1][-1][1]} ({tokens} tokens)" in run(*score)
+        output = run(*score, "--output-word-probs", "--output-word-stats")
+        perplexity = results[-1][-1][1]
+        assert f"test: perplexity {perplexity} ({tokens} tokens)" in output
+        scores = [float(found) for found in re.findall(r" \[(-[\d.]+)\]", output)]
+        assert len(scores) == 90 and output.count("\tFalse\t") > 0
+        assert math.exp(-sum(scores) / 90) == pytest.approx(float(perplexity), abs=0.006)
     assert results[0] == results[1] and (str(tokens), "") in results[0]
     assert int(results[0][1]) != UPDATES
 

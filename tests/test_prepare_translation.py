@@ -232,6 +232,15 @@ def test_another_corpus_gets_the_vocabulary_of_a_folder(
         prepare_here(*like[:5], "--units", units)
     assert times_in(out) == before
 
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for path in talks.glob("test_2016_flickr.*"):
+        shutil.copy(path, alone)
+    prepare_here(*like[:2], alone, "--out", tmp_path / "scored", *like[5:])
+    assert "sentences: test" in capsys.readouterr().out
+    name = "test.en-de.de.bin"
+    assert (tmp_path / "scored" / name).read_bytes() == (out / name).read_bytes()
+
 
 # Mistakes
 

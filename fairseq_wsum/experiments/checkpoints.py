@@ -13,14 +13,19 @@ from ..files import whole
 from .program import UserError, import_fairseq, say
 
 
-def restore_last(folder: Path) -> None:
+def restore_last(folder: Path, is_kept: bool = True) -> None:
     """Make a missing checkpoint_last.pt of a folder a copy of its newest intact checkpoint.
+
+    Args:
+        folder: the folder of the checkpoints.
+        is_kept: whether the training writes checkpoint_last.pt; otherwise one that is there may be
+            the copy of an earlier start.
 
     Raises:
         UserError: the folder has no intact checkpoint.
     """
     last = folder / "checkpoint_last.pt"
-    if last.exists():
+    if last.exists() and is_kept:
         return
     if (found := newest(folder)) is None:
         raise UserError(
@@ -28,9 +33,12 @@ def restore_last(folder: Path) -> None:
             "again"
         )
     path, updates = found
+    if path == last:
+        return
+    problem = "is older" if last.exists() else "is missing"
     with whole(last) as partial:
         shutil.copyfile(path, partial)
-    say(f"{last} is missing: continuing from {path.name} ({updates} updates)")
+    say(f"{last} {problem}: continuing from {path.name} ({updates} updates)")
 
 
 def average_last(folder: Path, number: int, output: Path) -> list[str]:

@@ -112,6 +112,9 @@ def _score(args: argparse.Namespace, options: list[str], model: Path, split: str
             "give a smaller --tokens-per-sample, or raise the model's limit with "
             "--model-overrides \"{'max_target_positions': 1024}\""
         )
+    # the lines of --output-word-probs and --output-word-stats
+    for line in re.findall(r"fairseq_cli\.eval_lm \| (\d+ .*\[.*|.*\t.*)", log.getvalue()):
+        print(line)
     # with --add-bos-token, also those at the beginning of the samples
     (count,) = re.findall(r"Evaluated ([\d,]+) tokens", log.getvalue())
     tokens = int(count.replace(",", ""))

@@ -265,5 +265,5 @@ def prepare_to_continue(args: argparse.Namespace, options: list[str]) -> None:
         )
     if restore.name == last.name:
         # without it fairseq would start a new training, over the other checkpoints
-        restore_last(folder)
+        restore_last(folder, is_kept=not has(options, "--no-last-checkpoints"))
         say(f"continuing from {last}")

@@ -135,7 +135,8 @@ def add_translation(parser: argparse.ArgumentParser) -> None:
     help += "0.98 to 1; the rarest become <unk> (default 1: all characters)"
     add("--character-coverage", type=float, default=1.0, metavar="P", help=help)
     help = "take the BPE model, the dictionaries and the options for the text from FOLDER, which "
-    help += "this script has made, so that a model trained on FOLDER can be trained on OUT"
+    help += "this script has made, so that a model trained on FOLDER can be trained on OUT, or "
+    help += "translate it: train and valid may then be missing"
     add("--like", type=Path, metavar="FOLDER", help=help)
     help = "with --units words: limit the dictionary of each language to N entries, including "
     help += "fairseq's four symbols (default 50000)"

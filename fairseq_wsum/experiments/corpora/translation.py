@@ -51,7 +51,7 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
     with new_folder(args.out) as partial:
         counts, left_out = write_text(partial, texts, args)
         texts.clear()  # the dictionaries need memory, too
-        words = binarise(partial, args.languages)
+        words = binarise(partial, args.languages, counts)
         record = {
             **settings,
             "sentences": counts,
@@ -81,6 +81,8 @@ def read(corpus: Corpus | None, args: argparse.Namespace) -> Texts:
         # one's own files may have the names of Multi30k's
         if corpus is None and not any(args.data.glob(f"{name}.*")):
             name = split
+            if args.like is not None and split != "test" and not any(args.data.glob(f"{name}.*")):
+                continue  # a text to translate needs no other
         found: Texts = {}
         for form in (args.text,) if split == "train" else FORMS:
             for lang in args.languages:
@@ -156,7 +158,7 @@ def write_text(
             yield line
 
     counts, left_out = {}, Counter(empty=0, max_words=0)
-    for split in MULTI30K.splits:
+    for split in dict.fromkeys(split for split, _, _ in texts):
         pairs: Iterator[Pair] = zip(*(units(split, lang) for lang in args.languages), strict=True)
         if split == "train":
             pairs = usable(pairs, args.max_words, left_out)

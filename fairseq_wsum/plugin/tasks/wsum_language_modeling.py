@@ -253,9 +253,18 @@ class WsumLanguageModelingTask(LanguageModelingTask):
     # Evaluation
 
     def eval_lm_dataloader(self, dataset: Any, *args: Any, **named: Any) -> Any:
-        """Batches for fairseq-eval-lm. Every process reads the whole stream."""
+        """Batches for fairseq-eval-lm. Every process reads the whole stream.
+
+        Raises:
+            ValueError: --context-window is given with a stream.
+        """
         if not isinstance(dataset, TokenStream):
             return super().eval_lm_dataloader(dataset, *args, **named)
+        if named.get("context_window"):
+            raise ValueError(
+                "--context-window does not go with a stream of tokens, each of which has its whole "
+                "past in the state: leave it out, or give --sample-break-mode eos"
+            )
         batches = self._scoring_batches(dataset, process=0)
         workers = named.get("num_workers", 0)
         itr = StreamIterator(batches, StreamStates(), num_workers=workers).next_epoch_itr()
